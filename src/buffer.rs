@@ -1,0 +1,186 @@
+//! Memory that is held between turns: chunks, and the bytes waiting to be sent.
+//!
+//! Nothing here reads or writes a socket or a file.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+/// A fixed-size buffer with a filled part. Owning one is the permission to have that many bytes
+/// in flight (a credit).
+#[derive(Debug)]
+pub struct Chunk {
+    bytes: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl Chunk {
+    /// An empty chunk of `size` bytes.
+    pub fn new(size: usize) -> Self {
+        Self { bytes: vec![0; size].into_boxed_slice(), start: 0, end: 0 }
+    }
+
+    /// The bytes it holds.
+    pub fn data(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    /// The room behind them.
+    pub fn space(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.end..]
+    }
+
+    /// The first `n` bytes of the room have been filled.
+    pub fn commit(&mut self, n: usize) {
+        self.end += n;
+        assert!(self.end <= self.bytes.len(), "more bytes filled than there was room for");
+    }
+
+    /// The first `n` bytes are not needed any more.
+    pub fn consume(&mut self, n: usize) {
+        self.start += n;
+        assert!(self.start <= self.end, "more bytes consumed than there were");
+    }
+
+    /// Copies as much of `from` as fits; returns how much that was.
+    pub fn fill(&mut self, from: &[u8]) -> usize {
+        let n = from.len().min(self.bytes.len() - self.end);
+        self.bytes[self.end..self.end + n].copy_from_slice(&from[..n]);
+        self.end += n;
+        n
+    }
+
+    /// Forgets the content.
+    pub fn clear(&mut self) {
+        self.start = 0;
+        self.end = 0;
+    }
+
+    /// Bytes held.
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Holds no byte.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+}
+
+/// At most this many pieces leave in one vectored write.
+pub const SLICES_MAX: usize = 8;
+
+/// What is to be sent: the bytes of replies, then chunks of a body that had to be held.
+///
+/// The text always leaves before the chunks: a reply to the next request is only written when the
+/// body before it has left.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    text: Vec<u8>,
+    at: usize,
+    chunks: VecDeque<Chunk>,
+}
+
+impl Outbox {
+    /// Nothing is waiting.
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.chunks.is_empty()
+    }
+
+    /// Bytes waiting.
+    pub fn len(&self) -> usize {
+        self.text.len() - self.at + self.chunks.iter().map(Chunk::len).sum::<usize>()
+    }
+
+    /// Bytes of text waiting.
+    pub fn text_len(&self) -> usize {
+        self.text.len() - self.at
+    }
+
+    /// Where replies are written. Call only while no chunk is queued.
+    pub fn text(&mut self) -> &mut Vec<u8> {
+        debug_assert!(self.chunks.is_empty(), "a reply would overtake a body");
+        &mut self.text
+    }
+
+    /// Queues a filled chunk behind everything else.
+    pub fn push(&mut self, chunk: Chunk) {
+        self.chunks.push_back(chunk);
+    }
+
+    /// The waiting pieces, oldest first; returns how many of `out` were set.
+    pub fn slices<'a>(&'a self, out: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
+        let mut n = 0;
+        if self.text_len() > 0 {
+            out[0] = IoSlice::new(&self.text[self.at..]);
+            n = 1;
+        }
+        for chunk in self.chunks.iter().take(SLICES_MAX - n) {
+            out[n] = IoSlice::new(chunk.data());
+            n += 1;
+        }
+        n
+    }
+
+    /// The first `n` bytes have left; emptied chunks go to `home`. Memory of an emptied text is
+    /// given back: an idle connection owns no buffer.
+    pub fn sent(&mut self, mut n: usize, home: &mut Vec<Chunk>) {
+        let text = n.min(self.text_len());
+        self.at += text;
+        n -= text;
+        if self.at == self.text.len() {
+            self.text = Vec::new();
+            self.at = 0;
+        }
+        while n > 0 {
+            let chunk = self.chunks.front_mut().expect("a send reports no more bytes than were queued");
+            let step = n.min(chunk.len());
+            chunk.consume(step);
+            n -= step;
+            if chunk.is_empty() {
+                home.extend(self.chunks.pop_front());
+            }
+        }
+    }
+
+    /// Drops everything; chunks go to `home`.
+    pub fn clear(&mut self, home: &mut Vec<Chunk>) {
+        self.text = Vec::new();
+        self.at = 0;
+        home.extend(self.chunks.drain(..));
+    }
+
+    /// Bytes of heap behind it, for the accounting of memory.
+    pub fn capacity(&self) -> usize {
+        self.text.capacity() + self.chunks.iter().map(|c| c.bytes.len()).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_of_sending_gives_the_same_bytes() {
+        let whole: Vec<u8> = (0..40).collect();
+        for step in 1..=whole.len() {
+            let mut outbox = Outbox::default();
+            outbox.text().extend_from_slice(&whole[..7]);
+            for part in whole[7..].chunks(11) {
+                let mut chunk = Chunk::new(16);
+                assert_eq!(chunk.fill(part), part.len());
+                outbox.push(chunk);
+            }
+            let (mut got, mut home) = (Vec::new(), Vec::new());
+            while !outbox.is_empty() {
+                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                let n = outbox.slices(&mut slices);
+                let flat: Vec<u8> = slices[..n].iter().flat_map(|s| s.iter().copied()).take(step).collect();
+                got.extend_from_slice(&flat);
+                outbox.sent(flat.len(), &mut home);
+            }
+            assert_eq!(got, whole, "step {step}");
+            assert_eq!(home.len(), 3);
+        }
+    }
+}

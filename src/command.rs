@@ -1,0 +1,119 @@
+//! The neutral vocabulary between dialects and the engine: a dialect asks with a [`Command`] and
+//! is told an [`Answer`]. No status code, path or byte of a wire grammar appears here.
+
+use crate::object::{Durability, Key, Listing, Meta, Node, Precondition};
+
+/// One request, whatever dialect it came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Remove a file or an empty folder.
+    Delete {
+        /// What to remove.
+        key: Key,
+        /// What must hold.
+        precondition: Precondition,
+    },
+    /// Open a file for sending.
+    Get {
+        /// Which file.
+        key: Key,
+    },
+    /// One page of a folder.
+    List {
+        /// Which folder.
+        key: Key,
+        /// Start behind this name.
+        after: Option<Box<str>>,
+        /// At most this many names.
+        limit: usize,
+    },
+    /// Make a folder and its parents.
+    MakeFolder {
+        /// Which folder.
+        key: Key,
+    },
+    /// Store a file; its body follows.
+    Put(Put),
+    /// Move a file or a folder.
+    Rename {
+        /// From here.
+        from: Key,
+        /// To here.
+        to: Key,
+        /// What must hold at `to`.
+        precondition: Precondition,
+    },
+    /// What stands at a name?
+    Stat {
+        /// Which name.
+        key: Key,
+    },
+}
+
+impl Command {
+    /// The name it is about, for the log and for ordering.
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Delete { key, .. }
+            | Self::Get { key }
+            | Self::List { key, .. }
+            | Self::MakeFolder { key }
+            | Self::Stat { key } => key,
+            Self::Put(put) => &put.key,
+            Self::Rename { from, .. } => from,
+        }
+    }
+
+    /// Does it change the served folder?
+    pub const fn is_change(&self) -> bool {
+        match self {
+            Self::Delete { .. } | Self::MakeFolder { .. } | Self::Put(_) | Self::Rename { .. } => true,
+            Self::Get { .. } | Self::List { .. } | Self::Stat { .. } => false,
+        }
+    }
+
+    /// One word for the log.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Delete { .. } => "delete",
+            Self::Get { .. } => "get",
+            Self::List { .. } => "list",
+            Self::MakeFolder { .. } => "mkdir",
+            Self::Put(_) => "put",
+            Self::Rename { .. } => "rename",
+            Self::Stat { .. } => "stat",
+        }
+    }
+}
+
+/// An upload as announced by its head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Put {
+    /// The final name.
+    pub key: Key,
+    /// The length, where the head tells it.
+    pub len: Option<u64>,
+    /// What must hold when it becomes visible.
+    pub precondition: Precondition,
+    /// Modification time to set, seconds since 1970.
+    pub mtime: Option<i64>,
+    /// Compute the SHA-256 of the body on the way.
+    pub hash: bool,
+}
+
+/// How a command went, on its way back to the dialect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The upload may begin: say so if the grammar wants it, then the body is received.
+    Created,
+    /// A file is open; nothing has been sent yet.
+    Opened(Meta),
+    /// The page that was asked for.
+    Listed(Listing),
+    /// What stands at the name.
+    Found(Node),
+    /// The upload is complete under its final name.
+    Stored(Meta, Durability),
+    /// Deleted, made or renamed.
+    Done,
+}

@@ -1,0 +1,148 @@
+//! Every bound of the program, in one place, with its unit in its name.
+//!
+//! Nothing here reads a file or an argument: `cli` and the builder fill it in.
+
+use std::time::Duration;
+
+use crate::object::Durability;
+
+/// Every bound in the program. The defaults suit a small server; each has a flag and can be set
+/// on the builder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections open at once. Lowered at start where descriptors do not permit it.
+    pub connections_max: usize,
+    /// Transfers that may hold memory at once: uploads, listings, and downloads that cannot be
+    /// sent straight from the page cache.
+    pub slots: usize,
+    /// Requests waiting for a slot; one more is told "busy" at once.
+    pub slot_queue_max: usize,
+    /// Size of one chunk, in bytes.
+    pub chunk_bytes: usize,
+    /// Chunks per slot.
+    pub chunks_per_slot: usize,
+    /// The one buffer that every connection reads through, in bytes.
+    pub read_buffer_bytes: usize,
+    /// Longest request head kept for one connection, in bytes.
+    pub head_len_max: usize,
+    /// A connection's next request is looked at only while fewer bytes of replies than this wait.
+    pub reply_bytes_max: usize,
+    /// Largest upload, in bytes.
+    pub request_bytes_max: u64,
+    /// Largest body thrown away after a refusal so that the conversation can go on, in bytes.
+    pub discard_bytes_max: u64,
+    /// Most names in one page of a listing.
+    pub list_names_max: usize,
+    /// Bytes that may be written and not yet on their way to the disk, all uploads together.
+    pub dirty_bytes_max: u64,
+    /// Bytes moved in one turn by all connections together; each gets an equal part of it.
+    pub turn_bytes: usize,
+    /// Smallest part of `turn_bytes` that one connection gets.
+    pub turn_bytes_min: usize,
+    /// Largest part of `turn_bytes` that one connection gets.
+    pub turn_bytes_max: usize,
+    /// Socket calls and requests of one connection in one turn.
+    pub turn_calls: u32,
+    /// Connections accepted from one listener in one turn.
+    pub accepts_per_turn: u32,
+    /// Total time for a head once its first byte came.
+    pub head_timeout: Duration,
+    /// Time between requests.
+    pub idle_timeout: Duration,
+    /// Time without a single byte in the middle of a transfer or a reply.
+    pub stall_timeout: Duration,
+    /// Time to wait for a slot.
+    pub slot_timeout: Duration,
+    /// Time for the peer to read our last bytes after we closed our half.
+    pub linger_timeout: Duration,
+    /// Bytes discarded while lingering.
+    pub linger_bytes_max: u64,
+    /// Fewest bytes per second a transfer must move, averaged over `rate_window`. Time spent
+    /// waiting for our own disk does not count.
+    pub rate_bytes_per_s_min: u64,
+    /// See `rate_bytes_per_s_min`.
+    pub rate_window: Duration,
+    /// Time for running transfers to end after a drain began.
+    pub drain_timeout: Duration,
+    /// Time to go on listening after a drain began, answering "draining".
+    pub drain_grace: Duration,
+    /// Time until accepting is tried again after descriptors ran out.
+    pub accept_retry: Duration,
+    /// Kernel send buffer of one connection, in bytes; 0 leaves it to the kernel.
+    pub send_buffer_bytes: usize,
+    /// Kernel receive buffer of one connection, in bytes; 0 leaves it to the kernel.
+    pub recv_buffer_bytes: usize,
+    /// Bytes the kernel takes ahead of what the network has sent, per connection; 0 for no bound.
+    pub unsent_bytes_max: usize,
+    /// Disk workers that open, read, write and list.
+    pub io_workers: usize,
+    /// Disk workers that sync, rename and remove.
+    pub sync_workers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            slots: 512,
+            slot_queue_max: 4096,
+            chunk_bytes: 64 * 1024,
+            chunks_per_slot: 2,
+            read_buffer_bytes: 256 * 1024,
+            head_len_max: 8 * 1024,
+            reply_bytes_max: 4 * 1024,
+            request_bytes_max: 1 << 40,
+            discard_bytes_max: 1024 * 1024,
+            list_names_max: 1000,
+            dirty_bytes_max: 256 * 1024 * 1024,
+            turn_bytes: 4 * 1024 * 1024,
+            turn_bytes_min: 16 * 1024,
+            turn_bytes_max: 1024 * 1024,
+            turn_calls: 16,
+            accepts_per_turn: 64,
+            head_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(300),
+            stall_timeout: Duration::from_secs(60),
+            slot_timeout: Duration::from_secs(30),
+            linger_timeout: Duration::from_secs(2),
+            linger_bytes_max: 1024 * 1024,
+            rate_bytes_per_s_min: 50,
+            rate_window: Duration::from_secs(20),
+            drain_timeout: Duration::from_secs(30),
+            drain_grace: Duration::ZERO,
+            accept_retry: Duration::from_millis(100),
+            send_buffer_bytes: 0,
+            recv_buffer_bytes: 0,
+            unsent_bytes_max: 128 * 1024,
+            io_workers: 4,
+            sync_workers: 5,
+        }
+    }
+}
+
+/// How the store keeps files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// What `OK` promises.
+    pub durability: Durability,
+    /// Refuse every change; nothing is written beneath the root, not even a staging folder.
+    pub read_only: bool,
+    /// Follow symbolic links that stay beneath the root when reading.
+    pub links_inside: bool,
+    /// Permission bits of new files instead of 0666 less the umask.
+    pub file_mode: Option<u32>,
+    /// Use only calls that every unix has.
+    pub portable: bool,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Durable,
+            read_only: false,
+            links_inside: false,
+            file_mode: None,
+            portable: false,
+        }
+    }
+}

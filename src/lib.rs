@@ -1,0 +1,9 @@
+//! filewharf
+pub mod buffer;
+pub mod command;
+pub mod config;
+pub mod error;
+pub mod ids;
+pub mod object;
+pub mod platform;
+pub mod wire;

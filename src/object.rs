@@ -1,0 +1,171 @@
+//! What is stored: names, versions and listings. Plain data that every layer may hold.
+//!
+//! Nothing here touches a disk, and a [`Key`] is made only by `wire::key`.
+
+use std::fmt;
+
+/// A name beneath the served folder: components joined by `/`, none empty, `.` or `..`, no
+/// control bytes. The empty key is the served folder itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Box<str>);
+
+impl Key {
+    /// Only `wire::key` calls this, after it has checked every rule.
+    pub(crate) fn checked(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The served folder itself.
+    pub fn root() -> Self {
+        Self("".into())
+    }
+
+    /// Without a leading or trailing `/`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Is this the served folder itself?
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The folder that holds it; the root for a top-level name.
+    pub fn parent(&self) -> &str {
+        self.0.rsplit_once('/').map_or("", |(parent, _)| parent)
+    }
+
+    /// The last component.
+    pub fn name(&self) -> &str {
+        self.0.rsplit_once('/').map_or(&*self.0, |(_, name)| name)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/{}", self.0)
+    }
+}
+
+/// A strong validator: equal only for the same bytes of the same file. 32 hex digits on the wire,
+/// the same in every dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Etag(pub [u8; 16]);
+
+impl Etag {
+    /// Reads what [`fmt::Display`] wrote; anything else is no tag of ours and matches nothing.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.as_bytes();
+        if digits.len() != 32 || digits.iter().any(u8::is_ascii_uppercase) {
+            return None;
+        }
+        let mut tag = [0; 16];
+        for (byte, pair) in tag.iter_mut().zip(digits.chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).ok()?;
+            if pair.starts_with('+') {
+                return None;
+            }
+            *byte = u8::from_str_radix(pair, 16).ok()?;
+        }
+        Some(Self(tag))
+    }
+}
+
+impl fmt::Display for Etag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// One version of one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// Length in bytes.
+    pub len: u64,
+    /// Last modification, seconds since 1970 (negative before).
+    pub mtime: i64,
+    /// Its validator.
+    pub etag: Etag,
+}
+
+/// What stands at a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// A regular file.
+    File(Meta),
+    /// A folder, with its modification time in seconds since 1970.
+    Folder {
+        /// Seconds since 1970.
+        mtime: i64,
+    },
+}
+
+/// One line of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// One component, any UTF-8 without control bytes.
+    pub name: Box<str>,
+    /// What it is.
+    pub node: Node,
+}
+
+/// One page of a folder, in byte order of names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// At most the number asked for.
+    pub entries: Vec<Entry>,
+    /// Names were left out after the last entry.
+    pub more: bool,
+}
+
+/// What must be true of the name at the moment a change becomes visible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    /// Nothing.
+    None,
+    /// No file there yet.
+    Absent,
+    /// Exactly this version is there.
+    Matches(Etag),
+}
+
+/// What `OK` promises about an upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// File and folder are on stable storage.
+    Durable,
+    /// Complete and visible, in the kernel's cache.
+    Written,
+}
+
+impl Durability {
+    /// The word of `stored=` on the wire.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Durable => "durable",
+            Self::Written => "written",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_etag_reads_what_it_wrote_and_nothing_else() {
+        let tag = Etag([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 254, 255]);
+        assert_eq!(Etag::parse(&tag.to_string()), Some(tag));
+        for bad in ["", "00", "+0010203040506070809000000000000", "000102030405060708090A0B0C0DFEFF"] {
+            assert_eq!(Etag::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_knows_its_parent_and_its_name() {
+        let key = Key::checked("a/b/c.txt");
+        assert_eq!((key.parent(), key.name()), ("a/b", "c.txt"));
+        let top = Key::checked("c.txt");
+        assert_eq!((top.parent(), top.name()), ("", "c.txt"));
+    }
+}

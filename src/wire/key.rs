@@ -1,0 +1,134 @@
+//! The one place where peer bytes become a [`Key`].
+//!
+//! A name is checked once, here, and never again compared, joined or canonicalised: the kernel
+//! resolves it beneath the root's descriptor. What you type is the name; nothing is unescaped.
+
+use crate::error::Failure;
+use crate::object::Key;
+
+/// Longest name, in bytes.
+pub const KEY_LEN_MAX: usize = 1024;
+/// Longest component, in bytes: what every common file system takes.
+pub const COMPONENT_LEN_MAX: usize = 255;
+/// Most components.
+pub const DEPTH_MAX: usize = 64;
+/// Ours: staging files live here and nobody can name them.
+pub const RESERVED: &str = ".filewharf";
+
+/// What a path named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The name without slashes at its ends.
+    pub key: Key,
+    /// It ended in `/`, so a folder is meant.
+    pub folder: bool,
+}
+
+/// Reads an absolute path as the `line` protocol and URLs write it: `/`, `/a/b`, `/a/b/`.
+pub fn absolute(path: &[u8]) -> Result<Path, Failure> {
+    let path = std::str::from_utf8(path).map_err(|_| Failure::Malformed("the path is not UTF-8"))?;
+    let rest = path.strip_prefix('/').ok_or(Failure::Malformed("the path must begin with /"))?;
+    if rest.is_empty() {
+        return Ok(Path { key: Key::root(), folder: true });
+    }
+    let (name, folder) = match rest.strip_suffix('/') {
+        Some(name) => (name, true),
+        None => (rest, false),
+    };
+    Ok(Path { key: relative(name)?, folder })
+}
+
+/// Reads a relative name as the legacy dialects send it: `a/b.txt`.
+pub fn relative(name: &str) -> Result<Key, Failure> {
+    if name.is_empty() {
+        return Err(Failure::Malformed("the path has an empty component"));
+    }
+    if name.len() > KEY_LEN_MAX {
+        return Err(Failure::Malformed("the path is longer than 1024 bytes"));
+    }
+    for (depth, part) in name.split('/').enumerate() {
+        component(part)?;
+        if depth >= DEPTH_MAX {
+            return Err(Failure::Malformed("the path is deeper than 64 folders"));
+        }
+    }
+    let first = name.split('/').next().unwrap_or(name);
+    if first == RESERVED {
+        return Err(Failure::Denied("/.filewharf/ is reserved for the server"));
+    }
+    Ok(Key::checked(name))
+}
+
+/// One name between slashes.
+pub fn component(part: &str) -> Result<(), Failure> {
+    match part {
+        "" => return Err(Failure::Malformed("the path has an empty component")),
+        "." | ".." => return Err(Failure::Malformed("the path has a . or .. component")),
+        _ => {}
+    }
+    if part.len() > COMPONENT_LEN_MAX {
+        return Err(Failure::Malformed("a name in the path is longer than 255 bytes"));
+    }
+    if has_control(part) {
+        return Err(Failure::Malformed("the path has control bytes"));
+    }
+    Ok(())
+}
+
+/// Does it hold a byte below 0x20, or DEL? Such names are neither taken nor listed.
+pub fn has_control(text: &str) -> bool {
+    text.bytes().any(|byte| byte < 0x20 || byte == 0x7f)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn good_paths_keep_every_byte() {
+        for (path, key, folder) in [
+            ("/", "", true),
+            ("/a", "a", false),
+            ("/a/", "a", true),
+            ("/a b/c  d.txt", "a b/c  d.txt", false),
+            ("/ü/😀", "ü/😀", false),
+            ("/...", "...", false),
+            ("/a\\b", "a\\b", false),
+            ("/x/.filewharf", "x/.filewharf", false),
+        ] {
+            let got = absolute(path.as_bytes()).expect(path);
+            assert_eq!((got.key.as_str(), got.folder), (key, folder), "{path}");
+        }
+    }
+
+    #[test]
+    fn bad_paths_are_refused() {
+        let long = format!("/{}", "x".repeat(256));
+        let deep = format!("/{}", vec!["a"; 65].join("/"));
+        for path in [
+            "", "a", "//", "/a//b", "/..", "/../a", "/a/..", "/./a", "/a/.", "/a//", "/a\0b", "/a\x1fb", "/a\x7f",
+            &long, &deep,
+        ] {
+            assert!(matches!(absolute(path.as_bytes()), Err(Failure::Malformed(_))), "{path:?}");
+        }
+        assert!(matches!(absolute(b"/\xff"), Err(Failure::Malformed(_))));
+        for path in ["/.filewharf", "/.filewharf/", "/.filewharf/staging/x"] {
+            assert!(matches!(absolute(path.as_bytes()), Err(Failure::Denied(_))), "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_accepted_path_is_written_back_unchanged(path in "/[a-z./\\\\ \\x00-\\x20é]{0,40}") {
+            if let Ok(got) = absolute(path.as_bytes()) {
+                let mut back = got.key.to_string();
+                if got.folder && !got.key.is_root() { back.push('/'); }
+                prop_assert_eq!(back, path.clone());
+                for part in got.key.as_str().split('/').filter(|_| !got.key.is_root()) {
+                    prop_assert!(component(part).is_ok());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Byte grammars: pure functions from bytes to values and back. No state, no meaning, no I/O.
+
+pub mod key;
+pub mod line;
+pub mod range;

@@ -3,7 +3,6 @@
 //! Nothing here reads or writes a socket or a file.
 
 use std::collections::VecDeque;
-use std::io::IoSlice;
 
 /// A fixed-size buffer with a filled part. Owning one is the permission to have that many bytes
 /// in flight (a credit).
@@ -67,6 +66,37 @@ impl Chunk {
     }
 }
 
+/// Chunks that are at home, kept for the next transfer. Who may take one is decided by slots: this
+/// never holds, and never hands out, more than there are credits.
+#[derive(Debug)]
+pub struct ChunkPool {
+    free: Vec<Chunk>,
+    chunk_bytes: usize,
+}
+
+impl ChunkPool {
+    /// An empty pool for chunks of this size.
+    pub const fn new(chunk_bytes: usize) -> Self {
+        Self { free: Vec::new(), chunk_bytes }
+    }
+
+    /// An empty chunk.
+    pub fn take(&mut self) -> Chunk {
+        self.free.pop().unwrap_or_else(|| Chunk::new(self.chunk_bytes))
+    }
+
+    /// A chunk comes home.
+    pub fn give(&mut self, mut chunk: Chunk) {
+        chunk.clear();
+        self.free.push(chunk);
+    }
+
+    /// The size of one chunk, in bytes.
+    pub const fn chunk_bytes(&self) -> usize {
+        self.chunk_bytes
+    }
+}
+
 /// At most this many pieces leave in one vectored write.
 pub const SLICES_MAX: usize = 8;
 
@@ -109,14 +139,14 @@ impl Outbox {
     }
 
     /// The waiting pieces, oldest first; returns how many of `out` were set.
-    pub fn slices<'a>(&'a self, out: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
+    pub fn slices<'a>(&'a self, out: &mut [&'a [u8]; SLICES_MAX]) -> usize {
         let mut n = 0;
         if self.text_len() > 0 {
-            out[0] = IoSlice::new(&self.text[self.at..]);
+            out[0] = &self.text[self.at..];
             n = 1;
         }
         for chunk in self.chunks.iter().take(SLICES_MAX - n) {
-            out[n] = IoSlice::new(chunk.data());
+            out[n] = chunk.data();
             n += 1;
         }
         n
@@ -173,7 +203,7 @@ mod tests {
             }
             let (mut got, mut home) = (Vec::new(), Vec::new());
             while !outbox.is_empty() {
-                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                let mut slices = [&[][..]; SLICES_MAX];
                 let n = outbox.slices(&mut slices);
                 let flat: Vec<u8> = slices[..n].iter().flat_map(|s| s.iter().copied()).take(step).collect();
                 got.extend_from_slice(&flat);

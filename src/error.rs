@@ -104,6 +104,25 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [Self; 15] = [
+        Self::CutShort,
+        Self::Drained,
+        Self::Finished,
+        Self::HeadTimeout,
+        Self::IdleTimeout,
+        Self::Internal,
+        Self::LingerEnded,
+        Self::Malformed,
+        Self::PeerClosed,
+        Self::PeerReset,
+        Self::Refused,
+        Self::SlotTimeout,
+        Self::SourceFailed,
+        Self::Stopped,
+        Self::TooSlow,
+    ];
+
     /// One word for the log, stable for people who grep.
     pub const fn word(self) -> &'static str {
         match self {

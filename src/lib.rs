@@ -2,8 +2,12 @@
 pub mod buffer;
 pub mod command;
 pub mod config;
+pub mod dialect;
 pub mod error;
 pub mod ids;
 pub mod object;
 pub mod platform;
+pub mod reactor;
+pub mod session;
+pub mod transfer;
 pub mod wire;

@@ -3,7 +3,7 @@
 //! `os` implements them with system calls, a simulator with a virtual clock. Nothing here does
 //! anything, and nothing above this file knows which of the two it runs on.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -260,9 +260,9 @@ pub trait Stream {
     /// Reads what is there, up to the size of `buf`; 0 is the end of the stream.
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// Sends from `bufs`, oldest first. `more` says that further bytes follow at once, so a
+    /// Sends from `bufs` (at most `buffer::SLICES_MAX` of them), oldest first. `more` says that further bytes follow at once, so a
     /// partly filled packet may wait for them.
-    fn send(&mut self, bufs: &[IoSlice<'_>], more: bool) -> io::Result<usize>;
+    fn send(&mut self, bufs: &[&[u8]], more: bool) -> io::Result<usize>;
 
     /// Ends our half; what was sent before still arrives.
     fn shutdown_write(&mut self) -> io::Result<()>;
@@ -313,7 +313,7 @@ pub enum AcceptError {
 }
 
 /// Facts about the server that the platform may publish to other threads.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Connections accepted since the start.
     pub accepted: u64,
@@ -343,8 +343,8 @@ pub struct Counters {
     pub yields: u64,
     /// Events for connections that had already gone.
     pub stale_events: u64,
-    /// Connections ended, by reason, in the order of [`CloseReason`]'s words.
-    pub closed: std::collections::BTreeMap<CloseReason, u64>,
+    /// Connections ended, by reason, in the order of [`CloseReason::ALL`].
+    pub closed: [u64; CloseReason::ALL.len()],
 }
 
 impl Counters {

@@ -1,0 +1,646 @@
+//! The `line` protocol: for people with `nc`, for microcontrollers, for benches.
+//!
+//! ```text
+//! C  PUT 6 /hello.txt\n                     C  GET /hello.txt\n
+//! C  hello\n                                S  OK 6 etag=… mtime=…\n
+//! S  OK 0 etag=… stored=durable\n           S  hello\n
+//! ```
+//!
+//! One line asks, one line answers, a counted body may follow either. Requests may be pipelined;
+//! replies come in order. `wire::line` has the grammar; this file has the meaning. It never
+//! guesses where the next request begins: where that is not certain, the connection closes.
+
+use std::io::Write as _;
+use std::ops::Range;
+
+use crate::command::{Answer, Command, Put};
+use crate::dialect::{Act, BodyPart, Machine, Phase, Talk, Then};
+use crate::error::{CloseReason, Failure};
+use crate::object::{Durability, Etag, Key, Listing, Meta, Node, Precondition};
+use crate::wire::key::{self, Path};
+use crate::wire::line::{self, LINE_LEN_MAX, Request};
+use crate::wire::range::{ByteRange, decimal};
+
+/// Said to a connection that comes when no more are taken.
+pub const TURNED_AWAY: &[u8] = b"ERR 429 retry=1 the server has as many connections as it takes\n";
+/// Longest trailer line with its end: `sha256=` and 64 digits and CRLF.
+const TRAILER_LEN_MAX: usize = 7 + 64 + 2;
+/// Longest line before a chunk, with its end.
+const CHUNK_LINE_LEN_MAX: usize = 16 + 2;
+
+/// One connection's side of the protocol.
+#[derive(Debug, Default)]
+pub struct Line {
+    entry: Entry,
+    exchange: Exchange,
+}
+
+/// Has the peer shown the secret?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Entry {
+    #[default]
+    Unknown,
+    Admitted,
+}
+
+/// The request that is being answered.
+#[derive(Debug, Default)]
+enum Exchange {
+    #[default]
+    None,
+    Put(Box<PutExchange>),
+    Get(Box<GetExchange>),
+    /// STAT, or GET of a name that ends in `/`.
+    Stat {
+        key: Key,
+        verb: StatVerb,
+    },
+    /// LIST, DELETE, MKDIR, RENAME: nothing to remember but the name, for the message.
+    Plain(Key),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StatVerb {
+    Get,
+    Stat,
+    StatFolder,
+}
+
+#[derive(Debug)]
+struct PutExchange {
+    key: Key,
+    framing: Framing,
+    trailer: Trailer,
+    /// From `sha256=` in the head.
+    announced: Option<[u8; 32]>,
+}
+
+/// Where we are in the body of a PUT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    /// So many bytes are left of the body, or of one chunk of a `PUT *`.
+    Counted { left: u64, chunked: Chunked },
+    /// A line with a chunk length comes.
+    ChunkLine,
+    /// The trailer line comes.
+    TrailerLine,
+    /// Everything has been read.
+    Ended,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chunked {
+    No,
+    Yes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trailer {
+    No,
+    Expected,
+    Got([u8; 32]),
+}
+
+#[derive(Debug)]
+struct GetExchange {
+    key: Key,
+    range: Option<ByteRange>,
+    only: Option<OnlyIf>,
+    trailer: Trailer,
+}
+
+/// `if=` as it was given: a tag that is well-formed but none of ours matches nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnlyIf {
+    Absent,
+    Version(Etag),
+    Never,
+}
+
+impl OnlyIf {
+    fn parse(text: &str) -> Result<Self, Failure> {
+        if text == "absent" {
+            return Ok(Self::Absent);
+        }
+        let formed =
+            (1..=64).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+        if !formed {
+            return Err(Failure::Malformed("if= is neither absent nor an etag"));
+        }
+        Ok(Etag::parse(text).map_or(Self::Never, Self::Version))
+    }
+
+    fn precondition(this: Option<Self>) -> Result<Precondition, Failure> {
+        match this {
+            None => Ok(Precondition::None),
+            Some(Self::Absent) => Ok(Precondition::Absent),
+            Some(Self::Version(etag)) => Ok(Precondition::Matches(etag)),
+            Some(Self::Never) => Err(Failure::PreconditionFailed),
+        }
+    }
+}
+
+/// Every option of every verb, parsed once.
+#[derive(Debug, Default)]
+struct Options {
+    after: Option<Box<str>>,
+    limit: Option<usize>,
+    mtime: Option<i64>,
+    only: Option<OnlyIf>,
+    range: Option<ByteRange>,
+    resume: bool,
+    sha256: Option<[u8; 32]>,
+    trailer: bool,
+}
+
+impl Options {
+    /// `allowed` are the names that the verb knows.
+    fn parse(request: &Request<'_>, allowed: &[&str]) -> Result<Self, Failure> {
+        let mut options = Self::default();
+        for (place, (name, value)) in request.options.iter().enumerate() {
+            if !allowed.contains(name) {
+                return Err(Failure::Malformed("an option is unknown to this verb"));
+            }
+            if request.options[..place].iter().any(|(earlier, _)| earlier == name) {
+                return Err(Failure::Malformed("an option is given twice"));
+            }
+            options.set(name, &line::unescape(value)?)?;
+        }
+        Ok(options)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), Failure> {
+        match name {
+            "after" => self.after = Some(value.into()),
+            "if" => self.only = Some(OnlyIf::parse(value)?),
+            "limit" => {
+                let limit = decimal(value).filter(|limit| *limit > 0);
+                let limit = limit.ok_or(Failure::Malformed("limit= is not a number from 1"))?;
+                self.limit = Some(usize::try_from(limit).unwrap_or(usize::MAX));
+            }
+            "mtime" => {
+                let mtime = value.strip_prefix('-').map_or_else(|| decimal(value), decimal);
+                let mtime = mtime.and_then(|seconds| i64::try_from(seconds).ok()).filter(|seconds| *seconds < 1 << 40);
+                let mtime = mtime.ok_or(Failure::Malformed("mtime= is not a number of seconds"))?;
+                self.mtime = Some(if value.starts_with('-') { -mtime } else { mtime });
+            }
+            "range" => {
+                self.range = Some(ByteRange::parse(value).ok_or(Failure::Malformed("range= is not FIRST-LAST"))?);
+            }
+            "resume" => self.resume = true,
+            "sha256" => {
+                self.sha256 = Some(line::sha256(value).ok_or(Failure::Malformed("sha256= is not 64 hex digits"))?);
+            }
+            "trailer" if value == "sha256" => self.trailer = true,
+            "trailer" => return Err(Failure::Malformed("trailer= knows only sha256")),
+            _ => unreachable!("every allowed name is listed above"),
+        }
+        Ok(())
+    }
+}
+
+const PUT_OPTIONS: &[&str] = &["if", "mtime", "resume", "sha256", "trailer"];
+const GET_OPTIONS: &[&str] = &["if", "range", "trailer"];
+
+impl Line {
+    /// Decides what a whole request line means.
+    fn request(&mut self, text: &[u8], talk: &mut Talk<'_>) -> Act {
+        if let Some(secret) = text.strip_prefix(b"AUTH ") {
+            return self.auth(secret, talk);
+        }
+        let request = match line::request(text) {
+            Ok(request) => request,
+            // Without a verb nobody can say whether a body follows, except after a blank line.
+            Err(failure) if text.is_empty() => return refuse(failure, None, talk, Act::Next),
+            Err(failure) => return refuse(failure, None, talk, Act::Close(CloseReason::Malformed)),
+        };
+        if request.verb == "QUIT" {
+            talk.out.extend_from_slice(b"OK 0\n");
+            return Act::Close(CloseReason::Finished);
+        }
+        if request.verb == "PUT" {
+            return self.put(&request, talk);
+        }
+        if !self.admitted(talk) {
+            return refuse(Failure::Unauthorized, None, talk, Act::Next);
+        }
+        if talk.phase == Phase::Draining {
+            return refuse(Failure::Draining, None, talk, Act::Close(CloseReason::Drained));
+        }
+        let decided = match request.verb {
+            "GET" => self.get(&request),
+            "LIST" => self.list(&request, talk),
+            "STAT" => self.stat(&request),
+            "DELETE" => self.delete(&request),
+            "MKDIR" => self.make_folder(&request),
+            "RENAME" => self.rename(&request),
+            "PING" => {
+                talk.out.extend_from_slice(b"OK 0\n");
+                Ok(Act::Next)
+            }
+            _ => {
+                let failure = Failure::Malformed("unknown verb");
+                return refuse(failure, None, talk, Act::Close(CloseReason::Malformed));
+            }
+        };
+        decided.unwrap_or_else(|failure| refuse(failure, None, talk, Act::Next))
+    }
+
+    fn admitted(&self, talk: &Talk<'_>) -> bool {
+        self.entry == Entry::Admitted || !talk.access.needs_secret()
+    }
+
+    fn auth(&mut self, secret: &[u8], talk: &mut Talk<'_>) -> Act {
+        if talk.access.admits(secret) {
+            self.entry = Entry::Admitted;
+            talk.out.extend_from_slice(b"OK 0\n");
+            return Act::Next;
+        }
+        refuse(Failure::Unauthorized, None, talk, Act::Close(CloseReason::Refused))
+    }
+
+    /// A PUT that is refused still has a body on its way; where its end is certain it is thrown
+    /// away and the conversation goes on.
+    fn put(&mut self, request: &Request<'_>, talk: &mut Talk<'_>) -> Act {
+        let framing = match request.word {
+            Some("*") => Framing::ChunkLine,
+            size => match size.and_then(decimal) {
+                Some(left) => Framing::Counted { left, chunked: Chunked::No },
+                None => {
+                    let failure = Failure::Malformed("PUT needs a size or *");
+                    return refuse(failure, None, talk, Act::Close(CloseReason::Malformed));
+                }
+            },
+        };
+        let trailer = if request.options.contains(&("trailer", "sha256")) { Trailer::Expected } else { Trailer::No };
+        // With resume= the client sends nothing before it is told GO.
+        let waits = request.options.iter().any(|(name, _)| *name == "resume");
+        let key = key::absolute(request.path.as_bytes()).map_or_else(|_| Key::root(), |path| path.key);
+        let mut exchange = PutExchange { key, framing, trailer, announced: None };
+        exchange.settle();
+        self.exchange = Exchange::Put(Box::new(exchange));
+        match self.put_command(request, talk) {
+            Ok(command) => Act::Run(command),
+            Err(Failure::Draining) => refuse(Failure::Draining, None, talk, Act::Close(CloseReason::Drained)),
+            Err(failure) => refuse(failure, None, talk, if waits { Act::Next } else { Act::Discard }),
+        }
+    }
+
+    fn put_command(&mut self, request: &Request<'_>, talk: &Talk<'_>) -> Result<Command, Failure> {
+        if !self.admitted(talk) {
+            return Err(Failure::Unauthorized);
+        }
+        if talk.phase == Phase::Draining {
+            return Err(Failure::Draining);
+        }
+        let options = Options::parse(request, PUT_OPTIONS)?;
+        let path = path_of(request.path)?;
+        if path.folder {
+            return Err(Failure::Malformed("the path of a PUT must not end in /"));
+        }
+        if options.resume {
+            return Err(Failure::NotImplemented("resume= is not offered"));
+        }
+        let len = request.word.and_then(decimal);
+        if len.is_some_and(|len| len > talk.limits.request_bytes_max) {
+            return Err(Failure::TooLarge);
+        }
+        let Exchange::Put(exchange) = &mut self.exchange else { return Err(Failure::Internal) };
+        exchange.announced = options.sha256;
+        let hash = options.trailer || options.sha256.is_some();
+        let precondition = OnlyIf::precondition(options.only)?;
+        Ok(Command::Put(Put { key: path.key, len, precondition, mtime: options.mtime, hash }))
+    }
+
+    fn get(&mut self, request: &Request<'_>) -> Result<Act, Failure> {
+        no_word(request)?;
+        let options = Options::parse(request, GET_OPTIONS)?;
+        let Path { key, folder } = path_of(request.path)?;
+        if folder {
+            self.exchange = Exchange::Stat { key: key.clone(), verb: StatVerb::Get };
+            return Ok(Act::Run(Command::Stat { key }));
+        }
+        if options.only == Some(OnlyIf::Absent) {
+            return Err(Failure::Malformed("if=absent makes no sense for GET"));
+        }
+        let trailer = if options.trailer { Trailer::Expected } else { Trailer::No };
+        let exchange = GetExchange { key: key.clone(), range: options.range, only: options.only, trailer };
+        self.exchange = Exchange::Get(Box::new(exchange));
+        Ok(Act::Run(Command::Get { key }))
+    }
+
+    fn list(&mut self, request: &Request<'_>, talk: &Talk<'_>) -> Result<Act, Failure> {
+        no_word(request)?;
+        let options = Options::parse(request, &["after", "limit"])?;
+        let Path { key, .. } = path_of(request.path)?;
+        self.exchange = Exchange::Plain(key.clone());
+        let names_max = talk.limits.list_names_max;
+        let limit = options.limit.map_or(names_max, |limit| limit.min(names_max));
+        Ok(Act::Run(Command::List { key, after: options.after, limit }))
+    }
+
+    fn stat(&mut self, request: &Request<'_>) -> Result<Act, Failure> {
+        no_word(request)?;
+        Options::parse(request, &[])?;
+        let Path { key, folder } = path_of(request.path)?;
+        let verb = if folder { StatVerb::StatFolder } else { StatVerb::Stat };
+        self.exchange = Exchange::Stat { key: key.clone(), verb };
+        Ok(Act::Run(Command::Stat { key }))
+    }
+
+    fn delete(&mut self, request: &Request<'_>) -> Result<Act, Failure> {
+        no_word(request)?;
+        let options = Options::parse(request, &["if"])?;
+        let Path { key, .. } = path_of(request.path)?;
+        if key.is_root() {
+            return Err(Failure::Denied("the served folder itself cannot be deleted"));
+        }
+        if options.only == Some(OnlyIf::Absent) {
+            return Err(Failure::Malformed("if=absent makes no sense for DELETE"));
+        }
+        let precondition = OnlyIf::precondition(options.only)?;
+        self.exchange = Exchange::Plain(key.clone());
+        Ok(Act::Run(Command::Delete { key, precondition }))
+    }
+
+    fn make_folder(&mut self, request: &Request<'_>) -> Result<Act, Failure> {
+        no_word(request)?;
+        Options::parse(request, &[])?;
+        let Path { key, .. } = path_of(request.path)?;
+        self.exchange = Exchange::Plain(key.clone());
+        Ok(Act::Run(Command::MakeFolder { key }))
+    }
+
+    fn rename(&mut self, request: &Request<'_>) -> Result<Act, Failure> {
+        no_word(request)?;
+        let options = Options::parse(request, &["if"])?;
+        let (from, to) = request
+            .path
+            .split_once('\t')
+            .ok_or(Failure::Malformed("RENAME needs the old path, a tab and the new path"))?;
+        let (from, to) = (path_of(from)?.key, path_of(to)?.key);
+        if from.is_root() || to.is_root() {
+            return Err(Failure::Denied("the served folder itself cannot be renamed"));
+        }
+        let precondition = OnlyIf::precondition(options.only)?;
+        self.exchange = Exchange::Plain(from.clone());
+        Ok(Act::Run(Command::Rename { from, to, precondition }))
+    }
+
+    /// The file is open: the reply line, then its bytes.
+    fn opened_for_get(&mut self, meta: &Meta, talk: &mut Talk<'_>) -> Act {
+        let Exchange::Get(get) = &self.exchange else { return Act::Close(CloseReason::Internal) };
+        if get.only.is_some_and(|only| only != OnlyIf::Version(meta.etag)) {
+            return refuse(Failure::PreconditionFailed, Some(&get.key), talk, Act::Next);
+        }
+        let (range, asked) = match get.range.map(|range| range.resolve(meta.len)) {
+            None => (0..meta.len, None),
+            Some(Ok(range)) => (range.clone(), Some(range)),
+            Some(Err(failure)) => return refuse(failure, Some(&get.key), talk, Act::Next),
+        };
+        say_opened(&range, asked.as_ref(), meta, talk.out);
+        Act::Send { range, hash: get.trailer == Trailer::Expected }
+    }
+
+    /// After a failure: what can still come of this request?
+    fn failed(&mut self, failure: Failure, talk: &mut Talk<'_>) -> Act {
+        let exchange = std::mem::take(&mut self.exchange);
+        let (key, then) = match &exchange {
+            Exchange::None => (None, Act::Next),
+            Exchange::Get(get) => (Some(&get.key), Act::Next),
+            Exchange::Plain(key) | Exchange::Stat { key, .. } => (Some(key), Act::Next),
+            Exchange::Put(put) if put.framing == Framing::Ended => (Some(&put.key), Act::Next),
+            // Broken framing has no end that could be found.
+            Exchange::Put(put) if matches!(failure, Failure::Malformed(_)) => {
+                (Some(&put.key), Act::Close(CloseReason::Malformed))
+            }
+            Exchange::Put(put) => (Some(&put.key), Act::Discard),
+        };
+        let act = match failure {
+            Failure::TimedOut => Act::Close(CloseReason::TooSlow),
+            _ => then,
+        };
+        let act = refuse(failure, key, talk, act);
+        if act == Act::Discard {
+            self.exchange = exchange;
+        }
+        act
+    }
+}
+
+impl Machine for Line {
+    fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+        self.exchange = Exchange::None;
+        match line::cut(input) {
+            Ok(None) => (0, Act::More),
+            Ok(Some((text, used))) => (used, self.request(text, talk)),
+            Err(failure) => (0, refuse(failure, None, talk, Act::Close(CloseReason::Malformed))),
+        }
+    }
+
+    fn ended(&mut self, held: &[u8], talk: &mut Talk<'_>) -> Act {
+        if held.is_empty() {
+            return Act::Close(CloseReason::PeerClosed);
+        }
+        let failure = Failure::Malformed("the connection ended in the middle of a request line");
+        refuse(failure, None, talk, Act::Close(CloseReason::CutShort))
+    }
+
+    fn answered(&mut self, answer: Result<Answer, Failure>, talk: &mut Talk<'_>) -> Act {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(failure) => return self.failed(failure, talk),
+        };
+        match answer {
+            Answer::Created => return Act::Receive,
+            Answer::Opened(meta) => return self.opened_for_get(&meta, talk),
+            Answer::Listed(listing) => say_listing(&listing, talk.out),
+            Answer::Found(node) => {
+                let Exchange::Stat { key, verb } = &self.exchange else { return Act::Close(CloseReason::Internal) };
+                let conflict = match (node, verb) {
+                    (Node::Folder { .. }, StatVerb::Get) => Failure::Conflict("that is a folder"),
+                    (Node::File(_), StatVerb::Get | StatVerb::StatFolder) => Failure::Conflict("that is a file"),
+                    (node, _) => {
+                        say_node(node, talk.out);
+                        return Act::Next;
+                    }
+                };
+                return refuse(conflict, Some(key), talk, Act::Next);
+            }
+            Answer::Stored(meta, durability) => say_stored(&meta, durability, talk.out),
+            Answer::Done => talk.out.extend_from_slice(b"OK 0\n"),
+        }
+        Act::Next
+    }
+
+    fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
+        let Exchange::Put(put) = &mut self.exchange else { return Err(Failure::Internal) };
+        put.body(raw, payload_max)
+    }
+
+    fn body_left(&self) -> u64 {
+        let Exchange::Put(put) = &self.exchange else { return 0 };
+        match put.framing {
+            Framing::Counted { left, .. } => left,
+            Framing::ChunkLine | Framing::TrailerLine | Framing::Ended => 0,
+        }
+    }
+
+    fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<(), Failure> {
+        let Exchange::Put(put) = &self.exchange else { return Err(Failure::Internal) };
+        let sent_behind = match put.trailer {
+            Trailer::Got(digest) => Some(digest),
+            Trailer::No | Trailer::Expected => None,
+        };
+        let agrees = |wanted: Option<[u8; 32]>| wanted.is_none() || wanted == digest;
+        if agrees(put.announced) && agrees(sent_behind) { Ok(()) } else { Err(Failure::DigestMismatch) }
+    }
+
+    fn sent(&mut self, digest: Option<[u8; 32]>, talk: &mut Talk<'_>) -> Act {
+        if let Some(digest) = digest {
+            talk.out.extend_from_slice(b"sha256=");
+            talk.out.extend_from_slice(line::hex(&digest).as_bytes());
+            talk.out.push(b'\n');
+        }
+        Act::Next
+    }
+}
+
+impl PutExchange {
+    /// Steps over what is complete without a further byte.
+    fn settle(&mut self) {
+        if let Framing::Counted { left: 0, chunked } = self.framing {
+            self.framing = match (chunked, self.trailer) {
+                (Chunked::Yes, _) => Framing::ChunkLine,
+                (Chunked::No, Trailer::Expected) => Framing::TrailerLine,
+                (Chunked::No, Trailer::No | Trailer::Got(_)) => Framing::Ended,
+            };
+        }
+    }
+
+    fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
+        match self.framing {
+            Framing::Counted { left, chunked } => {
+                let payload = raw.len().min(payload_max).min(usize::try_from(left).unwrap_or(usize::MAX));
+                self.framing = Framing::Counted { left: left - payload as u64, chunked };
+                self.settle();
+                let then = match self.framing {
+                    Framing::Ended => Then::End,
+                    _ if payload == raw.len() => Then::Wait,
+                    _ => Then::Look,
+                };
+                Ok(BodyPart { skip: 0, payload, then })
+            }
+            Framing::ChunkLine => {
+                let Some((text, skip)) = cut_short(raw, CHUNK_LINE_LEN_MAX)? else { return Ok(WAIT) };
+                self.framing = match (line::chunk_len(text)?, self.trailer) {
+                    (0, Trailer::Expected) => Framing::TrailerLine,
+                    (0, Trailer::No | Trailer::Got(_)) => Framing::Ended,
+                    (left, _) => Framing::Counted { left, chunked: Chunked::Yes },
+                };
+                let then = if self.framing == Framing::Ended { Then::End } else { Then::Look };
+                Ok(BodyPart { skip, payload: 0, then })
+            }
+            Framing::TrailerLine => {
+                let Some((text, skip)) = cut_short(raw, TRAILER_LEN_MAX)? else { return Ok(WAIT) };
+                self.trailer = Trailer::Got(line::trailer(text)?);
+                self.framing = Framing::Ended;
+                Ok(BodyPart { skip, payload: 0, then: Then::End })
+            }
+            Framing::Ended => Ok(BodyPart { skip: 0, payload: 0, then: Then::End }),
+        }
+    }
+}
+
+const WAIT: BodyPart = BodyPart { skip: 0, payload: 0, then: Then::Wait };
+
+/// A line inside a body, which is much shorter than a request line may be.
+fn cut_short(raw: &[u8], len_max: usize) -> Result<Option<(&[u8], usize)>, Failure> {
+    debug_assert!(len_max <= LINE_LEN_MAX);
+    match line::cut(&raw[..raw.len().min(len_max)])? {
+        None if raw.len() >= len_max => Err(Failure::Malformed("a line inside the body is too long")),
+        found => Ok(found),
+    }
+}
+
+fn path_of(text: &str) -> Result<Path, Failure> {
+    if text.is_empty() {
+        return Err(Failure::Malformed("the request has no path"));
+    }
+    key::absolute(text.as_bytes())
+}
+
+fn no_word(request: &Request<'_>) -> Result<(), Failure> {
+    match request.word {
+        Some(_) => Err(Failure::Malformed("a word stands where an option or the path is meant")),
+        None => Ok(()),
+    }
+}
+
+/// The HTTP status with the same meaning.
+const fn code(failure: Failure) -> u16 {
+    match failure {
+        Failure::Malformed(_) => 400,
+        Failure::Unauthorized => 401,
+        Failure::Denied(_) => 403,
+        Failure::NotFound => 404,
+        Failure::TimedOut => 408,
+        Failure::Conflict(_) => 409,
+        Failure::PreconditionFailed => 412,
+        Failure::TooLarge => 413,
+        Failure::RangeUnsatisfiable => 416,
+        Failure::DigestMismatch => 422,
+        Failure::Busy => 429,
+        Failure::Internal => 500,
+        Failure::NotImplemented(_) => 501,
+        Failure::Draining => 503,
+        Failure::NoSpace => 507,
+    }
+}
+
+/// Says `ERR …` and hands back what is to be done then. Writing to a `Vec` cannot fail, here and
+/// below.
+fn refuse(failure: Failure, key: Option<&Key>, talk: &mut Talk<'_>, then: Act) -> Act {
+    talk.refused = Some(failure);
+    let retry = match failure {
+        Failure::Busy => "retry=1 ",
+        Failure::Draining => "retry=5 ",
+        _ => "",
+    };
+    let _ = match key.filter(|key| !key.is_root()) {
+        Some(key) => writeln!(talk.out, "ERR {} {retry}{}: {key}", code(failure), failure.words()),
+        None => writeln!(talk.out, "ERR {} {retry}{}", code(failure), failure.words()),
+    };
+    then
+}
+
+fn say_opened(range: &Range<u64>, asked: Option<&Range<u64>>, meta: &Meta, out: &mut Vec<u8>) {
+    let _ = write!(out, "OK {} etag={} mtime={}", range.end - range.start, meta.etag, meta.mtime);
+    if let Some(range) = asked {
+        let _ = write!(out, " range={}-{}/{}", range.start, range.end - 1, meta.len);
+    }
+    out.push(b'\n');
+}
+
+fn say_stored(meta: &Meta, durability: Durability, out: &mut Vec<u8>) {
+    let _ = writeln!(out, "OK 0 etag={} stored={}", meta.etag, durability.word());
+}
+
+fn say_node(node: Node, out: &mut Vec<u8>) {
+    let _ = match node {
+        Node::File(meta) => writeln!(out, "OK 0 size={} mtime={} etag={}", meta.len, meta.mtime, meta.etag),
+        Node::Folder { mtime } => writeln!(out, "OK 0 folder=1 mtime={mtime}"),
+    };
+}
+
+fn say_listing(listing: &Listing, out: &mut Vec<u8>) {
+    let mut body = Vec::new();
+    for entry in &listing.entries {
+        let _ = match entry.node {
+            Node::File(meta) => writeln!(body, "{} {} {} {}", meta.len, meta.mtime, meta.etag, entry.name),
+            Node::Folder { mtime } => writeln!(body, "- {mtime} - {}/", entry.name),
+        };
+    }
+    let _ = writeln!(out, "OK {}{}", body.len(), if listing.more { " more=1" } else { "" });
+    out.append(&mut body);
+}

@@ -1,0 +1,143 @@
+//! TCP: listeners with every option set before the first connection, and streams that send.
+//!
+//! Options are set on the listening socket: on Linux each accepted socket inherits them, so that
+//! a connection costs no further call. Never decides what is said.
+
+use std::io::{self, IoSlice, Read as _};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use rustix::net::{SendAncillaryBuffer, SendFlags};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::buffer::SLICES_MAX;
+use crate::config::Limits;
+use crate::platform::{AcceptError, Stream};
+
+/// Connections the kernel keeps for us until they are accepted; it caps this itself.
+const BACKLOG: i32 = 4096;
+
+/// Opens a listener on `addr`. `congestion` pins the congestion control, for benchmarks.
+pub fn listen(addr: SocketAddr, limits: &Limits, congestion: Option<&str>) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    set_options(&socket, limits)?;
+    #[cfg(target_os = "linux")]
+    if let Some(name) = congestion {
+        socket.set_tcp_congestion(name.as_bytes())?;
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = congestion;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Buffers must be set before `listen` for the window scale to follow (tcp(7)).
+fn set_options(socket: &Socket, limits: &Limits) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10));
+    socket.set_tcp_keepalive(&keepalive)?;
+    if limits.send_buffer_bytes > 0 {
+        socket.set_send_buffer_size(limits.send_buffer_bytes)?;
+    }
+    if limits.recv_buffer_bytes > 0 {
+        socket.set_recv_buffer_size(limits.recv_buffer_bytes)?;
+    }
+    #[cfg(target_os = "linux")]
+    if limits.unsent_bytes_max > 0 {
+        socket.set_tcp_notsent_lowat(u32::try_from(limits.unsent_bytes_max).unwrap_or(u32::MAX))?;
+    }
+    Ok(())
+}
+
+/// Takes one connection from the backlog.
+pub fn accept(listener: &TcpListener) -> Result<(TcpConnection, SocketAddr), AcceptError> {
+    match listener.accept() {
+        Ok((stream, peer)) => {
+            // Elsewhere the option is not inherited.
+            if cfg!(not(target_os = "linux")) {
+                let _ = stream.set_nodelay(true);
+            }
+            Ok((TcpConnection { stream }, peer))
+        }
+        Err(error) => Err(classify(error)),
+    }
+}
+
+/// accept(2): which errors concern one connection, and which the whole process.
+fn classify(error: io::Error) -> AcceptError {
+    use rustix::io::Errno;
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    match errno {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => AcceptError::Exhausted(error),
+        _ if error.kind() == io::ErrorKind::WouldBlock => AcceptError::Empty,
+        // The rest (ECONNABORTED, EPROTO, EPERM, EINTR and network errors that Linux passes on)
+        // end one connection attempt only.
+        _ => AcceptError::Gone(error),
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct TcpConnection {
+    stream: TcpStream,
+}
+
+impl TcpConnection {
+    /// For registering it.
+    pub const fn source(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// For `sendfile`.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+impl Stream for TcpConnection {
+    fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buf)
+    }
+
+    fn send(&mut self, bufs: &[&[u8]], more: bool) -> io::Result<usize> {
+        let flags = send_flags(more);
+        let sent = match bufs {
+            [one] => rustix::net::send(&self.stream, one, flags),
+            bufs => {
+                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                for (slice, buf) in slices.iter_mut().zip(bufs) {
+                    *slice = IoSlice::new(buf);
+                }
+                let used = &slices[..bufs.len().min(SLICES_MAX)];
+                rustix::net::sendmsg(&self.stream, used, &mut SendAncillaryBuffer::default(), flags)
+            }
+        };
+        sent.map_err(io::Error::from)
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
+    }
+
+    fn reset_on_drop(&mut self) {
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+}
+
+#[cfg(target_os = "linux")]
+const fn send_flags(more: bool) -> SendFlags {
+    if more { SendFlags::NOSIGNAL.union(SendFlags::MORE) } else { SendFlags::NOSIGNAL }
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn send_flags(_more: bool) -> SendFlags {
+    SendFlags::empty()
+}

@@ -1,0 +1,220 @@
+//! The real world: one `mio::Poll` over listeners, connections, signals and the bell that disk
+//! workers and handles ring.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+
+use crate::ids::{ConnId, FileId, ListenerId};
+use crate::os::disk::DiskStore;
+use crate::os::net::{self, TcpConnection};
+use crate::platform::{AcceptError, Counters, Event, Platform, SendFile, Signal};
+
+/// Events taken from the kernel at once.
+const EVENTS_MAX: usize = 1024;
+/// Tokens that no connection has: its slot is never `u32::MAX`.
+const SPECIAL: usize = 0xFFFF_FFFF;
+const BELL: Token = Token(SPECIAL);
+const SIGNALS: Token = Token(1 << 32 | SPECIAL);
+const FIRST_LISTENER: usize = 2;
+
+/// What other threads share with the loop.
+#[derive(Debug)]
+pub struct Shared {
+    waker: Waker,
+    wish: AtomicU8,
+    counters: Mutex<Counters>,
+}
+
+const WISH_DRAIN: u8 = 1;
+const WISH_STOP: u8 = 2;
+
+impl Shared {
+    /// Asks the loop to drain or to stop.
+    pub fn ask(&self, signal: Signal) {
+        let wish = match signal {
+            Signal::Drain => WISH_DRAIN,
+            Signal::Stop => WISH_STOP,
+        };
+        self.wish.fetch_or(wish, Ordering::AcqRel);
+        self.ring();
+    }
+
+    /// Wakes the loop.
+    pub fn ring(&self) {
+        if let Err(error) = self.waker.wake() {
+            log::error!("cannot wake the loop: {error}");
+        }
+    }
+
+    /// The facts as of the end of the last turn.
+    pub fn counters(&self) -> Counters {
+        *self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Do SIGTERM and SIGINT drain this server?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signalled {
+    /// Yes: it is the main job of the process.
+    Yes,
+    /// No: the program around it decides.
+    No,
+}
+
+/// The poll and the bell, before there is a store that could ring it.
+#[derive(Debug)]
+pub struct Bell {
+    poll: Poll,
+    shared: Arc<Shared>,
+}
+
+impl Bell {
+    /// A poll with nothing but a bell.
+    pub fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), BELL)?;
+        let shared = Shared { waker, wish: AtomicU8::new(0), counters: Mutex::default() };
+        Ok(Self { poll, shared: Arc::new(shared) })
+    }
+
+    /// What other threads share with the loop.
+    pub fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+}
+
+/// The real platform.
+pub struct OsPlatform {
+    poll: Poll,
+    raw_events: Events,
+    shared: Arc<Shared>,
+    listeners: Vec<TcpListener>,
+    signals: Option<Signals>,
+    /// Given up for a moment to accept and drop a connection when descriptors are short.
+    reserve: Option<File>,
+    store: DiskStore,
+}
+
+impl OsPlatform {
+    /// Puts the parts together and registers them.
+    pub fn new(bell: Bell, mut listeners: Vec<TcpListener>, signalled: Signalled, store: DiskStore) -> io::Result<Self> {
+        let Bell { poll, shared } = bell;
+        for (place, listener) in listeners.iter_mut().enumerate() {
+            let token = Token((FIRST_LISTENER + place) << 32 | SPECIAL);
+            poll.registry().register(listener, token, Interest::READABLE)?;
+        }
+        let signals = match signalled {
+            Signalled::No => None,
+            Signalled::Yes => {
+                let mut signals = Signals::new([SIGTERM, SIGINT])?;
+                poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+                Some(signals)
+            }
+        };
+        let raw_events = Events::with_capacity(EVENTS_MAX);
+        Ok(Self { poll, raw_events, shared, listeners, signals, reserve: spare_descriptor(), store })
+    }
+
+    fn rung(&self, events: &mut Vec<Event>) {
+        events.push(Event::Completions);
+        let wish = self.shared.wish.swap(0, Ordering::AcqRel);
+        if wish & WISH_DRAIN != 0 {
+            events.push(Event::Signal(Signal::Drain));
+        }
+        if wish & WISH_STOP != 0 {
+            events.push(Event::Signal(Signal::Stop));
+        }
+    }
+}
+
+/// A descriptor that is only there to be given up.
+#[allow(clippy::disallowed_methods, reason = "no peer names this file")]
+fn spare_descriptor() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+impl Platform for OsPlatform {
+    type Stream = TcpConnection;
+    type Store = DiskStore;
+
+    #[allow(clippy::disallowed_methods, reason = "this is where time comes from")]
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        match self.poll.poll(&mut self.raw_events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        for event in &self.raw_events {
+            match event.token() {
+                BELL => self.rung(events),
+                SIGNALS => {
+                    let caught = self.signals.iter_mut().flat_map(Signals::pending);
+                    events.extend(caught.map(|_| Event::Signal(Signal::Drain)));
+                }
+                Token(token) if token & SPECIAL == SPECIAL => {
+                    let place = (token >> 32) - FIRST_LISTENER;
+                    events.push(Event::Acceptable(ListenerId(u16::try_from(place).unwrap_or(u16::MAX))));
+                }
+                Token(token) => events.push(Event::Stream {
+                    id: ConnId::from_token(token),
+                    // Hang-ups and errors are hints: the next call tells what really happened.
+                    readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+                    writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+                }),
+            }
+        }
+        let now = self.now();
+        self.store.refresh(now);
+        Ok(())
+    }
+
+    fn accept(&mut self, ListenerId(place): ListenerId) -> Result<(TcpConnection, SocketAddr), AcceptError> {
+        self.listeners.get(usize::from(place)).map_or(Err(AcceptError::Empty), net::accept)
+    }
+
+    fn shed(&mut self, listener: ListenerId) -> bool {
+        if self.reserve.take().is_none() {
+            return false;
+        }
+        let shed = self.accept(listener).is_ok();
+        self.reserve = spare_descriptor();
+        shed
+    }
+
+    fn register(&mut self, stream: &mut TcpConnection, id: ConnId) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(stream.source(), Token(id.to_token()), interest)
+    }
+
+    fn close_listeners(&mut self) {
+        self.listeners.clear();
+    }
+
+    fn send_file(&mut self, stream: &mut TcpConnection, file: FileId, offset: u64, len: usize) -> io::Result<SendFile> {
+        self.store.send_file(file, offset, len, stream.fd())
+    }
+
+    fn store(&mut self) -> &mut DiskStore {
+        &mut self.store
+    }
+
+    fn publish(&mut self, counters: &Counters) {
+        // Whoever holds the lock reads the facts of the turn before; the loop never waits for it.
+        if let Ok(mut shared) = self.shared.counters.try_lock() {
+            *shared = *counters;
+        }
+    }
+}

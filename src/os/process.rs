@@ -1,0 +1,15 @@
+//! What concerns the process as a whole: its limit on descriptors.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Raises the soft limit on open files to the hard one; returns how many descriptors there are.
+pub fn raise_descriptor_limit() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        log::warn!("cannot raise the limit on open files: {error}");
+    }
+    // No limit at all is more than anybody needs.
+    getrlimit(Resource::Nofile).current.map_or(1 << 20, |soft| usize::try_from(soft).unwrap_or(usize::MAX))
+}

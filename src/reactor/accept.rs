@@ -1,0 +1,112 @@
+//! New connections: how many at a time, what happens when there are too many, and when
+//! descriptors run out. Accepting never spins and never forgets the backlog.
+
+use std::net::SocketAddr;
+
+use crate::dialect::Kind;
+use crate::ids::ListenerId;
+use crate::platform::{AcceptError, Platform, Stream};
+use crate::reactor::{Connection, InLine, Queued, Reactor, Readiness, conn_id, cx};
+use crate::session::Session;
+
+/// One listener: what it speaks, and whether connections may be waiting.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Door {
+    kind: Kind,
+    waiting: Waiting,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    Maybe,
+    Nobody,
+}
+
+impl Door {
+    /// Registering a listener does not tell of those who came before: look once.
+    pub(super) const fn new(kind: Kind) -> Self {
+        Self { kind, waiting: Waiting::Maybe }
+    }
+
+    /// An event says that somebody waits.
+    pub(super) const fn open(&mut self) {
+        self.waiting = Waiting::Maybe;
+    }
+}
+
+impl<P: Platform> Reactor<P> {
+    /// Is there somebody to accept in the next turn?
+    pub(super) fn may_accept(&self) -> bool {
+        self.accept_after.is_none() && self.doors.iter().any(|door| door.waiting == Waiting::Maybe)
+    }
+
+    /// Takes a bounded number of connections from each listener.
+    pub(super) fn accept(&mut self) {
+        if self.accept_after.is_some_and(|at| at <= self.now) {
+            self.accept_after = None;
+        }
+        if self.accept_after.is_some() {
+            return;
+        }
+        for place in 0..self.doors.len() {
+            let listener = ListenerId(u16::try_from(place).expect("the builder refuses more listeners"));
+            for _ in 0..self.limits.accepts_per_turn {
+                if self.doors[place].waiting == Waiting::Nobody {
+                    break;
+                }
+                match self.platform.accept(listener) {
+                    Ok((stream, peer)) => self.admit_connection(stream, peer, self.doors[place].kind),
+                    Err(AcceptError::Empty) => self.doors[place].waiting = Waiting::Nobody,
+                    Err(AcceptError::Gone(error)) => {
+                        log::debug!("a connection was gone before it was accepted: {error}")
+                    }
+                    Err(AcceptError::Exhausted(error)) => return self.rest(listener, &error),
+                }
+            }
+        }
+    }
+
+    /// Descriptors ran out: the edge is consumed and nobody will repeat it, so remember, tell one
+    /// peer with the descriptor kept in reserve, and look again soon.
+    fn rest(&mut self, listener: ListenerId, error: &std::io::Error) {
+        self.counters.accept_exhausted += 1;
+        if self.counters.accept_exhausted.is_power_of_two() {
+            log::warn!("cannot accept connections: {error}; they wait until one ends");
+        }
+        self.platform.shed(listener);
+        self.accept_after = Some(self.now + self.limits.accept_retry);
+    }
+
+    fn admit_connection(&mut self, mut stream: P::Stream, peer: SocketAddr, kind: Kind) {
+        self.counters.accepted += 1;
+        if self.connections.len() >= self.limits.connections_max {
+            self.counters.turned_away += 1;
+            // A fresh socket takes so few bytes at once; if not, the peer sees a plain close.
+            let _ = stream.send(&[kind.turned_away()], false);
+            let _ = stream.shutdown_write();
+            let _ = stream.recv(&mut self.scratch);
+            return;
+        }
+        self.generation = self.generation.wrapping_add(1);
+        let entry = self.connections.vacant_entry();
+        let id = conn_id(entry.key(), self.generation);
+        if let Err(error) = self.platform.register(&mut stream, id) {
+            log::warn!("{peer}: cannot watch the connection: {error}");
+            return;
+        }
+        let session = Session::new(kind, &mut cx!(self));
+        entry.insert(Connection {
+            stream: Some(stream),
+            session,
+            // Optimistic: a client that speaks first has often spoken already.
+            readiness: Readiness { readable: true, writable: true },
+            generation: self.generation,
+            peer,
+            queued: Queued::No,
+            in_line: InLine::No,
+            armed: None,
+        });
+        log::debug!("{peer}: connected as {id}");
+        self.enqueue(id);
+    }
+}

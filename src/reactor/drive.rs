@@ -1,0 +1,204 @@
+//! One connection's slice of a turn: run its operations, send, receive, until nothing moves or
+//! its budget is spent; then see what is left of it.
+
+use crate::error::CloseReason;
+use crate::ids::ConnId;
+use crate::platform::{Completion, Platform, Store, Stream};
+use crate::reactor::admission::Place;
+use crate::reactor::{InLine, Queued, Reactor, cx, lookup};
+
+/// What one connection may still do in this turn.
+#[derive(Debug)]
+pub(super) struct Budget {
+    /// Bytes it may move; at least 1 while it may go on.
+    pub bytes: usize,
+    calls: u32,
+}
+
+impl Budget {
+    const fn new(bytes: usize, calls: u32) -> Self {
+        Self { bytes, calls }
+    }
+
+    /// A call moved so many bytes.
+    pub(super) const fn spend(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.calls = self.calls.saturating_sub(1);
+    }
+
+    const fn is_spent(&self) -> bool {
+        self.bytes == 0 || self.calls == 0
+    }
+}
+
+/// Did a step get anywhere?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Blocked,
+    Moved,
+}
+
+impl Progress {
+    const fn or(self, other: Self) -> Self {
+        match self {
+            Self::Moved => self,
+            Self::Blocked => other,
+        }
+    }
+}
+
+impl<P: Platform> Reactor<P> {
+    /// Moves bytes for one connection until nothing moves or its budget is spent.
+    pub(super) fn drive(&mut self, id: ConnId) {
+        let Some(connection) = lookup(&mut self.connections, id) else { return };
+        connection.queued = Queued::No;
+        let mut budget = Budget::new(self.share, self.limits.turn_calls);
+        while self.step(id, &mut budget) == Progress::Moved {
+            if budget.is_spent() {
+                self.counters.yields += 1;
+                self.enqueue(id);
+                break;
+            }
+        }
+        self.run_released();
+        self.settle(id);
+    }
+
+    /// Operations first, as their outcome may let bytes go; then sending, which returns the chunks
+    /// that receiving needs.
+    fn step(&mut self, id: ConnId, budget: &mut Budget) -> Progress {
+        let ran = self.submit(id, budget).or(self.ask_for_slot(id));
+        let sent = self.flush(id, budget).or(self.shut_down(id));
+        ran.or(sent).or(self.fill(id, budget))
+    }
+
+    fn submit(&mut self, id: ConnId, budget: &mut Budget) -> Progress {
+        let mut progress = Progress::Blocked;
+        while let Some(op) = lookup(&mut self.connections, id).and_then(|c| c.session.next_op()) {
+            progress = Progress::Moved;
+            budget.spend(0);
+            let Some(op) = self.gate.enter(id, op) else { continue };
+            self.hand_in(id, op);
+        }
+        progress
+    }
+
+    fn hand_in(&mut self, id: ConnId, op: crate::platform::Op) {
+        match self.platform.store().try_now(id, op) {
+            Ok(done) => self.complete(done),
+            Err(op) => self.platform.store().submit(id, op),
+        }
+    }
+
+    /// Operations that the gate let go, of whatever connection.
+    pub(super) fn run_released(&mut self) {
+        while let Some((id, op)) = self.released.pop_front() {
+            self.hand_in(id, op);
+        }
+    }
+
+    /// An operation ended. The socket may have been ready all along and no event will say so
+    /// again: its connection is driven.
+    pub(super) fn complete(&mut self, done: Completion) {
+        let id = done.conn;
+        let Some(connection) = lookup(&mut self.connections, id) else {
+            unreachable!("a slot outlives its operations")
+        };
+        connection.session.completed(done, &mut cx!(self));
+        self.gate.leave(id, &mut self.released);
+        self.enqueue(id);
+    }
+
+    fn ask_for_slot(&mut self, id: ConnId) -> Progress {
+        let Some(connection) = lookup(&mut self.connections, id) else { return Progress::Blocked };
+        if !connection.session.wants_slot() || connection.in_line == InLine::Yes {
+            return Progress::Blocked;
+        }
+        if connection.session.release_slot(&self.limits) {
+            self.admission.give_back();
+        }
+        match self.admission.request(id) {
+            Place::Granted => connection.session.granted(&mut cx!(self)),
+            Place::Full => connection.session.not_granted(&mut cx!(self)),
+            Place::InLine => {
+                connection.in_line = InLine::Yes;
+                return Progress::Blocked;
+            }
+        }
+        Progress::Moved
+    }
+
+    /// Free slots go to those in line.
+    pub(super) fn admit(&mut self) {
+        while let Some(id) = self.admission.next_in_line() {
+            let Some(connection) = lookup(&mut self.connections, id) else { continue };
+            connection.in_line = InLine::No;
+            if connection.session.wants_slot() {
+                self.admission.take();
+                connection.session.granted(&mut cx!(self));
+            }
+            self.enqueue(id);
+        }
+    }
+
+    fn shut_down(&mut self, id: ConnId) -> Progress {
+        let Some(connection) = lookup(&mut self.connections, id) else { return Progress::Blocked };
+        let Some(stream) = connection.stream.as_mut().filter(|_| connection.session.wants_shutdown()) else {
+            return Progress::Blocked;
+        };
+        match stream.shutdown_write() {
+            Ok(()) => connection.session.shut_down(&cx!(self)),
+            Err(error) => connection.session.lost(CloseReason::PeerReset, &error.to_string(), &mut cx!(self)),
+        }
+        Progress::Moved
+    }
+
+    /// After every drive: close what is over, take back the slot, arm the timer, free the place.
+    fn settle(&mut self, id: ConnId) {
+        let Some(connection) = lookup(&mut self.connections, id) else { return };
+        let peer = connection.peer;
+        if let Some(reason) = connection.session.ended_because()
+            && let Some(mut stream) = connection.stream.take()
+        {
+            if connection.session.wants_reset() {
+                stream.reset_on_drop();
+            }
+            drop(stream);
+            self.counters.closed[reason as usize] += 1;
+            self.accept_after = None; // a descriptor is free again
+            log::debug!("{peer}: closed {id}: {reason}");
+        }
+        if connection.session.release_slot(&self.limits) {
+            self.admission.give_back();
+        }
+        if connection.session.is_retirable() {
+            self.connections.remove(id.slot());
+        } else if let Some(at) = connection.session.deadline(&self.limits) {
+            self.timers.arm(id, &mut connection.armed, at);
+        }
+        self.log_reports(peer);
+        if self.admission.free() > 0 && self.admission.in_line() > 0 {
+            self.admit();
+        }
+    }
+
+    /// One line per request that ended. The sink must not block: see `os::log`.
+    fn log_reports(&mut self, peer: std::net::SocketAddr) {
+        for report in self.reports.drain(..) {
+            let ms = self.now.saturating_duration_since(report.began).as_millis();
+            let (word, key, bytes) = (report.word, report.key.as_str().escape_debug(), report.bytes);
+            match report.result {
+                Ok(()) => log::info!(
+                    target: "filewharf::transfer",
+                    "{word} peer={peer} key=\"/{key}\" bytes={bytes} result=ok ms={ms}"
+                ),
+                Err(trouble) => log::info!(
+                    target: "filewharf::transfer",
+                    "{word} peer={peer} key=\"/{key}\" bytes={bytes} result=failed told=\"{}\" cause=\"{}\" ms={ms}",
+                    trouble.failure,
+                    trouble.cause.escape_debug()
+                ),
+            }
+        }
+    }
+}

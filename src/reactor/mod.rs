@@ -1,0 +1,404 @@
+//! The loop: one thread, one slab of connections, one bounded slice of work for each per turn.
+//!
+//! Runs unchanged on the real platform and in a simulator. Its rules:
+//! * Readiness is set by events and cleared only by `WouldBlock`, never by a short read or write.
+//! * Who is still ready when its budget is spent goes to the run queue; while that is not empty,
+//!   the wait for events does not sleep. So a turn is bounded whatever one client does.
+//! * Every wait names its waker: an edge, a completion, a slot, the run queue, or a deadline.
+//! * A slot of the slab is freed only when the socket is closed and no operation is in flight.
+
+mod accept;
+mod admission;
+mod drive;
+mod gate;
+mod receive;
+mod send;
+mod timers;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use slab::Slab;
+
+use crate::buffer::ChunkPool;
+use crate::config::{Access, Limits};
+use crate::dialect::{Kind, Phase};
+use crate::ids::{ConnId, ListenerId};
+use crate::platform::{Counters, Event, Op, Platform, Signal, Store};
+use crate::session::{Cx, Disk, DiskPace, Report, Session};
+use accept::Door;
+use admission::Admission;
+use gate::Gate;
+use timers::Timers;
+
+/// Two bits per connection: what the kernel said and has not taken back with `WouldBlock`.
+#[derive(Clone, Copy, Debug)]
+struct Readiness {
+    readable: bool,
+    writable: bool,
+}
+
+/// Is a connection in the run queue?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Queued {
+    No,
+    Yes,
+}
+
+/// Is a connection in the queue for a slot?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InLine {
+    No,
+    Yes,
+}
+
+/// One entry of the slab.
+struct Connection<S> {
+    /// `None` once it is closed and only operations are waited for.
+    stream: Option<S>,
+    session: Session,
+    readiness: Readiness,
+    generation: u32,
+    peer: SocketAddr,
+    queued: Queued,
+    in_line: InLine,
+    /// The earliest entry this connection has in the timers.
+    armed: Option<Instant>,
+}
+
+/// Where the server as a whole stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Serving,
+    Draining { listening_until: Instant, until: Instant },
+    Stopped,
+}
+
+/// How the server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Requests that were cut off.
+    pub cut_off: usize,
+}
+
+/// What a reactor is told at its making.
+#[derive(Debug)]
+pub struct Setup {
+    /// Every bound.
+    pub limits: Limits,
+    /// Who may do what.
+    pub access: Access,
+    /// What each listener speaks, in the order of their ids.
+    pub listeners: Vec<Kind>,
+}
+
+/// The loop and everything it owns.
+pub struct Reactor<P: Platform> {
+    platform: P,
+    limits: Limits,
+    access: Access,
+    connections: Slab<Connection<P::Stream>>,
+    generation: u32,
+    /// Still ready, out of budget, or told something: driven in the next turn.
+    runnable: VecDeque<ConnId>,
+    /// Operations that the gate let go.
+    released: VecDeque<(ConnId, Op)>,
+    gate: Gate,
+    admission: Admission,
+    timers: Timers,
+    doors: Vec<Door>,
+    /// Set when descriptors ran out: accepting rests until then, or until a connection ends.
+    accept_after: Option<Instant>,
+    stage: Stage,
+    cut_off: usize,
+    now: Instant,
+    events: Vec<Event>,
+    /// The one buffer that every connection reads through.
+    scratch: Box<[u8]>,
+    /// What one connection may move in this turn.
+    share: usize,
+    pool: ChunkPool,
+    counters: Counters,
+    reports: Vec<Report>,
+    disk: Disk,
+}
+
+/// Looks a connection up; an old generation finds nothing.
+fn lookup<S>(slab: &mut Slab<Connection<S>>, id: ConnId) -> Option<&mut Connection<S>> {
+    slab.get_mut(id.slot()).filter(|connection| connection.generation == id.generation())
+}
+
+/// Everything a session is lent, borrowed field by field so that the slab stays free.
+macro_rules! cx {
+    ($reactor:expr) => {
+        crate::session::Cx {
+            now: $reactor.now,
+            limits: &$reactor.limits,
+            access: &$reactor.access,
+            phase: $reactor.stage.phase(),
+            pool: &mut $reactor.pool,
+            counters: &mut $reactor.counters,
+            reports: &mut $reactor.reports,
+            disk: $reactor.disk,
+        }
+    };
+}
+use cx;
+
+impl Stage {
+    const fn phase(self) -> Phase {
+        match self {
+            Self::Serving => Phase::Serving,
+            Self::Draining { .. } | Self::Stopped => Phase::Draining,
+        }
+    }
+}
+
+impl<P: Platform> Reactor<P> {
+    /// A reactor that has not turned yet.
+    pub fn new(platform: P, setup: Setup) -> Self {
+        let Setup { limits, access, listeners } = setup;
+        Self {
+            now: platform.now(),
+            platform,
+            connections: Slab::new(),
+            generation: 0,
+            runnable: VecDeque::new(),
+            released: VecDeque::new(),
+            gate: Gate::default(),
+            admission: Admission::new(limits.slots, limits.slot_queue_max),
+            timers: Timers::default(),
+            doors: listeners.into_iter().map(Door::new).collect(),
+            accept_after: None,
+            stage: Stage::Serving,
+            cut_off: 0,
+            events: Vec::with_capacity(1024),
+            scratch: vec![0; limits.read_buffer_bytes + limits.head_len_max].into_boxed_slice(),
+            share: limits.turn_bytes_max,
+            pool: ChunkPool::new(limits.chunk_bytes),
+            counters: Counters::default(),
+            reports: Vec::new(),
+            disk: Disk { pace: DiskPace::KeepsUp, flush_window: None },
+            limits,
+            access,
+        }
+    }
+
+    /// Bytes of one entry of the slab, for the accounting of memory.
+    pub const fn entry_bytes() -> usize {
+        size_of::<Connection<P::Stream>>()
+    }
+
+    /// Turns until the server has drained or was stopped.
+    pub fn run(&mut self) -> io::Result<Ended> {
+        while !self.has_ended() {
+            self.turn()?;
+        }
+        Ok(Ended { cut_off: self.cut_off })
+    }
+
+    /// Has everything ended?
+    pub fn has_ended(&self) -> bool {
+        match self.stage {
+            Stage::Serving => false,
+            Stage::Draining { listening_until, .. } => self.connections.is_empty() && self.now >= listening_until,
+            Stage::Stopped => self.connections.is_empty(),
+        }
+    }
+
+    /// One turn: wait, then give every ready connection one bounded slice of work.
+    pub fn turn(&mut self) -> io::Result<()> {
+        let timeout = if self.has_leftovers() {
+            Some(std::time::Duration::ZERO)
+        } else {
+            self.next_deadline().map(|at| at.saturating_duration_since(self.now))
+        };
+        let mut events = std::mem::take(&mut self.events);
+        events.clear();
+        self.platform.wait(timeout, &mut events)?;
+        self.now = self.platform.now();
+        self.look_at_disk();
+        for event in events.drain(..) {
+            self.dispatch(event);
+        }
+        self.events = events;
+        self.run_released();
+        self.expire_timers();
+        self.admit();
+        // Stolen, so that this turn is finite: who is queued from here on is driven in the next.
+        let work = std::mem::take(&mut self.runnable);
+        let limits = &self.limits;
+        self.share = (limits.turn_bytes / work.len().max(1)).clamp(limits.turn_bytes_min, limits.turn_bytes_max);
+        for id in work {
+            self.drive(id);
+        }
+        self.accept();
+        self.advance_stage();
+        self.finish_turn();
+        Ok(())
+    }
+
+    /// Facts about this server so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The platform, for a simulator that looks behind the curtain.
+    pub fn platform(&mut self) -> &mut P {
+        &mut self.platform
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        match event {
+            Event::Acceptable(ListenerId(place)) => {
+                if let Some(door) = self.doors.get_mut(usize::from(place)) {
+                    door.open();
+                }
+            }
+            Event::Completions => {
+                while let Some(done) = self.platform.store().next_completion() {
+                    self.complete(done);
+                }
+            }
+            Event::Signal(signal) => self.signalled(signal),
+            Event::Stream { id, readable, writable } => {
+                let Some(connection) = lookup(&mut self.connections, id) else {
+                    self.counters.stale_events += 1;
+                    return;
+                };
+                connection.readiness.readable |= readable;
+                connection.readiness.writable |= writable;
+                self.enqueue(id);
+            }
+        }
+    }
+
+    /// Puts a connection into the run queue, once.
+    fn enqueue(&mut self, id: ConnId) {
+        if let Some(connection) = lookup(&mut self.connections, id)
+            && connection.queued == Queued::No
+        {
+            connection.queued = Queued::Yes;
+            self.runnable.push_back(id);
+        }
+    }
+
+    fn look_at_disk(&mut self) {
+        let store = self.platform.store();
+        let pace = if store.is_lagging() { DiskPace::Lags } else { DiskPace::KeepsUp };
+        self.disk = Disk { pace, flush_window: store.flush_window() };
+    }
+
+    fn has_leftovers(&self) -> bool {
+        !self.runnable.is_empty() || !self.released.is_empty() || self.may_accept()
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let stage = match self.stage {
+            Stage::Draining { listening_until, until } if self.now < listening_until => {
+                Some(listening_until.min(until))
+            }
+            Stage::Draining { until, .. } => Some(until),
+            Stage::Serving | Stage::Stopped => None,
+        };
+        [self.timers.next(), stage, self.accept_after].into_iter().flatten().min()
+    }
+
+    fn expire_timers(&mut self) {
+        while let Some((at, id)) = self.timers.pop_due(self.now) {
+            let Some(connection) = lookup(&mut self.connections, id) else { continue };
+            if connection.armed != Some(at) {
+                continue; // a later entry took its place
+            }
+            connection.armed = None;
+            if connection.session.deadline(&self.limits).is_some_and(|deadline| deadline <= self.now) {
+                connection.session.timed_out(&mut cx!(self));
+            }
+            self.enqueue(id); // driving arms it anew
+        }
+    }
+
+    fn signalled(&mut self, signal: Signal) {
+        match (signal, self.stage) {
+            (Signal::Drain, Stage::Serving) => {
+                log::info!("draining: running transfers have {:?} to end", self.limits.drain_timeout);
+                let listening_until = self.now + self.limits.drain_grace;
+                self.stage = Stage::Draining { listening_until, until: listening_until + self.limits.drain_timeout };
+                self.for_each(Session::drain);
+            }
+            (Signal::Drain, Stage::Draining { .. }) | (Signal::Stop, _) => self.stop(),
+            (Signal::Drain, Stage::Stopped) => {}
+        }
+    }
+
+    fn advance_stage(&mut self) {
+        if let Stage::Draining { listening_until, until } = self.stage {
+            if self.now >= listening_until && !self.doors.is_empty() {
+                self.doors.clear();
+                self.platform.close_listeners();
+            }
+            if self.now >= until {
+                self.stop();
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        log::info!("stopping");
+        self.stage = Stage::Stopped;
+        self.doors.clear();
+        self.platform.close_listeners();
+        let mut cut_off = 0;
+        self.for_each(|session, cx| cut_off += usize::from(session.stop(cx)));
+        self.cut_off += cut_off;
+    }
+
+    /// Tells every session something, and has them driven.
+    fn for_each(&mut self, mut tell: impl FnMut(&mut Session, &mut Cx<'_>)) {
+        let ids: Vec<ConnId> = self.connections.iter().map(|(slot, c)| conn_id(slot, c.generation)).collect();
+        for id in ids {
+            if let Some(connection) = lookup(&mut self.connections, id) {
+                tell(&mut connection.session, &mut cx!(self));
+            }
+            self.enqueue(id);
+        }
+    }
+
+    /// Facts, log lines and the checks that a debug build makes after every turn.
+    fn finish_turn(&mut self) {
+        let took = self.platform.now().saturating_duration_since(self.now);
+        let counters = &mut self.counters;
+        counters.turns += 1;
+        counters.turn_longest_us = counters.turn_longest_us.max(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        counters.open = self.connections.len() as u64;
+        counters.slots_used = (self.limits.slots - self.admission.free()) as u64;
+        counters.slots_waiting = self.admission.in_line() as u64;
+        self.platform.publish(&self.counters);
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
+    }
+
+    /// What must hold between turns.
+    pub fn check_invariants(&self) {
+        for (slot, connection) in &self.connections {
+            let id = conn_id(slot, connection.generation);
+            if connection.queued == Queued::No {
+                connection.session.check_invariants(&self.limits);
+                let deadline = connection.session.deadline(&self.limits);
+                assert!(
+                    connection.session.has_ops() || deadline.is_none() || connection.armed.is_some(),
+                    "{id}: a deadline that no timer knows of"
+                );
+            }
+        }
+        assert!(self.admission.free() <= self.limits.slots, "more slots free than there are");
+    }
+}
+
+/// Slots of the slab fit `u32`: there are never more than `Limits::connections_max` of them.
+fn conn_id(slot: usize, generation: u32) -> ConnId {
+    ConnId::new(u32::try_from(slot).expect("connections_max is far below u32::MAX"), generation)
+}

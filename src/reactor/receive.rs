@@ -1,0 +1,143 @@
+//! From the socket to the session, and file content from there to the store.
+//!
+//! Every connection reads through one large buffer; content goes from it straight into the file.
+//! Only what cannot be used at once is kept by the connection.
+
+use std::io::ErrorKind;
+
+use crate::error::CloseReason;
+use crate::ids::{ConnId, FileId};
+use crate::platform::{Platform, Store, Stream};
+use crate::reactor::drive::{Budget, Progress};
+use crate::reactor::{Reactor, cx, lookup};
+use crate::session::{DiskPace, Use};
+
+/// Content found in the buffer and not yet given to the store. Pieces that follow each other in
+/// the file are brought together first, so that tiny chunks on the wire do not become tiny writes.
+struct Content {
+    file: FileId,
+    offset: u64,
+    start: usize,
+    end: usize,
+}
+
+impl<P: Platform> Reactor<P> {
+    /// Shows a connection the bytes it has not seen: those it holds, or else new ones.
+    pub(super) fn fill(&mut self, id: ConnId, budget: &mut Budget) -> Progress {
+        let Some(connection) = lookup(&mut self.connections, id) else { return Progress::Blocked };
+        let Some(stream) = connection.stream.as_mut() else { return Progress::Blocked };
+        let session = &mut connection.session;
+        if session.has_unseen() {
+            let held = session.take_held();
+            self.scratch[..held.len()].copy_from_slice(&held);
+            return self.consume(id, held.len());
+        }
+        if !connection.readiness.readable {
+            return Progress::Blocked;
+        }
+        let wanted = session.intake(&cx!(self)).min(budget.bytes);
+        if wanted == 0 {
+            return Progress::Blocked;
+        }
+        let held = session.take_held();
+        let kept = held.len();
+        self.scratch[..kept].copy_from_slice(&held);
+        let room = self.scratch.len().min(kept.saturating_add(wanted));
+        match stream.recv(&mut self.scratch[kept..room]) {
+            Ok(0) => {
+                session.hold(&held);
+                session.received_eof(&mut cx!(self));
+                Progress::Moved
+            }
+            Ok(n) => {
+                budget.spend(n);
+                session.arrived(n, &cx!(self));
+                let _ = self.consume(id, kept + n);
+                Progress::Moved
+            }
+            Err(error) => {
+                session.hold(&held);
+                match error.kind() {
+                    ErrorKind::WouldBlock => {
+                        connection.readiness.readable = false;
+                        return Progress::Blocked;
+                    }
+                    ErrorKind::Interrupted => budget.spend(0),
+                    _ => session.lost(CloseReason::PeerReset, &error.to_string(), &mut cx!(self)),
+                }
+                Progress::Moved
+            }
+        }
+    }
+
+    /// Lets the session use the first `filled` bytes of the buffer as far as it can.
+    fn consume(&mut self, id: ConnId, filled: usize) -> Progress {
+        let mut progress = Progress::Blocked;
+        let mut at = 0;
+        let mut content: Option<Content> = None;
+        while let Some(connection) = lookup(&mut self.connections, id) {
+            match connection.session.consume(&self.scratch[at..filled], &mut cx!(self)) {
+                Use::Wait => break,
+                Use::Took(n) => at += n,
+                Use::Content { skip, len, file, offset } => {
+                    at += skip;
+                    content = self.gather(id, content, file, offset, at, len);
+                    at += len;
+                }
+            }
+            progress = Progress::Moved;
+        }
+        if let Some(content) = content {
+            self.store_content(id, &content);
+        }
+        if let Some(connection) = lookup(&mut self.connections, id) {
+            connection.session.hold(&self.scratch[at..filled]);
+        }
+        progress
+    }
+
+    /// Adds the `len` bytes at `at` to what was found before them, if they follow it in the file.
+    fn gather(
+        &mut self,
+        id: ConnId,
+        before: Option<Content>,
+        file: FileId,
+        offset: u64,
+        at: usize,
+        len: usize,
+    ) -> Option<Content> {
+        match before {
+            Some(mut content)
+                if content.file == file && content.offset + (content.end - content.start) as u64 == offset =>
+            {
+                if content.end != at {
+                    self.scratch.copy_within(at..at + len, content.end);
+                }
+                content.end += len;
+                Some(content)
+            }
+            before => {
+                if let Some(content) = before {
+                    self.store_content(id, &content);
+                }
+                Some(Content { file, offset, start: at, end: at + len })
+            }
+        }
+    }
+
+    fn store_content(&mut self, id: ConnId, content: &Content) {
+        let Some(connection) = lookup(&mut self.connections, id) else { return };
+        let Content { file, offset, start, end } = *content;
+        if !connection.session.receives(file) {
+            return;
+        }
+        let bytes = &self.scratch[start..end];
+        match self.disk.pace {
+            DiskPace::KeepsUp => match self.platform.store().write_now(file, offset, bytes) {
+                Ok(()) => connection.session.stored(bytes.len(), &mut cx!(self)),
+                Err(error) => connection.session.store_failed(&error, &mut cx!(self)),
+            },
+            DiskPace::Lags => connection.session.hand_over(file, offset, bytes, &mut cx!(self)),
+        }
+    }
+}

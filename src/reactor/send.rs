@@ -1,0 +1,149 @@
+//! From the session and the store to the socket: replies and small files in one write, large warm
+//! files without copying, held chunks as they come.
+
+use std::io::{self, ErrorKind};
+
+use crate::buffer::SLICES_MAX;
+use crate::error::CloseReason;
+use crate::ids::{ConnId, FileId};
+use crate::platform::{Platform, ReadNow, SendFile, Store, Stream};
+use crate::reactor::drive::{Budget, Progress};
+use crate::reactor::{Reactor, cx, lookup};
+use crate::session::Outgoing;
+
+/// Up to this many bytes of a file leave in one write with the head of the reply; above it,
+/// `sendfile` saves the copy. Two system calls for a small file cost more than the copy does.
+const COPIED_LEN_MAX: u64 = 64 * 1024;
+/// Most that is read for one send when the content must pass through this process: what the
+/// socket does not take is read again.
+const HASHED_LEN_MAX: u64 = 128 * 1024;
+
+impl<P: Platform> Reactor<P> {
+    /// Sends what wants to leave, as far as the socket takes it.
+    pub(super) fn flush(&mut self, id: ConnId, budget: &mut Budget) -> Progress {
+        let Some(connection) = lookup(&mut self.connections, id) else { return Progress::Blocked };
+        if !connection.readiness.writable || connection.stream.is_none() {
+            return Progress::Blocked;
+        }
+        match connection.session.outgoing() {
+            Outgoing::Nothing => Progress::Blocked,
+            Outgoing::Outbox => self.send_outbox(id, budget, false),
+            Outgoing::File { file, offset, len, hash } if hash || len <= COPIED_LEN_MAX => {
+                let most = if hash { HASHED_LEN_MAX } else { COPIED_LEN_MAX };
+                self.send_copied(id, budget, file, offset, len.min(most), len)
+            }
+            Outgoing::File { .. } if !connection.session.outbox().is_empty() => self.send_outbox(id, budget, true),
+            Outgoing::File { file, offset, len, .. } => self.send_from_file(id, budget, file, offset, len),
+        }
+    }
+
+    fn send_outbox(&mut self, id: ConnId, budget: &mut Budget, more: bool) -> Progress {
+        let Some(connection) = lookup(&mut self.connections, id) else { return Progress::Blocked };
+        let Some(stream) = connection.stream.as_mut() else { return Progress::Blocked };
+        let mut slices = [&[][..]; SLICES_MAX];
+        let n = connection.session.outbox().slices(&mut slices);
+        trim(&mut slices[..n], budget.bytes);
+        match stream.send(&slices[..n], more) {
+            Ok(n) => {
+                budget.spend(n);
+                connection.session.sent(n, &mut cx!(self));
+                Progress::Moved
+            }
+            Err(error) => self.send_failed(id, budget, &error),
+        }
+    }
+
+    /// Head and content in one write. The content is not held: what the socket does not take is
+    /// read again.
+    fn send_copied(
+        &mut self,
+        id: ConnId,
+        budget: &mut Budget,
+        file: FileId,
+        offset: u64,
+        most: u64,
+        len: u64,
+    ) -> Progress {
+        let Some(connection) = lookup(&mut self.connections, id) else { return Progress::Blocked };
+        let Some(stream) = connection.stream.as_mut() else { return Progress::Blocked };
+        let session = &mut connection.session;
+        let room = usize::try_from(most).unwrap_or(usize::MAX).min(self.scratch.len()).min(budget.bytes);
+        let got = match self.platform.store().read_now(file, offset, &mut self.scratch[..room]) {
+            Ok(ReadNow::Bytes(0)) => {
+                session.source_failed("the file became shorter while it was sent", &mut cx!(self));
+                return Progress::Moved;
+            }
+            Ok(ReadNow::Bytes(got)) => got,
+            Ok(ReadNow::Cold) => {
+                session.found_cold(&mut cx!(self));
+                return Progress::Moved;
+            }
+            Err(error) => {
+                session.read_failed(&error, &mut cx!(self));
+                return Progress::Moved;
+            }
+        };
+        let mut slices = [&[][..]; SLICES_MAX];
+        let mut count = session.outbox().slices(&mut slices);
+        let head = session.outbox().len();
+        slices[count] = &self.scratch[..got];
+        count += 1;
+        trim(&mut slices[..count], budget.bytes);
+        match stream.send(&slices[..count], (got as u64) < len) {
+            Ok(n) => {
+                budget.spend(n);
+                let of_file = n.saturating_sub(head);
+                if head > 0 {
+                    session.sent(n - of_file, &mut cx!(self));
+                }
+                if of_file > 0 {
+                    session.sent_file(of_file, Some(&self.scratch[..of_file]), &mut cx!(self));
+                }
+                Progress::Moved
+            }
+            Err(error) => self.send_failed(id, budget, &error),
+        }
+    }
+
+    fn send_from_file(&mut self, id: ConnId, budget: &mut Budget, file: FileId, offset: u64, len: u64) -> Progress {
+        let Some(connection) = lookup(&mut self.connections, id) else { return Progress::Blocked };
+        let Some(stream) = connection.stream.as_mut() else { return Progress::Blocked };
+        let session = &mut connection.session;
+        let len = usize::try_from(len).unwrap_or(usize::MAX).min(budget.bytes);
+        match self.platform.send_file(stream, file, offset, len) {
+            Ok(SendFile::Sent(n)) => {
+                budget.spend(n);
+                session.sent_file(n, None, &mut cx!(self));
+            }
+            Ok(SendFile::Cold) => session.found_cold(&mut cx!(self)),
+            Ok(SendFile::Truncated) => {
+                session.source_failed("the file became shorter while it was sent", &mut cx!(self));
+            }
+            Err(error) => return self.send_failed(id, budget, &error),
+        }
+        Progress::Moved
+    }
+
+    /// The one place where errors of sending are told apart.
+    fn send_failed(&mut self, id: ConnId, budget: &mut Budget, error: &io::Error) -> Progress {
+        let Some(connection) = lookup(&mut self.connections, id) else { return Progress::Blocked };
+        match error.kind() {
+            ErrorKind::WouldBlock => {
+                connection.readiness.writable = false;
+                return Progress::Blocked;
+            }
+            ErrorKind::Interrupted => budget.spend(0),
+            _ => connection.session.lost(CloseReason::PeerReset, &error.to_string(), &mut cx!(self)),
+        }
+        Progress::Moved
+    }
+}
+
+/// Cuts the slices down to `most` bytes together.
+fn trim(slices: &mut [&[u8]], most: usize) {
+    let mut left = most;
+    for slice in slices {
+        *slice = &slice[..slice.len().min(left)];
+        left -= slice.len();
+    }
+}

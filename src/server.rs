@@ -1,0 +1,398 @@
+//! The library's front door: a builder that binds and checks everything, a server that runs on
+//! the calling thread, and a handle for other threads.
+
+use std::fmt;
+use std::io;
+use std::mem::size_of;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::config::{Access, Limits, StoreConfig};
+use crate::dialect::Kind;
+use crate::object::Durability;
+use crate::os::disk::DiskStore;
+use crate::os::poll::{Bell, OsPlatform, Shared, Signalled};
+use crate::os::{net, process};
+use crate::platform::{Counters, Signal};
+use crate::reactor::{Ended, Reactor, Setup};
+
+/// Descriptors that are neither connections nor transfers: listeners, log, folders, the poll.
+const DESCRIPTORS_KEPT: usize = 64;
+/// Most listeners of one server.
+const LISTENERS_MAX: usize = 64;
+
+/// One address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// What it speaks.
+    pub kind: Kind,
+    /// `ADDR:PORT`; port 0 asks the kernel.
+    pub address: String,
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    /// Reads `[DIALECT@]ADDR:PORT`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, address) = match text.split_once('@') {
+            Some((kind, address)) => (kind.parse()?, address),
+            None => (Kind::Auto, text),
+        };
+        let port = address.rsplit_once(':').map(|(_, port)| port);
+        if port.and_then(|port| port.parse::<u16>().ok()).is_none() {
+            return Err(format!("{address:?} is not ADDR:PORT"));
+        }
+        Ok(Self { kind, address: address.to_owned() })
+    }
+}
+
+/// Why a server could not start or go on.
+#[derive(Debug)]
+pub struct ServerError {
+    what: String,
+    source: Option<io::Error>,
+}
+
+impl ServerError {
+    fn new(what: impl Into<String>, source: io::Error) -> Self {
+        Self { what: what.into(), source: Some(source) }
+    }
+
+    /// The addresses could not be announced.
+    #[cfg(feature = "serve")]
+    pub(crate) fn announce(source: io::Error) -> Self {
+        Self::new("cannot write to standard output", source)
+    }
+
+    fn plain(what: impl Into<String>) -> Self {
+        Self { what: what.into(), source: None }
+    }
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            Some(source) => write!(f, "{}: {source}", self.what),
+            None => f.write_str(&self.what),
+        }
+    }
+}
+
+impl std::error::Error for ServerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| source as _)
+    }
+}
+
+/// Says what a server is to be; see [`Server::builder`].
+#[derive(Clone, Debug)]
+pub struct Builder {
+    root: PathBuf,
+    listens: Vec<Listen>,
+    limits: Limits,
+    store: StoreConfig,
+    secret: Option<Vec<u8>>,
+    signalled: Signalled,
+    congestion: Option<String>,
+}
+
+impl Builder {
+    /// The folder to serve; `./files` if not said. Made if it is missing.
+    pub fn root(mut self, folder: impl AsRef<Path>) -> Self {
+        folder.as_ref().clone_into(&mut self.root);
+        self
+    }
+
+    /// Also listen on this address, in any dialect that the first line tells.
+    pub fn listen(self, address: impl ToString) -> Self {
+        self.listen_as(Kind::Auto, address)
+    }
+
+    /// Also listen on this address, in this dialect.
+    pub fn listen_as(mut self, kind: Kind, address: impl ToString) -> Self {
+        self.listens.push(Listen { kind, address: address.to_string() });
+        self
+    }
+
+    /// Every bound at once; take [`Limits::default`] and change what you need.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What `OK` promises about an upload.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.store.durability = durability;
+        self
+    }
+
+    /// Refuse every change.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.store.read_only = read_only;
+        self
+    }
+
+    /// Follow symbolic links that stay inside the folder when reading.
+    pub fn links_inside(mut self, follow: bool) -> Self {
+        self.store.links_inside = follow;
+        self
+    }
+
+    /// Permission bits of new files, instead of 0666 less the umask.
+    pub fn file_mode(mut self, mode: u32) -> Self {
+        self.store.file_mode = Some(mode);
+        self
+    }
+
+    /// Use only system calls that every unix has.
+    pub fn portable(mut self, portable: bool) -> Self {
+        self.store.portable = portable;
+        self
+    }
+
+    /// Ask every client for this secret.
+    pub fn secret(mut self, secret: impl Into<Vec<u8>>) -> Self {
+        self.secret = Some(secret.into());
+        self
+    }
+
+    /// Drain on SIGTERM and SIGINT. For programs whose main job the server is.
+    pub fn signals(mut self) -> Self {
+        self.signalled = Signalled::Yes;
+        self
+    }
+
+    /// Pin the congestion control of every connection (tcp(7)), for benchmarks.
+    pub fn congestion(mut self, name: impl Into<String>) -> Self {
+        self.congestion = Some(name.into());
+        self
+    }
+
+    /// Opens the folder, binds every address, starts the disk workers. Nothing is half started:
+    /// on an error everything is closed again.
+    pub fn build(mut self) -> Result<Server, ServerError> {
+        if self.listens.is_empty() {
+            self.listens.push(Listen { kind: Kind::Auto, address: "127.0.0.1:7070".to_owned() });
+        }
+        if self.listens.len() > LISTENERS_MAX {
+            return Err(ServerError::plain(format!("more than {LISTENERS_MAX} addresses to listen on")));
+        }
+        self.check_limits()?;
+        let mut listeners = Vec::new();
+        let mut bound = Vec::new();
+        for listen in &self.listens {
+            let (listener, address) = self.bind(listen)?;
+            listeners.push(listener);
+            bound.push((address, listen.kind));
+        }
+        self.limits.connections_max = connections_permitted(&self.limits);
+        let bell = Bell::new().map_err(|error| ServerError::new("cannot make an event queue", error))?;
+        let shared = bell.shared();
+        let ring = Arc::clone(&shared);
+        let store = DiskStore::open(&self.root, &self.store, &self.limits, Arc::new(move || ring.ring()))
+            .map_err(ServerError::plain)?;
+        let platform = OsPlatform::new(bell, listeners, self.signalled, store)
+            .map_err(|error| ServerError::new("cannot watch the listeners", error))?;
+        let ceiling = Ceiling::of(&self.limits);
+        let setup = Setup {
+            access: Access::new(self.secret, self.store.read_only),
+            listeners: self.listens.iter().map(|listen| listen.kind).collect(),
+            limits: self.limits,
+        };
+        Ok(Server { reactor: Reactor::new(platform, setup), bound, shared, ceiling })
+    }
+
+    fn bind(&self, listen: &Listen) -> Result<(mio::net::TcpListener, SocketAddr), ServerError> {
+        let Listen { address, kind } = listen;
+        let fail = |error| ServerError::new(format!("cannot listen on {address} ({kind})"), error);
+        let resolved = address.to_socket_addrs().map_err(fail)?.next();
+        let resolved = resolved.ok_or_else(|| ServerError::plain(format!("{address} has no address")))?;
+        let listener = net::listen(resolved, &self.limits, self.congestion.as_deref()).map_err(fail)?;
+        let bound = listener.local_addr().map_err(fail)?;
+        Ok((listener, bound))
+    }
+
+    fn check_limits(&self) -> Result<(), ServerError> {
+        let limits = &self.limits;
+        let smallest = [
+            ("connections_max", limits.connections_max, 1),
+            ("slots", limits.slots, 1),
+            ("chunk_bytes", limits.chunk_bytes, 1),
+            ("chunks_per_slot", limits.chunks_per_slot, 1),
+            ("read_buffer_bytes", limits.read_buffer_bytes, 1),
+            ("head_len_max", limits.head_len_max, crate::wire::line::LINE_LEN_MAX),
+            ("reply_bytes_max", limits.reply_bytes_max, 1),
+            ("turn_bytes_min", limits.turn_bytes_min, 1),
+            ("turn_bytes_max", limits.turn_bytes_max, limits.turn_bytes_min),
+            ("io_workers", limits.io_workers, 1),
+            ("sync_workers", limits.sync_workers, 1),
+        ];
+        for (name, value, least) in smallest {
+            if value < least {
+                return Err(ServerError::plain(format!("{name} is {value} but must be at least {least}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As many connections as the descriptors of this process permit, a quarter of them kept for open
+/// files where they are few.
+fn connections_permitted(limits: &Limits) -> usize {
+    let descriptors = process::raise_descriptor_limit().saturating_sub(DESCRIPTORS_KEPT);
+    let files = limits.slots.min(descriptors / 4);
+    let permitted = descriptors.saturating_sub(files).max(1);
+    if permitted < limits.connections_max {
+        log::warn!(
+            "{} connections need more descriptors than the {descriptors} there are: taking at most {permitted}",
+            limits.connections_max
+        );
+    }
+    limits.connections_max.min(permitted)
+}
+
+/// The most memory a server can use, known before the first connection. In bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ceiling {
+    /// One connection: its entry, its longest head, its waiting replies, its timers.
+    pub connection: usize,
+    /// Connections at most.
+    pub connections: usize,
+    /// One transfer slot: its chunks.
+    pub slot: usize,
+    /// Slots.
+    pub slots: usize,
+    /// Buffers that exist once: the shared read buffer and those of the disk workers.
+    pub shared: usize,
+}
+
+impl Ceiling {
+    /// The arithmetic, documented in the README.
+    pub fn of(limits: &Limits) -> Self {
+        // Replies may overshoot their bound by the one that crossed it; a timer entry may be left
+        // behind for each of the few deadlines a connection has.
+        let connection = Reactor::<OsPlatform>::entry_bytes() + limits.head_len_max + 2 * limits.reply_bytes_max + 256;
+        Self {
+            connection,
+            connections: limits.connections_max,
+            slot: limits.chunk_bytes * limits.chunks_per_slot + size_of::<usize>(),
+            slots: limits.slots,
+            shared: limits.read_buffer_bytes
+                + limits.head_len_max
+                + limits.io_workers * crate::os::disk::WORKER_BUFFER_BYTES,
+        }
+    }
+
+    /// All of it.
+    pub const fn total(&self) -> usize {
+        self.connection * self.connections + self.slot * self.slots + self.shared
+    }
+}
+
+impl fmt::Display for Ceiling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MIB: usize = 1 << 20;
+        write!(
+            f,
+            "at most {} MiB: {} connections of {} bytes, {} slots of {} bytes, {} KiB shared",
+            self.total().div_ceil(MIB),
+            self.connections,
+            self.connection,
+            self.slots,
+            self.slot,
+            self.shared / 1024
+        )
+    }
+}
+
+/// A server that is bound and ready to run.
+pub struct Server {
+    reactor: Reactor<OsPlatform>,
+    bound: Vec<(SocketAddr, Kind)>,
+    shared: Arc<Shared>,
+    ceiling: Ceiling,
+}
+
+impl Server {
+    /// Begins to say what a server is to be.
+    ///
+    /// ```
+    /// # use std::io::{Read, Write};
+    /// # use std::net::{Shutdown, TcpStream};
+    /// # let folder = tempfile::tempdir()?;
+    /// # std::fs::write(folder.path().join("hello.txt"), "hello\n")?;
+    /// let server = filewharf::Server::builder().root(folder.path()).listen("127.0.0.1:0").build()?;
+    /// let handle = server.handle();
+    /// let address = handle.addresses()[0].0;
+    /// let running = std::thread::spawn(move || server.run());
+    ///
+    /// let mut client = TcpStream::connect(address)?;
+    /// client.write_all(b"GET /hello.txt\n")?;
+    /// client.shutdown(Shutdown::Write)?;
+    /// let mut reply = String::new();
+    /// client.read_to_string(&mut reply)?;
+    /// assert!(reply.starts_with("OK 6 ") && reply.ends_with("\nhello\n"));
+    ///
+    /// handle.drain();
+    /// assert_eq!(running.join().expect("the server does not panic")?.cut_off, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder() -> Builder {
+        Builder {
+            root: PathBuf::from("files"),
+            listens: Vec::new(),
+            limits: Limits::default(),
+            store: StoreConfig::default(),
+            secret: None,
+            signalled: Signalled::No,
+            congestion: None,
+        }
+    }
+
+    /// For other threads: ask for addresses and counters, drain, stop.
+    pub fn handle(&self) -> Handle {
+        Handle { bound: self.bound.clone().into(), shared: Arc::clone(&self.shared) }
+    }
+
+    /// The most memory it can use.
+    pub const fn ceiling(&self) -> Ceiling {
+        self.ceiling
+    }
+
+    /// Serves on this thread until it has drained or was stopped.
+    pub fn run(mut self) -> Result<Ended, ServerError> {
+        self.reactor.run().map_err(|error| ServerError::new("the event loop failed", error))
+    }
+}
+
+/// A server as other threads see it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    bound: Arc<[(SocketAddr, Kind)]>,
+    shared: Arc<Shared>,
+}
+
+impl Handle {
+    /// The addresses really bound, with what they speak, in the order they were asked for.
+    pub fn addresses(&self) -> &[(SocketAddr, Kind)] {
+        &self.bound
+    }
+
+    /// Take no new work, let running transfers end. A second time: stop.
+    pub fn drain(&self) {
+        self.shared.ask(Signal::Drain);
+    }
+
+    /// End now. Uploads that are cut off leave no visible file.
+    pub fn stop(&self) {
+        self.shared.ask(Signal::Stop);
+    }
+
+    /// The facts as of the end of the last turn of the loop.
+    pub fn counters(&self) -> Counters {
+        self.shared.counters()
+    }
+}

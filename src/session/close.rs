@@ -1,0 +1,186 @@
+//! The ways a conversation ends: by the peer, by a deadline, by a drain, by us. Close is a join:
+//! the socket may go at once, the slot only when no operation is in flight.
+
+use crate::dialect::Act;
+use crate::error::{CloseReason, Failure};
+use crate::platform::{Completion, Op, Outcome};
+use crate::session::receive::Use;
+use crate::session::state::{Name, Parting, State, Wanted};
+use crate::session::{Cx, Session};
+
+impl Session {
+    /// The peer's stream ended. It may still read: what is to be said is said.
+    pub fn received_eof(&mut self, cx: &mut Cx<'_>) {
+        match self.state.name() {
+            Name::AwaitHeader => {
+                let held = self.take_held();
+                let act = self.with_machine(cx, |machine, talk| machine.ended(&held, talk));
+                match act {
+                    // Nothing is left to say to a peer that left between requests.
+                    Act::Close(reason) if self.outbox.is_empty() => self.end(reason, Parting::Plain, cx),
+                    act => self.apply(act, cx),
+                }
+            }
+            Name::ReceivingBody => match self.dialect.machine().body_ended() {
+                Ok(()) => self.body_is_complete(cx),
+                Err(failure) => {
+                    let _ = self.fail_upload(failure, CloseReason::CutShort.word(), cx);
+                }
+            },
+            Name::Discarding => self.set_state(State::SendingReply(CloseReason::CutShort), cx.now),
+            Name::Lingering => {
+                if let State::Lingering { reason, .. } = self.state {
+                    self.end(reason, Parting::Plain, cx);
+                }
+            }
+            _ => debug_assert!(false, "read while {:?} does not read", self.state()),
+        }
+    }
+
+    /// The socket failed: nobody is there to be told.
+    pub fn lost(&mut self, reason: CloseReason, cause: &str, cx: &mut Cx<'_>) {
+        if !matches!(self.state, State::Done { .. }) {
+            if self.state.name() != Name::Committing {
+                self.report_failure(Failure::Internal, format!("{reason}: {cause}"), cx);
+            }
+            self.end(reason, Parting::Plain, cx);
+        }
+    }
+
+    /// A deadline passed. Also harmless when it did not.
+    pub fn timed_out(&mut self, cx: &mut Cx<'_>) {
+        let stalled = cx.now >= self.active + cx.limits.stall_timeout;
+        let (window, rate) = (cx.limits.rate_window, cx.limits.rate_bytes_per_s_min);
+        match &mut self.state {
+            State::AwaitHeader { .. } if !self.outbox.is_empty() => self.stop_sending("the reply is not read", cx),
+            State::AwaitHeader { since: Some(_) } => {
+                self.refuse(Failure::TimedOut, CloseReason::HeadTimeout.word(), cx)
+            }
+            State::AwaitHeader { since: None } => self.end(CloseReason::IdleTimeout, Parting::Plain, cx),
+            State::AwaitSlot(_) => self.not_granted(cx),
+            State::ReceivingBody(receiving) => {
+                if stalled || receiving.pace.check(cx.now, window, rate).is_err() {
+                    let _ = self.fail_upload(Failure::TimedOut, CloseReason::TooSlow.word(), cx);
+                }
+            }
+            State::SendingBody(sending) => {
+                if stalled || sending.pace.check(cx.now, window, rate).is_err() {
+                    self.stop_sending("the peer reads too slowly", cx);
+                }
+            }
+            State::Discarding { .. } | State::SendingReply(_) => self.stop_sending("the peer is too slow", cx),
+            State::Lingering { .. } => self.end(CloseReason::LingerEnded, Parting::Plain, cx),
+            State::Opening(_)
+            | State::Executing
+            | State::Settling(_)
+            | State::Committing
+            | State::Done { .. }
+            | State::Moving(_) => {}
+        }
+    }
+
+    fn stop_sending(&mut self, cause: &str, cx: &mut Cx<'_>) {
+        self.report_failure(Failure::TimedOut, cause, cx);
+        self.end(CloseReason::TooSlow, Parting::Reset, cx);
+    }
+
+    /// The server drains: an idle conversation ends now, others after what they are doing.
+    pub fn drain(&mut self, cx: &mut Cx<'_>) {
+        if let State::AwaitHeader { .. } = self.state
+            && self.inbox.is_empty()
+        {
+            if self.outbox.is_empty() {
+                self.end(CloseReason::Drained, Parting::Plain, cx);
+            } else {
+                self.set_state(State::SendingReply(CloseReason::Drained), cx.now);
+            }
+        }
+    }
+
+    /// The server stops: true if something was cut off.
+    pub fn stop(&mut self, cx: &mut Cx<'_>) -> bool {
+        let cut = !matches!(
+            self.state.name(),
+            Name::AwaitHeader | Name::Discarding | Name::SendingReply | Name::Lingering | Name::Done
+        );
+        if !matches!(self.state, State::Done { .. }) {
+            if self.state.name() != Name::Committing {
+                self.report_failure(Failure::Draining, CloseReason::Stopped.word(), cx);
+            }
+            self.end(CloseReason::Stopped, Parting::Reset, cx);
+        }
+        cut
+    }
+
+    /// Should our half be closed now?
+    pub fn wants_shutdown(&self) -> bool {
+        matches!(self.state, State::SendingReply(_)) && self.outbox.is_empty()
+    }
+
+    /// Our half is closed: linger, so that unread input does not turn our last bytes into a reset
+    /// (RFC 9112 §9.6).
+    pub fn shut_down(&mut self, cx: &Cx<'_>) {
+        if let State::SendingReply(reason) = self.state {
+            self.set_state(State::Lingering { left: cx.limits.linger_bytes_max, reason }, cx.now);
+        }
+    }
+
+    pub(super) fn linger(&mut self, n: usize, cx: &mut Cx<'_>) -> Use {
+        if let State::Lingering { left, .. } = &mut self.state {
+            match left.checked_sub(n as u64) {
+                Some(rest) => *left = rest,
+                None => self.end(CloseReason::LingerEnded, Parting::Plain, cx),
+            }
+        }
+        Use::Took(n)
+    }
+
+    /// Must the peer see a reset?
+    pub const fn wants_reset(&self) -> bool {
+        matches!(self.state, State::Done { parting: Parting::Reset, .. })
+    }
+
+    /// Over, and joined: nothing refers to this session any more.
+    pub fn is_retirable(&self) -> bool {
+        matches!(self.state, State::Done { .. }) && !self.has_ops()
+    }
+
+    /// Ends the conversation; files are let go, chunks go home.
+    pub(super) fn end(&mut self, reason: CloseReason, parting: Parting, cx: &mut Cx<'_>) {
+        match self.take_state() {
+            State::ReceivingBody(receiving) | State::Settling(receiving) => self.drop_target(receiving.target, cx),
+            State::SendingBody(sending) => self.ops.push_back(Op::Close { file: sending.file }),
+            State::AwaitSlot(wanted) => match *wanted {
+                Wanted::Command(_) => {}
+                Wanted::Download { file, .. } => self.ops.push_back(Op::Close { file }),
+                Wanted::Resume(sending) => self.ops.push_back(Op::Close { file: sending.file }),
+            },
+            State::AwaitHeader { .. }
+            | State::Opening(_)
+            | State::Executing
+            | State::Committing
+            | State::Discarding { .. }
+            | State::SendingReply(_)
+            | State::Lingering { .. }
+            | State::Done { .. }
+            | State::Moving(_) => {}
+        }
+        let mut home = Vec::new();
+        self.outbox.clear(&mut home);
+        self.give_back(home, cx);
+        self.inbox = Vec::new();
+        self.set_state(State::Done { reason, parting }, cx.now);
+    }
+
+    /// Operations that were in flight when the conversation ended.
+    pub(super) fn completed_after_end(&mut self, done: Completion, cx: &mut Cx<'_>) {
+        self.give_back(done.chunk, cx);
+        match done.result {
+            Ok(Outcome::Created(file)) => self.ops.push_back(Op::Abort { file }),
+            Ok(Outcome::Opened { file, .. }) => self.ops.push_back(Op::Close { file }),
+            Ok(Outcome::Committed(..)) => self.report(Ok(()), cx),
+            Ok(_) => {}
+            Err(error) => self.report_failure(error.failure, error.to_string(), cx),
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! One request and reply after another on one connection: the state machine of the server.
+//!
+//! Pure: a session never does I/O and never asks the time. It is told what happened (`received`,
+//! `sent`, `completed`, `timed_out`, always with the present time in [`Cx`]), and is asked what it
+//! wants ([`Session::intake`], [`Session::next_op`], [`Session::outgoing`],
+//! [`Session::deadline`], [`Session::wants_slot`]). After telling it anything, ask everything
+//! again: that is the whole driving contract.
+//!
+//! `state` has the states and their table, `request` everything between requests, `receive` the
+//! uploads, `send` the downloads, `close` the ways to end.
+
+mod close;
+mod receive;
+mod request;
+mod send;
+pub mod state;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::buffer::{Chunk, ChunkPool, Outbox};
+use crate::config::{Access, Limits};
+use crate::dialect::{Dialect, Kind, Machine, Phase, Talk};
+use crate::error::{CloseReason, Failure};
+use crate::object::Key;
+use crate::platform::{Completion, Counters, Op};
+use state::{Name, State};
+
+pub use receive::Use;
+pub use send::Outgoing;
+
+/// What the reactor lends a session for one call.
+pub struct Cx<'a> {
+    /// The present.
+    pub now: Instant,
+    /// Every bound.
+    pub limits: &'a Limits,
+    /// Who may do what.
+    pub access: &'a Access,
+    /// Is the server taking new requests?
+    pub phase: Phase,
+    /// Where chunks come from and go home to.
+    pub pool: &'a mut ChunkPool,
+    /// Facts for the operator.
+    pub counters: &'a mut Counters,
+    /// Requests that ended, for the log.
+    pub reports: &'a mut Vec<Report>,
+    /// How the disk does.
+    pub disk: Disk,
+}
+
+/// What a session must know of the disk in this turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Does it keep up?
+    pub pace: DiskPace,
+    /// See `Store::flush_window`.
+    pub flush_window: Option<u64>,
+}
+
+/// Does the disk keep up?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskPace {
+    /// Content is written from the loop itself.
+    KeepsUp,
+    /// Content is held in chunks and written by the disk workers.
+    Lags,
+}
+
+/// One request that ended, for the log.
+#[derive(Debug)]
+pub struct Report {
+    /// Its kind: `put`, `get`, …
+    pub word: &'static str,
+    /// What it was about.
+    pub key: Key,
+    /// Bytes of content that moved.
+    pub bytes: u64,
+    /// When it began.
+    pub began: Instant,
+    /// How it ended.
+    pub result: Result<(), Trouble>,
+}
+
+/// Why a request did not succeed.
+#[derive(Debug)]
+pub struct Trouble {
+    /// What the peer was told, or would have been told.
+    pub failure: Failure,
+    /// What really happened, for the operator.
+    pub cause: String,
+}
+
+/// The request under way, for its report.
+#[derive(Debug)]
+struct Request {
+    word: &'static str,
+    key: Key,
+    bytes: u64,
+    began: Instant,
+}
+
+/// Has the dialect seen every byte that is held?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Appetite {
+    /// Yes, and it needs more.
+    Hungry,
+    /// No, or not since the state changed.
+    Unseen,
+}
+
+/// Where a session stands with the transfer slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slot {
+    None,
+    Held,
+}
+
+/// One connection's conversation.
+#[derive(Debug)]
+pub struct Session {
+    dialect: Dialect,
+    state: State,
+    /// Bytes received and not yet used; exactly as long as they are.
+    inbox: Vec<u8>,
+    appetite: Appetite,
+    outbox: Outbox,
+    /// Wanted, not yet submitted.
+    ops: VecDeque<Op>,
+    in_flight: u8,
+    slot: Slot,
+    /// Chunks that may still be taken.
+    credits: usize,
+    request: Option<Box<Request>>,
+    /// When the state was entered.
+    entered: Instant,
+    /// When the peer last moved a byte.
+    active: Instant,
+}
+
+impl Session {
+    /// A connection has been accepted; asks the dialect whether it speaks first.
+    pub fn new(kind: Kind, cx: &mut Cx<'_>) -> Self {
+        let mut session = Self {
+            dialect: Dialect::new(kind),
+            state: State::AwaitHeader { since: None },
+            inbox: Vec::new(),
+            appetite: Appetite::Hungry,
+            outbox: Outbox::default(),
+            ops: VecDeque::new(),
+            in_flight: 0,
+            slot: Slot::None,
+            credits: 0,
+            request: None,
+            entered: cx.now,
+            active: cx.now,
+        };
+        let act = session.with_machine(cx, |machine, talk| machine.opened(talk));
+        session.apply(act, cx);
+        session
+    }
+
+    /// Which state it is in.
+    pub const fn state(&self) -> Name {
+        self.state.name()
+    }
+
+    /// The next operation for the store. It counts as in flight until it is `completed`.
+    pub fn next_op(&mut self) -> Option<Op> {
+        let op = self.ops.pop_front()?;
+        self.in_flight += 1;
+        Some(op)
+    }
+
+    /// Is an operation at the store, or on its way there?
+    pub fn has_ops(&self) -> bool {
+        self.in_flight > 0 || !self.ops.is_empty()
+    }
+
+    /// An operation ended. Its chunk comes home whatever the state is.
+    pub fn completed(&mut self, done: Completion, cx: &mut Cx<'_>) {
+        assert!(self.in_flight > 0, "a completion without an operation");
+        self.in_flight -= 1;
+        match self.state.name() {
+            Name::AwaitHeader | Name::AwaitSlot | Name::Discarding | Name::SendingReply | Name::Lingering => {
+                // The end of an `Abort` or `Close`, or of writes of an upload that has failed.
+                self.give_back(done.chunk, cx);
+            }
+            Name::Opening => self.opened(done, cx),
+            Name::Executing => self.executed(done, cx),
+            Name::ReceivingBody | Name::Settling => self.body_completed(done, cx),
+            Name::Committing => self.committed(done, cx),
+            Name::SendingBody => self.send_completed(done, cx),
+            Name::Done => self.completed_after_end(done, cx),
+        }
+    }
+
+    /// Is a slot wanted now?
+    pub const fn wants_slot(&self) -> bool {
+        matches!(self.state, State::AwaitSlot(_))
+    }
+
+    /// True once when the slot is not needed any more; the caller takes it back.
+    pub fn release_slot(&mut self, limits: &Limits) -> bool {
+        let in_use = match self.state.name() {
+            Name::Opening
+            | Name::Executing
+            | Name::ReceivingBody
+            | Name::Settling
+            | Name::Committing
+            | Name::SendingBody => true,
+            Name::AwaitHeader
+            | Name::AwaitSlot
+            | Name::Discarding
+            | Name::SendingReply
+            | Name::Lingering
+            | Name::Done => false,
+        };
+        // A page of a listing lives in the outbox, on the slot's account.
+        let joined = !self.has_ops() && self.credits == limits.chunks_per_slot;
+        if self.slot == Slot::Held && !in_use && joined && self.outbox.len() <= limits.reply_bytes_max {
+            self.slot = Slot::None;
+            self.credits = 0;
+            return true;
+        }
+        false
+    }
+
+    /// The earliest time at which [`Session::timed_out`] has something to decide.
+    pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
+        match &self.state {
+            State::AwaitHeader { .. } if !self.outbox.is_empty() => Some(self.entered + limits.stall_timeout),
+            State::AwaitHeader { since: Some(since) } => Some(*since + limits.head_timeout),
+            State::AwaitHeader { since: None } => Some(self.active + limits.idle_timeout),
+            State::AwaitSlot(_) => Some(self.entered + limits.slot_timeout),
+            State::Opening(_) | State::Executing | State::Settling(_) | State::Committing => None,
+            State::ReceivingBody(receiving) => {
+                receiving.pace.deadline().map(|pace| pace.min(self.active + limits.stall_timeout))
+            }
+            State::SendingBody(sending) => {
+                sending.pace.deadline().map(|pace| pace.min(self.active + limits.stall_timeout))
+            }
+            State::Discarding { .. } | State::SendingReply(_) => Some(self.entered + limits.stall_timeout),
+            State::Lingering { .. } => Some(self.entered + limits.linger_timeout),
+            State::Done { .. } | State::Moving(_) => None,
+        }
+    }
+
+    /// Bytes of heap this session holds between turns, for the accounting of memory.
+    pub fn heap_bytes(&self) -> usize {
+        self.inbox.capacity() + self.outbox.capacity()
+    }
+
+    /// What must hold between turns; a broken one is a bug of ours.
+    pub fn check_invariants(&self, limits: &Limits) {
+        assert!(self.credits <= limits.chunks_per_slot, "more credits at home than a slot has");
+        assert!(self.slot == Slot::Held || self.credits == 0, "credits without a slot");
+        assert!(self.inbox.len() <= limits.head_len_max, "more bytes held than a head may have");
+        assert!(!matches!(self.state, State::Moving(_)), "a state was taken out and not replaced");
+        let idle = self.deadline(limits).is_none() && !self.has_ops();
+        let over = matches!(self.state, State::Done { .. });
+        assert!(!idle || over, "{:?}: no deadline, no operation: nothing would wake it", self.state());
+    }
+
+    /// The only mutator of `state`: checks the transition table.
+    fn set_state(&mut self, next: State, now: Instant) {
+        let (from, to) = (self.state.name(), next.name());
+        debug_assert!(from == to || from.followers().contains(&to), "{from:?} must not become {to:?}");
+        log::trace!(target: "filewharf::session", "{from:?} -> {to:?}");
+        self.state = next;
+        self.entered = now;
+        self.active = now;
+        self.appetite = Appetite::Unseen;
+    }
+
+    /// Takes the state out, to be replaced by value. Whoever calls this sets a new one before
+    /// returning.
+    fn take_state(&mut self) -> State {
+        let name = self.state.name();
+        std::mem::replace(&mut self.state, State::Moving(name))
+    }
+
+    /// Runs the dialect with a place to speak. What it refuses on its own is reported here.
+    fn with_machine<R>(&mut self, cx: &mut Cx<'_>, run: impl FnOnce(&mut dyn Machine, &mut Talk<'_>) -> R) -> R {
+        let (result, refused) = self.run_machine(cx, run);
+        if let Some(failure) = refused {
+            self.request.get_or_insert_with(|| {
+                Box::new(Request { word: "request", key: Key::root(), bytes: 0, began: cx.now })
+            });
+            self.report_failure(failure, failure.words(), cx);
+        }
+        result
+    }
+
+    fn run_machine<R>(
+        &mut self,
+        cx: &Cx<'_>,
+        run: impl FnOnce(&mut dyn Machine, &mut Talk<'_>) -> R,
+    ) -> (R, Option<Failure>) {
+        let out = self.outbox.text();
+        let mut talk = Talk { out, limits: cx.limits, access: cx.access, phase: cx.phase, refused: None };
+        let result = run(self.dialect.machine(), &mut talk);
+        (result, talk.refused)
+    }
+
+    fn take_chunk(&mut self, cx: &mut Cx<'_>) -> Option<Chunk> {
+        self.credits = self.credits.checked_sub(1)?;
+        Some(cx.pool.take())
+    }
+
+    fn give_back(&mut self, chunk: impl IntoIterator<Item = Chunk>, cx: &mut Cx<'_>) {
+        for chunk in chunk {
+            self.credits += 1;
+            cx.pool.give(chunk);
+        }
+    }
+
+    /// Closes the report of the request under way, if there is one.
+    fn report(&mut self, result: Result<(), Trouble>, cx: &mut Cx<'_>) {
+        let Some(request) = self.request.take() else { return };
+        let Request { word, key, bytes, began } = *request;
+        match &result {
+            Ok(()) => cx.counters.count_request(word),
+            Err(_) => cx.counters.failed += 1,
+        }
+        cx.reports.push(Report { word, key, bytes, began, result });
+    }
+
+    /// Closes the report with a failure that the peer is told in so many words.
+    fn report_failure(&mut self, failure: Failure, cause: impl Into<String>, cx: &mut Cx<'_>) {
+        self.report(Err(Trouble { failure, cause: cause.into() }), cx);
+    }
+
+    fn count_bytes(&mut self, n: u64) {
+        if let Some(request) = &mut self.request {
+            request.bytes += n;
+        }
+    }
+
+    /// Why it ended, once it has.
+    pub const fn ended_because(&self) -> Option<CloseReason> {
+        match self.state {
+            State::Done { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+}

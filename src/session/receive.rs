@@ -1,0 +1,365 @@
+//! Uploads: from the bytes that arrived to the commit. Also the bodies nobody wants any more.
+//!
+//! Decides which bytes are content and where they belong; the reactor moves them there.
+
+use crate::command::{Answer, Put};
+use crate::dialect::{Act, Then};
+use crate::error::{CloseReason, Failure, StoreError};
+use crate::ids::FileId;
+use crate::platform::{Completion, Op, Outcome};
+use crate::session::state::{Name, Parting, Receiving, State, Target};
+use crate::session::{Appetite, Cx, DiskPace, Session};
+use crate::transfer::{Flush, Hasher, Pace, Upload};
+
+/// What [`Session::consume`] did with the bytes it was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// So many bytes are used up; show the rest.
+    Took(usize),
+    /// Nothing can be done with them now; hold them.
+    Wait,
+    /// `skip` bytes are used up; the `len` behind them belong into `file` at `offset`. Report
+    /// with [`Session::stored`], [`Session::hand_over`] or [`Session::store_failed`], then show
+    /// what is behind them.
+    Content {
+        /// Framing before the content.
+        skip: usize,
+        /// Bytes of content.
+        len: usize,
+        /// The staging file.
+        file: FileId,
+        /// Where in it.
+        offset: u64,
+    },
+}
+
+impl Session {
+    /// How many bytes to read from the socket now; 0 means: do not read. This is the
+    /// back-pressure.
+    pub fn intake(&mut self, cx: &Cx<'_>) -> usize {
+        let unseen = !self.inbox.is_empty() && self.appetite == Appetite::Unseen;
+        let ahead = (cx.limits.head_len_max / 2).saturating_sub(self.inbox.len());
+        let body = usize::try_from(self.dialect.machine_ref().body_left()).unwrap_or(usize::MAX);
+        match &mut self.state {
+            State::AwaitHeader { .. } => self.head_intake(cx),
+            State::ReceivingBody(receiving) => {
+                let room = receiving.room(self.credits, cx);
+                if unseen || room == 0 {
+                    return 0;
+                }
+                body.saturating_add(ahead).min(room.saturating_add(ahead))
+            }
+            State::Discarding { .. } if !unseen => body.saturating_add(ahead),
+            State::Lingering { .. } => usize::MAX,
+            State::AwaitSlot(_)
+            | State::Opening(_)
+            | State::Executing
+            | State::Settling(_)
+            | State::Committing
+            | State::SendingBody(_)
+            | State::Discarding { .. }
+            | State::SendingReply(_)
+            | State::Done { .. }
+            | State::Moving(_) => 0,
+        }
+    }
+
+    /// Bytes arrived, or time has come for those that are held: uses what it can of the front of
+    /// `data`. Call until it says [`Use::Wait`], then [`Session::hold`] the rest.
+    pub fn consume(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Use {
+        match self.state.name() {
+            Name::AwaitHeader if data.is_empty() => Use::Wait,
+            Name::AwaitHeader => self.decode_head(data, cx),
+            Name::ReceivingBody => self.receive(data, cx),
+            Name::Discarding if data.is_empty() => Use::Wait,
+            Name::Discarding => self.discard(data, cx),
+            Name::Lingering if data.is_empty() => Use::Wait,
+            Name::Lingering => self.linger(data.len(), cx),
+            _ => Use::Wait,
+        }
+    }
+
+    /// Bytes were held and nobody has looked at them since something changed.
+    pub fn has_unseen(&self) -> bool {
+        !self.inbox.is_empty() && self.appetite == Appetite::Unseen
+    }
+
+    /// Takes the bytes that are held, to show them again in front of new ones.
+    pub fn take_held(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.inbox)
+    }
+
+    /// Keeps the bytes that [`Session::consume`] could not use. A part of a head costs what it
+    /// holds, not its limit.
+    pub fn hold(&mut self, rest: &[u8]) {
+        debug_assert!(self.inbox.is_empty(), "held bytes would be lost");
+        self.inbox = rest.to_vec();
+    }
+
+    /// The peer moved bytes to us.
+    pub fn arrived(&mut self, n: usize, cx: &Cx<'_>) {
+        self.active = cx.now;
+        if let State::ReceivingBody(receiving) = &mut self.state {
+            receiving.pace.moved(n);
+        }
+    }
+
+    /// A small upload: collected first, stored in one operation.
+    pub(super) fn begin_whole(&mut self, put: Put, cx: &mut Cx<'_>) {
+        let Some(chunk) = self.take_chunk(cx) else {
+            debug_assert!(false, "a slot without a chunk");
+            return self.end(CloseReason::Internal, Parting::Reset, cx);
+        };
+        self.begin_receive(Target::Whole(chunk), put, cx);
+    }
+
+    /// A large upload: its staging file is there.
+    pub(super) fn begin_file(&mut self, file: FileId, put: Put, cx: &mut Cx<'_>) {
+        self.begin_receive(Target::File(file), put, cx);
+    }
+
+    fn begin_receive(&mut self, target: Target, put: Put, cx: &mut Cx<'_>) {
+        let act = self.with_machine(cx, |machine, talk| machine.answered(Ok(Answer::Created), talk));
+        if act != Act::Receive {
+            self.drop_target(target, cx);
+            return self.apply(act, cx);
+        }
+        let receiving = Receiving {
+            target,
+            upload: Upload::new(put.len, cx.limits.request_bytes_max),
+            hasher: Hasher::new(put.hash),
+            flush: Flush::Idle(0),
+            pace: Pace::new(cx.now, cx.limits.rate_window),
+            put,
+        };
+        self.set_state(State::ReceivingBody(Box::new(receiving)), cx.now);
+        // A body of no bytes is complete already, and no byte will come to say so.
+        let _ = self.receive(&[], cx);
+        self.appetite = Appetite::Unseen;
+    }
+
+    fn receive(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Use {
+        let State::ReceivingBody(receiving) = &mut self.state else { return Use::Wait };
+        let room = receiving.room(self.credits, cx);
+        let part = match self.dialect.machine().body(data, room) {
+            Ok(part) => part,
+            Err(failure) => return self.fail_upload(failure, failure.words(), cx),
+        };
+        let State::ReceivingBody(receiving) = &mut self.state else { return Use::Wait };
+        let content = &data[part.skip..part.skip + part.payload];
+        let offset = match receiving.upload.launch(content.len()) {
+            Ok(offset) => offset,
+            Err(failure) => return self.fail_upload(failure, "the body is longer than allowed", cx),
+        };
+        receiving.hasher.update(content);
+        let used = match &mut receiving.target {
+            Target::Whole(chunk) => {
+                let held = chunk.fill(content);
+                debug_assert_eq!(held, content.len(), "an upload this small fits its chunk");
+                receiving.upload.settle(content.len());
+                Use::Took(part.skip + part.payload)
+            }
+            Target::File(_) if content.is_empty() => Use::Took(part.skip),
+            Target::File(file) => Use::Content { skip: part.skip, len: content.len(), file: *file, offset },
+        };
+        self.count_bytes(part.payload as u64);
+        cx.counters.bytes_in += part.payload as u64;
+        match part.then {
+            Then::End => self.body_is_complete(cx),
+            Then::Wait if used == Use::Took(0) => {
+                self.appetite = Appetite::Hungry;
+                return Use::Wait;
+            }
+            Then::Look if used == Use::Took(0) => return Use::Wait,
+            Then::Wait | Then::Look => {}
+        }
+        used
+    }
+
+    /// The body is complete; the last of it may still have to be written.
+    pub(super) fn body_is_complete(&mut self, cx: &mut Cx<'_>) {
+        match self.take_state() {
+            State::ReceivingBody(receiving) => {
+                self.set_state(State::Settling(receiving), cx.now);
+                self.settle(cx);
+            }
+            other => self.state = other,
+        }
+    }
+
+    /// Is this file still being written? Not any more if what followed its content broke the
+    /// upload.
+    pub fn receives(&self, file: FileId) -> bool {
+        match &self.state {
+            State::ReceivingBody(receiving) | State::Settling(receiving) => {
+                matches!(receiving.target, Target::File(target) if target == file)
+            }
+            _ => false,
+        }
+    }
+
+    /// Content was written from the loop itself.
+    pub fn stored(&mut self, len: usize, cx: &mut Cx<'_>) {
+        if let State::ReceivingBody(receiving) | State::Settling(receiving) = &mut self.state {
+            receiving.upload.settle(len);
+            self.ops.extend(receiving.flush_due(cx));
+        }
+        self.settle(cx);
+    }
+
+    /// Content cannot be written now: it is copied into chunks on its way to the disk workers.
+    pub fn hand_over(&mut self, file: FileId, mut offset: u64, mut content: &[u8], cx: &mut Cx<'_>) {
+        while !content.is_empty() {
+            let Some(mut chunk) = self.take_chunk(cx) else {
+                debug_assert!(false, "more content than room was reported");
+                return self.end(CloseReason::Internal, Parting::Reset, cx);
+            };
+            let held = chunk.fill(content);
+            self.ops.push_back(Op::Write { file, offset, chunk });
+            offset += held as u64;
+            content = &content[held..];
+        }
+    }
+
+    /// Content could not be written.
+    pub fn store_failed(&mut self, error: &StoreError, cx: &mut Cx<'_>) {
+        self.fail_upload(error.failure, &error.to_string(), cx);
+    }
+
+    /// `Write` or `Flush` ended.
+    pub(super) fn body_completed(&mut self, done: Completion, cx: &mut Cx<'_>) {
+        let written = done.chunk.as_ref().map_or(0, crate::buffer::Chunk::len);
+        self.give_back(done.chunk, cx);
+        let (State::ReceivingBody(receiving) | State::Settling(receiving)) = &mut self.state else { return };
+        receiving.pace.store_ended(cx.now);
+        match done.result {
+            Ok(Outcome::Written) => receiving.upload.settle(written),
+            Ok(Outcome::Flushed) => {
+                if let Flush::Running(to) = receiving.flush {
+                    receiving.flush = Flush::Idle(to);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.fail_upload(error.failure, &error.to_string(), cx);
+                return;
+            }
+        }
+        self.active = cx.now;
+        self.appetite = Appetite::Unseen;
+        self.settle(cx);
+    }
+
+    /// When every write has ended: verify, then commit.
+    fn settle(&mut self, cx: &mut Cx<'_>) {
+        let State::Settling(receiving) = &mut self.state else { return };
+        if !receiving.upload.is_settled() || self.in_flight > 0 || !self.ops.is_empty() {
+            return;
+        }
+        let digest = receiving.hasher.finish();
+        if let Err(failure) = self.dialect.machine().finish(digest) {
+            self.fail_upload(failure, failure.words(), cx);
+            return;
+        }
+        let State::Settling(receiving) = self.take_state() else { return };
+        let Receiving { put, target, upload, .. } = *receiving;
+        self.ops.push_back(match target {
+            Target::Whole(chunk) => Op::Store { put, chunk },
+            Target::File(file) => Op::Commit {
+                file,
+                len: upload.launched(),
+                mtime: put.mtime,
+                precondition: put.precondition,
+                key: put.key,
+            },
+        });
+        self.set_state(State::Committing, cx.now);
+    }
+
+    /// An upload fails: nothing of it stays, the peer is told, its body may still be on its way.
+    pub(super) fn fail_upload(&mut self, failure: Failure, cause: &str, cx: &mut Cx<'_>) -> Use {
+        match self.take_state() {
+            State::ReceivingBody(receiving) | State::Settling(receiving) => {
+                self.drop_target(receiving.target, cx);
+                self.refuse(failure, cause, cx);
+            }
+            other => self.state = other,
+        }
+        Use::Took(0)
+    }
+
+    pub(super) fn drop_target(&mut self, target: Target, cx: &mut Cx<'_>) {
+        // Writes that were never submitted would only delay the end.
+        while let Some(op) = self.ops.pop_front() {
+            if let Op::Write { chunk, .. } = op {
+                self.give_back([chunk], cx);
+            }
+        }
+        match target {
+            Target::Whole(chunk) => self.give_back([chunk], cx),
+            Target::File(file) => self.ops.push_back(Op::Abort { file }),
+        }
+    }
+
+    pub(super) fn begin_discard(&mut self, cx: &mut Cx<'_>) {
+        if self.dialect.machine_ref().body_left() > cx.limits.discard_bytes_max {
+            return self.apply(Act::Close(CloseReason::Refused), cx);
+        }
+        self.set_state(State::Discarding { left: cx.limits.discard_bytes_max }, cx.now);
+        let _ = self.discard(&[], cx);
+        self.appetite = Appetite::Unseen;
+    }
+
+    fn discard(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Use {
+        let State::Discarding { left } = &mut self.state else { return Use::Wait };
+        let part = match self.dialect.machine().body(data, usize::MAX) {
+            Ok(part) => part,
+            Err(_) => {
+                self.apply(Act::Close(CloseReason::Refused), cx);
+                return Use::Took(0);
+            }
+        };
+        let used = part.skip + part.payload;
+        match left.checked_sub(used as u64) {
+            Some(rest) => *left = rest,
+            None => {
+                self.apply(Act::Close(CloseReason::Refused), cx);
+                return Use::Took(used);
+            }
+        }
+        match part.then {
+            Then::End => self.apply(Act::Next, cx),
+            Then::Wait if used == 0 => {
+                self.appetite = Appetite::Hungry;
+                return Use::Wait;
+            }
+            Then::Wait | Then::Look => {}
+        }
+        Use::Took(used)
+    }
+}
+
+impl Receiving {
+    /// The early write-back to ask for now. Not while the last bytes settle: the commit follows.
+    fn flush_due(&mut self, cx: &Cx<'_>) -> Option<Op> {
+        let Target::File(file) = self.target else { return None };
+        let (offset, len) = self.flush.due(self.upload.launched(), cx.disk.flush_window?)?;
+        self.flush = Flush::Running(offset + len);
+        Some(Op::Flush { file, offset, len })
+    }
+
+    /// How many bytes of content may come now.
+    fn room(&mut self, credits: usize, cx: &Cx<'_>) -> usize {
+        let behind = cx.disk.flush_window.is_some_and(|window| self.flush.is_behind(self.upload.launched(), window));
+        let room = match (&self.target, cx.disk.pace) {
+            (Target::Whole(_), _) => usize::MAX,
+            (Target::File(_), _) if behind => 0,
+            (Target::File(_), DiskPace::KeepsUp) => usize::MAX,
+            (Target::File(_), DiskPace::Lags) => credits * cx.pool.chunk_bytes(),
+        };
+        if room == 0 {
+            self.pace.store_began(cx.now);
+        }
+        room
+    }
+}

@@ -1,0 +1,221 @@
+//! Between requests: decoding heads, obeying the dialect, starting commands, answers of the store
+//! that need no body.
+
+use crate::command::{Answer, Command, Put};
+use crate::dialect::{Act, Phase};
+use crate::error::{CloseReason, Failure, StoreError};
+use crate::platform::{Completion, Op, Outcome, Source};
+use crate::session::receive::Use;
+use crate::session::state::{Opening, Parting, State, Wanted};
+use crate::session::{Appetite, Cx, Request, Session, Slot};
+
+impl Session {
+    /// May the next request be looked at? Only when nothing of the last one is left at the store,
+    /// and the peer reads our replies.
+    fn may_decode(&self, cx: &Cx<'_>) -> bool {
+        !self.has_ops() && self.outbox.len() < cx.limits.reply_bytes_max
+    }
+
+    /// How many bytes to read while a head is awaited.
+    pub(super) fn head_intake(&self, cx: &Cx<'_>) -> usize {
+        let unseen = !self.inbox.is_empty() && self.appetite == Appetite::Unseen;
+        if unseen || !self.may_decode(cx) { 0 } else { cx.limits.head_len_max.saturating_sub(self.inbox.len()) }
+    }
+
+    /// Looks for a request at the front of `data`.
+    pub(super) fn decode_head(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Use {
+        if !self.may_decode(cx) {
+            return Use::Wait;
+        }
+        let (used, act) = self.with_machine(cx, |machine, talk| machine.decode(data, talk));
+        if used == 0 && act == Act::More {
+            return self.head_needs_more(data, cx);
+        }
+        self.apply(act, cx);
+        Use::Took(used)
+    }
+
+    fn head_needs_more(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Use {
+        self.appetite = Appetite::Hungry;
+        if data.len() >= cx.limits.head_len_max {
+            // No dialect allows a head as long as this; the guard keeps memory bounded anyway.
+            self.refuse(Failure::Malformed("the request is too long"), "no end of the head within its limit", cx);
+            return Use::Took(0);
+        }
+        if let State::AwaitHeader { since } = &mut self.state
+            && !data.is_empty()
+        {
+            since.get_or_insert(cx.now);
+        }
+        Use::Wait
+    }
+
+    /// Obeys the dialect where no file is open.
+    pub(super) fn apply(&mut self, act: Act, cx: &mut Cx<'_>) {
+        match act {
+            Act::More if matches!(self.state, State::AwaitHeader { .. }) => {}
+            Act::More => self.set_state(State::AwaitHeader { since: None }, cx.now),
+            Act::Run(command) => self.start(command, cx),
+            Act::Next => self.next_request(cx),
+            Act::Discard => self.begin_discard(cx),
+            Act::Close(reason) => self.set_state(State::SendingReply(reason), cx.now),
+            Act::Reset(reason) => self.end(reason, Parting::Reset, cx),
+            Act::Receive | Act::Send { .. } => {
+                debug_assert!(false, "{act:?} without an open file");
+                self.end(CloseReason::Internal, Parting::Reset, cx);
+            }
+        }
+    }
+
+    /// Tells the peer about a failure that has been reported, and does what the dialect then
+    /// wants.
+    pub(super) fn refuse(&mut self, failure: Failure, cause: &str, cx: &mut Cx<'_>) {
+        self.report_failure(failure, cause, cx);
+        let (act, _) = self.run_machine(cx, |machine, talk| machine.answered(Err(failure), talk));
+        self.apply(act, cx);
+    }
+
+    fn refuse_store(&mut self, error: &StoreError, cx: &mut Cx<'_>) {
+        self.refuse(error.failure, &error.to_string(), cx);
+    }
+
+    fn next_request(&mut self, cx: &mut Cx<'_>) {
+        self.report(Ok(()), cx);
+        let next = match cx.phase {
+            Phase::Draining if self.inbox.is_empty() => State::SendingReply(CloseReason::Drained),
+            Phase::Draining | Phase::Serving => State::AwaitHeader { since: None },
+        };
+        self.set_state(next, cx.now);
+    }
+
+    fn start(&mut self, command: Command, cx: &mut Cx<'_>) {
+        let (word, key) = (command.word(), command.key().clone());
+        if self.request.is_none() {
+            self.request = Some(Box::new(Request { word, key, bytes: 0, began: cx.now }));
+        }
+        if let Err(failure) = cx.access.permits(&command) {
+            return self.refuse(failure, failure.words(), cx);
+        }
+        let op = match command {
+            // Also who still has a slot asks anew: a client that pipelines must not keep it from
+            // those in line.
+            Command::Put(_) | Command::List { .. } => {
+                return self.set_state(State::AwaitSlot(Box::new(Wanted::Command(command))), cx.now);
+            }
+            Command::Get { key } => {
+                self.ops.push_back(Op::Open { key });
+                return self.set_state(State::Opening(Box::new(Opening::Open)), cx.now);
+            }
+            Command::Stat { key } => Op::Stat { key },
+            Command::Delete { key, precondition } => Op::Delete { key, precondition },
+            Command::MakeFolder { key } => Op::MakeFolder { key },
+            Command::Rename { from, to, precondition } => Op::Rename { from, to, precondition },
+        };
+        self.ops.push_back(op);
+        self.set_state(State::Executing, cx.now);
+    }
+
+    fn start_put(&mut self, put: Put, cx: &mut Cx<'_>) {
+        if put.len.is_some_and(|len| len <= cx.pool.chunk_bytes() as u64) {
+            return self.begin_whole(put, cx);
+        }
+        self.ops.push_back(Op::Create(put.clone()));
+        self.set_state(State::Opening(Box::new(Opening::Create(put))), cx.now);
+    }
+
+    /// A slot is ours.
+    pub fn granted(&mut self, cx: &mut Cx<'_>) {
+        self.slot = Slot::Held;
+        self.credits = cx.limits.chunks_per_slot;
+        match self.take_state() {
+            State::AwaitSlot(wanted) => match *wanted {
+                Wanted::Command(Command::Put(put)) => self.start_put(put, cx),
+                Wanted::Command(Command::List { key, after, limit }) => {
+                    let bytes_max = cx.limits.chunk_bytes * cx.limits.chunks_per_slot;
+                    self.ops.push_back(Op::List { key, after, limit, bytes_max });
+                    self.set_state(State::Executing, cx.now);
+                }
+                Wanted::Command(command) => self.start(command, cx),
+                Wanted::Download { file, meta } => self.begin_send(file, meta, Source::Held, cx),
+                Wanted::Resume(sending) => self.resume_send(sending, cx),
+            },
+            other => {
+                debug_assert!(false, "a slot for a session that wanted none");
+                self.state = other;
+            }
+        }
+    }
+
+    /// No slot came in time, or the queue is full.
+    pub fn not_granted(&mut self, cx: &mut Cx<'_>) {
+        let wanted = match self.take_state() {
+            State::AwaitSlot(wanted) => *wanted,
+            other => {
+                self.state = other;
+                return;
+            }
+        };
+        match wanted {
+            Wanted::Command(_) => {}
+            Wanted::Download { file, .. } => self.ops.push_back(Op::Close { file }),
+            Wanted::Resume(sending) => {
+                self.ops.push_back(Op::Close { file: sending.file });
+                self.report_failure(Failure::Busy, "no slot came in the middle of a download", cx);
+                return self.end(CloseReason::SlotTimeout, Parting::Reset, cx);
+            }
+        }
+        self.refuse(Failure::Busy, "no slot came in time", cx);
+    }
+
+    /// `Create` or `Open` ended.
+    pub(super) fn opened(&mut self, done: Completion, cx: &mut Cx<'_>) {
+        self.give_back(done.chunk, cx);
+        let State::Opening(opening) = &mut self.state else { return };
+        match (done.result, &mut **opening) {
+            (Ok(Outcome::Created(file)), Opening::Create(put)) => {
+                let put = put.clone();
+                self.begin_file(file, put, cx);
+            }
+            (Ok(Outcome::Opened { file, meta, source }), Opening::Open) => {
+                if source == Source::Held && self.slot == Slot::None {
+                    let wanted = Box::new(Wanted::Download { file, meta });
+                    self.set_state(State::AwaitSlot(wanted), cx.now);
+                } else {
+                    self.begin_send(file, meta, source, cx);
+                }
+            }
+            (Err(error), _) => self.refuse_store(&error, cx),
+            // An `Abort` or `Close` of the request before this one.
+            (Ok(_), _) => {}
+        }
+    }
+
+    /// A command without a body ended.
+    pub(super) fn executed(&mut self, done: Completion, cx: &mut Cx<'_>) {
+        self.give_back(done.chunk, cx);
+        let answer = match done.result {
+            Ok(Outcome::Listed(listing)) => Answer::Listed(listing),
+            Ok(Outcome::Found(node)) => Answer::Found(node),
+            Ok(Outcome::Deleted | Outcome::Made | Outcome::Renamed) => Answer::Done,
+            Ok(_) => return,
+            Err(error) => return self.refuse_store(&error, cx),
+        };
+        let act = self.with_machine(cx, |machine, talk| machine.answered(Ok(answer), talk));
+        self.apply(act, cx);
+    }
+
+    /// `Commit` or `Store` ended.
+    pub(super) fn committed(&mut self, done: Completion, cx: &mut Cx<'_>) {
+        self.give_back(done.chunk, cx);
+        match done.result {
+            Ok(Outcome::Committed(meta, durability)) => {
+                self.report(Ok(()), cx);
+                let answer = Answer::Stored(meta, durability);
+                let act = self.with_machine(cx, |machine, talk| machine.answered(Ok(answer), talk));
+                self.apply(act, cx);
+            }
+            Ok(_) => {}
+            Err(error) => self.refuse_store(&error, cx),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The states of a session and which may follow which. The table here is the law:
+//! `Session::set_state` checks it, and a test compares it with the picture in the crate's docs.
+
+use crate::buffer::Chunk;
+use crate::command::{Command, Put};
+use crate::error::CloseReason;
+use crate::ids::FileId;
+use crate::object::Meta;
+use crate::platform::Source;
+use crate::transfer::{Flush, Hasher, Pace, Upload};
+use std::time::Instant;
+
+/// What a session does, or waits for. Each state owns exactly the data that it needs.
+#[derive(Debug)]
+pub enum State {
+    /// Reading a request head; between requests this is the keep-alive state. What is left of the
+    /// last reply leaves meanwhile.
+    AwaitHeader {
+        /// Since when a head is incomplete; `None` while not a byte of it has come.
+        since: Option<Instant>,
+    },
+    /// Waiting for a transfer slot. Nothing is read.
+    AwaitSlot(Box<Wanted>),
+    /// Waiting for the store to open or create. Nothing is read.
+    Opening(Box<Opening>),
+    /// Waiting for the store to do the whole command. Nothing is read.
+    Executing,
+    /// Socket to store.
+    ReceivingBody(Box<Receiving>),
+    /// The body is complete; waiting for the last writes.
+    Settling(Box<Receiving>),
+    /// Every byte is in the staging file; waiting for sync and rename. Nothing is read.
+    Committing,
+    /// Store to socket.
+    SendingBody(Box<Sending>),
+    /// The body of a refused upload is thrown away, up to a bound.
+    Discarding {
+        /// Bytes that may still be thrown away.
+        left: u64,
+    },
+    /// Only the outbox is left; then our half is closed.
+    SendingReply(CloseReason),
+    /// Our half is closed; discarding input so that the peer can read our last bytes.
+    Lingering {
+        /// Bytes that may still be discarded.
+        left: u64,
+        /// Why we closed.
+        reason: CloseReason,
+    },
+    /// Over. The slot is freed when no operation is in flight.
+    Done {
+        /// Why.
+        reason: CloseReason,
+        /// How the peer is to see it.
+        parting: Parting,
+    },
+    /// Taken out, to be replaced by value before the call returns; remembers which state it was.
+    Moving(Name),
+}
+
+/// How the end of a connection looks to the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// As the end of the stream.
+    Plain,
+    /// As a reset: what was sent is not whole, and must not look so.
+    Reset,
+}
+
+/// What a slot is wanted for.
+#[derive(Debug)]
+pub enum Wanted {
+    /// A command that has not begun.
+    Command(Command),
+    /// A download that cannot be sent straight from the page cache; its reply has not begun.
+    Download {
+        /// The open file.
+        file: FileId,
+        /// Its version.
+        meta: Meta,
+    },
+    /// A download whose file could not be kept warm; it is under way.
+    Resume(Sending),
+}
+
+/// What is being opened.
+#[derive(Debug)]
+pub enum Opening {
+    /// A staging file.
+    Create(Put),
+    /// A file for reading.
+    Open,
+}
+
+/// An upload under way.
+#[derive(Debug)]
+pub struct Receiving {
+    /// As announced.
+    pub put: Put,
+    /// Where the bytes go.
+    pub target: Target,
+    /// How far it is.
+    pub upload: Upload,
+    /// The digest so far.
+    pub hasher: Hasher,
+    /// The early write-back so far.
+    pub flush: Flush,
+    /// Is the peer fast enough?
+    pub pace: Pace,
+}
+
+/// Where the bytes of an upload go.
+#[derive(Debug)]
+pub enum Target {
+    /// Into a staging file as they come.
+    File(FileId),
+    /// Small enough to be collected and stored in one operation.
+    Whole(Chunk),
+}
+
+/// A download under way.
+#[derive(Debug)]
+pub struct Sending {
+    /// The open file.
+    pub file: FileId,
+    /// First byte not yet sent (direct) or not yet asked of the store (held).
+    pub next: u64,
+    /// End of the range.
+    pub end: u64,
+    /// How the bytes come.
+    pub supply: Supply,
+    /// The digest so far.
+    pub hasher: Hasher,
+    /// Is the peer fast enough?
+    pub pace: Pace,
+}
+
+/// How the bytes of a download come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Supply {
+    /// Straight from the page cache. So many times in a row it was found cold.
+    Direct {
+        /// Reset by every byte that leaves.
+        cold: u8,
+    },
+    /// The store is bringing the next part into the page cache.
+    Warming {
+        /// As above.
+        cold: u8,
+    },
+    /// Through chunks; no read is in flight.
+    Held,
+    /// Through chunks; one read is in flight.
+    HeldReading,
+}
+
+impl From<Source> for Supply {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Direct => Self::Direct { cold: 0 },
+            Source::Held => Self::Held,
+        }
+    }
+}
+
+/// A state without its data, for the table and the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "named after the states above")]
+pub enum Name {
+    AwaitHeader,
+    AwaitSlot,
+    Opening,
+    Executing,
+    ReceivingBody,
+    Settling,
+    Committing,
+    SendingBody,
+    Discarding,
+    SendingReply,
+    Lingering,
+    Done,
+}
+
+impl Name {
+    /// Every state, in the order of the docs.
+    pub const ALL: [Self; 12] = [
+        Self::AwaitHeader,
+        Self::AwaitSlot,
+        Self::Opening,
+        Self::Executing,
+        Self::ReceivingBody,
+        Self::Settling,
+        Self::Committing,
+        Self::SendingBody,
+        Self::Discarding,
+        Self::SendingReply,
+        Self::Lingering,
+        Self::Done,
+    ];
+
+    /// The states that may follow. Everything may end in `Done`: the peer can vanish at any time.
+    pub const fn followers(self) -> &'static [Self] {
+        use Name as N;
+        match self {
+            N::AwaitHeader => &[N::AwaitSlot, N::Opening, N::Executing, N::Discarding, N::SendingReply, N::Done],
+            N::AwaitSlot => &[
+                N::AwaitHeader,
+                N::Opening,
+                N::Executing,
+                N::ReceivingBody,
+                N::SendingBody,
+                N::Discarding,
+                N::SendingReply,
+                N::Done,
+            ],
+            N::Opening => &[
+                N::AwaitHeader,
+                N::AwaitSlot,
+                N::ReceivingBody,
+                N::SendingBody,
+                N::Discarding,
+                N::SendingReply,
+                N::Done,
+            ],
+            N::Executing | N::Committing => &[N::AwaitHeader, N::Executing, N::SendingReply, N::Done],
+            N::ReceivingBody => &[N::AwaitHeader, N::Settling, N::Discarding, N::SendingReply, N::Done],
+            N::Settling => &[N::AwaitHeader, N::Committing, N::SendingReply, N::Done],
+            N::SendingBody => &[N::AwaitHeader, N::AwaitSlot, N::SendingBody, N::SendingReply, N::Done],
+            N::Discarding => &[N::AwaitHeader, N::SendingReply, N::Done],
+            N::SendingReply => &[N::Lingering, N::Done],
+            N::Lingering => &[N::Done],
+            N::Done => &[],
+        }
+    }
+}
+
+impl State {
+    /// Which state it is.
+    pub const fn name(&self) -> Name {
+        match self {
+            Self::AwaitHeader { .. } => Name::AwaitHeader,
+            Self::AwaitSlot(_) => Name::AwaitSlot,
+            Self::Opening(_) => Name::Opening,
+            Self::Executing => Name::Executing,
+            Self::ReceivingBody(_) => Name::ReceivingBody,
+            Self::Settling(_) => Name::Settling,
+            Self::Committing => Name::Committing,
+            Self::SendingBody(_) => Name::SendingBody,
+            Self::Discarding { .. } => Name::Discarding,
+            Self::SendingReply(_) => Name::SendingReply,
+            Self::Lingering { .. } => Name::Lingering,
+            Self::Done { .. } => Name::Done,
+            Self::Moving(name) => *name,
+        }
+    }
+}

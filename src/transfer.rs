@@ -1,0 +1,207 @@
+//! The accounting of one body: where it is, where it ends, what the store still owes, and whether
+//! the peer keeps a minimum pace. Moves no byte itself: whoever moved them reports how many.
+
+use std::time::{Duration, Instant};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::error::Failure;
+
+/// SHA-256 of a body as it passes, where somebody wants it.
+#[derive(Clone, Debug, Default)]
+pub struct Hasher(Option<Box<Sha256>>);
+
+impl Hasher {
+    /// Hashes if `wanted`.
+    pub fn new(wanted: bool) -> Self {
+        Self(wanted.then(Box::default))
+    }
+
+    /// Is somebody interested? Then every byte must pass through this process.
+    pub const fn is_wanted(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The next bytes of the body.
+    pub fn update(&mut self, bytes: &[u8]) {
+        if let Some(hasher) = &mut self.0 {
+            hasher.update(bytes);
+        }
+    }
+
+    /// The digest of everything so far.
+    pub fn finish(&mut self) -> Option<[u8; 32]> {
+        self.0.take().map(|hasher| (*hasher).finalize().into())
+    }
+}
+
+/// How far an upload is.
+#[derive(Debug)]
+pub struct Upload {
+    /// First byte not yet handed to the store.
+    next: u64,
+    /// Where the body ends, if its head told.
+    end: Option<u64>,
+    /// The most it may become.
+    len_max: u64,
+    /// Bytes the store has taken over.
+    settled: u64,
+}
+
+impl Upload {
+    /// An upload of `end` bytes, or of at most `len_max` where nobody said.
+    pub const fn new(end: Option<u64>, len_max: u64) -> Self {
+        Self { next: 0, end, len_max, settled: 0 }
+    }
+
+    /// Reserves the next `len` bytes and returns their offset.
+    pub fn launch(&mut self, len: usize) -> Result<u64, Failure> {
+        let at = self.next;
+        let next = at.checked_add(len as u64).ok_or(Failure::TooLarge)?;
+        if next > self.end.unwrap_or(self.len_max) {
+            return Err(Failure::TooLarge);
+        }
+        self.next = next;
+        Ok(at)
+    }
+
+    /// The store has taken over `len` bytes.
+    pub fn settle(&mut self, len: usize) {
+        self.settled += len as u64;
+        assert!(self.settled <= self.next, "more bytes settled than were launched");
+    }
+
+    /// Bytes handed to the store.
+    pub const fn launched(&self) -> u64 {
+        self.next
+    }
+
+    /// Has the store taken over everything it was handed?
+    pub const fn is_settled(&self) -> bool {
+        self.settled == self.next
+    }
+}
+
+/// How far the early write-back of an upload is; see `Op::Flush`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// Nothing is on its way; everything before this offset was flushed.
+    Idle(u64),
+    /// The bytes before this offset are on their way.
+    Running(u64),
+}
+
+impl Flush {
+    /// With `launched` bytes written: the range to flush now, if any.
+    pub const fn due(self, launched: u64, window: u64) -> Option<(u64, u64)> {
+        match self {
+            Self::Idle(from) if launched - from >= window => Some((from, launched - from)),
+            Self::Idle(_) | Self::Running(_) => None,
+        }
+    }
+
+    /// Must the upload pause until the running flush is done?
+    pub const fn is_behind(self, launched: u64, window: u64) -> bool {
+        match self {
+            Self::Idle(_) => false,
+            Self::Running(to) => launched - to >= window,
+        }
+    }
+}
+
+/// The minimum pace: at least so many bytes in every window, time spent waiting for our own disk
+/// not counted.
+#[derive(Debug)]
+pub struct Pace {
+    window_end: Instant,
+    moved: u64,
+    /// Since when the store keeps the peer waiting.
+    store_since: Option<Instant>,
+}
+
+impl Pace {
+    /// A pace that begins now.
+    pub fn new(now: Instant, window: Duration) -> Self {
+        Self { window_end: now + window, moved: 0, store_since: None }
+    }
+
+    /// The peer sent or took `n` bytes.
+    pub const fn moved(&mut self, n: usize) {
+        self.moved += n as u64;
+    }
+
+    /// From here on the peer waits for our store.
+    pub fn store_began(&mut self, now: Instant) {
+        self.store_since.get_or_insert(now);
+    }
+
+    /// The store is done: the time it took is not the peer's.
+    pub fn store_ended(&mut self, now: Instant) {
+        if let Some(since) = self.store_since.take() {
+            self.window_end += now.saturating_duration_since(since);
+        }
+    }
+
+    /// When to look at the pace again; never while the peer waits for us.
+    pub const fn deadline(&self) -> Option<Instant> {
+        match self.store_since {
+            None => Some(self.window_end),
+            Some(_) => None,
+        }
+    }
+
+    /// Looks at the pace at the end of a window, and begins the next one.
+    pub fn check(&mut self, now: Instant, window: Duration, bytes_per_s_min: u64) -> Result<(), Failure> {
+        if now < self.window_end {
+            return Ok(());
+        }
+        let wanted = bytes_per_s_min.saturating_mul(window.as_secs());
+        let enough = self.moved >= wanted;
+        *self = Self::new(now, window);
+        if enough { Ok(()) } else { Err(Failure::TimedOut) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_never_takes_more_than_was_announced() {
+        let mut upload = Upload::new(Some(10), 1 << 40);
+        assert_eq!(upload.launch(6), Ok(0));
+        assert_eq!(upload.launch(5), Err(Failure::TooLarge));
+        assert_eq!(upload.launch(4), Ok(6));
+        upload.settle(6);
+        assert!(!upload.is_settled());
+        upload.settle(4);
+        assert!(upload.is_settled());
+        let mut open_ended = Upload::new(None, 3);
+        assert_eq!(open_ended.launch(4), Err(Failure::TooLarge));
+        assert_eq!(Upload::new(None, u64::MAX).launch(usize::MAX), Ok(0));
+    }
+
+    #[test]
+    fn a_flush_is_due_after_a_window_and_holds_back_after_two() {
+        assert_eq!(Flush::Idle(10).due(19, 10), None);
+        assert_eq!(Flush::Idle(10).due(25, 10), Some((10, 15)));
+        assert!(!Flush::Running(25).is_behind(34, 10));
+        assert!(Flush::Running(25).is_behind(35, 10));
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
+    fn time_at_our_own_disk_is_not_the_peers() {
+        let (start, window) = (Instant::now(), Duration::from_secs(10));
+        let mut pace = Pace::new(start, window);
+        pace.moved(99);
+        pace.store_began(start + Duration::from_secs(1));
+        assert_eq!(pace.deadline(), None);
+        pace.store_ended(start + Duration::from_secs(5));
+        assert_eq!(pace.deadline(), Some(start + Duration::from_secs(14)));
+        assert_eq!(pace.check(start + Duration::from_secs(13), window, 10), Ok(()));
+        assert_eq!(pace.check(start + Duration::from_secs(14), window, 10), Err(Failure::TimedOut));
+        pace.moved(100);
+        assert_eq!(pace.check(start + Duration::from_secs(24), window, 10), Ok(()));
+    }
+}

@@ -15,6 +15,10 @@ mod part;
 mod put;
 mod retry;
 
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;
 
 use std::thread;
 use std::time::Duration;

@@ -94,7 +94,9 @@ impl Part {
 
     /// Checks an existing part against its record; `None` if nothing of it can be used.
     fn resume(&self, mut part: File) -> Result<Option<Open>, Trouble> {
-        let Ok(mut record) = OpenOptions::new().read(true).append(true).open(&self.record_path) else { return Ok(None) };
+        let Ok(mut record) = OpenOptions::new().read(true).append(true).open(&self.record_path) else {
+            return Ok(None);
+        };
         let mut text = String::new();
         if (&mut record).take(RECORD_BYTES_MAX).read_to_string(&mut text).is_err() {
             return Ok(None);

@@ -113,7 +113,8 @@ fn send(link: &mut Link, body: &Body<'_>, reader: &mut dyn Read, watch: &mut dyn
         None => link.push(b"0\n")?,
     }
     link.push(format!("sha256={}\n", line::hex(&hasher.finalize())).as_bytes())?;
-    let reply = link.finish().map_err(|trouble| if trouble.code() == Some(422) { Trouble::Damaged } else { trouble })?;
+    let reply =
+        link.finish().map_err(|trouble| if trouble.code() == Some(422) { Trouble::Damaged } else { trouble })?;
     match (reply.key("etag"), reply.key("stored")) {
         (Some(etag), Some(stored)) => Ok(Stored { etag: etag.to_owned(), durable: stored == "durable" }),
         _ => Err(Trouble::Strange("the reply to PUT lacks what it must have".to_owned())),

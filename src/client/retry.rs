@@ -73,11 +73,8 @@ mod tests {
     #[test]
     fn the_server_may_ask_for_a_longer_wait_within_reason() {
         let mut retry = Retry::new(&Options::default());
-        let busy = |seconds| Trouble::Refused {
-            code: 429,
-            words: String::new(),
-            retry: Some(Duration::from_secs(seconds)),
-        };
+        let busy =
+            |seconds| Trouble::Refused { code: 429, words: String::new(), retry: Some(Duration::from_secs(seconds)) };
         assert_eq!(retry.wait(&busy(7)), Some(Duration::from_secs(7)));
         assert_eq!(retry.wait(&busy(86_400)), Some(ASKED_MAX));
         assert_eq!(retry.wait(&Trouble::SourceChanged), None);

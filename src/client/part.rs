@@ -28,6 +28,9 @@ const RECORD_BYTES_MAX: u64 = 100 << 20;
 /// Bytes read at once when the part is checked.
 const CHECK_BYTES: usize = 256 << 10;
 
+/// Where a checked segment ends, and its digest.
+type Segment = (u64, [u8; 32]);
+
 /// A download on disk. The part is locked, so that two of them never mix.
 #[derive(Debug)]
 pub(super) struct Part {
@@ -203,11 +206,11 @@ fn segment_line(end: u64, digest: &[u8; 32]) -> String {
 
 /// Reads a record as far as it makes sense. The last segment of a complete part is left out: it is
 /// asked for again, which tells whether the file is still the same.
-fn read_record(text: &str) -> Option<(String, Vec<(u64, [u8; 32])>)> {
+fn read_record(text: &str) -> Option<(String, Vec<Segment>)> {
     let mut lines = text.lines();
     let (etag, total) = lines.next()?.split_once(' ')?;
     let total = decimal(total)?;
-    let mut segments: Vec<(u64, [u8; 32])> = Vec::new();
+    let mut segments: Vec<Segment> = Vec::new();
     for line in lines {
         let read = line.split_once(' ').and_then(|(end, digest)| Some((decimal(end)?, line::sha256(digest)?)));
         let last = segments.last().map_or(0, |(end, _)| *end);
@@ -221,7 +224,7 @@ fn read_record(text: &str) -> Option<(String, Vec<(u64, [u8; 32])>)> {
 }
 
 /// How many bytes of the part have the digests that the record tells.
-fn proven(part: &mut File, segments: &[(u64, [u8; 32])]) -> io::Result<u64> {
+fn proven(part: &mut File, segments: &[Segment]) -> io::Result<u64> {
     let mut buffer = vec![0; CHECK_BYTES];
     let mut sealed = 0;
     part.seek(SeekFrom::Start(0))?;

@@ -69,7 +69,7 @@ impl Screen {
         if self.expected.load(Ordering::Relaxed) <= 1 {
             self.bar.set_message(printable(name));
         }
-        Meter { screen: self, name: name.to_owned(), total: known, at: 0 }
+        Meter { screen: self, name: name.to_owned(), total: known, at: 0, is_new: true }
     }
 
     /// One thing is done.
@@ -135,6 +135,7 @@ pub(super) struct Meter<'a> {
     name: String,
     total: u64,
     at: u64,
+    is_new: bool,
 }
 
 impl Watch for Meter<'_> {
@@ -152,10 +153,15 @@ impl Watch for Meter<'_> {
         let bar = &self.screen.bar;
         if bytes >= self.at {
             bar.inc(bytes - self.at);
+            // What an earlier run had fetched says nothing about the rate of this one.
+            if self.is_new && bytes > 0 {
+                bar.reset_eta();
+            }
         } else {
             bar.dec(self.at - bytes);
         }
         self.at = bytes;
+        self.is_new = false;
     }
 
     fn retrying(&mut self, trouble: &Trouble, wait: Duration) {

@@ -1,5 +1,9 @@
 //! filewharf
 pub mod buffer;
+#[cfg(any(feature = "client", feature = "serve"))]
+pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod command;
 pub mod config;
 pub mod dialect;

@@ -1,0 +1,49 @@
+//! Several connections side by side: one thread finds the work, a few others do it.
+//!
+//! The queue between them is bounded, so that a folder of any size costs little memory.
+
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use super::common::{Run, Worker};
+
+/// Jobs that are found ahead; the totals shown are right for folders up to this size.
+const QUEUE_LEN: usize = 4096;
+
+/// Runs `find`, which hands jobs out, and does each of them by `work` in one of `run.parallel`
+/// threads. A thread is made only when there is a job for it.
+pub(super) fn run<J: Send>(run: &Run, find: impl FnOnce(&mut dyn FnMut(J)), work: impl Fn(&mut Worker<'_>, J) + Sync) {
+    let (sender, receiver) = sync_channel::<J>(QUEUE_LEN);
+    let receiver = Mutex::new(receiver);
+    thread::scope(|scope| {
+        let (receiver, work) = (&receiver, &work);
+        let mut threads = 0;
+        let mut own = Worker::new(run);
+        find(&mut |job| {
+            if threads < run.parallel {
+                let builder = thread::Builder::new().name("transfer".to_owned());
+                if builder.spawn_scoped(scope, move || drain(receiver, &mut Worker::new(run), work)).is_ok() {
+                    threads += 1;
+                }
+            }
+            if threads == 0 {
+                work(&mut own, job); // no thread could be made, so this one does it
+            } else {
+                sender.send(job).expect("the receiver outlives the threads");
+            }
+        });
+        drop(sender);
+    });
+}
+
+/// Does jobs until there are no more.
+fn drain<J>(receiver: &Mutex<Receiver<J>>, worker: &mut Worker<'_>, work: impl Fn(&mut Worker<'_>, J)) {
+    loop {
+        let job = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match job {
+            Ok(job) => work(worker, job),
+            Err(_) => return,
+        }
+    }
+}

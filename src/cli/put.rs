@@ -1,0 +1,209 @@
+//! `filewharf put`: local files, folders and standard input go to a server.
+//!
+//! Symbolic links are followed, as by `scp -r`; a link that leads back to a folder it lies in is
+//! left out with a warning.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::common::{Common, End, Misuse, Run, Worker};
+use super::pool;
+use crate::client::{Address, Place, as_folder};
+use crate::wire::key;
+
+/// Send files to a server
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "filewharf put [OPTIONS] FILE... HOST:PORT[/FOLDER/]",
+    after_help = "Examples:
+  filewharf put notes.txt photo.jpg 127.0.0.1:7070/inbox/
+  filewharf put --recursive folder 127.0.0.1:7070
+  tar c folder | filewharf put - --name folder.tar 127.0.0.1:7070/backup/
+
+Files keep their names, or take that of --name; missing folders are made. A folder x becomes
+/inbox/x/. The port is 7070 if none is given. What fails does not keep the rest from being sent."
+)]
+pub(super) struct Args {
+    /// Local files, or - for standard input; then HOST[:PORT][/folder/] they go to, the top folder
+    /// if none is given
+    #[arg(required = true, value_name = "FILE... HOST:PORT[/FOLDER/]", num_args = 1..)]
+    arguments: Vec<PathBuf>,
+    /// Store under this name; for one FILE only, and needed for standard input
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Send folders with everything in them
+    #[arg(short, long)]
+    recursive: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// One thing to be done on the server.
+#[derive(Debug)]
+enum Job {
+    /// Send a local file.
+    File { local: PathBuf, path: String, size: u64, is_regular: bool },
+    /// Make a folder that would not come into being by its files.
+    Folder { path: String },
+}
+
+pub(super) fn run(args: Args) -> Result<End, Misuse> {
+    let mut files = args.arguments;
+    let target = files.pop().filter(|_| !files.is_empty());
+    let target = target.ok_or_else(|| Misuse("put needs FILE... and then HOST:PORT/folder/".to_owned()))?;
+    let target = Place::parse(&target.to_string_lossy()).map_err(Misuse)?;
+    let takes_stdin = files.iter().any(|file| file.as_os_str() == "-");
+    if args.name.is_some() && files.len() > 1 {
+        return Err(Misuse("--name is for one FILE only".to_owned()));
+    }
+    if takes_stdin && args.name.is_none() {
+        return Err(Misuse("standard input (-) needs --name NAME, and goes alone".to_owned()));
+    }
+    if let Some(name) = &args.name {
+        key::component(name).map_err(|failure| Misuse(format!("--name {name}: {failure}")))?;
+        if name.contains('/') {
+            return Err(Misuse(format!("--name {name}: a name has no /")));
+        }
+    }
+    let run = Run::new(&args.common)?;
+    let (address, folder) = (&target.address, as_folder(&target.path));
+    run.screen.show(!takes_stdin);
+    if let (true, Some(name)) = (takes_stdin, &args.name) {
+        run.screen.expect(0);
+        let path = format!("{folder}{name}");
+        let mut meter = run.screen.follow(name, 0);
+        let sent = Worker::new(&run)
+            .with(address, |client| client.put(&path, &mut io::stdin().lock(), None, None, &mut meter));
+        if sent.is_some() {
+            run.screen.done();
+        }
+    } else {
+        pool::run(
+            &run,
+            |hand_out| {
+                let mut search = Search { run: &run, recursive: args.recursive, hand_out, above: Vec::new() };
+                for file in &files {
+                    search.top(file, args.name.as_deref(), &folder);
+                }
+            },
+            |worker, job| send(worker, address, job),
+        );
+    }
+    Ok(run.end())
+}
+
+/// Finds what is to be sent.
+struct Search<'a> {
+    run: &'a Run,
+    recursive: bool,
+    hand_out: &'a mut dyn FnMut(Job),
+    /// Device and inode of the folders from the top down to here.
+    above: Vec<(u64, u64)>,
+}
+
+impl Search<'_> {
+    /// Something that was named on the command line. A folder without a name of its own, like `.`,
+    /// gives its content.
+    fn top(&mut self, file: &Path, name: Option<&str>, folder: &str) {
+        let own = file.file_name().map(|own| own.to_str().ok_or(()));
+        match (name, own) {
+            (Some(name), _) | (None, Some(Ok(name))) => self.thing(file, format!("{folder}{name}"), true),
+            (None, Some(Err(()))) => self.failed(file, "its name is not UTF-8; use --name"),
+            (None, None) => self.thing(file, folder.trim_end_matches('/').to_owned(), true),
+        }
+    }
+
+    /// A file or a folder. Devices and pipes are sent only if they were named.
+    fn thing(&mut self, local: &Path, path: String, was_named: bool) {
+        let facts = match fs::metadata(local) {
+            Ok(facts) => facts,
+            Err(error) => return self.failed(local, error),
+        };
+        if facts.is_dir() {
+            let id = (facts.dev(), facts.ino());
+            if !self.recursive {
+                self.failed(local, "is a folder; use --recursive");
+            } else if self.above.contains(&id) {
+                self.run.screen.warn(format!("{}: leads back to a folder it lies in, left out", local.display()));
+            } else {
+                self.above.push(id);
+                self.folder(local, &path);
+                self.above.pop();
+            }
+        } else if facts.is_file() || was_named {
+            self.run.screen.expect(facts.len());
+            let (size, is_regular) = (facts.len(), facts.is_file());
+            (self.hand_out)(Job::File { local: local.to_owned(), path, size, is_regular });
+        } else {
+            self.failed(local, "is neither a file nor a folder");
+        }
+    }
+
+    /// Everything in a folder; `path` has no slash at its end.
+    fn folder(&mut self, local: &Path, path: &str) {
+        if let Err(failure) = key::absolute(as_folder(path).as_bytes()) {
+            return self.failed(local, failure);
+        }
+        let entries = match fs::read_dir(local) {
+            Ok(entries) => entries,
+            Err(error) => return self.failed(local, error),
+        };
+        let mut is_empty = true;
+        for entry in entries {
+            is_empty = false;
+            match entry {
+                Ok(entry) => match entry.file_name().to_str() {
+                    Some(name) => self.thing(&entry.path(), format!("{path}/{name}"), false),
+                    None => self.failed(&entry.path(), "its name is not UTF-8"),
+                },
+                Err(error) => self.failed(local, error),
+            }
+        }
+        if is_empty && !path.is_empty() {
+            self.run.screen.expect(0);
+            (self.hand_out)(Job::Folder { path: path.to_owned() });
+        }
+    }
+
+    fn failed(&self, local: &Path, why: impl std::fmt::Display) {
+        self.run.screen.failed_with(format!("{}: {why}", local.display()));
+    }
+}
+
+/// Does one job.
+fn send(worker: &mut Worker<'_>, address: &Address, job: Job) {
+    let screen = &worker.run.screen;
+    let done = match job {
+        Job::File { local, path, size, is_regular } => {
+            let mut meter = screen.follow(&local.to_string_lossy(), size);
+            if is_regular {
+                worker.with(address, |client| client.put_file(&path, &local, &mut meter)).is_some()
+            } else {
+                match File::open(&local) {
+                    Ok(mut stream) => {
+                        worker.with(address, |client| client.put(&path, &mut stream, None, None, &mut meter)).is_some()
+                    }
+                    Err(error) => {
+                        screen.failed_with(format!("{}: {error}", local.display()));
+                        false
+                    }
+                }
+            }
+        }
+        Job::Folder { path } => worker
+            .with(address, |client| match client.mkdir(&path) {
+                // It may be there already.
+                Err(error) if error.trouble.code() == Some(409) => match client.stat(&path) {
+                    Ok(stat) if stat.folder => Ok(()),
+                    _ => Err(error),
+                },
+                other => other,
+            })
+            .is_some(),
+    };
+    if done {
+        screen.done();
+    }
+}

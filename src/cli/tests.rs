@@ -1,0 +1,253 @@
+//! The client's commands as they are typed, against the server for tests.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::thread;
+
+use clap::CommandFactory as _;
+
+use super::common::{End, Misuse};
+use super::*;
+use crate::client::fake::Fake;
+use crate::client::{Address, Client};
+
+/// Types a command. Words hold no blanks.
+fn filewharf(line: &str) -> Result<End, Misuse> {
+    let words = std::iter::once("filewharf").chain(line.split(' ')).chain(["--retries", "0"]);
+    match Cli::try_parse_from(words).map_err(|error| Misuse(error.to_string()))?.command {
+        Command::Put(args) => put::run(args),
+        Command::Get(args) => get::run(args),
+        Command::Ls(args) => ls::run(args),
+        Command::Rm(args) => rm::run(args),
+        #[cfg(feature = "serve")]
+        Command::Serve(_) => unreachable!("not typed here"),
+    }
+}
+
+fn assert_end(line: &str, want: End) {
+    assert_eq!(filewharf(line).expect(line), want, "{line}");
+}
+
+fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().expect("below a folder")).expect("a folder");
+    fs::write(path, text).expect("written");
+}
+
+fn contents(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_str().expect("UTF-8").to_owned();
+        match path.is_dir() {
+            true if contents(&path).is_empty() => found.push(format!("{name}/")),
+            true => found.extend(contents(&path).iter().map(|below| format!("{name}/{below}"))),
+            false => found.push(format!("{name}={}", fs::read_to_string(&path).expect("text"))),
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn the_definitions_are_sound_and_every_help_has_an_example() {
+    Cli::command().debug_assert();
+    for name in ["put", "get", "ls", "rm"] {
+        let help = Cli::command().find_subcommand_mut(name).expect(name).render_long_help().to_string();
+        assert!(help.contains("Example"), "{name}");
+        for example in help.split(['\n', '|']).filter_map(|part| part.trim().strip_prefix("filewharf ")) {
+            let words = std::iter::once("filewharf").chain(example.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{example}");
+        }
+    }
+}
+
+#[test]
+fn wrong_usage_is_told_from_failure() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let empty = folder.path().join("empty");
+    write(&empty, "\n");
+    for line in [
+        "put a",
+        "put a b c:x/",
+        "put - 127.0.0.1:1/",
+        "put - a --name n 127.0.0.1:1/",
+        "put a b --name n 127.0.0.1:1/",
+        "put a --name x/y 127.0.0.1:1/",
+        "put a --name .. 127.0.0.1:1/",
+        "get :1/a",
+        "get 127.0.0.1:1/a/../b",
+        "get 127.0.0.1:1/a 127.0.0.1:1/b /nowhere/at/all",
+        "get -r 127.0.0.1:1/a -",
+        "ls",
+        "ls http://127.0.0.1:1/",
+        "rm",
+        "rm 127.0.0.1:1/a --parallel 33",
+        "rm 127.0.0.1:1/a --timeout 0",
+        "rm 127.0.0.1:1/a --token-file /nowhere/at/all",
+        &format!("rm 127.0.0.1:1/a --token-file {}", empty.display()),
+    ] {
+        assert!(filewharf(line).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn folders_go_there_and_come_back_the_same() {
+    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let (from, to) = (folder.path().join("x"), folder.path().join("back"));
+    for at in 0..40 {
+        write(&from.join(format!("sub{}/f{at}", at % 3)), &format!("content {at}"));
+    }
+    write(&from.join("a"), "1");
+    write(&from.join("a.part"), "2");
+    write(&from.join("a.part.part"), "3");
+    write(&from.join("a.part.etag"), "4");
+    fs::create_dir(from.join("nothing")).expect("a folder");
+    fake.state().page = Some(5);
+    assert_end(&format!("put -r {} {}/in", from.display(), fake.address), End::Done);
+    assert_eq!(fake.content("/in/x/sub0/f0").expect("there"), b"content 0");
+    assert_end(&format!("get -r {}/in/x {}", fake.address, to.display()), End::Done);
+    assert_eq!(contents(&to), contents(&from));
+    // Into the folder that is there now, and over what is there.
+    assert_end(&format!("get -r --parallel 1 {}/in/x {}", fake.address, to.display()), End::Done);
+    assert_eq!(contents(&to.join("x")), contents(&from));
+    fs::remove_dir_all(to.join("x")).expect("removed");
+    assert_end(&format!("get -r {}/in/x/ {}/", fake.address, folder.path().display()), End::Done);
+    assert_eq!(contents(&to), contents(&from));
+}
+
+#[test]
+fn links_are_followed_unless_they_lead_back() {
+    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let from = folder.path().join("x");
+    write(&from.join("f"), "1");
+    write(&folder.path().join("other/g"), "2");
+    symlink("f", from.join("link")).expect("a link");
+    symlink("../other", from.join("folder")).expect("a link");
+    symlink("..", from.join("loop")).expect("a link");
+    symlink(".", from.join("self")).expect("a link");
+    assert_end(&format!("put -r {} {}", from.display(), fake.address), End::Done);
+    let names: Vec<String> = fake.state().files.keys().cloned().collect();
+    for name in ["/x/f", "/x/folder/g", "/x/link"] {
+        assert!(names.iter().any(|there| there == name), "{name} in {names:?}");
+    }
+    assert!(!names.iter().any(|name| name.contains("self/") || name.contains("loop/x/loop")), "{names:?}");
+    symlink("nowhere", from.join("dangling")).expect("a link");
+    assert_end(&format!("put -r {} {}", from.display(), fake.address), End::Failed);
+}
+
+#[test]
+fn a_file_that_fails_does_not_stop_the_others() {
+    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let here = folder.path().display();
+    write(&folder.path().join("a"), "1");
+    write(&folder.path().join("b"), "2");
+    write(&folder.path().join("d/c"), "3");
+    assert_end(&format!("put {here}/a {here}/missing {here}/d {here}/b {}", fake.address), End::Failed);
+    assert_eq!(fake.state().files.keys().collect::<Vec<_>>(), ["/a", "/b"]);
+    let (address, to) = (&fake.address, folder.path().join("to"));
+    fs::create_dir(&to).expect("a folder");
+    assert_end(&format!("get {address}/a {address}/missing {address}/b {}", to.display()), End::Failed);
+    assert_eq!(contents(&to), ["a=1", "b=2"]);
+    assert_end(&format!("rm {address}/a {address}/missing {address}/b"), End::Failed);
+    assert!(fake.state().files.is_empty());
+}
+
+#[test]
+fn nothing_is_written_outside_the_folder_whatever_a_listing_says() {
+    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let to = folder.path().join("in/to");
+    fs::create_dir_all(&to).expect("a folder");
+    for name in ["/good", "/evil", "/etc"] {
+        fake.store(name, b"x");
+    }
+    fake.state().listing = Some(
+        "- 7 - ../\n- 7 - ./\n1 7 ab ../evil\n1 7 ab ..\n1 7 ab /etc\n1 7 ab a/b\n1 7 ab \n1 7 ab n\0\n- 7 - /\n1 7 ab good\n",
+    );
+    assert_end(&format!("get -r {}/ {}", fake.address, to.display()), End::Failed);
+    assert_eq!(contents(folder.path()), ["in/to/good=x"]);
+    assert!(fake.state().log.iter().all(|line| !line.starts_with("GET") || line.ends_with(" /good")));
+}
+
+#[test]
+fn a_single_file_goes_where_it_is_told() {
+    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let (here, address) = (folder.path().display(), &fake.address);
+    write(&folder.path().join("f"), "1");
+    assert_end(&format!("put {here}/f --name g {address}/in"), End::Done);
+    assert_end(&format!("get {address}/in/g {here}/h"), End::Done);
+    assert_end(&format!("get {address}/in/g --quiet {here}/new/"), End::Done);
+    assert_end(&format!("get {address}/in/g /dev/null"), End::Done);
+    assert_eq!(contents(folder.path()), ["f=1", "h=1", "new/g=1"]);
+    assert_end(&format!("get {address}/in {here}/i"), End::Failed);
+    assert_end(&format!("get {address}/in/ {here}/i"), End::Failed);
+    assert_end(&format!("get {address}/in/g {here}/no/such/folder"), End::Failed);
+}
+
+#[test]
+fn a_pipe_that_is_named_is_sent_to_its_end() {
+    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let pipe = folder.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
+    let writer = thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::write(pipe, "through the pipe")
+    });
+    assert_end(&format!("put {} {}", pipe.display(), fake.address), End::Done);
+    writer.join().expect("no panic").expect("written");
+    assert_eq!(fake.content("/pipe").expect("there"), b"through the pipe");
+    assert_end(&format!("put -r {} {}", folder.path().display(), fake.address), End::Failed);
+}
+
+#[test]
+fn a_listing_shows_folders_and_single_files() {
+    let fake = Fake::start();
+    fake.store("/d/f 1", b"hello");
+    fake.store("/d/sub/x", b"");
+    let mut client = Client::connect(&fake.address, Fake::options()).expect("up");
+    for (path, want) in [
+        ("/d", "5\t2001-09-09T01:46:40Z\tf 1\n-\t1970-01-01T00:00:07Z\tsub/\n"),
+        ("/d/f 1", "5\t2001-09-09T01:46:40Z\tf 1\n"),
+    ] {
+        let mut out = Vec::new();
+        ls::list(&mut client, path, false, &mut out).expect("a listing");
+        assert_eq!(String::from_utf8_lossy(&out), want);
+    }
+    assert_end(&format!("ls {}/missing", fake.address), End::Failed);
+}
+
+#[test]
+fn a_server_that_keeps_us_out_is_asked_once_and_the_secret_lets_us_in() {
+    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let here = folder.path().display();
+    fake.state().token = Some("s3cret".to_owned());
+    write(&folder.path().join("secret"), "s3cret\n");
+    write(&folder.path().join("wrong"), "wrong\n");
+    let files: Vec<String> = (0..20).map(|at| format!("{here}/f{at}")).collect();
+    files.iter().for_each(|file| write(Path::new(file), "1"));
+    let line =
+        |secret: &str| format!("put {} {} --parallel 1 --token-file {here}/{secret}", files.join(" "), fake.address);
+    assert_end(&line("wrong"), End::Failed);
+    assert_eq!(fake.state().log, ["AUTH wrong"]);
+    assert_end(&line("secret"), End::Done);
+    assert_eq!(fake.state().files.len(), 20);
+}
+
+#[test]
+fn several_connections_are_used_for_several_files_and_one_for_one() {
+    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    for at in 0..50 {
+        write(&folder.path().join(format!("x/f{at}")), "1");
+    }
+    assert_end(&format!("put -r {}/x {} --parallel 3", folder.path().display(), fake.address), End::Done);
+    assert!((1..=3).contains(&fake.state().connections));
+    fake.state().connections = 0;
+    assert_end(&format!("put {}/x/f1 {}", folder.path().display(), fake.address), End::Done);
+    assert_eq!(fake.state().connections, 1);
+}
+
+#[test]
+fn nobody_there_is_a_failure() {
+    let address = Address { host: "127.0.0.1".to_owned(), port: 1 };
+    assert_end(&format!("ls {address}"), End::Failed);
+}

@@ -1,0 +1,196 @@
+//! What can go wrong for a client: one vocabulary, with words that say what happened and what to do.
+//!
+//! [`Trouble`] is what happened; [`ClientError`] adds to which file and at which server. The words
+//! never hold control bytes, whatever a server sent.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::wire::line::Reply;
+
+/// An operation that failed.
+#[derive(Debug)]
+pub struct ClientError {
+    /// The server, as `HOST:PORT`.
+    pub peer: String,
+    /// The file or folder on the server; empty where none is meant.
+    pub subject: String,
+    /// What happened.
+    pub trouble: Trouble,
+}
+
+/// What happened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Trouble {
+    /// The path or name cannot be asked for; the words say why.
+    BadName(&'static str),
+    /// The file on the server changed again and again while it was read.
+    Changing,
+    /// The content does not have the digest that was sent with it.
+    Damaged,
+    /// A local file could not be read or written.
+    Local {
+        /// What was tried: `"read"`, `"write"`.
+        doing: &'static str,
+        /// The local file.
+        path: PathBuf,
+        /// The system's own words.
+        source: io::Error,
+    },
+    /// The connection ended or stood still; trying again may work.
+    Lost(io::Error),
+    /// The host's name could not be resolved.
+    NoSuchHost(io::Error),
+    /// The server said no.
+    Refused {
+        /// The HTTP status with the same meaning.
+        code: u16,
+        /// The server's own words.
+        words: String,
+        /// When to try again, if it said so.
+        retry: Option<Duration>,
+    },
+    /// The local file did not keep the length that was announced.
+    SourceChanged,
+    /// What answered does not speak the `line` protocol.
+    Strange(String),
+    /// No connection could be made; trying again may work.
+    Unreachable(io::Error),
+}
+
+impl Trouble {
+    /// An `ERR` reply as trouble.
+    pub(super) fn refused(reply: &Reply) -> Option<Self> {
+        let Reply::Err { code, words, .. } = reply else { return None };
+        let retry = reply.key("retry").and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+        Some(Self::Refused { code: *code, words: words.clone(), retry })
+    }
+
+    /// A local file problem.
+    pub(super) fn local(doing: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Local { doing, path: path.into(), source }
+    }
+
+    /// The code of a refusal.
+    pub fn code(&self) -> Option<u16> {
+        if let Self::Refused { code, .. } = self { Some(*code) } else { None }
+    }
+
+    /// May the same request work a little later?
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged | Self::Lost(_) | Self::Unreachable(_) | Self::Refused { code: 408 | 429 | 503, .. }
+        )
+    }
+
+    /// Will every other request to this server fail the same way?
+    pub fn is_hopeless(&self) -> bool {
+        matches!(self, Self::NoSuchHost(_) | Self::Unreachable(_) | Self::Refused { code: 401, .. })
+    }
+
+    /// Says where it happened.
+    pub(super) fn at(self, peer: impl fmt::Display, subject: &str) -> ClientError {
+        ClientError { peer: peer.to_string(), subject: subject.to_owned(), trouble: self }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadName(why) => write!(f, "this name cannot be used: {why}"),
+            Self::Changing => f.write_str("the file kept changing on the server while it was read; try again later"),
+            Self::Damaged => f.write_str("the content was damaged on the way (its SHA-256 differs); try again"),
+            Self::Local { doing, path, source } => {
+                write!(f, "could not {doing} {}: {source}", printable(&path.to_string_lossy()))
+            }
+            Self::Lost(source) if is_timeout(source) => f.write_str("the server stood still for too long; try again"),
+            Self::Lost(source) => write!(f, "the connection was lost ({source}); try again"),
+            Self::NoSuchHost(source) => write!(f, "no such host ({source})"),
+            Self::Refused { code, words, .. } => {
+                write!(f, "refused: {} ({code})", printable(words))?;
+                f.write_str(match code {
+                    401 => "; the server wants its secret, and the right one",
+                    429 | 503 => "; try again later",
+                    507 => "; the server's disk is full",
+                    _ => "",
+                })
+            }
+            Self::SourceChanged => {
+                f.write_str("the local file changed its length while it was sent, so nothing was stored; send it again")
+            }
+            Self::Strange(got) => {
+                write!(f, "what answers there does not speak the line protocol: {}", printable(got))
+            }
+            Self::Unreachable(source) if is_timeout(source) => {
+                f.write_str("could not connect in time; is the server running there?")
+            }
+            Self::Unreachable(source) => write!(f, "could not connect ({source}); is the server running there?"),
+        }
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.subject.is_empty() {
+            write!(f, "{}: {}", self.peer, self.trouble)
+        } else {
+            write!(f, "{}{}: {}", self.peer, printable(&self.subject), self.trouble)
+        }
+    }
+}
+
+impl std::error::Error for ClientError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.trouble {
+            Trouble::Local { source, .. } => Some(source),
+            Trouble::Lost(source) | Trouble::NoSuchHost(source) | Trouble::Unreachable(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// How a socket says that its timeout passed depends on the call.
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// The text with everything spelled out that could steer a terminal or reorder what it shows.
+pub fn printable(text: &str) -> String {
+    let steers = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_server_cannot_steer_the_terminal() {
+        let reply = Reply::parse("ERR 404 \u{1b}[2Jgone\u{202e}").expect("a reply");
+        let error = Trouble::refused(&reply).expect("a refusal").at("h:1", "/a\u{7}");
+        assert_eq!(error.to_string(), "h:1/a\\u{7}: refused: \\u{1b}[2Jgone\\u{202e} (404)");
+    }
+
+    #[test]
+    fn only_what_may_work_later_is_tried_again() {
+        let refused = |code| Trouble::Refused { code, words: String::new(), retry: None };
+        for code in [408, 429, 503] {
+            assert!(refused(code).is_retryable(), "{code}");
+        }
+        for code in [400, 401, 403, 404, 409, 412, 413, 416, 500, 507] {
+            assert!(!refused(code).is_retryable(), "{code}");
+        }
+        assert!(Trouble::Damaged.is_retryable());
+        assert!(!Trouble::SourceChanged.is_retryable());
+    }
+}

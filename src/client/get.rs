@@ -1,0 +1,136 @@
+//! `GET` as one request: its line, its reply, and the plain download into any writer.
+//!
+//! Downloads that survive lost connections are in `download`; they are made of these requests.
+
+use std::io::Write;
+
+use super::link::Link;
+use super::{Client, ClientError, Trouble, Watch};
+use crate::wire::line::Reply;
+use crate::wire::range::decimal;
+
+/// What part of which version is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct GetOptions<'a> {
+    /// `FIRST-LAST`, `FIRST-` or `-COUNT`; everything if `None`.
+    pub range: Option<&'a str>,
+    /// Refused with 412 if the file is another version.
+    pub if_etag: Option<&'a str>,
+}
+
+/// What came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Got {
+    /// The version.
+    pub etag: String,
+    /// Seconds since 1970.
+    pub mtime: u64,
+    /// Where in the file the first byte that came stands.
+    pub first: u64,
+    /// Bytes that came.
+    pub size: u64,
+    /// Bytes of the whole file.
+    pub total: u64,
+}
+
+impl Client {
+    /// Downloads in one request into `writer` and checks the digest at the end: on an error,
+    /// `writer` may hold bytes that are damaged or incomplete. Tried again only while nothing has
+    /// been written.
+    pub fn get(
+        &mut self,
+        path: &str,
+        options: &GetOptions<'_>,
+        writer: &mut dyn Write,
+        watch: &mut dyn Watch,
+    ) -> Result<Got, ClientError> {
+        self.check(path)?;
+        let line = request(path, options.range, options.if_etag);
+        let mut retry = super::Retry::new(&self.options);
+        let mut written = 0;
+        loop {
+            let tried = self.once(|link| {
+                link.ask(&line)?;
+                let got = head(link)?;
+                watch.total(got.size);
+                link.checked_body(got.size, |piece| {
+                    writer.write_all(piece).map_err(|error| Trouble::local("write", "-", error))?;
+                    written += piece.len() as u64;
+                    watch.at(written);
+                    Ok(())
+                })?;
+                Ok(got)
+            });
+            match tried {
+                Ok(got) => return Ok(got),
+                Err(trouble) if written > 0 => return Err(trouble.at(&self.address, path)),
+                Err(trouble) => {
+                    super::pause(&mut retry, trouble, watch).map_err(|last| last.at(&self.address, path))?;
+                }
+            }
+        }
+    }
+}
+
+/// The request line.
+pub(super) fn request(path: &str, range: Option<&str>, if_etag: Option<&str>) -> String {
+    let mut line = String::from("GET trailer=sha256");
+    for (option, value) in [("range", range), ("if", if_etag)] {
+        if let Some(value) = value {
+            line.extend([" ", option, "=", value]);
+        }
+    }
+    line.extend([" ", path, "\n"]);
+    line
+}
+
+/// Reads the reply line; the body comes next.
+pub(super) fn head(link: &mut Link) -> Result<Got, Trouble> {
+    let reply = link.ok()?;
+    understand(&reply).ok_or_else(|| Trouble::Strange("the reply to GET lacks what it must have".to_owned()))
+}
+
+/// Reads the keys of the reply and checks that they agree with each other.
+fn understand(reply: &Reply) -> Option<Got> {
+    let Reply::Ok { size, .. } = *reply else { return None };
+    let etag = reply.key("etag")?;
+    let is_etag = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-');
+    if !(1..=64).contains(&etag.len()) || !etag.bytes().all(is_etag) {
+        return None;
+    }
+    let mtime = reply.key("mtime").and_then(decimal).unwrap_or(0);
+    let (first, total) = match reply.key("range") {
+        None => (0, size),
+        Some(range) => {
+            let (bounds, total) = range.split_once('/')?;
+            let (first, last) = bounds.split_once('-')?;
+            let (first, last, total) = (decimal(first)?, decimal(last)?, decimal(total)?);
+            let agrees = last < total && last.checked_sub(first)?.checked_add(1)? == size;
+            agrees.then_some((first, total))?
+        }
+    };
+    Some(Got { etag: etag.to_owned(), mtime, first, size, total })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_that_contradict_themselves_are_not_understood() {
+        let read = |line: &str| understand(&Reply::parse(line).expect("a reply"));
+        let got = read("OK 5 etag=a0-1 mtime=7 range=5-9/20").expect("a good reply");
+        assert_eq!((got.first, got.size, got.total, got.mtime), (5, 5, 20, 7));
+        for bad in [
+            "OK 5",
+            "OK 5 etag=a range=5-8/20",
+            "OK 5 etag=a range=5-9/9",
+            "OK 5 etag=a range=9-5/20",
+            "OK 0 etag=a range=0-18446744073709551615/18446744073709551615",
+            "OK 5 etag=xyz",
+            "OK 5 etag=a%20b",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+}

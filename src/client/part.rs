@@ -1,0 +1,337 @@
+//! `DEST.part` and `DEST.part.etag`: what is on disk of a download that is not complete.
+//!
+//! The record's first line is `ETAG TOTAL`; then comes one line `END SHA256` for every checked
+//! segment. It is only ever appended to, and what it claims is checked against the bytes when a
+//! download is resumed, so neither a crash nor a stray edit can leave a wrong byte in the result.
+//! Nothing here knows the network.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+use sha2::{Digest as _, Sha256};
+
+use super::Trouble;
+use super::download::Sink;
+use crate::wire::line;
+use crate::wire::range::decimal;
+
+/// Longest local name in bytes, and what `.part.etag` needs of it.
+const NAME_BYTES_MAX: usize = 255 - ".part.etag".len();
+/// A record larger than this is not read: a million segments.
+const RECORD_BYTES_MAX: u64 = 100 << 20;
+/// Bytes read at once when the part is checked.
+const CHECK_BYTES: usize = 256 << 10;
+
+/// Where a checked segment ends, and its digest.
+type Segment = (u64, [u8; 32]);
+
+/// A download on disk. The part is locked, so that two of them never mix.
+#[derive(Debug)]
+pub(super) struct Part {
+    dest: PathBuf,
+    path: PathBuf,
+    record_path: PathBuf,
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    part: File,
+    record: File,
+    etag: String,
+    sealed: u64,
+    end: u64,
+}
+
+impl Part {
+    /// Looks for what an earlier try left, and keeps of it what the record proves.
+    pub(super) fn open(dest: &Path) -> Result<Self, Trouble> {
+        let name = dest.file_name().ok_or_else(|| {
+            Trouble::local("write", dest, io::Error::new(io::ErrorKind::InvalidInput, "this is no file name"))
+        })?;
+        let path = dest.with_file_name(part_name(name));
+        let mut record_path = path.clone().into_os_string();
+        record_path.push(".etag");
+        let mut part = Self { dest: dest.to_owned(), path, record_path: record_path.into(), open: None };
+        if let Some(file) = part.lock(false)? {
+            part.open = part.resume(file)?;
+        }
+        Ok(part)
+    }
+
+    /// Opens and locks the part. Another client may finish its own, which renames it, between our
+    /// opening and our locking; then what was locked is somebody's finished file, and must be let go.
+    fn lock(&self, create: bool) -> Result<Option<File>, Trouble> {
+        loop {
+            let no_follow = OFlags::NOFOLLOW.bits().cast_signed();
+            let opened =
+                OpenOptions::new().read(true).write(true).create(create).custom_flags(no_follow).open(&self.path);
+            let file = match opened {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !create => return Ok(None),
+                Err(error) => return Err(self.trouble("open", error)),
+            };
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) if self.is_in_place(&file)? => return Ok(Some(file)),
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    let busy = io::Error::new(io::ErrorKind::ResourceBusy, "another download is writing it");
+                    return Err(self.trouble("write", busy));
+                }
+                Err(errno) => return Err(self.trouble("lock", errno.into())),
+            }
+        }
+    }
+
+    /// Is the open file still the one that the name leads to?
+    fn is_in_place(&self, file: &File) -> Result<bool, Trouble> {
+        let here = file.metadata().map_err(|error| self.trouble("read", error))?;
+        Ok(fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == (here.dev(), here.ino())))
+    }
+
+    /// Checks an existing part against its record; `None` if nothing of it can be used.
+    fn resume(&self, mut part: File) -> Result<Option<Open>, Trouble> {
+        let Ok(mut record) = OpenOptions::new().read(true).append(true).open(&self.record_path) else {
+            return Ok(None);
+        };
+        let mut text = String::new();
+        if (&mut record).take(RECORD_BYTES_MAX).read_to_string(&mut text).is_err() {
+            return Ok(None);
+        }
+        let Some((etag, segments)) = read_record(&text) else { return Ok(None) };
+        let sealed = proven(&mut part, &segments).map_err(|error| self.trouble("read", error))?;
+        if sealed == 0 {
+            return Ok(None);
+        }
+        let mut open = Open { part, record, etag, sealed, end: sealed };
+        // The record is written anew, for its last lines may be torn or disproved.
+        let kept = text.lines().next().into_iter().map(str::to_owned).chain(
+            segments.iter().take_while(|(end, _)| *end <= sealed).map(|(end, digest)| segment_line(*end, digest)),
+        );
+        let kept: String = kept.flat_map(|line| [line, "\n".to_owned()]).collect();
+        let rewritten = open.record.set_len(0).and_then(|()| open.record.write_all(kept.as_bytes()));
+        rewritten.map_err(|error| Trouble::local("write", &self.record_path, error))?;
+        open.rewind().map_err(|error| self.trouble("write", error))?;
+        Ok(Some(open))
+    }
+
+    /// Everything is there: gives the file its time and its name.
+    pub(super) fn finish(self, mtime: u64) -> Result<(), Trouble> {
+        let open = self.open.as_ref().expect("a download that is complete was begun");
+        if let Some(mtime) = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(mtime)) {
+            // A file system that cannot keep the time is no reason to throw the content away.
+            let _ = open.part.set_modified(mtime);
+        }
+        if !self.is_in_place(&open.part)? {
+            let replaced = io::Error::other("something else took its place meanwhile");
+            return Err(self.trouble("rename", replaced));
+        }
+        fs::rename(&self.path, &self.dest).map_err(|error| Trouble::local("write", &self.dest, error))?;
+        fs::remove_file(&self.record_path).map_err(|error| Trouble::local("remove", &self.record_path, error))
+    }
+
+    fn trouble(&self, doing: &'static str, error: io::Error) -> Trouble {
+        Trouble::local(doing, &self.path, error)
+    }
+
+    fn opened(&mut self) -> &mut Open {
+        self.open.as_mut().expect("bytes come only after the download was begun")
+    }
+}
+
+impl Open {
+    fn rewind(&mut self) -> io::Result<()> {
+        self.end = self.sealed;
+        self.part.set_len(self.sealed)?;
+        self.part.seek(SeekFrom::Start(self.sealed)).map(drop)
+    }
+}
+
+impl Sink for Part {
+    fn have(&self) -> Option<(String, u64)> {
+        self.open.as_ref().map(|open| (open.etag.clone(), open.sealed))
+    }
+
+    fn begin(&mut self, etag: &str, total: u64) -> Result<(), Trouble> {
+        let part = match self.open.take() {
+            Some(open) => open.part,
+            None => self.lock(true)?.expect("a lock that may create finds a file"),
+        };
+        let record = File::create(&self.record_path)
+            .and_then(|mut record| record.write_all(format!("{etag} {total}\n").as_bytes()).map(|()| record))
+            .map_err(|error| Trouble::local("write", &self.record_path, error))?;
+        let mut open = Open { part, record, etag: etag.to_owned(), sealed: 0, end: 0 };
+        open.rewind().map_err(|error| self.trouble("write", error))?;
+        self.open = Some(open);
+        Ok(())
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+        let open = self.opened();
+        let written = open.part.write_all(bytes);
+        open.end += bytes.len() as u64;
+        written.map_err(|error| self.trouble("write", error))
+    }
+
+    fn seal(&mut self, digest: &[u8; 32]) -> Result<(), Trouble> {
+        let open = self.opened();
+        open.sealed = open.end;
+        let written = open.record.write_all(format!("{}\n", segment_line(open.sealed, digest)).as_bytes());
+        written.map_err(|error| Trouble::local("write", &self.record_path, error))
+    }
+
+    fn rewind(&mut self) -> Result<(), Trouble> {
+        let rewound = self.open.as_mut().map_or(Ok(()), Open::rewind);
+        rewound.map_err(|error| self.trouble("write", error))
+    }
+
+    fn start_over(&mut self) -> Result<(), Trouble> {
+        if let Some(open) = &mut self.open {
+            open.sealed = 0;
+        }
+        self.rewind()
+    }
+}
+
+/// One line of the record, without its end.
+fn segment_line(end: u64, digest: &[u8; 32]) -> String {
+    format!("{end} {}", line::hex(digest))
+}
+
+/// Reads a record as far as it makes sense. The last segment of a complete part is left out: it is
+/// asked for again, which tells whether the file is still the same.
+fn read_record(text: &str) -> Option<(String, Vec<Segment>)> {
+    let mut lines = text.lines();
+    let (etag, total) = lines.next()?.split_once(' ')?;
+    let total = decimal(total)?;
+    let mut segments: Vec<Segment> = Vec::new();
+    for line in lines {
+        let read = line.split_once(' ').and_then(|(end, digest)| Some((decimal(end)?, line::sha256(digest)?)));
+        let last = segments.last().map_or(0, |(end, _)| *end);
+        match read {
+            Some((end, digest)) if end > last && end < total => segments.push((end, digest)),
+            _ => break,
+        }
+    }
+    let etag_is_plain = !etag.is_empty() && etag.len() <= 64 && etag.bytes().all(|byte| byte.is_ascii_graphic());
+    etag_is_plain.then(|| (etag.to_owned(), segments))
+}
+
+/// How many bytes of the part have the digests that the record tells.
+fn proven(part: &mut File, segments: &[Segment]) -> io::Result<u64> {
+    let mut buffer = vec![0; CHECK_BYTES];
+    let mut sealed = 0;
+    part.seek(SeekFrom::Start(0))?;
+    for (end, digest) in segments {
+        let mut hasher = Sha256::new();
+        let mut left = end - sealed;
+        while left > 0 {
+            let piece = usize::try_from(left).unwrap_or(usize::MAX).min(CHECK_BYTES);
+            let count = part.read(&mut buffer[..piece])?;
+            if count == 0 {
+                return Ok(sealed);
+            }
+            hasher.update(&buffer[..count]);
+            left -= count as u64;
+        }
+        if <[u8; 32]>::from(hasher.finalize()) != *digest {
+            return Ok(sealed);
+        }
+        sealed = *end;
+    }
+    Ok(sealed)
+}
+
+/// `NAME.part`; a name that has no room for that is cut, and told apart by a digest of it.
+fn part_name(name: &OsStr) -> OsString {
+    let mut part = name.to_owned();
+    if name.len() > NAME_BYTES_MAX {
+        let digest = Sha256::digest(name.as_bytes());
+        part = OsStr::from_bytes(&name.as_bytes()[..NAME_BYTES_MAX - 17]).to_owned();
+        part.push(format!("~{}", line::hex(&digest[..8])));
+    }
+    part.push(".part");
+    part
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(bytes: &[u8]) -> [u8; 32] {
+        Sha256::digest(bytes).into()
+    }
+
+    fn begun(dest: &Path) -> Part {
+        let mut part = Part::open(dest).expect("a part");
+        part.begin("ab", 12).expect("begun");
+        for segment in [b"aaaa", b"bbbb"] {
+            part.take(segment).expect("taken");
+            part.seal(&digest(segment)).expect("sealed");
+        }
+        part
+    }
+
+    #[test]
+    fn only_sealed_bytes_survive_and_a_torn_record_is_no_harm() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dest = folder.path().join("f");
+        let mut part = begun(&dest);
+        part.take(b"cc").expect("taken");
+        drop(part);
+        let record = folder.path().join("f.part.etag");
+        let mut text = fs::read_to_string(&record).expect("a record");
+        text.push_str("12 0123");
+        fs::write(&record, text).expect("written");
+        assert_eq!(Part::open(&dest).expect("a part").have(), Some(("ab".to_owned(), 8)));
+        assert_eq!(fs::read(folder.path().join("f.part")).expect("the part"), b"aaaabbbb");
+        assert_eq!(fs::read_to_string(&record).expect("a record").lines().count(), 3);
+    }
+
+    #[test]
+    fn bytes_that_differ_from_their_digest_are_not_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dest = folder.path().join("f");
+        drop(begun(&dest));
+        fs::write(folder.path().join("f.part"), b"aaaabbxb").expect("written");
+        assert_eq!(Part::open(&dest).expect("a part").have(), Some(("ab".to_owned(), 4)));
+        fs::write(folder.path().join("f.part"), b"aa").expect("written");
+        assert_eq!(Part::open(&dest).expect("a part").have(), None);
+    }
+
+    #[test]
+    fn a_part_is_written_by_one_download_at_a_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dest = folder.path().join("f");
+        let _first = begun(&dest);
+        let second = Part::open(&dest).expect_err("the part is locked");
+        assert!(second.to_string().contains("another download"), "{second}");
+    }
+
+    #[test]
+    fn a_part_that_was_replaced_never_takes_the_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dest = folder.path().join("f");
+        let part = begun(&dest);
+        fs::remove_file(folder.path().join("f.part")).expect("removed");
+        fs::write(folder.path().join("f.part"), b"other").expect("written");
+        assert!(part.finish(0).is_err());
+        assert!(!dest.exists());
+    }
+
+    #[test]
+    fn the_longest_names_have_room_for_their_part() {
+        for len in [1, 245, 246, 255] {
+            let name = OsString::from("x".repeat(len));
+            assert!(part_name(&name).len() + ".etag".len() <= 255, "{len}");
+        }
+        let (a, b) = ("x".repeat(254) + "a", "x".repeat(254) + "b");
+        assert_ne!(part_name(OsStr::new(&a)), part_name(OsStr::new(&b)));
+    }
+}

@@ -1,0 +1,51 @@
+//! The client against a server that misbehaves on order.
+
+mod download;
+mod requests;
+mod upload;
+
+use super::fake::Fake;
+use super::*;
+
+/// Bytes without a pattern that a shifted or repeated piece could hide in.
+fn noise(len: usize) -> Vec<u8> {
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64 ^ len as u64;
+    let mut next = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn client(fake: &Fake) -> Client {
+    Client::connect(&fake.address, Fake::options()).expect("the fake server answers")
+}
+
+/// A client that tries once.
+fn impatient(fake: &Fake) -> Client {
+    Client::connect(&fake.address, Options { retries: 0, ..Fake::options() }).expect("the fake server answers")
+}
+
+/// Notes what it is told.
+#[derive(Default)]
+struct Notes {
+    totals: Vec<u64>,
+    last: u64,
+    retries: usize,
+}
+
+impl Watch for Notes {
+    fn total(&mut self, bytes: u64) {
+        self.totals.push(bytes);
+    }
+
+    fn at(&mut self, bytes: u64) {
+        self.last = bytes;
+    }
+
+    fn retrying(&mut self, _trouble: &Trouble, _wait: Duration) {
+        self.retries += 1;
+    }
+}

@@ -5,5 +5,6 @@ pub mod config;
 pub mod error;
 pub mod ids;
 pub mod object;
+pub mod os;
 pub mod platform;
 pub mod wire;

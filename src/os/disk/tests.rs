@@ -1,0 +1,2 @@
+//! x
+#[allow(unused)] mod x {}

@@ -12,8 +12,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 #[cfg(target_os = "linux")]
 pub(super) fn write_back(file: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()> {
     let range = |n: u64| i64::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
-    let flags =
-        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     // SAFETY: the descriptor is open for as long as the borrow lasts, and no memory is passed.
     let result = unsafe { libc::sync_file_range(file.as_raw_fd(), range(offset)?, range(len)?, flags) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -62,8 +62,7 @@ impl Caps {
         let openat2 = opens(false).is_ok();
         let cached = openat2 && matches!(opens(true), Ok(_) | Err(Errno::AGAIN));
         let memory = kernel::is_memory(root);
-        let mut caps =
-            Self { openat2, cached, write_back: cfg!(target_os = "linux") && !memory, ..Self::portable() };
+        let mut caps = Self { openat2, cached, write_back: cfg!(target_os = "linux") && !memory, ..Self::portable() };
         caps.pages = memory.then_some(Pages::Memory);
         let mut reserve = true;
         if let Some(stage) = stage

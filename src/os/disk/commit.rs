@@ -130,6 +130,7 @@ impl Disk {
             Err((site, Errno::NOENT)) => {
                 return Err(match standing(from.0, from.1) {
                     Ok(Some(_)) => Unplaced::Race,
+                    _ if self.is_root_gone() => Unplaced::Error(self.gone(site, path)),
                     _ => Unplaced::Error(fault::broken(site, path, Errno::NOENT)),
                 });
             }
@@ -156,13 +157,11 @@ impl Disk {
             Ok(()) => unlinkat(from.0, from.1, AtFlags::empty()).map_err(|e| ("unlinkat", e)),
             // A folder, or a file system without hard links: look first. Uploads to one name come
             // one after the other, so only another process could come between.
-            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK | Errno::NOSYS) => {
-                match standing(to.0, to.1) {
-                    Ok(None) => renameat(from.0, from.1, to.0, to.1).map_err(|e| ("renameat", e)),
-                    Ok(Some(_)) => Err(("renameat", Errno::EXIST)),
-                    Err(errno) => Err(("fstatat", errno)),
-                }
-            }
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK | Errno::NOSYS) => match standing(to.0, to.1) {
+                Ok(None) => renameat(from.0, from.1, to.0, to.1).map_err(|e| ("renameat", e)),
+                Ok(Some(_)) => Err(("renameat", Errno::EXIST)),
+                Err(errno) => Err(("fstatat", errno)),
+            },
             Err(errno) => Err(("linkat", errno)),
         }
     }

@@ -58,6 +58,11 @@ pub(super) fn is_full(errno: Errno) -> bool {
     matches!(errno, Errno::NOSPC | Errno::DQUOT)
 }
 
+/// Does a failed sync say nothing about the disk itself? The change it was for fails all the same.
+pub(super) fn is_passing(errno: Errno) -> bool {
+    is_full(errno) || errno == Errno::INTR
+}
+
 fn common(errno: Errno) -> Failure {
     match errno {
         Errno::ACCESS | Errno::PERM => NO_PERMISSION,

@@ -24,18 +24,19 @@ struct Page {
     cost: usize,
     limit: usize,
     cost_max: usize,
+    /// The smallest name left out: nothing behind it may come in, or there would be a gap.
+    bar: Option<Box<str>>,
     more: bool,
 }
 
 impl Page {
     fn new(limit: usize, cost_max: usize) -> Self {
-        Self { names: BinaryHeap::new(), cost: 0, limit, cost_max, more: false }
+        Self { names: BinaryHeap::new(), cost: 0, limit, cost_max, bar: None, more: false }
     }
 
     /// Would it be kept? Asked first, so that most names of a large folder cost no memory.
     fn wants(&mut self, name: &str) -> bool {
-        let full = self.names.len() >= self.limit;
-        let wanted = !full || self.names.peek().is_some_and(|last| name < &**last);
+        let wanted = self.limit > 0 && self.bar.as_deref().is_none_or(|bar| name < bar);
         self.more |= !wanted;
         wanted
     }
@@ -44,14 +45,10 @@ impl Page {
         self.cost += cost(name);
         self.names.push(name.into());
         while self.names.len() > self.limit || (self.cost > self.cost_max && self.names.len() > 1) {
-            if let Some(last) = self.names.pop() {
-                self.cost -= cost(&last);
-                self.more = true;
-                // What was once too much stays out, else a later small name would leave a gap.
-                if self.names.len() < self.limit {
-                    self.limit = self.names.len().max(1);
-                }
-            }
+            let Some(last) = self.names.pop() else { return };
+            self.cost -= cost(&last);
+            self.more = true;
+            self.bar = Some(last);
         }
     }
 }
@@ -131,7 +128,7 @@ impl Disk {
             }
             Ok(stat) => Ok(meta::node(&stat)),
             Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(fault::broken("fstatat", path, errno)),
+            Err(errno) => Err(fault::reading("fstatat", path, errno)),
         }
     }
 
@@ -168,6 +165,9 @@ mod tests {
             prop_assert!(got.len() <= 1 || got.iter().map(|n| cost(n)).sum::<usize>() <= cost_max);
             prop_assert_eq!(more, got.len() < names.len());
             prop_assert!(names.is_empty() || !got.is_empty());
+            // As many as fit.
+            let next = names.iter().take(got.len() + 1).map(|n| cost(n)).sum::<usize>();
+            prop_assert!(!more || got.len() == limit || next > cost_max);
             for (got, want) in got.iter().zip(&names) { prop_assert_eq!(&**got, want.as_str()); }
         }
     }

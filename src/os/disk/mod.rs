@@ -73,13 +73,7 @@ impl DiskStore {
 
     /// Sends file content straight from the page cache into a socket. `WouldBlock` means the
     /// socket; [`SendFile::Cold`] that the bytes must be warmed first.
-    pub fn send_file(
-        &mut self,
-        file: FileId,
-        offset: u64,
-        len: usize,
-        socket: BorrowedFd<'_>,
-    ) -> io::Result<SendFile> {
+    pub fn send_file(&mut self, file: FileId, offset: u64, len: usize, socket: BorrowedFd<'_>) -> io::Result<SendFile> {
         let now = self.now;
         let Some(reading) = self.files.reading(file) else { return Err(told(jobs::no_such_file())) };
         if len == 0 {
@@ -132,9 +126,7 @@ impl DiskStore {
         let result = result.map(|reply| match reply {
             Reply::Plain(outcome) => outcome,
             Reply::Created(staged) => Outcome::Created(self.files.add_staging(staged)),
-            Reply::Opened(file, meta, source) => {
-                Outcome::Opened { file: self.files.add_reading(file), meta, source }
-            }
+            Reply::Opened(file, meta, source) => Outcome::Opened { file: self.files.add_reading(file), meta, source },
             Reply::Warmed(file, start, end) => {
                 let now = self.now;
                 if let Some(reading) = self.files.reading(file) {

@@ -103,20 +103,25 @@ impl Disk {
     }
 
     /// How much of a window can be sent without waiting: `None` when its first or last byte is
-    /// not in memory, 0 when the file ends before it.
+    /// not in memory, 0 when the file ends before it. `len` is not 0.
     pub(super) fn sendable(&self, file: &OpenFile, offset: u64, len: usize) -> Result<Option<usize>, StoreError> {
         if self.pages_known() == Pages::Memory {
             return Ok(Some(len));
         }
-        let len = (len as u64).min(file.len()?.saturating_sub(offset));
-        if len == 0 {
-            return Ok(Some(0));
-        }
-        for at in [offset, offset + len - 1] {
+        let mut len = len as u64;
+        for at in [offset, offset.saturating_add(len - 1)] {
             match kernel::pread_cached(file.fd.as_fd(), &mut [0], at) {
                 Ok(1) => {}
-                Ok(_) | Err(Errno::AGAIN) => return Ok(None),
+                // The end, or on some kernels "would wait".
+                Ok(_) => match file.len()? {
+                    end if end <= at => len = end.saturating_sub(offset),
+                    _ => return Ok(None),
+                },
+                Err(Errno::AGAIN) => return Ok(None),
                 Err(errno) => return Err(file.failed("preadv2", errno)),
+            }
+            if len == 0 {
+                break;
             }
         }
         Ok(Some(usize::try_from(len).unwrap_or(usize::MAX)))

@@ -101,7 +101,7 @@ impl Disk {
                 target: TARGET,
                 "store.fsync_failed folder={path:?} cause={errno}: state unknown of {changes} changes"
             );
-            if !super::fault::is_full(errno) {
+            if !super::fault::is_passing(errno) {
                 self.degrade("fsync folder", errno);
             }
         })
@@ -144,7 +144,7 @@ impl Owed {
 /// Folders that were made and whose entry in their parent is perhaps not durable. A second upload
 /// into such a folder must not be acknowledged before the first one's syncs, so it owes them too.
 #[derive(Debug, Default)]
-pub(super) struct Made(Mutex<BTreeMap<FolderId, Arc<Folder>>>);
+pub(super) struct Made(pub(super) Mutex<BTreeMap<FolderId, Arc<Folder>>>);
 
 impl Made {
     /// Makes a folder in `parent`. The lock is held meanwhile, so that nobody can find the new
@@ -186,11 +186,5 @@ impl Made {
             id = parent.id;
         }
         owed
-    }
-
-    /// How many there are, for tests.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        lock(&self.0).len()
     }
 }

@@ -143,9 +143,7 @@ impl Disk {
     pub(super) fn fit_for_change(&self) -> Result<(), StoreError> {
         match self.health() {
             Health::Good => Ok(()),
-            Health::ReadOnly => {
-                Err(StoreError::refused(Failure::Denied("the server is read-only"), "read-only"))
-            }
+            Health::ReadOnly => Err(StoreError::refused(Failure::Denied("the server is read-only"), "read-only")),
             Health::Degraded => Err(StoreError::refused(Failure::Internal, "degraded")),
         }
     }
@@ -169,9 +167,9 @@ impl Disk {
         fault::changing(site, path, errno)
     }
 
-    /// A sync failed. That is final; only "full" leaves the store fit for the next change.
+    /// A sync failed. That is final; only what passes by itself leaves the store fit for the next change.
     pub(super) fn sync_error(&self, site: &'static str, path: &str, errno: Errno) -> StoreError {
-        if !fault::is_full(errno) {
+        if !fault::is_passing(errno) {
             log::error!(target: TARGET, "store.fsync_failed path={path:?} site={site} cause={errno}");
             self.degrade(site, errno);
         }

@@ -65,9 +65,7 @@ impl Disk {
         }
         let path = key.as_str();
         let there = match self.folder(key.parent()) {
-            Ok(folder) => {
-                standing(folder.fd.as_fd(), key.name()).map_err(|e| self.change_error("fstatat", path, e))?
-            }
+            Ok(folder) => standing(folder.fd.as_fd(), key.name()).map_err(|e| self.change_error("fstatat", path, e))?,
             Err(Errno::NOENT) => None,
             Err(errno) => return Err(self.change_error("open folder", path, errno)),
         };

@@ -1,2 +1,0 @@
-//! x
-#[allow(unused)] mod x {}

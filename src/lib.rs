@@ -10,6 +10,7 @@ pub mod dialect;
 pub mod error;
 pub mod ids;
 pub mod object;
+pub mod os;
 pub mod platform;
 pub mod reactor;
 pub mod session;

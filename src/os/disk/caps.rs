@@ -1,0 +1,124 @@
+//! What the kernel and the file system beneath the root can do, found out once at start.
+//!
+//! Everything that is missing has a portable way that is used instead; here it is said so in the
+//! log, once, and nowhere else.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
+use rustix::io::Errno;
+
+use super::fault::TARGET;
+use super::kernel::{self, Resolve};
+use super::staging::StageFolder;
+
+/// Where the pages of a file are when it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pages {
+    /// In memory, always: reading never waits.
+    Memory,
+    /// Perhaps on the disk, and the kernel tells which (`RWF_NOWAIT`).
+    Told,
+    /// Perhaps on the disk, and nobody tells.
+    Unknown,
+}
+
+/// What may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Caps {
+    /// `openat2`; else names are walked one component at a time.
+    pub(super) openat2: bool,
+    /// `RESOLVE_CACHED`; else every open goes to a worker.
+    pub(super) cached: bool,
+    /// `RENAME_NOREPLACE`; else `linkat` and `unlinkat`.
+    pub(super) noreplace: bool,
+    /// Reserving space pays here.
+    pub(super) reserve: bool,
+    /// Write-back can be started early.
+    pub(super) write_back: bool,
+    /// `None`: not known before a first file was opened.
+    pub(super) pages: Option<Pages>,
+}
+
+impl Caps {
+    /// Only what every unix has.
+    pub(super) const fn portable() -> Self {
+        Self {
+            openat2: false,
+            cached: false,
+            noreplace: false,
+            reserve: false,
+            write_back: false,
+            pages: Some(Pages::Unknown),
+        }
+    }
+
+    /// Tries everything that is to be used later, and says in the log what is missing.
+    pub(super) fn probe(root: BorrowedFd<'_>, stage: Option<&StageFolder>) -> Self {
+        let opens = |cached| {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+            kernel::open_beneath(root, ".", flags, Resolve { links: false, cached })
+        };
+        let openat2 = opens(false).is_ok();
+        let cached = openat2 && matches!(opens(true), Ok(_) | Err(Errno::AGAIN));
+        let memory = kernel::is_memory(root);
+        let mut caps = Self { openat2, cached, write_back: cfg!(target_os = "linux") && !memory, ..Self::portable() };
+        caps.pages = memory.then_some(Pages::Memory);
+        let mut reserve = true;
+        if let Some(stage) = stage
+            && let Ok(file) = probe_file(stage)
+        {
+            caps.noreplace = has_noreplace(stage);
+            reserve = !is_missing(kernel::reserve(file.as_fd(), 4096).err());
+            // Reserving costs more than it brings where there is no disk to lay out.
+            caps.reserve = reserve && !memory;
+            caps.pages = caps.pages.or_else(|| pages_of(file.as_fd()));
+            let _ = unlinkat(&stage.fd, PROBE, AtFlags::empty());
+        }
+        caps.report(stage.is_some(), reserve);
+        caps
+    }
+
+    fn report(&self, writes: bool, reserve: bool) {
+        let missing = [
+            (!self.openat2, "no openat2: names are resolved one component at a time"),
+            (!self.cached, "no RESOLVE_CACHED: every open goes to a disk worker"),
+            (writes && !self.noreplace, "no RENAME_NOREPLACE: link and unlink are used instead"),
+            (writes && !reserve, "no fallocate: a full disk may show only while writing"),
+            (self.pages == Some(Pages::Unknown), "no RWF_NOWAIT: every read goes to a disk worker"),
+        ];
+        let words: Vec<_> = missing.iter().filter(|(is, _)| *is).map(|(_, words)| *words).collect();
+        if !words.is_empty() {
+            log::info!(target: TARGET, "this system lacks: {}", words.join("; "));
+        }
+    }
+}
+
+const PROBE: &str = "probe";
+const PROBE_TO: &str = "probe-to";
+
+fn probe_file(stage: &StageFolder) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(&stage.fd, PROBE, flags, Mode::RUSR | Mode::WUSR)?;
+    rustix::io::pwrite(&file, b"x", 0)?;
+    Ok(file)
+}
+
+fn has_noreplace(stage: &StageFolder) -> bool {
+    let at = stage.fd.as_fd();
+    let there = kernel::rename_noreplace(at, PROBE, at, PROBE_TO);
+    there.is_ok() && rustix::fs::renameat(at, PROBE_TO, at, PROBE).is_ok()
+}
+
+/// Does the kernel tell whether this file, which has at least one byte, is in memory?
+pub(super) fn pages_of(file: BorrowedFd<'_>) -> Option<Pages> {
+    match kernel::pread_cached(file, &mut [0], 0) {
+        Ok(_) | Err(Errno::AGAIN) => Some(Pages::Told),
+        error if is_missing(error.err()) => Some(Pages::Unknown),
+        _ => None,
+    }
+}
+
+fn is_missing(error: Option<Errno>) -> bool {
+    error.is_some_and(|errno| matches!(errno, Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::PERM))
+}

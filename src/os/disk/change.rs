@@ -1,0 +1,120 @@
+//! Changes of names: delete, make a folder, rename.
+//!
+//! Links, fifos and devices do not exist for peers, so they can be neither removed nor moved nor
+//! replaced; nothing here follows one.
+
+use std::os::fd::AsFd;
+
+use rustix::fs::{AtFlags, Stat, unlinkat};
+use rustix::io::Errno;
+
+use super::fault;
+use super::jobs::{Reply, plain};
+use super::meta::{self, Kind};
+use super::resolve::{Way, may_replace, standing};
+use super::settle::Owed;
+use super::shared::Disk;
+use crate::error::{Failure, StoreError};
+use crate::object::{Key, Precondition};
+use crate::platform::Outcome;
+
+type Served = Result<(Reply, Owed), StoreError>;
+
+impl Disk {
+    /// Removes a file or an empty folder.
+    pub(super) fn delete(&self, key: &Key, precondition: Precondition) -> Served {
+        self.fit_for_change()?;
+        if key.is_root() {
+            return Err(refused(Failure::Denied("the served folder itself stays"), "delete"));
+        }
+        let path = key.as_str();
+        let folder = self.folder(key.parent()).map_err(|e| fault::reading("open folder", path, e))?;
+        let stat = self.source(folder.fd.as_fd(), key)?;
+        let holds = match (meta::kind(&stat), precondition) {
+            (_, Precondition::None) => true,
+            (Kind::File, Precondition::Matches(etag)) => etag == meta::etag(&stat),
+            _ => false,
+        };
+        if !holds {
+            return Err(refused(Failure::PreconditionFailed, "delete"));
+        }
+        let is_folder = meta::kind(&stat) == Kind::Folder;
+        let flags = if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        unlinkat(&folder.fd, key.name(), flags).map_err(|errno| match errno {
+            // POSIX lets a system say either.
+            Errno::EXIST => self.change_error("unlinkat", path, Errno::NOTEMPTY),
+            errno => self.change_error("unlinkat", path, errno),
+        })?;
+        if is_folder {
+            self.made.forget(&[meta::id(&stat)]);
+        }
+        Ok((Reply::Plain(Outcome::Deleted), self.owes(&folder)))
+    }
+
+    /// Makes a folder and its parents.
+    pub(super) fn make_folder(&self, key: &Key) -> Served {
+        self.fit_for_change()?;
+        let way = self.make_way(key.as_str())?;
+        Ok((Reply::Plain(Outcome::Made), self.owes_way(&way.folder)))
+    }
+
+    /// Moves a file or a folder.
+    pub(super) fn rename(&self, from: &Key, to: &Key, precondition: Precondition) -> Served {
+        self.fit_for_change()?;
+        if from.is_root() || to.is_root() {
+            return Err(refused(Failure::Conflict("the served folder itself stays"), "rename"));
+        }
+        let source = self.folder(from.parent()).map_err(|e| fault::reading("open folder", from.as_str(), e))?;
+        let stat = self.source(source.fd.as_fd(), from)?;
+        let way = self.make_way(to.parent())?;
+        match self.rename_in((source.fd.as_fd(), from), &stat, (&way, to), precondition) {
+            Ok(false) => Ok(plain(Outcome::Renamed)),
+            Ok(true) => {
+                let mut owed = self.owes(&source);
+                owed.join(self.owes(&way.folder));
+                Ok((Reply::Plain(Outcome::Renamed), owed))
+            }
+            Err(error) => {
+                self.undo(way);
+                Err(error)
+            }
+        }
+    }
+
+    /// True if anything changed.
+    fn rename_in(
+        &self,
+        (source, from): (std::os::fd::BorrowedFd<'_>, &Key),
+        stat: &Stat,
+        (way, to): (&Way, &Key),
+        precondition: Precondition,
+    ) -> Result<bool, StoreError> {
+        let path = to.as_str();
+        let target = (way.folder.fd.as_fd(), to.name());
+        let there = standing(target.0, target.1).map_err(|e| self.change_error("fstatat", path, e))?;
+        may_replace(there.as_ref(), precondition).map_err(|failure| refused(failure, "rename"))?;
+        if from == to {
+            return Ok(false);
+        }
+        if there.is_some() && meta::kind(stat) == Kind::Folder {
+            return Err(refused(Failure::Conflict("a file has that name"), "rename"));
+        }
+        let absent = precondition == Precondition::Absent;
+        self.place((source, from.name()), target, absent).map_err(|(site, errno)| match errno {
+            Errno::EXIST if absent => refused(Failure::PreconditionFailed, site),
+            Errno::INVAL => refused(Failure::Conflict("a folder cannot move into itself"), site),
+            errno => self.change_error(site, path, errno),
+        })?;
+        Ok(true)
+    }
+
+    /// What is to be removed or moved: a file or a folder, or it does not exist.
+    fn source(&self, folder: std::os::fd::BorrowedFd<'_>, key: &Key) -> Result<Stat, StoreError> {
+        let stat = standing(folder, key.name()).map_err(|e| fault::reading("fstatat", key.as_str(), e))?;
+        stat.filter(|stat| meta::kind(stat) != Kind::Other).ok_or(refused(Failure::NotFound, "fstatat"))
+    }
+}
+
+fn refused(failure: Failure, site: &'static str) -> StoreError {
+    StoreError::refused(failure, site)
+}

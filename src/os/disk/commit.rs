@@ -1,0 +1,168 @@
+//! Making an upload visible: length, time, sync of the data, rename. The one way there is.
+//!
+//! The syncs of the folders come after, in `settle`. Whatever fails on the way, the staging file
+//! is removed and the final name is left as it was.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, linkat, renameat, unlinkat};
+use rustix::io::Errno;
+
+use super::fault;
+use super::jobs::Reply;
+use super::kernel;
+use super::meta;
+use super::resolve::{Way, may_replace, standing};
+use super::settle::Owed;
+use super::shared::Disk;
+use super::staging::SiteErrno;
+use super::write::Staged;
+use crate::command::Put;
+use crate::error::{Failure, StoreError};
+use crate::object::{Durability, Key, Meta, Precondition};
+use crate::platform::Outcome;
+
+/// Times the folders are made anew when someone removes them under us.
+const PUBLISH_TRIES: u32 = 8;
+
+/// A name in an open folder.
+pub(super) type At<'a> = (BorrowedFd<'a>, &'a str);
+
+/// Why a staging file could not get its final name.
+enum Unplaced {
+    /// The folder vanished between its opening and the rename.
+    Race,
+    /// Anything else.
+    Error(StoreError),
+}
+
+impl Disk {
+    /// A whole small upload.
+    pub(super) fn store(&self, put: &Put, bytes: &[u8]) -> Result<(Reply, Owed), StoreError> {
+        self.fit_for_change()?;
+        let len = bytes.len() as u64;
+        let staged = self.stage(&put.key, Some(len))?;
+        if let Err(error) = self.write(&staged, 0, bytes) {
+            self.abort(&staged);
+            return Err(error);
+        }
+        self.commit(&staged, &put.key, len, put.mtime, put.precondition)
+    }
+
+    /// Makes a complete staging file visible.
+    pub(super) fn commit(
+        &self,
+        staged: &Staged,
+        key: &Key,
+        len: u64,
+        mtime: Option<i64>,
+        precondition: Precondition,
+    ) -> Result<(Reply, Owed), StoreError> {
+        let published = self
+            .fit_for_change()
+            .and_then(|()| self.complete(staged, key, len, mtime))
+            .and_then(|()| self.publish(staged, key, precondition));
+        if published.is_err() {
+            self.abort(staged);
+        }
+        let (meta, owed) = published?;
+        let level = if self.durable { Durability::Durable } else { Durability::Written };
+        Ok((Reply::Plain(Outcome::Committed(meta, level)), owed))
+    }
+
+    /// Everything that concerns the content: after this its bytes are where they were promised.
+    fn complete(&self, staged: &Staged, key: &Key, len: u64, mtime: Option<i64>) -> Result<(), StoreError> {
+        let path = key.as_str();
+        staged.check()?;
+        if key.is_root() {
+            return Err(StoreError::refused(Failure::Conflict("that is a folder"), "commit"));
+        }
+        let stat = fstat(&staged.file).map_err(|e| fault::broken("fstat", path, e))?;
+        if meta::len(&stat) != len {
+            log::error!(target: fault::TARGET, "path={path:?}: {len} bytes were sent, {} written", stat.st_size);
+            return Err(StoreError::refused(Failure::Internal, "length"));
+        }
+        if let Some(seconds) = mtime {
+            let times = Timestamps {
+                last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+                last_modification: Timespec { tv_sec: seconds, tv_nsec: 0 },
+            };
+            futimens(&staged.file, &times).map_err(|e| self.change_error("futimens", path, e))?;
+        }
+        if self.durable {
+            // A plain data sync need not keep what was set beside the content.
+            let all = mtime.is_some() || self.file_mode.is_some();
+            kernel::sync_file(staged.file.as_fd(), all).map_err(|e| self.sync_error("fdatasync", path, e))?;
+            // Another upload's sync may have failed meanwhile: then this one's success is not
+            // worth much either.
+            self.fit_for_change()?;
+        }
+        Ok(())
+    }
+
+    fn publish(&self, staged: &Staged, key: &Key, precondition: Precondition) -> Result<(Meta, Owed), StoreError> {
+        for _ in 0..PUBLISH_TRIES {
+            let way = self.make_way(key.parent())?;
+            match self.publish_in(&way, staged, key, precondition) {
+                Ok(meta) => return Ok((meta, self.owes(&way.folder))),
+                Err(Unplaced::Race) => self.undo(way),
+                Err(Unplaced::Error(error)) => {
+                    self.undo(way);
+                    return Err(error);
+                }
+            }
+        }
+        Err(self.gone("renameat", key.as_str()))
+    }
+
+    fn publish_in(&self, way: &Way, staged: &Staged, key: &Key, precondition: Precondition) -> Result<Meta, Unplaced> {
+        let (path, to) = (key.as_str(), (way.folder.fd.as_fd(), key.name()));
+        let there = standing(to.0, to.1).map_err(|e| Unplaced::Error(self.change_error("fstatat", path, e)))?;
+        may_replace(there.as_ref(), precondition)
+            .map_err(|failure| Unplaced::Error(StoreError::refused(failure, "commit")))?;
+        let absent = precondition == Precondition::Absent;
+        let from = (staged.folder.fd.as_fd(), &*staged.name);
+        match self.place(from, to, absent) {
+            Ok(()) => {}
+            Err((_, Errno::EXIST)) if absent => {
+                return Err(Unplaced::Error(StoreError::refused(Failure::PreconditionFailed, "renameat2")));
+            }
+            Err((site, Errno::NOENT)) => {
+                return Err(match standing(from.0, from.1) {
+                    Ok(Some(_)) => Unplaced::Race,
+                    _ if self.is_root_gone() => Unplaced::Error(self.gone(site, path)),
+                    _ => Unplaced::Error(fault::broken(site, path, Errno::NOENT)),
+                });
+            }
+            // We never rename out of the file system: then something is wrong with the root.
+            Err((site, Errno::XDEV)) => return Err(Unplaced::Error(fault::broken(site, path, Errno::XDEV))),
+            Err((site, errno)) => return Err(Unplaced::Error(self.change_error(site, path, errno))),
+        }
+        // Only now: the rename has changed the ctime, which is part of the ETag.
+        match fstat(&staged.file) {
+            Ok(stat) => Ok(meta::meta(&stat)),
+            Err(errno) => Err(Unplaced::Error(fault::broken("fstat", path, errno))),
+        }
+    }
+
+    /// Gives a file its name; with `absent` never over anything.
+    pub(super) fn place(&self, from: At<'_>, to: At<'_>, absent: bool) -> Result<(), SiteErrno> {
+        if !absent {
+            return renameat(from.0, from.1, to.0, to.1).map_err(|e| ("renameat", e));
+        }
+        if self.caps.noreplace {
+            return kernel::rename_noreplace(from.0, from.1, to.0, to.1).map_err(|e| ("renameat2", e));
+        }
+        match linkat(from.0, from.1, to.0, to.1, AtFlags::empty()) {
+            Ok(()) => unlinkat(from.0, from.1, AtFlags::empty()).map_err(|e| ("unlinkat", e)),
+            // A folder, or a file system without hard links: look first. Uploads to one name come
+            // one after the other, so only another process could come between.
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK | Errno::NOSYS) => match standing(to.0, to.1) {
+                Ok(None) => renameat(from.0, from.1, to.0, to.1).map_err(|e| ("renameat", e)),
+                Ok(Some(_)) => Err(("renameat", Errno::EXIST)),
+                Err(errno) => Err(("fstatat", errno)),
+            },
+            Err(errno) => Err(("linkat", errno)),
+        }
+    }
+}

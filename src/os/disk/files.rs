@@ -1,0 +1,134 @@
+//! The files the loop knows: ids, what they stand for, and what was learned on the way.
+//!
+//! Only the loop touches this table; workers own what they need. An id is never used twice.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use super::jobs::Held;
+use super::read::OpenFile;
+use super::write::Staged;
+use crate::ids::FileId;
+
+/// The low bits of an id are the place, the others say which use of the place it is: 16 million
+/// files at once, and 10^12 files before a number comes again.
+const PLACE_BITS: u32 = 24;
+/// How long a range counts as being in memory after it was brought there.
+const WARM_FOR: Duration = Duration::from_secs(1);
+
+/// A file for reading as the loop sees it.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// The open file.
+    pub(super) file: Arc<OpenFile>,
+    /// `sendfile` refused it: copy instead.
+    pub(super) copied: bool,
+    warm: Option<(u64, u64, Instant)>,
+}
+
+impl Reading {
+    /// This range was brought into memory just now; neighbours grow together.
+    pub(super) fn warmed(&mut self, start: u64, end: u64, now: Instant) {
+        let start = match self.warm {
+            Some((before, until, _)) if before <= start && start <= until => before,
+            _ => start,
+        };
+        self.warm = Some((start, end, now));
+    }
+
+    /// How far the range around `offset` was brought into memory a moment ago.
+    pub(super) fn warm_until(&self, offset: u64, now: Instant) -> Option<u64> {
+        self.warm
+            .filter(|(start, end, at)| {
+                (*start..*end).contains(&offset) && now.saturating_duration_since(*at) < WARM_FOR
+            })
+            .map(|(_, end, _)| end)
+    }
+}
+
+#[derive(Debug)]
+enum Entry {
+    Reading(Reading),
+    Staging(Arc<Staged>),
+}
+
+/// All open files.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    slots: Slab<(u64, Entry)>,
+    next: u64,
+    staging: u64,
+}
+
+impl Files {
+    /// How many uploads are open.
+    pub(super) fn staging_len(&self) -> u64 {
+        self.staging
+    }
+
+    /// A file for reading gets its id.
+    pub(super) fn add_reading(&mut self, file: OpenFile) -> FileId {
+        self.add(Entry::Reading(Reading { file: Arc::new(file), copied: false, warm: None }))
+    }
+
+    /// An upload gets its id.
+    pub(super) fn add_staging(&mut self, staged: Staged) -> FileId {
+        self.staging += 1;
+        self.add(Entry::Staging(Arc::new(staged)))
+    }
+
+    fn add(&mut self, entry: Entry) -> FileId {
+        let slot = self.slots.vacant_entry();
+        // Descriptors run out long before: the kernel's own ceiling is 2^20 by default.
+        debug_assert!(slot.key() < 1 << PLACE_BITS, "more files than ids");
+        let id = (self.next << PLACE_BITS) | slot.key() as u64;
+        self.next += 1;
+        slot.insert((id, entry));
+        FileId(id)
+    }
+
+    fn place(id: FileId) -> usize {
+        usize::try_from(id.0 & ((1 << PLACE_BITS) - 1)).unwrap_or(usize::MAX)
+    }
+
+    /// A file for reading.
+    pub(super) fn reading(&mut self, id: FileId) -> Option<&mut Reading> {
+        match self.slots.get_mut(Self::place(id)) {
+            Some((known, Entry::Reading(reading))) if *known == id.0 => Some(reading),
+            _ => None,
+        }
+    }
+
+    /// An upload.
+    pub(super) fn staging(&self, id: FileId) -> Option<&Arc<Staged>> {
+        match self.slots.get(Self::place(id)) {
+            Some((known, Entry::Staging(staged))) if *known == id.0 => Some(staged),
+            _ => None,
+        }
+    }
+
+    /// Whatever it is.
+    pub(super) fn held(&self, id: FileId) -> Held {
+        match self.slots.get(Self::place(id)) {
+            Some((known, Entry::Reading(reading))) if *known == id.0 => Held::Reading(Arc::clone(&reading.file)),
+            Some((known, Entry::Staging(staged))) if *known == id.0 => Held::Staging(Arc::clone(staged)),
+            _ => Held::None,
+        }
+    }
+
+    /// The same, and the id means nothing from now on.
+    pub(super) fn take(&mut self, id: FileId) -> Held {
+        let held = self.held(id);
+        match held {
+            Held::None => {}
+            Held::Reading(_) => drop(self.slots.remove(Self::place(id))),
+            Held::Staging(_) => {
+                self.staging -= 1;
+                self.slots.remove(Self::place(id));
+            }
+        }
+        held
+    }
+}

@@ -1,0 +1,139 @@
+//! The calls that only Linux has, each with what other systems do instead.
+//!
+//! Whether the running kernel offers them is found out once, in `caps`; nothing here decides.
+
+use std::io::IoSliceMut;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+/// How a name is resolved beneath a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Resolve {
+    /// Follow links that stay beneath the root.
+    pub(super) links: bool,
+    /// Say `EAGAIN` instead of reading a disk.
+    pub(super) cached: bool,
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use super::*;
+    use rustix::fs::{FallocateFlags, RenameFlags, ResolveFlags};
+    use rustix::io::{ReadWriteFlags, preadv2, retry_on_intr};
+
+    const TMPFS: u64 = 0x0102_1994;
+    const RAMFS: u64 = 0x8584_58F6;
+
+    /// Opens a name without ever leaving `at`, whatever others rename meanwhile.
+    pub(crate) fn open_beneath(
+        at: BorrowedFd<'_>,
+        path: &str,
+        flags: OFlags,
+        resolve: Resolve,
+    ) -> Result<OwnedFd, Errno> {
+        let mut how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        how.set(ResolveFlags::NO_SYMLINKS, !resolve.links);
+        how.set(ResolveFlags::CACHED, resolve.cached);
+        retry_on_intr(|| rustix::fs::openat2(at, path, flags | OFlags::CLOEXEC, Mode::empty(), how))
+    }
+
+    /// Renames, and fails with `EEXIST` if anything has the new name.
+    pub(crate) fn rename_noreplace(
+        from: BorrowedFd<'_>,
+        old: &str,
+        to: BorrowedFd<'_>,
+        new: &str,
+    ) -> Result<(), Errno> {
+        rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE)
+    }
+
+    /// Reserves space without changing the length.
+    pub(crate) fn reserve(file: BorrowedFd<'_>, len: u64) -> Result<(), Errno> {
+        retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, len))
+    }
+
+    /// Reads only what is in the page cache; `EAGAIN` when the first byte is not.
+    pub(crate) fn pread_cached(file: BorrowedFd<'_>, buf: &mut [u8], offset: u64) -> Result<usize, Errno> {
+        retry_on_intr(|| preadv2(file, &mut [IoSliceMut::new(buf)], offset, ReadWriteFlags::NOWAIT))
+    }
+
+    /// Moves file content into a socket.
+    pub(crate) fn send_file(
+        socket: BorrowedFd<'_>,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        len: usize,
+    ) -> Result<usize, Errno> {
+        let mut at = offset;
+        retry_on_intr(|| rustix::fs::sendfile(socket, file, Some(&mut at), len))
+    }
+
+    /// Does this file system live in memory?
+    pub(crate) fn is_memory(file: BorrowedFd<'_>) -> bool {
+        #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "its type differs between processors")]
+        rustix::fs::fstatfs(file).is_ok_and(|fs| matches!(fs.f_type as u64 & 0xFFFF_FFFF, TMPFS | RAMFS))
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod linux {
+    use super::*;
+
+    pub(crate) fn open_beneath(
+        _at: BorrowedFd<'_>,
+        _path: &str,
+        _flags: OFlags,
+        _resolve: Resolve,
+    ) -> Result<OwnedFd, Errno> {
+        let _ = Mode::empty();
+        Err(Errno::NOSYS)
+    }
+
+    pub(crate) fn rename_noreplace(
+        _from: BorrowedFd<'_>,
+        _old: &str,
+        _to: BorrowedFd<'_>,
+        _new: &str,
+    ) -> Result<(), Errno> {
+        Err(Errno::NOSYS)
+    }
+
+    pub(crate) fn reserve(_file: BorrowedFd<'_>, _len: u64) -> Result<(), Errno> {
+        Err(Errno::OPNOTSUPP)
+    }
+
+    pub(crate) fn pread_cached(_file: BorrowedFd<'_>, buf: &mut [u8], _offset: u64) -> Result<usize, Errno> {
+        let _ = IoSliceMut::new(buf);
+        Err(Errno::OPNOTSUPP)
+    }
+
+    pub(crate) fn send_file(
+        _socket: BorrowedFd<'_>,
+        _file: BorrowedFd<'_>,
+        _offset: u64,
+        _len: usize,
+    ) -> Result<usize, Errno> {
+        Err(Errno::NOSYS)
+    }
+
+    pub(crate) fn is_memory(_file: BorrowedFd<'_>) -> bool {
+        false
+    }
+}
+
+pub(super) use linux::{is_memory, open_beneath, pread_cached, rename_noreplace, reserve, send_file};
+
+/// Waits until the content of a file, and with `all` its other properties too, are on stable
+/// storage. Never repeated: a second call would report success for bytes that are lost.
+#[cfg(not(target_vendor = "apple"))]
+pub(super) fn sync_file(file: BorrowedFd<'_>, all: bool) -> Result<(), Errno> {
+    if all { rustix::fs::fsync(file) } else { rustix::fs::fdatasync(file) }
+}
+
+/// `fsync` alone does not reach the platters here.
+#[cfg(target_vendor = "apple")]
+pub(super) fn sync_file(file: BorrowedFd<'_>, _all: bool) -> Result<(), Errno> {
+    rustix::fs::fcntl_fullfsync(file)
+}

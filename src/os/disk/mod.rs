@@ -1,0 +1,268 @@
+//! The store on a real disk: what may happen on the loop happens here, all else on workers.
+//!
+//! Nothing here waits for a disk. Opens and reads are asked for in a way that says "would wait";
+//! changes run on the loop only when no sync was asked for and the disk keeps up.
+
+mod caps;
+mod change;
+mod commit;
+mod fault;
+mod files;
+mod jobs;
+mod kernel;
+mod list;
+mod meta;
+mod read;
+mod resolve;
+mod settle;
+mod shared;
+mod staging;
+mod start;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+
+use self::caps::Pages;
+use self::files::Files;
+use self::jobs::{Finished, Held, Job, Reply};
+use self::shared::Disk;
+use crate::error::StoreError;
+use crate::ids::{ConnId, FileId};
+use crate::platform::{Completion, Health, Op, Outcome, ReadNow, SendFile, Store};
+
+/// Most bytes of an upload between two flushes: more does not make a disk faster.
+const FLUSH_WINDOW_MAX: u64 = 16 * 1024 * 1024;
+/// Fewest, however many uploads share the bound: less makes every disk slow.
+const FLUSH_WINDOW_MIN: u64 = 1024 * 1024;
+/// Reserving more than this may take a file system too long for the loop.
+const RESERVE_NOW_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes copied at a time where `sendfile` does not work.
+const COPY_BYTES: usize = 64 * 1024;
+
+/// Files in a folder of this machine.
+#[derive(Debug)]
+pub struct DiskStore {
+    disk: Arc<Disk>,
+    workers: Vec<JoinHandle<()>>,
+    files: Files,
+    ready: VecDeque<Finished>,
+    lagging: bool,
+    now: Instant,
+    scratch: Vec<u8>,
+    dirty_bytes_max: u64,
+}
+
+impl DiskStore {
+    /// Called once per turn, before anything else of the turn: what
+    /// [`is_lagging`](Store::is_lagging) says changes only here.
+    pub fn refresh(&mut self, now: Instant) {
+        self.now = now;
+        self.lagging = self.disk.pace.is_slow(now);
+    }
+
+    /// Sends file content straight from the page cache into a socket. `WouldBlock` means the
+    /// socket; [`SendFile::Cold`] that the bytes must be warmed first.
+    pub fn send_file(&mut self, file: FileId, offset: u64, len: usize, socket: BorrowedFd<'_>) -> io::Result<SendFile> {
+        let now = self.now;
+        let Some(reading) = self.files.reading(file) else { return Err(told(jobs::no_such_file())) };
+        if len == 0 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let len = match reading.warm_until(offset, now) {
+            Some(end) => len.min(usize::try_from(end - offset).unwrap_or(len)),
+            None => match self.disk.sendable(&reading.file, offset, len).map_err(told)? {
+                Some(0) => return Ok(SendFile::Truncated),
+                Some(len) => len,
+                None => return Ok(SendFile::Cold),
+            },
+        };
+        if !reading.copied {
+            match kernel::send_file(socket, reading.file.fd().as_fd(), offset, len) {
+                Ok(0) => return Ok(SendFile::Truncated),
+                Ok(n) => return Ok(SendFile::Sent(n)),
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => reading.copied = true,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        self.copy_file(file, offset, len, socket)
+    }
+
+    /// What the socket does not take is read again the next time.
+    fn copy_file(&mut self, file: FileId, offset: u64, len: usize, socket: BorrowedFd<'_>) -> io::Result<SendFile> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.resize(COPY_BYTES, 0);
+        let read = self.read_now(file, offset, &mut scratch[..len.min(COPY_BYTES)]);
+        let sent = match read.map_err(told)? {
+            ReadNow::Cold => Ok(SendFile::Cold),
+            ReadNow::Bytes(0) => Ok(SendFile::Truncated),
+            ReadNow::Bytes(n) => rustix::net::send(socket, &scratch[..n], SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+                .map(SendFile::Sent)
+                .map_err(io::Error::from),
+        };
+        self.scratch = scratch;
+        sent
+    }
+
+    /// Ends the workers once they have finished what is queued, and removes the staging folder
+    /// with every upload that was not committed. Dropping the store does the same.
+    pub fn close(self) {
+        drop(self);
+    }
+
+    /// Results get their file ids here, on the loop.
+    fn admit(&mut self, finished: Finished) -> Completion {
+        let Finished { conn, result, chunk } = finished;
+        let result = result.map(|reply| match reply {
+            Reply::Plain(outcome) => outcome,
+            Reply::Created(staged) => Outcome::Created(self.files.add_staging(staged)),
+            Reply::Opened(file, meta, source) => Outcome::Opened { file: self.files.add_reading(file), meta, source },
+            Reply::Warmed(file, start, end) => {
+                let now = self.now;
+                if let Some(reading) = self.files.reading(file) {
+                    reading.warmed(start, end, now);
+                }
+                Outcome::Warmed
+            }
+        });
+        Completion { conn, result, chunk }
+    }
+
+    fn done(&mut self, conn: ConnId, result: Result<Reply, StoreError>) -> Completion {
+        self.admit(Finished { conn, result, chunk: None })
+    }
+
+    /// The file an operation names; it stays open if the operation leaves it so.
+    fn held(&mut self, op: &Op) -> Held {
+        match op {
+            Op::Abort { file } | Op::Close { file } | Op::Commit { file, .. } => self.files.take(*file),
+            Op::Flush { file, .. } | Op::Read { file, .. } | Op::Warm { file, .. } | Op::Write { file, .. } => {
+                self.files.held(*file)
+            }
+            _ => Held::None,
+        }
+    }
+
+    /// May a change run on the loop?
+    fn changes_now(&self, op: &Op) -> bool {
+        let quick = match op {
+            Op::Create(put) => put.len.unwrap_or(0) <= RESERVE_NOW_MAX,
+            Op::Abort { .. }
+            | Op::Commit { .. }
+            | Op::Delete { .. }
+            | Op::MakeFolder { .. }
+            | Op::Rename { .. }
+            | Op::Store { .. } => true,
+            _ => false,
+        };
+        quick && !self.disk.durable && !self.lagging
+    }
+}
+
+impl Store for DiskStore {
+    fn try_now(&mut self, conn: ConnId, op: Op) -> Result<Completion, Op> {
+        match &op {
+            Op::Open { key } => match self.disk.open_now(key.as_str()) {
+                Some(result) => Ok(self.done(conn, result)),
+                None => Err(op),
+            },
+            Op::Stat { key } => match self.disk.stat_now(key.as_str()) {
+                Some(result) => Ok(self.done(conn, result.map(|node| Reply::Plain(Outcome::Found(node))))),
+                None => Err(op),
+            },
+            Op::Close { file } => {
+                let result = match self.files.take(*file) {
+                    Held::Reading(_) => Ok(Reply::Plain(Outcome::Closed)),
+                    _ => Err(jobs::no_such_file()),
+                };
+                Ok(self.done(conn, result))
+            }
+            op_ref if self.changes_now(op_ref) => {
+                let held = self.held(&op);
+                let disk = Arc::clone(&self.disk);
+                let (result, chunk) = disk.pace.measure(|| disk.serve(op, held, &mut Vec::new()));
+                // Without durability nothing is owed.
+                let result = result.map(|(reply, _)| reply);
+                Ok(self.admit(Finished { conn, result, chunk }))
+            }
+            _ => Err(op),
+        }
+    }
+
+    fn submit(&mut self, conn: ConnId, op: Op) {
+        let held = self.held(&op);
+        let lane = self.disk.lane_of(&op);
+        self.disk.lanes.push(lane, Job::Serve { conn, op, held });
+    }
+
+    fn next_completion(&mut self) -> Option<Completion> {
+        if self.ready.is_empty() {
+            self.disk.finished.take(&mut self.ready);
+        }
+        let finished = self.ready.pop_front()?;
+        Some(self.admit(finished))
+    }
+
+    fn is_lagging(&self) -> bool {
+        self.lagging
+    }
+
+    fn write_now(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let Some(staged) = self.files.staging(file) else { return Err(jobs::no_such_file()) };
+        self.disk.pace.measure(|| self.disk.write(staged, offset, bytes))
+    }
+
+    fn read_now(&mut self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<ReadNow, StoreError> {
+        let now = self.now;
+        let Some(reading) = self.files.reading(file) else { return Err(jobs::no_such_file()) };
+        // Only as far as it was warmed: behind that a read may wait.
+        let end = reading.warm_until(offset, now);
+        let len = end.map_or(buf.len(), |end| buf.len().min(usize::try_from(end - offset).unwrap_or(buf.len())));
+        self.disk.read_now(&reading.file, offset, &mut buf[..len], end.is_some())
+    }
+
+    fn flush_window(&self) -> Option<u64> {
+        let wanted = self.disk.durable || self.lagging;
+        if !wanted || !self.disk.caps.write_back || self.disk.pages_known() == Pages::Memory {
+            return None;
+        }
+        let share = self.dirty_bytes_max / self.files.staging_len().max(1);
+        Some(share.clamp(FLUSH_WINDOW_MIN, FLUSH_WINDOW_MAX))
+    }
+
+    fn health(&self) -> Health {
+        self.disk.health()
+    }
+}
+
+impl Drop for DiskStore {
+    fn drop(&mut self) {
+        self.disk.lanes.close();
+        for worker in self.workers.drain(..) {
+            // A worker that panicked has said so already.
+            let _ = worker.join();
+        }
+        if let Some(staging) = &self.disk.staging {
+            staging.current().remove();
+        }
+    }
+}
+
+/// The words of a store error for a caller that takes an `io::Error`.
+fn told(error: StoreError) -> io::Error {
+    match error.source {
+        // A plain `WouldBlock` would read as "the socket is full".
+        Some(source) if source.kind() != io::ErrorKind::WouldBlock => source,
+        _ => io::Error::other(error.to_string()),
+    }
+}

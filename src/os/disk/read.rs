@@ -1,0 +1,185 @@
+//! Opening, looking at and reading files, on a worker or from the loop.
+//!
+//! Only regular files are read; a fifo is opened without waiting for its other end and refused.
+//! Nothing here changes anything.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{OFlags, Stat, fstat};
+use rustix::io::{Errno, pread, retry_on_intr};
+
+use super::caps::Pages;
+use super::fault;
+use super::jobs::Reply;
+use super::kernel;
+use super::meta::{self, Kind};
+use super::shared::Disk;
+use crate::buffer::Chunk;
+use crate::error::{Failure, StoreError};
+use crate::object::Node;
+use crate::platform::{ReadNow, Source};
+
+/// Most that one warming reads: it keeps a worker for some milliseconds on a slow disk.
+const WARM_MAX: usize = 1024 * 1024;
+/// Memory of one worker for warming.
+const SCRATCH: usize = 256 * 1024;
+
+/// A file open for reading: one version, whatever happens to its name.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    fd: OwnedFd,
+    path: Box<str>,
+}
+
+fn open_flags() -> OFlags {
+    OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC
+}
+
+impl Disk {
+    /// Opens a regular file.
+    pub(super) fn open(&self, path: &str) -> Result<Reply, StoreError> {
+        let fd = self.open_beneath(path, open_flags(), self.links);
+        self.opened(path, fd)
+    }
+
+    /// The same if that does not wait for a disk.
+    pub(super) fn open_now(&self, path: &str) -> Option<Result<Reply, StoreError>> {
+        let fd = self.open_cached(path, open_flags(), self.links)?;
+        Some(self.opened(path, fd))
+    }
+
+    fn opened(&self, path: &str, fd: Result<OwnedFd, Errno>) -> Result<Reply, StoreError> {
+        let fd = fd.map_err(|e| fault::reading("open", path, e))?;
+        let stat = fstat(&fd).map_err(|e| fault::reading("fstat", path, e))?;
+        match meta::kind(&stat) {
+            Kind::File => {}
+            Kind::Folder => return Err(StoreError::refused(Failure::Conflict("that is a folder"), "open")),
+            Kind::Other => return Err(StoreError::refused(Failure::NotFound, "open")),
+        }
+        let meta = meta::meta(&stat);
+        let pages = if meta.len == 0 { self.pages_known() } else { self.pages(&fd) };
+        let source = match pages {
+            Pages::Memory | Pages::Told => Source::Direct,
+            Pages::Unknown => Source::Held,
+        };
+        Ok(Reply::Opened(OpenFile { fd, path: path.into() }, meta, source))
+    }
+
+    /// What stands there?
+    pub(super) fn stat(&self, path: &str) -> Result<Node, StoreError> {
+        found(path, self.stat_beneath(path, self.links))
+    }
+
+    /// The same if that does not wait for a disk.
+    pub(super) fn stat_now(&self, path: &str) -> Option<Result<Node, StoreError>> {
+        Some(found(path, self.stat_cached(path, self.links)?))
+    }
+
+    /// Reads from the loop. With `trusted` the range was brought into memory a moment ago, so
+    /// waiting is all but impossible, and giving up again could go on for ever.
+    pub(super) fn read_now(
+        &self,
+        file: &OpenFile,
+        offset: u64,
+        buf: &mut [u8],
+        trusted: bool,
+    ) -> Result<ReadNow, StoreError> {
+        let pages = self.pages_known();
+        if pages == Pages::Unknown {
+            return Ok(ReadNow::Cold);
+        }
+        if pages == Pages::Told {
+            match kernel::pread_cached(file.fd.as_fd(), buf, offset) {
+                Ok(0) if buf.is_empty() || file.len()? <= offset => return Ok(ReadNow::Bytes(0)),
+                Ok(n) if n > 0 => return Ok(ReadNow::Bytes(n)),
+                // A 0 before the end means "would wait" on some kernels.
+                Ok(_) | Err(Errno::AGAIN) if !trusted => return Ok(ReadNow::Cold),
+                Ok(_) | Err(Errno::AGAIN) => {}
+                Err(errno) => return Err(file.failed("preadv2", errno)),
+            }
+        }
+        let n = retry_on_intr(|| pread(&file.fd, &mut *buf, offset)).map_err(|e| file.failed("pread", e))?;
+        Ok(ReadNow::Bytes(n))
+    }
+
+    /// How much of a window can be sent without waiting: `None` when its first or last byte is
+    /// not in memory, 0 when the file ends before it. `len` is not 0.
+    pub(super) fn sendable(&self, file: &OpenFile, offset: u64, len: usize) -> Result<Option<usize>, StoreError> {
+        if self.pages_known() == Pages::Memory {
+            return Ok(Some(len));
+        }
+        let mut len = len as u64;
+        for at in [offset, offset.saturating_add(len - 1)] {
+            match kernel::pread_cached(file.fd.as_fd(), &mut [0], at) {
+                Ok(1) => {}
+                // The end, or on some kernels "would wait".
+                Ok(_) => match file.len()? {
+                    end if end <= at => len = end.saturating_sub(offset),
+                    _ => return Ok(None),
+                },
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(errno) => return Err(file.failed("preadv2", errno)),
+            }
+            if len == 0 {
+                break;
+            }
+        }
+        Ok(Some(usize::try_from(len).unwrap_or(usize::MAX)))
+    }
+}
+
+fn found(path: &str, stat: Result<Stat, Errno>) -> Result<Node, StoreError> {
+    let stat = stat.map_err(|e| fault::reading("stat", path, e))?;
+    meta::node(&stat).ok_or(StoreError::refused(Failure::NotFound, "stat"))
+}
+
+impl OpenFile {
+    /// The descriptor, for `sendfile`.
+    pub(super) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// How long it is now.
+    pub(super) fn len(&self) -> Result<u64, StoreError> {
+        fstat(&self.fd).map(|stat| meta::len(&stat)).map_err(|e| self.failed("fstat", e))
+    }
+
+    /// Reads up to `len` bytes behind what the chunk holds.
+    pub(super) fn fill(&self, offset: u64, len: usize, chunk: &mut Chunk) -> Result<(), StoreError> {
+        let len = len.min(chunk.space().len());
+        let mut done = 0;
+        while done < len {
+            let space = &mut chunk.space()[..len - done];
+            match retry_on_intr(|| pread(&self.fd, &mut *space, offset + done as u64)) {
+                Ok(0) => break,
+                Ok(n) => {
+                    chunk.commit(n);
+                    done += n;
+                }
+                Err(errno) => return Err(self.failed("pread", errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a range only so that it is in memory; returns where that ended.
+    pub(super) fn warm(&self, offset: u64, len: usize, scratch: &mut Vec<u8>) -> Result<u64, StoreError> {
+        scratch.resize(SCRATCH, 0);
+        let end = offset.saturating_add(len.min(WARM_MAX) as u64);
+        let mut at = offset;
+        while at < end {
+            let step = usize::try_from(end - at).unwrap_or(SCRATCH).min(SCRATCH);
+            match retry_on_intr(|| pread(&self.fd, &mut scratch[..step], at)) {
+                Ok(0) => break,
+                Ok(n) => at += n as u64,
+                Err(errno) => return Err(self.failed("pread", errno)),
+            }
+        }
+        Ok(at)
+    }
+
+    /// A read of an open file failed: the disk did.
+    pub(super) fn failed(&self, site: &'static str, errno: Errno) -> StoreError {
+        fault::broken(site, &self.path, errno)
+    }
+}

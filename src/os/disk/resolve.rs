@@ -1,0 +1,247 @@
+//! From a name to a descriptor, beneath the root and never out of it.
+//!
+//! The kernel resolves (`openat2`), or each component is opened without following a link. No two
+//! paths are ever joined for a system call on behalf of a change, compared or canonicalised.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, mkdirat, openat, statat, unlinkat};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::kernel::{self, Resolve};
+use super::meta::{self, Kind};
+use super::shared::{Disk, Folder};
+use crate::error::{Failure, StoreError};
+use crate::object::Precondition;
+
+/// Times a walk that met a rename is repeated.
+const RACE_TRIES: u32 = 8;
+
+/// How folders are opened for a change: never through a link, and so that they can be synced.
+fn folder_flags() -> OFlags {
+    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
+}
+
+/// How something is opened that is only looked at.
+#[cfg(target_os = "linux")]
+fn look_flags() -> OFlags {
+    OFlags::PATH
+}
+
+#[cfg(not(target_os = "linux"))]
+fn look_flags() -> OFlags {
+    OFlags::RDONLY | OFlags::NONBLOCK
+}
+
+/// A folder for a change, with the folders that were made on the way to it.
+#[derive(Debug)]
+pub(super) struct Way {
+    /// The folder at its end.
+    pub(super) folder: Arc<Folder>,
+    made: Vec<Step>,
+}
+
+#[derive(Debug)]
+struct Step {
+    parent: Arc<Folder>,
+    child: Arc<Folder>,
+    name: Box<str>,
+}
+
+impl Disk {
+    /// Opens a name beneath the root.
+    pub(super) fn open_beneath(&self, path: &str, flags: OFlags, links: bool) -> Result<OwnedFd, Errno> {
+        let path = if path.is_empty() { "." } else { path };
+        if !self.caps.openat2 {
+            return self.walk(path, flags);
+        }
+        let flags = if links { flags } else { flags | OFlags::NOFOLLOW };
+        let resolve = Resolve { links, cached: false };
+        let mut tries = 0;
+        loop {
+            match kernel::open_beneath(self.root.fd.as_fd(), path, flags, resolve) {
+                Err(Errno::AGAIN) if tries < RACE_TRIES => tries += 1,
+                result => return result,
+            }
+        }
+    }
+
+    /// The same without waiting for a disk; `None` if it would have to.
+    pub(super) fn open_cached(&self, path: &str, flags: OFlags, links: bool) -> Option<Result<OwnedFd, Errno>> {
+        if !self.caps.cached {
+            return None;
+        }
+        let path = if path.is_empty() { "." } else { path };
+        let flags = if links { flags } else { flags | OFlags::NOFOLLOW };
+        match kernel::open_beneath(self.root.fd.as_fd(), path, flags, Resolve { links, cached: true }) {
+            Err(Errno::AGAIN) => None,
+            result => Some(result),
+        }
+    }
+
+    fn walk(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let mut folder: Option<OwnedFd> = None;
+        let mut parts = path.split('/').peekable();
+        while let Some(part) = parts.next() {
+            let at = folder.as_ref().map_or(self.root.fd.as_fd(), AsFd::as_fd);
+            let last = parts.peek().is_none();
+            let flags = if last { flags | OFlags::NOFOLLOW | OFlags::CLOEXEC } else { folder_flags() };
+            let next = retry_on_intr(|| openat(at, part, flags, Mode::empty()))?;
+            self.same_device(&next)?;
+            if last {
+                return Ok(next);
+            }
+            folder = Some(next);
+        }
+        Err(Errno::NOENT)
+    }
+
+    /// The portable walk cannot ask the kernel to stay on one mount, so it looks.
+    fn same_device(&self, fd: &OwnedFd) -> Result<(), Errno> {
+        if meta::id(&fstat(fd)?).0 == self.root.id.0 { Ok(()) } else { Err(Errno::XDEV) }
+    }
+
+    /// What stands at a name, for a reader.
+    pub(super) fn stat_beneath(&self, path: &str, links: bool) -> Result<Stat, Errno> {
+        if self.caps.openat2 {
+            return fstat(self.open_beneath(path, look_flags(), links)?);
+        }
+        let Some((parent, name)) = path.rsplit_once('/').or(if path.is_empty() { None } else { Some(("", path)) })
+        else {
+            return fstat(&self.root.fd);
+        };
+        let parent = self.open_beneath(parent, folder_flags(), false)?;
+        let stat = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if meta::id(&stat).0 == self.root.id.0 { Ok(stat) } else { Err(Errno::XDEV) }
+    }
+
+    /// The same without waiting for a disk; `None` if it would have to.
+    pub(super) fn stat_cached(&self, path: &str, links: bool) -> Option<Result<Stat, Errno>> {
+        self.open_cached(path, look_flags(), links).map(|fd| fstat(fd?))
+    }
+
+    /// An existing folder, for a change.
+    pub(super) fn folder(&self, path: &str) -> Result<Arc<Folder>, Errno> {
+        if path.is_empty() {
+            return Ok(Arc::clone(&self.root));
+        }
+        let fd = self.open_beneath(path, folder_flags(), false)?;
+        let id = meta::id(&fstat(&fd)?);
+        Ok(Arc::new(Folder { fd, id, path: path.into() }))
+    }
+
+    /// A folder for a change; what is missing of it is made.
+    pub(super) fn make_way(&self, path: &str) -> Result<Way, StoreError> {
+        match self.folder(path) {
+            Ok(folder) => return Ok(Way { folder, made: Vec::new() }),
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(self.change_error("open folder", path, errno)),
+        }
+        let mut way = Way { folder: Arc::clone(&self.root), made: Vec::new() };
+        for part in path.split('/') {
+            if let Err(errno) = self.step(&mut way, part) {
+                self.undo(way);
+                return Err(if errno == Errno::NOENT {
+                    self.gone("mkdirat", path)
+                } else {
+                    self.change_error("mkdirat", path, errno)
+                });
+            }
+        }
+        Ok(way)
+    }
+
+    fn step(&self, way: &mut Way, part: &str) -> Result<(), Errno> {
+        let child = match self.child(&way.folder, part) {
+            Err(Errno::NOENT) => {
+                let (child, made) = self.make_child(&way.folder, part)?;
+                if made {
+                    let parent = Arc::clone(&way.folder);
+                    way.made.push(Step { parent, child: Arc::clone(&child), name: part.into() });
+                }
+                child
+            }
+            other => other?,
+        };
+        way.folder = child;
+        Ok(())
+    }
+
+    fn make_child(&self, at: &Arc<Folder>, part: &str) -> Result<(Arc<Folder>, bool), Errno> {
+        let mode = Mode::from_raw_mode(0o777);
+        if !self.durable {
+            let made = mkdirat(&at.fd, part, mode);
+            return match made {
+                Ok(()) | Err(Errno::EXIST) => Ok((self.child(at, part)?, made.is_ok())),
+                Err(errno) => Err(errno),
+            };
+        }
+        self.made.make(at, || {
+            let made = mkdirat(&at.fd, part, mode);
+            match made {
+                Ok(()) | Err(Errno::EXIST) => Ok((self.child(at, part)?, made.is_ok())),
+                Err(errno) => Err(errno),
+            }
+        })
+    }
+
+    fn child(&self, at: &Arc<Folder>, part: &str) -> Result<Arc<Folder>, Errno> {
+        let fd = if self.caps.openat2 {
+            kernel::open_beneath(at.fd.as_fd(), part, folder_flags(), Resolve { links: false, cached: false })?
+        } else {
+            let fd = retry_on_intr(|| openat(&at.fd, part, folder_flags(), Mode::empty()))?;
+            self.same_device(&fd)?;
+            fd
+        };
+        let id = meta::id(&fstat(&fd)?);
+        let path = if at.path.is_empty() { part.into() } else { format!("{}/{part}", at.path).into() };
+        Ok(Arc::new(Folder { fd, id, path }))
+    }
+
+    /// The change failed: folders made only for it go again, unless somebody uses them already.
+    pub(super) fn undo(&self, way: Way) {
+        for step in way.made.iter().rev() {
+            if unlinkat(&step.parent.fd, &*step.name, AtFlags::REMOVEDIR).is_ok() {
+                self.made.forget(&[step.child.id]);
+            }
+        }
+    }
+
+    /// A name vanished that was there a moment ago.
+    pub(super) fn gone(&self, site: &'static str, path: &str) -> StoreError {
+        if self.is_root_gone() {
+            log::error!(target: super::fault::TARGET, "the served folder itself was deleted, nothing can be stored");
+            StoreError { failure: Failure::Internal, site, source: Some(Errno::NOENT.into()) }
+        } else {
+            log::debug!(target: super::fault::TARGET, "path.race path={path:?} site={site}");
+            StoreError { failure: Failure::Busy, site, source: Some(Errno::NOENT.into()) }
+        }
+    }
+}
+
+/// What stands at one name of an open folder; links are not followed.
+pub(super) fn standing(folder: BorrowedFd<'_>, name: &str) -> Result<Option<Stat>, Errno> {
+    match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// May a file be put where `there` stands?
+pub(super) fn may_replace(there: Option<&Stat>, precondition: Precondition) -> Result<(), Failure> {
+    let Some(stat) = there else {
+        return match precondition {
+            Precondition::Matches(_) => Err(Failure::PreconditionFailed),
+            Precondition::None | Precondition::Absent => Ok(()),
+        };
+    };
+    match (meta::kind(stat), precondition) {
+        (Kind::Folder, _) => Err(Failure::Conflict("a folder has that name")),
+        (Kind::Other, _) => Err(Failure::Conflict("something that is not a file has that name")),
+        (Kind::File, Precondition::None) => Ok(()),
+        (Kind::File, Precondition::Matches(etag)) if etag == meta::etag(stat) => Ok(()),
+        (Kind::File, Precondition::Absent | Precondition::Matches(_)) => Err(Failure::PreconditionFailed),
+    }
+}

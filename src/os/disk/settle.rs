@@ -1,0 +1,190 @@
+//! Group commit: changes in the same folder share one `fsync` of it.
+//!
+//! Whoever finds nobody syncing a folder leads: it takes all that wait, syncs once, and does so
+//! again while more came. The others go back to work at once. A sync only ever counts for changes
+//! that had registered before it began.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, Mutex};
+
+use rustix::io::Errno;
+
+use super::fault::TARGET;
+use super::jobs::{Finished, Job};
+use super::meta::FolderId;
+use super::shared::{Disk, Folder};
+use crate::error::{Failure, StoreError};
+use crate::os::workers::{Lane, lock};
+use crate::platform::Health;
+
+/// What must be synced before a change may be acknowledged.
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    /// Folders whose entries changed.
+    pub(super) folders: Vec<Arc<Folder>>,
+    /// Folders that are durable once all of `folders` are synced.
+    pub(super) made: Vec<FolderId>,
+}
+
+/// A change that has happened and is not durable yet.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// What is told when it is.
+    pub(super) finished: Finished,
+    /// What is missing.
+    pub(super) owed: Owed,
+}
+
+/// Who waits for the sync of which folder. A folder is in the map while somebody leads.
+#[derive(Debug, Default)]
+pub(super) struct Syncs(Mutex<BTreeMap<FolderId, Vec<Pending>>>);
+
+impl Syncs {
+    /// Registers; gives the change back if nobody leads, which makes the caller the leader.
+    fn join(&self, folder: FolderId, pending: Pending) -> Option<Pending> {
+        match lock(&self.0).entry(folder) {
+            Entry::Occupied(mut waiting) => {
+                waiting.get_mut().push(pending);
+                None
+            }
+            Entry::Vacant(place) => {
+                place.insert(Vec::new());
+                Some(pending)
+            }
+        }
+    }
+
+    /// Those who came since; an empty answer ends the leading.
+    fn next_batch(&self, folder: FolderId) -> Vec<Pending> {
+        let mut map = lock(&self.0);
+        let batch = map.get_mut(&folder).map(std::mem::take).unwrap_or_default();
+        if batch.is_empty() {
+            map.remove(&folder);
+        }
+        batch
+    }
+}
+
+impl Disk {
+    /// Finishes a change once everything it owes is synced, here or by a leader elsewhere.
+    pub(super) fn settle(&self, mut pending: Pending) {
+        let Some(folder) = pending.owed.folders.pop() else {
+            self.made.forget(&pending.owed.made);
+            self.finished.push(pending.finished);
+            return;
+        };
+        let Some(first) = self.syncs.join(folder.id, pending) else { return };
+        let mut batch = vec![first];
+        while !batch.is_empty() {
+            let result = self.sync_folder(&folder, batch.len());
+            for pending in batch {
+                match result {
+                    Err(errno) => self.fail(pending, errno),
+                    Ok(()) if pending.owed.folders.is_empty() => self.settle(pending),
+                    // Not here: leading another folder could keep this one waiting.
+                    Ok(()) => self.lanes.push(Lane::Sync, Job::Settle(pending)),
+                }
+            }
+            batch = self.syncs.next_batch(folder.id);
+        }
+    }
+
+    fn sync_folder(&self, folder: &Folder, changes: usize) -> Result<(), Errno> {
+        // After one failed sync the kernel may report success for lost pages: believe none.
+        if self.health() == Health::Degraded {
+            return Err(Errno::IO);
+        }
+        rustix::fs::fsync(&folder.fd).inspect_err(|&errno| {
+            let path = &folder.path;
+            log::error!(
+                target: TARGET,
+                "store.fsync_failed folder={path:?} cause={errno}: state unknown of {changes} changes"
+            );
+            if !super::fault::is_passing(errno) {
+                self.degrade("fsync folder", errno);
+            }
+        })
+    }
+
+    fn fail(&self, mut pending: Pending, errno: Errno) {
+        let failure = if super::fault::is_full(errno) { Failure::NoSpace } else { Failure::Internal };
+        pending.finished.result = Err(StoreError { failure, site: "fsync folder", source: Some(errno.into()) });
+        self.finished.push(pending.finished);
+    }
+
+    /// What a change inside `folder` owes: the folder itself, and every folder above it that is
+    /// so new that its own entry may not be durable, whoever made it.
+    pub(super) fn owes(&self, folder: &Arc<Folder>) -> Owed {
+        let mut owed = self.owes_way(folder);
+        if self.durable && !owed.folders.iter().any(|one| one.id == folder.id) {
+            owed.folders.push(Arc::clone(folder));
+        }
+        owed
+    }
+
+    /// The same for the way to a folder only.
+    pub(super) fn owes_way(&self, folder: &Arc<Folder>) -> Owed {
+        if self.durable { self.made.above(folder.id) } else { Owed::default() }
+    }
+}
+
+impl Owed {
+    /// Adds what another change owes.
+    pub(super) fn join(&mut self, other: Self) {
+        for folder in other.folders {
+            if !self.folders.iter().any(|one| one.id == folder.id) {
+                self.folders.push(folder);
+            }
+        }
+        self.made.extend(other.made);
+    }
+}
+
+/// Folders that were made and whose entry in their parent is perhaps not durable. A second upload
+/// into such a folder must not be acknowledged before the first one's syncs, so it owes them too.
+#[derive(Debug, Default)]
+pub(super) struct Made(pub(super) Mutex<BTreeMap<FolderId, Arc<Folder>>>);
+
+impl Made {
+    /// Makes a folder in `parent`. The lock is held meanwhile, so that nobody can find the new
+    /// folder on the disk and not in here; only workers take it, and only to make folders and to
+    /// find out what they owe.
+    pub(super) fn make(
+        &self,
+        parent: &Arc<Folder>,
+        make: impl FnOnce() -> Result<(Arc<Folder>, bool), Errno>,
+    ) -> Result<(Arc<Folder>, bool), Errno> {
+        let mut map = lock(&self.0);
+        let (child, made) = make()?;
+        if made {
+            map.insert(child.id, Arc::clone(parent));
+        }
+        Ok((child, made))
+    }
+
+    /// They are durable, or gone.
+    pub(super) fn forget(&self, ids: &[FolderId]) {
+        if !ids.is_empty() {
+            let mut map = lock(&self.0);
+            for id in ids {
+                map.remove(id);
+            }
+        }
+    }
+
+    fn above(&self, mut id: FolderId) -> Owed {
+        let map = lock(&self.0);
+        let mut owed = Owed::default();
+        while let Some(parent) = map.get(&id) {
+            // A folder that was moved into one it once held would make a circle.
+            if owed.made.contains(&id) {
+                break;
+            }
+            owed.made.push(id);
+            owed.folders.push(Arc::clone(parent));
+            id = parent.id;
+        }
+        owed
+    }
+}

@@ -1,0 +1,254 @@
+//! What the loop and the workers share: the root, what was learned at start, and the queue of
+//! finished operations.
+//!
+//! Everything here is either fixed after the start or behind a lock held for a few instructions;
+//! the loop never waits for a worker.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, fstat};
+use rustix::io::Errno;
+
+use super::caps::{Caps, Pages, pages_of};
+use super::fault::{self, TARGET};
+use super::jobs::{Finished, Job};
+use super::meta::FolderId;
+use super::settle::{Made, Syncs};
+use super::staging::Staging;
+use crate::error::{Failure, StoreError};
+use crate::os::workers::{Lanes, lock};
+use crate::platform::Health;
+
+/// Rung when the queue of finished operations was empty and is not any more.
+pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// An open folder: the same one is renamed into and synced, even if someone moves it.
+#[derive(Debug)]
+pub(super) struct Folder {
+    /// Open for reading, because `O_PATH` cannot be synced.
+    pub(super) fd: OwnedFd,
+    /// Which folder it is, by whatever name.
+    pub(super) id: FolderId,
+    /// By which name, for the log.
+    pub(super) path: Box<str>,
+}
+
+/// The store as all threads see it.
+pub(super) struct Disk {
+    /// The served folder.
+    pub(super) root: Arc<Folder>,
+    /// What the system can do.
+    pub(super) caps: Caps,
+    /// Sync before a change is acknowledged.
+    pub(super) durable: bool,
+    /// Refuse every change.
+    pub(super) read_only: bool,
+    /// Follow links inside the root when reading.
+    pub(super) links: bool,
+    /// Permission bits of new files.
+    pub(super) file_mode: Option<Mode>,
+    /// Where uploads grow; none in a read-only store.
+    pub(super) staging: Option<Staging>,
+    /// Jobs for the workers.
+    pub(super) lanes: Lanes<Job>,
+    /// Results for the loop.
+    pub(super) finished: Done,
+    /// Which folders are being synced, and who waits for that.
+    pub(super) syncs: Syncs,
+    /// Which folders are new and not durable yet.
+    pub(super) made: Made,
+    /// Did the disk keep up lately?
+    pub(super) pace: Pace,
+    pages: OnceLock<Pages>,
+    degraded: AtomicBool,
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk").field("root", &self.root).field("caps", &self.caps).finish_non_exhaustive()
+    }
+}
+
+impl AsRef<Lanes<Job>> for Disk {
+    fn as_ref(&self) -> &Lanes<Job> {
+        &self.lanes
+    }
+}
+
+/// What the operator chose.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Choices {
+    pub(super) durable: bool,
+    pub(super) read_only: bool,
+    pub(super) links: bool,
+    pub(super) file_mode: Option<Mode>,
+}
+
+impl Disk {
+    /// Everything at its beginning.
+    pub(super) fn new(root: Folder, caps: Caps, choices: Choices, staging: Option<Staging>, wake: Wake) -> Self {
+        let Choices { durable, read_only, links, file_mode } = choices;
+        Self {
+            root: Arc::new(root),
+            caps,
+            durable,
+            read_only,
+            links,
+            file_mode,
+            staging,
+            lanes: Lanes::new(),
+            finished: Done { queue: Mutex::default(), wake },
+            syncs: Syncs::default(),
+            made: Made::default(),
+            pace: Pace::start(),
+            pages: caps.pages.map_or_else(OnceLock::new, OnceLock::from),
+            degraded: AtomicBool::new(false),
+        }
+    }
+
+    /// Can `file`, which has a byte or more, be read from the loop? Learned once.
+    pub(super) fn pages(&self, file: &OwnedFd) -> Pages {
+        use std::os::fd::AsFd;
+        if let Some(pages) = self.pages.get() {
+            return *pages;
+        }
+        match pages_of(file.as_fd()) {
+            Some(pages) => *self.pages.get_or_init(|| pages),
+            None => Pages::Unknown,
+        }
+    }
+
+    /// What was learned about reading from the loop.
+    pub(super) fn pages_known(&self) -> Pages {
+        self.pages.get().copied().unwrap_or(Pages::Unknown)
+    }
+
+    /// Is it fit for changes?
+    pub(super) fn health(&self) -> Health {
+        if self.degraded.load(Ordering::Acquire) {
+            Health::Degraded
+        } else if self.read_only {
+            Health::ReadOnly
+        } else {
+            Health::Good
+        }
+    }
+
+    /// Refuses a change when none may happen.
+    pub(super) fn fit_for_change(&self) -> Result<(), StoreError> {
+        match self.health() {
+            Health::Good => Ok(()),
+            Health::ReadOnly => Err(StoreError::refused(Failure::Denied("the server is read-only"), "read-only")),
+            Health::Degraded => Err(StoreError::refused(Failure::Internal, "degraded")),
+        }
+    }
+
+    /// From now on no change is accepted: the kernel has marked lost pages as clean, so nothing
+    /// it says about later syncs can be believed.
+    pub(super) fn degrade(&self, site: &'static str, cause: Errno) {
+        if !self.degraded.swap(true, Ordering::AcqRel) {
+            log::error!(
+                target: TARGET,
+                "store.degraded site={site} cause={cause}: no change is accepted until a restart, reading goes on"
+            );
+        }
+    }
+
+    /// A call made for a change failed.
+    pub(super) fn change_error(&self, site: &'static str, path: &str, errno: Errno) -> StoreError {
+        if errno == Errno::ROFS {
+            self.degrade(site, errno);
+        }
+        fault::changing(site, path, errno)
+    }
+
+    /// A sync failed. That is final; only what passes by itself leaves the store fit for the next change.
+    pub(super) fn sync_error(&self, site: &'static str, path: &str, errno: Errno) -> StoreError {
+        if !fault::is_passing(errno) {
+            log::error!(target: TARGET, "store.fsync_failed path={path:?} site={site} cause={errno}");
+            self.degrade(site, errno);
+        }
+        fault::broken(site, path, errno)
+    }
+
+    /// Has the served folder itself been removed?
+    pub(super) fn is_root_gone(&self) -> bool {
+        fstat(&self.root.fd).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+}
+
+/// Finished operations on their way to the loop.
+pub(super) struct Done {
+    queue: Mutex<VecDeque<Finished>>,
+    wake: Wake,
+}
+
+impl Done {
+    /// Hands one over, and wakes the loop unless that was done already.
+    pub(super) fn push(&self, finished: Finished) {
+        let was_empty = {
+            let mut queue = lock(&self.queue);
+            queue.push_back(finished);
+            queue.len() == 1
+        };
+        if was_empty {
+            (self.wake)();
+        }
+    }
+
+    /// Moves all that is there to `ready`, which must be empty.
+    pub(super) fn take(&self, ready: &mut VecDeque<Finished>) {
+        debug_assert!(ready.is_empty(), "operations would overtake each other");
+        std::mem::swap(&mut *lock(&self.queue), ready);
+    }
+}
+
+/// An inline call this long means that the disk does not keep up. A write into the page cache
+/// takes microseconds; 5 ms is the longest turn that is allowed.
+const SLOW: Duration = Duration::from_millis(5);
+/// How long a slow call counts.
+const SLOW_FOR: Duration = Duration::from_millis(500);
+
+/// Remembers when a write was last slow. Any thread may report one.
+#[derive(Debug)]
+pub(super) struct Pace {
+    start: Instant,
+    slow_until_ns: AtomicU64,
+}
+
+impl Pace {
+    fn start() -> Self {
+        Self { start: clock(), slow_until_ns: AtomicU64::new(0) }
+    }
+
+    fn ns(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Runs `call` and remembers if it was slow.
+    pub(super) fn measure<T>(&self, call: impl FnOnce() -> T) -> T {
+        let before = clock();
+        let result = call();
+        let after = clock();
+        if after.saturating_duration_since(before) > SLOW {
+            self.slow_until_ns.fetch_max(self.ns(after + SLOW_FOR), Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// Was something slow lately?
+    pub(super) fn is_slow(&self, now: Instant) -> bool {
+        self.slow_until_ns.load(Ordering::Relaxed) > self.ns(now)
+    }
+}
+
+/// The monotonic clock.
+pub(super) fn clock() -> Instant {
+    #[allow(clippy::disallowed_methods, reason = "how long the disk took is a fact of this machine")]
+    Instant::now()
+}

@@ -1,0 +1,227 @@
+//! The staging folder of this process, and the sweeping of those that dead processes left.
+//!
+//! `.filewharf/staging/<pid>-<start>/` with a file `LOCK` held by `flock`: alive as long as the
+//! lock is held. Nothing outside `.filewharf` is ever touched here, and a folder whose lock is
+//! held by someone else never is either.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat, statat, unlinkat};
+use rustix::io::Errno;
+
+use super::fault::TARGET;
+use super::meta;
+use crate::os::workers::lock;
+use crate::wire::key::RESERVED;
+
+const LOCK: &str = "LOCK";
+/// Files removed in one step of a sweep: a commit queued behind a step waits about a millisecond.
+const SWEEP_STEP: usize = 64;
+/// Names tried for an own folder; each failure means another process was faster.
+const NAME_TRIES: u64 = 64;
+
+/// A call that failed, and how.
+pub(super) type SiteErrno = (&'static str, Errno);
+
+/// One locked staging folder.
+#[derive(Debug)]
+pub(super) struct StageFolder {
+    /// The folder itself.
+    pub(super) fd: OwnedFd,
+    base: OwnedFd,
+    name: String,
+    _lock: OwnedFd,
+}
+
+/// Where uploads grow until they are complete.
+#[derive(Debug)]
+pub(super) struct Staging {
+    current: Mutex<Arc<StageFolder>>,
+    next: AtomicU64,
+}
+
+impl Staging {
+    /// Makes and locks a folder of our own beneath `root`.
+    pub(super) fn prepare(root: BorrowedFd<'_>) -> Result<Self, SiteErrno> {
+        Ok(Self { current: Mutex::new(Arc::new(StageFolder::prepare(root)?)), next: AtomicU64::new(0) })
+    }
+
+    /// The folder in use.
+    pub(super) fn current(&self) -> Arc<StageFolder> {
+        Arc::clone(&lock(&self.current))
+    }
+
+    /// `gone` was removed by hand: makes a new one, unless another worker just did.
+    pub(super) fn renew(&self, root: BorrowedFd<'_>, gone: &Arc<StageFolder>) -> Result<Arc<StageFolder>, SiteErrno> {
+        let mut current = lock(&self.current);
+        if Arc::ptr_eq(&current, gone) {
+            *current = Arc::new(StageFolder::prepare(root)?);
+            log::warn!(target: TARGET, "the staging folder was removed by someone else; made a new one");
+        }
+        Ok(Arc::clone(&current))
+    }
+
+    /// A name nobody has used in this folder.
+    pub(super) fn fresh_name(&self) -> String {
+        format!("{:x}", self.next.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl StageFolder {
+    fn prepare(root: BorrowedFd<'_>) -> Result<Self, SiteErrno> {
+        let ours = private_folder(root, RESERVED)?;
+        let base = private_folder(ours.as_fd(), "staging")?;
+        let pid = rustix::process::getpid().as_raw_nonzero();
+        #[allow(clippy::disallowed_methods, reason = "only makes the name differ from those of earlier processes")]
+        let start = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
+        for attempt in 0..NAME_TRIES {
+            let name = format!("{pid}-{}", start + attempt);
+            match mkdirat(&base, &*name, Mode::RWXU) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => continue,
+                Err(errno) => return Err(("mkdirat staging", errno)),
+            }
+            // A sweeper may take the folder for a dead one before its lock is held: then we try
+            // the next name.
+            if let Some((fd, lock)) = claim(base.as_fd(), &name) {
+                return Ok(Self { fd, base, name, _lock: lock });
+            }
+        }
+        Err(("flock staging", Errno::AGAIN))
+    }
+
+    /// Removes the folder and everything in it. Call when no worker runs any more.
+    pub(super) fn remove(&self) {
+        let Ok(files) = Dir::read_from(&self.fd) else { return };
+        let Ok(base) = self.base.try_clone() else { return };
+        let Ok(folder) = self.fd.try_clone() else { return };
+        let mut dead = Dead { base, folder, name: self.name.clone(), files, lock: None, removed: 0, found: false };
+        while dead.step() {}
+    }
+}
+
+/// Opens `name`, made if missing, only for us; it must lie on the file system of `at`, because
+/// finished uploads are renamed out of it.
+fn private_folder(at: BorrowedFd<'_>, name: &'static str) -> Result<OwnedFd, SiteErrno> {
+    match mkdirat(at, name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(("mkdirat .filewharf", errno)),
+    }
+    let folder = openat(at, name, folder_flags(), Mode::empty()).map_err(|e| ("openat .filewharf", e))?;
+    let above = fstat(at).map_err(|e| ("fstat root", e))?;
+    let here = fstat(&folder).map_err(|e| ("fstat .filewharf", e))?;
+    if meta::id(&above).0 != meta::id(&here).0 {
+        return Err((".filewharf on another file system", Errno::XDEV));
+    }
+    Ok(folder)
+}
+
+fn folder_flags() -> OFlags {
+    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
+}
+
+/// Takes the lock of a staging folder, if nobody holds it. The look at the name afterwards tells
+/// a lock that was removed between our open and our `flock` from one that counts.
+fn claim(base: BorrowedFd<'_>, name: &str) -> Option<(OwnedFd, OwnedFd)> {
+    let folder = openat(base, name, folder_flags(), Mode::empty()).ok()?;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let lock = openat(&folder, LOCK, flags, Mode::RUSR | Mode::WUSR).ok()?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
+    let held = fstat(&lock).ok()?;
+    let named = statat(&folder, LOCK, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    (meta::id(&held) == meta::id(&named)).then_some((folder, lock))
+}
+
+/// The removal of what dead processes left, in steps, so that it never holds up a worker.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    base: OwnedFd,
+    folders: Dir,
+    dead: Option<Dead>,
+}
+
+/// One folder of a dead process: its lock is ours until it is gone.
+#[derive(Debug)]
+struct Dead {
+    base: OwnedFd,
+    folder: OwnedFd,
+    name: String,
+    files: Dir,
+    lock: Option<OwnedFd>,
+    removed: u64,
+    found: bool,
+}
+
+impl Sweep {
+    /// Looks through the folder that holds `own`.
+    pub(super) fn beside(own: &StageFolder) -> Result<Self, SiteErrno> {
+        let base = own.base.try_clone().map_err(|_| ("dup staging", Errno::MFILE))?;
+        let folders = Dir::read_from(&base).map_err(|e| ("read staging", e))?;
+        Ok(Self { base, folders, dead: None })
+    }
+
+    /// Does a little; false when there is nothing left to do.
+    pub(super) fn step(&mut self) -> bool {
+        if let Some(dead) = &mut self.dead {
+            if !dead.step() {
+                self.dead = None;
+            }
+            return true;
+        }
+        let Some(Ok(entry)) = self.folders.read() else { return false };
+        let Ok(name) = entry.file_name().to_str() else { return true };
+        if !matches!(name, "." | "..") {
+            self.dead = Dead::take(&self.base, name);
+        }
+        true
+    }
+}
+
+impl Dead {
+    fn take(base: &OwnedFd, name: &str) -> Option<Self> {
+        let (folder, lock) = claim(base.as_fd(), name)?;
+        let files = Dir::read_from(&folder).ok()?;
+        let base = base.try_clone().ok()?;
+        Some(Self { base, folder, name: name.to_owned(), files, lock: Some(lock), removed: 0, found: false })
+    }
+
+    fn step(&mut self) -> bool {
+        for _ in 0..SWEEP_STEP {
+            let Some(Ok(entry)) = self.files.read() else {
+                // Some file systems skip entries when others are removed while they are read:
+                // go round until a whole pass finds nothing.
+                if std::mem::take(&mut self.found) {
+                    self.files.rewind();
+                    continue;
+                }
+                return self.finish();
+            };
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") || name.to_bytes() == LOCK.as_bytes() {
+                continue;
+            }
+            if unlinkat(&self.folder, name, AtFlags::empty()).is_ok() {
+                self.removed += 1;
+                self.found = true;
+            }
+        }
+        true
+    }
+
+    /// The lock goes last: as long as it is there, nobody else starts on this folder.
+    fn finish(&mut self) -> bool {
+        let _ = unlinkat(&self.folder, LOCK, AtFlags::empty());
+        let gone = unlinkat(&self.base, &*self.name, AtFlags::REMOVEDIR);
+        if self.lock.is_some() {
+            let (name, files) = (&self.name, self.removed);
+            match gone {
+                Ok(()) => log::info!(target: TARGET, "swept {files} unfinished uploads of dead process {name}"),
+                Err(cause) => log::warn!(target: TARGET, "could not sweep .filewharf/staging/{name}: {cause}"),
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,102 @@
+//! Opening a store: the root, its staging folder, what the system can do, the workers.
+//!
+//! Everything that can be refused is refused here, in words for a person, before anything is
+//! served.
+
+use std::collections::VecDeque;
+use std::fs::create_dir_all;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags, fstat, open};
+
+use super::DiskStore;
+use super::caps::Caps;
+use super::fault::TARGET;
+use super::files::Files;
+use super::jobs::Job;
+use super::meta;
+use super::shared::{Choices, Disk, Folder, Wake, clock};
+use super::staging::{Staging, Sweep};
+use crate::config::{Limits, StoreConfig};
+use crate::object::Durability;
+use crate::os::workers::{Lane, spawn};
+
+impl DiskStore {
+    /// Opens the folder `root`, made if it is missing, and starts the workers. `wake` is called,
+    /// from any thread, whenever [`next_completion`](crate::platform::Store::next_completion) has
+    /// something again after it had nothing.
+    ///
+    /// # Errors
+    ///
+    /// Words for the operator, when the folder cannot be used or a thread cannot be made.
+    pub fn open(root: &Path, config: &StoreConfig, limits: &Limits, wake: Wake) -> Result<Self, String> {
+        let name = root.display();
+        if !config.read_only {
+            create_dir_all(root).map_err(|e| format!("cannot make the folder {name}: {e}"))?;
+        }
+        let fd = open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| format!("cannot open the folder {name}: {}", io::Error::from(e)))?;
+        let id = meta::id(&fstat(&fd).map_err(|e| format!("cannot look at the folder {name}: {e}"))?);
+        let staging = if config.read_only {
+            None
+        } else {
+            let made = Staging::prepare(fd.as_fd()).map_err(|(site, e)| {
+                let cause = io::Error::from(e);
+                format!("cannot write in the folder {name}: {site}: {cause} (to serve it as it is, serve it read-only)")
+            })?;
+            Some(made)
+        };
+        let caps = if config.portable {
+            log::info!(target: TARGET, "portable mode: only calls that every unix has, reads go to disk workers");
+            Caps::portable()
+        } else {
+            Caps::probe(fd.as_fd(), staging.as_ref().map(Staging::current).as_deref())
+        };
+        if config.links_inside && !caps.openat2 {
+            log::warn!(target: TARGET, "links are not followed: that takes openat2");
+        }
+        let choices = Choices {
+            durable: config.durability == Durability::Durable,
+            read_only: config.read_only,
+            links: config.links_inside && caps.openat2,
+            // `as`, because the width of a mode differs between systems; the mask fits all.
+            file_mode: config.file_mode.map(|mode| Mode::from_raw_mode((mode & 0o7777) as _)),
+        };
+        let root = Folder { fd, id, path: "".into() };
+        let mut store = Self {
+            disk: Arc::new(Disk::new(root, caps, choices, staging, wake)),
+            workers: Vec::new(),
+            files: Files::default(),
+            ready: VecDeque::new(),
+            lagging: false,
+            now: clock(),
+            scratch: Vec::new(),
+            dirty_bytes_max: limits.dirty_bytes_max,
+        };
+        // An error drops the store, which ends the threads there are and removes its folder.
+        store.start_workers(limits).map_err(|e| format!("cannot start a disk worker: {e}"))?;
+        store.start_sweep();
+        Ok(store)
+    }
+
+    fn start_workers(&mut self, limits: &Limits) -> io::Result<()> {
+        for (lane, count) in [(Lane::Io, limits.io_workers), (Lane::Sync, limits.sync_workers)] {
+            spawn(&self.disk, lane, count.max(1), &mut self.workers, || {
+                let mut scratch = Vec::new();
+                move |disk: &Disk, job: Job| disk.work(job, &mut scratch)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn start_sweep(&self) {
+        let Some(staging) = &self.disk.staging else { return };
+        match Sweep::beside(&staging.current()) {
+            Ok(sweep) => self.disk.lanes.push(Lane::Sync, Job::Sweep(sweep)),
+            Err((site, cause)) => log::warn!(target: TARGET, "leftovers are not swept: {site}: {cause}"),
+        }
+    }
+}

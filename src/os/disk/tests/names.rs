@@ -1,0 +1,127 @@
+//! No name leaves the root, whoever put links there; what is not a file or folder does not exist.
+use super::*;
+use std::os::unix::fs::symlink;
+
+/// A root with links out of it, inside it, and to nowhere; and what must stay untouched.
+fn with_links(body: impl Fn(&mut Bench, &Path)) {
+    in_every_mode(|bench| {
+        let outside = TempDir::new().unwrap();
+        std::fs::write(outside.path().join("secret"), b"secret").unwrap();
+        std::fs::create_dir(bench.path("inside")).unwrap();
+        std::fs::write(bench.path("inside/file"), b"inside").unwrap();
+        symlink(outside.path(), bench.path("out")).unwrap();
+        symlink(outside.path().join("secret"), bench.path("leaf")).unwrap();
+        symlink("/nowhere/at/all", bench.path("dangling")).unwrap();
+        symlink("..", bench.path("inside/up")).unwrap();
+        symlink("inside", bench.path("link")).unwrap();
+        fifo(&bench.path("fifo"));
+        body(bench, outside.path());
+        let left: Vec<_> = std::fs::read_dir(outside.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["secret"], "something was made or removed outside");
+        assert_eq!(std::fs::read(outside.path().join("secret")).unwrap(), b"secret");
+        for link in ["out", "leaf", "dangling", "link"] {
+            assert!(bench.path(link).is_symlink(), "{link} was replaced");
+        }
+    });
+}
+
+const LEAVES: [&str; 8] =
+    ["out", "leaf", "dangling", "inside/up", "link", "fifo", "out/secret", "inside/up/inside/file"];
+
+#[test]
+fn reading_never_follows_a_link() {
+    with_links(|bench, _| {
+        for inline in [true, false] {
+            bench.inline = inline;
+            for name in LEAVES.into_iter().chain(["link/file", "out/none", "dangling/x"]) {
+                assert_eq!(bench.open_file(name).unwrap_err(), Failure::NotFound, "{name}");
+                assert_eq!(bench.stat(name), Err(Failure::NotFound), "{name}");
+                assert_eq!(bench.list(name, None, 9), Err(Failure::NotFound), "{name}");
+            }
+        }
+        assert_eq!(bench.names(""), ["inside"]);
+        assert_eq!(bench.names("inside"), ["file"]);
+    });
+}
+
+#[test]
+fn uploads_and_new_folders_never_follow_or_replace_a_link() {
+    with_links(|bench, _| {
+        for name in LEAVES.into_iter().chain(["out/new", "link/file", "link/new", "dangling/x", "out/a/b/c", "fifo/x"])
+        {
+            for precondition in [Precondition::None, Precondition::Absent] {
+                assert!(is_conflict(&bench.create(name, Some(3), precondition)), "create {name}");
+                assert!(is_conflict(&bench.store_file(name, b"bad", precondition)), "store {name}");
+            }
+            assert!(is_conflict(&bench.make(name)), "mkdir {name}");
+            // The link may also appear between the beginning and the end of an upload.
+            let file = bench.create("fine", None, Precondition::None).unwrap();
+            assert!(is_conflict(&bench.commit(file, name, 0, Precondition::None)), "commit {name}");
+        }
+        assert_eq!(bench.staged(), 0);
+    });
+}
+
+#[test]
+fn links_and_fifos_can_be_neither_removed_nor_moved_nor_overwritten() {
+    with_links(|bench, _| {
+        for name in LEAVES {
+            assert_eq!(bench.delete(name, Precondition::None).unwrap_err(), Failure::NotFound, "{name}");
+            assert_eq!(bench.rename(name, "moved", Precondition::None).unwrap_err(), Failure::NotFound, "{name}");
+            for precondition in [Precondition::None, Precondition::Absent] {
+                assert!(is_conflict(&bench.rename("inside/file", name, precondition)), "{name}");
+                assert!(is_conflict(&bench.rename("inside/file", &format!("{name}/x"), precondition)), "{name}");
+            }
+        }
+        assert_eq!(bench.content("inside/file"), b"inside");
+    });
+}
+
+#[test]
+fn links_that_stay_inside_are_read_when_that_is_wanted() {
+    for durability in [Durability::Durable, Durability::Written] {
+        let (dir, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let config = StoreConfig { links_inside: true, durability, ..StoreConfig::default() };
+        let mut bench = Bench::open(dir.path(), &config);
+        if !bench.store.disk.caps.openat2 {
+            return;
+        }
+        bench.store_file("real/file", b"real", Precondition::None).unwrap();
+        std::fs::write(outside.path().join("secret"), b"secret").unwrap();
+        symlink("real", bench.path("folder")).unwrap();
+        symlink("real/file", bench.path("file")).unwrap();
+        symlink("../real", bench.path("real/again")).unwrap();
+        symlink(outside.path(), bench.path("out")).unwrap();
+        symlink("../real", bench.path("above")).unwrap();
+        symlink("loop", bench.path("loop")).unwrap();
+        for inline in [true, false] {
+            bench.inline = inline;
+            for name in ["file", "folder/file", "real/again/file"] {
+                assert_eq!(bench.content(name), b"real", "{name}");
+            }
+            assert_eq!(bench.names(""), ["file", "folder", "real"]);
+            assert_eq!(bench.names("folder"), ["again", "file"]);
+            for name in ["out", "out/secret", "loop", "above"] {
+                assert_eq!(bench.open_file(name).unwrap_err(), Failure::NotFound, "{name}");
+                assert_eq!(bench.stat(name), Err(Failure::NotFound), "{name}");
+            }
+        }
+        for name in ["file", "folder", "folder/new"] {
+            assert!(is_conflict(&bench.store_file(name, b"x", Precondition::None)), "{name}");
+        }
+        assert_eq!(bench.delete("folder/file", Precondition::None).unwrap_err(), Failure::NotFound);
+    }
+}
+
+#[test]
+fn a_name_that_the_file_system_does_not_take_is_malformed() {
+    in_every_mode(|bench| {
+        // 255 bytes are what a key may have; the file systems here take as many.
+        let long = "ü".repeat(127);
+        bench.store_file(&long, b"x", Precondition::None).unwrap();
+        assert_eq!(bench.names(""), [long]);
+        let deep = vec!["d"; 64].join("/");
+        bench.store_file(&deep, b"deep", Precondition::None).unwrap();
+        assert_eq!(bench.content(&deep), b"deep");
+    });
+}

@@ -1,0 +1,250 @@
+//! Uploads and changes of names.
+use super::*;
+use crate::platform::Health;
+use std::os::unix::fs::PermissionsExt;
+
+#[test]
+fn an_upload_is_seen_only_when_it_is_complete() {
+    in_every_mode(|bench| {
+        let file = bench.create("a/b/c.txt", Some(10), Precondition::None).unwrap();
+        bench.store.write_now(file, 0, b"01234").unwrap();
+        let done = bench.complete(Op::Write { file, offset: 5, chunk: chunk(b"56789") });
+        assert!(matches!(done.result, Ok(Outcome::Written)) && done.chunk.unwrap().data() == b"56789");
+        assert_eq!(bench.stat("a"), Err(Failure::NotFound), "not even the folders");
+        let op = Op::Commit { file, key: key("a/b/c.txt"), len: 10, mtime: Some(-5), precondition: Precondition::None };
+        let Ok(Outcome::Committed(meta, level)) = bench.run(op) else { panic!("not committed") };
+        assert_eq!((meta.len, meta.mtime), (10, -5));
+        assert_eq!(level == Durability::Durable, bench.store.disk.durable);
+        assert_eq!(bench.content("a/b/c.txt"), b"0123456789");
+        assert_eq!(bench.stat("a/b/c.txt"), Ok(Node::File(meta)));
+        assert_eq!(bench.open_file("a/b/c.txt").unwrap().1, meta);
+        assert_eq!(bench.list("a/b", None, 9).unwrap().entries[0].node, Node::File(meta));
+        assert!(matches!(bench.stat("a/b"), Ok(Node::Folder { .. })));
+        assert_eq!(bench.staged(), 0);
+    });
+}
+
+#[test]
+fn an_upload_that_is_given_up_leaves_nothing() {
+    in_every_mode(|bench| {
+        let file = bench.create("new/file", None, Precondition::None).unwrap();
+        bench.store.write_now(file, 0, b"half").unwrap();
+        assert_eq!(bench.staged(), 1);
+        assert!(matches!(bench.run(Op::Abort { file }), Ok(Outcome::Aborted)));
+        assert_eq!((bench.staged(), bench.names("").len()), (0, 0));
+        // The id means nothing any more, and the mistake is ours.
+        assert_eq!(bench.store.write_now(file, 0, b"x").unwrap_err().failure, Failure::Internal);
+        assert_eq!(bench.commit(file, "new/file", 4, Precondition::None), Err(Failure::Internal));
+    });
+}
+
+#[test]
+fn a_wrong_length_stores_nothing() {
+    in_every_mode(|bench| {
+        let file = bench.create("new/file", Some(5), Precondition::None).unwrap();
+        bench.store.write_now(file, 0, b"1234").unwrap();
+        assert_eq!(bench.commit(file, "new/file", 5, Precondition::None), Err(Failure::Internal));
+        assert_eq!((bench.staged(), bench.names("").len()), (0, 0));
+    });
+}
+
+#[test]
+fn preconditions_are_checked_at_the_beginning_and_at_the_end() {
+    in_every_mode(|bench| {
+        let wrong = crate::object::Etag([7; 16]);
+        let failed = Err(Failure::PreconditionFailed);
+        assert_eq!(bench.create("f", None, Precondition::Matches(wrong)), Err(Failure::PreconditionFailed));
+        let late = bench.create("f", None, Precondition::Absent).unwrap();
+        let first = bench.store_file("f", b"one", Precondition::Absent).unwrap();
+        assert_eq!(bench.commit(late, "f", 0, Precondition::Absent), failed);
+        assert_eq!(bench.store_file("f", b"two", Precondition::Absent), failed);
+        assert_eq!(bench.create("f", None, Precondition::Absent), Err(Failure::PreconditionFailed));
+        assert_eq!(bench.store_file("f", b"two", Precondition::Matches(wrong)), failed);
+        assert_eq!(bench.content("f"), b"one");
+        let late = bench.create("f", None, Precondition::Matches(first.etag)).unwrap();
+        let second = bench.store_file("f", b"two", Precondition::Matches(first.etag)).unwrap();
+        assert_ne!(first.etag, second.etag);
+        assert_eq!(bench.commit(late, "f", 0, Precondition::Matches(first.etag)), failed);
+        assert_eq!(bench.delete("f", Precondition::Matches(first.etag)).unwrap_err(), Failure::PreconditionFailed);
+        assert_eq!(bench.content("f"), b"two");
+        bench.delete("f", Precondition::Matches(second.etag)).unwrap();
+        assert_eq!((bench.names("").len(), bench.staged()), (0, 0));
+    });
+}
+
+#[test]
+fn folders_and_files_in_the_way_are_conflicts() {
+    in_every_mode(|bench| {
+        bench.make("folder/in").unwrap();
+        bench.make("folder/in").unwrap();
+        bench.make("").unwrap();
+        bench.store_file("file", b"x", Precondition::None).unwrap();
+        for name in ["", "folder", "file/below", "file/far/below"] {
+            assert!(is_conflict(&bench.create(name, None, Precondition::None)), "{name}");
+            assert!(is_conflict(&bench.store_file(name, b"y", Precondition::None)), "{name}");
+        }
+        assert!(is_conflict(&bench.make("file")));
+        assert!(is_conflict(&bench.make("file/below")));
+        assert!(is_conflict(&bench.delete("folder", Precondition::None)), "not empty");
+        assert!(is_conflict(&bench.open_file("folder")));
+        assert!(is_conflict(&bench.list("file", None, 9)));
+        for name in ["file/below", "nothing", "folder/nothing"] {
+            assert_eq!(bench.open_file(name).unwrap_err(), Failure::NotFound, "{name}");
+            assert_eq!(bench.stat(name), Err(Failure::NotFound), "{name}");
+            assert_eq!(bench.list(name, None, 9), Err(Failure::NotFound), "{name}");
+            assert_eq!(bench.delete(name, Precondition::None).unwrap_err(), Failure::NotFound, "{name}");
+        }
+        assert!(matches!(bench.delete("", Precondition::None), Err(Failure::Denied(_))));
+        bench.delete("folder/in", Precondition::None).unwrap();
+        bench.delete("folder", Precondition::None).unwrap();
+        assert_eq!((bench.content("file"), bench.names("")), (b"x".to_vec(), vec!["file".to_owned()]));
+    });
+}
+
+#[test]
+fn a_rename_moves_files_and_folders_and_never_loses_one() {
+    in_every_mode(|bench| {
+        bench.store_file("a", b"a", Precondition::None).unwrap();
+        let b = bench.store_file("b", b"b", Precondition::None).unwrap();
+        bench.make("folder/in").unwrap();
+        assert_eq!(bench.rename("a", "b", Precondition::Absent).unwrap_err(), Failure::PreconditionFailed);
+        assert!(is_conflict(&bench.rename("a", "folder", Precondition::None)));
+        assert!(is_conflict(&bench.rename("folder", "a", Precondition::None)));
+        assert!(is_conflict(&bench.rename("folder", "folder/in/deeper", Precondition::None)));
+        assert!(is_conflict(&bench.rename("folder/in", "b/below", Precondition::None)));
+        assert!(is_conflict(&bench.rename("", "x", Precondition::None)));
+        assert_eq!(bench.rename("nothing", "x/y", Precondition::None).unwrap_err(), Failure::NotFound);
+        assert_eq!(bench.names(""), ["a", "b", "folder"], "nothing was made on the way");
+        bench.rename("a", "a", Precondition::None).unwrap();
+        bench.rename("a", "new/far/a", Precondition::Absent).unwrap();
+        bench.rename("folder", "new/folder", Precondition::Absent).unwrap();
+        bench.rename("new/far/a", "b", Precondition::Matches(b.etag)).unwrap();
+        assert_eq!((bench.content("b"), bench.names("")), (b"a".to_vec(), vec!["b".to_owned(), "new".to_owned()]));
+        assert_eq!(bench.names("new"), ["far", "folder"]);
+    });
+}
+
+#[test]
+fn of_many_creators_of_one_name_exactly_one_wins() {
+    in_every_mode(|bench| {
+        let files: Vec<_> = (0..24).map(|_| bench.create("d/one", None, Precondition::Absent).unwrap()).collect();
+        for (n, file) in files.iter().enumerate() {
+            bench.store.write_now(*file, 0, &[n as u8]).unwrap();
+            let op =
+                Op::Commit { file: *file, key: key("d/one"), len: 1, mtime: None, precondition: Precondition::Absent };
+            bench.store.submit(ConnId::new(n as u32, 0), op);
+        }
+        let mut winners = Vec::new();
+        for _ in &files {
+            let done = bench.next();
+            match done.result {
+                Ok(_) => winners.push(done.conn.slot() as u8),
+                Err(error) => assert_eq!(error.failure, Failure::PreconditionFailed),
+            }
+        }
+        assert_eq!(bench.content("d/one"), winners, "exactly one");
+        assert_eq!(bench.staged(), 0);
+    });
+}
+
+#[test]
+fn many_commits_into_new_folders_share_their_syncs_and_all_end() {
+    in_every_mode(|bench| {
+        for n in 0..64_u32 {
+            let name = format!("one/{}/{n}", n % 3);
+            let op = Op::Store { put: put(&name, None, Precondition::None), chunk: chunk(name.as_bytes()) };
+            bench.store.submit(ConnId::new(n, 0), op);
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..64 {
+            let done = bench.next();
+            assert!(matches!(done.result, Ok(Outcome::Committed(..))), "{:?}", done.result);
+            assert!(seen.insert(done.conn), "told twice");
+        }
+        assert_eq!(bench.names("one"), ["0", "1", "2"]);
+        assert_eq!(bench.content("one/1/22"), b"one/1/22");
+    });
+}
+
+#[test]
+fn after_a_failed_sync_nothing_changes_and_reading_goes_on() {
+    in_every_mode(|bench| {
+        bench.store_file("old", b"old", Precondition::None).unwrap();
+        let file = bench.create("new", None, Precondition::None).unwrap();
+        let other = bench.create("other", None, Precondition::None).unwrap();
+        assert_eq!(bench.store.health(), Health::Good);
+        bench.store.disk.sync_error("test", "new", rustix::io::Errno::NOSPC);
+        assert_eq!(bench.store.health(), Health::Good, "full is not broken");
+        bench.store.disk.sync_error("test", "new", rustix::io::Errno::IO);
+        assert_eq!(bench.store.health(), Health::Degraded);
+        let internal = Failure::Internal;
+        assert_eq!(bench.commit(file, "new", 0, Precondition::None), Err(internal));
+        assert_eq!(bench.create("x", None, Precondition::None), Err(internal));
+        assert_eq!(bench.store_file("x", b"x", Precondition::None), Err(internal));
+        assert_eq!(bench.make("x").unwrap_err(), internal);
+        assert_eq!(bench.delete("old", Precondition::None).unwrap_err(), internal);
+        assert_eq!(bench.rename("old", "x", Precondition::None).unwrap_err(), internal);
+        bench.run(Op::Abort { file: other }).unwrap();
+        assert_eq!((bench.content("old"), bench.names(""), bench.staged()), (b"old".to_vec(), vec!["old".into()], 0));
+    });
+}
+
+#[test]
+fn a_file_that_cannot_fit_is_refused_before_its_body() {
+    in_every_mode(|bench| {
+        assert_eq!(bench.create("huge", Some(1 << 60), Precondition::None), Err(Failure::NoSpace));
+        assert_eq!(bench.staged(), 0);
+    });
+}
+
+#[test]
+fn long_uploads_are_flushed_in_windows_that_share_one_bound() {
+    in_every_mode(|bench| {
+        let files: Vec<_> = (0..64).map(|n| bench.create(&n.to_string(), None, Precondition::None).unwrap()).collect();
+        if let Some(window) = bench.store.flush_window() {
+            assert_eq!(window, 4 * 1024 * 1024);
+        }
+        assert_eq!(bench.store.disk.durable && bench.store.disk.caps.write_back, bench.store.flush_window().is_some());
+        bench.store.write_now(files[0], 0, &[1; 100_000]).unwrap();
+        assert!(matches!(bench.run(Op::Flush { file: files[0], offset: 0, len: 100_000 }), Ok(Outcome::Flushed)));
+        assert!(matches!(bench.run(Op::Flush { file: files[0], offset: 9, len: 0 }), Ok(Outcome::Flushed)));
+        bench.commit(files[0], "0", 100_000, Precondition::None).unwrap();
+    });
+}
+
+#[test]
+fn new_files_get_the_mode_that_was_chosen() {
+    let dir = TempDir::new().unwrap();
+    let config = StoreConfig { file_mode: Some(0o640), ..StoreConfig::default() };
+    let mut bench = Bench::open(dir.path(), &config);
+    bench.store_file("f", b"", Precondition::None).unwrap();
+    assert_eq!(bench.path("f").metadata().unwrap().permissions().mode() & 0o7777, 0o640);
+}
+
+#[test]
+fn a_slow_write_makes_the_store_lag_for_a_while_but_not_within_the_turn() {
+    let dir = TempDir::new().unwrap();
+    let config = StoreConfig { durability: Durability::Written, ..StoreConfig::default() };
+    let mut bench = Bench::open(dir.path(), &config);
+    let before = super::super::shared::clock();
+    bench.store.disk.pace.measure(|| while before.elapsed() < Duration::from_millis(6) {});
+    assert!(!bench.store.is_lagging());
+    bench.store.refresh(super::super::shared::clock());
+    assert!(bench.store.is_lagging());
+    let op = Op::MakeFolder { key: key("x") };
+    let op = bench.store.try_now(CONN, op).expect_err("left to a worker");
+    bench.run(op).unwrap();
+    bench.store.refresh(before + Duration::from_secs(60));
+    assert!(!bench.store.is_lagging());
+}
+
+#[test]
+fn without_syncs_nothing_waits_for_a_worker() {
+    let dir = TempDir::new().unwrap();
+    let config = StoreConfig { durability: Durability::Written, ..StoreConfig::default() };
+    let mut bench = Bench::open(dir.path(), &config);
+    let op = Op::Store { put: put("a/b", None, Precondition::None), chunk: chunk(b"x") };
+    assert!(bench.store.try_now(CONN, op).is_ok());
+    assert!(bench.store.try_now(CONN, Op::Stat { key: key("a/b") }).is_ok());
+    assert!(bench.store.try_now(CONN, Op::List { key: key("a"), after: None, limit: 1, bytes_max: 1 }).is_err());
+}

@@ -1,0 +1,177 @@
+//! Uploads that are not visible yet: making, writing, flushing and dropping staging files.
+//!
+//! The first error of a file is final. Nothing here ever touches a final name; missing folders
+//! are made at the commit, so an upload that is given up leaves no trace.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstatvfs, openat, unlinkat};
+use rustix::io::{Errno, pwrite, retry_on_intr};
+
+use super::fault::TARGET;
+use super::kernel;
+use super::resolve::{may_replace, standing};
+use super::shared::Disk;
+use super::staging::StageFolder;
+use crate::command::Put;
+use crate::error::{Failure, StoreError};
+use crate::object::{Key, Precondition};
+use crate::os::sys;
+
+/// Below this the disk is not asked for its free space: reserving or writing tells soon enough.
+const SPACE_CHECK_MIN: u64 = 1024 * 1024;
+
+/// One upload.
+#[derive(Debug)]
+pub(super) struct Staged {
+    /// The one descriptor that writes and syncs: a failed write-back is reported to it only.
+    pub(super) file: OwnedFd,
+    /// Where its name is.
+    pub(super) folder: Arc<StageFolder>,
+    /// Its name there.
+    pub(super) name: String,
+    /// The final name as announced, for the log.
+    path: Box<str>,
+    failed: AtomicBool,
+}
+
+impl Staged {
+    /// Every later step is refused too: what is in the file cannot be known any more.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        if self.failed.load(Ordering::Acquire) {
+            return Err(StoreError::refused(Failure::Internal, "an earlier write failed"));
+        }
+        Ok(())
+    }
+
+    fn set_failed(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+}
+
+impl Disk {
+    /// Refuses what can be known now, then makes a staging file.
+    pub(super) fn create(&self, put: &Put) -> Result<Staged, StoreError> {
+        self.fit_for_change()?;
+        self.refuse_early(&put.key, put.precondition)?;
+        self.stage(&put.key, put.len)
+    }
+
+    fn refuse_early(&self, key: &Key, precondition: Precondition) -> Result<(), StoreError> {
+        if key.is_root() {
+            return Err(StoreError::refused(Failure::Conflict("that is a folder"), "create"));
+        }
+        let path = key.as_str();
+        let there = match self.folder(key.parent()) {
+            Ok(folder) => standing(folder.fd.as_fd(), key.name()).map_err(|e| self.change_error("fstatat", path, e))?,
+            Err(Errno::NOENT) => None,
+            Err(errno) => return Err(self.change_error("open folder", path, errno)),
+        };
+        may_replace(there.as_ref(), precondition).map_err(|failure| StoreError::refused(failure, "create"))
+    }
+
+    /// Makes a staging file with room for `len` bytes.
+    pub(super) fn stage(&self, key: &Key, len: Option<u64>) -> Result<Staged, StoreError> {
+        let path = key.as_str();
+        let Some(len) = len.filter(|len| *len > 0) else { return self.stage_file(path) };
+        if len >= SPACE_CHECK_MIN
+            && let Ok(fs) = fstatvfs(&self.root.fd)
+            && fs.f_blocks > 0
+            && fs.f_bavail.saturating_mul(fs.f_frsize) < len
+        {
+            return Err(StoreError::refused(Failure::NoSpace, "fstatvfs"));
+        }
+        let staged = self.stage_file(path)?;
+        if self.caps.reserve {
+            match kernel::reserve(staged.file.as_fd(), len) {
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+                Err(errno) => {
+                    self.abort(&staged);
+                    return Err(self.change_error("fallocate", path, errno));
+                }
+            }
+        }
+        Ok(staged)
+    }
+
+    fn stage_file(&self, path: &str) -> Result<Staged, StoreError> {
+        let Some(staging) = &self.staging else {
+            return Err(StoreError::refused(Failure::Denied("the server is read-only"), "read-only"));
+        };
+        let mut folder = staging.current();
+        let mut renewed = false;
+        let (file, name) = loop {
+            let name = staging.fresh_name();
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            match retry_on_intr(|| openat(&folder.fd, &*name, flags, Mode::from_raw_mode(0o666))) {
+                Ok(file) => break (file, name),
+                Err(Errno::NOENT) if !renewed => {
+                    renewed = true;
+                    folder = match staging.renew(self.root.fd.as_fd(), &folder) {
+                        Ok(folder) => folder,
+                        Err((site, Errno::NOENT)) => return Err(self.gone(site, path)),
+                        Err((site, errno)) => return Err(self.change_error(site, path, errno)),
+                    };
+                }
+                Err(errno) => return Err(self.change_error("openat staging", path, errno)),
+            }
+        };
+        let staged = Staged { file, folder, name, path: path.into(), failed: AtomicBool::new(false) };
+        if let Some(mode) = self.file_mode
+            && let Err(errno) = fchmod(&staged.file, mode)
+        {
+            self.abort(&staged);
+            return Err(self.change_error("fchmod", path, errno));
+        }
+        Ok(staged)
+    }
+
+    /// Writes all of `bytes`.
+    pub(super) fn write(&self, staged: &Staged, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        staged.check()?;
+        let mut done = 0;
+        while done < bytes.len() {
+            let result = retry_on_intr(|| pwrite(&staged.file, &bytes[done..], offset + done as u64));
+            match result {
+                Ok(n) if n > 0 => done += n,
+                other => {
+                    staged.set_failed();
+                    let errno = other.err().unwrap_or(Errno::IO);
+                    return Err(self.change_error("pwrite", &staged.path, errno));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings a range to the disk, to bound the dirty memory of a long upload. The kernel reports
+    /// a failed write-back only once, so an error here counts as a failed sync.
+    pub(super) fn flush(&self, staged: &Staged, offset: u64, len: u64) -> Result<(), StoreError> {
+        staged.check()?;
+        if !self.caps.write_back || len == 0 {
+            return Ok(());
+        }
+        let Err(error) = sys::write_back(staged.file.as_fd(), offset, len) else { return Ok(()) };
+        match Errno::from_io_error(&error).unwrap_or(Errno::IO) {
+            // These say that the call is not for this file, nothing about its data.
+            Errno::SPIPE | Errno::INVAL | Errno::NOSYS => Ok(()),
+            errno => {
+                staged.set_failed();
+                Err(self.sync_error("sync_file_range", &staged.path, errno))
+            }
+        }
+    }
+
+    /// Removes a staging file. What cannot be removed is swept at the next start.
+    pub(super) fn abort(&self, staged: &Staged) {
+        match unlinkat(&staged.folder.fd, &*staged.name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => {
+                let path = &staged.path;
+                log::warn!(target: TARGET, "a staging file stays behind: path={path:?} cause={errno}");
+            }
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The few system calls that no safe wrapper offers. The only file with `unsafe`.
+//!
+//! Every function here takes borrowed descriptors and plain numbers, and passes no pointer to
+//! memory, so nothing a caller does can break memory safety.
+#![allow(unsafe_code, reason = "rustix has no wrapper for these calls; each block says why it is sound")]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Starts writing a range of a file to the disk and waits until it is there. Promises nothing
+/// about metadata; an error counts as a failed sync, because the kernel reports it only once.
+#[cfg(target_os = "linux")]
+pub(super) fn write_back(file: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()> {
+    let range = |n: u64| i64::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: the descriptor is open for as long as the borrow lasts, and no memory is passed.
+    let result = unsafe { libc::sync_file_range(file.as_raw_fd(), range(offset)?, range(len)?, flags) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Elsewhere the kernel's own write-back has to do.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn write_back(_file: BorrowedFd<'_>, _offset: u64, _len: u64) -> io::Result<()> {
+    Ok(())
+}

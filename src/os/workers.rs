@@ -1,0 +1,127 @@
+//! Disk worker threads: two lanes, so that a sync never delays a read.
+//!
+//! All threads are made once, at start, and joined at the end. Nothing here knows what a job
+//! does, and nothing here ever drops a queued job.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+/// Which workers take a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Opens, reads, writes, lists.
+    Io,
+    /// Syncs, renames, removes.
+    Sync,
+}
+
+/// The queues between the loop and the workers.
+#[derive(Debug)]
+pub(super) struct Lanes<J> {
+    io: Queue<J>,
+    sync: Queue<J>,
+}
+
+#[derive(Debug)]
+struct Queue<J> {
+    inside: Mutex<Inside<J>>,
+    filled: Condvar,
+}
+
+#[derive(Debug)]
+struct Inside<J> {
+    jobs: VecDeque<J>,
+    closed: bool,
+}
+
+impl<J> Queue<J> {
+    fn new() -> Self {
+        Self { inside: Mutex::new(Inside { jobs: VecDeque::new(), closed: false }), filled: Condvar::new() }
+    }
+
+    fn take(&self) -> Option<J> {
+        let mut inside = lock(&self.inside);
+        loop {
+            if let Some(job) = inside.jobs.pop_front() {
+                return Some(job);
+            }
+            if inside.closed {
+                return None;
+            }
+            inside = self.filled.wait(inside).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl<J> Lanes<J> {
+    /// Two empty queues.
+    pub(super) fn new() -> Self {
+        Self { io: Queue::new(), sync: Queue::new() }
+    }
+
+    fn lane(&self, lane: Lane) -> &Queue<J> {
+        match lane {
+            Lane::Io => &self.io,
+            Lane::Sync => &self.sync,
+        }
+    }
+
+    /// Queues a job. Never blocks for longer than another push or pop takes.
+    pub(super) fn push(&self, lane: Lane, job: J) {
+        let queue = self.lane(lane);
+        lock(&queue.inside).jobs.push_back(job);
+        queue.filled.notify_one();
+    }
+
+    /// Workers end when their queue is empty.
+    pub(super) fn close(&self) {
+        for queue in [&self.io, &self.sync] {
+            lock(&queue.inside).closed = true;
+            queue.filled.notify_all();
+        }
+    }
+
+    /// Is an end wanted? Long background work asks this between its steps.
+    pub(super) fn is_closed(&self) -> bool {
+        lock(&self.sync.inside).closed
+    }
+}
+
+/// Makes `count` named threads that serve one lane. `worker` builds what each thread runs, once
+/// per thread, so that a thread can own its scratch memory. Those made before a failure are in
+/// `threads` too, and end when the lanes are closed.
+pub(super) fn spawn<J, L, W>(
+    lanes: &Arc<L>,
+    lane: Lane,
+    count: usize,
+    threads: &mut Vec<JoinHandle<()>>,
+    worker: impl Fn() -> W,
+) -> io::Result<()>
+where
+    J: Send + 'static,
+    L: AsRef<Lanes<J>> + Send + Sync + 'static,
+    W: FnMut(&L, J) + Send + 'static,
+{
+    let word = match lane {
+        Lane::Io => "io",
+        Lane::Sync => "sync",
+    };
+    for n in 0..count {
+        let (lanes, mut run) = (Arc::clone(lanes), worker());
+        let thread = Builder::new().name(format!("disk-{word}-{n}")).spawn(move || {
+            while let Some(job) = (*lanes).as_ref().lane(lane).take() {
+                run(&lanes, job);
+            }
+        });
+        threads.push(thread?);
+    }
+    Ok(())
+}
+
+/// A poisoned lock is taken all the same: what these locks guard is whole between any two
+/// statements, and in a release build a panic ends the process anyway.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,14 +1,12 @@
 //! What the client's commands share: their options, how they end, and the state of one run.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::screen::Screen;
 use crate::client::{Address, Client, ClientError, Options};
-use crate::wire::key;
 
 /// Options of every client command.
 #[derive(Debug, clap::Args)]
@@ -55,16 +53,11 @@ pub(super) struct Run {
 impl Run {
     /// Reads the secret and prepares the screen.
     pub(super) fn new(common: &Common) -> Result<Self, Misuse> {
-        let token = common.token_file.as_ref().map(|file| {
-            let text = fs::read_to_string(file).map_err(|error| Misuse(format!("{}: {error}", file.display())))?;
-            let token = text.trim_end_matches(['\r', '\n']);
-            let usable = !token.is_empty() && token.len() <= 1024 && !key::has_control(token);
-            usable.then(|| token.to_owned()).ok_or_else(|| Misuse(format!("{}: holds no secret", file.display())))
-        });
+        let token = common.token_file.as_deref().map(super::read_secret).transpose().map_err(Misuse)?;
         let timeout = Duration::from_secs(common.timeout);
         let defaults = Options::default();
         let options = Options {
-            token: token.transpose()?,
+            token,
             connect_timeout: defaults.connect_timeout.min(timeout),
             io_timeout: timeout,
             retries: common.retries,

@@ -24,6 +24,7 @@ mod serve;
 #[cfg(all(test, feature = "client"))]
 mod tests;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -42,7 +43,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     #[cfg(feature = "serve")]
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     #[cfg(feature = "client")]
     Put(put::Args),
     #[cfg(feature = "client")]
@@ -57,7 +58,7 @@ enum Command {
 pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
         #[cfg(feature = "serve")]
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(&args),
         #[cfg(feature = "client")]
         Command::Put(args) => conclude(put::run(args)),
         #[cfg(feature = "client")]
@@ -80,4 +81,12 @@ fn conclude(end: Result<common::End, common::Misuse>) -> ExitCode {
             ExitCode::from(USAGE)
         }
     }
+}
+
+/// The secret in a file: its first line, which must be one that a client can send.
+fn read_secret(file: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let token = text.lines().next().unwrap_or_default();
+    let usable = !token.is_empty() && token.len() <= 1024 && !crate::wire::key::has_control(token);
+    usable.then(|| token.to_owned()).ok_or_else(|| format!("{}: holds no secret", file.display()))
 }

@@ -238,7 +238,7 @@ fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
         builder = builder.congestion(name);
     }
     if let Some(file) = &args.token_file {
-        builder = builder.secret(super::secret(file)?);
+        builder = builder.secret(super::read_secret(file)?);
     }
     Ok(builder)
 }
@@ -262,12 +262,18 @@ fn warn_if_exposed(args: &Args, handle: &Handle) {
     let what = if args.read_only { "read" } else { "read, replace and delete" };
     let exposed = |address: &SocketAddr| !address.ip().is_loopback();
     for (address, _) in handle.addresses().iter().filter(|(address, _)| exposed(address)) {
-        log::warn!("{address} is not loopback and asks for no secret: whoever reaches it can {what} every file in {}", args.dir.display());
+        log::warn!(
+            "{address} is not loopback and asks for no secret: whoever reaches it can {what} every file in {}",
+            args.dir.display()
+        );
     }
 }
 
 fn octal(text: &str) -> Result<u32, String> {
-    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(|| "is not an octal mode up to 777".into())
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777)
+        .ok_or_else(|| "is not an octal mode up to 777".into())
 }
 
 fn bytes(text: &str) -> Result<u64, String> {
@@ -288,7 +294,10 @@ fn size(text: &str) -> Result<usize, String> {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).ok_or_else(|| "is not a number of seconds".into())
+    text.parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "is not a number of seconds".into())
 }
 
 #[cfg(test)]

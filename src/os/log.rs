@@ -41,8 +41,7 @@ impl Log for QueueLogger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let line =
-            Line { level: record.level(), target: record.target().to_owned(), text: record.args().to_string() };
+        let line = Line { level: record.level(), target: record.target().to_owned(), text: record.args().to_string() };
         if self.queue.try_send(Message::Line(line)).is_err() {
             DROPPED.fetch_add(1, Ordering::Relaxed);
         }

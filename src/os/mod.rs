@@ -1,8 +1,13 @@
-//! The only folder with system calls: the real disk and its worker threads.
+//! The only folder with system calls: clock, poll, sockets, the disk and its worker threads.
 //!
 //! It imports the ports and the words below them, never a session or the reactor, so everything
 //! above runs unchanged in a simulator.
 
 pub mod disk;
+#[cfg(feature = "serve")]
+pub mod log;
+pub mod net;
+pub mod poll;
+pub mod process;
 mod sys;
 mod workers;

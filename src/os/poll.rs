@@ -106,7 +106,12 @@ pub struct OsPlatform {
 
 impl OsPlatform {
     /// Puts the parts together and registers them.
-    pub fn new(bell: Bell, mut listeners: Vec<TcpListener>, signalled: Signalled, store: DiskStore) -> io::Result<Self> {
+    pub fn new(
+        bell: Bell,
+        mut listeners: Vec<TcpListener>,
+        signalled: Signalled,
+        store: DiskStore,
+    ) -> io::Result<Self> {
         let Bell { poll, shared } = bell;
         for (place, listener) in listeners.iter_mut().enumerate() {
             let token = Token((FIRST_LISTENER + place) << 32 | SPECIAL);

@@ -106,6 +106,12 @@ impl<P: Platform> Reactor<P> {
         at: usize,
         len: usize,
     ) -> Option<Content> {
+        let piece = Content { file, offset, start: at, end: at + len };
+        if self.disk.pace == DiskPace::Lags {
+            // The credits it takes must be gone before the session says how much more may come.
+            self.store_content(id, &piece);
+            return None;
+        }
         match before {
             Some(mut content)
                 if content.file == file && content.offset + (content.end - content.start) as u64 == offset =>
@@ -120,7 +126,7 @@ impl<P: Platform> Reactor<P> {
                 if let Some(content) = before {
                     self.store_content(id, &content);
                 }
-                Some(Content { file, offset, start: at, end: at + len })
+                Some(piece)
             }
         }
     }

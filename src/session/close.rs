@@ -145,6 +145,14 @@ impl Session {
         matches!(self.state, State::Done { .. }) && !self.has_ops()
     }
 
+    /// A bug of ours: a debug build stops here, a release build ends this one conversation.
+    pub(super) fn fail_inside(&mut self, what: &str, cx: &mut Cx<'_>) {
+        debug_assert!(false, "{what}");
+        log::error!("internal error: {what}");
+        self.report_failure(Failure::Internal, what, cx);
+        self.end(CloseReason::Internal, Parting::Reset, cx);
+    }
+
     /// Ends the conversation; files are let go, chunks go home.
     pub(super) fn end(&mut self, reason: CloseReason, parting: Parting, cx: &mut Cx<'_>) {
         match self.take_state() {

@@ -7,7 +7,7 @@ use crate::dialect::{Act, Then};
 use crate::error::{CloseReason, Failure, StoreError};
 use crate::ids::FileId;
 use crate::platform::{Completion, Op, Outcome};
-use crate::session::state::{Name, Parting, Receiving, State, Target};
+use crate::session::state::{Name, Receiving, State, Target};
 use crate::session::{Appetite, Cx, DiskPace, Session};
 use crate::transfer::{Flush, Hasher, Pace, Upload};
 
@@ -107,8 +107,7 @@ impl Session {
     /// A small upload: collected first, stored in one operation.
     pub(super) fn begin_whole(&mut self, put: Put, cx: &mut Cx<'_>) {
         let Some(chunk) = self.take_chunk(cx) else {
-            debug_assert!(false, "a slot without a chunk");
-            return self.end(CloseReason::Internal, Parting::Reset, cx);
+            return self.fail_inside("a slot without a chunk", cx);
         };
         self.begin_receive(Target::Whole(chunk), put, cx);
     }
@@ -208,11 +207,19 @@ impl Session {
     }
 
     /// Content cannot be written now: it is copied into chunks on its way to the disk workers.
+    /// Pieces that follow each other share a chunk while that has not been submitted.
     pub fn hand_over(&mut self, file: FileId, mut offset: u64, mut content: &[u8], cx: &mut Cx<'_>) {
+        if let Some(Op::Write { file: before, offset: start, chunk }) = self.ops.back_mut()
+            && *before == file
+            && *start + chunk.len() as u64 == offset
+        {
+            let held = chunk.fill(content);
+            offset += held as u64;
+            content = &content[held..];
+        }
         while !content.is_empty() {
             let Some(mut chunk) = self.take_chunk(cx) else {
-                debug_assert!(false, "more content than room was reported");
-                return self.end(CloseReason::Internal, Parting::Reset, cx);
+                return self.fail_inside("more content than there was room for", cx);
             };
             let held = chunk.fill(content);
             self.ops.push_back(Op::Write { file, offset, chunk });

@@ -61,8 +61,7 @@ impl Session {
             Act::Close(reason) => self.set_state(State::SendingReply(reason), cx.now),
             Act::Reset(reason) => self.end(reason, Parting::Reset, cx),
             Act::Receive | Act::Send { .. } => {
-                debug_assert!(false, "{act:?} without an open file");
-                self.end(CloseReason::Internal, Parting::Reset, cx);
+                self.fail_inside("a dialect wanted a body without an open file", cx);
             }
         }
     }

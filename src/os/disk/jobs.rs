@@ -77,7 +77,10 @@ impl Disk {
     /// Which workers take it.
     pub(super) fn lane_of(&self, op: &Op) -> Lane {
         match op {
-            Op::Commit { .. } | Op::Store { .. } | Op::Delete { .. } | Op::Rename { .. } => Lane::Sync,
+            // A flush waits for the disk as long as a sync does: reads must not queue behind it.
+            Op::Commit { .. } | Op::Flush { .. } | Op::Store { .. } | Op::Delete { .. } | Op::Rename { .. } => {
+                Lane::Sync
+            }
             Op::MakeFolder { .. } if self.durable => Lane::Sync,
             _ => Lane::Io,
         }

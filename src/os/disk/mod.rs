@@ -50,6 +50,9 @@ const RESERVE_NOW_MAX: u64 = 16 * 1024 * 1024;
 /// Bytes copied at a time where `sendfile` does not work.
 const COPY_BYTES: usize = 64 * 1024;
 
+/// Memory that one disk worker may hold, for the accounting.
+pub const WORKER_BUFFER_BYTES: usize = read::SCRATCH;
+
 /// Files in a folder of this machine.
 #[derive(Debug)]
 pub struct DiskStore {

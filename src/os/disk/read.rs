@@ -22,7 +22,7 @@ use crate::platform::{ReadNow, Source};
 /// Most that one warming reads: it keeps a worker for some milliseconds on a slow disk.
 const WARM_MAX: usize = 1024 * 1024;
 /// Memory of one worker for warming.
-const SCRATCH: usize = 256 * 1024;
+pub(super) const SCRATCH: usize = 256 * 1024;
 
 /// A file open for reading: one version, whatever happens to its name.
 #[derive(Debug)]

@@ -215,9 +215,10 @@ pub enum SendFile {
 }
 
 /// Is the store fit for changes?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Health {
     /// Everything works.
+    #[default]
     Good,
     /// Configured so.
     ReadOnly,
@@ -343,6 +344,8 @@ pub struct Counters {
     pub yields: u64,
     /// Events for connections that had already gone.
     pub stale_events: u64,
+    /// Is the store fit for changes?
+    pub health: Health,
     /// Connections ended, by reason, in the order of [`CloseReason::ALL`].
     pub closed: [u64; CloseReason::ALL.len()],
 }

@@ -11,6 +11,8 @@ use log::LevelFilter;
 
 use crate::config::Limits;
 use crate::object::Durability;
+use crate::platform::Health;
+use crate::reactor::Ended;
 use crate::server::{Builder, Handle, Listen, Server, ServerError};
 
 /// Serve a folder.
@@ -179,24 +181,25 @@ fn set<T: Copy>(place: &mut T, value: Option<T>) {
     }
 }
 
-/// Runs the server until it has drained: 0 if nothing was cut off, else 1.
+/// Runs the server until it has drained: 0 if nothing was cut off and the disk kept every promise,
+/// else 1.
 pub fn run(args: &Args) -> ExitCode {
-    match serve(args) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(cut_off) => {
-            log::warn!("{cut_off} requests were cut off");
-            log::logger().flush();
+    let ended = serve(args);
+    log::logger().flush();
+    match ended {
+        Ok(Ended { cut_off: 0, health: Health::Good | Health::ReadOnly }) => ExitCode::SUCCESS,
+        Ok(Ended { cut_off, health }) => {
+            eprintln!("filewharf: ended with {cut_off} requests cut off, the store is {health:?}");
             ExitCode::FAILURE
         }
         Err(error) => {
-            log::logger().flush();
             eprintln!("filewharf: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn serve(args: &Args) -> Result<usize, Box<dyn std::error::Error>> {
+fn serve(args: &Args) -> Result<Ended, Box<dyn std::error::Error>> {
     let level = match (args.quiet, args.verbose) {
         (true, _) => LevelFilter::Warn,
         (false, 0) => LevelFilter::Info,
@@ -212,8 +215,7 @@ fn serve(args: &Args) -> Result<usize, Box<dyn std::error::Error>> {
     announce(&handle)?;
     let ended = server.run()?;
     log::info!("ended");
-    log::logger().flush();
-    Ok(ended.cut_off)
+    Ok(ended)
 }
 
 fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {

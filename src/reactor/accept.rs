@@ -58,7 +58,7 @@ impl<P: Platform> Reactor<P> {
                     Ok((stream, peer)) => self.admit_connection(stream, peer, self.doors[place].kind),
                     Err(AcceptError::Empty) => self.doors[place].waiting = Waiting::Nobody,
                     Err(AcceptError::Gone(error)) => {
-                        log::debug!("a connection was gone before it was accepted: {error}")
+                        log::debug!("a connection was gone before it was accepted: {error}");
                     }
                     Err(AcceptError::Exhausted(error)) => return self.rest(listener, &error),
                 }

@@ -26,7 +26,7 @@ use crate::buffer::ChunkPool;
 use crate::config::{Access, Limits};
 use crate::dialect::{Kind, Phase};
 use crate::ids::{ConnId, ListenerId};
-use crate::platform::{Counters, Event, Op, Platform, Signal, Store};
+use crate::platform::{Counters, Event, Health, Op, Platform, Signal, Store};
 use crate::session::{Cx, Disk, DiskPace, Report, Session};
 use accept::Door;
 use admission::Admission;
@@ -81,6 +81,8 @@ enum Stage {
 pub struct Ended {
     /// Requests that were cut off.
     pub cut_off: usize,
+    /// How the store was at the end.
+    pub health: Health,
 }
 
 /// What a reactor is told at its making.
@@ -163,7 +165,8 @@ impl<P: Platform> Reactor<P> {
         Self {
             now: platform.now(),
             platform,
-            connections: Slab::new(),
+            // Reserved, not used: pages that no connection has touched cost nothing.
+            connections: Slab::with_capacity(limits.connections_max),
             generation: 0,
             runnable: VecDeque::new(),
             released: VecDeque::new(),
@@ -196,7 +199,7 @@ impl<P: Platform> Reactor<P> {
         while !self.has_ended() {
             self.turn()?;
         }
-        Ok(Ended { cut_off: self.cut_off })
+        Ok(Ended { cut_off: self.cut_off, health: self.counters.health })
     }
 
     /// Has everything ended?
@@ -375,6 +378,7 @@ impl<P: Platform> Reactor<P> {
         counters.open = self.connections.len() as u64;
         counters.slots_used = (self.limits.slots - self.admission.free()) as u64;
         counters.slots_waiting = self.admission.in_line() as u64;
+        counters.health = self.platform.store().health();
         self.platform.publish(&self.counters);
         if cfg!(debug_assertions) {
             self.check_invariants();

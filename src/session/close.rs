@@ -54,7 +54,7 @@ impl Session {
         match &mut self.state {
             State::AwaitHeader { .. } if !self.outbox.is_empty() => self.stop_sending("the reply is not read", cx),
             State::AwaitHeader { since: Some(_) } => {
-                self.refuse(Failure::TimedOut, CloseReason::HeadTimeout.word(), cx)
+                self.refuse(Failure::TimedOut, CloseReason::HeadTimeout.word(), cx);
             }
             State::AwaitHeader { since: None } => self.end(CloseReason::IdleTimeout, Parting::Plain, cx),
             State::AwaitSlot(_) => self.not_granted(cx),

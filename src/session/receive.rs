@@ -319,12 +319,9 @@ impl Session {
 
     fn discard(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Use {
         let State::Discarding { left } = &mut self.state else { return Use::Wait };
-        let part = match self.dialect.machine().body(data, usize::MAX) {
-            Ok(part) => part,
-            Err(_) => {
-                self.apply(Act::Close(CloseReason::Refused), cx);
-                return Use::Took(0);
-            }
+        let Ok(part) = self.dialect.machine().body(data, usize::MAX) else {
+            self.apply(Act::Close(CloseReason::Refused), cx);
+            return Use::Took(0);
         };
         let used = part.skip + part.payload;
         match left.checked_sub(used as u64) {

@@ -200,36 +200,41 @@ impl Name {
 
     /// The states that may follow. Everything may end in `Done`: the peer can vanish at any time.
     pub const fn followers(self) -> &'static [Self] {
-        use Name as N;
         match self {
-            N::AwaitHeader => &[N::AwaitSlot, N::Opening, N::Executing, N::Discarding, N::SendingReply, N::Done],
-            N::AwaitSlot => &[
-                N::AwaitHeader,
-                N::Opening,
-                N::Executing,
-                N::ReceivingBody,
-                N::SendingBody,
-                N::Discarding,
-                N::SendingReply,
-                N::Done,
+            Self::AwaitHeader => {
+                &[Self::AwaitSlot, Self::Opening, Self::Executing, Self::Discarding, Self::SendingReply, Self::Done]
+            }
+            Self::AwaitSlot => &[
+                Self::AwaitHeader,
+                Self::Opening,
+                Self::Executing,
+                Self::ReceivingBody,
+                Self::SendingBody,
+                Self::Discarding,
+                Self::SendingReply,
+                Self::Done,
             ],
-            N::Opening => &[
-                N::AwaitHeader,
-                N::AwaitSlot,
-                N::ReceivingBody,
-                N::SendingBody,
-                N::Discarding,
-                N::SendingReply,
-                N::Done,
+            Self::Opening => &[
+                Self::AwaitHeader,
+                Self::AwaitSlot,
+                Self::ReceivingBody,
+                Self::SendingBody,
+                Self::Discarding,
+                Self::SendingReply,
+                Self::Done,
             ],
-            N::Executing | N::Committing => &[N::AwaitHeader, N::Executing, N::SendingReply, N::Done],
-            N::ReceivingBody => &[N::AwaitHeader, N::Settling, N::Discarding, N::SendingReply, N::Done],
-            N::Settling => &[N::AwaitHeader, N::Committing, N::SendingReply, N::Done],
-            N::SendingBody => &[N::AwaitHeader, N::AwaitSlot, N::SendingBody, N::SendingReply, N::Done],
-            N::Discarding => &[N::AwaitHeader, N::SendingReply, N::Done],
-            N::SendingReply => &[N::Lingering, N::Done],
-            N::Lingering => &[N::Done],
-            N::Done => &[],
+            Self::Executing | Self::Committing => &[Self::AwaitHeader, Self::Executing, Self::SendingReply, Self::Done],
+            Self::ReceivingBody => {
+                &[Self::AwaitHeader, Self::Settling, Self::Discarding, Self::SendingReply, Self::Done]
+            }
+            Self::Settling => &[Self::AwaitHeader, Self::Committing, Self::SendingReply, Self::Done],
+            Self::SendingBody => {
+                &[Self::AwaitHeader, Self::AwaitSlot, Self::SendingBody, Self::SendingReply, Self::Done]
+            }
+            Self::Discarding => &[Self::AwaitHeader, Self::SendingReply, Self::Done],
+            Self::SendingReply => &[Self::Lingering, Self::Done],
+            Self::Lingering => &[Self::Done],
+            Self::Done => &[],
         }
     }
 }

@@ -167,6 +167,14 @@ impl StoreError {
     pub const fn refused(failure: Failure, site: &'static str) -> Self {
         Self { failure, site, source: None }
     }
+
+    /// What really happened, for the log beside what the peer was told.
+    pub fn cause(&self) -> String {
+        match &self.source {
+            Some(source) => format!("{}: {source}", self.site),
+            None => self.site.to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for StoreError {

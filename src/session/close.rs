@@ -188,7 +188,7 @@ impl Session {
             Ok(Outcome::Opened { file, .. }) => self.ops.push_back(Op::Close { file }),
             Ok(Outcome::Committed(..)) => self.report(Ok(()), cx),
             Ok(_) => {}
-            Err(error) => self.report_failure(error.failure, error.to_string(), cx),
+            Err(error) => self.report_failure(error.failure, error.cause(), cx),
         }
     }
 }

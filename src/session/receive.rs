@@ -230,7 +230,7 @@ impl Session {
 
     /// Content could not be written.
     pub fn store_failed(&mut self, error: &StoreError, cx: &mut Cx<'_>) {
-        self.fail_upload(error.failure, &error.to_string(), cx);
+        self.fail_upload(error.failure, &error.cause(), cx);
     }
 
     /// `Write` or `Flush` ended.
@@ -248,7 +248,7 @@ impl Session {
             }
             Ok(_) => {}
             Err(error) => {
-                self.fail_upload(error.failure, &error.to_string(), cx);
+                self.fail_upload(error.failure, &error.cause(), cx);
                 return;
             }
         }

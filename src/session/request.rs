@@ -75,7 +75,7 @@ impl Session {
     }
 
     fn refuse_store(&mut self, error: &StoreError, cx: &mut Cx<'_>) {
-        self.refuse(error.failure, &error.to_string(), cx);
+        self.refuse(error.failure, &error.cause(), cx);
     }
 
     fn next_request(&mut self, cx: &mut Cx<'_>) {

@@ -208,7 +208,7 @@ impl Session {
 
     /// The file cannot be read any more.
     pub fn read_failed(&mut self, error: &StoreError, cx: &mut Cx<'_>) {
-        self.source_failed(&error.to_string(), cx);
+        self.source_failed(&error.cause(), cx);
     }
 
     fn count_sent(&mut self, n: u64, cx: &mut Cx<'_>) {

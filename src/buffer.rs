@@ -19,6 +19,12 @@ impl Chunk {
         Self { bytes: vec![0; size].into_boxed_slice(), start: 0, end: 0 }
     }
 
+    /// A full chunk of its own size, for bytes that were gathered elsewhere.
+    pub fn holding(bytes: Vec<u8>) -> Self {
+        let end = bytes.len();
+        Self { bytes: bytes.into_boxed_slice(), start: 0, end }
+    }
+
     /// The bytes it holds.
     pub fn data(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
@@ -85,10 +91,12 @@ impl ChunkPool {
         self.free.pop().unwrap_or_else(|| Chunk::new(self.chunk_bytes))
     }
 
-    /// A chunk comes home.
+    /// A chunk comes home. One of another size is freed.
     pub fn give(&mut self, mut chunk: Chunk) {
-        chunk.clear();
-        self.free.push(chunk);
+        if chunk.bytes.len() == self.chunk_bytes {
+            chunk.clear();
+            self.free.push(chunk);
+        }
     }
 
     /// The size of one chunk, in bytes.

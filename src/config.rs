@@ -34,6 +34,9 @@ pub struct Limits {
     pub request_bytes_max: u64,
     /// Largest body thrown away after a refusal so that the conversation can go on, in bytes.
     pub discard_bytes_max: u64,
+    /// Longest message of a dialect that must see a message as a whole, in bytes. One longer than
+    /// a head takes a slot.
+    pub message_bytes_max: usize,
     /// Most names in one page of a listing.
     pub list_names_max: usize,
     /// Bytes that may be written and not yet on their way to the disk, all uploads together.
@@ -96,6 +99,7 @@ impl Default for Limits {
             reply_bytes_max: 4 * 1024,
             request_bytes_max: 1 << 40,
             discard_bytes_max: 1024 * 1024,
+            message_bytes_max: 1024 * 1024,
             list_names_max: 1000,
             dirty_bytes_max: 256 * 1024 * 1024,
             turn_bytes: 4 * 1024 * 1024,
@@ -120,6 +124,13 @@ impl Default for Limits {
             io_workers: 4,
             sync_workers: 5,
         }
+    }
+}
+
+impl Limits {
+    /// The most bytes that one connection may hold unread by its dialect.
+    pub fn held_bytes_max(&self) -> usize {
+        self.head_len_max.max(self.message_bytes_max)
     }
 }
 

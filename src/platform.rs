@@ -35,6 +35,9 @@ pub enum Op {
         key: Key,
         /// The length every write together must have given.
         len: u64,
+        /// Bytes that belong before everything that was written: some dialects learn only at the
+        /// end where the content began. At most a few.
+        prepend: Box<[u8]>,
         /// Modification time to set, seconds since 1970.
         mtime: Option<i64>,
         /// Checked at the moment of the rename.
@@ -267,6 +270,10 @@ pub trait Stream {
 
     /// Ends our half; what was sent before still arrives.
     fn shutdown_write(&mut self) -> io::Result<()>;
+
+    /// How many bytes that were sent has the peer's system not acknowledged? There is no event for
+    /// it: ask again after a while.
+    fn unacknowledged(&self) -> io::Result<usize>;
 
     /// When dropped, the peer sees a reset instead of an end of stream.
     fn reset_on_drop(&mut self);

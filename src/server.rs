@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::config::{Access, Limits, StoreConfig};
-use crate::dialect::Kind;
+use crate::dialect::{Kind, Listening};
 use crate::object::Durability;
 use crate::os::disk::DiskStore;
 use crate::os::poll::{Bell, OsPlatform, Shared, Signalled};
@@ -30,13 +30,16 @@ pub struct Listen {
     pub kind: Kind,
     /// `ADDR:PORT`; port 0 asks the kernel.
     pub address: String,
+    /// What follows the address as a query, for the dialect to understand.
+    pub options: Vec<(String, String)>,
 }
 
 impl FromStr for Listen {
     type Err = String;
 
-    /// Reads `[DIALECT@]ADDR:PORT`.
+    /// Reads `[DIALECT@]ADDR:PORT[?option=value&…]`.
     fn from_str(text: &str) -> Result<Self, String> {
+        let (text, query) = text.split_once('?').unwrap_or((text, ""));
         let (kind, address) = match text.split_once('@') {
             Some((kind, address)) => (kind.parse()?, address),
             None => (Kind::Auto, text),
@@ -45,7 +48,12 @@ impl FromStr for Listen {
         if port.and_then(|port| port.parse::<u16>().ok()).is_none() {
             return Err(format!("{address:?} is not ADDR:PORT"));
         }
-        Ok(Self { kind, address: address.to_owned() })
+        let options = query.split('&').filter(|option| !option.is_empty());
+        let options = options.map(|option| option.split_once('=').unwrap_or((option, "")));
+        let options: Vec<_> = options.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        // What the dialect does not understand is wrong usage, not a failure to start.
+        Listening::new(kind, &options, 0)?;
+        Ok(Self { kind, address: address.to_owned(), options })
     }
 }
 
@@ -113,7 +121,13 @@ impl Builder {
 
     /// Also listen on this address, in this dialect.
     pub fn listen_as(mut self, kind: Kind, address: impl ToString) -> Self {
-        self.listens.push(Listen { kind, address: address.to_string() });
+        self.listens.push(Listen { kind, address: address.to_string(), options: Vec::new() });
+        self
+    }
+
+    /// Also listen as this says, its options included.
+    pub fn listen_at(mut self, listen: Listen) -> Self {
+        self.listens.push(listen);
         self
     }
 
@@ -175,7 +189,8 @@ impl Builder {
     /// on an error everything is closed again.
     pub fn build(mut self) -> Result<Server, ServerError> {
         if self.listens.is_empty() {
-            self.listens.push(Listen { kind: Kind::Auto, address: "127.0.0.1:7070".to_owned() });
+            let address = "127.0.0.1:7070".to_owned();
+            self.listens.push(Listen { kind: Kind::Auto, address, options: Vec::new() });
         }
         if self.listens.len() > LISTENERS_MAX {
             return Err(ServerError::plain(format!("more than {LISTENERS_MAX} addresses to listen on")));
@@ -183,6 +198,12 @@ impl Builder {
         self.check_limits()?;
         let mut listeners = Vec::new();
         let mut bound = Vec::new();
+        let speaks: Result<Vec<Listening>, String> = self
+            .listens
+            .iter()
+            .map(|listen| Listening::new(listen.kind, &listen.options, process::unix_time()))
+            .collect();
+        let speaks = speaks.map_err(ServerError::plain)?;
         for listen in &self.listens {
             let (listener, address) = self.bind(listen)?;
             listeners.push(listener);
@@ -196,17 +217,14 @@ impl Builder {
             .map_err(ServerError::plain)?;
         let platform = OsPlatform::new(bell, listeners, self.signalled, store)
             .map_err(|error| ServerError::new("cannot watch the listeners", error))?;
-        let ceiling = Ceiling::of(&self.limits);
-        let setup = Setup {
-            access: Access::new(self.secret, self.store.read_only),
-            listeners: self.listens.iter().map(|listen| listen.kind).collect(),
-            limits: self.limits,
-        };
+        let ceiling = Ceiling::of(&self.limits, speaks.iter().any(Listening::gathers));
+        let setup =
+            Setup { access: Access::new(self.secret, self.store.read_only), listeners: speaks, limits: self.limits };
         Ok(Server { reactor: Reactor::new(platform, setup), bound, shared, ceiling })
     }
 
     fn bind(&self, listen: &Listen) -> Result<(mio::net::TcpListener, SocketAddr), ServerError> {
-        let Listen { address, kind } = listen;
+        let Listen { address, kind, .. } = listen;
         let fail = |error| ServerError::new(format!("cannot listen on {address} ({kind})"), error);
         let resolved = address.to_socket_addrs().map_err(fail)?.next();
         let resolved = resolved.ok_or_else(|| ServerError::plain(format!("{address} has no address")))?;
@@ -271,17 +289,18 @@ pub struct Ceiling {
 
 impl Ceiling {
     /// The arithmetic, documented in the README.
-    pub fn of(limits: &Limits) -> Self {
+    pub fn of(limits: &Limits, gathers: bool) -> Self {
+        let message = if gathers { limits.message_bytes_max } else { 0 };
         // Replies may overshoot their bound by the one that crossed it; a timer entry may be left
         // behind for each of the few deadlines a connection has.
         let connection = Reactor::<OsPlatform>::entry_bytes() + limits.head_len_max + 2 * limits.reply_bytes_max + 256;
         Self {
             connection,
             connections: limits.connections_max,
-            slot: limits.chunk_bytes * limits.chunks_per_slot + size_of::<usize>(),
+            slot: (limits.chunk_bytes * limits.chunks_per_slot).max(message) + size_of::<usize>(),
             slots: limits.slots,
             shared: limits.read_buffer_bytes
-                + limits.head_len_max
+                + limits.held_bytes_max()
                 + limits.io_workers * crate::os::disk::WORKER_BUFFER_BYTES,
         }
     }

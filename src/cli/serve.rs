@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(default_value = "files")]
     dir: PathBuf,
     /// Where to listen, may be given many times; port 0 asks the kernel [default: 127.0.0.1:7070]
-    #[arg(long, value_name = "[DIALECT@]ADDR:PORT")]
+    #[arg(long, value_name = "[DIALECT@]ADDR:PORT[?OPTIONS]")]
     listen: Vec<Listen>,
     /// What OK promises about an upload: on stable storage, or complete in the kernel's cache
     #[arg(long, value_enum, default_value_t = DurabilityArg::Durable)]
@@ -231,7 +231,7 @@ fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
         .portable(args.portable)
         .signals();
     for listen in &args.listen {
-        builder = builder.listen_as(listen.kind, &listen.address);
+        builder = builder.listen_at(listen.clone());
     }
     if let Some(mode) = args.file_mode {
         builder = builder.file_mode(mode);

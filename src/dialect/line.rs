@@ -14,7 +14,7 @@ use std::io::Write as _;
 use std::ops::Range;
 
 use crate::command::{Answer, Command, Put};
-use crate::dialect::{Act, BodyPart, Machine, Phase, Talk, Then};
+use crate::dialect::{Act, BodyPart, Finish, Machine, Phase, Talk, Then};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Durability, Etag, Key, Listing, Meta, Node, Precondition};
 use crate::wire::key::{self, Path};
@@ -486,14 +486,14 @@ impl Machine for Line {
         }
     }
 
-    fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<(), Failure> {
+    fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
         let Exchange::Put(put) = &self.exchange else { return Err(Failure::Internal) };
         let sent_behind = match put.trailer {
             Trailer::Got(digest) => Some(digest),
             Trailer::No | Trailer::Expected => None,
         };
         let agrees = |wanted: Option<[u8; 32]>| wanted.is_none() || wanted == digest;
-        if agrees(put.announced) && agrees(sent_behind) { Ok(()) } else { Err(Failure::DigestMismatch) }
+        if agrees(put.announced) && agrees(sent_behind) { Ok(Finish::default()) } else { Err(Failure::DigestMismatch) }
     }
 
     fn sent(&mut self, digest: Option<[u8; 32]>, talk: &mut Talk<'_>) -> Act {

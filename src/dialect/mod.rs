@@ -7,13 +7,15 @@
 pub mod line;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::command::{Answer, Command};
+use crate::command::{Answer, Command, Put};
 use crate::config::{Access, Limits};
 use crate::error::{CloseReason, Failure};
+use crate::object::Key;
 
 /// What the session is to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,11 @@ pub enum Act {
     },
     /// This exchange is over: decode the next request.
     Next,
+    /// Store a small file whose content is already known; the answer is `Stored` or a failure.
+    Store(Put, Vec<u8>),
+    /// Wait until the peer's system has acknowledged every byte said, and so long besides; then
+    /// [`Machine::paused`] is asked. For peers that take one packet for one message.
+    Pause(Duration),
     /// This exchange failed before its body was read: throw the body away, then as `Next`. A body
     /// too long to throw away ends the connection instead.
     Discard,
@@ -64,6 +71,15 @@ pub enum Then {
     End,
 }
 
+/// What to do with a body that is complete.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Finish {
+    /// Another name than was announced, where it is only known now.
+    pub key: Option<Key>,
+    /// Bytes that belong before the content that was received.
+    pub prepend: Vec<u8>,
+}
+
 /// Is the server taking new requests?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -85,6 +101,8 @@ pub struct Talk<'a> {
     pub phase: Phase,
     /// Set when the request was refused, for the log.
     pub refused: Option<Failure>,
+    /// Lines for the log about this peer.
+    pub notes: &'a mut Vec<String>,
 }
 
 /// One dialect's side of one connection.
@@ -101,14 +119,31 @@ pub trait Machine {
     /// The peer's stream ended while a head was awaited; `held` was never decoded.
     fn ended(&mut self, held: &[u8], talk: &mut Talk<'_>) -> Act;
 
-    /// How long a silence means something while a head is awaited.
+    /// The most bytes of one message that must be seen at once. Above `Limits::head_len_max` it
+    /// costs a slot.
+    fn message_len_max(&self, limits: &Limits) -> usize {
+        limits.head_len_max
+    }
+
+    /// How long a silence of the peer means something now, while a head is awaited or a body
+    /// received. Asked anew after every input.
     fn quiet_after(&self) -> Option<Duration> {
         None
     }
 
-    /// That silence came; as [`Machine::decode`].
+    /// That silence came while a head was awaited; as [`Machine::decode`].
     fn quiet(&mut self, _held: &[u8], _talk: &mut Talk<'_>) -> (usize, Act) {
         (0, Act::More)
+    }
+
+    /// That silence came in the middle of a body: is it complete?
+    fn body_quiet(&mut self) -> Then {
+        Then::Wait
+    }
+
+    /// The time of an [`Act::Pause`] is over.
+    fn paused(&mut self, _talk: &mut Talk<'_>) -> Act {
+        Act::Next
     }
 
     /// The store answered the command that was run.
@@ -128,7 +163,7 @@ pub trait Machine {
 
     /// Every byte of the body is in the staging file: may it become visible? `digest` is there if
     /// the command asked to hash.
-    fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<(), Failure>;
+    fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<Finish, Failure>;
 
     /// The range asked for has left.
     fn sent(&mut self, digest: Option<[u8; 32]>, talk: &mut Talk<'_>) -> Act;
@@ -142,13 +177,6 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// The machine for a connection accepted by a listener of this kind.
-    pub fn new(kind: Kind) -> Self {
-        match kind {
-            Kind::Auto | Kind::Line => Self::Line(line::Line::default()),
-        }
-    }
-
     /// Its interface.
     pub fn machine(&mut self) -> &mut dyn Machine {
         match self {
@@ -164,7 +192,55 @@ impl Dialect {
     }
 }
 
-/// What a listener speaks.
+/// What one listener speaks: the dialect, its options, and what its connections share.
+#[derive(Clone, Debug)]
+pub enum Listening {
+    /// Decided by the first line.
+    Auto,
+    /// The project's own protocol.
+    Line,
+}
+
+impl Listening {
+    /// A listener of this kind with the options of its address. `started` is the wall-clock time
+    /// in seconds, for names that must not repeat after a restart.
+    pub fn new(kind: Kind, options: &[(String, String)], started: u64) -> Result<Self, String> {
+        let _ = started;
+        let listening = match kind {
+            Kind::Auto => Self::Auto,
+            Kind::Line => Self::Line,
+        };
+        match options.first() {
+            None => Ok(listening),
+            Some((name, _)) => Err(format!("{kind} knows no option {name:?}")),
+        }
+    }
+
+    /// The machine for a connection from `peer`.
+    pub fn accept(&self, peer: IpAddr) -> Dialect {
+        let _ = peer;
+        match self {
+            Self::Auto | Self::Line => Dialect::Line(line::Line::default()),
+        }
+    }
+
+    /// What a connection is told that comes when no more are taken; empty where the dialect has
+    /// no way to say it before it has been asked.
+    pub const fn turned_away(&self) -> &'static [u8] {
+        match self {
+            Self::Auto | Self::Line => line::TURNED_AWAY,
+        }
+    }
+
+    /// May a connection hold a message longer than a head? Then a slot must have room for it.
+    pub const fn gathers(&self) -> bool {
+        match self {
+            Self::Auto | Self::Line => false,
+        }
+    }
+}
+
+/// The name of what a listener speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
     /// Decided by the first line.
@@ -175,19 +251,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Auto, Self::Line];
+
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Line => "line",
-        }
-    }
-
-    /// What a connection is told that comes when no more are taken; empty where the dialect has
-    /// no way to say it before it has been asked.
-    pub const fn turned_away(self) -> &'static [u8] {
-        match self {
-            Self::Auto | Self::Line => line::TURNED_AWAY,
         }
     }
 }
@@ -202,10 +273,10 @@ impl FromStr for Kind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "line" => Ok(Self::Line),
-            _ => Err(format!("unknown dialect {text:?}: this server speaks auto, line")),
-        }
+        let known = Self::ALL.map(Self::name);
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == text)
+            .ok_or_else(|| format!("unknown dialect {text:?}: this server speaks {}", known.join(", ")))
     }
 }

@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::buffer::SLICES_MAX;
 use crate::config::Limits;
+use crate::os::sys;
 use crate::platform::{AcceptError, Stream};
 
 /// Connections the kernel keeps for us until they are accepted; it caps this itself.
@@ -125,6 +126,10 @@ impl Stream for TcpConnection {
 
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)
+    }
+
+    fn unacknowledged(&self) -> io::Result<usize> {
+        sys::unacknowledged(self.stream.as_fd())
     }
 
     fn reset_on_drop(&mut self) {

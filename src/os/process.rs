@@ -1,6 +1,14 @@
-//! What concerns the process as a whole: its limit on descriptors.
+//! What concerns the process as a whole: its limit on descriptors, the time it was started.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Seconds since 1970, for names that must not repeat after a restart.
+#[allow(clippy::disallowed_methods, reason = "wall-clock time, read once at start")]
+pub fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
 
 /// Raises the soft limit on open files to the hard one; returns how many descriptors there are.
 pub fn raise_descriptor_limit() -> usize {

@@ -1,7 +1,7 @@
 //! The few system calls that no safe wrapper offers. The only file with `unsafe`.
 //!
-//! Every function here takes borrowed descriptors and plain numbers, and passes no pointer to
-//! memory, so nothing a caller does can break memory safety.
+//! Every function here takes borrowed descriptors and plain numbers and lends the kernel no memory
+//! of its caller, so nothing a caller does can break memory safety.
 #![allow(unsafe_code, reason = "rustix has no wrapper for these calls; each block says why it is sound")]
 
 use std::io;
@@ -16,6 +16,22 @@ pub(super) fn write_back(file: BorrowedFd<'_>, offset: u64, len: u64) -> io::Res
     // SAFETY: the descriptor is open for as long as the borrow lasts, and no memory is passed.
     let result = unsafe { libc::sync_file_range(file.as_raw_fd(), range(offset)?, range(len)?, flags) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// How many bytes of a socket's send queue has the peer not acknowledged (tcp(7), SIOCOUTQ)?
+#[cfg(target_os = "linux")]
+pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open for as long as the borrow lasts, and the call writes one int
+    // to a place that is one.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 { Ok(usize::try_from(bytes).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Elsewhere nobody can tell: only the delay that follows separates two messages.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn unacknowledged(_socket: BorrowedFd<'_>) -> io::Result<usize> {
+    Ok(0)
 }
 
 /// Elsewhere the kernel's own write-back has to do.

@@ -3,16 +3,16 @@
 
 use std::net::SocketAddr;
 
-use crate::dialect::Kind;
+use crate::dialect::Listening;
 use crate::ids::ListenerId;
 use crate::platform::{AcceptError, Platform, Stream};
 use crate::reactor::{Connection, InLine, Queued, Reactor, Readiness, conn_id, cx};
 use crate::session::Session;
 
 /// One listener: what it speaks, and whether connections may be waiting.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Door {
-    kind: Kind,
+    listening: Listening,
     waiting: Waiting,
 }
 
@@ -24,8 +24,8 @@ enum Waiting {
 
 impl Door {
     /// Registering a listener does not tell of those who came before: look once.
-    pub(super) const fn new(kind: Kind) -> Self {
-        Self { kind, waiting: Waiting::Maybe }
+    pub(super) const fn new(listening: Listening) -> Self {
+        Self { listening, waiting: Waiting::Maybe }
     }
 
     /// An event says that somebody waits.
@@ -55,7 +55,7 @@ impl<P: Platform> Reactor<P> {
                     break;
                 }
                 match self.platform.accept(listener) {
-                    Ok((stream, peer)) => self.admit_connection(stream, peer, self.doors[place].kind),
+                    Ok((stream, peer)) => self.admit_connection(stream, peer, place),
                     Err(AcceptError::Empty) => self.doors[place].waiting = Waiting::Nobody,
                     Err(AcceptError::Gone(error)) => {
                         log::debug!("a connection was gone before it was accepted: {error}");
@@ -77,12 +77,12 @@ impl<P: Platform> Reactor<P> {
         self.accept_after = Some(self.now + self.limits.accept_retry);
     }
 
-    fn admit_connection(&mut self, mut stream: P::Stream, peer: SocketAddr, kind: Kind) {
+    fn admit_connection(&mut self, mut stream: P::Stream, peer: SocketAddr, place: usize) {
         self.counters.accepted += 1;
         if self.connections.len() >= self.limits.connections_max {
             self.counters.turned_away += 1;
             // A fresh socket takes so few bytes at once; if not, the peer sees a plain close.
-            let _ = stream.send(&[kind.turned_away()], false);
+            let _ = stream.send(&[self.doors[place].listening.turned_away()], false);
             let _ = stream.shutdown_write();
             let _ = stream.recv(&mut self.scratch);
             return;
@@ -94,7 +94,8 @@ impl<P: Platform> Reactor<P> {
             log::warn!("{peer}: cannot watch the connection: {error}");
             return;
         }
-        let session = Session::new(kind, &mut cx!(self));
+        let dialect = self.doors[place].listening.accept(peer.ip());
+        let session = Session::new(dialect, &mut cx!(self));
         entry.insert(Connection {
             stream: Some(stream),
             session,

@@ -6,6 +6,7 @@ use crate::ids::ConnId;
 use crate::platform::{Completion, Platform, Store, Stream};
 use crate::reactor::admission::Place;
 use crate::reactor::{InLine, Queued, Reactor, cx, lookup};
+use crate::session::Report;
 
 /// What one connection may still do in this turn.
 #[derive(Debug)]
@@ -68,7 +69,7 @@ impl<P: Platform> Reactor<P> {
     /// that receiving needs.
     fn step(&mut self, id: ConnId, budget: &mut Budget) -> Progress {
         let ran = self.submit(id, budget).or(self.ask_for_slot(id));
-        let sent = self.flush(id, budget).or(self.shut_down(id));
+        let sent = self.flush(id, budget).or(self.shut_down(id)).or(self.look(id));
         ran.or(sent).or(self.fill(id, budget))
     }
 
@@ -153,6 +154,19 @@ impl<P: Platform> Reactor<P> {
         Progress::Moved
     }
 
+    /// Has the peer's system acknowledged everything we said?
+    fn look(&mut self, id: ConnId) -> Progress {
+        let Some(connection) = lookup(&mut self.connections, id) else { return Progress::Blocked };
+        let Some(stream) = connection.stream.as_ref().filter(|_| connection.session.wants_look(&cx!(self))) else {
+            return Progress::Blocked;
+        };
+        match stream.unacknowledged() {
+            Ok(n) => connection.session.looked(n, &cx!(self)),
+            Err(error) => connection.session.lost(CloseReason::PeerReset, &error.to_string(), &mut cx!(self)),
+        }
+        Progress::Moved
+    }
+
     /// After every drive: close what is over, take back the slot, arm the timer, free the place.
     fn settle(&mut self, id: ConnId) {
         let Some(connection) = lookup(&mut self.connections, id) else { return };
@@ -185,9 +199,16 @@ impl<P: Platform> Reactor<P> {
     /// One line per request that ended. The sink must not block: see `os::log`.
     fn log_reports(&mut self, peer: std::net::SocketAddr) {
         for report in self.reports.drain(..) {
-            let ms = self.now.saturating_duration_since(report.began).as_millis();
-            let (word, key, bytes) = (report.word, report.key.as_str().escape_debug(), report.bytes);
-            match report.result {
+            let (word, key, bytes, began, result) = match report {
+                Report::Note(note) => {
+                    log::info!(target: "filewharf::transfer", "note peer={peer} {}", note.escape_debug());
+                    continue;
+                }
+                Report::Request { word, key, bytes, began, result } => (word, key, bytes, began, result),
+            };
+            let ms = self.now.saturating_duration_since(began).as_millis();
+            let key = key.as_str().escape_debug();
+            match result {
                 Ok(()) => log::info!(
                     target: "filewharf::transfer",
                     "{word} peer={peer} key=\"/{key}\" bytes={bytes} result=ok ms={ms}"

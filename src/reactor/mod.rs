@@ -24,7 +24,7 @@ use slab::Slab;
 
 use crate::buffer::ChunkPool;
 use crate::config::{Access, Limits};
-use crate::dialect::{Kind, Phase};
+use crate::dialect::{Listening, Phase};
 use crate::ids::{ConnId, ListenerId};
 use crate::platform::{Counters, Event, Health, Op, Platform, Signal, Store};
 use crate::session::{Cx, Disk, DiskPace, Report, Session};
@@ -93,7 +93,7 @@ pub struct Setup {
     /// Who may do what.
     pub access: Access,
     /// What each listener speaks, in the order of their ids.
-    pub listeners: Vec<Kind>,
+    pub listeners: Vec<Listening>,
 }
 
 /// The loop and everything it owns.
@@ -178,7 +178,7 @@ impl<P: Platform> Reactor<P> {
             stage: Stage::Serving,
             cut_off: 0,
             events: Vec::with_capacity(1024),
-            scratch: vec![0; limits.read_buffer_bytes + limits.head_len_max].into_boxed_slice(),
+            scratch: vec![0; limits.read_buffer_bytes + limits.held_bytes_max()].into_boxed_slice(),
             share: limits.turn_bytes_max,
             pool: ChunkPool::new(limits.chunk_bytes),
             counters: Counters::default(),

@@ -6,7 +6,7 @@ use crate::error::{CloseReason, Failure};
 use crate::platform::{Completion, Op, Outcome};
 use crate::session::receive::Use;
 use crate::session::state::{Name, Parting, State, Wanted};
-use crate::session::{Cx, Session};
+use crate::session::{Cx, Session, Slot};
 
 impl Session {
     /// The peer's stream ended. It may still read: what is to be said is said.
@@ -49,10 +49,17 @@ impl Session {
 
     /// A deadline passed. Also harmless when it did not.
     pub fn timed_out(&mut self, cx: &mut Cx<'_>) {
+        if self.quiet_at().is_some_and(|at| at <= cx.now) && self.told_quiet(cx) {
+            return;
+        }
         let stalled = cx.now >= self.active + cx.limits.stall_timeout;
         let (window, rate) = (cx.limits.rate_window, cx.limits.rate_bytes_per_s_min);
         match &mut self.state {
             State::AwaitHeader { .. } if !self.outbox.is_empty() => self.stop_sending("the reply is not read", cx),
+            State::Pausing(_) => self.pause_over(cx),
+            State::AwaitHeader { .. } if self.slot == Slot::Held => {
+                self.refuse(Failure::TimedOut, "the message stopped half-way", cx);
+            }
             State::AwaitHeader { since: Some(_) } => {
                 self.refuse(Failure::TimedOut, CloseReason::HeadTimeout.word(), cx);
             }
@@ -79,7 +86,7 @@ impl Session {
         }
     }
 
-    fn stop_sending(&mut self, cause: &str, cx: &mut Cx<'_>) {
+    pub(super) fn stop_sending(&mut self, cause: &str, cx: &mut Cx<'_>) {
         self.report_failure(Failure::TimedOut, cause, cx);
         self.end(CloseReason::TooSlow, Parting::Reset, cx);
     }
@@ -159,10 +166,11 @@ impl Session {
             State::ReceivingBody(receiving) | State::Settling(receiving) => self.drop_target(receiving.target, cx),
             State::SendingBody(sending) => self.ops.push_back(Op::Close { file: sending.file }),
             State::AwaitSlot(wanted) => match *wanted {
-                Wanted::Command(_) => {}
+                Wanted::Command(_) | Wanted::Gather | Wanted::Store(..) => {}
                 Wanted::Download { file, .. } => self.ops.push_back(Op::Close { file }),
                 Wanted::Resume(sending) => self.ops.push_back(Op::Close { file: sending.file }),
             },
+            State::Pausing(pausing) => self.ops.extend(pausing.open.map(|(file, _)| Op::Close { file })),
             State::AwaitHeader { .. }
             | State::Opening(_)
             | State::Executing

@@ -7,9 +7,10 @@
 //! again: that is the whole driving contract.
 //!
 //! `state` has the states and their table, `request` everything between requests, `receive` the
-//! uploads, `send` the downloads, `close` the ways to end.
+//! uploads, `send` the downloads, `pause` silences, `close` the ways to end.
 
 mod close;
+mod pause;
 mod receive;
 mod request;
 mod send;
@@ -23,11 +24,11 @@ use std::time::Instant;
 
 use crate::buffer::{Chunk, ChunkPool, Outbox};
 use crate::config::{Access, Limits};
-use crate::dialect::{Dialect, Kind, Machine, Phase, Talk};
+use crate::dialect::{Dialect, Machine, Phase, Talk};
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
 use crate::platform::{Completion, Counters, Op};
-use state::{Name, State};
+use state::{Name, PauseStage, State};
 
 pub use receive::Use;
 pub use send::Outgoing;
@@ -70,19 +71,24 @@ pub enum DiskPace {
     Lags,
 }
 
-/// One request that ended, for the log.
+/// One line for the log.
 #[derive(Debug)]
-pub struct Report {
-    /// Its kind: `put`, `get`, …
-    pub word: &'static str,
-    /// What it was about.
-    pub key: Key,
-    /// Bytes of content that moved.
-    pub bytes: u64,
-    /// When it began.
-    pub began: Instant,
-    /// How it ended.
-    pub result: Result<(), Trouble>,
+pub enum Report {
+    /// What a dialect has to tell about its peer.
+    Note(String),
+    /// One request that ended.
+    Request {
+        /// Its kind: `put`, `get`, …
+        word: &'static str,
+        /// What it was about.
+        key: Key,
+        /// Bytes of content that moved.
+        bytes: u64,
+        /// When it began.
+        began: Instant,
+        /// How it ended.
+        result: Result<(), Trouble>,
+    },
 }
 
 /// Why a request did not succeed.
@@ -139,13 +145,15 @@ pub struct Session {
     entered: Instant,
     /// When the peer last moved a byte.
     active: Instant,
+    /// When the dialect was last told of a silence.
+    quiet_told: Instant,
 }
 
 impl Session {
     /// A connection has been accepted; asks the dialect whether it speaks first.
-    pub fn new(kind: Kind, cx: &mut Cx<'_>) -> Self {
+    pub fn new(dialect: Dialect, cx: &mut Cx<'_>) -> Self {
         let mut session = Self {
-            dialect: Dialect::new(kind),
+            dialect,
             state: State::AwaitHeader { since: None },
             inbox: Vec::new(),
             appetite: Appetite::Hungry,
@@ -157,6 +165,7 @@ impl Session {
             request: None,
             entered: cx.now,
             active: cx.now,
+            quiet_told: cx.now,
         };
         let act = session.with_machine(cx, |machine, talk| machine.opened(talk));
         session.apply(act, cx);
@@ -185,7 +194,12 @@ impl Session {
         assert!(self.in_flight > 0, "a completion without an operation");
         self.in_flight -= 1;
         match self.state.name() {
-            Name::AwaitHeader | Name::AwaitSlot | Name::Discarding | Name::SendingReply | Name::Lingering => {
+            Name::AwaitHeader
+            | Name::AwaitSlot
+            | Name::Pausing
+            | Name::Discarding
+            | Name::SendingReply
+            | Name::Lingering => {
                 // The end of an `Abort` or `Close`, or of writes of an upload that has failed.
                 self.give_back(done.chunk, cx);
             }
@@ -212,12 +226,9 @@ impl Session {
             | Name::Settling
             | Name::Committing
             | Name::SendingBody => true,
-            Name::AwaitHeader
-            | Name::AwaitSlot
-            | Name::Discarding
-            | Name::SendingReply
-            | Name::Lingering
-            | Name::Done => false,
+            // A long message is gathered on the slot's account.
+            Name::AwaitHeader | Name::AwaitSlot => self.inbox.len() >= limits.head_len_max,
+            Name::Pausing | Name::Discarding | Name::SendingReply | Name::Lingering | Name::Done => false,
         };
         // A page of a listing lives in the outbox, on the slot's account.
         let joined = !self.has_ops() && self.credits == limits.chunks_per_slot;
@@ -233,13 +244,19 @@ impl Session {
     pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
         match &self.state {
             State::AwaitHeader { .. } if !self.outbox.is_empty() => Some(self.entered + limits.stall_timeout),
-            State::AwaitHeader { since: Some(since) } => Some(*since + limits.head_timeout),
-            State::AwaitHeader { since: None } => Some(self.active + limits.idle_timeout),
+            State::AwaitHeader { .. } if self.slot == Slot::Held => self.sooner(self.active + limits.stall_timeout),
+            State::AwaitHeader { since: Some(since) } => self.sooner(*since + limits.head_timeout),
+            State::AwaitHeader { since: None } => self.sooner(self.active + limits.idle_timeout),
             State::AwaitSlot(_) => Some(self.entered + limits.slot_timeout),
             State::Opening(_) | State::Executing | State::Settling(_) | State::Committing => None,
             State::ReceivingBody(receiving) => {
-                receiving.pace.deadline().map(|pace| pace.min(self.active + limits.stall_timeout))
+                let pace = receiving.pace.deadline()?;
+                self.sooner(pace.min(self.active + limits.stall_timeout))
             }
+            State::Pausing(pausing) => Some(match pausing.stage {
+                PauseStage::Unacknowledged(look_at) => look_at,
+                PauseStage::Until(at) => at,
+            }),
             State::SendingBody(sending) => {
                 sending.pace.deadline().map(|pace| pace.min(self.active + limits.stall_timeout))
             }
@@ -247,6 +264,19 @@ impl Session {
             State::Lingering { .. } => Some(self.entered + limits.linger_timeout),
             State::Done { .. } | State::Moving(_) => None,
         }
+    }
+
+    /// The deadline, or the silence that the dialect waits for if that is sooner.
+    fn sooner(&self, deadline: Instant) -> Option<Instant> {
+        Some(self.quiet_at().map_or(deadline, |quiet| quiet.min(deadline)))
+    }
+
+    /// When a silence of the peer is long enough to mean something. It is no silence while we do
+    /// not listen.
+    fn quiet_at(&self) -> Option<Instant> {
+        let listening = self.inbox.is_empty() || self.appetite == Appetite::Hungry;
+        let after = self.dialect.machine_ref().quiet_after().filter(|_| listening)?;
+        Some(self.active.max(self.quiet_told) + after)
     }
 
     /// Bytes of heap this session holds between turns, for the accounting of memory.
@@ -258,7 +288,11 @@ impl Session {
     pub fn check_invariants(&self, limits: &Limits) {
         assert!(self.credits <= limits.chunks_per_slot, "more credits at home than a slot has");
         assert!(self.slot == Slot::Held || self.credits == 0, "credits without a slot");
-        assert!(self.inbox.len() <= limits.head_len_max, "more bytes held than a head may have");
+        let held_max = match self.slot {
+            Slot::None => limits.head_len_max,
+            Slot::Held => limits.head_len_max.max(limits.message_bytes_max),
+        };
+        assert!(self.inbox.len() <= held_max, "more bytes held than a head or a message may have");
         assert!(!matches!(self.state, State::Moving(_)), "a state was taken out and not replaced");
         let idle = self.deadline(limits).is_none() && !self.has_ops();
         let over = matches!(self.state, State::Done { .. });
@@ -297,13 +331,17 @@ impl Session {
 
     fn run_machine<R>(
         &mut self,
-        cx: &Cx<'_>,
+        cx: &mut Cx<'_>,
         run: impl FnOnce(&mut dyn Machine, &mut Talk<'_>) -> R,
     ) -> (R, Option<Failure>) {
         let out = self.outbox.text();
-        let mut talk = Talk { out, limits: cx.limits, access: cx.access, phase: cx.phase, refused: None };
+        let mut notes = Vec::new();
+        let mut talk =
+            Talk { out, limits: cx.limits, access: cx.access, phase: cx.phase, refused: None, notes: &mut notes };
         let result = run(self.dialect.machine(), &mut talk);
-        (result, talk.refused)
+        let refused = talk.refused;
+        cx.reports.extend(notes.into_iter().map(Report::Note));
+        (result, refused)
     }
 
     fn take_chunk(&mut self, cx: &mut Cx<'_>) -> Option<Chunk> {
@@ -326,7 +364,7 @@ impl Session {
             Ok(()) => cx.counters.count_request(word),
             Err(_) => cx.counters.failed += 1,
         }
-        cx.reports.push(Report { word, key, bytes, began, result });
+        cx.reports.push(Report::Request { word, key, bytes, began, result });
     }
 
     /// Closes the report with a failure that the peer is told in so many words.

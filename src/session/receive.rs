@@ -2,6 +2,7 @@
 //!
 //! Decides which bytes are content and where they belong; the reactor moves them there.
 
+use crate::buffer::Chunk;
 use crate::command::{Answer, Put};
 use crate::dialect::{Act, Then};
 use crate::error::{CloseReason, Failure, StoreError};
@@ -57,6 +58,7 @@ impl Session {
             | State::Settling(_)
             | State::Committing
             | State::SendingBody(_)
+            | State::Pausing(_)
             | State::Discarding { .. }
             | State::SendingReply(_)
             | State::Done { .. }
@@ -235,7 +237,7 @@ impl Session {
 
     /// `Write` or `Flush` ended.
     pub(super) fn body_completed(&mut self, done: Completion, cx: &mut Cx<'_>) {
-        let written = done.chunk.as_ref().map_or(0, crate::buffer::Chunk::len);
+        let written = done.chunk.as_ref().map_or(0, Chunk::len);
         self.give_back(done.chunk, cx);
         let (State::ReceivingBody(receiving) | State::Settling(receiving)) = &mut self.state else { return };
         receiving.pace.store_ended(cx.now);
@@ -264,17 +266,27 @@ impl Session {
             return;
         }
         let digest = receiving.hasher.finish();
-        if let Err(failure) = self.dialect.machine().finish(digest) {
-            self.fail_upload(failure, failure.words(), cx);
-            return;
-        }
+        let finish = match self.dialect.machine().finish(digest) {
+            Ok(finish) => finish,
+            Err(failure) => {
+                self.fail_upload(failure, failure.words(), cx);
+                return;
+            }
+        };
         let State::Settling(receiving) = self.take_state() else { return };
-        let Receiving { put, target, upload, .. } = *receiving;
+        let Receiving { mut put, target, upload, .. } = *receiving;
+        put.key = finish.key.unwrap_or(put.key);
         self.ops.push_back(match target {
-            Target::Whole(chunk) => Op::Store { put, chunk },
+            Target::Whole(chunk) if finish.prepend.is_empty() => Op::Store { put, chunk },
+            Target::Whole(chunk) => {
+                let whole = Chunk::holding([&finish.prepend, chunk.data()].concat());
+                cx.pool.give(chunk);
+                Op::Store { put, chunk: whole }
+            }
             Target::File(file) => Op::Commit {
                 file,
                 len: upload.launched(),
+                prepend: finish.prepend.into(),
                 mtime: put.mtime,
                 precondition: put.precondition,
                 key: put.key,

@@ -1,6 +1,7 @@
 //! Between requests: decoding heads, obeying the dialect, starting commands, answers of the store
 //! that need no body.
 
+use crate::buffer::Chunk;
 use crate::command::{Answer, Command, Put};
 use crate::dialect::{Act, Phase};
 use crate::error::{CloseReason, Failure, StoreError};
@@ -19,7 +20,14 @@ impl Session {
     /// How many bytes to read while a head is awaited.
     pub(super) fn head_intake(&self, cx: &Cx<'_>) -> usize {
         let unseen = !self.inbox.is_empty() && self.appetite == Appetite::Unseen;
-        if unseen || !self.may_decode(cx) { 0 } else { cx.limits.head_len_max.saturating_sub(self.inbox.len()) }
+        if unseen || !self.may_decode(cx) {
+            return 0;
+        }
+        let most = match self.slot {
+            Slot::None => cx.limits.head_len_max,
+            Slot::Held => self.dialect.machine_ref().message_len_max(cx.limits).max(cx.limits.head_len_max),
+        };
+        most.saturating_sub(self.inbox.len())
     }
 
     /// Looks for a request at the front of `data`.
@@ -37,8 +45,16 @@ impl Session {
 
     fn head_needs_more(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Use {
         self.appetite = Appetite::Hungry;
+        let message_max = self.dialect.machine_ref().message_len_max(cx.limits);
+        if data.len() >= cx.limits.head_len_max && data.len() < message_max {
+            if self.slot == Slot::None {
+                self.set_state(State::AwaitSlot(Box::new(Wanted::Gather)), cx.now);
+            }
+            return Use::Wait;
+        }
         if data.len() >= cx.limits.head_len_max {
-            // No dialect allows a head as long as this; the guard keeps memory bounded anyway.
+            // Every dialect refuses what is longer than its own limit; this keeps memory bounded
+            // if one should not.
             self.refuse(Failure::Malformed("the request is too long"), "no end of the head within its limit", cx);
             return Use::Took(0);
         }
@@ -57,6 +73,8 @@ impl Session {
             Act::More => self.set_state(State::AwaitHeader { since: None }, cx.now),
             Act::Run(command) => self.start(command, cx),
             Act::Next => self.next_request(cx),
+            Act::Store(put, content) => self.start_store(put, content, cx),
+            Act::Pause(delay) => self.begin_pause(None, delay, cx),
             Act::Discard => self.begin_discard(cx),
             Act::Close(reason) => self.set_state(State::SendingReply(reason), cx.now),
             Act::Reset(reason) => self.end(reason, Parting::Reset, cx),
@@ -87,12 +105,26 @@ impl Session {
         self.set_state(next, cx.now);
     }
 
-    fn start(&mut self, command: Command, cx: &mut Cx<'_>) {
-        let (word, key) = (command.word(), command.key().clone());
+    /// Opens the report of a request, and asks whether it is allowed.
+    fn permits(&mut self, command: &Command, cx: &Cx<'_>) -> Result<(), Failure> {
         if self.request.is_none() {
+            let (word, key) = (command.word(), command.key().clone());
             self.request = Some(Box::new(Request { word, key, bytes: 0, began: cx.now }));
         }
-        if let Err(failure) = cx.access.permits(&command) {
+        cx.access.permits(command)
+    }
+
+    fn start_store(&mut self, put: Put, content: Vec<u8>, cx: &mut Cx<'_>) {
+        if let Err(failure) = self.permits(&Command::Put(put.clone()), cx) {
+            return self.refuse(failure, failure.words(), cx);
+        }
+        self.count_bytes(content.len() as u64);
+        cx.counters.bytes_in += content.len() as u64;
+        self.set_state(State::AwaitSlot(Box::new(Wanted::Store(put, content))), cx.now);
+    }
+
+    fn start(&mut self, command: Command, cx: &mut Cx<'_>) {
+        if let Err(failure) = self.permits(&command, cx) {
             return self.refuse(failure, failure.words(), cx);
         }
         let op = match command {
@@ -135,6 +167,13 @@ impl Session {
                     self.set_state(State::Executing, cx.now);
                 }
                 Wanted::Command(command) => self.start(command, cx),
+                Wanted::Gather => self.set_state(State::AwaitHeader { since: Some(cx.now) }, cx.now),
+                Wanted::Store(put, content) => {
+                    // The content is on the slot's account, as one of its chunks.
+                    self.credits -= 1;
+                    self.ops.push_back(Op::Store { put, chunk: Chunk::holding(content) });
+                    self.set_state(State::Committing, cx.now);
+                }
                 Wanted::Download { file, meta } => self.begin_send(file, meta, Source::Held, cx),
                 Wanted::Resume(sending) => self.resume_send(sending, cx),
             },
@@ -155,7 +194,7 @@ impl Session {
             }
         };
         match wanted {
-            Wanted::Command(_) => {}
+            Wanted::Command(_) | Wanted::Gather | Wanted::Store(..) => {}
             Wanted::Download { file, .. } => self.ops.push_back(Op::Close { file }),
             Wanted::Resume(sending) => {
                 self.ops.push_back(Op::Close { file: sending.file });

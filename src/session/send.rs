@@ -128,10 +128,14 @@ impl Session {
     }
 
     /// Sends a range of the open file, or closes it and does what the dialect wants instead.
-    fn send_or(&mut self, act: Act, file: FileId, supply: Supply, cx: &mut Cx<'_>) {
-        let Act::Send { range, hash } = act else {
-            self.ops.push_back(Op::Close { file });
-            return self.apply(act, cx);
+    pub(super) fn send_or(&mut self, act: Act, file: FileId, supply: Supply, cx: &mut Cx<'_>) {
+        let (range, hash) = match act {
+            Act::Send { range, hash } => (range, hash),
+            Act::Pause(delay) => return self.begin_pause(Some((file, supply)), delay, cx),
+            act => {
+                self.ops.push_back(Op::Close { file });
+                return self.apply(act, cx);
+            }
         };
         let sending = Sending {
             file,

@@ -8,7 +8,7 @@ use crate::ids::FileId;
 use crate::object::Meta;
 use crate::platform::Source;
 use crate::transfer::{Flush, Hasher, Pace, Upload};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a session does, or waits for. Each state owns exactly the data that it needs.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub enum State {
     Committing,
     /// Store to socket.
     SendingBody(Box<Sending>),
+    /// Waiting until the peer's system has all we said, and a while longer. Nothing is read.
+    Pausing(Box<Pausing>),
     /// The body of a refused upload is thrown away, up to a bound.
     Discarding {
         /// Bytes that may still be thrown away.
@@ -72,6 +74,10 @@ pub enum Parting {
 pub enum Wanted {
     /// A command that has not begun.
     Command(Command),
+    /// A message longer than a head is to be gathered.
+    Gather,
+    /// A small file whose content is known.
+    Store(Put, Vec<u8>),
     /// A download that cannot be sent straight from the page cache; its reply has not begun.
     Download {
         /// The open file.
@@ -90,6 +96,26 @@ pub enum Opening {
     Create(Put),
     /// A file for reading.
     Open,
+}
+
+/// A pause between two things that are said.
+#[derive(Debug)]
+pub struct Pausing {
+    /// The file that is open meanwhile, and how its bytes come.
+    pub open: Option<(FileId, Supply)>,
+    /// How long to wait once everything has been acknowledged.
+    pub delay: Duration,
+    /// How far the pause is.
+    pub stage: PauseStage,
+}
+
+/// How far a pause is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PauseStage {
+    /// Bytes are still in the outbox, or on their way; look at this time.
+    Unacknowledged(Instant),
+    /// Until then.
+    Until(Instant),
 }
 
 /// An upload under way.
@@ -175,6 +201,7 @@ pub enum Name {
     Settling,
     Committing,
     SendingBody,
+    Pausing,
     Discarding,
     SendingReply,
     Lingering,
@@ -183,7 +210,7 @@ pub enum Name {
 
 impl Name {
     /// Every state, in the order of the docs.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::AwaitHeader,
         Self::AwaitSlot,
         Self::Opening,
@@ -192,6 +219,7 @@ impl Name {
         Self::Settling,
         Self::Committing,
         Self::SendingBody,
+        Self::Pausing,
         Self::Discarding,
         Self::SendingReply,
         Self::Lingering,
@@ -201,15 +229,23 @@ impl Name {
     /// The states that may follow. Everything may end in `Done`: the peer can vanish at any time.
     pub const fn followers(self) -> &'static [Self] {
         match self {
-            Self::AwaitHeader => {
-                &[Self::AwaitSlot, Self::Opening, Self::Executing, Self::Discarding, Self::SendingReply, Self::Done]
-            }
+            Self::AwaitHeader => &[
+                Self::AwaitSlot,
+                Self::Opening,
+                Self::Executing,
+                Self::Pausing,
+                Self::Discarding,
+                Self::SendingReply,
+                Self::Done,
+            ],
             Self::AwaitSlot => &[
                 Self::AwaitHeader,
                 Self::Opening,
                 Self::Executing,
                 Self::ReceivingBody,
+                Self::Committing,
                 Self::SendingBody,
+                Self::Pausing,
                 Self::Discarding,
                 Self::SendingReply,
                 Self::Done,
@@ -219,17 +255,28 @@ impl Name {
                 Self::AwaitSlot,
                 Self::ReceivingBody,
                 Self::SendingBody,
+                Self::Pausing,
                 Self::Discarding,
                 Self::SendingReply,
                 Self::Done,
             ],
-            Self::Executing | Self::Committing => &[Self::AwaitHeader, Self::Executing, Self::SendingReply, Self::Done],
+            // A dialect may ask for the next thing as soon as it has the answer to this one.
+            Self::Executing | Self::Committing | Self::Pausing => &[
+                Self::AwaitHeader,
+                Self::AwaitSlot,
+                Self::Opening,
+                Self::Executing,
+                Self::SendingBody,
+                Self::Pausing,
+                Self::SendingReply,
+                Self::Done,
+            ],
             Self::ReceivingBody => {
-                &[Self::AwaitHeader, Self::Settling, Self::Discarding, Self::SendingReply, Self::Done]
+                &[Self::AwaitHeader, Self::Settling, Self::Pausing, Self::Discarding, Self::SendingReply, Self::Done]
             }
-            Self::Settling => &[Self::AwaitHeader, Self::Committing, Self::SendingReply, Self::Done],
+            Self::Settling => &[Self::AwaitHeader, Self::Committing, Self::Pausing, Self::SendingReply, Self::Done],
             Self::SendingBody => {
-                &[Self::AwaitHeader, Self::AwaitSlot, Self::SendingBody, Self::SendingReply, Self::Done]
+                &[Self::AwaitHeader, Self::AwaitSlot, Self::SendingBody, Self::Pausing, Self::SendingReply, Self::Done]
             }
             Self::Discarding => &[Self::AwaitHeader, Self::SendingReply, Self::Done],
             Self::SendingReply => &[Self::Lingering, Self::Done],
@@ -251,6 +298,7 @@ impl State {
             Self::Settling(_) => Name::Settling,
             Self::Committing => Name::Committing,
             Self::SendingBody(_) => Name::SendingBody,
+            Self::Pausing(_) => Name::Pausing,
             Self::Discarding { .. } => Name::Discarding,
             Self::SendingReply(_) => Name::SendingReply,
             Self::Lingering { .. } => Name::Lingering,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use filewharf::buffer::Chunk;
 use filewharf::config::{Access, Limits};
-use filewharf::dialect::Kind;
+use filewharf::dialect::Listening;
 use filewharf::error::{Failure, StoreError};
 use filewharf::ids::{ConnId, FileId, ListenerId};
 use filewharf::object::{Durability, Entry, Etag, Key, Listing, Meta, Node, Precondition};
@@ -95,6 +95,10 @@ impl Stream for MemStream {
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.wire.borrow_mut().server_done = true;
         Ok(())
+    }
+
+    fn unacknowledged(&self) -> io::Result<usize> {
+        Ok(0)
     }
 
     fn reset_on_drop(&mut self) {
@@ -229,7 +233,11 @@ impl MemStore {
                 assert!(self.open.remove(&file).is_some(), "{file:?} closed twice");
                 Ok(Outcome::Closed)
             }
-            Op::Commit { file, key, len, mtime, precondition } => self.commit(file, &key, len, mtime, precondition),
+            Op::Commit { file, key, len, prepend, mtime, precondition } => {
+                assert_eq!(self.staged(file).len() as u64, len, "the commit names another length than was written");
+                self.staged(file).splice(..0, prepend);
+                self.commit(file, &key, mtime, precondition)
+            }
             Op::Create(put) => match self.node(&put.key) {
                 Ok(Node::Folder { .. }) => Err(refused(Failure::Conflict("that is a folder"))),
                 _ => self
@@ -295,13 +303,11 @@ impl MemStore {
         &mut self,
         file: FileId,
         key: &Key,
-        len: u64,
         mtime: Option<i64>,
         precondition: Precondition,
     ) -> Result<Outcome, StoreError> {
         let bytes = std::mem::take(self.staged(file));
         self.open.remove(&file);
-        assert_eq!(bytes.len() as u64, len, "the commit names another length than was written");
         self.check(key, precondition)?;
         Ok(Outcome::Committed(self.publish(key, bytes, mtime), Durability::Durable))
     }
@@ -437,7 +443,7 @@ impl Rig {
             registered: BTreeMap::new(),
             slept: false,
         };
-        Self { reactor: Reactor::new(platform, Setup { limits, access, listeners: vec![Kind::Line] }) }
+        Self { reactor: Reactor::new(platform, Setup { limits, access, listeners: vec![Listening::Line] }) }
     }
 
     pub fn connect(&mut self) -> Peer {

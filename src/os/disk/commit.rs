@@ -46,21 +46,22 @@ impl Disk {
             self.abort(&staged);
             return Err(error);
         }
-        self.commit(&staged, &put.key, len, put.mtime, put.precondition)
+        self.commit(&staged, &put.key, len, &[], put.mtime, put.precondition)
     }
 
-    /// Makes a complete staging file visible.
+    /// Makes a complete staging file visible: `prepend`, then the `len` bytes that were written.
     pub(super) fn commit(
         &self,
         staged: &Staged,
         key: &Key,
         len: u64,
+        prepend: &[u8],
         mtime: Option<i64>,
         precondition: Precondition,
     ) -> Result<(Reply, Owed), StoreError> {
         let published = self
             .fit_for_change()
-            .and_then(|()| self.complete(staged, key, len, mtime))
+            .and_then(|()| self.complete(staged, key, len, prepend, mtime))
             .and_then(|()| self.publish(staged, key, precondition));
         if published.is_err() {
             self.abort(staged);
@@ -71,7 +72,14 @@ impl Disk {
     }
 
     /// Everything that concerns the content: after this its bytes are where they were promised.
-    fn complete(&self, staged: &Staged, key: &Key, len: u64, mtime: Option<i64>) -> Result<(), StoreError> {
+    fn complete(
+        &self,
+        staged: &Staged,
+        key: &Key,
+        len: u64,
+        prepend: &[u8],
+        mtime: Option<i64>,
+    ) -> Result<(), StoreError> {
         let path = key.as_str();
         staged.check()?;
         if key.is_root() {
@@ -81,6 +89,9 @@ impl Disk {
         if meta::len(&stat) != len {
             log::error!(target: fault::TARGET, "path={path:?}: {len} bytes were sent, {} written", stat.st_size);
             return Err(StoreError::refused(Failure::Internal, "length"));
+        }
+        if !prepend.is_empty() {
+            self.prepend(staged, len, prepend)?;
         }
         if let Some(seconds) = mtime {
             let times = Timestamps {

@@ -132,8 +132,8 @@ impl Disk {
                 Ok(plain(Outcome::Aborted))
             }
             (Op::Close { .. }, Held::Reading(_)) => Ok(plain(Outcome::Closed)),
-            (Op::Commit { key, len, mtime, precondition, .. }, Held::Staging(staged)) => {
-                self.commit(&staged, &key, len, mtime, precondition)
+            (Op::Commit { key, len, prepend, mtime, precondition, .. }, Held::Staging(staged)) => {
+                self.commit(&staged, &key, len, &prepend, mtime, precondition)
             }
             (Op::Create(put), _) => Ok(unsynced(Reply::Created(self.create(&put)?))),
             (Op::Delete { key, precondition }, _) => self.delete(&key, precondition),

@@ -160,12 +160,9 @@ impl DiskStore {
     fn changes_now(&self, op: &Op) -> bool {
         let quick = match op {
             Op::Create(put) => put.len.unwrap_or(0) <= RESERVE_NOW_MAX,
-            Op::Abort { .. }
-            | Op::Commit { .. }
-            | Op::Delete { .. }
-            | Op::MakeFolder { .. }
-            | Op::Rename { .. }
-            | Op::Store { .. } => true,
+            // Nobody waits for an abort, and a large file takes a while to go.
+            Op::Commit { prepend, .. } => prepend.is_empty(),
+            Op::Delete { .. } | Op::MakeFolder { .. } | Op::Rename { .. } | Op::Store { .. } => true,
             _ => false,
         };
         quick && !self.disk.durable && !self.lagging

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstatvfs, openat, unlinkat};
-use rustix::io::{Errno, pwrite, retry_on_intr};
+use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use super::fault::TARGET;
 use super::kernel;
@@ -22,6 +22,9 @@ use crate::os::sys;
 
 /// Below this the disk is not asked for its free space: reserving or writing tells soon enough.
 const SPACE_CHECK_MIN: u64 = 1024 * 1024;
+
+/// How much is moved at a time when bytes must go before a content.
+const PREPEND_BLOCK: usize = 256 * 1024;
 
 /// One upload.
 #[derive(Debug)]
@@ -104,7 +107,7 @@ impl Disk {
         let mut renewed = false;
         let (file, name) = loop {
             let name = staging.fresh_name();
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             match retry_on_intr(|| openat(&folder.fd, &*name, flags, Mode::from_raw_mode(0o666))) {
                 Ok(file) => break (file, name),
                 Err(Errno::NOENT) if !renewed => {
@@ -144,6 +147,30 @@ impl Disk {
             }
         }
         Ok(())
+    }
+
+    /// Moves the `len` bytes that were written towards the end, and puts `bytes` before them. From
+    /// the back, so that nothing is overwritten before it has been read.
+    pub(super) fn prepend(&self, staged: &Staged, len: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut block = vec![0; PREPEND_BLOCK];
+        let mut end = len;
+        while end > 0 {
+            let start = end.saturating_sub(PREPEND_BLOCK as u64);
+            let block = &mut block[..usize::try_from(end - start).unwrap_or(PREPEND_BLOCK)];
+            let mut done = 0;
+            while done < block.len() {
+                match retry_on_intr(|| pread(&staged.file, &mut block[done..], start + done as u64)) {
+                    Ok(n) if n > 0 => done += n,
+                    other => {
+                        let errno = other.err().unwrap_or(Errno::IO);
+                        return Err(self.change_error("pread", &staged.path, errno));
+                    }
+                }
+            }
+            self.write(staged, start + bytes.len() as u64, block)?;
+            end = start;
+        }
+        self.write(staged, 0, bytes)
     }
 
     /// Brings a range to the disk, to bound the dirty memory of a long upload. The kernel reports

@@ -121,7 +121,7 @@ impl Bench {
     }
 
     fn commit(&mut self, file: FileId, name: &str, len: u64, precondition: Precondition) -> Result<Meta, Failure> {
-        match self.run(Op::Commit { file, key: key(name), len, mtime: None, precondition })? {
+        match self.run(Op::Commit { file, key: key(name), len, prepend: Box::default(), mtime: None, precondition })? {
             Outcome::Committed(meta, _) => Ok(meta),
             other => panic!("{other:?}"),
         }

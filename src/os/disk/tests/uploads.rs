@@ -11,7 +11,14 @@ fn an_upload_is_seen_only_when_it_is_complete() {
         let done = bench.complete(Op::Write { file, offset: 5, chunk: chunk(b"56789") });
         assert!(matches!(done.result, Ok(Outcome::Written)) && done.chunk.unwrap().data() == b"56789");
         assert_eq!(bench.stat("a"), Err(Failure::NotFound), "not even the folders");
-        let op = Op::Commit { file, key: key("a/b/c.txt"), len: 10, mtime: Some(-5), precondition: Precondition::None };
+        let op = Op::Commit {
+            file,
+            key: key("a/b/c.txt"),
+            len: 10,
+            prepend: Box::default(),
+            mtime: Some(-5),
+            precondition: Precondition::None,
+        };
         let Ok(Outcome::Committed(meta, level)) = bench.run(op) else { panic!("not committed") };
         assert_eq!((meta.len, meta.mtime), (10, -5));
         assert_eq!(level == Durability::Durable, bench.store.disk.durable);
@@ -21,6 +28,21 @@ fn an_upload_is_seen_only_when_it_is_complete() {
         assert_eq!(bench.list("a/b", None, 9).unwrap().entries[0].node, Node::File(meta));
         assert!(matches!(bench.stat("a/b"), Ok(Node::Folder { .. })));
         assert_eq!(bench.staged(), 0);
+    });
+}
+
+#[test]
+fn bytes_that_belong_before_the_content_end_up_there() {
+    in_every_mode(|bench| {
+        for len in [0, 1, 300_000] {
+            let content: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
+            let file = bench.create("p", None, Precondition::None).unwrap();
+            bench.store.write_now(file, 0, &content).unwrap();
+            let (prepend, precondition) = (b"12345".as_slice().into(), Precondition::None);
+            let op = Op::Commit { file, key: key("p"), len: content.len() as u64, prepend, mtime: None, precondition };
+            assert!(matches!(bench.run(op), Ok(Outcome::Committed(..))));
+            assert_eq!(bench.content("p"), [b"12345", content.as_slice()].concat());
+        }
     });
 }
 
@@ -130,8 +152,14 @@ fn of_many_creators_of_one_name_exactly_one_wins() {
         let files: Vec<_> = (0..24).map(|_| bench.create("d/one", None, Precondition::Absent).unwrap()).collect();
         for (n, file) in files.iter().enumerate() {
             bench.store.write_now(*file, 0, &[n as u8]).unwrap();
-            let op =
-                Op::Commit { file: *file, key: key("d/one"), len: 1, mtime: None, precondition: Precondition::Absent };
+            let op = Op::Commit {
+                file: *file,
+                key: key("d/one"),
+                len: 1,
+                prepend: Box::default(),
+                mtime: None,
+                precondition: Precondition::Absent,
+            };
             bench.store.submit(ConnId::new(n as u32, 0), op);
         }
         let mut winners = Vec::new();

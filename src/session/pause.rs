@@ -1,0 +1,82 @@
+//! Silence, in both directions: the peer's, which means something in some dialects, and ours, when
+//! a peer takes one packet for one message and must have read the one before.
+//!
+//! That everything has been acknowledged has no event, so it is looked at on a short deadline.
+
+use std::time::Duration;
+
+use crate::dialect::Then;
+use crate::ids::FileId;
+use crate::session::state::{Name, PauseStage, Pausing, State, Supply};
+use crate::session::{Appetite, Cx, Session};
+
+/// How long until the acknowledgements are looked at again: loopback answers within the first.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+impl Session {
+    /// The peer has been silent for as long as the dialect asked. True if that decided something.
+    pub(super) fn told_quiet(&mut self, cx: &mut Cx<'_>) -> bool {
+        self.quiet_told = cx.now;
+        match self.state.name() {
+            Name::AwaitHeader if self.outbox.is_empty() && !self.has_ops() => {
+                let held = self.take_held();
+                let (used, act) = self.with_machine(cx, |machine, talk| machine.quiet(&held, talk));
+                self.hold(&held[used..]);
+                if used > 0 {
+                    self.appetite = Appetite::Unseen;
+                }
+                self.apply(act, cx);
+                true
+            }
+            Name::ReceivingBody if self.dialect.machine().body_quiet() == Then::End => {
+                self.body_is_complete(cx);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Waits until everything said has been acknowledged, and so long besides.
+    pub(super) fn begin_pause(&mut self, open: Option<(FileId, Supply)>, delay: Duration, cx: &Cx<'_>) {
+        let stage = PauseStage::Unacknowledged(cx.now);
+        self.set_state(State::Pausing(Box::new(Pausing { open, delay, stage })), cx.now);
+    }
+
+    /// Should the acknowledgements be looked at now?
+    pub fn wants_look(&self, cx: &Cx<'_>) -> bool {
+        let State::Pausing(pausing) = &self.state else { return false };
+        matches!(pausing.stage, PauseStage::Unacknowledged(at) if at <= cx.now) && self.outbox.is_empty()
+    }
+
+    /// So many bytes have not been acknowledged yet.
+    pub fn looked(&mut self, unacknowledged: usize, cx: &Cx<'_>) {
+        let State::Pausing(pausing) = &mut self.state else { return };
+        pausing.stage = match unacknowledged {
+            0 => PauseStage::Until(cx.now + pausing.delay),
+            _ => PauseStage::Unacknowledged(cx.now + LOOK_AGAIN),
+        };
+    }
+
+    /// The deadline of a pause passed.
+    pub(super) fn pause_over(&mut self, cx: &mut Cx<'_>) {
+        let State::Pausing(pausing) = &mut self.state else { return };
+        match pausing.stage {
+            PauseStage::Unacknowledged(_) if cx.now >= self.entered + cx.limits.stall_timeout => {
+                self.stop_sending("the peer does not take what was said", cx);
+            }
+            // An empty outbox is looked at when this connection is driven next.
+            PauseStage::Unacknowledged(_) if self.outbox.is_empty() => {}
+            PauseStage::Unacknowledged(_) => pausing.stage = PauseStage::Unacknowledged(cx.now + LOOK_AGAIN),
+            PauseStage::Until(at) if at > cx.now => {}
+            PauseStage::Until(_) => {
+                let open = pausing.open.take();
+                let _ = self.take_state();
+                let act = self.with_machine(cx, |machine, talk| machine.paused(talk));
+                match open {
+                    Some((file, supply)) => self.send_or(act, file, supply, cx),
+                    None => self.apply(act, cx),
+                }
+            }
+        }
+    }
+}

@@ -20,6 +20,8 @@ use crate::reactor::{Ended, Reactor, Setup};
 
 /// Descriptors that are neither connections nor transfers: listeners, log, folders, the poll.
 const DESCRIPTORS_KEPT: usize = 64;
+/// Where a server listens that is not told where.
+pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";
 /// Most listeners of one server.
 const LISTENERS_MAX: usize = 64;
 
@@ -189,7 +191,7 @@ impl Builder {
     /// on an error everything is closed again.
     pub fn build(mut self) -> Result<Server, ServerError> {
         if self.listens.is_empty() {
-            let address = "127.0.0.1:7070".to_owned();
+            let address = DEFAULT_ADDRESS.to_owned();
             self.listens.push(Listen { kind: Kind::Auto, address, options: Vec::new() });
         }
         if self.listens.len() > LISTENERS_MAX {

@@ -10,10 +10,11 @@ use clap::{ArgAction, ValueEnum};
 use log::LevelFilter;
 
 use crate::config::Limits;
+use crate::dialect::Kind;
 use crate::object::Durability;
 use crate::platform::Health;
 use crate::reactor::Ended;
-use crate::server::{Builder, Handle, Listen, Server, ServerError};
+use crate::server::{Builder, DEFAULT_ADDRESS, Handle, Listen, Server, ServerError};
 
 /// Serve a folder.
 #[derive(Debug, clap::Args)]
@@ -26,6 +27,9 @@ pub struct Args {
     /// Where to listen, may be given many times; port 0 asks the kernel [default: 127.0.0.1:7070]
     #[arg(long, value_name = "[DIALECT@]ADDR:PORT[?OPTIONS]")]
     listen: Vec<Listen>,
+    /// Also listen where the clients of the five older systems dial, each in its dialect
+    #[arg(long)]
+    legacy: bool,
     /// What OK promises about an upload: on stable storage, or complete in the kernel's cache
     #[arg(long, value_enum, default_value_t = DurabilityArg::Durable)]
     durability: DurabilityArg,
@@ -232,6 +236,14 @@ fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
         .signals();
     for listen in &args.listen {
         builder = builder.listen_at(listen.clone());
+    }
+    if args.legacy {
+        if args.listen.is_empty() {
+            builder = builder.listen(DEFAULT_ADDRESS);
+        }
+        for (kind, address) in Kind::LEGACY {
+            builder = builder.listen_as(kind, address);
+        }
     }
     if let Some(mode) = args.file_mode {
         builder = builder.file_mode(mode);

@@ -4,12 +4,18 @@
 //! left") and outputs (bytes to say, and one [`Act`]). Everything about a conversation is decided
 //! here; the session only obeys. A machine never sees a socket, a file or a clock.
 
+pub mod length_prefix;
 pub mod line;
+pub mod menu;
+pub mod name_choice;
+pub mod name_size;
+pub mod pickle;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::command::{Answer, Command, Put};
@@ -172,22 +178,42 @@ pub trait Machine {
 /// Every dialect, its state inline; the one place that lists them.
 #[derive(Debug)]
 pub enum Dialect {
+    /// Messages behind a 64-byte length.
+    LengthPrefix(length_prefix::LengthPrefix),
     /// The project's own protocol.
     Line(line::Line),
+    /// A menu of send and receive.
+    Menu(menu::Menu),
+    /// A count, then `name:PUT` or `name:GET`.
+    NameChoice(name_choice::NameChoice),
+    /// `name size`, then bytes until the end.
+    NameSize(name_size::NameSize),
+    /// Pickled dictionaries.
+    Pickle(pickle::Pickle),
 }
 
 impl Dialect {
     /// Its interface.
     pub fn machine(&mut self) -> &mut dyn Machine {
         match self {
+            Self::LengthPrefix(machine) => machine,
             Self::Line(machine) => machine,
+            Self::Menu(machine) => machine,
+            Self::NameChoice(machine) => machine,
+            Self::NameSize(machine) => machine,
+            Self::Pickle(machine) => machine,
         }
     }
 
     /// Its interface, to ask only.
     pub fn machine_ref(&self) -> &dyn Machine {
         match self {
+            Self::LengthPrefix(machine) => machine,
             Self::Line(machine) => machine,
+            Self::Menu(machine) => machine,
+            Self::NameChoice(machine) => machine,
+            Self::NameSize(machine) => machine,
+            Self::Pickle(machine) => machine,
         }
     }
 }
@@ -197,30 +223,51 @@ impl Dialect {
 pub enum Listening {
     /// Decided by the first line.
     Auto,
+    /// Messages behind a 64-byte length.
+    LengthPrefix(Arc<length_prefix::Listener>),
     /// The project's own protocol.
     Line,
+    /// A menu of send and receive.
+    Menu(Arc<menu::Listener>),
+    /// A count, then `name:PUT` or `name:GET`.
+    NameChoice(Arc<name_choice::Listener>),
+    /// `name size`, then bytes until the end.
+    NameSize(Arc<name_size::Listener>),
+    /// Pickled dictionaries.
+    Pickle(Arc<pickle::Listener>),
 }
+
+/// The options of a listener's address, in their order.
+pub type Options = [(String, String)];
 
 impl Listening {
     /// A listener of this kind with the options of its address. `started` is the wall-clock time
     /// in seconds, for names that must not repeat after a restart.
-    pub fn new(kind: Kind, options: &[(String, String)], started: u64) -> Result<Self, String> {
-        let _ = started;
-        let listening = match kind {
-            Kind::Auto => Self::Auto,
-            Kind::Line => Self::Line,
-        };
-        match options.first() {
-            None => Ok(listening),
-            Some((name, _)) => Err(format!("{kind} knows no option {name:?}")),
-        }
+    pub fn new(kind: Kind, options: &Options, started: u64) -> Result<Self, String> {
+        Ok(match kind {
+            Kind::Auto | Kind::Line => {
+                no_options(kind, options)?;
+                if kind == Kind::Auto { Self::Auto } else { Self::Line }
+            }
+            Kind::LengthPrefix => Self::LengthPrefix(Arc::new(length_prefix::Listener::new(options, started)?)),
+            Kind::Menu => Self::Menu(Arc::new(menu::Listener::new(options)?)),
+            Kind::NameChoice => Self::NameChoice(Arc::new(name_choice::Listener::new(options)?)),
+            Kind::NameSize => Self::NameSize(Arc::new(name_size::Listener::new(options)?)),
+            Kind::Pickle => Self::Pickle(Arc::new(pickle::Listener::new(options, started)?)),
+        })
     }
 
     /// The machine for a connection from `peer`.
-    pub fn accept(&self, peer: IpAddr) -> Dialect {
-        let _ = peer;
+    pub fn accept(&self, peer: SocketAddr) -> Dialect {
         match self {
             Self::Auto | Self::Line => Dialect::Line(line::Line::default()),
+            Self::LengthPrefix(listener) => {
+                Dialect::LengthPrefix(length_prefix::LengthPrefix::new(Arc::clone(listener), peer))
+            }
+            Self::Menu(listener) => Dialect::Menu(menu::Menu::new(Arc::clone(listener), peer)),
+            Self::NameChoice(listener) => Dialect::NameChoice(name_choice::NameChoice::new(Arc::clone(listener), peer)),
+            Self::NameSize(listener) => Dialect::NameSize(name_size::NameSize::new(Arc::clone(listener), peer)),
+            Self::Pickle(listener) => Dialect::Pickle(pickle::Pickle::new(Arc::clone(listener), peer)),
         }
     }
 
@@ -229,14 +276,24 @@ impl Listening {
     pub const fn turned_away(&self) -> &'static [u8] {
         match self {
             Self::Auto | Self::Line => line::TURNED_AWAY,
+            Self::LengthPrefix(_) | Self::Menu(_) | Self::NameChoice(_) | Self::NameSize(_) | Self::Pickle(_) => b"",
         }
     }
 
     /// May a connection hold a message longer than a head? Then a slot must have room for it.
     pub const fn gathers(&self) -> bool {
         match self {
-            Self::Auto | Self::Line => false,
+            Self::LengthPrefix(_) | Self::Pickle(_) => true,
+            Self::Auto | Self::Line | Self::Menu(_) | Self::NameChoice(_) | Self::NameSize(_) => false,
         }
+    }
+}
+
+/// For dialects that have none.
+pub fn no_options(kind: Kind, options: &Options) -> Result<(), String> {
+    match options.first() {
+        None => Ok(()),
+        Some((name, _)) => Err(format!("{kind} knows no option {name:?}")),
     }
 }
 
@@ -246,19 +303,44 @@ pub enum Kind {
     /// Decided by the first line.
     #[default]
     Auto,
+    /// Messages behind a 64-byte length.
+    LengthPrefix,
     /// The project's own protocol.
     Line,
+    /// A menu of send and receive.
+    Menu,
+    /// A count, then `name:PUT` or `name:GET`.
+    NameChoice,
+    /// `name size`, then bytes until the end.
+    NameSize,
+    /// Pickled dictionaries.
+    Pickle,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Auto, Self::Line];
+    pub const ALL: [Self; 7] =
+        [Self::Auto, Self::Line, Self::NameSize, Self::LengthPrefix, Self::Menu, Self::Pickle, Self::NameChoice];
+
+    /// The dialects of older systems, each with the address its unmodified clients dial.
+    pub const LEGACY: [(Self, &'static str); 5] = [
+        (Self::NameSize, "127.0.1.1:5010"),
+        (Self::LengthPrefix, "127.0.0.1:8000"),
+        (Self::Menu, "127.0.0.1:4456"),
+        (Self::Pickle, "127.0.0.1:12000"),
+        (Self::NameChoice, "127.0.0.1:50000"),
+    ];
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
+            Self::LengthPrefix => "length-prefix",
             Self::Line => "line",
+            Self::Menu => "menu",
+            Self::NameChoice => "name-choice",
+            Self::NameSize => "name-size",
+            Self::Pickle => "pickle",
         }
     }
 }

@@ -1,24 +1,72 @@
 //! Golden transcripts: whole conversations, with the client's bytes arriving whole, byte by byte,
 //! at every cut, and at random cuts, on every mode of the platform in memory. What the client
-//! hears must not depend on any of that.
+//! hears, and what is stored, must not depend on any of that.
+//!
+//! The files in `tests/golden` are written so (escapes: \n \r \t \0 \\ \xNN):
+//!
+//! ```text
+//! === title                begins a new server
+//! @ menu?list=choose       what it speaks (line, if not said)
+//! @ packets                every `<` line must have left in one send of its own
+//! = name content           a file that is there before
+//! > bytes                  the client sends; lines in a row are one piece, which may be cut anywhere
+//! > EOF                    the client closes its half (it sends nothing more)
+//! < bytes                  the client hears
+//! < EOF                    the server closes
+//! < RESET                  the server closes with a reset
+//! ~ 250                    so many milliseconds pass in silence
+//! | wait                   what was heard so far must have been heard before the client goes on
+//! ? name content           a file that must be there at the end
+//! ? name -                 a file that must not be there at the end
+//! ```
+
+use std::time::Duration;
 
 use filewharf::config::{Access, Limits};
+use filewharf::dialect::{Kind, Listening};
 
-use crate::rig::{Mode, Rig};
+use crate::rig::{Mode, Peer, Rig};
 
 /// One conversation.
+#[derive(Default)]
 struct Transcript {
     title: String,
-    sends: Vec<u8>,
-    eof: bool,
-    hears: Vec<u8>,
-    closes: bool,
+    speaks: String,
+    packets: bool,
+    before: Vec<(String, Vec<u8>)>,
+    steps: Vec<Step>,
+    after: Vec<(String, Option<Vec<u8>>)>,
+}
+
+enum Step {
+    Send(Vec<u8>),
+    Finish,
+    Hear(Vec<u8>),
+    Closed,
+    Reset,
+    Pass(Duration),
+    Wait,
 }
 
 impl Transcript {
     /// One page of a listing holds as much as a slot does: with seven bytes that is one name.
     fn lists(&self) -> bool {
-        self.sends.windows(5).any(|window| window == b"LIST ")
+        self.steps.iter().any(|step| matches!(step, Step::Send(bytes) if bytes.windows(5).any(|w| w == b"LIST ")))
+    }
+
+    /// How many bytes the client sends.
+    fn sent_len(&self) -> usize {
+        self.steps.iter().map(|step| if let Step::Send(bytes) = step { bytes.len() } else { 0 }).sum()
+    }
+
+    fn listening(&self) -> Listening {
+        let (kind, query) = self.speaks.split_once('?').unwrap_or((&self.speaks, ""));
+        let options: Vec<(String, String)> = (query.split('&').filter(|option| !option.is_empty()))
+            .map(|option| option.split_once('=').unwrap_or((option, "")))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let kind: Kind = if kind.is_empty() { Kind::Line } else { kind.parse().expect("a dialect") };
+        Listening::new(kind, &options, 1_700_000_000).expect("good options")
     }
 }
 
@@ -26,20 +74,39 @@ fn transcripts(text: &str) -> Vec<Transcript> {
     let mut all: Vec<Transcript> = Vec::new();
     for (number, line) in text.lines().enumerate() {
         if let Some(title) = line.strip_prefix("=== ") {
-            let title = title.to_owned();
-            all.push(Transcript { title, sends: Vec::new(), eof: false, hears: Vec::new(), closes: false });
-        } else if let Some(current) = all.last_mut() {
-            match line.split_at_checked(2) {
-                Some(("> ", "EOF")) => current.eof = true,
-                Some(("< ", "EOF")) => current.closes = true,
-                Some(("> ", text)) => current.sends.extend(unescape(text)),
-                Some(("< ", text)) => current.hears.extend(unescape(text)),
-                None if line.is_empty() => {}
-                _ => panic!("line {}: neither sent nor heard: {line}", number + 1),
-            }
+            all.push(Transcript { title: title.to_owned(), ..Transcript::default() });
+        } else if let Some(current) = all.last_mut()
+            && !line.is_empty()
+            && !line.starts_with('#')
+        {
+            let (kind, rest) = line.split_at_checked(2).unwrap_or_else(|| panic!("line {}: {line}", number + 1));
+            read_line(current, kind, rest).unwrap_or_else(|| panic!("line {}: {line}", number + 1));
         }
     }
     all
+}
+
+fn read_line(current: &mut Transcript, kind: &str, rest: &str) -> Option<()> {
+    let named = || rest.split_once(' ').unwrap_or((rest, ""));
+    match (kind, rest) {
+        ("@ ", "packets") => current.packets = true,
+        ("@ ", speaks) => current.speaks = speaks.to_owned(),
+        ("= ", _) => current.before.push((named().0.to_owned(), unescape(named().1))),
+        ("? ", _) if named().1 == "-" => current.after.push((named().0.to_owned(), None)),
+        ("? ", _) => current.after.push((named().0.to_owned(), Some(unescape(named().1)))),
+        ("> ", "EOF") => current.steps.push(Step::Finish),
+        ("> ", text) => match current.steps.last_mut() {
+            Some(Step::Send(bytes)) => bytes.extend(unescape(text)),
+            _ => current.steps.push(Step::Send(unescape(text))),
+        },
+        ("< ", "EOF") => current.steps.push(Step::Closed),
+        ("< ", "RESET") => current.steps.push(Step::Reset),
+        ("< ", text) => current.steps.push(Step::Hear(unescape(text))),
+        ("~ ", ms) => current.steps.push(Step::Pass(Duration::from_millis(ms.parse().ok()?))),
+        ("| ", "wait") => current.steps.push(Step::Wait),
+        _ => return None,
+    }
+    Some(())
 }
 
 fn unescape(text: &str) -> Vec<u8> {
@@ -77,43 +144,86 @@ fn limits() -> Limits {
         chunks_per_slot: 64,
         request_bytes_max: 1000,
         discard_bytes_max: 100,
+        message_bytes_max: 4096,
         ..Limits::default()
     }
 }
 
+/// Runs a conversation, the client's bytes cut at `cuts` (offsets into all it sends).
 fn run(transcript: &Transcript, mode: Mode, limits: &Limits, cuts: &[usize]) {
-    let mut rig = Rig::new(mode, limits.clone(), Access::default());
+    let what = format!("{} ({mode:?}, cut at {cuts:?})", transcript.title);
+    let mut rig = Rig::speaking(transcript.listening(), mode, limits.clone(), Access::default());
+    for (name, content) in &transcript.before {
+        rig.place(name, content);
+    }
     let peer = rig.connect();
-    let mut from = 0;
-    for to in cuts.iter().copied().chain([transcript.sends.len()]) {
-        rig.send(&peer, &transcript.sends[from..to]);
-        from = to;
+    rig.send(&peer, b"");
+    let (mut sent, mut hears) = (0, Vec::new());
+    for step in &transcript.steps {
+        match step {
+            Step::Send(bytes) => {
+                send_cut(&mut rig, &peer, bytes, sent, cuts);
+                sent += bytes.len();
+            }
+            Step::Finish => rig.finish(&peer),
+            Step::Hear(bytes) => hears.push(bytes.clone()),
+            Step::Pass(time) => {
+                rig.pass(*time);
+                rig.send(&peer, b"");
+            }
+            Step::Wait => check_heard(&what, &peer, &hears),
+            Step::Closed => assert!(peer.is_closed() && !peer.is_reset(), "{what}: stays open, or is reset"),
+            Step::Reset => assert!(peer.is_reset(), "{what}: is not reset"),
+        }
     }
-    if transcript.eof {
-        rig.finish(&peer);
+    check_heard(&what, &peer, &hears);
+    if transcript.packets && mode.window == usize::MAX {
+        let packets = peer.packets();
+        assert!(packets == hears, "{what}\npackets: {packets:?}\n wanted: {hears:?}");
     }
-    let heard = peer.heard();
-    assert!(
-        heard == transcript.hears,
-        "{} ({mode:?}, cut at {cuts:?})\n heard: {}\nwanted: {}",
-        transcript.title,
-        heard.escape_ascii(),
-        transcript.hears.escape_ascii()
-    );
-    assert_eq!(peer.is_closed(), transcript.closes, "{} ({mode:?}, cut at {cuts:?}): closed?", transcript.title);
-    assert_eq!(rig.open_files(), 0, "{} ({mode:?}, cut at {cuts:?}): a file stays open", transcript.title);
+    let closes = transcript.steps.iter().any(|step| matches!(step, Step::Closed | Step::Reset));
+    assert_eq!(peer.is_closed(), closes, "{what}: closed?");
     rig.finish(&peer);
-    assert!(peer.is_gone(), "{} ({mode:?}, cut at {cuts:?}): stays after the client has gone", transcript.title);
-    assert_eq!(rig.counters().slots_used, 0, "{}: a slot leaks", transcript.title);
+    // Whatever silence the dialect waits for is over by then.
+    rig.pass(Duration::from_secs(20));
+    assert!(peer.is_gone(), "{what}: stays after the client has gone");
+    assert_eq!(rig.open_files(), 0, "{what}: a file stays open");
+    assert_eq!(rig.counters().slots_used, 0, "{what}: a slot leaks");
+    check_stored(&what, &mut rig, transcript);
 }
 
-fn line() -> Vec<Transcript> {
-    transcripts(include_str!("../golden/line.txt"))
+/// Sends `bytes`, which are those from `from` on of everything the client sends.
+fn send_cut(rig: &mut Rig, peer: &Peer, bytes: &[u8], from: usize, cuts: &[usize]) {
+    let mut at = 0;
+    let inside = cuts.iter().filter_map(|cut| cut.checked_sub(from)).filter(|cut| (1..bytes.len()).contains(cut));
+    for cut in inside.chain([bytes.len()]) {
+        rig.send(peer, &bytes[at..cut]);
+        at = cut;
+    }
+}
+
+fn check_heard(what: &str, peer: &Peer, hears: &[Vec<u8>]) {
+    let (heard, wanted) = (peer.heard(), hears.concat());
+    assert!(heard == wanted, "{what}\n heard: {}\nwanted: {}", heard.escape_ascii(), wanted.escape_ascii());
+}
+
+fn check_stored(what: &str, rig: &mut Rig, transcript: &Transcript) {
+    for (name, wanted) in &transcript.after {
+        let stored = rig.file(name);
+        let names = rig.names();
+        let shown = stored.as_ref().map(|bytes| bytes.escape_ascii().to_string());
+        assert!(stored == *wanted, "{what}: {name} holds {shown:?}; there are {names:?}");
+    }
+}
+
+/// Every dialect's conversations.
+fn all() -> Vec<Transcript> {
+    [include_str!("../golden/line.txt")].into_iter().flat_map(transcripts).collect()
 }
 
 #[test]
 fn every_conversation_goes_as_written_when_it_arrives_whole() {
-    for transcript in line() {
+    for transcript in all() {
         for mode in Mode::all() {
             run(&transcript, mode, &limits(), &[]);
         }
@@ -122,8 +232,8 @@ fn every_conversation_goes_as_written_when_it_arrives_whole() {
 
 #[test]
 fn every_conversation_goes_as_written_byte_by_byte() {
-    for transcript in line() {
-        let cuts: Vec<usize> = (1..transcript.sends.len()).collect();
+    for transcript in all() {
+        let cuts: Vec<usize> = (1..transcript.sent_len()).collect();
         for mode in Mode::all() {
             run(&transcript, mode, &limits(), &cuts);
         }
@@ -132,8 +242,8 @@ fn every_conversation_goes_as_written_byte_by_byte() {
 
 #[test]
 fn every_conversation_goes_as_written_at_every_cut() {
-    for transcript in line() {
-        for cut in 1..transcript.sends.len() {
+    for transcript in all() {
+        for cut in 1..transcript.sent_len() {
             for mode in [Mode::PLAIN, Mode { deferred: true, held: true, lags: true, window: 3 }] {
                 run(&transcript, mode, &limits(), &[cut]);
             }
@@ -144,11 +254,12 @@ fn every_conversation_goes_as_written_at_every_cut() {
 #[test]
 fn every_conversation_goes_as_written_at_random_cuts() {
     let mut seed = 1_u64;
-    for transcript in line() {
+    for transcript in all() {
+        let len = transcript.sent_len().max(1) as u64;
         for mode in Mode::all() {
-            let mut cuts: Vec<usize> =
-                (0..5).map(|_| random(&mut seed) as usize % transcript.sends.len().max(1)).collect();
+            let mut cuts: Vec<usize> = (0..5).map(|_| (random(&mut seed) % len) as usize).collect();
             cuts.sort_unstable();
+            cuts.dedup();
             run(&transcript, mode, &limits(), &cuts);
         }
     }
@@ -157,7 +268,7 @@ fn every_conversation_goes_as_written_at_random_cuts() {
 #[test]
 fn every_conversation_goes_as_written_with_the_smallest_slots() {
     let limits = Limits { chunk_bytes: 7, chunks_per_slot: 2, ..limits() };
-    for transcript in line().iter().filter(|transcript| !transcript.lists()) {
+    for transcript in all().iter().filter(|transcript| !transcript.lists()) {
         for mode in Mode::all() {
             run(transcript, mode, &limits, &[]);
         }
@@ -178,7 +289,8 @@ fn every_conversation_goes_as_written_on_the_smallest_budget() {
         turn_calls: 1,
         ..limits()
     };
-    for transcript in line().iter().filter(|transcript| !transcript.lists()) {
+    // With one byte to a turn nothing leaves in one packet.
+    for transcript in all().iter().filter(|transcript| !transcript.lists() && !transcript.packets) {
         for mode in Mode::all() {
             run(transcript, mode, &limits, &[]);
         }

@@ -54,6 +54,7 @@ struct Wire {
     to_server: VecDeque<u8>,
     client_done: bool,
     to_client: Vec<u8>,
+    packets: Vec<Vec<u8>>,
     unread: usize,
     server_done: bool,
     dropped: bool,
@@ -89,7 +90,9 @@ impl Stream for MemStream {
         assert!(!bytes.is_empty(), "an empty send");
         wire.unread += bytes.len();
         wire.to_client.extend_from_slice(&bytes);
-        Ok(bytes.len())
+        let n = bytes.len();
+        wire.packets.push(bytes);
+        Ok(n)
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
@@ -384,7 +387,7 @@ impl Platform for MemPlatform {
     }
 
     fn accept(&mut self, _: ListenerId) -> Result<(MemStream, SocketAddr), AcceptError> {
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let peer = SocketAddr::from(([127, 0, 0, 1], 50_851));
         self.backlog.pop_front().map(|stream| (stream, peer)).ok_or(AcceptError::Empty)
     }
 
@@ -424,6 +427,10 @@ pub struct Peer {
 
 impl Rig {
     pub fn new(mode: Mode, limits: Limits, access: Access) -> Self {
+        Self::speaking(Listening::Line, mode, limits, access)
+    }
+
+    pub fn speaking(listening: Listening, mode: Mode, limits: Limits, access: Access) -> Self {
         #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
         let now = Instant::now();
         let store = MemStore {
@@ -443,7 +450,7 @@ impl Rig {
             registered: BTreeMap::new(),
             slept: false,
         };
-        Self { reactor: Reactor::new(platform, Setup { limits, access, listeners: vec![Listening::Line] }) }
+        Self { reactor: Reactor::new(platform, Setup { limits, access, listeners: vec![listening] }) }
     }
 
     pub fn connect(&mut self) -> Peer {
@@ -509,6 +516,17 @@ impl Rig {
         *self.reactor.counters()
     }
 
+    /// Puts a file there before the conversation begins.
+    pub fn place(&mut self, key: &str, bytes: &[u8]) {
+        let key = filewharf::wire::key::relative(key).expect("a good name");
+        self.reactor.platform().store.publish(&key, bytes.to_vec(), None);
+    }
+
+    /// The names of all stored files.
+    pub fn names(&mut self) -> Vec<String> {
+        self.reactor.platform().store.files.keys().cloned().collect()
+    }
+
     /// The content of a stored file.
     pub fn file(&mut self, key: &str) -> Option<Vec<u8>> {
         self.reactor.platform().store.files.get(key).map(|file| file.bytes.to_vec())
@@ -524,6 +542,11 @@ impl Peer {
     /// Everything the server has said.
     pub fn heard(&self) -> Vec<u8> {
         self.wire.borrow().to_client.clone()
+    }
+
+    /// The same, send by send.
+    pub fn packets(&self) -> Vec<Vec<u8>> {
+        self.wire.borrow().packets.clone()
     }
 
     /// The server has closed its half, or all of it.

@@ -233,3 +233,12 @@ pub fn each(each: usize, mut task: impl FnMut(usize, usize) -> Task) -> impl FnM
         (given[at] <= each).then(|| task(at, given[at] - 1))
     }
 }
+
+/// The first `busy` connections do one task each.
+pub fn first(busy: usize, mut task: impl FnMut(usize) -> Task) -> impl FnMut(Step<'_>) -> Option<Task> {
+    let mut all = each(1, move |at, _| task(at));
+    move |step| match step {
+        Step::Next(at) if at >= busy => None,
+        step => all(step),
+    }
+}

@@ -43,3 +43,10 @@ pub fn cpu(pid: u32) -> Duration {
         .sum();
     Duration::from_nanos(ns)
 }
+
+/// A folder for one check, beneath `FILEWHARF_CHECK_DIR` or else `otherwise`: set it to measure
+/// another file system.
+pub fn folder(otherwise: &str) -> tempfile::TempDir {
+    let beneath = std::env::var_os("FILEWHARF_CHECK_DIR").unwrap_or_else(|| otherwise.into());
+    tempfile::tempdir_in(beneath).expect("a folder can be made there")
+}

@@ -10,7 +10,7 @@ use filewharf::object::Durability;
 
 use crate::support::driver::{Loss, Step};
 use crate::support::server::Local;
-use crate::support::{Content, Driver, Task, Wire, driver, figures};
+use crate::support::{Content, Driver, Task, Wire, driver, figures, process};
 
 const UPLOADS: usize = 64;
 const UPLOAD_LEN: u64 = 100 << 20;
@@ -24,7 +24,7 @@ fn small() -> String {
 #[test]
 #[ignore = "needs 7 GiB of a real disk and a release build; prints figures"]
 fn small_downloads_stay_quick_while_large_uploads_are_synced() {
-    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let root = process::folder(env!("CARGO_TARGET_TMPDIR"));
     let server = Local::start(root.path(), Durability::Durable);
     let address = server.address;
     let mut reader = Driver::connect(address, 1, Wire::Line, Loss::Panics);

@@ -6,7 +6,7 @@ use filewharf::object::Durability;
 
 use crate::support::driver::Loss;
 use crate::support::server::Local;
-use crate::support::{Content, Driver, Task, Wire, driver};
+use crate::support::{Content, Driver, Task, Wire, driver, process};
 
 const LEN: u64 = 16 << 10;
 
@@ -16,7 +16,7 @@ fn small_uploads_share_the_syncs_of_their_folder() {
     for durability in [Durability::Durable, Durability::Written] {
         let mut rates = Vec::new();
         for connections in [1, 4, 16, 64, 256] {
-            let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+            let root = process::folder(env!("CARGO_TARGET_TMPDIR"));
             let server = Local::start(root.path(), durability);
             let mut clients = Driver::connect(server.address, connections, Wire::Line, Loss::Panics);
             let each = 2000_usize.div_ceil(connections);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::support::content::Random;
 use crate::support::driver::{Loss, Step};
 use crate::support::server::Program;
-use crate::support::{Content, Driver, Task, Wire};
+use crate::support::{Content, Driver, Task, Wire, process};
 
 const ROUNDS: u64 = 50;
 const CONNECTIONS: usize = 32;
@@ -119,7 +119,7 @@ fn wait_until_swept(root: &Path, server: &Program) -> Duration {
 #[test]
 #[ignore = "needs a minute and a release build; prints figures"]
 fn what_was_acknowledged_survives_fifty_kills_and_nothing_partial_is_seen() {
-    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let root = process::folder(env!("CARGO_TARGET_TMPDIR"));
     let seed = std::env::var("FILEWHARF_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     println!("storm: FILEWHARF_SEED={seed}");
     let mut random = Random::new(seed);

@@ -72,8 +72,7 @@ fn round(peer: &Peer, work: &Work, root: &Path, column: &mut Column) {
     let _ = fs::remove_file(root.join(format!("big-{}", peer.name)));
     let mut clients = Driver::connect(peer.address, work.connections, peer.wire, Loss::Panics);
     let before = peer.cpu();
-    let outcome =
-        clients.run(driver::each(work.each, |at, n| (work.task)(peer.name, at * work.each + n)));
+    let outcome = clients.run(driver::each(work.each, |at, n| (work.task)(peer.name, at * work.each + n)));
     column.cpu.push(peer.cpu() - before);
     column.wall.push(outcome.elapsed);
     assert_eq!(outcome.done, (work.connections * work.each) as u64);
@@ -91,7 +90,8 @@ fn compare(work: &Work, peers: &[Peer], root: &Path, rounds: usize) {
     }
     println!("{}:", work.name);
     let requests = (work.connections * work.each) as u32;
-    let spreads: Vec<_> = columns.into_iter().map(|c| (figures::Spread::new(c.cpu), figures::Spread::new(c.wall))).collect();
+    let spreads: Vec<_> =
+        columns.into_iter().map(|c| (figures::Spread::new(c.cpu), figures::Spread::new(c.wall))).collect();
     let best = |of: fn(&figures::Spread) -> Duration| spreads[1..].iter().map(|(cpu, _)| of(cpu)).min();
     for (peer, (cpu, wall)) in peers.iter().zip(&spreads) {
         let per = |time: Duration| time / requests;
@@ -122,7 +122,8 @@ fn main() {
     }
     let words: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
     let rounds = std::env::var("FILEWHARF_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(5);
-    let pinned = Command::new("taskset").args(["-pc", "1", &std::process::id().to_string()]).stdout(Stdio::null()).status();
+    let pinned =
+        Command::new("taskset").args(["-pc", "1", &std::process::id().to_string()]).stdout(Stdio::null()).status();
     if !pinned.is_ok_and(|status| status.success()) {
         println!("compare: cannot pin to a core, so nothing is measured");
         return;

@@ -5,12 +5,13 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use filewharf::dialect::{Dialect, Kind};
+use filewharf::wire::key;
 use filewharf::wire::line::{self, LINE_LEN_MAX};
 use filewharf::wire::range::ByteRange;
-use filewharf::wire::key;
 
 const GET: &str = "GET /inbox/photo.jpg\n";
-const PUT: &str = "PUT 1048576 if=00112233445566778899aabbccddeeff mtime=1700000000 trailer=sha256 /a folder/some file.bin\n";
+const PUT: &str =
+    "PUT 1048576 if=00112233445566778899aabbccddeeff mtime=1700000000 trailer=sha256 /a folder/some file.bin\n";
 const LIST: &str = "LIST limit=1000 after=some%20file.bin /a folder/\n";
 
 fn longest() -> String {

@@ -97,12 +97,8 @@ impl Peer {
     }
 
     fn start(name: &'static str, command: &[&str], port: u16) -> Option<Self> {
-        let spawned = Command::new("taskset")
-            .args(["-c", "0"])
-            .args(command)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
+        let spawned =
+            Command::new("taskset").args(["-c", "0"]).args(command).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let Ok(mut child) = spawned else {
             println!("compare: {name} left out: taskset cannot be started");
             return None;

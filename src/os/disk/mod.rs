@@ -3,6 +3,7 @@
 //! Nothing here waits for a disk. Opens and reads are asked for in a way that says "would wait";
 //! changes run on the loop only when no sync was asked for and the disk keeps up.
 
+mod batch;
 mod caps;
 mod change;
 mod commit;

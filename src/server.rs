@@ -215,7 +215,7 @@ impl Builder {
         let ring = Arc::clone(&shared);
         let store = DiskStore::open(&self.root, &self.store, &self.limits, Arc::new(move || ring.ring()))
             .map_err(ServerError::plain)?;
-        let platform = OsPlatform::new(bell, listeners, self.signalled, store)
+        let platform = OsPlatform::new(bell, listeners, self.signalled, store, &self.limits)
             .map_err(|error| ServerError::new("cannot watch the listeners", error))?;
         let ceiling = Ceiling::of(&self.limits, speaks.iter().any(Listening::gathers));
         let setup =

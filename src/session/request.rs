@@ -2,7 +2,7 @@
 //! that need no body.
 
 use crate::command::{Answer, Command, Put};
-use crate::dialect::{Act, Phase};
+use crate::dialect::Act;
 use crate::error::{CloseReason, Failure, StoreError};
 use crate::platform::{Completion, Op, Outcome, Source};
 use crate::session::receive::Use;
@@ -80,11 +80,7 @@ impl Session {
 
     fn next_request(&mut self, cx: &mut Cx<'_>) {
         self.report(Ok(()), cx);
-        let next = match cx.phase {
-            Phase::Draining if self.inbox.is_empty() => State::SendingReply(CloseReason::Drained),
-            Phase::Draining | Phase::Serving => State::AwaitHeader { since: None },
-        };
-        self.set_state(next, cx.now);
+        self.set_state(State::AwaitHeader { since: None }, cx.now);
     }
 
     fn start(&mut self, command: Command, cx: &mut Cx<'_>) {

@@ -336,7 +336,10 @@ impl Drop for Running {
         }
         let counters = self.counters();
         assert_eq!(counters.closed[CloseReason::Internal as usize], 0, "an internal error");
-        assert_eq!(staged(&self.root), Vec::<PathBuf>::new(), "something is left in staging");
+        // A folder that the test keeps may have other servers.
+        if self.folder.is_some() {
+            assert_eq!(self.staged(), Vec::<PathBuf>::new(), "something is left in staging");
+        }
     }
 }
 

@@ -271,3 +271,15 @@ fn assert_conversation(client: &mut Client, bytes: &[u8]) {
     }
     client.expect_eof();
 }
+
+#[test]
+fn the_smallest_kernel_buffers_only_make_it_slower() {
+    let server = crate::client::Running::limited(|limits| {
+        limits.recv_buffer_bytes = 1;
+        limits.send_buffer_bytes = 1;
+    });
+    let bytes = content(8, 10_000);
+    let mut client = server.client();
+    client.put("/file", &bytes);
+    assert_same(&client.get("/file"), &bytes, "through a window of a few hundred bytes");
+}

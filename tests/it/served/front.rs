@@ -12,6 +12,7 @@ use crate::client::{Client, Running, assert_same, content, value, visible, wait_
 in_every_setting!(
     a_drain_lets_a_running_upload_finish_and_refuses_the_next_request,
     a_drain_lets_a_running_download_finish,
+    while_a_transfer_runs_idle_clients_hear_why_they_are_refused,
     a_second_drain_stops,
     a_stop_cuts_off_and_leaves_nothing_visible,
 );
@@ -30,8 +31,7 @@ fn a_drain_lets_a_running_upload_finish_and_refuses_the_next_request(setting: &S
     wait_until("a running upload", || server.counters().slots_used == 1);
     server.handle().drain();
     wait_until("a closed listener", || is_refused(&server));
-    client.send(late);
-    client.send("GET /file\n");
+    client.send([late, b"GET /file\n"].concat());
     assert!(client.line().starts_with("OK 0 etag="));
     assert!(client.line().starts_with("ERR 503 retry="));
     client.expect_eof();
@@ -53,9 +53,29 @@ fn a_drain_lets_a_running_download_finish(setting: &Setting) {
     wait_until("a closed listener", || is_refused(&server));
     got.extend(client.bytes(bytes.len() - 100));
     assert_same(&got, &bytes, "sent while draining");
+    // The next request may have been seen before the drain began.
     let next = client.last_words();
     assert!(next == "OK 0\n" || next.starts_with("ERR 503 "), "{next}");
     drop(client);
+    assert_eq!(server.end(), 0);
+}
+
+fn while_a_transfer_runs_idle_clients_hear_why_they_are_refused(setting: &Setting) {
+    let mut server = setting.start();
+    let (mut idle, mut silent, mut busy) = (server.client(), server.client(), server.client());
+    idle.expect("PING", "OK 0");
+    silent.expect("PING", "OK 0");
+    busy.send("PUT 10 /file\nhalf ");
+    wait_until("a running upload", || server.counters().slots_used == 1);
+    server.handle().drain();
+    wait_until("a closed listener", || is_refused(&server));
+    idle.expect("GET /file", "ERR 503 retry=");
+    idle.expect_eof();
+    busy.send("done.");
+    assert!(busy.line().starts_with("OK 0 etag="));
+    busy.expect_eof();
+    silent.expect_eof();
+    drop((idle, silent, busy));
     assert_eq!(server.end(), 0);
 }
 

@@ -62,8 +62,9 @@ fn torture() -> Limits {
         turn_calls: 1,
         accepts_per_turn: 1,
         dirty_bytes_max: 1,
-        send_buffer_bytes: 1,
-        recv_buffer_bytes: 1,
+        // Less than a window of one segment makes the sender wait for its own timers.
+        send_buffer_bytes: 16 * 1024,
+        recv_buffer_bytes: 16 * 1024,
         unsent_bytes_max: 1,
         io_workers: 1,
         sync_workers: 1,

@@ -83,7 +83,10 @@ fn a_file_that_shrinks_while_it_is_sent_is_never_padded() {
         let (rest, error) = client.rest();
         got.extend(rest);
         assert!(got.len() < bytes.len(), "padded to its promised length");
-        assert_same(&got, &bytes[..got.len()], "what was sent");
+        if portable {
+            // Otherwise the kernel sends the pages themselves, and cuts them short while they wait.
+            assert_same(&got, &bytes[..got.len()], "what was sent");
+        }
         assert!(error.is_some(), "a plain end would look whole to a careless client");
         assert_eq!(server.closed(CloseReason::SourceFailed), 1);
         server.assert_serves();

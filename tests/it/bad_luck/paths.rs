@@ -32,7 +32,7 @@ fn no_trick_of_a_path_is_accepted() {
     let mut client = server.client();
     let tricks = [
         "/..", "/../x", "/a/../x", "/a/..", "/./x", "/x/.", "//x", "/x//y", "/x/../../y", "/\0", "/a\0b", "/a\x01b",
-        "/a\x7f", "/a\x1b[31m", "//", "/..\0", "/x/\r",
+        "/a\x7f", "/a\x1b[31m", "//", "/..\0",
     ];
     for path in tricks {
         for verb in ["GET", "STAT", "LIST", "DELETE", "MKDIR", "PUT 0", "PUT 3"] {

@@ -158,6 +158,7 @@ fn a_refused_body_is_thrown_away_and_the_next_request_found() {
         assert!(client.try_put("/a/../x", &content(1, size)).starts_with("ERR 400 "), "{size}");
         client.expect("PING", "OK 0");
     }
+    drop(client);
     // Beyond the bound the answer still arrives, then the connection closes.
     let mut client = server.client();
     client.send_in_vain(format!("PUT {} /a/../x\n", 3 << 20));

@@ -47,6 +47,9 @@ impl<P: Platform> Reactor<P> {
             Ok(0) => {
                 session.hold(&held);
                 session.received_eof(&mut cx!(self));
+                if let Some(key) = session.settles() {
+                    self.gate.announce(id, key);
+                }
                 Progress::Moved
             }
             Ok(n) => {
@@ -102,6 +105,9 @@ impl<P: Platform> Reactor<P> {
             self.store_content(id, &content);
         }
         if let Some(connection) = lookup(&mut self.connections, id) {
+            if let Some(key) = connection.session.settles() {
+                self.gate.announce(id, key);
+            }
             connection.session.hold(&self.scratch[at..filled]);
         }
         progress

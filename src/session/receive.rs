@@ -6,6 +6,7 @@ use crate::command::{Answer, Put};
 use crate::dialect::{Act, Then};
 use crate::error::{CloseReason, Failure, StoreError};
 use crate::ids::FileId;
+use crate::object::Key;
 use crate::platform::{Completion, Op, Outcome};
 use crate::session::state::{Name, Receiving, State, Target};
 use crate::session::{Appetite, Cx, DiskPace, Session};
@@ -199,6 +200,19 @@ impl Session {
             }
             _ => false,
         }
+    }
+
+    /// The name whose new content has come in full, while its last writes end.
+    pub fn settles(&self) -> Option<&Key> {
+        match &self.state {
+            State::Settling(receiving) => Some(&receiving.put.key),
+            _ => None,
+        }
+    }
+
+    /// May a change of a name still be under way? Operations that outlive the upload included.
+    pub fn is_changing(&self) -> bool {
+        matches!(self.state, State::Settling(_)) || self.has_ops()
     }
 
     /// Content was written from the loop itself.

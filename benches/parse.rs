@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use filewharf::dialect::{Dialect, Kind};
+
 use filewharf::wire::key;
 use filewharf::wire::line::{self, LINE_LEN_MAX};
 use filewharf::wire::range::ByteRange;
@@ -44,7 +44,6 @@ fn lines(c: &mut Criterion) {
             (1..=bytes.len()).find_map(|len| line::cut(&bytes[..len]).unwrap().map(|(line, _)| line.len()))
         });
     });
-    group.bench_function("a dialect made anew", |b| b.iter(|| black_box(Dialect::new(black_box(Kind::Line)))));
     group.finish();
 }
 

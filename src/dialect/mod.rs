@@ -7,7 +7,7 @@
 pub mod line;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
@@ -217,7 +217,7 @@ impl Listening {
     }
 
     /// The machine for a connection from `peer`.
-    pub fn accept(&self, peer: IpAddr) -> Dialect {
+    pub fn accept(&self, peer: SocketAddr) -> Dialect {
         let _ = peer;
         match self {
             Self::Auto | Self::Line => Dialect::Line(line::Line::default()),

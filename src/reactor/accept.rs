@@ -94,7 +94,7 @@ impl<P: Platform> Reactor<P> {
             log::warn!("{peer}: cannot watch the connection: {error}");
             return;
         }
-        let dialect = self.doors[place].listening.accept(peer.ip());
+        let dialect = self.doors[place].listening.accept(peer);
         let session = Session::new(dialect, &mut cx!(self));
         entry.insert(Connection {
             stream: Some(stream),

@@ -11,14 +11,15 @@ use filewharf::session::state::Name;
 use crate::rig::{Mode, Peer, Rig};
 
 const TABLE: &str = "\
-AwaitHeader -> AwaitSlot Opening Executing Discarding SendingReply Done
-AwaitSlot -> AwaitHeader Opening Executing ReceivingBody SendingBody Discarding SendingReply Done
-Opening -> AwaitHeader AwaitSlot ReceivingBody SendingBody Discarding SendingReply Done
-Executing -> AwaitHeader Executing SendingReply Done
-ReceivingBody -> AwaitHeader Settling Discarding SendingReply Done
-Settling -> AwaitHeader Committing SendingReply Done
-Committing -> AwaitHeader Executing SendingReply Done
-SendingBody -> AwaitHeader AwaitSlot SendingBody SendingReply Done
+AwaitHeader -> AwaitSlot Opening Executing Pausing Discarding SendingReply Done
+AwaitSlot -> AwaitHeader Opening Executing ReceivingBody Committing SendingBody Pausing Discarding SendingReply Done
+Opening -> AwaitHeader AwaitSlot ReceivingBody SendingBody Pausing Discarding SendingReply Done
+Executing -> AwaitHeader AwaitSlot Opening Executing SendingBody Pausing SendingReply Done
+ReceivingBody -> AwaitHeader Settling Pausing Discarding SendingReply Done
+Settling -> AwaitHeader Committing Pausing SendingReply Done
+Committing -> AwaitHeader AwaitSlot Opening Executing SendingBody Pausing SendingReply Done
+SendingBody -> AwaitHeader AwaitSlot SendingBody Pausing SendingReply Done
+Pausing -> AwaitHeader AwaitSlot Opening Executing SendingBody Pausing SendingReply Done
 Discarding -> AwaitHeader SendingReply Done
 SendingReply -> Lingering Done
 Lingering -> Done

@@ -7,6 +7,19 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+/// Starts writing a range of a file to the disk and waits for nothing. Reports no failed
+/// write-back and takes none away from the sync that follows, so its result is only a hint.
+#[cfg(target_os = "linux")]
+pub(super) fn start_write_back(file: BorrowedFd<'_>, len: u64) {
+    let Ok(len) = i64::try_from(len) else { return };
+    // SAFETY: the descriptor is open for as long as the borrow lasts, and no memory is passed.
+    let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, len, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+/// Elsewhere the sync does all of it.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn start_write_back(_file: BorrowedFd<'_>, _len: u64) {}
+
 /// Starts writing a range of a file to the disk and waits until it is there. Promises nothing
 /// about metadata; an error counts as a failed sync, because the kernel reports it only once.
 #[cfg(target_os = "linux")]

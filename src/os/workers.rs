@@ -75,6 +75,18 @@ impl<J> Lanes<J> {
         queue.filled.notify_one();
     }
 
+    /// Takes more jobs for a worker that has one already: those at the head of the queue that are
+    /// `wanted`, and no more than `share` says of how many wait, so that other workers get theirs.
+    pub(super) fn take_more(&self, lane: Lane, share: impl Fn(usize) -> usize, wanted: impl Fn(&J) -> bool) -> Vec<J> {
+        let mut inside = lock(&self.lane(lane).inside);
+        let most = share(inside.jobs.len());
+        let mut more = Vec::new();
+        while more.len() < most && inside.jobs.front().is_some_and(&wanted) {
+            more.extend(inside.jobs.pop_front());
+        }
+        more
+    }
+
     /// Workers end when their queue is empty.
     pub(super) fn close(&self) {
         for queue in [&self.io, &self.sync] {

@@ -3,7 +3,7 @@
 
 use crate::buffer::Chunk;
 use crate::command::{Answer, Command, Put};
-use crate::dialect::{Act, Phase};
+use crate::dialect::Act;
 use crate::error::{CloseReason, Failure, StoreError};
 use crate::platform::{Completion, Op, Outcome, Source};
 use crate::session::receive::Use;
@@ -98,11 +98,7 @@ impl Session {
 
     fn next_request(&mut self, cx: &mut Cx<'_>) {
         self.report(Ok(()), cx);
-        let next = match cx.phase {
-            Phase::Draining if self.inbox.is_empty() => State::SendingReply(CloseReason::Drained),
-            Phase::Draining | Phase::Serving => State::AwaitHeader { since: None },
-        };
-        self.set_state(next, cx.now);
+        self.set_state(State::AwaitHeader { since: None }, cx.now);
     }
 
     /// Opens the report of a request, and asks whether it is allowed.

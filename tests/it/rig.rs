@@ -475,12 +475,14 @@ impl Rig {
         self.edge(peer);
     }
 
+    /// The client sends bytes and reads nothing.
+    pub fn send_unread(&mut self, peer: &Peer, bytes: &[u8]) {
+        peer.wire.borrow_mut().to_server.extend(bytes);
+        self.announce(peer);
+    }
+
     fn edge(&mut self, peer: &Peer) {
-        let platform = self.reactor.platform();
-        if let Some(id) = platform.registered.get(&(Rc::as_ptr(&peer.wire) as usize)) {
-            platform.events.push(Event::Stream { id: *id, readable: true, writable: false });
-        }
-        self.settle();
+        self.announce(peer);
         // A small window opens again and again as the client reads.
         while std::mem::take(&mut peer.wire.borrow_mut().unread) > 0 {
             let platform = self.reactor.platform();
@@ -488,6 +490,14 @@ impl Rig {
             platform.events.push(Event::Stream { id, readable: false, writable: true });
             self.settle();
         }
+    }
+
+    fn announce(&mut self, peer: &Peer) {
+        let platform = self.reactor.platform();
+        if let Some(id) = platform.registered.get(&(Rc::as_ptr(&peer.wire) as usize)) {
+            platform.events.push(Event::Stream { id: *id, readable: true, writable: false });
+        }
+        self.settle();
     }
 
     /// Turns until the server would sleep.
@@ -504,12 +514,19 @@ impl Rig {
     /// Lets time pass.
     pub fn pass(&mut self, time: Duration) {
         self.reactor.platform().now += time;
+        // A turn that begins with nothing to report may still find deadlines that have passed.
+        self.reactor.turn().expect("the platform in memory never fails");
         self.settle();
     }
 
     pub fn drain(&mut self) {
         self.reactor.platform().events.push(Event::Signal(filewharf::platform::Signal::Drain));
         self.settle();
+    }
+
+    /// Has the server ended after a drain?
+    pub fn has_ended(&self) -> bool {
+        self.reactor.has_ended()
     }
 
     pub fn counters(&self) -> Counters {

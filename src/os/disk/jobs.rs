@@ -89,6 +89,10 @@ impl Disk {
     /// What a worker thread does with a job.
     pub(super) fn work(&self, job: Job, scratch: &mut Vec<u8>) {
         match job {
+            Job::Serve { op: Op::Store { .. }, .. } if self.durable => {
+                let more = self.companions();
+                self.store_many(std::iter::once(job).chain(more));
+            }
             Job::Serve { conn, op, held } => {
                 let (result, chunk) = self.serve(op, held, scratch);
                 match result {

@@ -3,6 +3,7 @@
 //! Nothing here waits for a disk. Opens and reads are asked for in a way that says "would wait";
 //! changes run on the loop only when no sync was asked for and the disk keeps up.
 
+mod batch;
 mod caps;
 mod change;
 mod commit;
@@ -86,7 +87,11 @@ impl DiskStore {
             Some(end) => len.min(usize::try_from(end - offset).unwrap_or(len)),
             None => match self.disk.sendable(&reading.file, offset, len).map_err(told)? {
                 Some(0) => return Ok(SendFile::Truncated),
-                Some(len) => len,
+                Some(len) => {
+                    // The rest of this window need not be looked at again.
+                    reading.warmed(offset, offset + len as u64, now);
+                    len
+                }
                 None => return Ok(SendFile::Cold),
             },
         };

@@ -68,16 +68,37 @@ impl Syncs {
 
 impl Disk {
     /// Finishes a change once everything it owes is synced, here or by a leader elsewhere.
-    pub(super) fn settle(&self, mut pending: Pending) {
-        let Some(folder) = pending.owed.folders.pop() else {
-            self.made.forget(&pending.owed.made);
-            self.finished.push(pending.finished);
-            return;
-        };
-        let Some(first) = self.syncs.join(folder.id, pending) else { return };
-        let mut batch = vec![first];
+    pub(super) fn settle(&self, pending: Pending) {
+        self.settle_many(vec![pending]);
+    }
+
+    /// The same for several: those that owe the same folder share its sync.
+    pub(super) fn settle_many(&self, all: Vec<Pending>) {
+        let mut led: Option<(Arc<Folder>, Vec<Pending>)> = None;
+        for mut pending in all {
+            let Some(folder) = pending.owed.folders.pop() else {
+                self.made.forget(&pending.owed.made);
+                self.finished.push(pending.finished);
+                continue;
+            };
+            match &mut led {
+                Some((leading, batch)) if leading.id == folder.id => batch.push(pending),
+                Some(_) => {
+                    // Not here: leading another folder could keep this one waiting.
+                    pending.owed.folders.push(folder);
+                    self.lanes.push(Lane::Sync, Job::Settle(pending));
+                }
+                None => led = self.syncs.join(folder.id, pending).map(|first| (folder, vec![first])),
+            }
+        }
+        if let Some((folder, batch)) = led {
+            self.lead(&folder, batch);
+        }
+    }
+
+    fn lead(&self, folder: &Folder, mut batch: Vec<Pending>) {
         while !batch.is_empty() {
-            let result = self.sync_folder(&folder, batch.len());
+            let result = self.sync_folder(folder, batch.len());
             for pending in batch {
                 match result {
                     Err(errno) => self.fail(pending, errno),

@@ -96,7 +96,7 @@ struct Upload {
 /// How a file ended, for the log.
 #[derive(Debug)]
 enum Verdict {
-    Whole { key: Key, notes: Vec<String> },
+    Whole { key: Key, size: u64, notes: Vec<String> },
     Part { key: Key, announced: u64, came: u64 },
 }
 
@@ -141,7 +141,7 @@ impl NameSize {
             && let Some((key, content)) = files.pop_front()
         {
             talk.notes.push(format!("{} files arrived without a silence between them", files.len() + 1));
-            let verdict = Verdict::Whole { key: key.clone(), notes: Vec::new() };
+            let verdict = Verdict::Whole { key: key.clone(), size: content.len() as u64, notes: Vec::new() };
             return self.store_as(key, content, verdict, files, talk);
         }
         let total = held.len() as u64;
@@ -183,12 +183,12 @@ impl Verdict {
     fn whole(fit: &Fit) -> Self {
         let mut notes = Vec::new();
         if fit.rival {
-            notes.push(format!("the name is read as {}, but it may go on: it has more blanks before digits", fit.key));
+            notes.push(format!("{} is the first of several names that fit", fit.key));
         }
         if fit.size > 0 && fit.content as u64 + fit.size == fit.digits_end as u64 {
             notes.push(format!("{} holds digits only: a longer upload cut behind its head looks the same", fit.key));
         }
-        Self::Whole { key: fit.key.clone(), notes }
+        Self::Whole { key: fit.key.clone(), size: fit.size, notes }
     }
 
     fn part(fit: &Fit, key: Key, total: u64) -> Self {
@@ -198,8 +198,8 @@ impl Verdict {
     /// It is stored: tells the log.
     fn tell(self, talk: &mut Talk<'_>) {
         match self {
-            Self::Whole { key, notes } => {
-                talk.notes.push(format!("File written {key}"));
+            Self::Whole { key, size, notes } => {
+                talk.notes.push(format!("File written {key} ({size} bytes)"));
                 talk.notes.extend(notes);
             }
             Self::Part { key, announced, came } => {
@@ -314,7 +314,8 @@ impl Machine for NameSize {
                 verdict.tell(talk);
                 match then.pop_front() {
                     Some((key, content)) => {
-                        let verdict = Verdict::Whole { key: key.clone(), notes: Vec::new() };
+                        let verdict =
+                            Verdict::Whole { key: key.clone(), size: content.len() as u64, notes: Vec::new() };
                         self.store_as(key, content, verdict, then, talk)
                     }
                     None => Act::Next,
@@ -351,5 +352,111 @@ impl Machine for NameSize {
 
     fn sent(&mut self, _digest: Option<[u8; 32]>, _talk: &mut Talk<'_>) -> Act {
         Act::Reset(CloseReason::Internal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Access, Limits};
+    use crate::object::{Durability, Etag, Meta};
+
+    fn machine() -> NameSize {
+        NameSize::new(Arc::new(Listener), SocketAddr::from(([127, 0, 0, 1], 1)))
+    }
+
+    /// Calls the machine as the session does; returns what it wants, and what the log gets.
+    fn call<R>(phase: Phase, run: impl FnOnce(&mut Talk<'_>) -> R) -> (R, Option<Failure>, Vec<String>) {
+        let (mut out, mut notes) = (Vec::new(), Vec::new());
+        let (limits, access) = (Limits::default(), Access::default());
+        let mut talk =
+            Talk { out: &mut out, limits: &limits, access: &access, phase, refused: None, notes: &mut notes };
+        let result = run(&mut talk);
+        let refused = talk.refused;
+        assert!(out.is_empty(), "it never speaks");
+        (result, refused, notes)
+    }
+
+    fn stored() -> Result<Answer, Failure> {
+        Ok(Answer::Stored(Meta { len: 0, mtime: 0, etag: Etag([0; 16]) }, Durability::Durable))
+    }
+
+    #[test]
+    fn the_log_tells_what_came_of_a_file() {
+        for (stream, name, content, log) in [
+            ("a 5hello", "a", "hello", vec!["File written /a (5 bytes)"]),
+            (
+                "a 12",
+                "a",
+                "2",
+                vec![
+                    "File written /a (1 bytes)",
+                    "/a holds digits only: a longer upload cut behind its head looks the same",
+                ],
+            ),
+            ("a 500\nhello", "a.part", "\nhello", vec!["500 bytes were announced, 6 came: kept as /a.part"]),
+        ] {
+            let mut machine = machine();
+            let (act, refused, _) = call(Phase::Serving, |talk| machine.ended(stream.as_bytes(), talk));
+            let Act::Store(put, bytes) = act else { panic!("{stream}: {act:?}") };
+            assert_eq!((put.key.as_str(), &*bytes, refused), (name, content.as_bytes(), None), "{stream}");
+            let (act, refused, notes) = call(Phase::Serving, |talk| machine.answered(stored(), talk));
+            assert_eq!((act, notes), (Act::Next, log.into_iter().map(str::to_owned).collect()), "{stream}");
+            assert_eq!(refused, name.ends_with(PART).then_some(CUT_SHORT), "{stream}");
+        }
+    }
+
+    #[test]
+    fn a_drain_refuses_what_begins_and_keeps_what_has_come() {
+        let long = [b"a 50000\n".as_slice(), &[b'x'; HELD_LEN_MAX]].concat();
+        let mut machine = machine();
+        let ((_, act), refused, _) = call(Phase::Draining, |talk| machine.decode(&long, talk));
+        assert_eq!((act, refused), (Act::Reset(CloseReason::Drained), Some(Failure::Draining)));
+        let (act, refused, _) = call(Phase::Draining, |talk| machine.ended(b"a 5hello", talk));
+        assert!(matches!(act, Act::Store(..)) && refused.is_none());
+    }
+
+    #[test]
+    fn a_silence_is_waited_for_only_where_it_decides() {
+        for (held, waits) in [
+            ("", false),
+            ("a", false),
+            ("a 12", false),
+            ("a 5hell", false),
+            ("a 5hello", true),
+            ("a 0", true),
+            ("a 61", false),
+            ("a 61,2,3\n", true),
+            ("!DISCONNECT", true),
+            ("a 5hello!", false),
+        ] {
+            let mut machine = machine();
+            let (decoded, ..) = call(Phase::Serving, |talk| machine.decode(held.as_bytes(), talk));
+            assert_eq!(decoded, (0, Act::More), "{held}");
+            assert_eq!(machine.quiet_after().is_some(), waits, "{held}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_streamed_is_put_together_again() {
+        let content = [b"12 34\n56".as_slice(), &[b'7'; 9000]].concat();
+        let stream = [format!("a b {}", content.len()).as_bytes(), &content].concat();
+        let mut machine = machine();
+        let ((used, act), ..) = call(Phase::Serving, |talk| machine.decode(&stream, talk));
+        assert!(matches!(act, Act::Run(Command::Put(Put { len: None, .. }))), "{act:?}");
+        let (act, ..) = call(Phase::Serving, |talk| machine.answered(Ok(Answer::Created), talk));
+        assert_eq!(act, Act::Receive);
+        let mut rest = &stream[used..];
+        let mut file = Vec::new();
+        while !rest.is_empty() {
+            let part = machine.body(rest, 1000).expect("a good body");
+            file.extend_from_slice(&rest[..part.payload]);
+            rest = &rest[part.payload..];
+            assert_eq!(part.then, if rest.is_empty() { Then::Wait } else { Then::Look });
+        }
+        assert_eq!(machine.body_quiet(), Then::End);
+        let finish = machine.finish(None).expect("a good end");
+        assert_eq!(finish.key.as_ref().map(Key::as_str), Some("a b"));
+        assert_eq!([finish.prepend, file].concat(), content);
     }
 }

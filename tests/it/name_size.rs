@@ -54,6 +54,38 @@ fn upload(name: &str, content: &[u8]) -> Vec<u8> {
     [format!("{name} {}", content.len()).as_bytes(), content].concat()
 }
 
+#[test]
+fn an_upload_longer_than_the_server_takes_is_reset() {
+    for (chunk_bytes, len) in [(7, 1001), (65_536, 1001), (65_536, 6000)] {
+        let listening = Listening::new(Kind::NameSize, &[], 0).expect("no options");
+        let limits = Limits { chunk_bytes, request_bytes_max: 1000, ..Limits::default() };
+        let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
+        rig.place("big.txt", b"the old one");
+        let peer = rig.connect();
+        rig.send(&peer, &upload("big.txt", &b"\n".repeat(len)));
+        // Held bytes are judged when the stream has ended.
+        rig.finish(&peer);
+        assert!(peer.is_gone() && peer.is_reset());
+        assert_eq!(rig.file("big.txt"), Some(b"the old one".to_vec()));
+        assert_eq!((rig.names(), rig.open_files()), (vec!["big.txt".to_owned()], 0));
+    }
+}
+
+#[test]
+fn a_drain_waits_for_the_file_that_is_under_way() {
+    for chunk_bytes in [7, 65_536] {
+        let mut rig = server(Mode::PLAIN, chunk_bytes);
+        let (idle, peer) = (rig.connect(), rig.connect());
+        rig.send(&peer, b"a.txt 12hello\n");
+        rig.drain();
+        assert!(idle.is_gone() && !peer.is_gone());
+        rig.send(&peer, b"world\n");
+        rig.finish(&peer);
+        assert!(peer.is_gone() && !peer.is_reset());
+        assert_eq!(rig.file("a.txt"), Some(b"hello\nworld\n".to_vec()));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 

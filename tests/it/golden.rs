@@ -2,7 +2,7 @@
 //! at every cut, and at random cuts, on every mode of the platform in memory. What the client
 //! hears, and what is stored, must not depend on any of that.
 //!
-//! The files in `tests/golden` are written so (escapes: \n \r \t \0 \\ \xNN):
+//! The files in `tests/golden` are written so (escapes, in names too: \n \r \t \0 \\ \xNN):
 //!
 //! ```text
 //! === title                begins a new server
@@ -87,13 +87,16 @@ fn transcripts(text: &str) -> Vec<Transcript> {
 }
 
 fn read_line(current: &mut Transcript, kind: &str, rest: &str) -> Option<()> {
-    let named = || rest.split_once(' ').unwrap_or((rest, ""));
+    let named = || {
+        let (name, content) = rest.split_once(' ').unwrap_or((rest, ""));
+        (String::from_utf8(unescape(name)).expect("a name in UTF-8"), content)
+    };
     match (kind, rest) {
         ("@ ", "packets") => current.packets = true,
         ("@ ", speaks) => current.speaks = speaks.to_owned(),
-        ("= ", _) => current.before.push((named().0.to_owned(), unescape(named().1))),
-        ("? ", _) if named().1 == "-" => current.after.push((named().0.to_owned(), None)),
-        ("? ", _) => current.after.push((named().0.to_owned(), Some(unescape(named().1)))),
+        ("= ", _) => current.before.push((named().0, unescape(named().1))),
+        ("? ", _) if named().1 == "-" => current.after.push((named().0, None)),
+        ("? ", _) => current.after.push((named().0, Some(unescape(named().1)))),
         ("> ", "EOF") => current.steps.push(Step::Finish),
         ("> ", text) => match current.steps.last_mut() {
             Some(Step::Send(bytes)) => bytes.extend(unescape(text)),
@@ -218,7 +221,10 @@ fn check_stored(what: &str, rig: &mut Rig, transcript: &Transcript) {
 
 /// Every dialect's conversations.
 fn all() -> Vec<Transcript> {
-    [include_str!("../golden/line.txt")].into_iter().flat_map(transcripts).collect()
+    [include_str!("../golden/line.txt"), include_str!("../golden/name-size.txt")]
+        .into_iter()
+        .flat_map(transcripts)
+        .collect()
 }
 
 #[test]

@@ -2,4 +2,5 @@
 
 pub mod key;
 pub mod line;
+pub mod name_choice;
 pub mod range;

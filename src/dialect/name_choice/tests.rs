@@ -213,7 +213,7 @@ proptest! {
                 }
                 Act::Run(_) if kind < 3 => answer(&mut machine, Err(Failure::NotFound)),
                 Act::Run(_) => answer(&mut machine, Ok(Answer::Opened(META))),
-                Act::Pause(_) => talking(&mut machine, Phase::Serving, |machine, talk| machine.paused(talk)),
+                Act::Pause(_) => talking(&mut machine, Phase::Serving, NameChoice::paused),
                 Act::Send { .. } => talking(&mut machine, Phase::Serving, |machine, talk| machine.sent(None, talk)),
                 _ => break,
             };

@@ -42,6 +42,12 @@ impl Session {
         self.set_state(State::Pausing(Box::new(Pausing { open, delay, stage })), cx.now);
     }
 
+    /// Is this a pause before the bytes of a file that come through chunks?
+    pub(super) fn pauses_before_held(&self) -> bool {
+        let State::Pausing(pausing) = &self.state else { return false };
+        matches!(pausing.open, Some((_, Supply::Held | Supply::HeldReading)))
+    }
+
     /// Should the acknowledgements be looked at now?
     pub fn wants_look(&self, cx: &Cx<'_>) -> bool {
         let State::Pausing(pausing) = &self.state else { return false };

@@ -76,7 +76,12 @@ impl Session {
             Act::Store(put, content) => self.start_store(put, content, cx),
             Act::Pause(delay) => self.begin_pause(None, delay, cx),
             Act::Discard => self.begin_discard(cx),
-            Act::Close(reason) => self.set_state(State::SendingReply(reason), cx.now),
+            Act::Close(reason) => {
+                if reason == CloseReason::Finished {
+                    self.report(Ok(()), cx);
+                }
+                self.set_state(State::SendingReply(reason), cx.now);
+            }
             Act::Reset(reason) => self.end(reason, Parting::Reset, cx),
             Act::Receive | Act::Send { .. } => {
                 self.fail_inside("a dialect wanted a body without an open file", cx);

@@ -2,5 +2,6 @@
 
 pub mod key;
 pub mod line;
+pub mod name_choice;
 pub mod name_size;
 pub mod range;

@@ -221,10 +221,14 @@ fn check_stored(what: &str, rig: &mut Rig, transcript: &Transcript) {
 
 /// Every dialect's conversations.
 fn all() -> Vec<Transcript> {
-    [include_str!("../golden/line.txt"), include_str!("../golden/name-size.txt")]
-        .into_iter()
-        .flat_map(transcripts)
-        .collect()
+    [
+        include_str!("../golden/line.txt"),
+        include_str!("../golden/name-size.txt"),
+        include_str!("../golden/name-choice.txt"),
+    ]
+    .into_iter()
+    .flat_map(transcripts)
+    .collect()
 }
 
 #[test]

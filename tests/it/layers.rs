@@ -152,7 +152,9 @@ fn below_the_os_nothing_reaches_the_world() {
         }
         for line in source.code.lines().filter(|line| line.contains("std::net")) {
             let only_addresses =
-                matches!(line.trim(), "use std::net::SocketAddr;") || line.contains("std::net::SocketAddr");
+                ["use std::net::SocketAddr;", "use std::net::IpAddr;", "use std::net::{IpAddr, SocketAddr};"]
+                    .contains(&line.trim())
+                    || line.contains("std::net::SocketAddr");
             if !only_addresses {
                 wrong.push(format!("src/{}: {line}", source.name));
             }

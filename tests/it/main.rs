@@ -19,6 +19,7 @@ mod bad_luck;
 mod client;
 mod golden;
 mod layers;
+mod name_choice;
 mod name_size;
 mod program;
 mod rig;

@@ -59,12 +59,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 #[track_caller]
 pub fn assert_same(got: &[u8], wanted: &[u8], what: &str) {
     let differs = got.iter().zip(wanted).position(|(a, b)| a != b);
-    assert!(
-        got == wanted,
-        "{what}: got {} bytes, wanted {}, first difference at {differs:?}",
-        got.len(),
-        wanted.len()
-    );
+    assert!(got == wanted, "{what}: got {} bytes, wanted {}, first difference at {differs:?}", got.len(), wanted.len());
 }
 
 /// One connection.
@@ -253,7 +248,13 @@ impl Running {
             // A test that failed does not listen any more.
             let _ = done.send(end);
         });
-        Self { root: root.to_owned(), handle, ended: Mutex::new(Some(ended)), cut_offs: CutOffs::Forbidden, folder: None }
+        Self {
+            root: root.to_owned(),
+            handle,
+            ended: Mutex::new(Some(ended)),
+            cut_offs: CutOffs::Forbidden,
+            folder: None,
+        }
     }
 
     pub fn address(&self) -> SocketAddr {

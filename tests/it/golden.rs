@@ -107,6 +107,40 @@ fn run(transcript: &Transcript, mode: Mode, limits: &Limits, cuts: &[usize]) {
     assert_eq!(rig.counters().slots_used, 0, "{}: a slot leaks", transcript.title);
 }
 
+/// The same, when every piece arrives one turn after the one before, however busy the server is.
+fn run_hurried(transcript: &Transcript, mode: Mode, limits: &Limits, cuts: &[usize]) {
+    let mut rig = Rig::new(mode, limits.clone(), Access::default());
+    let peer = rig.connect();
+    let ends: Vec<usize> = cuts.iter().copied().chain([transcript.sends.len()]).collect();
+    let starts = [0].into_iter().chain(cuts.iter().copied());
+    let pieces = starts.zip(ends).map(|(from, to)| &transcript.sends[from..to]);
+    rig.send_hurried(&peer, pieces, transcript.eof);
+    let heard = peer.heard();
+    assert!(
+        heard == transcript.hears,
+        "{} ({mode:?}, hurried, cut at {cuts:?})\n heard: {}\nwanted: {}",
+        transcript.title,
+        heard.escape_ascii(),
+        transcript.hears.escape_ascii()
+    );
+    assert_eq!(peer.is_closed(), transcript.closes, "{} ({mode:?}, hurried, cut at {cuts:?})", transcript.title);
+}
+
+#[test]
+fn every_conversation_goes_as_written_when_it_arrives_while_the_server_is_busy() {
+    for transcript in line() {
+        let len = transcript.sends.len();
+        for mode in Mode::all() {
+            run_hurried(&transcript, mode, &limits(), &(1..len).collect::<Vec<_>>());
+        }
+        for cut in 1..len {
+            for mode in [Mode::PLAIN, Mode { deferred: true, held: true, lags: true, window: usize::MAX }] {
+                run_hurried(&transcript, mode, &limits(), &[cut]);
+            }
+        }
+    }
+}
+
 fn line() -> Vec<Transcript> {
     transcripts(include_str!("../golden/line.txt"))
 }

@@ -99,9 +99,11 @@ fn a_module_imports_only_from_its_layer_and_those_below() {
             let theirs = layer(&import).expect("only modules with a layer are found");
             let permitted = match source.module() {
                 "os" => {
-                    theirs == 0 || matches!(import.as_str(), "os" | "platform" | "buffer")
-                        || import == "wire" && source.code.matches("crate::wire::").count()
-                            == source.code.matches("crate::wire::key").count()
+                    theirs == 0
+                        || matches!(import.as_str(), "os" | "platform" | "buffer")
+                        || import == "wire"
+                            && source.code.matches("crate::wire::").count()
+                                == source.code.matches("crate::wire::key").count()
                 }
                 "client" => theirs <= 1 || import == "client",
                 _ => theirs <= own,
@@ -127,8 +129,21 @@ fn every_module_has_a_layer() {
 #[test]
 fn below_the_os_nothing_reaches_the_world() {
     let world = [
-        "std::fs", "std::thread", "std::process", "std::env", "TcpStream", "TcpListener", "UdpSocket", "mio::", "rustix",
-        "libc::", "socket2", "Instant::now", "SystemTime", "println!", "std::os::",
+        "std::fs",
+        "std::thread",
+        "std::process",
+        "std::env",
+        "TcpStream",
+        "TcpListener",
+        "UdpSocket",
+        "mio::",
+        "rustix",
+        "libc::",
+        "socket2",
+        "Instant::now",
+        "SystemTime",
+        "println!",
+        "std::os::",
     ];
     let mut wrong = Vec::new();
     for source in sources().iter().filter(|source| layer(source.module()).is_some_and(|own| own <= 4)) {
@@ -136,7 +151,8 @@ fn below_the_os_nothing_reaches_the_world() {
             wrong.push(format!("src/{} mentions {word}", source.name));
         }
         for line in source.code.lines().filter(|line| line.contains("std::net")) {
-            let only_addresses = matches!(line.trim(), "use std::net::SocketAddr;") || line.contains("std::net::SocketAddr");
+            let only_addresses =
+                matches!(line.trim(), "use std::net::SocketAddr;") || line.contains("std::net::SocketAddr");
             if !only_addresses {
                 wrong.push(format!("src/{}: {line}", source.name));
             }

@@ -462,6 +462,28 @@ impl Rig {
         self.edge(peer);
     }
 
+    /// The client sends piece after piece while the server works: each arrives one turn after the
+    /// one before, whatever is still in flight then.
+    pub fn send_hurried<'a>(&mut self, peer: &Peer, pieces: impl IntoIterator<Item = &'a [u8]>, ends: bool) {
+        let mut pieces = pieces.into_iter().peekable();
+        while let Some(piece) = pieces.next() {
+            peer.wire.borrow_mut().client_done = ends && pieces.peek().is_none();
+            self.send_in_turn(peer, piece);
+        }
+        self.settle();
+        self.read_all(peer);
+    }
+
+    /// The client sends bytes; the server has one turn.
+    pub fn send_in_turn(&mut self, peer: &Peer, bytes: &[u8]) {
+        peer.wire.borrow_mut().to_server.extend(bytes);
+        let platform = self.reactor.platform();
+        if let Some(id) = platform.registered.get(&(Rc::as_ptr(&peer.wire) as usize)) {
+            platform.events.push(Event::Stream { id: *id, readable: true, writable: false });
+        }
+        self.reactor.turn().expect("the platform in memory never fails");
+    }
+
     /// The client sends bytes and reads nothing.
     pub fn send_unread(&mut self, peer: &Peer, bytes: &[u8]) {
         peer.wire.borrow_mut().to_server.extend(bytes);
@@ -470,7 +492,11 @@ impl Rig {
 
     fn edge(&mut self, peer: &Peer) {
         self.announce(peer);
-        // A small window opens again and again as the client reads.
+        self.read_all(peer);
+    }
+
+    /// A small window opens again and again as the client reads.
+    fn read_all(&mut self, peer: &Peer) {
         while std::mem::take(&mut peer.wire.borrow_mut().unread) > 0 {
             let platform = self.reactor.platform();
             let id = platform.registered[&(Rc::as_ptr(&peer.wire) as usize)];

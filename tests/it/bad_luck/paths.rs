@@ -31,8 +31,22 @@ fn no_trick_of_a_path_is_accepted() {
     let server = Running::start();
     let mut client = server.client();
     let tricks = [
-        "/..", "/../x", "/a/../x", "/a/..", "/./x", "/x/.", "//x", "/x//y", "/x/../../y", "/\0", "/a\0b", "/a\x01b",
-        "/a\x7f", "/a\x1b[31m", "//", "/..\0",
+        "/..",
+        "/../x",
+        "/a/../x",
+        "/a/..",
+        "/./x",
+        "/x/.",
+        "//x",
+        "/x//y",
+        "/x/../../y",
+        "/\0",
+        "/a\0b",
+        "/a\x01b",
+        "/a\x7f",
+        "/a\x1b[31m",
+        "//",
+        "/..\0",
     ];
     for path in tricks {
         for verb in ["GET", "STAT", "LIST", "DELETE", "MKDIR", "PUT 0", "PUT 3"] {
@@ -83,7 +97,9 @@ fn a_link_never_leads_out_of_the_root() {
                 client.expect(&format!("{verb} {path}"), "ERR 4");
             }
         }
-        for request in ["LIST /out/", "LIST /slash/", "MKDIR /out/new/", "DELETE /out/secret", "RENAME /out/secret\t/got"] {
+        for request in
+            ["LIST /out/", "LIST /slash/", "MKDIR /out/new/", "DELETE /out/secret", "RENAME /out/secret\t/got"]
+        {
             client.expect(request, "ERR 4");
         }
         client.expect("RENAME /own\t/out/own", "ERR 4");

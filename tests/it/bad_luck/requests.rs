@@ -117,7 +117,19 @@ fn a_size_that_no_disk_has_is_refused_or_fails_without_being_allocated() {
 fn broken_chunks_store_nothing() {
     let server = Running::start();
     let long = "0".repeat(17);
-    let cases = ["-1\nx", "+1\nx", "0x1\nx", "g\n", "\n", " 1\nx", "1 \nx", &long, "ffffffffffffffff\nx", "1\nxy\n", "1;a=b\nx"];
+    let cases = [
+        "-1\nx",
+        "+1\nx",
+        "0x1\nx",
+        "g\n",
+        "\n",
+        " 1\nx",
+        "1 \nx",
+        &long,
+        "ffffffffffffffff\nx",
+        "1\nxy\n",
+        "1;a=b\nx",
+    ];
     for case in cases {
         let mut client = server.client();
         client.send_in_vain(format!("PUT * /x\n2\nab{case}\n"));
@@ -179,7 +191,8 @@ fn a_refused_body_is_thrown_away_and_the_next_request_found() {
 fn random_bytes_never_stop_the_server() {
     let server = Running::limited(|limits: &mut Limits| limits.chunk_bytes = 100);
     let mut seed = 42;
-    let verbs = ["PUT 5", "PUT *", "GET", "LIST", "STAT", "DELETE", "RENAME", "AUTH", "PUT 999", "PUT 5 trailer=sha256"];
+    let verbs =
+        ["PUT 5", "PUT *", "GET", "LIST", "STAT", "DELETE", "RENAME", "AUTH", "PUT 999", "PUT 5 trailer=sha256"];
     for round in 0..200_u64 {
         let mut client = server.client();
         let mut bytes = Vec::new();

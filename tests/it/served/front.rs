@@ -141,9 +141,8 @@ fn while_it_drains_with_grace_new_clients_are_told() {
 
 #[test]
 fn several_listeners_serve_one_folder() {
-    let server = Running::with(|builder| {
-        builder.listen("127.0.0.1:0").listen_as(Kind::Line, "127.0.0.1:0").listen("[::1]:0")
-    });
+    let server =
+        Running::with(|builder| builder.listen("127.0.0.1:0").listen_as(Kind::Line, "127.0.0.1:0").listen("[::1]:0"));
     let addresses: Vec<_> = server.handle().addresses().iter().map(|(address, _)| *address).collect();
     assert_eq!(addresses.len(), 4);
     for (n, writer) in addresses.iter().enumerate() {

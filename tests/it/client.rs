@@ -36,7 +36,7 @@ pub fn content(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2).wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut bytes = Vec::with_capacity(len + 8);
     while bytes.len() < len {
-        bytes.extend(random(&mut state).to_le_bytes());
+        bytes.extend_from_slice(&random(&mut state).to_le_bytes());
     }
     bytes.truncate(len);
     bytes

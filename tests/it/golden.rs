@@ -219,6 +219,46 @@ fn check_stored(what: &str, rig: &mut Rig, transcript: &Transcript) {
     }
 }
 
+/// The same, when every piece arrives one turn after the one before, however busy the server is.
+/// Only where the client waits for nothing and no silence means anything.
+fn run_hurried(transcript: &Transcript, mode: Mode, limits: &Limits, cuts: &[usize]) {
+    let what = format!("{} ({mode:?}, hurried, cut at {cuts:?})", transcript.title);
+    let mut rig = Rig::speaking(transcript.listening(), mode, limits.clone(), Access::default());
+    for (name, content) in &transcript.before {
+        rig.place(name, content);
+    }
+    let peer = rig.connect();
+    let (mut sends, mut hears) = (Vec::new(), Vec::new());
+    for step in &transcript.steps {
+        match step {
+            Step::Send(bytes) => sends.extend_from_slice(bytes),
+            Step::Hear(bytes) => hears.push(bytes.clone()),
+            _ => {}
+        }
+    }
+    let ends: Vec<usize> = cuts.iter().copied().chain([sends.len()]).collect();
+    let pieces = [0].iter().chain(cuts).zip(ends).map(|(from, to)| &sends[*from..to]);
+    rig.send_hurried(&peer, pieces, transcript.steps.iter().any(|step| matches!(step, Step::Finish)));
+    check_heard(&what, &peer, &hears);
+    check_stored(&what, &mut rig, transcript);
+}
+
+#[test]
+fn every_conversation_goes_as_written_when_it_arrives_while_the_server_is_busy() {
+    let waits = |transcript: &Transcript| transcript.steps.iter().any(|s| matches!(s, Step::Pass(_) | Step::Wait));
+    for transcript in all().iter().filter(|transcript| !waits(transcript)) {
+        let len = transcript.sent_len();
+        for mode in Mode::all() {
+            run_hurried(transcript, mode, &limits(), &(1..len).collect::<Vec<_>>());
+        }
+        for cut in 1..len {
+            for mode in [Mode::PLAIN, Mode { deferred: true, held: true, lags: true, window: usize::MAX }] {
+                run_hurried(transcript, mode, &limits(), &[cut]);
+            }
+        }
+    }
+}
+
 /// Every dialect's conversations.
 fn all() -> Vec<Transcript> {
     [

@@ -293,3 +293,26 @@ fn stored_from(conversation: &str) -> usize {
         _ => usize::MAX,
     }
 }
+
+/// At whatever moment a request arrives after the last byte of a body: it is shown that version.
+#[test]
+fn nobody_reads_an_older_version_than_a_body_accepted_in_full() {
+    for mode in Mode::all().filter(|mode| mode.window == usize::MAX) {
+        for (size, turns) in [(10, 0), (40, 0), (40, 1), (40, 2), (40, 3), (60, 0), (60, 1), (60, 2), (60, 4)] {
+            let mut rig = Rig::new(mode, Limits { slots: 4, ..limits() }, Access::default());
+            let (writer, reader) = (rig.connect(), rig.connect());
+            let put = |byte: u8| [format!("PUT {size} /x\n").as_bytes(), &vec![byte; size]].concat();
+            rig.send(&writer, &put(b'1'));
+            rig.send_in_turn(&writer, &put(b'2'));
+            for _ in 0..turns {
+                rig.send_in_turn(&writer, b"");
+            }
+            let accepted = rig.counters().bytes_in == 2 * size as u64;
+            rig.send_in_turn(&reader, b"GET /x\n");
+            rig.send(&writer, b"");
+            let heard = reader.heard();
+            let newest = heard.ends_with(&vec![b'2'; size]);
+            assert!(newest || !accepted, "{size} after {turns} ({mode:?}): {}", heard.escape_ascii());
+        }
+    }
+}

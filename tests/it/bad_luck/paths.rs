@@ -88,23 +88,32 @@ fn a_link_never_leads_out_of_the_root() {
         let outside = outside();
         symlink(outside.path(), server.path("out")).expect("a link");
         symlink(outside.path().join("secret"), server.path("leaf")).expect("a link");
+        // Both folders stand side by side.
+        let aside = Path::new("..").join(outside.path().file_name().expect("a name"));
+        symlink(&aside, server.path("aside")).expect("a link");
         symlink("/", server.path("slash")).expect("a link");
         symlink("/proc/self/cwd", server.path("magic")).expect("a link");
         let mut client = server.client();
         client.put("/own", b"own");
-        for path in ["/leaf", "/out/secret", "/slash/etc/passwd", "/magic/Cargo.toml"] {
+        for path in ["/leaf", "/out/secret", "/aside/secret", "/slash/etc/passwd", "/magic/Cargo.toml"] {
             for verb in ["GET", "STAT"] {
                 client.expect(&format!("{verb} {path}"), "ERR 4");
             }
         }
-        for request in
-            ["LIST /out/", "LIST /slash/", "MKDIR /out/new/", "DELETE /out/secret", "RENAME /out/secret\t/got"]
-        {
+        for request in [
+            "LIST /out/",
+            "LIST /aside/",
+            "DELETE /aside/secret",
+            "LIST /slash/",
+            "MKDIR /out/new/",
+            "DELETE /out/secret",
+            "RENAME /out/secret\t/got",
+        ] {
             client.expect(request, "ERR 4");
         }
         client.expect("RENAME /own\t/out/own", "ERR 4");
         for size in [3, 100_000] {
-            for path in ["/out/new", "/out/secret", "/out/deep/new"] {
+            for path in ["/out/new", "/out/secret", "/out/deep/new", "/aside/new", "/aside/deep/new"] {
                 let line = client.try_put(path, &content(1, size));
                 assert!(line.starts_with("ERR 4"), "{path}: {line}");
             }

@@ -11,7 +11,7 @@ use crate::ids::FileId;
 use crate::object::Meta;
 use crate::platform::{Completion, Op, Outcome, Source};
 use crate::session::state::{Parting, Sending, State, Supply, Wanted};
-use crate::session::{Cx, Session};
+use crate::session::{Cx, Session, Slot};
 use crate::transfer::{Hasher, Pace};
 
 /// Found cold so many times in a row, a file is read into chunks instead: some file systems never
@@ -145,6 +145,10 @@ impl Session {
             hasher: Hasher::new(hash),
             pace: Pace::new(cx.now, cx.limits.rate_window),
         };
+        // A pause gives the slot back.
+        if supply == Supply::Held && self.slot == Slot::None && sending.next < sending.end {
+            return self.set_state(State::AwaitSlot(Box::new(Wanted::Resume(sending))), cx.now);
+        }
         self.set_state(State::SendingBody(Box::new(sending)), cx.now);
         self.supply(cx);
     }

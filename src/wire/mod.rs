@@ -2,4 +2,5 @@
 
 pub mod key;
 pub mod line;
+pub mod menu;
 pub mod range;

@@ -28,7 +28,8 @@ impl Session {
                 self.apply(act, cx);
                 true
             }
-            Name::ReceivingBody if self.dialect.machine().body_quiet() == Then::End => {
+            // While the disk is at work we may not be reading: that is no silence of the peer.
+            Name::ReceivingBody if !self.has_ops() && self.dialect.machine().body_quiet() == Then::End => {
                 self.body_is_complete(cx);
                 true
             }

@@ -240,6 +240,10 @@ impl Session {
             Err(error) => return self.refuse_store(&error, cx),
         };
         let act = self.with_machine(cx, |machine, talk| machine.answered(Ok(answer), talk));
+        if let Act::Run(_) | Act::Store(..) = act {
+            // What the dialect asks for next has a line of its own in the log.
+            self.report(Ok(()), cx);
+        }
         self.apply(act, cx);
     }
 

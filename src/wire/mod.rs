@@ -2,6 +2,7 @@
 
 pub mod key;
 pub mod line;
+pub mod menu;
 pub mod name_choice;
 pub mod name_size;
 pub mod range;

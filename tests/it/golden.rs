@@ -264,6 +264,7 @@ fn all() -> Vec<Transcript> {
     [
         include_str!("../golden/line.txt"),
         include_str!("../golden/name-size.txt"),
+        include_str!("../golden/menu.txt"),
         include_str!("../golden/name-choice.txt"),
     ]
     .into_iter()

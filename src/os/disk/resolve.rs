@@ -11,6 +11,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::kernel::{self, Resolve};
 use super::meta::{self, Kind};
+use super::settle::Making;
 use super::shared::{Disk, Folder};
 use crate::error::{Failure, StoreError};
 use crate::object::Precondition;
@@ -45,7 +46,7 @@ pub(super) struct Way {
 #[derive(Debug)]
 struct Step {
     parent: Arc<Folder>,
-    child: Arc<Folder>,
+    making: Making,
     name: Box<str>,
 }
 
@@ -155,10 +156,9 @@ impl Disk {
     fn step(&self, way: &mut Way, part: &str) -> Result<(), Errno> {
         let child = match self.child(&way.folder, part) {
             Err(Errno::NOENT) => {
-                let (child, made) = self.make_child(&way.folder, part)?;
-                if made {
-                    let parent = Arc::clone(&way.folder);
-                    way.made.push(Step { parent, child: Arc::clone(&child), name: part.into() });
+                let (child, making) = self.make_child(&way.folder, part)?;
+                if let Some(making) = making {
+                    way.made.push(Step { parent: Arc::clone(&way.folder), making, name: part.into() });
                 }
                 child
             }
@@ -168,22 +168,21 @@ impl Disk {
         Ok(())
     }
 
-    fn make_child(&self, at: &Arc<Folder>, part: &str) -> Result<(Arc<Folder>, bool), Errno> {
-        let mode = Mode::from_raw_mode(0o777);
-        if !self.durable {
-            let made = mkdirat(&at.fd, part, mode);
-            return match made {
-                Ok(()) | Err(Errno::EXIST) => Ok((self.child(at, part)?, made.is_ok())),
-                Err(errno) => Err(errno),
-            };
-        }
-        self.made.make(at, || {
-            let made = mkdirat(&at.fd, part, mode);
+    fn make_child(&self, at: &Arc<Folder>, part: &str) -> Result<(Arc<Folder>, Option<Making>), Errno> {
+        let make = || {
+            let made = mkdirat(&at.fd, part, Mode::from_raw_mode(0o777));
             match made {
                 Ok(()) | Err(Errno::EXIST) => Ok((self.child(at, part)?, made.is_ok())),
                 Err(errno) => Err(errno),
             }
-        })
+        };
+        if self.durable {
+            return self.made.make(at, make);
+        }
+        // Nothing is owed, so nothing is noted; the number is only there to be forgotten.
+        let (child, made) = make()?;
+        let making = made.then_some((child.id, u64::MAX));
+        Ok((child, making))
     }
 
     fn child(&self, at: &Arc<Folder>, part: &str) -> Result<Arc<Folder>, Errno> {
@@ -203,7 +202,7 @@ impl Disk {
     pub(super) fn undo(&self, way: Way) {
         for step in way.made.iter().rev() {
             if unlinkat(&step.parent.fd, &*step.name, AtFlags::REMOVEDIR).is_ok() {
-                self.made.forget(&[step.child.id]);
+                self.made.forget(&[step.making]);
             }
         }
     }

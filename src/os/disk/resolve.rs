@@ -139,18 +139,21 @@ impl Disk {
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(self.change_error("open folder", path, errno)),
         }
-        let mut way = Way { folder: Arc::clone(&self.root), made: Vec::new() };
-        for part in path.split('/') {
-            if let Err(errno) = self.step(&mut way, part) {
-                self.undo(way);
-                return Err(if errno == Errno::NOENT {
-                    self.gone("mkdirat", path)
-                } else {
-                    self.change_error("mkdirat", path, errno)
-                });
+        for _ in 0..RACE_TRIES {
+            let mut way = Way { folder: Arc::clone(&self.root), made: Vec::new() };
+            let stepped = path.split('/').try_for_each(|part| self.step(&mut way, part));
+            match stepped {
+                Ok(()) => return Ok(way),
+                // Somebody removed a folder that we had just come through: again, from the root.
+                Err(Errno::NOENT) if !self.is_root_gone() => self.undo(way),
+                Err(Errno::NOENT) => break,
+                Err(errno) => {
+                    self.undo(way);
+                    return Err(self.change_error("mkdirat", path, errno));
+                }
             }
         }
-        Ok(way)
+        Err(self.gone("mkdirat", path))
     }
 
     fn step(&self, way: &mut Way, part: &str) -> Result<(), Errno> {

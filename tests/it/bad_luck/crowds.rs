@@ -43,7 +43,7 @@ fn who_comes_when_all_places_are_taken_is_told_and_may_come_back() {
         let said = late.last_words();
         assert!(said.starts_with("ERR 429 retry=1 "), "{said}");
     }
-    assert_eq!(server.counters().turned_away, 20);
+    wait_until("all are counted", || server.counters().turned_away == 20);
     for client in &mut taken {
         client.put("/file", b"goes on");
     }

@@ -88,7 +88,7 @@ fn a_file_that_shrinks_while_it_is_sent_is_never_padded() {
             assert_same(&got, &bytes[..got.len()], "what was sent");
         }
         assert!(error.is_some(), "a plain end would look whole to a careless client");
-        assert_eq!(server.closed(CloseReason::SourceFailed), 1);
+        wait_until("it is counted", || server.closed(CloseReason::SourceFailed) == 1);
         server.assert_serves();
         server.wait_until_quiet();
     }

@@ -34,7 +34,7 @@ fn many_clients_move_files_both_ways_at_once(setting: &Setting) {
         }
     });
     server.wait_until_quiet();
-    assert_eq!(server.counters().accepted, 2 * clients);
+    assert!(server.counters().accepted >= 2 * clients);
     assert_eq!(server.counters().requests[4], clients);
 }
 

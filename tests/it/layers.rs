@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Lines of one file at most.
 const LINES_MAX: usize = 600;
 /// To be split; must not grow meanwhile.
-const TOO_LONG: [(&str, usize); 1] = [("dialect/line.rs", 650)];
+const TOO_LONG: [(&str, usize); 1] = [("dialect/line.rs", 600)];
 
 /// One source file: its name below `src/`, the code in it that is no test, without comments.
 struct Source {

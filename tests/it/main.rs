@@ -7,6 +7,7 @@
 //! | `served` | the main job, on real sockets and a real folder, in every setting |
 //! | `bad_luck` | peers that break off, stall, lie or attack; resources that run out |
 //! | `program` | the built binary: its lines, its exit codes, its signals |
+//! | `legacy` | the dialects of older systems against clients in Python |
 //! | `layers` | reads the sources: who imports whom, and where system calls may stand |
 //! | `rig` | the platform in memory |
 //! | `client` | a raw line-protocol client, and a server in a thread |
@@ -19,6 +20,7 @@ mod bad_luck;
 mod client;
 mod golden;
 mod layers;
+mod legacy;
 mod name_choice;
 mod name_size;
 mod program;

@@ -105,9 +105,17 @@ impl Peer {
         let user = "user root;";
         let mut peer = Self::start("nginx", &["nginx", "-c", &path, "-g", user], port)?;
         let children = format!("/proc/{0}/task/{0}/children", peer.pid);
-        let worker = fs::read_to_string(children).ok()?.split_whitespace().next()?.parse().ok();
-        peer.pid = worker?;
-        Some(peer)
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(5) {
+            let text = fs::read_to_string(&children).unwrap_or_default();
+            if let Some(worker) = text.split_whitespace().next().and_then(|pid| pid.parse().ok()) {
+                peer.pid = worker;
+                return Some(peer);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        println!("compare: nginx left out: its worker is not to be found");
+        None
     }
 
     fn start(name: &'static str, command: &[&str], port: u16) -> Option<Self> {

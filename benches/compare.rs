@@ -14,12 +14,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 mod support;
 
 use support::driver::Loss;
-use support::peers::{Congestion, Peer};
+use support::peers::{Congestion, Peer, interrupted};
 use support::{Content, Driver, Task, driver, figures, process};
 
 const GIB: u64 = 1 << 30;
@@ -78,13 +79,17 @@ fn round(peer: &Peer, work: &Work, root: &Path, column: &mut Column) {
     assert_eq!(outcome.done, (work.connections * work.each) as u64);
 }
 
-fn compare(work: &Work, peers: &[Peer], root: &Path, rounds: usize) {
+fn compare(work: &Work, peers: &[Peer], root: &Path, rounds: usize, interrupted: &AtomicBool) {
     let mut columns: Vec<Column> = peers.iter().map(|_| Column::default()).collect();
     for peer in peers {
         round(peer, work, root, &mut Column::default()); // warms caches
     }
     for _ in 0..rounds {
         for (peer, column) in peers.iter().zip(&mut columns) {
+            if interrupted.load(Ordering::Relaxed) {
+                println!("compare: interrupted");
+                return;
+            }
             round(peer, work, root, column);
         }
     }
@@ -128,6 +133,7 @@ fn main() {
         println!("compare: cannot pin to a core, so nothing is measured");
         return;
     }
+    let interrupted = interrupted();
     let _congestion = Congestion::cubic();
     let folder = process::folder(env!("CARGO_TARGET_TMPDIR"));
     let (root, work) = (folder.path().join("root"), folder.path().join("work"));
@@ -139,8 +145,11 @@ fn main() {
     peers.extend(Peer::lighttpd(&root, &work));
     peers.extend(Peer::nginx(&root, &work));
     for work in &WORKS {
+        if interrupted.load(Ordering::Relaxed) {
+            break;
+        }
         if words.is_empty() || words.iter().any(|word| work.name.contains(word.as_str())) {
-            compare(work, &peers, &root, rounds);
+            compare(work, &peers, &root, rounds, &interrupted);
         }
     }
 }

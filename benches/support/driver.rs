@@ -102,7 +102,10 @@ impl Driver {
         let mut events = Events::with_capacity(1024);
         while busy > 0 {
             assert!(began.elapsed() < PATIENCE, "{busy} connections hang after {} requests", outcome.done);
-            self.poll.poll(&mut events, Some(Duration::from_secs(1))).expect("epoll");
+            match self.poll.poll(&mut events, Some(Duration::from_secs(1))) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                polled => polled.expect("epoll"),
+            }
             for event in &events {
                 let at = event.token().0;
                 if self.lines[at].work.is_some() {

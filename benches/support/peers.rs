@@ -5,7 +5,11 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::Wire;
 use super::process;
@@ -15,7 +19,7 @@ use super::server::Program;
 const CONGESTION: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 
 /// Pins the congestion control of the machine, as the peers have no setting for it; put back when
-/// dropped.
+/// dropped. So the program must end by returning from `main`: see [`interrupted`].
 pub struct Congestion(Option<String>);
 
 impl Congestion {
@@ -37,6 +41,16 @@ impl Drop for Congestion {
             let _ = fs::write(CONGESTION, before.trim());
         }
     }
+}
+
+/// Set by SIGTERM, SIGINT and SIGHUP, which would else end the program with the machine changed and the
+/// peers alive. Look at it between rounds.
+pub fn interrupted() -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&flag)).expect("a signal can be caught");
+    }
+    flag
 }
 
 /// A server under comparison, on the first core.
@@ -91,9 +105,17 @@ impl Peer {
         let user = "user root;";
         let mut peer = Self::start("nginx", &["nginx", "-c", &path, "-g", user], port)?;
         let children = format!("/proc/{0}/task/{0}/children", peer.pid);
-        let worker = fs::read_to_string(children).ok()?.split_whitespace().next()?.parse().ok();
-        peer.pid = worker?;
-        Some(peer)
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(5) {
+            let text = fs::read_to_string(&children).unwrap_or_default();
+            if let Some(worker) = text.split_whitespace().next().and_then(|pid| pid.parse().ok()) {
+                peer.pid = worker;
+                return Some(peer);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        println!("compare: nginx left out: its worker is not to be found");
+        None
     }
 
     fn start(name: &'static str, command: &[&str], port: u16) -> Option<Self> {

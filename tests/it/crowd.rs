@@ -1,6 +1,11 @@
 //! A crowd: 9,000 connections held open by one process, some of them busy, most of them idle.
 //!
 //! `cargo test --release --test it -- --ignored --nocapture crowd`
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "the figures of a slow check are for people, and wall time is one of them"
+)]
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

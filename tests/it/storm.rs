@@ -2,6 +2,11 @@
 //! nothing partial is ever visible, and what the dead process left behind is swept.
 //!
 //! `cargo test --release --test it -- --ignored --nocapture storm`
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a kill at a random moment waits for it, and polling is bounded"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,7 +42,7 @@ fn uploads(clients: &mut Driver, names: &mut Names, random: &mut Random) -> u64 
     let outcome = clients.run(|step| match step {
         Step::Next(at) => {
             let name = random.below(NAMES);
-            let folder = if name % 3 == 0 { "new/deep" } else { "flat" };
+            let folder = if name.is_multiple_of(3) { "new/deep" } else { "flat" };
             let path = format!("/{folder}/{at}-{name}");
             let content = Content::new(random.next() >> 8, random.below(LEN_MAX + 1));
             names.entry(path.clone()).or_default().sent.push(content);

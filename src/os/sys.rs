@@ -31,6 +31,27 @@ pub(super) fn write_back(file: BorrowedFd<'_>, offset: u64, len: u64) -> io::Res
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// How often has this thread given up its core on its own, because it had to wait for something
+/// (getrusage(2), `ru_nvcsw`)?
+#[cfg(target_os = "linux")]
+pub(super) fn waits_of_this_thread() -> i64 {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the call fills one `rusage` at a place that is one; zeroes are a valid `rusage`, so
+    // reading it is sound even if the call should fail.
+    unsafe {
+        libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr());
+        usage.assume_init().ru_nvcsw
+    }
+}
+
+/// Elsewhere nobody can tell: every slow call counts as one that waited.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn waits_of_this_thread() -> i64 {
+    use std::sync::atomic::{AtomicI64, Ordering};
+    static CALLS: AtomicI64 = AtomicI64::new(0);
+    CALLS.fetch_add(1, Ordering::Relaxed)
+}
+
 /// How many bytes of a socket's send queue has the peer not acknowledged (tcp(7), SIOCOUTQ)?
 #[cfg(target_os = "linux")]
 pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {

@@ -150,7 +150,11 @@ impl Session {
         let content = &data[part.skip..part.skip + part.payload];
         let offset = match receiving.upload.launch(content.len()) {
             Ok(offset) => offset,
-            Err(failure) => return self.fail_upload(failure, "the body is longer than allowed", cx),
+            Err(failure) => {
+                self.fail_upload(failure, "the body is longer than allowed", cx);
+                // The dialect has stepped over these bytes: it must not see them again.
+                return Use::Took(part.skip + part.payload);
+            }
         };
         receiving.hasher.update(content);
         let used = match &mut receiving.target {

@@ -142,7 +142,8 @@ pub trait Machine {
         (0, Act::More)
     }
 
-    /// That silence came in the middle of a body: is it complete?
+    /// That silence came in the middle of a body: is it complete? With [`Then::Look`] the bytes
+    /// that are held are shown again.
     fn body_quiet(&mut self) -> Then {
         Then::Wait
     }

@@ -28,10 +28,17 @@ impl Session {
                 self.apply(act, cx);
                 true
             }
-            Name::ReceivingBody if self.dialect.machine().body_quiet() == Then::End => {
-                self.body_is_complete(cx);
-                true
-            }
+            Name::ReceivingBody => match self.dialect.machine().body_quiet() {
+                Then::End => {
+                    self.body_is_complete(cx);
+                    true
+                }
+                Then::Look => {
+                    self.appetite = Appetite::Unseen;
+                    true
+                }
+                Then::Wait => false,
+            },
             _ => false,
         }
     }

@@ -261,7 +261,7 @@ fn a_slow_write_makes_the_store_lag_for_a_while_but_not_within_the_turn() {
         bench.store.refresh(super::super::shared::clock());
         assert!(!bench.store.is_lagging());
     }
-    let (_keep, never) = std::sync::mpsc::channel::<()>();
+    let (_keep, never) = channel::<()>();
     let waited = bench.store.disk.pace.measure(|| never.recv_timeout(Duration::from_millis(6)));
     assert!(waited.is_err() && !bench.store.is_lagging());
     bench.store.refresh(super::super::shared::clock());

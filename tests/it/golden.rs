@@ -218,7 +218,10 @@ fn check_stored(what: &str, rig: &mut Rig, transcript: &Transcript) {
 
 /// Every dialect's conversations.
 fn all() -> Vec<Transcript> {
-    [include_str!("../golden/line.txt")].into_iter().flat_map(transcripts).collect()
+    [include_str!("../golden/line.txt"), include_str!("../golden/pickle.txt")]
+        .into_iter()
+        .flat_map(transcripts)
+        .collect()
 }
 
 #[test]

@@ -209,7 +209,7 @@ fn counts_and_lengths_are_bounded() {
     assert_eq!(read(&around(b"N", b"\x94", 100_000, b".")), many);
     for head in [
         &b"X\xff\xff\xff\xff"[..],
-        b"B\xff\xff\xff\x7f",
+        b"\x80\x03B\xff\xff\xff\x7f",
         b"\x80\x02\x8b\xff\xff\xff\x7f",
         b"T\xff\xff\xff\x7f",
         b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\xff",

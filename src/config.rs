@@ -79,6 +79,7 @@ pub struct Limits {
     /// Kernel receive buffer of one connection, in bytes; 0 leaves it to the kernel.
     pub recv_buffer_bytes: usize,
     /// Bytes the kernel takes ahead of what the network has sent, per connection; 0 for no bound.
+    /// A few connections that send large files from the page cache may have more: see `os::net`.
     pub unsent_bytes_max: usize,
     /// Disk workers that open, read, write and list.
     pub io_workers: usize,

@@ -217,7 +217,7 @@ impl Builder {
         let ring = Arc::clone(&shared);
         let store = DiskStore::open(&self.root, &self.store, &self.limits, Arc::new(move || ring.ring()))
             .map_err(ServerError::plain)?;
-        let platform = OsPlatform::new(bell, listeners, self.signalled, store)
+        let platform = OsPlatform::new(bell, listeners, self.signalled, store, &self.limits)
             .map_err(|error| ServerError::new("cannot watch the listeners", error))?;
         let ceiling = Ceiling::of(&self.limits, speaks.iter().any(Listening::gathers));
         let setup =
@@ -262,7 +262,9 @@ impl Builder {
 /// As many connections as the descriptors of this process permit, a quarter of them kept for open
 /// files where they are few.
 fn connections_permitted(limits: &Limits) -> usize {
-    let descriptors = process::raise_descriptor_limit().saturating_sub(DESCRIPTORS_KEPT);
+    let limit = process::raise_descriptor_limit();
+    // Where there are very few, most of them must still serve somebody.
+    let descriptors = limit - DESCRIPTORS_KEPT.min(limit / 2);
     let files = limits.slots.min(descriptors / 4);
     let permitted = descriptors.saturating_sub(files).max(1);
     if permitted < limits.connections_max {

@@ -155,8 +155,8 @@ impl Pace {
         if now < self.window_end {
             return Ok(());
         }
-        let wanted = bytes_per_s_min.saturating_mul(window.as_secs());
-        let enough = self.moved >= wanted;
+        let wanted = u128::from(bytes_per_s_min) * window.as_millis() / 1000;
+        let enough = u128::from(self.moved) >= wanted;
         *self = Self::new(now, window);
         if enough { Ok(()) } else { Err(Failure::TimedOut) }
     }

@@ -25,6 +25,8 @@ use crate::wire::range::decimal;
 const NAME_BYTES_MAX: usize = 255 - ".part.etag".len();
 /// A record larger than this is not read: a million segments.
 const RECORD_BYTES_MAX: u64 = 100 << 20;
+/// From here on a download tells its version from the beginning.
+const RECORD_LEN_MIN: u64 = 64 << 10;
 /// Bytes read at once when the part is checked.
 const CHECK_BYTES: usize = 256 << 10;
 
@@ -43,8 +45,11 @@ pub(super) struct Part {
 #[derive(Debug)]
 struct Open {
     part: File,
-    record: File,
+    /// Made when there is something to be resumed: a file that comes in one piece needs none, and
+    /// half of the calls for a small file are saved.
+    record: Option<File>,
     etag: String,
+    total: u64,
     sealed: u64,
     end: u64,
 }
@@ -109,14 +114,15 @@ impl Part {
         if sealed == 0 {
             return Ok(None);
         }
-        let mut open = Open { part, record, etag, sealed, end: sealed };
+        let mut open = Open { part, record: None, etag, total: u64::MAX, sealed, end: sealed };
         // The record is written anew, for its last lines may be torn or disproved.
         let kept = text.lines().next().into_iter().map(str::to_owned).chain(
             segments.iter().take_while(|(end, _)| *end <= sealed).map(|(end, digest)| segment_line(*end, digest)),
         );
         let kept: String = kept.flat_map(|line| [line, "\n".to_owned()]).collect();
-        let rewritten = open.record.set_len(0).and_then(|()| open.record.write_all(kept.as_bytes()));
+        let rewritten = record.set_len(0).and_then(|()| record.write_all(kept.as_bytes()));
         rewritten.map_err(|error| Trouble::local("write", &self.record_path, error))?;
+        open.record = Some(record);
         open.rewind().map_err(|error| self.trouble("write", error))?;
         Ok(Some(open))
     }
@@ -133,7 +139,13 @@ impl Part {
             return Err(self.trouble("rename", replaced));
         }
         fs::rename(&self.path, &self.dest).map_err(|error| Trouble::local("write", &self.dest, error))?;
-        fs::remove_file(&self.record_path).map_err(|error| Trouble::local("remove", &self.record_path, error))
+        match fs::remove_file(&self.record_path) {
+            // A small file has none, unless an earlier try left one.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Trouble::local("remove", &self.record_path, error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn trouble(&self, doing: &'static str, error: io::Error) -> Trouble {
@@ -146,6 +158,15 @@ impl Part {
 }
 
 impl Open {
+    fn begin_record(&mut self, path: &Path) -> Result<(), Trouble> {
+        let begun = File::create(path).and_then(|mut record| {
+            record.write_all(format!("{} {}\n", self.etag, self.total).as_bytes())?;
+            Ok(record)
+        });
+        self.record = Some(begun.map_err(|error| Trouble::local("write", path, error))?);
+        Ok(())
+    }
+
     fn rewind(&mut self) -> io::Result<()> {
         self.end = self.sealed;
         self.part.set_len(self.sealed)?;
@@ -163,10 +184,10 @@ impl Sink for Part {
             Some(open) => open.part,
             None => self.lock(true)?.expect("a lock that may create finds a file"),
         };
-        let record = File::create(&self.record_path)
-            .and_then(|mut record| record.write_all(format!("{etag} {total}\n").as_bytes()).map(|()| record))
-            .map_err(|error| Trouble::local("write", &self.record_path, error))?;
-        let mut open = Open { part, record, etag: etag.to_owned(), sealed: 0, end: 0 };
+        let mut open = Open { part, record: None, etag: etag.to_owned(), total, sealed: 0, end: 0 };
+        if total >= RECORD_LEN_MIN || self.record_path.exists() {
+            open.begin_record(&self.record_path)?;
+        }
         open.rewind().map_err(|error| self.trouble("write", error))?;
         self.open = Some(open);
         Ok(())
@@ -180,9 +201,13 @@ impl Sink for Part {
     }
 
     fn seal(&mut self, digest: &[u8; 32]) -> Result<(), Trouble> {
-        let open = self.opened();
+        let open = self.open.as_mut().expect("bytes come only after the download was begun");
         open.sealed = open.end;
-        let written = open.record.write_all(format!("{}\n", segment_line(open.sealed, digest)).as_bytes());
+        if open.record.is_none() && open.sealed < open.total {
+            open.begin_record(&self.record_path)?;
+        }
+        let Some(record) = &mut open.record else { return Ok(()) };
+        let written = record.write_all(format!("{}\n", segment_line(open.sealed, digest)).as_bytes());
         written.map_err(|error| Trouble::local("write", &self.record_path, error))
     }
 

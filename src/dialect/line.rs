@@ -10,16 +10,18 @@
 //! replies come in order. `wire::line` has the grammar; this file has the meaning. It never
 //! guesses where the next request begins: where that is not certain, the connection closes.
 
-use std::io::Write as _;
-use std::ops::Range;
+mod options;
+mod say;
 
 use crate::command::{Answer, Command, Put};
 use crate::dialect::{Act, BodyPart, Finish, Machine, Phase, Talk, Then};
 use crate::error::{CloseReason, Failure};
-use crate::object::{Durability, Etag, Key, Listing, Meta, Node, Precondition};
+use crate::object::{Key, Meta, Node};
 use crate::wire::key::{self, Path};
 use crate::wire::line::{self, LINE_LEN_MAX, Request};
 use crate::wire::range::{ByteRange, decimal};
+use options::{OnlyIf, Options};
+use say::{refuse, say_listing, say_node, say_opened, say_stored};
 
 /// Said to a connection that comes when no more are taken.
 pub const TURNED_AWAY: &[u8] = b"ERR 429 retry=1 the server has as many connections as it takes\n";
@@ -107,96 +109,6 @@ struct GetExchange {
     range: Option<ByteRange>,
     only: Option<OnlyIf>,
     trailer: Trailer,
-}
-
-/// `if=` as it was given: a tag that is well-formed but none of ours matches nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum OnlyIf {
-    Absent,
-    Version(Etag),
-    Never,
-}
-
-impl OnlyIf {
-    fn parse(text: &str) -> Result<Self, Failure> {
-        if text == "absent" {
-            return Ok(Self::Absent);
-        }
-        let formed =
-            (1..=64).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-'));
-        if !formed {
-            return Err(Failure::Malformed("if= is neither absent nor an etag"));
-        }
-        Ok(Etag::parse(text).map_or(Self::Never, Self::Version))
-    }
-
-    fn precondition(this: Option<Self>) -> Result<Precondition, Failure> {
-        match this {
-            None => Ok(Precondition::None),
-            Some(Self::Absent) => Ok(Precondition::Absent),
-            Some(Self::Version(etag)) => Ok(Precondition::Matches(etag)),
-            Some(Self::Never) => Err(Failure::PreconditionFailed),
-        }
-    }
-}
-
-/// Every option of every verb, parsed once.
-#[derive(Debug, Default)]
-struct Options {
-    after: Option<Box<str>>,
-    limit: Option<usize>,
-    mtime: Option<i64>,
-    only: Option<OnlyIf>,
-    range: Option<ByteRange>,
-    resume: bool,
-    sha256: Option<[u8; 32]>,
-    trailer: bool,
-}
-
-impl Options {
-    /// `allowed` are the names that the verb knows.
-    fn parse(request: &Request<'_>, allowed: &[&str]) -> Result<Self, Failure> {
-        let mut options = Self::default();
-        for (place, (name, value)) in request.options.iter().enumerate() {
-            if !allowed.contains(name) {
-                return Err(Failure::Malformed("an option is unknown to this verb"));
-            }
-            if request.options[..place].iter().any(|(earlier, _)| earlier == name) {
-                return Err(Failure::Malformed("an option is given twice"));
-            }
-            options.set(name, &line::unescape(value)?)?;
-        }
-        Ok(options)
-    }
-
-    fn set(&mut self, name: &str, value: &str) -> Result<(), Failure> {
-        match name {
-            "after" => self.after = Some(value.into()),
-            "if" => self.only = Some(OnlyIf::parse(value)?),
-            "limit" => {
-                let limit = decimal(value).filter(|limit| *limit > 0);
-                let limit = limit.ok_or(Failure::Malformed("limit= is not a number from 1"))?;
-                self.limit = Some(usize::try_from(limit).unwrap_or(usize::MAX));
-            }
-            "mtime" => {
-                let mtime = value.strip_prefix('-').map_or_else(|| decimal(value), decimal);
-                let mtime = mtime.and_then(|seconds| i64::try_from(seconds).ok()).filter(|seconds| *seconds < 1 << 40);
-                let mtime = mtime.ok_or(Failure::Malformed("mtime= is not a number of seconds"))?;
-                self.mtime = Some(if value.starts_with('-') { -mtime } else { mtime });
-            }
-            "range" => {
-                self.range = Some(ByteRange::parse(value).ok_or(Failure::Malformed("range= is not FIRST-LAST"))?);
-            }
-            "resume" => self.resume = true,
-            "sha256" => {
-                self.sha256 = Some(line::sha256(value).ok_or(Failure::Malformed("sha256= is not 64 hex digits"))?);
-            }
-            "trailer" if value == "sha256" => self.trailer = true,
-            "trailer" => return Err(Failure::Malformed("trailer= knows only sha256")),
-            _ => unreachable!("every allowed name is listed above"),
-        }
-        Ok(())
-    }
 }
 
 const PUT_OPTIONS: &[&str] = &["if", "mtime", "resume", "sha256", "trailer"];
@@ -575,72 +487,4 @@ fn no_word(request: &Request<'_>) -> Result<(), Failure> {
         Some(_) => Err(Failure::Malformed("a word stands where an option or the path is meant")),
         None => Ok(()),
     }
-}
-
-/// The HTTP status with the same meaning.
-const fn code(failure: Failure) -> u16 {
-    match failure {
-        Failure::Malformed(_) => 400,
-        Failure::Unauthorized => 401,
-        Failure::Denied(_) => 403,
-        Failure::NotFound => 404,
-        Failure::TimedOut => 408,
-        Failure::Conflict(_) => 409,
-        Failure::PreconditionFailed => 412,
-        Failure::TooLarge => 413,
-        Failure::RangeUnsatisfiable => 416,
-        Failure::DigestMismatch => 422,
-        Failure::Busy => 429,
-        Failure::Internal => 500,
-        Failure::NotImplemented(_) => 501,
-        Failure::Draining => 503,
-        Failure::NoSpace => 507,
-    }
-}
-
-/// Says `ERR …` and hands back what is to be done then. Writing to a `Vec` cannot fail, here and
-/// below.
-fn refuse(failure: Failure, key: Option<&Key>, talk: &mut Talk<'_>, then: Act) -> Act {
-    talk.refused = Some(failure);
-    let retry = match failure {
-        Failure::Busy => "retry=1 ",
-        Failure::Draining => "retry=5 ",
-        _ => "",
-    };
-    let _ = match key.filter(|key| !key.is_root()) {
-        Some(key) => writeln!(talk.out, "ERR {} {retry}{}: {key}", code(failure), failure.words()),
-        None => writeln!(talk.out, "ERR {} {retry}{}", code(failure), failure.words()),
-    };
-    then
-}
-
-fn say_opened(range: &Range<u64>, asked: Option<&Range<u64>>, meta: &Meta, out: &mut Vec<u8>) {
-    let _ = write!(out, "OK {} etag={} mtime={}", range.end - range.start, meta.etag, meta.mtime);
-    if let Some(range) = asked {
-        let _ = write!(out, " range={}-{}/{}", range.start, range.end - 1, meta.len);
-    }
-    out.push(b'\n');
-}
-
-fn say_stored(meta: &Meta, durability: Durability, out: &mut Vec<u8>) {
-    let _ = writeln!(out, "OK 0 etag={} stored={}", meta.etag, durability.word());
-}
-
-fn say_node(node: Node, out: &mut Vec<u8>) {
-    let _ = match node {
-        Node::File(meta) => writeln!(out, "OK 0 size={} mtime={} etag={}", meta.len, meta.mtime, meta.etag),
-        Node::Folder { mtime } => writeln!(out, "OK 0 folder=1 mtime={mtime}"),
-    };
-}
-
-fn say_listing(listing: &Listing, out: &mut Vec<u8>) {
-    let mut body = Vec::new();
-    for entry in &listing.entries {
-        let _ = match entry.node {
-            Node::File(meta) => writeln!(body, "{} {} {} {}", meta.len, meta.mtime, meta.etag, entry.name),
-            Node::Folder { mtime } => writeln!(body, "- {mtime} - {}/", entry.name),
-        };
-    }
-    let _ = writeln!(out, "OK {}{}", body.len(), if listing.more { " more=1" } else { "" });
-    out.append(&mut body);
 }

@@ -1,56 +1,475 @@
-//! SKELETON: to be written.
+//! A menu of send and receive, then a type of file.
+//!
+//! ```text
+//! C  Receive Data                 a greeting, or not
+//! C  send                         C  send                        C  receive
+//! C  image                        C  text                        C  image
+//! C  cat.jpg                      S  Give the filename           S  cat.jpg
+//! C  the bytes                    C  notes.txt                   S  the bytes
+//! C  closes                       C  the text                    S  closes
+//!                                 S  File writted
+//! ```
+//!
+//! With `list=choose` it is the older menu: `receive` is answered with what there is
+//! (`cat  dog `, each followed by a blank, two between), the client picks one and gets its bytes;
+//! the name of a text comes without a prompt and is answered `Filename given`.
+//!
+//! Nothing has a delimiter and each client reads each message with one `recv`, so what we say is
+//! never glued: between a name and its content lies a pause. `wire::menu` tells where words and
+//! names end. A text ends in silence, since its client keeps the connection open for the reply;
+//! media end with the stream. What cannot be told apart is refused and never stored under a
+//! guessed name of text. Errors are said where the client expects a prompt, a name or a reply.
+
+mod offer;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::command::Answer;
-use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Talk, no_options};
+use crate::command::{Answer, Command, Put};
+use crate::dialect::{Act, BodyPart, Finish, Machine, Phase, Talk, Then};
 use crate::error::{CloseReason, Failure};
+use crate::object::{Key, Listing, Meta, Precondition};
+use crate::wire::key;
+use crate::wire::menu::{self, Behind, Class, NameEnd, Verb, Word};
+use offer::{Found, Listed, Offer, list_text, picked};
 
-/// What the connections of one listener share.
-#[derive(Debug)]
-pub struct Listener {}
+pub use offer::Listener;
 
-impl Listener {
-    /// Reads the options of the address.
-    pub fn new(options: &Options) -> Result<Self, String> {
-        no_options(Kind::Menu, options)?;
-        Ok(Self {})
-    }
-}
+const PROMPT: &[u8] = b"Give the filename";
+/// What the older menu says instead, behind the name.
+const NAMED: &[u8] = b"Filename given";
+const WRITTEN: &[u8] = b"File writted";
+/// The clients receive a name, a list or a text once, with room for so many bytes.
+const PACKET_LEN: usize = 1024;
+/// How long a name or a choice must be followed by nothing to be complete.
+const NAME_QUIET: Duration = Duration::from_millis(30);
+/// The same for a type that the menu does not know.
+const TYPE_QUIET: Duration = Duration::from_millis(200);
+/// In the older menu: a client that has not named its text by then waits for a prompt.
+const PROMPT_QUIET: Duration = Duration::from_secs(1);
+/// How long a text must be followed by nothing to be complete.
+const TEXT_QUIET: Duration = Duration::from_millis(300);
+/// How long nothing must follow a name to be an empty text.
+const EMPTY_QUIET: Duration = Duration::from_secs(3);
+/// Between a name and its content, once the name has arrived.
+const NAME_PAUSE: Duration = Duration::from_millis(120);
+const NO_NAME: Failure = Failure::Malformed("cannot tell file name from content");
 
 /// One connection's side.
 #[derive(Debug)]
 pub struct Menu {
-    _listener: Arc<Listener>,
+    listener: Arc<Listener>,
+    peer: SocketAddr,
+    stage: Stage,
+    /// The silence that would mean something now.
+    quiet: Option<Duration>,
+}
+
+/// Where the conversation is.
+#[derive(Debug)]
+enum Stage {
+    /// The greeting comes, or already the verb.
+    Greeting,
+    Verb,
+    Type(Verb),
+    /// The name of what the client sends comes.
+    Name(Class, Cue),
+    /// It is being stored.
+    Storing(Box<Storing>),
+    /// The folder is looked through for what the client may get.
+    Seeking(Class, Box<Found>),
+    /// The client picks one of these.
+    Picking(Class, Vec<Listed>),
+    /// The file is being opened; its name is said first, or not.
+    Opening {
+        class: Class,
+        key: Key,
+        offer: Offer,
+    },
+    /// The name has been said; so many bytes follow.
+    Named(u64),
+}
+
+/// How the client is brought to name its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cue {
+    /// It names it on its own.
+    None,
+    /// It has been prompted.
+    Prompted,
+    /// It wants to hear that the name has come.
+    Acknowledge,
+}
+
+#[derive(Debug)]
+struct Storing {
+    name: Box<str>,
+    class: Class,
+    cue: Cue,
+    content: Content,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    None,
+    Some,
 }
 
 impl Menu {
     /// A connection from `peer`.
-    pub fn new(listener: Arc<Listener>, _peer: SocketAddr) -> Self {
-        Self { _listener: listener }
+    pub fn new(listener: Arc<Listener>, peer: SocketAddr) -> Self {
+        Self { listener, peer, stage: Stage::Greeting, quiet: None }
+    }
+
+    fn enter(&mut self, stage: Stage, quiet: Option<Duration>) {
+        self.stage = stage;
+        self.quiet = quiet;
+    }
+
+    /// Looks at what is there. `behind` says what is known about what is not.
+    fn look(&mut self, input: &[u8], behind: Behind, talk: &mut Talk<'_>) -> (usize, Act) {
+        match &self.stage {
+            Stage::Greeting => match menu::greeting(input) {
+                Word::Known((), used) => {
+                    self.enter(Stage::Verb, None);
+                    (used, Act::Next)
+                }
+                Word::Partial => (0, Act::More),
+                Word::Unknown => self.verb(input, talk),
+            },
+            Stage::Verb => self.verb(input, talk),
+            Stage::Type(verb) => {
+                let verb = *verb;
+                self.class(verb, input, behind, talk)
+            }
+            Stage::Name(..) => self.name(input, behind, talk),
+            Stage::Picking(class, listed) => match behind {
+                Behind::Unknown => {
+                    if input.len() > PACKET_LEN {
+                        return (0, refuse(Failure::TooLarge, Failure::TooLarge.words(), talk));
+                    }
+                    self.quiet = Some(NAME_QUIET);
+                    (0, Act::More)
+                }
+                Behind::Silence | Behind::Nothing if input.is_empty() => (0, Act::More),
+                Behind::Silence | Behind::Nothing => {
+                    let act = match picked(class, listed, input) {
+                        Ok(key) => {
+                            let class = class.clone();
+                            self.get(class, key, Offer::Choice)
+                        }
+                        Err(failure) => refuse(failure, failure.words(), talk),
+                    };
+                    (input.len(), act)
+                }
+            },
+            // One transfer is all there is on a connection.
+            Stage::Storing(_) | Stage::Seeking(..) | Stage::Opening { .. } | Stage::Named(_) => {
+                (0, Act::Close(CloseReason::Malformed))
+            }
+        }
+    }
+
+    fn verb(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+        match menu::verb(input) {
+            Word::Known(verb, used) => {
+                let said = if verb == Verb::Send { "send is selected" } else { "receive is selected" };
+                talk.notes.push(said.to_owned());
+                self.enter(Stage::Type(verb), None);
+                (used, Act::Next)
+            }
+            Word::Partial => (0, Act::More),
+            Word::Unknown => {
+                let why = "expected send or receive";
+                (0, refuse(Failure::Malformed(why), why, talk))
+            }
+        }
+    }
+
+    fn class(&mut self, verb: Verb, input: &[u8], behind: Behind, talk: &mut Talk<'_>) -> (usize, Act) {
+        let (class, used) = match (menu::class(input), behind) {
+            (Word::Known(class, used), _) => (class, used),
+            (Word::Unknown, _) if !menu::may_be_type(input) => {
+                let why = "expected text, Ccode, PythonCode, image, video or audio";
+                return (0, refuse(Failure::Malformed(why), why, talk));
+            }
+            (Word::Partial | Word::Unknown, Behind::Unknown) => {
+                self.quiet = Some(TYPE_QUIET);
+                return (0, Act::More);
+            }
+            (Word::Partial | Word::Unknown, Behind::Silence | Behind::Nothing) => match Class::other(input) {
+                Some(class) => (class, input.len()),
+                None => return (0, Act::More),
+            },
+        };
+        if talk.phase == Phase::Draining {
+            return (used, refuse(Failure::Draining, Failure::Draining.words(), talk));
+        }
+        (used, self.selected(verb, class, talk))
+    }
+
+    /// Both words are there.
+    fn selected(&mut self, verb: Verb, class: Class, talk: &mut Talk<'_>) -> Act {
+        match (verb, self.listener.offer) {
+            (Verb::Send, _) if class.is_media() => self.enter(Stage::Name(class, Cue::None), None),
+            (Verb::Send, Offer::One) => {
+                talk.out.extend_from_slice(PROMPT);
+                self.enter(Stage::Name(class, Cue::Prompted), None);
+            }
+            (Verb::Send, Offer::Choice) => self.enter(Stage::Name(class, Cue::Acknowledge), Some(PROMPT_QUIET)),
+            (Verb::Receive, offer) => {
+                let listener = Arc::clone(&self.listener);
+                return match (listener.default_of(&class), offer) {
+                    (Some(key), Offer::One) => self.get(class, key.clone(), Offer::One),
+                    (Some(key), Offer::Choice) => {
+                        let label = class.stem(key.name()).unwrap_or(key.name()).into();
+                        self.say_list(class, vec![Listed { label, key: key.clone() }], talk)
+                    }
+                    (None, Offer::One) => self.seek(class, Found::Newest(None), None, talk),
+                    (None, Offer::Choice) => self.seek(class, Found::All(Vec::new()), None, talk),
+                };
+            }
+        }
+        Act::Next
+    }
+
+    fn name(&mut self, input: &[u8], behind: Behind, talk: &mut Talk<'_>) -> (usize, Act) {
+        let Stage::Name(class, cue) = &self.stage else { return (0, Act::Close(CloseReason::Internal)) };
+        let (class, cue) = (class.clone(), *cue);
+        if input.is_empty() {
+            // Only the older menu asks about this silence.
+            if cue == Cue::Acknowledge && behind == Behind::Silence {
+                talk.out.extend_from_slice(PROMPT);
+                self.stage = Stage::Name(class, Cue::Prompted);
+            }
+            return (0, Act::More);
+        }
+        let end =
+            if class.is_media() { menu::media_name(input, behind) } else { menu::text_name(input, &class, behind) };
+        let used = match end {
+            NameEnd::At(used) => used,
+            NameEnd::Open => {
+                self.quiet = (behind == Behind::Unknown).then_some(NAME_QUIET);
+                return (0, Act::More);
+            }
+            NameEnd::Never => return (0, refuse(NO_NAME, NO_NAME.words(), talk)),
+        };
+        let named = std::str::from_utf8(&input[..used]).map_err(|_| NO_NAME);
+        match named.and_then(|name| Ok((name, key::relative(name)?))) {
+            Ok((name, key)) => {
+                talk.notes.push(format!("File name: {name}"));
+                let content = if used < input.len() { Content::Some } else { Content::None };
+                let quiet = (!class.is_media()).then_some(EMPTY_QUIET);
+                let storing = Storing { name: name.into(), class, cue, content: Content::None };
+                self.enter(Stage::Storing(Box::new(storing)), quiet);
+                let put = Put { key, len: None, precondition: Precondition::None, mtime: None, hash: false };
+                if behind != Behind::Nothing {
+                    return (used, Act::Run(Command::Put(put)));
+                }
+                self.note_content(content);
+                (input.len(), Act::Store(put, input[used..].to_vec()))
+            }
+            Err(failure) => (0, refuse(failure, failure.words(), talk)),
+        }
+    }
+
+    fn note_content(&mut self, came: Content) {
+        if let Stage::Storing(storing) = &mut self.stage
+            && came == Content::Some
+        {
+            storing.content = Content::Some;
+            if !storing.class.is_media() {
+                self.quiet = Some(TEXT_QUIET);
+            }
+        }
+    }
+
+    fn get(&mut self, class: Class, key: Key, offer: Offer) -> Act {
+        self.enter(Stage::Opening { class, key: key.clone(), offer }, None);
+        Act::Run(Command::Get { key })
+    }
+
+    fn seek(&mut self, class: Class, found: Found, after: Option<Box<str>>, talk: &Talk<'_>) -> Act {
+        self.enter(Stage::Seeking(class, Box::new(found)), None);
+        Act::Run(Command::List { key: Key::root(), after, limit: talk.limits.list_names_max })
+    }
+
+    /// One page of the folder.
+    fn sought(&mut self, listing: Listing, talk: &mut Talk<'_>) -> Act {
+        let Stage::Seeking(class, found) = std::mem::replace(&mut self.stage, Stage::Greeting) else {
+            return Act::Close(CloseReason::Internal);
+        };
+        let mut found = *found;
+        let room = found.look(&class, &listing);
+        let last = listing.entries.last().map(|entry| entry.name.clone());
+        if listing.more && room && last.is_some() {
+            return self.seek(class, found, last, talk);
+        }
+        let found = match found {
+            Found::Newest(Some((_, name))) => key::relative(&name).map(|key| self.get(class.clone(), key, Offer::One)),
+            Found::All(listed) if !listed.is_empty() => {
+                if listing.more || !room {
+                    talk.notes.push(format!("the list of {} files is cut: one packet holds no more", class.word()));
+                }
+                return self.say_list(class, listed, talk);
+            }
+            Found::Newest(None) | Found::All(_) => Err(Failure::NotFound),
+        };
+        found.unwrap_or_else(|failure| refuse(failure, &format!("no {} file", class.word()), talk))
+    }
+
+    fn say_list(&mut self, class: Class, listed: Vec<Listed>, talk: &mut Talk<'_>) -> Act {
+        talk.out.extend_from_slice(list_text(&listed).as_bytes());
+        self.enter(Stage::Picking(class, listed), None);
+        Act::Next
+    }
+
+    fn opened_file(&mut self, meta: &Meta, talk: &mut Talk<'_>) -> Act {
+        let Stage::Opening { class, key, offer } = &self.stage else { return Act::Close(CloseReason::Internal) };
+        let name = key.name();
+        if !class.is_media() && meta.len > PACKET_LEN as u64 {
+            let told = format!("{name}: a client that receives once gets {PACKET_LEN} of {} bytes", meta.len);
+            talk.notes.push(told);
+        }
+        match offer {
+            Offer::Choice => Act::Send { range: 0..meta.len, hash: false },
+            Offer::One => {
+                talk.out.extend_from_slice(name.as_bytes());
+                self.enter(Stage::Named(meta.len), None);
+                Act::Pause(NAME_PAUSE)
+            }
+        }
     }
 }
 
 impl Machine for Menu {
-    fn decode(&mut self, _input: &[u8], _talk: &mut Talk<'_>) -> (usize, Act) {
-        (0, Act::Reset(CloseReason::Refused))
+    fn opened(&mut self, talk: &mut Talk<'_>) -> Act {
+        talk.notes.push(format!("[NEW CONNECTION] {}", self.peer));
+        Act::More
     }
-    fn ended(&mut self, _held: &[u8], _talk: &mut Talk<'_>) -> Act {
-        Act::Close(CloseReason::PeerClosed)
+
+    fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+        self.look(input, Behind::Unknown, talk)
     }
-    fn answered(&mut self, _answer: Result<Answer, Failure>, _talk: &mut Talk<'_>) -> Act {
-        Act::Close(CloseReason::Finished)
+
+    fn quiet_after(&self) -> Option<Duration> {
+        self.quiet
     }
-    fn body(&mut self, _raw: &[u8], _payload_max: usize) -> Result<BodyPart, Failure> {
-        Err(Failure::Internal)
+
+    fn quiet(&mut self, held: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+        self.quiet = None;
+        self.look(held, Behind::Silence, talk)
     }
+
+    fn ended(&mut self, held: &[u8], talk: &mut Talk<'_>) -> Act {
+        if held.is_empty() {
+            return Act::Close(CloseReason::PeerClosed);
+        }
+        match self.look(held, Behind::Nothing, talk) {
+            // A type without a name, or half a word.
+            (_, Act::More | Act::Next) => {
+                let why = "the connection ended in the middle of the menu";
+                let _ = refuse(Failure::Malformed(why), why, talk);
+                Act::Close(CloseReason::CutShort)
+            }
+            (_, act) => act,
+        }
+    }
+
+    fn answered(&mut self, answer: Result<Answer, Failure>, talk: &mut Talk<'_>) -> Act {
+        match (answer, &self.stage) {
+            (Err(Failure::NotFound), Stage::Opening { class, .. }) => {
+                say_error(&format!("no {} file", class.word()), talk);
+                Act::Close(CloseReason::Refused)
+            }
+            (Err(failure), _) => {
+                say_error(failure.words(), talk);
+                Act::Close(reason(failure))
+            }
+            (Ok(Answer::Created), Stage::Storing(storing)) => {
+                if storing.cue == Cue::Acknowledge {
+                    talk.out.extend_from_slice(NAMED);
+                }
+                Act::Receive
+            }
+            (Ok(Answer::Stored(meta, _)), Stage::Storing(storing)) => {
+                talk.notes.push(format!("File written {} ({} bytes)", storing.name, meta.len));
+                // A client of media has gone: it would only be reset by a word of ours.
+                if !storing.class.is_media() {
+                    talk.out.extend_from_slice(WRITTEN);
+                }
+                Act::Close(CloseReason::Finished)
+            }
+            (Ok(Answer::Opened(meta)), _) => self.opened_file(&meta, talk),
+            (Ok(Answer::Listed(listing)), _) => self.sought(listing, talk),
+            (Ok(Answer::Created | Answer::Stored(..) | Answer::Found(_) | Answer::Done), _) => {
+                Act::Close(CloseReason::Internal)
+            }
+        }
+    }
+
+    fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
+        let payload = raw.len().min(payload_max);
+        if payload > 0 {
+            self.note_content(Content::Some);
+        }
+        let then = if payload < raw.len() { Then::Look } else { Then::Wait };
+        Ok(BodyPart { skip: 0, payload, then })
+    }
+
+    fn body_quiet(&mut self) -> Then {
+        if self.quiet.is_some() { Then::End } else { Then::Wait }
+    }
+
+    /// It ends with the stream, or in silence.
     fn body_left(&self) -> u64 {
-        0
+        u64::MAX
     }
+
+    fn body_ended(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+
     fn finish(&mut self, _digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
+        let Stage::Storing(storing) = &self.stage else { return Err(Failure::Internal) };
+        let empty_text = !storing.class.is_media() && storing.content == Content::None;
+        // A name without an extension may have been name and text in one.
+        if empty_text && storing.class.stem(&storing.name).is_none() {
+            return Err(NO_NAME);
+        }
         Ok(Finish::default())
     }
+
+    fn paused(&mut self, _talk: &mut Talk<'_>) -> Act {
+        match self.stage {
+            Stage::Named(len) => Act::Send { range: 0..len, hash: false },
+            _ => Act::Close(CloseReason::Internal),
+        }
+    }
+
     fn sent(&mut self, _digest: Option<[u8; 32]>, _talk: &mut Talk<'_>) -> Act {
         Act::Close(CloseReason::Finished)
+    }
+}
+
+fn say_error(words: &str, talk: &mut Talk<'_>) {
+    talk.out.extend_from_slice(b"ERROR ");
+    talk.out.extend_from_slice(words.as_bytes());
+}
+
+/// Says so where the client expects a prompt, a name or a reply.
+fn refuse(failure: Failure, words: &str, talk: &mut Talk<'_>) -> Act {
+    talk.refused = Some(failure);
+    say_error(words, talk);
+    Act::Close(reason(failure))
+}
+
+const fn reason(failure: Failure) -> CloseReason {
+    match failure {
+        Failure::Malformed(_) => CloseReason::Malformed,
+        Failure::TimedOut => CloseReason::TooSlow,
+        Failure::Draining => CloseReason::Drained,
+        _ => CloseReason::Refused,
     }
 }

@@ -1,56 +1,460 @@
-//! SKELETON: to be written.
-use std::net::SocketAddr;
-use std::sync::Arc;
+//! The `name-choice` protocol: a count, then one file up or down per connection.
+//!
+//! ```text
+//! C  3c.txt:PUT          C  3c.txt:GET          C  3c.txt:GET (no such file)
+//! S  Done                S  Done                S  Done
+//! C  content, closes     S  content, closes     S  File not found. Try again.   (closes)
+//! ```
+//!
+//! `3` is how many connections the client program will open, one after the other; it is
+//! information only. An older client sends no count and waits for no `Done`: content follows
+//! `c.txt:PUT` at once, and `c.txt:GET` is answered by the content alone. `wire::name_choice` has
+//! the grammar; this file has the meaning.
+//!
+//! `Done` leaves alone, in one send, and nothing before it. It is said when the file is open or
+//! the upload may begin: a client that is refused an upload sees a reset instead and does not take
+//! its file for stored. A choice that nobody knows gets `Done` and the end, whereupon its client
+//! says by itself what choices there are. An upload ends with the stream; one of exactly the text
+//! above is a client that has no such file, and changes nothing.
+//!
+//! It never ends because some number of clients has been served, never empties a file whose new
+//! content does not come, and never makes one client wait for another.
 
-use crate::command::Answer;
-use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Talk, no_options};
+mod counts;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::command::{Answer, Command, Put};
+use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Phase, Talk, Then, no_options};
 use crate::error::{CloseReason, Failure};
+use crate::object::{Key, Precondition};
+use crate::wire::key;
+use crate::wire::name_choice::{self as wire, Choice, Client, Cut};
+use counts::Counts;
+
+/// The request has been understood.
+const DONE: &[u8] = b"Done";
+/// Said for a file that is not there, by either side.
+const MISSING: &[u8] = b"File not found. Try again.";
+/// Digits with nothing behind them for so long are a count that came alone: its client sends the
+/// name in the next breath.
+const COUNT_ALONE: Duration = Duration::from_millis(20);
+/// A choice is three letters in one send; what is still none after so long will be none.
+const CHOICE_QUIET: Duration = Duration::from_secs(1);
+/// The name was typed before the connection was made, so nothing keeps it.
+const NAME_QUIET: Duration = Duration::from_secs(10);
 
 /// What the connections of one listener share.
-#[derive(Debug)]
-pub struct Listener {}
+#[derive(Debug, Default)]
+pub struct Listener {
+    counts: Mutex<Counts>,
+}
 
 impl Listener {
     /// Reads the options of the address.
     pub fn new(options: &Options) -> Result<Self, String> {
         no_options(Kind::NameChoice, options)?;
-        Ok(Self {})
+        Ok(Self::default())
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        // What a thread that panicked has left is still a list of counts.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One connection's side.
 #[derive(Debug)]
 pub struct NameChoice {
-    _listener: Arc<Listener>,
+    listener: Arc<Listener>,
+    peer: IpAddr,
+    count: Count,
+    exchange: Exchange,
+}
+
+/// What is known of the count before the request is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Count {
+    /// Nothing: it came together with the name, or not at all.
+    Unknown,
+    /// So many digits were there with nothing behind them.
+    Seen(usize),
+    /// It came alone, and has been used up.
+    Alone,
+}
+
+/// How far the conversation is.
+#[derive(Debug)]
+enum Exchange {
+    /// The request is not whole yet.
+    Awaiting(Held),
+    /// An upload, from the request on.
+    Put { client: Client, key: Key, body: Body },
+    /// A file is looked for under these names, the likeliest first.
+    Get { client: Client, readings: VecDeque<Reading>, told: Told },
+    /// `Done` has been said; the open file follows.
+    Sending { key: Key, len: u64 },
+    /// `Done` has been said; that there is no such file follows.
+    Missing,
+    /// Nothing more will be said.
+    Over,
+}
+
+/// Are count and name told apart for certain?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Certain,
+    /// The file that is there will tell.
+    ByFile,
+}
+
+/// What part of a request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    /// Nothing, or no `:` yet.
+    Name,
+    /// What may be a count.
+    Digits,
+    /// A `:`.
+    Choice,
+}
+
+/// The content of an upload so far, compared with [`MISSING`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    /// The first so many bytes of it.
+    Like(usize),
+    Other,
+}
+
+/// One way to tell count and name apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Reading {
+    /// None where the name stands alone.
+    count: Option<u16>,
+    key: Result<Key, Failure>,
 }
 
 impl NameChoice {
     /// A connection from `peer`.
-    pub fn new(listener: Arc<Listener>, _peer: SocketAddr) -> Self {
-        Self { _listener: listener }
+    pub fn new(listener: Arc<Listener>, peer: SocketAddr) -> Self {
+        // A client reached over both families is the same client.
+        let peer = peer.ip().to_canonical();
+        Self { listener, peer, count: Count::Unknown, exchange: Exchange::Awaiting(Held::Name) }
+    }
+
+    fn client(&self, input: &[u8]) -> Client {
+        match input.first() {
+            _ if self.count == Count::Alone => Client::Waits,
+            Some(first) if first.is_ascii_digit() => Client::Waits,
+            Some(_) | None => Client::Pushes,
+        }
+    }
+
+    /// Remembers what has come so far.
+    fn keep(&mut self, input: &[u8], part: Held) {
+        let digits = wire::digits(input);
+        let all_digits = self.count != Count::Alone && digits == input.len() && wire::count(input).is_some();
+        self.exchange = Exchange::Awaiting(if all_digits { Held::Digits } else { part });
+        if all_digits {
+            self.count = Count::Seen(digits);
+        }
+    }
+
+    /// A whole request.
+    fn request(&mut self, label: &[u8], choice: Choice, client: Client, talk: &mut Talk<'_>) -> Act {
+        let readings = self.readings(label, client);
+        // The first is certain if it is the only one; digits that came first are as good.
+        let certain = readings.len() == 1 || matches!(self.count, Count::Seen(_));
+        let told = if certain { Told::Certain } else { Told::ByFile };
+        if let Some(Reading { count: Some(count), .. }) = readings.front().filter(|_| told == Told::Certain) {
+            self.announce(*count, talk);
+        }
+        match choice {
+            _ if talk.phase == Phase::Draining => self.refuse(Failure::Draining, talk),
+            Choice::Get => {
+                self.exchange = Exchange::Get { client, readings, told };
+                self.look(Failure::Malformed("the request has no name"), talk)
+            }
+            Choice::Put => {
+                if told == Told::ByFile {
+                    talk.notes.push("count and name cannot be told apart: one digit is taken for the count".to_owned());
+                }
+                match readings.into_iter().next().map(|reading| reading.key) {
+                    Some(Ok(key)) => self.put(client, key),
+                    Some(Err(failure)) => self.refuse(failure, talk),
+                    None => self.refuse(Failure::Internal, talk),
+                }
+            }
+        }
+    }
+
+    /// Every way to tell count and name apart, the likeliest first.
+    fn readings(&self, label: &[u8], client: Client) -> VecDeque<Reading> {
+        let named = |name: &[u8]| match std::str::from_utf8(name) {
+            Ok(name) => key::relative(name),
+            Err(_) => Err(Failure::Malformed("the name is not UTF-8")),
+        };
+        if client == Client::Pushes || self.count == Count::Alone {
+            return VecDeque::from([Reading { count: None, key: named(label) }]);
+        }
+        let lens = wire::count_lens(label);
+        let split = |len: usize| {
+            let (count, name) = label.split_at_checked(len).unwrap_or((label, b""));
+            Reading { count: wire::count(count), key: named(name) }
+        };
+        let announced = self.listener.counts().expected(self.peer);
+        if let Some(len) = lens.clone().find(|len| announced.is_some() && split(*len).count == announced) {
+            return VecDeque::from([split(len)]);
+        }
+        let mut readings: VecDeque<Reading> = lens.clone().map(split).collect();
+        if let Count::Seen(len) = self.count
+            && let Some(at) = lens.into_iter().position(|other| other == len)
+            && let Some(seen) = readings.remove(at)
+        {
+            readings.push_front(seen);
+        }
+        readings
+    }
+
+    fn announce(&self, count: u16, talk: &mut Talk<'_>) {
+        self.listener.counts().announced(self.peer, count);
+        talk.notes.push(format!("[NEW CONNECTION] one of {count}"));
+    }
+
+    fn put(&mut self, client: Client, key: Key) -> Act {
+        self.exchange = Exchange::Put { client, key: key.clone(), body: Body::Like(0) };
+        Act::Run(Command::Put(Put { key, len: None, precondition: Precondition::None, mtime: None, hash: false }))
+    }
+
+    /// Looks for the file under the next name. `failure` is what came of the one before.
+    fn look(&mut self, mut failure: Failure, talk: &mut Talk<'_>) -> Act {
+        let Exchange::Get { client, readings, .. } = &mut self.exchange else {
+            return Act::Reset(CloseReason::Internal);
+        };
+        while let Some(reading) = readings.front() {
+            match &reading.key {
+                Ok(key) => return Act::Run(Command::Get { key: key.clone() }),
+                Err(bad) => failure = *bad,
+            }
+            readings.pop_front();
+        }
+        talk.refused = Some(failure);
+        match client {
+            Client::Waits => {
+                talk.out.extend_from_slice(DONE);
+                self.exchange = Exchange::Missing;
+                Act::Pause(Duration::ZERO)
+            }
+            Client::Pushes => self.missing(talk),
+        }
+    }
+
+    fn missing(&mut self, talk: &mut Talk<'_>) -> Act {
+        talk.out.extend_from_slice(MISSING);
+        self.exchange = Exchange::Over;
+        Act::Close(CloseReason::Refused)
+    }
+
+    /// A client that can be told nothing else sees a reset, not a success.
+    fn refuse(&mut self, failure: Failure, talk: &mut Talk<'_>) -> Act {
+        talk.refused = Some(failure);
+        self.exchange = Exchange::Over;
+        Act::Reset(CloseReason::Refused)
+    }
+
+    /// What came has a `:`, and no choice that anybody knows.
+    fn unknown_choice(&mut self, client: Client, talk: &mut Talk<'_>) -> Act {
+        talk.refused = Some(Failure::Malformed("the choice is neither PUT nor GET"));
+        self.exchange = Exchange::Over;
+        talk.out.extend_from_slice(match client {
+            Client::Waits => DONE,
+            Client::Pushes => MISSING,
+        });
+        Act::Close(CloseReason::Refused)
+    }
+
+    fn opened(&mut self, len: u64, talk: &mut Talk<'_>) -> Act {
+        let Exchange::Get { client, readings, told } = &mut self.exchange else {
+            return Act::Reset(CloseReason::Internal);
+        };
+        let (client, told) = (*client, *told);
+        let Some(Reading { count, key: Ok(key) }) = readings.pop_front() else {
+            return Act::Reset(CloseReason::Internal);
+        };
+        self.exchange = Exchange::Sending { key, len };
+        if let Some(count) = count.filter(|_| told == Told::ByFile) {
+            self.announce(count, talk);
+        }
+        match client {
+            Client::Waits => {
+                talk.out.extend_from_slice(DONE);
+                Act::Pause(Duration::ZERO)
+            }
+            Client::Pushes => Act::Send { range: 0..len, hash: false },
+        }
+    }
+
+    fn failed(&mut self, failure: Failure, talk: &mut Talk<'_>) -> Act {
+        match &mut self.exchange {
+            Exchange::Get { readings, .. } => match failure {
+                Failure::NotFound | Failure::Conflict(_) | Failure::Denied(_) | Failure::Malformed(_) => {
+                    readings.pop_front();
+                    self.look(failure, talk)
+                }
+                _ => self.refuse(failure, talk),
+            },
+            Exchange::Put { body, key, .. } if body.is_missing() && failure == Failure::NotFound => {
+                talk.notes.push(format!("the client has no such file, nothing was stored: {key}"));
+                self.exchange = Exchange::Over;
+                Act::Close(CloseReason::Finished)
+            }
+            Exchange::Awaiting(_) => {
+                self.exchange = Exchange::Over;
+                Act::Close(if failure == Failure::TimedOut { CloseReason::HeadTimeout } else { CloseReason::Refused })
+            }
+            Exchange::Put { .. } | Exchange::Sending { .. } | Exchange::Missing | Exchange::Over => {
+                self.refuse(failure, talk)
+            }
+        }
     }
 }
 
 impl Machine for NameChoice {
-    fn decode(&mut self, _input: &[u8], _talk: &mut Talk<'_>) -> (usize, Act) {
-        (0, Act::Reset(CloseReason::Refused))
+    fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+        let client = self.client(input);
+        match wire::cut(input, client) {
+            Cut::Name => self.keep(input, Held::Name),
+            Cut::Choice => self.keep(input, Held::Choice),
+            Cut::Request(label, choice, used) => return (used, self.request(label, choice, client, talk)),
+            Cut::Mixed => return (input.len(), self.unknown_choice(client, talk)),
+            Cut::TooLong => {
+                let act = self.unknown_choice(client, talk);
+                talk.refused = Some(Failure::Malformed("the request is longer than 4096 bytes"));
+                return (input.len(), act);
+            }
+        }
+        (0, Act::More)
     }
-    fn ended(&mut self, _held: &[u8], _talk: &mut Talk<'_>) -> Act {
-        Act::Close(CloseReason::PeerClosed)
+
+    fn ended(&mut self, held: &[u8], talk: &mut Talk<'_>) -> Act {
+        match self.exchange {
+            Exchange::Awaiting(Held::Choice) => self.unknown_choice(self.client(held), talk),
+            _ if held.is_empty() && self.count != Count::Alone => Act::Close(CloseReason::PeerClosed),
+            _ => {
+                talk.refused = Some(Failure::Malformed("the connection ended in the middle of a request"));
+                Act::Close(CloseReason::CutShort)
+            }
+        }
     }
-    fn answered(&mut self, _answer: Result<Answer, Failure>, _talk: &mut Talk<'_>) -> Act {
-        Act::Close(CloseReason::Finished)
+
+    fn quiet_after(&self) -> Option<Duration> {
+        match self.exchange {
+            Exchange::Awaiting(Held::Digits) => Some(COUNT_ALONE),
+            Exchange::Awaiting(Held::Choice) => Some(CHOICE_QUIET),
+            Exchange::Awaiting(Held::Name) => Some(NAME_QUIET),
+            Exchange::Put { .. }
+            | Exchange::Get { .. }
+            | Exchange::Sending { .. }
+            | Exchange::Missing
+            | Exchange::Over => None,
+        }
     }
-    fn body(&mut self, _raw: &[u8], _payload_max: usize) -> Result<BodyPart, Failure> {
-        Err(Failure::Internal)
+
+    fn quiet(&mut self, held: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+        match (&self.exchange, wire::count(held)) {
+            (Exchange::Awaiting(Held::Digits), Some(count)) => {
+                self.count = Count::Alone;
+                self.exchange = Exchange::Awaiting(Held::Name);
+                self.announce(count, talk);
+                (held.len(), Act::More)
+            }
+            (Exchange::Awaiting(Held::Choice), _) => (held.len(), self.unknown_choice(self.client(held), talk)),
+            _ => {
+                self.exchange = Exchange::Over;
+                if held.is_empty() && self.count != Count::Alone {
+                    return (0, Act::Close(CloseReason::IdleTimeout));
+                }
+                talk.refused = Some(Failure::TimedOut);
+                (held.len(), Act::Close(CloseReason::HeadTimeout))
+            }
+        }
     }
+
+    fn paused(&mut self, talk: &mut Talk<'_>) -> Act {
+        match self.exchange {
+            Exchange::Sending { len, .. } => Act::Send { range: 0..len, hash: false },
+            Exchange::Missing => self.missing(talk),
+            _ => Act::Reset(CloseReason::Internal),
+        }
+    }
+
+    fn answered(&mut self, answer: Result<Answer, Failure>, talk: &mut Talk<'_>) -> Act {
+        match (answer, &self.exchange) {
+            (Err(failure), _) => self.failed(failure, talk),
+            (Ok(Answer::Created), Exchange::Put { client, .. }) => {
+                if *client == Client::Waits {
+                    talk.out.extend_from_slice(DONE);
+                }
+                Act::Receive
+            }
+            (Ok(Answer::Stored(..)), Exchange::Put { key, .. }) => {
+                talk.notes.push(format!("Successfully got file from client: {key}"));
+                self.exchange = Exchange::Over;
+                Act::Close(CloseReason::Finished)
+            }
+            (Ok(Answer::Opened(meta)), Exchange::Get { .. }) => self.opened(meta.len, talk),
+            (Ok(_), _) => Act::Reset(CloseReason::Internal),
+        }
+    }
+
+    fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
+        let Exchange::Put { body, .. } = &mut self.exchange else { return Err(Failure::Internal) };
+        let payload = raw.len().min(payload_max);
+        body.add(&raw[..payload]);
+        let then = if payload == raw.len() { Then::Wait } else { Then::Look };
+        Ok(BodyPart { skip: 0, payload, then })
+    }
+
+    /// Only the end of the stream ends it.
     fn body_left(&self) -> u64 {
-        0
+        u64::MAX
     }
+
+    fn body_ended(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+
     fn finish(&mut self, _digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
-        Ok(Finish::default())
+        match &self.exchange {
+            Exchange::Put { body, .. } if body.is_missing() => Err(Failure::NotFound),
+            _ => Ok(Finish::default()),
+        }
     }
-    fn sent(&mut self, _digest: Option<[u8; 32]>, _talk: &mut Talk<'_>) -> Act {
+
+    fn sent(&mut self, _digest: Option<[u8; 32]>, talk: &mut Talk<'_>) -> Act {
+        if let Exchange::Sending { key, .. } = &self.exchange {
+            talk.notes.push(format!("Successfully sent file to client: {key}"));
+        }
+        self.exchange = Exchange::Over;
         Act::Close(CloseReason::Finished)
+    }
+}
+
+impl Body {
+    fn add(&mut self, bytes: &[u8]) {
+        if let Self::Like(len) = *self {
+            let same = MISSING.get(len..).is_some_and(|rest| rest.starts_with(bytes));
+            *self = if same { Self::Like(len + bytes.len()) } else { Self::Other };
+        }
+    }
+
+    fn is_missing(self) -> bool {
+        self == Self::Like(MISSING.len())
     }
 }

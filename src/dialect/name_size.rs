@@ -1,56 +1,462 @@
-//! SKELETON: to be written.
+//! `name-size`: uploads of one classroom system, whose client says a name and a size, then the
+//! content, and closes.
+//!
+//! ```text
+//! C  1.csv 6          one send: name, blank, size; no end mark
+//! C  1,2,3\n          the content; it may begin with digits, and arrives glued to the size
+//! C  closes           that is the end of the file; the client never reads
+//! ```
+//!
+//! An early version keeps the connection and sends the next file after two and a half seconds.
+//!
+//! `wire::name_size` tells where the number ends and the content begins, once the length is known.
+//! Until the head cannot grow any more, and while everything fits one chunk, the bytes are held;
+//! then they are streamed, and what turns out to be content at the end of the head is put before
+//! them. A file is complete when the stream ends, or after a second of silence if the equation
+//! holds by then and something follows the digits (or the size is 0).
+//!
+//! It never speaks: a byte the client did not read would turn its close into a reset, which may
+//! cost the end of the upload. What is refused while the client still sends is reset. An upload
+//! that is shorter or longer than announced never replaces a file: it is kept as `NAME.part`.
+
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::command::Answer;
-use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Talk, no_options};
+use crate::command::{Answer, Command, Put};
+use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Phase, Talk, Then, no_options};
 use crate::error::{CloseReason, Failure};
+use crate::object::{Key, Precondition};
+use crate::wire::key;
+use crate::wire::name_size::{Edge, FAREWELL, Fit, HEAD_LEN_MAX, Head, chain};
 
-/// What the connections of one listener share.
+/// A silence that may end a file: its client waits 2.5 seconds before the next.
+const SILENCE: Duration = Duration::from_secs(1);
+/// Uploads up to this are held and stored at once, if a chunk takes as much.
+const HELD_LEN_MAX: usize = 4096;
+/// Behind the name of an upload that is not whole.
+const PART: &str = ".part";
+const CUT_SHORT: Failure = Failure::Malformed("the upload is not as long as announced");
+
+/// What the connections of one listener share: nothing.
 #[derive(Debug)]
-pub struct Listener {}
+pub struct Listener;
 
 impl Listener {
-    /// Reads the options of the address.
+    /// Reads the options of the address; there are none.
     pub fn new(options: &Options) -> Result<Self, String> {
         no_options(Kind::NameSize, options)?;
-        Ok(Self {})
+        Ok(Self)
     }
 }
 
 /// One connection's side.
 #[derive(Debug)]
 pub struct NameSize {
-    _listener: Arc<Listener>,
+    peer: SocketAddr,
+    exchange: Exchange,
+}
+
+/// The file that is under way.
+#[derive(Debug)]
+enum Exchange {
+    /// Its bytes are held by the session.
+    Held(Front),
+    /// Its content is streamed; the store is making room, under the name of the reading with this
+    /// number.
+    Opening(Box<Upload>, usize),
+    /// Its content is streamed.
+    Streaming(Box<Upload>),
+    /// It is being stored; these follow.
+    Storing(Verdict, VecDeque<(Key, Vec<u8>)>),
+}
+
+/// What a silence would mean for the bytes that are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Front {
+    /// Nothing.
+    Unsure,
+    /// The end of a file.
+    Complete,
+    /// A goodbye.
+    Farewell,
+}
+
+/// An upload whose content is streamed.
+#[derive(Debug)]
+struct Upload {
+    head: Head,
+    /// Bytes behind the head.
+    came: u64,
+    /// The most that is taken.
+    len_max: u64,
+}
+
+/// How a file ended, for the log.
+#[derive(Debug)]
+enum Verdict {
+    Whole { key: Key, size: u64, notes: Vec<String> },
+    Part { key: Key, announced: u64, came: u64 },
 }
 
 impl NameSize {
     /// A connection from `peer`.
-    pub fn new(listener: Arc<Listener>, _peer: SocketAddr) -> Self {
-        Self { _listener: listener }
+    pub fn new(_listener: Arc<Listener>, peer: SocketAddr) -> Self {
+        Self { peer, exchange: Exchange::Held(Front::Unsure) }
+    }
+
+    /// Makes room under the name of the reading with this number. If a folder has that name, the
+    /// name may still go on behind the blank: then the next is tried.
+    fn open(&mut self, upload: Box<Upload>, number: usize) -> Act {
+        let Some(key) = upload.head.key(number).cloned() else { return Act::Reset(CloseReason::Refused) };
+        self.exchange = Exchange::Opening(upload, number);
+        Act::Run(Command::Put(put(key, None)))
+    }
+
+    /// Everything of a small file is here.
+    fn store(&mut self, fit: &Fit, held: &[u8], talk: &mut Talk<'_>) -> Act {
+        let content = held.get(fit.content..).unwrap_or_default().to_vec();
+        self.store_as(fit.key.clone(), content, Verdict::whole(fit), VecDeque::new(), talk)
+    }
+
+    fn store_as(
+        &mut self,
+        key: Key,
+        content: Vec<u8>,
+        verdict: Verdict,
+        then: VecDeque<(Key, Vec<u8>)>,
+        talk: &mut Talk<'_>,
+    ) -> Act {
+        if content.len() as u64 > talk.limits.request_bytes_max {
+            return refuse(Failure::TooLarge, Act::Reset(CloseReason::Refused), talk);
+        }
+        self.exchange = Exchange::Storing(verdict, then);
+        Act::Store(put(key, Some(content.len() as u64)), content)
+    }
+
+    /// The stream ended and the equation holds for no reading of it.
+    fn ended_oddly(&mut self, head: &Head, held: &[u8], talk: &mut Talk<'_>) -> Act {
+        if let Some(mut files) = chain(held).map(VecDeque::from)
+            && let Some((key, content)) = files.pop_front()
+        {
+            talk.notes.push(format!("{} files arrived without a silence between them", files.len() + 1));
+            let verdict = Verdict::Whole { key: key.clone(), size: content.len() as u64, notes: Vec::new() };
+            return self.store_as(key, content, verdict, files, talk);
+        }
+        let total = held.len() as u64;
+        let Some(fit) = head.guess(total) else { return refuse(head.fault(), GONE, talk) };
+        let content = held.get(fit.content..).unwrap_or_default().to_vec();
+        match part_of(&fit.key) {
+            Ok(key) if !content.is_empty() => {
+                let verdict = Verdict::part(&fit, key.clone(), total);
+                self.store_as(key, content, verdict, VecDeque::new(), talk)
+            }
+            _ => refuse(CUT_SHORT, GONE, talk),
+        }
+    }
+}
+
+/// For a peer that has closed already.
+const GONE: Act = Act::Close(CloseReason::CutShort);
+
+fn refuse(failure: Failure, act: Act, talk: &mut Talk<'_>) -> Act {
+    talk.refused = Some(failure);
+    act
+}
+
+fn put(key: Key, len: Option<u64>) -> Put {
+    Put { key, len, precondition: Precondition::None, mtime: None, hash: false }
+}
+
+fn part_of(key: &Key) -> Result<Key, Failure> {
+    key::relative(&format!("{}{PART}", key.as_str()))
+}
+
+/// Does a silence end this file? A head with nothing behind its digits would too often be taken
+/// for a whole file of digits.
+fn is_whole(head: &Head, total: u64) -> Option<Fit> {
+    head.fit(total).filter(|fit| fit.size == 0 || total > fit.digits_end as u64)
+}
+
+impl Verdict {
+    fn whole(fit: &Fit) -> Self {
+        let mut notes = Vec::new();
+        if fit.rival {
+            notes.push(format!("{} is the first of several names that fit", fit.key));
+        }
+        if fit.size > 0 && fit.content as u64 + fit.size == fit.digits_end as u64 {
+            notes.push(format!("{} holds digits only: a longer upload cut behind its head looks the same", fit.key));
+        }
+        Self::Whole { key: fit.key.clone(), size: fit.size, notes }
+    }
+
+    fn part(fit: &Fit, key: Key, total: u64) -> Self {
+        Self::Part { key, announced: fit.size, came: total.saturating_sub(fit.content as u64) }
+    }
+
+    /// It is stored: tells the log.
+    fn tell(self, talk: &mut Talk<'_>) {
+        match self {
+            Self::Whole { key, size, notes } => {
+                talk.notes.push(format!("File written {key} ({size} bytes)"));
+                talk.notes.extend(notes);
+            }
+            Self::Part { key, announced, came } => {
+                talk.refused = Some(CUT_SHORT);
+                talk.notes.push(format!("{announced} bytes were announced, {came} came: kept as {key}"));
+            }
+        }
+    }
+}
+
+impl Upload {
+    fn total(&self) -> u64 {
+        self.came.saturating_add(self.head.len() as u64)
+    }
+
+    /// The final name, and what of the head is content.
+    fn finish(&self) -> Result<(Verdict, Finish), Failure> {
+        let total = self.total();
+        let (verdict, key, content) = match self.head.fit(total) {
+            Some(fit) => (Verdict::whole(&fit), fit.key, fit.content),
+            None => {
+                let fit = self.head.guess(total).ok_or(Failure::Internal)?;
+                let key = part_of(&fit.key)?;
+                (Verdict::part(&fit, key.clone(), total), key, fit.content)
+            }
+        };
+        if total - content as u64 > self.len_max {
+            return Err(Failure::TooLarge);
+        }
+        let prepend = self.head.behind(content).to_vec();
+        Ok((verdict, Finish { key: Some(key), prepend }))
     }
 }
 
 impl Machine for NameSize {
-    fn decode(&mut self, _input: &[u8], _talk: &mut Talk<'_>) -> (usize, Act) {
-        (0, Act::Reset(CloseReason::Refused))
+    fn opened(&mut self, talk: &mut Talk<'_>) -> Act {
+        talk.notes.push(format!("[NEW CONNECTION] {} connected.", self.peer));
+        Act::More
     }
-    fn ended(&mut self, _held: &[u8], _talk: &mut Talk<'_>) -> Act {
-        Act::Close(CloseReason::PeerClosed)
+
+    fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+        let front = &input[..input.len().min(HEAD_LEN_MAX)];
+        let (mut head, edge) = Head::scan(front);
+        if edge == Edge::Closed && !head.is_readable() {
+            return (0, refuse(head.fault(), Act::Reset(CloseReason::Malformed), talk));
+        }
+        let held_max = HELD_LEN_MAX.min(talk.limits.chunk_bytes).min(talk.limits.head_len_max - 1);
+        if edge == Edge::Open || input.len() <= held_max {
+            self.exchange = Exchange::Held(match is_whole(&head, input.len() as u64) {
+                Some(_) => Front::Complete,
+                None if input == FAREWELL => Front::Farewell,
+                None => Front::Unsure,
+            });
+            return (0, Act::More);
+        }
+        if talk.phase == Phase::Draining {
+            return (0, refuse(Failure::Draining, Act::Reset(CloseReason::Drained), talk));
+        }
+        let used = head.cut();
+        let upload = Upload { head, came: 0, len_max: talk.limits.request_bytes_max };
+        (used, self.open(Box::new(upload), 0))
     }
-    fn answered(&mut self, _answer: Result<Answer, Failure>, _talk: &mut Talk<'_>) -> Act {
-        Act::Close(CloseReason::Finished)
+
+    fn quiet_after(&self) -> Option<Duration> {
+        let ends = match &self.exchange {
+            Exchange::Held(front) => *front != Front::Unsure,
+            Exchange::Streaming(upload) => is_whole(&upload.head, upload.total()).is_some(),
+            Exchange::Opening(..) | Exchange::Storing(..) => false,
+        };
+        ends.then_some(SILENCE)
     }
-    fn body(&mut self, _raw: &[u8], _payload_max: usize) -> Result<BodyPart, Failure> {
-        Err(Failure::Internal)
+
+    fn quiet(&mut self, held: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+        if held == FAREWELL {
+            return (held.len(), Act::Close(CloseReason::PeerClosed));
+        }
+        let (head, _) = Head::scan(held);
+        match is_whole(&head, held.len() as u64) {
+            Some(fit) => (held.len(), self.store(&fit, held, talk)),
+            None => (0, Act::More),
+        }
     }
+
+    fn body_quiet(&mut self) -> Then {
+        match self.quiet_after() {
+            Some(_) => Then::End,
+            None => Then::Wait,
+        }
+    }
+
+    fn ended(&mut self, held: &[u8], talk: &mut Talk<'_>) -> Act {
+        // A client that does not find its file has connected before it looked for it.
+        if held.is_empty() || held == FAREWELL {
+            return Act::Close(CloseReason::PeerClosed);
+        }
+        let (head, _) = Head::scan(held);
+        match head.fit(held.len() as u64) {
+            Some(fit) => self.store(&fit, held, talk),
+            None => self.ended_oddly(&head, held, talk),
+        }
+    }
+
+    fn answered(&mut self, answer: Result<Answer, Failure>, talk: &mut Talk<'_>) -> Act {
+        let exchange = std::mem::replace(&mut self.exchange, Exchange::Held(Front::Unsure));
+        match (exchange, answer) {
+            (Exchange::Opening(upload, _), Ok(Answer::Created)) => {
+                self.exchange = Exchange::Streaming(upload);
+                Act::Receive
+            }
+            (Exchange::Opening(upload, number), Err(Failure::Conflict(_))) => self.open(upload, number + 1),
+            (Exchange::Storing(verdict, mut then), Ok(Answer::Stored(..))) => {
+                verdict.tell(talk);
+                match then.pop_front() {
+                    Some((key, content)) => {
+                        let verdict =
+                            Verdict::Whole { key: key.clone(), size: content.len() as u64, notes: Vec::new() };
+                        self.store_as(key, content, verdict, then, talk)
+                    }
+                    None => Act::Next,
+                }
+            }
+            (Exchange::Held(_), Err(Failure::TimedOut)) => Act::Reset(CloseReason::HeadTimeout),
+            (_, Err(Failure::TimedOut)) => Act::Reset(CloseReason::TooSlow),
+            (_, Err(_)) => Act::Reset(CloseReason::Refused),
+            (_, Ok(_)) => Act::Reset(CloseReason::Internal),
+        }
+    }
+
+    fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
+        let Exchange::Streaming(upload) = &mut self.exchange else { return Err(Failure::Internal) };
+        let payload = raw.len().min(payload_max);
+        upload.came = upload.came.checked_add(payload as u64).ok_or(Failure::TooLarge)?;
+        Ok(BodyPart { skip: 0, payload, then: if payload == raw.len() { Then::Wait } else { Then::Look } })
+    }
+
     fn body_left(&self) -> u64 {
-        0
+        u64::MAX
     }
+
+    fn body_ended(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+
     fn finish(&mut self, _digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
-        Ok(Finish::default())
+        let Exchange::Streaming(upload) = &self.exchange else { return Err(Failure::Internal) };
+        let (verdict, finish) = upload.finish()?;
+        self.exchange = Exchange::Storing(verdict, VecDeque::new());
+        Ok(finish)
     }
+
     fn sent(&mut self, _digest: Option<[u8; 32]>, _talk: &mut Talk<'_>) -> Act {
-        Act::Close(CloseReason::Finished)
+        Act::Reset(CloseReason::Internal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Access, Limits};
+    use crate::object::{Durability, Etag, Meta};
+
+    fn machine() -> NameSize {
+        NameSize::new(Arc::new(Listener), SocketAddr::from(([127, 0, 0, 1], 1)))
+    }
+
+    /// Calls the machine as the session does; returns what it wants, and what the log gets.
+    fn call<R>(phase: Phase, run: impl FnOnce(&mut Talk<'_>) -> R) -> (R, Option<Failure>, Vec<String>) {
+        let (mut out, mut notes) = (Vec::new(), Vec::new());
+        let (limits, access) = (Limits::default(), Access::default());
+        let mut talk =
+            Talk { out: &mut out, limits: &limits, access: &access, phase, refused: None, notes: &mut notes };
+        let result = run(&mut talk);
+        let refused = talk.refused;
+        assert!(out.is_empty(), "it never speaks");
+        (result, refused, notes)
+    }
+
+    fn stored() -> Result<Answer, Failure> {
+        Ok(Answer::Stored(Meta { len: 0, mtime: 0, etag: Etag([0; 16]) }, Durability::Durable))
+    }
+
+    #[test]
+    fn the_log_tells_what_came_of_a_file() {
+        for (stream, name, content, log) in [
+            ("a 5hello", "a", "hello", vec!["File written /a (5 bytes)"]),
+            (
+                "a 12",
+                "a",
+                "2",
+                vec![
+                    "File written /a (1 bytes)",
+                    "/a holds digits only: a longer upload cut behind its head looks the same",
+                ],
+            ),
+            ("a 500\nhello", "a.part", "\nhello", vec!["500 bytes were announced, 6 came: kept as /a.part"]),
+        ] {
+            let mut machine = machine();
+            let (act, refused, _) = call(Phase::Serving, |talk| machine.ended(stream.as_bytes(), talk));
+            let Act::Store(put, bytes) = act else { panic!("{stream}: {act:?}") };
+            assert_eq!((put.key.as_str(), &*bytes, refused), (name, content.as_bytes(), None), "{stream}");
+            let (act, refused, notes) = call(Phase::Serving, |talk| machine.answered(stored(), talk));
+            assert_eq!((act, notes), (Act::Next, log.into_iter().map(str::to_owned).collect()), "{stream}");
+            assert_eq!(refused, name.ends_with(PART).then_some(CUT_SHORT), "{stream}");
+        }
+    }
+
+    #[test]
+    fn a_drain_refuses_what_begins_and_keeps_what_has_come() {
+        let long = [b"a 50000\n".as_slice(), &[b'x'; HELD_LEN_MAX]].concat();
+        let mut machine = machine();
+        let ((_, act), refused, _) = call(Phase::Draining, |talk| machine.decode(&long, talk));
+        assert_eq!((act, refused), (Act::Reset(CloseReason::Drained), Some(Failure::Draining)));
+        let (act, refused, _) = call(Phase::Draining, |talk| machine.ended(b"a 5hello", talk));
+        assert!(matches!(act, Act::Store(..)) && refused.is_none());
+    }
+
+    #[test]
+    fn a_silence_is_waited_for_only_where_it_decides() {
+        for (held, waits) in [
+            ("", false),
+            ("a", false),
+            ("a 12", false),
+            ("a 5hell", false),
+            ("a 5hello", true),
+            ("a 0", true),
+            ("a 61", false),
+            ("a 61,2,3\n", true),
+            ("!DISCONNECT", true),
+            ("a 5hello!", false),
+        ] {
+            let mut machine = machine();
+            let (decoded, ..) = call(Phase::Serving, |talk| machine.decode(held.as_bytes(), talk));
+            assert_eq!(decoded, (0, Act::More), "{held}");
+            assert_eq!(machine.quiet_after().is_some(), waits, "{held}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_streamed_is_put_together_again() {
+        let content = [b"12 34\n56".as_slice(), &[b'7'; 9000]].concat();
+        let stream = [format!("a b {}", content.len()).as_bytes(), &content].concat();
+        let mut machine = machine();
+        let ((used, act), ..) = call(Phase::Serving, |talk| machine.decode(&stream, talk));
+        assert!(matches!(act, Act::Run(Command::Put(Put { len: None, .. }))), "{act:?}");
+        let (act, ..) = call(Phase::Serving, |talk| machine.answered(Ok(Answer::Created), talk));
+        assert_eq!(act, Act::Receive);
+        let mut rest = &stream[used..];
+        let mut file = Vec::new();
+        while !rest.is_empty() {
+            let part = machine.body(rest, 1000).expect("a good body");
+            file.extend_from_slice(&rest[..part.payload]);
+            rest = &rest[part.payload..];
+            assert_eq!(part.then, if rest.is_empty() { Then::Wait } else { Then::Look });
+        }
+        assert_eq!(machine.body_quiet(), Then::End);
+        let finish = machine.finish(None).expect("a good end");
+        assert_eq!(finish.key.as_ref().map(Key::as_str), Some("a b"));
+        assert_eq!([finish.prepend, file].concat(), content);
     }
 }

@@ -13,9 +13,10 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
+use crate::config::Limits;
 use crate::ids::{ConnId, FileId, ListenerId};
 use crate::os::disk::DiskStore;
-use crate::os::net::{self, TcpConnection};
+use crate::os::net::{self, TcpConnection, WideLane};
 use crate::platform::{AcceptError, Counters, Event, Platform, SendFile, Signal};
 
 /// Events taken from the kernel at once.
@@ -102,6 +103,7 @@ pub struct OsPlatform {
     /// Given up for a moment to accept and drop a connection when descriptors are short.
     reserve: Option<File>,
     store: DiskStore,
+    wide: Arc<WideLane>,
 }
 
 impl OsPlatform {
@@ -111,6 +113,7 @@ impl OsPlatform {
         mut listeners: Vec<TcpListener>,
         signalled: Signalled,
         store: DiskStore,
+        limits: &Limits,
     ) -> io::Result<Self> {
         let Bell { poll, shared } = bell;
         for (place, listener) in listeners.iter_mut().enumerate() {
@@ -126,7 +129,8 @@ impl OsPlatform {
             }
         };
         let raw_events = Events::with_capacity(EVENTS_MAX);
-        Ok(Self { poll, raw_events, shared, listeners, signals, reserve: spare_descriptor(), store })
+        let wide = WideLane::new(limits);
+        Ok(Self { poll, raw_events, shared, listeners, signals, reserve: spare_descriptor(), store, wide })
     }
 
     fn rung(&self, events: &mut Vec<Event>) {
@@ -209,6 +213,7 @@ impl Platform for OsPlatform {
     }
 
     fn send_file(&mut self, stream: &mut TcpConnection, file: FileId, offset: u64, len: usize) -> io::Result<SendFile> {
+        stream.widen(&self.wide, len);
         self.store.send_file(file, offset, len, stream.fd())
     }
 

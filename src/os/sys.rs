@@ -7,6 +7,19 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+/// Starts writing a range of a file to the disk and waits for nothing. Reports no failed
+/// write-back and takes none away from the sync that follows, so its result is only a hint.
+#[cfg(target_os = "linux")]
+pub(super) fn start_write_back(file: BorrowedFd<'_>, len: u64) {
+    let Ok(len) = i64::try_from(len) else { return };
+    // SAFETY: the descriptor is open for as long as the borrow lasts, and no memory is passed.
+    let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, len, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+/// Elsewhere the sync does all of it.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn start_write_back(_file: BorrowedFd<'_>, _len: u64) {}
+
 /// Starts writing a range of a file to the disk and waits until it is there. Promises nothing
 /// about metadata; an error counts as a failed sync, because the kernel reports it only once.
 #[cfg(target_os = "linux")]
@@ -16,6 +29,27 @@ pub(super) fn write_back(file: BorrowedFd<'_>, offset: u64, len: u64) -> io::Res
     // SAFETY: the descriptor is open for as long as the borrow lasts, and no memory is passed.
     let result = unsafe { libc::sync_file_range(file.as_raw_fd(), range(offset)?, range(len)?, flags) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// How often has this thread given up its core on its own, because it had to wait for something
+/// (getrusage(2), `ru_nvcsw`)?
+#[cfg(target_os = "linux")]
+pub(super) fn waits_of_this_thread() -> i64 {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the call fills one `rusage` at a place that is one; zeroes are a valid `rusage`, so
+    // reading it is sound even if the call should fail.
+    unsafe {
+        libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr());
+        usage.assume_init().ru_nvcsw
+    }
+}
+
+/// Elsewhere nobody can tell: every slow call counts as one that waited.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn waits_of_this_thread() -> i64 {
+    use std::sync::atomic::{AtomicI64, Ordering};
+    static CALLS: AtomicI64 = AtomicI64::new(0);
+    CALLS.fetch_add(1, Ordering::Relaxed)
 }
 
 /// How many bytes of a socket's send queue has the peer not acknowledged (tcp(7), SIOCOUTQ)?

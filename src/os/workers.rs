@@ -8,6 +8,10 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
+/// Added to the nice value of the process: a quarter of the weight of the loop.
+#[cfg(target_os = "linux")]
+const WORKER_NICENESS: i32 = 6;
+
 /// Which workers take a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
@@ -75,6 +79,18 @@ impl<J> Lanes<J> {
         queue.filled.notify_one();
     }
 
+    /// Takes more jobs for a worker that has one already: those at the head of the queue that are
+    /// `wanted`, and no more than `share` says of how many wait, so that other workers get theirs.
+    pub(super) fn take_more(&self, lane: Lane, share: impl Fn(usize) -> usize, wanted: impl Fn(&J) -> bool) -> Vec<J> {
+        let mut inside = lock(&self.lane(lane).inside);
+        let most = share(inside.jobs.len());
+        let mut more = Vec::new();
+        while more.len() < most && inside.jobs.front().is_some_and(&wanted) {
+            more.extend(inside.jobs.pop_front());
+        }
+        more
+    }
+
     /// Workers end when their queue is empty.
     pub(super) fn close(&self) {
         for queue in [&self.io, &self.sync] {
@@ -111,6 +127,7 @@ where
     for n in 0..count {
         let (lanes, mut run) = (Arc::clone(lanes), worker());
         let thread = Builder::new().name(format!("disk-{word}-{n}")).spawn(move || {
+            yield_to_the_loop();
             while let Some(job) = (*lanes).as_ref().lane(lane).take() {
                 run(&lanes, job);
             }
@@ -118,6 +135,15 @@ where
         threads.push(thread?);
     }
     Ok(())
+}
+
+/// Where cores are few, the loop goes before the disk: one thread serves everybody, a worker only
+/// those who wait for it. On Linux a nice value belongs to a thread (sched(7)).
+fn yield_to_the_loop() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, WORKER_NICENESS) {
+        log::debug!("a disk worker keeps its priority: {error}");
+    }
 }
 
 /// A poisoned lock is taken all the same: what these locks guard is whole between any two

@@ -106,7 +106,9 @@ impl<P: Platform> Reactor<P> {
             unreachable!("a slot outlives its operations")
         };
         connection.session.completed(done, &mut cx!(self));
-        self.gate.leave(id, &mut self.released);
+        if !connection.session.is_changing() {
+            self.gate.leave(id, &mut self.released);
+        }
         self.enqueue(id);
     }
 

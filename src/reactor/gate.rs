@@ -52,6 +52,7 @@ impl Gate {
             Touches::Nothing => None,
             Touches::Reads(key) => self.busy.contains_key(key).then(|| key.clone()),
             Touches::Lists(folder) => self.change_inside(folder),
+            Touches::Changes(key, None) if self.changing.get(&conn).is_some_and(|(own, _)| own == key) => None,
             Touches::Changes(key, other) => {
                 let first = [Some(key), other].into_iter().flatten().find(|key| self.busy.contains_key(key)).cloned();
                 if first.is_none() {
@@ -69,6 +70,15 @@ impl Gate {
                 None
             }
             None => Some(op),
+        }
+    }
+
+    /// The whole body of a change of `key` has come, though its last writes may still be under way:
+    /// readers wait from here on. Where another change holds the name, they wait for that one.
+    pub(super) fn announce(&mut self, conn: ConnId, key: &Key) {
+        if !self.busy.contains_key(key) && !self.changing.contains_key(&conn) {
+            self.busy.insert(key.clone(), VecDeque::new());
+            self.changing.insert(conn, (key.clone(), None));
         }
     }
 
@@ -147,6 +157,21 @@ mod tests {
         out.clear();
         gate.leave(id(4), &mut out);
         assert_eq!(who(&out), [id(5)]);
+        assert!(gate.is_idle());
+    }
+
+    #[test]
+    fn an_announced_change_holds_readers_back_and_passes_itself() {
+        let (mut gate, mut out) = (Gate::default(), VecDeque::new());
+        gate.announce(id(1), &key("a"));
+        gate.announce(id(1), &key("a"));
+        gate.announce(id(2), &key("a"));
+        assert!(gate.enter(id(3), Op::Stat { key: key("a") }).is_none());
+        assert!(gate.enter(id(2), delete("a")).is_none());
+        assert!(gate.enter(id(1), delete("a")).is_some());
+        gate.leave(id(1), &mut out);
+        assert_eq!(who(&out), [id(3), id(2)]);
+        gate.leave(id(2), &mut out);
         assert!(gate.is_idle());
     }
 

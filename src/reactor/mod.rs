@@ -27,6 +27,7 @@ use crate::config::{Access, Limits};
 use crate::dialect::{Listening, Phase};
 use crate::ids::{ConnId, ListenerId};
 use crate::platform::{Counters, Event, Health, Op, Platform, Signal, Store};
+use crate::session::state::Name;
 use crate::session::{Cx, Disk, DiskPace, Report, Session};
 use accept::Door;
 use admission::Admission;
@@ -329,7 +330,6 @@ impl<P: Platform> Reactor<P> {
                 log::info!("draining: running transfers have {:?} to end", self.limits.drain_timeout);
                 let listening_until = self.now + self.limits.drain_grace;
                 self.stage = Stage::Draining { listening_until, until: listening_until + self.limits.drain_timeout };
-                self.for_each(Session::drain);
             }
             (Signal::Drain, Stage::Draining { .. }) | (Signal::Stop, _) => self.stop(),
             (Signal::Drain, Stage::Stopped) => {}
@@ -344,8 +344,23 @@ impl<P: Platform> Reactor<P> {
             }
             if self.now >= until {
                 self.stop();
+            } else if self.now >= listening_until && self.only_idle_ones_are_left() {
+                self.for_each(Session::drained);
             }
         }
+    }
+
+    /// Idle connections stay until nothing else runs, so that they hear why they are refused.
+    fn only_idle_ones_are_left(&self) -> bool {
+        let mut idle = 0_usize;
+        for (_, Connection { session, readiness, .. }) in &self.connections {
+            let waits = session.state() == Name::AwaitHeader;
+            if session.is_busy() || waits && readiness.readable {
+                return false;
+            }
+            idle += usize::from(waits);
+        }
+        idle > 0
     }
 
     fn stop(&mut self) {

@@ -24,14 +24,14 @@ struct Content {
 impl<P: Platform> Reactor<P> {
     /// Shows a connection the bytes it has not seen: those it holds, or else new ones.
     pub(super) fn fill(&mut self, id: ConnId, budget: &mut Budget) -> Progress {
+        // What is held may be of no use without what follows, and that may be at the socket already:
+        // no event will say so again.
+        if self.show_held(id) == Progress::Moved {
+            return Progress::Moved;
+        }
         let Some(connection) = lookup(&mut self.connections, id) else { return Progress::Blocked };
         let Some(stream) = connection.stream.as_mut() else { return Progress::Blocked };
         let session = &mut connection.session;
-        if session.has_unseen() {
-            let held = session.take_held();
-            self.scratch[..held.len()].copy_from_slice(&held);
-            return self.consume(id, held.len());
-        }
         if !connection.readiness.readable {
             return Progress::Blocked;
         }
@@ -47,6 +47,9 @@ impl<P: Platform> Reactor<P> {
             Ok(0) => {
                 session.hold(&held);
                 session.received_eof(&mut cx!(self));
+                if let Some(key) = session.settles() {
+                    self.gate.announce(id, key);
+                }
                 Progress::Moved
             }
             Ok(n) => {
@@ -67,6 +70,17 @@ impl<P: Platform> Reactor<P> {
                 }
                 Progress::Moved
             }
+        }
+    }
+
+    fn show_held(&mut self, id: ConnId) -> Progress {
+        match lookup(&mut self.connections, id) {
+            Some(connection) if connection.stream.is_some() && connection.session.has_unseen() => {
+                let held = connection.session.take_held();
+                self.scratch[..held.len()].copy_from_slice(&held);
+                self.consume(id, held.len())
+            }
+            _ => Progress::Blocked,
         }
     }
 
@@ -91,6 +105,9 @@ impl<P: Platform> Reactor<P> {
             self.store_content(id, &content);
         }
         if let Some(connection) = lookup(&mut self.connections, id) {
+            if let Some(key) = connection.session.settles() {
+                self.gate.announce(id, key);
+            }
             connection.session.hold(&self.scratch[at..filled]);
         }
         progress

@@ -91,16 +91,28 @@ impl Session {
         self.end(CloseReason::TooSlow, Parting::Reset, cx);
     }
 
-    /// The server drains: an idle conversation ends now, others after what they are doing.
-    pub fn drain(&mut self, cx: &mut Cx<'_>) {
-        if let State::AwaitHeader { .. } = self.state
-            && self.inbox.is_empty()
-        {
-            if self.outbox.is_empty() {
-                self.end(CloseReason::Drained, Parting::Plain, cx);
-            } else {
-                self.set_state(State::SendingReply(CloseReason::Drained), cx.now);
-            }
+    /// Is there work that a drain waits for? Not on an idle connection, nor on one that only
+    /// hears our last words.
+    pub fn is_busy(&self) -> bool {
+        match self.state.name() {
+            Name::AwaitHeader => !self.inbox.is_empty() || !self.outbox.is_empty() || self.has_ops(),
+            Name::SendingReply | Name::Lingering | Name::Done => false,
+            _ => true,
+        }
+    }
+
+    /// The server has drained: whoever asks nothing is let go. Until then it would have been told
+    /// that the server is ending.
+    pub fn drained(&mut self, cx: &mut Cx<'_>) {
+        if self.state.name() != Name::AwaitHeader || self.is_busy() {
+            return;
+        }
+        if cx.now >= self.active + cx.limits.linger_timeout {
+            self.end(CloseReason::Drained, Parting::Plain, cx);
+        } else {
+            // It may not have read our last reply yet, and may be asking already: a plain close
+            // could become a reset that destroys the reply.
+            self.set_state(State::SendingReply(CloseReason::Drained), cx.now);
         }
     }
 

@@ -228,7 +228,9 @@ impl Session {
             | Name::SendingBody => true,
             // A long message is gathered on the slot's account.
             Name::AwaitHeader | Name::AwaitSlot => self.inbox.len() >= limits.head_len_max,
-            Name::Pausing | Name::Discarding | Name::SendingReply | Name::Lingering | Name::Done => false,
+            // The file that is open meanwhile will be read into this slot's chunks.
+            Name::Pausing => self.pauses_before_held(),
+            Name::Discarding | Name::SendingReply | Name::Lingering | Name::Done => false,
         };
         // A page of a listing lives in the outbox, on the slot's account.
         let joined = !self.has_ops() && self.credits == limits.chunks_per_slot;

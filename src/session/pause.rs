@@ -28,7 +28,8 @@ impl Session {
                 self.apply(act, cx);
                 true
             }
-            Name::ReceivingBody if self.dialect.machine().body_quiet() == Then::End => {
+            // While the disk is at work we may not be reading: that is no silence of the peer.
+            Name::ReceivingBody if !self.has_ops() && self.dialect.machine().body_quiet() == Then::End => {
                 self.body_is_complete(cx);
                 true
             }
@@ -40,6 +41,12 @@ impl Session {
     pub(super) fn begin_pause(&mut self, open: Option<(FileId, Supply)>, delay: Duration, cx: &Cx<'_>) {
         let stage = PauseStage::Unacknowledged(cx.now);
         self.set_state(State::Pausing(Box::new(Pausing { open, delay, stage })), cx.now);
+    }
+
+    /// Is this a pause before the bytes of a file that come through chunks?
+    pub(super) fn pauses_before_held(&self) -> bool {
+        let State::Pausing(pausing) = &self.state else { return false };
+        matches!(pausing.open, Some((_, Supply::Held | Supply::HeldReading)))
     }
 
     /// Should the acknowledgements be looked at now?

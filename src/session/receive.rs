@@ -7,6 +7,7 @@ use crate::command::{Answer, Put};
 use crate::dialect::{Act, Then};
 use crate::error::{CloseReason, Failure, StoreError};
 use crate::ids::FileId;
+use crate::object::Key;
 use crate::platform::{Completion, Op, Outcome};
 use crate::session::state::{Name, Receiving, State, Target};
 use crate::session::{Appetite, Cx, DiskPace, Session};
@@ -150,7 +151,11 @@ impl Session {
         let content = &data[part.skip..part.skip + part.payload];
         let offset = match receiving.upload.launch(content.len()) {
             Ok(offset) => offset,
-            Err(failure) => return self.fail_upload(failure, "the body is longer than allowed", cx),
+            Err(failure) => {
+                self.fail_upload(failure, "the body is longer than allowed", cx);
+                // The dialect has stepped over these bytes: it must not see them again.
+                return Use::Took(part.skip + part.payload);
+            }
         };
         receiving.hasher.update(content);
         let used = match &mut receiving.target {
@@ -197,6 +202,19 @@ impl Session {
             }
             _ => false,
         }
+    }
+
+    /// The name whose new content has come in full, while its last writes end.
+    pub fn settles(&self) -> Option<&Key> {
+        match &self.state {
+            State::Settling(receiving) => Some(&receiving.put.key),
+            _ => None,
+        }
+    }
+
+    /// May a change of a name still be under way? Operations that outlive the upload included.
+    pub fn is_changing(&self) -> bool {
+        matches!(self.state, State::Settling(_)) || self.has_ops()
     }
 
     /// Content was written from the loop itself.

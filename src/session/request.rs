@@ -3,7 +3,7 @@
 
 use crate::buffer::Chunk;
 use crate::command::{Answer, Command, Put};
-use crate::dialect::{Act, Phase};
+use crate::dialect::Act;
 use crate::error::{CloseReason, Failure, StoreError};
 use crate::platform::{Completion, Op, Outcome, Source};
 use crate::session::receive::Use;
@@ -76,7 +76,12 @@ impl Session {
             Act::Store(put, content) => self.start_store(put, content, cx),
             Act::Pause(delay) => self.begin_pause(None, delay, cx),
             Act::Discard => self.begin_discard(cx),
-            Act::Close(reason) => self.set_state(State::SendingReply(reason), cx.now),
+            Act::Close(reason) => {
+                if reason == CloseReason::Finished {
+                    self.report(Ok(()), cx);
+                }
+                self.set_state(State::SendingReply(reason), cx.now);
+            }
             Act::Reset(reason) => self.end(reason, Parting::Reset, cx),
             Act::Receive | Act::Send { .. } => {
                 self.fail_inside("a dialect wanted a body without an open file", cx);
@@ -98,11 +103,7 @@ impl Session {
 
     fn next_request(&mut self, cx: &mut Cx<'_>) {
         self.report(Ok(()), cx);
-        let next = match cx.phase {
-            Phase::Draining if self.inbox.is_empty() => State::SendingReply(CloseReason::Drained),
-            Phase::Draining | Phase::Serving => State::AwaitHeader { since: None },
-        };
-        self.set_state(next, cx.now);
+        self.set_state(State::AwaitHeader { since: None }, cx.now);
     }
 
     /// Opens the report of a request, and asks whether it is allowed.
@@ -239,6 +240,10 @@ impl Session {
             Err(error) => return self.refuse_store(&error, cx),
         };
         let act = self.with_machine(cx, |machine, talk| machine.answered(Ok(answer), talk));
+        if let Act::Run(_) | Act::Store(..) = act {
+            // What the dialect asks for next has a line of its own in the log.
+            self.report(Ok(()), cx);
+        }
         self.apply(act, cx);
     }
 

@@ -3,5 +3,8 @@
 pub mod json;
 pub mod key;
 pub mod line;
+pub mod menu;
+pub mod name_choice;
+pub mod name_size;
 pub mod pickle;
 pub mod range;

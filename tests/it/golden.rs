@@ -2,7 +2,7 @@
 //! at every cut, and at random cuts, on every mode of the platform in memory. What the client
 //! hears, and what is stored, must not depend on any of that.
 //!
-//! The files in `tests/golden` are written so (escapes: \n \r \t \0 \\ \xNN):
+//! The files in `tests/golden` are written so (escapes, in names too: \n \r \t \0 \\ \xNN):
 //!
 //! ```text
 //! === title                begins a new server
@@ -87,13 +87,16 @@ fn transcripts(text: &str) -> Vec<Transcript> {
 }
 
 fn read_line(current: &mut Transcript, kind: &str, rest: &str) -> Option<()> {
-    let named = || rest.split_once(' ').unwrap_or((rest, ""));
+    let named = || {
+        let (name, content) = rest.split_once(' ').unwrap_or((rest, ""));
+        (String::from_utf8(unescape(name)).expect("a name in UTF-8"), content)
+    };
     match (kind, rest) {
         ("@ ", "packets") => current.packets = true,
         ("@ ", speaks) => current.speaks = speaks.to_owned(),
-        ("= ", _) => current.before.push((named().0.to_owned(), unescape(named().1))),
-        ("? ", _) if named().1 == "-" => current.after.push((named().0.to_owned(), None)),
-        ("? ", _) => current.after.push((named().0.to_owned(), Some(unescape(named().1)))),
+        ("= ", _) => current.before.push((named().0, unescape(named().1))),
+        ("? ", _) if named().1 == "-" => current.after.push((named().0, None)),
+        ("? ", _) => current.after.push((named().0, Some(unescape(named().1)))),
         ("> ", "EOF") => current.steps.push(Step::Finish),
         ("> ", text) => match current.steps.last_mut() {
             Some(Step::Send(bytes)) => bytes.extend(unescape(text)),
@@ -216,12 +219,58 @@ fn check_stored(what: &str, rig: &mut Rig, transcript: &Transcript) {
     }
 }
 
+/// The same, when every piece arrives one turn after the one before, however busy the server is.
+/// Only where the client waits for nothing and no silence means anything.
+fn run_hurried(transcript: &Transcript, mode: Mode, limits: &Limits, cuts: &[usize]) {
+    let what = format!("{} ({mode:?}, hurried, cut at {cuts:?})", transcript.title);
+    let mut rig = Rig::speaking(transcript.listening(), mode, limits.clone(), Access::default());
+    for (name, content) in &transcript.before {
+        rig.place(name, content);
+    }
+    let peer = rig.connect();
+    let (mut sends, mut hears) = (Vec::new(), Vec::new());
+    for step in &transcript.steps {
+        match step {
+            Step::Send(bytes) => sends.extend_from_slice(bytes),
+            Step::Hear(bytes) => hears.push(bytes.clone()),
+            _ => {}
+        }
+    }
+    let ends: Vec<usize> = cuts.iter().copied().chain([sends.len()]).collect();
+    let pieces = [0].iter().chain(cuts).zip(ends).map(|(from, to)| &sends[*from..to]);
+    rig.send_hurried(&peer, pieces, transcript.steps.iter().any(|step| matches!(step, Step::Finish)));
+    check_heard(&what, &peer, &hears);
+    check_stored(&what, &mut rig, transcript);
+}
+
+#[test]
+fn every_conversation_goes_as_written_when_it_arrives_while_the_server_is_busy() {
+    let waits = |transcript: &Transcript| transcript.steps.iter().any(|s| matches!(s, Step::Pass(_) | Step::Wait));
+    for transcript in all().iter().filter(|transcript| !waits(transcript)) {
+        let len = transcript.sent_len();
+        for mode in Mode::all() {
+            run_hurried(transcript, mode, &limits(), &(1..len).collect::<Vec<_>>());
+        }
+        for cut in 1..len {
+            for mode in [Mode::PLAIN, Mode { deferred: true, held: true, lags: true, window: usize::MAX }] {
+                run_hurried(transcript, mode, &limits(), &[cut]);
+            }
+        }
+    }
+}
+
 /// Every dialect's conversations.
 fn all() -> Vec<Transcript> {
-    [include_str!("../golden/line.txt"), include_str!("../golden/pickle.txt")]
-        .into_iter()
-        .flat_map(transcripts)
-        .collect()
+    [
+        include_str!("../golden/line.txt"),
+        include_str!("../golden/name-size.txt"),
+        include_str!("../golden/menu.txt"),
+        include_str!("../golden/name-choice.txt"),
+        include_str!("../golden/pickle.txt"),
+    ]
+    .into_iter()
+    .flat_map(transcripts)
+    .collect()
 }
 
 #[test]

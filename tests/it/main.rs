@@ -1,3 +1,37 @@
-//! The one integration binary.
+//! The one integration binary: everything that is tested from outside the crate.
+//!
+//! | module | what belongs there |
+//! |---|---|
+//! | `golden` | whole conversations, at every cut, on the platform in memory |
+//! | `states` | the table of states; deadlines, drains and ends of stream in virtual time |
+//! | `served` | the main job, on real sockets and a real folder, in every setting |
+//! | `bad_luck` | peers that break off, stall, lie or attack; resources that run out |
+//! | `program` | the built binary: its lines, its exit codes, its signals |
+//! | `legacy` | the dialects of older systems against clients in Python |
+//! | `layers` | reads the sources: who imports whom, and where system calls may stand |
+//! | `rig` | the platform in memory |
+//! | `client` | a raw line-protocol client, and a server in a thread |
+//!
+//! A test that needs nothing but virtual time belongs to `states`. Nothing here sleeps, asks for
+//! a fixed port or asserts how long something took; every wait has an end ([`client::PATIENCE`]).
+#![allow(clippy::disallowed_methods, reason = "tests stand outside: they have clocks, threads and files")]
+
+mod bad_luck;
+mod client;
 mod golden;
+mod layers;
+mod legacy;
+mod name_choice;
+mod name_size;
+mod program;
 mod rig;
+mod served;
+mod states;
+
+// Slow checks that print figures; they are ignored unless asked for.
+mod busy;
+mod crowd;
+mod durable;
+mod storm;
+#[path = "../../benches/support/mod.rs"]
+mod support;

@@ -45,9 +45,6 @@ impl Disk {
             Errno::EXIST => self.change_error("unlinkat", path, Errno::NOTEMPTY),
             errno => self.change_error("unlinkat", path, errno),
         })?;
-        if is_folder {
-            self.made.forget(&[meta::id(&stat)]);
-        }
         Ok((Reply::Plain(Outcome::Deleted), self.owes(&folder)))
     }
 

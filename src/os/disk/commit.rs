@@ -39,14 +39,22 @@ enum Unplaced {
 impl Disk {
     /// A whole small upload.
     pub(super) fn store(&self, put: &Put, bytes: &[u8]) -> Result<(Reply, Owed), StoreError> {
+        let staged = self.store_staged(put, bytes)?;
+        self.commit(&staged, &put.key, bytes.len() as u64, &[], put.mtime, put.precondition)
+    }
+
+    /// A whole small upload in its staging file.
+    pub(super) fn store_staged(&self, put: &Put, bytes: &[u8]) -> Result<Staged, StoreError> {
         self.fit_for_change()?;
-        let len = bytes.len() as u64;
-        let staged = self.stage(&put.key, Some(len))?;
+        // All of it is written at once, which tells of a full disk just as well. Reserved room
+        // would cost a sync more than it gains: its blocks are marked as written in a second step.
+        let reserve = (!self.durable).then_some(bytes.len() as u64);
+        let staged = self.stage(&put.key, reserve)?;
         if let Err(error) = self.write(&staged, 0, bytes) {
             self.abort(&staged);
             return Err(error);
         }
-        self.commit(&staged, &put.key, len, &[], put.mtime, put.precondition)
+        Ok(staged)
     }
 
     /// Makes a complete staging file visible: `prepend`, then the `len` bytes that were written.

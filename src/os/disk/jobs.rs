@@ -4,6 +4,7 @@
 //! list of what each operation does, whether a worker or the loop runs it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::read::OpenFile;
 use super::settle::{Owed, Pending};
@@ -89,7 +90,14 @@ impl Disk {
     /// What a worker thread does with a job.
     pub(super) fn work(&self, job: Job, scratch: &mut Vec<u8>) {
         match job {
+            Job::Serve { op: Op::Store { .. }, .. } if self.durable => {
+                let more = self.companions();
+                let jobs = 1 + more.len();
+                self.store_many(std::iter::once(job).chain(more));
+                self.syncing.fetch_sub(jobs, Ordering::Relaxed);
+            }
             Job::Serve { conn, op, held } => {
+                let syncs = usize::from(self.lane_of(&op) == Lane::Sync);
                 let (result, chunk) = self.serve(op, held, scratch);
                 match result {
                     Ok((reply, owed)) => {
@@ -97,6 +105,7 @@ impl Disk {
                     }
                     Err(error) => self.finished.push(Finished { conn, result: Err(error), chunk }),
                 }
+                self.syncing.fetch_sub(syncs, Ordering::Relaxed);
             }
             Job::Settle(pending) => self.settle(pending),
             Job::Sweep(mut sweep) => {

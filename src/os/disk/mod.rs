@@ -3,6 +3,7 @@
 //! Nothing here waits for a disk. Opens and reads are asked for in a way that says "would wait";
 //! changes run on the loop only when no sync was asked for and the disk keeps up.
 
+mod batch;
 mod caps;
 mod change;
 mod commit;
@@ -27,6 +28,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -39,6 +41,7 @@ use self::jobs::{Finished, Held, Job, Reply};
 use self::shared::Disk;
 use crate::error::StoreError;
 use crate::ids::{ConnId, FileId};
+use crate::os::workers::Lane;
 use crate::platform::{Completion, Health, Op, Outcome, ReadNow, SendFile, Store};
 
 /// Most bytes of an upload between two flushes: more does not make a disk faster.
@@ -71,7 +74,10 @@ impl DiskStore {
     /// [`is_lagging`](Store::is_lagging) says changes only here.
     pub fn refresh(&mut self, now: Instant) {
         self.now = now;
-        self.lagging = self.disk.pace.is_slow(now);
+        // While something is being synced, a write from the loop may have to wait behind the
+        // journal of the file system: then it is the workers' business.
+        let syncs = self.disk.durable && self.disk.syncing.load(Ordering::Relaxed) > 0;
+        self.lagging = syncs || self.disk.pace.is_slow(now);
     }
 
     /// Sends file content straight from the page cache into a socket. `WouldBlock` means the
@@ -86,7 +92,11 @@ impl DiskStore {
             Some(end) => len.min(usize::try_from(end - offset).unwrap_or(len)),
             None => match self.disk.sendable(&reading.file, offset, len).map_err(told)? {
                 Some(0) => return Ok(SendFile::Truncated),
-                Some(len) => len,
+                Some(len) => {
+                    // The rest of this window need not be looked at again.
+                    reading.warmed(offset, offset + len as u64, now);
+                    len
+                }
                 None => return Ok(SendFile::Cold),
             },
         };
@@ -202,6 +212,9 @@ impl Store for DiskStore {
     fn submit(&mut self, conn: ConnId, op: Op) {
         let held = self.held(&op);
         let lane = self.disk.lane_of(&op);
+        if lane == Lane::Sync {
+            self.disk.syncing.fetch_add(1, Ordering::Relaxed);
+        }
         self.disk.lanes.push(lane, Job::Serve { conn, op, held });
     }
 

@@ -11,6 +11,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::kernel::{self, Resolve};
 use super::meta::{self, Kind};
+use super::settle::Making;
 use super::shared::{Disk, Folder};
 use crate::error::{Failure, StoreError};
 use crate::object::Precondition;
@@ -45,7 +46,7 @@ pub(super) struct Way {
 #[derive(Debug)]
 struct Step {
     parent: Arc<Folder>,
-    child: Arc<Folder>,
+    making: Making,
     name: Box<str>,
 }
 
@@ -138,27 +139,29 @@ impl Disk {
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(self.change_error("open folder", path, errno)),
         }
-        let mut way = Way { folder: Arc::clone(&self.root), made: Vec::new() };
-        for part in path.split('/') {
-            if let Err(errno) = self.step(&mut way, part) {
-                self.undo(way);
-                return Err(if errno == Errno::NOENT {
-                    self.gone("mkdirat", path)
-                } else {
-                    self.change_error("mkdirat", path, errno)
-                });
+        for _ in 0..RACE_TRIES {
+            let mut way = Way { folder: Arc::clone(&self.root), made: Vec::new() };
+            let stepped = path.split('/').try_for_each(|part| self.step(&mut way, part));
+            match stepped {
+                Ok(()) => return Ok(way),
+                // Somebody removed a folder that we had just come through: again, from the root.
+                Err(Errno::NOENT) if !self.is_root_gone() => self.undo(way),
+                Err(Errno::NOENT) => break,
+                Err(errno) => {
+                    self.undo(way);
+                    return Err(self.change_error("mkdirat", path, errno));
+                }
             }
         }
-        Ok(way)
+        Err(self.gone("mkdirat", path))
     }
 
     fn step(&self, way: &mut Way, part: &str) -> Result<(), Errno> {
         let child = match self.child(&way.folder, part) {
             Err(Errno::NOENT) => {
-                let (child, made) = self.make_child(&way.folder, part)?;
-                if made {
-                    let parent = Arc::clone(&way.folder);
-                    way.made.push(Step { parent, child: Arc::clone(&child), name: part.into() });
+                let (child, making) = self.make_child(&way.folder, part)?;
+                if let Some(making) = making {
+                    way.made.push(Step { parent: Arc::clone(&way.folder), making, name: part.into() });
                 }
                 child
             }
@@ -168,22 +171,21 @@ impl Disk {
         Ok(())
     }
 
-    fn make_child(&self, at: &Arc<Folder>, part: &str) -> Result<(Arc<Folder>, bool), Errno> {
-        let mode = Mode::from_raw_mode(0o777);
-        if !self.durable {
-            let made = mkdirat(&at.fd, part, mode);
-            return match made {
-                Ok(()) | Err(Errno::EXIST) => Ok((self.child(at, part)?, made.is_ok())),
-                Err(errno) => Err(errno),
-            };
-        }
-        self.made.make(at, || {
-            let made = mkdirat(&at.fd, part, mode);
+    fn make_child(&self, at: &Arc<Folder>, part: &str) -> Result<(Arc<Folder>, Option<Making>), Errno> {
+        let make = || {
+            let made = mkdirat(&at.fd, part, Mode::from_raw_mode(0o777));
             match made {
                 Ok(()) | Err(Errno::EXIST) => Ok((self.child(at, part)?, made.is_ok())),
                 Err(errno) => Err(errno),
             }
-        })
+        };
+        if self.durable {
+            return self.made.make(at, make);
+        }
+        // Nothing is owed, so nothing is noted; the number is only there to be forgotten.
+        let (child, made) = make()?;
+        let making = made.then_some((child.id, u64::MAX));
+        Ok((child, making))
     }
 
     fn child(&self, at: &Arc<Folder>, part: &str) -> Result<Arc<Folder>, Errno> {
@@ -203,7 +205,7 @@ impl Disk {
     pub(super) fn undo(&self, way: Way) {
         for step in way.made.iter().rev() {
             if unlinkat(&step.parent.fd, &*step.name, AtFlags::REMOVEDIR).is_ok() {
-                self.made.forget(&[step.child.id]);
+                self.made.forget(&[step.making]);
             }
         }
     }

@@ -24,7 +24,7 @@ pub(super) struct Owed {
     /// Folders whose entries changed.
     pub(super) folders: Vec<Arc<Folder>>,
     /// Folders that are durable once all of `folders` are synced.
-    pub(super) made: Vec<FolderId>,
+    pub(super) made: Vec<Making>,
 }
 
 /// A change that has happened and is not durable yet.
@@ -68,16 +68,37 @@ impl Syncs {
 
 impl Disk {
     /// Finishes a change once everything it owes is synced, here or by a leader elsewhere.
-    pub(super) fn settle(&self, mut pending: Pending) {
-        let Some(folder) = pending.owed.folders.pop() else {
-            self.made.forget(&pending.owed.made);
-            self.finished.push(pending.finished);
-            return;
-        };
-        let Some(first) = self.syncs.join(folder.id, pending) else { return };
-        let mut batch = vec![first];
+    pub(super) fn settle(&self, pending: Pending) {
+        self.settle_many(vec![pending]);
+    }
+
+    /// The same for several: those that owe the same folder share its sync.
+    pub(super) fn settle_many(&self, all: Vec<Pending>) {
+        let mut led: Option<(Arc<Folder>, Vec<Pending>)> = None;
+        for mut pending in all {
+            let Some(folder) = pending.owed.folders.pop() else {
+                self.made.forget(&pending.owed.made);
+                self.finished.push(pending.finished);
+                continue;
+            };
+            match &mut led {
+                Some((leading, batch)) if leading.id == folder.id => batch.push(pending),
+                Some(_) => {
+                    // Not here: leading another folder could keep this one waiting.
+                    pending.owed.folders.push(folder);
+                    self.lanes.push(Lane::Sync, Job::Settle(pending));
+                }
+                None => led = self.syncs.join(folder.id, pending).map(|first| (folder, vec![first])),
+            }
+        }
+        if let Some((folder, batch)) = led {
+            self.lead(&folder, batch);
+        }
+    }
+
+    fn lead(&self, folder: &Folder, mut batch: Vec<Pending>) {
         while !batch.is_empty() {
-            let result = self.sync_folder(&folder, batch.len());
+            let result = self.sync_folder(folder, batch.len());
             for pending in batch {
                 match result {
                     Err(errno) => self.fail(pending, errno),
@@ -144,44 +165,60 @@ impl Owed {
 /// Folders that were made and whose entry in their parent is perhaps not durable. A second upload
 /// into such a folder must not be acknowledged before the first one's syncs, so it owes them too.
 #[derive(Debug, Default)]
-pub(super) struct Made(pub(super) Mutex<BTreeMap<FolderId, Arc<Folder>>>);
+pub(super) struct Made(pub(super) Mutex<New>);
+
+/// The parent of each, and which making it was.
+#[derive(Debug, Default)]
+pub(super) struct New {
+    pub(super) parents: BTreeMap<FolderId, (u64, Arc<Folder>)>,
+    next: u64,
+}
+
+/// One making of one folder. The number tells it from a later folder with the same inode.
+pub(super) type Making = (FolderId, u64);
 
 impl Made {
-    /// Makes a folder in `parent`. The lock is held meanwhile, so that nobody can find the new
-    /// folder on the disk and not in here; only workers take it, and only to make folders and to
-    /// find out what they owe.
+    /// Makes a folder in `parent`; no `Making` if it was there already. The lock is held
+    /// meanwhile, so that nobody can find the new folder on the disk and not in here; only
+    /// workers take it, and only to make folders and to find out what they owe.
     pub(super) fn make(
         &self,
         parent: &Arc<Folder>,
         make: impl FnOnce() -> Result<(Arc<Folder>, bool), Errno>,
-    ) -> Result<(Arc<Folder>, bool), Errno> {
-        let mut map = lock(&self.0);
+    ) -> Result<(Arc<Folder>, Option<Making>), Errno> {
+        let mut new = lock(&self.0);
         let (child, made) = make()?;
-        if made {
-            map.insert(child.id, Arc::clone(parent));
+        if !made {
+            return Ok((child, None));
         }
-        Ok((child, made))
+        let number = new.next;
+        new.next += 1;
+        new.parents.insert(child.id, (number, Arc::clone(parent)));
+        let making = (child.id, number);
+        Ok((child, Some(making)))
     }
 
     /// They are durable, or gone.
-    pub(super) fn forget(&self, ids: &[FolderId]) {
-        if !ids.is_empty() {
-            let mut map = lock(&self.0);
-            for id in ids {
-                map.remove(id);
+    pub(super) fn forget(&self, makings: &[Making]) {
+        if !makings.is_empty() {
+            let mut new = lock(&self.0);
+            for (id, number) in makings {
+                if new.parents.get(id).is_some_and(|(known, _)| known == number) {
+                    new.parents.remove(id);
+                }
             }
         }
     }
 
     fn above(&self, mut id: FolderId) -> Owed {
-        let map = lock(&self.0);
+        let new = lock(&self.0);
         let mut owed = Owed::default();
-        while let Some(parent) = map.get(&id) {
+        while let Some((number, parent)) = new.parents.get(&id) {
             // A folder that was moved into one it once held would make a circle.
-            if owed.made.contains(&id) {
+            if owed.made.contains(&(id, *number)) {
                 break;
             }
-            owed.made.push(id);
+            owed.made.push((id, *number));
             owed.folders.push(Arc::clone(parent));
             id = parent.id;
         }

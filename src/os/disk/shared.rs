@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use super::meta::FolderId;
 use super::settle::{Made, Syncs};
 use super::staging::Staging;
 use crate::error::{Failure, StoreError};
+use crate::os::sys;
 use crate::os::workers::{Lanes, lock};
 use crate::platform::Health;
 
@@ -64,6 +65,8 @@ pub(super) struct Disk {
     pub(super) made: Made,
     /// Did the disk keep up lately?
     pub(super) pace: Pace,
+    /// Jobs that sync, waiting or at work.
+    pub(super) syncing: AtomicUsize,
     pages: OnceLock<Pages>,
     degraded: AtomicBool,
 }
@@ -106,6 +109,7 @@ impl Disk {
             syncs: Syncs::default(),
             made: Made::default(),
             pace: Pace::start(),
+            syncing: AtomicUsize::new(0),
             pages: caps.pages.map_or_else(OnceLock::new, OnceLock::from),
             degraded: AtomicBool::new(false),
         }
@@ -230,12 +234,13 @@ impl Pace {
         u64::try_from(at.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Runs `call` and remembers if it was slow.
+    /// Runs `call` and remembers if it was slow. A call that only lost its core to another process
+    /// says nothing about the disk.
     pub(super) fn measure<T>(&self, call: impl FnOnce() -> T) -> T {
-        let before = clock();
+        let (before, waits) = (clock(), sys::waits_of_this_thread());
         let result = call();
         let after = clock();
-        if after.saturating_duration_since(before) > SLOW {
+        if after.saturating_duration_since(before) > SLOW && sys::waits_of_this_thread() != waits {
             self.slow_until_ns.fetch_max(self.ns(after + SLOW_FOR), Ordering::Relaxed);
         }
         result

@@ -139,6 +139,7 @@ fn claim(base: BorrowedFd<'_>, name: &str) -> Option<(OwnedFd, OwnedFd)> {
 #[derive(Debug)]
 pub(super) struct Sweep {
     base: OwnedFd,
+    own: String,
     folders: Dir,
     dead: Option<Dead>,
 }
@@ -156,11 +157,11 @@ struct Dead {
 }
 
 impl Sweep {
-    /// Looks through the folder that holds `own`.
+    /// Looks through the folders beside `own`.
     pub(super) fn beside(own: &StageFolder) -> Result<Self, SiteErrno> {
         let base = own.base.try_clone().map_err(|_| ("dup staging", Errno::MFILE))?;
         let folders = Dir::read_from(&base).map_err(|e| ("read staging", e))?;
-        Ok(Self { base, folders, dead: None })
+        Ok(Self { base, own: own.name.clone(), folders, dead: None })
     }
 
     /// Does a little; false when there is nothing left to do.
@@ -173,7 +174,8 @@ impl Sweep {
         }
         let Some(Ok(entry)) = self.folders.read() else { return false };
         let Ok(name) = entry.file_name().to_str() else { return true };
-        if !matches!(name, "." | "..") {
+        // Our own is not only locked: if its lock were removed by hand, it would look dead.
+        if !matches!(name, "." | "..") && name != self.own {
             self.dead = Dead::take(&self.base, name);
         }
         true

@@ -1,0 +1,247 @@
+//! A client that drives many connections from one thread, each with one request at a time.
+//!
+//! Edge-triggered: after an event a connection is driven until its socket would block. Downloads
+//! are compared byte by byte as they come. Whatever is not as it should be ends the run.
+
+use std::io::{ErrorKind, IoSlice, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use super::codec::{self, Task, Wire};
+use super::figures::Spread;
+
+/// Longest run: something hangs if it takes longer.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+struct Line {
+    stream: TcpStream,
+    work: Option<Work>,
+}
+
+struct Work {
+    task: Task,
+    began: Instant,
+    head: Vec<u8>,
+    /// Bytes of head and body that were sent.
+    sent: u64,
+    reply: Vec<u8>,
+    /// The length of the body of the reply, once its head came.
+    body: Option<u64>,
+    got: u64,
+}
+
+/// What a run gave.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub done: u64,
+    pub bytes: u64,
+    pub elapsed: Duration,
+    pub times: Spread,
+    /// How many connections were lost; only where the run allows it.
+    pub lost: usize,
+}
+
+/// What happens when a connection is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    Panics,
+    /// The server is killed on purpose.
+    IsExpected,
+}
+
+/// Told of every request.
+pub enum Step<'a> {
+    /// The next task for this connection; `None` means it has done its part.
+    Next(usize),
+    /// The reply to this one came, and was good.
+    Done(usize, &'a Task),
+}
+
+/// The connections, kept between runs.
+pub struct Driver {
+    poll: Poll,
+    lines: Vec<Line>,
+    wire: Wire,
+    loss: Loss,
+    buffer: Vec<u8>,
+}
+
+enum Drive {
+    Blocked,
+    Done,
+    Lost,
+}
+
+impl Driver {
+    pub fn connect(address: SocketAddr, connections: usize, wire: Wire, loss: Loss) -> Self {
+        let poll = Poll::new().expect("an event queue");
+        let lines = (0..connections).map(|at| {
+            let stream = std::net::TcpStream::connect(address).expect("the server listens");
+            stream.set_nodelay(true).expect("TCP_NODELAY");
+            socket2::SockRef::from(&stream).set_tcp_congestion(b"cubic").expect("cubic");
+            stream.set_nonblocking(true).expect("O_NONBLOCK");
+            let mut stream = TcpStream::from_std(stream);
+            poll.registry().register(&mut stream, Token(at), Interest::READABLE | Interest::WRITABLE).expect("epoll");
+            Line { stream, work: None }
+        });
+        Self { lines: lines.collect(), poll, wire, loss, buffer: vec![0; 256 << 10] }
+    }
+
+    /// Gives every connection tasks until `step` has no more for it.
+    pub fn run(&mut self, mut step: impl FnMut(Step<'_>) -> Option<Task>) -> Outcome {
+        let began = Instant::now();
+        let mut outcome = Outcome::default();
+        let mut times = Vec::new();
+        let mut busy = 0;
+        for at in 0..self.lines.len() {
+            busy += usize::from(self.drive(at, &mut step, &mut outcome, &mut times));
+        }
+        let mut events = Events::with_capacity(1024);
+        while busy > 0 {
+            assert!(began.elapsed() < PATIENCE, "{busy} connections hang after {} requests", outcome.done);
+            match self.poll.poll(&mut events, Some(Duration::from_secs(1))) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                polled => polled.expect("epoll"),
+            }
+            for event in &events {
+                let at = event.token().0;
+                if self.lines[at].work.is_some() {
+                    busy -= usize::from(!self.drive(at, &mut step, &mut outcome, &mut times));
+                }
+            }
+        }
+        outcome.elapsed = began.elapsed();
+        outcome.times = Spread::new(times);
+        outcome
+    }
+
+    /// Does what can be done now; is anything left to do?
+    fn drive(
+        &mut self,
+        at: usize,
+        step: &mut impl FnMut(Step<'_>) -> Option<Task>,
+        outcome: &mut Outcome,
+        times: &mut Vec<Duration>,
+    ) -> bool {
+        loop {
+            let line = &mut self.lines[at];
+            if line.work.is_none() {
+                let Some(task) = step(Step::Next(at)) else { return false };
+                line.work = Some(Work::new(task, self.wire));
+            }
+            match line.drive(self.wire, &mut self.buffer) {
+                Drive::Blocked => return true,
+                Drive::Done => {
+                    let work = line.work.take().expect("it was worked on");
+                    times.push(work.began.elapsed());
+                    outcome.done += 1;
+                    outcome.bytes += work.task.bytes();
+                    step(Step::Done(at, &work.task));
+                }
+                Drive::Lost => {
+                    assert!(self.loss == Loss::IsExpected, "connection {at} was lost");
+                    line.work = None;
+                    outcome.lost += 1;
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+impl Work {
+    fn new(task: Task, wire: Wire) -> Self {
+        let head = task.head(wire);
+        Self { task, began: Instant::now(), head, sent: 0, reply: Vec::new(), body: None, got: 0 }
+    }
+
+    /// What is to be sent next: the rest of the head, and a piece of the body.
+    fn outgoing(&self) -> (&[u8], &'static [u8]) {
+        let of_head = (self.head.len() as u64).min(self.sent) as usize;
+        let body = match &self.task {
+            Task::Put { content, .. } => content.at(self.sent.saturating_sub(self.head.len() as u64)),
+            Task::Get { .. } | Task::Drain { .. } => &[],
+        };
+        (&self.head[of_head..], body)
+    }
+
+    /// Bytes came; is the reply complete?
+    fn take(&mut self, wire: Wire, mut bytes: &[u8]) -> bool {
+        if self.body.is_none() {
+            let before = self.reply.len();
+            self.reply.extend_from_slice(bytes);
+            match codec::head(wire, &self.reply) {
+                Ok(None) => return false,
+                Ok(Some(head)) => {
+                    self.body = Some(head.body);
+                    bytes = &bytes[head.len - before..];
+                }
+                Err(words) => panic!("{:?} was answered {words:?}", self.task),
+            }
+        }
+        match &self.task {
+            Task::Get { content, path } => assert!(content.matches(self.got, bytes), "{path}: wrong bytes"),
+            Task::Drain { .. } | Task::Put { .. } => {}
+        }
+        self.got += bytes.len() as u64;
+        let body = self.body.expect("just found");
+        assert!(self.got <= body, "more bytes came than were told");
+        let whole = self.got == body;
+        if whole && !matches!(self.task, Task::Put { .. }) {
+            assert_eq!(body, self.task.bytes(), "{:?}: its length", self.task);
+        }
+        whole
+    }
+}
+
+impl Line {
+    fn drive(&mut self, wire: Wire, buffer: &mut [u8]) -> Drive {
+        let work = self.work.as_mut().expect("only those with work are driven");
+        loop {
+            let (head, body) = work.outgoing();
+            if head.is_empty() && body.is_empty() {
+                break;
+            }
+            match self.stream.write_vectored(&[IoSlice::new(head), IoSlice::new(body)]) {
+                Ok(n) => work.sent += n as u64,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => return Drive::Lost,
+            }
+        }
+        loop {
+            match self.stream.read(buffer) {
+                Ok(0) => return Drive::Lost,
+                Ok(n) => {
+                    if work.take(wire, &buffer[..n]) {
+                        return Drive::Done;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Drive::Blocked,
+                Err(_) => return Drive::Lost,
+            }
+        }
+    }
+}
+
+/// Every connection does `each` tasks, told by connection and number.
+pub fn each(each: usize, mut task: impl FnMut(usize, usize) -> Task) -> impl FnMut(Step<'_>) -> Option<Task> {
+    let mut given: Vec<usize> = Vec::new();
+    move |step| {
+        let Step::Next(at) = step else { return None };
+        given.resize(given.len().max(at + 1), 0);
+        given[at] += 1;
+        (given[at] <= each).then(|| task(at, given[at] - 1))
+    }
+}
+
+/// The first `busy` connections do one task each.
+pub fn first(busy: usize, mut task: impl FnMut(usize) -> Task) -> impl FnMut(Step<'_>) -> Option<Task> {
+    let mut all = each(1, move |at, _| task(at));
+    move |step| match step {
+        Step::Next(at) if at >= busy => None,
+        step => all(step),
+    }
+}

@@ -1,0 +1,97 @@
+//! What the options of a request line mean. `wire::line` has cut them out; every value is read
+//! here, once, and none is guessed.
+
+use crate::error::Failure;
+use crate::object::{Etag, Precondition};
+use crate::wire::line::{self, Request};
+use crate::wire::range::{ByteRange, decimal};
+
+/// `if=` as it was given: a tag that is well-formed but none of ours matches nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnlyIf {
+    Absent,
+    Version(Etag),
+    Never,
+}
+
+impl OnlyIf {
+    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
+        if text == "absent" {
+            return Ok(Self::Absent);
+        }
+        let formed =
+            (1..=64).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+        if !formed {
+            return Err(Failure::Malformed("if= is neither absent nor an etag"));
+        }
+        Ok(Etag::parse(text).map_or(Self::Never, Self::Version))
+    }
+
+    pub(super) fn precondition(this: Option<Self>) -> Result<Precondition, Failure> {
+        match this {
+            None => Ok(Precondition::None),
+            Some(Self::Absent) => Ok(Precondition::Absent),
+            Some(Self::Version(etag)) => Ok(Precondition::Matches(etag)),
+            Some(Self::Never) => Err(Failure::PreconditionFailed),
+        }
+    }
+}
+
+/// Every option of every verb, parsed once.
+#[derive(Debug, Default)]
+pub(super) struct Options {
+    pub(super) after: Option<Box<str>>,
+    pub(super) limit: Option<usize>,
+    pub(super) mtime: Option<i64>,
+    pub(super) only: Option<OnlyIf>,
+    pub(super) range: Option<ByteRange>,
+    pub(super) resume: bool,
+    pub(super) sha256: Option<[u8; 32]>,
+    pub(super) trailer: bool,
+}
+
+impl Options {
+    /// `allowed` are the names that the verb knows.
+    pub(super) fn parse(request: &Request<'_>, allowed: &[&str]) -> Result<Self, Failure> {
+        let mut options = Self::default();
+        for (place, (name, value)) in request.options.iter().enumerate() {
+            if !allowed.contains(name) {
+                return Err(Failure::Malformed("an option is unknown to this verb"));
+            }
+            if request.options[..place].iter().any(|(earlier, _)| earlier == name) {
+                return Err(Failure::Malformed("an option is given twice"));
+            }
+            options.set(name, &line::unescape(value)?)?;
+        }
+        Ok(options)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), Failure> {
+        match name {
+            "after" => self.after = Some(value.into()),
+            "if" => self.only = Some(OnlyIf::parse(value)?),
+            "limit" => {
+                let limit = decimal(value).filter(|limit| *limit > 0);
+                let limit = limit.ok_or(Failure::Malformed("limit= is not a number from 1"))?;
+                self.limit = Some(usize::try_from(limit).unwrap_or(usize::MAX));
+            }
+            "mtime" => {
+                let mtime = value.strip_prefix('-').map_or_else(|| decimal(value), decimal);
+                let mtime = mtime.and_then(|seconds| i64::try_from(seconds).ok()).filter(|seconds| *seconds < 1 << 40);
+                let mtime = mtime.ok_or(Failure::Malformed("mtime= is not a number of seconds"))?;
+                self.mtime = Some(if value.starts_with('-') { -mtime } else { mtime });
+            }
+            "range" => {
+                self.range = Some(ByteRange::parse(value).ok_or(Failure::Malformed("range= is not FIRST-LAST"))?);
+            }
+            "resume" => self.resume = true,
+            "sha256" => {
+                self.sha256 = Some(line::sha256(value).ok_or(Failure::Malformed("sha256= is not 64 hex digits"))?);
+            }
+            "trailer" if value == "sha256" => self.trailer = true,
+            "trailer" => return Err(Failure::Malformed("trailer= knows only sha256")),
+            _ => unreachable!("every allowed name is listed above"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! The reply lines: `OK …`, `ERR …` and the lines of a listing. Writing to a `Vec` cannot fail.
+
+use std::io::Write as _;
+use std::ops::Range;
+
+use crate::dialect::{Act, Talk};
+use crate::error::Failure;
+use crate::object::{Durability, Key, Listing, Meta, Node};
+
+/// The HTTP status with the same meaning.
+const fn code(failure: Failure) -> u16 {
+    match failure {
+        Failure::Malformed(_) => 400,
+        Failure::Unauthorized => 401,
+        Failure::Denied(_) => 403,
+        Failure::NotFound => 404,
+        Failure::TimedOut => 408,
+        Failure::Conflict(_) => 409,
+        Failure::PreconditionFailed => 412,
+        Failure::TooLarge => 413,
+        Failure::RangeUnsatisfiable => 416,
+        Failure::DigestMismatch => 422,
+        Failure::Busy => 429,
+        Failure::Internal => 500,
+        Failure::NotImplemented(_) => 501,
+        Failure::Draining => 503,
+        Failure::NoSpace => 507,
+    }
+}
+
+/// Says `ERR …` and hands back what is to be done then.
+pub(super) fn refuse(failure: Failure, key: Option<&Key>, talk: &mut Talk<'_>, then: Act) -> Act {
+    talk.refused = Some(failure);
+    let retry = match failure {
+        Failure::Busy => "retry=1 ",
+        Failure::Draining => "retry=5 ",
+        _ => "",
+    };
+    let _ = match key.filter(|key| !key.is_root()) {
+        Some(key) => writeln!(talk.out, "ERR {} {retry}{}: {key}", code(failure), failure.words()),
+        None => writeln!(talk.out, "ERR {} {retry}{}", code(failure), failure.words()),
+    };
+    then
+}
+
+pub(super) fn say_opened(range: &Range<u64>, asked: Option<&Range<u64>>, meta: &Meta, out: &mut Vec<u8>) {
+    let _ = write!(out, "OK {} etag={} mtime={}", range.end - range.start, meta.etag, meta.mtime);
+    if let Some(range) = asked {
+        let _ = write!(out, " range={}-{}/{}", range.start, range.end - 1, meta.len);
+    }
+    out.push(b'\n');
+}
+
+pub(super) fn say_stored(meta: &Meta, durability: Durability, out: &mut Vec<u8>) {
+    let _ = writeln!(out, "OK 0 etag={} stored={}", meta.etag, durability.word());
+}
+
+pub(super) fn say_node(node: Node, out: &mut Vec<u8>) {
+    let _ = match node {
+        Node::File(meta) => writeln!(out, "OK 0 size={} mtime={} etag={}", meta.len, meta.mtime, meta.etag),
+        Node::Folder { mtime } => writeln!(out, "OK 0 folder=1 mtime={mtime}"),
+    };
+}
+
+pub(super) fn say_listing(listing: &Listing, out: &mut Vec<u8>) {
+    let mut body = Vec::new();
+    for entry in &listing.entries {
+        let _ = match entry.node {
+            Node::File(meta) => writeln!(body, "{} {} {} {}", meta.len, meta.mtime, meta.etag, entry.name),
+            Node::Folder { mtime } => writeln!(body, "- {mtime} - {}/", entry.name),
+        };
+    }
+    let _ = writeln!(out, "OK {}{}", body.len(), if listing.more { " more=1" } else { "" });
+    out.append(&mut body);
+}

@@ -1,0 +1,231 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{Access, Limits};
+use crate::object::{Durability, Etag, Meta};
+
+const META: Meta = Meta { len: 5, mtime: 0, etag: Etag([0; 16]) };
+
+/// What a call did: its result, what was said, and how the request was refused.
+struct Did<R> {
+    result: R,
+    said: String,
+    refused: Option<Failure>,
+}
+
+fn talking<R>(
+    machine: &mut NameChoice,
+    phase: Phase,
+    call: impl FnOnce(&mut NameChoice, &mut Talk<'_>) -> R,
+) -> Did<R> {
+    let (mut out, mut notes) = (Vec::new(), Vec::new());
+    let (limits, access) = (Limits::default(), Access::default());
+    let mut talk = Talk { out: &mut out, limits: &limits, access: &access, phase, refused: None, notes: &mut notes };
+    let result = call(machine, &mut talk);
+    let refused = talk.refused;
+    Did { result, said: String::from_utf8(out).expect("text"), refused }
+}
+
+fn decode(machine: &mut NameChoice, input: &str) -> Did<(usize, Act)> {
+    talking(machine, Phase::Serving, |machine, talk| machine.decode(input.as_bytes(), talk))
+}
+
+fn answer(machine: &mut NameChoice, answer: Result<Answer, Failure>) -> Did<Act> {
+    talking(machine, Phase::Serving, |machine, talk| machine.answered(answer, talk))
+}
+
+fn connect(listener: &Arc<Listener>, host: u8) -> NameChoice {
+    NameChoice::new(Arc::clone(listener), SocketAddr::from(([127, 0, 0, host], 50_851)))
+}
+
+/// The name under which a request is stored or looked for.
+fn name_of(did: &Did<(usize, Act)>) -> String {
+    match &did.result.1 {
+        Act::Run(command) => command.key().as_str().to_owned(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_count_that_came_alone_is_known_for_the_rest_of_its_run() {
+    let listener = Arc::new(Listener::default());
+    let mut first = connect(&listener, 1);
+    assert_eq!(decode(&mut first, "12").result, (0, Act::More));
+    assert_eq!(first.quiet_after(), Some(COUNT_ALONE));
+    let quiet = talking(&mut first, Phase::Serving, |machine, talk| machine.quiet(b"12", talk));
+    assert_eq!(quiet.result, (2, Act::More));
+    assert_eq!(name_of(&decode(&mut first, "2a.txt:PUT")), "2a.txt");
+    // Another peer is another run.
+    assert_eq!(name_of(&decode(&mut connect(&listener, 2), "12a.txt:PUT")), "2a.txt");
+    for _ in 1..12 {
+        assert_eq!(name_of(&decode(&mut connect(&listener, 1), "12a.txt:PUT")), "a.txt");
+    }
+    assert_eq!(name_of(&decode(&mut connect(&listener, 1), "12a.txt:PUT")), "2a.txt");
+}
+
+#[test]
+fn a_count_that_was_seen_alone_is_believed() {
+    let listener = Arc::new(Listener::default());
+    let mut machine = connect(&listener, 1);
+    assert_eq!(decode(&mut machine, "12").result, (0, Act::More));
+    assert_eq!(name_of(&decode(&mut machine, "12a.txt:PUT")), "a.txt");
+    assert_eq!(name_of(&decode(&mut connect(&listener, 1), "123.txt:PUT")), "3.txt");
+}
+
+#[test]
+fn a_certain_count_of_one_digit_is_known_for_its_run_too() {
+    let listener = Arc::new(Listener::default());
+    for (sent, name) in [("3a.txt:PUT", "a.txt"), ("32.txt:PUT", "2.txt"), ("345:GET", "45"), ("345:PUT", "45")] {
+        assert_eq!(name_of(&decode(&mut connect(&listener, 1), sent)), name, "{sent}");
+    }
+    assert_eq!(listener.counts().expected(IpAddr::from([127, 0, 0, 1])), None);
+}
+
+#[test]
+fn the_file_that_is_there_tells_count_and_name_apart() {
+    let listener = Arc::new(Listener::default());
+    let mut machine = connect(&listener, 1);
+    let mut act = decode(&mut machine, "123a.txt:GET").result.1;
+    for name in ["23a.txt", "3a.txt", "a.txt"] {
+        let Act::Run(Command::Get { key }) = &act else { panic!("{act:?}") };
+        assert_eq!(key.as_str(), name);
+        if name != "a.txt" {
+            act = answer(&mut machine, Err(Failure::NotFound)).result;
+        }
+    }
+    let did = answer(&mut machine, Ok(Answer::Opened(META)));
+    assert_eq!((did.said.as_str(), did.result), ("Done", Act::Pause(Duration::ZERO)));
+    assert_eq!(name_of(&decode(&mut connect(&listener, 1), "123b.txt:PUT")), "b.txt");
+}
+
+#[test]
+fn a_refused_upload_is_reset_and_never_done() {
+    let failures = [Failure::TooLarge, Failure::NoSpace, Failure::Busy, Failure::Internal, Failure::Denied("no")];
+    for failure in failures {
+        let mut machine = connect(&Arc::new(Listener::default()), 1);
+        decode(&mut machine, "1c.txt:PUT");
+        let did = answer(&mut machine, Err(failure));
+        assert_eq!((did.said.as_str(), did.result), ("", Act::Reset(CloseReason::Refused)));
+    }
+}
+
+#[test]
+fn a_download_is_not_found_or_reset() {
+    for (failure, said, wanted) in [
+        (Failure::NotFound, "Done", Act::Pause(Duration::ZERO)),
+        (Failure::Conflict("a folder"), "Done", Act::Pause(Duration::ZERO)),
+        (Failure::Busy, "", Act::Reset(CloseReason::Refused)),
+        (Failure::Internal, "", Act::Reset(CloseReason::Refused)),
+    ] {
+        let mut machine = connect(&Arc::new(Listener::default()), 1);
+        decode(&mut machine, "1c.txt:GET");
+        let did = answer(&mut machine, Err(failure));
+        assert_eq!((did.said.as_str(), did.result), (said, wanted));
+    }
+}
+
+#[test]
+fn nothing_begins_while_the_server_drains() {
+    for sent in ["1c.txt:GET", "1c.txt:PUT", "c.txt:GET"] {
+        let mut machine = connect(&Arc::new(Listener::default()), 1);
+        let did = talking(&mut machine, Phase::Draining, |machine, talk| machine.decode(sent.as_bytes(), talk));
+        assert_eq!(did.result.1, Act::Reset(CloseReason::Refused));
+        assert_eq!((did.said.as_str(), did.refused), ("", Some(Failure::Draining)));
+    }
+}
+
+#[test]
+fn a_request_without_end_is_refused() {
+    let endless = format!("1{}", "x".repeat(wire::HEAD_LEN_MAX));
+    let did = decode(&mut connect(&Arc::new(Listener::default()), 1), &endless);
+    assert_eq!((did.result, did.said.as_str()), ((endless.len(), Act::Close(CloseReason::Refused)), "Done"));
+    assert!(did.refused.is_some());
+}
+
+#[test]
+fn silence_is_listened_for_only_before_the_request() {
+    let mut machine = connect(&Arc::new(Listener::default()), 1);
+    assert_eq!(machine.quiet_after(), Some(NAME_QUIET));
+    for (sent, wanted) in [
+        ("1", Some(COUNT_ALONE)),
+        ("1c", Some(NAME_QUIET)),
+        ("1c:", Some(CHOICE_QUIET)),
+        ("1c:PU", Some(CHOICE_QUIET)),
+        ("1c:PUT", None),
+    ] {
+        decode(&mut machine, sent);
+        assert_eq!(machine.quiet_after(), wanted, "{sent}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn only_the_whole_text_is_a_missing_file(cuts in prop::collection::vec(0..30_usize, 0..6), tail in "[.!]{0,2}", len in 0..=26_usize) {
+        let content = [&MISSING[..len], tail.as_bytes()].concat();
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(content.len())).chain([content.len()]).collect();
+        cuts.sort_unstable();
+        let (mut body, mut at) = (Body::Like(0), 0);
+        for cut in cuts {
+            body.add(&content[at..cut]);
+            at = cut;
+        }
+        prop_assert_eq!(body.is_missing(), content == MISSING);
+    }
+
+    /// Whatever comes in whatever order, `Done` is said alone and once, and nothing panics.
+    #[test]
+    fn any_conversation_ends(
+        pieces in prop::collection::vec("[0-9]{0,5}|[a-z/.]{1,4}|:|:PUT|:get|:Put|\\PC|[\\x00-\\x1f]", 0..8),
+        answers in prop::collection::vec(0..5_usize, 1..8),
+        quiet in any::<u8>(),
+    ) {
+        let mut machine = connect(&Arc::new(Listener::default()), 1);
+        let mut held = Vec::new();
+        let mut said = String::new();
+        let mut act = Act::More;
+        for (place, piece) in pieces.iter().enumerate() {
+            held.extend_from_slice(piece.as_bytes());
+            let still = quiet & (1 << place) != 0;
+            let did = talking(&mut machine, Phase::Serving, |machine, talk| {
+                if still { machine.quiet(&held, talk) } else { machine.decode(&held, talk) }
+            });
+            held.drain(..did.result.0);
+            said += &did.said;
+            act = did.result.1;
+            if act != Act::More { break; }
+        }
+        if act == Act::More {
+            act = talking(&mut machine, Phase::Serving, |machine, talk| machine.ended(&held, talk)).result;
+        }
+        for kind in answers {
+            let did = match act {
+                Act::Run(Command::Put(_)) => {
+                    let first = answer(&mut machine, Ok(Answer::Created));
+                    prop_assert_eq!(&first.result, &Act::Receive);
+                    let part = machine.body(piece_of(&held), 3);
+                    prop_assert!(part.is_ok());
+                    prop_assert!(machine.body_ended().is_ok());
+                    said += &first.said;
+                    match machine.finish(None) {
+                        Ok(_) => answer(&mut machine, Ok(Answer::Stored(META, Durability::Durable))),
+                        Err(failure) => answer(&mut machine, Err(failure)),
+                    }
+                }
+                Act::Run(_) if kind < 3 => answer(&mut machine, Err(Failure::NotFound)),
+                Act::Run(_) => answer(&mut machine, Ok(Answer::Opened(META))),
+                Act::Pause(_) => talking(&mut machine, Phase::Serving, NameChoice::paused),
+                Act::Send { .. } => talking(&mut machine, Phase::Serving, |machine, talk| machine.sent(None, talk)),
+                _ => break,
+            };
+            prop_assert!(did.said.is_empty() || did.said.as_bytes() == DONE || did.said.as_bytes() == MISSING);
+            said += &did.said;
+            act = did.result;
+        }
+        prop_assert!(said.matches("Done").count() <= 1);
+        prop_assert!(machine.quiet_after().is_none() || matches!(act, Act::Close(_)), "{:?}", act);
+    }
+}
+
+fn piece_of(held: &[u8]) -> &[u8] {
+    &held[..held.len().min(7)]
+}

@@ -1,0 +1,408 @@
+//! The words of the `menu` dialect, and where its file names end.
+//!
+//! Nothing on this wire has a delimiter: a word ends because no other word begins like it, a name
+//! ends at its extension, at the first byte that no name holds, or in silence. Every rule here
+//! gives the same answer however the bytes were cut: once it has decided on some bytes, more
+//! bytes behind them change nothing.
+
+/// Longest file name that is looked for, in bytes: what one packet of the old clients held.
+pub const NAME_LEN_MAX: usize = 1024;
+/// Longest type word that is not one of the known ones, in bytes.
+pub const TYPE_LEN_MAX: usize = 32;
+
+/// What the client wants to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// The client gives a file.
+    Send,
+    /// The client wants a file.
+    Receive,
+}
+
+/// What kind of file it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Text.
+    Text,
+    /// A C program.
+    C,
+    /// A Python program.
+    Python,
+    /// A picture.
+    Image,
+    /// A film.
+    Video,
+    /// Music.
+    Audio,
+    /// A word the menu does not know: its files are those with that extension.
+    Other(Box<str>),
+}
+
+/// What the front of some bytes is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word<T> {
+    /// This word, so many bytes long.
+    Known(T, usize),
+    /// It may become a word.
+    Partial,
+    /// No word begins so.
+    Unknown,
+}
+
+/// Where a name ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameEnd {
+    /// Behind so many bytes.
+    At(usize),
+    /// More bytes are needed to tell, or silence.
+    Open,
+    /// There is no telling.
+    Never,
+}
+
+/// What is known about the bytes behind those that are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// They may follow at once.
+    Unknown,
+    /// None came for a while.
+    Silence,
+    /// There are none.
+    Nothing,
+}
+
+const GREETING: &[u8] = b"Receive Data";
+const VERBS: [(&[u8], Verb); 2] = [(b"send", Verb::Send), (b"receive", Verb::Receive)];
+/// With the spellings of every client.
+const CLASSES: [(&[u8], Class); 8] = [
+    (b"text", Class::Text),
+    (b"Ccode", Class::C),
+    (b"cCode", Class::C),
+    (b"PythonCode", Class::Python),
+    (b"image", Class::Image),
+    (b"video", Class::Video),
+    (b"vedio", Class::Video),
+    (b"audio", Class::Audio),
+];
+const IMAGES: &[&str] = &["jpg", "jpeg", "png", "gif", "bmp", "webp", "tif", "tiff"];
+const VIDEOS: &[&str] = &["mp4", "mkv", "avi", "mov", "webm", "mpeg", "mpg"];
+const AUDIOS: &[&str] = &["mp3", "mpeg", "wav", "ogg", "flac", "m4a", "aac"];
+/// How media begin, where that could also be a part of a name. The others begin with a byte that
+/// no name holds: JPEG, PNG, MP4, Matroska, MPEG, AAC.
+const MAGICS: [&[u8]; 8] = [b"GIF8", b"BM", b"RIFF", b"ID3", b"OggS", b"fLaC", b"II*\0", b"MM\0*"];
+
+impl Class {
+    /// The word for it.
+    pub fn word(&self) -> &str {
+        match self {
+            Self::Text => "text",
+            Self::C => "Ccode",
+            Self::Python => "PythonCode",
+            Self::Image => "image",
+            Self::Video => "video",
+            Self::Audio => "audio",
+            Self::Other(word) => word,
+        }
+    }
+
+    /// Is it sent without a prompt and without a reply?
+    pub const fn is_media(&self) -> bool {
+        match self {
+            Self::Image | Self::Video | Self::Audio => true,
+            Self::Text | Self::C | Self::Python | Self::Other(_) => false,
+        }
+    }
+
+    /// The extensions of its files; the first is the one that is meant where none is said.
+    pub fn extensions(&self) -> Vec<&str> {
+        match self {
+            Self::Text => vec!["txt"],
+            Self::C => vec!["c"],
+            Self::Python => vec!["py"],
+            Self::Image => IMAGES.to_vec(),
+            Self::Video => VIDEOS.to_vec(),
+            Self::Audio => AUDIOS.to_vec(),
+            Self::Other(word) => vec![word],
+        }
+    }
+
+    /// The stem of a file of this class; `None` if its name has another extension.
+    pub fn stem<'a>(&self, name: &'a str) -> Option<&'a str> {
+        self.extensions().into_iter().find_map(|extension| {
+            let at = name.len().checked_sub(extension.len() + 1)?;
+            let (stem, end) = name.split_at_checked(at)?;
+            let end = end.strip_prefix('.')?;
+            (!stem.is_empty() && end.eq_ignore_ascii_case(extension)).then_some(stem)
+        })
+    }
+
+    /// A word the menu does not know, if it can be one.
+    pub fn other(word: &[u8]) -> Option<Self> {
+        let word = std::str::from_utf8(word).ok().filter(|_| may_be_type(word))?;
+        Some(Self::Other(word.into()))
+    }
+}
+
+/// Could this be a type the menu does not know?
+pub fn may_be_type(word: &[u8]) -> bool {
+    (1..=TYPE_LEN_MAX).contains(&word.len())
+        && word.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'+' | b'-'))
+}
+
+/// The greeting that newer clients send, or nothing of it.
+pub fn greeting(input: &[u8]) -> Word<()> {
+    word(input, &[(GREETING, ())])
+}
+
+/// `send` or `receive`.
+pub fn verb(input: &[u8]) -> Word<Verb> {
+    word(input, &VERBS)
+}
+
+/// A type of the menu.
+pub fn class(input: &[u8]) -> Word<Class> {
+    word(input, &CLASSES)
+}
+
+/// No word of a table begins like another, so the first that fits is the one.
+fn word<T: Clone>(input: &[u8], table: &[(&[u8], T)]) -> Word<T> {
+    for (word, meaning) in table {
+        if input.starts_with(word) {
+            return Word::Known(meaning.clone(), word.len());
+        }
+        if word.starts_with(input) {
+            return Word::Partial;
+        }
+    }
+    Word::Unknown
+}
+
+/// How far `input` could be a name, and whether a byte follows there that none holds.
+fn name_run(input: &[u8]) -> (usize, Stop) {
+    let (valid, stop) = match std::str::from_utf8(input) {
+        Ok(_) => (input.len(), Stop::OutOfBytes),
+        Err(error) if error.error_len().is_none() => (error.valid_up_to(), Stop::OutOfBytes),
+        Err(error) => (error.valid_up_to(), Stop::Foreign),
+    };
+    match input[..valid].iter().position(|byte| *byte < 0x20 || *byte == 0x7f) {
+        Some(at) => (at, Stop::Foreign),
+        None => (valid, stop),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// What follows, if anything, is an incomplete character.
+    OutOfBytes,
+    /// A byte that no name holds.
+    Foreign,
+}
+
+/// Where the extensions in `name` end, the earliest first.
+fn extension_ends<'a>(name: &'a [u8], extensions: &'a [&str]) -> impl Iterator<Item = usize> + 'a {
+    let mut ends: Vec<usize> = memchr::memchr_iter(b'.', name)
+        .flat_map(|dot| {
+            let behind = &name[dot + 1..];
+            (extensions.iter())
+                .filter(|ext| behind.get(..ext.len()).is_some_and(|end| end.eq_ignore_ascii_case(ext.as_bytes())))
+                .map(move |ext| dot + 1 + ext.len())
+        })
+        .collect();
+    ends.sort_unstable();
+    ends.into_iter()
+}
+
+/// The end of the name in front of a text: its extension, as soon as a byte follows; or all of
+/// what came, once nothing follows.
+pub fn text_name(input: &[u8], class: &Class, behind: Behind) -> NameEnd {
+    let (run, stop) = name_run(input);
+    let run = run.min(NAME_LEN_MAX);
+    let first = extension_ends(&input[..run], &class.extensions()).next();
+    match (first, behind) {
+        (Some(end), _) if end < input.len() => NameEnd::At(end),
+        _ if run < input.len() && (stop == Stop::Foreign || run == NAME_LEN_MAX) => NameEnd::Never,
+        (Some(_), Behind::Unknown) | (None, Behind::Unknown) => NameEnd::Open,
+        (Some(end), Behind::Silence | Behind::Nothing) => NameEnd::At(end),
+        (None, Behind::Silence) if run == input.len() && run > 0 => NameEnd::At(run),
+        (None, Behind::Silence) => NameEnd::Open,
+        // Name and text came in one, and nothing tells them apart.
+        (None, Behind::Nothing) => NameEnd::Never,
+    }
+}
+
+/// The end of the name in front of a picture, a film or music.
+pub fn media_name(input: &[u8], behind: Behind) -> NameEnd {
+    let (run, stop) = name_run(input);
+    let foreign = (stop == Stop::Foreign && run <= NAME_LEN_MAX).then_some(run);
+    let name = &input[..run.min(NAME_LEN_MAX)];
+    for end in extension_ends(name, &[IMAGES, VIDEOS, AUDIOS].concat()) {
+        let is_last = end == input.len();
+        match begins_content(&input[end..], foreign == Some(end)) {
+            Word::Known((), _) => return NameEnd::At(end),
+            Word::Partial if is_last && behind != Behind::Unknown => return NameEnd::At(end),
+            Word::Partial if behind == Behind::Unknown => return NameEnd::Open,
+            // In silence: what is all of the name here may be the end of a longer extension.
+            Word::Partial | Word::Unknown => {}
+        }
+    }
+    if behind == Behind::Silence {
+        return NameEnd::Open;
+    }
+    match foreign {
+        Some(0) => NameEnd::Never,
+        Some(at) => NameEnd::At(at),
+        None if run > NAME_LEN_MAX || behind == Behind::Nothing => NameEnd::Never,
+        None => NameEnd::Open,
+    }
+}
+
+/// Does content begin here?
+fn begins_content(rest: &[u8], foreign: bool) -> Word<()> {
+    if foreign {
+        return Word::Known((), 1);
+    }
+    // An incomplete character may still turn out to be no character.
+    let partial = rest.is_empty() || name_run(rest) == (0, Stop::OutOfBytes);
+    MAGICS.iter().fold(if partial { Word::Partial } else { Word::Unknown }, |found, magic| match found {
+        Word::Known(..) => found,
+        _ if rest.starts_with(magic) => Word::Known((), magic.len()),
+        _ if magic.starts_with(rest) => Word::Partial,
+        _ => found,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn no_word_begins_like_another() {
+        let words = || CLASSES.iter().map(|(word, _)| *word);
+        for (n, one) in words().enumerate() {
+            assert!(words().skip(n + 1).all(|other| !one.starts_with(other) && !other.starts_with(one)));
+        }
+        let first = [GREETING, VERBS[0].0, VERBS[1].0];
+        assert!(first.iter().enumerate().all(|(n, a)| first[n + 1..].iter().all(|b| a[0] != b[0] || a[1] != b[1])));
+    }
+
+    #[test]
+    fn words_are_found_in_front_of_anything() {
+        assert_eq!(verb(b"sendimage"), Word::Known(Verb::Send, 4));
+        assert_eq!(verb(b"rec"), Word::Partial);
+        assert_eq!(verb(b"Send"), Word::Unknown);
+        assert_eq!(greeting(b"Receive Datasend"), Word::Known((), 12));
+        assert_eq!(class(b"vedioa.mp4"), Word::Known(Class::Video, 5));
+        assert_eq!(class(b"pdf"), Word::Unknown);
+        assert_eq!(Class::other(b"pdf").map(|class| class.word().to_owned()), Some("pdf".to_owned()));
+        for bad in [&b""[..], b"a b", b"a\n", b"\xff", &[b'a'; 33]] {
+            assert_eq!(Class::other(bad), None);
+        }
+    }
+
+    #[test]
+    fn a_class_knows_its_files() {
+        assert_eq!(Class::Image.stem("a.b.JPG"), Some("a.b"));
+        assert_eq!(Class::Image.stem(".jpg"), None);
+        assert_eq!(Class::Image.stem("jpg"), None);
+        assert_eq!(Class::Image.stem("ajpg"), None);
+        assert_eq!(Class::Text.stem("é.txt"), Some("é"));
+        assert_eq!(Class::Text.stem("éé"), None);
+    }
+
+    #[test]
+    fn the_name_of_a_text_ends_at_its_extension_or_in_silence() {
+        let text = |input: &[u8], behind| text_name(input, &Class::Text, behind);
+        assert_eq!(text(b"g.txthello text", Behind::Unknown), NameEnd::At(5));
+        assert_eq!(text(b"g.TXT\nhello", Behind::Unknown), NameEnd::At(5));
+        assert_eq!(text(b"g.txt", Behind::Unknown), NameEnd::Open);
+        assert_eq!(text(b"g.txt", Behind::Silence), NameEnd::At(5));
+        assert_eq!(text(b"g.txt", Behind::Nothing), NameEnd::At(5));
+        assert_eq!(text(b"notes", Behind::Silence), NameEnd::At(5));
+        assert_eq!(text(b"notes", Behind::Nothing), NameEnd::Never);
+        assert_eq!(text(b"notes\nhello", Behind::Unknown), NameEnd::Never);
+        assert_eq!(text(b"\xc3", Behind::Silence), NameEnd::Open);
+        assert_eq!(text(b"", Behind::Silence), NameEnd::Open);
+        assert_eq!(text(&[b'x'; 1025], Behind::Unknown), NameEnd::Never);
+    }
+
+    #[test]
+    fn the_name_of_a_picture_ends_where_the_picture_begins() {
+        for (input, end) in [
+            (&b"a.jpg\xff\xd8\xff"[..], 5),
+            (b"a.png\x89PNG", 5),
+            (b"a.gifGIF89a", 5),
+            (b"a.jpg.gifGIF89a", 9),
+            (b"a.tiffII*\0", 6),
+            (b"a.tifII*\0", 5),
+            (b"a.tiffMM\0*", 6),
+            (b"a.mp3ID3", 5),
+            (b"a.mp4\0\0\0\x18ftyp", 5),
+            (b"a.wavRIFF", 5),
+            (b"a.heic\0\0", 6),
+            (b"\xc3\xa9.jpg\xff", 6),
+        ] {
+            assert_eq!(media_name(input, Behind::Unknown), NameEnd::At(end), "{}", input.escape_ascii());
+        }
+        for input in [&b"a.tif"[..], b"a.tiff", b"a.tiffMM\0", b"a.jpg\xc3", b"a.bmpB", b"a.jpghello"] {
+            assert_eq!(media_name(input, Behind::Unknown), NameEnd::Open, "{}", input.escape_ascii());
+        }
+        assert_eq!(media_name(b"a.tif", Behind::Silence), NameEnd::At(5));
+        assert_eq!(media_name(b"a.tiff", Behind::Silence), NameEnd::At(6));
+        assert_eq!(media_name(b"a.tiffM", Behind::Silence), NameEnd::Open);
+        assert_eq!(media_name(b"a.jpghello", Behind::Silence), NameEnd::Open);
+        assert_eq!(media_name(b"a.jpghello", Behind::Nothing), NameEnd::Never);
+        assert_eq!(media_name(b"\xff\xd8", Behind::Unknown), NameEnd::Never);
+        assert_eq!(media_name(&[b'x'; 1025], Behind::Unknown), NameEnd::Never);
+    }
+
+    fn pieces() -> impl Strategy<Value = Vec<u8>> {
+        const PIECES: [&[u8]; 17] = [
+            b".tif",
+            b"f",
+            b".jpg",
+            b".txt",
+            b"GIF8",
+            b"B",
+            b"M",
+            b"I",
+            b"*",
+            b"\0",
+            b"\xff\xd8",
+            b"\xc3",
+            b"\xa9",
+            b"a",
+            b"\n",
+            b".mp3ID3",
+            &[b'x'; 500],
+        ];
+        let piece = proptest::sample::select(&PIECES[..]);
+        proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_decided_stays_so_with_more_bytes(input in pieces()) {
+            for cut in 0..input.len() {
+                for (part, whole) in [
+                    (media_name(&input[..cut], Behind::Unknown), media_name(&input, Behind::Unknown)),
+                    (text_name(&input[..cut], &Class::Text, Behind::Unknown),
+                     text_name(&input, &Class::Text, Behind::Unknown)),
+                ] {
+                    prop_assert!(part == NameEnd::Open || part == whole, "{:?} then {:?} at {}", part, whole, cut);
+                }
+            }
+        }
+
+        #[test]
+        fn an_end_lies_within_and_what_is_before_it_is_text(input in pieces()) {
+            for behind in [Behind::Unknown, Behind::Silence, Behind::Nothing] {
+                for end in [media_name(&input, behind), text_name(&input, &Class::Text, behind)] {
+                    if let NameEnd::At(end) = end {
+                        prop_assert!(end > 0 && std::str::from_utf8(&input[..end]).is_ok());
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! More of them than there is room for: connections, descriptors.
+
+use std::net::TcpStream;
+
+use crate::client::{Client, Running, assert_same, content, wait_until};
+use crate::program::Program;
+
+/// Descriptors this process may open, both ends of every connection included.
+fn descriptors() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.maximum.or(limit.current).map_or(4096, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+#[test]
+fn thousands_of_idle_connections_do_not_disturb_one_that_works() {
+    let server = Running::start(); // raises the limit of descriptors
+    let count = 2000.min(descriptors().saturating_sub(300) / 6);
+    let idle: Vec<TcpStream> =
+        (0..count).map(|_| TcpStream::connect(server.address()).expect("room for one more")).collect();
+    wait_until("all are accepted", || server.counters().open == count as u64);
+    let bytes = content(1, 3 << 20);
+    let mut client = server.client();
+    for _ in 0..5 {
+        client.put("/file", &bytes);
+        assert_same(&client.get("/file"), &bytes, "beside idle connections");
+    }
+    let ceiling = server.counters();
+    assert_eq!((ceiling.open, ceiling.slots_used), (count as u64 + 1, 0));
+    drop((idle, client));
+    server.wait_until_quiet();
+    server.assert_serves();
+}
+
+#[test]
+fn who_comes_when_all_places_are_taken_is_told_and_may_come_back() {
+    let server = Running::limited(|limits| limits.connections_max = 10);
+    let mut taken: Vec<Client> = (0..10).map(|_| server.client()).collect();
+    for client in &mut taken {
+        client.expect("PING", "OK 0");
+    }
+    for _ in 0..20 {
+        let mut late = server.client();
+        let said = late.last_words();
+        assert!(said.starts_with("ERR 429 retry=1 "), "{said}");
+    }
+    wait_until("all are counted", || server.counters().turned_away == 20);
+    for client in &mut taken {
+        client.put("/file", b"goes on");
+    }
+    drop(taken);
+    server.wait_until_quiet();
+    server.assert_serves();
+}
+
+/// The server is a process of its own, so that its descriptors can run out without ours.
+#[test]
+fn when_descriptors_run_out_the_server_goes_on_with_those_it_has() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let program = Program::limited(folder.path(), 64);
+    let mut early = program.client();
+    early.put("/file", b"content");
+    let crowd: Vec<TcpStream> = (0..200).filter_map(|_| TcpStream::connect(program.address()).ok()).collect();
+    // Some were turned away, some wait in the backlog; who was in works on.
+    for _ in 0..5 {
+        assert_eq!(early.get("/file"), b"content");
+        early.put("/file", b"content");
+    }
+    drop(crowd);
+    wait_until("a new client is served", || {
+        let mut late = program.client();
+        late.send_in_vain("PING\n");
+        late.finish();
+        late.last_words() == "OK 0\n"
+    });
+    let bytes = content(1, 300_000);
+    let mut late = program.client();
+    late.put("/other", &bytes);
+    assert_same(&late.get("/other"), &bytes, "after the crowd");
+    drop((early, late));
+    program.end();
+}

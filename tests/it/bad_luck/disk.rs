@@ -1,0 +1,144 @@
+//! The folder changes or refuses under the server.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use filewharf::error::CloseReason;
+
+use crate::client::{Running, assert_same, content, visible, wait_until};
+
+#[test]
+fn a_served_folder_that_is_removed_gives_errors_and_the_server_lives() {
+    let outer = tempfile::tempdir().expect("a temporary folder");
+    let root = outer.path().join("served");
+    let server = Running::on(&root, |builder| builder);
+    let mut client = server.client();
+    client.put("/file", b"content");
+    fs::remove_dir_all(&root).expect("the folder goes");
+    client.expect("GET /file", "ERR 404 ");
+    for size in [3, 100_000] {
+        let line = client.try_put("/file", &content(1, size));
+        assert!(line.starts_with("ERR "), "{line}");
+    }
+    client.expect("MKDIR /a/", "ERR ");
+    client.expect("DELETE /file", "ERR ");
+    let listed = client.ask("LIST /");
+    assert!(listed == "OK 0" || listed.starts_with("ERR "), "{listed}");
+    client.expect("PING", "OK 0");
+    drop(client);
+    server.wait_until_quiet();
+}
+
+#[test]
+fn a_staging_folder_that_is_removed_is_made_again() {
+    let server = Running::start();
+    let mut client = server.client();
+    client.put("/file", b"content");
+    fs::remove_dir_all(server.path(".filewharf")).expect("the folder goes");
+    for size in [3, 100_000] {
+        let bytes = content(1, size);
+        let line = client.try_put("/file", &bytes);
+        if line.starts_with("OK ") {
+            assert_same(&client.get("/file"), &bytes, "after the staging folder went");
+        } else {
+            assert!(line.starts_with("ERR 5"), "{line}");
+        }
+    }
+    client.put("/file", b"content");
+    drop(client);
+    server.assert_serves();
+}
+
+#[test]
+fn a_staging_file_that_is_removed_fails_that_upload_only() {
+    let server = Running::start();
+    server.client().put("/file", b"the old content");
+    let mut client = server.client();
+    client.send("PUT 100000 /file\n");
+    client.send(content(1, 50_000));
+    wait_until("a staging file", || server.staged().len() == 1);
+    for file in server.staged() {
+        fs::remove_file(file).expect("the file goes");
+    }
+    client.send(content(2, 50_000));
+    let line = client.line();
+    assert!(line.starts_with("ERR 5"), "{line}");
+    assert_eq!(client.get("/file"), b"the old content");
+    drop(client);
+    server.assert_serves();
+    server.wait_until_quiet();
+}
+
+#[test]
+fn a_file_that_shrinks_while_it_is_sent_is_never_padded() {
+    let bytes = content(1, 16 << 20);
+    for (portable, trailer) in [(false, ""), (true, ""), (false, " trailer=sha256")] {
+        let server = Running::with(|builder| builder.portable(portable));
+        fs::write(server.path("file"), &bytes).expect("a file");
+        let mut client = server.client();
+        client.expect(&format!("GET{trailer} /file"), "OK 16777216 ");
+        let mut got = client.bytes(1000);
+        let file = fs::OpenOptions::new().write(true).open(server.path("file")).expect("the file");
+        file.set_len(5000).expect("it shrinks");
+        let (rest, error) = client.rest();
+        got.extend(rest);
+        assert!(got.len() < bytes.len(), "padded to its promised length");
+        if portable {
+            // Otherwise the kernel sends the pages themselves, and cuts them short while they wait.
+            assert_same(&got, &bytes[..got.len()], "what was sent");
+        }
+        assert!(error.is_some(), "a plain end would look whole to a careless client");
+        wait_until("it is counted", || server.closed(CloseReason::SourceFailed) == 1);
+        server.assert_serves();
+        server.wait_until_quiet();
+    }
+}
+
+#[test]
+fn a_file_that_grows_while_it_is_sent_keeps_its_promised_length() {
+    let server = Running::start();
+    let bytes = content(1, 8 << 20);
+    fs::write(server.path("file"), &bytes).expect("a file");
+    let mut client = server.client();
+    client.expect("GET /file", "OK 8388608 ");
+    let mut got = client.bytes(1000);
+    let mut file = fs::OpenOptions::new().append(true).open(server.path("file")).expect("the file");
+    std::io::Write::write_all(&mut file, b"more").expect("it grows");
+    got.extend(client.bytes(bytes.len() - 1000));
+    assert_same(&got, &bytes, "its first length");
+    client.expect("PING", "OK 0");
+}
+
+#[test]
+fn what_may_not_be_read_or_written_is_refused() {
+    if rustix::process::geteuid().is_root() {
+        return; // root may do everything
+    }
+    let server = Running::start();
+    let mut client = server.client();
+    client.put("/file", b"content");
+    client.put("/folder/file", b"content");
+    fs::set_permissions(server.path("file"), fs::Permissions::from_mode(0o000)).expect("ours");
+    fs::set_permissions(server.path("folder"), fs::Permissions::from_mode(0o500)).expect("ours");
+    client.expect("GET /file", "ERR 403 ");
+    assert!(client.try_put("/folder/new", b"new").starts_with("ERR 403 "));
+    client.expect("DELETE /folder/file", "ERR 403 ");
+    fs::set_permissions(server.path("folder"), fs::Permissions::from_mode(0o700)).expect("ours");
+    drop(client);
+    server.assert_serves();
+    server.wait_until_quiet();
+}
+
+#[test]
+fn aborted_uploads_leave_staging_empty() {
+    let server = Running::start();
+    for round in 0..20_usize {
+        let mut client = server.client();
+        client.send("PUT 1000000 /file\n");
+        client.send(content(1, round * 10_000));
+        if round % 2 == 0 { client.reset() } else { drop(client) }
+    }
+    server.assert_serves();
+    server.wait_until_quiet();
+    assert_eq!(visible(&server.path("")), Vec::<String>::new());
+}

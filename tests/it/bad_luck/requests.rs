@@ -1,0 +1,224 @@
+//! Requests that break the grammar, lie about sizes, or are not requests at all.
+
+use filewharf::config::Limits;
+
+use crate::client::{Client, Running, content, random, sha256, visible};
+
+/// One connection that sends this and hears that, then the server closes.
+#[track_caller]
+fn refused_for_good(server: &Running, request: &[u8], reply: &str) {
+    let mut client = server.client();
+    client.send_in_vain(request);
+    let said = client.last_words();
+    let shown = request[..request.len().min(60)].escape_ascii();
+    assert!(said.starts_with(reply) && said.lines().count() == 1, "{shown}: {said:?} and not {reply:?}");
+}
+
+#[test]
+fn what_is_no_request_is_refused_and_the_connection_closed() {
+    let server = Running::start();
+    let tls_hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03abc\n";
+    let cases: [&[u8]; 12] = [
+        b"FETCH /x\n",
+        b"get /x\n",
+        b" GET /x\n",
+        b"\0\n",
+        b"\xff\xfe\n",
+        b"GET\0/x\n",
+        b"SSH-2.0-OpenSSH_9.9\r\n",
+        b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n",
+        b"EHLO example.org\r\n",
+        tls_hello,
+        b"{\"jsonrpc\": \"2.0\"}\n",
+        b"PUT\n",
+    ];
+    for case in cases {
+        refused_for_good(&server, case, "ERR 400 ");
+        server.assert_serves();
+    }
+    server.wait_until_quiet();
+    assert_eq!(visible(&server.path("")), Vec::<String>::new());
+}
+
+#[test]
+fn an_endless_line_is_refused() {
+    let server = Running::start();
+    for len in [4097, 8192, 8193, 100_000, 2_000_000] {
+        refused_for_good(&server, &vec![b'a'; len], "ERR 400 ");
+        let mut named = b"GET /".to_vec();
+        named.resize(len, b'a');
+        refused_for_good(&server, &named, "ERR 400 ");
+    }
+    server.assert_serves();
+    server.wait_until_quiet();
+}
+
+#[test]
+fn the_longest_line_is_served_and_one_byte_more_is_not() {
+    let server = Running::start();
+    let mut client = server.client();
+    let line = |len: usize| format!("GET {}\n", "/aaaaaaa".repeat(len)[..len - 5].to_owned());
+    // A key this long is refused for itself, and the conversation goes on.
+    client.send(line(4096));
+    assert!(client.line().starts_with("ERR 4"), "4096 bytes are a line");
+    client.expect("PING", "OK 0");
+    refused_for_good(&server, line(4097).as_bytes(), "ERR 400 ");
+}
+
+#[test]
+fn only_plain_decimals_are_sizes() {
+    let server = Running::start();
+    let thirty = "1".repeat(30);
+    let sizes = ["+5", "-1", "5x", "0x5", "5,5", "5.0", "", "٣", "18446744073709551616", &thirty, "**", "5 5"];
+    for size in sizes {
+        refused_for_good(&server, format!("PUT {size} /x\nhello").as_bytes(), "ERR 400 ");
+    }
+    server.assert_serves();
+    server.wait_until_quiet();
+    assert_eq!(visible(&server.path("")), Vec::<String>::new());
+}
+
+#[test]
+fn a_size_beyond_the_limit_is_refused_before_its_body() {
+    let server = Running::limited(|limits| limits.request_bytes_max = 1000);
+    for size in ["1001", "9223372036854775807", "9223372036854775808", "18446744073709551615"] {
+        let mut client = server.client();
+        client.expect(&format!("PUT {size} /x"), "ERR 413 ");
+    }
+    let mut client = server.client();
+    client.put("/x", &content(1, 1000));
+    client.send("PUT * /y\n3e8\n");
+    client.send(content(1, 1000));
+    client.send("1\nx0\n");
+    assert!(client.line().starts_with("ERR 413 "));
+    client.expect("GET /y", "ERR 404 ");
+    client.expect("DELETE /x", "OK 0");
+    drop(client);
+    server.assert_serves();
+    server.wait_until_quiet();
+}
+
+#[test]
+fn a_size_that_no_disk_has_is_refused_or_fails_without_being_allocated() {
+    let server = Running::limited(|limits| limits.request_bytes_max = u64::MAX);
+    for size in ["9223372036854775807", "18446744073709551615"] {
+        let mut client = server.client();
+        client.send(format!("PUT {size} /x\nx"));
+        client.finish();
+        let said = client.last_words();
+        assert!(said.starts_with("ERR "), "{said}");
+    }
+    server.assert_serves();
+    server.wait_until_quiet();
+    assert_eq!(visible(&server.path("")), Vec::<String>::new());
+}
+
+#[test]
+fn broken_chunks_store_nothing() {
+    let server = Running::start();
+    let long = "0".repeat(17);
+    let cases = [
+        "-1\nx",
+        "+1\nx",
+        "0x1\nx",
+        "g\n",
+        "\n",
+        " 1\nx",
+        "1 \nx",
+        &long,
+        "ffffffffffffffff\nx",
+        "1\nxy\n",
+        "1;a=b\nx",
+    ];
+    for case in cases {
+        let mut client = server.client();
+        client.send_in_vain(format!("PUT * /x\n2\nab{case}\n"));
+        client.finish();
+        let said = client.last_words();
+        assert!(said.starts_with("ERR 4") && said.lines().count() == 1, "{case:?}: {said}");
+    }
+    server.assert_serves();
+    server.wait_until_quiet();
+    assert_eq!(visible(&server.path("")), Vec::<String>::new());
+}
+
+#[test]
+fn a_digest_that_is_none_stores_nothing() {
+    let server = Running::start();
+    let mut client = server.client();
+    let right = sha256(b"abc");
+    for bad in ["", "x", &right[1..], &format!("{right}0"), &right.replace(|c: char| c.is_ascii_digit(), "g")] {
+        assert!(client.try_put(&format!("sha256={bad} /x"), b"abc").starts_with("ERR 400 "), "{bad}");
+    }
+    for bad in ["sha256=", "sha1=abc", "", "\u{e9}"] {
+        let mut client = server.client();
+        client.send_in_vain(format!("PUT 3 trailer=sha256 /x\nabc{bad}\n"));
+        client.finish();
+        assert!(client.last_words().starts_with("ERR 400 "), "{bad}");
+    }
+    client.expect("STAT /x", "ERR 404 ");
+    drop(client);
+    server.assert_serves();
+    server.wait_until_quiet();
+}
+
+#[test]
+fn a_refused_body_is_thrown_away_and_the_next_request_found() {
+    let server = Running::start();
+    let mut client = server.client();
+    for size in [0, 1, 70_000, 1 << 20] {
+        assert!(client.try_put("/a/../x", &content(1, size)).starts_with("ERR 400 "), "{size}");
+        client.expect("PING", "OK 0");
+    }
+    drop(client);
+    // Beyond the bound the answer still arrives, then the connection closes.
+    let mut client = server.client();
+    client.send_in_vain(format!("PUT {} /a/../x\n", 3 << 20));
+    let mut writer = client.stream.try_clone().expect("a socket can be cloned");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let _ = std::io::Write::write_all(&mut writer, &content(1, 3 << 20));
+        });
+        assert!(client.line().starts_with("ERR 400 "));
+        let _ = client.rest();
+    });
+    drop(client);
+    server.assert_serves();
+    server.wait_until_quiet();
+}
+
+#[test]
+fn random_bytes_never_stop_the_server() {
+    let server = Running::limited(|limits: &mut Limits| limits.chunk_bytes = 100);
+    let mut seed = 42;
+    let verbs =
+        ["PUT 5", "PUT *", "GET", "LIST", "STAT", "DELETE", "RENAME", "AUTH", "PUT 999", "PUT 5 trailer=sha256"];
+    for round in 0..200_u64 {
+        let mut client = server.client();
+        let mut bytes = Vec::new();
+        for _ in 0..=random(&mut seed) % 5 {
+            if round % 2 == 0 {
+                let verb = verbs[random(&mut seed) as usize % verbs.len()];
+                bytes.extend(format!("{verb} /x{}\n", round % 10).bytes());
+            }
+            bytes.extend(content(random(&mut seed), random(&mut seed) as usize % 3000));
+        }
+        client.send_in_vain(&bytes);
+        let mut writer = client.stream.try_clone().expect("a socket can be cloned");
+        match random(&mut seed) % 3 {
+            0 => client.reset(),
+            1 => drop(client),
+            _ => hear_out(client, &mut writer),
+        }
+    }
+    server.assert_serves();
+    server.wait_until_quiet();
+}
+
+fn hear_out(mut client: Client, writer: &mut std::net::TcpStream) {
+    let _ = writer.shutdown(std::net::Shutdown::Write);
+    for line in client.rest().0.split(|byte| *byte == b'\n').take(1) {
+        let known = line.is_empty() || line.starts_with(b"OK ") || line.starts_with(b"ERR ");
+        assert!(known, "{}", line.escape_ascii());
+    }
+}

@@ -1,0 +1,33 @@
+//! How many small uploads a second are made durable, by how many connections at once.
+//!
+//! `cargo test --release --test it -- --ignored --nocapture durable`
+
+use filewharf::object::Durability;
+
+use crate::support::driver::Loss;
+use crate::support::server::Local;
+use crate::support::{Content, Driver, Task, Wire, driver, process};
+
+const LEN: u64 = 16 << 10;
+
+#[test]
+#[ignore = "needs a disk of its own and a release build; prints figures"]
+fn small_uploads_share_the_syncs_of_their_folder() {
+    for durability in [Durability::Durable, Durability::Written] {
+        let mut rates = Vec::new();
+        for connections in [1, 4, 16, 64, 256] {
+            let root = process::folder(env!("CARGO_TARGET_TMPDIR"));
+            let server = Local::start(root.path(), durability);
+            let mut clients = Driver::connect(server.address, connections, Wire::Line, Loss::Panics);
+            let each = 2000_usize.div_ceil(connections);
+            let outcome = clients.run(driver::each(each, |at, n| Task::Put {
+                path: format!("/f{at}-{n}"),
+                content: Content::new((at * 1000 + n) as u64, LEN),
+            }));
+            let rate = outcome.done as f64 / outcome.elapsed.as_secs_f64();
+            println!("durability={durability:?} connections={connections}: {rate:.0} uploads/s, {}", outcome.times);
+            rates.push(rate);
+        }
+        assert!(rates[3] > rates[0], "64 connections are no faster than one");
+    }
+}

@@ -1,0 +1,356 @@
+//! A platform in memory: sockets are byte queues, the store is a map, time stands still. The real
+//! reactor runs on it, so what is tested is the server itself, less the kernel.
+//!
+//! An edge is reported only when bytes or room appear, as an edge-triggered poll would.
+
+mod store;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use filewharf::config::{Access, Limits};
+use filewharf::dialect::Listening;
+use filewharf::ids::{ConnId, FileId, ListenerId};
+use filewharf::platform::{AcceptError, Counters, Event, Platform, SendFile, Stream};
+use filewharf::reactor::{Reactor, Setup};
+
+use store::MemStore;
+
+/// How the world behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode {
+    /// Operations end in a later turn instead of at once.
+    pub deferred: bool,
+    /// Files can only be read into chunks.
+    pub held: bool,
+    /// The disk never keeps up.
+    pub lags: bool,
+    /// Bytes that a socket takes before it must be emptied.
+    pub window: usize,
+}
+
+impl Mode {
+    pub const PLAIN: Self = Self { deferred: false, held: false, lags: false, window: usize::MAX };
+
+    /// Every combination.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..16).map(|n| Self {
+            deferred: n & 1 != 0,
+            held: n & 2 != 0,
+            lags: n & 4 != 0,
+            window: if n & 8 != 0 { 3 } else { usize::MAX },
+        })
+    }
+}
+
+/// One connection, as both ends see it.
+#[derive(Debug, Default)]
+struct Wire {
+    to_server: VecDeque<u8>,
+    client_done: bool,
+    to_client: Vec<u8>,
+    packets: Vec<Vec<u8>>,
+    unread: usize,
+    server_done: bool,
+    dropped: bool,
+    reset: bool,
+}
+
+pub struct MemStream {
+    wire: Rc<RefCell<Wire>>,
+    window: usize,
+}
+
+impl Stream for MemStream {
+    fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut wire = self.wire.borrow_mut();
+        if wire.to_server.is_empty() {
+            return if wire.client_done { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        }
+        let n = buf.len().min(wire.to_server.len());
+        for (place, byte) in buf.iter_mut().zip(wire.to_server.drain(..n)) {
+            *place = byte;
+        }
+        Ok(n)
+    }
+
+    fn send(&mut self, bufs: &[&[u8]], _more: bool) -> io::Result<usize> {
+        let mut wire = self.wire.borrow_mut();
+        assert!(!wire.server_done, "sent after the half was closed");
+        let room = self.window.saturating_sub(wire.unread);
+        if room == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).take(room).collect();
+        assert!(!bytes.is_empty(), "an empty send");
+        wire.unread += bytes.len();
+        wire.to_client.extend_from_slice(&bytes);
+        let n = bytes.len();
+        wire.packets.push(bytes);
+        Ok(n)
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.wire.borrow_mut().server_done = true;
+        Ok(())
+    }
+
+    fn unacknowledged(&self) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn reset_on_drop(&mut self) {
+        self.wire.borrow_mut().reset = true;
+    }
+}
+
+impl Drop for MemStream {
+    fn drop(&mut self) {
+        self.wire.borrow_mut().dropped = true;
+    }
+}
+
+pub struct MemPlatform {
+    now: Instant,
+    store: MemStore,
+    backlog: VecDeque<MemStream>,
+    events: Vec<Event>,
+    registered: BTreeMap<usize, ConnId>,
+    /// The loop wanted to sleep: nothing is left to do.
+    slept: bool,
+}
+
+impl Platform for MemPlatform {
+    type Stream = MemStream;
+    type Store = MemStore;
+
+    fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        events.append(&mut self.events);
+        if !self.store.done.is_empty() {
+            events.push(Event::Completions);
+        }
+        self.slept = events.is_empty() && timeout != Some(Duration::ZERO);
+        Ok(())
+    }
+
+    fn accept(&mut self, _: ListenerId) -> Result<(MemStream, SocketAddr), AcceptError> {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 50_851));
+        self.backlog.pop_front().map(|stream| (stream, peer)).ok_or(AcceptError::Empty)
+    }
+
+    fn shed(&mut self, _: ListenerId) -> bool {
+        false
+    }
+
+    fn register(&mut self, stream: &mut MemStream, id: ConnId) -> io::Result<()> {
+        self.registered.insert(Rc::as_ptr(&stream.wire) as usize, id);
+        Ok(())
+    }
+
+    fn close_listeners(&mut self) {}
+
+    fn send_file(&mut self, stream: &mut MemStream, file: FileId, offset: u64, len: usize) -> io::Result<SendFile> {
+        let bytes = Rc::clone(&self.store.served(file).bytes);
+        let from = offset as usize;
+        stream.send(&[&bytes[from..bytes.len().min(from + len)]], false).map(SendFile::Sent)
+    }
+
+    fn store(&mut self) -> &mut MemStore {
+        &mut self.store
+    }
+
+    fn publish(&mut self, _: &Counters) {}
+}
+
+/// A server on the platform in memory, and its clients.
+pub struct Rig {
+    reactor: Reactor<MemPlatform>,
+}
+
+/// One client of a [`Rig`].
+pub struct Peer {
+    wire: Rc<RefCell<Wire>>,
+}
+
+impl Rig {
+    pub fn new(mode: Mode, limits: Limits, access: Access) -> Self {
+        Self::speaking(Listening::Line, mode, limits, access)
+    }
+
+    pub fn speaking(listening: Listening, mode: Mode, limits: Limits, access: Access) -> Self {
+        #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
+        let now = Instant::now();
+        let store = MemStore::new(mode);
+        let platform = MemPlatform {
+            now,
+            store,
+            backlog: VecDeque::new(),
+            events: Vec::new(),
+            registered: BTreeMap::new(),
+            slept: false,
+        };
+        Self { reactor: Reactor::new(platform, Setup { limits, access, listeners: vec![listening] }) }
+    }
+
+    pub fn connect(&mut self) -> Peer {
+        let wire = Rc::<RefCell<Wire>>::default();
+        let platform = self.reactor.platform();
+        let window = platform.store.mode.window;
+        platform.backlog.push_back(MemStream { wire: Rc::clone(&wire), window });
+        platform.events.push(Event::Acceptable(ListenerId(0)));
+        self.settle();
+        Peer { wire }
+    }
+
+    /// The client sends bytes; the server does everything it can.
+    pub fn send(&mut self, peer: &Peer, bytes: &[u8]) {
+        peer.wire.borrow_mut().to_server.extend(bytes);
+        self.edge(peer);
+    }
+
+    /// The client closes its half.
+    pub fn finish(&mut self, peer: &Peer) {
+        peer.wire.borrow_mut().client_done = true;
+        self.edge(peer);
+    }
+
+    /// The client sends piece after piece while the server works: each arrives one turn after the
+    /// one before, whatever is still in flight then.
+    pub fn send_hurried<'a>(&mut self, peer: &Peer, pieces: impl IntoIterator<Item = &'a [u8]>, ends: bool) {
+        let mut pieces = pieces.into_iter().peekable();
+        while let Some(piece) = pieces.next() {
+            peer.wire.borrow_mut().client_done = ends && pieces.peek().is_none();
+            self.send_in_turn(peer, piece);
+        }
+        self.settle();
+        self.read_all(peer);
+    }
+
+    /// The client sends bytes; the server has one turn.
+    pub fn send_in_turn(&mut self, peer: &Peer, bytes: &[u8]) {
+        peer.wire.borrow_mut().to_server.extend(bytes);
+        let platform = self.reactor.platform();
+        if let Some(id) = platform.registered.get(&(Rc::as_ptr(&peer.wire) as usize)) {
+            platform.events.push(Event::Stream { id: *id, readable: true, writable: false });
+        }
+        self.reactor.turn().expect("the platform in memory never fails");
+    }
+
+    /// The client sends bytes and reads nothing.
+    pub fn send_unread(&mut self, peer: &Peer, bytes: &[u8]) {
+        peer.wire.borrow_mut().to_server.extend(bytes);
+        self.announce(peer);
+    }
+
+    fn edge(&mut self, peer: &Peer) {
+        self.announce(peer);
+        self.read_all(peer);
+    }
+
+    /// A small window opens again and again as the client reads.
+    fn read_all(&mut self, peer: &Peer) {
+        while std::mem::take(&mut peer.wire.borrow_mut().unread) > 0 {
+            let platform = self.reactor.platform();
+            let id = platform.registered[&(Rc::as_ptr(&peer.wire) as usize)];
+            platform.events.push(Event::Stream { id, readable: false, writable: true });
+            self.settle();
+        }
+    }
+
+    fn announce(&mut self, peer: &Peer) {
+        let platform = self.reactor.platform();
+        if let Some(id) = platform.registered.get(&(Rc::as_ptr(&peer.wire) as usize)) {
+            platform.events.push(Event::Stream { id: *id, readable: true, writable: false });
+        }
+        self.settle();
+    }
+
+    /// Turns until the server would sleep.
+    fn settle(&mut self) {
+        for _ in 0..1_000_000 {
+            self.reactor.turn().expect("the platform in memory never fails");
+            if self.reactor.platform().slept {
+                return;
+            }
+        }
+        panic!("the server never comes to rest");
+    }
+
+    /// Lets time pass.
+    pub fn pass(&mut self, time: Duration) {
+        self.reactor.platform().now += time;
+        // A turn that begins with nothing to report may still find deadlines that have passed.
+        self.reactor.turn().expect("the platform in memory never fails");
+        self.settle();
+    }
+
+    pub fn drain(&mut self) {
+        self.reactor.platform().events.push(Event::Signal(filewharf::platform::Signal::Drain));
+        self.settle();
+    }
+
+    /// Has the server ended after a drain?
+    pub fn has_ended(&self) -> bool {
+        self.reactor.has_ended()
+    }
+
+    pub fn counters(&self) -> Counters {
+        *self.reactor.counters()
+    }
+
+    /// Puts a file there before the conversation begins.
+    pub fn place(&mut self, key: &str, bytes: &[u8]) {
+        self.reactor.platform().store.place(key, bytes);
+    }
+
+    /// The names of all stored files.
+    pub fn names(&mut self) -> Vec<String> {
+        self.reactor.platform().store.names()
+    }
+
+    /// The content of a stored file.
+    pub fn file(&mut self, key: &str) -> Option<Vec<u8>> {
+        self.reactor.platform().store.files.get(key).map(|file| file.bytes.to_vec())
+    }
+
+    /// Files the server has open, staging files among them.
+    pub fn open_files(&mut self) -> usize {
+        self.reactor.platform().store.open.len()
+    }
+}
+
+impl Peer {
+    /// Everything the server has said.
+    pub fn heard(&self) -> Vec<u8> {
+        self.wire.borrow().to_client.clone()
+    }
+
+    /// The same, send by send.
+    pub fn packets(&self) -> Vec<Vec<u8>> {
+        self.wire.borrow().packets.clone()
+    }
+
+    /// The server has closed its half, or all of it.
+    pub fn is_closed(&self) -> bool {
+        let wire = self.wire.borrow();
+        wire.server_done || wire.dropped
+    }
+
+    /// The server has let the connection go.
+    pub fn is_gone(&self) -> bool {
+        self.wire.borrow().dropped
+    }
+
+    /// The client sees a reset.
+    pub fn is_reset(&self) -> bool {
+        self.wire.borrow().reset
+    }
+}

@@ -1,0 +1,279 @@
+//! The store of the platform in memory: a map from names to contents, and what is open.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+
+use filewharf::buffer::Chunk;
+use filewharf::error::{Failure, StoreError};
+use filewharf::ids::{ConnId, FileId};
+use filewharf::object::{Durability, Entry, Etag, Key, Listing, Meta, Node, Precondition};
+use filewharf::platform::{Completion, Health, Op, Outcome, ReadNow, Source, Store};
+
+use super::Mode;
+
+#[derive(Clone, Debug)]
+pub struct StoredFile {
+    pub bytes: Rc<Vec<u8>>,
+    meta: Meta,
+}
+
+pub enum Open {
+    Staged(Vec<u8>),
+    Served(StoredFile),
+}
+
+pub struct MemStore {
+    pub mode: Mode,
+    pub files: BTreeMap<String, StoredFile>,
+    folders: BTreeSet<String>,
+    pub open: BTreeMap<FileId, Open>,
+    next: u64,
+    versions: u8,
+    pub done: VecDeque<Completion>,
+}
+
+fn refused(failure: Failure) -> StoreError {
+    StoreError::refused(failure, "memory")
+}
+
+impl MemStore {
+    pub fn new(mode: Mode) -> Self {
+        Self {
+            mode,
+            files: BTreeMap::new(),
+            folders: BTreeSet::new(),
+            open: BTreeMap::new(),
+            next: 0,
+            versions: 0,
+            done: VecDeque::new(),
+        }
+    }
+
+    fn is_folder(&self, key: &Key) -> bool {
+        let inside = format!("{key}/")[1..].to_owned();
+        key.is_root() || self.folders.contains(key.as_str()) || self.files.keys().any(|name| name.starts_with(&inside))
+    }
+
+    fn check(&self, key: &Key, precondition: Precondition) -> Result<(), StoreError> {
+        let holds = match precondition {
+            Precondition::None => true,
+            Precondition::Absent => !self.files.contains_key(key.as_str()),
+            Precondition::Matches(etag) => self.files.get(key.as_str()).is_some_and(|file| file.meta.etag == etag),
+        };
+        if holds { Ok(()) } else { Err(refused(Failure::PreconditionFailed)) }
+    }
+
+    /// Puts a file there before a conversation begins.
+    pub fn place(&mut self, key: &str, bytes: &[u8]) {
+        let key = filewharf::wire::key::relative(key).expect("a good name");
+        self.publish(&key, bytes.to_vec(), None);
+    }
+
+    /// The names of all stored files.
+    pub fn names(&self) -> Vec<String> {
+        self.files.keys().cloned().collect()
+    }
+
+    fn publish(&mut self, key: &Key, bytes: Vec<u8>, mtime: Option<i64>) -> Meta {
+        self.versions += 1;
+        let mut tag = [0; 16];
+        tag[15] = self.versions;
+        let meta = Meta { len: bytes.len() as u64, mtime: mtime.unwrap_or(1_700_000_000), etag: Etag(tag) };
+        self.files.insert(key.as_str().to_owned(), StoredFile { bytes: Rc::new(bytes), meta });
+        meta
+    }
+
+    fn file_id(&mut self, open: Open) -> FileId {
+        self.next += 1;
+        self.open.insert(FileId(self.next), open);
+        FileId(self.next)
+    }
+
+    fn staged(&mut self, file: FileId) -> &mut Vec<u8> {
+        match self.open.get_mut(&file) {
+            Some(Open::Staged(bytes)) => bytes,
+            _ => panic!("{file:?} is no staging file"),
+        }
+    }
+
+    fn put_at(&mut self, file: FileId, offset: u64, bytes: &[u8]) {
+        let (staged, at) = (self.staged(file), offset as usize);
+        staged.resize(staged.len().max(at + bytes.len()), 0);
+        staged[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    pub fn served(&self, file: FileId) -> &StoredFile {
+        match &self.open[&file] {
+            Open::Served(file) => file,
+            Open::Staged(_) => panic!("{file:?} is a staging file"),
+        }
+    }
+
+    fn node(&self, key: &Key) -> Result<Node, StoreError> {
+        match self.files.get(key.as_str()) {
+            Some(file) => Ok(Node::File(file.meta)),
+            None if self.is_folder(key) => Ok(Node::Folder { mtime: 1_600_000_000 }),
+            None => Err(refused(Failure::NotFound)),
+        }
+    }
+
+    fn list(&self, key: &Key, after: Option<&str>, limit: usize, bytes_max: usize) -> Result<Listing, StoreError> {
+        match self.node(key)? {
+            Node::File(_) => return Err(refused(Failure::Conflict("that is a file"))),
+            Node::Folder { .. } => {}
+        }
+        let prefix = if key.is_root() { String::new() } else { format!("{}/", key.as_str()) };
+        let names: BTreeSet<&str> = (self.files.keys().chain(&self.folders))
+            .filter_map(|name| name.strip_prefix(&prefix))
+            .filter_map(|name| name.split('/').next())
+            .filter(|name| !name.is_empty() && after.is_none_or(|after| *name > after))
+            .collect();
+        let mut listing = Listing { entries: Vec::new(), more: false };
+        let mut bytes = 0;
+        for name in names {
+            bytes += name.len() + 96;
+            if listing.entries.len() == limit || (bytes > bytes_max && !listing.entries.is_empty()) {
+                listing.more = true;
+                break;
+            }
+            let node = match self.files.get(&format!("{prefix}{name}")) {
+                Some(file) => Node::File(file.meta),
+                None => Node::Folder { mtime: 1_600_000_000 },
+            };
+            listing.entries.push(Entry { name: name.into(), node });
+        }
+        Ok(listing)
+    }
+
+    fn run(&mut self, op: Op) -> (Result<Outcome, StoreError>, Option<Chunk>) {
+        let result = match op {
+            Op::Abort { file } => {
+                assert!(self.open.remove(&file).is_some(), "{file:?} aborted twice");
+                Ok(Outcome::Aborted)
+            }
+            Op::Close { file } => {
+                assert!(self.open.remove(&file).is_some(), "{file:?} closed twice");
+                Ok(Outcome::Closed)
+            }
+            Op::Commit { file, key, len, prepend, mtime, precondition } => {
+                assert_eq!(self.staged(file).len() as u64, len, "the commit names another length than was written");
+                self.staged(file).splice(..0, prepend);
+                self.commit(file, &key, mtime, precondition)
+            }
+            Op::Create(put) => match self.node(&put.key) {
+                Ok(Node::Folder { .. }) => Err(refused(Failure::Conflict("that is a folder"))),
+                _ => self
+                    .check(&put.key, put.precondition)
+                    .map(|()| Outcome::Created(self.file_id(Open::Staged(Vec::new())))),
+            },
+            Op::Delete { key, precondition } => {
+                self.node(&key).and_then(|_| self.check(&key, precondition)).map(|()| {
+                    self.files.remove(key.as_str());
+                    self.folders.remove(key.as_str());
+                    Outcome::Deleted
+                })
+            }
+            Op::Flush { .. } => Ok(Outcome::Flushed),
+            Op::List { key, after, limit, bytes_max } => {
+                self.list(&key, after.as_deref(), limit, bytes_max).map(Outcome::Listed)
+            }
+            Op::MakeFolder { key } => {
+                self.folders.insert(key.as_str().to_owned());
+                Ok(Outcome::Made)
+            }
+            Op::Open { key } => match self.node(&key) {
+                Ok(Node::File(meta)) => {
+                    let file = self.files[key.as_str()].clone();
+                    let source = if self.mode.held { Source::Held } else { Source::Direct };
+                    Ok(Outcome::Opened { file: self.file_id(Open::Served(file)), meta, source })
+                }
+                Ok(Node::Folder { .. }) => Err(refused(Failure::Conflict("that is a folder"))),
+                Err(error) => Err(error),
+            },
+            Op::Read { file, offset, len, mut chunk } => {
+                let bytes = Rc::clone(&self.served(file).bytes);
+                let from = bytes.len().min(offset as usize);
+                chunk.fill(&bytes[from..bytes.len().min(from + len)]);
+                return (Ok(Outcome::Read), Some(chunk));
+            }
+            Op::Rename { from, to, precondition } => self.check(&to, precondition).and_then(|()| {
+                let file = self.files.remove(from.as_str()).ok_or(refused(Failure::NotFound))?;
+                self.files.insert(to.as_str().to_owned(), file);
+                Ok(Outcome::Renamed)
+            }),
+            Op::Stat { key } => self.node(&key).map(Outcome::Found),
+            Op::Store { put, chunk } => {
+                let result = match self.node(&put.key) {
+                    Ok(Node::Folder { .. }) => Err(refused(Failure::Conflict("that is a folder"))),
+                    _ => self.check(&put.key, put.precondition).map(|()| {
+                        let meta = self.publish(&put.key, chunk.data().to_vec(), put.mtime);
+                        Outcome::Committed(meta, Durability::Durable)
+                    }),
+                };
+                return (result, Some(chunk));
+            }
+            Op::Warm { .. } => Ok(Outcome::Warmed),
+            Op::Write { file, offset, chunk } => {
+                self.put_at(file, offset, chunk.data());
+                return (Ok(Outcome::Written), Some(chunk));
+            }
+        };
+        (result, None)
+    }
+
+    fn commit(
+        &mut self,
+        file: FileId,
+        key: &Key,
+        mtime: Option<i64>,
+        precondition: Precondition,
+    ) -> Result<Outcome, StoreError> {
+        let bytes = std::mem::take(self.staged(file));
+        self.open.remove(&file);
+        self.check(key, precondition)?;
+        Ok(Outcome::Committed(self.publish(key, bytes, mtime), Durability::Durable))
+    }
+}
+
+impl Store for MemStore {
+    fn try_now(&mut self, conn: ConnId, op: Op) -> Result<Completion, Op> {
+        if self.mode.deferred {
+            return Err(op);
+        }
+        let (result, chunk) = self.run(op);
+        Ok(Completion { conn, result, chunk })
+    }
+
+    fn submit(&mut self, conn: ConnId, op: Op) {
+        let (result, chunk) = self.run(op);
+        self.done.push_back(Completion { conn, result, chunk });
+    }
+
+    fn next_completion(&mut self) -> Option<Completion> {
+        self.done.pop_front()
+    }
+
+    fn is_lagging(&self) -> bool {
+        self.mode.lags
+    }
+
+    fn write_now(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        self.put_at(file, offset, bytes);
+        Ok(())
+    }
+
+    fn read_now(&mut self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<ReadNow, StoreError> {
+        let bytes = &self.served(file).bytes[offset as usize..];
+        let n = buf.len().min(bytes.len());
+        buf[..n].copy_from_slice(&bytes[..n]);
+        Ok(ReadNow::Bytes(n))
+    }
+
+    fn flush_window(&self) -> Option<u64> {
+        Some(5)
+    }
+
+    fn health(&self) -> Health {
+        Health::Good
+    }
+}

@@ -1,0 +1,95 @@
+//! The main job on real sockets and a real folder, the same tests in every setting: what a client
+//! sees must not depend on buffers, budgets, or what the system offers.
+
+mod content;
+mod front;
+mod names;
+mod order;
+
+use std::sync::LazyLock;
+
+use filewharf::config::Limits;
+use filewharf::object::Durability;
+use filewharf::server::Builder;
+
+use crate::client::Running;
+
+/// One way to run the server.
+pub struct Setting {
+    shape: fn(Builder) -> Builder,
+    /// Largest file that ends in seconds.
+    pub largest: usize,
+    /// Names in the folder that is listed.
+    pub names: usize,
+}
+
+impl Setting {
+    pub fn start(&self) -> Running {
+        Running::with(self.shape)
+    }
+}
+
+static DEFAULT: LazyLock<Setting> =
+    LazyLock::new(|| Setting { shape: |builder| builder, largest: 20 << 20, names: 2500 });
+
+static PORTABLE: LazyLock<Setting> =
+    LazyLock::new(|| Setting { shape: |builder| builder.portable(true), largest: 20 << 20, names: 2500 });
+
+static NOT_DURABLE: LazyLock<Setting> = LazyLock::new(|| Setting {
+    shape: |builder| builder.durability(Durability::Written),
+    largest: 20 << 20,
+    names: 2500,
+});
+
+/// Every bound at its least: each byte is a turn of the loop, each chunk a round trip.
+static TORTURE: LazyLock<Setting> =
+    LazyLock::new(|| Setting { shape: |builder| builder.limits(torture()), largest: 5000, names: 30 });
+
+/// The same on a platform where files can only be read into chunks.
+static PORTABLE_TORTURE: LazyLock<Setting> =
+    LazyLock::new(|| Setting { shape: |builder| builder.portable(true).limits(torture()), largest: 5000, names: 30 });
+
+fn torture() -> Limits {
+    Limits {
+        slots: 1,
+        chunk_bytes: 7,
+        chunks_per_slot: 1,
+        read_buffer_bytes: 1,
+        reply_bytes_max: 1,
+        turn_bytes: 1,
+        turn_bytes_min: 1,
+        turn_bytes_max: 1,
+        turn_calls: 1,
+        accepts_per_turn: 1,
+        dirty_bytes_max: 1,
+        // Less than a window of one segment makes the sender wait for its own timers.
+        send_buffer_bytes: 16 * 1024,
+        recv_buffer_bytes: 16 * 1024,
+        unsent_bytes_max: 1,
+        io_workers: 1,
+        sync_workers: 1,
+        ..Limits::default()
+    }
+}
+
+/// Runs each of these functions of the parent module in every setting.
+macro_rules! in_every_setting {
+    ($($test:ident),+ $(,)?) => {
+        crate::served::in_every_setting!(@ by_default DEFAULT $($test)+);
+        crate::served::in_every_setting!(@ portable PORTABLE $($test)+);
+        crate::served::in_every_setting!(@ not_durable NOT_DURABLE $($test)+);
+        crate::served::in_every_setting!(@ under_torture TORTURE $($test)+);
+        crate::served::in_every_setting!(@ portable_under_torture PORTABLE_TORTURE $($test)+);
+    };
+    (@ $module:ident $setting:ident $($test:ident)+) => {
+        mod $module {
+            $(
+                #[test]
+                fn $test() {
+                    super::$test(&crate::served::$setting);
+                }
+            )+
+        }
+    };
+}
+use in_every_setting;

@@ -1,0 +1,318 @@
+//! The states of a session: their table, and in virtual time every deadline, a drain in every
+//! state, an end of the stream at every byte.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use filewharf::config::{Access, Limits};
+use filewharf::session::state::Name;
+
+use crate::rig::{Mode, Peer, Rig};
+
+const TABLE: &str = "\
+AwaitHeader -> AwaitSlot Opening Executing Pausing Discarding SendingReply Done
+AwaitSlot -> AwaitHeader Opening Executing ReceivingBody Committing SendingBody Pausing Discarding SendingReply Done
+Opening -> AwaitHeader AwaitSlot ReceivingBody SendingBody Pausing Discarding SendingReply Done
+Executing -> AwaitHeader AwaitSlot Opening Executing SendingBody Pausing SendingReply Done
+ReceivingBody -> AwaitHeader Settling Pausing Discarding SendingReply Done
+Settling -> AwaitHeader Committing Pausing SendingReply Done
+Committing -> AwaitHeader AwaitSlot Opening Executing SendingBody Pausing SendingReply Done
+SendingBody -> AwaitHeader AwaitSlot SendingBody Pausing SendingReply Done
+Pausing -> AwaitHeader AwaitSlot Opening Executing SendingBody Pausing SendingReply Done
+Discarding -> AwaitHeader SendingReply Done
+SendingReply -> Lingering Done
+Lingering -> Done
+Done ->
+";
+
+#[test]
+fn the_table_of_states_is_as_written_here() {
+    let mut table = String::new();
+    for name in Name::ALL {
+        let followers: String = name.followers().iter().map(|follower| format!(" {follower:?}")).collect();
+        writeln!(table, "{name:?} ->{followers}").expect("a string takes it");
+    }
+    assert_eq!(table, TABLE, "a change of the table is a change of the design: think, then change both");
+}
+
+fn reachable(from: Name) -> BTreeSet<Name> {
+    let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
+    while let Some(name) = next.pop() {
+        next.extend(name.followers().iter().filter(|follower| seen.insert(**follower)));
+    }
+    seen
+}
+
+#[test]
+fn every_state_is_reached_and_ends_in_done_which_nothing_leaves() {
+    let from_start = reachable(Name::AwaitHeader);
+    for name in Name::ALL {
+        assert!(from_start.contains(&name), "{name:?} is never reached");
+        assert!(name == Name::Done || name.followers().contains(&Name::Done), "{name:?}: the peer may vanish");
+    }
+    assert_eq!(Name::Done.followers(), []);
+}
+
+fn limits() -> Limits {
+    let second = Duration::from_secs;
+    Limits {
+        slots: 1,
+        chunk_bytes: 16,
+        chunks_per_slot: 4,
+        head_timeout: second(30),
+        idle_timeout: second(300),
+        stall_timeout: second(60),
+        slot_timeout: second(40),
+        linger_timeout: second(2),
+        rate_window: second(20),
+        rate_bytes_per_s_min: 10,
+        drain_timeout: second(100),
+        ..Limits::default()
+    }
+}
+
+/// A mode in which nothing ends at once: every state is really waited in.
+const SLOW: Mode = Mode { deferred: true, held: true, lags: true, window: usize::MAX };
+
+fn modes() -> [Mode; 3] {
+    [Mode::PLAIN, SLOW, Mode { deferred: true, ..Mode::PLAIN }]
+}
+
+fn rig(mode: Mode) -> Rig {
+    Rig::new(mode, limits(), Access::default())
+}
+
+fn said(peer: &Peer) -> String {
+    String::from_utf8_lossy(&peer.heard()).into_owned()
+}
+
+/// Everything is as if nobody had ever been there.
+#[track_caller]
+fn assert_clean(rig: &mut Rig) {
+    let counters = rig.counters();
+    assert_eq!((counters.slots_used, counters.slots_waiting), (0, 0), "a slot leaks");
+    assert_eq!(rig.open_files(), 0, "a file stays open");
+}
+
+/// What has been sent is answered so after `seconds`, and not a second before.
+#[track_caller]
+fn ends_after(mode: Mode, sends: &str, seconds: u64, reply: &str) {
+    let mut rig = rig(mode);
+    let peer = rig.connect();
+    rig.send(&peer, sends.as_bytes());
+    rig.pass(Duration::from_secs(seconds - 1));
+    assert!(!peer.is_closed(), "{sends:?} ({mode:?}): too early");
+    rig.pass(Duration::from_secs(1));
+    assert!(peer.is_closed() && said(&peer).starts_with(reply), "{sends:?} ({mode:?}): {}", said(&peer));
+    rig.pass(limits().linger_timeout);
+    assert!(peer.is_gone(), "{sends:?} ({mode:?}): stays");
+    assert_clean(&mut rig);
+}
+
+#[test]
+fn every_wait_for_the_peer_has_its_deadline() {
+    for mode in modes() {
+        ends_after(mode, "", 300, "");
+        ends_after(mode, "PING\n", 300, "OK 0\n");
+        ends_after(mode, "GET /x", 30, "ERR 408 ");
+        ends_after(mode, "PING\nP", 30, "OK 0\nERR 408 ");
+        // Nothing at all comes: at the end of the first window the rate is too low.
+        ends_after(mode, "PUT 10 /x\n12345", 20, "ERR 408 ");
+        ends_after(mode, "PUT 1000 /x\n12345", 20, "ERR 408 ");
+        ends_after(mode, "PUT * /x\n5\n12", 20, "ERR 408 ");
+        ends_after(mode, "PUT 1000 /../x\n12345", 60, "ERR 400 ");
+    }
+}
+
+#[test]
+fn a_trickle_pushes_no_deadline_back() {
+    for mode in modes() {
+        for (begin, windows, reply) in
+            [("PUT 1000 /x\n", 20, "ERR 408 "), ("PUT 9 /x\n", 20, "ERR 408 "), ("", 30, "ERR 408 ")]
+        {
+            let mut rig = rig(mode);
+            let peer = rig.connect();
+            rig.send(&peer, begin.as_bytes());
+            for second in 0..windows {
+                assert!(!peer.is_closed(), "{begin:?} after {second} s: {}", said(&peer));
+                // Few enough not to complete a body of nine.
+                rig.send(&peer, if second % 4 == 0 { b"a" } else { b"" });
+                rig.pass(Duration::from_secs(1));
+            }
+            assert!(said(&peer).starts_with(reply), "{begin:?}: {}", said(&peer));
+            rig.pass(limits().linger_timeout);
+            assert!(peer.is_gone());
+            assert_clean(&mut rig);
+        }
+    }
+}
+
+#[test]
+fn who_is_fast_enough_may_take_as_long_as_it_takes() {
+    for mode in modes() {
+        let mut rig = rig(mode);
+        let peer = rig.connect();
+        rig.send(&peer, b"PUT 3000 /x\n");
+        for _ in 0..300 {
+            rig.send(&peer, &[b'a'; 10]);
+            rig.pass(Duration::from_millis(900));
+        }
+        assert!(said(&peer).starts_with("OK 0 "), "{}", said(&peer));
+        assert_eq!(rig.file("x").map(|bytes| bytes.len()), Some(3000));
+        assert_clean(&mut rig);
+    }
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_reset_in_the_middle_of_a_body() {
+    for (deferred, held) in [(false, false), (true, false), (true, true)] {
+        let mut rig = rig(Mode { deferred, held, lags: false, window: 40 });
+        let writer = rig.connect();
+        rig.send(&writer, &[b"PUT 1000 /x\n", &[b'a'; 1000][..]].concat());
+        let peer = rig.connect();
+        rig.send_unread(&peer, b"GET /x\n");
+        rig.pass(Duration::from_secs(19));
+        assert!(!peer.is_closed());
+        rig.pass(Duration::from_secs(1));
+        assert!(peer.is_gone() && peer.is_reset(), "half a body must not look whole");
+        assert_clean(&mut rig);
+    }
+}
+
+#[test]
+fn a_peer_that_does_not_read_its_replies_is_reset() {
+    let mut rig = rig(Mode { window: 4, ..Mode::PLAIN });
+    let peer = rig.connect();
+    rig.send_unread(&peer, b"PING\nPING\nPING\n");
+    rig.pass(Duration::from_secs(59));
+    assert!(!peer.is_closed());
+    rig.pass(Duration::from_secs(1));
+    assert!(peer.is_gone() && peer.is_reset());
+    assert_clean(&mut rig);
+}
+
+#[test]
+fn who_waits_for_a_slot_is_told_busy_at_its_deadline_or_served_before() {
+    for mode in modes() {
+        for leaves in [false, true] {
+            let mut rig = Rig::new(mode, Limits { rate_bytes_per_s_min: 0, ..limits() }, Access::default());
+            let holder = rig.connect();
+            rig.send(&holder, b"PUT 100 /held\n12345");
+            let peer = rig.connect();
+            rig.send(&peer, b"PUT 3 /x\nabcPING\n");
+            assert_eq!(rig.counters().slots_waiting, 1);
+            rig.pass(Duration::from_secs(39));
+            assert_eq!(said(&peer), "");
+            if leaves {
+                rig.finish(&holder);
+                assert!(said(&peer).starts_with("OK 0 etag=") && said(&peer).ends_with("OK 0\n"), "{}", said(&peer));
+            } else {
+                rig.pass(Duration::from_secs(1));
+                assert!(said(&peer).starts_with("ERR 429 retry=1 "), "{}", said(&peer));
+                assert!(said(&peer).ends_with("\nOK 0\n"), "the conversation goes on: {}", said(&peer));
+                rig.finish(&holder);
+            }
+            rig.pass(limits().linger_timeout);
+            assert_clean(&mut rig);
+        }
+    }
+}
+
+#[test]
+fn a_drain_in_any_state_lets_it_finish_and_ends() {
+    // What has been sent when the drain begins, what comes after it, what is heard, what is stored.
+    let cases: [(&str, &str, &str, bool); 9] = [
+        ("", "", "", false),
+        ("", "PING\n", "", false),
+        ("PING\n", "", "OK 0\n", false),
+        ("GET /no", "ne\n", "ERR 503 retry=5 ", false),
+        ("PUT 5 /x\n12", "345", "OK 0 etag=", true),
+        ("PUT 40 /x\n12", "34567890123456789012345678901234567890", "OK 0 etag=", true),
+        ("PUT * /x\n3\n12", "30\n", "OK 0 etag=", true),
+        (
+            "PUT 5 /x\n12",
+            "345PUT 3 /y\nabc",
+            "OK 0 etag=00000000000000000000000000000001 stored=durable\nERR 503 ",
+            true,
+        ),
+        ("PUT 3 /../x\n12", "3", "ERR 400 ", false),
+    ];
+    for mode in modes() {
+        for (before, after, heard, stored) in cases {
+            let mut rig = rig(mode);
+            let peer = rig.connect();
+            rig.send(&peer, before.as_bytes());
+            rig.drain();
+            rig.send(&peer, after.as_bytes());
+            rig.pass(limits().linger_timeout);
+            rig.pass(limits().linger_timeout);
+            let said = said(&peer);
+            assert!(said.starts_with(heard), "{before:?} ({mode:?}): {said:?}");
+            assert!(peer.is_gone(), "{before:?} ({mode:?}): stays");
+            assert_eq!(rig.file("x").is_some(), stored, "{before:?} ({mode:?})");
+            assert!(rig.file("y").is_none());
+            assert_clean(&mut rig);
+            assert!(rig.has_ended(), "{before:?} ({mode:?}): the server goes on");
+        }
+    }
+}
+
+#[test]
+fn an_end_at_every_byte_of_a_conversation_leaves_nothing_behind() {
+    let conversations = [
+        "PUT 5 /x\nabcdeGET /x\nLIST /\nQUIT\n",
+        "PUT 40 /x\n0123456789012345678901234567890123456789GET range=1-30 /x\n",
+        "PUT * trailer=sha256 /x\n3\nabc0\nsha256=ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n",
+        "PUT 3 /../x\nabcDELETE /x\n",
+    ];
+    for mode in modes() {
+        for conversation in conversations {
+            let whole = conversation.find("PUT").map_or(0, |_| stored_from(conversation));
+            for cut in 0..=conversation.len() {
+                let mut rig = rig(mode);
+                let peer = rig.connect();
+                rig.send(&peer, &conversation.as_bytes()[..cut]);
+                rig.finish(&peer);
+                assert!(peer.is_gone(), "{conversation:?} ended at {cut} ({mode:?}): stays");
+                let stored = rig.file("x").is_some();
+                assert_eq!(stored, cut >= whole, "{conversation:?} ended at {cut} ({mode:?})");
+                assert_clean(&mut rig);
+            }
+        }
+    }
+}
+
+/// After how many bytes the upload at the front of a conversation is complete.
+fn stored_from(conversation: &str) -> usize {
+    let body = conversation.find('\n').map_or(0, |at| at + 1);
+    match &conversation[4..6] {
+        "5 " => body + 5,
+        "40" => body + 40,
+        "* " => conversation.len(),
+        _ => usize::MAX,
+    }
+}
+
+/// At whatever moment a request arrives after the last byte of a body: it is shown that version.
+#[test]
+fn nobody_reads_an_older_version_than_a_body_accepted_in_full() {
+    for mode in Mode::all().filter(|mode| mode.window == usize::MAX) {
+        for (size, turns) in [(10, 0), (40, 0), (40, 1), (40, 2), (40, 3), (60, 0), (60, 1), (60, 2), (60, 4)] {
+            let mut rig = Rig::new(mode, Limits { slots: 4, ..limits() }, Access::default());
+            let (writer, reader) = (rig.connect(), rig.connect());
+            let put = |byte: u8| [format!("PUT {size} /x\n").as_bytes(), &vec![byte; size]].concat();
+            rig.send(&writer, &put(b'1'));
+            rig.send_in_turn(&writer, &put(b'2'));
+            for _ in 0..turns {
+                rig.send_in_turn(&writer, b"");
+            }
+            let accepted = rig.counters().bytes_in == 2 * size as u64;
+            rig.send_in_turn(&reader, b"GET /x\n");
+            rig.send(&writer, b"");
+            let heard = reader.heard();
+            let newest = heard.ends_with(&vec![b'2'; size]);
+            assert!(newest || !accepted, "{size} after {turns} ({mode:?}): {}", heard.escape_ascii());
+        }
+    }
+}

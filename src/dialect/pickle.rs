@@ -398,3 +398,67 @@ impl Machine for Pickle {
         self.done()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::pickle::decode;
+
+    fn listener(options: &[(&str, &str)]) -> Result<Listener, String> {
+        let options: Vec<_> = options.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        Listener::new(&options, 1_700_000_000)
+    }
+
+    #[test]
+    fn an_inbox_is_a_folder_below_the_root() {
+        let kept = listener(&[("inbox", "a/b/")]).expect("a folder");
+        let name = |client| kept.next_name(client).expect("an inbox").expect("a good name").to_string();
+        assert_eq!(
+            (name(5), name(6)),
+            ("/a/b/1700000000-000000-5.json".into(), "/a/b/1700000000-000001-6.json".into())
+        );
+        assert!(listener(&[]).expect("no options").next_name(5).is_none());
+        for bad in [&[("inbox", "")][..], &[("inbox", "../a")], &[("box", "a")], &[("inbox", "a"), ("inbox", "b")]] {
+            assert!(listener(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_put_or_get_and_nothing_else() {
+        let asks = |message: &[u8]| {
+            let document = decode(message).expect("plain data");
+            request(&document).map(|request| format!("{request:?}"))
+        };
+        assert_eq!(asks(b"(Vget\nVa\nd."), Ok("Get { name: \"a\" }".into()));
+        assert_eq!(asks(b"(Vput\nVa\nVdata\nVx\nd."), Ok("Put { name: \"a\", data: [120] }".into()));
+        // Of a key that is there twice the later one holds, but it is a part too many.
+        assert!(asks(b"(Vget\nVa\nVget\nVb\nd.").is_err());
+        assert_eq!(asks(b"(Vdata\nVa\nK\x01Nd."), Ok("Message".into()));
+        assert_eq!(asks(b"}."), Ok("Message".into()));
+        for bad in [&b"(Vget\nNd."[..], b"(Vput\nVa\nd.", b"(Vput\nVa\nVdata\nNd.", b"(Vget\nVa\nVdata\nVx\nd.", b"N."]
+        {
+            assert!(asks(bad).is_err(), "{}", bad.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_log_shows_a_little_of_everything_and_never_much() {
+        let line = |message: &[u8]| shown(&decode(message).expect("plain data"));
+        assert_eq!(
+            line(b"(Vname\nVAda\nVx\n]K\x01NK\x02B\x03\0\0\0abcd."),
+            "Received: name: Ada, x: <list of 0>, 1: None, 2: <3 bytes>"
+        );
+        assert_eq!(
+            line(b"(Vsid\nI1\nVstudent_name\nNVgithub_username\nVg\nd."),
+            "Connected: Student: None, Github Username: g, sid: 1"
+        );
+        let many = (0..5000).map(|n| format!("V{n}{}\nV{}\n", "k".repeat(60), "é".repeat(60)));
+        let many = format!("({}d.", many.collect::<String>());
+        let shown = shown(&decode(&pickled_latin1(&many)).expect("plain data"));
+        assert!(shown.len() < 2000 && shown.ends_with(", and 4992 more"), "{shown}");
+    }
+
+    fn pickled_latin1(text: &str) -> Vec<u8> {
+        text.chars().map(|letter| letter as u8).collect()
+    }
+}

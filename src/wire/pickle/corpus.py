@@ -2,6 +2,7 @@
 # pickle in hex, and the canonical text of what Python reads from it. The tests here run it.
 import pickle, random, struct, sys
 R = random.Random(int(sys.argv[1]))
+def raw(n): return R.getrandbits(8 * n).to_bytes(n, 'little') if n else b''
 def text():
     kind = R.random()
     n = R.choice([0, 1, 5, 5, 20, 255, 256, 300]) if kind < .97 else R.choice([5000, 70000])
@@ -13,10 +14,10 @@ def number():
     return R.choice([1, -1]) * (R.getrandbits(bits) if R.random() < .7 else 2 ** bits + R.randint(-1, 1))
 def real():
     return R.choice([0.0, -0.0, float('inf'), float('-inf'), float('nan'), 1e308, 5e-324, R.random(), R.gauss(0, 1e9),
-        struct.unpack('>d', R.randbytes(8))[0]])
+        struct.unpack('>d', raw(8))[0]])
 def scalar(p):
     makers = [lambda: None, lambda: R.random() < .5, number, number, real, text, text]
-    if p >= 3: makers.append(lambda: R.randbytes(R.choice([0, 1, 9, 255, 256, 1000, 70000])))
+    if p >= 3: makers.append(lambda: raw(R.choice([0, 1, 9, 255, 256, 1000, 70000])))
     return R.choice(makers)()
 def key(p, d):
     if d > 0 and R.random() < .15: return tuple(key(p, d - 1) for _ in range(R.randrange(5)))
@@ -32,7 +33,7 @@ def value(p, d, seen):
         if kind < .35: v = [sub() for _ in range(n)] if n < 10 else [R.randrange(300) for _ in range(n)]
         elif kind < .55: v = tuple(sub() for _ in range(min(n, 9)))
         elif kind < .85: v = {(key(p, 2) if n < 10 else i): (sub() if n < 10 else None) for i in range(n)}
-        elif p >= 5 and kind < .88: v = bytearray(R.randbytes(n))
+        elif p >= 5 and kind < .88: v = bytearray(raw(n))
         elif p >= 4 and kind < .95: v = {key(p, 1) if n < 10 else i for i in range(n)}
         elif p >= 4: v = frozenset(key(p, 1) for _ in range(min(n, 9)))
         else: v = [sub()] if n < 10 else []
@@ -53,7 +54,7 @@ def canon(v):
     if isinstance(v, frozenset): return 'z<' + ''.join(sorted(map(canon, v))) + '>'
     raise TypeError(v)
 for n in range(int(sys.argv[2])):
-    for p in range(6):
+    for p in range(pickle.HIGHEST_PROTOCOL + 1):
         dump = R.choice([pickle.dumps, pickle._dumps])(value(p, R.randrange(6), []), p)
         if len(dump) <= 1 << 20:
             print(dump.hex(), canon(pickle.loads(dump)))

@@ -278,7 +278,7 @@ fn facts(value: &Value, visits: &[Visit]) -> Result<Facts, Failure> {
     while let Some(member) = value.member(place) {
         let Visit::Known(facts) = visits[member as usize] else { return Err(Failure::Internal) };
         let is_key = match value {
-            Value::Dict(_) => place % 2 == 0,
+            Value::Dict(_) => place.is_multiple_of(2),
             Value::Set(_) | Value::Frozen(_) => true,
             _ => false,
         };
@@ -304,10 +304,7 @@ fn facts(value: &Value, visits: &[Visit]) -> Result<Facts, Failure> {
 /// Reads a byte string as Python 2 shows it: in quotes, with escapes.
 fn unquote(text: &[u8]) -> Result<Vec<u8>, Failure> {
     let text = text.trim_ascii_end();
-    let inner = match text {
-        [b'\'', inner @ .., b'\''] | [b'"', inner @ .., b'"'] => inner,
-        _ => return Err(BAD_QUOTES),
-    };
+    let ([b'\'', inner @ .., b'\''] | [b'"', inner @ .., b'"']) = text else { return Err(BAD_QUOTES) };
     let mut bytes = Vec::with_capacity(inner.len());
     let mut rest = inner;
     while let [first, tail @ ..] = rest {

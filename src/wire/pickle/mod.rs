@@ -67,7 +67,7 @@ impl Value {
     fn member(&self, n: usize) -> Option<Id> {
         match self {
             Self::List(ids) | Self::Tuple(ids) | Self::Set(ids) | Self::Frozen(ids) => ids.get(n).copied(),
-            Self::Dict(pairs) => pairs.get(n / 2).map(|(key, value)| if n % 2 == 0 { *key } else { *value }),
+            Self::Dict(pairs) => pairs.get(n / 2).map(|(key, value)| if n.is_multiple_of(2) { *key } else { *value }),
             _ => None,
         }
     }

@@ -109,7 +109,7 @@ fn what_is_not_plain_data_is_refused_by_its_opcode() {
     }
     for message in [&b"hello\n"[..], b"GET / HTTP/1.1\r\n\r\n", b".", b"\0", b"{\"a\": 1}", b"\x80\x02\xff.", b"(\x99."]
     {
-        assert!(matches!(Scanner::default().find(message, LEN_MAX), Err(_)), "{}", message.escape_ascii());
+        assert!(Scanner::default().find(message, LEN_MAX).is_err(), "{}", message.escape_ascii());
     }
 }
 
@@ -341,7 +341,7 @@ const CORPUS: &str = include_str!("corpus.py");
 fn decodes_what_python_writes_as_python_reads_it() {
     let seed = std::env::var("PICKLE_SEED").unwrap_or_else(|_| "1".into());
     let mut child = Command::new("python3")
-        .args(["-c", CORPUS, &seed, "1500"])
+        .args(["-c", CORPUS, &seed, "600"])
         .stdout(Stdio::piped())
         .spawn()
         .expect("python3 is installed");
@@ -369,7 +369,7 @@ fn decodes_what_python_writes_as_python_reads_it() {
         count += 1;
     }
     assert!(child.wait().expect("it ends").success());
-    assert!(count > 5000 && refused * 100 < count, "{count} messages, {refused} too large");
+    assert!(count > 2500 && refused * 100 < count, "{count} messages, {refused} too large");
 }
 
 fn read_any(message: &[u8]) -> Result<Document, Failure> {
@@ -384,14 +384,14 @@ fn python_reads_what_is_written() {
     let messages = [
         (dict(&[("clientid", Item::Int(50_851))]), "{'clientid': 50851}"),
         (dict(&[]), "{}"),
-        (dict(&[("a", Item::Int(u64::MAX)), ("b", Item::Text("é"))]), "{'a': 18446744073709551615, 'b': 'é'}"),
+        (dict(&[("a", Item::Int(u64::MAX)), ("b", Item::Text("é"))]), "{'a': 18446744073709551615, 'b': '\\xe9'}"),
         (text("server got the data"), "'server got the data'"),
         (NONE.to_vec(), "None"),
-        ([head.before, vec![0, 255, 10], head.behind].concat(), "{'name': 'ü', 'data': b'\\x00\\xff\\n'}"),
+        ([head.before, vec![0, 255, 10], head.behind].concat(), "{'name': '\\xfc', 'data': b'\\x00\\xff\\n'}"),
     ];
-    let script = "import pickle, sys\nfor line in sys.stdin: print(repr(pickle.loads(bytes.fromhex(line))))";
+    let script = "import pickle, sys\nfor line in sys.stdin: print(ascii(pickle.loads(bytes.fromhex(line.strip()))))";
     let mut child = Command::new("python3")
-        .args(["-X", "utf8", "-c", script])
+        .args(["-c", script])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -1,57 +1,464 @@
-//! SKELETON: to be written.
+//! Pickled dictionaries: the dialect of a classroom server that gives every client an id.
+//!
+//! ```text
+//! S  {'clientid': 50851}                    right after accept
+//! C  {'student_name': 'Ada', 'github_username': 'ada', 'sid': 1}
+//! S  'server got the data'                  the client then only listens
+//!
+//! C  {'put': 'notes.txt', 'data': b'hello'} C  {'get': 'notes.txt'}
+//! S  {'stored': 'notes.txt', 'size': 5}     S  {'name': 'notes.txt', 'data': b'hello'}
+//!
+//! C  (anything that is refused)             C  (nothing, for as long as is allowed)
+//! S  {'error': 'no such file or folder: x'}
+//!    (100 ms after the peer has that)
+//! S  None, end                              S  None, end
+//! ```
+//!
+//! The clients take whatever one `recv` gives them for one message, so every answer leaves in one
+//! send (a file that is fetched may need more), and no answer follows another that may still be
+//! unread: between answers to messages that came together there is a pause. `None` makes a client
+//! leave its loop; an end alone would make it fail.
+//!
+//! `wire::pickle` has the format. Nothing but plain data is ever decoded: a pickle that names a
+//! class or calls something is refused by its opcode. A message has to fit into the message limit.
+//! With `inbox=FOLDER` a dictionary that is no request is kept there as JSON before the answer.
+
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use crate::command::Answer;
-use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Talk, no_options};
+use crate::command::{Answer, Command, Put};
+use crate::config::Limits;
+use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Phase, Talk};
 use crate::error::{CloseReason, Failure};
+use crate::object::{Key, Meta, Precondition};
+use crate::wire::pickle::{self, BytesHead, Document, Item, Scanner, Strings, Value};
+use crate::wire::{json, key};
+
+/// Between two answers that a client could otherwise read as one.
+const GAP: Duration = Duration::from_millis(100);
+/// The answer to a dictionary that is no request.
+const GOT_IT: &str = "server got the data";
+/// So many entries of a dictionary are shown in the log.
+const SHOWN_ENTRIES_MAX: usize = 8;
+/// So many characters of a key or value are shown in the log.
+const SHOWN_CHARS_MAX: usize = 40;
 
 /// What the connections of one listener share.
 #[derive(Debug)]
-pub struct Listener {}
+pub struct Listener {
+    inbox: Option<Key>,
+    /// When the server started, so that names of kept messages do not repeat.
+    started: u64,
+    kept: AtomicU64,
+}
 
 impl Listener {
     /// Reads the options of the address.
     pub fn new(options: &Options, started: u64) -> Result<Self, String> {
-        no_options(Kind::Pickle, options)?;
-        let _ = started;
-        Ok(Self {})
+        let mut inbox = None;
+        for (name, value) in options {
+            if name != "inbox" {
+                return Err(format!("{} knows no option {name:?}, only inbox=FOLDER", Kind::Pickle));
+            }
+            let folder = key::relative(value.strip_suffix('/').unwrap_or(value));
+            let folder = folder.map_err(|failure| format!("inbox={value}: {failure}"))?;
+            if inbox.replace(folder).is_some() {
+                return Err("inbox= is given twice".to_owned());
+            }
+        }
+        Ok(Self { inbox, started, kept: AtomicU64::new(0) })
+    }
+
+    /// A name for the next message that is kept, if messages are.
+    fn next_name(&self, client: u16) -> Option<Result<Key, Failure>> {
+        let folder = self.inbox.as_ref()?;
+        let number = self.kept.fetch_add(1, Ordering::Relaxed);
+        Some(key::relative(&format!("{}/{}-{number:06}-{client}.json", folder.as_str(), self.started)))
     }
 }
 
 /// One connection's side.
 #[derive(Debug)]
 pub struct Pickle {
-    _listener: Arc<Listener>,
+    listener: Arc<Listener>,
+    /// The peer's port.
+    client: u16,
+    idle_after: Duration,
+    stage: Stage,
+    behind: Behind,
+}
+
+/// What the conversation is at.
+#[derive(Debug)]
+enum Stage {
+    /// A message arrives.
+    Listening(Scanner),
+    /// A file is stored.
+    Storing(Key),
+    /// A message is kept.
+    Keeping,
+    /// A file is opened, or on its way.
+    Fetching(Box<Fetch>),
+    /// An answer is given time to be read.
+    Answered,
+    /// The last answer is given time to be read.
+    Parting(CloseReason),
+}
+
+#[derive(Debug)]
+struct Fetch {
+    key: Key,
+    strings: Strings,
+    /// What is said behind the content.
+    behind: Vec<u8>,
+}
+
+/// Had more come when the last message was taken?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Behind {
+    Nothing,
+    More,
+}
+
+/// What a dictionary asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Request<'a> {
+    Put {
+        name: &'a str,
+        data: &'a [u8],
+    },
+    Get {
+        name: &'a str,
+    },
+    /// Nothing: it is a message.
+    Message,
 }
 
 impl Pickle {
     /// A connection from `peer`.
-    pub fn new(listener: Arc<Listener>, _peer: SocketAddr) -> Self {
-        Self { _listener: listener }
+    pub fn new(listener: Arc<Listener>, peer: SocketAddr) -> Self {
+        Self {
+            listener,
+            client: peer.port(),
+            idle_after: Limits::default().idle_timeout,
+            stage: Stage::Listening(Scanner::default()),
+            behind: Behind::Nothing,
+        }
+    }
+
+    /// A whole message is there.
+    fn message(&mut self, message: &[u8], talk: &mut Talk<'_>) -> Result<Act, Failure> {
+        let document = pickle::decode(message)?;
+        match request(&document)? {
+            Request::Put { name, data } => {
+                let key = open_for_change(name, data.len(), talk)?;
+                self.stage = Stage::Storing(key.clone());
+                Ok(store(key, Precondition::None, data.to_vec()))
+            }
+            Request::Get { name } => {
+                let key = key::relative(name)?;
+                if talk.phase == Phase::Draining {
+                    return Err(Failure::Draining);
+                }
+                let fetch = Fetch { key: key.clone(), strings: document.strings(), behind: Vec::new() };
+                self.stage = Stage::Fetching(Box::new(fetch));
+                Ok(Act::Run(Command::Get { key }))
+            }
+            Request::Message => {
+                talk.notes.push(shown(&document));
+                let Some(key) = self.listener.next_name(self.client) else {
+                    talk.out.append(&mut pickle::text(GOT_IT));
+                    return Ok(self.done());
+                };
+                let kept = json::line(&document, talk.limits.message_bytes_max)?;
+                let key = open_for_change(key?.as_str(), kept.len(), talk)?;
+                self.stage = Stage::Keeping;
+                Ok(store(key, Precondition::Absent, kept.into_bytes()))
+            }
+        }
+    }
+
+    /// An answer is complete. If the next message had come with this one, the next answer must
+    /// not reach the client together with this one.
+    fn done(&mut self) -> Act {
+        match self.behind {
+            Behind::Nothing => {
+                self.stage = Stage::Listening(Scanner::default());
+                Act::Next
+            }
+            Behind::More => {
+                self.stage = Stage::Answered;
+                Act::Pause(GAP)
+            }
+        }
+    }
+
+    /// Says why, and when that can have been read, `None`.
+    fn part(&mut self, failure: Failure, talk: &mut Talk<'_>) -> Act {
+        let words = match &self.stage {
+            Stage::Storing(key) => format!("{failure}: {}", key.as_str()),
+            Stage::Fetching(fetch) => format!("{failure}: {}", fetch.key.as_str()),
+            Stage::Listening(_) | Stage::Keeping | Stage::Answered | Stage::Parting(_) => failure.to_string(),
+        };
+        talk.out.append(&mut pickle::dict(&[("error", Item::Text(&words))]));
+        self.stage = Stage::Parting(match failure {
+            Failure::Malformed(_) => CloseReason::Malformed,
+            Failure::Draining => CloseReason::Drained,
+            Failure::TimedOut => CloseReason::HeadTimeout,
+            _ => CloseReason::Refused,
+        });
+        Act::Pause(GAP)
+    }
+
+    fn refuse(&mut self, failure: Failure, talk: &mut Talk<'_>) -> Act {
+        talk.refused = Some(failure);
+        self.part(failure, talk)
+    }
+
+    /// The file is open: its content goes between what is said before and behind it.
+    fn fetched(&mut self, meta: &Meta, talk: &mut Talk<'_>) -> Act {
+        let Stage::Fetching(fetch) = &mut self.stage else { return Act::Close(CloseReason::Internal) };
+        let most = talk.limits.message_bytes_max as u64;
+        let head = u32::try_from(meta.len).ok().filter(|_| meta.len <= most);
+        let head = head.map(|len| pickle::bytes_entry("name", fetch.key.as_str(), "data", len, fetch.strings));
+        let fits = |head: &BytesHead| meta.len + (head.before.len() + head.behind.len()) as u64 <= most;
+        let Some(mut head) = head.filter(fits) else {
+            return self.refuse(Failure::TooLarge, talk);
+        };
+        talk.out.append(&mut head.before);
+        fetch.behind = head.behind;
+        Act::Send { range: 0..meta.len, hash: false }
+    }
+}
+
+fn store(key: Key, precondition: Precondition, content: Vec<u8>) -> Act {
+    let put = Put { key, len: Some(content.len() as u64), precondition, mtime: None, hash: false };
+    Act::Store(put, content)
+}
+
+/// May so many bytes be stored under this name?
+fn open_for_change(name: &str, len: usize, talk: &Talk<'_>) -> Result<Key, Failure> {
+    let key = key::relative(name)?;
+    if talk.phase == Phase::Draining {
+        return Err(Failure::Draining);
+    }
+    if len as u64 > talk.limits.request_bytes_max {
+        return Err(Failure::TooLarge);
+    }
+    Ok(key)
+}
+
+/// What does it ask for? `put` and `get` are requests, and then nothing else may be in there: to
+/// pass over a part in silence would be worse than to refuse it.
+fn request(document: &Document) -> Result<Request<'_>, Failure> {
+    let Value::Dict(entries) = document.root() else {
+        return Err(Failure::Malformed("a dictionary is expected"));
+    };
+    match (document.get("put"), document.get("get"), document.get("data")) {
+        (None, None, _) => Ok(Request::Message),
+        (Some(Value::Text(name)), None, Some(data)) if entries.len() == 2 => match data {
+            Value::Bytes(data) => Ok(Request::Put { name, data }),
+            Value::Text(text) => Ok(Request::Put { name, data: text.as_bytes() }),
+            _ => Err(Failure::Malformed("data is neither bytes nor text")),
+        },
+        (None, Some(Value::Text(name)), None) if entries.len() == 1 => Ok(Request::Get { name }),
+        _ => Err(Failure::Malformed("a request is {'put': name, 'data': bytes} or {'get': name}")),
+    }
+}
+
+/// A message as the log shows it.
+fn shown(document: &Document) -> String {
+    let value = |key| document.get(key).map(short);
+    if let (Some(student), Some(github), Some(sid)) = (value("student_name"), value("github_username"), value("sid")) {
+        return format!("Connected: Student: {student}, Github Username: {github}, sid: {sid}");
+    }
+    let Value::Dict(entries) = document.root() else { return String::new() };
+    let mut line = String::from("Received:");
+    for (place, (key, value)) in entries.iter().take(SHOWN_ENTRIES_MAX).enumerate() {
+        let comma = if place == 0 { "" } else { "," };
+        let _ = write!(line, "{comma} {}: {}", short(document.at(*key)), short(document.at(*value)));
+    }
+    if entries.len() > SHOWN_ENTRIES_MAX {
+        let _ = write!(line, ", and {} more", entries.len() - SHOWN_ENTRIES_MAX);
+    }
+    line
+}
+
+/// A value in a few characters.
+fn short(value: &Value) -> String {
+    let cut = |text: &str| match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    };
+    match value {
+        Value::None => "None".to_owned(),
+        Value::Bool(yes) => if *yes { "True" } else { "False" }.to_owned(),
+        Value::Int(number) => number.to_string(),
+        Value::Big(digits) => cut(digits),
+        Value::Float(number) => number.to_string(),
+        Value::Text(text) => cut(text),
+        Value::Bytes(bytes) => format!("<{} bytes>", bytes.len()),
+        Value::List(ids) => format!("<list of {}>", ids.len()),
+        Value::Tuple(ids) => format!("<tuple of {}>", ids.len()),
+        Value::Set(ids) | Value::Frozen(ids) => format!("<set of {}>", ids.len()),
+        Value::Dict(pairs) => format!("<dictionary of {}>", pairs.len()),
     }
 }
 
 impl Machine for Pickle {
-    fn decode(&mut self, _input: &[u8], _talk: &mut Talk<'_>) -> (usize, Act) {
-        (0, Act::Reset(CloseReason::Refused))
+    fn opened(&mut self, talk: &mut Talk<'_>) -> Act {
+        self.idle_after = talk.limits.idle_timeout;
+        talk.notes.push(format!("[NEW CONNECTION] client id {}", self.client));
+        talk.out.append(&mut pickle::dict(&[("clientid", Item::Int(self.client.into()))]));
+        Act::More
     }
-    fn ended(&mut self, _held: &[u8], _talk: &mut Talk<'_>) -> Act {
-        Act::Close(CloseReason::PeerClosed)
+
+    fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+        let Stage::Listening(scanner) = &mut self.stage else { return (0, Act::Close(CloseReason::Internal)) };
+        match scanner.find(input, talk.limits.message_bytes_max) {
+            Ok(None) => (0, Act::More),
+            Ok(Some(len)) => {
+                self.behind = if input.len() > len { Behind::More } else { Behind::Nothing };
+                let act = self.message(&input[..len], talk);
+                (len, act.unwrap_or_else(|failure| self.refuse(failure, talk)))
+            }
+            Err(failure) => (0, self.refuse(failure, talk)),
+        }
     }
-    fn answered(&mut self, _answer: Result<Answer, Failure>, _talk: &mut Talk<'_>) -> Act {
-        Act::Close(CloseReason::Finished)
+
+    fn ended(&mut self, held: &[u8], talk: &mut Talk<'_>) -> Act {
+        if held.is_empty() {
+            return Act::Close(CloseReason::PeerClosed);
+        }
+        self.refuse(Failure::Malformed("the connection ended in the middle of a message"), talk)
     }
+
+    fn message_len_max(&self, limits: &Limits) -> usize {
+        limits.message_bytes_max
+    }
+
+    /// Only the silence between messages; one that stops half-way is a matter of the limits.
+    fn quiet_after(&self) -> Option<Duration> {
+        matches!(self.stage, Stage::Listening(_)).then_some(self.idle_after)
+    }
+
+    fn quiet(&mut self, held: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+        if !held.is_empty() {
+            return (0, self.refuse(Failure::TimedOut, talk));
+        }
+        talk.out.extend_from_slice(pickle::NONE);
+        (0, Act::Close(CloseReason::IdleTimeout))
+    }
+
+    fn paused(&mut self, talk: &mut Talk<'_>) -> Act {
+        let Stage::Parting(reason) = self.stage else {
+            self.stage = Stage::Listening(Scanner::default());
+            return Act::Next;
+        };
+        talk.out.extend_from_slice(pickle::NONE);
+        Act::Close(reason)
+    }
+
+    fn answered(&mut self, answer: Result<Answer, Failure>, talk: &mut Talk<'_>) -> Act {
+        match (answer, &self.stage) {
+            (Err(failure), _) => self.part(failure, talk),
+            (Ok(Answer::Stored(meta, _)), Stage::Storing(key)) => {
+                talk.notes.push(format!("File written {}", key.as_str()));
+                let stored = [("stored", Item::Text(key.as_str())), ("size", Item::Int(meta.len))];
+                talk.out.append(&mut pickle::dict(&stored));
+                self.done()
+            }
+            (Ok(Answer::Stored(..)), Stage::Keeping) => {
+                talk.out.append(&mut pickle::text(GOT_IT));
+                self.done()
+            }
+            (Ok(Answer::Opened(meta)), Stage::Fetching(_)) => self.fetched(&meta, talk),
+            (Ok(_), _) => Act::Close(CloseReason::Internal),
+        }
+    }
+
     fn body(&mut self, _raw: &[u8], _payload_max: usize) -> Result<BodyPart, Failure> {
         Err(Failure::Internal)
     }
+
     fn body_left(&self) -> u64 {
         0
     }
+
     fn finish(&mut self, _digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
-        Ok(Finish::default())
+        Err(Failure::Internal)
     }
-    fn sent(&mut self, _digest: Option<[u8; 32]>, _talk: &mut Talk<'_>) -> Act {
-        Act::Close(CloseReason::Finished)
+
+    fn sent(&mut self, _digest: Option<[u8; 32]>, talk: &mut Talk<'_>) -> Act {
+        let Stage::Fetching(fetch) = &mut self.stage else { return Act::Close(CloseReason::Internal) };
+        talk.out.append(&mut fetch.behind);
+        self.done()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::pickle::decode;
+
+    fn listener(options: &[(&str, &str)]) -> Result<Listener, String> {
+        let options: Vec<_> = options.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        Listener::new(&options, 1_700_000_000)
+    }
+
+    #[test]
+    fn an_inbox_is_a_folder_below_the_root() {
+        let kept = listener(&[("inbox", "a/b/")]).expect("a folder");
+        let name = |client| kept.next_name(client).expect("an inbox").expect("a good name").to_string();
+        assert_eq!(
+            (name(5), name(6)),
+            ("/a/b/1700000000-000000-5.json".into(), "/a/b/1700000000-000001-6.json".into())
+        );
+        assert!(listener(&[]).expect("no options").next_name(5).is_none());
+        for bad in [&[("inbox", "")][..], &[("inbox", "../a")], &[("box", "a")], &[("inbox", "a"), ("inbox", "b")]] {
+            assert!(listener(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_put_or_get_and_nothing_else() {
+        let asks = |message: &[u8]| {
+            let document = decode(message).expect("plain data");
+            request(&document).map(|request| format!("{request:?}"))
+        };
+        assert_eq!(asks(b"(Vget\nVa\nd."), Ok("Get { name: \"a\" }".into()));
+        assert_eq!(asks(b"(Vput\nVa\nVdata\nVx\nd."), Ok("Put { name: \"a\", data: [120] }".into()));
+        // Of a key that is there twice the later one holds, but it is a part too many.
+        assert!(asks(b"(Vget\nVa\nVget\nVb\nd.").is_err());
+        assert_eq!(asks(b"(Vdata\nVa\nK\x01Nd."), Ok("Message".into()));
+        assert_eq!(asks(b"}."), Ok("Message".into()));
+        for bad in [&b"(Vget\nNd."[..], b"(Vput\nVa\nd.", b"(Vput\nVa\nVdata\nNd.", b"(Vget\nVa\nVdata\nVx\nd.", b"N."]
+        {
+            assert!(asks(bad).is_err(), "{}", bad.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_log_shows_a_little_of_everything_and_never_much() {
+        let line = |message: &[u8]| shown(&decode(message).expect("plain data"));
+        assert_eq!(
+            line(b"(Vname\nVAda\nVx\n]K\x01NK\x02B\x03\0\0\0abcd."),
+            "Received: name: Ada, x: <list of 0>, 1: None, 2: <3 bytes>"
+        );
+        assert_eq!(
+            line(b"(Vsid\nI1\nVstudent_name\nNVgithub_username\nVg\nd."),
+            "Connected: Student: None, Github Username: g, sid: 1"
+        );
+        let many = (0..5000).map(|n| format!("V{n}{}\nV{}\n", "k".repeat(60), "é".repeat(60)));
+        let many = format!("({}d.", many.collect::<String>());
+        let shown = shown(&decode(&pickled_latin1(&many)).expect("plain data"));
+        assert!(shown.len() < 2000 && shown.ends_with(", and 4992 more"), "{shown}");
+    }
+
+    fn pickled_latin1(text: &str) -> Vec<u8> {
+        text.chars().map(|letter| letter as u8).collect()
     }
 }

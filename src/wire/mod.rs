@@ -1,9 +1,11 @@
 //! Byte grammars: pure functions from bytes to values and back. No state, no meaning, no I/O.
 
 pub mod frames;
+pub mod json;
 pub mod key;
 pub mod line;
 pub mod menu;
 pub mod name_choice;
 pub mod name_size;
+pub mod pickle;
 pub mod range;

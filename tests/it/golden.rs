@@ -267,6 +267,7 @@ fn all() -> Vec<Transcript> {
         include_str!("../golden/name-size.txt"),
         include_str!("../golden/menu.txt"),
         include_str!("../golden/name-choice.txt"),
+        include_str!("../golden/pickle.txt"),
     ]
     .into_iter()
     .flat_map(transcripts)

@@ -1,0 +1,163 @@
+//! Writes plain data as JSON (RFC 8259), for people and programs that read what was kept.
+//!
+//! What JSON has no word for: bytes become `{"base64": "…"}`, tuples and sets become arrays,
+//! numbers that are not finite become strings, and a key that is no text becomes the text of its
+//! own JSON.
+
+use std::fmt::Write as _;
+
+use crate::error::Failure;
+use crate::wire::pickle::{Document, Id, Value};
+
+/// The message as one line of JSON with its line feed, of at most `len_max` bytes.
+///
+/// This recurses, at most as deep as a document can be.
+pub fn line(document: &Document, len_max: usize) -> Result<String, Failure> {
+    let mut writer = Writer { out: String::new(), len_max };
+    writer.value(document, document.root())?;
+    writer.say("\n")?;
+    Ok(writer.out)
+}
+
+struct Writer {
+    out: String,
+    len_max: usize,
+}
+
+impl Writer {
+    fn say(&mut self, text: &str) -> Result<(), Failure> {
+        if self.out.len() + text.len() > self.len_max {
+            return Err(Failure::TooLarge);
+        }
+        self.out.push_str(text);
+        Ok(())
+    }
+
+    fn value(&mut self, document: &Document, value: &Value) -> Result<(), Failure> {
+        match value {
+            Value::None => self.say("null"),
+            Value::Bool(yes) => self.say(if *yes { "true" } else { "false" }),
+            Value::Int(number) => self.say(&number.to_string()),
+            Value::Big(digits) => self.say(digits),
+            Value::Float(number) if number.is_finite() => self.say(&format!("{number:?}")),
+            Value::Float(number) => self.say(&format!("\"{number}\"")),
+            Value::Text(text) => self.text(text),
+            Value::Bytes(bytes) => {
+                if bytes.len() > self.len_max {
+                    return Err(Failure::TooLarge);
+                }
+                self.say(&format!("{{\"base64\": \"{}\"}}", base64(bytes)))
+            }
+            Value::List(ids) | Value::Tuple(ids) | Value::Set(ids) | Value::Frozen(ids) => self.array(document, ids),
+            Value::Dict(pairs) => self.object(document, pairs),
+        }
+    }
+
+    fn array(&mut self, document: &Document, ids: &[Id]) -> Result<(), Failure> {
+        self.say("[")?;
+        for (place, id) in ids.iter().enumerate() {
+            self.say(if place == 0 { "" } else { ", " })?;
+            self.value(document, document.at(*id))?;
+        }
+        self.say("]")
+    }
+
+    /// Of a key that is there twice both are written; readers take the later one, as Python does.
+    fn object(&mut self, document: &Document, pairs: &[(Id, Id)]) -> Result<(), Failure> {
+        self.say("{")?;
+        for (place, (key, value)) in pairs.iter().enumerate() {
+            self.say(if place == 0 { "" } else { ", " })?;
+            match document.at(*key) {
+                Value::Text(text) => self.text(text)?,
+                key => {
+                    let mut inner = Self { out: String::new(), len_max: self.len_max };
+                    inner.value(document, key)?;
+                    self.text(&inner.out)?;
+                }
+            }
+            self.say(": ")?;
+            self.value(document, document.at(*value))?;
+        }
+        self.say("}")
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), Failure> {
+        if text.len() > self.len_max {
+            return Err(Failure::TooLarge);
+        }
+        let mut quoted = String::with_capacity(text.len() + 2);
+        quoted.push('"');
+        for letter in text.chars() {
+            match letter {
+                '"' => quoted.push_str("\\\""),
+                '\\' => quoted.push_str("\\\\"),
+                '\n' => quoted.push_str("\\n"),
+                '\r' => quoted.push_str("\\r"),
+                '\t' => quoted.push_str("\\t"),
+                '\0'..='\x1f' | '\x7f' => {
+                    let _ = write!(quoted, "\\u{:04x}", u32::from(letter));
+                }
+                letter => quoted.push(letter),
+            }
+        }
+        quoted.push('"');
+        self.say(&quoted)
+    }
+}
+
+/// RFC 4648 §4.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for piece in bytes.chunks(3) {
+        let byte = |n: usize| u32::from(piece.get(n).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
+            out.push(if place <= piece.len() { char::from(digit) } else { '=' });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::pickle::decode;
+
+    fn written(message: &[u8]) -> String {
+        line(&decode(message).expect("plain data"), 1000).expect("short enough")
+    }
+
+    #[test]
+    fn every_kind_of_value_has_its_form() {
+        assert_eq!(written(b"\x80\x04}."), "{}\n");
+        assert_eq!(
+            written(b"(NI01\nI-5\nF1.5\nF1e300\nFnan\nF-inf\nl."),
+            "[null, true, -5, 1.5, 1e300, \"NaN\", \"-inf\"]\n"
+        );
+        assert_eq!(written(b"\x80\x04C\x02\x00\xff."), "{\"base64\": \"AP8=\"}\n");
+        assert_eq!(written(b"\x80\x04(K\x01K\x02\x91)\x86."), "[[1, 2], []]\n");
+        assert_eq!(written(b"L123456789012345678901234567890L\n."), "123456789012345678901234567890\n");
+    }
+
+    #[test]
+    fn text_and_keys_are_quoted() {
+        assert_eq!(written(b"Va\"\\u005c\\u000a\\u0001\xe9\n."), "\"a\\\"\\\\\\n\\u0001é\"\n");
+        assert_eq!(written(b"(K\x01NNK\x02)K\x03d."), "{\"1\": null, \"null\": 2, \"[]\": 3}\n");
+    }
+
+    #[test]
+    fn no_more_is_written_than_allowed() {
+        let document = decode(b"V\x01\x01\x01\x01\n.").expect("text");
+        assert_eq!(line(&document, 27).expect("fits").len(), 27);
+        assert_eq!(line(&document, 26), Err(Failure::TooLarge));
+    }
+
+    #[test]
+    fn base64_pads() {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
+}

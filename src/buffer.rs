@@ -91,9 +91,10 @@ impl ChunkPool {
         self.free.pop().unwrap_or_else(|| Chunk::new(self.chunk_bytes))
     }
 
-    /// A chunk comes home. One of another size is freed.
+    /// A chunk comes home. It is freed if it has another size, or enough are at home already: a
+    /// crowd must not leave its memory behind.
     pub fn give(&mut self, mut chunk: Chunk) {
-        if chunk.bytes.len() == self.chunk_bytes {
+        if chunk.bytes.len() == self.chunk_bytes && self.free.len() < KEPT_MAX {
             chunk.clear();
             self.free.push(chunk);
         }
@@ -104,6 +105,9 @@ impl ChunkPool {
         self.chunk_bytes
     }
 }
+
+/// Chunks kept for the next transfer.
+const KEPT_MAX: usize = 16;
 
 /// At most this many pieces leave in one vectored write.
 pub const SLICES_MAX: usize = 8;

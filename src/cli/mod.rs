@@ -2,6 +2,7 @@
 //!
 //! Each command has its file; what they do is the library's business. 0 means done, 1 failed,
 //! 2 wrong usage.
+#![allow(rustdoc::broken_intra_doc_links, reason = "doc comments of arguments are help texts, with [brackets]")]
 #![allow(clippy::disallowed_methods, reason = "commands reach the world: local files and worker threads")]
 
 #[cfg(feature = "client")]

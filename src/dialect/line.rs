@@ -21,7 +21,8 @@ use crate::wire::key::{self, Path};
 use crate::wire::line::{self, LINE_LEN_MAX, Request};
 use crate::wire::range::{ByteRange, decimal};
 use options::{OnlyIf, Options};
-use say::{refuse, say_listing, say_node, say_opened, say_stored};
+pub(super) use say::refuse;
+use say::{say_listing, say_node, say_opened, say_stored};
 
 /// Said to a connection that comes when no more are taken.
 pub const TURNED_AWAY: &[u8] = b"ERR 429 retry=1 the server has as many connections as it takes\n";

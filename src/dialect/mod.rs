@@ -142,7 +142,8 @@ pub trait Machine {
         (0, Act::More)
     }
 
-    /// That silence came in the middle of a body: is it complete?
+    /// That silence came in the middle of a body: is it complete? With [`Then::Look`] the bytes
+    /// that are held are shown again.
     fn body_quiet(&mut self) -> Then {
         Then::Wait
     }
@@ -276,15 +277,21 @@ impl Listening {
     pub const fn turned_away(&self) -> &'static [u8] {
         match self {
             Self::Auto | Self::Line => line::TURNED_AWAY,
-            Self::LengthPrefix(_) | Self::Menu(_) | Self::NameChoice(_) | Self::NameSize(_) | Self::Pickle(_) => b"",
+            Self::LengthPrefix(_) => length_prefix::TURNED_AWAY,
+            Self::Menu(_) | Self::NameChoice(_) | Self::NameSize(_) | Self::Pickle(_) => b"",
         }
     }
 
     /// May a connection hold a message longer than a head? Then a slot must have room for it.
     pub const fn gathers(&self) -> bool {
         match self {
-            Self::LengthPrefix(_) | Self::Pickle(_) => true,
-            Self::Auto | Self::Line | Self::Menu(_) | Self::NameChoice(_) | Self::NameSize(_) => false,
+            Self::Pickle(_) => true,
+            Self::Auto
+            | Self::LengthPrefix(_)
+            | Self::Line
+            | Self::Menu(_)
+            | Self::NameChoice(_)
+            | Self::NameSize(_) => false,
         }
     }
 }

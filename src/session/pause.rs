@@ -29,10 +29,17 @@ impl Session {
                 true
             }
             // While the disk is at work we may not be reading: that is no silence of the peer.
-            Name::ReceivingBody if !self.has_ops() && self.dialect.machine().body_quiet() == Then::End => {
-                self.body_is_complete(cx);
-                true
-            }
+            Name::ReceivingBody if !self.has_ops() => match self.dialect.machine().body_quiet() {
+                Then::End => {
+                    self.body_is_complete(cx);
+                    true
+                }
+                Then::Look => {
+                    self.appetite = Appetite::Unseen;
+                    true
+                }
+                Then::Wait => false,
+            },
             _ => false,
         }
     }

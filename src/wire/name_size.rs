@@ -9,7 +9,7 @@
 //! ```
 //!
 //! must hold. The left side grows with every `k`, so at most one fits, whatever the content is and
-//! however the bytes arrived. Every blank that a digit follows is a [`Reading`]; the first whose
+//! however the bytes arrived. Every blank that a digit follows is a `Reading`; the first whose
 //! equation holds is right.
 
 use crate::error::Failure;

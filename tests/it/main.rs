@@ -21,6 +21,7 @@ mod client;
 mod golden;
 mod layers;
 mod legacy;
+mod length_prefix;
 mod name_choice;
 mod name_size;
 mod program;

@@ -29,7 +29,7 @@ const fn code(failure: Failure) -> u16 {
 }
 
 /// Says `ERR …` and hands back what is to be done then.
-pub(super) fn refuse(failure: Failure, key: Option<&Key>, talk: &mut Talk<'_>, then: Act) -> Act {
+pub(in crate::dialect) fn refuse(failure: Failure, key: Option<&Key>, talk: &mut Talk<'_>, then: Act) -> Act {
     talk.refused = Some(failure);
     let retry = match failure {
         Failure::Busy => "retry=1 ",

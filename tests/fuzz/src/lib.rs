@@ -7,7 +7,7 @@ use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};
 
 #[allow(dead_code, reason = "shared with the integration tests")]
-#[path = "../../it/rig.rs"]
+#[path = "../../it/rig/mod.rs"]
 mod rig;
 
 use rig::{Mode, Rig};

@@ -145,6 +145,17 @@ impl MemStore {
         Ok(listing)
     }
 
+    fn open(&mut self, key: &Key) -> Result<Outcome, StoreError> {
+        match self.node(key)? {
+            Node::File(meta) => {
+                let file = self.files[key.as_str()].clone();
+                let source = if self.mode.held { Source::Held } else { Source::Direct };
+                Ok(Outcome::Opened { file: self.file_id(Open::Served(file)), meta, source })
+            }
+            Node::Folder { .. } => Err(refused(Failure::Conflict("that is a folder"))),
+        }
+    }
+
     fn run(&mut self, op: Op) -> (Result<Outcome, StoreError>, Option<Chunk>) {
         let result = match op {
             Op::Abort { file } => {
@@ -181,15 +192,7 @@ impl MemStore {
                 self.folders.insert(key.as_str().to_owned());
                 Ok(Outcome::Made)
             }
-            Op::Open { key } => match self.node(&key) {
-                Ok(Node::File(meta)) => {
-                    let file = self.files[key.as_str()].clone();
-                    let source = if self.mode.held { Source::Held } else { Source::Direct };
-                    Ok(Outcome::Opened { file: self.file_id(Open::Served(file)), meta, source })
-                }
-                Ok(Node::Folder { .. }) => Err(refused(Failure::Conflict("that is a folder"))),
-                Err(error) => Err(error),
-            },
+            Op::Open { key } => self.open(&key),
             Op::Read { file, offset, len, mut chunk } => {
                 let bytes = Rc::clone(&self.served(file).bytes);
                 let from = bytes.len().min(offset as usize);

@@ -120,6 +120,11 @@ impl<P: Platform> Reactor<P> {
         if connection.session.release_slot(&self.limits) {
             self.admission.give_back();
         }
+        if connection.session.holds_slot() {
+            // It is full of what came behind the request: that cannot wait for another.
+            connection.session.granted(&mut cx!(self));
+            return Progress::Moved;
+        }
         match self.admission.request(id) {
             Place::Granted => connection.session.granted(&mut cx!(self)),
             Place::Full => connection.session.not_granted(&mut cx!(self)),

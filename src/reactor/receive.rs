@@ -35,17 +35,19 @@ impl<P: Platform> Reactor<P> {
         if !connection.readiness.readable {
             return Progress::Blocked;
         }
-        let wanted = session.intake(&cx!(self)).min(budget.bytes);
+        let most = session.intake(&cx!(self));
+        let wanted = most.min(budget.bytes);
         if wanted == 0 {
             return Progress::Blocked;
         }
+        let gathers = session.is_gathering(&self.limits);
         let held = session.take_held();
-        let kept = held.len();
-        self.scratch[..kept].copy_from_slice(&held);
+        let kept = if gathers { 0 } else { held.len() };
+        self.scratch[..kept].copy_from_slice(&held[..kept]);
         let room = self.scratch.len().min(kept.saturating_add(wanted));
         match stream.recv(&mut self.scratch[kept..room]) {
             Ok(0) => {
-                session.hold(&held);
+                session.keep(held);
                 session.received_eof(&mut cx!(self));
                 if let Some(key) = session.settles() {
                     self.gate.announce(id, key);
@@ -55,11 +57,15 @@ impl<P: Platform> Reactor<P> {
             Ok(n) => {
                 budget.spend(n);
                 session.arrived(n, &cx!(self));
-                let _ = self.consume(id, kept + n);
+                if gathers {
+                    self.grow(id, held, n, most);
+                } else {
+                    let _ = self.consume(id, kept + n);
+                }
                 Progress::Moved
             }
             Err(error) => {
-                session.hold(&held);
+                session.keep(held);
                 match error.kind() {
                     ErrorKind::WouldBlock => {
                         connection.readiness.readable = false;
@@ -70,6 +76,27 @@ impl<P: Platform> Reactor<P> {
                 }
                 Progress::Moved
             }
+        }
+    }
+
+    /// A message longer than a head grows where it is held, by the first `n` bytes of the buffer
+    /// and by `most` altogether: to copy all of it for every piece that arrives would cost the
+    /// square of its length.
+    fn grow(&mut self, id: ConnId, mut held: Vec<u8>, n: usize, most: usize) {
+        let Some(connection) = lookup(&mut self.connections, id) else { return };
+        if held.capacity() - held.len() < n {
+            held.reserve_exact(most.max(n));
+        }
+        held.extend_from_slice(&self.scratch[..n]);
+        match connection.session.consume(&held, &mut cx!(self)) {
+            Use::Wait => connection.session.keep(held),
+            // The message is complete, or refused: what is behind it is shown as ever.
+            Use::Took(used) => {
+                let rest = &held[used..];
+                self.scratch[..rest.len()].copy_from_slice(rest);
+                let _ = self.consume(id, rest.len());
+            }
+            Use::Content { .. } => debug_assert!(false, "a message that is awaited is no content"),
         }
     }
 

@@ -217,6 +217,11 @@ impl Session {
         matches!(self.state, State::AwaitSlot(_))
     }
 
+    /// Does it have one already, which it could not give back?
+    pub fn holds_slot(&self) -> bool {
+        self.slot == Slot::Held
+    }
+
     /// True once when the slot is not needed any more; the caller takes it back.
     pub fn release_slot(&mut self, limits: &Limits) -> bool {
         let in_use = match self.state.name() {
@@ -226,12 +231,17 @@ impl Session {
             | Name::Settling
             | Name::Committing
             | Name::SendingBody => true,
-            // A long message is gathered on the slot's account.
-            Name::AwaitHeader | Name::AwaitSlot => self.inbox.len() >= limits.head_len_max,
             // The file that is open meanwhile will be read into this slot's chunks.
             Name::Pausing => self.pauses_before_held(),
-            Name::Discarding | Name::SendingReply | Name::Lingering | Name::Done => false,
+            Name::AwaitHeader
+            | Name::AwaitSlot
+            | Name::Discarding
+            | Name::SendingReply
+            | Name::Lingering
+            | Name::Done => false,
         };
+        // A long message is gathered, and what came behind one is held, on the slot's account.
+        let in_use = in_use || self.inbox.len() >= limits.head_len_max;
         // A page of a listing lives in the outbox, on the slot's account.
         let joined = !self.has_ops() && self.credits == limits.chunks_per_slot;
         if self.slot == Slot::Held && !in_use && joined && self.outbox.len() <= limits.reply_bytes_max {

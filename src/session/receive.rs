@@ -4,6 +4,7 @@
 
 use crate::buffer::Chunk;
 use crate::command::{Answer, Put};
+use crate::config::Limits;
 use crate::dialect::{Act, Then};
 use crate::error::{CloseReason, Failure, StoreError};
 use crate::ids::FileId;
@@ -97,6 +98,17 @@ impl Session {
     pub fn hold(&mut self, rest: &[u8]) {
         debug_assert!(self.inbox.is_empty(), "held bytes would be lost");
         self.inbox = rest.to_vec();
+    }
+
+    /// As [`Session::hold`], for bytes that are held already and did not change their place.
+    pub fn keep(&mut self, held: Vec<u8>) {
+        debug_assert!(self.inbox.is_empty(), "held bytes would be lost");
+        self.inbox = held;
+    }
+
+    /// Is a message awaited of which more is here than a head may have?
+    pub fn is_gathering(&self, limits: &Limits) -> bool {
+        matches!(self.state, State::AwaitHeader { .. }) && self.inbox.len() >= limits.head_len_max
     }
 
     /// The peer moved bytes to us.

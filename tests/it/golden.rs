@@ -328,6 +328,20 @@ fn every_conversation_goes_as_written_with_the_smallest_slots() {
     }
 }
 
+/// With so short a head nearly every message is gathered on a slot.
+#[test]
+fn every_message_is_gathered_as_written() {
+    let limits = limits();
+    let limits = Limits { head_len_max: 16, slots: 1, stall_timeout: limits.head_timeout, ..limits };
+    for transcript in all().iter().filter(|transcript| transcript.speaks.starts_with("pickle")) {
+        let cuts: Vec<usize> = (1..transcript.sent_len()).collect();
+        for mode in Mode::all() {
+            run(transcript, mode, &limits, &[]);
+            run(transcript, mode, &limits, &cuts);
+        }
+    }
+}
+
 #[test]
 fn every_conversation_goes_as_written_on_the_smallest_budget() {
     let limits = Limits {

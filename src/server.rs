@@ -22,6 +22,8 @@ use crate::reactor::{Ended, Reactor, Setup};
 const DESCRIPTORS_KEPT: usize = 64;
 /// Where a server listens that is not told where.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";
+/// Most chunks of one slot: operations of one connection are counted in a byte.
+const CHUNKS_PER_SLOT_MAX: usize = 128;
 /// Most listeners of one server.
 const LISTENERS_MAX: usize = 64;
 
@@ -255,6 +257,12 @@ impl Builder {
                 return Err(ServerError::plain(format!("{name} is {value} but must be at least {least}")));
             }
         }
+        if limits.chunks_per_slot > CHUNKS_PER_SLOT_MAX {
+            let given = limits.chunks_per_slot;
+            return Err(ServerError::plain(format!(
+                "chunks_per_slot is {given}, at most {CHUNKS_PER_SLOT_MAX} make sense"
+            )));
+        }
         Ok(())
     }
 }
@@ -301,7 +309,8 @@ impl Ceiling {
         Self {
             connection,
             connections: limits.connections_max,
-            slot: (limits.chunk_bytes * limits.chunks_per_slot).max(message) + size_of::<usize>(),
+            // A message and the content found in it may be held at once.
+            slot: (limits.chunk_bytes * limits.chunks_per_slot).max(2 * message) + size_of::<usize>(),
             slots: limits.slots,
             shared: limits.read_buffer_bytes
                 + limits.held_bytes_max()

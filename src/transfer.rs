@@ -115,6 +115,8 @@ impl Flush {
 pub struct Pace {
     window_end: Instant,
     moved: u64,
+    /// Bytes that lay in the send queue of the kernel when the window began.
+    queued: u64,
     /// Since when the store keeps the peer waiting.
     store_since: Option<Instant>,
 }
@@ -122,7 +124,7 @@ pub struct Pace {
 impl Pace {
     /// A pace that begins now.
     pub fn new(now: Instant, window: Duration) -> Self {
-        Self { window_end: now + window, moved: 0, store_since: None }
+        Self { window_end: now + window, moved: 0, queued: 0, store_since: None }
     }
 
     /// The peer sent or took `n` bytes.
@@ -150,14 +152,17 @@ impl Pace {
         }
     }
 
-    /// Looks at the pace at the end of a window, and begins the next one.
-    pub fn check(&mut self, now: Instant, window: Duration, bytes_per_s_min: u64) -> Result<(), Failure> {
+    /// Looks at the pace at the end of a window, and begins the next one. `queued` bytes of what we
+    /// sent are still in the kernel: what left it counts, not what it took, for it may take megabytes
+    /// at once and then nothing for a while.
+    pub fn check(&mut self, now: Instant, window: Duration, bytes_per_s_min: u64, queued: u64) -> Result<(), Failure> {
         if now < self.window_end {
             return Ok(());
         }
         let wanted = u128::from(bytes_per_s_min) * window.as_millis() / 1000;
-        let enough = u128::from(self.moved) >= wanted;
-        *self = Self::new(now, window);
+        let left = self.queued.saturating_add(self.moved).saturating_sub(queued);
+        let enough = u128::from(left) >= wanted;
+        *self = Self { queued, ..Self::new(now, window) };
         if enough { Ok(()) } else { Err(Failure::TimedOut) }
     }
 }
@@ -182,6 +187,17 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
+    fn what_left_the_kernel_counts_not_what_it_took() {
+        let (start, window) = (Instant::now(), Duration::from_secs(10));
+        let mut pace = Pace::new(start, window);
+        pace.moved(5000);
+        assert_eq!(pace.check(start + window, window, 10, 4900), Ok(()), "100 of 5000 bytes have left");
+        assert_eq!(pace.check(start + 2 * window, window, 10, 4800), Ok(()), "100 more, though none was taken");
+        assert_eq!(pace.check(start + 3 * window, window, 10, 4750), Err(Failure::TimedOut));
+    }
+
+    #[test]
     fn a_flush_is_due_after_a_window_and_holds_back_after_two() {
         assert_eq!(Flush::Idle(10).due(19, 10), None);
         assert_eq!(Flush::Idle(10).due(25, 10), Some((10, 15)));
@@ -199,9 +215,9 @@ mod tests {
         assert_eq!(pace.deadline(), None);
         pace.store_ended(start + Duration::from_secs(5));
         assert_eq!(pace.deadline(), Some(start + Duration::from_secs(14)));
-        assert_eq!(pace.check(start + Duration::from_secs(13), window, 10), Ok(()));
-        assert_eq!(pace.check(start + Duration::from_secs(14), window, 10), Err(Failure::TimedOut));
+        assert_eq!(pace.check(start + Duration::from_secs(13), window, 10, 0), Ok(()));
+        assert_eq!(pace.check(start + Duration::from_secs(14), window, 10, 0), Err(Failure::TimedOut));
         pace.moved(100);
-        assert_eq!(pace.check(start + Duration::from_secs(24), window, 10), Ok(()));
+        assert_eq!(pace.check(start + Duration::from_secs(24), window, 10, 0), Ok(()));
     }
 }

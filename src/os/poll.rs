@@ -196,6 +196,8 @@ impl Platform for OsPlatform {
 
     fn shed(&mut self, listener: ListenerId) -> bool {
         if self.reserve.take().is_none() {
+            // It could not be had back the last time; perhaps now.
+            self.reserve = spare_descriptor();
             return false;
         }
         let shed = self.accept(listener).is_ok();

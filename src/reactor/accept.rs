@@ -107,6 +107,7 @@ impl<P: Platform> Reactor<P> {
             in_line: InLine::No,
             armed: None,
         });
+        self.log_reports(peer);
         log::debug!("{peer}: connected as {id}");
         self.enqueue(id);
     }

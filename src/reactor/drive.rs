@@ -78,7 +78,7 @@ impl<P: Platform> Reactor<P> {
         while let Some(op) = lookup(&mut self.connections, id).and_then(|c| c.session.next_op()) {
             progress = Progress::Moved;
             budget.spend(0);
-            let Some(op) = self.gate.enter(id, op) else { continue };
+            let Some(op) = self.gate.enter(id, op, &mut self.released) else { continue };
             self.hand_in(id, op);
         }
         progress
@@ -105,10 +105,12 @@ impl<P: Platform> Reactor<P> {
         let Some(connection) = lookup(&mut self.connections, id) else {
             unreachable!("a slot outlives its operations")
         };
+        let peer = connection.peer;
         connection.session.completed(done, &mut cx!(self));
         if !connection.session.is_changing() {
             self.gate.leave(id, &mut self.released);
         }
+        self.log_reports(peer);
         self.enqueue(id);
     }
 
@@ -119,6 +121,9 @@ impl<P: Platform> Reactor<P> {
         }
         if connection.session.release_slot(&self.limits) {
             self.admission.give_back();
+        }
+        if connection.session.has_ops() {
+            return Progress::Blocked; // what is still at the store has this slot's chunks
         }
         if connection.session.holds_slot() {
             // It is full of what came behind the request: that cannot wait for another.
@@ -143,7 +148,9 @@ impl<P: Platform> Reactor<P> {
             connection.in_line = InLine::No;
             if connection.session.wants_slot() {
                 self.admission.take();
+                let peer = connection.peer;
                 connection.session.granted(&mut cx!(self));
+                self.log_reports(peer);
             }
             self.enqueue(id);
         }
@@ -193,6 +200,8 @@ impl<P: Platform> Reactor<P> {
             self.admission.give_back();
         }
         if connection.session.is_retirable() {
+            debug_assert!(!connection.session.holds_slot(), "a slot would leak");
+            self.timers.disarm(id, &mut connection.armed);
             self.connections.remove(id.slot());
         } else if let Some(at) = connection.session.deadline(&self.limits) {
             self.timers.arm(id, &mut connection.armed, at);
@@ -203,8 +212,8 @@ impl<P: Platform> Reactor<P> {
         }
     }
 
-    /// One line per request that ended. The sink must not block: see `os::log`.
-    fn log_reports(&mut self, peer: std::net::SocketAddr) {
+    /// One line per request that ended: called while the reports are all of this peer. The sink must not block: see `os::log`.
+    pub(super) fn log_reports(&mut self, peer: std::net::SocketAddr) {
         for report in self.reports.drain(..) {
             let (word, key, bytes, began, result) = match report {
                 Report::Note(note) => {

@@ -14,8 +14,21 @@ use crate::platform::Op;
 /// Which names are being changed, and who waits for them.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
-    busy: BTreeMap<Key, VecDeque<(ConnId, Op)>>,
+    busy: BTreeMap<Key, Change>,
     changing: BTreeMap<ConnId, (Key, Option<Key>)>,
+    /// Listings that wait, and how many changes had begun when they came.
+    listing: BTreeMap<ConnId, u64>,
+    /// How many changes have begun.
+    begun: u64,
+}
+
+/// A name that is being changed.
+#[derive(Debug)]
+struct Change {
+    /// Which change it is, counted from the start.
+    number: u64,
+    /// Who waits for its end.
+    waiting: VecDeque<(ConnId, Op)>,
 }
 
 /// What an operation does to names.
@@ -46,66 +59,82 @@ fn touches(op: &Op) -> Touches<'_> {
 
 impl Gate {
     /// Lets `op` through, or parks it until the change before it is done. One connection has at
-    /// most one change under way.
-    pub(super) fn enter(&mut self, conn: ConnId, op: Op) -> Option<Op> {
+    /// most one change under way; `out` gets those who need not wait for it any more because it
+    /// turned out to be of another name than was announced.
+    pub(super) fn enter(&mut self, conn: ConnId, op: Op, out: &mut VecDeque<(ConnId, Op)>) -> Option<Op> {
+        if let Touches::Changes(key, _) = touches(&op)
+            && self.changing.get(&conn).is_some_and(|(own, _)| own != key)
+        {
+            self.leave(conn, out);
+        }
         let blocker = match touches(&op) {
             Touches::Nothing => None,
             Touches::Reads(key) => self.busy.contains_key(key).then(|| key.clone()),
-            Touches::Lists(folder) => self.change_inside(folder),
+            Touches::Lists(folder) => {
+                let came = *self.listing.entry(conn).or_insert(self.begun);
+                let blocker = self.change_inside(folder, came);
+                if blocker.is_none() {
+                    self.listing.remove(&conn);
+                }
+                blocker
+            }
             Touches::Changes(key, None) if self.changing.get(&conn).is_some_and(|(own, _)| own == key) => None,
             Touches::Changes(key, other) => {
                 let first = [Some(key), other].into_iter().flatten().find(|key| self.busy.contains_key(key)).cloned();
                 if first.is_none() {
-                    let other = other.filter(|other| *other != key).cloned();
-                    self.busy.insert(key.clone(), VecDeque::new());
-                    self.busy.extend(other.clone().map(|other| (other, VecDeque::new())));
-                    self.changing.insert(conn, (key.clone(), other));
+                    self.begin(conn, key, other.filter(|other| *other != key));
                 }
                 first
             }
         };
         match blocker.and_then(|key| self.busy.get_mut(&key)) {
-            Some(waiting) => {
-                waiting.push_back((conn, op));
+            Some(change) => {
+                change.waiting.push_back((conn, op));
                 None
             }
             None => Some(op),
         }
     }
 
+    fn begin(&mut self, conn: ConnId, key: &Key, other: Option<&Key>) {
+        self.begun += 1;
+        for key in [Some(key), other].into_iter().flatten() {
+            self.busy.insert(key.clone(), Change { number: self.begun, waiting: VecDeque::new() });
+        }
+        self.changing.insert(conn, (key.clone(), other.cloned()));
+    }
+
     /// The whole body of a change of `key` has come, though its last writes may still be under way:
     /// readers wait from here on. Where another change holds the name, they wait for that one.
     pub(super) fn announce(&mut self, conn: ConnId, key: &Key) {
         if !self.busy.contains_key(key) && !self.changing.contains_key(&conn) {
-            self.busy.insert(key.clone(), VecDeque::new());
-            self.changing.insert(conn, (key.clone(), None));
+            self.begin(conn, key, None);
         }
     }
 
-    /// A name directly inside `folder` that is being changed.
-    fn change_inside(&self, folder: &Key) -> Option<Key> {
-        if self.busy.is_empty() {
-            return None;
-        }
+    /// A name directly inside `folder` whose change had begun by then. Younger ones do not count:
+    /// a folder that is never at rest could never be listed.
+    fn change_inside(&self, folder: &Key, then: u64) -> Option<Key> {
         // Every name below the folder begins with it; the root is before all of them.
         self.busy
             .range(folder.clone()..)
-            .map(|(key, _)| key)
-            .take_while(|key| key.as_str().starts_with(folder.as_str()))
-            .find(|key| key.parent() == folder.as_str())
-            .cloned()
+            .take_while(|(key, _)| key.as_str().starts_with(folder.as_str()))
+            .find(|(key, change)| key.parent() == folder.as_str() && change.number <= then)
+            .map(|(key, _)| key.clone())
     }
 
     /// The change of `conn`, if it had one, is done: hands out those who may go on, in order.
     pub(super) fn leave(&mut self, conn: ConnId, out: &mut VecDeque<(ConnId, Op)>) {
         let Some((key, other)) = self.changing.remove(&conn) else { return };
         for key in [Some(key), other].into_iter().flatten() {
-            let Some(mut waiting) = self.busy.remove(&key) else { continue };
+            let Some(Change { mut waiting, .. }) = self.busy.remove(&key) else { continue };
             while let Some((conn, op)) = waiting.pop_front() {
-                out.extend(self.enter(conn, op).map(|op| (conn, op)));
+                if let Some(op) = self.enter(conn, op, out) {
+                    out.push_back((conn, op));
+                }
                 // The next change of this name is under way: the others keep their places.
-                if let Some(queue) = self.busy.get_mut(&key) {
-                    queue.append(&mut waiting);
+                if let Some(change) = self.busy.get_mut(&key) {
+                    change.waiting.append(&mut waiting);
                 }
             }
         }
@@ -113,7 +142,7 @@ impl Gate {
 
     #[cfg(test)]
     fn is_idle(&self) -> bool {
-        self.busy.is_empty() && self.changing.is_empty()
+        self.busy.is_empty() && self.changing.is_empty() && self.listing.is_empty()
     }
 }
 
@@ -145,13 +174,13 @@ mod tests {
     #[test]
     fn readers_wait_for_the_change_before_them_and_go_before_the_next() {
         let (mut gate, mut out) = (Gate::default(), VecDeque::new());
-        assert!(gate.enter(id(1), delete("a/x")).is_some());
-        assert!(gate.enter(id(2), Op::Stat { key: key("a/x") }).is_none());
-        assert!(gate.enter(id(3), list("a")).is_none());
-        assert!(gate.enter(id(4), delete("a/x")).is_none());
-        assert!(gate.enter(id(5), Op::Open { key: key("a/x") }).is_none());
-        assert!(gate.enter(id(6), Op::Open { key: key("a/y") }).is_some());
-        assert!(gate.enter(id(7), list("")).is_some(), "the change is not directly inside");
+        assert!(gate.enter(id(1), delete("a/x"), &mut out).is_some());
+        assert!(gate.enter(id(2), Op::Stat { key: key("a/x") }, &mut out).is_none());
+        assert!(gate.enter(id(3), list("a"), &mut out).is_none());
+        assert!(gate.enter(id(4), delete("a/x"), &mut out).is_none());
+        assert!(gate.enter(id(5), Op::Open { key: key("a/x") }, &mut out).is_none());
+        assert!(gate.enter(id(6), Op::Open { key: key("a/y") }, &mut out).is_some());
+        assert!(gate.enter(id(7), list(""), &mut out).is_some(), "the change is not directly inside");
         gate.leave(id(1), &mut out);
         assert_eq!(who(&out), [id(2), id(3), id(4)]);
         out.clear();
@@ -166,9 +195,9 @@ mod tests {
         gate.announce(id(1), &key("a"));
         gate.announce(id(1), &key("a"));
         gate.announce(id(2), &key("a"));
-        assert!(gate.enter(id(3), Op::Stat { key: key("a") }).is_none());
-        assert!(gate.enter(id(2), delete("a")).is_none());
-        assert!(gate.enter(id(1), delete("a")).is_some());
+        assert!(gate.enter(id(3), Op::Stat { key: key("a") }, &mut out).is_none());
+        assert!(gate.enter(id(2), delete("a"), &mut out).is_none());
+        assert!(gate.enter(id(1), delete("a"), &mut out).is_some());
         gate.leave(id(1), &mut out);
         assert_eq!(who(&out), [id(3), id(2)]);
         gate.leave(id(2), &mut out);
@@ -176,13 +205,36 @@ mod tests {
     }
 
     #[test]
+    fn a_change_that_turns_out_to_be_of_another_name_lets_the_first_go() {
+        let (mut gate, mut out) = (Gate::default(), VecDeque::new());
+        gate.announce(id(1), &key("a"));
+        assert!(gate.enter(id(2), Op::Stat { key: key("a") }, &mut out).is_none());
+        assert!(gate.enter(id(1), delete("a.part"), &mut out).is_some());
+        assert_eq!(who(&out), [id(2)]);
+        gate.leave(id(1), &mut out);
+        assert!(gate.is_idle());
+    }
+
+    #[test]
+    fn a_listing_waits_only_for_changes_that_were_there_before_it() {
+        let (mut gate, mut out) = (Gate::default(), VecDeque::new());
+        assert!(gate.enter(id(1), delete("a"), &mut out).is_some());
+        assert!(gate.enter(id(2), list(""), &mut out).is_none());
+        assert!(gate.enter(id(3), delete("b"), &mut out).is_some());
+        gate.leave(id(1), &mut out);
+        assert_eq!(who(&out), [id(2)], "b began after the listing came");
+        gate.leave(id(3), &mut out);
+        assert!(gate.is_idle());
+    }
+
+    #[test]
     fn a_rename_holds_both_of_its_names() {
         let (mut gate, mut out) = (Gate::default(), VecDeque::new());
         let rename = |from, to| Op::Rename { from: key(from), to: key(to), precondition: Precondition::None };
-        assert!(gate.enter(id(1), rename("a", "b")).is_some());
-        assert!(gate.enter(id(2), rename("c", "b")).is_none());
-        assert!(gate.enter(id(3), delete("a")).is_none());
-        assert!(gate.enter(id(4), list("")).is_none());
+        assert!(gate.enter(id(1), rename("a", "b"), &mut out).is_some());
+        assert!(gate.enter(id(2), rename("c", "b"), &mut out).is_none());
+        assert!(gate.enter(id(3), delete("a"), &mut out).is_none());
+        assert!(gate.enter(id(4), list(""), &mut out).is_none());
         gate.leave(id(1), &mut out);
         assert_eq!(who(&out), [id(3), id(2)]);
         gate.leave(id(3), &mut out);
@@ -195,9 +247,9 @@ mod tests {
     fn a_rename_onto_itself_and_a_list_of_a_prefix_do_no_harm() {
         let (mut gate, mut out) = (Gate::default(), VecDeque::new());
         let rename = Op::Rename { from: key("a"), to: key("a"), precondition: Precondition::None };
-        assert!(gate.enter(id(1), rename).is_some());
-        assert!(gate.enter(id(2), delete("ab/x")).is_some());
-        assert!(gate.enter(id(3), list("a")).is_some(), "ab/x is not inside a");
+        assert!(gate.enter(id(1), rename, &mut out).is_some());
+        assert!(gate.enter(id(2), delete("ab/x"), &mut out).is_some());
+        assert!(gate.enter(id(3), list("a"), &mut out).is_some(), "ab/x is not inside a");
         gate.leave(id(1), &mut out);
         gate.leave(id(2), &mut out);
         assert!(gate.is_idle() && out.is_empty());

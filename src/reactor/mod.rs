@@ -26,7 +26,7 @@ use crate::buffer::ChunkPool;
 use crate::config::{Access, Limits};
 use crate::dialect::{Listening, Phase};
 use crate::ids::{ConnId, ListenerId};
-use crate::platform::{Counters, Event, Health, Op, Platform, Signal, Store};
+use crate::platform::{Counters, Event, Health, Op, Platform, Signal, Store, Stream as _};
 use crate::session::state::Name;
 use crate::session::{Cx, Disk, DiskPace, Report, Session};
 use accept::Door;
@@ -318,7 +318,12 @@ impl<P: Platform> Reactor<P> {
             }
             connection.armed = None;
             if connection.session.deadline(&self.limits).is_some_and(|deadline| deadline <= self.now) {
-                connection.session.timed_out(&mut cx!(self));
+                let sends = connection.session.state() == Name::SendingBody;
+                let stream = connection.stream.as_ref().filter(|_| sends);
+                let queued = stream.map_or(0, |stream| stream.unacknowledged().unwrap_or(0));
+                let peer = connection.peer;
+                connection.session.timed_out(queued, &mut cx!(self));
+                self.log_reports(peer);
             }
             self.enqueue(id); // driving arms it anew
         }
@@ -378,7 +383,9 @@ impl<P: Platform> Reactor<P> {
         let ids: Vec<ConnId> = self.connections.iter().map(|(slot, c)| conn_id(slot, c.generation)).collect();
         for id in ids {
             if let Some(connection) = lookup(&mut self.connections, id) {
+                let peer = connection.peer;
                 tell(&mut connection.session, &mut cx!(self));
+                self.log_reports(peer);
             }
             self.enqueue(id);
         }

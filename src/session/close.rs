@@ -43,13 +43,19 @@ impl Session {
             if self.state.name() != Name::Committing {
                 self.report_failure(Failure::Internal, format!("{reason}: {cause}"), cx);
             }
-            self.end(reason, Parting::Plain, cx);
+            // A disk that fails in the middle of a file looks like this too: it must not pass for its end.
+            let in_a_file = matches!(self.state.name(), Name::SendingBody | Name::Pausing);
+            self.end(reason, if in_a_file { Parting::Reset } else { Parting::Plain }, cx);
         }
     }
 
     /// A deadline passed. Also harmless when it did not.
-    pub fn timed_out(&mut self, cx: &mut Cx<'_>) {
+    /// `queued` bytes of what we sent are still in the kernel.
+    pub fn timed_out(&mut self, queued: usize, cx: &mut Cx<'_>) {
         if self.quiet_at().is_some_and(|at| at <= cx.now) && self.told_quiet(cx) {
+            return;
+        }
+        if self.deadline(cx.limits).is_none_or(|at| at > cx.now) {
             return;
         }
         let stalled = cx.now >= self.active + cx.limits.stall_timeout;
@@ -66,13 +72,19 @@ impl Session {
             State::AwaitHeader { since: None } => self.end(CloseReason::IdleTimeout, Parting::Plain, cx),
             State::AwaitSlot(_) => self.not_granted(cx),
             State::ReceivingBody(receiving) => {
-                if stalled || receiving.pace.check(cx.now, window, rate).is_err() {
+                if stalled || receiving.pace.check(cx.now, window, rate, 0).is_err() {
                     let _ = self.fail_upload(Failure::TimedOut, CloseReason::TooSlow.word(), cx);
                 }
             }
             State::SendingBody(sending) => {
-                if stalled || sending.pace.check(cx.now, window, rate).is_err() {
+                let windows_over = sending.pace.deadline().is_some_and(|at| at <= cx.now);
+                if sending.pace.check(cx.now, window, rate, queued as u64).is_err() {
                     self.stop_sending("the peer reads too slowly", cx);
+                } else if windows_over {
+                    // It reads, though the kernel has not asked for more in a while.
+                    self.active = cx.now;
+                } else if stalled {
+                    self.stop_sending("the peer does not read", cx);
                 }
             }
             State::Discarding { .. } | State::SendingReply(_) => self.stop_sending("the peer is too slow", cx),

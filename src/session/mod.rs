@@ -28,10 +28,13 @@ use crate::dialect::{Dialect, Machine, Phase, Talk};
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
 use crate::platform::{Completion, Counters, Op};
-use state::{Name, PauseStage, State};
+use state::{Name, Opening, PauseStage, State, Supply, Wanted};
 
 pub use receive::Use;
 pub use send::Outgoing;
+
+/// A message longer than a head must be complete within so many times `Limits::stall_timeout`.
+const GATHER_STALLS: u32 = 5;
 
 /// What the reactor lends a session for one call.
 pub struct Cx<'a> {
@@ -224,24 +227,25 @@ impl Session {
 
     /// True once when the slot is not needed any more; the caller takes it back.
     pub fn release_slot(&mut self, limits: &Limits) -> bool {
-        let in_use = match self.state.name() {
-            Name::Opening
-            | Name::Executing
-            | Name::ReceivingBody
-            | Name::Settling
-            | Name::Committing
-            | Name::SendingBody => true,
-            // The file that is open meanwhile will be read into this slot's chunks.
-            Name::Pausing => self.pauses_before_held(),
-            Name::AwaitHeader
-            | Name::AwaitSlot
-            | Name::Discarding
-            | Name::SendingReply
-            | Name::Lingering
-            | Name::Done => false,
-        };
         // A long message is gathered, and what came behind one is held, on the slot's account.
-        let in_use = in_use || self.inbox.len() >= limits.head_len_max;
+        let holds = self.inbox.len() >= limits.head_len_max;
+        let in_use = match &self.state {
+            State::Done { .. } => false,
+            State::Executing | State::ReceivingBody(_) | State::Settling(_) | State::Committing => true,
+            State::Opening(opening) => holds || matches!(**opening, Opening::Create(_)),
+            // What comes straight from the page cache needs no chunk.
+            State::SendingBody(sending) => holds || matches!(sending.supply, Supply::Held | Supply::HeldReading),
+            // The file that is open meanwhile will be read into this slot's chunks.
+            State::Pausing(_) => holds || self.pauses_before_held(),
+            State::AwaitSlot(wanted) => {
+                holds || matches!(&**wanted, Wanted::Store(_, content) if content.len() >= limits.head_len_max)
+            }
+            State::AwaitHeader { .. }
+            | State::Discarding { .. }
+            | State::SendingReply(_)
+            | State::Lingering { .. }
+            | State::Moving(_) => holds,
+        };
         // A page of a listing lives in the outbox, on the slot's account.
         let joined = !self.has_ops() && self.credits == limits.chunks_per_slot;
         if self.slot == Slot::Held && !in_use && joined && self.outbox.len() <= limits.reply_bytes_max {
@@ -256,7 +260,11 @@ impl Session {
     pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
         match &self.state {
             State::AwaitHeader { .. } if !self.outbox.is_empty() => Some(self.entered + limits.stall_timeout),
-            State::AwaitHeader { .. } if self.slot == Slot::Held => self.sooner(self.active + limits.stall_timeout),
+            State::AwaitHeader { since } if self.slot == Slot::Held => {
+                // A message in pieces may take its time, but not keep a slot for ever.
+                let whole = since.unwrap_or(self.entered) + GATHER_STALLS * limits.stall_timeout;
+                self.sooner(whole.min(self.active + limits.stall_timeout))
+            }
             State::AwaitHeader { since: Some(since) } => self.sooner(*since + limits.head_timeout),
             State::AwaitHeader { since: None } => self.sooner(self.active + limits.idle_timeout),
             State::AwaitSlot(_) => Some(self.entered + limits.slot_timeout),
@@ -286,7 +294,7 @@ impl Session {
     /// When a silence of the peer is long enough to mean something. It is no silence while we do
     /// not listen.
     fn quiet_at(&self) -> Option<Instant> {
-        let listening = self.inbox.is_empty() || self.appetite == Appetite::Hungry;
+        let listening = !self.has_ops() && (self.inbox.is_empty() || self.appetite == Appetite::Hungry);
         let after = self.dialect.machine_ref().quiet_after().filter(|_| listening)?;
         Some(self.active.max(self.quiet_told) + after)
     }

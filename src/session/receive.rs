@@ -96,14 +96,14 @@ impl Session {
     /// Keeps the bytes that [`Session::consume`] could not use. A part of a head costs what it
     /// holds, not its limit.
     pub fn hold(&mut self, rest: &[u8]) {
-        debug_assert!(self.inbox.is_empty(), "held bytes would be lost");
-        self.inbox = rest.to_vec();
+        self.keep(rest.to_vec());
     }
 
     /// As [`Session::hold`], for bytes that are held already and did not change their place.
     pub fn keep(&mut self, held: Vec<u8>) {
         debug_assert!(self.inbox.is_empty(), "held bytes would be lost");
-        self.inbox = held;
+        // Nobody will look at what came behind the end.
+        self.inbox = if matches!(self.state, State::Done { .. }) { Vec::new() } else { held };
     }
 
     /// Is a message awaited of which more is here than a head may have?

@@ -122,7 +122,8 @@ impl Session {
     /// A slot for a download that is under way.
     pub(super) fn resume_send(&mut self, mut sending: Sending, cx: &mut Cx<'_>) {
         sending.supply = Supply::Held;
-        sending.pace.store_ended(cx.now);
+        // The wait for the slot was not the peer's.
+        sending.pace = Pace::new(cx.now, cx.limits.rate_window);
         self.set_state(State::SendingBody(Box::new(sending)), cx.now);
         self.supply(cx);
     }
@@ -167,6 +168,8 @@ impl Session {
             }
             Supply::Held if sending.next == sending.end && self.outbox.is_empty() => self.range_sent(cx),
             Supply::Direct { .. } if sending.next == sending.end => self.range_sent(cx),
+            // Everything read so far has left: from here on the peer waits for our disk.
+            Supply::HeldReading if self.outbox.is_empty() => sending.pace.store_began(cx.now),
             Supply::Held | Supply::HeldReading | Supply::Direct { .. } | Supply::Warming { .. } => {}
         }
     }

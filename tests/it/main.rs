@@ -9,6 +9,7 @@
 //! | `program` | the built binary: its lines, its exit codes, its signals |
 //! | `legacy` | the dialects of older systems against clients in Python |
 //! | `layers` | reads the sources: who imports whom, and where system calls may stand |
+//! | `regressions` | defects once found, each with the events that showed it |
 //! | `rig` | the platform in memory |
 //! | `client` | a raw line-protocol client, and a server in a thread |
 //!
@@ -25,6 +26,7 @@ mod length_prefix;
 mod name_choice;
 mod name_size;
 mod program;
+mod regressions;
 mod rig;
 mod served;
 mod states;

@@ -292,6 +292,11 @@ impl Rig {
         self.settle();
     }
 
+    /// Lets time pass without a turn: what comes next and the deadlines are seen together.
+    pub fn skip(&mut self, time: Duration) {
+        self.reactor.platform().now += time;
+    }
+
     pub fn drain(&mut self) {
         self.reactor.platform().events.push(Event::Signal(filewharf::platform::Signal::Drain));
         self.settle();

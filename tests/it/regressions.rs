@@ -1,0 +1,47 @@
+//! Defects that were found by reading, each with the events that showed it, in virtual time.
+
+use std::time::Duration;
+
+use filewharf::config::{Access, Limits};
+use filewharf::dialect::{Kind, Listening};
+
+use crate::rig::{Mode, Rig};
+
+fn name_size(mode: Mode, limits: Limits) -> Rig {
+    let listening = Listening::new(Kind::NameSize, &[], 0).expect("no options");
+    Rig::speaking(listening, mode, limits, Access::default())
+}
+
+/// What came behind the end of a conversation was held on the account of a slot that nobody gave
+/// back any more.
+#[test]
+fn bytes_behind_the_end_of_a_conversation_keep_no_slot() {
+    let mut rig = name_size(Mode::PLAIN, Limits::default());
+    for _ in 0..3 {
+        let peer = rig.connect();
+        rig.send(&peer, b"a 5hello");
+        // The silence that ends the file is noticed in the turn in which more bytes come.
+        rig.skip(Duration::from_millis(1100));
+        rig.send_in_turn(&peer, &[b'x'; 9000]);
+        rig.pass(Duration::from_secs(100));
+        assert!(peer.is_gone());
+    }
+    assert_eq!((rig.counters().slots_used, rig.counters().open), (0, 0));
+}
+
+/// The name under which an upload was announced stayed blocked when it was stored under another.
+#[test]
+fn an_upload_that_ends_under_another_name_lets_the_first_one_go() {
+    let mode = Mode { deferred: true, lags: true, ..Mode::PLAIN };
+    let mut rig = name_size(mode, Limits { chunks_per_slot: 64, ..Limits::default() });
+    let cut = rig.connect();
+    let mut bytes = b"a 50000\n".to_vec();
+    bytes.extend([b'x'; 20_000]);
+    rig.send_hurried(&cut, [bytes.as_slice(), b"y", b"z"], true);
+    assert_eq!(rig.names(), ["a.part"]);
+    let next = rig.connect();
+    rig.send_hurried(&next, [b"a 5hello".as_slice()], true);
+    rig.pass(Duration::from_secs(5));
+    assert!(next.is_gone());
+    assert_eq!(rig.file("a"), Some(b"hello".to_vec()));
+}

@@ -17,6 +17,7 @@ use crate::config::Limits;
 use crate::ids::{ConnId, FileId, ListenerId};
 use crate::os::disk::DiskStore;
 use crate::os::net::{self, TcpConnection, WideLane};
+use crate::os::sys;
 use crate::platform::{AcceptError, Counters, Event, Platform, SendFile, Signal};
 
 /// Events taken from the kernel at once.
@@ -104,6 +105,22 @@ pub struct OsPlatform {
     reserve: Option<File>,
     store: DiskStore,
     wide: Arc<WideLane>,
+    crowd: Crowd,
+    given_back: Option<Instant>,
+}
+
+/// Slots in use at once that leave enough memory behind to be worth giving back.
+const CROWD_SLOTS: u64 = 32;
+/// Memory is given back at most so often: looking for it takes the allocator a while.
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(5);
+
+/// Many transfers at once leave free memory in the allocator, which an idle server need not keep.
+#[derive(Clone, Copy, Debug)]
+enum Crowd {
+    /// There was none since the memory was given back.
+    None,
+    /// There is one, or its memory waits to be given back.
+    Seen,
 }
 
 impl OsPlatform {
@@ -130,7 +147,34 @@ impl OsPlatform {
         };
         let raw_events = Events::with_capacity(EVENTS_MAX);
         let wide = WideLane::new(limits);
-        Ok(Self { poll, raw_events, shared, listeners, signals, reserve: spare_descriptor(), store, wide })
+        Ok(Self {
+            poll,
+            raw_events,
+            shared,
+            listeners,
+            signals,
+            reserve: spare_descriptor(),
+            store,
+            wide,
+            crowd: Crowd::None,
+            given_back: None,
+        })
+    }
+
+    /// After a crowd of transfers, when none is left.
+    fn give_memory_back(&mut self, slots_used: u64) {
+        match self.crowd {
+            Crowd::None if slots_used >= CROWD_SLOTS => self.crowd = Crowd::Seen,
+            Crowd::Seen if slots_used == 0 => {
+                let now = self.now();
+                if self.given_back.is_none_or(|then| now.saturating_duration_since(then) >= GIVE_BACK_EVERY) {
+                    sys::give_memory_back();
+                    self.given_back = Some(now);
+                    self.crowd = Crowd::None;
+                }
+            }
+            Crowd::None | Crowd::Seen => {}
+        }
     }
 
     fn rung(&self, events: &mut Vec<Event>) {
@@ -224,6 +268,7 @@ impl Platform for OsPlatform {
     }
 
     fn publish(&mut self, counters: &Counters) {
+        self.give_memory_back(counters.slots_used);
         // Whoever holds the lock reads the facts of the turn before; the loop never waits for it.
         if let Ok(mut shared) = self.shared.counters.try_lock() {
             *shared = *counters;

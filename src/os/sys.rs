@@ -52,6 +52,19 @@ pub(super) fn waits_of_this_thread() -> i64 {
     CALLS.fetch_add(1, Ordering::Relaxed)
 }
 
+/// Gives free memory of the allocator back to the system (malloc_trim(3)).
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(super) fn give_memory_back() {
+    // SAFETY: the call takes a number, and moves nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Other allocators decide for themselves.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(super) fn give_memory_back() {}
+
 /// How many bytes of a socket's send queue has the peer not acknowledged (tcp(7), SIOCOUTQ)?
 #[cfg(target_os = "linux")]
 pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {

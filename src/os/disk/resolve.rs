@@ -89,7 +89,7 @@ impl Disk {
             let last = parts.peek().is_none();
             let flags = if last { flags | OFlags::NOFOLLOW | OFlags::CLOEXEC } else { folder_flags() };
             let next = retry_on_intr(|| openat(at, part, flags, Mode::empty()))?;
-            self.same_device(&next)?;
+            self.same_device(&fstat(&next)?)?;
             if last {
                 return Ok(next);
             }
@@ -98,9 +98,11 @@ impl Disk {
         Err(Errno::NOENT)
     }
 
-    /// The portable walk cannot ask the kernel to stay on one mount, so it looks.
-    fn same_device(&self, fd: &OwnedFd) -> Result<(), Errno> {
-        if meta::id(&fstat(fd)?).0 == self.root.id.0 { Ok(()) } else { Err(Errno::XDEV) }
+    /// The portable walk cannot ask the kernel to stay on one mount, so it looks. Only at folders:
+    /// on overlayfs a file has the device of the layer it comes from.
+    fn same_device(&self, stat: &Stat) -> Result<(), Errno> {
+        let stays = meta::kind(stat) != Kind::Folder || meta::id(stat).0 == self.root.id.0;
+        if stays { Ok(()) } else { Err(Errno::XDEV) }
     }
 
     /// What stands at a name, for a reader.
@@ -114,7 +116,8 @@ impl Disk {
         };
         let parent = self.open_beneath(parent, folder_flags(), false)?;
         let stat = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if meta::id(&stat).0 == self.root.id.0 { Ok(stat) } else { Err(Errno::XDEV) }
+        self.same_device(&stat)?;
+        Ok(stat)
     }
 
     /// The same without waiting for a disk; `None` if it would have to.
@@ -193,7 +196,7 @@ impl Disk {
             kernel::open_beneath(at.fd.as_fd(), part, folder_flags(), Resolve { links: false, cached: false })?
         } else {
             let fd = retry_on_intr(|| openat(&at.fd, part, folder_flags(), Mode::empty()))?;
-            self.same_device(&fd)?;
+            self.same_device(&fstat(&fd)?)?;
             fd
         };
         let id = meta::id(&fstat(&fd)?);

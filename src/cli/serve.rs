@@ -270,12 +270,11 @@ fn announce(handle: &Handle) -> Result<(), ServerError> {
 }
 
 fn warn_if_exposed(args: &Args, handle: &Handle) {
-    if args.token_file.is_some() {
-        return;
-    }
     let what = if args.read_only { "read" } else { "read, replace and delete" };
+    // The clients of the older systems cannot carry a secret.
+    let asks = |kind: Kind| args.token_file.is_some() && matches!(kind, Kind::Auto | Kind::Line);
     let exposed = |address: &SocketAddr| !address.ip().is_loopback();
-    for (address, _) in handle.addresses().iter().filter(|(address, _)| exposed(address)) {
+    for (address, _) in handle.addresses().iter().filter(|(address, kind)| exposed(address) && !asks(*kind)) {
         log::warn!(
             "{address} is not loopback and asks for no secret: whoever reaches it can {what} every file in {}",
             args.dir.display()

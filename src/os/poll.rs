@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
@@ -107,6 +107,17 @@ pub struct OsPlatform {
     wide: Arc<WideLane>,
     crowd: Crowd,
     given_back: Option<Instant>,
+    facts: Facts,
+}
+
+/// How soon facts are published again that a reader kept from being published.
+const PUBLISH_AGAIN: Duration = Duration::from_millis(1);
+
+/// Are the counters that other threads see those of the last turn?
+#[derive(Clone, Copy, Debug)]
+enum Facts {
+    Published,
+    Old,
 }
 
 /// Slots in use at once that leave enough memory behind to be worth giving back.
@@ -157,6 +168,7 @@ impl OsPlatform {
             store,
             wide,
             crowd: Crowd::None,
+            facts: Facts::Published,
             given_back: None,
         })
     }
@@ -205,6 +217,10 @@ impl Platform for OsPlatform {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        let timeout = match self.facts {
+            Facts::Published => timeout,
+            Facts::Old => Some(timeout.map_or(PUBLISH_AGAIN, |timeout| timeout.min(PUBLISH_AGAIN))),
+        };
         match self.poll.poll(&mut self.raw_events, timeout) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -269,9 +285,19 @@ impl Platform for OsPlatform {
 
     fn publish(&mut self, counters: &Counters) {
         self.give_memory_back(counters.slots_used);
-        // Whoever holds the lock reads the facts of the turn before; the loop never waits for it.
-        if let Ok(mut shared) = self.shared.counters.try_lock() {
-            *shared = *counters;
-        }
+        // The loop never waits for a reader: who holds the lock reads the facts of the turn before,
+        // and the next turn comes soon, that they do not stay old while the server is idle.
+        self.facts = match self.shared.counters.try_lock() {
+            Ok(mut shared) => {
+                *shared = *counters;
+                Facts::Published
+            }
+            // A reader that panicked has read nothing by halves.
+            Err(TryLockError::Poisoned(shared)) => {
+                *shared.into_inner() = *counters;
+                Facts::Published
+            }
+            Err(TryLockError::WouldBlock) => Facts::Old,
+        };
     }
 }

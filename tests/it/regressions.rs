@@ -1,15 +1,40 @@
 //! Defects that were found by reading, each with the events that showed it, in virtual time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};
 
+use crate::client::{Running, wait_until};
 use crate::rig::{Mode, Rig};
 
 fn name_size(mode: Mode, limits: Limits) -> Rig {
     let listening = Listening::new(Kind::NameSize, &[], 0).expect("no options");
     Rig::speaking(listening, mode, limits, Access::default())
+}
+
+/// A reader of the counters kept the last facts from being published, and an idle server had no
+/// next turn in which to do it.
+#[test]
+fn facts_do_not_stay_old_because_somebody_reads_them() {
+    let server = Running::start();
+    let (handle, over) = (server.handle(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                std::hint::black_box(handle.counters());
+            }
+        });
+        for round in 1..=300 {
+            server.client().expect("PING", "OK 0");
+            wait_until("the end is counted", || {
+                let counters = handle.counters();
+                counters.open == 0 && counters.accepted == round
+            });
+        }
+        over.store(true, Ordering::Relaxed);
+    });
 }
 
 /// What came behind the end of a conversation was held on the account of a slot that nobody gave

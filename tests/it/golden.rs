@@ -25,6 +25,7 @@ use std::time::Duration;
 use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};
 
+use crate::client::random;
 use crate::rig::{Mode, Peer, Rig};
 
 /// One conversation.
@@ -362,12 +363,4 @@ fn every_conversation_goes_as_written_on_the_smallest_budget() {
             run(transcript, mode, &limits, &[]);
         }
     }
-}
-
-/// A generator of our own, so that a run is the same for ever (xorshift64*).
-fn random(state: &mut u64) -> u64 {
-    *state ^= *state >> 12;
-    *state ^= *state << 25;
-    *state ^= *state >> 27;
-    state.wrapping_mul(0x2545_F491_4F6C_DD1D)
 }

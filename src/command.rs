@@ -1,7 +1,7 @@
 //! The neutral vocabulary between dialects and the engine: a dialect asks with a [`Command`] and
 //! is told an [`Answer`]. No status code, path or byte of a wire grammar appears here.
 
-use crate::object::{Durability, Key, Listing, Meta, Node, Precondition};
+use crate::object::{Key, Listing, Meta, Node, Precondition, Stored};
 
 /// One request, whatever dialect it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +99,24 @@ pub struct Put {
     pub mtime: Option<i64>,
     /// Compute the SHA-256 of the body on the way.
     pub hash: bool,
+    /// Does the peer wait to be told before it sends the body?
+    pub go_ahead: GoAhead,
+}
+
+impl Put {
+    /// An upload with nothing asked besides; a head that asks more sets it.
+    pub const fn new(key: Key, len: Option<u64>) -> Self {
+        Self { key, len, precondition: Precondition::None, mtime: None, hash: false, go_ahead: GoAhead::NotAwaited }
+    }
+}
+
+/// Does the peer wait to be told before it sends the body?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GoAhead {
+    /// No: it is on its way already.
+    NotAwaited,
+    /// Yes: whatever can be refused is refused before the body moves, however small it is.
+    Awaited,
 }
 
 /// How a command went, on its way back to the dialect.
@@ -113,7 +131,7 @@ pub enum Answer {
     /// What stands at the name.
     Found(Node),
     /// The upload is complete under its final name.
-    Stored(Meta, Durability),
+    Stored(Stored),
     /// Deleted, made or renamed.
     Done,
 }

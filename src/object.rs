@@ -119,14 +119,71 @@ pub struct Listing {
 }
 
 /// What must be true of the name at the moment a change becomes visible.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Precondition {
-    /// Nothing.
-    None,
     /// No file there yet.
     Absent,
+    /// All of these.
+    All(Box<[Self]>),
+    /// One of these versions is there.
+    AnyOf(Box<[Etag]>),
     /// Exactly this version is there.
     Matches(Etag),
+    /// Nothing.
+    None,
+    /// None of these versions is there.
+    NoneOf(Box<[Etag]>),
+    /// Some file is there.
+    Present,
+    /// What is there was last modified at this second (since 1970) or before. Holds where nothing
+    /// is (RFC 9110 §13.1.4).
+    UnmodifiedSince(i64),
+}
+
+impl Precondition {
+    /// Does it hold where this file, or none, is?
+    pub fn holds(&self, there: Option<&Meta>) -> bool {
+        let is = |etag: &Etag| there.is_some_and(|meta| meta.etag == *etag);
+        match self {
+            Self::Absent => there.is_none(),
+            Self::All(all) => all.iter().all(|one| one.holds(there)),
+            Self::AnyOf(etags) => etags.iter().any(is),
+            Self::Matches(etag) => is(etag),
+            Self::None => true,
+            Self::NoneOf(etags) => !etags.iter().any(is),
+            Self::Present => there.is_some(),
+            Self::UnmodifiedSince(second) => there.is_none_or(|meta| meta.mtime <= *second),
+        }
+    }
+
+    /// Must the change be such that it cannot replace a file?
+    pub fn wants_absent(&self) -> bool {
+        match self {
+            Self::Absent => true,
+            Self::All(all) => all.iter().any(Self::wants_absent),
+            _ => false,
+        }
+    }
+}
+
+/// Was there a file before an upload got its name?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// No.
+    New,
+    /// Yes; it is gone.
+    Replaced,
+}
+
+/// An upload that is complete under its final name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The new version.
+    pub meta: Meta,
+    /// What is promised of it.
+    pub durability: Durability,
+    /// Was there a file before?
+    pub placed: Placed,
 }
 
 /// What `OK` promises about an upload.
@@ -159,6 +216,33 @@ mod tests {
         for bad in ["", "00", "+0010203040506070809000000000000", "000102030405060708090A0B0C0DFEFF"] {
             assert_eq!(Etag::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_precondition_holds_for_what_it_names_and_nothing_else() {
+        let (this, other) = (Etag([1; 16]), Etag([2; 16]));
+        let meta = Meta { len: 1, mtime: 100, etag: this };
+        let both = |one, two| Precondition::All(Box::new([one, two]));
+        for (precondition, without, with) in [
+            (Precondition::None, true, true),
+            (Precondition::Absent, true, false),
+            (Precondition::Present, false, true),
+            (Precondition::Matches(this), false, true),
+            (Precondition::Matches(other), false, false),
+            (Precondition::AnyOf(Box::new([other, this])), false, true),
+            (Precondition::AnyOf(Box::new([])), false, false),
+            (Precondition::NoneOf(Box::new([other, this])), true, false),
+            (Precondition::NoneOf(Box::new([other])), true, true),
+            (Precondition::UnmodifiedSince(100), true, true),
+            (Precondition::UnmodifiedSince(99), true, false),
+            (both(Precondition::Present, Precondition::NoneOf(Box::new([this]))), false, false),
+            (both(Precondition::Present, Precondition::NoneOf(Box::new([other]))), false, true),
+        ] {
+            assert_eq!(precondition.holds(None), without, "{precondition:?} without a file");
+            assert_eq!(precondition.holds(Some(&meta)), with, "{precondition:?} with this one");
+        }
+        assert!(both(Precondition::None, Precondition::Absent).wants_absent());
+        assert!(!both(Precondition::None, Precondition::Present).wants_absent());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::buffer::Chunk;
 use crate::command::Put;
 use crate::error::{CloseReason, StoreError};
 use crate::ids::{ConnId, FileId, ListenerId};
-use crate::object::{Durability, Key, Listing, Meta, Node, Precondition};
+use crate::object::{Key, Listing, Meta, Node, Precondition, Stored};
 
 /// One operation of the store. It owns its bytes, so it is safe to outlive its connection.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ pub enum Outcome {
     /// The file is closed.
     Closed,
     /// Visible and as durable as promised.
-    Committed(Meta, Durability),
+    Committed(Stored),
     /// The staging file is ready for writes.
     Created(FileId),
     /// Gone, durably if so set.
@@ -378,6 +378,9 @@ pub trait Platform {
 
     /// The monotonic clock.
     fn now(&self) -> Instant;
+
+    /// The clock on the wall, in seconds since 1970: for what peers are told, never for deadlines.
+    fn wall_clock_s(&self) -> u64;
 
     /// Waits until something happens or `timeout` passes (`None` waits for ever), and appends
     /// what happened to `events`. May return early with nothing.

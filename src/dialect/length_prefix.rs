@@ -223,6 +223,7 @@ impl LengthPrefix {
             limits: talk.limits,
             access: talk.access,
             phase: talk.phase,
+            wall_clock_s: talk.wall_clock_s,
             refused: None,
             notes: &mut *talk.notes,
         };
@@ -446,5 +447,5 @@ fn stop(failure: Failure, talk: &mut Talk<'_>) -> Act {
 
 /// A new file in the inbox.
 fn absent(key: Key, len: Option<u64>) -> Put {
-    Put { key, len, precondition: Precondition::Absent, mtime: None, hash: false }
+    Put { precondition: Precondition::Absent, ..Put::new(key, len) }
 }

@@ -222,7 +222,7 @@ impl Line {
         exchange.announced = options.sha256;
         let hash = options.trailer || options.sha256.is_some();
         let precondition = OnlyIf::precondition(options.only)?;
-        Ok(Command::Put(Put { key: path.key, len, precondition, mtime: options.mtime, hash }))
+        Ok(Command::Put(Put { precondition, mtime: options.mtime, hash, ..Put::new(path.key, len) }))
     }
 
     fn get(&mut self, request: &Request<'_>) -> Result<Act, Failure> {
@@ -380,7 +380,7 @@ impl Machine for Line {
                 };
                 return refuse(conflict, Some(key), talk, Act::Next);
             }
-            Answer::Stored(meta, durability) => say_stored(&meta, durability, talk.out),
+            Answer::Stored(stored) => say_stored(&stored, talk.out),
             Answer::Done => talk.out.extend_from_slice(b"OK 0\n"),
         }
         Act::Next

@@ -29,7 +29,7 @@ use std::time::Duration;
 use crate::command::{Answer, Command, Put};
 use crate::dialect::{Act, BodyPart, Finish, Machine, Phase, Talk, Then};
 use crate::error::{CloseReason, Failure};
-use crate::object::{Key, Listing, Meta, Precondition};
+use crate::object::{Key, Listing, Meta, Stored};
 use crate::wire::key;
 use crate::wire::menu::{self, Behind, Class, NameEnd, Verb, Word};
 use offer::{Found, Listed, Offer, list_text, picked};
@@ -263,7 +263,7 @@ impl Menu {
                 let quiet = (!class.is_media()).then_some(EMPTY_QUIET);
                 let storing = Storing { name: name.into(), class, cue, content: Content::None };
                 self.enter(Stage::Storing(Box::new(storing)), quiet);
-                let put = Put { key, len: None, precondition: Precondition::None, mtime: None, hash: false };
+                let put = Put::new(key, None);
                 if behind != Behind::Nothing {
                     return (used, Act::Run(Command::Put(put)));
                 }
@@ -393,7 +393,7 @@ impl Machine for Menu {
                 }
                 Act::Receive
             }
-            (Ok(Answer::Stored(meta, _)), Stage::Storing(storing)) => {
+            (Ok(Answer::Stored(Stored { meta, .. })), Stage::Storing(storing)) => {
                 talk.notes.push(format!("File written {} ({} bytes)", storing.name, meta.len));
                 // A client of media has gone: it would only be reset by a word of ours.
                 if !storing.class.is_media() {

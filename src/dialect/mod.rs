@@ -105,6 +105,8 @@ pub struct Talk<'a> {
     pub access: &'a Access,
     /// Is the server taking new requests?
     pub phase: Phase,
+    /// The clock on the wall, in seconds since 1970.
+    pub wall_clock_s: u64,
     /// Set when the request was refused, for the log.
     pub refused: Option<Failure>,
     /// Lines for the log about this peer.

@@ -32,7 +32,7 @@ use std::time::Duration;
 use crate::command::{Answer, Command, Put};
 use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Phase, Talk, Then, no_options};
 use crate::error::{CloseReason, Failure};
-use crate::object::{Key, Precondition};
+use crate::object::Key;
 use crate::wire::key;
 use crate::wire::name_choice::{self as wire, Choice, Client, Cut};
 use counts::Counts;
@@ -229,7 +229,7 @@ impl NameChoice {
 
     fn put(&mut self, client: Client, key: Key) -> Act {
         self.exchange = Exchange::Put { client, key: key.clone(), body: Body::Like(0) };
-        Act::Run(Command::Put(Put { key, len: None, precondition: Precondition::None, mtime: None, hash: false }))
+        Act::Run(Command::Put(Put::new(key, None)))
     }
 
     /// Looks for the file under the next name. `failure` is what came of the one before.

@@ -27,7 +27,7 @@ use std::time::Duration;
 use crate::command::{Answer, Command, Put};
 use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Phase, Talk, Then, no_options};
 use crate::error::{CloseReason, Failure};
-use crate::object::{Key, Precondition};
+use crate::object::Key;
 use crate::wire::key;
 use crate::wire::name_size::{Edge, FAREWELL, Fit, HEAD_LEN_MAX, Head, chain};
 
@@ -166,7 +166,7 @@ fn refuse(failure: Failure, act: Act, talk: &mut Talk<'_>) -> Act {
 }
 
 fn put(key: Key, len: Option<u64>) -> Put {
-    Put { key, len, precondition: Precondition::None, mtime: None, hash: false }
+    Put::new(key, len)
 }
 
 fn part_of(key: &Key) -> Result<Key, Failure> {
@@ -359,7 +359,7 @@ impl Machine for NameSize {
 mod tests {
     use super::*;
     use crate::config::{Access, Limits};
-    use crate::object::{Durability, Etag, Meta};
+    use crate::object::{Durability, Etag, Meta, Placed, Stored};
 
     fn machine() -> NameSize {
         NameSize::new(Arc::new(Listener), SocketAddr::from(([127, 0, 0, 1], 1)))
@@ -369,8 +369,15 @@ mod tests {
     fn call<R>(phase: Phase, run: impl FnOnce(&mut Talk<'_>) -> R) -> (R, Option<Failure>, Vec<String>) {
         let (mut out, mut notes) = (Vec::new(), Vec::new());
         let (limits, access) = (Limits::default(), Access::default());
-        let mut talk =
-            Talk { out: &mut out, limits: &limits, access: &access, phase, refused: None, notes: &mut notes };
+        let mut talk = Talk {
+            out: &mut out,
+            limits: &limits,
+            access: &access,
+            phase,
+            wall_clock_s: 0,
+            refused: None,
+            notes: &mut notes,
+        };
         let result = run(&mut talk);
         let refused = talk.refused;
         assert!(out.is_empty(), "it never speaks");
@@ -378,7 +385,11 @@ mod tests {
     }
 
     fn stored() -> Result<Answer, Failure> {
-        Ok(Answer::Stored(Meta { len: 0, mtime: 0, etag: Etag([0; 16]) }, Durability::Durable))
+        Ok(Answer::Stored(Stored {
+            meta: Meta { len: 0, mtime: 0, etag: Etag([0; 16]) },
+            durability: Durability::Durable,
+            placed: Placed::New,
+        }))
     }
 
     #[test]

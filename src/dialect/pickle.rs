@@ -33,7 +33,7 @@ use crate::command::{Answer, Command, Put};
 use crate::config::Limits;
 use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Phase, Talk};
 use crate::error::{CloseReason, Failure};
-use crate::object::{Key, Meta, Precondition};
+use crate::object::{Key, Meta, Precondition, Stored};
 use crate::wire::pickle::{self, BytesHead, Document, Item, Scanner, Strings, Value};
 use crate::wire::{json, key};
 
@@ -235,7 +235,7 @@ impl Pickle {
 }
 
 fn store(key: Key, precondition: Precondition, content: Vec<u8>) -> Act {
-    let put = Put { key, len: Some(content.len() as u64), precondition, mtime: None, hash: false };
+    let put = Put { precondition, ..Put::new(key, Some(content.len() as u64)) };
     Act::Store(put, content)
 }
 
@@ -365,7 +365,7 @@ impl Machine for Pickle {
     fn answered(&mut self, answer: Result<Answer, Failure>, talk: &mut Talk<'_>) -> Act {
         match (answer, &self.stage) {
             (Err(failure), _) => self.part(failure, talk),
-            (Ok(Answer::Stored(meta, _)), Stage::Storing(key)) => {
+            (Ok(Answer::Stored(Stored { meta, .. })), Stage::Storing(key)) => {
                 talk.notes.push(format!("File written {}", key.as_str()));
                 let stored = [("stored", Item::Text(key.as_str())), ("size", Item::Int(meta.len))];
                 talk.out.append(&mut pickle::dict(&stored));

@@ -216,6 +216,10 @@ impl Platform for OsPlatform {
         Instant::now()
     }
 
+    fn wall_clock_s(&self) -> u64 {
+        crate::os::process::unix_time()
+    }
+
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         let timeout = match self.facts {
             Facts::Published => timeout,

@@ -117,6 +117,7 @@ pub struct Reactor<P: Platform> {
     stage: Stage,
     cut_off: usize,
     now: Instant,
+    wall_clock_s: u64,
     events: Vec<Event>,
     /// The one buffer that every connection reads through.
     scratch: Box<[u8]>,
@@ -138,6 +139,7 @@ macro_rules! cx {
     ($reactor:expr) => {
         crate::session::Cx {
             now: $reactor.now,
+            wall_clock_s: $reactor.wall_clock_s,
             limits: &$reactor.limits,
             access: &$reactor.access,
             phase: $reactor.stage.phase(),
@@ -165,6 +167,7 @@ impl<P: Platform> Reactor<P> {
         let Setup { limits, access, listeners } = setup;
         Self {
             now: platform.now(),
+            wall_clock_s: platform.wall_clock_s(),
             platform,
             // Reserved, not used: pages that no connection has touched cost nothing.
             connections: Slab::with_capacity(limits.connections_max),
@@ -223,6 +226,7 @@ impl<P: Platform> Reactor<P> {
         events.clear();
         self.platform.wait(timeout, &mut events)?;
         self.now = self.platform.now();
+        self.wall_clock_s = self.platform.wall_clock_s();
         self.look_at_disk();
         for event in events.drain(..) {
             self.dispatch(event);

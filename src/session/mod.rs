@@ -40,6 +40,8 @@ const GATHER_STALLS: u32 = 5;
 pub struct Cx<'a> {
     /// The present.
     pub now: Instant,
+    /// The clock on the wall, in seconds since 1970.
+    pub wall_clock_s: u64,
     /// Every bound.
     pub limits: &'a Limits,
     /// Who may do what.
@@ -356,8 +358,15 @@ impl Session {
     ) -> (R, Option<Failure>) {
         let out = self.outbox.text();
         let mut notes = Vec::new();
-        let mut talk =
-            Talk { out, limits: cx.limits, access: cx.access, phase: cx.phase, refused: None, notes: &mut notes };
+        let mut talk = Talk {
+            out,
+            limits: cx.limits,
+            access: cx.access,
+            phase: cx.phase,
+            wall_clock_s: cx.wall_clock_s,
+            refused: None,
+            notes: &mut notes,
+        };
         let result = run(self.dialect.machine(), &mut talk);
         let refused = talk.refused;
         cx.reports.extend(notes.into_iter().map(Report::Note));

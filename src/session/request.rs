@@ -2,7 +2,7 @@
 //! that need no body.
 
 use crate::buffer::Chunk;
-use crate::command::{Answer, Command, Put};
+use crate::command::{Answer, Command, GoAhead, Put};
 use crate::dialect::Act;
 use crate::error::{CloseReason, Failure, StoreError};
 use crate::platform::{Completion, Op, Outcome, Source};
@@ -148,7 +148,8 @@ impl Session {
     }
 
     fn start_put(&mut self, put: Put, cx: &mut Cx<'_>) {
-        if put.len.is_some_and(|len| len <= cx.pool.chunk_bytes() as u64) {
+        let small = put.len.is_some_and(|len| len <= cx.pool.chunk_bytes() as u64);
+        if small && put.go_ahead == GoAhead::NotAwaited {
             return self.begin_whole(put, cx);
         }
         self.ops.push_back(Op::Create(put.clone()));
@@ -251,9 +252,9 @@ impl Session {
     pub(super) fn committed(&mut self, done: Completion, cx: &mut Cx<'_>) {
         self.give_back(done.chunk, cx);
         match done.result {
-            Ok(Outcome::Committed(meta, durability)) => {
+            Ok(Outcome::Committed(stored)) => {
                 self.report(Ok(()), cx);
-                let answer = Answer::Stored(meta, durability);
+                let answer = Answer::Stored(stored);
                 let act = self.with_machine(cx, |machine, talk| machine.answered(Ok(answer), talk));
                 self.apply(act, cx);
             }

@@ -16,8 +16,15 @@ fn machine(options: &[(&str, &str)]) -> LengthPrefix {
 /// Runs `ask` with a place to speak; hands back what was said and noted too.
 fn talking<R>(access: &Access, ask: impl FnOnce(&mut Talk<'_>) -> R) -> (R, Vec<u8>, Vec<String>) {
     let (limits, mut out, mut notes) = (Limits::default(), Vec::new(), Vec::new());
-    let mut talk =
-        Talk { out: &mut out, limits: &limits, access, phase: Phase::Serving, refused: None, notes: &mut notes };
+    let mut talk = Talk {
+        out: &mut out,
+        limits: &limits,
+        access,
+        phase: Phase::Serving,
+        wall_clock_s: 0,
+        refused: None,
+        notes: &mut notes,
+    };
     let result = ask(&mut talk);
     (result, out, notes)
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::dialect::{Act, Talk};
 use crate::error::Failure;
-use crate::object::{Durability, Key, Listing, Meta, Node};
+use crate::object::{Key, Listing, Meta, Node, Stored};
 
 /// The HTTP status with the same meaning.
 const fn code(failure: Failure) -> u16 {
@@ -51,8 +51,8 @@ pub(super) fn say_opened(range: &Range<u64>, asked: Option<&Range<u64>>, meta: &
     out.push(b'\n');
 }
 
-pub(super) fn say_stored(meta: &Meta, durability: Durability, out: &mut Vec<u8>) {
-    let _ = writeln!(out, "OK 0 etag={} stored={}", meta.etag, durability.word());
+pub(super) fn say_stored(stored: &Stored, out: &mut Vec<u8>) {
+    let _ = writeln!(out, "OK 0 etag={} stored={}", stored.meta.etag, stored.durability.word());
 }
 
 pub(super) fn say_node(node: Node, out: &mut Vec<u8>) {

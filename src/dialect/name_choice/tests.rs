@@ -2,9 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{Access, Limits};
-use crate::object::{Durability, Etag, Meta};
+use crate::object::{Durability, Etag, Meta, Placed, Stored};
 
 const META: Meta = Meta { len: 5, mtime: 0, etag: Etag([0; 16]) };
+const STORED: Stored = Stored { meta: META, durability: Durability::Durable, placed: Placed::New };
 
 /// What a call did: its result, what was said, and how the request was refused.
 struct Did<R> {
@@ -20,7 +21,15 @@ fn talking<R>(
 ) -> Did<R> {
     let (mut out, mut notes) = (Vec::new(), Vec::new());
     let (limits, access) = (Limits::default(), Access::default());
-    let mut talk = Talk { out: &mut out, limits: &limits, access: &access, phase, refused: None, notes: &mut notes };
+    let mut talk = Talk {
+        out: &mut out,
+        limits: &limits,
+        access: &access,
+        phase,
+        wall_clock_s: 0,
+        refused: None,
+        notes: &mut notes,
+    };
     let result = call(machine, &mut talk);
     let refused = talk.refused;
     Did { result, said: String::from_utf8(out).expect("text"), refused }
@@ -207,7 +216,7 @@ proptest! {
                     prop_assert!(machine.body_ended().is_ok());
                     said += &first.said;
                     match machine.finish(None) {
-                        Ok(_) => answer(&mut machine, Ok(Answer::Stored(META, Durability::Durable))),
+                        Ok(_) => answer(&mut machine, Ok(Answer::Stored(STORED))),
                         Err(failure) => answer(&mut machine, Err(failure)),
                     }
                 }

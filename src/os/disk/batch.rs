@@ -62,7 +62,7 @@ impl Disk {
         staged: Result<Staged, StoreError>,
     ) -> Option<Pending> {
         let len = chunk.len() as u64;
-        let result = staged.and_then(|staged| self.commit(&staged, &put.key, len, &[], put.mtime, put.precondition));
+        let result = staged.and_then(|staged| self.commit(&staged, &put.key, len, &[], put.mtime, &put.precondition));
         match result {
             Ok((reply, owed)) => {
                 Some(Pending { finished: Finished { conn, result: Ok(reply), chunk: Some(chunk) }, owed })

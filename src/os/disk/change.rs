@@ -22,7 +22,7 @@ type Served = Result<(Reply, Owed), StoreError>;
 
 impl Disk {
     /// Removes a file or an empty folder.
-    pub(super) fn delete(&self, key: &Key, precondition: Precondition) -> Served {
+    pub(super) fn delete(&self, key: &Key, precondition: &Precondition) -> Served {
         self.fit_for_change()?;
         if key.is_root() {
             return Err(refused(Failure::Denied("the served folder itself stays"), "delete"));
@@ -30,10 +30,10 @@ impl Disk {
         let path = key.as_str();
         let folder = self.folder(key.parent()).map_err(|e| fault::reading("open folder", path, e))?;
         let stat = self.source(folder.fd.as_fd(), key)?;
-        let holds = match (meta::kind(&stat), precondition) {
-            (_, Precondition::None) => true,
-            (Kind::File, Precondition::Matches(etag)) => etag == meta::etag(&stat),
-            _ => false,
+        let holds = match meta::kind(&stat) {
+            Kind::File => precondition.holds(Some(&meta::meta(&stat))),
+            // A folder has no version that could be named.
+            Kind::Folder | Kind::Other => matches!(precondition, Precondition::None | Precondition::Present),
         };
         if !holds {
             return Err(refused(Failure::PreconditionFailed, "delete"));
@@ -56,7 +56,7 @@ impl Disk {
     }
 
     /// Moves a file or a folder.
-    pub(super) fn rename(&self, from: &Key, to: &Key, precondition: Precondition) -> Served {
+    pub(super) fn rename(&self, from: &Key, to: &Key, precondition: &Precondition) -> Served {
         self.fit_for_change()?;
         if from.is_root() || to.is_root() {
             return Err(refused(Failure::Conflict("the served folder itself stays"), "rename"));
@@ -84,7 +84,7 @@ impl Disk {
         (source, from): (std::os::fd::BorrowedFd<'_>, &Key),
         stat: &Stat,
         (way, to): (&Way, &Key),
-        precondition: Precondition,
+        precondition: &Precondition,
     ) -> Result<bool, StoreError> {
         let path = to.as_str();
         let target = (way.folder.fd.as_fd(), to.name());
@@ -96,7 +96,7 @@ impl Disk {
         if there.is_some() && meta::kind(stat) == Kind::Folder {
             return Err(refused(Failure::Conflict("a file has that name"), "rename"));
         }
-        let absent = precondition == Precondition::Absent;
+        let absent = precondition.wants_absent();
         self.place((source, from.name()), target, absent).map_err(|(site, errno)| match errno {
             Errno::EXIST if absent => refused(Failure::PreconditionFailed, site),
             Errno::INVAL => refused(Failure::Conflict("a folder cannot move into itself"), site),

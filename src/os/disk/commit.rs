@@ -19,7 +19,7 @@ use super::staging::SiteErrno;
 use super::write::Staged;
 use crate::command::Put;
 use crate::error::{Failure, StoreError};
-use crate::object::{Durability, Key, Meta, Precondition};
+use crate::object::{Durability, Key, Meta, Placed, Precondition, Stored};
 use crate::platform::Outcome;
 
 /// Times the folders are made anew when someone removes them under us.
@@ -27,6 +27,9 @@ const PUBLISH_TRIES: u32 = 8;
 
 /// A name in an open folder.
 pub(super) type At<'a> = (BorrowedFd<'a>, &'a str);
+
+/// What got its name, and whether something had it before.
+type Version = (Meta, Placed);
 
 /// Why a staging file could not get its final name.
 enum Unplaced {
@@ -40,7 +43,7 @@ impl Disk {
     /// A whole small upload.
     pub(super) fn store(&self, put: &Put, bytes: &[u8]) -> Result<(Reply, Owed), StoreError> {
         let staged = self.store_staged(put, bytes)?;
-        self.commit(&staged, &put.key, bytes.len() as u64, &[], put.mtime, put.precondition)
+        self.commit(&staged, &put.key, bytes.len() as u64, &[], put.mtime, &put.precondition)
     }
 
     /// A whole small upload in its staging file.
@@ -65,7 +68,7 @@ impl Disk {
         len: u64,
         prepend: &[u8],
         mtime: Option<i64>,
-        precondition: Precondition,
+        precondition: &Precondition,
     ) -> Result<(Reply, Owed), StoreError> {
         let published = self
             .fit_for_change()
@@ -74,9 +77,9 @@ impl Disk {
         if published.is_err() {
             self.abort(staged);
         }
-        let (meta, owed) = published?;
-        let level = if self.durable { Durability::Durable } else { Durability::Written };
-        Ok((Reply::Plain(Outcome::Committed(meta, level)), owed))
+        let ((meta, placed), owed) = published?;
+        let durability = if self.durable { Durability::Durable } else { Durability::Written };
+        Ok((Reply::Plain(Outcome::Committed(Stored { meta, durability, placed })), owed))
     }
 
     /// Everything that concerns the content: after this its bytes are where they were promised.
@@ -119,11 +122,11 @@ impl Disk {
         Ok(())
     }
 
-    fn publish(&self, staged: &Staged, key: &Key, precondition: Precondition) -> Result<(Meta, Owed), StoreError> {
+    fn publish(&self, staged: &Staged, key: &Key, precondition: &Precondition) -> Result<(Version, Owed), StoreError> {
         for _ in 0..PUBLISH_TRIES {
             let way = self.make_way(key.parent())?;
             match self.publish_in(&way, staged, key, precondition) {
-                Ok(meta) => return Ok((meta, self.owes(&way.folder))),
+                Ok(version) => return Ok((version, self.owes(&way.folder))),
                 Err(Unplaced::Race) => self.undo(way),
                 Err(Unplaced::Error(error)) => {
                     self.undo(way);
@@ -134,12 +137,18 @@ impl Disk {
         Err(self.gone("renameat", key.as_str()))
     }
 
-    fn publish_in(&self, way: &Way, staged: &Staged, key: &Key, precondition: Precondition) -> Result<Meta, Unplaced> {
+    fn publish_in(
+        &self,
+        way: &Way,
+        staged: &Staged,
+        key: &Key,
+        precondition: &Precondition,
+    ) -> Result<Version, Unplaced> {
         let (path, to) = (key.as_str(), (way.folder.fd.as_fd(), key.name()));
         let there = standing(to.0, to.1).map_err(|e| Unplaced::Error(self.change_error("fstatat", path, e)))?;
         may_replace(there.as_ref(), precondition)
             .map_err(|failure| Unplaced::Error(StoreError::refused(failure, "commit")))?;
-        let absent = precondition == Precondition::Absent;
+        let absent = precondition.wants_absent();
         let from = (staged.folder.fd.as_fd(), &*staged.name);
         match self.place(from, to, absent) {
             Ok(()) => {}
@@ -159,7 +168,7 @@ impl Disk {
         }
         // Only now: the rename has changed the ctime, which is part of the ETag.
         match fstat(&staged.file) {
-            Ok(stat) => Ok(meta::meta(&stat)),
+            Ok(stat) => Ok((meta::meta(&stat), if there.is_some() { Placed::Replaced } else { Placed::New })),
             Err(errno) => Err(Unplaced::Error(fault::broken("fstat", path, errno))),
         }
     }

@@ -142,10 +142,10 @@ impl Disk {
             }
             (Op::Close { .. }, Held::Reading(_)) => Ok(plain(Outcome::Closed)),
             (Op::Commit { key, len, prepend, mtime, precondition, .. }, Held::Staging(staged)) => {
-                self.commit(&staged, &key, len, &prepend, mtime, precondition)
+                self.commit(&staged, &key, len, &prepend, mtime, &precondition)
             }
             (Op::Create(put), _) => Ok(unsynced(Reply::Created(self.create(&put)?))),
-            (Op::Delete { key, precondition }, _) => self.delete(&key, precondition),
+            (Op::Delete { key, precondition }, _) => self.delete(&key, &precondition),
             (Op::Flush { offset, len, .. }, Held::Staging(staged)) => {
                 self.flush(&staged, offset, len)?;
                 Ok(plain(Outcome::Flushed))
@@ -156,7 +156,7 @@ impl Disk {
             }
             (Op::MakeFolder { key }, _) => self.make_folder(&key),
             (Op::Open { key }, _) => self.open(key.as_str()).map(unsynced),
-            (Op::Rename { from, to, precondition }, _) => self.rename(&from, &to, precondition),
+            (Op::Rename { from, to, precondition }, _) => self.rename(&from, &to, &precondition),
             (Op::Stat { key }, _) => self.stat(key.as_str()).map(|node| plain(Outcome::Found(node))),
             (Op::Warm { file, offset, len }, Held::Reading(open)) => {
                 let end = open.warm(offset, len, scratch)?;

@@ -235,18 +235,12 @@ pub(super) fn standing(folder: BorrowedFd<'_>, name: &str) -> Result<Option<Stat
 }
 
 /// May a file be put where `there` stands?
-pub(super) fn may_replace(there: Option<&Stat>, precondition: Precondition) -> Result<(), Failure> {
-    let Some(stat) = there else {
-        return match precondition {
-            Precondition::Matches(_) => Err(Failure::PreconditionFailed),
-            Precondition::None | Precondition::Absent => Ok(()),
-        };
+pub(super) fn may_replace(there: Option<&Stat>, precondition: &Precondition) -> Result<(), Failure> {
+    let file = match there.map(|stat| (meta::kind(stat), stat)) {
+        None => None,
+        Some((Kind::File, stat)) => Some(meta::meta(stat)),
+        Some((Kind::Folder, _)) => return Err(Failure::Conflict("a folder has that name")),
+        Some((Kind::Other, _)) => return Err(Failure::Conflict("something that is not a file has that name")),
     };
-    match (meta::kind(stat), precondition) {
-        (Kind::Folder, _) => Err(Failure::Conflict("a folder has that name")),
-        (Kind::Other, _) => Err(Failure::Conflict("something that is not a file has that name")),
-        (Kind::File, Precondition::None) => Ok(()),
-        (Kind::File, Precondition::Matches(etag)) if etag == meta::etag(stat) => Ok(()),
-        (Kind::File, Precondition::Absent | Precondition::Matches(_)) => Err(Failure::PreconditionFailed),
-    }
+    if precondition.holds(file.as_ref()) { Ok(()) } else { Err(Failure::PreconditionFailed) }
 }

@@ -58,11 +58,11 @@ impl Disk {
     /// Refuses what can be known now, then makes a staging file.
     pub(super) fn create(&self, put: &Put) -> Result<Staged, StoreError> {
         self.fit_for_change()?;
-        self.refuse_early(&put.key, put.precondition)?;
+        self.refuse_early(&put.key, &put.precondition)?;
         self.stage(&put.key, put.len)
     }
 
-    fn refuse_early(&self, key: &Key, precondition: Precondition) -> Result<(), StoreError> {
+    fn refuse_early(&self, key: &Key, precondition: &Precondition) -> Result<(), StoreError> {
         if key.is_root() {
             return Err(StoreError::refused(Failure::Conflict("that is a folder"), "create"));
         }

@@ -128,6 +128,10 @@ impl Platform for MemPlatform {
     type Stream = MemStream;
     type Store = MemStore;
 
+    fn wall_clock_s(&self) -> u64 {
+        1_700_000_000
+    }
+
     fn now(&self) -> Instant {
         self.now
     }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use filewharf::buffer::Chunk;
 use filewharf::error::{Failure, StoreError};
 use filewharf::ids::{ConnId, FileId};
-use filewharf::object::{Durability, Entry, Etag, Key, Listing, Meta, Node, Precondition};
+use filewharf::object::{Durability, Entry, Etag, Key, Listing, Meta, Node, Placed, Precondition, Stored};
 use filewharf::platform::{Completion, Health, Op, Outcome, ReadNow, Source, Store};
 
 use super::Mode;
@@ -54,13 +54,12 @@ impl MemStore {
         key.is_root() || self.folders.contains(key.as_str()) || self.files.keys().any(|name| name.starts_with(&inside))
     }
 
-    fn check(&self, key: &Key, precondition: Precondition) -> Result<(), StoreError> {
-        let holds = match precondition {
-            Precondition::None => true,
-            Precondition::Absent => !self.files.contains_key(key.as_str()),
-            Precondition::Matches(etag) => self.files.get(key.as_str()).is_some_and(|file| file.meta.etag == etag),
-        };
-        if holds { Ok(()) } else { Err(refused(Failure::PreconditionFailed)) }
+    fn check(&self, key: &Key, precondition: &Precondition) -> Result<(), StoreError> {
+        if precondition.holds(self.files.get(key.as_str()).map(|file| &file.meta)) {
+            Ok(())
+        } else {
+            Err(refused(Failure::PreconditionFailed))
+        }
     }
 
     /// Puts a file there before a conversation begins.
@@ -74,13 +73,14 @@ impl MemStore {
         self.files.keys().cloned().collect()
     }
 
-    fn publish(&mut self, key: &Key, bytes: Vec<u8>, mtime: Option<i64>) -> Meta {
+    fn publish(&mut self, key: &Key, bytes: Vec<u8>, mtime: Option<i64>) -> Stored {
         self.versions += 1;
         let mut tag = [0; 16];
         tag[15] = self.versions;
         let meta = Meta { len: bytes.len() as u64, mtime: mtime.unwrap_or(1_700_000_000), etag: Etag(tag) };
-        self.files.insert(key.as_str().to_owned(), StoredFile { bytes: Rc::new(bytes), meta });
-        meta
+        let before = self.files.insert(key.as_str().to_owned(), StoredFile { bytes: Rc::new(bytes), meta });
+        let placed = if before.is_some() { Placed::Replaced } else { Placed::New };
+        Stored { meta, durability: Durability::Durable, placed }
     }
 
     fn file_id(&mut self, open: Open) -> FileId {
@@ -169,16 +169,16 @@ impl MemStore {
             Op::Commit { file, key, len, prepend, mtime, precondition } => {
                 assert_eq!(self.staged(file).len() as u64, len, "the commit names another length than was written");
                 self.staged(file).splice(..0, prepend);
-                self.commit(file, &key, mtime, precondition)
+                self.commit(file, &key, mtime, &precondition)
             }
             Op::Create(put) => match self.node(&put.key) {
                 Ok(Node::Folder { .. }) => Err(refused(Failure::Conflict("that is a folder"))),
                 _ => self
-                    .check(&put.key, put.precondition)
+                    .check(&put.key, &put.precondition)
                     .map(|()| Outcome::Created(self.file_id(Open::Staged(Vec::new())))),
             },
             Op::Delete { key, precondition } => {
-                self.node(&key).and_then(|_| self.check(&key, precondition)).map(|()| {
+                self.node(&key).and_then(|_| self.check(&key, &precondition)).map(|()| {
                     self.files.remove(key.as_str());
                     self.folders.remove(key.as_str());
                     Outcome::Deleted
@@ -199,7 +199,7 @@ impl MemStore {
                 chunk.fill(&bytes[from..bytes.len().min(from + len)]);
                 return (Ok(Outcome::Read), Some(chunk));
             }
-            Op::Rename { from, to, precondition } => self.check(&to, precondition).and_then(|()| {
+            Op::Rename { from, to, precondition } => self.check(&to, &precondition).and_then(|()| {
                 let file = self.files.remove(from.as_str()).ok_or(refused(Failure::NotFound))?;
                 self.files.insert(to.as_str().to_owned(), file);
                 Ok(Outcome::Renamed)
@@ -208,10 +208,9 @@ impl MemStore {
             Op::Store { put, chunk } => {
                 let result = match self.node(&put.key) {
                     Ok(Node::Folder { .. }) => Err(refused(Failure::Conflict("that is a folder"))),
-                    _ => self.check(&put.key, put.precondition).map(|()| {
-                        let meta = self.publish(&put.key, chunk.data().to_vec(), put.mtime);
-                        Outcome::Committed(meta, Durability::Durable)
-                    }),
+                    _ => self
+                        .check(&put.key, &put.precondition)
+                        .map(|()| Outcome::Committed(self.publish(&put.key, chunk.data().to_vec(), put.mtime))),
                 };
                 return (result, Some(chunk));
             }
@@ -229,12 +228,12 @@ impl MemStore {
         file: FileId,
         key: &Key,
         mtime: Option<i64>,
-        precondition: Precondition,
+        precondition: &Precondition,
     ) -> Result<Outcome, StoreError> {
         let bytes = std::mem::take(self.staged(file));
         self.open.remove(&file);
         self.check(key, precondition)?;
-        Ok(Outcome::Committed(self.publish(key, bytes, mtime), Durability::Durable))
+        Ok(Outcome::Committed(self.publish(key, bytes, mtime)))
     }
 }
 

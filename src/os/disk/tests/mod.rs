@@ -63,7 +63,7 @@ fn key(name: &str) -> Key {
 }
 
 fn put(name: &str, len: Option<u64>, precondition: Precondition) -> Put {
-    Put { key: key(name), len, precondition, mtime: None, hash: false }
+    Put { precondition, ..Put::new(key(name), len) }
 }
 
 fn chunk(bytes: &[u8]) -> Chunk {
@@ -122,7 +122,7 @@ impl Bench {
 
     fn commit(&mut self, file: FileId, name: &str, len: u64, precondition: Precondition) -> Result<Meta, Failure> {
         match self.run(Op::Commit { file, key: key(name), len, prepend: Box::default(), mtime: None, precondition })? {
-            Outcome::Committed(meta, _) => Ok(meta),
+            Outcome::Committed(stored) => Ok(stored.meta),
             other => panic!("{other:?}"),
         }
     }
@@ -131,7 +131,7 @@ impl Bench {
         let done = self.complete(Op::Store { put: put(name, None, precondition), chunk: chunk(bytes) });
         assert!(done.chunk.is_some(), "the chunk comes back");
         match done.result.map_err(|error| error.failure)? {
-            Outcome::Committed(meta, _) => Ok(meta),
+            Outcome::Committed(stored) => Ok(stored.meta),
             other => panic!("{other:?}"),
         }
     }

@@ -50,7 +50,7 @@ fn uploads_and_new_folders_never_follow_or_replace_a_link() {
         for name in LEAVES.into_iter().chain(["out/new", "link/file", "link/new", "dangling/x", "out/a/b/c", "fifo/x"])
         {
             for precondition in [Precondition::None, Precondition::Absent] {
-                assert!(is_conflict(&bench.create(name, Some(3), precondition)), "create {name}");
+                assert!(is_conflict(&bench.create(name, Some(3), precondition.clone())), "create {name}");
                 assert!(is_conflict(&bench.store_file(name, b"bad", precondition)), "store {name}");
             }
             assert!(is_conflict(&bench.make(name)), "mkdir {name}");
@@ -69,7 +69,7 @@ fn links_and_fifos_can_be_neither_removed_nor_moved_nor_overwritten() {
             assert_eq!(bench.delete(name, Precondition::None).unwrap_err(), Failure::NotFound, "{name}");
             assert_eq!(bench.rename(name, "moved", Precondition::None).unwrap_err(), Failure::NotFound, "{name}");
             for precondition in [Precondition::None, Precondition::Absent] {
-                assert!(is_conflict(&bench.rename("inside/file", name, precondition)), "{name}");
+                assert!(is_conflict(&bench.rename("inside/file", name, precondition.clone())), "{name}");
                 assert!(is_conflict(&bench.rename("inside/file", &format!("{name}/x"), precondition)), "{name}");
             }
         }

@@ -1,5 +1,6 @@
 //! Uploads and changes of names.
 use super::*;
+use crate::object::{Placed, Stored};
 use crate::platform::Health;
 use std::os::unix::fs::PermissionsExt;
 
@@ -19,7 +20,9 @@ fn an_upload_is_seen_only_when_it_is_complete() {
             mtime: Some(-5),
             precondition: Precondition::None,
         };
-        let Ok(Outcome::Committed(meta, level)) = bench.run(op) else { panic!("not committed") };
+        let Ok(Outcome::Committed(Stored { meta, durability: level, .. })) = bench.run(op) else {
+            panic!("not committed")
+        };
         assert_eq!((meta.len, meta.mtime), (10, -5));
         assert_eq!(level == Durability::Durable, bench.store.disk.durable);
         assert_eq!(bench.content("a/b/c.txt"), b"0123456789");
@@ -28,6 +31,32 @@ fn an_upload_is_seen_only_when_it_is_complete() {
         assert_eq!(bench.list("a/b", None, 9).unwrap().entries[0].node, Node::File(meta));
         assert!(matches!(bench.stat("a/b"), Ok(Node::Folder { .. })));
         assert_eq!(bench.staged(), 0);
+    });
+}
+
+#[test]
+fn an_upload_is_told_whether_it_replaced_a_file_and_obeys_any_precondition() {
+    in_every_mode(|bench| {
+        let mut store = |precondition: Precondition| {
+            let op = Op::Store { put: put("f", None, precondition), chunk: chunk(b"new") };
+            match bench.complete(op).result.map_err(|error| error.failure) {
+                Ok(Outcome::Committed(stored)) => Ok((stored.placed, stored.meta)),
+                Ok(other) => panic!("{other:?}"),
+                Err(failure) => Err(failure),
+            }
+        };
+        assert_eq!(store(Precondition::Present).unwrap_err(), Failure::PreconditionFailed);
+        let (placed, first) = store(Precondition::Absent).unwrap();
+        assert_eq!(placed, Placed::New);
+        let no_other = Precondition::NoneOf(Box::new([first.etag]));
+        assert_eq!(store(no_other.clone()).unwrap_err(), Failure::PreconditionFailed);
+        let known = Precondition::AnyOf(Box::new([first.etag]));
+        let since = Precondition::UnmodifiedSince(first.mtime);
+        assert_eq!(store(Precondition::All(Box::new([known.clone(), since]))).unwrap().0, Placed::Replaced);
+        assert_eq!(store(known).unwrap_err(), Failure::PreconditionFailed, "that version is gone");
+        assert_eq!(store(no_other).unwrap().0, Placed::Replaced);
+        let before = Precondition::UnmodifiedSince(first.mtime - 1);
+        assert_eq!(store(before).unwrap_err(), Failure::PreconditionFailed);
     });
 }
 

@@ -186,6 +186,11 @@ impl Access {
         self.secret.as_ref().is_none_or(|secret| bool::from(subtle::ConstantTimeEq::ct_eq(&**secret, offered)))
     }
 
+    /// Is every change refused?
+    pub const fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
     /// May this command run at all?
     pub fn permits(&self, command: &Command) -> Result<(), Failure> {
         if self.read_only && command.is_change() {

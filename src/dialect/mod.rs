@@ -4,6 +4,8 @@
 //! left") and outputs (bytes to say, and one [`Act`]). Everything about a conversation is decided
 //! here; the session only obeys. A machine never sees a socket, a file or a clock.
 
+pub mod auto;
+pub mod http;
 pub mod length_prefix;
 pub mod line;
 pub mod menu;
@@ -53,6 +55,8 @@ pub enum Act {
     Close(CloseReason),
     /// Close so that a peer that is still sending notices.
     Reset(CloseReason),
+    /// The first line showed what the peer speaks: from here on another machine decodes.
+    Speak(Kind),
 }
 
 /// A step through the bytes of a body.
@@ -181,6 +185,10 @@ pub trait Machine {
 /// Every dialect, its state inline; the one place that lists them.
 #[derive(Debug)]
 pub enum Dialect {
+    /// Not known before the first line.
+    Auto(auto::Auto),
+    /// HTTP/1.1.
+    Http(http::Http),
     /// Messages behind a 64-byte length.
     LengthPrefix(length_prefix::LengthPrefix),
     /// The project's own protocol.
@@ -199,6 +207,8 @@ impl Dialect {
     /// Its interface.
     pub fn machine(&mut self) -> &mut dyn Machine {
         match self {
+            Self::Auto(machine) => machine,
+            Self::Http(machine) => machine,
             Self::LengthPrefix(machine) => machine,
             Self::Line(machine) => machine,
             Self::Menu(machine) => machine,
@@ -211,6 +221,8 @@ impl Dialect {
     /// Its interface, to ask only.
     pub fn machine_ref(&self) -> &dyn Machine {
         match self {
+            Self::Auto(machine) => machine,
+            Self::Http(machine) => machine,
             Self::LengthPrefix(machine) => machine,
             Self::Line(machine) => machine,
             Self::Menu(machine) => machine,
@@ -219,13 +231,25 @@ impl Dialect {
             Self::Pickle(machine) => machine,
         }
     }
+
+    /// Obeys [`Act::Speak`]: what was not known before the first line is known now.
+    pub fn speak(&mut self, kind: Kind) {
+        if let Self::Auto(auto) = self {
+            *self = match kind {
+                Kind::Http => Self::Http(http::Http::new(Arc::clone(&auto.http))),
+                _ => Self::Line(line::Line::default()),
+            };
+        }
+    }
 }
 
 /// What one listener speaks: the dialect, its options, and what its connections share.
 #[derive(Clone, Debug)]
 pub enum Listening {
     /// Decided by the first line.
-    Auto,
+    Auto(Arc<http::Listener>),
+    /// HTTP/1.1.
+    Http(Arc<http::Listener>),
     /// Messages behind a 64-byte length.
     LengthPrefix(Arc<length_prefix::Listener>),
     /// The project's own protocol.
@@ -248,9 +272,11 @@ impl Listening {
     /// in seconds, for names that must not repeat after a restart.
     pub fn new(kind: Kind, options: &Options, started: u64) -> Result<Self, String> {
         Ok(match kind {
-            Kind::Auto | Kind::Line => {
+            Kind::Auto => Self::Auto(Arc::new(http::Listener::new(kind, options)?)),
+            Kind::Http => Self::Http(Arc::new(http::Listener::new(kind, options)?)),
+            Kind::Line => {
                 no_options(kind, options)?;
-                if kind == Kind::Auto { Self::Auto } else { Self::Line }
+                Self::Line
             }
             Kind::LengthPrefix => Self::LengthPrefix(Arc::new(length_prefix::Listener::new(options, started)?)),
             Kind::Menu => Self::Menu(Arc::new(menu::Listener::new(options)?)),
@@ -263,7 +289,9 @@ impl Listening {
     /// The machine for a connection from `peer`.
     pub fn accept(&self, peer: SocketAddr) -> Dialect {
         match self {
-            Self::Auto | Self::Line => Dialect::Line(line::Line::default()),
+            Self::Auto(listener) => Dialect::Auto(auto::Auto { http: Arc::clone(listener) }),
+            Self::Http(listener) => Dialect::Http(http::Http::new(Arc::clone(listener))),
+            Self::Line => Dialect::Line(line::Line::default()),
             Self::LengthPrefix(listener) => {
                 Dialect::LengthPrefix(length_prefix::LengthPrefix::new(Arc::clone(listener), peer))
             }
@@ -278,7 +306,9 @@ impl Listening {
     /// no way to say it before it has been asked.
     pub const fn turned_away(&self) -> &'static [u8] {
         match self {
-            Self::Auto | Self::Line => line::TURNED_AWAY,
+            // What it speaks cannot be known yet; a person can read this in either.
+            Self::Auto(_) | Self::Line => line::TURNED_AWAY,
+            Self::Http(_) => http::TURNED_AWAY,
             Self::LengthPrefix(_) => length_prefix::TURNED_AWAY,
             Self::Menu(_) | Self::NameChoice(_) | Self::NameSize(_) | Self::Pickle(_) => b"",
         }
@@ -288,7 +318,8 @@ impl Listening {
     pub const fn gathers(&self) -> bool {
         match self {
             Self::Pickle(_) => true,
-            Self::Auto
+            Self::Auto(_)
+            | Self::Http(_)
             | Self::LengthPrefix(_)
             | Self::Line
             | Self::Menu(_)
@@ -312,6 +343,8 @@ pub enum Kind {
     /// Decided by the first line.
     #[default]
     Auto,
+    /// HTTP/1.1.
+    Http,
     /// Messages behind a 64-byte length.
     LengthPrefix,
     /// The project's own protocol.
@@ -328,8 +361,8 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] =
-        [Self::Auto, Self::Line, Self::NameSize, Self::LengthPrefix, Self::Menu, Self::Pickle, Self::NameChoice];
+    pub const ALL: [Self; 8] =
+        [Self::Auto, Self::Line, Self::Http, Self::NameSize, Self::LengthPrefix, Self::Menu, Self::Pickle, Self::NameChoice];
 
     /// The dialects of older systems, each with the address its unmodified clients dial.
     pub const LEGACY: [(Self, &'static str); 5] = [
@@ -344,6 +377,7 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
+            Self::Http => "http",
             Self::LengthPrefix => "length-prefix",
             Self::Line => "line",
             Self::Menu => "menu",

@@ -39,6 +39,10 @@ impl Session {
         if used == 0 && act == Act::More {
             return self.head_needs_more(data, cx);
         }
+        if let Act::Speak(kind) = act {
+            self.dialect.speak(kind);
+            return Use::Took(0);
+        }
         self.apply(act, cx);
         Use::Took(used)
     }
@@ -83,8 +87,8 @@ impl Session {
                 self.set_state(State::SendingReply(reason), cx.now);
             }
             Act::Reset(reason) => self.end(reason, Parting::Reset, cx),
-            Act::Receive | Act::Send { .. } => {
-                self.fail_inside("a dialect wanted a body without an open file", cx);
+            Act::Receive | Act::Send { .. } | Act::Speak(_) => {
+                self.fail_inside("a dialect wanted what only fits another moment", cx);
             }
         }
     }

@@ -9,3 +9,4 @@ pub mod name_choice;
 pub mod name_size;
 pub mod pickle;
 pub mod range;
+pub mod status;

@@ -6,36 +6,12 @@ use std::ops::Range;
 use crate::dialect::{Act, Talk};
 use crate::error::Failure;
 use crate::object::{Key, Listing, Meta, Node, Stored};
-
-/// The HTTP status with the same meaning.
-const fn code(failure: Failure) -> u16 {
-    match failure {
-        Failure::Malformed(_) => 400,
-        Failure::Unauthorized => 401,
-        Failure::Denied(_) => 403,
-        Failure::NotFound => 404,
-        Failure::TimedOut => 408,
-        Failure::Conflict(_) => 409,
-        Failure::PreconditionFailed => 412,
-        Failure::TooLarge => 413,
-        Failure::RangeUnsatisfiable => 416,
-        Failure::DigestMismatch => 422,
-        Failure::Busy => 429,
-        Failure::Internal => 500,
-        Failure::NotImplemented(_) => 501,
-        Failure::Draining => 503,
-        Failure::NoSpace => 507,
-    }
-}
+use crate::wire::status::{code, retry_after_s};
 
 /// Says `ERR …` and hands back what is to be done then.
 pub(in crate::dialect) fn refuse(failure: Failure, key: Option<&Key>, talk: &mut Talk<'_>, then: Act) -> Act {
     talk.refused = Some(failure);
-    let retry = match failure {
-        Failure::Busy => "retry=1 ",
-        Failure::Draining => "retry=5 ",
-        _ => "",
-    };
+    let retry = retry_after_s(failure).map_or_else(String::new, |seconds| format!("retry={seconds} "));
     let _ = match key.filter(|key| !key.is_root()) {
         Some(key) => writeln!(talk.out, "ERR {} {retry}{}: {key}", code(failure), failure.words()),
         None => writeln!(talk.out, "ERR {} {retry}{}", code(failure), failure.words()),

@@ -1,0 +1,57 @@
+//! The listener that speaks both `line` and HTTP: the first line of a connection decides.
+//!
+//! A first line that ends in ` HTTP/1.0` or ` HTTP/1.1` is HTTP, any other is the line protocol.
+//! Nothing is used up here: the dialect that is chosen is shown the same bytes. Whatever ends the
+//! conversation before a line is complete is said as the line protocol says it.
+
+use std::sync::Arc;
+
+use memchr::memchr;
+
+use crate::command::Answer;
+use crate::dialect::line::Line;
+use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Talk, http};
+use crate::error::Failure;
+use crate::wire::http::head::looks_like_http;
+
+/// A connection whose first line has not come yet.
+#[derive(Debug)]
+pub struct Auto {
+    /// What the HTTP side will know of its listener.
+    pub(super) http: Arc<http::Listener>,
+}
+
+impl Machine for Auto {
+    fn decode(&mut self, input: &[u8], _talk: &mut Talk<'_>) -> (usize, Act) {
+        let act = match memchr(b'\n', input) {
+            None => Act::More,
+            Some(end) if looks_like_http(&input[..end]) => Act::Speak(Kind::Http),
+            Some(_) => Act::Speak(Kind::Line),
+        };
+        (0, act)
+    }
+
+    fn ended(&mut self, held: &[u8], talk: &mut Talk<'_>) -> Act {
+        Line::default().ended(held, talk)
+    }
+
+    fn answered(&mut self, answer: Result<Answer, Failure>, talk: &mut Talk<'_>) -> Act {
+        Line::default().answered(answer, talk)
+    }
+
+    fn body(&mut self, _raw: &[u8], _payload_max: usize) -> Result<BodyPart, Failure> {
+        Err(Failure::Internal)
+    }
+
+    fn body_left(&self) -> u64 {
+        0
+    }
+
+    fn finish(&mut self, _digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
+        Err(Failure::Internal)
+    }
+
+    fn sent(&mut self, digest: Option<[u8; 32]>, talk: &mut Talk<'_>) -> Act {
+        Line::default().sent(digest, talk)
+    }
+}

@@ -1,0 +1,284 @@
+//! HTTP/1.1 (RFC 9110, RFC 9112), for everyone who already has curl or a browser.
+//!
+//! ```text
+//! C  PUT /hello.txt HTTP/1.1              C  GET /hello.txt HTTP/1.1
+//! C  Host: …, Content-Length: 6           C  Host: …
+//! C                                       C
+//! C  hello                                S  HTTP/1.1 200 OK
+//! S  HTTP/1.1 201 Created                 S  ETag: "…", Content-Length: 6
+//! S  ETag: "…"                            S
+//! S                                       S  hello
+//! ```
+//!
+//! `wire::http` has the grammar and all its strictness; this folder has the meaning: `read` the
+//! files, `write` the changes, `folder` the listings and their page, `status` what monitoring
+//! asks. A head that could be read in two ways is refused and the connection ends, so nothing that
+//! hides behind it is ever taken for a request.
+
+mod folder;
+mod listener;
+mod media;
+mod page;
+mod read;
+mod reply;
+mod status;
+mod write;
+
+use std::sync::Arc;
+
+use crate::command::Answer;
+use crate::dialect::{Act, BodyPart, Finish, Machine, Phase, Talk};
+use crate::error::{CloseReason, Failure};
+use crate::wire::http::head::{self, Expect, Framing, Head, HeadError, Method};
+use crate::wire::http::{basic, target};
+use crate::wire::key::Path;
+use folder::Folder;
+pub use listener::Listener;
+use read::Read;
+use reply::Manner;
+use write::{Remove, Upload};
+
+/// Said to a connection that comes when no more are taken.
+pub const TURNED_AWAY: &[u8] = reply::TURNED_AWAY;
+
+/// One connection's side of the protocol.
+#[derive(Debug)]
+pub struct Http {
+    listener: Arc<Listener>,
+    /// So many bytes of the head that comes were looked at and hold no end.
+    scanned: usize,
+    exchange: Option<Box<Exchange>>,
+}
+
+/// The request that is being answered.
+#[derive(Debug)]
+struct Exchange {
+    manner: Manner,
+    asked: Asked,
+}
+
+#[derive(Debug)]
+enum Asked {
+    Folder(Folder),
+    Read(Read),
+    Remove(Remove),
+    Upload(Upload),
+}
+
+impl Http {
+    /// A connection to a listener with these options.
+    pub const fn new(listener: Arc<Listener>) -> Self {
+        Self { listener, scanned: 0, exchange: None }
+    }
+
+    /// Where the next request would begin is not certain any more.
+    fn unreadable(error: HeadError, talk: &mut Talk<'_>) -> Act {
+        let failure = match error {
+            HeadError::BadRequest(_) | HeadError::Version => Failure::Malformed(error.words()),
+            HeadError::NotImplemented(why) => Failure::NotImplemented(why),
+            HeadError::TargetTooLong | HeadError::TooLarge => Failure::TooLarge,
+        };
+        talk.refused = Some(failure);
+        Manner::default().text(error.status(), &[], &format!("{}\n", error.words()), talk);
+        Act::Close(CloseReason::Malformed)
+    }
+
+    /// Decides what a whole head means.
+    fn request(&mut self, head: &Head<'_>, talk: &mut Talk<'_>) -> Act {
+        let mut manner = Manner::of(head, &self.listener);
+        // A body that nobody expects is where requests are smuggled: it is not stepped over.
+        if head.method != Method::Put && !matches!(head.framing, Framing::None | Framing::Length(0)) {
+            manner.last();
+            let failure = Failure::Malformed("only PUT has a body here");
+            return manner.refuse(failure, None, talk, Act::Close(CloseReason::Refused));
+        }
+        if head.method == Method::Put {
+            return self.put(head, manner, talk);
+        }
+        if let Expect::Unknown = head.expect {
+            return write::unmet_expectation(&manner, talk);
+        }
+        if head.method == Method::Options {
+            return write::options(head, &self.listener, &manner, talk);
+        }
+        if !admitted(head, talk) {
+            let then = manner.then();
+            return manner.refuse(Failure::Unauthorized, None, talk, then);
+        }
+        if let Some(act) = status::answer(head, &manner, talk) {
+            return act;
+        }
+        if talk.phase == Phase::Draining {
+            manner.last();
+            return manner.refuse(Failure::Draining, None, talk, Act::Close(CloseReason::Drained));
+        }
+        let asked = match head.method {
+            Method::Get | Method::Head => self.get(head, talk),
+            Method::Delete => path_of(head).and_then(|path| Remove::of(head, path)).map(|(remove, command)| {
+                (Asked::Remove(remove), command)
+            }),
+            Method::Options | Method::Put | Method::Post | Method::Other(_) => {
+                return write::unknown_method(head, &manner, talk);
+            }
+        };
+        match asked {
+            Ok((asked, command)) => {
+                self.exchange = Some(Box::new(Exchange { manner, asked }));
+                Act::Run(command)
+            }
+            Err(failure) => {
+                let then = manner.then();
+                manner.refuse(failure, None, talk, then)
+            }
+        }
+    }
+
+    fn get(&self, head: &Head<'_>, talk: &Talk<'_>) -> Result<(Asked, crate::command::Command), Failure> {
+        let Path { key, folder } = path_of(head)?;
+        if folder {
+            let (folder, command) = Folder::of(head, key, talk)?;
+            return Ok((Asked::Folder(folder), command));
+        }
+        let (read, command) = Read::of(head, key, self.listener.active)?;
+        Ok((Asked::Read(read), command))
+    }
+
+    /// A PUT that is refused still has a body on its way.
+    fn put(&mut self, head: &Head<'_>, mut manner: Manner, talk: &mut Talk<'_>) -> Act {
+        let mut upload = Upload::of(head);
+        let command = match (admitted(head, talk), talk.phase) {
+            (false, _) => Err(Failure::Unauthorized),
+            (true, Phase::Draining) => Err(Failure::Draining),
+            (true, Phase::Serving) if head.expect == Expect::Unknown => {
+                manner.last();
+                return write::unmet_expectation(&manner, talk);
+            }
+            (true, Phase::Serving) => path_of(head).and_then(|path| upload.command(head, path, talk.limits)),
+        };
+        let failure = match command {
+            Ok(command) => {
+                self.exchange = Some(Box::new(Exchange { manner, asked: Asked::Upload(upload) }));
+                return Act::Run(command);
+            }
+            Err(failure) => failure,
+        };
+        let act = upload.refused(failure, &mut manner, talk);
+        if act == Act::Discard {
+            self.exchange = Some(Box::new(Exchange { manner, asked: Asked::Upload(upload) }));
+        }
+        act
+    }
+
+    /// A failure in the middle of a request, or before one was complete.
+    fn failed(&mut self, failure: Failure, talk: &mut Talk<'_>) -> Act {
+        let Some(mut exchange) = self.exchange.take() else {
+            let reason = if failure == Failure::TimedOut { CloseReason::TooSlow } else { CloseReason::Refused };
+            return Manner::default().refuse(failure, None, talk, Act::Close(reason));
+        };
+        let Exchange { manner, asked } = &mut *exchange;
+        if failure == Failure::TimedOut {
+            manner.last();
+            return manner.refuse(failure, None, talk, Act::Close(CloseReason::TooSlow));
+        }
+        let act = match asked {
+            Asked::Folder(folder) => folder.failed(failure, manner, talk),
+            Asked::Read(read) => read.failed(failure, manner, talk),
+            Asked::Remove(remove) => {
+                let then = manner.then();
+                manner.refuse(failure, Some(&remove.key), talk, then)
+            }
+            Asked::Upload(upload) => upload.refused(failure, manner, talk),
+        };
+        if act == Act::Discard {
+            self.exchange = Some(exchange);
+        }
+        act
+    }
+
+    fn upload(&mut self) -> Result<&mut Upload, Failure> {
+        match self.exchange.as_deref_mut() {
+            Some(Exchange { asked: Asked::Upload(upload), .. }) => Ok(upload),
+            _ => Err(Failure::Internal),
+        }
+    }
+}
+
+/// Does the request carry the secret, where one is asked for?
+fn admitted(head: &Head<'_>, talk: &Talk<'_>) -> bool {
+    !talk.access.needs_secret()
+        || head.fields.authorization.and_then(basic::secret).is_some_and(|secret| talk.access.admits(&secret))
+}
+
+fn path_of(head: &Head<'_>) -> Result<Path, Failure> {
+    target::path(head.path)
+}
+
+impl Machine for Http {
+    fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+        self.exchange = None;
+        let len_max = talk.limits.head_len_max;
+        let found = head::end(input, std::mem::take(&mut self.scanned));
+        match found {
+            Ok(Some(len)) if len <= len_max => match head::parse(&input[..len]) {
+                Ok(head) => (len, self.request(&head, talk)),
+                Err(error) => (len, Self::unreadable(error, talk)),
+            },
+            Ok(None) if input.len() < len_max => {
+                self.scanned = input.len();
+                (0, Act::More)
+            }
+            Ok(_) => (0, Self::unreadable(head::overlong(&input[..len_max]), talk)),
+            Err(error) => (0, Self::unreadable(error, talk)),
+        }
+    }
+
+    fn ended(&mut self, held: &[u8], talk: &mut Talk<'_>) -> Act {
+        if held.is_empty() {
+            return Act::Close(CloseReason::PeerClosed);
+        }
+        let failure = Failure::Malformed("the connection ended in the middle of a head");
+        Manner::default().refuse(failure, None, talk, Act::Close(CloseReason::CutShort))
+    }
+
+    fn answered(&mut self, answer: Result<Answer, Failure>, talk: &mut Talk<'_>) -> Act {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(failure) => return self.failed(failure, talk),
+        };
+        let Some(exchange) = self.exchange.as_deref_mut() else { return Act::Reset(CloseReason::Internal) };
+        let Exchange { manner, asked } = exchange;
+        match (answer, asked) {
+            (Answer::Opened(meta), Asked::Read(read)) => read.opened(&meta, manner, talk),
+            (Answer::Listed(listing), Asked::Folder(folder)) => folder.listed(&listing, manner, talk),
+            (Answer::Created, Asked::Upload(upload)) => upload.created(talk),
+            (Answer::Stored(stored), Asked::Upload(_)) => write::stored(&stored, manner, talk),
+            (Answer::Done, Asked::Remove(_)) => {
+                manner.empty(204, &[], talk);
+                manner.then()
+            }
+            _ => Act::Reset(CloseReason::Internal),
+        }
+    }
+
+    fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
+        self.upload()?.body(raw, payload_max)
+    }
+
+    fn body_left(&self) -> u64 {
+        match self.exchange.as_deref() {
+            Some(Exchange { asked: Asked::Upload(upload), .. }) => upload.left(),
+            _ => 0,
+        }
+    }
+
+    fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
+        self.upload()?.finish(digest)
+    }
+
+    fn sent(&mut self, digest: Option<[u8; 32]>, talk: &mut Talk<'_>) -> Act {
+        match self.exchange.as_deref_mut() {
+            Some(Exchange { manner, asked: Asked::Read(read) }) => read.sent(digest, manner, talk),
+            _ => Act::Reset(CloseReason::Internal),
+        }
+    }
+}

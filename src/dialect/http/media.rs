@@ -1,0 +1,79 @@
+//! What a browser may do with a file: its media type, and whether it is shown or downloaded.
+
+use mime_guess::{Mime, mime};
+
+use crate::dialect::http::listener::Active;
+use crate::object::Key;
+use crate::wire::http::target;
+
+/// The fields that describe the content of a file, each with its end of line.
+///
+/// Nothing a peer uploaded may run as part of this site: whoever may upload could else speak for
+/// everybody who looks. So active content is offered as a download and confined if it is shown
+/// all the same, and no browser may guess another type (`nosniff`, the Fetch standard).
+pub(super) fn describe(key: &Key, active: Active, out: &mut Vec<u8>) {
+    let kind = of(key);
+    out.extend_from_slice(b"Content-Type: ");
+    out.extend_from_slice(kind.as_ref().as_bytes());
+    if kind.type_() == mime::TEXT {
+        out.extend_from_slice(b"; charset=utf-8");
+    }
+    out.extend_from_slice(b"\r\nX-Content-Type-Options: nosniff\r\n");
+    if active == Active::Download && is_active(&kind) {
+        out.extend_from_slice(b"Content-Security-Policy: sandbox; default-src 'none'\r\n");
+        // RFC 8187: a name of any characters.
+        out.extend_from_slice(b"Content-Disposition: attachment; filename*=UTF-8''");
+        target::encode_component(key.name(), out);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// By the end of the name.
+pub(super) fn of(key: &Key) -> Mime {
+    mime_guess::from_path(key.name()).first_or_octet_stream()
+}
+
+/// Could it run script in a browser, or bring in what does?
+fn is_active(kind: &Mime) -> bool {
+    let essence = kind.essence_str();
+    let xml = essence.ends_with("+xml") || essence.ends_with("/xml");
+    let text = matches!(
+        essence,
+        "text/html" | "text/javascript" | "application/javascript" | "text/css" | "text/cache-manifest" | "multipart/related"
+    );
+    xml || text || matches!(essence, "application/pdf" | "application/x-shockwave-flash" | "text/xsl")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::key::relative;
+
+    fn described(name: &str, active: Active) -> String {
+        let mut out = Vec::new();
+        describe(&relative(name).expect("a good name"), active, &mut out);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn what_could_run_script_is_a_download_unless_the_operator_says_so() {
+        for name in ["a.html", "A.HTM", "a.xhtml", "a.svg", "a.xml", "a.xsl", "a.mjs", "a.js", "b/a.pdf"] {
+            let text = described(name, Active::Download);
+            assert!(text.contains("Content-Disposition: attachment"), "{name}: {text}");
+            assert!(text.contains("sandbox"), "{name}: {text}");
+            assert!(!described(name, Active::Serve).contains("attachment"), "{name}");
+        }
+        for name in ["a.png", "a.mp4", "a.wav", "a.txt", "a.csv", "a.json", "a", "a.bin", ".html"] {
+            let text = described(name, Active::Download);
+            assert!(!text.contains("attachment"), "{name}: {text}");
+            assert!(text.contains("X-Content-Type-Options: nosniff\r\n"), "{name}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_any_characters_is_one_field_of_plain_bytes() {
+        let text = described("a \"b\" \u{1F600}\\.html", Active::Download);
+        assert!(text.contains("filename*=UTF-8''a%20%22b%22%20%F0%9F%98%80%5C.html\r\n"), "{text}");
+        assert_eq!(described("a.txt", Active::Serve).lines().next(), Some("Content-Type: text/plain; charset=utf-8"));
+    }
+}

@@ -1,0 +1,241 @@
+//! GET and HEAD of a file: conditions first, then ranges, then the bytes of one version.
+
+use std::io::Write as _;
+use std::ops::Range;
+
+use crate::command::Command;
+use crate::dialect::http::listener::Active;
+use crate::dialect::http::media;
+use crate::dialect::http::reply::{Content, Manner, field, validators};
+use crate::dialect::{Act, Talk};
+use crate::error::Failure;
+use crate::object::{Key, Meta};
+use crate::wire::http::conditional::{Conditions, Verdict, range_counts};
+use crate::wire::http::head::{Head, Version};
+use crate::wire::http::{digest, target};
+use crate::wire::range::{self, Ranges};
+
+/// A GET or HEAD of a file.
+#[derive(Debug)]
+pub(super) struct Read {
+    key: Key,
+    active: Active,
+    /// Where the query of the request must be kept: for a redirection.
+    query: Option<Box<str>>,
+    wishes: Option<Box<Wishes>>,
+    stage: Stage,
+}
+
+/// What most requests do not have.
+#[derive(Debug)]
+struct Wishes {
+    conditions: Conditions,
+    range: Option<Box<str>>,
+    if_range: Option<Box<str>>,
+    digest: Digest,
+}
+
+/// Is the digest of what is sent wanted, and where?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Digest {
+    No,
+    /// In a trailer: it is known when the last byte has left.
+    Trailer,
+}
+
+/// How far the response is.
+#[derive(Debug)]
+enum Stage {
+    /// The head is not said.
+    Asked,
+    /// The last range is on its way.
+    Last,
+    /// The only chunk is on its way, and the digest follows it.
+    Digested,
+    /// Parts of a `multipart/byteranges` follow.
+    Parts(Box<Parts>),
+}
+
+/// The parts that are left, last one first.
+#[derive(Debug)]
+struct Parts {
+    left: Vec<Part>,
+    end: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Part {
+    head: Vec<u8>,
+    range: Range<u64>,
+}
+
+impl Read {
+    pub(super) fn of(head: &Head<'_>, key: Key, active: Active) -> Result<(Self, Command), Failure> {
+        let wishes = Wishes::of(head)?.map(Box::new);
+        let query = head.query.map(Into::into);
+        let command = Command::Get { key: key.clone() };
+        Ok((Self { key, active, query, wishes, stage: Stage::Asked }, command))
+    }
+
+    /// The file is open: decides in the order of RFC 9110 §13.2.2.
+    pub(super) fn opened(&mut self, meta: &Meta, manner: &mut Manner, talk: &mut Talk<'_>) -> Act {
+        let Some(wishes) = self.wishes.take() else { return self.whole(meta, manner, talk) };
+        match wishes.conditions.read(Some(meta)) {
+            Verdict::Proceed => {}
+            Verdict::NotModified => {
+                manner.head(304, talk);
+                validators(meta, talk.out);
+                talk.out.extend_from_slice(b"\r\n");
+                return manner.then();
+            }
+            Verdict::Failed => {
+                return manner.refuse(Failure::PreconditionFailed, Some(&self.key), talk, manner.then());
+            }
+        }
+        // A range means something to GET only (RFC 9110 §14.2).
+        let range = wishes.range.filter(|_| manner.content() == Content::Follows);
+        let range = range.filter(|_| range_counts(wishes.if_range.as_deref(), meta));
+        match range.map_or(Ranges::Whole, |range| range::header(&range, meta.len)) {
+            Ranges::Whole if wishes.digest == Digest::Trailer && meta.len > 0 => self.digested(meta, manner, talk),
+            Ranges::Whole => self.whole(meta, manner, talk),
+            Ranges::Unsatisfiable => {
+                let all = format!("bytes */{}", meta.len);
+                let failure = Failure::RangeUnsatisfiable;
+                manner.refuse_as(416, failure, Some(&self.key), &[("Content-Range", &all)], talk);
+                manner.then()
+            }
+            Ranges::Parts(mut ranges) => match (ranges.pop(), ranges.is_empty()) {
+                (Some(range), true) => self.part(range, meta, manner, talk),
+                (last, _) => {
+                    ranges.extend(last);
+                    self.parts(ranges, meta, manner, talk)
+                }
+            },
+        }
+    }
+
+    fn whole(&mut self, meta: &Meta, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+        manner.head(200, talk);
+        self.describe(meta, talk.out);
+        let _ = write!(talk.out, "Content-Length: {}\r\n\r\n", meta.len);
+        if manner.content() == Content::Withheld {
+            return manner.then();
+        }
+        self.stage = Stage::Last;
+        Act::Send { range: 0..meta.len, hash: false }
+    }
+
+    /// One chunk with everything, so that the digest can follow in a trailer (RFC 9530 §2,
+    /// RFC 9112 §7.1.2).
+    fn digested(&mut self, meta: &Meta, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+        manner.head(200, talk);
+        self.describe(meta, talk.out);
+        let _ = write!(talk.out, "Trailer: Repr-Digest\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n", meta.len);
+        self.stage = Stage::Digested;
+        Act::Send { range: 0..meta.len, hash: true }
+    }
+
+    fn part(&mut self, range: Range<u64>, meta: &Meta, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+        manner.head(206, talk);
+        self.describe(meta, talk.out);
+        content_range(&range, meta.len, talk.out);
+        let _ = write!(talk.out, "Content-Length: {}\r\n\r\n", range.end - range.start);
+        self.stage = Stage::Last;
+        Act::Send { range, hash: false }
+    }
+
+    /// RFC 9110 §14.6.
+    fn parts(&mut self, ranges: Vec<Range<u64>>, meta: &Meta, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+        // The etag is made of what the kernel says about this version, and so not in its content.
+        let boundary = meta.etag;
+        let kind = media::of(&self.key);
+        let mut left = Vec::with_capacity(ranges.len());
+        let mut len = 0;
+        for range in ranges {
+            let mut head = Vec::new();
+            let _ = write!(head, "\r\n--{boundary}\r\nContent-Type: {kind}\r\n");
+            content_range(&range, meta.len, &mut head);
+            head.extend_from_slice(b"\r\n");
+            len += head.len() as u64 + (range.end - range.start);
+            left.push(Part { head, range });
+        }
+        left.reverse();
+        let end = format!("\r\n--{boundary}--\r\n").into_bytes();
+        len += end.len() as u64;
+        manner.head(206, talk);
+        validators(meta, talk.out);
+        field("Content-Type", &format_args!("multipart/byteranges; boundary={boundary}"), talk.out);
+        field("Content-Length", &len, talk.out);
+        talk.out.extend_from_slice(b"\r\n");
+        self.stage = Stage::Parts(Box::new(Parts { left, end }));
+        self.next_part(manner, talk)
+    }
+
+    fn next_part(&mut self, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+        let Stage::Parts(parts) = &mut self.stage else { return manner.then() };
+        match parts.left.pop() {
+            Some(Part { mut head, range }) => {
+                talk.out.append(&mut head);
+                Act::Send { range, hash: false }
+            }
+            None => {
+                talk.out.append(&mut parts.end);
+                manner.then()
+            }
+        }
+    }
+
+    /// The range asked for has left.
+    pub(super) fn sent(&mut self, digest: Option<[u8; 32]>, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+        match (&self.stage, digest) {
+            (Stage::Digested, Some(digest)) => {
+                let digest = digest::format(&digest);
+                let _ = write!(talk.out, "\r\n0\r\nRepr-Digest: {digest}\r\n\r\n");
+                manner.then()
+            }
+            _ => self.next_part(manner, talk),
+        }
+    }
+
+    fn describe(&self, meta: &Meta, out: &mut Vec<u8>) {
+        validators(meta, out);
+        media::describe(&self.key, self.active, out);
+        out.extend_from_slice(b"Accept-Ranges: bytes\r\n");
+    }
+
+    /// A folder is found under its name with a `/` behind: links in its page are relative to that.
+    pub(super) fn failed(&self, failure: Failure, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+        let Failure::Conflict(_) = failure else {
+            return manner.refuse(failure, Some(&self.key), talk, manner.then());
+        };
+        let mut place = Vec::new();
+        target::encode_path(&self.key, &mut place);
+        place.push(b'/');
+        if let Some(query) = &self.query {
+            place.push(b'?');
+            place.extend_from_slice(query.as_bytes());
+        }
+        let place = String::from_utf8_lossy(&place);
+        manner.text(301, &[("Location", &place)], "that is a folder, it is found under this name with / behind\n", talk);
+        manner.then()
+    }
+}
+
+impl Wishes {
+    /// `None` for most requests.
+    fn of(head: &Head<'_>) -> Result<Option<Self>, Failure> {
+        let fields = &head.fields;
+        let conditions = Conditions::parse(fields)?;
+        // RFC 9110 §6.5.1: a trailer is for who says that it reads them.
+        let reads_trailers = head.version == Version::Http11 && fields.te.lines().iter().any(|te| te.contains("trailers"));
+        let wanted = reads_trailers && digest::wants_sha256(fields.want_repr_digest.lines());
+        let digest = if wanted { Digest::Trailer } else { Digest::No };
+        let (range, if_range) = (fields.range.map(Into::into), fields.if_range.map(Into::into));
+        let none = conditions == Conditions::default() && range.is_none() && digest == Digest::No;
+        Ok((!none).then_some(Self { conditions, range, if_range, digest }))
+    }
+}
+
+fn content_range(range: &Range<u64>, len: u64, out: &mut Vec<u8>) {
+    let _ = write!(out, "Content-Range: bytes {}-{}/{len}\r\n", range.start, range.end - 1);
+}

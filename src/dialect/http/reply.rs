@@ -1,0 +1,204 @@
+//! Response heads, and short responses whole. Writing to a `Vec` cannot fail.
+
+use std::fmt::Display;
+use std::io::Write as _;
+
+use crate::dialect::http::listener::{Listener, Origins};
+use crate::dialect::{Act, Talk};
+use crate::error::{CloseReason, Failure};
+use crate::object::{Key, Meta};
+use crate::wire::http::date;
+use crate::wire::http::head::{Fields, Head, Method, Persistence, Version};
+use crate::wire::status;
+
+/// How the response to one request must look, whatever it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Manner {
+    version: Version,
+    persistence: Persistence,
+    content: Content,
+    sharing: Sharing,
+}
+
+/// Does the content follow the head?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    Follows,
+    /// The answer to HEAD: the same head, and no content (RFC 9110 §9.3.2).
+    Withheld,
+}
+
+/// What a page of another site may see of the response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Sharing {
+    /// Nothing.
+    None,
+    /// All of it, whatever site it is.
+    Any,
+    /// All of it, if it is this site.
+    One(Box<str>),
+    /// Nothing, but that depends on the site.
+    Refused,
+}
+
+/// Said to a connection that comes when no more are taken.
+pub(super) const TURNED_AWAY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\n\
+    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 50\r\nConnection: close\r\n\r\n\
+    the server has as many connections as it can take\n";
+
+impl Default for Manner {
+    /// For a request that was not understood.
+    fn default() -> Self {
+        Self {
+            version: Version::Http11,
+            persistence: Persistence::Close,
+            content: Content::Follows,
+            sharing: Sharing::None,
+        }
+    }
+}
+
+impl Manner {
+    pub(super) fn of(head: &Head<'_>, listener: &Listener) -> Self {
+        let content = if head.method == Method::Head { Content::Withheld } else { Content::Follows };
+        let sharing = Sharing::of(&head.fields, listener);
+        Self { version: head.version, persistence: head.persistence, content, sharing }
+    }
+
+    /// What follows the response.
+    pub(super) const fn then(&self) -> Act {
+        match self.persistence {
+            Persistence::KeepAlive => Act::Next,
+            Persistence::Close => Act::Close(CloseReason::Finished),
+        }
+    }
+
+    /// Whatever the client wants: this response is the last.
+    pub(super) const fn last(&mut self) {
+        self.persistence = Persistence::Close;
+    }
+
+    pub(super) const fn content(&self) -> Content {
+        self.content
+    }
+
+    pub(super) const fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The status line and the fields that every response has. The empty line is still to come.
+    pub(super) fn head(&self, code: u16, talk: &mut Talk<'_>) {
+        let now = i64::try_from(talk.wall_clock_s).unwrap_or(i64::MAX);
+        let _ = write!(talk.out, "HTTP/1.1 {code} {}\r\nDate: {}\r\n", status::reason(code), date::format(now));
+        match (self.persistence, self.version) {
+            (Persistence::Close, _) => talk.out.extend_from_slice(b"Connection: close\r\n"),
+            // RFC 9112 §9.3: an old client must be told that its wish is granted.
+            (Persistence::KeepAlive, Version::Http10) => talk.out.extend_from_slice(b"Connection: keep-alive\r\n"),
+            (Persistence::KeepAlive, Version::Http11) => {}
+        }
+        self.sharing.say(talk.out);
+    }
+
+    /// A whole response with a short text.
+    pub(super) fn text(&self, code: u16, fields: &[(&str, &dyn Display)], text: &str, talk: &mut Talk<'_>) {
+        self.head(code, talk);
+        for (name, value) in fields {
+            field(name, value, talk.out);
+        }
+        self.content_of("text/plain; charset=utf-8", text.as_bytes(), talk);
+    }
+
+    /// The rest of a response whose content is there: its type, its length, the content.
+    pub(super) fn content_of(&self, kind: &str, content: &[u8], talk: &mut Talk<'_>) {
+        field("Content-Type", &kind, talk.out);
+        field("X-Content-Type-Options", &"nosniff", talk.out);
+        field("Content-Length", &content.len(), talk.out);
+        talk.out.extend_from_slice(b"\r\n");
+        if self.content == Content::Follows {
+            talk.out.extend_from_slice(content);
+        }
+    }
+
+    /// A whole response that has no content by its status (RFC 9110 §6.4.1).
+    pub(super) fn empty(&self, code: u16, fields: &[(&str, &dyn Display)], talk: &mut Talk<'_>) {
+        self.head(code, talk);
+        for (name, value) in fields {
+            field(name, value, talk.out);
+        }
+        talk.out.extend_from_slice(b"\r\n");
+    }
+
+    /// Says why a request is refused, and hands back what is to be done then. `then` must fit what
+    /// [`Manner::then`] says: see [`Manner::last`].
+    pub(super) fn refuse(&self, failure: Failure, key: Option<&Key>, talk: &mut Talk<'_>, then: Act) -> Act {
+        self.refuse_as(status::code(failure), failure, key, &[], talk);
+        then
+    }
+
+    /// The same where HTTP has a status that says more.
+    pub(super) fn refuse_as(
+        &self,
+        code: u16,
+        failure: Failure,
+        key: Option<&Key>,
+        fields: &[(&str, &dyn Display)],
+        talk: &mut Talk<'_>,
+    ) {
+        talk.refused = Some(failure);
+        let text = match key.filter(|key| !key.is_root()) {
+            Some(key) => format!("{}: {key}\n", failure.words()),
+            None => format!("{}\n", failure.words()),
+        };
+        self.head(code, talk);
+        for (name, value) in fields {
+            field(name, value, talk.out);
+        }
+        if failure == Failure::Unauthorized {
+            // Browsers and curl know Basic; its user may be anything (RFC 7617, RFC 6750).
+            field("WWW-Authenticate", &"Basic realm=\"filewharf\", charset=\"UTF-8\"", talk.out);
+            field("WWW-Authenticate", &"Bearer", talk.out);
+        }
+        if let Some(seconds) = status::retry_after_s(failure) {
+            field("Retry-After", &seconds, talk.out);
+        }
+        self.content_of("text/plain; charset=utf-8", text.as_bytes(), talk);
+    }
+}
+
+impl Sharing {
+    fn of(fields: &Fields<'_>, listener: &Listener) -> Self {
+        match &listener.origins {
+            Origins::None => Self::None,
+            Origins::Any => Self::Any,
+            Origins::One(origin) if fields.origin == Some(&**origin) => Self::One(origin.clone()),
+            Origins::One(_) => Self::Refused,
+        }
+    }
+
+    fn say(&self, out: &mut Vec<u8>) {
+        let allowed = match self {
+            Self::None => return,
+            Self::Any => "*",
+            Self::One(origin) => origin,
+            // A cache must not give this response to a site that may see one.
+            Self::Refused => return field("Vary", &"Origin", out),
+        };
+        field("Access-Control-Allow-Origin", &allowed, out);
+        field("Access-Control-Expose-Headers", &"Content-Range, ETag, Link, Repr-Digest, Retry-After", out);
+        if let Self::One(_) = self {
+            field("Vary", &"Origin", out);
+        }
+    }
+}
+
+/// One field line.
+pub(super) fn field(name: &str, value: &dyn Display, out: &mut Vec<u8>) {
+    let _ = write!(out, "{name}: {value}\r\n");
+}
+
+/// The validators of a version (RFC 9110 §8.8). A cache must ask before it uses what it has:
+/// nobody shall see an older version than there is.
+pub(super) fn validators(meta: &Meta, out: &mut Vec<u8>) {
+    let modified = date::format(meta.mtime);
+    let _ = write!(out, "ETag: \"{}\"\r\nLast-Modified: {modified}\r\nCache-Control: no-cache\r\n", meta.etag);
+}

@@ -1,0 +1,239 @@
+//! Changes: PUT and DELETE, what OPTIONS tells about them, and methods that are not offered.
+
+use std::fmt::Display;
+
+use crate::command::{Command, GoAhead, Put};
+use crate::config::Limits;
+use crate::dialect::http::listener::{Listener, Origins};
+use crate::dialect::http::reply::{Manner, field, validators};
+use crate::dialect::{Act, BodyPart, Finish, Talk, Then};
+use crate::error::{CloseReason, Failure};
+use crate::object::{Key, Placed, Stored};
+use crate::wire::http::chunked::{self, Chunked};
+use crate::wire::http::conditional::Conditions;
+use crate::wire::http::digest;
+use crate::wire::http::head::{Expect, Framing, Head, Method};
+use crate::wire::key::Path;
+
+const METHODS: &str = "GET, HEAD, PUT, DELETE, OPTIONS";
+const METHODS_READ_ONLY: &str = "GET, HEAD, OPTIONS";
+/// How long a browser may remember what it was told about other sites, in seconds.
+const PREFLIGHT_AGE_S: u32 = 600;
+
+/// A PUT.
+#[derive(Debug)]
+pub(super) struct Upload {
+    key: Key,
+    body: Body,
+    /// From `Repr-Digest`.
+    announced: Option<[u8; 32]>,
+    go_ahead: GoAhead,
+}
+
+/// Where we are in the body.
+#[derive(Debug)]
+enum Body {
+    /// So many bytes are left.
+    Counted(u64),
+    Chunked(Chunked),
+    Ended,
+}
+
+impl Upload {
+    /// What the head says about the body, whether or not the request is good.
+    pub(super) fn of(head: &Head<'_>) -> Self {
+        let body = match head.framing {
+            Framing::None | Framing::Length(0) => Body::Ended,
+            Framing::Length(len) => Body::Counted(len),
+            Framing::Chunked => Body::Chunked(Chunked::default()),
+        };
+        let waits = head.expect == Expect::Continue && !matches!(body, Body::Ended);
+        let go_ahead = if waits { GoAhead::Awaited } else { GoAhead::NotAwaited };
+        Self { key: Key::root(), body, announced: None, go_ahead }
+    }
+
+    pub(super) fn command(&mut self, head: &Head<'_>, path: Path, limits: &Limits) -> Result<Command, Failure> {
+        let Path { key, folder } = path;
+        self.key = key.clone();
+        if folder {
+            return Err(Failure::Malformed("the path of a PUT must not end in /"));
+        }
+        // RFC 9110 §14.4: a server that stores parts would take it for the whole.
+        if head.fields.content_range.is_some() {
+            return Err(Failure::Malformed("a part of a file cannot be stored: PUT it whole, without Content-Range"));
+        }
+        let len = match head.framing {
+            Framing::Length(len) => Some(len),
+            Framing::Chunked => None,
+            // RFC 9112 §6.3: no length and no coding is a body of no bytes, which a client that
+            // forgot to say its length did not mean.
+            Framing::None => return Err(Failure::Malformed("PUT needs a Content-Length or chunks")),
+        };
+        if len.is_some_and(|len| len > limits.request_bytes_max) {
+            return Err(Failure::TooLarge);
+        }
+        let precondition = Conditions::parse(&head.fields)?.write();
+        self.announced = digest::sha256(head.fields.repr_digest.lines())?;
+        let hash = self.announced.is_some();
+        Ok(Command::Put(Put { precondition, hash, go_ahead: self.go_ahead, ..Put::new(key, len) }))
+    }
+
+    /// The store is ready for the body.
+    pub(super) fn created(&mut self, talk: &mut Talk<'_>) -> Act {
+        if self.go_ahead == GoAhead::Awaited {
+            talk.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.go_ahead = GoAhead::NotAwaited;
+        }
+        Act::Receive
+    }
+
+    /// Says why nothing was stored. The body is stepped over where its end is certain and near, or
+    /// else the connection ends: a client that waits for its go-ahead may send the body or not
+    /// (RFC 9110 §10.1.1).
+    pub(super) fn refused(&self, failure: Failure, manner: &mut Manner, talk: &mut Talk<'_>) -> Act {
+        let near = match self.body {
+            Body::Ended => 0,
+            Body::Counted(left) => left,
+            Body::Chunked(_) => u64::MAX,
+        };
+        let certain = self.go_ahead == GoAhead::NotAwaited && near <= talk.limits.discard_bytes_max;
+        if !certain || failure == Failure::Draining {
+            manner.last();
+        }
+        let then = match manner.then() {
+            Act::Next if near > 0 => Act::Discard,
+            Act::Close(_) => Act::Close(CloseReason::Refused),
+            then => then,
+        };
+        manner.refuse(failure, Some(&self.key), talk, then)
+    }
+
+    pub(super) fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
+        match &mut self.body {
+            Body::Counted(left) => {
+                let payload = raw.len().min(payload_max).min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= payload as u64;
+                let then = if *left == 0 {
+                    self.body = Body::Ended;
+                    Then::End
+                } else if payload == raw.len() {
+                    Then::Wait
+                } else {
+                    Then::Look
+                };
+                Ok(BodyPart { skip: 0, payload, then })
+            }
+            Body::Chunked(chunks) => {
+                let step = chunks.step(raw, payload_max)?;
+                let then = match step.then {
+                    chunked::Then::Look => Then::Look,
+                    chunked::Then::Wait => Then::Wait,
+                    chunked::Then::End => {
+                        self.body = Body::Ended;
+                        Then::End
+                    }
+                };
+                Ok(BodyPart { skip: step.skip, payload: step.payload, then })
+            }
+            Body::Ended => Ok(BodyPart { skip: 0, payload: 0, then: Then::End }),
+        }
+    }
+
+    pub(super) fn left(&self) -> u64 {
+        match &self.body {
+            Body::Counted(left) => *left,
+            Body::Chunked(chunks) => chunks.left_min(),
+            Body::Ended => 0,
+        }
+    }
+
+    pub(super) fn finish(&self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
+        match self.announced {
+            Some(_) if self.announced != digest => Err(Failure::DigestMismatch),
+            _ => Ok(Finish::default()),
+        }
+    }
+}
+
+/// The upload is complete under its final name (RFC 9110 §9.3.4).
+pub(super) fn stored(stored: &Stored, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+    match stored.placed {
+        Placed::New => {
+            manner.head(201, talk);
+            validators(&stored.meta, talk.out);
+            talk.out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+        }
+        Placed::Replaced => {
+            manner.head(204, talk);
+            validators(&stored.meta, talk.out);
+            talk.out.extend_from_slice(b"\r\n");
+        }
+    }
+    manner.then()
+}
+
+/// A DELETE.
+#[derive(Debug)]
+pub(super) struct Remove {
+    pub(super) key: Key,
+}
+
+impl Remove {
+    pub(super) fn of(head: &Head<'_>, path: Path) -> Result<(Self, Command), Failure> {
+        let key = path.key;
+        if key.is_root() {
+            return Err(Failure::Denied("the served folder itself cannot be deleted"));
+        }
+        let precondition = Conditions::parse(&head.fields)?.write();
+        Ok((Self { key: key.clone() }, Command::Delete { key, precondition }))
+    }
+}
+
+/// What can be done here; asked by people, and by browsers on behalf of other sites.
+pub(super) fn options(head: &Head<'_>, listener: &Listener, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+    let methods = allowed(talk);
+    manner.head(204, talk);
+    field("Allow", &methods, talk.out);
+    let asked = &head.fields;
+    let shares = match &listener.origins {
+        Origins::None => false,
+        Origins::Any => true,
+        Origins::One(origin) => asked.origin == Some(&**origin),
+    };
+    if shares && asked.access_control_request_method.is_some() {
+        field("Access-Control-Allow-Methods", &methods, talk.out);
+        for names in asked.access_control_request_headers.lines() {
+            field("Access-Control-Allow-Headers", names, talk.out);
+        }
+        field("Access-Control-Max-Age", &PREFLIGHT_AGE_S, talk.out);
+    }
+    talk.out.extend_from_slice(b"\r\n");
+    manner.then()
+}
+
+fn allowed(talk: &Talk<'_>) -> &'static str {
+    if talk.access.is_read_only() { METHODS_READ_ONLY } else { METHODS }
+}
+
+/// RFC 9110 §15.5.6 for methods that others offer, §15.6.2 for those nobody knows.
+pub(super) fn unknown_method(head: &Head<'_>, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+    let known = matches!(
+        head.method,
+        Method::Post | Method::Other("PATCH" | "TRACE" | "PROPFIND" | "PROPPATCH" | "MKCOL" | "COPY" | "MOVE" | "LOCK")
+    );
+    let failure = Failure::NotImplemented("this method is not offered");
+    if known {
+        let methods: &dyn Display = &allowed(talk);
+        manner.refuse_as(405, failure, None, &[("Allow", methods)], talk);
+    } else {
+        manner.refuse_as(501, failure, None, &[], talk);
+    }
+    manner.then()
+}
+
+/// RFC 9110 §10.1.1.
+pub(super) fn unmet_expectation(manner: &Manner, talk: &mut Talk<'_>) -> Act {
+    let failure = Failure::Malformed("the only expectation that can be met is 100-continue");
+    manner.refuse_as(417, failure, None, &[], talk);
+    manner.then()
+}

@@ -41,6 +41,60 @@ impl ByteRange {
     }
 }
 
+/// Most ranges of one request.
+pub const RANGES_MAX: usize = 16;
+
+/// What a `Range` field asks for, resolved against a length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ranges {
+    /// Everything: there is no range, or one of a kind that may be ignored (RFC 9110 §14.2).
+    Whole,
+    /// One part.
+    One(Range<u64>),
+    /// Several parts, in the order asked for, none touching a byte of another.
+    Several(Box<[Range<u64>]>),
+    /// Nothing that is there: 416.
+    Unsatisfiable,
+}
+
+impl Ranges {
+    /// Reads the value of `Range` for a file of `len` bytes. Another unit, a malformed set, more
+    /// than [`RANGES_MAX`] ranges and ranges that overlap mean the whole file: who asks for those
+    /// does not want to save bytes.
+    pub fn parse(value: &str, len: u64) -> Self {
+        let blank = [' ', '\t'];
+        let Some((unit, set)) = value.split_once('=') else { return Self::Whole };
+        if !unit.eq_ignore_ascii_case("bytes") {
+            return Self::Whole;
+        }
+        let mut parts: Vec<Range<u64>> = Vec::new();
+        let texts = set.split(',').map(|text| text.trim_matches(blank)).filter(|text| !text.is_empty());
+        let mut count = 0;
+        for text in texts {
+            count += 1;
+            let Some(range) = ByteRange::parse(text) else { return Self::Whole };
+            if count > RANGES_MAX {
+                return Self::Whole;
+            }
+            match range.resolve(len) {
+                Ok(part) if parts.iter().any(|other| part.start < other.end && other.start < part.end) => {
+                    return Self::Whole;
+                }
+                Ok(part) => parts.push(part),
+                // The last bytes of an empty file are all of it; no 206 can say so.
+                Err(_) if len == 0 && matches!(range, ByteRange::Last(1..)) => return Self::Whole,
+                Err(_) => {}
+            }
+        }
+        match parts.len() {
+            0 if count == 0 => Self::Whole,
+            0 => Self::Unsatisfiable,
+            1 => Self::One(parts.remove(0)),
+            _ => Self::Several(parts.into()),
+        }
+    }
+}
+
 /// A plain decimal number: digits only, no sign, no blank, at most `u64::MAX`.
 pub fn decimal(text: &str) -> Option<u64> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -1,0 +1,299 @@
+//! The head of a request: where it ends, its request line and its fields.
+//!
+//! All strictness about framing stands here: a head that two parsers could read in two ways, and
+//! so two ends of a chain could take for different requests, is an error, and the connection ends
+//! with it. What the fields mean to a file is not decided here.
+
+mod fields;
+#[cfg(test)]
+mod tests;
+
+use memchr::memchr3_iter;
+
+use crate::wire::http::is_token;
+use fields::Control;
+pub use fields::{Fields, VALUES_MAX, Values};
+
+/// Most field lines of one head.
+pub const FIELDS_MAX: usize = 64;
+
+/// Why a head was refused. The connection closes after any of them: where the next request would
+/// begin is not certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadError {
+    /// It breaks the grammar, or could be read in two ways.
+    BadRequest(&'static str),
+    /// It has a transfer coding or a method that changes the framing and is not offered.
+    NotImplemented(&'static str),
+    /// The request line does not end in time.
+    TargetTooLong,
+    /// The fields are too many or too long.
+    TooLarge,
+    /// Neither HTTP/1.0 nor HTTP/1.1.
+    Version,
+}
+
+impl HeadError {
+    /// The status code.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::BadRequest(_) => 400,
+            Self::TargetTooLong => 414,
+            Self::TooLarge => 431,
+            Self::NotImplemented(_) => 501,
+            Self::Version => 505,
+        }
+    }
+
+    /// A few words for a person; lower case, no full stop.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::BadRequest(why) | Self::NotImplemented(why) => why,
+            Self::TargetTooLong => "the request line is too long",
+            Self::TooLarge => "the head is too long",
+            Self::Version => "this server speaks HTTP/1.0 and HTTP/1.1",
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method<'a> {
+    /// DELETE.
+    Delete,
+    /// GET.
+    Get,
+    /// HEAD.
+    Head,
+    /// OPTIONS.
+    Options,
+    /// POST.
+    Post,
+    /// PUT.
+    Put,
+    /// Any other, as it was written.
+    Other(&'a str),
+}
+
+impl<'a> Method<'a> {
+    /// Methods are told apart by case (RFC 9110 §9.1).
+    fn new(name: &'a str) -> Self {
+        match name {
+            "DELETE" => Self::Delete,
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "OPTIONS" => Self::Options,
+            "POST" => Self::Post,
+            "PUT" => Self::Put,
+            other => Self::Other(other),
+        }
+    }
+
+    /// As it was written.
+    pub const fn name(self) -> &'a str {
+        match self {
+            Self::Delete => "DELETE",
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Options => "OPTIONS",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+/// Which HTTP the request is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+}
+
+/// How the body is delimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    None,
+    /// So many bytes.
+    Length(u64),
+    /// Chunks, for `chunked::Chunked`.
+    Chunked,
+}
+
+/// What the client wants to become of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    /// It ends after the response.
+    Close,
+    /// The next request follows. HTTP/1.0 clients want to read `Connection: keep-alive`.
+    KeepAlive,
+}
+
+/// What the client waits for before it sends the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing.
+    None,
+    /// `100 Continue`, or a final response.
+    Continue,
+    /// Something no server knows: 417.
+    Unknown,
+}
+
+/// A head that was understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head<'a> {
+    /// What is to be done.
+    pub method: Method<'a>,
+    /// Begins with `/`, still percent-encoded, without the query; `*` of OPTIONS only.
+    pub path: &'a str,
+    /// Behind the `?`, still percent-encoded.
+    pub query: Option<&'a str>,
+    /// Which HTTP.
+    pub version: Version,
+    /// How the body is delimited.
+    pub framing: Framing,
+    /// Does the connection go on?
+    pub persistence: Persistence,
+    /// Does the client wait before its body?
+    pub expect: Expect,
+    /// The other fields that matter.
+    pub fields: Fields<'a>,
+}
+
+/// Finds the end of the head at the start of `input`: how many bytes it takes, its empty line
+/// included. `Ok(None)` means it has not come yet; then the next call may say in `from` how many
+/// bytes were seen by this one. One empty line may stand before it (RFC 9112 §2.2).
+pub fn end(input: &[u8], from: usize) -> Result<Option<usize>, HeadError> {
+    let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
+    // The last byte seen may be a CR whose LF was missing.
+    let from = from.saturating_sub(1).clamp(start, input.len().max(start));
+    for at in memchr3_iter(b'\r', b'\n', 0, input.get(from..).unwrap_or_default()).map(|at| from + at) {
+        match input[at] {
+            b'\r' if input.get(at + 1).is_none_or(|next| *next == b'\n') => {}
+            b'\r' => return Err(HeadError::BadRequest("a CR stands alone")),
+            b'\n' if at == start || input[at - 1] != b'\r' => {
+                return Err(HeadError::BadRequest("a line ends without CR"));
+            }
+            b'\n' if at == start + 1 => return Err(HeadError::BadRequest("the request line is empty")),
+            b'\n' if input[start..at].ends_with(b"\r\n\r") => return Ok(Some(at + 1)),
+            b'\n' => {}
+            _ => return Err(HeadError::BadRequest("the head has a NUL")),
+        }
+    }
+    Ok(None)
+}
+
+/// What to say about a head that is longer than it may be: what is too long, its target or its
+/// fields?
+pub fn overlong(input: &[u8]) -> HeadError {
+    let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
+    match memchr::memchr(b'\n', &input[start..]) {
+        None => HeadError::TargetTooLong,
+        Some(_) => HeadError::TooLarge,
+    }
+}
+
+/// Is this the first line of an HTTP/1 request? With or without its end.
+pub fn looks_like_http(first_line: &[u8]) -> bool {
+    let line = first_line.strip_suffix(b"\n").unwrap_or(first_line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")
+}
+
+/// Reads a head as [`end`] found it.
+pub fn parse(head: &[u8]) -> Result<Head<'_>, HeadError> {
+    // `httparse` also takes lines without CR; whoever calls this without `end` must not.
+    if end(head, 0)? != Some(head.len()) {
+        return Err(HeadError::BadRequest("the head does not end where it should"));
+    }
+    let head = head.strip_prefix(b"\r\n").unwrap_or(head);
+    let version = version(head)?;
+    let mut lines = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let mut request = httparse::Request::new(&mut lines);
+    match request.parse(head) {
+        Ok(httparse::Status::Complete(used)) if used == head.len() => {}
+        Ok(_) => return Err(HeadError::BadRequest("the head does not end where it should")),
+        Err(error) => return Err(refused(error)),
+    }
+    let method = request.method.ok_or(HeadError::BadRequest("there is no method"))?;
+    let target = request.path.ok_or(HeadError::BadRequest("there is no target"))?;
+    let mut fields = Fields::default();
+    let mut control = Control::default();
+    for line in request.headers.iter() {
+        if !control.take(line.name, line.value)? {
+            fields.take(line.name, line.value)?;
+        }
+    }
+    let method = Method::new(method);
+    let (path, query) = split(method, target)?;
+    control.check_host(version)?;
+    let (framing, persistence, expect) =
+        (control.framing(version)?, control.persistence(version), control.expect(version));
+    fields.host = control.host();
+    Ok(Head { method, path, query, version, framing, persistence, expect, fields })
+}
+
+fn refused(error: httparse::Error) -> HeadError {
+    HeadError::BadRequest(match error {
+        httparse::Error::TooManyHeaders => return HeadError::TooLarge,
+        httparse::Error::HeaderName => "a field name is not a token, or its colon does not follow at once",
+        httparse::Error::HeaderValue => "a field value has control bytes",
+        httparse::Error::Token => "the method or the target has bytes that do not belong there",
+        httparse::Error::Version => "the request line does not end in a version",
+        httparse::Error::NewLine | httparse::Error::Status => "a line does not end where it should",
+    })
+}
+
+/// The version at the end of the request line. `httparse` cannot tell another version from none.
+fn version(head: &[u8]) -> Result<Version, HeadError> {
+    let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let last = line.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    match last.strip_prefix(b"HTTP/") {
+        Some(b"1.1") => Ok(Version::Http11),
+        Some(b"1.0") => Ok(Version::Http10),
+        Some([major, b'.', minor]) if major.is_ascii_digit() && minor.is_ascii_digit() => Err(HeadError::Version),
+        _ => Err(HeadError::BadRequest("the request line does not end in a version")),
+    }
+}
+
+/// Cuts a target into its path and its query (RFC 9112 §3.2).
+fn split<'a>(method: Method<'a>, target: &'a str) -> Result<(&'a str, Option<&'a str>), HeadError> {
+    if method == Method::Other("CONNECT") {
+        return Err(HeadError::NotImplemented("this server is no proxy"));
+    }
+    if target == "*" {
+        return match method {
+            Method::Options => Ok(("*", None)),
+            _ => Err(HeadError::BadRequest("only OPTIONS may have the target *")),
+        };
+    }
+    if target.contains('#') {
+        return Err(HeadError::BadRequest("the target has a fragment"));
+    }
+    let local = if target.starts_with('/') { target } else { behind_authority(target)? };
+    let (path, query) = match local.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (local, None),
+    };
+    Ok((if path.is_empty() { "/" } else { path }, query))
+}
+
+/// What follows the authority in `http://host/path`; may be empty or begin with `?`.
+fn behind_authority(target: &str) -> Result<&str, HeadError> {
+    let bad = HeadError::BadRequest("the target is neither a path nor an http address");
+    let (scheme, rest) = target.split_once("://").ok_or(bad)?;
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return Err(bad);
+    }
+    let (authority, local) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    if authority.is_empty() || !fields::is_host(authority) { Err(bad) } else { Ok(local) }
+}
+
+/// Is it a token, as every method and field name must be?
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(is_token)
+}

@@ -1,0 +1,263 @@
+//! The field lines of a head: those that decide about the connection, and those that matter to a
+//! file. Every other one is checked by the grammar and then ignored.
+
+use crate::wire::http::head::{Expect, Framing, HeadError, Persistence, Version, is_name};
+use crate::wire::http::trimmed;
+
+/// Most lines of one list field that matters.
+pub const VALUES_MAX: usize = 4;
+
+/// The lines of a field that is a list, and so may come several times, in their order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Values<'a> {
+    lines: [&'a str; VALUES_MAX],
+    len: usize,
+}
+
+impl<'a> Values<'a> {
+    /// Its lines; empty where the field is absent.
+    pub fn lines(&self) -> &[&'a str] {
+        &self.lines[..self.len]
+    }
+
+    /// Is the field absent?
+    pub const fn is_absent(&self) -> bool {
+        self.len == 0
+    }
+
+    fn push(&mut self, value: &'a str) -> Result<(), HeadError> {
+        *self.lines.get_mut(self.len).ok_or(HeadError::TooLarge)? = value;
+        self.len += 1;
+        Ok(())
+    }
+}
+
+/// The fields of a request that matter to a file, as they were written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fields<'a> {
+    /// `Accept`.
+    pub accept: Values<'a>,
+    /// `Access-Control-Request-Headers`.
+    pub access_control_request_headers: Values<'a>,
+    /// `Access-Control-Request-Method`.
+    pub access_control_request_method: Option<&'a str>,
+    /// `Authorization`.
+    pub authorization: Option<&'a str>,
+    /// `Content-Digest`.
+    pub content_digest: Values<'a>,
+    /// `Content-Encoding`.
+    pub content_encoding: Values<'a>,
+    /// `Content-Range`.
+    pub content_range: Option<&'a str>,
+    /// `Host`: a host and perhaps a port, or empty.
+    pub host: Option<&'a str>,
+    /// `If-Match`.
+    pub if_match: Values<'a>,
+    /// `If-Modified-Since`.
+    pub if_modified_since: Option<&'a str>,
+    /// `If-None-Match`.
+    pub if_none_match: Values<'a>,
+    /// `If-Range`.
+    pub if_range: Option<&'a str>,
+    /// `If-Unmodified-Since`.
+    pub if_unmodified_since: Option<&'a str>,
+    /// `Origin`.
+    pub origin: Option<&'a str>,
+    /// `Range`.
+    pub range: Option<&'a str>,
+    /// `Repr-Digest`.
+    pub repr_digest: Values<'a>,
+    /// `Want-Repr-Digest`.
+    pub want_repr_digest: Values<'a>,
+}
+
+impl<'a> Fields<'a> {
+    /// Keeps the line if it matters.
+    pub(super) fn take(&mut self, name: &str, value: &'a [u8]) -> Result<(), HeadError> {
+        let Some(place) = self.place(name) else { return Ok(()) };
+        let value = text(value)?;
+        match place {
+            Place::List(values) => values.push(value),
+            Place::Single(single) => once(single, value),
+        }
+    }
+
+    /// Where a line of this name is kept.
+    fn place(&mut self, name: &str) -> Option<Place<'_, 'a>> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        Some(match name.len() {
+            5 if is("range") => Place::Single(&mut self.range),
+            6 if is("accept") => Place::List(&mut self.accept),
+            6 if is("origin") => Place::Single(&mut self.origin),
+            8 if is("if-match") => Place::List(&mut self.if_match),
+            8 if is("if-range") => Place::Single(&mut self.if_range),
+            11 if is("repr-digest") => Place::List(&mut self.repr_digest),
+            13 if is("authorization") => Place::Single(&mut self.authorization),
+            13 if is("content-range") => Place::Single(&mut self.content_range),
+            13 if is("if-none-match") => Place::List(&mut self.if_none_match),
+            14 if is("content-digest") => Place::List(&mut self.content_digest),
+            16 if is("content-encoding") => Place::List(&mut self.content_encoding),
+            16 if is("want-repr-digest") => Place::List(&mut self.want_repr_digest),
+            17 if is("if-modified-since") => Place::Single(&mut self.if_modified_since),
+            19 if is("if-unmodified-since") => Place::Single(&mut self.if_unmodified_since),
+            29 if is("access-control-request-method") => Place::Single(&mut self.access_control_request_method),
+            30 if is("access-control-request-headers") => Place::List(&mut self.access_control_request_headers),
+            _ => return None,
+        })
+    }
+}
+
+/// Where a line is kept.
+enum Place<'f, 'a> {
+    List(&'f mut Values<'a>),
+    Single(&'f mut Option<&'a str>),
+}
+
+/// The fields that decide about the connection.
+#[derive(Debug, Default)]
+pub(super) struct Control<'a> {
+    connection: Connection,
+    content_length: Option<&'a str>,
+    expect: Option<&'a str>,
+    host: Option<&'a str>,
+    transfer_encoding: Option<&'a str>,
+}
+
+/// What the `Connection` fields ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Connection {
+    #[default]
+    Silent,
+    KeepAlive,
+    Close,
+}
+
+impl<'a> Control<'a> {
+    /// Keeps the line if it decides about the connection, and says whether it does.
+    pub(super) fn take(&mut self, name: &str, value: &'a [u8]) -> Result<bool, HeadError> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        let single = match name.len() {
+            4 if is("host") => &mut self.host,
+            6 if is("expect") => &mut self.expect,
+            14 if is("content-length") => &mut self.content_length,
+            17 if is("transfer-encoding") => &mut self.transfer_encoding,
+            10 if is("connection") => {
+                self.connection(text(value)?);
+                return Ok(true);
+            }
+            _ => return Ok(false),
+        };
+        once(single, text(value)?)?;
+        Ok(true)
+    }
+
+    /// Close wins over keep-alive, wherever it stands.
+    fn connection(&mut self, value: &str) {
+        for option in value.split(',').map(trimmed) {
+            if option.eq_ignore_ascii_case("close") {
+                self.connection = Connection::Close;
+            } else if option.eq_ignore_ascii_case("keep-alive") && self.connection == Connection::Silent {
+                self.connection = Connection::KeepAlive;
+            }
+        }
+    }
+
+    pub(super) const fn host(&self) -> Option<&'a str> {
+        self.host
+    }
+
+    /// RFC 9112 §3.2.
+    pub(super) fn check_host(&self, version: Version) -> Result<(), HeadError> {
+        match (self.host, version) {
+            (None, Version::Http10) => Ok(()),
+            (None, Version::Http11) => Err(HeadError::BadRequest("HTTP/1.1 requires a Host field")),
+            (Some(host), _) if is_host(host) => Ok(()),
+            (Some(_), _) => Err(HeadError::BadRequest("the Host field is not a host")),
+        }
+    }
+
+    /// RFC 9112 §6.3, without any of its ways to repair.
+    pub(super) fn framing(&self, version: Version) -> Result<Framing, HeadError> {
+        match (self.transfer_encoding, self.content_length) {
+            (None, None) => Ok(Framing::None),
+            (None, Some(text)) => length(text).map(Framing::Length),
+            (Some(_), Some(_)) => Err(HeadError::BadRequest("Content-Length and Transfer-Encoding exclude each other")),
+            (Some(_), None) if version == Version::Http10 => {
+                Err(HeadError::BadRequest("HTTP/1.0 has no Transfer-Encoding"))
+            }
+            (Some(codings), None) => chunked(codings).map(|()| Framing::Chunked),
+        }
+    }
+
+    /// RFC 9112 §9.3.
+    pub(super) fn persistence(&self, version: Version) -> Persistence {
+        match (self.connection, version) {
+            (Connection::Close, _) | (Connection::Silent, Version::Http10) => Persistence::Close,
+            (Connection::KeepAlive, _) | (Connection::Silent, Version::Http11) => Persistence::KeepAlive,
+        }
+    }
+
+    /// RFC 9110 §10.1.1: from HTTP/1.0 it is ignored.
+    pub(super) fn expect(&self, version: Version) -> Expect {
+        match (self.expect, version) {
+            (None, _) | (Some(_), Version::Http10) => Expect::None,
+            (Some(value), Version::Http11) if value.eq_ignore_ascii_case("100-continue") => Expect::Continue,
+            (Some(_), Version::Http11) => Expect::Unknown,
+        }
+    }
+}
+
+/// A plain decimal number below 2^63. Zeros before it are refused: some parsers take them for
+/// octal.
+fn length(text: &str) -> Result<u64, HeadError> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    text.parse()
+        .ok()
+        .filter(|len| plain && *len <= i64::MAX as u64)
+        .ok_or(HeadError::BadRequest("Content-Length is not one plain number"))
+}
+
+/// Exactly `chunked`. Another coding under it is one we do not know; anything else leaves the end
+/// of the body to guessing (RFC 9112 §6.3).
+fn chunked(codings: &str) -> Result<(), HeadError> {
+    let is_chunked = |coding: &str| trimmed(coding).eq_ignore_ascii_case("chunked");
+    match codings.rsplit_once(',') {
+        None if is_chunked(codings) => Ok(()),
+        Some((under, last))
+            if is_chunked(last) && under.split(',').all(|coding| !is_chunked(coding) && is_name(trimmed(coding))) =>
+        {
+            Err(HeadError::NotImplemented("of the transfer codings only chunked is offered"))
+        }
+        _ => Err(HeadError::BadRequest("the Transfer-Encoding does not say where the body ends")),
+    }
+}
+
+/// `host`, `host:port`, `[v6]:port`, or empty. Which host it is does not matter, only that every
+/// parser sees one.
+pub(super) fn is_host(text: &str) -> bool {
+    let (host, port) = match text.rfind(':') {
+        Some(at) if !text[at..].contains(']') => (&text[..at], &text[at + 1..]),
+        _ => (text, ""),
+    };
+    let is_name =
+        |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(&byte));
+    let is_address = |inner: &str| {
+        !inner.is_empty() && inner.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":.%-_~".contains(&byte))
+    };
+    let good = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').is_some_and(is_address),
+        None => is_name(host),
+    };
+    good && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn text(value: &[u8]) -> Result<&str, HeadError> {
+    std::str::from_utf8(value).map_err(|_| HeadError::BadRequest("a field value is not UTF-8"))
+}
+
+fn once<'a>(place: &mut Option<&'a str>, value: &'a str) -> Result<(), HeadError> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(HeadError::BadRequest("a field that may stand once stands twice")),
+    }
+}

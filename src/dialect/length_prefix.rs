@@ -223,6 +223,7 @@ impl LengthPrefix {
             limits: talk.limits,
             access: talk.access,
             phase: talk.phase,
+            counters: talk.counters,
             refused: None,
             notes: &mut *talk.notes,
         };

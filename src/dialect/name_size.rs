@@ -359,6 +359,7 @@ impl Machine for NameSize {
 mod tests {
     use super::*;
     use crate::config::{Access, Limits};
+    use crate::counters::Counters;
     use crate::object::{Durability, Etag, Meta};
 
     fn machine() -> NameSize {
@@ -368,9 +369,16 @@ mod tests {
     /// Calls the machine as the session does; returns what it wants, and what the log gets.
     fn call<R>(phase: Phase, run: impl FnOnce(&mut Talk<'_>) -> R) -> (R, Option<Failure>, Vec<String>) {
         let (mut out, mut notes) = (Vec::new(), Vec::new());
-        let (limits, access) = (Limits::default(), Access::default());
-        let mut talk =
-            Talk { out: &mut out, limits: &limits, access: &access, phase, refused: None, notes: &mut notes };
+        let (limits, access, counters) = (Limits::default(), Access::default(), Counters::default());
+        let mut talk = Talk {
+            out: &mut out,
+            limits: &limits,
+            access: &access,
+            phase,
+            counters: &counters,
+            refused: None,
+            notes: &mut notes,
+        };
         let result = run(&mut talk);
         let refused = talk.refused;
         assert!(out.is_empty(), "it never speaks");

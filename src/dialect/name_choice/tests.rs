@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{Access, Limits};
+use crate::counters::Counters;
 use crate::object::{Durability, Etag, Meta};
 
 const META: Meta = Meta { len: 5, mtime: 0, etag: Etag([0; 16]) };
@@ -19,8 +20,16 @@ fn talking<R>(
     call: impl FnOnce(&mut NameChoice, &mut Talk<'_>) -> R,
 ) -> Did<R> {
     let (mut out, mut notes) = (Vec::new(), Vec::new());
-    let (limits, access) = (Limits::default(), Access::default());
-    let mut talk = Talk { out: &mut out, limits: &limits, access: &access, phase, refused: None, notes: &mut notes };
+    let (limits, access, counters) = (Limits::default(), Access::default(), Counters::default());
+    let mut talk = Talk {
+        out: &mut out,
+        limits: &limits,
+        access: &access,
+        phase,
+        counters: &counters,
+        refused: None,
+        notes: &mut notes,
+    };
     let result = call(machine, &mut talk);
     let refused = talk.refused;
     Did { result, said: String::from_utf8(out).expect("text"), refused }

@@ -43,6 +43,67 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Every failure, in the order of their numbers.
+    pub const ALL: [Self; 15] = [
+        Self::Busy,
+        Self::Conflict(""),
+        Self::Denied(""),
+        Self::DigestMismatch,
+        Self::Draining,
+        Self::Internal,
+        Self::Malformed(""),
+        Self::NoSpace,
+        Self::NotFound,
+        Self::NotImplemented(""),
+        Self::PreconditionFailed,
+        Self::RangeUnsatisfiable,
+        Self::TimedOut,
+        Self::TooLarge,
+        Self::Unauthorized,
+    ];
+
+    /// Its place among [`Failure::ALL`], for the counters.
+    pub const fn number(self) -> usize {
+        match self {
+            Self::Busy => 0,
+            Self::Conflict(_) => 1,
+            Self::Denied(_) => 2,
+            Self::DigestMismatch => 3,
+            Self::Draining => 4,
+            Self::Internal => 5,
+            Self::Malformed(_) => 6,
+            Self::NoSpace => 7,
+            Self::NotFound => 8,
+            Self::NotImplemented(_) => 9,
+            Self::PreconditionFailed => 10,
+            Self::RangeUnsatisfiable => 11,
+            Self::TimedOut => 12,
+            Self::TooLarge => 13,
+            Self::Unauthorized => 14,
+        }
+    }
+
+    /// One word for the counters, stable for people who watch them.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Conflict(_) => "conflict",
+            Self::Denied(_) => "denied",
+            Self::DigestMismatch => "digest-mismatch",
+            Self::Draining => "draining",
+            Self::Internal => "internal",
+            Self::Malformed(_) => "malformed",
+            Self::NoSpace => "no-space",
+            Self::NotFound => "not-found",
+            Self::NotImplemented(_) => "not-implemented",
+            Self::PreconditionFailed => "precondition-failed",
+            Self::RangeUnsatisfiable => "range-unsatisfiable",
+            Self::TimedOut => "timed-out",
+            Self::TooLarge => "too-large",
+            Self::Unauthorized => "unauthorized",
+        }
+    }
+
     /// A few words for a person; lower case, no full stop.
     pub const fn words(self) -> &'static str {
         match self {
@@ -183,5 +244,24 @@ impl fmt::Display for StoreError {
             Some(source) => write!(f, "{} ({}: {source})", self.failure, self.site),
             None => write!(f, "{} ({})", self.failure, self.site),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_places_and_words_are_told_once() {
+        for (place, failure) in Failure::ALL.into_iter().enumerate() {
+            assert_eq!(failure.number(), place, "{failure:?}");
+        }
+        for (place, reason) in CloseReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place, "{reason:?}");
+        }
+        let mut words = Failure::ALL.map(Failure::word).to_vec();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), Failure::ALL.len());
     }
 }

@@ -25,7 +25,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`ids`] [`error`] [`object`] [`command`] [`config`] | words |
+//! | 0 | [`ids`] [`error`] [`object`] [`command`] [`config`] [`counters`] | words |
 //! | 1 | [`buffer`] [`wire`] | held bytes; byte grammars |
 //! | 2 | [`dialect`] [`transfer`] [`platform`] | meaning; accounting of one body; the ports |
 //! | 3 | [`session`] | the state machine of one connection |
@@ -43,6 +43,7 @@ pub mod cli;
 pub mod client;
 pub mod command;
 pub mod config;
+pub mod counters;
 pub mod dialect;
 pub mod error;
 pub mod ids;

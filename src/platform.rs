@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use crate::buffer::Chunk;
 use crate::command::Put;
-use crate::error::{CloseReason, StoreError};
+use crate::error::StoreError;
 use crate::ids::{ConnId, FileId, ListenerId};
 use crate::object::{Key, Listing, Meta, Node, Precondition, Stored};
+
+pub use crate::counters::{Counters, Health, Queued};
 
 /// One operation of the store. It owns its bytes, so it is safe to outlive its connection.
 #[derive(Debug)]
@@ -217,18 +219,6 @@ pub enum SendFile {
     Truncated,
 }
 
-/// Is the store fit for changes?
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Health {
-    /// Everything works.
-    #[default]
-    Good,
-    /// Configured so.
-    ReadOnly,
-    /// A sync failed: no change is accepted until a restart.
-    Degraded,
-}
-
 /// Where files are.
 pub trait Store {
     /// Serves `op` at once if that does not wait for a disk; otherwise hands it back.
@@ -257,6 +247,9 @@ pub trait Store {
 
     /// Is the store fit for changes?
     fn health(&self) -> Health;
+
+    /// What waits at it now? Asked a few times in every turn.
+    fn queued(&self) -> Queued;
 }
 
 /// One TCP stream. Every method may say `WouldBlock`.
@@ -320,55 +313,6 @@ pub enum AcceptError {
     Exhausted(io::Error),
 }
 
-/// Facts about the server that the platform may publish to other threads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Connections accepted since the start.
-    pub accepted: u64,
-    /// Connections open.
-    pub open: u64,
-    /// Connections turned away because the limit was reached.
-    pub turned_away: u64,
-    /// Times accepting stopped for want of descriptors or memory.
-    pub accept_exhausted: u64,
-    /// Bytes of file content received.
-    pub bytes_in: u64,
-    /// Bytes of file content sent.
-    pub bytes_out: u64,
-    /// Requests answered well, by kind: see [`Counters::REQUESTS`].
-    pub requests: [u64; 7],
-    /// Requests refused or failed.
-    pub failed: u64,
-    /// Transfer slots in use.
-    pub slots_used: u64,
-    /// Connections waiting for a slot.
-    pub slots_waiting: u64,
-    /// Turns of the loop.
-    pub turns: u64,
-    /// Longest turn, not counting the wait for events, in microseconds.
-    pub turn_longest_us: u64,
-    /// Times a connection was put back in the queue because its budget was spent.
-    pub yields: u64,
-    /// Events for connections that had already gone.
-    pub stale_events: u64,
-    /// Is the store fit for changes?
-    pub health: Health,
-    /// Connections ended, by reason, in the order of [`CloseReason::ALL`].
-    pub closed: [u64; CloseReason::ALL.len()],
-}
-
-impl Counters {
-    /// What each place of [`Counters::requests`] counts.
-    pub const REQUESTS: [&'static str; 7] = ["delete", "get", "list", "mkdir", "put", "rename", "stat"];
-
-    /// Counts one request of the kind named by `Command::word`.
-    pub fn count_request(&mut self, word: &str) {
-        if let Some(place) = Self::REQUESTS.iter().position(|known| *known == word) {
-            self.requests[place] += 1;
-        }
-    }
-}
-
 /// The world: clock, network, store.
 pub trait Platform {
     /// Its connections.
@@ -404,6 +348,11 @@ pub trait Platform {
 
     /// Where files are.
     fn store(&mut self) -> &mut Self::Store;
+
+    /// Lines of the log that were dropped since the start, where something may drop them.
+    fn log_dropped(&self) -> u64 {
+        0
+    }
 
     /// Called at the end of a turn with the current facts.
     fn publish(&mut self, counters: &Counters);

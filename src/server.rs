@@ -10,12 +10,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::config::{Access, Limits, StoreConfig};
+use crate::counters::Counters;
 use crate::dialect::{Kind, Listening};
 use crate::object::Durability;
 use crate::os::disk::DiskStore;
 use crate::os::poll::{Bell, OsPlatform, Shared, Signalled};
 use crate::os::{net, process};
-use crate::platform::{Counters, Signal};
+use crate::platform::Signal;
 use crate::reactor::{Ended, Reactor, Setup};
 
 /// Descriptors that are neither connections nor transfers: listeners, log, folders, the poll.
@@ -202,11 +203,9 @@ impl Builder {
         self.check_limits()?;
         let mut listeners = Vec::new();
         let mut bound = Vec::new();
-        let speaks: Result<Vec<Listening>, String> = self
-            .listens
-            .iter()
-            .map(|listen| Listening::new(listen.kind, &listen.options, process::unix_time()))
-            .collect();
+        let started_s = process::unix_time();
+        let speaks: Result<Vec<Listening>, String> =
+            self.listens.iter().map(|listen| Listening::new(listen.kind, &listen.options, started_s)).collect();
         let speaks = speaks.map_err(ServerError::plain)?;
         for listen in &self.listens {
             let (listener, address) = self.bind(listen)?;
@@ -222,8 +221,12 @@ impl Builder {
         let platform = OsPlatform::new(bell, listeners, self.signalled, store, &self.limits)
             .map_err(|error| ServerError::new("cannot watch the listeners", error))?;
         let ceiling = Ceiling::of(&self.limits, speaks.iter().any(Listening::gathers));
-        let setup =
-            Setup { access: Access::new(self.secret, self.store.read_only), listeners: speaks, limits: self.limits };
+        let setup = Setup {
+            access: Access::new(self.secret, self.store.read_only),
+            listeners: speaks,
+            limits: self.limits,
+            started_s,
+        };
         Ok(Server { reactor: Reactor::new(platform, setup), bound, shared, ceiling })
     }
 

@@ -224,6 +224,7 @@ impl LengthPrefix {
             access: talk.access,
             phase: talk.phase,
             wall_clock_s: talk.wall_clock_s,
+            counters: talk.counters,
             refused: None,
             notes: &mut *talk.notes,
         };

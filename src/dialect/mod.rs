@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use crate::command::{Answer, Command, Put};
 use crate::config::{Access, Limits};
+use crate::counters::Counters;
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
 
@@ -111,6 +112,8 @@ pub struct Talk<'a> {
     pub phase: Phase,
     /// The clock on the wall, in seconds since 1970.
     pub wall_clock_s: u64,
+    /// Facts for the operator, current in the middle of a turn.
+    pub counters: &'a Counters,
     /// Set when the request was refused, for the log.
     pub refused: Option<Failure>,
     /// Lines for the log about this peer.
@@ -239,6 +242,20 @@ impl Dialect {
                 Kind::Http => Self::Http(http::Http::new(Arc::clone(&auto.http))),
                 _ => Self::Line(line::Line::default()),
             };
+        }
+    }
+
+    /// What is spoken.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Auto(_) => Kind::Auto,
+            Self::Http(_) => Kind::Http,
+            Self::LengthPrefix(_) => Kind::LengthPrefix,
+            Self::Line(_) => Kind::Line,
+            Self::Menu(_) => Kind::Menu,
+            Self::NameChoice(_) => Kind::NameChoice,
+            Self::NameSize(_) => Kind::NameSize,
+            Self::Pickle(_) => Kind::Pickle,
         }
     }
 }
@@ -388,6 +405,9 @@ impl Kind {
     }
 }
 
+/// The counters have a place for every kind.
+const _: () = assert!(Kind::ALL.len() == Counters::DIALECTS.len());
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -403,5 +423,17 @@ impl FromStr for Kind {
             .into_iter()
             .find(|kind| kind.name() == text)
             .ok_or_else(|| format!("unknown dialect {text:?}: this server speaks {}", known.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counters_have_the_place_of_each_kind() {
+        for kind in Kind::ALL {
+            assert_eq!(Counters::DIALECTS[kind as usize], kind.name());
+        }
     }
 }

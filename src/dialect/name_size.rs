@@ -359,6 +359,7 @@ impl Machine for NameSize {
 mod tests {
     use super::*;
     use crate::config::{Access, Limits};
+    use crate::counters::Counters;
     use crate::object::{Durability, Etag, Meta, Placed, Stored};
 
     fn machine() -> NameSize {
@@ -368,13 +369,14 @@ mod tests {
     /// Calls the machine as the session does; returns what it wants, and what the log gets.
     fn call<R>(phase: Phase, run: impl FnOnce(&mut Talk<'_>) -> R) -> (R, Option<Failure>, Vec<String>) {
         let (mut out, mut notes) = (Vec::new(), Vec::new());
-        let (limits, access) = (Limits::default(), Access::default());
+        let (limits, access, counters) = (Limits::default(), Access::default(), Counters::default());
         let mut talk = Talk {
             out: &mut out,
             limits: &limits,
             access: &access,
             phase,
             wall_clock_s: 0,
+            counters: &counters,
             refused: None,
             notes: &mut notes,
         };

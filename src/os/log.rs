@@ -13,6 +13,7 @@ use simple_logger::SimpleLogger;
 /// Lines that may wait for the sink.
 const QUEUE_MAX: usize = 4096;
 
+/// Since the start.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 struct Line {
@@ -65,7 +66,13 @@ pub fn install(level: LevelFilter) -> io::Result<()> {
     Ok(())
 }
 
+/// Lines that were dropped since the start.
+pub fn dropped() -> u64 {
+    DROPPED.load(Ordering::Relaxed)
+}
+
 fn write_lines(lines: &Receiver<Message>, sink: &dyn Log) {
+    let mut told = 0;
     for message in lines {
         match message {
             Message::Line(Line { level, target, text }) => write_line(sink, level, &target, &text),
@@ -73,9 +80,10 @@ fn write_lines(lines: &Receiver<Message>, sink: &dyn Log) {
                 let _ = done.send(());
             }
         }
-        let dropped = DROPPED.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
-            write_line(sink, Level::Warn, "filewharf", &format!("{dropped} log lines were dropped"));
+        let dropped = dropped();
+        if dropped > told {
+            write_line(sink, Level::Warn, "filewharf", &format!("{} log lines were dropped", dropped - told));
+            told = dropped;
         }
     }
 }

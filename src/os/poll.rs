@@ -14,11 +14,12 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::config::Limits;
+use crate::counters::Counters;
 use crate::ids::{ConnId, FileId, ListenerId};
 use crate::os::disk::DiskStore;
 use crate::os::net::{self, TcpConnection, WideLane};
 use crate::os::sys;
-use crate::platform::{AcceptError, Counters, Event, Platform, SendFile, Signal};
+use crate::platform::{AcceptError, Event, Platform, SendFile, Signal};
 
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
@@ -285,6 +286,11 @@ impl Platform for OsPlatform {
 
     fn store(&mut self) -> &mut DiskStore {
         &mut self.store
+    }
+
+    #[cfg(feature = "serve")]
+    fn log_dropped(&self) -> u64 {
+        crate::os::log::dropped()
     }
 
     fn publish(&mut self, counters: &Counters) {

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
@@ -32,6 +33,9 @@ pub(super) struct Lanes<J> {
 struct Queue<J> {
     inside: Mutex<Inside<J>>,
     filled: Condvar,
+    /// How many jobs are inside, for the loop, which asks often and must not wait for the lock.
+    /// Changed under the lock only.
+    len: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -42,13 +46,19 @@ struct Inside<J> {
 
 impl<J> Queue<J> {
     fn new() -> Self {
-        Self { inside: Mutex::new(Inside { jobs: VecDeque::new(), closed: false }), filled: Condvar::new() }
+        let inside = Mutex::new(Inside { jobs: VecDeque::new(), closed: false });
+        Self { inside, filled: Condvar::new(), len: AtomicUsize::new(0) }
+    }
+
+    fn note_len(&self, inside: &Inside<J>) {
+        self.len.store(inside.jobs.len(), Ordering::Relaxed);
     }
 
     fn take(&self) -> Option<J> {
         let mut inside = lock(&self.inside);
         loop {
             if let Some(job) = inside.jobs.pop_front() {
+                self.note_len(&inside);
                 return Some(job);
             }
             if inside.closed {
@@ -75,19 +85,29 @@ impl<J> Lanes<J> {
     /// Queues a job. Never blocks for longer than another push or pop takes.
     pub(super) fn push(&self, lane: Lane, job: J) {
         let queue = self.lane(lane);
-        lock(&queue.inside).jobs.push_back(job);
+        let mut inside = lock(&queue.inside);
+        inside.jobs.push_back(job);
+        queue.note_len(&inside);
+        drop(inside);
         queue.filled.notify_one();
+    }
+
+    /// How many jobs no worker has taken yet. Never waits.
+    pub(super) fn len(&self, lane: Lane) -> usize {
+        self.lane(lane).len.load(Ordering::Relaxed)
     }
 
     /// Takes more jobs for a worker that has one already: those at the head of the queue that are
     /// `wanted`, and no more than `share` says of how many wait, so that other workers get theirs.
     pub(super) fn take_more(&self, lane: Lane, share: impl Fn(usize) -> usize, wanted: impl Fn(&J) -> bool) -> Vec<J> {
-        let mut inside = lock(&self.lane(lane).inside);
+        let queue = self.lane(lane);
+        let mut inside = lock(&queue.inside);
         let most = share(inside.jobs.len());
         let mut more = Vec::new();
         while more.len() < most && inside.jobs.front().is_some_and(&wanted) {
             more.extend(inside.jobs.pop_front());
         }
+        queue.note_len(&inside);
         more
     }
 
@@ -150,4 +170,26 @@ fn yield_to_the_loop() {
 /// statements, and in a release build a panic ends the process anyway.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_of_a_lane_follows_every_push_and_take() {
+        let lanes = Lanes::new();
+        let lens = |lanes: &Lanes<u8>| (lanes.len(Lane::Io), lanes.len(Lane::Sync));
+        for job in 0..5 {
+            lanes.push(Lane::Sync, job);
+        }
+        lanes.push(Lane::Io, 9);
+        assert_eq!(lens(&lanes), (1, 5));
+        assert_eq!(lanes.lane(Lane::Sync).take(), Some(0));
+        assert_eq!(lens(&lanes), (1, 4));
+        assert_eq!(lanes.take_more(Lane::Sync, |waiting| waiting / 2, |_| true), [1, 2]);
+        assert_eq!(lens(&lanes), (1, 2));
+        assert_eq!(lanes.lane(Lane::Io).take(), Some(9));
+        assert_eq!(lens(&lanes), (0, 2));
+    }
 }

@@ -5,11 +5,13 @@
 
 use std::collections::VecDeque;
 
+use crate::counters::Counters;
 use crate::ids::ConnId;
 
 /// The slots and the queue.
 #[derive(Debug)]
 pub(super) struct Admission {
+    slots: usize,
     free: usize,
     waiting: VecDeque<ConnId>,
     queue_max: usize,
@@ -29,7 +31,7 @@ pub(super) enum Place {
 impl Admission {
     /// So many slots, so many places in the queue.
     pub(super) const fn new(slots: usize, queue_max: usize) -> Self {
-        Self { free: slots, waiting: VecDeque::new(), queue_max }
+        Self { slots, free: slots, waiting: VecDeque::new(), queue_max }
     }
 
     /// Asks for a slot.
@@ -59,6 +61,13 @@ impl Admission {
     /// The one that was next takes the slot.
     pub(super) const fn take(&mut self) {
         self.free -= 1;
+    }
+
+    /// Says how it stands, after every change.
+    pub(super) fn tell(&self, counters: &mut Counters) {
+        counters.slots = self.slots as u64;
+        counters.slots_used = (self.slots - self.free) as u64;
+        counters.slots_waiting = self.waiting.len() as u64;
     }
 
     /// Slots that nobody has.

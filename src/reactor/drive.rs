@@ -87,7 +87,11 @@ impl<P: Platform> Reactor<P> {
     fn hand_in(&mut self, id: ConnId, op: crate::platform::Op) {
         match self.platform.store().try_now(id, op) {
             Ok(done) => self.complete(done),
-            Err(op) => self.platform.store().submit(id, op),
+            Err(op) => {
+                let store = self.platform.store();
+                store.submit(id, op);
+                self.counters.queued = store.queued();
+            }
         }
     }
 
@@ -121,6 +125,7 @@ impl<P: Platform> Reactor<P> {
         }
         if connection.session.release_slot(&self.limits) {
             self.admission.give_back();
+            self.admission.tell(&mut self.counters);
         }
         if connection.session.has_ops() {
             return Progress::Blocked; // what is still at the store has this slot's chunks
@@ -130,7 +135,9 @@ impl<P: Platform> Reactor<P> {
             connection.session.granted(&mut cx!(self));
             return Progress::Moved;
         }
-        match self.admission.request(id) {
+        let place = self.admission.request(id);
+        self.admission.tell(&mut self.counters);
+        match place {
             Place::Granted => connection.session.granted(&mut cx!(self)),
             Place::Full => connection.session.not_granted(&mut cx!(self)),
             Place::InLine => {
@@ -144,10 +151,12 @@ impl<P: Platform> Reactor<P> {
     /// Free slots go to those in line.
     pub(super) fn admit(&mut self) {
         while let Some(id) = self.admission.next_in_line() {
+            self.admission.tell(&mut self.counters);
             let Some(connection) = lookup(&mut self.connections, id) else { continue };
             connection.in_line = InLine::No;
             if connection.session.wants_slot() {
                 self.admission.take();
+                self.admission.tell(&mut self.counters);
                 let peer = connection.peer;
                 connection.session.granted(&mut cx!(self));
                 self.log_reports(peer);
@@ -162,7 +171,7 @@ impl<P: Platform> Reactor<P> {
             return Progress::Blocked;
         };
         match stream.shutdown_write() {
-            Ok(()) => connection.session.shut_down(&cx!(self)),
+            Ok(()) => connection.session.shut_down(&mut cx!(self)),
             Err(error) => connection.session.lost(CloseReason::PeerReset, &error.to_string(), &mut cx!(self)),
         }
         Progress::Moved
@@ -198,10 +207,12 @@ impl<P: Platform> Reactor<P> {
         }
         if connection.session.release_slot(&self.limits) {
             self.admission.give_back();
+            self.admission.tell(&mut self.counters);
         }
         if connection.session.is_retirable() {
             debug_assert!(!connection.session.holds_slot(), "a slot would leak");
             self.timers.disarm(id, &mut connection.armed);
+            connection.session.retire(&mut self.counters);
             self.connections.remove(id.slot());
         } else if let Some(at) = connection.session.deadline(&self.limits) {
             self.timers.arm(id, &mut connection.armed, at);

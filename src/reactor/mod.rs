@@ -18,15 +18,16 @@ mod timers;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
 use crate::buffer::ChunkPool;
 use crate::config::{Access, Limits};
+use crate::counters::{Counters, Health};
 use crate::dialect::{Listening, Phase};
 use crate::ids::{ConnId, ListenerId};
-use crate::platform::{Counters, Event, Health, Op, Platform, Signal, Store, Stream as _};
+use crate::platform::{Event, Op, Platform, Signal, Store, Stream as _};
 use crate::session::state::Name;
 use crate::session::{Cx, Disk, DiskPace, Report, Session};
 use accept::Door;
@@ -95,6 +96,8 @@ pub struct Setup {
     pub access: Access,
     /// What each listener speaks, in the order of their ids.
     pub listeners: Vec<Listening>,
+    /// Wall-clock time of the start, in seconds since 1970.
+    pub started_s: u64,
 }
 
 /// The loop and everything it owns.
@@ -116,6 +119,7 @@ pub struct Reactor<P: Platform> {
     accept_after: Option<Instant>,
     stage: Stage,
     cut_off: usize,
+    started: Instant,
     now: Instant,
     wall_clock_s: u64,
     events: Vec<Event>,
@@ -164,9 +168,14 @@ impl Stage {
 impl<P: Platform> Reactor<P> {
     /// A reactor that has not turned yet.
     pub fn new(platform: P, setup: Setup) -> Self {
-        let Setup { limits, access, listeners } = setup;
+        let Setup { limits, access, listeners, started_s } = setup;
+        let admission = Admission::new(limits.slots, limits.slot_queue_max);
+        let mut counters = Counters { started_s, ..Counters::default() };
+        admission.tell(&mut counters);
+        let started = platform.now();
         Self {
-            now: platform.now(),
+            started,
+            now: started,
             wall_clock_s: platform.wall_clock_s(),
             platform,
             // Reserved, not used: pages that no connection has touched cost nothing.
@@ -175,7 +184,7 @@ impl<P: Platform> Reactor<P> {
             runnable: VecDeque::new(),
             released: VecDeque::new(),
             gate: Gate::default(),
-            admission: Admission::new(limits.slots, limits.slot_queue_max),
+            admission,
             timers: Timers::default(),
             doors: listeners.into_iter().map(Door::new).collect(),
             accept_after: None,
@@ -185,7 +194,7 @@ impl<P: Platform> Reactor<P> {
             scratch: vec![0; limits.read_buffer_bytes + limits.held_bytes_max()].into_boxed_slice(),
             share: limits.turn_bytes_max,
             pool: ChunkPool::new(limits.chunk_bytes),
-            counters: Counters::default(),
+            counters,
             reports: Vec::new(),
             disk: Disk { pace: DiskPace::KeepsUp, flush_window: None },
             limits,
@@ -218,7 +227,7 @@ impl<P: Platform> Reactor<P> {
     /// One turn: wait, then give every ready connection one bounded slice of work.
     pub fn turn(&mut self) -> io::Result<()> {
         let timeout = if self.has_leftovers() {
-            Some(std::time::Duration::ZERO)
+            Some(Duration::ZERO)
         } else {
             self.next_deadline().map(|at| at.saturating_duration_since(self.now))
         };
@@ -227,6 +236,7 @@ impl<P: Platform> Reactor<P> {
         self.platform.wait(timeout, &mut events)?;
         self.now = self.platform.now();
         self.wall_clock_s = self.platform.wall_clock_s();
+        self.counters.uptime_ms = millis(self.now.saturating_duration_since(self.started));
         self.look_at_disk();
         for event in events.drain(..) {
             self.dispatch(event);
@@ -267,6 +277,7 @@ impl<P: Platform> Reactor<P> {
             }
             Event::Completions => {
                 while let Some(done) = self.platform.store().next_completion() {
+                    self.counters.queued = self.platform.store().queued();
                     self.complete(done);
                 }
             }
@@ -297,6 +308,8 @@ impl<P: Platform> Reactor<P> {
         let store = self.platform.store();
         let pace = if store.is_lagging() { DiskPace::Lags } else { DiskPace::KeepsUp };
         self.disk = Disk { pace, flush_window: store.flush_window() };
+        self.counters.health = store.health();
+        self.counters.queued = store.queued();
     }
 
     fn has_leftovers(&self) -> bool {
@@ -400,11 +413,12 @@ impl<P: Platform> Reactor<P> {
         let took = self.platform.now().saturating_duration_since(self.now);
         let counters = &mut self.counters;
         counters.turns += 1;
+        counters.turn_time.observe(took);
         counters.turn_longest_us = counters.turn_longest_us.max(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-        counters.open = self.connections.len() as u64;
-        counters.slots_used = (self.limits.slots - self.admission.free()) as u64;
-        counters.slots_waiting = self.admission.in_line() as u64;
-        counters.health = self.platform.store().health();
+        counters.log_dropped = self.platform.log_dropped();
+        let store = self.platform.store();
+        counters.health = store.health();
+        counters.queued = store.queued();
         self.platform.publish(&self.counters);
         if cfg!(debug_assertions) {
             self.check_invariants();
@@ -425,7 +439,27 @@ impl<P: Platform> Reactor<P> {
             }
         }
         assert!(self.admission.free() <= self.limits.slots, "more slots free than there are");
+        self.check_counters();
     }
+
+    /// What is changed in place must be what a count gives.
+    fn check_counters(&self) {
+        let mut counted = Counters { open: self.connections.len() as u64, ..self.counters };
+        counted.states = Default::default();
+        counted.dialects = Default::default();
+        for (_, connection) in &self.connections {
+            counted.states[connection.session.state() as usize] += 1;
+            counted.dialects[connection.session.speaks() as usize] += 1;
+        }
+        self.admission.tell(&mut counted);
+        counted.failed = counted.failures.as_flattened().iter().sum();
+        counted.turns = counted.turn_time.count();
+        assert_eq!(counted, self.counters, "the counters have drifted");
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Slots of the slab fit `u32`: there are never more than `Limits::connections_max` of them.

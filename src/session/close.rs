@@ -27,7 +27,7 @@ impl Session {
                     let _ = self.fail_upload(failure, CloseReason::CutShort.word(), cx);
                 }
             },
-            Name::Discarding => self.set_state(State::SendingReply(CloseReason::CutShort), cx.now),
+            Name::Discarding => self.set_state(State::SendingReply(CloseReason::CutShort), cx),
             Name::Lingering => {
                 if let State::Lingering { reason, .. } = self.state {
                     self.end(reason, Parting::Plain, cx);
@@ -124,7 +124,7 @@ impl Session {
         } else {
             // It may not have read our last reply yet, and may be asking already: a plain close
             // could become a reset that destroys the reply.
-            self.set_state(State::SendingReply(CloseReason::Drained), cx.now);
+            self.set_state(State::SendingReply(CloseReason::Drained), cx);
         }
     }
 
@@ -150,9 +150,9 @@ impl Session {
 
     /// Our half is closed: linger, so that unread input does not turn our last bytes into a reset
     /// (RFC 9112 §9.6).
-    pub fn shut_down(&mut self, cx: &Cx<'_>) {
+    pub fn shut_down(&mut self, cx: &mut Cx<'_>) {
         if let State::SendingReply(reason) = self.state {
-            self.set_state(State::Lingering { left: cx.limits.linger_bytes_max, reason }, cx.now);
+            self.set_state(State::Lingering { left: cx.limits.linger_bytes_max, reason }, cx);
         }
     }
 
@@ -209,7 +209,7 @@ impl Session {
         self.outbox.clear(&mut home);
         self.give_back(home, cx);
         self.inbox = Vec::new();
-        self.set_state(State::Done { reason, parting }, cx.now);
+        self.set_state(State::Done { reason, parting }, cx);
     }
 
     /// Operations that were in flight when the conversation ended.

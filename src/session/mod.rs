@@ -24,10 +24,11 @@ use std::time::Instant;
 
 use crate::buffer::{Chunk, ChunkPool, Outbox};
 use crate::config::{Access, Limits};
-use crate::dialect::{Dialect, Machine, Phase, Talk};
+use crate::counters::Counters;
+use crate::dialect::{Dialect, Kind, Machine, Phase, Talk};
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
-use crate::platform::{Completion, Counters, Op};
+use crate::platform::{Completion, Op};
 use state::{Name, Opening, PauseStage, State, Supply, Wanted};
 
 pub use receive::Use;
@@ -112,6 +113,8 @@ struct Request {
     key: Key,
     bytes: u64,
     began: Instant,
+    /// When the whole body of an upload had come.
+    complete: Option<Instant>,
 }
 
 /// Has the dialect seen every byte that is held?
@@ -134,6 +137,8 @@ enum Slot {
 #[derive(Debug)]
 pub struct Session {
     dialect: Dialect,
+    /// Under which it is counted.
+    spoken: Kind,
     state: State,
     /// Bytes received and not yet used; exactly as long as they are.
     inbox: Vec<u8>,
@@ -158,6 +163,7 @@ impl Session {
     /// A connection has been accepted; asks the dialect whether it speaks first.
     pub fn new(dialect: Dialect, cx: &mut Cx<'_>) -> Self {
         let mut session = Self {
+            spoken: dialect.kind(),
             dialect,
             state: State::AwaitHeader { since: None },
             inbox: Vec::new(),
@@ -172,14 +178,29 @@ impl Session {
             active: cx.now,
             quiet_told: cx.now,
         };
+        cx.counters.open += 1;
+        cx.counters.states[session.state() as usize] += 1;
+        cx.counters.dialects[session.spoken as usize] += 1;
         let act = session.with_machine(cx, |machine, talk| machine.opened(talk));
         session.apply(act, cx);
         session
     }
 
+    /// The slot of this session is freed: it is not counted any more.
+    pub fn retire(&self, counters: &mut Counters) {
+        counters.open -= 1;
+        counters.states[self.state() as usize] -= 1;
+        counters.dialects[self.spoken as usize] -= 1;
+    }
+
     /// Which state it is in.
     pub const fn state(&self) -> Name {
         self.state.name()
+    }
+
+    /// What is spoken on it.
+    pub const fn speaks(&self) -> Kind {
+        self.dialect.kind()
     }
 
     /// The next operation for the store. It counts as in flight until it is `completed`.
@@ -321,14 +342,17 @@ impl Session {
         assert!(!idle || over, "{:?}: no deadline, no operation: nothing would wake it", self.state());
     }
 
-    /// The only mutator of `state`: checks the transition table.
-    fn set_state(&mut self, next: State, now: Instant) {
+    /// The only mutator of `state`: checks the transition table, and moves the session to its new
+    /// place in the counters.
+    fn set_state(&mut self, next: State, cx: &mut Cx<'_>) {
         let (from, to) = (self.state.name(), next.name());
         debug_assert!(from == to || from.followers().contains(&to), "{from:?} must not become {to:?}");
         log::trace!(target: "filewharf::session", "{from:?} -> {to:?}");
+        cx.counters.states[from as usize] -= 1;
+        cx.counters.states[to as usize] += 1;
         self.state = next;
-        self.entered = now;
-        self.active = now;
+        self.entered = cx.now;
+        self.active = cx.now;
         self.appetite = Appetite::Unseen;
     }
 
@@ -344,7 +368,7 @@ impl Session {
         let (result, refused) = self.run_machine(cx, run);
         if let Some(failure) = refused {
             self.request.get_or_insert_with(|| {
-                Box::new(Request { word: "request", key: Key::root(), bytes: 0, began: cx.now })
+                Box::new(Request { word: "request", key: Key::root(), bytes: 0, began: cx.now, complete: None })
             });
             self.report_failure(failure, failure.words(), cx);
         }
@@ -364,11 +388,19 @@ impl Session {
             access: cx.access,
             phase: cx.phase,
             wall_clock_s: cx.wall_clock_s,
+            counters: cx.counters,
             refused: None,
             notes: &mut notes,
         };
         let result = run(self.dialect.machine(), &mut talk);
         let refused = talk.refused;
+        let spoken = self.dialect.kind();
+        if spoken != self.spoken {
+            // Only now has the peer shown what it speaks.
+            cx.counters.dialects[self.spoken as usize] -= 1;
+            cx.counters.dialects[spoken as usize] += 1;
+            self.spoken = spoken;
+        }
         cx.reports.extend(notes.into_iter().map(Report::Note));
         (result, refused)
     }
@@ -388,10 +420,15 @@ impl Session {
     /// Closes the report of the request under way, if there is one.
     fn report(&mut self, result: Result<(), Trouble>, cx: &mut Cx<'_>) {
         let Some(request) = self.request.take() else { return };
-        let Request { word, key, bytes, began } = *request;
+        let Request { word, key, bytes, began, complete } = *request;
         match &result {
-            Ok(()) => cx.counters.count_request(word),
-            Err(_) => cx.counters.failed += 1,
+            Ok(()) => {
+                cx.counters.count_request(word);
+                if let Some(complete) = complete {
+                    cx.counters.commit_time.observe(cx.now.saturating_duration_since(complete));
+                }
+            }
+            Err(trouble) => cx.counters.count_failure(word, trouble.failure),
         }
         cx.reports.push(Report::Request { word, key, bytes, began, result });
     }
@@ -399,6 +436,13 @@ impl Session {
     /// Closes the report with a failure that the peer is told in so many words.
     fn report_failure(&mut self, failure: Failure, cause: impl Into<String>, cx: &mut Cx<'_>) {
         self.report(Err(Trouble { failure, cause: cause.into() }), cx);
+    }
+
+    /// The whole body of an upload is here: from now on its peer waits for us.
+    fn body_came(&mut self, now: Instant) {
+        if let Some(request) = &mut self.request {
+            request.complete = Some(now);
+        }
     }
 
     fn count_bytes(&mut self, n: u64) {

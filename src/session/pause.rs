@@ -45,9 +45,9 @@ impl Session {
     }
 
     /// Waits until everything said has been acknowledged, and so long besides.
-    pub(super) fn begin_pause(&mut self, open: Option<(FileId, Supply)>, delay: Duration, cx: &Cx<'_>) {
+    pub(super) fn begin_pause(&mut self, open: Option<(FileId, Supply)>, delay: Duration, cx: &mut Cx<'_>) {
         let stage = PauseStage::Unacknowledged(cx.now);
-        self.set_state(State::Pausing(Box::new(Pausing { open, delay, stage })), cx.now);
+        self.set_state(State::Pausing(Box::new(Pausing { open, delay, stage })), cx);
     }
 
     /// Is this a pause before the bytes of a file that come through chunks?

@@ -146,7 +146,7 @@ impl Session {
             pace: Pace::new(cx.now, cx.limits.rate_window),
             put,
         };
-        self.set_state(State::ReceivingBody(Box::new(receiving)), cx.now);
+        self.set_state(State::ReceivingBody(Box::new(receiving)), cx);
         // A body of no bytes is complete already, and no byte will come to say so.
         let _ = self.receive(&[], cx);
         self.appetite = Appetite::Unseen;
@@ -198,7 +198,8 @@ impl Session {
     pub(super) fn body_is_complete(&mut self, cx: &mut Cx<'_>) {
         match self.take_state() {
             State::ReceivingBody(receiving) => {
-                self.set_state(State::Settling(receiving), cx.now);
+                self.body_came(cx.now);
+                self.set_state(State::Settling(receiving), cx);
                 self.settle(cx);
             }
             other => self.state = other,
@@ -322,7 +323,7 @@ impl Session {
                 key: put.key,
             },
         });
-        self.set_state(State::Committing, cx.now);
+        self.set_state(State::Committing, cx);
     }
 
     /// An upload fails: nothing of it stays, the peer is told, its body may still be on its way.
@@ -354,7 +355,7 @@ impl Session {
         if self.dialect.machine_ref().body_left() > cx.limits.discard_bytes_max {
             return self.apply(Act::Close(CloseReason::Refused), cx);
         }
-        self.set_state(State::Discarding { left: cx.limits.discard_bytes_max }, cx.now);
+        self.set_state(State::Discarding { left: cx.limits.discard_bytes_max }, cx);
         let _ = self.discard(&[], cx);
         self.appetite = Appetite::Unseen;
     }

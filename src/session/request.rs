@@ -52,7 +52,7 @@ impl Session {
         let message_max = self.dialect.machine_ref().message_len_max(cx.limits);
         if data.len() >= cx.limits.head_len_max && data.len() < message_max {
             if self.slot == Slot::None {
-                self.set_state(State::AwaitSlot(Box::new(Wanted::Gather)), cx.now);
+                self.set_state(State::AwaitSlot(Box::new(Wanted::Gather)), cx);
             }
             return Use::Wait;
         }
@@ -74,7 +74,7 @@ impl Session {
     pub(super) fn apply(&mut self, act: Act, cx: &mut Cx<'_>) {
         match act {
             Act::More if matches!(self.state, State::AwaitHeader { .. }) => {}
-            Act::More => self.set_state(State::AwaitHeader { since: None }, cx.now),
+            Act::More => self.set_state(State::AwaitHeader { since: None }, cx),
             Act::Run(command) => self.start(command, cx),
             Act::Next => self.next_request(cx),
             Act::Store(put, content) => self.start_store(put, content, cx),
@@ -84,7 +84,7 @@ impl Session {
                 if reason == CloseReason::Finished {
                     self.report(Ok(()), cx);
                 }
-                self.set_state(State::SendingReply(reason), cx.now);
+                self.set_state(State::SendingReply(reason), cx);
             }
             Act::Reset(reason) => self.end(reason, Parting::Reset, cx),
             Act::Receive | Act::Send { .. } | Act::Speak(_) => {
@@ -107,14 +107,14 @@ impl Session {
 
     fn next_request(&mut self, cx: &mut Cx<'_>) {
         self.report(Ok(()), cx);
-        self.set_state(State::AwaitHeader { since: None }, cx.now);
+        self.set_state(State::AwaitHeader { since: None }, cx);
     }
 
     /// Opens the report of a request, and asks whether it is allowed.
     fn permits(&mut self, command: &Command, cx: &Cx<'_>) -> Result<(), Failure> {
         if self.request.is_none() {
             let (word, key) = (command.word(), command.key().clone());
-            self.request = Some(Box::new(Request { word, key, bytes: 0, began: cx.now }));
+            self.request = Some(Box::new(Request { word, key, bytes: 0, began: cx.now, complete: None }));
         }
         cx.access.permits(command)
     }
@@ -123,9 +123,10 @@ impl Session {
         if let Err(failure) = self.permits(&Command::Put(put.clone()), cx) {
             return self.refuse(failure, failure.words(), cx);
         }
+        self.body_came(cx.now);
         self.count_bytes(content.len() as u64);
         cx.counters.bytes_in += content.len() as u64;
-        self.set_state(State::AwaitSlot(Box::new(Wanted::Store(put, content))), cx.now);
+        self.set_state(State::AwaitSlot(Box::new(Wanted::Store(put, content))), cx);
     }
 
     fn start(&mut self, command: Command, cx: &mut Cx<'_>) {
@@ -136,11 +137,11 @@ impl Session {
             // Also who still has a slot asks anew: a client that pipelines must not keep it from
             // those in line.
             Command::Put(_) | Command::List { .. } => {
-                return self.set_state(State::AwaitSlot(Box::new(Wanted::Command(command))), cx.now);
+                return self.set_state(State::AwaitSlot(Box::new(Wanted::Command(command))), cx);
             }
             Command::Get { key } => {
                 self.ops.push_back(Op::Open { key });
-                return self.set_state(State::Opening(Box::new(Opening::Open)), cx.now);
+                return self.set_state(State::Opening(Box::new(Opening::Open)), cx);
             }
             Command::Stat { key } => Op::Stat { key },
             Command::Delete { key, precondition } => Op::Delete { key, precondition },
@@ -148,7 +149,7 @@ impl Session {
             Command::Rename { from, to, precondition } => Op::Rename { from, to, precondition },
         };
         self.ops.push_back(op);
-        self.set_state(State::Executing, cx.now);
+        self.set_state(State::Executing, cx);
     }
 
     fn start_put(&mut self, put: Put, cx: &mut Cx<'_>) {
@@ -157,7 +158,7 @@ impl Session {
             return self.begin_whole(put, cx);
         }
         self.ops.push_back(Op::Create(put.clone()));
-        self.set_state(State::Opening(Box::new(Opening::Create(put))), cx.now);
+        self.set_state(State::Opening(Box::new(Opening::Create(put))), cx);
     }
 
     /// A slot is ours.
@@ -170,15 +171,15 @@ impl Session {
                 Wanted::Command(Command::List { key, after, limit }) => {
                     let bytes_max = cx.limits.chunk_bytes * cx.limits.chunks_per_slot;
                     self.ops.push_back(Op::List { key, after, limit, bytes_max });
-                    self.set_state(State::Executing, cx.now);
+                    self.set_state(State::Executing, cx);
                 }
                 Wanted::Command(command) => self.start(command, cx),
-                Wanted::Gather => self.set_state(State::AwaitHeader { since: Some(cx.now) }, cx.now),
+                Wanted::Gather => self.set_state(State::AwaitHeader { since: Some(cx.now) }, cx),
                 Wanted::Store(put, content) => {
                     // The content is on the slot's account, as one of its chunks.
                     self.credits -= 1;
                     self.ops.push_back(Op::Store { put, chunk: Chunk::holding(content) });
-                    self.set_state(State::Committing, cx.now);
+                    self.set_state(State::Committing, cx);
                 }
                 Wanted::Download { file, meta } => self.begin_send(file, meta, Source::Held, cx),
                 Wanted::Resume(sending) => self.resume_send(sending, cx),
@@ -223,7 +224,7 @@ impl Session {
             (Ok(Outcome::Opened { file, meta, source }), Opening::Open) => {
                 if source == Source::Held && self.slot == Slot::None {
                     let wanted = Box::new(Wanted::Download { file, meta });
-                    self.set_state(State::AwaitSlot(wanted), cx.now);
+                    self.set_state(State::AwaitSlot(wanted), cx);
                 } else {
                     self.begin_send(file, meta, source, cx);
                 }

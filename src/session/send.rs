@@ -98,7 +98,7 @@ impl Session {
                     sending.pace.store_began(cx.now);
                     self.state = State::SendingBody(sending);
                 }
-                _ => self.set_state(State::AwaitSlot(Box::new(Wanted::Resume(*sending))), cx.now),
+                _ => self.set_state(State::AwaitSlot(Box::new(Wanted::Resume(*sending))), cx),
             },
             other => self.state = other,
         }
@@ -124,7 +124,7 @@ impl Session {
         sending.supply = Supply::Held;
         // The wait for the slot was not the peer's.
         sending.pace = Pace::new(cx.now, cx.limits.rate_window);
-        self.set_state(State::SendingBody(Box::new(sending)), cx.now);
+        self.set_state(State::SendingBody(Box::new(sending)), cx);
         self.supply(cx);
     }
 
@@ -146,7 +146,7 @@ impl Session {
             hasher: Hasher::new(hash),
             pace: Pace::new(cx.now, cx.limits.rate_window),
         };
-        self.set_state(State::SendingBody(Box::new(sending)), cx.now);
+        self.set_state(State::SendingBody(Box::new(sending)), cx);
         self.supply(cx);
     }
 

@@ -286,6 +286,9 @@ impl Name {
     }
 }
 
+/// The counters have a place for every state.
+const _: () = assert!(Name::ALL.len() == crate::counters::Counters::STATES.len());
+
 impl State {
     /// Which state it is.
     pub const fn name(&self) -> Name {

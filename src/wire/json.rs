@@ -6,6 +6,8 @@
 
 use std::fmt::Write as _;
 
+use base64ct::{Base64, Encoding as _};
+
 use crate::error::Failure;
 use crate::wire::pickle::{Document, Id, Value};
 
@@ -46,7 +48,7 @@ impl Writer {
                 if bytes.len() > self.len_max {
                     return Err(Failure::TooLarge);
                 }
-                self.say(&format!("{{\"base64\": \"{}\"}}", base64(bytes)))
+                self.say(&format!("{{\"base64\": \"{}\"}}", Base64::encode_string(bytes)))
             }
             Value::List(ids) | Value::Tuple(ids) | Value::Set(ids) | Value::Frozen(ids) => self.array(document, ids),
             Value::Dict(pairs) => self.object(document, pairs),
@@ -103,21 +105,6 @@ impl Writer {
         quoted.push('"');
         self.say(&quoted)
     }
-}
-
-/// RFC 4648 §4.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for piece in bytes.chunks(3) {
-        let byte = |n: usize| u32::from(piece.get(n).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
-            out.push(if place <= piece.len() { char::from(digit) } else { '=' });
-        }
-    }
-    out
 }
 
 #[cfg(test)]

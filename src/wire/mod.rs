@@ -6,6 +6,7 @@ pub mod json;
 pub mod key;
 pub mod line;
 pub mod menu;
+pub mod metrics;
 pub mod name_choice;
 pub mod name_size;
 pub mod pickle;

@@ -13,7 +13,7 @@ use crate::object::{Key, Meta};
 use crate::wire::http::conditional::{Conditions, Verdict, range_counts};
 use crate::wire::http::head::{Head, Version};
 use crate::wire::http::{digest, target};
-use crate::wire::range::{self, Ranges};
+use crate::wire::range::Ranges;
 
 /// A GET or HEAD of a file.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Read {
         // A range means something to GET only (RFC 9110 §14.2).
         let range = wishes.range.filter(|_| manner.content() == Content::Follows);
         let range = range.filter(|_| range_counts(wishes.if_range.as_deref(), meta));
-        match range.map_or(Ranges::Whole, |range| range::header(&range, meta.len)) {
+        match range.map_or(Ranges::Whole, |range| Ranges::parse(&range, meta.len)) {
             Ranges::Whole if wishes.digest == Digest::Trailer && meta.len > 0 => self.digested(meta, manner, talk),
             Ranges::Whole => self.whole(meta, manner, talk),
             Ranges::Unsatisfiable => {
@@ -104,13 +104,8 @@ impl Read {
                 manner.refuse_as(416, failure, Some(&self.key), &[("Content-Range", &all)], talk);
                 manner.then()
             }
-            Ranges::Parts(mut ranges) => match (ranges.pop(), ranges.is_empty()) {
-                (Some(range), true) => self.part(range, meta, manner, talk),
-                (last, _) => {
-                    ranges.extend(last);
-                    self.parts(ranges, meta, manner, talk)
-                }
-            },
+            Ranges::One(range) => self.part(range, meta, manner, talk),
+            Ranges::Several(ranges) => self.parts(ranges, meta, manner, talk),
         }
     }
 
@@ -145,7 +140,7 @@ impl Read {
     }
 
     /// RFC 9110 §14.6.
-    fn parts(&mut self, ranges: Vec<Range<u64>>, meta: &Meta, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+    fn parts(&mut self, ranges: Box<[Range<u64>]>, meta: &Meta, manner: &Manner, talk: &mut Talk<'_>) -> Act {
         // The etag is made of what the kernel says about this version, and so not in its content.
         let boundary = meta.etag;
         let kind = media::of(&self.key);

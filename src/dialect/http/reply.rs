@@ -82,10 +82,6 @@ impl Manner {
         self.content
     }
 
-    pub(super) const fn version(&self) -> Version {
-        self.version
-    }
-
     /// The status line and the fields that every response has. The empty line is still to come.
     pub(super) fn head(&self, code: u16, talk: &mut Talk<'_>) {
         let now = i64::try_from(talk.wall_clock_s).unwrap_or(i64::MAX);

@@ -14,6 +14,7 @@ use crate::wire::http::conditional::Conditions;
 use crate::wire::http::digest;
 use crate::wire::http::head::{Expect, Framing, Head, Method};
 use crate::wire::key::Path;
+use crate::wire::status;
 
 const METHODS: &str = "GET, HEAD, PUT, DELETE, OPTIONS";
 const METHODS_READ_ONLY: &str = "GET, HEAD, OPTIONS";
@@ -62,6 +63,10 @@ impl Upload {
         if head.fields.content_range.is_some() {
             return Err(Failure::Malformed("a part of a file cannot be stored: PUT it whole, without Content-Range"));
         }
+        // What was coded would be given out as if it were the file itself.
+        if head.fields.content_encoding.lines().iter().any(|coding| !coding.eq_ignore_ascii_case("identity")) {
+            return Err(Failure::NotImplemented("files are stored as they come: send it without Content-Encoding"));
+        }
         let len = match head.framing {
             Framing::Length(len) => Some(len),
             Framing::Chunked => None,
@@ -105,7 +110,13 @@ impl Upload {
             Act::Close(_) => Act::Close(CloseReason::Refused),
             then => then,
         };
-        manner.refuse(failure, Some(&self.key), talk, then)
+        let code = match failure {
+            // RFC 9110 §15.5.16: of an upload, only its coding can be what is not offered.
+            Failure::NotImplemented(_) => 415,
+            failure => status::code(failure),
+        };
+        manner.refuse_as(code, failure, Some(&self.key), &[], talk);
+        then
     }
 
     pub(super) fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::text::Greeting;
 use super::*;
 use crate::config::{Access, Limits};
+use crate::counters::Counters;
 
 fn listener(options: &[(&str, &str)]) -> Result<Listener, String> {
     let options: Vec<_> = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -15,13 +16,14 @@ fn machine(options: &[(&str, &str)]) -> LengthPrefix {
 
 /// Runs `ask` with a place to speak; hands back what was said and noted too.
 fn talking<R>(access: &Access, ask: impl FnOnce(&mut Talk<'_>) -> R) -> (R, Vec<u8>, Vec<String>) {
-    let (limits, mut out, mut notes) = (Limits::default(), Vec::new(), Vec::new());
+    let (limits, counters, mut out, mut notes) = (Limits::default(), Counters::default(), Vec::new(), Vec::new());
     let mut talk = Talk {
         out: &mut out,
         limits: &limits,
         access,
         phase: Phase::Serving,
         wall_clock_s: 0,
+        counters: &counters,
         refused: None,
         notes: &mut notes,
     };

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{Access, Limits};
+use crate::counters::Counters;
 use crate::object::{Durability, Etag, Meta, Placed, Stored};
 
 const META: Meta = Meta { len: 5, mtime: 0, etag: Etag([0; 16]) };
@@ -20,13 +21,14 @@ fn talking<R>(
     call: impl FnOnce(&mut NameChoice, &mut Talk<'_>) -> R,
 ) -> Did<R> {
     let (mut out, mut notes) = (Vec::new(), Vec::new());
-    let (limits, access) = (Limits::default(), Access::default());
+    let (limits, access, counters) = (Limits::default(), Access::default(), Counters::default());
     let mut talk = Talk {
         out: &mut out,
         limits: &limits,
         access: &access,
         phase,
         wall_clock_s: 0,
+        counters: &counters,
         refused: None,
         notes: &mut notes,
     };

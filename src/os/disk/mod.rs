@@ -42,7 +42,7 @@ use self::shared::Disk;
 use crate::error::StoreError;
 use crate::ids::{ConnId, FileId};
 use crate::os::workers::Lane;
-use crate::platform::{Completion, Health, Op, Outcome, ReadNow, SendFile, Store};
+use crate::platform::{Completion, Health, Op, Outcome, Queued, ReadNow, SendFile, Store};
 
 /// Most bytes of an upload between two flushes: more does not make a disk faster.
 const FLUSH_WINDOW_MAX: u64 = 16 * 1024 * 1024;
@@ -63,6 +63,8 @@ pub struct DiskStore {
     workers: Vec<JoinHandle<()>>,
     files: Files,
     ready: VecDeque<Finished>,
+    /// Operations submitted whose completion has not been taken.
+    in_flight: u64,
     lagging: bool,
     now: Instant,
     scratch: Vec<u8>,
@@ -215,6 +217,7 @@ impl Store for DiskStore {
         if lane == Lane::Sync {
             self.disk.syncing.fetch_add(1, Ordering::Relaxed);
         }
+        self.in_flight += 1;
         self.disk.lanes.push(lane, Job::Serve { conn, op, held });
     }
 
@@ -223,6 +226,7 @@ impl Store for DiskStore {
             self.disk.finished.take(&mut self.ready);
         }
         let finished = self.ready.pop_front()?;
+        self.in_flight -= 1;
         Some(self.admit(finished))
     }
 
@@ -255,6 +259,11 @@ impl Store for DiskStore {
 
     fn health(&self) -> Health {
         self.disk.health()
+    }
+
+    fn queued(&self) -> Queued {
+        let lanes = &self.disk.lanes;
+        Queued { in_flight: self.in_flight, io: lanes.len(Lane::Io) as u64, sync: lanes.len(Lane::Sync) as u64 }
     }
 }
 

@@ -71,6 +71,7 @@ impl DiskStore {
             workers: Vec::new(),
             files: Files::default(),
             ready: VecDeque::new(),
+            in_flight: 0,
             lagging: false,
             now: clock(),
             scratch: Vec::new(),

@@ -20,6 +20,9 @@ use filewharf::reactor::{Reactor, Setup};
 
 use store::MemStore;
 
+/// When the server starts, by the clock on the wall.
+pub const STARTED_S: u64 = 1_700_000_000;
+
 /// How the world behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mode {
@@ -201,7 +204,8 @@ impl Rig {
             registered: BTreeMap::new(),
             slept: false,
         };
-        Self { reactor: Reactor::new(platform, Setup { limits, access, listeners: vec![listening] }) }
+        let setup = Setup { limits, access, listeners: vec![listening], started_s: STARTED_S };
+        Self { reactor: Reactor::new(platform, setup) }
     }
 
     pub fn connect(&mut self) -> Peer {

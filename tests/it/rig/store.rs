@@ -7,7 +7,7 @@ use filewharf::buffer::Chunk;
 use filewharf::error::{Failure, StoreError};
 use filewharf::ids::{ConnId, FileId};
 use filewharf::object::{Durability, Entry, Etag, Key, Listing, Meta, Node, Placed, Precondition, Stored};
-use filewharf::platform::{Completion, Health, Op, Outcome, ReadNow, Source, Store};
+use filewharf::platform::{Completion, Health, Op, Outcome, Queued, ReadNow, Source, Store};
 
 use super::Mode;
 
@@ -277,5 +277,9 @@ impl Store for MemStore {
 
     fn health(&self) -> Health {
         Health::Good
+    }
+
+    fn queued(&self) -> Queued {
+        Queued { in_flight: self.done.len() as u64, ..Queued::default() }
     }
 }

@@ -1,0 +1,149 @@
+//! Facts about the server for its operator: what has happened since the start, and how things
+//! stand now.
+//!
+//! Plain numbers in arrays of fixed size, changed in place where something happens, copied for
+//! other threads after each turn. Who reads them within a turn finds them current. Nothing here
+//! allocates or decides anything; `wire::metrics` writes them down.
+
+mod histogram;
+
+use crate::error::{CloseReason, Failure};
+
+pub use histogram::Histogram;
+
+/// Is the store fit for changes?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// Everything works.
+    #[default]
+    Good,
+    /// Configured so.
+    ReadOnly,
+    /// A sync failed: no change is accepted until a restart.
+    Degraded,
+}
+
+impl Health {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Good, Self::ReadOnly, Self::Degraded];
+
+    /// One word for people and programs.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::ReadOnly => "read-only",
+            Self::Degraded => "degraded",
+        }
+    }
+}
+
+/// What waits at the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queued {
+    /// Operations handed in whose completion has not been taken yet, those at work included.
+    pub in_flight: u64,
+    /// Jobs that no worker has taken yet, in the lane of opens, reads, writes and listings.
+    pub io: u64,
+    /// The same in the lane of syncs, renames and removes.
+    pub sync: u64,
+}
+
+/// Facts about the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Wall-clock time of the start, in seconds since 1970.
+    pub started_s: u64,
+    /// Time since the start, as of the beginning of this turn, in milliseconds.
+    pub uptime_ms: u64,
+    /// Connections accepted since the start.
+    pub accepted: u64,
+    /// Connections open.
+    pub open: u64,
+    /// The open ones by state, in the order of [`Counters::STATES`].
+    pub states: [u64; Self::STATES.len()],
+    /// The open ones by what they speak, in the order of [`Counters::DIALECTS`].
+    pub dialects: [u64; Self::DIALECTS.len()],
+    /// Connections turned away because the limit was reached.
+    pub turned_away: u64,
+    /// Times accepting stopped for want of descriptors or memory.
+    pub accept_exhausted: u64,
+    /// Connections ended, by reason, in the order of [`CloseReason::ALL`].
+    pub closed: [u64; CloseReason::ALL.len()],
+    /// Bytes of file content received.
+    pub bytes_in: u64,
+    /// Bytes of file content sent.
+    pub bytes_out: u64,
+    /// Requests answered well, by kind: see [`Counters::REQUESTS`].
+    pub requests: [u64; Self::REQUESTS.len()],
+    /// Requests refused or failed: all of `failures` together.
+    pub failed: u64,
+    /// Requests refused or failed, by kind and by failure in the order of [`Failure::ALL`]. Those
+    /// that were refused before their kind was known have a row of their own behind the others.
+    pub failures: [[u64; Failure::ALL.len()]; Self::REQUESTS.len() + 1],
+    /// How long uploads waited from the last byte of their body to their acknowledgement.
+    pub commit_time: Histogram,
+    /// Transfer slots there are.
+    pub slots: u64,
+    /// Transfer slots in use.
+    pub slots_used: u64,
+    /// Connections waiting for a slot.
+    pub slots_waiting: u64,
+    /// Turns of the loop.
+    pub turns: u64,
+    /// How long they took, not counting the wait for events.
+    pub turn_time: Histogram,
+    /// Longest turn, not counting the wait for events, in microseconds.
+    pub turn_longest_us: u64,
+    /// Times a connection was put back in the queue because its budget was spent.
+    pub yields: u64,
+    /// Events for connections that had already gone.
+    pub stale_events: u64,
+    /// What waits at the store.
+    pub queued: Queued,
+    /// Is the store fit for changes?
+    pub health: Health,
+    /// Lines of the log that were dropped because its sink was slow.
+    pub log_dropped: u64,
+}
+
+impl Counters {
+    /// What each place of [`Counters::requests`] counts.
+    pub const REQUESTS: [&'static str; 7] = ["delete", "get", "list", "mkdir", "put", "rename", "stat"];
+
+    /// What each place of [`Counters::states`] counts: the states of a session, in their order.
+    pub const STATES: [&'static str; 13] = [
+        "await-header",
+        "await-slot",
+        "opening",
+        "executing",
+        "receiving-body",
+        "settling",
+        "committing",
+        "sending-body",
+        "pausing",
+        "discarding",
+        "sending-reply",
+        "lingering",
+        "done",
+    ];
+
+    /// What each place of [`Counters::dialects`] counts: the kinds of dialects, in their order.
+    pub const DIALECTS: [&'static str; 8] =
+        ["auto", "http", "length-prefix", "line", "menu", "name-choice", "name-size", "pickle"];
+
+    /// Counts one request of the kind named by `Command::word` that was answered well.
+    pub fn count_request(&mut self, word: &str) {
+        if let Some(place) = Self::REQUESTS.iter().position(|known| *known == word) {
+            self.requests[place] += 1;
+        }
+    }
+
+    /// Counts one request, of whatever kind, that was refused or failed.
+    pub fn count_failure(&mut self, word: &str, failure: Failure) {
+        let kind = Self::REQUESTS.iter().position(|known| *known == word).unwrap_or(Self::REQUESTS.len());
+        if let Some(count) = self.failures[kind].get_mut(failure.number()) {
+            *count += 1;
+        }
+        self.failed += 1;
+    }
+}

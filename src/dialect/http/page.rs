@@ -1,0 +1,201 @@
+//! The web page of a folder: one HTML document that needs nothing else from anywhere.
+//!
+//! It lists without a script; with it, names are sorted, searched, uploaded, deleted and looked
+//! into. Names come from strangers: every one is escaped where it is text and percent-encoded
+//! where it is a link, and the policy of [`content_security_policy`] lets no other script or style
+//! run than the two compiled in here. It never decides what is listed or permitted.
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use base64ct::{Base64, Encoding as _};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use sha2::{Digest as _, Sha256};
+
+use crate::object::{Entry, Key, Listing, Node};
+
+/// The document, with `{{words}}` where something is filled in.
+const TEMPLATE: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/style.css");
+const SCRIPT: &str =
+    concat!(include_str!("page/script.js"), include_str!("page/preview.js"), include_str!("page/upload.js"));
+
+/// What need not be encoded in a part of a path or of a query (RFC 3986 §2.3).
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What the page of a folder shows.
+pub struct Page<'a> {
+    /// The folder; its address ends in `/`, because every link is relative to it.
+    pub folder: &'a Key,
+    /// The names.
+    pub listing: &'a Listing,
+    /// The name behind which this listing begins.
+    pub after: Option<&'a str>,
+    /// May this client upload and delete?
+    pub writable: bool,
+    /// Names asked for with one request, also by the script.
+    pub limit: usize,
+}
+
+/// Appends the whole document.
+pub fn write(page: &Page<'_>, out: &mut Vec<u8>) {
+    // About as much as a row takes.
+    let mut text =
+        String::with_capacity(TEMPLATE.len() + STYLE.len() + SCRIPT.len() + page.listing.entries.len() * 384);
+    let mut parts = TEMPLATE.split("{{");
+    text.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let (word, rest) = part.split_once("}}").expect("a test has rendered the template");
+        fill(page, word, &mut text);
+        text.push_str(rest);
+    }
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Value of `Content-Security-Policy` for it: nothing from elsewhere, no script or style but ours,
+/// no text that becomes code, no frame around it.
+pub fn content_security_policy() -> &'static str {
+    static POLICY: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src 'self' data:; \
+             media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+             frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+            Base64::encode_string(&Sha256::digest(SCRIPT)),
+            Base64::encode_string(&Sha256::digest(STYLE)),
+        )
+    });
+    &POLICY
+}
+
+/// One place of the template.
+fn fill(page: &Page<'_>, word: &str, out: &mut String) {
+    let shown = |yes: bool| if yes { "" } else { " hidden" };
+    match word {
+        "style" => out.push_str(STYLE),
+        "script" => out.push_str(SCRIPT),
+        "title" => title(page.folder, out),
+        "limit" => say(out, page.limit),
+        "writable" => out.push_str(if page.writable { " data-writable" } else { "" }),
+        "crumbs" => crumbs(page.folder, out),
+        "before" if page.after.is_some() => {
+            out.push_str("<p class=\"before\"><a href=\"./\">From the first name</a></p>\n");
+        }
+        "before" => {}
+        "rows" => page.listing.entries.iter().for_each(|entry| row(entry, out)),
+        "full" => out.push_str(shown(page.listing.entries.is_empty())),
+        "complete" => out.push_str(shown(page.listing.more)),
+        "next" => next(page, out),
+        _ => unreachable!("a test has rendered the template"),
+    }
+}
+
+fn title(folder: &Key, out: &mut String) {
+    escape(if folder.is_root() { "/" } else { folder.name() }, out);
+    out.push_str(" – filewharf");
+}
+
+/// Every folder on the way here, as a link, and this one.
+fn crumbs(folder: &Key, out: &mut String) {
+    let parts: Vec<&str> = folder.as_str().split('/').filter(|part| !part.is_empty()).collect();
+    let names = std::iter::once("Files").chain(parts.iter().copied());
+    for (depth, name) in names.enumerate() {
+        match parts.len() - depth {
+            0 => out.push_str("<li aria-current=\"page\"><bdi>"),
+            above => say(out, format_args!("<li><a href=\"{}\"><bdi>", "../".repeat(above))),
+        }
+        escape(name, out);
+        out.push_str(if depth == parts.len() { "</bdi></li>" } else { "</bdi></a></li>" });
+    }
+}
+
+/// The address of the next page, or of this one if there is none.
+fn next(page: &Page<'_>, out: &mut String) {
+    match page.listing.entries.last() {
+        Some(last) if page.listing.more => {
+            say(out, format_args!("?after={}&amp;limit={}", utf8_percent_encode(&last.name, ENCODED), page.limit));
+        }
+        _ => out.push_str("./"),
+    }
+}
+
+fn row(entry: &Entry, out: &mut String) {
+    let link = utf8_percent_encode(&entry.name, ENCODED);
+    let mtime = match entry.node {
+        Node::File(meta) => {
+            say(out, format_args!("<tr data-size=\"{}\" data-time=\"{}\">", meta.len, meta.mtime));
+            say(out, format_args!("<th scope=\"row\"><a class=\"file\" href=\"{link}\"><bdi>"));
+            meta.mtime
+        }
+        Node::Folder { mtime } => {
+            say(out, format_args!("<tr data-time=\"{mtime}\">"));
+            say(out, format_args!("<th scope=\"row\"><a class=\"folder\" href=\"{link}/\"><bdi>"));
+            mtime
+        }
+    };
+    escape(&entry.name, out);
+    out.push_str("</bdi></a></th><td>");
+    if let Node::File(meta) = entry.node {
+        human(meta.len, out);
+    }
+    out.push_str("</td><td>");
+    date(mtime, out);
+    out.push_str("</td><td>");
+    if let Node::File(_) = entry.node {
+        say(out, format_args!("<a class=\"act get\" href=\"{link}\" download><span>Download</span></a>"));
+    }
+    out.push_str("</td></tr>\n");
+}
+
+/// A size as people read it, rounded down so that nothing is ever "1000.0 kB".
+fn human(bytes: u64, out: &mut String) {
+    let (mut unit, mut size) = (0, 1);
+    while unit < 6 && bytes / size >= 1000 {
+        (unit, size) = (unit + 1, size * 1000);
+    }
+    let tenths = u128::from(bytes) * 10 / u128::from(size);
+    let name = ["B", "kB", "MB", "GB", "TB", "PB", "EB"][unit];
+    match (unit, tenths) {
+        (0, _) | (_, 1000..) => say(out, format_args!("{} {name}", tenths / 10)),
+        _ => say(out, format_args!("{}.{} {name}", tenths / 10, tenths % 10)),
+    }
+}
+
+/// A point in time, seconds since 1970, as a day and a time of UTC.
+fn date(seconds: i64, out: &mut String) {
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Years are counted from the first of March of year 0, so that a leap day ends its year, in
+    // eras of 400 years, which all have as many days.
+    let days = days + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, late) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + late;
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    say(out, format_args!("<time datetime=\"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z\">"));
+    say(out, format_args!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}</time>"));
+}
+
+/// Text as HTML, safe in elements and in quoted attributes.
+fn escape(text: &str, out: &mut String) {
+    for letter in text.chars() {
+        match letter {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            letter => out.push(letter),
+        }
+    }
+}
+
+/// Writing to a string cannot fail.
+fn say(out: &mut String, words: impl std::fmt::Display) {
+    let _ = write!(out, "{words}");
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+
+// Looking into a file: images, sound, film, and the beginning of texts.
+const preview = $('preview'), stage = preview.querySelector('.stage');
+const TEXT_MAX = 65536;
+let watched = null;
+
+function openPreview(entry) {
+  watched = entry;
+  preview.querySelector('bdi').textContent = entry.name;
+  preview.querySelector('[download]').href = entry.href;
+  for (const button of preview.querySelectorAll('[value]')) button.disabled = !neighbour(Number(button.value));
+  const address = here + entry.href;
+  const cannot = () => { if (watched === entry) stage.replaceChildren(make('p', { textContent: 'This browser cannot show it. It can be downloaded.' })); };
+  silence();
+  if (entry.kind === 'image') stage.append(make('img', { alt: entry.name, onerror: cannot, src: address }));
+  else if (entry.kind === 'text') showText(entry, address);
+  else stage.append(make(entry.kind, { controls: true, preload: 'metadata', ariaLabel: entry.name, onerror: cannot, src: address }));
+  if (!preview.open) preview.showModal();
+}
+
+async function showText(entry, address) {
+  const pre = make('pre', { tabIndex: 0, ariaLabel: entry.name });
+  stage.append(pre);
+  // An empty file has no first byte to ask for.
+  if (entry.size === 0) { pre.textContent = ''; return; }
+  try {
+    const answer = await fetch(address, { headers: { Range: `bytes=0-${TEXT_MAX - 1}` } });
+    if (!answer.ok) throw new Error(reason(answer.status, await answer.text()));
+    // A letter that was cut through at the end is left out.
+    const text = new TextDecoder().decode(await answer.arrayBuffer(), { stream: true });
+    const cut = answer.status === 206 && Number(answer.headers.get('Content-Range').split('/')[1]) > TEXT_MAX;
+    if (watched === entry) pre.append(text, cut ? `\n\n… the first 64 KiB of ${human(entry.size)}` : '');
+  } catch (error) {
+    if (watched === entry) pre.append(error.message);
+  }
+}
+
+// Ends what is playing and what is being fetched for it.
+function silence() {
+  for (const media of stage.querySelectorAll('audio, video')) {
+    media.onerror = null;
+    media.removeAttribute('src');
+    media.load();
+  }
+  stage.replaceChildren();
+}
+
+function neighbour(step) {
+  let place = view.indexOf(watched) + step;
+  while (view[place] && !SHOWN.includes(view[place].kind)) place += step;
+  return view[place];
+}
+
+for (const button of preview.querySelectorAll('[value]')) button.onclick = () => openPreview(neighbour(Number(button.value)));
+preview.addEventListener('keydown', event => {
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  // Players have their own use for arrows.
+  if (!step || event.target.matches('audio, video, pre') || !neighbour(step)) return;
+  event.preventDefault();
+  openPreview(neighbour(step));
+});
+preview.addEventListener('click', event => { if (event.target === preview) preview.close(); });
+preview.addEventListener('close', () => {
+  const place = view.indexOf(watched);
+  watched = null;
+  silence();
+  focusRow(place);
+});

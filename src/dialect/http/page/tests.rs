@@ -1,0 +1,286 @@
+//! The page is read back by a small strict reader of HTML: whatever the names, it finds the
+//! elements of the template and of the rows, and nothing else.
+
+use percent_encoding::percent_decode_str;
+use proptest::prelude::*;
+
+use super::*;
+use crate::object::{Etag, Meta};
+
+/// What a piece of the document is.
+#[derive(Debug, PartialEq)]
+enum Piece {
+    /// `<tag attribute="value">`; the closing form begins with `/`.
+    Tag(String, Vec<(String, String)>),
+    /// What stands between tags.
+    Text(String),
+}
+
+fn unescape(text: &str) -> String {
+    let mut out = String::new();
+    let mut parts = text.split('&');
+    out.push_str(parts.next().expect("split gives one"));
+    for part in parts {
+        let (word, rest) = part.split_once(';').expect("an & begins a reference");
+        out.push(match word {
+            "amp" => '&',
+            "lt" => '<',
+            "gt" => '>',
+            "quot" => '"',
+            "#39" => '\'',
+            other => panic!("unknown reference {other}"),
+        });
+        out.push_str(rest);
+    }
+    out
+}
+
+/// One tag, without its angle brackets; every value must be quoted.
+fn tag(inside: &str) -> Piece {
+    let (name, mut rest) = inside.split_at(inside.find(' ').unwrap_or(inside.len()));
+    let mut attributes = Vec::new();
+    while !rest.is_empty() {
+        rest = rest.strip_prefix(' ').expect("a blank before an attribute");
+        let end = rest.find([' ', '=']).unwrap_or(rest.len());
+        let name = &rest[..end];
+        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "attribute {name:?}");
+        rest = &rest[end..];
+        let mut value = "";
+        if let Some(quoted) = rest.strip_prefix("=\"") {
+            (value, rest) = quoted.split_once('"').expect("a closing quote");
+        }
+        attributes.push((name.to_owned(), unescape(value)));
+    }
+    Piece::Tag(name.to_owned(), attributes)
+}
+
+fn pieces(html: &str) -> Vec<Piece> {
+    let mut found = Vec::new();
+    let mut rest = html.strip_prefix("<!doctype html>\n").expect("the doctype");
+    while let Some((text, behind)) = rest.split_once('<') {
+        assert!(!text.contains('>'), "a stray > in {text:?}");
+        found.push(Piece::Text(unescape(text)));
+        // A `>` within quotes does not end a tag.
+        let mut quoted = false;
+        let end = behind.find(|c| {
+            quoted ^= c == '"';
+            c == '>' && !quoted
+        });
+        let (inside, behind) = behind.split_at(end.expect("a closing bracket"));
+        rest = &behind[1..];
+        found.push(tag(inside));
+        if let "script" | "style" = inside {
+            let (raw, behind) = rest.split_once(&format!("</{inside}>")).expect("its end");
+            found.push(Piece::Text(raw.to_owned()));
+            rest = behind;
+            found.push(tag(&format!("/{inside}")));
+        }
+    }
+    found
+}
+
+fn document(page: &Page<'_>) -> String {
+    let mut out = b"before".to_vec();
+    write(page, &mut out);
+    let text = String::from_utf8(out).expect("UTF-8");
+    text.strip_prefix("before").expect("it is appended").to_owned()
+}
+
+fn listing(names: &[String], more: bool) -> Listing {
+    let entries = names.iter().enumerate().map(|(place, name)| Entry {
+        name: name.as_str().into(),
+        node: match place % 2 {
+            0 => Node::File(Meta { len: place as u64, mtime: 1_795_234_019, etag: Etag([7; 16]) }),
+            _ => Node::Folder { mtime: -1 },
+        },
+    });
+    Listing { entries: entries.collect(), more }
+}
+
+fn page<'a>(folder: &'a Key, listing: &'a Listing) -> Page<'a> {
+    Page { folder, listing, after: None, writable: true, limit: 1000 }
+}
+
+/// The value of an attribute.
+fn attribute<'a>(attributes: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    attributes.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+}
+
+/// How often each tag stands in the document.
+fn census(html: &str) -> std::collections::BTreeMap<String, usize> {
+    let mut counts = std::collections::BTreeMap::new();
+    for piece in pieces(html) {
+        if let Piece::Tag(name, _) = piece {
+            *counts.entry(name).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// Each row's link and the name that is read in it.
+fn rows(html: &str) -> Vec<(String, String)> {
+    let found = pieces(html);
+    let begin = found.iter().position(|piece| matches!(piece, Piece::Tag(name, _) if name == "tbody"));
+    let end = found.iter().position(|piece| matches!(piece, Piece::Tag(name, _) if name == "/tbody"));
+    let found = &found[begin.expect("a table")..end.expect("its end")];
+    let mut rows = Vec::new();
+    for window in found.windows(5) {
+        // The link, then its <bdi>, each with an empty text before it.
+        if let [Piece::Tag(a, attributes), Piece::Text(_), Piece::Tag(bdi, _), Piece::Text(name), Piece::Tag(_, _)] =
+            window
+            && (a.as_str(), bdi.as_str()) == ("a", "bdi")
+        {
+            rows.push((attribute(attributes, "href").expect("a link").to_owned(), name.clone()));
+        }
+    }
+    rows
+}
+
+const NASTY: [&str; 12] = [
+    "<script>alert(1)</script>",
+    "\"><img src=x onerror=alert(1)>",
+    "it's & \"quoted\"",
+    "  two  blanks ",
+    "javascript:alert(1)",
+    "50%41 #1?.txt",
+    "a\\b",
+    "\u{202e}gnp.exe",
+    "שלום 😀",
+    "{{script}}",
+    "</title></style></tbody>",
+    "&lt;&amp;&#39;",
+];
+
+proptest! {
+    #[test]
+    fn whatever_the_names_the_document_reads_back_the_same(
+        names in proptest::collection::vec("[^\\x00-\\x1f\\x7f/]{1,20}|[<>&\"'{}%?#:. ]{1,8}", 0..6),
+        folder in "[^\\x00-\\x1f\\x7f/]{1,12}(/[^\\x00-\\x1f\\x7f/]{1,12}){0,3}",
+        more: bool,
+    ) {
+        let (folder, listing) = (Key::checked(&folder), listing(&names, more));
+        let html = document(&page(&folder, &listing));
+        let read = rows(&html);
+        prop_assert_eq!(read.len(), names.len());
+        for (place, (link, name)) in read.iter().enumerate() {
+            prop_assert_eq!(name, &names[place]);
+            let plain = link.strip_suffix('/').unwrap_or(link);
+            prop_assert_eq!(link.ends_with('/'), place % 2 == 1);
+            prop_assert!(plain.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte)), "{}", link);
+            prop_assert_eq!(&*percent_decode_str(plain).decode_utf8().expect("UTF-8"), &*names[place]);
+        }
+        // Not one element more than with harmless names.
+        let tame: Vec<String> = names.iter().map(|_| "x".to_owned()).collect();
+        let depth = vec!["x"; folder.as_str().split('/').count()].join("/");
+        let expected = document(&page(&Key::checked(&depth), &self::listing(&tame, more)));
+        prop_assert_eq!(census(&html), census(&expected));
+    }
+}
+
+#[test]
+fn hostile_names_are_only_names() {
+    let names = NASTY.map(str::to_owned);
+    let listing = listing(&names, true);
+    let html = document(&page(&Key::root(), &listing));
+    let read: Vec<String> = rows(&html).into_iter().map(|(_, name)| name).collect();
+    assert_eq!(read, names);
+    assert_eq!(census(&html)["script"], 1);
+}
+
+#[test]
+fn the_title_and_the_way_here_are_escaped() {
+    let folder = Key::checked("a<b>/\"c\" & 'd'");
+    let html = document(&page(&folder, &listing(&[], false)));
+    assert!(html.contains("<title>&quot;c&quot; &amp; &#39;d&#39; – filewharf</title>"));
+    assert!(html.contains(
+        "<li><a href=\"../../\"><bdi>Files</bdi></a></li><li><a href=\"../\"><bdi>a&lt;b&gt;</bdi></a></li>\
+         <li aria-current=\"page\"><bdi>&quot;c&quot; &amp; &#39;d&#39;</bdi></li>"
+    ));
+    assert!(document(&page(&Key::root(), &listing(&[], false))).contains("<title>/ – filewharf</title>"));
+}
+
+#[test]
+fn the_policy_names_exactly_the_script_and_the_style_of_the_document() {
+    let html = document(&page(&Key::root(), &listing(&["a".to_owned()], false)));
+    let found = pieces(&html);
+    for element in ["script", "style"] {
+        let place = found.iter().position(|piece| matches!(piece, Piece::Tag(name, _) if name == element));
+        let Piece::Text(inside) = &found[place.expect("it is there") + 1] else { panic!("no text in it") };
+        let hash = base64(&Sha256::digest(inside));
+        assert!(content_security_policy().contains(&format!("{element}-src 'sha256-{hash}';")), "{element}");
+    }
+    assert!(!content_security_policy().contains("unsafe"));
+}
+
+#[test]
+fn nothing_is_fetched_from_elsewhere_and_nothing_is_heavy() {
+    for source in [TEMPLATE, STYLE, SCRIPT] {
+        // The name space of SVG is a name, not an address.
+        assert!(!source.replace("http://www.w3.org/2000/svg", "").contains("//www"));
+        assert!(!source.contains("https:") && !source.contains("innerHTML") && !source.contains("eval("));
+    }
+    assert!(!SCRIPT.contains("</script") && !SCRIPT.contains("<!--") && !STYLE.contains("</style"));
+    assert!(TEMPLATE.len() + STYLE.len() + SCRIPT.len() <= 40 * 1024);
+}
+
+#[test]
+fn only_who_may_write_is_told_so() {
+    let (folder, listing) = (Key::root(), listing(&["a".to_owned()], false));
+    for writable in [true, false] {
+        let html = document(&Page { writable, ..page(&folder, &listing) });
+        assert_eq!(html.contains("<body data-limit=\"1000\" data-writable>"), writable);
+        assert_eq!(html.contains("<body data-limit=\"1000\">"), !writable);
+    }
+}
+
+#[test]
+fn a_page_leads_to_the_next_one_and_back_to_the_first() {
+    let (folder, names) = (Key::root(), ["a&b".to_owned(), "c d\"#".to_owned()]);
+    let (all, part) = (listing(&names, false), listing(&names, true));
+    let html = document(&Page { limit: 2, after: Some("A"), ..page(&folder, &part) });
+    assert!(html.contains("<p id=\"more\"><a class=\"button\" href=\"?after=c%20d%22%23&amp;limit=2\">"));
+    assert!(html.contains("<a href=\"./\">From the first name</a>"));
+    let html = document(&page(&folder, &all));
+    assert!(html.contains("<p id=\"more\" hidden>") && !html.contains("From the first name"));
+    assert!(html.contains("<p id=\"empty\" hidden>"));
+    assert!(document(&page(&folder, &listing(&[], false))).contains("<p id=\"empty\">"));
+}
+
+#[test]
+fn sizes_are_rounded_down_to_three_digits_or_so() {
+    for (bytes, text) in [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (1299, "1.2 kB"),
+        (99_999, "99.9 kB"),
+        (100_000, "100 kB"),
+        (999_999, "999 kB"),
+        (5_368_709_120, "5.3 GB"),
+        (u64::MAX, "18.4 EB"),
+    ] {
+        let mut out = String::new();
+        human(bytes, &mut out);
+        assert_eq!(out, text);
+    }
+}
+
+#[test]
+fn days_are_right_in_every_kind_of_year() {
+    for (seconds, text) in [
+        (0, "1970-01-01T00:00:00Z\">1970-01-01 00:00"),
+        (-1, "1969-12-31T23:59:59Z\">1969-12-31 23:59"),
+        (951_782_400, "2000-02-29T00:00:00Z\">2000-02-29 00:00"),
+        (951_868_800, "2000-03-01T00:00:00Z\">2000-03-01 00:00"),
+        (4_107_542_399, "2100-02-28T23:59:59Z\">2100-02-28 23:59"),
+        (4_107_542_400, "2100-03-01T00:00:00Z\">2100-03-01 00:00"),
+        (1_795_234_019, "2026-11-21T04:06:59Z\">2026-11-21 04:06"),
+    ] {
+        let mut out = String::new();
+        date(seconds, &mut out);
+        assert_eq!(out, format!("<time datetime=\"{text}</time>"));
+    }
+    for extreme in [i64::MIN, i64::MAX] {
+        date(extreme, &mut String::new());
+    }
+}

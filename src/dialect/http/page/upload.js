@@ -1,0 +1,230 @@
+
+// Uploading: a queue of files, three on their way at once, each with its own end.
+const LANES = 3;
+const RETRIES = 5;            // when the server says that it is busy
+const LOOK_FIRST = 1 << 20;   // larger files are not sent only to learn that the name is taken
+const LINES = 60;             // so many files are shown of each group
+const items = [];
+let busy = 0, forAll = '', asking = Promise.resolve();
+
+const OVER = ['stored', 'skipped', 'cancelled', 'failed'];
+const WORDS = { waiting: 'Waiting', asking: 'Already there', storing: 'Storing…', stored: 'Stored', skipped: 'Skipped', cancelled: 'Cancelled' };
+
+// `file` is null for what cannot be sent; `note` then says why.
+function enqueue(path, file, note) {
+  items.push({ path, file, note: note || '', state: note ? 'failed' : 'waiting', sent: 0, rate: 0, tries: 0, request: null, node: null });
+  $('uploads').hidden = false;
+  pump();
+}
+
+function pump() {
+  while (busy < LANES) {
+    const item = items.find(item => item.state === 'waiting');
+    if (!item) break;
+    busy++;
+    item.state = 'sending';
+    send(item).catch(error => settle(item, 'failed', error.message)).finally(() => { busy--; pump(); });
+  }
+  if (!busy) {
+    forAll = '';
+    const stored = items.filter(item => item.state === 'stored').length, failed = items.filter(item => item.state === 'failed').length;
+    if (items.length) say(`${count(stored, 'file')} uploaded${failed ? `, ${failed} failed` : ''}`);
+  }
+  list();
+}
+
+function settle(item, state, note) {
+  if (OVER.includes(item.state)) return;
+  Object.assign(item, { state, note: note || '', request: null });
+  list();
+}
+
+async function send(item) {
+  let replace = forAll === 'replace';
+  for (;;) {
+    const answer = await attempt(item, replace);
+    if (OVER.includes(item.state)) return;
+    if (answer.status >= 200 && answer.status < 300) return stored(item);
+    if (answer.status === 412 && !replace) {
+      item.state = 'asking';
+      list();
+      const choice = await ask(item);
+      if (OVER.includes(item.state)) return;
+      if (choice !== 'replace') return settle(item, 'skipped');
+      item.state = 'sending';
+      replace = true;
+    } else if ((answer.status === 429 || answer.status === 503) && item.tries++ < RETRIES) {
+      item.note = 'The server is busy; trying again';
+      list();
+      await new Promise(done => setTimeout(done, 1000 * (answer.wait || 1)));
+      if (OVER.includes(item.state)) return;
+    } else {
+      return settle(item, 'failed', answer.status ? reason(answer.status, answer.text) : 'The connection broke, or the file cannot be read.');
+    }
+  }
+}
+
+async function attempt(item, replace) {
+  const address = here + encode(item.path);
+  if (!replace && item.file.size >= LOOK_FIRST && (await fetch(address, { method: 'HEAD', cache: 'no-store' })).ok) return { status: 412 };
+  if (item.state !== 'sending') return {};
+  return new Promise(done => {
+    const request = item.request = new XMLHttpRequest();
+    let then = performance.now();
+    Object.assign(item, { sent: 0, rate: 0, note: '' });
+    request.upload.onprogress = event => {
+      const now = performance.now(), rate = 1000 * (event.loaded - item.sent) / Math.max(now - then, 1);
+      item.rate = item.rate ? 0.8 * item.rate + 0.2 * rate : rate;
+      item.sent = event.loaded;
+      then = now;
+      paint(item);
+    };
+    // Sent is not stored: the server answers when the file is safe.
+    request.upload.onload = () => { if (item.state === 'sending') { item.state = 'storing'; paint(item); } };
+    request.onloadend = () => {
+      if (item.state === 'storing') item.state = 'sending';
+      done({ status: request.status, text: request.responseText, wait: Number(request.getResponseHeader('Retry-After')) });
+    };
+    request.open('PUT', address);
+    if (!replace) request.setRequestHeader('If-None-Match', '*');
+    request.send(item.file);
+    list();
+  });
+}
+
+function stored(item) {
+  settle(item, 'stored');
+  const [name, ...rest] = item.path.split('/'), now = Math.floor(Date.now() / 1000);
+  if (rest.length && loaded.has(name)) return;
+  add([Object.assign(entry(name, rest.length > 0, item.file.size, now), { fresh: true })]);
+}
+
+// One question at a time; "for all others" lasts until the queue is empty.
+function ask(item) {
+  const dialog = $('question'), same = dialog.querySelector('input');
+  asking = asking.then(() => new Promise(done => {
+    if (forAll || OVER.includes(item.state)) return done(forAll);
+    dialog.querySelector('bdi').textContent = item.path;
+    dialog.returnValue = 'skip';
+    same.checked = false;
+    dialog.onclose = () => {
+      if (same.checked) forAll = dialog.returnValue;
+      done(dialog.returnValue);
+    };
+    dialog.showModal();
+  }));
+  return asking;
+}
+
+function cancel(item) {
+  const request = item.request;
+  settle(item, 'cancelled');
+  request?.abort();
+}
+
+function retry(item) {
+  Object.assign(item, { state: 'waiting', note: '', sent: 0, tries: 0 });
+  pump();
+}
+
+/* The panel */
+
+function line(item) {
+  const button = make('button', { type: 'button' });
+  button.onclick = () => OVER.includes(item.state) ? retry(item) : cancel(item);
+  item.node = make('li', {}, make('bdi', { textContent: item.path, title: item.path }), make('progress', { max: 1, value: 0, ariaLabel: `Progress of ${item.path}` }), make('span', {}), button);
+  return item.node;
+}
+
+function paint(item) {
+  if (!item.node) return;
+  const [, bar, words, button] = item.node.children, over = OVER.includes(item.state), size = item.file?.size || 0;
+  item.node.className = item.state;
+  bar.hidden = over || item.state === 'waiting';
+  bar.value = size ? Math.min(1, item.sent / size) : 0;
+  const rate = item.rate ? `, ${human(item.rate)}/s` : '';
+  words.textContent = item.note || WORDS[item.state] || `${human(Math.min(item.sent, size))} of ${human(size)}${rate}`;
+  button.hidden = item.state === 'stored' || !item.file;
+  button.textContent = over ? (item.state === 'skipped' ? 'Upload' : 'Retry') : 'Cancel';
+  button.ariaLabel = `${button.textContent} ${item.path}`;
+}
+
+// Shows what moves or needs somebody first, and of a crowd only a part.
+let listing = 0;
+function list() {
+  listing ||= requestAnimationFrame(() => {
+    listing = 0;
+    const now = items.filter(item => !OVER.includes(item.state) && item.state !== 'waiting');
+    const failed = items.filter(item => item.state === 'failed'), waiting = items.filter(item => item.state === 'waiting');
+    const ended = items.filter(item => OVER.includes(item.state) && item.state !== 'failed');
+    const shown = [...now, ...failed.slice(0, LINES), ...waiting.slice(0, LINES), ...ended.slice(-LINES).reverse()];
+    const left = items.length - shown.length;
+    keep($('items'), shown.map(item => item.node || line(item)));
+    shown.forEach(paint);
+    const done = items.length - now.length - waiting.length;
+    $('summary').textContent = `${done === items.length ? count(done, 'file') : `${done.toLocaleString('en')} of ${count(items.length, 'file')}`} done` +
+      `${failed.length ? `, ${failed.length} failed` : ''}${left ? `; ${left.toLocaleString('en')} not shown` : ''}`;
+    $('again').hidden = !failed.some(item => item.file);
+    $('stop').hidden = done === items.length;
+    $('clear').hidden = done < items.length;
+  });
+}
+
+$('again').onclick = () => { for (const item of items.filter(item => item.state === 'failed' && item.file)) retry(item); };
+$('stop').onclick = () => { for (const item of items.filter(item => !OVER.includes(item.state))) cancel(item); };
+$('clear').onclick = () => { items.length = 0; $('uploads').hidden = true; $('files').focus(); };
+
+/* Where files come from */
+
+function choose(event) {
+  for (const file of event.target.files) enqueue(file.webkitRelativePath || file.name, file);
+  event.target.value = '';
+}
+
+// Files within dropped folders; a folder is listed in parts.
+async function walk(entry, path) {
+  try {
+    if (entry.isFile) return enqueue(path, await new Promise((done, failed) => entry.file(done, failed)));
+    const reader = entry.createReader();
+    for (let empty = true; ; empty = false) {
+      const part = await new Promise((done, failed) => reader.readEntries(done, failed));
+      if (!part.length) return empty ? enqueue(path, null, 'An empty folder is not uploaded.') : undefined;
+      for (const child of part) await walk(child, `${path}/${child.name}`);
+    }
+  } catch (error) {
+    enqueue(path, null, `It cannot be read: ${error.message}`);
+  }
+}
+
+// Everything must be taken out of the transfer at once: it is empty after the event.
+function take(transfer) {
+  const found = [...transfer.items].filter(item => item.kind === 'file').map(item => [item.webkitGetAsEntry?.(), item.getAsFile()]);
+  for (const [entry, file] of found) {
+    if (entry) walk(entry, entry.name);
+    else if (file) enqueue(file.name, file);
+  }
+}
+
+if (writable) {
+  $('files').onchange = $('folder').onchange = choose;
+  const carries = event => event.dataTransfer?.types.includes('Files') && !document.querySelector('dialog[open]');
+  addEventListener('dragenter', event => { if (carries(event)) $('drop').hidden = false; });
+  addEventListener('dragleave', event => { if (!event.relatedTarget) $('drop').hidden = true; });
+  addEventListener('dragover', event => {
+    if (!carries(event)) return;
+    event.preventDefault();
+    event.dataTransfer.dropEffect = 'copy';
+  });
+  addEventListener('drop', event => {
+    $('drop').hidden = true;
+    if (!carries(event)) return;
+    event.preventDefault();
+    take(event.dataTransfer);
+  });
+  addEventListener('paste', event => {
+    if (!event.clipboardData?.files.length || document.querySelector('dialog[open]')) return;
+    event.preventDefault();
+    take(event.clipboardData);
+  });
+  addEventListener('beforeunload', event => { if (items.some(item => !OVER.includes(item.state))) event.preventDefault(); });
+}

@@ -61,7 +61,8 @@ fn quality(text: &str) -> Option<u16> {
     if rest.len() > 3 || !rest.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let thousandths: u16 = format!("{rest:0<3}").parse().ok()?;
+    let thousandths =
+        (0..3).fold(0, |sum, place| 10 * sum + rest.as_bytes().get(place).map_or(0, |digit| u16::from(digit - b'0')));
     match (whole, thousandths) {
         ("0", part) => Some(part),
         ("1", 0) => Some(1000),

@@ -4,6 +4,9 @@
 //! Extensions and trailers are stepped over, counted and checked, and never kept. A bare LF or a
 //! size that is not plain hex digits is refused: parsers disagree about them.
 
+#[cfg(test)]
+mod tests;
+
 use std::io::Write as _;
 
 use crate::error::Failure;
@@ -87,6 +90,8 @@ enum Place {
     EndLf,
     /// Nothing: the body is complete.
     Over,
+    /// The framing was wrong: where anything else begins is unknown.
+    Broken,
 }
 
 impl Default for Place {
@@ -97,12 +102,14 @@ impl Default for Place {
 
 impl Chunked {
     /// Finds the next piece of content in `raw`, at most `payload_max` bytes of it. Every byte of
-    /// `skip` and `payload` is used and not to be shown again.
+    /// `skip` and `payload` is used and not to be shown again. After an error there is only that
+    /// error.
     pub fn step(&mut self, raw: &[u8], payload_max: usize) -> Result<Step, Failure> {
         let mut skip = 0;
         loop {
             match self.place {
                 Place::Over => return Ok(Step { skip, payload: 0, then: Then::End }),
+                Place::Broken => return Err(Failure::Malformed("the framing of a chunk was wrong")),
                 Place::Data { left } => {
                     let shown = raw.len() - skip;
                     let payload = shown.min(payload_max).min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -113,7 +120,10 @@ impl Chunked {
                 }
                 _ => match raw.get(skip) {
                     None => return Ok(Step { skip, payload: 0, then: Then::Wait }),
-                    Some(byte) => self.framing(*byte)?,
+                    Some(byte) => {
+                        let place = std::mem::replace(&mut self.place, Place::Broken);
+                        self.place = self.behind_byte(place, *byte)?;
+                    }
                 },
             }
             skip += 1;
@@ -126,8 +136,8 @@ impl Chunked {
         let end = END.len() as u64;
         match self.place {
             Place::Size { digits: 0, .. } => end,
-            Place::Size { size, .. } | Place::Extension { size, .. } => 2 + behind(size),
-            Place::SizeLf { size } => 1 + behind(size),
+            Place::Size { size, .. } | Place::Extension { size, .. } => behind(size).saturating_add(2),
+            Place::SizeLf { size } => behind(size).saturating_add(1),
             Place::Data { left } => left.saturating_add(2 + end),
             Place::DataCr => 2 + end,
             Place::DataLf => 1 + end,
@@ -135,13 +145,13 @@ impl Chunked {
             Place::TrailerName | Place::TrailerValue => 4,
             Place::TrailerLf => 3,
             Place::EndLf => 1,
-            Place::Over => 0,
+            Place::Over | Place::Broken => 0,
         }
     }
 
-    /// Steps over one byte that is no content.
-    fn framing(&mut self, byte: u8) -> Result<(), Failure> {
-        self.place = match (self.place, byte) {
+    /// Where one byte that is no content leads.
+    fn behind_byte(&mut self, place: Place, byte: u8) -> Result<Place, Failure> {
+        Ok(match (place, byte) {
             (Place::Size { size, digits }, _) if byte.is_ascii_hexdigit() => {
                 if digits == DIGITS_MAX {
                     return Err(Failure::Malformed("a chunk size has more than 16 digits"));
@@ -168,8 +178,7 @@ impl Chunked {
             (Place::TrailerLf, b'\n') => Place::Trailer,
             (Place::EndLf, b'\n') => Place::Over,
             _ => return Err(Failure::Malformed("the framing of a chunk has a byte that does not belong there")),
-        };
-        Ok(())
+        })
     }
 
     fn extension(&mut self, size: u64, len: u32) -> Result<Place, Failure> {

@@ -1,34 +1,20 @@
 //! Conditional requests (RFC 9110 §13): entity tags, the order in which conditions count, and
 //! what they become for a change.
 //!
-//! Our tags are strong. A tag that is not ours is well-formed all the same and matches nothing.
+//! Here it is only read what was asked; that a change depends on it is judged where the change
+//! becomes visible. Our tags are strong. A tag that is not ours is well-formed all the same and matches nothing.
+
+#[cfg(test)]
+mod tests;
 
 use crate::error::Failure;
-use crate::object::{Etag, Meta};
+use crate::object::{Etag, Meta, Precondition};
 use crate::wire::http::date;
 use crate::wire::http::head::Fields;
+use crate::wire::http::trimmed;
 
 /// Most tags of one field.
 pub const TAGS_MAX: usize = 64;
-
-/// What must be true of the name at the moment a change becomes visible.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Precondition {
-    /// Nothing.
-    None,
-    /// No file there yet.
-    Absent,
-    /// Any file is there.
-    Present,
-    /// One of these versions is there; never true of an empty list.
-    AnyOf(Box<[Etag]>),
-    /// None of these versions is there.
-    NoneOf(Box<[Etag]>),
-    /// Nothing newer than this is there, in seconds since 1970.
-    UnmodifiedSince(i64),
-    /// Every one of these.
-    All(Box<[Self]>),
-}
 
 /// One entity tag of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +41,7 @@ impl Tags {
     pub fn parse(lines: &[&str]) -> Result<Option<Self>, Failure> {
         match lines {
             [] => return Ok(None),
-            [line] if line.trim() == "*" => return Ok(Some(Self::Any)),
+            [line] if trimmed(line) == "*" => return Ok(Some(Self::Any)),
             _ => {}
         }
         let mut tags = Vec::new();
@@ -182,7 +168,8 @@ impl Tag {
 }
 
 /// `If-Range`: does the range count for this version? A tag is compared strongly; a date must be
-/// the very one we gave (RFC 9110 §13.1.5). Where it does not hold the whole file is sent.
+/// the very one we gave (RFC 9110 §13.1.5), which cannot tell two versions of one second apart:
+/// that is what tags are for. Where it does not hold the whole file is sent.
 pub fn range_counts(if_range: Option<&str>, meta: &Meta) -> bool {
     let Some(value) = if_range else { return true };
     match cut_tag(value) {
@@ -194,16 +181,15 @@ pub fn range_counts(if_range: Option<&str>, meta: &Meta) -> bool {
 
 /// Reads one line of a list of tags; empty elements are ignored (RFC 9110 §5.6.1).
 fn read_tags(line: &str, tags: &mut Vec<Tag>) -> Result<(), Failure> {
-    let blank = [' ', '\t'];
-    let mut rest = line.trim_matches(blank);
+    let mut rest = trimmed(line);
     while !rest.is_empty() {
         if let Some(tail) = rest.strip_prefix(',') {
-            rest = tail.trim_start_matches(blank);
+            rest = trimmed(tail);
             continue;
         }
         let bad = Failure::Malformed("an entity tag is not text in double quotes");
         let (tag, tail) = cut_tag(rest).ok_or(bad)?;
-        rest = tail.trim_start_matches(blank);
+        rest = trimmed(tail);
         if !rest.is_empty() && !rest.starts_with(',') {
             return Err(bad);
         }

@@ -7,6 +7,7 @@ use base64ct::{Base64, Base64Unpadded, Encoding as _};
 
 use crate::error::Failure;
 use crate::wire::http::trimmed;
+use crate::wire::range::decimal;
 
 /// Reads the SHA-256 of a digest field; `None` where the field has none.
 pub fn sha256(lines: &[&str]) -> Result<Option<[u8; 32]>, Failure> {
@@ -36,9 +37,7 @@ pub fn sha256(lines: &[&str]) -> Result<Option<[u8; 32]>, Failure> {
 /// Does `Want-Repr-Digest` ask for SHA-256? It is only a wish: where it is malformed, it is none.
 pub fn wants_sha256(lines: &[&str]) -> bool {
     let weight = members(lines).filter(|(algorithm, _)| *algorithm == "sha-256").last();
-    weight.is_some_and(|(_, weight)| {
-        weight.is_some_and(|weight| matches!(weight, "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "10"))
-    })
+    weight.and_then(|(_, weight)| decimal(weight?)).is_some_and(|weight| (1..=10).contains(&weight))
 }
 
 /// The value of a digest field.

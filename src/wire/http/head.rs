@@ -11,7 +11,7 @@ mod tests;
 use memchr::memchr3_iter;
 
 use crate::wire::http::is_token;
-use fields::Control;
+use fields::{Control, NAME_LEN_MAX, lower_case};
 pub use fields::{Fields, VALUES_MAX, Values};
 
 /// Most field lines of one head.
@@ -224,8 +224,10 @@ pub fn parse(head: &[u8]) -> Result<Head<'_>, HeadError> {
     let mut fields = Fields::default();
     let mut control = Control::default();
     for line in request.headers.iter() {
-        if !control.take(line.name, line.value)? {
-            fields.take(line.name, line.value)?;
+        let mut room = [0; NAME_LEN_MAX];
+        let name = lower_case(line.name, &mut room);
+        if !control.take(name, line.value)? {
+            fields.take(name, line.value)?;
         }
     }
     let method = Method::new(method);

@@ -4,6 +4,9 @@
 use crate::wire::http::head::{Expect, Framing, HeadError, Persistence, Version, is_name};
 use crate::wire::http::trimmed;
 
+/// Longest name that means anything here; others are ignored whatever they are.
+pub(super) const NAME_LEN_MAX: usize = 32;
+
 /// Most lines of one list field that matters.
 pub const VALUES_MAX: usize = 4;
 
@@ -72,8 +75,8 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Keeps the line if it matters.
-    pub(super) fn take(&mut self, name: &str, value: &'a [u8]) -> Result<(), HeadError> {
+    /// Keeps the line if it matters; `name` in lower case, as [`lower_case`] made it.
+    pub(super) fn take(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), HeadError> {
         let Some(place) = self.place(name) else { return Ok(()) };
         let value = text(value)?;
         match place {
@@ -83,25 +86,24 @@ impl<'a> Fields<'a> {
     }
 
     /// Where a line of this name is kept.
-    fn place(&mut self, name: &str) -> Option<Place<'_, 'a>> {
-        let is = |known: &str| name.eq_ignore_ascii_case(known);
-        Some(match name.len() {
-            5 if is("range") => Place::Single(&mut self.range),
-            6 if is("accept") => Place::List(&mut self.accept),
-            6 if is("origin") => Place::Single(&mut self.origin),
-            8 if is("if-match") => Place::List(&mut self.if_match),
-            8 if is("if-range") => Place::Single(&mut self.if_range),
-            11 if is("repr-digest") => Place::List(&mut self.repr_digest),
-            13 if is("authorization") => Place::Single(&mut self.authorization),
-            13 if is("content-range") => Place::Single(&mut self.content_range),
-            13 if is("if-none-match") => Place::List(&mut self.if_none_match),
-            14 if is("content-digest") => Place::List(&mut self.content_digest),
-            16 if is("content-encoding") => Place::List(&mut self.content_encoding),
-            16 if is("want-repr-digest") => Place::List(&mut self.want_repr_digest),
-            17 if is("if-modified-since") => Place::Single(&mut self.if_modified_since),
-            19 if is("if-unmodified-since") => Place::Single(&mut self.if_unmodified_since),
-            29 if is("access-control-request-method") => Place::Single(&mut self.access_control_request_method),
-            30 if is("access-control-request-headers") => Place::List(&mut self.access_control_request_headers),
+    fn place(&mut self, name: &[u8]) -> Option<Place<'_, 'a>> {
+        Some(match name {
+            b"range" => Place::Single(&mut self.range),
+            b"accept" => Place::List(&mut self.accept),
+            b"origin" => Place::Single(&mut self.origin),
+            b"if-match" => Place::List(&mut self.if_match),
+            b"if-range" => Place::Single(&mut self.if_range),
+            b"repr-digest" => Place::List(&mut self.repr_digest),
+            b"authorization" => Place::Single(&mut self.authorization),
+            b"content-range" => Place::Single(&mut self.content_range),
+            b"if-none-match" => Place::List(&mut self.if_none_match),
+            b"content-digest" => Place::List(&mut self.content_digest),
+            b"content-encoding" => Place::List(&mut self.content_encoding),
+            b"want-repr-digest" => Place::List(&mut self.want_repr_digest),
+            b"if-modified-since" => Place::Single(&mut self.if_modified_since),
+            b"if-unmodified-since" => Place::Single(&mut self.if_unmodified_since),
+            b"access-control-request-method" => Place::Single(&mut self.access_control_request_method),
+            b"access-control-request-headers" => Place::List(&mut self.access_control_request_headers),
             _ => return None,
         })
     }
@@ -133,15 +135,14 @@ enum Connection {
 }
 
 impl<'a> Control<'a> {
-    /// Keeps the line if it decides about the connection, and says whether it does.
-    pub(super) fn take(&mut self, name: &str, value: &'a [u8]) -> Result<bool, HeadError> {
-        let is = |known: &str| name.eq_ignore_ascii_case(known);
-        let single = match name.len() {
-            4 if is("host") => &mut self.host,
-            6 if is("expect") => &mut self.expect,
-            14 if is("content-length") => &mut self.content_length,
-            17 if is("transfer-encoding") => &mut self.transfer_encoding,
-            10 if is("connection") => {
+    /// Keeps the line if it decides about the connection, and says whether it does; `name` as above.
+    pub(super) fn take(&mut self, name: &[u8], value: &'a [u8]) -> Result<bool, HeadError> {
+        let single = match name {
+            b"host" => &mut self.host,
+            b"expect" => &mut self.expect,
+            b"content-length" => &mut self.content_length,
+            b"transfer-encoding" => &mut self.transfer_encoding,
+            b"connection" => {
                 self.connection(text(value)?);
                 return Ok(true);
             }
@@ -249,6 +250,14 @@ pub(super) fn is_host(text: &str) -> bool {
         None => is_name(host),
     };
     good && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The name in lower case, in `room`; empty if it is longer than any that matters.
+pub(super) fn lower_case<'r>(name: &str, room: &'r mut [u8; NAME_LEN_MAX]) -> &'r [u8] {
+    let Some(room) = room.get_mut(..name.len()) else { return b"" };
+    room.copy_from_slice(name.as_bytes());
+    room.make_ascii_lowercase();
+    room
 }
 
 fn text(value: &[u8]) -> Result<&str, HeadError> {

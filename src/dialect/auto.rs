@@ -13,6 +13,7 @@ use crate::dialect::line::Line;
 use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Talk, http};
 use crate::error::Failure;
 use crate::wire::http::head::looks_like_http;
+use crate::wire::line::LINE_LEN_MAX;
 
 /// A connection whose first line has not come yet.
 #[derive(Debug)]
@@ -21,9 +22,17 @@ pub struct Auto {
     pub(super) http: Arc<http::Listener>,
 }
 
+/// Could this be the beginning of an HTTP request line, whose end has not come?
+fn may_be_http(input: &[u8]) -> bool {
+    let Some(blank) = memchr(b' ', input) else { return false };
+    // RFC 9112 §3.2: the target is a path, an address, or `*`.
+    matches!(input.get(blank + 1), Some(b'/' | b'h' | b'H' | b'*'))
+}
+
 impl Machine for Auto {
     fn decode(&mut self, input: &[u8], _talk: &mut Talk<'_>) -> (usize, Act) {
         let act = match memchr(b'\n', input) {
+            None if input.len() > LINE_LEN_MAX && !may_be_http(input) => Act::Speak(Kind::Line),
             None => Act::More,
             Some(end) if looks_like_http(&input[..end]) => Act::Speak(Kind::Http),
             Some(_) => Act::Speak(Kind::Line),

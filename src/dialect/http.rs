@@ -114,9 +114,9 @@ impl Http {
         }
         let asked = match head.method {
             Method::Get | Method::Head => self.get(head, talk),
-            Method::Delete => path_of(head).and_then(|path| Remove::of(head, path)).map(|(remove, command)| {
-                (Asked::Remove(remove), command)
-            }),
+            Method::Delete => path_of(head)
+                .and_then(|path| Remove::of(head, path))
+                .map(|(remove, command)| (Asked::Remove(remove), command)),
             Method::Options | Method::Put | Method::Post | Method::Other(_) => {
                 return write::unknown_method(head, &manner, talk);
             }

@@ -378,8 +378,16 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 8] =
-        [Self::Auto, Self::Line, Self::Http, Self::NameSize, Self::LengthPrefix, Self::Menu, Self::Pickle, Self::NameChoice];
+    pub const ALL: [Self; 8] = [
+        Self::Auto,
+        Self::Line,
+        Self::Http,
+        Self::NameSize,
+        Self::LengthPrefix,
+        Self::Menu,
+        Self::Pickle,
+        Self::NameChoice,
+    ];
 
     /// The dialects of older systems, each with the address its unmodified clients dial.
     pub const LEGACY: [(Self, &'static str); 5] = [

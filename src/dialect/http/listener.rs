@@ -43,7 +43,11 @@ impl Listener {
                 ("cors", _) if listener.origins != Origins::None => return Err("cors= is given twice".to_owned()),
                 ("cors", "*") => listener.origins = Origins::Any,
                 ("cors", origin) => listener.origins = Origins::One(checked_origin(origin)?.into()),
-                _ => return Err(format!("{kind} knows no option {name:?} of that value, only serve-html and cors=ORIGIN")),
+                _ => {
+                    return Err(format!(
+                        "{kind} knows no option {name:?} of that value, only serve-html and cors=ORIGIN"
+                    ));
+                }
             }
         }
         Ok(listener)

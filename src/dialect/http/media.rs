@@ -39,7 +39,12 @@ fn is_active(kind: &Mime) -> bool {
     let xml = essence.ends_with("+xml") || essence.ends_with("/xml");
     let text = matches!(
         essence,
-        "text/html" | "text/javascript" | "application/javascript" | "text/css" | "text/cache-manifest" | "multipart/related"
+        "text/html"
+            | "text/javascript"
+            | "application/javascript"
+            | "text/css"
+            | "text/cache-manifest"
+            | "multipart/related"
     );
     xml || text || matches!(essence, "application/pdf" | "application/x-shockwave-flash" | "text/xsl")
 }

@@ -211,7 +211,12 @@ impl Read {
             place.extend_from_slice(query.as_bytes());
         }
         let place = String::from_utf8_lossy(&place);
-        manner.text(301, &[("Location", &place)], "that is a folder, it is found under this name with / behind\n", talk);
+        manner.text(
+            301,
+            &[("Location", &place)],
+            "that is a folder, it is found under this name with / behind\n",
+            talk,
+        );
         manner.then()
     }
 }
@@ -222,7 +227,8 @@ impl Wishes {
         let fields = &head.fields;
         let conditions = Conditions::parse(fields)?;
         // RFC 9110 §6.5.1: a trailer is for who says that it reads them.
-        let reads_trailers = head.version == Version::Http11 && fields.te.lines().iter().any(|te| te.contains("trailers"));
+        let reads_trailers =
+            head.version == Version::Http11 && fields.te.lines().iter().any(|te| te.contains("trailers"));
         let wanted = reads_trailers && digest::wants_sha256(fields.want_repr_digest.lines());
         let digest = if wanted { Digest::Trailer } else { Digest::No };
         let (range, if_range) = (fields.range.map(Into::into), fields.if_range.map(Into::into));

@@ -263,6 +263,7 @@ fn every_conversation_goes_as_written_when_it_arrives_while_the_server_is_busy()
 /// Every dialect's conversations.
 fn all() -> Vec<Transcript> {
     [
+        include_str!("../golden/http.txt"),
         include_str!("../golden/length-prefix.txt"),
         include_str!("../golden/line.txt"),
         include_str!("../golden/name-size.txt"),

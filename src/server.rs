@@ -306,9 +306,11 @@ impl Ceiling {
     /// The arithmetic, documented in the README.
     pub fn of(limits: &Limits, gathers: bool) -> Self {
         let message = if gathers { limits.message_bytes_max } else { 0 };
-        // Replies may overshoot their bound by the one that crossed it; a timer entry may be left
-        // behind for each of the few deadlines a connection has.
-        let connection = Reactor::<OsPlatform>::entry_bytes() + limits.head_len_max + 2 * limits.reply_bytes_max + 256;
+        // Replies may overshoot their bound by the one that crossed it, and the longest that takes
+        // no slot are the metrics; a timer entry may be left behind for each of the few deadlines a
+        // connection has.
+        let replies = limits.reply_bytes_max + limits.reply_bytes_max.max(crate::wire::metrics::LEN_MAX);
+        let connection = Reactor::<OsPlatform>::entry_bytes() + limits.head_len_max + replies + 256;
         Self {
             connection,
             connections: limits.connections_max,

@@ -398,6 +398,11 @@ impl Kind {
         (Self::NameChoice, "127.0.0.1:50000"),
     ];
 
+    /// May a connection to it speak HTTP?
+    pub const fn speaks_http(self) -> bool {
+        matches!(self, Self::Auto | Self::Http)
+    }
+
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
         match self {

@@ -23,7 +23,7 @@ impl Program {
             .args(&words[1..])
             .arg("serve")
             .arg(root)
-            .args(["--quiet", "--listen", "line@127.0.0.1:0", "--congestion", "cubic"])
+            .args(["--quiet", "--listen", "127.0.0.1:0", "--congestion", "cubic"])
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()

@@ -132,6 +132,7 @@ fn requests_are_counted_by_kind_and_outcome() {
     assert_eq!(failed("stat", Failure::NotFound), 1);
     assert_eq!(failed("delete", Failure::Denied("")), 1);
     assert_eq!(failed("unknown", Failure::Malformed("")), 1);
+    assert_eq!(counters.failures.as_flattened().iter().sum::<u64>(), counters.failed);
     assert_eq!((counters.failed, counters.requests.iter().sum::<u64>()), (5, 1));
 }
 

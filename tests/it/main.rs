@@ -8,6 +8,7 @@
 //! | `bad_luck` | peers that break off, stall, lie or attack; resources that run out |
 //! | `program` | the built binary: its lines, its exit codes, its signals |
 //! | `legacy` | the dialects of older systems against clients in Python |
+//! | `counters` | the facts for the operator follow what happens |
 //! | `layers` | reads the sources: who imports whom, and where system calls may stand |
 //! | `regressions` | defects once found, each with the events that showed it |
 //! | `rig` | the platform in memory |
@@ -19,6 +20,7 @@
 
 mod bad_luck;
 mod client;
+mod counters;
 mod golden;
 mod layers;
 mod legacy;

@@ -312,3 +312,23 @@ fn without_syncs_nothing_waits_for_a_worker() {
     assert!(bench.store.try_now(CONN, Op::Stat { key: key("a/b") }).is_ok());
     assert!(bench.store.try_now(CONN, Op::List { key: key("a"), after: None, limit: 1, bytes_max: 1 }).is_err());
 }
+
+#[test]
+fn what_was_submitted_is_in_flight_until_its_completion_is_taken() {
+    in_every_mode(|bench| {
+        for n in 1..=5 {
+            bench
+                .store
+                .submit(CONN, Op::Store { put: put(&format!("f{n}"), None, Precondition::None), chunk: chunk(b"x") });
+            bench.store.submit(CONN, Op::Stat { key: key("f") });
+            let queued = bench.store.queued();
+            assert_eq!(queued.in_flight, 2 * n);
+            assert!(queued.io <= n, "{queued:?}");
+        }
+        for left in (0..10).rev() {
+            bench.next();
+            assert_eq!(bench.store.queued().in_flight, left);
+        }
+        assert_eq!(bench.store.queued().io, 0);
+    });
+}

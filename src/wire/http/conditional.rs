@@ -2,7 +2,8 @@
 //! what they become for a change.
 //!
 //! Here it is only read what was asked; that a change depends on it is judged where the change
-//! becomes visible. Our tags are strong. A tag that is not ours is well-formed all the same and matches nothing.
+//! becomes visible. Our tags are strong. A tag that is not ours is well-formed all the same and
+//! matches nothing.
 
 #[cfg(test)]
 mod tests;

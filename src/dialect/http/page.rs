@@ -100,11 +100,11 @@ fn crumbs(folder: &Key, out: &mut String) {
     let names = std::iter::once("Files").chain(parts.iter().copied());
     for (depth, name) in names.enumerate() {
         match parts.len() - depth {
-            0 => out.push_str("<li aria-current=\"page\"><bdi>"),
+            0 => out.push_str("<li aria-current=\"page\"><h1><bdi>"),
             above => say(out, format_args!("<li><a href=\"{}\"><bdi>", "../".repeat(above))),
         }
         escape(name, out);
-        out.push_str(if depth == parts.len() { "</bdi></li>" } else { "</bdi></a></li>" });
+        out.push_str(if depth == parts.len() { "</bdi></h1></li>" } else { "</bdi></a></li>" });
     }
 }
 

@@ -194,7 +194,7 @@ fn the_title_and_the_way_here_are_escaped() {
     assert!(html.contains("<title>&quot;c&quot; &amp; &#39;d&#39; – filewharf</title>"));
     assert!(html.contains(
         "<li><a href=\"../../\"><bdi>Files</bdi></a></li><li><a href=\"../\"><bdi>a&lt;b&gt;</bdi></a></li>\
-         <li aria-current=\"page\"><bdi>&quot;c&quot; &amp; &#39;d&#39;</bdi></li>"
+         <li aria-current=\"page\"><h1><bdi>&quot;c&quot; &amp; &#39;d&#39;</bdi></h1></li>"
     ));
     assert!(document(&page(&Key::root(), &listing(&[], false))).contains("<title>/ – filewharf</title>"));
 }

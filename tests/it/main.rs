@@ -8,6 +8,7 @@
 //! | `bad_luck` | peers that break off, stall, lie or attack; resources that run out |
 //! | `program` | the built binary: its lines, its exit codes, its signals |
 //! | `legacy` | the dialects of older systems against clients in Python |
+//! | `page` | the web page of a folder, in a browser |
 //! | `layers` | reads the sources: who imports whom, and where system calls may stand |
 //! | `regressions` | defects once found, each with the events that showed it |
 //! | `rig` | the platform in memory |
@@ -25,6 +26,7 @@ mod legacy;
 mod length_prefix;
 mod name_choice;
 mod name_size;
+mod page;
 mod program;
 mod regressions;
 mod rig;

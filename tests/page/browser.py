@@ -13,10 +13,12 @@ import math
 import os
 import pathlib
 import re
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import urllib.parse
 import wave
 
@@ -400,7 +402,7 @@ class Check:
             (self.folder / "many").mkdir(exist_ok=True) if number == 0 else None
             os.close(os.open(self.folder / "many" / f"file {number:06}.txt", os.O_CREAT | os.O_WRONLY, 0o666))
         self.browser.open(self.writable + "many/")
-        self.browser.until("/^[12],000 names loaded; there are more$/.test(document.querySelector('#status').textContent)")
+        self.browser.until("/^[\d,]+ names loaded; there are more$/.test(document.querySelector('#status').textContent)")
         self.browser.click("[data-sort=time] button")
         self.browser.until("/not searched or sorted/.test(document.querySelector('#status').textContent)")
         self.browser.click("[data-sort=name] button")
@@ -455,8 +457,16 @@ class Check:
             assert not complaints, complaints
 
 
+def end_with(stream):
+    """Ends everything when whoever started this closes the stream, or dies."""
+    stream.read()
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def main():
     writable, read_only, folder, shots = sys.argv[1:]
+    if not sys.stdin.isatty():
+        threading.Thread(target=end_with, args=[sys.stdin], daemon=True).start()
     os.makedirs(shots, exist_ok=True)
     browser = Browser()
     try:

@@ -33,7 +33,7 @@ pub struct Page<'a> {
     pub after: Option<&'a str>,
     /// May this client upload and delete?
     pub writable: bool,
-    /// Names asked for with one request, also by the script.
+    /// Names asked for with one request.
     pub limit: usize,
 }
 
@@ -74,7 +74,6 @@ fn fill(page: &Page<'_>, word: &str, out: &mut String) {
         "style" => out.push_str(STYLE),
         "script" => out.push_str(SCRIPT),
         "title" => title(page.folder, out),
-        "limit" => say(out, page.limit),
         "writable" => out.push_str(if page.writable { " data-writable" } else { "" }),
         "crumbs" => crumbs(page.folder, out),
         "before" if page.after.is_some() => {

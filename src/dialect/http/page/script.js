@@ -11,7 +11,6 @@ const make = (tag, props, ...kids) => {
   return node;
 };
 const writable = 'writable' in document.body.dataset;
-const limit = document.body.dataset.limit;
 // Not a relative address: those would carry a user's name and secret along, which fetch refuses.
 const here = location.origin + location.pathname;
 const encode = path => path.toWellFormed().split('/').map(encodeURIComponent).join('/');
@@ -122,13 +121,13 @@ function arrange() {
   show();
 }
 
-// Addresses with `after` and `limit`; the Link field tells whether names are left.
+// As many names as the server gives at once; its Link field tells whether any are left.
 async function load() {
   if (loading || !more) return;
   loading = true;
   tell();
   try {
-    const address = `${here}?after=${encodeURIComponent(cursor)}&limit=${limit}`;
+    const address = `${here}?after=${encodeURIComponent(cursor)}`;
     const answer = await fetch(address, { headers: { Accept: 'application/x-ndjson' }, cache: 'no-store' });
     const text = await answer.text();
     if (!answer.ok) throw new Error(reason(answer.status, text));

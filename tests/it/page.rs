@@ -3,6 +3,7 @@
 //!
 //! Pictures of the page are left in `target/page`, for people to look at.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -45,8 +46,12 @@ fn the_page_of_a_folder_does_in_a_browser_what_it_offers() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let temporary = process::folder(env!("CARGO_TARGET_TMPDIR"));
     let folder = temporary.path().join("files");
-    let (_writable, writable) = serve(&folder, &[]);
-    let (_read_only, read_only) = serve(&folder, &["--read-only"]);
+    let (_writable, writable) = serve(&folder, &["--max-size", "32M"]);
+    // The one that is read asks for a secret, which a browser takes from the address.
+    let secret = temporary.path().join("secret");
+    fs::write(&secret, "open sesame").expect("a file can be made");
+    let (_read_only, read_only) = serve(&folder, &["--read-only", "--token-file", &secret.to_string_lossy()]);
+    let read_only = read_only.replacen("://", "://somebody:open%20sesame@", 1);
     let mut command = Command::new("python3");
     command.arg(root.join("tests/page/browser.py")).args([&writable, &read_only]).arg(&folder);
     command.arg(Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("page"));

@@ -131,7 +131,7 @@ class Browser:
     def complaints(self):
         """What the console says, without answers that the page expects and shows."""
         lines = self.ask("POST", "/se/log", {"type": "browser"})
-        usual = re.compile(r"Failed to load resource: the server responded with a status of (404|409|412)")
+        usual = re.compile(r"Failed to load resource: the server responded with a status of (404|409|412|413)")
         return [line["message"] for line in lines if not usual.search(line["message"])]
 
 
@@ -182,6 +182,34 @@ class Check:
         self.browser.until("document.querySelector('#empty').checkVisibility()")
         assert not self.browser.run("return document.querySelector('table').checkVisibility()")
         self.browser.shot(self.shots / "empty.png")
+
+    def what_is_not_the_pages_own_does_not_run(self):
+        self.browser.open(self.writable)
+        self.browser.run(
+            "const style = document.createElement('style'); style.textContent = 'body { display: none }';"
+            "document.body.append(style);"
+        )
+        for text_that_becomes_code in ["document.body.innerHTML = '<b>'", "document.body.setAttribute('onclick', 'x')"]:
+            refused = self.browser.run("try { %s; } catch (error) { return error.name; }" % text_that_becomes_code)
+            assert refused == "TypeError", refused
+        assert self.browser.run("return getComputedStyle(document.body).display") == "block"
+        # The console tells, so it would have told of what the other checks do as well.
+        told = self.browser.complaints()
+        assert any("style-src" in line for line in told) and any("TrustedHTML" in line for line in told), told
+
+    def everything_to_press_has_a_name_and_the_table_stays_one(self):
+        self.put("a.txt", b"a")
+        for width, height in [(1280, 900), (390, 844)]:
+            self.browser.screen(width, height)
+            self.browser.open(self.writable)
+            nodes = self.browser.cdp("Accessibility.getFullAXTree")["nodes"]
+            nodes = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
+            for role, name in nodes:
+                assert name or role not in ("button", "link", "searchbox", "checkbox", "table", "heading"), (role, nodes)
+            for wanted in [("columnheader", "Name ↑"), ("rowheader", "a.txt"), ("link", "Download a.txt"), ("button", "Delete a.txt"), ("heading", "Files")]:
+                assert wanted in nodes, (wanted, nodes)
+        self.browser.screen(1280, 900)
+        (self.folder / "a.txt").unlink()
 
     def names_of_every_kind_are_listed_and_lead_to_their_files(self):
         for name in NAMES:
@@ -309,7 +337,18 @@ class Check:
         self.item("fourth.txt", "stored")
         self.browser.until("document.querySelectorAll('#items .stored').length === 4")
         assert [(self.folder / name).read_text() for name in ["kept.txt", "third.txt", "fourth.txt"]] == ["all"] * 3
-        # What the server refuses is shown in its words.
+        # A large file is not sent to learn that.
+        self.put("large.bin", b"old")
+        self.drop("large.bin", "new Uint8Array(2_000_000)")
+        self.browser.until(question, "large.bin")
+        self.browser.until(f"{ITEM}?.className === 'asking' && {ITEM}.querySelector('progress').value === 0", "large.bin")
+        self.browser.click("#question [value=replace]")
+        self.item("large.bin", "stored")
+        assert (self.folder / "large.bin").stat().st_size == 2_000_000
+        # What the server refuses is shown in its words, also when it does not read all of it.
+        self.drop("too large.bin", "new Uint8Array(40_000_000)")
+        self.item("too large.bin", "failed")
+        self.browser.until(f"{ITEM}.querySelector('span').innerText.includes('(413)')", "too large.bin")
         self.drop("sub", "'not a folder'")
         self.browser.until(f"document.querySelector('#question').open || {ITEM}?.className === 'failed'", "sub")
         if self.browser.run("return document.querySelector('#question').open"):

@@ -16,6 +16,8 @@ function openPreview(entry) {
   else if (entry.kind === 'text') showText(entry, address);
   else stage.append(make(entry.kind, { controls: true, preload: 'metadata', ariaLabel: entry.name, onerror, src: address }));
   if (!preview.open) preview.showModal();
+  // A button that has just been disabled must not keep the focus.
+  if (document.activeElement.disabled) preview.querySelector('[autofocus]').focus();
 }
 
 async function showText(entry, address) {

@@ -316,7 +316,6 @@ function askRemoval(entry) {
   doomed = entry;
   removal.querySelector('bdi').textContent = entry.name;
   removal.querySelector('.error').textContent = '';
-  removal.returnValue = '';
   removal.showModal();
 }
 // The dialog stays until the server has answered, so that a refusal is read where it was asked.

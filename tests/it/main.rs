@@ -9,6 +9,7 @@
 //! | `program` | the built binary: its lines, its exit codes, its signals |
 //! | `legacy` | the dialects of older systems against clients in Python |
 //! | `counters` | the facts for the operator follow what happens |
+//! | `page` | the web page of a folder, in a browser |
 //! | `layers` | reads the sources: who imports whom, and where system calls may stand |
 //! | `regressions` | defects once found, each with the events that showed it |
 //! | `rig` | the platform in memory |
@@ -27,6 +28,7 @@ mod legacy;
 mod length_prefix;
 mod name_choice;
 mod name_size;
+mod page;
 mod program;
 mod regressions;
 mod rig;

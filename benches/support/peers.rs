@@ -93,7 +93,7 @@ impl Peer {
         let (port, root, work) = (free_port(), root.display(), work.display());
         let conf = format!(
             "server.modules = (\"mod_webdav\")\nserver.document-root = \"{root}\"\nserver.port = {port}\n\
-             server.bind = \"127.0.0.1\"\nserver.upload-dirs = (\"{work}\")\nserver.max-fds = 16384\n\
+             server.bind = \"127.0.0.1\"\nserver.upload-dirs = (\"{work}\")\nserver.max-fds = 19900\n\
              server.max-connections = 12000\nserver.max-keep-alive-idle = 300\nserver.max-keep-alive-requests = 1000000\nserver.network-backend = \"sendfile\"\n\
              server.max-request-size = 0\nwebdav.activate = \"enable\"\nwebdav.is-readonly = \"disable\"\n\
              mimetype.assign = (\"\" => \"application/octet-stream\")\n"

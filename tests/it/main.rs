@@ -8,6 +8,7 @@
 //! | `bad_luck` | peers that break off, stall, lie or attack; resources that run out |
 //! | `program` | the built binary: its lines, its exit codes, its signals |
 //! | `legacy` | the dialects of older systems against clients in Python |
+//! | `big_folder` | a folder with 100,000 files |
 //! | `counters` | the facts for the operator follow what happens |
 //! | `page` | the web page of a folder, in a browser |
 //! | `layers` | reads the sources: who imports whom, and where system calls may stand |
@@ -36,6 +37,7 @@ mod served;
 mod states;
 
 // Slow checks that print figures; they are ignored unless asked for.
+mod big_folder;
 mod busy;
 mod crowd;
 mod durable;

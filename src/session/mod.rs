@@ -16,9 +16,6 @@ mod request;
 mod send;
 pub mod state;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::VecDeque;
 use std::time::Instant;
 

@@ -27,6 +27,9 @@ const GIB: u64 = 1 << 30;
 const SMALL: u64 = 4096;
 const NAMES: usize = 500;
 
+/// So many of the peers, the first, are this server.
+const OWN: usize = 2;
+
 /// The same work for everybody.
 struct Work {
     name: &'static str,
@@ -97,7 +100,7 @@ fn compare(work: &Work, peers: &[Peer], root: &Path, rounds: usize, interrupted:
     let requests = (work.connections * work.each) as u32;
     let spreads: Vec<_> =
         columns.into_iter().map(|c| (figures::Spread::new(c.cpu), figures::Spread::new(c.wall))).collect();
-    let best = |of: fn(&figures::Spread) -> Duration| spreads[1..].iter().map(|(cpu, _)| of(cpu)).min();
+    let best = |of: fn(&figures::Spread) -> Duration| spreads[OWN..].iter().map(|(cpu, _)| of(cpu)).min();
     for (peer, (cpu, wall)) in peers.iter().zip(&spreads) {
         let per = |time: Duration| time / requests;
         println!(
@@ -111,12 +114,14 @@ fn compare(work: &Work, peers: &[Peer], root: &Path, rounds: usize, interrupted:
         );
     }
     if let (Some(least), Some(median)) = (best(figures::Spread::least), best(figures::Spread::median)) {
-        let own = &spreads[0].0;
-        println!(
-            "  ratio of filewharf to the better peer: {:.2} (min), {:.2} (median)",
-            own.least().as_secs_f64() / least.as_secs_f64(),
-            own.median().as_secs_f64() / median.as_secs_f64()
-        );
+        for (own, (cpu, _)) in peers.iter().zip(&spreads[..OWN]) {
+            println!(
+                "  ratio of {} to the better peer: {:.2} (min), {:.2} (median)",
+                own.name,
+                cpu.least().as_secs_f64() / least.as_secs_f64(),
+                cpu.median().as_secs_f64() / median.as_secs_f64()
+            );
+        }
     }
 }
 
@@ -141,7 +146,8 @@ fn main() {
     fs::create_dir(&work).expect("a folder");
     fs::write(root.join("small"), Content::new(3, SMALL).bytes()).expect("room for a file");
     fs::write(root.join("big"), Content::new(4, GIB).bytes()).expect("room for 1 GiB");
-    let mut peers = vec![Peer::filewharf(env!("CARGO_BIN_EXE_filewharf"), &root)];
+    let binary = env!("CARGO_BIN_EXE_filewharf");
+    let mut peers = vec![Peer::filewharf(binary, &root), Peer::logging(binary, &root, &work)];
     peers.extend(Peer::lighttpd(&root, &work));
     peers.extend(Peer::nginx(&root, &work));
     for work in &WORKS {

@@ -75,6 +75,15 @@ impl Peer {
         Self { name: "filewharf", wire: Wire::Line, address, pid, running: Running::Filewharf(program) }
     }
 
+    /// With a line in its log for every request, as by default; the others write none.
+    pub fn logging(binary: &str, root: &Path, work: &Path) -> Self {
+        let log = fs::File::create(work.join("filewharf.log")).expect("room for a log");
+        let arguments = ["--durability", "none"];
+        let program = Program::start_logging(&["taskset", "-c", "0"], binary, root, &arguments, log.into());
+        let (address, pid) = (program.address, program.pid());
+        Self { name: "and log", wire: Wire::Line, address, pid, running: Running::Filewharf(program) }
+    }
+
     /// With mod_webdav; `None` and a word of why if it cannot be had.
     pub fn lighttpd(root: &Path, work: &Path) -> Option<Self> {
         let (port, root, work) = (free_port(), root.display(), work.display());

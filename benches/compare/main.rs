@@ -173,7 +173,9 @@ fn main() {
     fs::write(root.join("big"), Content::new(4, GIB).bytes()).expect("room for 1 GiB");
     fs::write(root.join("medium"), Content::new(5, MIB).bytes()).expect("room for a file");
     fs::write(root.join("page"), Content::new(6, PAGE).bytes()).expect("room for a file");
-    let mut peers = Vec::from(Peer::filewharf(env!("CARGO_BIN_EXE_filewharf"), &root));
+    let binary = env!("CARGO_BIN_EXE_filewharf");
+    let mut peers = Vec::from(Peer::filewharf(binary, &root));
+    peers.push(Peer::logging(binary, &root, &work));
     peers.extend(Peer::lighttpd(&root, &work));
     peers.extend(Peer::nginx(&root, &work));
     if words.is_empty() || words.iter().any(|word| idle::NAME.contains(word.as_str())) {

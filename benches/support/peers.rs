@@ -16,8 +16,8 @@ use super::Wire;
 use super::process;
 use super::server::Program;
 
-/// The names of filewharf in the two protocols.
-const OWN: [&str; 2] = ["filewharf http", "filewharf line"];
+/// The names of filewharf: in its two protocols without a log of every request, and with one.
+const OWN: [&str; 3] = ["filewharf http", "filewharf line", "http and log"];
 
 /// Where the congestion control of new sockets is chosen for the whole machine.
 const CONGESTION: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
@@ -86,6 +86,15 @@ impl Peer {
     /// Is it the one that is compared with the others?
     pub fn is_own(&self) -> bool {
         OWN.contains(&self.name)
+    }
+
+    /// With a line in its log for every request, as by default; the others write none.
+    pub fn logging(binary: &str, root: &Path, work: &Path) -> Self {
+        let log = fs::File::create(work.join("filewharf.log")).expect("room for a log");
+        let arguments = ["--durability", "none"];
+        let program = Program::start_logging(&["taskset", "-c", "0"], binary, root, &arguments, log.into());
+        let (address, pid) = (program.address, program.pid());
+        Self { name: OWN[2], wire: Wire::Http, address, pid, running: Running::Filewharf(Rc::new(program)) }
     }
 
     /// With mod_webdav; `None` and a word of why if it cannot be had.

@@ -56,13 +56,15 @@ impl Server {
         let mut command = Command::new(binary);
         command.arg("serve").arg(folder).args(["--quiet", "--listen", "line@127.0.0.1:0"]).args(run.arguments());
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        if let Some(call) = run.silenced() {
-            let filter = answering_success(call as u32);
-            // SAFETY: between fork and exec the closure makes two system calls and touches no
-            // memory but its own.
-            unsafe {
-                command.pre_exec(move || install(&filter));
-            }
+        let filter = run.silenced().map(|call| answering_success(call as u32));
+        // SAFETY: between fork and exec the closure makes at most three system calls and touches
+        // no memory but its own.
+        unsafe {
+            command.pre_exec(move || {
+                // Killed when the thread that started it ends, however it ends.
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                filter.as_ref().map_or(Ok(()), install)
+            });
         }
         let mut child = command.spawn().map_err(|e| format!("{}: {e}", binary.display()))?;
         let out = child.stdout.take().ok_or("its output is piped")?;

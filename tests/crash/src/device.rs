@@ -6,19 +6,26 @@
 //! has them. Whatever was attached is detached when it is dropped.
 
 use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
-    BackgroundSession, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner,
+    BackgroundSession, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner,
     OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, WriteFlags,
 };
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
 
 use crate::image::{Image, Record};
 use crate::story::Event;
 
+/// Drop the cache of a block device: `_IO(0x12, 97)`.
+const BLKFLSBUF: libc::c_ulong = 0x1261;
 const FILE: &str = "disk";
 const FILE_INODE: INodeNo = INodeNo(2);
 /// Nothing about the file ever changes but its content.
@@ -71,6 +78,18 @@ impl Device {
         let notifier =
             self.session.as_ref().map(BackgroundSession::notifier).ok_or("it is attached until it is dropped")?;
         notifier.inval_inode(FILE_INODE, 0, 0).map_err(|e| format!("cannot replace the content of the disk: {e}"))
+    }
+
+    /// Drops what the kernel has cached of the block device; `BUSY` as long as it is mounted,
+    /// wherever that may be.
+    pub fn forget_cache(&self) -> Result<(), Errno> {
+        // Exclusive is how a file system holds its device.
+        let node = open(&self.node, OFlags::RDWR | OFlags::EXCL | OFlags::CLOEXEC, Mode::empty())?;
+        // SAFETY: the descriptor is open, and this request (BLKFLSBUF of linux/fs.h) has no argument.
+        match unsafe { libc::ioctl(node.as_raw_fd(), BLKFLSBUF, 0) } {
+            0 => Ok(()),
+            _ => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)),
+        }
     }
 
     /// What is on it now.
@@ -156,14 +175,14 @@ impl Filesystem for Files {
             Some(attributes) if parent == INodeNo::ROOT && name == FILE => {
                 reply.entry(&FOR_EVER, &attributes, Generation(0));
             }
-            _ => reply.error(Errno::ENOENT),
+            _ => reply.error(fuser::Errno::ENOENT),
         }
     }
 
     fn getattr(&self, _req: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         match self.attributes(inode) {
             Some(attributes) => reply.attr(&FOR_EVER, &attributes),
-            None => reply.error(Errno::ENOENT),
+            None => reply.error(fuser::Errno::ENOENT),
         }
     }
 
@@ -201,7 +220,7 @@ impl Filesystem for Files {
         reply: ReplyWrite,
     ) {
         if offset + data.len() as u64 > self.len {
-            return reply.error(Errno::ENOSPC);
+            return reply.error(fuser::Errno::ENOSPC);
         }
         let mut state = lock(&self.state);
         state.image.write(offset, data);
@@ -218,6 +237,6 @@ impl Filesystem for Files {
     /// Discards are refused: file systems do without, and nothing then depends on what a disk
     /// makes of them.
     fn fallocate(&self, _: &Request, _: INodeNo, _: FileHandle, _: u64, _: u64, _: i32, reply: ReplyEmpty) {
-        reply.error(Errno::EOPNOTSUPP);
+        reply.error(fuser::Errno::EOPNOTSUPP);
     }
 }

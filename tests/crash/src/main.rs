@@ -56,7 +56,7 @@ const CUT_AGAIN: u64 = 4;
 /// One of so many images more is made of a run with the portable calls.
 const PORTABLE_SHARE: usize = 4;
 /// Violations that are told in full.
-const TOLD_MAX: usize = 5;
+const TOLD_MAX: usize = 10;
 
 const USAGE: &str = "usage: filewharf-crash SERVER-BINARY [IMAGES [CONTROL-IMAGES [SEED]]]
 IMAGES of each file system (700) are tried, CONTROL-IMAGES (60) of each sabotaged server";
@@ -189,7 +189,7 @@ fn replay(
         let acked = history.acked_before(place);
         let violations = examiner.examine(&history, Cut { place, again: None }, &mut random);
         let is_back = violations.is_empty();
-        tally.add(violations, &[tear], acked);
+        tally.add(violations, place, &[tear], acked);
         if is_back && tally.images < until && random.below(CUT_AGAIN) == 0 {
             let recovery = examiner.device.take_log();
             let mut again = Replay::new(image, &recovery);
@@ -200,7 +200,7 @@ fn replay(
             let done = recovery[..stop].iter().any(|record| matches!(record, Record::Note(Event::AckedAfterCut)));
             let violations = examiner.examine(&history, Cut { place, again: Some(done) }, &mut random);
             tally.again += 1;
-            tally.add(violations, &[tear, second], acked);
+            tally.add(violations, place, &[tear, second], acked);
         }
     }
     Ok(())
@@ -242,7 +242,7 @@ impl Tally {
         }
     }
 
-    fn add(&mut self, violations: Vec<Violation>, tears: &[Tear], acked: usize) {
+    fn add(&mut self, mut violations: Vec<Violation>, place: usize, tears: &[Tear], acked: usize) {
         self.images += 1;
         // What a file system does not promise, nobody above it can.
         if tears.contains(&Tear::Sectors) && violations.iter().all(|violation| violation.wrong == Wrong::Unmountable) {
@@ -251,6 +251,9 @@ impl Tally {
         }
         self.acked += acked;
         self.bad += usize::from(!violations.is_empty());
+        for violation in &mut violations {
+            violation.words = format!("cut at {place}, {tears:?}: {}", violation.words);
+        }
         for violation in violations {
             *self.violations.entry(violation.wrong).or_default() += 1;
             if self.examples.len() < TOLD_MAX {

@@ -56,16 +56,17 @@ impl Kind {
 }
 
 /// A mounted file system.
-pub struct Mount {
+pub struct Mount<'a> {
+    device: &'a Device,
     at: PathBuf,
 }
 
-impl Mount {
+impl<'a> Mount<'a> {
     /// Mounts what is on the device: whatever recovery it needs happens here.
-    pub fn new(kind: Kind, device: &Device, at: &Path) -> Result<Self, String> {
+    pub fn new(kind: Kind, device: &'a Device, at: &Path) -> Result<Self, String> {
         mount(device.node(), at, kind.name(), MountFlags::NOATIME, None)
             .map_err(|e| format!("cannot mount {}: {e}", kind.name()))?;
-        let mounted = Self { at: at.to_owned() };
+        let mounted = Self { device, at: at.to_owned() };
         // Never write to the folder beneath by mistake.
         let number = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).map_err(|e| e.to_string());
         let above = at.parent().ok_or("a mount point is in a folder")?;
@@ -80,17 +81,26 @@ impl Mount {
     }
 }
 
-impl Drop for Mount {
+impl Drop for Mount<'_> {
+    /// Does not return before the file system is gone from the kernel: the next image must neither
+    /// be loaded beneath it nor be hidden by it.
     fn drop(&mut self) {
         let began = Instant::now();
         // The last descriptor of a killed process may take a moment to go.
-        while let Err(errno) = unmount(&self.at, UnmountFlags::empty()) {
-            if errno != Errno::BUSY || began.elapsed() > PATIENCE {
-                // The next image must not be loaded beneath a mounted file system.
-                assert!(thread::panicking(), "{} stays mounted: {errno}", self.at.display());
-                return;
-            }
-            thread::sleep(Duration::from_millis(1));
+        let unmounted = until(began, || unmount(&self.at, UnmountFlags::empty()));
+        let gone = unmounted.and_then(|()| until(began, || self.device.forget_cache()));
+        if let Err(errno) = gone {
+            assert!(thread::panicking(), "{} stays mounted, here or elsewhere: {errno}", self.at.display());
+        }
+    }
+}
+
+/// Tries again while it is busy.
+fn until(began: Instant, mut what: impl FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
+    loop {
+        match what() {
+            Err(Errno::BUSY) if began.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(1)),
+            result => return result,
         }
     }
 }

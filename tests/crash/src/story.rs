@@ -208,6 +208,8 @@ pub enum Wrong {
     Returned,
     /// Moved, and now under neither name.
     Vanished,
+    /// What a move under way was to replace is gone, and the moved is still where it was.
+    TargetGone,
     /// Left in the staging folder, or told by a listing that should not.
     Unswept,
 }
@@ -284,6 +286,13 @@ impl<'a> History<'a> {
         }
         if may_be.iter().any(|own| is_all(own, found)) {
             return;
+        }
+        if let Some(Change::Rename { to, .. }) = plan.changes[..sent].get(acked) {
+            let mut gone = plan.owns[acked].clone();
+            if gone.remove(to).is_some() && is_all(&gone, found) {
+                let words = format!("connection {line}: in the middle of {:?}", plan.changes[acked]);
+                return violations.push(Violation { wrong: Wrong::TargetGone, words });
+            }
         }
         let count = violations.len();
         let mut paths: Vec<&String> = may_be.iter().flat_map(Own::keys).chain(found.keys()).collect();

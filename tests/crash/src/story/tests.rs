@@ -84,6 +84,18 @@ fn a_move_under_way_shows_one_name_or_both_but_never_none() {
 }
 
 #[test]
+fn a_move_over_a_file_leaves_a_file_there() {
+    let (old, new) = (OLD.bytes(), NEW.bytes());
+    let changes = || [upload("/flat/0-a", OLD), upload("/0-b", NEW), moved("/0-b", "/flat/0-a")];
+    assert_eq!(judged(changes(), &[("/flat/0-a", &old), ("/0-b", &new)]), []);
+    assert_eq!(judged(changes(), &[("/flat/0-a", &new), ("/0-b", &new)]), []);
+    assert_eq!(judged(changes(), &[("/flat/0-a", &new)]), []);
+    assert_eq!(judged(changes(), &[("/0-b", &new)]), [Wrong::TargetGone]);
+    assert_eq!(judged(changes(), &[]), [Wrong::Lost]);
+    assert_eq!(judged(changes(), &[("/flat/0-a", &old)]), [Wrong::Vanished]);
+}
+
+#[test]
 fn a_file_that_nobody_sent_is_not_overlooked() {
     assert_eq!(judged([upload("/0-a", OLD)], &[("/9-a", b"x")]), [Wrong::Torn]);
     assert_eq!(judged([upload("/0-a", OLD)], &[("/stray", b"x")]), [Wrong::Torn]);

@@ -52,7 +52,9 @@ fn in_every_mode(body: impl Fn(&mut Bench)) {
         let dir = TempDir::new().unwrap();
         let mut bench = Bench::open(dir.path(), &config);
         body(&mut bench);
-        assert!(bench.store.disk.made.0.lock().unwrap().parents.is_empty(), "{config:?}: folders owe a sync");
+        let made = bench.store.disk.made.0.lock().unwrap();
+        assert!(made.parents.is_empty() && made.moves.is_empty(), "{config:?}: folders owe a sync");
+        drop(made);
         drop(bench);
         let left: Vec<_> = std::fs::read_dir(dir.path().join(".filewharf/staging")).into_iter().flatten().collect();
         assert!(left.is_empty(), "{config:?}: {left:?}");

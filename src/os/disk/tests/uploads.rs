@@ -1,4 +1,6 @@
 //! Uploads and changes of names.
+use super::super::jobs::Finished;
+use super::super::settle::Pending;
 use super::*;
 use crate::object::{Placed, Stored};
 use crate::platform::Health;
@@ -221,6 +223,28 @@ fn many_commits_into_new_folders_share_their_syncs_and_all_end() {
         assert_eq!(bench.names("one"), ["0", "1", "2"]);
         assert_eq!(bench.content("one/1/22"), b"one/1/22");
     });
+}
+
+#[test]
+fn a_change_beneath_a_folder_that_was_just_moved_owes_the_sync_of_the_move() {
+    let dir = TempDir::new().unwrap();
+    let mut bench = Bench::open(dir.path(), &StoreConfig::default());
+    for folder in ["from/folder/deep", "to"] {
+        bench.make(folder).unwrap();
+    }
+    let disk = Arc::clone(&bench.store.disk);
+    let owed = |path: &str| -> Vec<Box<str>> {
+        let owed = disk.owes(&disk.folder(path).unwrap());
+        owed.folders.iter().map(|folder| folder.path.clone()).collect()
+    };
+    assert_eq!(owed("from/folder/deep"), ["from/folder/deep".into()]);
+    // Everybody sees the move, but it has not been synced yet.
+    let (reply, moved) = disk.rename(&key("from/folder"), &key("to/folder"), Precondition::None).unwrap();
+    assert_eq!(owed("to/folder/deep"), ["to".into(), "to/folder/deep".into()]);
+    assert_eq!(owed("to/folder"), ["to".into(), "to/folder".into()]);
+    disk.settle(Pending { finished: Finished { conn: CONN, result: Ok(reply), chunk: None }, owed: moved });
+    assert!(bench.next().result.is_ok());
+    assert_eq!(owed("to/folder/deep"), ["to/folder/deep".into()]);
 }
 
 #[test]

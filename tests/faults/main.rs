@@ -9,3 +9,6 @@ mod kills;
 mod outside;
 mod script;
 mod server;
+mod soak;
+#[path = "../../benches/support/mod.rs"]
+mod support;

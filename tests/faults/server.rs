@@ -176,6 +176,15 @@ impl Served {
         });
     }
 
+    /// The same while clients upload: the folders of the dead are gone.
+    #[track_caller]
+    pub fn wait_until_only_own_staging(&self) {
+        wait_until("folders of dead processes are swept", || {
+            let folders = fs::read_dir(self.root.join(".filewharf/staging")).expect("a staging folder");
+            folders.count() == 1
+        });
+    }
+
     /// A client is served, in every way.
     #[track_caller]
     pub fn assert_serves(&self) {

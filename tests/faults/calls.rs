@@ -17,8 +17,24 @@ pub const ONE_OF_EACH: [&str; 4] = ["--io-workers", "1", "--sync-workers", "1"];
 
 /// Calls of the store: whatever they say, the peer is told in its dialect.
 const STORE: [&str; 18] = [
-    "openat2", "openat", "newfstatat", "fstat", "statfs", "fallocate", "pwrite64", "sync_file_range", "fdatasync",
-    "fsync", "renameat", "renameat2", "unlinkat", "mkdirat", "getdents64", "pread64", "preadv2", "fcntl",
+    "openat2",
+    "openat",
+    "newfstatat",
+    "fstat",
+    "statfs",
+    "fallocate",
+    "pwrite64",
+    "sync_file_range",
+    "fdatasync",
+    "fsync",
+    "renameat",
+    "renameat2",
+    "unlinkat",
+    "mkdirat",
+    "getdents64",
+    "pread64",
+    "preadv2",
+    "fcntl",
 ];
 /// Those that change something: a read-only file system refuses them.
 const CHANGING: [&str; 7] = ["openat", "fallocate", "pwrite64", "renameat", "renameat2", "unlinkat", "mkdirat"];

@@ -33,7 +33,8 @@ fn a_server_that_dies_at_any_call_loses_nothing_it_acknowledged_and_shows_nothin
             prepare(root.path());
             let id = server.threads().into_iter().find(|(_, name)| name == thread).expect("its thread").0;
             let inject = format!("inject={call}:signal=KILL:when={nth}");
-            let strace = Strace::attach(Target::Thread(id), &["-e".into(), format!("trace={call}"), "-e".into(), inject]);
+            let strace =
+                Strace::attach(Target::Thread(id), &["-e".into(), format!("trace={call}"), "-e".into(), inject]);
             let replies = converse(server.address());
             let what = format!("killed at {call} #{nth} in {thread}");
             // Its last call may come only after the last reply.
@@ -84,8 +85,18 @@ fn leave_behind(root: &Path) {
 
 /// Calls of a start and of the sweep after it that the dynamic loader does not make as well.
 const OF_A_START: [&str; 12] = [
-    "mkdirat", "flock", "openat2", "pwrite64", "renameat2", "renameat", "fallocate", "unlinkat", "getdents64", "listen",
-    "epoll_ctl", "newfstatat",
+    "mkdirat",
+    "flock",
+    "openat2",
+    "pwrite64",
+    "renameat2",
+    "renameat",
+    "fallocate",
+    "unlinkat",
+    "getdents64",
+    "listen",
+    "epoll_ctl",
+    "newfstatat",
 ];
 
 #[test]
@@ -99,7 +110,8 @@ fn a_recovery_that_dies_at_any_call_is_taken_up_by_the_next() {
             leave_behind(root.path());
             let inject = format!("inject={call}:signal=KILL:when={nth}");
             // `-D`: the child is the server, and strace a stranger beside it.
-            let strace = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject];
+            let strace =
+                ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject];
             if let Ok(mut server) = Served::try_start(&strace, root.path(), &ONE_OF_EACH)
                 && !dies(&mut server)
             {

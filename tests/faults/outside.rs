@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -78,7 +78,7 @@ pub enum Target {
 /// A mounted file system of its own. Unmounted when dropped.
 pub struct Mounted {
     point: TempDir,
-    image: Option<TempDir>,
+    _image: Option<TempDir>,
 }
 
 impl Mounted {
@@ -102,22 +102,13 @@ impl Mounted {
 
     /// Nothing is ever written to a mount that is none.
     fn checked(point: TempDir, image: Option<TempDir>) -> Self {
-        let mounted = Self { point, image };
+        let mounted = Self { point, _image: image };
         run(&["mountpoint", "-q", &text(mounted.path())]);
         mounted
     }
 
     pub fn path(&self) -> &Path {
         self.point.path()
-    }
-
-    pub fn remount(&self, options: &str) {
-        run(&["mount", "-o", &format!("remount,{options}"), &text(self.path())]);
-    }
-
-    /// The file beneath, if there is one.
-    pub fn image_path(&self) -> Option<PathBuf> {
-        self.image.as_ref().map(|folder| folder.path().join("image"))
     }
 }
 

@@ -217,7 +217,10 @@ fn check_body(step: Step, reply: &Reply, what: &str) {
                 let trailer = format!("sha256={}\n", crate::client::sha256(&wanted));
                 wanted.extend(trailer.bytes());
             }
-            assert!(wanted.starts_with(body) && (!whole || body.len() == wanted.len()), "{what}: wrong bytes in {step:?}");
+            assert!(
+                wanted.starts_with(body) && (!whole || body.len() == wanted.len()),
+                "{what}: wrong bytes in {step:?}"
+            );
         }
         Step::List if whole => {
             let text = String::from_utf8_lossy(body);

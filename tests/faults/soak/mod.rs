@@ -47,8 +47,8 @@ const SEEN_WITHIN: Duration = Duration::from_secs(10);
 struct Soak {
     addresses: Vec<SocketAddr>,
     root: PathBuf,
-    /// Grows with every start of the server; while it changes, nothing is certain.
-    life: AtomicU64,
+    /// Twice the number of the server's life, and one more from just before its end to its next start.
+    clock: AtomicU64,
     ended: AtomicBool,
     /// Held by workers for one piece of work, and by the one who wants the server at rest.
     work: RwLock<()>,
@@ -79,8 +79,14 @@ impl Soak {
         self.addresses[DIALECTS.iter().position(|known| *known == dialect).expect("it is listed")]
     }
 
+    /// In which of its lives is the server?
     fn life(&self) -> u64 {
-        self.life.load(SeqCst)
+        self.clock.load(SeqCst) / 2
+    }
+
+    /// Differs from before if the server may have ended meanwhile.
+    fn moment(&self) -> u64 {
+        self.clock.load(SeqCst)
     }
 
     fn has_ended(&self) -> bool {
@@ -193,7 +199,9 @@ fn kill_client(soak: &Soak, name: &str, known: &mut Known, content: Content, ran
     let target = format!("{}/{}/", soak.address(Dialect::Line), name.split('/').next().expect("a folder"));
     let mut command = Command::new(binary());
     command.arg("put").arg("-").arg("--name").arg(name.split('/').nth(1).expect("a name")).arg(&target);
-    command.args(["--quiet", "--retries", "0"]).stdin(fs::OpenOptions::new().read(true).open(&source).expect("it is there"));
+    command
+        .args(["--quiet", "--retries", "0"])
+        .stdin(fs::OpenOptions::new().read(true).open(&source).expect("it is there"));
     let mut child = command.stderr(Stdio::null()).spawn().expect("the client can be run");
     std::thread::park_timeout(Duration::from_millis(random.below(25)));
     let _ = child.kill();
@@ -213,7 +221,7 @@ fn delete(soak: &Soak, name: &str, known: &mut Known) {
     let life = soak.life();
     let ask = || -> std::io::Result<String> {
         let mut stream = std::net::TcpStream::connect(soak.address(Dialect::Line))?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.set_read_timeout(Some(Duration::from_secs(300)))?;
         stream.write_all(format!("DELETE /{name}\n").as_bytes())?;
         let mut said = String::new();
         std::io::BufReader::new(stream).read_line(&mut said)?;
@@ -248,12 +256,11 @@ fn download(soak: &Soak, name: &str, known: &mut Known, random: &mut Random) {
 
 /// Downloads, and holds it against what may be there.
 fn look(soak: &Soak, name: &str, known: &mut Known, dialect: Dialect, reader: Reader) {
-    let before = soak.life();
-    let settled = known.is_settled(before);
+    let before = soak.moment();
+    let settled = known.is_settled(soak.life());
     let fetched = dialect.get(soak.address(dialect), name, reader);
-    // name-choice has no length: what a dying server sent of a file ends like a whole one, unless
-    // the reset that follows is seen.
-    let is_sure = soak.life() == before;
+    // name-choice has no length: what a killed server has sent of a file ends like a whole one.
+    let is_sure = soak.moment() == before;
     let version = match &fetched {
         Fetched::Failed => return soak.transferred(dialect, "downloads that ended early"),
         Fetched::Bytes(bytes) if bytes.len() as u64 > dialect.len_max() && dialect == Dialect::Pickle => return,
@@ -288,10 +295,13 @@ impl Use {
 }
 
 fn start(root: &Path, addresses: &[SocketAddr]) -> Served {
-    let listens: Vec<String> = (0..).zip(DIALECTS).map(|(place, dialect)| {
-        let address = addresses.get(place).map_or("127.0.0.1:0".to_owned(), ToString::to_string);
-        format!("{}@{address}", dialect.word())
-    }).collect();
+    let listens: Vec<String> = (0..)
+        .zip(DIALECTS)
+        .map(|(place, dialect)| {
+            let address = addresses.get(place).map_or("127.0.0.1:0".to_owned(), ToString::to_string);
+            format!("{}@{address}", dialect.word())
+        })
+        .collect();
     let mut options = vec!["--drain-timeout", "5"];
     options.extend(listens.iter().flat_map(|listen| ["--listen", listen]));
     Served::start(root, &options)
@@ -299,6 +309,7 @@ fn start(root: &Path, addresses: &[SocketAddr]) -> Served {
 
 /// Kills or drains the server, and starts another in its place.
 fn replace(soak: &Soak, mut server: Served, random: &mut Random) -> Served {
+    soak.clock.fetch_add(1, SeqCst);
     if random.below(3) == 0 {
         soak.count("SIGTERM of the server");
         server.signal(Signal::TERM);
@@ -312,7 +323,7 @@ fn replace(soak: &Soak, mut server: Served, random: &mut Random) -> Served {
     drop(server);
     let server = start(&soak.root, &soak.addresses);
     server.wait_until_only_own_staging();
-    soak.life.fetch_add(1, SeqCst);
+    soak.clock.fetch_add(1, SeqCst);
     server
 }
 
@@ -339,7 +350,7 @@ fn soak() {
     let soak = Soak {
         addresses: server.addresses.clone(),
         root: root.clone(),
-        life: AtomicU64::new(1),
+        clock: AtomicU64::new(2),
         ended: AtomicBool::new(false),
         work: RwLock::new(()),
         tally: Mutex::default(),
@@ -387,7 +398,7 @@ fn rest(soak: &Soak, server: &Served) -> Use {
     let descriptors = server.descriptors_at_rest();
     // With no connection: what it started with. New folders that are not durable stay open.
     server.assert_back_to(descriptors, "at rest");
-    soak.life.fetch_add(1, SeqCst);
+    soak.clock.fetch_add(2, SeqCst);
     Use::of(server)
 }
 
@@ -408,7 +419,13 @@ fn report(soak: &Soak, compared: u64, uses: &[Use]) {
     println!(
         "soak: the last server, at rest {} times: memory {} KiB at first, {most} at most, {} at the end; \
          descriptors {} and {}; threads {} and {}",
-        uses.len(), first.rss_kib, last.rss_kib, first.descriptors, last.descriptors, first.threads, last.threads
+        uses.len(),
+        first.rss_kib,
+        last.rss_kib,
+        first.descriptors,
+        last.descriptors,
+        first.threads,
+        last.threads
     );
     assert!(last.rss_kib <= first.rss_kib + first.rss_kib / 4 + (8 << 10), "memory grows");
     for now in uses {

@@ -186,6 +186,35 @@ fn a_start_that_cannot_succeed_says_why_and_leaves_nothing_half_started() {
     assert!(refused > 10 && served > 3, "the walk has missed the interesting calls");
 }
 
+/// A folder that the dead made, and did not sync, looks like an old one to the next.
+#[test]
+#[ignore = "needs root, strace and a release build"]
+fn what_a_dead_process_may_not_have_synced_is_synced_before_anybody_is_served() {
+    let root = folder();
+    for (left, error, syncs) in [(false, "", false), (true, "", true), (true, ":error=EIO", true)] {
+        if left {
+            leave_behind(root.path());
+        }
+        let trace = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a file");
+        let (out, inject) = (crate::outside::text(trace.path()), format!("inject=syncfs{error}"));
+        let mut strace = vec!["strace", "-D", "-f", "-qq", "-o", &out, "-e", "trace=syncfs,listen"];
+        if !error.is_empty() {
+            strace.extend(["-e", &inject]);
+        }
+        let started = Served::try_start(&strace, root.path(), &[]);
+        let trace = fs::read_to_string(trace.path()).expect("text");
+        assert_eq!(trace.contains("syncfs("), syncs, "{trace}");
+        match started {
+            Ok(server) => {
+                server.wait_until_swept();
+                assert!(error.is_empty());
+                assert_eq!(server.end(), Some(0));
+            }
+            Err(said) => assert!(!error.is_empty() && said.contains("cannot sync what another"), "{said}"),
+        }
+    }
+}
+
 /// A log that cannot be written is nothing a client may notice.
 #[test]
 #[ignore = "needs a release build"]

@@ -19,6 +19,7 @@
 //! | `accept` fails, for one connection or for want of descriptors | it recovers; while there are none a peer may be turned away by a close | `calls` `links` |
 //! | `kill -9` at each call of a conversation | what was acknowledged is there, all else old or whole; swept at the next start; empty new folders may stay | `kills` |
 //! | `kill -9` at each call of a start and its sweep | taken up by the next start | `kills` |
+//! | a start beside what a dead process left | all of the file system is synced before anybody is served, or it says why not | `kills` |
 //! | each step of a start fails | one line and exit code 1, or done without | `kills` |
 //! | the log is full or closed | nobody notices, lines are counted as dropped | `kills` |
 //! | disk full, no inodes, quota used up (btrfs) | 507, old files untouched, all well when there is room | `disks` |

@@ -295,7 +295,7 @@ pub struct Ceiling {
     pub slot: usize,
     /// Slots.
     pub slots: usize,
-    /// Buffers that exist once: the shared read buffer and those of the disk workers.
+    /// What exists once: the shared read buffer, those of the disk workers, kept files.
     pub shared: usize,
 }
 
@@ -314,6 +314,7 @@ impl Ceiling {
             slots: limits.slots,
             shared: limits.read_buffer_bytes
                 + limits.held_bytes_max()
+                + if limits.hot_files_max > 0 { limits.hot_bytes_max } else { 0 }
                 + limits.io_workers * crate::os::disk::WORKER_BUFFER_BYTES,
         }
     }

@@ -139,6 +139,12 @@ struct LimitArgs {
     /// Bytes the kernel takes ahead of the network, per connection; 0 for no bound
     #[arg(long, value_name = "BYTES", value_parser = size)]
     max_unsent: Option<usize>,
+    /// Small files kept in memory while they are known to be fresh; 0 for none
+    #[arg(long, value_name = "N")]
+    hot_files: Option<usize>,
+    /// Memory for them
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    hot_bytes: Option<usize>,
     /// Disk workers that open, read, write and list
     #[arg(long, value_name = "N")]
     io_workers: Option<usize>,
@@ -173,6 +179,8 @@ impl LimitArgs {
         set(&mut limits.send_buffer_bytes, self.send_buffer);
         set(&mut limits.recv_buffer_bytes, self.recv_buffer);
         set(&mut limits.unsent_bytes_max, self.max_unsent);
+        set(&mut limits.hot_files_max, self.hot_files);
+        set(&mut limits.hot_bytes_max, self.hot_bytes);
         set(&mut limits.io_workers, self.io_workers);
         set(&mut limits.sync_workers, self.sync_workers);
         limits

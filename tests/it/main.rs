@@ -5,6 +5,7 @@
 //! | `golden` | whole conversations, at every cut, on the platform in memory |
 //! | `states` | the table of states; deadlines, drains and ends of stream in virtual time |
 //! | `served` | the main job, on real sockets and a real folder, in every setting |
+//! | `fresh` | files that others change, on real sockets: nobody is shown what was before |
 //! | `bad_luck` | peers that break off, stall, lie or attack; resources that run out |
 //! | `program` | the built binary: its lines, its exit codes, its signals |
 //! | `legacy` | the dialects of older systems against clients in Python |
@@ -19,6 +20,7 @@
 
 mod bad_luck;
 mod client;
+mod fresh;
 mod golden;
 mod layers;
 mod legacy;

@@ -16,7 +16,9 @@ use super::DiskStore;
 use super::caps::Caps;
 use super::fault::TARGET;
 use super::files::Files;
+use super::hot::Hot;
 use super::jobs::Job;
+use super::kernel;
 use super::meta;
 use super::shared::{Choices, Disk, Folder, Wake, clock};
 use super::staging::{Staging, Sweep};
@@ -65,11 +67,15 @@ impl DiskStore {
             // `as`, because the width of a mode differs between systems; the mask fits all.
             file_mode: config.file_mode.map(|mode| Mode::from_raw_mode((mode & 0o7777) as _)),
         };
+        // With links, a file may depend on folders that are not on the way to its name.
+        let keeps = caps.cached && !choices.links && kernel::is_local(fd.as_fd());
+        let hot = if keeps { Hot::new(limits, clock()) } else { None };
         let root = Folder { fd, id, path: "".into() };
         let mut store = Self {
             disk: Arc::new(Disk::new(root, caps, choices, staging, wake)),
             workers: Vec::new(),
             files: Files::default(),
+            hot,
             ready: VecDeque::new(),
             lagging: false,
             now: clock(),

@@ -1,6 +1,7 @@
 //! The store against a real folder, one body for every mode: with all of Linux and with what
 //! every unix has, durable and not. No test sleeps; a watchdog ends one that waits for ever.
 
+mod hot;
 mod names;
 mod reading;
 mod recovery;
@@ -74,11 +75,15 @@ fn chunk(bytes: &[u8]) -> Chunk {
 
 impl Bench {
     fn open(root: &Path, config: &StoreConfig) -> Self {
+        Self::open_limited(root, config, Limits::default())
+    }
+
+    fn open_limited(root: &Path, config: &StoreConfig, limits: Limits) -> Self {
         let (tx, bell) = channel();
         let wake = Arc::new(move || {
             let _ = tx.send(());
         });
-        let limits = Limits { io_workers: 2, sync_workers: 3, ..Limits::default() };
+        let limits = Limits { io_workers: 2, sync_workers: 3, ..limits };
         let store = DiskStore::open(root, config, &limits, wake).unwrap();
         Self { store, bell, root: root.to_owned(), inline: true }
     }

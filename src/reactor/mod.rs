@@ -346,9 +346,11 @@ impl<P: Platform> Reactor<P> {
     /// is looked at before their deadlines are.
     fn catch_up(&mut self, wanted: Option<Instant>, events: usize) {
         if wanted.is_some_and(|at| self.now > at + OVERSLEPT) {
+            // Not even if nothing came: a wait that was stopped ends without a look (signal(7)).
             self.catching_up = CATCH_UP_TURNS;
+        } else {
+            self.catching_up = if events == 0 { 0 } else { self.catching_up.saturating_sub(1) };
         }
-        self.catching_up = if events == 0 { 0 } else { self.catching_up.saturating_sub(1) };
     }
 
     fn expire_timers(&mut self) {

@@ -65,7 +65,7 @@ fn dies(server: &mut Served) -> bool {
         if server.has_ended() {
             return true;
         }
-        if server.is_asleep() {
+        if server.is_swept() && server.is_asleep() {
             return server.has_ended();
         }
         std::thread::park_timeout(std::time::Duration::from_millis(1));
@@ -106,6 +106,7 @@ fn a_recovery_that_dies_at_any_call_is_taken_up_by_the_next() {
     fs::write(root.path().join("kept"), content(1, 1000)).expect("a file");
     let mut kills = 0;
     for call in OF_A_START {
+        let before = kills;
         for nth in 1.. {
             leave_behind(root.path());
             let inject = format!("inject={call}:signal=KILL:when={nth}");
@@ -123,6 +124,7 @@ fn a_recovery_that_dies_at_any_call_is_taken_up_by_the_next() {
             server.wait_until_swept();
             assert_eq!(fs::read(root.path().join("kept")).expect("the file"), content(1, 1000), "{call} #{nth}");
         }
+        println!("kills: {call}: {} while starting and sweeping", kills - before);
     }
     println!("kills: {kills} places to die while starting and sweeping");
     assert!(kills > 30, "the walk has missed the interesting calls");

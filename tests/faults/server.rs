@@ -112,7 +112,11 @@ impl Served {
             let stat = fs::read_to_string(format!("/proc/{}/task/{tid}/stat", self.pid())).unwrap_or_default();
             stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('S'))
         };
-        (0..3).all(|_| self.threads().into_iter().all(sleeps))
+        (0..3).all(|_| {
+            // Not only between two steps of its work.
+            std::thread::park_timeout(Duration::from_millis(1));
+            self.threads().into_iter().all(sleeps)
+        })
     }
 
     /// Its threads: id and name.
@@ -170,10 +174,13 @@ impl Served {
     /// Waits until leftovers are swept: only the folder of this process is there, and its lock.
     #[track_caller]
     pub fn wait_until_swept(&self) {
-        wait_until("leftovers are swept", || {
-            let folders = fs::read_dir(self.root.join(".filewharf/staging")).expect("a staging folder");
-            folders.count() == 1 && staged(&self.root).is_empty()
-        });
+        wait_until("leftovers are swept", || self.is_swept());
+    }
+
+    /// Has it nothing left to sweep?
+    pub fn is_swept(&self) -> bool {
+        let folders = fs::read_dir(self.root.join(".filewharf/staging")).expect("a staging folder");
+        folders.count() == 1 && staged(&self.root).is_empty()
     }
 
     /// The same while clients upload: the folders of the dead are gone.

@@ -8,6 +8,8 @@
 //! | `bad_luck` | peers that break off, stall, lie or attack; resources that run out |
 //! | `program` | the built binary: its lines, its exit codes, its signals |
 //! | `legacy` | the dialects of older systems against clients in Python |
+//! | `http` | HTTP by the sections of its RFCs, and its everyday clients |
+//! | `corpus` | the fuzz targets over their committed inputs |
 //! | `layers` | reads the sources: who imports whom, and where system calls may stand |
 //! | `regressions` | defects once found, each with the events that showed it |
 //! | `rig` | the platform in memory |
@@ -19,7 +21,9 @@
 
 mod bad_luck;
 mod client;
+mod corpus;
 mod golden;
+mod http;
 mod layers;
 mod legacy;
 mod length_prefix;

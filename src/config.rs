@@ -81,6 +81,14 @@ pub struct Limits {
     /// Bytes the kernel takes ahead of what the network has sent, per connection; 0 for no bound.
     /// A few connections that send large files from the page cache may have more: see `os::net`.
     pub unsent_bytes_max: usize,
+    /// Small files that are kept in memory while they are known to be fresh; 0 keeps none.
+    pub hot_files_max: usize,
+    /// Memory for them, in bytes.
+    pub hot_bytes_max: usize,
+    /// Largest of them, in bytes.
+    pub hot_file_bytes_max: usize,
+    /// Time until a kept file is read again though nothing was told of a change.
+    pub hot_age_max: Duration,
     /// Disk workers that open, read, write and list.
     pub io_workers: usize,
     /// Disk workers that sync, rename and remove.
@@ -122,6 +130,10 @@ impl Default for Limits {
             send_buffer_bytes: 0,
             recv_buffer_bytes: 0,
             unsent_bytes_max: 128 * 1024,
+            hot_files_max: 1024,
+            hot_bytes_max: 8 * 1024 * 1024,
+            hot_file_bytes_max: 64 * 1024,
+            hot_age_max: Duration::from_millis(500),
             io_workers: 4,
             sync_workers: 5,
         }

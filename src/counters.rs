@@ -131,6 +131,14 @@ impl Counters {
     pub const DIALECTS: [&'static str; 8] =
         ["auto", "http", "length-prefix", "line", "menu", "name-choice", "name-size", "pickle"];
 
+    /// Do the gauges agree with each other? They must at any moment, not only between turns: a
+    /// dialect may be asked for them in the middle of one.
+    pub fn agree(&self) -> bool {
+        self.states.iter().sum::<u64>() == self.open
+            && self.dialects.iter().sum::<u64>() == self.open
+            && self.slots_used <= self.slots
+    }
+
     /// Counts one request of the kind named by `Command::word` that was answered well.
     pub fn count_request(&mut self, word: &str) {
         if let Some(place) = Self::REQUESTS.iter().position(|known| *known == word) {

@@ -298,7 +298,7 @@ pub struct Ceiling {
     pub slot: usize,
     /// Slots.
     pub slots: usize,
-    /// Buffers that exist once: the shared read buffer and those of the disk workers.
+    /// What exists once: the shared read buffer, those of the disk workers, kept files.
     pub shared: usize,
 }
 
@@ -306,9 +306,11 @@ impl Ceiling {
     /// The arithmetic, documented in the README.
     pub fn of(limits: &Limits, gathers: bool) -> Self {
         let message = if gathers { limits.message_bytes_max } else { 0 };
-        // Replies may overshoot their bound by the one that crossed it; a timer entry may be left
-        // behind for each of the few deadlines a connection has.
-        let connection = Reactor::<OsPlatform>::entry_bytes() + limits.head_len_max + 2 * limits.reply_bytes_max + 256;
+        // Replies may overshoot their bound by the one that crossed it, and the longest that takes
+        // no slot are the metrics; a timer entry may be left behind for each of the few deadlines a
+        // connection has.
+        let replies = limits.reply_bytes_max + limits.reply_bytes_max.max(crate::wire::metrics::LEN_MAX);
+        let connection = Reactor::<OsPlatform>::entry_bytes() + limits.head_len_max + replies + 256;
         Self {
             connection,
             connections: limits.connections_max,
@@ -317,6 +319,7 @@ impl Ceiling {
             slots: limits.slots,
             shared: limits.read_buffer_bytes
                 + limits.held_bytes_max()
+                + if limits.hot_files_max > 0 { limits.hot_bytes_max } else { 0 }
                 + limits.io_workers * crate::os::disk::WORKER_BUFFER_BYTES,
         }
     }

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -14,6 +15,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use super::Wire;
 use super::process;
 use super::server::Program;
+
+/// The names of filewharf: in its two protocols without a log of every request, and with one.
+const OWN: [&str; 3] = ["filewharf http", "filewharf line", "http and log"];
 
 /// Where the congestion control of new sockets is chosen for the whole machine.
 const CONGESTION: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
@@ -64,15 +68,33 @@ pub struct Peer {
 }
 
 enum Running {
-    Filewharf(#[allow(dead_code, reason = "ends the program when dropped")] Program),
+    Filewharf(#[allow(dead_code, reason = "ends the program when dropped")] Rc<Program>),
     Other(Child),
 }
 
 impl Peer {
-    pub fn filewharf(binary: &str, root: &Path) -> Self {
+    /// One server, spoken to in each of its two protocols.
+    pub fn filewharf(binary: &str, root: &Path) -> [Self; 2] {
         let program = Program::start(&["taskset", "-c", "0"], binary, root, &["--durability", "none"]);
+        let (address, pid, program) = (program.address, program.pid(), Rc::new(program));
+        [(OWN[0], Wire::Http), (OWN[1], Wire::Line)].map(|(name, wire)| {
+            let running = Running::Filewharf(Rc::clone(&program));
+            Self { name, wire, address, pid, running }
+        })
+    }
+
+    /// Is it the one that is compared with the others?
+    pub fn is_own(&self) -> bool {
+        OWN.contains(&self.name)
+    }
+
+    /// With a line in its log for every request, as by default; the others write none.
+    pub fn logging(binary: &str, root: &Path, work: &Path) -> Self {
+        let log = fs::File::create(work.join("filewharf.log")).expect("room for a log");
+        let arguments = ["--durability", "none"];
+        let program = Program::start_logging(&["taskset", "-c", "0"], binary, root, &arguments, log.into());
         let (address, pid) = (program.address, program.pid());
-        Self { name: "filewharf", wire: Wire::Line, address, pid, running: Running::Filewharf(program) }
+        Self { name: OWN[2], wire: Wire::Http, address, pid, running: Running::Filewharf(Rc::new(program)) }
     }
 
     /// With mod_webdav; `None` and a word of why if it cannot be had.
@@ -80,8 +102,8 @@ impl Peer {
         let (port, root, work) = (free_port(), root.display(), work.display());
         let conf = format!(
             "server.modules = (\"mod_webdav\")\nserver.document-root = \"{root}\"\nserver.port = {port}\n\
-             server.bind = \"127.0.0.1\"\nserver.upload-dirs = (\"{work}\")\nserver.max-fds = 4096\n\
-             server.max-keep-alive-requests = 1000000\nserver.network-backend = \"sendfile\"\n\
+             server.bind = \"127.0.0.1\"\nserver.upload-dirs = (\"{work}\")\nserver.max-fds = 19900\n\
+             server.max-connections = 12000\nserver.max-keep-alive-idle = 300\nserver.max-keep-alive-requests = 1000000\nserver.network-backend = \"sendfile\"\n\
              server.max-request-size = 0\nwebdav.activate = \"enable\"\nwebdav.is-readonly = \"disable\"\n\
              mimetype.assign = (\"\" => \"application/octet-stream\")\n"
         );
@@ -94,10 +116,10 @@ impl Peer {
     pub fn nginx(root: &Path, work: &Path) -> Option<Self> {
         let (port, root, work) = (free_port(), root.display(), work.display());
         let conf = format!(
-            "daemon off; worker_processes 1; pid {work}/nginx.pid; error_log {work}/nginx.log;\n\
-             events {{ worker_connections 4096; }}\n\
+            "daemon off; worker_processes 1; worker_rlimit_nofile 16384; pid {work}/nginx.pid; error_log {work}/nginx.log;\n\
+             events {{ worker_connections 12000; }}\n\
              http {{ access_log off; sendfile on; tcp_nopush on; client_max_body_size 0;\n\
-             client_body_temp_path {work}/nginx-body; keepalive_requests 1000000;\n\
+             client_body_temp_path {work}/nginx-body; keepalive_requests 1000000; keepalive_timeout 300;\n\
              server {{ listen 127.0.0.1:{port}; root {root}; location / {{ dav_methods PUT; }} }} }}\n"
         );
         let path = format!("{work}/nginx.conf");

@@ -16,16 +16,24 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts it with `arguments` behind the folder. `before` is a command that runs it (`taskset`).
+    /// Starts it without its log and with `arguments` behind the folder. `before` is a command that
+    /// runs it (`taskset`).
     pub fn start(before: &[&str], binary: &str, root: &Path, arguments: &[&str]) -> Self {
+        let arguments: Vec<&str> = ["--quiet"].iter().chain(arguments).copied().collect();
+        Self::start_logging(before, binary, root, &arguments, Stdio::inherit())
+    }
+
+    /// The same with the log that it writes by default, which goes to `log`.
+    pub fn start_logging(before: &[&str], binary: &str, root: &Path, arguments: &[&str], log: Stdio) -> Self {
         let words: Vec<&str> = before.iter().copied().chain([binary]).collect();
         let mut child = Command::new(words[0])
             .args(&words[1..])
             .arg("serve")
             .arg(root)
-            .args(["--quiet", "--listen", "line@127.0.0.1:0", "--congestion", "cubic"])
+            .args(["--listen", "127.0.0.1:0", "--congestion", "cubic"])
             .args(arguments)
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .expect("the program starts");
         let mut line = String::new();

@@ -19,7 +19,8 @@ use crate::server::{Builder, DEFAULT_ADDRESS, Handle, Listen, Server, ServerErro
 /// Serve a folder.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLE:\n  filewharf serve ./files --listen 127.0.0.1:7070\n  \
-printf 'PUT 6 /hello.txt\\nhello\\n' | nc -q1 127.0.0.1 7070")]
+curl -T notes.txt http://127.0.0.1:7070/notes.txt\n  \
+printf 'GET /notes.txt\\n' | nc -q1 127.0.0.1 7070")]
 pub struct Args {
     /// The folder to serve; made if it is missing
     #[arg(default_value = "files")]
@@ -39,6 +40,13 @@ pub struct Args {
     /// Ask every client for the secret in the first line of this file
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Let browsers run HTML and other active content as part of this site, instead of
+    /// offering it as a download: only where you trust whoever uploads
+    #[arg(long)]
+    serve_html: bool,
+    /// Let pages of this site, https://HOST, or of every site, *, use this server (CORS)
+    #[arg(long, value_name = "ORIGIN")]
+    cors: Option<String>,
     /// Permission bits of new files, in octal, instead of 0666 less the umask
     #[arg(long, value_name = "OCTAL", value_parser = octal)]
     file_mode: Option<u32>,
@@ -139,6 +147,12 @@ struct LimitArgs {
     /// Bytes the kernel takes ahead of the network, per connection; 0 for no bound
     #[arg(long, value_name = "BYTES", value_parser = size)]
     max_unsent: Option<usize>,
+    /// Small files kept in memory while they are known to be fresh; 0 for none
+    #[arg(long, value_name = "N")]
+    hot_files: Option<usize>,
+    /// Memory for them
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    hot_bytes: Option<usize>,
     /// Disk workers that open, read, write and list
     #[arg(long, value_name = "N")]
     io_workers: Option<usize>,
@@ -173,6 +187,8 @@ impl LimitArgs {
         set(&mut limits.send_buffer_bytes, self.send_buffer);
         set(&mut limits.recv_buffer_bytes, self.recv_buffer);
         set(&mut limits.unsent_bytes_max, self.max_unsent);
+        set(&mut limits.hot_files_max, self.hot_files);
+        set(&mut limits.hot_bytes_max, self.hot_bytes);
         set(&mut limits.io_workers, self.io_workers);
         set(&mut limits.sync_workers, self.sync_workers);
         limits
@@ -234,16 +250,8 @@ fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
         .links_inside(args.allow_links_inside)
         .portable(args.portable)
         .signals();
-    for listen in &args.listen {
-        builder = builder.listen_at(listen.clone());
-    }
-    if args.legacy {
-        if args.listen.is_empty() {
-            builder = builder.listen(DEFAULT_ADDRESS);
-        }
-        for (kind, address) in Kind::LEGACY {
-            builder = builder.listen_as(kind, address);
-        }
+    for listen in listens(args) {
+        builder = builder.listen_at(listen);
     }
     if let Some(mode) = args.file_mode {
         builder = builder.file_mode(mode);
@@ -255,6 +263,28 @@ fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
         builder = builder.secret(super::read_secret(file)?);
     }
     Ok(builder)
+}
+
+/// Every address, with what the flags say to all that speak HTTP.
+fn listens(args: &Args) -> Vec<Listen> {
+    let at = |kind, address: &str| Listen { kind, address: address.to_owned(), options: Vec::new() };
+    let mut listens = args.listen.clone();
+    if listens.is_empty() {
+        listens.push(at(Kind::Auto, DEFAULT_ADDRESS));
+    }
+    if args.legacy {
+        listens.extend(Kind::LEGACY.map(|(kind, address)| at(kind, address)));
+    }
+    let said = [("serve-html", args.serve_html.then(String::new)), ("cors", args.cors.clone())];
+    for listen in listens.iter_mut().filter(|listen| listen.kind.speaks_http()) {
+        for (name, value) in said.iter().filter_map(|(name, value)| Some((*name, value.clone()?))) {
+            // What the address itself says is the more exact wish.
+            if listen.options.iter().all(|(there, _)| there != name) {
+                listen.options.push((name.to_owned(), value));
+            }
+        }
+    }
+    listens
 }
 
 /// Standard output carries these lines and nothing else, before the first connection is accepted.
@@ -272,7 +302,7 @@ fn announce(handle: &Handle) -> Result<(), ServerError> {
 fn warn_if_exposed(args: &Args, handle: &Handle) {
     let what = if args.read_only { "read" } else { "read, replace and delete" };
     // The clients of the older systems cannot carry a secret.
-    let asks = |kind: Kind| args.token_file.is_some() && matches!(kind, Kind::Auto | Kind::Line);
+    let asks = |kind: Kind| args.token_file.is_some() && (kind.speaks_http() || kind == Kind::Line);
     let exposed = |address: &SocketAddr| !address.ip().is_loopback();
     for (address, _) in handle.addresses().iter().filter(|(address, kind)| exposed(address) && !asks(*kind)) {
         log::warn!(

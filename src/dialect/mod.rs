@@ -185,7 +185,8 @@ pub trait Machine {
     fn sent(&mut self, digest: Option<[u8; 32]>, talk: &mut Talk<'_>) -> Act;
 }
 
-/// Every dialect, its state inline; the one place that lists them.
+/// Every dialect, the one place that lists them. What serves thousands of connections is inline;
+/// the others are larger than everything else a connection needs.
 #[derive(Debug)]
 pub enum Dialect {
     /// Not known before the first line.
@@ -193,17 +194,17 @@ pub enum Dialect {
     /// HTTP/1.1.
     Http(http::Http),
     /// Messages behind a 64-byte length.
-    LengthPrefix(length_prefix::LengthPrefix),
+    LengthPrefix(Box<length_prefix::LengthPrefix>),
     /// The project's own protocol.
     Line(line::Line),
     /// A menu of send and receive.
-    Menu(menu::Menu),
+    Menu(Box<menu::Menu>),
     /// A count, then `name:PUT` or `name:GET`.
-    NameChoice(name_choice::NameChoice),
+    NameChoice(Box<name_choice::NameChoice>),
     /// `name size`, then bytes until the end.
-    NameSize(name_size::NameSize),
+    NameSize(Box<name_size::NameSize>),
     /// Pickled dictionaries.
-    Pickle(pickle::Pickle),
+    Pickle(Box<pickle::Pickle>),
 }
 
 impl Dialect {
@@ -212,12 +213,12 @@ impl Dialect {
         match self {
             Self::Auto(machine) => machine,
             Self::Http(machine) => machine,
-            Self::LengthPrefix(machine) => machine,
+            Self::LengthPrefix(machine) => &mut **machine,
             Self::Line(machine) => machine,
-            Self::Menu(machine) => machine,
-            Self::NameChoice(machine) => machine,
-            Self::NameSize(machine) => machine,
-            Self::Pickle(machine) => machine,
+            Self::Menu(machine) => &mut **machine,
+            Self::NameChoice(machine) => &mut **machine,
+            Self::NameSize(machine) => &mut **machine,
+            Self::Pickle(machine) => &mut **machine,
         }
     }
 
@@ -226,12 +227,12 @@ impl Dialect {
         match self {
             Self::Auto(machine) => machine,
             Self::Http(machine) => machine,
-            Self::LengthPrefix(machine) => machine,
+            Self::LengthPrefix(machine) => &**machine,
             Self::Line(machine) => machine,
-            Self::Menu(machine) => machine,
-            Self::NameChoice(machine) => machine,
-            Self::NameSize(machine) => machine,
-            Self::Pickle(machine) => machine,
+            Self::Menu(machine) => &**machine,
+            Self::NameChoice(machine) => &**machine,
+            Self::NameSize(machine) => &**machine,
+            Self::Pickle(machine) => &**machine,
         }
     }
 
@@ -310,12 +311,16 @@ impl Listening {
             Self::Http(listener) => Dialect::Http(http::Http::new(Arc::clone(listener))),
             Self::Line => Dialect::Line(line::Line::default()),
             Self::LengthPrefix(listener) => {
-                Dialect::LengthPrefix(length_prefix::LengthPrefix::new(Arc::clone(listener), peer))
+                Dialect::LengthPrefix(Box::new(length_prefix::LengthPrefix::new(Arc::clone(listener), peer)))
             }
-            Self::Menu(listener) => Dialect::Menu(menu::Menu::new(Arc::clone(listener), peer)),
-            Self::NameChoice(listener) => Dialect::NameChoice(name_choice::NameChoice::new(Arc::clone(listener), peer)),
-            Self::NameSize(listener) => Dialect::NameSize(name_size::NameSize::new(Arc::clone(listener), peer)),
-            Self::Pickle(listener) => Dialect::Pickle(pickle::Pickle::new(Arc::clone(listener), peer)),
+            Self::Menu(listener) => Dialect::Menu(Box::new(menu::Menu::new(Arc::clone(listener), peer))),
+            Self::NameChoice(listener) => {
+                Dialect::NameChoice(Box::new(name_choice::NameChoice::new(Arc::clone(listener), peer)))
+            }
+            Self::NameSize(listener) => {
+                Dialect::NameSize(Box::new(name_size::NameSize::new(Arc::clone(listener), peer)))
+            }
+            Self::Pickle(listener) => Dialect::Pickle(Box::new(pickle::Pickle::new(Arc::clone(listener), peer))),
         }
     }
 
@@ -397,6 +402,11 @@ impl Kind {
         (Self::Pickle, "127.0.0.1:12000"),
         (Self::NameChoice, "127.0.0.1:50000"),
     ];
+
+    /// May a connection to it speak HTTP?
+    pub const fn speaks_http(self) -> bool {
+        matches!(self, Self::Auto | Self::Http)
+    }
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {

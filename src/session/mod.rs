@@ -16,9 +16,6 @@ mod request;
 mod send;
 pub mod state;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -380,6 +377,7 @@ impl Session {
         cx: &mut Cx<'_>,
         run: impl FnOnce(&mut dyn Machine, &mut Talk<'_>) -> R,
     ) -> (R, Option<Failure>) {
+        debug_assert!(cx.counters.agree(), "a dialect would tell what is not so: {:?}", cx.counters);
         let out = self.outbox.text();
         let mut notes = Vec::new();
         let mut talk = Talk {

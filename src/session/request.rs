@@ -163,6 +163,7 @@ impl Session {
 
     /// A slot is ours.
     pub fn granted(&mut self, cx: &mut Cx<'_>) {
+        debug_assert!(cx.counters.slots_used > 0, "a slot that is not counted");
         self.slot = Slot::Held;
         self.credits = cx.limits.chunks_per_slot;
         match self.take_state() {

@@ -106,6 +106,7 @@ pub fn decimal(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn ranges_mean_what_rfc_9110_says() {
@@ -132,6 +133,83 @@ mod tests {
     fn what_is_no_range_is_refused() {
         for text in ["", "-", "5-4", "a-b", "--1", "+1-2", "1-2-3", " 1-2", "1", "18446744073709551616-"] {
             assert_eq!(ByteRange::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_set_of_ranges_is_resolved_or_ignored() {
+        use Ranges::{One, Unsatisfiable, Whole};
+        let several = |parts: &[Range<u64>]| Ranges::Several(parts.into());
+        for (value, want) in [
+            ("bytes=0-4", One(0..5)),
+            ("Bytes=5-", One(5..10)),
+            ("bytes=-3", One(7..10)),
+            ("bytes=0-18446744073709551615", One(0..10)),
+            ("bytes=0-0,9-9", several(&[0..1, 9..10])),
+            ("bytes=5-6 ,\t0-1", several(&[5..7, 0..2])),
+            ("bytes=0-4,5-9", several(&[0..5, 5..10])),
+            ("bytes=0-1,20-30", One(0..2)),
+            ("bytes=,0-1,,", One(0..2)),
+            ("bytes=20-30", Unsatisfiable),
+            ("bytes=-0", Unsatisfiable),
+            ("bytes=10-,-0,99-", Unsatisfiable),
+            ("bytes=0-4,4-5", Whole),
+            ("bytes=0-,-1", Whole),
+            ("bytes=0-1,0-1", Whole),
+            ("bytes=5-4", Whole),
+            ("bytes=0-1,5-4", Whole),
+            ("bytes=99-,x", Whole),
+            ("bytes=", Whole),
+            ("bytes=,", Whole),
+            ("bytes=--", Whole),
+            ("bytes=-", Whole),
+            ("bytes=0-18446744073709551616", Whole),
+            ("bytes = 0-1", Whole),
+            ("bytes 0-1", Whole),
+            ("foo=0-1", Whole),
+            ("", Whole),
+        ] {
+            assert_eq!(Ranges::parse(value, 10), want, "{value}");
+        }
+    }
+
+    #[test]
+    fn no_part_of_an_empty_file_can_be_told() {
+        for (value, want) in [
+            ("bytes=0-", Ranges::Unsatisfiable),
+            ("bytes=0-0", Ranges::Unsatisfiable),
+            ("bytes=-0", Ranges::Unsatisfiable),
+            ("bytes=-5", Ranges::Whole),
+        ] {
+            assert_eq!(Ranges::parse(value, 0), want, "{value}");
+        }
+    }
+
+    #[test]
+    fn many_ranges_mean_the_whole_file() {
+        let set = |count: usize| (0..count).map(|at| format!("{}-{}", 2 * at, 2 * at)).collect::<Vec<_>>().join(",");
+        let most = Ranges::parse(&format!("bytes={}", set(RANGES_MAX)), 1000);
+        assert!(matches!(most, Ranges::Several(parts) if parts.len() == RANGES_MAX));
+        assert_eq!(Ranges::parse(&format!("bytes={}", set(RANGES_MAX + 1)), 1000), Ranges::Whole);
+        assert_eq!(
+            Ranges::parse(&format!("bytes={}", set(RANGES_MAX + 1)), 1),
+            Ranges::Whole,
+            "also those that are not there"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn parts_lie_in_the_file_and_apart(set in "(([0-9]{0,2}-[0-9]{0,2})?[, ]?){0,6}", len in 0_u64..40) {
+            let parts = match Ranges::parse(&format!("bytes={set}"), len) {
+                Ranges::Whole | Ranges::Unsatisfiable => return Ok(()),
+                Ranges::One(part) => vec![part],
+                Ranges::Several(parts) => { prop_assert!(parts.len() > 1); parts.into() }
+            };
+            for (at, part) in parts.iter().enumerate() {
+                prop_assert!(part.start < part.end && part.end <= len);
+                prop_assert!(parts[..at].iter().all(|other| other.end <= part.start || part.end <= other.start));
+            }
         }
     }
 }

@@ -5,11 +5,15 @@
 //! | `golden` | whole conversations, at every cut, on the platform in memory |
 //! | `states` | the table of states; deadlines, drains and ends of stream in virtual time |
 //! | `served` | the main job, on real sockets and a real folder, in every setting |
+//! | `fresh` | files that others change, on real sockets: nobody is shown what was before |
 //! | `bad_luck` | peers that break off, stall, lie or attack; resources that run out |
 //! | `program` | the built binary: its lines, its exit codes, its signals |
 //! | `legacy` | the dialects of older systems against clients in Python |
 //! | `http` | HTTP by the sections of its RFCs, and its everyday clients |
 //! | `corpus` | the fuzz targets over their committed inputs |
+//! | `big_folder` | a folder with 100,000 files |
+//! | `counters` | the facts for the operator follow what happens |
+//! | `page` | the web page of a folder, in a browser |
 //! | `layers` | reads the sources: who imports whom, and where system calls may stand |
 //! | `regressions` | defects once found, each with the events that showed it |
 //! | `rig` | the platform in memory |
@@ -22,6 +26,8 @@
 mod bad_luck;
 mod client;
 mod corpus;
+mod counters;
+mod fresh;
 mod golden;
 mod http;
 mod layers;
@@ -29,6 +35,7 @@ mod legacy;
 mod length_prefix;
 mod name_choice;
 mod name_size;
+mod page;
 mod program;
 mod regressions;
 mod rig;
@@ -36,6 +43,7 @@ mod served;
 mod states;
 
 // Slow checks that print figures; they are ignored unless asked for.
+mod big_folder;
 mod busy;
 mod crowd;
 mod durable;

@@ -33,7 +33,7 @@ pub struct Page<'a> {
     pub after: Option<&'a str>,
     /// May this client upload and delete?
     pub writable: bool,
-    /// Names asked for with one request, also by the script.
+    /// Names asked for with one request.
     pub limit: usize,
 }
 
@@ -74,7 +74,6 @@ fn fill(page: &Page<'_>, word: &str, out: &mut String) {
         "style" => out.push_str(STYLE),
         "script" => out.push_str(SCRIPT),
         "title" => title(page.folder, out),
-        "limit" => say(out, page.limit),
         "writable" => out.push_str(if page.writable { " data-writable" } else { "" }),
         "crumbs" => crumbs(page.folder, out),
         "before" if page.after.is_some() => {
@@ -100,11 +99,11 @@ fn crumbs(folder: &Key, out: &mut String) {
     let names = std::iter::once("Files").chain(parts.iter().copied());
     for (depth, name) in names.enumerate() {
         match parts.len() - depth {
-            0 => out.push_str("<li aria-current=\"page\"><bdi>"),
+            0 => out.push_str("<li aria-current=\"page\"><h1><bdi>"),
             above => say(out, format_args!("<li><a href=\"{}\"><bdi>", "../".repeat(above))),
         }
         escape(name, out);
-        out.push_str(if depth == parts.len() { "</bdi></li>" } else { "</bdi></a></li>" });
+        out.push_str(if depth == parts.len() { "</bdi></h1></li>" } else { "</bdi></a></li>" });
     }
 }
 

@@ -7,9 +7,6 @@ use crate::platform::Health;
 use crate::wire::http::head::{Head, Method};
 use crate::wire::metrics;
 
-/// Of the Prometheus text format.
-const METRICS_KIND: &str = "text/plain; version=0.0.4; charset=utf-8";
-
 /// The response, if this is a question of that kind.
 pub(super) fn answer(head: &Head<'_>, manner: &Manner, talk: &mut Talk<'_>) -> Option<Act> {
     if !matches!(head.method, Method::Get | Method::Head) {
@@ -29,7 +26,7 @@ pub(super) fn answer(head: &Head<'_>, manner: &Manner, talk: &mut Talk<'_>) -> O
             metrics::write(talk.counters, &mut text);
             manner.head(200, talk);
             talk.out.extend_from_slice(b"Cache-Control: no-store\r\n");
-            manner.content_of(METRICS_KIND, &text, talk);
+            manner.content_of(metrics::CONTENT_TYPE, &text, talk);
         }
         _ => return None,
     }

@@ -19,7 +19,11 @@ pub(in crate::dialect) fn refuse(failure: Failure, key: Option<&Key>, talk: &mut
     then
 }
 
+/// Room for the longest line about an open file, so that its text is made in one piece.
+const OPENED_LEN_MAX: usize = 192;
+
 pub(super) fn say_opened(range: &Range<u64>, asked: Option<&Range<u64>>, meta: &Meta, out: &mut Vec<u8>) {
+    out.reserve(OPENED_LEN_MAX);
     let _ = write!(out, "OK {} etag={} mtime={}", range.end - range.start, meta.etag, meta.mtime);
     if let Some(range) = asked {
         let _ = write!(out, " range={}-{}/{}", range.start, range.end - 1, meta.len);

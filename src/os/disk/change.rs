@@ -64,7 +64,10 @@ impl Disk {
         let source = self.folder(from.parent()).map_err(|e| fault::reading("open folder", from.as_str(), e))?;
         let stat = self.source(source.fd.as_fd(), from)?;
         let way = self.make_way(to.parent())?;
-        match self.rename_in((source.fd.as_fd(), from), &stat, (&way, to), precondition) {
+        let place = || self.rename_in((source.fd.as_fd(), from), &stat, (&way, to), precondition);
+        let is_owed = self.durable && meta::kind(&stat) == Kind::Folder;
+        let placed = if is_owed { self.made.move_to(&way.folder, place) } else { place() };
+        match placed {
             Ok(false) => Ok(plain(Outcome::Renamed)),
             Ok(true) => {
                 let mut owed = self.owes(&source);

@@ -51,7 +51,14 @@ impl Reading {
 #[derive(Debug)]
 enum Entry {
     Reading(Reading),
+    /// A file whose content is in memory; nothing is open.
+    Kept(Arc<[u8]>),
     Staging(Arc<Staged>),
+}
+
+/// What of `content` is behind `offset`.
+pub(super) fn behind(content: &[u8], offset: u64) -> &[u8] {
+    usize::try_from(offset).ok().and_then(|at| content.get(at..)).unwrap_or_default()
 }
 
 /// All open files.
@@ -71,6 +78,11 @@ impl Files {
     /// A file for reading gets its id.
     pub(super) fn add_reading(&mut self, file: OpenFile) -> FileId {
         self.add(Entry::Reading(Reading { file: Arc::new(file), copied: false, warm: None }))
+    }
+
+    /// Content that is in memory gets its id.
+    pub(super) fn add_kept(&mut self, content: Arc<[u8]>) -> FileId {
+        self.add(Entry::Kept(content))
     }
 
     /// An upload gets its id.
@@ -101,6 +113,14 @@ impl Files {
         }
     }
 
+    /// Content that is in memory.
+    pub(super) fn kept(&self, id: FileId) -> Option<&[u8]> {
+        match self.slots.get(Self::place(id)) {
+            Some((known, Entry::Kept(content))) if *known == id.0 => Some(content),
+            _ => None,
+        }
+    }
+
     /// An upload.
     pub(super) fn staging(&self, id: FileId) -> Option<&Arc<Staged>> {
         match self.slots.get(Self::place(id)) {
@@ -113,6 +133,7 @@ impl Files {
     pub(super) fn held(&self, id: FileId) -> Held {
         match self.slots.get(Self::place(id)) {
             Some((known, Entry::Reading(reading))) if *known == id.0 => Held::Reading(Arc::clone(&reading.file)),
+            Some((known, Entry::Kept(content))) if *known == id.0 => Held::Kept(Arc::clone(content)),
             Some((known, Entry::Staging(staged))) if *known == id.0 => Held::Staging(Arc::clone(staged)),
             _ => Held::None,
         }
@@ -123,7 +144,7 @@ impl Files {
         let held = self.held(id);
         match held {
             Held::None => {}
-            Held::Reading(_) => drop(self.slots.remove(Self::place(id))),
+            Held::Reading(_) | Held::Kept(_) => drop(self.slots.remove(Self::place(id))),
             Held::Staging(_) => {
                 self.staging -= 1;
                 self.slots.remove(Self::place(id));

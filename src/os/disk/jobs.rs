@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::files;
 use super::read::OpenFile;
 use super::settle::{Owed, Pending};
 use super::shared::Disk;
@@ -43,6 +44,8 @@ pub(super) enum Held {
     None,
     /// Open for reading.
     Reading(Arc<OpenFile>),
+    /// Its content is in memory.
+    Kept(Arc<[u8]>),
     /// An upload.
     Staging(Arc<Staged>),
 }
@@ -123,6 +126,11 @@ impl Disk {
                 let result = file.fill(offset, len, &mut chunk);
                 (result.map(|()| plain(Outcome::Read)), Some(chunk))
             }
+            (Op::Read { offset, len, mut chunk, .. }, Held::Kept(content)) => {
+                let rest = files::behind(&content, offset);
+                chunk.fill(&rest[..rest.len().min(len)]);
+                (Ok(plain(Outcome::Read)), Some(chunk))
+            }
             (Op::Write { offset, chunk, .. }, Held::Staging(staged)) => {
                 let result = self.pace.measure(|| self.write(&staged, offset, chunk.data()));
                 (result.map(|()| plain(Outcome::Written)), Some(chunk))
@@ -140,7 +148,7 @@ impl Disk {
                 self.abort(&staged);
                 Ok(plain(Outcome::Aborted))
             }
-            (Op::Close { .. }, Held::Reading(_)) => Ok(plain(Outcome::Closed)),
+            (Op::Close { .. }, Held::Reading(_) | Held::Kept(_)) => Ok(plain(Outcome::Closed)),
             (Op::Commit { key, len, prepend, mtime, precondition, .. }, Held::Staging(staged)) => {
                 self.commit(&staged, &key, len, &prepend, mtime, &precondition)
             }
@@ -162,6 +170,7 @@ impl Disk {
                 let end = open.warm(offset, len, scratch)?;
                 Ok(unsynced(Reply::Warmed(file, offset, end)))
             }
+            (Op::Warm { .. }, Held::Kept(_)) => Ok(plain(Outcome::Warmed)),
             _ => Err(no_such_file()),
         }
     }

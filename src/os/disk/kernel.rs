@@ -25,6 +25,10 @@ mod linux {
 
     const TMPFS: u64 = 0x0102_1994;
     const RAMFS: u64 = 0x8584_58F6;
+    const EXT4: u64 = 0xEF53;
+    const XFS: u64 = 0x5846_5342;
+    const BTRFS: u64 = 0x9123_683E;
+    const F2FS: u64 = 0xF2F5_2010;
 
     /// Opens a name without ever leaving `at`, whatever others rename meanwhile.
     pub(crate) fn open_beneath(
@@ -72,8 +76,18 @@ mod linux {
 
     /// Does this file system live in memory?
     pub(crate) fn is_memory(file: BorrowedFd<'_>) -> bool {
-        #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "its type differs between processors")]
-        rustix::fs::fstatfs(file).is_ok_and(|fs| matches!(fs.f_type as u64 & 0xFFFF_FFFF, TMPFS | RAMFS))
+        matches!(kind(file), Some(TMPFS | RAMFS))
+    }
+
+    /// Does every change of this file system pass this kernel? Not over a network, nor where another
+    /// file system lies beneath.
+    pub(crate) fn is_local(file: BorrowedFd<'_>) -> bool {
+        matches!(kind(file), Some(TMPFS | RAMFS | EXT4 | XFS | BTRFS | F2FS))
+    }
+
+    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "its type differs between processors")]
+    fn kind(file: BorrowedFd<'_>) -> Option<u64> {
+        rustix::fs::fstatfs(file).ok().map(|fs| fs.f_type as u64 & 0xFFFF_FFFF)
     }
 }
 
@@ -121,9 +135,13 @@ mod linux {
     pub(crate) fn is_memory(_file: BorrowedFd<'_>) -> bool {
         false
     }
+
+    pub(crate) fn is_local(_file: BorrowedFd<'_>) -> bool {
+        false
+    }
 }
 
-pub(super) use linux::{is_memory, open_beneath, pread_cached, rename_noreplace, reserve, send_file};
+pub(super) use linux::{is_local, is_memory, open_beneath, pread_cached, rename_noreplace, reserve, send_file};
 
 /// Waits until the content of a file, and with `all` its other properties too, are on stable
 /// storage. Never repeated: a second call would report success for bytes that are lost.

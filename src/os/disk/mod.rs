@@ -9,6 +9,7 @@ mod change;
 mod commit;
 mod fault;
 mod files;
+mod hot;
 mod jobs;
 mod kernel;
 mod list;
@@ -19,6 +20,7 @@ mod settle;
 mod shared;
 mod staging;
 mod start;
+mod watch;
 mod write;
 
 #[cfg(test)]
@@ -37,12 +39,14 @@ use rustix::net::SendFlags;
 
 use self::caps::Pages;
 use self::files::Files;
+use self::hot::Hot;
 use self::jobs::{Finished, Held, Job, Reply};
 use self::shared::Disk;
 use crate::error::StoreError;
 use crate::ids::{ConnId, FileId};
+use crate::object::Node;
 use crate::os::workers::Lane;
-use crate::platform::{Completion, Health, Op, Outcome, Queued, ReadNow, SendFile, Store};
+use crate::platform::{Completion, Health, Op, Outcome, Queued, ReadNow, SendFile, Source, Store};
 
 /// Most bytes of an upload between two flushes: more does not make a disk faster.
 const FLUSH_WINDOW_MAX: u64 = 16 * 1024 * 1024;
@@ -62,6 +66,8 @@ pub struct DiskStore {
     disk: Arc<Disk>,
     workers: Vec<JoinHandle<()>>,
     files: Files,
+    /// `None` where nothing can be kept.
+    hot: Option<Hot>,
     ready: VecDeque<Finished>,
     /// Operations submitted whose completion has not been taken.
     in_flight: u64,
@@ -86,6 +92,9 @@ impl DiskStore {
     /// socket; [`SendFile::Cold`] that the bytes must be warmed first.
     pub fn send_file(&mut self, file: FileId, offset: u64, len: usize, socket: BorrowedFd<'_>) -> io::Result<SendFile> {
         let now = self.now;
+        if self.files.kept(file).is_some() {
+            return self.copy_file(file, offset, len, socket);
+        }
         let Some(reading) = self.files.reading(file) else { return Err(told(jobs::no_such_file())) };
         if len == 0 {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -153,8 +162,25 @@ impl DiskStore {
         Completion { conn, result, chunk }
     }
 
-    fn done(&mut self, conn: ConnId, result: Result<Reply, StoreError>) -> Completion {
-        self.admit(Finished { conn, result, chunk: None })
+    /// Opens a file, from memory if it is kept there.
+    fn open_now(&mut self, path: &str) -> Option<Result<Outcome, StoreError>> {
+        let now = self.now;
+        if let Some((content, meta)) = self.hot.as_mut().and_then(|hot| hot.get(path, now)) {
+            let file = self.files.add_kept(Arc::clone(content));
+            return Some(Ok(Outcome::Opened { file, meta, source: Source::Direct }));
+        }
+        Some(self.disk.open_now(path)?.map(|(open, meta, source)| {
+            if let Some(hot) = &mut self.hot {
+                hot.opened(&self.disk, path, &open, &meta, now);
+            }
+            Outcome::Opened { file: self.files.add_reading(open), meta, source }
+        }))
+    }
+
+    fn stat_now(&mut self, path: &str) -> Option<Result<Outcome, StoreError>> {
+        let kept = self.hot.as_mut().and_then(|hot| hot.get(path, self.now));
+        let node = kept.map(|(_, meta)| Ok(Node::File(meta))).or_else(|| self.disk.stat_now(path))?;
+        Some(node.map(Outcome::Found))
     }
 
     /// The file an operation names; it stays open if the operation leaves it so.
@@ -184,20 +210,20 @@ impl DiskStore {
 impl Store for DiskStore {
     fn try_now(&mut self, conn: ConnId, op: Op) -> Result<Completion, Op> {
         match &op {
-            Op::Open { key } => match self.disk.open_now(key.as_str()) {
-                Some(result) => Ok(self.done(conn, result)),
+            Op::Open { key } => match self.open_now(key.as_str()) {
+                Some(result) => Ok(Completion { conn, result, chunk: None }),
                 None => Err(op),
             },
-            Op::Stat { key } => match self.disk.stat_now(key.as_str()) {
-                Some(result) => Ok(self.done(conn, result.map(|node| Reply::Plain(Outcome::Found(node))))),
+            Op::Stat { key } => match self.stat_now(key.as_str()) {
+                Some(result) => Ok(Completion { conn, result, chunk: None }),
                 None => Err(op),
             },
             Op::Close { file } => {
                 let result = match self.files.take(*file) {
-                    Held::Reading(_) => Ok(Reply::Plain(Outcome::Closed)),
+                    Held::Reading(_) | Held::Kept(_) => Ok(Outcome::Closed),
                     _ => Err(jobs::no_such_file()),
                 };
-                Ok(self.done(conn, result))
+                Ok(Completion { conn, result, chunk: None })
             }
             op_ref if self.changes_now(op_ref) => {
                 let held = self.held(&op);
@@ -241,6 +267,12 @@ impl Store for DiskStore {
 
     fn read_now(&mut self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<ReadNow, StoreError> {
         let now = self.now;
+        if let Some(content) = self.files.kept(file) {
+            let rest = files::behind(content, offset);
+            let n = rest.len().min(buf.len());
+            buf[..n].copy_from_slice(&rest[..n]);
+            return Ok(ReadNow::Bytes(n));
+        }
         let Some(reading) = self.files.reading(file) else { return Err(jobs::no_such_file()) };
         // Only as far as it was warmed: behind that a read may wait.
         let end = reading.warm_until(offset, now);

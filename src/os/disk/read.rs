@@ -16,7 +16,7 @@ use super::meta::{self, Kind};
 use super::shared::Disk;
 use crate::buffer::Chunk;
 use crate::error::{Failure, StoreError};
-use crate::object::Node;
+use crate::object::{Meta, Node};
 use crate::platform::{ReadNow, Source};
 
 /// Most that one warming reads: it keeps a worker for some milliseconds on a slow disk.
@@ -39,16 +39,16 @@ impl Disk {
     /// Opens a regular file.
     pub(super) fn open(&self, path: &str) -> Result<Reply, StoreError> {
         let fd = self.open_beneath(path, open_flags(), self.links);
-        self.opened(path, fd)
+        self.opened(path, fd).map(|(file, meta, source)| Reply::Opened(file, meta, source))
     }
 
     /// The same if that does not wait for a disk.
-    pub(super) fn open_now(&self, path: &str) -> Option<Result<Reply, StoreError>> {
+    pub(super) fn open_now(&self, path: &str) -> Option<Result<(OpenFile, Meta, Source), StoreError>> {
         let fd = self.open_cached(path, open_flags(), self.links)?;
         Some(self.opened(path, fd))
     }
 
-    fn opened(&self, path: &str, fd: Result<OwnedFd, Errno>) -> Result<Reply, StoreError> {
+    fn opened(&self, path: &str, fd: Result<OwnedFd, Errno>) -> Result<(OpenFile, Meta, Source), StoreError> {
         let fd = fd.map_err(|e| fault::reading("open", path, e))?;
         let stat = fstat(&fd).map_err(|e| fault::reading("fstat", path, e))?;
         match meta::kind(&stat) {
@@ -62,7 +62,7 @@ impl Disk {
             Pages::Memory | Pages::Told => Source::Direct,
             Pages::Unknown => Source::Held,
         };
-        Ok(Reply::Opened(OpenFile { fd, path: path.into() }, meta, source))
+        Ok((OpenFile { fd, path: path.into() }, meta, source))
     }
 
     /// What stands there?
@@ -142,6 +142,11 @@ impl OpenFile {
     /// How long it is now.
     pub(super) fn len(&self) -> Result<u64, StoreError> {
         fstat(&self.fd).map(|stat| meta::len(&stat)).map_err(|e| self.failed("fstat", e))
+    }
+
+    /// Which version it is now.
+    pub(super) fn meta(&self) -> Result<Meta, StoreError> {
+        fstat(&self.fd).map(|stat| meta::meta(&stat)).map_err(|e| self.failed("fstat", e))
     }
 
     /// Reads up to `len` bytes behind what the chunk holds.

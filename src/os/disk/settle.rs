@@ -135,11 +135,11 @@ impl Disk {
     }
 
     /// What a change inside `folder` owes: the folder itself, and every folder above it that is
-    /// so new that its own entry may not be durable, whoever made it.
+    /// so new that its own entry may not be durable, whoever made or moved it.
     pub(super) fn owes(&self, folder: &Arc<Folder>) -> Owed {
         let mut owed = self.owes_way(folder);
-        if self.durable && !owed.folders.iter().any(|one| one.id == folder.id) {
-            owed.folders.push(Arc::clone(folder));
+        if self.durable {
+            owed.add(folder);
         }
         owed
     }
@@ -153,28 +153,37 @@ impl Disk {
 impl Owed {
     /// Adds what another change owes.
     pub(super) fn join(&mut self, other: Self) {
-        for folder in other.folders {
-            if !self.folders.iter().any(|one| one.id == folder.id) {
-                self.folders.push(folder);
-            }
+        for folder in &other.folders {
+            self.add(folder);
         }
         self.made.extend(other.made);
     }
+
+    fn add(&mut self, folder: &Arc<Folder>) {
+        if !self.folders.iter().any(|one| one.id == folder.id) {
+            self.folders.push(Arc::clone(folder));
+        }
+    }
 }
 
-/// Folders that were made and whose entry in their parent is perhaps not durable. A second upload
-/// into such a folder must not be acknowledged before the first one's syncs, so it owes them too.
+/// Folders that were made or moved and whose entry in their parent is perhaps not durable. A second
+/// upload into such a folder must not be acknowledged before the first one's syncs, so it owes them
+/// too.
 #[derive(Debug, Default)]
 pub(super) struct Made(pub(super) Mutex<New>);
 
-/// The parent of each, and which making it was.
+/// The parent of each new folder, and which making it was.
 #[derive(Debug, Default)]
 pub(super) struct New {
     pub(super) parents: BTreeMap<FolderId, (u64, Arc<Folder>)>,
+    /// Where folders were moved to. What is beneath one cannot be told from its inode, so as long
+    /// as a move is not durable, every change owes it.
+    pub(super) moves: BTreeMap<u64, Arc<Folder>>,
     next: u64,
 }
 
-/// One making of one folder. The number tells it from a later folder with the same inode.
+/// One making of one folder, or one move into it. The number tells it from a later folder with the
+/// same inode.
 pub(super) type Making = (FolderId, u64);
 
 impl Made {
@@ -191,11 +200,22 @@ impl Made {
         if !made {
             return Ok((child, None));
         }
-        let number = new.next;
-        new.next += 1;
+        let number = new.number();
         new.parents.insert(child.id, (number, Arc::clone(parent)));
         let making = (child.id, number);
         Ok((child, Some(making)))
+    }
+
+    /// Moves a folder to `parent`: `place` tells whether it did. The lock is held for the same
+    /// reason as in `make`.
+    pub(super) fn move_to<E>(&self, parent: &Arc<Folder>, place: impl FnOnce() -> Result<bool, E>) -> Result<bool, E> {
+        let mut new = lock(&self.0);
+        let moved = place()?;
+        if moved {
+            let number = new.number();
+            new.moves.insert(number, Arc::clone(parent));
+        }
+        Ok(moved)
     }
 
     /// They are durable, or gone.
@@ -203,6 +223,7 @@ impl Made {
         if !makings.is_empty() {
             let mut new = lock(&self.0);
             for (id, number) in makings {
+                new.moves.remove(number);
                 if new.parents.get(id).is_some_and(|(known, _)| known == number) {
                     new.parents.remove(id);
                 }
@@ -210,18 +231,34 @@ impl Made {
         }
     }
 
-    fn above(&self, mut id: FolderId) -> Owed {
+    fn above(&self, id: FolderId) -> Owed {
         let new = lock(&self.0);
         let mut owed = Owed::default();
-        while let Some((number, parent)) = new.parents.get(&id) {
-            // A folder that was moved into one it once held would make a circle.
+        for (number, parent) in &new.moves {
+            owed.made.push((parent.id, *number));
+            owed.add(parent);
+            new.climb(parent.id, &mut owed);
+        }
+        new.climb(id, &mut owed);
+        owed
+    }
+}
+
+impl New {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn climb(&self, mut id: FolderId, owed: &mut Owed) {
+        while let Some((number, parent)) = self.parents.get(&id) {
+            // Been here; or a folder that was moved into one it once held makes a circle.
             if owed.made.contains(&(id, *number)) {
                 break;
             }
             owed.made.push((id, *number));
-            owed.folders.push(Arc::clone(parent));
+            owed.add(parent);
             id = parent.id;
         }
-        owed
     }
 }

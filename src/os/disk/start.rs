@@ -10,13 +10,15 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags, fstat, open};
+use rustix::fs::{Mode, OFlags, fstat, fsync, open};
 
 use super::DiskStore;
 use super::caps::Caps;
 use super::fault::TARGET;
 use super::files::Files;
+use super::hot::Hot;
 use super::jobs::Job;
+use super::kernel;
 use super::meta;
 use super::shared::{Choices, Disk, Folder, Wake, clock};
 use super::staging::{Staging, Sweep};
@@ -35,7 +37,8 @@ impl DiskStore {
     pub fn open(root: &Path, config: &StoreConfig, limits: &Limits, wake: Wake) -> Result<Self, String> {
         let name = root.display();
         if !config.read_only {
-            create_dir_all(root).map_err(|e| format!("cannot make the folder {name}: {e}"))?;
+            let durable = config.durability == Durability::Durable;
+            make_root(root, durable).map_err(|e| format!("cannot make the folder {name}: {e}"))?;
         }
         let fd = open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| format!("cannot open the folder {name}: {}", io::Error::from(e)))?;
@@ -65,11 +68,15 @@ impl DiskStore {
             // `as`, because the width of a mode differs between systems; the mask fits all.
             file_mode: config.file_mode.map(|mode| Mode::from_raw_mode((mode & 0o7777) as _)),
         };
+        // With links, a file may depend on folders that are not on the way to its name.
+        let keeps = caps.cached && !choices.links && kernel::is_local(fd.as_fd());
+        let hot = if keeps { Hot::new(limits, clock()) } else { None };
         let root = Folder { fd, id, path: "".into() };
         let mut store = Self {
             disk: Arc::new(Disk::new(root, caps, choices, staging, wake)),
             workers: Vec::new(),
             files: Files::default(),
+            hot,
             ready: VecDeque::new(),
             in_flight: 0,
             lagging: false,
@@ -100,4 +107,18 @@ impl DiskStore {
             Err((site, cause)) => log::warn!(target: TARGET, "leftovers are not swept: {site}: {cause}"),
         }
     }
+}
+
+/// Makes the folder and what is missing above it. What is stored in it later would be worth nothing
+/// if a power cut took the folder itself, so its entry must be durable too.
+fn make_root(root: &Path, durable: bool) -> io::Result<()> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<&Path> = root.ancestors().take_while(is_missing).collect();
+    create_dir_all(root)?;
+    for folder in missing.into_iter().filter(|_| durable) {
+        let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let above = open(above, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        fsync(&above)?;
+    }
+    Ok(())
 }

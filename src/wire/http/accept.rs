@@ -69,3 +69,58 @@ fn quality(text: &str) -> Option<u16> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn people_see_a_page_and_programs_a_list() {
+        for text in [
+            "",
+            "*/*",
+            "text/html",
+            "TEXT/HTML",
+            "text/*",
+            "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+            "text/html, application/json",
+            "application/json;q=0.9, text/html",
+            "application/json;q=0.5, */*;q=0.8",
+            "application/json;q=0, */*",
+            "image/png",
+            "text/html;q=0, application/json;q=0",
+            "application/json;q=2",
+            "application/json;q=0.1234",
+            "application/json-seq",
+            "garbage, ;q=1, /",
+        ] {
+            assert_eq!(listing(&[text]), Listing::Html, "{text}");
+        }
+        for text in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/x-ndjson",
+            "application/json, text/plain, */*",
+            "application/*",
+            "application/x-ndjson, */*;q=0.1",
+            "text/html;q=0.8, application/json;q=0.9",
+            "text/html;q=0.899,application/json; q=0.9",
+            "text/*;q=0.5, application/json;Q=0.501",
+            "text/html;q=0, */*",
+            "text/*, application/json",
+            "text/html;q=0.000, application/json;q=0.001",
+        ] {
+            assert_eq!(listing(&[text]), Listing::Json, "{text}");
+        }
+        assert_eq!(listing(&[]), Listing::Html);
+        assert_eq!(listing(&["text/html;q=0.1", "application/json"]), Listing::Json);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_it(text in "(text|html|application|json|\\*|/|,|;|q=|[0-9.]{1,5}| |ü){0,12}") {
+            let _ = listing(&[&text]);
+        }
+    }
+}

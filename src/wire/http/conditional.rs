@@ -2,7 +2,8 @@
 //! what they become for a change.
 //!
 //! Here it is only read what was asked; that a change depends on it is judged where the change
-//! becomes visible. Our tags are strong. A tag that is not ours is well-formed all the same and matches nothing.
+//! becomes visible. Our tags are strong. A tag that is not ours is well-formed all the same and
+//! matches nothing.
 
 #[cfg(test)]
 mod tests;
@@ -167,16 +168,13 @@ impl Tag {
     }
 }
 
-/// `If-Range`: does the range count for this version? A tag is compared strongly; a date must be
-/// the very one we gave (RFC 9110 §13.1.5), which cannot tell two versions of one second apart:
-/// that is what tags are for. Where it does not hold the whole file is sent.
+/// `If-Range`: does the range count for this version? A tag is compared strongly. A date never
+/// counts: it cannot tell two versions of one second apart, and uploads may set it, so none of ours
+/// is the strong validator it would have to be (RFC 9110 §13.1.5, §8.8.2.2). Where the condition
+/// does not hold the whole file is sent, which is never wrong.
 pub fn range_counts(if_range: Option<&str>, meta: &Meta) -> bool {
     let Some(value) = if_range else { return true };
-    match cut_tag(value) {
-        Some((tag, "")) => tag == Tag::Strong(meta.etag),
-        Some(_) => false,
-        None => date::parse(value) == Some(meta.mtime),
-    }
+    matches!(cut_tag(value), Some((tag, "")) if tag == Tag::Strong(meta.etag))
 }
 
 /// Reads one line of a list of tags; empty elements are ignored (RFC 9110 §5.6.1).

@@ -19,3 +19,58 @@ pub fn format(seconds: i64) -> impl fmt::Display {
     let seconds = u64::try_from(seconds.clamp(0, SECONDS_MAX)).unwrap_or_default();
     httpdate::HttpDate::from(UNIX_EPOCH + Duration::from_secs(seconds))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn all_three_forms_are_read() {
+        for text in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            assert_eq!(parse(text), Some(784_111_777), "{text}");
+        }
+        assert_eq!(parse("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        assert_eq!(parse("Thu, 29 Feb 2024 23:59:59 GMT"), Some(1_709_251_199));
+    }
+
+    #[test]
+    fn what_is_no_date_is_none() {
+        for text in [
+            "",
+            "0",
+            "784111777",
+            "Mon, 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 06 Nov 1994 08:49:37 CET",
+            "Sun, 6 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 24:00:00 GMT",
+            "Wed, 30 Feb 2022 00:00:00 GMT",
+            "Wed, 31 Dec 1969 23:59:59 GMT",
+            "Sün, 06 Nov 1994 08:49:37 GMT",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_said_becomes_the_nearest() {
+        assert_eq!(format(784_111_777).to_string(), "Sun, 06 Nov 1994 08:49:37 GMT");
+        for (seconds, want) in [(i64::MIN, 0), (-1, 0), (SECONDS_MAX + 1, SECONDS_MAX), (i64::MAX, SECONDS_MAX)] {
+            assert_eq!(format(seconds).to_string(), format(want).to_string());
+        }
+        assert_eq!(format(SECONDS_MAX).to_string(), "Fri, 31 Dec 9999 23:59:59 GMT");
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(seconds in 0..=SECONDS_MAX) {
+            prop_assert_eq!(parse(&format(seconds).to_string()), Some(seconds));
+        }
+
+        #[test]
+        fn no_text_breaks_it(text in "((Sun|Monday|Wednesday), ?|[0-9]{1,4}|[-: ]| GMT|Nov|Feb|ü){0,14}") {
+            let _ = parse(&text);
+        }
+    }
+}

@@ -64,3 +64,86 @@ fn is_key(text: &str) -> bool {
     bytes.next().is_some_and(|first| first.is_ascii_lowercase() || first == b'*')
         && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-.*".contains(&byte))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Of "hello world" and a new line.
+    const DIGEST: [u8; 32] = [
+        0xa9, 0x48, 0x90, 0x4f, 0x2f, 0x0f, 0x47, 0x9b, 0x8f, 0x81, 0x97, 0x69, 0x4b, 0x30, 0x18, 0x4b, 0x0d, 0x2e,
+        0xd1, 0xc1, 0xcd, 0x2a, 0x1e, 0xc0, 0xfb, 0x85, 0xd2, 0x99, 0xa1, 0x92, 0xa4, 0x47,
+    ];
+    const TEXT: &str = "sha-256=:qUiQTy8PR5uPgZdpSzAYSw0u0cHNKh7A+4XSmaGSpEc=:";
+
+    #[test]
+    fn a_sha_256_is_read_among_others() {
+        assert_eq!(format(&DIGEST), TEXT);
+        for text in [
+            TEXT.to_owned(),
+            format!("sha-512=:YQ==:, {TEXT}"),
+            format!(" {TEXT} ,\tmd5=:YQ==:"),
+            format!("{TEXT};note=1"),
+            TEXT.replace("c=:", "c:"),
+        ] {
+            assert_eq!(sha256(&[&text]), Ok(Some(DIGEST)), "{text}");
+        }
+        assert_eq!(sha256(&["sha-512=:YQ==:", TEXT]), Ok(Some(DIGEST)));
+        assert_eq!(sha256(&[]), Ok(None));
+        assert_eq!(sha256(&["sha-512=:YQ==:"]), Ok(None));
+        let first = format(&[0; 32]);
+        assert_eq!(sha256(&[&first, TEXT]), Ok(Some(DIGEST)), "the last counts (RFC 9651 §4.2.2)");
+    }
+
+    #[test]
+    fn a_malformed_digest_is_never_ignored() {
+        for text in [
+            "",
+            "sha-256",
+            "sha-256=",
+            "sha-256=:",
+            "sha-256=::",
+            "sha-256=:YQ==:",
+            "sha-256=abc",
+            "sha-256=:!:",
+            "SHA-256=:YQ==:",
+            "sha-256=:qUiQTy8PR5uPgZdpSzAYSw0u0cHNKh7A+4XSmaGSpEcAA=:",
+            "sha-256 =:YQ==:",
+            "md5=x",
+            "md5",
+            ",",
+            "=:YQ==:",
+            "sha-256=:qUiQTy8PR5uPgZdpSzAYSw0u0cHNKh7A-4XSmaGSpEc=:",
+            "sha-256=\"qUiQTy8PR5uPgZdpSzAYSw0u0cHNKh7A+4XSmaGSpEc=\"",
+        ] {
+            assert!(matches!(sha256(&[text]), Err(Failure::Malformed(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wish_for_sha_256_has_a_weight() {
+        for text in ["sha-256=1", "sha-256=10", "sha-512=3, sha-256=5", "sha-256=0, sha-256=2", "sha-256=5;x"] {
+            assert!(wants_sha256(&[text]), "{text}");
+        }
+        for text in
+            ["", "sha-256=0", "sha-256=11", "sha-256=-1", "sha-256=+1", "sha-256", "sha-512=1", "SHA-256=1", "x"]
+        {
+            assert!(!wants_sha256(&[text]), "{text}");
+        }
+        assert!(!wants_sha256(&[]));
+        assert!(wants_sha256(&["sha-512=3", "sha-256=5"]));
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(digest in any::<[u8; 32]>()) {
+            prop_assert_eq!(sha256(&[&format(&digest)]), Ok(Some(digest)));
+        }
+
+        #[test]
+        fn no_text_breaks_it(text in "(sha-256|md5|=|:|,|;| |[A-Za-z0-9+/]{1,44}|ü){0,9}") {
+            let _ = (sha256(&[&text]), wants_sha256(&[&text]));
+        }
+    }
+}

@@ -84,3 +84,122 @@ fn decoded(raw: &str) -> Result<Cow<'_, [u8]>, Failure> {
     }
     Ok(percent_decode(bytes).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn escapes_are_decoded_once() {
+        for (raw, key, folder) in [
+            ("/", "", true),
+            ("/a%20b/c.txt", "a b/c.txt", false),
+            ("/a/", "a", true),
+            ("/%61", "a", false),
+            ("/%2561", "%61", false),
+            ("/a+b", "a+b", false),
+            ("/%C3%BC", "ü", false),
+            ("/ü", "ü", false),
+            ("/a;b=c,d", "a;b=c,d", false),
+            ("/%5C", "\\", false),
+            ("/...", "...", false),
+        ] {
+            let path = path(raw).expect(raw);
+            assert_eq!((path.key.as_str(), path.folder), (key, folder), "{raw}");
+        }
+    }
+
+    #[test]
+    fn tricks_are_refused() {
+        for raw in [
+            "",
+            "a",
+            "*",
+            "//",
+            "/a//b",
+            "/..",
+            "/%2e%2e",
+            "/.%2E/a",
+            "/a/%2e",
+            "/a%2Fb",
+            "/a%2fb",
+            "/%2F",
+            "/%00",
+            "/a%0a",
+            "/%7f",
+            "/%",
+            "/%4",
+            "/%zz",
+            "/%+1",
+            "/%u002e",
+            "/%c0%ae",
+            "/%ff",
+            "/%ed%a0%80",
+            "/a%",
+        ] {
+            assert!(matches!(path(raw), Err(Failure::Malformed(_))), "{raw}");
+        }
+        for raw in ["/.filewharf/health", "/%2efilewharf", "/.%66ilewharf/"] {
+            assert!(matches!(path(raw), Err(Failure::Denied(_))), "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_read_as_forms_write_it() {
+        for (raw, after, limit) in [
+            ("", None, None),
+            ("after=a&limit=5", Some("a"), Some(5)),
+            ("limit=5&after=a%20b%2Bc%26", Some("a b+c&"), Some(5)),
+            ("after=a+b", Some("a b"), None),
+            ("after=%C3%BC", Some("ü"), None),
+            ("after=a=b", Some("a=b"), None),
+            ("after", Some(""), None),
+            ("x=%zz&&unknown&LIMIT=0", None, None),
+            ("limit=99999999999999999", None, Some(99_999_999_999_999_999)),
+        ] {
+            let want = Query { after: after.map(Into::into), limit };
+            assert_eq!(query(raw), Ok(want), "{raw}");
+        }
+        for raw in
+            ["limit=0", "limit=", "limit=-1", "limit=x", "limit=1&limit=1", "after=a&after=b", "after=%", "after=%ff"]
+        {
+            assert!(matches!(query(raw), Err(Failure::Malformed(_))), "{raw}");
+        }
+    }
+
+    #[test]
+    fn only_what_needs_no_escape_is_written_plainly() {
+        let mut out = Vec::new();
+        encode_path(&path("/a%20b/ü~-._:'%22%25%3f%23&%5c").expect("good").key, &mut out);
+        assert_eq!(String::from_utf8_lossy(&out), "/a%20b/%C3%BC~-._%3A%27%22%25%3F%23%26%5C");
+        out.clear();
+        encode_component("a/b c+", &mut out);
+        assert_eq!(String::from_utf8_lossy(&out), "a%2Fb%20c%2B");
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_comes_back_from_its_address(name in "[^/\\x00-\\x1f\\x7f]{1,20}(/[^/\\x00-\\x1f\\x7f]{1,20}){0,3}") {
+            let Ok(key) = key::relative(&name) else { return Ok(()) };
+            let mut out = Vec::new();
+            encode_path(&key, &mut out);
+            let raw = String::from_utf8(out).expect("ASCII");
+            prop_assert!(raw.is_ascii());
+            prop_assert_eq!(path(&raw), Ok(Path { key, folder: false }));
+        }
+
+        #[test]
+        fn every_value_comes_back_from_its_query(after in "\\PC{0,20}") {
+            let mut raw = b"after=".to_vec();
+            encode_component(&after, &mut raw);
+            let raw = String::from_utf8(raw).expect("ASCII");
+            prop_assert_eq!(query(&raw), Ok(Query { after: Some(after.into()), limit: None }));
+        }
+
+        #[test]
+        fn no_text_breaks_it(raw in "(/|%|%2[0-9a-fA-F]|%[0-9a-f]{2}|\\.|[a-z]|&|=|\\+|after=|limit=|ü){0,12}") {
+            let _ = (path(&raw), query(&raw));
+        }
+    }
+}

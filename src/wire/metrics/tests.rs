@@ -34,7 +34,7 @@ fn busy() -> Counters {
     };
     counters.states[0] = 4;
     counters.states[6] = 2;
-    counters.dialects[2] = 6;
+    counters.dialects[3] = 6;
     counters.closed[CloseReason::Finished as usize] = 30;
     for _ in 0..21 {
         counters.count_request("put");

@@ -9,7 +9,9 @@ use std::time::Duration;
 use filewharf::client::{Address, Client, Options};
 use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};
-use filewharf::wire::{key, line, range::ByteRange};
+
+#[path = "wire.rs"]
+mod wire;
 
 use crate::rig::{Mode, Peer, Rig};
 
@@ -25,7 +27,7 @@ pub const ALL: [(&str, fn(&[u8])); 11] = [
     ("name_size", |data| converse(Kind::NameSize, &[], data)),
     ("pickle", |data| converse(Kind::Pickle, &[("inbox", "notes")], data)),
     ("session", session),
-    ("wire", wire),
+    ("wire", wire::all),
 ];
 
 /// A server in memory that speaks `kind`, with two files, on which everything is small.
@@ -170,28 +172,4 @@ pub fn client(data: &[u8]) {
         }
     }
     server.join().expect("the server ends");
-}
-
-/// Every wire parser of the line protocol, and those of HTTP: what is accepted is written back
-/// unchanged, or cut where it says.
-pub fn wire(data: &[u8]) {
-    if let Ok(path) = key::absolute(data) {
-        let mut back = path.key.to_string();
-        if path.folder && !path.key.is_root() {
-            back.push('/');
-        }
-        assert_eq!(back.as_bytes(), data);
-    }
-    let _ = (line::cut(data), line::request(data), line::trailer(data), line::chunk_len(data));
-    if let Ok(text) = std::str::from_utf8(data) {
-        assert_eq!(line::unescape(&line::escape(text)).expect("own escaping"), text);
-        let _ = line::Reply::parse(text);
-        if let Some(range) = ByteRange::parse(text) {
-            for len in [0, 1, 1000, u64::MAX] {
-                if let Ok(range) = range.resolve(len) {
-                    assert!(range.start < range.end && range.end <= len);
-                }
-            }
-        }
-    }
 }

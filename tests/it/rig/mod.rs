@@ -310,6 +310,12 @@ impl Rig {
         self.settle();
     }
 
+    /// The server is told to end at once, and has one turn.
+    pub fn stop_in_turn(&mut self) {
+        self.reactor.platform().events.push(Event::Signal(filewharf::platform::Signal::Stop));
+        self.reactor.turn().expect("the platform in memory never fails");
+    }
+
     /// Has the server ended after a drain?
     pub fn has_ended(&self) -> bool {
         self.reactor.has_ended()

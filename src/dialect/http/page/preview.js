@@ -10,19 +10,21 @@ function openPreview(entry) {
   preview.querySelector('[download]').href = entry.href;
   for (const button of preview.querySelectorAll('[value]')) button.disabled = !neighbour(Number(button.value));
   const address = here + entry.href;
-  const cannot = () => { if (watched === entry) stage.replaceChildren(make('p', { textContent: 'This browser cannot show it. It can be downloaded.' })); };
+  const onerror = () => { if (watched === entry) stage.replaceChildren('This browser cannot show it.'); };
   silence();
-  if (entry.kind === 'image') stage.append(make('img', { alt: entry.name, onerror: cannot, src: address }));
+  if (entry.kind === 'image') stage.append(make('img', { alt: entry.name, onerror, src: address }));
   else if (entry.kind === 'text') showText(entry, address);
-  else stage.append(make(entry.kind, { controls: true, preload: 'metadata', ariaLabel: entry.name, onerror: cannot, src: address }));
+  else stage.append(make(entry.kind, { controls: true, preload: 'metadata', ariaLabel: entry.name, onerror, src: address }));
   if (!preview.open) preview.showModal();
+  // A button that has just been disabled must not keep the focus.
+  if (document.activeElement.disabled) preview.querySelector('[autofocus]').focus();
 }
 
 async function showText(entry, address) {
   const pre = make('pre', { tabIndex: 0, ariaLabel: entry.name });
   stage.append(pre);
   // An empty file has no first byte to ask for.
-  if (entry.size === 0) { pre.textContent = ''; return; }
+  if (!entry.size) return;
   try {
     const answer = await fetch(address, { headers: { Range: `bytes=0-${TEXT_MAX - 1}` } });
     if (!answer.ok) throw new Error(reason(answer.status, await answer.text()));

@@ -3,13 +3,14 @@
 // Text from outside only ever becomes textContent, a property, or an encoded part of an address.
 'use strict';
 const $ = id => document.getElementById(id);
+const first = selector => document.querySelector(selector);
+const every = selector => document.querySelectorAll(selector);
 const make = (tag, props, ...kids) => {
   const node = Object.assign(document.createElement(tag), props);
   node.append(...kids);
   return node;
 };
 const writable = 'writable' in document.body.dataset;
-const limit = document.body.dataset.limit;
 // Not a relative address: those would carry a user's name and secret along, which fetch refuses.
 const here = location.origin + location.pathname;
 const encode = path => path.toWellFormed().split('/').map(encodeURIComponent).join('/');
@@ -40,21 +41,19 @@ function human(bytes) {
   return `${number} ${units[unit]}`;
 }
 
+// Swedes write dates as ISO 8601 does.
 function stamp(seconds) {
   const date = new Date(seconds * 1000);
-  if (isNaN(date)) return '';
-  const two = number => String(number).padStart(2, '0');
-  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ` +
-    `${two(date.getHours())}:${two(date.getMinutes())}`;
+  return isNaN(date) ? '' : date.toLocaleString('sv').slice(0, 16);
 }
 
 function ago(seconds) {
   const age = Date.now() / 1000 - seconds;
   if (age < -60 || age >= 604800) return stamp(seconds);
-  if (age < 60) return 'just now';
-  if (age < 3600) return `${count(Math.floor(age / 60), 'minute')} ago`;
-  if (age < 86400) return `${count(Math.floor(age / 3600), 'hour')} ago`;
-  return `${count(Math.floor(age / 86400), 'day')} ago`;
+  for (const [span, word] of [[86400, 'day'], [3600, 'hour'], [60, 'minute']]) {
+    if (age >= span) return `${count(Math.floor(age / span), word)} ago`;
+  }
+  return 'just now';
 }
 
 // What a refusal says, for people.
@@ -67,11 +66,11 @@ const KINDS = new Map(Object.entries({
   image: 'apng avif bmp gif ico jpeg jpg png svg webp',
   audio: 'aac flac m4a mp3 oga ogg opus wav weba',
   video: 'm4v mkv mov mp4 ogv webm',
-  text: 'bash bat c cc cfg cmake conf cpp cs css csv diff env go h hpp htm html ini java js json jsonl kt log lua ' +
-    'md mjs ndjson patch php pl py rb rs rst sh sql srt svelte swift tex toml ts tsv tsx txt vtt xml yaml yml',
+  text: 'bat c cfg conf cpp cs css csv diff go h hpp htm html ini java js json kt log lua md ndjson patch php pl py ' +
+    'rb rs rst sh sql srt swift tex toml ts tsv txt vtt xml yaml yml',
   archive: '7z apk bz2 deb dmg gz iso jar rar rpm tar tgz xz zip zst',
 }).flatMap(([kind, ends]) => ends.split(' ').map(end => [end, kind])));
-const SHOWN = ['image', 'audio', 'video', 'text'];
+const SHOWN = ['image', 'audio', 'video', 'text'];   // can be looked into
 
 /* What is loaded */
 
@@ -90,18 +89,20 @@ const rank = name => !/[\ud800-\uffff]/.test(name) ? name : name.replace(/[\ud80
 function entry(name, folder, size, time) {
   const end = name.includes('.', 1) ? name.slice(name.lastIndexOf('.') + 1).toLowerCase() : '';
   const kind = folder ? 'folder' : KINDS.get(end) || 'file';
-  return { name, kind, size: folder ? -1 : size, time, rank: rank(name), plain: plain(name), href: encode(name) + (folder ? '/' : '') };
+  const href = encode(name) + (folder ? '/' : '');
+  return { name, kind, size: folder ? -1 : size, time, href, rank: rank(name), plain: plain(name) };
 }
 
 const byName = (a, b) => a.rank < b.rank ? -1 : a.rank > b.rank ? 1 : 0;
 const compare = (a, b) => (falling ? -1 : 1) * (order === 'name' ? byName(a, b) : a[order] - b[order]) || byName(a, b);
+const forward = () => order === 'name' && !falling;   // the server's order
 const matches = entry => entry.plain.includes(sought);
 
 // Sorting what is nearly sorted is quick, so this may be called for every page.
 function add(entries) {
   for (const entry of entries) {
     const old = loaded.get(entry.name);
-    if (old) { rows.delete(old); view.splice(view.indexOf(old), view.includes(old) ? 1 : 0); }
+    if (old && matches(old)) view.splice(view.indexOf(old), 1);
     loaded.set(entry.name, entry);
     if (matches(entry)) view.push(entry);
   }
@@ -120,13 +121,13 @@ function arrange() {
   show();
 }
 
-// Addresses with `after` and `limit`; the Link field tells whether names are left.
+// As many names as the server gives at once; its Link field tells whether any are left.
 async function load() {
   if (loading || !more) return;
   loading = true;
   tell();
   try {
-    const address = `${here}?after=${encodeURIComponent(cursor)}&limit=${limit}`;
+    const address = `${here}?after=${encodeURIComponent(cursor)}`;
     const answer = await fetch(address, { headers: { Accept: 'application/x-ndjson' }, cache: 'no-store' });
     const text = await answer.text();
     if (!answer.ok) throw new Error(reason(answer.status, text));
@@ -154,45 +155,48 @@ async function loadAll() {
 
 const body = $('rows');
 const rows = new Map();      // entry to its row, for the rows that exist
-const gaps = [];             // stand for rows that do not
 const WHOLE = 300;           // so many rows are simply all made
 let rowHeight = 40;
 let pinned = null;           // the row with the focus exists wherever it is
 
 function row(entry) {
-  const link = make('a', { href: entry.href, className: entry.kind, title: entry.name }, make('bdi', { textContent: entry.name }));
+  const { name, href, kind, size, time, fresh } = entry;
+  const link = make('a', { href, className: kind, title: name }, make('bdi', { textContent: name }));
   const act = make('td', {});
-  if (entry.kind !== 'folder') act.append(make('a', { href: entry.href, download: '', className: 'act get', title: 'Download', ariaLabel: `Download ${entry.name}` }));
-  if (writable) act.append(' ', make('button', { type: 'button', className: 'act del', title: 'Delete', ariaLabel: `Delete ${entry.name}` }));
-  const node = make('tr', { className: entry.fresh ? 'new' : '' },
+  if (size >= 0) act.append(make('a', { href, download: '', className: 'act get', title: 'Download', ariaLabel: `Download ${name}` }));
+  if (writable) act.append(' ', make('button', { className: 'act del', title: 'Delete', ariaLabel: `Delete ${name}` }));
+  const node = make('tr', { className: fresh ? 'new' : '' },
     make('th', { scope: 'row' }, link),
-    make('td', entry.size < 0 ? {} : { textContent: human(entry.size), title: count(entry.size, 'byte') }),
-    make('td', {}, make('time', { title: stamp(entry.time), textContent: ago(entry.time) })), act);
+    make('td', size < 0 ? {} : { textContent: human(size), title: count(size, 'byte') }),
+    make('td', {}, make('time', { title: stamp(time), textContent: ago(time) })), act);
   node.entry = entry;
   entry.fresh = false;
   return node;
 }
 
-function gap(place, height) {
-  const node = gaps[place] ??= make('tr', { className: 'gap', ariaHidden: 'true' }, make('td', { colSpan: 4 }));
-  node.style.height = `${height}px`;
+// Stands for rows that are not made.
+function gap(count) {
+  const node = make('tr', { className: 'gap', ariaHidden: 'true' }, make('td', { colSpan: 4 }));
+  node.style.height = `${count * rowHeight}px`;
   return node;
 }
 
 // Makes the rows in sight, and a screen's worth around them.
 function draw() {
+  const known = body.querySelector('tr:not(.gap)');
+  if (known) rowHeight = known.getBoundingClientRect().height;
   const whole = view.length <= WHOLE;
   const above = -body.getBoundingClientRect().top;
-  const first = whole ? 0 : Math.max(0, Math.floor((above - innerHeight) / rowHeight));
-  const last = whole ? view.length : Math.min(view.length, Math.ceil((above + 2 * innerHeight) / rowHeight));
+  const start = whole ? 0 : Math.max(0, Math.floor((above - innerHeight) / rowHeight));
+  const end = whole ? view.length : Math.min(view.length, Math.ceil((above + 2 * innerHeight) / rowHeight));
   const places = [];
-  for (let place = first; place < last; place++) places.push(place);
+  for (let place = start; place < end; place++) places.push(place);
   const held = pinned ? view.indexOf(pinned) : -1;
-  if (held >= 0 && held < first) places.unshift(held);
-  if (held >= 0 && held >= last) places.push(held);
+  if (held >= 0 && held < start) places.unshift(held);
+  if (held >= 0 && held >= end) places.push(held);
   const nodes = [], kept = new Set();
-  let next = 0, holes = 0;
-  const skip = to => { if (to > next) nodes.push(gap(holes++, (to - next) * rowHeight)); };
+  let next = 0;
+  const skip = to => { if (to > next) nodes.push(gap(to - next)); };
   for (const place of places) {
     skip(place);
     const entry = view[place];
@@ -211,34 +215,37 @@ function draw() {
 function tell() {
   const names = loaded.size, folders = view.filter(entry => entry.size < 0).length;
   const bytes = view.reduce((sum, entry) => sum + Math.max(0, entry.size), 0);
-  const parts = [folders && count(folders, 'folder'), view.length > folders && count(view.length - folders, 'file'), bytes && human(bytes)];
-  let words = parts.filter(Boolean).join(', ');
-  if (sought) words = `${count(view.length, 'match').replace('matchs', 'matches')} in ${more ? 'the first ' : ''}${count(names, 'name')}`;
-  else if (more) words = `The first ${count(names, 'name')}`;
-  if (more && (sought || order !== 'name' || falling)) words += '; the rest is not loaded, so not in this order or search';
-  else if (more) words += '; more are not loaded yet';
+  const files = view.length - folders;
+  let words = [folders && count(folders, 'folder'), files && count(files, 'file'), bytes && human(bytes)].filter(Boolean).join(', ');
+  if (more || first('.before')) words = `${count(names, 'name')} loaded`;
+  if (sought) words = `${view.length.toLocaleString('en')} of ${count(names, 'name')} found`;
+  if (more) words += sought || !forward() ? '; there are more, not loaded, so not searched or sorted' : '; there are more';
+  // A count that runs is not read aloud.
+  $('status').ariaLive = loadingAll ? 'off' : 'polite';
   $('status').textContent = trouble || (loadingAll ? `Loading: ${count(names, 'name')} so far` : words);
   $('all').hidden = !more;
   $('all').textContent = loadingAll ? 'Stop' : 'Load all';
   $('more').hidden = !more;
   $('empty').hidden = names > 0 || more;
   $('none').hidden = names === 0 || view.length > 0;
-  document.querySelector('table').hidden = view.length === 0;
-  document.querySelector('table').ariaRowCount = more ? -1 : view.length + 1;
+  Object.assign(first('table'), { hidden: view.length === 0, ariaRowCount: more ? -1 : view.length + 1 });
 }
 
 function show() {
   tell();
   draw();
+  // Asks again whether the end of the list is in sight.
+  nearEnd.unobserve($('more'));
+  nearEnd.observe($('more'));
 }
+
+// Only where more names go to the end of the list do they come by themselves: nothing jumps.
+const nearEnd = new IntersectionObserver(seen => {
+  if (seen.at(-1).isIntersecting && forward() && !sought && !trouble) load();
+}, { rootMargin: '1500px' });
 
 let due = 0;
 const soon = () => { due ||= requestAnimationFrame(() => { due = 0; draw(); }); };
-function measure() {
-  const node = body.querySelector('tr:not(.gap)');
-  if (node) rowHeight = node.getBoundingClientRect().height;
-  draw();
-}
 
 // Moves the focus to the link of a row, which may not exist yet.
 function focusRow(place) {
@@ -256,19 +263,16 @@ for (const node of [...body.rows]) {
   loaded.set(cursor, entry(cursor, size === undefined, Number(size), Number(time)));
 }
 view = [...loaded.values()];
-measure();
-body.replaceChildren();
 show();
-measure();
 
-for (const head of document.querySelectorAll('[data-sort]')) {
+for (const head of every('[data-sort]')) {
   const word = head.dataset.sort;
-  head.replaceChildren(make('button', { type: 'button' }, head.firstChild));
+  head.replaceChildren(make('button', {}, head.firstChild));
   head.firstChild.onclick = () => {
     // The largest and the latest are what people look for first.
     falling = order === word ? !falling : word !== 'name';
     order = word;
-    for (const other of document.querySelectorAll('[data-sort]')) other.removeAttribute('aria-sort');
+    for (const other of every('[data-sort]')) other.removeAttribute('aria-sort');
     head.ariaSort = falling ? 'descending' : 'ascending';
     arrange();
   };
@@ -278,17 +282,13 @@ sought = plain($('filter').value);
 if (sought) arrange();
 $('all').onclick = () => { if (loadingAll) loadingAll = false; else loadAll(); };
 $('more').onclick = event => { event.preventDefault(); load(); };
-// Only where more names go to the end of the list do they come by themselves: nothing jumps.
-new IntersectionObserver(seen => {
-  if (seen.at(-1).isIntersecting && order === 'name' && !falling && !sought && !trouble) load();
-}, { rootMargin: '1500px' }).observe($('more'));
 addEventListener('scroll', soon, { passive: true });
-addEventListener('resize', measure);
+addEventListener('resize', soon);
 setInterval(() => { for (const [entry, node] of rows) node.querySelector('time').textContent = ago(entry.time); }, 60000);
 body.addEventListener('focusin', event => { pinned = event.target.closest('tr').entry; });
 
 addEventListener('keydown', event => {
-  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || first('dialog[open]')) return;
   const place = body.contains(event.target) ? view.indexOf(event.target.closest('tr').entry) : -1;
   const step = { ArrowDown: place + 1, ArrowUp: place - 1, Home: 0, End: view.length - 1 }[event.key];
   if (place >= 0 && step !== undefined) focusRow(step);
@@ -316,7 +316,6 @@ function askRemoval(entry) {
   doomed = entry;
   removal.querySelector('bdi').textContent = entry.name;
   removal.querySelector('.error').textContent = '';
-  removal.returnValue = '';
   removal.showModal();
 }
 // The dialog stays until the server has answered, so that a refusal is read where it was asked.

@@ -7,6 +7,7 @@ const LINES = 60;             // so many files are shown of each group
 const items = [];
 let busy = 0, forAll = '', asking = Promise.resolve();
 
+const which = (...states) => items.filter(item => states.includes(item.state));
 const OVER = ['stored', 'skipped', 'cancelled', 'failed'];
 const WORDS = { waiting: 'Waiting', asking: 'Already there', storing: 'Storing…', stored: 'Stored', skipped: 'Skipped', cancelled: 'Cancelled' };
 
@@ -27,8 +28,8 @@ function pump() {
   }
   if (!busy) {
     forAll = '';
-    const stored = items.filter(item => item.state === 'stored').length, failed = items.filter(item => item.state === 'failed').length;
-    if (items.length) say(`${count(stored, 'file')} uploaded${failed ? `, ${failed} failed` : ''}`);
+    const failed = which('failed').length;
+    if (items.length) say(`${count(which('stored').length, 'file')} uploaded${failed ? `, ${failed} failed` : ''}`);
   }
   list();
 }
@@ -64,9 +65,11 @@ async function send(item) {
   }
 }
 
+const taken = address => fetch(address, { method: 'HEAD', cache: 'no-store' }).then(answer => answer.ok, () => false);
+
 async function attempt(item, replace) {
   const address = here + encode(item.path);
-  if (!replace && item.file.size >= LOOK_FIRST && (await fetch(address, { method: 'HEAD', cache: 'no-store' })).ok) return { status: 412 };
+  if (!replace && item.file.size >= LOOK_FIRST && await taken(address)) return { status: 412 };
   if (item.state !== 'sending') return {};
   return new Promise(done => {
     const request = item.request = new XMLHttpRequest();
@@ -130,10 +133,10 @@ function retry(item) {
 /* The panel */
 
 function line(item) {
-  const button = make('button', { type: 'button' });
-  button.onclick = () => OVER.includes(item.state) ? retry(item) : cancel(item);
-  item.node = make('li', {}, make('bdi', { textContent: item.path, title: item.path }), make('progress', { max: 1, value: 0, ariaLabel: `Progress of ${item.path}` }), make('span', {}), button);
-  return item.node;
+  const name = make('bdi', { textContent: item.path, title: item.path });
+  const bar = make('progress', { max: 1, value: 0, ariaLabel: `Progress of ${item.path}` });
+  const button = make('button', { onclick: () => OVER.includes(item.state) ? retry(item) : cancel(item) });
+  return item.node = make('li', {}, name, bar, make('span', {}), button);
 }
 
 function paint(item) {
@@ -154,24 +157,22 @@ let listing = 0;
 function list() {
   listing ||= requestAnimationFrame(() => {
     listing = 0;
-    const now = items.filter(item => !OVER.includes(item.state) && item.state !== 'waiting');
-    const failed = items.filter(item => item.state === 'failed'), waiting = items.filter(item => item.state === 'waiting');
-    const ended = items.filter(item => OVER.includes(item.state) && item.state !== 'failed');
+    const now = which('sending', 'storing', 'asking'), failed = which('failed'), waiting = which('waiting');
+    const ended = which('stored', 'skipped', 'cancelled');
     const shown = [...now, ...failed.slice(0, LINES), ...waiting.slice(0, LINES), ...ended.slice(-LINES).reverse()];
-    const left = items.length - shown.length;
     keep($('items'), shown.map(item => item.node || line(item)));
     shown.forEach(paint);
-    const done = items.length - now.length - waiting.length;
-    $('summary').textContent = `${done === items.length ? count(done, 'file') : `${done.toLocaleString('en')} of ${count(items.length, 'file')}`} done` +
-      `${failed.length ? `, ${failed.length} failed` : ''}${left ? `; ${left.toLocaleString('en')} not shown` : ''}`;
+    const left = now.length + waiting.length, hidden = items.length - shown.length;
+    $('summary').textContent = (left ? `${items.length - left} of ${count(items.length, 'file')} done` : `${count(items.length, 'file')} done`) +
+      (failed.length ? `, ${failed.length} failed` : '') + (hidden ? `; ${hidden} not shown` : '');
     $('again').hidden = !failed.some(item => item.file);
-    $('stop').hidden = done === items.length;
-    $('clear').hidden = done < items.length;
+    $('stop').hidden = !left;
+    $('clear').hidden = left > 0;
   });
 }
 
-$('again').onclick = () => { for (const item of items.filter(item => item.state === 'failed' && item.file)) retry(item); };
-$('stop').onclick = () => { for (const item of items.filter(item => !OVER.includes(item.state))) cancel(item); };
+$('again').onclick = () => { for (const item of which('failed')) if (item.file) retry(item); };
+$('stop').onclick = () => { items.forEach(cancel); };
 $('clear').onclick = () => { items.length = 0; $('uploads').hidden = true; $('files').focus(); };
 
 /* Where files come from */
@@ -207,7 +208,7 @@ function take(transfer) {
 
 if (writable) {
   $('files').onchange = $('folder').onchange = choose;
-  const carries = event => event.dataTransfer?.types.includes('Files') && !document.querySelector('dialog[open]');
+  const carries = event => event.dataTransfer?.types.includes('Files') && !first('dialog[open]');
   addEventListener('dragenter', event => { if (carries(event)) $('drop').hidden = false; });
   addEventListener('dragleave', event => { if (!event.relatedTarget) $('drop').hidden = true; });
   addEventListener('dragover', event => {
@@ -222,7 +223,7 @@ if (writable) {
     take(event.dataTransfer);
   });
   addEventListener('paste', event => {
-    if (!event.clipboardData?.files.length || document.querySelector('dialog[open]')) return;
+    if (!event.clipboardData?.files.length || first('dialog[open]')) return;
     event.preventDefault();
     take(event.clipboardData);
   });

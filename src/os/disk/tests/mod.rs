@@ -1,6 +1,7 @@
 //! The store against a real folder, one body for every mode: with all of Linux and with what
 //! every unix has, durable and not. No test sleeps; a watchdog ends one that waits for ever.
 
+mod hot;
 mod names;
 mod reading;
 mod recovery;
@@ -51,7 +52,9 @@ fn in_every_mode(body: impl Fn(&mut Bench)) {
         let dir = TempDir::new().unwrap();
         let mut bench = Bench::open(dir.path(), &config);
         body(&mut bench);
-        assert!(bench.store.disk.made.0.lock().unwrap().parents.is_empty(), "{config:?}: folders owe a sync");
+        let made = bench.store.disk.made.0.lock().unwrap();
+        assert!(made.parents.is_empty() && made.moves.is_empty(), "{config:?}: folders owe a sync");
+        drop(made);
         drop(bench);
         let left: Vec<_> = std::fs::read_dir(dir.path().join(".filewharf/staging")).into_iter().flatten().collect();
         assert!(left.is_empty(), "{config:?}: {left:?}");
@@ -74,11 +77,15 @@ fn chunk(bytes: &[u8]) -> Chunk {
 
 impl Bench {
     fn open(root: &Path, config: &StoreConfig) -> Self {
+        Self::open_limited(root, config, Limits::default())
+    }
+
+    fn open_limited(root: &Path, config: &StoreConfig, limits: Limits) -> Self {
         let (tx, bell) = channel();
         let wake = Arc::new(move || {
             let _ = tx.send(());
         });
-        let limits = Limits { io_workers: 2, sync_workers: 3, ..Limits::default() };
+        let limits = Limits { io_workers: 2, sync_workers: 3, ..limits };
         let store = DiskStore::open(root, config, &limits, wake).unwrap();
         Self { store, bell, root: root.to_owned(), inline: true }
     }

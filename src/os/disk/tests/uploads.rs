@@ -1,4 +1,6 @@
 //! Uploads and changes of names.
+use super::super::jobs::Finished;
+use super::super::settle::Pending;
 use super::*;
 use crate::object::{Placed, Stored};
 use crate::platform::Health;
@@ -224,6 +226,28 @@ fn many_commits_into_new_folders_share_their_syncs_and_all_end() {
 }
 
 #[test]
+fn a_change_beneath_a_folder_that_was_just_moved_owes_the_sync_of_the_move() {
+    let dir = TempDir::new().unwrap();
+    let mut bench = Bench::open(dir.path(), &StoreConfig::default());
+    for folder in ["from/folder/deep", "to"] {
+        bench.make(folder).unwrap();
+    }
+    let disk = Arc::clone(&bench.store.disk);
+    let owed = |path: &str| -> Vec<Box<str>> {
+        let owed = disk.owes(&disk.folder(path).unwrap());
+        owed.folders.iter().map(|folder| folder.path.clone()).collect()
+    };
+    assert_eq!(owed("from/folder/deep"), ["from/folder/deep".into()]);
+    // Everybody sees the move, but it has not been synced yet.
+    let (reply, moved) = disk.rename(&key("from/folder"), &key("to/folder"), Precondition::None).unwrap();
+    assert_eq!(owed("to/folder/deep"), ["to".into(), "to/folder/deep".into()]);
+    assert_eq!(owed("to/folder"), ["to".into(), "to/folder".into()]);
+    disk.settle(Pending { finished: Finished { conn: CONN, result: Ok(reply), chunk: None }, owed: moved });
+    assert!(bench.next().result.is_ok());
+    assert_eq!(owed("to/folder/deep"), ["to/folder/deep".into()]);
+}
+
+#[test]
 fn after_a_failed_sync_nothing_changes_and_reading_goes_on() {
     in_every_mode(|bench| {
         bench.store_file("old", b"old", Precondition::None).unwrap();
@@ -311,4 +335,24 @@ fn without_syncs_nothing_waits_for_a_worker() {
     assert!(bench.store.try_now(CONN, op).is_ok());
     assert!(bench.store.try_now(CONN, Op::Stat { key: key("a/b") }).is_ok());
     assert!(bench.store.try_now(CONN, Op::List { key: key("a"), after: None, limit: 1, bytes_max: 1 }).is_err());
+}
+
+#[test]
+fn what_was_submitted_is_in_flight_until_its_completion_is_taken() {
+    in_every_mode(|bench| {
+        for n in 1..=5 {
+            bench
+                .store
+                .submit(CONN, Op::Store { put: put(&format!("f{n}"), None, Precondition::None), chunk: chunk(b"x") });
+            bench.store.submit(CONN, Op::Stat { key: key("f") });
+            let queued = bench.store.queued();
+            assert_eq!(queued.in_flight, 2 * n);
+            assert!(queued.io <= n, "{queued:?}");
+        }
+        for left in (0..10).rev() {
+            bench.next();
+            assert_eq!(bench.store.queued().in_flight, left);
+        }
+        assert_eq!(bench.store.queued().io, 0);
+    });
 }

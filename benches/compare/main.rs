@@ -1,5 +1,6 @@
-//! filewharf beside lighttpd (mod_webdav) and nginx (DAV), over loopback: server CPU time of all
-//! threads for the same work, on the same file system, in alternating rounds.
+//! filewharf, in HTTP and in its own protocol, beside lighttpd (mod_webdav) and nginx (DAV), over
+//! loopback: server CPU time of all threads for the same work, on the same file system, in
+//! alternating rounds; and what 9,000 idle connections cost each.
 //!
 //! `cargo bench --bench compare [-- WORDS]` runs what has one of the words in its name. The server
 //! is pinned to the first core, the client to the second, congestion control to cubic; nothing is
@@ -17,6 +18,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+mod idle;
+#[path = "../support/mod.rs"]
 mod support;
 
 use support::driver::Loss;
@@ -24,6 +27,8 @@ use support::peers::{Congestion, Peer, interrupted};
 use support::{Content, Driver, Task, driver, figures, process};
 
 const GIB: u64 = 1 << 30;
+const MIB: u64 = 1 << 20;
+const PAGE: u64 = 64 << 10;
 const SMALL: u64 = 4096;
 const NAMES: usize = 500;
 
@@ -35,7 +40,7 @@ struct Work {
     task: fn(&str, usize) -> Task,
 }
 
-const WORKS: [Work; 4] = [
+const WORKS: [Work; 7] = [
     Work {
         name: "get 1 GiB, one stream",
         connections: 1,
@@ -46,7 +51,25 @@ const WORKS: [Work; 4] = [
         name: "put 1 GiB, one stream",
         connections: 1,
         each: 1,
-        task: |who, _| Task::Put { path: format!("/big-{who}"), content: Content::new(1, GIB) },
+        task: |who, _| Task::Put { path: format!("/big-{}", who.replace(' ', "-")), content: Content::new(1, GIB) },
+    },
+    Work {
+        name: "get 1 MiB, 16 connections",
+        connections: 16,
+        each: 100,
+        task: |_, _| Task::Drain { path: "/medium".to_owned(), len: MIB },
+    },
+    Work {
+        name: "get 64 KiB, 64 connections",
+        connections: 64,
+        each: 100,
+        task: |_, _| Task::Drain { path: "/page".to_owned(), len: PAGE },
+    },
+    Work {
+        name: "get 4 KiB, 1,024 connections",
+        connections: 1024,
+        each: 40,
+        task: |_, _| Task::Drain { path: "/small".to_owned(), len: SMALL },
     },
     Work {
         name: "get 4 KiB, 64 connections",
@@ -58,7 +81,10 @@ const WORKS: [Work; 4] = [
         name: "put 4 KiB, 64 connections, 500 names",
         connections: 64,
         each: 100,
-        task: |who, n| Task::Put { path: format!("/small-{who}-{}", n % NAMES), content: Content::new(2, SMALL) },
+        task: |who, n| Task::Put {
+            path: format!("/small-{}-{}", who.replace(' ', "-"), n % NAMES),
+            content: Content::new(2, SMALL),
+        },
     },
 ];
 
@@ -70,7 +96,7 @@ struct Column {
 }
 
 fn round(peer: &Peer, work: &Work, root: &Path, column: &mut Column) {
-    let _ = fs::remove_file(root.join(format!("big-{}", peer.name)));
+    let _ = fs::remove_file(root.join(format!("big-{}", peer.name.replace(' ', "-"))));
     let mut clients = Driver::connect(peer.address, work.connections, peer.wire, Loss::Panics);
     let before = peer.cpu();
     let outcome = clients.run(driver::each(work.each, |at, n| (work.task)(peer.name, at * work.each + n)));
@@ -97,11 +123,13 @@ fn compare(work: &Work, peers: &[Peer], root: &Path, rounds: usize, interrupted:
     let requests = (work.connections * work.each) as u32;
     let spreads: Vec<_> =
         columns.into_iter().map(|c| (figures::Spread::new(c.cpu), figures::Spread::new(c.wall))).collect();
-    let best = |of: fn(&figures::Spread) -> Duration| spreads[1..].iter().map(|(cpu, _)| of(cpu)).min();
+    let best = |of: fn(&figures::Spread) -> Duration| {
+        peers.iter().zip(&spreads).filter(|(peer, _)| !peer.is_own()).map(|(_, (cpu, _))| of(cpu)).min()
+    };
     for (peer, (cpu, wall)) in peers.iter().zip(&spreads) {
         let per = |time: Duration| time / requests;
         println!(
-            "  {:10} cpu min {:9.1?} median {:9.1?} max {:9.1?}   wall min {:9.1?} median {:9.1?}",
+            "  {:14} cpu min {:9.1?} median {:9.1?} max {:9.1?}   wall min {:9.1?} median {:9.1?}",
             peer.name,
             per(cpu.least()),
             per(cpu.median()),
@@ -111,12 +139,14 @@ fn compare(work: &Work, peers: &[Peer], root: &Path, rounds: usize, interrupted:
         );
     }
     if let (Some(least), Some(median)) = (best(figures::Spread::least), best(figures::Spread::median)) {
-        let own = &spreads[0].0;
-        println!(
-            "  ratio of filewharf to the better peer: {:.2} (min), {:.2} (median)",
-            own.least().as_secs_f64() / least.as_secs_f64(),
-            own.median().as_secs_f64() / median.as_secs_f64()
-        );
+        for (peer, (own, _)) in peers.iter().zip(&spreads).filter(|(peer, _)| peer.is_own()) {
+            println!(
+                "  ratio of {} to the better peer: {:.2} (min), {:.2} (median)",
+                peer.name,
+                own.least().as_secs_f64() / least.as_secs_f64(),
+                own.median().as_secs_f64() / median.as_secs_f64()
+            );
+        }
     }
 }
 
@@ -141,9 +171,16 @@ fn main() {
     fs::create_dir(&work).expect("a folder");
     fs::write(root.join("small"), Content::new(3, SMALL).bytes()).expect("room for a file");
     fs::write(root.join("big"), Content::new(4, GIB).bytes()).expect("room for 1 GiB");
-    let mut peers = vec![Peer::filewharf(env!("CARGO_BIN_EXE_filewharf"), &root)];
+    fs::write(root.join("medium"), Content::new(5, MIB).bytes()).expect("room for a file");
+    fs::write(root.join("page"), Content::new(6, PAGE).bytes()).expect("room for a file");
+    let binary = env!("CARGO_BIN_EXE_filewharf");
+    let mut peers = Vec::from(Peer::filewharf(binary, &root));
+    peers.push(Peer::logging(binary, &root, &work));
     peers.extend(Peer::lighttpd(&root, &work));
     peers.extend(Peer::nginx(&root, &work));
+    if words.is_empty() || words.iter().any(|word| idle::NAME.contains(word.as_str())) {
+        idle::measure(&peers);
+    }
     for work in &WORKS {
         if interrupted.load(Ordering::Relaxed) {
             break;

@@ -1,0 +1,132 @@
+//! Files that are kept in memory: that they are, within their bounds, and not a moment too long.
+//! What other processes do to them under load is tested from outside, in `fresh`.
+use super::*;
+use crate::platform::ReadNow;
+
+/// Where files can be kept at all: not on every file system.
+fn bench(dir: &TempDir, limits: Limits) -> Option<Bench> {
+    let config = StoreConfig { durability: Durability::Written, ..StoreConfig::default() };
+    let bench = Bench::open_limited(dir.path(), &config, limits);
+    bench.store.hot.is_some().then_some(bench)
+}
+
+impl Bench {
+    /// Reads a small file as the reactor does.
+    fn read(&mut self, name: &str) -> Result<Vec<u8>, Failure> {
+        let (file, meta, source) = self.open_file(name)?;
+        assert_eq!(source, Source::Direct);
+        let mut bytes = vec![0; usize::try_from(meta.len).unwrap() + 1];
+        let read = self.store.read_now(file, 0, &mut bytes).unwrap();
+        assert_eq!(read, ReadNow::Bytes(bytes.len() - 1));
+        bytes.pop();
+        assert!(matches!(self.run(Op::Close { file }), Ok(Outcome::Closed)));
+        Ok(bytes)
+    }
+
+    /// Asks until the file is kept: once to be known, once to watch its folders, once to read it.
+    fn heat(&mut self, name: &str) {
+        for _ in 0..3 {
+            self.read(name).unwrap();
+        }
+    }
+
+    fn keeps(&self, name: &str) -> bool {
+        self.store.hot.as_ref().unwrap().keeps(name)
+    }
+}
+
+#[test]
+fn a_file_is_kept_from_the_third_time_on_and_not_before() {
+    let dir = TempDir::new().unwrap();
+    let Some(mut bench) = bench(&dir, Limits::default()) else { return };
+    std::fs::create_dir_all(bench.path("a/b")).unwrap();
+    std::fs::write(bench.path("a/b/f"), "one").unwrap();
+    for _ in 0..2 {
+        assert_eq!(bench.read("a/b/f").unwrap(), b"one");
+        assert!(!bench.keeps("a/b/f"));
+    }
+    for _ in 0..2 {
+        assert_eq!(bench.read("a/b/f").unwrap(), b"one");
+        assert!(bench.keeps("a/b/f"));
+    }
+    let uncached = meta_of(&bench.path("a/b/f"));
+    assert_eq!(bench.open_file("a/b/f").unwrap().1, uncached, "the same version in the same words");
+    assert!(matches!(bench.stat("a/b/f"), Ok(Node::File(meta)) if meta == uncached));
+}
+
+fn meta_of(path: &Path) -> Meta {
+    super::super::meta::meta(&rustix::fs::stat(path).unwrap())
+}
+
+#[test]
+fn more_changes_than_the_kernel_remembers_leave_nothing_stale() {
+    let dir = TempDir::new().unwrap();
+    let Some(mut bench) = bench(&dir, Limits::default()) else { return };
+    std::fs::write(bench.path("f"), "old").unwrap();
+    bench.heat("f");
+    assert!(bench.keeps("f"));
+    let most = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    for n in 0..=most.trim().parse::<u32>().unwrap() / 2 {
+        let name = bench.path(&format!("noise {n}"));
+        std::fs::write(&name, "").unwrap();
+        std::fs::remove_file(name).unwrap();
+    }
+    // The queue is full: nobody is told of this.
+    std::fs::write(bench.path("f"), "new").unwrap();
+    assert_eq!(bench.read("f").unwrap(), b"new");
+}
+
+#[test]
+fn what_is_kept_stays_within_its_bounds_and_what_is_not_asked_for_makes_room() {
+    let dir = TempDir::new().unwrap();
+    let limits = Limits { hot_files_max: 3, hot_bytes_max: 5000, hot_file_bytes_max: 2000, ..Limits::default() };
+    let age = limits.hot_age_max;
+    let Some(mut bench) = bench(&dir, limits) else { return };
+    for (name, len) in [("a", 2000), ("b", 1), ("c", 2001), ("d", 2000), ("e", 1), ("f", 1)] {
+        std::fs::write(bench.path(name), vec![b'x'; len]).unwrap();
+        bench.heat(name);
+        let hot = bench.store.hot.as_ref().unwrap();
+        assert!(hot.len() <= 3 && hot.bytes() <= 5000, "{name}: {} files, {} bytes", hot.len(), hot.bytes());
+    }
+    let kept = |bench: &Bench| ["a", "b", "c", "d", "e", "f"].map(|name| bench.keeps(name));
+    assert_eq!(kept(&bench), [true, true, false, false, true, false], "c is too long, d too much, f one too many");
+    let later = bench.store.now + 2 * age;
+    bench.store.refresh(later);
+    bench.heat("f");
+    assert_eq!(kept(&bench), [false, false, false, false, false, true]);
+}
+
+#[test]
+fn after_a_while_a_kept_file_is_read_again() {
+    let dir = TempDir::new().unwrap();
+    let limits = Limits::default();
+    let age = limits.hot_age_max;
+    let Some(mut bench) = bench(&dir, limits) else { return };
+    std::fs::write(bench.path("f"), "old").unwrap();
+    bench.heat("f");
+    // As if the kernel had told nobody of the change, which it does for a store through a mapping.
+    std::fs::write(bench.path("f"), "new").unwrap();
+    bench.store.hot.as_mut().unwrap().deafen();
+    assert_eq!(bench.read("f").unwrap(), b"old", "nobody was told, so this test shows something");
+    let later = bench.store.now + age;
+    bench.store.refresh(later);
+    assert_eq!(bench.read("f").unwrap(), b"new");
+}
+
+#[test]
+fn two_names_of_one_file_do_not_stand_in_each_others_way() {
+    let dir = TempDir::new().unwrap();
+    let Some(mut bench) = bench(&dir, Limits::default()) else { return };
+    std::fs::write(bench.path("a"), "old").unwrap();
+    std::fs::hard_link(bench.path("a"), bench.path("b")).unwrap();
+    for new in ["new", "newer", "newest"] {
+        bench.heat("a");
+        bench.heat("b");
+        std::fs::write(bench.path("b"), new).unwrap();
+        assert_eq!(bench.read("a").unwrap(), new.as_bytes());
+        assert_eq!(bench.read("b").unwrap(), new.as_bytes());
+    }
+    std::fs::remove_file(bench.path("a")).unwrap();
+    assert_eq!(bench.read("a").unwrap_err(), Failure::NotFound);
+    assert_eq!(bench.read("b").unwrap(), b"newest");
+}

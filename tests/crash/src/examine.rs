@@ -1,0 +1,154 @@
+//! One crash image: mount it, start the server on it, and see whether the promise was kept.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::content::{Content, Random};
+use crate::device::Device;
+use crate::server::{Run, Server};
+use crate::story::{Change, Event, Found, Framing, History, Over, Violation, Visible, Wrong};
+use crate::volume::{Kind, Mount};
+use crate::workload::Client;
+
+/// The folder in the file system that the server serves. The server makes it.
+pub const SERVED: &str = "served";
+const STAGING: &str = ".filewharf";
+/// Longest wait for the sweep of what the dead server left.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The upload that is made on every image, to see that the store is fit for it.
+const AFTER: &str = "/after/the-cut";
+
+/// What is needed to look at images of one file system.
+pub struct Examiner<'a> {
+    pub kind: Kind,
+    pub device: &'a Device,
+    pub mount_point: &'a Path,
+    pub binary: &'a Path,
+}
+
+/// Where the power was cut.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    /// The place in the log of the workload.
+    pub place: usize,
+    /// After a recovery from that, a second cut: had the upload after the first one been acknowledged?
+    pub again: Option<bool>,
+}
+
+impl Examiner<'_> {
+    /// Examines what is on the device, as a power cut left it.
+    pub fn examine(&self, history: &History<'_>, cut: Cut, random: &mut Random) -> Vec<Violation> {
+        let mount = match Mount::new(self.kind, self.device, self.mount_point) {
+            Ok(mount) => mount,
+            Err(words) => return vec![Violation { wrong: Wrong::Unmountable, words }],
+        };
+        let folder = mount.path().join(SERVED);
+        let mut violations = Vec::new();
+        let served = Server::start(self.binary, &folder, Run::AsIs).and_then(|server| {
+            let mut visible = Visible::new();
+            read_folder(&folder, "", &mut visible)?;
+            let listed: Vec<String> = visible.keys().cloned().collect();
+            violations.extend(judge_after(cut, visible.remove(AFTER)));
+            violations.extend(history.judge(cut.place, &visible));
+            violations.extend(unswept(&folder.join(STAGING).join("staging"), server.pid()));
+            let mut client = Client::connect(server.address)?;
+            serves(&mut client, &listed, &visible, random)?;
+            let (path, content, framing, over) = (AFTER.to_owned(), after(cut), Framing::Length, Over::Anything);
+            client.change(&Change::Put { path, content, framing, over })?;
+            self.device.note(Event::AckedAfterCut);
+            Ok(())
+        });
+        if let Err(words) = served {
+            violations.push(Violation { wrong: Wrong::Unserved, words });
+        }
+        violations
+    }
+}
+
+/// Sometimes long enough for the way of large uploads.
+fn after(cut: Cut) -> Content {
+    let place = cut.place as u64;
+    Content::new(place, place.wrapping_mul(7919) % (100 << 10))
+}
+
+fn judge_after(cut: Cut, found: Option<Found>) -> Option<Violation> {
+    let wrong = match (cut.again, found) {
+        (Some(true), None) => Wrong::Lost,
+        (None, Some(_)) => Wrong::Torn,
+        (Some(_), Some(found)) if found != Found::File(after(cut).bytes()) => Wrong::Torn,
+        _ => return None,
+    };
+    Some(Violation { wrong, words: AFTER.to_owned() })
+}
+
+/// Reads everything that peers can see, not through the server but from the file system.
+fn read_folder(folder: &Path, prefix: &str, visible: &mut Visible) -> Result<(), String> {
+    let words = |e: std::io::Error| format!("{}: {e}", folder.display());
+    for entry in fs::read_dir(folder).map_err(words)? {
+        let entry = entry.map_err(words)?;
+        let path = format!("{prefix}/{}", entry.file_name().to_string_lossy());
+        if path == format!("/{STAGING}") {
+            continue;
+        }
+        if entry.file_type().map_err(words)?.is_dir() {
+            read_folder(&entry.path(), &path, visible)?;
+            visible.insert(path, Found::Folder);
+        } else {
+            let bytes = fs::read(entry.path()).map_err(|e| format!("{path}: {e}"))?;
+            visible.insert(path, Found::File(bytes));
+        }
+    }
+    Ok(())
+}
+
+/// Waits until only the staging folder of this process is left, with nothing in it but its lock.
+fn unswept(staging: &Path, pid: u32) -> Option<Violation> {
+    let began = Instant::now();
+    let names = |folder: &Path| -> Vec<String> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    loop {
+        let folders = names(staging);
+        if let [only] = &folders[..]
+            && only.starts_with(&format!("{pid}-"))
+            && names(&staging.join(only)) == ["LOCK"]
+        {
+            return None;
+        }
+        if began.elapsed() > PATIENCE {
+            return Some(Violation { wrong: Wrong::Unswept, words: format!("{folders:?}") });
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// The server lists what is there and nothing else, and sends it.
+fn serves(client: &mut Client, there: &[String], visible: &Visible, random: &mut Random) -> Result<(), String> {
+    let mut listed = Vec::new();
+    let mut folders = vec![String::new()];
+    while let Some(prefix) = folders.pop() {
+        for name in client.list(&format!("{prefix}/"))? {
+            let path = format!("{prefix}/{}", name.trim_end_matches('/'));
+            if name.ends_with('/') {
+                folders.push(path.clone());
+            }
+            listed.push(path);
+        }
+    }
+    listed.sort();
+    if listed != there {
+        return Err(format!("it lists {listed:?}, there is {there:?}"));
+    }
+    let files: Vec<_> = visible.iter().filter(|(_, found)| **found != Found::Folder).collect();
+    if !files.is_empty() {
+        let (path, found) = files[random.below(files.len() as u64) as usize];
+        if Found::File(client.get(path)?) != *found {
+            return Err(format!("it does not send what is in {path}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Clients of the `line` protocol that make the planned changes, all at once, each on its own
+//! connection, and note in the log of the disk what was sent and what was acknowledged.
+
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use crate::device::Device;
+use crate::story::{Change, Event, Framing, Over, Plan};
+
+/// Longest wait for one reply.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Makes every change of every plan; the first reply that is not `OK` ends the run.
+pub fn run(address: SocketAddr, plans: &[Plan], device: &Device) -> Result<(), String> {
+    thread::scope(|scope| {
+        let lines: Vec<_> = (plans.iter().enumerate())
+            .map(|(line, plan)| {
+                scope.spawn(move || {
+                    let mut client = Client::connect(address)?;
+                    for (change, what) in plan.changes.iter().enumerate() {
+                        device.note(Event::Sent { line, change });
+                        client.change(what)?;
+                        device.note(Event::Acked { line, change });
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        lines.into_iter().try_for_each(|line| line.join().map_err(|_| "a client panicked".to_owned())?)
+    })
+}
+
+/// One connection.
+pub struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Result<Self, String> {
+        let connect = || {
+            let stream = TcpStream::connect(address)?;
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            Ok(Self { stream: BufReader::new(stream) })
+        };
+        connect().map_err(|e: io::Error| format!("cannot connect to the server: {e}"))
+    }
+
+    /// Makes a change; `Ok` once the server has said that it is durable.
+    pub fn change(&mut self, change: &Change) -> Result<(), String> {
+        let reply = self.ask(&request(change)).map_err(|e| format!("{change:?}: {e}"))?;
+        let durable = !matches!(change, Change::Put { .. }) || reply.contains(" stored=durable");
+        if reply.starts_with("OK ") && durable { Ok(()) } else { Err(format!("{change:?}: {reply:?}")) }
+    }
+
+    /// The names in a folder, and those of its folders with a `/` behind.
+    pub fn list(&mut self, folder: &str) -> Result<Vec<String>, String> {
+        let body = self.fetch(&format!("LIST {folder}\n"))?;
+        let text = String::from_utf8(body).map_err(|e| e.to_string())?;
+        Ok(text.lines().filter_map(|line| line.splitn(4, ' ').nth(3).map(str::to_owned)).collect())
+    }
+
+    /// The content of a file.
+    pub fn get(&mut self, path: &str) -> Result<Vec<u8>, String> {
+        self.fetch(&format!("GET {path}\n"))
+    }
+
+    fn fetch(&mut self, request: &str) -> Result<Vec<u8>, String> {
+        let reply = self.ask(request.as_bytes()).map_err(|e| format!("{request:?}: {e}"))?;
+        let len = reply.strip_prefix("OK ").and_then(|rest| rest.split(' ').next()?.trim().parse().ok());
+        let len: usize = len.ok_or_else(|| format!("{request:?}: {reply:?}"))?;
+        if reply.contains(" more=1") {
+            return Err(format!("{request:?}: the folder has more names than one page holds"));
+        }
+        let mut body = vec![0; len];
+        io::Read::read_exact(&mut self.stream, &mut body).map_err(|e| format!("{request:?}: {e}"))?;
+        Ok(body)
+    }
+
+    fn ask(&mut self, request: &[u8]) -> io::Result<String> {
+        self.stream.get_mut().write_all(request)?;
+        let mut reply = String::new();
+        self.stream.read_line(&mut reply)?;
+        Ok(reply)
+    }
+}
+
+fn request(change: &Change) -> Vec<u8> {
+    match change {
+        Change::Put { path, content, framing, over } => {
+            let (size, body) = match framing {
+                Framing::Length => (content.len.to_string(), content.bytes()),
+                Framing::Chunks => ("*".to_owned(), chunks(&content.bytes())),
+            };
+            [format!("PUT {size} {}{path}\n", option(*over)).into_bytes(), body].concat()
+        }
+        Change::Delete { path } => format!("DELETE {path}\n").into_bytes(),
+        Change::Rename { from, to, over } => format!("RENAME {}{from}\t{to}\n", option(*over)).into_bytes(),
+        Change::MakeFolder { path } => format!("MKDIR {path}\n").into_bytes(),
+    }
+}
+
+fn option(over: Over) -> &'static str {
+    match over {
+        Over::Anything => "",
+        Over::Nothing => "if=absent ",
+    }
+}
+
+fn chunks(content: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for chunk in content.chunks(30_000) {
+        body.extend_from_slice(format!("{:x}\n", chunk.len()).as_bytes());
+        body.extend_from_slice(chunk);
+    }
+    body.extend_from_slice(b"0\n");
+    body
+}

@@ -1,0 +1,200 @@
+//! Never stale: a change of a file that ended before the last byte of a request was sent is seen by
+//! that request, whoever made the change and in whatever way, while the server is busy with others
+//! that ask for the same file.
+//!
+//! The head of each request is sent in two halves, and the change falls between them: the server may
+//! be waiting for the rest, or just waking up, or in the middle of a turn.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use crate::client::{Client, PATIENCE, Running};
+
+/// How often each kind of change is tried.
+const TIMES: u32 = 600;
+const NAME: &str = "a/b/file";
+
+/// A version of the file: 4 KiB in which every part tells which one it is.
+fn version(n: u32) -> Vec<u8> {
+    format!("{n:08}").repeat(512).into_bytes()
+}
+
+/// Brings version `n` about in the folder; returns what stands there then.
+type Change = fn(&Path, u32) -> Option<Vec<u8>>;
+
+fn replace(root: &Path, n: u32) -> Option<Vec<u8>> {
+    fs::write(root.join("new"), version(n)).expect("room");
+    fs::rename(root.join("new"), root.join(NAME)).expect("a rename");
+    Some(version(n))
+}
+
+fn write_in_place(root: &Path, n: u32) -> Option<Vec<u8>> {
+    let mut file = OpenOptions::new().write(true).open(root.join(NAME)).expect("a file");
+    file.write_all(&version(n)).expect("room");
+    Some(version(n))
+}
+
+/// Its folder is watched by nobody.
+fn write_by_another_name(root: &Path, n: u32) -> Option<Vec<u8>> {
+    let other = root.join("other");
+    if n == 1 {
+        fs::hard_link(root.join(NAME), &other).expect("a second name");
+    }
+    OpenOptions::new().write(true).open(other).expect("a file").write_all(&version(n)).expect("room");
+    Some(version(n))
+}
+
+fn delete(root: &Path, n: u32) -> Option<Vec<u8>> {
+    if n % 2 == 1 {
+        fs::remove_file(root.join(NAME)).expect("a file");
+        return None;
+    }
+    fs::write(root.join(NAME), version(n)).expect("room");
+    Some(version(n))
+}
+
+fn cut_short(root: &Path, n: u32) -> Option<Vec<u8>> {
+    if n % 2 == 1 {
+        File::options().write(true).open(root.join(NAME)).expect("a file").set_len(8).expect("shorter");
+        return Some(fs::read(root.join(NAME)).expect("a file"));
+    }
+    fs::write(root.join(NAME), version(n)).expect("room");
+    Some(version(n))
+}
+
+fn move_an_ancestor(root: &Path, n: u32) -> Option<Vec<u8>> {
+    fs::create_dir_all(root.join("spare/b")).expect("a folder");
+    fs::write(root.join("spare/b/file"), version(n)).expect("room");
+    fs::rename(root.join("a"), root.join("old")).expect("a rename");
+    fs::rename(root.join("spare"), root.join("a")).expect("a rename");
+    fs::remove_dir_all(root.join("old")).expect("removed");
+    Some(version(n))
+}
+
+/// Links are not followed, so there is nothing behind one.
+fn put_a_link_in_the_way(root: &Path, n: u32) -> Option<Vec<u8>> {
+    if n % 2 == 1 {
+        fs::rename(root.join("a"), root.join("hidden")).expect("a rename");
+        symlink("hidden", root.join("a")).expect("a link");
+        return None;
+    }
+    fs::remove_file(root.join("a")).expect("a link");
+    fs::rename(root.join("hidden"), root.join("a")).expect("a rename");
+    Some(fs::read(root.join(NAME)).expect("a file"))
+}
+
+/// Asks for the file again and again until it is told to stop, and does not look at the answers.
+fn ask_on_and_on(address: SocketAddr, stop: &AtomicBool) {
+    let mut buffer = vec![0; 1 << 16];
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(mut stream) = TcpStream::connect(address) else { continue };
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
+        while !stop.load(Ordering::Relaxed) {
+            let asked = stream.write_all(format!("GET /{NAME}\n").as_bytes());
+            // It is reset when a file is cut short while it is being sent.
+            if asked.is_err() || matches!(stream.read(&mut buffer), Ok(0) | Err(_)) {
+                break;
+            }
+        }
+    }
+}
+
+/// Stops the others also when an assertion fails.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn ask(client: &mut Client, change: impl FnOnce() -> Option<Vec<u8>>) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+    client.send("GET /a/b");
+    let wanted = change();
+    client.send("/file\n");
+    let line = client.line();
+    let len = line.strip_prefix("OK ").and_then(|rest| rest.split(' ').next()?.parse().ok());
+    assert!(len.is_some() || line.starts_with("ERR 404 "), "{line}");
+    (len.map(|len| client.bytes(len)), wanted)
+}
+
+fn nobody_is_shown_what_was_before(change: Change) {
+    let server = Running::start();
+    let root = server.path("");
+    fs::create_dir_all(root.join("a/b")).expect("a folder");
+    fs::write(root.join(NAME), version(0)).expect("room");
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
+        for _ in 0..3 {
+            scope.spawn(|| ask_on_and_on(server.address(), &stop));
+        }
+        let mut client = server.client();
+        let mut stale = 0;
+        for n in 1..=TIMES {
+            let (got, wanted) = ask(&mut client, || change(&root, n));
+            stale += u32::from(got != wanted);
+            // So that it is kept again before it changes again.
+            for _ in 0..2 {
+                ask(&mut client, || None);
+            }
+        }
+        assert_eq!(stale, 0, "stale replies, of {TIMES}");
+    });
+}
+
+#[test]
+fn a_file_that_was_replaced_is_seen() {
+    nobody_is_shown_what_was_before(replace);
+}
+
+#[test]
+fn a_write_in_place_is_seen() {
+    nobody_is_shown_what_was_before(write_in_place);
+}
+
+#[test]
+fn a_write_by_another_name_of_the_file_is_seen() {
+    nobody_is_shown_what_was_before(write_by_another_name);
+}
+
+#[test]
+fn a_deletion_is_seen() {
+    nobody_is_shown_what_was_before(delete);
+}
+
+#[test]
+fn a_file_that_was_cut_short_is_seen() {
+    nobody_is_shown_what_was_before(cut_short);
+}
+
+#[test]
+fn a_folder_in_another_ones_place_is_seen() {
+    nobody_is_shown_what_was_before(move_an_ancestor);
+}
+
+#[test]
+fn a_link_in_the_way_is_seen() {
+    nobody_is_shown_what_was_before(put_a_link_in_the_way);
+}
+
+#[test]
+fn an_upload_to_this_server_is_seen() {
+    let server = Running::with(|builder| builder.durability(filewharf::object::Durability::Written));
+    let mut writer = server.client();
+    writer.put(&format!("/{NAME}"), &version(0));
+    let mut client = server.client();
+    for n in 1..=TIMES {
+        let (got, wanted) = ask(&mut client, || {
+            writer.put(&format!("/{NAME}"), &version(n));
+            Some(version(n))
+        });
+        assert_eq!(got, wanted, "upload {n}");
+        ask(&mut client, || None);
+    }
+}

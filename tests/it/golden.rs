@@ -8,6 +8,9 @@
 //! === title                begins a new server
 //! @ menu?list=choose       what it speaks (line, if not said)
 //! @ packets                every `<` line must have left in one send of its own
+//! @ every cut              cut everywhere, however many transcripts of HTTP there are
+//! @ secret WORD            this is asked of every client
+//! @ read-only              no change is taken
 //! = name content           a file that is there before
 //! > bytes                  the client sends; lines in a row are one piece, which may be cut anywhere
 //! > EOF                    the client closes its half (it sends nothing more)
@@ -16,10 +19,17 @@
 //! < RESET                  the server closes with a reset
 //! ~ 250                    so many milliseconds pass in silence
 //! | wait                   what was heard so far must have been heard before the client goes on
+//! | drain                  the server is told to end
 //! ? name content           a file that must be there at the end
 //! ? name -                 a file that must not be there at the end
 //! ```
+//!
+//! HTTP has shorthands for what it says at length: [`shorthand`].
 
+mod shorthand;
+
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use filewharf::config::{Access, Limits};
@@ -33,7 +43,9 @@ use crate::rig::{Mode, Peer, Rig};
 struct Transcript {
     title: String,
     speaks: String,
+    access: Access,
     packets: bool,
+    every_cut: bool,
     before: Vec<(String, Vec<u8>)>,
     steps: Vec<Step>,
     after: Vec<(String, Option<Vec<u8>>)>,
@@ -47,12 +59,50 @@ enum Step {
     Reset,
     Pass(Duration),
     Wait,
+    Drain,
 }
+
+/// HTTP's conversations are long, and there are many: each is cut at so many places.
+const CUTS_OF_HTTP: usize = 12;
 
 impl Transcript {
     /// One page of a listing holds as much as a slot does: with seven bytes that is one name.
     fn lists(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step, Step::Send(bytes) if bytes.windows(5).any(|w| w == b"LIST ")))
+        let shows = |words: &[u8]| {
+            self.steps
+                .iter()
+                .any(|step| matches!(step, Step::Send(bytes) if bytes.windows(words.len()).any(|w| w == words)))
+        };
+        shows(b"LIST ") || shows(b"Accept: application/")
+    }
+
+    fn speaks_http(&self) -> bool {
+        self.speaks.starts_with("http") || self.speaks.starts_with("auto")
+    }
+
+    /// Another number for every title, and the same one in every run.
+    fn seed(&self) -> u64 {
+        self.title.bytes().fold(1, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()))
+    }
+
+    /// In how many ways the world behaves: in all, unless there are too many like it.
+    fn modes(&self) -> impl Iterator<Item = Mode> {
+        let (first, step) = if self.every_cut || !self.speaks_http() { (0, 1) } else { (self.seed() % 5, 5) };
+        Mode::all().skip(first as usize).step_by(step)
+    }
+
+    /// Where to cut it in two: everywhere, unless there are too many like it.
+    fn places(&self) -> Vec<usize> {
+        let len = self.sent_len();
+        if self.every_cut || !self.speaks_http() {
+            return (1..len).collect();
+        }
+        let mut seed = self.seed();
+        let mut places: Vec<usize> =
+            (0..CUTS_OF_HTTP).map(|_| (random(&mut seed) % len.max(1) as u64) as usize).filter(|at| *at > 0).collect();
+        places.sort_unstable();
+        places.dedup();
+        places
     }
 
     /// How many bytes the client sends.
@@ -71,7 +121,7 @@ impl Transcript {
     }
 }
 
-fn transcripts(text: &str) -> Vec<Transcript> {
+fn transcripts(file: &Path, text: &str) -> Vec<Transcript> {
     let mut all: Vec<Transcript> = Vec::new();
     for (number, line) in text.lines().enumerate() {
         if let Some(title) = line.strip_prefix("=== ") {
@@ -80,8 +130,8 @@ fn transcripts(text: &str) -> Vec<Transcript> {
             && !line.is_empty()
             && !line.starts_with('#')
         {
-            let (kind, rest) = line.split_at_checked(2).unwrap_or_else(|| panic!("line {}: {line}", number + 1));
-            read_line(current, kind, rest).unwrap_or_else(|| panic!("line {}: {line}", number + 1));
+            let read = line.split_at_checked(2).and_then(|(kind, rest)| read_line(current, kind, rest));
+            read.unwrap_or_else(|| panic!("{}, line {}: {line}", file.display(), number + 1));
         }
     }
     all
@@ -94,6 +144,11 @@ fn read_line(current: &mut Transcript, kind: &str, rest: &str) -> Option<()> {
     };
     match (kind, rest) {
         ("@ ", "packets") => current.packets = true,
+        ("@ ", "every cut") => current.every_cut = true,
+        ("@ ", "read-only") => current.access = Access::new(None, true),
+        ("@ ", secret) if secret.starts_with("secret ") => {
+            current.access = Access::new(Some(unescape(&secret[7..])), false);
+        }
         ("@ ", speaks) => current.speaks = speaks.to_owned(),
         ("= ", _) => current.before.push((named().0, unescape(named().1))),
         ("? ", _) if named().1 == "-" => current.after.push((named().0, None)),
@@ -105,9 +160,11 @@ fn read_line(current: &mut Transcript, kind: &str, rest: &str) -> Option<()> {
         },
         ("< ", "EOF") => current.steps.push(Step::Closed),
         ("< ", "RESET") => current.steps.push(Step::Reset),
+        ("< ", text) if current.speaks_http() => current.steps.push(Step::Hear(unescape(&shorthand::expand(text)))),
         ("< ", text) => current.steps.push(Step::Hear(unescape(text))),
         ("~ ", ms) => current.steps.push(Step::Pass(Duration::from_millis(ms.parse().ok()?))),
         ("| ", "wait") => current.steps.push(Step::Wait),
+        ("| ", "drain") => current.steps.push(Step::Drain),
         _ => return None,
     }
     Some(())
@@ -156,7 +213,7 @@ fn limits() -> Limits {
 /// Runs a conversation, the client's bytes cut at `cuts` (offsets into all it sends).
 fn run(transcript: &Transcript, mode: Mode, limits: &Limits, cuts: &[usize]) {
     let what = format!("{} ({mode:?}, cut at {cuts:?})", transcript.title);
-    let mut rig = Rig::speaking(transcript.listening(), mode, limits.clone(), Access::default());
+    let mut rig = Rig::speaking(transcript.listening(), mode, limits.clone(), transcript.access.clone());
     for (name, content) in &transcript.before {
         rig.place(name, content);
     }
@@ -176,6 +233,7 @@ fn run(transcript: &Transcript, mode: Mode, limits: &Limits, cuts: &[usize]) {
                 rig.send(&peer, b"");
             }
             Step::Wait => check_heard(&what, &peer, &hears),
+            Step::Drain => rig.drain(),
             Step::Closed => assert!(peer.is_closed() && !peer.is_reset(), "{what}: stays open, or is reset"),
             Step::Reset => assert!(peer.is_reset(), "{what}: is not reset"),
         }
@@ -224,7 +282,7 @@ fn check_stored(what: &str, rig: &mut Rig, transcript: &Transcript) {
 /// Only where the client waits for nothing and no silence means anything.
 fn run_hurried(transcript: &Transcript, mode: Mode, limits: &Limits, cuts: &[usize]) {
     let what = format!("{} ({mode:?}, hurried, cut at {cuts:?})", transcript.title);
-    let mut rig = Rig::speaking(transcript.listening(), mode, limits.clone(), Access::default());
+    let mut rig = Rig::speaking(transcript.listening(), mode, limits.clone(), transcript.access.clone());
     for (name, content) in &transcript.before {
         rig.place(name, content);
     }
@@ -246,13 +304,15 @@ fn run_hurried(transcript: &Transcript, mode: Mode, limits: &Limits, cuts: &[usi
 
 #[test]
 fn every_conversation_goes_as_written_when_it_arrives_while_the_server_is_busy() {
-    let waits = |transcript: &Transcript| transcript.steps.iter().any(|s| matches!(s, Step::Pass(_) | Step::Wait));
+    let waits = |transcript: &Transcript| {
+        transcript.steps.iter().any(|s| matches!(s, Step::Pass(_) | Step::Wait | Step::Drain))
+    };
     for transcript in all().iter().filter(|transcript| !waits(transcript)) {
         let len = transcript.sent_len();
-        for mode in Mode::all() {
+        for mode in transcript.modes() {
             run_hurried(transcript, mode, &limits(), &(1..len).collect::<Vec<_>>());
         }
-        for cut in 1..len {
+        for cut in transcript.places() {
             for mode in [Mode::PLAIN, Mode { deferred: true, held: true, lags: true, window: usize::MAX }] {
                 run_hurried(transcript, mode, &limits(), &[cut]);
             }
@@ -262,18 +322,13 @@ fn every_conversation_goes_as_written_when_it_arrives_while_the_server_is_busy()
 
 /// Every dialect's conversations.
 fn all() -> Vec<Transcript> {
-    [
-        include_str!("../golden/http.txt"),
-        include_str!("../golden/length-prefix.txt"),
-        include_str!("../golden/line.txt"),
-        include_str!("../golden/name-size.txt"),
-        include_str!("../golden/menu.txt"),
-        include_str!("../golden/name-choice.txt"),
-        include_str!("../golden/pickle.txt"),
-    ]
-    .into_iter()
-    .flat_map(transcripts)
-    .collect()
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut files: Vec<_> = fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file").path()).collect();
+    files.sort_unstable();
+    let all = files.iter().flat_map(|file| transcripts(file, &fs::read_to_string(file).expect("text")));
+    let all: Vec<Transcript> = all.collect();
+    assert!(all.len() > 100, "only {} conversations are left", all.len());
+    all
 }
 
 #[test]
@@ -289,7 +344,7 @@ fn every_conversation_goes_as_written_when_it_arrives_whole() {
 fn every_conversation_goes_as_written_byte_by_byte() {
     for transcript in all() {
         let cuts: Vec<usize> = (1..transcript.sent_len()).collect();
-        for mode in Mode::all() {
+        for mode in transcript.modes() {
             run(&transcript, mode, &limits(), &cuts);
         }
     }
@@ -298,7 +353,7 @@ fn every_conversation_goes_as_written_byte_by_byte() {
 #[test]
 fn every_conversation_goes_as_written_at_every_cut() {
     for transcript in all() {
-        for cut in 1..transcript.sent_len() {
+        for cut in transcript.places() {
             for mode in [Mode::PLAIN, Mode { deferred: true, held: true, lags: true, window: 3 }] {
                 run(&transcript, mode, &limits(), &[cut]);
             }
@@ -311,7 +366,7 @@ fn every_conversation_goes_as_written_at_random_cuts() {
     let mut seed = 1_u64;
     for transcript in all() {
         let len = transcript.sent_len().max(1) as u64;
-        for mode in Mode::all() {
+        for mode in transcript.modes() {
             let mut cuts: Vec<usize> = (0..5).map(|_| (random(&mut seed) % len) as usize).collect();
             cuts.sort_unstable();
             cuts.dedup();
@@ -324,7 +379,7 @@ fn every_conversation_goes_as_written_at_random_cuts() {
 fn every_conversation_goes_as_written_with_the_smallest_slots() {
     let limits = Limits { chunk_bytes: 7, chunks_per_slot: 2, ..limits() };
     for transcript in all().iter().filter(|transcript| !transcript.lists()) {
-        for mode in Mode::all() {
+        for mode in transcript.modes() {
             run(transcript, mode, &limits, &[]);
         }
     }
@@ -337,7 +392,7 @@ fn every_message_is_gathered_as_written() {
     let limits = Limits { head_len_max: 16, slots: 1, stall_timeout: limits.head_timeout, ..limits };
     for transcript in all().iter().filter(|transcript| transcript.speaks.starts_with("pickle")) {
         let cuts: Vec<usize> = (1..transcript.sent_len()).collect();
-        for mode in Mode::all() {
+        for mode in transcript.modes() {
             run(transcript, mode, &limits, &[]);
             run(transcript, mode, &limits, &cuts);
         }
@@ -360,7 +415,7 @@ fn every_conversation_goes_as_written_on_the_smallest_budget() {
     };
     // With one byte to a turn nothing leaves in one packet.
     for transcript in all().iter().filter(|transcript| !transcript.lists() && !transcript.packets) {
-        for mode in Mode::all() {
+        for mode in transcript.modes() {
             run(transcript, mode, &limits, &[]);
         }
     }

@@ -9,6 +9,8 @@
 //! | `bad_luck` | peers that break off, stall, lie or attack; resources that run out |
 //! | `program` | the built binary: its lines, its exit codes, its signals |
 //! | `legacy` | the dialects of older systems against clients in Python |
+//! | `http` | HTTP by the sections of its RFCs, and its everyday clients |
+//! | `corpus` | the fuzz targets over their committed inputs |
 //! | `big_folder` | a folder with 100,000 files |
 //! | `counters` | the facts for the operator follow what happens |
 //! | `page` | the web page of a folder, in a browser |
@@ -23,9 +25,11 @@
 
 mod bad_luck;
 mod client;
+mod corpus;
 mod counters;
 mod fresh;
 mod golden;
+mod http;
 mod layers;
 mod legacy;
 mod length_prefix;

@@ -96,7 +96,11 @@ impl Read {
         let range = wishes.range.filter(|_| manner.content() == Content::Follows);
         let range = range.filter(|_| range_counts(wishes.if_range.as_deref(), meta));
         match range.map_or(Ranges::Whole, |range| Ranges::parse(&range, meta.len)) {
-            Ranges::Whole if wishes.digest == Digest::Trailer && meta.len > 0 => self.digested(meta, manner, talk),
+            Ranges::Whole
+                if wishes.digest == Digest::Trailer && meta.len > 0 && manner.content() == Content::Follows =>
+            {
+                self.digested(meta, manner, talk)
+            }
             Ranges::Whole => self.whole(meta, manner, talk),
             Ranges::Unsatisfiable => {
                 let all = format!("bytes */{}", meta.len);
@@ -227,8 +231,9 @@ impl Wishes {
         let fields = &head.fields;
         let conditions = Conditions::parse(fields)?;
         // RFC 9110 §6.5.1: a trailer is for who says that it reads them.
+        let mut codings = fields.te.lines().iter().flat_map(|line| line.split(','));
         let reads_trailers =
-            head.version == Version::Http11 && fields.te.lines().iter().any(|te| te.contains("trailers"));
+            head.version == Version::Http11 && codings.any(|coding| coding.trim().eq_ignore_ascii_case("trailers"));
         let wanted = reads_trailers && digest::wants_sha256(fields.want_repr_digest.lines());
         let digest = if wanted { Digest::Trailer } else { Digest::No };
         let (range, if_range) = (fields.range.map(Into::into), fields.if_range.map(Into::into));

@@ -16,6 +16,7 @@ use crate::wire::http::head::{Expect, Framing, Head, Method};
 use crate::wire::key::Path;
 use crate::wire::status;
 
+const LENGTH_NEEDED: Failure = Failure::Malformed("PUT needs a Content-Length or chunks");
 const METHODS: &str = "GET, HEAD, PUT, DELETE, OPTIONS";
 const METHODS_READ_ONLY: &str = "GET, HEAD, OPTIONS";
 /// How long a browser may remember what it was told about other sites, in seconds.
@@ -38,17 +39,20 @@ enum Body {
     Counted(u64),
     Chunked(Chunked),
     Ended,
+    /// The head does not say; what follows may be a body or a request.
+    Unsaid,
 }
 
 impl Upload {
     /// What the head says about the body, whether or not the request is good.
     pub(super) fn of(head: &Head<'_>) -> Self {
         let body = match head.framing {
-            Framing::None | Framing::Length(0) => Body::Ended,
+            Framing::None => Body::Unsaid,
+            Framing::Length(0) => Body::Ended,
             Framing::Length(len) => Body::Counted(len),
             Framing::Chunked => Body::Chunked(Chunked::default()),
         };
-        let waits = head.expect == Expect::Continue && !matches!(body, Body::Ended);
+        let waits = head.expect == Expect::Continue && !matches!(body, Body::Ended | Body::Unsaid);
         let go_ahead = if waits { GoAhead::Awaited } else { GoAhead::NotAwaited };
         Self { key: Key::root(), body, announced: None, go_ahead }
     }
@@ -71,8 +75,9 @@ impl Upload {
             Framing::Length(len) => Some(len),
             Framing::Chunked => None,
             // RFC 9112 §6.3: no length and no coding is a body of no bytes, which a client that
-            // forgot to say its length did not mean.
-            Framing::None => return Err(Failure::Malformed("PUT needs a Content-Length or chunks")),
+            // forgot to say its length did not mean; or its length was in a field that somebody
+            // before us reads and we do not.
+            Framing::None => return Err(LENGTH_NEEDED),
         };
         if len.is_some_and(|len| len > limits.request_bytes_max) {
             return Err(Failure::TooLarge);
@@ -99,7 +104,7 @@ impl Upload {
         let near = match self.body {
             Body::Ended => 0,
             Body::Counted(left) => left,
-            Body::Chunked(_) => u64::MAX,
+            Body::Chunked(_) | Body::Unsaid => u64::MAX,
         };
         let certain = self.go_ahead == GoAhead::NotAwaited && near <= talk.limits.discard_bytes_max;
         if !certain || failure == Failure::Draining {
@@ -113,6 +118,7 @@ impl Upload {
         let code = match failure {
             // RFC 9110 §15.5.16: of an upload, only its coding can be what is not offered.
             Failure::NotImplemented(_) => 415,
+            LENGTH_NEEDED => 411,
             failure => status::code(failure),
         };
         manner.refuse_as(code, failure, Some(&self.key), &[], talk);
@@ -146,7 +152,7 @@ impl Upload {
                 };
                 Ok(BodyPart { skip: step.skip, payload: step.payload, then })
             }
-            Body::Ended => Ok(BodyPart { skip: 0, payload: 0, then: Then::End }),
+            Body::Ended | Body::Unsaid => Ok(BodyPart { skip: 0, payload: 0, then: Then::End }),
         }
     }
 
@@ -154,7 +160,7 @@ impl Upload {
         match &self.body {
             Body::Counted(left) => *left,
             Body::Chunked(chunks) => chunks.left_min(),
-            Body::Ended => 0,
+            Body::Ended | Body::Unsaid => 0,
         }
     }
 

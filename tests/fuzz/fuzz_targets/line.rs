@@ -1,3 +1,3 @@
 #![no_main]
-//! The line dialect, from bytes to the store and back.
-libfuzzer_sys::fuzz_target!(|data: &[u8]| filewharf_fuzz::converse(filewharf::dialect::Kind::Line, &[], data));
+//! See `targets` in the library beside.
+libfuzzer_sys::fuzz_target!(|data: &[u8]| filewharf_fuzz::run("line", data));

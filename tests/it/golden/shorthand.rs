@@ -1,0 +1,96 @@
+//! Shorthands for what HTTP says, so that a transcript shows what matters. In `<` lines only, and
+//! only where HTTP may be spoken; what is in braces and is none of these stands for itself.
+//!
+//! ```text
+//! {206}               the status line, and Date
+//! {close} {keep}      Connection: close, or keep-alive
+//! {version 3}         ETag, Last-Modified and Cache-Control of the third version stored
+//! {file 9}            what describes a file of no known type: Content-Type, nosniff, Accept-Ranges,
+//!                     Content-Length: 9, and the end of the head
+//! {part 0-3/9}        the same of bytes 0 to 3 of 9: with Content-Range, and Content-Length: 4
+//! {length 9}          Content-Length: 9, and the end of the head
+//! {words WORDS}       type, nosniff, length, the end of the head, and WORDS with a line feed
+//! {withheld WORDS}    the same, less the content: for HEAD
+//! {end}               the end of a head
+//! {said 404 WORDS}    {404}{words WORDS}
+//! {refused 400 WORDS} {400}{close}{words WORDS}
+//! {created 1}         {201}{version 1}{length 0}
+//! {replaced 2}        {204}{version 2}{end}
+//! ```
+
+use filewharf::wire::status;
+
+const DATE: &str = "Tue, 14 Nov 2023 22:13:20 GMT";
+
+/// Writes every shorthand of a line out; escapes are left alone.
+pub fn expand(line: &str) -> String {
+    let mut out = String::new();
+    let mut rest = line;
+    while let Some((before, tail)) = rest.split_once('{') {
+        out.push_str(before);
+        match tail.split_once('}').and_then(|(inside, behind)| Some((one(inside)?, behind))) {
+            Some((text, behind)) => {
+                out.push_str(&text);
+                rest = behind;
+            }
+            None => {
+                out.push('{');
+                rest = tail;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+fn one(inside: &str) -> Option<String> {
+    let (name, value) = inside.split_once(' ').unwrap_or((inside, ""));
+    Some(match name {
+        "close" => "Connection: close\\r\\n".to_owned(),
+        "keep" => "Connection: keep-alive\\r\\n".to_owned(),
+        "end" => "\\r\\n".to_owned(),
+        "version" => {
+            format!("ETag: \"{value:0>32}\"\\r\\nLast-Modified: {DATE}\\r\\nCache-Control: no-cache\\r\\n")
+        }
+        "file" => described("", value),
+        "part" => {
+            let (first, last) = value.split_once('/')?.0.split_once('-')?;
+            let len = last.parse::<u64>().ok()? + 1 - first.parse::<u64>().ok()?;
+            described(&format!("Content-Range: bytes {value}\\r\\n"), &len.to_string())
+        }
+        "length" => format!("Content-Length: {value}\\r\\n\\r\\n"),
+        "words" => words(value) + value + "\\n",
+        "withheld" => words(value),
+        "said" => {
+            let (code, value) = value.split_once(' ')?;
+            expand(&format!("{{{code}}}{{words {value}}}"))
+        }
+        "refused" => {
+            let (code, value) = value.split_once(' ')?;
+            expand(&format!("{{{code}}}{{close}}{{words {value}}}"))
+        }
+        "created" => expand(&format!("{{201}}{{version {value}}}{{length 0}}")),
+        "replaced" => expand(&format!("{{204}}{{version {value}}}{{end}}")),
+        code if code.len() == 3 => {
+            let reason = status::reason(code.parse().ok()?);
+            format!("HTTP/1.1 {code} {reason}\\r\\nDate: {DATE}\\r\\n")
+        }
+        _ => return None,
+    })
+}
+
+fn described(between: &str, len: &str) -> String {
+    format!(
+        "Content-Type: application/octet-stream\\r\\nX-Content-Type-Options: nosniff\\r\\n\
+         Accept-Ranges: bytes\\r\\n{between}Content-Length: {len}\\r\\n\\r\\n"
+    )
+}
+
+/// What stands before words, which may hold escapes.
+fn words(value: &str) -> String {
+    format!(
+        "Content-Type: text/plain; charset=utf-8\\r\\nX-Content-Type-Options: nosniff\\r\\n\
+         Content-Length: {}\\r\\n\\r\\n",
+        super::unescape(value).len() + 1
+    )
+}

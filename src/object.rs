@@ -3,11 +3,13 @@
 //! Nothing here touches a disk, and a [`Key`] is made only by `wire::key`.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// A name beneath the served folder: components joined by `/`, none empty, `.` or `..`, no
-/// control bytes. The empty key is the served folder itself.
+/// control bytes. The empty key is the served folder itself. Cheap to clone: each request keeps
+/// several.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(Box<str>);
+pub struct Key(Arc<str>);
 
 impl Key {
     /// Only `wire::key` calls this, after it has checked every rule.

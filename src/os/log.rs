@@ -1,13 +1,15 @@
 //! Logging that cannot stop the loop: what is logged waits in bounded queues for a thread of its
-//! own, which writes it to standard error. When the sink is slow or blocked, lines are dropped and
-//! counted, and the count is logged as soon as the sink moves again.
+//! own, which writes it to standard error. When that is slow, blocked, full or gone, lines are
+//! dropped and counted, and the count is logged as soon as it takes one again. Never ends the
+//! process.
 //!
-//! Lines about the server itself are few and go through `simple_logger` at once. Lines about
-//! transfers may be a hundred thousand a second: they are made in one buffer and written together a
-//! moment later, so that a request costs neither a wake-up nor a system call.
+//! Lines about the server itself are few; where a person watches, at a terminal, `simple_logger`
+//! writes them. Lines about transfers may be a hundred thousand a second: they are made in one
+//! buffer and written together a moment later, so that a request costs neither a wake-up nor a
+//! system call.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,6 +17,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use simple_logger::SimpleLogger;
 use time::OffsetDateTime;
 
@@ -176,8 +179,7 @@ impl Log for QueueLogger {
 /// Installs the logger of the process. Errors if there is one already, or no thread can be made.
 pub fn install(level: LevelFilter) -> io::Result<()> {
     let queue = Arc::new(Queue::default());
-    let sink = SimpleLogger::new().with_level(level).with_utc_timestamps();
-    let taken = Arc::clone(&queue);
+    let (sink, taken) = (Sink::new(level), Arc::clone(&queue));
     thread::Builder::new().name("log".into()).spawn(move || write_lines(&taken, &sink))?;
     log::set_boxed_logger(Box::new(QueueLogger { level, queue })).map_err(io::Error::other)?;
     log::set_max_level(level);
@@ -189,20 +191,20 @@ pub fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
-fn write_lines(queue: &Queue, sink: &dyn Log) {
+fn write_lines(queue: &Queue, sink: &Sink) {
     let (mut spare, mut told) = (Waiting::default(), 0);
     loop {
         let mut taken = queue.take(spare);
         let mut written = 0;
         for Line { after, level, target, text } in taken.lines.drain(..) {
-            write_transfers(&taken.transfers[written..after]);
+            write(&taken.transfers[written..after]);
             written = after;
-            write_line(sink, level, &target, &text);
+            sink.line(level, &target, &text);
         }
-        write_transfers(&taken.transfers[written..]);
+        write(&taken.transfers[written..]);
         let dropped = dropped();
         if dropped > told {
-            write_line(sink, Level::Warn, "filewharf", &format!("{} log lines were dropped", dropped - told));
+            sink.line(Level::Warn, "filewharf", &format!("{} log lines were dropped", dropped - told));
             told = dropped;
         }
         for done in taken.flushes.drain(..) {
@@ -216,11 +218,52 @@ fn write_lines(queue: &Queue, sink: &dyn Log) {
     }
 }
 
-/// Whoever reads the log has gone if this fails, and nobody is left to be told.
-fn write_transfers(text: &str) {
-    let _ = io::stderr().write_all(text.as_bytes());
+/// Where lines about the server end up. `simple_logger` ends the process when a line cannot be
+/// written (it uses `eprintln!`), so it only ever writes to a terminal that is there: a file may be
+/// on a full disk, and who reads a pipe may have gone.
+enum Sink {
+    Terminal(SimpleLogger),
+    Other,
 }
 
-fn write_line(sink: &dyn Log, level: Level, target: &str, text: &str) {
-    sink.log(&Record::builder().level(level).target(target).args(format_args!("{text}")).build());
+impl Sink {
+    fn new(level: LevelFilter) -> Self {
+        if io::stderr().is_terminal() {
+            Self::Terminal(SimpleLogger::new().with_level(level).with_utc_timestamps())
+        } else {
+            Self::Other
+        }
+    }
+
+    fn line(&self, level: Level, target: &str, text: &str) {
+        match self {
+            Self::Terminal(logger) if terminal_is_there() => {
+                logger.log(&Record::builder().level(level).target(target).args(format_args!("{text}")).build());
+            }
+            Self::Terminal(_) => {
+                DROPPED.fetch_add(1, Ordering::Relaxed);
+            }
+            Self::Other => {
+                let mut stamp = Stamp::default();
+                let (second, ms) = stamp.now();
+                write(&format!("{second}.{ms:03}Z {level:<5} [{target}] {text}\n"));
+            }
+        }
+    }
+}
+
+/// A terminal can hang up while its program runs on.
+fn terminal_is_there() -> bool {
+    let stderr = io::stderr();
+    let mut asked = [PollFd::new(&stderr, PollFlags::OUT)];
+    let told = poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    told.is_ok() && !asked[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
+}
+
+/// Writes whole lines. What cannot be written is counted.
+fn write(lines: &str) {
+    if io::stderr().write_all(lines.as_bytes()).is_err() {
+        let lost = lines.bytes().filter(|byte| *byte == b'\n').count();
+        DROPPED.fetch_add(lost as u64, Ordering::Relaxed);
+    }
 }

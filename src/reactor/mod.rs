@@ -70,6 +70,13 @@ struct Connection<S> {
     armed: Option<Instant>,
 }
 
+/// Longer behind its time than this, the loop was not running: its process was stopped, or waited
+/// for its disk.
+const OVERSLEPT: Duration = Duration::from_secs(1);
+/// Turns after that in which deadlines wait, that what came meanwhile is seen first. Each brings
+/// about a thousand events; there may be one for every connection.
+const CATCH_UP_TURNS: u8 = 16;
+
 /// Where the server as a whole stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -117,6 +124,8 @@ pub struct Reactor<P: Platform> {
     admission: Admission,
     timers: Timers,
     doors: Vec<Door>,
+    /// Turns in which deadlines still wait because the loop overslept.
+    catching_up: u8,
     /// Set when descriptors ran out: accepting rests until then, or until a connection ends.
     accept_after: Option<Instant>,
     stage: Stage,
@@ -190,6 +199,7 @@ impl<P: Platform> Reactor<P> {
             admission,
             timers: Timers::default(),
             doors: listeners.into_iter().map(Door::new).collect(),
+            catching_up: 0,
             accept_after: None,
             stage: Stage::Serving,
             cut_off: 0,
@@ -237,9 +247,10 @@ impl<P: Platform> Reactor<P> {
         let mut events = std::mem::take(&mut self.events);
         events.clear();
         self.platform.wait(timeout, &mut events)?;
-        self.now = self.platform.now();
+        let before = std::mem::replace(&mut self.now, self.platform.now());
         self.wall_clock_s = self.platform.wall_clock_s();
         self.counters.uptime_ms = millis(self.now.saturating_duration_since(self.started));
+        self.catch_up(timeout.map(|timeout| before + timeout), events.len());
         self.look_at_disk();
         for event in events.drain(..) {
             self.dispatch(event);
@@ -331,7 +342,21 @@ impl<P: Platform> Reactor<P> {
         [self.timers.next(), stage, self.accept_after].into_iter().flatten().min()
     }
 
+    /// Peers that did their part while the loop did not run must not pay for that: what they sent
+    /// is looked at before their deadlines are.
+    fn catch_up(&mut self, wanted: Option<Instant>, events: usize) {
+        if wanted.is_some_and(|at| self.now > at + OVERSLEPT) {
+            // Not even if nothing came: a wait that was stopped ends without a look (signal(7)).
+            self.catching_up = CATCH_UP_TURNS;
+        } else {
+            self.catching_up = if events == 0 { 0 } else { self.catching_up.saturating_sub(1) };
+        }
+    }
+
     fn expire_timers(&mut self) {
+        if self.catching_up > 0 {
+            return;
+        }
         while let Some((at, id)) = self.timers.pop_due(self.now) {
             let Some(connection) = lookup(&mut self.connections, id) else { continue };
             if connection.armed != Some(at) {

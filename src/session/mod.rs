@@ -252,7 +252,7 @@ impl Session {
         let in_use = match &self.state {
             State::Done { .. } => false,
             State::Executing | State::ReceivingBody(_) | State::Settling(_) | State::Committing => true,
-            State::Opening(opening) => holds || matches!(**opening, Opening::Create(_)),
+            State::Opening(opening) => holds || matches!(opening, Opening::Create(_)),
             // What comes straight from the page cache needs no chunk.
             State::SendingBody(sending) => holds || matches!(sending.supply, Supply::Held | Supply::HeldReading),
             // The file that is open meanwhile will be read into this slot's chunks.

@@ -141,7 +141,7 @@ impl Session {
             }
             Command::Get { key } => {
                 self.ops.push_back(Op::Open { key });
-                return self.set_state(State::Opening(Box::new(Opening::Open)), cx);
+                return self.set_state(State::Opening(Opening::Open), cx);
             }
             Command::Stat { key } => Op::Stat { key },
             Command::Delete { key, precondition } => Op::Delete { key, precondition },
@@ -158,7 +158,7 @@ impl Session {
             return self.begin_whole(put, cx);
         }
         self.ops.push_back(Op::Create(put.clone()));
-        self.set_state(State::Opening(Box::new(Opening::Create(put))), cx);
+        self.set_state(State::Opening(Opening::Create(Box::new(put))), cx);
     }
 
     /// A slot is ours.
@@ -217,9 +217,9 @@ impl Session {
     pub(super) fn opened(&mut self, done: Completion, cx: &mut Cx<'_>) {
         self.give_back(done.chunk, cx);
         let State::Opening(opening) = &mut self.state else { return };
-        match (done.result, &mut **opening) {
+        match (done.result, opening) {
             (Ok(Outcome::Created(file)), Opening::Create(put)) => {
-                let put = put.clone();
+                let put = Put::clone(put);
                 self.begin_file(file, put, cx);
             }
             (Ok(Outcome::Opened { file, meta, source }), Opening::Open) => {

@@ -22,7 +22,7 @@ pub enum State {
     /// Waiting for a transfer slot. Nothing is read.
     AwaitSlot(Box<Wanted>),
     /// Waiting for the store to open or create. Nothing is read.
-    Opening(Box<Opening>),
+    Opening(Opening),
     /// Waiting for the store to do the whole command. Nothing is read.
     Executing,
     /// Socket to store.
@@ -93,7 +93,7 @@ pub enum Wanted {
 #[derive(Debug)]
 pub enum Opening {
     /// A staging file.
-    Create(Put),
+    Create(Box<Put>),
     /// A file for reading.
     Open,
 }

@@ -70,3 +70,18 @@ fn an_upload_that_ends_under_another_name_lets_the_first_one_go() {
     assert!(next.is_gone());
     assert_eq!(rig.file("a"), Some(b"hello".to_vec()));
 }
+
+/// A process that was stopped for a while, or a machine that was, ended everybody whose deadline
+/// had passed meanwhile, though all that they owed had come.
+#[test]
+fn deadlines_that_passed_while_the_loop_did_not_run_wait_for_what_came_meanwhile() {
+    let limits = Limits { head_timeout: Duration::from_secs(5), ..Limits::default() };
+    let mut rig = Rig::new(Mode::PLAIN, limits, Access::default());
+    let (prompt, silent) = (rig.connect(), rig.connect());
+    rig.send(&prompt, b"PI");
+    rig.send(&silent, b"PI");
+    rig.skip(Duration::from_secs(60));
+    rig.send(&prompt, b"NG\n");
+    assert_eq!(prompt.heard(), b"OK 0\n");
+    assert!(silent.heard().starts_with(b"ERR 408 "));
+}

@@ -7,8 +7,8 @@
 //! * Watched are each kept file (so that writes through another hard link are seen too) and every
 //!   folder on the way to it from the root. The folders are watched before the file is opened, and
 //!   the file before its content is read: no change falls in between.
-//! * What escapes a watch (stores through a mapping, asynchronous writes on some kernels) is seen
-//!   within `Limits::hot_age_max`, when the file is opened and read again.
+//! * What escapes a watch (stores through a mapping; see inotify(7)) is seen within
+//!   `Limits::hot_age_max`, when the file is opened and read again.
 //! * Where events are lost or a folder moves, everything is forgotten.
 //!
 //! Never pins an open file, and never keeps a file that somebody asked for only once.

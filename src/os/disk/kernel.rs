@@ -150,6 +150,19 @@ pub(super) fn sync_file(file: BorrowedFd<'_>, all: bool) -> Result<(), Errno> {
     if all { rustix::fs::fsync(file) } else { rustix::fs::fdatasync(file) }
 }
 
+/// Brings everything that was ever written to the file system of `folder` to stable storage.
+#[cfg(target_os = "linux")]
+pub(super) fn sync_file_system(folder: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::fs::syncfs(folder)
+}
+
+/// Elsewhere there is only one call for all file systems, which tells of no error.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn sync_file_system(_folder: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::fs::sync();
+    Ok(())
+}
+
 /// `fsync` alone does not reach the platters here.
 #[cfg(target_vendor = "apple")]
 pub(super) fn sync_file(file: BorrowedFd<'_>, _all: bool) -> Result<(), Errno> {

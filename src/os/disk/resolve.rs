@@ -176,9 +176,17 @@ impl Disk {
 
     fn make_child(&self, at: &Arc<Folder>, part: &str) -> Result<(Arc<Folder>, Option<Making>), Errno> {
         let make = || {
-            let made = mkdirat(&at.fd, part, Mode::from_raw_mode(0o777));
-            match made {
-                Ok(()) | Err(Errno::EXIST) => Ok((self.child(at, part)?, made.is_ok())),
+            match mkdirat(&at.fd, part, Mode::from_raw_mode(0o777)) {
+                Ok(()) => match self.child(at, part) {
+                    Ok(child) => Ok((child, true)),
+                    Err(errno) => {
+                        // Nobody knows of it yet: left there, it would pass for an old folder,
+                        // whose own entry need not be synced.
+                        let _ = unlinkat(&at.fd, part, AtFlags::REMOVEDIR);
+                        Err(errno)
+                    }
+                },
+                Err(Errno::EXIST) => Ok((self.child(at, part)?, false)),
                 Err(errno) => Err(errno),
             }
         };

@@ -93,6 +93,15 @@ impl StageFolder {
         Err(("flock staging", Errno::AGAIN))
     }
 
+    /// Are there folders of other processes beside it, alive or dead?
+    pub(super) fn has_neighbours(&self) -> bool {
+        let Ok(folders) = Dir::read_from(&self.base) else { return false };
+        folders.filter_map(Result::ok).any(|entry| {
+            let name = entry.file_name().to_bytes();
+            !matches!(name, b"." | b"..") && name != self.name.as_bytes()
+        })
+    }
+
     /// Removes the folder and everything in it. Call when no worker runs any more.
     pub(super) fn remove(&self) {
         let Ok(files) = Dir::read_from(&self.fd) else { return };

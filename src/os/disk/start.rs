@@ -52,6 +52,14 @@ impl DiskStore {
             })?;
             Some(made)
         };
+        if config.durability == Durability::Durable
+            && staging.as_ref().is_some_and(|staging| staging.current().has_neighbours())
+        {
+            // One that died may have made folders, and files visible, that it did not sync any
+            // more. To us they look like old ones, whose own entries need no sync.
+            kernel::sync_file_system(fd.as_fd())
+                .map_err(|e| format!("cannot sync what another process has left in {name}: {}", io::Error::from(e)))?;
+        }
         let caps = if config.portable {
             log::info!(target: TARGET, "portable mode: only calls that every unix has, reads go to disk workers");
             Caps::portable()

@@ -1,8 +1,7 @@
 //! What the kernel tells about changes of files and folders (inotify(7)), in words of our own.
 //!
-//! An event is in the queue before the call that made it returns, whoever called. Not told of:
-//! stores through a mapping, and asynchronous writes on some kernels. Nothing here decides what an
-//! event means, and nothing here waits.
+//! An event is in the queue before the call that made it returns, whoever called. Not told of are
+//! stores through a mapping. Nothing here decides what an event means, and nothing here waits.
 
 use std::os::fd::BorrowedFd;
 

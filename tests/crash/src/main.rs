@@ -296,7 +296,8 @@ impl Tally {
             self.bad,
             self.violations,
         );
-        for example in &self.examples {
+        let told = if run.is_control() { 1 } else { TOLD_MAX };
+        for example in self.examples.iter().take(told) {
             println!("crash:   {example}");
         }
     }

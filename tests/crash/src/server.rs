@@ -31,6 +31,11 @@ impl Run {
         }
     }
 
+    /// Must it be caught?
+    pub fn is_control(self) -> bool {
+        self.silenced().is_some()
+    }
+
     fn arguments(self) -> &'static [&'static str] {
         if self == Self::Portable { &["--portable"] } else { &[] }
     }

@@ -15,8 +15,11 @@ mod wire;
 
 use crate::rig::{Mode, Peer, Rig};
 
+/// Takes arbitrary bytes.
+pub type Target = fn(&[u8]);
+
 /// The targets by name.
-pub const ALL: [(&str, fn(&[u8])); 11] = [
+pub const ALL: [(&str, Target); 11] = [
     ("auto", |data| converse(Kind::Auto, &[], data)),
     ("client", client),
     ("http", |data| converse(Kind::Http, &[("cors", "https://a.example")], data)),

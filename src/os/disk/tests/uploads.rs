@@ -239,7 +239,7 @@ fn a_change_beneath_a_folder_that_was_just_moved_owes_the_sync_of_the_move() {
     };
     assert_eq!(owed("from/folder/deep"), ["from/folder/deep".into()]);
     // Everybody sees the move, but it has not been synced yet.
-    let (reply, moved) = disk.rename(&key("from/folder"), &key("to/folder"), Precondition::None).unwrap();
+    let (reply, moved) = disk.rename(&key("from/folder"), &key("to/folder"), &Precondition::None).unwrap();
     assert_eq!(owed("to/folder/deep"), ["to".into(), "to/folder/deep".into()]);
     assert_eq!(owed("to/folder"), ["to".into(), "to/folder".into()]);
     disk.settle(Pending { finished: Finished { conn: CONN, result: Ok(reply), chunk: None }, owed: moved });

@@ -1,0 +1,350 @@
+//! Disks that are full, read-only, frozen, slow, shut down, or out of inodes. Real file systems,
+//! each small and of its own.
+
+use std::fs;
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+
+use crate::calls::ONE_OF_EACH;
+use crate::client::{assert_same, content, staged, visible, wait_until};
+use crate::outside::{Mounted, Strace, Target, run, text};
+use crate::server::{Served, folder};
+
+/// Uploads of every size that may meet the end of the disk at another call.
+const LENGTHS: [usize; 6] = [1, 4000, 60_000, 300_000, 2 << 20, 6 << 20];
+
+/// Fills what is left, but for about `leave` bytes, and calls `full` meanwhile.
+fn while_full<T>(disk: &Mounted, leave: u64, full: impl FnOnce() -> T) -> T {
+    let ballast = disk.path().join("ballast");
+    let file = fs::File::create(&ballast).expect("room for a name");
+    // A file system cannot hand out its very last blocks in one piece.
+    let (mut taken, mut piece) = (0_u64, 1 << 26);
+    while piece >= 4096 {
+        match rustix::fs::fallocate(file.as_fd(), rustix::fs::FallocateFlags::empty(), taken, piece) {
+            Ok(()) => taken += piece,
+            Err(_) => piece /= 2,
+        }
+    }
+    file.set_len(taken - leave).expect("it shrinks");
+    let result = full();
+    fs::remove_file(ballast).expect("it goes");
+    result
+}
+
+/// On a disk with less room than the upload: 507 or stored whole, the old file stays, nothing is
+/// left behind, reading goes on, and all is well once there is room again.
+fn is_full_and_recovers(disk: &Mounted) {
+    let root = disk.path().join("served");
+    let server = Served::start(&root, &[]);
+    server.client().put("/old", &content(1, 5000));
+    let base = server.descriptors_at_rest();
+    let (mut told, mut stored) = (0, 0);
+    for leave in [0, 5000, 100_000, 1 << 20] {
+        while_full(disk, leave, || {
+            for (n, len) in LENGTHS.into_iter().enumerate() {
+                for (path, chunked) in [("/old", false), ("/new/folder/file", false), ("/chunked", true)] {
+                    let before = fs::read(root.join(&path[1..])).ok();
+                    let (bytes, mut client) = (content(n as u64 + leave, len), server.client());
+                    client.send_in_vain(if chunked {
+                        format!("PUT * {path}\n")
+                    } else {
+                        format!("PUT {len} {path}\n")
+                    });
+                    if chunked {
+                        client.send_in_vain(format!("{len:x}\n"));
+                    }
+                    client.send_in_vain(&bytes);
+                    client.send_in_vain(if chunked { "0\n" } else { "" });
+                    client.finish();
+                    let said = client.last_words();
+                    let after = fs::read(root.join(&path[1..])).ok();
+                    if said.starts_with("OK ") {
+                        stored += 1;
+                        assert_same(&after.expect("it was stored"), &bytes, path);
+                        server.client().put("/old", &content(1, 5000).split_off(4999));
+                        server.client().expect(&format!("DELETE {path}"), "OK 0");
+                    } else {
+                        told += 1;
+                        // A large body may go on while the answer is on its way, and then meets a reset.
+                        assert!(said.starts_with("ERR 507 ") || said.is_empty() && len > 1 << 20, "{said}");
+                        assert_eq!(before.map(|b| b.len()), after.map(|b| b.len()), "{path} was touched");
+                    }
+                }
+            }
+        });
+    }
+    println!("disks: full: {told} told so, {stored} fitted");
+    assert!(told > 10, "it was never full");
+    server.assert_back_to(base, "a full disk");
+    server.client().put("/large", &content(2, 1 << 20));
+    assert_same(&server.client().get("/large"), &content(2, 1 << 20), "there is room again");
+    server.assert_serves();
+    assert_eq!(server.end(), Some(0), "a full disk is no broken promise");
+    assert_eq!(staged(&root), Vec::<PathBuf>::new());
+}
+
+#[test]
+#[ignore = "needs root and a release build"]
+fn a_small_file_system_in_memory_fills_up_and_recovers() {
+    is_full_and_recovers(&Mounted::tmpfs("size=8M"));
+}
+
+#[test]
+#[ignore = "needs root, loop devices, e2fsprogs and a release build"]
+fn a_small_disk_fills_up_and_recovers() {
+    is_full_and_recovers(&Mounted::image(32, &["mkfs.ext4", "-q", "-m", "0"], ""));
+}
+
+#[test]
+#[ignore = "needs root, loop devices, e2fsprogs and a release build"]
+fn a_disk_without_inodes_says_that_it_is_full_and_recovers() {
+    for disk in [Mounted::image(16, &["mkfs.ext4", "-q", "-N", "32"], ""), Mounted::tmpfs("size=8M,nr_inodes=24")] {
+        let server = Served::start(&disk.path().join("served"), &[]);
+        let mut client = server.client();
+        let mut said = String::new();
+        let stored = (0..100).take_while(|n| {
+            said = client.try_put(&format!("/file{n}"), b"x");
+            said.starts_with("OK ")
+        });
+        let stored = stored.count();
+        assert!(stored < 100 && said.starts_with("ERR 507 "), "{stored}: {said}");
+        client.expect("MKDIR /folder/", "ERR 507 ");
+        for n in 0..stored.min(3) {
+            client.expect(&format!("DELETE /file{n}"), "OK 0");
+        }
+        client.put("/file0", b"there is an inode again");
+        drop(client);
+        assert_eq!(server.end(), Some(0));
+    }
+}
+
+/// Only btrfs counts what one folder holds here: other quotas need kernels that keep them.
+#[test]
+#[ignore = "needs root, loop devices, btrfs-progs and a release build"]
+fn a_quota_that_is_used_up_is_told_as_a_full_disk() {
+    let disk = Mounted::image(256, &["mkfs.btrfs", "-q"], "");
+    let (mount, root) = (text(disk.path()), text(&disk.path().join("served")));
+    run(&["btrfs", "quota", "enable", &mount]);
+    run(&["btrfs", "subvolume", "create", &root]);
+    run(&["btrfs", "qgroup", "limit", "4M", &root]);
+    let server = Served::start(disk.path().join("served").as_path(), &[]);
+    let mut told = 0;
+    for n in 0..40_u64 {
+        let mut client = server.client();
+        client.send_in_vain(format!("PUT 300000 /file{n}\n"));
+        client.send_in_vain(content(n, 300_000));
+        client.finish();
+        let said = client.last_words();
+        if said.starts_with("OK ") {
+            assert_same(&server.client().get(&format!("/file{n}")), &content(n, 300_000), "within the quota");
+        } else {
+            assert!(said.starts_with("ERR 507 "), "{said}");
+            told += 1;
+        }
+    }
+    println!("disks: quota: {told} of 40 told so");
+    assert!(told > 20, "the quota did not bite");
+    run(&["btrfs", "qgroup", "limit", "none", &root]);
+    server.assert_serves();
+    assert_eq!(server.end(), Some(0));
+}
+
+#[test]
+#[ignore = "needs root, loop devices, e2fsprogs and a release build"]
+fn a_disk_that_becomes_read_only_takes_no_change_and_is_read_on() {
+    let disk = Mounted::image(32, &["mkfs.ext4", "-q"], ",errors=remount-ro");
+    let server = Served::start(&disk.path().join("served"), &[]);
+    let mut client = server.client();
+    client.put("/file", &content(1, 100_000));
+    // What ext4 does by itself when it finds its own data damaged.
+    let device = run(&["findmnt", "-no", "SOURCE", &text(disk.path())]);
+    let device = device.trim().trim_start_matches("/dev/");
+    fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "a test").expect("the kernel offers it");
+    for request in ["DELETE /file", "RENAME /file\t/other", "MKDIR /folder/"] {
+        client.expect(request, "ERR 500 ");
+    }
+    for len in [1, 300_000] {
+        let said = server.client().try_put("/file", &content(2, len));
+        assert!(said.starts_with("ERR 500 "), "{said}");
+    }
+    assert_same(&client.get("/file"), &content(1, 100_000), "reading goes on");
+    client.expect("LIST /", "OK ");
+    drop(client);
+    assert_eq!(server.end(), Some(1), "it shows in the exit code");
+    let said = Served::try_start(&[], &disk.path().join("served"), &[]).err().expect("it must not start");
+    assert!(said.contains("cannot write in the folder"), "{said}");
+    let server = Served::start(&disk.path().join("served"), &["--read-only"]);
+    assert_same(&server.client().get("/file"), &content(1, 100_000), "served as it is");
+}
+
+#[test]
+#[ignore = "needs root, loop devices, e2fsprogs and a release build"]
+fn a_file_system_that_shuts_down_gives_errors_and_the_server_lives() {
+    let disk = Mounted::image(32, &["mkfs.ext4", "-q"], "");
+    let server = Served::start(&disk.path().join("served"), &[]);
+    server.client().put("/file", &content(1, 100_000));
+    let mut under_way = server.client();
+    under_way.send("PUT 1000000 /other\n");
+    under_way.send(content(2, 500_000));
+    wait_until("it is under way", || !staged(&server.root).is_empty());
+    // FS_IOC_SHUTDOWN, without a flush of the log: what xfs_io's `shutdown` does.
+    run(&[
+        "python3",
+        "-c",
+        "import fcntl, os, struct, sys
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))",
+        &text(disk.path()),
+    ]);
+    under_way.send_in_vain(content(2, 500_000));
+    under_way.finish();
+    let said = under_way.last_words();
+    assert!(said.is_empty() || said.starts_with("ERR 5"), "{said}");
+    for request in ["DELETE /file", "RENAME /file\t/x", "MKDIR /folder/", "PUT 1 /y\nz"] {
+        let said = server.client().ask(request);
+        assert!(said.starts_with("ERR 5"), "{request}: {said}");
+    }
+    let mut reader = server.client();
+    reader.send("GET /file\n");
+    reader.finish();
+    let (bytes, _) = reader.rest();
+    let whole = bytes.split(|byte| *byte == b'\n').next().map_or(0, <[u8]>::len) + 1 + 100_000;
+    assert!(bytes.starts_with(b"ERR 5") || bytes.len() <= whole, "what is in memory may be read");
+    server.client().expect("PING", "OK 0");
+    // 1 only if a sync has met it.
+    assert!(matches!(server.end(), Some(0 | 1)), "it ends by itself");
+}
+
+/// A disk that hangs holds up those who wait for it, and nobody else.
+#[test]
+#[ignore = "needs root, loop devices, e2fsprogs and a release build"]
+fn a_frozen_disk_holds_up_only_who_waits_for_it() {
+    let disk = Mounted::image(64, &["mkfs.ext4", "-q"], "");
+    let server = Served::start(&disk.path().join("served"), &["--slots", "8", "--slot-timeout", "0.2"]);
+    server.client().put("/file", &content(1, 100_000));
+    assert_same(&server.client().get("/file"), &content(1, 100_000), "and it is in memory");
+    run(&["fsfreeze", "-f", &text(disk.path())]);
+    let mut waiting: Vec<_> = (0..20)
+        .map(|n| {
+            let mut client = server.client();
+            client.send(format!("PUT 1000 /waits{n}\n"));
+            client.send(content(n, 1000));
+            client
+        })
+        .collect();
+    for _ in 0..20 {
+        let mut client = server.client();
+        client.expect("PING", "OK 0");
+        assert_same(&client.get("/file"), &content(1, 100_000), "from memory");
+    }
+    run(&["fsfreeze", "-u", &text(disk.path())]);
+    let (mut stored, mut busy) = (0, 0);
+    for (n, client) in (0..).zip(&mut waiting) {
+        let said = client.line();
+        if said.starts_with("OK ") {
+            stored += 1;
+            assert_same(&server.client().get(&format!("/waits{n}")), &content(n, 1000), "after the thaw");
+        } else {
+            assert!(said.starts_with("ERR 429 "), "{said}");
+            busy += 1;
+        }
+    }
+    println!("disks: frozen: {stored} stored after the thaw, {busy} told that it is busy");
+    assert!(stored >= 8, "those with a slot");
+    server.assert_serves();
+    assert_eq!(visible(&server.root).len(), stored + 1);
+}
+
+/// Every sync takes 300 ms; deadlines do not run while the disk is the slow one.
+#[test]
+#[ignore = "needs root, strace and a release build"]
+fn a_slow_disk_delays_uploads_and_cuts_none_off() {
+    let root = folder();
+    let options = [&ONE_OF_EACH[..], &["--stall-timeout", "0.2", "--rate-window", "0.2", "--min-rate", "1G"]].concat();
+    let server = Served::start(root.path(), &options);
+    server.client().put("/read", &content(9, 50_000));
+    let delay = "inject=fdatasync,fsync:delay_enter=300000".to_owned();
+    let strace = Strace::attach(
+        Target::Process(server.pid()),
+        &["-e".into(), "trace=fdatasync,fsync".into(), "-e".into(), delay],
+    );
+    std::thread::scope(|scope| {
+        for n in 0..6 {
+            let server = &server;
+            scope.spawn(move || server.client().put(&format!("/slow{n}"), &content(n, 40_000)));
+        }
+        for _ in 0..50 {
+            assert_same(&server.client().get("/read"), &content(9, 50_000), "meanwhile");
+        }
+    });
+    server.wait_until_asleep();
+    strace.detach();
+    for n in 0..6 {
+        assert_same(&server.client().get(&format!("/slow{n}")), &content(n, 40_000), "slow and whole");
+    }
+    server.assert_serves();
+}
+
+/// A reset while the commit is under way does not cancel it.
+#[test]
+#[ignore = "needs root, strace and a release build"]
+fn an_upload_whose_client_resets_during_the_sync_is_stored_all_the_same() {
+    let root = folder();
+    let server = Served::start(root.path(), &ONE_OF_EACH);
+    server.assert_serves();
+    let base = server.descriptors_at_rest();
+    let delay = "inject=fdatasync:delay_enter=200000".to_owned();
+    let strace =
+        Strace::attach(Target::Process(server.pid()), &["-e".into(), "trace=fdatasync".into(), "-e".into(), delay]);
+    for (n, len) in [(1, 1000), (2, 300_000)] {
+        let mut client = server.client();
+        client.send(format!("PUT {len} /file{n}\n"));
+        client.send(content(n, len));
+        // The staging file is complete before the sync begins.
+        wait_until("all has arrived", || {
+            staged(root.path()).iter().any(|file| fs::metadata(file).is_ok_and(|file| file.len() == len as u64))
+        });
+        client.reset();
+        wait_until("it is stored", || root.path().join(format!("file{n}")).exists());
+        assert_same(&fs::read(root.path().join(format!("file{n}"))).expect("a file"), &content(n, len), "nobody heard");
+    }
+    server.wait_until_asleep();
+    strace.detach();
+    server.assert_back_to(base, "resets during commits");
+}
+
+#[test]
+#[ignore = "needs root and a release build"]
+fn a_staging_folder_on_another_file_system_is_refused_at_the_start() {
+    let root = folder();
+    let other = root.path().join(".filewharf");
+    fs::create_dir(&other).expect("a folder");
+    run(&["mount", "-t", "tmpfs", "-o", "size=1M", "filewharf-faults", &text(&other)]);
+    let started = Served::try_start(&[], root.path(), &[]);
+    run(&["umount", &text(&other)]);
+    let said = started.err().expect("it must not start");
+    assert!(said.starts_with("exit status: 1") && said.contains("another file system"), "{said}");
+}
+
+/// Other mounts beneath the root do not belong to it.
+#[test]
+#[ignore = "needs root and a release build"]
+fn a_mount_inside_the_root_is_not_served() {
+    let (root, outside) = (folder(), folder());
+    fs::write(outside.path().join("secret"), "secret").expect("a file");
+    let inside = root.path().join("inside");
+    fs::create_dir(&inside).expect("a folder");
+    for portable in [&[][..], &["--portable"]] {
+        run(&["mount", "-t", "tmpfs", "-o", "size=1M", "filewharf-faults", &text(&inside)]);
+        fs::write(inside.join("secret"), "secret").expect("a file");
+        let server = Served::start(root.path(), portable);
+        let mut client = server.client();
+        let read = client.ask("GET /inside/secret");
+        let write = client.try_put("/inside/new", b"x");
+        let names = visible(&inside);
+        drop((client, server));
+        run(&["umount", &text(&inside)]);
+        assert!(read.starts_with("ERR 404 "), "{read}");
+        assert!(write.starts_with("ERR 4"), "{write}");
+        assert_eq!(names, ["secret"]);
+    }
+}

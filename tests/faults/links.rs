@@ -1,0 +1,262 @@
+//! Bad links, in network namespaces of their own: slow, lossy, in tiny segments, dead. And peers
+//! that know no manners, beside one that works and must go on.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use crate::client::{Client, assert_same, content, staged, wait_until};
+use crate::outside::{Cable, run};
+use crate::server::{Served, folder};
+
+/// A server on one end of a cable.
+fn served(cable: &Cable, root: &std::path::Path, options: &[&str]) -> Served {
+    let before = ["ip", "netns", "exec", &cable.server];
+    Served::behind(&before, root, &[&["--listen", "10.201.0.1:0"], options].concat())
+}
+
+/// Up and down over the cable, every byte the same.
+fn moves(cable: &Cable, server: &Served, len: usize, what: &str) {
+    let (address, bytes, began) = (server.address(), content(len as u64, len), Instant::now());
+    cable.as_client(|| {
+        let mut client = Client::connect(address);
+        client.put("/file", &bytes);
+        assert_same(&client.get("/file"), &bytes, what);
+        let (_, error) = {
+            client.finish();
+            client.rest()
+        };
+        assert!(error.is_none(), "{what}: {error:?}");
+    });
+    println!("links: {what}: {len} bytes both ways in {:.2?}", began.elapsed());
+}
+
+#[test]
+#[ignore = "needs root, iproute2, iptables and a release build"]
+fn every_byte_arrives_over_links_that_are_slow_lossy_or_cut_small() {
+    let cable = Cable::lay();
+    let root = folder();
+    let server = served(&cable, root.path(), &[]);
+    moves(&cable, &server, 4 << 20, "a good link");
+    for side in [&cable.server, &cable.client] {
+        Cable::on(
+            side,
+            &["tc", "qdisc", "add", "dev", "wire", "root", "tbf", "rate", "8mbit", "burst", "16kb", "latency", "100ms"],
+        );
+    }
+    moves(&cable, &server, 1 << 20, "8 Mbit/s");
+    for side in [&cable.server, &cable.client] {
+        Cable::on(side, &["tc", "qdisc", "del", "dev", "wire", "root"]);
+    }
+    for (percent, probability) in [(5, "0.05"), (20, "0.20")] {
+        let lose = |verb| {
+            for side in [&cable.server, &cable.client] {
+                let words = ["iptables-legacy", verb, "INPUT", "-i", "wire", "-m", "statistic", "--mode", "random"];
+                Cable::on(side, &[&words[..], &["--probability", probability, "-j", "DROP"]].concat());
+            }
+        };
+        lose("-A");
+        moves(&cable, &server, if percent == 5 { 1 << 20 } else { 100_000 }, &format!("{percent} % lost each way"));
+        lose("-D");
+    }
+    let words = ["iptables-legacy", "-A", "OUTPUT", "-p", "tcp", "--syn", "-j", "TCPMSS", "--set-mss", "100"];
+    Cable::on(&cable.client, &words);
+    moves(&cable, &server, 300_000, "segments of 100 bytes");
+    server.wait_until_asleep();
+    assert_eq!(server.end(), Some(0));
+}
+
+/// Peers that vanish without a word, while they send, while they read, and while they wait.
+#[test]
+#[ignore = "needs root, iproute2, iptables and a release build"]
+fn peers_that_vanish_are_given_up_and_leave_nothing() {
+    let cable = Cable::lay();
+    let root = folder();
+    let options = ["--stall-timeout", "1", "--idle-timeout", "2", "--head-timeout", "1", "--rate-window", "1"];
+    let server = served(&cable, root.path(), &[&options[..], &["--linger-timeout", "1"]].concat());
+    let address = server.address();
+    std::fs::write(root.path().join("large"), content(1, 32 << 20)).expect("a file");
+    let base = server.descriptors_at_rest();
+    let lost = cable.as_client(|| {
+        (0..60)
+            .map(|n| {
+                let mut stream = TcpStream::connect(address).expect("the server listens");
+                let words: &[u8] = [&b"PUT 1000000 /up\nhalf"[..], b"GET /large\n", b"GET /lar", b""][n % 4];
+                stream.write_all(words).expect("it is sent");
+                stream
+            })
+            .collect::<Vec<_>>()
+    });
+    wait_until("all are accepted", || server.descriptors() >= base + 60);
+    for (chain, way) in [("INPUT", "-i"), ("OUTPUT", "-o")] {
+        Cable::on(&cable.client, &["iptables-legacy", "-A", chain, way, "wire", "-j", "DROP"]);
+    }
+    server.assert_back_to(base, "sixty vanished peers");
+    drop(lost);
+    println!("links: 60 vanished peers given up");
+    Cable::on(&cable.client, &["iptables-legacy", "-F"]);
+    moves(&cable, &server, 100_000, "after they vanished");
+    assert_eq!(server.end(), Some(0));
+}
+
+/// Connections that never get further than their SYN.
+#[test]
+#[ignore = "needs root, iproute2, iptables and a release build"]
+fn thousands_of_half_open_connections_keep_nobody_out() {
+    let cable = Cable::lay();
+    let root = folder();
+    let server = served(&cable, root.path(), &[]);
+    let address = server.address();
+    // The client's system never hears the answer to these SYNs, nor says that it is not interested.
+    let drop_answers = |verb| {
+        let flags = ["--tcp-flags", "SYN,ACK", "SYN,ACK", "-j", "DROP"];
+        Cable::on(&cable.client, &[&["iptables-legacy", verb, "INPUT", "-p", "tcp"], &flags[..]].concat());
+    };
+    drop_answers("-A");
+    let pending: Vec<socket2::Socket> = cable.as_client(|| {
+        (0..3000)
+            .map(|_| {
+                let socket =
+                    socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+                socket.set_nonblocking(true).expect("an option");
+                // In progress, for ever.
+                let _ = socket.connect(&address.into());
+                socket
+            })
+            .collect()
+    });
+    let half_open = run(&["ip", "netns", "exec", &cable.server, "ss", "-Htn", "state", "syn-recv"]).lines().count();
+    println!("links: {} connections begun, {half_open} half open at the server", pending.len());
+    assert!(half_open > 0, "none is half open");
+    drop_answers("-D");
+    moves(&cable, &server, 1 << 20, "beside half-open connections");
+    drop(pending);
+    assert_eq!(server.end(), Some(0));
+}
+
+/// A client that works while others misbehave: how often it went up and down, and the longest time.
+fn canary(address: SocketAddr, ended: &AtomicBool) -> (u64, Duration) {
+    let (mut times, mut slowest, mut client) = (0, Duration::ZERO, Client::connect(address));
+    while !ended.load(SeqCst) {
+        let (began, bytes) = (Instant::now(), content(times, 20_000));
+        client.put("/canary", &bytes);
+        assert_same(&client.get("/canary"), &bytes, "the canary");
+        slowest = slowest.max(began.elapsed());
+        times += 1;
+    }
+    (times, slowest)
+}
+
+/// Runs `storm` beside a canary, whose work must go on; then everything must be as before.
+fn beside_a_canary(options: &[&str], what: &str, storm: impl FnOnce(&Served)) {
+    let root = folder();
+    std::fs::write(root.path().join("large"), content(1, 8 << 20)).expect("a file");
+    let server = Served::start(root.path(), options);
+    server.assert_serves();
+    let base = server.descriptors_at_rest();
+    let ended = AtomicBool::new(false);
+    let (times, slowest) = std::thread::scope(|scope| {
+        let canary = scope.spawn(|| canary(server.address(), &ended));
+        storm(&server);
+        ended.store(true, SeqCst);
+        canary.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    println!("links: {what}: the canary went up and down {times} times, the slowest in {slowest:.2?}");
+    assert!(times > 0, "{what}: the canary could not work");
+    server.assert_back_to(base, what);
+    assert_eq!(staged(root.path()), Vec::<std::path::PathBuf>::new());
+    assert_eq!(server.end(), Some(0), "{what}");
+}
+
+fn reset(stream: TcpStream) {
+    let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+}
+
+#[test]
+#[ignore = "needs a release build; prints figures"]
+fn a_storm_of_resets_stops_nobody() {
+    beside_a_canary(&[], "20,000 resets", |server| {
+        for n in 0..20_000 {
+            let Ok(mut stream) = TcpStream::connect(server.address()) else { continue };
+            let words: [&[u8]; 4] = [b"", b"GET /large\n", b"PUT 100000 /x\nhalf", b"PUT 3 /y\nabc"];
+            let _ = stream.write_all(words[n % 4]);
+            reset(stream);
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs 4,000 descriptors and a release build; prints figures"]
+fn slow_heads_and_slow_bodies_are_ended_and_stop_nobody() {
+    filewharf::os::process::raise_descriptor_limit();
+    let options = ["--head-timeout", "3", "--rate-window", "3", "--min-rate", "1K", "--linger-timeout", "0.5"];
+    beside_a_canary(&options, "1,000 slow heads, 1,000 slow bodies", |server| {
+        let begin = |n: usize| {
+            let mut stream = TcpStream::connect(server.address()).expect("room for one more");
+            if n.is_multiple_of(2) {
+                stream.write_all(format!("PUT 1000000 /slow{n}\n").as_bytes()).expect("it is sent");
+            }
+            stream
+        };
+        let mut slow: Vec<TcpStream> = (0..2000).map(begin).collect();
+        // One byte each, round and round, until the server has had enough of every one of them.
+        wait_until("all slow ones are ended", || {
+            slow.retain_mut(|stream| stream.write_all(b"x").is_ok());
+            slow.is_empty()
+        });
+    });
+}
+
+#[test]
+#[ignore = "needs a release build; prints figures"]
+fn readers_that_do_not_read_are_ended_and_stop_nobody() {
+    let options = ["--stall-timeout", "2", "--rate-window", "2", "--send-buffer", "64K"];
+    beside_a_canary(&options, "500 readers that do not read", |server| {
+        let begin = |_| {
+            let mut stream = TcpStream::connect(server.address()).expect("room for one more");
+            stream.write_all(b"GET /large\n").expect("it is sent");
+            stream
+        };
+        let mut idle: Vec<TcpStream> = (0..500).map(begin).collect();
+        for stream in &mut idle {
+            // What was on its way still comes, then the reset: never all of it.
+            stream.set_read_timeout(Some(crate::client::PATIENCE)).expect("a timeout");
+        }
+        wait_until("all are let go", || server.descriptors() < 100);
+        for stream in &mut idle {
+            let mut bytes = Vec::new();
+            assert!(stream.read_to_end(&mut bytes).is_err() && bytes.len() < 8 << 20, "it must not look whole");
+        }
+    });
+}
+
+/// More come than there are descriptors: those who are in are served, the others later.
+#[test]
+#[ignore = "needs a release build; prints figures"]
+fn a_server_with_few_descriptors_recovers_whenever_some_are_free() {
+    let root = folder();
+    let limit = ["prlimit", "--nofile=40", "--"];
+    let server = Served::behind(&limit, root.path(), &["--idle-timeout", "1"]);
+    server.assert_serves();
+    let base = server.descriptors_at_rest();
+    for round in 0..5 {
+        let crowd: Vec<_> =
+            (0..200).map(|_| TcpStream::connect(server.address()).expect("the backlog takes it")).collect();
+        // They say nothing, and make room for others as they are let go.
+        let mut served = 0;
+        wait_until("somebody is served", || {
+            let Ok(mut stream) = TcpStream::connect(server.address()) else { return false };
+            let _ = stream.set_read_timeout(Some(crate::client::PATIENCE));
+            let mut said = [0; 5];
+            let ok = stream.write_all(b"PING\n").is_ok() && stream.read_exact(&mut said).is_ok() && &said == b"OK 0\n";
+            served += usize::from(ok);
+            served == 3
+        });
+        drop(crowd);
+        server.assert_back_to(base, &format!("crowd {round}"));
+        server.assert_serves();
+    }
+    println!("links: five crowds of 200 at 40 descriptors; its log: {} lines", server.log().lines().count());
+    assert_eq!(server.end(), Some(0));
+}

@@ -1,0 +1,61 @@
+//! Faults, from outside: the real program beside `strace`, on small and failing disks, on bad links,
+//! under jumping clocks, and for as long as one likes under all of them at once.
+//!
+//! Everything here is ignored unless asked for: it needs root, Linux, and outside programs (`.ci/run`
+//! installs them). Figures are printed, never asserted. `FILEWHARF_BINARY` names the program under
+//! test, else it is the one built beside this:
+//!
+//! ```text
+//! cargo build --release
+//! FILEWHARF_BINARY=$PWD/target/release/filewharf cargo test --test faults -- --ignored --nocapture --test-threads=1
+//! ```
+//!
+//! | fault | expected, and observed unless a note says otherwise | module |
+//! |---|---|---|
+//! | each system call of a conversation fails, with each error that fits | the client is told (507 full or quota, 429 short of descriptors or memory, 500 else) or the server goes on; nothing partial, nothing staged, no descriptor left | `calls` |
+//! | a sync fails | 500, never repeated; read-only until a restart, exit code 1 (full, quota and `EINTR` pass) | `calls` |
+//! | the sync of a folder fails, or the look at a file just renamed | not acknowledged; the new file may be visible; new folders stay open until a change in them is synced | `calls` |
+//! | reading fails in a download | a reset, never padded; before the first byte has left the head goes with it | `calls` |
+//! | `accept` fails, for one connection or for want of descriptors | it recovers; while there are none a peer may be turned away by a close | `calls` `links` |
+//! | `kill -9` at each call of a conversation | what was acknowledged is there, all else old or whole; swept at the next start; empty new folders may stay | `kills` |
+//! | `kill -9` at each call of a start and its sweep | taken up by the next start | `kills` |
+//! | a start beside what a dead process left | all of the file system is synced before anybody is served, or it says why not | `kills` |
+//! | each step of a start fails | one line and exit code 1, or done without | `kills` |
+//! | the log is full or closed | nobody notices, lines are counted as dropped | `kills` |
+//! | disk full, no inodes, quota used up (btrfs) | 507, old files untouched, all well when there is room | `disks` |
+//! | the file system turns read-only | 500 for changes until a restart, reading goes on, exit code 1 | `disks` |
+//! | the file system shuts down | errors, the server lives; read-only mode only once a sync has met it | `disks` |
+//! | the disk hangs, or syncs take long | who waits for it waits, all others go on; no deadline runs against a client | `disks` |
+//! | a client resets while its upload is committed | stored all the same | `disks` |
+//! | staging on another file system; a mount inside the root | refused at the start; not served | `disks` |
+//! | links: 8 Mbit/s, 5 % and 20 % lost, segments of 100 bytes | slower, every byte right | `links` |
+//! | peers vanish in an upload, a download, a head, between requests | given up by their deadlines, nothing left | `links` |
+//! | 3,000 half-open connections | others get in | `links` |
+//! | 20,000 resets; 2,000 slow heads and bodies; 500 readers that do not read | ended by their deadlines; a client beside them goes on | `links` |
+//! | 200 clients at 40 descriptors | it recovers each time | `links` |
+//! | the wall clock jumps by decades, also across a crash; the monotonic clock begins late | only what is told changes | `clocks` |
+//! | the process is stopped for longer than every deadline | who did its part meanwhile is served | `clocks` |
+//! | all dialects, broken connections, killed clients and servers, drains, a filling disk | no loss, nothing torn, no leak | `soak` |
+//!
+//! Not here: failures of memory (they end the process by design), a `close` that fails (an injected
+//! failure leaves the descriptor open, the kernel does not), errors that would be lies (`EAGAIN`
+//! from a socket that is ready), power cuts, and quotas of ext4 and xfs, delays and reordering by
+//! `netem`, device-mapper targets, which need kernels that have them.
+#![allow(clippy::disallowed_methods, reason = "tests stand outside: they have clocks, threads and files")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures are for people")]
+
+mod calls;
+#[allow(dead_code, reason = "the other tests use the rest of it")]
+#[path = "../it/client.rs"]
+mod client;
+mod clocks;
+mod disks;
+mod kills;
+mod links;
+mod outside;
+mod script;
+mod server;
+mod soak;
+#[allow(unused_imports, reason = "the benches use the rest of it")]
+#[path = "../../benches/support/mod.rs"]
+mod support;

@@ -1,0 +1,219 @@
+//! The real program as a process of its own, and what can be seen of it from outside.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::client::{Client, PATIENCE, staged, wait_until};
+
+/// The program under test: the one built beside this, or another one that `FILEWHARF_BINARY` names.
+pub fn binary() -> String {
+    std::env::var("FILEWHARF_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_filewharf").to_owned())
+}
+
+/// A server process. Killed when dropped; its log is kept until then.
+pub struct Served {
+    child: Child,
+    pub addresses: Vec<SocketAddr>,
+    pub root: PathBuf,
+    log: tempfile::NamedTempFile,
+}
+
+impl Served {
+    /// On a folder, with more options.
+    pub fn start(root: &Path, options: &[&str]) -> Self {
+        Self::behind(&[], root, options)
+    }
+
+    /// The same, run by another command that in the end becomes the server.
+    pub fn behind(before: &[&str], root: &Path, options: &[&str]) -> Self {
+        Self::try_start(before, root, options).unwrap_or_else(|log| panic!("the server did not start: {log}"))
+    }
+
+    /// The same; its log if it ends instead of listening.
+    pub fn try_start(before: &[&str], root: &Path, options: &[&str]) -> Result<Self, String> {
+        let binary = binary();
+        let words: Vec<&str> = before.iter().copied().chain([&*binary]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg("serve").arg(root).args(options);
+        if !options.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        let listeners = options.iter().filter(|option| **option == "--listen").count().max(1);
+        let log = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a file for the log");
+        let sink = log.reopen().expect("the log can be opened again");
+        let mut child = command.stdout(Stdio::piped()).stderr(sink).spawn().expect("the built binary can be run");
+        let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut addresses = Vec::new();
+        for _ in 0..listeners {
+            let mut line = String::new();
+            out.read_line(&mut line).expect("text");
+            let Some(address) = line.split(' ').nth(2).and_then(|address| address.parse().ok()) else {
+                let status = child.wait().expect("a child can be waited for");
+                let mut text = String::new();
+                let _ = log.reopen().expect("the log can be opened again").read_to_string(&mut text);
+                return Err(format!("{status}: {line}{text}"));
+            };
+            addresses.push(address);
+        }
+        Ok(Self { child, addresses, root: root.to_owned(), log })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.address())
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log.path()).expect("the log is text")
+    }
+
+    /// Open descriptors.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the server lives").count()
+    }
+
+    /// The same once no connection is open and no disk worker at work.
+    pub fn descriptors_at_rest(&self) -> usize {
+        let mut seen = (self.descriptors(), Instant::now());
+        // There is no event to wait for: what has not changed for so long is at rest.
+        wait_until("descriptors at rest", || {
+            let now = self.descriptors();
+            if now != seen.0 {
+                seen = (now, Instant::now());
+            }
+            seen.1.elapsed() > Duration::from_millis(100)
+        });
+        seen.0
+    }
+
+    /// Waits until every thread sleeps, and not only between two calls: a tracer that lets go in
+    /// the middle of a call leaves a wrong result behind.
+    pub fn wait_until_asleep(&self) {
+        wait_until("the server sleeps", || self.is_asleep());
+    }
+
+    /// Does every thread sleep, however often one looks?
+    pub fn is_asleep(&self) -> bool {
+        let sleeps = |(tid, _): (u32, String)| {
+            let stat = fs::read_to_string(format!("/proc/{}/task/{tid}/stat", self.pid())).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('S'))
+        };
+        (0..3).all(|_| {
+            // Not only between two steps of its work.
+            std::thread::park_timeout(Duration::from_millis(1));
+            self.threads().into_iter().all(sleeps)
+        })
+    }
+
+    /// Its threads: id and name.
+    pub fn threads(&self) -> Vec<(u32, String)> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten();
+        let name = |task: &Path| fs::read_to_string(task.join("comm")).unwrap_or_default().trim().to_owned();
+        let id = |task: &Path| task.file_name().and_then(|id| id.to_str()).and_then(|id| id.parse().ok());
+        tasks.filter_map(Result::ok).filter_map(|task| Some((id(&task.path())?, name(&task.path())))).collect()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the server lives");
+    }
+
+    /// Has it ended?
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_some()
+    }
+
+    /// Waits for the end: the exit code, if it was no signal.
+    pub fn wait(&mut self) -> Option<i32> {
+        let mut status = None;
+        wait_until("the server ends", || {
+            status = self.child.try_wait().expect("a child can be waited for");
+            status.is_some()
+        });
+        status.and_then(|status| status.code())
+    }
+
+    /// Drains; the exit code.
+    pub fn end(mut self) -> Option<i32> {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits until no connection, file or upload is open any more, as at the beginning.
+    #[track_caller]
+    pub fn assert_back_to(&self, descriptors: usize, what: &str) {
+        let until = Instant::now() + PATIENCE;
+        while self.descriptors() != descriptors {
+            let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the server lives");
+            let open: Vec<_> = open.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok()).collect();
+            assert!(Instant::now() < until, "{what}: not {descriptors} descriptors but {open:?}");
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        assert_eq!(staged(&self.root), Vec::<PathBuf>::new(), "left in staging: {what}");
+    }
+
+    /// Waits until leftovers are swept: only the folder of this process is there, and its lock.
+    #[track_caller]
+    pub fn wait_until_swept(&self) {
+        wait_until("leftovers are swept", || self.is_swept());
+    }
+
+    /// Has it nothing left to sweep?
+    pub fn is_swept(&self) -> bool {
+        let folders = fs::read_dir(self.root.join(".filewharf/staging")).expect("a staging folder");
+        folders.count() == 1 && staged(&self.root).is_empty()
+    }
+
+    /// The same while clients upload: the folders of the dead are gone.
+    #[track_caller]
+    pub fn wait_until_only_own_staging(&self) {
+        wait_until("folders of dead processes are swept", || {
+            let folders = fs::read_dir(self.root.join(".filewharf/staging")).expect("a staging folder");
+            folders.count() == 1
+        });
+    }
+
+    /// A client is served, in every way.
+    #[track_caller]
+    pub fn assert_serves(&self) {
+        let mut client = self.client();
+        client.put("/still here", b"still here");
+        assert_eq!(client.get("/still here"), b"still here");
+        client.expect("DELETE /still here", "OK 0");
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail = log.len().saturating_sub(3000);
+            eprintln!("the end of the server's log:\n{}", String::from_utf8_lossy(&log.as_bytes()[tail..]));
+        }
+        self.kill();
+    }
+}
+
+/// A folder for one test on the disk of the build, which is a real one.
+pub fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder")
+}

@@ -13,6 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dialect {
     Line,
+    Http,
     NameSize,
     LengthPrefix,
     Menu,
@@ -20,8 +21,15 @@ pub enum Dialect {
     NameChoice,
 }
 
-pub const DIALECTS: [Dialect; 6] =
-    [Dialect::Line, Dialect::NameSize, Dialect::LengthPrefix, Dialect::Menu, Dialect::Pickle, Dialect::NameChoice];
+pub const DIALECTS: [Dialect; 7] = [
+    Dialect::Line,
+    Dialect::Http,
+    Dialect::NameSize,
+    Dialect::LengthPrefix,
+    Dialect::Menu,
+    Dialect::Pickle,
+    Dialect::NameChoice,
+];
 
 /// How an upload ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +68,7 @@ impl Dialect {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Line => "line",
+            Self::Http => "http",
             Self::NameSize => "name-size",
             Self::LengthPrefix => "length-prefix",
             Self::Menu => "menu",
@@ -99,6 +108,9 @@ impl Dialect {
         let mut stream = connect(address)?;
         let head = match self {
             Self::Line => format!("PUT {} /{name}\n", content.len).into_bytes(),
+            Self::Http => {
+                format!("PUT /{name} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", content.len).into_bytes()
+            }
             Self::NameSize => format!("{name} {}", content.len).into_bytes(),
             Self::LengthPrefix => message(format!("PUT {} /{name}", content.len).as_bytes()),
             Self::Menu => {
@@ -143,6 +155,7 @@ impl Dialect {
         let said = match self {
             Self::NameSize | Self::Menu | Self::NameChoice => return Ok(Stored::Perhaps),
             Self::Line => line(&mut stream)?,
+            Self::Http => as_line(&http_head(&mut stream)?),
             Self::LengthPrefix => String::from_utf8_lossy(&framed(&mut stream)?).into_owned(),
             Self::Pickle => String::from_utf8_lossy(&pickle(&mut stream)?).into_owned(),
         };
@@ -176,6 +189,14 @@ impl Dialect {
             Self::Line => {
                 stream.write_all(format!("GET /{name}\n").as_bytes())?;
                 let said = line(&mut stream)?;
+                match length(&said) {
+                    Some(len) => take(&mut stream, len, reader),
+                    None => Ok(missing(&said)),
+                }
+            }
+            Self::Http => {
+                stream.write_all(format!("GET /{name} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())?;
+                let said = as_line(&http_head(&mut stream)?);
                 match length(&said) {
                     Some(len) => take(&mut stream, len, reader),
                     None => Ok(missing(&said)),
@@ -281,6 +302,21 @@ fn line(stream: &mut TcpStream) -> Result<String, Failed> {
         bytes.extend(hear(stream, 1)?);
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn http_head(stream: &mut TcpStream) -> Result<String, Failed> {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        bytes.extend(hear(stream, 1)?);
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// What the line protocol would have said: `OK SIZE` or `ERR CODE`.
+fn as_line(head: &str) -> String {
+    let code = head.split(' ').nth(1).unwrap_or_default();
+    let len = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap_or("0");
+    if code.starts_with('2') { format!("OK {len}") } else { format!("ERR {code}") }
 }
 
 /// The size in `OK SIZE …`.

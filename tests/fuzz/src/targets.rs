@@ -16,6 +16,7 @@ mod wire;
 use crate::rig::{Mode, Peer, Rig};
 
 /// Takes any bytes, and panics where something is wrong.
+/// Takes arbitrary bytes.
 pub type Target = fn(&[u8]);
 
 /// The targets by name.

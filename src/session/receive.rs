@@ -188,7 +188,11 @@ impl Session {
                 self.appetite = Appetite::Hungry;
                 return Use::Wait;
             }
-            Then::Look if used == Use::Took(0) => return Use::Wait,
+            Then::Look if used == Use::Took(0) => {
+                // There is no room for these: they come before whatever is at the socket.
+                self.appetite = Appetite::Unseen;
+                return Use::Wait;
+            }
             Then::Wait | Then::Look => {}
         }
         used

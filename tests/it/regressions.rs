@@ -70,3 +70,44 @@ fn an_upload_that_ends_under_another_name_lets_the_first_one_go() {
     assert!(next.is_gone());
     assert_eq!(rig.file("a"), Some(b"hello".to_vec()));
 }
+
+/// The end of the stream was taken for the end of the content while bytes before it were still
+/// held: the disk had not kept up when they came, and did so again when the end came. Found by the
+/// simulator.
+#[test]
+fn what_is_held_for_a_slow_disk_belongs_to_the_upload_that_its_stream_ends() {
+    let listening = Listening::new(Kind::NameChoice, &[], 0).expect("no options");
+    let limits = Limits { chunk_bytes: 16, chunks_per_slot: 1, ..Limits::default() };
+    let mode = Mode { deferred: true, lags: true, ..Mode::PLAIN };
+    let mut rig = Rig::speaking(listening, mode, limits, Access::default());
+    let content = b"0123456789 0123456789 0123456789";
+    let peer = rig.connect();
+    rig.send(&peer, b"a.txt:PUT");
+    rig.hold_completions(true);
+    // In two pieces: after the first the dialect has said that it has seen everything.
+    rig.send_in_turn(&peer, &content[..3]);
+    rig.send_in_turn(&peer, &content[3..]);
+    rig.lags(false);
+    rig.finish_in_turn(&peer);
+    rig.hold_completions(false);
+    assert!(!peer.is_reset());
+    assert_eq!(rig.file("a.txt").as_deref(), Some(&content[..]));
+}
+
+/// A client that is told nothing takes a plain end for success. Found by the simulator.
+#[test]
+fn who_is_turned_away_without_a_word_sees_a_reset() {
+    let limits = Limits { connections_max: 1, ..Limits::default() };
+    for kind in [Kind::Menu, Kind::NameChoice, Kind::NameSize, Kind::Pickle] {
+        let listening = Listening::new(kind, &[], 0).expect("no options");
+        let mut rig = Rig::speaking(listening, Mode::PLAIN, limits.clone(), Access::default());
+        let first = rig.connect();
+        let second = rig.connect();
+        assert!(second.is_gone() && second.is_reset(), "{kind}");
+        assert!(!first.is_gone(), "{kind}");
+    }
+    let mut rig = Rig::new(Mode::PLAIN, limits, Access::default());
+    let _first = rig.connect();
+    let second = rig.connect();
+    assert!(second.is_gone() && !second.is_reset() && second.heard().starts_with(b"ERR 429 "));
+}

@@ -120,6 +120,8 @@ pub struct MemPlatform {
     backlog: VecDeque<MemStream>,
     events: Vec<Event>,
     registered: BTreeMap<usize, ConnId>,
+    /// Operations have ended, and nobody is told yet.
+    holds_completions: bool,
     /// The loop wanted to sleep: nothing is left to do.
     slept: bool,
 }
@@ -134,7 +136,7 @@ impl Platform for MemPlatform {
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         events.append(&mut self.events);
-        if !self.store.done.is_empty() {
+        if !self.store.done.is_empty() && !self.holds_completions {
             events.push(Event::Completions);
         }
         self.slept = events.is_empty() && timeout != Some(Duration::ZERO);
@@ -195,6 +197,7 @@ impl Rig {
             backlog: VecDeque::new(),
             events: Vec::new(),
             registered: BTreeMap::new(),
+            holds_completions: false,
             slept: false,
         };
         Self { reactor: Reactor::new(platform, Setup { limits, access, listeners: vec![listening] }) }
@@ -242,6 +245,25 @@ impl Rig {
             platform.events.push(Event::Stream { id: *id, readable: true, writable: false });
         }
         self.reactor.turn().expect("the platform in memory never fails");
+    }
+
+    /// The client closes its half; the server has one turn.
+    pub fn finish_in_turn(&mut self, peer: &Peer) {
+        peer.wire.borrow_mut().client_done = true;
+        self.send_in_turn(peer, b"");
+    }
+
+    /// Operations that end from here on are not reported, or all of them are.
+    pub fn hold_completions(&mut self, holds: bool) {
+        self.reactor.platform().holds_completions = holds;
+        if !holds {
+            self.settle();
+        }
+    }
+
+    /// From the next turn on the disk does not keep up, or does.
+    pub fn lags(&mut self, lags: bool) {
+        self.reactor.platform().store.mode.lags = lags;
     }
 
     /// The client sends bytes and reads nothing.

@@ -386,7 +386,7 @@ pub trait Platform {
     /// Takes one connection from a listener's backlog.
     fn accept(&mut self, listener: ListenerId) -> Result<(Self::Stream, SocketAddr), AcceptError>;
 
-    /// Uses the one descriptor kept in reserve to accept and drop one connection, so that a
+    /// Uses the one descriptor kept in reserve to accept and reset one connection, so that a
     /// peer is told quickly while descriptors are short. Returns false if nothing was waiting.
     fn shed(&mut self, listener: ListenerId) -> bool;
 

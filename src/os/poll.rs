@@ -18,7 +18,7 @@ use crate::ids::{ConnId, FileId, ListenerId};
 use crate::os::disk::DiskStore;
 use crate::os::net::{self, TcpConnection, WideLane};
 use crate::os::sys;
-use crate::platform::{AcceptError, Counters, Event, Platform, SendFile, Signal};
+use crate::platform::{AcceptError, Counters, Event, Platform, SendFile, Signal, Stream as _};
 
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
@@ -260,7 +260,8 @@ impl Platform for OsPlatform {
             self.reserve = spare_descriptor();
             return false;
         }
-        let shed = self.accept(listener).is_ok();
+        // With a reset: to a client that is told nothing a plain end means success.
+        let shed = self.accept(listener).map(|(mut stream, _)| stream.reset_on_drop()).is_ok();
         self.reserve = spare_descriptor();
         shed
     }

@@ -91,6 +91,9 @@ fn a_seed_means_the_same_run_for_ever() {
 fn replay() {
     let Some(seed) = number("SIM_SEED") else { return };
     let report = run::run(seed, true);
-    println!("seed {seed}: {report:?}");
+    match &report {
+        Ok(report) => println!("seed {seed}: {report:?}"),
+        Err(what) => println!("seed {seed}: {what}"),
+    }
     assert!(report.is_ok());
 }

@@ -260,7 +260,8 @@ impl Model {
             return name.ends_with(".json") || self.messages.contains(bytes);
         }
         // The menu reads its words and the name behind them without a mark between.
-        let spoken = |known: &str| format!("sendtext{known}").contains(key) || format!("sendimage{known}").contains(key);
+        let spoken =
+            |known: &str| format!("sendtext{known}").contains(key) || format!("sendimage{known}").contains(key);
         key.ends_with(".part") || self.by_key.keys().any(|known| spoken(known))
     }
 
@@ -276,12 +277,17 @@ impl Model {
             let initial = matches!(shown, Shown::Absent) && newest == 0;
             if durable && !initial && !writes().any(possible) {
                 let known: Vec<String> = writes().map(ToString::to_string).collect();
-                self.violations.push(format!("{key}: after a crash {} is there, but: {}", tell(shown), known.join("; ")));
+                self.violations.push(format!(
+                    "{key}: after a crash {} is there, but: {}",
+                    tell(shown),
+                    known.join("; ")
+                ));
             }
         }
         for (key, bytes) in found.iter().filter(|(key, _)| durable && !self.by_key.contains_key(&***key)) {
             if !self.is_known_odd(key, bytes) {
-                self.violations.push(format!("{key}: nobody wrote this, and it is there after a crash: {}", label(bytes)));
+                self.violations
+                    .push(format!("{key}: nobody wrote this, and it is there after a crash: {}", label(bytes)));
             }
         }
         self.replaced.clear();
@@ -289,6 +295,8 @@ impl Model {
             self.check_moves(found);
         }
         self.moves.clear();
+        // What a cut has torn without breaking a promise stays as it is.
+        self.messages.extend(found.iter().filter(|(key, _)| key.starts_with("inbox/")).map(|(_, bytes)| bytes.clone()));
         self.epoch += 1;
         self.writes.clear();
         let keys = std::mem::take(&mut self.by_key);

@@ -121,7 +121,7 @@ impl Platform for SimPlatform {
         let World { net, rng, .. } = &mut *world;
         match net.accept(usize::from(listener.0)) {
             Some(link) => {
-                net.drop_served(link, false, rng);
+                net.drop_served(link, true, rng);
                 true
             }
             None => false,

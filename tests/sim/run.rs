@@ -173,11 +173,8 @@ impl Run {
         (self.calm_turn, self.calm_us) = (self.turns, self.world.borrow().now_us);
         let unfit = {
             let mut world = self.world.borrow_mut();
-            let now_us = world.now_us;
-            world.trace.note(now_us, "calm", &[]);
-            world.calm = true;
-            world.faults = world.faults.calm();
-            world.disk.degraded || !world.net.listening
+            world.calm_down();
+            world.disk.degraded || world.signalled || !world.signals.is_empty()
         };
         if unfit {
             self.die(Crash::Process)?;

@@ -63,6 +63,8 @@ pub struct World {
     /// The server slept, and nothing will ever wake it.
     pub stuck: bool,
     pub calm: bool,
+    /// The server has been told to end.
+    pub signalled: bool,
 }
 
 impl World {
@@ -84,6 +86,7 @@ impl World {
             signals: Vec::new(),
             stuck: false,
             calm: false,
+            signalled: false,
         }
     }
 
@@ -112,11 +115,28 @@ impl World {
         self.rng.range(0..=most)
     }
 
+    /// From here on nothing goes wrong, and what the disk still owes comes soon.
+    pub fn calm_down(&mut self) {
+        self.trace.note(self.now_us, "calm", &[]);
+        self.calm = true;
+        self.faults = self.faults.calm();
+        let late: Vec<_> = (self.agenda.iter())
+            .filter(|(_, item)| matches!(item, Item::Disk(_)))
+            .map(|(at, item)| (*at, *item))
+            .collect();
+        for (at, item) in late {
+            self.agenda.remove(&at);
+            let delay = self.disk_delay();
+            self.at(delay, item);
+        }
+    }
+
     /// Forgets what was planned for a server that is gone.
     pub fn forget_server(&mut self) {
         self.agenda.retain(|_, item| !matches!(item, Item::Disk(_)));
         self.disk.forget_server();
         self.signals.clear();
+        self.signalled = false;
         self.net.stale.clear();
     }
 
@@ -230,6 +250,7 @@ impl World {
     }
 
     fn collect(&mut self, events: &mut Vec<Event>, all: bool) {
+        self.signalled |= !self.signals.is_empty();
         events.extend(std::mem::take(&mut self.signals).into_iter().map(Event::Signal));
         if !self.disk.done.is_empty() && !self.disk.rung && !self.is_late(all) {
             self.disk.rung = true;
@@ -241,9 +262,8 @@ impl World {
             }
         }
         let window = self.net.window();
-        let ready: Vec<_> = (self.net.links.iter())
-            .filter_map(|(id, link)| link.edge(window).map(|edge| (*id, edge)))
-            .collect();
+        let ready: Vec<_> =
+            (self.net.links.iter()).filter_map(|(id, link)| link.edge(window).map(|edge| (*id, edge))).collect();
         for (link, (id, mut readable, mut writable)) in ready {
             if self.is_late(all) {
                 continue;

@@ -195,7 +195,11 @@ impl Client for Line {
                 let bytes: Vec<u8> = io.inbox.drain(..len + trailer).collect();
                 let (content, behind) = bytes.split_at(len);
                 if trailer > 0 && !Self::trailer_is_right(behind, content) {
-                    io.model.wrong(format!("line: {} is followed by {:?}", reply.line, String::from_utf8_lossy(behind)));
+                    io.model.wrong(format!(
+                        "line: {} is followed by {:?}",
+                        reply.line,
+                        String::from_utf8_lossy(behind)
+                    ));
                 }
                 self.replied(&reply, content, io);
                 self.go_on(io);

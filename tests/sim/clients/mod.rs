@@ -161,7 +161,9 @@ impl Peer {
     pub fn describe(&self) -> String {
         let Self { number, listener, link, ended, done, .. } = self;
         let (out, inbox) = (self.out.bytes.len(), self.inbox.len());
-        format!("client {number} of listener {listener}: link {link:?}, {out} to send, {inbox} unread, ended {ended}, done {done}")
+        format!(
+            "client {number} of listener {listener}: link {link:?}, {out} to send, {inbox} unread, ended {ended}, done {done}"
+        )
     }
 
     fn io<R>(&mut self, world: &mut World, run: impl FnOnce(&mut dyn Client, &mut Io<'_>) -> R) -> R {
@@ -258,7 +260,9 @@ impl Peer {
             // Room again: the kernel would say so.
             self.move_on(world);
             world.trace.note(world.now_us, "heard", &[self.number as u64, bytes.len() as u64]);
-            world.trace.say(world.now_us, format_args!("    {:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(90)])));
+            world
+                .trace
+                .say(world.now_us, format_args!("    {:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(90)])));
             self.inbox.extend(bytes);
             self.io(world, |client, io| client.received(io));
         }
@@ -266,7 +270,7 @@ impl Peer {
             return true;
         }
         let how = match world.net.peer_sees(link) {
-            Ending::End => Ended::InOrder { all_sent: self.ended && self.out.bytes.is_empty() },
+            Ending::End => Ended::InOrder { all_sent: self.ended == self.out.end && self.out.bytes.is_empty() },
             Ending::Open => Ended::InOrder { all_sent: self.out.bytes.is_empty() },
             Ending::Reset => Ended::Broken,
         };

@@ -67,9 +67,9 @@ impl Client for NameChoice {
                 self.errands.put_ended(io, fate);
             }
             // Its own end may have cut the conversation off before the request was whole.
-            (Some(Errand::Get { .. }), Ended::InOrder { .. }) if !self.cut && started => {
+            (Some(Errand::Get { .. }), Ended::InOrder { all_sent: true }) if !self.cut && started => {
                 let bytes = std::mem::take(io.inbox);
-                if bytes.is_empty() && !io.prompt {
+                if !io.prompt && (bytes.is_empty() || bytes == MISSING) {
                     // A gap in the request may have been taken for its end; then nothing is said.
                     return self.errands.give_up(io);
                 }

@@ -74,7 +74,9 @@ impl Pickle {
             },
             _ => {}
         }
-        if io.calm && self.stage != Stage::Over || io.rng.chance(700) && matches!(self.stage, Stage::Id | Stage::Message | Stage::Errand) {
+        if io.calm && self.stage != Stage::Over
+            || io.rng.chance(700) && matches!(self.stage, Stage::Id | Stage::Message | Stage::Errand)
+        {
             self.ask(io);
         } else {
             self.leave(io);

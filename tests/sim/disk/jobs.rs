@@ -61,9 +61,16 @@ enum Work {
     Abort(Staged),
     Close,
     Flush(Ino),
-    Read { ino: Ino, offset: u64, len: usize },
+    Read {
+        ino: Ino,
+        offset: u64,
+        len: usize,
+    },
     Warm(FileId),
-    Write { ino: Ino, offset: u64 },
+    Write {
+        ino: Ino,
+        offset: u64,
+    },
     /// The bytes are there: sync them.
     Complete(Box<Commit>),
     /// They are durable: give them their name.
@@ -333,14 +340,7 @@ impl Disk {
     }
 
     /// Operations on names.
-    fn named(
-        &mut self,
-        op: Op,
-        chunk: Option<&mut Chunk>,
-        durable: bool,
-        rng: &mut Rng,
-        faults: &Faults,
-    ) -> Stepping {
+    fn named(&mut self, op: Op, chunk: Option<&mut Chunk>, durable: bool, rng: &mut Rng, faults: &Faults) -> Stepping {
         match op {
             Op::Create(put) => {
                 let staged = self.create(&put, rng, faults)?;

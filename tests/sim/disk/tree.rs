@@ -182,7 +182,8 @@ impl Tree {
 
     pub fn sync_folder(&mut self, folder: Ino) {
         if self.posix {
-            let (synced, kept) = std::mem::take(&mut self.changes).into_iter().partition(|c: &Change| c.touches(folder));
+            let (synced, kept) =
+                std::mem::take(&mut self.changes).into_iter().partition(|c: &Change| c.touches(folder));
             self.changes = kept;
             for change in Vec::<Change>::from_iter(synced) {
                 change.apply(&mut self.durable);

@@ -93,7 +93,11 @@ fn put(key: &str, value: Content, only: Option<&str>, io: &mut Io<'_>) -> (Vec<u
     request.must_fail = lies;
     let size = if counts { value.len().to_string() } else { "*".to_owned() };
     let mut bytes = format!("PUT {size}{options} /{key}\n").into_bytes();
-    if counts { bytes.extend(&*value) } else { bytes.extend(chunked(&value, io)) }
+    if counts {
+        bytes.extend(&*value)
+    } else {
+        bytes.extend(chunked(&value, io))
+    }
     if trails {
         bytes.extend(format!("sha256={sum}\n").bytes());
     }
@@ -153,10 +157,8 @@ fn put_and_rename(number: usize, renames: &mut u32, key: &str, io: &mut Io<'_>) 
     let stored = put(&source, Rc::clone(&value), None, io);
     let only = if io.rng.chance(100) { "if=absent " } else { "" };
     let mut request = Request::new(Verb::Rename, &source);
-    request.writes = vec![
-        io.model.begin_write(&source, None, Extent::Whole),
-        io.model.begin_write(key, Some(value), Extent::Whole),
-    ];
+    request.writes =
+        vec![io.model.begin_write(&source, None, Extent::Whole), io.model.begin_write(key, Some(value), Extent::Whole)];
     io.model.moves(request.writes[0], request.writes[1]);
     [stored, (format!("RENAME {only}/{source}\t/{key}\n").into_bytes(), request)]
 }

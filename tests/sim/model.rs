@@ -265,9 +265,8 @@ impl Model {
         key.ends_with(".part") || self.by_key.keys().any(|known| spoken(known))
     }
 
-    /// The server died; this is what was found then. `durable` says whether acknowledged writes
-    /// must have survived. Whatever is found is what there is from now on.
-    pub fn crashed(&mut self, found: &BTreeMap<String, Vec<u8>>, durable: bool) {
+    /// Is what is found after a crash what may be there?
+    fn judge(&mut self, found: &BTreeMap<String, Vec<u8>>) {
         for (key, history) in &self.by_key {
             let shown = found.get(&**key).map_or(Shown::Absent, |bytes| Shown::Bytes(bytes));
             let writes = || history.iter().map(|number| &self.writes[*number]);
@@ -275,7 +274,7 @@ impl Model {
             let over = |w: &Write| if matches!(w.fate, Fate::Acked | Fate::Unsure) { w.end } else { NEVER };
             let possible = |w: &Write| w.fate != Fate::Refused && over(w) > newest && w.shows(shown);
             let initial = matches!(shown, Shown::Absent) && newest == 0;
-            if durable && !initial && !writes().any(possible) {
+            if !initial && !writes().any(possible) {
                 let known: Vec<String> = writes().map(ToString::to_string).collect();
                 self.violations.push(format!(
                     "{key}: after a crash {} is there, but: {}",
@@ -284,16 +283,39 @@ impl Model {
                 ));
             }
         }
-        for (key, bytes) in found.iter().filter(|(key, _)| durable && !self.by_key.contains_key(&***key)) {
+        for (key, bytes) in found.iter().filter(|(key, _)| !self.by_key.contains_key(&***key)) {
             if !self.is_known_odd(key, bytes) {
                 self.violations
                     .push(format!("{key}: nobody wrote this, and it is there after a crash: {}", label(bytes)));
             }
         }
-        self.replaced.clear();
+    }
+
+    /// The server was killed and the system lives: whatever was under way is over, and what is
+    /// found stays, though only what was acknowledged must survive a power cut.
+    pub fn killed(&mut self, found: &BTreeMap<String, Vec<u8>>) {
+        self.judge(found);
+        let now = self.tick();
+        for write in &mut self.writes {
+            if matches!(write.fate, Fate::InFlight | Fate::Lost) {
+                (write.fate, write.end) = (Fate::Unsure, now);
+            }
+        }
+        for key in self.keys() {
+            let read = self.begin_read();
+            let shown = found.get(&*key).map_or(Shown::Absent, |bytes| Shown::Bytes(bytes));
+            self.end_read(read, &key, shown);
+        }
+    }
+
+    /// The power was cut; this is what was found then. `durable` says whether acknowledged writes
+    /// must have survived. Whatever is found is what there is from now on.
+    pub fn crashed(&mut self, found: &BTreeMap<String, Vec<u8>>, durable: bool) {
         if durable {
+            self.judge(found);
             self.check_moves(found);
         }
+        self.replaced.clear();
         self.moves.clear();
         // What a cut has torn without breaking a promise stays as it is.
         self.messages.extend(found.iter().filter(|(key, _)| key.starts_with("inbox/")).map(|(_, bytes)| bytes.clone()));

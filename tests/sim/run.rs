@@ -213,9 +213,11 @@ impl Run {
         if crash == Crash::Power {
             world.disk.tree.cut(&mut world.rng);
         }
-        let promised = crash == Crash::Process || world.is_durable();
-        let found = world.disk.contents();
-        world.model.crashed(&found, promised);
+        let (promised, found) = (world.is_durable(), world.disk.contents());
+        match crash {
+            Crash::Process => world.model.killed(&found),
+            Crash::Power => world.model.crashed(&found, promised),
+        }
         world.model.violations.first().map_or(Ok(()), |what| Err(what.clone()))
     }
 

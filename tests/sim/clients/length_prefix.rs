@@ -12,6 +12,8 @@ pub struct LengthPrefix {
     errands: Errands,
     number: usize,
     greeting: bool,
+    /// It has left; what still comes is nobody's.
+    over: bool,
     /// Content that still comes, and what has come.
     body: Option<(usize, Vec<u8>)>,
 }
@@ -19,7 +21,7 @@ pub struct LengthPrefix {
 impl LengthPrefix {
     pub fn new(number: usize) -> Self {
         let errands = Errands::new(format!("own{number}.jpg"), Extent::Whole);
-        Self { errands, number, greeting: false, body: None }
+        Self { errands, number, greeting: false, over: false, body: None }
     }
 
     fn frame(bytes: &[u8], io: &mut Io<'_>) {
@@ -65,6 +67,9 @@ impl LengthPrefix {
 
     /// One message of the server.
     fn told(&mut self, text: &[u8], io: &mut Io<'_>) {
+        if self.over {
+            return;
+        }
         if let Some((left, body)) = &mut self.body {
             body.extend_from_slice(text);
             match left.checked_sub(text.len()) {
@@ -83,6 +88,7 @@ impl LengthPrefix {
         if words.starts_with("ERROR ") {
             // A note could not be kept, or the conversation is over: which, is not certain.
             self.errands.give_up(io);
+            self.over = true;
             return io.out.close();
         }
         let code = words.strip_prefix("ERR ").map(|rest| rest[..3].to_owned());
@@ -125,6 +131,7 @@ impl LengthPrefix {
 impl Client for LengthPrefix {
     fn begin(&mut self, io: &mut Io<'_>) -> Plan {
         self.body = None;
+        self.over = false;
         self.ask(io)
     }
 

@@ -111,7 +111,10 @@ impl Client for Menu {
                 }
                 if self.chooses {
                     // The end of the list may have come after the choice.
-                    return match said.iter().position(|byte| *byte == 0xFF) {
+                    let content = said.iter().position(|byte| *byte == 0xFF);
+                    let start =
+                        content.map(|at| said[..at].iter().rposition(|byte| *byte == b' ').map_or(0, |at| at + 1));
+                    return match start {
                         Some(start) => self.errands.got(io, Some(&said[start..])),
                         None => self.errands.give_up(io),
                     };

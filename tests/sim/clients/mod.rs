@@ -284,7 +284,8 @@ impl Peer {
         let World { net, rng, .. } = world;
         net.peer_drop(link, reset, rng);
         self.link = None;
-        let delay = Self::pace(world).max(if world.calm { 20_000 } else { 1 });
+        // Those who come again at once, all in step, would keep each other out for ever.
+        let delay = if world.calm { world.rng.range(20_000..=500_000) } else { Self::pace(world) };
         self.wake(world, delay);
     }
 

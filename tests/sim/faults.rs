@@ -131,16 +131,19 @@ impl Shape {
             drain_grace: seconds(rng, 0, 2),
             ..Limits::default()
         };
+        let window = *rng.pick(&[1, 7, 100, 3000, 65_536]);
+        // Byte by byte a long file takes more turns than it is worth.
+        let content_max = if window < 100 || turn_bytes_min < 64 { 999 } else { 9000 };
         Self {
             limits,
             durability: if rng.chance(850) { Durability::Durable } else { Durability::Written },
             clients: rng.range(2..=10),
             descriptors: rng.range(2..=24) as usize,
             backlog: rng.range(1..=8) as usize,
-            window: *rng.pick(&[1, 7, 100, 3000, 65_536]),
+            window,
             flush_window: *rng.pick(&[None, Some(1), Some(50), Some(5000)]),
             disk_us: *rng.pick(&[1, 200, 20_000]),
-            content_max: *rng.pick(&[99, 999, 999, 9000]),
+            content_max: *rng.pick(&[99, 999, content_max]),
             pace_us: *rng.pick(&[1, 300, 20_000, 2_000_000]),
             posix: rng.chance(500),
             crashes: if rng.chance(500) { 0 } else { rng.range(1..=4) },

@@ -1,4 +1,5 @@
 //! What happened, as one number, and readable when one seed is replayed.
+#![allow(clippy::print_stdout, reason = "a replay is there to be read")]
 
 use std::fmt;
 

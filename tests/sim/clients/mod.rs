@@ -298,7 +298,9 @@ impl Peer {
                 world.model.wrong(what);
             }
             let reset = world.rng.chance(500);
-            self.io(world, |client, io| if reset { () } else { client.was_cut(io) });
+            if !reset {
+                self.io(world, |client, io| client.was_cut(io));
+            }
             self.leave(link, Ended::Broken, reset, world);
             return false;
         }

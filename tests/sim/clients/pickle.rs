@@ -58,10 +58,8 @@ impl Pickle {
             _ => None,
         };
         match (self.stage, self.errands.current()) {
-            (Stage::Id, _) => {
-                if document.get("clientid").is_none() {
-                    io.model.wrong("pickle: no client id comes first".to_owned());
-                }
+            (Stage::Id, _) if document.get("clientid").is_none() => {
+                io.model.wrong("pickle: no client id comes first".to_owned());
             }
             (Stage::Errand, Some(Errand::Put { .. })) if document.get("stored").is_some() => {
                 self.errands.put_ended(io, Fate::Acked);

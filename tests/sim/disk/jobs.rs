@@ -9,8 +9,8 @@ use filewharf::buffer::Chunk;
 use filewharf::command::Put;
 use filewharf::error::{Failure, StoreError};
 use filewharf::ids::{ConnId, FileId};
-use filewharf::object::{Durability, Entry, Etag, Key, Listing, Meta, Node, Precondition};
-use filewharf::platform::{Completion, Op, Outcome, ReadNow, Source};
+use filewharf::object::{Durability, Key, Precondition};
+use filewharf::platform::{Completion, Op, Outcome, ReadNow};
 
 use super::tree::{Child, Ino, ROOT, STAGING, Tree};
 use crate::faults::{Faults, Shape};
@@ -18,14 +18,14 @@ use crate::rng::Rng;
 
 /// A file that the server has open.
 #[derive(Clone, Debug)]
-enum Open {
+pub(super) enum Open {
     Staged(Staged),
     Reading { ino: Ino, cold: bool },
 }
 
 #[derive(Clone, Debug)]
-struct Staged {
-    ino: Ino,
+pub(super) struct Staged {
+    pub(super) ino: Ino,
     name: Box<str>,
 }
 
@@ -56,7 +56,7 @@ pub struct Job {
 }
 
 #[derive(Debug)]
-enum Work {
+pub(super) enum Work {
     Plain(Op),
     Abort(Staged),
     Close,
@@ -80,13 +80,13 @@ enum Work {
 }
 
 #[derive(Debug)]
-struct Commit {
-    staged: Staged,
-    key: Key,
-    len: u64,
-    prepend: Box<[u8]>,
-    mtime: Option<i64>,
-    precondition: Precondition,
+pub(super) struct Commit {
+    pub(super) staged: Staged,
+    pub(super) key: Key,
+    pub(super) len: u64,
+    pub(super) prepend: Box<[u8]>,
+    pub(super) mtime: Option<i64>,
+    pub(super) precondition: Precondition,
 }
 
 /// What came of one step.
@@ -97,14 +97,14 @@ pub enum Stepped {
 }
 
 /// Is it over?
-enum Next {
+pub(super) enum Next {
     Again(Work),
     Done(Outcome),
 }
 
-type Stepping = Result<Next, StoreError>;
+pub(super) type Stepping = Result<Next, StoreError>;
 
-fn refused(failure: Failure) -> StoreError {
+pub(super) fn refused(failure: Failure) -> StoreError {
     StoreError::refused(failure, "simulated")
 }
 
@@ -254,7 +254,7 @@ impl Disk {
         }
     }
 
-    fn admit(&mut self, open: Open) -> FileId {
+    pub(super) fn admit(&mut self, open: Open) -> FileId {
         self.next_file += 1;
         self.files.insert(FileId(self.next_file), open);
         FileId(self.next_file)
@@ -339,96 +339,15 @@ impl Disk {
         }
     }
 
-    /// Operations on names.
-    fn named(&mut self, op: Op, chunk: Option<&mut Chunk>, durable: bool, rng: &mut Rng, faults: &Faults) -> Stepping {
-        match op {
-            Op::Create(put) => {
-                let staged = self.create(&put, rng, faults)?;
-                Ok(Next::Done(Outcome::Created(self.admit(Open::Staged(staged)))))
-            }
-            Op::Store { put, .. } => {
-                let staged = self.create(&put, rng, faults)?;
-                let bytes = chunk.expect("a small upload has a chunk").data();
-                self.tree.file_mut(staged.ino).bytes = bytes.to_vec();
-                let Put { key, mtime, precondition, .. } = put;
-                let len = bytes.len() as u64;
-                let commit = Commit { staged, key, len, prepend: Box::default(), mtime, precondition };
-                Ok(Next::Again(Work::Complete(Box::new(commit))))
-            }
-            Op::Open { key } => {
-                failing(rng, faults)?;
-                let Some(Child::File(ino)) = self.tree.at(key.as_str()) else {
-                    return Err(refused(match self.tree.at(key.as_str()) {
-                        Some(_) => Failure::Conflict("that is a folder"),
-                        None => Failure::NotFound,
-                    }));
-                };
-                let source = if rng.chance(faults.held) { Source::Held } else { Source::Direct };
-                let file = self.admit(Open::Reading { ino, cold: rng.chance(faults.cold) });
-                Ok(Next::Done(Outcome::Opened { file, meta: self.meta(ino), source }))
-            }
-            Op::Stat { key } => {
-                failing(rng, faults)?;
-                let child = self.tree.at(key.as_str()).ok_or(refused(Failure::NotFound))?;
-                Ok(Next::Done(Outcome::Found(self.node(child))))
-            }
-            Op::List { key, after, limit, bytes_max } => {
-                failing(rng, faults)?;
-                self.list(&key, after.as_deref(), limit, bytes_max).map(|page| Next::Done(Outcome::Listed(page)))
-            }
-            Op::Delete { key, precondition } => {
-                self.fit(rng, faults)?;
-                let (child, parent) = self.source(&key)?;
-                let holds = match precondition {
-                    Precondition::None => true,
-                    Precondition::Matches(etag) => self.node_etag(child) == Some(etag),
-                    Precondition::Absent => false,
-                };
-                if !holds {
-                    return Err(refused(Failure::PreconditionFailed));
-                }
-                if let Child::Folder(ino) = child
-                    && !self.tree.names(ino).is_empty()
-                {
-                    return Err(refused(Failure::Conflict("the folder is not empty")));
-                }
-                self.tree.remove(parent, key.name());
-                Ok(self.owing(&[key.parent()], Outcome::Deleted, durable))
-            }
-            Op::MakeFolder { key } => {
-                self.fit(rng, faults)?;
-                self.make_way(key.as_str())?;
-                Ok(self.owing(&[key.as_str()], Outcome::Made, durable))
-            }
-            Op::Rename { from, to, precondition } => {
-                self.fit(rng, faults)?;
-                let (child, parent) = self.source(&from)?;
-                let target = self.make_way(to.parent())?;
-                self.may_replace(&to, precondition)?;
-                if matches!(child, Child::Folder(_)) && self.tree.at(to.as_str()).is_some() {
-                    return Err(refused(Failure::Conflict("a file has that name")));
-                }
-                if from != to {
-                    self.tree.rename((parent, from.name()), (target, to.name()));
-                    if let Child::File(ino) = child {
-                        self.tree.touch(ino);
-                    }
-                }
-                Ok(self.owing(&[from.parent(), to.parent()], Outcome::Renamed, durable))
-            }
-            other => unreachable!("{other:?} is served elsewhere"),
-        }
-    }
-
     /// Is the store fit for a change?
-    fn fit(&self, rng: &mut Rng, faults: &Faults) -> Result<(), StoreError> {
+    pub(super) fn fit(&self, rng: &mut Rng, faults: &Faults) -> Result<(), StoreError> {
         if self.degraded {
             return Err(refused(Failure::Denied("a sync failed")));
         }
         full(rng, faults)
     }
 
-    fn create(&mut self, put: &Put, rng: &mut Rng, faults: &Faults) -> Result<Staged, StoreError> {
+    pub(super) fn create(&mut self, put: &Put, rng: &mut Rng, faults: &Faults) -> Result<Staged, StoreError> {
         self.fit(rng, faults)?;
         self.may_replace(&put.key, put.precondition)?;
         self.next_staged += 1;
@@ -484,7 +403,7 @@ impl Disk {
     }
 
     /// Every folder on the way to these whose names are not durable.
-    fn owing(&self, paths: &[&str], outcome: Outcome, durable: bool) -> Next {
+    pub(super) fn owing(&self, paths: &[&str], outcome: Outcome, durable: bool) -> Next {
         let mut owed = Vec::new();
         for path in paths.iter().filter(|_| durable) {
             let mut at = ROOT;
@@ -516,79 +435,6 @@ impl Disk {
             self.tree.sync_failed(ino);
         }
         refused(Failure::Internal)
-    }
-
-    fn make_way(&mut self, path: &str) -> Result<Ino, StoreError> {
-        let mut at = ROOT;
-        for name in path.split('/').filter(|name| !name.is_empty()) {
-            at = match self.tree.child(at, name) {
-                Some(Child::Folder(ino)) => ino,
-                Some(Child::File(_)) => return Err(refused(Failure::Conflict("a file is on the way"))),
-                None => self.tree.make_folder(at, name),
-            };
-        }
-        Ok(at)
-    }
-
-    fn source(&self, key: &Key) -> Result<(Child, Ino), StoreError> {
-        let child = self.tree.at(key.as_str()).ok_or(refused(Failure::NotFound))?;
-        let parent = self.tree.folder_at(key.parent()).ok().flatten().ok_or(refused(Failure::NotFound))?;
-        Ok((child, parent))
-    }
-
-    fn may_replace(&self, key: &Key, precondition: Precondition) -> Result<(), StoreError> {
-        let there = self.tree.at(key.as_str());
-        let holds = match precondition {
-            Precondition::None => true,
-            Precondition::Absent => there.is_none(),
-            Precondition::Matches(etag) => there.and_then(|child| self.node_etag(child)) == Some(etag),
-        };
-        match there {
-            Some(Child::Folder(_)) => Err(refused(Failure::Conflict("that is a folder"))),
-            _ if holds => Ok(()),
-            _ => Err(refused(Failure::PreconditionFailed)),
-        }
-    }
-
-    fn meta(&self, ino: Ino) -> Meta {
-        let file = self.tree.file(ino);
-        let tag = (u128::from(ino) << 64) | u128::from(file.version);
-        Meta { len: file.bytes.len() as u64, mtime: file.mtime, etag: Etag(tag.to_be_bytes()) }
-    }
-
-    fn node(&self, child: Child) -> Node {
-        match child {
-            Child::File(ino) => Node::File(self.meta(ino)),
-            Child::Folder(_) => Node::Folder { mtime: 1_600_000_000 },
-        }
-    }
-
-    fn node_etag(&self, child: Child) -> Option<Etag> {
-        match self.node(child) {
-            Node::File(meta) => Some(meta.etag),
-            Node::Folder { .. } => None,
-        }
-    }
-
-    fn list(&self, key: &Key, after: Option<&str>, limit: usize, bytes_max: usize) -> Result<Listing, StoreError> {
-        let folder = match self.tree.at(key.as_str()) {
-            Some(Child::Folder(ino)) => ino,
-            Some(Child::File(_)) => return Err(refused(Failure::Conflict("that is a file"))),
-            None => return Err(refused(Failure::NotFound)),
-        };
-        let (mut listing, mut bytes) = (Listing { entries: Vec::new(), more: false }, 0);
-        for (name, child) in self.tree.names(folder) {
-            if after.is_some_and(|after| **name <= *after) {
-                continue;
-            }
-            bytes += name.len() + 96;
-            if listing.entries.len() == limit || bytes > bytes_max && !listing.entries.is_empty() {
-                listing.more = true;
-                break;
-            }
-            listing.entries.push(Entry { name: name.clone(), node: self.node(*child) });
-        }
-        Ok(listing)
     }
 
     pub fn write_now(
@@ -641,7 +487,7 @@ fn put_at(file: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
     file[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-fn failing(rng: &mut Rng, faults: &Faults) -> Result<(), StoreError> {
+pub(super) fn failing(rng: &mut Rng, faults: &Faults) -> Result<(), StoreError> {
     if rng.chance(faults.io_error) { Err(refused(Failure::Internal)) } else { Ok(()) }
 }
 

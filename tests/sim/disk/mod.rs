@@ -2,6 +2,7 @@
 //! of the server on it (`store`), whose operations are explicit steps with time between them.
 
 mod jobs;
+mod names;
 mod store;
 mod tree;
 

@@ -94,9 +94,9 @@ fn put(key: &str, value: Content, only: Option<&str>, io: &mut Io<'_>) -> (Vec<u
     let size = if counts { value.len().to_string() } else { "*".to_owned() };
     let mut bytes = format!("PUT {size}{options} /{key}\n").into_bytes();
     if counts {
-        bytes.extend(&*value)
+        bytes.extend(&*value);
     } else {
-        bytes.extend(chunked(&value, io))
+        bytes.extend(chunked(&value, io));
     }
     if trails {
         bytes.extend(format!("sha256={sum}\n").bytes());

@@ -12,7 +12,7 @@ impl Client for Hostile {
         }
         let len = *io.rng.pick(&[1, 70, 700, 20_000]);
         let alphabet: &[u8] =
-            *io.rng.pick::<&[u8]>(&[b"\n ", b"PUTGE*/\n =:", b"\x80\x03}(X\x00u.", b"\xFF", b"sendtxrimg"]);
+            io.rng.pick::<&[u8]>(&[b"\n ", b"PUTGE*/\n =:", b"\x80\x03}(X\x00u.", b"\xFF", b"sendtxrimg"]);
         let bytes: Vec<u8> = (0..io.rng.range(0..=len)).map(|_| *io.rng.pick(alphabet)).collect();
         io.out.say(&bytes);
         if io.rng.chance(500) {

@@ -81,9 +81,15 @@ impl<P: Platform> Reactor<P> {
         self.counters.accepted += 1;
         if self.connections.len() >= self.limits.connections_max {
             self.counters.turned_away += 1;
-            // A fresh socket takes so few bytes at once; if not, the peer sees a plain close.
-            let _ = stream.send(&[self.doors[place].listening.turned_away()], false);
-            let _ = stream.shutdown_write();
+            match self.doors[place].listening.turned_away() {
+                // To a client that is told nothing a plain end means success.
+                b"" => stream.reset_on_drop(),
+                words => {
+                    // A fresh socket takes so few bytes at once; if not, the peer sees a plain close.
+                    let _ = stream.send(&[words], false);
+                    let _ = stream.shutdown_write();
+                }
+            }
             let _ = stream.recv(&mut self.scratch);
             return;
         }

@@ -29,7 +29,7 @@ use crate::dialect::{Listening, Phase};
 use crate::ids::{ConnId, ListenerId};
 use crate::platform::{Event, Op, Platform, Signal, Store, Stream as _};
 use crate::session::state::Name;
-use crate::session::{Cx, Disk, DiskPace, Report, Session};
+use crate::session::{Cx, Disk, DiskPace, Outgoing, Report, Session};
 use accept::Door;
 use admission::Admission;
 use gate::Gate;
@@ -455,9 +455,11 @@ impl<P: Platform> Reactor<P> {
     }
 
     /// What must hold between turns.
-    pub fn check_invariants(&self) {
-        for (slot, connection) in &self.connections {
+    pub fn check_invariants(&mut self) {
+        let mut slots = self.admission.free();
+        for (slot, connection) in &mut self.connections {
             let id = conn_id(slot, connection.generation);
+            slots += usize::from(connection.session.holds_slot());
             if connection.queued == Queued::No {
                 connection.session.check_invariants(&self.limits);
                 let deadline = connection.session.deadline(&self.limits);
@@ -465,9 +467,18 @@ impl<P: Platform> Reactor<P> {
                     connection.session.has_ops() || deadline.is_none() || connection.armed.is_some(),
                     "{id}: a deadline that no timer knows of"
                 );
+                let Readiness { readable, writable } = connection.readiness;
+                let sends = writable && connection.session.outgoing() != Outgoing::Nothing;
+                // What is at the store drives the connection when it completes.
+                let rests = !connection.session.has_ops();
+                let reads = rests && readable && connection.session.intake(&cx!(self)) > 0;
+                let idle = connection.stream.is_none() || !sends && !reads;
+                assert!(idle, "{id}: ready, willing, and in no queue: {:?}", connection.session.state());
+                let waits = rests && connection.session.wants_slot();
+                assert!(!waits || connection.in_line == InLine::Yes, "{id}: waits for a slot, and is not in line");
             }
         }
-        assert!(self.admission.free() <= self.limits.slots, "more slots free than there are");
+        assert_eq!(slots, self.limits.slots, "slots that are free and slots that are held");
         self.check_counters();
     }
 

@@ -1,0 +1,504 @@
+//! What the operations of the store do, step by step. A crash may come between any two steps.
+//!
+//! A commit is: sync the bytes, rename, sync every folder on the way whose names are not durable
+//! yet, and only then the completion. A failed sync degrades the store for good.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use filewharf::buffer::Chunk;
+use filewharf::command::Put;
+use filewharf::error::{Failure, StoreError};
+use filewharf::ids::{ConnId, FileId};
+use filewharf::object::{Durability, Key, Placed, Precondition, Stored};
+use filewharf::platform::{Completion, Op, Outcome, ReadNow};
+
+use super::tree::{Child, Ino, ROOT, STAGING, Tree};
+use crate::faults::{Faults, Shape};
+use crate::rng::Rng;
+
+/// A file that the server has open.
+#[derive(Clone, Debug)]
+pub(super) enum Open {
+    Staged(Staged),
+    Reading { ino: Ino, cold: bool },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Staged {
+    pub(super) ino: Ino,
+    name: Box<str>,
+}
+
+/// The disk of one world. It outlives the server.
+#[derive(Debug)]
+pub struct Disk {
+    pub tree: Tree,
+    files: BTreeMap<FileId, Open>,
+    next_file: u64,
+    jobs: BTreeMap<u64, Job>,
+    next_job: u64,
+    next_staged: u64,
+    /// Writes on their way, by file.
+    writing: BTreeMap<Ino, u32>,
+    pub done: VecDeque<Completion>,
+    /// Has the server been told of what is in `done`?
+    pub rung: bool,
+    pub degraded: bool,
+    pub lagging: bool,
+}
+
+/// One operation under way.
+#[derive(Debug)]
+pub struct Job {
+    conn: ConnId,
+    work: Work,
+    chunk: Option<Chunk>,
+}
+
+#[derive(Debug)]
+pub(super) enum Work {
+    Plain(Op),
+    Abort(Staged),
+    Close,
+    Flush(Ino),
+    Read {
+        ino: Ino,
+        offset: u64,
+        len: usize,
+    },
+    Warm(FileId),
+    Write {
+        ino: Ino,
+        offset: u64,
+    },
+    /// The bytes are there: sync them.
+    Complete(Box<Commit>),
+    /// They are durable: give them their name.
+    Publish(Box<Commit>),
+    /// Names changed: sync these folders, then say so.
+    Settle(Vec<Ino>, Outcome),
+}
+
+#[derive(Debug)]
+pub(super) struct Commit {
+    pub(super) staged: Staged,
+    pub(super) key: Key,
+    pub(super) len: u64,
+    pub(super) prepend: Box<[u8]>,
+    pub(super) mtime: Option<i64>,
+    pub(super) precondition: Precondition,
+}
+
+/// What came of one step.
+#[derive(Debug)]
+pub enum Stepped {
+    Again(Job),
+    Done(Completion),
+}
+
+/// Is it over?
+pub(super) enum Next {
+    Again(Work),
+    Done(Outcome),
+}
+
+pub(super) type Stepping = Result<Next, StoreError>;
+
+pub(super) fn refused(failure: Failure) -> StoreError {
+    StoreError::refused(failure, "simulated")
+}
+
+impl Job {
+    /// For the trace.
+    pub fn code(&self) -> u64 {
+        match &self.work {
+            Work::Plain(op) => match op {
+                Op::Create(_) => 1,
+                Op::Delete { .. } => 2,
+                Op::List { .. } => 3,
+                Op::MakeFolder { .. } => 4,
+                Op::Open { .. } => 5,
+                Op::Rename { .. } => 6,
+                Op::Stat { .. } => 7,
+                Op::Store { .. } => 8,
+                _ => 9,
+            },
+            Work::Abort(_) => 10,
+            Work::Close => 11,
+            Work::Flush(_) => 12,
+            Work::Read { .. } => 13,
+            Work::Warm(_) => 14,
+            Work::Write { .. } => 15,
+            Work::Complete(_) => 16,
+            Work::Publish(_) => 17,
+            Work::Settle(..) => 18,
+        }
+    }
+}
+
+impl Disk {
+    pub fn new(posix: bool) -> Self {
+        Self {
+            tree: Tree::new(posix),
+            files: BTreeMap::new(),
+            next_file: 0,
+            jobs: BTreeMap::new(),
+            next_job: 0,
+            next_staged: 0,
+            writing: BTreeMap::new(),
+            done: VecDeque::new(),
+            rung: false,
+            degraded: false,
+            lagging: false,
+        }
+    }
+
+    /// The server is gone, with everything it had open or under way.
+    pub fn forget_server(&mut self) {
+        self.files.clear();
+        self.jobs.clear();
+        self.writing.clear();
+        self.done.clear();
+        self.degraded = false;
+    }
+
+    pub fn open_files(&self) -> usize {
+        self.files.len()
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.jobs.is_empty() && self.done.is_empty()
+    }
+
+    pub fn staging_files(&self) -> usize {
+        self.tree.names(STAGING).len()
+    }
+
+    /// Every file that clients can name.
+    pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        self.tree.visible().into_iter().map(|(path, ino)| (path, self.tree.file(ino).bytes.clone())).collect()
+    }
+
+    pub fn park(&mut self, job: Job) -> u64 {
+        self.next_job += 1;
+        self.jobs.insert(self.next_job, job);
+        self.next_job
+    }
+
+    /// Runs one step of a parked job; true if there is another.
+    pub fn run(&mut self, number: u64, rng: &mut Rng, faults: &Faults, shape: &Shape) -> bool {
+        let Some(job) = self.jobs.remove(&number) else { return false };
+        match self.step(job, rng, faults, shape) {
+            Stepped::Again(job) => {
+                self.jobs.insert(number, job);
+                true
+            }
+            Stepped::Done(done) => {
+                self.done.push_back(done);
+                self.rung = false;
+                false
+            }
+        }
+    }
+
+    /// The server asks: files it gives up are gone from here on.
+    pub fn begin(&mut self, conn: ConnId, op: Op) -> Job {
+        let (work, chunk) = match op {
+            Op::Abort { file } => (Work::Abort(self.take_staged(file)), None),
+            Op::Close { file } => {
+                let taken = self.files.remove(&file);
+                assert!(matches!(taken, Some(Open::Reading { .. })), "{file:?} is closed, and not open for reading");
+                (Work::Close, None)
+            }
+            Op::Commit { file, key, len, prepend, mtime, precondition } => {
+                let staged = self.take_staged(file);
+                assert!(!self.writing.contains_key(&staged.ino), "a commit while writes are under way");
+                (Work::Complete(Box::new(Commit { staged, key, len, prepend, mtime, precondition })), None)
+            }
+            Op::Flush { file, .. } => (Work::Flush(self.staged(file).ino), None),
+            Op::Read { file, offset, len, chunk } => {
+                (Work::Read { ino: self.reading(file).0, offset, len }, Some(chunk))
+            }
+            Op::Warm { file, .. } => {
+                let _ = self.reading(file);
+                (Work::Warm(file), None)
+            }
+            Op::Write { file, offset, chunk } => {
+                let ino = self.staged(file).ino;
+                *self.writing.entry(ino).or_default() += 1;
+                (Work::Write { ino, offset }, Some(chunk))
+            }
+            Op::Store { put, chunk } => (Work::Plain(Op::Store { put, chunk: Chunk::new(0) }), Some(chunk)),
+            op => (Work::Plain(op), None),
+        };
+        Job { conn, work, chunk }
+    }
+
+    fn staged(&self, file: FileId) -> &Staged {
+        match self.files.get(&file) {
+            Some(Open::Staged(staged)) => staged,
+            other => panic!("{file:?} is no staging file: {other:?}"),
+        }
+    }
+
+    fn take_staged(&mut self, file: FileId) -> Staged {
+        let staged = self.staged(file).clone();
+        self.files.remove(&file);
+        staged
+    }
+
+    fn reading(&mut self, file: FileId) -> (Ino, &mut bool) {
+        match self.files.get_mut(&file) {
+            Some(Open::Reading { ino, cold }) => (*ino, cold),
+            other => panic!("{file:?} is not open for reading: {other:?}"),
+        }
+    }
+
+    pub(super) fn admit(&mut self, open: Open) -> FileId {
+        self.next_file += 1;
+        self.files.insert(FileId(self.next_file), open);
+        FileId(self.next_file)
+    }
+
+    /// One step.
+    pub fn step(&mut self, job: Job, rng: &mut Rng, faults: &Faults, shape: &Shape) -> Stepped {
+        let Job { conn, work, mut chunk } = job;
+        if let Work::Write { ino, .. } = &work
+            && let Some(writes) = self.writing.get_mut(ino)
+        {
+            *writes -= 1;
+            if *writes == 0 {
+                self.writing.remove(ino);
+            }
+        }
+        let durable = shape.durability == Durability::Durable;
+        let result = match work {
+            Work::Complete(commit) => self.complete(commit, durable, rng, faults),
+            Work::Publish(commit) => self.publish(*commit, durable, rng, faults),
+            Work::Settle(folders, outcome) => self.settle(folders, outcome, rng, faults),
+            work => self.plain(work, chunk.as_mut(), durable, rng, faults),
+        };
+        match result {
+            Ok(Next::Again(work)) => Stepped::Again(Job { conn, work, chunk }),
+            Ok(Next::Done(outcome)) => Stepped::Done(Completion { conn, result: Ok(outcome), chunk }),
+            Err(error) => Stepped::Done(Completion { conn, result: Err(error), chunk }),
+        }
+    }
+
+    fn plain(
+        &mut self,
+        work: Work,
+        chunk: Option<&mut Chunk>,
+        durable: bool,
+        rng: &mut Rng,
+        faults: &Faults,
+    ) -> Stepping {
+        let done = |outcome| Ok(Next::Done(outcome));
+        match work {
+            Work::Abort(staged) => {
+                self.unstage(&staged);
+                done(Outcome::Aborted)
+            }
+            Work::Close => done(Outcome::Closed),
+            Work::Flush(ino) => {
+                if rng.chance(faults.sync_error) {
+                    return Err(self.sync_failed(Some(ino)));
+                }
+                done(Outcome::Flushed)
+            }
+            Work::Read { ino, offset, len } => {
+                failing(rng, faults)?;
+                let bytes = &self.tree.file(ino).bytes;
+                let from = bytes.len().min(offset as usize);
+                let mut len = len.min(bytes.len() - from);
+                if len > 0 && rng.chance(faults.partial) {
+                    len = rng.piece(len);
+                }
+                if rng.chance(faults.truncated) {
+                    len = 0;
+                }
+                chunk.expect("a read has a chunk").fill(&bytes[from..from + len]);
+                done(Outcome::Read)
+            }
+            Work::Warm(file) => {
+                failing(rng, faults)?;
+                // The connection may have ended meanwhile, and its file be closed.
+                if let Some(Open::Reading { cold, .. }) = self.files.get_mut(&file) {
+                    *cold = rng.chance(200);
+                }
+                done(Outcome::Warmed)
+            }
+            Work::Write { ino, offset } => {
+                full(rng, faults)?;
+                let chunk = chunk.expect("a write has a chunk");
+                put_at(&mut self.tree.file_mut(ino).bytes, offset, chunk.data());
+                done(Outcome::Written)
+            }
+            Work::Plain(op) => self.named(op, chunk, durable, rng, faults),
+            Work::Complete(_) | Work::Publish(_) | Work::Settle(..) => unreachable!("these are served elsewhere"),
+        }
+    }
+
+    /// Is the store fit for a change?
+    pub(super) fn fit(&self, rng: &mut Rng, faults: &Faults) -> Result<(), StoreError> {
+        if self.degraded {
+            return Err(refused(Failure::Denied("a sync failed")));
+        }
+        full(rng, faults)
+    }
+
+    pub(super) fn create(&mut self, put: &Put, rng: &mut Rng, faults: &Faults) -> Result<Staged, StoreError> {
+        self.fit(rng, faults)?;
+        self.may_replace(&put.key, &put.precondition)?;
+        self.next_staged += 1;
+        let name: Box<str> = self.next_staged.to_string().into();
+        Ok(Staged { ino: self.tree.create(STAGING, &name), name })
+    }
+
+    fn unstage(&mut self, staged: &Staged) {
+        self.tree.remove(STAGING, &staged.name);
+    }
+
+    fn complete(&mut self, commit: Box<Commit>, durable: bool, rng: &mut Rng, faults: &Faults) -> Stepping {
+        let ino = commit.staged.ino;
+        let result = self.fit(rng, faults).and_then(|()| {
+            let bytes = &mut self.tree.file_mut(ino).bytes;
+            assert_eq!(bytes.len() as u64, commit.len, "the commit names another length than was written");
+            bytes.splice(..0, commit.prepend.iter().copied());
+            if let Some(mtime) = commit.mtime {
+                self.tree.file_mut(ino).mtime = mtime;
+            }
+            if durable && rng.chance(faults.sync_error) {
+                return Err(self.sync_failed(Some(ino)));
+            }
+            if durable {
+                self.tree.sync_file(ino);
+            }
+            Ok(())
+        });
+        match result {
+            Ok(()) => Ok(Next::Again(Work::Publish(commit))),
+            Err(error) => {
+                self.unstage(&commit.staged);
+                Err(error)
+            }
+        }
+    }
+
+    fn publish(&mut self, commit: Commit, durable: bool, rng: &mut Rng, faults: &Faults) -> Stepping {
+        let Commit { staged, key, precondition, .. } = commit;
+        let placed = self.fit(rng, faults).and_then(|()| {
+            let folder = self.make_way(key.parent())?;
+            self.may_replace(&key, &precondition)?;
+            let placed = if self.tree.at(key.as_str()).is_some() { Placed::Replaced } else { Placed::New };
+            self.tree.rename((STAGING, &staged.name), (folder, key.name()));
+            self.tree.touch(staged.ino);
+            Ok(placed)
+        });
+        let placed = match placed {
+            Ok(placed) => placed,
+            Err(error) => {
+                self.unstage(&staged);
+                return Err(error);
+            }
+        };
+        let durability = if durable { Durability::Durable } else { Durability::Written };
+        let stored = Stored { meta: self.meta(staged.ino), durability, placed };
+        Ok(self.owing(&[key.parent()], Outcome::Committed(stored), durable))
+    }
+
+    /// Every folder on the way to these whose names are not durable.
+    pub(super) fn owing(&self, paths: &[&str], outcome: Outcome, durable: bool) -> Next {
+        let mut owed = Vec::new();
+        for path in paths.iter().filter(|_| durable) {
+            let mut at = ROOT;
+            for name in std::iter::once("").chain(path.split('/')) {
+                match if name.is_empty() { Some(Child::Folder(at)) } else { self.tree.child(at, name) } {
+                    Some(Child::Folder(ino)) => at = ino,
+                    _ => break,
+                }
+                if self.tree.needs_sync(at) && !owed.contains(&at) {
+                    owed.push(at);
+                }
+            }
+        }
+        if owed.is_empty() { Next::Done(outcome) } else { Next::Again(Work::Settle(owed, outcome)) }
+    }
+
+    fn settle(&mut self, mut folders: Vec<Ino>, outcome: Outcome, rng: &mut Rng, faults: &Faults) -> Stepping {
+        let Some(folder) = folders.pop() else { return Ok(Next::Done(outcome)) };
+        if self.degraded || rng.chance(faults.sync_error) {
+            return Err(self.sync_failed(None));
+        }
+        self.tree.sync_folder(folder);
+        if folders.is_empty() { Ok(Next::Done(outcome)) } else { Ok(Next::Again(Work::Settle(folders, outcome))) }
+    }
+
+    fn sync_failed(&mut self, ino: Option<Ino>) -> StoreError {
+        self.degraded = true;
+        if let Some(ino) = ino {
+            self.tree.sync_failed(ino);
+        }
+        refused(Failure::Internal)
+    }
+
+    pub fn write_now(
+        &mut self,
+        file: FileId,
+        offset: u64,
+        bytes: &[u8],
+        rng: &mut Rng,
+        faults: &Faults,
+    ) -> Result<(), StoreError> {
+        let ino = self.staged(file).ino;
+        full(rng, faults)?;
+        put_at(&mut self.tree.file_mut(ino).bytes, offset, bytes);
+        Ok(())
+    }
+
+    pub fn read_now(
+        &mut self,
+        file: FileId,
+        offset: u64,
+        buf: &mut [u8],
+        rng: &mut Rng,
+        faults: &Faults,
+    ) -> Result<ReadNow, StoreError> {
+        failing(rng, faults)?;
+        let (ino, cold) = self.reading(file);
+        if rng.chance(faults.cold / 4) {
+            *cold = true;
+        }
+        if *cold {
+            return Ok(ReadNow::Cold);
+        }
+        if rng.chance(faults.truncated) {
+            return Ok(ReadNow::Bytes(0));
+        }
+        let bytes = &self.tree.file(ino).bytes;
+        let from = bytes.len().min(offset as usize);
+        let mut len = buf.len().min(bytes.len() - from);
+        if len > 0 && rng.chance(faults.partial) {
+            len = rng.piece(len);
+        }
+        buf[..len].copy_from_slice(&bytes[from..from + len]);
+        Ok(ReadNow::Bytes(len))
+    }
+}
+
+fn put_at(file: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
+    let at = offset as usize;
+    file.resize(file.len().max(at + bytes.len()), 0);
+    file[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+pub(super) fn failing(rng: &mut Rng, faults: &Faults) -> Result<(), StoreError> {
+    if rng.chance(faults.io_error) { Err(refused(Failure::Internal)) } else { Ok(()) }
+}
+
+fn full(rng: &mut Rng, faults: &Faults) -> Result<(), StoreError> {
+    if rng.chance(faults.no_space) {
+        return Err(refused(Failure::NoSpace));
+    }
+    failing(rng, faults)
+}

@@ -1,0 +1,10 @@
+//! The disk of the simulation: a file system that forgets in a power cut (`tree`), and the store
+//! of the server on it (`store`), whose operations are explicit steps with time between them.
+
+mod jobs;
+mod names;
+mod store;
+mod tree;
+
+pub use jobs::Disk;
+pub use store::SimStore;

@@ -1,0 +1,167 @@
+//! Operations on names: what stands where, conditions, folders, listings.
+
+use filewharf::buffer::Chunk;
+use filewharf::command::Put;
+use filewharf::error::{Failure, StoreError};
+use filewharf::object::{Entry, Etag, Key, Listing, Meta, Node, Precondition};
+use filewharf::platform::{Op, Outcome, Source};
+
+use super::jobs::{Commit, Disk, Next, Open, Stepping, Work, failing, refused};
+use super::tree::{Child, Ino, ROOT};
+use crate::faults::Faults;
+use crate::rng::Rng;
+
+impl Disk {
+    /// Operations on names.
+    pub(super) fn named(
+        &mut self,
+        op: Op,
+        chunk: Option<&mut Chunk>,
+        durable: bool,
+        rng: &mut Rng,
+        faults: &Faults,
+    ) -> Stepping {
+        match op {
+            Op::Create(put) => {
+                let staged = self.create(&put, rng, faults)?;
+                Ok(Next::Done(Outcome::Created(self.admit(Open::Staged(staged)))))
+            }
+            Op::Store { put, .. } => {
+                let staged = self.create(&put, rng, faults)?;
+                let bytes = chunk.expect("a small upload has a chunk").data();
+                self.tree.file_mut(staged.ino).bytes = bytes.to_vec();
+                let Put { key, mtime, precondition, .. } = put;
+                let len = bytes.len() as u64;
+                let commit = Commit { staged, key, len, prepend: Box::default(), mtime, precondition };
+                Ok(Next::Again(Work::Complete(Box::new(commit))))
+            }
+            Op::Open { key } => {
+                failing(rng, faults)?;
+                let Some(Child::File(ino)) = self.tree.at(key.as_str()) else {
+                    return Err(refused(match self.tree.at(key.as_str()) {
+                        Some(_) => Failure::Conflict("that is a folder"),
+                        None => Failure::NotFound,
+                    }));
+                };
+                let source = if rng.chance(faults.held) { Source::Held } else { Source::Direct };
+                let file = self.admit(Open::Reading { ino, cold: rng.chance(faults.cold) });
+                Ok(Next::Done(Outcome::Opened { file, meta: self.meta(ino), source }))
+            }
+            Op::Stat { key } => {
+                failing(rng, faults)?;
+                let child = self.tree.at(key.as_str()).ok_or(refused(Failure::NotFound))?;
+                Ok(Next::Done(Outcome::Found(self.node(child))))
+            }
+            Op::List { key, after, limit, bytes_max } => {
+                failing(rng, faults)?;
+                self.list(&key, after.as_deref(), limit, bytes_max).map(|page| Next::Done(Outcome::Listed(page)))
+            }
+            Op::Delete { key, precondition } => {
+                self.fit(rng, faults)?;
+                let (child, parent) = self.source(&key)?;
+                let holds = match self.node(child) {
+                    Node::File(meta) => precondition.holds(Some(&meta)),
+                    Node::Folder { .. } => matches!(precondition, Precondition::None | Precondition::Present),
+                };
+                if !holds {
+                    return Err(refused(Failure::PreconditionFailed));
+                }
+                if let Child::Folder(ino) = child
+                    && !self.tree.names(ino).is_empty()
+                {
+                    return Err(refused(Failure::Conflict("the folder is not empty")));
+                }
+                self.tree.remove(parent, key.name());
+                Ok(self.owing(&[key.parent()], Outcome::Deleted, durable))
+            }
+            Op::MakeFolder { key } => {
+                self.fit(rng, faults)?;
+                self.make_way(key.as_str())?;
+                Ok(self.owing(&[key.as_str()], Outcome::Made, durable))
+            }
+            Op::Rename { from, to, precondition } => {
+                self.fit(rng, faults)?;
+                self.rename(&from, &to, &precondition, durable)
+            }
+            other => unreachable!("{other:?} is served elsewhere"),
+        }
+    }
+
+    fn rename(&mut self, from: &Key, to: &Key, precondition: &Precondition, durable: bool) -> Stepping {
+        let (child, parent) = self.source(from)?;
+        let target = self.make_way(to.parent())?;
+        self.may_replace(to, precondition)?;
+        if matches!(child, Child::Folder(_)) && self.tree.at(to.as_str()).is_some() {
+            return Err(refused(Failure::Conflict("a file has that name")));
+        }
+        if from != to {
+            self.tree.rename((parent, from.name()), (target, to.name()));
+            if let Child::File(ino) = child {
+                self.tree.touch(ino);
+            }
+        }
+        Ok(self.owing(&[from.parent(), to.parent()], Outcome::Renamed, durable))
+    }
+
+    pub(super) fn make_way(&mut self, path: &str) -> Result<Ino, StoreError> {
+        let mut at = ROOT;
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            at = match self.tree.child(at, name) {
+                Some(Child::Folder(ino)) => ino,
+                Some(Child::File(_)) => return Err(refused(Failure::Conflict("a file is on the way"))),
+                None => self.tree.make_folder(at, name),
+            };
+        }
+        Ok(at)
+    }
+
+    fn source(&self, key: &Key) -> Result<(Child, Ino), StoreError> {
+        let child = self.tree.at(key.as_str()).ok_or(refused(Failure::NotFound))?;
+        let parent = self.tree.folder_at(key.parent()).ok().flatten().ok_or(refused(Failure::NotFound))?;
+        Ok((child, parent))
+    }
+
+    pub(super) fn may_replace(&self, key: &Key, precondition: &Precondition) -> Result<(), StoreError> {
+        let there = self.tree.at(key.as_str());
+        let file = match there.map(|child| self.node(child)) {
+            None => None,
+            Some(Node::File(meta)) => Some(meta),
+            Some(Node::Folder { .. }) => return Err(refused(Failure::Conflict("that is a folder"))),
+        };
+        if precondition.holds(file.as_ref()) { Ok(()) } else { Err(refused(Failure::PreconditionFailed)) }
+    }
+
+    pub(super) fn meta(&self, ino: Ino) -> Meta {
+        let file = self.tree.file(ino);
+        let tag = (u128::from(ino) << 64) | u128::from(file.version);
+        Meta { len: file.bytes.len() as u64, mtime: file.mtime, etag: Etag(tag.to_be_bytes()) }
+    }
+
+    fn node(&self, child: Child) -> Node {
+        match child {
+            Child::File(ino) => Node::File(self.meta(ino)),
+            Child::Folder(_) => Node::Folder { mtime: 1_600_000_000 },
+        }
+    }
+
+    fn list(&self, key: &Key, after: Option<&str>, limit: usize, bytes_max: usize) -> Result<Listing, StoreError> {
+        let folder = match self.tree.at(key.as_str()) {
+            Some(Child::Folder(ino)) => ino,
+            Some(Child::File(_)) => return Err(refused(Failure::Conflict("that is a file"))),
+            None => return Err(refused(Failure::NotFound)),
+        };
+        let (mut listing, mut bytes) = (Listing { entries: Vec::new(), more: false }, 0);
+        for (name, child) in self.tree.names(folder) {
+            if after.is_some_and(|after| **name <= *after) {
+                continue;
+            }
+            bytes += name.len() + 96;
+            if listing.entries.len() == limit || bytes > bytes_max && !listing.entries.is_empty() {
+                listing.more = true;
+                break;
+            }
+            listing.entries.push(Entry { name: name.clone(), node: self.node(*child) });
+        }
+        Ok(listing)
+    }
+}

@@ -109,8 +109,8 @@ impl Client for Menu {
                 if said.starts_with(b"ERROR") || said.is_empty() || self.step != Step::Content {
                     return self.errands.give_up(io);
                 }
-                if self.chooses && !io.prompt {
-                    // A gap in the choice may have made another of it.
+                if !io.prompt {
+                    // A gap in a word or a name may have made another of it.
                     return self.errands.give_up(io);
                 }
                 if self.chooses {

@@ -92,7 +92,7 @@ fn deadlines_that_passed_while_the_loop_did_not_run_wait_for_what_came_meanwhile
 #[test]
 fn what_is_held_for_a_slow_disk_belongs_to_the_upload_that_its_stream_ends() {
     let listening = Listening::new(Kind::NameChoice, &[], 0).expect("no options");
-    let limits = Limits { chunk_bytes: 16, chunks_per_slot: 1, ..Limits::default() };
+    let limits = Limits { chunk_bytes: 16, chunks_per_slot: 2, ..Limits::default() };
     let mode = Mode { deferred: true, lags: true, ..Mode::PLAIN };
     let mut rig = Rig::speaking(listening, mode, limits, Access::default());
     let content = b"0123456789 0123456789 0123456789";

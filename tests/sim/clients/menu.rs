@@ -109,6 +109,10 @@ impl Client for Menu {
                 if said.starts_with(b"ERROR") || said.is_empty() || self.step != Step::Content {
                     return self.errands.give_up(io);
                 }
+                if !io.prompt {
+                    // A gap in a word or a name may have made another of it.
+                    return self.errands.give_up(io);
+                }
                 if self.chooses {
                     // The end of the list may have come after the choice.
                     let content = said.iter().position(|byte| *byte == 0xFF);

@@ -31,10 +31,11 @@ fn may_be_http(input: &[u8]) -> bool {
 
 impl Machine for Auto {
     fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+        let head_max = talk.limits.head_len_max;
+        let len_max = if may_be_http(input) { head_max } else { head_max.min(LINE_LEN_MAX + 1) };
         let act = match memchr(b'\n', input) {
-            // Longer than either allows: the line protocol knows how to say so, and ends.
-            None if input.len() >= talk.limits.head_len_max => Act::Speak(Kind::Line),
-            None if input.len() > LINE_LEN_MAX && !may_be_http(input) => Act::Speak(Kind::Line),
+            // Too long for either, and the line protocol is the one that refuses it here.
+            None if input.len() >= len_max => Act::Speak(Kind::Line),
             None => Act::More,
             Some(end) if looks_like_http(&input[..end]) => Act::Speak(Kind::Http),
             Some(_) => Act::Speak(Kind::Line),

@@ -249,7 +249,7 @@ impl Machine for Http {
         let Exchange { manner, asked } = exchange;
         match (answer, asked) {
             (Answer::Opened(meta), Asked::Read(read)) => read.opened(&meta, manner, talk),
-            (Answer::Listed(listing), Asked::Folder(folder)) => folder.listed(&listing, manner, talk),
+            (Answer::Listed(listing), Asked::Folder(folder)) => folder.listed(listing, manner, talk),
             (Answer::Created, Asked::Upload(upload)) => upload.created(talk),
             (Answer::Stored(stored), Asked::Upload(_)) => write::stored(&stored, manner, talk),
             (Answer::Done, Asked::Remove(_)) => {

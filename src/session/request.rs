@@ -60,6 +60,10 @@ impl Session {
             // Every dialect refuses what is longer than its own limit; this keeps memory bounded
             // if one should not.
             self.refuse(Failure::Malformed("the request is too long"), "no end of the head within its limit", cx);
+            if let State::AwaitHeader { .. } = self.state {
+                // The same bytes would only be refused again, and again.
+                self.apply(Act::Close(CloseReason::Malformed), cx);
+            }
             return Use::Took(0);
         }
         if let State::AwaitHeader { since } = &mut self.state

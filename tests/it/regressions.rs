@@ -1,5 +1,7 @@
 //! Defects that were found by reading, each with the events that showed it, in virtual time.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -125,4 +127,24 @@ fn who_is_turned_away_without_a_word_sees_a_reset() {
     let _first = rig.connect();
     let second = rig.connect();
     assert!(second.is_gone() && !second.is_reset() && second.heard().starts_with(b"ERR 429 "));
+}
+
+/// A first line that might have become HTTP and was longer than any head was refused, and then
+/// looked at and refused again without end: few bytes asked, and the answer never ended.
+#[test]
+fn a_first_line_that_is_too_long_for_everything_is_refused_once() {
+    for head_len_max in [4096, 8192] {
+        let limits = Limits { head_len_max, ..Limits::default() };
+        let server = Running::with(|builder| builder.limits(limits));
+        for begin in ["GET /", "POST http://x/", "GET x", "", " "] {
+            let mut peer = TcpStream::connect(server.handle().addresses()[0].0).expect("listening");
+            // One line, and behind it what must not be taken for a request.
+            let says = format!("{begin}{}\nPING\n", "a".repeat(2 * head_len_max));
+            peer.write_all(says.as_bytes()).expect("it is read");
+            let mut heard = String::new();
+            (&peer).take(10_000).read_to_string(&mut heard).expect("text");
+            assert!(heard.starts_with("ERR 400 "), "{begin}: {heard}");
+            assert_eq!(heard.lines().count(), 1, "{begin}: {heard}");
+        }
+    }
 }

@@ -41,11 +41,16 @@ impl Folder {
         Ok((Self { key, after: query.after, limit, form }, command))
     }
 
-    pub(super) fn listed(&self, listing: &Listing, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+    pub(super) fn listed(&self, mut listing: Listing, manner: &Manner, talk: &mut Talk<'_>) -> Act {
         let mut content = Vec::new();
         manner.head(200, talk);
         let kind = match self.form {
             accept::Listing::Html => {
+                // A name may take twelve times its length, and the reply lives on the slot's account.
+                let fitting = page::fitting(&listing.entries, talk.limits.chunk_bytes * talk.limits.chunks_per_slot);
+                listing.more |= fitting < listing.entries.len();
+                listing.entries.truncate(fitting);
+                let listing = &listing;
                 let writable = !talk.access.is_read_only() && talk.counters.health == Health::Good;
                 let Self { key: folder, after, limit, .. } = self;
                 page::write(&Page { folder, listing, after: after.as_deref(), writable, limit: *limit }, &mut content);

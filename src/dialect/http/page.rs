@@ -52,6 +52,19 @@ pub fn write(page: &Page<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// How many of these names have rows of at most so many bytes together; at least one, if there is
+/// one.
+pub fn fitting(entries: &[Entry], bytes_max: usize) -> usize {
+    let (mut bytes, mut text) = (0, String::new());
+    let over = entries.iter().position(|entry| {
+        text.clear();
+        row(entry, &mut text);
+        bytes += text.len();
+        bytes > bytes_max
+    });
+    over.map_or(entries.len(), |count| count.max(1))
+}
+
 /// Value of `Content-Security-Policy` for it: nothing from elsewhere, no script or style but ours,
 /// no text that becomes code, no frame around it.
 pub fn content_security_policy() -> &'static str {

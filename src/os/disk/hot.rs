@@ -219,10 +219,10 @@ impl Hot {
     }
 
     fn forget_all(&mut self) {
-        for (watch, _) in self.known.watched.drain() {
+        let Known { watched, unwatched, .. } = std::mem::take(&mut self.known);
+        for watch in watched.into_keys().chain(unwatched) {
             self.watch.remove(watch);
         }
-        self.known = Known::default();
     }
 }
 
@@ -239,6 +239,11 @@ impl Hot {
 
     pub(super) fn bytes(&self) -> usize {
         self.known.bytes
+    }
+
+    /// Watches there are, as the kernel counts them.
+    pub(super) fn watches(&self) -> usize {
+        self.watch.len()
     }
 
     /// Throws away what the kernel told.

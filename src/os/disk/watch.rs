@@ -73,6 +73,13 @@ mod linux {
             let _ = inotify::remove_watch(&self.queue, id);
         }
 
+        /// How many watches there are (proc_pid_fdinfo(5)).
+        #[cfg(test)]
+        pub(crate) fn len(&self) -> usize {
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", self.queue.as_raw_fd()));
+            info.expect("its facts").lines().filter(|line| line.starts_with("inotify ")).count()
+        }
+
         /// Hands out all that is in the queue.
         pub(crate) fn drain(&mut self, mut tell: impl FnMut(Event<'_>)) {
             let mut reader = Reader::new(&self.queue, &mut self.events);
@@ -132,6 +139,11 @@ mod linux {
         }
 
         pub(crate) fn remove(&self, _id: WatchId) {}
+
+        #[cfg(test)]
+        pub(crate) fn len(&self) -> usize {
+            0
+        }
 
         pub(crate) fn drain(&mut self, mut tell: impl FnMut(Event<'_>)) {
             tell(Event::Lost);

@@ -182,3 +182,30 @@ fn parts_of_several_ranges_add_up_to_the_length_that_is_said() {
     assert_eq!((contents, parts[4]), (vec!["9", "0", "456"], "--\r\n"));
     assert_eq!(response.field("Content-Length"), Some(response.body.len().to_string().as_str()));
 }
+
+/// Names that take much more room on a page than on the disk must not make it larger than the slot
+/// that pays for it; those that do not fit are on the next page.
+#[test]
+fn a_page_of_long_names_stays_within_its_slot_and_goes_on_behind_it() {
+    let limits = Limits::default();
+    let slot_bytes = limits.chunk_bytes * limits.chunks_per_slot;
+    let mut rig = server(limits);
+    let names: Vec<String> = (0..200).map(|at| format!("d/{at:03}{}", "\"".repeat(250))).collect();
+    for name in &names {
+        rig.place(name, b"");
+    }
+    let (mut place, mut seen) = ("/d/".to_owned(), 0);
+    while seen < names.len() {
+        let response = Response::new(&heard(&mut rig, format!("GET {place} HTTP/1.1\r\nHost: x\r\n\r\n")));
+        let rows = response.body.matches("<th scope=\"row\">").count();
+        // The page itself is the same for every folder.
+        assert!(response.body.len() < slot_bytes + 48 * 1024, "{} bytes", response.body.len());
+        assert!(rows > 0, "the list goes on for ever");
+        seen += rows;
+        match response.field("Link").and_then(|link| link.strip_prefix('<')?.split_once('>')) {
+            Some((next, _)) => place = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(seen, names.len());
+}

@@ -130,3 +130,23 @@ fn two_names_of_one_file_do_not_stand_in_each_others_way() {
     assert_eq!(bench.read("a").unwrap_err(), Failure::NotFound);
     assert_eq!(bench.read("b").unwrap(), b"newest");
 }
+
+/// A file was forgotten for a change of its own, and everything for another one told of in the same
+/// breath: the watch of the first was never ended.
+#[test]
+fn what_is_forgotten_is_not_watched_any_more() {
+    let dir = TempDir::new().unwrap();
+    let Some(mut bench) = bench(&dir, Limits::default()) else { return };
+    std::fs::create_dir(dir.path().join("folder")).unwrap();
+    for name in ["a", "folder/b"] {
+        std::fs::write(dir.path().join(name), "x").unwrap();
+        bench.heat(name);
+        assert!(bench.keeps(name));
+    }
+    std::fs::rename(dir.path().join("a"), dir.path().join("c")).unwrap();
+    std::fs::rename(dir.path().join("folder"), dir.path().join("moved")).unwrap();
+    // Asked for once, and so not worth a watch.
+    bench.read("c").unwrap();
+    let hot = bench.store.hot.as_ref().unwrap();
+    assert_eq!((hot.len(), hot.watches()), (0, 0));
+}

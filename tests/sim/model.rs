@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use crate::clients::hostile;
+
 pub type Content = Rc<[u8]>;
 
 /// How a write ended, as its client knows it.
@@ -284,7 +286,7 @@ impl Model {
             }
         }
         for (key, bytes) in found.iter().filter(|(key, _)| !self.by_key.contains_key(&***key)) {
-            if !self.is_known_odd(key, bytes) {
+            if !self.is_known_odd(key, bytes) && !hostile::may_have_stored(key, bytes) {
                 self.violations
                     .push(format!("{key}: nobody wrote this, and it is there after a crash: {}", label(bytes)));
             }

@@ -4,7 +4,7 @@
 //! A new kind of client is a file with an `impl Client`, and a line in [`listeners`] and [`make`].
 
 mod errand;
-mod hostile;
+pub mod hostile;
 mod length_prefix;
 mod line;
 mod menu;

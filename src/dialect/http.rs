@@ -195,6 +195,14 @@ impl Http {
         act
     }
 
+    /// Lets go of an exchange that is over: an idle connection must not keep what it last asked.
+    fn over(&mut self, act: Act) -> Act {
+        if matches!(act, Act::Next | Act::Close(_) | Act::Reset(_)) {
+            self.exchange = None;
+        }
+        act
+    }
+
     fn upload(&mut self) -> Result<&mut Upload, Failure> {
         match self.exchange.as_deref_mut() {
             Some(Exchange { asked: Asked::Upload(upload), .. }) => Ok(upload),
@@ -247,7 +255,7 @@ impl Machine for Http {
         };
         let Some(exchange) = self.exchange.as_deref_mut() else { return Act::Reset(CloseReason::Internal) };
         let Exchange { manner, asked } = exchange;
-        match (answer, asked) {
+        let act = match (answer, asked) {
             (Answer::Opened(meta), Asked::Read(read)) => read.opened(&meta, manner, talk),
             (Answer::Listed(listing), Asked::Folder(folder)) => folder.listed(listing, manner, talk),
             (Answer::Created, Asked::Upload(upload)) => upload.created(talk),
@@ -257,7 +265,8 @@ impl Machine for Http {
                 manner.then()
             }
             _ => Act::Reset(CloseReason::Internal),
-        }
+        };
+        self.over(act)
     }
 
     fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
@@ -276,9 +285,43 @@ impl Machine for Http {
     }
 
     fn sent(&mut self, digest: Option<[u8; 32]>, talk: &mut Talk<'_>) -> Act {
-        match self.exchange.as_deref_mut() {
+        let act = match self.exchange.as_deref_mut() {
             Some(Exchange { manner, asked: Asked::Read(read) }) => read.sent(digest, manner, talk),
             _ => Act::Reset(CloseReason::Internal),
+        };
+        self.over(act)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Access, Limits};
+    use crate::counters::Counters;
+    use crate::object::{Etag, Meta};
+
+    #[test]
+    fn an_idle_connection_keeps_nothing_of_what_it_last_asked() {
+        let (mut out, mut notes) = (Vec::new(), Vec::new());
+        let mut talk = Talk {
+            out: &mut out,
+            limits: &Limits::default(),
+            access: &Access::default(),
+            phase: Phase::Serving,
+            wall_clock_s: 0,
+            counters: &Counters::default(),
+            refused: None,
+            notes: &mut notes,
+        };
+        let mut http = Http::new(Arc::new(Listener::default()));
+        let meta = Meta { len: 1, mtime: 0, etag: Etag([0; 16]) };
+        for answer in [Ok(Answer::Opened(meta)), Err(Failure::NotFound), Err(Failure::Conflict("a folder"))] {
+            let (_, act) = http.decode(b"GET /f?long HTTP/1.1\r\nHost: x\r\n\r\n", &mut talk);
+            assert!(matches!(act, Act::Run(_)), "{act:?}");
+            if let Act::Send { .. } = http.answered(answer, &mut talk) {
+                assert_eq!(http.sent(None, &mut talk), Act::Next);
+            }
+            assert!(http.exchange.is_none());
         }
     }
 }

@@ -280,6 +280,8 @@ impl Session {
     pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
         match &self.state {
             State::AwaitHeader { .. } if !self.outbox.is_empty() => Some(self.entered + limits.stall_timeout),
+            // The peer is not listened to while the last request ends at our own disk.
+            State::AwaitHeader { .. } if self.has_ops() => None,
             State::AwaitHeader { since } if self.slot == Slot::Held => {
                 // A message in pieces may take its time, but not keep a slot for ever.
                 let whole = since.unwrap_or(self.entered) + GATHER_STALLS * limits.stall_timeout;

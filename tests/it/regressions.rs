@@ -148,3 +148,24 @@ fn a_first_line_that_is_too_long_for_everything_is_refused_once() {
         }
     }
 }
+
+/// An upload had been refused, and removing its staging file took the disk longer than a message
+/// may stop half-way: the peer was told that it is too slow, unasked, and let go. Found by the
+/// simulator.
+#[test]
+fn nobody_is_blamed_for_a_disk_that_takes_long_to_remove_a_staging_file() {
+    let mode = Mode { deferred: true, ..Mode::PLAIN };
+    let mut rig = Rig::new(mode, Limits { chunk_bytes: 16, ..Limits::default() }, Access::default());
+    let peer = rig.connect();
+    let wrong = "0".repeat(64);
+    rig.send(&peer, format!("PUT 20 sha256={wrong} /a\n0123456789012345678").as_bytes());
+    rig.hold_completions(true);
+    rig.send_in_turn(&peer, b"9");
+    rig.pass(Duration::from_secs(100));
+    rig.hold_completions(false);
+    assert!(peer.heard().starts_with(b"ERR 422 ") && !peer.is_closed());
+    rig.send(&peer, b"PING\n");
+    assert!(peer.heard().ends_with(b"\nOK 0\n"));
+    assert_eq!(peer.heard().iter().filter(|byte| **byte == b'\n').count(), 2);
+    assert_eq!((rig.open_files(), rig.counters().slots_used), (0, 0));
+}

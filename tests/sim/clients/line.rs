@@ -1,7 +1,7 @@
 //! A client of the `line` protocol: every verb, with conditions, digests, ranges and pages, one
 //! after the other or pipelined.
 
-mod request;
+pub mod request;
 
 use std::collections::{BTreeMap, VecDeque};
 

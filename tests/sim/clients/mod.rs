@@ -5,6 +5,7 @@
 
 mod errand;
 pub mod hostile;
+mod http;
 mod length_prefix;
 mod line;
 mod menu;
@@ -25,7 +26,7 @@ use crate::world::{Item, World};
 pub fn listeners() -> Vec<Listening> {
     let inbox = [("inbox".to_owned(), "inbox".to_owned())];
     let choose = [("list".to_owned(), "choose".to_owned())];
-    let all: [(Kind, &[(String, String)]); 7] = [
+    let all: [(Kind, &[(String, String)]); 9] = [
         (Kind::Line, &[]),
         (Kind::NameSize, &[]),
         (Kind::LengthPrefix, &inbox),
@@ -33,6 +34,8 @@ pub fn listeners() -> Vec<Listening> {
         (Kind::Pickle, &inbox),
         (Kind::NameChoice, &[]),
         (Kind::Menu, &choose),
+        (Kind::Http, &[]),
+        (Kind::Auto, &[]),
     ];
     all.into_iter().map(|(kind, options)| Listening::new(kind, options, 0).expect("good options")).collect()
 }
@@ -46,6 +49,9 @@ fn make(listener: usize, number: usize, hostile: bool) -> Box<dyn Client> {
         3 | 6 => Box::new(menu::Menu::new(number, listener == 6)),
         4 => Box::new(pickle::Pickle::new(number)),
         5 => Box::new(name_choice::NameChoice::new(number)),
+        7 => Box::new(http::Http::new(number)),
+        // What it speaks is told by its first line.
+        8 if number.is_multiple_of(2) => Box::new(http::Http::new(number)),
         _ => Box::new(line::Line::new(number)),
     }
 }

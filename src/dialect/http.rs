@@ -195,6 +195,14 @@ impl Http {
         act
     }
 
+    /// An idle connection keeps nothing of the request before.
+    fn over_if_next(&mut self, act: Act) -> Act {
+        if act == Act::Next {
+            self.exchange = None;
+        }
+        act
+    }
+
     fn upload(&mut self) -> Result<&mut Upload, Failure> {
         match self.exchange.as_deref_mut() {
             Some(Exchange { asked: Asked::Upload(upload), .. }) => Ok(upload),
@@ -247,7 +255,7 @@ impl Machine for Http {
         };
         let Some(exchange) = self.exchange.as_deref_mut() else { return Act::Reset(CloseReason::Internal) };
         let Exchange { manner, asked } = exchange;
-        match (answer, asked) {
+        let act = match (answer, asked) {
             (Answer::Opened(meta), Asked::Read(read)) => read.opened(&meta, manner, talk),
             (Answer::Listed(listing), Asked::Folder(folder)) => folder.listed(&listing, manner, talk),
             (Answer::Created, Asked::Upload(upload)) => upload.created(talk),
@@ -257,7 +265,8 @@ impl Machine for Http {
                 manner.then()
             }
             _ => Act::Reset(CloseReason::Internal),
-        }
+        };
+        self.over_if_next(act)
     }
 
     fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
@@ -276,9 +285,10 @@ impl Machine for Http {
     }
 
     fn sent(&mut self, digest: Option<[u8; 32]>, talk: &mut Talk<'_>) -> Act {
-        match self.exchange.as_deref_mut() {
+        let act = match self.exchange.as_deref_mut() {
             Some(Exchange { manner, asked: Asked::Read(read) }) => read.sent(digest, manner, talk),
             _ => Act::Reset(CloseReason::Internal),
-        }
+        };
+        self.over_if_next(act)
     }
 }

@@ -124,6 +124,9 @@ pub struct Outbox {
 }
 
 impl Outbox {
+    /// One in which nothing is waiting.
+    pub const EMPTY: Self = Self { text: Vec::new(), at: 0, chunks: VecDeque::new() };
+
     /// Nothing is waiting.
     pub fn is_empty(&self) -> bool {
         self.text.is_empty() && self.chunks.is_empty()

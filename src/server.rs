@@ -18,6 +18,7 @@ use crate::os::poll::{Bell, OsPlatform, Shared, Signalled};
 use crate::os::{net, process};
 use crate::platform::Signal;
 use crate::reactor::{Ended, Reactor, Setup};
+use crate::session::Session;
 
 /// Descriptors that are neither connections nor transfers: listeners, log, folders, the poll.
 const DESCRIPTORS_KEPT: usize = 64;
@@ -290,7 +291,8 @@ fn connections_permitted(limits: &Limits) -> usize {
 /// The most memory a server can use, known before the first connection. In bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ceiling {
-    /// One connection: its entry, its longest head, its waiting replies, its timers.
+    /// One connection: its entry, what it needs while something is under way, its longest head, its waiting
+    /// replies, its timers.
     pub connection: usize,
     /// Connections at most.
     pub connections: usize,
@@ -310,7 +312,8 @@ impl Ceiling {
         // no slot are the metrics; a timer entry may be left behind for each of the few deadlines a
         // connection has.
         let replies = limits.reply_bytes_max + limits.reply_bytes_max.max(crate::wire::metrics::LEN_MAX);
-        let connection = Reactor::<OsPlatform>::entry_bytes() + limits.head_len_max + replies + 256;
+        let connection =
+            Reactor::<OsPlatform>::entry_bytes() + Session::work_bytes() + limits.head_len_max + replies + 256;
         Self {
             connection,
             connections: limits.connections_max,

@@ -341,6 +341,14 @@ impl Line {
     }
 }
 
+impl Line {
+    /// An idle connection keeps nothing of the request before.
+    fn over(&mut self) -> Act {
+        self.exchange = Exchange::None;
+        Act::Next
+    }
+}
+
 impl Machine for Line {
     fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
         self.exchange = Exchange::None;
@@ -375,7 +383,7 @@ impl Machine for Line {
                     (Node::File(_), StatVerb::Get | StatVerb::StatFolder) => Failure::Conflict("that is a file"),
                     (node, _) => {
                         say_node(node, talk.out);
-                        return Act::Next;
+                        return self.over();
                     }
                 };
                 return refuse(conflict, Some(key), talk, Act::Next);
@@ -383,7 +391,7 @@ impl Machine for Line {
             Answer::Stored(stored) => say_stored(&stored, talk.out),
             Answer::Done => talk.out.extend_from_slice(b"OK 0\n"),
         }
-        Act::Next
+        self.over()
     }
 
     fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
@@ -415,7 +423,7 @@ impl Machine for Line {
             talk.out.extend_from_slice(line::hex(&digest).as_bytes());
             talk.out.push(b'\n');
         }
-        Act::Next
+        self.over()
     }
 }
 

@@ -209,6 +209,7 @@ impl<P: Platform> Reactor<P> {
             self.admission.give_back();
             self.admission.tell(&mut self.counters);
         }
+        connection.session.rest();
         if connection.session.is_retirable() {
             debug_assert!(!connection.session.holds_slot(), "a slot would leak");
             self.timers.disarm(id, &mut connection.armed);

@@ -17,7 +17,7 @@ impl Session {
                 let act = self.with_machine(cx, |machine, talk| machine.ended(&held, talk));
                 match act {
                     // Nothing is left to say to a peer that left between requests.
-                    Act::Close(reason) if self.outbox.is_empty() => self.end(reason, Parting::Plain, cx),
+                    Act::Close(reason) if self.work.outbox.is_empty() => self.end(reason, Parting::Plain, cx),
                     act => self.apply(act, cx),
                 }
             }
@@ -61,7 +61,7 @@ impl Session {
         let stalled = cx.now >= self.active + cx.limits.stall_timeout;
         let (window, rate) = (cx.limits.rate_window, cx.limits.rate_bytes_per_s_min);
         match &mut self.state {
-            State::AwaitHeader { .. } if !self.outbox.is_empty() => self.stop_sending("the reply is not read", cx),
+            State::AwaitHeader { .. } if !self.work.outbox.is_empty() => self.stop_sending("the reply is not read", cx),
             State::Pausing(_) => self.pause_over(cx),
             State::AwaitHeader { .. } if self.slot == Slot::Held => {
                 self.refuse(Failure::TimedOut, "the message stopped half-way", cx);
@@ -107,7 +107,7 @@ impl Session {
     /// hears our last words.
     pub fn is_busy(&self) -> bool {
         match self.state.name() {
-            Name::AwaitHeader => !self.inbox.is_empty() || !self.outbox.is_empty() || self.has_ops(),
+            Name::AwaitHeader => !self.work.inbox.is_empty() || !self.work.outbox.is_empty() || self.has_ops(),
             Name::SendingReply | Name::Lingering | Name::Done => false,
             _ => true,
         }
@@ -145,7 +145,7 @@ impl Session {
 
     /// Should our half be closed now?
     pub fn wants_shutdown(&self) -> bool {
-        matches!(self.state, State::SendingReply(_)) && self.outbox.is_empty()
+        matches!(self.state, State::SendingReply(_)) && self.work.outbox.is_empty()
     }
 
     /// Our half is closed: linger, so that unread input does not turn our last bytes into a reset
@@ -188,13 +188,13 @@ impl Session {
     pub(super) fn end(&mut self, reason: CloseReason, parting: Parting, cx: &mut Cx<'_>) {
         match self.take_state() {
             State::ReceivingBody(receiving) | State::Settling(receiving) => self.drop_target(receiving.target, cx),
-            State::SendingBody(sending) => self.ops.push_back(Op::Close { file: sending.file }),
+            State::SendingBody(sending) => self.work.ops.push_back(Op::Close { file: sending.file }),
             State::AwaitSlot(wanted) => match *wanted {
                 Wanted::Command(_) | Wanted::Gather | Wanted::Store(..) => {}
-                Wanted::Download { file, .. } => self.ops.push_back(Op::Close { file }),
-                Wanted::Resume(sending) => self.ops.push_back(Op::Close { file: sending.file }),
+                Wanted::Download { file, .. } => self.work.ops.push_back(Op::Close { file }),
+                Wanted::Resume(sending) => self.work.ops.push_back(Op::Close { file: sending.file }),
             },
-            State::Pausing(pausing) => self.ops.extend(pausing.open.map(|(file, _)| Op::Close { file })),
+            State::Pausing(pausing) => self.work.ops.extend(pausing.open.map(|(file, _)| Op::Close { file })),
             State::AwaitHeader { .. }
             | State::Opening(_)
             | State::Executing
@@ -206,9 +206,9 @@ impl Session {
             | State::Moving(_) => {}
         }
         let mut home = Vec::new();
-        self.outbox.clear(&mut home);
+        self.work.outbox.clear(&mut home);
         self.give_back(home, cx);
-        self.inbox = Vec::new();
+        self.work.inbox = Vec::new();
         self.set_state(State::Done { reason, parting }, cx);
     }
 
@@ -216,8 +216,8 @@ impl Session {
     pub(super) fn completed_after_end(&mut self, done: Completion, cx: &mut Cx<'_>) {
         self.give_back(done.chunk, cx);
         match done.result {
-            Ok(Outcome::Created(file)) => self.ops.push_back(Op::Abort { file }),
-            Ok(Outcome::Opened { file, .. }) => self.ops.push_back(Op::Close { file }),
+            Ok(Outcome::Created(file)) => self.work.ops.push_back(Op::Abort { file }),
+            Ok(Outcome::Opened { file, .. }) => self.work.ops.push_back(Op::Close { file }),
             Ok(Outcome::Committed(..)) => self.report(Ok(()), cx),
             Ok(_) => {}
             Err(error) => self.report_failure(error.failure, error.cause(), cx),

@@ -15,11 +15,11 @@ mod receive;
 mod request;
 mod send;
 pub mod state;
+mod work;
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::buffer::{Chunk, ChunkPool, Outbox};
+use crate::buffer::{Chunk, ChunkPool};
 use crate::config::{Access, Limits};
 use crate::counters::Counters;
 use crate::dialect::{Dialect, Kind, Machine, Phase, Talk};
@@ -27,6 +27,7 @@ use crate::error::{CloseReason, Failure};
 use crate::object::Key;
 use crate::platform::{Completion, Op};
 use state::{Name, Opening, PauseStage, State, Supply, Wanted};
+use work::Work;
 
 pub use receive::Use;
 pub use send::Outgoing;
@@ -137,23 +138,14 @@ pub struct Session {
     /// Under which it is counted.
     spoken: Kind,
     state: State,
-    /// Bytes received and not yet used; exactly as long as they are.
-    inbox: Vec<u8>,
     appetite: Appetite,
-    outbox: Outbox,
-    /// Wanted, not yet submitted.
-    ops: VecDeque<Op>,
     in_flight: u8,
     slot: Slot,
-    /// Chunks that may still be taken.
-    credits: usize,
-    request: Option<Box<Request>>,
+    work: Work,
     /// When the state was entered.
     entered: Instant,
     /// When the peer last moved a byte.
     active: Instant,
-    /// When the dialect was last told of a silence.
-    quiet_told: Instant,
 }
 
 impl Session {
@@ -163,17 +155,12 @@ impl Session {
             spoken: dialect.kind(),
             dialect,
             state: State::AwaitHeader { since: None },
-            inbox: Vec::new(),
             appetite: Appetite::Hungry,
-            outbox: Outbox::default(),
-            ops: VecDeque::new(),
             in_flight: 0,
             slot: Slot::None,
-            credits: 0,
-            request: None,
+            work: Work::default(),
             entered: cx.now,
             active: cx.now,
-            quiet_told: cx.now,
         };
         cx.counters.open += 1;
         cx.counters.states[session.state() as usize] += 1;
@@ -202,14 +189,17 @@ impl Session {
 
     /// The next operation for the store. It counts as in flight until it is `completed`.
     pub fn next_op(&mut self) -> Option<Op> {
-        let op = self.ops.pop_front()?;
+        if self.work.ops.is_empty() {
+            return None; // and makes no room to find that out
+        }
+        let op = self.work.ops.pop_front()?;
         self.in_flight += 1;
         Some(op)
     }
 
     /// Is an operation at the store, or on its way there?
     pub fn has_ops(&self) -> bool {
-        self.in_flight > 0 || !self.ops.is_empty()
+        self.in_flight > 0 || !self.work.ops.is_empty()
     }
 
     /// An operation ended. Its chunk comes home whatever the state is.
@@ -248,7 +238,7 @@ impl Session {
     /// True once when the slot is not needed any more; the caller takes it back.
     pub fn release_slot(&mut self, limits: &Limits) -> bool {
         // A long message is gathered, and what came behind one is held, on the slot's account.
-        let holds = self.inbox.len() >= limits.head_len_max;
+        let holds = self.work.inbox.len() >= limits.head_len_max;
         let in_use = match &self.state {
             State::Done { .. } => false,
             State::Executing | State::ReceivingBody(_) | State::Settling(_) | State::Committing => true,
@@ -267,10 +257,10 @@ impl Session {
             | State::Moving(_) => holds,
         };
         // A page of a listing lives in the outbox, on the slot's account.
-        let joined = !self.has_ops() && self.credits == limits.chunks_per_slot;
-        if self.slot == Slot::Held && !in_use && joined && self.outbox.len() <= limits.reply_bytes_max {
+        let joined = !self.has_ops() && self.work.credits == limits.chunks_per_slot;
+        if self.slot == Slot::Held && !in_use && joined && self.work.outbox.len() <= limits.reply_bytes_max {
             self.slot = Slot::None;
-            self.credits = 0;
+            self.work.credits = 0;
             return true;
         }
         false
@@ -279,7 +269,7 @@ impl Session {
     /// The earliest time at which [`Session::timed_out`] has something to decide.
     pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
         match &self.state {
-            State::AwaitHeader { .. } if !self.outbox.is_empty() => Some(self.entered + limits.stall_timeout),
+            State::AwaitHeader { .. } if !self.work.outbox.is_empty() => Some(self.entered + limits.stall_timeout),
             // The peer is not listened to while the last request ends at our own disk.
             State::AwaitHeader { .. } if self.has_ops() => None,
             State::AwaitHeader { since } if self.slot == Slot::Held => {
@@ -316,25 +306,35 @@ impl Session {
     /// When a silence of the peer is long enough to mean something. It is no silence while we do
     /// not listen.
     fn quiet_at(&self) -> Option<Instant> {
-        let listening = !self.has_ops() && (self.inbox.is_empty() || self.appetite == Appetite::Hungry);
+        let listening = !self.has_ops() && (self.work.inbox.is_empty() || self.appetite == Appetite::Hungry);
         let after = self.dialect.machine_ref().quiet_after().filter(|_| listening)?;
-        Some(self.active.max(self.quiet_told) + after)
+        Some(self.work.quiet_told.map_or(self.active, |told| told.max(self.active)) + after)
+    }
+
+    /// Nothing moves any more: what is only needed while something is under way is given back.
+    pub fn rest(&mut self) {
+        self.work.rest(self.active);
+    }
+
+    /// Bytes of heap that a session uses while something is under way, contents not counted.
+    pub const fn work_bytes() -> usize {
+        Work::bytes()
     }
 
     /// Bytes of heap this session holds between turns, for the accounting of memory.
     pub fn heap_bytes(&self) -> usize {
-        self.inbox.capacity() + self.outbox.capacity()
+        self.work.inbox.capacity() + self.work.outbox.capacity()
     }
 
     /// What must hold between turns; a broken one is a bug of ours.
     pub fn check_invariants(&self, limits: &Limits) {
-        assert!(self.credits <= limits.chunks_per_slot, "more credits at home than a slot has");
-        assert!(self.slot == Slot::Held || self.credits == 0, "credits without a slot");
+        assert!(self.work.credits <= limits.chunks_per_slot, "more credits at home than a slot has");
+        assert!(self.slot == Slot::Held || self.work.credits == 0, "credits without a slot");
         let held_max = match self.slot {
             Slot::None => limits.head_len_max,
             Slot::Held => limits.head_len_max.max(limits.message_bytes_max),
         };
-        assert!(self.inbox.len() <= held_max, "more bytes held than a head or a message may have");
+        assert!(self.work.inbox.len() <= held_max, "more bytes held than a head or a message may have");
         assert!(!matches!(self.state, State::Moving(_)), "a state was taken out and not replaced");
         let idle = self.deadline(limits).is_none() && !self.has_ops();
         let over = matches!(self.state, State::Done { .. });
@@ -366,8 +366,12 @@ impl Session {
     fn with_machine<R>(&mut self, cx: &mut Cx<'_>, run: impl FnOnce(&mut dyn Machine, &mut Talk<'_>) -> R) -> R {
         let (result, refused) = self.run_machine(cx, run);
         if let Some(failure) = refused {
-            self.request.get_or_insert_with(|| {
-                Box::new(Request { word: "request", key: Key::root(), bytes: 0, began: cx.now, complete: None })
+            self.work.request.get_or_insert_with(|| Request {
+                word: "request",
+                key: Key::root(),
+                bytes: 0,
+                began: cx.now,
+                complete: None,
             });
             self.report_failure(failure, failure.words(), cx);
         }
@@ -380,7 +384,7 @@ impl Session {
         run: impl FnOnce(&mut dyn Machine, &mut Talk<'_>) -> R,
     ) -> (R, Option<Failure>) {
         debug_assert!(cx.counters.agree(), "a dialect would tell what is not so: {:?}", cx.counters);
-        let out = self.outbox.text();
+        let out = self.work.outbox.text();
         let mut notes = Vec::new();
         let mut talk = Talk {
             out,
@@ -406,21 +410,21 @@ impl Session {
     }
 
     fn take_chunk(&mut self, cx: &mut Cx<'_>) -> Option<Chunk> {
-        self.credits = self.credits.checked_sub(1)?;
+        self.work.credits = self.work.credits.checked_sub(1)?;
         Some(cx.pool.take())
     }
 
     fn give_back(&mut self, chunk: impl IntoIterator<Item = Chunk>, cx: &mut Cx<'_>) {
         for chunk in chunk {
-            self.credits += 1;
+            self.work.credits += 1;
             cx.pool.give(chunk);
         }
     }
 
     /// Closes the report of the request under way, if there is one.
     fn report(&mut self, result: Result<(), Trouble>, cx: &mut Cx<'_>) {
-        let Some(request) = self.request.take() else { return };
-        let Request { word, key, bytes, began, complete } = *request;
+        let Some(request) = self.work.request.take() else { return };
+        let Request { word, key, bytes, began, complete } = request;
         match &result {
             Ok(()) => {
                 cx.counters.count_request(word);
@@ -440,13 +444,13 @@ impl Session {
 
     /// The whole body of an upload is here: from now on its peer waits for us.
     fn body_came(&mut self, now: Instant) {
-        if let Some(request) = &mut self.request {
+        if let Some(request) = &mut self.work.request {
             request.complete = Some(now);
         }
     }
 
     fn count_bytes(&mut self, n: u64) {
-        if let Some(request) = &mut self.request {
+        if let Some(request) = &mut self.work.request {
             request.bytes += n;
         }
     }

@@ -16,9 +16,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 impl Session {
     /// The peer has been silent for as long as the dialect asked. True if that decided something.
     pub(super) fn told_quiet(&mut self, cx: &mut Cx<'_>) -> bool {
-        self.quiet_told = cx.now;
+        self.work.quiet_told = Some(cx.now);
         match self.state.name() {
-            Name::AwaitHeader if self.outbox.is_empty() && !self.has_ops() => {
+            Name::AwaitHeader if self.work.outbox.is_empty() && !self.has_ops() => {
                 let held = self.take_held();
                 let (used, act) = self.with_machine(cx, |machine, talk| machine.quiet(&held, talk));
                 self.hold(&held[used..]);
@@ -59,7 +59,7 @@ impl Session {
     /// Should the acknowledgements be looked at now?
     pub fn wants_look(&self, cx: &Cx<'_>) -> bool {
         let State::Pausing(pausing) = &self.state else { return false };
-        matches!(pausing.stage, PauseStage::Unacknowledged(at) if at <= cx.now) && self.outbox.is_empty()
+        matches!(pausing.stage, PauseStage::Unacknowledged(at) if at <= cx.now) && self.work.outbox.is_empty()
     }
 
     /// So many bytes have not been acknowledged yet.
@@ -79,7 +79,7 @@ impl Session {
                 self.stop_sending("the peer does not take what was said", cx);
             }
             // An empty outbox is looked at when this connection is driven next.
-            PauseStage::Unacknowledged(_) if self.outbox.is_empty() => {}
+            PauseStage::Unacknowledged(_) if self.work.outbox.is_empty() => {}
             PauseStage::Unacknowledged(_) => pausing.stage = PauseStage::Unacknowledged(cx.now + LOOK_AGAIN),
             PauseStage::Until(at) if at > cx.now => {}
             PauseStage::Until(_) => {

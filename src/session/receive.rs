@@ -40,13 +40,13 @@ impl Session {
     /// How many bytes to read from the socket now; 0 means: do not read. This is the
     /// back-pressure.
     pub fn intake(&mut self, cx: &Cx<'_>) -> usize {
-        let unseen = !self.inbox.is_empty() && self.appetite == Appetite::Unseen;
-        let ahead = (cx.limits.head_len_max / 2).saturating_sub(self.inbox.len());
+        let unseen = !self.work.inbox.is_empty() && self.appetite == Appetite::Unseen;
+        let ahead = (cx.limits.head_len_max / 2).saturating_sub(self.work.inbox.len());
         let body = usize::try_from(self.dialect.machine_ref().body_left()).unwrap_or(usize::MAX);
         match &mut self.state {
             State::AwaitHeader { .. } => self.head_intake(cx),
             State::ReceivingBody(receiving) => {
-                let room = receiving.room(self.credits, cx);
+                let room = receiving.room(self.work.credits, cx);
                 if unseen || room == 0 {
                     return 0;
                 }
@@ -85,12 +85,12 @@ impl Session {
 
     /// Bytes were held and nobody has looked at them since something changed.
     pub fn has_unseen(&self) -> bool {
-        !self.inbox.is_empty() && self.appetite == Appetite::Unseen
+        !self.work.inbox.is_empty() && self.appetite == Appetite::Unseen
     }
 
     /// Takes the bytes that are held, to show them again in front of new ones.
     pub fn take_held(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.inbox)
+        if self.work.inbox.is_empty() { Vec::new() } else { std::mem::take(&mut self.work.inbox) }
     }
 
     /// Keeps the bytes that [`Session::consume`] could not use. A part of a head costs what it
@@ -101,14 +101,16 @@ impl Session {
 
     /// As [`Session::hold`], for bytes that are held already and did not change their place.
     pub fn keep(&mut self, held: Vec<u8>) {
-        debug_assert!(self.inbox.is_empty(), "held bytes would be lost");
+        debug_assert!(self.work.inbox.is_empty(), "held bytes would be lost");
         // Nobody will look at what came behind the end.
-        self.inbox = if matches!(self.state, State::Done { .. }) { Vec::new() } else { held };
+        if !held.is_empty() && !matches!(self.state, State::Done { .. }) {
+            self.work.inbox = held;
+        }
     }
 
     /// Is a message awaited of which more is here than a head may have?
     pub fn is_gathering(&self, limits: &Limits) -> bool {
-        matches!(self.state, State::AwaitHeader { .. }) && self.inbox.len() >= limits.head_len_max
+        matches!(self.state, State::AwaitHeader { .. }) && self.work.inbox.len() >= limits.head_len_max
     }
 
     /// The peer moved bytes to us.
@@ -154,7 +156,7 @@ impl Session {
 
     fn receive(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Use {
         let State::ReceivingBody(receiving) = &mut self.state else { return Use::Wait };
-        let room = receiving.room(self.credits, cx);
+        let room = receiving.room(self.work.credits, cx);
         let part = match self.dialect.machine().body(data, room) {
             Ok(part) => part,
             Err(failure) => return self.fail_upload(failure, failure.words(), cx),
@@ -238,7 +240,7 @@ impl Session {
     pub fn stored(&mut self, len: usize, cx: &mut Cx<'_>) {
         if let State::ReceivingBody(receiving) | State::Settling(receiving) = &mut self.state {
             receiving.upload.settle(len);
-            self.ops.extend(receiving.flush_due(cx));
+            self.work.ops.extend(receiving.flush_due(cx));
         }
         self.settle(cx);
     }
@@ -246,7 +248,7 @@ impl Session {
     /// Content cannot be written now: it is copied into chunks on its way to the disk workers.
     /// Pieces that follow each other share a chunk while that has not been submitted.
     pub fn hand_over(&mut self, file: FileId, mut offset: u64, mut content: &[u8], cx: &mut Cx<'_>) {
-        if let Some(Op::Write { file: before, offset: start, chunk }) = self.ops.back_mut()
+        if let Some(Op::Write { file: before, offset: start, chunk }) = self.work.ops.back_mut()
             && *before == file
             && *start + chunk.len() as u64 == offset
         {
@@ -259,7 +261,7 @@ impl Session {
                 return self.fail_inside("more content than there was room for", cx);
             };
             let held = chunk.fill(content);
-            self.ops.push_back(Op::Write { file, offset, chunk });
+            self.work.ops.push_back(Op::Write { file, offset, chunk });
             offset += held as u64;
             content = &content[held..];
         }
@@ -297,7 +299,7 @@ impl Session {
     /// When every write has ended: verify, then commit.
     fn settle(&mut self, cx: &mut Cx<'_>) {
         let State::Settling(receiving) = &mut self.state else { return };
-        if !receiving.upload.is_settled() || self.in_flight > 0 || !self.ops.is_empty() {
+        if !receiving.upload.is_settled() || self.in_flight > 0 || !self.work.ops.is_empty() {
             return;
         }
         let digest = receiving.hasher.finish();
@@ -311,7 +313,7 @@ impl Session {
         let State::Settling(receiving) = self.take_state() else { return };
         let Receiving { mut put, target, upload, .. } = *receiving;
         put.key = finish.key.unwrap_or(put.key);
-        self.ops.push_back(match target {
+        self.work.ops.push_back(match target {
             Target::Whole(chunk) if finish.prepend.is_empty() => Op::Store { put, chunk },
             Target::Whole(chunk) => {
                 let whole = Chunk::holding([&finish.prepend, chunk.data()].concat());
@@ -344,14 +346,14 @@ impl Session {
 
     pub(super) fn drop_target(&mut self, target: Target, cx: &mut Cx<'_>) {
         // Writes that were never submitted would only delay the end.
-        while let Some(op) = self.ops.pop_front() {
+        while let Some(op) = self.work.ops.pop_front() {
             if let Op::Write { chunk, .. } = op {
                 self.give_back([chunk], cx);
             }
         }
         match target {
             Target::Whole(chunk) => self.give_back([chunk], cx),
-            Target::File(file) => self.ops.push_back(Op::Abort { file }),
+            Target::File(file) => self.work.ops.push_back(Op::Abort { file }),
         }
     }
 

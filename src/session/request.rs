@@ -14,12 +14,12 @@ impl Session {
     /// May the next request be looked at? Only when nothing of the last one is left at the store,
     /// and the peer reads our replies.
     fn may_decode(&self, cx: &Cx<'_>) -> bool {
-        !self.has_ops() && self.outbox.len() < cx.limits.reply_bytes_max
+        !self.has_ops() && self.work.outbox.len() < cx.limits.reply_bytes_max
     }
 
     /// How many bytes to read while a head is awaited.
     pub(super) fn head_intake(&self, cx: &Cx<'_>) -> usize {
-        let unseen = !self.inbox.is_empty() && self.appetite == Appetite::Unseen;
+        let unseen = !self.work.inbox.is_empty() && self.appetite == Appetite::Unseen;
         if unseen || !self.may_decode(cx) {
             return 0;
         }
@@ -27,7 +27,7 @@ impl Session {
             Slot::None => cx.limits.head_len_max,
             Slot::Held => self.dialect.machine_ref().message_len_max(cx.limits).max(cx.limits.head_len_max),
         };
-        most.saturating_sub(self.inbox.len())
+        most.saturating_sub(self.work.inbox.len())
     }
 
     /// Looks for a request at the front of `data`.
@@ -116,9 +116,9 @@ impl Session {
 
     /// Opens the report of a request, and asks whether it is allowed.
     fn permits(&mut self, command: &Command, cx: &Cx<'_>) -> Result<(), Failure> {
-        if self.request.is_none() {
+        if self.work.request.is_none() {
             let (word, key) = (command.word(), command.key().clone());
-            self.request = Some(Box::new(Request { word, key, bytes: 0, began: cx.now, complete: None }));
+            self.work.request = Some(Request { word, key, bytes: 0, began: cx.now, complete: None });
         }
         cx.access.permits(command)
     }
@@ -144,7 +144,7 @@ impl Session {
                 return self.set_state(State::AwaitSlot(Box::new(Wanted::Command(command))), cx);
             }
             Command::Get { key } => {
-                self.ops.push_back(Op::Open { key });
+                self.work.ops.push_back(Op::Open { key });
                 return self.set_state(State::Opening(Opening::Open), cx);
             }
             Command::Stat { key } => Op::Stat { key },
@@ -152,7 +152,7 @@ impl Session {
             Command::MakeFolder { key } => Op::MakeFolder { key },
             Command::Rename { from, to, precondition } => Op::Rename { from, to, precondition },
         };
-        self.ops.push_back(op);
+        self.work.ops.push_back(op);
         self.set_state(State::Executing, cx);
     }
 
@@ -161,7 +161,7 @@ impl Session {
         if small && put.go_ahead == GoAhead::NotAwaited {
             return self.begin_whole(put, cx);
         }
-        self.ops.push_back(Op::Create(put.clone()));
+        self.work.ops.push_back(Op::Create(put.clone()));
         self.set_state(State::Opening(Opening::Create(Box::new(put))), cx);
     }
 
@@ -169,21 +169,21 @@ impl Session {
     pub fn granted(&mut self, cx: &mut Cx<'_>) {
         debug_assert!(cx.counters.slots_used > 0, "a slot that is not counted");
         self.slot = Slot::Held;
-        self.credits = cx.limits.chunks_per_slot;
+        self.work.credits = cx.limits.chunks_per_slot;
         match self.take_state() {
             State::AwaitSlot(wanted) => match *wanted {
                 Wanted::Command(Command::Put(put)) => self.start_put(put, cx),
                 Wanted::Command(Command::List { key, after, limit }) => {
                     let bytes_max = cx.limits.chunk_bytes * cx.limits.chunks_per_slot;
-                    self.ops.push_back(Op::List { key, after, limit, bytes_max });
+                    self.work.ops.push_back(Op::List { key, after, limit, bytes_max });
                     self.set_state(State::Executing, cx);
                 }
                 Wanted::Command(command) => self.start(command, cx),
                 Wanted::Gather => self.set_state(State::AwaitHeader { since: Some(cx.now) }, cx),
                 Wanted::Store(put, content) => {
                     // The content is on the slot's account, as one of its chunks.
-                    self.credits -= 1;
-                    self.ops.push_back(Op::Store { put, chunk: Chunk::holding(content) });
+                    self.work.credits -= 1;
+                    self.work.ops.push_back(Op::Store { put, chunk: Chunk::holding(content) });
                     self.set_state(State::Committing, cx);
                 }
                 Wanted::Download { file, meta } => self.begin_send(file, meta, Source::Held, cx),
@@ -207,9 +207,9 @@ impl Session {
         };
         match wanted {
             Wanted::Command(_) | Wanted::Gather | Wanted::Store(..) => {}
-            Wanted::Download { file, .. } => self.ops.push_back(Op::Close { file }),
+            Wanted::Download { file, .. } => self.work.ops.push_back(Op::Close { file }),
             Wanted::Resume(sending) => {
-                self.ops.push_back(Op::Close { file: sending.file });
+                self.work.ops.push_back(Op::Close { file: sending.file });
                 self.report_failure(Failure::Busy, "no slot came in the middle of a download", cx);
                 return self.end(CloseReason::SlotTimeout, Parting::Reset, cx);
             }

@@ -50,18 +50,18 @@ impl Session {
             let Sending { file, next, end, ref hasher, .. } = **sending;
             return Outgoing::File { file, offset: next, len: end - next, hash: hasher.is_wanted() };
         }
-        if self.outbox.is_empty() { Outgoing::Nothing } else { Outgoing::Outbox }
+        if self.work.outbox.is_empty() { Outgoing::Nothing } else { Outgoing::Outbox }
     }
 
     /// What is queued.
-    pub const fn outbox(&self) -> &crate::buffer::Outbox {
-        &self.outbox
+    pub fn outbox(&self) -> &crate::buffer::Outbox {
+        &self.work.outbox
     }
 
     /// The first `n` bytes of the outbox have left.
     pub fn sent(&mut self, n: usize, cx: &mut Cx<'_>) {
         let mut home = Vec::new();
-        self.outbox.sent(n, &mut home);
+        self.work.outbox.sent(n, &mut home);
         self.give_back(home, cx);
         self.active = cx.now;
         if let State::SendingBody(sending) = &mut self.state {
@@ -93,7 +93,7 @@ impl Session {
                 Supply::Direct { cold } if cold < COLD_MAX => {
                     let len = (sending.end - sending.next).min(WARM_BYTES);
                     let len = usize::try_from(len).unwrap_or(usize::MAX);
-                    self.ops.push_back(Op::Warm { file: sending.file, offset: sending.next, len });
+                    self.work.ops.push_back(Op::Warm { file: sending.file, offset: sending.next, len });
                     sending.supply = Supply::Warming { cold: cold + 1 };
                     sending.pace.store_began(cx.now);
                     self.state = State::SendingBody(sending);
@@ -134,7 +134,7 @@ impl Session {
             Act::Send { range, hash } => (range, hash),
             Act::Pause(delay) => return self.begin_pause(Some((file, supply)), delay, cx),
             act => {
-                self.ops.push_back(Op::Close { file });
+                self.work.ops.push_back(Op::Close { file });
                 return self.apply(act, cx);
             }
         };
@@ -154,22 +154,22 @@ impl Session {
     fn supply(&mut self, cx: &mut Cx<'_>) {
         let State::SendingBody(sending) = &mut self.state else { return };
         match sending.supply {
-            Supply::Held if sending.next < sending.end && self.credits > 0 => {
+            Supply::Held if sending.next < sending.end && self.work.credits > 0 => {
                 let left = usize::try_from(sending.end - sending.next).unwrap_or(usize::MAX);
                 let (file, offset) = (sending.file, sending.next);
                 sending.supply = Supply::HeldReading;
-                if self.outbox.is_empty() {
+                if self.work.outbox.is_empty() {
                     sending.pace.store_began(cx.now);
                 }
                 if let Some(chunk) = self.take_chunk(cx) {
                     let len = left.min(cx.pool.chunk_bytes());
-                    self.ops.push_back(Op::Read { file, offset, len, chunk });
+                    self.work.ops.push_back(Op::Read { file, offset, len, chunk });
                 }
             }
-            Supply::Held if sending.next == sending.end && self.outbox.is_empty() => self.range_sent(cx),
+            Supply::Held if sending.next == sending.end && self.work.outbox.is_empty() => self.range_sent(cx),
             Supply::Direct { .. } if sending.next == sending.end => self.range_sent(cx),
             // Everything read so far has left: from here on the peer waits for our disk.
-            Supply::HeldReading if self.outbox.is_empty() => sending.pace.store_began(cx.now),
+            Supply::HeldReading if self.work.outbox.is_empty() => sending.pace.store_began(cx.now),
             Supply::Held | Supply::HeldReading | Supply::Direct { .. } | Supply::Warming { .. } => {}
         }
     }
@@ -201,7 +201,7 @@ impl Session {
                 sending.hasher.update(chunk.data());
                 sending.supply = Supply::Held;
                 let n = chunk.len() as u64;
-                self.outbox.push(chunk);
+                self.work.outbox.push(chunk);
                 self.count_sent(n, cx);
                 self.supply(cx);
             }

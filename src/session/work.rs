@@ -1,0 +1,80 @@
+//! What a session has only while something is under way: held bytes, replies, operations, the
+//! report of a request. Most connections are idle most of the time, and pay for one pointer.
+//!
+//! Decides nothing: it only keeps the room, and gives it back.
+
+use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::time::Instant;
+
+use crate::buffer::Outbox;
+use crate::platform::Op;
+use crate::session::Request;
+
+/// What is under way.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    /// Bytes received and not yet used; exactly as long as they are.
+    pub inbox: Vec<u8>,
+    pub outbox: Outbox,
+    /// Wanted, not yet submitted.
+    pub ops: VecDeque<Op>,
+    /// Chunks that may still be taken.
+    pub credits: usize,
+    pub request: Option<Request>,
+    /// When the dialect was last told of a silence.
+    pub quiet_told: Option<Instant>,
+}
+
+impl UnderWay {
+    const NOTHING: Self = Self {
+        inbox: Vec::new(),
+        outbox: Outbox::EMPTY,
+        ops: VecDeque::new(),
+        credits: 0,
+        request: None,
+        quiet_told: None,
+    };
+}
+
+/// What an idle session is seen to have.
+const NOTHING: &UnderWay = &UnderWay::NOTHING;
+
+/// The room for [`UnderWay`]: made by the first change, kept until [`Work::rest`].
+#[derive(Debug, Default)]
+pub(super) struct Work(Option<Box<UnderWay>>);
+
+impl Work {
+    /// Gives the room back if nothing is in it. `active` is when the peer last moved a byte: a
+    /// silence told of before that is over.
+    pub(super) fn rest(&mut self, active: Instant) {
+        let told_before = self.quiet_told.is_none_or(|told| told <= active);
+        let UnderWay { inbox, outbox, ops, credits, request, quiet_told: _ } = &**self;
+        if told_before && inbox.is_empty() && outbox.is_empty() && ops.is_empty() && *credits == 0 && request.is_none()
+        {
+            self.0 = None;
+        }
+    }
+
+    /// Bytes of the room itself, and of the few operations that may wait in it.
+    pub(super) const fn bytes() -> usize {
+        size_of::<UnderWay>() + OPS_KEPT * size_of::<Op>()
+    }
+}
+
+/// The least room that a `VecDeque` makes.
+const OPS_KEPT: usize = 4;
+
+impl Deref for Work {
+    type Target = UnderWay;
+
+    fn deref(&self) -> &UnderWay {
+        self.0.as_deref().unwrap_or(NOTHING)
+    }
+}
+
+impl DerefMut for Work {
+    fn deref_mut(&mut self) -> &mut UnderWay {
+        self.0.get_or_insert_with(|| Box::new(UnderWay::NOTHING))
+    }
+}

@@ -20,7 +20,7 @@ use crate::world::{Call, Crash, Item, World};
 /// With faults off, every goal is reached within so much virtual time.
 const CALM_US: u64 = 3_000_000_000;
 /// And so many turns, lest a server that never sleeps goes on for ever.
-const CALM_TURNS: u64 = 400_000;
+const CALM_TURNS: u64 = 2_000_000;
 
 /// What a run was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -215,6 +215,10 @@ impl Session {
             | Name::Lingering => {
                 // The end of an `Abort` or `Close`, or of writes of an upload that has failed.
                 self.give_back(done.chunk, cx);
+                if let State::AwaitHeader { since: None } = self.state {
+                    // Only from here on is the peer listened to.
+                    (self.entered, self.active) = (cx.now, cx.now);
+                }
             }
             Name::Opening => self.opened(done, cx),
             Name::Executing => self.executed(done, cx),

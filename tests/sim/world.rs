@@ -45,6 +45,9 @@ pub enum Call {
     Calm,
 }
 
+/// The longest that the server sleeps at a stretch.
+const WAIT_MAX_US: u64 = 1_000_000_000;
+
 pub struct World {
     pub base: Instant,
     pub now_us: u64,
@@ -199,7 +202,8 @@ impl World {
     /// The server waits for something to happen, at most so long; `None` for ever.
     pub fn wait(&mut self, timeout_us: Option<u64>, events: &mut Vec<Event>) {
         self.wake_touched();
-        let mut limit = timeout_us.map(|timeout| self.now_us + timeout);
+        // Whoever waits for ever is woken for nothing now and then, so that a run can be judged.
+        let mut limit = self.now_us + timeout_us.map_or(WAIT_MAX_US, |timeout| timeout.min(WAIT_MAX_US));
         let cost = self.rng.below(40);
         self.pass_until(self.now_us + cost);
         self.disk.lagging = self.rng.chance(self.faults.lags);
@@ -209,13 +213,13 @@ impl World {
             let most = *self.rng.pick(&[100_000, 5_000_000, 400_000_000]);
             let jump = self.rng.range(1..=most);
             self.pass_until(self.now_us + jump);
-            limit = Some(self.now_us);
+            limit = self.now_us;
         }
         loop {
             let all = jumps;
             self.collect(events, all);
             let now = self.now_us;
-            if !events.is_empty() || !self.calls.is_empty() || limit.is_some_and(|limit| limit <= now) {
+            if !events.is_empty() || !self.calls.is_empty() || limit <= now {
                 break;
             }
             if self.is_pending() {
@@ -225,13 +229,11 @@ impl World {
                 continue;
             }
             let next = self.agenda.first_key_value().map(|((at, _), _)| *at);
-            match next.into_iter().chain(limit).min() {
-                Some(next) => self.pass_until(next),
-                None => {
-                    self.stuck = true;
-                    break;
-                }
+            if next.is_none() && timeout_us.is_none() {
+                self.stuck = true;
+                break;
             }
+            self.pass_until(next.map_or(limit, |next| next.min(limit)));
         }
         self.rng.shuffle(events);
         self.trace.note(self.now_us, "turn", &[events.len() as u64]);

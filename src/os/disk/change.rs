@@ -66,7 +66,8 @@ impl Disk {
         let way = self.make_way(to.parent())?;
         let place = || self.rename_in((source.fd.as_fd(), from), &stat, (&way, to), precondition);
         let is_owed = self.durable && meta::kind(&stat) == Kind::Folder;
-        let placed = if is_owed { self.made.move_to(&way.folder, place) } else { place() };
+        let placed =
+            self.secure(&way, to).and_then(|()| if is_owed { self.made.move_to(&way.folder, place) } else { place() });
         match placed {
             Ok(false) => Ok(plain(Outcome::Renamed)),
             Ok(true) => {
@@ -79,6 +80,14 @@ impl Disk {
                 Err(error)
             }
         }
+    }
+
+    /// Makes the way to a new name durable. What is moved may have been acknowledged where it stands:
+    /// it must not go where a power cut could leave no way to it.
+    fn secure(&self, way: &Way, to: &Key) -> Result<(), StoreError> {
+        self.owes_way(&way.folder).folders.iter().try_for_each(|folder| {
+            self.sync_folder(folder, 1).map_err(|errno| self.change_error("fsync folder", to.as_str(), errno))
+        })
     }
 
     /// True if anything changed.

@@ -111,7 +111,7 @@ impl Disk {
         }
     }
 
-    fn sync_folder(&self, folder: &Folder, changes: usize) -> Result<(), Errno> {
+    pub(super) fn sync_folder(&self, folder: &Folder, changes: usize) -> Result<(), Errno> {
         // After one failed sync the kernel may report success for lost pages: believe none.
         if self.health() == Health::Degraded {
             return Err(Errno::IO);

@@ -95,12 +95,27 @@ impl Disk {
             return Err(refused(Failure::Conflict("a file has that name")));
         }
         if from != to {
+            if durable {
+                self.secure(to.parent());
+            }
             self.tree.rename((parent, from.name()), (target, to.name()));
             if let Child::File(ino) = child {
                 self.tree.touch(ino);
             }
         }
         Ok(self.owing(&[from.parent(), to.parent()], Outcome::Renamed, durable))
+    }
+
+    /// What is moved must not go where a power cut could leave no way to it.
+    fn secure(&mut self, path: &str) {
+        let mut at = ROOT;
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            self.tree.sync_folder(at);
+            match self.tree.child(at, name) {
+                Some(Child::Folder(ino)) => at = ino,
+                _ => break,
+            }
+        }
     }
 
     pub(super) fn make_way(&mut self, path: &str) -> Result<Ino, StoreError> {

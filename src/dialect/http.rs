@@ -99,7 +99,7 @@ impl Http {
             return write::unmet_expectation(&manner, talk);
         }
         if head.method == Method::Options {
-            return write::options(head, &self.listener, &manner, talk);
+            return write::options(head, &manner, talk);
         }
         if !admitted(head, talk) {
             let then = manner.then();
@@ -155,32 +155,25 @@ impl Http {
             }
             (true, Phase::Serving) => path_of(head).and_then(|path| upload.command(head, path, talk.limits)),
         };
-        let failure = match command {
-            Ok(command) => {
-                self.exchange = Some(Box::new(Exchange { manner, asked: Asked::Upload(upload) }));
-                return Act::Run(command);
-            }
-            Err(failure) => failure,
+        let act = match command {
+            Ok(command) => Act::Run(command),
+            Err(failure) => upload.refused(failure, &mut manner, talk),
         };
-        let act = upload.refused(failure, &mut manner, talk);
-        if act == Act::Discard {
-            self.exchange = Some(Box::new(Exchange { manner, asked: Asked::Upload(upload) }));
-        }
-        act
+        self.exchange = Some(Box::new(Exchange { manner, asked: Asked::Upload(upload) }));
+        self.over(act)
     }
 
     /// A failure in the middle of a request, or before one was complete.
     fn failed(&mut self, failure: Failure, talk: &mut Talk<'_>) -> Act {
-        let Some(mut exchange) = self.exchange.take() else {
+        let Some(Exchange { manner, asked }) = self.exchange.as_deref_mut() else {
             let reason = if failure == Failure::TimedOut { CloseReason::TooSlow } else { CloseReason::Refused };
             return Manner::default().refuse(failure, None, talk, Act::Close(reason));
         };
-        let Exchange { manner, asked } = &mut *exchange;
-        if failure == Failure::TimedOut {
-            manner.last();
-            return manner.refuse(failure, None, talk, Act::Close(CloseReason::TooSlow));
-        }
         let act = match asked {
+            _ if failure == Failure::TimedOut => {
+                manner.last();
+                manner.refuse(failure, None, talk, Act::Close(CloseReason::TooSlow))
+            }
             Asked::Folder(folder) => folder.failed(failure, manner, talk),
             Asked::Read(read) => read.failed(failure, manner, talk),
             Asked::Remove(remove) => {
@@ -189,10 +182,7 @@ impl Http {
             }
             Asked::Upload(upload) => upload.refused(failure, manner, talk),
         };
-        if act == Act::Discard {
-            self.exchange = Some(exchange);
-        }
-        act
+        self.over(act)
     }
 
     /// Lets go of an exchange that is over: an idle connection must not keep what it last asked.
@@ -261,7 +251,7 @@ impl Machine for Http {
             (Answer::Created, Asked::Upload(upload)) => upload.created(talk),
             (Answer::Stored(stored), Asked::Upload(_)) => write::stored(&stored, manner, talk),
             (Answer::Done, Asked::Remove(_)) => {
-                manner.empty(204, &[], talk);
+                manner.empty(204, talk);
                 manner.then()
             }
             _ => Act::Reset(CloseReason::Internal),

@@ -17,6 +17,7 @@ use crate::command::{Answer, Command, Put};
 use crate::dialect::{Act, BodyPart, Finish, Machine, Phase, Talk, Then};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Meta, Node};
+use crate::wire::body;
 use crate::wire::key::{self, Path};
 use crate::wire::line::{self, LINE_LEN_MAX, Request};
 use crate::wire::range::{ByteRange, decimal};
@@ -441,9 +442,9 @@ impl PutExchange {
 
     fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
         match self.framing {
-            Framing::Counted { left, chunked } => {
-                let payload = raw.len().min(payload_max).min(usize::try_from(left).unwrap_or(usize::MAX));
-                self.framing = Framing::Counted { left: left - payload as u64, chunked };
+            Framing::Counted { mut left, chunked } => {
+                let payload = body::take(&mut left, raw.len(), payload_max);
+                self.framing = Framing::Counted { left, chunked };
                 self.settle();
                 let then = match self.framing {
                     Framing::Ended => Then::End,

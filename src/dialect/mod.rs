@@ -25,6 +25,7 @@ use crate::config::{Access, Limits};
 use crate::counters::Counters;
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
+pub use crate::wire::body::{BodyPart, Then};
 
 /// What the session is to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,28 +59,6 @@ pub enum Act {
     Reset(CloseReason),
     /// The first line showed what the peer speaks: from here on another machine decodes.
     Speak(Kind),
-}
-
-/// A step through the bytes of a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BodyPart {
-    /// So many bytes are framing, to be dropped.
-    pub skip: usize,
-    /// So many bytes behind them are content.
-    pub payload: usize,
-    /// Is there more behind those?
-    pub then: Then,
-}
-
-/// What comes behind a [`BodyPart`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
-    /// More of the body: look again at the bytes that are left.
-    Look,
-    /// More of the body, for which more bytes are needed than were shown.
-    Wait,
-    /// The body is complete; what follows is the next request.
-    End,
 }
 
 /// What to do with a body that is complete.

@@ -88,23 +88,28 @@ impl Writer {
             return Err(Failure::TooLarge);
         }
         let mut quoted = String::with_capacity(text.len() + 2);
-        quoted.push('"');
-        for letter in text.chars() {
-            match letter {
-                '"' => quoted.push_str("\\\""),
-                '\\' => quoted.push_str("\\\\"),
-                '\n' => quoted.push_str("\\n"),
-                '\r' => quoted.push_str("\\r"),
-                '\t' => quoted.push_str("\\t"),
-                '\0'..='\x1f' | '\x7f' => {
-                    let _ = write!(quoted, "\\u{:04x}", u32::from(letter));
-                }
-                letter => quoted.push(letter),
-            }
-        }
-        quoted.push('"');
+        quote(text, &mut quoted);
         self.say(&quoted)
     }
+}
+
+/// Writes a text as a JSON string (RFC 8259 §7).
+pub fn quote(text: &str, out: &mut String) {
+    out.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\0'..='\x1f' | '\x7f' => {
+                let _ = write!(out, "\\u{:04x}", u32::from(letter));
+            }
+            letter => out.push(letter),
+        }
+    }
+    out.push('"');
 }
 
 #[cfg(test)]

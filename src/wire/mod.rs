@@ -1,5 +1,6 @@
 //! Byte grammars: pure functions from bytes to values and back. No state, no meaning, no I/O.
 
+pub mod body;
 pub mod frames;
 pub mod http;
 pub mod json;

@@ -3,11 +3,11 @@
 //! One page of names at a time, whatever the folder's size; the next is found behind the last name
 //! of this one.
 
-use std::io::Write as _;
+use std::fmt::Write as _;
 
 use crate::command::Command;
 use crate::dialect::http::page::{self, Page};
-use crate::dialect::http::reply::{Content, Manner, field};
+use crate::dialect::http::reply::{Manner, field};
 use crate::dialect::{Act, Talk};
 use crate::error::Failure;
 use crate::object::{Entry, Key, Listing, Node};
@@ -15,6 +15,7 @@ use crate::platform::Health;
 use crate::wire::http::accept;
 use crate::wire::http::head::Head;
 use crate::wire::http::target;
+use crate::wire::json;
 
 /// Most names of a page for people, who have a script that asks for more, or a link to follow.
 const PAGE_NAMES_MAX: usize = 200;
@@ -59,7 +60,9 @@ impl Folder {
                 "text/html; charset=utf-8"
             }
             accept::Listing::Json => {
-                listing.entries.iter().for_each(|entry| write_line(entry, &mut content));
+                let mut lines = String::new();
+                listing.entries.iter().for_each(|entry| write_line(entry, &mut lines));
+                content = lines.into_bytes();
                 "application/x-ndjson"
             }
         };
@@ -69,7 +72,6 @@ impl Folder {
         // What is sent depends on what was asked for, and on what is there now.
         talk.out.extend_from_slice(b"Vary: Accept\r\nCache-Control: no-cache\r\n");
         manner.content_of(kind, &content, talk);
-        debug_assert!(manner.content() == Content::Follows || !talk.out.ends_with(b"\n{"));
         manner.then()
     }
 
@@ -79,7 +81,7 @@ impl Folder {
         target::encode_path(&self.key, out);
         out.extend_from_slice(if self.key.is_root() { b"?after=" } else { b"/?after=" });
         target::encode_component(&last.name, out);
-        let _ = write!(out, "&limit={}>; rel=\"next\"\r\n", self.limit);
+        out.extend_from_slice(format!("&limit={}>; rel=\"next\"\r\n", self.limit).as_bytes());
     }
 
     pub(super) fn failed(&self, failure: Failure, manner: &Manner, talk: &mut Talk<'_>) -> Act {
@@ -91,21 +93,15 @@ impl Folder {
 
 /// `{"name":"a.txt","type":"file","size":5,"mtime":1700000000,"etag":"…"}` and a line feed. A
 /// folder has neither size nor etag.
-fn write_line(entry: &Entry, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"name\":\"");
-    for byte in entry.name.bytes() {
-        // Names hold no control bytes, so nothing else has to be escaped (RFC 8259 §7).
-        if matches!(byte, b'"' | b'\\') {
-            out.push(b'\\');
-        }
-        out.push(byte);
-    }
+fn write_line(entry: &Entry, out: &mut String) {
+    out.push_str("{\"name\":");
+    json::quote(&entry.name, out);
     let _ = match entry.node {
         Node::File(meta) => writeln!(
             out,
-            "\",\"type\":\"file\",\"size\":{},\"mtime\":{},\"etag\":\"{}\"}}",
+            ",\"type\":\"file\",\"size\":{},\"mtime\":{},\"etag\":\"{}\"}}",
             meta.len, meta.mtime, meta.etag
         ),
-        Node::Folder { mtime } => writeln!(out, "\",\"type\":\"folder\",\"mtime\":{mtime}}}"),
+        Node::Folder { mtime } => writeln!(out, ",\"type\":\"folder\",\"mtime\":{mtime}}}"),
     };
 }

@@ -9,19 +9,16 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use base64ct::{Base64, Encoding as _};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest as _, Sha256};
 
 use crate::object::{Entry, Key, Listing, Node};
+use crate::wire::http::target;
 
 /// The document, with `{{words}}` where something is filled in.
 const TEMPLATE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str =
     concat!(include_str!("page/script.js"), include_str!("page/preview.js"), include_str!("page/upload.js"));
-
-/// What need not be encoded in a part of a path or of a query (RFC 3986 §2.3).
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What the page of a folder shows.
 pub struct Page<'a> {
@@ -124,14 +121,14 @@ fn crumbs(folder: &Key, out: &mut String) {
 fn next(page: &Page<'_>, out: &mut String) {
     match page.listing.entries.last() {
         Some(last) if page.listing.more => {
-            say(out, format_args!("?after={}&amp;limit={}", utf8_percent_encode(&last.name, ENCODED), page.limit));
+            say(out, format_args!("?after={}&amp;limit={}", target::component(&last.name), page.limit));
         }
         _ => out.push_str("./"),
     }
 }
 
 fn row(entry: &Entry, out: &mut String) {
-    let link = utf8_percent_encode(&entry.name, ENCODED);
+    let link = target::component(&entry.name);
     let mtime = match entry.node {
         Node::File(meta) => {
             say(out, format_args!("<tr data-size=\"{}\" data-time=\"{}\">", meta.len, meta.mtime));

@@ -12,7 +12,7 @@ use crate::error::Failure;
 use crate::object::{Key, Meta};
 use crate::wire::http::conditional::{Conditions, Verdict, range_counts};
 use crate::wire::http::head::{Head, Version};
-use crate::wire::http::{digest, target};
+use crate::wire::http::{chunked, digest, target};
 use crate::wire::range::Ranges;
 
 /// A GET or HEAD of a file.
@@ -43,13 +43,11 @@ enum Digest {
     Trailer,
 }
 
-/// How far the response is.
+/// What follows what is on its way.
 #[derive(Debug)]
 enum Stage {
-    /// The head is not said.
-    Asked,
-    /// The last range is on its way.
-    Last,
+    /// The head, or the only range, is all there is to say.
+    Plain,
     /// The only chunk is on its way, and the digest follows it.
     Digested,
     /// Parts of a `multipart/byteranges` follow.
@@ -74,7 +72,7 @@ impl Read {
         let wishes = Wishes::of(head)?.map(Box::new);
         let query = head.query.map(Into::into);
         let command = Command::Get { key: key.clone() };
-        Ok((Self { key, active, query, wishes, stage: Stage::Asked }, command))
+        Ok((Self { key, active, query, wishes, stage: Stage::Plain }, command))
     }
 
     /// The file is open: decides in the order of RFC 9110 §13.2.2.
@@ -105,7 +103,7 @@ impl Read {
             Ranges::Unsatisfiable => {
                 let all = format!("bytes */{}", meta.len);
                 let failure = Failure::RangeUnsatisfiable;
-                manner.refuse_as(416, failure, Some(&self.key), &[("Content-Range", &all)], talk);
+                manner.refuse_as(416, failure, Some(&self.key), Some(("Content-Range", &all)), talk);
                 manner.then()
             }
             Ranges::One(range) => self.part(range, meta, manner, talk),
@@ -113,14 +111,13 @@ impl Read {
         }
     }
 
-    fn whole(&mut self, meta: &Meta, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+    fn whole(&self, meta: &Meta, manner: &Manner, talk: &mut Talk<'_>) -> Act {
         manner.head(200, talk);
         self.describe(meta, talk.out);
         let _ = write!(talk.out, "Content-Length: {}\r\n\r\n", meta.len);
         if manner.content() == Content::Withheld {
             return manner.then();
         }
-        self.stage = Stage::Last;
         Act::Send { range: 0..meta.len, hash: false }
     }
 
@@ -129,17 +126,17 @@ impl Read {
     fn digested(&mut self, meta: &Meta, manner: &Manner, talk: &mut Talk<'_>) -> Act {
         manner.head(200, talk);
         self.describe(meta, talk.out);
-        let _ = write!(talk.out, "Trailer: Repr-Digest\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n", meta.len);
+        talk.out.extend_from_slice(b"Trailer: Repr-Digest\r\nTransfer-Encoding: chunked\r\n\r\n");
+        chunked::chunk_head(meta.len, talk.out);
         self.stage = Stage::Digested;
         Act::Send { range: 0..meta.len, hash: true }
     }
 
-    fn part(&mut self, range: Range<u64>, meta: &Meta, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+    fn part(&self, range: Range<u64>, meta: &Meta, manner: &Manner, talk: &mut Talk<'_>) -> Act {
         manner.head(206, talk);
         self.describe(meta, talk.out);
         content_range(&range, meta.len, talk.out);
         let _ = write!(talk.out, "Content-Length: {}\r\n\r\n", range.end - range.start);
-        self.stage = Stage::Last;
         Act::Send { range, hash: false }
     }
 
@@ -188,8 +185,10 @@ impl Read {
     pub(super) fn sent(&mut self, digest: Option<[u8; 32]>, manner: &Manner, talk: &mut Talk<'_>) -> Act {
         match (&self.stage, digest) {
             (Stage::Digested, Some(digest)) => {
-                let digest = digest::format(&digest);
-                let _ = write!(talk.out, "\r\n0\r\nRepr-Digest: {digest}\r\n\r\n");
+                talk.out.extend_from_slice(chunked::CHUNK_END);
+                talk.out.extend_from_slice(chunked::LAST);
+                field("Repr-Digest", &digest::format(&digest), talk.out);
+                talk.out.extend_from_slice(b"\r\n");
                 manner.then()
             }
             _ => self.next_part(manner, talk),

@@ -41,6 +41,9 @@ enum Sharing {
     Refused,
 }
 
+/// A field of a response: its name and what is said.
+pub(super) type Field<'a> = (&'a str, &'a dyn Display);
+
 /// Said to a connection that comes when no more are taken.
 pub(super) const TURNED_AWAY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\n\
     Content-Type: text/plain; charset=utf-8\r\nContent-Length: 50\r\nConnection: close\r\n\r\n\
@@ -96,7 +99,7 @@ impl Manner {
     }
 
     /// A whole response with a short text.
-    pub(super) fn text(&self, code: u16, fields: &[(&str, &dyn Display)], text: &str, talk: &mut Talk<'_>) {
+    pub(super) fn text(&self, code: u16, fields: &[Field<'_>], text: &str, talk: &mut Talk<'_>) {
         self.head(code, talk);
         for (name, value) in fields {
             field(name, value, talk.out);
@@ -116,18 +119,15 @@ impl Manner {
     }
 
     /// A whole response that has no content by its status (RFC 9110 §6.4.1).
-    pub(super) fn empty(&self, code: u16, fields: &[(&str, &dyn Display)], talk: &mut Talk<'_>) {
+    pub(super) fn empty(&self, code: u16, talk: &mut Talk<'_>) {
         self.head(code, talk);
-        for (name, value) in fields {
-            field(name, value, talk.out);
-        }
         talk.out.extend_from_slice(b"\r\n");
     }
 
     /// Says why a request is refused, and hands back what is to be done then. `then` must fit what
     /// [`Manner::then`] says: see [`Manner::last`].
     pub(super) fn refuse(&self, failure: Failure, key: Option<&Key>, talk: &mut Talk<'_>, then: Act) -> Act {
-        self.refuse_as(status::code(failure), failure, key, &[], talk);
+        self.refuse_as(status::code(failure), failure, key, None, talk);
         then
     }
 
@@ -137,7 +137,7 @@ impl Manner {
         code: u16,
         failure: Failure,
         key: Option<&Key>,
-        fields: &[(&str, &dyn Display)],
+        more: Option<Field<'_>>,
         talk: &mut Talk<'_>,
     ) {
         talk.refused = Some(failure);
@@ -145,19 +145,20 @@ impl Manner {
             Some(key) => format!("{}: {key}\n", failure.words()),
             None => format!("{}\n", failure.words()),
         };
-        self.head(code, talk);
-        for (name, value) in fields {
-            field(name, value, talk.out);
-        }
+        let seconds = status::retry_after_s(failure);
+        let mut fields: Vec<Field<'_>> = more.into_iter().collect();
         if failure == Failure::Unauthorized {
             // Browsers and curl know Basic; its user may be anything (RFC 7617, RFC 6750).
-            field("WWW-Authenticate", &"Basic realm=\"filewharf\", charset=\"UTF-8\"", talk.out);
-            field("WWW-Authenticate", &"Bearer", talk.out);
+            fields.push(("WWW-Authenticate", &"Basic realm=\"filewharf\", charset=\"UTF-8\""));
+            fields.push(("WWW-Authenticate", &"Bearer"));
         }
-        if let Some(seconds) = status::retry_after_s(failure) {
-            field("Retry-After", &seconds, talk.out);
-        }
-        self.content_of("text/plain; charset=utf-8", text.as_bytes(), talk);
+        fields.extend(seconds.as_ref().map(|seconds| -> Field<'_> { ("Retry-After", seconds) }));
+        self.text(code, &fields, &text, talk);
+    }
+
+    /// May the page of another site that asked see the response?
+    pub(super) const fn shares(&self) -> bool {
+        matches!(self.sharing, Sharing::Any | Sharing::One(_))
     }
 }
 

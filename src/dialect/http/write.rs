@@ -4,12 +4,12 @@ use std::fmt::Display;
 
 use crate::command::{Command, GoAhead, Put};
 use crate::config::Limits;
-use crate::dialect::http::listener::{Listener, Origins};
 use crate::dialect::http::reply::{Manner, field, validators};
 use crate::dialect::{Act, BodyPart, Finish, Talk, Then};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Placed, Stored};
-use crate::wire::http::chunked::{self, Chunked};
+use crate::wire::body;
+use crate::wire::http::chunked::Chunked;
 use crate::wire::http::conditional::Conditions;
 use crate::wire::http::digest;
 use crate::wire::http::head::{Expect, Framing, Head, Method};
@@ -121,15 +121,14 @@ impl Upload {
             LENGTH_NEEDED => 411,
             failure => status::code(failure),
         };
-        manner.refuse_as(code, failure, Some(&self.key), &[], talk);
+        manner.refuse_as(code, failure, Some(&self.key), None, talk);
         then
     }
 
     pub(super) fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
         match &mut self.body {
             Body::Counted(left) => {
-                let payload = raw.len().min(payload_max).min(usize::try_from(*left).unwrap_or(usize::MAX));
-                *left -= payload as u64;
+                let payload = body::take(left, raw.len(), payload_max);
                 let then = if *left == 0 {
                     self.body = Body::Ended;
                     Then::End
@@ -141,16 +140,11 @@ impl Upload {
                 Ok(BodyPart { skip: 0, payload, then })
             }
             Body::Chunked(chunks) => {
-                let step = chunks.step(raw, payload_max)?;
-                let then = match step.then {
-                    chunked::Then::Look => Then::Look,
-                    chunked::Then::Wait => Then::Wait,
-                    chunked::Then::End => {
-                        self.body = Body::Ended;
-                        Then::End
-                    }
-                };
-                Ok(BodyPart { skip: step.skip, payload: step.payload, then })
+                let part = chunks.step(raw, payload_max)?;
+                if part.then == Then::End {
+                    self.body = Body::Ended;
+                }
+                Ok(part)
             }
             Body::Ended | Body::Unsaid => Ok(BodyPart { skip: 0, payload: 0, then: Then::End }),
         }
@@ -207,17 +201,12 @@ impl Remove {
 }
 
 /// What can be done here; asked by people, and by browsers on behalf of other sites.
-pub(super) fn options(head: &Head<'_>, listener: &Listener, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+pub(super) fn options(head: &Head<'_>, manner: &Manner, talk: &mut Talk<'_>) -> Act {
     let methods = allowed(talk);
     manner.head(204, talk);
     field("Allow", &methods, talk.out);
     let asked = &head.fields;
-    let shares = match &listener.origins {
-        Origins::None => false,
-        Origins::Any => true,
-        Origins::One(origin) => asked.origin == Some(&**origin),
-    };
-    if shares && asked.access_control_request_method.is_some() {
+    if manner.shares() && asked.access_control_request_method.is_some() {
         field("Access-Control-Allow-Methods", &methods, talk.out);
         for names in asked.access_control_request_headers.lines() {
             field("Access-Control-Allow-Headers", names, talk.out);
@@ -241,9 +230,9 @@ pub(super) fn unknown_method(head: &Head<'_>, manner: &Manner, talk: &mut Talk<'
     let failure = Failure::NotImplemented("this method is not offered");
     if known {
         let methods: &dyn Display = &allowed(talk);
-        manner.refuse_as(405, failure, None, &[("Allow", methods)], talk);
+        manner.refuse_as(405, failure, None, Some(("Allow", methods)), talk);
     } else {
-        manner.refuse_as(501, failure, None, &[], talk);
+        manner.refuse_as(501, failure, None, None, talk);
     }
     manner.then()
 }
@@ -251,6 +240,6 @@ pub(super) fn unknown_method(head: &Head<'_>, manner: &Manner, talk: &mut Talk<'
 /// RFC 9110 §10.1.1.
 pub(super) fn unmet_expectation(manner: &Manner, talk: &mut Talk<'_>) -> Act {
     let failure = Failure::Malformed("the only expectation that can be met is 100-continue");
-    manner.refuse_as(417, failure, None, &[], talk);
+    manner.refuse_as(417, failure, None, None, talk);
     manner.then()
 }

@@ -10,6 +10,7 @@ mod tests;
 use std::io::Write as _;
 
 use crate::error::Failure;
+use crate::wire::body::{self, BodyPart, Then};
 use crate::wire::http::{is_token, is_value};
 
 /// Longest extensions of one chunk, in bytes.
@@ -23,35 +24,15 @@ const DIGITS_MAX: u8 = 16;
 
 /// Stands behind the bytes of every chunk.
 pub const CHUNK_END: &[u8] = b"\r\n";
-/// The last chunk, and the end of the body.
-pub const END: &[u8] = b"0\r\n\r\n";
+/// The last chunk, and the end of a body without trailers.
+const END: &[u8] = b"0\r\n\r\n";
+/// The last chunk, where trailers and an empty line follow it.
+pub const LAST: &[u8] = b"0\r\n";
 
 /// Writes what stands before the bytes of a chunk. An empty one would be the last: not for that.
-pub fn chunk_head(len: usize, out: &mut Vec<u8>) {
+pub fn chunk_head(len: u64, out: &mut Vec<u8>) {
     debug_assert!(len > 0, "an empty chunk ends the body");
     let _ = write!(out, "{len:x}\r\n"); // writing to a Vec cannot fail
-}
-
-/// A step through the bytes of a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// So many bytes are framing, to be dropped.
-    pub skip: usize,
-    /// So many bytes behind them are content.
-    pub payload: usize,
-    /// What comes behind those.
-    pub then: Then,
-}
-
-/// What comes behind a [`Step`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
-    /// More of the body: look again at the bytes that are left.
-    Look,
-    /// More of the body, and every byte that was shown is used.
-    Wait,
-    /// The body is complete; what follows is the next request.
-    End,
 }
 
 /// Decodes one body.
@@ -104,22 +85,21 @@ impl Chunked {
     /// Finds the next piece of content in `raw`, at most `payload_max` bytes of it. Every byte of
     /// `skip` and `payload` is used and not to be shown again. After an error there is only that
     /// error.
-    pub fn step(&mut self, raw: &[u8], payload_max: usize) -> Result<Step, Failure> {
+    pub fn step(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
         let mut skip = 0;
         loop {
             match self.place {
-                Place::Over => return Ok(Step { skip, payload: 0, then: Then::End }),
+                Place::Over => return Ok(BodyPart { skip, payload: 0, then: Then::End }),
                 Place::Broken => return Err(Failure::Malformed("the framing of a chunk was wrong")),
-                Place::Data { left } => {
+                Place::Data { mut left } => {
                     let shown = raw.len() - skip;
-                    let payload = shown.min(payload_max).min(usize::try_from(left).unwrap_or(usize::MAX));
-                    let left = left - payload as u64;
+                    let payload = body::take(&mut left, shown, payload_max);
                     self.place = if left == 0 { Place::DataCr } else { Place::Data { left } };
                     let then = if payload == shown { Then::Wait } else { Then::Look };
-                    return Ok(Step { skip, payload, then });
+                    return Ok(BodyPart { skip, payload, then });
                 }
                 _ => match raw.get(skip) {
-                    None => return Ok(Step { skip, payload: 0, then: Then::Wait }),
+                    None => return Ok(BodyPart { skip, payload: 0, then: Then::Wait }),
                     Some(byte) => {
                         let place = std::mem::replace(&mut self.place, Place::Broken);
                         self.place = self.behind_byte(place, *byte)?;

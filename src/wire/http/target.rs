@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, percent_decode, percent_encode};
 
 use crate::error::Failure;
 use crate::object::Key;
@@ -66,7 +66,12 @@ pub fn encode_path(key: &Key, out: &mut Vec<u8>) {
 
 /// Writes one name of a link or one value of a query.
 pub fn encode_component(text: &str, out: &mut Vec<u8>) {
-    percent_encode(text.as_bytes(), COMPONENT).for_each(|piece| out.extend_from_slice(piece.as_bytes()));
+    component(text).for_each(|piece| out.extend_from_slice(piece.as_bytes()));
+}
+
+/// The same, to be shown.
+pub fn component(text: &str) -> PercentEncode<'_> {
+    percent_encode(text.as_bytes(), COMPONENT)
 }
 
 /// A value as forms write it: `+` is a blank (a plus is `%2B`).

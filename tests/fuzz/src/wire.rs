@@ -1,7 +1,8 @@
 //! Every wire parser of the line protocol and of HTTP: never a panic, and what is accepted is
 //! written back unchanged.
 
-use filewharf::wire::http::chunked::{Chunked, Then};
+use filewharf::wire::body::Then;
+use filewharf::wire::http::chunked::Chunked;
 use filewharf::wire::http::conditional::{Conditions, Tags};
 use filewharf::wire::http::head::{self, Framing};
 use filewharf::wire::http::{accept, basic, date, digest, target};

@@ -148,7 +148,7 @@ fn extensions_and_trailers_are_bounded() {
 #[test]
 fn a_size_may_have_sixteen_digits() {
     let mut chunked = Chunked::default();
-    assert_eq!(chunked.step(b"ffffffffffffffff\r\nab", 100), Ok(Step { skip: 18, payload: 2, then: Then::Wait }));
+    assert_eq!(chunked.step(b"ffffffffffffffff\r\nab", 100), Ok(BodyPart { skip: 18, payload: 2, then: Then::Wait }));
     assert_eq!(chunked.left_min(), u64::MAX);
 }
 
@@ -160,7 +160,7 @@ proptest! {
     ) {
         let mut stream = Vec::new();
         for piece in &pieces {
-            chunk_head(piece.len(), &mut stream);
+            chunk_head(piece.len() as u64, &mut stream);
             stream.extend_from_slice(piece);
             stream.extend_from_slice(CHUNK_END);
         }

@@ -1,0 +1,31 @@
+//! How the bytes of a body are cut into framing and content, in every grammar that has bodies.
+
+/// A step through the bytes of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyPart {
+    /// So many bytes are framing, to be dropped.
+    pub skip: usize,
+    /// So many bytes behind them are content.
+    pub payload: usize,
+    /// Is there more behind those?
+    pub then: Then,
+}
+
+/// What comes behind a [`BodyPart`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// More of the body: look again at the bytes that are left.
+    Look,
+    /// More of the body, for which more bytes are needed than were shown.
+    Wait,
+    /// The body is complete; what follows is the next request.
+    End,
+}
+
+/// How many of the `shown` bytes are content where `left` bytes of it are to come, at most
+/// `payload_max` of them; those are taken off `left`.
+pub fn take(left: &mut u64, shown: usize, payload_max: usize) -> usize {
+    let payload = shown.min(payload_max).min(usize::try_from(*left).unwrap_or(usize::MAX));
+    *left -= payload as u64;
+    payload
+}

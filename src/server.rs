@@ -222,12 +222,8 @@ impl Builder {
         let platform = OsPlatform::new(bell, listeners, self.signalled, store, &self.limits)
             .map_err(|error| ServerError::new("cannot watch the listeners", error))?;
         let ceiling = Ceiling::of(&self.limits, speaks.iter().any(Listening::gathers));
-        let setup = Setup {
-            access: Access::new(self.secret, self.store.read_only),
-            listeners: speaks,
-            limits: self.limits,
-            started_s,
-        };
+        let setup =
+            Setup { access: Access::new(self.secret, self.store.read_only), listeners: speaks, limits: self.limits };
         Ok(Server { reactor: Reactor::new(platform, setup), bound, shared, ceiling })
     }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::dialect::Listening;
 use crate::ids::ListenerId;
 use crate::platform::{AcceptError, Platform, Stream};
-use crate::reactor::{Connection, InLine, Queued, Reactor, Readiness, conn_id, cx};
+use crate::reactor::{Connection, Queued, Reactor, Readiness, conn_id, cx};
 use crate::session::Session;
 
 /// One listener: what it speaks, and whether connections may be waiting.
@@ -110,7 +110,7 @@ impl<P: Platform> Reactor<P> {
             generation: self.generation,
             peer,
             queued: Queued::No,
-            in_line: InLine::No,
+            in_line: None,
             armed: None,
         });
         self.log_reports(peer);

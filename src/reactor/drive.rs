@@ -5,7 +5,7 @@ use crate::error::CloseReason;
 use crate::ids::ConnId;
 use crate::platform::{Completion, Platform, Store, Stream};
 use crate::reactor::admission::Place;
-use crate::reactor::{InLine, Queued, Reactor, cx, lookup};
+use crate::reactor::{Queued, Reactor, cx, lookup};
 use crate::session::Report;
 
 /// What one connection may still do in this turn.
@@ -120,12 +120,11 @@ impl<P: Platform> Reactor<P> {
 
     fn ask_for_slot(&mut self, id: ConnId) -> Progress {
         let Some(connection) = lookup(&mut self.connections, id) else { return Progress::Blocked };
-        if !connection.session.wants_slot() || connection.in_line == InLine::Yes {
+        if !connection.session.wants_slot() || connection.in_line.is_some() {
             return Progress::Blocked;
         }
         if connection.session.release_slot(&self.limits) {
-            self.admission.give_back();
-            self.admission.tell(&mut self.counters);
+            self.admission.give_back(&mut self.counters);
         }
         if connection.session.has_ops() {
             return Progress::Blocked; // what is still at the store has this slot's chunks
@@ -135,13 +134,11 @@ impl<P: Platform> Reactor<P> {
             connection.session.granted(&mut cx!(self));
             return Progress::Moved;
         }
-        let place = self.admission.request(id);
-        self.admission.tell(&mut self.counters);
-        match place {
+        match self.admission.request(id, &mut self.counters) {
             Place::Granted => connection.session.granted(&mut cx!(self)),
-            Place::Full => connection.session.not_granted(&mut cx!(self)),
-            Place::InLine => {
-                connection.in_line = InLine::Yes;
+            Place::Full => connection.session.not_granted("too many wait for a slot", &mut cx!(self)),
+            Place::InLine(ticket) => {
+                connection.in_line = Some(ticket);
                 return Progress::Blocked;
             }
         }
@@ -150,17 +147,17 @@ impl<P: Platform> Reactor<P> {
 
     /// Free slots go to those in line.
     pub(super) fn admit(&mut self) {
-        while let Some(id) = self.admission.next_in_line() {
-            self.admission.tell(&mut self.counters);
-            let Some(connection) = lookup(&mut self.connections, id) else { continue };
-            connection.in_line = InLine::No;
-            if connection.session.wants_slot() {
-                self.admission.take();
-                self.admission.tell(&mut self.counters);
-                let peer = connection.peer;
-                connection.session.granted(&mut cx!(self));
-                self.log_reports(peer);
+        while let Some(id) = self.admission.admit(&mut self.counters) {
+            let connection = lookup(&mut self.connections, id).expect("who goes leaves the line");
+            connection.in_line = None;
+            if !connection.session.wants_slot() {
+                // Its time ran out in this turn, and it was not driven since.
+                self.admission.give_back(&mut self.counters);
+                continue;
             }
+            let peer = connection.peer;
+            connection.session.granted(&mut cx!(self));
+            self.log_reports(peer);
             self.enqueue(id);
         }
     }
@@ -206,8 +203,10 @@ impl<P: Platform> Reactor<P> {
             log::debug!("{peer}: closed {id}: {reason}");
         }
         if connection.session.release_slot(&self.limits) {
-            self.admission.give_back();
-            self.admission.tell(&mut self.counters);
+            self.admission.give_back(&mut self.counters);
+        }
+        if let Some(ticket) = connection.in_line.take_if(|_| !connection.session.wants_slot()) {
+            self.admission.leave(ticket, &mut self.counters);
         }
         connection.session.rest();
         if connection.session.is_retirable() {

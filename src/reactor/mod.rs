@@ -31,7 +31,7 @@ use crate::platform::{Event, Op, Platform, Signal, Store, Stream as _};
 use crate::session::state::Name;
 use crate::session::{Cx, Disk, DiskPace, Outgoing, Report, Session};
 use accept::Door;
-use admission::Admission;
+use admission::{Admission, Ticket};
 use gate::Gate;
 use timers::Timers;
 
@@ -49,13 +49,6 @@ enum Queued {
     Yes,
 }
 
-/// Is a connection in the queue for a slot?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum InLine {
-    No,
-    Yes,
-}
-
 /// One entry of the slab.
 struct Connection<S> {
     /// `None` once it is closed and only operations are waited for.
@@ -65,7 +58,8 @@ struct Connection<S> {
     generation: u32,
     peer: SocketAddr,
     queued: Queued,
-    in_line: InLine,
+    /// Its place among those who wait for a slot.
+    in_line: Option<Ticket>,
     /// The earliest entry this connection has in the timers.
     armed: Option<Instant>,
 }
@@ -103,8 +97,6 @@ pub struct Setup {
     pub access: Access,
     /// What each listener speaks, in the order of their ids.
     pub listeners: Vec<Listening>,
-    /// Wall-clock time of the start, in seconds since 1970.
-    pub started_s: u64,
 }
 
 /// The loop and everything it owns.
@@ -179,15 +171,15 @@ impl Stage {
 impl<P: Platform> Reactor<P> {
     /// A reactor that has not turned yet.
     pub fn new(platform: P, setup: Setup) -> Self {
-        let Setup { limits, access, listeners, started_s } = setup;
-        let admission = Admission::new(limits.slots, limits.slot_queue_max);
-        let mut counters = Counters { started_s, ..Counters::default() };
-        admission.tell(&mut counters);
+        let Setup { limits, access, listeners } = setup;
+        let wall_clock_s = platform.wall_clock_s();
+        let mut counters = Counters { started_s: wall_clock_s, ..Counters::default() };
+        let admission = Admission::new(&limits, &mut counters);
         let started = platform.now();
         Self {
             started,
             now: started,
-            wall_clock_s: platform.wall_clock_s(),
+            wall_clock_s,
             platform,
             // Reserved, not used: pages that no connection has touched cost nothing.
             connections: Slab::with_capacity(limits.connections_max),
@@ -474,8 +466,9 @@ impl<P: Platform> Reactor<P> {
                 let reads = rests && readable && connection.session.intake(&cx!(self)) > 0;
                 let idle = connection.stream.is_none() || !sends && !reads;
                 assert!(idle, "{id}: ready, willing, and in no queue: {:?}", connection.session.state());
-                let waits = rests && connection.session.wants_slot();
-                assert!(!waits || connection.in_line == InLine::Yes, "{id}: waits for a slot, and is not in line");
+                let waits = connection.session.wants_slot();
+                assert!(!waits || !rests || connection.in_line.is_some(), "{id}: waits for a slot, and is not in line");
+                assert!(waits || connection.in_line.is_none(), "{id}: in line, and wants no slot");
             }
         }
         assert_eq!(slots, self.limits.slots, "slots that are free and slots that are held");

@@ -70,7 +70,7 @@ impl Session {
                 self.refuse(Failure::TimedOut, CloseReason::HeadTimeout.word(), cx);
             }
             State::AwaitHeader { since: None } => self.end(CloseReason::IdleTimeout, Parting::Plain, cx),
-            State::AwaitSlot(_) => self.not_granted(cx),
+            State::AwaitSlot(_) => self.not_granted("no slot came in time", cx),
             State::ReceivingBody(receiving) => {
                 if stalled || receiving.pace.check(cx.now, window, rate, 0).is_err() {
                     let _ = self.fail_upload(Failure::TimedOut, CloseReason::TooSlow.word(), cx);

@@ -196,8 +196,8 @@ impl Session {
         }
     }
 
-    /// No slot came in time, or the queue is full.
-    pub fn not_granted(&mut self, cx: &mut Cx<'_>) {
+    /// No slot for it, and `why`: for the log.
+    pub fn not_granted(&mut self, why: &str, cx: &mut Cx<'_>) {
         let wanted = match self.take_state() {
             State::AwaitSlot(wanted) => *wanted,
             other => {
@@ -210,11 +210,11 @@ impl Session {
             Wanted::Download { file, .. } => self.work.ops.push_back(Op::Close { file }),
             Wanted::Resume(sending) => {
                 self.work.ops.push_back(Op::Close { file: sending.file });
-                self.report_failure(Failure::Busy, "no slot came in the middle of a download", cx);
+                self.report_failure(Failure::Busy, why, cx);
                 return self.end(CloseReason::SlotTimeout, Parting::Reset, cx);
             }
         }
-        self.refuse(Failure::Busy, "no slot came in time", cx);
+        self.refuse(Failure::Busy, why, cx);
     }
 
     /// `Create` or `Open` ended.

@@ -101,7 +101,7 @@ impl Run {
             world.trace.note(now_us, "start", &[]);
             world.shape.limits.clone()
         };
-        let setup = Setup { limits, access: Access::new(None, false), listeners: clients::listeners(), started_s: 0 };
+        let setup = Setup { limits, access: Access::new(None, false), listeners: clients::listeners() };
         self.reactor = Some(Reactor::new(SimPlatform::new(&self.world), setup));
     }
 

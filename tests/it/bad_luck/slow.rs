@@ -197,3 +197,30 @@ fn a_full_queue_is_told_at_once() {
     server.wait_until_quiet();
     server.assert_serves();
 }
+
+#[test]
+fn who_gave_up_takes_no_place_in_the_queue() {
+    let server = Running::limited(|limits| {
+        limits.slots = 1;
+        limits.slot_queue_max = 3;
+        limits.slot_timeout = Duration::from_millis(100);
+    });
+    let mut holder = server.client();
+    holder.send("PUT 10 /held\n12345");
+    wait_until("the slot is taken", || server.counters().slots_used == 1);
+    for round in 1..=3 {
+        let mut crowd: Vec<Client> = (0..3).map(|_| server.client()).collect();
+        for client in &mut crowd {
+            client.send("PUT 3 /crowd\nabc");
+        }
+        for client in &mut crowd {
+            assert!(client.line().starts_with("ERR 429 retry="), "round {round}");
+        }
+        wait_until("their places are free", || server.counters().slots_waiting == 0);
+    }
+    holder.send("67890");
+    assert!(holder.line().starts_with("OK 0 "));
+    drop(holder);
+    server.wait_until_quiet();
+    server.assert_serves();
+}

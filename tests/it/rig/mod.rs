@@ -207,7 +207,7 @@ impl Rig {
             holds_completions: false,
             slept: false,
         };
-        let setup = Setup { limits, access, listeners: vec![listening], started_s: STARTED_S };
+        let setup = Setup { limits, access, listeners: vec![listening] };
         Self { reactor: Reactor::new(platform, setup) }
     }
 

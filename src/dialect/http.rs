@@ -286,31 +286,22 @@ impl Machine for Http {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Access, Limits};
-    use crate::counters::Counters;
+    use crate::config::Access;
+    use crate::dialect::testing::talking;
     use crate::object::{Etag, Meta};
 
     #[test]
     fn an_idle_connection_keeps_nothing_of_what_it_last_asked() {
-        let (mut out, mut notes) = (Vec::new(), Vec::new());
-        let mut talk = Talk {
-            out: &mut out,
-            limits: &Limits::default(),
-            access: &Access::default(),
-            phase: Phase::Serving,
-            wall_clock_s: 0,
-            counters: &Counters::default(),
-            refused: None,
-            notes: &mut notes,
-        };
         let mut http = Http::new(Arc::new(Listener::default()));
         let meta = Meta { len: 1, mtime: 0, etag: Etag([0; 16]) };
         for answer in [Ok(Answer::Opened(meta)), Err(Failure::NotFound), Err(Failure::Conflict("a folder"))] {
-            let (_, act) = http.decode(b"GET /f?long HTTP/1.1\r\nHost: x\r\n\r\n", &mut talk);
-            assert!(matches!(act, Act::Run(_)), "{act:?}");
-            if let Act::Send { .. } = http.answered(answer, &mut talk) {
-                assert_eq!(http.sent(None, &mut talk), Act::Next);
-            }
+            talking(Phase::Serving, &Access::default(), |talk| {
+                let (_, act) = http.decode(b"GET /f?long HTTP/1.1\r\nHost: x\r\n\r\n", talk);
+                assert!(matches!(act, Act::Run(_)), "{act:?}");
+                if let Act::Send { .. } = http.answered(answer, talk) {
+                    assert_eq!(http.sent(None, talk), Act::Next);
+                }
+            });
             assert!(http.exchange.is_none());
         }
     }

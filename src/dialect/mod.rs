@@ -12,6 +12,8 @@ pub mod menu;
 pub mod name_choice;
 pub mod name_size;
 pub mod pickle;
+#[cfg(test)]
+mod testing;
 
 use std::fmt;
 use std::net::SocketAddr;

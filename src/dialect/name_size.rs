@@ -358,8 +358,8 @@ impl Machine for NameSize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Access, Limits};
-    use crate::counters::Counters;
+    use crate::config::Access;
+    use crate::dialect::testing::{self, Heard};
     use crate::object::{Durability, Etag, Meta, Placed, Stored};
 
     fn machine() -> NameSize {
@@ -368,21 +368,8 @@ mod tests {
 
     /// Calls the machine as the session does; returns what it wants, and what the log gets.
     fn call<R>(phase: Phase, run: impl FnOnce(&mut Talk<'_>) -> R) -> (R, Option<Failure>, Vec<String>) {
-        let (mut out, mut notes) = (Vec::new(), Vec::new());
-        let (limits, access, counters) = (Limits::default(), Access::default(), Counters::default());
-        let mut talk = Talk {
-            out: &mut out,
-            limits: &limits,
-            access: &access,
-            phase,
-            wall_clock_s: 0,
-            counters: &counters,
-            refused: None,
-            notes: &mut notes,
-        };
-        let result = run(&mut talk);
-        let refused = talk.refused;
-        assert!(out.is_empty(), "it never speaks");
+        let Heard { result, said, refused, notes } = testing::talking(phase, &Access::default(), run);
+        assert!(said.is_empty(), "it never speaks");
         (result, refused, notes)
     }
 

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::text::Greeting;
 use super::*;
-use crate::config::{Access, Limits};
-use crate::counters::Counters;
+use crate::config::Access;
+use crate::dialect::testing::{self, Heard};
 
 fn listener(options: &[(&str, &str)]) -> Result<Listener, String> {
     let options: Vec<_> = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -14,21 +14,9 @@ fn machine(options: &[(&str, &str)]) -> LengthPrefix {
     LengthPrefix::new(Arc::new(listener(options).expect("good options")), SocketAddr::from(([127, 0, 0, 1], 50_851)))
 }
 
-/// Runs `ask` with a place to speak; hands back what was said and noted too.
-fn talking<R>(access: &Access, ask: impl FnOnce(&mut Talk<'_>) -> R) -> (R, Vec<u8>, Vec<String>) {
-    let (limits, counters, mut out, mut notes) = (Limits::default(), Counters::default(), Vec::new(), Vec::new());
-    let mut talk = Talk {
-        out: &mut out,
-        limits: &limits,
-        access,
-        phase: Phase::Serving,
-        wall_clock_s: 0,
-        counters: &counters,
-        refused: None,
-        notes: &mut notes,
-    };
-    let result = ask(&mut talk);
-    (result, out, notes)
+fn talking<R>(access: &Access, call: impl FnOnce(&mut Talk<'_>) -> R) -> (R, Vec<u8>, Vec<String>) {
+    let Heard { result, said, notes, .. } = testing::talking(Phase::Serving, access, call);
+    (result, said, notes)
 }
 
 fn message(text: &[u8]) -> Vec<u8> {

@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Access, Limits};
-use crate::counters::Counters;
+use crate::config::Access;
+use crate::dialect::testing::{self, Heard};
 use crate::object::{Durability, Etag, Meta, Placed, Stored};
 
 const META: Meta = Meta { len: 5, mtime: 0, etag: Etag([0; 16]) };
@@ -20,21 +20,8 @@ fn talking<R>(
     phase: Phase,
     call: impl FnOnce(&mut NameChoice, &mut Talk<'_>) -> R,
 ) -> Did<R> {
-    let (mut out, mut notes) = (Vec::new(), Vec::new());
-    let (limits, access, counters) = (Limits::default(), Access::default(), Counters::default());
-    let mut talk = Talk {
-        out: &mut out,
-        limits: &limits,
-        access: &access,
-        phase,
-        wall_clock_s: 0,
-        counters: &counters,
-        refused: None,
-        notes: &mut notes,
-    };
-    let result = call(machine, &mut talk);
-    let refused = talk.refused;
-    Did { result, said: String::from_utf8(out).expect("text"), refused }
+    let Heard { result, said, refused, .. } = testing::talking(phase, &Access::default(), |talk| call(machine, talk));
+    Did { result, said: String::from_utf8(said).expect("text"), refused }
 }
 
 fn decode(machine: &mut NameChoice, input: &str) -> Did<(usize, Act)> {

@@ -1,0 +1,36 @@
+//! A place to speak for the tests of single machines. Not part of the program.
+
+use crate::config::{Access, Limits};
+use crate::counters::Counters;
+use crate::dialect::{Phase, Talk};
+use crate::error::Failure;
+
+/// What came of one call of a machine.
+pub(super) struct Heard<R> {
+    /// What the call returned.
+    pub(super) result: R,
+    /// What was said to the peer.
+    pub(super) said: Vec<u8>,
+    /// How the request was refused.
+    pub(super) refused: Option<Failure>,
+    /// What was noted for the log.
+    pub(super) notes: Vec<String>,
+}
+
+/// Calls a machine as the session does.
+pub(super) fn talking<R>(phase: Phase, access: &Access, call: impl FnOnce(&mut Talk<'_>) -> R) -> Heard<R> {
+    let (limits, counters, mut said, mut notes) = (Limits::default(), Counters::default(), Vec::new(), Vec::new());
+    let mut talk = Talk {
+        out: &mut said,
+        limits: &limits,
+        access,
+        phase,
+        wall_clock_s: 0,
+        counters: &counters,
+        refused: None,
+        notes: &mut notes,
+    };
+    let result = call(&mut talk);
+    let refused = talk.refused;
+    Heard { result, said, refused, notes }
+}

@@ -82,7 +82,7 @@ impl Read {
             Verdict::Proceed => {}
             Verdict::NotModified => {
                 manner.head(304, talk);
-                validators(meta, talk.out);
+                validators(meta, talk);
                 talk.out.extend_from_slice(b"\r\n");
                 return manner.then();
             }
@@ -113,7 +113,7 @@ impl Read {
 
     fn whole(&self, meta: &Meta, manner: &Manner, talk: &mut Talk<'_>) -> Act {
         manner.head(200, talk);
-        self.describe(meta, talk.out);
+        self.describe(meta, talk);
         let _ = write!(talk.out, "Content-Length: {}\r\n\r\n", meta.len);
         if manner.content() == Content::Withheld {
             return manner.then();
@@ -125,7 +125,7 @@ impl Read {
     /// RFC 9112 §7.1.2).
     fn digested(&mut self, meta: &Meta, manner: &Manner, talk: &mut Talk<'_>) -> Act {
         manner.head(200, talk);
-        self.describe(meta, talk.out);
+        self.describe(meta, talk);
         talk.out.extend_from_slice(b"Trailer: Repr-Digest\r\nTransfer-Encoding: chunked\r\n\r\n");
         chunked::chunk_head(meta.len, talk.out);
         self.stage = Stage::Digested;
@@ -134,7 +134,7 @@ impl Read {
 
     fn part(&self, range: Range<u64>, meta: &Meta, manner: &Manner, talk: &mut Talk<'_>) -> Act {
         manner.head(206, talk);
-        self.describe(meta, talk.out);
+        self.describe(meta, talk);
         content_range(&range, meta.len, talk.out);
         let _ = write!(talk.out, "Content-Length: {}\r\n\r\n", range.end - range.start);
         Act::Send { range, hash: false }
@@ -159,7 +159,7 @@ impl Read {
         let end = format!("\r\n--{boundary}--\r\n").into_bytes();
         len += end.len() as u64;
         manner.head(206, talk);
-        validators(meta, talk.out);
+        validators(meta, talk);
         field("Content-Type", &format_args!("multipart/byteranges; boundary={boundary}"), talk.out);
         field("Content-Length", &len, talk.out);
         talk.out.extend_from_slice(b"\r\n");
@@ -195,10 +195,10 @@ impl Read {
         }
     }
 
-    fn describe(&self, meta: &Meta, out: &mut Vec<u8>) {
-        validators(meta, out);
-        media::describe(&self.key, self.active, out);
-        out.extend_from_slice(b"Accept-Ranges: bytes\r\n");
+    fn describe(&self, meta: &Meta, talk: &mut Talk<'_>) {
+        validators(meta, talk);
+        media::describe(&self.key, self.active, talk.out);
+        talk.out.extend_from_slice(b"Accept-Ranges: bytes\r\n");
     }
 
     /// A folder is found under its name with a `/` behind: links in its page are relative to that.
@@ -216,7 +216,8 @@ impl Read {
         let place = String::from_utf8_lossy(&place);
         manner.text(
             301,
-            &[("Location", &place)],
+            // A file may stand there tomorrow; without this, browsers would remember for ever.
+            &[("Location", &place), ("Cache-Control", &"no-cache")],
             "that is a folder, it is found under this name with / behind\n",
             talk,
         );

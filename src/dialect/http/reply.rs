@@ -44,6 +44,9 @@ enum Sharing {
 /// A field of a response: its name and what is said.
 pub(super) type Field<'a> = (&'a str, &'a dyn Display);
 
+/// What is here may change at any time.
+const NO_CACHE: &str = "Cache-Control: no-cache\r\n";
+
 /// Said to a connection that comes when no more are taken.
 pub(super) const TURNED_AWAY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\n\
     Content-Type: text/plain; charset=utf-8\r\nContent-Length: 50\r\nConnection: close\r\n\r\n\
@@ -87,7 +90,7 @@ impl Manner {
 
     /// The status line and the fields that every response has. The empty line is still to come.
     pub(super) fn head(&self, code: u16, talk: &mut Talk<'_>) {
-        let now = i64::try_from(talk.wall_clock_s).unwrap_or(i64::MAX);
+        let now = now_s(talk);
         let _ = write!(talk.out, "HTTP/1.1 {code} {}\r\nDate: {}\r\n", status::reason(code), date::format(now));
         match (self.persistence, self.version) {
             (Persistence::Close, _) => talk.out.extend_from_slice(b"Connection: close\r\n"),
@@ -194,8 +197,34 @@ pub(super) fn field(name: &str, value: &dyn Display, out: &mut Vec<u8>) {
 }
 
 /// The validators of a version (RFC 9110 §8.8). A cache must ask before it uses what it has:
-/// nobody shall see an older version than there is.
-pub(super) fn validators(meta: &Meta, out: &mut Vec<u8>) {
-    let modified = date::format(meta.mtime);
-    let _ = write!(out, "ETag: \"{}\"\r\nLast-Modified: {modified}\r\nCache-Control: no-cache\r\n", meta.etag);
+/// nobody shall see an older version than there is. Nothing is said to change after it is sent
+/// (§8.8.2.1).
+pub(super) fn validators(meta: &Meta, talk: &mut Talk<'_>) {
+    let modified = date::format(meta.mtime.min(now_s(talk)));
+    let etag = meta.etag;
+    let _ = write!(talk.out, "ETag: \"{etag}\"\r\nLast-Modified: {modified}\r\n{NO_CACHE}");
+}
+
+fn now_s(talk: &Talk<'_>) -> i64 {
+    i64::try_from(talk.wall_clock_s).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Access;
+    use crate::dialect::Phase;
+    use crate::dialect::testing::talking;
+    use crate::object::Etag;
+
+    #[test]
+    fn no_file_was_changed_after_the_date_of_its_response() {
+        // The clock of that place to speak stands at 1970.
+        for mtime in [-5, 0, 3600] {
+            let meta = Meta { len: 1, mtime, etag: Etag([0; 16]) };
+            let heard = talking(Phase::Serving, &Access::default(), |talk| validators(&meta, talk));
+            let text = String::from_utf8(heard.said).expect("text");
+            assert!(text.contains("Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT\r\n"), "{text}");
+        }
+    }
 }

@@ -171,12 +171,12 @@ pub(super) fn stored(stored: &Stored, manner: &Manner, talk: &mut Talk<'_>) -> A
     match stored.placed {
         Placed::New => {
             manner.head(201, talk);
-            validators(&stored.meta, talk.out);
+            validators(&stored.meta, talk);
             talk.out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
         }
         Placed::Replaced => {
             manner.head(204, talk);
-            validators(&stored.meta, talk.out);
+            validators(&stored.meta, talk);
             talk.out.extend_from_slice(b"\r\n");
         }
     }

@@ -1,6 +1,7 @@
 //! Golden transcripts: whole conversations, with the client's bytes arriving whole, byte by byte,
 //! at every cut, and at random cuts, on every mode of the platform in memory. What the client
-//! hears, and what is stored, must not depend on any of that.
+//! hears, and what is stored, must not depend on any of that. And on the real platform ([`conformance`]),
+//! because memory can lie.
 //!
 //! The files in `tests/golden` are written so (escapes, in names too: \n \r \t \0 \\ \xNN):
 //!
@@ -26,7 +27,9 @@
 //!
 //! HTTP has shorthands for what it says at length: [`shorthand`].
 
+mod conformance;
 mod shorthand;
+pub mod world;
 
 use std::fs;
 use std::path::Path;
@@ -36,7 +39,8 @@ use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};
 
 use crate::client::random;
-use crate::rig::{Mode, Peer, Rig};
+use crate::rig::{Mode, Rig};
+use world::{InMemory, World};
 
 /// One conversation.
 #[derive(Default)]
@@ -213,68 +217,73 @@ fn limits() -> Limits {
 /// Runs a conversation, the client's bytes cut at `cuts` (offsets into all it sends).
 fn run(transcript: &Transcript, mode: Mode, limits: &Limits, cuts: &[usize]) {
     let what = format!("{} ({mode:?}, cut at {cuts:?})", transcript.title);
-    let mut rig = Rig::speaking(transcript.listening(), mode, limits.clone(), transcript.access.clone());
+    let rig = Rig::speaking(transcript.listening(), mode, limits.clone(), transcript.access.clone());
+    converse(&what, transcript, &mut InMemory::new(rig, mode), cuts);
+}
+
+/// The conversation itself, wherever it is held.
+fn converse(what: &str, transcript: &Transcript, world: &mut impl World, cuts: &[usize]) {
     for (name, content) in &transcript.before {
-        rig.place(name, content);
+        world.place(name, content);
     }
-    let peer = rig.connect();
-    rig.send(&peer, b"");
+    world.connect();
+    world.send(b"");
     let (mut sent, mut hears) = (0, Vec::new());
     for step in &transcript.steps {
         match step {
             Step::Send(bytes) => {
-                send_cut(&mut rig, &peer, bytes, sent, cuts);
+                send_cut(world, bytes, sent, cuts);
                 sent += bytes.len();
             }
-            Step::Finish => rig.finish(&peer),
+            Step::Finish => world.finish(),
             Step::Hear(bytes) => hears.push(bytes.clone()),
             Step::Pass(time) => {
-                rig.pass(*time);
-                rig.send(&peer, b"");
+                world.pass(*time);
+                world.send(b"");
             }
-            Step::Wait => check_heard(&what, &peer, &hears),
-            Step::Drain => rig.drain(),
-            Step::Closed => assert!(peer.is_closed() && !peer.is_reset(), "{what}: stays open, or is reset"),
-            Step::Reset => assert!(peer.is_reset(), "{what}: is not reset"),
+            Step::Wait => check_heard(what, &world.heard(), &hears),
+            Step::Drain => world.drain(),
+            Step::Closed => assert!(world.is_closed() && !world.is_reset(), "{what}: stays open, or is reset"),
+            Step::Reset => assert!(world.is_reset(), "{what}: is not reset"),
         }
     }
-    check_heard(&what, &peer, &hears);
-    if transcript.packets && mode.window == usize::MAX {
-        let packets = peer.packets();
+    check_heard(what, &world.heard(), &hears);
+    if transcript.packets
+        && let Some(packets) = world.packets()
+    {
         assert!(packets == hears, "{what}\npackets: {packets:?}\n wanted: {hears:?}");
     }
     let closes = transcript.steps.iter().any(|step| matches!(step, Step::Closed | Step::Reset));
-    assert_eq!(peer.is_closed(), closes, "{what}: closed?");
-    rig.finish(&peer);
+    assert_eq!(world.is_closed(), closes, "{what}: closed?");
+    world.finish();
     // Whatever silence the dialect waits for is over by then.
-    rig.pass(Duration::from_secs(20));
-    assert!(peer.is_gone(), "{what}: stays after the client has gone");
-    assert_eq!(rig.open_files(), 0, "{what}: a file stays open");
-    assert_eq!(rig.counters().slots_used, 0, "{what}: a slot leaks");
-    check_stored(&what, &mut rig, transcript);
+    world.pass(Duration::from_secs(20));
+    assert!(world.is_gone(), "{what}: stays after the client has gone");
+    assert_eq!(world.left_open(), 0, "{what}: a file stays open");
+    assert_eq!(world.counters().slots_used, 0, "{what}: a slot leaks");
+    check_stored(what, transcript, |name| world.file(name));
 }
 
 /// Sends `bytes`, which are those from `from` on of everything the client sends.
-fn send_cut(rig: &mut Rig, peer: &Peer, bytes: &[u8], from: usize, cuts: &[usize]) {
+fn send_cut(world: &mut impl World, bytes: &[u8], from: usize, cuts: &[usize]) {
     let mut at = 0;
     let inside = cuts.iter().filter_map(|cut| cut.checked_sub(from)).filter(|cut| (1..bytes.len()).contains(cut));
     for cut in inside.chain([bytes.len()]) {
-        rig.send(peer, &bytes[at..cut]);
+        world.send(&bytes[at..cut]);
         at = cut;
     }
 }
 
-fn check_heard(what: &str, peer: &Peer, hears: &[Vec<u8>]) {
-    let (heard, wanted) = (peer.heard(), hears.concat());
+fn check_heard(what: &str, heard: &[u8], hears: &[Vec<u8>]) {
+    let wanted = hears.concat();
     assert!(heard == wanted, "{what}\n heard: {}\nwanted: {}", heard.escape_ascii(), wanted.escape_ascii());
 }
 
-fn check_stored(what: &str, rig: &mut Rig, transcript: &Transcript) {
+fn check_stored(what: &str, transcript: &Transcript, mut stored: impl FnMut(&str) -> Option<Vec<u8>>) {
     for (name, wanted) in &transcript.after {
-        let stored = rig.file(name);
-        let names = rig.names();
+        let stored = stored(name);
         let shown = stored.as_ref().map(|bytes| bytes.escape_ascii().to_string());
-        assert!(stored == *wanted, "{what}: {name} holds {shown:?}; there are {names:?}");
+        assert!(stored == *wanted, "{what}: {name} holds {shown:?}");
     }
 }
 
@@ -298,8 +307,8 @@ fn run_hurried(transcript: &Transcript, mode: Mode, limits: &Limits, cuts: &[usi
     let ends: Vec<usize> = cuts.iter().copied().chain([sends.len()]).collect();
     let pieces = [0].iter().chain(cuts).zip(ends).map(|(from, to)| &sends[*from..to]);
     rig.send_hurried(&peer, pieces, transcript.steps.iter().any(|step| matches!(step, Step::Finish)));
-    check_heard(&what, &peer, &hears);
-    check_stored(&what, &mut rig, transcript);
+    check_heard(&what, &peer.heard(), &hears);
+    check_stored(&what, transcript, |name| rig.file(name));
 }
 
 #[test]

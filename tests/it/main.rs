@@ -2,7 +2,7 @@
 //!
 //! | module | what belongs there |
 //! |---|---|
-//! | `golden` | whole conversations, at every cut, on the platform in memory |
+//! | `golden` | whole conversations, at every cut, on the platform in memory, and on the real one |
 //! | `states` | the table of states; deadlines, drains and ends of stream in virtual time |
 //! | `served` | the main job, on real sockets and a real folder, in every setting |
 //! | `fresh` | files that others change, on real sockets: nobody is shown what was before |
@@ -17,6 +17,7 @@
 //! | `layers` | reads the sources: who imports whom, and where system calls may stand |
 //! | `regressions` | defects once found, each with the events that showed it |
 //! | `rig` | the platform in memory |
+//! | `real` | the real platform, with clocks that stand still |
 //! | `client` | a raw line-protocol client, and a server in a thread |
 //!
 //! A test that needs nothing but virtual time belongs to `states`. Nothing here sleeps, asks for
@@ -37,6 +38,7 @@ mod name_choice;
 mod name_size;
 mod page;
 mod program;
+mod real;
 mod regressions;
 mod rig;
 mod served;

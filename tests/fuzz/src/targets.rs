@@ -16,7 +16,6 @@ mod wire;
 use crate::rig::{Mode, Peer, Rig};
 
 /// Takes any bytes, and panics where something is wrong.
-/// Takes arbitrary bytes.
 pub type Target = fn(&[u8]);
 
 /// The targets by name.
@@ -37,6 +36,9 @@ pub const ALL: [(&str, Target); 11] = [
 /// A server in memory that speaks `kind`, with two files, on which everything is small.
 fn server(kind: Kind, options: &[(&str, &str)], mode: Mode) -> Rig {
     let limits = Limits {
+        // A server is made for every input: what it reserves must be small.
+        connections_max: 8,
+        read_buffer_bytes: 4096,
         chunk_bytes: 16,
         chunks_per_slot: 8,
         request_bytes_max: 10_000,

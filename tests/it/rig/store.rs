@@ -73,11 +73,17 @@ impl MemStore {
         self.files.keys().cloned().collect()
     }
 
-    fn publish(&mut self, key: &Key, bytes: Vec<u8>, mtime: Option<i64>) -> Stored {
+    /// Every change of a file makes one, a move among them.
+    fn next_version(&mut self) -> Etag {
         self.versions += 1;
         let mut tag = [0; 16];
         tag[15] = self.versions;
-        let meta = Meta { len: bytes.len() as u64, mtime: mtime.unwrap_or(1_700_000_000), etag: Etag(tag) };
+        Etag(tag)
+    }
+
+    fn publish(&mut self, key: &Key, bytes: Vec<u8>, mtime: Option<i64>) -> Stored {
+        let etag = self.next_version();
+        let meta = Meta { len: bytes.len() as u64, mtime: mtime.unwrap_or(1_700_000_000), etag };
         let before = self.files.insert(key.as_str().to_owned(), StoredFile { bytes: Rc::new(bytes), meta });
         let placed = if before.is_some() { Placed::Replaced } else { Placed::New };
         Stored { meta, durability: Durability::Durable, placed }
@@ -172,7 +178,7 @@ impl MemStore {
                 self.commit(file, &key, mtime, &precondition)
             }
             Op::Create(put) => match self.node(&put.key) {
-                Ok(Node::Folder { .. }) => Err(refused(Failure::Conflict("that is a folder"))),
+                Ok(Node::Folder { .. }) => Err(refused(Failure::Conflict("a folder has that name"))),
                 _ => self
                     .check(&put.key, &put.precondition)
                     .map(|()| Outcome::Created(self.file_id(Open::Staged(Vec::new())))),
@@ -200,14 +206,15 @@ impl MemStore {
                 return (Ok(Outcome::Read), Some(chunk));
             }
             Op::Rename { from, to, precondition } => self.check(&to, &precondition).and_then(|()| {
-                let file = self.files.remove(from.as_str()).ok_or(refused(Failure::NotFound))?;
+                let mut file = self.files.remove(from.as_str()).ok_or(refused(Failure::NotFound))?;
+                file.meta.etag = self.next_version();
                 self.files.insert(to.as_str().to_owned(), file);
                 Ok(Outcome::Renamed)
             }),
             Op::Stat { key } => self.node(&key).map(Outcome::Found),
             Op::Store { put, chunk } => {
                 let result = match self.node(&put.key) {
-                    Ok(Node::Folder { .. }) => Err(refused(Failure::Conflict("that is a folder"))),
+                    Ok(Node::Folder { .. }) => Err(refused(Failure::Conflict("a folder has that name"))),
                     _ => self
                         .check(&put.key, &put.precondition)
                         .map(|()| Outcome::Committed(self.publish(&put.key, chunk.data().to_vec(), put.mtime))),

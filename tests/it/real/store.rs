@@ -1,0 +1,147 @@
+//! The real store, its versions named by their numbers: the first one stored is `…1`. What a tag is
+//! made of differs from run to run, and so does the time of what is stored without one; everything
+//! else, conditions among it, is decided by the real store.
+
+use filewharf::error::StoreError;
+use filewharf::ids::{ConnId, FileId};
+use filewharf::object::{Etag, Key, Meta, Node, Precondition, Stored};
+use filewharf::platform::{Completion, Health, Op, Outcome, Platform as _, Queued, ReadNow, Store};
+
+use super::StillPlatform;
+use crate::client::wait_until;
+use crate::rig::STARTED_S;
+
+/// When every folder was changed.
+const FOLDER_MTIME: i64 = 1_600_000_000;
+/// Nobody's connection.
+const NOBODY: ConnId = ConnId::new(0, 0);
+
+impl StillPlatform {
+    /// Gives the version that stands at `key` its number.
+    pub(super) fn know(&mut self, key: &Key) {
+        self.os.get_mut().store().submit(NOBODY, Op::Stat { key: key.clone() });
+        let mut found = None;
+        wait_until("the version of a file", || {
+            found = self.os.get_mut().store().next_completion();
+            found.is_some()
+        });
+        let Some(Ok(Outcome::Found(Node::File(meta)))) = found.map(|done| done.result) else {
+            panic!("{key} was just written");
+        };
+        self.numbered(meta);
+    }
+
+    /// A version that nobody has seen is the next one.
+    fn numbered(&mut self, meta: Meta) -> Meta {
+        let place = self.versions.iter().position(|version| *version == meta.etag).unwrap_or_else(|| {
+            self.versions.push(meta.etag);
+            self.versions.len() - 1
+        });
+        Meta { etag: Etag((place as u128 + 1).to_be_bytes()), ..meta }
+    }
+
+    fn numbered_node(&mut self, node: Node) -> Node {
+        match node {
+            Node::File(meta) => Node::File(self.numbered(meta)),
+            Node::Folder { .. } => Node::Folder { mtime: FOLDER_MTIME },
+        }
+    }
+
+    /// A number that stands for no version matches none.
+    fn real(&self, etag: Etag) -> Etag {
+        let number = usize::try_from(u128::from_be_bytes(etag.0)).unwrap_or(usize::MAX);
+        number.checked_sub(1).and_then(|place| self.versions.get(place)).copied().unwrap_or(etag)
+    }
+
+    fn real_precondition(&self, precondition: Precondition) -> Precondition {
+        let all = |etags: Box<[Etag]>| etags.iter().map(|etag| self.real(*etag)).collect();
+        match precondition {
+            Precondition::All(parts) => {
+                Precondition::All(parts.into_iter().map(|part| self.real_precondition(part)).collect())
+            }
+            Precondition::AnyOf(etags) => Precondition::AnyOf(all(etags)),
+            Precondition::NoneOf(etags) => Precondition::NoneOf(all(etags)),
+            Precondition::Matches(etag) => Precondition::Matches(self.real(etag)),
+            Precondition::Absent | Precondition::None | Precondition::Present | Precondition::UnmodifiedSince(_) => {
+                precondition
+            }
+        }
+    }
+
+    fn real_op(&self, mut op: Op) -> Op {
+        let still = i64::try_from(STARTED_S).expect("it is not so late");
+        match &mut op {
+            Op::Commit { mtime, precondition, .. } => {
+                *mtime = mtime.or(Some(still));
+                *precondition = self.real_precondition(precondition.clone());
+            }
+            Op::Create(put) | Op::Store { put, .. } => {
+                put.mtime = put.mtime.or(Some(still));
+                put.precondition = self.real_precondition(put.precondition.clone());
+            }
+            Op::Delete { precondition, .. } | Op::Rename { precondition, .. } => {
+                *precondition = self.real_precondition(precondition.clone());
+            }
+            _ => {}
+        }
+        op
+    }
+
+    fn seen(&mut self, done: Completion) -> Completion {
+        let result = done.result.map(|outcome| match outcome {
+            Outcome::Committed(stored) => Outcome::Committed(Stored { meta: self.numbered(stored.meta), ..stored }),
+            Outcome::Opened { file, meta, source } => Outcome::Opened { file, meta: self.numbered(meta), source },
+            Outcome::Found(node) => Outcome::Found(self.numbered_node(node)),
+            Outcome::Listed(mut listing) => {
+                for entry in &mut listing.entries {
+                    entry.node = self.numbered_node(entry.node);
+                }
+                Outcome::Listed(listing)
+            }
+            other => other,
+        });
+        Completion { result, ..done }
+    }
+}
+
+impl Store for StillPlatform {
+    fn try_now(&mut self, conn: ConnId, op: Op) -> Result<Completion, Op> {
+        let op = self.real_op(op);
+        let done = self.os.get_mut().store().try_now(conn, op)?;
+        Ok(self.seen(done))
+    }
+
+    fn submit(&mut self, conn: ConnId, op: Op) {
+        let op = self.real_op(op);
+        self.os.get_mut().store().submit(conn, op);
+    }
+
+    fn next_completion(&mut self) -> Option<Completion> {
+        let done = self.os.get_mut().store().next_completion()?;
+        Some(self.seen(done))
+    }
+
+    fn is_lagging(&self) -> bool {
+        self.os.borrow_mut().store().is_lagging()
+    }
+
+    fn write_now(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        self.os.get_mut().store().write_now(file, offset, bytes)
+    }
+
+    fn read_now(&mut self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<ReadNow, StoreError> {
+        self.os.get_mut().store().read_now(file, offset, buf)
+    }
+
+    fn flush_window(&self) -> Option<u64> {
+        self.os.borrow_mut().store().flush_window()
+    }
+
+    fn health(&self) -> Health {
+        self.os.borrow_mut().store().health()
+    }
+
+    fn queued(&self) -> Queued {
+        self.os.borrow_mut().store().queued()
+    }
+}

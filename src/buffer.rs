@@ -195,9 +195,9 @@ impl Outbox {
         home.extend(self.chunks.drain(..));
     }
 
-    /// Bytes of heap behind it, for the accounting of memory.
-    pub fn capacity(&self) -> usize {
-        self.text.capacity() + self.chunks.iter().map(|c| c.bytes.len()).sum::<usize>()
+    /// Bytes of heap behind the text, for the accounting of memory.
+    pub fn text_capacity(&self) -> usize {
+        self.text.capacity()
     }
 }
 

@@ -112,6 +112,7 @@ impl<P: Platform> Reactor<P> {
             queued: Queued::No,
             in_line: None,
             armed: None,
+            unused: super::Unused::default(),
         });
         self.log_reports(peer);
         log::debug!("{peer}: connected as {id}");

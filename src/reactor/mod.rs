@@ -33,6 +33,7 @@ use crate::session::{Cx, Disk, DiskPace, Outgoing, Report, Session};
 use accept::Door;
 use admission::{Admission, Ticket};
 use gate::Gate;
+use receive::Unused;
 use timers::Timers;
 
 /// Two bits per connection: what the kernel said and has not taken back with `WouldBlock`.
@@ -62,6 +63,7 @@ struct Connection<S> {
     in_line: Option<Ticket>,
     /// The earliest entry this connection has in the timers.
     armed: Option<Instant>,
+    unused: Unused,
 }
 
 /// Longer behind its time than this, the loop was not running: its process was stopped, or waited
@@ -270,7 +272,12 @@ impl<P: Platform> Reactor<P> {
         &self.counters
     }
 
-    /// The platform, for a simulator that looks behind the curtain.
+    /// Every conversation, for a simulator that looks behind the curtain.
+    pub fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.connections.iter().map(|(_, connection)| &connection.session)
+    }
+
+    /// The platform, for the same.
     pub fn platform(&mut self) -> &mut P {
         &mut self.platform
     }
@@ -360,7 +367,10 @@ impl<P: Platform> Reactor<P> {
                 let stream = connection.stream.as_ref().filter(|_| sends);
                 let queued = stream.map_or(0, |stream| stream.unacknowledged().unwrap_or(0));
                 let peer = connection.peer;
+                let held = connection.session.held_len();
                 connection.session.timed_out(queued, &mut cx!(self));
+                // A silence may complete what is held.
+                connection.unused.used(held - connection.session.held_len());
                 self.log_reports(peer);
             }
             self.enqueue(id); // driving arms it anew
@@ -452,6 +462,9 @@ impl<P: Platform> Reactor<P> {
         for (slot, connection) in &mut self.connections {
             let id = conn_id(slot, connection.generation);
             slots += usize::from(connection.session.holds_slot());
+            if connection.session.ended_because().is_none() {
+                connection.unused.check(connection.session.held_len());
+            }
             if connection.queued == Queued::No {
                 connection.session.check_invariants(&self.limits);
                 let deadline = connection.session.deadline(&self.limits);

@@ -21,6 +21,37 @@ struct Content {
     end: usize,
 }
 
+/// Bytes of one connection that came and were not used, as a debug build counts them: the session
+/// must hold exactly these, until the conversation has ended. Nothing in a release.
+#[derive(Debug, Default)]
+pub(super) struct Unused(#[cfg(debug_assertions)] usize);
+
+impl Unused {
+    #[cfg(debug_assertions)]
+    const fn came(&mut self, n: usize) {
+        self.0 += n;
+    }
+
+    #[cfg(debug_assertions)]
+    pub(super) fn used(&mut self, n: usize) {
+        self.0 = self.0.checked_sub(n).expect("bytes were used twice");
+    }
+
+    #[cfg(debug_assertions)]
+    pub(super) fn check(&self, held: usize) {
+        assert_eq!(held, self.0, "bytes held, and bytes that came and were not used");
+    }
+
+    #[cfg(not(debug_assertions))]
+    const fn came(&mut self, _: usize) {}
+
+    #[cfg(not(debug_assertions))]
+    pub(super) const fn used(&mut self, _: usize) {}
+
+    #[cfg(not(debug_assertions))]
+    pub(super) const fn check(&self, _: usize) {}
+}
+
 impl<P: Platform> Reactor<P> {
     /// Shows a connection the bytes it has not seen: those it holds, or else new ones.
     pub(super) fn fill(&mut self, id: ConnId, budget: &mut Budget) -> Progress {
@@ -48,7 +79,10 @@ impl<P: Platform> Reactor<P> {
         match stream.recv(&mut self.scratch[kept..room]) {
             Ok(0) => {
                 session.keep(held);
+                let before = session.held_len();
                 session.received_eof(&mut cx!(self));
+                // An end may complete what is held.
+                connection.unused.used(before - session.held_len());
                 if let Some(key) = session.settles() {
                     self.gate.announce(id, key);
                 }
@@ -57,6 +91,7 @@ impl<P: Platform> Reactor<P> {
             Ok(n) => {
                 budget.spend(n);
                 session.arrived(n, &cx!(self));
+                connection.unused.came(n);
                 if gathers {
                     self.grow(id, held, n, most);
                 } else {
@@ -92,6 +127,7 @@ impl<P: Platform> Reactor<P> {
             Use::Wait => connection.session.keep(held),
             // The message is complete, or refused: what is behind it is shown as ever.
             Use::Took(used) => {
+                connection.unused.used(used);
                 let rest = &held[used..];
                 self.scratch[..rest.len()].copy_from_slice(rest);
                 let _ = self.consume(id, rest.len());
@@ -119,8 +155,12 @@ impl<P: Platform> Reactor<P> {
         while let Some(connection) = lookup(&mut self.connections, id) {
             match connection.session.consume(&self.scratch[at..filled], &mut cx!(self)) {
                 Use::Wait => break,
-                Use::Took(n) => at += n,
+                Use::Took(n) => {
+                    connection.unused.used(n);
+                    at += n;
+                }
                 Use::Content { skip, len, file, offset } => {
+                    connection.unused.used(skip + len);
                     at += skip;
                     content = self.gather(id, content, file, offset, at, len);
                     at += len;

@@ -325,9 +325,24 @@ impl Session {
         Work::bytes()
     }
 
-    /// Bytes of heap this session holds between turns, for the accounting of memory.
-    pub fn heap_bytes(&self) -> usize {
-        self.work.inbox.capacity() + self.work.outbox.capacity()
+    /// Bytes that came and are still unread by the dialect.
+    pub fn held_len(&self) -> usize {
+        self.work.inbox.len()
+    }
+
+    /// Bytes of heap behind what it holds between turns: unread bytes, replies, a message that waits
+    /// for a slot, and its chunks wherever they are. For the accounting of memory.
+    pub fn content_bytes(&self, limits: &Limits) -> usize {
+        let chunks = match self.slot {
+            Slot::None => 0,
+            Slot::Held => limits.chunks_per_slot - self.work.credits,
+        };
+        let message = match &self.state {
+            State::AwaitSlot(wanted) => wanted.content_bytes(),
+            _ => 0,
+        };
+        let work = &self.work;
+        work.inbox.capacity() + work.outbox.text_capacity() + chunks * limits.chunk_bytes + message
     }
 
     /// What must hold between turns; a broken one is a bug of ours.

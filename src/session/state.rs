@@ -89,6 +89,16 @@ pub enum Wanted {
     Resume(Sending),
 }
 
+impl Wanted {
+    /// Bytes of heap behind the content that waits with it.
+    pub(super) const fn content_bytes(&self) -> usize {
+        match self {
+            Self::Store(_, content) => content.capacity(),
+            Self::Command(_) | Self::Gather | Self::Download { .. } | Self::Resume(_) => 0,
+        }
+    }
+}
+
 /// What is being opened.
 #[derive(Debug)]
 pub enum Opening {

@@ -7,8 +7,11 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use filewharf::config::Access;
+use filewharf::os::poll::OsPlatform;
 use filewharf::platform::Signal;
 use filewharf::reactor::{Reactor, Setup};
+use filewharf::server::Ceiling;
+use filewharf::session::Session;
 
 use crate::clients::{self, Peer};
 use crate::faults::{Faults, Shape};
@@ -137,6 +140,7 @@ impl Run {
         self.turns += 1;
         self.reactor().turn().expect("the simulated poll never fails");
         self.reactor().check_invariants();
+        self.check_memory()?;
         let mut world = self.world.borrow_mut();
         if let Some(what) = world.model.violations.first() {
             return Err(what.clone());
@@ -147,6 +151,27 @@ impl Run {
         }
         if !world.calm && self.turns == world.shape.calm_at_turn {
             world.calls.push(Call::Calm);
+        }
+        Ok(())
+    }
+
+    /// What conversations hold is never more than was promised at the start, neither one of them nor
+    /// all together.
+    fn check_memory(&mut self) -> Result<(), String> {
+        let limits = self.world.borrow().shape.limits.clone();
+        let ceiling = Ceiling::of(&limits, true);
+        let fixed = Reactor::<OsPlatform>::entry_bytes() + Session::work_bytes();
+        let mut total = ceiling.shared;
+        for session in self.reactor().sessions() {
+            let content = session.content_bytes(&limits);
+            let most = ceiling.connection - fixed + if session.holds_slot() { ceiling.slot } else { 0 };
+            if content > most {
+                return Err(format!("{:?} holds {content} bytes, promised are {most}", session.state()));
+            }
+            total += content + fixed;
+        }
+        if total > ceiling.total() {
+            return Err(format!("{total} bytes in use, promised are {}", ceiling.total()));
         }
         Ok(())
     }

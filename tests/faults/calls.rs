@@ -9,8 +9,9 @@
 use std::collections::BTreeMap;
 
 use crate::outside::{Strace, Target};
-use crate::script::{Refusal, Reply, STEPS, Step, check, converse, prepare};
+use crate::script::{Refusal, Step, Told, all_served, check, converse, prepare};
 use crate::server::{Served, folder};
+use crate::wire::{Reply, Wire};
 
 /// One thread of each kind, so that the n-th call is the same one every time.
 pub const ONE_OF_EACH: [&str; 4] = ["--io-workers", "1", "--sync-workers", "1"];
@@ -108,9 +109,9 @@ impl Fault<'_> {
         }
     }
 
-    fn judge(&self, replies: &[Reply]) {
+    fn judge(&self, told: &Told) {
         let (what, of_store) = (self.words(), STORE.contains(&self.call));
-        for (step, reply) in STEPS.into_iter().zip(replies) {
+        for (step, reply) in told {
             match reply {
                 Reply::Served(_) => {}
                 Reply::Refused(503) | Reply::Refused(500) if self.degrades() => {}
@@ -127,19 +128,18 @@ impl Fault<'_> {
         }
         let is_repeated = self.error == "EINTR" && matches!(self.call, "openat" | "pwrite64");
         if TOLD.contains(&self.call) && !is_repeated {
-            let told = replies.iter().any(|reply| !matches!(reply, Reply::Served(_)));
-            assert!(told, "{what}: nobody was told");
+            assert!(!all_served(told), "{what}: nobody was told");
         }
     }
 }
 
 /// How often each thread makes each call in the conversation: thread, id, call, times.
-pub fn sites(server: &Served) -> Vec<(String, u32, String, usize)> {
+pub fn sites(server: &Served, wire: Wire) -> Vec<(String, u32, String, usize)> {
     prepare(&server.root);
     let strace = Strace::attach(Target::Process(server.pid()), &[]);
-    let replies = converse(server.address());
-    check(&server.root, &replies, Refusal::IsCertain, "nothing failed");
-    assert!(replies.iter().all(|reply| matches!(reply, Reply::Served(_))), "all are served");
+    let told = converse(wire, server.address());
+    check(&server.root, wire, &told, Refusal::IsCertain, "nothing failed");
+    assert!(all_served(&told), "all are served");
     let trace = strace.detach();
     let mut counts = BTreeMap::<(u32, &str), usize>::new();
     for line in trace.lines() {
@@ -156,26 +156,26 @@ pub fn sites(server: &Served) -> Vec<(String, u32, String, usize)> {
 }
 
 /// Has the fault; true if there was such a call.
-fn suffer(server: &Served, base: usize, id: u32, fault: &Fault<'_>, tally: &mut Tally) -> bool {
+fn suffer(server: &Served, wire: Wire, base: usize, id: u32, fault: &Fault<'_>, tally: &mut Tally) -> bool {
     let what = fault.words();
     prepare(&server.root);
     let inject = format!("inject={}:error={}:when={}", fault.call, fault.error, fault.nth);
     let options = ["-e".into(), format!("trace={}", fault.call), "-e".into(), inject];
     let strace = Strace::attach(Target::Thread(id), &options);
-    let replies = converse(server.address());
+    let told = converse(wire, server.address());
     server.wait_until_asleep();
     let happened = strace.detach().contains("(INJECTED)");
     if !happened {
-        assert!(replies.iter().all(|reply| matches!(reply, Reply::Served(_))), "{what}: did not happen");
+        assert!(all_served(&told), "{what}: did not happen");
         return false;
     }
-    fault.judge(&replies);
-    check(&server.root, &replies, fault.refusal(), &what);
+    fault.judge(&told);
+    check(&server.root, wire, &told, fault.refusal(), &what);
     if !fault.degrades() {
         fault.settle(server);
         server.assert_back_to(base, &what);
     }
-    tally.add(fault, &replies);
+    tally.add(fault, &told);
     true
 }
 
@@ -184,8 +184,8 @@ fn suffer(server: &Served, base: usize, id: u32, fault: &Fault<'_>, tally: &mut 
 struct Tally(BTreeMap<String, BTreeMap<String, usize>>);
 
 impl Tally {
-    fn add(&mut self, fault: &Fault<'_>, replies: &[Reply]) {
-        let first = replies.iter().find(|reply| !matches!(reply, Reply::Served(_)));
+    fn add(&mut self, fault: &Fault<'_>, told: &Told) {
+        let first = told.iter().map(|(_, reply)| reply).find(|reply| !matches!(reply, Reply::Served(_)));
         let word = match first {
             None => "survived".to_owned(),
             Some(Reply::Refused(code)) => format!("told {code}"),
@@ -194,24 +194,35 @@ impl Tally {
         *self.0.entry(format!("{} {}", fault.thread, fault.call)).or_default().entry(word).or_default() += 1;
     }
 
-    fn print(&self) {
+    fn print(&self, wire: Wire) {
         for (call, seen) in &self.0 {
             let words: Vec<_> = seen.iter().map(|(word, times)| format!("{times} {word}")).collect();
-            println!("calls: {call}: {}", words.join(", "));
+            println!("calls: {wire:?}: {call}: {}", words.join(", "));
         }
         let all: usize = self.0.values().flat_map(BTreeMap::values).sum();
-        println!("calls: {all} faults injected");
+        println!("calls: {wire:?}: {all} faults injected");
     }
 }
 
 #[test]
 #[ignore = "needs root, strace and a release build"]
 fn every_call_of_a_conversation_fails_once_and_the_client_is_told_the_truth() {
+    every_call_fails_once(Wire::Line);
+}
+
+#[test]
+#[ignore = "needs root, strace and a release build"]
+fn every_call_of_a_conversation_in_http_fails_once_and_the_client_is_told_the_truth() {
+    every_call_fails_once(Wire::Http);
+}
+
+fn every_call_fails_once(wire: Wire) {
     let root = folder();
     let mut server = Served::start(root.path(), &ONE_OF_EACH);
     server.wait_until_swept();
     server.assert_serves();
-    let calls: Vec<(String, String)> = sites(&server).into_iter().map(|(thread, _, call, _)| (thread, call)).collect();
+    let calls: Vec<(String, String)> =
+        sites(&server, wire).into_iter().map(|(thread, _, call, _)| (thread, call)).collect();
     let mut base = server.descriptors_at_rest();
     let mut tally = Tally::default();
     for (thread, call) in &calls {
@@ -219,7 +230,7 @@ fn every_call_of_a_conversation_fails_once_and_the_client_is_told_the_truth() {
             for nth in 1.. {
                 let fault = Fault { thread, call, error, nth };
                 let id = server.threads().into_iter().find(|(_, name)| name == thread).expect("its thread").0;
-                if !suffer(&server, base, id, &fault, &mut tally) {
+                if !suffer(&server, wire, base, id, &fault, &mut tally) {
                     break;
                 }
                 if fault.degrades() && server.log().contains("store.degraded") {
@@ -239,6 +250,6 @@ fn every_call_of_a_conversation_fails_once_and_the_client_is_told_the_truth() {
         }
     }
     server.assert_serves();
-    tally.print();
+    tally.print(wire);
     assert_eq!(server.end(), Some(0));
 }

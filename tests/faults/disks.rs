@@ -9,6 +9,7 @@ use crate::calls::ONE_OF_EACH;
 use crate::client::{assert_same, content, staged, visible, wait_until};
 use crate::outside::{Mounted, Strace, Target, run, text};
 use crate::server::{Served, folder};
+use crate::wire::{Expects, Framing, Reply, Talker, Wire};
 
 /// Uploads of every size that may meet the end of the disk at another call.
 const LENGTHS: [usize; 6] = [1, 4000, 60_000, 300_000, 2 << 20, 6 << 20];
@@ -38,43 +39,45 @@ fn is_full_and_recovers(disk: &Mounted) {
     let server = Served::start(&root, &[]);
     server.client().put("/old", &content(1, 5000));
     let base = server.descriptors_at_rest();
-    let (mut told, mut stored) = (0, 0);
+    let (mut told, mut stored, mut kept) = (0, 0, 0);
     for leave in [0, 5000, 100_000, 1 << 20] {
         while_full(disk, leave, || {
             for (n, len) in LENGTHS.into_iter().enumerate() {
-                for (path, chunked) in [("/old", false), ("/new/folder/file", false), ("/chunked", true)] {
+                for (path, framing, wire) in [
+                    ("/old", Framing::Length, Wire::Line),
+                    ("/old", Framing::Length, Wire::Http),
+                    ("/new/folder/file", Framing::Length, Wire::Line),
+                    ("/chunked", Framing::Chunks, Wire::Line),
+                    ("/chunked", Framing::Chunks, Wire::Http),
+                ] {
                     let before = fs::read(root.join(&path[1..])).ok();
-                    let (bytes, mut client) = (content(n as u64 + leave, len), server.client());
-                    client.send_in_vain(if chunked {
-                        format!("PUT * {path}\n")
-                    } else {
-                        format!("PUT {len} {path}\n")
-                    });
-                    if chunked {
-                        client.send_in_vain(format!("{len:x}\n"));
-                    }
-                    client.send_in_vain(&bytes);
-                    client.send_in_vain(if chunked { "0\n" } else { "" });
-                    client.finish();
-                    let said = client.last_words();
+                    let bytes = content(n as u64 + leave, len);
+                    let mut client = Talker::new(wire, server.address());
+                    let reply = client.ask(wire.upload(path, &bytes, framing), Expects::Body);
                     let after = fs::read(root.join(&path[1..])).ok();
-                    if said.starts_with("OK ") {
+                    if matches!(reply, Reply::Served(_)) {
                         stored += 1;
                         assert_same(&after.expect("it was stored"), &bytes, path);
                         server.client().put("/old", &content(1, 5000).split_off(4999));
                         server.client().expect(&format!("DELETE {path}"), "OK 0");
-                    } else {
-                        told += 1;
-                        // A large body may go on while the answer is on its way, and then meets a reset.
-                        assert!(said.starts_with("ERR 507 ") || said.is_empty() && len > 1 << 20, "{said}");
-                        assert_eq!(before.map(|b| b.len()), after.map(|b| b.len()), "{path} was touched");
+                        continue;
+                    }
+                    told += 1;
+                    // A large body may go on while the answer is on its way, and then meets a reset.
+                    let is_cut = matches!(reply, Reply::Cut { .. }) && len > 1 << 20;
+                    assert!(reply == Reply::Refused(507) || is_cut, "{wire:?} {path}: {}", reply.words());
+                    assert_eq!(before.map(|b| b.len()), after.map(|b| b.len()), "{path} was touched");
+                    if client.is_kept() && len < 1 << 20 {
+                        // The body that was refused is not taken for a request.
+                        kept += 1;
+                        client.fetch("/old");
                     }
                 }
             }
         });
     }
-    println!("disks: full: {told} told so, {stored} fitted");
-    assert!(told > 10, "it was never full");
+    println!("disks: full: {told} told so, {kept} of them went on behind that, {stored} fitted");
+    assert!(told > 10 && kept > 5, "it was never full, or no conversation went on");
     server.assert_back_to(base, "a full disk");
     server.client().put("/large", &content(2, 1 << 20));
     assert_same(&server.client().get("/large"), &content(2, 1 << 20), "there is room again");
@@ -108,6 +111,10 @@ fn a_disk_without_inodes_says_that_it_is_full_and_recovers() {
         });
         let stored = stored.count();
         assert!(stored < 100 && said.starts_with("ERR 507 "), "{stored}: {said}");
+        let mut http = Talker::new(Wire::Http, server.address());
+        let reply = http.ask(Wire::Http.upload("/file", b"x", Framing::Length), Expects::Body);
+        assert_eq!((reply, http.is_kept()), (Reply::Refused(507), true));
+        assert_eq!(http.fetch("/file0"), b"x", "on the same connection");
         client.expect("MKDIR /folder/", "ERR 507 ");
         for n in 0..stored.min(3) {
             client.expect(&format!("DELETE /file{n}"), "OK 0");
@@ -130,16 +137,17 @@ fn a_quota_that_is_used_up_is_told_as_a_full_disk() {
     let server = Served::start(disk.path().join("served").as_path(), &[]);
     let mut told = 0;
     for n in 0..40_u64 {
-        let mut client = server.client();
-        client.send_in_vain(format!("PUT 300000 /file{n}\n"));
-        client.send_in_vain(content(n, 300_000));
-        client.finish();
-        let said = client.last_words();
-        if said.starts_with("OK ") {
-            assert_same(&server.client().get(&format!("/file{n}")), &content(n, 300_000), "within the quota");
-        } else {
-            assert!(said.starts_with("ERR 507 "), "{said}");
-            told += 1;
+        let wire = Wire::BOTH[n as usize % 2];
+        let mut client = Talker::new(wire, server.address());
+        let upload = wire.upload(&format!("/file{n}"), &content(n, 300_000), Framing::Length);
+        match client.ask(upload, Expects::Body) {
+            Reply::Served(_) => {
+                assert_same(&client.fetch(&format!("/file{n}")), &content(n, 300_000), "within the quota");
+            }
+            reply => {
+                assert_eq!(reply, Reply::Refused(507), "{wire:?}");
+                told += 1;
+            }
         }
     }
     println!("disks: quota: {told} of 40 told so");
@@ -163,11 +171,18 @@ fn a_disk_that_becomes_read_only_takes_no_change_and_is_read_on() {
     for request in ["DELETE /file", "RENAME /file\t/other", "MKDIR /folder/"] {
         client.expect(request, "ERR 500 ");
     }
-    for len in [1, 300_000] {
-        let said = server.client().try_put("/file", &content(2, len));
-        assert!(said.starts_with("ERR 500 "), "{said}");
+    for wire in Wire::BOTH {
+        let mut talker = Talker::new(wire, server.address());
+        for len in [1, 300_000] {
+            let reply = talker.ask(wire.upload("/file", &content(2, len), Framing::Length), Expects::Body);
+            assert!(matches!(reply, Reply::Refused(500 | 503)), "{wire:?}: {}", reply.words());
+        }
+        let reply = talker.ask(wire.delete("/file"), Expects::Body);
+        assert!(matches!(reply, Reply::Refused(500 | 503)), "{wire:?}: {}", reply.words());
+        assert_same(&talker.fetch("/file"), &content(1, 100_000), "reading goes on");
     }
-    assert_same(&client.get("/file"), &content(1, 100_000), "reading goes on");
+    let health = Talker::new(Wire::Http, server.address()).ask(Wire::Http.get("/.filewharf/health"), Expects::Body);
+    assert_eq!(health, Reply::Refused(503), "who asks is told");
     client.expect("LIST /", "OK ");
     drop(client);
     assert_eq!(server.end(), Some(1), "it shows in the exit code");
@@ -203,12 +218,16 @@ fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))"
         let said = server.client().ask(request);
         assert!(said.starts_with("ERR 5"), "{request}: {said}");
     }
-    let mut reader = server.client();
-    reader.send("GET /file\n");
-    reader.finish();
-    let (bytes, _) = reader.rest();
-    let whole = bytes.split(|byte| *byte == b'\n').next().map_or(0, <[u8]>::len) + 1 + 100_000;
-    assert!(bytes.starts_with(b"ERR 5") || bytes.len() <= whole, "what is in memory may be read");
+    for wire in Wire::BOTH {
+        let mut talker = Talker::new(wire, server.address());
+        let reply = talker.ask(wire.upload("/y", b"z", Framing::Length), Expects::Body);
+        assert!(matches!(reply, Reply::Refused(500..600)), "{wire:?}: {}", reply.words());
+        match talker.ask(wire.get("/file"), Expects::Body) {
+            Reply::Served(body) => assert_same(&body, &content(1, 100_000), "what is in memory may be read"),
+            Reply::Refused(code) => assert!(code >= 500, "{wire:?}: {code}"),
+            Reply::Cut { reset, .. } => assert!(reset, "{wire:?}: it must not look whole"),
+        }
+    }
     server.client().expect("PING", "OK 0");
     // 1 only if a sync has met it.
     assert!(matches!(server.end(), Some(0 | 1)), "it ends by itself");
@@ -225,27 +244,30 @@ fn a_frozen_disk_holds_up_only_who_waits_for_it() {
     run(&["fsfreeze", "-f", &text(disk.path())]);
     let mut waiting: Vec<_> = (0..20)
         .map(|n| {
-            let mut client = server.client();
-            client.send(format!("PUT 1000 /waits{n}\n"));
-            client.send(content(n, 1000));
+            let wire = Wire::BOTH[n as usize % 2];
+            let mut client = Talker::new(wire, server.address());
+            client.send(wire.upload(&format!("/waits{n}"), &content(n, 1000), Framing::Length));
             client
         })
         .collect();
-    for _ in 0..20 {
-        let mut client = server.client();
-        client.expect("PING", "OK 0");
-        assert_same(&client.get("/file"), &content(1, 100_000), "from memory");
+    for _ in 0..10 {
+        for wire in Wire::BOTH {
+            let mut client = Talker::new(wire, server.address());
+            assert_same(&client.fetch("/file"), &content(1, 100_000), "from memory");
+        }
     }
     run(&["fsfreeze", "-u", &text(disk.path())]);
     let (mut stored, mut busy) = (0, 0);
     for (n, client) in (0..).zip(&mut waiting) {
-        let said = client.line();
-        if said.starts_with("OK ") {
-            stored += 1;
-            assert_same(&server.client().get(&format!("/waits{n}")), &content(n, 1000), "after the thaw");
-        } else {
-            assert!(said.starts_with("ERR 429 "), "{said}");
-            busy += 1;
+        match client.hear(Expects::Body) {
+            Reply::Served(_) => {
+                stored += 1;
+                assert_same(&server.client().get(&format!("/waits{n}")), &content(n, 1000), "after the thaw");
+            }
+            reply => {
+                assert_eq!(reply, Reply::Refused(429));
+                busy += 1;
+            }
         }
     }
     println!("disks: frozen: {stored} stored after the thaw, {busy} told that it is busy");
@@ -269,11 +291,12 @@ fn a_slow_disk_delays_uploads_and_cuts_none_off() {
     );
     std::thread::scope(|scope| {
         for n in 0..6 {
-            let server = &server;
-            scope.spawn(move || server.client().put(&format!("/slow{n}"), &content(n, 40_000)));
+            let mut client = Talker::new(Wire::BOTH[n as usize % 2], server.address());
+            scope.spawn(move || client.put(&format!("/slow{n}"), &content(n, 40_000)));
         }
-        for _ in 0..50 {
-            assert_same(&server.client().get("/read"), &content(9, 50_000), "meanwhile");
+        for n in 0..50 {
+            let mut client = Talker::new(Wire::BOTH[n % 2], server.address());
+            assert_same(&client.fetch("/read"), &content(9, 50_000), "meanwhile");
         }
     });
     server.wait_until_asleep();
@@ -295,10 +318,11 @@ fn an_upload_whose_client_resets_during_the_sync_is_stored_all_the_same() {
     let delay = "inject=fdatasync:delay_enter=200000".to_owned();
     let strace =
         Strace::attach(Target::Process(server.pid()), &["-e".into(), "trace=fdatasync".into(), "-e".into(), delay]);
-    for (n, len) in [(1, 1000), (2, 300_000)] {
-        let mut client = server.client();
-        client.send(format!("PUT {len} /file{n}\n"));
-        client.send(content(n, len));
+    for (n, len, wire) in
+        [(1, 1000, Wire::Line), (2, 300_000, Wire::Line), (3, 1000, Wire::Http), (4, 300_000, Wire::Http)]
+    {
+        let mut client = Talker::new(wire, server.address());
+        client.send(wire.upload(&format!("/file{n}"), &content(n, len), Framing::Length));
         // The staging file is complete before the sync begins.
         wait_until("all has arrived", || {
             staged(root.path()).iter().any(|file| fs::metadata(file).is_ok_and(|file| file.len() == len as u64))

@@ -11,8 +11,9 @@ use std::process::{Command, Stdio};
 use crate::calls::{ONE_OF_EACH, sites};
 use crate::client::{content, staged};
 use crate::outside::{Strace, Target};
-use crate::script::{Refusal, Reply, check, converse, prepare};
+use crate::script::{Refusal, all_served, check, converse, prepare};
 use crate::server::{Served, binary, folder};
+use crate::wire::{Reply, Wire};
 
 /// Calls before which it makes no difference when the server dies.
 const IDLE: [&str; 5] = ["brk", "epoll_wait", "futex", "getrusage", "restart_syscall"];
@@ -20,10 +21,20 @@ const IDLE: [&str; 5] = ["brk", "epoll_wait", "futex", "getrusage", "restart_sys
 #[test]
 #[ignore = "needs root, strace and a release build"]
 fn a_server_that_dies_at_any_call_loses_nothing_it_acknowledged_and_shows_nothing_torn() {
+    dies_at_any_call(Wire::Line);
+}
+
+#[test]
+#[ignore = "needs root, strace and a release build"]
+fn a_server_that_dies_at_any_call_loses_nothing_it_acknowledged_in_http() {
+    dies_at_any_call(Wire::Http);
+}
+
+fn dies_at_any_call(wire: Wire) {
     let root = folder();
     let mut server = Served::start(root.path(), &ONE_OF_EACH);
     server.wait_until_swept();
-    let calls = sites(&server);
+    let calls = sites(&server, wire);
     let (mut kills, mut acked, mut left) = (0, 0, 0);
     for (thread, _, call, _) in &calls {
         if IDLE.contains(&call.as_str()) {
@@ -35,25 +46,27 @@ fn a_server_that_dies_at_any_call_loses_nothing_it_acknowledged_and_shows_nothin
             let inject = format!("inject={call}:signal=KILL:when={nth}");
             let strace =
                 Strace::attach(Target::Thread(id), &["-e".into(), format!("trace={call}"), "-e".into(), inject]);
-            let replies = converse(server.address());
+            let told = converse(wire, server.address());
             let what = format!("killed at {call} #{nth} in {thread}");
             // Its last call may come only after the last reply.
-            if replies.iter().all(|reply| matches!(reply, Reply::Served(_))) && !dies(&mut server) {
+            if all_served(&told) && !dies(&mut server) {
                 drop(strace);
                 break;
             }
             server.kill();
             drop(strace);
             kills += 1;
-            acked += replies.iter().filter(|reply| matches!(reply, Reply::Served(_))).count();
+            acked += told.iter().filter(|(_, reply)| matches!(reply, Reply::Served(_))).count();
             left += staged(root.path()).len();
-            check(root.path(), &replies, Refusal::MayBeVisible, &what);
+            check(root.path(), wire, &told, Refusal::MayBeVisible, &what);
             server = Served::start(root.path(), &ONE_OF_EACH);
             server.wait_until_swept();
-            check(root.path(), &replies, Refusal::MayBeVisible, &format!("{what}, and started again"));
+            check(root.path(), wire, &told, Refusal::MayBeVisible, &format!("{what}, and started again"));
         }
     }
-    println!("kills: {kills} places to die, {acked} replies before them, {left} staging files left and swept");
+    println!(
+        "kills: {wire:?}: {kills} places to die, {acked} replies before them, {left} staging files left and swept"
+    );
     assert!(kills > 100 && left > 0, "the walk has missed the interesting calls");
     server.assert_serves();
     assert_eq!(server.end(), Some(0));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::client::{Client, assert_same, content, staged, wait_until};
 use crate::outside::{Cable, run};
 use crate::server::{Served, folder};
+use crate::wire::{Expects, Framing, Reply, Talker, Wire};
 
 /// A server on one end of a cable.
 fn served(cable: &Cable, root: &std::path::Path, options: &[&str]) -> Served {
@@ -28,8 +29,12 @@ fn moves(cable: &Cable, server: &Served, len: usize, what: &str) {
             client.rest()
         };
         assert!(error.is_none(), "{what}: {error:?}");
+        let mut http = Talker::new(Wire::Http, address);
+        let reply = http.ask(Wire::Http.upload("/chunked", &bytes, Framing::Chunks), Expects::Body);
+        assert!(matches!(reply, Reply::Served(_)), "{what}: {}", reply.words());
+        assert_same(&http.fetch("/chunked"), &bytes, what);
     });
-    println!("links: {what}: {len} bytes both ways in {:.2?}", began.elapsed());
+    println!("links: {what}: {len} bytes both ways, in the line protocol and in HTTP, in {:.2?}", began.elapsed());
 }
 
 #[test]
@@ -82,8 +87,15 @@ fn peers_that_vanish_are_given_up_and_leave_nothing() {
         (0..60)
             .map(|n| {
                 let mut stream = TcpStream::connect(address).expect("the server listens");
-                let words: &[u8] = [&b"PUT 1000000 /up\nhalf"[..], b"GET /large\n", b"GET /lar", b""][n % 4];
-                stream.write_all(words).expect("it is sent");
+                let words = [
+                    Wire::Line.put("/up", 1_000_000) + "half",
+                    Wire::Http.put("/up", 1_000_000) + "half",
+                    Wire::Line.get("/large"),
+                    Wire::Http.get("/large"),
+                    "GET /lar".to_owned(),
+                    String::new(),
+                ];
+                stream.write_all(words[n % 6].as_bytes()).expect("it is sent");
                 stream
             })
             .collect::<Vec<_>>()
@@ -203,8 +215,10 @@ fn a_storm_of_resets_stops_nobody() {
     beside_a_canary(&[], "20,000 resets", |server| {
         for n in 0..20_000 {
             let Ok(mut stream) = TcpStream::connect(server.address()) else { continue };
-            let words: [&[u8]; 4] = [b"", b"GET /large\n", b"PUT 100000 /x\nhalf", b"PUT 3 /y\nabc"];
-            let _ = stream.write_all(words[n % 4]);
+            let wire = Wire::BOTH[n / 4 % 2];
+            let words =
+                [String::new(), wire.get("/large"), wire.put("/x", 100_000) + "half", wire.put("/y", 3) + "abc"];
+            let _ = stream.write_all(words[n % 4].as_bytes());
             reset(stream);
         }
     });
@@ -219,7 +233,8 @@ fn slow_heads_and_slow_bodies_are_ended_and_stop_nobody() {
         let begin = |n: usize| {
             let mut stream = TcpStream::connect(server.address()).expect("room for one more");
             if n.is_multiple_of(2) {
-                stream.write_all(format!("PUT 1000000 /slow{n}\n").as_bytes()).expect("it is sent");
+                let head = Wire::BOTH[n / 2 % 2].put(&format!("/slow{n}"), 1_000_000);
+                stream.write_all(head.as_bytes()).expect("it is sent");
             }
             stream
         };
@@ -232,14 +247,36 @@ fn slow_heads_and_slow_bodies_are_ended_and_stop_nobody() {
     });
 }
 
+/// In HTTP by a status of its own, and then the end: nothing else is taken from such a client.
+#[test]
+#[ignore = "needs a release build"]
+fn a_head_or_a_body_that_is_too_slow_is_told_so() {
+    let root = folder();
+    let options = ["--head-timeout", "1", "--stall-timeout", "1", "--linger-timeout", "1"];
+    let server = Served::start(root.path(), &options);
+    server.assert_serves();
+    let base = server.descriptors_at_rest();
+    for wire in Wire::BOTH {
+        let head = wire.get("/almost");
+        for words in [head[..head.len() - 1].to_owned(), wire.put("/almost", 1000) + "half"] {
+            let mut talker = Talker::new(wire, server.address());
+            assert_eq!(talker.ask(&words, Expects::Body), Reply::Refused(408), "{wire:?}: {words}");
+            assert!(wire == Wire::Line || !talker.is_kept(), "who is too slow is told that it is over");
+        }
+    }
+    server.assert_back_to(base, "slow ones");
+    assert_eq!(crate::client::visible(root.path()), Vec::<String>::new());
+    assert_eq!(server.end(), Some(0));
+}
+
 #[test]
 #[ignore = "needs a release build; prints figures"]
 fn readers_that_do_not_read_are_ended_and_stop_nobody() {
     let options = ["--stall-timeout", "2", "--rate-window", "2", "--send-buffer", "64K"];
     beside_a_canary(&options, "500 readers that do not read", |server| {
-        let begin = |_| {
+        let begin = |n: usize| {
             let mut stream = TcpStream::connect(server.address()).expect("room for one more");
-            stream.write_all(b"GET /large\n").expect("it is sent");
+            stream.write_all(Wire::BOTH[n % 2].get("/large").as_bytes()).expect("it is sent");
             stream
         };
         let mut idle: Vec<TcpStream> = (0..500).map(begin).collect();

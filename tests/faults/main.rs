@@ -59,3 +59,4 @@ mod soak;
 #[allow(unused_imports, reason = "the benches use the rest of it")]
 #[path = "../../benches/support/mod.rs"]
 mod support;
+mod wire;

@@ -2,16 +2,12 @@
 //! what it may look like after it, whatever failed on the way.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::client::content;
-
-/// Nothing may take longer; a server that is silent for so long hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::wire::{Expects, Framing, Reply, Talker, Wire};
 
 const LARGE: usize = 300_000;
 const SERVED: usize = 400_000;
@@ -30,43 +26,40 @@ pub enum Step {
     MakeFolder,
 }
 
-pub const STEPS: [Step; 9] = [
+/// HTTP neither moves nor makes folders.
+const STEPS: [Step; 9] = [
     Step::Replace,
     Step::Upload,
     Step::Download,
     Step::HeldDownload,
     Step::List,
     Step::Stat,
-    Step::Rename,
     Step::Delete,
+    Step::Rename,
     Step::MakeFolder,
 ];
 
-/// What became of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
-    /// Served, with this body.
-    Served(Vec<u8>),
-    /// Refused with this code.
-    Refused(u16),
-    /// The connection ended instead, in the middle of a body if `body` is not empty.
-    Cut { body: Vec<u8>, reset: bool },
-}
+/// The requests of a conversation, and what became of each.
+pub type Told = Vec<(Step, Reply)>;
 
 impl Step {
-    fn request(self) -> Vec<u8> {
-        let words: &[u8] = match self {
-            Self::Replace => return [&b"PUT 300 /replaced\n"[..], &content(2, 300)].concat(),
-            Self::Upload => return [&b"PUT 300000 /new/deep/large\n"[..], &content(3, LARGE)].concat(),
-            Self::Download => b"GET /served\n",
-            Self::HeldDownload => b"GET trailer=sha256 /served\n",
-            Self::List => b"LIST /folder/\n",
-            Self::Stat => b"STAT /served\n",
-            Self::Rename => b"RENAME /from\t/moved/to\n",
-            Self::Delete => b"DELETE /gone\n",
-            Self::MakeFolder => b"MKDIR /made/deep/\n",
+    /// `None` if there are no words for it.
+    fn request(self, wire: Wire) -> Option<(Vec<u8>, Expects)> {
+        let (words, expects) = match self {
+            Self::Replace => return Some((wire.upload("/replaced", &content(2, 300), Framing::Length), Expects::Body)),
+            Self::Upload => {
+                return Some((wire.upload("/new/deep/large", &content(3, LARGE), Framing::Length), Expects::Body));
+            }
+            Self::Download => (wire.get("/served"), Expects::Body),
+            Self::HeldDownload => (wire.get_with_digest("/served"), Expects::BodyAndDigest),
+            Self::List => (wire.list("/folder/"), Expects::Body),
+            Self::Stat => (wire.stat("/served"), Expects::Nothing),
+            Self::Delete => (wire.delete("/gone"), Expects::Body),
+            Self::Rename | Self::MakeFolder if wire == Wire::Http => return None,
+            Self::Rename => ("RENAME /from\t/moved/to\n".to_owned(), Expects::Body),
+            Self::MakeFolder => ("MKDIR /made/deep/\n".to_owned(), Expects::Body),
         };
-        words.to_vec()
+        Some((words.into_bytes(), expects))
     }
 }
 
@@ -91,55 +84,19 @@ pub fn prepare(root: &Path) {
     rustix::fs::fadvise(served.as_fd(), 0, None, rustix::fs::Advice::DontNeed).expect("advice is free");
 }
 
-/// Has the conversation on one connection, and on a new one after each that ended early.
-pub fn converse(address: SocketAddr) -> Vec<Reply> {
-    let mut line = None;
-    STEPS.into_iter().map(|step| ask(&mut line, address, step)).collect()
-}
-
-fn ask(line: &mut Option<BufReader<TcpStream>>, address: SocketAddr, step: Step) -> Reply {
-    let cut = Reply::Cut { body: Vec::new(), reset: false };
-    if line.is_none() {
-        let Ok(stream) = TcpStream::connect(address) else { return cut };
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.set_nodelay(true).expect("an option");
-        *line = Some(BufReader::new(stream));
-    }
-    let reader = line.as_mut().expect("just connected");
-    let reply = match reader.get_mut().write_all(&step.request()) {
-        Err(_) => cut,
-        Ok(()) => hear(reader, step),
+/// Has the conversation on one connection, and on a new one after each that ended.
+pub fn converse(wire: Wire, address: SocketAddr) -> Told {
+    let mut talker = Talker::new(wire, address);
+    let ask = |step: Step| {
+        let (words, expects) = step.request(wire)?;
+        Some((step, talker.ask(words, expects)))
     };
-    if matches!(reply, Reply::Cut { .. }) {
-        *line = None;
-    }
-    reply
+    STEPS.into_iter().filter_map(ask).collect()
 }
 
-fn hear(reader: &mut BufReader<TcpStream>, step: Step) -> Reply {
-    let mut head = Vec::new();
-    let ended = reader.read_until(b'\n', &mut head);
-    assert!(!ended.as_ref().is_err_and(is_timeout), "{step:?}: the server hangs");
-    let head = String::from_utf8(head).expect("a reply is text");
-    let Some(head) = head.strip_suffix('\n') else { return Reply::Cut { body: Vec::new(), reset: ended.is_err() } };
-    let number = head.split(' ').nth(1).and_then(|number| number.parse().ok());
-    match (head.split(' ').next(), number) {
-        (Some("OK"), Some(len)) => hear_body(reader, step, len),
-        (Some("ERR"), Some(code)) => Reply::Refused(u16::try_from(code).expect("a code")),
-        _ => panic!("{step:?}: {head:?} is no reply"),
-    }
-}
-
-fn hear_body(reader: &mut BufReader<TcpStream>, step: Step, len: usize) -> Reply {
-    let trailer = if step == Step::HeldDownload { "sha256=\n".len() + 64 } else { 0 };
-    let mut body = Vec::new();
-    let ended = reader.take((len + trailer) as u64).read_to_end(&mut body);
-    assert!(!ended.as_ref().is_err_and(is_timeout), "{step:?}: the server hangs in a body");
-    if body.len() < len + trailer { Reply::Cut { body, reset: ended.is_err() } } else { Reply::Served(body) }
-}
-
-fn is_timeout(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::WouldBlock
+/// Was everything served?
+pub fn all_served(told: &Told) -> bool {
+    told.iter().all(|(_, reply)| matches!(reply, Reply::Served(_)))
 }
 
 /// How sure one can be of a change that was refused.
@@ -153,16 +110,16 @@ pub enum Refusal {
 
 /// Is everything what the replies said, and nothing torn?
 #[track_caller]
-pub fn check(root: &Path, replies: &[Reply], refusal: Refusal, what: &str) {
-    for (step, reply) in STEPS.into_iter().zip(replies) {
-        let (old, new) = state(root, step, refusal);
+pub fn check(root: &Path, wire: Wire, told: &Told, refusal: Refusal, what: &str) {
+    for (step, reply) in told {
+        let (old, new) = state(root, *step, refusal);
         let good = match reply {
             Reply::Served(_) => new,
             Reply::Refused(_) if refusal == Refusal::IsCertain => old,
             Reply::Refused(_) | Reply::Cut { .. } => old || new,
         };
-        assert!(good, "{what}: after {step:?} was answered {}, before it: {old}, done: {new}", reply.words());
-        check_body(step, reply, what);
+        assert!(good, "{what}: after {step:?} was {}, before it: {old}, done: {new}", reply.words());
+        check_body(wire, *step, reply, what);
     }
     let mut names: Vec<_> = fs::read_dir(root).expect("the folder").filter_map(Result::ok).collect();
     names.retain(|entry| {
@@ -170,17 +127,6 @@ pub fn check(root: &Path, replies: &[Reply], refusal: Refusal, what: &str) {
         !known.iter().any(|name| entry.file_name() == *name)
     });
     assert!(names.is_empty(), "{what}: {names:?} appeared");
-}
-
-impl Reply {
-    /// Not the megabytes.
-    pub fn words(&self) -> String {
-        match self {
-            Self::Served(body) => format!("OK with {} bytes", body.len()),
-            Self::Refused(code) => format!("ERR {code}"),
-            Self::Cut { body, reset } => format!("an end after {} bytes of a body (reset: {reset})", body.len()),
-        }
-    }
 }
 
 /// Does the folder look as before the step, and as after it? Neither means torn or lost. Folders
@@ -203,7 +149,7 @@ fn state(root: &Path, step: Step, refusal: Refusal) -> (bool, bool) {
 }
 
 /// No byte of an answer is wrong, also of one that broke off.
-fn check_body(step: Step, reply: &Reply, what: &str) {
+fn check_body(wire: Wire, step: Step, reply: &Reply, what: &str) {
     let (body, whole) = match reply {
         Reply::Served(body) => (body, true),
         Reply::Cut { body, .. } => (body, false),
@@ -212,19 +158,11 @@ fn check_body(step: Step, reply: &Reply, what: &str) {
     match step {
         Step::Download | Step::HeldDownload => {
             let wanted = content(6, SERVED);
-            let mut wanted = wanted.clone();
-            if step == Step::HeldDownload {
-                let trailer = format!("sha256={}\n", crate::client::sha256(&wanted));
-                wanted.extend(trailer.bytes());
-            }
-            assert!(
-                wanted.starts_with(body) && (!whole || body.len() == wanted.len()),
-                "{what}: wrong bytes in {step:?}"
-            );
+            let good = wanted.starts_with(body) && (!whole || body.len() == wanted.len());
+            assert!(good, "{what}: wrong bytes in {step:?}");
         }
         Step::List if whole => {
-            let text = String::from_utf8_lossy(body);
-            let names: Vec<_> = text.lines().filter_map(|line| line.rsplit(' ').next()).collect();
+            let names = wire.names(body);
             assert_eq!(names, ["a", "b", "c"], "{what}");
         }
         _ => {}

@@ -27,6 +27,7 @@
 //! | the file system shuts down | errors, the server lives; read-only mode only once a sync has met it | `disks` |
 //! | the disk hangs, or syncs take long | who waits for it waits, all others go on; no deadline runs against a client | `disks` |
 //! | a client resets while its upload is committed | stored all the same | `disks` |
+//! | the power is cut while a file is being replaced, half of it brought to the disk by another's sync | the old one or the new one is there, whole | `cuts` |
 //! | staging on another file system; a mount inside the root | refused at the start; not served | `disks` |
 //! | links: 8 Mbit/s, 5 % and 20 % lost, segments of 100 bytes | slower, every byte right | `links` |
 //! | peers vanish in an upload, a download, a head, between requests | given up by their deadlines, nothing left | `links` |
@@ -49,6 +50,7 @@ mod calls;
 #[path = "../it/client.rs"]
 mod client;
 mod clocks;
+mod cuts;
 mod disks;
 mod kills;
 mod links;

@@ -78,7 +78,18 @@ pub enum Target {
 /// A mounted file system of its own. Unmounted when dropped.
 pub struct Mounted {
     point: TempDir,
-    _image: Option<TempDir>,
+    image: Option<TempDir>,
+}
+
+/// What was on a disk at one moment.
+pub struct Cut(TempDir);
+
+impl Cut {
+    /// As after a power cut. The file system it was made of must not be mounted any more: they have
+    /// the same name.
+    pub fn mount(self) -> Mounted {
+        Mounted::of(self.0, "")
+    }
 }
 
 impl Mounted {
@@ -92,17 +103,32 @@ impl Mounted {
     /// A file system in a sparse file of this size, made by a command such as `mkfs.ext4 -q`.
     pub fn image(mebibytes: u64, make: &[&str], options: &str) -> Self {
         assert!(mebibytes <= 512, "images are kept small");
-        let (point, image) = (folder(), folder());
+        let image = folder();
         let file = image.path().join("image");
         fs::File::create(&file).and_then(|file| file.set_len(mebibytes << 20)).expect("a sparse file");
         run(&[make, &[&text(&file)]].concat());
+        Self::of(image, options)
+    }
+
+    fn of(image: TempDir, options: &str) -> Self {
+        let point = folder();
+        let file = image.path().join("image");
         run(&["mount", "-o", &format!("loop{options}"), &text(&file), &text(point.path())]);
         Self::checked(point, Some(image))
     }
 
+    /// Everything that has reached the disk by now.
+    pub fn cut(&self) -> Cut {
+        let image = self.image.as_ref().expect("a disk, not memory");
+        let copy = folder();
+        let names = [image, &copy].map(|folder| text(&folder.path().join("image")));
+        run(&["cp", "--sparse=always", &names[0], &names[1]]);
+        Cut(copy)
+    }
+
     /// Nothing is ever written to a mount that is none.
     fn checked(point: TempDir, image: Option<TempDir>) -> Self {
-        let mounted = Self { point, _image: image };
+        let mounted = Self { point, image };
         run(&["mountpoint", "-q", &text(mounted.path())]);
         mounted
     }

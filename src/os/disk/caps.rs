@@ -36,19 +36,22 @@ pub(super) struct Caps {
     pub(super) reserve: bool,
     /// Write-back can be started early.
     pub(super) write_back: bool,
+    /// A sync brings single files into a log (btrfs): see `Disk::enter_log`.
+    pub(super) logs_files: bool,
     /// `None`: not known before a first file was opened.
     pub(super) pages: Option<Pages>,
 }
 
 impl Caps {
-    /// Only what every unix has.
-    pub(super) const fn portable() -> Self {
+    /// Only what every unix has. What a file system needs to keep its promises, it needs here too.
+    pub(super) fn portable(root: BorrowedFd<'_>) -> Self {
         Self {
             openat2: false,
             cached: false,
             noreplace: false,
             reserve: false,
             write_back: false,
+            logs_files: kernel::logs_files(root),
             pages: Some(Pages::Unknown),
         }
     }
@@ -62,7 +65,8 @@ impl Caps {
         let openat2 = opens(false).is_ok();
         let cached = openat2 && matches!(opens(true), Ok(_) | Err(Errno::AGAIN));
         let memory = kernel::is_memory(root);
-        let mut caps = Self { openat2, cached, write_back: cfg!(target_os = "linux") && !memory, ..Self::portable() };
+        let mut caps =
+            Self { openat2, cached, write_back: cfg!(target_os = "linux") && !memory, ..Self::portable(root) };
         caps.pages = memory.then_some(Pages::Memory);
         let mut reserve = true;
         if let Some(stage) = stage

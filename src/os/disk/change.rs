@@ -108,6 +108,9 @@ impl Disk {
         if there.is_some() && meta::kind(stat) == Kind::Folder {
             return Err(refused(Failure::Conflict("a file has that name"), "rename"));
         }
+        if there.is_some() {
+            self.enter_log((source, from.name()), from.as_str())?;
+        }
         let absent = precondition.wants_absent();
         self.place((source, from.name()), target, absent).map_err(|(site, errno)| match errno {
             Errno::EXIST if absent => refused(Failure::PreconditionFailed, site),

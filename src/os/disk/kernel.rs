@@ -85,6 +85,11 @@ mod linux {
         matches!(kind(file), Some(TMPFS | RAMFS | EXT4 | XFS | BTRFS | F2FS))
     }
 
+    /// Does a sync write a log of single files, beside the tree that is written now and then?
+    pub(crate) fn logs_files(file: BorrowedFd<'_>) -> bool {
+        kind(file) == Some(BTRFS)
+    }
+
     #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "its type differs between processors")]
     fn kind(file: BorrowedFd<'_>) -> Option<u64> {
         rustix::fs::fstatfs(file).ok().map(|fs| fs.f_type as u64 & 0xFFFF_FFFF)
@@ -139,9 +144,15 @@ mod linux {
     pub(crate) fn is_local(_file: BorrowedFd<'_>) -> bool {
         false
     }
+
+    pub(crate) fn logs_files(_file: BorrowedFd<'_>) -> bool {
+        false
+    }
 }
 
-pub(super) use linux::{is_local, is_memory, open_beneath, pread_cached, rename_noreplace, reserve, send_file};
+pub(super) use linux::{
+    is_local, is_memory, logs_files, open_beneath, pread_cached, rename_noreplace, reserve, send_file,
+};
 
 /// Waits until the content of a file, and with `all` its other properties too, are on stable
 /// storage. Never repeated: a second call would report success for bytes that are lost.

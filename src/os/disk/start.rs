@@ -62,7 +62,7 @@ impl DiskStore {
         }
         let caps = if config.portable {
             log::info!(target: TARGET, "portable mode: only calls that every unix has, reads go to disk workers");
-            Caps::portable()
+            Caps::portable(fd.as_fd())
         } else {
             Caps::probe(fd.as_fd(), staging.as_ref().map(Staging::current).as_deref())
         };

@@ -18,6 +18,7 @@
 //! | `story` | what clients do, and what they may find afterwards |
 //! | `workload` | the clients |
 //! | `examine` | one image |
+//! | `report` | what is kept of a bad one |
 //!
 //! Nothing here is part of the product. See `.ci/crash` for how it is run.
 
@@ -27,6 +28,7 @@ mod content;
 mod device;
 mod examine;
 mod image;
+mod report;
 mod server;
 mod story;
 mod volume;
@@ -122,7 +124,7 @@ fn try_file_system(kind: Kind, settings: &Settings) -> Result<bool, String> {
                 break;
             }
             let recording = record(&examiner, run, seed)?;
-            replay(&examiner, &recording, until, seed, &mut tally)?;
+            replay(&examiner, &recording, until, (run, seed), &mut tally)?;
         }
         tally.tell(kind, run);
         good &= match run {
@@ -163,7 +165,7 @@ fn replay(
     examiner: &Examiner<'_>,
     recording: &Recording,
     until: usize,
-    seed: u64,
+    (run, seed): (Run, u64),
     tally: &mut Tally,
 ) -> Result<(), String> {
     let Recording { base, records, plans } = recording;
@@ -189,7 +191,8 @@ fn replay(
         let acked = history.acked_before(place);
         let violations = examiner.examine(&history, Cut { place, again: None }, &mut random);
         let is_back = violations.is_empty();
-        tally.add(examiner.kind, violations, place, &[tear], acked);
+        let which = |number| report::Which { kind: examiner.kind, run, seed, place, number };
+        tally.add(which(tally.images - first), &history, violations, &[tear], acked);
         if is_back && tally.images < until && random.below(CUT_AGAIN) == 0 {
             let recovery = examiner.device.take_log();
             let mut again = Replay::new(image, &recovery);
@@ -200,7 +203,7 @@ fn replay(
             let done = recovery[..stop].iter().any(|record| matches!(record, Record::Note(Event::AckedAfterCut)));
             let violations = examiner.examine(&history, Cut { place, again: Some(done) }, &mut random);
             tally.again += 1;
-            tally.add(examiner.kind, violations, place, &[tear, second], acked);
+            tally.add(which(tally.images - first), &history, violations, &[tear, second], acked);
         }
     }
     Ok(())
@@ -218,8 +221,6 @@ struct Tally {
     /// Images that the file system itself does not come back from, because a disk tore its
     /// metadata at the least length of all.
     unmountable: usize,
-    /// Moves that btrfs did by half: what they were to replace is gone.
-    targets_gone: usize,
     violations: BTreeMap<Wrong, usize>,
     examples: Vec<Violation>,
     /// What was recorded.
@@ -236,7 +237,6 @@ impl Tally {
             acked: 0,
             bad: 0,
             unmountable: 0,
-            targets_gone: 0,
             violations: BTreeMap::new(),
             examples: Vec::new(),
             records: 0,
@@ -245,14 +245,15 @@ impl Tally {
         }
     }
 
-    fn add(&mut self, kind: Kind, mut violations: Vec<Violation>, place: usize, tears: &[Tear], acked: usize) {
+    fn add(
+        &mut self,
+        which: report::Which,
+        history: &History<'_>,
+        mut violations: Vec<Violation>,
+        tears: &[Tear],
+        acked: usize,
+    ) {
         self.images += 1;
-        // The log of btrfs can hold the removal of a name and not yet what a move puts there.
-        if kind == Kind::Btrfs {
-            let count = violations.len();
-            violations.retain(|violation| violation.wrong != Wrong::TargetGone);
-            self.targets_gone += count - violations.len();
-        }
         // What a file system does not promise, nobody above it can.
         if tears.contains(&Tear::Sectors) && violations.iter().all(|violation| violation.wrong == Wrong::Unmountable) {
             self.unmountable += violations.len();
@@ -261,8 +262,9 @@ impl Tally {
         self.acked += acked;
         self.bad += usize::from(!violations.is_empty());
         for violation in &mut violations {
-            violation.words = format!("cut at {place}, {tears:?}: {}", violation.words);
+            violation.words = format!("cut at {}, {tears:?}: {}", which.place, violation.words);
         }
+        report::keep(which, tears, history, &violations);
         for violation in violations {
             *self.violations.entry(violation.wrong).or_default() += 1;
             if self.examples.len() < TOLD_MAX {
@@ -273,7 +275,7 @@ impl Tally {
 
     /// Broken promises: what was acknowledged and is not there, or what is there and is torn.
     fn losses(&self) -> usize {
-        let broken = [Wrong::Lost, Wrong::Torn, Wrong::Stale, Wrong::Returned, Wrong::Vanished];
+        let broken = [Wrong::Lost, Wrong::Torn, Wrong::Stale, Wrong::Returned, Wrong::Vanished, Wrong::TargetGone];
         broken.iter().filter_map(|wrong| self.violations.get(wrong)).sum()
     }
 
@@ -281,8 +283,7 @@ impl Tally {
         let elapsed = self.began.elapsed();
         println!(
             "crash: {}, {}: {} images ({} of them cut again in recovery) in {elapsed:.1?}, {:.1}/s; {} records with {} \
-             flushes; {} acknowledged changes looked for; {} images unmountable for torn sectors, {} targets of moves \
-             gone; {} bad images {:?}",
+             flushes; {} acknowledged changes looked for; {} images unmountable for torn sectors; {} bad images {:?}",
             kind.name(),
             run.name(),
             self.images,
@@ -292,7 +293,6 @@ impl Tally {
             self.flushes,
             self.acked,
             self.unmountable,
-            self.targets_gone,
             self.bad,
             self.violations,
         );

@@ -255,6 +255,22 @@ impl<'a> History<'a> {
         self.acked.iter().map(|places| before(places, cut)).sum()
     }
 
+    /// What every connection had done by this place of the log: its changes, and at which places each
+    /// was sent and acknowledged.
+    pub fn tell(&self, cut: usize) -> String {
+        let mut text = String::new();
+        for (line, plan) in self.plans.iter().enumerate() {
+            text.push_str(&format!("\nconnection {line}\n"));
+            let (sent, acked) = (&self.sent[line], &self.acked[line]);
+            for (n, change) in plan.changes[..before(sent, cut)].iter().enumerate() {
+                let acked = acked.get(n).filter(|place| **place < cut);
+                let acked = acked.map_or("under way".to_owned(), |place| format!("acknowledged {place}"));
+                text.push_str(&format!("  {n}: sent {}, {acked}: {change:?}\n", sent[n]));
+            }
+        }
+        text
+    }
+
     /// Judges what is visible after a power cut at this place of the log.
     pub fn judge(&self, cut: usize, visible: &Visible) -> Vec<Violation> {
         let mut violations = Vec::new();

@@ -153,7 +153,7 @@ fn record(examiner: &Examiner<'_>, run: Run, seed: u64) -> Result<Recording, Str
     device.take_log();
     let mount = Mount::new(kind, device, mount_point)?;
     let server = Server::start(binary, &mount.path().join(SERVED), run)?;
-    workload::run(server.address, &plans, device)?;
+    workload::run(server.address, &plans, device, mount.path())?;
     let records = device.take_log();
     drop(server);
     drop(mount);

@@ -1,8 +1,10 @@
 //! Clients of the `line` protocol that make the planned changes, all at once, each on its own
 //! connection, and note in the log of the disk what was sent and what was acknowledged.
 
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -12,8 +14,13 @@ use crate::story::{Change, Event, Framing, Over, Plan};
 /// Longest wait for one reply.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// After one of so many changes somebody syncs all of the file system, as systems do now and then: what
+/// was made before is on the disk for long, what comes next is new.
+const SYNC_EVERY: usize = 16;
+
 /// Makes every change of every plan; the first reply that is not `OK` ends the run.
-pub fn run(address: SocketAddr, plans: &[Plan], device: &Device) -> Result<(), String> {
+pub fn run(address: SocketAddr, plans: &[Plan], device: &Device, mount: &Path) -> Result<(), String> {
+    let mount = &File::open(mount).map_err(|e| format!("{}: {e}", mount.display()))?;
     thread::scope(|scope| {
         let lines: Vec<_> = (plans.iter().enumerate())
             .map(|(line, plan)| {
@@ -23,6 +30,9 @@ pub fn run(address: SocketAddr, plans: &[Plan], device: &Device) -> Result<(), S
                         device.note(Event::Sent { line, change });
                         client.change(what)?;
                         device.note(Event::Acked { line, change });
+                        if (line + change).is_multiple_of(SYNC_EVERY) {
+                            rustix::fs::syncfs(mount).map_err(|e| format!("syncfs: {e}"))?;
+                        }
                     }
                     Ok(())
                 })

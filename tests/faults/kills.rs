@@ -96,6 +96,27 @@ fn leave_behind(root: &Path) {
     }
 }
 
+#[test]
+#[ignore = "needs a release build; prints figures"]
+fn a_start_beside_ten_thousand_leftovers_serves_at_once_and_sweeps_them() {
+    let root = folder();
+    let dead = root.path().join(".filewharf/staging/4000001-1");
+    fs::create_dir_all(&dead).expect("a folder");
+    for name in (0..10_000).map(|n| n.to_string()).chain(["LOCK".to_owned()]) {
+        fs::write(dead.join(name), "left").expect("a file");
+    }
+    let began = std::time::Instant::now();
+    let server = Served::start(root.path(), &[]);
+    server.assert_serves();
+    let served = began.elapsed();
+    server.wait_until_swept();
+    println!(
+        "kills: beside 10,000 leftovers: the first client was served in {served:.2?}, all swept in {:.2?}",
+        began.elapsed()
+    );
+    assert_eq!(server.end(), Some(0));
+}
+
 /// Calls of a start and of the sweep after it that the dynamic loader does not make as well.
 const OF_A_START: [&str; 12] = [
     "mkdirat",

@@ -10,33 +10,52 @@
 //! FILEWHARF_BINARY=$PWD/target/release/filewharf cargo test --test faults -- --ignored --nocapture --test-threads=1
 //! ```
 //!
-//! | fault | expected, and observed unless a note says otherwise | module |
+//! | fault | expected, and observed unless a note says otherwise | test |
 //! |---|---|---|
-//! | each system call of a conversation fails, with each error that fits | the client is told (507 full or quota, 429 short of descriptors or memory, 500 else) or the server goes on; nothing partial, nothing staged, no descriptor left | `calls` |
-//! | a sync fails | 500, never repeated; read-only until a restart, exit code 1 (full, quota and `EINTR` pass) | `calls` |
-//! | the sync of a folder fails, or the look at a file just renamed | not acknowledged; the new file may be visible; new folders stay open until a change in them is synced | `calls` |
-//! | reading fails in a download | a reset, never padded; before the first byte has left the head goes with it | `calls` |
-//! | `accept` fails, for one connection or for want of descriptors | it recovers; while there are none a peer may be turned away by a close | `calls` `links` |
-//! | `kill -9` at each call of a conversation | what was acknowledged is there, all else old or whole; swept at the next start; empty new folders may stay | `kills` |
-//! | `kill -9` at each call of a start and its sweep | taken up by the next start | `kills` |
-//! | a start beside what a dead process left | all of the file system is synced before anybody is served, or it says why not | `kills` |
-//! | each step of a start fails | one line and exit code 1, or done without | `kills` |
-//! | the log is full or closed | nobody notices, lines are counted as dropped | `kills` |
-//! | disk full, no inodes, quota used up (btrfs) | 507, old files untouched, all well when there is room | `disks` |
-//! | the file system turns read-only | 500 for changes until a restart, reading goes on, exit code 1 | `disks` |
-//! | the file system shuts down | errors, the server lives; read-only mode only once a sync has met it | `disks` |
-//! | the disk hangs, or syncs take long | who waits for it waits, all others go on; no deadline runs against a client | `disks` |
-//! | a client resets while its upload is committed | stored all the same | `disks` |
-//! | the power is cut while a file is being replaced, half of it brought to the disk by another's sync | the old one or the new one is there, whole | `cuts` |
-//! | staging on another file system; a mount inside the root | refused at the start; not served | `disks` |
-//! | links: 8 Mbit/s, 5 % and 20 % lost, segments of 100 bytes | slower, every byte right | `links` |
-//! | peers vanish in an upload, a download, a head, between requests | given up by their deadlines, nothing left | `links` |
-//! | 3,000 half-open connections | others get in | `links` |
-//! | 20,000 resets; 2,000 slow heads and bodies; 500 readers that do not read | ended by their deadlines; a client beside them goes on | `links` |
-//! | 200 clients at 40 descriptors | it recovers each time | `links` |
-//! | the wall clock jumps by decades, also across a crash; the monotonic clock begins late | only what is told changes | `clocks` |
-//! | the process is stopped for longer than every deadline | who did its part meanwhile is served | `clocks` |
+//! | each system call of a conversation fails, with each error that fits | the client is told (507 full or quota, 429 short of descriptors or memory, 500 else) or the server goes on; nothing partial, nothing staged, no descriptor left | `calls::every_call_of_a_conversation_*` |
+//! | a sync fails | 500, never repeated; read-only until a restart, exit code 1 (full, quota and `EINTR` pass) | the same |
+//! | the sync of a folder fails, or the look at a file just renamed | not acknowledged; the new file may be visible; new folders stay open until a change in them is synced | the same |
+//! | reading fails in a download | a reset, never padded; before the first byte has left the head goes with it | the same |
+//! | `accept` fails, for one connection or for want of descriptors | it recovers; while there are none a peer may be turned away by a close | the same; `links::a_server_with_few_descriptors_*` |
+//! | `kill -9` at each call of a conversation | what was acknowledged is there, all else old or whole; swept at the next start; empty new folders may stay | `kills::a_server_that_dies_at_any_call_*` |
+//! | `kill -9` at each call of a start and its sweep | taken up by the next start | `kills::a_recovery_that_dies_*` |
+//! | a start beside what a dead process left | all of the file system is synced before anybody is served, or it says why not | `kills::what_a_dead_process_*` |
+//! | a start beside 10,000 files of the dead | serves before they are swept, then sweeps them | `kills::a_start_beside_*` |
+//! | each step of a start fails | one line and exit code 1, or done without | `kills::a_start_that_cannot_succeed_*` |
+//! | the log is full or closed | nobody notices, lines are counted as dropped | `kills::a_log_that_is_full_or_gone_*` |
+//! | disk full, no inodes, quota used up (btrfs) | 507, old files untouched, all well when there is room | `disks::a_small_*`, `disks::a_disk_without_inodes_*`, `disks::a_quota_*` |
+//! | the file system turns read-only | 500 for changes until a restart, reading goes on, exit code 1 | `disks::a_disk_that_becomes_read_only_*` |
+//! | the file system shuts down | errors, the server lives; read-only mode only once a sync has met it | `disks::a_file_system_that_shuts_down_*` |
+//! | the disk hangs, or syncs take long | who waits for it waits, all others go on; no deadline runs against a client | `disks::a_frozen_disk_*`, `disks::a_slow_disk_*` |
+//! | a client resets while its upload is committed | stored all the same | `disks::an_upload_whose_client_resets_*` |
+//! | the power is cut while a file is being replaced, half of it brought to the disk by another's sync | the old one or the new one is there, whole | `cuts::a_cut_while_*` |
+//! | staging on another file system; a mount inside the root | refused at the start; not served | `disks::a_staging_folder_on_another_*`, `disks::a_mount_inside_*` |
+//! | links: 8 Mbit/s, 5 % and 20 % lost, segments of 100 bytes | slower, every byte right | `links::every_byte_arrives_*` |
+//! | peers vanish in an upload, a download, a head, between requests | given up by their deadlines, nothing left | `links::peers_that_vanish_*` |
+//! | 3,000 half-open connections | others get in | `links::thousands_of_half_open_*` |
+//! | 20,000 resets; 2,000 slow heads and bodies; 500 readers that do not read | ended by their deadlines; a client beside them goes on | `links::a_storm_of_resets_*`, `links::slow_heads_*`, `links::readers_*` |
+//! | a head or a body that is too slow | 408, in HTTP also that it is over; nothing stored | `links::a_head_or_a_body_*` |
+//! | 200 clients at 40 descriptors | it recovers each time | `links::a_server_with_few_descriptors_*` |
+//! | the wall clock jumps by decades, also across a crash; the monotonic clock begins late | only what is told changes | `clocks::a_wall_clock_*`, `clocks::a_monotonic_clock_*` |
+//! | the process is stopped for longer than every deadline | who did its part meanwhile is served | `clocks::deadlines_that_passed_*` |
 //! | all dialects, broken connections, killed clients and servers, drains, a filling disk | no loss, nothing torn, no leak | `soak` |
+//!
+//! Whatever is told is told in the line protocol and in HTTP: a conversation goes on behind a refusal
+//! where it may, and a body that broke off never looks whole. Faults that need nothing from outside are
+//! tried elsewhere:
+//!
+//! | fault | where |
+//! |---|---|
+//! | bytes one by one and at every cut, half-closed streams, requests in one piece | `it::golden`, in memory and on the real platform |
+//! | the end or a reset at any byte, spurious and late events, reordered completions, power cuts, all at random | `sim` |
+//! | resets during uploads, urgent data, nobody there to hear the reply | `it::bad_luck::endings` |
+//! | requests that are none, sizes and chunks that lie, endless heads, smuggling | `it::bad_luck::requests`, `it::golden`, `fuzz` |
+//! | paths, links, fifos, the staging folder by name | `it::bad_luck::paths`, `os::disk` |
+//! | files that shrink or grow while they are sent, a root or staging folder that is removed | `it::bad_luck::disk` |
+//! | slow clients of every kind, no slot, no place in the queue, no connection left | `it::bad_luck::slow`, `it::bad_luck::crowds` |
+//! | who replaces the same name at once, who reads meanwhile | `it::served::order`, `sim` |
+//! | signals, a port in use, two servers on one folder | `it::program`, `it::served::front`, `it::bad_luck` |
+//! | power cuts at every write of three file systems | `crash` |
 //!
 //! Not here: failures of memory (they end the process by design), a `close` that fails (an injected
 //! failure leaves the descriptor open, the kernel does not), errors that would be lies (`EAGAIN`

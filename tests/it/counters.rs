@@ -188,3 +188,16 @@ fn other_threads_see_the_facts_of_a_real_server() {
     let text = String::from_utf8(text).expect("text");
     assert!(text.contains("\nfilewharf_requests_total{kind=\"put\",outcome=\"ok\"} 2\n"), "{text}");
 }
+
+#[test]
+fn an_event_for_a_connection_that_has_gone_does_not_reach_the_next_one_at_its_place() {
+    let mut rig = Rig::new(Mode::PLAIN, limits(), Access::default());
+    let gone = rig.connect();
+    rig.finish(&gone);
+    assert!(gone.is_gone());
+    let next = rig.connect();
+    rig.send_in_turn(&gone, b"");
+    assert_eq!(rig.counters().stale_events, 1);
+    rig.send(&next, b"PING\n");
+    assert_eq!((next.heard(), rig.counters().stale_events), (b"OK 0\n".to_vec(), 1));
+}

@@ -68,7 +68,8 @@ pub enum Act {
 pub struct Finish {
     /// Another name than was announced, where it is only known now.
     pub key: Option<Key>,
-    /// Bytes that belong before the content that was received.
+    /// Bytes that belong before the content that was received. Only of an upload whose length was
+    /// not known.
     pub prepend: Vec<u8>,
 }
 

@@ -180,7 +180,8 @@ impl<P: Platform> Reactor<P> {
         progress
     }
 
-    /// Adds the `len` bytes at `at` to what was found before them, if they follow it in the file.
+    /// Adds the `len` bytes at `at` to what was found before them, which they follow in the file: no
+    /// other upload begins before this buffer has been used up.
     fn gather(
         &mut self,
         id: ConnId,
@@ -197,21 +198,15 @@ impl<P: Platform> Reactor<P> {
             return None;
         }
         match before {
-            Some(mut content)
-                if content.file == file && content.offset + (content.end - content.start) as u64 == offset =>
-            {
+            Some(mut content) => {
+                debug_assert_eq!(content.file, file, "two uploads in one buffer");
                 if content.end != at {
                     self.scratch.copy_within(at..at + len, content.end);
                 }
                 content.end += len;
                 Some(content)
             }
-            before => {
-                if let Some(content) = before {
-                    self.store_content(id, &content);
-                }
-                Some(piece)
-            }
+            None => Some(piece),
         }
     }
 

@@ -14,11 +14,12 @@ use crate::session::{Appetite, Cx, Session};
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 impl Session {
-    /// The peer has been silent for as long as the dialect asked. True if that decided something.
+    /// The peer has been silent for as long as the dialect asked, while we listened. True if that
+    /// decided something.
     pub(super) fn told_quiet(&mut self, cx: &mut Cx<'_>) -> bool {
         self.work.quiet_told = Some(cx.now);
         match self.state.name() {
-            Name::AwaitHeader if self.work.outbox.is_empty() && !self.has_ops() => {
+            Name::AwaitHeader if self.work.outbox.is_empty() => {
                 let held = self.take_held();
                 let (used, act) = self.with_machine(cx, |machine, talk| machine.quiet(&held, talk));
                 self.hold(&held[used..]);
@@ -28,8 +29,7 @@ impl Session {
                 self.apply(act, cx);
                 true
             }
-            // While the disk is at work we may not be reading: that is no silence of the peer.
-            Name::ReceivingBody if !self.has_ops() => match self.dialect.machine().body_quiet() {
+            Name::ReceivingBody => match self.dialect.machine().body_quiet() {
                 Then::End => {
                     self.body_is_complete(cx);
                     true

@@ -314,11 +314,9 @@ impl Session {
         let Receiving { mut put, target, upload, .. } = *receiving;
         put.key = finish.key.unwrap_or(put.key);
         self.work.ops.push_back(match target {
-            Target::Whole(chunk) if finish.prepend.is_empty() => Op::Store { put, chunk },
             Target::Whole(chunk) => {
-                let whole = Chunk::holding([&finish.prepend, chunk.data()].concat());
-                cx.pool.give(chunk);
-                Op::Store { put, chunk: whole }
+                debug_assert!(finish.prepend.is_empty(), "the length of this upload was known before its content");
+                Op::Store { put, chunk }
             }
             Target::File(file) => Op::Commit {
                 file,

@@ -17,6 +17,7 @@
 //! | the sync of a folder fails, or the look at a file just renamed | not acknowledged; the new file may be visible; new folders stay open until a change in them is synced | the same |
 //! | reading fails in a download | a reset, never padded; before the first byte has left the head goes with it | the same |
 //! | `accept` fails, for one connection or for want of descriptors | it recovers; while there are none a peer may be turned away by a close | the same; `links::a_server_with_few_descriptors_*` |
+//! | none: the calls of each change are seen in their order | nothing is named before it is synced, or acknowledged before its folders are | `order::*` |
 //! | `kill -9` at each call of a conversation | what was acknowledged is there, all else old or whole; swept at the next start; empty new folders may stay | `kills::a_server_that_dies_at_any_call_*` |
 //! | `kill -9` at each call of a start and its sweep | taken up by the next start | `kills::a_recovery_that_dies_*` |
 //! | a start beside what a dead process left | all of the file system is synced before anybody is served, or it says why not | `kills::what_a_dead_process_*` |
@@ -73,6 +74,7 @@ mod cuts;
 mod disks;
 mod kills;
 mod links;
+mod order;
 mod outside;
 mod script;
 mod server;

@@ -188,3 +188,47 @@ fn other_threads_see_the_facts_of_a_real_server() {
     let text = String::from_utf8(text).expect("text");
     assert!(text.contains("\nfilewharf_requests_total{kind=\"put\",outcome=\"ok\"} 2\n"), "{text}");
 }
+
+#[test]
+fn an_event_for_a_connection_that_has_gone_does_not_reach_the_next_one_at_its_place() {
+    let mut rig = Rig::new(Mode::PLAIN, limits(), Access::default());
+    let gone = rig.connect();
+    rig.finish(&gone);
+    assert!(gone.is_gone());
+    let next = rig.connect();
+    rig.send_in_turn(&gone, b"");
+    assert_eq!(rig.counters().stale_events, 1);
+    rig.send(&next, b"PING\n");
+    assert_eq!((next.heard(), rig.counters().stale_events), (b"OK 0\n".to_vec(), 1));
+}
+
+#[test]
+fn bytes_of_contents_are_counted_in_both_directions_however_they_go() {
+    for mode in Mode::all() {
+        let mut rig = Rig::new(mode, limits(), Access::default());
+        let peer = rig.connect();
+        for len in [10, 60] {
+            let before = rig.counters();
+            rig.send(&peer, format!("PUT {len} /x\n{}", "a".repeat(len)).as_bytes());
+            rig.send(&peer, b"GET /x\nGET trailer=sha256 /x\n");
+            let after = rig.counters();
+            let moved = (after.bytes_in - before.bytes_in, after.bytes_out - before.bytes_out);
+            assert_eq!(moved, (len as u64, 2 * len as u64), "{mode:?}");
+        }
+    }
+}
+
+#[test]
+fn an_upload_that_is_stored_after_its_connection_was_cut_counts_as_stored() {
+    let mut rig = Rig::new(SLOW, limits(), Access::default());
+    let peer = rig.connect();
+    rig.hold_completions(true);
+    rig.send(&peer, b"PUT 5 /x\nhello");
+    assert_eq!(doing(&rig), [Name::Committing]);
+    rig.stop_in_turn();
+    assert!(peer.is_gone());
+    rig.hold_completions(false);
+    assert_eq!(rig.file("x").as_deref(), Some(&b"hello"[..]));
+    let counters = rig.counters();
+    assert_eq!((counters.requests.iter().sum::<u64>(), counters.failed), (1, 0));
+}

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use filewharf::config::{Access, Limits};
+use filewharf::dialect::{Kind, Listening};
 use filewharf::session::state::Name;
 
 use crate::rig::{Mode, Peer, Rig};
@@ -105,6 +106,11 @@ fn ends_after(mode: Mode, sends: &str, seconds: u64, reply: &str) {
     assert!(!peer.is_closed(), "{sends:?} ({mode:?}): too early");
     rig.pass(Duration::from_secs(1));
     assert!(peer.is_closed() && said(&peer).starts_with(reply), "{sends:?} ({mode:?}): {}", said(&peer));
+    if !peer.is_reset() && reply.contains("ERR") {
+        // What it is still sending must not turn our last words into a reset.
+        rig.pass(limits().linger_timeout / 2);
+        assert!(!peer.is_gone(), "{sends:?} ({mode:?}): has no time to read");
+    }
     rig.pass(limits().linger_timeout);
     assert!(peer.is_gone(), "{sends:?} ({mode:?}): stays");
     assert_clean(&mut rig);
@@ -256,6 +262,86 @@ fn a_drain_in_any_state_lets_it_finish_and_ends() {
             assert!(rig.has_ended(), "{before:?} ({mode:?}): the server goes on");
         }
     }
+}
+
+#[test]
+fn a_server_that_drains_listens_as_long_as_it_was_told_to() {
+    let mut rig = Rig::new(Mode::PLAIN, Limits { drain_grace: Duration::from_secs(5), ..limits() }, Access::default());
+    rig.drain();
+    rig.pass(Duration::from_secs(4));
+    assert!(!rig.has_ended());
+    let late = rig.connect();
+    rig.send(&late, b"GET /x\n");
+    assert!(said(&late).starts_with("ERR 503 retry=5 "), "{}", said(&late));
+    rig.finish(&late);
+    assert!(!rig.has_ended(), "others may come");
+    rig.pass(Duration::from_secs(1));
+    assert!(rig.has_ended());
+}
+
+/// A message of the pickle dialect that is longer than any head: it is gathered, and the one slot
+/// is kept meanwhile.
+fn long_message(content_len: usize) -> Vec<u8> {
+    format!("(dp0\nVput\nVx\nsVdata\nV{}\ns.", "a".repeat(content_len)).into_bytes()
+}
+
+fn gathering(mode: Mode) -> (Rig, Peer) {
+    let listening = Listening::new(Kind::Pickle, &[], 0).expect("no options");
+    let limits = Limits { head_len_max: 64, message_bytes_max: 4096, ..limits() };
+    let mut rig = Rig::speaking(listening, mode, limits, Access::default());
+    let peer = rig.connect();
+    (rig, peer)
+}
+
+#[test]
+fn a_long_message_is_whole_whatever_pieces_it_comes_in() {
+    for mode in modes() {
+        for piece_len in [1, 7, 63, 64, 65, 100, 1000] {
+            let (mut rig, peer) = gathering(mode);
+            for piece in long_message(1000).chunks(piece_len) {
+                rig.send(&peer, piece);
+            }
+            assert_eq!(rig.file("x"), Some(vec![b'a'; 1000]), "in pieces of {piece_len} ({mode:?})");
+            // What comes behind it is another message.
+            rig.send(&peer, &long_message(10));
+            assert_eq!(rig.file("x"), Some(vec![b'a'; 10]), "in pieces of {piece_len} ({mode:?})");
+            rig.finish(&peer);
+            assert_clean(&mut rig);
+        }
+    }
+}
+
+#[test]
+fn a_long_message_may_take_its_time_and_keeps_no_slot_for_ever() {
+    for mode in modes() {
+        let (mut rig, peer) = gathering(mode);
+        rig.send(&peer, &long_message(1000)[..100]);
+        assert_eq!(rig.counters().slots_used, 1);
+        rig.pass(Duration::from_secs(59));
+        assert!(!is_too_slow(&peer), "too early ({mode:?})");
+        rig.pass(Duration::from_secs(1));
+        assert!(is_too_slow(&peer), "it stopped half-way ({mode:?})");
+        rig.pass(Duration::from_secs(1));
+        rig.pass(limits().linger_timeout);
+        assert!(peer.is_gone());
+        assert_clean(&mut rig);
+
+        let (mut rig, peer) = gathering(mode);
+        rig.send(&peer, &long_message(1000)[..100]);
+        // Five times as long as a silence may be, whatever trickles in.
+        for second in 1..=300 {
+            assert!(!is_too_slow(&peer), "after {second} s ({mode:?})");
+            rig.pass(Duration::from_secs(1));
+            if second % 30 == 0 {
+                rig.send(&peer, b"a");
+            }
+        }
+        assert!(is_too_slow(&peer), "it keeps its slot ({mode:?})");
+    }
+}
+
+fn is_too_slow(peer: &Peer) -> bool {
+    said(peer).contains("too slow")
 }
 
 #[test]

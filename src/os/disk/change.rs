@@ -73,6 +73,8 @@ impl Disk {
             Ok(true) => {
                 let mut owed = self.owes(&source);
                 owed.join(self.owes(&way.folder));
+                // It stands at its new place for good before the old one forgets it.
+                owed.put_first(&way.folder);
                 Ok((Reply::Plain(Outcome::Renamed), owed))
             }
             Err(error) => {

@@ -21,7 +21,7 @@ use crate::platform::Health;
 /// What must be synced before a change may be acknowledged.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
-    /// Folders whose entries changed.
+    /// Folders whose entries changed; the last is synced first.
     pub(super) folders: Vec<Arc<Folder>>,
     /// Folders that are durable once all of `folders` are synced.
     pub(super) made: Vec<Making>,
@@ -157,6 +157,14 @@ impl Owed {
             self.add(folder);
         }
         self.made.extend(other.made);
+    }
+
+    /// Has a folder synced before all others that are owed.
+    pub(super) fn put_first(&mut self, folder: &Folder) {
+        if let Some(at) = self.folders.iter().position(|one| one.id == folder.id) {
+            let folder = self.folders.remove(at);
+            self.folders.push(folder);
+        }
     }
 
     fn add(&mut self, folder: &Arc<Folder>) {

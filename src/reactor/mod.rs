@@ -485,6 +485,7 @@ impl<P: Platform> Reactor<P> {
             }
         }
         assert_eq!(slots, self.limits.slots, "slots that are free and slots that are held");
+        assert!(self.admission.free() == 0 || self.admission.in_line() == 0, "a slot is free, and somebody waits");
         self.check_counters();
     }
 

@@ -22,7 +22,7 @@ impl<P: Platform> Reactor<P> {
     /// Sends what wants to leave, as far as the socket takes it.
     pub(super) fn flush(&mut self, id: ConnId, budget: &mut Budget) -> Progress {
         let Some(connection) = lookup(&mut self.connections, id) else { return Progress::Blocked };
-        if !connection.readiness.writable || connection.stream.is_none() {
+        if !connection.readiness.writable {
             return Progress::Blocked;
         }
         match connection.session.outgoing() {

@@ -26,7 +26,7 @@ use crate::dialect::{Dialect, Kind, Machine, Phase, Talk};
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
 use crate::platform::{Completion, Op};
-use state::{Name, Opening, PauseStage, State, Supply, Wanted};
+use state::{Name, PauseStage, State, Supply, Wanted};
 use work::Work;
 
 pub use receive::Use;
@@ -245,8 +245,9 @@ impl Session {
         let holds = self.work.inbox.len() >= limits.head_len_max;
         let in_use = match &self.state {
             State::Done { .. } => false,
-            State::Executing | State::ReceivingBody(_) | State::Settling(_) | State::Committing => true,
-            State::Opening(opening) => holds || matches!(opening, Opening::Create(_)),
+            State::Opening(_) | State::Executing | State::ReceivingBody(_) | State::Settling(_) | State::Committing => {
+                true
+            }
             // What comes straight from the page cache needs no chunk.
             State::SendingBody(sending) => holds || matches!(sending.supply, Supply::Held | Supply::HeldReading),
             // The file that is open meanwhile will be read into this slot's chunks.

@@ -23,9 +23,7 @@ impl Session {
                 let held = self.take_held();
                 let (used, act) = self.with_machine(cx, |machine, talk| machine.quiet(&held, talk));
                 self.hold(&held[used..]);
-                if used > 0 {
-                    self.appetite = Appetite::Unseen;
-                }
+                self.appetite = Appetite::Unseen;
                 self.apply(act, cx);
                 true
             }

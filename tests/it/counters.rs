@@ -232,3 +232,19 @@ fn an_upload_that_is_stored_after_its_connection_was_cut_counts_as_stored() {
     let counters = rig.counters();
     assert_eq!((counters.requests.iter().sum::<u64>(), counters.failed), (1, 0));
 }
+
+#[test]
+fn an_upload_that_breaks_off_with_its_connection_counts_as_failed_and_one_that_is_at_the_disk_does_not() {
+    for (sent, stored) in [(&b"PUT 5 /x\nhel"[..], false), (b"PUT 5 /x\nhello", true)] {
+        let mut rig = Rig::new(SLOW, limits(), Access::default());
+        let peer = rig.connect();
+        rig.hold_completions(true);
+        rig.send(&peer, sent);
+        rig.cut(&peer);
+        rig.hold_completions(false);
+        rig.send(&peer, b"");
+        let counters = rig.counters();
+        assert_eq!(rig.file("x").is_some(), stored);
+        assert_eq!((counters.requests.iter().sum::<u64>(), counters.failed), if stored { (1, 0) } else { (0, 1) });
+    }
+}

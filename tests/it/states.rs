@@ -9,7 +9,7 @@ use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};
 use filewharf::session::state::Name;
 
-use crate::rig::{Mode, Peer, Rig};
+use crate::rig::{Damage, Mode, Peer, Rig};
 
 const TABLE: &str = "\
 AwaitHeader -> AwaitSlot Opening Executing Pausing Discarding SendingReply Done
@@ -279,6 +279,97 @@ fn a_server_that_drains_listens_as_long_as_it_was_told_to() {
     assert!(rig.has_ended());
 }
 
+#[test]
+fn a_server_that_drains_takes_nobody_new_while_transfers_end() {
+    let mut rig = rig(Mode::PLAIN);
+    let (busy, idle) = (rig.connect(), rig.connect());
+    rig.send(&busy, b"PUT 5 /x\nhel");
+    rig.drain();
+    let late = rig.connect();
+    rig.send(&late, b"GET /x\n");
+    assert_eq!((said(&late), rig.counters().open), (String::new(), 2));
+    assert!(!idle.is_closed(), "it would be told why");
+    rig.send(&busy, b"lo");
+    assert!(said(&busy).starts_with("OK 0 "));
+    rig.pass(limits().linger_timeout);
+    rig.pass(limits().linger_timeout);
+    assert!(idle.is_gone() && rig.has_ended());
+}
+
+#[test]
+fn a_drain_does_not_wait_for_who_only_hears_our_last_words() {
+    let mut rig = rig(Mode::PLAIN);
+    let (idle, lingers) = (rig.connect(), rig.connect());
+    rig.pass(limits().linger_timeout);
+    rig.send(&lingers, b"nonsense\n");
+    assert!(lingers.is_closed() && !lingers.is_gone());
+    rig.drain();
+    assert!(idle.is_gone() && !lingers.is_gone());
+}
+
+#[test]
+fn a_file_that_cannot_be_sent_whole_ends_in_a_reset() {
+    for damage in [Damage::Short(90), Damage::Unreadable] {
+        for mode in [Mode { window: 40, ..Mode::PLAIN }, Mode { held: true, deferred: true, lags: false, window: 40 }] {
+            let mut rig = rig(mode);
+            rig.place("x", &[b'a'; 200]);
+            let peer = rig.connect();
+            rig.send_unread(&peer, b"GET /x\n");
+            assert!(peer.heard().starts_with(b"OK 200 "));
+            rig.damage(damage);
+            rig.send(&peer, b"");
+            assert!(peer.is_reset() && peer.is_gone(), "{damage:?} ({mode:?})");
+            assert_clean(&mut rig);
+            assert_eq!(rig.counters().failed, 1);
+        }
+    }
+}
+
+#[test]
+fn a_download_that_needs_no_memory_waits_for_no_slot() {
+    let mut rig = rig(Mode::PLAIN);
+    rig.place("x", b"hello");
+    let holder = rig.connect();
+    rig.send(&holder, b"PUT 100 /held\n12345");
+    assert_eq!(rig.counters().slots_used, 1);
+    let peer = rig.connect();
+    rig.send(&peer, b"GET /x\n");
+    assert!(said(&peer).ends_with("\nhello"), "{}", said(&peer));
+}
+
+#[test]
+fn no_time_at_our_own_disk_is_a_reader_too_slow() {
+    let mut rig = rig(Mode { held: true, deferred: true, ..Mode::PLAIN });
+    rig.place("x", &[b'a'; 200]);
+    let peer = rig.connect();
+    rig.hold_completions(true);
+    rig.send(&peer, b"GET /x\n");
+    rig.hold_completions(false);
+    let mut rounds = 0;
+    while peer.heard().len() < 200 && rounds < 100 {
+        rig.hold_completions(true);
+        rig.pass(Duration::from_secs(100));
+        rig.hold_completions(false);
+        rounds += 1;
+    }
+    rig.send(&peer, b"");
+    assert!(said(&peer).ends_with(&"a".repeat(200)) && !peer.is_closed(), "{}", said(&peer));
+}
+
+/// What waits in the kernel has left us, and nobody has read it.
+#[test]
+fn what_the_peer_has_not_acknowledged_has_not_been_read() {
+    for (unread, is_reset) in [(0, false), (950, true)] {
+        let mut rig = rig(Mode { window: 1000, ..Mode::PLAIN });
+        rig.place("x", &[b'a'; 5000]);
+        let peer = rig.connect();
+        rig.send_unread(&peer, b"GET /x\n");
+        peer.acknowledges_all_but(unread);
+        rig.pass(Duration::from_secs(20));
+        assert_eq!(peer.is_reset(), is_reset, "{unread} bytes");
+    }
+}
+
 /// A message of the pickle dialect that is longer than any head: it is gathered, and the one slot
 /// is kept meanwhile.
 fn long_message(content_len: usize) -> Vec<u8> {
@@ -401,4 +492,24 @@ fn nobody_reads_an_older_version_than_a_body_accepted_in_full() {
             assert!(newest || !accepted, "{size} after {turns} ({mode:?}): {}", heard.escape_ascii());
         }
     }
+}
+
+/// In some dialects a silence ends the content: but not while we do not listen.
+#[test]
+fn a_silence_while_our_own_disk_is_at_work_ends_no_upload() {
+    let listening = Listening::new(Kind::NameSize, &[], 0).expect("no options");
+    let limits = Limits { chunk_bytes: 16, chunks_per_slot: 4, rate_bytes_per_s_min: 0, ..Limits::default() };
+    let mut rig =
+        Rig::speaking(listening, Mode { deferred: true, lags: true, ..Mode::PLAIN }, limits, Access::default());
+    let peer = rig.connect();
+    rig.send(&peer, &[b"a 50000".as_slice(), &[b'x'; 20_000]].concat());
+    rig.hold_completions(true);
+    rig.send(&peer, &[b'x'; 100]);
+    rig.pass(Duration::from_secs(50));
+    rig.hold_completions(false);
+    rig.send(&peer, &[b'x'; 29_900]);
+    rig.pass(Duration::from_secs(5));
+    rig.finish(&peer);
+    assert_eq!(rig.names(), ["a"]);
+    assert_eq!(rig.file("a").map(|bytes| bytes.len()), Some(50_000));
 }

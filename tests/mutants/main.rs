@@ -3,7 +3,17 @@
 //! sources, and the suite that is named for it must fail.
 //!
 //! `cargo test --test mutants -- --ignored --nocapture`; `MUTANT=words` runs those whose name has
-//! these words.
+//! these words. Those of the disk need root and `strace` (suite `faults`).
+//!
+//! The list holds defects that somebody thought of. What nobody thought of is made by `cargo mutants`
+//! (`cargo install cargo-mutants --locked`), some thousand small changes one after the other:
+//!
+//! ```text
+//! cargo mutants --profile sim --timeout 300 -f 'src/session/**' -f 'src/reactor/**' -- --lib --test it --test sim
+//! ```
+//!
+//! `--list` shows them, `--shard 1/20` runs one in twenty. `survivors.txt` explains those that are not
+//! found. A new one is killed by a test of what a user could see, or shows code that nobody needs.
 #![allow(clippy::disallowed_methods, reason = "tests stand outside: they copy files and run programs")]
 
 use std::fs;

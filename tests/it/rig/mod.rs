@@ -18,6 +18,7 @@ use filewharf::ids::{ConnId, FileId, ListenerId};
 use filewharf::platform::{AcceptError, Counters, Event, Platform, SendFile, Stream};
 use filewharf::reactor::{Reactor, Setup};
 
+pub use store::Damage;
 use store::MemStore;
 
 /// When the server starts, by the clock on the wall.
@@ -61,6 +62,10 @@ struct Wire {
     server_done: bool,
     dropped: bool,
     reset: bool,
+    /// The network is gone.
+    broken: bool,
+    /// Bytes that were sent and that the client's side has not acknowledged.
+    unacknowledged: usize,
 }
 
 pub struct MemStream {
@@ -71,6 +76,9 @@ pub struct MemStream {
 impl Stream for MemStream {
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let mut wire = self.wire.borrow_mut();
+        if wire.broken {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         if wire.to_server.is_empty() {
             return if wire.client_done { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
         }
@@ -103,7 +111,7 @@ impl Stream for MemStream {
     }
 
     fn unacknowledged(&self) -> io::Result<usize> {
-        Ok(0)
+        Ok(self.wire.borrow().unacknowledged)
     }
 
     fn reset_on_drop(&mut self) {
@@ -231,6 +239,17 @@ impl Rig {
     pub fn finish(&mut self, peer: &Peer) {
         peer.wire.borrow_mut().client_done = true;
         self.edge(peer);
+    }
+
+    /// The connection fails.
+    pub fn cut(&mut self, peer: &Peer) {
+        peer.wire.borrow_mut().broken = true;
+        self.announce(peer);
+    }
+
+    /// Something becomes of the files that are served.
+    pub fn damage(&mut self, damage: Damage) {
+        self.reactor.platform().store.damage = damage;
     }
 
     /// The client sends piece after piece while the server works: each arrives one turn after the
@@ -377,6 +396,11 @@ impl Peer {
     /// The same, send by send.
     pub fn packets(&self) -> Vec<Vec<u8>> {
         self.wire.borrow().packets.clone()
+    }
+
+    /// So much of what was sent has not been acknowledged.
+    pub fn acknowledges_all_but(&self, bytes: usize) {
+        self.wire.borrow_mut().unacknowledged = bytes;
     }
 
     /// The server has closed its half, or all of it.

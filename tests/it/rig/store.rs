@@ -22,8 +22,18 @@ pub enum Open {
     Served(StoredFile),
 }
 
+/// What has become of the files since they were opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    None,
+    /// Cut down to so many bytes.
+    Short(usize),
+    Unreadable,
+}
+
 pub struct MemStore {
     pub mode: Mode,
+    pub damage: Damage,
     pub files: BTreeMap<String, StoredFile>,
     folders: BTreeSet<String>,
     pub open: BTreeMap<FileId, Open>,
@@ -40,6 +50,7 @@ impl MemStore {
     pub fn new(mode: Mode) -> Self {
         Self {
             mode,
+            damage: Damage::None,
             files: BTreeMap::new(),
             folders: BTreeSet::new(),
             open: BTreeMap::new(),
@@ -106,6 +117,17 @@ impl MemStore {
         let (staged, at) = (self.staged(file), offset as usize);
         staged.resize(staged.len().max(at + bytes.len()), 0);
         staged[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// What can be read of an open file from `offset` on.
+    pub fn readable(&self, file: FileId, offset: usize) -> Result<&[u8], StoreError> {
+        let bytes = &self.served(file).bytes;
+        let len = match self.damage {
+            Damage::None => bytes.len(),
+            Damage::Short(len) => len.min(bytes.len()),
+            Damage::Unreadable => return Err(refused(Failure::Internal)),
+        };
+        Ok(&bytes[offset.min(len)..len])
     }
 
     pub fn served(&self, file: FileId) -> &StoredFile {
@@ -200,10 +222,11 @@ impl MemStore {
             }
             Op::Open { key } => self.open(&key),
             Op::Read { file, offset, len, mut chunk } => {
-                let bytes = Rc::clone(&self.served(file).bytes);
-                let from = bytes.len().min(offset as usize);
-                chunk.fill(&bytes[from..bytes.len().min(from + len)]);
-                return (Ok(Outcome::Read), Some(chunk));
+                let read = self.readable(file, offset as usize).map(|bytes| {
+                    chunk.fill(&bytes[..bytes.len().min(len)]);
+                    Outcome::Read
+                });
+                return (read, Some(chunk));
             }
             Op::Rename { from, to, precondition } => self.check(&to, &precondition).and_then(|()| {
                 let mut file = self.files.remove(from.as_str()).ok_or(refused(Failure::NotFound))?;
@@ -272,7 +295,7 @@ impl Store for MemStore {
     }
 
     fn read_now(&mut self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<ReadNow, StoreError> {
-        let bytes = &self.served(file).bytes[offset as usize..];
+        let bytes = self.readable(file, offset as usize)?;
         let n = buf.len().min(bytes.len());
         buf[..n].copy_from_slice(&bytes[..n]);
         Ok(ReadNow::Bytes(n))

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::dialect::Listening;
 use crate::ids::ListenerId;
-use crate::platform::{AcceptError, Platform, Stream};
+use crate::platform::{AcceptError, Platform, Readable, Stream};
 use crate::reactor::{Connection, Queued, Reactor, Readiness, conn_id, cx};
 use crate::session::Session;
 
@@ -106,7 +106,7 @@ impl<P: Platform> Reactor<P> {
             stream: Some(stream),
             session,
             // Optimistic: a client that speaks first has often spoken already.
-            readiness: Readiness { readable: true, writable: true },
+            readiness: Readiness { readable: Readable::Bytes, writable: true },
             generation: self.generation,
             peer,
             queued: Queued::No,

@@ -17,7 +17,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    const fn new(bytes: usize, calls: u32) -> Self {
+    pub(super) const fn new(bytes: usize, calls: u32) -> Self {
         Self { bytes, calls }
     }
 
@@ -58,6 +58,9 @@ impl<P: Platform> Reactor<P> {
             if budget.is_spent() {
                 self.counters.yields += 1;
                 self.enqueue(id);
+                // A file that is done with is closed now, so that the next request is received
+                // together with everybody else's.
+                let _ = self.submit(id, &mut budget);
                 break;
             }
         }
@@ -99,11 +102,12 @@ impl<P: Platform> Reactor<P> {
     pub(super) fn run_released(&mut self) {
         while let Some((id, op)) = self.released.pop_front() {
             self.hand_in(id, op);
+            self.enqueue(id);
         }
     }
 
     /// An operation ended. The socket may have been ready all along and no event will say so
-    /// again: its connection is driven.
+    /// again: its connection must be driven, or go on if it is the one that is being driven.
     pub(super) fn complete(&mut self, done: Completion) {
         let id = done.conn;
         let Some(connection) = lookup(&mut self.connections, id) else {
@@ -115,7 +119,6 @@ impl<P: Platform> Reactor<P> {
             self.gate.leave(id, &mut self.released);
         }
         self.log_reports(peer);
-        self.enqueue(id);
     }
 
     fn ask_for_slot(&mut self, id: ConnId) -> Progress {

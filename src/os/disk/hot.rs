@@ -1,8 +1,9 @@
 //! Small files that are asked for again and again, kept in memory while they are known to be fresh.
 //!
-//! Never stale: a look-up first reads what the kernel has told about changes, and a request comes
-//! here after its last byte was received. So a rename, a replacement, a deletion or a write that
-//! ended before a request was complete is seen by that request, whoever made it.
+//! Never stale: a look-up first reads what the kernel has told about changes, unless nothing was
+//! received, no operation has ended and no turn has begun since that was read the last time. So it
+//! was read after the last byte of the request was received, and a rename, a replacement, a deletion
+//! or a write that ended before a request was complete is seen by that request, whoever made it.
 //!
 //! * Watched are each kept file (so that writes through another hard link are seen too) and every
 //!   folder on the way to it from the root. The folders are watched before the file is opened, and
@@ -54,9 +55,19 @@ enum Watched {
     Folder(Box<str>),
 }
 
+/// Does what is known count?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// For every request that has been received.
+    Known,
+    /// Not before the kernel was asked.
+    Doubtful,
+}
+
 /// The kept files.
 #[derive(Debug)]
 pub(super) struct Hot {
+    trust: Trust,
     watch: Watch,
     known: Known,
     files_max: usize,
@@ -93,6 +104,7 @@ impl Hot {
         let watch = Watch::new();
         let watch = watch.inspect_err(|errno| log::info!(target: TARGET, "no file is kept in memory: {errno}")).ok()?;
         Some(Self {
+            trust: Trust::Doubtful,
             watch,
             known: Known::default(),
             files_max: limits.hot_files_max,
@@ -110,7 +122,21 @@ impl Hot {
         if self.known.watched.is_empty() {
             return None;
         }
-        // Here and nowhere earlier: see above.
+        if self.trust == Trust::Doubtful {
+            self.ask_the_kernel();
+            self.trust = Trust::Known;
+        }
+        let kept = self.known.kept.get(path)?;
+        (now.saturating_duration_since(kept.read) < self.age_max).then_some((&kept.content, kept.meta))
+    }
+
+    /// A request may have been received since the kernel was asked, or a change may have ended.
+    pub(super) fn doubt(&mut self) {
+        self.trust = Trust::Doubtful;
+    }
+
+    /// Forgets what the kernel has told of.
+    fn ask_the_kernel(&mut self) {
         let known = &mut self.known;
         let mut forget = Forget::Some;
         self.watch.drain(|event| {
@@ -124,8 +150,6 @@ impl Hot {
         for watch in self.known.unwatched.drain(..) {
             self.watch.remove(watch);
         }
-        let kept = self.known.kept.get(path)?;
-        (now.saturating_duration_since(kept.read) < self.age_max).then_some((&kept.content, kept.meta))
     }
 
     /// A file has been opened that is not kept, or was for too long: keeps it if that is worth it.

@@ -82,6 +82,7 @@ impl DiskStore {
     /// [`is_lagging`](Store::is_lagging) says changes only here.
     pub fn refresh(&mut self, now: Instant) {
         self.now = now;
+        self.received();
         // While something is being synced, a write from the loop may have to wait behind the
         // journal of the file system: then it is the workers' business.
         let syncs = self.disk.durable && self.disk.syncing.load(Ordering::Relaxed) > 0;
@@ -147,6 +148,8 @@ impl DiskStore {
     /// Results get their file ids here, on the loop.
     fn admit(&mut self, finished: Finished) -> Completion {
         let Finished { conn, result, chunk } = finished;
+        // It may have been a change, and who waited for it goes on in this turn.
+        self.received();
         let result = result.map(|reply| match reply {
             Reply::Plain(outcome) => outcome,
             Reply::Created(staged) => Outcome::Created(self.files.add_staging(staged)),
@@ -254,6 +257,16 @@ impl Store for DiskStore {
         let finished = self.ready.pop_front()?;
         self.in_flight -= 1;
         Some(self.admit(finished))
+    }
+
+    fn received(&mut self) {
+        if let Some(hot) = &mut self.hot {
+            hot.doubt();
+        }
+    }
+
+    fn in_memory(&self, file: FileId, offset: u64) -> Option<&[u8]> {
+        self.files.kept(file).map(|content| files::behind(content, offset))
     }
 
     fn is_lagging(&self) -> bool {

@@ -114,6 +114,30 @@ fn after_a_while_a_kept_file_is_read_again() {
 }
 
 #[test]
+fn the_kernel_is_asked_once_for_all_that_was_received_and_again_after_a_change_of_our_own() {
+    let dir = TempDir::new().unwrap();
+    let Some(mut bench) = bench(&dir, Limits::default()) else { return };
+    for name in ["f", "g"] {
+        std::fs::write(bench.path(name), "old").unwrap();
+        bench.heat(name);
+    }
+    let open = |bench: &mut Bench, name| match bench.store.try_now(CONN, Op::Open { key: key(name) }) {
+        Ok(Completion { result: Ok(Outcome::Opened { meta, .. }), .. }) => meta,
+        other => panic!("{other:?}"),
+    };
+    let old = open(&mut bench, "f");
+    std::fs::write(bench.path("f"), "newer").unwrap();
+    assert_eq!(open(&mut bench, "f"), old, "this request was here before the change");
+    bench.store.received();
+    let newer = open(&mut bench, "f");
+    assert_eq!(newer, meta_of(&bench.path("f")));
+    // Nothing is received while an upload ends, but who waited for it must see it.
+    let stored = bench.complete(Op::Store { put: put("g", None, Precondition::None), chunk: chunk(b"newest") });
+    assert!(stored.result.is_ok());
+    assert_eq!(open(&mut bench, "g"), meta_of(&bench.path("g")));
+}
+
+#[test]
 fn two_names_of_one_file_do_not_stand_in_each_others_way() {
     let dir = TempDir::new().unwrap();
     let Some(mut bench) = bench(&dir, Limits::default()) else { return };

@@ -273,7 +273,8 @@ fn connections_permitted(limits: &Limits) -> usize {
     let limit = process::raise_descriptor_limit();
     // Where there are very few, most of them must still serve somebody.
     let descriptors = limit - DESCRIPTORS_KEPT.min(limit / 2);
-    let files = limits.slots.min(descriptors / 4);
+    let kept = if limits.hot_files_max > 0 { limits.hot_open_max } else { 0 };
+    let files = (limits.slots + kept).min(descriptors / 4);
     let permitted = descriptors.saturating_sub(files).max(1);
     if permitted < limits.connections_max {
         log::warn!(

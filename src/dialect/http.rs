@@ -217,7 +217,7 @@ impl Machine for Http {
         let len_max = talk.limits.head_len_max;
         let found = head::end(input, std::mem::take(&mut self.scanned));
         match found {
-            Ok(Some(len)) if len <= len_max => match head::parse(&input[..len]) {
+            Ok(Some(len)) if len <= len_max => match head::parse_found(&input[..len]) {
                 Ok(head) => (len, self.request(&head, talk)),
                 Err(error) => (len, Self::unreadable(error, talk)),
             },

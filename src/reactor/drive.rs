@@ -211,7 +211,7 @@ impl<P: Platform> Reactor<P> {
         if let Some(ticket) = connection.in_line.take_if(|_| !connection.session.wants_slot()) {
             self.admission.leave(ticket, &mut self.counters);
         }
-        connection.session.rest();
+        connection.session.rest(&mut self.spare);
         if connection.session.is_retirable() {
             debug_assert!(!connection.session.holds_slot(), "a slot would leak");
             self.timers.disarm(id, &mut connection.armed);
@@ -228,6 +228,9 @@ impl<P: Platform> Reactor<P> {
 
     /// One line per request that ended: called while the reports are all of this peer. The sink must not block: see `os::log`.
     pub(super) fn log_reports(&mut self, peer: std::net::SocketAddr) {
+        if self.reports.is_empty() {
+            return; // most steps end no request
+        }
         for report in self.reports.drain(..) {
             let (word, key, bytes, began, result) = match report {
                 Report::Note(note) => {

@@ -32,7 +32,7 @@ use crate::dialect::{Listening, Phase};
 use crate::ids::{ConnId, ListenerId};
 use crate::platform::{Event, Op, Platform, Readable, Signal, Store, Stream as _};
 use crate::session::state::Name;
-use crate::session::{Cx, Disk, DiskPace, Outgoing, Report, Session};
+use crate::session::{Cx, Disk, DiskPace, Outgoing, Report, Session, Spare};
 use accept::Door;
 use admission::{Admission, Ticket};
 use gate::Gate;
@@ -136,6 +136,7 @@ pub struct Reactor<P: Platform> {
     /// What one connection may move in this turn.
     share: usize,
     pool: ChunkPool,
+    spare: Spare,
     counters: Counters,
     reports: Vec<Report>,
     disk: Disk,
@@ -204,6 +205,7 @@ impl<P: Platform> Reactor<P> {
             scratch: vec![0; limits.read_buffer_bytes + limits.held_bytes_max()].into_boxed_slice(),
             share: limits.turn_bytes_max,
             pool: ChunkPool::new(limits.chunk_bytes),
+            spare: Spare::default(),
             counters,
             reports: Vec::new(),
             disk: Disk { pace: DiskPace::KeepsUp, flush_window: None },

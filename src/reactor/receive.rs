@@ -81,6 +81,7 @@ impl<P: Platform> Reactor<P> {
         if wanted == 0 {
             return Progress::Blocked;
         }
+        session.begin(&mut self.spare);
         let gathers = session.is_gathering(&self.limits);
         let held = session.take_held();
         let kept = if gathers { 0 } else { held.len() };

@@ -3,9 +3,9 @@
 
 use crate::error::CloseReason;
 use crate::ids::ConnId;
-use crate::platform::{Completion, Platform, Store, Stream};
+use crate::platform::{Completion, Platform, Readable, Store, Stream};
 use crate::reactor::admission::Place;
-use crate::reactor::{Queued, Reactor, cx, lookup};
+use crate::reactor::{Queued, Reactor, Watched, cx, lookup};
 use crate::session::Report;
 
 /// What one connection may still do in this turn.
@@ -170,6 +170,10 @@ impl<P: Platform> Reactor<P> {
         let Some(stream) = connection.stream.as_mut().filter(|_| connection.session.wants_shutdown()) else {
             return Progress::Blocked;
         };
+        if connection.readiness.readable == Readable::Nothing && connection.session.may_close_at_once() {
+            connection.session.closed(&mut cx!(self));
+            return Progress::Moved;
+        }
         match stream.shutdown_write() {
             Ok(()) => connection.session.shut_down(&mut cx!(self)),
             Err(error) => connection.session.lost(CloseReason::PeerReset, &error.to_string(), &mut cx!(self)),
@@ -190,8 +194,27 @@ impl<P: Platform> Reactor<P> {
         Progress::Moved
     }
 
+    /// From here on events tell of the connection. What has come since it was looked at, or ended, is
+    /// told of at once.
+    fn watch(&mut self, id: ConnId) {
+        let Some(connection) = lookup(&mut self.connections, id) else { return };
+        if connection.watched == Watched::Yes || connection.session.ended_because().is_some() {
+            return;
+        }
+        connection.watched = Watched::Yes;
+        if let Some(stream) = &mut connection.stream
+            && let Err(error) = self.platform.register(stream, id)
+        {
+            log::warn!("{}: cannot watch the connection: {error}", connection.peer);
+            connection.session.lost(CloseReason::Internal, &error.to_string(), &mut cx!(self));
+            // What is to be closed for it has no other slice.
+            self.enqueue(id);
+        }
+    }
+
     /// After every drive: close what is over, take back the slot, arm the timer, free the place.
     fn settle(&mut self, id: ConnId) {
+        self.watch(id);
         let Some(connection) = lookup(&mut self.connections, id) else { return };
         let peer = connection.peer;
         if let Some(reason) = connection.session.ended_because()

@@ -53,12 +53,21 @@ enum Queued {
     Yes,
 }
 
+/// Do events tell of a connection?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watched {
+    /// Not before its first slice of a turn is over: many connections are over by then, too.
+    NotYet,
+    Yes,
+}
+
 /// One entry of the slab.
 struct Connection<S> {
     /// `None` once it is closed and only operations are waited for.
     stream: Option<S>,
     session: Session,
     readiness: Readiness,
+    watched: Watched,
     generation: u32,
     peer: SocketAddr,
     queued: Queued,
@@ -258,6 +267,8 @@ impl<P: Platform> Reactor<P> {
         self.run_released();
         self.expire_timers();
         self.admit();
+        // Who has just come has mostly asked already, and is answered in the same turn.
+        self.accept();
         // Stolen, so that this turn is finite: who is queued from here on is driven in the next.
         let mut work = std::mem::replace(&mut self.runnable, std::mem::take(&mut self.driven));
         let limits = &self.limits;
@@ -269,7 +280,6 @@ impl<P: Platform> Reactor<P> {
             self.drive(id);
         }
         self.driven = work;
-        self.accept();
         self.advance_stage();
         self.finish_turn();
         Ok(())

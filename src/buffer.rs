@@ -124,6 +124,8 @@ pub struct Outbox {
 }
 
 impl Outbox {
+    /// Memory of a text that has left which is kept for the next, in bytes.
+    pub const KEPT_BYTES: usize = 1024;
     /// One in which nothing is waiting.
     pub const EMPTY: Self = Self { text: Vec::new(), at: 0, chunks: VecDeque::new() };
 
@@ -167,14 +169,15 @@ impl Outbox {
         n
     }
 
-    /// The first `n` bytes have left; emptied chunks go to `home`. Memory of an emptied text is
-    /// given back: an idle connection owns no buffer.
+    /// The first `n` bytes have left; emptied chunks go to `home`. Memory of a short text is kept: who
+    /// has nothing more to say gives back all of this, or [`Outbox::shrink`]s it.
     pub fn sent(&mut self, mut n: usize, home: &mut Vec<Chunk>) {
         let text = n.min(self.text_len());
         self.at += text;
         n -= text;
         if self.at == self.text.len() {
-            self.text = Vec::new();
+            self.text.clear();
+            self.text.shrink_to(Self::KEPT_BYTES);
             self.at = 0;
         }
         while n > 0 {
@@ -185,6 +188,13 @@ impl Outbox {
             if chunk.is_empty() {
                 home.extend(self.chunks.pop_front());
             }
+        }
+    }
+
+    /// Gives back the memory of a text that has left.
+    pub fn shrink(&mut self) {
+        if self.text.is_empty() {
+            self.text = Vec::new();
         }
     }
 

@@ -81,12 +81,17 @@ pub struct Limits {
     /// Bytes the kernel takes ahead of what the network has sent, per connection; 0 for no bound.
     /// A few connections that send large files from the page cache may have more: see `os::net`.
     pub unsent_bytes_max: usize,
-    /// Small files that are kept in memory while they are known to be fresh; 0 keeps none.
+    /// Small files that are kept while they are known to be fresh; 0 keeps none.
     pub hot_files_max: usize,
-    /// Memory for them, in bytes.
+    /// Memory for their content, in bytes.
     pub hot_bytes_max: usize,
-    /// Largest of them, in bytes.
+    /// Largest file whose content is kept in memory, in bytes.
     pub hot_file_bytes_max: usize,
+    /// Larger ones that are kept open: each costs a descriptor.
+    pub hot_open_max: usize,
+    /// Largest file that is kept open, in bytes: one that was deleted takes room on the disk until
+    /// that is noticed.
+    pub hot_open_bytes_max: u64,
     /// Time until a kept file is read again though nothing was told of a change.
     pub hot_age_max: Duration,
     /// Disk workers that open, read, write and list.
@@ -132,7 +137,9 @@ impl Default for Limits {
             unsent_bytes_max: 128 * 1024,
             hot_files_max: 1024,
             hot_bytes_max: 8 * 1024 * 1024,
-            hot_file_bytes_max: 64 * 1024,
+            hot_file_bytes_max: 16 * 1024,
+            hot_open_max: 64,
+            hot_open_bytes_max: 4 * 1024 * 1024,
             hot_age_max: Duration::from_millis(500),
             io_workers: 4,
             sync_workers: 5,

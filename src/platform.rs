@@ -245,6 +245,17 @@ pub trait Store {
     /// uploads need no flushing.
     fn flush_window(&self) -> Option<u64>;
 
+    /// Bytes of a peer were received, or else time has passed: from here on an operation must see
+    /// every change of a file that was made before, whoever made it. What the store remembers of
+    /// files may be out of date.
+    fn received(&mut self);
+
+    /// The bytes of an open file from `offset` to its end, if they are in the memory of the store:
+    /// then they need not be copied to be sent.
+    fn in_memory(&self, _file: FileId, _offset: u64) -> Option<&[u8]> {
+        None
+    }
+
     /// Is the store fit for changes?
     fn health(&self) -> Health;
 
@@ -254,7 +265,8 @@ pub trait Store {
 
 /// One TCP stream. Every method may say `WouldBlock`.
 pub trait Stream {
-    /// Reads what is there, up to the size of `buf`; 0 is the end of the stream.
+    /// Reads what is there, up to the size of `buf`; 0 is the end of the stream. What fewer bytes
+    /// than `buf` takes mean is told by [`Readable`].
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize>;
 
     /// Sends from `bufs` (at most `buffer::SLICES_MAX` of them), oldest first. `more` says that further bytes follow at once, so a
@@ -281,6 +293,18 @@ pub enum Signal {
     Stop,
 }
 
+/// What [`Stream::recv`] may find, as far as events have told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Readable {
+    /// Nothing, until an event says so.
+    Nothing,
+    /// Bytes. Fewer than were asked for are all there are: an event comes with the next.
+    Bytes,
+    /// Bytes, and something behind them that no event will repeat: the end of the stream, an error.
+    /// Only `recv` itself says that nothing is left.
+    ToTheEnd,
+}
+
 /// What [`Platform::wait`] may report. Spurious and late ones are allowed.
 #[derive(Clone, Copy, Debug)]
 pub enum Event {
@@ -294,8 +318,8 @@ pub enum Event {
     Stream {
         /// Whose.
         id: ConnId,
-        /// `recv` may find something.
-        readable: bool,
+        /// What `recv` may find.
+        readable: Readable,
         /// `send` may find room.
         writable: bool,
     },

@@ -18,7 +18,7 @@ use crate::os::poll::{Bell, OsPlatform, Shared, Signalled};
 use crate::os::{net, process};
 use crate::platform::Signal;
 use crate::reactor::{Ended, Reactor, Setup};
-use crate::session::Session;
+use crate::session::{Session, Spare};
 
 /// Descriptors that are neither connections nor transfers: listeners, log, folders, the poll.
 const DESCRIPTORS_KEPT: usize = 64;
@@ -273,7 +273,8 @@ fn connections_permitted(limits: &Limits) -> usize {
     let limit = process::raise_descriptor_limit();
     // Where there are very few, most of them must still serve somebody.
     let descriptors = limit - DESCRIPTORS_KEPT.min(limit / 2);
-    let files = limits.slots.min(descriptors / 4);
+    let kept = if limits.hot_files_max > 0 { limits.hot_open_max } else { 0 };
+    let files = (limits.slots + kept).min(descriptors / 4);
     let permitted = descriptors.saturating_sub(files).max(1);
     if permitted < limits.connections_max {
         log::warn!(
@@ -318,6 +319,7 @@ impl Ceiling {
             slots: limits.slots,
             shared: limits.read_buffer_bytes
                 + limits.held_bytes_max()
+                + Spare::BYTES_MAX
                 + if limits.hot_files_max > 0 { limits.hot_bytes_max } else { 0 }
                 + limits.io_workers * crate::os::disk::WORKER_BUFFER_BYTES,
         }

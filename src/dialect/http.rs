@@ -29,7 +29,7 @@ use std::sync::Arc;
 use crate::command::Answer;
 use crate::dialect::{Act, BodyPart, Finish, Machine, Phase, Talk};
 use crate::error::{CloseReason, Failure};
-use crate::wire::http::head::{self, Expect, Framing, Head, HeadError, Method};
+use crate::wire::http::head::{self, Expect, Framing, Head, HeadError, Method, Persistence};
 use crate::wire::http::{basic, target};
 use crate::wire::key::Path;
 use folder::Folder;
@@ -46,8 +46,17 @@ pub const TURNED_AWAY: &[u8] = reply::TURNED_AWAY;
 pub struct Http {
     listener: Arc<Listener>,
     /// So many bytes of the head that comes were looked at and hold no end.
-    scanned: usize,
+    scanned: u32,
+    promise: Promise,
     exchange: Option<Box<Exchange>>,
+}
+
+/// What may still come from the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Promise {
+    None,
+    /// Nothing: the request had no body, and asked to close the connection (RFC 9112 §9.6).
+    Silence,
 }
 
 /// The request that is being answered.
@@ -68,7 +77,7 @@ enum Asked {
 impl Http {
     /// A connection to a listener with these options.
     pub const fn new(listener: Arc<Listener>) -> Self {
-        Self { listener, scanned: 0, exchange: None }
+        Self { listener, scanned: 0, promise: Promise::None, exchange: None }
     }
 
     /// Where the next request would begin is not certain any more.
@@ -86,6 +95,9 @@ impl Http {
     /// Decides what a whole head means.
     fn request(&mut self, head: &Head<'_>, talk: &mut Talk<'_>) -> Act {
         let mut manner = Manner::of(head, &self.listener);
+        if head.persistence == Persistence::Close && head.framing == Framing::None && head.expect == Expect::None {
+            self.promise = Promise::Silence;
+        }
         // A body that nobody expects is where requests are smuggled: it is not stepped over.
         if head.method != Method::Put && !matches!(head.framing, Framing::None | Framing::Length(0)) {
             manner.last();
@@ -215,14 +227,14 @@ impl Machine for Http {
     fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
         self.exchange = None;
         let len_max = talk.limits.head_len_max;
-        let found = head::end(input, std::mem::take(&mut self.scanned));
+        let found = head::end(input, std::mem::take(&mut self.scanned) as usize);
         match found {
-            Ok(Some(len)) if len <= len_max => match head::parse(&input[..len]) {
+            Ok(Some(len)) if len <= len_max => match head::parse_found(&input[..len]) {
                 Ok(head) => (len, self.request(&head, talk)),
                 Err(error) => (len, Self::unreadable(error, talk)),
             },
             Ok(None) if input.len() < len_max => {
-                self.scanned = input.len();
+                self.scanned = u32::try_from(input.len()).unwrap_or(0);
                 (0, Act::More)
             }
             Ok(_) => (0, Self::unreadable(head::overlong(&input[..len_max]), talk)),
@@ -272,6 +284,10 @@ impl Machine for Http {
 
     fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
         self.upload()?.finish(digest)
+    }
+
+    fn was_last_request(&self) -> bool {
+        self.promise == Promise::Silence
     }
 
     fn sent(&mut self, digest: Option<[u8; 32]>, talk: &mut Talk<'_>) -> Act {

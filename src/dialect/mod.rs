@@ -163,6 +163,11 @@ pub trait Machine {
     /// the command asked to hash.
     fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<Finish, Failure>;
 
+    /// Did the peer say that nothing follows the request that is answered?
+    fn was_last_request(&self) -> bool {
+        false
+    }
+
     /// The range asked for has left.
     fn sent(&mut self, digest: Option<[u8; 32]>, talk: &mut Talk<'_>) -> Act;
 }

@@ -19,7 +19,7 @@ use crate::ids::{ConnId, FileId, ListenerId};
 use crate::os::disk::DiskStore;
 use crate::os::net::{self, TcpConnection, WideLane};
 use crate::os::sys;
-use crate::platform::{AcceptError, Event, Platform, SendFile, Signal, Stream as _};
+use crate::platform::{AcceptError, Event, Platform, Readable, SendFile, Signal, Stream as _};
 
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
@@ -202,6 +202,19 @@ impl OsPlatform {
     }
 }
 
+/// A `recv` that gives less than was asked for has emptied the socket, and what comes later is an
+/// event of its own (epoll(7), question 9). But one event may tell of bytes and of an end at once, and
+/// a `recv` stops short of urgent data: after those it must be asked until it has nothing more.
+fn readable(event: &mio::event::Event) -> Readable {
+    if event.is_read_closed() || event.is_error() || event.is_priority() {
+        Readable::ToTheEnd
+    } else if event.is_readable() {
+        Readable::Bytes
+    } else {
+        Readable::Nothing
+    }
+}
+
 /// A descriptor that is only there to be given up.
 #[allow(clippy::disallowed_methods, reason = "no peer names this file")]
 fn spare_descriptor() -> Option<File> {
@@ -245,7 +258,7 @@ impl Platform for OsPlatform {
                 Token(token) => events.push(Event::Stream {
                     id: ConnId::from_token(token),
                     // Hang-ups and errors are hints: the next call tells what really happened.
-                    readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+                    readable: readable(event),
                     writable: event.is_writable() || event.is_write_closed() || event.is_error(),
                 }),
             }
@@ -273,6 +286,8 @@ impl Platform for OsPlatform {
 
     fn register(&mut self, stream: &mut TcpConnection, id: ConnId) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let interest = interest | Interest::PRIORITY;
         self.poll.registry().register(stream.source(), Token(id.to_token()), interest)
     }
 

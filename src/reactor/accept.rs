@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use crate::dialect::Listening;
 use crate::ids::ListenerId;
-use crate::platform::{AcceptError, Platform, Stream};
-use crate::reactor::{Connection, Queued, Reactor, Readiness, conn_id, cx};
+use crate::platform::{AcceptError, Platform, Readable, Stream};
+use crate::reactor::{Connection, Queued, Reactor, Readiness, Watched, conn_id, cx};
 use crate::session::Session;
 
 /// One listener: what it speaks, and whether connections may be waiting.
@@ -96,17 +96,14 @@ impl<P: Platform> Reactor<P> {
         self.generation = self.generation.wrapping_add(1);
         let entry = self.connections.vacant_entry();
         let id = conn_id(entry.key(), self.generation);
-        if let Err(error) = self.platform.register(&mut stream, id) {
-            log::warn!("{peer}: cannot watch the connection: {error}");
-            return;
-        }
         let dialect = self.doors[place].listening.accept(peer);
         let session = Session::new(dialect, &mut cx!(self));
         entry.insert(Connection {
             stream: Some(stream),
             session,
             // Optimistic: a client that speaks first has often spoken already.
-            readiness: Readiness { readable: true, writable: true },
+            readiness: Readiness { readable: Readable::Bytes, writable: true },
+            watched: Watched::NotYet,
             generation: self.generation,
             peer,
             queued: Queued::No,

@@ -3,9 +3,9 @@
 
 use crate::error::CloseReason;
 use crate::ids::ConnId;
-use crate::platform::{Completion, Platform, Store, Stream};
+use crate::platform::{Completion, Platform, Readable, Store, Stream};
 use crate::reactor::admission::Place;
-use crate::reactor::{Queued, Reactor, cx, lookup};
+use crate::reactor::{Queued, Reactor, Watched, cx, lookup};
 use crate::session::Report;
 
 /// What one connection may still do in this turn.
@@ -17,7 +17,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    const fn new(bytes: usize, calls: u32) -> Self {
+    pub(super) const fn new(bytes: usize, calls: u32) -> Self {
         Self { bytes, calls }
     }
 
@@ -58,6 +58,9 @@ impl<P: Platform> Reactor<P> {
             if budget.is_spent() {
                 self.counters.yields += 1;
                 self.enqueue(id);
+                // A file that is done with is closed now, so that the next request is received
+                // together with everybody else's.
+                let _ = self.submit(id, &mut budget);
                 break;
             }
         }
@@ -99,11 +102,12 @@ impl<P: Platform> Reactor<P> {
     pub(super) fn run_released(&mut self) {
         while let Some((id, op)) = self.released.pop_front() {
             self.hand_in(id, op);
+            self.enqueue(id);
         }
     }
 
     /// An operation ended. The socket may have been ready all along and no event will say so
-    /// again: its connection is driven.
+    /// again: its connection must be driven, or go on if it is the one that is being driven.
     pub(super) fn complete(&mut self, done: Completion) {
         let id = done.conn;
         let Some(connection) = lookup(&mut self.connections, id) else {
@@ -115,7 +119,6 @@ impl<P: Platform> Reactor<P> {
             self.gate.leave(id, &mut self.released);
         }
         self.log_reports(peer);
-        self.enqueue(id);
     }
 
     fn ask_for_slot(&mut self, id: ConnId) -> Progress {
@@ -167,6 +170,10 @@ impl<P: Platform> Reactor<P> {
         let Some(stream) = connection.stream.as_mut().filter(|_| connection.session.wants_shutdown()) else {
             return Progress::Blocked;
         };
+        if connection.readiness.readable == Readable::Nothing && connection.session.may_close_at_once() {
+            connection.session.closed(&mut cx!(self));
+            return Progress::Moved;
+        }
         match stream.shutdown_write() {
             Ok(()) => connection.session.shut_down(&mut cx!(self)),
             Err(error) => connection.session.lost(CloseReason::PeerReset, &error.to_string(), &mut cx!(self)),
@@ -187,8 +194,27 @@ impl<P: Platform> Reactor<P> {
         Progress::Moved
     }
 
+    /// From here on events tell of the connection. What has come since it was looked at, or ended, is
+    /// told of at once.
+    fn watch(&mut self, id: ConnId) {
+        let Some(connection) = lookup(&mut self.connections, id) else { return };
+        if connection.watched == Watched::Yes || connection.session.ended_because().is_some() {
+            return;
+        }
+        connection.watched = Watched::Yes;
+        if let Some(stream) = &mut connection.stream
+            && let Err(error) = self.platform.register(stream, id)
+        {
+            log::warn!("{}: cannot watch the connection: {error}", connection.peer);
+            connection.session.lost(CloseReason::Internal, &error.to_string(), &mut cx!(self));
+            // What is to be closed for it has no other slice.
+            self.enqueue(id);
+        }
+    }
+
     /// After every drive: close what is over, take back the slot, arm the timer, free the place.
     fn settle(&mut self, id: ConnId) {
+        self.watch(id);
         let Some(connection) = lookup(&mut self.connections, id) else { return };
         let peer = connection.peer;
         if let Some(reason) = connection.session.ended_because()
@@ -208,7 +234,7 @@ impl<P: Platform> Reactor<P> {
         if let Some(ticket) = connection.in_line.take_if(|_| !connection.session.wants_slot()) {
             self.admission.leave(ticket, &mut self.counters);
         }
-        connection.session.rest();
+        connection.session.rest(&mut self.spare);
         if connection.session.is_retirable() {
             debug_assert!(!connection.session.holds_slot(), "a slot would leak");
             self.timers.disarm(id, &mut connection.armed);
@@ -225,6 +251,9 @@ impl<P: Platform> Reactor<P> {
 
     /// One line per request that ended: called while the reports are all of this peer. The sink must not block: see `os::log`.
     pub(super) fn log_reports(&mut self, peer: std::net::SocketAddr) {
+        if self.reports.is_empty() {
+            return; // most steps end no request
+        }
         for report in self.reports.drain(..) {
             let (word, key, bytes, began, result) = match report {
                 Report::Note(note) => {

@@ -1,7 +1,10 @@
 //! The loop: one thread, one slab of connections, one bounded slice of work for each per turn.
 //!
 //! Runs unchanged on the real platform and in a simulator. Its rules:
-//! * Readiness is set by events and cleared only by `WouldBlock`, never by a short read or write.
+//! * Readiness is set by events and cleared by `WouldBlock`, never by a short write, and by a short
+//!   read only while no event has told of an end: see [`Readable`].
+//! * Of all connections that wait for a request, what came is received first; then they are answered.
+//!   So what the store remembers of files is held against the present once for all of them.
 //! * Who is still ready when its budget is spent goes to the run queue; while that is not empty,
 //!   the wait for events does not sleep. So a turn is bounded whatever one client does.
 //! * Every wait names its waker: an edge, a completion, a slot, the run queue, or a deadline.
@@ -27,19 +30,19 @@ use crate::config::{Access, Limits};
 use crate::counters::{Counters, Health};
 use crate::dialect::{Listening, Phase};
 use crate::ids::{ConnId, ListenerId};
-use crate::platform::{Event, Op, Platform, Signal, Store, Stream as _};
+use crate::platform::{Event, Op, Platform, Readable, Signal, Store, Stream as _};
 use crate::session::state::Name;
-use crate::session::{Cx, Disk, DiskPace, Outgoing, Report, Session};
+use crate::session::{Cx, Disk, DiskPace, Outgoing, Report, Session, Spare};
 use accept::Door;
 use admission::{Admission, Ticket};
 use gate::Gate;
 use receive::Unused;
 use timers::Timers;
 
-/// Two bits per connection: what the kernel said and has not taken back with `WouldBlock`.
+/// What the kernel said of a connection and has not taken back.
 #[derive(Clone, Copy, Debug)]
 struct Readiness {
-    readable: bool,
+    readable: Readable,
     writable: bool,
 }
 
@@ -50,12 +53,21 @@ enum Queued {
     Yes,
 }
 
+/// Do events tell of a connection?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watched {
+    /// Not before its first slice of a turn is over: many connections are over by then, too.
+    NotYet,
+    Yes,
+}
+
 /// One entry of the slab.
 struct Connection<S> {
     /// `None` once it is closed and only operations are waited for.
     stream: Option<S>,
     session: Session,
     readiness: Readiness,
+    watched: Watched,
     generation: u32,
     peer: SocketAddr,
     queued: Queued,
@@ -133,6 +145,7 @@ pub struct Reactor<P: Platform> {
     /// What one connection may move in this turn.
     share: usize,
     pool: ChunkPool,
+    spare: Spare,
     counters: Counters,
     reports: Vec<Report>,
     disk: Disk,
@@ -201,6 +214,7 @@ impl<P: Platform> Reactor<P> {
             scratch: vec![0; limits.read_buffer_bytes + limits.held_bytes_max()].into_boxed_slice(),
             share: limits.turn_bytes_max,
             pool: ChunkPool::new(limits.chunk_bytes),
+            spare: Spare::default(),
             counters,
             reports: Vec::new(),
             disk: Disk { pace: DiskPace::KeepsUp, flush_window: None },
@@ -253,15 +267,19 @@ impl<P: Platform> Reactor<P> {
         self.run_released();
         self.expire_timers();
         self.admit();
+        // Who has just come has mostly asked already, and is answered in the same turn.
+        self.accept();
         // Stolen, so that this turn is finite: who is queued from here on is driven in the next.
         let mut work = std::mem::replace(&mut self.runnable, std::mem::take(&mut self.driven));
         let limits = &self.limits;
         self.share = (limits.turn_bytes / work.len().max(1)).clamp(limits.turn_bytes_min, limits.turn_bytes_max);
+        for id in &work {
+            self.receive_request(*id);
+        }
         for id in work.drain(..) {
             self.drive(id);
         }
         self.driven = work;
-        self.accept();
         self.advance_stage();
         self.finish_turn();
         Ok(())
@@ -292,7 +310,9 @@ impl<P: Platform> Reactor<P> {
             Event::Completions => {
                 while let Some(done) = self.platform.store().next_completion() {
                     self.counters.queued = self.platform.store().queued();
+                    let id = done.conn;
                     self.complete(done);
+                    self.enqueue(id);
                 }
             }
             Event::Signal(signal) => self.signalled(signal),
@@ -301,7 +321,8 @@ impl<P: Platform> Reactor<P> {
                     self.counters.stale_events += 1;
                     return;
                 };
-                connection.readiness.readable |= readable;
+                let known = &mut connection.readiness.readable;
+                *known = readable.max(*known);
                 connection.readiness.writable |= writable;
                 self.enqueue(id);
             }
@@ -408,7 +429,7 @@ impl<P: Platform> Reactor<P> {
         let mut idle = 0_usize;
         for (_, Connection { session, readiness, .. }) in &self.connections {
             let waits = session.state() == Name::AwaitHeader;
-            if session.is_busy() || waits && readiness.readable {
+            if session.is_busy() || waits && readiness.readable != Readable::Nothing {
                 return false;
             }
             idle += usize::from(waits);
@@ -476,7 +497,7 @@ impl<P: Platform> Reactor<P> {
                 let sends = writable && connection.session.outgoing() != Outgoing::Nothing;
                 // What is at the store drives the connection when it completes.
                 let rests = !connection.session.has_ops();
-                let reads = rests && readable && connection.session.intake(&cx!(self)) > 0;
+                let reads = rests && readable != Readable::Nothing && connection.session.intake(&cx!(self)) > 0;
                 let idle = connection.stream.is_none() || !sends && !reads;
                 assert!(idle, "{id}: ready, willing, and in no queue: {:?}", connection.session.state());
                 let waits = connection.session.wants_slot();

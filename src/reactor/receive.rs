@@ -7,9 +7,10 @@ use std::io::ErrorKind;
 
 use crate::error::CloseReason;
 use crate::ids::{ConnId, FileId};
-use crate::platform::{Platform, Store, Stream};
+use crate::platform::{Platform, Readable, Store, Stream};
 use crate::reactor::drive::{Budget, Progress};
-use crate::reactor::{Reactor, cx, lookup};
+use crate::reactor::{Connection, Reactor, cx, lookup};
+use crate::session::state::Name;
 use crate::session::{DiskPace, Use};
 
 /// Content found in the buffer and not yet given to the store. Pieces that follow each other in
@@ -53,6 +54,15 @@ impl Unused {
 }
 
 impl<P: Platform> Reactor<P> {
+    /// Receives for a connection that waits for a request, and leaves what the request asks for to its
+    /// slice of the turn. Bodies wait for that as well: they are what the slices are for.
+    pub(super) fn receive_request(&mut self, id: ConnId) {
+        let waits = |connection: &&mut Connection<_>| connection.session.state() == Name::AwaitHeader;
+        if lookup(&mut self.connections, id).filter(waits).is_some() {
+            let _ = self.fill(id, &mut Budget::new(self.share, 1));
+        }
+    }
+
     /// Shows a connection the bytes it has not seen: those it holds, or else new ones.
     pub(super) fn fill(&mut self, id: ConnId, budget: &mut Budget) -> Progress {
         // What is held may be of no use without what follows, and that may be at the socket already:
@@ -63,7 +73,7 @@ impl<P: Platform> Reactor<P> {
         let Some(connection) = lookup(&mut self.connections, id) else { return Progress::Blocked };
         let Some(stream) = connection.stream.as_mut() else { return Progress::Blocked };
         let session = &mut connection.session;
-        if !connection.readiness.readable {
+        if connection.readiness.readable == Readable::Nothing {
             return Progress::Blocked;
         }
         let most = session.intake(&cx!(self));
@@ -71,6 +81,7 @@ impl<P: Platform> Reactor<P> {
         if wanted == 0 {
             return Progress::Blocked;
         }
+        session.begin(&mut self.spare);
         let gathers = session.is_gathering(&self.limits);
         let held = session.take_held();
         let kept = if gathers { 0 } else { held.len() };
@@ -90,6 +101,10 @@ impl<P: Platform> Reactor<P> {
             }
             Ok(n) => {
                 budget.spend(n);
+                if n < room - kept && connection.readiness.readable == Readable::Bytes {
+                    connection.readiness.readable = Readable::Nothing;
+                }
+                self.platform.store().received();
                 session.arrived(n, &cx!(self));
                 connection.unused.came(n);
                 if gathers {
@@ -103,7 +118,7 @@ impl<P: Platform> Reactor<P> {
                 session.keep(held);
                 match error.kind() {
                     ErrorKind::WouldBlock => {
-                        connection.readiness.readable = false;
+                        connection.readiness.readable = Readable::Nothing;
                         return Progress::Blocked;
                     }
                     ErrorKind::Interrupted => budget.spend(0),

@@ -12,8 +12,9 @@ use crate::reactor::{Reactor, cx, lookup};
 use crate::session::Outgoing;
 
 /// Up to this many bytes of a file leave in one write with the head of the reply; above it,
-/// `sendfile` saves the copy. Two system calls for a small file cost more than the copy does.
-const COPIED_LEN_MAX: u64 = 64 * 1024;
+/// `sendfile` saves the copy, and the reader gets bytes that are in a cache already. Two system calls
+/// for a small file cost more than the copy does.
+const COPIED_LEN_MAX: u64 = 16 * 1024;
 /// Most that is read for one send when the content must pass through this process: what the
 /// socket does not take is read again.
 const HASHED_LEN_MAX: u64 = 128 * 1024;
@@ -54,7 +55,7 @@ impl<P: Platform> Reactor<P> {
     }
 
     /// Head and content in one write. The content is not held: what the socket does not take is
-    /// read again.
+    /// looked for again.
     fn send_copied(
         &mut self,
         id: ConnId,
@@ -64,32 +65,36 @@ impl<P: Platform> Reactor<P> {
         most: u64,
         len: u64,
     ) -> Progress {
+        let allowed = self.allowed(budget);
         let Some(connection) = lookup(&mut self.connections, id) else { return Progress::Blocked };
         let Some(stream) = connection.stream.as_mut() else { return Progress::Blocked };
         let session = &mut connection.session;
-        let room = usize::try_from(most).unwrap_or(usize::MAX).min(self.scratch.len()).min(budget.bytes);
-        let got = match self.platform.store().read_now(file, offset, &mut self.scratch[..room]) {
-            Ok(ReadNow::Bytes(0)) => {
-                session.source_failed("the file became shorter while it was sent", &mut cx!(self));
-                return Progress::Moved;
-            }
-            Ok(ReadNow::Bytes(got)) => got,
-            Ok(ReadNow::Cold) => {
-                session.found_cold(&mut cx!(self));
-                return Progress::Moved;
-            }
-            Err(error) => {
-                session.read_failed(&error, &mut cx!(self));
-                return Progress::Moved;
-            }
+        let room = usize::try_from(most).unwrap_or(usize::MAX).min(self.scratch.len()).min(allowed);
+        let content = match self.platform.store().in_memory(file, offset) {
+            Some(content) => &content[..content.len().min(room)],
+            None => match self.platform.store().read_now(file, offset, &mut self.scratch[..room]) {
+                Ok(ReadNow::Bytes(got)) => &self.scratch[..got],
+                Ok(ReadNow::Cold) => {
+                    session.found_cold(&mut cx!(self));
+                    return Progress::Moved;
+                }
+                Err(error) => {
+                    session.read_failed(&error, &mut cx!(self));
+                    return Progress::Moved;
+                }
+            },
         };
+        if content.is_empty() {
+            session.source_failed("the file became shorter while it was sent", &mut cx!(self));
+            return Progress::Moved;
+        }
         let mut slices = [&[][..]; SLICES_MAX];
         let mut count = session.outbox().slices(&mut slices);
         let head = session.outbox().len();
-        slices[count] = &self.scratch[..got];
+        slices[count] = content;
         count += 1;
-        trim(&mut slices[..count], budget.bytes);
-        match stream.send(&slices[..count], (got as u64) < len) {
+        trim(&mut slices[..count], allowed);
+        match stream.send(&slices[..count], (content.len() as u64) < len) {
             Ok(n) => {
                 budget.spend(n);
                 let of_file = n.saturating_sub(head);
@@ -97,7 +102,7 @@ impl<P: Platform> Reactor<P> {
                     session.sent(n - of_file, &mut cx!(self));
                 }
                 if of_file > 0 {
-                    session.sent_file(of_file, Some(&self.scratch[..of_file]), &mut cx!(self));
+                    session.sent_file(of_file, Some(&content[..of_file]), &mut cx!(self));
                 }
                 Progress::Moved
             }
@@ -106,10 +111,11 @@ impl<P: Platform> Reactor<P> {
     }
 
     fn send_from_file(&mut self, id: ConnId, budget: &mut Budget, file: FileId, offset: u64, len: u64) -> Progress {
+        let allowed = self.allowed(budget);
         let Some(connection) = lookup(&mut self.connections, id) else { return Progress::Blocked };
         let Some(stream) = connection.stream.as_mut() else { return Progress::Blocked };
         let session = &mut connection.session;
-        let len = usize::try_from(len).unwrap_or(usize::MAX).min(budget.bytes);
+        let len = usize::try_from(len).unwrap_or(usize::MAX).min(allowed);
         match self.platform.send_file(stream, file, offset, len) {
             Ok(SendFile::Sent(n)) => {
                 budget.spend(n);
@@ -122,6 +128,11 @@ impl<P: Platform> Reactor<P> {
             Err(error) => return self.send_failed(id, budget, &error),
         }
         Progress::Moved
+    }
+
+    /// Bytes for one call: a few more than its share, rather than another call for the last of them.
+    const fn allowed(&self, budget: &Budget) -> usize {
+        budget.bytes.saturating_add(self.limits.turn_bytes_min)
     }
 
     /// The one place where errors of sending are told apart.

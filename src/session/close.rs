@@ -148,6 +148,20 @@ impl Session {
         matches!(self.state, State::SendingReply(_)) && self.work.outbox.is_empty()
     }
 
+    /// May the connection be closed without lingering, if nothing is unread? The peer has said that
+    /// nothing comes behind the request that was answered, so nothing can turn our last bytes into a
+    /// reset (RFC 9112 §9.6).
+    pub fn may_close_at_once(&self) -> bool {
+        matches!(self.state, State::SendingReply(CloseReason::Finished))
+            && self.work.inbox.is_empty()
+            && self.dialect.machine_ref().was_last_request()
+    }
+
+    /// It is.
+    pub fn closed(&mut self, cx: &mut Cx<'_>) {
+        self.end(CloseReason::Finished, Parting::Plain, cx);
+    }
+
     /// Our half is closed: linger, so that unread input does not turn our last bytes into a reset
     /// (RFC 9112 §9.6).
     pub fn shut_down(&mut self, cx: &mut Cx<'_>) {

@@ -31,6 +31,7 @@ use work::Work;
 
 pub use receive::Use;
 pub use send::Outgoing;
+pub use work::Spare;
 
 /// A message longer than a head must be complete within so many times `Limits::stall_timeout`.
 const GATHER_STALLS: u32 = 5;
@@ -317,8 +318,13 @@ impl Session {
     }
 
     /// Nothing moves any more: what is only needed while something is under way is given back.
-    pub fn rest(&mut self) {
-        self.work.rest(self.active);
+    pub fn rest(&mut self, spare: &mut Spare) {
+        self.work.rest(self.active, spare);
+    }
+
+    /// Bytes may come: makes room for what they start from what others gave back.
+    pub fn begin(&mut self, spare: &mut Spare) {
+        self.work.begin(spare);
     }
 
     /// Bytes of heap that a session uses while something is under way, contents not counted.

@@ -1,7 +1,8 @@
 //! What a session has only while something is under way: held bytes, replies, operations, the
 //! report of a request. Most connections are idle most of the time, and pay for one pointer.
 //!
-//! Decides nothing: it only keeps the room, and gives it back.
+//! Decides nothing: it only keeps the room, and gives it back, a few to be used again with the buffers
+//! that are in them.
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
@@ -13,17 +14,17 @@ use crate::session::Request;
 
 /// What is under way.
 #[derive(Debug)]
-pub(super) struct UnderWay {
+pub struct UnderWay {
     /// Bytes received and not yet used; exactly as long as they are.
-    pub inbox: Vec<u8>,
-    pub outbox: Outbox,
+    pub(super) inbox: Vec<u8>,
+    pub(super) outbox: Outbox,
     /// Wanted, not yet submitted.
-    pub ops: VecDeque<Op>,
+    pub(super) ops: VecDeque<Op>,
     /// Chunks that may still be taken.
-    pub credits: usize,
-    pub request: Option<Request>,
+    pub(super) credits: usize,
+    pub(super) request: Option<Request>,
     /// When the dialect was last told of a silence.
-    pub quiet_told: Option<Instant>,
+    pub(super) quiet_told: Option<Instant>,
 }
 
 impl UnderWay {
@@ -47,12 +48,27 @@ pub(super) struct Work(Option<Box<UnderWay>>);
 impl Work {
     /// Gives the room back if nothing is in it. `active` is when the peer last moved a byte: a
     /// silence told of before that is over.
-    pub(super) fn rest(&mut self, active: Instant) {
+    pub(super) fn rest(&mut self, active: Instant, spare: &mut Spare) {
         let told_before = self.quiet_told.is_none_or(|told| told <= active);
         let UnderWay { inbox, outbox, ops, credits, request, quiet_told: _ } = &**self;
-        if told_before && inbox.is_empty() && outbox.is_empty() && ops.is_empty() && *credits == 0 && request.is_none()
+        if told_before
+            && inbox.is_empty()
+            && outbox.is_empty()
+            && ops.is_empty()
+            && *credits == 0
+            && request.is_none()
+            && let Some(mut room) = self.0.take()
+            && spare.0.len() < SPARE_MAX
         {
-            self.0 = None;
+            room.quiet_told = None;
+            spare.0.push(room);
+        }
+    }
+
+    /// Something will be under way.
+    pub(super) fn begin(&mut self, spare: &mut Spare) {
+        if self.0.is_none() {
+            self.0 = spare.0.pop();
         }
     }
 
@@ -60,6 +76,19 @@ impl Work {
     pub(super) const fn bytes() -> usize {
         size_of::<UnderWay>() + OPS_KEPT * size_of::<Op>()
     }
+}
+
+/// Rooms that were given back, to be used again.
+#[derive(Debug, Default)]
+#[allow(clippy::vec_box, reason = "a room goes from session to session as it is, and is not copied")]
+pub struct Spare(Vec<Box<UnderWay>>);
+
+/// Rooms kept to be used again: as many as requests come in one turn of a busy server.
+const SPARE_MAX: usize = 128;
+
+impl Spare {
+    /// Memory of all of them at most, for the accounting.
+    pub const BYTES_MAX: usize = SPARE_MAX * (Work::bytes() + Outbox::KEPT_BYTES);
 }
 
 /// The least room that a `VecDeque` makes.

@@ -23,9 +23,17 @@ use crate::client::{Client, PATIENCE, Running};
 const TIMES: u32 = 600;
 const NAME: &str = "a/b/file";
 
-/// A version of the file: 4 KiB in which every part tells which one it is.
+/// A version of the file: 4 KiB, which are kept in memory, or 40 KiB, for which the file is kept
+/// open. Every part of it tells which one it is.
 fn version(n: u32) -> Vec<u8> {
-    format!("{n:08}").repeat(512).into_bytes()
+    format!("{n:08}").repeat(if n / 8 % 2 == 0 { 512 } else { 5120 }).into_bytes()
+}
+
+/// Writes over what is there.
+fn write_over(path: &Path, n: u32) {
+    let mut file = OpenOptions::new().write(true).open(path).expect("a file");
+    file.write_all(&version(n)).expect("room");
+    file.set_len(version(n).len() as u64).expect("shorter");
 }
 
 // Each brings version `n` about in the folder, and returns what stands there then.
@@ -37,8 +45,7 @@ fn replace(root: &Path, n: u32) -> Option<Vec<u8>> {
 }
 
 fn write_in_place(root: &Path, n: u32) -> Option<Vec<u8>> {
-    let mut file = OpenOptions::new().write(true).open(root.join(NAME)).expect("a file");
-    file.write_all(&version(n)).expect("room");
+    write_over(&root.join(NAME), n);
     Some(version(n))
 }
 
@@ -48,7 +55,7 @@ fn write_by_another_name(root: &Path, n: u32) -> Option<Vec<u8>> {
     if n == 1 {
         fs::hard_link(root.join(NAME), &other).expect("a second name");
     }
-    OpenOptions::new().write(true).open(other).expect("a file").write_all(&version(n)).expect("room");
+    write_over(&other, n);
     Some(version(n))
 }
 

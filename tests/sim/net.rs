@@ -1,13 +1,15 @@
 //! The network: byte queues of bounded size, and the weakest edges a poll may report.
 //!
-//! An edge is reported only after `WouldBlock` was told, or after registering. What a peer sent
-//! before it reset the connection may arrive or not; who closes with unread bytes resets.
+//! An edge is reported only after `WouldBlock` was told, or less was read than was asked for, or after
+//! registering. One that told of the end of the stream is the last. What a peer sent before it reset
+//! the connection may arrive or not; who closes with unread bytes resets.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 use filewharf::ids::ConnId;
+use filewharf::platform::Readable;
 
 use crate::rng::Rng;
 
@@ -52,6 +54,8 @@ pub struct Link {
     served: Served,
     read_armed: bool,
     write_armed: bool,
+    /// The server was told of the end that is behind the bytes.
+    end_told: bool,
 }
 
 #[derive(Debug, Default)]
@@ -82,7 +86,11 @@ fn error<T>(kind: ErrorKind) -> io::Result<T> {
 
 impl Link {
     fn readable(&self) -> bool {
-        !self.up.is_empty() || self.up_ended || self.broken == Broken::ByPeer
+        !self.up.is_empty() || self.at_end()
+    }
+
+    fn at_end(&self) -> bool {
+        self.up_ended || self.broken == Broken::ByPeer
     }
 
     fn writable(&self, window: usize) -> bool {
@@ -96,10 +104,16 @@ impl Link {
         (read || write).then_some((id, read, write))
     }
 
-    /// It has been reported.
-    pub fn reported(&mut self, read: bool, write: bool) {
+    /// It is reported; gives what that tells of the bytes.
+    pub fn report(&mut self, read: bool, write: bool) -> Readable {
         self.read_armed &= !read;
         self.write_armed &= !write;
+        self.end_told |= read && self.at_end();
+        match (read, self.at_end()) {
+            (false, _) => Readable::Nothing,
+            (true, false) => Readable::Bytes,
+            (true, true) => Readable::ToTheEnd,
+        }
     }
 
     pub fn is_accepted(&self) -> bool {
@@ -151,6 +165,7 @@ impl Net {
             served: Served::InBacklog,
             read_armed: false,
             write_armed: false,
+            end_told: false,
         };
         self.links.insert(self.next, link);
         self.listeners[listener].backlog.push_back(self.next);
@@ -271,6 +286,8 @@ impl Net {
             for (place, byte) in buf.iter_mut().zip(link.up.drain(..n)) {
                 *place = byte;
             }
+            // What is left is as good as not there yet.
+            link.read_armed |= n < buf.len() && !link.end_told;
             let peer = link.peer;
             self.touched.push(peer);
             return Ok(n);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use filewharf::ids::{ConnId, ListenerId};
 use filewharf::object::Durability;
-use filewharf::platform::{Event, Signal};
+use filewharf::platform::{Event, Readable, Signal};
 
 use crate::clients::Peer;
 use crate::disk::Disk;
@@ -274,8 +274,8 @@ impl World {
                 // The two may come apart.
                 (readable, writable) = if self.rng.chance(500) { (true, false) } else { (false, true) };
             }
-            self.net.links.get_mut(&link).expect("just found").reported(readable, writable);
-            self.trace.note(self.now_us, "edge", &[id.to_token() as u64, u64::from(readable), u64::from(writable)]);
+            let readable = self.net.links.get_mut(&link).expect("just found").report(readable, writable);
+            self.trace.note(self.now_us, "edge", &[id.to_token() as u64, readable as u64, u64::from(writable)]);
             let event = Event::Stream { id, readable, writable };
             events.push(event);
             if self.rng.chance(self.faults.spurious_event) {
@@ -291,7 +291,8 @@ impl World {
             let ids: Vec<ConnId> = self.net.links.values().filter(|l| l.is_accepted()).filter_map(|l| l.id).collect();
             if !ids.is_empty() {
                 let id = *self.rng.pick(&ids);
-                events.push(Event::Stream { id, readable: self.rng.chance(500), writable: self.rng.chance(500) });
+                let readable = *self.rng.pick(&[Readable::Nothing, Readable::Bytes, Readable::ToTheEnd]);
+                events.push(Event::Stream { id, readable, writable: self.rng.chance(500) });
             }
             events.push(Event::Completions);
             let place = self.rng.below(self.net.listeners.len() as u64) as u16;
@@ -299,7 +300,7 @@ impl World {
         }
         while let Some(id) = self.net.stale.pop_front() {
             if self.rng.chance(self.faults.stale_event) {
-                events.push(Event::Stream { id, readable: true, writable: true });
+                events.push(Event::Stream { id, readable: Readable::ToTheEnd, writable: true });
             }
             if self.rng.chance(500) {
                 self.net.stale.push_back(id);

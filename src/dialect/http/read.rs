@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::command::Command;
 use crate::dialect::http::listener::Active;
 use crate::dialect::http::media;
-use crate::dialect::http::reply::{Content, Manner, field, validators};
+use crate::dialect::http::reply::{Content, Manner, content_length, field, validators};
 use crate::dialect::{Act, Talk};
 use crate::error::Failure;
 use crate::object::{Key, Meta};
@@ -114,7 +114,7 @@ impl Read {
     fn whole(&self, meta: &Meta, manner: &Manner, talk: &mut Talk<'_>) -> Act {
         manner.head(200, talk);
         self.describe(meta, talk);
-        let _ = write!(talk.out, "Content-Length: {}\r\n\r\n", meta.len);
+        content_length(meta.len, talk.out);
         if manner.content() == Content::Withheld {
             return manner.then();
         }
@@ -136,7 +136,7 @@ impl Read {
         manner.head(206, talk);
         self.describe(meta, talk);
         content_range(&range, meta.len, talk.out);
-        let _ = write!(talk.out, "Content-Length: {}\r\n\r\n", range.end - range.start);
+        content_length(range.end - range.start, talk.out);
         Act::Send { range, hash: false }
     }
 

@@ -7,9 +7,12 @@ use crate::dialect::http::listener::{Listener, Origins};
 use crate::dialect::{Act, Talk};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Meta};
-use crate::wire::http::date;
 use crate::wire::http::head::{Fields, Head, Method, Persistence, Version};
+use crate::wire::http::{date, write_decimal};
 use crate::wire::status;
+
+/// Room for a head, so that it is made in one piece.
+const HEAD_BYTES: usize = 512;
 
 /// How the response to one request must look, whatever it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,8 +93,14 @@ impl Manner {
 
     /// The status line and the fields that every response has. The empty line is still to come.
     pub(super) fn head(&self, code: u16, talk: &mut Talk<'_>) {
-        let now = now_s(talk);
-        let _ = write!(talk.out, "HTTP/1.1 {code} {}\r\nDate: {}\r\n", status::reason(code), date::format(now));
+        talk.out.reserve(HEAD_BYTES);
+        talk.out.extend_from_slice(b"HTTP/1.1 ");
+        write_decimal(u64::from(code), talk.out);
+        for part in [" ", status::reason(code), "\r\nDate: "] {
+            talk.out.extend_from_slice(part.as_bytes());
+        }
+        date::write(now_s(talk), talk.out);
+        talk.out.extend_from_slice(b"\r\n");
         match (self.persistence, self.version) {
             (Persistence::Close, _) => talk.out.extend_from_slice(b"Connection: close\r\n"),
             // RFC 9112 §9.3: an old client must be told that its wish is granted.
@@ -200,9 +209,20 @@ pub(super) fn field(name: &str, value: &dyn Display, out: &mut Vec<u8>) {
 /// nobody shall see an older version than there is. Nothing is said to change after it is sent
 /// (§8.8.2.1).
 pub(super) fn validators(meta: &Meta, talk: &mut Talk<'_>) {
-    let modified = date::format(meta.mtime.min(now_s(talk)));
-    let etag = meta.etag;
-    let _ = write!(talk.out, "ETag: \"{etag}\"\r\nLast-Modified: {modified}\r\n{NO_CACHE}");
+    let modified = meta.mtime.min(now_s(talk));
+    talk.out.extend_from_slice(b"ETag: \"");
+    talk.out.extend_from_slice(&meta.etag.digits());
+    talk.out.extend_from_slice(b"\"\r\nLast-Modified: ");
+    date::write(modified, talk.out);
+    talk.out.extend_from_slice(b"\r\n");
+    talk.out.extend_from_slice(NO_CACHE.as_bytes());
+}
+
+/// The last field and the empty line.
+pub(super) fn content_length(len: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Content-Length: ");
+    write_decimal(len, out);
+    out.extend_from_slice(b"\r\n\r\n");
 }
 
 fn now_s(talk: &Talk<'_>) -> i64 {

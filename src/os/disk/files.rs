@@ -3,7 +3,6 @@
 //! Only the loop touches this table; workers own what they need. An id is never used twice.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use slab::Slab;
 
@@ -15,8 +14,6 @@ use crate::ids::FileId;
 /// The low bits of an id are the place, the others say which use of the place it is: 16 million
 /// files at once, and 10^12 files before a number comes again.
 const PLACE_BITS: u32 = 24;
-/// How long a range counts as being in memory after it was brought there.
-const WARM_FOR: Duration = Duration::from_secs(1);
 
 /// A file for reading as the loop sees it.
 #[derive(Debug)]
@@ -25,27 +22,6 @@ pub(super) struct Reading {
     pub(super) file: Arc<OpenFile>,
     /// `sendfile` refused it: copy instead.
     pub(super) copied: bool,
-    warm: Option<(u64, u64, Instant)>,
-}
-
-impl Reading {
-    /// This range was brought into memory just now; neighbours grow together.
-    pub(super) fn warmed(&mut self, start: u64, end: u64, now: Instant) {
-        let start = match self.warm {
-            Some((before, until, _)) if before <= start && start <= until => before,
-            _ => start,
-        };
-        self.warm = Some((start, end, now));
-    }
-
-    /// How far the range around `offset` was brought into memory a moment ago.
-    pub(super) fn warm_until(&self, offset: u64, now: Instant) -> Option<u64> {
-        self.warm
-            .filter(|(start, end, at)| {
-                (*start..*end).contains(&offset) && now.saturating_duration_since(*at) < WARM_FOR
-            })
-            .map(|(_, end, _)| end)
-    }
 }
 
 #[derive(Debug)]
@@ -76,8 +52,8 @@ impl Files {
     }
 
     /// A file for reading gets its id.
-    pub(super) fn add_reading(&mut self, file: OpenFile) -> FileId {
-        self.add(Entry::Reading(Reading { file: Arc::new(file), copied: false, warm: None }))
+    pub(super) fn add_reading(&mut self, file: Arc<OpenFile>) -> FileId {
+        self.add(Entry::Reading(Reading { file, copied: false }))
     }
 
     /// Content that is in memory gets its id.

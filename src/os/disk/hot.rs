@@ -1,8 +1,10 @@
-//! Small files that are asked for again and again, kept in memory while they are known to be fresh.
+//! Small files that are asked for again and again, kept while they are known to be fresh: the smallest
+//! in memory, larger ones open.
 //!
-//! Never stale: a look-up first reads what the kernel has told about changes, and a request comes
-//! here after its last byte was received. So a rename, a replacement, a deletion or a write that
-//! ended before a request was complete is seen by that request, whoever made it.
+//! Never stale: a look-up first reads what the kernel has told about changes, unless nothing was
+//! received, no operation has ended and no turn has begun since that was read the last time. So it
+//! was read after the last byte of the request was received, and a rename, a replacement, a deletion
+//! or a write that ended before a request was complete is seen by that request, whoever made it.
 //!
 //! * Watched are each kept file (so that writes through another hard link are seen too) and every
 //!   folder on the way to it from the root. The folders are watched before the file is opened, and
@@ -11,7 +13,8 @@
 //!   `Limits::hot_age_max`, when the file is opened and read again.
 //! * Where events are lost or a folder moves, everything is forgotten.
 //!
-//! Never pins an open file, and never keeps a file that somebody asked for only once.
+//! Never keeps a file that somebody asked for only once. One that is kept open and then deleted takes
+//! room on the disk until the next request or the end of the server: so they are few, and not large.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -36,10 +39,29 @@ const ASKED_LEN: usize = 4096;
 /// the two tables at their worst load, and what the allocator adds.
 const ENTRY_BYTES: usize = 512;
 
+/// How the content of a file is kept.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// In memory: below some pages, to copy them costs less than another call.
+    Bytes(Arc<[u8]>),
+    /// By the open file.
+    Open(Arc<OpenFile>),
+}
+
+impl Content {
+    /// Bytes in memory.
+    fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Open(_) => 0,
+        }
+    }
+}
+
 /// One kept file.
 #[derive(Debug)]
 struct Kept {
-    content: Arc<[u8]>,
+    content: Content,
     meta: Meta,
     watch: WatchId,
     /// When it was read.
@@ -54,14 +76,26 @@ enum Watched {
     Folder(Box<str>),
 }
 
+/// Does what is known count?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// For every request that has been received.
+    Known,
+    /// Not before the kernel was asked.
+    Doubtful,
+}
+
 /// The kept files.
 #[derive(Debug)]
 pub(super) struct Hot {
+    trust: Trust,
     watch: Watch,
     known: Known,
     files_max: usize,
     bytes_max: usize,
     file_bytes_max: u64,
+    open_max: usize,
+    open_bytes_max: u64,
     age_max: Duration,
     /// Where a name was asked for, the other half of its hash.
     asked: Box<[u32]>,
@@ -78,6 +112,8 @@ struct Known {
     /// Watches of files that are not kept any more.
     unwatched: Vec<WatchId>,
     bytes: usize,
+    /// How many of them are open.
+    open: usize,
 }
 
 fn cost(path: &str, len: usize) -> usize {
@@ -93,11 +129,14 @@ impl Hot {
         let watch = Watch::new();
         let watch = watch.inspect_err(|errno| log::info!(target: TARGET, "no file is kept in memory: {errno}")).ok()?;
         Some(Self {
+            trust: Trust::Doubtful,
             watch,
             known: Known::default(),
             files_max: limits.hot_files_max,
             bytes_max: limits.hot_bytes_max,
             file_bytes_max: limits.hot_file_bytes_max as u64,
+            open_max: limits.hot_open_max,
+            open_bytes_max: limits.hot_open_bytes_max,
             age_max: limits.hot_age_max,
             asked: vec![0; ASKED_LEN].into_boxed_slice(),
             hasher: RandomState::new(),
@@ -106,11 +145,25 @@ impl Hot {
     }
 
     /// The content of a file as it stands there now, if it is kept.
-    pub(super) fn get(&mut self, path: &str, now: Instant) -> Option<(&Arc<[u8]>, Meta)> {
+    pub(super) fn get(&mut self, path: &str, now: Instant) -> Option<(&Content, Meta)> {
         if self.known.watched.is_empty() {
             return None;
         }
-        // Here and nowhere earlier: see above.
+        if self.trust == Trust::Doubtful {
+            self.ask_the_kernel();
+            self.trust = Trust::Known;
+        }
+        let kept = self.known.kept.get(path)?;
+        (now.saturating_duration_since(kept.read) < self.age_max).then_some((&kept.content, kept.meta))
+    }
+
+    /// A request may have been received since the kernel was asked, or a change may have ended.
+    pub(super) fn doubt(&mut self) {
+        self.trust = Trust::Doubtful;
+    }
+
+    /// Forgets what the kernel has told of.
+    fn ask_the_kernel(&mut self) {
         let known = &mut self.known;
         let mut forget = Forget::Some;
         self.watch.drain(|event| {
@@ -124,13 +177,13 @@ impl Hot {
         for watch in self.known.unwatched.drain(..) {
             self.watch.remove(watch);
         }
-        let kept = self.known.kept.get(path)?;
-        (now.saturating_duration_since(kept.read) < self.age_max).then_some((&kept.content, kept.meta))
     }
 
     /// A file has been opened that is not kept, or was for too long: keeps it if that is worth it.
-    pub(super) fn opened(&mut self, disk: &Disk, path: &str, file: &OpenFile, meta: &Meta, now: Instant) {
-        if self.files_max == 0 || meta.len > self.file_bytes_max || !self.is_asked_for_again(path) {
+    pub(super) fn opened(&mut self, disk: &Disk, path: &str, file: &Arc<OpenFile>, meta: &Meta, now: Instant) {
+        let len_max =
+            if self.open_max == 0 { self.file_bytes_max } else { self.file_bytes_max.max(self.open_bytes_max) };
+        if self.files_max == 0 || meta.len > len_max || !self.is_asked_for_again(path) {
             return;
         }
         let kept = match self.watches_the_way(disk, path) {
@@ -177,10 +230,12 @@ impl Hot {
         Ok(all)
     }
 
-    fn keep(&mut self, disk: &Disk, path: &str, file: &OpenFile, meta: &Meta, now: Instant) -> Result<(), Errno> {
-        let cost = cost(path, usize::try_from(meta.len).unwrap_or(usize::MAX));
+    fn keep(&mut self, disk: &Disk, path: &str, file: &Arc<OpenFile>, meta: &Meta, now: Instant) -> Result<(), Errno> {
+        let in_memory = usize::try_from(meta.len).ok().filter(|_| meta.len <= self.file_bytes_max);
+        let cost = cost(path, in_memory.unwrap_or(0));
         let old = self.known.take(path);
-        if old.is_none() && !self.has_room_for(cost, now) {
+        if !self.has_room_for(cost, usize::from(in_memory.is_none()), now) {
+            old.into_iter().for_each(|old| self.watch.remove(old));
             return Ok(());
         }
         let added = self.watch.add_file(file.fd().as_fd());
@@ -191,9 +246,14 @@ impl Hot {
         if self.known.watched.contains_key(&watch) {
             return Ok(()); // it is kept by another of its names
         }
-        match whole(disk, file, meta) {
+        let content = match in_memory {
+            Some(len) => whole(disk, file, len, meta).map(Content::Bytes),
+            None => is_still(file, meta).then(|| Content::Open(Arc::clone(file))),
+        };
+        match content {
             Some(content) => {
                 self.known.bytes += cost;
+                self.known.open += usize::from(in_memory.is_none());
                 self.known.watched.insert(watch, Watched::File(path.into()));
                 self.known.kept.insert(path.into(), Kept { content, meta: *meta, watch, read: now });
             }
@@ -203,8 +263,12 @@ impl Hot {
     }
 
     /// Is there room? Files that were not asked for lately leave for it.
-    fn has_room_for(&mut self, bytes: usize, now: Instant) -> bool {
-        let full = |known: &Known| known.kept.len() >= self.files_max || known.bytes + bytes > self.bytes_max;
+    fn has_room_for(&mut self, bytes: usize, open: usize, now: Instant) -> bool {
+        let full = |known: &Known| {
+            known.kept.len() >= self.files_max
+                || known.bytes + bytes > self.bytes_max
+                || known.open + open > self.open_max
+        };
         if full(&self.known) && now.saturating_duration_since(self.swept) >= self.age_max {
             self.swept = now;
             let old = |kept: &Kept| now.saturating_duration_since(kept.read) >= 2 * self.age_max;
@@ -239,6 +303,10 @@ impl Hot {
 
     pub(super) fn bytes(&self) -> usize {
         self.known.bytes
+    }
+
+    pub(super) fn open(&self) -> usize {
+        self.known.open
     }
 
     /// Watches there are, as the kernel counts them.
@@ -293,13 +361,14 @@ impl Known {
         let kept = self.kept.remove(path)?;
         self.watched.remove(&kept.watch);
         self.bytes -= cost(path, kept.content.len());
+        self.open -= usize::from(matches!(kept.content, Content::Open(_)));
         Some(kept.watch)
     }
 }
 
 /// All of a file, if it is in memory and still the version that `meta` tells of.
-fn whole(disk: &Disk, file: &OpenFile, meta: &Meta) -> Option<Arc<[u8]>> {
-    let mut content = vec![0; usize::try_from(meta.len).ok()?];
+fn whole(disk: &Disk, file: &OpenFile, len: usize, meta: &Meta) -> Option<Arc<[u8]>> {
+    let mut content = vec![0; len];
     let mut at = 0;
     while at < content.len() {
         match disk.read_now(file, at as u64, &mut content[at..], false) {
@@ -307,5 +376,10 @@ fn whole(disk: &Disk, file: &OpenFile, meta: &Meta) -> Option<Arc<[u8]>> {
             _ => return None,
         }
     }
-    (file.meta().ok()? == *meta).then(|| content.into())
+    is_still(file, meta).then(|| content.into())
+}
+
+/// Is it the version that `meta` tells of?
+fn is_still(file: &OpenFile, meta: &Meta) -> bool {
+    file.meta().is_ok_and(|now| now == *meta)
 }

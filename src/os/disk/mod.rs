@@ -39,7 +39,7 @@ use rustix::net::SendFlags;
 
 use self::caps::Pages;
 use self::files::Files;
-use self::hot::Hot;
+use self::hot::{Content, Hot};
 use self::jobs::{Finished, Held, Job, Reply};
 use self::shared::Disk;
 use crate::error::StoreError;
@@ -56,6 +56,9 @@ const FLUSH_WINDOW_MIN: u64 = 1024 * 1024;
 const RESERVE_NOW_MAX: u64 = 16 * 1024 * 1024;
 /// Bytes copied at a time where `sendfile` does not work.
 const COPY_BYTES: usize = 64 * 1024;
+
+/// Is this much of a file in memory? Asked once for all of it, by its first and its last byte.
+const WINDOW_BYTES: usize = 1024 * 1024;
 
 /// Memory that one disk worker may hold, for the accounting.
 pub const WORKER_BUFFER_BYTES: usize = read::SCRATCH;
@@ -82,6 +85,7 @@ impl DiskStore {
     /// [`is_lagging`](Store::is_lagging) says changes only here.
     pub fn refresh(&mut self, now: Instant) {
         self.now = now;
+        self.received();
         // While something is being synced, a write from the loop may have to wait behind the
         // journal of the file system: then it is the workers' business.
         let syncs = self.disk.durable && self.disk.syncing.load(Ordering::Relaxed) > 0;
@@ -99,18 +103,20 @@ impl DiskStore {
         if len == 0 {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let len = match reading.warm_until(offset, now) {
-            Some(end) => len.min(usize::try_from(end - offset).unwrap_or(len)),
-            None => match self.disk.sendable(&reading.file, offset, len).map_err(told)? {
+        let end = match reading.file.warm_until(offset, now) {
+            Some(end) => end,
+            // Further than this call goes: the rest of the window need not be looked at again.
+            None => match self.disk.sendable(&reading.file, offset, len.max(WINDOW_BYTES)).map_err(told)? {
                 Some(0) => return Ok(SendFile::Truncated),
                 Some(len) => {
-                    // The rest of this window need not be looked at again.
-                    reading.warmed(offset, offset + len as u64, now);
-                    len
+                    let end = offset + len as u64;
+                    reading.file.warmed(offset..end, now);
+                    end
                 }
                 None => return Ok(SendFile::Cold),
             },
         };
+        let len = len.min(usize::try_from(end - offset).unwrap_or(len));
         if !reading.copied {
             match kernel::send_file(socket, reading.file.fd().as_fd(), offset, len) {
                 Ok(0) => return Ok(SendFile::Truncated),
@@ -147,14 +153,18 @@ impl DiskStore {
     /// Results get their file ids here, on the loop.
     fn admit(&mut self, finished: Finished) -> Completion {
         let Finished { conn, result, chunk } = finished;
+        // It may have been a change, and who waited for it goes on in this turn.
+        self.received();
         let result = result.map(|reply| match reply {
             Reply::Plain(outcome) => outcome,
             Reply::Created(staged) => Outcome::Created(self.files.add_staging(staged)),
-            Reply::Opened(file, meta, source) => Outcome::Opened { file: self.files.add_reading(file), meta, source },
+            Reply::Opened(file, meta, source) => {
+                Outcome::Opened { file: self.files.add_reading(Arc::new(file)), meta, source }
+            }
             Reply::Warmed(file, start, end) => {
                 let now = self.now;
                 if let Some(reading) = self.files.reading(file) {
-                    reading.warmed(start, end, now);
+                    reading.file.warmed(start..end, now);
                 }
                 Outcome::Warmed
             }
@@ -162,15 +172,19 @@ impl DiskStore {
         Completion { conn, result, chunk }
     }
 
-    /// Opens a file, from memory if it is kept there.
+    /// Opens a file, unless it is kept.
     fn open_now(&mut self, path: &str) -> Option<Result<Outcome, StoreError>> {
         let now = self.now;
         if let Some((content, meta)) = self.hot.as_mut().and_then(|hot| hot.get(path, now)) {
-            let file = self.files.add_kept(Arc::clone(content));
+            let file = match content {
+                Content::Bytes(bytes) => self.files.add_kept(Arc::clone(bytes)),
+                Content::Open(open) => self.files.add_reading(Arc::clone(open)),
+            };
             return Some(Ok(Outcome::Opened { file, meta, source: Source::Direct }));
         }
         Some(self.disk.open_now(path)?.map(|(open, meta, source)| {
-            if let Some(hot) = &mut self.hot {
+            let open = Arc::new(open);
+            if let (Some(hot), Source::Direct) = (&mut self.hot, source) {
                 hot.opened(&self.disk, path, &open, &meta, now);
             }
             Outcome::Opened { file: self.files.add_reading(open), meta, source }
@@ -256,6 +270,16 @@ impl Store for DiskStore {
         Some(self.admit(finished))
     }
 
+    fn received(&mut self) {
+        if let Some(hot) = &mut self.hot {
+            hot.doubt();
+        }
+    }
+
+    fn in_memory(&self, file: FileId, offset: u64) -> Option<&[u8]> {
+        self.files.kept(file).map(|content| files::behind(content, offset))
+    }
+
     fn is_lagging(&self) -> bool {
         self.lagging
     }
@@ -275,7 +299,7 @@ impl Store for DiskStore {
         }
         let Some(reading) = self.files.reading(file) else { return Err(jobs::no_such_file()) };
         // Only as far as it was warmed: behind that a read may wait.
-        let end = reading.warm_until(offset, now);
+        let end = reading.file.warm_until(offset, now);
         let len = end.map_or(buf.len(), |end| buf.len().min(usize::try_from(end - offset).unwrap_or(buf.len())));
         self.disk.read_now(&reading.file, offset, &mut buf[..len], end.is_some())
     }

@@ -3,7 +3,10 @@
 //! Only regular files are read; a fifo is opened without waiting for its other end and refused.
 //! Nothing here changes anything.
 
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, Stat, fstat};
 use rustix::io::{Errno, pread, retry_on_intr};
@@ -17,8 +20,11 @@ use super::shared::Disk;
 use crate::buffer::Chunk;
 use crate::error::{Failure, StoreError};
 use crate::object::{Meta, Node};
+use crate::os::workers::lock;
 use crate::platform::{ReadNow, Source};
 
+/// How long a range counts as being in memory after it was seen there.
+const WARM_FOR: Duration = Duration::from_secs(1);
 /// Most that one warming reads: it keeps a worker for some milliseconds on a slow disk.
 const WARM_MAX: usize = 1024 * 1024;
 /// Memory of one worker for warming.
@@ -29,6 +35,8 @@ pub(super) const SCRATCH: usize = 256 * 1024;
 pub(super) struct OpenFile {
     fd: OwnedFd,
     path: Box<str>,
+    /// What was in memory last, and when that was seen. Only the loop looks.
+    warm: Mutex<Option<(Range<u64>, Instant)>>,
 }
 
 fn open_flags() -> OFlags {
@@ -62,7 +70,7 @@ impl Disk {
             Pages::Memory | Pages::Told => Source::Direct,
             Pages::Unknown => Source::Held,
         };
-        Ok((OpenFile { fd, path: path.into() }, meta, source))
+        Ok((OpenFile { fd, path: path.into(), warm: Mutex::default() }, meta, source))
     }
 
     /// What stands there?
@@ -137,6 +145,24 @@ impl OpenFile {
     /// The descriptor, for `sendfile`.
     pub(super) fn fd(&self) -> &OwnedFd {
         &self.fd
+    }
+
+    /// This range was found in memory, or brought there, just now; neighbours grow together.
+    pub(super) fn warmed(&self, mut range: Range<u64>, now: Instant) {
+        let mut warm = lock(&self.warm);
+        if let Some((before, _)) = &*warm
+            && (before.start..=before.end).contains(&range.start)
+        {
+            range.start = before.start;
+        }
+        *warm = Some((range, now));
+    }
+
+    /// How far the range around `offset` was in memory a moment ago.
+    pub(super) fn warm_until(&self, offset: u64, now: Instant) -> Option<u64> {
+        let warm = lock(&self.warm);
+        let (range, at) = warm.as_ref()?;
+        (range.contains(&offset) && now.saturating_duration_since(*at) < WARM_FOR).then_some(range.end)
     }
 
     /// How long it is now.

@@ -20,6 +20,34 @@ pub fn format(seconds: i64) -> impl fmt::Display {
     httpdate::HttpDate::from(UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
+/// The same at the end of `out`: it is twice in the head of every download, and cost a tenth of the
+/// instructions of a small one.
+pub fn write(seconds: i64, out: &mut Vec<u8>) {
+    const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
+    const MONTHS: [&[u8; 3]; 12] =
+        [b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec", b"Jan", b"Feb"];
+    let seconds = u64::try_from(seconds.clamp(0, SECONDS_MAX)).unwrap_or_default();
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    // Years that begin in March end with the leap day, and their months are 153 days for every five.
+    // 400 of them are 146,097 days; 719,468 days lie between such a beginning and 1970.
+    let (era, day_of_era) = ((days + 719_468) / 146_097, (days + 719_468) % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let year = 400 * era + year_of_era + u64::from(month >= 10);
+    let mut text = *b"Thu, 01 Jan 1970 00:00:00 GMT";
+    text[..3].copy_from_slice(DAYS[(days % 7) as usize]);
+    text[8..11].copy_from_slice(MONTHS[month as usize]);
+    let pairs =
+        [(5, day), (12, year / 100), (14, year % 100), (17, of_day / 3600), (20, of_day / 60 % 60), (23, of_day % 60)];
+    for (at, number) in pairs {
+        text[at] = b'0' + (number / 10) as u8;
+        text[at + 1] = b'0' + (number % 10) as u8;
+    }
+    out.extend_from_slice(&text);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +88,31 @@ mod tests {
             assert_eq!(format(seconds).to_string(), format(want).to_string());
         }
         assert_eq!(format(SECONDS_MAX).to_string(), "Fri, 31 Dec 9999 23:59:59 GMT");
+    }
+
+    #[test]
+    fn numbers_are_written_in_digits() {
+        for number in [0, 1, 9, 10, 4096, u64::MAX] {
+            let mut out = Vec::new();
+            crate::wire::http::write_decimal(number, &mut out);
+            assert_eq!(out, number.to_string().into_bytes());
+        }
+    }
+
+    fn written(seconds: i64) -> String {
+        let mut out = Vec::new();
+        write(seconds, &mut out);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn leap_days_and_ends_of_centuries_are_written_right() {
+        for day in 0..=SECONDS_MAX / 86_400 {
+            let second = day * 86_400 + day % 86_400;
+            assert_eq!(written(second), format(second).to_string());
+        }
+        assert_eq!(written(-1), format(0).to_string());
+        assert_eq!(written(i64::MAX), format(SECONDS_MAX).to_string());
     }
 
     proptest! {

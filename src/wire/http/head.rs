@@ -204,12 +204,18 @@ pub fn looks_like_http(first_line: &[u8]) -> bool {
     line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")
 }
 
-/// Reads a head as [`end`] found it.
+/// Reads a head that ends where it should.
 pub fn parse(head: &[u8]) -> Result<Head<'_>, HeadError> {
-    // `httparse` also takes lines without CR; whoever calls this without `end` must not.
-    if end(head, 0)? != Some(head.len()) {
-        return Err(HeadError::BadRequest("the head does not end where it should"));
+    match end(head, 0)? {
+        Some(len) if len == head.len() => parse_found(head),
+        _ => Err(HeadError::BadRequest("the head does not end where it should")),
     }
+}
+
+/// The same for just the bytes that [`end`] found, and for nothing else: `httparse` also takes lines
+/// without CR.
+pub fn parse_found(head: &[u8]) -> Result<Head<'_>, HeadError> {
+    debug_assert_eq!(end(head, 0), Ok(Some(head.len())), "a head that nobody looked at");
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
     let version = version(head)?;
     let mut lines = [httparse::EMPTY_HEADER; FIELDS_MAX];

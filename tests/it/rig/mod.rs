@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use filewharf::config::{Access, Limits};
 use filewharf::dialect::Listening;
 use filewharf::ids::{ConnId, FileId, ListenerId};
-use filewharf::platform::{AcceptError, Counters, Event, Platform, SendFile, Stream};
+use filewharf::platform::{AcceptError, Counters, Event, Platform, Readable, SendFile, Stream};
 use filewharf::reactor::{Reactor, Setup};
 
 pub use store::Damage;
@@ -269,7 +269,8 @@ impl Rig {
         peer.wire.borrow_mut().to_server.extend(bytes);
         let platform = self.reactor.platform();
         if let Some(id) = platform.registered.get(&(Rc::as_ptr(&peer.wire) as usize)) {
-            platform.events.push(Event::Stream { id: *id, readable: true, writable: false });
+            let readable = if peer.wire.borrow().client_done { Readable::ToTheEnd } else { Readable::Bytes };
+            platform.events.push(Event::Stream { id: *id, readable, writable: false });
         }
         self.reactor.turn().expect("the platform in memory never fails");
     }
@@ -309,7 +310,7 @@ impl Rig {
         while std::mem::take(&mut peer.wire.borrow_mut().unread) > 0 {
             let platform = self.reactor.platform();
             let id = platform.registered[&(Rc::as_ptr(&peer.wire) as usize)];
-            platform.events.push(Event::Stream { id, readable: false, writable: true });
+            platform.events.push(Event::Stream { id, readable: Readable::Nothing, writable: true });
             self.settle();
         }
     }
@@ -317,7 +318,8 @@ impl Rig {
     fn announce(&mut self, peer: &Peer) {
         let platform = self.reactor.platform();
         if let Some(id) = platform.registered.get(&(Rc::as_ptr(&peer.wire) as usize)) {
-            platform.events.push(Event::Stream { id: *id, readable: true, writable: false });
+            let readable = if peer.wire.borrow().client_done { Readable::ToTheEnd } else { Readable::Bytes };
+            platform.events.push(Event::Stream { id: *id, readable, writable: false });
         }
         self.settle();
     }

@@ -285,6 +285,8 @@ impl Store for MemStore {
         self.done.pop_front()
     }
 
+    fn received(&mut self) {}
+
     fn is_lagging(&self) -> bool {
         self.mode.lags
     }

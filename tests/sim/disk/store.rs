@@ -77,6 +77,8 @@ impl Store for SimStore {
         self.world.borrow_mut().disk.done.pop_front()
     }
 
+    fn received(&mut self) {}
+
     fn is_lagging(&self) -> bool {
         self.world.borrow().disk.lagging
     }

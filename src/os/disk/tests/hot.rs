@@ -79,7 +79,8 @@ fn more_changes_than_the_kernel_remembers_leave_nothing_stale() {
 #[test]
 fn what_is_kept_stays_within_its_bounds_and_what_is_not_asked_for_makes_room() {
     let dir = TempDir::new().unwrap();
-    let limits = Limits { hot_files_max: 3, hot_bytes_max: 5000, hot_file_bytes_max: 2000, ..Limits::default() };
+    let (hot_files_max, hot_bytes_max, hot_file_bytes_max) = (3, 5000, 2000);
+    let limits = Limits { hot_files_max, hot_bytes_max, hot_file_bytes_max, hot_open_max: 0, ..Limits::default() };
     let age = limits.hot_age_max;
     let Some(mut bench) = bench(&dir, limits) else { return };
     for (name, len) in [("a", 2000), ("b", 1), ("c", 2001), ("d", 2000), ("e", 1), ("f", 1)] {
@@ -97,6 +98,47 @@ fn what_is_kept_stays_within_its_bounds_and_what_is_not_asked_for_makes_room() {
 }
 
 #[test]
+fn larger_files_are_kept_open_within_their_bounds_until_they_change() {
+    let dir = TempDir::new().unwrap();
+    let limits = Limits { hot_file_bytes_max: 2, hot_open_max: 2, hot_open_bytes_max: 4, ..Limits::default() };
+    let age = limits.hot_age_max;
+    let Some(mut bench) = bench(&dir, limits) else { return };
+    for name in ["one", "two", "three"] {
+        std::fs::write(bench.path(name), "old").unwrap();
+        bench.heat(name);
+    }
+    std::fs::write(bench.path("long"), "longer").unwrap();
+    bench.heat("long");
+    let kept = |bench: &Bench| ["one", "two", "three", "long"].map(|name| bench.keeps(name));
+    assert_eq!(kept(&bench), [true, true, false, false]);
+    assert_eq!((bench.store.hot.as_ref().unwrap().open(), dir_descriptors(&dir)), (2, 2));
+    let (file, ..) = bench.open_file("one").unwrap();
+    std::fs::write(bench.path("new"), "new").unwrap();
+    std::fs::rename(bench.path("new"), bench.path("one")).unwrap();
+    std::fs::remove_file(bench.path("two")).unwrap();
+    assert_eq!(bench.read("one").unwrap(), b"new");
+    assert_eq!(bench.read("two").unwrap_err(), Failure::NotFound);
+    let mut bytes = [0; 3];
+    assert_eq!(bench.store.read_now(file, 0, &mut bytes).unwrap(), ReadNow::Bytes(3));
+    assert_eq!(&bytes, b"old", "who was being sent the old version gets all of it");
+    assert!(bench.run(Op::Close { file }).is_ok());
+    assert_eq!((bench.store.hot.as_ref().unwrap().open(), dir_descriptors(&dir)), (1, 1), "the new one is kept");
+    let later = bench.store.now + 2 * age;
+    bench.store.refresh(later);
+    bench.heat("three");
+    std::fs::write(bench.path("two"), "new").unwrap();
+    bench.heat("two");
+    assert_eq!(kept(&bench), [false, true, true, false], "the one that was not asked for made room");
+}
+
+/// Files beneath a folder that this process has open.
+fn dir_descriptors(dir: &TempDir) -> usize {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+    let staging = dir.path().join(".filewharf");
+    open.filter(|path| path.starts_with(dir.path()) && path != dir.path() && !path.starts_with(&staging)).count()
+}
+
+#[test]
 fn after_a_while_a_kept_file_is_read_again() {
     let dir = TempDir::new().unwrap();
     let limits = Limits::default();
@@ -111,6 +153,30 @@ fn after_a_while_a_kept_file_is_read_again() {
     let later = bench.store.now + age;
     bench.store.refresh(later);
     assert_eq!(bench.read("f").unwrap(), b"new");
+}
+
+#[test]
+fn the_kernel_is_asked_once_for_all_that_was_received_and_again_after_a_change_of_our_own() {
+    let dir = TempDir::new().unwrap();
+    let Some(mut bench) = bench(&dir, Limits::default()) else { return };
+    for name in ["f", "g"] {
+        std::fs::write(bench.path(name), "old").unwrap();
+        bench.heat(name);
+    }
+    let open = |bench: &mut Bench, name| match bench.store.try_now(CONN, Op::Open { key: key(name) }) {
+        Ok(Completion { result: Ok(Outcome::Opened { meta, .. }), .. }) => meta,
+        other => panic!("{other:?}"),
+    };
+    let old = open(&mut bench, "f");
+    std::fs::write(bench.path("f"), "newer").unwrap();
+    assert_eq!(open(&mut bench, "f"), old, "this request was here before the change");
+    bench.store.received();
+    let newer = open(&mut bench, "f");
+    assert_eq!(newer, meta_of(&bench.path("f")));
+    // Nothing is received while an upload ends, but who waited for it must see it.
+    let stored = bench.complete(Op::Store { put: put("g", None, Precondition::None), chunk: chunk(b"newest") });
+    assert!(stored.result.is_ok());
+    assert_eq!(open(&mut bench, "g"), meta_of(&bench.path("g")));
 }
 
 #[test]

@@ -116,7 +116,9 @@ impl Bench {
         self.next()
     }
 
+    /// As if a request had come for it.
     fn run(&mut self, op: Op) -> Result<Outcome, Failure> {
+        self.store.received();
         self.complete(op).result.map_err(|error| error.failure)
     }
 

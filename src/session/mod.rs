@@ -26,7 +26,7 @@ use crate::dialect::{Dialect, Kind, Machine, Phase, Talk};
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
 use crate::platform::{Completion, Op};
-use state::{Name, Opening, PauseStage, State, Supply, Wanted};
+use state::{Name, Opening, PauseStage, State, Supply, Target, Wanted};
 use work::Work;
 
 pub use receive::Use;
@@ -226,6 +226,15 @@ impl Session {
             Name::Committing => self.committed(done, cx),
             Name::SendingBody => self.send_completed(done, cx),
             Name::Done => self.completed_after_end(done, cx),
+        }
+    }
+
+    /// Is a transfer under way that has more to move than a small request?
+    pub fn is_bulk(&self, limits: &Limits) -> bool {
+        match &self.state {
+            State::SendingBody(sending) => sending.end - sending.next > limits.turn_bytes_min as u64,
+            State::ReceivingBody(receiving) => matches!(receiving.target, Target::File(_)),
+            _ => false,
         }
     }
 

@@ -327,6 +327,9 @@ impl Session {
     /// Nothing moves any more: what is only needed while something is under way is given back.
     pub fn rest(&mut self) {
         self.work.rest(self.active);
+        if let State::SendingBody(_) = self.state {
+            self.work.shed();
+        }
     }
 
     /// Bytes of heap that a session uses while something is under way, contents not counted.

@@ -41,11 +41,11 @@ pub struct Limits {
     pub list_names_max: usize,
     /// Bytes that may be written and not yet on their way to the disk, all uploads together.
     pub dirty_bytes_max: u64,
-    /// Bytes moved in one turn by all connections together; each gets an equal part of it.
+    /// Bytes moved in one turn by all connections together before bulk transfers wait for the next.
     pub turn_bytes: usize,
-    /// Smallest part of `turn_bytes` that one connection gets.
+    /// What each small request may move in a turn where `turn_bytes` are spent.
     pub turn_bytes_min: usize,
-    /// Largest part of `turn_bytes` that one connection gets.
+    /// Most that one connection may move in a turn.
     pub turn_bytes_max: usize,
     /// Socket calls and requests of one connection in one turn.
     pub turn_calls: u32,
@@ -118,7 +118,7 @@ impl Default for Limits {
             dirty_bytes_max: 256 * 1024 * 1024,
             turn_bytes: 4 * 1024 * 1024,
             turn_bytes_min: 16 * 1024,
-            turn_bytes_max: 1024 * 1024,
+            turn_bytes_max: 2 * 1024 * 1024,
             turn_calls: 16,
             accepts_per_turn: 64,
             head_timeout: Duration::from_secs(30),

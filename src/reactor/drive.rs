@@ -49,11 +49,11 @@ impl Progress {
 }
 
 impl<P: Platform> Reactor<P> {
-    /// Moves bytes for one connection until nothing moves or its budget is spent.
-    pub(super) fn drive(&mut self, id: ConnId) {
+    /// Moves up to `bytes` for one connection, until nothing moves or its budget is spent.
+    pub(super) fn drive(&mut self, id: ConnId, bytes: usize) {
         let Some(connection) = lookup(&mut self.connections, id) else { return };
         connection.queued = Queued::No;
-        let mut budget = Budget::new(self.share, self.limits.turn_calls);
+        let mut budget = Budget::new(bytes, self.limits.turn_calls);
         while self.step(id, &mut budget) == Progress::Moved {
             if budget.is_spent() {
                 self.counters.yields += 1;
@@ -64,6 +64,7 @@ impl<P: Platform> Reactor<P> {
                 break;
             }
         }
+        self.turn_left = self.turn_left.saturating_sub(bytes - budget.bytes);
         self.run_released();
         self.settle(id);
     }

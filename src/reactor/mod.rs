@@ -16,6 +16,7 @@ mod drive;
 mod gate;
 mod receive;
 mod send;
+mod share;
 mod timers;
 
 use std::collections::VecDeque;
@@ -142,8 +143,8 @@ pub struct Reactor<P: Platform> {
     events: Vec<Event>,
     /// The one buffer that every connection reads through.
     scratch: Box<[u8]>,
-    /// What one connection may move in this turn.
-    share: usize,
+    /// What may still be moved in this turn before bulk transfers wait for the next.
+    turn_left: usize,
     pool: ChunkPool,
     spare: Spare,
     counters: Counters,
@@ -212,7 +213,7 @@ impl<P: Platform> Reactor<P> {
             cut_off: 0,
             events: Vec::with_capacity(1024),
             scratch: vec![0; limits.read_buffer_bytes + limits.held_bytes_max()].into_boxed_slice(),
-            share: limits.turn_bytes_max,
+            turn_left: limits.turn_bytes,
             pool: ChunkPool::new(limits.chunk_bytes),
             spare: Spare::default(),
             counters,
@@ -269,17 +270,7 @@ impl<P: Platform> Reactor<P> {
         self.admit();
         // Who has just come has mostly asked already, and is answered in the same turn.
         self.accept();
-        // Stolen, so that this turn is finite: who is queued from here on is driven in the next.
-        let mut work = std::mem::replace(&mut self.runnable, std::mem::take(&mut self.driven));
-        let limits = &self.limits;
-        self.share = (limits.turn_bytes / work.len().max(1)).clamp(limits.turn_bytes_min, limits.turn_bytes_max);
-        for id in &work {
-            self.receive_request(*id);
-        }
-        for id in work.drain(..) {
-            self.drive(id);
-        }
-        self.driven = work;
+        self.drive_queued();
         self.advance_stage();
         self.finish_turn();
         Ok(())

@@ -59,7 +59,7 @@ impl<P: Platform> Reactor<P> {
     pub(super) fn receive_request(&mut self, id: ConnId) {
         let waits = |connection: &&mut Connection<_>| connection.session.state() == Name::AwaitHeader;
         if lookup(&mut self.connections, id).filter(waits).is_some() {
-            let _ = self.fill(id, &mut Budget::new(self.share, 1));
+            let _ = self.fill(id, &mut Budget::new(self.limits.turn_bytes_max, 1));
         }
     }
 

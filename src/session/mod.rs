@@ -26,7 +26,7 @@ use crate::dialect::{Dialect, Kind, Machine, Phase, Talk};
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
 use crate::platform::{Completion, Op};
-use state::{Name, PauseStage, State, Supply, Wanted};
+use state::{Name, PauseStage, State, Supply, Target, Wanted};
 use work::Work;
 
 pub use receive::Use;
@@ -230,6 +230,15 @@ impl Session {
         }
     }
 
+    /// Is a transfer under way that has more to move than a small request?
+    pub fn is_bulk(&self, limits: &Limits) -> bool {
+        match &self.state {
+            State::SendingBody(sending) => sending.end - sending.next > limits.turn_bytes_min as u64,
+            State::ReceivingBody(receiving) => matches!(receiving.target, Target::File(_)),
+            _ => false,
+        }
+    }
+
     /// Is a slot wanted now?
     pub const fn wants_slot(&self) -> bool {
         matches!(self.state, State::AwaitSlot(_))
@@ -320,6 +329,9 @@ impl Session {
     /// Nothing moves any more: what is only needed while something is under way is given back.
     pub fn rest(&mut self, spare: &mut Spare) {
         self.work.rest(self.active, spare);
+        if let State::SendingBody(_) = self.state {
+            self.work.shed();
+        }
     }
 
     /// Bytes may come: makes room for what they start from what others gave back.

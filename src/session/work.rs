@@ -72,6 +72,17 @@ impl Work {
         }
     }
 
+    /// For a long download: gives back the room for operations that none waits in. There may be
+    /// thousands of slow readers, and this is the largest part of each.
+    pub(super) fn shed(&mut self) {
+        if let Some(room) = &mut self.0
+            && room.ops.is_empty()
+            && room.ops.capacity() > 0
+        {
+            room.ops = VecDeque::new();
+        }
+    }
+
     /// Bytes of the room itself, and of the few operations that may wait in it.
     pub(super) const fn bytes() -> usize {
         size_of::<UnderWay>() + OPS_KEPT * size_of::<Op>()

@@ -26,7 +26,7 @@ const NAME: &str = "a/b/file";
 /// A version of the file: 4 KiB, which are kept in memory, or 40 KiB, for which the file is kept
 /// open. Every part of it tells which one it is.
 fn version(n: u32) -> Vec<u8> {
-    format!("{n:08}").repeat(if n / 8 % 2 == 0 { 512 } else { 5120 }).into_bytes()
+    format!("{n:08}").repeat(if (n / 8).is_multiple_of(2) { 512 } else { 5120 }).into_bytes()
 }
 
 /// Writes over what is there.

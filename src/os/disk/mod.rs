@@ -45,6 +45,7 @@ use self::shared::Disk;
 use crate::error::StoreError;
 use crate::ids::{ConnId, FileId};
 use crate::object::Node;
+use crate::os::sys;
 use crate::os::workers::Lane;
 use crate::platform::{Completion, Health, Op, Outcome, Queued, ReadNow, SendFile, Source, Store};
 
@@ -76,6 +77,8 @@ pub struct DiskStore {
     in_flight: u64,
     lagging: bool,
     now: Instant,
+    /// How often the loop had waited when it first wrote in this turn.
+    waits: Option<i64>,
     scratch: Vec<u8>,
     dirty_bytes_max: u64,
 }
@@ -86,6 +89,7 @@ impl DiskStore {
     pub fn refresh(&mut self, now: Instant) {
         self.now = now;
         self.received();
+        self.waits = None;
         // While something is being synced, a write from the loop may have to wait behind the
         // journal of the file system: then it is the workers' business.
         let syncs = self.disk.durable && self.disk.syncing.load(Ordering::Relaxed) > 0;
@@ -197,6 +201,10 @@ impl DiskStore {
         Some(node.map(Outcome::Found))
     }
 
+    fn waits(&mut self) -> i64 {
+        *self.waits.get_or_insert_with(sys::waits_of_this_thread)
+    }
+
     /// The file an operation names; it stays open if the operation leaves it so.
     fn held(&mut self, op: &Op) -> Held {
         match op {
@@ -241,8 +249,8 @@ impl Store for DiskStore {
             }
             op_ref if self.changes_now(op_ref) => {
                 let held = self.held(&op);
-                let disk = Arc::clone(&self.disk);
-                let (result, chunk) = disk.pace.measure(|| disk.serve(op, held, &mut Vec::new()));
+                let (disk, waits) = (Arc::clone(&self.disk), self.waits());
+                let (result, chunk) = disk.pace.measure_since(waits, || disk.serve(op, held, &mut Vec::new()));
                 // Without durability nothing is owed.
                 let result = result.map(|(reply, _)| reply);
                 Ok(self.admit(Finished { conn, result, chunk }))
@@ -285,8 +293,9 @@ impl Store for DiskStore {
     }
 
     fn write_now(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let waits = self.waits();
         let Some(staged) = self.files.staging(file) else { return Err(jobs::no_such_file()) };
-        self.disk.pace.measure(|| self.disk.write(staged, offset, bytes))
+        self.disk.pace.measure_since(waits, || self.disk.write(staged, offset, bytes))
     }
 
     fn read_now(&mut self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<ReadNow, StoreError> {

@@ -237,7 +237,13 @@ impl Pace {
     /// Runs `call` and remembers if it was slow. A call that only lost its core to another process
     /// says nothing about the disk.
     pub(super) fn measure<T>(&self, call: impl FnOnce() -> T) -> T {
-        let (before, waits) = (clock(), sys::waits_of_this_thread());
+        self.measure_since(sys::waits_of_this_thread(), call)
+    }
+
+    /// The same where the waits of this thread were counted a moment ago: a small call must not pay
+    /// for counting them.
+    pub(super) fn measure_since<T>(&self, waits: i64, call: impl FnOnce() -> T) -> T {
+        let before = clock();
         let result = call();
         let after = clock();
         if after.saturating_duration_since(before) > SLOW && sys::waits_of_this_thread() != waits {

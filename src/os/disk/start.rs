@@ -89,6 +89,7 @@ impl DiskStore {
             in_flight: 0,
             lagging: false,
             now: clock(),
+            waits: None,
             scratch: Vec::new(),
             dirty_bytes_max: limits.dirty_bytes_max,
         };

@@ -137,6 +137,10 @@ impl Store for StillPlatform {
         self.os.borrow_mut().store().flush_window()
     }
 
+    fn received(&mut self) {
+        self.os.get_mut().store().received();
+    }
+
     fn health(&self) -> Health {
         self.os.borrow_mut().store().health()
     }

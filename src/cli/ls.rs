@@ -7,41 +7,44 @@ use std::io::{self, BufWriter, IsTerminal as _, Write};
 
 use indicatif::BinaryBytes;
 
-use super::common::{Common, End, Misuse, Run, Worker};
-use crate::client::{Client, ClientError, Entry, Place, Trouble, printable};
+use super::common::{Args, CONNECTION, End, Misuse, QUIET, Run, Worker};
+use super::usage::Usage;
+use crate::client::{Client, ClientError, Entry, Trouble, printable};
 
-/// List a folder of a server
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
+pub(super) static USAGE: Usage<Args> = Usage {
+    name: "ls",
+    about: "List a folder of a server",
+    line: "[OPTIONS] HOST:PORT[/FOLDER/]",
+    operand: ("HOST:PORT[/FOLDER/]", "HOST[:PORT][/folder/]; the top folder if none is given"),
+    operands: 1..=1,
+    flags: &[("Options", &[QUIET]), CONNECTION],
+    notes: "Example:
   filewharf ls 127.0.0.1:7070/
   filewharf ls 127.0.0.1:7070/folder/ | cut -f 3
 
 In a pipe each line is SIZE, tab, DATE, tab, NAME: bytes, UTC as 2001-09-09T01:46:40Z, and the
-name, which ends in / for a folder (its size is -). The port is 7070 if none is given.")]
-pub(super) struct Args {
-    /// HOST[:PORT][/folder/]; the top folder if none is given
-    #[arg(value_name = "HOST:PORT[/FOLDER/]", value_parser = Place::parse)]
-    place: Place,
-    #[command(flatten)]
-    common: Common,
-}
+name, which ends in / for a folder (its size is -). The port is 7070 if none is given.",
+};
 
-pub(super) fn run(args: Args) -> Result<End, Misuse> {
-    let run = Run::new(&args.common)?;
+pub(super) fn run(args: &Args) -> Result<End, Misuse> {
+    let places = args.places()?;
+    let run = Run::new(args)?;
     let stdout = io::stdout();
     let terminal = stdout.is_terminal();
     let mut out = BufWriter::new(stdout.lock());
-    Worker::new(&run).with(&args.place.address, |client| {
-        // Whoever stops reading has seen enough.
-        match list(client, &args.place.path, terminal, &mut out) {
-            Err(ClientError { trouble: Trouble::Local { source, .. }, .. })
-                if source.kind() == io::ErrorKind::BrokenPipe =>
-            {
-                Ok(())
+    for place in &places {
+        Worker::new(&run).with(&place.address, |client| {
+            // Whoever stops reading has seen enough.
+            match list(client, &place.path, terminal, &mut out) {
+                Err(ClientError { trouble: Trouble::Local { source, .. }, .. })
+                    if source.kind() == io::ErrorKind::BrokenPipe =>
+                {
+                    Ok(())
+                }
+                other => other,
             }
-            other => other,
-        }
-    });
+        });
+    }
     Ok(run.end())
 }
 

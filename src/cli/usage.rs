@@ -56,6 +56,7 @@ enum Takes<A> {
 }
 
 /// How often may a flag be typed?
+#[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "no client command has such a flag"))]
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Times {
     Once,
@@ -94,6 +95,7 @@ impl<A> Flag<A> {
     }
 
     /// It may be typed again and again.
+    #[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "no client command has such a flag"))]
     pub(super) const fn again(self) -> Self {
         Self { times: Times::Any, ..self }
     }
@@ -238,4 +240,84 @@ fn typing_errors(one: &str, other: &str) -> usize {
         }
     }
     row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Default, PartialEq)]
+    struct Args {
+        loud: u32,
+        quick: bool,
+        size: usize,
+        file: PathBuf,
+    }
+
+    static USAGE: Usage<Args> = Usage {
+        name: "sing",
+        about: "Sing a song",
+        line: "[OPTIONS] [SONG]",
+        operand: ("[SONG]", "What to sing"),
+        operands: 0..=1,
+        flags: &[(
+            "Options",
+            &[
+                Flag::plain("loud", "Louder", |args: &mut Args| args.loud += 1).or('l').again(),
+                Flag::plain("quick", "Faster", |args: &mut Args| args.quick = true).or('q'),
+                Flag::text("size", "N", "Singers", |args: &mut Args, text| {
+                    text.parse().map(|size| args.size = size).map_err(|_| "is not a number".to_owned())
+                }),
+                Flag::path("file", "FILE", "Notes", |args: &mut Args, file| args.file = file),
+            ],
+        )],
+        notes: "Example:\n  filewharf sing",
+    };
+
+    fn typed(line: &'static str) -> Result<(Args, Vec<OsString>), String> {
+        let mut args = Args::default();
+        match USAGE.parse(&mut Parser::from_args(line.split(' ').filter(|word| !word.is_empty())), &mut args) {
+            Ok(operands) => Ok((args, operands)),
+            Err(Stop::Asked(text) | Stop::Wrong(text)) => Err(text),
+        }
+    }
+
+    #[test]
+    fn every_way_to_type_a_flag_is_understood() {
+        assert_eq!(typed(""), Ok((Args::default(), Vec::new())));
+        let want = Args { loud: 3, quick: true, size: 7, file: "-x".into() };
+        assert_eq!(typed("-llq --loud --size=7 --file -x song"), Ok((want, vec!["song".into()])));
+        assert_eq!(typed("-- --loud").map(|(_, operands)| operands), Ok(vec!["--loud".into()]));
+    }
+
+    #[test]
+    fn wrong_usage_is_told_with_what_is_right() {
+        for (line, want) in [
+            ("--lout", "unexpected argument '--lout' found\n\n  tip: a similar argument exists: '--loud'"),
+            ("--nonsense", "unexpected argument '--nonsense' found\n\nUsage:"),
+            ("-x", "unexpected argument '-x' found"),
+            ("-q --quick", "the argument '--quick' cannot be used multiple times"),
+            ("--quick=yes", "unexpected value 'yes' for '--quick' found"),
+            ("--size", "a value is required for '--size <N>' but none was supplied"),
+            ("--size x", "invalid value 'x' for '--size <N>': is not a number"),
+            ("a b", "unexpected argument 'b' found"),
+        ] {
+            let told = typed(line).expect_err(line);
+            assert!(told.starts_with(&format!("error: {want}")), "{told}");
+            assert!(
+                told.ends_with("\n\nUsage: filewharf sing [OPTIONS] [SONG]\n\nFor more information, try '--help'.\n")
+            );
+        }
+    }
+
+    #[test]
+    fn help_has_a_row_for_each_flag() {
+        let help = typed("--size 1 --help --nonsense").expect_err("help");
+        for (left, right) in [("-l, --loud", "Louder"), ("    --size <N>", "Singers"), ("-h, --help", "Print help")] {
+            assert!(help.contains(&format!("\n  {left:LEFT_WIDTH$} {right}\n")), "{help}");
+        }
+        let mut long = String::new();
+        row(&mut long, "--quite-a-long-flag-of-this-kind <VALUE>", &"word ".repeat(30));
+        assert!(long.lines().count() == 4 && long.lines().all(|line| line.len() <= WIDTH), "{long}");
+    }
 }

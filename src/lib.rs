@@ -25,7 +25,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`ids`] [`error`] [`object`] [`command`] [`config`] [`counters`] | words |
+//! | 0 | [`ids`] [`error`] [`object`] [`command`] [`config`] [`counters`] [`calendar`] | words |
 //! | 1 | [`buffer`] [`wire`] | held bytes; byte grammars |
 //! | 2 | [`dialect`] [`transfer`] [`platform`] | meaning; accounting of one body; the ports |
 //! | 3 | [`session`] | the state machine of one connection |
@@ -37,6 +37,7 @@
 //! `use` lines.
 
 pub mod buffer;
+pub mod calendar;
 #[cfg(any(feature = "client", feature = "serve"))]
 pub mod cli;
 #[cfg(feature = "client")]

@@ -4,16 +4,7 @@ use std::process::ExitCode;
 
 #[cfg(any(feature = "client", feature = "serve"))]
 fn main() -> ExitCode {
-    use clap::Parser as _;
-
-    match filewharf::cli::Cli::try_parse() {
-        Ok(cli) => filewharf::cli::run(cli),
-        Err(error) => {
-            // Nobody is left to tell if this fails.
-            let _ = error.print();
-            ExitCode::from(if error.use_stderr() { filewharf::cli::USAGE } else { 0 })
-        }
-    }
+    filewharf::cli::run(std::env::args_os().skip(1))
 }
 
 #[cfg(not(any(feature = "client", feature = "serve")))]

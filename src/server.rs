@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io;
 use std::mem::size_of;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::dialect::{Kind, Listening};
 use crate::object::Durability;
 use crate::os::disk::DiskStore;
 use crate::os::poll::{Bell, OsPlatform, Shared, Signalled};
-use crate::os::{net, process};
+use crate::os::{names, net, process};
 use crate::platform::Signal;
 use crate::reactor::{Ended, Reactor, Setup};
 use crate::session::{Session, Spare};
@@ -230,8 +230,7 @@ impl Builder {
     fn bind(&self, listen: &Listen) -> Result<(mio::net::TcpListener, SocketAddr), ServerError> {
         let Listen { address, kind, .. } = listen;
         let fail = |error| ServerError::new(format!("cannot listen on {address} ({kind})"), error);
-        let resolved = address.to_socket_addrs().map_err(fail)?.next();
-        let resolved = resolved.ok_or_else(|| ServerError::plain(format!("{address} has no address")))?;
+        let resolved = names::resolve(address).map_err(fail)?;
         let listener = net::listen(resolved, &self.limits, self.congestion.as_deref()).map_err(fail)?;
         let bound = listener.local_addr().map_err(fail)?;
         Ok((listener, bound))

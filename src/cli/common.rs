@@ -1,32 +1,95 @@
 //! What the client's commands share: their options, how they end, and the state of one run.
 
 use std::collections::HashSet;
+use std::fmt::Display;
+use std::num::ParseIntError;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use lexopt::Parser;
+
 use super::screen::Screen;
-use crate::client::{Address, Client, ClientError, Options};
+use super::usage::{Flag, Stop, Usage};
+use crate::client::{Address, Client, ClientError, Options, Place};
+
+/// What can be typed behind the name of a client command; not all of them take all of it.
+#[derive(Debug)]
+pub(super) struct Args {
+    pub(super) operands: Vec<PathBuf>,
+    pub(super) name: Option<String>,
+    pub(super) recursive: bool,
+    quiet: bool,
+    token_file: Option<PathBuf>,
+    retries: u32,
+    timeout_s: u64,
+    parallel: u8,
+}
+
+pub(super) const QUIET: Flag<Args> =
+    Flag::plain("quiet", "Show no progress and no warnings, only errors", |args: &mut Args| args.quiet = true).or('q');
 
 /// Options of every client command.
-#[derive(Debug, clap::Args)]
-pub(super) struct Common {
-    /// Read the server's secret from this file
-    #[arg(long, value_name = "FILE", help_heading = "Connection")]
-    token_file: Option<PathBuf>,
-    /// Try again so many times after a lost connection or a busy server; a download that gained
-    /// ground counts anew
-    #[arg(long, value_name = "N", default_value_t = 5, help_heading = "Connection")]
-    retries: u32,
-    /// Give a connection up when not a single byte moves for so long
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400), help_heading = "Connection")]
-    timeout: u64,
-    /// Use up to so many connections when there are several files
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32), help_heading = "Connection")]
-    parallel: u8,
-    /// Show no progress and no warnings, only errors
-    #[arg(short, long)]
-    quiet: bool,
+pub(super) const CONNECTION: (&str, &[Flag<Args>]) = (
+    "Connection",
+    &[
+        Flag::path("token-file", "FILE", "Read the server's secret from this file", |args, file| {
+            args.token_file = Some(file);
+        }),
+        Flag::text(
+            "retries",
+            "N",
+            "Try again so many times after a lost connection or a busy server; a download that gained ground \
+             counts anew [default: 5]",
+            |args, text| within(text, 0..=u32::MAX).map(|n| args.retries = n),
+        ),
+        Flag::text(
+            "timeout",
+            "SECONDS",
+            "Give a connection up when not a single byte moves for so long [default: 60]",
+            |args, text| within(text, 1..=86_400).map(|seconds| args.timeout_s = seconds),
+        ),
+        Flag::text(
+            "parallel",
+            "N",
+            "Use up to so many connections when there are several files [default: 4]",
+            |args, text| within(text, 1..=32).map(|n| args.parallel = n),
+        ),
+    ],
+);
+
+impl Args {
+    /// Understands what was typed behind the name of a client command.
+    pub(super) fn parse(usage: &Usage<Self>, words: &mut Parser) -> Result<Self, Stop> {
+        let mut args = Self {
+            operands: Vec::new(),
+            name: None,
+            recursive: false,
+            quiet: false,
+            token_file: None,
+            retries: 5,
+            timeout_s: 60,
+            parallel: 4,
+        };
+        args.operands = usage.parse(words, &mut args)?.into_iter().map(PathBuf::from).collect();
+        Ok(args)
+    }
+
+    /// The operands, each a place on a server.
+    pub(super) fn places(&self) -> Result<Vec<Place>, Misuse> {
+        self.operands.iter().map(|operand| Place::parse(&operand.to_string_lossy()).map_err(Misuse)).collect()
+    }
+}
+
+fn within<T: FromStr<Err = ParseIntError> + PartialOrd + Display>(
+    text: &str,
+    range: RangeInclusive<T>,
+) -> Result<T, String> {
+    let number: T = text.parse().map_err(|error: ParseIntError| error.to_string())?;
+    let (least, most) = (range.start(), range.end());
+    if range.contains(&number) { Ok(number) } else { Err(format!("{number} is not in {least}..={most}")) }
 }
 
 /// How a command ended that was well understood.
@@ -52,19 +115,19 @@ pub(super) struct Run {
 
 impl Run {
     /// Reads the secret and prepares the screen.
-    pub(super) fn new(common: &Common) -> Result<Self, Misuse> {
-        let token = common.token_file.as_deref().map(super::read_secret).transpose().map_err(Misuse)?;
-        let timeout = Duration::from_secs(common.timeout);
+    pub(super) fn new(args: &Args) -> Result<Self, Misuse> {
+        let token = args.token_file.as_deref().map(super::read_secret).transpose().map_err(Misuse)?;
+        let timeout = Duration::from_secs(args.timeout_s);
         let defaults = Options::default();
         let options = Options {
             token,
             connect_timeout: defaults.connect_timeout.min(timeout),
             io_timeout: timeout,
-            retries: common.retries,
+            retries: args.retries,
             ..defaults
         };
-        let screen = Screen::new(common.quiet);
-        Ok(Self { options, parallel: usize::from(common.parallel), screen, hopeless: Mutex::default() })
+        let screen = Screen::new(args.quiet);
+        Ok(Self { options, parallel: usize::from(args.parallel), screen, hopeless: Mutex::default() })
     }
 
     /// Says the last words and gives the end.

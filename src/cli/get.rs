@@ -7,15 +7,31 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::common::{Common, End, Misuse, Run, Worker};
+use super::common::{Args, CONNECTION, End, Misuse, QUIET, Run, Worker};
 use super::pool;
+use super::usage::{Flag, Usage};
 use crate::client::{Address, Place, as_folder};
 
-/// Fetch files from a server
-#[derive(Debug, clap::Args)]
-#[command(
-    override_usage = "filewharf get [OPTIONS] HOST:PORT/PATH... [DEST]",
-    after_help = "Examples:
+pub(super) static USAGE: Usage<Args> = Usage {
+    name: "get",
+    about: "Fetch files from a server",
+    line: "[OPTIONS] HOST:PORT/PATH... [DEST]",
+    operand: ("HOST:PORT/PATH... [DEST]", "HOST[:PORT]/path of the files, then where they go"),
+    operands: 1..=usize::MAX,
+    flags: &[
+        (
+            "Options",
+            &[
+                Flag::plain("recursive", "Fetch folders with everything in them", |args: &mut Args| {
+                    args.recursive = true;
+                })
+                .or('r'),
+                QUIET,
+            ],
+        ),
+        CONNECTION,
+    ],
+    notes: "Examples:
   filewharf get 127.0.0.1:7070/inbox/photo.jpg
   filewharf get 127.0.0.1:7070/a.txt 127.0.0.1:7070/b.txt folder
   filewharf get --recursive 127.0.0.1:7070/inbox/ folder
@@ -25,18 +41,8 @@ The last argument is DEST unless it looks like HOST:PORT/path; the default is th
 A DEST that is a folder takes the files under their names; DEST ending in / is made if missing.
 - is standard output. While a file comes it is DEST.part, with its version and the digests of what
 is already there in DEST.part.etag; a later get goes on from there. The port is 7070 if none is
-given. What fails does not keep the rest from being fetched."
-)]
-pub(super) struct Args {
-    /// HOST[:PORT]/path of the files, then where they go
-    #[arg(required = true, value_name = "HOST:PORT/PATH... [DEST]", num_args = 1..)]
-    arguments: Vec<PathBuf>,
-    /// Fetch folders with everything in them
-    #[arg(short, long)]
-    recursive: bool,
-    #[command(flatten)]
-    common: Common,
-}
+given. What fails does not keep the rest from being fetched.",
+};
 
 /// Where things go.
 #[derive(Debug)]
@@ -57,10 +63,10 @@ struct Job {
     size: u64,
 }
 
-pub(super) fn run(args: Args) -> Result<End, Misuse> {
-    let (places, dest) = understand(args.arguments)?;
+pub(super) fn run(args: &Args) -> Result<End, Misuse> {
+    let (places, dest) = understand(args.operands.clone())?;
     let dest = settle(dest, places.len(), args.recursive)?;
-    let run = Run::new(&args.common)?;
+    let run = Run::new(args)?;
     run.screen.show(true);
     if matches!(dest, Dest::Stdout) {
         let mut worker = Worker::new(&run);

@@ -7,41 +7,45 @@ use std::io::{self, BufWriter, IsTerminal as _, Write};
 
 use indicatif::BinaryBytes;
 
-use super::common::{Common, End, Misuse, Run, Worker};
-use crate::client::{Client, ClientError, Entry, Place, Trouble, printable};
+use super::common::{Args, CONNECTION, End, Misuse, QUIET, Run, Worker};
+use super::usage::Usage;
+use crate::calendar::Utc;
+use crate::client::{Client, ClientError, Entry, Trouble, printable};
 
-/// List a folder of a server
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
+pub(super) static USAGE: Usage<Args> = Usage {
+    name: "ls",
+    about: "List a folder of a server",
+    line: "[OPTIONS] HOST:PORT[/FOLDER/]",
+    operand: ("HOST:PORT[/FOLDER/]", "HOST[:PORT][/folder/]; the top folder if none is given"),
+    operands: 1..=1,
+    flags: &[("Options", &[QUIET]), CONNECTION],
+    notes: "Example:
   filewharf ls 127.0.0.1:7070/
   filewharf ls 127.0.0.1:7070/folder/ | cut -f 3
 
 In a pipe each line is SIZE, tab, DATE, tab, NAME: bytes, UTC as 2001-09-09T01:46:40Z, and the
-name, which ends in / for a folder (its size is -). The port is 7070 if none is given.")]
-pub(super) struct Args {
-    /// HOST[:PORT][/folder/]; the top folder if none is given
-    #[arg(value_name = "HOST:PORT[/FOLDER/]", value_parser = Place::parse)]
-    place: Place,
-    #[command(flatten)]
-    common: Common,
-}
+name, which ends in / for a folder (its size is -). The port is 7070 if none is given.",
+};
 
-pub(super) fn run(args: Args) -> Result<End, Misuse> {
-    let run = Run::new(&args.common)?;
+pub(super) fn run(args: &Args) -> Result<End, Misuse> {
+    let places = args.places()?;
+    let run = Run::new(args)?;
     let stdout = io::stdout();
     let terminal = stdout.is_terminal();
     let mut out = BufWriter::new(stdout.lock());
-    Worker::new(&run).with(&args.place.address, |client| {
-        // Whoever stops reading has seen enough.
-        match list(client, &args.place.path, terminal, &mut out) {
-            Err(ClientError { trouble: Trouble::Local { source, .. }, .. })
-                if source.kind() == io::ErrorKind::BrokenPipe =>
-            {
-                Ok(())
+    for place in &places {
+        Worker::new(&run).with(&place.address, |client| {
+            // Whoever stops reading has seen enough.
+            match list(client, &place.path, terminal, &mut out) {
+                Err(ClientError { trouble: Trouble::Local { source, .. }, .. })
+                    if source.kind() == io::ErrorKind::BrokenPipe =>
+                {
+                    Ok(())
+                }
+                other => other,
             }
-            other => other,
-        }
-    });
+        });
+    }
     Ok(run.end())
 }
 
@@ -75,51 +79,18 @@ pub(super) fn list(client: &mut Client, path: &str, terminal: bool, out: &mut im
 /// One line of the listing.
 fn line(entry: &Entry, terminal: bool) -> String {
     let name = format!("{}{}", printable(&entry.name), if entry.folder { "/" } else { "" });
-    let (year, month, day) = date(entry.mtime / 86_400);
-    let (hour, minute, second) = (entry.mtime / 3600 % 24, entry.mtime / 60 % 60, entry.mtime % 60);
+    let date = Utc::new(i64::try_from(entry.mtime).unwrap_or(i64::MAX));
     let size = match (entry.folder, terminal) {
         (true, _) => "-".to_owned(),
         (false, true) => BinaryBytes(entry.size).to_string(),
         (false, false) => entry.size.to_string(),
     };
-    if terminal {
-        format!("{size:>12}  {year:04}-{month:02}-{day:02} {hour:02}:{minute:02}  {name}")
-    } else {
-        format!("{size}\t{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z\t{name}")
-    }
-}
-
-/// Year, month and day of a count of days since 1970-01-01, in the Gregorian calendar. Years begin
-/// in March here, so that the leap day is the last.
-fn date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468; // since 0000-03-01
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year + u64::from(month <= 2), month, day)
+    if terminal { format!("{size:>12}  {}  {name}", date.to_the_minute()) } else { format!("{size}\t{date}Z\t{name}") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dates_are_right_around_leap_days_and_centuries() {
-        for (seconds, want) in [
-            (0, (1970, 1, 1)),
-            (951_782_400, (2000, 2, 29)),
-            (951_868_800, (2000, 3, 1)),
-            (1_709_164_800, (2024, 2, 29)),
-            (4_107_456_000, (2100, 2, 28)),
-            (4_107_542_400, (2100, 3, 1)),
-        ] {
-            assert_eq!(date(seconds / 86_400), want, "{seconds}");
-        }
-        date(u64::MAX / 86_400);
-    }
 
     #[test]
     fn lines_are_columns_in_a_pipe_and_short_on_a_terminal() {

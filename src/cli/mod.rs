@@ -2,7 +2,6 @@
 //!
 //! Each command has its file; what they do is the library's business. 0 means done, 1 failed,
 //! 2 wrong usage.
-#![allow(rustdoc::broken_intra_doc_links, reason = "doc comments of arguments are help texts, with [brackets]")]
 #![allow(clippy::disallowed_methods, reason = "commands reach the world: local files and worker threads")]
 
 #[cfg(feature = "client")]
@@ -21,54 +20,146 @@ mod rm;
 mod screen;
 #[cfg(feature = "serve")]
 mod serve;
+mod usage;
 
 #[cfg(all(test, feature = "client"))]
 mod tests;
 
+use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use lexopt::{Arg, Parser};
+
+use usage::{Stop, row, similar, words_of, wrong};
 
 /// The exit code of wrong usage.
 pub const USAGE: u8 = 2;
 
-/// A file-transfer server that serves very many file streams from one thread, and its client.
-#[derive(Debug, Parser)]
-#[command(name = "filewharf", version, arg_required_else_help = true)]
-pub struct Cli {
-    #[command(subcommand)]
-    command: Command,
+const ABOUT: &str = "A file-transfer server that serves very many file streams from one thread, and its client";
+const USAGE_LINE: &str = "filewharf <COMMAND>";
+
+/// What help says of a command.
+struct About {
+    name: &'static str,
+    about: &'static str,
+    help: fn() -> String,
 }
 
-#[derive(Debug, Subcommand)]
+const COMMANDS: &[About] = &[
+    #[cfg(feature = "serve")]
+    About { name: serve::USAGE.name, about: serve::USAGE.about, help: || serve::USAGE.help() },
+    #[cfg(feature = "client")]
+    About { name: put::USAGE.name, about: put::USAGE.about, help: || put::USAGE.help() },
+    #[cfg(feature = "client")]
+    About { name: get::USAGE.name, about: get::USAGE.about, help: || get::USAGE.help() },
+    #[cfg(feature = "client")]
+    About { name: ls::USAGE.name, about: ls::USAGE.about, help: || ls::USAGE.help() },
+    #[cfg(feature = "client")]
+    About { name: rm::USAGE.name, about: rm::USAGE.about, help: || rm::USAGE.help() },
+];
+
+/// What was typed.
+#[derive(Debug)]
 enum Command {
     #[cfg(feature = "serve")]
     Serve(Box<serve::Args>),
     #[cfg(feature = "client")]
-    Put(put::Args),
+    Put(common::Args),
     #[cfg(feature = "client")]
-    Get(get::Args),
+    Get(common::Args),
     #[cfg(feature = "client")]
-    Ls(ls::Args),
+    Ls(common::Args),
     #[cfg(feature = "client")]
-    Rm(rm::Args),
+    Rm(common::Args),
 }
 
-/// Does what was typed.
-pub fn run(cli: Cli) -> ExitCode {
-    match cli.command {
+/// Does what was typed behind the name of the program.
+pub fn run(words: impl Iterator<Item = OsString> + 'static) -> ExitCode {
+    let command = match parse(words) {
+        Ok(command) => command,
+        // Nobody is left to tell if writing fails.
+        Err(Stop::Asked(text)) => {
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Err(Stop::Wrong(text)) => {
+            let _ = std::io::stderr().write_all(text.as_bytes());
+            return ExitCode::from(USAGE);
+        }
+    };
+    match command {
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(&args),
         #[cfg(feature = "client")]
-        Command::Put(args) => conclude(put::run(args)),
+        Command::Put(args) => conclude(put::run(&args)),
         #[cfg(feature = "client")]
-        Command::Get(args) => conclude(get::run(args)),
+        Command::Get(args) => conclude(get::run(&args)),
         #[cfg(feature = "client")]
-        Command::Ls(args) => conclude(ls::run(args)),
+        Command::Ls(args) => conclude(ls::run(&args)),
         #[cfg(feature = "client")]
-        Command::Rm(args) => conclude(rm::run(args)),
+        Command::Rm(args) => conclude(rm::run(&args)),
     }
+}
+
+/// Understands what was typed.
+fn parse(words: impl Iterator<Item = OsString> + 'static) -> Result<Command, Stop> {
+    let mut words = Parser::from_args(words);
+    let name = match words.next().map_err(|error| wrong(&words_of(error), USAGE_LINE))? {
+        None => return Err(Stop::Wrong(help())),
+        Some(Arg::Long("help") | Arg::Short('h')) => return Err(Stop::Asked(help())),
+        Some(Arg::Long("version") | Arg::Short('V')) => {
+            return Err(Stop::Asked(concat!("filewharf ", env!("CARGO_PKG_VERSION"), "\n").to_owned()));
+        }
+        Some(Arg::Long(flag)) => return Err(unexpected(&format!("--{flag}"))),
+        Some(Arg::Short(flag)) => return Err(unexpected(&format!("-{flag}"))),
+        Some(Arg::Value(name)) => name.to_string_lossy().into_owned(),
+    };
+    match &*name {
+        #[cfg(feature = "serve")]
+        "serve" => serve::Args::parse(&mut words).map(Box::new).map(Command::Serve),
+        #[cfg(feature = "client")]
+        "put" => common::Args::parse(&put::USAGE, &mut words).map(Command::Put),
+        #[cfg(feature = "client")]
+        "get" => common::Args::parse(&get::USAGE, &mut words).map(Command::Get),
+        #[cfg(feature = "client")]
+        "ls" => common::Args::parse(&ls::USAGE, &mut words).map(Command::Ls),
+        #[cfg(feature = "client")]
+        "rm" => common::Args::parse(&rm::USAGE, &mut words).map(Command::Rm),
+        "help" => Err(help_about(&mut words)),
+        _ => Err(unknown(&name)),
+    }
+}
+
+fn unexpected(flag: &str) -> Stop {
+    wrong(&format!("unexpected argument '{flag}' found"), USAGE_LINE)
+}
+
+fn unknown(name: &str) -> Stop {
+    let tip = similar(name, COMMANDS.iter().map(|command| command.name.to_owned()));
+    let tip = tip.map(|known| format!("\n\n  tip: a similar subcommand exists: '{known}'")).unwrap_or_default();
+    wrong(&format!("unrecognized subcommand '{name}'{tip}"), USAGE_LINE)
+}
+
+/// `filewharf help` and `filewharf help COMMAND`.
+fn help_about(words: &mut Parser) -> Stop {
+    let Ok(Some(Arg::Value(name))) = words.next() else { return Stop::Asked(help()) };
+    let known = COMMANDS.iter().find(|command| name == command.name);
+    known.map_or_else(|| unknown(&name.to_string_lossy()), |command| Stop::Asked((command.help)()))
+}
+
+/// The help text of the program as a whole.
+fn help() -> String {
+    let mut text = format!("{ABOUT}\n\nUsage: {USAGE_LINE}\n\nCommands:\n");
+    for About { name, about, .. } in COMMANDS {
+        row(&mut text, name, about);
+    }
+    row(&mut text, "help [COMMAND]", "Print this message or the help of a command");
+    text.push_str("\nOptions:\n");
+    row(&mut text, "-h, --help", "Print help");
+    row(&mut text, "-V, --version", "Print version");
+    text
 }
 
 /// Turns the end of a client command into an exit code.

@@ -8,37 +8,51 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::common::{Common, End, Misuse, Run, Worker};
+use super::common::{Args, CONNECTION, End, Misuse, QUIET, Run, Worker};
 use super::pool;
+use super::usage::{Flag, Usage};
 use crate::client::{Address, Place, as_folder};
 use crate::wire::key;
 
-/// Send files to a server
-#[derive(Debug, clap::Args)]
-#[command(
-    override_usage = "filewharf put [OPTIONS] FILE... HOST:PORT[/FOLDER/]",
-    after_help = "Examples:
+pub(super) static USAGE: Usage<Args> = Usage {
+    name: "put",
+    about: "Send files to a server",
+    line: "[OPTIONS] FILE... HOST:PORT[/FOLDER/]",
+    operand: (
+        "FILE... HOST:PORT[/FOLDER/]",
+        "Local files, or - for standard input; then HOST[:PORT][/folder/] they go to, the top folder if none is given",
+    ),
+    operands: 1..=usize::MAX,
+    flags: &[
+        (
+            "Options",
+            &[
+                Flag::text(
+                    "name",
+                    "NAME",
+                    "Store under this name; for one FILE only, and needed for standard input",
+                    |args, text| {
+                        args.name = Some(text.to_owned());
+                        Ok(())
+                    },
+                ),
+                Flag::plain("recursive", "Send folders with everything in them", |args: &mut Args| {
+                    args.recursive = true;
+                })
+                .or('r'),
+                QUIET,
+            ],
+        ),
+        CONNECTION,
+    ],
+    notes: "Examples:
   filewharf put notes.txt photo.jpg 127.0.0.1:7070/inbox/
   filewharf put --recursive folder 127.0.0.1:7070
   tar c folder | filewharf put - --name folder.tar 127.0.0.1:7070/backup/
 
 Files keep their names, or take that of --name; missing folders are made. A folder x becomes
-/inbox/x/. The port is 7070 if none is given. What fails does not keep the rest from being sent."
-)]
-pub(super) struct Args {
-    /// Local files, or - for standard input; then HOST[:PORT][/folder/] they go to, the top folder
-    /// if none is given
-    #[arg(required = true, value_name = "FILE... HOST:PORT[/FOLDER/]", num_args = 1..)]
-    arguments: Vec<PathBuf>,
-    /// Store under this name; for one FILE only, and needed for standard input
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
-    /// Send folders with everything in them
-    #[arg(short, long)]
-    recursive: bool,
-    #[command(flatten)]
-    common: Common,
-}
+/inbox/x/. The port is 7070 if none is given. What fails does not keep the rest from being sent.",
+};
 
 /// One thing to be done on the server.
 #[derive(Debug)]
@@ -49,8 +63,8 @@ enum Job {
     Folder { path: String },
 }
 
-pub(super) fn run(args: Args) -> Result<End, Misuse> {
-    let mut files = args.arguments;
+pub(super) fn run(args: &Args) -> Result<End, Misuse> {
+    let mut files = args.operands.clone();
     let target = files.pop().filter(|_| !files.is_empty());
     let target = target.ok_or_else(|| Misuse("put needs FILE... and then HOST:PORT/folder/".to_owned()))?;
     let target = Place::parse(&target.to_string_lossy()).map_err(Misuse)?;
@@ -67,7 +81,7 @@ pub(super) fn run(args: Args) -> Result<End, Misuse> {
             return Err(Misuse(format!("--name {name}: a name has no /")));
         }
     }
-    let run = Run::new(&args.common)?;
+    let run = Run::new(args)?;
     let (address, folder) = (&target.address, as_folder(&target.path));
     run.screen.show(!takes_stdin);
     if let (true, Some(name)) = (takes_stdin, &args.name) {

@@ -2,13 +2,15 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::num::ParseIntError;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{ArgAction, ValueEnum};
+use lexopt::Parser;
 use log::LevelFilter;
 
+use super::usage::{Flag, Stop, Usage};
 use crate::config::Limits;
 use crate::dialect::Kind;
 use crate::object::Durability;
@@ -16,194 +18,221 @@ use crate::platform::Health;
 use crate::reactor::Ended;
 use crate::server::{Builder, DEFAULT_ADDRESS, Handle, Listen, Server, ServerError};
 
-/// Serve a folder.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "EXAMPLE:\n  filewharf serve ./files --listen 127.0.0.1:7070\n  \
-curl -T notes.txt http://127.0.0.1:7070/notes.txt\n  \
-printf 'GET /notes.txt\\n' | nc -q1 127.0.0.1 7070")]
-pub struct Args {
-    /// The folder to serve; made if it is missing
-    #[arg(default_value = "files")]
+/// What was typed.
+#[derive(Debug)]
+pub(super) struct Args {
     dir: PathBuf,
-    /// Where to listen, may be given many times; port 0 asks the kernel [default: 127.0.0.1:7070]
-    #[arg(long, value_name = "[DIALECT@]ADDR:PORT[?OPTIONS]")]
     listen: Vec<Listen>,
-    /// Also listen where the clients of the five older systems dial, each in its dialect
-    #[arg(long)]
     legacy: bool,
-    /// What OK promises about an upload: on stable storage, or complete in the kernel's cache
-    #[arg(long, value_enum, default_value_t = DurabilityArg::Durable)]
-    durability: DurabilityArg,
-    /// Refuse every change
-    #[arg(long)]
+    durability: Durability,
     read_only: bool,
-    /// Ask every client for the secret in the first line of this file
-    #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Let browsers run HTML and other active content as part of this site, instead of
-    /// offering it as a download: only where you trust whoever uploads
-    #[arg(long)]
     serve_html: bool,
-    /// Let pages of this site, https://HOST, or of every site, *, use this server (CORS)
-    #[arg(long, value_name = "ORIGIN")]
     cors: Option<String>,
-    /// Permission bits of new files, in octal, instead of 0666 less the umask
-    #[arg(long, value_name = "OCTAL", value_parser = octal)]
     file_mode: Option<u32>,
-    /// Follow symbolic links that stay inside the folder when reading
-    #[arg(long)]
-    allow_links_inside: bool,
-    /// Use only system calls that every unix has
-    #[arg(long)]
+    links_inside: bool,
     portable: bool,
-    /// Pin the congestion control of every connection, for benchmarks
-    #[arg(long, value_name = "NAME")]
     congestion: Option<String>,
-    /// Log less (only warnings)
-    #[arg(long, short, conflicts_with = "verbose")]
     quiet: bool,
-    /// Log more; twice: everything
-    #[arg(long, short, action = ArgAction::Count)]
-    verbose: u8,
-    #[command(flatten)]
-    limits: LimitArgs,
+    verbose: u32,
+    limits: Limits,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum DurabilityArg {
-    /// File and folder are synced before OK
-    Durable,
-    /// OK once the file is complete and visible
-    None,
-}
+pub(super) static USAGE: Usage<Args> = Usage {
+    name: "serve",
+    about: "Serve a folder",
+    line: "[OPTIONS] [DIR]",
+    operand: ("[DIR]", "The folder to serve; made if it is missing [default: files]"),
+    operands: 0..=1,
+    flags: &[("Options", OPTIONS), ("Limits", LIMITS)],
+    notes: "EXAMPLE:
+  filewharf serve ./files --listen 127.0.0.1:7070
+  curl -T notes.txt http://127.0.0.1:7070/notes.txt
+  printf 'GET /notes.txt\\n' | nc -q1 127.0.0.1 7070",
+};
+
+const OPTIONS: &[Flag<Args>] = &[
+    Flag::text(
+        "listen",
+        "[DIALECT@]ADDR:PORT[?OPTIONS]",
+        "Where to listen, may be given many times; port 0 asks the kernel [default: 127.0.0.1:7070]",
+        |args: &mut Args, text| text.parse().map(|listen| args.listen.push(listen)),
+    )
+    .again(),
+    Flag::plain(
+        "legacy",
+        "Also listen where the clients of the five older systems dial, each in its dialect",
+        |args| args.legacy = true,
+    ),
+    Flag::text(
+        "durability",
+        "LEVEL",
+        "What OK promises about an upload: that it is on stable storage (durable), or complete in the kernel's \
+         cache (none) [default: durable]",
+        |args, text| durability(text).map(|level| args.durability = level),
+    ),
+    Flag::plain("read-only", "Refuse every change", |args| args.read_only = true),
+    Flag::path("token-file", "FILE", "Ask every client for the secret in the first line of this file", |args, file| {
+        args.token_file = Some(file);
+    }),
+    Flag::plain(
+        "serve-html",
+        "Let browsers run HTML and other active content as part of this site, instead of offering it as a \
+         download: only where you trust whoever uploads",
+        |args| args.serve_html = true,
+    ),
+    Flag::text(
+        "cors",
+        "ORIGIN",
+        "Let pages of this site, https://HOST, or of every site, *, use this server (CORS)",
+        |args, text| {
+            args.cors = Some(text.to_owned());
+            Ok(())
+        },
+    ),
+    Flag::text(
+        "file-mode",
+        "OCTAL",
+        "Permission bits of new files, in octal, instead of 0666 less the umask",
+        |args, text| octal(text).map(|mode| args.file_mode = Some(mode)),
+    ),
+    Flag::plain("allow-links-inside", "Follow symbolic links that stay inside the folder when reading", |args| {
+        args.links_inside = true;
+    }),
+    Flag::plain("portable", "Use only system calls that every unix has", |args| args.portable = true),
+    Flag::text("congestion", "NAME", "Pin the congestion control of every connection, for benchmarks", |args, text| {
+        args.congestion = Some(text.to_owned());
+        Ok(())
+    }),
+    Flag::plain("quiet", "Log less (only warnings)", |args: &mut Args| args.quiet = true).or('q'),
+    Flag::plain("verbose", "Log more; twice: everything", |args: &mut Args| args.verbose += 1).or('v').again(),
+];
 
 /// One flag for each bound that an operator may want to move.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Limits")]
-struct LimitArgs {
-    /// Largest upload, in bytes (K, M, G, T are powers of 1024)
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    max_size: Option<u64>,
-    /// Connections open at once
-    #[arg(long, value_name = "N")]
-    max_connections: Option<usize>,
-    /// Transfers that may hold memory at once
-    #[arg(long, value_name = "N")]
-    slots: Option<usize>,
-    /// Requests waiting for a slot
-    #[arg(long, value_name = "N")]
-    slot_queue: Option<usize>,
-    /// Size of one chunk
-    #[arg(long, value_name = "BYTES", value_parser = size)]
-    chunk_size: Option<usize>,
-    /// Chunks of one slot
-    #[arg(long, value_name = "N")]
-    chunks: Option<usize>,
-    /// The buffer that all connections read through
-    #[arg(long, value_name = "BYTES", value_parser = size)]
-    read_buffer: Option<usize>,
-    /// Longest request head kept for a connection
-    #[arg(long, value_name = "BYTES", value_parser = size)]
-    max_head: Option<usize>,
-    /// Written and not yet on the way to the disk, all uploads together
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    max_dirty: Option<u64>,
-    /// Total time for a request head
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    head_timeout: Option<Duration>,
-    /// Time between requests
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    idle_timeout: Option<Duration>,
-    /// Time without a byte in the middle of a transfer
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    stall_timeout: Option<Duration>,
-    /// Time to wait for a slot
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    slot_timeout: Option<Duration>,
-    /// Time for a peer to read our last bytes
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    linger_timeout: Option<Duration>,
-    /// Time for running transfers to end when the server drains
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    drain_timeout: Option<Duration>,
-    /// Time to go on listening when the server drains
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    drain_grace: Option<Duration>,
-    /// Fewest bytes per second of a transfer
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    min_rate: Option<u64>,
-    /// Time over which --min-rate is averaged
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    rate_window: Option<Duration>,
-    /// Bytes of one connection in one turn of the loop
-    #[arg(long, value_name = "BYTES", value_parser = size)]
-    turn_bytes: Option<usize>,
-    /// Kernel send buffer of a connection
-    #[arg(long, value_name = "BYTES", value_parser = size)]
-    send_buffer: Option<usize>,
-    /// Kernel receive buffer of a connection
-    #[arg(long, value_name = "BYTES", value_parser = size)]
-    recv_buffer: Option<usize>,
-    /// Bytes the kernel takes ahead of the network, per connection; 0 for no bound
-    #[arg(long, value_name = "BYTES", value_parser = size)]
-    max_unsent: Option<usize>,
-    /// Small files kept in memory while they are known to be fresh; 0 for none
-    #[arg(long, value_name = "N")]
-    hot_files: Option<usize>,
-    /// Memory for them
-    #[arg(long, value_name = "BYTES", value_parser = size)]
-    hot_bytes: Option<usize>,
-    /// Disk workers that open, read, write and list
-    #[arg(long, value_name = "N")]
-    io_workers: Option<usize>,
-    /// Disk workers that sync, rename and remove
-    #[arg(long, value_name = "N")]
-    sync_workers: Option<usize>,
-}
+const LIMITS: &[Flag<Args>] = &[
+    Flag::text("max-size", "BYTES", "Largest upload, in bytes (K, M, G, T are powers of 1024)", |args, text| {
+        bytes(text).map(|value| args.limits.request_bytes_max = value)
+    }),
+    Flag::text("max-connections", "N", "Connections open at once", |args, text| {
+        number(text).map(|value| args.limits.connections_max = value)
+    }),
+    Flag::text("slots", "N", "Transfers that may hold memory at once", |args, text| {
+        number(text).map(|value| args.limits.slots = value)
+    }),
+    Flag::text("slot-queue", "N", "Requests waiting for a slot", |args, text| {
+        number(text).map(|value| args.limits.slot_queue_max = value)
+    }),
+    Flag::text("chunk-size", "BYTES", "Size of one chunk", |args, text| {
+        size(text).map(|value| args.limits.chunk_bytes = value)
+    }),
+    Flag::text("chunks", "N", "Chunks of one slot", |args, text| {
+        number(text).map(|value| args.limits.chunks_per_slot = value)
+    }),
+    Flag::text("read-buffer", "BYTES", "The buffer that all connections read through", |args, text| {
+        size(text).map(|value| args.limits.read_buffer_bytes = value)
+    }),
+    Flag::text("max-head", "BYTES", "Longest request head kept for a connection", |args, text| {
+        size(text).map(|value| args.limits.head_len_max = value)
+    }),
+    Flag::text(
+        "max-dirty",
+        "BYTES",
+        "Written and not yet on the way to the disk, all uploads together",
+        |args, text| bytes(text).map(|value| args.limits.dirty_bytes_max = value),
+    ),
+    Flag::text("head-timeout", "SECONDS", "Total time for a request head", |args, text| {
+        seconds(text).map(|value| args.limits.head_timeout = value)
+    }),
+    Flag::text("idle-timeout", "SECONDS", "Time between requests", |args, text| {
+        seconds(text).map(|value| args.limits.idle_timeout = value)
+    }),
+    Flag::text("stall-timeout", "SECONDS", "Time without a byte in the middle of a transfer", |args, text| {
+        seconds(text).map(|value| args.limits.stall_timeout = value)
+    }),
+    Flag::text("slot-timeout", "SECONDS", "Time to wait for a slot", |args, text| {
+        seconds(text).map(|value| args.limits.slot_timeout = value)
+    }),
+    Flag::text("linger-timeout", "SECONDS", "Time for a peer to read our last bytes", |args, text| {
+        seconds(text).map(|value| args.limits.linger_timeout = value)
+    }),
+    Flag::text("drain-timeout", "SECONDS", "Time for running transfers to end when the server drains", |args, text| {
+        seconds(text).map(|value| args.limits.drain_timeout = value)
+    }),
+    Flag::text("drain-grace", "SECONDS", "Time to go on listening when the server drains", |args, text| {
+        seconds(text).map(|value| args.limits.drain_grace = value)
+    }),
+    Flag::text("min-rate", "BYTES", "Fewest bytes per second of a transfer", |args, text| {
+        bytes(text).map(|value| args.limits.rate_bytes_per_s_min = value)
+    }),
+    Flag::text("rate-window", "SECONDS", "Time over which --min-rate is averaged", |args, text| {
+        seconds(text).map(|value| args.limits.rate_window = value)
+    }),
+    Flag::text("turn-bytes", "BYTES", "Bytes of one connection in one turn of the loop", |args, text| {
+        size(text).map(|value| args.limits.turn_bytes_max = value)
+    }),
+    Flag::text("send-buffer", "BYTES", "Kernel send buffer of a connection", |args, text| {
+        size(text).map(|value| args.limits.send_buffer_bytes = value)
+    }),
+    Flag::text("recv-buffer", "BYTES", "Kernel receive buffer of a connection", |args, text| {
+        size(text).map(|value| args.limits.recv_buffer_bytes = value)
+    }),
+    Flag::text(
+        "max-unsent",
+        "BYTES",
+        "Bytes the kernel takes ahead of the network, per connection; 0 for no bound",
+        |args, text| size(text).map(|value| args.limits.unsent_bytes_max = value),
+    ),
+    Flag::text(
+        "hot-files",
+        "N",
+        "Small files kept in memory while they are known to be fresh; 0 for none",
+        |args, text| number(text).map(|value| args.limits.hot_files_max = value),
+    ),
+    Flag::text("hot-bytes", "BYTES", "Memory for them", |args, text| {
+        size(text).map(|value| args.limits.hot_bytes_max = value)
+    }),
+    Flag::text("io-workers", "N", "Disk workers that open, read, write and list", |args, text| {
+        number(text).map(|value| args.limits.io_workers = value)
+    }),
+    Flag::text("sync-workers", "N", "Disk workers that sync, rename and remove", |args, text| {
+        number(text).map(|value| args.limits.sync_workers = value)
+    }),
+];
 
-impl LimitArgs {
-    fn limits(&self) -> Limits {
-        let mut limits = Limits::default();
-        set(&mut limits.request_bytes_max, self.max_size);
-        set(&mut limits.connections_max, self.max_connections);
-        set(&mut limits.slots, self.slots);
-        set(&mut limits.slot_queue_max, self.slot_queue);
-        set(&mut limits.chunk_bytes, self.chunk_size);
-        set(&mut limits.chunks_per_slot, self.chunks);
-        set(&mut limits.read_buffer_bytes, self.read_buffer);
-        set(&mut limits.head_len_max, self.max_head);
-        set(&mut limits.dirty_bytes_max, self.max_dirty);
-        set(&mut limits.head_timeout, self.head_timeout);
-        set(&mut limits.idle_timeout, self.idle_timeout);
-        set(&mut limits.stall_timeout, self.stall_timeout);
-        set(&mut limits.slot_timeout, self.slot_timeout);
-        set(&mut limits.linger_timeout, self.linger_timeout);
-        set(&mut limits.drain_timeout, self.drain_timeout);
-        set(&mut limits.drain_grace, self.drain_grace);
-        set(&mut limits.rate_bytes_per_s_min, self.min_rate);
-        set(&mut limits.rate_window, self.rate_window);
-        set(&mut limits.turn_bytes_max, self.turn_bytes);
-        limits.turn_bytes_min = limits.turn_bytes_min.min(limits.turn_bytes_max);
-        set(&mut limits.send_buffer_bytes, self.send_buffer);
-        set(&mut limits.recv_buffer_bytes, self.recv_buffer);
-        set(&mut limits.unsent_bytes_max, self.max_unsent);
-        set(&mut limits.hot_files_max, self.hot_files);
-        set(&mut limits.hot_bytes_max, self.hot_bytes);
-        set(&mut limits.io_workers, self.io_workers);
-        set(&mut limits.sync_workers, self.sync_workers);
-        limits
-    }
-}
-
-fn set<T: Copy>(place: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *place = value;
+impl Args {
+    /// Understands what was typed behind `serve`.
+    pub(super) fn parse(words: &mut Parser) -> Result<Self, Stop> {
+        let mut args = Self {
+            dir: PathBuf::from("files"),
+            listen: Vec::new(),
+            legacy: false,
+            durability: Durability::Durable,
+            read_only: false,
+            token_file: None,
+            serve_html: false,
+            cors: None,
+            file_mode: None,
+            links_inside: false,
+            portable: false,
+            congestion: None,
+            quiet: false,
+            verbose: 0,
+            limits: Limits::default(),
+        };
+        if let Some(dir) = USAGE.parse(words, &mut args)?.pop() {
+            args.dir = dir.into();
+        }
+        if args.quiet && args.verbose > 0 {
+            return Err(USAGE.wrong("the argument '--quiet' cannot be used with '--verbose'"));
+        }
+        args.limits.turn_bytes_min = args.limits.turn_bytes_min.min(args.limits.turn_bytes_max);
+        Ok(args)
     }
 }
 
 /// Runs the server until it has drained: 0 if nothing was cut off and the disk kept every promise,
 /// else 1.
-pub fn run(args: &Args) -> ExitCode {
+pub(super) fn run(args: &Args) -> ExitCode {
     let ended = serve(args);
     log::logger().flush();
     match ended {
@@ -241,13 +270,10 @@ fn serve(args: &Args) -> Result<Ended, Box<dyn std::error::Error>> {
 fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
     let mut builder = Server::builder()
         .root(&args.dir)
-        .limits(args.limits.limits())
-        .durability(match args.durability {
-            DurabilityArg::Durable => Durability::Durable,
-            DurabilityArg::None => Durability::Written,
-        })
+        .limits(args.limits.clone())
+        .durability(args.durability)
         .read_only(args.read_only)
-        .links_inside(args.allow_links_inside)
+        .links_inside(args.links_inside)
         .portable(args.portable)
         .signals();
     for listen in listens(args) {
@@ -310,6 +336,18 @@ fn warn_if_exposed(args: &Args, handle: &Handle) {
             args.dir.display()
         );
     }
+}
+
+fn durability(text: &str) -> Result<Durability, String> {
+    match text {
+        "durable" => Ok(Durability::Durable),
+        "none" => Ok(Durability::Written),
+        _ => Err("is neither durable nor none".into()),
+    }
+}
+
+fn number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|error: ParseIntError| error.to_string())
 }
 
 fn octal(text: &str) -> Result<u32, String> {

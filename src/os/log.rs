@@ -19,7 +19,8 @@ use std::time::{Duration, SystemTime};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use simple_logger::SimpleLogger;
-use time::OffsetDateTime;
+
+use crate::calendar::Utc;
 
 /// Lines about the server that may wait for the sink.
 const LINES_MAX: usize = 4096;
@@ -115,17 +116,8 @@ impl Stamp {
         if since.as_secs() != self.second {
             self.second = since.as_secs();
             self.text.clear();
-            let at = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(self.second);
-            let _ = write!(
-                self.text,
-                "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
-                at.year(),
-                u8::from(at.month()),
-                at.day(),
-                at.hour(),
-                at.minute(),
-                at.second()
-            ); // writing to a String cannot fail
+            let at = Utc::new(i64::try_from(self.second).unwrap_or(i64::MAX));
+            let _ = write!(self.text, "{at}"); // writing to a String cannot fail
         }
         (&self.text, since.subsec_millis())
     }
@@ -228,26 +220,23 @@ enum Sink {
 
 impl Sink {
     fn new(level: LevelFilter) -> Self {
-        if io::stderr().is_terminal() {
-            Self::Terminal(SimpleLogger::new().with_level(level).with_utc_timestamps())
-        } else {
-            Self::Other
-        }
+        if io::stderr().is_terminal() { Self::Terminal(SimpleLogger::new().with_level(level)) } else { Self::Other }
     }
 
     fn line(&self, level: Level, target: &str, text: &str) {
+        let mut stamp = Stamp::default();
+        let (second, ms) = stamp.now();
         match self {
             Self::Terminal(logger) if terminal_is_there() => {
+                // The time in front is ours, as in every other line: that of simple_logger needs a
+                // crate for dates.
+                write(&format!("{second}.{ms:03}Z "));
                 logger.log(&Record::builder().level(level).target(target).args(format_args!("{text}")).build());
             }
             Self::Terminal(_) => {
                 DROPPED.fetch_add(1, Ordering::Relaxed);
             }
-            Self::Other => {
-                let mut stamp = Stamp::default();
-                let (second, ms) = stamp.now();
-                write(&format!("{second}.{ms:03}Z {level:<5} [{target}] {text}\n"));
-            }
+            Self::Other => write(&format!("{second}.{ms:03}Z {level:<5} [{target}] {text}\n")),
         }
     }
 }

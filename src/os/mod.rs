@@ -6,6 +6,7 @@
 pub mod disk;
 #[cfg(feature = "serve")]
 pub mod log;
+pub mod names;
 pub mod net;
 pub mod poll;
 pub mod process;

@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use base64ct::{Base64, Encoding as _};
 use sha2::{Digest as _, Sha256};
 
+use crate::calendar::Utc;
 use crate::object::{Entry, Key, Listing, Node};
 use crate::wire::http::target;
 
@@ -171,20 +172,8 @@ fn human(bytes: u64, out: &mut String) {
 
 /// A point in time, seconds since 1970, as a day and a time of UTC.
 fn date(seconds: i64, out: &mut String) {
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Years are counted from the first of March of year 0, so that a leap day ends its year, in
-    // eras of 400 years, which all have as many days.
-    let days = days + 719_468;
-    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, late) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = era * 400 + year + late;
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    say(out, format_args!("<time datetime=\"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z\">"));
-    say(out, format_args!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}</time>"));
+    let date = Utc::new(seconds);
+    say(out, format_args!("<time datetime=\"{date}Z\">{}</time>", date.to_the_minute()));
 }
 
 /// Text as HTML, safe in elements and in quoted attributes.

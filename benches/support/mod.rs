@@ -13,10 +13,11 @@ pub mod codec;
 pub mod content;
 pub mod driver;
 pub mod figures;
+pub mod ftp;
 pub mod peers;
 pub mod process;
 pub mod server;
 
-pub use codec::{Task, Wire};
+pub use codec::{Manner, Task, Wire};
 pub use content::Content;
 pub use driver::Driver;

@@ -38,6 +38,8 @@ use works::{Setting, WORKS, Work};
 
 const OWN: [(&str, Wire); 2] = [("filewharf-http", Wire::Http), ("filewharf-line", Wire::Line)];
 const LIMIT: &str = "bare-loop";
+/// The name of the served folder.
+const FOLDER: &str = "root";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/compare/seed.py");
 const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/compare");
 
@@ -76,7 +78,7 @@ fn start(root: &Path, work: &Path) -> Vec<Peer> {
     let mut peers = Peer::filewharf(env!("CARGO_BIN_EXE_filewharf"), root, &OWN);
     peers.extend(Peer::lighttpd(root, work));
     peers.extend(Peer::nginx(root, work));
-    peers.extend(Peer::vsftpd(root, work));
+    peers.extend(Peer::vsftpd(root, FOLDER, work));
     peers.extend(Peer::python(SCRIPT, root));
     let program = std::env::current_exe().expect("this program has a file");
     peers.push(Peer::limit(LIMIT, &program, &[limit::ARGUMENT, &root.display().to_string()]));
@@ -86,7 +88,7 @@ fn start(root: &Path, work: &Path) -> Vec<Peer> {
 fn compare(words: &[&String], rounds: usize, interrupted: Arc<AtomicBool>) {
     let _congestion = Congestion::cubic();
     let folder = process::folder(env!("CARGO_TARGET_TMPDIR"));
-    let (root, work) = (folder.path().join("root"), folder.path().join("work"));
+    let (root, work) = (folder.path().join(FOLDER), folder.path().join("work"));
     fs::create_dir(&root).expect("a folder");
     fs::create_dir(&work).expect("a folder");
     for (name, len) in works::FILES {

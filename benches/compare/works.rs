@@ -128,8 +128,8 @@ impl Work {
     /// Does this server take part?
     pub fn suits(&self, peer: &Peer) -> bool {
         match &self.kind {
-            Kind::Requests(requests) => peer.speaks != Speaks::Ftp || requests.with == With::Ftp,
-            Kind::Idle | Kind::Slow | Kind::Mix | Kind::Cold => peer.speaks != Speaks::Ftp,
+            Kind::Requests(requests) => !matches!(peer.speaks, Speaks::Ftp(_)) || requests.with == With::Ftp,
+            Kind::Idle | Kind::Slow | Kind::Mix | Kind::Cold => matches!(peer.speaks, Speaks::Driven(_)),
         }
     }
 
@@ -177,7 +177,7 @@ impl Work {
 pub fn wire(peer: &Peer) -> Wire {
     match peer.speaks {
         Speaks::Driven(wire) => wire,
-        Speaks::Ftp => unreachable!("works that FTP is no part of are not given to it"),
+        Speaks::Ftp(_) => unreachable!("works that FTP is no part of are not given to it"),
     }
 }
 
@@ -235,8 +235,9 @@ impl Requests {
                     outcome.elapsed
                 })
             }
-            Speaks::Ftp => {
-                let mut clients: Vec<_> = (0..self.connections).map(|_| ftp::Client::connect(peer.address)).collect();
+            Speaks::Ftp(folder) => {
+                let mut clients: Vec<_> =
+                    (0..self.connections).map(|_| ftp::Client::connect(peer.address, folder)).collect();
                 measured(&mut || ftp::run(&mut clients, self.each, task))
             }
         };

@@ -19,13 +19,15 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn connect(address: SocketAddr) -> Self {
+    /// Logs in and goes to a folder; paths are then beneath it.
+    pub fn connect(address: SocketAddr, folder: &str) -> Self {
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_nodelay(true).expect("TCP_NODELAY");
         stream.set_read_timeout(Some(PATIENCE)).expect("SO_RCVTIMEO");
         let mut client = Self { control: BufReader::new(stream), address, buffer: vec![0; 256 << 10] };
         client.expect("220");
-        for (command, code) in [("USER anonymous", "331"), ("PASS bench", "230"), ("TYPE I", "200")] {
+        let folder = format!("CWD {folder}");
+        for (command, code) in [("USER anonymous", "331"), ("PASS bench", "230"), (&folder, "250"), ("TYPE I", "200")] {
             client.say(command);
             client.expect(code);
         }
@@ -63,7 +65,7 @@ impl Client {
         let mut data = self.data();
         match task {
             Task::Get { path, .. } | Task::Drain { path, .. } => {
-                self.say(&format!("RETR {path}"));
+                self.say(&format!("RETR {}", path.trim_start_matches('/')));
                 self.expect("150");
                 let mut got = 0;
                 loop {
@@ -75,7 +77,7 @@ impl Client {
                 assert_eq!(got, task.bytes(), "the length of {path}");
             }
             Task::Put { path, content } => {
-                self.say(&format!("STOR {path}"));
+                self.say(&format!("STOR {}", path.trim_start_matches('/')));
                 self.expect("150");
                 let mut sent = 0;
                 while sent < content.len {

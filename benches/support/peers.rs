@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -67,7 +68,8 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speaks {
     Driven(Wire),
-    Ftp,
+    /// With the folder to go to first.
+    Ftp(&'static str),
 }
 
 /// How its CPU time is counted.
@@ -156,18 +158,23 @@ impl Peer {
         Self::start("nginx", &["nginx", "-c", &path, "-g", "user root;"], port)
     }
 
-    /// FTP: two processes for each control connection.
-    pub fn vsftpd(root: &Path, work: &Path) -> Option<Self> {
-        let (port, root, work) = (free_port(), root.display(), work.display());
+    /// FTP: two processes for each control connection. It refuses to serve a folder that it can write to
+    /// as the root of everything, so that is the folder above, and `name` is that of the folder itself.
+    pub fn vsftpd(root: &Path, name: &'static str, work: &Path) -> Option<Self> {
+        let (port, above) = (free_port(), root.parent().expect("a folder of ours").to_owned());
+        for (folder, mode) in [(above.as_path(), 0o755), (root, 0o777)] {
+            fs::set_permissions(folder, fs::Permissions::from_mode(mode)).expect("folders of ours");
+        }
+        let (above, work) = (above.display(), work.display());
         let conf = format!(
             "listen=YES\nlisten_address=127.0.0.1\nlisten_port={port}\nbackground=NO\nanonymous_enable=YES\n\
-             ftp_username=root\nno_anon_password=NO\nanon_root={root}\nallow_writeable_chroot=YES\nwrite_enable=YES\n\
-             anon_upload_enable=YES\nanon_other_write_enable=YES\nanon_world_readable_only=NO\nxferlog_enable=NO\n\
-             connect_from_port_20=NO\nseccomp_sandbox=NO\nsecure_chroot_dir={work}\nmax_login_fails=1\n"
+             anon_root={above}\nwrite_enable=YES\nanon_upload_enable=YES\nanon_other_write_enable=YES\n\
+             anon_world_readable_only=NO\nxferlog_enable=NO\nconnect_from_port_20=NO\nseccomp_sandbox=NO\n\
+             secure_chroot_dir={work}\nmax_clients=0\nmax_per_ip=0\n"
         );
         let path = written(&format!("{work}/vsftpd.conf"), &conf);
         let mut peer = Self::start("vsftpd", &["vsftpd", &path], port)?;
-        peer.speaks = Speaks::Ftp;
+        peer.speaks = Speaks::Ftp(name);
         Some(peer)
     }
 

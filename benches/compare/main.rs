@@ -37,6 +37,8 @@ use table::{Measured, Row};
 use works::{Setting, WORKS, Work};
 
 const OWN: [(&str, Wire); 2] = [("filewharf-http", Wire::Http), ("filewharf-line", Wire::Line)];
+/// With a line in the log for every request; only for small requests, where that can be seen.
+const LOGGING: &str = "filewharf-log";
 const LIMIT: &str = "bare-loop";
 /// The name of the served folder.
 const FOLDER: &str = "root";
@@ -75,7 +77,9 @@ fn measure(work: &Work, setting: &Setting, peers: &[Peer]) -> Option<Measured> {
 
 /// Every server that can be had, started on the first core.
 fn start(root: &Path, work: &Path) -> Vec<Peer> {
-    let mut peers = Peer::filewharf(env!("CARGO_BIN_EXE_filewharf"), root, &OWN);
+    let binary = env!("CARGO_BIN_EXE_filewharf");
+    let mut peers: Vec<Peer> = OWN.iter().map(|(name, wire)| Peer::filewharf(name, *wire, binary, root)).collect();
+    peers.push(Peer::logging(LOGGING, binary, root, work));
     peers.extend(Peer::lighttpd(root, work));
     peers.extend(Peer::nginx(root, work));
     peers.extend(Peer::vsftpd(root, FOLDER, work));
@@ -110,8 +114,9 @@ fn compare(words: &[&String], rounds: usize, interrupted: Arc<AtomicBool>) {
         all.push(measured);
     }
     println!("behind the best peer:\n{}", table::behind(&all));
+    let names: Vec<_> = peers.iter().map(|peer| (peer.name, peer.role)).collect();
     fs::create_dir_all(RESULTS).expect("a folder for the results");
-    for (name, text) in [("table.md", table::markdown(&all)), ("plot.svg", table::svg(&all))] {
+    for (name, text) in [("table.md", table::markdown(&all, &names)), ("plot.svg", table::svg(&all))] {
         fs::write(Path::new(RESULTS).join(name), text).expect("room for the results");
     }
     println!("also in {RESULTS}: table.md, plot.svg");

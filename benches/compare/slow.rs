@@ -6,8 +6,9 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use crate::support::codec::Manner;
 use crate::support::peers::Peer;
-use crate::support::{Manner, Task, figures, process};
+use crate::support::{Task, figures, process};
 use crate::table::{Column, Rank, Unit};
 use crate::works::{FILES, MIB, wire};
 
@@ -25,7 +26,8 @@ pub const CROWD: usize = 8_000;
 /// What each reads at once, and how often: 128 MiB/s together.
 const BITE: usize = 8 << 10;
 const PAUSE: Duration = Duration::from_millis(500);
-const TIME: Duration = Duration::from_secs(4);
+const FILLING: Duration = Duration::from_secs(2);
+const TIME: Duration = Duration::from_secs(3);
 /// Room for bytes that came and were not read: what comes beyond waits in the server's buffers.
 const RECEIVE_BUFFER: usize = 32 << 10;
 
@@ -37,15 +39,34 @@ struct Client {
 /// Connects all, asks for a file that nobody reads to its end, and reads for a fixed time.
 pub fn round(peer: &Peer) -> Vec<f64> {
     let mut crowd: Vec<Client> = (0..CROWD).map(|_| connect(peer)).collect();
-    // Whoever accepts slowly is not yet idle: the last one is answered when all are.
     let head = Task::Drain { path: format!("/{}", FILES[3].0), len: FILES[3].1 }.head(wire(peer), Manner::Kept);
     let (memory, kernel) = (peer.memory("VmRSS:"), process::socket_memory());
-    let before = peer.cpu();
     for client in &mut crowd {
         client.stream.write_all(&head).expect("a request fits");
     }
+    // At first the server fills the buffers of all, which costs and is not yet read.
+    read_for(&mut crowd, FILLING);
+    let (before, filled) = (peer.cpu(), total(&crowd));
+    read_for(&mut crowd, TIME);
+    let cpu = peer.cpu() - before;
+    let (more, in_kernel) = (peer.memory("VmRSS:"), process::socket_memory());
+    let got: Vec<f64> = crowd.iter().map(|client| client.got as f64).collect();
+    vec![
+        more.saturating_sub(memory) as f64 / CROWD as f64,
+        in_kernel.saturating_sub(kernel) as f64 / CROWD as f64,
+        cpu.as_secs_f64() / ((total(&crowd) - filled) as f64 / MIB as f64),
+        figures::jain(&got),
+    ]
+}
+
+fn total(crowd: &[Client]) -> u64 {
+    crowd.iter().map(|client| client.got).sum()
+}
+
+/// Every client reads a bite in every turn, for a fixed time.
+fn read_for(crowd: &mut [Client], time: Duration) {
     let (began, mut buffer) = (Instant::now(), vec![0; BITE]);
-    while began.elapsed() < TIME {
+    while began.elapsed() < time {
         let turn = Instant::now();
         for (at, client) in crowd.iter_mut().enumerate() {
             // Spread over the turn, so that the server is asked evenly.
@@ -54,16 +75,6 @@ pub fn round(peer: &Peer) -> Vec<f64> {
             client.read(&mut buffer);
         }
     }
-    let cpu = peer.cpu() - before;
-    let (more, in_kernel) = (peer.memory("VmRSS:"), process::socket_memory());
-    let got: Vec<f64> = crowd.iter().map(|client| client.got as f64).collect();
-    let all: f64 = got.iter().sum();
-    vec![
-        more.saturating_sub(memory) as f64 / CROWD as f64,
-        in_kernel.saturating_sub(kernel) as f64 / CROWD as f64,
-        cpu.as_secs_f64() / (all / MIB as f64),
-        figures::jain(&got),
-    ]
 }
 
 fn connect(peer: &Peer) -> Client {

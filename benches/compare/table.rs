@@ -146,7 +146,7 @@ pub fn text(measured: &Measured) -> String {
                 line.push(number(all.iter().copied().fold(f64::MAX, f64::min), column.unit));
                 match measured.ratio(row, at) {
                     Some(it) => {
-                        line.extend([format!("{:.2}", it.medians), format!("({:.2}-{:.2})", it.least, it.most)])
+                        line.extend([format!("{:.2}", it.medians), format!("({:.2}-{:.2})", it.least, it.most)]);
                     }
                     None => line.extend(["-", "-"].map(str::to_owned)),
                 }
@@ -182,17 +182,12 @@ pub fn behind(all: &[Measured]) -> String {
     aligned(&lines)
 }
 
-/// All works in one Markdown table: medians, and the ratio of each own row to the best peer.
-pub fn markdown(all: &[Measured]) -> String {
-    let mut peers: Vec<(&str, Role)> = Vec::new();
-    for row in all.iter().flat_map(|measured| &measured.rows) {
-        if !peers.iter().any(|(peer, _)| *peer == row.peer) {
-            peers.push((row.peer, row.role));
-        }
-    }
+/// All works in one Markdown table, a column for each of `peers`: medians, and the ratio of each own
+/// row to the best peer.
+pub fn markdown(all: &[Measured], peers: &[(&str, Role)]) -> String {
     let own: Vec<&str> = peers.iter().filter(|(_, role)| *role == Role::Own).map(|(peer, _)| *peer).collect();
     let mut text = String::from("| median |");
-    for (peer, _) in &peers {
+    for (peer, _) in peers {
         let _ = write!(text, " {peer} |");
     }
     for peer in &own {
@@ -203,7 +198,7 @@ pub fn markdown(all: &[Measured]) -> String {
         let row = |peer: &str| measured.rows.iter().find(|row| row.peer == peer && !row.rounds.is_empty());
         for (at, column) in measured.ranked() {
             let _ = write!(text, "| {}: {} |", measured.work, column.name);
-            for (peer, _) in &peers {
+            for (peer, _) in peers {
                 let cell = row(peer).map(|row| number(figures::median(&row.column(at)), column.unit));
                 let _ = write!(text, " {} |", cell.as_deref().unwrap_or("-"));
             }

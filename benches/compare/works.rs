@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crate::support::codec::Manner;
 use crate::support::driver::Loss;
 use crate::support::peers::{Peer, Speaks};
-use crate::support::{Content, Driver, Manner, Task, Wire, driver, ftp, process};
+use crate::support::{Content, Driver, Task, Wire, driver, ftp, process};
 use crate::table::{Column, Rank, Unit};
-use crate::{cold, idle, mix, slow};
+use crate::{LOGGING, cold, idle, mix, slow};
 
 pub const GIB: u64 = 1 << 30;
 pub const MIB: u64 = 1 << 20;
@@ -127,6 +128,9 @@ pub const WORKS: [Work; 15] = [
 impl Work {
     /// Does this server take part?
     pub fn suits(&self, peer: &Peer) -> bool {
+        if peer.name == LOGGING {
+            return matches!(&self.kind, Kind::Requests(requests) if requests.len() == SMALL);
+        }
         match &self.kind {
             Kind::Requests(requests) => !matches!(peer.speaks, Speaks::Ftp(_)) || requests.with == With::Ftp,
             Kind::Idle | Kind::Slow | Kind::Mix | Kind::Cold => matches!(peer.speaks, Speaks::Driven(_)),
@@ -194,9 +198,13 @@ pub fn remove_uploads(setting: &Setting, peer: &Peer, names: usize) {
 }
 
 impl Requests {
-    fn bytes(&self) -> u64 {
+    fn len(&self) -> u64 {
         let (What::Get(_, len) | What::Put { len, .. }) = self.what;
-        len * (self.connections * self.each) as u64
+        len
+    }
+
+    fn bytes(&self) -> u64 {
+        self.len() * (self.connections * self.each) as u64
     }
 
     /// One is a request; large transfers are told as a whole.

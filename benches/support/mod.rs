@@ -18,6 +18,6 @@ pub mod peers;
 pub mod process;
 pub mod server;
 
-pub use codec::{Manner, Task, Wire};
+pub use codec::{Task, Wire};
 pub use content::Content;
 pub use driver::Driver;

@@ -95,37 +95,35 @@ pub struct Peer {
 }
 
 enum Running {
-    Filewharf(#[allow(dead_code, reason = "ends the program when dropped")] Arc<Program>),
+    Filewharf(#[allow(dead_code, reason = "ends the program when dropped")] Program),
     Other(Child),
 }
 
-/// What runs a command on the first core.
-const PINNED: [&str; 3] = ["taskset", "-c", "0"];
+/// What runs a command on the first core, and ends it should this program be killed.
+const PINNED: [&str; 6] = ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", "0"];
 
 impl Peer {
-    /// One server under as many names as are given, each with the protocol it is spoken to in.
-    pub fn filewharf(binary: &str, root: &Path, names: &[(&'static str, Wire)]) -> Vec<Self> {
-        let program = Arc::new(Program::start(&PINNED, binary, root, &["--durability", "none"]));
-        let named = names.iter().map(|(name, wire)| Self::own(name, *wire, Arc::clone(&program)));
-        named.collect()
+    /// Without a log. Each protocol has a server of its own, so that memory can be told apart.
+    pub fn filewharf(name: &'static str, wire: Wire, binary: &str, root: &Path) -> Self {
+        let program = Program::start(&PINNED, binary, root, &["--durability", "none"]);
+        Self::own(name, wire, program)
     }
 
     /// With a line in its log for every request, as by default; the others write none.
     pub fn logging(name: &'static str, binary: &str, root: &Path, work: &Path) -> Self {
         let log = fs::File::create(work.join("filewharf.log")).expect("room for a log");
         let program = Program::start_logging(&PINNED, binary, root, &["--durability", "none"], log.into());
-        Self::own(name, Wire::Http, Arc::new(program))
+        Self::own(name, Wire::Http, program)
     }
 
-    fn own(name: &'static str, wire: Wire, program: Arc<Program>) -> Self {
-        let (address, pid, clock) = (program.address, program.pid(), Clock::Living);
+    fn own(name: &'static str, wire: Wire, program: Program) -> Self {
         Self {
             name,
             role: Role::Own,
             speaks: Speaks::Driven(wire),
-            address,
-            pid,
-            clock,
+            address: program.address,
+            pid: program.pid(),
+            clock: Clock::Living,
             running: Running::Filewharf(program),
         }
     }
@@ -205,7 +203,7 @@ impl Peer {
         let mut pinned = Command::new(PINNED[0]);
         pinned.args(&PINNED[1..]).args(command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let Ok(mut child) = pinned.spawn() else {
-            println!("compare: {name} left out: taskset cannot be started");
+            println!("compare: {name} left out: setpriv cannot be started");
             return None;
         };
         let address = SocketAddr::from(([127, 0, 0, 1], port));

@@ -1,9 +1,9 @@
 //! The limit: what no server that keeps its word can fall below. A bare loop that reads a request
 //! until the socket is empty, proves with one look at the kernel's queue of changes that what it
-//! has in memory is fresh, and answers with one call; large files go with `sendfile`, uploads to a
-//! file that is then moved into place.
+//! has in memory is fresh, and answers with one call; large files go with `sendfile`.
 //!
-//! It is no server: names are not checked, nothing is bounded, and it ends at the first surprise.
+//! It is no server: names are not checked, nothing is bounded, it knows no uploads (the file system
+//! is their limit), and it ends at the first surprise.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -17,7 +17,7 @@ use std::rc::Rc;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
-use rustix::fs::{FallocateFlags, fallocate, sendfile};
+use rustix::fs::sendfile;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
@@ -33,7 +33,6 @@ const LISTENER: Token = Token(usize::MAX);
 enum State {
     Head,
     Sending { file: Rc<File>, at: u64, len: u64 },
-    Receiving { file: File, left: u64, staged: PathBuf, path: PathBuf },
 }
 
 struct Line {
@@ -49,7 +48,6 @@ struct Loop {
     kept: HashMap<String, Vec<u8>>,
     opened: HashMap<String, (Rc<File>, u64)>,
     buffer: Vec<u8>,
-    staged: u64,
 }
 
 /// Serves a folder until it is killed; says on standard output where.
@@ -69,9 +67,7 @@ pub fn serve(root: &Path) {
         kept: HashMap::new(),
         opened: HashMap::new(),
         buffer: vec![0; 256 << 10],
-        staged: 0,
     };
-    fs::create_dir_all(root.join(".bare")).expect("a folder for what is not complete");
     let mut lines: slab::Slab<Line> = slab::Slab::new();
     let mut events = Events::with_capacity(1024);
     loop {
@@ -119,7 +115,6 @@ impl Loop {
                     // The next request comes with an event of its own.
                     Some(false)
                 }
-                State::Receiving { .. } => self.receive(line),
             };
             match progress {
                 Some(true) => {}
@@ -140,15 +135,8 @@ impl Loop {
         let text = &self.buffer[..got];
         let end = text.windows(4).position(|window| window == b"\r\n\r\n").expect("a head comes whole") + 4;
         let head = std::str::from_utf8(&text[..end]).expect("ASCII");
-        let mut words = head.split(' ');
-        let (method, path) = (words.next()?, words.next()?.trim_start_matches('/'));
+        let path = head.split(' ').nth(1)?.trim_start_matches('/');
         let close = head.contains("Connection: close");
-        if method == "PUT" {
-            let len = head.split("Content-Length: ").nth(1)?.lines().next()?.parse().expect("a length");
-            let (path, early) = (path.to_owned(), self.buffer[end..got].to_vec());
-            line.state = self.create(&path, len, &early);
-            return Some(true);
-        }
         let path = path.to_owned();
         self.forget_what_changed();
         if !self.kept.contains_key(&path) {
@@ -187,39 +175,6 @@ impl Loop {
         let sent = line.stream.write_all(&head).is_ok();
         self.kept.insert(path.to_owned(), head);
         sent
-    }
-
-    fn create(&mut self, path: &str, len: u64, early: &[u8]) -> State {
-        self.staged += 1;
-        let staged = self.root.join(format!(".bare/{}", self.staged));
-        let mut file = File::create_new(&staged).expect("a file can be made");
-        if len > 0 {
-            // It pays for small files too; a file system without it does without.
-            let _ = fallocate(&file, FallocateFlags::KEEP_SIZE, 0, len);
-        }
-        file.write_all(early).expect("room");
-        let left = len - early.len() as u64;
-        State::Receiving { file, left, staged, path: self.root.join(path) }
-    }
-
-    fn receive(&mut self, line: &mut Line) -> Option<bool> {
-        let State::Receiving { file, left, staged, path } = &mut line.state else { return None };
-        while *left > 0 {
-            let most = self.buffer.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-            match line.stream.read(&mut self.buffer[..most]) {
-                Ok(0) => return None,
-                Ok(got) => {
-                    file.write_all(&self.buffer[..got]).expect("room");
-                    *left -= got as u64;
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Some(false),
-                Err(_) => return None,
-            }
-        }
-        fs::rename(&*staged, &*path).expect("a move");
-        line.state = State::Head;
-        let reply = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n";
-        line.stream.write_all(reply).ok().map(|()| false)
     }
 }
 

@@ -100,6 +100,7 @@ pub fn number(value: f64, unit: Unit) -> String {
     let steps: &[(f64, &str)] = match unit {
         Unit::Seconds => &[(1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")],
         Unit::Bytes => &[(1_073_741_824.0, "GiB"), (1_048_576.0, "MiB"), (1024.0, "KiB"), (1.0, "B")],
+        Unit::Plain if value >= 100.0 => return format!("{value:.0}"),
         Unit::Plain => return format!("{value:.3}"),
     };
     let step = steps.iter().find(|(size, _)| value.abs() >= *size).or(steps.last());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::support::codec::Manner;
 use crate::support::driver::Loss;
-use crate::support::peers::{Peer, Speaks};
+use crate::support::peers::{Peer, Role, Speaks};
 use crate::support::{Content, Driver, Task, Wire, driver, ftp, process};
 use crate::table::{Column, Rank, Unit};
 use crate::{LOGGING, cold, idle, mix, slow};
@@ -131,9 +131,21 @@ impl Work {
         if peer.name == LOGGING {
             return matches!(&self.kind, Kind::Requests(requests) if requests.len() == SMALL);
         }
+        if peer.role == Role::Limit && self.uploads() {
+            return false;
+        }
         match &self.kind {
             Kind::Requests(requests) => !matches!(peer.speaks, Speaks::Ftp(_)) || requests.with == With::Ftp,
             Kind::Idle | Kind::Slow | Kind::Mix | Kind::Cold => matches!(peer.speaks, Speaks::Driven(_)),
+        }
+    }
+
+    /// The limit knows no uploads.
+    fn uploads(&self) -> bool {
+        match &self.kind {
+            Kind::Requests(requests) => matches!(requests.what, What::Put { .. }),
+            Kind::Mix => true,
+            Kind::Idle | Kind::Slow | Kind::Cold => false,
         }
     }
 

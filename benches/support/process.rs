@@ -34,7 +34,9 @@ pub fn socket_memory() -> u64 {
     let text = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
     let tcp = text.lines().find_map(|line| line.strip_prefix("TCP:")).unwrap_or_default();
     let pages = tcp.split_whitespace().skip_while(|word| *word != "mem").nth(1);
-    pages.and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * rustix::param::page_size() as u64
+    let maps = fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+    let page = number(&maps, "KernelPageSize:").unwrap_or(4) * 1024;
+    pages.and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * page
 }
 
 /// Proportional share of memory, in KiB.

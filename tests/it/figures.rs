@@ -75,6 +75,8 @@ fn a_number_has_three_digits_and_the_unit_that_fits() {
     for (value, text) in seconds {
         assert_eq!(table::number(value, Unit::Seconds), text);
     }
+    assert_eq!(table::number(0.5, Unit::Plain), "0.500");
+    assert_eq!(table::number(81161.0, Unit::Plain), "81161");
     for (value, text) in [(233.0, "233 B"), (2048.0, "2.00 KiB"), (1.5 * 1024.0 * 1024.0, "1.50 MiB")] {
         assert_eq!(table::number(value, Unit::Bytes), text);
     }

@@ -10,6 +10,15 @@ pub enum Wire {
     Http,
 }
 
+/// How long a connection lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// For all requests.
+    Kept,
+    /// For one request; the next one makes another.
+    Each,
+}
+
 /// One thing to do, on one connection.
 #[derive(Clone, Debug)]
 pub enum Task {
@@ -30,15 +39,19 @@ impl Task {
     }
 
     /// What is sent before the body.
-    pub fn head(&self, wire: Wire) -> Vec<u8> {
+    pub fn head(&self, wire: Wire, manner: Manner) -> Vec<u8> {
+        let close = match manner {
+            Manner::Kept => "",
+            Manner::Each => "Connection: close\r\n",
+        };
         match (wire, self) {
             (Wire::Line, Self::Get { path, .. } | Self::Drain { path, .. }) => format!("GET {path}\n"),
             (Wire::Line, Self::Put { path, content }) => format!("PUT {} {path}\n", content.len),
             (Wire::Http, Self::Get { path, .. } | Self::Drain { path, .. }) => {
-                format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")
+                format!("GET {path} HTTP/1.1\r\nHost: a\r\n{close}\r\n")
             }
             (Wire::Http, Self::Put { path, content }) => {
-                format!("PUT {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", content.len)
+                format!("PUT {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n{close}\r\n", content.len)
             }
         }
         .into_bytes()

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::codec::{self, Task, Wire};
+use super::codec::{self, Manner, Task, Wire};
 use super::figures::Spread;
 
 /// Longest run: something hangs if it takes longer.
@@ -63,7 +63,9 @@ pub enum Step<'a> {
 /// The connections, kept between runs.
 pub struct Driver {
     poll: Poll,
+    address: SocketAddr,
     lines: Vec<Line>,
+    manner: Manner,
     wire: Wire,
     loss: Loss,
     buffer: Vec<u8>,
@@ -83,11 +85,15 @@ impl Driver {
             stream.set_nodelay(true).expect("TCP_NODELAY");
             socket2::SockRef::from(&stream).set_tcp_congestion(b"cubic").expect("cubic");
             stream.set_nonblocking(true).expect("O_NONBLOCK");
-            let mut stream = TcpStream::from_std(stream);
-            poll.registry().register(&mut stream, Token(at), Interest::READABLE | Interest::WRITABLE).expect("epoll");
-            Line { stream, work: None }
+            Line { stream: registered(&poll, TcpStream::from_std(stream), at), work: None }
         });
-        Self { lines: lines.collect(), poll, wire, loss, buffer: vec![0; 256 << 10] }
+        Self { lines: lines.collect(), manner: Manner::Kept, poll, address, wire, loss, buffer: vec![0; 256 << 10] }
+    }
+
+    /// From now on every request has a connection of its own.
+    pub fn reconnecting(mut self) -> Self {
+        self.manner = Manner::Each;
+        self
     }
 
     /// Gives every connection tasks until `step` has no more for it.
@@ -130,7 +136,7 @@ impl Driver {
             let line = &mut self.lines[at];
             if line.work.is_none() {
                 let Some(task) = step(Step::Next(at)) else { return false };
-                line.work = Some(Work::new(task, self.wire));
+                line.work = Some(Work::new(task, self.wire, self.manner));
             }
             match line.drive(self.wire, &mut self.buffer) {
                 Drive::Blocked => return true,
@@ -139,6 +145,10 @@ impl Driver {
                     times.push(work.began.elapsed());
                     outcome.done += 1;
                     outcome.bytes += work.task.bytes();
+                    if self.manner == Manner::Each {
+                        let stream = TcpStream::connect(self.address).expect("the server listens");
+                        line.stream = registered(&self.poll, stream, at);
+                    }
                     step(Step::Done(at, &work.task));
                 }
                 Drive::Lost => {
@@ -152,9 +162,14 @@ impl Driver {
     }
 }
 
+fn registered(poll: &Poll, mut stream: TcpStream, at: usize) -> TcpStream {
+    poll.registry().register(&mut stream, Token(at), Interest::READABLE | Interest::WRITABLE).expect("epoll");
+    stream
+}
+
 impl Work {
-    fn new(task: Task, wire: Wire) -> Self {
-        let head = task.head(wire);
+    fn new(task: Task, wire: Wire, manner: Manner) -> Self {
+        let head = task.head(wire, manner);
         Self { task, began: Instant::now(), head, sent: 0, reply: Vec::new(), body: None, got: 0 }
     }
 

@@ -39,6 +39,19 @@ impl fmt::Display for Spread {
     }
 }
 
+/// The middle of some numbers, the lower one of two; 0 of none.
+pub fn median(all: &[f64]) -> f64 {
+    let mut all = all.to_vec();
+    all.sort_unstable_by(f64::total_cmp);
+    all.get(all.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
+}
+
+/// Jain's index of fairness: 1 if everybody got the same, one part of `all.len()` if one got all.
+pub fn jain(all: &[f64]) -> f64 {
+    let (sum, squares) = all.iter().fold((0.0, 0.0), |(sum, squares), it| (sum + it, squares + it * it));
+    if squares == 0.0 { 0.0 } else { sum * sum / (all.len() as f64 * squares) }
+}
+
 /// Bytes per second in MiB/s.
 pub fn rate(bytes: u64, time: Duration) -> f64 {
     bytes as f64 / (1 << 20) as f64 / time.as_secs_f64()

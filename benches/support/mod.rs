@@ -13,6 +13,7 @@ pub mod codec;
 pub mod content;
 pub mod driver;
 pub mod figures;
+pub mod ftp;
 pub mod peers;
 pub mod process;
 pub mod server;

@@ -3,9 +3,9 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -14,10 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::Wire;
 use super::process;
-use super::server::Program;
-
-/// The names of filewharf: in its two protocols without a log of every request, and with one.
-const OWN: [&str; 3] = ["filewharf http", "filewharf line", "http and log"];
+use super::server::{Program, address_said_by};
 
 /// Where the congestion control of new sockets is chosen for the whole machine.
 const CONGESTION: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
@@ -57,44 +54,78 @@ pub fn interrupted() -> Arc<AtomicBool> {
     flag
 }
 
+/// What a server is in the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It is compared with the best of the peers.
+    Own,
+    Peer,
+    /// What nobody can fall below; no peer.
+    Limit,
+}
+
+/// How a server is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    Driven(Wire),
+    /// With the folder to go to first.
+    Ftp(&'static str),
+}
+
+/// How its CPU time is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clock {
+    /// To the nanosecond; of threads and processes that live.
+    Living,
+    /// In steps of 10 ms; of threads that ended, too.
+    WithEnded,
+}
+
 /// A server under comparison, on the first core.
 pub struct Peer {
+    /// Without blanks: it is a part of file names, too.
     pub name: &'static str,
-    pub wire: Wire,
+    pub role: Role,
+    pub speaks: Speaks,
     pub address: SocketAddr,
-    /// The process that does the work.
+    /// The process that was started; it may have started others.
     pub pid: u32,
+    clock: Clock,
     running: Running,
 }
 
 enum Running {
-    Filewharf(#[allow(dead_code, reason = "ends the program when dropped")] Rc<Program>),
+    Filewharf(#[allow(dead_code, reason = "ends the program when dropped")] Program),
     Other(Child),
 }
 
-impl Peer {
-    /// One server, spoken to in each of its two protocols.
-    pub fn filewharf(binary: &str, root: &Path) -> [Self; 2] {
-        let program = Program::start(&["taskset", "-c", "0"], binary, root, &["--durability", "none"]);
-        let (address, pid, program) = (program.address, program.pid(), Rc::new(program));
-        [(OWN[0], Wire::Http), (OWN[1], Wire::Line)].map(|(name, wire)| {
-            let running = Running::Filewharf(Rc::clone(&program));
-            Self { name, wire, address, pid, running }
-        })
-    }
+/// What runs a command on the first core, and ends it should this program be killed.
+const PINNED: [&str; 6] = ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", "0"];
 
-    /// Is it the one that is compared with the others?
-    pub fn is_own(&self) -> bool {
-        OWN.contains(&self.name)
+impl Peer {
+    /// Without a log. Each protocol has a server of its own, so that memory can be told apart.
+    pub fn filewharf(name: &'static str, wire: Wire, binary: &str, root: &Path) -> Self {
+        let program = Program::start(&PINNED, binary, root, &["--durability", "none"]);
+        Self::own(name, wire, program)
     }
 
     /// With a line in its log for every request, as by default; the others write none.
-    pub fn logging(binary: &str, root: &Path, work: &Path) -> Self {
+    pub fn logging(name: &'static str, binary: &str, root: &Path, work: &Path) -> Self {
         let log = fs::File::create(work.join("filewharf.log")).expect("room for a log");
-        let arguments = ["--durability", "none"];
-        let program = Program::start_logging(&["taskset", "-c", "0"], binary, root, &arguments, log.into());
-        let (address, pid) = (program.address, program.pid());
-        Self { name: OWN[2], wire: Wire::Http, address, pid, running: Running::Filewharf(Rc::new(program)) }
+        let program = Program::start_logging(&PINNED, binary, root, &["--durability", "none"], log.into());
+        Self::own(name, Wire::Http, program)
+    }
+
+    fn own(name: &'static str, wire: Wire, program: Program) -> Self {
+        Self {
+            name,
+            role: Role::Own,
+            speaks: Speaks::Driven(wire),
+            address: program.address,
+            pid: program.pid(),
+            clock: Clock::Living,
+            running: Running::Filewharf(program),
+        }
     }
 
     /// With mod_webdav; `None` and a word of why if it cannot be had.
@@ -103,12 +134,11 @@ impl Peer {
         let conf = format!(
             "server.modules = (\"mod_webdav\")\nserver.document-root = \"{root}\"\nserver.port = {port}\n\
              server.bind = \"127.0.0.1\"\nserver.upload-dirs = (\"{work}\")\nserver.max-fds = 19900\n\
-             server.max-connections = 12000\nserver.max-keep-alive-idle = 300\nserver.max-keep-alive-requests = 1000000\nserver.network-backend = \"sendfile\"\n\
-             server.max-request-size = 0\nwebdav.activate = \"enable\"\nwebdav.is-readonly = \"disable\"\n\
-             mimetype.assign = (\"\" => \"application/octet-stream\")\n"
+             server.max-connections = 12000\nserver.max-keep-alive-idle = 300\nserver.max-keep-alive-requests = 1000000\n\
+             server.network-backend = \"sendfile\"\nserver.max-request-size = 0\nwebdav.activate = \"enable\"\n\
+             webdav.is-readonly = \"disable\"\nmimetype.assign = (\"\" => \"application/octet-stream\")\n"
         );
-        let path = format!("{work}/lighttpd.conf");
-        fs::write(&path, conf).expect("a configuration file");
+        let path = written(&format!("{work}/lighttpd.conf"), &conf);
         Self::start("lighttpd", &["lighttpd", "-D", "-f", &path], port)
     }
 
@@ -122,29 +152,58 @@ impl Peer {
              client_body_temp_path {work}/nginx-body; keepalive_requests 1000000; keepalive_timeout 300;\n\
              server {{ listen 127.0.0.1:{port}; root {root}; location / {{ dav_methods PUT; }} }} }}\n"
         );
-        let path = format!("{work}/nginx.conf");
-        fs::write(&path, conf).expect("a configuration file");
-        let user = "user root;";
-        let mut peer = Self::start("nginx", &["nginx", "-c", &path, "-g", user], port)?;
-        let children = format!("/proc/{0}/task/{0}/children", peer.pid);
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(5) {
-            let text = fs::read_to_string(&children).unwrap_or_default();
-            if let Some(worker) = text.split_whitespace().next().and_then(|pid| pid.parse().ok()) {
-                peer.pid = worker;
-                return Some(peer);
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        let path = written(&format!("{work}/nginx.conf"), &conf);
+        Self::start("nginx", &["nginx", "-c", &path, "-g", "user root;"], port)
+    }
+
+    /// FTP: two processes for each control connection. It refuses to serve a folder that it can write to
+    /// as the root of everything, so that is the folder above, and `name` is that of the folder itself.
+    pub fn vsftpd(root: &Path, name: &'static str, work: &Path) -> Option<Self> {
+        let (port, above) = (free_port(), root.parent().expect("a folder of ours").to_owned());
+        for (folder, mode) in [(above.as_path(), 0o755), (root, 0o777)] {
+            fs::set_permissions(folder, fs::Permissions::from_mode(mode)).expect("folders of ours");
         }
-        println!("compare: nginx left out: its worker is not to be found");
-        None
+        let (above, work) = (above.display(), work.display());
+        let conf = format!(
+            "listen=YES\nlisten_address=127.0.0.1\nlisten_port={port}\nbackground=NO\nanonymous_enable=YES\n\
+             anon_root={above}\nwrite_enable=YES\nanon_upload_enable=YES\nanon_other_write_enable=YES\n\
+             anon_world_readable_only=NO\nxferlog_enable=NO\nconnect_from_port_20=NO\nseccomp_sandbox=NO\n\
+             secure_chroot_dir={work}\nmax_clients=0\nmax_per_ip=0\n"
+        );
+        let path = written(&format!("{work}/vsftpd.conf"), &conf);
+        let mut peer = Self::start("vsftpd", &["vsftpd", &path], port)?;
+        peer.speaks = Speaks::Ftp(name);
+        Some(peer)
+    }
+
+    /// A thread for each client, in Python.
+    pub fn python(script: &str, root: &Path) -> Option<Self> {
+        let port = free_port();
+        let (number, folder) = (port.to_string(), root.display().to_string());
+        let mut peer = Self::start("python-threads", &["python3", script, &number, &folder], port)?;
+        peer.clock = Clock::WithEnded;
+        Some(peer)
+    }
+
+    /// A program that says where it listens, and is the limit.
+    pub fn limit(name: &'static str, program: &Path, arguments: &[&str]) -> Self {
+        let mut child = Command::new(PINNED[0])
+            .args(&PINNED[1..])
+            .arg(program)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this program starts again");
+        let address = address_said_by(&mut child);
+        let (pid, role, speaks) = (child.id(), Role::Limit, Speaks::Driven(Wire::Http));
+        Self { name, role, speaks, address, pid, clock: Clock::Living, running: Running::Other(child) }
     }
 
     fn start(name: &'static str, command: &[&str], port: u16) -> Option<Self> {
-        let spawned =
-            Command::new("taskset").args(["-c", "0"]).args(command).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let Ok(mut child) = spawned else {
-            println!("compare: {name} left out: taskset cannot be started");
+        let mut pinned = Command::new(PINNED[0]);
+        pinned.args(&PINNED[1..]).args(command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let Ok(mut child) = pinned.spawn() else {
+            println!("compare: {name} left out: setpriv cannot be started");
             return None;
         };
         let address = SocketAddr::from(([127, 0, 0, 1], port));
@@ -152,17 +211,32 @@ impl Peer {
         while TcpStream::connect(address).is_err() {
             if child.try_wait().is_ok_and(|ended| ended.is_some()) || began.elapsed() > Duration::from_secs(5) {
                 println!("compare: {name} left out: it does not start (is it installed?)");
+                let _ = child.kill();
+                let _ = child.wait();
                 return None;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        let pid = child.id();
-        Some(Self { name, wire: Wire::Http, address, pid, running: Running::Other(child) })
+        let (pid, role, speaks) = (child.id(), Role::Peer, Speaks::Driven(Wire::Http));
+        Some(Self { name, role, speaks, address, pid, clock: Clock::Living, running: Running::Other(child) })
     }
 
-    /// CPU time of all its threads so far.
+    /// The processes that work for it now.
+    pub fn processes(&self) -> Vec<u32> {
+        process::family(self.pid)
+    }
+
+    /// CPU time of all its processes and threads so far.
     pub fn cpu(&self) -> Duration {
-        process::cpu(self.pid)
+        match self.clock {
+            Clock::Living => self.processes().into_iter().map(process::cpu).sum(),
+            Clock::WithEnded => self.processes().into_iter().map(process::cpu_with_ended).sum(),
+        }
+    }
+
+    /// A number of `/proc/PID/status` that is memory, in bytes, added over its processes.
+    pub fn memory(&self, name: &str) -> u64 {
+        self.processes().into_iter().map(|pid| process::bytes(pid, name)).sum()
     }
 }
 
@@ -175,6 +249,11 @@ impl Drop for Peer {
             let _ = child.wait();
         }
     }
+}
+
+fn written(path: &str, text: &str) -> String {
+    fs::write(path, text).expect("a configuration file");
+    path.to_owned()
 }
 
 /// They cannot be asked for any free port, so one is found for them.

@@ -21,27 +21,71 @@ pub fn permits(descriptors: usize, what: &str) -> bool {
 /// A number of `/proc/PID/status`, in KiB where it is memory.
 pub fn status(pid: u32, name: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
-    number(&text, name)
+    number(&text, name).expect("the kernel tells")
+}
+
+/// The same in bytes; 0 of a process that has ended.
+pub fn bytes(pid: u32, name: &str) -> u64 {
+    fs::read_to_string(format!("/proc/{pid}/status")).map_or(0, |text| number(&text, name).unwrap_or(0) * 1024)
+}
+
+/// Memory that the kernel holds for TCP sockets of the whole machine, in bytes.
+pub fn socket_memory() -> u64 {
+    let text = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+    let tcp = text.lines().find_map(|line| line.strip_prefix("TCP:")).unwrap_or_default();
+    let pages = tcp.split_whitespace().skip_while(|word| *word != "mem").nth(1);
+    let maps = fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+    let page = number(&maps, "KernelPageSize:").unwrap_or(4) * 1024;
+    pages.and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * page
 }
 
 /// Proportional share of memory, in KiB.
 pub fn pss(pid: u32) -> u64 {
-    fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).map_or(0, |text| number(&text, "Pss:"))
+    fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
+        .map_or(0, |text| number(&text, "Pss:").expect("the kernel tells"))
 }
 
-fn number(text: &str, name: &str) -> u64 {
-    let line = text.lines().find(|line| line.starts_with(name)).expect("the kernel tells");
-    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
+fn number(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// CPU time of every thread that lives, user and kernel together.
 pub fn cpu(pid: u32) -> Duration {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives");
+    // A process or thread may end while it is looked at; what it used is then not counted.
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Duration::ZERO };
     let ns: u64 = tasks
         .filter_map(|task| fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
         .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
         .sum();
     Duration::from_nanos(ns)
+}
+
+/// CPU time of a process with that of threads that ended, in steps of 10 ms.
+pub fn cpu_with_ended(pid: u32) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the name, which may hold anything, stand 11 fields before user and system time (proc_pid_stat(5)).
+    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(10 * ticks)
+}
+
+/// A process and all that it started, and they.
+pub fn family(pid: u32) -> Vec<u32> {
+    let mut all = vec![pid];
+    let mut at = 0;
+    while at < all.len() {
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", all[at])).unwrap_or_default();
+        all.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        at += 1;
+    }
+    all
+}
+
+/// From now on the peak of a process's memory is counted anew.
+pub fn forget_peak(pid: u32) {
+    // Not permitted everywhere: then the peak is that since its start.
+    let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
 }
 
 /// A folder for one check, beneath `FILEWHARF_CHECK_DIR` or else `otherwise`: set it to measure

@@ -36,11 +36,7 @@ impl Program {
             .stderr(log)
             .spawn()
             .expect("the program starts");
-        let mut line = String::new();
-        let out = child.stdout.take().expect("piped");
-        BufReader::new(out).read_line(&mut line).expect("the program says where it listens");
-        let address = line.split(' ').nth(2).and_then(|address| address.parse().ok());
-        let address = address.unwrap_or_else(|| panic!("not an address: {line:?}"));
+        let address = address_said_by(&mut child);
         Self { child, address }
     }
 
@@ -59,6 +55,15 @@ impl Drop for Program {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Where a program listens that says so in its first line: `listening on ADDRESS …`.
+pub fn address_said_by(child: &mut Child) -> SocketAddr {
+    let mut line = String::new();
+    let out = child.stdout.take().expect("piped");
+    BufReader::new(out).read_line(&mut line).expect("the program says where it listens");
+    let address = line.split_whitespace().nth(2).and_then(|address| address.parse().ok());
+    address.unwrap_or_else(|| panic!("not an address: {line:?}"))
 }
 
 /// The library on a thread of this process. Stopped when dropped.

@@ -28,6 +28,7 @@ mod bad_luck;
 mod client;
 mod corpus;
 mod counters;
+mod figures;
 mod fresh;
 mod golden;
 mod http;
@@ -52,3 +53,5 @@ mod durable;
 mod storm;
 #[path = "../../benches/support/mod.rs"]
 mod support;
+#[path = "../../benches/compare/table.rs"]
+mod table;

@@ -1,0 +1,125 @@
+//! Small downloads from memory while others wait for a slow disk: does anybody wait who need not?
+//!
+//! The disk is made slow for the server's processes by a control group (blkio of cgroup v1), where
+//! there is one and it may be used; else the files are cold on a disk as fast as it is.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::{Advice, fadvise};
+
+use crate::mix;
+use crate::support::driver::{Loss, Outcome, Step};
+use crate::support::peers::Peer;
+use crate::support::{Content, Driver, Task};
+use crate::table::{Column, Rank, Unit};
+use crate::works::{MIB, Setting, wire};
+
+/// The name of this work.
+pub const NAME: &str = "get 4 KiB beside 8 cold files";
+
+pub const COLUMNS: [Column; 5] = [
+    Column { name: "p50", unit: Unit::Seconds, rank: Rank::LeastIsBest },
+    Column { name: "p99", unit: Unit::Seconds, rank: Rank::LeastIsBest },
+    Column { name: "p99.9", unit: Unit::Seconds, rank: Rank::LeastIsBest },
+    Column { name: "small ones", unit: Unit::Plain, rank: Rank::Unranked },
+    Column { name: "cold read", unit: Unit::Bytes, rank: Rank::Unranked },
+];
+
+const FILES: usize = 8;
+const LEN: u64 = 8 * MIB;
+const READERS: usize = 4;
+const TIME: Duration = Duration::from_secs(2);
+/// Bytes a second of the slow disk: reading all files takes longer than the small ones are asked for.
+const SLOW: u64 = 16 * MIB;
+
+const GROUPS: &str = "/sys/fs/cgroup/blkio";
+
+/// A control group with a slow disk. Whoever is in it goes back when it is dropped.
+struct SlowDisk(PathBuf);
+
+impl SlowDisk {
+    fn of(setting: &Setting, peer: &Peer) -> Option<Self> {
+        let group = PathBuf::from(GROUPS).join(format!("filewharf-compare-{}", std::process::id()));
+        fs::create_dir(&group).ok()?;
+        let own = Self(group);
+        let device = fs::metadata(&setting.root).ok()?.dev();
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        fs::write(own.0.join("blkio.throttle.read_bps_device"), format!("{major}:{minor} {SLOW}")).ok()?;
+        for pid in peer.processes() {
+            fs::write(own.0.join("cgroup.procs"), pid.to_string()).ok()?;
+        }
+        Some(own)
+    }
+}
+
+impl Drop for SlowDisk {
+    fn drop(&mut self) {
+        for pid in fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default().lines() {
+            let _ = fs::write(PathBuf::from(GROUPS).join("cgroup.procs"), pid);
+        }
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// What forbids it, in words.
+pub fn forbidden(setting: &Setting) -> Option<String> {
+    let device = fs::metadata(&setting.root).expect("the folder is there").dev();
+    // Major number 0: no device stands behind it, so nothing is ever cold.
+    (rustix::fs::major(device) == 0).then(|| "this file system has no disk".to_owned())
+}
+
+/// One round of one server.
+pub fn round(setting: &Setting, peer: &Peer) -> Vec<f64> {
+    let mut readers = Driver::connect(peer.address, READERS, wire(peer), Loss::Panics);
+    // What is asked for again is known to the server, if it keeps anything.
+    mix::small(&mut readers, Duration::from_millis(20));
+    (0..FILES).for_each(|at| make_cold(setting, at));
+    let slow = SlowDisk::of(setting, peer);
+    if slow.is_none() {
+        println!("compare: the disk cannot be made slow, so {NAME} depends on how fast it is");
+    }
+    let ended = AtomicBool::new(false);
+    let (small, cold) = thread::scope(|scope| {
+        let cold = scope.spawn(|| cold_reads(peer, &ended));
+        thread::sleep(Duration::from_millis(50));
+        let small = mix::small(&mut readers, TIME);
+        ended.store(true, Ordering::Relaxed);
+        drop(slow);
+        (small, cold.join().expect("the downloads do not panic"))
+    });
+    let mut row = mix::percentiles(&small);
+    row.extend([small.done as f64, cold.bytes as f64]);
+    row
+}
+
+fn path(at: usize) -> String {
+    format!("/cold-{at}")
+}
+
+#[allow(clippy::disallowed_methods, reason = "a file of our own, to be forgotten by the cache")]
+fn make_cold(setting: &Setting, at: usize) {
+    let path = setting.root.join(&path(at)[1..]);
+    if !path.exists() {
+        fs::write(&path, Content::new(at as u64, LEN).bytes()).expect("room for a file");
+    }
+    let file = fs::File::open(&path).expect("it was written");
+    file.sync_all().expect("it can be written out");
+    fadvise(&file, 0, None, Advice::DontNeed).expect("it is a file");
+}
+
+fn cold_reads(peer: &Peer, ended: &AtomicBool) -> Outcome {
+    let mut clients = Driver::connect(peer.address, FILES, wire(peer), Loss::Panics);
+    let mut given = [false; FILES];
+    clients.run(|step| match step {
+        Step::Next(at) if !given[at] && !ended.load(Ordering::Relaxed) => {
+            given[at] = true;
+            Some(Task::Drain { path: path(at), len: LEN })
+        }
+        _ => None,
+    })
+}

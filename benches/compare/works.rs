@@ -1,0 +1,271 @@
+//! What the servers are asked to do. Every work measures one server for one round; the rounds,
+//! their order and the tables are not its business.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crate::support::codec::Manner;
+use crate::support::driver::Loss;
+use crate::support::peers::{Peer, Role, Speaks};
+use crate::support::{Content, Driver, Task, Wire, driver, ftp, process};
+use crate::table::{Column, Rank, Unit};
+use crate::{LOGGING, cold, idle, mix, slow};
+
+pub const GIB: u64 = 1 << 30;
+pub const MIB: u64 = 1 << 20;
+const SMALL: u64 = 4096;
+/// Names that small uploads replace again and again.
+const NAMES: usize = 500;
+
+/// What stands in the served folder, by name and length.
+pub const FILES: [(&str, u64); 6] =
+    [("small", SMALL), ("page", 64 << 10), ("medium", MIB), ("slow", 8 * MIB), ("part", 16 * MIB), ("big", GIB)];
+
+/// Where and how long.
+pub struct Setting {
+    pub root: PathBuf,
+    pub rounds: usize,
+    pub interrupted: Arc<AtomicBool>,
+}
+
+/// Something that servers can be measured at.
+pub struct Work {
+    /// With what one unit of it is.
+    pub name: &'static str,
+    pub columns: &'static [Column],
+    pub kind: Kind,
+}
+
+pub enum Kind {
+    Requests(Requests),
+    Idle,
+    Slow,
+    Mix,
+    Cold,
+}
+
+/// Connections that each ask for the same again and again.
+pub struct Requests {
+    connections: usize,
+    each: usize,
+    manner: Manner,
+    what: What,
+    with: With,
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    Get(&'static str, u64),
+    Put { len: u64, names: usize },
+}
+
+/// Who else than those that speak HTTP takes part.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum With {
+    Nobody,
+    Ftp,
+}
+
+const fn column(name: &'static str, unit: Unit, rank: Rank) -> Column {
+    Column { name, unit, rank }
+}
+
+const OF_REQUESTS: [Column; 3] = [
+    column("CPU", Unit::Seconds, Rank::LeastIsBest),
+    column("wall", Unit::Seconds, Rank::Unranked),
+    column("peak memory", Unit::Bytes, Rank::Unranked),
+];
+
+const fn requests(name: &'static str, connections: usize, each: usize, what: What, with: With) -> Work {
+    let requests = Requests { connections, each, manner: Manner::Kept, what, with };
+    Work { name, columns: &OF_REQUESTS, kind: Kind::Requests(requests) }
+}
+
+const fn get(name: &'static str, connections: usize, each: usize, file: (&'static str, u64), with: With) -> Work {
+    requests(name, connections, each, What::Get(file.0, file.1), with)
+}
+
+const fn put(name: &'static str, connections: usize, each: usize, len: u64, names: usize, with: With) -> Work {
+    requests(name, connections, each, What::Put { len, names }, with)
+}
+
+const fn other(name: &'static str, columns: &'static [Column], kind: Kind) -> Work {
+    Work { name, columns, kind }
+}
+
+/// Those that tell of memory come first: a process keeps what it once got.
+pub const WORKS: [Work; 15] = [
+    other(idle::NAME, &idle::COLUMNS, Kind::Idle),
+    other(slow::NAME, &slow::COLUMNS, Kind::Slow),
+    get("get 4 KiB, 64 connections", 64, 200, FILES[0], With::Ftp),
+    get("get 4 KiB, 1,024 connections", 1024, 15, FILES[0], With::Nobody),
+    Work {
+        name: "get 4 KiB, a connection each",
+        columns: &OF_REQUESTS,
+        kind: Kind::Requests(Requests {
+            connections: 64,
+            each: 60,
+            manner: Manner::Each,
+            what: What::Get(FILES[0].0, FILES[0].1),
+            with: With::Nobody,
+        }),
+    },
+    put("put 4 KiB, 64 connections", 64, 60, SMALL, NAMES, With::Ftp),
+    put("put 4 KiB, 1,024 connections", 1024, 4, SMALL, NAMES, With::Nobody),
+    get("get 64 KiB, 64 connections", 64, 50, FILES[1], With::Nobody),
+    get("get 1 MiB, 16 connections", 16, 40, FILES[2], With::Nobody),
+    get("get 1 GiB, one stream", 1, 1, FILES[5], With::Ftp),
+    get("get 1 GiB, 64 streams of 16 MiB", 64, 1, FILES[4], With::Ftp),
+    put("put 1 GiB, one stream", 1, 1, GIB, 1, With::Ftp),
+    put("put 1 GiB, 64 streams of 16 MiB", 64, 1, 16 * MIB, 64, With::Ftp),
+    other(mix::NAME, &mix::COLUMNS, Kind::Mix),
+    other(cold::NAME, &cold::COLUMNS, Kind::Cold),
+];
+
+impl Work {
+    /// Does this server take part?
+    pub fn suits(&self, peer: &Peer) -> bool {
+        if peer.name == LOGGING {
+            return matches!(&self.kind, Kind::Requests(requests) if requests.len() == SMALL);
+        }
+        if peer.role == Role::Limit && self.uploads() {
+            return false;
+        }
+        match &self.kind {
+            Kind::Requests(requests) => !matches!(peer.speaks, Speaks::Ftp(_)) || requests.with == With::Ftp,
+            Kind::Idle | Kind::Slow | Kind::Mix | Kind::Cold => matches!(peer.speaks, Speaks::Driven(_)),
+        }
+    }
+
+    /// The limit knows no uploads.
+    fn uploads(&self) -> bool {
+        match &self.kind {
+            Kind::Requests(requests) => matches!(requests.what, What::Put { .. }),
+            Kind::Mix => true,
+            Kind::Idle | Kind::Slow | Kind::Cold => false,
+        }
+    }
+
+    /// What forbids it here, in words.
+    pub fn forbidden(&self, setting: &Setting) -> Option<String> {
+        let descriptors = match &self.kind {
+            Kind::Requests(_) | Kind::Mix => 2000,
+            Kind::Idle => idle::CROWD + 500,
+            Kind::Slow => slow::CROWD + 500,
+            Kind::Cold => return cold::forbidden(setting),
+        };
+        let have = process::raise_descriptors();
+        (have < descriptors).then(|| format!("it needs {descriptors} descriptors and may have {have}"))
+    }
+
+    /// How many rounds after the first: what takes long is done less often.
+    pub fn rounds(&self, setting: &Setting) -> usize {
+        match &self.kind {
+            Kind::Requests(requests) if requests.bytes() < GIB => setting.rounds,
+            Kind::Requests(_) | Kind::Mix => setting.rounds.min(3),
+            Kind::Cold => setting.rounds.min(2),
+            // Memory that a process got it keeps: only the first round shows it.
+            Kind::Idle | Kind::Slow => 0,
+        }
+    }
+
+    /// Memory that a process got it keeps: the first round is the one that shows it.
+    pub fn counts_first(&self) -> bool {
+        matches!(self.kind, Kind::Idle | Kind::Slow)
+    }
+
+    /// One round of one server: a number for each column.
+    pub fn round(&self, setting: &Setting, peer: &Peer) -> Vec<f64> {
+        match &self.kind {
+            Kind::Requests(requests) => requests.round(setting, peer),
+            Kind::Idle => idle::round(peer),
+            Kind::Slow => slow::round(peer),
+            Kind::Mix => mix::round(setting, peer),
+            Kind::Cold => cold::round(setting, peer),
+        }
+    }
+}
+
+/// A server that the driver of connections can speak to; only those are given to it.
+pub fn wire(peer: &Peer) -> Wire {
+    match peer.speaks {
+        Speaks::Driven(wire) => wire,
+        Speaks::Ftp(_) => unreachable!("works that FTP is no part of are not given to it"),
+    }
+}
+
+/// The name that a server's uploads have.
+pub fn upload(peer: &Peer, number: usize) -> String {
+    format!("/put-{}-{number}", peer.name)
+}
+
+/// Removes what was uploaded, so that large uploads do not fill the disk.
+pub fn remove_uploads(setting: &Setting, peer: &Peer, names: usize) {
+    for number in 0..names {
+        let _ = fs::remove_file(setting.root.join(&upload(peer, number)[1..]));
+    }
+}
+
+impl Requests {
+    fn len(&self) -> u64 {
+        let (What::Get(_, len) | What::Put { len, .. }) = self.what;
+        len
+    }
+
+    fn bytes(&self) -> u64 {
+        self.len() * (self.connections * self.each) as u64
+    }
+
+    /// One is a request; large transfers are told as a whole.
+    fn units(&self) -> f64 {
+        if self.bytes() / GIB == 1 && self.each == 1 { 1.0 } else { (self.connections * self.each) as f64 }
+    }
+
+    fn task(&self, peer: &Peer, number: usize) -> Task {
+        match self.what {
+            What::Get(name, len) => Task::Drain { path: format!("/{name}"), len },
+            What::Put { len, names } => {
+                let path = upload(peer, number % names);
+                Task::Put { path, content: Content::new(2, len) }
+            }
+        }
+    }
+
+    fn round(&self, setting: &Setting, peer: &Peer) -> Vec<f64> {
+        let task = |at: usize, n: usize| self.task(peer, at * self.each + n);
+        let measured = |run: &mut dyn FnMut() -> Duration| {
+            peer.processes().into_iter().for_each(process::forget_peak);
+            let before = peer.cpu();
+            let elapsed = run();
+            let (cpu, memory) = (peer.cpu() - before, peer.memory("VmHWM:"));
+            vec![cpu.as_secs_f64() / self.units(), elapsed.as_secs_f64() / self.units(), memory as f64]
+        };
+        let row = match peer.speaks {
+            Speaks::Driven(wire) => {
+                let mut clients = Driver::connect(peer.address, self.connections, wire, Loss::Panics);
+                if self.manner == Manner::Each {
+                    clients = clients.reconnecting();
+                }
+                measured(&mut || {
+                    let outcome = clients.run(driver::each(self.each, task));
+                    assert_eq!(outcome.done, (self.connections * self.each) as u64);
+                    outcome.elapsed
+                })
+            }
+            Speaks::Ftp(folder) => {
+                let mut clients: Vec<_> =
+                    (0..self.connections).map(|_| ftp::Client::connect(peer.address, folder)).collect();
+                measured(&mut || ftp::run(&mut clients, self.each, task))
+            }
+        };
+        if let What::Put { names, .. } = self.what
+            && self.bytes() >= GIB
+        {
+            remove_uploads(setting, peer, names);
+        }
+        row
+    }
+}

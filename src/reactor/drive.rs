@@ -207,7 +207,7 @@ impl<P: Platform> Reactor<P> {
             && let Err(error) = self.platform.register(stream, id)
         {
             log::warn!("{}: cannot watch the connection: {error}", connection.peer);
-            connection.session.lost(CloseReason::Internal, &error.to_string(), &mut cx!(self));
+            connection.session.given_up(&error.to_string(), &mut cx!(self));
             // What is to be closed for it has no other slice.
             self.enqueue(id);
         }

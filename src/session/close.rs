@@ -49,6 +49,15 @@ impl Session {
         }
     }
 
+    /// Nothing more can be done for the peer, though it may have said all it wanted: to one that is told
+    /// nothing, a plain end would mean success.
+    pub fn given_up(&mut self, cause: &str, cx: &mut Cx<'_>) {
+        self.lost(CloseReason::Internal, cause, cx);
+        if let State::Done { parting, .. } = &mut self.state {
+            *parting = Parting::Reset;
+        }
+    }
+
     /// A deadline passed. Also harmless when it did not.
     /// `queued` bytes of what we sent are still in the kernel.
     pub fn timed_out(&mut self, queued: usize, cx: &mut Cx<'_>) {

@@ -23,11 +23,14 @@ pub const COLUMNS: [Column; 4] = [
 ];
 
 pub const CROWD: usize = 8_000;
-/// What each reads at once, and how often: 128 MiB/s together.
-const BITE: usize = 8 << 10;
+/// Longer than what the buffers of one connection hold.
+const LEN: u64 = FILES[3].1;
+/// What each reads at once, and how often: at most 1,000 MiB/s together.
+const BITE: usize = 64 << 10;
 const PAUSE: Duration = Duration::from_millis(500);
-const FILLING: Duration = Duration::from_secs(2);
-const TIME: Duration = Duration::from_secs(3);
+/// When memory and fairness are looked at: all are under way, and none is at its end.
+const MIDDLE: Duration = Duration::from_millis(1500);
+const PATIENCE: Duration = Duration::from_secs(40);
 /// Room for bytes that came and were not read: what comes beyond waits in the server's buffers.
 const RECEIVE_BUFFER: usize = 32 << 10;
 
@@ -36,44 +39,44 @@ struct Client {
     got: u64,
 }
 
-/// Connects all, asks for a file that nobody reads to its end, and reads for a fixed time.
+/// Connects all, asks for the same file, and reads it slowly to its end.
 pub fn round(peer: &Peer) -> Vec<f64> {
     let mut crowd: Vec<Client> = (0..CROWD).map(|_| connect(peer)).collect();
     let head = Task::Drain { path: format!("/{}", FILES[3].0), len: FILES[3].1 }.head(wire(peer), Manner::Kept);
     let (memory, kernel) = (peer.memory("VmRSS:"), process::socket_memory());
+    let before = peer.cpu();
     for client in &mut crowd {
         client.stream.write_all(&head).expect("a request fits");
     }
-    // At first the server fills the buffers of all, which costs and is not yet read.
-    read_for(&mut crowd, FILLING);
-    let (before, filled) = (peer.cpu(), total(&crowd));
-    read_for(&mut crowd, TIME);
+    let (began, mut buffer) = (Instant::now(), vec![0; BITE]);
+    let mut middle = None;
+    while crowd.iter().any(|client| client.got < LEN) {
+        assert!(began.elapsed() < PATIENCE, "slow downloads do not end");
+        turn(&mut crowd, &mut buffer);
+        if middle.is_none() && began.elapsed() >= MIDDLE {
+            let got: Vec<f64> = crowd.iter().map(|client| client.got as f64).collect();
+            middle = Some((peer.memory("VmRSS:"), process::socket_memory(), figures::jain(&got)));
+        }
+    }
+    // Whole files: what the buffers held has been read, so CPU time and bytes are of the same.
     let cpu = peer.cpu() - before;
-    let (more, in_kernel) = (peer.memory("VmRSS:"), process::socket_memory());
-    let got: Vec<f64> = crowd.iter().map(|client| client.got as f64).collect();
+    let (more, in_kernel, fairness) = middle.expect("they are too slow to end before");
     vec![
         more.saturating_sub(memory) as f64 / CROWD as f64,
         in_kernel.saturating_sub(kernel) as f64 / CROWD as f64,
-        cpu.as_secs_f64() / ((total(&crowd) - filled) as f64 / MIB as f64),
-        figures::jain(&got),
+        cpu.as_secs_f64() / (CROWD as f64 * LEN as f64 / MIB as f64),
+        fairness,
     ]
 }
 
-fn total(crowd: &[Client]) -> u64 {
-    crowd.iter().map(|client| client.got).sum()
-}
-
-/// Every client reads a bite in every turn, for a fixed time.
-fn read_for(crowd: &mut [Client], time: Duration) {
-    let (began, mut buffer) = (Instant::now(), vec![0; BITE]);
-    while began.elapsed() < time {
-        let turn = Instant::now();
-        for (at, client) in crowd.iter_mut().enumerate() {
-            // Spread over the turn, so that the server is asked evenly.
-            let due = PAUSE * at as u32 / CROWD as u32;
-            std::thread::sleep(due.saturating_sub(turn.elapsed()));
-            client.read(&mut buffer);
-        }
+/// Every client that is not at its end reads a bite, spread over the pause, so that the server is
+/// asked evenly.
+fn turn(crowd: &mut [Client], buffer: &mut [u8]) {
+    let began = Instant::now();
+    for (at, client) in crowd.iter_mut().enumerate().filter(|(_, client)| client.got < LEN) {
+        let due = PAUSE * at as u32 / CROWD as u32;
+        std::thread::sleep(due.saturating_sub(began.elapsed()));
+        client.read(buffer);
     }
 }
 

@@ -22,7 +22,7 @@ const NAMES: usize = 500;
 
 /// What stands in the served folder, by name and length.
 pub const FILES: [(&str, u64); 6] =
-    [("small", SMALL), ("page", 64 << 10), ("medium", MIB), ("slow", 8 * MIB), ("part", 16 * MIB), ("big", GIB)];
+    [("small", SMALL), ("page", 64 << 10), ("medium", MIB), ("slow", MIB), ("part", 16 * MIB), ("big", GIB)];
 
 /// Where and how long.
 pub struct Setting {

@@ -95,3 +95,20 @@ impl Options {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_at_most_some_34_thousand_years_from_1970() {
+        // What of it a file system can keep is another matter, so no conversation goes so far.
+        let mtime = |value| {
+            let mut options = Options::default();
+            options.set("mtime", value).map(|()| options.mtime)
+        };
+        assert_eq!(mtime("1099511627775"), Ok(Some((1 << 40) - 1)));
+        assert_eq!(mtime("-1099511627775"), Ok(Some(1 - (1 << 40))));
+        assert!(mtime("1099511627776").is_err() && mtime("-1099511627776").is_err());
+    }
+}

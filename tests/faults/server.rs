@@ -1,5 +1,6 @@
 //! The real program as a process of its own, and what can be seen of it from outside.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
@@ -81,9 +82,19 @@ impl Served {
         fs::read_to_string(self.log.path()).expect("the log is text")
     }
 
-    /// Open descriptors.
+    /// Open descriptors, but for those of files that are kept open to be served again: at most one
+    /// for each name.
     pub fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the server lives").count()
+        self.open().len()
+    }
+
+    fn open(&self) -> Vec<PathBuf> {
+        let (mut kept, own) = (BTreeSet::new(), self.root.join(".filewharf"));
+        let all = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the server lives");
+        let mut open: Vec<PathBuf> = all.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok()).collect();
+        let is_served = |path: &Path| path.starts_with(&self.root) && !path.starts_with(&own) && !path.is_dir();
+        open.retain(|path| !is_served(path) || !kept.insert(path.clone()));
+        open
     }
 
     /// The same once no connection is open and no disk worker at work.
@@ -163,9 +174,7 @@ impl Served {
     pub fn assert_back_to(&self, descriptors: usize, what: &str) {
         let until = Instant::now() + PATIENCE;
         while self.descriptors() != descriptors {
-            let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the server lives");
-            let open: Vec<_> = open.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok()).collect();
-            assert!(Instant::now() < until, "{what}: not {descriptors} descriptors but {open:?}");
+            assert!(Instant::now() < until, "{what}: not {descriptors} descriptors but {:?}", self.open());
             std::thread::park_timeout(Duration::from_millis(1));
         }
         assert_eq!(staged(&self.root), Vec::<PathBuf>::new(), "left in staging: {what}");

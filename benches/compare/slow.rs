@@ -59,7 +59,7 @@ pub fn round(peer: &Peer) -> Vec<f64> {
         }
     }
     // Whole files: what the buffers held has been read, so CPU time and bytes are of the same.
-    let cpu = peer.cpu() - before;
+    let cpu = peer.cpu().saturating_sub(before);
     let (more, in_kernel, fairness) = middle.expect("they are too slow to end before");
     vec![
         more.saturating_sub(memory) as f64 / CROWD as f64,

@@ -240,7 +240,7 @@ impl Requests {
             peer.processes().into_iter().for_each(process::forget_peak);
             let before = peer.cpu();
             let elapsed = run();
-            let (cpu, memory) = (peer.cpu() - before, peer.memory("VmHWM:"));
+            let (cpu, memory) = (peer.cpu().saturating_sub(before), peer.memory("VmHWM:"));
             vec![cpu.as_secs_f64() / self.units(), elapsed.as_secs_f64() / self.units(), memory as f64]
         };
         let row = match peer.speaks {

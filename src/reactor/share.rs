@@ -9,21 +9,30 @@ use crate::ids::ConnId;
 use crate::platform::Platform;
 use crate::reactor::{Reactor, lookup};
 
+/// Requests received before the first of them is answered. More would hold more memory at once, and
+/// leave the caches of the processor before they are looked at.
+const RECEIVED_TOGETHER: usize = 128;
+
 impl<P: Platform> Reactor<P> {
     /// Drives who is queued, each with its part of the turn.
     pub(super) fn drive_queued(&mut self) {
         // Stolen, so that this turn is finite: who is queued from here on is driven in the next.
         let mut work = std::mem::replace(&mut self.runnable, std::mem::take(&mut self.driven));
-        for id in &work {
-            self.receive_request(*id);
-        }
         self.turn_left = self.limits.turn_bytes;
-        for _ in 0..work.len() {
-            let Some(id) = work.pop_front() else { break };
-            match self.part_of(id) {
-                Some(bytes) => self.drive(id, bytes),
-                None => work.push_back(id),
+        let mut queued = work.len();
+        while queued > 0 {
+            let together = queued.min(RECEIVED_TOGETHER);
+            for id in work.iter().take(together) {
+                self.receive_request(*id);
             }
+            for _ in 0..together {
+                let Some(id) = work.pop_front() else { break };
+                match self.part_of(id) {
+                    Some(bytes) => self.drive(id, bytes),
+                    None => work.push_back(id),
+                }
+            }
+            queued -= together;
         }
         // Who had to wait goes before those who had their part.
         work.append(&mut self.runnable);

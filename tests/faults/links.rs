@@ -42,6 +42,7 @@ fn moves(cable: &Cable, server: &Served, len: usize, what: &str) {
 fn every_byte_arrives_over_links_that_are_slow_lossy_or_cut_small() {
     let cable = Cable::lay();
     let root = folder();
+    cable.retry_every_second();
     let server = served(&cable, root.path(), &[]);
     moves(&cable, &server, 4 << 20, "a good link");
     for side in [&cable.server, &cable.client] {

@@ -161,8 +161,7 @@ impl Read {
         manner.head(206, talk);
         validators(meta, talk);
         field("Content-Type", &format_args!("multipart/byteranges; boundary={boundary}"), talk.out);
-        field("Content-Length", &len, talk.out);
-        talk.out.extend_from_slice(b"\r\n");
+        content_length(len, talk.out);
         self.stage = Stage::Parts(Box::new(Parts { left, end }));
         self.next_part(manner, talk)
     }

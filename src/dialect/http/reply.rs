@@ -123,8 +123,7 @@ impl Manner {
     pub(super) fn content_of(&self, kind: &str, content: &[u8], talk: &mut Talk<'_>) {
         field("Content-Type", &kind, talk.out);
         field("X-Content-Type-Options", &"nosniff", talk.out);
-        field("Content-Length", &content.len(), talk.out);
-        talk.out.extend_from_slice(b"\r\n");
+        content_length(content.len() as u64, talk.out);
         if self.content == Content::Follows {
             talk.out.extend_from_slice(content);
         }

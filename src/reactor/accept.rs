@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::dialect::Listening;
 use crate::ids::ListenerId;
 use crate::platform::{AcceptError, Platform, Readable, Stream};
-use crate::reactor::{Connection, Queued, Reactor, Readiness, Watched, conn_id, cx};
+use crate::reactor::{Connection, Queued, Reactor, Readiness, Unused, Watched, conn_id, cx};
 use crate::session::Session;
 
 /// One listener: what it speaks, and whether connections may be waiting.
@@ -109,7 +109,7 @@ impl<P: Platform> Reactor<P> {
             queued: Queued::No,
             in_line: None,
             armed: None,
-            unused: super::Unused::default(),
+            unused: Unused::default(),
         });
         self.log_reports(peer);
         log::debug!("{peer}: connected as {id}");

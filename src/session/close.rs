@@ -39,22 +39,23 @@ impl Session {
 
     /// The socket failed: nobody is there to be told.
     pub fn lost(&mut self, reason: CloseReason, cause: &str, cx: &mut Cx<'_>) {
-        if !matches!(self.state, State::Done { .. }) {
-            if self.state.name() != Name::Committing {
-                self.report_failure(Failure::Internal, format!("{reason}: {cause}"), cx);
-            }
-            // A disk that fails in the middle of a file looks like this too: it must not pass for its end.
-            let in_a_file = matches!(self.state.name(), Name::SendingBody | Name::Pausing);
-            self.end(reason, if in_a_file { Parting::Reset } else { Parting::Plain }, cx);
-        }
+        // A disk that fails in the middle of a file looks like this too: it must not pass for its end.
+        let in_a_file = matches!(self.state.name(), Name::SendingBody | Name::Pausing);
+        self.cut_off(reason, cause, if in_a_file { Parting::Reset } else { Parting::Plain }, cx);
     }
 
     /// Nothing more can be done for the peer, though it may have said all it wanted: to one that is told
     /// nothing, a plain end would mean success.
     pub fn given_up(&mut self, cause: &str, cx: &mut Cx<'_>) {
-        self.lost(CloseReason::Internal, cause, cx);
-        if let State::Done { parting, .. } = &mut self.state {
-            *parting = Parting::Reset;
+        self.cut_off(CloseReason::Internal, cause, Parting::Reset, cx);
+    }
+
+    fn cut_off(&mut self, reason: CloseReason, cause: &str, parting: Parting, cx: &mut Cx<'_>) {
+        if !matches!(self.state, State::Done { .. }) {
+            if self.state.name() != Name::Committing {
+                self.report_failure(Failure::Internal, format!("{reason}: {cause}"), cx);
+            }
+            self.end(reason, parting, cx);
         }
     }
 

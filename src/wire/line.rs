@@ -6,9 +6,10 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::error::Failure;
+use crate::wire::percent;
 use crate::wire::range::decimal;
 
 /// Longest request line, in bytes, its end of line included.
@@ -78,13 +79,8 @@ pub fn escape(value: &str) -> Cow<'_, str> {
 
 /// The inverse of [`escape`].
 pub fn unescape(value: &str) -> Result<Cow<'_, str>, Failure> {
-    let bad = Failure::Malformed("a value is not percent-encoded UTF-8");
-    let bytes = value.as_bytes();
-    let mut escapes = memchr::memchr_iter(b'%', bytes);
-    if escapes.any(|at| !bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))) {
-        return Err(bad);
-    }
-    percent_decode_str(value).decode_utf8().map_err(|_| bad)
+    let text = percent::decode(value).and_then(|bytes| bytes.decode_utf8().ok());
+    text.ok_or(Failure::Malformed("a value is not percent-encoded UTF-8"))
 }
 
 /// Reads 64 hex digits.

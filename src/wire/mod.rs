@@ -10,6 +10,7 @@ pub mod menu;
 pub mod metrics;
 pub mod name_choice;
 pub mod name_size;
+pub mod percent;
 pub mod pickle;
 pub mod range;
 pub mod status;

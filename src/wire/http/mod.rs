@@ -45,3 +45,15 @@ const fn is_token(byte: u8) -> bool {
 const fn is_value(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn numbers_are_written_in_digits() {
+        for number in [0, 1, 9, 10, 4096, u64::MAX] {
+            let mut out = Vec::new();
+            super::write_decimal(number, &mut out);
+            assert_eq!(out, number.to_string().into_bytes());
+        }
+    }
+}

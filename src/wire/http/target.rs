@@ -6,11 +6,12 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, percent_decode, percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, percent_encode};
 
 use crate::error::Failure;
 use crate::object::Key;
 use crate::wire::key::{self, Path};
+use crate::wire::percent;
 use crate::wire::range::decimal;
 
 /// Everything but what RFC 3986 calls unreserved.
@@ -80,14 +81,8 @@ fn form_value(raw: &str) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|_| Failure::Malformed("the query is not UTF-8"))
 }
 
-/// Decodes every `%XX`, once.
 fn decoded(raw: &str) -> Result<Cow<'_, [u8]>, Failure> {
-    let bytes = raw.as_bytes();
-    let mut escapes = memchr::memchr_iter(b'%', bytes);
-    if escapes.any(|at| !bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))) {
-        return Err(Failure::Malformed("a % is not followed by two hex digits"));
-    }
-    Ok(percent_decode(bytes).into())
+    percent::decode(raw).map(Cow::from).ok_or(Failure::Malformed("a % is not followed by two hex digits"))
 }
 
 #[cfg(test)]

@@ -79,9 +79,15 @@ impl Soak {
         self.addresses[DIALECTS.iter().position(|known| *known == dialect).expect("it is listed")]
     }
 
-    /// In which of its lives is the server?
+    /// In which of its lives is the server, at least?
     fn life(&self) -> u64 {
         self.clock.load(SeqCst) / 2
+    }
+
+    /// The life of the server that may have heard what was said until now: between two lives the next one
+    /// listens before it is counted.
+    fn life_at_most(&self) -> u64 {
+        self.clock.load(SeqCst).div_ceil(2)
     }
 
     /// Differs from before if the server may have ended meanwhile.
@@ -159,14 +165,13 @@ fn upload(soak: &Soak, name: &str, known: &mut Known, random: &mut Random) {
         Ending::ResetAt(_) => soak.count("reset in an upload"),
         Ending::Unheard => soak.count("reset before the answer"),
     }
-    let life = soak.life();
     let stored = dialect.put(soak.address(dialect), name, content, ending);
     soak.transferred(dialect, if stored == Stored::No { "uploads not stored" } else { "uploads" });
     match stored {
         Stored::Yes => known.acknowledged(Some(content)),
         Stored::No => look(soak, name, known, Dialect::Line, Reader::Quick),
         Stored::Perhaps => {
-            known.unanswered(Some(content), life.max(soak.life()));
+            known.unanswered(Some(content), soak.life_at_most());
             if ending == Ending::Whole && matches!(dialect, Dialect::NameSize | Dialect::Menu | Dialect::NameChoice) {
                 await_unanswered(soak, name, known, content);
             }
@@ -212,13 +217,12 @@ fn kill_client(soak: &Soak, name: &str, known: &mut Known, content: Content, ran
         soak.transferred(Dialect::Line, "uploads");
         known.acknowledged(Some(content));
     } else {
-        known.unanswered(Some(content), soak.life());
+        known.unanswered(Some(content), soak.life_at_most());
     }
 }
 
 fn delete(soak: &Soak, name: &str, known: &mut Known) {
     use std::io::{BufRead as _, Write as _};
-    let life = soak.life();
     let ask = || -> std::io::Result<String> {
         let mut stream = std::net::TcpStream::connect(soak.address(Dialect::Line))?;
         stream.set_read_timeout(Some(Duration::from_secs(300)))?;
@@ -230,7 +234,7 @@ fn delete(soak: &Soak, name: &str, known: &mut Known) {
     match ask() {
         Ok(said) if said.starts_with("OK ") || said.starts_with("ERR 404") => known.acknowledged(None),
         Ok(said) if said.starts_with("ERR 503") => {}
-        _ => known.unanswered(None, life.max(soak.life())),
+        _ => known.unanswered(None, soak.life_at_most()),
     }
     soak.transferred(Dialect::Line, "deletes");
 }

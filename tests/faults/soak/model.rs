@@ -16,7 +16,7 @@ pub struct Known {
     certain: Version,
     /// Sent since, whole, and not answered: each of these may be there too, or come yet.
     maybe: Vec<Version>,
-    /// The life of the server in which the last of those was sent.
+    /// The last life of the server to which one of those may have been sent.
     since: u64,
 }
 
@@ -29,7 +29,7 @@ impl Known {
         self.certain = version;
     }
 
-    /// It was sent whole in this life of the server, and there was no answer.
+    /// It was sent whole, to this life of the server at the latest, and there was no answer.
     pub fn unanswered(&mut self, version: Version, life: u64) {
         self.maybe.push(version);
         self.since = life;

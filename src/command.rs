@@ -1,7 +1,7 @@
 //! The neutral vocabulary between dialects and the engine: a dialect asks with a [`Command`] and
 //! is told an [`Answer`]. No status code, path or byte of a wire grammar appears here.
 
-use crate::object::{Key, Listing, Meta, Node, Precondition, Stored};
+use crate::object::{Key, Listing, Meant, Meta, Node, Precondition, Stored};
 
 /// One request, whatever dialect it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub enum Command {
     Delete {
         /// What to remove.
         key: Key,
+        /// Nothing else is removed.
+        meant: Meant,
         /// What must hold.
         precondition: Precondition,
     },

@@ -116,6 +116,15 @@ pub enum Node {
     },
 }
 
+/// What a name is meant to stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meant {
+    /// A file or a folder, whichever is there.
+    Either,
+    /// A folder: the name was written with `/` behind it.
+    Folder,
+}
+
 /// One line of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

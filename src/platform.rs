@@ -11,7 +11,7 @@ use crate::buffer::Chunk;
 use crate::command::Put;
 use crate::error::StoreError;
 use crate::ids::{ConnId, FileId, ListenerId};
-use crate::object::{Key, Listing, Meta, Node, Precondition, Stored};
+use crate::object::{Key, Listing, Meant, Meta, Node, Precondition, Stored};
 
 pub use crate::counters::{Counters, Health, Queued};
 
@@ -52,6 +52,8 @@ pub enum Op {
     Delete {
         /// What to remove.
         key: Key,
+        /// A file is in conflict with a folder that is meant.
+        meant: Meant,
         /// What must hold.
         precondition: Precondition,
     },

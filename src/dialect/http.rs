@@ -29,6 +29,7 @@ use std::sync::Arc;
 use crate::command::Answer;
 use crate::dialect::{Act, BodyPart, Finish, Machine, Phase, Talk};
 use crate::error::{CloseReason, Failure};
+use crate::object::Meant;
 use crate::wire::http::head::{self, Expect, Framing, Head, HeadError, Method, Persistence};
 use crate::wire::http::{basic, target};
 use crate::wire::key::Path;
@@ -146,8 +147,8 @@ impl Http {
     }
 
     fn get(&self, head: &Head<'_>, talk: &Talk<'_>) -> Result<(Asked, crate::command::Command), Failure> {
-        let Path { key, folder } = path_of(head)?;
-        if folder {
+        let Path { key, meant } = path_of(head)?;
+        if meant == Meant::Folder {
             let (folder, command) = Folder::of(head, key, talk)?;
             return Ok((Asked::Folder(folder), command));
         }

@@ -16,7 +16,7 @@ mod say;
 use crate::command::{Answer, Command, Put};
 use crate::dialect::{Act, BodyPart, Finish, Machine, Phase, Talk, Then};
 use crate::error::{CloseReason, Failure};
-use crate::object::{Key, Meta, Node};
+use crate::object::{Key, Meant, Meta, Node};
 use crate::wire::body;
 use crate::wire::key::{self, Path};
 use crate::wire::line::{self, LINE_LEN_MAX, Request};
@@ -209,7 +209,7 @@ impl Line {
         }
         let options = Options::parse(request, PUT_OPTIONS)?;
         let path = path_of(request.path)?;
-        if path.folder {
+        if path.meant == Meant::Folder {
             return Err(Failure::Malformed("the path of a PUT must not end in /"));
         }
         if options.resume {
@@ -229,8 +229,8 @@ impl Line {
     fn get(&mut self, request: &Request<'_>) -> Result<Act, Failure> {
         no_word(request)?;
         let options = Options::parse(request, GET_OPTIONS)?;
-        let Path { key, folder } = path_of(request.path)?;
-        if folder {
+        let Path { key, meant } = path_of(request.path)?;
+        if meant == Meant::Folder {
             self.exchange = Exchange::Stat { key: key.clone(), verb: StatVerb::Get };
             return Ok(Act::Run(Command::Stat { key }));
         }
@@ -256,8 +256,11 @@ impl Line {
     fn stat(&mut self, request: &Request<'_>) -> Result<Act, Failure> {
         no_word(request)?;
         Options::parse(request, &[])?;
-        let Path { key, folder } = path_of(request.path)?;
-        let verb = if folder { StatVerb::StatFolder } else { StatVerb::Stat };
+        let Path { key, meant } = path_of(request.path)?;
+        let verb = match meant {
+            Meant::Folder => StatVerb::StatFolder,
+            Meant::Either => StatVerb::Stat,
+        };
         self.exchange = Exchange::Stat { key: key.clone(), verb };
         Ok(Act::Run(Command::Stat { key }))
     }
@@ -265,7 +268,7 @@ impl Line {
     fn delete(&mut self, request: &Request<'_>) -> Result<Act, Failure> {
         no_word(request)?;
         let options = Options::parse(request, &["if"])?;
-        let Path { key, .. } = path_of(request.path)?;
+        let Path { key, meant } = path_of(request.path)?;
         if key.is_root() {
             return Err(Failure::Denied("the served folder itself cannot be deleted"));
         }
@@ -274,7 +277,7 @@ impl Line {
         }
         let precondition = OnlyIf::precondition(options.only)?;
         self.exchange = Exchange::Plain(key.clone());
-        Ok(Act::Run(Command::Delete { key, precondition }))
+        Ok(Act::Run(Command::Delete { key, meant, precondition }))
     }
 
     fn make_folder(&mut self, request: &Request<'_>) -> Result<Act, Failure> {

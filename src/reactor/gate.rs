@@ -149,7 +149,7 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::Precondition;
+    use crate::object::{Meant, Precondition};
 
     fn key(text: &str) -> Key {
         Key::checked(text)
@@ -160,7 +160,7 @@ mod tests {
     }
 
     fn delete(text: &str) -> Op {
-        Op::Delete { key: key(text), precondition: Precondition::None }
+        Op::Delete { key: key(text), meant: Meant::Either, precondition: Precondition::None }
     }
 
     fn list(text: &str) -> Op {

@@ -148,7 +148,7 @@ impl Session {
                 return self.set_state(State::Opening(Opening::Open), cx);
             }
             Command::Stat { key } => Op::Stat { key },
-            Command::Delete { key, precondition } => Op::Delete { key, precondition },
+            Command::Delete { key, meant, precondition } => Op::Delete { key, meant, precondition },
             Command::MakeFolder { key } => Op::MakeFolder { key },
             Command::Rename { from, to, precondition } => Op::Rename { from, to, precondition },
         };

@@ -4,7 +4,7 @@
 //! resolves it beneath the root's descriptor. What you type is the name; nothing is unescaped.
 
 use crate::error::Failure;
-use crate::object::Key;
+use crate::object::{Key, Meant};
 
 /// Longest name, in bytes.
 pub const KEY_LEN_MAX: usize = 1024;
@@ -20,8 +20,8 @@ pub const RESERVED: &str = ".filewharf";
 pub struct Path {
     /// The name without slashes at its ends.
     pub key: Key,
-    /// It ended in `/`, so a folder is meant.
-    pub folder: bool,
+    /// A folder if it ended in `/`.
+    pub meant: Meant,
 }
 
 /// Reads an absolute path as the `line` protocol and URLs write it: `/`, `/a/b`, `/a/b/`.
@@ -29,13 +29,13 @@ pub fn absolute(path: &[u8]) -> Result<Path, Failure> {
     let path = std::str::from_utf8(path).map_err(|_| Failure::Malformed("the path is not UTF-8"))?;
     let rest = path.strip_prefix('/').ok_or(Failure::Malformed("the path must begin with /"))?;
     if rest.is_empty() {
-        return Ok(Path { key: Key::root(), folder: true });
+        return Ok(Path { key: Key::root(), meant: Meant::Folder });
     }
-    let (name, folder) = match rest.strip_suffix('/') {
-        Some(name) => (name, true),
-        None => (rest, false),
+    let (name, meant) = match rest.strip_suffix('/') {
+        Some(name) => (name, Meant::Folder),
+        None => (rest, Meant::Either),
     };
-    Ok(Path { key: relative(name)?, folder })
+    Ok(Path { key: relative(name)?, meant })
 }
 
 /// Reads a relative name as the legacy dialects send it: `a/b.txt`.
@@ -98,7 +98,7 @@ mod tests {
             ("/x/.filewharf", "x/.filewharf", false),
         ] {
             let got = absolute(path.as_bytes()).expect(path);
-            assert_eq!((got.key.as_str(), got.folder), (key, folder), "{path}");
+            assert_eq!((got.key.as_str(), got.meant == Meant::Folder), (key, folder), "{path}");
         }
     }
 
@@ -123,7 +123,7 @@ mod tests {
         fn an_accepted_path_is_written_back_unchanged(path in "/[a-z./\\\\ \\x00-\\x20é]{0,40}") {
             if let Ok(got) = absolute(path.as_bytes()) {
                 let mut back = got.key.to_string();
-                if got.folder && !got.key.is_root() { back.push('/'); }
+                if got.meant == Meant::Folder && !got.key.is_root() { back.push('/'); }
                 prop_assert_eq!(back, path.clone());
                 for part in got.key.as_str().split('/').filter(|_| !got.key.is_root()) {
                     prop_assert!(component(part).is_ok());

@@ -7,7 +7,7 @@ use crate::config::Limits;
 use crate::dialect::http::reply::{Manner, field, validators};
 use crate::dialect::{Act, BodyPart, Finish, Talk, Then};
 use crate::error::{CloseReason, Failure};
-use crate::object::{Key, Placed, Stored};
+use crate::object::{Key, Meant, Placed, Stored};
 use crate::wire::body;
 use crate::wire::http::chunked::Chunked;
 use crate::wire::http::conditional::Conditions;
@@ -58,9 +58,9 @@ impl Upload {
     }
 
     pub(super) fn command(&mut self, head: &Head<'_>, path: Path, limits: &Limits) -> Result<Command, Failure> {
-        let Path { key, folder } = path;
+        let Path { key, meant } = path;
         self.key = key.clone();
-        if folder {
+        if meant == Meant::Folder {
             return Err(Failure::Malformed("the path of a PUT must not end in /"));
         }
         // RFC 9110 §14.4: a server that stores parts would take it for the whole.
@@ -191,12 +191,12 @@ pub(super) struct Remove {
 
 impl Remove {
     pub(super) fn of(head: &Head<'_>, path: Path) -> Result<(Self, Command), Failure> {
-        let key = path.key;
+        let Path { key, meant } = path;
         if key.is_root() {
             return Err(Failure::Denied("the served folder itself cannot be deleted"));
         }
         let precondition = Conditions::parse(&head.fields)?.write();
-        Ok((Self { key: key.clone() }, Command::Delete { key, precondition }))
+        Ok((Self { key: key.clone() }, Command::Delete { key, meant, precondition }))
     }
 }
 

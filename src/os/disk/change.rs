@@ -15,14 +15,14 @@ use super::resolve::{Way, may_replace, standing};
 use super::settle::Owed;
 use super::shared::Disk;
 use crate::error::{Failure, StoreError};
-use crate::object::{Key, Precondition};
+use crate::object::{Key, Meant, Precondition};
 use crate::platform::Outcome;
 
 type Served = Result<(Reply, Owed), StoreError>;
 
 impl Disk {
     /// Removes a file or an empty folder.
-    pub(super) fn delete(&self, key: &Key, precondition: &Precondition) -> Served {
+    pub(super) fn delete(&self, key: &Key, meant: Meant, precondition: &Precondition) -> Served {
         self.fit_for_change()?;
         if key.is_root() {
             return Err(refused(Failure::Denied("the served folder itself stays"), "delete"));
@@ -30,6 +30,9 @@ impl Disk {
         let path = key.as_str();
         let folder = self.folder(key.parent()).map_err(|e| fault::reading("open folder", path, e))?;
         let stat = self.source(folder.fd.as_fd(), key)?;
+        if meant == Meant::Folder && meta::kind(&stat) != Kind::Folder {
+            return Err(refused(Failure::Conflict("that is a file"), "fstatat"));
+        }
         let holds = match meta::kind(&stat) {
             Kind::File => precondition.holds(Some(&meta::meta(&stat))),
             // A folder has no version that could be named.

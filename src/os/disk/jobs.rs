@@ -153,7 +153,7 @@ impl Disk {
                 self.commit(&staged, &key, len, &prepend, mtime, &precondition)
             }
             (Op::Create(put), _) => Ok(unsynced(Reply::Created(self.create(&put)?))),
-            (Op::Delete { key, precondition }, _) => self.delete(&key, &precondition),
+            (Op::Delete { key, meant, precondition }, _) => self.delete(&key, meant, &precondition),
             (Op::Flush { offset, len, .. }, Held::Staging(staged)) => {
                 self.flush(&staged, offset, len)?;
                 Ok(plain(Outcome::Flushed))

@@ -88,6 +88,7 @@ fn decoded(raw: &str) -> Result<Cow<'_, [u8]>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object::Meant;
     use proptest::prelude::*;
 
     #[test]
@@ -106,7 +107,7 @@ mod tests {
             ("/...", "...", false),
         ] {
             let path = path(raw).expect(raw);
-            assert_eq!((path.key.as_str(), path.folder), (key, folder), "{raw}");
+            assert_eq!((path.key.as_str(), path.meant == Meant::Folder), (key, folder), "{raw}");
         }
     }
 
@@ -186,7 +187,7 @@ mod tests {
             encode_path(&key, &mut out);
             let raw = String::from_utf8(out).expect("ASCII");
             prop_assert!(raw.is_ascii());
-            prop_assert_eq!(path(&raw), Ok(Path { key, folder: false }));
+            prop_assert_eq!(path(&raw), Ok(Path { key, meant: Meant::Either }));
         }
 
         #[test]

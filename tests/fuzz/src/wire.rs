@@ -1,6 +1,7 @@
 //! Every wire parser of the line protocol and of HTTP: never a panic, and what is accepted is
 //! written back unchanged.
 
+use filewharf::object::Meant;
 use filewharf::wire::body::Then;
 use filewharf::wire::http::chunked::Chunked;
 use filewharf::wire::http::conditional::{Conditions, Tags};
@@ -13,7 +14,7 @@ use filewharf::wire::{key, line};
 pub fn all(data: &[u8]) {
     if let Ok(path) = key::absolute(data) {
         let mut back = path.key.to_string();
-        if path.folder && !path.key.is_root() {
+        if path.meant == Meant::Folder && !path.key.is_root() {
             back.push('/');
         }
         assert_eq!(back.as_bytes(), data);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use filewharf::buffer::Chunk;
 use filewharf::error::{Failure, StoreError};
 use filewharf::ids::{ConnId, FileId};
-use filewharf::object::{Durability, Entry, Etag, Key, Listing, Meta, Node, Placed, Precondition, Stored};
+use filewharf::object::{Durability, Entry, Etag, Key, Listing, Meant, Meta, Node, Placed, Precondition, Stored};
 use filewharf::platform::{Completion, Health, Op, Outcome, Queued, ReadNow, Source, Store};
 
 use super::Mode;
@@ -205,8 +205,12 @@ impl MemStore {
                     .check(&put.key, &put.precondition)
                     .map(|()| Outcome::Created(self.file_id(Open::Staged(Vec::new())))),
             },
-            Op::Delete { key, precondition } => {
-                self.node(&key).and_then(|_| self.check(&key, &precondition)).map(|()| {
+            Op::Delete { key, meant, precondition } => {
+                let found = self.node(&key).and_then(|node| match (meant, node) {
+                    (Meant::Folder, Node::File(_)) => Err(refused(Failure::Conflict("that is a file"))),
+                    _ => self.check(&key, &precondition),
+                });
+                found.map(|()| {
                     self.files.remove(key.as_str());
                     self.folders.remove(key.as_str());
                     Outcome::Deleted

@@ -3,7 +3,7 @@
 use filewharf::buffer::Chunk;
 use filewharf::command::Put;
 use filewharf::error::{Failure, StoreError};
-use filewharf::object::{Entry, Etag, Key, Listing, Meta, Node, Precondition};
+use filewharf::object::{Entry, Etag, Key, Listing, Meant, Meta, Node, Precondition};
 use filewharf::platform::{Op, Outcome, Source};
 
 use super::jobs::{Commit, Disk, Next, Open, Stepping, Work, failing, refused};
@@ -56,10 +56,13 @@ impl Disk {
                 failing(rng, faults)?;
                 self.list(&key, after.as_deref(), limit, bytes_max).map(|page| Next::Done(Outcome::Listed(page)))
             }
-            Op::Delete { key, precondition } => {
+            Op::Delete { key, meant, precondition } => {
                 self.fit(rng, faults)?;
                 let (child, parent) = self.source(&key)?;
                 let holds = match self.node(child) {
+                    Node::File(_) if meant == Meant::Folder => {
+                        return Err(refused(Failure::Conflict("that is a file")));
+                    }
                     Node::File(meta) => precondition.holds(Some(&meta)),
                     Node::Folder { .. } => matches!(precondition, Precondition::None | Precondition::Present),
                 };

@@ -21,7 +21,7 @@ use crate::command::Put;
 use crate::config::{Limits, StoreConfig};
 use crate::error::Failure;
 use crate::ids::{ConnId, FileId};
-use crate::object::{Durability, Key, Listing, Meta, Node, Precondition};
+use crate::object::{Durability, Key, Listing, Meant, Meta, Node, Precondition};
 use crate::platform::{Completion, Op, Outcome, Source, Store};
 use crate::wire::key::relative;
 
@@ -172,7 +172,11 @@ impl Bench {
     }
 
     fn delete(&mut self, name: &str, precondition: Precondition) -> Result<Outcome, Failure> {
-        self.run(Op::Delete { key: key(name), precondition })
+        self.run(Op::Delete { key: key(name), meant: Meant::Either, precondition })
+    }
+
+    fn delete_folder(&mut self, name: &str) -> Result<Outcome, Failure> {
+        self.run(Op::Delete { key: key(name), meant: Meant::Folder, precondition: Precondition::None })
     }
 
     fn make(&mut self, name: &str) -> Result<Outcome, Failure> {

@@ -148,8 +148,9 @@ fn folders_and_files_in_the_way_are_conflicts() {
             assert_eq!(bench.delete(name, Precondition::None).unwrap_err(), Failure::NotFound, "{name}");
         }
         assert!(matches!(bench.delete("", Precondition::None), Err(Failure::Denied(_))));
+        assert!(is_conflict(&bench.delete_folder("file")));
         bench.delete("folder/in", Precondition::None).unwrap();
-        bench.delete("folder", Precondition::None).unwrap();
+        bench.delete_folder("folder").unwrap();
         assert_eq!((bench.content("file"), bench.names("")), (b"x".to_vec(), vec!["file".to_owned()]));
     });
 }

@@ -26,6 +26,9 @@ pub const ARGUMENT: &str = "--bare-loop";
 
 /// Files up to this long are answered from memory.
 const KEPT_LEN_MAX: u64 = 64 << 10;
+/// Most unsent bytes of one connection, as with filewharf: without a bound, 8,000 slow readers fill all
+/// that the kernel gives to TCP, and then everybody waits for timeouts.
+const UNSENT_MAX: u32 = 128 << 10;
 /// Most that one `sendfile` moves.
 const SEND_LEN: usize = 1 << 30;
 const LISTENER: Token = Token(usize::MAX);
@@ -54,6 +57,8 @@ struct Loop {
 pub fn serve(root: &Path) {
     let poll = Poll::new().expect("an event queue");
     let mut listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    // What is accepted inherits it.
+    socket2::SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT_MAX).expect("TCP_NOTSENT_LOWAT");
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE).expect("epoll");
     println!("listening on {}", listener.local_addr().expect("an address"));
     let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).expect("inotify");

@@ -55,8 +55,12 @@ fn start(place: &Place, told: &mut Vec<String>) -> Vec<Peer> {
     let binary = env!("CARGO_BIN_EXE_filewharf");
     let mut peers: Vec<Peer> = OWN.iter().map(|(name, wire)| Peer::filewharf(name, *wire, binary, root)).collect();
     peers.push(Peer::logging(LOGGING, binary, root, work));
-    let others =
-        [Peer::lighttpd(root, work), Peer::nginx(root, work), Peer::vsftpd(root, FOLDER, work), Peer::python(SCRIPT, root)];
+    let others = [
+        Peer::lighttpd(root, work),
+        Peer::nginx(root, work),
+        Peer::vsftpd(root, FOLDER, work),
+        Peer::python(SCRIPT, root),
+    ];
     for other in others {
         match other {
             Ok(peer) => peers.push(peer),

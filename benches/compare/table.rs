@@ -169,6 +169,9 @@ pub fn text(measured: &Measured) -> String {
     text
 }
 
+/// The least ratio above 1 that does not look like 1.
+const SHOWN: f64 = 1.005;
+
 /// Every ranked column in which a peer is better than one of the own rows, for a terminal.
 pub fn behind(all: &[Measured]) -> String {
     let mut lines = Vec::new();
@@ -176,7 +179,7 @@ pub fn behind(all: &[Measured]) -> String {
         for (at, column) in measured.ranked() {
             for row in measured.done().filter(|row| row.role == Role::Own) {
                 if let (Some(ratio), Some(best)) = (measured.ratio(row, at), measured.best(at))
-                    && ratio.medians > 1.0
+                    && ratio.medians >= SHOWN
                 {
                     let spread = format!("({:.2}-{:.2})", ratio.least, ratio.most);
                     let what = format!("{}: {}", measured.work, column.name);
@@ -243,10 +246,10 @@ pub fn replaced(text: &str, begin: &str, end: &str, by: &str) -> Option<String> 
 /// Bars: the ratio to the best peer of every row that is our own or the limit. Left of the line is
 /// better than every peer.
 pub fn svg(all: &[Measured]) -> String {
-    const LABEL: usize = 420;
+    const LEFT: usize = 430;
     const SCALE: f64 = 260.0;
-    const BAR: usize = 12;
-    let (mut bars, mut y) = (String::new(), 30);
+    const BAR: usize = 11;
+    let (mut bars, mut words, mut y) = (String::new(), String::new(), 30);
     for measured in all {
         for (at, column) in measured.ranked() {
             let rows = measured.done().filter(|row| row.role != Role::Peer);
@@ -254,24 +257,27 @@ pub fn svg(all: &[Measured]) -> String {
             if ratios.is_empty() {
                 continue;
             }
-            let _ = writeln!(bars, "<text x='4' y='{}'>{}: {}</text>", y + BAR, measured.work, column.name);
+            let _ = writeln!(words, "<text x='4' y='{}'>{}: {}</text>", y + BAR - 2, measured.work, column.name);
             for (row, ratio) in ratios {
                 let long = ratio.min(2.0) * SCALE;
                 let colour = if row.role == Role::Limit { "#bbb" } else { "#47a" };
-                let _ = writeln!(bars, "<rect x='{LABEL}' y='{y}' width='{long:.0}' height='{BAR}' fill='{colour}'/>");
-                let end = LABEL as f64 + long + 4.0;
-                let _ = writeln!(bars, "<text x='{end:.0}' y='{}'>{ratio:.2} {}</text>", y + BAR - 2, row.peer);
+                let _ = writeln!(bars, "<rect x='{LEFT}' y='{y}' width='{long:.0}' height='{BAR}' fill='{colour}'/>");
+                let (name, end, base) = (LEFT - 6, LEFT as f64 + long + 4.0, y + BAR - 2);
+                let _ = writeln!(words, "<text x='{name}' y='{base}' text-anchor='end'>{}</text>", row.peer);
+                let _ = writeln!(words, "<text x='{end:.0}' y='{base}'>{ratio:.2}</text>");
                 y += BAR + 2;
             }
-            y += 8;
+            y += 6;
         }
     }
-    let one = LABEL as f64 + SCALE;
+    let one = LEFT as f64 + SCALE;
+    // Words have a white edge, so that the line does not strike them out.
     format!(
-        "<svg xmlns='http://www.w3.org/2000/svg' width='1120' height='{height}' font-family='sans-serif' font-size='11'>\n\
-         <rect width='100%' height='100%' fill='white'/>\n\
-         <text x='{LABEL}' y='16'>less is better; the line is the best peer</text>\n{bars}\
-         <line x1='{one}' y1='22' x2='{one}' y2='{y}' stroke='#c33'/>\n</svg>\n",
+        "<svg xmlns='http://www.w3.org/2000/svg' width='1020' height='{height}' font-family='sans-serif' font-size='11'>\n\
+         <rect width='100%' height='100%' fill='white'/>\n{bars}\
+         <line x1='{one}' y1='22' x2='{one}' y2='{y}' stroke='#c33'/>\n\
+         <g stroke='white' stroke-width='3' paint-order='stroke'>\n\
+         <text x='{LEFT}' y='16'>less is better; the line is the best peer</text>\n{words}</g>\n</svg>\n",
         height = y + 10
     )
 }

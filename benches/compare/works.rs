@@ -140,7 +140,7 @@ impl Work {
         if peer.name == LOGGING {
             return matches!(&self.kind, Kind::Requests(requests) if requests.len() == SMALL.len);
         }
-        if peer.role == Role::Limit && self.uploads() {
+        if peer.role == Role::Limit && self.waits_for_disks() {
             return false;
         }
         match &self.kind {
@@ -149,9 +149,9 @@ impl Work {
         }
     }
 
-    /// The limit knows no uploads.
-    fn uploads(&self) -> bool {
-        self.only_uploads() || matches!(self.kind, Kind::Mix)
+    /// The limit knows no uploads, and stands still while it reads from a disk.
+    fn waits_for_disks(&self) -> bool {
+        self.only_uploads() || matches!(self.kind, Kind::Mix | Kind::Cold)
     }
 
     /// What this costs depends on the file system more than on the server: it is done on each.

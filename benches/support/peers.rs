@@ -223,7 +223,9 @@ impl Peer {
         Ok(Self { name, role, speaks, address, pid, clock: Clock::Living, running: Running::Other(child) })
     }
 
-    /// Waits until the processes that it had for connections have ended.
+    /// Waits until the processes that it had for connections have ended, so that none of them does so while
+    /// CPU time is counted. What ended is nowhere to be found: where a session has a process of its own that
+    /// has another, the latter's time does not reach the one that listens.
     pub fn wait_for_rest(&self) {
         let began = Instant::now();
         while self.processes().len() > 1 {

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -16,19 +16,13 @@ use crate::mix;
 use crate::support::driver::{Loss, Outcome, Step};
 use crate::support::peers::Peer;
 use crate::support::{Content, Driver, Task};
-use crate::table::{Column, Rank, Unit};
-use crate::works::{MIB, Setting, wire};
+use crate::table::Column;
+use crate::works::{MIB, wire};
 
 /// The name of this work.
 pub const NAME: &str = "get 4 KiB beside 8 cold files";
 
-pub const COLUMNS: [Column; 5] = [
-    Column { name: "p50", unit: Unit::Seconds, rank: Rank::LeastIsBest },
-    Column { name: "p99", unit: Unit::Seconds, rank: Rank::LeastIsBest },
-    Column { name: "p99.9", unit: Unit::Seconds, rank: Rank::LeastIsBest },
-    Column { name: "small ones", unit: Unit::Plain, rank: Rank::Unranked },
-    Column { name: "cold read", unit: Unit::Bytes, rank: Rank::Unranked },
-];
+pub const COLUMNS: [Column; 5] = mix::columns("cold read");
 
 const FILES: usize = 8;
 const LEN: u64 = 8 * MIB;
@@ -43,11 +37,11 @@ const GROUPS: &str = "/sys/fs/cgroup/blkio";
 struct SlowDisk(PathBuf);
 
 impl SlowDisk {
-    fn of(setting: &Setting, peer: &Peer) -> Option<Self> {
+    fn of(root: &Path, peer: &Peer) -> Option<Self> {
         let group = PathBuf::from(GROUPS).join(format!("filewharf-compare-{}", std::process::id()));
         fs::create_dir(&group).ok()?;
         let own = Self(group);
-        let device = fs::metadata(&setting.root).ok()?.dev();
+        let device = fs::metadata(root).ok()?.dev();
         let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
         fs::write(own.0.join("blkio.throttle.read_bps_device"), format!("{major}:{minor} {SLOW}")).ok()?;
         for pid in peer.processes() {
@@ -67,19 +61,19 @@ impl Drop for SlowDisk {
 }
 
 /// What forbids it, in words.
-pub fn forbidden(setting: &Setting) -> Option<String> {
-    let device = fs::metadata(&setting.root).expect("the folder is there").dev();
+pub fn forbidden(root: &Path) -> Option<String> {
+    let device = fs::metadata(root).expect("the folder is there").dev();
     // Major number 0: no device stands behind it, so nothing is ever cold.
     (rustix::fs::major(device) == 0).then(|| "this file system has no disk".to_owned())
 }
 
 /// One round of one server.
-pub fn round(setting: &Setting, peer: &Peer) -> Vec<f64> {
+pub fn round(root: &Path, peer: &Peer) -> Vec<f64> {
     let mut readers = Driver::connect(peer.address, READERS, wire(peer), Loss::Panics);
     // What is asked for again is known to the server, if it keeps anything.
     mix::small(&mut readers, Duration::from_millis(20));
-    (0..FILES).for_each(|at| make_cold(setting, at));
-    let slow = SlowDisk::of(setting, peer);
+    (0..FILES).for_each(|at| make_cold(root, at));
+    let slow = SlowDisk::of(root, peer);
     if slow.is_none() {
         println!("compare: the disk cannot be made slow, so {NAME} depends on how fast it is");
     }
@@ -102,8 +96,8 @@ fn path(at: usize) -> String {
 }
 
 #[allow(clippy::disallowed_methods, reason = "a file of our own, to be forgotten by the cache")]
-fn make_cold(setting: &Setting, at: usize) {
-    let path = setting.root.join(&path(at)[1..]);
+fn make_cold(root: &Path, at: usize) {
+    let path = root.join(&path(at)[1..]);
     if !path.exists() {
         fs::write(&path, Content::new(at as u64, LEN).bytes()).expect("room for a file");
     }

@@ -3,9 +3,9 @@
 
 use crate::support::driver::Loss;
 use crate::support::peers::Peer;
-use crate::support::{Driver, Task, driver};
+use crate::support::{Driver, driver};
 use crate::table::{Column, Rank, Unit};
-use crate::works::wire;
+use crate::works::{SMALL, wire};
 
 /// The name of this work.
 pub const NAME: &str = "9,000 idle connections, each";
@@ -29,7 +29,7 @@ pub fn round(peer: &Peer) -> Vec<f64> {
 /// That many connections, each answered once and kept.
 fn asked(peer: &Peer, connections: usize) -> Driver {
     let mut clients = Driver::connect(peer.address, connections, wire(peer), Loss::Panics);
-    let outcome = clients.run(driver::each(1, |_, _| Task::Drain { path: "/small".to_owned(), len: 4096 }));
+    let outcome = clients.run(driver::each(1, |_, _| SMALL.fetch()));
     assert_eq!(outcome.done, connections as u64);
     clients
 }

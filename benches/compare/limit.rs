@@ -20,12 +20,19 @@ use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::fs::sendfile;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
+use socket2::{Domain, Socket, Type};
 
 /// The argument behind which the folder stands.
 pub const ARGUMENT: &str = "--bare-loop";
 
-/// Files up to this long are answered from memory.
-const KEPT_LEN_MAX: u64 = 64 << 10;
+/// Files up to this long are answered from memory: longer ones cost less with `sendfile`.
+const KEPT_LEN_MAX: u64 = 32 << 10;
+/// Most unsent bytes of all connections, and of one: without a bound, 8,000 slow readers fill all that
+/// the kernel gives to TCP, and then everybody waits for timeouts.
+const UNSENT_MAX: usize = 1 << 30;
+const UNSENT_EACH_MAX: usize = 4 << 20;
+/// Whoever does not fit in asks again after a second, which is long for a crowd of thousands.
+const BACKLOG: i32 = 4096;
 /// Most that one `sendfile` moves.
 const SEND_LEN: usize = 1 << 30;
 const LISTENER: Token = Token(usize::MAX);
@@ -47,13 +54,15 @@ struct Loop {
     events: Vec<MaybeUninit<u8>>,
     kept: HashMap<String, Vec<u8>>,
     opened: HashMap<String, (Rc<File>, u64)>,
+    /// Connections that there are.
+    connected: usize,
     buffer: Vec<u8>,
 }
 
 /// Serves a folder until it is killed; says on standard output where.
 pub fn serve(root: &Path) {
     let poll = Poll::new().expect("an event queue");
-    let mut listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    let mut listener = listener();
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE).expect("epoll");
     println!("listening on {}", listener.local_addr().expect("an address"));
     let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).expect("inotify");
@@ -66,6 +75,7 @@ pub fn serve(root: &Path) {
         events: vec![MaybeUninit::uninit(); 16 << 10],
         kept: HashMap::new(),
         opened: HashMap::new(),
+        connected: 0,
         buffer: vec![0; 256 << 10],
     };
     let mut lines: slab::Slab<Line> = slab::Slab::new();
@@ -84,9 +94,18 @@ pub fn serve(root: &Path) {
                 && !own.drive(line)
             {
                 lines.remove(event.token().0);
+                own.connected -= 1;
             }
         }
     }
+}
+
+fn listener() -> TcpListener {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+    socket.set_nonblocking(true).expect("O_NONBLOCK");
+    socket.listen(BACKLOG).expect("it listens");
+    TcpListener::from_std(socket.into())
 }
 
 impl Loop {
@@ -96,6 +115,7 @@ impl Loop {
         let both = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(entry.key()), both).expect("epoll");
         entry.insert(Line { stream, state: State::Head });
+        self.connected += 1;
     }
 
     /// Does what can be done; is the connection still wanted?
@@ -168,6 +188,8 @@ impl Loop {
         let len = *len;
         let mut head = format!("HTTP/1.1 200 OK\r\nContent-Length: {len}\r\n\r\n").into_bytes();
         if len > KEPT_LEN_MAX {
+            let unsent = (UNSENT_MAX / self.connected).min(UNSENT_EACH_MAX) as u32;
+            socket2::SockRef::from(&line.stream).set_tcp_notsent_lowat(unsent).expect("TCP_NOTSENT_LOWAT");
             line.state = State::Sending { file: Rc::clone(file), at: 0, len };
             return rustix::net::send(&line.stream, &head, SendFlags::MORE).is_ok();
         }

@@ -1,5 +1,6 @@
 //! Small downloads while 64 large uploads keep the server busy: how long does the small one wait?
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,18 +9,23 @@ use crate::support::driver::{Loss, Outcome, Step};
 use crate::support::peers::Peer;
 use crate::support::{Content, Driver, Task};
 use crate::table::{Column, Rank, Unit};
-use crate::works::{MIB, Setting, remove_uploads, upload, wire};
+use crate::works::{MIB, SMALL, remove_uploads, upload, wire};
 
 /// The name of this work.
 pub const NAME: &str = "get 4 KiB under 64 large uploads";
 
-pub const COLUMNS: [Column; 5] = [
-    Column { name: "p50", unit: Unit::Seconds, rank: Rank::LeastIsBest },
-    Column { name: "p99", unit: Unit::Seconds, rank: Rank::LeastIsBest },
-    Column { name: "p99.9", unit: Unit::Seconds, rank: Rank::LeastIsBest },
-    Column { name: "small ones", unit: Unit::Plain, rank: Rank::Unranked },
-    Column { name: "uploaded a second", unit: Unit::Bytes, rank: Rank::Unranked },
-];
+pub const COLUMNS: [Column; 5] = columns("uploaded a second");
+
+/// What the small ones waited and how many they were, and the bytes of what went on beside them.
+pub const fn columns(beside: &'static str) -> [Column; 5] {
+    [
+        Column { name: "p50", unit: Unit::Seconds, rank: Rank::LeastIsBest },
+        Column { name: "p99", unit: Unit::Seconds, rank: Rank::LeastIsBest },
+        Column { name: "p99.9", unit: Unit::Seconds, rank: Rank::LeastIsBest },
+        Column { name: "small ones", unit: Unit::Plain, rank: Rank::Unranked },
+        Column { name: beside, unit: Unit::Bytes, rank: Rank::Unranked },
+    ]
+}
 
 const UPLOADS: usize = 64;
 const UPLOAD_LEN: u64 = 8 * MIB;
@@ -27,7 +33,7 @@ const READERS: usize = 8;
 const TIME: Duration = Duration::from_secs(2);
 
 /// One round of one server.
-pub fn round(setting: &Setting, peer: &Peer) -> Vec<f64> {
+pub fn round(root: &Path, peer: &Peer) -> Vec<f64> {
     let ended = AtomicBool::new(false);
     let mut readers = Driver::connect(peer.address, READERS, wire(peer), Loss::Panics);
     let (small, large) = thread::scope(|scope| {
@@ -38,7 +44,7 @@ pub fn round(setting: &Setting, peer: &Peer) -> Vec<f64> {
         ended.store(true, Ordering::Relaxed);
         (small, large.join().expect("the uploads do not panic"))
     });
-    remove_uploads(setting, peer, UPLOADS);
+    remove_uploads(root, peer, UPLOADS);
     let mut row = percentiles(&small);
     row.extend([small.done as f64, large.bytes as f64 / large.elapsed.as_secs_f64()]);
     row
@@ -61,7 +67,7 @@ fn uploads(peer: &Peer, ended: &AtomicBool) -> Outcome {
 pub fn small(readers: &mut Driver, time: Duration) -> Outcome {
     let began = Instant::now();
     readers.run(|step| match step {
-        Step::Next(_) if began.elapsed() < time => Some(Task::Drain { path: "/small".to_owned(), len: 4096 }),
+        Step::Next(_) if began.elapsed() < time => Some(SMALL.fetch()),
         _ => None,
     })
 }

@@ -66,7 +66,7 @@ def serve(client):
 
 
 threading.stack_size(256 << 10)
-listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=1024)
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=4096)
 while True:
     accepted, _ = listener.accept()
     accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -31,18 +31,18 @@ pub struct Column {
     pub rank: Rank,
 }
 
-/// The figures of one server: a number for each column, of each round.
+/// The figures of one server: a number for each column, of each round; or why there are none.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub peer: &'static str,
     pub role: Role,
-    pub rounds: Vec<Vec<f64>>,
+    pub rounds: Result<Vec<Vec<f64>>, String>,
 }
 
 /// What one work gave.
 #[derive(Clone, Debug)]
 pub struct Measured {
-    pub work: &'static str,
+    pub work: String,
     pub columns: &'static [Column],
     pub rows: Vec<Row>,
 }
@@ -59,7 +59,7 @@ pub struct Ratio {
 
 impl Row {
     fn column(&self, at: usize) -> Vec<f64> {
-        self.rounds.iter().map(|round| round[at]).collect()
+        self.rounds.iter().flatten().map(|round| round[at]).collect()
     }
 }
 
@@ -67,7 +67,7 @@ impl Measured {
     /// The peer with the best median in a column.
     pub fn best(&self, at: usize) -> Option<&Row> {
         let of = |row: &&Row| figures::median(&row.column(at));
-        let peers = self.rows.iter().filter(|row| row.role == Role::Peer && !row.rounds.is_empty());
+        let peers = self.done().filter(|row| row.role == Role::Peer);
         match self.columns[at].rank {
             Rank::LeastIsBest => peers.min_by(|a, b| of(a).total_cmp(&of(b))),
             Rank::MostIsBest => peers.max_by(|a, b| of(a).total_cmp(&of(b))),
@@ -88,6 +88,11 @@ impl Measured {
         let all = each.iter().copied();
         let ratio = Ratio { medians, least: all.clone().fold(f64::MAX, f64::min), most: all.fold(f64::MIN, f64::max) };
         (medians.is_finite() && !each.is_empty()).then_some(ratio)
+    }
+
+    /// Those that have figures.
+    fn done(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.rounds.as_ref().is_ok_and(|rounds| !rounds.is_empty()))
     }
 
     fn ranked(&self) -> impl Iterator<Item = (usize, &Column)> {
@@ -130,7 +135,7 @@ pub fn aligned(lines: &[Vec<String>]) -> String {
 
 /// One work for a terminal: of every ranked column the median, the least and the ratio to the best peer.
 pub fn text(measured: &Measured) -> String {
-    let mut head = vec![measured.work.to_owned()];
+    let mut head = vec![measured.work.clone()];
     for column in measured.columns {
         head.push(column.name.to_owned());
         if column.rank != Rank::Unranked {
@@ -138,7 +143,7 @@ pub fn text(measured: &Measured) -> String {
         }
     }
     let mut lines = vec![head];
-    for row in measured.rows.iter().filter(|row| !row.rounds.is_empty()) {
+    for row in measured.done() {
         let mut line = vec![row.peer.to_owned()];
         for (at, column) in measured.columns.iter().enumerate() {
             let all = row.column(at);
@@ -155,17 +160,26 @@ pub fn text(measured: &Measured) -> String {
         }
         lines.push(line);
     }
-    aligned(&lines)
+    let mut text = aligned(&lines);
+    for row in &measured.rows {
+        if let Err(why) = &row.rounds {
+            let _ = writeln!(text, "  {} {why}", row.peer);
+        }
+    }
+    text
 }
+
+/// The least ratio above 1 that does not look like 1.
+const SHOWN: f64 = 1.005;
 
 /// Every ranked column in which a peer is better than one of the own rows, for a terminal.
 pub fn behind(all: &[Measured]) -> String {
     let mut lines = Vec::new();
     for measured in all {
         for (at, column) in measured.ranked() {
-            for row in measured.rows.iter().filter(|row| row.role == Role::Own && !row.rounds.is_empty()) {
+            for row in measured.done().filter(|row| row.role == Role::Own) {
                 if let (Some(ratio), Some(best)) = (measured.ratio(row, at), measured.best(at))
-                    && ratio.medians > 1.0
+                    && ratio.medians >= SHOWN
                 {
                     let spread = format!("({:.2}-{:.2})", ratio.least, ratio.most);
                     let what = format!("{}: {}", measured.work, column.name);
@@ -183,69 +197,87 @@ pub fn behind(all: &[Measured]) -> String {
     aligned(&lines)
 }
 
-/// All works in one Markdown table, a column for each of `peers`: medians, and the ratio of each own
-/// row to the best peer.
-pub fn markdown(all: &[Measured], peers: &[(&str, Role)]) -> String {
-    let own: Vec<&str> = peers.iter().filter(|(_, role)| *role == Role::Own).map(|(peer, _)| *peer).collect();
-    let mut text = String::from("| median |");
-    for (peer, _) in peers {
-        let _ = write!(text, " {peer} |");
+/// All works in one Markdown table, a column for each server: medians, the best peer's in bold. Those of
+/// our own have their ratio to it behind them.
+pub fn markdown(all: &[Measured]) -> String {
+    let mut peers: Vec<(&str, Role)> = Vec::new();
+    for row in all.iter().flat_map(|measured| &measured.rows) {
+        if !peers.contains(&(row.peer, row.role)) {
+            peers.push((row.peer, row.role));
+        }
     }
-    for peer in &own {
-        let _ = write!(text, " {peer} to the best peer |");
-    }
-    text += &format!("\n|---|{}\n", "---|".repeat(peers.len() + own.len()));
+    peers.sort_by_key(|(_, role)| match role {
+        Role::Own => 0,
+        Role::Peer => 1,
+        Role::Limit => 2,
+    });
+    let names: Vec<&str> = peers.iter().map(|(peer, _)| *peer).collect();
+    let mut text = format!("| median | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
     for measured in all {
-        let row = |peer: &str| measured.rows.iter().find(|row| row.peer == peer && !row.rounds.is_empty());
         for (at, column) in measured.ranked() {
-            let _ = write!(text, "| {}: {} |", measured.work, column.name);
-            for (peer, _) in peers {
-                let cell = row(peer).map(|row| number(figures::median(&row.column(at)), column.unit));
-                let _ = write!(text, " {} |", cell.as_deref().unwrap_or("-"));
-            }
-            for peer in &own {
-                let ratio = row(peer).and_then(|row| measured.ratio(row, at));
-                let cell = ratio.map(|it| format!("{:.2} ({:.2} to {:.2})", it.medians, it.least, it.most));
-                let _ = write!(text, " {} |", cell.as_deref().unwrap_or("-"));
-            }
-            text.push('\n');
+            let cells: Vec<String> = names.iter().map(|peer| cell(measured, at, peer)).collect();
+            let _ = writeln!(text, "| {}: {} | {} |", measured.work, column.name, cells.join(" | "));
         }
     }
     text
 }
 
+/// What one server's figure says in a Markdown table.
+fn cell(measured: &Measured, at: usize, peer: &str) -> String {
+    let Some(row) = measured.rows.iter().find(|row| row.peer == peer) else { return "-".to_owned() };
+    if let Err(why) = &row.rounds {
+        return why.clone();
+    }
+    let median = number(figures::median(&row.column(at)), measured.columns[at].unit);
+    match measured.ratio(row, at) {
+        Some(it) if row.role == Role::Own => format!("{median}, {:.2} ({:.2}-{:.2})", it.medians, it.least, it.most),
+        Some(_) if measured.best(at).is_some_and(|best| best.peer == peer) => format!("**{median}**"),
+        _ => median,
+    }
+}
+
+/// `text` with what stands between two marks replaced; `None` if it does not have them.
+pub fn replaced(text: &str, begin: &str, end: &str, by: &str) -> Option<String> {
+    let (before, rest) = text.split_once(begin)?;
+    let (_, after) = rest.split_once(end)?;
+    Some(format!("{before}{begin}{by}{end}{after}"))
+}
+
 /// Bars: the ratio to the best peer of every row that is our own or the limit. Left of the line is
 /// better than every peer.
 pub fn svg(all: &[Measured]) -> String {
-    const LABEL: usize = 420;
+    const LEFT: usize = 430;
     const SCALE: f64 = 260.0;
-    const BAR: usize = 12;
-    let (mut bars, mut y) = (String::new(), 30);
+    const BAR: usize = 11;
+    let (mut bars, mut words, mut y) = (String::new(), String::new(), 30);
     for measured in all {
         for (at, column) in measured.ranked() {
-            let rows = measured.rows.iter().filter(|row| row.role != Role::Peer && !row.rounds.is_empty());
+            let rows = measured.done().filter(|row| row.role != Role::Peer);
             let ratios: Vec<_> = rows.filter_map(|row| Some((row, measured.ratio(row, at)?.medians))).collect();
             if ratios.is_empty() {
                 continue;
             }
-            let _ = writeln!(bars, "<text x='4' y='{}'>{}: {}</text>", y + BAR, measured.work, column.name);
+            let _ = writeln!(words, "<text x='4' y='{}'>{}: {}</text>", y + BAR - 2, measured.work, column.name);
             for (row, ratio) in ratios {
                 let long = ratio.min(2.0) * SCALE;
                 let colour = if row.role == Role::Limit { "#bbb" } else { "#47a" };
-                let _ = writeln!(bars, "<rect x='{LABEL}' y='{y}' width='{long:.0}' height='{BAR}' fill='{colour}'/>");
-                let end = LABEL as f64 + long + 4.0;
-                let _ = writeln!(bars, "<text x='{end:.0}' y='{}'>{ratio:.2} {}</text>", y + BAR - 2, row.peer);
+                let _ = writeln!(bars, "<rect x='{LEFT}' y='{y}' width='{long:.0}' height='{BAR}' fill='{colour}'/>");
+                let (name, end, base) = (LEFT - 6, LEFT as f64 + long + 4.0, y + BAR - 2);
+                let _ = writeln!(words, "<text x='{name}' y='{base}' text-anchor='end'>{}</text>", row.peer);
+                let _ = writeln!(words, "<text x='{end:.0}' y='{base}'>{ratio:.2}</text>");
                 y += BAR + 2;
             }
-            y += 8;
+            y += 6;
         }
     }
-    let one = LABEL as f64 + SCALE;
+    let one = LEFT as f64 + SCALE;
+    // Words have a white edge, so that the line does not strike them out.
     format!(
-        "<svg xmlns='http://www.w3.org/2000/svg' width='1120' height='{height}' font-family='sans-serif' font-size='11'>\n\
-         <rect width='100%' height='100%' fill='white'/>\n\
-         <text x='{LABEL}' y='16'>less is better; the line is the best peer</text>\n{bars}\
-         <line x1='{one}' y1='22' x2='{one}' y2='{y}' stroke='#c33'/>\n</svg>\n",
+        "<svg xmlns='http://www.w3.org/2000/svg' width='1020' height='{height}' font-family='sans-serif' font-size='11'>\n\
+         <rect width='100%' height='100%' fill='white'/>\n{bars}\
+         <line x1='{one}' y1='22' x2='{one}' y2='{y}' stroke='#c33'/>\n\
+         <g stroke='white' stroke-width='3' paint-order='stroke'>\n\
+         <text x='{LEFT}' y='16'>less is better; the line is the best peer</text>\n{words}</g>\n</svg>\n",
         height = y + 10
     )
 }

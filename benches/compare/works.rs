@@ -1,10 +1,9 @@
 //! What the servers are asked to do. Every work measures one server for one round; the rounds,
-//! their order and the tables are not its business.
+//! their order, how long one may take and the tables are not its business.
 
 use std::fs;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::support::codec::Manner;
@@ -16,19 +15,29 @@ use crate::{LOGGING, cold, idle, mix, slow};
 
 pub const GIB: u64 = 1 << 30;
 pub const MIB: u64 = 1 << 20;
-const SMALL: u64 = 4096;
 /// Names that small uploads replace again and again.
 const NAMES: usize = 500;
 
-/// What stands in the served folder, by name and length.
-pub const FILES: [(&str, u64); 6] =
-    [("small", SMALL), ("page", 64 << 10), ("medium", MIB), ("slow", MIB), ("part", 16 * MIB), ("big", GIB)];
+/// A file that stands in the served folder.
+#[derive(Clone, Copy)]
+pub struct Served {
+    pub name: &'static str,
+    pub len: u64,
+}
 
-/// Where and how long.
-pub struct Setting {
-    pub root: PathBuf,
-    pub rounds: usize,
-    pub interrupted: Arc<AtomicBool>,
+pub const SMALL: Served = Served { name: "small", len: 4096 };
+const PAGE: Served = Served { name: "page", len: 64 << 10 };
+pub const MEDIUM: Served = Served { name: "medium", len: MIB };
+const PART: Served = Served { name: "part", len: 16 * MIB };
+const BIG: Served = Served { name: "big", len: GIB };
+/// All of them.
+pub const SERVED: [Served; 5] = [SMALL, PAGE, MEDIUM, PART, BIG];
+
+impl Served {
+    /// To fetch it.
+    pub fn fetch(self) -> Task {
+        Task::Drain { path: format!("/{}", self.name), len: self.len }
+    }
 }
 
 /// Something that servers can be measured at.
@@ -58,7 +67,7 @@ pub struct Requests {
 
 #[derive(Clone, Copy)]
 enum What {
-    Get(&'static str, u64),
+    Get(Served),
     Put { len: u64, names: usize },
 }
 
@@ -84,8 +93,8 @@ const fn requests(name: &'static str, connections: usize, each: usize, what: Wha
     Work { name, columns: &OF_REQUESTS, kind: Kind::Requests(requests) }
 }
 
-const fn get(name: &'static str, connections: usize, each: usize, file: (&'static str, u64), with: With) -> Work {
-    requests(name, connections, each, What::Get(file.0, file.1), with)
+const fn get(name: &'static str, connections: usize, each: usize, file: Served, with: With) -> Work {
+    requests(name, connections, each, What::Get(file), with)
 }
 
 const fn put(name: &'static str, connections: usize, each: usize, len: u64, names: usize, with: With) -> Work {
@@ -96,12 +105,12 @@ const fn other(name: &'static str, columns: &'static [Column], kind: Kind) -> Wo
     Work { name, columns, kind }
 }
 
-/// Those that tell of memory come first: a process keeps what it once got.
-pub const WORKS: [Work; 15] = [
+/// All of them. Each has servers of its own, so what one did to a server is not seen in the next.
+pub static WORKS: [Work; 15] = [
     other(idle::NAME, &idle::COLUMNS, Kind::Idle),
     other(slow::NAME, &slow::COLUMNS, Kind::Slow),
-    get("get 4 KiB, 64 connections", 64, 200, FILES[0], With::Ftp),
-    get("get 4 KiB, 1,024 connections", 1024, 15, FILES[0], With::Nobody),
+    get("get 4 KiB, 64 connections", 64, 200, SMALL, With::Ftp),
+    get("get 4 KiB, 1,024 connections", 1024, 15, SMALL, With::Nobody),
     Work {
         name: "get 4 KiB, a connection each",
         columns: &OF_REQUESTS,
@@ -109,16 +118,16 @@ pub const WORKS: [Work; 15] = [
             connections: 64,
             each: 60,
             manner: Manner::Each,
-            what: What::Get(FILES[0].0, FILES[0].1),
+            what: What::Get(SMALL),
             with: With::Nobody,
         }),
     },
-    put("put 4 KiB, 64 connections", 64, 60, SMALL, NAMES, With::Ftp),
-    put("put 4 KiB, 1,024 connections", 1024, 4, SMALL, NAMES, With::Nobody),
-    get("get 64 KiB, 64 connections", 64, 50, FILES[1], With::Nobody),
-    get("get 1 MiB, 16 connections", 16, 40, FILES[2], With::Nobody),
-    get("get 1 GiB, one stream", 1, 1, FILES[5], With::Ftp),
-    get("get 1 GiB, 64 streams of 16 MiB", 64, 1, FILES[4], With::Ftp),
+    put("put 4 KiB, 64 connections", 64, 60, SMALL.len, NAMES, With::Ftp),
+    put("put 4 KiB, 1,024 connections", 1024, 4, SMALL.len, NAMES, With::Nobody),
+    get("get 64 KiB, 64 connections", 64, 50, PAGE, With::Nobody),
+    get("get 1 MiB, 16 connections", 16, 40, MEDIUM, With::Nobody),
+    get("get 1 GiB, one stream", 1, 1, BIG, With::Ftp),
+    get("get 1 GiB, 64 streams of 16 MiB", 64, 1, PART, With::Ftp),
     put("put 1 GiB, one stream", 1, 1, GIB, 1, With::Ftp),
     put("put 1 GiB, 64 streams of 16 MiB", 64, 1, 16 * MIB, 64, With::Ftp),
     other(mix::NAME, &mix::COLUMNS, Kind::Mix),
@@ -129,9 +138,9 @@ impl Work {
     /// Does this server take part?
     pub fn suits(&self, peer: &Peer) -> bool {
         if peer.name == LOGGING {
-            return matches!(&self.kind, Kind::Requests(requests) if requests.len() == SMALL);
+            return matches!(&self.kind, Kind::Requests(requests) if requests.len() == SMALL.len);
         }
-        if peer.role == Role::Limit && self.uploads() {
+        if peer.role == Role::Limit && self.waits_for_disks() {
             return false;
         }
         match &self.kind {
@@ -140,51 +149,48 @@ impl Work {
         }
     }
 
-    /// The limit knows no uploads.
-    fn uploads(&self) -> bool {
-        match &self.kind {
-            Kind::Requests(requests) => matches!(requests.what, What::Put { .. }),
-            Kind::Mix => true,
-            Kind::Idle | Kind::Slow | Kind::Cold => false,
-        }
+    /// The limit knows no uploads, and stands still while it reads from a disk.
+    fn waits_for_disks(&self) -> bool {
+        self.only_uploads() || matches!(self.kind, Kind::Mix | Kind::Cold)
+    }
+
+    /// What this costs depends on the file system more than on the server: it is done on each.
+    pub fn only_uploads(&self) -> bool {
+        matches!(&self.kind, Kind::Requests(requests) if matches!(requests.what, What::Put { .. }))
     }
 
     /// What forbids it here, in words.
-    pub fn forbidden(&self, setting: &Setting) -> Option<String> {
+    pub fn forbidden(&self, root: &Path) -> Option<String> {
         let descriptors = match &self.kind {
             Kind::Requests(_) | Kind::Mix => 2000,
             Kind::Idle => idle::CROWD + 500,
             Kind::Slow => slow::CROWD + 500,
-            Kind::Cold => return cold::forbidden(setting),
+            Kind::Cold => return cold::forbidden(root),
         };
         let have = process::raise_descriptors();
         (have < descriptors).then(|| format!("it needs {descriptors} descriptors and may have {have}"))
     }
 
-    /// How many rounds after the first: what takes long is done less often.
-    pub fn rounds(&self, setting: &Setting) -> usize {
+    /// The rounds that count of those that are done, from 0 on, where `most` are asked for. Most works
+    /// do one more first that warms caches; what takes long is done less often.
+    pub fn counted(&self, most: usize) -> RangeInclusive<usize> {
         match &self.kind {
-            Kind::Requests(requests) if requests.bytes() < GIB => setting.rounds,
-            Kind::Requests(_) | Kind::Mix => setting.rounds.min(3),
-            Kind::Cold => setting.rounds.min(2),
+            Kind::Requests(requests) if requests.bytes() < GIB => 1..=most,
+            Kind::Requests(_) | Kind::Mix => 1..=most.min(3),
+            Kind::Cold => 1..=most.min(2),
             // Memory that a process got it keeps: only the first round shows it.
-            Kind::Idle | Kind::Slow => 0,
+            Kind::Idle | Kind::Slow => 0..=0,
         }
     }
 
-    /// Memory that a process got it keeps: the first round is the one that shows it.
-    pub fn counts_first(&self) -> bool {
-        matches!(self.kind, Kind::Idle | Kind::Slow)
-    }
-
     /// One round of one server: a number for each column.
-    pub fn round(&self, setting: &Setting, peer: &Peer) -> Vec<f64> {
+    pub fn round(&self, root: &Path, peer: &Peer) -> Vec<f64> {
         match &self.kind {
-            Kind::Requests(requests) => requests.round(setting, peer),
+            Kind::Requests(requests) => requests.round(root, peer),
             Kind::Idle => idle::round(peer),
             Kind::Slow => slow::round(peer),
-            Kind::Mix => mix::round(setting, peer),
-            Kind::Cold => cold::round(setting, peer),
+            Kind::Mix => mix::round(root, peer),
+            Kind::Cold => cold::round(root, peer),
         }
     }
 }
@@ -203,16 +209,18 @@ pub fn upload(peer: &Peer, number: usize) -> String {
 }
 
 /// Removes what was uploaded, so that large uploads do not fill the disk.
-pub fn remove_uploads(setting: &Setting, peer: &Peer, names: usize) {
+pub fn remove_uploads(root: &Path, peer: &Peer, names: usize) {
     for number in 0..names {
-        let _ = fs::remove_file(setting.root.join(&upload(peer, number)[1..]));
+        let _ = fs::remove_file(root.join(&upload(peer, number)[1..]));
     }
 }
 
 impl Requests {
     fn len(&self) -> u64 {
-        let (What::Get(_, len) | What::Put { len, .. }) = self.what;
-        len
+        match self.what {
+            What::Get(served) => served.len,
+            What::Put { len, .. } => len,
+        }
     }
 
     fn bytes(&self) -> u64 {
@@ -226,7 +234,7 @@ impl Requests {
 
     fn task(&self, peer: &Peer, number: usize) -> Task {
         match self.what {
-            What::Get(name, len) => Task::Drain { path: format!("/{name}"), len },
+            What::Get(served) => served.fetch(),
             What::Put { len, names } => {
                 let path = upload(peer, number % names);
                 Task::Put { path, content: Content::new(2, len) }
@@ -234,13 +242,15 @@ impl Requests {
         }
     }
 
-    fn round(&self, setting: &Setting, peer: &Peer) -> Vec<f64> {
+    fn round(&self, root: &Path, peer: &Peer) -> Vec<f64> {
         let task = |at: usize, n: usize| self.task(peer, at * self.each + n);
         let measured = |run: &mut dyn FnMut() -> Duration| {
-            peer.processes().into_iter().for_each(process::forget_peak);
+            let processes = peer.processes();
+            processes.iter().copied().for_each(process::forget_peak);
             let before = peer.cpu();
             let elapsed = run();
-            let (cpu, memory) = (peer.cpu().saturating_sub(before), peer.memory("VmHWM:"));
+            let (cpu, memory) = (peer.cpu() - before, peer.memory("VmHWM:"));
+            assert_eq!(peer.processes(), processes, "processes came or went, and their CPU time with them");
             vec![cpu.as_secs_f64() / self.units(), elapsed.as_secs_f64() / self.units(), memory as f64]
         };
         let row = match peer.speaks {
@@ -256,6 +266,8 @@ impl Requests {
                 })
             }
             Speaks::Ftp(folder) => {
+                // It has processes for each connection, and those of the last round may yet be ending.
+                peer.wait_for_rest();
                 let mut clients: Vec<_> =
                     (0..self.connections).map(|_| ftp::Client::connect(peer.address, folder)).collect();
                 measured(&mut || ftp::run(&mut clients, self.each, task))
@@ -264,7 +276,7 @@ impl Requests {
         if let What::Put { names, .. } = self.what
             && self.bytes() >= GIB
         {
-            remove_uploads(setting, peer, names);
+            remove_uploads(root, peer, names);
         }
         row
     }

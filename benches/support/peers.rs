@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::Wire;
@@ -75,11 +76,14 @@ pub enum Speaks {
 /// How its CPU time is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Clock {
-    /// To the nanosecond; of threads and processes that live.
+    /// To the nanosecond; of threads and processes that live. Right as long as none of them ends.
     Living,
     /// In steps of 10 ms; of threads that ended, too.
     WithEnded,
 }
+
+/// A server that cannot be had, and why.
+pub struct Missing(pub String);
 
 /// A server under comparison, on the first core.
 pub struct Peer {
@@ -128,8 +132,8 @@ impl Peer {
         }
     }
 
-    /// With mod_webdav; `None` and a word of why if it cannot be had.
-    pub fn lighttpd(root: &Path, work: &Path) -> Option<Self> {
+    /// With mod_webdav.
+    pub fn lighttpd(root: &Path, work: &Path) -> Result<Self, Missing> {
         let (port, root, work) = (free_port(), root.display(), work.display());
         let conf = format!(
             "server.modules = (\"mod_webdav\")\nserver.document-root = \"{root}\"\nserver.port = {port}\n\
@@ -143,7 +147,7 @@ impl Peer {
     }
 
     /// One worker, sendfile, DAV.
-    pub fn nginx(root: &Path, work: &Path) -> Option<Self> {
+    pub fn nginx(root: &Path, work: &Path) -> Result<Self, Missing> {
         let (port, root, work) = (free_port(), root.display(), work.display());
         let conf = format!(
             "daemon off; worker_processes 1; worker_rlimit_nofile 16384; pid {work}/nginx.pid; error_log {work}/nginx.log;\n\
@@ -158,7 +162,7 @@ impl Peer {
 
     /// FTP: two processes for each control connection. It refuses to serve a folder that it can write to
     /// as the root of everything, so that is the folder above, and `name` is that of the folder itself.
-    pub fn vsftpd(root: &Path, name: &'static str, work: &Path) -> Option<Self> {
+    pub fn vsftpd(root: &Path, name: &'static str, work: &Path) -> Result<Self, Missing> {
         let (port, above) = (free_port(), root.parent().expect("a folder of ours").to_owned());
         for (folder, mode) in [(above.as_path(), 0o755), (root, 0o777)] {
             fs::set_permissions(folder, fs::Permissions::from_mode(mode)).expect("folders of ours");
@@ -173,16 +177,16 @@ impl Peer {
         let path = written(&format!("{work}/vsftpd.conf"), &conf);
         let mut peer = Self::start("vsftpd", &["vsftpd", &path], port)?;
         peer.speaks = Speaks::Ftp(name);
-        Some(peer)
+        Ok(peer)
     }
 
     /// A thread for each client, in Python.
-    pub fn python(script: &str, root: &Path) -> Option<Self> {
+    pub fn python(script: &str, root: &Path) -> Result<Self, Missing> {
         let port = free_port();
         let (number, folder) = (port.to_string(), root.display().to_string());
         let mut peer = Self::start("python-threads", &["python3", script, &number, &folder], port)?;
         peer.clock = Clock::WithEnded;
-        Some(peer)
+        Ok(peer)
     }
 
     /// A program that says where it listens, and is the limit.
@@ -199,26 +203,45 @@ impl Peer {
         Self { name, role, speaks, address, pid, clock: Clock::Living, running: Running::Other(child) }
     }
 
-    fn start(name: &'static str, command: &[&str], port: u16) -> Option<Self> {
+    fn start(name: &'static str, command: &[&str], port: u16) -> Result<Self, Missing> {
         let mut pinned = Command::new(PINNED[0]);
         pinned.args(&PINNED[1..]).args(command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let Ok(mut child) = pinned.spawn() else {
-            println!("compare: {name} left out: setpriv cannot be started");
-            return None;
+            return Err(Missing(format!("{name} left out: setpriv cannot be started")));
         };
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let began = Instant::now();
         while TcpStream::connect(address).is_err() {
             if child.try_wait().is_ok_and(|ended| ended.is_some()) || began.elapsed() > Duration::from_secs(5) {
-                println!("compare: {name} left out: it does not start (is it installed?)");
                 let _ = child.kill();
                 let _ = child.wait();
-                return None;
+                return Err(Missing(format!("{name} left out: it does not start (is it installed?)")));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         let (pid, role, speaks) = (child.id(), Role::Peer, Speaks::Driven(Wire::Http));
-        Some(Self { name, role, speaks, address, pid, clock: Clock::Living, running: Running::Other(child) })
+        Ok(Self { name, role, speaks, address, pid, clock: Clock::Living, running: Running::Other(child) })
+    }
+
+    /// Waits until the processes that it had for connections have ended, so that none of them does so while
+    /// CPU time is counted. What ended is nowhere to be found: where a session has a process of its own that
+    /// has another, the latter's time does not reach the one that listens.
+    pub fn wait_for_rest(&self) {
+        let began = Instant::now();
+        while self.processes().len() > 1 {
+            assert!(began.elapsed() < Duration::from_secs(10), "processes of {} do not end", self.name);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// `kill -9` to all its processes: whoever waits for it sees the end of the connection.
+    pub fn kill(&self) {
+        for pid in self.processes() {
+            let _ = kill_process(process_id(pid), Signal::KILL);
+        }
+        // Thousands of threads take a while to end, and would be in the way of others. The exit code is
+        // left for whoever owns the child.
+        let _ = waitid(WaitId::Pid(process_id(self.pid)), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
     }
 
     /// The processes that work for it now.
@@ -244,11 +267,14 @@ impl Drop for Peer {
     fn drop(&mut self) {
         if let Running::Other(child) = &mut self.running {
             // A polite end, so that a master takes its worker along.
-            let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).expect("a process");
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let _ = kill_process(process_id(child.id()), Signal::TERM);
             let _ = child.wait();
         }
     }
+}
+
+fn process_id(pid: u32) -> Pid {
+    Pid::from_raw(pid.cast_signed()).expect("0 is no process")
 }
 
 fn written(path: &str, text: &str) -> String {

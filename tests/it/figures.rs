@@ -14,7 +14,7 @@ const COLUMNS: [Column; 3] = [
 
 fn row(peer: &'static str, role: Role, cpu: [f64; 3], fairness: f64) -> Row {
     let rounds = cpu.iter().map(|cpu| vec![cpu * 1e-6, fairness, 2048.0]).collect();
-    Row { peer, role, rounds }
+    Row { peer, role, rounds: Ok(rounds) }
 }
 
 fn measured() -> Measured {
@@ -24,7 +24,7 @@ fn measured() -> Measured {
         row("faster", Role::Peer, [10.0, 10.0, 20.0], 0.4),
         row("limit", Role::Limit, [1.0, 1.0, 1.0], 1.0),
     ];
-    Measured { work: "get", columns: &COLUMNS, rows }
+    Measured { work: "get".to_owned(), columns: &COLUMNS, rows }
 }
 
 #[test]
@@ -91,16 +91,33 @@ fn cells_stand_one_under_the_other() {
 #[test]
 fn tables_and_plot_name_every_server_and_what_is_behind() {
     let all = [measured()];
-    let peers: Vec<_> = all[0].rows.iter().map(|row| (row.peer, row.role)).collect();
-    let markdown = table::markdown(&all, &peers);
+    let markdown = table::markdown(&all);
     let cells: Vec<usize> = markdown.lines().map(|line| line.matches('|').count()).collect();
-    assert_eq!(cells, [7; 4], "{markdown}");
+    assert_eq!(cells, [6; 4], "{markdown}");
     assert!(
-        markdown.contains("| get: CPU | 12.0 µs | 50.0 µs | 10.0 µs | 1.00 µs | 1.20 (0.90 to 1.50) |"),
+        markdown.contains("| get: CPU | 12.0 µs, 1.20 (0.90-1.50) | 50.0 µs | **10.0 µs** | 1.00 µs |"),
         "{markdown}"
     );
     assert_eq!(table::behind(&all).lines().count(), 2);
     let plot = table::svg(&all);
-    assert_eq!(plot.matches("<rect x='420'").count(), 4, "{plot}");
+    assert_eq!(plot.matches("<rect x='430'").count(), 4, "{plot}");
     assert_eq!(plot.matches("#bbb").count(), 2, "{plot}");
+}
+
+#[test]
+fn who_did_not_end_is_named_in_every_table_and_compared_with_nobody() {
+    let mut measured = measured();
+    measured.rows[2].rounds = Err("did not end in 20 s".to_owned());
+    assert_eq!(measured.best(0).map(|row| row.peer), Some("slower"));
+    assert!(table::text(&measured).ends_with("  faster did not end in 20 s\n"));
+    let markdown = table::markdown(&[measured]);
+    assert!(markdown.contains("| **50.0 µs** | did not end in 20 s |"), "{markdown}");
+}
+
+#[test]
+fn only_what_stands_between_two_marks_is_replaced() {
+    let text = "before <here> old <there> after";
+    assert_eq!(table::replaced(text, "<here>", "<there>", " new "), Some("before <here> new <there> after".to_owned()));
+    assert_eq!(table::replaced(text, "<nowhere>", "<there>", "new"), None);
+    assert_eq!(table::replaced(text, "<there>", "<here>", "new"), None);
 }

@@ -1,0 +1,63 @@
+//! Where files are served from: a folder on each file system that takes part, and what is in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::support::{Content, process};
+use crate::works::SERVED;
+
+/// The name of the served folder.
+pub const FOLDER: &str = "root";
+/// What is in memory on most machines.
+const MEMORY: &str = "/dev/shm";
+
+/// A folder for the servers on one file system. Removed when dropped.
+pub struct Place {
+    /// The kind of its file system, as `mount` tells it.
+    pub kind: String,
+    /// What is served.
+    pub root: PathBuf,
+    /// For the servers' own files.
+    pub work: PathBuf,
+    _folder: TempDir,
+}
+
+impl Place {
+    /// Beneath `FILEWHARF_CHECK_DIR`, or else in the folder of builds, with all that is fetched.
+    pub fn first() -> Self {
+        let place = Self::new(process::folder(env!("CARGO_TARGET_TMPDIR")));
+        for served in SERVED {
+            let content = Content::new(served.len, served.len).bytes();
+            fs::write(place.root.join(served.name), content).expect("room for a file");
+        }
+        place
+    }
+
+    /// In memory, for uploads; `None` where that is not to be had, or where `first` is.
+    pub fn in_memory(first: &Self) -> Option<Self> {
+        let there = kind(Path::new(MEMORY)) == "tmpfs" && first.kind != "tmpfs";
+        let folder = if there { tempfile::tempdir_in(MEMORY).ok() } else { None };
+        folder.map(Self::new)
+    }
+
+    fn new(folder: TempDir) -> Self {
+        let (root, work) = (folder.path().join(FOLDER), folder.path().join("work"));
+        fs::create_dir(&root).expect("a folder");
+        fs::create_dir(&work).expect("a folder");
+        Self { kind: kind(folder.path()), root, work, _folder: folder }
+    }
+}
+
+/// The kind of file system that a folder is on: that of the longest mount point above it.
+fn kind(folder: &Path) -> String {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mounts = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        Some((words.next()?, words.next()?))
+    });
+    // Of two on the same point the later one is seen, and that is what `max_by_key` returns.
+    let above = mounts.filter(|(point, _)| folder.starts_with(point)).max_by_key(|(point, _)| point.len());
+    above.map_or("unknown", |(_, kind)| kind).to_owned()
+}

@@ -1,0 +1,34 @@
+//! The results as files: in the folder of builds, and on request where the README shows them.
+
+use std::fs;
+use std::path::Path;
+
+use crate::table::{self, Measured};
+
+const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
+/// What stands around the table in the README.
+const BEGIN: &str = "<!-- what compare --keep found -->\n";
+const END: &str = "<!-- until here -->";
+
+/// Writes them to `target/compare`.
+pub fn write(all: &[Measured]) {
+    let folder = Path::new(PROJECT).join("target/compare");
+    fs::create_dir_all(&folder).expect("a folder for the results");
+    fs::write(folder.join("table.md"), table::markdown(all)).expect("room for the table");
+    fs::write(folder.join("plot.svg"), table::svg(all)).expect("room for the plot");
+    println!("also in {}: table.md, plot.svg", folder.display());
+}
+
+/// Replaces the plot and the table that the README shows.
+pub fn keep(all: &[Measured]) {
+    write(all);
+    let project = Path::new(PROJECT);
+    fs::write(project.join("benches/compare/plot.svg"), table::svg(all)).expect("room for the plot");
+    let readme = fs::read_to_string(project.join("README.md")).expect("the project has one");
+    let Some(renewed) = table::replaced(&readme, BEGIN, END, &table::markdown(all)) else {
+        println!("compare: README.md has no place for the table");
+        return;
+    };
+    fs::write(project.join("README.md"), renewed).expect("room for the table");
+    println!("and in README.md and benches/compare/plot.svg");
+}

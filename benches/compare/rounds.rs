@@ -1,0 +1,67 @@
+//! The rounds of one work: every server in turn, none for longer than it may take.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use crate::support::peers::Peer;
+use crate::table::{Measured, Row};
+use crate::works::Work;
+
+/// The longest round. What ends, ends long before that: the rest hangs, or would take up the time of all.
+const ROUND_MAX: Duration = Duration::from_secs(20);
+
+/// Does a work for so many rounds; `None` if it was interrupted. `title` is its name in the tables.
+pub fn measure(
+    work: &Work,
+    title: String,
+    root: &Path,
+    rounds: usize,
+    peers: &[Peer],
+    interrupted: &AtomicBool,
+) -> Option<Measured> {
+    let counted = work.counted(rounds);
+    let peers: Vec<&Peer> = peers.iter().filter(|peer| work.suits(peer)).collect();
+    let mut rows: Vec<Row> =
+        peers.iter().map(|peer| Row { peer: peer.name, role: peer.role, rounds: Ok(Vec::new()) }).collect();
+    for round in 0..=*counted.end() {
+        for (peer, row) in peers.iter().zip(&mut rows) {
+            if interrupted.load(Ordering::Relaxed) {
+                return None;
+            }
+            let Ok(figures) = &mut row.rounds else { continue };
+            match in_time(peer, || work.round(root, peer)) {
+                Ok(of_round) if counted.contains(&round) => figures.push(of_round),
+                Ok(_) => {}
+                Err(why) => row.rounds = Err(why),
+            }
+        }
+    }
+    Some(Measured { work: title, columns: work.columns, rows })
+}
+
+/// One round. A server that takes too long is killed, so that whatever waits for it ends as well; `Err`
+/// says so, or that it failed.
+fn in_time(peer: &Peer, round: impl FnOnce() -> Vec<f64>) -> Result<Vec<f64>, String> {
+    let late = AtomicBool::new(false);
+    let done = thread::scope(|scope| {
+        let (ended, end) = mpsc::channel::<()>();
+        let late = &late;
+        scope.spawn(move || {
+            if end.recv_timeout(ROUND_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
+                late.store(true, Ordering::Relaxed);
+                peer.kill();
+            }
+        });
+        let done = catch_unwind(AssertUnwindSafe(round));
+        drop(ended);
+        done
+    });
+    if late.load(Ordering::Relaxed) {
+        return Err(format!("did not end in {} s", ROUND_MAX.as_secs()));
+    }
+    done.map_err(|_| "failed, see above".to_owned())
+}

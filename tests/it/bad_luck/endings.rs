@@ -131,14 +131,3 @@ fn a_storm_of_resets_leaves_nothing_behind() {
     server.wait_until_quiet();
     assert_eq!(visible(&server.path("")), Vec::<String>::new());
 }
-
-#[test]
-fn urgent_data_does_no_harm() {
-    let server = Running::start();
-    let mut client = server.client();
-    client.expect("PING", "OK 0");
-    socket2::SockRef::from(&client.stream).send_out_of_band(b"!").expect("a socket takes urgent data");
-    client.expect("PING", "OK 0");
-    drop(client);
-    server.assert_serves();
-}

@@ -7,3 +7,4 @@ mod endings;
 mod paths;
 mod requests;
 mod slow;
+mod urgent;

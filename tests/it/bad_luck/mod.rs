@@ -5,6 +5,7 @@ mod crowds;
 mod disk;
 mod endings;
 mod paths;
+mod races;
 mod requests;
 mod slow;
 mod urgent;

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc::channel;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -28,6 +28,22 @@ impl Program {
         Self::run(command)
     }
 
+    /// On an address that must be free.
+    pub fn at(root: &Path, address: SocketAddr) -> Self {
+        let mut command = Command::new(BINARY);
+        command.arg("serve").arg(root).args(["--listen", &address.to_string()]);
+        Self::run(command)
+    }
+
+    /// With a log, and what it can be read from if it is a pipe.
+    pub fn logging(root: &Path, options: &[&str], log: Stdio) -> (Self, Option<ChildStderr>) {
+        let mut command = Command::new(BINARY);
+        command.arg("serve").arg(root).args(["--listen", "127.0.0.1:0"]).args(options).stderr(log);
+        let mut program = Self::spawn(command);
+        let log = program.child.stderr.take();
+        (program, log)
+    }
+
     /// With so few descriptors.
     pub fn limited(root: &Path, descriptors: usize) -> Self {
         let mut command = Command::new("sh");
@@ -37,8 +53,12 @@ impl Program {
     }
 
     fn run(mut command: Command) -> Self {
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the built binary can be run");
+        command.stderr(Stdio::null());
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the built binary can be run");
         let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut line = String::new();
         out.read_line(&mut line).expect("a line");
@@ -55,13 +75,13 @@ impl Program {
         Client::connect(self.address)
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("the server runs");
     }
 
     /// Waits for the end: the exit code and what was left on standard output.
-    fn wait(mut self) -> (Option<i32>, String) {
+    pub fn wait(mut self) -> (Option<i32>, String) {
         let mut status = None;
         wait_until("the server ends", || {
             status = self.child.try_wait().expect("a child can be waited for");

@@ -5,6 +5,7 @@ mod crowds;
 mod disk;
 mod endings;
 mod paths;
+mod process;
 mod races;
 mod requests;
 mod slow;

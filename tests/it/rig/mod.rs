@@ -338,6 +338,17 @@ impl Rig {
         }
     }
 
+    /// The client reads so many bytes, which makes room for as many.
+    pub fn read(&mut self, peer: &Peer, bytes: usize) {
+        let mut wire = peer.wire.borrow_mut();
+        wire.unread = wire.unread.saturating_sub(bytes);
+        drop(wire);
+        let platform = self.reactor.platform();
+        let id = platform.registered[&(Rc::as_ptr(&peer.wire) as usize)];
+        platform.events.push(Event::Stream { id, readable: Readable::Nothing, writable: true });
+        self.settle();
+    }
+
     fn announce(&mut self, peer: &Peer) {
         let platform = self.reactor.platform();
         if let Some(id) = platform.registered.get(&(Rc::as_ptr(&peer.wire) as usize)) {

@@ -44,12 +44,25 @@ impl Program {
         (program, log)
     }
 
-    /// With so few descriptors.
-    pub fn limited(root: &Path, descriptors: usize) -> Self {
+    /// In a shell that was told this before.
+    pub fn behind(root: &Path, told: &str) -> Self {
         let mut command = Command::new("sh");
-        let script = format!("ulimit -n {descriptors} && exec \"$0\" serve \"$1\" --listen 127.0.0.1:0");
+        let script = format!("{told} && exec \"$0\" serve \"$1\" --listen 127.0.0.1:0");
         command.arg("-c").arg(script).arg(BINARY).arg(root);
         Self::run(command)
+    }
+
+    /// With so few descriptors.
+    pub fn limited(root: &Path, descriptors: usize) -> Self {
+        Self::behind(root, &format!("ulimit -n {descriptors}"))
+    }
+
+    /// A figure of the kernel about the process, in bytes.
+    #[cfg(target_os = "linux")]
+    pub fn memory(&self, name: &str) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let kib = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":")?.strip_suffix(" kB"));
+        kib.and_then(|kib| kib.trim().parse::<usize>().ok()).expect("a figure") * 1024
     }
 
     fn run(mut command: Command) -> Self {

@@ -162,3 +162,71 @@ fn a_line_of_the_log_is_one_line_whatever_clients_say() {
     let puts = text.lines().filter(|line| line.contains(" put peer=127.") && line.contains(" result=ok ")).count();
     assert_eq!(puts, stored, "one line each: {text}");
 }
+
+#[test]
+fn new_files_and_folders_have_the_modes_that_the_umask_leaves() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let program = Program::behind(folder.path(), "umask 027");
+    let mut client = program.client();
+    for (path, size) in [("made/small", 3), ("made/large", 100_000)] {
+        client.put(&format!("/{path}"), &content(1, size));
+        let said = http(&program, &format!("PUT /{path}.http HTTP/1.1\r\nContent-Length: 0"));
+        assert!(said.starts_with("HTTP/1.1 201 "), "{said}");
+    }
+    client.expect("MKDIR /folder/", "OK 0");
+    let mode = |name: &str| fs::metadata(folder.path().join(name)).expect(name).permissions().mode() & 0o7777;
+    for file in ["made/small", "made/large", "made/small.http"] {
+        assert_eq!(mode(file), 0o640, "{file}");
+    }
+    for name in ["made", "folder"] {
+        assert_eq!(mode(name), 0o750, "{name}");
+    }
+    drop(client);
+    program.end();
+}
+
+/// Every queue that a client can fill is filled, by more clients than there is room for.
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_stays_within_what_is_told_at_the_start() {
+    use std::io::BufRead as _;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("large"), content(1, 8 << 20)).expect("a file");
+    let options = ["--slots", "4", "--max-connections", "300", "--hot-bytes", "0", "--portable"];
+    let (program, log) = Program::logging(folder.path(), &options, Stdio::piped());
+    let told = std::io::BufReader::new(log.expect("a pipe")).lines().map_while(Result::ok);
+    let mut told = told.filter_map(|line| line.split_once("memory: at most ")?.1.split(' ').next()?.parse().ok());
+    let promised: usize = told.next().expect("it is told at the start");
+    let before = program.memory("VmRSS");
+    let (path, body) = ("n".repeat(200), content(2, 100_000));
+    let begun: Vec<_> = (0..290)
+        .map(|n| {
+            let mut client = program.client();
+            // A server that has enough of one does not read on.
+            client.stream.set_nonblocking(true).expect("a socket takes an option");
+            match n % 6 {
+                0 => client.send_in_vain(format!("GET /{path}")),
+                1 => client.send_in_vain([format!("PUT 10000000 /{n}\n").as_bytes(), &body].concat()),
+                2 => client.send_in_vain("GET /large\n".repeat(50)),
+                3 => client.send_in_vain(format!("GET /large HTTP/1.1\r\nHost: x\r\nX: {path}\r\n\r\n").repeat(50)),
+                4 => client.send_in_vain(format!("STAT /{path}\n").repeat(400)),
+                _ => client.send_in_vain(format!("PUT /{n} HTTP/1.1\r\nHost: x\r\nX: {path}")),
+            }
+            client
+        })
+        .collect();
+    let mut client = program.client();
+    for _ in 0..20 {
+        client.expect("PING", "OK 0");
+    }
+    let grown = program.memory("VmHWM").saturating_sub(before);
+    println!("process: {} KiB more than at the start, promised are {promised} MiB", grown / 1024);
+    assert!(grown <= promised << 20, "{grown} bytes more than at the start, promised are {promised} MiB");
+    let metrics = http(&program, "GET /.filewharf/metrics HTTP/1.1");
+    assert!(metrics.contains("\nfilewharf_slots_used 4\n"), "nobody takes a slot");
+    drop((begun, client));
+    program.signal(Signal::TERM);
+    program.signal(Signal::TERM);
+    assert!(program.wait().0.is_some());
+}

@@ -14,6 +14,7 @@ use super::usage::{Flag, Stop, Usage};
 use crate::config::Limits;
 use crate::dialect::Kind;
 use crate::object::Durability;
+use crate::os::log::{install, last_words};
 use crate::platform::Health;
 use crate::reactor::Ended;
 use crate::server::{Builder, DEFAULT_ADDRESS, Handle, Listen, Server, ServerError};
@@ -238,11 +239,11 @@ pub(super) fn run(args: &Args) -> ExitCode {
     match ended {
         Ok(Ended { cut_off: 0, health: Health::Good | Health::ReadOnly }) => ExitCode::SUCCESS,
         Ok(Ended { cut_off, health }) => {
-            eprintln!("filewharf: ended with {cut_off} requests cut off, the store is {health:?}");
+            last_words(&format!("filewharf: ended with {cut_off} requests cut off, the store is {health:?}"));
             ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("filewharf: {error}");
+            last_words(&format!("filewharf: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -255,7 +256,7 @@ fn serve(args: &Args) -> Result<Ended, Box<dyn std::error::Error>> {
         (false, 1) => LevelFilter::Debug,
         (false, _) => LevelFilter::Trace,
     };
-    crate::os::log::install(level)?;
+    install(level)?;
     let server = builder(args)?.build()?;
     let handle = server.handle();
     log::info!("serving {}", args.dir.display());

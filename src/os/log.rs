@@ -31,6 +31,9 @@ const TRANSFERS_BYTES_MAX: usize = 2 * 1024 * 1024;
 const TRANSFERS_BYTES_KEPT: usize = 64 * 1024;
 /// How long a line about a transfer may wait for others.
 const TOGETHER: Duration = Duration::from_millis(20);
+/// The end of the process waits so long for what was logged to be written: who should read it may have
+/// stopped.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Targets that begin so are about transfers.
 const TRANSFERS: &str = "filewharf::transfer";
 
@@ -164,7 +167,7 @@ impl Log for QueueLogger {
             inside.0.flushes.push(done);
             self.queue.hurry(&mut inside.0, Hurry::Now);
         }
-        let _ = written.recv();
+        let _ = written.recv_timeout(FLUSH_TIMEOUT);
     }
 }
 
@@ -181,6 +184,15 @@ pub fn install(level: LevelFilter) -> io::Result<()> {
 /// Lines that were dropped since the start.
 pub fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
+}
+
+/// The last line of a process, written at once or not at all: the thread that writes the others may wait
+/// for somebody to read them, for ever, and holds what `eprintln!` waits for.
+pub fn last_words(line: &str) {
+    let stderr = io::stderr();
+    if is_ready(&stderr, PollFlags::OUT) {
+        let _ = rustix::io::write(&stderr, format!("{line}\n").as_bytes());
+    }
 }
 
 fn write_lines(queue: &Queue, sink: &Sink) {
@@ -243,10 +255,15 @@ impl Sink {
 
 /// A terminal can hang up while its program runs on.
 fn terminal_is_there() -> bool {
-    let stderr = io::stderr();
-    let mut asked = [PollFd::new(&stderr, PollFlags::OUT)];
+    is_ready(&io::stderr(), PollFlags::empty())
+}
+
+/// Is somebody there, and can all of `wanted` be done without waiting?
+fn is_ready(stderr: &io::Stderr, wanted: PollFlags) -> bool {
+    let mut asked = [PollFd::new(stderr, PollFlags::OUT)];
     let told = poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
-    told.is_ok() && !asked[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
+    let seen = asked[0].revents();
+    told.is_ok() && seen.contains(wanted) && !seen.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
 }
 
 /// Writes whole lines. What cannot be written is counted.

@@ -118,6 +118,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_longest_and_the_deepest_path_are_taken_and_one_more_is_not() {
+        let name = "x".repeat(COMPONENT_LEN_MAX);
+        let long = |len: usize| format!("/{}", [name.as_str(); 5].join("/"))[..=len].to_owned();
+        let deep = |depth: usize| format!("/{}", vec!["a"; depth].join("/"));
+        assert!(absolute(long(KEY_LEN_MAX).as_bytes()).is_ok() && absolute(deep(DEPTH_MAX).as_bytes()).is_ok());
+        for path in [long(KEY_LEN_MAX + 1), deep(DEPTH_MAX + 1), format!("/{name}x")] {
+            assert!(matches!(absolute(path.as_bytes()), Err(Failure::Malformed(_))), "{path}");
+        }
+    }
+
     proptest! {
         #[test]
         fn an_accepted_path_is_written_back_unchanged(path in "/[a-z./\\\\ \\x00-\\x20é]{0,40}") {

@@ -3,7 +3,8 @@
 //! that ask for the same file.
 //!
 //! The head of each request is sent in two halves, and the change falls between them: the server may
-//! be waiting for the rest, or just waking up, or in the middle of a turn.
+//! be waiting for the rest, or just waking up, or in the middle of a turn. Which of these it was is left
+//! to chance, but for the last test, which is in memory.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -13,11 +14,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use filewharf::config::Limits;
+use filewharf::config::{Access, Limits};
+use filewharf::dialect::{Kind, Listening};
 use filewharf::object::Durability;
 use tempfile::TempDir;
 
 use crate::client::{Client, PATIENCE, Running};
+use crate::rig::{Mode, Rig};
 
 /// How often each kind of change is tried.
 const TIMES: u32 = 600;
@@ -224,4 +227,37 @@ fn an_upload_to_this_server_is_seen() {
         Some(version(n))
     };
     nobody_is_shown_what_was_before(upload, &server);
+}
+
+/// More clients than the server receives from before it answers the first: the last of them are received
+/// late in the turn, after others were served from what is remembered of the file.
+#[test]
+fn a_change_before_the_last_byte_is_seen_however_late_in_a_turn_that_is_received() {
+    const CROWD: usize = 130;
+    let requests = [(Kind::Line, "GET /file\n"), (Kind::Http, "GET /file HTTP/1.1\r\nHost: x\r\n\r\n")];
+    for mode in Mode::all().filter(|mode| mode.window == usize::MAX && !mode.lags) {
+        for (kind, request) in requests {
+            for late in [0, 1, 64, CROWD - 3, CROWD - 2, CROWD - 1] {
+                let listening = Listening::new(kind, &[], 0).expect("no options");
+                let mut rig = Rig::speaking(listening, mode, Limits::default(), Access::default());
+                rig.place("file", b"before");
+                let peers: Vec<_> = (0..CROWD).map(|_| rig.connect()).collect();
+                for peer in &peers[..3] {
+                    rig.send(peer, request.as_bytes());
+                }
+                let heard = peers[0].heard().len();
+                for (n, peer) in peers.iter().enumerate() {
+                    let changes = (n == late).then_some(("file", b"behind".as_slice()));
+                    rig.send_later(peer, request.as_bytes(), changes);
+                }
+                rig.turn();
+                let before = peers[1].heard().ends_with(b"before") && peers[1].heard().len() > heard;
+                let is_late = before && !peers[late].heard().is_empty();
+                assert!(is_late == (late >= 128) || mode.deferred, "{late}: not as early or late in a turn as thought");
+                rig.send(&peers[late], b"");
+                let said = peers[late].heard();
+                assert!(said.ends_with(b"behind"), "{mode:?}, {late}: {}", said.escape_ascii());
+            }
+        }
+    }
 }

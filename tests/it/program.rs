@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc::channel;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -28,17 +28,50 @@ impl Program {
         Self::run(command)
     }
 
-    /// With so few descriptors.
-    pub fn limited(root: &Path, descriptors: usize) -> Self {
+    /// On an address that must be free.
+    pub fn at(root: &Path, address: SocketAddr) -> Self {
+        let mut command = Command::new(BINARY);
+        command.arg("serve").arg(root).args(["--listen", &address.to_string()]);
+        Self::run(command)
+    }
+
+    /// With a log, and what it can be read from if it is a pipe.
+    pub fn logging(root: &Path, options: &[&str], log: Stdio) -> (Self, Option<ChildStderr>) {
+        let mut command = Command::new(BINARY);
+        command.arg("serve").arg(root).args(["--listen", "127.0.0.1:0"]).args(options).stderr(log);
+        let mut program = Self::spawn(command);
+        let log = program.child.stderr.take();
+        (program, log)
+    }
+
+    /// In a shell that was told this before.
+    pub fn behind(root: &Path, told: &str) -> Self {
         let mut command = Command::new("sh");
-        let script = format!("ulimit -n {descriptors} && exec \"$0\" serve \"$1\" --listen 127.0.0.1:0");
+        let script = format!("{told} && exec \"$0\" serve \"$1\" --listen 127.0.0.1:0");
         command.arg("-c").arg(script).arg(BINARY).arg(root);
         Self::run(command)
     }
 
+    /// With so few descriptors.
+    pub fn limited(root: &Path, descriptors: usize) -> Self {
+        Self::behind(root, &format!("ulimit -n {descriptors}"))
+    }
+
+    /// A figure of the kernel about the process, in bytes.
+    #[cfg(target_os = "linux")]
+    pub fn memory(&self, name: &str) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let kib = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":")?.strip_suffix(" kB"));
+        kib.and_then(|kib| kib.trim().parse::<usize>().ok()).expect("a figure") * 1024
+    }
+
     fn run(mut command: Command) -> Self {
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the built binary can be run");
+        command.stderr(Stdio::null());
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the built binary can be run");
         let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut line = String::new();
         out.read_line(&mut line).expect("a line");
@@ -55,13 +88,13 @@ impl Program {
         Client::connect(self.address)
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("the server runs");
     }
 
     /// Waits for the end: the exit code and what was left on standard output.
-    fn wait(mut self) -> (Option<i32>, String) {
+    pub fn wait(mut self) -> (Option<i32>, String) {
         let mut status = None;
         wait_until("the server ends", || {
             status = self.child.try_wait().expect("a child can be waited for");

@@ -29,6 +29,32 @@ fn a_served_folder_that_is_removed_gives_errors_and_the_server_lives() {
     server.wait_until_quiet();
 }
 
+/// The folder that was opened at the start is the one that is served, wherever it is.
+#[test]
+fn a_served_folder_that_is_moved_goes_on_and_what_takes_its_place_is_left_alone() {
+    for portable in [false, true] {
+        let outer = tempfile::tempdir().expect("a temporary folder");
+        let (root, moved) = (outer.path().join("served"), outer.path().join("moved"));
+        let server = Running::on(&root, |builder| builder.portable(portable));
+        let mut client = server.client();
+        client.put("/folder/file", b"content");
+        fs::rename(&root, &moved).expect("the folder moves");
+        fs::create_dir(&root).expect("another one");
+        fs::write(root.join("stranger"), "not ours").expect("a file");
+        client.expect("GET /stranger", "ERR 404 ");
+        assert_eq!(client.get("/folder/file"), b"content");
+        for size in [3, 100_000] {
+            client.put("/folder/file", &content(1, size));
+            assert_same(&fs::read(moved.join("folder/file")).expect("a file"), &content(1, size), "where it is now");
+        }
+        client.expect("MKDIR /new/", "OK 0");
+        client.expect("DELETE /folder/file", "OK 0");
+        assert_eq!(visible(&moved), ["folder", "new"]);
+        assert_eq!(visible(&root), ["stranger"]);
+        assert!(!root.join(".filewharf").exists());
+    }
+}
+
 #[test]
 fn a_staging_folder_that_is_removed_is_made_again() {
     let server = Running::start();

@@ -6,22 +6,38 @@ use filewharf::error::CloseReason;
 
 use crate::client::{Running, assert_same, content, visible, wait_until};
 
-/// One upload in several framings, small and large, as it goes over the wire.
-fn uploads() -> Vec<Vec<u8>> {
-    let small = content(1, 40);
-    let large = content(2, 3000);
-    let mut chunks = b"PUT * /file\n".to_vec();
-    for chunk in large.chunks(1100) {
-        chunks.extend(format!("{:x}\n", chunk.len()).bytes());
-        chunks.extend(chunk);
-    }
-    chunks.extend(b"0\n");
+/// One upload, as it goes over the wire.
+struct Upload {
+    wire: Vec<u8>,
+    content: Vec<u8>,
+    /// How the reply begins if it is stored.
+    stored: &'static str,
+}
+
+/// In several framings, small and large, in both protocols.
+fn uploads() -> Vec<Upload> {
+    let (small, large) = (content(1, 40), content(2, 3000));
+    let chunks = |end: &str| {
+        let mut chunks = Vec::new();
+        for chunk in large.chunks(1100) {
+            chunks.extend(format!("{:x}{end}", chunk.len()).bytes());
+            chunks.extend(chunk);
+            chunks.extend(if end == "\n" { "".bytes() } else { end.bytes() });
+        }
+        chunks
+    };
     let trailer = format!("sha256={}\n", crate::client::sha256(&small));
+    let http = |field: &str| format!("PUT /file HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\n").into_bytes();
+    let line = |wire: Vec<u8>, content: &[u8]| Upload { wire, content: content.to_vec(), stored: "OK 0 " };
+    let web = |wire: Vec<u8>, content: &[u8]| Upload { wire, content: content.to_vec(), stored: "HTTP/1.1 20" };
     vec![
-        [b"PUT 40 /file\n", &small[..]].concat(),
-        [b"PUT 40 trailer=sha256 /file\n", &small[..], trailer.as_bytes()].concat(),
-        [b"PUT 3000 /file\n", &large[..]].concat(),
-        chunks,
+        line([b"PUT 40 /file\n", &small[..]].concat(), &small),
+        line([b"PUT 40 trailer=sha256 /file\n", &small[..], trailer.as_bytes()].concat(), &small),
+        line([b"PUT 3000 /file\n", &large[..]].concat(), &large),
+        line([b"PUT * /file\n", &chunks("\n")[..], b"0\n"].concat(), &large),
+        web([http("Content-Length: 40"), small.clone()].concat(), &small),
+        web([http("Content-Length: 3000"), large.clone()].concat(), &large),
+        web([http("Transfer-Encoding: chunked"), chunks("\r\n"), b"0\r\n\r\n".to_vec()].concat(), &large),
     ]
 }
 
@@ -47,12 +63,12 @@ fn an_upload_that_ends_early_leaves_the_old_file_and_nothing_else() {
     let server = server();
     server.client().put("/file", b"the old content");
     for upload in uploads() {
-        for offset in offsets(upload.len()) {
+        for offset in offsets(upload.wire.len()) {
             let mut client = server.client();
-            client.send(&upload[..offset]);
+            client.send(&upload.wire[..offset]);
             client.finish();
             let said = client.last_words();
-            assert!(!said.contains("OK"), "acknowledged {offset} of {} bytes: {said}", upload.len());
+            assert!(!said.starts_with(upload.stored), "acknowledged {offset} of {}: {said}", upload.wire.len());
         }
     }
     server.wait_until_quiet();
@@ -66,9 +82,9 @@ fn a_reset_at_any_byte_of_an_upload_leaves_the_old_file_and_nothing_else() {
     let server = server();
     server.client().put("/file", b"the old content");
     for upload in uploads() {
-        for offset in offsets(upload.len()) {
+        for offset in offsets(upload.wire.len()) {
             let mut client = server.client();
-            client.send(&upload[..offset]);
+            client.send(&upload.wire[..offset]);
             client.reset();
         }
     }
@@ -81,18 +97,17 @@ fn a_reset_at_any_byte_of_an_upload_leaves_the_old_file_and_nothing_else() {
 #[test]
 fn a_complete_upload_is_stored_even_if_nobody_hears_it() {
     let server = server();
-    for (n, upload) in uploads().into_iter().enumerate() {
+    for upload in uploads() {
         for half in [true, false] {
             let stored = server.counters().requests[4];
             let mut client = server.client();
-            client.send(&upload);
+            client.send(&upload.wire);
             if half {
                 client.finish();
             }
             drop(client);
             wait_until("the upload is stored", || server.counters().requests[4] > stored);
-            let wanted = if n < 2 { content(1, 40) } else { content(2, 3000) };
-            assert_same(&fs::read(server.path("file")).expect("the file"), &wanted, "nobody heard of it");
+            assert_same(&fs::read(server.path("file")).expect("the file"), &upload.content, "nobody heard of it");
         }
     }
     server.wait_until_quiet();
@@ -130,15 +145,4 @@ fn a_storm_of_resets_leaves_nothing_behind() {
     server.assert_serves();
     server.wait_until_quiet();
     assert_eq!(visible(&server.path("")), Vec::<String>::new());
-}
-
-#[test]
-fn urgent_data_does_no_harm() {
-    let server = Running::start();
-    let mut client = server.client();
-    client.expect("PING", "OK 0");
-    socket2::SockRef::from(&client.stream).send_out_of_band(b"!").expect("a socket takes urgent data");
-    client.expect("PING", "OK 0");
-    drop(client);
-    server.assert_serves();
 }

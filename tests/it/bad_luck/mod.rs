@@ -5,5 +5,8 @@ mod crowds;
 mod disk;
 mod endings;
 mod paths;
+mod process;
+mod races;
 mod requests;
 mod slow;
+mod urgent;

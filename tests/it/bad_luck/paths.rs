@@ -152,6 +152,28 @@ fn a_link_where_a_file_is_to_be_put_is_never_followed() {
     }
 }
 
+/// Another name of a file that lies outside: it is replaced, and never written through.
+#[test]
+fn a_hard_link_to_a_file_outside_is_replaced_and_the_file_is_left_alone() {
+    for server in servers() {
+        let outside = outside();
+        let mut client = server.client();
+        for size in [3, 100_000] {
+            let _ = fs::remove_file(server.path("link"));
+            fs::hard_link(outside.path().join("secret"), server.path("link")).expect("one file system");
+            client.put("/link", &content(1, size));
+            assert_untouched(outside.path());
+            assert_eq!(client.get("/link"), content(1, size));
+        }
+        for request in ["DELETE /link", "RENAME /link\t/moved"] {
+            let _ = fs::remove_file(server.path("link"));
+            fs::hard_link(outside.path().join("secret"), server.path("link")).expect("one file system");
+            client.expect(request, "OK 0");
+            assert_untouched(outside.path());
+        }
+    }
+}
+
 #[test]
 fn what_is_no_regular_file_is_not_served() {
     for server in servers() {

@@ -3,9 +3,12 @@
 use std::io::Write as _;
 use std::time::Duration;
 
+use filewharf::config::{Access, Limits};
+use filewharf::dialect::{Kind, Listening};
 use filewharf::error::CloseReason;
 
 use crate::client::{Client, Running, assert_same, content, visible, wait_until};
+use crate::rig::{Mode, Rig};
 
 const SOON: Duration = Duration::from_millis(200);
 
@@ -92,7 +95,7 @@ fn an_upload_that_trickles_ends_and_stores_nothing() {
 fn a_reader_that_never_reads_is_let_go() {
     for (portable, trailer) in [(false, ""), (true, ""), (false, " trailer=sha256")] {
         let server = Running::with(|builder| {
-            let mut limits = filewharf::Limits { stall_timeout: SOON, send_buffer_bytes: 65_536, ..Default::default() };
+            let mut limits = Limits { stall_timeout: SOON, send_buffer_bytes: 65_536, ..Default::default() };
             limits.linger_timeout = SOON;
             builder.portable(portable).limits(limits)
         });
@@ -223,4 +226,27 @@ fn who_gave_up_takes_no_place_in_the_queue() {
     drop(holder);
     server.wait_until_quiet();
     server.assert_serves();
+}
+
+/// Every byte that is read is activity, but the rate decides. In virtual time.
+#[test]
+fn a_reader_that_reads_byte_by_byte_is_let_go() {
+    for (deferred, held) in [(false, false), (true, false), (true, true)] {
+        for request in ["GET /file\n", "GET /file HTTP/1.1\r\nHost: x\r\n\r\n"] {
+            let listening = Listening::new(Kind::Auto, &[], 0).expect("no options");
+            let mode = Mode { deferred, held, lags: false, window: 40 };
+            let mut rig = Rig::speaking(listening, mode, Limits::default(), Access::default());
+            rig.place("file", &content(1, 1000));
+            let peer = rig.connect();
+            rig.send_unread(&peer, request.as_bytes());
+            for _ in 0..300 {
+                if !peer.is_gone() {
+                    rig.read(&peer, 1);
+                }
+                rig.pass(Duration::from_secs(1));
+            }
+            assert!(peer.is_gone() && peer.is_reset(), "{mode:?}, {request}: it goes on for ever");
+            assert_eq!((rig.open_files(), rig.counters().slots_used), (0, 0));
+        }
+    }
 }

@@ -19,7 +19,7 @@ use filewharf::platform::{AcceptError, Counters, Event, Platform, Readable, Send
 use filewharf::reactor::{Reactor, Setup};
 
 pub use store::Damage;
-use store::MemStore;
+use store::{ByOthers, MemStore};
 
 /// When the server starts, by the clock on the wall.
 pub const STARTED_S: u64 = 1_700_000_000;
@@ -66,6 +66,8 @@ struct Wire {
     broken: bool,
     /// Bytes that were sent and that the client's side has not acknowledged.
     unacknowledged: usize,
+    /// What others do just before the last byte that is there now is received.
+    meanwhile: Option<(ByOthers, String, Vec<u8>)>,
 }
 
 pub struct MemStream {
@@ -83,6 +85,11 @@ impl Stream for MemStream {
             return if wire.client_done { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
         }
         let n = buf.len().min(wire.to_server.len());
+        if n == wire.to_server.len()
+            && let Some((by_others, name, bytes)) = wire.meanwhile.take()
+        {
+            by_others.borrow_mut().push((name, bytes));
+        }
         for (place, byte) in buf.iter_mut().zip(wire.to_server.drain(..n)) {
             *place = byte;
         }
@@ -275,6 +282,22 @@ impl Rig {
         self.reactor.turn().expect("the platform in memory never fails");
     }
 
+    /// The client has sent bytes, which the server finds in its next turn. Before it receives the last of
+    /// them, somebody else replaces a file.
+    pub fn send_later(&mut self, peer: &Peer, bytes: &[u8], meanwhile: Option<(&str, &[u8])>) {
+        let platform = self.reactor.platform();
+        let mut wire = peer.wire.borrow_mut();
+        wire.to_server.extend(bytes);
+        wire.meanwhile = meanwhile
+            .map(|(name, bytes)| (ByOthers::clone(&platform.store.by_others), name.to_owned(), bytes.to_vec()));
+        let id = platform.registered[&(Rc::as_ptr(&peer.wire) as usize)];
+        platform.events.push(Event::Stream { id, readable: Readable::Bytes, writable: false });
+    }
+
+    pub fn turn(&mut self) {
+        self.reactor.turn().expect("the platform in memory never fails");
+    }
+
     /// The client closes its half; the server has one turn.
     pub fn finish_in_turn(&mut self, peer: &Peer) {
         peer.wire.borrow_mut().client_done = true;
@@ -313,6 +336,17 @@ impl Rig {
             platform.events.push(Event::Stream { id, readable: Readable::Nothing, writable: true });
             self.settle();
         }
+    }
+
+    /// The client reads so many bytes, which makes room for as many.
+    pub fn read(&mut self, peer: &Peer, bytes: usize) {
+        let mut wire = peer.wire.borrow_mut();
+        wire.unread = wire.unread.saturating_sub(bytes);
+        drop(wire);
+        let platform = self.reactor.platform();
+        let id = platform.registered[&(Rc::as_ptr(&peer.wire) as usize)];
+        platform.events.push(Event::Stream { id, readable: Readable::Nothing, writable: true });
+        self.settle();
     }
 
     fn announce(&mut self, peer: &Peer) {

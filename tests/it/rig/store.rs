@@ -1,5 +1,6 @@
 //! The store of the platform in memory: a map from names to contents, and what is open.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
@@ -31,11 +32,25 @@ pub enum Damage {
     Unreadable,
 }
 
+/// What is remembered of files is good until bytes are received, as of the real store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Memory {
+    UpToDate,
+    MayBeOld,
+}
+
+/// Files that others have replaced, and the store has not been asked since.
+pub type ByOthers = Rc<RefCell<Vec<(String, Vec<u8>)>>>;
+
 pub struct MemStore {
     pub mode: Mode,
     pub damage: Damage,
     pub files: BTreeMap<String, StoredFile>,
+    pub by_others: ByOthers,
     folders: BTreeSet<String>,
+    /// Files that were opened, as they were then.
+    remembered: BTreeMap<String, StoredFile>,
+    memory: Memory,
     pub open: BTreeMap<FileId, Open>,
     next: u64,
     versions: u8,
@@ -52,7 +67,10 @@ impl MemStore {
             mode,
             damage: Damage::None,
             files: BTreeMap::new(),
+            by_others: ByOthers::default(),
             folders: BTreeSet::new(),
+            remembered: BTreeMap::new(),
+            memory: Memory::UpToDate,
             open: BTreeMap::new(),
             next: 0,
             versions: 0,
@@ -175,16 +193,42 @@ impl MemStore {
 
     fn open(&mut self, key: &Key) -> Result<Outcome, StoreError> {
         match self.node(key)? {
-            Node::File(meta) => {
+            Node::File(_) => {
                 let file = self.files[key.as_str()].clone();
-                let source = if self.mode.held { Source::Held } else { Source::Direct };
-                Ok(Outcome::Opened { file: self.file_id(Open::Served(file)), meta, source })
+                self.remembered.insert(key.as_str().to_owned(), file.clone());
+                Ok(self.opened(file))
             }
             Node::Folder { .. } => Err(refused(Failure::Conflict("that is a folder"))),
         }
     }
 
+    fn opened(&mut self, file: StoredFile) -> Outcome {
+        let (meta, source) = (file.meta, if self.mode.held { Source::Held } else { Source::Direct });
+        Outcome::Opened { file: self.file_id(Open::Served(file)), meta, source }
+    }
+
+    /// What is remembered of the file that is to be opened, if that counts.
+    fn recall(&mut self, op: &Op) -> Option<StoredFile> {
+        if self.memory == Memory::MayBeOld {
+            self.remembered.clear();
+            self.memory = Memory::UpToDate;
+        }
+        let Op::Open { key } = op else { return None };
+        self.remembered.get(key.as_str()).cloned()
+    }
+
+    /// What others did is there, whether the server has asked or not.
+    fn hear_of_others(&mut self) {
+        for (name, bytes) in self.by_others.take() {
+            let meta = Meta { len: bytes.len() as u64, mtime: 1_700_000_000, etag: self.next_version() };
+            self.files.insert(name, StoredFile { bytes: Rc::new(bytes), meta });
+        }
+    }
+
     fn run(&mut self, op: Op) -> (Result<Outcome, StoreError>, Option<Chunk>) {
+        if matches!(op, Op::Commit { .. } | Op::Delete { .. } | Op::Rename { .. } | Op::Store { .. }) {
+            self.remembered.clear();
+        }
         let result = match op {
             Op::Abort { file } => {
                 assert!(self.open.remove(&file).is_some(), "{file:?} aborted twice");
@@ -276,11 +320,16 @@ impl Store for MemStore {
         if self.mode.deferred {
             return Err(op);
         }
+        self.hear_of_others();
+        if let Some(file) = self.recall(&op) {
+            return Ok(Completion { conn, result: Ok(self.opened(file)), chunk: None });
+        }
         let (result, chunk) = self.run(op);
         Ok(Completion { conn, result, chunk })
     }
 
     fn submit(&mut self, conn: ConnId, op: Op) {
+        self.hear_of_others();
         let (result, chunk) = self.run(op);
         self.done.push_back(Completion { conn, result, chunk });
     }
@@ -289,7 +338,9 @@ impl Store for MemStore {
         self.done.pop_front()
     }
 
-    fn received(&mut self) {}
+    fn received(&mut self) {
+        self.memory = Memory::MayBeOld;
+    }
 
     fn is_lagging(&self) -> bool {
         self.mode.lags

@@ -11,6 +11,7 @@ in_every_setting!(
     folders_are_made_with_their_parents_and_removed_when_empty,
     names_are_moved_with_what_they_hold,
     names_may_hold_anything_but_control_bytes,
+    names_that_only_look_the_same_are_different,
     what_is_missing_is_said_to_be_missing,
 );
 
@@ -142,6 +143,22 @@ fn names_may_hold_anything_but_control_bytes(setting: &Setting) {
     let deep = "/d".repeat(50);
     client.put(&deep, b"deep");
     assert_eq!(client.get(&deep), b"deep");
+}
+
+/// Nothing is folded or normalised: what you type is the name.
+fn names_that_only_look_the_same_are_different(setting: &Setting) {
+    let server = setting.start();
+    let mut client = server.client();
+    let twins = ["a", "A", "\u{e9}", "e\u{301}", "\u{fb01}", "fi", "\u{212a}", "K", "x", "x ", "x."];
+    for (n, name) in (0..).zip(twins) {
+        client.put(&format!("/{name}"), &[n]);
+    }
+    for (n, name) in (0..).zip(twins) {
+        assert_eq!(client.get(&format!("/{name}")), [n], "{name:?}");
+    }
+    for name in ["B", "b"] {
+        assert!(client.try_put(&format!("if=absent /{name}"), b"x").starts_with("OK 0 "), "{name}");
+    }
 }
 
 fn what_is_missing_is_said_to_be_missing(setting: &Setting) {

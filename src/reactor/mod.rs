@@ -125,6 +125,8 @@ pub struct Reactor<P: Platform> {
     runnable: VecDeque<ConnId>,
     /// Empty: the memory of the run queue of the turn before, used again for the next.
     driven: VecDeque<ConnId>,
+    /// Served in this turn, and not answered yet; empty between turns.
+    answered: Vec<ConnId>,
     /// Operations that the gate let go.
     released: VecDeque<(ConnId, Op)>,
     gate: Gate,
@@ -202,6 +204,7 @@ impl<P: Platform> Reactor<P> {
             generation: 0,
             runnable: VecDeque::new(),
             driven: VecDeque::new(),
+            answered: Vec::new(),
             released: VecDeque::new(),
             gate: Gate::default(),
             admission,

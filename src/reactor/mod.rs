@@ -1,8 +1,9 @@
 //! The loop: one thread, one slab of connections, one bounded slice of work for each per turn.
 //!
 //! Runs unchanged on the real platform and in a simulator. Its rules:
-//! * Readiness is set by events and cleared by `WouldBlock`, never by a short write, and by a short
-//!   read only while no event has told of an end: see [`Readable`].
+//! * Readiness is set by events and cleared by `WouldBlock`, or by
+//!   [`Filled`](crate::platform::SendFile::Filled), which says the same; never by a short write, and by
+//!   a short read only while no event has told of an end: see [`Readable`].
 //! * Of all connections that wait for a request, what came is received first; then they are answered.
 //!   So what the store remembers of files is held against the present once for all of them.
 //! * Who is still ready when its budget is spent goes to the run queue; while that is not empty,

@@ -215,6 +215,9 @@ pub enum ReadNow {
 pub enum SendFile {
     /// This many bytes left; never 0.
     Sent(usize),
+    /// This many bytes left, never 0, and the socket has no room for more: as `WouldBlock` after
+    /// them, without another call to find that out.
+    Filled(usize),
     /// It would have to wait for the disk: `Warm` it first.
     Cold,
     /// The file ends before `offset`.

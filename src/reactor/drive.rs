@@ -73,6 +73,9 @@ impl<P: Platform> Reactor<P> {
     /// that receiving needs.
     fn step(&mut self, id: ConnId, budget: &mut Budget) -> Progress {
         let ran = self.submit(id, budget).or(self.ask_for_slot(id));
+        if ran == Progress::Moved && self.answers_together(id) {
+            return Progress::Blocked;
+        }
         let sent = self.flush(id, budget).or(self.shut_down(id)).or(self.look(id));
         ran.or(sent).or(self.fill(id, budget))
     }

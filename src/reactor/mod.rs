@@ -1,8 +1,9 @@
 //! The loop: one thread, one slab of connections, one bounded slice of work for each per turn.
 //!
 //! Runs unchanged on the real platform and in a simulator. Its rules:
-//! * Readiness is set by events and cleared by `WouldBlock`, never by a short write, and by a short
-//!   read only while no event has told of an end: see [`Readable`].
+//! * Readiness is set by events and cleared by `WouldBlock`, or by
+//!   [`Filled`](crate::platform::SendFile::Filled), which says the same; never by a short write, and by
+//!   a short read only while no event has told of an end: see [`Readable`].
 //! * Of all connections that wait for a request, what came is received first; then they are answered.
 //!   So what the store remembers of files is held against the present once for all of them.
 //! * Who is still ready when its budget is spent goes to the run queue; while that is not empty,
@@ -125,6 +126,8 @@ pub struct Reactor<P: Platform> {
     runnable: VecDeque<ConnId>,
     /// Empty: the memory of the run queue of the turn before, used again for the next.
     driven: VecDeque<ConnId>,
+    /// Served in this turn, and not answered yet; empty between turns.
+    answered: Vec<ConnId>,
     /// Operations that the gate let go.
     released: VecDeque<(ConnId, Op)>,
     gate: Gate,
@@ -202,6 +205,7 @@ impl<P: Platform> Reactor<P> {
             generation: 0,
             runnable: VecDeque::new(),
             driven: VecDeque::new(),
+            answered: Vec::new(),
             released: VecDeque::new(),
             gate: Gate::default(),
             admission,

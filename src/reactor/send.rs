@@ -117,7 +117,8 @@ impl<P: Platform> Reactor<P> {
         let session = &mut connection.session;
         let len = usize::try_from(len).unwrap_or(usize::MAX).min(allowed);
         match self.platform.send_file(stream, file, offset, len) {
-            Ok(SendFile::Sent(n)) => {
+            Ok(sent @ (SendFile::Sent(n) | SendFile::Filled(n))) => {
+                connection.readiness.writable = matches!(sent, SendFile::Sent(_));
                 budget.spend(n);
                 session.sent_file(n, None, &mut cx!(self));
             }

@@ -8,10 +8,17 @@
 use crate::ids::ConnId;
 use crate::platform::Platform;
 use crate::reactor::{Reactor, lookup};
+use crate::session::Outgoing;
+use crate::session::state::Name;
 
 /// Requests received before the first of them is answered. More would hold more memory at once, and
 /// leave the caches of the processor before they are looked at.
 const RECEIVED_TOGETHER: usize = 128;
+
+/// Answers of the store that wait for each other, so that they leave one after the other: what a file
+/// system needs stays in the caches of the processor, and so does what a socket needs; and a peer on
+/// this machine is woken once. The first of them waits for about two milliseconds, where all are uploads.
+const ANSWERED_TOGETHER: usize = 32;
 
 impl<P: Platform> Reactor<P> {
     /// Drives who is queued, each with its part of the turn.
@@ -31,12 +38,41 @@ impl<P: Platform> Reactor<P> {
                     Some(bytes) => self.drive(id, bytes),
                     None => work.push_back(id),
                 }
+                if self.answered.len() >= ANSWERED_TOGETHER {
+                    self.send_answers();
+                }
             }
+            self.send_answers();
             queued -= together;
         }
         // Who had to wait goes before those who had their part.
         work.append(&mut self.runnable);
         self.driven = std::mem::replace(&mut self.runnable, work);
+    }
+
+    /// A request has just been served whose answer is all that wants to leave: it leaves together with
+    /// others of this turn. Who has sent more requests already goes on at once.
+    pub(super) fn answers_together(&mut self, id: ConnId) -> bool {
+        let together = lookup(&mut self.connections, id).is_some_and(|connection| {
+            let session = &connection.session;
+            let waits = session.state() == Name::AwaitHeader && session.held_len() == 0;
+            waits && session.outgoing() == Outgoing::Outbox
+        });
+        if together {
+            self.answered.push(id);
+        }
+        together
+    }
+
+    fn send_answers(&mut self) {
+        let mut answered = std::mem::take(&mut self.answered);
+        for id in answered.drain(..) {
+            self.drive(id, self.limits.turn_bytes_min);
+        }
+        // Who asked again, and was served again, has had its part of this turn.
+        for id in std::mem::replace(&mut self.answered, answered) {
+            self.enqueue(id);
+        }
     }
 
     /// What a connection may move now; `None` if it is better given a large part in the next turn.

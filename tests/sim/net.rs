@@ -331,6 +331,15 @@ impl Net {
         Ok(n)
     }
 
+    /// Has the socket no room for another byte? Then an edge tells of the first.
+    pub fn is_full(&mut self, id: LinkId) -> bool {
+        let window = self.window;
+        let link = self.link(id);
+        let full = link.broken == Broken::No && link.down.len() >= window;
+        link.write_armed |= full;
+        full
+    }
+
     pub fn shutdown_write(&mut self, id: LinkId) -> io::Result<()> {
         let link = self.link(id);
         if link.broken != Broken::No {

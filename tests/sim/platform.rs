@@ -153,7 +153,13 @@ impl Platform for SimPlatform {
         match self.store.read_now(file, offset, &mut buf) {
             Ok(ReadNow::Cold) => Ok(SendFile::Cold),
             Ok(ReadNow::Bytes(0)) => Ok(SendFile::Truncated),
-            Ok(ReadNow::Bytes(n)) => stream.send(&[&buf[..n]], false).map(SendFile::Sent),
+            Ok(ReadNow::Bytes(n)) => {
+                let sent = stream.send(&[&buf[..n]], false)?;
+                let World { net, rng, .. } = &mut *self.world.borrow_mut();
+                // A kernel may say so, and need not.
+                let is_full = sent < n && rng.chance(500) && net.is_full(stream.link);
+                Ok(if is_full { SendFile::Filled(sent) } else { SendFile::Sent(sent) })
+            }
             Err(error) => Err(io::Error::other(error.to_string())),
         }
     }

@@ -124,6 +124,9 @@ impl DiskStore {
         if !reading.copied {
             match kernel::send_file(socket, reading.file.fd().as_fd(), offset, len) {
                 Ok(0) => return Ok(SendFile::Truncated),
+                Ok(n) if n < len && reading.file.len().map_err(told)? >= offset + len as u64 => {
+                    return Ok(SendFile::Filled(n));
+                }
                 Ok(n) => return Ok(SendFile::Sent(n)),
                 Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => reading.copied = true,
                 Err(errno) => return Err(errno.into()),

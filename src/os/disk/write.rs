@@ -4,8 +4,7 @@
 //! are made at the commit, so an upload that is given up leaves no trace.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstatvfs, openat, unlinkat};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
@@ -37,20 +36,22 @@ pub(super) struct Staged {
     pub(super) name: String,
     /// The final name as announced, for the log.
     path: Box<str>,
-    failed: AtomicBool,
+    /// Its first failure.
+    failed: OnceLock<Failure>,
 }
 
 impl Staged {
     /// Every later step is refused too: what is in the file cannot be known any more.
     pub(super) fn check(&self) -> Result<(), StoreError> {
-        if self.failed.load(Ordering::Acquire) {
-            return Err(StoreError::refused(Failure::Internal, "an earlier write failed"));
+        match self.failed.get() {
+            // Another worker may be faster to tell of it than the one that met it.
+            Some(failure) => Err(StoreError::refused(*failure, "an earlier write failed")),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    fn set_failed(&self) {
-        self.failed.store(true, Ordering::Release);
+    fn set_failed(&self, failure: Failure) {
+        self.failed.get_or_init(|| failure);
     }
 }
 
@@ -121,7 +122,7 @@ impl Disk {
                 Err(errno) => return Err(self.change_error("openat staging", path, errno)),
             }
         };
-        let staged = Staged { file, folder, name, path: path.into(), failed: AtomicBool::new(false) };
+        let staged = Staged { file, folder, name, path: path.into(), failed: OnceLock::new() };
         if let Some(mode) = self.file_mode
             && let Err(errno) = fchmod(&staged.file, mode)
         {
@@ -140,9 +141,10 @@ impl Disk {
             match result {
                 Ok(n) if n > 0 => done += n,
                 other => {
-                    staged.set_failed();
                     let errno = other.err().unwrap_or(Errno::IO);
-                    return Err(self.change_error("pwrite", &staged.path, errno));
+                    let error = self.change_error("pwrite", &staged.path, errno);
+                    staged.set_failed(error.failure);
+                    return Err(error);
                 }
             }
         }
@@ -185,8 +187,9 @@ impl Disk {
             // These say that the call is not for this file, nothing about its data.
             Errno::SPIPE | Errno::INVAL | Errno::NOSYS => Ok(()),
             errno => {
-                staged.set_failed();
-                Err(self.sync_error("sync_file_range", &staged.path, errno))
+                let error = self.sync_error("sync_file_range", &staged.path, errno);
+                staged.set_failed(error.failure);
+                Err(error)
             }
         }
     }

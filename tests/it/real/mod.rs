@@ -167,7 +167,7 @@ impl Platform for StillPlatform {
 
     fn send_file(&mut self, stream: &mut SeenStream, file: FileId, offset: u64, len: usize) -> io::Result<SendFile> {
         let sent = self.os.get_mut().send_file(&mut stream.inner, file, offset, len)?;
-        if let SendFile::Sent(n) = sent {
+        if let SendFile::Sent(n) | SendFile::Filled(n) = sent {
             self.seen.sent.set(self.seen.sent.get() + n);
         }
         Ok(sent)

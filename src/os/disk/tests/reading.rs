@@ -92,7 +92,7 @@ fn a_file_goes_into_a_socket_warm_or_cold_copied_or_not() {
             let mut buf = vec![0; 1 << 20];
             while sent < whole.len() {
                 match bench.store.send_file(file, sent as u64, whole.len() - sent, ours.as_fd()) {
-                    Ok(SendFile::Sent(n)) => sent += n,
+                    Ok(SendFile::Sent(n) | SendFile::Filled(n)) => sent += n,
                     Ok(SendFile::Cold) => {
                         warm(bench, file, sent as u64);
                         warmings += 1;
@@ -119,16 +119,23 @@ fn a_file_that_became_shorter_is_told_so_and_never_padded() {
     in_every_mode(|bench| {
         bench.store_file("f", &pattern(50_000), Precondition::None).unwrap();
         let (file, _, source) = bench.open_file("f").unwrap();
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        if source == Source::Direct {
+            // So far all of it can be sent; that it cannot any more is found out while it is.
+            while bench.store.send_file(file, 0, 1, ours.as_fd()).unwrap() == SendFile::Cold {
+                warm(bench, file, 0);
+            }
+        }
         std::fs::OpenOptions::new().write(true).open(bench.path("f")).unwrap().set_len(10_000).unwrap();
         let done = bench.complete(Op::Read { file, offset: 9_000, len: 5_000, chunk: Chunk::new(5_000) });
         assert_eq!(done.chunk.unwrap().len(), 1_000);
         warm(bench, file, 20_000);
         if source == Source::Direct {
-            let (ours, _theirs) = UnixStream::pair().unwrap();
             let mut sent = 0;
             for _ in 0..100 {
                 match bench.store.send_file(file, sent, 50_000, ours.as_fd()).unwrap() {
                     SendFile::Sent(n) => sent += n as u64,
+                    SendFile::Filled(_) => panic!("no event will tell of room that was always there"),
                     SendFile::Cold => warm(bench, file, sent),
                     SendFile::Truncated => break,
                 }

@@ -358,3 +358,17 @@ fn what_was_submitted_is_in_flight_until_its_completion_is_taken() {
         assert_eq!(bench.store.queued().io, 0);
     });
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_comes_after_a_write_that_found_no_space_fails_for_lack_of_space_too() {
+    in_every_mode(|bench| {
+        let disk = &bench.store.disk;
+        let mut staged = disk.stage(&key("f"), None).unwrap();
+        staged.file = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap().into();
+        for _ in 0..2 {
+            assert_eq!(disk.write(&staged, 0, b"x").unwrap_err().failure, Failure::NoSpace);
+        }
+        disk.abort(&staged);
+    });
+}

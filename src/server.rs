@@ -221,7 +221,8 @@ impl Builder {
             .map_err(ServerError::plain)?;
         let platform = OsPlatform::new(bell, listeners, self.signalled, store, &self.limits)
             .map_err(|error| ServerError::new("cannot watch the listeners", error))?;
-        let ceiling = Ceiling::of(&self.limits, speaks.iter().any(Listening::gathers));
+        let mut ceiling = Ceiling::of(&self.limits, speaks.iter().any(Listening::gathers));
+        ceiling.shared += speaks.iter().map(Listening::kept_bytes_max).sum::<usize>();
         let setup =
             Setup { access: Access::new(self.secret, self.store.read_only), listeners: speaks, limits: self.limits };
         Ok(Server { reactor: Reactor::new(platform, setup), bound, shared, ceiling })

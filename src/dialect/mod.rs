@@ -323,6 +323,19 @@ impl Listening {
         }
     }
 
+    /// Memory that it keeps for all its connections at most, in bytes.
+    pub const fn kept_bytes_max(&self) -> usize {
+        match self {
+            Self::Auto(_) | Self::Http(_) => http::KEPT_BYTES_MAX,
+            Self::LengthPrefix(_)
+            | Self::Line
+            | Self::Menu(_)
+            | Self::NameChoice(_)
+            | Self::NameSize(_)
+            | Self::Pickle(_) => 0,
+        }
+    }
+
     /// May a connection hold a message longer than a head? Then a slot must have room for it.
     pub const fn gathers(&self) -> bool {
         match self {

@@ -164,7 +164,10 @@ impl Stream for TcpConnection {
     }
 
     fn send(&mut self, bufs: &[&[u8]], more: bool) -> io::Result<usize> {
-        self.narrow();
+        // Before the head of the next file it may stay.
+        if !more {
+            self.narrow();
+        }
         let flags = send_flags(more);
         let sent = match bufs {
             [one] => rustix::net::send(&self.stream, one, flags),

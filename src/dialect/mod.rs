@@ -408,6 +408,12 @@ impl Kind {
         matches!(self, Self::Auto | Self::Http)
     }
 
+    /// Does it say nothing before the client has? Of the dialects of older systems some wait for a
+    /// while, and then speak.
+    pub const fn hears_first(self) -> bool {
+        matches!(self, Self::Auto | Self::Http | Self::Line)
+    }
+
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
         match self {

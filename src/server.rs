@@ -14,6 +14,7 @@ use crate::counters::Counters;
 use crate::dialect::{Kind, Listening};
 use crate::object::Durability;
 use crate::os::disk::DiskStore;
+use crate::os::net::First;
 use crate::os::poll::{Bell, OsPlatform, Shared, Signalled};
 use crate::os::{names, net, process};
 use crate::platform::Signal;
@@ -221,7 +222,8 @@ impl Builder {
             .map_err(ServerError::plain)?;
         let platform = OsPlatform::new(bell, listeners, self.signalled, store, &self.limits)
             .map_err(|error| ServerError::new("cannot watch the listeners", error))?;
-        let ceiling = Ceiling::of(&self.limits, speaks.iter().any(Listening::gathers));
+        let mut ceiling = Ceiling::of(&self.limits, speaks.iter().any(Listening::gathers));
+        ceiling.shared += speaks.iter().map(Listening::kept_bytes_max).sum::<usize>();
         let setup =
             Setup { access: Access::new(self.secret, self.store.read_only), listeners: speaks, limits: self.limits };
         Ok(Server { reactor: Reactor::new(platform, setup), bound, shared, ceiling })
@@ -231,7 +233,8 @@ impl Builder {
         let Listen { address, kind, .. } = listen;
         let fail = |error| ServerError::new(format!("cannot listen on {address} ({kind})"), error);
         let resolved = names::resolve(address).map_err(fail)?;
-        let listener = net::listen(resolved, &self.limits, self.congestion.as_deref()).map_err(fail)?;
+        let first = if kind.hears_first() { First::Client } else { First::Server };
+        let listener = net::listen(resolved, first, &self.limits, self.congestion.as_deref()).map_err(fail)?;
         let bound = listener.local_addr().map_err(fail)?;
         Ok((listener, bound))
     }

@@ -141,6 +141,12 @@ const LIMITS: &[Flag<Args>] = &[
         "Written and not yet on the way to the disk, all uploads together",
         |args, text| bytes(text).map(|value| args.limits.dirty_bytes_max = value),
     ),
+    Flag::text(
+        "accept-defer",
+        "SECONDS",
+        "Time the kernel keeps a connection whose client has said nothing; 0 for not at all",
+        |args, text| seconds(text).map(|value| args.limits.accept_defer = value),
+    ),
     Flag::text("head-timeout", "SECONDS", "Total time for a request head", |args, text| {
         seconds(text).map(|value| args.limits.head_timeout = value)
     }),

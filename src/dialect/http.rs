@@ -15,6 +15,7 @@
 //! asks. A head that could be read in two ways is refused and the connection ends, so nothing that
 //! hides behind it is ever taken for a request.
 
+mod described;
 mod folder;
 mod listener;
 mod media;
@@ -41,6 +42,9 @@ use write::{Remove, Upload};
 
 /// Said to a connection that comes when no more are taken.
 pub const TURNED_AWAY: &[u8] = reply::TURNED_AWAY;
+
+/// Memory that one listener keeps at most, for the accounting.
+pub const KEPT_BYTES_MAX: usize = described::Described::BYTES_MAX;
 
 /// One connection's side of the protocol.
 #[derive(Debug)]
@@ -152,7 +156,7 @@ impl Http {
             let (folder, command) = Folder::of(head, key, talk)?;
             return Ok((Asked::Folder(folder), command));
         }
-        let (read, command) = Read::of(head, key, self.listener.active)?;
+        let (read, command) = Read::of(head, key)?;
         Ok((Asked::Read(read), command))
     }
 
@@ -259,7 +263,7 @@ impl Machine for Http {
         let Some(exchange) = self.exchange.as_deref_mut() else { return Act::Reset(CloseReason::Internal) };
         let Exchange { manner, asked } = exchange;
         let act = match (answer, asked) {
-            (Answer::Opened(meta), Asked::Read(read)) => read.opened(&meta, manner, talk),
+            (Answer::Opened(meta), Asked::Read(read)) => read.opened(&meta, manner, &self.listener, talk),
             (Answer::Listed(listing), Asked::Folder(folder)) => folder.listed(listing, manner, talk),
             (Answer::Created, Asked::Upload(upload)) => upload.created(talk),
             (Answer::Stored(stored), Asked::Upload(_)) => write::stored(&stored, manner, talk),

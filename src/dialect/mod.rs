@@ -323,6 +323,19 @@ impl Listening {
         }
     }
 
+    /// Memory that it keeps for all its connections at most, in bytes.
+    pub const fn kept_bytes_max(&self) -> usize {
+        match self {
+            Self::Auto(_) | Self::Http(_) => http::KEPT_BYTES_MAX,
+            Self::LengthPrefix(_)
+            | Self::Line
+            | Self::Menu(_)
+            | Self::NameChoice(_)
+            | Self::NameSize(_)
+            | Self::Pickle(_) => 0,
+        }
+    }
+
     /// May a connection hold a message longer than a head? Then a slot must have room for it.
     pub const fn gathers(&self) -> bool {
         match self {
@@ -393,6 +406,12 @@ impl Kind {
     /// May a connection to it speak HTTP?
     pub const fn speaks_http(self) -> bool {
         matches!(self, Self::Auto | Self::Http)
+    }
+
+    /// Does it say nothing before the client has? Of the dialects of older systems some wait for a
+    /// while, and then speak.
+    pub const fn hears_first(self) -> bool {
+        matches!(self, Self::Auto | Self::Http | Self::Line)
     }
 
     /// Its name on the command line.

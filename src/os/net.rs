@@ -21,8 +21,17 @@ use crate::platform::{AcceptError, Stream};
 /// Connections the kernel keeps for us until they are accepted; it caps this itself.
 const BACKLOG: i32 = 4096;
 
+/// Who says the first word on a connection?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// The client: until then nobody needs to know of it.
+    Client,
+    /// The server, or it depends.
+    Server,
+}
+
 /// Opens a listener on `addr`. `congestion` pins the congestion control, for benchmarks.
-pub fn listen(addr: SocketAddr, limits: &Limits, congestion: Option<&str>) -> io::Result<TcpListener> {
+pub fn listen(addr: SocketAddr, first: First, limits: &Limits, congestion: Option<&str>) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if addr.is_ipv6() {
@@ -30,6 +39,9 @@ pub fn listen(addr: SocketAddr, limits: &Limits, congestion: Option<&str>) -> io
     }
     socket.set_nonblocking(true)?;
     set_options(&socket, limits)?;
+    if first == First::Client {
+        sys::defer_accept(socket.as_fd(), limits.accept_defer)?;
+    }
     #[cfg(target_os = "linux")]
     if let Some(name) = congestion {
         socket.set_tcp_congestion(name.as_bytes())?;
@@ -164,7 +176,10 @@ impl Stream for TcpConnection {
     }
 
     fn send(&mut self, bufs: &[&[u8]], more: bool) -> io::Result<usize> {
-        self.narrow();
+        // Before the head of the next file it may stay.
+        if !more {
+            self.narrow();
+        }
         let flags = send_flags(more);
         let sent = match bufs {
             [one] => rustix::net::send(&self.stream, one, flags),
@@ -201,4 +216,49 @@ const fn send_flags(more: bool) -> SendFlags {
 #[cfg(not(target_os = "linux"))]
 const fn send_flags(_more: bool) -> SendFlags {
     SendFlags::empty()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::io::Write as _;
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::*;
+
+    fn listener(first: First, defer_s: u64) -> TcpListener {
+        let limits = Limits { accept_defer: Duration::from_secs(defer_s), ..Limits::default() };
+        listen(([127, 0, 0, 1], 0).into(), first, &limits, None).expect("a free port")
+    }
+
+    fn client_of(listener: &TcpListener) -> std::net::TcpStream {
+        std::net::TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it listens")
+    }
+
+    /// Waits for the next connection, and says whose it is.
+    fn next(listener: &TcpListener) -> SocketAddr {
+        let patience = Timespec { tv_sec: 30, tv_nsec: 0 };
+        let told = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&patience)).expect("poll");
+        assert_eq!(told, 1, "nobody came");
+        accept(listener).expect("somebody is there").1
+    }
+
+    #[test]
+    fn who_is_to_speak_first_and_is_silent_is_left_to_the_kernel_but_not_for_ever() {
+        for at_once in [listener(First::Server, 60), listener(First::Client, 0)] {
+            let silent = client_of(&at_once);
+            assert_eq!(next(&at_once), silent.local_addr().expect("connected"));
+        }
+
+        let deferred = listener(First::Client, 60);
+        let _silent = client_of(&deferred);
+        assert!(matches!(accept(&deferred), Err(AcceptError::Empty)));
+        let mut speaker = client_of(&deferred);
+        speaker.write_all(b"GET ").expect("the kernel takes it");
+        assert_eq!(next(&deferred), speaker.local_addr().expect("connected"));
+
+        let deferred = listener(First::Client, 1);
+        let silent = client_of(&deferred);
+        assert_eq!(next(&deferred), silent.local_addr().expect("connected"));
+    }
 }

@@ -65,6 +65,31 @@ pub(super) fn give_memory_back() {
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(super) fn give_memory_back() {}
 
+/// Connections to this listener are handed over with their first bytes, or after this time without any
+/// (tcp(7), TCP_DEFER_ACCEPT). Zero hands them over at once.
+#[cfg(target_os = "linux")]
+pub(super) fn defer_accept(listener: BorrowedFd<'_>, time: std::time::Duration) -> io::Result<()> {
+    let seconds = libc::c_int::try_from(time.as_secs()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the descriptor is open for as long as the borrow lasts, and the call reads one int from a
+    // place that is one.
+    let result = unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Elsewhere they are handed over at once.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn defer_accept(_listener: BorrowedFd<'_>, _time: std::time::Duration) -> io::Result<()> {
+    Ok(())
+}
+
 /// How many bytes of a socket's send queue has the peer not acknowledged (tcp(7), SIOCOUTQ)?
 #[cfg(target_os = "linux")]
 pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {

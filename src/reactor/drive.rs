@@ -258,6 +258,9 @@ impl<P: Platform> Reactor<P> {
         if self.reports.is_empty() {
             return; // most steps end no request
         }
+        if !log::log_enabled!(target: "filewharf::transfer", log::Level::Info) {
+            return self.reports.clear();
+        }
         for report in self.reports.drain(..) {
             let (word, key, bytes, began, result) = match report {
                 Report::Note(note) => {

@@ -150,7 +150,14 @@ impl Session {
             hasher: Hasher::new(hash),
             pace: Pace::new(cx.now, cx.limits.rate_window),
         };
-        self.set_state(State::SendingBody(Box::new(sending)), cx);
+        let room = match self.work.sent.take() {
+            Some(mut room) => {
+                *room = sending;
+                room
+            }
+            None => Box::new(sending),
+        };
+        self.set_state(State::SendingBody(room), cx);
         self.supply(cx);
     }
 
@@ -182,7 +189,9 @@ impl Session {
         let State::SendingBody(mut sending) = self.take_state() else { return };
         let digest = sending.hasher.finish();
         let act = self.with_machine(cx, |machine, talk| machine.sent(digest, talk));
-        self.send_or(act, sending.file, sending.supply, cx);
+        let (file, supply) = (sending.file, sending.supply);
+        self.work.sent = Some(sending);
+        self.send_or(act, file, supply, cx);
     }
 
     /// `Warm` or `Read` ended.

@@ -11,6 +11,7 @@ use std::time::Instant;
 use crate::buffer::Outbox;
 use crate::platform::Op;
 use crate::session::Request;
+use crate::session::state::Sending;
 
 /// What is under way.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct UnderWay {
     pub(super) request: Option<Request>,
     /// When the dialect was last told of a silence.
     pub(super) quiet_told: Option<Instant>,
+    /// The room of the last download, for the next.
+    pub(super) sent: Option<Box<Sending>>,
 }
 
 impl UnderWay {
@@ -35,6 +38,7 @@ impl UnderWay {
         credits: 0,
         request: None,
         quiet_told: None,
+        sent: None,
     };
 }
 
@@ -50,7 +54,7 @@ impl Work {
     /// silence told of before that is over.
     pub(super) fn rest(&mut self, active: Instant, spare: &mut Spare) {
         let told_before = self.quiet_told.is_none_or(|told| told <= active);
-        let UnderWay { inbox, outbox, ops, credits, request, quiet_told: _ } = &**self;
+        let UnderWay { inbox, outbox, ops, credits, request, quiet_told: _, sent: _ } = &**self;
         if told_before
             && inbox.is_empty()
             && outbox.is_empty()
@@ -83,9 +87,9 @@ impl Work {
         }
     }
 
-    /// Bytes of the room itself, and of the few operations that may wait in it.
+    /// Bytes of the room itself, of the few operations that may wait in it, and of a download.
     pub(super) const fn bytes() -> usize {
-        size_of::<UnderWay>() + OPS_KEPT * size_of::<Op>()
+        size_of::<UnderWay>() + OPS_KEPT * size_of::<Op>() + size_of::<Sending>()
     }
 }
 

@@ -46,13 +46,13 @@ pub fn relative(name: &str) -> Result<Key, Failure> {
     if name.len() > KEY_LEN_MAX {
         return Err(Failure::Malformed("the path is longer than 1024 bytes"));
     }
-    for (depth, part) in name.split('/').enumerate() {
-        component(part)?;
+    for (depth, part) in name.as_bytes().split(|byte| *byte == b'/').enumerate() {
+        check(part)?;
         if depth >= DEPTH_MAX {
             return Err(Failure::Malformed("the path is deeper than 64 folders"));
         }
     }
-    let first = name.split('/').next().unwrap_or(name);
+    let first = name.split_once('/').map_or(name, |(first, _)| first);
     if first == RESERVED {
         return Err(Failure::Denied("/.filewharf/ is reserved for the server"));
     }
@@ -61,15 +61,19 @@ pub fn relative(name: &str) -> Result<Key, Failure> {
 
 /// One name between slashes.
 pub fn component(part: &str) -> Result<(), Failure> {
+    check(part.as_bytes())
+}
+
+fn check(part: &[u8]) -> Result<(), Failure> {
     match part {
-        "" => return Err(Failure::Malformed("the path has an empty component")),
-        "." | ".." => return Err(Failure::Malformed("the path has a . or .. component")),
+        b"" => return Err(Failure::Malformed("the path has an empty component")),
+        b"." | b".." => return Err(Failure::Malformed("the path has a . or .. component")),
         _ => {}
     }
     if part.len() > COMPONENT_LEN_MAX {
         return Err(Failure::Malformed("a name in the path is longer than 255 bytes"));
     }
-    if has_control(part) {
+    if part.iter().copied().any(is_control) {
         return Err(Failure::Malformed("the path has control bytes"));
     }
     Ok(())
@@ -77,7 +81,11 @@ pub fn component(part: &str) -> Result<(), Failure> {
 
 /// Does it hold a byte below 0x20, or DEL? Such names are neither taken nor listed.
 pub fn has_control(text: &str) -> bool {
-    text.bytes().any(|byte| byte < 0x20 || byte == 0x7f)
+    text.bytes().any(is_control)
+}
+
+const fn is_control(byte: u8) -> bool {
+    byte < 0x20 || byte == 0x7f
 }
 
 #[cfg(test)]

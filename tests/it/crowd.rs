@@ -76,7 +76,8 @@ fn nine_thousand_connections_cost_less_than_a_kibibyte_each_while_others_move_fi
         return;
     }
     let root = process::folder(env!("CARGO_TARGET_TMPDIR"));
-    let arguments = ["--head-timeout", "300"];
+    // Who is silent is to be seen at once.
+    let arguments = ["--head-timeout", "300", "--accept-defer", "0"];
     let server = Program::start(&[], env!("CARGO_BIN_EXE_filewharf"), root.path(), &arguments);
     drop((0..100).map(|_| ping(&server)).collect::<Vec<_>>());
     let start = Memory::of(&server);

@@ -1,5 +1,6 @@
 //! What an operator says about one listener that speaks HTTP.
 
+use crate::dialect::http::described::Described;
 use crate::dialect::{Kind, Options};
 
 /// The options of the listener's address.
@@ -9,6 +10,8 @@ pub struct Listener {
     pub(super) active: Active,
     /// Which pages of other sites may use this server from a browser.
     pub(super) origins: Origins,
+    /// What was said of files lately.
+    pub(super) described: Described,
 }
 
 /// May HTML and other active content run in a browser as part of this site?

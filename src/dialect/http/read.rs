@@ -4,9 +4,9 @@ use std::io::Write as _;
 use std::ops::Range;
 
 use crate::command::Command;
-use crate::dialect::http::listener::Active;
+use crate::dialect::http::listener::Listener;
 use crate::dialect::http::media;
-use crate::dialect::http::reply::{Content, Manner, content_length, field, validators};
+use crate::dialect::http::reply::{Content, Manner, content_length, field, now_s, validators, write_validators};
 use crate::dialect::{Act, Talk};
 use crate::error::Failure;
 use crate::object::{Key, Meta};
@@ -19,7 +19,6 @@ use crate::wire::range::Ranges;
 #[derive(Debug)]
 pub(super) struct Read {
     key: Key,
-    active: Active,
     /// Where the query of the request must be kept: for a redirection.
     query: Option<Box<str>>,
     wishes: Option<Box<Wishes>>,
@@ -68,16 +67,16 @@ struct Part {
 }
 
 impl Read {
-    pub(super) fn of(head: &Head<'_>, key: Key, active: Active) -> Result<(Self, Command), Failure> {
+    pub(super) fn of(head: &Head<'_>, key: Key) -> Result<(Self, Command), Failure> {
         let wishes = Wishes::of(head)?.map(Box::new);
         let query = head.query.map(Into::into);
         let command = Command::Get { key: key.clone() };
-        Ok((Self { key, active, query, wishes, stage: Stage::Plain }, command))
+        Ok((Self { key, query, wishes, stage: Stage::Plain }, command))
     }
 
     /// The file is open: decides in the order of RFC 9110 §13.2.2.
-    pub(super) fn opened(&mut self, meta: &Meta, manner: &mut Manner, talk: &mut Talk<'_>) -> Act {
-        let Some(wishes) = self.wishes.take() else { return self.whole(meta, manner, talk) };
+    pub(super) fn opened(&mut self, meta: &Meta, manner: &mut Manner, listener: &Listener, talk: &mut Talk<'_>) -> Act {
+        let Some(wishes) = self.wishes.take() else { return self.whole(meta, manner, listener, talk) };
         match wishes.conditions.read(Some(meta)) {
             Verdict::Proceed => {}
             Verdict::NotModified => {
@@ -97,23 +96,23 @@ impl Read {
             Ranges::Whole
                 if wishes.digest == Digest::Trailer && meta.len > 0 && manner.content() == Content::Follows =>
             {
-                self.digested(meta, manner, talk)
+                self.digested(meta, manner, listener, talk)
             }
-            Ranges::Whole => self.whole(meta, manner, talk),
+            Ranges::Whole => self.whole(meta, manner, listener, talk),
             Ranges::Unsatisfiable => {
                 let all = format!("bytes */{}", meta.len);
                 let failure = Failure::RangeUnsatisfiable;
                 manner.refuse_as(416, failure, Some(&self.key), Some(("Content-Range", &all)), talk);
                 manner.then()
             }
-            Ranges::One(range) => self.part(range, meta, manner, talk),
+            Ranges::One(range) => self.part(range, meta, manner, listener, talk),
             Ranges::Several(ranges) => self.parts(ranges, meta, manner, talk),
         }
     }
 
-    fn whole(&self, meta: &Meta, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+    fn whole(&self, meta: &Meta, manner: &Manner, listener: &Listener, talk: &mut Talk<'_>) -> Act {
         manner.head(200, talk);
-        self.describe(meta, talk);
+        self.describe(meta, listener, talk);
         content_length(meta.len, talk.out);
         if manner.content() == Content::Withheld {
             return manner.then();
@@ -123,18 +122,18 @@ impl Read {
 
     /// One chunk with everything, so that the digest can follow in a trailer (RFC 9530 §2,
     /// RFC 9112 §7.1.2).
-    fn digested(&mut self, meta: &Meta, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+    fn digested(&mut self, meta: &Meta, manner: &Manner, listener: &Listener, talk: &mut Talk<'_>) -> Act {
         manner.head(200, talk);
-        self.describe(meta, talk);
+        self.describe(meta, listener, talk);
         talk.out.extend_from_slice(b"Trailer: Repr-Digest\r\nTransfer-Encoding: chunked\r\n\r\n");
         chunked::chunk_head(meta.len, talk.out);
         self.stage = Stage::Digested;
         Act::Send { range: 0..meta.len, hash: true }
     }
 
-    fn part(&self, range: Range<u64>, meta: &Meta, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+    fn part(&self, range: Range<u64>, meta: &Meta, manner: &Manner, listener: &Listener, talk: &mut Talk<'_>) -> Act {
         manner.head(206, talk);
-        self.describe(meta, talk);
+        self.describe(meta, listener, talk);
         content_range(&range, meta.len, talk.out);
         content_length(range.end - range.start, talk.out);
         Act::Send { range, hash: false }
@@ -194,10 +193,19 @@ impl Read {
         }
     }
 
-    fn describe(&self, meta: &Meta, talk: &mut Talk<'_>) {
-        validators(meta, talk);
-        media::describe(&self.key, self.active, talk.out);
-        talk.out.extend_from_slice(b"Accept-Ranges: bytes\r\n");
+    fn describe(&self, meta: &Meta, listener: &Listener, talk: &mut Talk<'_>) {
+        let now_s = now_s(talk);
+        let write = |out: &mut Vec<u8>| {
+            write_validators(meta, now_s, out);
+            media::describe(&self.key, listener.active, out);
+            out.extend_from_slice(b"Accept-Ranges: bytes\r\n");
+        };
+        if meta.mtime <= now_s {
+            listener.described.write(&self.key, meta, talk.out, write);
+        } else {
+            // What is said of its time changes with the present.
+            write(talk.out);
+        }
     }
 
     /// A folder is found under its name with a `/` behind: links in its page are relative to that.

@@ -208,13 +208,18 @@ pub(super) fn field(name: &str, value: &dyn Display, out: &mut Vec<u8>) {
 /// nobody shall see an older version than there is. Nothing is said to change after it is sent
 /// (§8.8.2.1).
 pub(super) fn validators(meta: &Meta, talk: &mut Talk<'_>) {
-    let modified = meta.mtime.min(now_s(talk));
-    talk.out.extend_from_slice(b"ETag: \"");
-    talk.out.extend_from_slice(&meta.etag.digits());
-    talk.out.extend_from_slice(b"\"\r\nLast-Modified: ");
-    date::write(modified, talk.out);
-    talk.out.extend_from_slice(b"\r\n");
-    talk.out.extend_from_slice(NO_CACHE.as_bytes());
+    let now_s = now_s(talk);
+    write_validators(meta, now_s, talk.out);
+}
+
+/// The same, where this is the present. It makes no difference once the change is in the past.
+pub(super) fn write_validators(meta: &Meta, now_s: i64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"ETag: \"");
+    out.extend_from_slice(&meta.etag.digits());
+    out.extend_from_slice(b"\"\r\nLast-Modified: ");
+    date::write(meta.mtime.min(now_s), out);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(NO_CACHE.as_bytes());
 }
 
 /// The last field and the empty line.
@@ -224,7 +229,7 @@ pub(super) fn content_length(len: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n\r\n");
 }
 
-fn now_s(talk: &Talk<'_>) -> i64 {
+pub(super) fn now_s(talk: &Talk<'_>) -> i64 {
     i64::try_from(talk.wall_clock_s).unwrap_or(i64::MAX)
 }
 

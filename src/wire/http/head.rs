@@ -8,7 +8,7 @@ mod fields;
 #[cfg(test)]
 mod tests;
 
-use memchr::memchr3_iter;
+use std::mem::MaybeUninit;
 
 use crate::wire::http::is_token;
 use fields::{Control, NAME_LEN_MAX, lower_case};
@@ -171,8 +171,9 @@ pub fn end(input: &[u8], from: usize) -> Result<Option<usize>, HeadError> {
     let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
     // The last byte seen may be a CR whose LF was missing.
     let from = from.saturating_sub(1).clamp(start, input.len().max(start));
-    for at in memchr3_iter(b'\r', b'\n', 0, input.get(from..).unwrap_or_default()).map(|at| from + at) {
-        match input[at] {
+    // Plainly byte by byte: lines are short, and to begin a vector search anew behind each costs more.
+    for (at, byte) in input.iter().copied().enumerate().skip(from).filter(|(_, byte)| *byte <= b'\r') {
+        match byte {
             b'\r' if input.get(at + 1).is_none_or(|next| *next == b'\n') => {}
             b'\r' => return Err(HeadError::BadRequest("a CR stands alone")),
             b'\n' if at == start || input[at - 1] != b'\r' => {
@@ -180,8 +181,8 @@ pub fn end(input: &[u8], from: usize) -> Result<Option<usize>, HeadError> {
             }
             b'\n' if at == start + 1 => return Err(HeadError::BadRequest("the request line is empty")),
             b'\n' if input[start..at].ends_with(b"\r\n\r") => return Ok(Some(at + 1)),
-            b'\n' => {}
-            _ => return Err(HeadError::BadRequest("the head has a NUL")),
+            0 => return Err(HeadError::BadRequest("the head has a NUL")),
+            _ => {}
         }
     }
     Ok(None)
@@ -217,14 +218,16 @@ pub fn parse(head: &[u8]) -> Result<Head<'_>, HeadError> {
 pub fn parse_found(head: &[u8]) -> Result<Head<'_>, HeadError> {
     debug_assert_eq!(end(head, 0), Ok(Some(head.len())), "a head that nobody looked at");
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
-    let version = version(head)?;
-    let mut lines = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let mut request = httparse::Request::new(&mut lines);
-    match request.parse(head) {
+    // Nothing is written there but the lines that are found.
+    let mut lines = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(head, &mut lines) {
         Ok(httparse::Status::Complete(used)) if used == head.len() => {}
         Ok(_) => return Err(HeadError::BadRequest("the head does not end where it should")),
-        Err(error) => return Err(refused(error)),
+        // `httparse` cannot tell another version from none.
+        Err(error) => return Err(version(head).err().unwrap_or_else(|| refused(error))),
     }
+    let version = if request.version == Some(0) { Version::Http10 } else { Version::Http11 };
     let method = request.method.ok_or(HeadError::BadRequest("there is no method"))?;
     let target = request.path.ok_or(HeadError::BadRequest("there is no target"))?;
     let mut fields = Fields::default();
@@ -256,7 +259,7 @@ fn refused(error: httparse::Error) -> HeadError {
     })
 }
 
-/// The version at the end of the request line. `httparse` cannot tell another version from none.
+/// The version at the end of the request line.
 fn version(head: &[u8]) -> Result<Version, HeadError> {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let last = line.rsplit(|byte| *byte == b' ').next().unwrap_or_default();

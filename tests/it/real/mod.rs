@@ -21,7 +21,7 @@ use filewharf::dialect::Listening;
 use filewharf::ids::{ConnId, FileId, ListenerId};
 use filewharf::object::Etag;
 use filewharf::os::disk::DiskStore;
-use filewharf::os::net::{TcpConnection, listen};
+use filewharf::os::net::{First, TcpConnection, listen};
 use filewharf::os::poll::{Bell, OsPlatform, Shared, Signalled};
 use filewharf::platform::{AcceptError, Counters, Event, Platform, SendFile, Signal, Store as _, Stream};
 use filewharf::reactor::{Reactor, Setup};
@@ -214,7 +214,9 @@ impl Real {
     pub fn speaking(listening: Listening, limits: Limits, access: Access, calls: Calls) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let limits = Limits { io_workers: 1, sync_workers: 2, ..limits };
-        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), &limits, None).expect("a free port");
+        // A client that says nothing is to be seen at once.
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = listen(address, First::Server, &limits, None).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let bell = Bell::new().expect("an event queue");
         let shared = bell.shared();

@@ -239,12 +239,16 @@ fn chunked(codings: &str) -> Result<(), HeadError> {
 /// `host`, `host:port`, `[v6]:port`, or empty. Which host it is does not matter, only that every
 /// parser sees one.
 pub(super) fn is_host(text: &str) -> bool {
-    let (host, port) = match text.rfind(':') {
+    let (host, port) = match memchr::memrchr(b':', text.as_bytes()) {
         Some(at) if !text[at..].contains(']') => (&text[..at], &text[at + 1..]),
         _ => (text, ""),
     };
-    let is_name =
-        |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(&byte));
+    let is_name = |name: &str| {
+        name.bytes().all(|byte| {
+            byte.is_ascii_alphanumeric()
+                || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&' | b'\''..=b'+' | b';' | b'=')
+        })
+    };
     let is_address = |inner: &str| {
         !inner.is_empty() && inner.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":.%-_~".contains(&byte))
     };

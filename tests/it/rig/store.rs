@@ -225,6 +225,16 @@ impl MemStore {
         }
     }
 
+    fn delete(&mut self, key: &Key, meant: Meant, precondition: &Precondition) -> Result<Outcome, StoreError> {
+        if let (Meant::Folder, Node::File(_)) = (meant, self.node(key)?) {
+            return Err(refused(Failure::Conflict("that is a file")));
+        }
+        self.check(key, precondition)?;
+        self.files.remove(key.as_str());
+        self.folders.remove(key.as_str());
+        Ok(Outcome::Deleted)
+    }
+
     fn run(&mut self, op: Op) -> (Result<Outcome, StoreError>, Option<Chunk>) {
         if matches!(op, Op::Commit { .. } | Op::Delete { .. } | Op::Rename { .. } | Op::Store { .. }) {
             self.remembered.clear();
@@ -249,17 +259,7 @@ impl MemStore {
                     .check(&put.key, &put.precondition)
                     .map(|()| Outcome::Created(self.file_id(Open::Staged(Vec::new())))),
             },
-            Op::Delete { key, meant, precondition } => {
-                let found = self.node(&key).and_then(|node| match (meant, node) {
-                    (Meant::Folder, Node::File(_)) => Err(refused(Failure::Conflict("that is a file"))),
-                    _ => self.check(&key, &precondition),
-                });
-                found.map(|()| {
-                    self.files.remove(key.as_str());
-                    self.folders.remove(key.as_str());
-                    Outcome::Deleted
-                })
-            }
+            Op::Delete { key, meant, precondition } => self.delete(&key, meant, &precondition),
             Op::Flush { .. } => Ok(Outcome::Flushed),
             Op::List { key, after, limit, bytes_max } => {
                 self.list(&key, after.as_deref(), limit, bytes_max).map(Outcome::Listed)

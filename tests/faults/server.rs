@@ -100,10 +100,11 @@ impl Served {
     /// The same once no connection is open and no disk worker at work.
     pub fn descriptors_at_rest(&self) -> usize {
         let mut seen = (self.descriptors(), Instant::now());
-        // There is no event to wait for: what has not changed for so long is at rest.
+        // There is no event to wait for: what has not changed for so long is at rest, unless somebody
+        // waits for the disk or for a core.
         wait_until("descriptors at rest", || {
             let now = self.descriptors();
-            if now != seen.0 {
+            if now != seen.0 || !self.is_asleep() {
                 seen = (now, Instant::now());
             }
             seen.1.elapsed() > Duration::from_millis(100)

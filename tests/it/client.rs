@@ -206,9 +206,10 @@ enum CutOffs {
     Allowed,
 }
 
-/// The defaults, but for a drain, which waits for every sync as long as a test does.
-fn limits() -> Limits {
-    Limits { drain_timeout: PATIENCE, ..Limits::default() }
+/// The defaults, but for the times that somebody else's syncs may take: a drain waits for them as long
+/// as a test does, and so does who waits for a slot.
+pub fn limits() -> Limits {
+    Limits { drain_timeout: PATIENCE, slot_timeout: PATIENCE, ..Limits::default() }
 }
 
 /// A server in a thread, on a folder of its own. Drains when dropped, and must then have ended

@@ -170,15 +170,16 @@ impl Served {
         let _ = self.child.wait();
     }
 
-    /// Waits until no connection, file or upload is open any more, as at the beginning.
+    /// Waits until no connection, file or upload is open any more, as at the beginning, and nothing is
+    /// left in staging: what is given up is closed first, then removed.
     #[track_caller]
     pub fn assert_back_to(&self, descriptors: usize, what: &str) {
         let until = Instant::now() + PATIENCE;
-        while self.descriptors() != descriptors {
-            assert!(Instant::now() < until, "{what}: not {descriptors} descriptors but {:?}", self.open());
+        while self.descriptors() != descriptors || !staged(&self.root).is_empty() {
+            let (open, left) = (self.open(), staged(&self.root));
+            assert!(Instant::now() < until, "{what}: not {descriptors} descriptors but {open:?}; in staging {left:?}");
             std::thread::park_timeout(Duration::from_millis(1));
         }
-        assert_eq!(staged(&self.root), Vec::<PathBuf>::new(), "left in staging: {what}");
     }
 
     /// Waits until leftovers are swept: only the folder of this process is there, and its lock.

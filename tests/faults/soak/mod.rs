@@ -366,6 +366,7 @@ fn soak() {
         let names = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
         (server, uses, names.collect::<Vec<Names>>())
     });
+    rest(&soak, &server);
     assert_eq!(server.end(), Some(0), "nothing is left to be cut off");
     let compared = compare(&root, &names.iter().collect::<Vec<_>>());
     assert_eq!(staged(&root), Vec::<PathBuf>::new());

@@ -87,7 +87,7 @@ fn peers_that_vanish_are_given_up_and_leave_nothing() {
     let server = served(&cable, root.path(), &[&options[..], &["--linger-timeout", "1"]].concat());
     let address = server.address();
     std::fs::write(root.path().join("large"), content(1, 32 << 20)).expect("a file");
-    let base = server.descriptors_at_rest();
+    let base = cable.as_client(|| server.descriptors_at_rest());
     let lost = cable.as_client(|| {
         (0..60)
             .map(|n| {

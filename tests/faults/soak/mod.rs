@@ -26,12 +26,11 @@ use rustix::process::Signal;
 
 use self::clients::{DIALECTS, Dialect, Ending, Fetched, Reader, Stored};
 use self::model::{Known, Names, compare};
-use crate::client::{staged, wait_until};
+use crate::client::staged;
 use crate::outside::Mounted;
 use crate::server::{Served, binary};
 use crate::support::content::Random;
 use crate::support::{Content, process};
-use crate::wire::{Talker, Wire};
 
 const WORKERS: u64 = 5;
 /// Names of each worker: few, so that most uploads replace a file.
@@ -398,17 +397,7 @@ fn torment(soak: &Soak, mut server: Served, disk: &Path, length: Duration, seed:
 fn rest(soak: &Soak, server: &Served) -> Use {
     let _nobody_works = soak.work.write().unwrap_or_else(PoisonError::into_inner);
     // Uploads whose clients have gone may still be at the disk.
-    wait_until("nothing is under way", || {
-        let metrics = Talker::new(Wire::Http, soak.address(Dialect::Http)).fetch("/.filewharf/metrics");
-        let metrics = String::from_utf8(metrics).expect("text");
-        let sum = |name: &str| -> u64 {
-            let samples = metrics.lines().filter(|line| line.starts_with(name));
-            samples.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
-        };
-        // The one connection that asks.
-        (sum("filewharf_store_operations "), sum("filewharf_dialect_connections{")) == (0, 1)
-    });
-    let descriptors = server.descriptors_at_rest();
+    let descriptors = server.descriptors_at_rest_says(soak.address(Dialect::Http));
     // With no connection: what it started with. New folders that are not durable stay open.
     server.assert_back_to(descriptors, "at rest");
     soak.clock.fetch_add(2, SeqCst);

@@ -31,7 +31,7 @@ impl Served {
         let log = File::create(folder.path().join("log")).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_filewharf"));
         // A thousand at once are more than there are slots, and a disk may take long for each.
-        command.arg("serve").arg(folder.path().join("files")).args(["--slot-timeout", "600"]);
+        command.arg("serve").arg(folder.path().join("files")).args(["--slot-timeout", "900"]);
         for dialect in dialects {
             command.args(["--listen", &format!("{dialect}@127.0.0.1:0")]);
         }

@@ -18,7 +18,7 @@ import threading
 import time
 
 HEADER = 64
-LIMIT = 180  # seconds that any one socket call may take, beside whatever else runs
+LIMIT = 900  # seconds that any one socket call may take, beside whatever else runs
 MIB = 1024 * 1024
 
 

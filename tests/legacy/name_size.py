@@ -17,7 +17,7 @@ import time
 
 HOST, PORT, FOLDER = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 # Nothing may take longer, on a disk whose syncs take seconds and beside whatever else runs.
-TIMEOUT = 180
+TIMEOUT = 900
 PIECE = 4096
 results = {"ok": 0, "FAIL": 0}
 

@@ -4,8 +4,7 @@
 //! are made at the commit, so an upload that is given up leaves no trace.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstatvfs, openat, unlinkat};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
@@ -37,20 +36,20 @@ pub(super) struct Staged {
     pub(super) name: String,
     /// The final name as announced, for the log.
     path: Box<str>,
-    failed: AtomicBool,
+    failed: OnceLock<Failure>,
 }
 
 impl Staged {
     /// Every later step is refused too: what is in the file cannot be known any more.
     pub(super) fn check(&self) -> Result<(), StoreError> {
-        if self.failed.load(Ordering::Acquire) {
-            return Err(StoreError::refused(Failure::Internal, "an earlier write failed"));
-        }
-        Ok(())
+        // Of two pieces at two workers, the second may be heard of first: the peer is told the same.
+        self.failed.get().map_or(Ok(()), |failure| Err(StoreError::refused(*failure, "an earlier write failed")))
     }
 
-    fn set_failed(&self) {
-        self.failed.store(true, Ordering::Release);
+    /// The first error of a file is final.
+    fn fail(&self, error: StoreError) -> StoreError {
+        self.failed.get_or_init(|| error.failure);
+        error
     }
 }
 
@@ -121,7 +120,7 @@ impl Disk {
                 Err(errno) => return Err(self.change_error("openat staging", path, errno)),
             }
         };
-        let staged = Staged { file, folder, name, path: path.into(), failed: AtomicBool::new(false) };
+        let staged = Staged { file, folder, name, path: path.into(), failed: OnceLock::new() };
         if let Some(mode) = self.file_mode
             && let Err(errno) = fchmod(&staged.file, mode)
         {
@@ -140,9 +139,8 @@ impl Disk {
             match result {
                 Ok(n) if n > 0 => done += n,
                 other => {
-                    staged.set_failed();
                     let errno = other.err().unwrap_or(Errno::IO);
-                    return Err(self.change_error("pwrite", &staged.path, errno));
+                    return Err(staged.fail(self.change_error("pwrite", &staged.path, errno)));
                 }
             }
         }
@@ -184,10 +182,7 @@ impl Disk {
         match Errno::from_io_error(&error).unwrap_or(Errno::IO) {
             // These say that the call is not for this file, nothing about its data.
             Errno::SPIPE | Errno::INVAL | Errno::NOSYS => Ok(()),
-            errno => {
-                staged.set_failed();
-                Err(self.sync_error("sync_file_range", &staged.path, errno))
-            }
+            errno => Err(staged.fail(self.sync_error("sync_file_range", &staged.path, errno))),
         }
     }
 

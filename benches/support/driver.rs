@@ -13,8 +13,8 @@ use mio::{Events, Interest, Poll, Token};
 use super::codec::{self, Manner, Task, Wire};
 use super::figures::Spread;
 
-/// Longest run: something hangs if it takes longer.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Longest silence of all connections together: something hangs if nothing comes for longer.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 struct Line {
     stream: TcpStream,
@@ -106,13 +106,15 @@ impl Driver {
             busy += usize::from(self.drive(at, &mut step, &mut outcome, &mut times));
         }
         let mut events = Events::with_capacity(1024);
+        let mut heard = began;
         while busy > 0 {
-            assert!(began.elapsed() < PATIENCE, "{busy} connections hang after {} requests", outcome.done);
+            assert!(heard.elapsed() < PATIENCE, "{busy} connections hang after {} requests", outcome.done);
             match self.poll.poll(&mut events, Some(Duration::from_secs(1))) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 polled => polled.expect("epoll"),
             }
             for event in &events {
+                heard = Instant::now();
                 let at = event.token().0;
                 if self.lines[at].work.is_some() {
                     busy -= usize::from(!self.drive(at, &mut step, &mut outcome, &mut times));

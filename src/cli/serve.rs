@@ -49,7 +49,7 @@ pub(super) static USAGE: Usage<Args> = Usage {
     notes: "EXAMPLE:
   filewharf serve ./files --listen 127.0.0.1:7070
   curl -T notes.txt http://127.0.0.1:7070/notes.txt
-  printf 'GET /notes.txt\\n' | nc -q1 127.0.0.1 7070",
+  printf 'GET /notes.txt\\n' | nc -N 127.0.0.1 7070",
 };
 
 const OPTIONS: &[Flag<Args>] = &[

@@ -95,7 +95,7 @@ impl Fake {
     /// Options that do not wait.
     pub(crate) fn options() -> Options {
         Options {
-            io_timeout: Duration::from_secs(20),
+            io_timeout: Duration::from_secs(120),
             backoff_first: Duration::from_micros(100),
             backoff_max: Duration::from_micros(200),
             segment_min: 64 << 10,
@@ -167,7 +167,7 @@ impl Write for Out {
 type In = BufReader<TcpStream>;
 
 fn serve(stream: TcpStream, state: &Mutex<State>) {
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    stream.set_read_timeout(Some(Duration::from_secs(120))).expect("a timeout");
     let left = {
         let mut state = state.lock().expect("unpoisoned");
         state.connections += 1;

@@ -48,13 +48,14 @@ fn dies_at_any_call(wire: Wire) {
                 Strace::attach(Target::Thread(id), &["-e".into(), format!("trace={call}"), "-e".into(), inject]);
             let told = converse(wire, server.address());
             let what = format!("killed at {call} #{nth} in {thread}");
-            // Its last call may come only after the last reply.
-            if all_served(&told) && !dies(&mut server) {
-                drop(strace);
+            // Its last call may come only after the last reply; that of the log comes even later, perhaps
+            // while the tracer lets go.
+            let survives = all_served(&told) && !dies(&mut server);
+            drop(strace);
+            if survives && !server.has_ended() {
                 break;
             }
             server.kill();
-            drop(strace);
             kills += 1;
             acked += told.iter().filter(|(_, reply)| matches!(reply, Reply::Served(_))).count();
             left += staged(root.path()).len();

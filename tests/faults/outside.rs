@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -162,7 +163,8 @@ pub struct Cable {
 
 impl Cable {
     pub fn lay() -> Self {
-        let id = std::process::id() % 100_000;
+        static CABLES: AtomicU32 = AtomicU32::new(0);
+        let id = format!("{}-{}", std::process::id(), CABLES.fetch_add(1, Relaxed));
         let (server, client) = (format!("fws{id}"), format!("fwc{id}"));
         // What an earlier process of this number may have left.
         let _ = (try_run(&["ip", "netns", "del", &server]), try_run(&["ip", "netns", "del", &client]));
@@ -191,6 +193,11 @@ impl Cable {
         for side in [&self.server, &self.client] {
             let set = "test ! -e /proc/sys/net/ipv4/tcp_rto_max_ms || echo 1000 > /proc/sys/net/ipv4/tcp_rto_max_ms";
             Self::on(side, &["sh", "-c", set]);
+            // Nor is a connection given up that has been asked for in vain so often.
+            Self::on(
+                side,
+                &["sh", "-c", "echo 30 | tee /proc/sys/net/ipv4/tcp_syn_retries /proc/sys/net/ipv4/tcp_synack_retries"],
+            );
         }
     }
 

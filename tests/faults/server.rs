@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::{Client, PATIENCE, staged, wait_until};
+use crate::wire::{Talker, Wire};
 
 /// The program under test: the one built beside this, or another one that `FILEWHARF_BINARY` names.
 pub fn binary() -> String {
@@ -99,16 +100,24 @@ impl Served {
 
     /// The same once no connection is open and no disk worker at work.
     pub fn descriptors_at_rest(&self) -> usize {
-        let mut seen = (self.descriptors(), Instant::now());
-        // There is no event to wait for: what has not changed for so long is at rest.
-        wait_until("descriptors at rest", || {
-            let now = self.descriptors();
-            if now != seen.0 {
-                seen = (now, Instant::now());
-            }
-            seen.1.elapsed() > Duration::from_millis(100)
+        self.descriptors_at_rest_says(self.address())
+    }
+
+    /// The same of a server that speaks HTTP at this address. It is asked: from outside, one that waits
+    /// for the disk, for a core or for the end of a connection looks like one that is at rest.
+    pub fn descriptors_at_rest_says(&self, http: SocketAddr) -> usize {
+        let (mut asking, mut descriptors) = (Talker::new(Wire::Http, http), 0);
+        wait_until("a server at rest", || {
+            let metrics = String::from_utf8(asking.fetch("/.filewharf/metrics")).expect("text");
+            let sum = |name: &str| -> u64 {
+                let samples = metrics.lines().filter(|line| line.starts_with(name));
+                samples.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+            };
+            // Only the connection that asks is open.
+            descriptors = self.descriptors() - 1;
+            (sum("filewharf_store_operations "), sum("filewharf_dialect_connections{")) == (0, 1)
         });
-        seen.0
+        descriptors
     }
 
     /// Waits until every thread sleeps, and not only between two calls: a tracer that lets go in
@@ -169,15 +178,16 @@ impl Served {
         let _ = self.child.wait();
     }
 
-    /// Waits until no connection, file or upload is open any more, as at the beginning.
+    /// Waits until no connection, file or upload is open any more, as at the beginning, and nothing is
+    /// left in staging: what is given up is closed first, then removed.
     #[track_caller]
     pub fn assert_back_to(&self, descriptors: usize, what: &str) {
         let until = Instant::now() + PATIENCE;
-        while self.descriptors() != descriptors {
-            assert!(Instant::now() < until, "{what}: not {descriptors} descriptors but {:?}", self.open());
+        while self.descriptors() != descriptors || !staged(&self.root).is_empty() {
+            let (open, left) = (self.open(), staged(&self.root));
+            assert!(Instant::now() < until, "{what}: not {descriptors} descriptors but {open:?}; in staging {left:?}");
             std::thread::park_timeout(Duration::from_millis(1));
         }
-        assert_eq!(staged(&self.root), Vec::<PathBuf>::new(), "left in staging: {what}");
     }
 
     /// Waits until leftovers are swept: only the folder of this process is there, and its lock.

@@ -5,10 +5,7 @@ use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::client::sha256;
-
-/// Nothing may take longer; a server that is silent for so long hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::client::{PATIENCE, sha256};
 
 /// What is spoken. Every server here finds out by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

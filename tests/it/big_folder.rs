@@ -13,6 +13,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use crate::client::PATIENCE;
 use crate::support::server::Program;
 use crate::support::{figures, process};
 
@@ -24,7 +25,7 @@ const MEMORY_KIB_MAX: u64 = 8 * 1024;
 /// the first byte of the answer.
 fn get(server: &Program, target: &str, accept: &str) -> (String, String, Duration) {
     let mut stream = TcpStream::connect(server.address).expect("the server listens");
-    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let began = Instant::now();
     let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).expect("the server reads");

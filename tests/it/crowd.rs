@@ -9,8 +9,9 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::client::PATIENCE;
 use crate::support::driver::Loss;
 use crate::support::server::Program;
 use crate::support::{Content, Driver, Task, Wire, driver, figures, process};
@@ -31,7 +32,7 @@ fn ping(server: &Program) -> TcpStream {
 
 fn connect(server: &Program) -> TcpStream {
     let stream = TcpStream::connect(server.address).expect("the server listens");
-    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream
 }
 
@@ -76,8 +77,8 @@ fn nine_thousand_connections_cost_less_than_a_kibibyte_each_while_others_move_fi
         return;
     }
     let root = process::folder(env!("CARGO_TARGET_TMPDIR"));
-    // Who is silent is to be seen at once.
-    let arguments = ["--head-timeout", "300", "--accept-defer", "0"];
+    // Those who have begun wait until a gigabyte has gone to the disk and back. Who is silent is to be seen at once.
+    let arguments = ["--head-timeout", "3600", "--idle-timeout", "3600", "--accept-defer", "0"];
     let server = Program::start(&[], env!("CARGO_BIN_EXE_filewharf"), root.path(), &arguments);
     drop((0..100).map(|_| ping(&server)).collect::<Vec<_>>());
     let start = Memory::of(&server);

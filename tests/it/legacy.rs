@@ -30,7 +30,8 @@ impl Served {
         let folder = process::folder(env!("CARGO_TARGET_TMPDIR"));
         let log = File::create(folder.path().join("log")).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_filewharf"));
-        command.arg("serve").arg(folder.path().join("files"));
+        // A thousand at once are more than there are slots, and a disk may take long for each.
+        command.arg("serve").arg(folder.path().join("files")).args(["--slot-timeout", "900"]);
         for dialect in dialects {
             command.args(["--listen", &format!("{dialect}@127.0.0.1:0")]);
         }

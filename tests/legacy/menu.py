@@ -14,6 +14,15 @@ import time
 
 HOST, PORT, FOLDER = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 SIZE = 1024
+# Nothing may take longer, on a disk whose syncs take seconds and beside whatever else runs.
+TIMEOUT = 900
+# Times between messages that mean something to the server: behind a name it waits so long for a text
+# to begin (3 s), behind a part of a text for more of it (0.3 s); behind a name that it has said, it
+# waits before the content (0.12 s). Where the machine was late by as much, what was seen says nothing
+# about the server, and is tried again, but not for ever.
+TEXT_GOES_ON = 0.25
+NAME_IS_READ = 0.1
+TRIES = 50
 results = []
 lock = threading.Lock()
 
@@ -25,8 +34,8 @@ def check(what, good, seen=""):
 
 
 def dial():
-    s = socket.create_connection((HOST, PORT), timeout=15)
-    s.settimeout(15)
+    s = socket.create_connection((HOST, PORT), timeout=TIMEOUT)
+    s.settimeout(TIMEOUT)
     return s
 
 
@@ -39,7 +48,9 @@ def begin(s, verb, kind):
     human()
     s.send(verb)
     human()
+    asked = time.monotonic()
     s.send(kind)
+    return asked
 
 
 def until_eof(s):
@@ -60,30 +71,40 @@ def send_media(kind, name, content):
             s.sendall(content[at:at + SIZE])
 
 
-def send_text(kind, name, content, glue=False, pause=0.1):
+def send_text(kind, name, content, glue=False, pause=1.0):
     """Returns the prompt and the reply."""
-    with dial() as s:
-        begin(s, b"send", kind)
-        prompt = s.recv(SIZE)
-        if glue:
-            s.sendall(name.encode() + content)
-        else:
-            human(0.05)
-            s.send(name.encode())
-            human(pause)
-            s.sendall(content)
-        return prompt, s.recv(SIZE)
+    for _ in range(TRIES):
+        with dial() as s:
+            begin(s, b"send", kind)
+            prompt = s.recv(SIZE)
+            if not glue:
+                human(0.05)
+                s.send(name.encode())
+                human(pause)
+            began = time.monotonic()
+            s.sendall(name.encode() + content if glue else content)
+            late = time.monotonic() - began > TEXT_GOES_ON
+            said = prompt, s.recv(SIZE)
+        if not late:
+            break
+    return said
 
 
-def receive(kind, text):
-    """One recv is the name; a text is one more, media are all until the end."""
-    with dial() as s:
-        begin(s, b"receive", kind)
-        name = s.recv(SIZE)
-        if text:
-            data = s.recv(SIZE)
-            return name, data, s.recv(SIZE) if len(data) < SIZE else b""
-        return name, until_eof(s), b""
+def receive(kind, text, wanted):
+    """One recv is the name; a text is one more, media are all until the end. Ends with what is wanted."""
+    for _ in range(TRIES):
+        with dial() as s:
+            asked = begin(s, b"receive", kind)
+            name = s.recv(SIZE)
+            late = time.monotonic() - asked > NAME_IS_READ
+            if not text:
+                got = name, until_eof(s), b""
+            else:
+                data = s.recv(SIZE)
+                got = name, data, s.recv(SIZE) if len(data) < SIZE else b""
+        if got == wanted or not late:
+            break
+    return got
 
 
 def talk(*words):
@@ -103,10 +124,10 @@ def stored(name):
         return None
 
 
-def stored_soon(name, content, wait=20):
+def stored_soon(name, content):
     """Media have no reply: the file appears once the server saw the end."""
-    until = time.time() + wait
-    while time.time() < until:
+    until = time.monotonic() + TIMEOUT
+    while time.monotonic() < until:
         if stored(name) == content:
             return True
         time.sleep(0.02)
@@ -177,16 +198,18 @@ def receiving():
         (b"PythonCode", "newest.py", b"pass", True), (b"text", "full.txt", b"f" * 1024, True), (b"image", "zero.jpg", b"", False),
     ]:
         place(name, content)
-        began = time.time()
-        got = receive(kind, text)
-        check(f"receive {kind.decode()} {name}", got == (name.encode(), content, b""), got)
-        check(f"  and its end, without another client: {name}", time.time() - began < 10)
+        # The end comes without another client.
+        wanted = (name.encode(), content, b"")
+        got = receive(kind, text, wanted)
+        check(f"receive {kind.decode()} {name}", got == wanted, got)
     place("longer.txt", b"1" * 2000)
-    got = receive(b"text", True)
-    check("a text longer than one recv reaches such a client up to 1024 bytes", got[:2] == (b"longer.txt", b"1" * 1024), got)
+    wanted = (b"longer.txt", b"1" * 1024, b"")
+    got = receive(b"text", True, wanted)
+    check("a text longer than one recv reaches such a client up to 1024 bytes", got == wanted, got)
     glued = 0
     for _ in range(20):
-        glued += receive(b"Ccode", True)[:2] != (b"newest.c", b"int y;")
+        wanted = (b"newest.c", b"int y;", b"")
+        glued += receive(b"Ccode", True, wanted) != wanted
     check("name and content are never glued, 20 times", glued == 0, glued)
 
 
@@ -218,9 +241,9 @@ def together():
     silent = [dial() for _ in range(5)]
     for n, s in enumerate(silent):
         s.sendall([b"", b"Rec", b"send", b"sendtext", b"sendimagea"][n])
-    began = time.time()
+    # Beside them, not after them: they stay until all others have been served.
     said = send_text(b"text", "quick.txt", b"quick")
-    check("silent clients delay nobody", said[1] == b"File writted" and time.time() - began < 3, said)
+    check("silent clients delay nobody", said[1] == b"File writted", said)
     failed = []
 
     def one(n):
@@ -241,7 +264,7 @@ def together():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(TIMEOUT)
     check("200 clients at once", not failed, failed[:5])
     for s in silent:
         s.close()

@@ -43,15 +43,14 @@ pub(super) struct Staged {
 impl Staged {
     /// Every later step is refused too: what is in the file cannot be known any more.
     pub(super) fn check(&self) -> Result<(), StoreError> {
-        match self.failed.get() {
-            // Another worker may be faster to tell of it than the one that met it.
-            Some(failure) => Err(StoreError::refused(*failure, "an earlier write failed")),
-            None => Ok(()),
-        }
+        // Of two pieces at two workers, the second may be heard of first: the peer is told the same.
+        self.failed.get().map_or(Ok(()), |failure| Err(StoreError::refused(*failure, "an earlier write failed")))
     }
 
-    fn set_failed(&self, failure: Failure) {
-        self.failed.get_or_init(|| failure);
+    /// The first error of a file is final.
+    fn fail(&self, error: StoreError) -> StoreError {
+        self.failed.get_or_init(|| error.failure);
+        error
     }
 }
 
@@ -142,9 +141,7 @@ impl Disk {
                 Ok(n) if n > 0 => done += n,
                 other => {
                     let errno = other.err().unwrap_or(Errno::IO);
-                    let error = self.change_error("pwrite", &staged.path, errno);
-                    staged.set_failed(error.failure);
-                    return Err(error);
+                    return Err(staged.fail(self.change_error("pwrite", &staged.path, errno)));
                 }
             }
         }
@@ -186,11 +183,7 @@ impl Disk {
         match Errno::from_io_error(&error).unwrap_or(Errno::IO) {
             // These say that the call is not for this file, nothing about its data.
             Errno::SPIPE | Errno::INVAL | Errno::NOSYS => Ok(()),
-            errno => {
-                let error = self.sync_error("sync_file_range", &staged.path, errno);
-                staged.set_failed(error.failure);
-                Err(error)
-            }
+            errno => Err(staged.fail(self.sync_error("sync_file_range", &staged.path, errno))),
         }
     }
 

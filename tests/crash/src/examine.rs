@@ -16,7 +16,7 @@ use crate::workload::Client;
 pub const SERVED: &str = "served";
 const STAGING: &str = ".filewharf";
 /// Longest wait for the sweep of what the dead server left.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The upload that is made on every image, to see that the store is fit for it.
 const AFTER: &str = "/after/the-cut";

@@ -12,7 +12,7 @@ use crate::device::Device;
 use crate::story::{Change, Event, Framing, Over, Plan};
 
 /// Longest wait for one reply.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// After one of so many changes somebody syncs all of the file system, as systems do now and then: what
 /// was made before is on the disk for long, what comes next is new.

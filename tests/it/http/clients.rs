@@ -44,7 +44,7 @@ impl Bench {
     /// Runs a client in its folder: its exit code, and what it said on standard output.
     fn run(&self, program: &str, arguments: &[&str]) -> (i32, Vec<u8>) {
         let mut command = Command::new("timeout");
-        command.args(["120", program]).args(arguments).current_dir(self.folder.path().join("here"));
+        command.args(["900", program]).args(arguments).current_dir(self.folder.path().join("here"));
         let output = command.output().expect("timeout can be run");
         (output.status.code().unwrap_or(-1), output.stdout)
     }
@@ -180,7 +180,12 @@ fn wget_resumes_what_was_interrupted() {
     let bytes = content(4, 8_000_000);
     fs::write(bench.served("big"), &bytes).expect("a file");
     let url = bench.url("/big");
-    assert_eq!(bench.run("timeout", &["2", "wget", "-q", "--limit-rate=1m", &url]).0, 124, "wget is interrupted");
+    let mut wget = Command::new("wget");
+    wget.args(["-q", "--limit-rate=1m", &url]).current_dir(bench.folder.path().join("here"));
+    let mut wget = wget.spawn().expect("wget can be run");
+    wait_until("a part", || fs::metadata(bench.here("big")).is_ok_and(|part| part.len() > 0));
+    wget.kill().expect("it can be killed");
+    assert_eq!(wget.wait().expect("it ends").code(), None, "wget is interrupted");
     let part = fs::read(bench.here("big")).expect("a part");
     assert!(part.len() < bytes.len(), "nothing is left to resume");
     assert_eq!(bench.run("wget", &["-q", "-c", &url]).0, 0);

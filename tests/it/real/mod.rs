@@ -33,12 +33,14 @@ use crate::rig::STARTED_S;
 
 /// The port the client is said to have.
 const PEER_PORT: u16 = 50_851;
-/// A socket that the server does not read may stay so, once nothing came of it for so long, twice.
-const UNREAD: Duration = Duration::from_millis(1);
+/// A socket that the server does not read may stay so, once nothing came of it for so long, twice: on a
+/// busy machine the kernel takes milliseconds to carry bytes from one socket to the other.
+const UNREAD: Duration = Duration::from_millis(10);
 
 /// What the server's end of the connection has seen and done.
 #[derive(Default)]
 struct Seen {
+    accepted: Cell<bool>,
     received: Cell<usize>,
     end_received: Cell<bool>,
     sent: Cell<usize>,
@@ -102,6 +104,8 @@ pub struct StillPlatform {
     os: RefCell<OsPlatform>,
     now: Instant,
     seen: Rc<Seen>,
+    /// The client has connected.
+    connected: bool,
     /// What the client has sent, and whether it has closed its half.
     sent: usize,
     finished: bool,
@@ -112,11 +116,16 @@ pub struct StillPlatform {
 }
 
 impl StillPlatform {
-    /// Is something on its way that must lead to an event?
+    /// Is something on its way that will lead to an event, as long as it may take?
     fn awaits(&mut self) -> bool {
-        let disk = self.os.get_mut().store().queued().in_flight > 0;
+        let connecting = self.connected && !self.seen.accepted.get();
+        connecting || self.os.get_mut().store().queued().in_flight > 0
+    }
+
+    /// Has the client sent what the server has not read, and perhaps never will?
+    fn leaves_unread(&self) -> bool {
         let read = self.seen.received.get() == self.sent && (!self.finished || self.seen.end_received.get());
-        disk || !(read || self.seen.dropped.get())
+        !(read || self.seen.dropped.get())
     }
 }
 
@@ -138,10 +147,9 @@ impl Platform for StillPlatform {
             return Ok(());
         }
         let mut unread = 0;
-        while self.awaits() && events.is_empty() && unread < 2 {
+        while events.is_empty() && (self.awaits() || self.leaves_unread() && unread < 2) {
             self.os.get_mut().wait(Some(UNREAD), events)?;
-            // For the disk it waits as long as it takes.
-            unread += usize::from(self.os.get_mut().store().queued().in_flight == 0);
+            unread += u32::from(!self.awaits());
         }
         self.slept = events.is_empty();
         Ok(())
@@ -150,6 +158,7 @@ impl Platform for StillPlatform {
     fn accept(&mut self, listener: ListenerId) -> Result<(SeenStream, SocketAddr), AcceptError> {
         let (inner, mut peer) = self.os.get_mut().accept(listener)?;
         peer.set_port(PEER_PORT);
+        self.seen.accepted.set(true);
         Ok((SeenStream { inner, seen: Rc::clone(&self.seen) }, peer))
     }
 
@@ -230,6 +239,7 @@ impl Real {
             os: RefCell::new(os),
             now: Instant::now(),
             seen: Rc::clone(&seen),
+            connected: false,
             sent: 0,
             finished: false,
             versions: Vec::new(),
@@ -306,6 +316,7 @@ impl World for Real {
         let client = TcpStream::connect(self.address).expect("the server listens");
         client.set_nodelay(true).expect("a socket takes an option");
         client.set_nonblocking(true).expect("a socket takes an option");
+        self.reactor.platform().connected = true;
         self.client = Some(client);
         self.acknowledge();
         self.rest();

@@ -7,7 +7,7 @@ use filewharf::dialect::Kind;
 use filewharf::object::Durability;
 
 use super::{Setting, in_every_setting};
-use crate::client::{Client, Running, assert_same, content, value, visible, wait_until};
+use crate::client::{Client, PATIENCE, Running, assert_same, content, value, visible, wait_until};
 
 in_every_setting!(
     a_drain_lets_a_running_upload_finish_and_refuses_the_next_request,
@@ -129,7 +129,7 @@ fn a_drain_that_lasts_too_long_ends_in_a_stop() {
 
 #[test]
 fn while_it_drains_with_grace_new_clients_are_told() {
-    let server = Running::limited(|limits| limits.drain_grace = std::time::Duration::from_millis(300));
+    let server = Running::limited(|limits| limits.drain_grace = 10 * PATIENCE);
     server.handle().drain();
     wait_until("an answer that says so", || {
         let Ok(stream) = std::net::TcpStream::connect(server.address()) else { panic!("the listener is closed") };

@@ -12,7 +12,7 @@ use filewharf::config::Limits;
 use filewharf::object::Durability;
 use filewharf::server::Builder;
 
-use crate::client::Running;
+use crate::client::{Running, limits};
 
 /// One way to run the server.
 pub struct Setting {
@@ -68,7 +68,7 @@ fn torture() -> Limits {
         unsent_bytes_max: 1,
         io_workers: 1,
         sync_workers: 1,
-        ..Limits::default()
+        ..limits()
     }
 }
 

@@ -62,6 +62,8 @@ struct Wire {
     server_done: bool,
     dropped: bool,
     reset: bool,
+    /// What was sent last was said to be followed by more: the kernel keeps it back for that.
+    held_back: bool,
     /// The network is gone.
     broken: bool,
     /// Bytes that were sent and that the client's side has not acknowledged.
@@ -96,7 +98,7 @@ impl Stream for MemStream {
         Ok(n)
     }
 
-    fn send(&mut self, bufs: &[&[u8]], _more: bool) -> io::Result<usize> {
+    fn send(&mut self, bufs: &[&[u8]], more: bool) -> io::Result<usize> {
         let mut wire = self.wire.borrow_mut();
         assert!(!wire.server_done, "sent after the half was closed");
         let room = self.window.saturating_sub(wire.unread);
@@ -109,6 +111,7 @@ impl Stream for MemStream {
         wire.to_client.extend_from_slice(&bytes);
         let n = bytes.len();
         wire.packets.push(bytes);
+        wire.held_back = more;
         Ok(n)
     }
 
@@ -140,6 +143,10 @@ pub struct MemPlatform {
     registered: BTreeMap<usize, ConnId>,
     /// Operations have ended, and nobody is told yet.
     holds_completions: bool,
+    /// There are no descriptors for those who come.
+    exhausted: bool,
+    /// How often somebody was to be told that there are none.
+    shed: u32,
     /// The loop wanted to sleep: nothing is left to do.
     slept: bool,
 }
@@ -167,10 +174,14 @@ impl Platform for MemPlatform {
 
     fn accept(&mut self, _: ListenerId) -> Result<(MemStream, SocketAddr), AcceptError> {
         let peer = SocketAddr::from(([127, 0, 0, 1], 50_851));
+        if self.exhausted && !self.backlog.is_empty() {
+            return Err(AcceptError::Exhausted(io::Error::other("too many open files")));
+        }
         self.backlog.pop_front().map(|stream| (stream, peer)).ok_or(AcceptError::Empty)
     }
 
     fn shed(&mut self, _: ListenerId) -> bool {
+        self.shed += 1;
         false
     }
 
@@ -220,6 +231,8 @@ impl Rig {
             events: Vec::new(),
             registered: BTreeMap::new(),
             holds_completions: false,
+            exhausted: false,
+            shed: 0,
             slept: false,
         };
         let setup = Setup { limits, access, listeners: vec![listening] };
@@ -273,12 +286,22 @@ impl Rig {
 
     /// The client sends bytes; the server has one turn.
     pub fn send_in_turn(&mut self, peer: &Peer, bytes: &[u8]) {
+        self.arrive(peer, bytes);
+        self.turn();
+    }
+
+    /// The client sends bytes, which are seen in the next turn.
+    pub fn arrive(&mut self, peer: &Peer, bytes: &[u8]) {
         peer.wire.borrow_mut().to_server.extend(bytes);
         let platform = self.reactor.platform();
         if let Some(id) = platform.registered.get(&(Rc::as_ptr(&peer.wire) as usize)) {
             let readable = if peer.wire.borrow().client_done { Readable::ToTheEnd } else { Readable::Bytes };
             platform.events.push(Event::Stream { id: *id, readable, writable: false });
         }
+    }
+
+    /// The server has one turn.
+    pub fn turn(&mut self) {
         self.reactor.turn().expect("the platform in memory never fails");
     }
 
@@ -310,6 +333,28 @@ impl Rig {
         if !holds {
             self.settle();
         }
+    }
+
+    /// What has ended is reported, and the server has one turn; what ends in it is not reported.
+    pub fn complete_in_turn(&mut self) {
+        self.reactor.platform().holds_completions = false;
+        self.turn();
+        self.reactor.platform().holds_completions = true;
+    }
+
+    /// Descriptors run out for those who come, or are there again.
+    pub fn exhaust(&mut self, exhausted: bool) {
+        self.reactor.platform().exhausted = exhausted;
+    }
+
+    /// How often somebody was to be told that there are no descriptors.
+    pub fn shed(&mut self) -> u32 {
+        self.reactor.platform().shed
+    }
+
+    /// Bytes of heap that all conversations together hold.
+    pub fn content_bytes(&self, limits: &Limits) -> usize {
+        self.reactor.sessions().map(|session| session.content_bytes(limits)).sum()
     }
 
     /// From the next turn on the disk does not keep up, or does.
@@ -448,6 +493,11 @@ impl Peer {
     /// The server has let the connection go.
     pub fn is_gone(&self) -> bool {
         self.wire.borrow().dropped
+    }
+
+    /// The kernel keeps back what was sent last, because more was said to follow.
+    pub fn is_held_back(&self) -> bool {
+        self.wire.borrow().held_back
     }
 
     /// The client sees a reset.

@@ -13,6 +13,7 @@
 //! | `http` | HTTP by the sections of its RFCs, and its everyday clients |
 //! | `corpus` | the fuzz targets over their committed inputs |
 //! | `big_folder` | a folder with 100,000 files |
+//! | `moments` | limits at their last moment, and how long the loop sleeps |
 //! | `logged` | the lines of the log, word for word |
 //! | `counters` | the facts for the operator follow what happens |
 //! | `page` | the web page of a folder, in a browser |
@@ -39,6 +40,7 @@ mod layers;
 mod legacy;
 mod length_prefix;
 mod logged;
+mod moments;
 mod name_choice;
 mod name_size;
 mod page;

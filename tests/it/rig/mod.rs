@@ -4,6 +4,7 @@
 //! An edge is reported only when bytes or room appear, as an edge-triggered poll would.
 
 mod store;
+mod stream;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -15,11 +16,12 @@ use std::time::{Duration, Instant};
 use filewharf::config::{Access, Limits};
 use filewharf::dialect::Listening;
 use filewharf::ids::{ConnId, FileId, ListenerId};
-use filewharf::platform::{AcceptError, Counters, Event, Platform, Readable, SendFile, Stream};
-use filewharf::reactor::{Reactor, Setup};
+use filewharf::platform::{AcceptError, Counters, Event, Platform, Readable, SendFile, Stream as _};
+use filewharf::reactor::{Ended, Reactor, Setup};
 
 pub use store::Damage;
 use store::{ByOthers, MemStore};
+use stream::{MemStream, Wire};
 
 /// When the server starts, by the clock on the wall.
 pub const STARTED_S: u64 = 1_700_000_000;
@@ -51,90 +53,6 @@ impl Mode {
     }
 }
 
-/// One connection, as both ends see it.
-#[derive(Debug, Default)]
-struct Wire {
-    to_server: VecDeque<u8>,
-    client_done: bool,
-    to_client: Vec<u8>,
-    packets: Vec<Vec<u8>>,
-    unread: usize,
-    server_done: bool,
-    dropped: bool,
-    reset: bool,
-    /// What was sent last was said to be followed by more: the kernel keeps it back for that.
-    held_back: bool,
-    /// The network is gone.
-    broken: bool,
-    /// Bytes that were sent and that the client's side has not acknowledged.
-    unacknowledged: usize,
-    /// What others do just before the last byte that is there now is received.
-    meanwhile: Option<(ByOthers, String, Vec<u8>)>,
-}
-
-pub struct MemStream {
-    wire: Rc<RefCell<Wire>>,
-    window: usize,
-}
-
-impl Stream for MemStream {
-    fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let mut wire = self.wire.borrow_mut();
-        if wire.broken {
-            return Err(io::ErrorKind::ConnectionReset.into());
-        }
-        if wire.to_server.is_empty() {
-            return if wire.client_done { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
-        }
-        let n = buf.len().min(wire.to_server.len());
-        if n == wire.to_server.len()
-            && let Some((by_others, name, bytes)) = wire.meanwhile.take()
-        {
-            by_others.borrow_mut().push((name, bytes));
-        }
-        for (place, byte) in buf.iter_mut().zip(wire.to_server.drain(..n)) {
-            *place = byte;
-        }
-        Ok(n)
-    }
-
-    fn send(&mut self, bufs: &[&[u8]], more: bool) -> io::Result<usize> {
-        let mut wire = self.wire.borrow_mut();
-        assert!(!wire.server_done, "sent after the half was closed");
-        let room = self.window.saturating_sub(wire.unread);
-        if room == 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).take(room).collect();
-        assert!(!bytes.is_empty(), "an empty send");
-        wire.unread += bytes.len();
-        wire.to_client.extend_from_slice(&bytes);
-        let n = bytes.len();
-        wire.packets.push(bytes);
-        wire.held_back = more;
-        Ok(n)
-    }
-
-    fn shutdown_write(&mut self) -> io::Result<()> {
-        self.wire.borrow_mut().server_done = true;
-        Ok(())
-    }
-
-    fn unacknowledged(&self) -> io::Result<usize> {
-        Ok(self.wire.borrow().unacknowledged)
-    }
-
-    fn reset_on_drop(&mut self) {
-        self.wire.borrow_mut().reset = true;
-    }
-}
-
-impl Drop for MemStream {
-    fn drop(&mut self) {
-        self.wire.borrow_mut().dropped = true;
-    }
-}
-
 pub struct MemPlatform {
     now: Instant,
     store: MemStore,
@@ -149,6 +67,8 @@ pub struct MemPlatform {
     shed: u32,
     /// The loop wanted to sleep: nothing is left to do.
     slept: bool,
+    /// For so long, if no event comes.
+    sleep: Option<Duration>,
 }
 
 impl Platform for MemPlatform {
@@ -169,6 +89,7 @@ impl Platform for MemPlatform {
             events.push(Event::Completions);
         }
         self.slept = events.is_empty() && timeout != Some(Duration::ZERO);
+        self.sleep = timeout;
         Ok(())
     }
 
@@ -234,6 +155,7 @@ impl Rig {
             exhausted: false,
             shed: 0,
             slept: false,
+            sleep: None,
         };
         let setup = Setup { limits, access, listeners: vec![listening] };
         Self { reactor: Reactor::new(platform, setup) }
@@ -315,10 +237,6 @@ impl Rig {
             .map(|(name, bytes)| (ByOthers::clone(&platform.store.by_others), name.to_owned(), bytes.to_vec()));
         let id = platform.registered[&(Rc::as_ptr(&peer.wire) as usize)];
         platform.events.push(Event::Stream { id, readable: Readable::Bytes, writable: false });
-    }
-
-    pub fn turn(&mut self) {
-        self.reactor.turn().expect("the platform in memory never fails");
     }
 
     /// The client closes its half; the server has one turn.
@@ -438,6 +356,16 @@ impl Rig {
         self.reactor.turn().expect("the platform in memory never fails");
     }
 
+    /// Turns until everything is over; says how it ended.
+    pub fn end(&mut self) -> Ended {
+        self.reactor.run().expect("the platform in memory never fails")
+    }
+
+    /// How long the loop sleeps if nothing happens.
+    pub fn sleep(&mut self) -> Option<Duration> {
+        self.reactor.platform().sleep
+    }
+
     /// Has the server ended after a drain?
     pub fn has_ended(&self) -> bool {
         self.reactor.has_ended()
@@ -482,6 +410,11 @@ impl Peer {
     /// So much of what was sent has not been acknowledged.
     pub fn acknowledges_all_but(&self, bytes: usize) {
         self.wire.borrow_mut().unacknowledged = bytes;
+    }
+
+    /// So many of the server's next calls are interrupted by a signal.
+    pub fn interrupts(&self, calls: u32) {
+        self.wire.borrow_mut().interruptions = calls;
     }
 
     /// The server has closed its half, or all of it.

@@ -1,0 +1,201 @@
+//! Limits at their last moment, and how long the loop sleeps until then, in virtual time: one step
+//! before a limit nothing has happened, at the limit it has.
+
+use std::time::Duration;
+
+use filewharf::config::{Access, Limits};
+use filewharf::dialect::{Kind, Listening};
+use filewharf::wire::line::LINE_LEN_MAX;
+
+use crate::rig::{Mode, Peer, Rig};
+
+const STEP: Duration = Duration::from_millis(1);
+
+const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn limits() -> Limits {
+    Limits {
+        chunk_bytes: 16,
+        head_timeout: seconds(5),
+        idle_timeout: seconds(300),
+        stall_timeout: seconds(60),
+        linger_timeout: seconds(2),
+        drain_timeout: seconds(100),
+        discard_bytes_max: 100,
+        ..Limits::default()
+    }
+}
+
+fn rig() -> Rig {
+    Rig::new(Mode::PLAIN, limits(), Access::default())
+}
+
+fn speaking(kind: Kind) -> Rig {
+    let listening = Listening::new(kind, &[], 0).expect("no options");
+    Rig::speaking(listening, Mode::PLAIN, limits(), Access::default())
+}
+
+fn said(peer: &Peer) -> String {
+    String::from_utf8_lossy(&peer.heard()).into_owned()
+}
+
+#[test]
+fn who_never_acknowledges_what_was_said_is_reset_when_the_time_is_over() {
+    let mut rig = speaking(Kind::NameChoice);
+    rig.place("c.txt", b"hello");
+    let peer = rig.connect();
+    peer.acknowledges_all_but(1);
+    rig.send(&peer, b"1c.txt:GET");
+    assert_eq!(said(&peer), "Done");
+    rig.pass(seconds(60) - STEP);
+    assert_eq!((said(&peer).as_str(), peer.is_closed()), ("Done", false));
+    // It is looked at every five milliseconds.
+    rig.pass(Duration::from_millis(5));
+    assert!(peer.is_gone() && peer.is_reset());
+    assert_eq!((rig.open_files(), rig.counters().failed), (0, 1));
+}
+
+#[test]
+fn who_acknowledges_late_is_looked_at_again() {
+    let mut rig = speaking(Kind::NameChoice);
+    rig.place("c.txt", b"hello");
+    let peer = rig.connect();
+    peer.acknowledges_all_but(1);
+    rig.send(&peer, b"1c.txt:GET");
+    assert_eq!(rig.sleep(), Some(Duration::from_millis(5)), "no event will say so");
+    for _ in 0..3 {
+        rig.pass(Duration::from_millis(5));
+        assert_eq!(said(&peer), "Done");
+    }
+    peer.acknowledges_all_but(0);
+    rig.pass(Duration::from_millis(5));
+    rig.send(&peer, b"");
+    assert_eq!(said(&peer), "Donehello");
+}
+
+#[test]
+fn a_drained_connection_is_closed_at_once_only_if_it_has_been_silent_for_long() {
+    for (silence, lingers) in [(seconds(2) - STEP, true), (seconds(2), false)] {
+        let mut rig = rig();
+        let peer = rig.connect();
+        rig.send(&peer, b"PING\n");
+        rig.pass(silence);
+        rig.drain();
+        assert!(peer.is_closed());
+        assert_eq!(peer.is_gone(), !lingers, "after {silence:?}");
+    }
+}
+
+#[test]
+fn a_refused_body_is_thrown_away_up_to_its_limit() {
+    for (len, goes_on) in [(100, true), (101, false)] {
+        let mut rig = rig();
+        let peer = rig.connect();
+        rig.send(&peer, format!("PUT {len} /../x\n{}PING\n", "a".repeat(len)).as_bytes());
+        assert!(said(&peer).starts_with("ERR 400 "));
+        assert_eq!((said(&peer).ends_with("\nOK 0\n"), peer.is_closed()), (goes_on, !goes_on), "{len} bytes");
+    }
+}
+
+#[test]
+fn a_stop_counts_what_it_cut_off() {
+    let mut rig = rig();
+    rig.place("x", &[b'a'; 100]);
+    let [_idle, busy, half, lingers, discards] = [0; 5].map(|_| rig.connect());
+    rig.send(&busy, b"PUT 100 /y\nabc");
+    rig.send(&half, b"GET /");
+    rig.send(&lingers, b"nonsense\n");
+    rig.send(&discards, b"PUT 100 /../x\nabc");
+    rig.stop_in_turn();
+    assert!(busy.is_reset());
+    assert_eq!(rig.end().cut_off, 1, "an upload, and nothing that was over or had not begun");
+}
+
+#[test]
+fn a_first_line_of_whatever_protocol_may_be_as_long_as_a_line_is() {
+    let mut rig = speaking(Kind::Auto);
+    let peer = rig.connect();
+    rig.send(&peer, &[b'x'; LINE_LEN_MAX]);
+    assert_eq!(said(&peer), "");
+    rig.send(&peer, b"x");
+    assert!(said(&peer).starts_with("ERR 400 ") && peer.is_closed(), "{}", said(&peer));
+}
+
+#[test]
+fn the_loop_that_overslept_by_more_than_a_second_looks_at_what_came_first() {
+    for (late, heard) in [(seconds(1), "ERR 408 "), (seconds(1) + STEP, "OK 0\n")] {
+        let mut rig = rig();
+        let peer = rig.connect();
+        rig.send(&peer, b"PI");
+        rig.skip(seconds(5) + late);
+        rig.send_in_turn(&peer, b"NG\n");
+        rig.send(&peer, b"");
+        assert!(said(&peer).starts_with(heard), "{late:?} late: {}", said(&peer));
+    }
+}
+
+#[test]
+fn a_loop_that_overslept_catches_up_within_sixteen_turns() {
+    let mut rig = rig();
+    let (busy, silent) = (rig.connect(), rig.connect());
+    rig.send(&silent, b"PI");
+    rig.skip(seconds(60));
+    for turn in 1..=16 {
+        rig.send_in_turn(&busy, b"PING\n");
+        assert!(!silent.is_closed(), "turn {turn}");
+    }
+    rig.send_in_turn(&busy, b"PING\n");
+    assert!(silent.is_closed() && said(&silent).starts_with("ERR 408 "));
+}
+
+#[test]
+fn the_loop_sleeps_until_the_next_deadline() {
+    let mut rig = Rig::new(Mode::PLAIN, Limits { drain_grace: seconds(7), ..limits() }, Access::default());
+    assert_eq!(rig.sleep(), None);
+    let idle = rig.connect();
+    assert_eq!(rig.sleep(), Some(seconds(300)));
+    rig.pass(seconds(100));
+    assert_eq!(rig.sleep(), Some(seconds(200)));
+    rig.exhaust(true);
+    let _waits = rig.connect();
+    assert_eq!(rig.sleep(), Some(limits().accept_retry));
+    rig.exhaust(false);
+    rig.pass(limits().accept_retry);
+    assert_eq!(rig.sleep(), Some(seconds(200) - limits().accept_retry));
+    let busy = rig.connect();
+    rig.send(&busy, b"PUT 1000 /x\nabc");
+    assert_eq!(rig.sleep(), Some(limits().rate_window));
+    rig.drain();
+    assert_eq!(rig.sleep(), Some(seconds(7)), "the end of the grace");
+    rig.pass(seconds(7));
+    assert_eq!(rig.sleep(), Some(limits().rate_window - seconds(7)));
+    assert!(!idle.is_closed());
+}
+
+#[test]
+fn who_drains_waits_for_no_transfer_longer_than_its_time() {
+    let limits = Limits { drain_grace: seconds(7), rate_bytes_per_s_min: 0, ..limits() };
+    let mut rig = Rig::new(Mode::PLAIN, Limits { stall_timeout: seconds(1000), ..limits }, Access::default());
+    let busy = rig.connect();
+    rig.send(&busy, b"PUT 1000 /x\nabc");
+    rig.drain();
+    rig.pass(seconds(107) - STEP);
+    assert!(!busy.is_gone());
+    rig.pass(STEP);
+    assert!(busy.is_gone() && busy.is_reset());
+}
+
+#[test]
+fn an_interrupted_call_is_made_again() {
+    let mut rig = rig();
+    rig.place("x", b"hello");
+    let peer = rig.connect();
+    for interruptions in 1..4 {
+        peer.interrupts(interruptions);
+        let before = peer.heard().len();
+        rig.send(&peer, b"GET /x\n");
+        assert!(peer.heard()[before..].ends_with(b"\nhello") && !peer.is_closed());
+    }
+}

@@ -1,14 +1,20 @@
 //! The log has one line for every request that ended: what it was, how much moved, how long it took,
-//! and why it failed. In virtual time; a test hears the lines of its own thread.
+//! and why it failed; and what a dialect has to tell beside that. Why a connection ended is counted.
+//! In virtual time; a test hears the lines of its own thread.
 
 use std::cell::RefCell;
 use std::sync::Once;
 use std::time::Duration;
 
 use filewharf::config::{Access, Limits};
+use filewharf::dialect::{Kind, Listening};
+use filewharf::error::CloseReason;
 use log::{LevelFilter, Log, Metadata, Record};
 
-use crate::rig::{Mode, Rig};
+use crate::rig::{Mode, Rig, STARTED_S};
+
+/// So much of a message is shown in its note.
+const SHOWN: usize = 120;
 
 thread_local! {
     static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
@@ -78,5 +84,156 @@ fn every_request_that_ended_has_its_line() {
             "GET /no\n",
             &["get key=\"/no\" bytes=0 result=failed told=\"no such file or folder\" cause=\"memory\" ms=0"],
         );
+    }
+}
+
+/// What a client does.
+enum Does {
+    Says(Vec<u8>),
+    Ends,
+    /// It is silent for so many milliseconds.
+    Waits(u64),
+    /// The server is told to end.
+    Drains,
+}
+use Does::{Drains, Ends, Waits};
+
+fn says(bytes: impl AsRef<[u8]>) -> Does {
+    Does::Says(bytes.as_ref().to_vec())
+}
+
+/// What the operator is told of one conversation: the notes, and why the connection ended.
+fn told(kind: Kind, options: &[(&str, &str)], does: &[Does]) -> (Vec<String>, Option<CloseReason>) {
+    let options: Vec<_> = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let listening = Listening::new(kind, &options, STARTED_S).expect("good options");
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, limits(), Access::default());
+    for len in [3, 1024, 1025] {
+        rig.place(&format!("{len}.txt"), &vec![b'a'; len]);
+    }
+    let _ = lines();
+    let peer = rig.connect();
+    for step in does {
+        match step {
+            Does::Says(bytes) => rig.send(&peer, bytes),
+            Ends => rig.finish(&peer),
+            Waits(ms) => rig.pass(Duration::from_millis(*ms)),
+            Drains => rig.drain(),
+        }
+        rig.send(&peer, b"");
+    }
+    for _ in 0..2 {
+        if peer.is_closed() {
+            rig.finish(&peer);
+        }
+        rig.pass(Duration::from_secs(5));
+    }
+    let lines = lines();
+    let notes = lines.iter().filter_map(|line| line.strip_prefix("note peer=127.0.0.1:50851 ")).map(str::to_owned);
+    let counted = rig.counters().closed;
+    (notes.collect(), CloseReason::ALL.into_iter().find(|reason| counted[*reason as usize] > 0))
+}
+
+fn message(text: &[u8]) -> Vec<u8> {
+    [format!("{:<64}", text.len()).as_bytes(), text].concat()
+}
+
+#[test]
+fn every_end_has_its_reason() {
+    use CloseReason::{CutShort, Drained, HeadTimeout, IdleTimeout, Malformed, PeerClosed, TooSlow};
+    let long = || Waits(100_000);
+    for (kind, does, reason) in [
+        (Kind::Menu, vec![says("nonsense")], Malformed),
+        (Kind::Menu, vec![says("sen"), long()], TooSlow),
+        (Kind::Menu, vec![Drains, says("sendimage")], Drained),
+        (Kind::Menu, vec![Ends], PeerClosed),
+        (Kind::Menu, vec![says("sen"), Ends], CutShort),
+        (Kind::NameChoice, vec![Ends], PeerClosed),
+        (Kind::NameChoice, vec![says("abc"), Ends], CutShort),
+        (Kind::NameChoice, vec![says("1"), Waits(50), Ends], CutShort),
+        (Kind::NameChoice, vec![long()], IdleTimeout),
+        (Kind::NameChoice, vec![says("abc"), long()], HeadTimeout),
+        (Kind::NameChoice, vec![says("1"), Waits(50), long()], HeadTimeout),
+        (Kind::NameSize, vec![Ends], PeerClosed),
+        (Kind::NameSize, vec![says("!DISCONNECT"), Ends], PeerClosed),
+        (Kind::NameSize, vec![says("a 5he"), long()], HeadTimeout),
+        (Kind::Pickle, vec![says("nonsense")], Malformed),
+        (Kind::Pickle, vec![says("("), long()], HeadTimeout),
+        (Kind::LengthPrefix, vec![Ends], PeerClosed),
+        (Kind::LengthPrefix, vec![says([b'x'; 64])], Malformed),
+        (Kind::LengthPrefix, vec![says("5   "), long()], TooSlow),
+        (Kind::LengthPrefix, vec![says("5   "), Ends], CutShort),
+    ] {
+        assert_eq!(told(kind, &[], &does).1, Some(reason), "{kind}");
+    }
+}
+
+#[test]
+fn a_dialect_notes_what_its_operator_would_not_see_otherwise() {
+    let text = |len: usize| message(&vec![b'a'; len]);
+    let choose = &[("list", "choose")][..];
+    let came = "[NEW CONNECTION] 127.0.0.1:50851";
+    let shown = |len: usize, more: &str| format!("[MESSAGE] {len} bytes: {}{more}", "a".repeat(len.min(SHOWN)));
+    let dict = |entries: usize| {
+        let entries: String = (0..entries).map(|n| format!("V{n}\nVb\ns")).collect();
+        format!("(dp0\n{entries}.")
+    };
+    for (kind, options, does, notes) in [
+        (
+            Kind::Menu,
+            &[][..],
+            vec![says("sendimagecat.jpg"), Waits(50), says("GIF"), Ends],
+            vec![came, "send is selected", "File name: cat.jpg", "File written cat.jpg (3 bytes)"],
+        ),
+        (Kind::Menu, choose, vec![says("receivetext"), says("1024"), Waits(50)], vec![came, "receive is selected"]),
+        (
+            Kind::Menu,
+            choose,
+            vec![says("receivetext"), says("1025"), Waits(50)],
+            vec![came, "receive is selected", "1025.txt: a client that receives once gets 1024 of 1025 bytes"],
+        ),
+        (
+            Kind::NameChoice,
+            &[],
+            vec![says("12a.txt:PUT"), says("hello"), Ends],
+            vec![
+                "count and name cannot be told apart: one digit is taken for the count",
+                "Successfully got file from client: /2a.txt",
+            ],
+        ),
+        (
+            Kind::NameChoice,
+            &[],
+            vec![says("1a.txt:PUT"), says("hello"), Ends],
+            vec!["[NEW CONNECTION] one of 1", "Successfully got file from client: /a.txt"],
+        ),
+        (
+            Kind::NameSize,
+            &[],
+            vec![says("a 500hello"), Ends],
+            vec!["[NEW CONNECTION] 127.0.0.1:50851 connected.", "500 bytes were announced, 5 came: kept as /a.part"],
+        ),
+        (
+            Kind::LengthPrefix,
+            &[],
+            vec![says(text(SHOWN)), says(text(SHOWN + 1)), Ends],
+            vec!["[NEW CONNECTION]", &shown(SHOWN, ""), &shown(SHOWN + 1, "…"), "[CLIENT_DISCONNECTED]"],
+        ),
+        (
+            Kind::Pickle,
+            &[],
+            vec![says(dict(8)), Ends],
+            vec!["[NEW CONNECTION] client id 50851", "Received: 0: b, 1: b, 2: b, 3: b, 4: b, 5: b, 6: b, 7: b"],
+        ),
+        (
+            Kind::Pickle,
+            &[],
+            vec![says(dict(9)), Ends],
+            vec![
+                "[NEW CONNECTION] client id 50851",
+                "Received: 0: b, 1: b, 2: b, 3: b, 4: b, 5: b, 6: b, 7: b, and 1 more",
+            ],
+        ),
+    ] {
+        assert_eq!(told(kind, options, &does).0, notes, "{kind}");
     }
 }

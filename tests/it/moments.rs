@@ -199,3 +199,108 @@ fn an_interrupted_call_is_made_again() {
         assert!(peer.heard()[before..].ends_with(b"\nhello") && !peer.is_closed());
     }
 }
+
+/// What `sends` are heard and stored as, where an upload may have so many bytes.
+fn uploads(kind: Kind, limits: &Limits, pieces: &[&[u8]]) -> (Rig, Peer) {
+    let listening = Listening::new(kind, &[], 0).expect("no options");
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, limits.clone(), Access::default());
+    let peer = rig.connect();
+    for piece in pieces {
+        rig.send(&peer, piece);
+    }
+    rig.finish(&peer);
+    (rig, peer)
+}
+
+#[test]
+fn an_upload_whose_size_comes_first_may_be_as_long_as_uploads_may() {
+    // Held as a whole, and streamed.
+    for chunk_bytes in [4096, 16] {
+        let limits = Limits { chunk_bytes, request_bytes_max: 100, ..limits() };
+        for (len, is_stored) in [(99, true), (100, true), (101, false)] {
+            let upload = format!("a {len}{}", "x".repeat(len));
+            let (mut rig, peer) = uploads(Kind::NameSize, &limits, &[upload.as_bytes()]);
+            assert!(peer.is_closed());
+            assert_eq!((rig.names().len(), peer.is_reset()), (usize::from(is_stored), !is_stored), "{len} bytes");
+        }
+    }
+}
+
+#[test]
+fn a_small_upload_that_does_not_fit_a_head_is_streamed() {
+    let limits = Limits { chunk_bytes: 8192, head_len_max: 4096, ..limits() };
+    let upload = format!("a 5000{}", "x".repeat(5000));
+    for first in 4090..=4100 {
+        let (front, rest) = upload.as_bytes().split_at(first);
+        let (mut rig, _) = uploads(Kind::NameSize, &limits, &[front, rest]);
+        assert_eq!(rig.names(), ["a"], "cut at {first}");
+    }
+}
+
+#[test]
+fn a_message_of_an_upload_may_be_as_long_as_uploads_may() {
+    for (len, is_stored) in [(100, true), (101, false)] {
+        let limits = Limits { request_bytes_max: 100, ..limits() };
+        let message = format!("(dp0\nVput\nVx\nsVdata\nV{}\ns.", "a".repeat(len));
+        let (mut rig, _) = uploads(Kind::Pickle, &limits, &[message.as_bytes()]);
+        assert_eq!(rig.file("x").is_some(), is_stored, "{len} bytes");
+    }
+}
+
+#[test]
+fn a_message_that_brings_a_file_may_be_as_long_as_messages_may() {
+    let mut longest = 0;
+    for len in 100..200 {
+        let limits = Limits { message_bytes_max: 200, ..limits() };
+        let mut rig = Rig::speaking(
+            Listening::new(Kind::Pickle, &[], 0).expect("no options"),
+            Mode::PLAIN,
+            limits,
+            Access::default(),
+        );
+        rig.place("x", &vec![b'a'; len]);
+        let peer = rig.connect();
+        let greeting = peer.heard().len();
+        rig.send(&peer, b"(dp0\nVget\nVx\ns.");
+        let heard = peer.heard();
+        if heard.windows(100).any(|bytes| bytes.iter().all(|byte| *byte == b'a')) {
+            longest = longest.max(heard.len() - greeting);
+        }
+    }
+    assert_eq!(longest, 200);
+}
+
+fn message(text: &[u8]) -> Vec<u8> {
+    [format!("{:<64}", text.len()).as_bytes(), text].concat()
+}
+
+#[test]
+fn a_message_steps_over_a_hundred_names_that_are_taken() {
+    let options = [("inbox".to_owned(), "in".to_owned())];
+    let listening = Listening::new(Kind::LengthPrefix, &options, 0).expect("good options");
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, limits(), Access::default());
+    for number in 1..=101 {
+        rig.place(&format!("in/0-{number:06}-127.0.0.1-50851.txt"), b"");
+    }
+    let peer = rig.connect();
+    rig.send(&peer, &message(b"hello"));
+    assert_eq!(rig.names().len(), 101, "and gives up");
+    assert!(said(&peer).contains("ERROR "), "{}", said(&peer));
+    rig.send(&peer, &message(b"hello"));
+    assert_eq!(rig.file("in/0-000102-127.0.0.1-50851.txt"), Some(b"hello".to_vec()));
+}
+
+#[test]
+fn a_choice_may_fill_a_packet() {
+    for (len, waits) in [(1024, true), (1025, false)] {
+        let listening =
+            Listening::new(Kind::Menu, &[("list".to_owned(), "choose".to_owned())], 0).expect("good options");
+        let mut rig = Rig::speaking(listening, Mode::PLAIN, limits(), Access::default());
+        rig.place("x.txt", b"hello");
+        let peer = rig.connect();
+        rig.send(&peer, b"receivetext");
+        let before = peer.heard().len();
+        rig.send(&peer, &vec![b'x'; len]);
+        assert_eq!(peer.heard().len() == before, waits, "{len} bytes");
+    }
+}

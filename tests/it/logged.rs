@@ -156,7 +156,9 @@ fn every_end_has_its_reason() {
         (Kind::NameSize, vec![Ends], PeerClosed),
         (Kind::NameSize, vec![says("!DISCONNECT"), Ends], PeerClosed),
         (Kind::NameSize, vec![says("a 5he"), long()], HeadTimeout),
+        (Kind::NameChoice, (0..8).flat_map(|_| [says("a"), Waits(4000)]).collect(), HeadTimeout),
         (Kind::Pickle, vec![says("nonsense")], Malformed),
+        (Kind::Pickle, vec![Drains, says("(dp0\nVput\nVx\nsVdata\nVb\ns.")], Drained),
         (Kind::Pickle, vec![says("("), long()], HeadTimeout),
         (Kind::LengthPrefix, vec![Ends], PeerClosed),
         (Kind::LengthPrefix, vec![says([b'x'; 64])], Malformed),
@@ -211,6 +213,12 @@ fn a_dialect_notes_what_its_operator_would_not_see_otherwise() {
             &[],
             vec![says("a 500hello"), Ends],
             vec!["[NEW CONNECTION] 127.0.0.1:50851 connected.", "500 bytes were announced, 5 came: kept as /a.part"],
+        ),
+        (
+            Kind::NameSize,
+            &[],
+            vec![says("a 0"), Ends],
+            vec!["[NEW CONNECTION] 127.0.0.1:50851 connected.", "File written /a (0 bytes)"],
         ),
         (
             Kind::LengthPrefix,

@@ -304,3 +304,52 @@ fn a_choice_may_fill_a_packet() {
         assert_eq!(peer.heard().len() == before, waits, "{len} bytes");
     }
 }
+
+#[test]
+fn a_list_to_choose_from_fills_a_packet_and_no_more() {
+    // 205 names of three bytes and what stands between them are a packet; 171 of four are one too many.
+    for (width, listed, len) in [(3, 205, 1024), (4, 170, 1019)] {
+        let listening =
+            Listening::new(Kind::Menu, &[("list".to_owned(), "choose".to_owned())], 0).expect("good options");
+        let mut rig = Rig::speaking(listening, Mode::PLAIN, limits(), Access::default());
+        for number in 0..250 {
+            rig.place(&format!("{number:0width$}.txt"), b"");
+        }
+        let peer = rig.connect();
+        rig.send(&peer, b"receivetext");
+        assert_eq!((said(&peer).split_whitespace().count(), peer.heard().len()), (listed, len));
+    }
+}
+
+#[test]
+fn the_newest_file_is_the_one_that_is_received() {
+    let mut rig = speaking(Kind::Menu);
+    for (name, mtime) in [("a.jpg", 5), ("b.jpg", 9), ("c.jpg", 7)] {
+        rig.place_of(name, name.as_bytes(), mtime);
+    }
+    let peer = rig.connect();
+    rig.send(&peer, b"receiveimage");
+    assert_eq!(said(&peer), "b.jpg");
+}
+
+/// Its header may count bytes or characters, which only what comes behind would tell.
+#[test]
+fn a_long_text_in_doubt_ends_in_silence_or_with_its_stream() {
+    let text = format!("ü{}", "a".repeat(5998));
+    for ends in [false, true] {
+        let options = [("inbox".to_owned(), "in".to_owned())];
+        let listening = Listening::new(Kind::LengthPrefix, &options, 0).expect("good options");
+        let mut rig = Rig::speaking(listening, Mode::PLAIN, limits(), Access::default());
+        let peer = rig.connect();
+        rig.send(&peer, &message(text.as_bytes()));
+        if ends {
+            rig.finish(&peer);
+        } else {
+            rig.pass(Duration::from_millis(199));
+            assert_eq!(rig.names(), [""; 0]);
+            rig.pass(STEP);
+        }
+        assert_eq!(rig.file("in/0-000001-127.0.0.1-50851.txt"), Some(text.clone().into_bytes()));
+        assert_eq!(peer.is_closed(), ends);
+    }
+}

@@ -72,6 +72,7 @@ fn python_2_is_told_by_its_byte_strings() {
     assert_eq!(strings(b"(dp0\nS'get'\np1\nS'a'\np2\ns."), Strings::EightBit);
     assert_eq!(strings(b"\x80\x02}X\x03\0\0\0getX\x01\0\0\0as."), Strings::Apart);
     assert_eq!(read(b"S'a\\x00\\\\\\'\\n\\xff'\n.").as_deref(), Ok("b61005c270aff;"));
+    assert_eq!(read(b"S'\\r\\t'\n.").as_deref(), Ok("b0d09;"));
     assert_eq!(read(b"S\"it's\"\n.").as_deref(), Ok("s69742773;"));
     // Two halves of a character beyond U+FFFF, and a backslash that begins nothing.
     assert_eq!(read(b"V\\ud83d\\ude00\\\\u0041\n.").as_deref(), Ok("sf09f98805c5c7530303431;"));

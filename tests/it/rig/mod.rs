@@ -377,7 +377,12 @@ impl Rig {
 
     /// Puts a file there before the conversation begins.
     pub fn place(&mut self, key: &str, bytes: &[u8]) {
-        self.reactor.platform().store.place(key, bytes);
+        self.reactor.platform().store.place(key, bytes, None);
+    }
+
+    /// The same, for one that was changed last at that time.
+    pub fn place_of(&mut self, key: &str, bytes: &[u8], mtime: i64) {
+        self.reactor.platform().store.place(key, bytes, Some(mtime));
     }
 
     /// The names of all stored files.

@@ -218,3 +218,11 @@ fn a_connection_that_ends_makes_room_for_one_that_waits() {
     rig.send(&waits, b"PING\n");
     assert_eq!(waits.heard(), b"OK 0\n");
 }
+
+#[test]
+fn a_part_of_a_head_costs_what_it_holds() {
+    let mut rig = rig(limits());
+    let peer = rig.connect();
+    rig.send(&peer, b"PI");
+    assert_eq!(rig.content_bytes(&limits()), 2);
+}

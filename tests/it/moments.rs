@@ -353,3 +353,52 @@ fn a_long_text_in_doubt_ends_in_silence_or_with_its_stream() {
         assert_eq!(peer.is_closed(), ends);
     }
 }
+
+/// The kernel took much at once and asks for no more for a while, but it passes on enough.
+#[test]
+fn who_reads_what_the_kernel_holds_is_not_too_slow() {
+    let mode = Mode { window: 1000, ..Mode::PLAIN };
+    let limits = Limits { rate_bytes_per_s_min: 10, rate_window: seconds(20), ..limits() };
+    let mut rig = Rig::new(mode, limits, Access::default());
+    rig.place("x", &[b'a'; 5000]);
+    let peer = rig.connect();
+    rig.send_unread(&peer, b"GET /x\n");
+    for left in [800, 600, 400, 200, 0] {
+        peer.acknowledges_all_but(left);
+        rig.pass(seconds(20));
+        assert!(!peer.is_gone(), "{left} bytes left");
+    }
+    rig.pass(seconds(20));
+    assert!(peer.is_reset());
+}
+
+#[test]
+fn who_does_not_read_is_too_slow_whatever_our_disk_does() {
+    let mode = Mode { held: true, deferred: true, lags: false, window: 40 };
+    let limits = Limits { rate_bytes_per_s_min: 10, rate_window: seconds(20), ..limits() };
+    let mut rig = Rig::new(mode, limits, Access::default());
+    rig.place("x", &[b'a'; 5000]);
+    let peer = rig.connect();
+    rig.hold_completions(true);
+    rig.send_unread(&peer, b"GET /x\n");
+    rig.complete_in_turn();
+    assert_eq!(peer.heard().len(), 40, "a part of the head");
+    rig.pass(seconds(20));
+    assert!(peer.is_reset());
+}
+
+/// What follows a long text that could not be kept is a message of its own.
+#[test]
+fn a_text_that_fails_when_it_is_over_takes_nothing_with_it() {
+    let options = [("inbox".to_owned(), "in".to_owned())];
+    let listening = Listening::new(Kind::LengthPrefix, &options, 0).expect("good options");
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, limits(), Access::default());
+    let peer = rig.connect();
+    let text = message(&[b'a'; 6000]);
+    rig.send(&peer, &text[..5900]);
+    rig.place("in/0-000001-127.0.0.1-50851.txt", b"of somebody else");
+    rig.send(&peer, &text[5900..]);
+    assert!(said(&peer).contains("ERROR "), "{}", said(&peer));
+    rig.send(&peer, &message(b"Hello Server!"));
+    assert!(said(&peer).ends_with("Hello Client!") && !peer.is_closed(), "{}", said(&peer));
+}

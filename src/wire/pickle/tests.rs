@@ -72,10 +72,21 @@ fn python_2_is_told_by_its_byte_strings() {
     assert_eq!(strings(b"(dp0\nS'get'\np1\nS'a'\np2\ns."), Strings::EightBit);
     assert_eq!(strings(b"\x80\x02}X\x03\0\0\0getX\x01\0\0\0as."), Strings::Apart);
     assert_eq!(read(b"S'a\\x00\\\\\\'\\n\\xff'\n.").as_deref(), Ok("b61005c270aff;"));
-    assert_eq!(read(b"S'\\r\\t'\n.").as_deref(), Ok("b0d09;"));
+    assert_eq!(read(b"S'\\r\\t'\n.").as_deref(), Ok("s0d09;"));
     assert_eq!(read(b"S\"it's\"\n.").as_deref(), Ok("s69742773;"));
     // Two halves of a character beyond U+FFFF, and a backslash that begins nothing.
     assert_eq!(read(b"V\\ud83d\\ude00\\\\u0041\n.").as_deref(), Ok("sf09f98805c5c7530303431;"));
+}
+
+#[test]
+fn every_width_of_a_length_and_of_a_place_is_read() {
+    assert_eq!(read(b"T\x02\0\0\0ab.").as_deref(), Ok("s6162;"));
+    // Two places that differ in their second byte only.
+    assert_eq!(read(b"\x80\x04\x8c\x01ar\0\x01\0\00\x8c\x01br\0\0\0\00j\0\x01\0\0.").as_deref(), Ok("s61;"));
+    assert_eq!(read(b"(K\x01\x91.").as_deref(), Ok("z<i1;>"));
+    assert_eq!(read(b"F1.5\n.").as_deref(), Ok("f3ff8000000000000"));
+    let long = |len: usize| format!("F1.{}\n.", "0".repeat(len - 2)).into_bytes();
+    assert!(read(&long(64)).is_ok() && read(&long(65)).is_err());
 }
 
 #[test]

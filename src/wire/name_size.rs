@@ -239,6 +239,12 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
+    fn what_has_no_blank_before_a_digit_has_no_name() {
+        let (head, _) = Head::scan(b"\xff\xff1");
+        assert_eq!(head.fault(), Failure::Malformed("no name, blank and size at the front"));
+    }
+
+    #[test]
     fn a_head_has_at_most_so_many_readings() {
         let (head, _) = Head::scan(&b"a 1 ".repeat(READINGS_MAX + 5));
         assert_eq!(head.readings.len(), READINGS_MAX);

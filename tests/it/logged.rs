@@ -106,7 +106,9 @@ fn says(bytes: impl AsRef<[u8]>) -> Does {
 fn told(kind: Kind, options: &[(&str, &str)], does: &[Does]) -> (Vec<String>, Option<CloseReason>) {
     let options: Vec<_> = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let listening = Listening::new(kind, &options, STARTED_S).expect("good options");
-    let mut rig = Rig::speaking(listening, Mode::PLAIN, limits(), Access::default());
+    // Whoever asks for something while the server drains is told why it is not served.
+    let limits = Limits { drain_grace: Duration::from_secs(5), ..limits() };
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
     for len in [3, 1024, 1025] {
         rig.place(&format!("{len}.txt"), &vec![b'a'; len]);
     }
@@ -169,20 +171,23 @@ fn every_end_has_its_reason() {
     }
 }
 
+/// One conversation, and what is noted of it.
+type Noted<'a> = (Kind, &'a [(&'a str, &'a str)], Vec<Does>, Vec<&'a str>);
+
+fn check_notes(all: &[Noted<'_>]) {
+    for (kind, options, does, notes) in all {
+        assert_eq!(told(*kind, options, does).0, *notes, "{kind}");
+    }
+}
+
 #[test]
-fn a_dialect_notes_what_its_operator_would_not_see_otherwise() {
-    let text = |len: usize| message(&vec![b'a'; len]);
+fn the_menu_notes_what_was_chosen() {
     let choose = &[("list", "choose")][..];
     let came = "[NEW CONNECTION] 127.0.0.1:50851";
-    let shown = |len: usize, more: &str| format!("[MESSAGE] {len} bytes: {}{more}", "a".repeat(len.min(SHOWN)));
-    let dict = |entries: usize| {
-        let entries: String = (0..entries).map(|n| format!("V{n}\nVb\ns")).collect();
-        format!("(dp0\n{entries}.")
-    };
-    for (kind, options, does, notes) in [
+    check_notes(&[
         (
             Kind::Menu,
-            &[][..],
+            &[],
             vec![says("sendimagecat.jpg"), Waits(50), says("GIF"), Ends],
             vec![came, "send is selected", "File name: cat.jpg", "File written cat.jpg (3 bytes)"],
         ),
@@ -193,6 +198,12 @@ fn a_dialect_notes_what_its_operator_would_not_see_otherwise() {
             vec![says("receivetext"), says("1025"), Waits(50)],
             vec![came, "receive is selected", "1025.txt: a client that receives once gets 1024 of 1025 bytes"],
         ),
+    ]);
+}
+
+#[test]
+fn names_that_can_be_read_in_two_ways_and_parts_of_files_are_noted() {
+    check_notes(&[
         (
             Kind::NameChoice,
             &[],
@@ -220,6 +231,18 @@ fn a_dialect_notes_what_its_operator_would_not_see_otherwise() {
             vec![says("a 0"), Ends],
             vec!["[NEW CONNECTION] 127.0.0.1:50851 connected.", "File written /a (0 bytes)"],
         ),
+    ]);
+}
+
+#[test]
+fn messages_are_noted_as_far_as_a_line_holds_them() {
+    let text = |len: usize| message(&vec![b'a'; len]);
+    let shown = |len: usize, more: &str| format!("[MESSAGE] {len} bytes: {}{more}", "a".repeat(len.min(SHOWN)));
+    let dict = |entries: usize| {
+        let entries: String = (0..entries).map(|n| format!("V{n}\nVb\ns")).collect();
+        format!("(dp0\n{entries}.")
+    };
+    check_notes(&[
         (
             Kind::LengthPrefix,
             &[],
@@ -241,7 +264,5 @@ fn a_dialect_notes_what_its_operator_would_not_see_otherwise() {
                 "Received: 0: b, 1: b, 2: b, 3: b, 4: b, 5: b, 6: b, 7: b, and 1 more",
             ],
         ),
-    ] {
-        assert_eq!(told(kind, options, &does).0, notes, "{kind}");
-    }
+    ]);
 }

@@ -153,6 +153,19 @@ fn who_is_turned_away_without_a_word_sees_a_reset() {
     assert!(second.is_gone() && !second.is_reset() && second.heard().starts_with(b"ERR 429 "));
 }
 
+/// The same for who was accepted and cannot be watched.
+#[test]
+fn who_cannot_be_watched_sees_a_reset() {
+    for kind in [Kind::Menu, Kind::NameChoice, Kind::NameSize, Kind::Pickle, Kind::Line] {
+        let listening = Listening::new(kind, &[], 0).expect("no options");
+        let mut rig = Rig::speaking(listening, Mode::PLAIN, Limits::default(), Access::default());
+        rig.watches_nobody();
+        let peer = rig.connect();
+        assert!(peer.is_gone() && peer.is_reset(), "{kind}");
+        assert_eq!(rig.counters().open, 0, "{kind}");
+    }
+}
+
 /// A first line that might have become HTTP and was longer than any head was refused, and then
 /// looked at and refused again without end: few bytes asked, and the answer never ended.
 #[test]

@@ -65,6 +65,8 @@ pub struct MemPlatform {
     exhausted: bool,
     /// How often somebody was to be told that there are none.
     shed: u32,
+    /// No event can tell of those who come.
+    unwatchable: bool,
     /// The loop wanted to sleep: nothing is left to do.
     slept: bool,
     /// For so long, if no event comes.
@@ -107,6 +109,9 @@ impl Platform for MemPlatform {
     }
 
     fn register(&mut self, stream: &mut MemStream, id: ConnId) -> io::Result<()> {
+        if self.unwatchable {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         self.registered.insert(Rc::as_ptr(&stream.wire) as usize, id);
         Ok(())
     }
@@ -154,6 +159,7 @@ impl Rig {
             holds_completions: false,
             exhausted: false,
             shed: 0,
+            unwatchable: false,
             slept: false,
             sleep: None,
         };
@@ -263,6 +269,11 @@ impl Rig {
     /// Descriptors run out for those who come, or are there again.
     pub fn exhaust(&mut self, exhausted: bool) {
         self.reactor.platform().exhausted = exhausted;
+    }
+
+    /// From here on the kernel can tell of nobody who comes.
+    pub fn watches_nobody(&mut self) {
+        self.reactor.platform().unwatchable = true;
     }
 
     /// How often somebody was to be told that there are no descriptors.

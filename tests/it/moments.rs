@@ -215,15 +215,25 @@ fn uploads(kind: Kind, limits: &Limits, pieces: &[&[u8]]) -> (Rig, Peer) {
 #[test]
 fn an_upload_whose_size_comes_first_may_be_as_long_as_uploads_may() {
     // Held as a whole, and streamed.
-    for chunk_bytes in [4096, 16] {
-        let limits = Limits { chunk_bytes, request_bytes_max: 100, ..limits() };
-        for (len, is_stored) in [(99, true), (100, true), (101, false)] {
+    for (chunk_bytes, most) in [(4096, 100), (16, 6000)] {
+        let limits = Limits { chunk_bytes, request_bytes_max: most as u64, ..limits() };
+        for (len, is_stored) in [(most - 1, true), (most, true), (most + 1, false)] {
             let upload = format!("a {len}{}", "x".repeat(len));
             let (mut rig, peer) = uploads(Kind::NameSize, &limits, &[upload.as_bytes()]);
             assert!(peer.is_closed());
             assert_eq!((rig.names().len(), peer.is_reset()), (usize::from(is_stored), !is_stored), "{len} bytes");
         }
     }
+}
+
+#[test]
+fn a_name_that_a_folder_has_may_go_on_behind_its_blank() {
+    let mut rig = speaking(Kind::NameSize);
+    rig.place("a/x", b"");
+    let peer = rig.connect();
+    rig.send(&peer, format!("a 1 6000{}", "x".repeat(6000)).as_bytes());
+    rig.finish(&peer);
+    assert_eq!(rig.names(), ["a 1", "a/x"]);
 }
 
 #[test]

@@ -150,6 +150,7 @@ fn who_is_turned_away_without_a_word_sees_a_reset() {
         let second = rig.connect();
         assert!(second.is_gone() && second.is_reset(), "{kind}");
         assert!(!first.is_gone(), "{kind}");
+        assert_eq!(rig.counters().turned_away, 1, "{kind}");
     }
     let mut rig = Rig::new(Mode::PLAIN, limits, Access::default());
     let _first = rig.connect();

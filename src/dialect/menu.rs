@@ -259,7 +259,6 @@ impl Menu {
         match named.and_then(|name| Ok((name, key::relative(name)?))) {
             Ok((name, key)) => {
                 talk.notes.push(format!("File name: {name}"));
-                let content = if used < input.len() { Content::Some } else { Content::None };
                 let quiet = (!class.is_media()).then_some(EMPTY_QUIET);
                 let storing = Storing { name: name.into(), class, cue, content: Content::None };
                 self.enter(Stage::Storing(Box::new(storing)), quiet);
@@ -267,17 +266,14 @@ impl Menu {
                 if behind != Behind::Nothing {
                     return (used, Act::Run(Command::Put(put)));
                 }
-                self.note_content(content);
                 (input.len(), Act::Store(put, input[used..].to_vec()))
             }
             Err(failure) => (0, refuse(failure, failure.words(), talk)),
         }
     }
 
-    fn note_content(&mut self, came: Content) {
-        if let Stage::Storing(storing) = &mut self.stage
-            && came == Content::Some
-        {
+    fn note_content(&mut self) {
+        if let Stage::Storing(storing) = &mut self.stage {
             storing.content = Content::Some;
             if !storing.class.is_media() {
                 self.quiet = Some(TEXT_QUIET);
@@ -412,7 +408,7 @@ impl Machine for Menu {
     fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
         let payload = raw.len().min(payload_max);
         if payload > 0 {
-            self.note_content(Content::Some);
+            self.note_content();
         }
         let then = if payload < raw.len() { Then::Look } else { Then::Wait };
         Ok(BodyPart { skip: 0, payload, then })

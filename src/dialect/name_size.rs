@@ -212,7 +212,7 @@ impl Verdict {
 
 impl Upload {
     fn total(&self) -> u64 {
-        self.came.saturating_add(self.head.len() as u64)
+        self.came.saturating_add(self.head.kept_len() as u64)
     }
 
     /// The final name, and what of the head is content.

@@ -391,6 +391,29 @@ mod tests {
     }
 
     #[test]
+    fn a_header_whose_end_looks_like_one_is_not_taken_for_the_end_of_a_text() {
+        let more = ["üab".as_bytes(), &head(123), &[b'a'; 123]].concat();
+        for cut in [1, 64, 300] {
+            assert_eq!(extent(4, &more, cut), Ok(Some((4, false))));
+        }
+    }
+
+    #[test]
+    fn the_first_and_the_last_of_every_length_are_characters() {
+        let ends = ['\0', '\x7f', '\u{80}', '\u{7ff}', '\u{800}', '\u{fff}', '\u{1000}', '\u{d7ff}', '\u{e000}'];
+        for char in ends.into_iter().chain(['\u{ffff}', '\u{10000}', '\u{3ffff}', '\u{40000}', '\u{10ffff}']) {
+            let mut utf8 = Utf8::default();
+            utf8.push(char.to_string().as_bytes());
+            assert_eq!((utf8.chars, utf8.place), (1, Place::Between), "{char:?}");
+        }
+        for bytes in [&b"\xc1\xbf"[..], b"\xe0\x9f\xbf", b"\xed\xa0\x80", b"\xf0\x8f\xbf\xbf", b"\xf4\x90\x80\x80"] {
+            let mut utf8 = Utf8::default();
+            utf8.push(bytes);
+            assert_eq!(utf8.place, Place::Broken, "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
     fn what_is_no_text_counts_bytes() {
         for cut in [1, 64, 200] {
             assert_eq!(extent(4, &[b"caf\xe9", &head(2)[..]].concat(), cut), Ok(Some((4, false))));

@@ -277,6 +277,12 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
+    fn a_name_of_media_has_at_most_so_many_bytes() {
+        assert_eq!(media_name(&[b'a'; NAME_LEN_MAX], Behind::Unknown), NameEnd::Open);
+        assert_eq!(media_name(&[b'a'; NAME_LEN_MAX + 1], Behind::Unknown), NameEnd::Never);
+    }
+
+    #[test]
     fn no_word_begins_like_another() {
         let words = || CLASSES.iter().map(|(word, _)| *word);
         for (n, one) in words().enumerate() {

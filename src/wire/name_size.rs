@@ -123,13 +123,8 @@ impl Head {
     }
 
     /// How many bytes are kept.
-    pub fn len(&self) -> usize {
+    pub fn kept_len(&self) -> usize {
         self.bytes.len()
-    }
-
-    /// Not a byte is kept.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
     }
 
     /// The kept bytes from `from` on.
@@ -242,6 +237,18 @@ pub fn chain(stream: &[u8]) -> Option<Vec<(Key, Vec<u8>)>> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_has_no_blank_before_a_digit_has_no_name() {
+        let (head, _) = Head::scan(b"\xff\xff1");
+        assert_eq!(head.fault(), Failure::Malformed("no name, blank and size at the front"));
+    }
+
+    #[test]
+    fn a_head_has_at_most_so_many_readings() {
+        let (head, _) = Head::scan(&b"a 1 ".repeat(READINGS_MAX + 5));
+        assert_eq!(head.readings.len(), READINGS_MAX);
+    }
 
     fn read(stream: &[u8]) -> Option<(String, Vec<u8>)> {
         let (head, _) = Head::scan(stream);

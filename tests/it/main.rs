@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `golden` | whole conversations, at every cut, on the platform in memory, and on the real one |
 //! | `states` | the table of states; deadlines, drains and ends of stream in virtual time |
+//! | `bounds` | what is bounded stays within its bound: slices of a turn, memory, descriptors |
 //! | `served` | the main job, on real sockets and a real folder, in every setting |
 //! | `fresh` | files that others change, on real sockets: nobody is shown what was before |
 //! | `bad_luck` | peers that break off, stall, lie or attack; resources that run out |
@@ -12,6 +13,8 @@
 //! | `http` | HTTP by the sections of its RFCs, and its everyday clients |
 //! | `corpus` | the fuzz targets over their committed inputs |
 //! | `big_folder` | a folder with 100,000 files |
+//! | `moments` | limits at their last moment, and how long the loop sleeps |
+//! | `logged` | the lines of the log, word for word |
 //! | `counters` | the facts for the operator follow what happens |
 //! | `page` | the web page of a folder, in a browser |
 //! | `layers` | reads the sources: who imports whom, and where system calls may stand |
@@ -25,6 +28,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests stand outside: they have clocks, threads and files")]
 
 mod bad_luck;
+mod bounds;
 mod client;
 mod corpus;
 mod counters;
@@ -35,6 +39,8 @@ mod http;
 mod layers;
 mod legacy;
 mod length_prefix;
+mod logged;
+mod moments;
 mod name_choice;
 mod name_size;
 mod page;

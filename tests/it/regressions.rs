@@ -9,7 +9,7 @@ use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};
 
 use crate::client::{Running, wait_until};
-use crate::rig::{Mode, Rig};
+use crate::rig::{Damage, Mode, Rig};
 
 fn name_size(mode: Mode, limits: Limits) -> Rig {
     let listening = Listening::new(Kind::NameSize, &[], 0).expect("no options");
@@ -93,22 +93,50 @@ fn deadlines_that_passed_while_the_loop_did_not_run_wait_for_what_came_meanwhile
 /// simulator.
 #[test]
 fn what_is_held_for_a_slow_disk_belongs_to_the_upload_that_its_stream_ends() {
-    let listening = Listening::new(Kind::NameChoice, &[], 0).expect("no options");
-    let limits = Limits { chunk_bytes: 16, chunks_per_slot: 2, ..Limits::default() };
-    let mode = Mode { deferred: true, lags: true, ..Mode::PLAIN };
-    let mut rig = Rig::speaking(listening, mode, limits, Access::default());
     let content = b"0123456789 0123456789 0123456789";
+    let framed = |bytes: &str| format!("{:<64}{bytes}", bytes.len());
+    let put = format!("{}{:<64}", framed("PUT 32 /a.txt"), 32);
+    // A text so long goes into its file as it comes.
+    let text = format!("{:<64}{}", 6032, "x".repeat(6000));
+    let inbox = [("inbox".to_owned(), "in".to_owned())];
+    for (kind, options, name, front) in [
+        (Kind::NameChoice, &[][..], "a.txt", "a.txt:PUT"),
+        (Kind::Menu, &[], "a.jpg", "sendimagea.jpg"),
+        (Kind::LengthPrefix, &[], "a.txt", &put),
+        (Kind::LengthPrefix, &inbox, "in/0-000001-127.0.0.1-50851.txt", &text),
+    ] {
+        let listening = Listening::new(kind, options, 0).expect("good options");
+        let limits = Limits { chunk_bytes: 16, chunks_per_slot: 2, ..Limits::default() };
+        let mode = Mode { deferred: true, lags: true, ..Mode::PLAIN };
+        let mut rig = Rig::speaking(listening, mode, limits, Access::default());
+        let peer = rig.connect();
+        rig.send(&peer, front.as_bytes());
+        rig.pass(Duration::from_millis(50));
+        rig.hold_completions(true);
+        // In two pieces: after the first the dialect has said that it has seen everything.
+        rig.send_in_turn(&peer, &content[..3]);
+        rig.send_in_turn(&peer, &content[3..]);
+        rig.lags(false);
+        rig.finish_in_turn(&peer);
+        rig.hold_completions(false);
+        assert!(!peer.is_reset(), "{kind}");
+        assert!(rig.file(name).is_some_and(|file| file.ends_with(content)), "{kind}");
+    }
+}
+
+/// The rest of a message must not be taken for the next one where its file was refused half-way.
+#[test]
+fn what_is_left_of_a_message_is_thrown_away_with_its_file() {
+    let listening = Listening::new(Kind::LengthPrefix, &[], 0).expect("no options");
+    let limits = Limits { chunk_bytes: 16, ..Limits::default() };
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
     let peer = rig.connect();
-    rig.send(&peer, b"a.txt:PUT");
-    rig.hold_completions(true);
-    // In two pieces: after the first the dialect has said that it has seen everything.
-    rig.send_in_turn(&peer, &content[..3]);
-    rig.send_in_turn(&peer, &content[3..]);
-    rig.lags(false);
-    rig.finish_in_turn(&peer);
-    rig.hold_completions(false);
-    assert!(!peer.is_reset());
-    assert_eq!(rig.file("a.txt").as_deref(), Some(&content[..]));
+    rig.send(&peer, format!("{:<64}PUT 40 /x{:<64}0123456789", 9, 40).as_bytes());
+    rig.damage(Damage::Full);
+    rig.send(&peer, b"0123456789");
+    rig.send(&peer, format!("01234567890123456789{:<64}PING", 4).as_bytes());
+    let heard = String::from_utf8_lossy(&peer.heard()).into_owned();
+    assert!(heard.contains("ERR 507 ") && heard.ends_with("OK 0") && !peer.is_closed(), "{heard}");
 }
 
 /// A client that is told nothing takes a plain end for success. Found by the simulator.
@@ -122,11 +150,25 @@ fn who_is_turned_away_without_a_word_sees_a_reset() {
         let second = rig.connect();
         assert!(second.is_gone() && second.is_reset(), "{kind}");
         assert!(!first.is_gone(), "{kind}");
+        assert_eq!(rig.counters().turned_away, 1, "{kind}");
     }
     let mut rig = Rig::new(Mode::PLAIN, limits, Access::default());
     let _first = rig.connect();
     let second = rig.connect();
     assert!(second.is_gone() && !second.is_reset() && second.heard().starts_with(b"ERR 429 "));
+}
+
+/// The same for who was accepted and cannot be watched.
+#[test]
+fn who_cannot_be_watched_sees_a_reset() {
+    for kind in [Kind::Menu, Kind::NameChoice, Kind::NameSize, Kind::Pickle, Kind::Line] {
+        let listening = Listening::new(kind, &[], 0).expect("no options");
+        let mut rig = Rig::speaking(listening, Mode::PLAIN, Limits::default(), Access::default());
+        rig.watches_nobody();
+        let peer = rig.connect();
+        assert!(peer.is_gone() && peer.is_reset(), "{kind}");
+        assert_eq!(rig.counters().open, 0, "{kind}");
+    }
 }
 
 /// A first line that might have become HTTP and was longer than any head was refused, and then

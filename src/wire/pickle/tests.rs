@@ -72,9 +72,50 @@ fn python_2_is_told_by_its_byte_strings() {
     assert_eq!(strings(b"(dp0\nS'get'\np1\nS'a'\np2\ns."), Strings::EightBit);
     assert_eq!(strings(b"\x80\x02}X\x03\0\0\0getX\x01\0\0\0as."), Strings::Apart);
     assert_eq!(read(b"S'a\\x00\\\\\\'\\n\\xff'\n.").as_deref(), Ok("b61005c270aff;"));
+    assert_eq!(read(b"S'\\r\\t'\n.").as_deref(), Ok("s0d09;"));
     assert_eq!(read(b"S\"it's\"\n.").as_deref(), Ok("s69742773;"));
     // Two halves of a character beyond U+FFFF, and a backslash that begins nothing.
     assert_eq!(read(b"V\\ud83d\\ude00\\\\u0041\n.").as_deref(), Ok("sf09f98805c5c7530303431;"));
+}
+
+#[test]
+fn every_width_of_a_length_and_of_a_place_is_read() {
+    assert_eq!(read(b"T\x02\0\0\0ab.").as_deref(), Ok("s6162;"));
+    // Two places that differ in their second byte only.
+    assert_eq!(read(b"\x80\x04\x8c\x01ar\0\x01\0\0\x30\x8c\x01br\0\0\0\0\x30j\0\x01\0\0.").as_deref(), Ok("s61;"));
+    assert_eq!(read(b"(K\x01\x91.").as_deref(), Ok("z<i1;>"));
+    assert_eq!(read(b"F1.5\n.").as_deref(), Ok("f3ff8000000000000"));
+    let long = |len: usize| format!("F1.{}\n.", "0".repeat(len - 2)).into_bytes();
+    assert!(read(&long(64)).is_ok() && read(&long(65)).is_err());
+}
+
+#[test]
+fn every_way_to_write_a_plain_value_is_read() {
+    for (message, value) in [
+        (&b"I00\n."[..], "F"),
+        (b"I01\n.", "T"),
+        (b"\x80\x02\x89.", "F"),
+        (b"\x80\x02\x88.", "T"),
+        (b"J\xfe\xff\xff\xff.", "i-2;"),
+        (b"M\x01\x02.", "i513;"),
+        (b"K\xff.", "i255;"),
+    ] {
+        assert_eq!(read(message).as_deref(), Ok(value), "{}", message.escape_ascii());
+    }
+    assert!(matches!(read(b"T\xff\xff\xff\xff."), Err(Failure::Malformed(_))), "a length below zero");
+}
+
+#[test]
+fn so_many_values_are_made_and_no_more() {
+    for (end, each) in [('l', 2), ('d', 4)] {
+        // Each member is made, and is then a member; what is made and thrown away counts as well.
+        let members = (ITEMS_MAX - 1) / each;
+        for (more, is_read) in [(0, true), (1, false)] {
+            let thrown_away = ITEMS_MAX - 1 - members * each + more;
+            let message = format!("{}({}{end}.", "N0".repeat(thrown_away), "N".repeat(members * each / 2));
+            assert_eq!(decode(message.as_bytes()).is_ok(), is_read, "{end} and {more}");
+        }
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! An edge is reported only when bytes or room appear, as an edge-triggered poll would.
 
 mod store;
+mod stream;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -15,11 +16,12 @@ use std::time::{Duration, Instant};
 use filewharf::config::{Access, Limits};
 use filewharf::dialect::Listening;
 use filewharf::ids::{ConnId, FileId, ListenerId};
-use filewharf::platform::{AcceptError, Counters, Event, Platform, Readable, SendFile, Stream};
-use filewharf::reactor::{Reactor, Setup};
+use filewharf::platform::{AcceptError, Counters, Event, Platform, Readable, SendFile, Stream as _};
+use filewharf::reactor::{Ended, Reactor, Setup};
 
 pub use store::Damage;
 use store::{ByOthers, MemStore};
+use stream::{MemStream, Wire};
 
 /// When the server starts, by the clock on the wall.
 pub const STARTED_S: u64 = 1_700_000_000;
@@ -51,87 +53,6 @@ impl Mode {
     }
 }
 
-/// One connection, as both ends see it.
-#[derive(Debug, Default)]
-struct Wire {
-    to_server: VecDeque<u8>,
-    client_done: bool,
-    to_client: Vec<u8>,
-    packets: Vec<Vec<u8>>,
-    unread: usize,
-    server_done: bool,
-    dropped: bool,
-    reset: bool,
-    /// The network is gone.
-    broken: bool,
-    /// Bytes that were sent and that the client's side has not acknowledged.
-    unacknowledged: usize,
-    /// What others do just before the last byte that is there now is received.
-    meanwhile: Option<(ByOthers, String, Vec<u8>)>,
-}
-
-pub struct MemStream {
-    wire: Rc<RefCell<Wire>>,
-    window: usize,
-}
-
-impl Stream for MemStream {
-    fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let mut wire = self.wire.borrow_mut();
-        if wire.broken {
-            return Err(io::ErrorKind::ConnectionReset.into());
-        }
-        if wire.to_server.is_empty() {
-            return if wire.client_done { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
-        }
-        let n = buf.len().min(wire.to_server.len());
-        if n == wire.to_server.len()
-            && let Some((by_others, name, bytes)) = wire.meanwhile.take()
-        {
-            by_others.borrow_mut().push((name, bytes));
-        }
-        for (place, byte) in buf.iter_mut().zip(wire.to_server.drain(..n)) {
-            *place = byte;
-        }
-        Ok(n)
-    }
-
-    fn send(&mut self, bufs: &[&[u8]], _more: bool) -> io::Result<usize> {
-        let mut wire = self.wire.borrow_mut();
-        assert!(!wire.server_done, "sent after the half was closed");
-        let room = self.window.saturating_sub(wire.unread);
-        if room == 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).take(room).collect();
-        assert!(!bytes.is_empty(), "an empty send");
-        wire.unread += bytes.len();
-        wire.to_client.extend_from_slice(&bytes);
-        let n = bytes.len();
-        wire.packets.push(bytes);
-        Ok(n)
-    }
-
-    fn shutdown_write(&mut self) -> io::Result<()> {
-        self.wire.borrow_mut().server_done = true;
-        Ok(())
-    }
-
-    fn unacknowledged(&self) -> io::Result<usize> {
-        Ok(self.wire.borrow().unacknowledged)
-    }
-
-    fn reset_on_drop(&mut self) {
-        self.wire.borrow_mut().reset = true;
-    }
-}
-
-impl Drop for MemStream {
-    fn drop(&mut self) {
-        self.wire.borrow_mut().dropped = true;
-    }
-}
-
 pub struct MemPlatform {
     now: Instant,
     store: MemStore,
@@ -140,8 +61,16 @@ pub struct MemPlatform {
     registered: BTreeMap<usize, ConnId>,
     /// Operations have ended, and nobody is told yet.
     holds_completions: bool,
+    /// There are no descriptors for those who come.
+    exhausted: bool,
+    /// How often somebody was to be told that there are none.
+    shed: u32,
+    /// No event can tell of those who come.
+    unwatchable: bool,
     /// The loop wanted to sleep: nothing is left to do.
     slept: bool,
+    /// For so long, if no event comes.
+    sleep: Option<Duration>,
 }
 
 impl Platform for MemPlatform {
@@ -162,19 +91,27 @@ impl Platform for MemPlatform {
             events.push(Event::Completions);
         }
         self.slept = events.is_empty() && timeout != Some(Duration::ZERO);
+        self.sleep = timeout;
         Ok(())
     }
 
     fn accept(&mut self, _: ListenerId) -> Result<(MemStream, SocketAddr), AcceptError> {
         let peer = SocketAddr::from(([127, 0, 0, 1], 50_851));
+        if self.exhausted && !self.backlog.is_empty() {
+            return Err(AcceptError::Exhausted(io::Error::other("too many open files")));
+        }
         self.backlog.pop_front().map(|stream| (stream, peer)).ok_or(AcceptError::Empty)
     }
 
     fn shed(&mut self, _: ListenerId) -> bool {
+        self.shed += 1;
         false
     }
 
     fn register(&mut self, stream: &mut MemStream, id: ConnId) -> io::Result<()> {
+        if self.unwatchable {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         self.registered.insert(Rc::as_ptr(&stream.wire) as usize, id);
         Ok(())
     }
@@ -220,7 +157,11 @@ impl Rig {
             events: Vec::new(),
             registered: BTreeMap::new(),
             holds_completions: false,
+            exhausted: false,
+            shed: 0,
+            unwatchable: false,
             slept: false,
+            sleep: None,
         };
         let setup = Setup { limits, access, listeners: vec![listening] };
         Self { reactor: Reactor::new(platform, setup) }
@@ -273,12 +214,22 @@ impl Rig {
 
     /// The client sends bytes; the server has one turn.
     pub fn send_in_turn(&mut self, peer: &Peer, bytes: &[u8]) {
+        self.arrive(peer, bytes);
+        self.turn();
+    }
+
+    /// The client sends bytes, which are seen in the next turn.
+    pub fn arrive(&mut self, peer: &Peer, bytes: &[u8]) {
         peer.wire.borrow_mut().to_server.extend(bytes);
         let platform = self.reactor.platform();
         if let Some(id) = platform.registered.get(&(Rc::as_ptr(&peer.wire) as usize)) {
             let readable = if peer.wire.borrow().client_done { Readable::ToTheEnd } else { Readable::Bytes };
             platform.events.push(Event::Stream { id: *id, readable, writable: false });
         }
+    }
+
+    /// The server has one turn.
+    pub fn turn(&mut self) {
         self.reactor.turn().expect("the platform in memory never fails");
     }
 
@@ -294,10 +245,6 @@ impl Rig {
         platform.events.push(Event::Stream { id, readable: Readable::Bytes, writable: false });
     }
 
-    pub fn turn(&mut self) {
-        self.reactor.turn().expect("the platform in memory never fails");
-    }
-
     /// The client closes its half; the server has one turn.
     pub fn finish_in_turn(&mut self, peer: &Peer) {
         peer.wire.borrow_mut().client_done = true;
@@ -310,6 +257,33 @@ impl Rig {
         if !holds {
             self.settle();
         }
+    }
+
+    /// What has ended is reported, and the server has one turn; what ends in it is not reported.
+    pub fn complete_in_turn(&mut self) {
+        self.reactor.platform().holds_completions = false;
+        self.turn();
+        self.reactor.platform().holds_completions = true;
+    }
+
+    /// Descriptors run out for those who come, or are there again.
+    pub fn exhaust(&mut self, exhausted: bool) {
+        self.reactor.platform().exhausted = exhausted;
+    }
+
+    /// From here on the kernel can tell of nobody who comes.
+    pub fn watches_nobody(&mut self) {
+        self.reactor.platform().unwatchable = true;
+    }
+
+    /// How often somebody was to be told that there are no descriptors.
+    pub fn shed(&mut self) -> u32 {
+        self.reactor.platform().shed
+    }
+
+    /// Bytes of heap that all conversations together hold.
+    pub fn content_bytes(&self, limits: &Limits) -> usize {
+        self.reactor.sessions().map(|session| session.content_bytes(limits)).sum()
     }
 
     /// From the next turn on the disk does not keep up, or does.
@@ -393,6 +367,16 @@ impl Rig {
         self.reactor.turn().expect("the platform in memory never fails");
     }
 
+    /// Turns until everything is over; says how it ended.
+    pub fn end(&mut self) -> Ended {
+        self.reactor.run().expect("the platform in memory never fails")
+    }
+
+    /// How long the loop sleeps if nothing happens.
+    pub fn sleep(&mut self) -> Option<Duration> {
+        self.reactor.platform().sleep
+    }
+
     /// Has the server ended after a drain?
     pub fn has_ended(&self) -> bool {
         self.reactor.has_ended()
@@ -404,7 +388,12 @@ impl Rig {
 
     /// Puts a file there before the conversation begins.
     pub fn place(&mut self, key: &str, bytes: &[u8]) {
-        self.reactor.platform().store.place(key, bytes);
+        self.reactor.platform().store.place(key, bytes, None);
+    }
+
+    /// The same, for one that was changed last at that time.
+    pub fn place_of(&mut self, key: &str, bytes: &[u8], mtime: i64) {
+        self.reactor.platform().store.place(key, bytes, Some(mtime));
     }
 
     /// The names of all stored files.
@@ -439,6 +428,11 @@ impl Peer {
         self.wire.borrow_mut().unacknowledged = bytes;
     }
 
+    /// So many of the server's next calls are interrupted by a signal.
+    pub fn interrupts(&self, calls: u32) {
+        self.wire.borrow_mut().interruptions = calls;
+    }
+
     /// The server has closed its half, or all of it.
     pub fn is_closed(&self) -> bool {
         let wire = self.wire.borrow();
@@ -448,6 +442,11 @@ impl Peer {
     /// The server has let the connection go.
     pub fn is_gone(&self) -> bool {
         self.wire.borrow().dropped
+    }
+
+    /// The kernel keeps back what was sent last, because more was said to follow.
+    pub fn is_held_back(&self) -> bool {
+        self.wire.borrow().held_back
     }
 
     /// The client sees a reset.

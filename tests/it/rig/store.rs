@@ -30,6 +30,8 @@ pub enum Damage {
     /// Cut down to so many bytes.
     Short(usize),
     Unreadable,
+    /// Nothing more can be written.
+    Full,
 }
 
 /// What is remembered of files is good until bytes are received, as of the real store.
@@ -92,9 +94,9 @@ impl MemStore {
     }
 
     /// Puts a file there before a conversation begins.
-    pub fn place(&mut self, key: &str, bytes: &[u8]) {
+    pub fn place(&mut self, key: &str, bytes: &[u8], mtime: Option<i64>) {
         let key = filewharf::wire::key::relative(key).expect("a good name");
-        self.publish(&key, bytes.to_vec(), None);
+        self.publish(&key, bytes.to_vec(), mtime);
     }
 
     /// The names of all stored files.
@@ -141,7 +143,7 @@ impl MemStore {
     pub fn readable(&self, file: FileId, offset: usize) -> Result<&[u8], StoreError> {
         let bytes = &self.served(file).bytes;
         let len = match self.damage {
-            Damage::None => bytes.len(),
+            Damage::None | Damage::Full => bytes.len(),
             Damage::Short(len) => len.min(bytes.len()),
             Damage::Unreadable => return Err(refused(Failure::Internal)),
         };
@@ -347,6 +349,9 @@ impl Store for MemStore {
     }
 
     fn write_now(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        if self.damage == Damage::Full {
+            return Err(refused(Failure::NoSpace));
+        }
         self.put_at(file, offset, bytes);
         Ok(())
     }

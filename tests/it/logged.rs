@@ -1,0 +1,268 @@
+//! The log has one line for every request that ended: what it was, how much moved, how long it took,
+//! and why it failed; and what a dialect has to tell beside that. Why a connection ended is counted.
+//! In virtual time; a test hears the lines of its own thread.
+
+use std::cell::RefCell;
+use std::sync::Once;
+use std::time::Duration;
+
+use filewharf::config::{Access, Limits};
+use filewharf::dialect::{Kind, Listening};
+use filewharf::error::CloseReason;
+use log::{LevelFilter, Log, Metadata, Record};
+
+use crate::rig::{Mode, Rig, STARTED_S};
+
+/// So much of a message is shown in its note.
+const SHOWN: usize = 120;
+
+thread_local! {
+    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Listener;
+
+impl Log for Listener {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "filewharf::transfer"
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            LINES.with_borrow_mut(|lines| lines.push(record.args().to_string()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// The lines since this was asked last.
+fn lines() -> Vec<String> {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_logger(&Listener).expect("nobody else listens");
+        log::set_max_level(LevelFilter::Info);
+    });
+    LINES.take()
+}
+
+fn limits() -> Limits {
+    Limits { chunk_bytes: 16, chunks_per_slot: 4, ..Limits::default() }
+}
+
+/// Of everything that was asked, the kind, the bytes and the outcome.
+#[track_caller]
+fn check(rig: &mut Rig, says: &str, wanted: &[&str]) {
+    let peer = rig.connect();
+    let _ = lines();
+    rig.send(&peer, says.as_bytes());
+    rig.skip(Duration::from_millis(1500));
+    rig.finish(&peer);
+    let short: Vec<String> = lines().iter().map(|line| line.replace(" peer=127.0.0.1:50851", "")).collect();
+    assert_eq!(short, wanted, "{says:?}");
+}
+
+#[test]
+fn every_request_that_ended_has_its_line() {
+    for mode in Mode::all().filter(|mode| mode.window == usize::MAX) {
+        let mut rig = Rig::new(mode, limits(), Access::default());
+        let _ = lines();
+        check(&mut rig, "PUT 3 /x\nabc", &["put key=\"/x\" bytes=3 result=ok ms=0"]);
+        let long = format!("PUT 40 /y\n{}", "a".repeat(40));
+        check(&mut rig, &long, &["put key=\"/y\" bytes=40 result=ok ms=0"]);
+        check(&mut rig, "PUT * /z\n3\nabc2\nde0\n", &["put key=\"/z\" bytes=5 result=ok ms=0"]);
+        check(
+            &mut rig,
+            "GET /y\nGET /x\n",
+            &["get key=\"/y\" bytes=40 result=ok ms=0", "get key=\"/x\" bytes=3 result=ok ms=0"],
+        );
+        check(&mut rig, "DELETE /x\n", &["delete key=\"/x\" bytes=0 result=ok ms=0"]);
+        let cut = "put key=\"/y\" bytes=20 result=failed told=\"the connection ended before the body did\" cause=\"cut-short\" ms=1500";
+        check(&mut rig, &long[..30], &[cut]);
+        check(
+            &mut rig,
+            "GET /no\n",
+            &["get key=\"/no\" bytes=0 result=failed told=\"no such file or folder\" cause=\"memory\" ms=0"],
+        );
+    }
+}
+
+/// What a client does.
+enum Does {
+    Says(Vec<u8>),
+    Ends,
+    /// It is silent for so many milliseconds.
+    Waits(u64),
+    /// The server is told to end.
+    Drains,
+}
+use Does::{Drains, Ends, Waits};
+
+fn says(bytes: impl AsRef<[u8]>) -> Does {
+    Does::Says(bytes.as_ref().to_vec())
+}
+
+/// What the operator is told of one conversation: the notes, and why the connection ended.
+fn told(kind: Kind, options: &[(&str, &str)], does: &[Does]) -> (Vec<String>, Option<CloseReason>) {
+    let options: Vec<_> = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let listening = Listening::new(kind, &options, STARTED_S).expect("good options");
+    // Whoever asks for something while the server drains is told why it is not served.
+    let limits = Limits { drain_grace: Duration::from_secs(5), ..limits() };
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
+    for len in [3, 1024, 1025] {
+        rig.place(&format!("{len}.txt"), &vec![b'a'; len]);
+    }
+    let _ = lines();
+    let peer = rig.connect();
+    for step in does {
+        match step {
+            Does::Says(bytes) => rig.send(&peer, bytes),
+            Ends => rig.finish(&peer),
+            Waits(ms) => rig.pass(Duration::from_millis(*ms)),
+            Drains => rig.drain(),
+        }
+        rig.send(&peer, b"");
+    }
+    for _ in 0..2 {
+        if peer.is_closed() {
+            rig.finish(&peer);
+        }
+        rig.pass(Duration::from_secs(5));
+    }
+    let lines = lines();
+    let notes = lines.iter().filter_map(|line| line.strip_prefix("note peer=127.0.0.1:50851 ")).map(str::to_owned);
+    let counted = rig.counters().closed;
+    (notes.collect(), CloseReason::ALL.into_iter().find(|reason| counted[*reason as usize] > 0))
+}
+
+fn message(text: &[u8]) -> Vec<u8> {
+    [format!("{:<64}", text.len()).as_bytes(), text].concat()
+}
+
+#[test]
+fn every_end_has_its_reason() {
+    use CloseReason::{CutShort, Drained, HeadTimeout, IdleTimeout, Malformed, PeerClosed, TooSlow};
+    let long = || Waits(100_000);
+    for (kind, does, reason) in [
+        (Kind::Menu, vec![says("nonsense")], Malformed),
+        (Kind::Menu, vec![says("sen"), long()], TooSlow),
+        (Kind::Menu, vec![Drains, says("sendimage")], Drained),
+        (Kind::Menu, vec![Ends], PeerClosed),
+        (Kind::Menu, vec![says("sen"), Ends], CutShort),
+        (Kind::NameChoice, vec![Ends], PeerClosed),
+        (Kind::NameChoice, vec![says("abc"), Ends], CutShort),
+        (Kind::NameChoice, vec![says("1"), Waits(50), Ends], CutShort),
+        (Kind::NameChoice, vec![long()], IdleTimeout),
+        (Kind::NameChoice, vec![says("abc"), long()], HeadTimeout),
+        (Kind::NameChoice, vec![says("1"), Waits(50), long()], HeadTimeout),
+        (Kind::NameSize, vec![Ends], PeerClosed),
+        (Kind::NameSize, vec![says("!DISCONNECT"), Ends], PeerClosed),
+        (Kind::NameSize, vec![says("a 5he"), long()], HeadTimeout),
+        (Kind::NameChoice, (0..8).flat_map(|_| [says("a"), Waits(4000)]).collect(), HeadTimeout),
+        (Kind::Pickle, vec![says("nonsense")], Malformed),
+        (Kind::Pickle, vec![Drains, says("(dp0\nVput\nVx\nsVdata\nVb\ns.")], Drained),
+        (Kind::Pickle, vec![says("("), long()], HeadTimeout),
+        (Kind::LengthPrefix, vec![Ends], PeerClosed),
+        (Kind::LengthPrefix, vec![says([b'x'; 64])], Malformed),
+        (Kind::LengthPrefix, vec![says("5   "), long()], TooSlow),
+        (Kind::LengthPrefix, vec![says("5   "), Ends], CutShort),
+    ] {
+        assert_eq!(told(kind, &[], &does).1, Some(reason), "{kind}");
+    }
+}
+
+/// One conversation, and what is noted of it.
+type Noted<'a> = (Kind, &'a [(&'a str, &'a str)], Vec<Does>, Vec<&'a str>);
+
+fn check_notes(all: &[Noted<'_>]) {
+    for (kind, options, does, notes) in all {
+        assert_eq!(told(*kind, options, does).0, *notes, "{kind}");
+    }
+}
+
+#[test]
+fn the_menu_notes_what_was_chosen() {
+    let choose = &[("list", "choose")][..];
+    let came = "[NEW CONNECTION] 127.0.0.1:50851";
+    check_notes(&[
+        (
+            Kind::Menu,
+            &[],
+            vec![says("sendimagecat.jpg"), Waits(50), says("GIF"), Ends],
+            vec![came, "send is selected", "File name: cat.jpg", "File written cat.jpg (3 bytes)"],
+        ),
+        (Kind::Menu, choose, vec![says("receivetext"), says("1024"), Waits(50)], vec![came, "receive is selected"]),
+        (
+            Kind::Menu,
+            choose,
+            vec![says("receivetext"), says("1025"), Waits(50)],
+            vec![came, "receive is selected", "1025.txt: a client that receives once gets 1024 of 1025 bytes"],
+        ),
+    ]);
+}
+
+#[test]
+fn names_that_can_be_read_in_two_ways_and_parts_of_files_are_noted() {
+    check_notes(&[
+        (
+            Kind::NameChoice,
+            &[],
+            vec![says("12a.txt:PUT"), says("hello"), Ends],
+            vec![
+                "count and name cannot be told apart: one digit is taken for the count",
+                "Successfully got file from client: /2a.txt",
+            ],
+        ),
+        (
+            Kind::NameChoice,
+            &[],
+            vec![says("1a.txt:PUT"), says("hello"), Ends],
+            vec!["[NEW CONNECTION] one of 1", "Successfully got file from client: /a.txt"],
+        ),
+        (
+            Kind::NameSize,
+            &[],
+            vec![says("a 500hello"), Ends],
+            vec!["[NEW CONNECTION] 127.0.0.1:50851 connected.", "500 bytes were announced, 5 came: kept as /a.part"],
+        ),
+        (
+            Kind::NameSize,
+            &[],
+            vec![says("a 0"), Ends],
+            vec!["[NEW CONNECTION] 127.0.0.1:50851 connected.", "File written /a (0 bytes)"],
+        ),
+    ]);
+}
+
+#[test]
+fn messages_are_noted_as_far_as_a_line_holds_them() {
+    let text = |len: usize| message(&vec![b'a'; len]);
+    let shown = |len: usize, more: &str| format!("[MESSAGE] {len} bytes: {}{more}", "a".repeat(len.min(SHOWN)));
+    let dict = |entries: usize| {
+        let entries: String = (0..entries).map(|n| format!("V{n}\nVb\ns")).collect();
+        format!("(dp0\n{entries}.")
+    };
+    check_notes(&[
+        (
+            Kind::LengthPrefix,
+            &[],
+            vec![says(text(SHOWN)), says(text(SHOWN + 1)), Ends],
+            vec!["[NEW CONNECTION]", &shown(SHOWN, ""), &shown(SHOWN + 1, "…"), "[CLIENT_DISCONNECTED]"],
+        ),
+        (
+            Kind::Pickle,
+            &[],
+            vec![says(dict(8)), Ends],
+            vec!["[NEW CONNECTION] client id 50851", "Received: 0: b, 1: b, 2: b, 3: b, 4: b, 5: b, 6: b, 7: b"],
+        ),
+        (
+            Kind::Pickle,
+            &[],
+            vec![says(dict(9)), Ends],
+            vec![
+                "[NEW CONNECTION] client id 50851",
+                "Received: 0: b, 1: b, 2: b, 3: b, 4: b, 5: b, 6: b, 7: b, and 1 more",
+            ],
+        ),
+    ]);
+}

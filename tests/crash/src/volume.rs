@@ -64,8 +64,10 @@ pub struct Mount<'a> {
 impl<'a> Mount<'a> {
     /// Mounts what is on the device: whatever recovery it needs happens here.
     pub fn new(kind: Kind, device: &'a Device, at: &Path) -> Result<Self, String> {
-        mount(device.node(), at, kind.name(), MountFlags::NOATIME, None)
-            .map_err(|e| format!("cannot mount {}: {e}", kind.name()))?;
+        // What a child of another thread has before it becomes a server includes the descriptor that held the
+        // device for us a moment ago.
+        let mount = || mount(device.node(), at, kind.name(), MountFlags::NOATIME, None);
+        until(Instant::now(), mount).map_err(|e| format!("cannot mount {}: {e}", kind.name()))?;
         let mounted = Self { device, at: at.to_owned() };
         // Never write to the folder beneath by mistake.
         let number = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).map_err(|e| e.to_string());

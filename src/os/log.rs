@@ -190,7 +190,7 @@ pub fn dropped() -> u64 {
 /// for somebody to read them, for ever, and holds what `eprintln!` waits for.
 pub fn last_words(line: &str) {
     let stderr = io::stderr();
-    if is_ready(&stderr, PollFlags::OUT) {
+    if seen_of(&stderr).is_none_or(|seen| seen.contains(PollFlags::OUT)) {
         let _ = rustix::io::write(&stderr, format!("{line}\n").as_bytes());
     }
 }
@@ -255,15 +255,15 @@ impl Sink {
 
 /// A terminal can hang up while its program runs on.
 fn terminal_is_there() -> bool {
-    is_ready(&io::stderr(), PollFlags::empty())
+    let hung_up = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    seen_of(&io::stderr()).is_some_and(|seen| !seen.intersects(hung_up))
 }
 
-/// Is somebody there, and can all of `wanted` be done without waiting?
-fn is_ready(stderr: &io::Stderr, wanted: PollFlags) -> bool {
+/// Is there room, and somebody? `None` where the system cannot say: with a limit of no descriptors, for one.
+fn seen_of(stderr: &io::Stderr) -> Option<PollFlags> {
     let mut asked = [PollFd::new(stderr, PollFlags::OUT)];
-    let told = poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
-    let seen = asked[0].revents();
-    told.is_ok() && seen.contains(wanted) && !seen.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
+    poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).ok()?;
+    Some(asked[0].revents())
 }
 
 /// Writes whole lines. What cannot be written is counted.

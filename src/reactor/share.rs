@@ -35,11 +35,14 @@ impl<P: Platform> Reactor<P> {
             for _ in 0..together {
                 let Some(id) = work.pop_front() else { break };
                 match self.part_of(id) {
-                    Some(bytes) => self.drive(id, bytes),
+                    Some(bytes) => {
+                        // A large part takes longer than all of them.
+                        if self.answered.len() >= ANSWERED_TOGETHER || (!self.answered.is_empty() && self.is_bulk(id)) {
+                            self.send_answers();
+                        }
+                        self.drive(id, bytes);
+                    }
                     None => work.push_back(id),
-                }
-                if self.answered.len() >= ANSWERED_TOGETHER {
-                    self.send_answers();
                 }
             }
             self.send_answers();
@@ -80,8 +83,11 @@ impl<P: Platform> Reactor<P> {
         if self.turn_left > 0 {
             return Some(self.limits.turn_bytes_max);
         }
+        (!self.is_bulk(id)).then_some(self.limits.turn_bytes_min)
+    }
+
+    fn is_bulk(&mut self, id: ConnId) -> bool {
         let limits = &self.limits;
-        let waits = lookup(&mut self.connections, id).is_some_and(|connection| connection.session.is_bulk(limits));
-        (!waits).then_some(limits.turn_bytes_min)
+        lookup(&mut self.connections, id).is_some_and(|connection| connection.session.is_bulk(limits))
     }
 }

@@ -138,7 +138,7 @@ impl Default for Limits {
             accept_retry: Duration::from_millis(100),
             send_buffer_bytes: 0,
             recv_buffer_bytes: 0,
-            unsent_bytes_max: 256 * 1024,
+            unsent_bytes_max: 128 * 1024,
             hot_files_max: 1024,
             hot_bytes_max: 8 * 1024 * 1024,
             hot_file_bytes_max: 16 * 1024,

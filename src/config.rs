@@ -73,7 +73,8 @@ pub struct Limits {
     /// Time to go on listening after a drain began, answering "draining".
     pub drain_grace: Duration,
     /// Time the kernel keeps a connection on which the client is to speak first, and has said nothing;
-    /// whole seconds, 0 for not at all. After that it counts like any other.
+    /// whole seconds, 0 for not at all. After that it counts like any other. Saves a third where every
+    /// request has a connection of its own; thousands who connect at once and wait overrun its queue.
     pub accept_defer: Duration,
     /// Time until accepting is tried again after descriptors ran out.
     pub accept_retry: Duration,
@@ -134,7 +135,7 @@ impl Default for Limits {
             rate_window: Duration::from_secs(20),
             drain_timeout: Duration::from_secs(30),
             drain_grace: Duration::ZERO,
-            accept_defer: Duration::from_secs(1),
+            accept_defer: Duration::ZERO,
             accept_retry: Duration::from_millis(100),
             send_buffer_bytes: 0,
             recv_buffer_bytes: 0,

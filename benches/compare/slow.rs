@@ -59,6 +59,8 @@ pub fn round(peer: &Peer) -> Vec<f64> {
     // Whole files: what the buffers held has been read, so CPU time and bytes are of the same.
     let cpu = peer.cpu() - before;
     let (more, in_kernel, fairness) = middle.expect("they are too slow to end before");
+    // What it would take for those it left waiting is not known.
+    assert!(fairness > 0.5, "{} serves some and lets the others wait: Jain's index {fairness:.3}", peer.name);
     vec![
         more.saturating_sub(memory) as f64 / CROWD as f64,
         in_kernel.saturating_sub(kernel) as f64 / CROWD as f64,

@@ -41,11 +41,12 @@ pub struct Limits {
     pub list_names_max: usize,
     /// Bytes that may be written and not yet on their way to the disk, all uploads together.
     pub dirty_bytes_max: u64,
-    /// Bytes moved in one turn by all connections together before bulk transfers wait for the next.
+    /// Bytes moved in one turn by bulk transfers together before others of them wait for the next; the same
+    /// by small requests, before each of them may move `turn_bytes_min` only.
     pub turn_bytes: usize,
     /// What each small request may move in a turn where `turn_bytes` are spent.
     pub turn_bytes_min: usize,
-    /// Most that one connection may move in a turn.
+    /// Most that one connection may move in a turn; an upload moves no more than `turn_bytes`.
     pub turn_bytes_max: usize,
     /// Socket calls and requests of one connection in one turn.
     pub turn_calls: u32,
@@ -72,10 +73,14 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// Time to go on listening after a drain began, answering "draining".
     pub drain_grace: Duration,
-    /// Time the kernel keeps a connection on which the client is to speak first, and has said nothing;
-    /// whole seconds, 0 for not at all. After that it counts like any other. Saves a third where every
-    /// request has a connection of its own; thousands who connect at once and wait overrun its queue.
+    /// Time the kernel keeps a connection on which the client is to speak first, and has said nothing,
+    /// while many come and go; whole seconds, 0 for not at all. After that it counts like any other.
     pub accept_defer: Duration,
+    /// How many have to come within `accept_defer_window` for that, to all listeners together, while at
+    /// least half as many go.
+    pub accept_defer_crowd_min: u32,
+    /// See `accept_defer_crowd_min`.
+    pub accept_defer_window: Duration,
     /// Time until accepting is tried again after descriptors ran out.
     pub accept_retry: Duration,
     /// Kernel send buffer of one connection, in bytes; 0 leaves it to the kernel.
@@ -120,9 +125,9 @@ impl Default for Limits {
             message_bytes_max: 1024 * 1024,
             list_names_max: 1000,
             dirty_bytes_max: 256 * 1024 * 1024,
-            turn_bytes: 4 * 1024 * 1024,
+            turn_bytes: 1024 * 1024,
             turn_bytes_min: 16 * 1024,
-            turn_bytes_max: 2 * 1024 * 1024,
+            turn_bytes_max: 4 * 1024 * 1024,
             turn_calls: 16,
             accepts_per_turn: 64,
             head_timeout: Duration::from_secs(30),
@@ -135,7 +140,9 @@ impl Default for Limits {
             rate_window: Duration::from_secs(20),
             drain_timeout: Duration::from_secs(30),
             drain_grace: Duration::ZERO,
-            accept_defer: Duration::ZERO,
+            accept_defer: Duration::from_secs(1),
+            accept_defer_crowd_min: 64,
+            accept_defer_window: Duration::from_millis(100),
             accept_retry: Duration::from_millis(100),
             send_buffer_bytes: 0,
             recv_buffer_bytes: 0,

@@ -362,6 +362,10 @@ pub trait Platform {
     /// Takes one connection from a listener's backlog.
     fn accept(&mut self, listener: ListenerId) -> Result<(Self::Stream, SocketAddr), AcceptError>;
 
+    /// Connections to a listener are handed over with their first bytes, or after `time` without any;
+    /// at once if that is zero. Where that cannot be had, nothing changes.
+    fn defer(&mut self, listener: ListenerId, time: Duration);
+
     /// Uses the one descriptor kept in reserve to accept and reset one connection, so that a
     /// peer is told quickly while descriptors are short. Returns false if nothing was waiting.
     fn shed(&mut self, listener: ListenerId) -> bool;
@@ -372,8 +376,16 @@ pub trait Platform {
     /// Closes every listener at once.
     fn close_listeners(&mut self);
 
-    /// Sends file content without copying it through this process. `WouldBlock` means the socket.
-    fn send_file(&mut self, stream: &mut Self::Stream, file: FileId, offset: u64, len: usize) -> io::Result<SendFile>;
+    /// Sends file content without copying it through this process. `more` is that of
+    /// [`Stream::send`]. `WouldBlock` means the socket.
+    fn send_file(
+        &mut self,
+        stream: &mut Self::Stream,
+        file: FileId,
+        offset: u64,
+        len: usize,
+        more: bool,
+    ) -> io::Result<SendFile>;
 
     /// Where files are.
     fn store(&mut self) -> &mut Self::Store;

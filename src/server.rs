@@ -14,7 +14,6 @@ use crate::counters::Counters;
 use crate::dialect::{Kind, Listening};
 use crate::object::Durability;
 use crate::os::disk::DiskStore;
-use crate::os::net::First;
 use crate::os::poll::{Bell, OsPlatform, Shared, Signalled};
 use crate::os::{names, net, process};
 use crate::platform::Signal;
@@ -233,8 +232,7 @@ impl Builder {
         let Listen { address, kind, .. } = listen;
         let fail = |error| ServerError::new(format!("cannot listen on {address} ({kind})"), error);
         let resolved = names::resolve(address).map_err(fail)?;
-        let first = if kind.hears_first() { First::Client } else { First::Server };
-        let listener = net::listen(resolved, first, &self.limits, self.congestion.as_deref()).map_err(fail)?;
+        let listener = net::listen(resolved, &self.limits, self.congestion.as_deref()).map_err(fail)?;
         let bound = listener.local_addr().map_err(fail)?;
         Ok((listener, bound))
     }

@@ -160,7 +160,12 @@ impl Loop {
         let path = path.to_owned();
         self.forget_what_changed();
         if !self.kept.contains_key(&path) {
-            return self.open(line, &path).then_some(true);
+            if !self.open(line, &path) {
+                return None;
+            }
+            if let State::Sending { .. } = line.state {
+                return Some(true);
+            }
         }
         let reply = &self.kept[&path];
         let sent = line.stream.write(reply).expect("a small reply fits");
@@ -178,6 +183,7 @@ impl Loop {
         }
     }
 
+    /// Begins to send a large file, and keeps a small one; is the connection still wanted?
     fn open(&mut self, line: &mut Line, path: &str) -> bool {
         let whole = self.root.join(path);
         let (file, len) = self.opened.entry(path.to_owned()).or_insert_with(|| {
@@ -194,9 +200,8 @@ impl Loop {
             return rustix::net::send(&line.stream, &head, SendFlags::MORE).is_ok();
         }
         head.extend(fs::read(&whole).expect("it can be read"));
-        let sent = line.stream.write_all(&head).is_ok();
         self.kept.insert(path.to_owned(), head);
-        sent
+        true
     }
 }
 

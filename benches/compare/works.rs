@@ -101,27 +101,25 @@ const fn put(name: &'static str, connections: usize, each: usize, len: u64, name
     requests(name, connections, each, What::Put { len, names }, with)
 }
 
+/// A small file again and again, each time with a new connection.
+const fn one_each(name: &'static str, manner: Manner) -> Work {
+    let (connections, each, what) = (64, 240, What::Get(SMALL));
+    let requests = Requests { connections, each, manner, what, with: With::Nobody };
+    Work { name, columns: &OF_REQUESTS, kind: Kind::Requests(requests) }
+}
+
 const fn other(name: &'static str, columns: &'static [Column], kind: Kind) -> Work {
     Work { name, columns, kind }
 }
 
 /// All of them. Each has servers of its own, so what one did to a server is not seen in the next.
-pub static WORKS: [Work; 15] = [
+pub static WORKS: [Work; 16] = [
     other(idle::NAME, &idle::COLUMNS, Kind::Idle),
     other(slow::NAME, &slow::COLUMNS, Kind::Slow),
     get("get 4 KiB, 64 connections", 64, 200, SMALL, With::Ftp),
     get("get 4 KiB, 1,024 connections", 1024, 15, SMALL, With::Nobody),
-    Work {
-        name: "get 4 KiB, a connection each",
-        columns: &OF_REQUESTS,
-        kind: Kind::Requests(Requests {
-            connections: 64,
-            each: 60,
-            manner: Manner::Each,
-            what: What::Get(SMALL),
-            with: With::Nobody,
-        }),
-    },
+    one_each("get 4 KiB, a connection each, closed by the server as announced", Manner::Announced),
+    one_each("get 4 KiB, a connection each, closed by the client without a word", Manner::Left),
     put("put 4 KiB, 64 connections", 64, 60, SMALL.len, NAMES, With::Ftp),
     put("put 4 KiB, 1,024 connections", 1024, 4, SMALL.len, NAMES, With::Nobody),
     get("get 64 KiB, 64 connections", 64, 50, PAGE, With::Nobody),
@@ -163,7 +161,7 @@ impl Work {
     pub fn forbidden(&self, root: &Path) -> Option<String> {
         let descriptors = match &self.kind {
             Kind::Requests(_) | Kind::Mix => 2000,
-            Kind::Idle => idle::CROWD + 500,
+            Kind::Idle => idle::CROWD + 1000,
             Kind::Slow => slow::CROWD + 500,
             Kind::Cold => return cold::forbidden(root),
         };
@@ -255,10 +253,8 @@ impl Requests {
         };
         let row = match peer.speaks {
             Speaks::Driven(wire) => {
-                let mut clients = Driver::connect(peer.address, self.connections, wire, Loss::Panics);
-                if self.manner == Manner::Each {
-                    clients = clients.reconnecting();
-                }
+                let clients = Driver::connect(peer.address, self.connections, wire, Loss::Panics);
+                let mut clients = clients.mannered(self.manner);
                 measured(&mut || {
                     let outcome = clients.run(driver::each(self.each, task));
                     assert_eq!(outcome.done, (self.connections * self.each) as u64);

@@ -15,8 +15,11 @@ pub enum Wire {
 pub enum Manner {
     /// For all requests.
     Kept,
-    /// For one request; the next one makes another.
-    Each,
+    /// For one request, after which the client closes it without a word, as `curl` does.
+    Left,
+    /// For one request, with which the client says that it is the last: by `Connection: close` (as `ab`
+    /// does), or by the end of its half in the line protocol (as `nc -N` does). The server closes first.
+    Announced,
 }
 
 /// One thing to do, on one connection.
@@ -41,8 +44,8 @@ impl Task {
     /// What is sent before the body.
     pub fn head(&self, wire: Wire, manner: Manner) -> Vec<u8> {
         let close = match manner {
-            Manner::Kept => "",
-            Manner::Each => "Connection: close\r\n",
+            Manner::Kept | Manner::Left => "",
+            Manner::Announced => "Connection: close\r\n",
         };
         match (wire, self) {
             (Wire::Line, Self::Get { path, .. } | Self::Drain { path, .. }) => format!("GET {path}\n"),

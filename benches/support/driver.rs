@@ -4,7 +4,7 @@
 //! are compared byte by byte as they come. Whatever is not as it should be ends the run.
 
 use std::io::{ErrorKind, IoSlice, Read as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
@@ -31,6 +31,8 @@ struct Work {
     /// The length of the body of the reply, once its head came.
     body: Option<u64>,
     got: u64,
+    /// Every byte of the reply came; the server's end is awaited, if it is to close first.
+    whole: bool,
 }
 
 /// What a run gave.
@@ -90,9 +92,9 @@ impl Driver {
         Self { lines: lines.collect(), manner: Manner::Kept, poll, address, wire, loss, buffer: vec![0; 256 << 10] }
     }
 
-    /// From now on every request has a connection of its own.
-    pub fn reconnecting(mut self) -> Self {
-        self.manner = Manner::Each;
+    /// From now on connections live so long.
+    pub fn mannered(mut self, manner: Manner) -> Self {
+        self.manner = manner;
         self
     }
 
@@ -140,14 +142,14 @@ impl Driver {
                 let Some(task) = step(Step::Next(at)) else { return false };
                 line.work = Some(Work::new(task, self.wire, self.manner));
             }
-            match line.drive(self.wire, &mut self.buffer) {
+            match line.drive(self.wire, self.manner, &mut self.buffer) {
                 Drive::Blocked => return true,
                 Drive::Done => {
                     let work = line.work.take().expect("it was worked on");
                     times.push(work.began.elapsed());
                     outcome.done += 1;
                     outcome.bytes += work.task.bytes();
-                    if self.manner == Manner::Each {
+                    if self.manner != Manner::Kept {
                         let stream = TcpStream::connect(self.address).expect("the server listens");
                         line.stream = registered(&self.poll, stream, at);
                     }
@@ -172,7 +174,7 @@ fn registered(poll: &Poll, mut stream: TcpStream, at: usize) -> TcpStream {
 impl Work {
     fn new(task: Task, wire: Wire, manner: Manner) -> Self {
         let head = task.head(wire, manner);
-        Self { task, began: Instant::now(), head, sent: 0, reply: Vec::new(), body: None, got: 0 }
+        Self { task, began: Instant::now(), head, sent: 0, reply: Vec::new(), body: None, got: 0, whole: false }
     }
 
     /// What is to be sent next: the rest of the head, and a piece of the body.
@@ -215,7 +217,7 @@ impl Work {
 }
 
 impl Line {
-    fn drive(&mut self, wire: Wire, buffer: &mut [u8]) -> Drive {
+    fn drive(&mut self, wire: Wire, manner: Manner, buffer: &mut [u8]) -> Drive {
         let work = self.work.as_mut().expect("only those with work are driven");
         loop {
             let (head, body) = work.outgoing();
@@ -223,16 +225,24 @@ impl Line {
                 break;
             }
             match self.stream.write_vectored(&[IoSlice::new(head), IoSlice::new(body)]) {
-                Ok(n) => work.sent += n as u64,
+                Ok(n) => {
+                    work.sent += n as u64;
+                    let is_last = manner == Manner::Announced && wire == Wire::Line;
+                    if is_last && work.outgoing() == (&[], &[]) && self.stream.shutdown(Shutdown::Write).is_err() {
+                        return Drive::Lost;
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => return Drive::Lost,
             }
         }
         loop {
             match self.stream.read(buffer) {
+                Ok(0) if work.whole => return Drive::Done,
                 Ok(0) => return Drive::Lost,
                 Ok(n) => {
-                    if work.take(wire, &buffer[..n]) {
+                    work.whole = work.take(wire, &buffer[..n]);
+                    if work.whole && manner != Manner::Announced {
                         return Drive::Done;
                     }
                 }

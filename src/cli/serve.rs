@@ -144,7 +144,7 @@ const LIMITS: &[Flag<Args>] = &[
     Flag::text(
         "accept-defer",
         "SECONDS",
-        "Time the kernel keeps a connection whose client has said nothing; 0 for not at all",
+        "Time the kernel keeps a connection whose client has said nothing, while many come and go; 0 for not at all",
         |args, text| seconds(text).map(|value| args.limits.accept_defer = value),
     ),
     Flag::text("head-timeout", "SECONDS", "Total time for a request head", |args, text| {
@@ -391,6 +391,28 @@ fn seconds(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_of_http_is_said_to_all_that_speak_it_and_to_nobody_else() {
+        let words = [
+            "--legacy",
+            "--cors",
+            "*",
+            "--listen",
+            "auto@127.0.0.1:1",
+            "--listen",
+            "http@127.0.0.1:2?cors=https://a.example",
+            "--listen",
+            "line@127.0.0.1:3",
+        ];
+        let args = Args::parse(&mut Parser::from_args(words)).expect("good words");
+        let listens = listens(&args);
+        let told: Vec<_> = listens.iter().filter(|listen| !listen.options.is_empty()).collect();
+        let cors = |origin: &str| vec![("cors".to_owned(), origin.to_owned())];
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!((told[0].kind, &told[0].options), (Kind::Auto, &cors("*")));
+        assert_eq!((told[1].kind, &told[1].options), (Kind::Http, &cors("https://a.example")), "the more exact wish");
+    }
 
     #[test]
     fn sizes_take_a_unit_and_refuse_what_does_not_fit() {

@@ -312,6 +312,34 @@ mod tests {
     use crate::object::{Etag, Meta};
 
     #[test]
+    fn a_head_that_is_too_long_is_refused_though_all_of_it_is_there() {
+        let mut http = Http::new(Arc::new(Listener::default()));
+        talking(Phase::Serving, &Access::default(), |talk| {
+            let long = "a".repeat(talk.limits.head_len_max);
+            let (_, act) = http.decode(format!("GET /f HTTP/1.1\r\nHost: x\r\nX: {long}\r\n\r\n").as_bytes(), talk);
+            assert!(matches!(act, Act::Close(_)), "{act:?}");
+        });
+    }
+
+    /// RFC 9110 §8.8.2.1: what is said of its time must not lie in the future.
+    #[test]
+    fn a_file_from_the_future_has_the_present_for_its_time() {
+        let mut http = Http::new(Arc::new(Listener::default()));
+        let meta = Meta { len: 1, mtime: 1_800_000_000, etag: Etag([1; 16]) };
+        for (now_s, time) in
+            [(1_700_000_000, "Tue, 14 Nov 2023 22:13:20"), (1_700_000_001, "Tue, 14 Nov 2023 22:13:21")]
+        {
+            let heard = talking(Phase::Serving, &Access::default(), |talk| {
+                talk.wall_clock_s = now_s;
+                let _ = http.decode(b"GET /f HTTP/1.1\r\nHost: x\r\n\r\n", talk);
+                http.answered(Ok(Answer::Opened(meta)), talk)
+            });
+            let said = String::from_utf8_lossy(&heard.said).into_owned();
+            assert!(said.contains(&format!("Last-Modified: {time} GMT\r\n")), "{said}");
+        }
+    }
+
+    #[test]
     fn an_idle_connection_keeps_nothing_of_what_it_last_asked() {
         let mut http = Http::new(Arc::new(Listener::default()));
         let meta = Meta { len: 1, mtime: 0, etag: Etag([0; 16]) };

@@ -336,6 +336,20 @@ impl Listening {
         }
     }
 
+    /// What is spoken at it.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Auto(_) => Kind::Auto,
+            Self::Http(_) => Kind::Http,
+            Self::LengthPrefix(_) => Kind::LengthPrefix,
+            Self::Line => Kind::Line,
+            Self::Menu(_) => Kind::Menu,
+            Self::NameChoice(_) => Kind::NameChoice,
+            Self::NameSize(_) => Kind::NameSize,
+            Self::Pickle(_) => Kind::Pickle,
+        }
+    }
+
     /// May a connection hold a message longer than a head? Then a slot must have room for it.
     pub const fn gathers(&self) -> bool {
         match self {
@@ -414,6 +428,12 @@ impl Kind {
         matches!(self, Self::Auto | Self::Http | Self::Line)
     }
 
+    /// Does a client say that a request is its last by the end of its half? Then that is often here by
+    /// the time of the answer.
+    pub const fn ends_behind_the_last(self) -> bool {
+        matches!(self, Self::Line)
+    }
+
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
@@ -458,6 +478,25 @@ mod tests {
     fn the_counters_have_the_place_of_each_kind() {
         for kind in Kind::ALL {
             assert_eq!(Counters::DIALECTS[kind as usize], kind.name());
+        }
+    }
+
+    #[test]
+    fn an_option_that_nobody_knows_is_named() {
+        for kind in Kind::ALL {
+            let told = Listening::new(kind, &[("nonsense".to_owned(), String::new())], 0).map(|_| ());
+            assert!(told.is_err_and(|words| words.contains("nonsense")), "{kind}");
+        }
+    }
+
+    #[test]
+    fn only_a_dialect_of_whole_messages_holds_more_than_a_head() {
+        for kind in Kind::ALL {
+            let listening = Listening::new(kind, &[], 0).expect("no options");
+            let from = SocketAddr::from(([127, 0, 0, 1], 1));
+            let limits = Limits::default();
+            let longer = listening.accept(from).machine_ref().message_len_max(&limits) > limits.head_len_max;
+            assert_eq!(listening.gathers(), longer, "{kind}");
         }
     }
 }

@@ -272,6 +272,12 @@ impl Platform for OsPlatform {
         self.listeners.get(usize::from(place)).map_or(Err(AcceptError::Empty), net::accept)
     }
 
+    fn defer(&mut self, ListenerId(place): ListenerId, time: Duration) {
+        if let Some(listener) = self.listeners.get(usize::from(place)) {
+            net::defer(listener, time);
+        }
+    }
+
     fn shed(&mut self, listener: ListenerId) -> bool {
         if self.reserve.take().is_none() {
             // It could not be had back the last time; perhaps now.
@@ -295,9 +301,22 @@ impl Platform for OsPlatform {
         self.listeners.clear();
     }
 
-    fn send_file(&mut self, stream: &mut TcpConnection, file: FileId, offset: u64, len: usize) -> io::Result<SendFile> {
+    fn send_file(
+        &mut self,
+        stream: &mut TcpConnection,
+        file: FileId,
+        offset: u64,
+        len: usize,
+        more: bool,
+    ) -> io::Result<SendFile> {
         stream.widen(&self.wide, len);
-        self.store.send_file(file, offset, len, stream.fd())
+        let sent = self.store.send_file(file, offset, len, stream.fd())?;
+        match sent {
+            SendFile::Sent(n) | SendFile::Filled(n) if more || n < len => {}
+            // Nothing follows at once: this was the end, or a disk is waited for.
+            SendFile::Sent(_) | SendFile::Filled(_) | SendFile::Cold | SendFile::Truncated => stream.push(),
+        }
+        Ok(sent)
     }
 
     fn store(&mut self) -> &mut DiskStore {

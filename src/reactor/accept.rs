@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::dialect::Listening;
 use crate::ids::ListenerId;
 use crate::platform::{AcceptError, Platform, Readable, Stream};
-use crate::reactor::{Connection, Queued, Reactor, Readiness, Unused, Watched, conn_id, cx};
+use crate::reactor::{Connection, Queued, Reactor, Readiness, Stage, Unused, Watched, conn_id, cx};
 use crate::session::Session;
 
 /// One listener: what it speaks, and whether connections may be waiting.
@@ -77,11 +77,28 @@ impl<P: Platform> Reactor<P> {
         self.accept_after = Some(self.now + self.limits.accept_retry);
     }
 
+    /// Has the kernel keep back who has said nothing, while that pays, at the listeners where nobody else
+    /// is to speak first.
+    pub(super) fn defer(&mut self) {
+        let serves = self.stage == Stage::Serving;
+        let Some(time) = self.deferral.decide(serves, &self.limits, self.now) else { return };
+        log::debug!("who says nothing is left to the kernel for {time:?}");
+        for (place, door) in (0..).zip(&self.doors) {
+            if door.listening.kind().hears_first() {
+                self.platform.defer(ListenerId(place), time);
+            }
+        }
+    }
+
     fn admit_connection(&mut self, mut stream: P::Stream, peer: SocketAddr, place: usize) {
+        let door = &self.doors[place];
+        if door.listening.kind().hears_first() {
+            self.deferral.came();
+        }
         self.counters.accepted += 1;
         if self.connections.len() >= self.limits.connections_max {
             self.counters.turned_away += 1;
-            match self.doors[place].listening.turned_away() {
+            match door.listening.turned_away() {
                 // To a client that is told nothing a plain end means success.
                 b"" => stream.reset_on_drop(),
                 words => {
@@ -96,7 +113,7 @@ impl<P: Platform> Reactor<P> {
         self.generation = self.generation.wrapping_add(1);
         let entry = self.connections.vacant_entry();
         let id = conn_id(entry.key(), self.generation);
-        let dialect = self.doors[place].listening.accept(peer);
+        let dialect = door.listening.accept(peer);
         let session = Session::new(dialect, &mut cx!(self));
         entry.insert(Connection {
             stream: Some(stream),

@@ -199,11 +199,23 @@ impl<P: Platform> Reactor<P> {
     }
 
     /// From here on events tell of the connection. What has come since it was looked at, or ended, is
-    /// told of at once.
+    /// told of at once. Whose end may be behind the request that was answered is looked at once more, which
+    /// costs less than to ask for events and to be told of it.
     fn watch(&mut self, id: ConnId) {
         let Some(connection) = lookup(&mut self.connections, id) else { return };
         if connection.watched == Watched::Yes || connection.session.ended_because().is_some() {
             return;
+        }
+        if connection.watched == Watched::NotYet && connection.session.speaks().hears_first() {
+            self.deferral.was_silent();
+        }
+        if connection.watched == Watched::Heard
+            && connection.session.speaks().ends_behind_the_last()
+            && connection.session.waits_for_request()
+        {
+            connection.watched = Watched::Answered;
+            connection.readiness.readable = connection.readiness.readable.max(Readable::Bytes);
+            return self.enqueue(id);
         }
         connection.watched = Watched::Yes;
         if let Some(stream) = &mut connection.stream
@@ -218,7 +230,10 @@ impl<P: Platform> Reactor<P> {
 
     /// After every drive: close what is over, take back the slot, arm the timer, free the place.
     fn settle(&mut self, id: ConnId) {
-        self.watch(id);
+        // Whose answer waits for others is driven again in this turn, or else in the next.
+        if self.answered.last() != Some(&id) {
+            self.watch(id);
+        }
         let Some(connection) = lookup(&mut self.connections, id) else { return };
         let peer = connection.peer;
         if let Some(reason) = connection.session.ended_because()
@@ -243,6 +258,9 @@ impl<P: Platform> Reactor<P> {
             debug_assert!(!connection.session.holds_slot(), "a slot would leak");
             self.timers.disarm(id, &mut connection.armed);
             connection.session.retire(&mut self.counters);
+            if connection.session.speaks().hears_first() {
+                self.deferral.went();
+            }
             self.connections.remove(id.slot());
         } else if let Some(at) = connection.session.deadline(&self.limits) {
             self.timers.arm(id, &mut connection.armed, at);

@@ -13,6 +13,8 @@
 
 mod accept;
 mod admission;
+mod check;
+mod defer;
 mod drive;
 mod gate;
 mod receive;
@@ -34,9 +36,10 @@ use crate::dialect::{Listening, Phase};
 use crate::ids::{ConnId, ListenerId};
 use crate::platform::{Event, Op, Platform, Readable, Signal, Store, Stream as _};
 use crate::session::state::Name;
-use crate::session::{Cx, Disk, DiskPace, Outgoing, Report, Session, Spare};
+use crate::session::{Cx, Disk, DiskPace, Report, Session, Spare};
 use accept::Door;
 use admission::{Admission, Ticket};
+use defer::Deferral;
 use gate::Gate;
 use receive::Unused;
 use timers::Timers;
@@ -60,6 +63,10 @@ enum Queued {
 enum Watched {
     /// Not before its first slice of a turn is over: many connections are over by then, too.
     NotYet,
+    /// Nor yet, and it has spoken.
+    Heard,
+    /// It was answered, and may have ended: it is looked at once more, in the next turn.
+    Answered,
     Yes,
 }
 
@@ -126,6 +133,8 @@ pub struct Reactor<P: Platform> {
     runnable: VecDeque<ConnId>,
     /// Empty: the memory of the run queue of the turn before, used again for the next.
     driven: VecDeque<ConnId>,
+    /// Bulk transfers that are ready: as many as a turn holds are driven, behind all others.
+    bulk: VecDeque<ConnId>,
     /// Served in this turn, and not answered yet; empty between turns.
     answered: Vec<ConnId>,
     /// Operations that the gate let go.
@@ -134,6 +143,7 @@ pub struct Reactor<P: Platform> {
     admission: Admission,
     timers: Timers,
     doors: Vec<Door>,
+    deferral: Deferral,
     /// Turns in which deadlines still wait because the loop overslept.
     catching_up: u8,
     /// Set when descriptors ran out: accepting rests until then, or until a connection ends.
@@ -205,12 +215,14 @@ impl<P: Platform> Reactor<P> {
             generation: 0,
             runnable: VecDeque::new(),
             driven: VecDeque::new(),
+            bulk: VecDeque::new(),
             answered: Vec::new(),
             released: VecDeque::new(),
             gate: Gate::default(),
             admission,
             timers: Timers::default(),
             doors: listeners.into_iter().map(Door::new).collect(),
+            deferral: Deferral::new(started),
             catching_up: 0,
             accept_after: None,
             stage: Stage::Serving,
@@ -273,6 +285,7 @@ impl<P: Platform> Reactor<P> {
         self.expire_timers();
         self.admit();
         // Who has just come has mostly asked already, and is answered in the same turn.
+        self.defer();
         self.accept();
         self.drive_queued();
         self.advance_stage();
@@ -343,7 +356,7 @@ impl<P: Platform> Reactor<P> {
     }
 
     fn has_leftovers(&self) -> bool {
-        !self.runnable.is_empty() || !self.released.is_empty() || self.may_accept()
+        !self.runnable.is_empty() || !self.bulk.is_empty() || !self.released.is_empty() || self.may_accept()
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -354,7 +367,7 @@ impl<P: Platform> Reactor<P> {
             Stage::Draining { until, .. } => Some(until),
             Stage::Serving | Stage::Stopped => None,
         };
-        [self.timers.next(), stage, self.accept_after].into_iter().flatten().min()
+        [self.timers.next(), stage, self.accept_after, self.deferral.deadline()].into_iter().flatten().min()
     }
 
     /// Peers that did their part while the loop did not run must not pay for that: what they sent
@@ -470,52 +483,6 @@ impl<P: Platform> Reactor<P> {
         if cfg!(debug_assertions) {
             self.check_invariants();
         }
-    }
-
-    /// What must hold between turns.
-    pub fn check_invariants(&mut self) {
-        let mut slots = self.admission.free();
-        for (slot, connection) in &mut self.connections {
-            let id = conn_id(slot, connection.generation);
-            slots += usize::from(connection.session.holds_slot());
-            if connection.session.ended_because().is_none() {
-                connection.unused.check(connection.session.held_len());
-            }
-            if connection.queued == Queued::No {
-                connection.session.check_invariants(&self.limits);
-                let deadline = connection.session.deadline(&self.limits);
-                assert!(
-                    connection.session.has_ops() || deadline.is_none() || connection.armed.is_some(),
-                    "{id}: a deadline that no timer knows of"
-                );
-                let Readiness { readable, writable } = connection.readiness;
-                let sends = writable && connection.session.outgoing() != Outgoing::Nothing;
-                // What is at the store drives the connection when it completes.
-                let rests = !connection.session.has_ops();
-                let reads = rests && readable != Readable::Nothing && connection.session.intake(&cx!(self)) > 0;
-                let idle = connection.stream.is_none() || !sends && !reads;
-                assert!(idle, "{id}: ready, willing, and in no queue: {:?}", connection.session.state());
-                let waits = connection.session.wants_slot();
-                assert!(!waits || !rests || connection.in_line.is_some(), "{id}: waits for a slot, and is not in line");
-                assert!(waits || connection.in_line.is_none(), "{id}: in line, and wants no slot");
-            }
-        }
-        assert_eq!(slots, self.limits.slots, "slots that are free and slots that are held");
-        assert!(self.admission.free() == 0 || self.admission.in_line() == 0, "a slot is free, and somebody waits");
-        self.check_counters();
-    }
-
-    /// What is changed in place must be what a count gives.
-    fn check_counters(&self) {
-        let Counters { open, states, dialects, slots_used, slots_waiting, .. } = &self.counters;
-        let mut counted = ([0; Counters::STATES.len()], [0; Counters::DIALECTS.len()]);
-        for (_, connection) in &self.connections {
-            counted.0[connection.session.state() as usize] += 1;
-            counted.1[connection.session.speaks() as usize] += 1;
-        }
-        assert_eq!((*open, *states, *dialects), (self.connections.len() as u64, counted.0, counted.1));
-        let slots = (self.limits.slots - self.admission.free(), self.admission.in_line());
-        assert_eq!((*slots_used, *slots_waiting), (slots.0 as u64, slots.1 as u64));
     }
 }
 

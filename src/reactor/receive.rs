@@ -9,7 +9,7 @@ use crate::error::CloseReason;
 use crate::ids::{ConnId, FileId};
 use crate::platform::{Platform, Readable, Store, Stream};
 use crate::reactor::drive::{Budget, Progress};
-use crate::reactor::{Connection, Reactor, cx, lookup};
+use crate::reactor::{Connection, Reactor, Watched, cx, lookup};
 use crate::session::state::Name;
 use crate::session::{DiskPace, Use};
 
@@ -101,6 +101,9 @@ impl<P: Platform> Reactor<P> {
             }
             Ok(n) => {
                 budget.spend(n);
+                if connection.watched == Watched::NotYet {
+                    connection.watched = Watched::Heard;
+                }
                 if n < room - kept && connection.readiness.readable == Readable::Bytes {
                     connection.readiness.readable = Readable::Nothing;
                 }

@@ -112,11 +112,16 @@ impl<P: Platform> Reactor<P> {
 
     fn send_from_file(&mut self, id: ConnId, budget: &mut Budget, file: FileId, offset: u64, len: u64) -> Progress {
         let allowed = self.allowed(budget);
+        if self.turn_left == 0 && len > allowed as u64 {
+            // Asked for in this turn, whose large parts are given away: a small one would only be a call more.
+            budget.bytes = 0;
+            return Progress::Moved;
+        }
         let Some(connection) = lookup(&mut self.connections, id) else { return Progress::Blocked };
         let Some(stream) = connection.stream.as_mut() else { return Progress::Blocked };
         let session = &mut connection.session;
-        let len = usize::try_from(len).unwrap_or(usize::MAX).min(allowed);
-        match self.platform.send_file(stream, file, offset, len) {
+        let part = usize::try_from(len).unwrap_or(usize::MAX).min(allowed);
+        match self.platform.send_file(stream, file, offset, part, (part as u64) < len) {
             Ok(sent @ (SendFile::Sent(n) | SendFile::Filled(n))) => {
                 connection.readiness.writable = matches!(sent, SendFile::Sent(_));
                 budget.spend(n);

@@ -3,8 +3,9 @@
 //! A bulk transfer is given a large part at a time, because small parts cost calls, so only as many
 //! of them have their turn as `Limits::turn_bytes` holds; the others go first in the next. Small
 //! requests never wait for that: between two turns their events are taken in, and all of them are
-//! driven. Moves nothing itself.
+//! driven before any bulk transfer is. Moves nothing itself.
 
+use crate::config::Limits;
 use crate::ids::ConnId;
 use crate::platform::Platform;
 use crate::reactor::{Reactor, lookup};
@@ -21,36 +22,57 @@ const RECEIVED_TOGETHER: usize = 128;
 const ANSWERED_TOGETHER: usize = 32;
 
 impl<P: Platform> Reactor<P> {
-    /// Drives who is queued, each with its part of the turn.
+    /// Drives who is queued, each with its part of the turn: small requests first, all of them.
     pub(super) fn drive_queued(&mut self) {
         // Stolen, so that this turn is finite: who is queued from here on is driven in the next.
         let mut work = std::mem::replace(&mut self.runnable, std::mem::take(&mut self.driven));
         self.turn_left = self.limits.turn_bytes;
-        let mut queued = work.len();
-        while queued > 0 {
-            let together = queued.min(RECEIVED_TOGETHER);
+        while !work.is_empty() {
+            let together = work.len().min(RECEIVED_TOGETHER);
             for id in work.iter().take(together) {
                 self.receive_request(*id);
             }
-            for _ in 0..together {
-                let Some(id) = work.pop_front() else { break };
-                match self.part_of(id) {
-                    Some(bytes) => {
-                        // A large part takes longer than all of them.
-                        if self.answered.len() >= ANSWERED_TOGETHER || (!self.answered.is_empty() && self.is_bulk(id)) {
-                            self.send_answers();
-                        }
-                        self.drive(id, bytes);
-                    }
-                    None => work.push_back(id),
+            for id in work.drain(..together) {
+                if self.is_bulk(id) {
+                    self.bulk.push_back(id);
+                    continue;
                 }
+                if self.answered.len() >= ANSWERED_TOGETHER {
+                    self.send_answers();
+                }
+                let limits = &self.limits;
+                self.drive(id, if self.turn_left > 0 { limits.turn_bytes_max } else { limits.turn_bytes_min });
             }
             self.send_answers();
-            queued -= together;
         }
-        // Who had to wait goes before those who had their part.
-        work.append(&mut self.runnable);
-        self.driven = std::mem::replace(&mut self.runnable, work);
+        self.driven = work;
+        self.drive_bulk();
+    }
+
+    /// Bulk transfers, in the order in which they came, until the turn is spent. Small requests have
+    /// had theirs apart, or bulk transfers would starve beside many of them.
+    fn drive_bulk(&mut self) {
+        self.turn_left = self.limits.turn_bytes;
+        for _ in 0..self.bulk.len() {
+            if self.turn_left == 0 {
+                break;
+            }
+            let Some(id) = self.bulk.pop_front() else { break };
+            let bytes = self.part_of(id);
+            self.drive(id, bytes);
+            // The next part takes longer than all of them.
+            self.send_answers();
+        }
+    }
+
+    /// What one bulk transfer may move at a time. What is received is copied twice, and takes ten times
+    /// as long as what is sent straight from a file.
+    fn part_of(&mut self, id: ConnId) -> usize {
+        let Limits { turn_bytes, turn_bytes_max, .. } = self.limits;
+        match lookup(&mut self.connections, id).map(|connection| connection.session.state()) {
+            Some(Name::SendingBody) => turn_bytes_max,
+            _ => turn_bytes_max.min(turn_bytes),
+        }
     }
 
     /// A request has just been served whose answer is all that wants to leave: it leaves together with
@@ -76,14 +98,6 @@ impl<P: Platform> Reactor<P> {
         for id in std::mem::replace(&mut self.answered, answered) {
             self.enqueue(id);
         }
-    }
-
-    /// What a connection may move now; `None` if it is better given a large part in the next turn.
-    fn part_of(&mut self, id: ConnId) -> Option<usize> {
-        if self.turn_left > 0 {
-            return Some(self.limits.turn_bytes_max);
-        }
-        (!self.is_bulk(id)).then_some(self.limits.turn_bytes_min)
     }
 
     fn is_bulk(&mut self, id: ConnId) -> bool {

@@ -123,10 +123,15 @@ impl Session {
         }
     }
 
+    /// Was it answered in full, and has it asked nothing since?
+    pub fn waits_for_request(&self) -> bool {
+        self.state.name() == Name::AwaitHeader && !self.is_busy()
+    }
+
     /// The server has drained: whoever asks nothing is let go. Until then it would have been told
     /// that the server is ending.
     pub fn drained(&mut self, cx: &mut Cx<'_>) {
-        if self.state.name() != Name::AwaitHeader || self.is_busy() {
+        if !self.waits_for_request() {
             return;
         }
         if cx.now >= self.active + cx.limits.linger_timeout {

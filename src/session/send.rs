@@ -74,10 +74,6 @@ impl Session {
     pub fn sent_file(&mut self, n: usize, bytes: Option<&[u8]>, cx: &mut Cx<'_>) {
         self.active = cx.now;
         if let State::SendingBody(sending) = &mut self.state {
-            if sending.next + (n as u64) < sending.end {
-                // This may take long, and the head of the reply has left.
-                self.work.outbox.shrink();
-            }
             sending.pace.moved(n);
             sending.next += n as u64;
             debug_assert!(sending.next <= sending.end, "more bytes sent than were asked for");

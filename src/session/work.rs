@@ -76,13 +76,13 @@ impl Work {
         }
     }
 
-    /// For a long download: gives back the room for operations that none waits in. There may be
-    /// thousands of slow readers, and this is the largest part of each.
+    /// For a download that goes on, and may take long: gives back the room for operations that none
+    /// waits in, and that of the head that has left. There may be thousands of slow readers, and this
+    /// is the largest part of each.
     pub(super) fn shed(&mut self) {
-        if let Some(room) = &mut self.0
-            && room.ops.is_empty()
-            && room.ops.capacity() > 0
-        {
+        let Some(room) = &mut self.0 else { return };
+        room.outbox.shrink();
+        if room.ops.is_empty() && room.ops.capacity() > 0 {
             room.ops = VecDeque::new();
         }
     }

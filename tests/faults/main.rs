@@ -4,8 +4,8 @@
 //! `cases.txt` lists every case, what is expected, and the tests that show it, here and elsewhere.
 //!
 //! Everything here is ignored unless asked for, but the check of that list: it needs root, Linux, and
-//! outside programs (`.ci/run` installs them). Figures are printed, never asserted. `FILEWHARF_BINARY` names the program under
-//! test, else it is the one built beside this:
+//! outside programs (`.ci/run` installs them). Figures are printed, never asserted. `FILEWHARF_BINARY`
+//! names the program under test, else it is the one built beside this:
 //!
 //! ```text
 //! cargo build --release
@@ -44,21 +44,8 @@
 //! | all dialects, broken connections, killed clients and servers, drains, a filling disk | no loss, nothing torn, no leak | `soak` |
 //!
 //! Whatever is told is told in the line protocol and in HTTP: a conversation goes on behind a refusal
-//! where it may, and a body that broke off never looks whole. Faults that need nothing from outside are
-//! tried elsewhere:
-//!
-//! | fault | where |
-//! |---|---|
-//! | bytes one by one and at every cut, half-closed streams, requests in one piece | `it::golden`, in memory and on the real platform |
-//! | the end or a reset at any byte, spurious and late events, reordered completions, power cuts, all at random | `sim` |
-//! | resets during uploads, urgent data, nobody there to hear the reply | `it::bad_luck::endings`, `it::bad_luck::urgent` |
-//! | requests that are none, sizes and chunks that lie, endless heads, smuggling | `it::bad_luck::requests`, `it::golden`, `fuzz` |
-//! | paths, links, fifos, the staging folder by name | `it::bad_luck::paths`, `os::disk` |
-//! | files that shrink or grow while they are sent, a root or staging folder that is removed | `it::bad_luck::disk` |
-//! | slow clients of every kind, no slot, no place in the queue, no connection left | `it::bad_luck::slow`, `it::bad_luck::crowds` |
-//! | who replaces the same name at once, who reads meanwhile | `it::served::order`, `it::fresh`, `it::bad_luck::races`, `sim` |
-//! | signals, a port in use, two servers on one folder, a log that nobody reads | `it::program`, `it::served::front`, `it::bad_luck::process` |
-//! | power cuts at every write of three file systems | `crash` |
+//! where it may, and a body that broke off never looks whole. What needs nothing from outside is tried
+//! elsewhere; `cases.txt` says where.
 //!
 //! Not here: failures of memory (they end the process by design), a `close` that fails (an injected
 //! failure leaves the descriptor open, the kernel does not), errors that would be lies (`EAGAIN`

@@ -5,8 +5,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use filewharf::Server;
 use filewharf::buffer::Outbox;
 use filewharf::config::{Access, Limits};
+use filewharf::dialect::{Kind, Listening};
 use filewharf::ids::FileId;
 use filewharf::os::poll::OsPlatform;
 use filewharf::platform::Op;
@@ -94,6 +96,26 @@ fn a_long_reply_moves_no_more_in_a_turn_than_its_slice() {
 }
 
 #[test]
+fn long_replies_share_a_turn_and_each_moves_a_few_bytes() {
+    let mut rig = rig(Limits { turn_bytes: MOST, chunk_bytes: 100_000, ..limits() });
+    for n in 0..200 {
+        rig.place(&format!("file-{n}"), b"");
+    }
+    let peers: Vec<Peer> = (0..5).map(|_| rig.connect()).collect();
+    for peer in &peers {
+        rig.arrive(peer, b"LIST /\n");
+    }
+    rig.turn();
+    for turn in 0..5 {
+        let before: Vec<usize> = peers.iter().map(|peer| peer.heard().len()).collect();
+        rig.turn();
+        let moved: Vec<usize> = peers.iter().zip(before).map(|(peer, before)| peer.heard().len() - before).collect();
+        assert!(moved.iter().all(|n| *n >= A_FEW_MORE), "turn {turn}: {moved:?}");
+        assert!(moved.iter().sum::<usize>() <= MOST + peers.len() * A_FEW_MORE, "turn {turn}: {moved:?}");
+    }
+}
+
+#[test]
 fn one_client_asks_no_more_in_a_turn_than_its_calls() {
     let mut rig = rig(limits());
     let peer = rig.connect();
@@ -120,6 +142,131 @@ fn bulk_transfers_share_a_turn_and_small_requests_have_theirs() {
     for turns in 2..=6 {
         rig.turn();
         assert_eq!(rig.counters().bytes_in as usize, turns * 3 * MOST, "others go on at once");
+    }
+}
+
+#[test]
+fn where_a_part_may_be_larger_than_a_turn_a_download_has_it_and_an_upload_has_a_turn() {
+    let mut rig = rig(Limits { turn_bytes: MOST, turn_bytes_max: 4 * MOST, ..limits() });
+    rig.place("x", &[b'a'; 100 * MOST]);
+    let (upload, download) = (uploads(&mut rig), rig.connect());
+    rig.arrive(&upload, &[b'a'; 10 * MOST]);
+    for turns in 1..=3 {
+        rig.turn();
+        assert_eq!(rig.counters().bytes_in as usize, turns * MOST);
+    }
+    rig.turn();
+    let pieces = hears_by_turn(&mut rig, &download, b"GET /x\n");
+    // Until it is the turn of the upload.
+    assert!(pieces.len() > 1 && pieces.iter().all(|n| *n >= 4 * MOST), "{pieces:?}");
+}
+
+#[test]
+fn a_small_request_goes_before_bulk_transfers_that_came_first() {
+    let mut rig = rig(limits());
+    rig.place("x", b"before");
+    let bulk = rig.connect();
+    rig.send(&bulk, b"PUT 200 /x\n");
+    rig.send(&bulk, &[b'a'; 100]);
+    let small = rig.connect();
+    rig.arrive(&bulk, &[b'a'; 100]);
+    rig.arrive(&small, b"GET /x\n");
+    rig.turn();
+    assert!(bulk.heard().starts_with(b"OK 0 etag="), "in the same turn: {}", bulk.heard().escape_ascii());
+    assert!(small.heard().ends_with(b"before"), "{}", small.heard().escape_ascii());
+}
+
+#[test]
+fn small_requests_take_nothing_from_the_share_of_bulk_transfers() {
+    let mut rig = rig(Limits { turn_bytes: MOST, ..limits() });
+    rig.place("y", &[b'y'; A_FEW_MORE]);
+    let bulk = uploads(&mut rig);
+    let small: Vec<Peer> = (0..30).map(|_| rig.connect()).collect();
+    let (content, requests) = ([b'a'; MOST], b"GET /y\n".repeat(8));
+    for turns in 1..=3 {
+        rig.arrive(&bulk, &content);
+        for peer in &small {
+            rig.arrive(peer, &requests);
+        }
+        let before = (rig.counters().bytes_in, rig.counters().bytes_out);
+        rig.turn();
+        assert!(rig.counters().bytes_out - before.1 > MOST as u64, "more than all may move");
+        assert_eq!(rig.counters().bytes_in - before.0, MOST as u64, "turn {turns}");
+    }
+}
+
+#[test]
+fn downloads_share_a_turn_as_uploads_do() {
+    let mut rig = rig(Limits { turn_bytes: 3 * MOST, ..limits() });
+    rig.place("x", &[b'a'; 50 * MOST]);
+    let peers: Vec<Peer> = (0..10).map(|_| rig.connect()).collect();
+    for peer in &peers {
+        rig.arrive(peer, b"GET /x\n");
+    }
+    rig.turn();
+    for _ in 0..5 {
+        let before = rig.counters().bytes_out as usize;
+        rig.turn();
+        let moved = rig.counters().bytes_out as usize - before;
+        assert!((3 * MOST..=3 * (MOST + A_FEW_MORE)).contains(&moved), "{moved}");
+    }
+}
+
+#[test]
+fn a_large_file_asked_for_when_the_turn_is_spent_begins_with_a_large_part_of_a_later_one() {
+    const PART: usize = 20_000;
+    let mut rig = rig(Limits { turn_bytes: PART, turn_bytes_max: PART, ..limits() });
+    rig.place("x", &[b'z'; 3 * PART]);
+    let peers = [rig.connect(), rig.connect()];
+    let got = |peer: &Peer| peer.heard().iter().filter(|byte| **byte == b'z').count();
+    peers.iter().for_each(|peer| rig.arrive(peer, b"GET /x\n"));
+    rig.turn();
+    assert!(got(&peers[0]) >= PART);
+    assert_eq!(got(&peers[1]), 0, "no small part goes before");
+    rig.turn();
+    rig.turn();
+    assert!(got(&peers[1]) >= PART, "{}", got(&peers[1]));
+    (0..4).for_each(|_| rig.turn());
+    assert_eq!(peers.each_ref().map(got), [3 * PART; 2]);
+}
+
+#[test]
+fn the_last_bytes_of_a_download_do_not_wait_for_its_part_of_a_turn() {
+    // What the kernel holds until its client reads leaves this much.
+    for (left, waits) in [(A_FEW_MORE, false), (A_FEW_MORE + 1, true)] {
+        const WINDOW: usize = 5000;
+        let mut rig = Rig::new(
+            Mode { window: WINDOW, ..Mode::PLAIN },
+            Limits { turn_bytes: MOST, turn_bytes_max: MOST, ..limits() },
+            Access::default(),
+        );
+        let head = "OK 5000 etag=00000000000000000000000000000001 mtime=1700000000\n".len();
+        rig.place("long", &[b'a'; 100 * MOST]);
+        rig.place("ends", &vec![b'b'; WINDOW + left - head]);
+        let [long, ends] = [0; 2].map(|_| rig.connect());
+        rig.send_unread(&long, b"GET /long\n");
+        rig.send_unread(&ends, b"GET /ends\n");
+        assert_eq!(ends.heard().len(), WINDOW);
+        rig.read_in_turn(&[&long, &ends]);
+        assert_eq!(long.heard().len(), WINDOW + MOST + A_FEW_MORE, "its part, and a few more");
+        assert_eq!(ends.heard().len() == WINDOW, waits, "{left} bytes left");
+    }
+}
+
+#[test]
+fn an_upload_is_as_large_as_the_limit_and_no_larger() {
+    for (len, taken) in [(MOST, true), (MOST + 1, false)] {
+        for (kind, head) in [
+            (Kind::Line, format!("PUT {len} /x\n")),
+            (Kind::Http, format!("PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: {len}\r\n\r\n")),
+        ] {
+            let listening = Listening::new(kind, &[], 0).expect("no options");
+            let limits = Limits { request_bytes_max: MOST as u64, ..limits() };
+            let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
+            let peer = rig.connect();
+            rig.send(&peer, &[head.as_bytes(), &vec![b'a'; len]].concat());
+            assert_eq!(rig.file("x").is_some(), taken, "{len} bytes: {}", peer.heard().escape_ascii());
+        }
     }
 }
 
@@ -187,6 +334,18 @@ fn the_memory_that_is_promised_counts_what_a_connection_is_made_of() {
 }
 
 #[test]
+fn the_memory_that_is_promised_counts_what_is_spoken() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [line, http, pickle] = [Kind::Line, Kind::Http, Kind::Pickle].map(|kind| {
+        let server = Server::builder().root(folder.path()).listen_as(kind, "127.0.0.1:0").build();
+        server.expect("a server").ceiling()
+    });
+    assert!(http.shared > line.shared + 1024, "what is kept of files that are asked for often");
+    assert_eq!(http.slot, line.slot);
+    assert!(pickle.slot >= 2 * Limits::default().message_bytes_max && pickle.slot > line.slot, "whole messages");
+}
+
+#[test]
 fn without_descriptors_those_who_come_wait_and_somebody_is_told() {
     let mut rig = rig(limits());
     rig.exhaust(true);
@@ -225,4 +384,20 @@ fn a_part_of_a_head_costs_what_it_holds() {
     let peer = rig.connect();
     rig.send(&peer, b"PI");
     assert_eq!(rig.content_bytes(&limits()), 2);
+}
+
+/// It is on the account of its slot, which could not be given to another meanwhile.
+#[test]
+fn a_long_message_is_stored_before_who_waits_for_a_slot() {
+    let limits = Limits { slots: 1, message_bytes_max: 100_000, ..limits() };
+    let listening = Listening::new(Kind::Pickle, &[], 0).expect("no options");
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
+    let [long, short] = [0; 2].map(|_| rig.connect());
+    let message = |text: &str| format!("(dp0\nVput\nVx\nsVdata\nV{text}\ns.");
+    let text = message(&"a".repeat(50_000));
+    rig.send(&long, &text.as_bytes()[..40_000]);
+    rig.send(&short, message("short").as_bytes());
+    assert_eq!(rig.counters().slots_waiting, 1);
+    rig.send(&long, &text.as_bytes()[40_000..]);
+    assert_eq!(rig.file("x"), Some(b"short".to_vec()), "stored last");
 }

@@ -166,9 +166,14 @@ fn every_end_has_its_reason() {
         (Kind::LengthPrefix, vec![says([b'x'; 64])], Malformed),
         (Kind::LengthPrefix, vec![says("5   "), long()], TooSlow),
         (Kind::LengthPrefix, vec![says("5   "), Ends], CutShort),
+        (Kind::Http, vec![says("GET /"), long()], TooSlow),
+        (Kind::Line, vec![says("PUT * /x\nno number\n")], Malformed),
     ] {
         assert_eq!(told(kind, &[], &does).1, Some(reason), "{kind}");
     }
+    // Its header counts characters, and not all of them are some.
+    let does = [says(message(format!("üüü{}", "a".repeat(5994)).as_bytes())), says("b"), says([0xff])];
+    assert_eq!(told(Kind::LengthPrefix, &[("inbox", "in")], &does).1, Some(Malformed));
 }
 
 /// One conversation, and what is noted of it.

@@ -50,6 +50,7 @@ mod regressions;
 mod rig;
 mod served;
 mod states;
+mod visits;
 
 // Slow checks that print figures; they are ignored unless asked for.
 mod big_folder;

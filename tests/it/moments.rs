@@ -41,13 +41,19 @@ fn said(peer: &Peer) -> String {
     String::from_utf8_lossy(&peer.heard()).into_owned()
 }
 
-#[test]
-fn who_never_acknowledges_what_was_said_is_reset_when_the_time_is_over() {
+/// One that asks for a file and has not acknowledged all of what is said before it.
+fn not_acknowledged() -> (Rig, Peer) {
     let mut rig = speaking(Kind::NameChoice);
     rig.place("c.txt", b"hello");
     let peer = rig.connect();
     peer.acknowledges_all_but(1);
     rig.send(&peer, b"1c.txt:GET");
+    (rig, peer)
+}
+
+#[test]
+fn who_never_acknowledges_what_was_said_is_reset_when_the_time_is_over() {
+    let (mut rig, peer) = not_acknowledged();
     assert_eq!(said(&peer), "Done");
     rig.pass(seconds(60) - STEP);
     assert_eq!((said(&peer).as_str(), peer.is_closed()), ("Done", false));
@@ -59,11 +65,7 @@ fn who_never_acknowledges_what_was_said_is_reset_when_the_time_is_over() {
 
 #[test]
 fn who_acknowledges_late_is_looked_at_again() {
-    let mut rig = speaking(Kind::NameChoice);
-    rig.place("c.txt", b"hello");
-    let peer = rig.connect();
-    peer.acknowledges_all_but(1);
-    rig.send(&peer, b"1c.txt:GET");
+    let (mut rig, peer) = not_acknowledged();
     assert_eq!(rig.sleep(), Some(Duration::from_millis(5)), "no event will say so");
     for _ in 0..3 {
         rig.pass(Duration::from_millis(5));
@@ -411,4 +413,98 @@ fn a_text_that_fails_when_it_is_over_takes_nothing_with_it() {
     assert!(said(&peer).contains("ERROR "), "{}", said(&peer));
     rig.send(&peer, &message(b"Hello Server!"));
     assert!(said(&peer).ends_with("Hello Client!") && !peer.is_closed(), "{}", said(&peer));
+}
+
+#[test]
+fn the_digest_of_a_long_file_is_the_one_of_all_its_bytes() {
+    let mut rig = rig();
+    rig.place("x", &[b'a'; 100_000]);
+    let peer = rig.connect();
+    rig.send(&peer, b"GET trailer=sha256 /x\n");
+    let digest = "sha256=6d1cf22d7cc09b085dfc25ee1a1f3ae0265804c607bc2074ad253bcc82fd81ee\n";
+    assert!(peer.heard().ends_with(digest.as_bytes()), "{}", &said(&peer)[100_000..]);
+}
+
+/// What comes while our own disk is at work may have come late because of that.
+#[test]
+fn no_silence_ends_a_content_while_the_disk_is_at_work() {
+    let listening = Listening::new(Kind::Menu, &[], 0).expect("no options");
+    let mut rig = Rig::speaking(listening, Mode { deferred: true, ..Mode::PLAIN }, limits(), Access::default());
+    let peer = rig.connect();
+    rig.send(&peer, b"sendtext");
+    rig.send(&peer, b"a.txt");
+    rig.pass(seconds(1));
+    rig.hold_completions(true);
+    // The store asks for a write-back every five bytes, and this one does not end.
+    rig.send(&peer, b"hello");
+    rig.pass(seconds(2));
+    rig.send(&peer, b" you");
+    rig.hold_completions(false);
+    rig.pass(seconds(2));
+    assert_eq!(rig.file("a.txt"), Some(b"hello you".to_vec()), "{}", said(&peer));
+}
+
+#[test]
+fn who_reads_no_reply_is_reset_and_not_taken_for_silent() {
+    let limits = Limits { idle_timeout: seconds(30), ..limits() };
+    let listening = Listening::new(Kind::Pickle, &[], 0).expect("no options");
+    let mut rig = Rig::speaking(listening, Mode { window: 3, ..Mode::PLAIN }, limits, Access::default());
+    let peer = rig.connect();
+    rig.pass(seconds(60) - STEP);
+    assert!(!peer.is_gone());
+    rig.pass(STEP);
+    assert!(peer.is_reset() && peer.heard().len() == 3);
+}
+
+#[test]
+fn a_pause_before_a_file_in_memory_keeps_no_slot() {
+    let listening = Listening::new(Kind::Menu, &[], 0).expect("no options");
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, Limits { slots: 1, ..limits() }, Access::default());
+    rig.place("b.jpg", b"content");
+    let [first, second] = [0; 2].map(|_| rig.connect());
+    for peer in [&first, &second] {
+        peer.acknowledges_all_but(1);
+        rig.send(peer, b"receiveimage");
+        assert_eq!(said(peer), "b.jpg");
+    }
+}
+
+#[test]
+fn a_name_is_waited_for_from_when_its_count_was_taken() {
+    let limits = Limits { head_timeout: seconds(300), ..limits() };
+    let listening = Listening::new(Kind::NameChoice, &[], 0).expect("no options");
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
+    let peer = rig.connect();
+    rig.send(&peer, b"1");
+    // Only now is it sure that no second digit follows.
+    rig.pass(Duration::from_millis(20));
+    rig.pass(seconds(10) - STEP);
+    assert!(!peer.is_closed());
+    rig.pass(STEP);
+    assert!(peer.is_closed());
+}
+
+/// Who waits for its client may be told of it together with its first bytes, who does not must not.
+#[test]
+fn who_speaks_unasked_does_not_wait_for_its_client() {
+    for kind in Kind::ALL {
+        let mut rig = speaking(kind);
+        let peer = rig.connect();
+        rig.pass(seconds(30));
+        let speaks = !peer.heard().is_empty();
+        assert!(!speaks || !kind.hears_first(), "{kind}");
+    }
+    assert!([Kind::Auto, Kind::Line, Kind::Http].into_iter().all(Kind::hears_first));
+}
+
+#[test]
+fn a_drain_waits_for_who_has_not_read_its_reply() {
+    let mut rig = Rig::new(Mode { window: 3, ..Mode::PLAIN }, limits(), Access::default());
+    let peer = rig.connect();
+    rig.send_unread(&peer, b"PING\n");
+    rig.pass(seconds(2));
+    rig.drain();
+    assert!(!peer.is_closed());
+    rig.read(&peer, 3);
+    assert!(said(&peer) == "OK 0\n" && peer.is_closed());
 }

@@ -57,12 +57,8 @@ impl Program {
         Self::behind(root, &format!("ulimit -n {descriptors}"))
     }
 
-    /// A figure of the kernel about the process, in bytes.
-    #[cfg(target_os = "linux")]
-    pub fn memory(&self, name: &str) -> usize {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let kib = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":")?.strip_suffix(" kB"));
-        kib.and_then(|kib| kib.trim().parse::<usize>().ok()).expect("a figure") * 1024
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     fn run(mut command: Command) -> Self {

@@ -120,6 +120,13 @@ impl Platform for SimPlatform {
         Ok((SimStream { world: Rc::clone(&self.world), link, resets: false }, address))
     }
 
+    /// A client that has said nothing yet may come any time: this world hands over everybody at once.
+    fn defer(&mut self, listener: ListenerId, time: Duration) {
+        let mut world = self.world.borrow_mut();
+        let now_us = world.now_us;
+        world.trace.note(now_us, "defer", &[u64::from(listener.0), time.as_secs()]);
+    }
+
     fn shed(&mut self, listener: ListenerId) -> bool {
         let mut world = self.world.borrow_mut();
         let World { net, rng, .. } = &mut *world;
@@ -148,7 +155,14 @@ impl Platform for SimPlatform {
         net.close_listeners(rng);
     }
 
-    fn send_file(&mut self, stream: &mut SimStream, file: FileId, offset: u64, len: usize) -> io::Result<SendFile> {
+    fn send_file(
+        &mut self,
+        stream: &mut SimStream,
+        file: FileId,
+        offset: u64,
+        len: usize,
+        _more: bool,
+    ) -> io::Result<SendFile> {
         let mut buf = vec![0; len.min(SEND_LEN_MAX)];
         match self.store.read_now(file, offset, &mut buf) {
             Ok(ReadNow::Cold) => Ok(SendFile::Cold),

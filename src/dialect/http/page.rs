@@ -159,7 +159,8 @@ fn row(entry: &Entry, out: &mut String) {
 /// A size as people read it, rounded down so that nothing is ever "1000.0 kB".
 fn human(bytes: u64, out: &mut String) {
     let (mut unit, mut size) = (0, 1);
-    while unit < 6 && bytes / size >= 1000 {
+    // The largest number there is has 18 of the largest unit.
+    while bytes / size >= 1000 {
         (unit, size) = (unit + 1, size * 1000);
     }
     let tenths = u128::from(bytes) * 10 / u128::from(size);

@@ -55,6 +55,8 @@ const FLUSH_WINDOW_MAX: u64 = 16 * 1024 * 1024;
 const FLUSH_WINDOW_MIN: u64 = 1024 * 1024;
 /// Reserving more than this may take a file system too long for the loop.
 const RESERVE_NOW_MAX: u64 = 16 * 1024 * 1024;
+/// A file as large as this takes a while to go, and mostly it replaces one of its own size.
+const COMMIT_NOW_MAX: u64 = 1024 * 1024;
 /// Bytes copied at a time where `sendfile` does not work.
 const COPY_BYTES: usize = 64 * 1024;
 
@@ -107,19 +109,23 @@ impl DiskStore {
         if len == 0 {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let end = match reading.file.warm_until(offset, now) {
-            Some(end) => end,
-            // Further than this call goes: the rest of the window need not be looked at again.
-            None => match self.disk.sendable(&reading.file, offset, len.max(WINDOW_BYTES)).map_err(told)? {
-                Some(0) => return Ok(SendFile::Truncated),
-                Some(len) => {
-                    let end = offset + len as u64;
-                    reading.file.warmed(offset..end, now);
-                    end
+        let mut end = reading.file.warm_until(offset, now).unwrap_or(offset);
+        let asked = offset.saturating_add(len as u64);
+        if end < asked {
+            // Perhaps further than this call goes: the rest of the window need not be looked at again.
+            let window = usize::try_from(asked - end).unwrap_or(len).max(WINDOW_BYTES);
+            match self.disk.sendable(&reading.file, end, window).map_err(told)? {
+                Some(more) => {
+                    reading.file.warmed(end..end + more as u64, now);
+                    end += more as u64;
                 }
-                None => return Ok(SendFile::Cold),
-            },
-        };
+                None if end == offset => return Ok(SendFile::Cold),
+                None => {}
+            }
+            if end == offset {
+                return Ok(SendFile::Truncated);
+            }
+        }
         let len = len.min(usize::try_from(end - offset).unwrap_or(len));
         if !reading.copied {
             match kernel::send_file(socket, reading.file.fd().as_fd(), offset, len) {
@@ -224,7 +230,10 @@ impl DiskStore {
         let quick = match op {
             Op::Create(put) => put.len.unwrap_or(0) <= RESERVE_NOW_MAX,
             // Nobody waits for an abort, and a large file takes a while to go.
-            Op::Commit { prepend, .. } => prepend.is_empty(),
+            Op::Commit { file, prepend, .. } => {
+                let staged = self.files.staging(*file);
+                prepend.is_empty() && staged.and_then(|staged| staged.len).is_some_and(|len| len <= COMMIT_NOW_MAX)
+            }
             Op::Delete { .. } | Op::MakeFolder { .. } | Op::Rename { .. } | Op::Store { .. } => true,
             _ => false,
         };

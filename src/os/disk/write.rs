@@ -34,6 +34,8 @@ pub(super) struct Staged {
     pub(super) folder: Arc<StageFolder>,
     /// Its name there.
     pub(super) name: String,
+    /// Its length as announced.
+    pub(super) len: Option<u64>,
     /// The final name as announced, for the log.
     path: Box<str>,
     /// Its first failure.
@@ -78,7 +80,7 @@ impl Disk {
     /// Makes a staging file with room for `len` bytes.
     pub(super) fn stage(&self, key: &Key, len: Option<u64>) -> Result<Staged, StoreError> {
         let path = key.as_str();
-        let Some(len) = len.filter(|len| *len > 0) else { return self.stage_file(path) };
+        let Some(len) = len.filter(|len| *len > 0) else { return self.stage_file(path, len) };
         if len >= SPACE_CHECK_MIN
             && let Ok(fs) = fstatvfs(&self.root.fd)
             && fs.f_blocks > 0
@@ -86,7 +88,7 @@ impl Disk {
         {
             return Err(StoreError::refused(Failure::NoSpace, "fstatvfs"));
         }
-        let staged = self.stage_file(path)?;
+        let staged = self.stage_file(path, Some(len))?;
         if self.caps.reserve {
             match kernel::reserve(staged.file.as_fd(), len) {
                 Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
@@ -99,7 +101,7 @@ impl Disk {
         Ok(staged)
     }
 
-    fn stage_file(&self, path: &str) -> Result<Staged, StoreError> {
+    fn stage_file(&self, path: &str, len: Option<u64>) -> Result<Staged, StoreError> {
         let Some(staging) = &self.staging else {
             return Err(StoreError::refused(Failure::Denied("the server is read-only"), "read-only"));
         };
@@ -121,7 +123,7 @@ impl Disk {
                 Err(errno) => return Err(self.change_error("openat staging", path, errno)),
             }
         };
-        let staged = Staged { file, folder, name, path: path.into(), failed: OnceLock::new() };
+        let staged = Staged { file, folder, name, len, path: path.into(), failed: OnceLock::new() };
         if let Some(mode) = self.file_mode
             && let Err(errno) = fchmod(&staged.file, mode)
         {

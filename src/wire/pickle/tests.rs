@@ -99,6 +99,13 @@ fn every_way_to_write_a_plain_value_is_read() {
         (b"J\xfe\xff\xff\xff.", "i-2;"),
         (b"M\x01\x02.", "i513;"),
         (b"K\xff.", "i255;"),
+        (b"L123L\n.", "i123;"),
+        (b"\x80\x02\x8a\x01\xfb.", "i-5;"),
+        (b"\x80\x02\x8b\x02\0\0\0\xff\x7f.", "i32767;"),
+        (b"\x80\x04\x8f(K\x01\x90.", "<i1;>"),
+        (b"(K\x01K\x02K\x03K\x04t.", "(i1;i2;i3;i4;)"),
+        (b"K\x07(0.", "i7;"),
+        (&dict(&[]), "{}"),
     ] {
         assert_eq!(read(message).as_deref(), Ok(value), "{}", message.escape_ascii());
     }
@@ -123,6 +130,8 @@ fn lists_may_grow_after_they_were_put_somewhere() {
     assert_eq!(read(b"]q\0]q\x01ah\x01K\x07a0.").as_deref(), Ok("[[i7;]]"));
     assert_eq!(read(b"(]q\0h\0l.").as_deref(), Ok("[[][]]"));
     assert_eq!(read(b"K\x01K\x022\x87.").as_deref(), Ok("(i1;i2;i2;)"));
+    assert!(read(b"K\x01(\x85t.").is_err(), "what is below a mark is not for who comes later");
+    assert!(read(b"}]\x85K\x01s.").is_err(), "what holds a list is no key");
     assert_eq!(read(b"N(K\x01K\x0210.").as_deref(), Err(&Failure::Malformed("the pickle takes more than it has made")));
 }
 
@@ -215,6 +224,8 @@ fn depth_is_bounded_however_it_is_made() {
     assert!(read(&nested(DEPTH_MAX)).is_ok());
     let deep = Err(Failure::Malformed("the pickle is nested too deeply"));
     assert_eq!(read(&nested(DEPTH_MAX + 1)), deep);
+    let around = |depth: usize| [b"(".repeat(depth), b"N".to_vec(), b"l".repeat(depth), b".".to_vec()].concat();
+    assert!(read(&around(DEPTH_MAX)).is_ok(), "what holds nothing is no deeper");
     assert_eq!(read(&nested(50_000)), deep);
     assert_eq!(read(&[b")".to_vec(), b"\x85".repeat(50_000), b".".to_vec()].concat()), deep);
     // A deep list that is first seen at the top, then once more at the bottom of another.
@@ -240,6 +251,18 @@ fn a_thousand_laughs_cost_nothing() {
 }
 
 #[test]
+fn a_document_is_as_heavy_as_its_limit_and_no_heavier() {
+    // A list weighs one, and each member one and its bytes.
+    let part = WEIGHT_MAX as usize / 8;
+    for (first, code) in [(&b"("[..], b'X'), (b"\x80\x03(", b'B')] {
+        let long = |len: usize| [&[code][..], &(len as u32).to_le_bytes(), &vec![b'a'; len]].concat();
+        let message = |last: usize| [first, &long(part - 1), b"q\0", &b"h\0".repeat(6), &long(last), b"l."].concat();
+        assert!(decode(&message(part - 2)).is_ok());
+        assert!(matches!(decode(&message(part - 1)), Err(Failure::TooLarge)));
+    }
+}
+
+#[test]
 fn counts_and_lengths_are_bounded() {
     let many = Err(Failure::Malformed("the pickle has too many parts"));
     let around = |first: &[u8], middle: &[u8], times: usize, last: &[u8]| [first, &middle.repeat(times), last].concat();
@@ -248,6 +271,8 @@ fn counts_and_lengths_are_bounded() {
     assert_eq!(read(&around(b"N", b"2", 1_000_000, b".")), many);
     assert_eq!(read(&around(b"", b"(", 1_000_000, b".")), many);
     assert_eq!(read(&around(b"N", b"\x94", 100_000, b".")), many);
+    assert!(read(&around(b"N", b"\x94", MEMO_MAX, b".")).is_ok());
+    assert_eq!(read(&around(b"N", b"\x94", MEMO_MAX + 1, b".")), many);
     for head in [
         &b"X\xff\xff\xff\xff"[..],
         b"\x80\x03B\xff\xff\xff\x7f",

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use filewharf::config::Limits;
+use filewharf::config::{Access, Limits};
+use filewharf::dialect::{Kind, Listening};
+use filewharf::platform::Health;
 
 use super::{Response, heard, server};
+use crate::rig::{Mode, Rig};
 
 const GET: &str = "GET /f HTTP/1.1\r\nHost: x\r\n";
 
@@ -183,6 +186,39 @@ fn parts_of_several_ranges_add_up_to_the_length_that_is_said() {
     assert_eq!(response.field("Content-Length"), Some(response.body.len().to_string().as_str()));
 }
 
+#[test]
+fn a_page_offers_changes_only_where_they_are_taken() {
+    for (read_only, health, offered) in
+        [(false, Health::Good, true), (true, Health::Good, false), (false, Health::Degraded, false)]
+    {
+        let listening = Listening::new(Kind::Http, &[], 0).expect("no options");
+        let mut rig = Rig::speaking(listening, Mode::PLAIN, Limits::default(), Access::new(None, read_only));
+        rig.ails(health);
+        let page = Response::new(&heard(&mut rig, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+        assert_eq!(page.body.contains("<body data-writable>"), offered, "read-only: {read_only}, {health:?}");
+    }
+}
+
+/// RFC 9112 §9.6: who says that nothing follows need not be waited for. What follows all the same, unread
+/// behind a close, would turn the answer into a reset.
+#[test]
+fn who_said_that_nothing_follows_is_let_go_with_the_answer() {
+    for (kind, says, at_once) in [
+        (Kind::Http, "GET /f HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", true),
+        (Kind::Http, "GET /f HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\nmore", false),
+        (Kind::Http, "PUT /g HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc", false),
+        (Kind::Line, "GET /f\nQUIT\n", false),
+    ] {
+        let listening = Listening::new(kind, &[], 0).expect("no options");
+        let mut rig = Rig::speaking(listening, Mode::PLAIN, Limits::default(), Access::default());
+        rig.place("f", b"0123456789");
+        let peer = rig.connect();
+        rig.send(&peer, says.as_bytes());
+        assert!(peer.is_closed() && !peer.is_reset(), "{}", peer.heard().escape_ascii());
+        assert_eq!(peer.is_gone(), at_once, "{says:?}");
+    }
+}
+
 /// Names that take much more room on a page than on the disk must not make it larger than the slot
 /// that pays for it; those that do not fit are on the next page.
 #[test]
@@ -206,6 +242,8 @@ fn a_page_of_long_names_stays_within_its_slot_and_goes_on_behind_it() {
             Some((next, _)) => place = next.to_owned(),
             None => break,
         }
+        assert!(seen < names.len(), "nothing is left, and the list goes on");
+        assert!(response.body.len() > slot_bytes - 8 * 1024, "a page is filled: {} bytes", response.body.len());
     }
     assert_eq!(seen, names.len());
 }

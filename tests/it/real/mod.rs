@@ -21,7 +21,7 @@ use filewharf::dialect::Listening;
 use filewharf::ids::{ConnId, FileId, ListenerId};
 use filewharf::object::Etag;
 use filewharf::os::disk::DiskStore;
-use filewharf::os::net::{First, TcpConnection, listen};
+use filewharf::os::net::{TcpConnection, listen};
 use filewharf::os::poll::{Bell, OsPlatform, Shared, Signalled};
 use filewharf::platform::{AcceptError, Counters, Event, Platform, SendFile, Signal, Store as _, Stream};
 use filewharf::reactor::{Reactor, Setup};
@@ -162,6 +162,10 @@ impl Platform for StillPlatform {
         Ok((SeenStream { inner, seen: Rc::clone(&self.seen) }, peer))
     }
 
+    fn defer(&mut self, listener: ListenerId, time: Duration) {
+        self.os.get_mut().defer(listener, time);
+    }
+
     fn shed(&mut self, listener: ListenerId) -> bool {
         self.os.get_mut().shed(listener)
     }
@@ -174,8 +178,15 @@ impl Platform for StillPlatform {
         self.os.get_mut().close_listeners();
     }
 
-    fn send_file(&mut self, stream: &mut SeenStream, file: FileId, offset: u64, len: usize) -> io::Result<SendFile> {
-        let sent = self.os.get_mut().send_file(&mut stream.inner, file, offset, len)?;
+    fn send_file(
+        &mut self,
+        stream: &mut SeenStream,
+        file: FileId,
+        offset: u64,
+        len: usize,
+        more: bool,
+    ) -> io::Result<SendFile> {
+        let sent = self.os.get_mut().send_file(&mut stream.inner, file, offset, len, more)?;
         if let SendFile::Sent(n) | SendFile::Filled(n) = sent {
             self.seen.sent.set(self.seen.sent.get() + n);
         }
@@ -225,7 +236,7 @@ impl Real {
         let limits = Limits { io_workers: 1, sync_workers: 2, ..limits };
         // A client that says nothing is to be seen at once.
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listener = listen(address, First::Server, &limits, None).expect("a free port");
+        let listener = listen(address, &limits, None).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let bell = Bell::new().expect("an event queue");
         let shared = bell.shared();

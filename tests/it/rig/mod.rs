@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use filewharf::config::{Access, Limits};
 use filewharf::dialect::Listening;
 use filewharf::ids::{ConnId, FileId, ListenerId};
-use filewharf::platform::{AcceptError, Counters, Event, Platform, Readable, SendFile, Stream as _};
+use filewharf::platform::{AcceptError, Counters, Event, Health, Platform, Readable, SendFile, Stream as _};
 use filewharf::reactor::{Ended, Reactor, Setup};
 
 pub use store::Damage;
@@ -65,6 +65,8 @@ pub struct MemPlatform {
     exhausted: bool,
     /// How often somebody was to be told that there are none.
     shed: u32,
+    /// What listeners were to do about the silent, in its order.
+    deferred: Vec<(ListenerId, Duration)>,
     /// No event can tell of those who come.
     unwatchable: bool,
     /// The loop wanted to sleep: nothing is left to do.
@@ -103,6 +105,10 @@ impl Platform for MemPlatform {
         self.backlog.pop_front().map(|stream| (stream, peer)).ok_or(AcceptError::Empty)
     }
 
+    fn defer(&mut self, listener: ListenerId, time: Duration) {
+        self.deferred.push((listener, time));
+    }
+
     fn shed(&mut self, _: ListenerId) -> bool {
         self.shed += 1;
         false
@@ -118,7 +124,14 @@ impl Platform for MemPlatform {
 
     fn close_listeners(&mut self) {}
 
-    fn send_file(&mut self, stream: &mut MemStream, file: FileId, offset: u64, len: usize) -> io::Result<SendFile> {
+    fn send_file(
+        &mut self,
+        stream: &mut MemStream,
+        file: FileId,
+        offset: u64,
+        len: usize,
+        _more: bool,
+    ) -> io::Result<SendFile> {
         let bytes = Rc::clone(&self.store.served(file).bytes);
         let from = offset as usize;
         stream.send(&[&bytes[from..bytes.len().min(from + len)]], false).map(SendFile::Sent)
@@ -159,6 +172,7 @@ impl Rig {
             holds_completions: false,
             exhausted: false,
             shed: 0,
+            deferred: Vec::new(),
             unwatchable: false,
             slept: false,
             sleep: None,
@@ -168,13 +182,35 @@ impl Rig {
     }
 
     pub fn connect(&mut self) -> Peer {
+        let peer = self.come(b"");
+        self.settle();
+        peer
+    }
+
+    /// A client comes that has sent bytes already; the server has not seen it yet.
+    pub fn come(&mut self, bytes: &[u8]) -> Peer {
         let wire = Rc::<RefCell<Wire>>::default();
+        wire.borrow_mut().to_server.extend(bytes);
         let platform = self.reactor.platform();
         let window = platform.store.mode.window;
         platform.backlog.push_back(MemStream { wire: Rc::clone(&wire), window });
         platform.events.push(Event::Acceptable(ListenerId(0)));
-        self.settle();
         Peer { wire }
+    }
+
+    /// The client closes its half, and no event says so.
+    pub fn leave(&mut self, peer: &Peer) {
+        peer.wire.borrow_mut().client_done = true;
+    }
+
+    /// Were events about this connection asked for?
+    pub fn watches(&mut self, peer: &Peer) -> bool {
+        self.reactor.platform().registered.contains_key(&(Rc::as_ptr(&peer.wire) as usize))
+    }
+
+    /// What the kernel was told to do about those who say nothing, since this was last asked.
+    pub fn deferred(&mut self) -> Vec<(ListenerId, Duration)> {
+        std::mem::take(&mut self.reactor.platform().deferred)
     }
 
     /// The client sends bytes; the server does everything it can.
@@ -198,6 +234,11 @@ impl Rig {
     /// Something becomes of the files that are served.
     pub fn damage(&mut self, damage: Damage) {
         self.reactor.platform().store.damage = damage;
+    }
+
+    /// From the next turn on the store is as well as that.
+    pub fn ails(&mut self, health: Health) {
+        self.reactor.platform().store.health = health;
     }
 
     /// The client sends piece after piece while the server works: each arrives one turn after the
@@ -321,6 +362,17 @@ impl Rig {
         let id = platform.registered[&(Rc::as_ptr(&peer.wire) as usize)];
         platform.events.push(Event::Stream { id, readable: Readable::Nothing, writable: true });
         self.settle();
+    }
+
+    /// These clients read all there is; the server sees it in one turn.
+    pub fn read_in_turn(&mut self, peers: &[&Peer]) {
+        let platform = self.reactor.platform();
+        for peer in peers {
+            peer.wire.borrow_mut().unread = 0;
+            let id = platform.registered[&(Rc::as_ptr(&peer.wire) as usize)];
+            platform.events.push(Event::Stream { id, readable: Readable::Nothing, writable: true });
+        }
+        self.turn();
     }
 
     fn announce(&mut self, peer: &Peer) {

@@ -47,6 +47,7 @@ pub type ByOthers = Rc<RefCell<Vec<(String, Vec<u8>)>>>;
 pub struct MemStore {
     pub mode: Mode,
     pub damage: Damage,
+    pub health: Health,
     pub files: BTreeMap<String, StoredFile>,
     pub by_others: ByOthers,
     folders: BTreeSet<String>,
@@ -68,6 +69,7 @@ impl MemStore {
         Self {
             mode,
             damage: Damage::None,
+            health: Health::Good,
             files: BTreeMap::new(),
             by_others: ByOthers::default(),
             folders: BTreeSet::new(),
@@ -368,7 +370,7 @@ impl Store for MemStore {
     }
 
     fn health(&self) -> Health {
-        Health::Good
+        self.health
     }
 
     fn queued(&self) -> Queued {

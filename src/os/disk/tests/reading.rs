@@ -1,5 +1,6 @@
 //! Reading and listing.
 use super::*;
+use crate::os::disk::WINDOW_BYTES;
 use crate::platform::{ReadNow, SendFile};
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -111,6 +112,35 @@ fn a_file_goes_into_a_socket_warm_or_cold_copied_or_not() {
             assert!(got == whole);
             bench.run(Op::Close { file }).unwrap();
         }
+    });
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "somebody must read while the test sends")]
+fn a_send_is_not_cut_short_where_what_was_seen_in_memory_ends() {
+    in_every_mode(|bench| {
+        bench.store_file("big", &pattern(3 * WINDOW_BYTES), Precondition::None).unwrap();
+        let (file, _, source) = bench.open_file("big").unwrap();
+        if source == Source::Held {
+            return;
+        }
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let reader = std::thread::spawn(move || std::io::copy(&mut theirs, &mut std::io::sink()).unwrap());
+        let mut sent = 0;
+        for (len, of_it) in [
+            (1000, 1000),
+            (2 * WINDOW_BYTES, 2 * WINDOW_BYTES),    // on behind the first window
+            (2 * WINDOW_BYTES, WINDOW_BYTES - 1000), // to the end of the file
+        ] {
+            match bench.store.send_file(file, sent as u64, len, ours.as_fd()).unwrap() {
+                _ if bench.store.files.reading(file).unwrap().copied => return,
+                SendFile::Sent(n) => assert_eq!(n, of_it),
+                other => panic!("{other:?}, of a file that was just written, to a socket that waits"),
+            }
+            sent += of_it;
+        }
+        drop(ours);
+        assert_eq!(reader.join().unwrap(), sent as u64);
     });
 }
 

@@ -36,8 +36,8 @@ pub(super) struct Caps {
     pub(super) reserve: bool,
     /// Write-back can be started early.
     pub(super) write_back: bool,
-    /// A sync brings single files into a log (btrfs): see `Disk::enter_log`.
-    pub(super) logs_files: bool,
+    /// Only a sync of the whole file system keeps the order of changes (btrfs): see `Disk::sync_content`.
+    pub(super) syncs_whole: bool,
     /// `None`: not known before a first file was opened.
     pub(super) pages: Option<Pages>,
 }
@@ -51,7 +51,7 @@ impl Caps {
             noreplace: false,
             reserve: false,
             write_back: false,
-            logs_files: kernel::logs_files(root),
+            syncs_whole: kernel::logs_files(root),
             pages: Some(Pages::Unknown),
         }
     }

@@ -5,9 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{
-    AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, linkat, openat, renameat, unlinkat,
-};
+use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, linkat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use super::fault;
@@ -109,14 +107,11 @@ impl Disk {
         if let Some(seconds) = mtime {
             let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
             set_mtime(staged.file.as_fd(), time).map_err(|e| self.change_error("futimens", path, e))?;
-        } else if self.durable && self.caps.logs_files {
-            // All of it may have been flushed long ago: see `enter_log`.
-            touch(staged.file.as_fd()).map_err(|e| self.change_error("futimens", path, e))?;
         }
         if self.durable {
             // A plain data sync need not keep what was set beside the content.
             let all = mtime.is_some() || self.file_mode.is_some();
-            kernel::sync_file(staged.file.as_fd(), all).map_err(|e| self.sync_error("fdatasync", path, e))?;
+            self.sync_content(staged.file.as_fd(), all).map_err(|e| self.sync_error("fdatasync", path, e))?;
             // Another upload's sync may have failed meanwhile: then this one's success is not
             // worth much either.
             self.fit_for_change()?;
@@ -175,30 +170,6 @@ impl Disk {
         }
     }
 
-    /// A file is about to take over a name, without having been written anew. Where syncs go to a log
-    /// of single files (btrfs), a name that is replaced leaves that log at once, but its new owner
-    /// enters it only if it is in it already: if the log is written then, by anybody's sync, and the
-    /// power is cut, nobody has the name. A file that did not change is not entered by a sync.
-    pub(super) fn enter_log(&self, (folder, name): At<'_>, path: &str) -> Result<(), StoreError> {
-        if !self.durable || !self.caps.logs_files {
-            return Ok(());
-        }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = match openat(folder, name, flags, Mode::empty()) {
-            Ok(file) => file,
-            // Nobody who may not open it could do more.
-            Err(Errno::ACCESS | Errno::PERM) => return Ok(()),
-            Err(errno) => return Err(self.change_error("openat", path, errno)),
-        };
-        match touch(file.as_fd()) {
-            Ok(()) => {}
-            Err(Errno::ACCESS | Errno::PERM) => return Ok(()),
-            Err(errno) => return Err(self.change_error("futimens", path, errno)),
-        }
-        kernel::sync_file(file.as_fd(), true).map_err(|e| self.sync_error("fsync", path, e))?;
-        self.fit_for_change()
-    }
-
     /// Gives a file its name; with `absent` never over anything.
     pub(super) fn place(&self, from: At<'_>, to: At<'_>, absent: bool) -> Result<(), SiteErrno> {
         if !absent {
@@ -224,11 +195,4 @@ impl Disk {
 fn set_mtime(file: BorrowedFd<'_>, time: Timespec) -> Result<(), Errno> {
     let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
     futimens(file, &Timestamps { last_access, last_modification: time })
-}
-
-/// Changes a file, though nothing about it becomes another: the next sync has something to do.
-#[allow(clippy::unnecessary_cast, reason = "the types of a time differ between systems")]
-fn touch(file: BorrowedFd<'_>) -> Result<(), Errno> {
-    let stat = fstat(file)?;
-    set_mtime(file, Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ })
 }

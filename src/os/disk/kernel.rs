@@ -8,6 +8,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::os::sys;
+
 /// How a name is resolved beneath a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Resolve {
@@ -159,6 +161,16 @@ pub(super) use linux::{
 #[cfg(not(target_vendor = "apple"))]
 pub(super) fn sync_file(file: BorrowedFd<'_>, all: bool) -> Result<(), Errno> {
     if all { rustix::fs::fsync(file) } else { rustix::fs::fdatasync(file) }
+}
+
+/// Waits until the names in a folder are on stable storage.
+pub(super) fn sync_folder(folder: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::fs::fsync(folder)
+}
+
+/// Waits until the content of a file is written and known to the tree of its file system.
+pub(super) fn enter_tree(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    sys::enter_tree(file).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 /// Brings everything that was ever written to the file system of `folder` to stable storage.

@@ -6,12 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
 
 use super::fault::TARGET;
 use super::jobs::{Finished, Job};
+use super::kernel;
 use super::meta::FolderId;
 use super::shared::{Disk, Folder};
 use crate::error::{Failure, StoreError};
@@ -116,7 +118,8 @@ impl Disk {
         if self.health() == Health::Degraded {
             return Err(Errno::IO);
         }
-        rustix::fs::fsync(&folder.fd).inspect_err(|&errno| {
+        let sync = if self.caps.syncs_whole { kernel::sync_file_system } else { kernel::sync_folder };
+        sync(folder.fd.as_fd()).inspect_err(|&errno| {
             let path = &folder.path;
             log::error!(
                 target: TARGET,
@@ -126,6 +129,24 @@ impl Disk {
                 self.degrade("fsync folder", errno);
             }
         })
+    }
+
+    /// Brings the content of a file to the disk before it gets its name, and with `all` its other
+    /// properties too.
+    ///
+    /// Where a sync writes a log of single files (btrfs), that log is not used: replayed after a power
+    /// cut, it can undo one half of a move whose other half it does not hold, and it was seen to forget
+    /// a name whose folder had been synced. There the content only enters the tree here, which is in memory,
+    /// and one sync of the whole file system, instead of those of folders, brings the tree to the disk:
+    /// every change up to then, or none.
+    pub(super) fn sync_content(&self, file: BorrowedFd<'_>, all: bool) -> Result<(), Errno> {
+        if !self.caps.syncs_whole {
+            return kernel::sync_file(file, all);
+        }
+        match kernel::enter_tree(file) {
+            Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS) => kernel::sync_file_system(file),
+            done => done,
+        }
     }
 
     fn fail(&self, mut pending: Pending, errno: Errno) {
@@ -138,7 +159,7 @@ impl Disk {
     /// so new that its own entry may not be durable, whoever made or moved it.
     pub(super) fn owes(&self, folder: &Arc<Folder>) -> Owed {
         let mut owed = self.owes_way(folder);
-        if self.durable {
+        if self.durable && !self.caps.syncs_whole {
             owed.add(folder);
         }
         owed
@@ -146,7 +167,11 @@ impl Disk {
 
     /// The same for the way to a folder only.
     pub(super) fn owes_way(&self, folder: &Arc<Folder>) -> Owed {
-        if self.durable { self.made.above(folder.id) } else { Owed::default() }
+        if !self.durable {
+            return Owed::default();
+        }
+        let owed = self.made.above(folder.id);
+        if self.caps.syncs_whole { Owed { folders: vec![Arc::clone(&self.root)], ..owed } } else { owed }
     }
 }
 

@@ -60,23 +60,27 @@ const PORTABLE_SHARE: usize = 4;
 /// Violations that are told in full.
 const TOLD_MAX: usize = 10;
 
-const USAGE: &str = "usage: filewharf-crash SERVER-BINARY [IMAGES [CONTROL-IMAGES [SEED]]]
-IMAGES of each file system (700) are tried, CONTROL-IMAGES (60) of each sabotaged server";
+const USAGE: &str = "usage: filewharf-crash SERVER-BINARY [IMAGES [CONTROL-IMAGES [SEED [FILE-SYSTEM]]]]
+IMAGES of each file system (700) are tried, CONTROL-IMAGES (60) of each sabotaged server;
+of ext4, xfs and btrfs if no FILE-SYSTEM is named";
 
 struct Settings {
     binary: PathBuf,
     images: usize,
     control_images: usize,
     seed: u64,
+    kinds: Vec<Kind>,
 }
 
 impl Settings {
     fn parse() -> Option<Self> {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let number = |at: usize, default| arguments.get(at).map_or(Some(default), |text| text.parse::<u64>().ok());
-        let binary = PathBuf::from(arguments.first().filter(|_| arguments.len() <= 4)?);
+        let binary = PathBuf::from(arguments.first().filter(|_| arguments.len() <= 5)?);
+        let is_meant = |kind: &Kind| arguments.get(4).is_none_or(|name| name == kind.name());
+        let kinds: Vec<_> = Kind::ALL.into_iter().filter(is_meant).collect();
         let (images, control_images) = (number(1, 700)? as usize, number(2, 60)? as usize);
-        Some(Self { binary, images, control_images, seed: number(3, 1)? })
+        (!kinds.is_empty()).then_some(Self { binary, images, control_images, seed: number(3, 1)?, kinds })
     }
 }
 
@@ -89,7 +93,7 @@ fn main() -> ExitCode {
     println!("crash: seed {}", settings.seed);
     let verdicts: Vec<Result<bool, String>> = thread::scope(|scope| {
         let tries: Vec<_> =
-            (Kind::ALL.into_iter()).map(|kind| (kind, scope.spawn(move || try_file_system(kind, settings)))).collect();
+            settings.kinds.iter().map(|&kind| (kind, scope.spawn(move || try_file_system(kind, settings)))).collect();
         let join = |(kind, tried): (Kind, thread::ScopedJoinHandle<'_, _>)| {
             tried.join().unwrap_or_else(|_| Err("panicked".to_owned())).map_err(|e| format!("{}: {e}", kind.name()))
         };

@@ -7,15 +7,16 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// How it runs. The server asks for `fsync` of folders and `fdatasync` of files.
+/// How it runs. The server asks for `fdatasync` of files and `fsync` of folders; on btrfs for a map of a
+/// file, with all of it written before, and for a sync of the file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
     AsIs,
     /// With the calls that every unix has.
     Portable,
-    /// `fsync` does nothing.
+    /// `fsync` and `syncfs` do nothing.
     NoFolderSyncs,
-    /// `fdatasync` does nothing.
+    /// `fdatasync` and FIEMAP do nothing.
     NoFileSyncs,
 }
 
@@ -33,20 +34,37 @@ impl Run {
 
     /// Must it be caught?
     pub fn is_control(self) -> bool {
-        self.silenced().is_some()
+        !self.silenced().is_empty()
     }
 
     fn arguments(self) -> &'static [&'static str] {
         if self == Self::Portable { &["--portable"] } else { &[] }
     }
 
-    /// The system call that does nothing.
-    fn silenced(self) -> Option<libc::c_long> {
+    /// The system calls that do nothing.
+    fn silenced(self) -> &'static [Silenced] {
         match self {
-            Self::AsIs | Self::Portable => None,
-            Self::NoFolderSyncs => Some(libc::SYS_fsync),
-            Self::NoFileSyncs => Some(libc::SYS_fdatasync),
+            Self::AsIs | Self::Portable => &[],
+            Self::NoFolderSyncs => const { &[Silenced::all(libc::SYS_fsync), Silenced::all(libc::SYS_syncfs)] },
+            Self::NoFileSyncs => {
+                const { &[Silenced::all(libc::SYS_fdatasync), Silenced { call: libc::SYS_ioctl, request: Some(FIEMAP) }] }
+            }
         }
+    }
+}
+
+/// `FS_IOC_FIEMAP` (linux/fs.h).
+const FIEMAP: u32 = 0xC020_660B;
+
+/// A system call, or one request of `ioctl`.
+struct Silenced {
+    call: libc::c_long,
+    request: Option<u32>,
+}
+
+impl Silenced {
+    const fn all(call: libc::c_long) -> Self {
+        Self { call, request: None }
     }
 }
 
@@ -61,14 +79,14 @@ impl Server {
         let mut command = Command::new(binary);
         command.arg("serve").arg(folder).args(["--quiet", "--listen", "line@127.0.0.1:0"]).args(run.arguments());
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let filter = run.silenced().map(|call| answering_success(call as u32));
+        let filter = answering_success(run.silenced());
         // SAFETY: between fork and exec the closure makes at most three system calls and touches
         // no memory but its own.
         unsafe {
             command.pre_exec(move || {
                 // Killed when the thread that started it ends, however it ends.
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                filter.as_ref().map_or(Ok(()), install)
+                install(&filter)
             });
         }
         let mut child = command.spawn().map_err(|e| format!("{}: {e}", binary.display()))?;
@@ -97,20 +115,27 @@ impl Drop for Server {
     }
 }
 
-/// A seccomp program: this call returns 0 and does nothing, every other call is made.
-fn answering_success(call: u32) -> [libc::sock_filter; 4] {
+/// A seccomp program: these calls return 0 and do nothing, every other call is made.
+fn answering_success(calls: &[Silenced]) -> Vec<libc::sock_filter> {
     let statement = |code: u32, k| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
-    [
-        // The number of the call is the first word of `seccomp_data`.
-        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
-        libc::sock_filter { code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, jt: 0, jf: 1, k: call },
+    let load = |offset| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
+    // Goes on if it is so, else behind so many statements.
+    let only_if =
+        |k, jf| libc::sock_filter { code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, jt: 0, jf, k };
+    let returns = |k| statement(libc::BPF_RET | libc::BPF_K, k);
+    let mut program = Vec::new();
+    for silenced in calls {
+        // `seccomp_data`: the number of the call, then at 16 its arguments of 8 bytes.
+        program.extend([load(0), only_if(silenced.call as u32, if silenced.request.is_some() { 3 } else { 1 })]);
+        program.extend(silenced.request.iter().flat_map(|request| [load(24), only_if(*request, 1)]));
         // An error number of 0 is success.
-        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO),
-        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
-    ]
+        program.push(returns(libc::SECCOMP_RET_ERRNO));
+    }
+    program.push(returns(libc::SECCOMP_RET_ALLOW));
+    program
 }
 
-fn install(filter: &[libc::sock_filter; 4]) -> io::Result<()> {
+fn install(filter: &[libc::sock_filter]) -> io::Result<()> {
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
     // SAFETY: both calls take plain numbers and a pointer to a program that outlives them, which
     // the kernel copies.

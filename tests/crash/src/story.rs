@@ -2,8 +2,9 @@
 //!
 //! A connection makes its changes one after the other, to names that only it touches. So after
 //! every cut its files are exactly those after its last acknowledged change, or those after the
-//! one that was under way: nothing older, nothing torn, nothing in between. (A move under way may
-//! be seen under both names: it is two folders, and btrfs brings them to the disk one by one.)
+//! one that was under way: nothing older, nothing torn, nothing in between. (A move under way to
+//! a name that must be free may be seen under both names: without a call for it, that is a link and its
+//! removal.)
 //! A few names are written by all; of these, no version may be older than an acknowledged one.
 
 use std::collections::BTreeMap;
@@ -295,7 +296,7 @@ impl<'a> History<'a> {
         let (acked, sent) = (before(&self.acked[line], cut), before(&self.sent[line], cut));
         let plan = &self.plans[line];
         let mut may_be: Vec<Own> = plan.owns[acked..=sent].to_vec();
-        if let Some(Change::Rename { .. }) = plan.changes[..sent].get(acked) {
+        if let Some(Change::Rename { over: Over::Nothing, .. }) = plan.changes[..sent].get(acked) {
             let mut both = may_be[0].clone();
             both.extend(may_be[1].clone());
             may_be.push(both);

@@ -149,11 +149,10 @@ impl Driver {
                     times.push(work.began.elapsed());
                     outcome.done += 1;
                     outcome.bytes += work.task.bytes();
-                    if self.manner != Manner::Kept {
-                        let stream = TcpStream::connect(self.address).expect("the server listens");
-                        line.stream = registered(&self.poll, stream, at);
-                    }
                     step(Step::Done(at, &work.task));
+                    if self.manner != Manner::Kept {
+                        return self.reconnect(at, step);
+                    }
                 }
                 Drive::Lost => {
                     assert!(self.loss == Loss::IsExpected, "connection {at} was lost");
@@ -163,6 +162,16 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// A new connection for the next task, if there is one. It is used once the event queue tells that it
+    /// is there, as `wrk` and `ab` do.
+    fn reconnect(&mut self, at: usize, step: &mut impl FnMut(Step<'_>) -> Option<Task>) -> bool {
+        let Some(task) = step(Step::Next(at)) else { return false };
+        let stream = TcpStream::connect(self.address).expect("the server listens");
+        let stream = registered(&self.poll, stream, at);
+        self.lines[at] = Line { stream, work: Some(Work::new(task, self.wire, self.manner)) };
+        true
     }
 }
 

@@ -176,7 +176,11 @@ pub(super) fn enter_tree(file: BorrowedFd<'_>) -> Result<(), Errno> {
 /// Brings everything that was ever written to the file system of `folder` to stable storage.
 #[cfg(target_os = "linux")]
 pub(super) fn sync_file_system(folder: BorrowedFd<'_>) -> Result<(), Errno> {
-    rustix::fs::syncfs(folder)
+    use rustix::fs::{StatVfsMountFlags, fstatvfs, syncfs};
+    syncfs(folder)?;
+    // One that turned read-only because it failed is not synced any more, and yet reported as synced
+    // (`sync_filesystem` in fs/sync.c): what was changed since is lost.
+    if fstatvfs(folder)?.f_flag.contains(StatVfsMountFlags::RDONLY) { Err(Errno::ROFS) } else { Ok(()) }
 }
 
 /// Elsewhere there is only one call for all file systems, which tells of no error.

@@ -58,7 +58,7 @@ pub(super) fn enter_tree(file: BorrowedFd<'_>) -> io::Result<()> {
 /// Elsewhere nobody can.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn enter_tree(_file: BorrowedFd<'_>) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
+    Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
 }
 
 /// How often has this thread given up its core on its own, because it had to wait for something

@@ -20,6 +20,7 @@ mod settle;
 mod shared;
 mod staging;
 mod start;
+mod sync;
 mod watch;
 mod write;
 

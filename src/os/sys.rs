@@ -5,7 +5,9 @@
 #![allow(unsafe_code, reason = "rustix has no wrapper for these calls; each block says why it is sound")]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd as _;
+use std::os::fd::BorrowedFd;
 
 /// Starts writing a range of a file to the disk and waits for nothing. Reports no failed
 /// write-back and takes none away from the sync that follows, so its result is only a hint.

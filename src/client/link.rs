@@ -17,6 +17,11 @@ use crate::wire::line::{self, LINE_LEN_MAX, Reply};
 const INPUT_BYTES: usize = 256 << 10;
 /// Bytes of a body that are gathered before they are sent.
 const OUTPUT_BYTES: usize = 256 << 10;
+/// A server that went away is told of by an error only; see `os::disk` for the systems without it.
+#[cfg(not(target_vendor = "apple"))]
+const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const NO_SIGNAL: SendFlags = SendFlags::empty();
 
 /// A connection to a server, past its `AUTH`.
 #[derive(Debug)]
@@ -109,7 +114,7 @@ impl Link {
             if ready != PollFlags::OUT {
                 return Err(self.early());
             }
-            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            let flags = SendFlags::DONTWAIT | NO_SIGNAL;
             match send(&self.stream, &self.output[sent..], flags) {
                 Ok(count) => sent += count,
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}

@@ -100,8 +100,7 @@ const WIDE_UNSENT_BYTES: u32 = 4 * 1024 * 1024;
 /// Connections in the wide lane at once; so what they may pin in the kernel is bounded too.
 #[cfg(target_os = "linux")]
 const WIDE_MAX: usize = 64;
-/// What is to be sent at once before the wide lane is worth its two calls. Where many connections
-/// share a turn, none has so much to send.
+/// What is to be sent at once before the wide lane is worth its calls.
 #[cfg(target_os = "linux")]
 const WIDE_LEN_MIN: usize = 256 * 1024;
 

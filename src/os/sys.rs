@@ -5,7 +5,9 @@
 #![allow(unsafe_code, reason = "rustix has no wrapper for these calls; each block says why it is sound")]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd as _;
+use std::os::fd::BorrowedFd;
 
 /// Starts writing a range of a file to the disk and waits for nothing. Reports no failed
 /// write-back and takes none away from the sync that follows, so its result is only a hint.
@@ -58,7 +60,7 @@ pub(super) fn enter_tree(file: BorrowedFd<'_>) -> io::Result<()> {
 /// Elsewhere nobody can.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn enter_tree(_file: BorrowedFd<'_>) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
+    Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
 }
 
 /// How often has this thread given up its core on its own, because it had to wait for something

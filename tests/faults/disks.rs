@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::calls::ONE_OF_EACH;
 use crate::client::{assert_same, content, staged, visible, wait_until};
-use crate::outside::{Mounted, Strace, Target, run, text};
+use crate::outside::{Mounted, Strace, Target, run, text, try_run};
 use crate::server::{Served, folder};
 use crate::wire::{Expects, Framing, Reply, Talker, Wire};
 
@@ -190,6 +190,44 @@ fn a_disk_that_becomes_read_only_takes_no_change_and_is_read_on() {
     assert!(said.contains("cannot write in the folder"), "{said}");
     let server = Served::start(&disk.path().join("served"), &["--read-only"]);
     assert_same(&server.client().get("/file"), &content(1, 100_000), "served as it is");
+}
+
+/// A sync of a file system that has just turned read-only does nothing, and reports success.
+#[test]
+#[ignore = "needs root, strace, loop devices, mkfs.btrfs and a release build"]
+fn a_disk_that_becomes_read_only_while_a_change_waits_for_its_sync_is_not_said_to_have_it() {
+    let below = Mounted::tmpfs("size=200M");
+    let image = tempfile::tempdir_in(below.path()).expect("a folder");
+    let file = image.path().join("image");
+    let disk = Mounted::image_in(image, 128, &["mkfs.btrfs", "-q", "-K"], ",nodiscard");
+    let server = Served::start(&disk.path().join("served"), &ONE_OF_EACH);
+    server.wait_until_swept();
+    let mut client = server.client();
+    client.put("/file", &content(1, 100));
+    let disk_below = fs::OpenOptions::new().write(true).open(file).expect("the disk");
+    // All of it has its place in memory, and then no more than that is to be had.
+    let keep_len = rustix::fs::FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(&disk_below, keep_len, 0, 128 << 20).expect("room");
+    let options = ["trace=syncfs", "inject=syncfs:delay_enter=3000000"].map(|words| ["-e".into(), words.into()]);
+    let strace = Strace::attach(Target::Process(server.pid()), &options.concat());
+    client.send("PUT 100 /file\n");
+    client.send(content(2, 100));
+    let newest = content(2, 100);
+    wait_until("it has its name", || fs::read(server.root.join("file")).is_ok_and(|bytes| bytes == newest));
+    // Where the super block stands, and its copy: neither can be written any more.
+    for at in [64 << 10, 64 << 20] {
+        rustix::fs::fallocate(&disk_below, keep_len | rustix::fs::FallocateFlags::PUNCH_HOLE, at, 4096)
+            .expect("a hole");
+    }
+    let used = run(&["findmnt", "-bno", "USED", &text(below.path())]);
+    run(&["mount", "-o", &format!("remount,size={}", used.trim()), &text(below.path())]);
+    assert!(try_run(&["sync", "--file-system", &text(disk.path())]).is_err(), "somebody meets it first");
+    let said = client.line();
+    drop(strace);
+    assert!(said.starts_with("ERR 500 "), "{said}");
+    client.expect("STAT /file", "OK ");
+    drop(client);
+    assert_eq!(server.end(), Some(1), "it shows in the exit code");
 }
 
 #[test]

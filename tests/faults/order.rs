@@ -127,7 +127,8 @@ fn words(call: &str, root: &Path) -> String {
     if name.starts_with("send") {
         return if arguments.contains("\"OK ") { "OK".to_owned() } else { String::new() };
     }
-    if name == "ioctl" && !arguments.contains("FS_IOC_FIEMAP") {
+    let enters_tree = ["FS_IOC_FIEMAP", "fm_flags=FIEMAP_FLAG_SYNC"].iter().all(|words| arguments.contains(words));
+    if name == "ioctl" && !enters_tree {
         return String::new();
     }
     let mut words = name.to_owned();

@@ -103,8 +103,12 @@ impl Mounted {
 
     /// A file system in a sparse file of this size, made by a command such as `mkfs.ext4 -q`.
     pub fn image(mebibytes: u64, make: &[&str], options: &str) -> Self {
+        Self::image_in(folder(), mebibytes, make, options)
+    }
+
+    /// The same, in this folder.
+    pub fn image_in(image: TempDir, mebibytes: u64, make: &[&str], options: &str) -> Self {
         assert!(mebibytes <= 512, "images are kept small");
-        let image = folder();
         let file = image.path().join("image");
         fs::File::create(&file).and_then(|file| file.set_len(mebibytes << 20)).expect("a sparse file");
         run(&[make, &[&text(&file)]].concat());

@@ -36,22 +36,19 @@ pub(super) struct Caps {
     pub(super) reserve: bool,
     /// Write-back can be started early.
     pub(super) write_back: bool,
-    /// Only a sync of the whole file system keeps the order of changes (btrfs): see `Disk::sync_content`.
-    pub(super) syncs_whole: bool,
     /// `None`: not known before a first file was opened.
     pub(super) pages: Option<Pages>,
 }
 
 impl Caps {
-    /// Only what every unix has. What a file system needs to keep its promises, it needs here too.
-    pub(super) fn portable(root: BorrowedFd<'_>) -> Self {
+    /// Only what every unix has.
+    pub(super) const fn portable() -> Self {
         Self {
             openat2: false,
             cached: false,
             noreplace: false,
             reserve: false,
             write_back: false,
-            syncs_whole: kernel::logs_files(root),
             pages: Some(Pages::Unknown),
         }
     }
@@ -65,8 +62,7 @@ impl Caps {
         let openat2 = opens(false).is_ok();
         let cached = openat2 && matches!(opens(true), Ok(_) | Err(Errno::AGAIN));
         let memory = kernel::is_memory(root);
-        let mut caps =
-            Self { openat2, cached, write_back: cfg!(target_os = "linux") && !memory, ..Self::portable(root) };
+        let mut caps = Self { openat2, cached, write_back: cfg!(target_os = "linux") && !memory, ..Self::portable() };
         caps.pages = memory.then_some(Pages::Memory);
         let mut reserve = true;
         if let Some(stage) = stage

@@ -14,6 +14,7 @@ use super::meta::{self, Kind};
 use super::resolve::{Way, may_replace, standing};
 use super::settle::Owed;
 use super::shared::Disk;
+use super::sync::Scope;
 use crate::error::{Failure, StoreError};
 use crate::object::{Key, Meant, Precondition};
 use crate::platform::Outcome;
@@ -90,8 +91,8 @@ impl Disk {
     /// Makes the way to a new name durable. What is moved may have been acknowledged where it stands:
     /// it must not go where a power cut could leave no way to it.
     fn secure(&self, way: &Way, to: &Key) -> Result<(), StoreError> {
-        if self.caps.syncs_whole {
-            return Ok(());
+        if self.sync.scope == Scope::Everything {
+            return Ok(()); // the way was there before: no sync has one without the other
         }
         self.owes_way(&way.folder).folders.iter().try_for_each(|folder| {
             self.sync_folder(folder, 1).map_err(|errno| self.change_error("fsync folder", to.as_str(), errno))

@@ -111,7 +111,7 @@ impl Disk {
         if self.durable {
             // A plain data sync need not keep what was set beside the content.
             let all = mtime.is_some() || self.file_mode.is_some();
-            self.sync_content(staged.file.as_fd(), all).map_err(|e| self.sync_error("fdatasync", path, e))?;
+            (self.sync.content)(staged.file.as_fd(), all).map_err(|e| self.sync_error("fdatasync", path, e))?;
             // Another upload's sync may have failed meanwhile: then this one's success is not
             // worth much either.
             self.fit_for_change()?;

@@ -27,6 +27,7 @@ use rustix::io::Errno;
 
 use super::fault::TARGET;
 use super::read::OpenFile;
+use super::resolve::look_flags;
 use super::shared::Disk;
 use super::watch::{Event, Watch, WatchId};
 use crate::config::Limits;
@@ -222,7 +223,7 @@ impl Hot {
             }
             // From the root on, and each before the one below it is opened: so what is renamed
             // meanwhile is told of.
-            let Some(Ok(open)) = disk.open_cached(folder, OFlags::PATH | OFlags::DIRECTORY, false) else { break };
+            let Some(Ok(open)) = disk.open_cached(folder, look_flags() | OFlags::DIRECTORY, false) else { break };
             let id = self.watch.add_folder(open.as_fd())?;
             self.known.folders.insert(folder.into());
             self.known.watched.insert(id, Watched::Folder(folder.into()));

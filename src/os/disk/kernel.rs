@@ -92,6 +92,12 @@ mod linux {
         kind(file) == Some(BTRFS)
     }
 
+    /// Does [`enter_tree`](super::enter_tree) wait for the tree? Before Linux 6.1 the call behind it waits
+    /// for the pages only, and their extents enter the tree a moment later.
+    pub(crate) fn can_enter_tree() -> bool {
+        is_since(rustix::system::uname().release().to_bytes(), (6, 1))
+    }
+
     #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "its type differs between processors")]
     fn kind(file: BorrowedFd<'_>) -> Option<u64> {
         rustix::fs::fstatfs(file).ok().map(|fs| fs.f_type as u64 & 0xFFFF_FFFF)
@@ -150,11 +156,24 @@ mod linux {
     pub(crate) fn logs_files(_file: BorrowedFd<'_>) -> bool {
         false
     }
+
+    pub(crate) fn can_enter_tree() -> bool {
+        false
+    }
 }
 
 pub(super) use linux::{
-    is_local, is_memory, logs_files, open_beneath, pread_cached, rename_noreplace, reserve, send_file,
+    can_enter_tree, is_local, is_memory, logs_files, open_beneath, pread_cached, rename_noreplace, reserve, send_file,
 };
+
+/// Is a release of Linux, such as `6.1.0-13-amd64`, this version or a later one?
+#[cfg(target_os = "linux")]
+pub(super) fn is_since(release: &[u8], version: (u32, u32)) -> bool {
+    let mut numbers =
+        release.split(|byte| !byte.is_ascii_digit()).map(|digits| str::from_utf8(digits).ok()?.parse().ok());
+    let mut next = || numbers.next().flatten();
+    next().zip(next()).is_some_and(|found: (u32, u32)| found >= version)
+}
 
 /// Waits until the content of a file, and with `all` its other properties too, are on stable
 /// storage. Never repeated: a second call would report success for bytes that are lost.
@@ -168,7 +187,8 @@ pub(super) fn sync_folder(folder: BorrowedFd<'_>) -> Result<(), Errno> {
     rustix::fs::fsync(folder)
 }
 
-/// Waits until the content of a file is written and known to the tree of its file system.
+/// Waits until the content of a file is written and known to the tree of its file system, if
+/// [`can_enter_tree`].
 pub(super) fn enter_tree(file: BorrowedFd<'_>) -> Result<(), Errno> {
     sys::enter_tree(file).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
@@ -176,7 +196,11 @@ pub(super) fn enter_tree(file: BorrowedFd<'_>) -> Result<(), Errno> {
 /// Brings everything that was ever written to the file system of `folder` to stable storage.
 #[cfg(target_os = "linux")]
 pub(super) fn sync_file_system(folder: BorrowedFd<'_>) -> Result<(), Errno> {
-    rustix::fs::syncfs(folder)
+    use rustix::fs::{StatVfsMountFlags, fstatvfs, syncfs};
+    syncfs(folder)?;
+    // One that turned read-only because it failed is not synced any more, and yet reported as synced
+    // (`sync_filesystem` in fs/sync.c): what was changed since is lost.
+    if fstatvfs(folder)?.f_flag.contains(StatVfsMountFlags::RDONLY) { Err(Errno::ROFS) } else { Ok(()) }
 }
 
 /// Elsewhere there is only one call for all file systems, which tells of no error.

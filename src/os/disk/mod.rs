@@ -20,6 +20,7 @@ mod settle;
 mod shared;
 mod staging;
 mod start;
+mod sync;
 mod watch;
 mod write;
 
@@ -59,6 +60,13 @@ const RESERVE_NOW_MAX: u64 = 16 * 1024 * 1024;
 const COMMIT_NOW_MAX: u64 = 1024 * 1024;
 /// Bytes copied at a time where `sendfile` does not work.
 const COPY_BYTES: usize = 64 * 1024;
+
+/// A peer that went away is told of by an error only.
+#[cfg(not(target_vendor = "apple"))]
+const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+/// Not to be had for one call there; programs in Rust ignore that signal.
+#[cfg(target_vendor = "apple")]
+const NO_SIGNAL: SendFlags = SendFlags::empty();
 
 /// Is this much of a file in memory? Asked once for all of it, by its first and its last byte.
 const WINDOW_BYTES: usize = 1024 * 1024;
@@ -149,7 +157,7 @@ impl DiskStore {
         let sent = match read.map_err(told)? {
             ReadNow::Cold => Ok(SendFile::Cold),
             ReadNow::Bytes(0) => Ok(SendFile::Truncated),
-            ReadNow::Bytes(n) => rustix::net::send(socket, &scratch[..n], SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+            ReadNow::Bytes(n) => rustix::net::send(socket, &scratch[..n], NO_SIGNAL | SendFlags::DONTWAIT)
                 .map(SendFile::Sent)
                 .map_err(io::Error::from),
         };

@@ -26,12 +26,12 @@ fn folder_flags() -> OFlags {
 
 /// How something is opened that is only looked at.
 #[cfg(target_os = "linux")]
-fn look_flags() -> OFlags {
+pub(super) fn look_flags() -> OFlags {
     OFlags::PATH
 }
 
 #[cfg(not(target_os = "linux"))]
-fn look_flags() -> OFlags {
+pub(super) fn look_flags() -> OFlags {
     OFlags::RDONLY | OFlags::NONBLOCK
 }
 

@@ -6,16 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
 
 use super::fault::TARGET;
 use super::jobs::{Finished, Job};
-use super::kernel;
 use super::meta::FolderId;
 use super::shared::{Disk, Folder};
+use super::sync::Scope;
 use crate::error::{Failure, StoreError};
 use crate::os::workers::{Lane, lock};
 use crate::platform::Health;
@@ -118,8 +118,7 @@ impl Disk {
         if self.health() == Health::Degraded {
             return Err(Errno::IO);
         }
-        let sync = if self.caps.syncs_whole { kernel::sync_file_system } else { kernel::sync_folder };
-        sync(folder.fd.as_fd()).inspect_err(|&errno| {
+        (self.sync.names)(folder.fd.as_fd()).inspect_err(|&errno| {
             let path = &folder.path;
             log::error!(
                 target: TARGET,
@@ -129,24 +128,6 @@ impl Disk {
                 self.degrade("fsync folder", errno);
             }
         })
-    }
-
-    /// Brings the content of a file to the disk before it gets its name, and with `all` its other
-    /// properties too.
-    ///
-    /// Where a sync writes a log of single files (btrfs), that log is not used: replayed after a power
-    /// cut, it can undo one half of a move whose other half it does not hold, and it was seen to forget
-    /// a name whose folder had been synced. There the content only enters the tree here, which is in memory,
-    /// and one sync of the whole file system, instead of those of folders, brings the tree to the disk:
-    /// every change up to then, or none.
-    pub(super) fn sync_content(&self, file: BorrowedFd<'_>, all: bool) -> Result<(), Errno> {
-        if !self.caps.syncs_whole {
-            return kernel::sync_file(file, all);
-        }
-        match kernel::enter_tree(file) {
-            Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS) => kernel::sync_file_system(file),
-            done => done,
-        }
     }
 
     fn fail(&self, mut pending: Pending, errno: Errno) {
@@ -159,8 +140,8 @@ impl Disk {
     /// so new that its own entry may not be durable, whoever made or moved it.
     pub(super) fn owes(&self, folder: &Arc<Folder>) -> Owed {
         let mut owed = self.owes_way(folder);
-        if self.durable && !self.caps.syncs_whole {
-            owed.add(folder);
+        if self.durable {
+            owed.add(self.synced_for(folder));
         }
         owed
     }
@@ -170,8 +151,20 @@ impl Disk {
         if !self.durable {
             return Owed::default();
         }
-        let owed = self.made.above(folder.id);
-        if self.caps.syncs_whole { Owed { folders: vec![Arc::clone(&self.root)], ..owed } } else { owed }
+        let above = self.made.above(folder.id);
+        let mut owed = Owed { folders: Vec::new(), made: above.made };
+        for folder in &above.folders {
+            owed.add(self.synced_for(folder));
+        }
+        owed
+    }
+
+    /// Whose sync brings the names in `folder` to the disk.
+    const fn synced_for<'a>(&'a self, folder: &'a Arc<Folder>) -> &'a Arc<Folder> {
+        match self.sync.scope {
+            Scope::Folder => folder,
+            Scope::Everything => &self.root,
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use super::jobs::{Finished, Job};
 use super::meta::FolderId;
 use super::settle::{Made, Syncs};
 use super::staging::Staging;
+use super::sync::SyncCalls;
 use crate::error::{Failure, StoreError};
 use crate::os::sys;
 use crate::os::workers::{Lanes, lock};
@@ -45,6 +46,8 @@ pub(super) struct Disk {
     pub(super) root: Arc<Folder>,
     /// What the system can do.
     pub(super) caps: Caps,
+    /// How it is synced.
+    pub(super) sync: SyncCalls,
     /// Sync before a change is acknowledged.
     pub(super) durable: bool,
     /// Refuse every change.
@@ -94,11 +97,18 @@ pub(super) struct Choices {
 
 impl Disk {
     /// Everything at its beginning.
-    pub(super) fn new(root: Folder, caps: Caps, choices: Choices, staging: Option<Staging>, wake: Wake) -> Self {
+    pub(super) fn new(
+        root: Folder,
+        (caps, sync): (Caps, SyncCalls),
+        choices: Choices,
+        staging: Option<Staging>,
+        wake: Wake,
+    ) -> Self {
         let Choices { durable, read_only, links, file_mode } = choices;
         Self {
             root: Arc::new(root),
             caps,
+            sync,
             durable,
             read_only,
             links,

@@ -6,11 +6,11 @@
 use std::collections::VecDeque;
 use std::fs::create_dir_all;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags, fstat, fsync, open};
+use rustix::fs::{Mode, OFlags, fstat, open};
 
 use super::DiskStore;
 use super::caps::Caps;
@@ -22,6 +22,7 @@ use super::kernel;
 use super::meta;
 use super::shared::{Choices, Disk, Folder, Wake, clock};
 use super::staging::{Staging, Sweep};
+use super::sync::SyncCalls;
 use crate::config::{Limits, StoreConfig};
 use crate::object::Durability;
 use crate::os::workers::{Lane, spawn};
@@ -35,6 +36,17 @@ impl DiskStore {
     ///
     /// Words for the operator, when the folder cannot be used or a thread cannot be made.
     pub fn open(root: &Path, config: &StoreConfig, limits: &Limits, wake: Wake) -> Result<Self, String> {
+        Self::open_synced_by(root, config, limits, wake, SyncCalls::of)
+    }
+
+    /// The same, with the calls that `sync_calls` chooses for the root.
+    pub(super) fn open_synced_by(
+        root: &Path,
+        config: &StoreConfig,
+        limits: &Limits,
+        wake: Wake,
+        sync_calls: impl FnOnce(BorrowedFd<'_>) -> SyncCalls,
+    ) -> Result<Self, String> {
         let name = root.display();
         if !config.read_only {
             let durable = config.durability == Durability::Durable;
@@ -62,7 +74,7 @@ impl DiskStore {
         }
         let caps = if config.portable {
             log::info!(target: TARGET, "portable mode: only calls that every unix has, reads go to disk workers");
-            Caps::portable(fd.as_fd())
+            Caps::portable()
         } else {
             Caps::probe(fd.as_fd(), staging.as_ref().map(Staging::current).as_deref())
         };
@@ -79,9 +91,10 @@ impl DiskStore {
         // With links, a file may depend on folders that are not on the way to its name.
         let keeps = caps.cached && !choices.links && kernel::is_local(fd.as_fd());
         let hot = if keeps { Hot::new(limits, clock()) } else { None };
+        let sync = sync_calls(fd.as_fd());
         let root = Folder { fd, id, path: "".into() };
         let mut store = Self {
-            disk: Arc::new(Disk::new(root, caps, choices, staging, wake)),
+            disk: Arc::new(Disk::new(root, (caps, sync), choices, staging, wake)),
             workers: Vec::new(),
             files: Files::default(),
             hot,
@@ -127,7 +140,7 @@ fn make_root(root: &Path, durable: bool) -> io::Result<()> {
     for folder in missing.into_iter().filter(|_| durable) {
         let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let above = open(above, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        fsync(&above)?;
+        (SyncCalls::of(above.as_fd()).names)(above.as_fd())?;
     }
     Ok(())
 }

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// How it runs. The server asks for `fdatasync` of files and `fsync` of folders; on btrfs for a map of a
-/// file, with all of it written before, and for a sync of the file system.
+/// file, with all of it written before, and for a sync of the file system (before Linux 6.1 for two of
+/// these: there `NoFileSyncs` silences nothing that counts).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
     AsIs,

@@ -207,7 +207,7 @@ pub enum Wrong {
     Stale,
     /// Acknowledged as deleted or moved, and there again.
     Returned,
-    /// Moved, and now under neither name.
+    /// Moved, and now under neither name, or under both where nothing needs that.
     Vanished,
     /// What a move under way was to replace is gone, and the moved is still where it was.
     TargetGone,

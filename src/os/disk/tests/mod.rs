@@ -5,9 +5,11 @@ mod hot;
 mod names;
 mod reading;
 mod recovery;
+#[cfg(target_os = "linux")]
+mod syncs;
 mod uploads;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -16,6 +18,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::DiskStore;
+use super::sync::{Scope, SyncCalls};
 use crate::buffer::Chunk;
 use crate::command::Put;
 use crate::config::{Limits, StoreConfig};
@@ -47,11 +50,17 @@ fn modes() -> Vec<StoreConfig> {
     modes
 }
 
-/// Runs a body in a fresh folder, in every mode.
+/// As if the file system had to be synced as a whole; nothing is.
+const EVERYTHING: SyncCalls = SyncCalls { content: |_, _| Ok(()), names: |_| Ok(()), scope: Scope::Everything };
+
+/// Runs a body in a fresh folder, in every mode, with every way to sync.
 fn in_every_mode(body: impl Fn(&mut Bench)) {
-    for config in modes() {
+    let as_it_is = modes().into_iter().map(|config| (config, None));
+    for (config, sync) in as_it_is.chain([(StoreConfig::default(), Some(EVERYTHING))]) {
         let dir = TempDir::new().unwrap();
-        let mut bench = Bench::open(dir.path(), &config);
+        let mut bench = Bench::open_synced_by(dir.path(), &config, Limits::default(), |root| {
+            sync.unwrap_or_else(|| SyncCalls::of(root))
+        });
         body(&mut bench);
         let made = bench.store.disk.made.0.lock().unwrap();
         assert!(made.parents.is_empty() && made.moves.is_empty(), "{config:?}: folders owe a sync");
@@ -82,12 +91,21 @@ impl Bench {
     }
 
     fn open_limited(root: &Path, config: &StoreConfig, limits: Limits) -> Self {
+        Self::open_synced_by(root, config, limits, SyncCalls::of)
+    }
+
+    fn open_synced_by(
+        root: &Path,
+        config: &StoreConfig,
+        limits: Limits,
+        sync_calls: impl FnOnce(BorrowedFd<'_>) -> SyncCalls,
+    ) -> Self {
         let (tx, bell) = channel();
         let wake = Arc::new(move || {
             let _ = tx.send(());
         });
         let limits = Limits { io_workers: 2, sync_workers: 3, ..limits };
-        let store = DiskStore::open(root, config, &limits, wake).unwrap();
+        let store = DiskStore::open_synced_by(root, config, &limits, wake, sync_calls).unwrap();
         Self { store, bell, root: root.to_owned(), inline: true }
     }
 

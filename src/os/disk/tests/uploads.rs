@@ -229,7 +229,8 @@ fn many_commits_into_new_folders_share_their_syncs_and_all_end() {
 #[test]
 fn a_change_beneath_a_folder_that_was_just_moved_owes_the_sync_of_the_move() {
     let dir = TempDir::new().unwrap();
-    let mut bench = Bench::open(dir.path(), &StoreConfig::default());
+    let by_folder = SyncCalls { scope: Scope::Folder, ..EVERYTHING };
+    let mut bench = Bench::open_synced_by(dir.path(), &StoreConfig::default(), Limits::default(), |_| by_folder);
     for folder in ["from/folder/deep", "to"] {
         bench.make(folder).unwrap();
     }
@@ -238,9 +239,6 @@ fn a_change_beneath_a_folder_that_was_just_moved_owes_the_sync_of_the_move() {
         let owed = disk.owes(&disk.folder(path).unwrap());
         owed.folders.iter().map(|folder| folder.path.clone()).collect()
     };
-    if disk.caps.syncs_whole {
-        return assert_eq!(owed("from/folder/deep"), ["".into()], "the file system owes all at once");
-    }
     assert_eq!(owed("from/folder/deep"), ["from/folder/deep".into()]);
     // Everybody sees the move, but it has not been synced yet.
     let (reply, moved) = disk.rename(&key("from/folder"), &key("to/folder"), &Precondition::None).unwrap();

@@ -1,0 +1,57 @@
+//! The calls that bring a change to the disk, as the file system of a root needs them.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+
+use super::kernel;
+
+/// What the sync after a change of names covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// The names in one folder.
+    Folder,
+    /// All of the file system.
+    Everything,
+}
+
+/// How the content of a file and the names in folders get to the disk.
+///
+/// Where a sync writes a log of single files (btrfs), that log is not used: replayed after a power cut,
+/// it can undo one half of a move whose other half it does not hold, and it was seen to forget a name
+/// whose folder had been synced. There the content only enters the tree, which is in memory, and one sync
+/// of the whole file system, instead of those of folders, brings the tree to the disk: every change up to
+/// then, or none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SyncCalls {
+    /// Before a file gets its name: no power cut may leave the name without the content. With `true` its
+    /// other properties count too.
+    pub(super) content: fn(BorrowedFd<'_>, bool) -> Result<(), Errno>,
+    /// After that: brings the names in a folder to the disk.
+    pub(super) names: fn(BorrowedFd<'_>) -> Result<(), Errno>,
+    /// What `names` covers.
+    pub(super) scope: Scope,
+}
+
+impl SyncCalls {
+    /// Those of the file system that `folder` is on.
+    pub(super) fn of(folder: BorrowedFd<'_>) -> Self {
+        if !kernel::logs_files(folder) {
+            return Self { content: kernel::sync_file, names: kernel::sync_folder, scope: Scope::Folder };
+        }
+        let content = if kernel::can_enter_tree() { enter_tree } else { sync_before };
+        Self { content, names: kernel::sync_file_system, scope: Scope::Everything }
+    }
+}
+
+pub(super) fn enter_tree(file: BorrowedFd<'_>, all: bool) -> Result<(), Errno> {
+    match kernel::enter_tree(file) {
+        Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS) => sync_before(file, all),
+        done => done,
+    }
+}
+
+/// Nothing less is known to keep the order.
+fn sync_before(file: BorrowedFd<'_>, _all: bool) -> Result<(), Errno> {
+    kernel::sync_file_system(file)
+}

@@ -175,8 +175,8 @@ impl Work {
     /// do one more first that warms caches; what takes long is done less often.
     pub fn counted(&self, most: usize) -> RangeInclusive<usize> {
         match &self.kind {
-            Kind::Requests(requests) if requests.bytes() < GIB => 1..=most,
-            Kind::Requests(_) | Kind::Mix => 1..=most.min(3),
+            Kind::Requests(_) => 1..=most,
+            Kind::Mix => 1..=most.min(3),
             Kind::Cold => 1..=most.min(2),
             // Memory that a process got it keeps: only the first round shows it.
             Kind::Idle | Kind::Slow => 0..=0,

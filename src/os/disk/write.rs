@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstatvfs, openat, unlinkat};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
+use super::caps::Pages;
 use super::fault::TARGET;
 use super::kernel;
 use super::resolve::{may_replace, standing};
@@ -24,6 +25,12 @@ const SPACE_CHECK_MIN: u64 = 1024 * 1024;
 
 /// How much is moved at a time when bytes must go before a content.
 const PREPEND_BLOCK: usize = 256 * 1024;
+
+/// Most that one call writes to a disk. Measured on ext4 in a virtual machine that gives free memory back to
+/// its host: with calls of 1 MiB, half of the rounds of 64 uploads of 16 MiB cost three to four times as much,
+/// nearly all in copying to new pages; with these, hardly any, and a good one 13 % more. Not used in memory,
+/// where it was not measured.
+const PIECE_MAX: usize = 256 * 1024;
 
 /// One upload.
 #[derive(Debug)]
@@ -136,9 +143,11 @@ impl Disk {
     /// Writes all of `bytes`.
     pub(super) fn write(&self, staged: &Staged, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         staged.check()?;
+        let piece_max = if self.caps.pages == Some(Pages::Memory) { usize::MAX } else { PIECE_MAX };
         let mut done = 0;
         while done < bytes.len() {
-            let result = retry_on_intr(|| pwrite(&staged.file, &bytes[done..], offset + done as u64));
+            let piece = &bytes[done..bytes.len().min(done.saturating_add(piece_max))];
+            let result = retry_on_intr(|| pwrite(&staged.file, piece, offset + done as u64));
             match result {
                 Ok(n) if n > 0 => done += n,
                 other => {

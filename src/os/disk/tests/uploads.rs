@@ -37,6 +37,18 @@ fn an_upload_is_seen_only_when_it_is_complete() {
 }
 
 #[test]
+fn what_is_longer_than_one_piece_is_written_whole_and_in_its_place() {
+    in_every_mode(|bench| {
+        let long: Vec<u8> = (0..700_001_u32).map(|n| (n % 251) as u8).collect();
+        let file = bench.create("long", Some(3 + 700_001), Precondition::None).unwrap();
+        bench.store.write_now(file, 3, &long).unwrap();
+        bench.store.write_now(file, 0, b"abc").unwrap();
+        bench.commit(file, "long", 3 + 700_001, Precondition::None).unwrap();
+        assert_eq!(bench.content("long"), [b"abc", &long[..]].concat());
+    });
+}
+
+#[test]
 fn an_upload_is_told_whether_it_replaced_a_file_and_obeys_any_precondition() {
     in_every_mode(|bench| {
         let mut store = |precondition: Precondition| {

@@ -10,5 +10,6 @@ pub mod names;
 pub mod net;
 pub mod poll;
 pub mod process;
+mod slow;
 mod sys;
 mod workers;

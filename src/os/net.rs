@@ -6,15 +6,19 @@
 use std::io::{self, IoSlice, Read as _};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use mio::Interest;
 use mio::net::{TcpListener, TcpStream};
+use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::buffer::SLICES_MAX;
 use crate::config::Limits;
+use crate::ids::ConnId;
+use crate::os::slow::Place;
 use crate::os::sys;
 use crate::platform::{AcceptError, Stream};
 
@@ -74,7 +78,7 @@ pub fn accept(listener: &TcpListener) -> Result<(TcpConnection, SocketAddr), Acc
             if cfg!(not(target_os = "linux")) {
                 let _ = stream.set_nodelay(true);
             }
-            Ok((TcpConnection { stream, wide: None }, peer))
+            Ok((TcpConnection { stream, filled_ms: 0, lane: Lane::Untried, id: NOBODY }, peer))
         }
         Err(error) => Err(classify(error)),
     }
@@ -82,7 +86,6 @@ pub fn accept(listener: &TcpListener) -> Result<(TcpConnection, SocketAddr), Acc
 
 /// accept(2): which errors concern one connection, and which the whole process.
 fn classify(error: io::Error) -> AcceptError {
-    use rustix::io::Errno;
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     match errno {
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => AcceptError::Exhausted(error),
@@ -98,7 +101,6 @@ fn classify(error: io::Error) -> AcceptError {
 #[cfg(target_os = "linux")]
 const WIDE_UNSENT_BYTES: u32 = 4 * 1024 * 1024;
 /// Connections in the wide lane at once; so what they may pin in the kernel is bounded too.
-#[cfg(target_os = "linux")]
 const WIDE_MAX: usize = 64;
 /// What is to be sent at once before the wide lane is worth its calls.
 #[cfg(target_os = "linux")]
@@ -118,14 +120,49 @@ impl WideLane {
     pub fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self { unsent_bytes: u32::try_from(limits.unsent_bytes_max).unwrap_or(u32::MAX) })
     }
+
+    /// Is there no room in it?
+    pub fn is_full(lane: &Arc<Self>) -> bool {
+        Arc::strong_count(lane) > WIDE_MAX
+    }
+}
+
+/// How the bytes of a large file get into the kernel.
+#[derive(Debug)]
+pub enum Lane {
+    /// As everybody's; nothing is known of the reader.
+    Untried,
+    /// As everybody's: the reader was found not to be slow.
+    Usual,
+    /// Many at a time.
+    Wide(Arc<WideLane>),
+    /// Together with those of others: see [`SlowLane`](crate::os::slow::SlowLane).
+    Slow(Arc<Place>),
+    /// The same, but it waits for no room: nobody need look at the slow lane for it.
+    Resting(Weak<Place>),
+}
+
+/// What is to be known of a connection at once.
+pub fn interest() -> Interest {
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let interest = interest | Interest::PRIORITY;
+    interest
 }
 
 /// One connection.
 #[derive(Debug)]
 pub struct TcpConnection {
     stream: TcpStream,
-    wide: Option<Arc<WideLane>>,
+    /// When a file filled its socket last, by the clock of the slow lane; 0 if none did.
+    pub(super) filled_ms: u32,
+    pub(super) lane: Lane,
+    /// As events call it, once they tell of it.
+    pub(super) id: ConnId,
 }
+
+/// No connection has this slot.
+pub(super) const NOBODY: ConnId = ConnId::new(u32::MAX, 0);
 
 impl TcpConnection {
     /// For registering it.
@@ -137,13 +174,13 @@ impl TcpConnection {
     /// room in it.
     #[cfg(target_os = "linux")]
     pub fn widen(&mut self, lane: &Arc<WideLane>, len: usize) {
-        if self.wide.is_none()
+        if matches!(self.lane, Lane::Untried | Lane::Usual)
             && len >= WIDE_LEN_MIN
             && (1..WIDE_UNSENT_BYTES).contains(&lane.unsent_bytes)
-            && Arc::strong_count(lane) <= WIDE_MAX
+            && !WideLane::is_full(lane)
             && SockRef::from(&self.stream).set_tcp_notsent_lowat(WIDE_UNSENT_BYTES).is_ok()
         {
-            self.wide = Some(Arc::clone(lane));
+            self.lane = Lane::Wide(Arc::clone(lane));
             // Without it there are only more packets.
             let _ = SockRef::from(&self.stream).set_tcp_cork(true);
         }
@@ -155,7 +192,7 @@ impl TcpConnection {
 
     /// Nothing follows what was sent of a file: its last packet leaves now, though it is not full.
     pub fn push(&self) {
-        if self.wide.is_some() {
+        if let Lane::Wide(_) = self.lane {
             // Said again, it sends what is held back (tcp(7)), in one call instead of two.
             let _ = SockRef::from(&self.stream).set_tcp_nodelay(true);
         }
@@ -164,11 +201,21 @@ impl TcpConnection {
     /// The file is sent: what comes now is not worth a place in the wide lane.
     fn narrow(&mut self) {
         #[cfg(target_os = "linux")]
-        if let Some(lane) = self.wide.take() {
+        if let Lane::Wide(lane) = &self.lane {
             let socket = SockRef::from(&self.stream);
             // If they fail, the connection is over, and the next call says so.
             let _ = socket.set_tcp_cork(false);
             let _ = socket.set_tcp_notsent_lowat(lane.unsent_bytes);
+            self.lane = Lane::Usual;
+        }
+    }
+
+    /// Its socket is full: from here on it waits for room.
+    pub(super) fn blocked(&mut self) {
+        if let Lane::Resting(place) = &self.lane
+            && let Some(place) = place.upgrade()
+        {
+            self.lane = Lane::Slow(place);
         }
     }
 
@@ -200,7 +247,12 @@ impl Stream for TcpConnection {
                 rustix::net::sendmsg(&self.stream, used, &mut SendAncillaryBuffer::default(), flags)
             }
         };
-        sent.map_err(io::Error::from)
+        sent.map_err(|errno| {
+            if errno == Errno::AGAIN {
+                self.blocked();
+            }
+            errno.into()
+        })
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
@@ -265,10 +317,11 @@ mod tests {
         let is_wide = |connection: &TcpConnection| {
             let socket = SockRef::from(&connection.stream);
             let unsent = socket.tcp_notsent_lowat().expect("TCP_NOTSENT_LOWAT");
-            assert_eq!(unsent == WIDE_UNSENT_BYTES, connection.wide.is_some());
-            assert_eq!(unsent == limits.unsent_bytes_max as u32, connection.wide.is_none());
-            assert_eq!(socket.tcp_cork().expect("TCP_CORK"), connection.wide.is_some());
-            connection.wide.is_some()
+            let wide = matches!(connection.lane, Lane::Wide(_));
+            assert_eq!(unsent == WIDE_UNSENT_BYTES, wide);
+            assert_eq!(unsent == limits.unsent_bytes_max as u32, !wide);
+            assert_eq!(socket.tcp_cork().expect("TCP_CORK"), wide);
+            wide
         };
         connection.widen(&lane, WIDE_LEN_MIN - 1);
         assert!(!is_wide(&connection));

@@ -18,6 +18,7 @@ use crate::counters::Counters;
 use crate::ids::{ConnId, FileId, ListenerId};
 use crate::os::disk::DiskStore;
 use crate::os::net::{self, TcpConnection, WideLane};
+use crate::os::slow::SlowLane;
 use crate::os::sys;
 use crate::platform::{AcceptError, Event, Platform, Readable, SendFile, Signal, Stream as _};
 
@@ -106,6 +107,7 @@ pub struct OsPlatform {
     reserve: Option<File>,
     store: DiskStore,
     wide: Arc<WideLane>,
+    slow: SlowLane,
     crowd: Crowd,
     given_back: Option<Instant>,
     facts: Facts,
@@ -159,6 +161,7 @@ impl OsPlatform {
         };
         let raw_events = Events::with_capacity(EVENTS_MAX);
         let wide = WideLane::new(limits);
+        let slow = SlowLane::new(clock())?;
         Ok(Self {
             poll,
             raw_events,
@@ -168,6 +171,7 @@ impl OsPlatform {
             reserve: spare_descriptor(),
             store,
             wide,
+            slow,
             crowd: Crowd::None,
             facts: Facts::Published,
             given_back: None,
@@ -215,6 +219,16 @@ fn readable(event: &mio::event::Event) -> Readable {
     }
 }
 
+/// The socket of a connection takes bytes again; that is all that is known.
+pub(super) const fn has_room(id: ConnId) -> Event {
+    Event::Stream { id, readable: Readable::Nothing, writable: true }
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is where time comes from")]
+fn clock() -> Instant {
+    Instant::now()
+}
+
 /// A descriptor that is only there to be given up.
 #[allow(clippy::disallowed_methods, reason = "no peer names this file")]
 fn spare_descriptor() -> Option<File> {
@@ -225,9 +239,8 @@ impl Platform for OsPlatform {
     type Stream = TcpConnection;
     type Store = DiskStore;
 
-    #[allow(clippy::disallowed_methods, reason = "this is where time comes from")]
     fn now(&self) -> Instant {
-        Instant::now()
+        clock()
     }
 
     fn wall_clock_s(&self) -> u64 {
@@ -238,6 +251,10 @@ impl Platform for OsPlatform {
         let timeout = match self.facts {
             Facts::Published => timeout,
             Facts::Old => Some(timeout.map_or(PUBLISH_AGAIN, |timeout| timeout.min(PUBLISH_AGAIN))),
+        };
+        let timeout = match self.slow.due().map(|due| due.saturating_duration_since(self.now())) {
+            None => timeout,
+            Some(due) => Some(timeout.map_or(due, |timeout| timeout.min(due))),
         };
         match self.poll.poll(&mut self.raw_events, timeout) {
             Ok(()) => {}
@@ -265,7 +282,7 @@ impl Platform for OsPlatform {
         }
         let now = self.now();
         self.store.refresh(now);
-        Ok(())
+        self.slow.look(now, events)
     }
 
     fn accept(&mut self, ListenerId(place): ListenerId) -> Result<(TcpConnection, SocketAddr), AcceptError> {
@@ -291,10 +308,7 @@ impl Platform for OsPlatform {
     }
 
     fn register(&mut self, stream: &mut TcpConnection, id: ConnId) -> io::Result<()> {
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        let interest = interest | Interest::PRIORITY;
-        self.poll.registry().register(stream.source(), Token(id.to_token()), interest)
+        self.slow.register(stream, id, WideLane::is_full(&self.wide), self.poll.registry())
     }
 
     fn close_listeners(&mut self) {
@@ -310,11 +324,20 @@ impl Platform for OsPlatform {
         more: bool,
     ) -> io::Result<SendFile> {
         stream.widen(&self.wide, len);
-        let sent = self.store.send_file(file, offset, len, stream.fd())?;
+        let sent = self.store.send_file(file, offset, len, stream.fd()).inspect_err(|error| {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                stream.blocked();
+            }
+        })?;
+        let main = self.poll.registry();
         match sent {
-            SendFile::Sent(n) | SendFile::Filled(n) if more || n < len => {}
+            SendFile::Filled(n) if more || n < len => self.slow.filled(stream, WideLane::is_full(&self.wide), main),
+            SendFile::Sent(n) if more || n < len => {}
             // Nothing follows at once: this was the end, or a disk is waited for.
-            SendFile::Sent(_) | SendFile::Filled(_) | SendFile::Cold | SendFile::Truncated => stream.push(),
+            SendFile::Sent(_) | SendFile::Filled(_) | SendFile::Cold | SendFile::Truncated => {
+                stream.push();
+                self.slow.ended(stream);
+            }
         }
         Ok(sent)
     }

@@ -136,7 +136,7 @@ pub enum Lane {
     Usual,
     /// Many at a time.
     Wide(Arc<WideLane>),
-    /// Together with those of others: see [`SlowLane`](crate::os::slow::SlowLane).
+    /// Together with those of others: see `os::slow`.
     Slow(Arc<Place>),
     /// The same, but it waits for no room: nobody need look at the slow lane for it.
     Resting(Weak<Place>),

@@ -92,7 +92,7 @@ mod linux {
         kind(file) == Some(BTRFS)
     }
 
-    /// Does [`enter_tree`](super::enter_tree) wait for the tree? Before Linux 6.1 the call behind it waits
+    /// Does [`enter_tree`] wait for the tree? Before Linux 6.1 the call behind it waits
     /// for the pages only, and their extents enter the tree a moment later.
     pub(crate) fn can_enter_tree() -> bool {
         is_since(rustix::system::uname().release().to_bytes(), (6, 1))

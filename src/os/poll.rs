@@ -331,10 +331,10 @@ impl Platform for OsPlatform {
         })?;
         let main = self.poll.registry();
         match sent {
-            SendFile::Filled(n) if more || n < len => self.slow.filled(stream, WideLane::is_full(&self.wide), main),
+            SendFile::Filled(_) => self.slow.filled(stream, WideLane::is_full(&self.wide), main),
             SendFile::Sent(n) if more || n < len => {}
             // Nothing follows at once: this was the end, or a disk is waited for.
-            SendFile::Sent(_) | SendFile::Filled(_) | SendFile::Cold | SendFile::Truncated => {
+            SendFile::Sent(_) | SendFile::Cold | SendFile::Truncated => {
                 stream.push();
                 self.slow.ended(stream);
             }

@@ -18,6 +18,7 @@ use crate::counters::Counters;
 use crate::ids::{ConnId, FileId, ListenerId};
 use crate::os::disk::DiskStore;
 use crate::os::net::{self, TcpConnection, WideLane};
+use crate::os::process;
 use crate::os::slow::SlowLane;
 use crate::os::sys;
 use crate::platform::{AcceptError, Event, Platform, Readable, SendFile, Signal, Stream as _};
@@ -161,7 +162,7 @@ impl OsPlatform {
         };
         let raw_events = Events::with_capacity(EVENTS_MAX);
         let wide = WideLane::new(limits);
-        let slow = SlowLane::new(clock())?;
+        let slow = SlowLane::new(process::clock())?;
         Ok(Self {
             poll,
             raw_events,
@@ -219,16 +220,6 @@ fn readable(event: &mio::event::Event) -> Readable {
     }
 }
 
-/// The socket of a connection takes bytes again; that is all that is known.
-pub(super) const fn has_room(id: ConnId) -> Event {
-    Event::Stream { id, readable: Readable::Nothing, writable: true }
-}
-
-#[allow(clippy::disallowed_methods, reason = "this is where time comes from")]
-fn clock() -> Instant {
-    Instant::now()
-}
-
 /// A descriptor that is only there to be given up.
 #[allow(clippy::disallowed_methods, reason = "no peer names this file")]
 fn spare_descriptor() -> Option<File> {
@@ -240,22 +231,20 @@ impl Platform for OsPlatform {
     type Store = DiskStore;
 
     fn now(&self) -> Instant {
-        clock()
+        process::clock()
     }
 
     fn wall_clock_s(&self) -> u64 {
-        crate::os::process::unix_time()
+        process::unix_time()
     }
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
-        let timeout = match self.facts {
-            Facts::Published => timeout,
-            Facts::Old => Some(timeout.map_or(PUBLISH_AGAIN, |timeout| timeout.min(PUBLISH_AGAIN))),
+        let publish = match self.facts {
+            Facts::Published => None,
+            Facts::Old => Some(PUBLISH_AGAIN),
         };
-        let timeout = match self.slow.due().map(|due| due.saturating_duration_since(self.now())) {
-            None => timeout,
-            Some(due) => Some(timeout.map_or(due, |timeout| timeout.min(due))),
-        };
+        let look = self.slow.due().map(|due| due.saturating_duration_since(self.now()));
+        let timeout = [timeout, publish, look].into_iter().flatten().min();
         match self.poll.poll(&mut self.raw_events, timeout) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),

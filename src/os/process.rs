@@ -1,8 +1,14 @@
 //! What concerns the process as a whole: its limit on descriptors, the time it was started.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// The monotonic clock.
+#[allow(clippy::disallowed_methods, reason = "this is where time comes from")]
+pub fn clock() -> Instant {
+    Instant::now()
+}
 
 /// Seconds since 1970, for names that must not repeat after a restart.
 #[allow(clippy::disallowed_methods, reason = "wall-clock time, read once at start")]

@@ -3,11 +3,10 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
-use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::client::{PATIENCE, Running, assert_same, content};
+use crate::client::{Running, assert_same, content, wait_until};
 
 const CROWD: usize = 150;
 /// More than both sockets of a connection hold, so that places in the wide lane are taken for a while.
@@ -76,9 +75,8 @@ fn a_crowd_gets_every_byte_however_fast_it_reads() {
     assert!(wanted.len() > 2 * LEN && wanted.ends_with(&bytes[LEN - 1000..]));
 
     let mut readers: Vec<_> = (0..CROWD).map(|n| Reader::connect(server.address(), PACES[n % PACES.len()])).collect();
-    let until = Instant::now() + PATIENCE;
-    for pass in 0_usize.. {
-        let total: usize = readers.iter().map(|reader| reader.got.len()).sum();
+    let mut pass = 0_usize;
+    wait_until("the last byte of the last reader", || {
         readers.retain_mut(|reader| {
             let goes_on = !pass.is_multiple_of(reader.pace.every) || reader.take();
             if !goes_on {
@@ -86,13 +84,7 @@ fn a_crowd_gets_every_byte_however_fast_it_reads() {
             }
             goes_on
         });
-        if readers.is_empty() {
-            break;
-        }
-        assert!(Instant::now() < until, "{} readers of {CROWD} wait for ever", readers.len());
-        if readers.iter().map(|reader| reader.got.len()).sum::<usize>() == total {
-            // Nobody unparks: this lets the server go on.
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
-    }
+        pass += 1;
+        readers.is_empty()
+    });
 }

@@ -22,6 +22,7 @@ use super::settle::{Made, Syncs};
 use super::staging::Staging;
 use super::sync::SyncCalls;
 use crate::error::{Failure, StoreError};
+use crate::os::process::clock;
 use crate::os::sys;
 use crate::os::workers::{Lanes, lock};
 use crate::platform::Health;
@@ -266,10 +267,4 @@ impl Pace {
     pub(super) fn is_slow(&self, now: Instant) -> bool {
         self.slow_until_ns.load(Ordering::Relaxed) > self.ns(now)
     }
-}
-
-/// The monotonic clock.
-pub(super) fn clock() -> Instant {
-    #[allow(clippy::disallowed_methods, reason = "how long the disk took is a fact of this machine")]
-    Instant::now()
 }

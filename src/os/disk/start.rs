@@ -20,11 +20,12 @@ use super::hot::Hot;
 use super::jobs::Job;
 use super::kernel;
 use super::meta;
-use super::shared::{Choices, Disk, Folder, Wake, clock};
+use super::shared::{Choices, Disk, Folder, Wake};
 use super::staging::{Staging, Sweep};
 use super::sync::SyncCalls;
 use crate::config::{Limits, StoreConfig};
 use crate::object::Durability;
+use crate::os::process::clock;
 use crate::os::workers::{Lane, spawn};
 
 impl DiskStore {

@@ -337,17 +337,17 @@ fn a_slow_write_makes_the_store_lag_for_a_while_but_not_within_the_turn() {
     let dir = TempDir::new().unwrap();
     let config = StoreConfig { durability: Durability::Written, ..StoreConfig::default() };
     let mut bench = Bench::open(dir.path(), &config);
-    let before = super::super::shared::clock();
+    let before = crate::os::process::clock();
     if cfg!(target_os = "linux") {
         // Busy for as long, as when another process has the core: that is not the disk's fault.
         bench.store.disk.pace.measure(|| while before.elapsed() < Duration::from_millis(6) {});
-        bench.store.refresh(super::super::shared::clock());
+        bench.store.refresh(crate::os::process::clock());
         assert!(!bench.store.is_lagging());
     }
     let (_keep, never) = channel::<()>();
     let waited = bench.store.disk.pace.measure(|| never.recv_timeout(Duration::from_millis(6)));
     assert!(waited.is_err() && !bench.store.is_lagging());
-    bench.store.refresh(super::super::shared::clock());
+    bench.store.refresh(crate::os::process::clock());
     assert!(bench.store.is_lagging());
     let op = Op::MakeFolder { key: key("x") };
     let op = bench.store.try_now(CONN, op).expect_err("left to a worker");

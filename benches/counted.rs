@@ -35,7 +35,7 @@ fn parse_line(times: usize) {
     for _ in 0..times {
         let (text, _) = line::cut(black_box(GET_LINE)).unwrap().unwrap();
         let request = line::request(text).unwrap();
-        black_box(key::absolute(request.path.as_bytes()).unwrap());
+        black_box(key::absolute(request.path).unwrap());
     }
 }
 

@@ -169,6 +169,17 @@ impl Outbox {
         n
     }
 
+    /// Copies all that waits to the front of `out`, which must have room for it; returns its length.
+    pub fn copy_to(&self, out: &mut [u8]) -> usize {
+        let text = self.text.get(self.at..).unwrap_or_default();
+        let mut at = 0;
+        for piece in std::iter::once(text).chain(self.chunks.iter().map(Chunk::data)) {
+            out[at..at + piece.len()].copy_from_slice(piece);
+            at += piece.len();
+        }
+        at
+    }
+
     /// The first `n` bytes have left; emptied chunks go to `home`. Memory of a short text is kept: who
     /// has nothing more to say gives back all of this, or [`Outbox::shrink`]s it.
     pub fn sent(&mut self, mut n: usize, home: &mut Vec<Chunk>) {
@@ -230,6 +241,9 @@ mod tests {
             while !outbox.is_empty() {
                 let mut slices = [&[][..]; SLICES_MAX];
                 let n = outbox.slices(&mut slices);
+                let mut copy = [0; 64];
+                let len = outbox.copy_to(&mut copy);
+                assert_eq!((len, &copy[..len]), (outbox.len(), &*slices[..n].concat()));
                 let flat: Vec<u8> = slices[..n].iter().flat_map(|s| s.iter().copied()).take(step).collect();
                 got.extend_from_slice(&flat);
                 outbox.sent(flat.len(), &mut home);

@@ -1,6 +1,8 @@
 //! Requests and replies as bytes, in the line protocol and, for the servers compared with, in
 //! HTTP/1.1. Only as much of HTTP as a well-behaved server answers to a GET or a PUT.
 
+use memchr::memmem;
+
 use super::Content;
 
 /// How a server is spoken to.
@@ -70,28 +72,38 @@ pub struct Head {
 
 /// Finds the head of a reply at the beginning of `bytes`. `Err` has the words of a refusal.
 pub fn head(wire: Wire, bytes: &[u8]) -> Result<Option<Head>, String> {
-    let end: &[u8] = match wire {
-        Wire::Line => b"\n",
-        Wire::Http => b"\r\n\r\n",
+    let (at, len) = match wire {
+        Wire::Line => (memchr::memchr(b'\n', bytes), 1),
+        Wire::Http => (memmem::find(bytes, b"\r\n\r\n"), 4),
     };
-    let Some(at) = bytes.windows(end.len()).take(8192).position(|window| window == end) else { return Ok(None) };
-    let text = String::from_utf8_lossy(&bytes[..at]);
+    let Some(at) = at else { return Ok(None) };
     let body = match wire {
-        Wire::Line => text.strip_prefix("OK ").and_then(|rest| rest.split(' ').next()?.parse().ok()),
-        Wire::Http => http_len(&text),
+        Wire::Line => {
+            bytes[..at].strip_prefix(b"OK ").and_then(|rest| number(rest.split(|byte| *byte == b' ').next()?))
+        }
+        Wire::Http => http_len(&bytes[..at]),
     };
-    body.map(|body| Some(Head { len: at + end.len(), body })).ok_or_else(|| text.into_owned())
+    let words = || String::from_utf8_lossy(&bytes[..at]).into_owned();
+    body.map(|body| Some(Head { len: at + len, body })).ok_or_else(words)
 }
 
-fn http_len(text: &str) -> Option<u64> {
-    let mut lines = text.split("\r\n");
-    lines.next().filter(|status| status.starts_with("HTTP/1.1 20"))?;
-    for line in lines {
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            return value.trim().parse().ok();
+fn http_len(head: &[u8]) -> Option<u64> {
+    const NAME: &[u8] = b"content-length:";
+    if !head.starts_with(b"HTTP/1.1 20") {
+        return None;
+    }
+    // Whoever drives a server must not be the slower of the two: a field is looked at, not read.
+    let mut rest = head;
+    while let Some(at) = memchr::memchr(b'\n', rest) {
+        rest = &rest[at + 1..];
+        if rest.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)) {
+            let value = &rest[NAME.len()..];
+            return number(value[..memchr::memchr(b'\r', value).unwrap_or(value.len())].trim_ascii());
         }
     }
     Some(0)
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }

@@ -1,7 +1,7 @@
 //! A client that drives many connections from one thread, each with one request at a time.
 //!
-//! Edge-triggered: after an event a connection is driven until its socket would block. Downloads
-//! are compared byte by byte as they come. Whatever is not as it should be ends the run.
+//! Edge-triggered: after an event a connection is driven until its socket would block, or an event is
+//! certain to follow. Downloads are compared byte by byte as they come. Whatever is not as it should be ends the run.
 
 use std::io::{ErrorKind, IoSlice, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
@@ -200,9 +200,15 @@ impl Work {
     fn take(&mut self, wire: Wire, mut bytes: &[u8]) -> bool {
         if self.body.is_none() {
             let before = self.reply.len();
-            self.reply.extend_from_slice(bytes);
-            match codec::head(wire, &self.reply) {
-                Ok(None) => return false,
+            if before > 0 {
+                self.reply.extend_from_slice(bytes);
+            }
+            match codec::head(wire, if before > 0 { &self.reply } else { bytes }) {
+                Ok(None) if before > 0 => return false,
+                Ok(None) => {
+                    self.reply = bytes.to_vec();
+                    return false;
+                }
                 Ok(Some(head)) => {
                     self.body = Some(head.body);
                     bytes = &bytes[head.len - before..];
@@ -228,9 +234,13 @@ impl Work {
 impl Line {
     fn drive(&mut self, wire: Wire, manner: Manner, buffer: &mut [u8]) -> Drive {
         let work = self.work.as_mut().expect("only those with work are driven");
+        let sent = work.sent;
         loop {
             let (head, body) = work.outgoing();
             if head.is_empty() && body.is_empty() {
+                if work.sent > sent && manner == Manner::Kept {
+                    return Drive::Blocked; // the reply will be told of
+                }
                 break;
             }
             match self.stream.write_vectored(&[IoSlice::new(head), IoSlice::new(body)]) {
@@ -253,6 +263,9 @@ impl Line {
                     work.whole = work.take(wire, &buffer[..n]);
                     if work.whole && manner != Manner::Announced {
                         return Drive::Done;
+                    }
+                    if n < buffer.len() && manner == Manner::Kept {
+                        return Drive::Blocked; // what follows will be told of
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Drive::Blocked,

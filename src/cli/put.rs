@@ -157,7 +157,7 @@ impl Search<'_> {
 
     /// Everything in a folder; `path` has no slash at its end.
     fn folder(&mut self, local: &Path, path: &str) {
-        if let Err(failure) = key::absolute(as_folder(path).as_bytes()) {
+        if let Err(failure) = key::absolute(&as_folder(path)) {
             return self.failed(local, failure);
         }
         let entries = match fs::read_dir(local) {

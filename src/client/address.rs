@@ -56,7 +56,7 @@ impl Place {
                 .ok_or_else(|| format!("{text}: {port} is no port, it must be 1 to 65535"))?,
         };
         let path = if path.is_empty() { "/" } else { path };
-        key::absolute(path.as_bytes()).map_err(|failure| format!("{text}: {failure}"))?;
+        key::absolute(path).map_err(|failure| format!("{text}: {failure}"))?;
         Ok(Self { address: Address { host: host.to_owned(), port }, path: path.to_owned() })
     }
 

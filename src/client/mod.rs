@@ -185,7 +185,7 @@ impl Client {
 
     /// Refuses paths that the protocol has no words for, above all those with an end of line.
     fn check(&self, path: &str) -> Result<(), ClientError> {
-        match key::absolute(path.as_bytes()) {
+        match key::absolute(path) {
             Ok(_) => Ok(()),
             Err(failure) => Err(Trouble::BadName(failure.words()).at(&self.address, path)),
         }

@@ -17,6 +17,7 @@
 
 mod described;
 mod folder;
+mod known;
 mod listener;
 mod media;
 mod page;
@@ -44,7 +45,7 @@ use write::{Remove, Upload};
 pub const TURNED_AWAY: &[u8] = reply::TURNED_AWAY;
 
 /// Memory that one listener keeps at most, for the accounting.
-pub const KEPT_BYTES_MAX: usize = described::Described::BYTES_MAX;
+pub const KEPT_BYTES_MAX: usize = described::Described::BYTES_MAX + known::Known::BYTES_MAX;
 
 /// One connection's side of the protocol.
 #[derive(Debug)]
@@ -53,7 +54,8 @@ pub struct Http {
     /// So many bytes of the head that comes were looked at and hold no end.
     scanned: u32,
     promise: Promise,
-    exchange: Option<Box<Exchange>>,
+    /// Shared with those who ask for the same, until it changes.
+    exchange: Option<Arc<Exchange>>,
 }
 
 /// What may still come from the client.
@@ -65,13 +67,13 @@ enum Promise {
 }
 
 /// The request that is being answered.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Exchange {
     manner: Manner,
     asked: Asked,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Asked {
     Folder(Folder),
     Read(Read),
@@ -140,7 +142,7 @@ impl Http {
         };
         match asked {
             Ok((asked, command)) => {
-                self.exchange = Some(Box::new(Exchange { manner, asked }));
+                self.exchange = Some(Arc::new(Exchange { manner, asked }));
                 Act::Run(command)
             }
             Err(failure) => {
@@ -176,13 +178,13 @@ impl Http {
             Ok(command) => Act::Run(command),
             Err(failure) => upload.refused(failure, &mut manner, talk),
         };
-        self.exchange = Some(Box::new(Exchange { manner, asked: Asked::Upload(upload) }));
+        self.exchange = Some(Arc::new(Exchange { manner, asked: Asked::Upload(upload) }));
         self.over(act)
     }
 
     /// A failure in the middle of a request, or before one was complete.
     fn failed(&mut self, failure: Failure, talk: &mut Talk<'_>) -> Act {
-        let Some(Exchange { manner, asked }) = self.exchange.as_deref_mut() else {
+        let Some(Exchange { manner, asked }) = self.own() else {
             let reason = if failure == Failure::TimedOut { CloseReason::TooSlow } else { CloseReason::Refused };
             return Manner::default().refuse(failure, None, talk, Act::Close(reason));
         };
@@ -210,8 +212,40 @@ impl Http {
         act
     }
 
+    /// The exchange, of which nobody else shall see what becomes of it.
+    fn own(&mut self) -> Option<&mut Exchange> {
+        self.exchange.as_mut().map(Arc::make_mut)
+    }
+
+    /// What a head asks that came lately, where that is all it depends on.
+    fn known(&mut self, input: &[u8], talk: &Talk<'_>) -> Option<Act> {
+        if talk.phase != Phase::Serving || talk.access.needs_secret() {
+            return None;
+        }
+        let exchange = self.listener.known.find(input)?;
+        let Asked::Read(read) = &exchange.asked else { return None };
+        let command = read.command();
+        if exchange.manner.is_last() {
+            self.promise = Promise::Silence;
+        }
+        self.exchange = Some(exchange);
+        Some(Act::Run(command))
+    }
+
+    /// Keeps what a head asks, where [`Http::known`] would find in it all there is to know.
+    fn remember(&self, head: &Head<'_>, bytes: &[u8], talk: &Talk<'_>) {
+        if let Some(exchange) = &self.exchange
+            && let Asked::Read(read) = &exchange.asked
+            && read.is_plain()
+            && (head.framing, head.expect) == (Framing::None, Expect::None)
+            && !talk.access.needs_secret()
+        {
+            self.listener.known.came(bytes, exchange);
+        }
+    }
+
     fn upload(&mut self) -> Result<&mut Upload, Failure> {
-        match self.exchange.as_deref_mut() {
+        match self.own() {
             Some(Exchange { asked: Asked::Upload(upload), .. }) => Ok(upload),
             _ => Err(Failure::Internal),
         }
@@ -231,11 +265,18 @@ fn path_of(head: &Head<'_>) -> Result<Path, Failure> {
 impl Machine for Http {
     fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
         self.exchange = None;
+        let scanned = std::mem::take(&mut self.scanned) as usize;
+        if let Some(act) = self.known(input, talk) {
+            return (input.len(), act);
+        }
         let len_max = talk.limits.head_len_max;
-        let found = head::end(input, std::mem::take(&mut self.scanned) as usize);
-        match found {
+        match head::end(input, scanned) {
             Ok(Some(len)) if len <= len_max => match head::parse_found(&input[..len]) {
-                Ok(head) => (len, self.request(&head, talk)),
+                Ok(head) => {
+                    let act = self.request(&head, talk);
+                    self.remember(&head, &input[..len], talk);
+                    (len, act)
+                }
                 Err(error) => (len, Self::unreadable(error, talk)),
             },
             Ok(None) if input.len() < len_max => {
@@ -260,8 +301,16 @@ impl Machine for Http {
             Ok(answer) => answer,
             Err(failure) => return self.failed(failure, talk),
         };
-        let Some(exchange) = self.exchange.as_deref_mut() else { return Act::Reset(CloseReason::Internal) };
-        let Exchange { manner, asked } = exchange;
+        if let (Answer::Opened(meta), Some(Exchange { manner, asked: Asked::Read(read) })) =
+            (&answer, self.exchange.as_deref())
+            && read.is_plain()
+        {
+            let act = read.whole(meta, manner, &self.listener, talk);
+            return self.over(act);
+        }
+        let Some(Exchange { manner, asked }) = self.exchange.as_mut().map(Arc::make_mut) else {
+            return Act::Reset(CloseReason::Internal);
+        };
         let act = match (answer, asked) {
             (Answer::Opened(meta), Asked::Read(read)) => read.opened(&meta, manner, &self.listener, talk),
             (Answer::Listed(listing), Asked::Folder(folder)) => folder.listed(listing, manner, talk),
@@ -296,9 +345,12 @@ impl Machine for Http {
     }
 
     fn sent(&mut self, digest: Option<[u8; 32]>, talk: &mut Talk<'_>) -> Act {
-        let act = match self.exchange.as_deref_mut() {
-            Some(Exchange { manner, asked: Asked::Read(read) }) => read.sent(digest, manner, talk),
-            _ => Act::Reset(CloseReason::Internal),
+        let act = match self.exchange.as_deref() {
+            Some(Exchange { manner, asked: Asked::Read(read) }) if read.is_plain() => manner.then(),
+            _ => match self.own() {
+                Some(Exchange { manner, asked: Asked::Read(read) }) => read.sent(digest, manner, talk),
+                _ => Act::Reset(CloseReason::Internal),
+            },
         };
         self.over(act)
     }

@@ -189,7 +189,7 @@ impl Line {
         let trailer = if request.options.contains(&("trailer", "sha256")) { Trailer::Expected } else { Trailer::No };
         // With resume= the client sends nothing before it is told GO.
         let waits = request.options.iter().any(|(name, _)| *name == "resume");
-        let key = key::absolute(request.path.as_bytes()).map_or_else(|_| Key::root(), |path| path.key);
+        let key = key::absolute(request.path).map_or_else(|_| Key::root(), |path| path.key);
         let mut exchange = PutExchange { key, framing, trailer, announced: None };
         exchange.settle();
         self.exchange = Exchange::Put(Box::new(exchange));
@@ -492,7 +492,7 @@ fn path_of(text: &str) -> Result<Path, Failure> {
     if text.is_empty() {
         return Err(Failure::Malformed("the request has no path"));
     }
-    key::absolute(text.as_bytes())
+    key::absolute(text)
 }
 
 fn no_word(request: &Request<'_>) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 //! Options are set on the listening socket: on Linux each accepted socket inherits them, so that
 //! a connection costs no further call. Never decides what is said.
 
-use std::io::{self, IoSlice, Read as _};
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::{Arc, Weak};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use mio::Interest;
 use mio::net::{TcpListener, TcpStream};
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::buffer::SLICES_MAX;
@@ -227,7 +227,9 @@ impl TcpConnection {
 
 impl Stream for TcpConnection {
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.stream.read(buf)
+        // Not through the C library, where a call that may wait looks twice whether its thread is to end.
+        let (_, n) = rustix::net::recv(&self.stream, buf, RecvFlags::empty())?;
+        Ok(n)
     }
 
     fn send(&mut self, bufs: &[&[u8]], more: bool) -> io::Result<usize> {

@@ -276,13 +276,10 @@ impl<P: Platform> Reactor<P> {
         if self.reports.is_empty() {
             return; // most steps end no request
         }
-        if !log::log_enabled!(target: "filewharf::transfer", log::Level::Info) {
-            return self.reports.clear();
-        }
         for report in self.reports.drain(..) {
             let (word, key, bytes, began, result) = match report {
                 Report::Note(note) => {
-                    log::info!(target: "filewharf::transfer", "note peer={peer} {}", note.escape_debug());
+                    log::info!(target: Report::TARGET, "note peer={peer} {}", note.escape_debug());
                     continue;
                 }
                 Report::Request { word, key, bytes, began, result } => (word, key, bytes, began, result),
@@ -291,11 +288,11 @@ impl<P: Platform> Reactor<P> {
             let key = key.as_str().escape_debug();
             match result {
                 Ok(()) => log::info!(
-                    target: "filewharf::transfer",
+                    target: Report::TARGET,
                     "{word} peer={peer} key=\"/{key}\" bytes={bytes} result=ok ms={ms}"
                 ),
                 Err(trouble) => log::info!(
-                    target: "filewharf::transfer",
+                    target: Report::TARGET,
                     "{word} peer={peer} key=\"/{key}\" bytes={bytes} result=failed told=\"{}\" cause=\"{}\" ms={ms}",
                     trouble.failure,
                     trouble.cause.escape_debug()

@@ -15,6 +15,9 @@ use crate::session::Outgoing;
 /// `sendfile` saves the copy, and the reader gets bytes that are in a cache already. Two system calls
 /// for a small file cost more than the copy does.
 const COPIED_LEN_MAX: u64 = 16 * 1024;
+/// Up to this many bytes, the head of the reply and the content are copied together first: one piece is
+/// sent for less than two, and that is more than the copy costs.
+const TOGETHER_LEN_MAX: usize = 8 * 1024;
 /// Most that is read for one send when the content must pass through this process: what the
 /// socket does not take is read again.
 const HASHED_LEN_MAX: u64 = 128 * 1024;
@@ -70,10 +73,14 @@ impl<P: Platform> Reactor<P> {
         let Some(stream) = connection.stream.as_mut() else { return Progress::Blocked };
         let session = &mut connection.session;
         let room = usize::try_from(most).unwrap_or(usize::MAX).min(self.scratch.len()).min(allowed);
-        let content = match self.platform.store().in_memory(file, offset) {
+        let head = session.outbox().len();
+        let together = head + room <= TOGETHER_LEN_MAX.min(self.scratch.len());
+        let at = if together { session.outbox().copy_to(&mut self.scratch) } else { 0 };
+        let kept = if together { None } else { self.platform.store().in_memory(file, offset) };
+        let content = match kept {
             Some(content) => &content[..content.len().min(room)],
-            None => match self.platform.store().read_now(file, offset, &mut self.scratch[..room]) {
-                Ok(ReadNow::Bytes(got)) => &self.scratch[..got],
+            None => match self.platform.store().read_now(file, offset, &mut self.scratch[at..at + room]) {
+                Ok(ReadNow::Bytes(got)) => &self.scratch[at..at + got],
                 Ok(ReadNow::Cold) => {
                     session.found_cold(&mut cx!(self));
                     return Progress::Moved;
@@ -89,10 +96,14 @@ impl<P: Platform> Reactor<P> {
             return Progress::Moved;
         }
         let mut slices = [&[][..]; SLICES_MAX];
-        let mut count = session.outbox().slices(&mut slices);
-        let head = session.outbox().len();
-        slices[count] = content;
-        count += 1;
+        let count = if together {
+            slices[0] = &self.scratch[..at + content.len()];
+            1
+        } else {
+            let before = session.outbox().slices(&mut slices);
+            slices[before] = content;
+            before + 1
+        };
         trim(&mut slices[..count], allowed);
         match stream.send(&slices[..count], (content.len() as u64) < len) {
             Ok(n) => {

@@ -96,6 +96,11 @@ pub enum Report {
     },
 }
 
+impl Report {
+    /// Where in the log they are found.
+    pub const TARGET: &str = "filewharf::transfer";
+}
+
 /// Why a request did not succeed.
 #[derive(Debug)]
 pub struct Trouble {
@@ -472,7 +477,9 @@ impl Session {
             }
             Err(trouble) => cx.counters.count_failure(word, trouble.failure),
         }
-        cx.reports.push(Report::Request { word, key, bytes, began, result });
+        if log::log_enabled!(target: Report::TARGET, log::Level::Info) {
+            cx.reports.push(Report::Request { word, key, bytes, began, result });
+        }
     }
 
     /// Closes the report with a failure that the peer is told in so many words.

@@ -21,7 +21,7 @@ use crate::wire::json;
 const PAGE_NAMES_MAX: usize = 200;
 
 /// A GET or HEAD of a folder.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Folder {
     key: Key,
     after: Option<Box<str>>,

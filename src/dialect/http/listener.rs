@@ -1,6 +1,7 @@
 //! What an operator says about one listener that speaks HTTP.
 
 use crate::dialect::http::described::Described;
+use crate::dialect::http::known::Known;
 use crate::dialect::{Kind, Options};
 
 /// The options of the listener's address.
@@ -12,6 +13,8 @@ pub struct Listener {
     pub(super) origins: Origins,
     /// What was said of files lately.
     pub(super) described: Described,
+    /// What was asked lately.
+    pub(super) known: Known,
 }
 
 /// May HTML and other active content run in a browser as part of this site?

@@ -16,7 +16,7 @@ use crate::wire::http::{chunked, digest, target};
 use crate::wire::range::Ranges;
 
 /// A GET or HEAD of a file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Read {
     key: Key,
     /// Where the query of the request must be kept: for a redirection.
@@ -26,7 +26,7 @@ pub(super) struct Read {
 }
 
 /// What most requests do not have.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Wishes {
     conditions: Conditions,
     range: Option<Box<str>>,
@@ -43,7 +43,7 @@ enum Digest {
 }
 
 /// What follows what is on its way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Stage {
     /// The head, or the only range, is all there is to say.
     Plain,
@@ -54,13 +54,13 @@ enum Stage {
 }
 
 /// The parts that are left, last one first.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Parts {
     left: Vec<Part>,
     end: Vec<u8>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Part {
     head: Vec<u8>,
     range: Range<u64>,
@@ -70,8 +70,19 @@ impl Read {
     pub(super) fn of(head: &Head<'_>, key: Key) -> Result<(Self, Command), Failure> {
         let wishes = Wishes::of(head)?.map(Box::new);
         let query = head.query.map(Into::into);
-        let command = Command::Get { key: key.clone() };
-        Ok((Self { key, query, wishes, stage: Stage::Plain }, command))
+        let read = Self { key, query, wishes, stage: Stage::Plain };
+        let command = read.command();
+        Ok((read, command))
+    }
+
+    /// What the store is to do.
+    pub(super) fn command(&self) -> Command {
+        Command::Get { key: self.key.clone() }
+    }
+
+    /// Is nothing asked for but the file, or nothing more to come?
+    pub(super) fn is_plain(&self) -> bool {
+        self.wishes.is_none() && matches!(self.stage, Stage::Plain)
     }
 
     /// The file is open: decides in the order of RFC 9110 §13.2.2.
@@ -110,7 +121,8 @@ impl Read {
         }
     }
 
-    fn whole(&self, meta: &Meta, manner: &Manner, listener: &Listener, talk: &mut Talk<'_>) -> Act {
+    /// The file is open, and all of it is wanted.
+    pub(super) fn whole(&self, meta: &Meta, manner: &Manner, listener: &Listener, talk: &mut Talk<'_>) -> Act {
         manner.head(200, talk);
         self.describe(meta, listener, talk);
         content_length(meta.len, talk.out);

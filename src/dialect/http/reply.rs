@@ -82,6 +82,11 @@ impl Manner {
         }
     }
 
+    /// Does the connection end behind the response?
+    pub(super) fn is_last(&self) -> bool {
+        self.persistence == Persistence::Close
+    }
+
     /// Whatever the client wants: this response is the last.
     pub(super) const fn last(&mut self) {
         self.persistence = Persistence::Close;

@@ -23,7 +23,7 @@ const METHODS_READ_ONLY: &str = "GET, HEAD, OPTIONS";
 const PREFLIGHT_AGE_S: u32 = 600;
 
 /// A PUT.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Upload {
     key: Key,
     body: Body,
@@ -33,7 +33,7 @@ pub(super) struct Upload {
 }
 
 /// Where we are in the body.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Body {
     /// So many bytes are left.
     Counted(u64),
@@ -184,7 +184,7 @@ pub(super) fn stored(stored: &Stored, manner: &Manner, talk: &mut Talk<'_>) -> A
 }
 
 /// A DELETE.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Remove {
     pub(super) key: Key,
 }

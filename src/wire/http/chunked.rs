@@ -36,7 +36,7 @@ pub fn chunk_head(len: u64, out: &mut Vec<u8>) {
 }
 
 /// Decodes one body.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Chunked {
     place: Place,
     /// Bytes of extensions and trailers so far.

@@ -172,7 +172,13 @@ pub fn end(input: &[u8], from: usize) -> Result<Option<usize>, HeadError> {
     // The last byte seen may be a CR whose LF was missing.
     let from = from.saturating_sub(1).clamp(start, input.len().max(start));
     // Plainly byte by byte: lines are short, and to begin a vector search anew behind each costs more.
-    for (at, byte) in input.iter().copied().enumerate().skip(from).filter(|(_, byte)| *byte <= b'\r') {
+    let mut at = from;
+    while let Some(&byte) = input.get(at) {
+        at += 1;
+        if byte > b'\r' {
+            continue;
+        }
+        let at = at - 1;
         match byte {
             b'\r' if input.get(at + 1).is_none_or(|next| *next == b'\n') => {}
             b'\r' => return Err(HeadError::BadRequest("a CR stands alone")),

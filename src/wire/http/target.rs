@@ -31,13 +31,14 @@ pub struct Query {
 /// Reads the path of a target, which begins with `/`.
 pub fn path(raw: &str) -> Result<Path, Failure> {
     if memchr::memchr(b'%', raw.as_bytes()).is_none() {
-        return key::absolute(raw.as_bytes());
+        return key::absolute(raw);
     }
     let mut escapes = memchr::memchr_iter(b'%', raw.as_bytes());
     if escapes.any(|at| raw.as_bytes()[at..].get(..3).is_some_and(|escape| escape.eq_ignore_ascii_case(b"%2F"))) {
         return Err(Failure::Malformed("the path has an escaped /"));
     }
-    key::absolute(&decoded(raw)?)
+    let path = decoded(raw)?;
+    key::absolute(std::str::from_utf8(&path).map_err(|_| Failure::Malformed("the path is not UTF-8"))?)
 }
 
 /// Reads a query. Unknown names are ignored, as everywhere on the web.

@@ -12,7 +12,9 @@ use filewharf::wire::{key, line};
 
 /// Every parser over the same bytes.
 pub fn all(data: &[u8]) {
-    if let Ok(path) = key::absolute(data) {
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Ok(path) = key::absolute(text)
+    {
         let mut back = path.key.to_string();
         if path.meant == Meant::Folder && !path.key.is_root() {
             back.push('/');

@@ -12,8 +12,9 @@
 //!
 //! `wire::http` has the grammar and all its strictness; this folder has the meaning: `read` the
 //! files, `write` the changes, `folder` the listings and their page, `status` what monitoring
-//! asks. A head that could be read in two ways is refused and the connection ends, so nothing that
-//! hides behind it is ever taken for a request.
+//! asks; `known` and `described` what need not be found out anew. A head that could be read in two
+//! ways is refused and the connection ends, so nothing that hides behind it is ever taken for a
+//! request.
 
 mod described;
 mod folder;

@@ -1,4 +1,5 @@
-//! Byte ranges: `FIRST-LAST`, `FIRST-` and `-COUNT` (RFC 9110 §14.1.2), resolved against a length.
+//! Byte ranges: `FIRST-LAST`, `FIRST-` and `-COUNT` (RFC 9110 §14.1.2), resolved against a length; and
+//! the plain decimal numbers that they are made of.
 
 use std::ops::Range;
 
@@ -103,10 +104,33 @@ pub fn decimal(text: &str) -> Option<u64> {
     text.parse().ok()
 }
 
+/// Writes such a number at the end of `out`. Without formatting: replies to small downloads have several.
+pub fn write_decimal(mut number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return out.extend_from_slice(&digits[at..]);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn numbers_are_written_in_digits() {
+        for number in [0, 1, 9, 10, 4096, u64::MAX] {
+            let mut out = Vec::new();
+            write_decimal(number, &mut out);
+            assert_eq!(out, number.to_string().into_bytes());
+        }
+    }
 
     #[test]
     fn ranges_mean_what_rfc_9110_says() {

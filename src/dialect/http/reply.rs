@@ -7,8 +7,9 @@ use crate::dialect::http::listener::{Listener, Origins};
 use crate::dialect::{Act, Talk};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Meta};
+use crate::wire::http::date;
 use crate::wire::http::head::{Fields, Head, Method, Persistence, Version};
-use crate::wire::http::{date, write_decimal};
+use crate::wire::range::write_decimal;
 use crate::wire::status;
 
 /// Room for a head, so that it is made in one piece.

@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::dialect::{Act, Talk};
 use crate::error::Failure;
 use crate::object::{Key, Listing, Meta, Node, Stored};
+use crate::wire::range::write_decimal;
 use crate::wire::status::{code, retry_after_s};
 
 /// Says `ERR …` and hands back what is to be done then.
@@ -24,7 +25,15 @@ const OPENED_LEN_MAX: usize = 192;
 
 pub(super) fn say_opened(range: &Range<u64>, asked: Option<&Range<u64>>, meta: &Meta, out: &mut Vec<u8>) {
     out.reserve(OPENED_LEN_MAX);
-    let _ = write!(out, "OK {} etag={} mtime={}", range.end - range.start, meta.etag, meta.mtime);
+    out.extend_from_slice(b"OK ");
+    write_decimal(range.end - range.start, out);
+    out.extend_from_slice(b" etag=");
+    out.extend_from_slice(&meta.etag.digits());
+    out.extend_from_slice(b" mtime=");
+    if meta.mtime < 0 {
+        out.push(b'-');
+    }
+    write_decimal(meta.mtime.unsigned_abs(), out);
     if let Some(range) = asked {
         let _ = write!(out, " range={}-{}/{}", range.start, range.end - 1, meta.len);
     }
@@ -52,4 +61,20 @@ pub(super) fn say_listing(listing: &Listing, out: &mut Vec<u8>) {
     }
     let _ = writeln!(out, "OK {}{}", body.len(), if listing.more { " more=1" } else { "" });
     out.append(&mut body);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Etag;
+
+    #[test]
+    fn an_open_file_is_told_of_in_plain_numbers_also_one_from_before_1970() {
+        for (mtime, len) in [(0, 0), (1_700_000_000, 4096), (-1, 1), (i64::MIN, u64::MAX)] {
+            let meta = Meta { len, mtime, etag: Etag([0xab; 16]) };
+            let mut out = Vec::new();
+            say_opened(&(0..len), None, &meta, &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), format!("OK {len} etag={} mtime={mtime}\n", "ab".repeat(16)));
+        }
+    }
 }

@@ -216,7 +216,8 @@ pub enum SendFile {
     /// This many bytes left; never 0.
     Sent(usize),
     /// This many bytes left, never 0, and the socket has no room for more: as `WouldBlock` after
-    /// them, without another call to find that out.
+    /// them, without another call to find that out. Should that turn out to be wrong, because the file
+    /// was cut, an event tells of room with the next wait.
     Filled(usize),
     /// It would have to wait for the disk: `Warm` it first.
     Cold,

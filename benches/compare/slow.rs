@@ -28,8 +28,11 @@ const LEN: u64 = MEDIUM.len;
 /// What each reads at once, and how often: at most 1,000 MiB/s together.
 const BITE: usize = 64 << 10;
 const PAUSE: Duration = Duration::from_millis(500);
-/// When memory and fairness are looked at: all are under way, and none is at its end.
-const MIDDLE: Duration = Duration::from_millis(1500);
+/// After how many passes memory and fairness are looked at: all are under way, and none is at its end.
+const MIDDLE: usize = 3;
+/// After so many passes from there on the memory of the kernel is looked at, for the mean: what began together
+/// is filled up together, in every second pass or so, and a single look sees the least or the most.
+const LOOKS: usize = 4;
 /// Room for bytes that came and were not read: what comes beyond waits in the server's buffers.
 const RECEIVE_BUFFER: usize = 32 << 10;
 
@@ -47,23 +50,29 @@ pub fn round(peer: &Peer) -> Vec<f64> {
     for client in &mut crowd {
         client.stream.write_all(&head).expect("a request fits");
     }
-    let (began, mut buffer) = (Instant::now(), vec![0; BITE]);
-    let mut middle = None;
-    while crowd.iter().any(|client| client.got < LEN) {
+    let mut buffer = vec![0; BITE];
+    let (mut middle, mut in_kernel) = (None, 0.0);
+    for pass in 1.. {
+        if crowd.iter().all(|client| client.got >= LEN) {
+            break;
+        }
         turn(&mut crowd, &mut buffer);
-        if middle.is_none() && began.elapsed() >= MIDDLE {
+        if pass == MIDDLE {
             let got: Vec<f64> = crowd.iter().map(|client| client.got as f64).collect();
-            middle = Some((peer.memory("VmRSS:"), process::socket_memory(), figures::jain(&got)));
+            middle = Some((peer.memory("VmRSS:"), figures::jain(&got)));
+        }
+        if (MIDDLE..MIDDLE + LOOKS).contains(&pass) {
+            in_kernel += process::socket_memory() as f64 / LOOKS as f64;
         }
     }
     // Whole files: what the buffers held has been read, so CPU time and bytes are of the same.
     let cpu = peer.cpu() - before;
-    let (more, in_kernel, fairness) = middle.expect("they are too slow to end before");
+    let (more, fairness) = middle.expect("they are too slow to end before");
     // What it would take for those it left waiting is not known.
     assert!(fairness > 0.5, "{} serves some and lets the others wait: Jain's index {fairness:.3}", peer.name);
     vec![
         more.saturating_sub(memory) as f64 / CROWD as f64,
-        in_kernel.saturating_sub(kernel) as f64 / CROWD as f64,
+        (in_kernel - kernel as f64).max(0.0) / CROWD as f64,
         cpu.as_secs_f64() / (CROWD as f64 * LEN as f64 / MIB as f64),
         fairness,
     ]

@@ -219,6 +219,11 @@ impl TcpConnection {
         }
     }
 
+    /// As events call it, if they tell of it.
+    pub fn told_of(&self) -> Option<ConnId> {
+        (self.id != NOBODY).then_some(self.id)
+    }
+
     /// For `sendfile`.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()

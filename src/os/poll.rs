@@ -243,8 +243,10 @@ impl Platform for OsPlatform {
             Facts::Published => None,
             Facts::Old => Some(PUBLISH_AGAIN),
         };
+        self.store.send_again(|id| events.push(Event::Stream { id, readable: Readable::Nothing, writable: true }));
+        let told = (!events.is_empty()).then_some(Duration::ZERO);
         let look = self.slow.due().map(|due| due.saturating_duration_since(self.now()));
-        let timeout = [timeout, publish, look].into_iter().flatten().min();
+        let timeout = [timeout, told, publish, look].into_iter().flatten().min();
         match self.poll.poll(&mut self.raw_events, timeout) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -313,7 +315,7 @@ impl Platform for OsPlatform {
         more: bool,
     ) -> io::Result<SendFile> {
         stream.widen(&self.wide, len);
-        let sent = self.store.send_file(file, offset, len, stream.fd()).inspect_err(|error| {
+        let sent = self.store.send_file(file, offset, len, stream.fd(), stream.told_of()).inspect_err(|error| {
             if error.kind() == io::ErrorKind::WouldBlock {
                 stream.blocked();
             }

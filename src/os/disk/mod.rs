@@ -18,6 +18,7 @@ mod read;
 mod resolve;
 mod settle;
 mod shared;
+mod short;
 mod staging;
 mod start;
 mod sync;
@@ -43,6 +44,7 @@ use self::files::Files;
 use self::hot::{Content, Hot};
 use self::jobs::{Finished, Held, Job, Reply};
 use self::shared::Disk;
+use self::short::ShortSends;
 use crate::error::StoreError;
 use crate::ids::{ConnId, FileId};
 use crate::object::Node;
@@ -83,6 +85,7 @@ pub struct DiskStore {
     /// `None` where nothing can be kept.
     hot: Option<Hot>,
     ready: VecDeque<Finished>,
+    short: ShortSends,
     /// Operations submitted whose completion has not been taken.
     in_flight: u64,
     lagging: bool,
@@ -107,8 +110,17 @@ impl DiskStore {
     }
 
     /// Sends file content straight from the page cache into a socket. `WouldBlock` means the
-    /// socket; [`SendFile::Cold`] that the bytes must be warmed first.
-    pub fn send_file(&mut self, file: FileId, offset: u64, len: usize, socket: BorrowedFd<'_>) -> io::Result<SendFile> {
+    /// socket; [`SendFile::Cold`] that the bytes must be warmed first. `conn` is whose socket it is, if events
+    /// tell of it: then what is told as [`SendFile::Filled`] may be the end of a file that was cut, and
+    /// [`send_again`](Self::send_again) is to be asked before the next wait.
+    pub fn send_file(
+        &mut self,
+        file: FileId,
+        offset: u64,
+        len: usize,
+        socket: BorrowedFd<'_>,
+        conn: Option<ConnId>,
+    ) -> io::Result<SendFile> {
         let now = self.now;
         if self.files.kept(file).is_some() {
             return self.copy_file(file, offset, len, socket);
@@ -138,15 +150,25 @@ impl DiskStore {
         if !reading.copied {
             match kernel::send_file(socket, reading.file.fd().as_fd(), offset, len) {
                 Ok(0) => return Ok(SendFile::Truncated),
-                Ok(n) if n < len && reading.file.len().map_err(told)? >= offset + len as u64 => {
-                    return Ok(SendFile::Filled(n));
-                }
-                Ok(n) => return Ok(SendFile::Sent(n)),
+                Ok(n) if n == len => return Ok(SendFile::Sent(n)),
+                Ok(n) => match conn {
+                    Some(conn) => {
+                        self.short.note(file, conn);
+                        return Ok(SendFile::Filled(n));
+                    }
+                    None if reading.file.is_as_opened() => return Ok(SendFile::Filled(n)),
+                    None => return Ok(SendFile::Sent(n)),
+                },
                 Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => reading.copied = true,
                 Err(errno) => return Err(errno.into()),
             }
         }
         self.copy_file(file, offset, len, socket)
+    }
+
+    /// Who was told [`SendFile::Filled`] since this was asked last, and may wait for room that is there.
+    pub fn send_again(&mut self, whose: impl FnMut(ConnId)) {
+        self.short.look(&mut self.files, whose);
     }
 
     /// What the socket does not take is read again the next time.

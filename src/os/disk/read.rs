@@ -35,6 +35,8 @@ pub(super) const SCRATCH: usize = 256 * 1024;
 pub(super) struct OpenFile {
     fd: OwnedFd,
     path: Box<str>,
+    /// As it was opened.
+    meta: Meta,
     /// What was in memory last, and when that was seen. Only the loop looks.
     warm: Mutex<Option<(Range<u64>, Instant)>>,
 }
@@ -70,7 +72,7 @@ impl Disk {
             Pages::Memory | Pages::Told => Source::Direct,
             Pages::Unknown => Source::Held,
         };
-        Ok((OpenFile { fd, path: path.into(), warm: Mutex::default() }, meta, source))
+        Ok((OpenFile { fd, path: path.into(), meta, warm: Mutex::default() }, meta, source))
     }
 
     /// What stands there?
@@ -173,6 +175,11 @@ impl OpenFile {
     /// Which version it is now.
     pub(super) fn meta(&self) -> Result<Meta, StoreError> {
         fstat(&self.fd).map(|stat| meta::meta(&stat)).map_err(|e| self.failed("fstat", e))
+    }
+
+    /// Has nobody changed it since it was opened? If that cannot be known, no.
+    pub(super) fn is_as_opened(&self) -> bool {
+        self.meta().is_ok_and(|meta| meta == self.meta)
     }
 
     /// Reads up to `len` bytes behind what the chunk holds.

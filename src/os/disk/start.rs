@@ -21,6 +21,7 @@ use super::jobs::Job;
 use super::kernel;
 use super::meta;
 use super::shared::{Choices, Disk, Folder, Wake};
+use super::short::ShortSends;
 use super::staging::{Staging, Sweep};
 use super::sync::SyncCalls;
 use crate::config::{Limits, StoreConfig};
@@ -100,6 +101,7 @@ impl DiskStore {
             files: Files::default(),
             hot,
             ready: VecDeque::new(),
+            short: ShortSends::default(),
             in_flight: 0,
             lagging: false,
             now: clock(),

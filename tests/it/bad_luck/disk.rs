@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use filewharf::error::CloseReason;
 
@@ -118,6 +119,30 @@ fn a_file_that_shrinks_while_it_is_sent_is_never_padded() {
         server.assert_serves();
         server.wait_until_quiet();
     }
+}
+
+#[test]
+fn a_file_cut_behind_what_was_sent_ends_its_download_without_delay() {
+    let server = Running::limited(|limits| {
+        limits.send_buffer_bytes = 64 << 10;
+        limits.stall_timeout = Duration::from_secs(20);
+    });
+    let bytes = content(1, 3 << 20);
+    for n in 0..8 {
+        fs::write(server.path("file"), &bytes).expect("a file");
+        let mut client = server.client();
+        client.expect("GET /file", "OK 3145728 ");
+        let mut got = client.bytes(1000);
+        let file = fs::OpenOptions::new().write(true).open(server.path("file")).expect("the file");
+        // Most of these ends are met while the socket has room, of which no event tells then.
+        file.set_len((2 << 20) + n * 7000).expect("it shrinks");
+        let (rest, error) = client.rest();
+        got.extend(rest);
+        assert!(got.len() < bytes.len(), "padded to its promised length");
+        assert!(error.is_some(), "a plain end would look whole to a careless client");
+        assert_eq!(server.closed(CloseReason::TooSlow), 0, "it waited for room that was there");
+    }
+    wait_until("they are counted", || server.closed(CloseReason::SourceFailed) == 8);
 }
 
 #[test]

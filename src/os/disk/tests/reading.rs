@@ -92,7 +92,7 @@ fn a_file_goes_into_a_socket_warm_or_cold_copied_or_not() {
             let (mut sent, mut got, mut warmings) = (0, Vec::new(), 0);
             let mut buf = vec![0; 1 << 20];
             while sent < whole.len() {
-                match bench.store.send_file(file, sent as u64, whole.len() - sent, ours.as_fd()) {
+                match bench.store.send_file(file, sent as u64, whole.len() - sent, ours.as_fd(), None) {
                     Ok(SendFile::Sent(n) | SendFile::Filled(n)) => sent += n,
                     Ok(SendFile::Cold) => {
                         warm(bench, file, sent as u64);
@@ -132,7 +132,7 @@ fn a_send_is_not_cut_short_where_what_was_seen_in_memory_ends() {
             (2 * WINDOW_BYTES, 2 * WINDOW_BYTES),    // on behind the first window
             (2 * WINDOW_BYTES, WINDOW_BYTES - 1000), // to the end of the file
         ] {
-            match bench.store.send_file(file, sent as u64, len, ours.as_fd()).unwrap() {
+            match bench.store.send_file(file, sent as u64, len, ours.as_fd(), None).unwrap() {
                 _ if bench.store.files.reading(file).unwrap().copied => return,
                 SendFile::Sent(n) => assert_eq!(n, of_it),
                 other => panic!("{other:?}, of a file that was just written, to a socket that waits"),
@@ -152,7 +152,7 @@ fn a_file_that_became_shorter_is_told_so_and_never_padded() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         if source == Source::Direct {
             // So far all of it can be sent; that it cannot any more is found out while it is.
-            while bench.store.send_file(file, 0, 1, ours.as_fd()).unwrap() == SendFile::Cold {
+            while bench.store.send_file(file, 0, 1, ours.as_fd(), None).unwrap() == SendFile::Cold {
                 warm(bench, file, 0);
             }
         }
@@ -163,7 +163,7 @@ fn a_file_that_became_shorter_is_told_so_and_never_padded() {
         if source == Source::Direct {
             let mut sent = 0;
             for _ in 0..100 {
-                match bench.store.send_file(file, sent, 50_000, ours.as_fd()).unwrap() {
+                match bench.store.send_file(file, sent, 50_000, ours.as_fd(), None).unwrap() {
                     SendFile::Sent(n) => sent += n as u64,
                     SendFile::Filled(_) => panic!("no event will tell of room that was always there"),
                     SendFile::Cold => warm(bench, file, sent),
@@ -171,8 +171,52 @@ fn a_file_that_became_shorter_is_told_so_and_never_padded() {
                 }
             }
             assert_eq!(sent, 10_000);
-            assert_eq!(bench.store.send_file(file, 20_000, 9, ours.as_fd()).unwrap(), SendFile::Truncated);
+            assert_eq!(bench.store.send_file(file, 20_000, 9, ours.as_fd(), None).unwrap(), SendFile::Truncated);
             assert_eq!(bench.store.read_now(file, 10_000, &mut [0; 9]).unwrap(), ReadNow::Bytes(0));
+        }
+    });
+}
+
+#[test]
+fn whose_file_was_changed_is_told_to_send_again_though_its_socket_seemed_full() {
+    in_every_mode(|bench| {
+        let again = |bench: &mut Bench| {
+            let mut told = Vec::new();
+            bench.store.send_again(|conn| told.push(conn));
+            told
+        };
+        let whole = pattern(2_000_000);
+        let write = |bench: &Bench| std::fs::write(bench.path("f"), &whole).unwrap();
+        write(bench);
+        for change in [false, true] {
+            let (file, _, source) = bench.open_file("f").unwrap();
+            let other = bench.open_file("f").unwrap().0;
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            if source == Source::Held {
+                return;
+            }
+            while bench.store.send_file(file, 0, 1, ours.as_fd(), None).unwrap() == SendFile::Cold {
+                warm(bench, file, 0);
+            }
+            if change {
+                std::fs::OpenOptions::new().write(true).open(bench.path("f")).unwrap().set_len(10_000).unwrap();
+            }
+            let sent = bench.store.send_file(file, 0, whole.len(), ours.as_fd(), Some(CONN)).unwrap();
+            if bench.store.files.reading(file).unwrap().copied {
+                return;
+            }
+            let SendFile::Filled(n) = sent else { panic!("{sent:?}: there is not so much room") };
+            assert_eq!(n == 10_000, change);
+            if change {
+                // Long enough again, and yet no event tells of room.
+                write(bench);
+            }
+            assert_eq!(again(bench), if change { vec![CONN] } else { vec![] });
+            assert_eq!(again(bench), [], "once");
+            bench.run(Op::Close { file }).unwrap();
+            bench.run(Op::Close { file: other }).unwrap();
+            drop(theirs);
         }
     });
 }

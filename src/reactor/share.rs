@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::config::Limits;
 use crate::ids::ConnId;
 use crate::platform::Platform;
+use crate::reactor::drive::Slice;
 use crate::reactor::{Reactor, lookup};
 use crate::session::Outgoing;
 use crate::session::state::Name;
@@ -55,7 +56,8 @@ impl<P: Platform> Reactor<P> {
                     self.send_answers();
                 }
                 let limits = &self.limits;
-                self.drive(id, if self.turn_left > 0 { limits.turn_bytes_max } else { limits.turn_bytes_min });
+                let bytes = if self.turn_left > 0 { limits.turn_bytes_max } else { limits.turn_bytes_min };
+                self.drive(id, bytes, Slice::Small);
             }
             self.send_answers();
         }
@@ -77,7 +79,7 @@ impl<P: Platform> Reactor<P> {
             }
             let Some(id) = self.bulk.pop_front() else { break };
             let bytes = self.part_of(id, received_max);
-            self.drive(id, bytes);
+            self.drive(id, bytes, Slice::Bulk);
             // The next part takes longer than all of them.
             self.send_answers();
         }
@@ -121,7 +123,7 @@ impl<P: Platform> Reactor<P> {
     fn send_answers(&mut self) {
         let mut answered = std::mem::take(&mut self.answered);
         for id in answered.drain(..) {
-            self.drive(id, self.limits.turn_bytes_min);
+            self.drive(id, self.limits.turn_bytes_min, Slice::Small);
         }
         // Who asked again, and was served again, has had its part of this turn.
         for id in std::mem::replace(&mut self.answered, answered) {

@@ -170,6 +170,22 @@ fn small_requests_wait_for_fewer_bytes_of_uploads_while_they_are_about() {
 }
 
 #[test]
+fn an_upload_that_begins_has_no_large_part_of_a_turn_before_all_others() {
+    let mut rig = rig(Limits { turn_bytes: MOST, turn_bytes_max: 20 * MOST, ..limits() });
+    let bulk: Vec<Peer> = (0..10).map(|_| rig.connect()).collect();
+    let head = b"PUT 1000000 /x\n";
+    bulk.iter().for_each(|peer| rig.arrive(peer, &[&head[..], &[b'a'; 30 * MOST]].concat()));
+    rig.turn();
+    let with_heads = 10 * limits().head_len_max;
+    assert!(rig.counters().bytes_in as usize <= with_heads, "{}", rig.counters().bytes_in);
+    for _ in 0..3 {
+        let before = rig.counters().bytes_in as usize;
+        rig.turn();
+        assert_eq!(rig.counters().bytes_in as usize - before, MOST);
+    }
+}
+
+#[test]
 fn downloads_move_as_much_beside_small_requests_as_without() {
     let mut rig = rig(Limits { turn_bytes: 4 * MOST, turn_bytes_shared: MOST, ..limits() });
     rig.place("small", b"z");

@@ -44,6 +44,9 @@ pub struct Limits {
     /// Bytes moved in one turn by bulk transfers together before others of them wait for the next; the same
     /// by small requests, before each of them may move `turn_bytes_min` only.
     pub turn_bytes: usize,
+    /// What uploads together may move of that while small requests are about, which wait for the turn to end.
+    /// Less than the read buffer takes would cost more calls for each byte.
+    pub turn_bytes_shared: usize,
     /// What each small request may move in a turn where `turn_bytes` are spent.
     pub turn_bytes_min: usize,
     /// Most that one connection may move in a turn; an upload moves no more than `turn_bytes`.
@@ -126,6 +129,7 @@ impl Default for Limits {
             list_names_max: 1000,
             dirty_bytes_max: 256 * 1024 * 1024,
             turn_bytes: 1024 * 1024,
+            turn_bytes_shared: 256 * 1024,
             turn_bytes_min: 16 * 1024,
             turn_bytes_max: 4 * 1024 * 1024,
             turn_calls: 16,

@@ -139,6 +139,11 @@ impl Counters {
             && self.slots_used <= self.slots
     }
 
+    /// Requests answered well that brought no content.
+    pub fn requests_but_uploads(&self) -> u64 {
+        Self::REQUESTS.iter().zip(self.requests).filter(|(word, _)| **word != "put").map(|(_, count)| count).sum()
+    }
+
     /// Counts one request of the kind named by `Command::word` that was answered well.
     pub fn count_request(&mut self, word: &str) {
         if let Some(place) = Self::REQUESTS.iter().position(|known| *known == word) {

@@ -1,4 +1,4 @@
-//! Disk worker threads: two lanes, so that a sync never delays a read.
+//! Disk worker threads: lanes of their own, so that a sync never delays a read.
 //!
 //! All threads are made once, at start, and joined at the end. Nothing here knows what a job
 //! does, and nothing here ever drops a queued job.
@@ -20,6 +20,8 @@ pub(super) enum Lane {
     Io,
     /// Syncs, renames, removes.
     Sync,
+    /// Frees the room of files that nobody waits for.
+    Free,
 }
 
 /// The queues between the loop and the workers.
@@ -27,6 +29,7 @@ pub(super) enum Lane {
 pub(super) struct Lanes<J> {
     io: Queue<J>,
     sync: Queue<J>,
+    free: Queue<J>,
 }
 
 #[derive(Debug)]
@@ -70,15 +73,16 @@ impl<J> Queue<J> {
 }
 
 impl<J> Lanes<J> {
-    /// Two empty queues.
+    /// Empty queues.
     pub(super) fn new() -> Self {
-        Self { io: Queue::new(), sync: Queue::new() }
+        Self { io: Queue::new(), sync: Queue::new(), free: Queue::new() }
     }
 
     fn lane(&self, lane: Lane) -> &Queue<J> {
         match lane {
             Lane::Io => &self.io,
             Lane::Sync => &self.sync,
+            Lane::Free => &self.free,
         }
     }
 
@@ -113,7 +117,7 @@ impl<J> Lanes<J> {
 
     /// Workers end when their queue is empty.
     pub(super) fn close(&self) {
-        for queue in [&self.io, &self.sync] {
+        for queue in [&self.io, &self.sync, &self.free] {
             lock(&queue.inside).closed = true;
             queue.filled.notify_all();
         }
@@ -143,6 +147,7 @@ where
     let word = match lane {
         Lane::Io => "io",
         Lane::Sync => "sync",
+        Lane::Free => "free",
     };
     for n in 0..count {
         let (lanes, mut run) = (Arc::clone(lanes), worker());

@@ -14,11 +14,19 @@ pub(super) struct Budget {
     /// Bytes it may move; at least 1 while it may go on.
     pub bytes: usize,
     calls: u32,
+    pub slice: Slice,
+}
+
+/// Which part of a turn is this?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slice {
+    Small,
+    Bulk,
 }
 
 impl Budget {
-    pub(super) const fn new(bytes: usize, calls: u32) -> Self {
-        Self { bytes, calls }
+    pub(super) const fn new(bytes: usize, calls: u32, slice: Slice) -> Self {
+        Self { bytes, calls, slice }
     }
 
     /// A call moved so many bytes.
@@ -50,10 +58,10 @@ impl Progress {
 
 impl<P: Platform> Reactor<P> {
     /// Moves up to `bytes` for one connection, until nothing moves or its budget is spent.
-    pub(super) fn drive(&mut self, id: ConnId, bytes: usize) {
+    pub(super) fn drive(&mut self, id: ConnId, bytes: usize, slice: Slice) {
         let Some(connection) = lookup(&mut self.connections, id) else { return };
         connection.queued = Queued::No;
-        let mut budget = Budget::new(bytes, self.limits.turn_calls);
+        let mut budget = Budget::new(bytes, self.limits.turn_calls, slice);
         while self.step(id, &mut budget) == Progress::Moved {
             if budget.is_spent() {
                 self.counters.yields += 1;

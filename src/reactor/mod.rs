@@ -42,6 +42,7 @@ use admission::{Admission, Ticket};
 use defer::Deferral;
 use gate::Gate;
 use receive::Unused;
+use share::Company;
 use timers::Timers;
 
 /// What the kernel said of a connection and has not taken back.
@@ -144,6 +145,7 @@ pub struct Reactor<P: Platform> {
     timers: Timers,
     doors: Vec<Door>,
     deferral: Deferral,
+    company: Company,
     /// Turns in which deadlines still wait because the loop overslept.
     catching_up: u8,
     /// Set when descriptors ran out: accepting rests until then, or until a connection ends.
@@ -223,6 +225,7 @@ impl<P: Platform> Reactor<P> {
             timers: Timers::default(),
             doors: listeners.into_iter().map(Door::new).collect(),
             deferral: Deferral::new(started),
+            company: Company::None,
             catching_up: 0,
             accept_after: None,
             stage: Stage::Serving,

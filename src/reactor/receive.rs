@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use crate::error::CloseReason;
 use crate::ids::{ConnId, FileId};
 use crate::platform::{Platform, Readable, Store, Stream};
-use crate::reactor::drive::{Budget, Progress};
+use crate::reactor::drive::{Budget, Progress, Slice};
 use crate::reactor::{Connection, Reactor, Watched, cx, lookup};
 use crate::session::state::Name;
 use crate::session::{DiskPace, Use};
@@ -59,7 +59,7 @@ impl<P: Platform> Reactor<P> {
     pub(super) fn receive_request(&mut self, id: ConnId) {
         let waits = |connection: &&mut Connection<_>| connection.session.state() == Name::AwaitHeader;
         if lookup(&mut self.connections, id).filter(waits).is_some() {
-            let _ = self.fill(id, &mut Budget::new(self.limits.turn_bytes_max, 1));
+            let _ = self.fill(id, &mut Budget::new(self.limits.turn_bytes_max, 1, Slice::Small));
         }
     }
 
@@ -74,6 +74,11 @@ impl<P: Platform> Reactor<P> {
         let Some(stream) = connection.stream.as_mut() else { return Progress::Blocked };
         let session = &mut connection.session;
         if connection.readiness.readable == Readable::Nothing {
+            return Progress::Blocked;
+        }
+        if budget.slice == Slice::Small && session.is_bulk(&self.limits) {
+            // It has begun in this slice: more than came with its head comes in its part of the next turn.
+            self.enqueue(id);
             return Progress::Blocked;
         }
         let most = session.intake(&cx!(self));

@@ -147,6 +147,62 @@ fn bulk_transfers_share_a_turn_and_small_requests_have_theirs() {
 }
 
 #[test]
+fn small_requests_wait_for_fewer_bytes_of_uploads_while_they_are_about() {
+    let mut rig = rig(Limits { turn_bytes: 4 * MOST, turn_bytes_shared: MOST, ..limits() });
+    rig.place("small", b"z");
+    let bulk: Vec<Peer> = (0..10).map(|_| uploads(&mut rig)).collect();
+    let small = rig.connect();
+    bulk.iter().for_each(|peer| rig.arrive(peer, &[b'a'; 20 * MOST]));
+    let received = |rig: &mut Rig, request: &[u8]| {
+        let before = (rig.counters().bytes_in, small.heard().len());
+        rig.arrive(&small, request);
+        rig.turn();
+        assert_eq!(small.heard().len() == before.1, request.is_empty(), "answered at once");
+        (rig.counters().bytes_in - before.0) as usize
+    };
+    assert_eq!(received(&mut rig, b""), 4 * MOST);
+    for _ in 0..3 {
+        assert_eq!(received(&mut rig, b"GET /small\n"), MOST);
+        assert_eq!(received(&mut rig, b""), MOST, "who asked will ask again");
+    }
+    rig.skip(Duration::from_millis(10));
+    assert_eq!(received(&mut rig, b""), 4 * MOST, "nobody asked for a while");
+}
+
+#[test]
+fn an_upload_that_begins_has_no_large_part_of_a_turn_before_all_others() {
+    let mut rig = rig(Limits { turn_bytes: MOST, turn_bytes_max: 20 * MOST, ..limits() });
+    let bulk: Vec<Peer> = (0..10).map(|_| rig.connect()).collect();
+    let head = b"PUT 1000000 /x\n";
+    bulk.iter().for_each(|peer| rig.arrive(peer, &[&head[..], &[b'a'; 30 * MOST]].concat()));
+    rig.turn();
+    let with_heads = 10 * limits().head_len_max;
+    assert!(rig.counters().bytes_in as usize <= with_heads, "{}", rig.counters().bytes_in);
+    for _ in 0..3 {
+        let before = rig.counters().bytes_in as usize;
+        rig.turn();
+        assert_eq!(rig.counters().bytes_in as usize - before, MOST);
+    }
+}
+
+#[test]
+fn downloads_move_as_much_beside_small_requests_as_without() {
+    let mut rig = rig(Limits { turn_bytes: 4 * MOST, turn_bytes_shared: MOST, ..limits() });
+    rig.place("small", b"z");
+    rig.place("large", &[b'a'; 50 * MOST]);
+    let small = rig.connect();
+    let peers: Vec<Peer> = (0..10).map(|_| rig.connect()).collect();
+    peers.iter().for_each(|peer| rig.arrive(peer, b"GET /large\n"));
+    rig.turn();
+    for _ in 0..3 {
+        rig.arrive(&small, b"GET /small\n");
+        let before = rig.counters().bytes_out as usize;
+        rig.turn();
+        assert!(rig.counters().bytes_out as usize - before > 4 * MOST);
+    }
+}
+
+#[test]
 fn where_a_part_may_be_larger_than_a_turn_a_download_has_it_and_an_upload_has_a_turn() {
     let mut rig = rig(Limits { turn_bytes: MOST, turn_bytes_max: 4 * MOST, ..limits() });
     rig.place("x", &[b'a'; 100 * MOST]);

@@ -417,6 +417,7 @@ fn every_conversation_goes_as_written_on_the_smallest_budget() {
         read_buffer_bytes: 1,
         reply_bytes_max: 1,
         turn_bytes: 1,
+        turn_bytes_shared: 1,
         turn_bytes_min: 1,
         turn_bytes_max: 1,
         turn_calls: 1,

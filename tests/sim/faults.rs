@@ -116,6 +116,7 @@ impl Shape {
             message_bytes_max: 16 * 1024,
             list_names_max: *rng.pick(&[2, 5, 1000]),
             turn_bytes: *rng.pick(&[64, 4096, 65_536]),
+            turn_bytes_shared: turn_bytes_min,
             turn_bytes_min,
             turn_bytes_max: turn_bytes_min.max(*rng.pick(&[16, 200, 8192])),
             turn_calls: *rng.pick(&[1, 2, 3, 16]),

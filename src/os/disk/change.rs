@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use rustix::fs::{AtFlags, Stat, unlinkat};
 use rustix::io::Errno;
 
+use super::commit::freed_later;
 use super::fault;
 use super::jobs::{Reply, plain};
 use super::meta::{self, Kind};
@@ -44,12 +45,13 @@ impl Disk {
         }
         let is_folder = meta::kind(&stat) == Kind::Folder;
         let flags = if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        let freed = freed_later((folder.fd.as_fd(), key.name()), &stat);
         unlinkat(&folder.fd, key.name(), flags).map_err(|errno| match errno {
             // POSIX lets a system say either.
             Errno::EXIST => self.change_error("unlinkat", path, Errno::NOTEMPTY),
             errno => self.change_error("unlinkat", path, errno),
         })?;
-        Ok((Reply::Plain(Outcome::Deleted), self.owes(&folder)))
+        Ok((Reply::Plain(Outcome::Deleted), Owed { freed, ..self.owes(&folder) }))
     }
 
     /// Makes a folder and its parents.

@@ -3,6 +3,7 @@
 //! A job owns all it needs (bytes, descriptors), so it outlives its connection. `serve` is the one
 //! list of what each operation does, whether a worker or the loop runs it.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -31,6 +32,8 @@ pub(super) enum Job {
         /// The file it names.
         held: Held,
     },
+    /// Let go of a file that has lost its name.
+    Free(OwnedFd),
     /// Go on with the syncs that a change owes.
     Settle(Pending),
     /// A step of the removal of leftovers.
@@ -110,6 +113,7 @@ impl Disk {
                 }
                 self.syncing.fetch_sub(syncs, Ordering::Relaxed);
             }
+            Job::Free(file) => drop(file),
             Job::Settle(pending) => self.settle(pending),
             Job::Sweep(mut sweep) => {
                 if !self.lanes.is_closed() && sweep.step() {

@@ -58,8 +58,11 @@ const FLUSH_WINDOW_MAX: u64 = 16 * 1024 * 1024;
 const FLUSH_WINDOW_MIN: u64 = 1024 * 1024;
 /// Reserving more than this may take a file system too long for the loop.
 const RESERVE_NOW_MAX: u64 = 16 * 1024 * 1024;
-/// A file as large as this takes a while to go, and mostly it replaces one of its own size.
-const COMMIT_NOW_MAX: u64 = 1024 * 1024;
+/// A rename over another file makes some file systems write what has no room on the disk yet.
+const COMMIT_NOW_MAX: u64 = RESERVE_NOW_MAX;
+/// Files that lost their names on the loop and were not freed yet: with more, changes are the business of
+/// workers, who free themselves, or the disk would fill up.
+const FREED_LATER_MAX: usize = 16;
 /// Bytes copied at a time where `sendfile` does not work.
 const COPY_BYTES: usize = 64 * 1024;
 
@@ -267,7 +270,7 @@ impl DiskStore {
             Op::Delete { .. } | Op::MakeFolder { .. } | Op::Rename { .. } | Op::Store { .. } => true,
             _ => false,
         };
-        quick && !self.disk.durable && !self.lagging
+        quick && !self.disk.durable && !self.lagging && self.disk.lanes.len(Lane::Free) < FREED_LATER_MAX
     }
 }
 
@@ -293,8 +296,13 @@ impl Store for DiskStore {
                 let held = self.held(&op);
                 let (disk, waits) = (Arc::clone(&self.disk), self.waits());
                 let (result, chunk) = disk.pace.measure_since(waits, || disk.serve(op, held, &mut Vec::new()));
-                // Without durability nothing is owed.
-                let result = result.map(|(reply, _)| reply);
+                // Without durability no sync is owed.
+                let result = result.map(|(reply, owed)| {
+                    if let Some(file) = owed.freed {
+                        self.disk.lanes.push(Lane::Free, Job::Free(file));
+                    }
+                    reply
+                });
                 Ok(self.admit(Finished { conn, result, chunk }))
             }
             _ => Err(op),

@@ -116,7 +116,8 @@ impl DiskStore {
     }
 
     fn start_workers(&mut self, limits: &Limits) -> io::Result<()> {
-        for (lane, count) in [(Lane::Io, limits.io_workers), (Lane::Sync, limits.sync_workers)] {
+        // One frees: several would take the core from the loop one after the other.
+        for (lane, count) in [(Lane::Io, limits.io_workers), (Lane::Sync, limits.sync_workers), (Lane::Free, 1)] {
             spawn(&self.disk, lane, count.max(1), &mut self.workers, || {
                 let mut scratch = Vec::new();
                 move |disk: &Disk, job: Job| disk.work(job, &mut scratch)

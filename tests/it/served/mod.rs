@@ -57,6 +57,7 @@ fn torture() -> Limits {
         read_buffer_bytes: 1,
         reply_bytes_max: 1,
         turn_bytes: 1,
+        turn_bytes_shared: 1,
         turn_bytes_min: 1,
         turn_bytes_max: 1,
         turn_calls: 1,

@@ -1,8 +1,11 @@
 //! Uploads and changes of names.
+use super::super::commit::FREED_AT_ONCE_MAX;
 use super::super::jobs::Finished;
 use super::super::settle::Pending;
+use super::super::{FREED_LATER_MAX, RESERVE_NOW_MAX};
 use super::*;
 use crate::object::{Placed, Stored};
+use crate::os::workers::Lane;
 use crate::platform::Health;
 use std::os::unix::fs::PermissionsExt;
 
@@ -385,4 +388,54 @@ fn what_was_submitted_is_in_flight_until_its_completion_is_taken() {
         }
         assert_eq!(bench.store.queued().io, 0);
     });
+}
+
+#[test]
+fn a_large_file_that_loses_its_name_on_the_loop_is_freed_by_a_worker_and_not_too_many_wait() {
+    let dir = TempDir::new().unwrap();
+    let config = StoreConfig { durability: Durability::Written, ..StoreConfig::default() };
+    let mut bench = Bench::open(dir.path(), &config);
+    // No worker takes what is queued from here on.
+    bench.store.disk.lanes.close();
+    bench.store.workers.drain(..).for_each(|worker| worker.join().unwrap());
+    let freed = |bench: &Bench| bench.store.disk.lanes.len(Lane::Free);
+    let mut replaces = |len: u64| {
+        std::fs::write(bench.path("x"), vec![0; usize::try_from(len).unwrap()]).unwrap();
+        let Ok(Outcome::Created(file)) =
+            bench.store.try_now(CONN, Op::Create(put("x", Some(1), Precondition::None))).unwrap().result
+        else {
+            panic!("no staging file");
+        };
+        bench.store.write_now(file, 0, b"x").unwrap();
+        let (precondition, prepend) = (Precondition::None, Box::default());
+        let op = Op::Commit { file, key: key("x"), len: 1, prepend, mtime: None, precondition };
+        assert!(matches!(bench.store.try_now(CONN, op).unwrap().result, Ok(Outcome::Committed(_))));
+        freed(&bench)
+    };
+    assert_eq!(replaces(FREED_AT_ONCE_MAX), 0, "a small one goes with its name");
+    assert_eq!(replaces(FREED_AT_ONCE_MAX + 1), 1);
+    loop {
+        std::fs::write(bench.path("y"), vec![0; usize::try_from(FREED_AT_ONCE_MAX).unwrap() + 1]).unwrap();
+        let op = Op::Delete { key: key("y"), meant: Meant::Either, precondition: Precondition::None };
+        match bench.store.try_now(CONN, op) {
+            Ok(done) => assert!(matches!(done.result, Ok(Outcome::Deleted))),
+            Err(_) => break,
+        }
+        assert!(!bench.path("y").exists() && freed(&bench) <= FREED_LATER_MAX);
+    }
+    assert_eq!(freed(&bench), FREED_LATER_MAX);
+}
+
+#[test]
+fn an_upload_as_large_as_may_be_reserved_on_the_loop_becomes_visible_on_it() {
+    let dir = TempDir::new().unwrap();
+    let config = StoreConfig { durability: Durability::Written, ..StoreConfig::default() };
+    let mut bench = Bench::open(dir.path(), &config);
+    for (len, at_once) in [(RESERVE_NOW_MAX, true), (RESERVE_NOW_MAX + 1, false)] {
+        let file = bench.create("x", Some(len), Precondition::None).unwrap();
+        bench.store.write_now(file, len - 1, b"x").unwrap();
+        let (precondition, prepend) = (Precondition::None, Box::default());
+        let op = Op::Commit { file, key: key("x"), len, prepend, mtime: None, precondition };
+        assert_eq!(bench.store.try_now(CONN, op).is_ok(), at_once, "{len}");
+    }
 }

@@ -49,7 +49,8 @@ pub struct Limits {
     pub turn_bytes_shared: usize,
     /// What each small request may move in a turn where `turn_bytes` are spent.
     pub turn_bytes_min: usize,
-    /// Most that one connection may move in a turn; an upload moves no more than `turn_bytes`.
+    /// Most that one connection may move in a turn; an upload moves no more than `turn_bytes` or
+    /// `turn_bytes_shared`.
     pub turn_bytes_max: usize,
     /// Socket calls and requests of one connection in one turn.
     pub turn_calls: u32,

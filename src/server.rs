@@ -247,6 +247,7 @@ impl Builder {
             ("read_buffer_bytes", limits.read_buffer_bytes, 1),
             ("head_len_max", limits.head_len_max, crate::wire::line::LINE_LEN_MAX),
             ("reply_bytes_max", limits.reply_bytes_max, 1),
+            ("turn_bytes", limits.turn_bytes, 1),
             ("turn_bytes_shared", limits.turn_bytes_shared, 1),
             ("turn_bytes_min", limits.turn_bytes_min, 1),
             ("turn_bytes_max", limits.turn_bytes_max, limits.turn_bytes_min),

@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 struct Line {
     stream: TcpStream,
     work: Option<Work>,
+    /// An end of the stream was told of, which no event repeats.
+    ended: bool,
 }
 
 struct Work {
@@ -87,7 +89,7 @@ impl Driver {
             stream.set_nodelay(true).expect("TCP_NODELAY");
             socket2::SockRef::from(&stream).set_tcp_congestion(b"cubic").expect("cubic");
             stream.set_nonblocking(true).expect("O_NONBLOCK");
-            Line { stream: registered(&poll, TcpStream::from_std(stream), at), work: None }
+            Line { stream: registered(&poll, TcpStream::from_std(stream), at), work: None, ended: false }
         });
         Self { lines: lines.collect(), manner: Manner::Kept, poll, address, wire, loss, buffer: vec![0; 256 << 10] }
     }
@@ -118,6 +120,7 @@ impl Driver {
             for event in &events {
                 heard = Instant::now();
                 let at = event.token().0;
+                self.lines[at].ended |= event.is_read_closed() || event.is_error();
                 if self.lines[at].work.is_some() {
                     busy -= usize::from(!self.drive(at, &mut step, &mut outcome, &mut times));
                 }
@@ -170,7 +173,7 @@ impl Driver {
         let Some(task) = step(Step::Next(at)) else { return false };
         let stream = TcpStream::connect(self.address).expect("the server listens");
         let stream = registered(&self.poll, stream, at);
-        self.lines[at] = Line { stream, work: Some(Work::new(task, self.wire, self.manner)) };
+        self.lines[at] = Line { stream, work: Some(Work::new(task, self.wire, self.manner)), ended: false };
         true
     }
 }
@@ -235,11 +238,14 @@ impl Line {
     fn drive(&mut self, wire: Wire, manner: Manner, buffer: &mut [u8]) -> Drive {
         let work = self.work.as_mut().expect("only those with work are driven");
         let sent = work.sent;
+        // So that a socket is not asked for what an event will tell of.
+        let is_told = manner == Manner::Kept && !self.ended;
         loop {
             let (head, body) = work.outgoing();
             if head.is_empty() && body.is_empty() {
-                if work.sent > sent && manner == Manner::Kept {
-                    return Drive::Blocked; // the reply will be told of
+                // What was said to the first bytes of a long request may have been told of before the last.
+                if sent == 0 && work.sent > 0 && is_told {
+                    return Drive::Blocked;
                 }
                 break;
             }
@@ -264,8 +270,8 @@ impl Line {
                     if work.whole && manner != Manner::Announced {
                         return Drive::Done;
                     }
-                    if n < buffer.len() && manner == Manner::Kept {
-                        return Drive::Blocked; // what follows will be told of
+                    if n < buffer.len() && is_told {
+                        return Drive::Blocked;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Drive::Blocked,

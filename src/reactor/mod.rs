@@ -225,7 +225,7 @@ impl<P: Platform> Reactor<P> {
             timers: Timers::default(),
             doors: listeners.into_iter().map(Door::new).collect(),
             deferral: Deferral::new(started),
-            company: Company::None,
+            company: Company::default(),
             catching_up: 0,
             accept_after: None,
             stage: Stage::Serving,

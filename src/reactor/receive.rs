@@ -76,14 +76,14 @@ impl<P: Platform> Reactor<P> {
         if connection.readiness.readable == Readable::Nothing {
             return Progress::Blocked;
         }
-        if budget.slice == Slice::Small && session.is_bulk(&self.limits) {
-            // It has begun in this slice: more than came with its head comes in its part of the next turn.
-            self.enqueue(id);
-            return Progress::Blocked;
-        }
         let most = session.intake(&cx!(self));
         let wanted = most.min(budget.bytes);
         if wanted == 0 {
+            return Progress::Blocked;
+        }
+        if budget.slice == Slice::Small && session.is_bulk(&self.limits) {
+            // It has begun in this slice: more than came with its head comes in its part of the next turn.
+            self.enqueue(id);
             return Progress::Blocked;
         }
         session.begin(&mut self.spare);

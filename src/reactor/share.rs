@@ -29,10 +29,24 @@ const ANSWERED_TOGETHER: usize = 32;
 const COMPANY_FOR: Duration = Duration::from_millis(10);
 
 /// Do bulk transfers have small requests beside them?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Company {
-    None,
-    Small { until: Instant },
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Company {
+    /// Requests that had been answered when this was looked at.
+    answered: u64,
+    until: Option<Instant>,
+}
+
+impl Company {
+    /// So many requests have been answered by now.
+    fn look(&mut self, answered: u64, now: Instant) {
+        if self.answered != answered {
+            *self = Self { answered, until: Some(now + COMPANY_FOR) };
+        }
+    }
+
+    fn is_there(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
 }
 
 impl<P: Platform> Reactor<P> {
@@ -41,7 +55,6 @@ impl<P: Platform> Reactor<P> {
         // Stolen, so that this turn is finite: who is queued from here on is driven in the next.
         let mut work = std::mem::replace(&mut self.runnable, std::mem::take(&mut self.driven));
         self.turn_left = self.limits.turn_bytes;
-        let answered = self.counters.requests_but_uploads();
         while !work.is_empty() {
             let together = work.len().min(RECEIVED_TOGETHER);
             for id in work.iter().take(together) {
@@ -62,9 +75,7 @@ impl<P: Platform> Reactor<P> {
             self.send_answers();
         }
         self.driven = work;
-        if self.counters.requests_but_uploads() != answered {
-            self.company = Company::Small { until: self.now + COMPANY_FOR };
-        }
+        self.company.look(self.counters.requests_but_uploads(), self.now);
         self.drive_bulk();
     }
 
@@ -90,10 +101,7 @@ impl<P: Platform> Reactor<P> {
     /// them. Nobody pays for that without company.
     fn bytes_of_uploads(&self) -> usize {
         let Limits { turn_bytes, turn_bytes_shared, .. } = self.limits;
-        match self.company {
-            Company::Small { until } if self.now < until => turn_bytes.min(turn_bytes_shared),
-            Company::None | Company::Small { .. } => turn_bytes,
-        }
+        if self.company.is_there(self.now) { turn_bytes.min(turn_bytes_shared) } else { turn_bytes }
     }
 
     /// What one bulk transfer may move at a time. What is received is copied twice, and takes ten times

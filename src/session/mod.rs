@@ -12,6 +12,7 @@
 mod close;
 mod pause;
 mod receive;
+mod report;
 mod request;
 mod send;
 pub mod state;
@@ -26,10 +27,12 @@ use crate::dialect::{Dialect, Kind, Machine, Phase, Talk};
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
 use crate::platform::{Completion, Op};
+use report::Request;
 use state::{Name, PauseStage, State, Supply, Target, Wanted};
 use work::Work;
 
 pub use receive::Use;
+pub use report::{Report, Trouble};
 pub use send::Outgoing;
 pub use work::Spare;
 
@@ -74,51 +77,6 @@ pub enum DiskPace {
     KeepsUp,
     /// Content is held in chunks and written by the disk workers.
     Lags,
-}
-
-/// One line for the log.
-#[derive(Debug)]
-pub enum Report {
-    /// What a dialect has to tell about its peer.
-    Note(String),
-    /// One request that ended.
-    Request {
-        /// Its kind: `put`, `get`, …
-        word: &'static str,
-        /// What it was about.
-        key: Key,
-        /// Bytes of content that moved.
-        bytes: u64,
-        /// When it began.
-        began: Instant,
-        /// How it ended.
-        result: Result<(), Trouble>,
-    },
-}
-
-impl Report {
-    /// Where in the log they are found.
-    pub const TARGET: &str = "filewharf::transfer";
-}
-
-/// Why a request did not succeed.
-#[derive(Debug)]
-pub struct Trouble {
-    /// What the peer was told, or would have been told.
-    pub failure: Failure,
-    /// What really happened, for the operator.
-    pub cause: String,
-}
-
-/// The request under way, for its report.
-#[derive(Debug)]
-struct Request {
-    word: &'static str,
-    key: Key,
-    bytes: u64,
-    began: Instant,
-    /// When the whole body of an upload had come.
-    complete: Option<Instant>,
 }
 
 /// Has the dialect seen every byte that is held?
@@ -461,42 +419,6 @@ impl Session {
         for chunk in chunk {
             self.work.credits += 1;
             cx.pool.give(chunk);
-        }
-    }
-
-    /// Closes the report of the request under way, if there is one.
-    fn report(&mut self, result: Result<(), Trouble>, cx: &mut Cx<'_>) {
-        let Some(request) = self.work.request.take() else { return };
-        let Request { word, key, bytes, began, complete } = request;
-        match &result {
-            Ok(()) => {
-                cx.counters.count_request(word);
-                if let Some(complete) = complete {
-                    cx.counters.commit_time.observe(cx.now.saturating_duration_since(complete));
-                }
-            }
-            Err(trouble) => cx.counters.count_failure(word, trouble.failure),
-        }
-        if log::log_enabled!(target: Report::TARGET, log::Level::Info) {
-            cx.reports.push(Report::Request { word, key, bytes, began, result });
-        }
-    }
-
-    /// Closes the report with a failure that the peer is told in so many words.
-    fn report_failure(&mut self, failure: Failure, cause: impl Into<String>, cx: &mut Cx<'_>) {
-        self.report(Err(Trouble { failure, cause: cause.into() }), cx);
-    }
-
-    /// The whole body of an upload is here: from now on its peer waits for us.
-    fn body_came(&mut self, now: Instant) {
-        if let Some(request) = &mut self.work.request {
-            request.complete = Some(now);
-        }
-    }
-
-    fn count_bytes(&mut self, n: u64) {
-        if let Some(request) = &mut self.work.request {
-            request.bytes += n;
         }
     }
 

@@ -56,7 +56,9 @@ impl Known {
         let mixed = mixed(head);
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let place = &mut places[place(mixed)];
-        if place.missed == mixed {
+        // Before others of its kind in one piece, it is not found though it is kept.
+        let is_kept = place.kept.as_ref().is_some_and(|(kept, _)| **kept == *head);
+        if place.missed == mixed && !is_kept {
             place.kept = Some((head.into(), Arc::clone(request)));
         }
         place.missed = mixed;
@@ -164,6 +166,11 @@ mod tests {
         let _ = decoded(&listener, head, Phase::Serving, &Access::default());
         assert_eq!((kept(&listener), whole.0), (1, head.len()));
         let two = [head, head].concat();
+        let room = |listener: &Listener| {
+            let places = listener.known.0.lock().expect("nobody panicked");
+            places.iter().find_map(|place| place.kept.as_ref()).map(|(head, _)| head.as_ptr())
+        };
+        let before = room(&listener);
         for len in 0..=two.len() {
             let mut http = Http::new(Arc::clone(&listener));
             talking(Phase::Serving, &Access::default(), |talk| {
@@ -177,6 +184,7 @@ mod tests {
                 }
             });
         }
+        assert_eq!(room(&listener), before, "it is kept once");
     }
 
     #[test]

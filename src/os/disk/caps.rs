@@ -36,6 +36,8 @@ pub(super) struct Caps {
     pub(super) reserve: bool,
     /// Write-back can be started early.
     pub(super) write_back: bool,
+    /// Every change passes this kernel.
+    pub(super) local: bool,
     /// `None`: not known before a first file was opened.
     pub(super) pages: Option<Pages>,
 }
@@ -49,6 +51,7 @@ impl Caps {
             noreplace: false,
             reserve: false,
             write_back: false,
+            local: false,
             pages: Some(Pages::Unknown),
         }
     }
@@ -62,7 +65,8 @@ impl Caps {
         let openat2 = opens(false).is_ok();
         let cached = openat2 && matches!(opens(true), Ok(_) | Err(Errno::AGAIN));
         let memory = kernel::is_memory(root);
-        let mut caps = Self { openat2, cached, write_back: cfg!(target_os = "linux") && !memory, ..Self::portable() };
+        let write_back = cfg!(target_os = "linux") && !memory;
+        let mut caps = Self { openat2, cached, write_back, local: kernel::is_local(root), ..Self::portable() };
         caps.pages = memory.then_some(Pages::Memory);
         let mut reserve = true;
         if let Some(stage) = stage

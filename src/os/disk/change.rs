@@ -8,7 +8,6 @@ use std::os::fd::AsFd;
 use rustix::fs::{AtFlags, Stat, unlinkat};
 use rustix::io::Errno;
 
-use super::commit::freed_later;
 use super::fault;
 use super::jobs::{Reply, plain};
 use super::meta::{self, Kind};
@@ -45,13 +44,14 @@ impl Disk {
         }
         let is_folder = meta::kind(&stat) == Kind::Folder;
         let flags = if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        let freed = freed_later((folder.fd.as_fd(), key.name()), &stat);
+        let removed = self.keep((folder.fd.as_fd(), key.name()), &stat);
         unlinkat(&folder.fd, key.name(), flags).map_err(|errno| match errno {
             // POSIX lets a system say either.
             Errno::EXIST => self.change_error("unlinkat", path, Errno::NOTEMPTY),
             errno => self.change_error("unlinkat", path, errno),
         })?;
-        Ok((Reply::Plain(Outcome::Deleted), Owed { freed, ..self.owes(&folder) }))
+        self.let_go(removed);
+        Ok((Reply::Plain(Outcome::Deleted), self.owes(&folder)))
     }
 
     /// Makes a folder and its parents.
@@ -120,11 +120,13 @@ impl Disk {
             return Err(refused(Failure::Conflict("a file has that name"), "rename"));
         }
         let absent = precondition.wants_absent();
+        let replaced = there.as_ref().and_then(|there| self.keep(target, there));
         self.place((source, from.name()), target, absent).map_err(|(site, errno)| match errno {
             Errno::EXIST if absent => refused(Failure::PreconditionFailed, site),
             Errno::INVAL => refused(Failure::Conflict("a folder cannot move into itself"), site),
             errno => self.change_error(site, path, errno),
         })?;
+        self.let_go(replaced);
         Ok(true)
     }
 

@@ -3,18 +3,16 @@
 //! The syncs of the folders come after, in `settle`. Whatever fails on the way, the staging file
 //! is removed and the final name is left as it was.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{
-    AtFlags, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, linkat, openat, renameat, unlinkat,
-};
+use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, linkat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use super::fault;
 use super::jobs::Reply;
 use super::kernel;
-use super::meta::{self, Kind};
-use super::resolve::{Way, look_flags, may_replace, standing};
+use super::meta;
+use super::resolve::{Way, may_replace, standing};
 use super::settle::Owed;
 use super::shared::Disk;
 use super::staging::SiteErrno;
@@ -27,15 +25,11 @@ use crate::platform::Outcome;
 /// Times the folders are made anew when someone removes them under us.
 const PUBLISH_TRIES: u32 = 8;
 
-/// Freeing the room of a file takes about 70 µs for each MiB (ext4, warm). Below this, it costs less than two calls
-/// and a job.
-pub(super) const FREED_AT_ONCE_MAX: u64 = 128 * 1024;
-
 /// A name in an open folder.
 pub(super) type At<'a> = (BorrowedFd<'a>, &'a str);
 
-/// What got its name, whether something had it before, and what is to be let go of for that.
-type Version = (Meta, Placed, Option<OwnedFd>);
+/// What got its name, and whether something had it before.
+type Version = (Meta, Placed);
 
 /// Why a staging file could not get its final name.
 enum Unplaced {
@@ -83,8 +77,7 @@ impl Disk {
         if published.is_err() {
             self.abort(staged);
         }
-        let ((meta, placed, replaced), mut owed) = published?;
-        owed.freed = replaced;
+        let ((meta, placed), owed) = published?;
         let durability = if self.durable { Durability::Durable } else { Durability::Written };
         Ok((Reply::Plain(Outcome::Committed(Stored { meta, durability, placed })), owed))
     }
@@ -154,9 +147,9 @@ impl Disk {
             .map_err(|failure| Unplaced::Error(StoreError::refused(failure, "commit")))?;
         let absent = precondition.wants_absent();
         let from = (staged.folder.fd.as_fd(), &*staged.name);
-        let replaced = there.as_ref().and_then(|there| freed_later(to, there));
+        let replaced = there.as_ref().and_then(|there| self.keep(to, there));
         match self.place(from, to, absent) {
-            Ok(()) => {}
+            Ok(()) => self.let_go(replaced),
             Err((_, Errno::EXIST)) if absent => {
                 return Err(Unplaced::Error(StoreError::refused(Failure::PreconditionFailed, "renameat2")));
             }
@@ -173,10 +166,7 @@ impl Disk {
         }
         // Only now: the rename has changed the ctime, which is part of the ETag.
         match fstat(&staged.file) {
-            Ok(stat) => {
-                let placed = if there.is_some() { Placed::Replaced } else { Placed::New };
-                Ok((meta::meta(&stat), placed, replaced))
-            }
+            Ok(stat) => Ok((meta::meta(&stat), if there.is_some() { Placed::Replaced } else { Placed::New })),
             Err(errno) => Err(Unplaced::Error(fault::broken("fstat", path, errno))),
         }
     }
@@ -201,15 +191,6 @@ impl Disk {
             Err(errno) => Err(("linkat", errno)),
         }
     }
-}
-
-/// A large file that is about to lose its name is kept open, for where the last one lets go of a file, its
-/// room is freed: in a rename that would be while both folders are locked, and whoever changes anything in
-/// them waits for it. Where it cannot be opened, that is so.
-pub(super) fn freed_later(at: At<'_>, there: &Stat) -> Option<OwnedFd> {
-    let is_large = meta::kind(there) == Kind::File && meta::len(there) > FREED_AT_ONCE_MAX;
-    let flags = look_flags() | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    if is_large { openat(at.0, at.1, flags, Mode::empty()).ok() } else { None }
 }
 
 fn set_mtime(file: BorrowedFd<'_>, time: Timespec) -> Result<(), Errno> {

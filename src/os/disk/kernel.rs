@@ -87,6 +87,12 @@ mod linux {
         matches!(kind(file), Some(TMPFS | RAMFS | EXT4 | XFS | BTRFS | F2FS))
     }
 
+    /// Has the file system room for so many bytes?
+    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "its type differs between processors")]
+    pub(crate) fn has_room(file: BorrowedFd<'_>, bytes: u64) -> bool {
+        rustix::fs::fstatfs(file).is_ok_and(|fs| (fs.f_bavail as u64).saturating_mul(fs.f_bsize as u64) >= bytes)
+    }
+
     /// Does a sync write a log of single files, beside the tree that is written now and then?
     pub(crate) fn logs_files(file: BorrowedFd<'_>) -> bool {
         kind(file) == Some(BTRFS)
@@ -153,6 +159,10 @@ mod linux {
         false
     }
 
+    pub(crate) fn has_room(_file: BorrowedFd<'_>, _bytes: u64) -> bool {
+        false
+    }
+
     pub(crate) fn logs_files(_file: BorrowedFd<'_>) -> bool {
         false
     }
@@ -163,7 +173,8 @@ mod linux {
 }
 
 pub(super) use linux::{
-    can_enter_tree, is_local, is_memory, logs_files, open_beneath, pread_cached, rename_noreplace, reserve, send_file,
+    can_enter_tree, has_room, is_local, is_memory, logs_files, open_beneath, pread_cached, rename_noreplace, reserve,
+    send_file,
 };
 
 /// Is a release of Linux, such as `6.1.0-13-amd64`, this version or a later one?

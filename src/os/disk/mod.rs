@@ -9,6 +9,7 @@ mod change;
 mod commit;
 mod fault;
 mod files;
+mod freed;
 mod hot;
 mod jobs;
 mod kernel;
@@ -60,9 +61,8 @@ const FLUSH_WINDOW_MIN: u64 = 1024 * 1024;
 const RESERVE_NOW_MAX: u64 = 16 * 1024 * 1024;
 /// A rename over another file makes some file systems write what has no room on the disk yet.
 const COMMIT_NOW_MAX: u64 = RESERVE_NOW_MAX;
-/// Files that lost their names on the loop and were not freed yet: with more, changes are the business of
-/// workers, who free themselves, or the disk would fill up.
-const FREED_LATER_MAX: usize = 16;
+/// The same where another machine may have the disk.
+const COMMIT_NOW_MAX_AFAR: u64 = 1024 * 1024;
 /// Bytes copied at a time where `sendfile` does not work.
 const COPY_BYTES: usize = 64 * 1024;
 
@@ -265,12 +265,13 @@ impl DiskStore {
             // Nobody waits for an abort, and a large file takes a while to go.
             Op::Commit { file, prepend, .. } => {
                 let staged = self.files.staging(*file);
-                prepend.is_empty() && staged.and_then(|staged| staged.len).is_some_and(|len| len <= COMMIT_NOW_MAX)
+                let len_max = if self.disk.caps.local { COMMIT_NOW_MAX } else { COMMIT_NOW_MAX_AFAR };
+                prepend.is_empty() && staged.and_then(|staged| staged.len).is_some_and(|len| len <= len_max)
             }
             Op::Delete { .. } | Op::MakeFolder { .. } | Op::Rename { .. } | Op::Store { .. } => true,
             _ => false,
         };
-        quick && !self.disk.durable && !self.lagging && self.disk.lanes.len(Lane::Free) < FREED_LATER_MAX
+        quick && !self.disk.durable && !self.lagging && self.disk.frees_later()
     }
 }
 
@@ -287,7 +288,11 @@ impl Store for DiskStore {
             },
             Op::Close { file } => {
                 let result = match self.files.take(*file) {
-                    Held::Reading(_) | Held::Kept(_) => Ok(Outcome::Closed),
+                    Held::Reading(file) => {
+                        self.disk.close(file);
+                        Ok(Outcome::Closed)
+                    }
+                    Held::Kept(_) => Ok(Outcome::Closed),
                     _ => Err(jobs::no_such_file()),
                 };
                 Ok(Completion { conn, result, chunk: None })
@@ -296,13 +301,8 @@ impl Store for DiskStore {
                 let held = self.held(&op);
                 let (disk, waits) = (Arc::clone(&self.disk), self.waits());
                 let (result, chunk) = disk.pace.measure_since(waits, || disk.serve(op, held, &mut Vec::new()));
-                // Without durability no sync is owed.
-                let result = result.map(|(reply, owed)| {
-                    if let Some(file) = owed.freed {
-                        self.disk.lanes.push(Lane::Free, Job::Free(file));
-                    }
-                    reply
-                });
+                // Without durability nothing is owed.
+                let result = result.map(|(reply, _)| reply);
                 Ok(self.admit(Finished { conn, result, chunk }))
             }
             _ => Err(op),

@@ -13,6 +13,7 @@ use rustix::io::{Errno, pread, retry_on_intr};
 
 use super::caps::Pages;
 use super::fault;
+use super::freed;
 use super::jobs::Reply;
 use super::kernel;
 use super::meta::{self, Kind};
@@ -36,9 +37,23 @@ pub(super) struct OpenFile {
     fd: OwnedFd,
     path: Box<str>,
     /// As it was opened.
-    meta: Meta,
+    content: Content,
     /// What was in memory last, and when that was seen. Only the loop looks.
     warm: Mutex<Option<(Range<u64>, Instant)>>,
+}
+
+/// What changes with the content of a file. Not its ctime: that changes also when another file gets its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Content {
+    len: u64,
+    mtime: (i64, u64),
+}
+
+impl Content {
+    #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, reason = "their types differ between systems")]
+    fn of(stat: &Stat) -> Self {
+        Self { len: meta::len(stat), mtime: (stat.st_mtime as i64, stat.st_mtime_nsec as u64) }
+    }
 }
 
 fn open_flags() -> OFlags {
@@ -72,7 +87,7 @@ impl Disk {
             Pages::Memory | Pages::Told => Source::Direct,
             Pages::Unknown => Source::Held,
         };
-        Ok((OpenFile { fd, path: path.into(), meta, warm: Mutex::default() }, meta, source))
+        Ok((OpenFile { fd, path: path.into(), content: Content::of(&stat), warm: Mutex::default() }, meta, source))
     }
 
     /// What stands there?
@@ -177,9 +192,15 @@ impl OpenFile {
         fstat(&self.fd).map(|stat| meta::meta(&stat)).map_err(|e| self.failed("fstat", e))
     }
 
-    /// Has nobody changed it since it was opened? If that cannot be known, no.
+    /// Has nobody changed its content since it was opened? If that cannot be known, somebody has.
     pub(super) fn is_as_opened(&self) -> bool {
-        self.meta().is_ok_and(|meta| meta == self.meta)
+        fstat(&self.fd).is_ok_and(|stat| Content::of(&stat) == self.content)
+    }
+
+    /// Its descriptor, if its room will be freed with it, and that takes a while.
+    pub(super) fn into_nameless(self) -> Option<OwnedFd> {
+        let frees = self.content.len > freed::AT_ONCE_MAX && fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0);
+        frees.then_some(self.fd)
     }
 
     /// Reads up to `len` bytes behind what the chunk holds.

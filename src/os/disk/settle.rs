@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
@@ -27,8 +27,6 @@ pub(super) struct Owed {
     pub(super) folders: Vec<Arc<Folder>>,
     /// Folders that are durable once all of `folders` are synced.
     pub(super) made: Vec<Making>,
-    /// A file that has lost its name, to be let go of by a worker: its room is freed then.
-    pub(super) freed: Option<OwnedFd>,
 }
 
 /// A change that has happened and is not durable yet.
@@ -154,7 +152,7 @@ impl Disk {
             return Owed::default();
         }
         let above = self.made.above(folder.id);
-        let mut owed = Owed { made: above.made, ..Owed::default() };
+        let mut owed = Owed { folders: Vec::new(), made: above.made };
         for folder in &above.folders {
             owed.add(self.synced_for(folder));
         }

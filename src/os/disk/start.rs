@@ -91,7 +91,7 @@ impl DiskStore {
             file_mode: config.file_mode.map(|mode| Mode::from_raw_mode((mode & 0o7777) as _)),
         };
         // With links, a file may depend on folders that are not on the way to its name.
-        let keeps = caps.cached && !choices.links && kernel::is_local(fd.as_fd());
+        let keeps = caps.cached && !choices.links && caps.local;
         let hot = if keeps { Hot::new(limits, clock()) } else { None };
         let sync = sync_calls(fd.as_fd());
         let root = Folder { fd, id, path: "".into() };

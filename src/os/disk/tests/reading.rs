@@ -188,7 +188,9 @@ fn whose_file_was_changed_is_told_to_send_again_though_its_socket_seemed_full() 
         let whole = pattern(2_000_000);
         let write = |bench: &Bench| std::fs::write(bench.path("f"), &whole).unwrap();
         write(bench);
-        for change in [false, true] {
+        // A file that only loses its name to another is as it was.
+        for (change, replaced) in [(false, false), (true, false), (false, true)] {
+            write(bench);
             let (file, _, source) = bench.open_file("f").unwrap();
             let other = bench.open_file("f").unwrap().0;
             let (ours, theirs) = UnixStream::pair().unwrap();
@@ -201,6 +203,10 @@ fn whose_file_was_changed_is_told_to_send_again_though_its_socket_seemed_full() 
             }
             if change {
                 std::fs::OpenOptions::new().write(true).open(bench.path("f")).unwrap().set_len(10_000).unwrap();
+            }
+            if replaced {
+                std::fs::write(bench.path("g"), b"new").unwrap();
+                std::fs::rename(bench.path("g"), bench.path("f")).unwrap();
             }
             let sent = bench.store.send_file(file, 0, whole.len(), ours.as_fd(), Some(CONN)).unwrap();
             if bench.store.files.reading(file).unwrap().copied {

@@ -1,8 +1,8 @@
 //! Uploads and changes of names.
-use super::super::commit::FREED_AT_ONCE_MAX;
+use super::super::RESERVE_NOW_MAX;
+use super::super::freed::{AT_ONCE_MAX, WAITING_MAX};
 use super::super::jobs::Finished;
 use super::super::settle::Pending;
-use super::super::{FREED_LATER_MAX, RESERVE_NOW_MAX};
 use super::*;
 use crate::object::{Placed, Stored};
 use crate::os::workers::Lane;
@@ -390,17 +390,45 @@ fn what_was_submitted_is_in_flight_until_its_completion_is_taken() {
     });
 }
 
+/// No worker takes what is queued from here on. Tells how many files wait to be freed.
+fn without_workers(bench: &mut Bench) -> impl Fn(&Bench) -> usize + use<> {
+    bench.store.disk.lanes.close();
+    bench.store.workers.drain(..).for_each(|worker| worker.join().unwrap());
+    |bench: &Bench| bench.store.disk.lanes.len(Lane::Free)
+}
+
+fn large(bench: &Bench, name: &str) {
+    std::fs::File::create(bench.path(name)).unwrap().set_len(AT_ONCE_MAX + 1).unwrap();
+}
+
+#[test]
+fn a_large_file_that_lost_its_name_while_it_was_read_is_freed_by_a_worker() {
+    let dir = TempDir::new().unwrap();
+    let mut bench = Bench::open(dir.path(), &StoreConfig::default());
+    ["a", "b", "c"].into_iter().for_each(|name| large(&bench, name));
+    std::fs::File::create(bench.path("small")).unwrap().set_len(AT_ONCE_MAX).unwrap();
+    let files = ["a", "a", "b", "c", "small"].map(|name| (name, bench.open_file(name).unwrap().0));
+    let freed = without_workers(&mut bench);
+    for name in ["a", "b", "small"] {
+        std::fs::remove_file(bench.path(name)).unwrap();
+    }
+    let after = files.map(|(name, file)| {
+        assert!(bench.store.try_now(CONN, Op::Close { file }).unwrap().result.is_ok());
+        (name, freed(&bench))
+    });
+    let of_a = after[1].1;
+    assert!((1..=2).contains(&of_a), "both may have been one");
+    assert_eq!(after[2..], [("b", of_a + 1), ("c", of_a + 1), ("small", of_a + 1)]);
+}
+
 #[test]
 fn a_large_file_that_loses_its_name_on_the_loop_is_freed_by_a_worker_and_not_too_many_wait() {
     let dir = TempDir::new().unwrap();
     let config = StoreConfig { durability: Durability::Written, ..StoreConfig::default() };
     let mut bench = Bench::open(dir.path(), &config);
-    // No worker takes what is queued from here on.
-    bench.store.disk.lanes.close();
-    bench.store.workers.drain(..).for_each(|worker| worker.join().unwrap());
-    let freed = |bench: &Bench| bench.store.disk.lanes.len(Lane::Free);
-    let mut replaces = |len: u64| {
-        std::fs::write(bench.path("x"), vec![0; usize::try_from(len).unwrap()]).unwrap();
+    let freed = without_workers(&mut bench);
+    let replaces = |bench: &mut Bench, len: u64| {
+        std::fs::File::create(bench.path("x")).unwrap().set_len(len).unwrap();
         let Ok(Outcome::Created(file)) =
             bench.store.try_now(CONN, Op::Create(put("x", Some(1), Precondition::None))).unwrap().result
         else {
@@ -410,20 +438,25 @@ fn a_large_file_that_loses_its_name_on_the_loop_is_freed_by_a_worker_and_not_too
         let (precondition, prepend) = (Precondition::None, Box::default());
         let op = Op::Commit { file, key: key("x"), len: 1, prepend, mtime: None, precondition };
         assert!(matches!(bench.store.try_now(CONN, op).unwrap().result, Ok(Outcome::Committed(_))));
-        freed(&bench)
+        freed(bench)
     };
-    assert_eq!(replaces(FREED_AT_ONCE_MAX), 0, "a small one goes with its name");
-    assert_eq!(replaces(FREED_AT_ONCE_MAX + 1), 1);
+    assert_eq!(replaces(&mut bench, AT_ONCE_MAX), 0, "a small one goes with its name");
+    assert_eq!(replaces(&mut bench, AT_ONCE_MAX + 1), 1);
+    assert_eq!(replaces(&mut bench, 1 << 43), 1, "somebody may count on its room");
+    ["from", "to"].into_iter().for_each(|name| large(&bench, name));
+    let op = Op::Rename { from: key("from"), to: key("to"), precondition: Precondition::None };
+    assert!(matches!(bench.store.try_now(CONN, op).unwrap().result, Ok(Outcome::Renamed)));
+    assert_eq!(freed(&bench), 2, "what is moved over goes too");
     loop {
-        std::fs::write(bench.path("y"), vec![0; usize::try_from(FREED_AT_ONCE_MAX).unwrap() + 1]).unwrap();
+        large(&bench, "y");
         let op = Op::Delete { key: key("y"), meant: Meant::Either, precondition: Precondition::None };
         match bench.store.try_now(CONN, op) {
             Ok(done) => assert!(matches!(done.result, Ok(Outcome::Deleted))),
             Err(_) => break,
         }
-        assert!(!bench.path("y").exists() && freed(&bench) <= FREED_LATER_MAX);
+        assert!(!bench.path("y").exists() && freed(&bench) <= WAITING_MAX);
     }
-    assert_eq!(freed(&bench), FREED_LATER_MAX);
+    assert_eq!(freed(&bench), WAITING_MAX);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -106,6 +107,10 @@ enum Running {
 /// What runs a command on the first core, and ends it should this program be killed.
 const PINNED: [&str; 6] = ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", "0"];
 
+/// Where vsftpd listens for data: not where clients get their ports (ip(7), `ip_local_port_range`). Of those, the
+/// works before leave thousands that are not free for a minute, and it gives up at the tenth.
+const PASSIVE_PORTS: RangeInclusive<u16> = 10_000..=32_000;
+
 impl Peer {
     /// Without a log. Each protocol has a server of its own, so that memory can be told apart.
     pub fn filewharf(name: &'static str, wire: Wire, binary: &str, root: &Path) -> Self {
@@ -172,7 +177,10 @@ impl Peer {
             "listen=YES\nlisten_address=127.0.0.1\nlisten_port={port}\nbackground=NO\nanonymous_enable=YES\n\
              anon_root={above}\nwrite_enable=YES\nanon_upload_enable=YES\nanon_other_write_enable=YES\n\
              anon_world_readable_only=NO\nxferlog_enable=NO\nconnect_from_port_20=NO\nseccomp_sandbox=NO\n\
-             secure_chroot_dir={work}\nmax_clients=0\nmax_per_ip=0\n"
+             secure_chroot_dir={work}\nmax_clients=0\nmax_per_ip=0\n\
+             pasv_min_port={}\npasv_max_port={}\n",
+            PASSIVE_PORTS.start(),
+            PASSIVE_PORTS.end(),
         );
         let path = written(&format!("{work}/vsftpd.conf"), &conf);
         let mut peer = Self::start("vsftpd", &["vsftpd", &path], port)?;

@@ -192,6 +192,11 @@ impl OpenFile {
         fstat(&self.fd).map(|stat| meta::meta(&stat)).map_err(|e| self.failed("fstat", e))
     }
 
+    /// How long it was when it was opened.
+    pub(super) const fn len_at_first(&self) -> u64 {
+        self.content.len
+    }
+
     /// Has nobody changed its content since it was opened? If that cannot be known, somebody has.
     pub(super) fn is_as_opened(&self) -> bool {
         fstat(&self.fd).is_ok_and(|stat| Content::of(&stat) == self.content)

@@ -1,8 +1,8 @@
 //! Uploads and changes of names.
-use super::super::RESERVE_NOW_MAX;
 use super::super::freed::{AT_ONCE_MAX, WAITING_MAX};
 use super::super::jobs::Finished;
 use super::super::settle::Pending;
+use super::super::{COMMIT_NOW_MAX_AFAR, RESERVE_NOW_MAX};
 use super::*;
 use crate::object::{Placed, Stored};
 use crate::os::workers::Lane;
@@ -405,6 +405,9 @@ fn large(bench: &Bench, name: &str) {
 fn a_large_file_that_lost_its_name_while_it_was_read_is_freed_by_a_worker() {
     let dir = TempDir::new().unwrap();
     let mut bench = Bench::open(dir.path(), &StoreConfig::default());
+    if !bench.store.disk.caps.local {
+        return; // nothing can be kept for later there
+    }
     ["a", "b", "c"].into_iter().for_each(|name| large(&bench, name));
     std::fs::File::create(bench.path("small")).unwrap().set_len(AT_ONCE_MAX).unwrap();
     let files = ["a", "a", "b", "c", "small"].map(|name| (name, bench.open_file(name).unwrap().0));
@@ -426,6 +429,9 @@ fn a_large_file_that_loses_its_name_on_the_loop_is_freed_by_a_worker_and_not_too
     let dir = TempDir::new().unwrap();
     let config = StoreConfig { durability: Durability::Written, ..StoreConfig::default() };
     let mut bench = Bench::open(dir.path(), &config);
+    if !bench.store.disk.caps.local {
+        return; // nothing can be kept for later there
+    }
     let freed = without_workers(&mut bench);
     let replaces = |bench: &mut Bench, len: u64| {
         std::fs::File::create(bench.path("x")).unwrap().set_len(len).unwrap();
@@ -464,7 +470,8 @@ fn an_upload_as_large_as_may_be_reserved_on_the_loop_becomes_visible_on_it() {
     let dir = TempDir::new().unwrap();
     let config = StoreConfig { durability: Durability::Written, ..StoreConfig::default() };
     let mut bench = Bench::open(dir.path(), &config);
-    for (len, at_once) in [(RESERVE_NOW_MAX, true), (RESERVE_NOW_MAX + 1, false)] {
+    let len_max = if bench.store.disk.caps.local { RESERVE_NOW_MAX } else { COMMIT_NOW_MAX_AFAR };
+    for (len, at_once) in [(len_max, true), (len_max + 1, false)] {
         let file = bench.create("x", Some(len), Precondition::None).unwrap();
         bench.store.write_now(file, len - 1, b"x").unwrap();
         let (precondition, prepend) = (Precondition::None, Box::default());

@@ -331,6 +331,13 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The socket of a connection takes bytes again; that is all that is known.
+    pub const fn has_room(id: ConnId) -> Self {
+        Self::Stream { id, readable: Readable::Nothing, writable: true }
+    }
+}
+
 /// Why no connection could be accepted.
 #[derive(Debug)]
 pub enum AcceptError {

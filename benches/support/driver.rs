@@ -1,7 +1,8 @@
 //! A client that drives many connections from one thread, each with one request at a time.
 //!
 //! Edge-triggered: after an event a connection is driven until its socket would block, or an event is
-//! certain to follow. Downloads are compared byte by byte as they come. Whatever is not as it should be ends the run.
+//! certain to follow. Downloads are compared byte by byte as they come. Whatever is not as it should be
+//! ends the run.
 
 use std::io::{ErrorKind, IoSlice, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
@@ -203,13 +204,15 @@ impl Work {
     fn take(&mut self, wire: Wire, mut bytes: &[u8]) -> bool {
         if self.body.is_none() {
             let before = self.reply.len();
+            // Mostly all of the head comes at once, and need not be kept.
             if before > 0 {
                 self.reply.extend_from_slice(bytes);
             }
             match codec::head(wire, if before > 0 { &self.reply } else { bytes }) {
-                Ok(None) if before > 0 => return false,
                 Ok(None) => {
-                    self.reply = bytes.to_vec();
+                    if before == 0 {
+                        self.reply = bytes.to_vec();
+                    }
                     return false;
                 }
                 Ok(Some(head)) => {

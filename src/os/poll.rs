@@ -243,7 +243,7 @@ impl Platform for OsPlatform {
             Facts::Published => None,
             Facts::Old => Some(PUBLISH_AGAIN),
         };
-        self.store.send_again(|id| events.push(Event::Stream { id, readable: Readable::Nothing, writable: true }));
+        self.store.send_again(|id| events.push(Event::has_room(id)));
         let told = (!events.is_empty()).then_some(Duration::ZERO);
         let look = self.slow.due().map(|due| due.saturating_duration_since(self.now()));
         let timeout = [timeout, told, publish, look].into_iter().flatten().min();

@@ -14,7 +14,7 @@ use mio::{Events, Interest, Poll, Registry, Token};
 
 use crate::ids::ConnId;
 use crate::os::net::{Lane, NOBODY, TcpConnection, interest};
-use crate::platform::{Event, Readable};
+use crate::platform::Event;
 
 /// How often the lane is looked at. More often, there are more wake-ups; less often, a reader must be slower
 /// still to be no worse off.
@@ -68,7 +68,7 @@ impl SlowLane {
         }
         let told = self.events.iter().map(|event| ConnId::from_token(event.token().0));
         let before = events.len();
-        events.extend(told.map(|id| Event::Stream { id, readable: Readable::Nothing, writable: true }));
+        events.extend(told.map(Event::has_room));
         if events.len() - before < EVENTS_MAX {
             self.due = now + TICK;
         }

@@ -2,8 +2,8 @@
 //!
 //! Where the last one lets go of a file, its room is freed, which takes about 70 µs for each MiB (ext4, warm).
 //! In a rename over it that would be while both folders are locked, and whoever changes anything in them would
-//! wait; on the loop, everybody would. So it is kept open until it has lost its name. Never where room is short: who was told
-//! that a file is gone may count on its room.
+//! wait; on the loop, everybody would. So it is kept open until it has lost its name. Never where room is
+//! short: who was told that a file is gone may count on its room.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

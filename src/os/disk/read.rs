@@ -37,19 +37,19 @@ pub(super) struct OpenFile {
     fd: OwnedFd,
     path: Box<str>,
     /// As it was opened.
-    content: Content,
+    version: Version,
     /// What was in memory last, and when that was seen. Only the loop looks.
     warm: Mutex<Option<(Range<u64>, Instant)>>,
 }
 
-/// What changes with the content of a file. Not its ctime: that changes also when another file gets its name.
+/// What changes with the content of a file. Not the ctime: that changes also when another file gets its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Content {
+struct Version {
     len: u64,
     mtime: (i64, u64),
 }
 
-impl Content {
+impl Version {
     #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, reason = "their types differ between systems")]
     fn of(stat: &Stat) -> Self {
         Self { len: meta::len(stat), mtime: (stat.st_mtime as i64, stat.st_mtime_nsec as u64) }
@@ -87,7 +87,7 @@ impl Disk {
             Pages::Memory | Pages::Told => Source::Direct,
             Pages::Unknown => Source::Held,
         };
-        Ok((OpenFile { fd, path: path.into(), content: Content::of(&stat), warm: Mutex::default() }, meta, source))
+        Ok((OpenFile { fd, path: path.into(), version: Version::of(&stat), warm: Mutex::default() }, meta, source))
     }
 
     /// What stands there?
@@ -194,17 +194,17 @@ impl OpenFile {
 
     /// How long it was when it was opened.
     pub(super) const fn len_at_first(&self) -> u64 {
-        self.content.len
+        self.version.len
     }
 
     /// Has nobody changed its content since it was opened? If that cannot be known, somebody has.
     pub(super) fn is_as_opened(&self) -> bool {
-        fstat(&self.fd).is_ok_and(|stat| Content::of(&stat) == self.content)
+        fstat(&self.fd).is_ok_and(|stat| Version::of(&stat) == self.version)
     }
 
     /// Its descriptor, if its room will be freed with it, and that takes a while.
     pub(super) fn into_nameless(self) -> Option<OwnedFd> {
-        let frees = self.content.len > freed::AT_ONCE_MAX && fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0);
+        let frees = self.version.len > freed::AT_ONCE_MAX && fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0);
         frees.then_some(self.fd)
     }
 

@@ -37,11 +37,11 @@ const GROUPS: &str = "/sys/fs/cgroup/blkio";
 struct SlowDisk(PathBuf);
 
 impl SlowDisk {
-    fn of(root: &Path, peer: &Peer) -> Option<Self> {
+    fn of(peer: &Peer) -> Option<Self> {
         let group = PathBuf::from(GROUPS).join(format!("filewharf-compare-{}", std::process::id()));
         fs::create_dir(&group).ok()?;
         let own = Self(group);
-        let device = fs::metadata(root).ok()?.dev();
+        let device = fs::metadata(&peer.root).ok()?.dev();
         let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
         fs::write(own.0.join("blkio.throttle.read_bps_device"), format!("{major}:{minor} {SLOW}")).ok()?;
         for pid in peer.processes() {
@@ -68,12 +68,12 @@ pub fn forbidden(root: &Path) -> Option<String> {
 }
 
 /// One round of one server.
-pub fn round(root: &Path, peer: &Peer) -> Vec<f64> {
+pub fn round(peer: &Peer) -> Vec<f64> {
     let mut readers = Driver::connect(peer.address, READERS, wire(peer), Loss::Panics);
     // What is asked for again is known to the server, if it keeps anything.
     mix::small(&mut readers, Duration::from_millis(20));
-    (0..FILES).for_each(|at| make_cold(root, at));
-    let slow = SlowDisk::of(root, peer);
+    (0..FILES).for_each(|at| make_cold(&peer.root, at));
+    let slow = SlowDisk::of(peer);
     if slow.is_none() {
         println!("compare: the disk cannot be made slow, so {NAME} depends on how fast it is");
     }

@@ -10,7 +10,8 @@
 //! killed and left out of the work.
 //!
 //! Files are served from the folder of builds or from `FILEWHARF_CHECK_DIR`; uploads are measured a
-//! second time in memory (`/dev/shm`). `FILEWHARF_ROUNDS` says how often (5). What is not installed or
+//! second time in memory (`/dev/shm`). `FILEWHARF_OTHER=PROGRAM` compares with another build alone, for
+//! what a change costs. `FILEWHARF_ROUNDS` says how often (5). What is not installed or
 //! cannot be done is left out, with a word.
 #![allow(
     clippy::disallowed_methods,
@@ -37,11 +38,15 @@ mod works;
 
 use place::{FOLDER, Place};
 use support::Wire;
-use support::peers::{Congestion, Missing, Peer, interrupted};
+use support::peers::{Congestion, Missing, Peer, Role, interrupted};
 use table::Measured;
 use works::{WORKS, Work};
 
-const OWN: [(&str, Wire); 2] = [("filewharf-http", Wire::Http), ("filewharf-line", Wire::Line)];
+/// With the name of the same server of another build.
+const OWN: [(&str, Wire, &str); 2] =
+    [("filewharf-http", Wire::Http, "other-http"), ("filewharf-line", Wire::Line, "other-line")];
+/// Names the program of another build, to be compared with instead of all others.
+const OTHER_BUILD: &str = "FILEWHARF_OTHER";
 /// With a line in the log for every request; only for small requests, where that can be seen.
 const LOGGING: &str = "filewharf-log";
 const LIMIT: &str = "bare-loop";
@@ -53,8 +58,18 @@ const KEEP: &str = "--keep";
 fn start(place: &Place, told: &mut Vec<String>) -> Vec<Peer> {
     let (root, work) = (&place.root, &place.work);
     let binary = env!("CARGO_BIN_EXE_filewharf");
-    let mut peers: Vec<Peer> = OWN.iter().map(|(name, wire)| Peer::filewharf(name, *wire, binary, root)).collect();
-    peers.push(Peer::logging(LOGGING, binary, root, work));
+    let own = |name, wire, binary: &str| Peer::filewharf(name, wire, binary, &place.own(name));
+    let mut peers: Vec<Peer> = OWN.iter().map(|(name, wire, _)| own(name, *wire, binary)).collect();
+    if let Ok(other) = std::env::var(OTHER_BUILD) {
+        for (at, (_, wire, name)) in OWN.into_iter().enumerate() {
+            peers[at].beside = Some(name);
+            let mut peer = own(name, wire, &other);
+            peer.role = Role::Peer;
+            peers.push(peer);
+        }
+        return peers;
+    }
+    peers.push(Peer::logging(LOGGING, binary, &place.own(LOGGING), work));
     let others = [
         Peer::lighttpd(root, work),
         Peer::nginx(root, work),
@@ -72,7 +87,7 @@ fn start(place: &Place, told: &mut Vec<String>) -> Vec<Peer> {
         }
     }
     let program = std::env::current_exe().expect("this program has a file");
-    peers.push(Peer::limit(LIMIT, &program, &[limit::ARGUMENT, &root.display().to_string()]));
+    peers.push(Peer::limit(LIMIT, &program, limit::ARGUMENT, root));
     peers
 }
 
@@ -102,7 +117,7 @@ fn compare(words: &[String], rounds: usize, interrupted: &AtomicBool) -> Result<
             continue;
         }
         let peers = start(place, &mut told);
-        let Some(measured) = rounds::measure(work, title, &place.root, rounds, &peers, interrupted) else {
+        let Some(measured) = rounds::measure(work, title, rounds, &peers, interrupted) else {
             println!("compare: interrupted");
             return Err(all);
         };

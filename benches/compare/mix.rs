@@ -1,6 +1,5 @@
 //! Small downloads while 64 large uploads keep the server busy: how long does the small one wait?
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,7 +32,7 @@ const READERS: usize = 8;
 const TIME: Duration = Duration::from_secs(2);
 
 /// One round of one server.
-pub fn round(root: &Path, peer: &Peer) -> Vec<f64> {
+pub fn round(peer: &Peer) -> Vec<f64> {
     let ended = AtomicBool::new(false);
     let mut readers = Driver::connect(peer.address, READERS, wire(peer), Loss::Panics);
     let (small, large) = thread::scope(|scope| {
@@ -44,7 +43,7 @@ pub fn round(root: &Path, peer: &Peer) -> Vec<f64> {
         ended.store(true, Ordering::Relaxed);
         (small, large.join().expect("the uploads do not panic"))
     });
-    remove_uploads(root, peer, UPLOADS);
+    remove_uploads(peer, UPLOADS);
     let mut row = percentiles(&small);
     row.extend([small.done as f64, large.bytes as f64 / large.elapsed.as_secs_f64()]);
     row

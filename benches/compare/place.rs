@@ -42,6 +42,19 @@ impl Place {
         folder.map(Self::new)
     }
 
+    /// A directory with the same files for one of our servers, which locks what it serves. They are hard
+    /// links, so that all servers read the same pages of the cache.
+    pub fn own(&self, server: &str) -> PathBuf {
+        let own = self.root.with_file_name(format!("{FOLDER}-{server}"));
+        if fs::create_dir(&own).is_ok() {
+            for served in SERVED {
+                // There are none where only uploads are measured.
+                let _ = fs::hard_link(self.root.join(served.name), own.join(served.name));
+            }
+        }
+        own
+    }
+
     fn new(folder: TempDir) -> Self {
         let (root, work) = (folder.path().join(FOLDER), folder.path().join("work"));
         fs::create_dir(&root).expect("a folder");

@@ -5,7 +5,6 @@
 //! same one. An upload of a GiB was seen to cost three times as much in every round, for its place alone.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -23,15 +22,16 @@ const ROUND_MAX: Duration = Duration::from_secs(20);
 pub fn measure(
     work: &Work,
     title: String,
-    root: &Path,
     rounds: usize,
     peers: &[Peer],
     interrupted: &AtomicBool,
 ) -> Option<Measured> {
     let counted = work.counted(rounds);
     let peers: Vec<&Peer> = peers.iter().filter(|peer| work.suits(peer)).collect();
-    let mut rows: Vec<Row> =
-        peers.iter().map(|peer| Row { peer: peer.name, role: peer.role, rounds: Ok(Vec::new()) }).collect();
+    let mut rows: Vec<Row> = peers
+        .iter()
+        .map(|peer| Row { peer: peer.name, role: peer.role, beside: peer.beside, rounds: Ok(Vec::new()) })
+        .collect();
     for round in 0..=*counted.end() {
         for at in order(round, peers.len()) {
             let (peer, row) = (peers[at], &mut rows[at]);
@@ -39,7 +39,7 @@ pub fn measure(
                 return None;
             }
             let Ok(figures) = &mut row.rounds else { continue };
-            match in_time(peer, || work.round(root, peer)) {
+            match in_time(peer, || work.round(peer)) {
                 Ok(of_round) if counted.contains(&round) => figures.push(of_round),
                 Ok(_) => {}
                 Err(why) => row.rounds = Err(why),

@@ -36,6 +36,8 @@ pub struct Column {
 pub struct Row {
     pub peer: &'static str,
     pub role: Role,
+    /// The row that it is divided by; the best peer's where there is none.
+    pub beside: Option<&'static str>,
     pub rounds: Result<Vec<Vec<f64>>, String>,
 }
 
@@ -75,9 +77,12 @@ impl Measured {
         }
     }
 
-    /// One row beside the best peer; `None` where there is no peer or nothing to divide.
+    /// One row beside the best peer, or the one it names; `None` where there is no peer or nothing to divide.
     pub fn ratio(&self, row: &Row, at: usize) -> Option<Ratio> {
-        let best = self.best(at)?;
+        let best = match row.beside {
+            Some(name) => self.done().find(|row| row.peer == name)?,
+            None => self.best(at)?,
+        };
         let of = |own: f64, theirs: f64| match self.columns[at].rank {
             Rank::MostIsBest => theirs / own,
             Rank::LeastIsBest | Rank::Unranked => own / theirs,
@@ -188,7 +193,7 @@ pub fn behind(all: &[Measured]) -> String {
                         row.peer.to_owned(),
                         format!("{:.2}", ratio.medians),
                         spread,
-                        best.peer.to_owned(),
+                        row.beside.unwrap_or(best.peer).to_owned(),
                     ]);
                 }
             }

@@ -184,13 +184,13 @@ impl Work {
     }
 
     /// One round of one server: a number for each column.
-    pub fn round(&self, root: &Path, peer: &Peer) -> Vec<f64> {
+    pub fn round(&self, peer: &Peer) -> Vec<f64> {
         match &self.kind {
-            Kind::Requests(requests) => requests.round(root, peer),
+            Kind::Requests(requests) => requests.round(peer),
             Kind::Idle => idle::round(peer),
             Kind::Slow => slow::round(peer),
-            Kind::Mix => mix::round(root, peer),
-            Kind::Cold => cold::round(root, peer),
+            Kind::Mix => mix::round(peer),
+            Kind::Cold => cold::round(peer),
         }
     }
 }
@@ -209,9 +209,9 @@ pub fn upload(peer: &Peer, number: usize) -> String {
 }
 
 /// Removes what was uploaded, so that large uploads do not fill the disk.
-pub fn remove_uploads(root: &Path, peer: &Peer, names: usize) {
+pub fn remove_uploads(peer: &Peer, names: usize) {
     for number in 0..names {
-        let _ = fs::remove_file(root.join(&upload(peer, number)[1..]));
+        let _ = fs::remove_file(peer.root.join(&upload(peer, number)[1..]));
     }
 }
 
@@ -242,7 +242,7 @@ impl Requests {
         }
     }
 
-    fn round(&self, root: &Path, peer: &Peer) -> Vec<f64> {
+    fn round(&self, peer: &Peer) -> Vec<f64> {
         let task = |at: usize, n: usize| self.task(peer, at * self.each + n);
         let measured = |run: &mut dyn FnMut() -> Duration| {
             let processes = peer.processes();
@@ -274,7 +274,7 @@ impl Requests {
         if let What::Put { names, .. } = self.what
             && self.bytes() >= GIB
         {
-            remove_uploads(root, peer, names);
+            remove_uploads(peer, names);
         }
         row
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -93,6 +93,10 @@ pub struct Peer {
     pub role: Role,
     pub speaks: Speaks,
     pub address: SocketAddr,
+    /// The directory that it serves.
+    pub root: PathBuf,
+    /// The peer that its figures are divided by, if that is not the best one.
+    pub beside: Option<&'static str>,
     /// The process that was started; it may have started others.
     pub pid: u32,
     clock: Clock,
@@ -115,22 +119,24 @@ impl Peer {
     /// Without a log. Each protocol has a server of its own, so that memory can be told apart.
     pub fn filewharf(name: &'static str, wire: Wire, binary: &str, root: &Path) -> Self {
         let program = Program::start(&PINNED, binary, root, &["--durability", "none"]);
-        Self::own(name, wire, program)
+        Self::own(name, wire, program, root)
     }
 
     /// With a line in its log for every request, as by default; the others write none.
     pub fn logging(name: &'static str, binary: &str, root: &Path, work: &Path) -> Self {
         let log = fs::File::create(work.join("filewharf.log")).expect("room for a log");
         let program = Program::start_logging(&PINNED, binary, root, &["--durability", "none"], log.into());
-        Self::own(name, Wire::Http, program)
+        Self::own(name, Wire::Http, program, root)
     }
 
-    fn own(name: &'static str, wire: Wire, program: Program) -> Self {
+    fn own(name: &'static str, wire: Wire, program: Program, root: &Path) -> Self {
         Self {
             name,
             role: Role::Own,
             speaks: Speaks::Driven(wire),
             address: program.address,
+            root: root.to_owned(),
+            beside: None,
             pid: program.pid(),
             clock: Clock::Living,
             running: Running::Filewharf(program),
@@ -139,30 +145,32 @@ impl Peer {
 
     /// With mod_webdav.
     pub fn lighttpd(root: &Path, work: &Path) -> Result<Self, Missing> {
-        let (port, root, work) = (free_port(), root.display(), work.display());
+        let (port, work) = (free_port(), work.display());
         let conf = format!(
-            "server.modules = (\"mod_webdav\")\nserver.document-root = \"{root}\"\nserver.port = {port}\n\
+            "server.modules = (\"mod_webdav\")\nserver.document-root = \"{}\"\nserver.port = {port}\n\
              server.bind = \"127.0.0.1\"\nserver.upload-dirs = (\"{work}\")\nserver.max-fds = 19900\n\
              server.max-connections = 12000\nserver.max-keep-alive-idle = 300\nserver.max-keep-alive-requests = 1000000\n\
              server.network-backend = \"sendfile\"\nserver.max-request-size = 0\nwebdav.activate = \"enable\"\n\
-             webdav.is-readonly = \"disable\"\nmimetype.assign = (\"\" => \"application/octet-stream\")\n"
+             webdav.is-readonly = \"disable\"\nmimetype.assign = (\"\" => \"application/octet-stream\")\n",
+            root.display()
         );
         let path = written(&format!("{work}/lighttpd.conf"), &conf);
-        Self::start("lighttpd", &["lighttpd", "-D", "-f", &path], port)
+        Self::start("lighttpd", &["lighttpd", "-D", "-f", &path], port, root)
     }
 
     /// One worker, sendfile, DAV.
     pub fn nginx(root: &Path, work: &Path) -> Result<Self, Missing> {
-        let (port, root, work) = (free_port(), root.display(), work.display());
+        let (port, work) = (free_port(), work.display());
         let conf = format!(
             "daemon off; worker_processes 1; worker_rlimit_nofile 16384; pid {work}/nginx.pid; error_log {work}/nginx.log;\n\
              events {{ worker_connections 12000; }}\n\
              http {{ access_log off; sendfile on; tcp_nopush on; client_max_body_size 0;\n\
              client_body_temp_path {work}/nginx-body; keepalive_requests 1000000; keepalive_timeout 300;\n\
-             server {{ listen 127.0.0.1:{port}; root {root}; location / {{ dav_methods PUT; }} }} }}\n"
+             server {{ listen 127.0.0.1:{port}; root {}; location / {{ dav_methods PUT; }} }} }}\n",
+            root.display()
         );
         let path = written(&format!("{work}/nginx.conf"), &conf);
-        Self::start("nginx", &["nginx", "-c", &path, "-g", "user root;"], port)
+        Self::start("nginx", &["nginx", "-c", &path, "-g", "user root;"], port, root)
     }
 
     /// FTP: two processes for each control connection. It refuses to serve a folder that it can write to
@@ -183,7 +191,7 @@ impl Peer {
             PASSIVE_PORTS.end(),
         );
         let path = written(&format!("{work}/vsftpd.conf"), &conf);
-        let mut peer = Self::start("vsftpd", &["vsftpd", &path], port)?;
+        let mut peer = Self::start("vsftpd", &["vsftpd", &path], port, root)?;
         peer.speaks = Speaks::Ftp(name);
         Ok(peer)
     }
@@ -192,26 +200,26 @@ impl Peer {
     pub fn python(script: &str, root: &Path) -> Result<Self, Missing> {
         let port = free_port();
         let (number, folder) = (port.to_string(), root.display().to_string());
-        let mut peer = Self::start("python-threads", &["python3", script, &number, &folder], port)?;
+        let mut peer = Self::start("python-threads", &["python3", script, &number, &folder], port, root)?;
         peer.clock = Clock::WithEnded;
         Ok(peer)
     }
 
     /// A program that says where it listens, and is the limit.
-    pub fn limit(name: &'static str, program: &Path, arguments: &[&str]) -> Self {
+    pub fn limit(name: &'static str, program: &Path, argument: &str, root: &Path) -> Self {
         let mut child = Command::new(PINNED[0])
             .args(&PINNED[1..])
             .arg(program)
-            .args(arguments)
+            .arg(argument)
+            .arg(root)
             .stdout(Stdio::piped())
             .spawn()
             .expect("this program starts again");
         let address = address_said_by(&mut child);
-        let (pid, role, speaks) = (child.id(), Role::Limit, Speaks::Driven(Wire::Http));
-        Self { name, role, speaks, address, pid, clock: Clock::Living, running: Running::Other(child) }
+        Self::other(name, Role::Limit, address, root, child)
     }
 
-    fn start(name: &'static str, command: &[&str], port: u16) -> Result<Self, Missing> {
+    fn start(name: &'static str, command: &[&str], port: u16, root: &Path) -> Result<Self, Missing> {
         let mut pinned = Command::new(PINNED[0]);
         pinned.args(&PINNED[1..]).args(command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let Ok(mut child) = pinned.spawn() else {
@@ -227,8 +235,21 @@ impl Peer {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        let (pid, role, speaks) = (child.id(), Role::Peer, Speaks::Driven(Wire::Http));
-        Ok(Self { name, role, speaks, address, pid, clock: Clock::Living, running: Running::Other(child) })
+        Ok(Self::other(name, Role::Peer, address, root, child))
+    }
+
+    fn other(name: &'static str, role: Role, address: SocketAddr, root: &Path, child: Child) -> Self {
+        Self {
+            name,
+            role,
+            speaks: Speaks::Driven(Wire::Http),
+            address,
+            root: root.to_owned(),
+            beside: None,
+            pid: child.id(),
+            clock: Clock::Living,
+            running: Running::Other(child),
+        }
     }
 
     /// Waits until the processes that it had for connections have ended, so that none of them does so while

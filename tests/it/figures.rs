@@ -14,7 +14,7 @@ const COLUMNS: [Column; 3] = [
 
 fn row(peer: &'static str, role: Role, cpu: [f64; 3], fairness: f64) -> Row {
     let rounds = cpu.iter().map(|cpu| vec![cpu * 1e-6, fairness, 2048.0]).collect();
-    Row { peer, role, rounds: Ok(rounds) }
+    Row { peer, role, beside: None, rounds: Ok(rounds) }
 }
 
 fn measured() -> Measured {
@@ -57,6 +57,16 @@ fn the_ratio_is_to_the_peer_with_the_best_median_and_its_spread_to_that_peer_s_r
     let fairness = measured.ratio(&measured.rows[0], 1).expect("there are peers");
     assert!((fairness.medians - 1.6).abs() < 1e-9, "{fairness:?}");
     assert_eq!(measured.ratio(&measured.rows[0], 2), None);
+}
+
+#[test]
+fn the_ratio_of_a_row_that_names_a_peer_is_to_that_one() {
+    let mut measured = measured();
+    measured.rows[0].beside = Some("slower");
+    let ratio = measured.ratio(&measured.rows[0], 0).expect("the peer was measured");
+    assert!((ratio.medians - 0.24).abs() < 1e-9, "{ratio:?}");
+    measured.rows[0].beside = Some("not measured");
+    assert_eq!(measured.ratio(&measured.rows[0], 0), None);
 }
 
 #[test]

@@ -179,7 +179,7 @@ impl Builder {
         self
     }
 
-    /// Drain on SIGTERM and SIGINT. For programs whose main job the server is.
+    /// Drain on SIGTERM, SIGINT and SIGHUP (this not if it is ignored). For programs whose main job the server is.
     pub fn signals(mut self) -> Self {
         self.signalled = Signalled::Yes;
         self

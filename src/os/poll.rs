@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::config::Limits;
@@ -66,7 +66,7 @@ impl Shared {
     }
 }
 
-/// Do SIGTERM and SIGINT drain this server?
+/// Do SIGTERM, SIGINT and SIGHUP drain this server?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signalled {
     /// Yes: it is the main job of the process.
@@ -104,6 +104,8 @@ pub struct OsPlatform {
     shared: Arc<Shared>,
     listeners: Vec<TcpListener>,
     signals: Option<Signals>,
+    /// A signal has asked the server to drain.
+    signal_received: bool,
     /// Given up for a moment to accept and drop a connection when descriptors are short.
     reserve: Option<File>,
     store: DiskStore,
@@ -156,6 +158,9 @@ impl OsPlatform {
             Signalled::No => None,
             Signalled::Yes => {
                 let mut signals = Signals::new([SIGTERM, SIGINT])?;
+                if !process::ignores_hangup() {
+                    signals.add_signal(SIGHUP)?;
+                }
                 poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
                 Some(signals)
             }
@@ -169,6 +174,7 @@ impl OsPlatform {
             shared,
             listeners,
             signals,
+            signal_received: false,
             reserve: spare_descriptor(),
             store,
             wide,
@@ -256,8 +262,14 @@ impl Platform for OsPlatform {
             match event.token() {
                 BELL => self.rung(events),
                 SIGNALS => {
-                    let caught = self.signals.iter_mut().flat_map(Signals::pending);
-                    events.extend(caught.map(|_| Event::Signal(Signal::Drain)));
+                    for signal in self.signals.iter_mut().flat_map(Signals::pending) {
+                        // A terminal that closes sends SIGHUP, and its shell sends it again. A second
+                        // event would end the server at once.
+                        if signal != SIGHUP || !self.signal_received {
+                            events.push(Event::Signal(Signal::Drain));
+                        }
+                        self.signal_received = true;
+                    }
                 }
                 Token(token) if token & SPECIAL == SPECIAL => {
                     let place = (token >> 32) - FIRST_LISTENER;

@@ -27,3 +27,11 @@ pub fn raise_descriptor_limit() -> usize {
     // No limit at all is more than anybody needs.
     getrlimit(Resource::Nofile).current.map_or(1 << 20, |soft| usize::try_from(soft).unwrap_or(usize::MAX))
 }
+
+/// True if the process was started with SIGHUP ignored, as `nohup` does; a handler would undo that.
+pub fn ignores_hangup() -> bool {
+    const HANGUP_BIT: u64 = 1; // bit 0 is signal 1 (proc_pid_status(5))
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & HANGUP_BIT != 0)
+}

@@ -198,6 +198,33 @@ fn both_signals_drain_and_a_second_one_ends_it_at_once() {
 }
 
 #[test]
+fn a_hangup_drains_and_its_repetition_cuts_nothing_off() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let program = Program::start(folder.path(), &[]);
+    let mut client = program.client();
+    client.send("PUT 10 /file\nhalf ");
+    program.client().expect("PING", "OK 0");
+    program.signal(Signal::HUP);
+    wait_until("a closed listener", || std::net::TcpStream::connect(program.address()).is_err());
+    // A terminal that closes sends one to its foreground group, and its shell another one.
+    program.signal(Signal::HUP);
+    client.send("done.");
+    assert!(client.line().starts_with("OK 0 "));
+    drop(client);
+    assert_eq!(program.wait().0, Some(0));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_hangup_that_is_ignored_from_the_start_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let program = Program::behind(folder.path(), "trap '' HUP");
+    program.signal(Signal::HUP);
+    program.client().expect("PING", "OK 0");
+    program.end();
+}
+
+#[test]
 fn a_port_in_use_is_named_and_the_exit_code_is_one() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let program = Program::start(folder.path(), &[]);

@@ -4,7 +4,7 @@
 //!
 //! `cargo bench --bench compare [-- WORDS]` does the works that have one of the words in their name,
 //! prints tables, and writes `table.md` and `plot.svg` to `target/compare`; `-- --keep` does all of
-//! them and puts both where the README shows them. The server is pinned to the first core, the client
+//! them and puts both where `benches/README.md` shows them. The server is pinned to the first core, the client
 //! to the second, congestion control to cubic; nothing is synced by anybody. Only the ratios of one run
 //! mean anything: those of each round are told as a spread. A server that needs too long for a round is
 //! killed and left out of the work.
@@ -51,7 +51,7 @@ const OTHER_BUILD: &str = "FILEWHARF_OTHER";
 const LOGGING: &str = "filewharf-log";
 const LIMIT: &str = "bare-loop";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/compare/seed.py");
-/// The argument with which the README gets the results.
+/// The argument with which `benches/README.md` gets the results.
 const KEEP: &str = "--keep";
 
 /// Every server that can be had, started on the first core; what is missing is told once.

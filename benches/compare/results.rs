@@ -1,4 +1,4 @@
-//! The results as files: in the folder of builds, and on request where the README shows them.
+//! The results as files: in the folder of builds, and on request where `benches/README.md` shows them.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,8 @@ use std::path::Path;
 use crate::table::{self, Measured};
 
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
-/// What stands around the table in the README.
+/// The page that shows them, and what stands around its table.
+const PAGE: &str = "benches/README.md";
 const BEGIN: &str = "<!-- what compare --keep found -->\n";
 const END: &str = "<!-- until here -->";
 
@@ -19,16 +20,16 @@ pub fn write(all: &[Measured]) {
     println!("also in {}: table.md, plot.svg", folder.display());
 }
 
-/// Replaces the plot and the table that the README shows.
+/// Replaces the plot and the table of that page.
 pub fn keep(all: &[Measured]) {
     write(all);
     let project = Path::new(PROJECT);
     fs::write(project.join("benches/compare/plot.svg"), table::svg(all)).expect("room for the plot");
-    let readme = fs::read_to_string(project.join("README.md")).expect("the project has one");
-    let Some(renewed) = table::replaced(&readme, BEGIN, END, &table::markdown(all)) else {
-        println!("compare: README.md has no place for the table");
+    let page = fs::read_to_string(project.join(PAGE)).expect("the project has one");
+    let Some(renewed) = table::replaced(&page, BEGIN, END, &table::markdown(all)) else {
+        println!("compare: {PAGE} has no place for the table");
         return;
     };
-    fs::write(project.join("README.md"), renewed).expect("room for the table");
-    println!("and in README.md and benches/compare/plot.svg");
+    fs::write(project.join(PAGE), renewed).expect("room for the table");
+    println!("and in {PAGE} and benches/compare/plot.svg");
 }

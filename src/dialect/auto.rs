@@ -1,6 +1,6 @@
 //! The listener that speaks both `line` and HTTP: the first line of a connection decides.
 //!
-//! A first line that ends in ` HTTP/1.0` or ` HTTP/1.1` is HTTP, any other is the line protocol.
+//! A first line that is not empty and ends in ` HTTP/1.0` or ` HTTP/1.1` is HTTP, any other is the line protocol.
 //! Nothing is used up here: the dialect that is chosen is shown the same bytes. Whatever ends the
 //! conversation before a line is complete is said as the line protocol says it.
 
@@ -32,12 +32,15 @@ fn may_be_http(input: &[u8]) -> bool {
 impl Machine for Auto {
     fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
         let head_max = talk.limits.head_len_max;
-        let len_max = if may_be_http(input) { head_max } else { head_max.min(LINE_LEN_MAX + 1) };
-        let act = match memchr(b'\n', input) {
+        // Either dialect is shown them again: HTTP steps over one (RFC 9112 §2.2), and refuses more.
+        let empty_lines = input.as_chunks().0.iter().take_while(|pair| *pair == b"\r\n").count();
+        let first = &input[2 * empty_lines..];
+        let len_max = if may_be_http(first) { head_max } else { head_max.min(LINE_LEN_MAX + 1) };
+        let act = match memchr(b'\n', first) {
             // Too long for either, and the line protocol is the one that refuses it here.
             None if input.len() >= len_max => Act::Speak(Kind::Line),
             None => Act::More,
-            Some(end) if looks_like_http(&input[..end]) => Act::Speak(Kind::Http),
+            Some(end) if looks_like_http(&first[..end]) => Act::Speak(Kind::Http),
             Some(_) => Act::Speak(Kind::Line),
         };
         (0, act)

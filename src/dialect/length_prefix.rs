@@ -33,6 +33,7 @@ use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Phase, Talk,
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Precondition};
 use crate::wire::frames::{self, Decided, HEADER_LEN, Header, PIECE_LEN_MAX, Step};
+use crate::wire::http::opening::{NOT_HTTP, Opening, opening};
 use crate::wire::{key, line as grammar};
 use text::{Purpose, SHOWN_LEN_MAX, Text, needs_framing, request_in};
 
@@ -123,6 +124,14 @@ impl LengthPrefix {
     }
 
     fn head(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+        match opening(input) {
+            Opening::Request => {
+                talk.refused = Some(Failure::Malformed(NOT_HTTP));
+                return (0, Act::Reset(CloseReason::Malformed));
+            }
+            Opening::Unfinished => return (0, Act::More),
+            Opening::Other => {}
+        }
         match frames::header(input) {
             Ok(Header::Partial) => (0, Act::More),
             Ok(Header::Len(0)) => (HEADER_LEN, Act::Next),

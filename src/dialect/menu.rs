@@ -30,6 +30,7 @@ use crate::command::{Answer, Command, Put};
 use crate::dialect::{Act, BodyPart, Finish, Machine, Phase, Talk, Then};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Listing, Meta, Stored};
+use crate::wire::http::opening::{NOT_HTTP, Opening, opening};
 use crate::wire::key;
 use crate::wire::menu::{self, Behind, Class, NameEnd, Verb, Word};
 use offer::{Found, Listed, Offer, list_text, picked};
@@ -136,9 +137,9 @@ impl Menu {
                     (used, Act::Next)
                 }
                 Word::Partial => (0, Act::More),
-                Word::Unknown => self.verb(input, talk),
+                Word::Unknown => self.verb(input, behind, talk),
             },
-            Stage::Verb => self.verb(input, talk),
+            Stage::Verb => self.verb(input, behind, talk),
             Stage::Type(verb) => {
                 let verb = *verb;
                 self.class(verb, input, behind, talk)
@@ -171,7 +172,7 @@ impl Menu {
         }
     }
 
-    fn verb(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+    fn verb(&mut self, input: &[u8], behind: Behind, talk: &mut Talk<'_>) -> (usize, Act) {
         match menu::verb(input) {
             Word::Known(verb, used) => {
                 let said = if verb == Verb::Send { "send is selected" } else { "receive is selected" };
@@ -181,6 +182,14 @@ impl Menu {
             }
             Word::Partial => (0, Act::More),
             Word::Unknown => {
+                match opening(input) {
+                    Opening::Request => {
+                        talk.refused = Some(Failure::Malformed(NOT_HTTP));
+                        return (0, Act::Reset(CloseReason::Malformed));
+                    }
+                    Opening::Unfinished if behind == Behind::Unknown => return (0, Act::More),
+                    Opening::Unfinished | Opening::Other => {}
+                }
                 let why = "expected send or receive";
                 (0, refuse(Failure::Malformed(why), why, talk))
             }

@@ -33,6 +33,7 @@ use crate::command::{Answer, Command, Put};
 use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Phase, Talk, Then, no_options};
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
+use crate::wire::http::opening::{NOT_HTTP, is_path_request};
 use crate::wire::key;
 use crate::wire::name_choice::{self as wire, Choice, Client, Cut};
 use counts::Counts;
@@ -327,6 +328,10 @@ impl NameChoice {
 
 impl Machine for NameChoice {
     fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+        // A path that a page chose may end in `:PUT`, and its body would be the file.
+        if self.count != Count::Alone && is_path_request(input) {
+            return (0, self.refuse(Failure::Malformed(NOT_HTTP), talk));
+        }
         let client = self.client(input);
         match wire::cut(input, client) {
             Cut::Name => self.keep(input, Held::Name),

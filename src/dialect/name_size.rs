@@ -28,6 +28,7 @@ use crate::command::{Answer, Command, Put};
 use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Phase, Talk, Then, no_options};
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
+use crate::wire::http::opening::{NOT_HTTP, has_request_line};
 use crate::wire::key;
 use crate::wire::name_size::{Edge, FAREWELL, Fit, HEAD_LEN_MAX, Head, chain};
 
@@ -241,6 +242,10 @@ impl Machine for NameSize {
     }
 
     fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+        // Without this, `CONNECT 127.0.0.1:443 HTTP/1.1` would be a name and a size.
+        if has_request_line(input) {
+            return (0, refuse(Failure::Malformed(NOT_HTTP), Act::Reset(CloseReason::Malformed), talk));
+        }
         let front = &input[..input.len().min(HEAD_LEN_MAX)];
         let (mut head, edge) = Head::scan(front);
         if edge == Edge::Closed && !head.is_readable() {

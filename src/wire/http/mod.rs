@@ -11,6 +11,7 @@ pub mod conditional;
 pub mod date;
 pub mod digest;
 pub mod head;
+pub mod opening;
 pub mod target;
 
 /// Without blanks and tabs at its ends.

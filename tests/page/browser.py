@@ -168,6 +168,9 @@ class Check:
     def item(self, name, state):
         self.browser.until(f"{ITEM}?.className === a[1]", name, state)
 
+    def counted(self, words):
+        self.browser.until("document.querySelector('#summary').textContent === a[0]", words)
+
     def press(self, row, selector):
         """Clicks something in the row of a name."""
         self.browser.run("const a = arguments; %s.querySelector(a[1]).click()" % ROW, row, selector)
@@ -304,10 +307,12 @@ class Check:
         self.slowly(-1)
         for number in range(1, 5):
             self.item(f"slow {number}.bin", "stored")
+        self.counted("4 of 5 files stored, 1 cancelled")
         assert not (self.folder / "slow 0.bin").exists()
         self.browser.run("const a = arguments; %s.querySelector('button').click()" % ITEM, "slow 0.bin")
         self.item("slow 0.bin", "stored")
         assert (self.folder / "slow 0.bin").stat().st_size == 3_000_000
+        self.counted("5 files stored")
         self.browser.click("#clear")
 
     def a_name_that_is_taken_is_asked_about(self):
@@ -349,6 +354,7 @@ class Check:
         self.drop("too large.bin", "new Uint8Array(40_000_000)")
         self.item("too large.bin", "failed")
         self.browser.until(f"{ITEM}.querySelector('span').innerText.includes('(413)')", "too large.bin")
+        self.counted("5 of 7 files stored, 1 failed, 1 skipped")
         self.drop("sub", "'not a folder'")
         self.browser.until(f"document.querySelector('#question').open || {ITEM}?.className === 'failed'", "sub")
         if self.browser.run("return document.querySelector('#question').open"):

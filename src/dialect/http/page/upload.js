@@ -1,7 +1,7 @@
 
-// Uploading: a queue of files, three on their way at once, each with its own end.
+// Uploading: a queue of files, three at a time.
 const LANES = 3;
-const RETRIES = 5;            // when the server says that it is busy
+const RETRIES = 5;            // when the server is busy
 const LOOK_FIRST = 1 << 20;   // larger files are not sent only to learn that the name is taken
 const LINES = 60;             // so many files are shown of each group
 const items = [];
@@ -18,6 +18,12 @@ function enqueue(path, file, note) {
   pump();
 }
 
+function tally() {
+  const number = state => which(state).length, all = count(items.length, 'file'), stored = number('stored');
+  const others = ['failed', 'cancelled', 'skipped'].filter(number).map(state => `, ${number(state)} ${state}`);
+  return `${stored < items.length ? `${stored} of ` : ''}${all} stored${others.join('')}`;
+}
+
 function pump() {
   while (busy < LANES) {
     const item = items.find(item => item.state === 'waiting');
@@ -28,8 +34,7 @@ function pump() {
   }
   if (!busy) {
     forAll = '';
-    const failed = which('failed').length;
-    if (items.length) say(`${count(which('stored').length, 'file')} uploaded${failed ? `, ${failed} failed` : ''}`);
+    if (items.length) say(tally());
   }
   list();
 }
@@ -163,8 +168,7 @@ function list() {
     keep($('items'), shown.map(item => item.node || line(item)));
     shown.forEach(paint);
     const left = now.length + waiting.length, hidden = items.length - shown.length;
-    $('summary').textContent = (left ? `${items.length - left} of ${count(items.length, 'file')} done` : `${count(items.length, 'file')} done`) +
-      (failed.length ? `, ${failed.length} failed` : '') + (hidden ? `; ${hidden} not shown` : '');
+    $('summary').textContent = tally() + (hidden ? `; ${hidden} not shown` : '');
     $('again').hidden = !failed.some(item => item.file);
     $('stop').hidden = !left;
     $('clear').hidden = left > 0;

@@ -234,6 +234,7 @@ impl Session {
             | State::Done { .. }
             | State::Moving(_) => {}
         }
+        self.report_segments(cx);
         let mut home = Vec::new();
         self.work.outbox.clear(&mut home);
         self.give_back(home, cx);

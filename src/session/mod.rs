@@ -27,7 +27,7 @@ use crate::dialect::{Dialect, Kind, Machine, Phase, Talk};
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
 use crate::platform::{Completion, Op};
-use report::Request;
+use report::{Request, Segments};
 use state::{Name, PauseStage, State, Supply, Target, Wanted};
 use work::Work;
 
@@ -367,13 +367,7 @@ impl Session {
     fn with_machine<R>(&mut self, cx: &mut Cx<'_>, run: impl FnOnce(&mut dyn Machine, &mut Talk<'_>) -> R) -> R {
         let (result, refused) = self.run_machine(cx, run);
         if let Some(failure) = refused {
-            self.work.request.get_or_insert_with(|| Request {
-                word: "request",
-                key: Key::root(),
-                bytes: 0,
-                began: cx.now,
-                complete: None,
-            });
+            self.work.request.get_or_insert_with(|| Request::new("request", Key::root(), cx.now));
             self.report_failure(failure, failure.words(), cx);
         }
         result

@@ -118,7 +118,7 @@ impl Session {
     fn permits(&mut self, command: &Command, cx: &Cx<'_>) -> Result<(), Failure> {
         if self.work.request.is_none() {
             let (word, key) = (command.word(), command.key().clone());
-            self.work.request = Some(Request { word, key, bytes: 0, began: cx.now, complete: None });
+            self.work.request = Some(Request::new(word, key, cx.now));
         }
         cx.access.permits(command)
     }

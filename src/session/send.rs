@@ -10,6 +10,7 @@ use crate::error::{CloseReason, Failure, StoreError};
 use crate::ids::FileId;
 use crate::object::Meta;
 use crate::platform::{Completion, Op, Outcome, Source};
+use crate::session::report::Segment;
 use crate::session::state::{Parting, Sending, State, Supply, Wanted};
 use crate::session::{Cx, Session};
 use crate::transfer::{Hasher, Pace};
@@ -115,7 +116,13 @@ impl Session {
 
     /// The file is open: the dialect says the head of the reply.
     pub(super) fn begin_send(&mut self, file: FileId, meta: Meta, source: Source, cx: &mut Cx<'_>) {
+        let total = meta.len;
         let act = self.with_machine(cx, |machine, talk| machine.answered(Ok(Answer::Opened(meta)), talk));
+        if let (Act::Send { range, hash: true }, Some(request)) = (&act, &mut self.work.request)
+            && (range.start > 0 || range.end < total)
+        {
+            request.segment = Some(Segment { first: range.start, end: range.end, total });
+        }
         self.send_or(act, file, source.into(), cx);
     }
 

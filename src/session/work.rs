@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use crate::buffer::Outbox;
 use crate::platform::Op;
-use crate::session::Request;
 use crate::session::state::Sending;
+use crate::session::{Request, Segments};
 
 /// What is under way.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct UnderWay {
     /// Chunks that may still be taken.
     pub(super) credits: usize,
     pub(super) request: Option<Request>,
+    /// Parts of a file that were sent and are not in the log yet.
+    pub(super) segments: Option<Box<Segments>>,
     /// When the dialect was last told of a silence.
     pub(super) quiet_told: Option<Instant>,
     /// The room of the last download, for the next.
@@ -37,6 +39,7 @@ impl UnderWay {
         ops: VecDeque::new(),
         credits: 0,
         request: None,
+        segments: None,
         quiet_told: None,
         sent: None,
     };
@@ -54,13 +57,14 @@ impl Work {
     /// silence told of before that is over.
     pub(super) fn rest(&mut self, active: Instant, spare: &mut Spare) {
         let told_before = self.quiet_told.is_none_or(|told| told <= active);
-        let UnderWay { inbox, outbox, ops, credits, request, quiet_told: _, sent: _ } = &**self;
+        let UnderWay { inbox, outbox, ops, credits, request, segments, quiet_told: _, sent: _ } = &**self;
         if told_before
             && inbox.is_empty()
             && outbox.is_empty()
             && ops.is_empty()
             && *credits == 0
             && request.is_none()
+            && segments.is_none()
             && let Some(mut room) = self.0.take()
             && spare.0.len() < SPARE_MAX
         {
@@ -87,9 +91,9 @@ impl Work {
         }
     }
 
-    /// Bytes of the room itself, of the few operations that may wait in it, and of a download.
+    /// Bytes of the room itself, of the few operations that may wait in it, of a download, and of its line.
     pub(super) const fn bytes() -> usize {
-        size_of::<UnderWay>() + OPS_KEPT * size_of::<Op>() + size_of::<Sending>()
+        size_of::<UnderWay>() + OPS_KEPT * size_of::<Op>() + size_of::<Sending>() + size_of::<Segments>()
     }
 }
 

@@ -87,6 +87,40 @@ fn every_request_that_ended_has_its_line() {
     }
 }
 
+#[test]
+fn checked_ranges_of_a_file_that_follow_each_other_are_one_line() {
+    let mut rig = Rig::new(Mode::PLAIN, limits(), Access::default());
+    for (name, len) in [("x", 100_000), ("y", 3)] {
+        rig.place(name, &vec![b'a'; len]);
+    }
+    let range = |first: u64, last: u64| format!("GET trailer=sha256 range={first}-{last} /x\n");
+    let all = range(0, 19_999) + &range(20_000, 59_999) + &range(60_000, 99_999);
+    let whole = "get key=\"/x\" bytes=100000 result=ok ms=0";
+    check(&mut rig, &all, &[whole]);
+    // The line of a part comes when something else is asked for, or the connection ends.
+    let other = "get key=\"/y\" bytes=3 result=ok ms=0";
+    let part = "get key=\"/x\" bytes=60000 result=ok ms=0";
+    check(&mut rig, &(range(0, 19_999) + &range(20_000, 59_999) + "GET /y\n"), &[part, other]);
+    check(&mut rig, &(range(0, 19_999) + &range(20_000, 59_999)), &[part]);
+    let hole = [range(0, 19_999), range(60_000, 99_999)].concat();
+    let pieces = ["get key=\"/x\" bytes=20000 result=ok ms=0", "get key=\"/x\" bytes=40000 result=ok ms=0"];
+    check(&mut rig, &hole, &pieces);
+    let cut = "get key=\"/no\" bytes=0 result=failed told=\"no such file or folder\" cause=\"memory\" ms=0";
+    check(&mut rig, &(range(0, 19_999) + "GET /no\n"), &[pieces[0], cut]);
+    // A pause between them changes nothing, and one behind them does not count.
+    let peer = rig.connect();
+    let _ = lines();
+    for range in [range(0, 19_999), range(20_000, 59_999)] {
+        rig.skip(Duration::from_millis(700));
+        rig.send(&peer, range.as_bytes());
+    }
+    rig.skip(Duration::from_millis(1500));
+    rig.finish(&peer);
+    assert_eq!(lines(), ["get peer=127.0.0.1:50851 key=\"/x\" bytes=60000 result=ok ms=700"]);
+    // Ranges that are not checked, as of a player, are lines of their own.
+    check(&mut rig, "GET range=0-2 /x\nGET range=3-5 /x\n", &["get key=\"/x\" bytes=3 result=ok ms=0"; 2]);
+}
+
 /// What a client does.
 enum Does {
     Says(Vec<u8>),

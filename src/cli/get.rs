@@ -3,14 +3,16 @@
 //! Names in a listing are the server's word and never trusted: one that is not a plain component
 //! is refused, so nothing is written outside the folder that was meant.
 
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::common::{Args, CONNECTION, End, Misuse, QUIET, Run, Worker};
 use super::pool;
 use super::usage::{Flag, Usage};
-use crate::client::{Address, Place, as_folder};
+use crate::client::{Address, Folder, Place, as_folder, printable};
 
 pub(super) static USAGE: Usage<Args> = Usage {
     name: "get",
@@ -41,7 +43,8 @@ The last argument is DEST unless it looks like HOST:PORT/path; the default is th
 A DEST that is a folder takes the files under their names; DEST ending in / is made if missing.
 - is standard output. While a file comes it is DEST.part, with its version and the digests of what
 is already there in DEST.part.etag; a later get goes on from there. The port is 7070 if none is
-given. What fails does not keep the rest from being fetched.",
+given. What fails does not keep the rest from being fetched. Names of the server are used beneath
+DEST only, where no link is followed; folders are fetched 64 deep.",
 };
 
 /// Where things go.
@@ -49,7 +52,7 @@ given. What fails does not keep the rest from being fetched.",
 enum Dest {
     Stdout,
     /// Into this folder, under their names.
-    Into(PathBuf),
+    Into(Arc<Folder>),
     /// The one thing becomes this.
     As(PathBuf),
 }
@@ -59,9 +62,21 @@ enum Dest {
 struct Job {
     address: Address,
     path: String,
-    local: PathBuf,
+    local: Local,
     size: u64,
 }
+
+/// Where a file goes.
+#[derive(Debug)]
+enum Local {
+    /// The user named it: links are followed to devices and pipes.
+    Named(PathBuf),
+    /// The server may have named it: no link beneath `base` is followed.
+    Beneath { base: Arc<Folder>, folder: String, name: String },
+}
+
+/// Most files whose names look like those of parts.
+const LATE_MAX: usize = 10_000;
 
 pub(super) fn run(args: &Args) -> Result<End, Misuse> {
     let (places, dest) = understand(args.operands.clone())?;
@@ -85,7 +100,7 @@ pub(super) fn run(args: &Args) -> Result<End, Misuse> {
     pool::run(&run, |hand_out| places.iter().for_each(|place| search.top(place, &dest, hand_out)), fetch);
     // Their names may be those of parts that were in use until now. The shorter comes first: its
     // own part may have the name of a longer.
-    search.late.sort_by_key(|job| job.local.as_os_str().len());
+    search.late.sort_by_key(|job| job.local.shown().len());
     let mut worker = Worker::new(&run);
     search.late.drain(..).for_each(|job| fetch(&mut worker, job));
     Ok(run.end())
@@ -111,12 +126,13 @@ fn settle(dest: PathBuf, places: usize, recursive: bool) -> Result<Dest, Misuse>
             Ok(Dest::Stdout)
         };
     }
-    if dest.is_dir() {
-        return Ok(Dest::Into(dest));
-    }
-    if dest.as_os_str().as_encoded_bytes().ends_with(b"/") {
-        fs::create_dir_all(&dest).map_err(|error| Misuse(format!("{}: {error}", dest.display())))?;
-        return Ok(Dest::Into(dest));
+    let is_meant = dest.as_os_str().as_encoded_bytes().ends_with(b"/");
+    if is_meant || dest.is_dir() {
+        let made = if is_meant { fs::create_dir_all(&dest) } else { Ok(()) };
+        let opened = made.and_then(|()| Folder::open(&dest));
+        return opened
+            .map(|folder| Dest::Into(Arc::new(folder)))
+            .map_err(|error| Misuse(format!("{}: {error}", dest.display())));
     }
     if places > 1 {
         return Err(Misuse(format!("{}: is no folder, and there are several files for it", dest.display())));
@@ -132,73 +148,120 @@ struct Search<'a> {
     late: Vec<Job>,
 }
 
+/// A folder of a tree, of which only one page is held.
+struct Level {
+    path: String,
+    /// Folders that the page named and that are still to be fetched, the last one first.
+    folders: Vec<String>,
+    /// The page to be asked for when these are done, and behind which name it begins.
+    next: Option<Option<String>>,
+}
+
 impl Search<'_> {
     /// A place that was named on the command line.
     fn top(&mut self, place: &Place, dest: &Dest, hand_out: &mut dyn FnMut(Job)) {
-        let local = match (dest, place.name()) {
-            (Dest::As(local), _) => local.clone(),
-            (Dest::Into(folder), Some(name)) => folder.join(name),
-            (Dest::Into(folder), None) => folder.clone(),
-            (Dest::Stdout, _) => return,
-        };
         let mut size = 0;
         if self.recursive {
             let Some(stat) = self.worker.with(&place.address, |client| client.stat(&place.path)) else { return };
             if stat.folder {
-                return self.tree(&place.address, &place.path, local, hand_out);
+                return self.top_folder(place, dest, hand_out);
             }
             size = stat.size;
-        } else if place.path.ends_with('/') {
-            let words = format!("{}{}: is a folder; use --recursive", place.address, place.path);
-            return self.worker.run.screen.failed_with(words);
         }
+        let local = match (dest, place.name()) {
+            (Dest::As(local), _) if !place.path.ends_with('/') => Local::Named(local.clone()),
+            (Dest::Into(base), Some(name)) if !place.path.ends_with('/') => {
+                Local::Beneath { base: Arc::clone(base), folder: String::new(), name: name.to_owned() }
+            }
+            (Dest::Stdout, _) => return,
+            _ => {
+                let words = format!("{}{}: is a folder; use --recursive", place.address, place.path);
+                return self.worker.run.screen.failed_with(words);
+            }
+        };
         let job = Job { address: place.address.clone(), path: place.path.clone(), local, size };
         file(self.worker.run, &mut self.late, job, hand_out);
     }
 
-    /// A folder with everything in it. Entries are handed out as the pages come.
-    fn tree(&mut self, address: &Address, path: &str, local: PathBuf, hand_out: &mut dyn FnMut(Job)) {
-        let (run, late) = (self.worker.run, &mut self.late);
-        let mut left = vec![(as_folder(path), local)];
-        while let Some((path, local)) = left.pop() {
-            if let Err(error) = fs::create_dir_all(&local) {
-                run.screen.failed_with(format!("{}: {error}", local.display()));
+    fn top_folder(&mut self, place: &Place, dest: &Dest, hand_out: &mut dyn FnMut(Job)) {
+        let (base, name) = match dest {
+            Dest::As(local) => match fs::create_dir_all(local).and_then(|()| Folder::open(local)) {
+                Ok(folder) => (Arc::new(folder), ""),
+                Err(error) => return self.worker.run.screen.failed_with(format!("{}: {error}", local.display())),
+            },
+            Dest::Into(base) => (Arc::clone(base), place.name().unwrap_or("")),
+            Dest::Stdout => return,
+        };
+        self.tree(place, &base, name, hand_out);
+    }
+
+    /// A folder with everything in it, to `name` beneath `base`. Entries are handed out as the pages come;
+    /// of each folder on the way down one page is held, so that no server can fill the memory.
+    fn tree(&mut self, place: &Place, base: &Arc<Folder>, name: &str, hand_out: &mut dyn FnMut(Job)) {
+        let run = self.worker.run;
+        let root = as_folder(&place.path);
+        let mut levels = vec![Level { path: root.clone(), folders: Vec::new(), next: Some(None) }];
+        while let Some(level) = levels.last_mut() {
+            if let Some(folder) = level.folders.pop() {
+                // A path that is too deep is refused before it is asked for.
+                let path = format!("{}{folder}/", level.path);
+                levels.push(Level { path, folders: Vec::new(), next: Some(None) });
                 continue;
             }
-            self.worker.with(address, |client| {
-                for entry in client.list(&path) {
-                    let entry = match entry {
-                        Ok(entry) => entry,
-                        Err(error) if error.trouble.is_hopeless() => return Err(error),
-                        Err(error) => {
-                            run.screen.failed(&error);
-                            continue;
-                        }
-                    };
-                    let (remote, local) = (format!("{path}{}", entry.name), local.join(&entry.name));
-                    if !entry.is_safe() {
+            let Some(after) = level.next.take() else {
+                levels.pop();
+                continue;
+            };
+            let local = format!("{name}/{}", &level.path[root.len()..]).trim_start_matches('/').to_owned();
+            // Also a folder without files is made.
+            if after.is_none()
+                && let Err(error) = base.make(&local)
+            {
+                run.screen.failed_with(format!("{}: {error}", printable(&local)));
+                continue;
+            }
+            let page = self.worker.with(&place.address, |client| client.page(&level.path, after.as_deref()));
+            let Some(page) = page else { continue };
+            level.next = page.next.map(Some);
+            for entry in page.entries {
+                let entry = match entry {
+                    Ok(entry) if entry.is_safe() => entry,
+                    Ok(entry) => {
+                        let (address, path) = (&place.address, &level.path);
                         let words = format!("{address}{path}: the server lists the name {:?}, refused", entry.name);
                         run.screen.failed_with(words);
-                    } else if entry.folder {
-                        left.push((as_folder(&remote), local));
-                    } else {
-                        let job = Job { address: address.clone(), path: remote, local, size: entry.size };
-                        file(run, late, job, hand_out);
+                        continue;
                     }
+                    Err(trouble) => {
+                        run.screen.failed(&trouble.at(&place.address, &level.path));
+                        continue;
+                    }
+                };
+                if entry.folder {
+                    level.folders.push(entry.name);
+                    continue;
                 }
-                Ok(())
-            });
+                let path = format!("{}{}", level.path, entry.name);
+                let local = Local::Beneath { base: Arc::clone(base), folder: local.clone(), name: entry.name };
+                let job = Job { address: place.address.clone(), path, local, size: entry.size };
+                file(run, &mut self.late, job, hand_out);
+            }
+            level.folders.reverse();
         }
     }
 }
 
 /// Hands a file out, now or late.
 fn file(run: &Run, late: &mut Vec<Job>, job: Job, hand_out: &mut dyn FnMut(Job)) {
-    run.screen.expect(job.size);
-    if job.path.ends_with(".part") || job.path.ends_with(".part.etag") {
+    if !job.path.ends_with(".part") && !job.path.ends_with(".part.etag") {
+        run.screen.expect(job.size);
+        hand_out(job);
+    } else if late.len() < LATE_MAX {
+        run.screen.expect(job.size);
         late.push(job);
     } else {
-        hand_out(job);
+        let Job { address, path, .. } = job;
+        run.screen.failed_with(format!("{address}{path}: left out, the {LATE_MAX} files before it end in .part too"));
     }
 }
 
@@ -206,12 +269,20 @@ fn file(run: &Run, late: &mut Vec<Job>, job: Job, hand_out: &mut dyn FnMut(Job))
 fn fetch(worker: &mut Worker<'_>, job: Job) {
     let screen = &worker.run.screen;
     let mut meter = screen.follow(&job.path, job.size);
-    let done = match special(&job.local) {
-        Ok(None) => worker.try_with(&job.address, |client| client.get_file(&job.path, &job.local, &mut meter)),
-        Ok(Some(mut device)) => {
-            worker.try_with(&job.address, |client| client.get_stream(&job.path, &mut device, &mut meter))
-        }
-        Err(error) => return screen.failed_with(format!("{}: {error}", job.local.display())),
+    let failed = |error| screen.failed_with(format!("{}: {error}", job.local.shown()));
+    let done = match &job.local {
+        Local::Named(local) => match special(local) {
+            Ok(None) => worker.try_with(&job.address, |client| client.get_file(&job.path, local, &mut meter)),
+            Ok(Some(mut device)) => {
+                worker.try_with(&job.address, |client| client.get_stream(&job.path, &mut device, &mut meter))
+            }
+            Err(error) => return failed(error),
+        },
+        Local::Beneath { base, folder, name } => match base.make(folder) {
+            Ok(folder) => worker
+                .try_with(&job.address, |client| client.get_file_in(&job.path, &folder, OsStr::new(name), &mut meter)),
+            Err(error) => return failed(error),
+        },
     };
     match done {
         Some(Ok(_)) => screen.done(),
@@ -220,6 +291,15 @@ fn fetch(worker: &mut Worker<'_>, job: Job) {
         }
         Some(Err(error)) => worker.fail(&job.address, &error),
         None => {}
+    }
+}
+
+impl Local {
+    fn shown(&self) -> String {
+        match self {
+            Self::Named(local) => local.display().to_string(),
+            Self::Beneath { folder, name, .. } => format!("{folder}{name}"),
+        }
     }
 }
 

@@ -171,6 +171,55 @@ fn nothing_is_written_outside_the_folder_whatever_a_listing_says() {
 }
 
 #[test]
+fn links_that_lie_where_files_come_are_not_followed() {
+    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let (here, address) = (folder.path(), &fake.address);
+    fake.store("/f", &[b'x'; 200_000]);
+    fake.store("/tree/top/inner", b"y");
+    let victim = here.join("victim");
+    for record in ["precious", "4-1 200000\n131072 00\n"] {
+        write(&victim, record);
+        let _ = fs::remove_file(here.join("f.part.etag"));
+        write(&here.join("f.part"), "");
+        symlink("victim", here.join("f.part.etag")).expect("a link");
+        assert_end(&format!("get {address}/f {}", here.display()), End::Done);
+        assert_eq!(fs::read_to_string(&victim).expect("still there"), record);
+    }
+    // What the user names may be a link, what the server names beneath it may not.
+    for (dest, link) in [("one", "one/tree"), ("two", "two/tree/top")] {
+        let outside = here.join("outside").join(dest);
+        fs::create_dir_all(&outside).expect("a folder");
+        fs::create_dir_all(here.join(link).parent().expect("a parent")).expect("a folder");
+        symlink(&outside, here.join(link)).expect("a link");
+        assert_end(&format!("get -r {address}/tree {}", here.join(dest).display()), End::Failed);
+        assert_eq!(contents(&outside), Vec::<String>::new(), "{dest}");
+    }
+    fs::create_dir(here.join("real")).expect("a folder");
+    symlink("real", here.join("typed")).expect("a link");
+    assert_end(&format!("get -r {address}/tree {}/typed", here.display()), End::Done);
+    assert_eq!(contents(&here.join("real")), ["tree/top/inner=y"]);
+}
+
+#[test]
+fn a_tree_is_walked_page_by_page_and_to_a_bounded_depth() {
+    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    for name in ["a", "b", "c", "d"] {
+        fake.store(&format!("/wide/{name}/f"), b"x");
+    }
+    fake.state().page = Some(2);
+    assert_end(&format!("get -r {}/wide {}", fake.address, folder.path().display()), End::Done);
+    let asked: Vec<String> = fake.state().log.iter().filter(|line| line.starts_with("LIST")).cloned().collect();
+    // What a page names is fetched before the next page comes, so that only one page is held.
+    let order =
+        ["LIST /wide/", "LIST /wide/a/", "LIST /wide/b/", "LIST after=b /wide/", "LIST /wide/c/", "LIST /wide/d/"];
+    assert_eq!(asked, order);
+    fake.state().log.clear();
+    fake.state().listing = Some("- 7 - d/\n");
+    assert_end(&format!("get -r {}/wide {}/deep", fake.address, folder.path().display()), End::Failed);
+    assert_eq!(fake.state().log.iter().filter(|line| line.starts_with("LIST")).count(), 64);
+}
+
+#[test]
 fn a_single_file_goes_where_it_is_told() {
     let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
     let (here, address) = (folder.path().display(), &fake.address);

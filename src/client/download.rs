@@ -4,9 +4,11 @@
 //! connection never stands idle between them; segments after the first are tied to the version of
 //! the first by `if=ETAG`. Where the bytes go is a [`Sink`]'s business.
 
-use std::io::Write;
+use std::ffi::OsStr;
+use std::io::{self, Write};
 use std::path::Path;
 
+use super::folder::Folder;
 use super::link::Link;
 use super::part::Part;
 use super::retry::Retry;
@@ -49,9 +51,26 @@ impl Client {
     /// and the digests of its segments. What an earlier try left there is checked and kept.
     /// `dest` is replaced only when everything is there.
     pub fn get_file(&mut self, path: &str, dest: &Path, watch: &mut dyn Watch) -> Result<Got, ClientError> {
+        let opened = match dest.file_name() {
+            Some(name) => Folder::open(dest.parent().unwrap_or(Path::new(""))).map(|folder| (folder, name)),
+            None => Err(io::Error::new(io::ErrorKind::InvalidInput, "this is no file name")),
+        };
+        let (folder, name) = opened.map_err(|error| Trouble::local("write", dest, error).at(&self.address, path))?;
+        self.get_file_in(path, &folder, name, watch)
+    }
+
+    /// As [`Self::get_file`], to a name in a folder that is open. No link is followed, so the name may be
+    /// that of a server.
+    pub fn get_file_in(
+        &mut self,
+        path: &str,
+        folder: &Folder,
+        name: &OsStr,
+        watch: &mut dyn Watch,
+    ) -> Result<Got, ClientError> {
         self.check(path)?;
         let local = |trouble: Trouble, client: &Self| trouble.at(&client.address, path);
-        let mut part = Part::open(dest).map_err(|trouble| local(trouble, self))?;
+        let mut part = Part::open(folder, name).map_err(|trouble| local(trouble, self))?;
         let segment_max = self.options.segment_max;
         let got = self.download(path, &mut part, segment_max, watch)?;
         part.finish(got.mtime).map_err(|trouble| local(trouble, self))?;
@@ -126,10 +145,11 @@ fn segments(
     watch: &mut dyn Watch,
 ) -> Result<Got, Trouble> {
     ask(link, path, progress, progress.sealed)?;
+    let mut asked = progress.segment;
     let mut known: Option<Got> = None;
     loop {
         let got = get::head(link)?;
-        check(&got, known.as_ref(), progress)?;
+        check(&got, known.as_ref(), progress, asked)?;
         if progress.version.is_none() {
             sink.begin(&got.etag, got.total)?;
             progress.version = Some(got.etag.clone());
@@ -142,6 +162,7 @@ fn segments(
         if end < got.total {
             progress.segment = progress.segment.saturating_mul(2).min(segment_max);
             ask(link, path, progress, end)?;
+            asked = progress.segment;
         }
         let mut at = got.first;
         let digest = link.checked_body(got.size, |piece| {
@@ -168,12 +189,14 @@ fn ask(link: &mut Link, path: &str, progress: &Progress, first: u64) -> Result<(
     link.ask(&get::request(path, range, progress.version.as_deref()))
 }
 
-/// Is it the segment that was asked for, of the version that was asked for?
-fn check(got: &Got, known: Option<&Got>, progress: &Progress) -> Result<(), Trouble> {
+/// Is it the segment that was asked for, at most `asked` bytes, of the version that was asked for?
+fn check(got: &Got, known: Option<&Got>, progress: &Progress, asked: u64) -> Result<(), Trouble> {
     let same_version = progress.version.as_ref().is_none_or(|version| *version == got.etag);
     let same_total = known.is_none_or(|known| known.total == got.total);
     let leads_on = got.size > 0 || got.total == 0;
-    if got.first == progress.sealed && same_version && same_total && leads_on {
+    // A stream holds a segment in memory until it is checked.
+    let fits = got.size <= asked;
+    if got.first == progress.sealed && same_version && same_total && leads_on && fits {
         return Ok(());
     }
     Err(Trouble::Strange("it sent another part of the file than was asked for".to_owned()))

@@ -93,7 +93,7 @@ impl Trouble {
     }
 
     /// Says where it happened.
-    pub(super) fn at(self, peer: impl fmt::Display, subject: &str) -> ClientError {
+    pub(crate) fn at(self, peer: impl fmt::Display, subject: &str) -> ClientError {
         ClientError { peer: peer.to_string(), subject: subject.to_owned(), trouble: self }
     }
 }
@@ -158,16 +158,26 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-/// The text with everything spelled out that could steer a terminal or reorder what it shows.
+/// The text with everything spelled out that could steer a terminal, reorder what it shows or make two
+/// names look the same. The joiners U+200C and U+200D stay: Persian, Hindi and emoji need them.
 pub fn printable(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if steers(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+        if is_unseen(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
     }
     shown
+}
+
+/// True for controls, separators of lines, and characters of format (Unicode's Cf) or without a shape.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+        )
 }
 
 #[cfg(test)]
@@ -179,6 +189,16 @@ mod tests {
         let reply = Reply::parse("ERR 404 \u{1b}[2Jgone\u{202e}").expect("a reply");
         let error = Trouble::refused(&reply).expect("a refusal").at("h:1", "/a\u{7}");
         assert_eq!(error.to_string(), "h:1/a\\u{7}: refused: \\u{1b}[2Jgone\\u{202e} (404)");
+    }
+
+    #[test]
+    fn characters_without_a_width_and_those_that_reorder_are_spelled_out() {
+        let told = printable("a\u{200b}b\u{2028}c\u{61c}d\u{2067}e\u{200f}f\u{feff}g\u{ad}h\u{e0041}i");
+        assert_eq!(told, "a\\u{200b}b\\u{2028}c\\u{61c}d\\u{2067}e\\u{200f}f\\u{feff}g\\u{ad}h\\u{e0041}i");
+        for plain in ["naïve café", "日本語 テスト", "می\u{200c}خواهم", "👨\u{200d}👩\u{200d}👧 ❤\u{fe0f}", "שלום"]
+        {
+            assert_eq!(printable(plain), plain);
+        }
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub(crate) struct State {
     pub(crate) page: Option<usize>,
     /// Every listing has this body instead.
     pub(crate) listing: Option<&'static str>,
+    /// A range is answered with the whole file.
+    pub(crate) whole_ranges: bool,
     parked: Vec<TcpStream>,
     versions: u64,
 }
@@ -303,6 +305,7 @@ fn get(request: &Request<'_>, out: &mut Out, state: &Mutex<State>) -> io::Result
     let mut extra = String::new();
     let mut span = 0..total;
     if let Some(range) = option(request, "range") {
+        let range = if state.whole_ranges { "0-" } else { range };
         let Ok(range) = ByteRange::parse(range).expect("a range").resolve(total as u64) else {
             return out.write_all(b"ERR 416 outside\n");
         };

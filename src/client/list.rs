@@ -3,16 +3,16 @@
 //! At most one page is held. Names are passed on as the server sent them; who makes local files
 //! of them asks [`Entry::is_safe`] first.
 
-use std::collections::VecDeque;
-
 use super::link::Link;
 use super::{Client, ClientError, Trouble, as_folder};
 use crate::wire::key;
 use crate::wire::line::{Reply, escape};
 use crate::wire::range::decimal;
 
-/// Largest page taken from a server: 1,000 of the longest lines, four times over.
-const PAGE_BYTES_MAX: u64 = 16 << 20;
+/// Most names in one page; the protocol promises no more.
+const PAGE_NAMES_MAX: usize = 1000;
+/// Largest page taken from a server, in bytes: so many lines, each three times the longest name.
+const PAGE_BYTES_MAX: u64 = 1 << 20;
 
 /// One line of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,52 +50,30 @@ impl Entry {
     }
 }
 
-/// The entries of a folder. A failed page ends it.
+/// One page of a folder.
 #[derive(Debug)]
-pub struct Listing<'a> {
-    client: &'a mut Client,
-    path: String,
-    after: Option<String>,
-    page: VecDeque<Result<Entry, Trouble>>,
-    more: bool,
+pub(crate) struct Page {
+    /// In the order of the server; lines that make no sense are errors.
+    pub(crate) entries: Vec<Result<Entry, Trouble>>,
+    /// The name behind which the next page begins, if there is one.
+    pub(crate) next: Option<String>,
 }
 
-impl<'a> Listing<'a> {
-    pub(super) fn new(client: &'a mut Client, path: &str) -> Self {
-        Self { client, path: as_folder(path), after: None, page: VecDeque::new(), more: true }
-    }
-
-    /// Asks for the next page.
-    fn turn(&mut self) -> Result<(), ClientError> {
-        self.client.check(&self.path)?;
-        let line = match &self.after {
-            Some(after) => format!("LIST after={} {}\n", escape(after), self.path),
-            None => format!("LIST {}\n", self.path),
+impl Client {
+    /// The page of a folder that begins behind the name `after`, or with its first.
+    pub(crate) fn page(&mut self, path: &str, after: Option<&str>) -> Result<Page, ClientError> {
+        let path = as_folder(path);
+        self.check(&path)?;
+        let line = match after {
+            Some(after) => format!("LIST after={} {path}\n", escape(after)),
+            None => format!("LIST {path}\n"),
         };
-        let (reply, body) = self.client.attempt(&self.path, &mut (), |link, _| page(link, &line))?;
-        let after = self.after.take();
-        for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let entry = std::str::from_utf8(line).ok().and_then(Entry::parse);
-            let Some(entry) = entry else {
-                let shown = String::from_utf8_lossy(line).into_owned();
-                self.page.push_back(Err(Trouble::Strange(format!("a line of the listing is {shown}"))));
-                continue;
-            };
-            self.after = Some(entry.name.clone());
-            self.page.push_back(Ok(entry));
-        }
-        self.more = reply.key("more") == Some("1");
-        // A page that leads nowhere would be asked for again without end.
-        if self.more && self.after <= after {
-            self.more = false;
-            self.page.push_back(Err(Trouble::Strange("a page of the listing does not lead on".to_owned())));
-        }
-        Ok(())
+        self.attempt(&path, &mut (), |link, _| page(link, &line, after))
     }
 }
 
 /// Asks for one page and reads it whole.
-fn page(link: &mut Link, line: &str) -> Result<(Reply, Vec<u8>), Trouble> {
+fn page(link: &mut Link, line: &str, after: Option<&str>) -> Result<Page, Trouble> {
     link.ask(line)?;
     let reply = link.ok()?;
     let Reply::Ok { size, .. } = reply else { return Err(Trouble::Strange("no size".to_owned())) };
@@ -107,21 +85,59 @@ fn page(link: &mut Link, line: &str) -> Result<(Reply, Vec<u8>), Trouble> {
         body.extend_from_slice(piece);
         Ok(())
     })?;
-    Ok((reply, body))
+    let mut entries = Vec::new();
+    for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        if entries.len() == PAGE_NAMES_MAX {
+            return Err(Trouble::Strange(format!("a page of the listing has more than {PAGE_NAMES_MAX} names")));
+        }
+        let entry = std::str::from_utf8(line).ok().and_then(Entry::parse);
+        entries.push(entry.ok_or_else(|| {
+            let shown = String::from_utf8_lossy(line).into_owned();
+            Trouble::Strange(format!("a line of the listing is {shown}"))
+        }));
+    }
+    let last = entries.iter().rev().find_map(|entry| Some(entry.as_ref().ok()?.name.clone()));
+    let mut next = (reply.key("more") == Some("1")).then_some(last);
+    // A page that leads nowhere would be asked for again without end.
+    if next.take_if(|last| last.as_deref() <= after).is_some() {
+        entries.push(Err(Trouble::Strange("a page of the listing does not lead on".to_owned())));
+    }
+    Ok(Page { entries, next: next.flatten() })
+}
+
+/// The entries of a folder. A failed page ends it.
+#[derive(Debug)]
+pub struct Listing<'a> {
+    client: &'a mut Client,
+    path: String,
+    page: std::vec::IntoIter<Result<Entry, Trouble>>,
+    /// The next page, and behind which name it begins.
+    next: Option<Option<String>>,
+}
+
+impl<'a> Listing<'a> {
+    pub(super) fn new(client: &'a mut Client, path: &str) -> Self {
+        Self { client, path: as_folder(path), page: Vec::new().into_iter(), next: Some(None) }
+    }
 }
 
 impl Iterator for Listing<'_> {
     type Item = Result<Entry, ClientError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.page.is_empty() && self.more {
-            if let Err(error) = self.turn() {
-                self.more = false;
-                return Some(Err(error));
+        loop {
+            if let Some(entry) = self.page.next() {
+                return Some(entry.map_err(|trouble| trouble.at(self.client.address(), &self.path)));
+            }
+            let after = self.next.take()?;
+            match self.client.page(&self.path, after.as_deref()) {
+                Ok(page) => {
+                    self.page = page.entries.into_iter();
+                    self.next = page.next.map(Some);
+                }
+                Err(error) => return Some(Err(error)),
             }
         }
-        let entry = self.page.pop_front()?;
-        Some(entry.map_err(|trouble| trouble.at(self.client.address(), &self.path)))
     }
 }
 

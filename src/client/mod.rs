@@ -8,6 +8,7 @@
 mod address;
 mod download;
 mod error;
+mod folder;
 mod get;
 mod link;
 mod list;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 pub use address::{Address, DEFAULT_PORT, Place, as_folder};
 pub use error::{ClientError, Trouble, printable};
+pub use folder::Folder;
 pub use get::{GetOptions, Got};
 pub use list::{Entry, Listing};
 pub use put::Stored;

@@ -6,18 +6,17 @@
 //! Nothing here knows the network.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, OFlags, flock, fstat};
 use sha2::{Digest as _, Sha256};
 
 use super::Trouble;
 use super::download::Sink;
+use super::folder::Folder;
 use crate::wire::line;
 use crate::wire::range::decimal;
 
@@ -35,10 +34,11 @@ type Segment = (u64, [u8; 32]);
 
 /// A download on disk. The part is locked, so that two of them never mix.
 #[derive(Debug)]
-pub(super) struct Part {
-    dest: PathBuf,
-    path: PathBuf,
-    record_path: PathBuf,
+pub(super) struct Part<'a> {
+    folder: &'a Folder,
+    dest: OsString,
+    name: OsString,
+    record_name: OsString,
     open: Option<Open>,
 }
 
@@ -54,16 +54,16 @@ struct Open {
     end: u64,
 }
 
-impl Part {
+impl<'a> Part<'a> {
     /// Looks for what an earlier try left, and keeps of it what the record proves.
-    pub(super) fn open(dest: &Path) -> Result<Self, Trouble> {
-        let name = dest.file_name().ok_or_else(|| {
-            Trouble::local("write", dest, io::Error::new(io::ErrorKind::InvalidInput, "this is no file name"))
-        })?;
-        let path = dest.with_file_name(part_name(name));
-        let mut record_path = path.clone().into_os_string();
-        record_path.push(".etag");
-        let mut part = Self { dest: dest.to_owned(), path, record_path: record_path.into(), open: None };
+    pub(super) fn open(folder: &'a Folder, dest: &OsStr) -> Result<Self, Trouble> {
+        if folder.is_folder(dest) {
+            return Err(Trouble::local("write", folder.path_of(dest), io::ErrorKind::IsADirectory.into()));
+        }
+        let name = part_name(dest);
+        let mut record_name = name.clone();
+        record_name.push(".etag");
+        let mut part = Self { folder, dest: dest.to_owned(), name, record_name, open: None };
         if let Some(file) = part.lock(false)? {
             part.open = part.resume(file)?;
         }
@@ -74,10 +74,8 @@ impl Part {
     /// opening and our locking; then what was locked is somebody's finished file, and must be let go.
     fn lock(&self, create: bool) -> Result<Option<File>, Trouble> {
         loop {
-            let no_follow = OFlags::NOFOLLOW.bits().cast_signed();
-            let opened =
-                OpenOptions::new().read(true).write(true).create(create).custom_flags(no_follow).open(&self.path);
-            let file = match opened {
+            let create_flag = if create { OFlags::CREATE } else { OFlags::empty() };
+            let file = match self.folder.open_file(&self.name, OFlags::RDWR | create_flag) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !create => return Ok(None),
                 Err(error) => return Err(self.trouble("open", error)),
@@ -96,17 +94,16 @@ impl Part {
 
     /// Is the open file still the one that the name leads to?
     fn is_in_place(&self, file: &File) -> Result<bool, Trouble> {
-        let here = file.metadata().map_err(|error| self.trouble("read", error))?;
-        Ok(fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == (here.dev(), here.ino())))
+        let here = fstat(file).map_err(|errno| self.trouble("read", errno.into()))?;
+        let there = self.folder.stat(&self.name);
+        Ok(there.is_ok_and(|there| (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)))
     }
 
     /// Checks an existing part against its record; `None` if nothing of it can be used.
     fn resume(&self, mut part: File) -> Result<Option<Open>, Trouble> {
-        let Ok(mut record) = OpenOptions::new().read(true).append(true).open(&self.record_path) else {
-            return Ok(None);
-        };
+        let Ok(record) = self.folder.open_file(&self.record_name, OFlags::RDONLY) else { return Ok(None) };
         let mut text = String::new();
-        if (&mut record).take(RECORD_BYTES_MAX).read_to_string(&mut text).is_err() {
+        if record.take(RECORD_BYTES_MAX).read_to_string(&mut text).is_err() {
             return Ok(None);
         }
         let Some((etag, segments)) = read_record(&text) else { return Ok(None) };
@@ -120,9 +117,7 @@ impl Part {
             segments.iter().take_while(|(end, _)| *end <= sealed).map(|(end, digest)| segment_line(*end, digest)),
         );
         let kept: String = kept.flat_map(|line| [line, "\n".to_owned()]).collect();
-        let rewritten = record.set_len(0).and_then(|()| record.write_all(kept.as_bytes()));
-        rewritten.map_err(|error| Trouble::local("write", &self.record_path, error))?;
-        open.record = Some(record);
+        open.record = Some(self.write_record(&kept)?);
         open.rewind().map_err(|error| self.trouble("write", error))?;
         Ok(Some(open))
     }
@@ -138,18 +133,27 @@ impl Part {
             let replaced = io::Error::other("something else took its place meanwhile");
             return Err(self.trouble("rename", replaced));
         }
-        fs::rename(&self.path, &self.dest).map_err(|error| Trouble::local("write", &self.dest, error))?;
-        match fs::remove_file(&self.record_path) {
-            // A small file has none, unless an earlier try left one.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Trouble::local("remove", &self.record_path, error))
-            }
-            _ => Ok(()),
-        }
+        let renamed = self.folder.rename(&self.name, &self.dest);
+        renamed.map_err(|error| Trouble::local("write", self.folder.path_of(&self.dest), error))?;
+        // A small file has none, unless an earlier try left one.
+        self.folder.remove(&self.record_name).map_err(|error| self.record_trouble("remove", error))
+    }
+
+    /// A record of our own with this text, in place of what has its name.
+    fn write_record(&self, text: &str) -> Result<File, Trouble> {
+        let written = self.folder.create_file(&self.record_name).and_then(|mut record| {
+            record.write_all(text.as_bytes())?;
+            Ok(record)
+        });
+        written.map_err(|error| self.record_trouble("write", error))
     }
 
     fn trouble(&self, doing: &'static str, error: io::Error) -> Trouble {
-        Trouble::local(doing, &self.path, error)
+        Trouble::local(doing, self.folder.path_of(&self.name), error)
+    }
+
+    fn record_trouble(&self, doing: &'static str, error: io::Error) -> Trouble {
+        Trouble::local(doing, self.folder.path_of(&self.record_name), error)
     }
 
     fn opened(&mut self) -> &mut Open {
@@ -158,13 +162,8 @@ impl Part {
 }
 
 impl Open {
-    fn begin_record(&mut self, path: &Path) -> Result<(), Trouble> {
-        let begun = File::create(path).and_then(|mut record| {
-            record.write_all(format!("{} {}\n", self.etag, self.total).as_bytes())?;
-            Ok(record)
-        });
-        self.record = Some(begun.map_err(|error| Trouble::local("write", path, error))?);
-        Ok(())
+    fn first_line(&self) -> String {
+        format!("{} {}\n", self.etag, self.total)
     }
 
     fn rewind(&mut self) -> io::Result<()> {
@@ -174,7 +173,7 @@ impl Open {
     }
 }
 
-impl Sink for Part {
+impl Sink for Part<'_> {
     fn have(&self) -> Option<(String, u64)> {
         self.open.as_ref().map(|open| (open.etag.clone(), open.sealed))
     }
@@ -185,8 +184,8 @@ impl Sink for Part {
             None => self.lock(true)?.expect("a lock that may create finds a file"),
         };
         let mut open = Open { part, record: None, etag: etag.to_owned(), total, sealed: 0, end: 0 };
-        if total >= RECORD_LEN_MIN || self.record_path.exists() {
-            open.begin_record(&self.record_path)?;
+        if total >= RECORD_LEN_MIN || self.folder.stat(&self.record_name).is_ok() {
+            open.record = Some(self.write_record(&open.first_line())?);
         }
         open.rewind().map_err(|error| self.trouble("write", error))?;
         self.open = Some(open);
@@ -201,14 +200,17 @@ impl Sink for Part {
     }
 
     fn seal(&mut self, digest: &[u8; 32]) -> Result<(), Trouble> {
-        let open = self.open.as_mut().expect("bytes come only after the download was begun");
+        let open = self.opened();
         open.sealed = open.end;
         if open.record.is_none() && open.sealed < open.total {
-            open.begin_record(&self.record_path)?;
+            let first_line = open.first_line();
+            let record = self.write_record(&first_line)?;
+            self.opened().record = Some(record);
         }
+        let open = self.opened();
         let Some(record) = &mut open.record else { return Ok(()) };
         let written = record.write_all(format!("{}\n", segment_line(open.sealed, digest)).as_bytes());
-        written.map_err(|error| Trouble::local("write", &self.record_path, error))
+        written.map_err(|error| self.record_trouble("write", error))
     }
 
     fn rewind(&mut self) -> Result<(), Trouble> {
@@ -287,14 +289,16 @@ fn part_name(name: &OsStr) -> OsString {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn digest(bytes: &[u8]) -> [u8; 32] {
         Sha256::digest(bytes).into()
     }
 
-    fn begun(dest: &Path) -> Part {
-        let mut part = Part::open(dest).expect("a part");
+    fn begun(folder: &Folder) -> Part<'_> {
+        let mut part = opened(folder);
         part.begin("ab", 12).expect("begun");
         for segment in [b"aaaa", b"bbbb"] {
             part.take(segment).expect("taken");
@@ -303,18 +307,22 @@ mod tests {
         part
     }
 
+    fn opened(folder: &Folder) -> Part<'_> {
+        Part::open(folder, OsStr::new("f")).expect("a part")
+    }
+
     #[test]
     fn only_sealed_bytes_survive_and_a_torn_record_is_no_harm() {
         let folder = tempfile::tempdir().expect("a folder");
-        let dest = folder.path().join("f");
-        let mut part = begun(&dest);
+        let at = Folder::open(folder.path()).expect("it is there");
+        let mut part = begun(&at);
         part.take(b"cc").expect("taken");
         drop(part);
         let record = folder.path().join("f.part.etag");
         let mut text = fs::read_to_string(&record).expect("a record");
         text.push_str("12 0123");
         fs::write(&record, text).expect("written");
-        assert_eq!(Part::open(&dest).expect("a part").have(), Some(("ab".to_owned(), 8)));
+        assert_eq!(opened(&at).have(), Some(("ab".to_owned(), 8)));
         assert_eq!(fs::read(folder.path().join("f.part")).expect("the part"), b"aaaabbbb");
         assert_eq!(fs::read_to_string(&record).expect("a record").lines().count(), 3);
     }
@@ -322,32 +330,32 @@ mod tests {
     #[test]
     fn bytes_that_differ_from_their_digest_are_not_kept() {
         let folder = tempfile::tempdir().expect("a folder");
-        let dest = folder.path().join("f");
-        drop(begun(&dest));
+        let at = Folder::open(folder.path()).expect("it is there");
+        drop(begun(&at));
         fs::write(folder.path().join("f.part"), b"aaaabbxb").expect("written");
-        assert_eq!(Part::open(&dest).expect("a part").have(), Some(("ab".to_owned(), 4)));
+        assert_eq!(opened(&at).have(), Some(("ab".to_owned(), 4)));
         fs::write(folder.path().join("f.part"), b"aa").expect("written");
-        assert_eq!(Part::open(&dest).expect("a part").have(), None);
+        assert_eq!(opened(&at).have(), None);
     }
 
     #[test]
     fn a_part_is_written_by_one_download_at_a_time() {
         let folder = tempfile::tempdir().expect("a folder");
-        let dest = folder.path().join("f");
-        let _first = begun(&dest);
-        let second = Part::open(&dest).expect_err("the part is locked");
+        let at = Folder::open(folder.path()).expect("it is there");
+        let _first = begun(&at);
+        let second = Part::open(&at, OsStr::new("f")).expect_err("the part is locked");
         assert!(second.to_string().contains("another download"), "{second}");
     }
 
     #[test]
     fn a_part_that_was_replaced_never_takes_the_name() {
         let folder = tempfile::tempdir().expect("a folder");
-        let dest = folder.path().join("f");
-        let part = begun(&dest);
+        let at = Folder::open(folder.path()).expect("it is there");
+        let part = begun(&at);
         fs::remove_file(folder.path().join("f.part")).expect("removed");
         fs::write(folder.path().join("f.part"), b"other").expect("written");
         assert!(part.finish(0).is_err());
-        assert!(!dest.exists());
+        assert!(!folder.path().join("f").exists());
     }
 
     #[test]

@@ -216,3 +216,13 @@ fn segments_grow_and_are_asked_for_before_the_one_before_has_ended() {
         .collect();
     assert_eq!(first, [0_u64, 1 << 20, 3 << 20, 7 << 20]);
 }
+
+#[test]
+fn more_bytes_than_were_asked_for_are_not_taken_into_memory() {
+    let fake = Fake::start();
+    fake.store("/f", &noise(3 << 20));
+    fake.state().whole_ranges = true;
+    let mut out = Vec::new();
+    let error = impatient(&fake).get_stream("/f", &mut out, &mut ()).expect_err("more than was asked for");
+    assert!(matches!(error.trouble, Trouble::Strange(_)) && out.is_empty(), "{error}");
+}

@@ -127,3 +127,12 @@ fn a_server_of_another_protocol_is_named_as_such() {
     let error = client(&fake).ping().expect_err("not ours");
     assert!(matches!(error.trouble, Trouble::Strange(_)), "{error}");
 }
+
+#[test]
+fn a_page_with_more_names_than_were_promised_is_refused() {
+    let fake = Fake::start();
+    let page: String = (0..1001).map(|n| format!("1 7 ab {n:04}\n")).collect();
+    fake.state().listing = Some(page.leak());
+    let error = client(&fake).list("/").next().expect("an answer").expect_err("too long");
+    assert!(error.to_string().contains("1000 names"), "{error}");
+}

@@ -1,0 +1,112 @@
+//! Local folders as open descriptors: what a server names is looked up beneath them one component
+//! at a time, and no link is followed.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, mkdirat, openat, renameat, statat, unlinkat};
+
+/// A folder need not be readable for names in it to be used.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
+
+/// An open folder of this machine.
+#[derive(Debug)]
+pub struct Folder {
+    fd: OwnedFd,
+    /// For messages only.
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Opens a folder that the user named; links on the way are followed.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        Ok(Self { fd: openat(CWD, path, FOLDER, Mode::empty())?, path: path.to_owned() })
+    }
+
+    /// Opens a folder beneath this one, `/` between its names, and makes what is missing. A link on
+    /// the way is an error.
+    pub fn make(&self, names: &str) -> io::Result<Self> {
+        let mut folder = Self { fd: self.fd.try_clone()?, path: self.path.clone() };
+        for name in names.split('/').filter(|name| !name.is_empty()) {
+            let opened = openat(&folder.fd, name, FOLDER | OFlags::NOFOLLOW, Mode::empty());
+            let opened = match opened {
+                Err(rustix::io::Errno::NOENT) => {
+                    match mkdirat(&folder.fd, name, Mode::from_raw_mode(0o777)) {
+                        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                        Err(errno) => return Err(errno.into()),
+                    }
+                    openat(&folder.fd, name, FOLDER | OFlags::NOFOLLOW, Mode::empty())
+                }
+                opened => opened,
+            };
+            let fd = opened.map_err(|errno| folder.explain(name.as_ref(), errno.into()))?;
+            folder = Self { fd, path: folder.path.join(name) };
+        }
+        Ok(folder)
+    }
+
+    /// Where a name in this folder is, for messages.
+    pub(super) fn path_of(&self, name: &OsStr) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Opens a regular file. A link or a device is an error, and a pipe does not block.
+    pub(super) fn open_file(&self, name: &OsStr, flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = openat(&self.fd, name, flags, Mode::from_raw_mode(0o666));
+        let file = File::from(opened.map_err(|errno| self.explain(name, errno.into()))?);
+        if file.metadata()?.is_file() {
+            Ok(file)
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "something that is not a file is there"))
+        }
+    }
+
+    /// Makes a file anew in place of what has its name. Links, hard ones too, lose the name only.
+    pub(super) fn create_file(&self, name: &OsStr) -> io::Result<File> {
+        self.remove(name)?;
+        self.open_file(name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)
+    }
+
+    /// What has this name; a link is told of as itself.
+    pub(super) fn stat(&self, name: &OsStr) -> io::Result<Stat> {
+        Ok(statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    pub(super) fn is_folder(&self, name: &OsStr) -> bool {
+        self.has_type(name, FileType::Directory)
+    }
+
+    /// Moves a name within the folder, over what has the new one.
+    pub(super) fn rename(&self, old: &OsStr, new: &OsStr) -> io::Result<()> {
+        Ok(renameat(&self.fd, old, &self.fd, new)?)
+    }
+
+    /// Removes a name; that it is missing is no error.
+    pub(super) fn remove(&self, name: &OsStr) -> io::Result<()> {
+        match unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn has_type(&self, name: &OsStr, wanted: FileType) -> bool {
+        self.stat(name).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == wanted)
+    }
+
+    /// The system's word for a link in the way is "not a directory" or "too many levels".
+    fn explain(&self, name: &OsStr, error: io::Error) -> io::Error {
+        if self.has_type(name, FileType::Symlink) {
+            let words = format!("{} is a symbolic link, which is not followed", self.path_of(name).display());
+            return io::Error::new(error.kind(), words);
+        }
+        error
+    }
+}

@@ -12,7 +12,7 @@ use std::path::Path;
 mod targets;
 
 /// The repository stays small.
-const FILES_MAX: usize = 260;
+const FILES_MAX: usize = 280;
 const BYTES_MAX: usize = 200 << 10;
 
 #[test]

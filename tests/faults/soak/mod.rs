@@ -4,9 +4,9 @@
 //! `SOAK_SECONDS=3600 cargo test --release --test faults -- --ignored --nocapture soak`
 //!
 //! Workers upload, download and delete, break off with resets and read slowly; clients are killed
-//! in the middle; the disk, a small one of its own, fills up; and in the first half the server is
-//! killed or drained and started again on the same folder and addresses. In the second half one
-//! server lives on, and is brought to rest again and again: then its descriptors and threads must
+//! in the middle; the disk, a small one of its own, fills up; and in the first half, but for at most two
+//! minutes, the server is killed or drained and started again on the same folder and addresses. From then
+//! on one server lives on, and is brought to rest again and again: then its descriptors and threads must
 //! be those of its beginning, nothing may be left in staging, and at the end its memory may have
 //! grown by a quarter and 8 MiB at most. `SOAK_SEED` chooses another course.
 
@@ -36,9 +36,11 @@ const WORKERS: u64 = 5;
 /// Names of each worker: few, so that most uploads replace a file.
 const NAMES: u64 = 25;
 const DISK_MIB: u64 = 384;
-/// How long a server lives in the first half, at most, in milliseconds.
+/// How long a server lives in the first part, at most, in milliseconds.
 const LIFE_MS: u64 = 6000;
-/// How often it is brought to rest in the second half.
+/// The longest first part: what a longer run adds is for the server that lives on.
+const RESTARTS_MAX: Duration = Duration::from_secs(120);
+/// How often it is brought to rest after that.
 const REST_EVERY: Duration = Duration::from_secs(5);
 /// How long an upload that nobody answers may take to be seen.
 const SEEN_WITHIN: Duration = Duration::from_secs(10);
@@ -379,7 +381,7 @@ fn soak() {
 /// The faults that concern the server or its disk; ends with a server at rest.
 fn torment(soak: &Soak, mut server: Served, disk: &Path, length: Duration, seed: u64) -> (Served, Vec<Use>) {
     let (began, mut random) = (Instant::now(), Random::new(seed));
-    while began.elapsed() < length / 2 && !soak.has_ended() {
+    while began.elapsed() < (length / 2).min(RESTARTS_MAX) && !soak.has_ended() {
         std::thread::park_timeout(Duration::from_millis(200 + random.below(LIFE_MS)));
         if random.below(3) == 0 {
             fill(soak, disk, &mut random);

@@ -12,7 +12,8 @@ pub const KEY_LEN_MAX: usize = 1024;
 pub const COMPONENT_LEN_MAX: usize = 255;
 /// Most components.
 pub const DEPTH_MAX: usize = 64;
-/// Ours: staging files live here and nobody can name them.
+/// The server's own directory. Refused as any component and in any letter case: a file system may ignore
+/// case, and a directory beneath the root may be the root of another server.
 pub const RESERVED: &str = ".filewharf";
 
 /// What a path named.
@@ -54,9 +55,6 @@ pub fn relative(name: &str) -> Result<Key, Failure> {
             return Err(Failure::Malformed("the path is deeper than 64 folders"));
         }
     }
-    if name.strip_prefix(RESERVED).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
-        return Err(Failure::Denied("/.filewharf/ is reserved for the server"));
-    }
     Ok(Key::checked(name))
 }
 
@@ -78,7 +76,15 @@ fn check(part: &[u8]) -> Result<(), Failure> {
     if part.iter().fold(false, |found, byte| found | is_control(*byte)) {
         return Err(Failure::Malformed("the path has control bytes"));
     }
+    if is_reserved(part) {
+        return Err(Failure::Denied("/.filewharf/ is reserved for the server"));
+    }
     Ok(())
+}
+
+/// True for [`RESERVED`] in any letter case. Such names are neither taken nor listed.
+pub fn is_reserved(part: &[u8]) -> bool {
+    part.eq_ignore_ascii_case(RESERVED.as_bytes())
 }
 
 /// Does it hold a byte below 0x20, or DEL? Such names are neither taken nor listed.
@@ -105,7 +111,7 @@ mod tests {
             ("/ü/😀", "ü/😀", false),
             ("/...", "...", false),
             ("/a\\b", "a\\b", false),
-            ("/x/.filewharf", "x/.filewharf", false),
+            ("/x/.filewharf2/a.filewharf", "x/.filewharf2/a.filewharf", false),
         ] {
             let got = absolute(path).expect(path);
             assert_eq!((got.key.as_str(), got.meant == Meant::Folder), (key, folder), "{path}");
@@ -122,7 +128,8 @@ mod tests {
         ] {
             assert!(matches!(absolute(path), Err(Failure::Malformed(_))), "{path:?}");
         }
-        for path in ["/.filewharf", "/.filewharf/", "/.filewharf/staging/x"] {
+        let nested = ["/x/.filewharf", "/x/.filewharf/", "/a/b/.FileWharf/staging/x", "/.FILEWHARF/staging"];
+        for path in ["/.filewharf", "/.filewharf/", "/.filewharf/staging/x"].into_iter().chain(nested) {
             assert!(matches!(absolute(path), Err(Failure::Denied(_))), "{path}");
         }
     }

@@ -66,6 +66,7 @@ mod kills;
 mod links;
 mod order;
 mod outside;
+mod roots;
 mod script;
 mod server;
 mod soak;

@@ -132,6 +132,7 @@ impl Disk {
 
     /// What is to be removed or moved: a file or a folder, or it does not exist.
     fn source(&self, folder: std::os::fd::BorrowedFd<'_>, key: &Key) -> Result<Stat, StoreError> {
+        self.refuse_alias(key.as_str().as_bytes()).map_err(|e| fault::reading("fstatat", key.as_str(), e))?;
         let stat = standing(folder, key.name()).map_err(|e| fault::reading("fstatat", key.as_str(), e))?;
         stat.filter(|stat| meta::kind(stat) != Kind::Other).ok_or(refused(Failure::NotFound, "fstatat"))
     }

@@ -24,6 +24,7 @@ mod linux {
     use super::*;
     use rustix::fs::{FallocateFlags, RenameFlags, ResolveFlags};
     use rustix::io::{ReadWriteFlags, preadv2, retry_on_intr};
+    use std::os::fd::AsRawFd as _;
 
     const TMPFS: u64 = 0x0102_1994;
     const RAMFS: u64 = 0x8584_58F6;
@@ -74,6 +75,12 @@ mod linux {
     ) -> Result<usize, Errno> {
         let mut at = offset;
         retry_on_intr(|| rustix::fs::sendfile(socket, file, Some(&mut at), len))
+    }
+
+    /// The path of an open file as it is now, without links.
+    pub(crate) fn path_of(file: BorrowedFd<'_>) -> Result<Box<[u8]>, Errno> {
+        let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+        rustix::fs::readlink(link, Vec::new()).map(|path| path.into_bytes().into())
     }
 
     /// Does this file system live in memory?
@@ -151,6 +158,10 @@ mod linux {
         Err(Errno::NOSYS)
     }
 
+    pub(crate) fn path_of(_file: BorrowedFd<'_>) -> Result<Box<[u8]>, Errno> {
+        Err(Errno::NOSYS)
+    }
+
     pub(crate) fn is_memory(_file: BorrowedFd<'_>) -> bool {
         false
     }
@@ -173,8 +184,8 @@ mod linux {
 }
 
 pub(super) use linux::{
-    can_enter_tree, has_room, is_local, is_memory, logs_files, open_beneath, pread_cached, rename_noreplace, reserve,
-    send_file,
+    can_enter_tree, has_room, is_local, is_memory, logs_files, open_beneath, path_of, pread_cached, rename_noreplace,
+    reserve, send_file,
 };
 
 /// Is a release of Linux, such as `6.1.0-13-amd64`, this version or a later one?

@@ -13,7 +13,7 @@ use super::meta::{self, Kind};
 use super::shared::Disk;
 use crate::error::{Failure, StoreError};
 use crate::object::{Entry, Listing, Node};
-use crate::wire::key::{RESERVED, has_control};
+use crate::wire::key::{has_control, is_reserved};
 
 /// What an entry takes on the wire and in memory besides its name, roughly.
 const ENTRY_COST: usize = 96;
@@ -97,7 +97,7 @@ impl Disk {
         while let Some(entry) = dir.read() {
             let entry = entry.map_err(|e| fault::broken("getdents", path, e))?;
             let Ok(name) = entry.file_name().to_str() else { continue };
-            let hidden = matches!(name, "." | "..") || (path.is_empty() && name == RESERVED) || has_control(name);
+            let hidden = matches!(name, "." | "..") || is_reserved(name.as_bytes()) || has_control(name);
             if hidden || after.is_some_and(|after| name <= after) {
                 continue;
             }

@@ -16,6 +16,7 @@ mod kernel;
 mod list;
 mod meta;
 mod read;
+mod reserved;
 mod resolve;
 mod settle;
 mod shared;

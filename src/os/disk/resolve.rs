@@ -53,15 +53,15 @@ struct Step {
 impl Disk {
     /// Opens a name beneath the root.
     pub(super) fn open_beneath(&self, path: &str, flags: OFlags, links: bool) -> Result<OwnedFd, Errno> {
+        self.refuse_alias(path.as_bytes())?;
         let path = if path.is_empty() { "." } else { path };
         if !self.caps.openat2 {
             return self.walk(path, flags);
         }
-        let flags = if links { flags } else { flags | OFlags::NOFOLLOW };
         let resolve = Resolve { links, cached: false };
         let mut tries = 0;
         loop {
-            match kernel::open_beneath(self.root.fd.as_fd(), path, flags, resolve) {
+            match self.resolve(path, flags, resolve) {
                 Err(Errno::AGAIN) if tries < RACE_TRIES => tries += 1,
                 result => return result,
             }
@@ -73,12 +73,24 @@ impl Disk {
         if !self.caps.cached {
             return None;
         }
+        if let Err(errno) = self.refuse_alias(path.as_bytes()) {
+            return Some(Err(errno));
+        }
         let path = if path.is_empty() { "." } else { path };
-        let flags = if links { flags } else { flags | OFlags::NOFOLLOW };
-        match kernel::open_beneath(self.root.fd.as_fd(), path, flags, Resolve { links, cached: true }) {
+        match self.resolve(path, flags, Resolve { links, cached: true }) {
             Err(Errno::AGAIN) => None,
             result => Some(result),
         }
+    }
+
+    fn resolve(&self, path: &str, flags: OFlags, resolve: Resolve) -> Result<OwnedFd, Errno> {
+        let root = self.root.fd.as_fd();
+        if !resolve.links {
+            return kernel::open_beneath(root, path, flags | OFlags::NOFOLLOW, resolve);
+        }
+        let file = kernel::open_beneath(root, path, flags, resolve)?;
+        self.refuse_linked(file.as_fd())?;
+        Ok(file)
     }
 
     fn walk(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -110,6 +122,7 @@ impl Disk {
         if self.caps.openat2 {
             return fstat(self.open_beneath(path, look_flags(), links)?);
         }
+        self.refuse_alias(path.as_bytes())?;
         let Some((parent, name)) = path.rsplit_once('/').or(if path.is_empty() { None } else { Some(("", path)) })
         else {
             return fstat(&self.root.fd);

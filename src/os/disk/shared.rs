@@ -55,6 +55,8 @@ pub(super) struct Disk {
     pub(super) read_only: bool,
     /// Follow links inside the root when reading.
     pub(super) links: bool,
+    /// The reserved directory may have a second name in the root.
+    pub(super) aliases: bool,
     /// Permission bits of new files.
     pub(super) file_mode: Option<Mode>,
     /// Where uploads grow; none in a read-only store.
@@ -93,6 +95,7 @@ pub(super) struct Choices {
     pub(super) durable: bool,
     pub(super) read_only: bool,
     pub(super) links: bool,
+    pub(super) aliases: bool,
     pub(super) file_mode: Option<Mode>,
 }
 
@@ -105,7 +108,7 @@ impl Disk {
         staging: Option<Staging>,
         wake: Wake,
     ) -> Self {
-        let Choices { durable, read_only, links, file_mode } = choices;
+        let Choices { durable, read_only, links, aliases, file_mode } = choices;
         Self {
             root: Arc::new(root),
             caps,
@@ -113,6 +116,7 @@ impl Disk {
             durable,
             read_only,
             links,
+            aliases,
             file_mode,
             staging,
             lanes: Lanes::new(),

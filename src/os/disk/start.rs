@@ -20,6 +20,7 @@ use super::hot::Hot;
 use super::jobs::Job;
 use super::kernel;
 use super::meta;
+use super::reserved::has_aliases;
 use super::shared::{Choices, Disk, Folder, Wake};
 use super::short::ShortSends;
 use super::staging::{Staging, Sweep};
@@ -80,13 +81,15 @@ impl DiskStore {
         } else {
             Caps::probe(fd.as_fd(), staging.as_ref().map(Staging::current).as_deref())
         };
-        if config.links_inside && !caps.openat2 {
-            log::warn!(target: TARGET, "links are not followed: that takes openat2");
+        let links = config.links_inside && caps.openat2 && kernel::path_of(fd.as_fd()).is_ok();
+        if config.links_inside && !links {
+            log::warn!(target: TARGET, "links are not followed: that takes openat2 and /proc");
         }
         let choices = Choices {
             durable: config.durability == Durability::Durable,
             read_only: config.read_only,
-            links: config.links_inside && caps.openat2,
+            links,
+            aliases: has_aliases(fd.as_fd()),
             // `as`, because the width of a mode differs between systems; the mask fits all.
             file_mode: config.file_mode.map(|mode| Mode::from_raw_mode((mode & 0o7777) as _)),
         };

@@ -179,3 +179,22 @@ fn two_servers_may_share_a_folder() {
     drop(there);
     two.wait_until_quiet();
 }
+
+#[test]
+fn the_reserved_directory_of_a_nested_server_is_not_served() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let inner = Running::on(&folder.path().join("show"), |builder| builder);
+    let outer = Running::on(folder.path(), |builder| builder);
+    let mut client = outer.client();
+    let staging = std::fs::read_dir(inner.path(".filewharf/staging")).expect("a folder").next().expect("an entry");
+    let lock = format!("/show/.filewharf/staging/{}/LOCK", staging.expect("an entry").file_name().display());
+    for request in ["GET", "STAT", "DELETE"].map(|verb| format!("{verb} {lock}")) {
+        client.expect(&request, "ERR 403");
+    }
+    for request in ["LIST /show/.filewharf/", "MKDIR /show/.filewharf/new", "RENAME /show/.filewharf\t/other"] {
+        client.expect(request, "ERR 403");
+    }
+    assert!(client.try_put(&lock, b"x").starts_with("ERR 403 "));
+    client.expect("LIST /show/", "OK 0");
+    inner.assert_serves();
+}

@@ -125,3 +125,35 @@ fn a_name_that_the_file_system_does_not_take_is_malformed() {
         assert_eq!(bench.content(&deep), b"deep");
     });
 }
+
+#[test]
+fn no_link_that_stays_inside_leads_into_a_reserved_directory() {
+    let dir = TempDir::new().unwrap();
+    let nested = Bench::open(&dir.path().join("show"), &StoreConfig::default());
+    let mut bench = Bench::open(dir.path(), &StoreConfig { links_inside: true, ..StoreConfig::default() });
+    if !bench.store.disk.caps.openat2 {
+        return;
+    }
+    let own = std::fs::read_dir(bench.path(".filewharf/staging")).unwrap().next().unwrap().unwrap();
+    let own = own.file_name().into_string().unwrap();
+    symlink(".", bench.path("latest")).unwrap();
+    symlink(".filewharf", bench.path("inner")).unwrap();
+    symlink(format!(".filewharf/staging/{own}/LOCK"), bench.path("lock")).unwrap();
+    symlink("show/.filewharf", bench.path("outer")).unwrap();
+    std::fs::write(bench.path("file"), b"file").unwrap();
+    for inline in [true, false] {
+        bench.inline = inline;
+        for name in ["lock", &format!("inner/staging/{own}/LOCK"), &format!("latest/inner/staging/{own}/LOCK")] {
+            assert!(matches!(bench.open_file(name), Err(Failure::Denied(_))), "{name}");
+            assert!(matches!(bench.stat(name), Err(Failure::Denied(_))), "{name}");
+        }
+        for name in ["inner", "inner/staging", "outer", "latest/outer/staging"] {
+            assert!(matches!(bench.list(name, None, 9), Err(Failure::Denied(_))), "{name}");
+        }
+        assert_eq!(bench.content("latest/file"), b"file");
+    }
+    assert_eq!(bench.names(""), ["file", "latest", "show"]);
+    assert_eq!(bench.names("latest"), ["file", "latest", "show"]);
+    assert_eq!(bench.names("show"), Vec::<String>::new());
+    drop(nested);
+}

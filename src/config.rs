@@ -28,6 +28,11 @@ pub struct Limits {
     pub read_buffer_bytes: usize,
     /// Longest request head kept for one connection, in bytes.
     pub head_len_max: usize,
+    /// Malformed requests in a row after which a connection of the line protocol is closed.
+    pub malformed_lines_max: u32,
+    /// Log lines about failed requests and notes that one connection may cause in a second. The others are
+    /// counted, and their number is logged.
+    pub log_lines_per_s_max: u32,
     /// A connection's next request is looked at only while fewer bytes of replies than this wait.
     pub reply_bytes_max: usize,
     /// Largest upload, in bytes.
@@ -123,6 +128,8 @@ impl Default for Limits {
             chunks_per_slot: 2,
             read_buffer_bytes: 256 * 1024,
             head_len_max: 8 * 1024,
+            malformed_lines_max: 16,
+            log_lines_per_s_max: 32,
             reply_bytes_max: 4 * 1024,
             request_bytes_max: 1 << 40,
             discard_bytes_max: 1024 * 1024,

@@ -36,6 +36,8 @@ const CHUNK_LINE_LEN_MAX: usize = 16 + 2;
 #[derive(Debug, Default)]
 pub struct Line {
     entry: Entry,
+    /// Malformed requests in a row.
+    malformed: u32,
     exchange: Exchange,
 }
 
@@ -158,6 +160,16 @@ impl Line {
             }
         };
         decided.unwrap_or_else(|failure| refuse(failure, None, talk, Act::Next))
+    }
+
+    /// A line of one byte costs a reply and a line of the log: not again and again.
+    fn limit_malformed(&mut self, act: Act, talk: &Talk<'_>) -> Act {
+        if !matches!(talk.refused, Some(Failure::Malformed(_))) {
+            self.malformed = 0;
+            return act;
+        }
+        self.malformed += 1;
+        if self.malformed < talk.limits.malformed_lines_max { act } else { Act::Close(CloseReason::Malformed) }
     }
 
     fn admitted(&self, talk: &Talk<'_>) -> bool {
@@ -358,7 +370,10 @@ impl Machine for Line {
         self.exchange = Exchange::None;
         match line::cut(input) {
             Ok(None) => (0, Act::More),
-            Ok(Some((text, used))) => (used, self.request(text, talk)),
+            Ok(Some((text, used))) => {
+                let act = self.request(text, talk);
+                (used, self.limit_malformed(act, talk))
+            }
             Err(failure) => (0, refuse(failure, None, talk, Act::Close(CloseReason::Malformed))),
         }
     }

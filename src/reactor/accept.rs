@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::dialect::Listening;
 use crate::ids::ListenerId;
 use crate::platform::{AcceptError, Platform, Readable, Stream};
-use crate::reactor::{Connection, Queued, Reactor, Readiness, Stage, Unused, Watched, conn_id, cx};
+use crate::reactor::{Connection, Queued, Reactor, Readiness, Stage, Unused, Watched, conn_id, cx, logging::LogQuota};
 use crate::session::Session;
 
 /// One listener: what it speaks, and whether connections may be waiting.
@@ -127,8 +127,9 @@ impl<P: Platform> Reactor<P> {
             in_line: None,
             armed: None,
             unused: Unused::default(),
+            log_quota: LogQuota::default(),
         });
-        self.log_reports(peer);
+        self.log_reports(id);
         log::debug!("{peer}: connected as {id}");
         self.enqueue(id);
     }

@@ -6,7 +6,6 @@ use crate::ids::ConnId;
 use crate::platform::{Completion, Platform, Readable, Store, Stream};
 use crate::reactor::admission::Place;
 use crate::reactor::{Queued, Reactor, Watched, cx, lookup};
-use crate::session::Report;
 
 /// What one connection may still do in this turn.
 #[derive(Debug)]
@@ -125,12 +124,11 @@ impl<P: Platform> Reactor<P> {
         let Some(connection) = lookup(&mut self.connections, id) else {
             unreachable!("a slot outlives its operations")
         };
-        let peer = connection.peer;
         connection.session.completed(done, &mut cx!(self));
         if !connection.session.is_changing() {
             self.gate.leave(id, &mut self.released);
         }
-        self.log_reports(peer);
+        self.log_reports(id);
     }
 
     fn ask_for_slot(&mut self, id: ConnId) -> Progress {
@@ -170,9 +168,8 @@ impl<P: Platform> Reactor<P> {
                 self.admission.give_back(&mut self.counters);
                 continue;
             }
-            let peer = connection.peer;
             connection.session.granted(&mut cx!(self));
-            self.log_reports(peer);
+            self.log_reports(id);
             self.enqueue(id);
         }
     }
@@ -242,6 +239,7 @@ impl<P: Platform> Reactor<P> {
         if self.answered.last() != Some(&id) {
             self.watch(id);
         }
+        self.log_reports(id);
         let Some(connection) = lookup(&mut self.connections, id) else { return };
         let peer = connection.peer;
         if let Some(reason) = connection.session.ended_because()
@@ -253,6 +251,7 @@ impl<P: Platform> Reactor<P> {
             drop(stream);
             self.counters.closed[reason as usize] += 1;
             self.accept_after = None; // a descriptor is free again
+            connection.log_quota.close(peer);
             log::debug!("{peer}: closed {id}: {reason}");
         }
         if connection.session.release_slot(&self.limits) {
@@ -273,39 +272,8 @@ impl<P: Platform> Reactor<P> {
         } else if let Some(at) = connection.session.deadline(&self.limits) {
             self.timers.arm(id, &mut connection.armed, at);
         }
-        self.log_reports(peer);
         if self.admission.free() > 0 && self.admission.in_line() > 0 {
             self.admit();
-        }
-    }
-
-    /// One line per request that ended: called while the reports are all of this peer. The sink must not block: see `os::log`.
-    pub(super) fn log_reports(&mut self, peer: std::net::SocketAddr) {
-        if self.reports.is_empty() {
-            return; // most steps end no request
-        }
-        for report in self.reports.drain(..) {
-            let (word, key, bytes, began, result) = match report {
-                Report::Note(note) => {
-                    log::info!(target: Report::TARGET, "note peer={peer} {}", note.escape_debug());
-                    continue;
-                }
-                Report::Request { word, key, bytes, began, result } => (word, key, bytes, began, result),
-            };
-            let ms = self.now.saturating_duration_since(began).as_millis();
-            let key = key.as_str().escape_debug();
-            match result {
-                Ok(()) => log::info!(
-                    target: Report::TARGET,
-                    "{word} peer={peer} key=\"/{key}\" bytes={bytes} result=ok ms={ms}"
-                ),
-                Err(trouble) => log::info!(
-                    target: Report::TARGET,
-                    "{word} peer={peer} key=\"/{key}\" bytes={bytes} result=failed told=\"{}\" cause=\"{}\" ms={ms}",
-                    trouble.failure,
-                    trouble.cause.escape_debug()
-                ),
-            }
         }
     }
 }

@@ -17,6 +17,7 @@ mod check;
 mod defer;
 mod drive;
 mod gate;
+mod logging;
 mod receive;
 mod send;
 mod share;
@@ -41,6 +42,7 @@ use accept::Door;
 use admission::{Admission, Ticket};
 use defer::Deferral;
 use gate::Gate;
+use logging::LogQuota;
 use receive::Unused;
 use share::Company;
 use timers::Timers;
@@ -86,6 +88,7 @@ struct Connection<S> {
     /// The earliest entry this connection has in the timers.
     armed: Option<Instant>,
     unused: Unused,
+    log_quota: LogQuota,
 }
 
 /// Longer behind its time than this, the loop was not running: its process was stopped, or waited
@@ -398,12 +401,11 @@ impl<P: Platform> Reactor<P> {
                 let sends = connection.session.state() == Name::SendingBody;
                 let stream = connection.stream.as_ref().filter(|_| sends);
                 let queued = stream.map_or(0, |stream| stream.unacknowledged().unwrap_or(0));
-                let peer = connection.peer;
                 let held = connection.session.held_len();
                 connection.session.timed_out(queued, &mut cx!(self));
                 // A silence may complete what is held.
                 connection.unused.used(held - connection.session.held_len());
-                self.log_reports(peer);
+                self.log_reports(id);
             }
             self.enqueue(id); // driving arms it anew
         }
@@ -463,9 +465,8 @@ impl<P: Platform> Reactor<P> {
         let ids: Vec<ConnId> = self.connections.iter().map(|(slot, c)| conn_id(slot, c.generation)).collect();
         for id in ids {
             if let Some(connection) = lookup(&mut self.connections, id) {
-                let peer = connection.peer;
                 tell(&mut connection.session, &mut cx!(self));
-                self.log_reports(peer);
+                self.log_reports(id);
             }
             self.enqueue(id);
         }

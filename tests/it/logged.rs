@@ -305,3 +305,54 @@ fn messages_are_noted_as_far_as_a_line_holds_them() {
         ),
     ]);
 }
+
+#[test]
+fn a_client_that_sends_empty_lines_is_logged_a_few_times_and_closed() {
+    for kind in [Kind::Line, Kind::Auto] {
+        let listening = Listening::new(kind, &[], 0).expect("no options");
+        let mut rig = Rig::speaking(listening, Mode::PLAIN, limits(), Access::default());
+        let peer = rig.connect();
+        let _ = lines();
+        rig.send(&peer, &b"PING\n".repeat(3));
+        rig.send(&peer, &b"\n".repeat(5000));
+        assert!(peer.is_closed());
+        let most = limits().malformed_lines_max as usize;
+        assert_eq!(lines().len(), most);
+        assert_eq!(peer.heard().windows(4).filter(|words| words == b"ERR ").count(), most);
+    }
+}
+
+#[test]
+fn malformed_lines_between_others_do_not_end_a_connection() {
+    let mut rig = Rig::new(Mode::PLAIN, limits(), Access::default());
+    let peer = rig.connect();
+    let most = limits().malformed_lines_max;
+    for _ in 0..3 {
+        for _ in 1..most {
+            rig.send(&peer, b"\n");
+        }
+        rig.send(&peer, b"PING\n");
+    }
+    assert!(peer.heard().ends_with(b"OK 0\n") && !peer.is_closed());
+}
+
+#[test]
+fn failures_of_one_connection_are_logged_a_few_times_a_second_and_counted_beyond() {
+    let mut rig = Rig::new(Mode::PLAIN, limits(), Access::default());
+    let [peer, other] = [0; 2].map(|_| rig.connect());
+    let most = limits().log_lines_per_s_max as usize;
+    let _ = lines();
+    rig.send(&peer, &b"GET /none\n".repeat(most + 1000));
+    assert_eq!(lines().len(), most);
+    rig.send(&other, b"GET /none\n");
+    assert_eq!(lines().len(), 1, "each has its own");
+    rig.send(&peer, b"PUT 1 /x\naGET /x\n");
+    assert_eq!(lines().len(), 2, "what succeeds is always logged");
+    rig.pass(Duration::from_secs(1));
+    rig.send(&peer, b"GET /none\n");
+    let told = lines();
+    assert!(told.len() == 2 && told[0].ends_with(" 1000 more lines were not logged"), "{told:?}");
+    rig.send(&peer, &b"GET /none\n".repeat(most));
+    rig.finish(&peer);
+    assert!(lines().last().is_some_and(|line| line.ends_with(" 1 more lines were not logged")));
+}

@@ -113,6 +113,12 @@ pub trait Machine {
     /// with [`Act::More`] the same bytes are shown again with more behind them.
     fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act);
 
+    /// What decoding has cost since this was last asked, in bytes of an upload that take as long. Only of
+    /// dialects where [`Kind::decodes_slowly`].
+    fn take_work(&mut self) -> usize {
+        0
+    }
+
     /// The peer's stream ended while a head was awaited; `held` was never decoded.
     fn ended(&mut self, held: &[u8], talk: &mut Talk<'_>) -> Act;
 
@@ -432,6 +438,11 @@ impl Kind {
     /// the time of the answer.
     pub const fn ends_behind_the_last(self) -> bool {
         matches!(self, Self::Line)
+    }
+
+    /// True where a message may cost much more than its bytes: its requests are bulk work.
+    pub const fn decodes_slowly(self) -> bool {
+        matches!(self, Self::Pickle)
     }
 
     /// Its name on the command line.

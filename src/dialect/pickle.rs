@@ -90,6 +90,8 @@ pub struct Pickle {
     idle_after: Duration,
     stage: Stage,
     behind: Behind,
+    /// See [`Machine::take_work`].
+    work: usize,
 }
 
 /// What the conversation is at.
@@ -147,12 +149,15 @@ impl Pickle {
             idle_after: Limits::default().idle_timeout,
             stage: Stage::Listening(Scanner::default()),
             behind: Behind::Nothing,
+            work: 0,
         }
     }
 
     /// A whole message is there.
     fn message(&mut self, message: &[u8], talk: &mut Talk<'_>) -> Result<Act, Failure> {
-        let document = pickle::decode(message)?;
+        let (document, work) = pickle::decode_counted(message);
+        self.work += work;
+        let document = document?;
         match request(&document)? {
             Request::Put { name, data } => {
                 let key = open_for_change(name, data.len(), talk)?;
@@ -337,6 +342,10 @@ impl Machine for Pickle {
             }
             Err(failure) => (0, self.refuse(failure, talk)),
         }
+    }
+
+    fn take_work(&mut self) -> usize {
+        std::mem::take(&mut self.work)
     }
 
     fn ended(&mut self, held: &[u8], talk: &mut Talk<'_>) -> Act {

@@ -242,6 +242,7 @@ impl<P: Platform> Reactor<P> {
         self.log_reports(id);
         let Some(connection) = lookup(&mut self.connections, id) else { return };
         let peer = connection.peer;
+        self.turn_left = self.turn_left.saturating_sub(connection.session.take_work());
         if let Some(reason) = connection.session.ended_because()
             && let Some(mut stream) = connection.stream.take()
         {

@@ -57,7 +57,10 @@ impl<P: Platform> Reactor<P> {
     /// Receives for a connection that waits for a request, and leaves what the request asks for to its
     /// slice of the turn. Bodies wait for that as well: they are what the slices are for.
     pub(super) fn receive_request(&mut self, id: ConnId) {
-        let waits = |connection: &&mut Connection<_>| connection.session.state() == Name::AwaitHeader;
+        let limits = &self.limits;
+        let waits = |connection: &&mut Connection<_>| {
+            connection.session.state() == Name::AwaitHeader && !connection.session.is_bulk(limits)
+        };
         if lookup(&mut self.connections, id).filter(waits).is_some() {
             let _ = self.fill(id, &mut Budget::new(self.limits.turn_bytes_max, 1, Slice::Small));
         }

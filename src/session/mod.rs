@@ -198,8 +198,14 @@ impl Session {
         match &self.state {
             State::SendingBody(sending) => sending.end - sending.next > limits.turn_bytes_min as u64,
             State::ReceivingBody(receiving) => matches!(receiving.target, Target::File(_)),
+            State::AwaitHeader { .. } => self.spoken.decodes_slowly(),
             _ => false,
         }
+    }
+
+    /// What decoding has cost since this was last asked, in bytes of an upload that take as long.
+    pub fn take_work(&mut self) -> usize {
+        if self.spoken.decodes_slowly() { self.dialect.machine().take_work() } else { 0 }
     }
 
     /// Is a slot wanted now?

@@ -459,3 +459,36 @@ fn a_long_message_is_stored_before_who_waits_for_a_slot() {
     rig.send(&long, &text.as_bytes()[40_000..]);
     assert_eq!(rig.file("x"), Some(b"short".to_vec()), "stored last");
 }
+
+#[test]
+fn messages_that_are_slow_to_decode_share_a_turn_as_bulk_transfers_do() {
+    let limits = Limits { chunks_per_slot: 2, slots: 128, ..Limits::default() };
+    let listening = Listening::new(Kind::Pickle, &[], 0).expect("no options");
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
+    // 32 numbers of 560 bytes in each: about half of what one message may cost.
+    let number = [&[0x8b, 0x30, 0x02, 0, 0][..], &[0x11; 560]].concat();
+    let message = [&b"\x80\x02}X\x01\0\0\0a]("[..], &number.repeat(32), b"es."].concat();
+    let peers: Vec<Peer> = (0..128).map(|_| rig.connect()).collect();
+    peers.iter().for_each(|peer| rig.arrive(peer, &message));
+    let answered =
+        |peers: &[Peer]| peers.iter().filter(|peer| peer.heard().ends_with(b"server got the dataq\0.")).count();
+    let (mut turns, mut before) = (0, 0);
+    while answered(&peers) < peers.len() {
+        rig.turn();
+        turns += 1;
+        let now = answered(&peers);
+        assert!(now - before <= 4, "{} were decoded in one turn", now - before);
+        assert!(turns < 10_000, "{now} were answered");
+        before = now;
+    }
+}
+
+#[test]
+fn many_small_messages_are_decoded_in_one_turn() {
+    let listening = Listening::new(Kind::Pickle, &[], 0).expect("no options");
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, Limits::default(), Access::default());
+    let peers: Vec<Peer> = (0..128).map(|_| rig.connect()).collect();
+    peers.iter().for_each(|peer| rig.arrive(peer, b"(dp0\nVa\nI1\ns."));
+    rig.turn();
+    assert!(peers.iter().all(|peer| peer.heard().ends_with(b"server got the dataq\0.")));
+}

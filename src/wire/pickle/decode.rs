@@ -25,17 +25,34 @@ const CUT: Failure = Failure::Malformed("the pickle does not end where it says")
 
 /// Decodes a whole message: all bytes up to its STOP, and no more.
 pub fn decode(message: &[u8]) -> Result<Document, Failure> {
+    decode_counted(message).0
+}
+
+/// The same, and what that cost, in bytes of an upload that take as long.
+pub fn decode_counted(message: &[u8]) -> (Result<Document, Failure>, usize) {
     let mut builder = Builder::default();
-    let mut at = 0;
-    for _ in 0..OPCODES_MAX {
-        let Found::Whole(op) = scan::read(message, at, 0, message.len())? else { return Err(CUT) };
-        at = op.next;
-        if op.code == op::STOP {
-            return if at == message.len() { builder.end() } else { Err(CUT) };
+    let document = builder.run(message);
+    (document, message.len() * BYTE_COST + builder.effort.spent() * STEP_COST)
+}
+
+/// See [`decode_counted`].
+const BYTE_COST: usize = 16;
+/// See [`decode_counted`]: for one division of a long number.
+const STEP_COST: usize = 4;
+
+impl Builder {
+    fn run(&mut self, message: &[u8]) -> Result<Document, Failure> {
+        let mut at = 0;
+        for _ in 0..OPCODES_MAX {
+            let Found::Whole(op) = scan::read(message, at, 0, message.len())? else { return Err(CUT) };
+            at = op.next;
+            if op.code == op::STOP {
+                return if at == message.len() { self.end() } else { Err(CUT) };
+            }
+            self.obey(op)?;
         }
-        builder.obey(op)?;
+        Err(TOO_MANY)
     }
-    Err(TOO_MANY)
 }
 
 #[derive(Default)]
@@ -193,12 +210,12 @@ impl Builder {
 
     /// The value on top of the stack is the message, as in Python, where it makes no difference
     /// what lies below.
-    fn end(self) -> Result<Document, Failure> {
+    fn end(&mut self) -> Result<Document, Failure> {
         if !self.marks.is_empty() {
             return Err(CUT);
         }
         let root = self.top()?;
-        let document = Document { values: self.values, root, strings: self.strings };
+        let document = Document { values: std::mem::take(&mut self.values), root, strings: self.strings };
         check(&document)?;
         Ok(document)
     }

@@ -14,7 +14,7 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
-pub use decode::decode;
+pub use decode::{decode, decode_counted};
 pub use encode::{BytesHead, Item, NONE, bytes_entry, dict, text};
 pub use scan::Scanner;
 

@@ -10,8 +10,9 @@ use crate::wire::pickle::Value;
 pub(super) const DIGITS_MAX: usize = 4300;
 /// Most bytes of a binary number: no more than so many digits.
 const BYTES_MAX: usize = 1785;
-/// Steps for all binary numbers of a message together, a step being one division.
-const STEPS_MAX: usize = 1 << 22;
+/// Steps for all binary numbers of a message together, a step being one division of 128 bits: about a
+/// millisecond, five of the longest numbers, or 256 of 2048 bits.
+const STEPS_MAX: usize = 1 << 18;
 
 const BAD_NUMBER: Failure = Failure::Malformed("a number in the pickle is not one");
 const LONG_NUMBER: Failure = Failure::Malformed("a number in the pickle is too long");
@@ -19,6 +20,13 @@ const LONG_NUMBER: Failure = Failure::Malformed("a number in the pickle is too l
 /// What is left of the work that the numbers of one message may cost.
 #[derive(Debug)]
 pub(super) struct Effort(usize);
+
+impl Effort {
+    /// Steps that were taken.
+    pub(super) const fn spent(&self) -> usize {
+        STEPS_MAX - self.0
+    }
+}
 
 impl Default for Effort {
     fn default() -> Self {
@@ -52,45 +60,46 @@ pub(super) fn binary(bytes: &[u8], effort: &mut Effort) -> Result<Value, Failure
         whole[..bytes.len()].copy_from_slice(bytes);
         return Ok(Value::Int(i64::from_le_bytes(whole)));
     }
-    // The amount in 32-bit digits, the highest first.
-    let mut carry = u64::from(negative);
-    let mut amount: Vec<u32> = Vec::with_capacity(bytes.len().div_ceil(4));
-    for piece in bytes.chunks(4) {
-        let mut digit = [fill; 4];
-        digit[..piece.len()].copy_from_slice(piece);
-        let digit = u32::from_le_bytes(digit);
-        let sum = u64::from(if negative { !digit } else { digit }) + carry;
-        amount.push(sum as u32);
-        carry = sum >> 32;
+    // The amount in 64-bit limbs, the highest first.
+    let mut carry = negative;
+    let mut amount: Vec<u64> = Vec::with_capacity(bytes.len().div_ceil(8) + 1);
+    for piece in bytes.chunks(8) {
+        let mut limb = [fill; 8];
+        limb[..piece.len()].copy_from_slice(piece);
+        let limb = u64::from_le_bytes(limb);
+        let (sum, over) = if negative { !limb } else { limb }.overflowing_add(u64::from(carry));
+        amount.push(sum);
+        carry = over;
     }
-    amount.extend((carry > 0).then_some(1));
+    amount.extend(carry.then_some(1));
     amount.reverse();
     let steps = amount.len() * amount.len();
     effort.0 = effort.0.checked_sub(steps).ok_or(Failure::TooLarge)?;
-    decimal(digits(amount, negative).as_bytes())
+    decimal(digits(&amount, negative).as_bytes())
 }
 
-/// Writes an amount in decimal, nine digits a division.
-fn digits(mut amount: Vec<u32>, negative: bool) -> String {
-    let mut nines = Vec::new();
-    let mut from = 0;
-    while from < amount.len() {
-        let mut rest = 0;
-        for digit in &mut amount[from..] {
-            let value = rest << 32 | u64::from(*digit);
-            *digit = (value / 1_000_000_000) as u32;
-            rest = value % 1_000_000_000;
+/// Writes an amount in decimal: nineteen digits a step, which took a fifth of the time of nine.
+fn digits(amount: &[u64], negative: bool) -> String {
+    const BASE: u128 = 10_u128.pow(19);
+    // The lowest first.
+    let mut parts: Vec<u64> = Vec::with_capacity(amount.len() + 1);
+    for limb in amount {
+        let mut carry = *limb;
+        for part in &mut parts {
+            let value = u128::from(*part) << 64 | u128::from(carry);
+            *part = (value % BASE) as u64;
+            carry = (value / BASE) as u64;
         }
-        nines.push(rest);
-        while amount.get(from) == Some(&0) {
-            from += 1;
+        while carry > 0 {
+            parts.push((u128::from(carry) % BASE) as u64);
+            carry = (u128::from(carry) / BASE) as u64;
         }
     }
-    let mut text = String::with_capacity(nines.len() * 9 + 1);
-    let highest = nines.pop().unwrap_or(0);
+    let mut text = String::with_capacity(parts.len() * 19 + 1);
+    let highest = parts.pop().unwrap_or(0);
     let _ = write!(text, "{}{highest}", if negative { "-" } else { "" });
-    for nine in nines.iter().rev() {
-        let _ = write!(text, "{nine:09}");
+    for part in parts.iter().rev() {
+        let _ = write!(text, "{part:019}");
     }
     text
 }
@@ -127,7 +136,7 @@ mod tests {
     fn the_work_for_long_numbers_is_bounded() {
         let mut effort = Effort::default();
         let read = (0..10_000).take_while(|_| binary(&[0x11; 1700], &mut effort).is_ok()).count();
-        assert!((10..100).contains(&read), "{read}");
+        assert!((5..10).contains(&read), "{read}");
     }
 
     #[test]
@@ -140,7 +149,32 @@ mod tests {
         assert!(decimal(&[b'9'; DIGITS_MAX + 1]).is_err());
     }
 
+    /// By another way: every byte as a digit to the base 256, added to a row of decimal digits.
+    fn slowly(bytes: &[u8]) -> String {
+        let mut decimal = vec![0_u32];
+        for byte in bytes.iter().rev() {
+            let mut carry = u32::from(*byte);
+            for digit in &mut decimal {
+                carry += *digit * 256;
+                *digit = carry % 10;
+                carry /= 10;
+            }
+            while carry > 0 {
+                decimal.push(carry % 10);
+                carry /= 10;
+            }
+        }
+        decimal.iter().rev().map(u32::to_string).collect()
+    }
+
     proptest! {
+        #[test]
+        fn long_numbers_are_what_they_are_by_another_way(mut bytes in prop::collection::vec(any::<u8>(), 9..300)) {
+            bytes.extend([1, 0]);
+            let read = binary(&bytes, &mut Effort::default()).expect("a number");
+            prop_assert_eq!(read, Value::Big(slowly(&bytes).into()));
+        }
+
         #[test]
         fn binary_and_decimal_agree(number: i128) {
             let read = binary(&number.to_le_bytes(), &mut Effort::default()).expect("a number");

@@ -56,7 +56,7 @@ pub struct MemStore {
     memory: Memory,
     pub open: BTreeMap<FileId, Open>,
     next: u64,
-    versions: u8,
+    versions: u64,
     pub done: VecDeque<Completion>,
 }
 
@@ -110,7 +110,7 @@ impl MemStore {
     fn next_version(&mut self) -> Etag {
         self.versions += 1;
         let mut tag = [0; 16];
-        tag[15] = self.versions;
+        tag[8..].copy_from_slice(&self.versions.to_be_bytes());
         Etag(tag)
     }
 

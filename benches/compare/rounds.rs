@@ -17,6 +17,8 @@ use crate::works::Work;
 
 /// The longest round. What ends, ends long before that: the rest hangs, or would take up the time of all.
 const ROUND_MAX: Duration = Duration::from_secs(20);
+/// The longest wait for a server to end its work after a round.
+const REST_MAX: Duration = Duration::from_secs(20);
 
 /// Does a work for so many rounds; `None` if it was interrupted. `title` is its name in the tables.
 pub fn measure(
@@ -39,10 +41,14 @@ pub fn measure(
                 return None;
             }
             let Ok(figures) = &mut row.rounds else { continue };
-            match in_time(peer, || work.round(peer)) {
+            match in_time(peer, || work.round(peer)).and_then(|of_round| at_rest(peer, of_round)) {
                 Ok(of_round) if counted.contains(&round) => figures.push(of_round),
                 Ok(_) => {}
-                Err(why) => row.rounds = Err(why),
+                Err(why) => {
+                    // It is not measured again, and must not take the core from those that are.
+                    peer.kill();
+                    row.rounds = Err(why);
+                }
             }
         }
     }
@@ -57,6 +63,16 @@ fn order(round: usize, servers: usize) -> Vec<usize> {
         order.swap(last, random.below(last as u64 + 1) as usize);
     }
     order
+}
+
+/// Figures of a round whose server has come to rest: what it still did for clients that have gone, the next
+/// server would pay for.
+fn at_rest(peer: &Peer, of_round: Vec<f64>) -> Result<Vec<f64>, String> {
+    if peer.comes_to_rest(REST_MAX) {
+        Ok(of_round)
+    } else {
+        Err(format!("was still busy {} s after its round", REST_MAX.as_secs()))
+    }
 }
 
 /// One round. A server that takes too long is killed, so that whatever waits for it ends as well; `Err`

@@ -46,7 +46,7 @@ pub fn round(peer: &Peer) -> Vec<f64> {
     let mut crowd: Vec<Client> = (0..CROWD).map(|_| connect(peer)).collect();
     let head = MEDIUM.fetch().head(wire(peer), Manner::Kept);
     let (memory, kernel) = (peer.memory("VmRSS:"), process::socket_memory());
-    let before = peer.cpu();
+    let (before, waited_before) = (peer.cpu(), peer.waited_for_core());
     for client in &mut crowd {
         client.stream.write_all(&head).expect("a request fits");
     }
@@ -59,7 +59,11 @@ pub fn round(peer: &Peer) -> Vec<f64> {
         turn(&mut crowd, &mut buffer);
         if pass == MIDDLE {
             let got: Vec<f64> = crowd.iter().map(|client| client.got as f64).collect();
-            middle = Some((peer.memory("VmRSS:"), figures::jain(&got)));
+            middle = Some((
+                peer.memory("VmRSS:"),
+                figures::jain(&got),
+                peer.waited_for_core().saturating_sub(waited_before),
+            ));
         }
         if (MIDDLE..MIDDLE + LOOKS).contains(&pass) {
             in_kernel += process::socket_memory() as f64 / LOOKS as f64;
@@ -67,9 +71,13 @@ pub fn round(peer: &Peer) -> Vec<f64> {
     }
     // Whole files: what the buffers held has been read, so CPU time and bytes are of the same.
     let cpu = peer.cpu() - before;
-    let (more, fairness) = middle.expect("they are too slow to end before");
+    let (more, fairness, waited) = middle.expect("they are too slow to end before");
     // What it would take for those it left waiting is not known.
-    assert!(fairness > 0.5, "{} serves some and lets the others wait: Jain's index {fairness:.3}", peer.name);
+    assert!(
+        fairness > 0.5,
+        "{} serves some and lets the others wait: Jain's index {fairness:.3} (it waited {waited:.1?} for its core)",
+        peer.name
+    );
     vec![
         more.saturating_sub(memory) as f64 / CROWD as f64,
         (in_kernel - kernel as f64).max(0.0) / CROWD as f64,

@@ -263,6 +263,26 @@ impl Peer {
         }
     }
 
+    /// Waits until its threads sleep, but not longer than `most`; false if they do not. Thousands of threads
+    /// whose clients have gone want the core for seconds, and the next server would get a small part of it.
+    pub fn comes_to_rest(&self, most: Duration) -> bool {
+        let began = Instant::now();
+        // More than once: a thread may be between two steps of its work.
+        let is_asleep = || {
+            (0..3).all(|_| {
+                std::thread::sleep(Duration::from_millis(1));
+                self.processes().into_iter().all(process::is_asleep)
+            })
+        };
+        while !is_asleep() {
+            if began.elapsed() > most {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        true
+    }
+
     /// `kill -9` to all its processes: whoever waits for it sees the end of the connection.
     pub fn kill(&self) {
         for pid in self.processes() {
@@ -284,6 +304,11 @@ impl Peer {
             Clock::Living => self.processes().into_iter().map(process::cpu).sum(),
             Clock::WithEnded => self.processes().into_iter().map(process::cpu_with_ended).sum(),
         }
+    }
+
+    /// How long its threads have waited for the core so far.
+    pub fn waited_for_core(&self) -> Duration {
+        self.processes().into_iter().map(process::waited_for_core).sum()
     }
 
     /// A number of `/proc/PID/status` that is memory, in bytes, added over its processes.

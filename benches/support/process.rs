@@ -70,6 +70,24 @@ pub fn cpu_with_ended(pid: u32) -> Duration {
     Duration::from_millis(10 * ticks)
 }
 
+/// How long the threads that live have waited for a core.
+pub fn waited_for_core(pid: u32) -> Duration {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Duration::ZERO };
+    let ns: u64 = tasks
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
+        .filter_map(|text| text.split(' ').nth(1)?.parse::<u64>().ok())
+        .sum();
+    Duration::from_nanos(ns)
+}
+
+/// True if no thread of the process runs, or waits for a core or a disk.
+pub fn is_asleep(pid: u32) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().filter_map(Result::ok);
+    // The state stands behind the name, which may hold anything (proc_pid_stat(5)).
+    let is_awake = |stat: &str| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['R', 'D']));
+    !tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok()).any(|stat| is_awake(&stat))
+}
+
 /// A process and all that it started, and they.
 pub fn family(pid: u32) -> Vec<u32> {
     let mut all = vec![pid];

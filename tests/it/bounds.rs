@@ -270,6 +270,27 @@ fn downloads_share_a_turn_as_uploads_do() {
 }
 
 #[test]
+fn of_a_crowd_of_downloads_all_are_sent_something_in_as_many_turns_as_their_parts_take() {
+    const AT_ONCE: usize = 3;
+    let mut rig = Rig::new(
+        Mode { window: 2 * MOST, ..Mode::PLAIN },
+        Limits { turn_bytes: AT_ONCE * MOST, ..limits() },
+        Access::default(),
+    );
+    rig.place("x", &[b'z'; 50 * MOST]);
+    let crowd: Vec<Peer> = (0..300).map(|_| rig.connect()).collect();
+    crowd.iter().for_each(|peer| rig.arrive(peer, b"GET /x\n"));
+    let was_sent_something = |peer: &&Peer| peer.heard().contains(&b'z');
+    // The first of them have two parts before the others have one: the first at once, beside the requests.
+    for _ in 0..crowd.len() / AT_ONCE + 1 {
+        // Those that read at once have their next part behind all others.
+        let readers: Vec<&Peer> = crowd.iter().filter(was_sent_something).collect();
+        rig.read_in_turn(&readers);
+    }
+    assert_eq!(crowd.iter().filter(was_sent_something).count(), crowd.len());
+}
+
+#[test]
 fn a_large_file_asked_for_when_the_turn_is_spent_begins_with_a_large_part_of_a_later_one() {
     const PART: usize = 20_000;
     let mut rig = rig(Limits { turn_bytes: PART, turn_bytes_max: PART, ..limits() });

@@ -131,3 +131,14 @@ fn only_what_stands_between_two_marks_is_replaced() {
     assert_eq!(table::replaced(text, "<nowhere>", "<there>", "new"), None);
     assert_eq!(table::replaced(text, "<there>", "<here>", "new"), None);
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_process_is_asleep_while_no_thread_of_it_wants_a_core() {
+    use crate::support::process;
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let idle = crate::program::Program::start(folder.path(), &[]);
+    crate::client::wait_until("an idle server", || process::is_asleep(idle.pid()));
+    assert!(!process::is_asleep(std::process::id()), "this thread runs");
+}

@@ -44,6 +44,12 @@ pub struct Limits {
     pub message_bytes_max: usize,
     /// Most names in one page of a listing.
     pub list_names_max: usize,
+    /// Memory in which the next names of a large directory are sorted, in bytes, for each listing that reads
+    /// one. Less means that the directory is read more often while its pages are asked for.
+    pub list_window_bytes: usize,
+    /// Memory for sorted names that are kept for the next page while their directory does not change, in
+    /// bytes.
+    pub list_kept_bytes_max: usize,
     /// Bytes that may be written and not yet on their way to the disk, all uploads together.
     pub dirty_bytes_max: u64,
     /// Bytes moved in one turn by bulk transfers together before others of them wait for the next; the same
@@ -135,6 +141,8 @@ impl Default for Limits {
             discard_bytes_max: 1024 * 1024,
             message_bytes_max: 1024 * 1024,
             list_names_max: 1000,
+            list_window_bytes: 4 * 1024 * 1024,
+            list_kept_bytes_max: 8 * 1024 * 1024,
             dirty_bytes_max: 256 * 1024 * 1024,
             turn_bytes: 1024 * 1024,
             turn_bytes_shared: 256 * 1024,
@@ -175,6 +183,11 @@ impl Limits {
     /// The most bytes that one connection may hold unread by its dialect.
     pub fn held_bytes_max(&self) -> usize {
         self.head_len_max.max(self.message_bytes_max)
+    }
+
+    /// How many disk workers may list at once: opens and reads must find one that does not.
+    pub fn list_workers(&self) -> usize {
+        (self.io_workers / 2).max(1)
     }
 }
 

@@ -323,7 +323,9 @@ impl Ceiling {
                 + limits.held_bytes_max()
                 + Spare::BYTES_MAX
                 + if limits.hot_files_max > 0 { limits.hot_bytes_max } else { 0 }
-                + limits.io_workers * crate::os::disk::WORKER_BUFFER_BYTES,
+                + limits.io_workers * crate::os::disk::WORKER_BUFFER_BYTES
+                + limits.list_kept_bytes_max
+                + limits.list_workers() * limits.list_window_bytes,
         }
     }
 

@@ -16,8 +16,10 @@ const WORKER_NICENESS: i32 = 6;
 /// Which workers take a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// Opens, reads, writes, lists.
+    /// Opens, reads, writes.
     Io,
+    /// Lists. Done by the same workers, but never by all of them at once.
+    List,
     /// Syncs, renames, removes.
     Sync,
     /// Frees the room of files that nobody waits for.
@@ -39,30 +41,55 @@ struct Queue<J> {
     /// How many jobs are inside, for the loop, which asks often and must not wait for the lock.
     /// Changed under the lock only.
     len: AtomicUsize,
+    lists_len: AtomicUsize,
+    /// How many lists may be at work at once.
+    listing_max: usize,
 }
 
 #[derive(Debug)]
 struct Inside<J> {
     jobs: VecDeque<J>,
+    lists: VecDeque<J>,
+    /// Lists at work.
+    listing: usize,
+    /// What was taken last.
+    last: Lane,
     closed: bool,
 }
 
 impl<J> Queue<J> {
-    fn new() -> Self {
-        let inside = Mutex::new(Inside { jobs: VecDeque::new(), closed: false });
-        Self { inside, filled: Condvar::new(), len: AtomicUsize::new(0) }
+    fn new(listing_max: usize) -> Self {
+        let (jobs, lists) = (VecDeque::new(), VecDeque::new());
+        let inside = Mutex::new(Inside { jobs, lists, listing: 0, last: Lane::Io, closed: false });
+        let (len, lists_len) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { inside, filled: Condvar::new(), len, lists_len, listing_max }
     }
 
     fn note_len(&self, inside: &Inside<J>) {
         self.len.store(inside.jobs.len(), Ordering::Relaxed);
+        self.lists_len.store(inside.lists.len(), Ordering::Relaxed);
     }
 
-    fn take(&self) -> Option<J> {
+    /// The next job for a worker whose last one was `done`.
+    fn take(&self, done: Option<Lane>) -> Option<(Lane, J)> {
         let mut inside = lock(&self.inside);
+        if done == Some(Lane::List) {
+            inside.listing -= 1;
+        }
         loop {
-            if let Some(job) = inside.jobs.pop_front() {
+            // While others wait, only one list is at work, and they go in turns if there is one worker.
+            let others_first = !inside.jobs.is_empty() && (inside.listing > 0 || inside.last == Lane::List);
+            let lane = if inside.listing < self.listing_max && !others_first { Lane::List } else { Lane::Io };
+            let mut taken = None;
+            if lane == Lane::List {
+                taken = inside.lists.pop_front().map(|job| (Lane::List, job));
+                inside.listing += usize::from(taken.is_some());
+            }
+            taken = taken.or_else(|| inside.jobs.pop_front().map(|job| (Lane::Io, job)));
+            if let Some((lane, job)) = taken {
+                inside.last = lane;
                 self.note_len(&inside);
-                return Some(job);
+                return Some((lane, job));
             }
             if inside.closed {
                 return None;
@@ -73,14 +100,14 @@ impl<J> Queue<J> {
 }
 
 impl<J> Lanes<J> {
-    /// Empty queues.
-    pub(super) fn new() -> Self {
-        Self { io: Queue::new(), sync: Queue::new(), free: Queue::new() }
+    /// Empty queues; so many lists may be at work at once.
+    pub(super) fn new(listing_max: usize) -> Self {
+        Self { io: Queue::new(listing_max), sync: Queue::new(0), free: Queue::new(0) }
     }
 
     fn lane(&self, lane: Lane) -> &Queue<J> {
         match lane {
-            Lane::Io => &self.io,
+            Lane::Io | Lane::List => &self.io,
             Lane::Sync => &self.sync,
             Lane::Free => &self.free,
         }
@@ -90,7 +117,11 @@ impl<J> Lanes<J> {
     pub(super) fn push(&self, lane: Lane, job: J) {
         let queue = self.lane(lane);
         let mut inside = lock(&queue.inside);
-        inside.jobs.push_back(job);
+        if lane == Lane::List {
+            inside.lists.push_back(job);
+        } else {
+            inside.jobs.push_back(job);
+        }
         queue.note_len(&inside);
         drop(inside);
         queue.filled.notify_one();
@@ -98,7 +129,8 @@ impl<J> Lanes<J> {
 
     /// How many jobs no worker has taken yet. Never waits.
     pub(super) fn len(&self, lane: Lane) -> usize {
-        self.lane(lane).len.load(Ordering::Relaxed)
+        let queue = self.lane(lane);
+        if lane == Lane::List { &queue.lists_len } else { &queue.len }.load(Ordering::Relaxed)
     }
 
     /// Takes more jobs for a worker that has one already: those at the head of the queue that are
@@ -145,7 +177,7 @@ where
     W: FnMut(&L, J) + Send + 'static,
 {
     let word = match lane {
-        Lane::Io => "io",
+        Lane::Io | Lane::List => "io",
         Lane::Sync => "sync",
         Lane::Free => "free",
     };
@@ -153,8 +185,10 @@ where
         let (lanes, mut run) = (Arc::clone(lanes), worker());
         let thread = Builder::new().name(format!("disk-{word}-{n}")).spawn(move || {
             yield_to_the_loop();
-            while let Some(job) = (*lanes).as_ref().lane(lane).take() {
+            let mut done = None;
+            while let Some((taken, job)) = (*lanes).as_ref().lane(lane).take(done) {
                 run(&lanes, job);
+                done = Some(taken);
             }
         });
         threads.push(thread?);
@@ -183,18 +217,42 @@ mod tests {
 
     #[test]
     fn the_length_of_a_lane_follows_every_push_and_take() {
-        let lanes = Lanes::new();
+        let lanes = Lanes::new(1);
         let lens = |lanes: &Lanes<u8>| (lanes.len(Lane::Io), lanes.len(Lane::Sync));
         for job in 0..5 {
             lanes.push(Lane::Sync, job);
         }
         lanes.push(Lane::Io, 9);
         assert_eq!(lens(&lanes), (1, 5));
-        assert_eq!(lanes.lane(Lane::Sync).take(), Some(0));
+        assert_eq!(lanes.lane(Lane::Sync).take(None), Some((Lane::Io, 0)));
         assert_eq!(lens(&lanes), (1, 4));
         assert_eq!(lanes.take_more(Lane::Sync, |waiting| waiting / 2, |_| true), [1, 2]);
         assert_eq!(lens(&lanes), (1, 2));
-        assert_eq!(lanes.lane(Lane::Io).take(), Some(9));
+        assert_eq!(lanes.lane(Lane::Io).take(None), Some((Lane::Io, 9)));
         assert_eq!(lens(&lanes), (0, 2));
+    }
+
+    #[test]
+    fn lists_never_take_every_worker_and_are_not_kept_waiting_for_ever() {
+        let lanes = Lanes::new(2);
+        for job in 0..6 {
+            lanes.push(Lane::List, job);
+        }
+        let queue = lanes.lane(Lane::Io);
+        assert_eq!(lanes.len(Lane::List), 6);
+        assert_eq!(queue.take(None), Some((Lane::List, 0)));
+        assert_eq!(queue.take(None), Some((Lane::List, 1)));
+        // Two of four workers list: the others are for opens only.
+        for job in 10..14 {
+            lanes.push(Lane::Io, job);
+        }
+        assert_eq!(queue.take(None), Some((Lane::Io, 10)));
+        assert_eq!(queue.take(None), Some((Lane::Io, 11)));
+        // One list has ended. The other goes on, so opens come first.
+        assert_eq!(queue.take(Some(Lane::List)), Some((Lane::Io, 12)));
+        // No list is at work: one begins though an open waits; then the open has its turn.
+        assert_eq!(queue.take(Some(Lane::List)), Some((Lane::List, 2)));
+        assert_eq!(queue.take(Some(Lane::List)), Some((Lane::Io, 13)));
+        assert_eq!(queue.take(Some(Lane::Io)), Some((Lane::List, 3)));
     }
 }

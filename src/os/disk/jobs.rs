@@ -89,6 +89,7 @@ impl Disk {
                 Lane::Sync
             }
             Op::MakeFolder { .. } if self.durable => Lane::Sync,
+            Op::List { .. } => Lane::List,
             _ => Lane::Io,
         }
     }

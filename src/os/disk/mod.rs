@@ -25,6 +25,7 @@ mod staging;
 mod start;
 mod sync;
 mod watch;
+mod window;
 mod write;
 
 #[cfg(test)]
@@ -382,7 +383,11 @@ impl Store for DiskStore {
 
     fn queued(&self) -> Queued {
         let lanes = &self.disk.lanes;
-        Queued { in_flight: self.in_flight, io: lanes.len(Lane::Io) as u64, sync: lanes.len(Lane::Sync) as u64 }
+        Queued {
+            in_flight: self.in_flight,
+            io: (lanes.len(Lane::Io) + lanes.len(Lane::List)) as u64,
+            sync: lanes.len(Lane::Sync) as u64,
+        }
     }
 }
 

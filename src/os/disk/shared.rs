@@ -21,6 +21,8 @@ use super::meta::FolderId;
 use super::settle::{Made, Syncs};
 use super::staging::Staging;
 use super::sync::SyncCalls;
+use super::window::Windows;
+use crate::config::Limits;
 use crate::error::{Failure, StoreError};
 use crate::os::process::clock;
 use crate::os::sys;
@@ -65,6 +67,8 @@ pub(super) struct Disk {
     pub(super) lanes: Lanes<Job>,
     /// Results for the loop.
     pub(super) finished: Done,
+    /// Names of large folders, for their next pages.
+    pub(super) windows: Windows,
     /// Which folders are being synced, and who waits for that.
     pub(super) syncs: Syncs,
     /// Which folders are new and not durable yet.
@@ -107,6 +111,7 @@ impl Disk {
         choices: Choices,
         staging: Option<Staging>,
         wake: Wake,
+        limits: &Limits,
     ) -> Self {
         let Choices { durable, read_only, links, aliases, file_mode } = choices;
         Self {
@@ -119,8 +124,9 @@ impl Disk {
             aliases,
             file_mode,
             staging,
-            lanes: Lanes::new(),
+            lanes: Lanes::new(limits.list_workers()),
             finished: Done { queue: Mutex::default(), wake },
+            windows: Windows::new(limits),
             syncs: Syncs::default(),
             made: Made::default(),
             pace: Pace::start(),

@@ -99,7 +99,7 @@ impl DiskStore {
         let sync = sync_calls(fd.as_fd());
         let root = Folder { fd, id, path: "".into() };
         let mut store = Self {
-            disk: Arc::new(Disk::new(root, (caps, sync), choices, staging, wake)),
+            disk: Arc::new(Disk::new(root, (caps, sync), choices, staging, wake, limits)),
             workers: Vec::new(),
             files: Files::default(),
             hot,

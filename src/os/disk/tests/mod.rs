@@ -2,6 +2,7 @@
 //! every unix has, durable and not. No test sleeps; a watchdog ends one that waits for ever.
 
 mod hot;
+mod listing;
 mod names;
 mod reading;
 mod recovery;

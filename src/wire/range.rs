@@ -17,15 +17,16 @@ pub enum ByteRange {
 }
 
 impl ByteRange {
-    /// Reads one range without the unit: `0-9`, `10-`, `-5`. `None` if it is no range.
+    /// Reads one range without the unit: `0-9`, `10-`, `-5`. `None` if it is no range. A number too large for
+    /// any file means the largest there is.
     pub fn parse(text: &str) -> Option<Self> {
         let (first, last) = text.split_once('-')?;
         match (first.is_empty(), last.is_empty()) {
             (true, true) => None,
-            (true, false) => Some(Self::Last(decimal(last)?)),
-            (false, true) => Some(Self::From(decimal(first)?)),
+            (true, false) => Some(Self::Last(saturated(last)?)),
+            (false, true) => Some(Self::From(saturated(first)?)),
             (false, false) => {
-                let (first, last) = (decimal(first)?, decimal(last)?);
+                let (first, last) = (saturated(first)?, saturated(last)?);
                 (first <= last).then_some(Self::Between(first, last))
             }
         }
@@ -52,16 +53,16 @@ pub enum Ranges {
     Whole,
     /// One part.
     One(Range<u64>),
-    /// Several parts, in the order asked for, none touching a byte of another.
+    /// Several parts that do not overlap, each in the place of the first range that asked for some of it.
     Several(Box<[Range<u64>]>),
     /// Nothing that is there: 416.
     Unsatisfiable,
 }
 
 impl Ranges {
-    /// Reads the value of `Range` for a file of `len` bytes. Another unit, a malformed set, more
-    /// than [`RANGES_MAX`] ranges and ranges that overlap mean the whole file: who asks for those
-    /// does not want to save bytes.
+    /// Reads the value of `Range` for a file of `len` bytes. Ranges that overlap are joined, so that no byte is
+    /// sent twice (RFC 9110 §14.2). Another unit, a malformed set and more than [`RANGES_MAX`] ranges mean the
+    /// whole file.
     pub fn parse(value: &str, len: u64) -> Self {
         let blank = [' ', '\t'];
         let Some((unit, set)) = value.split_once('=') else { return Self::Whole };
@@ -78,10 +79,7 @@ impl Ranges {
                 return Self::Whole;
             }
             match range.resolve(len) {
-                Ok(part) if parts.iter().any(|other| part.start < other.end && other.start < part.end) => {
-                    return Self::Whole;
-                }
-                Ok(part) => parts.push(part),
+                Ok(part) => join(part, &mut parts),
                 // The last bytes of an empty file are all of it; no 206 can say so.
                 Err(_) if len == 0 && matches!(range, ByteRange::Last(1..)) => return Self::Whole,
                 Err(_) => {}
@@ -94,6 +92,26 @@ impl Ranges {
             _ => Self::Several(parts.into()),
         }
     }
+}
+
+/// Adds a part, joined with all that it overlaps. It grows with each of them, but only by bytes that no other
+/// part has.
+fn join(mut part: Range<u64>, parts: &mut Vec<Range<u64>>) {
+    let mut place = parts.len();
+    for at in (0..parts.len()).rev() {
+        if part.start < parts[at].end && parts[at].start < part.end {
+            let other = parts.remove(at);
+            part = part.start.min(other.start)..part.end.max(other.end);
+            place = at;
+        }
+    }
+    parts.insert(place, part);
+}
+
+/// A plain decimal number; `u64::MAX` stands for any larger one.
+fn saturated(text: &str) -> Option<u64> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 /// A plain decimal number: digits only, no sign, no blank, at most `u64::MAX`.
@@ -144,6 +162,10 @@ mod tests {
             ("0-18446744073709551615", 10, Some(0..10)),
             ("10-", 10, None),
             ("10-12", 10, None),
+            ("0-99999999999999999999", 10, Some(0..10)),
+            ("-99999999999999999999", 10, Some(0..10)),
+            ("99999999999999999999-", 10, None),
+            ("99999999999999999999-99999999999999999999", 10, None),
             ("-0", 10, None),
             ("0-", 0, None),
             ("-5", 0, None),
@@ -155,7 +177,7 @@ mod tests {
 
     #[test]
     fn what_is_no_range_is_refused() {
-        for text in ["", "-", "5-4", "a-b", "--1", "+1-2", "1-2-3", " 1-2", "1", "18446744073709551616-"] {
+        for text in ["", "-", "5-4", "a-b", "--1", "+1-2", "1-2-3", " 1-2", "1", "18446744073709551616"] {
             assert_eq!(ByteRange::parse(text), None, "{text}");
         }
     }
@@ -177,9 +199,13 @@ mod tests {
             ("bytes=20-30", Unsatisfiable),
             ("bytes=-0", Unsatisfiable),
             ("bytes=10-,-0,99-", Unsatisfiable),
-            ("bytes=0-4,4-5", Whole),
-            ("bytes=0-,-1", Whole),
-            ("bytes=0-1,0-1", Whole),
+            ("bytes=0-4,4-5", One(0..6)),
+            ("bytes=0-,-1", One(0..10)),
+            ("bytes=0-1,0-1", One(0..2)),
+            ("bytes=8-9,0-1,2-3,1-2", several(&[8..10, 0..4])),
+            ("bytes=6-7,0-1,3-4,0-3", several(&[6..8, 0..5])),
+            ("bytes=0-1,9-9,5-6,0-8", several(&[0..9, 9..10])),
+            ("bytes=99999999999999999999-", Unsatisfiable),
             ("bytes=5-4", Whole),
             ("bytes=0-1,5-4", Whole),
             ("bytes=99-,x", Whole),
@@ -187,7 +213,7 @@ mod tests {
             ("bytes=,", Whole),
             ("bytes=--", Whole),
             ("bytes=-", Whole),
-            ("bytes=0-18446744073709551616", Whole),
+            ("bytes=0-18446744073709551616", One(0..10)),
             ("bytes = 0-1", Whole),
             ("bytes 0-1", Whole),
             ("foo=0-1", Whole),

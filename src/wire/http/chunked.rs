@@ -49,6 +49,8 @@ pub struct Chunked {
 enum Place {
     /// A digit of the size, or what ends it.
     Size { size: u64, digits: u8 },
+    /// Behind blanks that follow the size: an extension must come (RFC 9112 §7.1.1).
+    Blank { size: u64, len: u32 },
     /// Inside the extensions of a chunk, of which so many bytes have come.
     Extension { size: u64, len: u32 },
     /// The LF behind the size.
@@ -116,7 +118,9 @@ impl Chunked {
         let end = END.len() as u64;
         match self.place {
             Place::Size { digits: 0, .. } => end,
-            Place::Size { size, .. } | Place::Extension { size, .. } => behind(size).saturating_add(2),
+            Place::Size { size, .. } | Place::Blank { size, .. } | Place::Extension { size, .. } => {
+                behind(size).saturating_add(2)
+            }
             Place::SizeLf { size } => behind(size).saturating_add(1),
             Place::Data { left } => left.saturating_add(2 + end),
             Place::DataCr => 2 + end,
@@ -142,7 +146,12 @@ impl Chunked {
             (Place::Size { digits: 0, .. }, _) => return Err(Failure::Malformed("a chunk size is not hex digits")),
             (Place::Size { size, .. } | Place::Extension { size, .. }, b'\r') => Place::SizeLf { size },
             (Place::Size { size, .. }, b';') => self.extension(size, 0)?,
-            (Place::Size { .. }, _) => return Err(Failure::Malformed("a chunk size is not hex digits")),
+            (Place::Blank { size, len }, b';') => self.extension(size, len)?,
+            (Place::Size { size, .. }, b' ' | b'\t') => self.blank(size, 0)?,
+            (Place::Blank { size, len }, b' ' | b'\t') => self.blank(size, len)?,
+            (Place::Size { .. } | Place::Blank { .. }, _) => {
+                return Err(Failure::Malformed("a chunk size is not hex digits"));
+            }
             (Place::Extension { size, len }, _) if is_value(byte) => self.extension(size, len)?,
             (Place::SizeLf { size: 0 }, b'\n') => Place::Trailer,
             (Place::SizeLf { size }, b'\n') => Place::Data { left: size },
@@ -162,10 +171,13 @@ impl Chunked {
     }
 
     fn extension(&mut self, size: u64, len: u32) -> Result<Place, Failure> {
-        if len == EXTENSION_LEN_MAX {
-            return Err(Failure::Malformed("the extensions of a chunk are longer than 256 bytes"));
-        }
-        self.extra(Place::Extension { size, len: len + 1 })
+        let len = longer(len)?;
+        self.extra(Place::Extension { size, len })
+    }
+
+    fn blank(&mut self, size: u64, len: u32) -> Result<Place, Failure> {
+        let len = longer(len)?;
+        self.extra(Place::Blank { size, len })
     }
 
     fn trailer(&mut self) -> Result<Place, Failure> {
@@ -184,6 +196,14 @@ impl Chunked {
         self.extras += 1;
         Ok(next)
     }
+}
+
+/// Counts one more byte of the extensions of a chunk.
+const fn longer(len: u32) -> Result<u32, Failure> {
+    if len == EXTENSION_LEN_MAX {
+        return Err(Failure::Malformed("the extensions of a chunk are longer than 256 bytes"));
+    }
+    Ok(len + 1)
 }
 
 /// What must follow the line of a chunk of this size.

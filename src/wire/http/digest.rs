@@ -6,8 +6,7 @@ use std::fmt::Write as _;
 use base64ct::{Base64, Base64Unpadded, Encoding as _};
 
 use crate::error::Failure;
-use crate::wire::http::trimmed;
-use crate::wire::range::decimal;
+use crate::wire::http::{structured, trimmed};
 
 /// Reads the SHA-256 of a digest field; `None` where the field has none.
 pub fn sha256(lines: &[&str]) -> Result<Option<[u8; 32]>, Failure> {
@@ -34,10 +33,9 @@ pub fn sha256(lines: &[&str]) -> Result<Option<[u8; 32]>, Failure> {
     Ok(digest)
 }
 
-/// Does `Want-Repr-Digest` ask for SHA-256? It is only a wish: where it is malformed, it is none.
+/// True if `Want-Repr-Digest` asks for SHA-256. A malformed field is ignored whole (RFC 9651 §4.2).
 pub fn wants_sha256(lines: &[&str]) -> bool {
-    let weight = members(lines).filter(|(algorithm, _)| *algorithm == "sha-256").last();
-    weight.and_then(|(_, weight)| decimal(weight?)).is_some_and(|weight| (1..=10).contains(&weight))
+    structured::integer(lines, "sha-256").is_some_and(|weight| (1..=10).contains(&weight))
 }
 
 /// The value of a digest field.
@@ -123,12 +121,39 @@ mod tests {
 
     #[test]
     fn a_wish_for_sha_256_has_a_weight() {
-        for text in ["sha-256=1", "sha-256=10", "sha-512=3, sha-256=5", "sha-256=0, sha-256=2", "sha-256=5;x"] {
+        for text in [
+            "sha-256=1",
+            "sha-256=10",
+            "sha-256=05",
+            "sha-256=3;q=0.5;a, md5=(\"x\" y);z",
+            "sha-512=3, sha-256=5",
+            "sha-256=0, sha-256=2",
+            "sha-256=5;x",
+        ] {
             assert!(wants_sha256(&[text]), "{text}");
         }
-        for text in
-            ["", "sha-256=0", "sha-256=11", "sha-256=-1", "sha-256=+1", "sha-256", "sha-512=1", "SHA-256=1", "x"]
-        {
+        for text in [
+            "",
+            "sha-256=0",
+            "sha-256=11",
+            "sha-256=-1",
+            "sha-256=+1",
+            "sha-256",
+            "sha-512=1",
+            "SHA-256=1",
+            "x",
+            "sha-256=5,",
+            ",sha-256=5",
+            "sha-256=5 sha-512=3",
+            "sha-256=5, SHA=1",
+            "sha-256=5, md5=\"x",
+            "sha-256=5;",
+            "sha-256=1.0",
+            "sha-256 =5",
+            "sha-256= 5",
+            "sha-256=?1",
+            "sha-256=(5)",
+        ] {
             assert!(!wants_sha256(&[text]), "{text}");
         }
         assert!(!wants_sha256(&[]));

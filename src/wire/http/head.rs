@@ -208,7 +208,7 @@ pub fn overlong(input: &[u8]) -> HeadError {
 pub fn looks_like_http(first_line: &[u8]) -> bool {
     let line = first_line.strip_suffix(b"\n").unwrap_or(first_line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")
+    matches!(line, [.., b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9'])
 }
 
 /// Reads a head that ends where it should.
@@ -246,11 +246,12 @@ pub fn parse_found(head: &[u8]) -> Result<Head<'_>, HeadError> {
         }
     }
     let method = Method::new(method);
-    let (path, query) = split(method, target)?;
+    let Target { authority, path, query } = split(method, target)?;
     control.check_host(version)?;
     let (framing, persistence, expect) =
         (control.framing(version)?, control.persistence(version), control.expect(version));
-    fields.host = control.host();
+    // RFC 9112 §3.2.2: the host of an absolute target takes the place of the field.
+    fields.host = authority.or(control.host());
     Ok(Head { method, path, query, version, framing, persistence, expect, fields })
 }
 
@@ -265,6 +266,15 @@ fn refused(error: httparse::Error) -> HeadError {
     })
 }
 
+/// The same head in HTTP/1.1 if it is of a later minor version, which is processed as the latest that is
+/// known (RFC 9110 §2.5).
+pub fn as_http_1_1(head: &[u8]) -> Option<Vec<u8>> {
+    let start = if head.starts_with(b"\r\n") { 2 } else { 0 };
+    let minor = start + memchr::memchr(b'\r', &head[start..])?.checked_sub(1)?;
+    let is_later = head[..minor].ends_with(b" HTTP/1.") && matches!(head[minor], b'2'..=b'9');
+    is_later.then(|| [&head[..minor], b"1", &head[minor + 1..]].concat())
+}
+
 /// The version at the end of the request line.
 fn version(head: &[u8]) -> Result<Version, HeadError> {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
@@ -277,37 +287,45 @@ fn version(head: &[u8]) -> Result<Version, HeadError> {
     }
 }
 
-/// Cuts a target into its path and its query (RFC 9112 §3.2).
-fn split<'a>(method: Method<'a>, target: &'a str) -> Result<(&'a str, Option<&'a str>), HeadError> {
+/// The parts of a target.
+struct Target<'a> {
+    /// The host and perhaps a port, where the target is absolute.
+    authority: Option<&'a str>,
+    path: &'a str,
+    query: Option<&'a str>,
+}
+
+/// Cuts a target into its parts (RFC 9112 §3.2).
+fn split<'a>(method: Method<'a>, target: &'a str) -> Result<Target<'a>, HeadError> {
     if method == Method::Other("CONNECT") {
         return Err(HeadError::NotImplemented("this server is no proxy"));
     }
     if target == "*" {
         return match method {
-            Method::Options => Ok(("*", None)),
+            Method::Options => Ok(Target { authority: None, path: "*", query: None }),
             _ => Err(HeadError::BadRequest("only OPTIONS may have the target *")),
         };
     }
     if target.contains('#') {
         return Err(HeadError::BadRequest("the target has a fragment"));
     }
-    let local = if target.starts_with('/') { target } else { behind_authority(target)? };
+    let (authority, local) = if target.starts_with('/') { (None, target) } else { absolute(target)? };
     let (path, query) = match local.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (local, None),
     };
-    Ok((if path.is_empty() { "/" } else { path }, query))
+    Ok(Target { authority, path: if path.is_empty() { "/" } else { path }, query })
 }
 
-/// What follows the authority in `http://host/path`; may be empty or begin with `?`.
-fn behind_authority(target: &str) -> Result<&str, HeadError> {
+/// The authority in `http://host/path`, and what follows it; that may be empty or begin with `?`.
+fn absolute(target: &str) -> Result<(Option<&str>, &str), HeadError> {
     let bad = HeadError::BadRequest("the target is neither a path nor an http address");
     let (scheme, rest) = target.split_once("://").ok_or(bad)?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return Err(bad);
     }
     let (authority, local) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    if authority.is_empty() || !fields::is_host(authority) { Err(bad) } else { Ok(local) }
+    if authority.is_empty() || !fields::is_host(authority) { Err(bad) } else { Ok((Some(authority), local)) }
 }
 
 /// Is it a token, as every method and field name must be?

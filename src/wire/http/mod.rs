@@ -12,6 +12,7 @@ pub mod date;
 pub mod digest;
 pub mod head;
 pub mod opening;
+pub mod structured;
 pub mod target;
 
 /// Without blanks and tabs at its ends.

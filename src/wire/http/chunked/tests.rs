@@ -52,6 +52,7 @@ fn the_content_is_what_stands_between_the_framing() {
         ("4\r\n\r\n\r\n\r\n0\r\n\r\n", "\r\n\r\n"),
         ("5;a=b;c=\"d e\"\r\nhello\r\n0;x\r\n\r\n", "hello"),
         ("5;\r\nhello\r\n0\r\n\r\n", "hello"),
+        ("5 ; x = y\r\nhello\r\n0\t ;z\r\n\r\n", "hello"),
         ("0\r\nDigest: x\r\nEmpty:\r\n\r\n", ""),
     ] {
         assert_eq!(good(stream), (content.to_owned(), stream.len()), "{stream:?}");
@@ -76,7 +77,9 @@ fn framing_that_could_be_read_in_two_ways_is_refused() {
         " 5\r\n",
         "5 \r\n",
         "5\t\r\n",
-        "5 ;x\r\n",
+        "5 x;y\r\n",
+        "5 0;y\r\n",
+        " 5;x\r\n",
         "+5\r\n",
         "-1\r\n",
         "0x5\r\n",
@@ -134,6 +137,7 @@ fn extensions_and_trailers_are_bounded() {
     let long = EXTENSION_LEN_MAX as usize;
     assert_eq!(good(&format!("1;{}\r\na\r\n0\r\n\r\n", "x".repeat(long - 1))).0, "a");
     assert!(whole(&format!("1;{}", "x".repeat(long))).is_err());
+    assert!(whole(&format!("1{}", " ".repeat(long + 1))).is_err());
     let chunks = EXTRAS_LEN_MAX as usize / long;
     let filled = format!("1;{}\r\na\r\n", "x".repeat(long - 1)).repeat(chunks);
     assert!(whole(&format!("{filled}0\r\n\r\n")).is_ok_and(|end| end.is_some()));

@@ -1,8 +1,11 @@
 //! The field lines of a head: those that decide about the connection, and those that matter to a
 //! file. Every other one is checked by the grammar and then ignored.
 
+use std::net::IpAddr;
+
 use crate::wire::http::head::{Expect, Framing, HeadError, Persistence, Version, is_name};
 use crate::wire::http::trimmed;
+use crate::wire::range::decimal;
 
 /// Longest name that means anything here; others are ignored whatever they are.
 pub(super) const NAME_LEN_MAX: usize = 32;
@@ -56,13 +59,13 @@ pub struct Fields<'a> {
     pub host: Option<&'a str>,
     /// `If-Match`.
     pub if_match: Values<'a>,
-    /// `If-Modified-Since`.
+    /// `If-Modified-Since`; empty, which is no date, where it came more than once.
     pub if_modified_since: Option<&'a str>,
     /// `If-None-Match`.
     pub if_none_match: Values<'a>,
     /// `If-Range`.
     pub if_range: Option<&'a str>,
-    /// `If-Unmodified-Since`.
+    /// `If-Unmodified-Since`, likewise.
     pub if_unmodified_since: Option<&'a str>,
     /// `Origin`.
     pub origin: Option<&'a str>,
@@ -70,6 +73,8 @@ pub struct Fields<'a> {
     pub range: Option<&'a str>,
     /// `Repr-Digest`.
     pub repr_digest: Values<'a>,
+    /// `Sec-Fetch-Site` of browsers (Fetch Metadata).
+    pub sec_fetch_site: Option<&'a str>,
     /// `TE`.
     pub te: Values<'a>,
     /// `Want-Repr-Digest`.
@@ -84,6 +89,11 @@ impl<'a> Fields<'a> {
         match place {
             Place::List(values) => values.push(value),
             Place::Single(single) => once(single, value),
+            Place::Date(date) => {
+                // RFC 9110 §13.1.3: with more than one member, the condition is ignored.
+                *date = Some(if date.is_none() { value } else { "" });
+                Ok(())
+            }
         }
     }
 
@@ -98,13 +108,14 @@ impl<'a> Fields<'a> {
             b"if-range" => Place::Single(&mut self.if_range),
             b"repr-digest" => Place::List(&mut self.repr_digest),
             b"authorization" => Place::Single(&mut self.authorization),
+            b"sec-fetch-site" => Place::Single(&mut self.sec_fetch_site),
             b"content-range" => Place::Single(&mut self.content_range),
             b"if-none-match" => Place::List(&mut self.if_none_match),
             b"content-digest" => Place::List(&mut self.content_digest),
             b"content-encoding" => Place::List(&mut self.content_encoding),
             b"want-repr-digest" => Place::List(&mut self.want_repr_digest),
-            b"if-modified-since" => Place::Single(&mut self.if_modified_since),
-            b"if-unmodified-since" => Place::Single(&mut self.if_unmodified_since),
+            b"if-modified-since" => Place::Date(&mut self.if_modified_since),
+            b"if-unmodified-since" => Place::Date(&mut self.if_unmodified_since),
             b"access-control-request-method" => Place::Single(&mut self.access_control_request_method),
             b"access-control-request-headers" => Place::List(&mut self.access_control_request_headers),
             _ => return None,
@@ -116,6 +127,7 @@ impl<'a> Fields<'a> {
 enum Place<'f, 'a> {
     List(&'f mut Values<'a>),
     Single(&'f mut Option<&'a str>),
+    Date(&'f mut Option<&'a str>),
 }
 
 /// The fields that decide about the connection.
@@ -211,13 +223,10 @@ impl<'a> Control<'a> {
     }
 }
 
-/// A plain decimal number below 2^63. Zeros before it are refused: some parsers take them for
-/// octal.
+/// Decimal digits that mean a number below 2^63; leading zeros are digits (RFC 9110 §8.6).
 fn length(text: &str) -> Result<u64, HeadError> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-    text.parse()
-        .ok()
-        .filter(|len| plain && *len <= i64::MAX as u64)
+    decimal(text)
+        .filter(|len| *len <= i64::MAX as u64)
         .ok_or(HeadError::BadRequest("Content-Length is not one plain number"))
 }
 
@@ -236,27 +245,44 @@ fn chunked(codings: &str) -> Result<(), HeadError> {
     }
 }
 
-/// `host`, `host:port`, `[v6]:port`, or empty. Which host it is does not matter, only that every
-/// parser sees one.
+/// `host`, `host:port`, `[v6]:port`, or empty (RFC 3986 §3.2.2).
 pub(super) fn is_host(text: &str) -> bool {
     let (host, port) = match memchr::memrchr(b':', text.as_bytes()) {
         Some(at) if !text[at..].contains(']') => (&text[..at], &text[at + 1..]),
         _ => (text, ""),
     };
-    let is_name = |name: &str| {
-        name.bytes().all(|byte| {
-            byte.is_ascii_alphanumeric()
-                || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&' | b'\''..=b'+' | b';' | b'=')
-        })
-    };
-    let is_address = |inner: &str| {
-        !inner.is_empty() && inner.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":.%-_~".contains(&byte))
-    };
     let good = match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']').is_some_and(is_address),
-        None => is_name(host),
+        Some(rest) => rest.strip_suffix(']').is_some_and(is_bracketed_address),
+        None => is_registered_name(host),
     };
     good && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// An IPv6 address, perhaps with a zone (RFC 6874), or an address of a later version.
+fn is_bracketed_address(text: &str) -> bool {
+    if let Some(later) = text.strip_prefix(['v', 'V']) {
+        return later.split_once('.').is_some_and(|(version, address)| {
+            let is_hex = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_hexdigit());
+            is_hex && !address.is_empty() && address.bytes().all(|byte| byte == b':' || is_name_byte(byte))
+        });
+    }
+    let (address, zone) = text.split_once("%25").unwrap_or((text, "0"));
+    address.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()) && !zone.is_empty() && is_registered_name(zone)
+}
+
+/// `reg-name`: letters, digits, a few marks, and whole escapes.
+fn is_registered_name(text: &str) -> bool {
+    let mut pieces = text.split('%');
+    let plain = |piece: &str| piece.bytes().all(is_name_byte);
+    let escaped =
+        |piece: &str| piece.len() >= 2 && piece.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit) && plain(piece);
+    pieces.next().is_some_and(plain) && pieces.all(escaped)
+}
+
+/// `unreserved` and `sub-delims`, less the comma: with it, two Host lines that were joined look like one.
+const fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\''..=b'+' | b';' | b'=')
 }
 
 /// The name in lower case, in `room`; empty if it is longer than any that matters.

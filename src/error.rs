@@ -40,11 +40,15 @@ pub enum Failure {
     TooLarge,
     /// A secret is needed and was not given, or was wrong.
     Unauthorized,
+    /// The path is longer than the path of any file.
+    PathTooLong,
+    /// The request names a host that this listener does not answer for.
+    WrongHost,
 }
 
 impl Failure {
     /// Every failure, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Busy,
         Self::Conflict(""),
         Self::Denied(""),
@@ -60,6 +64,8 @@ impl Failure {
         Self::TimedOut,
         Self::TooLarge,
         Self::Unauthorized,
+        Self::PathTooLong,
+        Self::WrongHost,
     ];
 
     /// Its place among [`Failure::ALL`], for the counters.
@@ -80,6 +86,8 @@ impl Failure {
             Self::TimedOut => 12,
             Self::TooLarge => 13,
             Self::Unauthorized => 14,
+            Self::PathTooLong => 15,
+            Self::WrongHost => 16,
         }
     }
 
@@ -101,6 +109,8 @@ impl Failure {
             Self::TimedOut => "timed-out",
             Self::TooLarge => "too-large",
             Self::Unauthorized => "unauthorized",
+            Self::PathTooLong => "path-too-long",
+            Self::WrongHost => "wrong-host",
         }
     }
 
@@ -119,6 +129,10 @@ impl Failure {
             Self::TimedOut => "too slow",
             Self::TooLarge => "too large",
             Self::Unauthorized => "a secret is needed",
+            Self::PathTooLong => "the path is longer than 4096 bytes",
+            Self::WrongHost => {
+                "the Host of this request is not one of this server: to permit it, start with --allow-host NAME ('*' for any)"
+            }
         }
     }
 }

@@ -3,11 +3,13 @@
 //! A name is checked once, here, and never again compared, joined or canonicalised: the kernel
 //! resolves it beneath the root's descriptor. What you type is the name; nothing is unescaped.
 
+use std::fmt;
+
 use crate::error::Failure;
 use crate::object::{Key, Meant};
 
-/// Longest name, in bytes.
-pub const KEY_LEN_MAX: usize = 1024;
+/// Longest name, in bytes: with the `/` before it, the 4,096 bytes that Linux takes as a path.
+pub const KEY_LEN_MAX: usize = 4095;
 /// Longest component, in bytes: what every common file system takes.
 pub const COMPONENT_LEN_MAX: usize = 255;
 /// Most components.
@@ -23,6 +25,14 @@ pub struct Path {
     pub key: Key,
     /// A folder if it ended in `/`.
     pub meant: Meant,
+}
+
+impl fmt::Display for Path {
+    /// As it was written: a folder has a `/` behind its name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slash = if self.meant == Meant::Folder && !self.key.is_root() { "/" } else { "" };
+        write!(f, "{}{slash}", self.key)
+    }
 }
 
 /// Reads an absolute path as the `line` protocol and URLs write it: `/`, `/a/b`, `/a/b/`.
@@ -44,7 +54,7 @@ pub fn relative(name: &str) -> Result<Key, Failure> {
         return Err(Failure::Malformed("the path has an empty component"));
     }
     if name.len() > KEY_LEN_MAX {
-        return Err(Failure::Malformed("the path is longer than 1024 bytes"));
+        return Err(Failure::PathTooLong);
     }
     let bytes = name.as_bytes();
     let mut start = 0;
@@ -137,12 +147,13 @@ mod tests {
     #[test]
     fn the_longest_and_the_deepest_path_are_taken_and_one_more_is_not() {
         let name = "x".repeat(COMPONENT_LEN_MAX);
-        let long = |len: usize| format!("/{}", [name.as_str(); 5].join("/"))[..=len].to_owned();
+        let long = |len: usize| format!("/{}", [name.as_str(); 17].join("/"))[..=len].to_owned();
         let deep = |depth: usize| format!("/{}", vec!["a"; depth].join("/"));
         assert!(absolute(&long(KEY_LEN_MAX)).is_ok() && absolute(&deep(DEPTH_MAX)).is_ok());
-        for path in [long(KEY_LEN_MAX + 1), deep(DEPTH_MAX + 1), format!("/{name}x")] {
+        for path in [deep(DEPTH_MAX + 1), format!("/{name}x")] {
             assert!(matches!(absolute(&path), Err(Failure::Malformed(_))), "{path}");
         }
+        assert_eq!(absolute(&long(KEY_LEN_MAX + 2)), Err(Failure::PathTooLong));
     }
 
     proptest! {

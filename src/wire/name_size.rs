@@ -14,12 +14,14 @@
 
 use crate::error::Failure;
 use crate::object::Key;
-use crate::wire::key::{self, COMPONENT_LEN_MAX, KEY_LEN_MAX};
+use crate::wire::key::{self, COMPONENT_LEN_MAX};
 
 /// Most digits of a size: what 64 bits hold.
 pub const DIGITS_MAX: usize = 20;
+/// Longest name, in bytes.
+const NAME_LEN_MAX: usize = 1024;
 /// Behind so many bytes no head can end.
-pub const HEAD_LEN_MAX: usize = KEY_LEN_MAX + 1 + DIGITS_MAX;
+pub const HEAD_LEN_MAX: usize = NAME_LEN_MAX + 1 + DIGITS_MAX;
 /// Most places in one head where the name may end.
 pub const READINGS_MAX: usize = 16;
 /// What a client says that leaves.
@@ -203,7 +205,7 @@ fn name_reach(front: &[u8]) -> (usize, Edge) {
             0..0x20 | 0x7f => false,
             _ => component < COMPONENT_LEN_MAX,
         };
-        if !goes_on || at >= KEY_LEN_MAX {
+        if !goes_on || at >= NAME_LEN_MAX {
             (reach, edge) = (at, Edge::Closed);
             break;
         }

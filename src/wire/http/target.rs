@@ -1,8 +1,8 @@
-//! The path and the query of a target: percent-decoded once, then held to the rules of every
-//! name; and the way back, for links.
+//! The path and the query of a target: dot segments and empty ones are removed, what is left is
+//! percent-decoded once, then held to the rules of every name; and the way back, for links.
 //!
-//! An escaped `/` is refused: decoded it would cut the name in another place than every proxy
-//! saw.
+//! An escaped `/` and an escaped dot segment are refused: decoded, the path would be another one than a
+//! proxy in front saw.
 
 use std::borrow::Cow;
 
@@ -30,6 +30,39 @@ pub struct Query {
 
 /// Reads the path of a target, which begins with `/`.
 pub fn path(raw: &str) -> Result<Path, Failure> {
+    match plain_path(raw) {
+        // Hardly any path has such segments, and all that have are refused: only then they are looked for.
+        Err(_) if has_removable_segments(raw) => plain_path(&without_removable_segments(raw)),
+        path => path,
+    }
+}
+
+fn has_removable_segments(raw: &str) -> bool {
+    raw.starts_with('/') && raw[1..].split('/').any(|segment| matches!(segment, "" | "." | ".."))
+}
+
+/// Removes dot segments (RFC 3986 §5.2.4), then empty ones. A path that ends in one of them names a folder.
+fn without_removable_segments(raw: &str) -> String {
+    let mut kept = Vec::new();
+    for segment in raw.split('/').skip(1) {
+        match segment {
+            "." => {}
+            ".." => drop(kept.pop()),
+            segment => kept.push(segment),
+        }
+    }
+    let mut path = String::with_capacity(raw.len());
+    for segment in kept.into_iter().filter(|segment| !segment.is_empty()) {
+        path.push('/');
+        path.push_str(segment);
+    }
+    if matches!(raw.rsplit('/').next(), Some("" | "." | "..")) {
+        path.push('/');
+    }
+    path
+}
+
+fn plain_path(raw: &str) -> Result<Path, Failure> {
     if memchr::memchr(b'%', raw.as_bytes()).is_none() {
         return key::absolute(raw);
     }
@@ -120,11 +153,12 @@ mod tests {
         for raw in [
             "",
             "a",
+            "a/../b",
             "*",
-            "//",
-            "/a//b",
-            "/..",
             "/%2e%2e",
+            "/a/../%2e%2e/b",
+            "/./a%2Fb",
+            "/a/../%ff",
             "/.%2E/a",
             "/a/%2e",
             "/a%2Fb",
@@ -145,8 +179,39 @@ mod tests {
         ] {
             assert!(matches!(path(raw), Err(Failure::Malformed(_))), "{raw}");
         }
-        for raw in ["/.filewharf/health", "/%2efilewharf", "/.%66ilewharf/"] {
+        for raw in ["/.filewharf/health", "/%2efilewharf", "/.%66ilewharf/", "//.filewharf/x", "/a/..//.filewharf/"] {
             assert!(matches!(path(raw), Err(Failure::Denied(_))), "{raw}");
+        }
+    }
+
+    #[test]
+    fn dot_segments_and_empty_ones_are_removed() {
+        for (raw, key, folder) in [
+            // RFC 3986 §5.2.4 and §5.4.
+            ("/a/b/c/./../../g", "a/g", false),
+            ("/b/c/.", "b/c", true),
+            ("/b/c/./", "b/c", true),
+            ("/b/c/..", "b", true),
+            ("/b/c/../", "b", true),
+            ("/b/c/../g", "b/g", false),
+            ("/b/c/../..", "", true),
+            ("/../../g", "g", false),
+            ("/b/c/g.", "b/c/g.", false),
+            ("/b/c/..g", "b/c/..g", false),
+            ("/b/c/./g/.", "b/c/g", true),
+            ("/..", "", true),
+            ("/.", "", true),
+            ("//", "", true),
+            ("//a", "a", false),
+            ("/a//b", "a/b", false),
+            ("/a///", "a", true),
+            // An empty segment is one while dots are removed.
+            ("/a//../b", "a/b", false),
+            ("/.filewharf/../%61", "a", false),
+            (r"/a\..\b/./c", r"a\..\b/c", false),
+        ] {
+            let path = path(raw).expect(raw);
+            assert_eq!((path.key.as_str(), path.meant == Meant::Folder), (key, folder), "{raw}");
         }
     }
 

@@ -207,9 +207,13 @@ impl Builder {
         let started_s = process::unix_time();
         let speaks: Result<Vec<Listening>, String> =
             self.listens.iter().map(|listen| Listening::new(listen.kind, &listen.options, started_s)).collect();
-        let speaks = speaks.map_err(ServerError::plain)?;
-        for listen in &self.listens {
+        let mut speaks = speaks.map_err(ServerError::plain)?;
+        for (listen, speaks) in self.listens.iter().zip(&mut speaks) {
             let (listener, address) = self.bind(listen)?;
+            // Pages in browsers on this machine reach it, and nothing but the host tells them from its users.
+            if address.ip().to_canonical().is_loopback() && self.secret.is_none() {
+                speaks.restrict_hosts(&process::machine_name());
+            }
             listeners.push(listener);
             bound.push((address, listen.kind));
         }

@@ -30,6 +30,7 @@ pub(super) struct Args {
     token_file: Option<PathBuf>,
     serve_html: bool,
     cors: Option<String>,
+    allow_host: Vec<String>,
     file_mode: Option<u32>,
     links_inside: bool,
     portable: bool,
@@ -91,6 +92,17 @@ const OPTIONS: &[Flag<Args>] = &[
             Ok(())
         },
     ),
+    Flag::text(
+        "allow-host",
+        "NAME",
+        "Also answer HTTP requests for this host name, or for any, *, where a listener on a loopback address asks \
+         for no secret; may be given many times",
+        |args: &mut Args, text| {
+            args.allow_host.push(text.to_owned());
+            Ok(())
+        },
+    )
+    .again(),
     Flag::text(
         "file-mode",
         "OCTAL",
@@ -218,6 +230,7 @@ impl Args {
             token_file: None,
             serve_html: false,
             cors: None,
+            allow_host: Vec::new(),
             file_mode: None,
             links_inside: false,
             portable: false,
@@ -316,6 +329,7 @@ fn listens(args: &Args) -> Vec<Listen> {
                 listen.options.push((name.to_owned(), value));
             }
         }
+        listen.options.extend(args.allow_host.iter().map(|name| ("allow-host".to_owned(), name.clone())));
     }
     listens
 }

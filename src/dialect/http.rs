@@ -79,6 +79,7 @@ enum Asked {
     Folder(Folder),
     Read(Read),
     Remove(Remove),
+    /// Of a method that is not offered, too: its body must be stepped over.
     Upload(Upload),
 }
 
@@ -106,40 +107,42 @@ impl Http {
         if head.persistence == Persistence::Close && head.framing == Framing::None && head.expect == Expect::None {
             self.promise = Promise::Silence;
         }
-        // A body that nobody expects is where requests are smuggled: it is not stepped over.
-        if head.method != Method::Put && !matches!(head.framing, Framing::None | Framing::Length(0)) {
+        if let Method::Put | Method::Post | Method::Other(_) = head.method {
+            return self.with_body(head, manner, talk);
+        }
+        // A body of these methods means nothing (RFC 9110 §9.3.1) and is where requests are smuggled: it is not
+        // stepped over.
+        if !matches!(head.framing, Framing::None | Framing::Length(0)) {
             manner.last();
             let failure = Failure::Malformed("only PUT has a body here");
             return manner.refuse(failure, None, talk, Act::Close(CloseReason::Refused));
         }
-        if head.method == Method::Put {
-            return self.put(head, manner, talk);
-        }
         if let Expect::Unknown = head.expect {
             return write::unmet_expectation(&manner, talk);
+        }
+        if let Some(act) = status::health(head, &manner, talk) {
+            return act;
+        }
+        if let Err(failure) = self.permit(head, &manner, talk) {
+            let then = manner.then();
+            return manner.refuse(failure, None, talk, then);
         }
         if head.method == Method::Options {
             return write::options(head, &manner, talk);
         }
-        if !admitted(head, talk) {
-            let then = manner.then();
-            return manner.refuse(Failure::Unauthorized, None, talk, then);
-        }
-        if let Some(act) = status::answer(head, &manner, talk) {
+        if let Some(act) = status::metrics(head, &manner, talk) {
             return act;
         }
         if talk.phase == Phase::Draining {
             manner.last();
             return manner.refuse(Failure::Draining, None, talk, Act::Close(CloseReason::Drained));
         }
-        let asked = match head.method {
-            Method::Get | Method::Head => self.get(head, talk),
-            Method::Delete => path_of(head)
+        let asked = if head.method == Method::Delete {
+            path_of(head)
                 .and_then(|path| Remove::of(head, path))
-                .map(|(remove, command)| (Asked::Remove(remove), command)),
-            Method::Options | Method::Put | Method::Post | Method::Other(_) => {
-                return write::unknown_method(head, &manner, talk);
-            }
+                .map(|(remove, command)| (Asked::Remove(remove), command))
+        } else {
+            self.get(head, talk)
         };
         match asked {
             Ok((asked, command)) => {
@@ -153,6 +156,25 @@ impl Http {
         }
     }
 
+    /// What must hold of a request whatever it asks for.
+    fn permit(&self, head: &Head<'_>, manner: &Manner, talk: &Talk<'_>) -> Result<(), Failure> {
+        if !self.listener.answers_for(head.fields.host) {
+            return Err(Failure::WrongHost);
+        }
+        // Before a browser asks for other sites, it asks whether it may, and shows no secret then.
+        if head.method == Method::Options {
+            return Ok(());
+        }
+        if !admitted(head, talk) {
+            return Err(Failure::Unauthorized);
+        }
+        let is_read = matches!(head.method, Method::Get | Method::Head);
+        if !is_read && head.fields.sec_fetch_site == Some("cross-site") && !manner.shares() {
+            return Err(Failure::Denied("a page of another site may change nothing here, unless --cors permits it"));
+        }
+        Ok(())
+    }
+
     fn get(&self, head: &Head<'_>, talk: &Talk<'_>) -> Result<(Asked, crate::command::Command), Failure> {
         let Path { key, meant } = path_of(head)?;
         if meant == Meant::Folder {
@@ -163,20 +185,24 @@ impl Http {
         Ok((Asked::Read(read), command))
     }
 
-    /// A PUT that is refused still has a body on its way.
-    fn put(&mut self, head: &Head<'_>, mut manner: Manner, talk: &mut Talk<'_>) -> Act {
+    /// PUT, and methods that are not offered: where these are refused, a body may still be on its way.
+    fn with_body(&mut self, head: &Head<'_>, mut manner: Manner, talk: &mut Talk<'_>) -> Act {
         let mut upload = Upload::of(head);
-        let command = match (admitted(head, talk), talk.phase) {
-            (false, _) => Err(Failure::Unauthorized),
-            (true, Phase::Draining) => Err(Failure::Draining),
-            (true, Phase::Serving) if head.expect == Expect::Unknown => {
+        let command = match (self.permit(head, &manner, talk), talk.phase) {
+            (Err(failure), _) => Err(failure),
+            (Ok(()), Phase::Draining) => Err(Failure::Draining),
+            (Ok(()), Phase::Serving) if head.expect == Expect::Unknown => {
                 manner.last();
                 return write::unmet_expectation(&manner, talk);
             }
-            (true, Phase::Serving) => path_of(head).and_then(|path| upload.command(head, path, talk.limits)),
+            (Ok(()), Phase::Serving) if head.method == Method::Put => {
+                path_of(head).and_then(|path| upload.command(head, path, talk.limits)).map(Some)
+            }
+            (Ok(()), Phase::Serving) => Ok(None),
         };
         let act = match command {
-            Ok(command) => Act::Run(command),
+            Ok(Some(command)) => Act::Run(command),
+            Ok(None) => upload.not_offered(head.method, &mut manner, talk),
             Err(failure) => upload.refused(failure, &mut manner, talk),
         };
         self.exchange = Some(Arc::new(Exchange { manner, asked: Asked::Upload(upload) }));
@@ -278,7 +304,11 @@ impl Machine for Http {
                     self.remember(&head, &input[..len], talk);
                     (len, act)
                 }
-                Err(error) => (len, Self::unreadable(error, talk)),
+                Err(error) => match head::as_http_1_1(&input[..len]).as_deref().map(head::parse_found) {
+                    Some(Ok(head)) => (len, self.request(&head, talk)),
+                    Some(Err(error)) => (len, Self::unreadable(error, talk)),
+                    None => (len, Self::unreadable(error, talk)),
+                },
             },
             Ok(None) if input.len() < len_max => {
                 self.scanned = u32::try_from(input.len()).unwrap_or(0);
@@ -316,7 +346,7 @@ impl Machine for Http {
             (Answer::Opened(meta), Asked::Read(read)) => read.opened(&meta, manner, &self.listener, talk),
             (Answer::Listed(listing), Asked::Folder(folder)) => folder.listed(listing, manner, talk),
             (Answer::Created, Asked::Upload(upload)) => upload.created(talk),
-            (Answer::Stored(stored), Asked::Upload(_)) => write::stored(&stored, manner, talk),
+            (Answer::Stored(stored), Asked::Upload(upload)) => upload.stored(&stored, manner, talk),
             (Answer::Done, Asked::Remove(_)) => {
                 manner.empty(204, talk);
                 manner.then()

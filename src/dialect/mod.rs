@@ -297,6 +297,16 @@ impl Listening {
         })
     }
 
+    /// Answer only requests for hosts that are this machine, whose name this is, or are allowed by an option; see
+    /// [`http::Listener`]. Before the first connection.
+    pub fn restrict_hosts(&mut self, machine: &str) {
+        if let Self::Auto(listener) | Self::Http(listener) = self
+            && let Some(listener) = Arc::get_mut(listener)
+        {
+            listener.restrict_hosts(machine);
+        }
+    }
+
     /// The machine for a connection from `peer`.
     pub fn accept(&self, peer: SocketAddr) -> Dialect {
         match self {

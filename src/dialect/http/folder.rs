@@ -75,11 +75,9 @@ impl Folder {
         manner.then()
     }
 
-    /// RFC 8288: where the list goes on.
+    /// RFC 8288: where the list goes on, relative to the target.
     fn link_next(&self, last: &Entry, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"Link: <");
-        target::encode_path(&self.key, out);
-        out.extend_from_slice(if self.key.is_root() { b"?after=" } else { b"/?after=" });
+        out.extend_from_slice(b"Link: <?after=");
         target::encode_component(&last.name, out);
         out.extend_from_slice(format!("&limit={}>; rel=\"next\"\r\n", self.limit).as_bytes());
     }

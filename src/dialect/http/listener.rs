@@ -1,5 +1,7 @@
 //! What an operator says about one listener that speaks HTTP.
 
+use std::net::IpAddr;
+
 use crate::dialect::http::described::Described;
 use crate::dialect::http::known::Known;
 use crate::dialect::{Kind, Options};
@@ -11,6 +13,7 @@ pub struct Listener {
     pub(super) active: Active,
     /// Which pages of other sites may use this server from a browser.
     pub(super) origins: Origins,
+    hosts: Hosts,
     /// What was said of files lately.
     pub(super) described: Described,
     /// What was asked lately.
@@ -39,8 +42,38 @@ pub(super) enum Origins {
     One(Box<str>),
 }
 
+/// The hosts of requests that are answered.
+///
+/// A page in a browser may use every address that its own name leads to, and whoever owns the name decides that
+/// (DNS rebinding). Only the host in its requests gives it away.
+#[derive(Debug, Default)]
+struct Hosts {
+    /// Names, or `*`.
+    allowed: Vec<Box<str>>,
+    is_checked: bool,
+}
+
 impl Listener {
-    /// Reads `serve-html` and `cors=ORIGIN` (an origin, or `*`).
+    /// Answer only requests for this machine, whose own name this is, and for the names that the options allow.
+    pub(crate) fn restrict_hosts(&mut self, machine: &str) {
+        self.hosts.is_checked = !self.hosts.allowed.iter().any(|name| &**name == "*");
+        self.hosts.allowed.push(machine.into());
+    }
+
+    /// True if requests for this host, perhaps with a port, are answered here. A request without one is not of a
+    /// browser.
+    pub(super) fn answers_for(&self, host: Option<&str>) -> bool {
+        let Some(host) = host.filter(|_| self.hosts.is_checked) else { return true };
+        let name = host.split(':').next().unwrap_or_default();
+        if name.is_empty() || host.starts_with('[') || name.parse::<IpAddr>().is_ok() {
+            return true;
+        }
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let top = name.rsplit('.').next().unwrap_or_default();
+        top.eq_ignore_ascii_case("localhost") || self.hosts.allowed.iter().any(|own| own.eq_ignore_ascii_case(name))
+    }
+
+    /// Reads `serve-html`, `cors=ORIGIN` (an origin, or `*`) and `allow-host=NAME` (a name, or `*`).
     pub fn new(kind: Kind, options: &Options) -> Result<Self, String> {
         let mut listener = Self::default();
         for (name, value) in options {
@@ -49,9 +82,10 @@ impl Listener {
                 ("cors", _) if listener.origins != Origins::None => return Err("cors= is given twice".to_owned()),
                 ("cors", "*") => listener.origins = Origins::Any,
                 ("cors", origin) => listener.origins = Origins::One(checked_origin(origin)?.into()),
+                ("allow-host", host) => listener.hosts.allowed.push(checked_host(host)?.into()),
                 _ => {
                     return Err(format!(
-                        "{kind} knows no option {name:?} of that value, only serve-html and cors=ORIGIN"
+                        "{kind} knows no option {name:?} of that value, only serve-html, cors=ORIGIN and allow-host=NAME"
                     ));
                 }
             }
@@ -70,12 +104,65 @@ fn checked_origin(origin: &str) -> Result<&str, String> {
     }
 }
 
+/// A name as it stands in `Host`, without a port.
+fn checked_host(host: &str) -> Result<&str, String> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    if host == "*" || (!host.is_empty() && host.bytes().all(good)) {
+        return Ok(host);
+    }
+    Err(format!("allow-host={host}: a host is a name without a port, or *"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn listener(name: &str, value: &str) -> Result<Listener, String> {
         Listener::new(Kind::Http, &[(name.to_owned(), value.to_owned())])
+    }
+
+    #[test]
+    fn a_restricted_listener_answers_for_this_machine_and_allowed_names() {
+        let open = listener("allow-host", "files.example").expect("good");
+        let mut restricted = listener("allow-host", "files.example").expect("good");
+        restricted.restrict_hosts("Box");
+        let mut any = listener("allow-host", "*").expect("good");
+        any.restrict_hosts("Box");
+        for host in [
+            "localhost",
+            "LOCALHOST:7070",
+            "localhost.",
+            "a.localhost",
+            "a.b.localhost:1",
+            "127.0.0.1:7070",
+            "10.0.0.1",
+            "[::1]:7070",
+            "[::1]",
+            "box",
+            "BOX:7070",
+            "box.",
+            "files.example:80",
+            "",
+            ":80",
+        ] {
+            assert!(restricted.answers_for(Some(host)), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "notlocalhost",
+            "127.0.0.1.evil.example",
+            "box.example",
+            "2130706433",
+            "a.files.example",
+            "*",
+            ".",
+            "1.2.3",
+        ] {
+            assert!(!restricted.answers_for(Some(host)), "{host}");
+            assert!(any.answers_for(Some(host)) && open.answers_for(Some(host)), "{host}");
+        }
+        assert!(restricted.answers_for(None));
     }
 
     #[test]
@@ -91,6 +178,9 @@ mod tests {
             ("cors", "https://"),
             ("cors", "https://a/b"),
             ("cors", "https://a\r\nX: y"),
+            ("allow-host", ""),
+            ("allow-host", "a:80"),
+            ("allow-host", "http://a"),
             ("other", ""),
         ] {
             assert!(listener(name, value).is_err(), "{name}={value}");

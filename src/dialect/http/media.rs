@@ -16,7 +16,8 @@ pub(super) fn describe(key: &Key, active: Active, out: &mut Vec<u8>) {
     if kind.starts_with("text/") {
         out.extend_from_slice(b"; charset=utf-8");
     }
-    out.extend_from_slice(b"\r\nX-Content-Type-Options: nosniff\r\n");
+    // No page of another site may show it in a frame.
+    out.extend_from_slice(b"\r\nX-Content-Type-Options: nosniff\r\nX-Frame-Options: SAMEORIGIN\r\n");
     if active == Active::Download && is_active(kind) {
         out.extend_from_slice(b"Content-Security-Policy: sandbox; default-src 'none'\r\n");
         // RFC 8187: a name of any characters.

@@ -225,8 +225,9 @@ impl Read {
         let Failure::Conflict(_) = failure else {
             return manner.refuse(failure, Some(&self.key), talk, manner.then());
         };
+        // Relative to the target: in front of this server a proxy may have taken something off the path.
         let mut place = Vec::new();
-        target::encode_path(&self.key, &mut place);
+        target::encode_component(self.key.name(), &mut place);
         place.push(b'/');
         if let Some(query) = &self.query {
             place.push(b'?');

@@ -107,13 +107,13 @@ impl Manner {
         }
         date::write(now_s(talk), talk.out);
         talk.out.extend_from_slice(b"\r\n");
+        self.sharing.say(talk.out);
         match (self.persistence, self.version) {
             (Persistence::Close, _) => talk.out.extend_from_slice(b"Connection: close\r\n"),
             // RFC 9112 §9.3: an old client must be told that its wish is granted.
             (Persistence::KeepAlive, Version::Http10) => talk.out.extend_from_slice(b"Connection: keep-alive\r\n"),
             (Persistence::KeepAlive, Version::Http11) => {}
         }
-        self.sharing.say(talk.out);
     }
 
     /// A whole response with a short text.
@@ -144,7 +144,8 @@ impl Manner {
     /// Says why a request is refused, and hands back what is to be done then. `then` must fit what
     /// [`Manner::then`] says: see [`Manner::last`].
     pub(super) fn refuse(&self, failure: Failure, key: Option<&Key>, talk: &mut Talk<'_>, then: Act) -> Act {
-        self.refuse_as(status::code(failure), failure, key, None, talk);
+        let name = key.filter(|key| !key.is_root()).map(|key| key as &dyn Display);
+        self.refuse_as(status::code(failure), failure, name, None, talk);
         then
     }
 
@@ -153,13 +154,13 @@ impl Manner {
         &self,
         code: u16,
         failure: Failure,
-        key: Option<&Key>,
+        name: Option<&dyn Display>,
         more: Option<Field<'_>>,
         talk: &mut Talk<'_>,
     ) {
         talk.refused = Some(failure);
-        let text = match key.filter(|key| !key.is_root()) {
-            Some(key) => format!("{}: {key}\n", failure.words()),
+        let text = match name {
+            Some(name) => format!("{}: {name}\n", failure.words()),
             None => format!("{}\n", failure.words()),
         };
         let seconds = status::retry_after_s(failure);
@@ -191,7 +192,8 @@ impl Sharing {
 
     fn say(&self, out: &mut Vec<u8>) {
         let allowed = match self {
-            Self::None => return,
+            // No site but this one may embed or read what is here.
+            Self::None => return out.extend_from_slice(b"Cross-Origin-Resource-Policy: same-origin\r\n"),
             Self::Any => "*",
             Self::One(origin) => origin,
             // A cache must not give this response to a site that may see one.

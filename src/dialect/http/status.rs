@@ -7,28 +7,30 @@ use crate::platform::Health;
 use crate::wire::http::head::{Head, Method};
 use crate::wire::metrics;
 
-/// The response, if this is a question of that kind.
-pub(super) fn answer(head: &Head<'_>, manner: &Manner, talk: &mut Talk<'_>) -> Option<Act> {
-    if !matches!(head.method, Method::Get | Method::Head) {
+/// The state of the server in one word, if that is asked for. Load balancers ask without a secret and for any
+/// host, and a word tells nothing about the files.
+pub(super) fn health(head: &Head<'_>, manner: &Manner, talk: &mut Talk<'_>) -> Option<Act> {
+    if head.path != "/.filewharf/health" || !matches!(head.method, Method::Get | Method::Head) {
         return None;
     }
-    match head.path {
-        "/.filewharf/health" => {
-            let (code, text) = match (talk.phase, talk.counters.health) {
-                (Phase::Draining, _) => (503, "draining\n"),
-                (Phase::Serving, Health::Degraded) => (503, "degraded: a sync failed, changes are refused\n"),
-                (Phase::Serving, Health::Good | Health::ReadOnly) => (200, "ok\n"),
-            };
-            manner.text(code, &[("Cache-Control", &"no-store")], text, talk);
-        }
-        "/.filewharf/metrics" => {
-            let mut text = Vec::new();
-            metrics::write(talk.counters, &mut text);
-            manner.head(200, talk);
-            talk.out.extend_from_slice(b"Cache-Control: no-store\r\n");
-            manner.content_of(metrics::CONTENT_TYPE, &text, talk);
-        }
-        _ => return None,
+    let (code, text) = match (talk.phase, talk.counters.health) {
+        (Phase::Draining, _) => (503, "draining\n"),
+        (Phase::Serving, Health::Degraded) => (503, "degraded\n"),
+        (Phase::Serving, Health::Good | Health::ReadOnly) => (200, "ok\n"),
+    };
+    manner.text(code, &[("Cache-Control", &"no-store")], text, talk);
+    Some(manner.then())
+}
+
+/// The counters for Prometheus, if those are asked for.
+pub(super) fn metrics(head: &Head<'_>, manner: &Manner, talk: &mut Talk<'_>) -> Option<Act> {
+    if head.path != "/.filewharf/metrics" || !matches!(head.method, Method::Get | Method::Head) {
+        return None;
     }
+    let mut text = Vec::new();
+    metrics::write(talk.counters, &mut text);
+    manner.head(200, talk);
+    talk.out.extend_from_slice(b"Cache-Control: no-store\r\n");
+    manner.content_of(metrics::CONTENT_TYPE, &text, talk);
     Some(manner.then())
 }

@@ -4,15 +4,15 @@ use std::fmt::Display;
 
 use crate::command::{Command, GoAhead, Put};
 use crate::config::Limits;
-use crate::dialect::http::reply::{Manner, field, validators};
+use crate::dialect::http::reply::{Field, Manner, field, validators};
 use crate::dialect::{Act, BodyPart, Finish, Talk, Then};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Meant, Placed, Stored};
 use crate::wire::body;
 use crate::wire::http::chunked::Chunked;
 use crate::wire::http::conditional::Conditions;
-use crate::wire::http::digest;
 use crate::wire::http::head::{Expect, Framing, Head, Method};
+use crate::wire::http::{digest, target};
 use crate::wire::key::Path;
 use crate::wire::status;
 
@@ -22,10 +22,11 @@ const METHODS_READ_ONLY: &str = "GET, HEAD, OPTIONS";
 /// How long a browser may remember what it was told about other sites, in seconds.
 const PREFLIGHT_AGE_S: u32 = 600;
 
-/// A PUT.
+/// A PUT, or a request of a method that is not offered and may have a body, too.
 #[derive(Clone, Debug)]
 pub(super) struct Upload {
-    key: Key,
+    /// What is to be stored, once that is known.
+    path: Option<Path>,
     body: Body,
     /// From `Repr-Digest`.
     announced: Option<[u8; 32]>,
@@ -47,21 +48,21 @@ impl Upload {
     /// What the head says about the body, whether or not the request is good.
     pub(super) fn of(head: &Head<'_>) -> Self {
         let body = match head.framing {
-            Framing::None => Body::Unsaid,
-            Framing::Length(0) => Body::Ended,
+            Framing::None if head.method == Method::Put => Body::Unsaid,
+            Framing::None | Framing::Length(0) => Body::Ended,
             Framing::Length(len) => Body::Counted(len),
             Framing::Chunked => Body::Chunked(Chunked::default()),
         };
         let waits = head.expect == Expect::Continue && !matches!(body, Body::Ended | Body::Unsaid);
         let go_ahead = if waits { GoAhead::Awaited } else { GoAhead::NotAwaited };
-        Self { key: Key::root(), body, announced: None, go_ahead }
+        Self { path: None, body, announced: None, go_ahead }
     }
 
     pub(super) fn command(&mut self, head: &Head<'_>, path: Path, limits: &Limits) -> Result<Command, Failure> {
-        let Path { key, meant } = path;
-        self.key = key.clone();
+        let Path { key, meant } = path.clone();
+        self.path = Some(path);
         if meant == Meant::Folder {
-            return Err(Failure::Malformed("the path of a PUT must not end in /"));
+            return Err(Failure::Malformed("a PUT stores a file, so its path must not end in /"));
         }
         // RFC 9110 §14.4: a server that stores parts would take it for the whole.
         if head.fields.content_range.is_some() {
@@ -101,6 +102,35 @@ impl Upload {
     /// else the connection ends: a client that waits for its go-ahead may send the body or not
     /// (RFC 9110 §10.1.1).
     pub(super) fn refused(&self, failure: Failure, manner: &mut Manner, talk: &mut Talk<'_>) -> Act {
+        let then = self.behind_refusal(failure, manner, talk);
+        let (code, more): (u16, Option<Field<'_>>) = match failure {
+            // RFC 9110 §15.5.16: of an upload, only its coding can be what is not offered.
+            Failure::NotImplemented(_) => (415, Some(("Accept-Encoding", &"identity"))),
+            LENGTH_NEEDED => (411, None),
+            failure => (status::code(failure), None),
+        };
+        let name = self.path.as_ref().map(|path| path as &dyn Display);
+        manner.refuse_as(code, failure, name, more, talk);
+        then
+    }
+
+    /// The same where the method is what is not offered (RFC 9110 §15.5.6, §15.6.2).
+    pub(super) fn not_offered(&self, method: Method<'_>, manner: &mut Manner, talk: &mut Talk<'_>) -> Act {
+        let failure = Failure::NotImplemented("this method is not offered");
+        let then = self.behind_refusal(failure, manner, talk);
+        let known = matches!(
+            method,
+            Method::Post
+                | Method::Other("PATCH" | "TRACE" | "PROPFIND" | "PROPPATCH" | "MKCOL" | "COPY" | "MOVE" | "LOCK")
+        );
+        let methods: &dyn Display = &allowed(talk);
+        let (code, more) = if known { (405, Some(("Allow", methods))) } else { (501, None) };
+        manner.refuse_as(code, failure, None, more, talk);
+        then
+    }
+
+    /// What follows the response to a request that is refused.
+    fn behind_refusal(&self, failure: Failure, manner: &mut Manner, talk: &Talk<'_>) -> Act {
         let near = match self.body {
             Body::Ended => 0,
             Body::Counted(left) => left,
@@ -110,19 +140,32 @@ impl Upload {
         if !certain || failure == Failure::Draining {
             manner.last();
         }
-        let then = match manner.then() {
+        match manner.then() {
             Act::Next if near > 0 => Act::Discard,
             Act::Close(_) => Act::Close(CloseReason::Refused),
             then => then,
-        };
-        let code = match failure {
-            // RFC 9110 §15.5.16: of an upload, only its coding can be what is not offered.
-            Failure::NotImplemented(_) => 415,
-            LENGTH_NEEDED => 411,
-            failure => status::code(failure),
-        };
-        manner.refuse_as(code, failure, Some(&self.key), None, talk);
-        then
+        }
+    }
+
+    /// The upload is complete under its final name (RFC 9110 §9.3.4).
+    pub(super) fn stored(&self, stored: &Stored, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+        match stored.placed {
+            Placed::New => {
+                manner.head(201, talk);
+                if let Some(Path { key, .. }) = &self.path {
+                    // Relative to the target, as a proxy may have taken something off the path.
+                    field("Location", &target::component(key.name()), talk.out);
+                }
+                validators(&stored.meta, talk);
+                talk.out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+            }
+            Placed::Replaced => {
+                manner.head(204, talk);
+                validators(&stored.meta, talk);
+                talk.out.extend_from_slice(b"\r\n");
+            }
+        }
+        manner.then()
     }
 
     pub(super) fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
@@ -166,23 +209,6 @@ impl Upload {
     }
 }
 
-/// The upload is complete under its final name (RFC 9110 §9.3.4).
-pub(super) fn stored(stored: &Stored, manner: &Manner, talk: &mut Talk<'_>) -> Act {
-    match stored.placed {
-        Placed::New => {
-            manner.head(201, talk);
-            validators(&stored.meta, talk);
-            talk.out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
-        }
-        Placed::Replaced => {
-            manner.head(204, talk);
-            validators(&stored.meta, talk);
-            talk.out.extend_from_slice(b"\r\n");
-        }
-    }
-    manner.then()
-}
-
 /// A DELETE.
 #[derive(Clone, Debug)]
 pub(super) struct Remove {
@@ -219,22 +245,6 @@ pub(super) fn options(head: &Head<'_>, manner: &Manner, talk: &mut Talk<'_>) -> 
 
 fn allowed(talk: &Talk<'_>) -> &'static str {
     if talk.access.is_read_only() { METHODS_READ_ONLY } else { METHODS }
-}
-
-/// RFC 9110 §15.5.6 for methods that others offer, §15.6.2 for those nobody knows.
-pub(super) fn unknown_method(head: &Head<'_>, manner: &Manner, talk: &mut Talk<'_>) -> Act {
-    let known = matches!(
-        head.method,
-        Method::Post | Method::Other("PATCH" | "TRACE" | "PROPFIND" | "PROPPATCH" | "MKCOL" | "COPY" | "MOVE" | "LOCK")
-    );
-    let failure = Failure::NotImplemented("this method is not offered");
-    if known {
-        let methods: &dyn Display = &allowed(talk);
-        manner.refuse_as(405, failure, None, Some(("Allow", methods)), talk);
-    } else {
-        manner.refuse_as(501, failure, None, None, talk);
-    }
-    manner.then()
 }
 
 /// RFC 9110 §10.1.1.

@@ -2,11 +2,12 @@
 //! only where HTTP may be spoken; what is in braces and is none of these stands for itself.
 //!
 //! ```text
-//! {206}               the status line, and Date
+//! {206}               the status line, Date and Cross-Origin-Resource-Policy
+//! {shared 206}        the same without the policy, as a listener with cors= says it
 //! {close} {keep}      Connection: close, or keep-alive
 //! {version 3}         ETag, Last-Modified and Cache-Control of the third version stored
-//! {file 9}            what describes a file of no known type: Content-Type, nosniff, Accept-Ranges,
-//!                     Content-Length: 9, and the end of the head
+//! {file 9}            what describes a file of no known type: Content-Type, nosniff, X-Frame-Options,
+//!                     Accept-Ranges, Content-Length: 9, and the end of the head
 //! {part 0-3/9}        the same of bytes 0 to 3 of 9: with Content-Range, and Content-Length: 4
 //! {length 9}          Content-Length: 9, and the end of the head
 //! {words WORDS}       type, nosniff, length, the end of the head, and WORDS with a line feed
@@ -14,7 +15,7 @@
 //! {end}               the end of a head
 //! {said 404 WORDS}    {404}{words WORDS}
 //! {refused 400 WORDS} {400}{close}{words WORDS}
-//! {created 1}         {201}{version 1}{length 0}
+//! {created 1 a}       {201}Location: a, {version 1}{length 0}
 //! {replaced 2}        {204}{version 2}{end}
 //! ```
 
@@ -69,12 +70,13 @@ fn one(inside: &str) -> Option<String> {
             let (code, value) = value.split_once(' ')?;
             expand(&format!("{{{code}}}{{close}}{{words {value}}}"))
         }
-        "created" => expand(&format!("{{201}}{{version {value}}}{{length 0}}")),
-        "replaced" => expand(&format!("{{204}}{{version {value}}}{{end}}")),
-        code if code.len() == 3 => {
-            let reason = status::reason(code.parse().ok()?);
-            format!("HTTP/1.1 {code} {reason}\\r\\nDate: {DATE}\\r\\n")
+        "created" => {
+            let (version, name) = value.split_once(' ')?;
+            expand(&format!("{{201}}Location: {name}\\r\\n{{version {version}}}{{length 0}}"))
         }
+        "shared" => status_and_date(value)?,
+        "replaced" => expand(&format!("{{204}}{{version {value}}}{{end}}")),
+        code if code.len() == 3 => status_and_date(code)? + "Cross-Origin-Resource-Policy: same-origin\\r\\n",
         _ => return None,
     })
 }
@@ -82,7 +84,7 @@ fn one(inside: &str) -> Option<String> {
 fn described(between: &str, len: &str) -> String {
     format!(
         "Content-Type: application/octet-stream\\r\\nX-Content-Type-Options: nosniff\\r\\n\
-         Accept-Ranges: bytes\\r\\n{between}Content-Length: {len}\\r\\n\\r\\n"
+         X-Frame-Options: SAMEORIGIN\\r\\nAccept-Ranges: bytes\\r\\n{between}Content-Length: {len}\\r\\n\\r\\n"
     )
 }
 
@@ -93,4 +95,9 @@ fn words(value: &str) -> String {
          Content-Length: {}\\r\\n\\r\\n",
         super::unescape(value).len() + 1
     )
+}
+
+fn status_and_date(code: &str) -> Option<String> {
+    let reason = status::reason(code.parse().ok()?);
+    Some(format!("HTTP/1.1 {code} {reason}\\r\\nDate: {DATE}\\r\\n"))
 }

@@ -32,6 +32,29 @@ fn a_target_that_is_too_long_is_414_and_fields_that_are_too_long_are_431() {
 }
 
 #[test]
+fn a_path_of_4096_bytes_is_taken_and_a_longer_one_is_414() {
+    // RFC 9110 §15.5.15: the request line may be longer than the path.
+    let component = format!("/{}", "a".repeat(200));
+    let path = |len: usize| component.repeat(30)[..len].to_owned();
+    for (target, code) in [
+        (path(1025), 404),
+        (path(4096), 404),
+        (path(4097), 414),
+        (format!("/f?{}", "q".repeat(7980)), 200),
+        (format!("/{}", "a".repeat(7980)), 414),
+        ("/a/..".repeat(1500) + "/f", 200),
+    ] {
+        let mut rig = server(Limits::default());
+        let response = Response::new(&heard(&mut rig, format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")));
+        assert_eq!(response.code, code, "{} bytes: {}", target.len(), response.body);
+    }
+    let mut rig = server(Limits::default());
+    let put = format!("PUT {} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx", path(4096));
+    assert_eq!(Response::new(&heard(&mut rig, put)).code, 201);
+    assert_eq!(rig.file(&path(4096)[1..]), Some(b"x".to_vec()));
+}
+
+#[test]
 fn every_response_has_a_date_and_exactly_one_length_or_none_by_its_status() {
     // RFC 9110 §6.6.1, §8.6; RFC 9112 §6.3.
     let mut rig = server(Limits::default());
@@ -239,7 +262,7 @@ fn a_page_of_long_names_stays_within_its_slot_and_goes_on_behind_it() {
         assert!(rows > 0, "the list goes on for ever");
         seen += rows;
         match response.field("Link").and_then(|link| link.strip_prefix('<')?.split_once('>')) {
-            Some((next, _)) => place = next.to_owned(),
+            Some((next, _)) => place = format!("/d/{next}"),
             None => break,
         }
         assert!(seen < names.len(), "nothing is left, and the list goes on");

@@ -1,8 +1,9 @@
 //! HTTP from outside: `corners` of the RFCs by name, `themes` that every file server is asked
-//! about in one table, and the everyday `clients` against the built binary.
+//! about in one table, and the everyday `clients` against the built binary, and what other `sites` can do.
 
 mod clients;
 mod corners;
+mod sites;
 mod themes;
 
 use filewharf::config::{Access, Limits};

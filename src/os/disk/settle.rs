@@ -118,7 +118,7 @@ impl Disk {
         if self.health() == Health::Degraded {
             return Err(Errno::IO);
         }
-        (self.sync.names)(folder.fd.as_fd()).inspect_err(|&errno| {
+        let synced = (self.sync.names)(folder.fd.as_fd()).inspect_err(|&errno| {
             let path = &folder.path;
             log::error!(
                 target: TARGET,
@@ -127,7 +127,9 @@ impl Disk {
             if !super::fault::is_passing(errno) {
                 self.degrade("fsync folder", errno);
             }
-        })
+        });
+        // Another sync may have failed while this one ran.
+        if synced.is_ok() && self.health() == Health::Degraded { Err(Errno::IO) } else { synced }
     }
 
     fn fail(&self, mut pending: Pending, errno: Errno) {

@@ -1,4 +1,6 @@
 //! Which syncs a change waits for, of what and when: they are noted instead of made, so on any disk.
+use super::super::jobs::Finished;
+use super::super::settle::Pending;
 use super::super::{kernel, sync};
 use super::*;
 use crate::platform::Health;
@@ -7,11 +9,13 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Mutex;
 
-/// What was synced beneath each root so far, and what the next sync of names and of content is to say.
+/// What was synced beneath each root so far, what the next sync of names and of content is to say, and what
+/// happens during the next sync of names.
 #[derive(Default)]
 struct Seen {
     made: Vec<String>,
     fails: [Option<Errno>; 2],
+    meanwhile: Option<Box<dyn FnOnce() + Send>>,
 }
 
 static SEEN: Mutex<BTreeMap<PathBuf, Seen>> = Mutex::new(BTreeMap::new());
@@ -42,6 +46,9 @@ fn names(folder: BorrowedFd<'_>) -> Result<(), Errno> {
     there.sort_unstable();
     with_seen(&path, |name, seen| {
         seen.made.push(format!("/{name}: {}", there.join(" ")));
+        if let Some(happens) = seen.meanwhile.take() {
+            happens();
+        }
         seen.fails[0].take().map_or(Ok(()), Err)
     })
 }
@@ -203,6 +210,34 @@ fn a_change_whose_sync_fails_is_not_acknowledged_and_the_next_one_waits_for_what
             noted.bench.make("d").unwrap();
             assert!(noted.syncs().is_empty(), "now it is durable");
         }
+    }
+}
+
+#[test]
+fn a_change_that_waits_for_its_sync_while_another_sync_fails_is_refused_though_its_own_would_succeed() {
+    for scope in [Scope::Folder, Scope::Everything] {
+        let mut noted = Noted::new(scope, &StoreConfig::default());
+        let (reply, owed) = noted.bench.store.disk.store(&put("later/f", None, Precondition::None), b"x").unwrap();
+        noted.next_fails(Some(Errno::IO), None);
+        assert_eq!(noted.bench.store_file("first/f", b"x", Precondition::None), Err(Failure::Internal));
+        noted.syncs();
+        let finished = Finished { conn: CONN, result: Ok(reply), chunk: None };
+        noted.bench.store.in_flight += 1;
+        noted.bench.store.disk.settle(Pending { finished, owed });
+        let later = noted.bench.next().result.map_err(|error| error.failure);
+        assert_eq!((later.err(), noted.syncs()), (Some(Failure::Internal), vec![]), "{scope:?}");
+    }
+}
+
+#[test]
+fn a_change_is_refused_if_another_sync_fails_while_its_own_runs() {
+    for scope in [Scope::Folder, Scope::Everything] {
+        let mut noted = Noted::new(scope, &StoreConfig::default());
+        let disk = Arc::clone(&noted.bench.store.disk);
+        with_seen(noted.dir.path(), |_, seen| {
+            seen.meanwhile = Some(Box::new(move || disk.degrade("fsync folder", Errno::IO)));
+        });
+        assert_eq!(noted.bench.store_file("f", b"x", Precondition::None), Err(Failure::Internal), "{scope:?}");
     }
 }
 

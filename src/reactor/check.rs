@@ -4,6 +4,7 @@ use crate::counters::Counters;
 use crate::platform::{Platform, Readable};
 use crate::reactor::{Queued, Reactor, Readiness, Watched, conn_id, cx};
 use crate::session::Outgoing;
+use crate::session::state::Name;
 
 impl<P: Platform> Reactor<P> {
     /// What must hold between turns.
@@ -29,6 +30,10 @@ impl<P: Platform> Reactor<P> {
                 // What is at the store drives the connection when it completes.
                 let rests = !connection.session.has_ops();
                 let reads = rests && readable != Readable::Nothing && connection.session.intake(&cx!(self)) > 0;
+                let state = connection.session.state();
+                let more = readable != Readable::Nothing || connection.session.has_unseen();
+                let opens = state == Name::Opening || state == Name::ReceivingBody && more;
+                assert!(opens || !self.gate.is_opening(id), "{id}: holds up other changes of its name: {state:?}");
                 let idle = connection.stream.is_none() || !sends && !reads;
                 assert!(idle, "{id}: ready, willing, and in no queue: {:?}", connection.session.state());
                 let waits = connection.session.wants_slot();

@@ -6,6 +6,7 @@ use crate::ids::ConnId;
 use crate::platform::{Completion, Platform, Readable, Store, Stream};
 use crate::reactor::admission::Place;
 use crate::reactor::{Queued, Reactor, Watched, cx, lookup};
+use crate::session::state::Name;
 
 /// What one connection may still do in this turn.
 #[derive(Debug)]
@@ -72,8 +73,26 @@ impl<P: Platform> Reactor<P> {
             }
         }
         self.turn_left = self.turn_left.saturating_sub(bytes - budget.bytes);
+        if self.gate.is_opening(id) && !self.may_be_complete(id) {
+            self.gate.leave(id, &mut self.released);
+        }
         self.run_released();
         self.settle(id);
+    }
+
+    /// True while the body of an upload may lie in the kernel, complete since before its staging file was
+    /// made. False once all that had come was read, or more than the kernel is likely to have kept.
+    fn may_be_complete(&mut self, id: ConnId) -> bool {
+        let Some(connection) = lookup(&mut self.connections, id) else { return false };
+        match connection.session.state() {
+            Name::Opening => true,
+            Name::ReceivingBody => {
+                let session = &connection.session;
+                let more = connection.readiness.readable != Readable::Nothing || session.has_unseen();
+                more && session.body_received() < self.limits.turn_bytes_max as u64
+            }
+            _ => false,
+        }
     }
 
     /// Operations first, as their outcome may let bytes go; then sending, which returns the chunks
@@ -126,7 +145,7 @@ impl<P: Platform> Reactor<P> {
         };
         connection.session.completed(done, &mut cx!(self));
         if !connection.session.is_changing() {
-            self.gate.leave(id, &mut self.released);
+            self.gate.ended(id, &mut self.released);
         }
         self.log_reports(id);
     }

@@ -223,6 +223,14 @@ impl Session {
         }
     }
 
+    /// Bytes of the body of an upload that were received so far.
+    pub fn body_received(&self) -> u64 {
+        match &self.state {
+            State::ReceivingBody(receiving) | State::Settling(receiving) => receiving.upload.launched(),
+            _ => 0,
+        }
+    }
+
     /// The name whose new content has come in full, while its last writes end.
     pub fn settles(&self) -> Option<&Key> {
         match &self.state {

@@ -44,6 +44,7 @@ mod logged;
 mod moments;
 mod name_choice;
 mod name_size;
+mod overlaps;
 mod page;
 mod program;
 mod real;

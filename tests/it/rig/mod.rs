@@ -300,6 +300,11 @@ impl Rig {
         }
     }
 
+    /// Of operations that end together, the last is reported first.
+    pub fn reverse_completions(&mut self) {
+        self.reactor.platform().store.reversed = true;
+    }
+
     /// What has ended is reported, and the server has one turn; what ends in it is not reported.
     pub fn complete_in_turn(&mut self) {
         self.reactor.platform().holds_completions = false;

@@ -58,6 +58,8 @@ pub struct MemStore {
     next: u64,
     versions: u64,
     pub done: VecDeque<Completion>,
+    /// What ended last is reported first.
+    pub reversed: bool,
 }
 
 fn refused(failure: Failure) -> StoreError {
@@ -79,6 +81,7 @@ impl MemStore {
             next: 0,
             versions: 0,
             done: VecDeque::new(),
+            reversed: false,
         }
     }
 
@@ -339,7 +342,7 @@ impl Store for MemStore {
     }
 
     fn next_completion(&mut self) -> Option<Completion> {
-        self.done.pop_front()
+        if self.reversed { self.done.pop_back() } else { self.done.pop_front() }
     }
 
     fn received(&mut self) {

@@ -52,6 +52,10 @@ pub struct Limits {
     pub list_kept_bytes_max: usize,
     /// Bytes that may be written and not yet on their way to the disk, all uploads together.
     pub dirty_bytes_max: u64,
+    /// Bytes that uploads leave free on the file system: one that would leave fewer is refused.
+    pub free_bytes_min: u64,
+    /// Bytes that may be reserved on the file system ahead of what has been received, all uploads together.
+    pub reserved_bytes_max: u64,
     /// Bytes moved in one turn by bulk transfers together before others of them wait for the next; the same
     /// by small requests, before each of them may move `turn_bytes_min` only.
     pub turn_bytes: usize,
@@ -144,6 +148,8 @@ impl Default for Limits {
             list_window_bytes: 4 * 1024 * 1024,
             list_kept_bytes_max: 8 * 1024 * 1024,
             dirty_bytes_max: 256 * 1024 * 1024,
+            free_bytes_min: 0,
+            reserved_bytes_max: 1024 * 1024 * 1024,
             turn_bytes: 1024 * 1024,
             turn_bytes_shared: 256 * 1024,
             turn_bytes_min: 16 * 1024,

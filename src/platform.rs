@@ -46,7 +46,7 @@ pub enum Op {
         precondition: Precondition,
     },
     /// Make a staging file for an upload: refuse now what can be known now (a folder in the way,
-    /// a precondition that does not hold, no space), reserve space when the length is known.
+    /// a precondition that does not hold, no space). Space is reserved as the bytes are written.
     Create(Put),
     /// Remove a file or an empty folder.
     Delete {

@@ -154,6 +154,18 @@ const LIMITS: &[Flag<Args>] = &[
         |args, text| bytes(text).map(|value| args.limits.dirty_bytes_max = value),
     ),
     Flag::text(
+        "min-free",
+        "BYTES",
+        "Left free on the file system; an upload that would leave less is refused",
+        |args, text| bytes(text).map(|value| args.limits.free_bytes_min = value),
+    ),
+    Flag::text(
+        "max-reserved",
+        "BYTES",
+        "Reserved on the file system ahead of what was received, all uploads together",
+        |args, text| bytes(text).map(|value| args.limits.reserved_bytes_max = value),
+    ),
+    Flag::text(
         "accept-defer",
         "SECONDS",
         "Time the kernel keeps a connection whose client has said nothing, while many come and go; 0 for not at all",

@@ -73,7 +73,7 @@ impl Caps {
             && let Ok(file) = probe_file(stage)
         {
             caps.noreplace = has_noreplace(stage);
-            reserve = !is_missing(kernel::reserve(file.as_fd(), 4096).err());
+            reserve = !is_missing(kernel::reserve(file.as_fd(), 0, 4096).err());
             // Reserving costs more than it brings where there is no disk to lay out.
             caps.reserve = reserve && !memory;
             caps.pages = caps.pages.or_else(|| pages_of(file.as_fd()));

@@ -52,7 +52,8 @@ impl Disk {
         // All of it is written at once, which tells of a full disk just as well. Reserved room
         // would cost a sync more than it gains: its blocks are marked as written in a second step.
         let reserve = (!self.durable).then_some(bytes.len() as u64);
-        let staged = self.stage(&put.key, reserve)?;
+        self.check_space(Some(bytes.len() as u64))?;
+        let staged = self.stage_file(put.key.as_str(), reserve)?;
         if let Err(error) = self.write(&staged, 0, bytes) {
             self.abort(&staged);
             return Err(error);

@@ -57,8 +57,8 @@ mod linux {
     }
 
     /// Reserves space without changing the length.
-    pub(crate) fn reserve(file: BorrowedFd<'_>, len: u64) -> Result<(), Errno> {
-        retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, len))
+    pub(crate) fn reserve(file: BorrowedFd<'_>, from: u64, len: u64) -> Result<(), Errno> {
+        retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, from, len))
     }
 
     /// Reads only what is in the page cache; `EAGAIN` when the first byte is not.
@@ -140,7 +140,7 @@ mod linux {
         Err(Errno::NOSYS)
     }
 
-    pub(crate) fn reserve(_file: BorrowedFd<'_>, _len: u64) -> Result<(), Errno> {
+    pub(crate) fn reserve(_file: BorrowedFd<'_>, _from: u64, _len: u64) -> Result<(), Errno> {
         Err(Errno::OPNOTSUPP)
     }
 

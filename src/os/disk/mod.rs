@@ -21,6 +21,7 @@ mod resolve;
 mod settle;
 mod shared;
 mod short;
+mod space;
 mod staging;
 mod start;
 mod sync;
@@ -59,10 +60,8 @@ use crate::platform::{Completion, Health, Op, Outcome, Queued, ReadNow, SendFile
 const FLUSH_WINDOW_MAX: u64 = 16 * 1024 * 1024;
 /// Fewest, however many uploads share the bound: less makes every disk slow.
 const FLUSH_WINDOW_MIN: u64 = 1024 * 1024;
-/// Reserving more than this may take a file system too long for the loop.
-const RESERVE_NOW_MAX: u64 = 16 * 1024 * 1024;
 /// A rename over another file makes some file systems write what has no room on the disk yet.
-const COMMIT_NOW_MAX: u64 = RESERVE_NOW_MAX;
+const COMMIT_NOW_MAX: u64 = 16 * 1024 * 1024;
 /// The same where another machine may have the disk.
 const COMMIT_NOW_MAX_AFAR: u64 = 1024 * 1024;
 /// Bytes copied at a time where `sendfile` does not work.
@@ -266,7 +265,8 @@ impl DiskStore {
     /// May a change run on the loop?
     fn changes_now(&self, op: &Op) -> bool {
         let quick = match op {
-            Op::Create(put) => put.len.unwrap_or(0) <= RESERVE_NOW_MAX,
+            // To ask for free space may take a while where another machine has the disk.
+            Op::Create(put) => self.disk.caps.local || !self.disk.checks_space(put.len),
             // Nobody waits for an abort, and a large file takes a while to go.
             Op::Commit { file, prepend, .. } => {
                 let staged = self.files.staging(*file);

@@ -19,6 +19,7 @@ use super::fault::{self, TARGET};
 use super::jobs::{Finished, Job};
 use super::meta::FolderId;
 use super::settle::{Made, Syncs};
+use super::space::Space;
 use super::staging::Staging;
 use super::sync::SyncCalls;
 use super::window::Windows;
@@ -73,6 +74,8 @@ pub(super) struct Disk {
     pub(super) syncs: Syncs,
     /// Which folders are new and not durable yet.
     pub(super) made: Made,
+    /// Free space and what is promised of it.
+    pub(super) space: Space,
     /// Did the disk keep up lately?
     pub(super) pace: Pace,
     /// Jobs that sync, waiting or at work.
@@ -129,6 +132,7 @@ impl Disk {
             windows: Windows::new(limits),
             syncs: Syncs::default(),
             made: Made::default(),
+            space: Space::new(limits.free_bytes_min, limits.reserved_bytes_max),
             pace: Pace::start(),
             syncing: AtomicUsize::new(0),
             pages: caps.pages.map_or_else(OnceLock::new, OnceLock::from),

@@ -6,22 +6,19 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstatvfs, openat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fchmod, openat, unlinkat};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use super::caps::Pages;
 use super::fault::TARGET;
-use super::kernel;
 use super::resolve::{may_replace, standing};
 use super::shared::Disk;
+use super::space::Promise;
 use super::staging::StageFolder;
 use crate::command::Put;
 use crate::error::{Failure, StoreError};
 use crate::object::{Key, Precondition};
 use crate::os::sys;
-
-/// Below this the disk is not asked for its free space: reserving or writing tells soon enough.
-const SPACE_CHECK_MIN: u64 = 1024 * 1024;
 
 /// How much is moved at a time when bytes must go before a content.
 const PREPEND_BLOCK: usize = 256 * 1024;
@@ -44,7 +41,9 @@ pub(super) struct Staged {
     /// Its length as announced.
     pub(super) len: Option<u64>,
     /// The final name as announced, for the log.
-    path: Box<str>,
+    pub(super) path: Box<str>,
+    /// The space that is kept for it; the promise ends with the upload.
+    pub(super) promise: OnceLock<Arc<Promise>>,
     /// Its first failure.
     failed: OnceLock<Failure>,
 }
@@ -68,7 +67,8 @@ impl Disk {
     pub(super) fn create(&self, put: &Put) -> Result<Staged, StoreError> {
         self.fit_for_change()?;
         self.refuse_early(&put.key, &put.precondition)?;
-        self.stage(&put.key, put.len)
+        self.check_space(put.len)?;
+        self.stage_file(put.key.as_str(), put.len)
     }
 
     fn refuse_early(&self, key: &Key, precondition: &Precondition) -> Result<(), StoreError> {
@@ -84,31 +84,8 @@ impl Disk {
         may_replace(there.as_ref(), precondition).map_err(|failure| StoreError::refused(failure, "create"))
     }
 
-    /// Makes a staging file with room for `len` bytes.
-    pub(super) fn stage(&self, key: &Key, len: Option<u64>) -> Result<Staged, StoreError> {
-        let path = key.as_str();
-        let Some(len) = len.filter(|len| *len > 0) else { return self.stage_file(path, len) };
-        if len >= SPACE_CHECK_MIN
-            && let Ok(fs) = fstatvfs(&self.root.fd)
-            && fs.f_blocks > 0
-            && fs.f_bavail.saturating_mul(fs.f_frsize) < len
-        {
-            return Err(StoreError::refused(Failure::NoSpace, "fstatvfs"));
-        }
-        let staged = self.stage_file(path, Some(len))?;
-        if self.caps.reserve {
-            match kernel::reserve(staged.file.as_fd(), len) {
-                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
-                Err(errno) => {
-                    self.abort(&staged);
-                    return Err(self.change_error("fallocate", path, errno));
-                }
-            }
-        }
-        Ok(staged)
-    }
-
-    fn stage_file(&self, path: &str, len: Option<u64>) -> Result<Staged, StoreError> {
+    /// Makes a staging file.
+    pub(super) fn stage_file(&self, path: &str, len: Option<u64>) -> Result<Staged, StoreError> {
         let Some(staging) = &self.staging else {
             return Err(StoreError::refused(Failure::Denied("the server is read-only"), "read-only"));
         };
@@ -130,7 +107,8 @@ impl Disk {
                 Err(errno) => return Err(self.change_error("openat staging", path, errno)),
             }
         };
-        let staged = Staged { file, folder, name, len, path: path.into(), failed: OnceLock::new() };
+        let staged =
+            Staged { file, folder, name, len, path: path.into(), promise: OnceLock::new(), failed: OnceLock::new() };
         if let Some(mode) = self.file_mode
             && let Err(errno) = fchmod(&staged.file, mode)
         {
@@ -143,6 +121,7 @@ impl Disk {
     /// Writes all of `bytes`.
     pub(super) fn write(&self, staged: &Staged, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         staged.check()?;
+        self.take_space(staged, offset, bytes.len() as u64).map_err(|error| staged.fail(error))?;
         let piece_max = if self.caps.pages == Some(Pages::Memory) { usize::MAX } else { PIECE_MAX };
         let mut done = 0;
         while done < bytes.len() {

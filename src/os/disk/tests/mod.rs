@@ -6,6 +6,7 @@ mod listing;
 mod names;
 mod reading;
 mod recovery;
+mod space;
 #[cfg(target_os = "linux")]
 mod syncs;
 mod uploads;

@@ -2,7 +2,7 @@
 use super::super::freed::{AT_ONCE_MAX, WAITING_MAX};
 use super::super::jobs::Finished;
 use super::super::settle::Pending;
-use super::super::{COMMIT_NOW_MAX_AFAR, RESERVE_NOW_MAX};
+use super::super::{COMMIT_NOW_MAX, COMMIT_NOW_MAX_AFAR};
 use super::*;
 use crate::object::{Placed, Stored};
 use crate::os::workers::Lane;
@@ -325,7 +325,7 @@ fn new_files_get_the_mode_that_was_chosen() {
 fn what_comes_behind_a_failed_write_is_refused_for_the_same_reason() {
     let dir = TempDir::new().unwrap();
     let bench = Bench::open(dir.path(), &StoreConfig::default());
-    let mut staged = bench.store.disk.stage(&key("f"), None).unwrap();
+    let mut staged = bench.store.disk.stage_file("f", None).unwrap();
     let good =
         std::mem::replace(&mut staged.file, std::fs::File::options().write(true).open("/dev/full").unwrap().into());
     assert_eq!(bench.store.disk.write(&staged, 0, b"x").unwrap_err().failure, Failure::NoSpace);
@@ -466,11 +466,11 @@ fn a_large_file_that_loses_its_name_on_the_loop_is_freed_by_a_worker_and_not_too
 }
 
 #[test]
-fn an_upload_as_large_as_may_be_reserved_on_the_loop_becomes_visible_on_it() {
+fn an_upload_as_large_as_may_be_committed_on_the_loop_becomes_visible_on_it() {
     let dir = TempDir::new().unwrap();
     let config = StoreConfig { durability: Durability::Written, ..StoreConfig::default() };
     let mut bench = Bench::open(dir.path(), &config);
-    let len_max = if bench.store.disk.caps.local { RESERVE_NOW_MAX } else { COMMIT_NOW_MAX_AFAR };
+    let len_max = if bench.store.disk.caps.local { COMMIT_NOW_MAX } else { COMMIT_NOW_MAX_AFAR };
     for (len, at_once) in [(len_max, true), (len_max + 1, false)] {
         let file = bench.create("x", Some(len), Precondition::None).unwrap();
         bench.store.write_now(file, len - 1, b"x").unwrap();

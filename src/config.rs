@@ -15,6 +15,16 @@ use crate::object::Durability;
 pub struct Limits {
     /// Connections open at once. Lowered at start where descriptors do not permit it.
     pub connections_max: usize,
+    /// Connections beyond those whose first line is awaited, so that they are told "busy" in what they speak;
+    /// any more are reset.
+    pub turned_away_max: usize,
+    /// Time for that line.
+    pub turned_away_timeout: Duration,
+    /// What one client address may have of the connections, and of the slots and of the places in their queue,
+    /// in percent; 100 for no bound. An IPv6 /64 is one address.
+    pub per_address_percent: u8,
+    /// Loopback addresses are counted, too: a proxy or a bench is usually behind them.
+    pub per_address_loopback: bool,
     /// Transfers that may hold memory at once: uploads, listings, and downloads that cannot be
     /// sent straight from the page cache.
     pub slots: usize,
@@ -132,6 +142,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
+            per_address_percent: 50,
+            per_address_loopback: false,
+            turned_away_max: 64,
+            turned_away_timeout: Duration::from_secs(1),
             slots: 512,
             slot_queue_max: 4096,
             chunk_bytes: 64 * 1024,

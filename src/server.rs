@@ -26,6 +26,8 @@ const DESCRIPTORS_KEPT: usize = 64;
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";
 /// Most chunks of one slot: operations of one connection are counted in a byte.
 const CHUNKS_PER_SLOT_MAX: usize = 128;
+/// Entries of the tables by client address, for each connection.
+const ADDRESS_BYTES: usize = 128;
 /// Most listeners of one server.
 const LISTENERS_MAX: usize = 64;
 
@@ -217,7 +219,7 @@ impl Builder {
             listeners.push(listener);
             bound.push((address, listen.kind));
         }
-        self.limits.connections_max = connections_permitted(&self.limits);
+        fit_descriptors(&mut self.limits);
         let bell = Bell::new().map_err(|error| ServerError::new("cannot make an event queue", error))?;
         let shared = bell.shared();
         let ring = Arc::clone(&shared);
@@ -273,22 +275,23 @@ impl Builder {
     }
 }
 
-/// As many connections as the descriptors of this process permit, a quarter of them kept for open
-/// files where they are few.
-fn connections_permitted(limits: &Limits) -> usize {
+/// Takes as many connections as the descriptors of this process permit, a quarter of them kept for open files
+/// where they are few, and an eighth for connections that are turned away.
+fn fit_descriptors(limits: &mut Limits) {
     let limit = process::raise_descriptor_limit();
     // Where there are very few, most of them must still serve somebody.
     let descriptors = limit - DESCRIPTORS_KEPT.min(limit / 2);
     let kept = if limits.hot_files_max > 0 { limits.hot_open_max } else { 0 };
     let files = (limits.slots + kept).min(descriptors / 4);
-    let permitted = descriptors.saturating_sub(files).max(1);
+    limits.turned_away_max = limits.turned_away_max.min(descriptors / 8);
+    let permitted = descriptors.saturating_sub(files + limits.turned_away_max).max(1);
     if permitted < limits.connections_max {
         log::warn!(
             "{} connections need more descriptors than the {descriptors} there are: taking at most {permitted}",
             limits.connections_max
         );
     }
-    limits.connections_max.min(permitted)
+    limits.connections_max = limits.connections_max.min(permitted);
 }
 
 /// The most memory a server can use, known before the first connection. In bytes.
@@ -303,7 +306,8 @@ pub struct Ceiling {
     pub slot: usize,
     /// Slots.
     pub slots: usize,
-    /// What exists once: the shared read buffer, those of the disk workers, kept files.
+    /// What exists once: the shared read buffer, those of the disk workers, kept files, the
+    /// connections that are turned away.
     pub shared: usize,
 }
 
@@ -315,15 +319,20 @@ impl Ceiling {
         // no slot are the metrics; a timer entry may be left behind for each of the few deadlines a
         // connection has.
         let replies = limits.reply_bytes_max + limits.reply_bytes_max.max(crate::wire::metrics::LEN_MAX);
-        let connection =
-            Reactor::<OsPlatform>::entry_bytes() + Session::work_bytes() + limits.head_len_max + replies + 256;
+        let connection = Reactor::<OsPlatform>::entry_bytes()
+            + Session::work_bytes()
+            + limits.head_len_max
+            + replies
+            + 256
+            + ADDRESS_BYTES;
         Self {
             connection,
             connections: limits.connections_max,
             // A message and the content found in it may be held at once.
             slot: (limits.chunk_bytes * limits.chunks_per_slot).max(2 * message) + size_of::<usize>(),
             slots: limits.slots,
-            shared: limits.read_buffer_bytes
+            shared: connection * limits.turned_away_max
+                + limits.read_buffer_bytes
                 + limits.held_bytes_max()
                 + Spare::BYTES_MAX
                 + if limits.hot_files_max > 0 { limits.hot_bytes_max } else { 0 }

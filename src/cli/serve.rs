@@ -129,6 +129,11 @@ const LIMITS: &[Flag<Args>] = &[
     Flag::text("max-connections", "N", "Connections open at once", |args, text| {
         number(text).map(|value| args.limits.connections_max = value)
     }),
+    Flag::text("per-address", "PERCENT", "What one client address may have of connections and slots", |args, text| {
+        args.limits.per_address_percent =
+            text.parse().ok().filter(|percent| (1..=100).contains(percent)).ok_or("is not a number from 1 to 100")?;
+        Ok(())
+    }),
     Flag::text("slots", "N", "Transfers that may hold memory at once", |args, text| {
         number(text).map(|value| args.limits.slots = value)
     }),

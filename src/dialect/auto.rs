@@ -5,13 +5,14 @@
 //! conversation before a line is complete is said as the line protocol says it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use memchr::memchr;
 
 use crate::command::Answer;
 use crate::dialect::line::Line;
-use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Talk, http};
-use crate::error::Failure;
+use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Talk, http, line};
+use crate::error::{CloseReason, Failure};
 use crate::wire::http::head::looks_like_http;
 use crate::wire::line::LINE_LEN_MAX;
 
@@ -20,6 +21,32 @@ use crate::wire::line::LINE_LEN_MAX;
 pub struct Auto {
     /// What the HTTP side will know of its listener.
     pub(super) http: Arc<http::Listener>,
+    pub(super) turned_away: Option<TurnedAway>,
+}
+
+/// There is no room for the connection: its first line only tells in which words to say so.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TurnedAway {
+    /// What its listener speaks.
+    pub(super) kind: Kind,
+    /// How long its first line is awaited.
+    pub(super) wait_ms: u32,
+}
+
+impl TurnedAway {
+    fn answer(self, spoken: Kind, talk: &mut Talk<'_>) -> Act {
+        let is_http = spoken == Kind::Http || self.kind == Kind::Http;
+        talk.out.extend_from_slice(if is_http { http::TURNED_AWAY } else { line::TURNED_AWAY });
+        Act::Close(CloseReason::Refused)
+    }
+
+    /// No more of its first line is awaited.
+    fn answer_part(self, held: &[u8], talk: &mut Talk<'_>) -> Act {
+        match held {
+            b"" => Act::Close(CloseReason::Refused),
+            held => self.answer(if may_be_http(held) { Kind::Http } else { Kind::Line }, talk),
+        }
+    }
 }
 
 /// Could this be the beginning of an HTTP request line, whose end has not come?
@@ -43,10 +70,24 @@ impl Machine for Auto {
             Some(end) if looks_like_http(&first[..end]) => Act::Speak(Kind::Http),
             Some(_) => Act::Speak(Kind::Line),
         };
-        (0, act)
+        match (act, self.turned_away) {
+            (Act::Speak(kind), Some(turned_away)) => (input.len(), turned_away.answer(kind, talk)),
+            (act, _) => (0, act),
+        }
+    }
+
+    fn quiet_after(&self) -> Option<Duration> {
+        self.turned_away.map(|turned_away| Duration::from_millis(turned_away.wait_ms.into()))
+    }
+
+    fn quiet(&mut self, held: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+        (held.len(), self.turned_away.map_or(Act::More, |turned_away| turned_away.answer_part(held, talk)))
     }
 
     fn ended(&mut self, held: &[u8], talk: &mut Talk<'_>) -> Act {
+        if let Some(turned_away) = self.turned_away {
+            return turned_away.answer_part(held, talk);
+        }
         Line::default().ended(held, talk)
     }
 

@@ -310,7 +310,7 @@ impl Listening {
     /// The machine for a connection from `peer`.
     pub fn accept(&self, peer: SocketAddr) -> Dialect {
         match self {
-            Self::Auto(listener) => Dialect::Auto(auto::Auto { http: Arc::clone(listener) }),
+            Self::Auto(listener) => Dialect::Auto(auto::Auto { http: Arc::clone(listener), turned_away: None }),
             Self::Http(listener) => Dialect::Http(http::Http::new(Arc::clone(listener))),
             Self::Line => Dialect::Line(line::Line::default()),
             Self::LengthPrefix(listener) => {
@@ -327,15 +327,27 @@ impl Listening {
         }
     }
 
-    /// What a connection is told that comes when no more are taken; empty where the dialect has
+    /// The machine for a connection for which there is no room, where it must be heard first: what it speaks
+    /// is not known, or its request would otherwise meet a closed connection, and the answer be lost.
+    pub fn turn_away(&self, limits: &Limits) -> Option<Dialect> {
+        let (Self::Auto(listener) | Self::Http(listener)) = self else { return None };
+        let wait_ms = u32::try_from(limits.turned_away_timeout.as_millis()).unwrap_or(u32::MAX);
+        let turned_away = Some(auto::TurnedAway { kind: self.kind(), wait_ms });
+        Some(Dialect::Auto(auto::Auto { http: Arc::clone(listener), turned_away }))
+    }
+
+    /// What any other connection is told that comes when no more are taken; empty where the dialect has
     /// no way to say it before it has been asked.
     pub const fn turned_away(&self) -> &'static [u8] {
         match self {
-            // What it speaks cannot be known yet; a person can read this in either.
-            Self::Auto(_) | Self::Line => line::TURNED_AWAY,
-            Self::Http(_) => http::TURNED_AWAY,
+            Self::Line => line::TURNED_AWAY,
             Self::LengthPrefix(_) => length_prefix::TURNED_AWAY,
-            Self::Menu(_) | Self::NameChoice(_) | Self::NameSize(_) | Self::Pickle(_) => b"",
+            Self::Auto(_)
+            | Self::Http(_)
+            | Self::Menu(_)
+            | Self::NameChoice(_)
+            | Self::NameSize(_)
+            | Self::Pickle(_) => b"",
         }
     }
 

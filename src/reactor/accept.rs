@@ -3,9 +3,10 @@
 
 use std::net::SocketAddr;
 
-use crate::dialect::Listening;
+use crate::dialect::{Dialect, Listening};
 use crate::ids::ListenerId;
 use crate::platform::{AcceptError, Platform, Readable, Stream};
+use crate::reactor::addresses::Address;
 use crate::reactor::{Connection, Queued, Reactor, Readiness, Stage, Unused, Watched, conn_id, cx, logging::LogQuota};
 use crate::session::Session;
 
@@ -96,24 +97,32 @@ impl<P: Platform> Reactor<P> {
             self.deferral.came();
         }
         self.counters.accepted += 1;
-        if self.connections.len() >= self.limits.connections_max {
-            self.counters.turned_away += 1;
-            match door.listening.turned_away() {
-                // To a client that is told nothing a plain end means success.
-                b"" => stream.reset_on_drop(),
-                words => {
-                    // A fresh socket takes so few bytes at once; if not, the peer sees a plain close.
-                    let _ = stream.send(&[words], false);
-                    let _ = stream.shutdown_write();
-                }
-            }
-            let _ = stream.recv(&mut self.scratch);
-            return;
+        if self.admitted < self.limits.connections_max && self.addresses.enter(Address::of(peer, &self.limits)) {
+            self.admitted += 1;
+            let dialect = door.listening.accept(peer);
+            return self.converse(stream, peer, dialect, true);
         }
+        self.counters.turned_away += 1;
+        let heard = self.connections.len() - self.admitted < self.limits.turned_away_max;
+        if let Some(dialect) = door.listening.turn_away(&self.limits).filter(|_| heard) {
+            return self.converse(stream, peer, dialect, false);
+        }
+        match door.listening.turned_away() {
+            // To a client that is told nothing a plain end means success.
+            b"" => stream.reset_on_drop(),
+            words => {
+                // A fresh socket takes so few bytes at once; if not, the peer sees a plain close.
+                let _ = stream.send(&[words], false);
+                let _ = stream.shutdown_write();
+            }
+        }
+        let _ = stream.recv(&mut self.scratch);
+    }
+
+    fn converse(&mut self, stream: P::Stream, peer: SocketAddr, dialect: Dialect, is_admitted: bool) {
         self.generation = self.generation.wrapping_add(1);
         let entry = self.connections.vacant_entry();
         let id = conn_id(entry.key(), self.generation);
-        let dialect = door.listening.accept(peer);
         let session = Session::new(dialect, &mut cx!(self));
         entry.insert(Connection {
             stream: Some(stream),
@@ -128,6 +137,7 @@ impl<P: Platform> Reactor<P> {
             armed: None,
             unused: Unused::default(),
             log_quota: LogQuota::default(),
+            is_admitted,
         });
         self.log_reports(id);
         log::debug!("{peer}: connected as {id}");

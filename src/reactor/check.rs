@@ -55,7 +55,7 @@ impl<P: Platform> Reactor<P> {
             counted.1[connection.session.speaks() as usize] += 1;
         }
         assert_eq!((*open, *states, *dialects), (self.connections.len() as u64, counted.0, counted.1));
-        let slots = (self.limits.slots - self.admission.free(), self.admission.in_line());
+        let slots = (self.limits.slots - self.admission.free(), self.admission.queued());
         assert_eq!((*slots_used, *slots_waiting), (slots.0 as u64, slots.1 as u64));
     }
 }

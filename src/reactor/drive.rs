@@ -4,6 +4,7 @@
 use crate::error::CloseReason;
 use crate::ids::ConnId;
 use crate::platform::{Completion, Platform, Readable, Store, Stream};
+use crate::reactor::addresses::Address;
 use crate::reactor::admission::Place;
 use crate::reactor::{Queued, Reactor, Watched, cx, lookup};
 use crate::session::state::Name;
@@ -155,8 +156,9 @@ impl<P: Platform> Reactor<P> {
         if !connection.session.wants_slot() || connection.in_line.is_some() {
             return Progress::Blocked;
         }
+        let address = Address::of(connection.peer, &self.limits);
         if connection.session.release_slot(&self.limits) {
-            self.admission.give_back(&mut self.counters);
+            self.admission.give_back(address, &mut self.counters);
         }
         if connection.session.has_ops() {
             return Progress::Blocked; // what is still at the store has this slot's chunks
@@ -166,7 +168,7 @@ impl<P: Platform> Reactor<P> {
             connection.session.granted(&mut cx!(self));
             return Progress::Moved;
         }
-        match self.admission.request(id, &mut self.counters) {
+        match self.admission.request(id, address, &mut self.counters) {
             Place::Granted => connection.session.granted(&mut cx!(self)),
             Place::Full => connection.session.not_granted("too many wait for a slot", &mut cx!(self)),
             Place::InLine(ticket) => {
@@ -184,7 +186,7 @@ impl<P: Platform> Reactor<P> {
             connection.in_line = None;
             if !connection.session.wants_slot() {
                 // Its time ran out in this turn, and it was not driven since.
-                self.admission.give_back(&mut self.counters);
+                self.admission.give_back(Address::of(connection.peer, &self.limits), &mut self.counters);
                 continue;
             }
             connection.session.granted(&mut cx!(self));
@@ -275,10 +277,10 @@ impl<P: Platform> Reactor<P> {
             log::debug!("{peer}: closed {id}: {reason}");
         }
         if connection.session.release_slot(&self.limits) {
-            self.admission.give_back(&mut self.counters);
+            self.admission.give_back(Address::of(peer, &self.limits), &mut self.counters);
         }
         if let Some(ticket) = connection.in_line.take_if(|_| !connection.session.wants_slot()) {
-            self.admission.leave(ticket, &mut self.counters);
+            self.admission.leave(ticket, Address::of(peer, &self.limits), &mut self.counters);
         }
         connection.session.rest(&mut self.spare);
         if connection.session.is_retirable() {
@@ -287,6 +289,10 @@ impl<P: Platform> Reactor<P> {
             connection.session.retire(&mut self.counters);
             if connection.session.speaks().hears_first() {
                 self.deferral.went();
+            }
+            if connection.is_admitted {
+                self.admitted -= 1;
+                self.addresses.leave(Address::of(peer, &self.limits));
             }
             self.connections.remove(id.slot());
         } else if let Some(at) = connection.session.deadline(&self.limits) {

@@ -12,6 +12,7 @@
 //! * A slot of the slab is freed only when the socket is closed and no operation is in flight.
 
 mod accept;
+mod addresses;
 mod admission;
 mod check;
 mod defer;
@@ -39,6 +40,7 @@ use crate::platform::{Event, Op, Platform, Readable, Signal, Store, Stream as _}
 use crate::session::state::Name;
 use crate::session::{Cx, Disk, DiskPace, Report, Session, Spare};
 use accept::Door;
+use addresses::Addresses;
 use admission::{Admission, Ticket};
 use defer::Deferral;
 use gate::Gate;
@@ -89,6 +91,8 @@ struct Connection<S> {
     armed: Option<Instant>,
     unused: Unused,
     log_quota: LogQuota,
+    /// False for one that is only told that there is no room.
+    is_admitted: bool,
 }
 
 /// Longer behind its time than this, the loop was not running: its process was stopped, or waited
@@ -133,6 +137,9 @@ pub struct Reactor<P: Platform> {
     access: Access,
     connections: Slab<Connection<P::Stream>>,
     generation: u32,
+    /// Those that were not turned away.
+    admitted: usize,
+    addresses: Addresses,
     /// Still ready, out of budget, or told something: driven in the next turn.
     runnable: VecDeque<ConnId>,
     /// Empty: the memory of the run queue of the turn before, used again for the next.
@@ -216,8 +223,10 @@ impl<P: Platform> Reactor<P> {
             wall_clock_s,
             platform,
             // Reserved, not used: pages that no connection has touched cost nothing.
-            connections: Slab::with_capacity(limits.connections_max),
+            connections: Slab::with_capacity(limits.connections_max + limits.turned_away_max),
             generation: 0,
+            admitted: 0,
+            addresses: Addresses::new(&limits),
             runnable: VecDeque::new(),
             driven: VecDeque::new(),
             bulk: VecDeque::new(),

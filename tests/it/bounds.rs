@@ -513,3 +513,33 @@ fn many_small_messages_are_decoded_in_one_turn() {
     rig.turn();
     assert!(peers.iter().all(|peer| peer.heard().ends_with(b"server got the dataq\0.")));
 }
+
+#[test]
+fn one_address_has_its_part_of_the_connections() {
+    let limits = Limits { connections_max: 6, per_address_loopback: true, ..limits() };
+    let mut rig = rig(limits);
+    let peers: Vec<Peer> = (0..5).map(|_| rig.connect()).collect();
+    let served = |rig: &mut Rig, peer: &Peer| {
+        rig.send(peer, b"PING\n");
+        peer.heard() == b"OK 0\n"
+    };
+    assert!(peers[..3].iter().all(|peer| served(&mut rig, peer)));
+    assert!(peers[3..].iter().all(|peer| peer.heard().starts_with(b"ERR 429 ") && peer.is_gone()));
+    rig.finish(&peers[0]);
+    let next = rig.connect();
+    assert!(served(&mut rig, &next), "there is room again");
+}
+
+#[test]
+fn one_address_has_its_part_of_the_slots_and_the_others_stay_free() {
+    let limits = Limits { slots: 4, per_address_loopback: true, ..limits() };
+    let mut rig = rig(limits);
+    let peers: Vec<Peer> = (0..4).map(|_| uploads(&mut rig)).collect();
+    assert_eq!((rig.counters().slots_used, rig.counters().slots_waiting), (2, 2));
+    rig.cut(&peers[0]);
+    assert_eq!((rig.counters().slots_used, rig.counters().slots_waiting), (2, 1));
+    rig.cut(&peers[3]);
+    rig.cut(&peers[1]);
+    rig.cut(&peers[2]);
+    assert_eq!((rig.counters().slots_used, rig.counters().slots_waiting), (0, 0));
+}

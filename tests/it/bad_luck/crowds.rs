@@ -41,6 +41,7 @@ fn who_comes_when_all_places_are_taken_is_told_and_may_come_back() {
     }
     for _ in 0..20 {
         let mut late = server.client();
+        late.send_in_vain("PING\n");
         let said = late.last_words();
         assert!(said.starts_with("ERR 429 retry=1 "), "{said}");
     }

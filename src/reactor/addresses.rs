@@ -1,0 +1,98 @@
+//! How many connections each client address has: one address may have a part of what there is.
+//!
+//! An IPv4 address is one client, and so is an IPv6 /64, which is what a provider gives to one. Loopback is
+//! not counted, unless asked for: a proxy there speaks for many, and who is on this machine has other ways.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::config::Limits;
+
+/// What counts as one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Address(u128);
+
+impl Address {
+    /// None where addresses are not counted.
+    pub(super) fn of(peer: SocketAddr, limits: &Limits) -> Option<Self> {
+        let ip = peer.ip().to_canonical();
+        if limits.per_address_percent >= 100 || ip.is_loopback() && !limits.per_address_loopback {
+            return None;
+        }
+        Some(match ip {
+            IpAddr::V4(ip) => Self(ip.to_ipv6_mapped().to_bits()),
+            IpAddr::V6(ip) => Self(ip.to_bits() >> 64 << 64),
+        })
+    }
+
+    /// What one address may have of so many; at least one.
+    pub(super) const fn part(limits: &Limits, of: usize) -> usize {
+        let part = of * limits.per_address_percent as usize / 100;
+        if part == 0 { 1 } else { part }
+    }
+}
+
+/// Connections by address.
+#[derive(Debug)]
+pub(super) struct Addresses {
+    connections: HashMap<Address, usize>,
+    connections_max: usize,
+}
+
+impl Addresses {
+    /// Nothing is connected.
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self { connections: HashMap::new(), connections_max: Address::part(limits, limits.connections_max) }
+    }
+
+    /// A connection came; false if its address has its part already.
+    pub(super) fn enter(&mut self, address: Option<Address>) -> bool {
+        let Some(address) = address else { return true };
+        let connections = self.connections.entry(address).or_default();
+        let enters = *connections < self.connections_max;
+        *connections += usize::from(enters);
+        enters
+    }
+
+    /// A connection that entered is over.
+    pub(super) fn leave(&mut self, address: Option<Address>) {
+        let Some(address) = address else { return };
+        let Some(connections) = self.connections.get_mut(&address) else { return };
+        *connections -= 1;
+        if *connections == 0 {
+            self.connections.remove(&address);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_an_ipv4_address_or_an_ipv6_network() {
+        let limits = Limits::default();
+        let of = |ip: &str| Address::of(SocketAddr::new(ip.parse().expect("an address"), 1), &limits);
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff::"));
+        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
+        for ip in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(of(ip), None, "{ip}");
+        }
+        let all = Limits { per_address_percent: 100, ..Limits::default() };
+        assert_eq!(Address::of(SocketAddr::from(([192, 0, 2, 1], 1)), &all), None);
+    }
+
+    #[test]
+    fn an_address_has_its_part_of_the_connections_and_is_forgotten_when_they_end() {
+        let limits = Limits { connections_max: 5, per_address_loopback: true, ..Limits::default() };
+        let mut addresses = Addresses::new(&limits);
+        let [one, other] = [1, 2].map(|n| Address::of(SocketAddr::from(([127, 0, 0, n], 1)), &limits));
+        assert_eq!([one, one, one, other].map(|address| addresses.enter(address)), [true, true, false, true]);
+        addresses.leave(one);
+        assert!(addresses.enter(one));
+        [one, one, other].into_iter().for_each(|address| addresses.leave(address));
+        assert!(addresses.connections.is_empty());
+    }
+}

@@ -53,10 +53,10 @@ impl Task {
             (Wire::Line, Self::Get { path, .. } | Self::Drain { path, .. }) => format!("GET {path}\n"),
             (Wire::Line, Self::Put { path, content }) => format!("PUT {} {path}\n", content.len),
             (Wire::Http, Self::Get { path, .. } | Self::Drain { path, .. }) => {
-                format!("GET {path} HTTP/1.1\r\nHost: a\r\n{close}\r\n")
+                format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{close}\r\n")
             }
             (Wire::Http, Self::Put { path, content }) => {
-                format!("PUT {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n{close}\r\n", content.len)
+                format!("PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n{close}\r\n", content.len)
             }
         }
         .into_bytes()

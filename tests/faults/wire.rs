@@ -69,7 +69,7 @@ impl Wire {
     pub const BOTH: [Self; 2] = [Self::Line, Self::Http];
 
     fn http(method: &str, path: &str, fields: &str) -> String {
-        format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n")
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n")
     }
 
     /// The head of an upload.

@@ -27,7 +27,7 @@ fn get(server: &Program, target: &str, accept: &str) -> (String, String, Duratio
     let mut stream = TcpStream::connect(server.address).expect("the server listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let began = Instant::now();
-    let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+    let head = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).expect("the server reads");
     let mut reply = vec![0; 1];
     stream.read_exact(&mut reply).expect("an answer in time");

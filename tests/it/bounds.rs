@@ -336,7 +336,7 @@ fn an_upload_is_as_large_as_the_limit_and_no_larger() {
     for (len, taken) in [(MOST, true), (MOST + 1, false)] {
         for (kind, head) in [
             (Kind::Line, format!("PUT {len} /x\n")),
-            (Kind::Http, format!("PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: {len}\r\n\r\n")),
+            (Kind::Http, format!("PUT /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len}\r\n\r\n")),
         ] {
             let listening = Listening::new(kind, &[], 0).expect("no options");
             let limits = Limits { request_bytes_max: MOST as u64, ..limits() };

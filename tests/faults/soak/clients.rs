@@ -108,9 +108,8 @@ impl Dialect {
         let mut stream = connect(address)?;
         let head = match self {
             Self::Line => format!("PUT {} /{name}\n", content.len).into_bytes(),
-            Self::Http => {
-                format!("PUT /{name} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", content.len).into_bytes()
-            }
+            Self::Http => format!("PUT /{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", content.len)
+                .into_bytes(),
             Self::NameSize => format!("{name} {}", content.len).into_bytes(),
             Self::LengthPrefix => message(format!("PUT {} /{name}", content.len).as_bytes()),
             Self::Menu => {
@@ -195,7 +194,7 @@ impl Dialect {
                 }
             }
             Self::Http => {
-                stream.write_all(format!("GET /{name} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())?;
+                stream.write_all(format!("GET /{name} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())?;
                 let said = as_line(&http_head(&mut stream)?);
                 match length(&said) {
                     Some(len) => take(&mut stream, len, reader),

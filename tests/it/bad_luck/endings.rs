@@ -27,7 +27,7 @@ fn uploads() -> Vec<Upload> {
         chunks
     };
     let trailer = format!("sha256={}\n", crate::client::sha256(&small));
-    let http = |field: &str| format!("PUT /file HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\n").into_bytes();
+    let http = |field: &str| format!("PUT /file HTTP/1.1\r\nHost: localhost\r\n{field}\r\n\r\n").into_bytes();
     let line = |wire: Vec<u8>, content: &[u8]| Upload { wire, content: content.to_vec(), stored: "OK 0 " };
     let web = |wire: Vec<u8>, content: &[u8]| Upload { wire, content: content.to_vec(), stored: "HTTP/1.1 20" };
     vec![

@@ -14,7 +14,7 @@ use crate::program::Program;
 /// One request of HTTP on a connection of its own, and all that is said.
 fn http(program: &Program, head: &str) -> String {
     let mut client = program.client();
-    client.send(format!("{head}\r\nHost: x\r\nConnection: close\r\n\r\n"));
+    client.send(format!("{head}\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
     client.last_words()
 }
 
@@ -39,7 +39,7 @@ fn connections_that_ended_before_they_were_accepted_cost_nothing() {
                 drop(client);
             }
             4 => {
-                client.send("GET /file HTTP/1.1\r\nHost: x\r\n\r\n");
+                client.send("GET /file HTTP/1.1\r\nHost: localhost\r\n\r\n");
                 client.reset();
             }
             _ => {
@@ -212,9 +212,10 @@ fn memory_stays_within_what_is_told_at_the_start() {
                 0 => client.send_in_vain(format!("GET /{path}")),
                 1 => client.send_in_vain([format!("PUT 10000000 /{n}\n").as_bytes(), &body].concat()),
                 2 => client.send_in_vain("GET /large\n".repeat(50)),
-                3 => client.send_in_vain(format!("GET /large HTTP/1.1\r\nHost: x\r\nX: {path}\r\n\r\n").repeat(50)),
+                3 => client
+                    .send_in_vain(format!("GET /large HTTP/1.1\r\nHost: localhost\r\nX: {path}\r\n\r\n").repeat(50)),
                 4 => client.send_in_vain(format!("STAT /{path}\n").repeat(400)),
-                _ => client.send_in_vain(format!("PUT /{n} HTTP/1.1\r\nHost: x\r\nX: {path}")),
+                _ => client.send_in_vain(format!("PUT /{n} HTTP/1.1\r\nHost: localhost\r\nX: {path}")),
             }
             client
         })

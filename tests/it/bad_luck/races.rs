@@ -23,7 +23,7 @@ fn server(portable: bool) -> Running {
 fn http(server: &Running, head: &str, body: &[u8]) -> String {
     let mut client = server.client();
     let len = if head.starts_with("PUT ") { format!("Content-Length: {}\r\n", body.len()) } else { String::new() };
-    client.send(format!("{head}\r\nHost: x\r\nConnection: close\r\n{len}\r\n"));
+    client.send(format!("{head}\r\nHost: localhost\r\nConnection: close\r\n{len}\r\n"));
     client.send_in_vain(body);
     client.last_words()
 }
@@ -172,7 +172,7 @@ fn of_many_who_replace_the_version_they_have_seen_one_succeeds() {
                 format!("PUT 40 if={etag} /file\n")
             } else {
                 *client = server.client();
-                let conditions = format!("Host: x\r\nIf-Match: \"{etag}\"\r\nContent-Length: 40");
+                let conditions = format!("Host: localhost\r\nIf-Match: \"{etag}\"\r\nContent-Length: 40");
                 format!("PUT /file HTTP/1.1\r\n{conditions}\r\nConnection: close\r\n\r\n")
             };
             client.send([head.as_bytes(), &bytes].concat());

@@ -27,16 +27,16 @@ fn conversations() -> Vec<(Vec<u8>, Vec<u8>, &'static str)> {
             (format!("PUT {len} /file\n"), bytes.clone(), "OK 0 etag=", "PING\n"),
             ("PUT * /file\n".to_owned(), chunks("\n"), "OK 0 etag=", "PING\n"),
             (
-                format!("PUT /file HTTP/1.1\r\nHost: x\r\nContent-Length: {len}\r\n\r\n"),
+                format!("PUT /file HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len}\r\n\r\n"),
                 bytes.clone(),
                 "HTTP/1.1 20",
-                "GET /none HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+                "GET /none HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
             ),
             (
-                "PUT /file HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
+                "PUT /file HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
                 chunks("\r\n"),
                 "HTTP/1.1 20",
-                "GET /none HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+                "GET /none HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
             ),
         ];
         for (head, body, reply, next) in uploads {
@@ -94,9 +94,12 @@ fn an_urgent_byte_during_a_download_changes_nothing() {
 #[test]
 fn a_flood_of_urgent_bytes_stops_nobody() {
     let server = Running::start();
-    for begin in
-        ["", "PING\n", "PUT 100000 /file\nhalf", "PUT /file HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n"]
-    {
+    for begin in [
+        "",
+        "PING\n",
+        "PUT 100000 /file\nhalf",
+        "PUT /file HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n",
+    ] {
         let mut client = server.client();
         client.send(begin);
         for _ in 0..1000 {

@@ -52,7 +52,7 @@ def chunks():
 
 def broken_off():
     with socket.create_connection((host, port), timeout=60) as raw:
-        raw.sendall(b"PUT /gone HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r")
+        raw.sendall(b"PUT /gone HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r")
     connection = http.client.HTTPConnection(host, port, timeout=60)
     connection.request("GET", "/gone")
     assert connection.getresponse().status == 404
@@ -61,7 +61,7 @@ def broken_off():
 def expect():
     with socket.create_connection((host, port), timeout=60) as raw:
         reader = raw.makefile("rb")
-        raw.sendall(b"PUT /expected HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        raw.sendall(b"PUT /expected HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
         assert reader.readline() == b"HTTP/1.1 100 Continue\r\n" and reader.readline() == b"\r\n"
         raw.sendall(b"12345")
         assert reader.readline() == b"HTTP/1.1 201 Created\r\n"
@@ -71,7 +71,7 @@ def expect():
 def pipelined():
     with socket.create_connection((host, port), timeout=60) as raw:
         count = 50
-        raw.sendall(b"GET /f HTTP/1.1\r\nHost: x\r\n\r\n" * count)
+        raw.sendall(b"GET /f HTTP/1.1\r\nHost: localhost\r\n\r\n" * count)
         reader = raw.makefile("rb")
         for _ in range(count):
             assert reader.readline() == b"HTTP/1.1 200 OK\r\n"

@@ -1,6 +1,7 @@
 //! HTTP from outside: `corners` of the RFCs by name, `themes` that every file server is asked
-//! about in one table, and the everyday `clients` against the built binary, and what other `sites` can do.
+//! about in one table, and the everyday `clients` against the built binary, what is in front of it (`behind`), and what other `sites` can do.
 
+mod behind;
 mod clients;
 mod corners;
 mod sites;

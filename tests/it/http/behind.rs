@@ -1,0 +1,182 @@
+//! Proxies in front (nginx beneath a path, HAProxy with health checks), apt, and forms that curl and wget post.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use super::clients::Bench;
+use crate::client::wait_until;
+
+/// A program in the foreground; killed when dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// An address of this machine that is free now.
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+}
+
+/// Starts a program with a configuration that it finds in its last argument, and waits until it listens.
+fn proxy(program: &str, arguments: &[&str], folder: &Path, configuration: &str, address: SocketAddr) -> Running {
+    let file = folder.join(format!("{program}.conf"));
+    fs::write(&file, configuration).expect("a file");
+    let mut command = Command::new(program);
+    command.args(arguments).arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+    let running = Running(command.spawn().unwrap_or_else(|error| panic!("{program}: {error}")));
+    wait_until("the proxy listens", || TcpStream::connect(address).is_ok());
+    running
+}
+
+#[test]
+#[ignore = "needs nginx and curl"]
+fn behind_nginx_redirections_and_pages_stay_beneath_its_path() {
+    let bench = Bench::new(&["--allow-host", "files.example"]);
+    for name in ["d e/a", "d e/b", "d e/c"] {
+        fs::create_dir_all(bench.served("d e")).expect("a folder");
+        fs::write(bench.served(name), name).expect("a file");
+    }
+    let (address, home) = (free_address(), bench.here(""));
+    let configuration = format!(
+        "daemon off; worker_processes 1; pid {home}/nginx.pid; error_log {home}/nginx.log;\n\
+         events {{}}\n\
+         http {{ access_log off; client_body_temp_path {home}/body; proxy_temp_path {home}/proxy;\n\
+         fastcgi_temp_path {home}/f; uwsgi_temp_path {home}/u; scgi_temp_path {home}/s;\n\
+         server {{ listen {address}; location /files/ {{ proxy_pass http://{}/; }}\n\
+         location /named/ {{ proxy_pass http://{}/; proxy_set_header Host files.example; }}\n\
+         location /other/ {{ proxy_pass http://{}/; proxy_set_header Host other.example; }} }} }}\n",
+        bench.server.address(),
+        bench.server.address(),
+        bench.server.address(),
+        home = home.display(),
+    );
+    let _nginx = proxy("nginx", &["-c"], &home, &configuration, address);
+    let at = |path: &str| format!("http://{address}{path}");
+    // curl resolves Location against the address it asked for, as browsers do.
+    let (code, said) =
+        bench.curl(&["-L", "-o", "page", "-w", "%{url_effective} %{num_redirects} %{http_code}", &at("/files/d%20e")]);
+    let said = String::from_utf8(said).expect("text");
+    assert_eq!((code, said.trim_end()), (200, format!("{} 1", at("/files/d%20e/")).as_str()));
+    // Every page of a listing is found by the link of the one before.
+    let (mut url, mut names) = (at("/files/d%20e/?limit=1"), Vec::new());
+    loop {
+        let listing = ["-H", "Accept: application/x-ndjson", "-D", "head", &url];
+        let (code, body) = bench.curl(&listing);
+        assert_eq!(code, 200, "{url}");
+        names.push(String::from_utf8(body).expect("text"));
+        let head = fs::read_to_string(bench.here("head")).expect("a head");
+        let Some(link) = head.lines().find_map(|line| line.strip_prefix("Link: <")?.split_once('>')) else { break };
+        assert!(link.0.starts_with("?after="), "{}", link.0);
+        url = at("/files/d%20e/") + link.0;
+    }
+    assert_eq!(names.len(), 3, "{names:?}");
+    // A stored file is where Location says.
+    fs::write(bench.here("up"), "content").expect("a file");
+    let (code, said) =
+        bench.curl(&["-T", "up", "-w", "%{redirect_url} %header{location} %{http_code}", &at("/files/new/n%3Am")]);
+    assert_eq!((code, String::from_utf8(said).expect("text").trim()), (201, "n%3Am"));
+    // The host that nginx passes on must be one that is allowed.
+    assert_eq!(bench.curl(&[&at("/named/new/n%3Am")]), (200, b"content".to_vec()));
+    let (code, said) = bench.curl(&[&at("/other/new/n%3Am")]);
+    assert!(code == 421 && String::from_utf8_lossy(&said).contains("--allow-host"), "{code}");
+    bench.server.end();
+}
+
+#[test]
+#[ignore = "needs haproxy and curl"]
+fn haproxy_finds_a_server_healthy_that_asks_for_a_secret() {
+    let bench = Bench::new(&["--token-file", "TOKEN"]);
+    fs::write(bench.served("f"), "content").expect("a file");
+    let (address, stats) = (free_address(), free_address());
+    let configuration = format!(
+        "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n\
+         frontend in\n bind {address}\n default_backend files\n\
+         frontend stats\n bind {stats}\n stats enable\n stats uri /\n\
+         backend files\n option httpchk GET /.filewharf/health\n http-check expect status 200\n\
+         server one {} check inter 100ms fall 1 rise 2\n",
+        bench.server.address(),
+    );
+    let _haproxy = proxy("haproxy", &["-db", "-f"], &bench.here(""), &configuration, address);
+    let state = || String::from_utf8(bench.curl(&[&format!("http://{stats}/;csv")]).1).expect("text");
+    // L7OK is said once a check has been answered as expected.
+    wait_until("a check passed", || {
+        state().lines().any(|line| line.starts_with("files,one,") && line.contains(",L7OK,"))
+    });
+    assert!(state().lines().any(|line| line.starts_with("files,one,") && line.contains(",UP,")), "{}", state());
+    let url = format!("http://{address}/f");
+    assert_eq!(bench.curl(&[&url]).0, 401);
+    assert_eq!(bench.curl(&["-u", ":s3cret", &url]), (200, b"content".to_vec()));
+    bench.server.end();
+}
+
+#[test]
+#[ignore = "needs apt-get and dpkg-deb"]
+fn apt_updates_from_a_flat_repository() {
+    let bench = Bench::new(&[]);
+    let home = bench.here("");
+    fs::create_dir_all(home.join("pkg/DEBIAN")).expect("a folder");
+    let control =
+        "Package: wharf-probe\nVersion: 1\nArchitecture: all\nMaintainer: nobody <n@example.org>\nDescription: probe\n";
+    fs::write(home.join("pkg/DEBIAN/control"), control).expect("a file");
+    let deb = bench.served("wharf-probe_1_all.deb");
+    assert_eq!(bench.run("dpkg-deb", &["--build", "pkg", deb.to_str().expect("UTF-8")]).0, 0);
+    let size = fs::metadata(&deb).expect("a package").len();
+    let (_, sum) = bench.run("sha256sum", &[deb.to_str().expect("UTF-8")]);
+    let sum = String::from_utf8(sum).expect("text");
+    let packages = format!(
+        "{control}Filename: ./wharf-probe_1_all.deb\nSize: {size}\nSHA256: {}\n",
+        sum.split_whitespace().next().expect("a sum")
+    );
+    fs::write(bench.served("Packages"), packages).expect("a file");
+    for folder in ["lists/partial", "cache/archives/partial", "etc"] {
+        fs::create_dir_all(home.join("apt").join(folder)).expect("a folder");
+    }
+    fs::write(home.join("apt/etc/sources.list"), format!("deb [trusted=yes] {} ./\n", bench.url("/"))).expect("a file");
+    fs::write(home.join("apt/status"), "").expect("a file");
+    let apt = |command: &[&str]| {
+        let options = format!(
+            "-oDir::Etc::sourcelist={h}/apt/etc/sources.list -oDir::Etc::sourceparts=- -oDir::State::lists={h}/apt/lists \
+             -oDir::Cache={h}/apt/cache -oDir::State::status={h}/apt/status -oAPT::Sandbox::User=root -oAcquire::http::Proxy=false",
+            h = home.display()
+        );
+        let all: Vec<&str> = options.split_whitespace().chain(command.iter().copied()).collect();
+        bench.run("apt-get", &all)
+    };
+    let (code, said) = apt(&["update", "--error-on=any"]);
+    assert_eq!(code, 0, "{}", String::from_utf8_lossy(&said));
+    let (code, said) = apt(&["download", "wharf-probe"]);
+    assert_eq!(code, 0, "{}", String::from_utf8_lossy(&said));
+    assert_eq!(fs::metadata(home.join("wharf-probe_1_all.deb")).expect("downloaded").len(), size);
+    bench.server.end();
+}
+
+#[test]
+#[ignore = "needs curl and wget"]
+fn a_posted_form_is_refused_so_that_clients_see_it() {
+    let bench = Bench::new(&[]);
+    let url = bench.url("/f");
+    // Small: stepped over. Large: more than is read behind the refusal.
+    for len in [10, 500_000, 40_000_000] {
+        fs::write(bench.here("form"), vec![b'x'; len]).expect("a file");
+        for more in [&[][..], &["-H", "Expect:"], &["-H", "Transfer-Encoding: chunked"]] {
+            let arguments = [&["--data-binary", "@form", "-D", "head"], more, &[&*url]].concat();
+            assert_eq!(bench.curl(&arguments).0, 405, "{len} {more:?}");
+            let head = fs::read_to_string(bench.here("head")).expect("a head");
+            assert!(head.contains("\r\nAllow: GET, HEAD, PUT, DELETE, OPTIONS\r\n"), "{head}");
+        }
+        if len > 1_000_000 {
+            // wget listens only once all is sent, and of a body that long the rest is not read.
+            continue;
+        }
+        // 8: the server issued an error response.
+        assert_eq!(bench.run("wget", &["-q", "-t1", "--post-file=form", "-O", "-", &url]).0, 8, "{len}");
+    }
+    assert!(!bench.served("f").exists());
+    bench.server.end();
+}

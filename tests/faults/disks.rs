@@ -426,7 +426,7 @@ fn two_of_three_are_stored(disk: &Mounted) {
         if n % 2 == 0 {
             client.send(format!("PUT {len} /silent{n}\n"));
         } else {
-            let head = format!("PUT /silent{n} HTTP/1.1\r\nHost: x\r\nContent-Length: {len}\r\n");
+            let head = format!("PUT /silent{n} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len}\r\n");
             client.send(format!("{head}Expect: 100-continue\r\n\r\n"));
             assert_eq!(client.line(), "HTTP/1.1 100 Continue\r");
         }

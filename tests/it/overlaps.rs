@@ -82,7 +82,8 @@ fn a_move_that_waits_for_its_source_keeps_its_place_among_the_changes_of_its_tar
 
 /// An upload whose length is not announced, as those of `ffmpeg` are.
 fn chunked(key: &str, body: &[u8]) -> Vec<u8> {
-    let mut request = format!("PUT {key} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n").into_bytes();
+    let mut request =
+        format!("PUT {key} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n").into_bytes();
     for piece in body.chunks(1000) {
         request.extend(format!("{:x}\r\n", piece.len()).into_bytes());
         request.extend(piece);

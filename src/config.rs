@@ -25,6 +25,19 @@ pub struct Limits {
     pub per_address_percent: u8,
     /// Loopback addresses are counted, too: a proxy or a bench is usually behind them.
     pub per_address_loopback: bool,
+    /// Wrong secrets on one connection that are answered without delay.
+    pub wrong_secrets_free: u8,
+    /// Wrong secrets after which a connection is closed, and its address is slowed down: see `wrong_secret_delay`.
+    pub wrong_secrets_max: u8,
+    /// Time in which a connection is not read after a wrong secret, and between two new connections of an
+    /// address that is slowed down.
+    pub wrong_secret_delay: Duration,
+    /// Longest time that a new connection waits for that; one that would wait longer is turned away.
+    pub wrong_secret_wait_max: Duration,
+    /// Time without a wrong secret after which an address is not slowed down any more.
+    pub wrong_secret_memory: Duration,
+    /// Addresses that are remembered for wrong secrets; any more are taken for one address.
+    pub wrong_secret_addresses_max: usize,
     /// Transfers that may hold memory at once: uploads, listings, and downloads that cannot be
     /// sent straight from the page cache.
     pub slots: usize,
@@ -142,6 +155,12 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
+            wrong_secrets_free: 4,
+            wrong_secrets_max: 10,
+            wrong_secret_delay: Duration::from_millis(250),
+            wrong_secret_wait_max: Duration::from_secs(5),
+            wrong_secret_memory: Duration::from_secs(60),
+            wrong_secret_addresses_max: 4096,
             per_address_percent: 50,
             per_address_loopback: false,
             turned_away_max: 64,

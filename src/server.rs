@@ -332,6 +332,7 @@ impl Ceiling {
             slot: (limits.chunk_bytes * limits.chunks_per_slot).max(2 * message) + size_of::<usize>(),
             slots: limits.slots,
             shared: connection * limits.turned_away_max
+                + Reactor::<OsPlatform>::guesses_bytes(limits)
                 + limits.read_buffer_bytes
                 + limits.held_bytes_max()
                 + Spare::BYTES_MAX

@@ -157,7 +157,7 @@ impl Http {
     }
 
     /// What must hold of a request whatever it asks for.
-    fn permit(&self, head: &Head<'_>, manner: &Manner, talk: &Talk<'_>) -> Result<(), Failure> {
+    fn permit(&self, head: &Head<'_>, manner: &Manner, talk: &mut Talk<'_>) -> Result<(), Failure> {
         if !self.listener.answers_for(head.fields.host) {
             return Err(Failure::WrongHost);
         }
@@ -280,9 +280,13 @@ impl Http {
 }
 
 /// Does the request carry the secret, where one is asked for?
-fn admitted(head: &Head<'_>, talk: &Talk<'_>) -> bool {
-    !talk.access.needs_secret()
-        || head.fields.authorization.and_then(basic::secret).is_some_and(|secret| talk.access.admits(&secret))
+fn admitted(head: &Head<'_>, talk: &mut Talk<'_>) -> bool {
+    if !talk.access.needs_secret() {
+        return true;
+    }
+    let Some(secret) = head.fields.authorization.and_then(basic::secret) else { return false };
+    talk.wrong_secret = !talk.access.admits(&secret);
+    !talk.wrong_secret
 }
 
 fn path_of(head: &Head<'_>) -> Result<Path, Failure> {

@@ -235,10 +235,11 @@ impl LengthPrefix {
             wall_clock_s: talk.wall_clock_s,
             counters: talk.counters,
             refused: None,
+            wrong_secret: false,
             notes: &mut *talk.notes,
         };
         let act = run(&mut self.line, &mut inner);
-        talk.refused = inner.refused;
+        (talk.refused, talk.wrong_secret) = (inner.refused, inner.wrong_secret);
         let end = said.iter().position(|byte| *byte == b'\n').unwrap_or(said.len());
         frames::say(&said[..end], talk.out);
         frames::say(said.get(end + 1..).unwrap_or_default(), talk.out);

@@ -182,6 +182,7 @@ impl Line {
             talk.out.extend_from_slice(b"OK 0\n");
             return Act::Next;
         }
+        talk.wrong_secret = true;
         refuse(Failure::Unauthorized, None, talk, Act::Close(CloseReason::Refused))
     }
 

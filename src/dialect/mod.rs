@@ -98,6 +98,8 @@ pub struct Talk<'a> {
     pub counters: &'a Counters,
     /// Set when the request was refused, for the log.
     pub refused: Option<Failure>,
+    /// Set when a wrong secret was shown.
+    pub wrong_secret: bool,
     /// Lines for the log about this peer.
     pub notes: &'a mut Vec<String>,
 }

@@ -28,6 +28,7 @@ pub(super) fn talking<R>(phase: Phase, access: &Access, call: impl FnOnce(&mut T
         wall_clock_s: 0,
         counters: &counters,
         refused: None,
+        wrong_secret: false,
         notes: &mut notes,
     };
     let result = call(&mut talk);

@@ -2,12 +2,15 @@
 //! descriptors run out. Accepting never spins and never forgets the backlog.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::dialect::{Dialect, Listening};
-use crate::ids::ListenerId;
+use crate::ids::{ConnId, ListenerId};
 use crate::platform::{AcceptError, Platform, Readable, Stream};
 use crate::reactor::addresses::Address;
-use crate::reactor::{Connection, Queued, Reactor, Readiness, Stage, Unused, Watched, conn_id, cx, logging::LogQuota};
+use crate::reactor::{
+    Connection, Queued, Reactor, Readiness, Stage, Unused, Watched, conn_id, cx, logging::LogQuota, lookup,
+};
 use crate::session::Session;
 
 /// One listener: what it speaks, and whether connections may be waiting.
@@ -97,15 +100,30 @@ impl<P: Platform> Reactor<P> {
             self.deferral.came();
         }
         self.counters.accepted += 1;
-        if self.admitted < self.limits.connections_max && self.addresses.enter(Address::of(peer, &self.limits)) {
+        let hears_first = door.listening.kind().hears_first();
+        let wait = match self.access.needs_secret() && hears_first {
+            true => self.guesses.wait(Address::of_any(peer), self.now, &self.limits),
+            false => Some(Duration::ZERO),
+        };
+        if let Some(wait) = wait
+            && self.admitted < self.limits.connections_max
+            && self.addresses.enter(Address::of(peer, &self.limits))
+        {
             self.admitted += 1;
             let dialect = door.listening.accept(peer);
-            return self.converse(stream, peer, dialect, true);
+            let id = self.converse(stream, peer, dialect, true);
+            if !wait.is_zero()
+                && let Some(connection) = lookup(&mut self.connections, id)
+            {
+                connection.session.wait_first(wait, &mut cx!(self));
+            }
+            return;
         }
         self.counters.turned_away += 1;
         let heard = self.connections.len() - self.admitted < self.limits.turned_away_max;
         if let Some(dialect) = door.listening.turn_away(&self.limits).filter(|_| heard) {
-            return self.converse(stream, peer, dialect, false);
+            self.converse(stream, peer, dialect, false);
+            return;
         }
         match door.listening.turned_away() {
             // To a client that is told nothing a plain end means success.
@@ -119,7 +137,7 @@ impl<P: Platform> Reactor<P> {
         let _ = stream.recv(&mut self.scratch);
     }
 
-    fn converse(&mut self, stream: P::Stream, peer: SocketAddr, dialect: Dialect, is_admitted: bool) {
+    fn converse(&mut self, stream: P::Stream, peer: SocketAddr, dialect: Dialect, is_admitted: bool) -> ConnId {
         self.generation = self.generation.wrapping_add(1);
         let entry = self.connections.vacant_entry();
         let id = conn_id(entry.key(), self.generation);
@@ -142,5 +160,6 @@ impl<P: Platform> Reactor<P> {
         self.log_reports(id);
         log::debug!("{peer}: connected as {id}");
         self.enqueue(id);
+        id
     }
 }

@@ -15,15 +15,21 @@ pub(super) struct Address(u128);
 impl Address {
     /// None where addresses are not counted.
     pub(super) fn of(peer: SocketAddr, limits: &Limits) -> Option<Self> {
-        let ip = peer.ip().to_canonical();
-        if limits.per_address_percent >= 100 || ip.is_loopback() && !limits.per_address_loopback {
-            return None;
-        }
-        Some(match ip {
+        let is_loopback = peer.ip().to_canonical().is_loopback();
+        let counts = limits.per_address_percent < 100 && (!is_loopback || limits.per_address_loopback);
+        counts.then(|| Self::of_any(peer))
+    }
+
+    /// Loopback or not.
+    pub(super) fn of_any(peer: SocketAddr) -> Self {
+        match peer.ip().to_canonical() {
             IpAddr::V4(ip) => Self(ip.to_ipv6_mapped().to_bits()),
             IpAddr::V6(ip) => Self(ip.to_bits() >> 64 << 64),
-        })
+        }
     }
+
+    /// All addresses for which there is no room in a table.
+    pub(super) const OTHERS: Self = Self(u128::MAX);
 
     /// What one address may have of so many; at least one.
     pub(super) const fn part(limits: &Limits, of: usize) -> usize {

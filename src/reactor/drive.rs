@@ -264,6 +264,9 @@ impl<P: Platform> Reactor<P> {
         let Some(connection) = lookup(&mut self.connections, id) else { return };
         let peer = connection.peer;
         self.turn_left = self.turn_left.saturating_sub(connection.session.take_work());
+        if connection.session.take_wrong_secret() {
+            self.guesses.failed(Address::of_any(peer), self.now, &self.limits);
+        }
         if let Some(reason) = connection.session.ended_because()
             && let Some(mut stream) = connection.stream.take()
         {

@@ -18,6 +18,7 @@ mod check;
 mod defer;
 mod drive;
 mod gate;
+mod guesses;
 mod logging;
 mod receive;
 mod send;
@@ -44,6 +45,7 @@ use addresses::Addresses;
 use admission::{Admission, Ticket};
 use defer::Deferral;
 use gate::Gate;
+use guesses::Guesses;
 use logging::LogQuota;
 use receive::Unused;
 use share::Company;
@@ -140,6 +142,7 @@ pub struct Reactor<P: Platform> {
     /// Those that were not turned away.
     admitted: usize,
     addresses: Addresses,
+    guesses: Guesses,
     /// Still ready, out of budget, or told something: driven in the next turn.
     runnable: VecDeque<ConnId>,
     /// Empty: the memory of the run queue of the turn before, used again for the next.
@@ -227,6 +230,7 @@ impl<P: Platform> Reactor<P> {
             generation: 0,
             admitted: 0,
             addresses: Addresses::new(&limits),
+            guesses: Guesses::default(),
             runnable: VecDeque::new(),
             driven: VecDeque::new(),
             bulk: VecDeque::new(),
@@ -253,6 +257,11 @@ impl<P: Platform> Reactor<P> {
             limits,
             access,
         }
+    }
+
+    /// Most bytes of the table of addresses that show wrong secrets, for the accounting of memory.
+    pub const fn guesses_bytes(limits: &Limits) -> usize {
+        limits.wrong_secret_addresses_max * Guesses::ENTRY_BYTES
     }
 
     /// Bytes of one entry of the slab, for the accounting of memory.

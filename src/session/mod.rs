@@ -105,6 +105,10 @@ pub struct Session {
     appetite: Appetite,
     in_flight: u8,
     slot: Slot,
+    /// On this connection so far.
+    wrong_secrets: u8,
+    /// See [`Session::take_wrong_secret`].
+    has_new_wrong_secret: bool,
     work: Work,
     /// When the state was entered.
     entered: Instant,
@@ -122,6 +126,8 @@ impl Session {
             appetite: Appetite::Hungry,
             in_flight: 0,
             slot: Slot::None,
+            wrong_secrets: 0,
+            has_new_wrong_secret: false,
             work: Work::default(),
             entered: cx.now,
             active: cx.now,
@@ -206,6 +212,11 @@ impl Session {
     /// What decoding has cost since this was last asked, in bytes of an upload that take as long.
     pub fn take_work(&mut self) -> usize {
         if self.spoken.decodes_slowly() { self.dialect.machine().take_work() } else { 0 }
+    }
+
+    /// True once after a wrong secret was shown.
+    pub const fn take_wrong_secret(&mut self) -> bool {
+        std::mem::replace(&mut self.has_new_wrong_secret, false)
     }
 
     /// Is a slot wanted now?
@@ -395,10 +406,15 @@ impl Session {
             wall_clock_s: cx.wall_clock_s,
             counters: cx.counters,
             refused: None,
+            wrong_secret: false,
             notes: &mut notes,
         };
         let result = run(self.dialect.machine(), &mut talk);
         let refused = talk.refused;
+        if talk.wrong_secret {
+            self.wrong_secrets = self.wrong_secrets.saturating_add(1);
+            self.has_new_wrong_secret = true;
+        }
         let spoken = self.dialect.kind();
         if spoken != self.spoken {
             // Only now has the peer shown what it speaks.

@@ -48,6 +48,11 @@ impl Session {
         self.set_state(State::Pausing(Box::new(Pausing { open, delay, stage })), cx);
     }
 
+    /// A connection of an address that shows wrong secrets is not read for a while.
+    pub fn wait_first(&mut self, delay: Duration, cx: &mut Cx<'_>) {
+        self.begin_pause(None, delay, cx);
+    }
+
     /// Is this a pause before the bytes of a file that come through chunks?
     pub(super) fn pauses_before_held(&self) -> bool {
         let State::Pausing(pausing) = &self.state else { return false };

@@ -35,7 +35,11 @@ impl Session {
         if !self.may_decode(cx) {
             return Use::Wait;
         }
-        let (used, act) = self.with_machine(cx, |machine, talk| machine.decode(data, talk));
+        let wrong_secrets = self.wrong_secrets;
+        let (used, mut act) = self.with_machine(cx, |machine, talk| machine.decode(data, talk));
+        if self.wrong_secrets != wrong_secrets {
+            act = self.after_wrong_secret(act, cx);
+        }
         if used == 0 && act == Act::More {
             return self.head_needs_more(data, cx);
         }
@@ -45,6 +49,17 @@ impl Session {
         }
         self.apply(act, cx);
         Use::Took(used)
+    }
+
+    /// The answer leaves at once; the next request of a peer that guesses is not read for a while.
+    fn after_wrong_secret(&self, act: Act, cx: &Cx<'_>) -> Act {
+        match act {
+            Act::Next | Act::Discard if self.wrong_secrets >= cx.limits.wrong_secrets_max => {
+                Act::Close(CloseReason::Refused)
+            }
+            Act::Next if self.wrong_secrets > cx.limits.wrong_secrets_free => Act::Pause(cx.limits.wrong_secret_delay),
+            act => act,
+        }
     }
 
     fn head_needs_more(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Use {

@@ -543,3 +543,60 @@ fn one_address_has_its_part_of_the_slots_and_the_others_stay_free() {
     rig.cut(&peers[2]);
     assert_eq!((rig.counters().slots_used, rig.counters().slots_waiting), (0, 0));
 }
+
+fn with_a_secret(kind: Kind) -> Rig {
+    let listening = Listening::new(kind, &[], 0).expect("no options");
+    Rig::speaking(listening, Mode::PLAIN, limits(), Access::new(Some(b"s3cret".to_vec()), false))
+}
+
+#[test]
+fn guesses_of_the_secret_on_one_connection_are_slowed_down_and_end_it() {
+    let mut rig = with_a_secret(Kind::Http);
+    let [guesser, knows] = [0; 2].map(|_| rig.connect());
+    let guess = b"GET /x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer wrong\r\n\r\n";
+    rig.send(&guesser, &guess.repeat(100));
+    let Limits { wrong_secrets_free, wrong_secrets_max, wrong_secret_delay, .. } = limits();
+    let refused = || guesser.heard().windows(12).filter(|words| words == b"HTTP/1.1 401").count();
+    assert_eq!(refused(), usize::from(wrong_secrets_free) + 1);
+    let mut delays = 0;
+    while !guesser.is_closed() {
+        let before = refused();
+        rig.pass(wrong_secret_delay);
+        assert!(refused() <= before + 1 && delays < 100, "{before}, {}", refused());
+        delays += 1;
+    }
+    assert_eq!(refused(), wrong_secrets_max.into());
+    rig.send(&knows, b"GET /x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer s3cret\r\n\r\n");
+    assert!(knows.heard().starts_with(b"HTTP/1.1 404 "), "at once, from the same address");
+}
+
+#[test]
+fn an_address_that_guesses_the_secret_has_its_new_connections_read_one_after_the_other() {
+    for kind in [Kind::Line, Kind::Auto] {
+        let mut rig = with_a_secret(kind);
+        let knows = rig.connect();
+        rig.send(&knows, b"AUTH s3cret\n");
+        let guess = |rig: &mut Rig| {
+            let peer = rig.connect();
+            rig.send(&peer, b"AUTH wrong\n");
+            peer
+        };
+        for _ in 0..limits().wrong_secrets_max {
+            assert!(guess(&mut rig).heard().starts_with(b"ERR 401 "));
+        }
+        let guessers = [0; 3].map(|_| guess(&mut rig));
+        let answered = |peers: &[Peer]| peers.iter().filter(|peer| !peer.heard().is_empty()).count();
+        let late = rig.connect();
+        rig.send(&late, b"AUTH s3cret\n");
+        for n in 1..=3 {
+            assert_eq!(answered(&guessers), n);
+            assert!(late.heard().is_empty());
+            rig.send(&knows, b"PING\n");
+            rig.pass(limits().wrong_secret_delay);
+        }
+        assert_eq!(knows.heard(), b"OK 0\n".repeat(4), "who has shown the secret does not wait");
+        assert_eq!(late.heard(), b"OK 0\n");
+        let crowd: Vec<Peer> = (0..100).map(|_| rig.connect()).collect();
+        assert!(crowd.iter().any(Peer::is_closed) || rig.counters().turned_away > 0);
+    }
+}

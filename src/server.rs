@@ -52,16 +52,32 @@ impl FromStr for Listen {
             Some((kind, address)) => (kind.parse()?, address),
             None => (Kind::Auto, text),
         };
-        let port = address.rsplit_once(':').map(|(_, port)| port);
-        if port.and_then(|port| port.parse::<u16>().ok()).is_none() {
-            return Err(format!("{address:?} is not ADDR:PORT"));
-        }
+        check_address(address)?;
         let options = query.split('&').filter(|option| !option.is_empty());
         let options = options.map(|option| option.split_once('=').unwrap_or((option, "")));
         let options: Vec<_> = options.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         // What the dialect does not understand is wrong usage, not a failure to start.
         Listening::new(kind, &options, 0)?;
         Ok(Self { kind, address: address.to_owned(), options })
+    }
+}
+
+/// Finds out without a lookup what cannot be `ADDR:PORT`.
+fn check_address(address: &str) -> Result<(), String> {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match address.rsplit_once(':') {
+        Some((_, port)) if is_number(port) && port.parse::<u16>().is_err() => {
+            Err(format!("port {port} is not in 0..=65535"))
+        }
+        Some(("" | "*", port)) if is_number(port) => Err(format!(
+            "write 127.0.0.1:{port} for this machine only, 0.0.0.0:{port} for every IPv4 address, [::]:{port} for every \
+             IPv6 address"
+        )),
+        Some((_, port)) if is_number(port) => Ok(()),
+        _ => {
+            let port = if is_number(address) { address } else { "7070" };
+            Err(format!("{address:?} is not ADDR:PORT, for example 127.0.0.1:{port}"))
+        }
     }
 }
 
@@ -116,7 +132,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The folder to serve; `./files` if not said. Made if it is missing.
+    /// The folder to serve; `./files` if not said. Made if it is missing, in a folder that is there.
     pub fn root(mut self, folder: impl AsRef<Path>) -> Self {
         folder.as_ref().clone_into(&mut self.root);
         self

@@ -1,18 +1,14 @@
 //! What the client's commands share: their options, how they end, and the state of one run.
 
 use std::collections::HashSet;
-use std::fmt::Display;
-use std::num::ParseIntError;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lexopt::Parser;
 
 use super::screen::Screen;
-use super::usage::{Flag, Stop, Usage};
+use super::usage::{Flag, Stop, Usage, within};
 use crate::client::{Address, Client, ClientError, Options, Place};
 
 /// What can be typed behind the name of a client command; not all of them take all of it.
@@ -30,6 +26,13 @@ pub(super) struct Args {
 
 pub(super) const QUIET: Flag<Args> =
     Flag::plain("quiet", "Show no progress and no warnings, only errors", |args: &mut Args| args.quiet = true).or('q');
+
+pub(super) const PARALLEL: Flag<Args> = Flag::text(
+    "parallel",
+    "N",
+    "Use up to so many connections when there are several files [default: 4]",
+    |args, text| within(text, 1..=32).map(|n| args.parallel = n),
+);
 
 /// Options of every client command.
 pub(super) const CONNECTION: (&str, &[Flag<Args>]) = (
@@ -50,12 +53,6 @@ pub(super) const CONNECTION: (&str, &[Flag<Args>]) = (
             "SECONDS",
             "Give a connection up when not a single byte moves for so long [default: 60]",
             |args, text| within(text, 1..=86_400).map(|seconds| args.timeout_s = seconds),
-        ),
-        Flag::text(
-            "parallel",
-            "N",
-            "Use up to so many connections when there are several files [default: 4]",
-            |args, text| within(text, 1..=32).map(|n| args.parallel = n),
         ),
     ],
 );
@@ -83,15 +80,6 @@ impl Args {
     }
 }
 
-fn within<T: FromStr<Err = ParseIntError> + PartialOrd + Display>(
-    text: &str,
-    range: RangeInclusive<T>,
-) -> Result<T, String> {
-    let number: T = text.parse().map_err(|error: ParseIntError| error.to_string())?;
-    let (least, most) = (range.start(), range.end());
-    if range.contains(&number) { Ok(number) } else { Err(format!("{number} is not in {least}..={most}")) }
-}
-
 /// How a command ended that was well understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -116,17 +104,20 @@ pub(super) struct Run {
 impl Run {
     /// Reads the secret and prepares the screen.
     pub(super) fn new(args: &Args) -> Result<Self, Misuse> {
-        let token = args.token_file.as_deref().map(super::read_secret).transpose().map_err(Misuse)?;
+        let secret = args.token_file.as_deref().map(super::read_secret).transpose().map_err(Misuse)?;
         let timeout = Duration::from_secs(args.timeout_s);
         let defaults = Options::default();
         let options = Options {
-            token,
+            token: secret.as_ref().map(|secret| secret.text.clone()),
             connect_timeout: defaults.connect_timeout.min(timeout),
             io_timeout: timeout,
             retries: args.retries,
             ..defaults
         };
         let screen = Screen::new(args.quiet);
+        if let Some(warning) = secret.and_then(|secret| secret.warning) {
+            screen.warn(warning);
+        }
         Ok(Self { options, parallel: usize::from(args.parallel), screen, hopeless: Mutex::default() })
     }
 

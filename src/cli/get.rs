@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::common::{Args, CONNECTION, End, Misuse, QUIET, Run, Worker};
+use super::common::{Args, CONNECTION, End, Misuse, PARALLEL, QUIET, Run, Worker};
 use super::pool;
 use super::usage::{Flag, Usage};
 use crate::client::{Address, Folder, Place, as_folder, printable};
@@ -28,11 +28,13 @@ pub(super) static USAGE: Usage<Args> = Usage {
                     args.recursive = true;
                 })
                 .or('r'),
+                PARALLEL,
                 QUIET,
             ],
         ),
         CONNECTION,
     ],
+    instead: &[],
     notes: "Examples:
   filewharf get 127.0.0.1:7070/inbox/photo.jpg
   filewharf get 127.0.0.1:7070/a.txt 127.0.0.1:7070/b.txt folder

@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, IsTerminal as _, Write};
 
 use indicatif::BinaryBytes;
 
-use super::common::{Args, CONNECTION, End, Misuse, QUIET, Run, Worker};
+use super::common::{Args, CONNECTION, End, Misuse, Run, Worker};
 use super::usage::Usage;
 use crate::calendar::Utc;
 use crate::client::{Client, ClientError, Entry, Trouble, printable};
@@ -18,7 +18,8 @@ pub(super) static USAGE: Usage<Args> = Usage {
     line: "[OPTIONS] HOST:PORT[/FOLDER/]",
     operand: ("HOST:PORT[/FOLDER/]", "HOST[:PORT][/folder/]; the top folder if none is given"),
     operands: 1..=1,
-    flags: &[("Options", &[QUIET]), CONNECTION],
+    flags: &[CONNECTION],
+    instead: &[],
     notes: "Example:
   filewharf ls 127.0.0.1:7070/
   filewharf ls 127.0.0.1:7070/folder/ | cut -f 3

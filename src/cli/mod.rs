@@ -26,7 +26,9 @@ mod usage;
 mod tests;
 
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -175,10 +177,44 @@ fn conclude(end: Result<common::End, common::Misuse>) -> ExitCode {
     }
 }
 
+/// A secret that was read from a file.
+struct Secret {
+    text: String,
+    /// What is wrong with the file, if something is.
+    warning: Option<String>,
+}
+
+/// Shortest secret that is taken, in bytes.
+const SECRET_LEN_MIN: usize = 4;
+/// Longest one: it is a word of a request line.
+const SECRET_LEN_MAX: usize = 1024;
+
 /// The secret in a file: its first line, which must be one that a client can send.
-fn read_secret(file: &Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let token = text.lines().next().unwrap_or_default();
-    let usable = !token.is_empty() && token.len() <= 1024 && !crate::wire::key::has_control(token);
-    usable.then(|| token.to_owned()).ok_or_else(|| format!("{}: holds no secret", file.display()))
+fn read_secret(file: &Path) -> Result<Secret, String> {
+    let told = |why: String| Err(format!("{}: {why}", file.display()));
+    let read = File::open(file).and_then(|mut open| {
+        let mut text = String::new();
+        open.read_to_string(&mut text)?;
+        Ok((text, open.metadata()?))
+    });
+    let (text, facts) = match read {
+        Ok(read) => read,
+        Err(error) => return told(error.to_string()),
+    };
+    let secret = text.lines().next().unwrap_or_default();
+    if secret.trim().is_empty() {
+        return told("holds no secret, the first line is blank".to_owned());
+    }
+    if !(SECRET_LEN_MIN..=SECRET_LEN_MAX).contains(&secret.trim().len()) {
+        return told(format!("a secret has at least {SECRET_LEN_MIN} and at most {SECRET_LEN_MAX} bytes"));
+    }
+    if crate::wire::key::has_control(secret) {
+        return told("the secret in the first line has control characters".to_owned());
+    }
+    // A pipe, as a shell makes one for <(command), is read once and by one process.
+    let mode = facts.mode() & 0o777;
+    let warning = (facts.is_file() && mode & 0o004 != 0).then(|| {
+        format!("every user of this machine can read the secret (mode {mode:03o}): chmod 600 {}", file.display())
+    });
+    Ok(Secret { text: secret.to_owned(), warning })
 }

@@ -8,19 +8,20 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::common::{Args, CONNECTION, End, Misuse, QUIET, Run, Worker};
+use super::common::{Args, CONNECTION, End, Misuse, PARALLEL, QUIET, Run, Worker};
 use super::pool;
 use super::usage::{Flag, Usage};
-use crate::client::{Address, Place, as_folder};
+use crate::client::{Address, ClientError, Place, Trouble, as_folder};
 use crate::wire::key;
 
 pub(super) static USAGE: Usage<Args> = Usage {
     name: "put",
     about: "Send files to a server",
-    line: "[OPTIONS] FILE... HOST:PORT[/FOLDER/]",
+    line: "[OPTIONS] FILE... HOST:PORT[/FOLDER/][NAME]",
     operand: (
-        "FILE... HOST:PORT[/FOLDER/]",
-        "Local files, or - for standard input; then HOST[:PORT][/folder/] they go to, the top folder if none is given",
+        "FILE... HOST:PORT[/FOLDER/][NAME]",
+        "Local files, or - for standard input; then HOST[:PORT][/folder/] they go to, the top folder if none is \
+         given, or the new name of one file",
     ),
     operands: 1..=usize::MAX,
     flags: &[
@@ -30,7 +31,7 @@ pub(super) static USAGE: Usage<Args> = Usage {
                 Flag::text(
                     "name",
                     "NAME",
-                    "Store under this name; for one FILE only, and needed for standard input",
+                    "Store under this name in the folder; for one FILE or standard input only",
                     |args, text| {
                         args.name = Some(text.to_owned());
                         Ok(())
@@ -40,18 +41,23 @@ pub(super) static USAGE: Usage<Args> = Usage {
                     args.recursive = true;
                 })
                 .or('r'),
+                PARALLEL,
                 QUIET,
             ],
         ),
         CONNECTION,
     ],
+    instead: &[],
     notes: "Examples:
   filewharf put notes.txt photo.jpg 127.0.0.1:7070/inbox/
   filewharf put --recursive folder 127.0.0.1:7070
-  tar c folder | filewharf put - --name folder.tar 127.0.0.1:7070/backup/
+  filewharf put photo.jpg 127.0.0.1:7070/inbox/renamed.jpg
+  tar c folder | filewharf put - 127.0.0.1:7070/backup/folder.tar
 
-Files keep their names, or take that of --name; missing folders are made. A folder x becomes
-/inbox/x/. The port is 7070 if none is given. What fails does not keep the rest from being sent.",
+One FILE and a target without a final slash: into the target if it is a folder, else this is the
+new name. With several files, --name or a final slash the target is a folder. Files keep their
+names, missing folders are made, a folder x becomes /inbox/x/. File modes are not kept. The
+port is 7070 if none is given. What fails does not keep the rest from being sent.",
 };
 
 /// One thing to be done on the server.
@@ -72,8 +78,9 @@ pub(super) fn run(args: &Args) -> Result<End, Misuse> {
     if args.name.is_some() && files.len() > 1 {
         return Err(Misuse("--name is for one FILE only".to_owned()));
     }
-    if takes_stdin && args.name.is_none() {
-        return Err(Misuse("standard input (-) needs --name NAME, and goes alone".to_owned()));
+    let is_folder = files.len() > 1 || args.name.is_some() || target.path.ends_with('/');
+    if takes_stdin && (files.len() > 1 || is_folder && args.name.is_none()) {
+        return Err(Misuse("standard input (-) goes alone, and needs --name NAME or HOST:PORT/folder/name".to_owned()));
     }
     if let Some(name) = &args.name {
         key::component(name).map_err(|failure| Misuse(format!("--name {name}: {failure}")))?;
@@ -82,12 +89,15 @@ pub(super) fn run(args: &Args) -> Result<End, Misuse> {
         }
     }
     let run = Run::new(args)?;
-    let (address, folder) = (&target.address, as_folder(&target.path));
+    let address = &target.address;
     run.screen.show(!takes_stdin);
-    if let (true, Some(name)) = (takes_stdin, &args.name) {
+    let Some((folder, name)) = destination(&run, &files, &target, is_folder, args.name.as_deref()) else {
+        return Ok(run.end());
+    };
+    if takes_stdin {
         run.screen.expect(0);
-        let path = format!("{folder}{name}");
-        let mut meter = run.screen.follow(name, 0);
+        let path = format!("{folder}{}", name.unwrap_or_default());
+        let mut meter = run.screen.follow(&path, 0);
         let sent = Worker::new(&run)
             .with(address, |client| client.put(&path, &mut io::stdin().lock(), None, None, &mut meter));
         if sent.is_some() {
@@ -99,13 +109,46 @@ pub(super) fn run(args: &Args) -> Result<End, Misuse> {
             |hand_out| {
                 let mut search = Search { run: &run, recursive: args.recursive, hand_out, above: Vec::new() };
                 for file in &files {
-                    search.top(file, args.name.as_deref(), &folder);
+                    search.top(file, name, &folder);
                 }
             },
             |worker, job| send(worker, address, job),
         );
     }
     Ok(run.end())
+}
+
+/// The folder that files go to, and the name of the one file if it is not its own. `None` if that cannot be
+/// found out, which has been told.
+fn destination<'a>(
+    run: &Run,
+    files: &[PathBuf],
+    target: &'a Place,
+    is_folder: bool,
+    name: Option<&'a str>,
+) -> Option<(String, Option<&'a str>)> {
+    let whole = || Some((as_folder(&target.path), name));
+    // A folder goes into the target whatever is there.
+    if is_folder || files.iter().any(|file| file.is_dir()) {
+        return whole();
+    }
+    let mut worker = Worker::new(run);
+    match worker.try_with(&target.address, |client| client.stat(&target.path))? {
+        Ok(stat) if stat.folder && files.iter().any(|file| file.as_os_str() == "-") => {
+            let words = format!("{}{}: is a folder; standard input needs --name", target.address, target.path);
+            run.screen.failed_with(words);
+            None
+        }
+        Ok(stat) if stat.folder => whole(),
+        Ok(_) | Err(ClientError { trouble: Trouble::Refused { code: 404 | 409, .. }, .. }) => {
+            let (folder, name) = target.path.rsplit_once('/')?;
+            Some((format!("{folder}/"), Some(name)))
+        }
+        Err(error) => {
+            worker.fail(&target.address, &error);
+            None
+        }
+    }
 }
 
 /// Finds what is to be sent.

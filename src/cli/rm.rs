@@ -1,6 +1,6 @@
 //! `filewharf rm`: removes files and empty folders.
 
-use super::common::{Args, CONNECTION, End, Misuse, QUIET, Run, Worker};
+use super::common::{Args, CONNECTION, End, Misuse, Run, Worker};
 use super::usage::Usage;
 
 pub(super) static USAGE: Usage<Args> = Usage {
@@ -9,7 +9,8 @@ pub(super) static USAGE: Usage<Args> = Usage {
     line: "[OPTIONS] HOST:PORT/PATH...",
     operand: ("HOST:PORT/PATH...", "HOST[:PORT]/path of what is to go"),
     operands: 1..=usize::MAX,
-    flags: &[("Options", &[QUIET]), CONNECTION],
+    flags: &[CONNECTION],
+    instead: &[],
     notes: "Example:
   filewharf rm 127.0.0.1:7070/old.txt '127.0.0.1:7070/old folder/'
 

@@ -5,15 +5,18 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::client::{ClientError, Trouble, Watch, printable};
 
 /// Known length: a bar. `wide_msg` is cut to what the line has room for.
 const BAR: &str = "{wide_msg} {bytes}/{total_bytes} {bar:20} {bytes_per_sec} {eta} left";
+/// Nothing is known yet, or what an earlier run left is checked.
+const WAIT: &str = "{wide_msg}";
 /// Length not known: numbers only.
 const COUNT: &str = "{wide_msg} {bytes} {bytes_per_sec} {elapsed}";
 
@@ -27,6 +30,13 @@ pub(super) fn complain(words: &str) {
 pub(super) struct Screen {
     bar: ProgressBar,
     quiet: bool,
+    /// What the bar shows once a length is known; empty until a command moves content.
+    template: OnceLock<&'static str>,
+    /// When content began to move.
+    began: OnceLock<Instant>,
+    /// Bytes that were moved, and those that were here before.
+    moved: AtomicU64,
+    resumed: AtomicU64,
     expected: AtomicU64,
     done: AtomicU64,
     failed: AtomicU64,
@@ -40,6 +50,10 @@ impl Screen {
         Self {
             bar: ProgressBar::with_draw_target(Some(0), target),
             quiet,
+            template: OnceLock::new(),
+            began: OnceLock::new(),
+            moved: AtomicU64::new(0),
+            resumed: AtomicU64::new(0),
             expected: AtomicU64::new(0),
             done: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -49,11 +63,25 @@ impl Screen {
 
     /// Begins to show progress; commands that move no content do not call this.
     pub(super) fn show(&self, length_is_known: bool) {
-        let template = if length_is_known { BAR } else { COUNT };
-        let style = ProgressStyle::with_template(template).expect("the template is a constant, and well formed");
-        self.bar.set_style(style.progress_chars("=> "));
+        let _ = self.template.set(if length_is_known { BAR } else { COUNT });
+        let _ = self.began.set(Instant::now());
+        self.style(WAIT);
         if !self.bar.is_hidden() {
             self.bar.enable_steady_tick(Duration::from_millis(250));
+        }
+    }
+
+    fn style(&self, template: &str) {
+        let style = ProgressStyle::with_template(template).expect("the template is a constant, and well formed");
+        self.bar.set_style(style.progress_chars("=> "));
+    }
+
+    /// Numbers mean something from now on.
+    fn begin_numbers(&self) {
+        if self.bar.position() == 0
+            && let Some(template) = self.template.get()
+        {
+            self.style(template);
         }
     }
 
@@ -66,10 +94,14 @@ impl Screen {
 
     /// A thing is about to move: follows it. `known` are the bytes it was expected with.
     pub(super) fn follow(&self, name: &str, known: u64) -> Meter<'_> {
+        self.name(name);
+        Meter { screen: self, name: name.to_owned(), total: known, at: 0, base: 0, is_new: true }
+    }
+
+    fn name(&self, name: &str) {
         if self.expected.load(Ordering::Relaxed) <= 1 {
             self.bar.set_message(printable(name));
         }
-        Meter { screen: self, name: name.to_owned(), total: known, at: 0, is_new: true }
     }
 
     /// One thing is done.
@@ -110,9 +142,17 @@ impl Screen {
 
     /// Clears the line and counts what failed. Is everything done?
     pub(super) fn conclude(&self) -> bool {
+        let is_shown = !self.bar.is_hidden();
         self.bar.finish_and_clear();
         let count = |what: &AtomicU64| what.load(Ordering::Relaxed);
         let (done, failed, skipped) = (count(&self.done), count(&self.failed), count(&self.skipped));
+        if is_shown
+            && done > 0
+            && failed + skipped == 0
+            && let Some(began) = self.began.get()
+        {
+            complain(&summary(done, count(&self.moved), count(&self.resumed), began.elapsed()));
+        }
         if failed + skipped > 0 && done + failed + skipped > 1 {
             let untried = if skipped > 0 { format!(", {skipped} not tried") } else { String::new() };
             complain(&format!("{failed} failed{untried}, {done} done"));
@@ -128,6 +168,15 @@ impl Screen {
     }
 }
 
+/// As in "3 files, 12.00 MiB in 2.1 s (5.71 MiB/s)".
+fn summary(files: u64, moved: u64, resumed: u64, time: Duration) -> String {
+    let word = if files == 1 { "file" } else { "files" };
+    let rate = (moved as f64 / time.as_secs_f64().max(0.001)) as u64;
+    let here = if resumed > 0 { format!(", {} of them were here", BinaryBytes(resumed)) } else { String::new() };
+    let (size, rate) = (BinaryBytes(moved + resumed), BinaryBytes(rate));
+    format!("{files} {word}, {size} in {:.1} s ({rate}/s){here}", time.as_secs_f64())
+}
+
 /// Follows one transfer and adds it to the whole.
 #[derive(Debug)]
 pub(super) struct Meter<'a> {
@@ -135,11 +184,21 @@ pub(super) struct Meter<'a> {
     name: String,
     total: u64,
     at: u64,
+    /// Of these, what was here before.
+    base: u64,
     is_new: bool,
 }
 
 impl Watch for Meter<'_> {
+    fn checking(&mut self, bytes: u64) {
+        if self.screen.expected.load(Ordering::Relaxed) <= 1 {
+            let name = printable(&self.name);
+            self.screen.bar.set_message(format!("{name}: checking the {} that are here", BinaryBytes(bytes)));
+        }
+    }
+
     fn total(&mut self, bytes: u64) {
+        self.screen.begin_numbers();
         let bar = &self.screen.bar;
         if bytes >= self.total {
             bar.inc_length(bytes - self.total);
@@ -151,6 +210,19 @@ impl Watch for Meter<'_> {
 
     fn at(&mut self, bytes: u64) {
         let bar = &self.screen.bar;
+        if self.is_new {
+            self.screen.begin_numbers();
+            self.screen.name(&self.name);
+            self.screen.resumed.fetch_add(bytes, Ordering::Relaxed);
+            self.base = bytes;
+        } else {
+            // A download that starts over goes back behind what was here.
+            let base = self.base.min(bytes);
+            self.screen.resumed.fetch_sub(self.base - base, Ordering::Relaxed);
+            let (before, now) = (self.at - self.base, bytes - base);
+            self.screen.moved.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+            self.base = base;
+        }
         if bytes >= self.at {
             bar.inc(bytes - self.at);
             // What an earlier run had fetched says nothing about the rate of this one.

@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::num::ParseIntError;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use lexopt::Parser;
 use log::LevelFilter;
 
-use super::usage::{Flag, Stop, Usage};
+use super::usage::{Flag, Stop, Usage, within};
 use crate::config::Limits;
 use crate::dialect::Kind;
 use crate::object::Durability;
@@ -18,6 +17,7 @@ use crate::os::log::{install, last_words};
 use crate::platform::Health;
 use crate::reactor::Ended;
 use crate::server::{Builder, DEFAULT_ADDRESS, Handle, Listen, Server, ServerError};
+use crate::wire::line::LINE_LEN_MAX;
 
 /// What was typed.
 #[derive(Debug)]
@@ -44,13 +44,20 @@ pub(super) static USAGE: Usage<Args> = Usage {
     name: "serve",
     about: "Serve a folder",
     line: "[OPTIONS] [DIR]",
-    operand: ("[DIR]", "The folder to serve; made if it is missing [default: files]"),
+    operand: ("[DIR]", "The folder to serve; made if it is missing, but none above it [default: files]"),
     operands: 0..=1,
     flags: &[("Options", OPTIONS), ("Limits", LIMITS)],
+    instead: &[
+        ("--port", "--listen 127.0.0.1:PORT"),
+        ("-p", "--listen 127.0.0.1:PORT"),
+        ("--host", "--listen ADDR:PORT"),
+        ("--bind", "--listen ADDR:PORT"),
+        ("--address", "--listen ADDR:PORT"),
+    ],
     notes: "EXAMPLE:
   filewharf serve ./files --listen 127.0.0.1:7070
-  curl -T notes.txt http://127.0.0.1:7070/notes.txt
-  printf 'GET /notes.txt\\n' | nc -N 127.0.0.1 7070",
+  curl -f -T notes.txt http://127.0.0.1:7070/notes.txt
+  printf 'GET /notes.txt\\nQUIT\\n' | nc 127.0.0.1 7070",
 };
 
 const OPTIONS: &[Flag<Args>] = &[
@@ -123,115 +130,135 @@ const OPTIONS: &[Flag<Args>] = &[
 
 /// One flag for each bound that an operator may want to move.
 const LIMITS: &[Flag<Args>] = &[
-    Flag::text("max-size", "BYTES", "Largest upload, in bytes (K, M, G, T are powers of 1024)", |args, text| {
-        bytes(text).map(|value| args.limits.request_bytes_max = value)
+    Flag::text(
+        "max-size",
+        "BYTES",
+        "Largest upload, in bytes (K, M, G, T are powers of 1024) [default: 1T]",
+        |args, text| bytes(text).map(|value| args.limits.request_bytes_max = value),
+    ),
+    Flag::text("max-connections", "N", "Connections open at once [default: 10000]", |args, text| {
+        within(text, 1..=usize::MAX).map(|value| args.limits.connections_max = value)
     }),
-    Flag::text("max-connections", "N", "Connections open at once", |args, text| {
-        number(text).map(|value| args.limits.connections_max = value)
+    Flag::text("slots", "N", "Transfers that may hold memory at once [default: 512]", |args, text| {
+        within(text, 1..=usize::MAX).map(|value| args.limits.slots = value)
     }),
-    Flag::text("per-address", "PERCENT", "What one client address may have of connections and slots", |args, text| {
-        args.limits.per_address_percent =
-            text.parse().ok().filter(|percent| (1..=100).contains(percent)).ok_or("is not a number from 1 to 100")?;
-        Ok(())
+    Flag::text(
+        "per-address",
+        "PERCENT",
+        "What one client address may have of connections and slots [default: 50]",
+        |args, text| within(text, 1..=100).map(|percent| args.limits.per_address_percent = percent),
+    ),
+    Flag::text("slot-queue", "N", "Requests waiting for a slot [default: 4096]", |args, text| {
+        within(text, 0..=usize::MAX).map(|value| args.limits.slot_queue_max = value)
     }),
-    Flag::text("slots", "N", "Transfers that may hold memory at once", |args, text| {
-        number(text).map(|value| args.limits.slots = value)
+    Flag::text("chunk-size", "BYTES", "Size of one chunk [default: 64K]", |args, text| {
+        size_from(text, 1).map(|value| args.limits.chunk_bytes = value)
     }),
-    Flag::text("slot-queue", "N", "Requests waiting for a slot", |args, text| {
-        number(text).map(|value| args.limits.slot_queue_max = value)
+    Flag::text("chunks", "N", "Chunks of one slot [default: 2]", |args, text| {
+        within(text, 1..=128).map(|value| args.limits.chunks_per_slot = value)
     }),
-    Flag::text("chunk-size", "BYTES", "Size of one chunk", |args, text| {
-        size(text).map(|value| args.limits.chunk_bytes = value)
+    Flag::text("read-buffer", "BYTES", "The buffer that all connections read through [default: 256K]", |args, text| {
+        size_from(text, 1).map(|value| args.limits.read_buffer_bytes = value)
     }),
-    Flag::text("chunks", "N", "Chunks of one slot", |args, text| {
-        number(text).map(|value| args.limits.chunks_per_slot = value)
-    }),
-    Flag::text("read-buffer", "BYTES", "The buffer that all connections read through", |args, text| {
-        size(text).map(|value| args.limits.read_buffer_bytes = value)
-    }),
-    Flag::text("max-head", "BYTES", "Longest request head kept for a connection", |args, text| {
-        size(text).map(|value| args.limits.head_len_max = value)
+    Flag::text("max-head", "BYTES", "Longest request head kept for a connection [default: 8K]", |args, text| {
+        size_from(text, LINE_LEN_MAX).map(|value| args.limits.head_len_max = value)
     }),
     Flag::text(
         "max-dirty",
         "BYTES",
-        "Written and not yet on the way to the disk, all uploads together",
+        "Written and not yet on the way to the disk, all uploads together [default: 256M]",
         |args, text| bytes(text).map(|value| args.limits.dirty_bytes_max = value),
     ),
     Flag::text(
         "min-free",
         "BYTES",
-        "Left free on the file system; an upload that would leave less is refused",
+        "Left free on the file system; an upload that would leave less is refused [default: 0]",
         |args, text| bytes(text).map(|value| args.limits.free_bytes_min = value),
     ),
     Flag::text(
         "max-reserved",
         "BYTES",
-        "Reserved on the file system ahead of what was received, all uploads together",
+        "Reserved on the file system ahead of what was received, all uploads together [default: 1G]",
         |args, text| bytes(text).map(|value| args.limits.reserved_bytes_max = value),
     ),
     Flag::text(
         "accept-defer",
         "SECONDS",
-        "Time the kernel keeps a connection whose client has said nothing, while many come and go; 0 for not at all",
+        "Time the kernel keeps a connection whose client has said nothing, while many come and go; 0 for not at \
+         all [default: 1]",
         |args, text| seconds(text).map(|value| args.limits.accept_defer = value),
     ),
-    Flag::text("head-timeout", "SECONDS", "Total time for a request head", |args, text| {
+    Flag::text("head-timeout", "SECONDS", "Total time for a request head [default: 30]", |args, text| {
         seconds(text).map(|value| args.limits.head_timeout = value)
     }),
-    Flag::text("idle-timeout", "SECONDS", "Time between requests", |args, text| {
+    Flag::text("idle-timeout", "SECONDS", "Time between requests [default: 300]", |args, text| {
         seconds(text).map(|value| args.limits.idle_timeout = value)
     }),
-    Flag::text("stall-timeout", "SECONDS", "Time without a byte in the middle of a transfer", |args, text| {
-        seconds(text).map(|value| args.limits.stall_timeout = value)
-    }),
-    Flag::text("slot-timeout", "SECONDS", "Time to wait for a slot", |args, text| {
+    Flag::text(
+        "stall-timeout",
+        "SECONDS",
+        "Time without a byte in the middle of a transfer [default: 60]",
+        |args, text| seconds(text).map(|value| args.limits.stall_timeout = value),
+    ),
+    Flag::text("slot-timeout", "SECONDS", "Time to wait for a slot [default: 30]", |args, text| {
         seconds(text).map(|value| args.limits.slot_timeout = value)
     }),
-    Flag::text("linger-timeout", "SECONDS", "Time for a peer to read our last bytes", |args, text| {
+    Flag::text("linger-timeout", "SECONDS", "Time for a peer to read our last bytes [default: 2]", |args, text| {
         seconds(text).map(|value| args.limits.linger_timeout = value)
     }),
-    Flag::text("drain-timeout", "SECONDS", "Time for running transfers to end when the server drains", |args, text| {
-        seconds(text).map(|value| args.limits.drain_timeout = value)
-    }),
-    Flag::text("drain-grace", "SECONDS", "Time to go on listening when the server drains", |args, text| {
-        seconds(text).map(|value| args.limits.drain_grace = value)
-    }),
-    Flag::text("min-rate", "BYTES", "Fewest bytes per second of a transfer", |args, text| {
+    Flag::text(
+        "drain-timeout",
+        "SECONDS",
+        "Time for running transfers to end when the server drains [default: 30]",
+        |args, text| seconds(text).map(|value| args.limits.drain_timeout = value),
+    ),
+    Flag::text(
+        "drain-grace",
+        "SECONDS",
+        "Time to go on listening when the server drains [default: 0]",
+        |args, text| seconds(text).map(|value| args.limits.drain_grace = value),
+    ),
+    Flag::text("min-rate", "BYTES", "Fewest bytes per second of a transfer [default: 50]", |args, text| {
         bytes(text).map(|value| args.limits.rate_bytes_per_s_min = value)
     }),
-    Flag::text("rate-window", "SECONDS", "Time over which --min-rate is averaged", |args, text| {
+    Flag::text("rate-window", "SECONDS", "Time over which --min-rate is averaged [default: 20]", |args, text| {
         seconds(text).map(|value| args.limits.rate_window = value)
     }),
-    Flag::text("turn-bytes", "BYTES", "Bytes of one connection in one turn of the loop", |args, text| {
-        size(text).map(|value| args.limits.turn_bytes_max = value)
+    Flag::text("turn-bytes", "BYTES", "Bytes of one connection in one turn of the loop [default: 4M]", |args, text| {
+        size_from(text, 1).map(|value| args.limits.turn_bytes_max = value)
     }),
-    Flag::text("send-buffer", "BYTES", "Kernel send buffer of a connection", |args, text| {
-        size(text).map(|value| args.limits.send_buffer_bytes = value)
-    }),
-    Flag::text("recv-buffer", "BYTES", "Kernel receive buffer of a connection", |args, text| {
-        size(text).map(|value| args.limits.recv_buffer_bytes = value)
-    }),
+    Flag::text(
+        "send-buffer",
+        "BYTES",
+        "Kernel send buffer of a connection; 0: the system's [default: 0]",
+        |args, text| size(text).map(|value| args.limits.send_buffer_bytes = value),
+    ),
+    Flag::text(
+        "recv-buffer",
+        "BYTES",
+        "Kernel receive buffer of a connection; 0: the system's [default: 0]",
+        |args, text| size(text).map(|value| args.limits.recv_buffer_bytes = value),
+    ),
     Flag::text(
         "max-unsent",
         "BYTES",
-        "Bytes the kernel takes ahead of the network, per connection; 0 for no bound",
+        "Bytes the kernel takes ahead of the network, per connection; 0 for no bound [default: 128K]",
         |args, text| size(text).map(|value| args.limits.unsent_bytes_max = value),
     ),
     Flag::text(
         "hot-files",
         "N",
-        "Small files kept in memory while they are known to be fresh; 0 for none",
-        |args, text| number(text).map(|value| args.limits.hot_files_max = value),
+        "Small files kept in memory while they are known to be fresh; 0 for none [default: 1024]",
+        |args, text| within(text, 0..=usize::MAX).map(|value| args.limits.hot_files_max = value),
     ),
-    Flag::text("hot-bytes", "BYTES", "Memory for them", |args, text| {
+    Flag::text("hot-bytes", "BYTES", "Memory for them [default: 8M]", |args, text| {
         size(text).map(|value| args.limits.hot_bytes_max = value)
     }),
-    Flag::text("io-workers", "N", "Disk workers that open, read, write and list", |args, text| {
-        number(text).map(|value| args.limits.io_workers = value)
+    Flag::text("io-workers", "N", "Disk workers that open, read, write and list [default: 4]", |args, text| {
+        within(text, 1..=usize::MAX).map(|value| args.limits.io_workers = value)
     }),
-    Flag::text("sync-workers", "N", "Disk workers that sync, rename and remove", |args, text| {
-        number(text).map(|value| args.limits.sync_workers = value)
+    Flag::text("sync-workers", "N", "Disk workers that sync, rename and remove [default: 5]", |args, text| {
+        within(text, 1..=usize::MAX).map(|value| args.limits.sync_workers = value)
     }),
 ];
 
@@ -323,7 +350,11 @@ fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
         builder = builder.congestion(name);
     }
     if let Some(file) = &args.token_file {
-        builder = builder.secret(super::read_secret(file)?);
+        let secret = super::read_secret(file)?;
+        if let Some(warning) = secret.warning {
+            log::warn!("{warning}");
+        }
+        builder = builder.secret(secret.text);
     }
     Ok(builder)
 }
@@ -384,10 +415,6 @@ fn durability(text: &str) -> Result<Durability, String> {
     }
 }
 
-fn number(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|error: ParseIntError| error.to_string())
-}
-
 fn octal(text: &str) -> Result<u32, String> {
     u32::from_str_radix(text, 8)
         .ok()
@@ -405,11 +432,15 @@ fn bytes(text: &str) -> Result<u64, String> {
     };
     crate::wire::range::decimal(digits)
         .and_then(|number| number.checked_mul(1 << shift))
-        .ok_or_else(|| "is not a number of bytes".into())
+        .ok_or_else(|| "is not a number of bytes such as 500M or 1G (K, M, G and T are powers of 1024)".into())
 }
 
 fn size(text: &str) -> Result<usize, String> {
     bytes(text).and_then(|bytes| usize::try_from(bytes).map_err(|_| "is too large".into()))
+}
+
+fn size_from(text: &str, least: usize) -> Result<usize, String> {
+    size(text).and_then(|size| if size < least { Err(format!("must be at least {least}")) } else { Ok(size) })
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -443,6 +474,25 @@ mod tests {
         assert_eq!(told.len(), 2, "{told:?}");
         assert_eq!((told[0].kind, &told[0].options), (Kind::Auto, &cors("*")));
         assert_eq!((told[1].kind, &told[1].options), (Kind::Http, &cors("https://a.example")), "the more exact wish");
+    }
+
+    #[test]
+    fn every_limit_has_the_default_that_its_help_tells() {
+        let help = USAGE.help();
+        let limits = help.split("Limits:").nth(1).expect("the limits").split("--help").next().expect("before");
+        let mut checked = 0;
+        for flag in limits.split("\n      --").skip(1) {
+            let name = flag.split([' ', '\n']).next().expect("a name");
+            let text: Vec<&str> = flag.split_whitespace().collect();
+            let text = text.join(" ");
+            let default = text.split("[default: ").nth(1).and_then(|rest| rest.split(']').next());
+            let Some(default) = default else { continue };
+            checked += 1;
+            let words = [format!("--{name}"), default.to_owned()];
+            let args = Args::parse(&mut Parser::from_args(words)).expect("a default that can be typed");
+            assert_eq!(args.limits, Limits::default(), "--{name} {default}");
+        }
+        assert!(checked >= 27, "{checked} of {limits}");
     }
 
     #[test]

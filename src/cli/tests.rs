@@ -224,7 +224,7 @@ fn a_single_file_goes_where_it_is_told() {
     let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
     let (here, address) = (folder.path().display(), &fake.address);
     write(&folder.path().join("f"), "1");
-    assert_end(&format!("put {here}/f --name g {address}/in"), End::Done);
+    assert_end(&format!("put {here}/f {address}/in/g"), End::Done);
     assert_end(&format!("get {address}/in/g {here}/h"), End::Done);
     assert_end(&format!("get {address}/in/g --quiet {here}/new/"), End::Done);
     assert_end(&format!("get {address}/in/g /dev/null"), End::Done);

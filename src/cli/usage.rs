@@ -3,9 +3,11 @@
 //! One row is all that a new flag takes. Nothing here acts on what was typed, and nothing prints.
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
+use std::num::ParseIntError;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use lexopt::{Arg, Error, Parser};
 
@@ -35,6 +37,8 @@ pub(super) struct Usage<A: 'static> {
     pub(super) operands: RangeInclusive<usize>,
     /// Headings and what stands below them.
     pub(super) flags: &'static [(&'static str, &'static [Flag<A>])],
+    /// Flags of other programs, and what does here what was meant.
+    pub(super) instead: &'static [(&'static str, &'static str)],
     /// The end of the help text.
     pub(super) notes: &'static str,
 }
@@ -156,6 +160,9 @@ impl<A> Usage<A> {
                 Some(Arg::Short(letter)) => (flags.find(|flag| flag.short == Some(letter)), format!("-{letter}")),
             };
             return found.map(Some).ok_or_else(|| {
+                if let Some((_, here)) = self.instead.iter().find(|(other, _)| *other == typed) {
+                    return self.wrong(&format!("unexpected argument '{typed}' found\n\n  tip: write '{here}'"));
+                }
                 let known = self.flags.iter().flat_map(|(_, flags)| *flags).map(|flag| format!("--{}", flag.long));
                 let tip = similar(&typed, known.chain(["--help".to_owned()]))
                     .map(|known| format!("\n\n  tip: a similar argument exists: '{known}'"));
@@ -207,16 +214,33 @@ pub(super) fn words_of(error: Error) -> String {
     }
 }
 
+/// A number that is not too small and not too large.
+pub(super) fn within<T: FromStr<Err = ParseIntError> + PartialOrd + Display>(
+    text: &str,
+    range: RangeInclusive<T>,
+) -> Result<T, String> {
+    let number: T = text.parse().map_err(|error: ParseIntError| error.to_string())?;
+    if number < *range.start() {
+        Err(format!("must be at least {}", range.start()))
+    } else if number > *range.end() {
+        Err(format!("must be at most {}", range.end()))
+    } else {
+        Ok(number)
+    }
+}
+
 /// One thing and words about it, in two columns.
 pub(super) fn row(text: &mut String, left: &str, right: &str) {
     let _ = write!(text, "  {left:LEFT_WIDTH$}");
     let mut at = if left.len() > LEFT_WIDTH { WIDTH } else { LEFT_WIDTH + 2 };
+    // A default stays on one line.
+    let right = right.replace("[default: ", "[default:\0");
     for word in right.split(' ') {
         if at + 1 + word.len() > WIDTH {
             let _ = write!(text, "\n  {:LEFT_WIDTH$}", "");
             at = LEFT_WIDTH + 2;
         }
-        let _ = write!(text, " {word}");
+        let _ = write!(text, " {}", word.replace('\0', " "));
         at += 1 + word.len();
     }
     text.push('\n');
@@ -271,6 +295,7 @@ mod tests {
                 Flag::path("file", "FILE", "Notes", |args: &mut Args, file| args.file = file),
             ],
         )],
+        instead: &[("--pitch", "--loud")],
         notes: "Example:\n  filewharf sing",
     };
 
@@ -295,6 +320,7 @@ mod tests {
         for (line, want) in [
             ("--lout", "unexpected argument '--lout' found\n\n  tip: a similar argument exists: '--loud'"),
             ("--nonsense", "unexpected argument '--nonsense' found\n\nUsage:"),
+            ("--pitch", "unexpected argument '--pitch' found\n\n  tip: write '--loud'"),
             ("-x", "unexpected argument '-x' found"),
             ("-q --quick", "the argument '--quick' cannot be used multiple times"),
             ("--quick=yes", "unexpected value 'yes' for '--quick' found"),

@@ -70,7 +70,7 @@ impl Client {
     ) -> Result<Got, ClientError> {
         self.check(path)?;
         let local = |trouble: Trouble, client: &Self| trouble.at(&client.address, path);
-        let mut part = Part::open(folder, name).map_err(|trouble| local(trouble, self))?;
+        let mut part = Part::open(folder, name, watch).map_err(|trouble| local(trouble, self))?;
         let segment_max = self.options.segment_max;
         let got = self.download(path, &mut part, segment_max, watch)?;
         part.finish(got.mtime).map_err(|trouble| local(trouble, self))?;

@@ -113,7 +113,7 @@ impl fmt::Display for Trouble {
             Self::Refused { code, words, .. } => {
                 write!(f, "refused: {} ({code})", printable(words))?;
                 f.write_str(match code {
-                    401 => "; the server wants its secret, and the right one",
+                    401 => "; name a file with the server's secret in its first line: --token-file FILE",
                     429 | 503 => "; try again later",
                     507 => "; the server's disk is full",
                     _ => "",

@@ -76,6 +76,8 @@ impl Default for Options {
 
 /// Told how an operation goes on. Every method may be left as it is.
 pub trait Watch {
+    /// So many bytes of an earlier download are here; they are read and checked now.
+    fn checking(&mut self, _bytes: u64) {}
     /// The size is known; may come again when the file has changed.
     fn total(&mut self, _bytes: u64) {}
     /// So many bytes from the start are here (or there). Goes back when a try is lost.

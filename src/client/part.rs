@@ -14,9 +14,9 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{FlockOperation, OFlags, flock, fstat};
 use sha2::{Digest as _, Sha256};
 
-use super::Trouble;
 use super::download::Sink;
 use super::folder::Folder;
+use super::{Trouble, Watch};
 use crate::wire::line;
 use crate::wire::range::decimal;
 
@@ -56,7 +56,7 @@ struct Open {
 
 impl<'a> Part<'a> {
     /// Looks for what an earlier try left, and keeps of it what the record proves.
-    pub(super) fn open(folder: &'a Folder, dest: &OsStr) -> Result<Self, Trouble> {
+    pub(super) fn open(folder: &'a Folder, dest: &OsStr, watch: &mut dyn Watch) -> Result<Self, Trouble> {
         if folder.is_folder(dest) {
             return Err(Trouble::local("write", folder.path_of(dest), io::ErrorKind::IsADirectory.into()));
         }
@@ -65,6 +65,7 @@ impl<'a> Part<'a> {
         record_name.push(".etag");
         let mut part = Self { folder, dest: dest.to_owned(), name, record_name, open: None };
         if let Some(file) = part.lock(false)? {
+            watch.checking(file.metadata().map_or(0, |facts| facts.len()));
             part.open = part.resume(file)?;
         }
         Ok(part)
@@ -308,7 +309,7 @@ mod tests {
     }
 
     fn opened(folder: &Folder) -> Part<'_> {
-        Part::open(folder, OsStr::new("f")).expect("a part")
+        Part::open(folder, OsStr::new("f"), &mut ()).expect("a part")
     }
 
     #[test]
@@ -343,7 +344,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let at = Folder::open(folder.path()).expect("it is there");
         let _first = begun(&at);
-        let second = Part::open(&at, OsStr::new("f")).expect_err("the part is locked");
+        let second = Part::open(&at, OsStr::new("f"), &mut ()).expect_err("the part is locked");
         assert!(second.to_string().contains("another download"), "{second}");
     }
 

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc::channel;
@@ -334,5 +335,206 @@ fn the_server_is_at_most_twelve_threads() {
     let threads = fs::read_dir(format!("/proc/{}/task", program.child.id())).expect("proc").count();
     assert!(threads <= 12, "{threads}");
     drop(clients);
+    program.end();
+}
+
+#[test]
+fn wrong_usage_of_the_server_is_told_in_words_of_its_flags() {
+    for (arguments, wanted) in [
+        (&["--port", "8080"][..], &["--listen 127.0.0.1:PORT"][..]),
+        (&["--host", "0.0.0.0"], &["--listen ADDR:PORT"]),
+        (&["--listen", ":22001"], &["127.0.0.1:22001", "0.0.0.0:22001", "[::]:22001"]),
+        (&["--listen", "*:22001"], &["127.0.0.1:22001", "0.0.0.0:22001", "[::]:22001"]),
+        (&["--listen", "127.0.0.1:99999"], &["port 99999", "65535"]),
+        (&["--listen", "8080"], &["127.0.0.1:8080"]),
+        (&["--max-connections", "0"], &["'--max-connections <N>'", "at least 1"]),
+        (&["--chunk-size", "0"], &["'--chunk-size <BYTES>'", "at least 1"]),
+        (&["--chunks", "129"], &["'--chunks <N>'", "at most 128"]),
+        (&["--max-head", "1"], &["'--max-head <BYTES>'", "at least 4096"]),
+        (&["--turn-bytes", "0"], &["'--turn-bytes <BYTES>'", "at least 1"]),
+        (&["--max-size", "1GB"], &["'--max-size <BYTES>'", "1G", "powers of 1024"]),
+    ] {
+        let error = fails(&[&["serve"], arguments].concat(), 2);
+        for words in wanted {
+            assert!(error.contains(words), "{arguments:?}: {words} is missing in {error}");
+        }
+        assert!(!error.contains("--cors"), "{error}");
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_served_is_told_with_what_to_do() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    fs::write(at("file"), "").expect("a file");
+    for (root, wanted) in [
+        (at("file"), &["file", "is not a folder"][..]),
+        (at("file/below"), &["file", "is not a folder"]),
+        (at("no/such"), &["no", "make it first"]),
+        #[cfg(target_os = "linux")]
+        ("/proc".to_owned(), &["/proc", "--read-only"]),
+    ] {
+        let error = fails(&["serve", &root, "--quiet", "--listen", "127.0.0.1:0"], 1);
+        assert_eq!(error.lines().count(), 1, "{error}");
+        for words in wanted {
+            assert!(error.contains(words), "{root}: {words} is missing in {error}");
+        }
+    }
+    assert!(!Path::new(&at("no")).exists(), "only one level is made");
+    Program::start(Path::new(&at("one")), &[]).end();
+}
+
+#[test]
+fn help_tells_defaults_and_only_flags_that_do_something() {
+    let help = |command: &str| String::from_utf8(run_well(&[command, "--help"])).expect("UTF-8");
+    let serve = help("serve");
+    for default in ["[default: 10000]", "[default: 1T]", "[default: 64K]", "[default: 60]"] {
+        assert!(serve.contains(default), "{default} is missing in {serve}");
+    }
+    for command in ["ls", "rm"] {
+        let help = help(command);
+        for flag in ["--parallel", "--quiet"] {
+            assert!(!help.contains(flag), "{command} has no use for {flag}: {help}");
+        }
+    }
+    assert!(help("put").contains("--parallel") && help("get").contains("--quiet"));
+}
+
+#[test]
+fn a_secret_that_is_none_is_refused_and_one_that_others_can_read_is_told_of() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = |name: &str, text: &str, mode: u32| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
+        path.to_string_lossy().into_owned()
+    };
+    let root = folder.path().join("served").to_string_lossy().into_owned();
+    for (secret, why) in
+        [("x\n", "at least 4"), ("    \t  \n", "blank"), ("abc", "at least 4"), ("\nsecond", "first line")]
+    {
+        let weak = file("weak", secret, 0o600);
+        let told = [
+            fails(&["serve", &root, "--quiet", "--listen", "127.0.0.1:0", "--token-file", &weak], 1),
+            fails(&["ls", "127.0.0.1:1", "--token-file", &weak], 2),
+        ];
+        assert!(told.iter().all(|told| told.contains(&weak) && told.contains(why)), "{secret:?}: {told:?}");
+    }
+    let (open, closed) = (file("open", "s3cret\n", 0o644), file("closed", "s3cret\n", 0o600));
+    for (secret, warns) in [(&open, true), (&closed, false)] {
+        let (program, log) = Program::logging(Path::new(&root), &["--token-file", secret], Stdio::piped());
+        let address = program.address().to_string();
+        let told = stderr(&run(&["put", secret, &address, "--token-file", secret]));
+        program.signal(Signal::TERM);
+        let mut server = String::new();
+        log.expect("a pipe").read_to_string(&mut server).expect("text");
+        for told in [told, server] {
+            assert_eq!(told.contains(&format!("chmod 600 {secret}")), warns, "{told}");
+        }
+        assert_eq!(program.wait().0, Some(0));
+    }
+    assert_eq!(
+        stderr(&run(&["get", "-q", "127.0.0.1:1/x", "--retries", "0", "--token-file", &open])).lines().count(),
+        1
+    );
+}
+
+#[test]
+fn a_missing_secret_is_told_with_the_flag_that_gives_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let secret = folder.path().join("secret").to_string_lossy().into_owned();
+    fs::write(&secret, "open sesame\n").expect("a file");
+    let program = Program::start(&folder.path().join("served"), &["--token-file", &secret]);
+    let told = fails(&["ls", &program.address().to_string()], 1);
+    assert!(told.contains("(401)") && told.contains("--token-file"), "{told}");
+    program.end();
+}
+
+#[test]
+fn one_file_takes_the_name_that_the_target_tells() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let served = folder.path().join("served");
+    let local = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    for name in ["photo.jpg", "b"] {
+        fs::write(local(name), name).expect("a file");
+    }
+    let program = Program::start(&served, &[]);
+    let to = |path: &str| format!("{}{path}", program.address());
+    let (photo, other) = (local("photo.jpg"), local("b"));
+    for (arguments, stored, content) in [
+        (vec![&*photo, "/x/renamed.jpg"], "x/renamed.jpg", "photo.jpg"),
+        // A folder that is there takes the file in; a final slash says that a folder is meant.
+        (vec![&*photo, "/x"], "x/photo.jpg", "photo.jpg"),
+        (vec![&*photo, "/new/"], "new/photo.jpg", "photo.jpg"),
+        (vec![&*other, "/x/renamed.jpg"], "x/renamed.jpg", "b"),
+        (vec![&*photo, &*other, "/many"], "many/b", "b"),
+        (vec![&*photo, "--name", "n", "/named"], "named/n", "photo.jpg"),
+        (vec!["--recursive", &*photo, "/alone"], "alone", "photo.jpg"),
+    ] {
+        let (target, rest) = arguments.split_last().expect("a target");
+        run_well(&[&["put"], rest, &[&to(target)]].concat());
+        assert_eq!(fs::read_to_string(served.join(stored)).expect(stored), content);
+    }
+    // Standard input has no name of its own.
+    run_well(&["put", "-", &to("/from/stdin")]);
+    assert_eq!(fs::read(served.join("from/stdin")).expect("stored"), b"");
+    let told = fails(&["put", "-", &to("/from")], 1);
+    assert!(told.contains("--name"), "{told}");
+    program.end();
+}
+
+/// Runs a command whose standard error is a terminal; what it showed there.
+#[cfg(target_os = "linux")]
+fn on_a_terminal(arguments: &[&str]) -> String {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("a terminal");
+    let name = ptsname(&ours, Vec::new()).expect("a name").into_string().expect("ASCII");
+    let theirs = fs::OpenOptions::new().read(true).write(true).open(name).expect("the other side");
+    let size = rustix::termios::Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&theirs, size).expect("a size");
+    let mut child = Command::new(BINARY)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(theirs)
+        .spawn()
+        .expect("the built binary can be run");
+    let reader = std::thread::spawn(move || {
+        let mut shown = Vec::new();
+        // It fails when nothing has the other side open any more.
+        let _ = fs::File::from(ours).read_to_end(&mut shown);
+        String::from_utf8_lossy(&shown).into_owned()
+    });
+    wait_until("the command ends", || child.try_wait().expect("a child can be waited for").is_some());
+    reader.join().expect("no panic")
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_terminal_is_shown_one_line_of_summary_and_no_amount_before_it_is_known() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let bytes = content(1, 3 << 20);
+    let served = folder.path().join("served");
+    fs::create_dir(&served).expect("a folder");
+    fs::write(served.join("big"), &bytes).expect("a file");
+    let program = Program::start(&served, &[]);
+    let big = format!("{}/big", program.address());
+    let copy = folder.path().join("copy").to_string_lossy().into_owned();
+    fs::write(format!("{copy}.part"), &bytes[..2 << 20]).expect("a part");
+    let server_says = run_well(&["ls", &big]);
+    assert!(!server_says.is_empty());
+    let etag = program.client().ask("STAT /big").split("etag=").nth(1).expect("a version").to_owned();
+    let record = format!("{etag} {}\n{} {}\n", bytes.len(), 2 << 20, sha256(&bytes[..2 << 20]));
+    fs::write(format!("{copy}.part.etag"), record).expect("a record");
+    let shown = on_a_terminal(&["get", &big, &copy]);
+    assert!(!shown.contains("0 B/0 B"), "{shown:?}");
+    assert_eq!(shown.matches("1 file, 3.00 MiB").count(), 1, "{shown:?}");
+    assert!(shown.contains("2.00 MiB of them were here"), "{shown:?}");
+    let target = format!("{}/in/", program.address());
+    let shown = on_a_terminal(&["put", &copy, &copy, &target]);
+    assert_eq!(shown.matches("2 files, 6.00 MiB").count(), 1, "{shown:?}");
+    assert_eq!(on_a_terminal(&["put", "--quiet", &copy, &target]), "");
+    assert_eq!(stderr(&run(&["put", &copy, &target])), "", "a pipe is shown nothing");
     program.end();
 }

@@ -4,7 +4,7 @@
 //! served.
 
 use std::collections::VecDeque;
-use std::fs::create_dir_all;
+use std::fs::create_dir;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -53,7 +53,7 @@ impl DiskStore {
         let name = root.display();
         if !config.read_only {
             let durable = config.durability == Durability::Durable;
-            make_root(root, durable).map_err(|e| format!("cannot make the folder {name}: {e}"))?;
+            make_root(root, durable)?;
         }
         let fd = open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| format!("cannot open the folder {name}: {}", io::Error::from(e)))?;
@@ -63,7 +63,7 @@ impl DiskStore {
         } else {
             let made = Staging::prepare(fd.as_fd()).map_err(|(site, e)| {
                 let cause = io::Error::from(e);
-                format!("cannot write in the folder {name}: {site}: {cause} (to serve it as it is, serve it read-only)")
+                format!("cannot write in the folder {name}: {site}: {cause} (to serve it as it is: --read-only)")
             })?;
             Some(made)
         };
@@ -138,16 +138,30 @@ impl DiskStore {
     }
 }
 
-/// Makes the folder and what is missing above it. What is stored in it later would be worth nothing
-/// if a power cut took the folder itself, so its entry must be durable too.
-fn make_root(root: &Path, durable: bool) -> io::Result<()> {
-    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
-    let missing: Vec<&Path> = root.ancestors().take_while(is_missing).collect();
-    create_dir_all(root)?;
-    for folder in missing.into_iter().filter(|_| durable) {
-        let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let above = open(above, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        (SyncCalls::of(above.as_fd()).names)(above.as_fd())?;
+/// Makes the folder if it is missing, but nothing above it: more than one missing level is rather a
+/// typing error. What is stored in it later would be worth nothing if a power cut took the folder
+/// itself, so its entry must be durable too.
+fn make_root(root: &Path, durable: bool) -> Result<(), String> {
+    let name = root.display();
+    let fail = |error: io::Error| format!("cannot make the folder {name}: {error}");
+    let above = root.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match create_dir(root) {
+        Ok(()) => {}
+        Err(_) if root.is_dir() => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !above.exists() => {
+            return Err(format!("cannot make the folder {name}: {} is missing, make it first", above.display()));
+        }
+        Err(error) => {
+            return Err(match [root, above].into_iter().find(|path| path.exists() && !path.is_dir()) {
+                Some(file) => format!("cannot serve {name}: {} is not a folder", file.display()),
+                None => fail(error),
+            });
+        }
+    }
+    if durable {
+        let above = open(above, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let synced = above.and_then(|above| (SyncCalls::of(above.as_fd()).names)(above.as_fd()));
+        synced.map_err(|errno| fail(errno.into()))?;
     }
     Ok(())
 }

@@ -125,7 +125,7 @@ fn a_folder_that_cannot_be_used_is_refused_in_words() {
     let error = open(&missing, &StoreConfig { read_only: true, ..StoreConfig::default() });
     assert!(error.contains("cannot open the folder") && error.contains("missing"), "{error}");
     std::fs::write(&missing, b"a file").unwrap();
-    assert!(open(&missing, &StoreConfig::default()).contains("cannot make the folder"));
+    assert!(open(&missing, &StoreConfig::default()).contains("is not a folder"));
     std::fs::write(dir.path().join(".filewharf"), b"a file").unwrap();
     assert!(open(dir.path(), &StoreConfig::default()).contains("cannot write in the folder"));
 }

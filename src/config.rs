@@ -243,6 +243,8 @@ pub struct StoreConfig {
     pub file_mode: Option<u32>,
     /// Use only calls that every unix has.
     pub portable: bool,
+    /// Other servers, all of them with this set, may serve the root as well. Else the root is locked.
+    pub shared: bool,
 }
 
 impl Default for StoreConfig {
@@ -253,6 +255,7 @@ impl Default for StoreConfig {
             links_inside: false,
             file_mode: None,
             portable: false,
+            shared: false,
         }
     }
 }

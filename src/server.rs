@@ -191,6 +191,13 @@ impl Builder {
         self
     }
 
+    /// Let other servers that are set to this share the folder: then each change of a name takes a lock that
+    /// excludes theirs. Without it, a second server that writes does not start.
+    pub fn shared(mut self, shared: bool) -> Self {
+        self.store.shared = shared;
+        self
+    }
+
     /// Ask every client for this secret.
     pub fn secret(mut self, secret: impl Into<Vec<u8>>) -> Self {
         self.secret = Some(secret.into());

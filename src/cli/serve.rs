@@ -34,6 +34,7 @@ pub(super) struct Args {
     file_mode: Option<u32>,
     links_inside: bool,
     portable: bool,
+    shared: bool,
     congestion: Option<String>,
     quiet: bool,
     verbose: u32,
@@ -119,6 +120,12 @@ const OPTIONS: &[Flag<Args>] = &[
     Flag::plain("allow-links-inside", "Follow symbolic links that stay inside the folder when reading", |args| {
         args.links_inside = true;
     }),
+    Flag::plain(
+        "shared",
+        "Let other servers serve the folder as well, all of them with this flag; without it, a second one does not \
+         start unless it is read-only",
+        |args| args.shared = true,
+    ),
     Flag::plain("portable", "Use only system calls that every unix has", |args| args.portable = true),
     Flag::text("congestion", "NAME", "Pin the congestion control of every connection, for benchmarks", |args, text| {
         args.congestion = Some(text.to_owned());
@@ -278,6 +285,7 @@ impl Args {
             file_mode: None,
             links_inside: false,
             portable: false,
+            shared: false,
             congestion: None,
             quiet: false,
             verbose: 0,
@@ -339,6 +347,7 @@ fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
         .read_only(args.read_only)
         .links_inside(args.links_inside)
         .portable(args.portable)
+        .shared(args.shared)
         .signals();
     for listen in listens(args) {
         builder = builder.listen_at(listen);

@@ -6,6 +6,7 @@
 //! | `states` | the table of states; deadlines, drains and ends of stream in virtual time |
 //! | `bounds` | what is bounded stays within its bound: slices of a turn, memory, descriptors |
 //! | `served` | the main job, on real sockets and a real folder, in every setting |
+//! | `sharing` | several servers on one folder |
 //! | `slow` | downloads of a crowd of fast and slow readers, on real sockets |
 //! | `fresh` | files that others change, on real sockets: nobody is shown what was before |
 //! | `bad_luck` | peers that break off, stall, lie or attack; resources that run out |
@@ -51,6 +52,7 @@ mod real;
 mod regressions;
 mod rig;
 mod served;
+mod sharing;
 mod slow;
 mod states;
 mod visits;

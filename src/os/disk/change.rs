@@ -29,6 +29,7 @@ impl Disk {
             return Err(refused(Failure::Denied("the served folder itself stays"), "delete"));
         }
         let path = key.as_str();
+        let _locks = self.lock_names(&[key])?;
         let folder = self.folder(key.parent()).map_err(|e| fault::reading("open folder", path, e))?;
         let stat = self.source(folder.fd.as_fd(), key)?;
         if meant == Meant::Folder && meta::kind(&stat) != Kind::Folder {
@@ -67,6 +68,7 @@ impl Disk {
         if from.is_root() || to.is_root() {
             return Err(refused(Failure::Conflict("the served folder itself stays"), "rename"));
         }
+        let _locks = self.lock_names(&[from, to])?;
         let source = self.folder(from.parent()).map_err(|e| fault::reading("open folder", from.as_str(), e))?;
         let stat = self.source(source.fd.as_fd(), from)?;
         let way = self.make_way(to.parent())?;

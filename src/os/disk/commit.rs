@@ -121,6 +121,7 @@ impl Disk {
     }
 
     fn publish(&self, staged: &Staged, key: &Key, precondition: &Precondition) -> Result<(Version, Owed), StoreError> {
+        let _locks = self.lock_names(&[key])?;
         for _ in 0..PUBLISH_TRIES {
             let way = self.make_way(key.parent())?;
             match self.publish_in(&way, staged, key, precondition) {

@@ -14,6 +14,7 @@ mod hot;
 mod jobs;
 mod kernel;
 mod list;
+mod locks;
 mod meta;
 mod read;
 mod reserved;
@@ -276,7 +277,9 @@ impl DiskStore {
             Op::Delete { .. } | Op::MakeFolder { .. } | Op::Rename { .. } | Op::Store { .. } => true,
             _ => false,
         };
-        quick && !self.disk.durable && !self.lagging && self.disk.frees_later()
+        // Where servers share the root, a change of a name may wait for another server.
+        let waits = self.disk.shared && !matches!(op, Op::Create(_) | Op::MakeFolder { .. });
+        quick && !waits && !self.disk.durable && !self.lagging && self.disk.frees_later()
     }
 }
 

@@ -60,6 +60,8 @@ pub(super) struct Disk {
     pub(super) links: bool,
     /// The reserved directory may have a second name in the root.
     pub(super) aliases: bool,
+    /// Other servers may change names in the root.
+    pub(super) shared: bool,
     /// Permission bits of new files.
     pub(super) file_mode: Option<Mode>,
     /// Where uploads grow; none in a read-only store.
@@ -103,6 +105,7 @@ pub(super) struct Choices {
     pub(super) read_only: bool,
     pub(super) links: bool,
     pub(super) aliases: bool,
+    pub(super) shared: bool,
     pub(super) file_mode: Option<Mode>,
 }
 
@@ -116,7 +119,7 @@ impl Disk {
         wake: Wake,
         limits: &Limits,
     ) -> Self {
-        let Choices { durable, read_only, links, aliases, file_mode } = choices;
+        let Choices { durable, read_only, links, aliases, shared, file_mode } = choices;
         Self {
             root: Arc::new(root),
             caps,
@@ -125,6 +128,7 @@ impl Disk {
             read_only,
             links,
             aliases,
+            shared,
             file_mode,
             staging,
             lanes: Lanes::new(limits.list_workers()),

@@ -9,15 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat, statat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, fstat, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 
 use super::fault::TARGET;
+use super::locks::{LOCK, RootLock, lock_file};
 use super::meta;
 use crate::os::workers::lock;
 use crate::wire::key::RESERVED;
 
-const LOCK: &str = "LOCK";
 /// Files removed in one step of a sweep: a commit queued behind a step waits about a millisecond.
 const SWEEP_STEP: usize = 64;
 /// Names tried for an own folder; each failure means another process was faster.
@@ -41,12 +41,16 @@ pub(super) struct StageFolder {
 pub(super) struct Staging {
     current: Mutex<Arc<StageFolder>>,
     next: AtomicU64,
+    root_lock: RootLock,
 }
 
 impl Staging {
-    /// Makes and locks a folder of our own beneath `root`.
-    pub(super) fn prepare(root: BorrowedFd<'_>) -> Result<Self, SiteErrno> {
-        Ok(Self { current: Mutex::new(Arc::new(StageFolder::prepare(root)?)), next: AtomicU64::new(0) })
+    /// Locks `root`, and makes and locks a folder of our own beneath it.
+    pub(super) fn prepare(root: BorrowedFd<'_>, shared: bool) -> Result<Self, SiteErrno> {
+        let ours = private_folder(root, RESERVED)?;
+        let root_lock = RootLock::take(ours.as_fd(), shared)?;
+        let current = Mutex::new(Arc::new(StageFolder::prepare(ours.as_fd())?));
+        Ok(Self { current, next: AtomicU64::new(0), root_lock })
     }
 
     /// The folder in use.
@@ -58,7 +62,9 @@ impl Staging {
     pub(super) fn renew(&self, root: BorrowedFd<'_>, gone: &Arc<StageFolder>) -> Result<Arc<StageFolder>, SiteErrno> {
         let mut current = lock(&self.current);
         if Arc::ptr_eq(&current, gone) {
-            *current = Arc::new(StageFolder::prepare(root)?);
+            let ours = private_folder(root, RESERVED)?;
+            self.root_lock.renew(ours.as_fd())?;
+            *current = Arc::new(StageFolder::prepare(ours.as_fd())?);
             log::warn!(target: TARGET, "the staging folder was removed by someone else; made a new one");
         }
         Ok(Arc::clone(&current))
@@ -71,9 +77,8 @@ impl Staging {
 }
 
 impl StageFolder {
-    fn prepare(root: BorrowedFd<'_>) -> Result<Self, SiteErrno> {
-        let ours = private_folder(root, RESERVED)?;
-        let base = private_folder(ours.as_fd(), "staging")?;
+    fn prepare(ours: BorrowedFd<'_>) -> Result<Self, SiteErrno> {
+        let base = private_folder(ours, "staging")?;
         let pid = rustix::process::getpid().as_raw_nonzero();
         #[allow(clippy::disallowed_methods, reason = "only makes the name differ from those of earlier processes")]
         let start = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
@@ -114,7 +119,7 @@ impl StageFolder {
 
 /// Opens `name`, made if missing, only for us; it must lie on the file system of `at`, because
 /// finished uploads are renamed out of it.
-fn private_folder(at: BorrowedFd<'_>, name: &'static str) -> Result<OwnedFd, SiteErrno> {
+pub(super) fn private_folder(at: BorrowedFd<'_>, name: &'static str) -> Result<OwnedFd, SiteErrno> {
     match mkdirat(at, name, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(("mkdirat .filewharf", errno)),
@@ -132,16 +137,11 @@ fn folder_flags() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
 }
 
-/// Takes the lock of a staging folder, if nobody holds it. The look at the name afterwards tells
-/// a lock that was removed between our open and our `flock` from one that counts.
+/// Takes the lock of a staging folder, if it is free.
 fn claim(base: BorrowedFd<'_>, name: &str) -> Option<(OwnedFd, OwnedFd)> {
     let folder = openat(base, name, folder_flags(), Mode::empty()).ok()?;
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let lock = openat(&folder, LOCK, flags, Mode::RUSR | Mode::WUSR).ok()?;
-    flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
-    let held = fstat(&lock).ok()?;
-    let named = statat(&folder, LOCK, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-    (meta::id(&held) == meta::id(&named)).then_some((folder, lock))
+    let lock = lock_file(folder.as_fd(), LOCK, FlockOperation::NonBlockingLockExclusive).ok()?;
+    Some((folder, lock))
 }
 
 /// The removal of what dead processes left, in steps, so that it never holds up a worker.

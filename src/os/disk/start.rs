@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, fstat, open};
+use rustix::io::Errno;
 
 use super::DiskStore;
 use super::caps::Caps;
@@ -19,6 +20,7 @@ use super::files::Files;
 use super::hot::Hot;
 use super::jobs::Job;
 use super::kernel;
+use super::locks::ROOT_LOCK;
 use super::meta;
 use super::reserved::has_aliases;
 use super::shared::{Choices, Disk, Folder, Wake};
@@ -61,9 +63,17 @@ impl DiskStore {
         let staging = if config.read_only {
             None
         } else {
-            let made = Staging::prepare(fd.as_fd()).map_err(|(site, e)| {
-                let cause = io::Error::from(e);
-                format!("cannot write in the folder {name}: {site}: {cause} (to serve it as it is: --read-only)")
+            let made = Staging::prepare(fd.as_fd(), config.shared).map_err(|(site, errno)| match (site, errno) {
+                (ROOT_LOCK, Errno::AGAIN) if config.shared => format!(
+                    "another server has the folder {name} to itself: stop it, or start it with --shared as well"
+                ),
+                (ROOT_LOCK, Errno::AGAIN) => format!(
+                    "another server has the folder {name}: stop it, or start all servers of this folder with --shared"
+                ),
+                _ => format!(
+                    "cannot write in the folder {name}: {site}: {} (to serve it as it is, serve it read-only)",
+                    io::Error::from(errno)
+                ),
             })?;
             Some(made)
         };
@@ -90,6 +100,7 @@ impl DiskStore {
             read_only: config.read_only,
             links,
             aliases: has_aliases(fd.as_fd()),
+            shared: config.shared,
             // `as`, because the width of a mode differs between systems; the mask fits all.
             file_mode: config.file_mode.map(|mode| Mode::from_raw_mode((mode & 0o7777) as _)),
         };

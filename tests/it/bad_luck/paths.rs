@@ -199,7 +199,7 @@ fn what_is_no_regular_file_is_not_served() {
 
 #[test]
 fn links_that_stay_inside_are_followed_only_where_that_was_chosen() {
-    let server = Running::with(|builder| builder.links_inside(true));
+    let server = Running::with(|builder| builder.links_inside(true).shared(true));
     let outside = outside();
     let mut client = server.client();
     client.put("/folder/file", b"inside");
@@ -211,6 +211,6 @@ fn links_that_stay_inside_are_followed_only_where_that_was_chosen() {
         assert_eq!(client.bytes(6), b"inside");
     }
     client.expect("GET /leaf", "ERR 4");
-    let strict = Running::on(&server.path(""), |builder| builder);
+    let strict = Running::on(&server.path(""), |builder| builder.shared(true));
     strict.client().expect("GET /link", "ERR 4");
 }

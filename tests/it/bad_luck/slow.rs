@@ -112,7 +112,7 @@ fn a_reader_that_never_reads_is_let_go() {
         assert!(got.len() < bytes.len() && error.is_some(), "what was sent must not look whole");
         server.assert_serves();
         // Where nobody is let go so soon, as one who reads may be slow as well.
-        let other = Running::on(&server.path(""), |builder| builder.portable(portable));
+        let other = Running::on(&server.path(""), |builder| builder.portable(portable).read_only(true));
         assert_same(&other.client().get("/file"), &bytes, "to one who reads");
     }
 }

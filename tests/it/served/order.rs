@@ -155,8 +155,8 @@ fn of_many_creators_of_one_name_exactly_one_succeeds(setting: &Setting) {
 #[test]
 fn two_servers_may_share_a_folder() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let one = Running::on(folder.path(), |builder| builder);
-    let two = Running::on(folder.path(), |builder| builder);
+    let one = Running::on(folder.path(), |builder| builder.shared(true));
+    let two = Running::on(folder.path(), |builder| builder.shared(true));
     let (mut here, mut there) = (one.client(), two.client());
     for version in 0..20_u64 {
         let bytes = content(version, 100_000);
@@ -171,7 +171,7 @@ fn two_servers_may_share_a_folder() {
     wait_until("half an upload", || two.counters().slots_used == 1);
     drop(here);
     drop(one);
-    let three = Running::on(folder.path(), |builder| builder);
+    let three = Running::on(folder.path(), |builder| builder.shared(true));
     three.assert_serves();
     there.send([7; 50_000]);
     assert!(there.line().starts_with("OK 0 "));

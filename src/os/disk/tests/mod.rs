@@ -3,6 +3,8 @@
 
 mod hot;
 mod listing;
+#[cfg(target_os = "linux")]
+mod locks;
 mod names;
 mod reading;
 mod recovery;

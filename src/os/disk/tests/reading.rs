@@ -237,6 +237,7 @@ fn what_is_in_the_cache_is_opened_on_the_loop() {
         assert!(matches!(done.result, Ok(Outcome::Opened { .. })));
     }
     let portable = StoreConfig { portable: true, ..StoreConfig::default() };
+    drop(bench);
     let mut bench = Bench::open(dir.path(), &portable);
     assert!(bench.store.try_now(CONN, Op::Open { key: key("a/f") }).is_err());
     assert_eq!(bench.open_file("a/f").unwrap().2, Source::Held);

@@ -30,6 +30,7 @@ fn leftovers_of_dead_processes_are_swept_and_nothing_else() {
                 std::fs::write(staging.join(name).join("LOCK"), b"").unwrap();
             }
         }
+        let config = StoreConfig { shared: true, ..config };
         let mut live = Bench::open(dir.path(), &config);
         let upload = live.create("live", None, Precondition::None).unwrap();
         live.store.write_now(upload, 0, b"alive").unwrap();
@@ -49,6 +50,7 @@ fn leftovers_of_dead_processes_are_swept_and_nothing_else() {
 fn two_stores_share_a_root_and_exactly_one_creates_a_name() {
     for config in modes() {
         let dir = TempDir::new().unwrap();
+        let config = StoreConfig { shared: true, ..config };
         let mut stores = [Bench::open(dir.path(), &config), Bench::open(dir.path(), &config)];
         for round in 0..20 {
             let name = format!("r/{round}");

@@ -1,0 +1,116 @@
+//! Locks between servers: one on the root, and with `--shared` one on each name while it is changed.
+//!
+//! `.filewharf/LOCK` is held by every store that writes, exclusively unless all of them share the root.
+//! Servers that share it also lock one of the 256 files in `.filewharf/locks/` over the look at a name and
+//! its rename or removal: `renameat2` has no "only if it is still this version".
+//!
+//! Each file is opened afresh for each lock: flock(2) belongs to the open file, so threads of one process
+//! exclude each other as well. Waiting is for workers only.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, openat};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::meta;
+use super::resolve::standing;
+use super::shared::Disk;
+use super::staging::{SiteErrno, private_folder};
+use crate::error::StoreError;
+use crate::object::Key;
+use crate::os::workers::lock;
+use crate::wire::key::RESERVED;
+
+/// The file that is locked, here and in each staging folder.
+pub(super) const LOCK: &str = "LOCK";
+/// Where the lock on the root failed.
+pub(super) const ROOT_LOCK: &str = "flock .filewharf/LOCK";
+const STRIPES: &str = "locks";
+/// Times a file that was removed by hand between its opening and its locking is opened again.
+const LOCK_TRIES: u32 = 8;
+
+/// Opens `name` in `folder`, made if missing, and locks it until the descriptor is closed. `ENOENT` if the
+/// file was removed meanwhile: such a lock excludes nothing.
+pub(super) fn lock_file(folder: BorrowedFd<'_>, name: &str, operation: FlockOperation) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?;
+    retry_on_intr(|| flock(&file, operation))?;
+    let held = meta::id(&fstat(&file)?);
+    match standing(folder, name)? {
+        Some(named) if meta::id(&named) == held => Ok(file),
+        _ => Err(Errno::NOENT),
+    }
+}
+
+/// The lock of this store on its root.
+#[derive(Debug)]
+pub(super) struct RootLock {
+    shared: bool,
+    held: Mutex<Option<OwnedFd>>,
+}
+
+impl RootLock {
+    /// Fails with `EAGAIN` at [`ROOT_LOCK`] where another store holds it.
+    pub(super) fn take(ours: BorrowedFd<'_>, shared: bool) -> Result<Self, SiteErrno> {
+        let root_lock = Self { shared, held: Mutex::default() };
+        root_lock.renew(ours)?;
+        Ok(root_lock)
+    }
+
+    /// Takes it again if the file was replaced: another store could lock the new one.
+    pub(super) fn renew(&self, ours: BorrowedFd<'_>) -> Result<(), SiteErrno> {
+        let mut held = lock(&self.held);
+        let named = standing(ours, LOCK).map_err(|errno| (ROOT_LOCK, errno))?.map(|stat| meta::id(&stat));
+        let own = held.as_ref().and_then(|file| fstat(file).ok()).map(|stat| meta::id(&stat));
+        if named.is_some() && named == own {
+            return Ok(());
+        }
+        *held = None;
+        let operation =
+            if self.shared { FlockOperation::NonBlockingLockShared } else { FlockOperation::NonBlockingLockExclusive };
+        *held = Some(lock_file(ours, LOCK, operation).map_err(|errno| (ROOT_LOCK, errno))?);
+        Ok(())
+    }
+}
+
+impl Disk {
+    /// Keeps other servers from changing these names until the result is dropped. Empty where none may.
+    pub(super) fn lock_names(&self, keys: &[&Key]) -> Result<Vec<OwnedFd>, StoreError> {
+        if !self.shared {
+            return Ok(Vec::new());
+        }
+        // One name may have several spellings where the file system ignores case.
+        let mut stripes: Vec<u8> = keys.iter().map(|key| if self.aliases { 0 } else { stripe(key) }).collect();
+        // In one order everywhere: two renames never wait for each other.
+        stripes.sort_unstable();
+        stripes.dedup();
+        let locks = stripes.into_iter().map(|stripe| self.lock_stripe(stripe));
+        locks.collect::<Result<_, _>>().map_err(|(site, errno)| {
+            let path = keys.first().map_or("", |key| key.as_str());
+            self.change_error(site, path, errno)
+        })
+    }
+
+    fn lock_stripe(&self, stripe: u8) -> Result<OwnedFd, SiteErrno> {
+        let root = self.root.fd.as_fd();
+        let name = format!("{RESERVED}/{STRIPES}/{stripe:02x}");
+        let mut tries = 0;
+        loop {
+            match lock_file(root, &name, FlockOperation::LockExclusive) {
+                Err(Errno::NOENT) if tries < LOCK_TRIES => {
+                    tries += 1;
+                    private_folder(private_folder(root, RESERVED)?.as_fd(), STRIPES)?;
+                }
+                result => return result.map_err(|errno| ("flock .filewharf/locks", errno)),
+            }
+        }
+    }
+}
+
+/// Which of the 256 files is for a name, on every machine (FNV-1a).
+pub(super) fn stripe(key: &Key) -> u8 {
+    let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    let hash = key.as_str().as_bytes().iter().fold(0x811C_9DC5, step);
+    hash.to_le_bytes().into_iter().fold(0, |folded, byte| folded ^ byte)
+}

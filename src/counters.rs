@@ -21,11 +21,13 @@ pub enum Health {
     ReadOnly,
     /// A sync failed: no change is accepted until a restart.
     Degraded,
+    /// Nothing can be staged, or several commits in a row failed inside. Changes are tried on.
+    Failing,
 }
 
 impl Health {
     /// Every one.
-    pub const ALL: [Self; 3] = [Self::Good, Self::ReadOnly, Self::Degraded];
+    pub const ALL: [Self; 4] = [Self::Good, Self::ReadOnly, Self::Degraded, Self::Failing];
 
     /// One word for people and programs.
     pub const fn word(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Health {
             Self::Good => "good",
             Self::ReadOnly => "read-only",
             Self::Degraded => "degraded",
+            Self::Failing => "failing",
         }
     }
 }

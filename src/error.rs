@@ -44,11 +44,13 @@ pub enum Failure {
     PathTooLong,
     /// The request names a host that this listener does not answer for.
     WrongHost,
+    /// The file system cannot be reached, or nothing can be staged on it; trying again may work.
+    Unavailable,
 }
 
 impl Failure {
     /// Every failure, in the order of their numbers.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Busy,
         Self::Conflict(""),
         Self::Denied(""),
@@ -66,6 +68,7 @@ impl Failure {
         Self::Unauthorized,
         Self::PathTooLong,
         Self::WrongHost,
+        Self::Unavailable,
     ];
 
     /// Its place among [`Failure::ALL`], for the counters.
@@ -88,6 +91,7 @@ impl Failure {
             Self::Unauthorized => 14,
             Self::PathTooLong => 15,
             Self::WrongHost => 16,
+            Self::Unavailable => 17,
         }
     }
 
@@ -111,6 +115,7 @@ impl Failure {
             Self::Unauthorized => "unauthorized",
             Self::PathTooLong => "path-too-long",
             Self::WrongHost => "wrong-host",
+            Self::Unavailable => "unavailable",
         }
     }
 
@@ -133,6 +138,7 @@ impl Failure {
             Self::WrongHost => {
                 "the Host of this request is not one of this server: to permit it, start with --allow-host NAME ('*' for any)"
             }
+            Self::Unavailable => "the file system cannot be reached, try again",
         }
     }
 }

@@ -308,7 +308,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
     let ended = serve(args);
     log::logger().flush();
     match ended {
-        Ok(Ended { cut_off: 0, health: Health::Good | Health::ReadOnly }) => ExitCode::SUCCESS,
+        Ok(Ended { cut_off: 0, health: Health::Good | Health::ReadOnly | Health::Failing }) => ExitCode::SUCCESS,
         Ok(Ended { cut_off, health }) => {
             last_words(&format!("filewharf: ended with {cut_off} requests cut off, the store is {health:?}"));
             ExitCode::FAILURE

@@ -86,7 +86,7 @@ impl Text {
         let help = "Store operations under way, waiting ones included.";
         self.one("store_operations", Type::Gauge, help, c.queued.in_flight);
         let states = Health::ALL.map(|health| (health.word(), u64::from(health == c.health)));
-        let help = "1 for the state the store is in. Changes are accepted only while it is good.";
+        let help = "1 for the state the store is in. Changes are refused while it is read-only or degraded.";
         self.each("store_health", Type::Gauge, help, "state", states);
     }
 

@@ -21,7 +21,7 @@ pub const fn code(failure: Failure) -> u16 {
         Failure::Busy => 429,
         Failure::Internal => 500,
         Failure::NotImplemented(_) => 501,
-        Failure::Draining => 503,
+        Failure::Draining | Failure::Unavailable => 503,
         Failure::NoSpace => 507,
     }
 }
@@ -30,7 +30,7 @@ pub const fn code(failure: Failure) -> u16 {
 pub const fn retry_after_s(failure: Failure) -> Option<u32> {
     match failure {
         Failure::Busy => Some(1),
-        Failure::Draining => Some(5),
+        Failure::Draining | Failure::Unavailable => Some(5),
         _ => None,
     }
 }

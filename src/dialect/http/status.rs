@@ -16,6 +16,7 @@ pub(super) fn health(head: &Head<'_>, manner: &Manner, talk: &mut Talk<'_>) -> O
     let (code, text) = match (talk.phase, talk.counters.health) {
         (Phase::Draining, _) => (503, "draining\n"),
         (Phase::Serving, Health::Degraded) => (503, "degraded\n"),
+        (Phase::Serving, Health::Failing) => (503, "failing\n"),
         (Phase::Serving, Health::Good | Health::ReadOnly) => (200, "ok\n"),
     };
     manner.text(code, &[("Cache-Control", &"no-store")], text, talk);

@@ -38,6 +38,8 @@ pub(super) struct Caps {
     pub(super) write_back: bool,
     /// Every change passes this kernel.
     pub(super) local: bool,
+    /// Calls that do not read a disk may be made on the loop.
+    pub(super) inline: bool,
     /// `None`: not known before a first file was opened.
     pub(super) pages: Option<Pages>,
 }
@@ -52,22 +54,24 @@ impl Caps {
             reserve: false,
             write_back: false,
             local: false,
+            inline: true,
             pages: Some(Pages::Unknown),
         }
     }
 
     /// Tries everything that is to be used later, and says in the log what is missing.
-    pub(super) fn probe(root: BorrowedFd<'_>, stage: Option<&StageFolder>) -> Self {
+    pub(super) fn probe(root: BorrowedFd<'_>, inline: bool, stage: Option<&StageFolder>) -> Self {
         let opens = |cached| {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
             kernel::open_beneath(root, ".", flags, Resolve { links: false, cached })
         };
         let openat2 = opens(false).is_ok();
-        let cached = openat2 && matches!(opens(true), Ok(_) | Err(Errno::AGAIN));
+        let cached = openat2 && inline && matches!(opens(true), Ok(_) | Err(Errno::AGAIN));
         let memory = kernel::is_memory(root);
         let write_back = cfg!(target_os = "linux") && !memory;
-        let mut caps = Self { openat2, cached, write_back, local: kernel::is_local(root), ..Self::portable() };
-        caps.pages = memory.then_some(Pages::Memory);
+        let local = inline && kernel::is_local(root);
+        let mut caps = Self { openat2, cached, write_back, local, inline, ..Self::portable() };
+        caps.pages = if inline { memory.then_some(Pages::Memory) } else { Some(Pages::Unknown) };
         let mut reserve = true;
         if let Some(stage) = stage
             && let Ok(file) = probe_file(stage)
@@ -86,10 +90,11 @@ impl Caps {
     fn report(&self, writes: bool, reserve: bool) {
         let missing = [
             (!self.openat2, "no openat2: names are resolved one component at a time"),
-            (!self.cached, "no RESOLVE_CACHED: every open goes to a disk worker"),
+            (!self.inline, "a file system of this machine: every call goes to a disk worker"),
+            (self.inline && !self.cached, "no RESOLVE_CACHED: every open goes to a disk worker"),
             (writes && !self.noreplace, "no RENAME_NOREPLACE: link and unlink are used instead"),
             (writes && !reserve, "no fallocate: a full disk may show only while writing"),
-            (self.pages == Some(Pages::Unknown), "no RWF_NOWAIT: every read goes to a disk worker"),
+            (self.inline && self.pages == Some(Pages::Unknown), "no RWF_NOWAIT: every read goes to a disk worker"),
         ];
         let words: Vec<_> = missing.iter().filter(|(is, _)| *is).map(|(_, words)| *words).collect();
         if !words.is_empty() {

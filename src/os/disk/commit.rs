@@ -75,6 +75,7 @@ impl Disk {
             .fit_for_change()
             .and_then(|()| self.complete(staged, key, len, prepend, mtime))
             .and_then(|()| self.publish(staged, key, precondition));
+        self.failures.of_commit(published.as_ref().map_or_else(|error| Some(error.failure), |_| None));
         if published.is_err() {
             self.abort(staged);
         }

@@ -49,8 +49,22 @@ pub(super) fn changing(site: &'static str, path: &str, errno: Errno) -> StoreErr
 
 /// No table: the call must not fail at all, so whatever it says is a failure of the disk.
 pub(super) fn broken(site: &'static str, path: &str, errno: Errno) -> StoreError {
-    let failure = if is_full(errno) { Failure::NoSpace } else { Failure::Internal };
-    report(failure, site, path, errno)
+    report(inside(errno), site, path, errno)
+}
+
+/// What a peer is told of a failure of the disk.
+pub(super) fn inside(errno: Errno) -> Failure {
+    match errno {
+        full if is_full(full) => Failure::NoSpace,
+        stale if is_stale(stale) => Failure::Unavailable,
+        _ => Failure::Internal,
+    }
+}
+
+/// True when a descriptor on a file system of another machine has lost what it stood for, as after a restart
+/// of that machine. Opened again, it may work.
+pub(super) fn is_stale(errno: Errno) -> bool {
+    matches!(errno, Errno::STALE | Errno::NOTCONN)
 }
 
 /// Is it merely full? That passes when space returns.
@@ -60,7 +74,7 @@ pub(super) fn is_full(errno: Errno) -> bool {
 
 /// Does a failed sync say nothing about the disk itself? The change it was for fails all the same.
 pub(super) fn is_passing(errno: Errno) -> bool {
-    is_full(errno) || errno == Errno::INTR
+    is_full(errno) || is_stale(errno) || errno == Errno::INTR
 }
 
 fn common(errno: Errno) -> Failure {
@@ -69,13 +83,12 @@ fn common(errno: Errno) -> Failure {
         Errno::AGAIN | Errno::MFILE | Errno::NFILE | Errno::NOMEM => Failure::Busy,
         Errno::NAMETOOLONG => NAME_TOO_LONG,
         Errno::FBIG => Failure::TooLarge,
-        other if is_full(other) => Failure::NoSpace,
-        _ => Failure::Internal,
+        other => inside(other),
     }
 }
 
 fn report(failure: Failure, site: &'static str, path: &str, errno: Errno) -> StoreError {
-    if matches!(failure, Failure::Internal | Failure::NoSpace) {
+    if matches!(failure, Failure::Internal | Failure::NoSpace | Failure::Unavailable) {
         log::warn!(target: TARGET, "disk failure: path={path:?} site={site} cause={errno}");
     }
     StoreError { failure, site, source: Some(errno.into()) }

@@ -36,6 +36,8 @@ pub(super) enum Job {
     Free(OwnedFd),
     /// Go on with the syncs that a change owes.
     Settle(Pending),
+    /// Try whether uploads can be stored again.
+    Probe,
     /// A step of the removal of leftovers.
     Sweep(Sweep),
 }
@@ -115,6 +117,7 @@ impl Disk {
                 self.syncing.fetch_sub(syncs, Ordering::Relaxed);
             }
             Job::Free(file) => drop(file),
+            Job::Probe => self.probe_staging(),
             Job::Settle(pending) => self.settle(pending),
             Job::Sweep(mut sweep) => {
                 if !self.lanes.is_closed() && sweep.step() {

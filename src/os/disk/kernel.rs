@@ -32,6 +32,13 @@ mod linux {
     const XFS: u64 = 0x5846_5342;
     const BTRFS: u64 = 0x9123_683E;
     const F2FS: u64 = 0xF2F5_2010;
+    const OVERLAY: u64 = 0x794C_7630;
+    const ZFS: u64 = 0x2FC1_2FC1;
+    const BCACHEFS: u64 = 0xCA45_1A4E;
+    const SQUASHFS: u64 = 0x7371_7368;
+    const EROFS: u64 = 0xE0F5_E1E2;
+    const EXFAT: u64 = 0x2011_BAB0;
+    const VFAT: u64 = 0x4D44;
 
     /// Opens a name without ever leaving `at`, whatever others rename meanwhile.
     pub(crate) fn open_beneath(
@@ -85,13 +92,20 @@ mod linux {
 
     /// Does this file system live in memory?
     pub(crate) fn is_memory(file: BorrowedFd<'_>) -> bool {
-        matches!(kind(file), Some(TMPFS | RAMFS))
+        matches!(file_system(file), Some(TMPFS | RAMFS))
     }
 
     /// Does every change of this file system pass this kernel? Not over a network, nor where another
     /// file system lies beneath.
     pub(crate) fn is_local(file: BorrowedFd<'_>) -> bool {
-        matches!(kind(file), Some(TMPFS | RAMFS | EXT4 | XFS | BTRFS | F2FS))
+        matches!(file_system(file), Some(TMPFS | RAMFS | EXT4 | XFS | BTRFS | F2FS))
+    }
+
+    /// Does no call on this file system wait for another machine or another process? A frozen server behind a
+    /// mount holds up also what promises not to wait (`RESOLVE_CACHED`). Unknown ones may.
+    pub(crate) fn is_on_this_machine(file: BorrowedFd<'_>) -> bool {
+        let more = [OVERLAY, ZFS, BCACHEFS, SQUASHFS, EROFS, EXFAT, VFAT];
+        is_local(file) || file_system(file).is_some_and(|kind| more.contains(&kind))
     }
 
     /// Has the file system room for so many bytes?
@@ -102,7 +116,7 @@ mod linux {
 
     /// Does a sync write a log of single files, beside the tree that is written now and then?
     pub(crate) fn logs_files(file: BorrowedFd<'_>) -> bool {
-        kind(file) == Some(BTRFS)
+        file_system(file) == Some(BTRFS)
     }
 
     /// Does [`enter_tree`] wait for the tree? Before Linux 6.1 the call behind it waits
@@ -111,8 +125,9 @@ mod linux {
         is_since(rustix::system::uname().release().to_bytes(), (6, 1))
     }
 
+    /// Which kind it is (statfs(2), `f_type`).
     #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "its type differs between processors")]
-    fn kind(file: BorrowedFd<'_>) -> Option<u64> {
+    pub(crate) fn file_system(file: BorrowedFd<'_>) -> Option<u64> {
         rustix::fs::fstatfs(file).ok().map(|fs| fs.f_type as u64 & 0xFFFF_FFFF)
     }
 }
@@ -170,6 +185,14 @@ mod linux {
         false
     }
 
+    pub(crate) fn is_on_this_machine(_file: BorrowedFd<'_>) -> bool {
+        true
+    }
+
+    pub(crate) fn file_system(_file: BorrowedFd<'_>) -> Option<u64> {
+        None
+    }
+
     pub(crate) fn has_room(_file: BorrowedFd<'_>, _bytes: u64) -> bool {
         false
     }
@@ -184,8 +207,8 @@ mod linux {
 }
 
 pub(super) use linux::{
-    can_enter_tree, has_room, is_local, is_memory, logs_files, open_beneath, path_of, pread_cached, rename_noreplace,
-    reserve, send_file,
+    can_enter_tree, file_system, has_room, is_local, is_memory, is_on_this_machine, logs_files, open_beneath, path_of,
+    pread_cached, rename_noreplace, reserve, send_file,
 };
 
 /// Is a release of Linux, such as `6.1.0-13-amd64`, this version or a later one?

@@ -93,7 +93,8 @@ impl Disk {
     }
 
     fn lock_stripe(&self, stripe: u8) -> Result<OwnedFd, SiteErrno> {
-        let root = self.root.fd.as_fd();
+        let root = self.root();
+        let root = root.fd.as_fd();
         let name = format!("{RESERVED}/{STRIPES}/{stripe:02x}");
         let mut tries = 0;
         loop {

@@ -10,6 +10,7 @@ mod commit;
 mod fault;
 mod files;
 mod freed;
+mod health;
 mod hot;
 mod jobs;
 mod kernel;
@@ -39,7 +40,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::SendFlags;
@@ -67,6 +68,8 @@ const COMMIT_NOW_MAX: u64 = 16 * 1024 * 1024;
 const COMMIT_NOW_MAX_AFAR: u64 = 1024 * 1024;
 /// Bytes copied at a time where `sendfile` does not work.
 const COPY_BYTES: usize = 64 * 1024;
+/// Time between two tries whether uploads can be stored again.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A peer that went away is told of by an error only.
 #[cfg(not(target_vendor = "apple"))]
@@ -95,6 +98,8 @@ pub struct DiskStore {
     in_flight: u64,
     lagging: bool,
     now: Instant,
+    /// When uploads that fail are tried again at the earliest.
+    probe_at: Instant,
     /// How often the loop had waited when it first wrote in this turn.
     waits: Option<i64>,
     scratch: Vec<u8>,
@@ -111,7 +116,13 @@ impl DiskStore {
         // While something is being synced, a write from the loop may have to wait behind the
         // journal of the file system: then it is the workers' business.
         let syncs = self.disk.durable && self.disk.syncing.load(Ordering::Relaxed) > 0;
-        self.lagging = syncs || self.disk.pace.is_slow(now);
+        self.lagging = syncs || !self.disk.caps.inline || self.disk.pace.is_slow(now);
+        if self.disk.failures.are_many() && now >= self.probe_at {
+            self.probe_at = now + PROBE_INTERVAL;
+            if self.disk.failures.begin_probe() {
+                self.disk.lanes.push(Lane::Io, Job::Probe);
+            }
+        }
     }
 
     /// Sends file content straight from the page cache into a socket. `WouldBlock` means the
@@ -279,7 +290,7 @@ impl DiskStore {
         };
         // Where servers share the root, a change of a name may wait for another server.
         let waits = self.disk.shared && !matches!(op, Op::Create(_) | Op::MakeFolder { .. });
-        quick && !waits && !self.disk.durable && !self.lagging && self.disk.frees_later()
+        quick && !waits && self.disk.caps.inline && !self.disk.durable && !self.lagging && self.disk.frees_later()
     }
 }
 
@@ -294,7 +305,7 @@ impl Store for DiskStore {
                 Some(result) => Ok(Completion { conn, result, chunk: None }),
                 None => Err(op),
             },
-            Op::Close { file } => {
+            Op::Close { file } if self.disk.caps.inline => {
                 let result = match self.files.take(*file) {
                     Held::Reading(file) => {
                         self.disk.close(file);

@@ -30,7 +30,8 @@ impl Disk {
         if !self.aliases || path.is_empty() {
             return Ok(());
         }
-        let root = self.root.fd.as_fd();
+        let root = self.root();
+        let root = root.fd.as_fd();
         let Some(reserved) = standing(root, RESERVED)? else { return Ok(()) };
         let first = path.split(|byte| *byte == b'/').next().unwrap_or(path);
         match statat(root, first, AtFlags::SYMLINK_NOFOLLOW) {
@@ -43,7 +44,7 @@ impl Disk {
     /// Fails with `EACCES` if a file that was opened through links is in a reserved directory. Only the kernel
     /// knows where the links have led.
     pub(super) fn refuse_linked(&self, file: BorrowedFd<'_>) -> Result<(), Errno> {
-        let (root, file) = (kernel::path_of(self.root.fd.as_fd())?, kernel::path_of(file)?);
+        let (root, file) = (kernel::path_of(self.root().fd.as_fd())?, kernel::path_of(file)?);
         // The root was moved between the two calls: try again.
         let path = file.strip_prefix(&*root).ok_or(Errno::AGAIN)?;
         let path = path.strip_prefix(b"/").unwrap_or(path);

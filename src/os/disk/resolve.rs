@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, mkdirat, openat, statat, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::fault::is_stale;
 use super::kernel::{self, Resolve};
 use super::meta::{self, Kind};
 use super::settle::Making;
@@ -51,8 +52,21 @@ struct Step {
 }
 
 impl Disk {
-    /// Opens a name beneath the root.
+    /// Opens a name beneath the root. What has become stale on the way to it is resolved again, once.
     pub(super) fn open_beneath(&self, path: &str, flags: OFlags, links: bool) -> Result<OwnedFd, Errno> {
+        let opened = self.open_once(path, flags, links);
+        let Err(errno) = opened else { return opened };
+        if !is_stale(errno) {
+            return opened;
+        }
+        let opened = self.open_once(path, flags, links);
+        if opened.as_ref().is_err_and(|errno| is_stale(*errno)) && self.reopen_root() {
+            return self.open_once(path, flags, links);
+        }
+        opened
+    }
+
+    fn open_once(&self, path: &str, flags: OFlags, links: bool) -> Result<OwnedFd, Errno> {
         self.refuse_alias(path.as_bytes())?;
         let path = if path.is_empty() { "." } else { path };
         if !self.caps.openat2 {
@@ -78,26 +92,27 @@ impl Disk {
         }
         let path = if path.is_empty() { "." } else { path };
         match self.resolve(path, flags, Resolve { links, cached: true }) {
-            Err(Errno::AGAIN) => None,
+            Err(errno) if errno == Errno::AGAIN || is_stale(errno) => None,
             result => Some(result),
         }
     }
 
     fn resolve(&self, path: &str, flags: OFlags, resolve: Resolve) -> Result<OwnedFd, Errno> {
-        let root = self.root.fd.as_fd();
+        let root = self.root();
         if !resolve.links {
-            return kernel::open_beneath(root, path, flags | OFlags::NOFOLLOW, resolve);
+            return (self.open)(root.fd.as_fd(), path, flags | OFlags::NOFOLLOW, resolve);
         }
-        let file = kernel::open_beneath(root, path, flags, resolve)?;
+        let file = (self.open)(root.fd.as_fd(), path, flags, resolve)?;
         self.refuse_linked(file.as_fd())?;
         Ok(file)
     }
 
     fn walk(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let root = self.root();
         let mut folder: Option<OwnedFd> = None;
         let mut parts = path.split('/').peekable();
         while let Some(part) = parts.next() {
-            let at = folder.as_ref().map_or(self.root.fd.as_fd(), AsFd::as_fd);
+            let at = folder.as_ref().map_or(root.fd.as_fd(), AsFd::as_fd);
             let last = parts.peek().is_none();
             let flags = if last { flags | OFlags::NOFOLLOW | OFlags::CLOEXEC } else { folder_flags() };
             let next = retry_on_intr(|| openat(at, part, flags, Mode::empty()))?;
@@ -113,7 +128,7 @@ impl Disk {
     /// The portable walk cannot ask the kernel to stay on one mount, so it looks. Only at folders:
     /// on overlayfs a file has the device of the layer it comes from.
     fn same_device(&self, stat: &Stat) -> Result<(), Errno> {
-        let stays = meta::kind(stat) != Kind::Folder || meta::id(stat).0 == self.root.id.0;
+        let stays = meta::kind(stat) != Kind::Folder || meta::id(stat).0 == self.root().id.0;
         if stays { Ok(()) } else { Err(Errno::XDEV) }
     }
 
@@ -125,7 +140,7 @@ impl Disk {
         self.refuse_alias(path.as_bytes())?;
         let Some((parent, name)) = path.rsplit_once('/').or(if path.is_empty() { None } else { Some(("", path)) })
         else {
-            return fstat(&self.root.fd);
+            return fstat(&self.root().fd);
         };
         let parent = self.open_beneath(parent, folder_flags(), false)?;
         let stat = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
@@ -141,7 +156,7 @@ impl Disk {
     /// An existing folder, for a change.
     pub(super) fn folder(&self, path: &str) -> Result<Arc<Folder>, Errno> {
         if path.is_empty() {
-            return Ok(Arc::clone(&self.root));
+            return Ok(self.root());
         }
         let fd = self.open_beneath(path, folder_flags(), false)?;
         let id = meta::id(&fstat(&fd)?);
@@ -156,7 +171,7 @@ impl Disk {
             Err(errno) => return Err(self.change_error("open folder", path, errno)),
         }
         for _ in 0..RACE_TRIES {
-            let mut way = Way { folder: Arc::clone(&self.root), made: Vec::new() };
+            let mut way = Way { folder: self.root(), made: Vec::new() };
             let stepped = path.split('/').try_for_each(|part| self.step(&mut way, part));
             match stepped {
                 Ok(()) => return Ok(way),

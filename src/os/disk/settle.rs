@@ -16,7 +16,7 @@ use super::jobs::{Finished, Job};
 use super::meta::FolderId;
 use super::shared::{Disk, Folder};
 use super::sync::Scope;
-use crate::error::{Failure, StoreError};
+use crate::error::StoreError;
 use crate::os::workers::{Lane, lock};
 use crate::platform::Health;
 
@@ -133,8 +133,8 @@ impl Disk {
     }
 
     fn fail(&self, mut pending: Pending, errno: Errno) {
-        let failure = if super::fault::is_full(errno) { Failure::NoSpace } else { Failure::Internal };
-        pending.finished.result = Err(StoreError { failure, site: "fsync folder", source: Some(errno.into()) });
+        pending.finished.result =
+            Err(StoreError { failure: super::fault::inside(errno), site: "fsync folder", source: Some(errno.into()) });
         self.finished.push(pending.finished);
     }
 
@@ -143,7 +143,7 @@ impl Disk {
     pub(super) fn owes(&self, folder: &Arc<Folder>) -> Owed {
         let mut owed = self.owes_way(folder);
         if self.durable {
-            owed.add(self.synced_for(folder));
+            owed.add(&self.synced_for(folder));
         }
         owed
     }
@@ -156,16 +156,16 @@ impl Disk {
         let above = self.made.above(folder.id);
         let mut owed = Owed { folders: Vec::new(), made: above.made };
         for folder in &above.folders {
-            owed.add(self.synced_for(folder));
+            owed.add(&self.synced_for(folder));
         }
         owed
     }
 
     /// Whose sync brings the names in `folder` to the disk.
-    const fn synced_for<'a>(&'a self, folder: &'a Arc<Folder>) -> &'a Arc<Folder> {
+    fn synced_for(&self, folder: &Arc<Folder>) -> Arc<Folder> {
         match self.sync.scope {
-            Scope::Folder => folder,
-            Scope::Everything => &self.root,
+            Scope::Folder => Arc::clone(folder),
+            Scope::Everything => self.root(),
         }
     }
 }

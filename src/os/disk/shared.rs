@@ -6,22 +6,25 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, fstat};
+use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 
 use super::caps::{Caps, Pages, pages_of};
 use super::fault::{self, TARGET};
+use super::health::Failures;
 use super::jobs::{Finished, Job};
-use super::meta::FolderId;
+use super::kernel;
+use super::meta::{self, FolderId};
 use super::settle::{Made, Syncs};
 use super::space::Space;
 use super::staging::Staging;
-use super::sync::SyncCalls;
+use super::sync::{Calls, OpenBeneath, SyncCalls};
 use super::window::Windows;
 use crate::config::Limits;
 use crate::error::{Failure, StoreError};
@@ -46,10 +49,14 @@ pub(super) struct Folder {
 
 /// The store as all threads see it.
 pub(super) struct Disk {
-    /// The served folder.
-    pub(super) root: Arc<Folder>,
+    /// The served folder; another descriptor of it where the first has become stale.
+    root: Mutex<Arc<Folder>>,
+    root_path: PathBuf,
+    file_system: Option<u64>,
     /// What the system can do.
     pub(super) caps: Caps,
+    /// How names are opened.
+    pub(super) open: OpenBeneath,
     /// How it is synced.
     pub(super) sync: SyncCalls,
     /// Sync before a change is acknowledged.
@@ -84,6 +91,8 @@ pub(super) struct Disk {
     pub(super) syncing: AtomicUsize,
     pages: OnceLock<Pages>,
     degraded: AtomicBool,
+    /// Did uploads fail inside lately?
+    pub(super) failures: Failures,
 }
 
 impl fmt::Debug for Disk {
@@ -113,7 +122,8 @@ impl Disk {
     /// Everything at its beginning.
     pub(super) fn new(
         root: Folder,
-        (caps, sync): (Caps, SyncCalls),
+        root_path: &Path,
+        (caps, calls): (Caps, Calls),
         choices: Choices,
         staging: Option<Staging>,
         wake: Wake,
@@ -121,9 +131,12 @@ impl Disk {
     ) -> Self {
         let Choices { durable, read_only, links, aliases, shared, file_mode } = choices;
         Self {
-            root: Arc::new(root),
+            file_system: kernel::file_system(root.fd.as_fd()),
+            root: Mutex::new(Arc::new(root)),
+            root_path: root_path.to_owned(),
             caps,
-            sync,
+            open: calls.open,
+            sync: calls.sync,
             durable,
             read_only,
             links,
@@ -141,12 +154,12 @@ impl Disk {
             syncing: AtomicUsize::new(0),
             pages: caps.pages.map_or_else(OnceLock::new, OnceLock::from),
             degraded: AtomicBool::new(false),
+            failures: Failures::default(),
         }
     }
 
     /// Can `file`, which has a byte or more, be read from the loop? Learned once.
     pub(super) fn pages(&self, file: &OwnedFd) -> Pages {
-        use std::os::fd::AsFd;
         if let Some(pages) = self.pages.get() {
             return *pages;
         }
@@ -167,6 +180,8 @@ impl Disk {
             Health::Degraded
         } else if self.read_only {
             Health::ReadOnly
+        } else if self.failures.are_many() {
+            Health::Failing
         } else {
             Health::Good
         }
@@ -175,7 +190,7 @@ impl Disk {
     /// Refuses a change when none may happen.
     pub(super) fn fit_for_change(&self) -> Result<(), StoreError> {
         match self.health() {
-            Health::Good => Ok(()),
+            Health::Good | Health::Failing => Ok(()),
             Health::ReadOnly => Err(StoreError::refused(Failure::Denied("the server is read-only"), "read-only")),
             Health::Degraded => Err(StoreError::refused(Failure::Internal, "degraded")),
         }
@@ -211,7 +226,33 @@ impl Disk {
 
     /// Has the served folder itself been removed?
     pub(super) fn is_root_gone(&self) -> bool {
-        fstat(&self.root.fd).is_ok_and(|stat| stat.st_nlink == 0)
+        fstat(&self.root().fd).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+
+    /// The served folder.
+    pub(super) fn root(&self) -> Arc<Folder> {
+        Arc::clone(&lock(&self.root))
+    }
+
+    /// The descriptor of the root has become stale: opens the root again by its path. True if another
+    /// descriptor is used from now on.
+    pub(super) fn reopen_root(&self) -> bool {
+        let stale = self.root();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(fd) = open(&self.root_path, flags, Mode::empty()) else { return false };
+        let Ok(id) = fstat(&fd).map(|stat| meta::id(&stat)) else { return false };
+        // Where nothing is mounted any more, a directory of another file system may have the path.
+        if kernel::file_system(fd.as_fd()) != self.file_system {
+            log::warn!(target: TARGET, "the served folder is stale, and its path leads to another file system");
+            return false;
+        }
+        let mut root = lock(&self.root);
+        // Another worker may have been faster.
+        if Arc::ptr_eq(&root, &stale) {
+            log::warn!(target: TARGET, "the served folder was stale: opened again, {:?} is now {id:?}", stale.id);
+            *root = Arc::new(Folder { fd, id, path: "".into() });
+        }
+        true
     }
 }
 

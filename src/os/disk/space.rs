@@ -217,7 +217,7 @@ impl Disk {
         if let Some(free) = *lock(&self.space.free) {
             return free;
         }
-        match fstatvfs(&self.root.fd) {
+        match fstatvfs(&self.root().fd) {
             // A file system of no blocks does not count them.
             Ok(fs) if fs.f_blocks > 0 => fs.f_bavail.saturating_mul(fs.f_frsize),
             _ => u64::MAX,

@@ -25,8 +25,8 @@ use super::meta;
 use super::reserved::has_aliases;
 use super::shared::{Choices, Disk, Folder, Wake};
 use super::short::ShortSends;
-use super::staging::{Staging, Sweep};
-use super::sync::SyncCalls;
+use super::staging::{SiteErrno, Staging, Sweep};
+use super::sync::{Calls, SyncCalls};
 use crate::config::{Limits, StoreConfig};
 use crate::object::Durability;
 use crate::os::process::clock;
@@ -41,16 +41,16 @@ impl DiskStore {
     ///
     /// Words for the operator, when the folder cannot be used or a thread cannot be made.
     pub fn open(root: &Path, config: &StoreConfig, limits: &Limits, wake: Wake) -> Result<Self, String> {
-        Self::open_synced_by(root, config, limits, wake, SyncCalls::of)
+        Self::open_synced_by(root, config, limits, wake, Calls::of)
     }
 
-    /// The same, with the calls that `sync_calls` chooses for the root.
-    pub(super) fn open_synced_by(
+    /// The same, with the calls that `calls` chooses for the root.
+    pub(super) fn open_synced_by<C: Into<Calls>>(
         root: &Path,
         config: &StoreConfig,
         limits: &Limits,
         wake: Wake,
-        sync_calls: impl FnOnce(BorrowedFd<'_>) -> SyncCalls,
+        calls: impl FnOnce(BorrowedFd<'_>) -> C,
     ) -> Result<Self, String> {
         let name = root.display();
         if !config.read_only {
@@ -63,19 +63,7 @@ impl DiskStore {
         let staging = if config.read_only {
             None
         } else {
-            let made = Staging::prepare(fd.as_fd(), config.shared).map_err(|(site, errno)| match (site, errno) {
-                (ROOT_LOCK, Errno::AGAIN) if config.shared => format!(
-                    "another server has the folder {name} to itself: stop it, or start it with --shared as well"
-                ),
-                (ROOT_LOCK, Errno::AGAIN) => format!(
-                    "another server has the folder {name}: stop it, or start all servers of this folder with --shared"
-                ),
-                _ => format!(
-                    "cannot write in the folder {name}: {site}: {} (to serve it as it is, serve it read-only)",
-                    io::Error::from(errno)
-                ),
-            })?;
-            Some(made)
+            Some(Staging::prepare(fd.as_fd(), config.shared).map_err(|cause| refusal(root, config.shared, cause))?)
         };
         if config.durability == Durability::Durable
             && staging.as_ref().is_some_and(|staging| staging.current().has_neighbours())
@@ -85,11 +73,12 @@ impl DiskStore {
             kernel::sync_file_system(fd.as_fd())
                 .map_err(|e| format!("cannot sync what another process has left in {name}: {}", io::Error::from(e)))?;
         }
+        let calls: Calls = calls(fd.as_fd()).into();
         let caps = if config.portable {
             log::info!(target: TARGET, "portable mode: only calls that every unix has, reads go to disk workers");
-            Caps::portable()
+            Caps { inline: calls.inline, ..Caps::portable() }
         } else {
-            Caps::probe(fd.as_fd(), staging.as_ref().map(Staging::current).as_deref())
+            Caps::probe(fd.as_fd(), calls.inline, staging.as_ref().map(Staging::current).as_deref())
         };
         let links = config.links_inside && caps.openat2 && kernel::path_of(fd.as_fd()).is_ok();
         if config.links_inside && !links {
@@ -107,10 +96,9 @@ impl DiskStore {
         // With links, a file may depend on folders that are not on the way to its name.
         let keeps = caps.cached && !choices.links && caps.local;
         let hot = if keeps { Hot::new(limits, clock()) } else { None };
-        let sync = sync_calls(fd.as_fd());
-        let root = Folder { fd, id, path: "".into() };
+        let folder = Folder { fd, id, path: "".into() };
         let mut store = Self {
-            disk: Arc::new(Disk::new(root, (caps, sync), choices, staging, wake, limits)),
+            disk: Arc::new(Disk::new(folder, root, (caps, calls), choices, staging, wake, limits)),
             workers: Vec::new(),
             files: Files::default(),
             hot,
@@ -119,6 +107,7 @@ impl DiskStore {
             in_flight: 0,
             lagging: false,
             now: clock(),
+            probe_at: clock(),
             waits: None,
             scratch: Vec::new(),
             dirty_bytes_max: limits.dirty_bytes_max,
@@ -145,6 +134,23 @@ impl DiskStore {
         match Sweep::beside(&staging.current()) {
             Ok(sweep) => self.disk.lanes.push(Lane::Sync, Job::Sweep(sweep)),
             Err((site, cause)) => log::warn!(target: TARGET, "leftovers are not swept: {site}: {cause}"),
+        }
+    }
+}
+
+/// Why nothing can be staged in the folder, and what to do.
+fn refusal(root: &Path, shared: bool, (site, errno): SiteErrno) -> String {
+    let name = root.display();
+    match (site, errno) {
+        (ROOT_LOCK, Errno::AGAIN) if shared => {
+            format!("another server has the folder {name} to itself: stop it, or start it with --shared as well")
+        }
+        (ROOT_LOCK, Errno::AGAIN) => {
+            format!("another server has the folder {name}: stop it, or start all servers of this folder with --shared")
+        }
+        _ => {
+            let cause = io::Error::from(errno);
+            format!("cannot write in the folder {name}: {site}: {cause} (to serve it as it is: --read-only)")
         }
     }
 }

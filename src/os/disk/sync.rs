@@ -1,10 +1,11 @@
 //! The calls that bring a change to the disk, as the file system of a root needs them.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::kernel;
+use super::kernel::{self, Resolve};
 
 /// What the sync after a change of names covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,33 @@ pub(super) struct SyncCalls {
     pub(super) names: fn(BorrowedFd<'_>) -> Result<(), Errno>,
     /// What `names` covers.
     pub(super) scope: Scope,
+}
+
+/// What of the system a store is given: tests replace it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Calls {
+    /// Opens a name beneath a folder.
+    pub(super) open: OpenBeneath,
+    /// Syncs.
+    pub(super) sync: SyncCalls,
+    /// The file system is on this machine, so calls that do not read a disk may be made on the loop.
+    pub(super) inline: bool,
+}
+
+/// See `kernel::open_beneath`.
+pub(super) type OpenBeneath = fn(BorrowedFd<'_>, &str, OFlags, Resolve) -> Result<OwnedFd, Errno>;
+
+impl Calls {
+    /// Those of the system.
+    pub(super) fn of(root: BorrowedFd<'_>) -> Self {
+        Self { inline: kernel::is_on_this_machine(root), ..SyncCalls::of(root).into() }
+    }
+}
+
+impl From<SyncCalls> for Calls {
+    fn from(sync: SyncCalls) -> Self {
+        Self { open: kernel::open_beneath, sync, inline: true }
+    }
 }
 
 impl SyncCalls {

@@ -10,11 +10,11 @@ use rustix::fs::{AtFlags, Mode, OFlags, fchmod, openat, unlinkat};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use super::caps::Pages;
-use super::fault::TARGET;
+use super::fault::{TARGET, is_stale};
 use super::resolve::{may_replace, standing};
 use super::shared::Disk;
 use super::space::Promise;
-use super::staging::StageFolder;
+use super::staging::{SiteErrno, StageFolder, Staging};
 use crate::command::Put;
 use crate::error::{Failure, StoreError};
 use crate::object::{Key, Precondition};
@@ -96,15 +96,15 @@ impl Disk {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             match retry_on_intr(|| openat(&folder.fd, &*name, flags, Mode::from_raw_mode(0o666))) {
                 Ok(file) => break (file, name),
-                Err(Errno::NOENT) if !renewed => {
+                Err(errno) if !renewed && (errno == Errno::NOENT || is_stale(errno)) => {
                     renewed = true;
-                    folder = match staging.renew(self.root.fd.as_fd(), &folder) {
+                    folder = match self.renew_staging(staging, &folder) {
                         Ok(folder) => folder,
                         Err((site, Errno::NOENT)) => return Err(self.gone(site, path)),
-                        Err((site, errno)) => return Err(self.change_error(site, path, errno)),
+                        Err((site, errno)) => return Err(self.staging_error(site, path, errno)),
                     };
                 }
-                Err(errno) => return Err(self.change_error("openat staging", path, errno)),
+                Err(errno) => return Err(self.staging_error("openat staging", path, errno)),
             }
         };
         let staged =
@@ -116,6 +116,39 @@ impl Disk {
             return Err(self.change_error("fchmod", path, errno));
         }
         Ok(staged)
+    }
+
+    fn renew_staging(&self, staging: &Staging, gone: &Arc<StageFolder>) -> Result<Arc<StageFolder>, SiteErrno> {
+        match staging.renew(self.root().fd.as_fd(), gone) {
+            Err((_, errno)) if is_stale(errno) && self.reopen_root() => staging.renew(self.root().fd.as_fd(), gone),
+            renewed => renewed,
+        }
+    }
+
+    /// Nothing can be staged, whatever the upload is called.
+    fn staging_error(&self, site: &'static str, path: &str, errno: Errno) -> StoreError {
+        let mut error = self.change_error(site, path, errno);
+        if matches!(error.failure, Failure::Conflict(_) | Failure::NotFound) {
+            log::warn!(target: TARGET, "nothing can be staged: site={site} cause={errno}");
+            error.failure = Failure::Unavailable;
+        }
+        self.failures.of_staging(error.failure);
+        error
+    }
+
+    /// Tries whether uploads can be stored again, with one that nothing asked for.
+    pub(super) fn probe_staging(&self) {
+        let staged = self.stage_file("", None).and_then(|staged| {
+            let written = self.write(&staged, 0, b"x").and_then(|()| {
+                if !self.durable {
+                    return Ok(());
+                }
+                (self.sync.content)(staged.file.as_fd(), false).map_err(|e| self.sync_error("fdatasync", "", e))
+            });
+            self.abort(&staged);
+            written
+        });
+        self.failures.probed(staged.is_ok());
     }
 
     /// Writes all of `bytes`.

@@ -193,3 +193,27 @@ fn aborted_uploads_leave_staging_empty() {
     server.wait_until_quiet();
     assert_eq!(visible(&server.path("")), Vec::<String>::new());
 }
+
+#[test]
+fn where_nothing_can_be_staged_clients_and_monitoring_are_told_and_it_passes() {
+    let server = Running::start();
+    let mut client = server.client();
+    let health = || {
+        let mut client = server.client();
+        client.send("GET /.filewharf/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        client.line()
+    };
+    client.put("/file", b"content");
+    assert_eq!(health(), "HTTP/1.1 200 OK\r");
+    fs::remove_dir_all(server.path(".filewharf")).expect("a folder");
+    fs::write(server.path(".filewharf"), "in the way").expect("a file");
+    for size in [3, 100_000] {
+        let line = server.client().try_put("/new", &content(1, size));
+        assert!(line.starts_with("ERR 503 retry=5 "), "{line}");
+    }
+    assert_eq!(health(), "HTTP/1.1 503 Service Unavailable\r");
+    assert_same(&client.get("/file"), b"content", "reading goes on");
+    fs::remove_file(server.path(".filewharf")).expect("a file");
+    wait_until("a healthy store", || health() == "HTTP/1.1 200 OK\r");
+    client.put("/new", b"content");
+}

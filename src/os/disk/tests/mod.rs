@@ -8,6 +8,8 @@ mod locks;
 mod names;
 mod reading;
 mod recovery;
+#[cfg(target_os = "linux")]
+mod remote;
 mod space;
 #[cfg(target_os = "linux")]
 mod syncs;
@@ -22,7 +24,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::DiskStore;
-use super::sync::{Scope, SyncCalls};
+use super::sync::{Calls, Scope, SyncCalls};
 use crate::buffer::Chunk;
 use crate::command::Put;
 use crate::config::{Limits, StoreConfig};
@@ -98,18 +100,18 @@ impl Bench {
         Self::open_synced_by(root, config, limits, SyncCalls::of)
     }
 
-    fn open_synced_by(
+    fn open_synced_by<C: Into<Calls>>(
         root: &Path,
         config: &StoreConfig,
         limits: Limits,
-        sync_calls: impl FnOnce(BorrowedFd<'_>) -> SyncCalls,
+        calls: impl FnOnce(BorrowedFd<'_>) -> C,
     ) -> Self {
         let (tx, bell) = channel();
         let wake = Arc::new(move || {
             let _ = tx.send(());
         });
         let limits = Limits { io_workers: 2, sync_workers: 3, ..limits };
-        let store = DiskStore::open_synced_by(root, config, &limits, wake, sync_calls).unwrap();
+        let store = DiskStore::open_synced_by(root, config, &limits, wake, calls).unwrap();
         Self { store, bell, root: root.to_owned(), inline: true }
     }
 

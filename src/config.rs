@@ -23,8 +23,6 @@ pub struct Limits {
     /// What one client address may have of the connections, and of the slots and of the places in their queue,
     /// in percent; 100 for no bound. An IPv6 /64 is one address.
     pub per_address_percent: u8,
-    /// Loopback addresses are counted, too: a proxy or a bench is usually behind them.
-    pub per_address_loopback: bool,
     /// Wrong secrets on one connection that are answered without delay.
     pub wrong_secrets_free: u8,
     /// Wrong secrets after which a connection is closed, and its address is slowed down: see `wrong_secret_delay`.
@@ -162,7 +160,6 @@ impl Default for Limits {
             wrong_secret_memory: Duration::from_secs(60),
             wrong_secret_addresses_max: 4096,
             per_address_percent: 50,
-            per_address_loopback: false,
             turned_away_max: 64,
             turned_away_timeout: Duration::from_secs(1),
             slots: 512,

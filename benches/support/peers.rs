@@ -115,17 +115,20 @@ const PINNED: [&str; 6] = ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", "0
 /// works before leave thousands that are not free for a minute, and it gives up at the tenth.
 const PASSIVE_PORTS: RangeInclusive<u16> = 10_000..=32_000;
 
+/// All clients have one address, which may have half of the connections; older builds have no flag for that part.
+const OWN_FLAGS: [&str; 4] = ["--durability", "none", "--max-connections", "20000"];
+
 impl Peer {
     /// Without a log. Each protocol has a server of its own, so that memory can be told apart.
     pub fn filewharf(name: &'static str, wire: Wire, binary: &str, root: &Path) -> Self {
-        let program = Program::start(&PINNED, binary, root, &["--durability", "none"]);
+        let program = Program::start(&PINNED, binary, root, &OWN_FLAGS);
         Self::own(name, wire, program, root)
     }
 
     /// With a line in its log for every request, as by default; the others write none.
     pub fn logging(name: &'static str, binary: &str, root: &Path, work: &Path) -> Self {
         let log = fs::File::create(work.join("filewharf.log")).expect("room for a log");
-        let program = Program::start_logging(&PINNED, binary, root, &["--durability", "none"], log.into());
+        let program = Program::start_logging(&PINNED, binary, root, &OWN_FLAGS, log.into());
         Self::own(name, Wire::Http, program, root)
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 
+use filewharf::config::Limits;
 use filewharf::object::Durability;
 use filewharf::server::{Handle, Server};
 
@@ -75,8 +76,10 @@ pub struct Local {
 
 impl Local {
     pub fn start(root: &Path, durability: Durability) -> Self {
+        // All clients have one address.
+        let limits = Limits { per_address_percent: 100, ..Limits::default() };
         let server = Server::builder().root(root).listen("127.0.0.1:0").durability(durability).congestion("cubic");
-        let server = server.build().expect("a server on a free port");
+        let server = server.limits(limits).build().expect("a server on a free port");
         let handle = server.handle();
         let address = handle.addresses()[0].0;
         let running = std::thread::spawn(move || {

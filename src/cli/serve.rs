@@ -152,7 +152,7 @@ const LIMITS: &[Flag<Args>] = &[
     Flag::text(
         "per-address",
         "PERCENT",
-        "What one client address may have of connections and slots [default: 50]",
+        "What one client address may have of connections and slots; 100 behind a proxy [default: 50]",
         |args, text| within(text, 1..=100).map(|percent| args.limits.per_address_percent = percent),
     ),
     Flag::text("slot-queue", "N", "Requests waiting for a slot [default: 4096]", |args, text| {

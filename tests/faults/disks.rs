@@ -276,7 +276,8 @@ fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))"
 #[ignore = "needs root, loop devices, e2fsprogs and a release build"]
 fn a_frozen_disk_holds_up_only_who_waits_for_it() {
     let disk = Mounted::image(64, &["mkfs.ext4", "-q"], "");
-    let server = Served::start(&disk.path().join("served"), &["--slots", "8", "--slot-timeout", "0.2"]);
+    let server =
+        Served::start(&disk.path().join("served"), &["--slots", "8", "--per-address", "100", "--slot-timeout", "0.2"]);
     server.client().put("/file", &content(1, 100_000));
     assert_same(&server.client().get("/file"), &content(1, 100_000), "and it is in memory");
     run(&["fsfreeze", "-f", &text(disk.path())]);

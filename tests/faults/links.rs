@@ -235,7 +235,8 @@ fn a_storm_of_resets_stops_nobody() {
 fn slow_heads_and_slow_bodies_are_ended_and_stop_nobody() {
     filewharf::os::process::raise_descriptor_limit();
     // The canary is under the same deadlines, and must meet them beside all that.
-    let options = ["--head-timeout", "8", "--rate-window", "8", "--min-rate", "1K", "--linger-timeout", "0.5"];
+    let timeouts = ["--head-timeout", "8", "--rate-window", "8", "--min-rate", "1K", "--linger-timeout", "0.5"];
+    let options = [&timeouts[..], &["--per-address", "100"]].concat();
     beside_a_canary(&options, "1,000 slow heads, 1,000 slow bodies", |server| {
         let begin = |n: usize| {
             let mut stream = TcpStream::connect(server.address()).expect("room for one more");

@@ -516,7 +516,7 @@ fn many_small_messages_are_decoded_in_one_turn() {
 
 #[test]
 fn one_address_has_its_part_of_the_connections() {
-    let limits = Limits { connections_max: 6, per_address_loopback: true, ..limits() };
+    let limits = Limits { connections_max: 6, ..limits() };
     let mut rig = rig(limits);
     let peers: Vec<Peer> = (0..5).map(|_| rig.connect()).collect();
     let served = |rig: &mut Rig, peer: &Peer| {
@@ -532,7 +532,7 @@ fn one_address_has_its_part_of_the_connections() {
 
 #[test]
 fn one_address_has_its_part_of_the_slots_and_the_others_stay_free() {
-    let limits = Limits { slots: 4, per_address_loopback: true, ..limits() };
+    let limits = Limits { slots: 4, ..limits() };
     let mut rig = rig(limits);
     let peers: Vec<Peer> = (0..4).map(|_| uploads(&mut rig)).collect();
     assert_eq!((rig.counters().slots_used, rig.counters().slots_waiting), (2, 2));

@@ -78,7 +78,8 @@ fn nine_thousand_connections_cost_less_than_a_kibibyte_each_while_others_move_fi
     }
     let root = process::folder(env!("CARGO_TARGET_TMPDIR"));
     // Those who have begun wait until a gigabyte has gone to the disk and back. Who is silent is to be seen at once.
-    let arguments = ["--head-timeout", "3600", "--idle-timeout", "3600", "--accept-defer", "0"];
+    let timeouts = ["--head-timeout", "3600", "--idle-timeout", "3600", "--accept-defer", "0"];
+    let arguments = [&timeouts[..], &["--per-address", "100"]].concat();
     let server = Program::start(&[], env!("CARGO_BIN_EXE_filewharf"), root.path(), &arguments);
     drop((0..100).map(|_| ping(&server)).collect::<Vec<_>>());
     let start = Memory::of(&server);

@@ -105,6 +105,7 @@ impl Shape {
         let limits = Limits {
             connections_max: rng.range(2..=24) as usize,
             slots: rng.range(1..=6) as usize,
+            per_address_percent: *rng.pick(&[50, 100]),
             slot_queue_max: rng.range(0..=8) as usize,
             chunk_bytes,
             chunks_per_slot: rng.range(1..=3) as usize,

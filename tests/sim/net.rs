@@ -272,7 +272,7 @@ impl Net {
     }
 
     pub fn address(&self, id: LinkId) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], 10_000 + (id % 50_000) as u16))
+        SocketAddr::from(([127, 0, 0, 1 + (id % 3) as u8], 10_000 + (id % 50_000) as u16))
     }
 
     pub fn recv(&mut self, id: LinkId, buf: &mut [u8], rng: &mut Rng, partial: u64) -> io::Result<usize> {

@@ -197,7 +197,8 @@ fn memory_stays_within_what_is_told_at_the_start() {
 
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::write(folder.path().join("large"), content(1, 8 << 20)).expect("a file");
-    let options = ["--slots", "4", "--max-connections", "300", "--hot-bytes", "0", "--portable"];
+    let limits = ["--slots", "4", "--max-connections", "300", "--per-address", "100", "--hot-bytes", "0"];
+    let options = [&limits[..], &["--portable"]].concat();
     let (program, log) = Program::logging(folder.path(), &options, Stdio::piped());
     let told = std::io::BufReader::new(log.expect("a pipe")).lines().map_while(Result::ok);
     let mut told = told.filter_map(|line| line.split_once("memory: at most ")?.1.split(' ').next()?.parse().ok());

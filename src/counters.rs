@@ -114,7 +114,7 @@ impl Counters {
     pub const REQUESTS: [&'static str; 7] = ["delete", "get", "list", "mkdir", "put", "rename", "stat"];
 
     /// What each place of [`Counters::states`] counts: the states of a session, in their order.
-    pub const STATES: [&'static str; 13] = [
+    pub const STATES: [&'static str; 14] = [
         "await-header",
         "await-slot",
         "opening",
@@ -123,6 +123,7 @@ impl Counters {
         "settling",
         "committing",
         "sending-body",
+        "sending-part",
         "pausing",
         "discarding",
         "sending-reply",

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::config::{Access, Limits, StoreConfig};
 use crate::counters::Counters;
-use crate::dialect::{Kind, Listening};
+use crate::dialect::{Kind, Listening, http};
 use crate::object::Durability;
 use crate::os::disk::DiskStore;
 use crate::os::poll::{Bell, OsPlatform, Shared, Signalled};
@@ -342,6 +342,7 @@ impl Ceiling {
         // no slot are the metrics; a timer entry may be left behind for each of the few deadlines a
         // connection has.
         let replies = limits.reply_bytes_max + limits.reply_bytes_max.max(crate::wire::metrics::LEN_MAX);
+        let slot = limits.chunk_bytes * limits.chunks_per_slot;
         let connection = Reactor::<OsPlatform>::entry_bytes()
             + Session::work_bytes()
             + limits.head_len_max
@@ -352,7 +353,7 @@ impl Ceiling {
             connection,
             connections: limits.connections_max,
             // A message and the content found in it may be held at once.
-            slot: (limits.chunk_bytes * limits.chunks_per_slot).max(2 * message) + size_of::<usize>(),
+            slot: slot.max(2 * message).max(http::REPLY_BYTES_MIN) + size_of::<usize>(),
             slots: limits.slots,
             shared: connection * limits.turned_away_max
                 + Reactor::<OsPlatform>::guesses_bytes(limits)
@@ -361,6 +362,8 @@ impl Ceiling {
                 + Spare::BYTES_MAX
                 + if limits.hot_files_max > 0 { limits.hot_bytes_max } else { 0 }
                 + limits.io_workers * crate::os::disk::WORKER_BUFFER_BYTES
+                // A listing on its way from the store to the reply that is made of it.
+                + 3 * slot
                 + limits.list_kept_bytes_max
                 + limits.list_workers() * limits.list_window_bytes,
         }

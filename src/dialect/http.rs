@@ -18,6 +18,7 @@
 
 mod described;
 mod folder;
+mod index;
 mod known;
 mod listener;
 mod media;
@@ -44,6 +45,9 @@ use write::{Remove, Upload};
 
 /// Said to a connection that comes when no more are taken.
 pub const TURNED_AWAY: &[u8] = reply::TURNED_AWAY;
+
+/// Bytes of the longest reply that takes a transfer slot, where a slot is smaller than a page of names.
+pub const REPLY_BYTES_MIN: usize = folder::REPLY_BYTES_MIN;
 
 /// Memory that one listener keeps at most, for the accounting.
 pub const KEPT_BYTES_MAX: usize = described::Described::BYTES_MAX + known::Known::BYTES_MAX;
@@ -348,7 +352,7 @@ impl Machine for Http {
         };
         let act = match (answer, asked) {
             (Answer::Opened(meta), Asked::Read(read)) => read.opened(&meta, manner, &self.listener, talk),
-            (Answer::Listed(listing), Asked::Folder(folder)) => folder.listed(listing, manner, talk),
+            (Answer::Listed(listing), Asked::Folder(folder)) => folder.listed(&listing, manner, talk),
             (Answer::Created, Asked::Upload(upload)) => upload.created(talk),
             (Answer::Stored(stored), Asked::Upload(upload)) => upload.stored(&stored, manner, talk),
             (Answer::Done, Asked::Remove(_)) => {

@@ -40,7 +40,7 @@ impl Session {
     /// The socket failed: nobody is there to be told.
     pub fn lost(&mut self, reason: CloseReason, cause: &str, cx: &mut Cx<'_>) {
         // A disk that fails in the middle of a file looks like this too: it must not pass for its end.
-        let in_a_file = matches!(self.state.name(), Name::SendingBody | Name::Pausing);
+        let in_a_file = matches!(self.state.name(), Name::SendingBody | Name::SendingPart | Name::Pausing);
         self.cut_off(reason, cause, if in_a_file { Parting::Reset } else { Parting::Plain }, cx);
     }
 
@@ -97,7 +97,9 @@ impl Session {
                     self.stop_sending("the peer does not read", cx);
                 }
             }
-            State::Discarding { .. } | State::SendingReply(_) => self.stop_sending("the peer is too slow", cx),
+            State::Discarding { .. } | State::SendingReply(_) | State::SendingPart(_) => {
+                self.stop_sending("the peer is too slow", cx);
+            }
             State::Lingering { .. } => self.end(CloseReason::LingerEnded, Parting::Plain, cx),
             State::Opening(_)
             | State::Executing
@@ -228,6 +230,7 @@ impl Session {
             | State::Opening(_)
             | State::Executing
             | State::Committing
+            | State::SendingPart(_)
             | State::Discarding { .. }
             | State::SendingReply(_)
             | State::Lingering { .. }

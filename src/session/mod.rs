@@ -179,6 +179,7 @@ impl Session {
         match self.state.name() {
             Name::AwaitHeader
             | Name::AwaitSlot
+            | Name::SendingPart
             | Name::Pausing
             | Name::Discarding
             | Name::SendingReply
@@ -235,9 +236,12 @@ impl Session {
         let holds = self.work.inbox.len() >= limits.head_len_max;
         let in_use = match &self.state {
             State::Done { .. } => false,
-            State::Opening(_) | State::Executing | State::ReceivingBody(_) | State::Settling(_) | State::Committing => {
-                true
-            }
+            State::Opening(_)
+            | State::Executing
+            | State::ReceivingBody(_)
+            | State::Settling(_)
+            | State::Committing
+            | State::SendingPart(_) => true,
             // What comes straight from the page cache needs no chunk.
             State::SendingBody(sending) => holds || matches!(sending.supply, Supply::Held | Supply::HeldReading),
             // The file that is open meanwhile will be read into this slot's chunks.
@@ -287,7 +291,9 @@ impl Session {
             State::SendingBody(sending) => {
                 sending.pace.deadline().map(|pace| pace.min(self.active + limits.stall_timeout))
             }
-            State::Discarding { .. } | State::SendingReply(_) => Some(self.entered + limits.stall_timeout),
+            State::Discarding { .. } | State::SendingReply(_) | State::SendingPart(_) => {
+                Some(self.entered + limits.stall_timeout)
+            }
             State::Lingering { .. } => Some(self.entered + limits.linger_timeout),
             State::Done { .. } | State::Moving(_) => None,
         }

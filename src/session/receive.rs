@@ -57,6 +57,7 @@ impl Session {
             State::AwaitSlot(_)
             | State::Opening(_)
             | State::Executing
+            | State::SendingPart(_)
             | State::Settling(_)
             | State::Committing
             | State::SendingBody(_)

@@ -5,6 +5,7 @@ use crate::buffer::Chunk;
 use crate::command::{Answer, Command, GoAhead, Put};
 use crate::dialect::Act;
 use crate::error::{CloseReason, Failure, StoreError};
+use crate::object::Key;
 use crate::platform::{Completion, Op, Outcome, Source};
 use crate::session::receive::Use;
 use crate::session::state::{Opening, Parting, State, Wanted};
@@ -98,6 +99,10 @@ impl Session {
             Act::Next => self.next_request(cx),
             Act::Store(put, content) => self.start_store(put, content, cx),
             Act::Pause(delay) => self.begin_pause(None, delay, cx),
+            Act::Continue(command) => {
+                self.set_state(State::SendingPart(Box::new(command)), cx);
+                self.next_part(cx);
+            }
             Act::Discard => self.begin_discard(cx),
             Act::Close(reason) => {
                 if reason == CloseReason::Finished {
@@ -180,6 +185,25 @@ impl Session {
         self.set_state(State::Opening(Opening::Create(Box::new(put))), cx);
     }
 
+    fn list(&mut self, key: Key, after: Option<Box<str>>, limit: usize, cx: &mut Cx<'_>) {
+        let bytes_max = cx.limits.chunk_bytes * cx.limits.chunks_per_slot;
+        self.work.ops.push_back(Op::List { key, after, limit, bytes_max });
+        self.set_state(State::Executing, cx);
+    }
+
+    /// A part of a reply may have left: then the store is asked for the next one.
+    pub(super) fn next_part(&mut self, cx: &mut Cx<'_>) {
+        if !matches!(self.state, State::SendingPart(_)) || !self.work.outbox.is_empty() {
+            return;
+        }
+        if let State::SendingPart(command) = self.take_state() {
+            match *command {
+                Command::List { key, after, limit } => self.list(key, after, limit, cx),
+                _ => self.fail_inside("only a listing has parts", cx),
+            }
+        }
+    }
+
     /// A slot is ours.
     pub fn granted(&mut self, cx: &mut Cx<'_>) {
         debug_assert!(cx.counters.slots_used > 0, "a slot that is not counted");
@@ -188,11 +212,7 @@ impl Session {
         match self.take_state() {
             State::AwaitSlot(wanted) => match *wanted {
                 Wanted::Command(Command::Put(put)) => self.start_put(put, cx),
-                Wanted::Command(Command::List { key, after, limit }) => {
-                    let bytes_max = cx.limits.chunk_bytes * cx.limits.chunks_per_slot;
-                    self.work.ops.push_back(Op::List { key, after, limit, bytes_max });
-                    self.set_state(State::Executing, cx);
-                }
+                Wanted::Command(Command::List { key, after, limit }) => self.list(key, after, limit, cx),
                 Wanted::Command(command) => self.start(command, cx),
                 Wanted::Gather => self.set_state(State::AwaitHeader { since: Some(cx.now) }, cx),
                 Wanted::Store(put, content) => {

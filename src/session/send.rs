@@ -166,7 +166,7 @@ impl Session {
 
     /// Asks the store for the next bytes where they are held, and notices the end.
     fn supply(&mut self, cx: &mut Cx<'_>) {
-        let State::SendingBody(sending) = &mut self.state else { return };
+        let State::SendingBody(sending) = &mut self.state else { return self.next_part(cx) };
         match sending.supply {
             Supply::Held if sending.next < sending.end && self.work.credits > 0 => {
                 let left = usize::try_from(sending.end - sending.next).unwrap_or(usize::MAX);

@@ -33,6 +33,8 @@ pub enum State {
     Committing,
     /// Store to socket.
     SendingBody(Box<Sending>),
+    /// A part of a reply leaves; then the store is asked for the next one. Nothing is read.
+    SendingPart(Box<Command>),
     /// Waiting until the peer's system has all we said, and a while longer. Nothing is read.
     Pausing(Box<Pausing>),
     /// The body of a refused upload is thrown away, up to a bound.
@@ -211,6 +213,7 @@ pub enum Name {
     Settling,
     Committing,
     SendingBody,
+    SendingPart,
     Pausing,
     Discarding,
     SendingReply,
@@ -220,7 +223,7 @@ pub enum Name {
 
 impl Name {
     /// Every state, in the order of the docs.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::AwaitHeader,
         Self::AwaitSlot,
         Self::Opening,
@@ -229,6 +232,7 @@ impl Name {
         Self::Settling,
         Self::Committing,
         Self::SendingBody,
+        Self::SendingPart,
         Self::Pausing,
         Self::Discarding,
         Self::SendingReply,
@@ -277,10 +281,12 @@ impl Name {
                 Self::Opening,
                 Self::Executing,
                 Self::SendingBody,
+                Self::SendingPart,
                 Self::Pausing,
                 Self::SendingReply,
                 Self::Done,
             ],
+            Self::SendingPart => &[Self::Executing, Self::Done],
             Self::ReceivingBody => {
                 &[Self::AwaitHeader, Self::Settling, Self::Pausing, Self::Discarding, Self::SendingReply, Self::Done]
             }
@@ -311,6 +317,7 @@ impl State {
             Self::Settling(_) => Name::Settling,
             Self::Committing => Name::Committing,
             Self::SendingBody(_) => Name::SendingBody,
+            Self::SendingPart(_) => Name::SendingPart,
             Self::Pausing(_) => Name::Pausing,
             Self::Discarding { .. } => Name::Discarding,
             Self::SendingReply(_) => Name::SendingReply,

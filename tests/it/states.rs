@@ -15,12 +15,13 @@ const TABLE: &str = "\
 AwaitHeader -> AwaitSlot Opening Executing Pausing Discarding SendingReply Done
 AwaitSlot -> AwaitHeader Opening Executing ReceivingBody Committing SendingBody Pausing Discarding SendingReply Done
 Opening -> AwaitHeader AwaitSlot ReceivingBody SendingBody Pausing Discarding SendingReply Done
-Executing -> AwaitHeader AwaitSlot Opening Executing SendingBody Pausing SendingReply Done
+Executing -> AwaitHeader AwaitSlot Opening Executing SendingBody SendingPart Pausing SendingReply Done
 ReceivingBody -> AwaitHeader Settling Pausing Discarding SendingReply Done
 Settling -> AwaitHeader Committing Pausing SendingReply Done
-Committing -> AwaitHeader AwaitSlot Opening Executing SendingBody Pausing SendingReply Done
+Committing -> AwaitHeader AwaitSlot Opening Executing SendingBody SendingPart Pausing SendingReply Done
 SendingBody -> AwaitHeader AwaitSlot SendingBody Pausing SendingReply Done
-Pausing -> AwaitHeader AwaitSlot Opening Executing SendingBody Pausing SendingReply Done
+SendingPart -> Executing Done
+Pausing -> AwaitHeader AwaitSlot Opening Executing SendingBody SendingPart Pausing SendingReply Done
 Discarding -> AwaitHeader SendingReply Done
 SendingReply -> Lingering Done
 Lingering -> Done

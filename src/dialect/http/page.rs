@@ -12,7 +12,7 @@ use base64ct::{Base64, Encoding as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::calendar::Utc;
-use crate::object::{Entry, Key, Listing, Node};
+use crate::object::{Entry, Key, Node};
 use crate::wire::http::target;
 
 /// The document, with `{{words}}` where something is filled in.
@@ -25,42 +25,45 @@ const SCRIPT: &str =
 pub struct Page<'a> {
     /// The folder; its address ends in `/`, because every link is relative to it.
     pub folder: &'a Key,
-    /// The names.
-    pub listing: &'a Listing,
-    /// The name behind which this listing begins.
+    /// The name behind which this page begins.
     pub after: Option<&'a str>,
     /// May this client upload and delete?
     pub writable: bool,
     /// Names asked for with one request.
     pub limit: usize,
+    /// Are there no names? Only known at the end, as what follows.
+    pub empty: bool,
+    /// The name behind which the next page begins.
+    pub next: Option<&'a str>,
 }
 
-/// Appends the whole document.
-pub fn write(page: &Page<'_>, out: &mut Vec<u8>) {
-    // About as much as a row takes.
-    let mut text =
-        String::with_capacity(TEMPLATE.len() + STYLE.len() + SCRIPT.len() + page.listing.entries.len() * 384);
-    let mut parts = TEMPLATE.split("{{");
-    text.push_str(parts.next().unwrap_or_default());
+/// Where the template is cut for the rows.
+const ROWS: &str = "{{rows}}";
+/// Ancestors that have a link; further ones would make the page grow with the square of the depth.
+const CRUMBS_MAX: usize = 32;
+/// Bytes of [`end`], at most.
+pub const END_BYTES_MAX: usize = TEMPLATE.len() + SCRIPT.len() + 1024;
+/// Bytes of a page with one name, at most: a path has 4 KiB, and every byte of it may become six.
+pub const FIXED_BYTES_MAX: usize = STYLE.len() + END_BYTES_MAX + 64 * 1024;
+
+/// Appends what is before the rows.
+pub fn begin(page: &Page<'_>, out: &mut String) {
+    render(page, TEMPLATE.split(ROWS).next().unwrap_or_default(), out);
+}
+
+/// Appends what is behind the rows.
+pub fn end(page: &Page<'_>, out: &mut String) {
+    render(page, TEMPLATE.split(ROWS).nth(1).unwrap_or_default(), out);
+}
+
+fn render(page: &Page<'_>, template: &str, out: &mut String) {
+    let mut parts = template.split("{{");
+    out.push_str(parts.next().unwrap_or_default());
     for part in parts {
         let (word, rest) = part.split_once("}}").expect("a test has rendered the template");
-        fill(page, word, &mut text);
-        text.push_str(rest);
+        fill(page, word, out);
+        out.push_str(rest);
     }
-    out.extend_from_slice(text.as_bytes());
-}
-
-/// How many of these names have rows of at most so many bytes together; at least one, if there is
-/// one.
-pub fn fitting(entries: &[Entry], bytes_max: usize) -> usize {
-    let (mut bytes, mut text) = (0, String::new());
-    let over = entries.iter().position(|entry| {
-        text.clear();
-        row(entry, &mut text);
-        bytes += text.len();
-        bytes > bytes_max
-    });
-    over.map_or(entries.len(), |count| count.max(1))
 }
 
 /// Value of `Content-Security-Policy` for it: nothing from elsewhere, no script or style but ours,
@@ -91,9 +94,8 @@ fn fill(page: &Page<'_>, word: &str, out: &mut String) {
             out.push_str("<p class=\"before\"><a href=\"./\">From the first name</a></p>\n");
         }
         "before" => {}
-        "rows" => page.listing.entries.iter().for_each(|entry| row(entry, out)),
-        "full" => out.push_str(shown(page.listing.entries.is_empty())),
-        "complete" => out.push_str(shown(page.listing.more)),
+        "full" => out.push_str(shown(page.empty)),
+        "complete" => out.push_str(shown(page.next.is_some())),
         "next" => next(page, out),
         _ => unreachable!("a test has rendered the template"),
     }
@@ -110,6 +112,7 @@ fn crumbs(folder: &Key, out: &mut String) {
     let names = std::iter::once("Files").chain(parts.iter().copied());
     for (depth, name) in names.enumerate() {
         match parts.len() - depth {
+            above if above > CRUMBS_MAX && depth > 0 => continue,
             0 => out.push_str("<li aria-current=\"page\"><h1><bdi>"),
             above => say(out, format_args!("<li><a href=\"{}\"><bdi>", "../".repeat(above))),
         }
@@ -120,15 +123,14 @@ fn crumbs(folder: &Key, out: &mut String) {
 
 /// The address of the next page, or of this one if there is none.
 fn next(page: &Page<'_>, out: &mut String) {
-    match page.listing.entries.last() {
-        Some(last) if page.listing.more => {
-            say(out, format_args!("?after={}&amp;limit={}", target::component(&last.name), page.limit));
-        }
-        _ => out.push_str("./"),
+    match page.next {
+        Some(last) => say(out, format_args!("?after={}&amp;limit={}", target::component(last), page.limit)),
+        None => out.push_str("./"),
     }
 }
 
-fn row(entry: &Entry, out: &mut String) {
+/// Appends one row.
+pub fn row(entry: &Entry, out: &mut String) {
     let link = target::component(&entry.name);
     let mtime = match entry.node {
         Node::File(meta) => {
@@ -178,7 +180,7 @@ fn date(seconds: i64, out: &mut String) {
 }
 
 /// Text as HTML, safe in elements and in quoted attributes.
-fn escape(text: &str, out: &mut String) {
+pub(super) fn escape(text: &str, out: &mut String) {
     for letter in text.chars() {
         match letter {
             '&' => out.push_str("&amp;"),

@@ -15,6 +15,9 @@ use crate::wire::status;
 /// Room for a head, so that it is made in one piece.
 const HEAD_BYTES: usize = 512;
 
+/// Room for what is around a chunk: its length, line ends, the last chunk.
+const CHUNK_FRAME_BYTES: usize = 32;
+
 /// How the response to one request must look, whatever it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Manner {
@@ -93,6 +96,41 @@ impl Manner {
         self.persistence = Persistence::Close;
     }
 
+    /// The length of the content is not known before its end: where it cannot come in chunks, the end of the
+    /// connection is the end of it.
+    pub(super) fn length_is_unknown(&mut self) {
+        if self.version == Version::Http10 {
+            self.last();
+        }
+    }
+
+    /// The rest of a head after [`Manner::length_is_unknown`]; the content follows in parts.
+    pub(super) fn begin_parts(&self, kind: &str, talk: &mut Talk<'_>) {
+        field("Content-Type", &kind, talk.out);
+        field("X-Content-Type-Options", &"nosniff", talk.out);
+        if self.version == Version::Http11 {
+            talk.out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        talk.out.extend_from_slice(b"\r\n");
+    }
+
+    /// A part of the content, perhaps the last (RFC 9112 §7.1).
+    pub(super) fn part(&self, content: &[u8], is_last: bool, talk: &mut Talk<'_>) {
+        // In one piece: a buffer that grows by doubling may take twice what it holds.
+        talk.out.reserve_exact(content.len() + CHUNK_FRAME_BYTES);
+        if self.version == Version::Http10 {
+            return talk.out.extend_from_slice(content);
+        }
+        if !content.is_empty() {
+            let _ = write!(talk.out, "{:x}\r\n", content.len());
+            talk.out.extend_from_slice(content);
+            talk.out.extend_from_slice(b"\r\n");
+        }
+        if is_last {
+            talk.out.extend_from_slice(b"0\r\n\r\n");
+        }
+    }
+
     pub(super) const fn content(&self) -> Content {
         self.content
     }
@@ -131,6 +169,7 @@ impl Manner {
         field("X-Content-Type-Options", &"nosniff", talk.out);
         content_length(content.len() as u64, talk.out);
         if self.content == Content::Follows {
+            talk.out.reserve_exact(content.len());
             talk.out.extend_from_slice(content);
         }
     }

@@ -60,6 +60,8 @@ pub(super) fn say_listing(listing: &Listing, out: &mut Vec<u8>) {
         };
     }
     let _ = writeln!(out, "OK {}{}", body.len(), if listing.more { " more=1" } else { "" });
+    // The reply lives on the account of the transfer slot, so it takes no more than it must.
+    out.reserve_exact(body.len());
     out.append(&mut body);
 }
 

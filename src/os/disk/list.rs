@@ -26,6 +26,12 @@ fn cost(name: &str) -> usize {
     name.len() + ENTRY_COST
 }
 
+/// Waits for its connection on the account of a transfer slot, so it takes no more than it must.
+fn page(mut entries: Vec<Entry>, more: bool) -> Listing {
+    entries.shrink_to_fit();
+    Listing { entries, more }
+}
+
 impl Disk {
     /// Names behind `after`, at most `limit`, together at most about `bytes_max` bytes.
     pub(super) fn list(
@@ -50,15 +56,15 @@ impl Disk {
                 let Some(node) = self.entry(folder, path, name)? else { continue };
                 bytes += cost(name);
                 if entries.len() >= limit || (bytes > bytes_max && !entries.is_empty()) {
-                    return Ok(Listing { entries, more: true });
+                    return Ok(page(entries, true));
                 }
                 entries.push(Entry { name: name.into(), node });
             }
             // A peer goes on behind the last name of a page, so an empty one must be the end.
             match window.next() {
-                Some(_) if entries.len() >= limit.max(1) => return Ok(Listing { entries, more: true }),
+                Some(_) if entries.len() >= limit.max(1) => return Ok(page(entries, true)),
                 Some(last) => after = last.into(),
-                None => return Ok(Listing { entries, more: false }),
+                None => return Ok(page(entries, false)),
             }
         }
     }

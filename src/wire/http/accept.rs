@@ -4,11 +4,15 @@ use crate::wire::http::trimmed;
 
 /// The form of a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listing {
-    /// A page.
-    Html,
-    /// One JSON object a line.
+pub enum Form {
+    /// The page for people.
+    Page,
+    /// A plain HTML index of every name.
+    Index,
+    /// An array of JSON objects.
     Json,
+    /// One JSON object a line.
+    Lines,
 }
 
 /// How much a type is wanted; more is greater.
@@ -30,11 +34,16 @@ enum Precision {
 }
 
 /// Which form the client prefers: the one with the greater weight, then the one it names more
-/// precisely, then the page (RFC 9110 §12.5.1).
-pub fn listing(lines: &[&str]) -> Listing {
+/// precisely, then HTML (RFC 9110 §12.5.1). Only a browser names HTML; who takes anything gets the index.
+pub fn form(lines: &[&str]) -> Form {
     let html = wish(lines, "text", "html");
-    let json = wish(lines, "application", "json").max(wish(lines, "application", "x-ndjson"));
-    if json > html { Listing::Json } else { Listing::Html }
+    let (json, ndjson) = (wish(lines, "application", "json"), wish(lines, "application", "x-ndjson"));
+    match html {
+        html if json > html && json >= ndjson => Form::Json,
+        html if ndjson > html => Form::Lines,
+        Wish { quality: 1.., precision: Precision::Exact } => Form::Page,
+        _ => Form::Index,
+    }
 }
 
 /// What the most precise range that fits the type says.
@@ -76,51 +85,49 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn people_see_a_page_and_programs_a_list() {
-        for text in [
-            "",
-            "*/*",
-            "text/html",
-            "TEXT/HTML",
-            "text/*",
-            "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
-            "text/html, application/json",
-            "application/json;q=0.9, text/html",
-            "application/json;q=0.5, */*;q=0.8",
-            "application/json;q=0, */*",
-            "image/png",
-            "text/html;q=0, application/json;q=0",
-            "application/json;q=2",
-            "application/json;q=0.1234",
-            "application/json-seq",
-            "garbage, ;q=1, /",
+    fn people_see_a_page_programs_what_they_name_and_all_others_the_index() {
+        for (text, expected) in [
+            ("", Form::Index),
+            ("*/*", Form::Index),
+            ("text/*", Form::Index),
+            ("image/png", Form::Index),
+            ("application/json;q=0.5, */*;q=0.8", Form::Index),
+            ("application/json;q=0, */*", Form::Index),
+            ("text/html;q=0, application/json;q=0", Form::Index),
+            ("application/json;q=2", Form::Index),
+            ("application/json;q=0.1234", Form::Index),
+            ("application/json-seq", Form::Index),
+            ("garbage, ;q=1, /", Form::Index),
+            ("text/html", Form::Page),
+            ("TEXT/HTML", Form::Page),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8", Form::Page),
+            ("text/html, application/json", Form::Page),
+            ("application/json;q=0.9, text/html", Form::Page),
+            ("application/json", Form::Json),
+            ("Application/JSON; charset=utf-8", Form::Json),
+            ("application/json, text/plain, */*", Form::Json),
+            ("application/*", Form::Json),
+            ("application/json, application/x-ndjson", Form::Json),
+            ("text/html;q=0.8, application/json;q=0.9", Form::Json),
+            ("text/html;q=0.899,application/json; q=0.9", Form::Json),
+            ("text/*;q=0.5, application/json;Q=0.501", Form::Json),
+            ("text/html;q=0, */*", Form::Json),
+            ("text/*, application/json", Form::Json),
+            ("text/html;q=0.000, application/json;q=0.001", Form::Json),
+            ("application/x-ndjson", Form::Lines),
+            ("application/x-ndjson, */*;q=0.1", Form::Lines),
+            ("application/x-ndjson, application/json;q=0.9", Form::Lines),
         ] {
-            assert_eq!(listing(&[text]), Listing::Html, "{text}");
+            assert_eq!(form(&[text]), expected, "{text}");
         }
-        for text in [
-            "application/json",
-            "Application/JSON; charset=utf-8",
-            "application/x-ndjson",
-            "application/json, text/plain, */*",
-            "application/*",
-            "application/x-ndjson, */*;q=0.1",
-            "text/html;q=0.8, application/json;q=0.9",
-            "text/html;q=0.899,application/json; q=0.9",
-            "text/*;q=0.5, application/json;Q=0.501",
-            "text/html;q=0, */*",
-            "text/*, application/json",
-            "text/html;q=0.000, application/json;q=0.001",
-        ] {
-            assert_eq!(listing(&[text]), Listing::Json, "{text}");
-        }
-        assert_eq!(listing(&[]), Listing::Html);
-        assert_eq!(listing(&["text/html;q=0.1", "application/json"]), Listing::Json);
+        assert_eq!(form(&[]), Form::Index);
+        assert_eq!(form(&["text/html;q=0.1", "application/json"]), Form::Json);
     }
 
     proptest! {
         #[test]
         fn no_text_breaks_it(text in "(text|html|application|json|\\*|/|,|;|q=|[0-9.]{1,5}| |ü){0,12}") {
-            let _ = listing(&[&text]);
+            let _ = form(&[&text]);
         }
     }
 }

@@ -82,7 +82,7 @@ fn http_body(data: &[u8]) {
 
 fn http_values(text: &str) {
     let lines: Vec<&str> = text.split('\n').collect();
-    let _ = (Tags::parse(&lines), digest::wants_sha256(&lines), accept::listing(&lines), basic::secret(text));
+    let _ = (Tags::parse(&lines), digest::wants_sha256(&lines), accept::form(&lines), basic::secret(text));
     if let Ok(Some(sha256)) = digest::sha256(&lines) {
         assert_eq!(digest::sha256(&[&digest::format(&sha256)]), Ok(Some(sha256)));
     }

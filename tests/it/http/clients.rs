@@ -134,7 +134,7 @@ fn curl_asks_on_conditions_deletes_and_hears_refusals() {
     assert_eq!(bench.curl(&["-z", "Thu, 01 Jan 2015 00:00:00 GMT", &up]).0, 200);
     assert_eq!(bench.curl(&["-T", "up", "-H", "If-None-Match: *", &up]).0, 412);
     assert_eq!(bench.curl(&["-I", &up]).0, 200);
-    assert_eq!(bench.curl(&["-L", &bench.url("/"), "-H", "Accept: application/json"]).1.first(), Some(&b'{'));
+    assert_eq!(bench.curl(&["-L", &bench.url("/"), "-H", "Accept: application/json"]).1.first(), Some(&b'['));
     assert_eq!(bench.curl(&["-X", "DELETE", &up]).0, 204);
     assert_eq!(bench.run("curl", &["-sS", "--fail", &up]).0, 22, "404 fails");
     assert_eq!(bench.curl(&["--path-as-is", &bench.url("/%2e%2e/up")]).0, 400);

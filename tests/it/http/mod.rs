@@ -4,6 +4,7 @@
 mod behind;
 mod clients;
 mod corners;
+mod listings;
 mod sites;
 mod themes;
 

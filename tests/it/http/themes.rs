@@ -200,7 +200,7 @@ const ROWS: &[Row] = &[
         "GET / HTTP/1.1|Accept: application/json;q=0.5, text/html;q=0.4",
         "",
         200,
-        "Content-Type: application/x-ndjson",
+        "Content-Type: application/json",
     ),
     (
         "content §12.5.1",

@@ -268,6 +268,7 @@ impl MemStore {
             },
             Op::Delete { key, meant, precondition } => self.delete(&key, meant, &precondition),
             Op::Flush { .. } => Ok(Outcome::Flushed),
+            Op::List { .. } if self.damage == Damage::Unreadable => Err(refused(Failure::Internal)),
             Op::List { key, after, limit, bytes_max } => {
                 self.list(&key, after.as_deref(), limit, bytes_max).map(Outcome::Listed)
             }

@@ -5,6 +5,7 @@ use percent_encoding::percent_decode_str;
 use proptest::prelude::*;
 
 use super::*;
+use crate::object::Listing;
 use crate::object::{Etag, Meta};
 
 /// What a piece of the document is.
@@ -79,11 +80,14 @@ fn pieces(html: &str) -> Vec<Piece> {
     found
 }
 
-fn document(page: &Page<'_>) -> String {
-    let mut out = b"before".to_vec();
-    write(page, &mut out);
-    let text = String::from_utf8(out).expect("UTF-8");
-    text.strip_prefix("before").expect("it is appended").to_owned()
+fn document(page: &Page<'_>, listing: &Listing) -> String {
+    let mut text = String::new();
+    begin(page, &mut text);
+    listing.entries.iter().for_each(|entry| row(entry, &mut text));
+    let before = text.len();
+    end(page, &mut text);
+    assert!(text.len() - before <= END_BYTES_MAX);
+    text
 }
 
 fn listing(names: &[String], more: bool) -> Listing {
@@ -98,7 +102,8 @@ fn listing(names: &[String], more: bool) -> Listing {
 }
 
 fn page<'a>(folder: &'a Key, listing: &'a Listing) -> Page<'a> {
-    Page { folder, listing, after: None, writable: true, limit: 1000 }
+    let next = listing.entries.last().filter(|_| listing.more).map(|last| &*last.name);
+    Page { folder, after: None, writable: true, limit: 1000, empty: listing.entries.is_empty(), next }
 }
 
 /// The value of an attribute.
@@ -159,7 +164,7 @@ proptest! {
         more: bool,
     ) {
         let (folder, listing) = (Key::checked(&folder), listing(&names, more));
-        let html = document(&page(&folder, &listing));
+        let html = document(&page(&folder, &listing), &listing);
         let read = rows(&html);
         prop_assert_eq!(read.len(), names.len());
         for (place, (link, name)) in read.iter().enumerate() {
@@ -172,7 +177,7 @@ proptest! {
         // Not one element more than with harmless names.
         let tame: Vec<String> = names.iter().map(|_| "x".to_owned()).collect();
         let depth = vec!["x"; folder.as_str().split('/').count()].join("/");
-        let expected = document(&page(&Key::checked(&depth), &self::listing(&tame, more)));
+        let expected = document(&page(&Key::checked(&depth), &self::listing(&tame, more)), &self::listing(&tame, more));
         prop_assert_eq!(census(&html), census(&expected));
     }
 }
@@ -181,7 +186,7 @@ proptest! {
 fn hostile_names_are_only_names() {
     let names = NASTY.map(str::to_owned);
     let listing = listing(&names, true);
-    let html = document(&page(&Key::root(), &listing));
+    let html = document(&page(&Key::root(), &listing), &listing);
     let read: Vec<String> = rows(&html).into_iter().map(|(_, name)| name).collect();
     assert_eq!(read, names);
     assert_eq!(census(&html)["script"], 1);
@@ -190,18 +195,21 @@ fn hostile_names_are_only_names() {
 #[test]
 fn the_title_and_the_way_here_are_escaped() {
     let folder = Key::checked("a<b>/\"c\" & 'd'");
-    let html = document(&page(&folder, &listing(&[], false)));
+    let html = document(&page(&folder, &listing(&[], false)), &listing(&[], false));
     assert!(html.contains("<title>&quot;c&quot; &amp; &#39;d&#39; – filewharf</title>"));
     assert!(html.contains(
         "<li><a href=\"../../\"><bdi>Files</bdi></a></li><li><a href=\"../\"><bdi>a&lt;b&gt;</bdi></a></li>\
          <li aria-current=\"page\"><h1><bdi>&quot;c&quot; &amp; &#39;d&#39;</bdi></h1></li>"
     ));
-    assert!(document(&page(&Key::root(), &listing(&[], false))).contains("<title>/ – filewharf</title>"));
+    assert!(
+        document(&page(&Key::root(), &listing(&[], false)), &listing(&[], false))
+            .contains("<title>/ – filewharf</title>")
+    );
 }
 
 #[test]
 fn the_policy_names_exactly_the_script_and_the_style_of_the_document() {
-    let html = document(&page(&Key::root(), &listing(&["a".to_owned()], false)));
+    let html = document(&page(&Key::root(), &listing(&["a".to_owned()], false)), &listing(&["a".to_owned()], false));
     let found = pieces(&html);
     for element in ["script", "style"] {
         let place = found.iter().position(|piece| matches!(piece, Piece::Tag(name, _) if name == element));
@@ -227,7 +235,7 @@ fn nothing_is_fetched_from_elsewhere_and_nothing_is_heavy() {
 fn only_who_may_write_is_told_so() {
     let (folder, listing) = (Key::root(), listing(&["a".to_owned()], false));
     for writable in [true, false] {
-        let html = document(&Page { writable, ..page(&folder, &listing) });
+        let html = document(&Page { writable, ..page(&folder, &listing) }, &listing);
         assert_eq!(html.contains("<body data-writable>"), writable);
         assert_eq!(html.contains("<body>"), !writable);
     }
@@ -237,14 +245,14 @@ fn only_who_may_write_is_told_so() {
 fn a_page_leads_to_the_next_one_and_back_to_the_first() {
     let (folder, names) = (Key::root(), ["a&b".to_owned(), "c d\"#".to_owned()]);
     let (all, part) = (listing(&names, false), listing(&names, true));
-    let html = document(&Page { limit: 2, after: Some("A"), ..page(&folder, &part) });
+    let html = document(&Page { limit: 2, after: Some("A"), ..page(&folder, &part) }, &part);
     assert!(html.contains("<p id=\"more\"><a class=\"button\" href=\"?after=c%20d%22%23&amp;limit=2\">"));
     assert!(html.contains("<a href=\"./\">From the first name</a>"));
-    let html = document(&page(&folder, &all));
+    let html = document(&page(&folder, &all), &all);
     assert!(html.contains("<p id=\"more\" hidden><a class=\"button\" href=\"./\">"), "there is no next one");
     assert!(!html.contains("From the first name"));
     assert!(html.contains("<p id=\"empty\" hidden>"));
-    assert!(document(&page(&folder, &listing(&[], false))).contains("<p id=\"empty\">"));
+    assert!(document(&page(&folder, &listing(&[], false)), &listing(&[], false)).contains("<p id=\"empty\">"));
 }
 
 #[test]

@@ -1,0 +1,45 @@
+//! The plain index of a directory: links for programs that follow them, in the form that nginx and
+//! Apache made common. Every name is there, and none is cut off.
+
+use std::fmt::Write as _;
+
+use crate::calendar::Utc;
+use crate::dialect::http::page::escape;
+use crate::object::{Entry, Key, Node};
+use crate::wire::http::target;
+
+/// Value of `Content-Security-Policy` for it: nothing but text and links.
+pub const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Columns for names; longer ones move the rest of their line.
+const NAME_COLUMNS: usize = 50;
+
+/// Appends what is before the names.
+pub fn begin(folder: &Key, out: &mut String) {
+    let mut title = String::from("Index of /");
+    escape(folder.as_str(), &mut title);
+    let _ = write!(
+        out,
+        "<!doctype html>\n<html>\n<head><meta charset=\"utf-8\"><title>{title}</title></head>\n<body>\n<h1>{title}</h1>\n<pre>\n"
+    );
+    if !folder.is_root() {
+        out.push_str("<a href=\"../\">../</a>\n");
+    }
+}
+
+/// Appends one name, with its time (UTC) and size.
+pub fn row(entry: &Entry, out: &mut String) {
+    let (slash, mtime, size) = match entry.node {
+        Node::File(meta) => ("", meta.mtime, meta.len.to_string()),
+        Node::Folder { mtime } => ("/", mtime, "-".to_owned()),
+    };
+    let _ = write!(out, "<a href=\"{}{slash}\">", target::component(&entry.name));
+    escape(&entry.name, out);
+    let blanks = NAME_COLUMNS.saturating_sub(entry.name.chars().count() + slash.len());
+    let _ = writeln!(out, "{slash}</a>{:blanks$} {} {size:>19}", "", Utc::new(mtime).to_the_minute());
+}
+
+/// Appends what is behind the names.
+pub fn end(out: &mut String) {
+    out.push_str("</pre>\n</body>\n</html>\n");
+}

@@ -1,0 +1,207 @@
+//! Directories over HTTP: whole for programs that follow links, page by page for people and JSON.
+
+use filewharf::config::{Access, Limits};
+use filewharf::dialect::{Kind, Listening};
+use filewharf::server::Ceiling;
+
+use super::{Response, heard, server};
+use crate::rig::{Damage, Mode, Rig};
+
+const FILES: usize = 2300;
+
+/// A server whose slots hold about this much of a reply, with a folder that needs many of them.
+fn many(chunk_bytes: usize) -> Rig {
+    let mut rig = server(Limits { chunk_bytes, ..Limits::default() });
+    for n in 0..FILES {
+        rig.place(&format!("many/a name & <{n:05}>"), b"");
+    }
+    rig
+}
+
+/// A server whose clients have little room.
+fn slow_reader() -> Rig {
+    let listening = Listening::new(Kind::Http, &[], 0).expect("no options");
+    Rig::speaking(listening, Mode { window: 1000, ..Mode::PLAIN }, Limits::default(), Access::default())
+}
+
+/// The chunks of a response, each as long as it says, the last one empty.
+fn chunks(mut body: &str) -> Vec<&str> {
+    let mut chunks = Vec::new();
+    loop {
+        let (len, rest) = body.split_once("\r\n").expect("a length");
+        let (content, rest) = rest.split_at(usize::from_str_radix(len, 16).expect("in hexadecimal"));
+        body = rest.strip_prefix("\r\n").expect("the end of a chunk");
+        if content.is_empty() {
+            assert_eq!(body, "", "nothing is behind the last chunk");
+            return chunks;
+        }
+        chunks.push(content);
+    }
+}
+
+fn unchunked(body: &str) -> String {
+    chunks(body).concat()
+}
+
+fn link(n: usize) -> String {
+    format!("href=\"a%20name%20&%20%3C{n:05}%3E\"").replace("%20&%20", "%20%26%20")
+}
+
+#[test]
+fn who_names_no_form_gets_a_complete_index_with_names_in_full() {
+    for accept in ["", "Accept: */*\r\n"] {
+        let reply = heard(&mut many(64 * 1024), format!("GET /many/ HTTP/1.1\r\nHost: x\r\n{accept}\r\n"));
+        let response = Response::new(&reply);
+        assert_eq!(response.field("Transfer-Encoding"), Some("chunked"));
+        assert_eq!(response.field("Content-Type"), Some("text/html; charset=utf-8"));
+        let content = unchunked(&response.body);
+        for n in 0..FILES {
+            assert!(
+                content.contains(&link(n)) && content.contains(&format!(">a name &amp; &lt;{n:05}&gt;</a> ")),
+                "{n}"
+            );
+        }
+        assert_eq!(content.matches("<a ").count(), FILES + 1, "and the folder above");
+        assert!(content.ends_with("</html>\n"));
+    }
+}
+
+#[test]
+fn an_index_for_an_old_client_ends_with_the_connection() {
+    let reply = heard(&mut many(64 * 1024), "GET /many/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    let response = Response::new(&reply);
+    assert_eq!((response.field("Connection"), response.field("Transfer-Encoding")), (Some("close"), None));
+    assert_eq!(response.body.matches("<a ").count(), FILES + 1);
+    assert!(response.body.ends_with("</html>\n"));
+}
+
+#[test]
+fn the_answer_to_head_is_the_head_of_the_index_and_the_connection_goes_on() {
+    let ask = "HEAD /many/ HTTP/1.1\r\nHost: x\r\n\r\nGET /f HTTP/1.1\r\nHost: x\r\n\r\n";
+    let reply = heard(&mut many(64 * 1024), ask);
+    let response = Response::new(&reply);
+    assert_eq!(response.field("Transfer-Encoding"), Some("chunked"));
+    assert!(response.body.starts_with("HTTP/1.1 200 OK") && response.body.ends_with("0123456789"));
+}
+
+#[test]
+fn a_page_has_as_many_names_as_are_asked_for_up_to_a_thousand() {
+    for (query, names) in [("", 200), ("?limit=5", 5), ("?limit=700", 700), ("?limit=5000", 1000)] {
+        let ask = format!("GET /many/{query} HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n");
+        let reply = heard(&mut many(64 * 1024), ask);
+        let response = Response::new(&reply);
+        let content =
+            if response.field("Transfer-Encoding").is_some() { unchunked(&response.body) } else { response.body };
+        assert_eq!(content.matches("<tr data-").count(), names, "{query}");
+        let limit = if query.is_empty() { 200 } else { names };
+        let next = format!("?after=a%20name%20%26%20%3C{:05}%3E&amp;limit={limit}\">More names", names - 1);
+        assert!(content.contains(&next), "{query}: it leads to the next page");
+    }
+}
+
+#[test]
+fn a_page_of_long_names_comes_in_chunks_that_fit_into_a_slot() {
+    let limits = Limits::default();
+    let slot_bytes = limits.chunk_bytes * limits.chunks_per_slot;
+    let mut rig = server(limits);
+    for n in 0..200 {
+        rig.place(&format!("d/{n:03}{}", "\"".repeat(250)), b"");
+    }
+    let reply = heard(&mut rig, "GET /d/ HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n");
+    let response = Response::new(&reply);
+    let chunks = chunks(&response.body);
+    let content = chunks.concat();
+    assert_eq!(content.matches("<tr data-").count(), 200);
+    assert!(chunks.iter().all(|chunk| chunk.len() <= slot_bytes));
+    assert!(chunks.len() <= 2 * content.len().div_ceil(slot_bytes), "{} chunks", chunks.len());
+}
+
+#[test]
+fn where_a_reply_in_one_piece_goes_on_is_said_in_its_head() {
+    let mut rig = many(64 * 1024);
+    for (accept, limit, is_said) in [("text/html", 5, true), ("*/*", 5, true), ("*/*", FILES, false)] {
+        let from = FILES - 10;
+        let ask = format!(
+            "GET /many/?limit={limit}&after=a%20name%20%26%20%3C{from:05}%3E HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n"
+        );
+        let response = Response::new(&heard(&mut rig, ask));
+        let next = format!("<?after=a%20name%20%26%20%3C{:05}%3E&limit=5>; rel=\"next\"", from + 5);
+        assert_eq!(response.field("Link"), is_said.then_some(&*next), "{accept} {limit}");
+    }
+}
+
+#[test]
+fn json_is_an_array_and_ndjson_has_an_object_a_line() {
+    let mut rig = many(64 * 1024);
+    for (accept, open, between, close) in
+        [("application/json", "[{", "},\n{", "}]\n"), ("application/x-ndjson", "{", "}\n{", "}\n")]
+    {
+        let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n");
+        let response = Response::new(&heard(&mut rig, ask("/many/?limit=3&after=a%20name%20%26%20%3C00006%3E")));
+        assert_eq!(response.field("Content-Type"), Some(accept));
+        assert_eq!(response.field("Link"), Some("<?after=a%20name%20%26%20%3C00009%3E&limit=3>; rel=\"next\""));
+        let body = &response.body;
+        assert!(body.starts_with(&format!("{open}\"name\":\"a name & <00007>\",\"type\":\"file\",")), "{body}");
+        assert!(body.ends_with(close) && body.matches(between).count() == 2, "{body}");
+    }
+    let empty =
+        Response::new(&heard(&mut rig, "GET /?after=z HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\n\r\n"));
+    assert_eq!(empty.body, "[]\n");
+}
+
+#[test]
+fn a_failure_in_the_middle_of_an_index_does_not_look_like_its_end() {
+    let mut rig = slow_reader();
+    for n in 0..FILES {
+        rig.place(&format!("many/{n:05}"), b"");
+    }
+    let peer = rig.connect();
+    rig.send_unread(&peer, b"GET /many/ HTTP/1.1\r\nHost: x\r\n\r\n");
+    rig.turn();
+    rig.damage(Damage::Unreadable);
+    for _ in 0..FILES {
+        if !peer.is_gone() {
+            rig.read(&peer, 1000);
+        }
+    }
+    let reply = String::from_utf8(peer.heard()).expect("text");
+    assert!(reply.starts_with("HTTP/1.1 200") && !reply.ends_with("0\r\n\r\n"));
+    assert!(peer.is_reset(), "an old client would take a plain end for that of the index");
+}
+
+#[test]
+fn a_client_that_does_not_read_an_index_is_let_go_with_its_slot() {
+    let mut rig = many(64 * 1024);
+    let peer = rig.connect();
+    rig.send_unread(&peer, b"GET /many/ HTTP/1.1\r\nHost: x\r\n\r\n");
+    rig.pass(Limits::default().stall_timeout);
+    if !peer.is_gone() {
+        assert!(peer.heard().ends_with(b"0\r\n\r\n"), "it had room for all of it");
+    }
+    assert_eq!(rig.counters().slots_used, 0);
+}
+
+#[test]
+fn a_reply_about_a_folder_takes_no_more_memory_than_its_slot() {
+    let limits = Limits::default();
+    let ceiling = Ceiling::of(&limits, false);
+    for letter in ["\"", "&", "a"] {
+        let mut rig = slow_reader();
+        let mut slots = 0;
+        for n in 0..1000 {
+            rig.place(&format!("many/{}{n:04}", letter.repeat(250)), b"");
+        }
+        for accept in ["application/json", "application/x-ndjson", "text/html", "*/*"] {
+            for query in ["", "?limit=1000"] {
+                let peer = rig.connect();
+                let ask = format!("GET /many/{query} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n");
+                rig.send_unread(&peer, ask.as_bytes());
+                rig.turn();
+                slots += 1;
+                let bytes = rig.content_bytes(&limits);
+                assert!(bytes > 32 * 1024, "{bytes}: the reply waits");
+                assert!(bytes <= slots * ceiling.slot, "{accept} {query} {letter}: {bytes} in {slots} slots");
+            }
+        }
+    }
+}

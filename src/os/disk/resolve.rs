@@ -21,7 +21,7 @@ use crate::object::Precondition;
 const RACE_TRIES: u32 = 8;
 
 /// How folders are opened for a change: never through a link, and so that they can be synced.
-fn folder_flags() -> OFlags {
+pub(super) fn folder_flags() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
 }
 

@@ -24,7 +24,7 @@ use super::meta::{self, FolderId};
 use super::settle::{Made, Syncs};
 use super::space::Space;
 use super::staging::Staging;
-use super::sync::{Calls, OpenBeneath, SyncCalls};
+use super::sync::{Calls, OpenBeneath, StageIn, SyncCalls};
 use super::window::Windows;
 use crate::config::Limits;
 use crate::error::{Failure, StoreError};
@@ -57,6 +57,8 @@ pub(super) struct Disk {
     pub(super) caps: Caps,
     /// How names are opened.
     pub(super) open: OpenBeneath,
+    /// How staging files are made.
+    pub(super) stage: StageIn,
     /// How it is synced.
     pub(super) sync: SyncCalls,
     /// Sync before a change is acknowledged.
@@ -136,6 +138,7 @@ impl Disk {
             root_path: root_path.to_owned(),
             caps,
             open: calls.open,
+            stage: calls.stage,
             sync: calls.sync,
             durable,
             read_only,

@@ -6,6 +6,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::kernel::{self, Resolve};
+use super::write::stage_in;
 
 /// What the sync after a change of names covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(super) struct SyncCalls {
 pub(super) struct Calls {
     /// Opens a name beneath a folder.
     pub(super) open: OpenBeneath,
+    /// Makes a staging file.
+    pub(super) stage: StageIn,
     /// Syncs.
     pub(super) sync: SyncCalls,
     /// The file system is on this machine, so calls that do not read a disk may be made on the loop.
@@ -47,6 +50,9 @@ pub(super) struct Calls {
 
 /// See `kernel::open_beneath`.
 pub(super) type OpenBeneath = fn(BorrowedFd<'_>, &str, OFlags, Resolve) -> Result<OwnedFd, Errno>;
+
+/// See `write::stage_in`.
+pub(super) type StageIn = fn(BorrowedFd<'_>, &str) -> Result<OwnedFd, Errno>;
 
 impl Calls {
     /// Those of the system.
@@ -57,7 +63,7 @@ impl Calls {
 
 impl From<SyncCalls> for Calls {
     fn from(sync: SyncCalls) -> Self {
-        Self { open: kernel::open_beneath, sync, inline: true }
+        Self { open: kernel::open_beneath, stage: stage_in, sync, inline: true }
     }
 }
 

@@ -3,7 +3,7 @@
 //! The first error of a file is final. Nothing here ever touches a final name; missing folders
 //! are made at the commit, so an upload that is given up leaves no trace.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{AtFlags, Mode, OFlags, fchmod, openat, unlinkat};
@@ -11,7 +11,7 @@ use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use super::caps::Pages;
 use super::fault::{TARGET, is_stale};
-use super::resolve::{may_replace, standing};
+use super::resolve::{folder_flags, may_replace, standing};
 use super::shared::Disk;
 use super::space::Promise;
 use super::staging::{SiteErrno, StageFolder, Staging};
@@ -62,11 +62,18 @@ impl Staged {
     }
 }
 
+/// Makes a file in a staging folder.
+pub(super) fn stage_in(folder: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    retry_on_intr(|| openat(folder, name, flags, Mode::from_raw_mode(0o666)))
+}
+
 impl Disk {
     /// Refuses what can be known now, then makes a staging file.
     pub(super) fn create(&self, put: &Put) -> Result<Staged, StoreError> {
         self.fit_for_change()?;
-        self.refuse_early(&put.key, &put.precondition)?;
+        let refused = self.refuse_early(&put.key, &put.precondition);
+        refused.inspect_err(|error| self.failures.of_commit(Some(error.failure)))?;
         self.check_space(put.len)?;
         self.stage_file(put.key.as_str(), put.len)
     }
@@ -93,8 +100,7 @@ impl Disk {
         let mut renewed = false;
         let (file, name) = loop {
             let name = staging.fresh_name();
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            match retry_on_intr(|| openat(&folder.fd, &*name, flags, Mode::from_raw_mode(0o666))) {
+            match (self.stage)(folder.fd.as_fd(), &name) {
                 Ok(file) => break (file, name),
                 Err(errno) if !renewed && (errno == Errno::NOENT || is_stale(errno)) => {
                     renewed = true;
@@ -138,7 +144,10 @@ impl Disk {
 
     /// Tries whether uploads can be stored again, with one that nothing asked for.
     pub(super) fn probe_staging(&self) {
-        let staged = self.stage_file("", None).and_then(|staged| {
+        // Staging has descriptors of its own: it may work where the root does not.
+        let opened = self.open_beneath("", folder_flags(), false);
+        let opened = opened.map_err(|errno| self.change_error("open folder", "", errno));
+        let staged = opened.and_then(|_| self.stage_file("", None)).and_then(|staged| {
             let written = self.write(&staged, 0, b"x").and_then(|()| {
                 if !self.durable {
                     return Ok(());

@@ -1,5 +1,6 @@
 //! A file system of another machine: never waited for on the loop, and it may lose what was opened.
 use super::super::kernel::{self, Resolve};
+use super::super::write::stage_in;
 use super::*;
 use crate::os::process::clock;
 use crate::platform::Health;
@@ -10,7 +11,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::symlink;
 use std::sync::Mutex;
 
-/// What opens beneath a root meet.
+/// What opens beneath a root meet, and new files in a staging folder.
 #[derive(Clone, Copy)]
 enum Meets {
     /// So many failures.
@@ -21,20 +22,28 @@ enum Meets {
 
 static MEETS: Mutex<BTreeMap<PathBuf, Meets>> = Mutex::new(BTreeMap::new());
 
-fn open(at: BorrowedFd<'_>, path: &str, flags: OFlags, resolve: Resolve) -> Result<OwnedFd, Errno> {
-    let root = std::fs::read_link(format!("/proc/self/fd/{}", at.as_raw_fd())).unwrap();
-    match MEETS.lock().unwrap().get_mut(&root) {
+fn met(at: BorrowedFd<'_>) -> Result<(), Errno> {
+    let folder = std::fs::read_link(format!("/proc/self/fd/{}", at.as_raw_fd())).unwrap();
+    match MEETS.lock().unwrap().get_mut(&folder) {
         Some(Meets::Some(left, errno)) if *left > 0 => {
             *left -= 1;
             Err(*errno)
         }
         Some(Meets::At(fd, errno)) if *fd == at.as_raw_fd() => Err(*errno),
-        _ => kernel::open_beneath(at, path, flags, resolve),
+        _ => Ok(()),
     }
 }
 
+fn open(at: BorrowedFd<'_>, path: &str, flags: OFlags, resolve: Resolve) -> Result<OwnedFd, Errno> {
+    met(at).and_then(|()| kernel::open_beneath(at, path, flags, resolve))
+}
+
+fn stage(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+    met(at).and_then(|()| stage_in(at, name))
+}
+
 fn remote(root: &Path, config: &StoreConfig) -> Bench {
-    let calls = |root: BorrowedFd<'_>| Calls { open, inline: false, ..Calls::of(root) };
+    let calls = |root: BorrowedFd<'_>| Calls { open, stage, inline: false, ..Calls::of(root) };
     Bench::open_synced_by(root, config, Limits::default(), calls)
 }
 
@@ -95,6 +104,46 @@ fn what_has_become_stale_is_resolved_again_and_told_as_unavailable_if_that_does_
         meets(dir.path(), Meets::Some(0, errno));
         bench.store_file("a/file", b"z", Precondition::None).unwrap();
         assert_eq!((bench.content("a/file"), bench.store.health()), (b"z".to_vec(), Health::Good));
+    }
+}
+
+#[test]
+fn uploads_that_cannot_be_begun_count_as_failed_and_the_root_is_probed_as_well_as_staging() {
+    let dir = TempDir::new().unwrap();
+    let mut bench = remote(dir.path(), &StoreConfig::default());
+    if !bench.store.disk.caps.openat2 {
+        return;
+    }
+    meets(dir.path(), Meets::Some(100, Errno::STALE));
+    for _ in 0..3 {
+        assert_eq!(bench.store.health(), Health::Good);
+        assert_eq!(bench.create("a/file", Some(1 << 20), Precondition::None), Err(Failure::Unavailable));
+    }
+    assert_eq!(bench.store.health(), Health::Failing);
+    bench.store.disk.probe_staging();
+    assert_eq!(bench.store.health(), Health::Failing, "staging works, the root does not");
+    meets(dir.path(), Meets::Some(0, Errno::STALE));
+    bench.store.disk.probe_staging();
+    assert_eq!(bench.store.health(), Health::Good);
+}
+
+#[test]
+fn a_staging_folder_that_is_stale_or_gone_is_made_again_and_uploads_in_the_old_one_are_finished() {
+    for errno in [Errno::STALE, Errno::NOTCONN, Errno::NOENT] {
+        let dir = TempDir::new().unwrap();
+        let mut bench = remote(dir.path(), &StoreConfig::default());
+        let staging = |bench: &Bench| {
+            let fd = bench.store.disk.staging.as_ref().unwrap().current().fd.as_raw_fd();
+            std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap()
+        };
+        let old = staging(&bench);
+        let file = bench.create("before", Some(0), Precondition::None).unwrap();
+        meets(&old, Meets::Some(u32::MAX, errno));
+        bench.store_file("after", b"x", Precondition::None).unwrap();
+        assert_ne!(staging(&bench), old, "{errno}");
+        assert_eq!(bench.store.health(), Health::Good, "{errno}");
+        bench.commit(file, "before", 0, Precondition::None).unwrap();
+        assert_eq!(bench.names(""), ["after", "before"], "{errno}");
     }
 }
 

@@ -1,0 +1,107 @@
+//! File systems of other machines: what was opened there has become stale, or the other end is away.
+
+use std::fs;
+
+use crate::calls::ONE_OF_EACH;
+use crate::client::{assert_same, content, staged, wait_until};
+use crate::outside::{Strace, Target};
+use crate::server::{Served, folder};
+use crate::wire::{Expects, Framing, Reply, Talker, Wire};
+
+/// What the kernel says of a descriptor whose server was restarted, or has ended.
+const ERRORS: [&str; 2] = ["ESTALE", "ENOTCONN"];
+
+/// Lets a call fail, counted in each thread.
+fn inject(server: &Served, call: &str, errno: &str, when: &str) -> Strace {
+    let inject = format!("inject={call}:error={errno}:when={when}");
+    Strace::attach(Target::Process(server.pid()), &["-e".into(), format!("trace={call}"), "-e".into(), inject])
+}
+
+/// Ends the injection; true if there was one.
+fn end(server: &Served, strace: Strace) -> bool {
+    server.wait_until_asleep();
+    strace.detach().contains("(INJECTED)")
+}
+
+fn ask(server: &Served, wire: Wire, request: impl AsRef<[u8]>) -> Reply {
+    Talker::new(wire, server.address()).ask(request, Expects::Body)
+}
+
+fn health(server: &Served) -> Reply {
+    ask(server, Wire::Http, Wire::Http.get("/.filewharf/health"))
+}
+
+#[test]
+#[ignore = "needs root, strace and a release build"]
+fn a_stale_folder_is_told_as_unavailable_and_served_again_without_a_restart() {
+    let root = folder();
+    fs::create_dir(root.path().join("folder")).expect("a folder");
+    for name in ["read", "gone", "from"] {
+        fs::write(root.path().join("folder").join(name), content(1, 5000)).expect("a file");
+    }
+    let server = Served::start(root.path(), &ONE_OF_EACH);
+    server.assert_serves();
+    let base = server.descriptors_at_rest();
+    for errno in ERRORS {
+        let strace = inject(&server, "openat2", errno, "1+");
+        let requests =
+            ["GET /folder/read", "STAT /folder/read", "LIST /folder/", "DELETE /folder/gone", "MKDIR /folder/made/"];
+        for request in requests.into_iter().chain(["RENAME /folder/from\t/folder/to", "PUT 1 /folder/new\nx"]) {
+            let line = server.client().ask(request);
+            assert!(line.starts_with("ERR 503 ") && line.contains("retry="), "{errno}: {request}: {line}");
+        }
+        let mut client = server.client();
+        client.send(Wire::Http.get("/folder/read"));
+        let head: Vec<String> = std::iter::repeat_with(|| client.line()).take_while(|line| line != "\r").collect();
+        assert!(head[0].starts_with("HTTP/1.1 503 "), "{errno}: {head:?}");
+        assert!(head.iter().any(|line| line.starts_with("Retry-After: ")), "{errno}: {head:?}");
+        drop(client);
+        for len in [10, 300_000] {
+            for wire in Wire::BOTH {
+                let reply = ask(&server, wire, wire.upload("/folder/new", &content(2, len), Framing::Length));
+                assert_eq!(reply, Reply::Refused(503), "{errno}: {wire:?}: {len} bytes");
+            }
+        }
+        assert_eq!(health(&server), Reply::Refused(503), "{errno}: no upload was stored");
+        assert!(end(&server, strace), "{errno}: it did not happen");
+        wait_until("health recovers by itself", || matches!(health(&server), Reply::Served(_)));
+        for wire in Wire::BOTH {
+            let mut talker = Talker::new(wire, server.address());
+            assert_same(&talker.fetch("/folder/read"), &content(1, 5000), errno);
+            talker.put("/folder/new", &content(3, 300_000));
+        }
+        server.client().expect("DELETE /folder/new", "OK 0");
+        server.assert_back_to(base, errno);
+    }
+    assert_eq!(server.end(), Some(0), "nothing of this is a failure of the disk");
+}
+
+#[test]
+#[ignore = "needs root, strace and a release build"]
+fn a_stale_staging_folder_is_made_again_and_until_then_health_says_so() {
+    for errno in ERRORS {
+        let root = folder();
+        let server = Served::start(root.path(), &ONE_OF_EACH);
+        server.wait_until_swept();
+        let stagings = || fs::read_dir(root.path().join(".filewharf/staging")).expect("a folder").count();
+        let strace = inject(&server, "openat", errno, "1");
+        for wire in Wire::BOTH {
+            Talker::new(wire, server.address()).put("/file", &content(1, 300_000));
+        }
+        assert!(end(&server, strace), "{errno}: it did not happen");
+        assert!(stagings() > 1, "{errno}: there is a new one");
+        let strace = inject(&server, "openat", errno, "1+");
+        for wire in Wire::BOTH {
+            let reply = ask(&server, wire, wire.upload("/new", &content(2, 300_000), Framing::Length));
+            assert_eq!(reply, Reply::Refused(503), "{errno}: {wire:?}");
+        }
+        assert_eq!(health(&server), Reply::Refused(503), "{errno}: nothing can be staged");
+        assert_same(&Talker::new(Wire::Http, server.address()).fetch("/file"), &content(1, 300_000), "reading goes on");
+        assert!(end(&server, strace), "{errno}: it did not happen");
+        wait_until("health recovers by itself", || matches!(health(&server), Reply::Served(_)));
+        Talker::new(Wire::Line, server.address()).put("/new", &content(2, 300_000));
+        assert!(staged(root.path()).is_empty(), "{errno}");
+        assert_eq!(server.end(), Some(0));
+        Served::start(root.path(), &ONE_OF_EACH).wait_until_swept();
+    }
+}

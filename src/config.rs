@@ -109,6 +109,13 @@ pub struct Limits {
     pub rate_bytes_per_s_min: u64,
     /// See `rate_bytes_per_s_min`.
     pub rate_window: Duration,
+    /// Fewest bytes per second of a transfer that holds a slot while requests wait for one: the slowest below that
+    /// is ended, one each `contention_interval`.
+    pub contention_bytes_per_s_min: u64,
+    /// Time that the first request in line waits before, and least time over which a rate is taken.
+    pub contention_wait: Duration,
+    /// See `contention_bytes_per_s_min`.
+    pub contention_interval: Duration,
     /// Time for running transfers to end after a drain began.
     pub drain_timeout: Duration,
     /// Time to go on listening after a drain began, answering "draining".
@@ -194,6 +201,9 @@ impl Default for Limits {
             linger_bytes_max: 1024 * 1024,
             rate_bytes_per_s_min: 50,
             rate_window: Duration::from_secs(20),
+            contention_bytes_per_s_min: 4 * 1024,
+            contention_wait: Duration::from_secs(5),
+            contention_interval: Duration::from_millis(100),
             drain_timeout: Duration::from_secs(30),
             drain_grace: Duration::ZERO,
             accept_defer: Duration::from_secs(1),

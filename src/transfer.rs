@@ -152,6 +152,22 @@ impl Pace {
         }
     }
 
+    /// Bytes per second since the window began; None while the peer waits for us, and before `time_min` of it.
+    /// `queued` as for [`Pace::check`].
+    pub fn rate(&self, now: Instant, window: Duration, time_min: Duration, queued: u64) -> Option<u64> {
+        let time = window.saturating_sub(self.window_end.saturating_duration_since(now));
+        if self.store_since.is_some() || time < time_min.min(window / 2) {
+            return None;
+        }
+        let millis = time.as_millis().max(1);
+        u64::try_from(u128::from(self.left(queued)) * 1000 / millis).ok()
+    }
+
+    /// Bytes that left the kernel since the window began.
+    const fn left(&self, queued: u64) -> u64 {
+        self.queued.saturating_add(self.moved).saturating_sub(queued)
+    }
+
     /// Looks at the pace at the end of a window, and begins the next one. `queued` bytes of what we
     /// sent are still in the kernel: what left it counts, not what it took, for it may take megabytes
     /// at once and then nothing for a while.
@@ -160,8 +176,7 @@ impl Pace {
             return Ok(());
         }
         let wanted = u128::from(bytes_per_s_min) * window.as_millis() / 1000;
-        let left = self.queued.saturating_add(self.moved).saturating_sub(queued);
-        let enough = u128::from(left) >= wanted;
+        let enough = u128::from(self.left(queued)) >= wanted;
         *self = Self { queued, ..Self::new(now, window) };
         if enough { Ok(()) } else { Err(Failure::TimedOut) }
     }

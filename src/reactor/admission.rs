@@ -23,7 +23,10 @@ pub(super) struct Ticket(NonZeroU64);
 pub(super) struct Admission {
     slots: usize,
     free: usize,
-    waiting: BTreeMap<Ticket, ConnId>,
+    /// Each with the ticket that its connection knows.
+    waiting: BTreeMap<Ticket, (ConnId, Ticket)>,
+    /// Requests that waited apart, and got a later place in line than their ticket says.
+    moved: BTreeMap<Ticket, Ticket>,
     apart: BTreeMap<(Address, Ticket), ConnId>,
     shares: HashMap<Address, Share>,
     slots_per_address: usize,
@@ -59,6 +62,7 @@ impl Admission {
             slots,
             free: slots,
             waiting: BTreeMap::new(),
+            moved: BTreeMap::new(),
             apart: BTreeMap::new(),
             shares: HashMap::new(),
             slots_per_address: Address::part(limits, slots),
@@ -93,7 +97,7 @@ impl Admission {
             Place::Full
         } else {
             let ticket = self.ticket();
-            self.waiting.insert(ticket, id);
+            self.waiting.insert(ticket, (id, ticket));
             self.take(address);
             Place::InLine(ticket)
         };
@@ -120,15 +124,18 @@ impl Admission {
         self.tell(counters);
     }
 
-    /// An address has a slot or a place in line less: the first of its requests that wait apart takes it.
+    /// An address has a slot or a place in line less: the first of its requests that wait apart takes it. It goes
+    /// behind all others in line: an address with many that wait apart does not come before the others again and again.
     fn release(&mut self, address: Option<Address>) {
+        let next = self.ticket();
         let Some((address, share)) = address.and_then(|address| Some((address, self.shares.get_mut(&address)?))) else {
             return;
         };
         let first = self.apart.range((address, Ticket(NonZeroU64::MIN))..).next().map(|(place, id)| (*place, *id));
         if let Some((place, id)) = first.filter(|((of, _), _)| *of == address) {
             self.apart.remove(&place);
-            self.waiting.insert(place.1, id);
+            self.waiting.insert(next, (id, place.1));
+            self.moved.insert(place.1, next);
             share.apart -= 1;
             return;
         }
@@ -143,15 +150,22 @@ impl Admission {
         if self.free == 0 {
             return None;
         }
-        let (_, id) = self.waiting.pop_first()?;
+        let (_, (id, ticket)) = self.waiting.pop_first()?;
+        self.moved.remove(&ticket);
         self.free -= 1;
         self.tell(counters);
         Some(id)
     }
 
+    /// The first of those that a free slot would be given to.
+    pub(super) fn first(&self) -> Option<ConnId> {
+        self.waiting.first_key_value().map(|(_, (id, _))| *id)
+    }
+
     /// A connection in line does not want a slot any more.
     pub(super) fn leave(&mut self, ticket: Ticket, address: Option<Address>, counters: &mut Counters) {
-        if self.waiting.remove(&ticket).is_some() {
+        let place = self.moved.remove(&ticket).unwrap_or(ticket);
+        if self.waiting.remove(&place).is_some() {
             self.release(address);
         } else if let Some(address) = address
             && self.apart.remove(&(address, ticket)).is_some()

@@ -15,6 +15,7 @@ mod accept;
 mod addresses;
 mod admission;
 mod check;
+mod contention;
 mod defer;
 mod drive;
 mod gate;
@@ -155,6 +156,8 @@ pub struct Reactor<P: Platform> {
     released: VecDeque<(ConnId, Op)>,
     gate: Gate,
     admission: Admission,
+    /// When the holders of slots may be looked at again: see `contention`.
+    contention_after: Instant,
     timers: Timers,
     doors: Vec<Door>,
     deferral: Deferral,
@@ -238,6 +241,7 @@ impl<P: Platform> Reactor<P> {
             released: VecDeque::new(),
             gate: Gate::default(),
             admission,
+            contention_after: started,
             timers: Timers::default(),
             doors: listeners.into_iter().map(Door::new).collect(),
             deferral: Deferral::new(started),
@@ -307,6 +311,7 @@ impl<P: Platform> Reactor<P> {
         self.events = events;
         self.run_released();
         self.expire_timers();
+        self.end_slowest();
         self.admit();
         // Who has just come has mostly asked already, and is answered in the same turn.
         self.defer();
@@ -391,7 +396,8 @@ impl<P: Platform> Reactor<P> {
             Stage::Draining { until, .. } => Some(until),
             Stage::Serving | Stage::Stopped => None,
         };
-        [self.timers.next(), stage, self.accept_after, self.deferral.deadline()].into_iter().flatten().min()
+        let reactor = [self.accept_after, self.deferral.deadline(), self.contention_deadline()];
+        [self.timers.next(), stage].into_iter().chain(reactor).flatten().min()
     }
 
     /// Peers that did their part while the loop did not run must not pay for that: what they sent

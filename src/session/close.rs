@@ -1,6 +1,9 @@
 //! The ways a conversation ends: by the peer, by a deadline, by a drain, by us. Close is a join:
 //! the socket may go at once, the slot only when no operation is in flight.
 
+use std::time::Instant;
+
+use crate::config::Limits;
 use crate::dialect::Act;
 use crate::error::{CloseReason, Failure};
 use crate::platform::{Completion, Op, Outcome};
@@ -107,6 +110,38 @@ impl Session {
             | State::Committing
             | State::Done { .. }
             | State::Moving(_) => {}
+        }
+    }
+
+    /// Bytes per second that the peer moves while it holds a slot; `queued` as for [`Session::timed_out`]. None where
+    /// that does not depend on the peer, or cannot be said yet.
+    pub fn slot_rate(&self, queued: usize, now: Instant, limits: &Limits) -> Option<u64> {
+        let (window, time_min) = (limits.rate_window, limits.contention_wait);
+        match &self.state {
+            State::ReceivingBody(receiving) => receiving.pace.rate(now, window, time_min, 0),
+            State::SendingBody(sending) => sending.pace.rate(now, window, time_min, queued as u64),
+            // A message is gathered, or a long reply is to be read.
+            State::AwaitHeader { since } if !self.has_ops() => {
+                let time = now.saturating_duration_since(since.unwrap_or(self.entered));
+                let silent = now >= self.active + time_min;
+                let moved = if self.work.outbox.is_empty() { self.work.inbox.len() as u64 } else { 0 };
+                let waits = silent || self.work.outbox.is_empty() && time >= time_min;
+                waits.then(|| moved * 1000 / u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1))
+            }
+            _ => None,
+        }
+    }
+
+    /// Ends a transfer as one that is too slow.
+    pub fn end_slow_transfer(&mut self, cx: &mut Cx<'_>) {
+        match &self.state {
+            State::ReceivingBody(_) => {
+                let _ = self.fail_upload(Failure::TimedOut, CloseReason::TooSlow.word(), cx);
+            }
+            State::SendingBody(_) => self.stop_sending("the peer reads too slowly", cx),
+            State::AwaitHeader { .. } if !self.work.outbox.is_empty() => self.stop_sending("the reply is not read", cx),
+            State::AwaitHeader { .. } => self.refuse(Failure::TimedOut, "the message came too slowly", cx),
+            _ => {}
         }
     }
 

@@ -225,6 +225,11 @@ impl Session {
         matches!(self.state, State::AwaitSlot(_))
     }
 
+    /// Since when a slot is wanted.
+    pub const fn waits_for_slot_since(&self) -> Option<Instant> {
+        if self.wants_slot() { Some(self.entered) } else { None }
+    }
+
     /// Does it have one already, which it could not give back?
     pub fn holds_slot(&self) -> bool {
         self.slot == Slot::Held

@@ -9,6 +9,7 @@ use filewharf::Server;
 use filewharf::buffer::Outbox;
 use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};
+use filewharf::error::CloseReason;
 use filewharf::ids::FileId;
 use filewharf::os::net::TcpConnection;
 use filewharf::os::poll::OsPlatform;
@@ -542,6 +543,68 @@ fn one_address_has_its_part_of_the_slots_and_the_others_stay_free() {
     rig.cut(&peers[1]);
     rig.cut(&peers[2]);
     assert_eq!((rig.counters().slots_used, rig.counters().slots_waiting), (0, 0));
+}
+
+/// Uploads of two addresses that hold all slots, and more of them that wait.
+fn slots_of_two_addresses(rig: &mut Rig, each: usize) -> Vec<Peer> {
+    let hosts = [2, 3].into_iter().cycle();
+    let peers = hosts.take(2 * each).map(|host| rig.connect_from(host));
+    let peers: Vec<Peer> = peers.collect();
+    for (n, peer) in peers.iter().enumerate() {
+        rig.send(peer, format!("PUT 1000000 /slow{n}\n").as_bytes());
+    }
+    assert_eq!(rig.counters().slots_used, 8);
+    peers
+}
+
+/// Every second each of them sends so many bytes, until `done`.
+fn send_each_second(rig: &mut Rig, peers: &[Peer], bytes: usize, mut done: impl FnMut(&mut Rig) -> bool) -> u32 {
+    for seconds in 0..100 {
+        if done(rig) {
+            return seconds;
+        }
+        for peer in peers.iter().filter(|peer| !peer.is_closed() && !peer.is_gone()) {
+            rig.send(peer, &vec![b'a'; bytes]);
+        }
+        // In steps, as a loop looks at each of its deadlines.
+        (0..10).for_each(|_| rig.pass(Duration::from_millis(100)));
+    }
+    panic!("not after 100 s")
+}
+
+#[test]
+fn where_requests_wait_for_a_slot_the_slowest_transfer_ends_first() {
+    let mut rig = rig(Limits { slots: 8, ..limits() });
+    // As many again wait before the others: they must not get each slot that one of their own gives back.
+    let slow = slots_of_two_addresses(&mut rig, 16);
+    send_each_second(&mut rig, &slow[1..], 100, |rig| rig.counters().uptime_ms >= 2000);
+    let other = rig.connect_from(4);
+    rig.send(&other, b"PUT 5 /other\nhello");
+    let seconds = send_each_second(&mut rig, &slow[1..], 100, |rig| rig.file("other").is_some());
+    assert!((5..12).contains(&seconds), "{seconds} s");
+    assert!(slow[0].heard().starts_with(b"ERR 408 "), "sent nothing at all: {}", slow[0].heard().escape_ascii());
+    assert_eq!(rig.counters().closed[CloseReason::TooSlow as usize], 0, "it may still read");
+}
+
+#[test]
+fn transfers_that_move_enough_are_not_ended_though_requests_wait_for_a_slot() {
+    let mut rig = rig(Limits { slots: 8, slot_timeout: Duration::from_secs(60), ..limits() });
+    let quick = slots_of_two_addresses(&mut rig, 4);
+    let other = rig.connect_from(4);
+    rig.send(&other, b"PUT 5 /other\nhello");
+    let began = rig.counters().uptime_ms;
+    send_each_second(&mut rig, &quick, 5000, |rig| rig.counters().uptime_ms > began + 50_000);
+    assert_eq!((rig.counters().slots_used, rig.counters().slots_waiting), (8, 1));
+    assert!(quick.iter().all(|peer| peer.heard().is_empty()));
+}
+
+#[test]
+fn slow_transfers_are_not_ended_while_no_request_waits_for_a_slot() {
+    let mut rig = rig(Limits { slots: 8, ..limits() });
+    let slow = slots_of_two_addresses(&mut rig, 4);
+    send_each_second(&mut rig, &slow, 100, |rig| rig.counters().uptime_ms > 50_000);
+    assert_eq!(rig.counters().slots_used, 8);
+    assert!(slow.iter().all(|peer| peer.heard().is_empty()));
 }
 
 fn with_a_secret(kind: Kind) -> Rig {

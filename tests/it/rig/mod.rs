@@ -56,7 +56,10 @@ impl Mode {
 pub struct MemPlatform {
     now: Instant,
     store: MemStore,
-    backlog: VecDeque<MemStream>,
+    /// Those who come, and the last part of their addresses.
+    backlog: VecDeque<(MemStream, u8)>,
+    /// That of the next.
+    host: u8,
     events: Vec<Event>,
     registered: BTreeMap<usize, ConnId>,
     /// Operations have ended, and nobody is told yet.
@@ -98,11 +101,11 @@ impl Platform for MemPlatform {
     }
 
     fn accept(&mut self, _: ListenerId) -> Result<(MemStream, SocketAddr), AcceptError> {
-        let peer = SocketAddr::from(([127, 0, 0, 1], 50_851));
         if self.exhausted && !self.backlog.is_empty() {
             return Err(AcceptError::Exhausted(io::Error::other("too many open files")));
         }
-        self.backlog.pop_front().map(|stream| (stream, peer)).ok_or(AcceptError::Empty)
+        let (stream, host) = self.backlog.pop_front().ok_or(AcceptError::Empty)?;
+        Ok((stream, SocketAddr::from(([127, 0, 0, host], 50_851))))
     }
 
     fn defer(&mut self, listener: ListenerId, time: Duration) {
@@ -167,6 +170,7 @@ impl Rig {
             now,
             store,
             backlog: VecDeque::new(),
+            host: 1,
             events: Vec::new(),
             registered: BTreeMap::new(),
             holds_completions: false,
@@ -187,13 +191,21 @@ impl Rig {
         peer
     }
 
+    /// A client with another address connects: 127.0.0.`host`.
+    pub fn connect_from(&mut self, host: u8) -> Peer {
+        let before = std::mem::replace(&mut self.reactor.platform().host, host);
+        let peer = self.connect();
+        self.reactor.platform().host = before;
+        peer
+    }
+
     /// A client comes that has sent bytes already; the server has not seen it yet.
     pub fn come(&mut self, bytes: &[u8]) -> Peer {
         let wire = Rc::<RefCell<Wire>>::default();
         wire.borrow_mut().to_server.extend(bytes);
         let platform = self.reactor.platform();
         let window = platform.store.mode.window;
-        platform.backlog.push_back(MemStream { wire: Rc::clone(&wire), window });
+        platform.backlog.push_back((MemStream { wire: Rc::clone(&wire), window }, platform.host));
         platform.events.push(Event::Acceptable(ListenerId(0)));
         Peer { wire }
     }

@@ -14,7 +14,7 @@
 //!   accept ──▶ AwaitHeader ──▶ AwaitSlot ──▶ Opening ──▶ ReceivingBody ──▶ Settling ──▶ Committing
 //!                │   │  │          │           │
 //!                │   │  │          └───────────┴──▶ SendingBody ──▶ AwaitHeader
-//!                │   │  └──▶ Executing ──▶ SendingPart ──▶ Executing ──▶ AwaitHeader
+//!                │   │  └──▶ Executing ──▶ SendingPart ──▶ AwaitSlot, or AwaitHeader
 //!                │   └──▶ Discarding ──▶ AwaitHeader        (a refused body is thrown away)
 //!                └──▶ SendingReply ──▶ Lingering ──▶ Done    (from any state, once it is over)
 //! ```

@@ -47,8 +47,8 @@ pub enum Act {
     },
     /// This exchange is over: decode the next request.
     Next,
-    /// The reply goes on: once what was said has left, give this to the store, with the slot that is held.
-    /// Its answer comes to [`Machine::answered`].
+    /// The reply goes on: once what was said has left, wait for a slot and give this to the store. Its
+    /// answer comes to [`Machine::answered`].
     Continue(Command),
     /// Store a small file whose content is already known; the answer is `Stored` or a failure.
     Store(Put, Vec<u8>),

@@ -5,7 +5,6 @@ use crate::buffer::Chunk;
 use crate::command::{Answer, Command, GoAhead, Put};
 use crate::dialect::Act;
 use crate::error::{CloseReason, Failure, StoreError};
-use crate::object::Key;
 use crate::platform::{Completion, Op, Outcome, Source};
 use crate::session::receive::Use;
 use crate::session::state::{Opening, Parting, State, Wanted};
@@ -185,22 +184,14 @@ impl Session {
         self.set_state(State::Opening(Opening::Create(Box::new(put))), cx);
     }
 
-    fn list(&mut self, key: Key, after: Option<Box<str>>, limit: usize, cx: &mut Cx<'_>) {
-        let bytes_max = cx.limits.chunk_bytes * cx.limits.chunks_per_slot;
-        self.work.ops.push_back(Op::List { key, after, limit, bytes_max });
-        self.set_state(State::Executing, cx);
-    }
-
-    /// A part of a reply may have left: then the store is asked for the next one.
+    /// Asks for what follows once a part of a reply has left. Also for that it waits in line: a client that
+    /// reads slowly must not keep the slot of a long reply from others.
     pub(super) fn next_part(&mut self, cx: &mut Cx<'_>) {
         if !matches!(self.state, State::SendingPart(_)) || !self.work.outbox.is_empty() {
             return;
         }
         if let State::SendingPart(command) = self.take_state() {
-            match *command {
-                Command::List { key, after, limit } => self.list(key, after, limit, cx),
-                _ => self.fail_inside("only a listing has parts", cx),
-            }
+            self.set_state(State::AwaitSlot(Box::new(Wanted::Command(*command))), cx);
         }
     }
 
@@ -212,7 +203,11 @@ impl Session {
         match self.take_state() {
             State::AwaitSlot(wanted) => match *wanted {
                 Wanted::Command(Command::Put(put)) => self.start_put(put, cx),
-                Wanted::Command(Command::List { key, after, limit }) => self.list(key, after, limit, cx),
+                Wanted::Command(Command::List { key, after, limit }) => {
+                    let bytes_max = cx.limits.chunk_bytes * cx.limits.chunks_per_slot;
+                    self.work.ops.push_back(Op::List { key, after, limit, bytes_max });
+                    self.set_state(State::Executing, cx);
+                }
                 Wanted::Command(command) => self.start(command, cx),
                 Wanted::Gather => self.set_state(State::AwaitHeader { since: Some(cx.now) }, cx),
                 Wanted::Store(put, content) => {

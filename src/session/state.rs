@@ -33,7 +33,7 @@ pub enum State {
     Committing,
     /// Store to socket.
     SendingBody(Box<Sending>),
-    /// A part of a reply leaves; then the store is asked for the next one. Nothing is read.
+    /// A part of a reply leaves; then a slot is awaited for the next one. Nothing is read.
     SendingPart(Box<Command>),
     /// Waiting until the peer's system has all we said, and a while longer. Nothing is read.
     Pausing(Box<Pausing>),
@@ -286,7 +286,7 @@ impl Name {
                 Self::SendingReply,
                 Self::Done,
             ],
-            Self::SendingPart => &[Self::Executing, Self::Done],
+            Self::SendingPart => &[Self::AwaitSlot, Self::Done],
             Self::ReceivingBody => {
                 &[Self::AwaitHeader, Self::Settling, Self::Pausing, Self::Discarding, Self::SendingReply, Self::Done]
             }

@@ -20,7 +20,7 @@ ReceivingBody -> AwaitHeader Settling Pausing Discarding SendingReply Done
 Settling -> AwaitHeader Committing Pausing SendingReply Done
 Committing -> AwaitHeader AwaitSlot Opening Executing SendingBody SendingPart Pausing SendingReply Done
 SendingBody -> AwaitHeader AwaitSlot SendingBody Pausing SendingReply Done
-SendingPart -> Executing Done
+SendingPart -> AwaitSlot Done
 Pausing -> AwaitHeader AwaitSlot Opening Executing SendingBody SendingPart Pausing SendingReply Done
 Discarding -> AwaitHeader SendingReply Done
 SendingReply -> Lingering Done

@@ -19,9 +19,9 @@ fn many(chunk_bytes: usize) -> Rig {
 }
 
 /// A server whose clients have little room.
-fn slow_reader() -> Rig {
+fn slow_reader(limits: Limits) -> Rig {
     let listening = Listening::new(Kind::Http, &[], 0).expect("no options");
-    Rig::speaking(listening, Mode { window: 1000, ..Mode::PLAIN }, Limits::default(), Access::default())
+    Rig::speaking(listening, Mode { window: 1000, ..Mode::PLAIN }, limits, Access::default())
 }
 
 /// The chunks of a response, each as long as it says, the last one empty.
@@ -151,7 +151,7 @@ fn json_is_an_array_and_ndjson_has_an_object_a_line() {
 
 #[test]
 fn a_failure_in_the_middle_of_an_index_does_not_look_like_its_end() {
-    let mut rig = slow_reader();
+    let mut rig = slow_reader(Limits::default());
     for n in 0..FILES {
         rig.place(&format!("many/{n:05}"), b"");
     }
@@ -182,11 +182,37 @@ fn a_client_that_does_not_read_an_index_is_let_go_with_its_slot() {
 }
 
 #[test]
+fn between_two_parts_of_an_index_others_have_their_turn() {
+    let mut rig = slow_reader(Limits { slots: 1, ..Limits::default() });
+    for n in 0..FILES {
+        rig.place(&format!("many/{n:05}"), b"");
+    }
+    let (walker, other) = (rig.connect(), rig.connect());
+    rig.send_unread(&walker, b"GET /many/ HTTP/1.1\r\nHost: x\r\n\r\n");
+    rig.turn();
+    rig.send_unread(&other, b"GET /?limit=1 HTTP/1.1\r\nHost: x\r\n\r\n");
+    rig.turn();
+    assert!(other.heard().is_empty(), "the slot is taken");
+    while other.heard().is_empty() {
+        rig.read(&walker, 1000);
+    }
+    let names = String::from_utf8_lossy(&walker.heard()).matches("<a ").count();
+    assert!(names < FILES / 2, "{names} names were sent first");
+    for _ in 0..FILES {
+        rig.read(&other, 1000);
+        rig.read(&walker, 1000);
+    }
+    let reply = walker.heard();
+    let reply = str::from_utf8(&reply).expect("text");
+    assert_eq!(unchunked(&Response::new(reply).body).matches("<a ").count(), FILES + 1);
+}
+
+#[test]
 fn a_reply_about_a_folder_takes_no_more_memory_than_its_slot() {
     let limits = Limits::default();
     let ceiling = Ceiling::of(&limits, false);
     for letter in ["\"", "&", "a"] {
-        let mut rig = slow_reader();
+        let mut rig = slow_reader(Limits::default());
         let mut slots = 0;
         for n in 0..1000 {
             rig.place(&format!("many/{}{n:04}", letter.repeat(250)), b"");

@@ -206,6 +206,11 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// True for the one of [`Listening::turn_away`], which becomes no other.
+    pub const fn is_turned_away(&self) -> bool {
+        matches!(self, Self::Auto(auto) if auto.turned_away.is_some())
+    }
+
     /// Its interface.
     pub fn machine(&mut self) -> &mut dyn Machine {
         match self {

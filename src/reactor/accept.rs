@@ -111,7 +111,7 @@ impl<P: Platform> Reactor<P> {
         {
             self.admitted += 1;
             let dialect = door.listening.accept(peer);
-            let id = self.converse(stream, peer, dialect, true);
+            let id = self.converse(stream, peer, dialect);
             if !wait.is_zero()
                 && let Some(connection) = lookup(&mut self.connections, id)
             {
@@ -122,7 +122,7 @@ impl<P: Platform> Reactor<P> {
         self.counters.turned_away += 1;
         let heard = self.connections.len() - self.admitted < self.limits.turned_away_max;
         if let Some(dialect) = door.listening.turn_away(&self.limits).filter(|_| heard) {
-            self.converse(stream, peer, dialect, false);
+            self.converse(stream, peer, dialect);
             return;
         }
         match door.listening.turned_away() {
@@ -137,7 +137,7 @@ impl<P: Platform> Reactor<P> {
         let _ = stream.recv(&mut self.scratch);
     }
 
-    fn converse(&mut self, stream: P::Stream, peer: SocketAddr, dialect: Dialect, is_admitted: bool) -> ConnId {
+    fn converse(&mut self, stream: P::Stream, peer: SocketAddr, dialect: Dialect) -> ConnId {
         self.generation = self.generation.wrapping_add(1);
         let entry = self.connections.vacant_entry();
         let id = conn_id(entry.key(), self.generation);
@@ -155,7 +155,6 @@ impl<P: Platform> Reactor<P> {
             armed: None,
             unused: Unused::default(),
             log_quota: LogQuota::default(),
-            is_admitted,
         });
         self.log_reports(id);
         log::debug!("{peer}: connected as {id}");

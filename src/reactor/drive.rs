@@ -293,7 +293,7 @@ impl<P: Platform> Reactor<P> {
             if connection.session.speaks().hears_first() {
                 self.deferral.went();
             }
-            if connection.is_admitted {
+            if connection.session.is_admitted() {
                 self.admitted -= 1;
                 self.addresses.leave(Address::of(peer, &self.limits));
             }

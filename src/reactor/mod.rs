@@ -94,8 +94,6 @@ struct Connection<S> {
     armed: Option<Instant>,
     unused: Unused,
     log_quota: LogQuota,
-    /// False for one that is only told that there is no room.
-    is_admitted: bool,
 }
 
 /// Longer behind its time than this, the loop was not running: its process was stopped, or waited

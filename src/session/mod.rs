@@ -152,6 +152,11 @@ impl Session {
         self.state.name()
     }
 
+    /// False for a connection that is only told that there is no room.
+    pub const fn is_admitted(&self) -> bool {
+        !self.dialect.is_turned_away()
+    }
+
     /// What is spoken on it.
     pub const fn speaks(&self) -> Kind {
         self.dialect.kind()

@@ -403,6 +403,8 @@ fn the_memory_that_is_promised_counts_what_a_connection_is_made_of() {
     let entry = Reactor::<OsPlatform>::entry_bytes();
     let parts = size_of::<Session>() + size_of::<TcpConnection>();
     assert!((parts..2 * parts).contains(&entry), "{entry} for {parts}");
+    // Each idle connection keeps as much.
+    assert!(entry <= 232, "{entry}");
     let mut ops = VecDeque::new();
     ops.push_back(Op::Close { file: FileId(1) });
     let work = Session::work_bytes();

@@ -31,6 +31,7 @@
 //! | the file system shuts down | errors, the server lives; read-only mode only once a sync has met it | `disks::a_file_system_that_shuts_down_*` |
 //! | the disk hangs, or syncs take long | who waits for it waits, all others go on; no deadline runs against a client | `disks::a_frozen_disk_*`, `disks::a_slow_disk_*` |
 //! | opens fail with `ESTALE` or `ENOTCONN`, as on a mount whose server was restarted | tried again, then 503 with a time to retry; health is 503 until uploads can be stored; no restart is needed | `remote::*` |
+//! | two servers on one folder, each rename delayed | a compare-and-swap counter loses nothing; without common locks it does | `sharing::*` |
 //! | a client resets while its upload is committed | stored all the same | `disks::an_upload_whose_client_resets_*` |
 //! | the power is cut while a file is being replaced, half of it brought to the disk by another's sync | the old one or the new one is there, whole | `cuts::a_cut_while_*` |
 //! | staging on another file system; a mount inside the root | refused at the start; not served | `disks::a_staging_folder_on_another_*`, `disks::a_mount_inside_*` |
@@ -71,6 +72,7 @@ mod remote;
 mod roots;
 mod script;
 mod server;
+mod sharing;
 mod soak;
 #[allow(unused_imports, reason = "the benches use the rest of it")]
 #[path = "../../benches/support/mod.rs"]

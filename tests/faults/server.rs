@@ -113,9 +113,12 @@ impl Served {
                 let samples = metrics.lines().filter(|line| line.starts_with(name));
                 samples.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
             };
+            // A sweep opens the folder of all staging folders once more, until its last look at it.
+            let stagings = self.root.join(".filewharf/staging");
+            let sweeps = self.open().iter().filter(|path| **path == stagings).count() > 1;
             // Only the connection that asks is open.
             descriptors = self.descriptors() - 1;
-            (sum("filewharf_store_operations "), sum("filewharf_dialect_connections{")) == (0, 1)
+            !sweeps && (sum("filewharf_store_operations "), sum("filewharf_dialect_connections{")) == (0, 1)
         });
         descriptors
     }

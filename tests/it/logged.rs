@@ -107,12 +107,14 @@ fn checked_ranges_of_a_file_that_follow_each_other_are_one_line() {
     check(&mut rig, &hole, &pieces);
     let cut = "get key=\"/no\" bytes=0 result=failed told=\"no such file or folder\" cause=\"memory\" ms=0";
     check(&mut rig, &(range(0, 19_999) + "GET /no\n"), &[pieces[0], cut]);
-    // A pause between them changes nothing, and one behind them does not count.
-    let peer = rig.connect();
+    // Neither a pause between them nor another client changes anything, and a pause behind them does not count.
+    let (peer, other) = (rig.connect(), rig.connect());
     let _ = lines();
     for range in [range(0, 19_999), range(20_000, 59_999)] {
         rig.skip(Duration::from_millis(700));
         rig.send(&peer, range.as_bytes());
+        rig.send(&other, b"GET /y\n");
+        assert_eq!(lines().len(), 1, "that of the other client");
     }
     rig.skip(Duration::from_millis(1500));
     rig.finish(&peer);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use percent_encoding::percent_decode_str;
 use sha2::{Digest as _, Sha256};
 
 use crate::clients::errand::{SHARED, content};
@@ -46,6 +47,7 @@ struct Request {
     withheld: Option<Vec<u8>>,
     must_fail: bool,
     limit: Option<usize>,
+    is_index: bool,
     calm: bool,
 }
 
@@ -66,11 +68,16 @@ impl Response {
         self.head.split("\r\n").find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
-    fn content_len(&self, verb: &Verb) -> usize {
+    /// The content at the front of `bytes` and the bytes it takes there; none while it is not whole.
+    fn content(&self, verb: &Verb, bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
         if *verb == Verb::Head || matches!(self.status, 100 | 204 | 304) {
-            return 0;
+            return Some((Vec::new(), 0));
         }
-        self.field("Content-Length").and_then(|len| len.parse().ok()).unwrap_or(0)
+        if self.field("Transfer-Encoding") == Some("chunked") {
+            return unchunked(bytes);
+        }
+        let len = self.field("Content-Length").and_then(|len| len.parse().ok()).unwrap_or(0);
+        Some((bytes.get(..len)?.to_vec(), len))
     }
 }
 
@@ -85,6 +92,7 @@ impl Request {
             withheld: None,
             must_fail: false,
             limit: None,
+            is_index: false,
             calm: false,
         }
     }
@@ -102,6 +110,22 @@ fn chunked(bytes: &[u8], io: &mut Io<'_>) -> Vec<u8> {
     }
     out.extend(b"0\r\n\r\n");
     out
+}
+
+fn unchunked(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let (mut content, mut at) = (Vec::new(), 0);
+    loop {
+        let line = bytes[at..].windows(2).position(|window| window == b"\r\n")?;
+        let len = str::from_utf8(&bytes[at..at + line]).ok().and_then(|len| usize::from_str_radix(len, 16).ok());
+        let from = at + line + 2;
+        let chunk = bytes.get(from..from + len.expect("the length of a chunk"))?;
+        at = from + chunk.len() + 2;
+        bytes.get(..at)?;
+        if chunk.is_empty() {
+            return Some((content, at));
+        }
+        content.extend_from_slice(chunk);
+    }
 }
 
 /// An upload. With a go-ahead its body is withheld until the server asks for it.
@@ -154,6 +178,12 @@ fn get(verb: Verb, key: &str, io: &mut Io<'_>) -> (Vec<u8>, Request) {
 
 fn list(io: &mut Io<'_>) -> (Vec<u8>, Request) {
     let mut request = Request::new(Verb::List, "");
+    if io.rng.chance(400) {
+        request.is_index = true;
+        request.read = Some(io.model.begin_read());
+        let accept = if io.rng.chance(500) { "Accept: */*\r\n" } else { "" };
+        return (format!("GET / HTTP/1.1\r\nHost: sim\r\n{accept}\r\n").into_bytes(), request);
+    }
     request.limit = io.rng.chance(300).then(|| io.rng.range(1..=4) as usize);
     request.read = Some(io.model.begin_read());
     let query = request.limit.map_or(String::new(), |limit| format!("?limit={limit}"));
@@ -184,6 +214,19 @@ fn as_lines(content: &[u8]) -> String {
                 Some(size) => format!("{size} 0 e {name}\n"),
                 None => format!("- 0 - {name}/\n"),
             }
+        })
+        .collect()
+}
+
+/// The same of a plain index, which has its last line only if it is whole.
+fn index_as_lines(content: &[u8]) -> Option<String> {
+    let text = str::from_utf8(content).ok()?;
+    let (_, rows) = text.strip_suffix("</pre>\n</body>\n</html>\n")?.split_once("<pre>\n")?;
+    rows.lines()
+        .map(|row| {
+            let (link, rest) = row.strip_prefix("<a href=\"")?.split_once("\">")?;
+            let name = percent_decode_str(link).decode_utf8().ok()?;
+            Some(format!("{} 0 - {name}\n", rest.rsplit_once(' ')?.1))
         })
         .collect()
 }
@@ -261,6 +304,13 @@ impl Http {
         }
         let Some(read) = request.read else { return };
         match (&request.verb, response.status) {
+            (Verb::List, 200) if request.is_index => match index_as_lines(content) {
+                Some(lines) => judge_page(read, "", None, None, false, lines.as_bytes(), io),
+                None => {
+                    let text = String::from_utf8_lossy(content).into_owned();
+                    io.model.wrong(format!("http: an index ends before its last line: {text:?}"));
+                }
+            },
             (Verb::List, 200) => {
                 let more = response.field("Link").is_some();
                 judge_page(read, "", None, request.limit, more, as_lines(content).as_bytes(), io);
@@ -341,12 +391,9 @@ impl Client for Http {
             let Some(request) = self.awaited.front() else {
                 return io.model.wrong(format!("http: a response that nobody asked for: {}", response.head));
             };
-            let len = response.content_len(&request.verb);
-            if io.inbox.len() < end + len {
-                return;
-            }
-            let whole: Vec<u8> = io.inbox.drain(..end + len).collect();
-            self.replied(&response, &whole[end..], io);
+            let Some((content, len)) = response.content(&request.verb, &io.inbox[end..]) else { return };
+            io.inbox.drain(..end + len);
+            self.replied(&response, &content, io);
             if response.field("Connection") == Some("close") {
                 return io.out.close();
             }

@@ -236,8 +236,8 @@ pub fn judge_page(
     if limit.is_some_and(|limit| entries.len() > limit) {
         io.model.wrong(format!("line: a page of {} names, {limit:?} were asked for", entries.len()));
     }
-    if !entries.is_sorted_by_key(|(_, name)| *name) {
-        io.model.wrong(format!("line: a page out of order: {text:?}"));
+    if !entries.is_sorted_by(|(_, one), (_, other)| one < other) {
+        io.model.wrong(format!("line: a page out of order, or a name twice: {text:?}"));
     }
     if entries.iter().any(|(_, name)| name.starts_with(".filewharf")) {
         io.model.wrong(format!("line: the staging folder is listed: {text:?}"));

@@ -5,6 +5,7 @@ mod behind;
 mod clients;
 mod corners;
 mod listings;
+mod mirrors;
 mod sites;
 mod themes;
 

@@ -120,13 +120,17 @@ impl Session {
         match &self.state {
             State::ReceivingBody(receiving) => receiving.pace.rate(now, window, time_min, 0),
             State::SendingBody(sending) => sending.pace.rate(now, window, time_min, queued as u64),
-            // A message is gathered, or a long reply is to be read.
-            State::AwaitHeader { since } if !self.has_ops() => {
-                let time = now.saturating_duration_since(since.unwrap_or(self.entered));
-                let silent = now >= self.active + time_min;
-                let moved = if self.work.outbox.is_empty() { self.work.inbox.len() as u64 } else { 0 };
-                let waits = silent || self.work.outbox.is_empty() && time >= time_min;
-                waits.then(|| moved * 1000 / u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1))
+            // A message is gathered, or a long reply is to be read, which filled the slot at most.
+            State::AwaitHeader { .. } | State::SendingPart(_) | State::SendingReply(_) if !self.has_ops() => {
+                let since =
+                    if let State::AwaitHeader { since: Some(since) } = &self.state { *since } else { self.entered };
+                let time = now.saturating_duration_since(since);
+                let moved = match self.work.outbox.len() {
+                    0 => self.work.inbox.len(),
+                    left => (limits.chunk_bytes * limits.chunks_per_slot).saturating_sub(left),
+                };
+                let rate = moved as u128 * 1000 / time.as_millis().max(1);
+                (time >= time_min).then(|| u64::try_from(rate).unwrap_or(u64::MAX))
             }
             _ => None,
         }
@@ -139,8 +143,12 @@ impl Session {
                 let _ = self.fail_upload(Failure::TimedOut, CloseReason::TooSlow.word(), cx);
             }
             State::SendingBody(_) => self.stop_sending("the peer reads too slowly", cx),
-            State::AwaitHeader { .. } if !self.work.outbox.is_empty() => self.stop_sending("the reply is not read", cx),
-            State::AwaitHeader { .. } => self.refuse(Failure::TimedOut, "the message came too slowly", cx),
+            State::AwaitHeader { .. } if self.work.outbox.is_empty() => {
+                self.refuse(Failure::TimedOut, "the message came too slowly", cx);
+            }
+            State::AwaitHeader { .. } | State::SendingPart(_) | State::SendingReply(_) => {
+                self.stop_sending("the reply is read too slowly", cx);
+            }
             _ => {}
         }
     }

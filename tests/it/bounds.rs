@@ -589,6 +589,28 @@ fn where_requests_wait_for_a_slot_the_slowest_transfer_ends_first() {
 }
 
 #[test]
+fn where_requests_wait_for_a_slot_a_long_reply_that_is_not_read_ends() {
+    let mode = Mode { window: 100, ..Mode::PLAIN };
+    let limits = Limits { slots: 8, chunk_bytes: 4096, reply_bytes_max: 64, ..limits() };
+    let mut rig = Rig::new(mode, limits, Access::default());
+    for n in 0..200 {
+        rig.place(&format!("file-{n}"), b"");
+    }
+    let readers: Vec<Peer> = [2, 3].into_iter().cycle().take(8).map(|host| rig.connect_from(host)).collect();
+    readers.iter().for_each(|peer| rig.send_unread(peer, b"LIST /\n"));
+    assert_eq!(rig.counters().slots_used, 8);
+    let other = rig.connect_from(4);
+    rig.send_unread(&other, b"PUT 5 /other\nhello");
+    let mut seconds = 0;
+    while rig.file("other").is_none() {
+        rig.pass(Duration::from_secs(1));
+        seconds += 1;
+        assert!(seconds < 12, "{seconds} s");
+    }
+    assert_eq!(rig.counters().closed[CloseReason::TooSlow as usize], 1, "one for one that waited");
+}
+
+#[test]
 fn transfers_that_move_enough_are_not_ended_though_requests_wait_for_a_slot() {
     let mut rig = rig(Limits { slots: 8, slot_timeout: Duration::from_secs(60), ..limits() });
     let quick = slots_of_two_addresses(&mut rig, 4);

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::fault::TARGET;
 use super::jobs::{Finished, Job};
 use super::meta::FolderId;
+use super::resolve::folder_flags;
 use super::shared::{Disk, Folder};
 use super::sync::Scope;
 use crate::error::StoreError;
@@ -101,6 +102,9 @@ impl Disk {
     fn lead(&self, folder: &Folder, mut batch: Vec<Pending>) {
         while !batch.is_empty() {
             let result = self.sync_folder(folder, batch.len());
+            if result.is_ok() {
+                self.failures.of_commit(None);
+            }
             for pending in batch {
                 match result {
                     Err(errno) => self.fail(pending, errno),
@@ -127,14 +131,29 @@ impl Disk {
             if !super::fault::is_passing(errno) {
                 self.degrade("fsync folder", errno);
             }
+            if super::fault::is_stale(errno) {
+                self.reopen_owed(folder);
+            }
         });
         // Another sync may have failed while this one ran.
         if synced.is_ok() && self.health() == Health::Degraded { Err(Errno::IO) } else { synced }
     }
 
+    /// Later changes may owe the sync of this folder as well: without another descriptor none of them could
+    /// be acknowledged before a restart.
+    fn reopen_owed(&self, stale: &Folder) {
+        // The first opens the root again if that is stale too.
+        if self.open_beneath(&stale.path, folder_flags(), false).is_ok()
+            && let Ok(fresh) = self.folder(&stale.path)
+        {
+            self.made.replace(stale.id, &fresh);
+        }
+    }
+
     fn fail(&self, mut pending: Pending, errno: Errno) {
-        pending.finished.result =
-            Err(StoreError { failure: super::fault::inside(errno), site: "fsync folder", source: Some(errno.into()) });
+        let failure = super::fault::inside(errno);
+        self.failures.of_commit(Some(failure));
+        pending.finished.result = Err(StoreError { failure, site: "fsync folder", source: Some(errno.into()) });
         self.finished.push(pending.finished);
     }
 
@@ -256,6 +275,21 @@ impl Made {
                     new.parents.remove(id);
                 }
             }
+        }
+    }
+
+    /// Has `fresh` synced instead of the folder that was opened before by its path.
+    fn replace(&self, stale: FolderId, fresh: &Arc<Folder>) {
+        let mut new = lock(&self.0);
+        let New { parents, moves, .. } = &mut *new;
+        for folder in parents.values_mut().map(|(_, parent)| parent).chain(moves.values_mut()) {
+            if folder.id == stale {
+                *folder = Arc::clone(fresh);
+            }
+        }
+        // Mounted anew, the file system may have numbered it anew.
+        if let Some(making) = parents.remove(&stale) {
+            parents.insert(fresh.id, making);
         }
     }
 

@@ -18,6 +18,8 @@ enum Meets {
     Some(u32, Errno),
     /// Failures as long as the root is this descriptor.
     At(i32, Errno),
+    /// Failures of the next descriptor.
+    Next(Errno),
 }
 
 static MEETS: Mutex<BTreeMap<PathBuf, Meets>> = Mutex::new(BTreeMap::new());
@@ -30,6 +32,11 @@ fn met(at: BorrowedFd<'_>) -> Result<(), Errno> {
             Err(*errno)
         }
         Some(Meets::At(fd, errno)) if *fd == at.as_raw_fd() => Err(*errno),
+        Some(meets @ Meets::Next(_)) => {
+            let Meets::Next(errno) = *meets else { return Ok(()) };
+            *meets = Meets::At(at.as_raw_fd(), errno);
+            Err(errno)
+        }
         _ => Ok(()),
     }
 }
@@ -42,8 +49,13 @@ fn stage(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     met(at).and_then(|()| stage_in(at, name))
 }
 
+fn names(folder: BorrowedFd<'_>) -> Result<(), Errno> {
+    met(folder).and_then(|()| kernel::sync_folder(folder))
+}
+
 fn remote(root: &Path, config: &StoreConfig) -> Bench {
-    let calls = |root: BorrowedFd<'_>| Calls { open, stage, inline: false, ..Calls::of(root) };
+    let sync = SyncCalls { content: kernel::sync_file, names, scope: Scope::Folder };
+    let calls = |_: BorrowedFd<'_>| Calls { open, stage, sync, inline: false };
     Bench::open_synced_by(root, config, Limits::default(), calls)
 }
 
@@ -125,6 +137,36 @@ fn uploads_that_cannot_be_begun_count_as_failed_and_the_root_is_probed_as_well_a
     meets(dir.path(), Meets::Some(0, Errno::STALE));
     bench.store.disk.probe_staging();
     assert_eq!(bench.store.health(), Health::Good);
+}
+
+#[test]
+fn uploads_whose_names_cannot_be_synced_count_as_failed() {
+    let dir = TempDir::new().unwrap();
+    let mut bench = remote(dir.path(), &StoreConfig::default());
+    bench.store_file("a/file", b"x", Precondition::None).unwrap();
+    meets(&dir.path().join("a"), Meets::Some(3, Errno::STALE));
+    for _ in 0..3 {
+        assert_eq!(bench.store.health(), Health::Good);
+        assert_eq!(bench.store_file("a/file", b"y", Precondition::None), Err(Failure::Unavailable));
+    }
+    assert_eq!(bench.store.health(), Health::Failing);
+    bench.store_file("a/file", b"z", Precondition::None).unwrap();
+    assert_eq!(bench.store.health(), Health::Good);
+}
+
+#[test]
+fn a_folder_that_is_stale_when_it_is_synced_is_opened_again_for_the_changes_that_owe_its_sync() {
+    for errno in [Errno::STALE, Errno::NOTCONN] {
+        let dir = TempDir::new().unwrap();
+        let mut bench = remote(dir.path(), &StoreConfig::default());
+        bench.store_file("a/file", b"x", Precondition::None).unwrap();
+        bench.make("moved").unwrap();
+        meets(&dir.path().join("a"), Meets::Next(errno));
+        assert_eq!(bench.rename("moved", "a/moved", Precondition::None).unwrap_err(), Failure::Unavailable);
+        // Every change owes the move.
+        bench.store_file("file", b"y", Precondition::None).unwrap();
+        bench.store_file("b/file", b"y", Precondition::None).unwrap();
+    }
 }
 
 #[test]

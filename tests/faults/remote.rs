@@ -1,10 +1,15 @@
 //! File systems of other machines: what was opened there has become stale, or the other end is away.
 
 use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 use crate::calls::ONE_OF_EACH;
 use crate::client::{assert_same, content, staged, wait_until};
-use crate::outside::{Strace, Target};
+use crate::outside::{Strace, Target, text, try_run};
 use crate::server::{Served, folder};
 use crate::wire::{Expects, Framing, Reply, Talker, Wire};
 
@@ -104,4 +109,96 @@ fn a_stale_staging_folder_is_made_again_and_until_then_health_says_so() {
         assert_eq!(server.end(), Some(0));
         Served::start(root.path(), &ONE_OF_EACH).wait_until_swept();
     }
+}
+
+/// A folder that another process serves to the kernel. That process can be stopped, like a machine that does
+/// not answer. Unmounted when dropped.
+struct Remote {
+    folder: TempDir,
+    process: Child,
+}
+
+impl Remote {
+    fn mount() -> Self {
+        let folder = folder();
+        let [behind, mount] = ["behind", "mount"].map(|name| folder.path().join(name));
+        for name in [&behind, &mount] {
+            fs::create_dir(name).expect("a folder");
+        }
+        let process = Command::new("bindfs").arg("-f").args([&behind, &mount]).spawn().expect("bindfs can be run");
+        let remote = Self { folder, process };
+        wait_until("it is mounted", || try_run(&["mountpoint", "-q", &text(&remote.root())]).is_ok());
+        remote
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.path().join("mount")
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).expect("it lives");
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = try_run(&["umount", "-l", &text(&self.root())]);
+    }
+}
+
+#[test]
+#[ignore = "needs root, bindfs and a release build"]
+fn a_mount_that_does_not_answer_holds_up_only_what_waits_for_it() {
+    const LARGE: usize = 16 << 20;
+    let remote = Remote::mount();
+    let server = Served::start(&remote.root(), &[]);
+    server.client().put("/file", &content(1, 100_000));
+    server.client().put("/large", &content(2, LARGE));
+    let begun = |wire: Wire, request: String| {
+        let mut client = server.client();
+        client.send(request);
+        (wire, client)
+    };
+    // In the middle of a body when it happens.
+    let mut downloads: Vec<_> = Wire::BOTH.map(|wire| begun(wire, wire.get("/large"))).into();
+    let mut uploads = Wire::BOTH.map(|wire| begun(wire, wire.put(&format!("/{wire:?}"), LARGE)));
+    for (_, client) in &mut downloads {
+        client.line();
+    }
+    for (_, client) in &mut uploads {
+        client.send(&content(3, LARGE)[..1 << 20]);
+    }
+    wait_until("both have begun", || staged(&remote.root()).len() == 2);
+    remote.signal(Signal::STOP);
+    let mut waiting: Vec<_> = (0..10)
+        .map(|n| {
+            let (wire, mut talker) = (Wire::BOTH[n % 2], Talker::new(Wire::BOTH[n % 2], server.address()));
+            talker.send(if n < 6 { wire.get("/file") } else { wire.put(&format!("/new{n}"), 0) });
+            talker
+        })
+        .collect();
+    let (_, leaves) = downloads.pop().expect("one of two");
+    leaves.reset();
+    let [(_, mut goes_on), (_, gives_up)] = uploads;
+    goes_on.send(&content(3, LARGE)[1 << 20..2 << 20]);
+    gives_up.reset();
+    for _ in 0..20 {
+        server.client().expect("PING", "OK 0");
+        assert!(matches!(health(&server), Reply::Served(_)), "the loop runs");
+        std::thread::park_timeout(std::time::Duration::from_millis(10));
+    }
+    remote.signal(Signal::CONT);
+    for (n, talker) in waiting.iter_mut().enumerate() {
+        match talker.hear(Expects::Body) {
+            Reply::Served(body) if n < 6 => assert_same(&body, &content(1, 100_000), "after it"),
+            reply => assert!(matches!(reply, Reply::Served(_)), "{n}: {}", reply.words()),
+        }
+    }
+    goes_on.send(&content(3, LARGE)[2 << 20..]);
+    assert!(goes_on.line().starts_with("OK 0 "));
+    drop((waiting, downloads, goes_on));
+    wait_until("nothing is left", || staged(&remote.root()).is_empty());
+    assert_eq!(server.end(), Some(0));
 }

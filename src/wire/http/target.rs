@@ -32,7 +32,7 @@ pub struct Query {
 pub fn path(raw: &str) -> Result<Path, Failure> {
     match plain_path(raw) {
         // Hardly any path has such segments, and all that have are refused: only then they are looked for.
-        Err(_) if has_removable_segments(raw) => plain_path(&without_removable_segments(raw)),
+        Err(_) if has_removable_segments(raw) => plain_path(&without_removable_segments(raw)?),
         path => path,
     }
 }
@@ -42,13 +42,22 @@ fn has_removable_segments(raw: &str) -> bool {
 }
 
 /// Removes dot segments (RFC 3986 §5.2.4), then empty ones. A path that ends in one of them names a folder.
-fn without_removable_segments(raw: &str) -> String {
+///
+/// What a proxy may read as another path is refused, also where it would be removed: many decode escapes first, and
+/// nginx and Apache join slashes before they remove dot segments.
+fn without_removable_segments(raw: &str) -> Result<String, Failure> {
     let mut kept = Vec::new();
     for segment in raw.split('/').skip(1) {
         match segment {
             "." => {}
-            ".." => drop(kept.pop()),
-            segment => kept.push(segment),
+            ".." if kept.pop() == Some("") => {
+                return Err(Failure::Malformed("the path has .. behind an empty component"));
+            }
+            ".." => {}
+            segment => {
+                check_escapes(segment)?;
+                kept.push(segment);
+            }
         }
     }
     let mut path = String::with_capacity(raw.len());
@@ -59,7 +68,20 @@ fn without_removable_segments(raw: &str) -> String {
     if matches!(raw.rsplit('/').next(), Some("" | "." | "..")) {
         path.push('/');
     }
-    path
+    Ok(path)
+}
+
+/// Refuses an escaped `/` and an escaped dot segment.
+fn check_escapes(segment: &str) -> Result<(), Failure> {
+    let decoded = decoded(segment)?;
+    if decoded.len() == segment.len() {
+        return Ok(());
+    }
+    match &*decoded {
+        b"." | b".." => Err(Failure::Malformed("the path has a . or .. component")),
+        decoded if decoded.contains(&b'/') => Err(Failure::Malformed("the path has an escaped /")),
+        _ => Ok(()),
+    }
 }
 
 fn plain_path(raw: &str) -> Result<Path, Failure> {
@@ -159,6 +181,16 @@ mod tests {
             "/a/../%2e%2e/b",
             "/./a%2Fb",
             "/a/../%ff",
+            // Removed, too, they are not what a proxy saw that decodes first.
+            "/private/x/%2e%2e/../s",
+            "/private/%2E/../s",
+            "/private/x%2Fy/../s",
+            "/private/x%2f..%2f../../s",
+            "/private/%zz/../s",
+            // And these not what one saw that joins slashes first, as nginx and Apache do.
+            "/private//../s",
+            "//../a",
+            "/a//b/../../c",
             "/.%2E/a",
             "/a/%2e",
             "/a%2Fb",
@@ -205,8 +237,7 @@ mod tests {
             ("//a", "a", false),
             ("/a//b", "a/b", false),
             ("/a///", "a", true),
-            // An empty segment is one while dots are removed.
-            ("/a//../b", "a/b", false),
+            ("/a/../b//c", "b/c", false),
             ("/.filewharf/../%61", "a", false),
             (r"/a\..\b/./c", r"a\..\b/c", false),
         ] {

@@ -206,6 +206,10 @@ impl Client for Line {
                 continue;
             }
             let Some(end) = io.inbox.iter().position(|byte| *byte == b'\n') else { return };
+            // There was no room, and so much of the first line as had come in time could have become HTTP.
+            if b"HTTP/1.1 429 ".iter().eq(io.inbox.iter().take(13)) {
+                return;
+            }
             let line: Vec<u8> = io.inbox.drain(..=end).collect();
             let reply = Reply { line: String::from_utf8_lossy(&line[..end]).into_owned() };
             let trailer = self.awaited.front().is_some_and(|request| request.trailer) && reply.code().is_none();

@@ -30,7 +30,10 @@ impl Address {
 
     /// What one address may have of so many; at least one.
     pub(super) const fn part(limits: &Limits, of: usize) -> usize {
-        let part = of * limits.per_address_percent as usize / 100;
+        let percent = limits.per_address_percent as usize;
+        // Where addresses are not counted the part is not asked for.
+        let percent = if percent > 100 { 100 } else { percent };
+        let part = of / 100 * percent + of % 100 * percent / 100;
         if part == 0 { 1 } else { part }
     }
 }
@@ -84,6 +87,16 @@ mod tests {
         assert_ne!(of("127.0.0.1"), None);
         let all = Limits { per_address_percent: 100, ..Limits::default() };
         assert_eq!(Address::of(SocketAddr::from(([192, 0, 2, 1], 1)), &all), None);
+    }
+
+    #[test]
+    fn a_part_is_one_at_least_and_right_for_every_number() {
+        let limits = |per_address_percent| Limits { per_address_percent, ..Limits::default() };
+        for (percent, of, part) in
+            [(0, 9, 1), (50, 1, 1), (50, 4097, 2048), (33, 250, 82), (50, usize::MAX, usize::MAX / 2)]
+        {
+            assert_eq!(Address::part(&limits(percent), of), part, "{percent} % of {of}");
+        }
     }
 
     #[test]

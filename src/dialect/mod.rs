@@ -466,6 +466,11 @@ impl Kind {
         matches!(self, Self::Auto | Self::Http | Self::Line)
     }
 
+    /// True where a client can show a secret.
+    pub const fn takes_secrets(self) -> bool {
+        self.hears_first() || matches!(self, Self::LengthPrefix)
+    }
+
     /// Does a client say that a request is its last by the end of its half? Then that is often here by
     /// the time of the answer.
     pub const fn ends_behind_the_last(self) -> bool {

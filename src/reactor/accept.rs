@@ -100,8 +100,7 @@ impl<P: Platform> Reactor<P> {
             self.deferral.came();
         }
         self.counters.accepted += 1;
-        let hears_first = door.listening.kind().hears_first();
-        let wait = match self.access.needs_secret() && hears_first {
+        let wait = match self.access.needs_secret() && door.listening.kind().takes_secrets() {
             true => self.guesses.wait(Address::of_any(peer), self.now, &self.limits),
             false => Some(Duration::ZERO),
         };

@@ -56,7 +56,12 @@ pub fn has_request_line(input: &[u8]) -> bool {
         return false;
     };
     // RFC 9112 §3.2: the authority form is for CONNECT only.
-    let is_target = matches!(target.first(), Some(b'/' | b'*')) || memchr::memmem::find(target, b"://").is_some();
+    let is_target = match target.first() {
+        Some(b'/' | b'*') => true,
+        // A scheme begins with a letter, and a size with the beginning of a file behind it does not.
+        Some(first) => first.is_ascii_alphabetic() && memchr::memmem::find(target, b"://").is_some(),
+        None => false,
+    };
     !method.is_empty()
         && method.iter().all(|byte| is_token(*byte))
         && (is_target || method == b"CONNECT" && target.contains(&b':'))
@@ -117,6 +122,8 @@ mod tests {
             "a 12x HTTP/1.1\r\n",
             "a b /c HTTP/1.1\r\n",
             " / HTTP/1.1\r\n",
+            // A name, a size, and the first line of the file.
+            "urls.txt 24http://a/b HTTP/1.1\n",
             "GET / HTTP/2.0\r\n",
             "\n",
         ] {

@@ -113,12 +113,15 @@ impl Served {
                 let samples = metrics.lines().filter(|line| line.starts_with(name));
                 samples.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
             };
-            // A sweep opens the folder of all staging folders once more, until its last look at it.
+            let none = (sum("filewharf_store_operations "), sum("filewharf_dialect_connections{")) == (0, 1);
+            // A worker that has told its result may still hold what it is about to close, and a sweep the folder
+            // of all staging folders.
             let stagings = self.root.join(".filewharf/staging");
             let sweeps = self.open().iter().filter(|path| **path == stagings).count() > 1;
+            let rests = none && !sweeps && self.is_asleep();
             // Only the connection that asks is open.
             descriptors = self.descriptors() - 1;
-            !sweeps && (sum("filewharf_store_operations "), sum("filewharf_dialect_connections{")) == (0, 1)
+            rests
         });
         descriptors
     }

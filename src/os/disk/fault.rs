@@ -12,6 +12,8 @@ pub(super) const TARGET: &str = "filewharf::store";
 
 /// A name that no file system beneath us takes.
 const NAME_TOO_LONG: Failure = Failure::Malformed("a name in the path is longer than the file system takes");
+/// A name that this file system does not take, such as `a:b` on FAT.
+const NAME_NOT_TAKEN: Failure = Failure::Malformed("the file system does not take a name in the path");
 /// Said when the operator's own permissions are in the way.
 const NO_PERMISSION: Failure = Failure::Denied("permission denied by the file system");
 
@@ -42,6 +44,9 @@ pub(super) fn changing(site: &'static str, path: &str, errno: Errno) -> StoreErr
         Errno::EXIST => Failure::Conflict("something else has that name"),
         Errno::NOTEMPTY => Failure::Conflict("the folder is not empty"),
         Errno::BUSY => Failure::Conflict("that is in use by the system"),
+        Errno::INVAL | Errno::ILSEQ if matches!(site, "renameat" | "renameat2" | "linkat" | "mkdirat") => {
+            NAME_NOT_TAKEN
+        }
         other => common(other),
     };
     report(failure, site, path, errno)
@@ -111,6 +116,16 @@ mod tests {
         ] {
             assert_eq!(reading("x", "a", errno).failure, read);
             assert_eq!(changing("x", "a", errno).failure, change);
+        }
+    }
+
+    #[test]
+    fn a_name_that_the_file_system_does_not_take_is_no_failure_of_the_disk() {
+        for errno in [Errno::INVAL, Errno::ILSEQ] {
+            for site in ["renameat", "renameat2", "linkat", "mkdirat"] {
+                assert_eq!(changing(site, "a:b", errno).failure, NAME_NOT_TAKEN, "{site}");
+            }
+            assert_eq!(changing("pwrite", "a", errno).failure, Failure::Internal);
         }
     }
 }

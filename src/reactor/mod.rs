@@ -394,8 +394,8 @@ impl<P: Platform> Reactor<P> {
             Stage::Draining { until, .. } => Some(until),
             Stage::Serving | Stage::Stopped => None,
         };
-        let reactor = [self.accept_after, self.deferral.deadline(), self.contention_deadline()];
-        [self.timers.next(), stage].into_iter().chain(reactor).flatten().min()
+        let (deferral, contention) = (self.deferral.deadline(), self.contention_deadline());
+        [self.timers.next(), stage, self.accept_after, deferral, contention].into_iter().flatten().min()
     }
 
     /// Peers that did their part while the loop did not run must not pay for that: what they sent

@@ -29,11 +29,10 @@ use std::time::Duration;
 
 use crate::command::{Answer, Command, Put};
 use crate::dialect::line::{self, Line};
-use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Phase, Talk, Then};
+use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Phase, Talk, Then, refuse_http};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Precondition};
 use crate::wire::frames::{self, Decided, HEADER_LEN, Header, PIECE_LEN_MAX, Step};
-use crate::wire::http::opening::{NOT_HTTP, Opening, opening};
 use crate::wire::{key, line as grammar};
 use text::{Purpose, SHOWN_LEN_MAX, Text, needs_framing, request_in};
 
@@ -124,13 +123,8 @@ impl LengthPrefix {
     }
 
     fn head(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
-        match opening(input) {
-            Opening::Request => {
-                talk.refused = Some(Failure::Malformed(NOT_HTTP));
-                return (0, Act::Reset(CloseReason::Malformed));
-            }
-            Opening::Unfinished => return (0, Act::More),
-            Opening::Other => {}
+        if let Some(act) = refuse_http(input, talk) {
+            return (0, act);
         }
         match frames::header(input) {
             Ok(Header::Partial) => (0, Act::More),

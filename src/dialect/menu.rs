@@ -27,10 +27,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::command::{Answer, Command, Put};
-use crate::dialect::{Act, BodyPart, Finish, Machine, Phase, Talk, Then};
+use crate::dialect::{Act, BodyPart, Finish, Machine, Phase, Talk, Then, refuse_http};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Listing, Meta, Stored};
-use crate::wire::http::opening::{NOT_HTTP, Opening, opening};
 use crate::wire::key;
 use crate::wire::menu::{self, Behind, Class, NameEnd, Verb, Word};
 use offer::{Found, Listed, Offer, list_text, picked};
@@ -182,13 +181,10 @@ impl Menu {
             }
             Word::Partial => (0, Act::More),
             Word::Unknown => {
-                match opening(input) {
-                    Opening::Request => {
-                        talk.refused = Some(Failure::Malformed(NOT_HTTP));
-                        return (0, Act::Reset(CloseReason::Malformed));
-                    }
-                    Opening::Unfinished if behind == Behind::Unknown => return (0, Act::More),
-                    Opening::Unfinished | Opening::Other => {}
+                match refuse_http(input, talk) {
+                    Some(Act::More) if behind != Behind::Unknown => {}
+                    Some(act) => return (0, act),
+                    None => {}
                 }
                 let why = "expected send or receive";
                 (0, refuse(Failure::Malformed(why), why, talk))

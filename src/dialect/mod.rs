@@ -28,6 +28,7 @@ use crate::counters::Counters;
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
 pub use crate::wire::body::{BodyPart, Then};
+use crate::wire::http::opening::{NOT_HTTP, Opening, opening};
 
 /// What the session is to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -307,8 +308,8 @@ impl Listening {
         })
     }
 
-    /// Answer only requests for hosts that are this machine, whose name this is, or are allowed by an option; see
-    /// [`http::Listener`]. Before the first connection.
+    /// Answers only requests for this machine, of that name, and for hosts that an option allows; see
+    /// [`http::Listener`]. To be called before the first connection.
     pub fn restrict_hosts(&mut self, machine: &str) {
         if let Self::Auto(listener) | Self::Http(listener) = self
             && let Some(listener) = Arc::get_mut(listener)
@@ -408,6 +409,19 @@ pub fn no_options(kind: Kind, options: &Options) -> Result<(), String> {
     match options.first() {
         None => Ok(()),
         Some((name, _)) => Err(format!("{kind} knows no option {name:?}")),
+    }
+}
+
+/// Resets a connection that begins with an HTTP request, and waits for more while it could; `None` for any other.
+/// For dialects in which nothing begins so.
+fn refuse_http(input: &[u8], talk: &mut Talk<'_>) -> Option<Act> {
+    match opening(input) {
+        Opening::Request => {
+            talk.refused = Some(Failure::Malformed(NOT_HTTP));
+            Some(Act::Reset(CloseReason::Malformed))
+        }
+        Opening::Unfinished => Some(Act::More),
+        Opening::Other => None,
     }
 }
 

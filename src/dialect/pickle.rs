@@ -31,10 +31,9 @@ use std::time::Duration;
 
 use crate::command::{Answer, Command, Put};
 use crate::config::Limits;
-use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Phase, Talk};
+use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Phase, Talk, refuse_http};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Meta, Precondition, Stored};
-use crate::wire::http::opening::{NOT_HTTP, Opening, opening};
 use crate::wire::pickle::{self, BytesHead, Document, Item, Scanner, Strings, Value};
 use crate::wire::{json, key};
 
@@ -325,13 +324,8 @@ impl Machine for Pickle {
     fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
         let Stage::Listening(scanner) = &mut self.stage else { return (0, Act::Close(CloseReason::Internal)) };
         // No dictionary begins so.
-        match opening(input) {
-            Opening::Request => {
-                talk.refused = Some(Failure::Malformed(NOT_HTTP));
-                return (0, Act::Reset(CloseReason::Malformed));
-            }
-            Opening::Unfinished => return (0, Act::More),
-            Opening::Other => {}
+        if let Some(act) = refuse_http(input, talk) {
+            return (0, act);
         }
         match scanner.find(input, talk.limits.message_bytes_max) {
             Ok(None) => (0, Act::More),

@@ -1,8 +1,7 @@
 //! Slots that slow transfers hold while requests wait for one: the slowest ends first.
 
-use crate::platform::{Platform, Stream as _};
+use crate::platform::Platform;
 use crate::reactor::{Queued, Reactor, conn_id, cx, lookup};
-use crate::session::state::Name;
 use std::time::Instant;
 
 impl<P: Platform> Reactor<P> {
@@ -26,9 +25,7 @@ impl<P: Platform> Reactor<P> {
             if connection.queued == Queued::Yes || !connection.session.holds_slot() {
                 continue;
             }
-            let sends = connection.session.state() == Name::SendingBody;
-            let stream = connection.stream.as_ref().filter(|_| sends);
-            let in_kernel = stream.map_or(0, |stream| stream.unacknowledged().unwrap_or(0));
+            let in_kernel = connection.file_bytes_in_kernel();
             let Some(rate) = connection.session.slot_rate(in_kernel, self.now, &self.limits) else { continue };
             if rate < slowest.map_or(self.limits.contention_bytes_per_s_min, |(least, _)| least) {
                 slowest = Some((rate, conn_id(slot, connection.generation)));

@@ -38,7 +38,7 @@ use crate::config::{Access, Limits};
 use crate::counters::{Counters, Health};
 use crate::dialect::{Listening, Phase};
 use crate::ids::{ConnId, ListenerId};
-use crate::platform::{Event, Op, Platform, Readable, Signal, Store, Stream as _};
+use crate::platform::{Event, Op, Platform, Readable, Signal, Store, Stream};
 use crate::session::state::Name;
 use crate::session::{Cx, Disk, DiskPace, Report, Session, Spare};
 use accept::Door;
@@ -94,6 +94,15 @@ struct Connection<S> {
     armed: Option<Instant>,
     unused: Unused,
     log_quota: LogQuota,
+}
+
+impl<S: Stream> Connection<S> {
+    /// Bytes of a file that were sent and that the peer has not acknowledged; 0 in any other state.
+    fn file_bytes_in_kernel(&self) -> usize {
+        let sends = self.session.state() == Name::SendingBody;
+        let stream = self.stream.as_ref().filter(|_| sends);
+        stream.map_or(0, |stream| stream.unacknowledged().unwrap_or(0))
+    }
 }
 
 /// Longer behind its time than this, the loop was not running: its process was stopped, or waited
@@ -420,9 +429,7 @@ impl<P: Platform> Reactor<P> {
             }
             connection.armed = None;
             if connection.session.deadline(&self.limits).is_some_and(|deadline| deadline <= self.now) {
-                let sends = connection.session.state() == Name::SendingBody;
-                let stream = connection.stream.as_ref().filter(|_| sends);
-                let queued = stream.map_or(0, |stream| stream.unacknowledged().unwrap_or(0));
+                let queued = connection.file_bytes_in_kernel();
                 let held = connection.session.held_len();
                 connection.session.timed_out(queued, &mut cx!(self));
                 // A silence may complete what is held.

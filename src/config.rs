@@ -15,8 +15,8 @@ use crate::object::Durability;
 pub struct Limits {
     /// Connections open at once. Lowered at start where descriptors do not permit it.
     pub connections_max: usize,
-    /// Connections beyond those whose first line is awaited, so that they are told "busy" in what they speak;
-    /// any more are reset.
+    /// Connections beyond `connections_max` that are kept until their first line has come, to be told "busy" in
+    /// the protocol of that line; any more are reset.
     pub turned_away_max: usize,
     /// Time for that line.
     pub turned_away_timeout: Duration,

@@ -65,8 +65,8 @@ fn order(round: usize, servers: usize) -> Vec<usize> {
     order
 }
 
-/// Figures of a round whose server has come to rest: what it still did for clients that have gone, the next
-/// server would pay for.
+/// The figures of a round, once the server has come to rest: work that it still did for closed connections would
+/// be counted against the next server.
 fn at_rest(peer: &Peer, of_round: Vec<f64>) -> Result<Vec<f64>, String> {
     if peer.comes_to_rest(REST_MAX) {
         Ok(of_round)

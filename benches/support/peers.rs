@@ -267,7 +267,7 @@ impl Peer {
     }
 
     /// Waits until its threads sleep, but not longer than `most`; false if they do not. Thousands of threads
-    /// whose clients have gone want the core for seconds, and the next server would get a small part of it.
+    /// with closed connections want the core for seconds, and the next server would get a small part of it.
     pub fn comes_to_rest(&self, most: Duration) -> bool {
         let began = Instant::now();
         // More than once: a thread may be between two steps of its work.

@@ -77,7 +77,7 @@ enum Local {
     Beneath { base: Arc<Folder>, folder: String, name: String },
 }
 
-/// Most files whose names look like those of parts.
+/// Most files with names like those of parts that are kept for the end.
 const LATE_MAX: usize = 10_000;
 
 pub(super) fn run(args: &Args) -> Result<End, Misuse> {

@@ -189,7 +189,7 @@ fn ask(link: &mut Link, path: &str, progress: &Progress, first: u64) -> Result<(
     link.ask(&get::request(path, range, progress.version.as_deref()))
 }
 
-/// Is it the segment that was asked for, at most `asked` bytes, of the version that was asked for?
+/// Checks that this is the segment that was asked for, at most `asked` bytes, of the version that was asked for.
 fn check(got: &Got, known: Option<&Got>, progress: &Progress, asked: u64) -> Result<(), Trouble> {
     let same_version = progress.version.as_ref().is_none_or(|version| *version == got.etag);
     let same_total = known.is_none_or(|known| known.total == got.total);

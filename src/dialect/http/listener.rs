@@ -54,7 +54,7 @@ struct Hosts {
 }
 
 impl Listener {
-    /// Answer only requests for this machine, whose own name this is, and for the names that the options allow.
+    /// Answers only requests for this machine, of that name, and for the names that the options allow.
     pub(crate) fn restrict_hosts(&mut self, machine: &str) {
         self.hosts.is_checked = !self.hosts.allowed.iter().any(|name| &**name == "*");
         self.hosts.allowed.push(machine.into());

@@ -93,7 +93,7 @@ pub(super) struct Disk {
     pub(super) syncing: AtomicUsize,
     pages: OnceLock<Pages>,
     degraded: AtomicBool,
-    /// Did uploads fail inside lately?
+    /// Commits that failed inside since the last success.
     pub(super) failures: Failures,
 }
 

@@ -75,12 +75,12 @@ fn main() {
         .iter()
         .position(|argument| argument == "--most")
         .map(|at| arguments.get(at + 1).and_then(|most| most.parse().ok()).expect("a number behind --most"));
-    let folder = tempfile::tempdir().expect("a folder");
+    let dir = tempfile::tempdir().expect("a folder");
     let content = [&[b'x'; 4089][..], b"the end"].concat();
-    std::fs::write(folder.path().join("photo.jpg"), content).expect("room for a file");
+    std::fs::write(dir.path().join("photo.jpg"), content).expect("room for a file");
     // To look at a kept file anew is no part of a request.
     let limits = Limits { hot_age_max: Duration::from_secs(600), ..Limits::default() };
-    let server = Server::builder().root(folder.path()).listen("127.0.0.1:0").limits(limits).build();
+    let server = Server::builder().root(dir.path()).listen("127.0.0.1:0").limits(limits).build();
     let server = server.expect("a free port");
     let handle = server.handle();
     let address = handle.addresses()[0].0;

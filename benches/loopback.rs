@@ -23,8 +23,8 @@ fn file(name: &str, at: usize, len: u64) -> (String, Content) {
 }
 
 fn loopback(c: &mut Criterion) {
-    let folder = process::folder(env!("CARGO_TARGET_TMPDIR"));
-    let server = Local::start(folder.path(), Durability::Written);
+    let dir = process::dir(env!("CARGO_TARGET_TMPDIR"));
+    let server = Local::start(dir.path(), Durability::Written);
     let mut first = Driver::connect(server.address, 1, Wire::Line, Loss::Panics);
     for (name, len) in [("small", SMALL), ("large", LARGE)] {
         first.run(driver::each(100, |_, n| {

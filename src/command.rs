@@ -1,17 +1,17 @@
 //! The neutral vocabulary between dialects and the engine: a dialect asks with a [`Command`] and
 //! is told an [`Answer`]. No status code, path or byte of a wire grammar appears here.
 
-use crate::object::{Key, Listing, Meant, Meta, Node, Precondition, Stored};
+use crate::object::{ExpectedKind, Key, Listing, Meta, Node, Precondition, Stored};
 
 /// One request, whatever dialect it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Remove a file or an empty folder.
+    /// Remove a file or an empty directory.
     Delete {
         /// What to remove.
         key: Key,
         /// Nothing else is removed.
-        meant: Meant,
+        expected_kind: ExpectedKind,
         /// What must hold.
         precondition: Precondition,
     },
@@ -20,23 +20,23 @@ pub enum Command {
         /// Which file.
         key: Key,
     },
-    /// One page of a folder.
+    /// One page of a directory.
     List {
-        /// Which folder.
+        /// Which directory.
         key: Key,
         /// Start behind this name.
         after: Option<Box<str>>,
         /// At most this many names.
         limit: usize,
     },
-    /// Make a folder and its parents.
-    MakeFolder {
-        /// Which folder.
+    /// Make a directory and its parents.
+    MakeDir {
+        /// Which directory.
         key: Key,
     },
     /// Store a file; its body follows.
     Put(Put),
-    /// Move a file or a folder.
+    /// Move a file or a directory.
     Rename {
         /// From here.
         from: Key,
@@ -59,17 +59,17 @@ impl Command {
             Self::Delete { key, .. }
             | Self::Get { key }
             | Self::List { key, .. }
-            | Self::MakeFolder { key }
+            | Self::MakeDir { key }
             | Self::Stat { key } => key,
             Self::Put(put) => &put.key,
             Self::Rename { from, .. } => from,
         }
     }
 
-    /// Does it change the served folder?
+    /// Does it change the served directory?
     pub const fn is_change(&self) -> bool {
         match self {
-            Self::Delete { .. } | Self::MakeFolder { .. } | Self::Put(_) | Self::Rename { .. } => true,
+            Self::Delete { .. } | Self::MakeDir { .. } | Self::Put(_) | Self::Rename { .. } => true,
             Self::Get { .. } | Self::List { .. } | Self::Stat { .. } => false,
         }
     }
@@ -80,7 +80,7 @@ impl Command {
             Self::Delete { .. } => "delete",
             Self::Get { .. } => "get",
             Self::List { .. } => "list",
-            Self::MakeFolder { .. } => "mkdir",
+            Self::MakeDir { .. } => "mkdir",
             Self::Put(_) => "put",
             Self::Rename { .. } => "rename",
             Self::Stat { .. } => "stat",

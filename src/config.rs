@@ -242,7 +242,7 @@ impl Limits {
 pub struct StoreConfig {
     /// What `OK` promises.
     pub durability: Durability,
-    /// Refuse every change; nothing is written beneath the root, not even a staging folder.
+    /// Refuse every change; nothing is written beneath the root, not even a staging directory.
     pub read_only: bool,
     /// Follow symbolic links that stay beneath the root when reading.
     pub links_inside: bool,

@@ -12,7 +12,7 @@ use std::io;
 pub enum Failure {
     /// No transfer slot, descriptor or connection was free in time; trying again may work.
     Busy,
-    /// Something of another kind stands where the request needs a file or a folder.
+    /// Something of another kind stands where the request needs a file or a directory.
     Conflict(&'static str),
     /// The name or the operation is not allowed.
     Denied(&'static str),
@@ -26,7 +26,7 @@ pub enum Failure {
     Malformed(&'static str),
     /// The disk or the quota is full.
     NoSpace,
-    /// There is no such file or folder.
+    /// There is no such file or directory.
     NotFound,
     /// The request is understood but not offered.
     NotImplemented(&'static str),

@@ -5,8 +5,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// A name beneath the served folder: components joined by `/`, none empty, `.` or `..`, no
-/// control bytes. The empty key is the served folder itself. Cheap to clone: each request keeps
+/// A name beneath the served directory: components joined by `/`, none empty, `.` or `..`, no
+/// control bytes. The empty key is the served directory itself. Cheap to clone: each request keeps
 /// several.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<str>);
@@ -17,7 +17,7 @@ impl Key {
         Self(text.into())
     }
 
-    /// The served folder itself.
+    /// The served directory itself.
     pub fn root() -> Self {
         Self("".into())
     }
@@ -27,12 +27,12 @@ impl Key {
         &self.0
     }
 
-    /// Is this the served folder itself?
+    /// Is this the served directory itself?
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The folder that holds it; the root for a top-level name.
+    /// The directory that holds it; the root for a top-level name.
     pub fn parent(&self) -> &str {
         self.0.rsplit_once('/').map_or("", |(parent, _)| parent)
     }
@@ -109,8 +109,8 @@ pub struct Meta {
 pub enum Node {
     /// A regular file.
     File(Meta),
-    /// A folder, with its modification time in seconds since 1970.
-    Folder {
+    /// A directory, with its modification time in seconds since 1970.
+    Dir {
         /// Seconds since 1970.
         mtime: i64,
     },
@@ -118,11 +118,11 @@ pub enum Node {
 
 /// What a name is meant to stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meant {
-    /// A file or a folder, whichever is there.
+pub enum ExpectedKind {
+    /// A file or a directory, whichever is there.
     Either,
-    /// A folder: the name was written with `/` behind it.
-    Folder,
+    /// A directory: the name was written with `/` behind it.
+    Dir,
 }
 
 /// One line of a listing.
@@ -134,7 +134,7 @@ pub struct Entry {
     pub node: Node,
 }
 
-/// One page of a folder, in byte order of names.
+/// One page of a directory, in byte order of names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
     /// At most the number asked for.
@@ -214,7 +214,7 @@ pub struct Stored {
 /// What `OK` promises about an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// File and folder are on stable storage.
+    /// File and directory are on stable storage.
     Durable,
     /// Complete and visible, in the kernel's cache.
     Written,

@@ -11,7 +11,7 @@ use crate::buffer::Chunk;
 use crate::command::Put;
 use crate::error::StoreError;
 use crate::ids::{ConnId, FileId, ListenerId};
-use crate::object::{Key, Listing, Meant, Meta, Node, Precondition, Stored};
+use crate::object::{ExpectedKind, Key, Listing, Meta, Node, Precondition, Stored};
 
 pub use crate::counters::{Counters, Health, Queued};
 
@@ -45,15 +45,15 @@ pub enum Op {
         /// Checked at the moment of the rename.
         precondition: Precondition,
     },
-    /// Make a staging file for an upload: refuse now what can be known now (a folder in the way,
+    /// Make a staging file for an upload: refuse now what can be known now (a directory in the way,
     /// a precondition that does not hold, no space). Space is reserved as the bytes are written.
     Create(Put),
-    /// Remove a file or an empty folder.
+    /// Remove a file or an empty directory.
     Delete {
         /// What to remove.
         key: Key,
-        /// A file is in conflict with a folder that is meant.
-        meant: Meant,
+        /// A file is in conflict with a directory that is meant.
+        expected_kind: ExpectedKind,
         /// What must hold.
         precondition: Precondition,
     },
@@ -67,9 +67,9 @@ pub enum Op {
         /// How many bytes.
         len: u64,
     },
-    /// One page of a folder.
+    /// One page of a directory.
     List {
-        /// Which folder.
+        /// Which directory.
         key: Key,
         /// Start behind this name.
         after: Option<Box<str>>,
@@ -79,9 +79,9 @@ pub enum Op {
         /// always given).
         bytes_max: usize,
     },
-    /// Make a folder and its parents.
-    MakeFolder {
-        /// Which folder.
+    /// Make a directory and its parents.
+    MakeDir {
+        /// Which directory.
         key: Key,
     },
     /// Open a file for reading. The open file pins one version.
@@ -100,7 +100,7 @@ pub enum Op {
         /// Where to; comes back with the completion.
         chunk: Chunk,
     },
-    /// Move a file or folder.
+    /// Move a file or directory.
     Rename {
         /// From here.
         from: Key,
@@ -158,7 +158,7 @@ pub enum Outcome {
     Flushed,
     /// The page.
     Listed(Listing),
-    /// The folder is there.
+    /// The directory is there.
     Made,
     /// Open for reading.
     Opened {

@@ -20,7 +20,7 @@ use crate::platform::Signal;
 use crate::reactor::{Ended, Reactor, Setup};
 use crate::session::{Session, Spare};
 
-/// Descriptors that are neither connections nor transfers: listeners, log, folders, the poll.
+/// Descriptors that are neither connections nor transfers: listeners, log, directories, the poll.
 const DESCRIPTORS_KEPT: usize = 64;
 /// Where a server listens that is not told where.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";
@@ -132,9 +132,9 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The folder to serve; `./files` if not said. Made if it is missing, in a folder that is there.
-    pub fn root(mut self, folder: impl AsRef<Path>) -> Self {
-        folder.as_ref().clone_into(&mut self.root);
+    /// The directory to serve; `./files` if not said. Made if it is missing, in a directory that is there.
+    pub fn root(mut self, dir: impl AsRef<Path>) -> Self {
+        dir.as_ref().clone_into(&mut self.root);
         self
     }
 
@@ -173,7 +173,7 @@ impl Builder {
         self
     }
 
-    /// Follow symbolic links that stay inside the folder when reading.
+    /// Follow symbolic links that stay inside the directory when reading.
     pub fn links_inside(mut self, follow: bool) -> Self {
         self.store.links_inside = follow;
         self
@@ -191,7 +191,7 @@ impl Builder {
         self
     }
 
-    /// Let other servers that are set to this share the folder: then each change of a name takes a lock that
+    /// Let other servers that are set to this share the directory: then each change of a name takes a lock that
     /// excludes theirs. Without it, a second server that writes does not start.
     pub fn shared(mut self, shared: bool) -> Self {
         self.store.shared = shared;
@@ -216,7 +216,7 @@ impl Builder {
         self
     }
 
-    /// Opens the folder, binds every address, starts the disk workers. Nothing is half started:
+    /// Opens the directory, binds every address, starts the disk workers. Nothing is half started:
     /// on an error everything is closed again.
     pub fn build(mut self) -> Result<Server, ServerError> {
         if self.listens.is_empty() {
@@ -405,9 +405,9 @@ impl Server {
     /// ```
     /// # use std::io::{Read, Write};
     /// # use std::net::{Shutdown, TcpStream};
-    /// # let folder = tempfile::tempdir()?;
-    /// # std::fs::write(folder.path().join("hello.txt"), "hello\n")?;
-    /// let server = filewharf::Server::builder().root(folder.path()).listen("127.0.0.1:0").build()?;
+    /// # let directory = tempfile::tempdir()?;
+    /// # std::fs::write(directory.path().join("hello.txt"), "hello\n")?;
+    /// let server = filewharf::Server::builder().root(directory.path()).listen("127.0.0.1:0").build()?;
     /// let handle = server.handle();
     /// let address = handle.addresses()[0].0;
     /// let running = std::thread::spawn(move || server.run());

@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 use socket2::{Domain, Socket, Type};
 
-/// The argument behind which the folder stands.
+/// The argument behind which the directory stands.
 pub const ARGUMENT: &str = "--bare-loop";
 
 /// Files up to this long are answered from memory: longer ones cost less with `sendfile`.
@@ -59,7 +59,7 @@ struct Loop {
     buffer: Vec<u8>,
 }
 
-/// Serves a folder until it is killed; says on standard output where.
+/// Serves a directory until it is killed; says on standard output where.
 pub fn serve(root: &Path) {
     let poll = Poll::new().expect("an event queue");
     let mut listener = listener();

@@ -9,7 +9,7 @@
 //! mean anything: those of each round are told as a spread. A server that needs too long for a round is
 //! killed and left out of the work.
 //!
-//! Files are served from the folder of builds or from `FILEWHARF_CHECK_DIR`; uploads are measured a
+//! Files are served from the directory of builds or from `FILEWHARF_CHECK_DIR`; uploads are measured a
 //! second time in memory (`/dev/shm`). `FILEWHARF_OTHER=PROGRAM` compares with another build alone, for
 //! what a change costs. `FILEWHARF_ROUNDS` says how often (5). What is not installed or
 //! cannot be done is left out, with a word.

@@ -1,4 +1,4 @@
-//! The results as files: in the folder of builds, and on request where `benches/README.md` shows them.
+//! The results as files: in the directory of builds, and on request where `benches/README.md` shows them.
 
 use std::fs;
 use std::path::Path;
@@ -13,11 +13,11 @@ const END: &str = "<!-- until here -->";
 
 /// Writes them to `target/compare`.
 pub fn write(all: &[Measured]) {
-    let folder = Path::new(PROJECT).join("target/compare");
-    fs::create_dir_all(&folder).expect("a folder for the results");
-    fs::write(folder.join("table.md"), table::markdown(all)).expect("room for the table");
-    fs::write(folder.join("plot.svg"), table::svg(all)).expect("room for the plot");
-    println!("also in {}: table.md, plot.svg", folder.display());
+    let dir = Path::new(PROJECT).join("target/compare");
+    fs::create_dir_all(&dir).expect("a folder for the results");
+    fs::write(dir.join("table.md"), table::markdown(all)).expect("room for the table");
+    fs::write(dir.join("plot.svg"), table::svg(all)).expect("room for the plot");
+    println!("also in {}: table.md, plot.svg", dir.display());
 }
 
 /// Replaces the plot and the table of that page.

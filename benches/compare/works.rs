@@ -18,7 +18,7 @@ pub const MIB: u64 = 1 << 20;
 /// Names that small uploads replace again and again.
 const NAMES: usize = 500;
 
-/// A file that stands in the served folder.
+/// A file that stands in the served directory.
 #[derive(Clone, Copy)]
 pub struct Served {
     pub name: &'static str,
@@ -263,11 +263,11 @@ impl Requests {
                     outcome.elapsed
                 })
             }
-            Speaks::Ftp(folder) => {
+            Speaks::Ftp(dir) => {
                 // It has processes for each connection, and those of the last round may yet be ending.
                 peer.wait_for_rest();
                 let mut clients: Vec<_> =
-                    (0..self.connections).map(|_| ftp::Client::connect(peer.address, folder)).collect();
+                    (0..self.connections).map(|_| ftp::Client::connect(peer.address, dir)).collect();
                 measured(&mut || ftp::run(&mut clients, self.each, task))
             }
         };

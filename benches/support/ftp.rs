@@ -19,15 +19,15 @@ pub struct Client {
 }
 
 impl Client {
-    /// Logs in and goes to a folder; paths are then beneath it.
-    pub fn connect(address: SocketAddr, folder: &str) -> Self {
+    /// Logs in and goes to a directory; paths are then beneath it.
+    pub fn connect(address: SocketAddr, dir: &str) -> Self {
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_nodelay(true).expect("TCP_NODELAY");
         stream.set_read_timeout(Some(PATIENCE)).expect("SO_RCVTIMEO");
         let mut client = Self { control: BufReader::new(stream), address, buffer: vec![0; 256 << 10] };
         client.expect("220");
-        let folder = format!("CWD {folder}");
-        for (command, code) in [("USER anonymous", "331"), ("PASS bench", "230"), (&folder, "250"), ("TYPE I", "200")] {
+        let dir = format!("CWD {dir}");
+        for (command, code) in [("USER anonymous", "331"), ("PASS bench", "230"), (&dir, "250"), ("TYPE I", "200")] {
             client.say(command);
             client.expect(code);
         }

@@ -70,7 +70,7 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speaks {
     Driven(Wire),
-    /// With the folder to go to first.
+    /// With the directory to go to first.
     Ftp(&'static str),
 }
 
@@ -176,12 +176,12 @@ impl Peer {
         Self::start("nginx", &["nginx", "-c", &path, "-g", "user root;"], port, root)
     }
 
-    /// FTP: two processes for each control connection. It refuses to serve a folder that it can write to
-    /// as the root of everything, so that is the folder above, and `name` is that of the folder itself.
+    /// FTP: two processes for each control connection. It refuses to serve a directory that it can write to
+    /// as the root of everything, so that is the directory above, and `name` is that of the directory itself.
     pub fn vsftpd(root: &Path, name: &'static str, work: &Path) -> Result<Self, Missing> {
         let (port, above) = (free_port(), root.parent().expect("a folder of ours").to_owned());
-        for (folder, mode) in [(above.as_path(), 0o755), (root, 0o777)] {
-            fs::set_permissions(folder, fs::Permissions::from_mode(mode)).expect("folders of ours");
+        for (dir, mode) in [(above.as_path(), 0o755), (root, 0o777)] {
+            fs::set_permissions(dir, fs::Permissions::from_mode(mode)).expect("folders of ours");
         }
         let (above, work) = (above.display(), work.display());
         let conf = format!(
@@ -202,8 +202,8 @@ impl Peer {
     /// A thread for each client, in Python.
     pub fn python(script: &str, root: &Path) -> Result<Self, Missing> {
         let port = free_port();
-        let (number, folder) = (port.to_string(), root.display().to_string());
-        let mut peer = Self::start("python-threads", &["python3", script, &number, &folder], port, root)?;
+        let (number, dir) = (port.to_string(), root.display().to_string());
+        let mut peer = Self::start("python-threads", &["python3", script, &number, &dir], port, root)?;
         peer.clock = Clock::WithEnded;
         Ok(peer)
     }

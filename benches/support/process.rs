@@ -106,9 +106,9 @@ pub fn forget_peak(pid: u32) {
     let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
 }
 
-/// A folder for one check, beneath `FILEWHARF_CHECK_DIR` or else `otherwise`: set it to measure
+/// A directory for one check, beneath `FILEWHARF_CHECK_DIR` or else `otherwise`: set it to measure
 /// another file system.
-pub fn folder(otherwise: &str) -> tempfile::TempDir {
+pub fn dir(otherwise: &str) -> tempfile::TempDir {
     let beneath = std::env::var_os("FILEWHARF_CHECK_DIR").unwrap_or_else(|| otherwise.into());
     tempfile::tempdir_in(beneath).expect("a folder can be made there")
 }

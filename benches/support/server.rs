@@ -10,14 +10,14 @@ use filewharf::config::Limits;
 use filewharf::object::Durability;
 use filewharf::server::{Handle, Server};
 
-/// The program, serving a folder on a port of its own. Killed when dropped.
+/// The program, serving a directory on a port of its own. Killed when dropped.
 pub struct Program {
     child: Child,
     pub address: SocketAddr,
 }
 
 impl Program {
-    /// Starts it without its log and with `arguments` behind the folder. `before` is a command that
+    /// Starts it without its log and with `arguments` behind the directory. `before` is a command that
     /// runs it (`taskset`).
     pub fn start(before: &[&str], binary: &str, root: &Path, arguments: &[&str]) -> Self {
         let arguments: Vec<&str> = ["--quiet"].iter().chain(arguments).copied().collect();

@@ -1,7 +1,7 @@
-//! `filewharf get`: files and folders of a server come here.
+//! `filewharf get`: files and directories of a server come here.
 //!
 //! Names in a listing are the server's word and never trusted: one that is not a plain component
-//! is refused, so nothing is written outside the folder that was meant.
+//! is refused, so nothing is written outside the directory that was meant.
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::common::{Args, CONNECTION, End, Misuse, PARALLEL, QUIET, Run, Worker};
 use super::pool;
 use super::usage::{Flag, Usage};
-use crate::client::{Address, Folder, Place, as_folder, printable};
+use crate::client::{Address, Dir, Place, as_dir, printable};
 
 pub(super) static USAGE: Usage<Args> = Usage {
     name: "get",
@@ -53,8 +53,8 @@ DEST only, where no link is followed; folders are fetched 64 deep.",
 #[derive(Debug)]
 enum Dest {
     Stdout,
-    /// Into this folder, under their names.
-    Into(Arc<Folder>),
+    /// Into this directory, under their names.
+    Into(Arc<Dir>),
     /// The one thing becomes this.
     As(PathBuf),
 }
@@ -74,7 +74,7 @@ enum Local {
     /// The user named it: links are followed to devices and pipes.
     Named(PathBuf),
     /// The server may have named it: no link beneath `base` is followed.
-    Beneath { base: Arc<Folder>, folder: String, name: String },
+    Beneath { base: Arc<Dir>, dir: String, name: String },
 }
 
 /// Most files with names like those of parts that are kept for the end.
@@ -131,9 +131,9 @@ fn settle(dest: PathBuf, places: usize, recursive: bool) -> Result<Dest, Misuse>
     let is_meant = dest.as_os_str().as_encoded_bytes().ends_with(b"/");
     if is_meant || dest.is_dir() {
         let made = if is_meant { fs::create_dir_all(&dest) } else { Ok(()) };
-        let opened = made.and_then(|()| Folder::open(&dest));
+        let opened = made.and_then(|()| Dir::open(&dest));
         return opened
-            .map(|folder| Dest::Into(Arc::new(folder)))
+            .map(|dir| Dest::Into(Arc::new(dir)))
             .map_err(|error| Misuse(format!("{}: {error}", dest.display())));
     }
     if places > 1 {
@@ -150,11 +150,11 @@ struct Search<'a> {
     late: Vec<Job>,
 }
 
-/// A folder of a tree, of which only one page is held.
+/// A directory of a tree, of which only one page is held.
 struct Level {
     path: String,
-    /// Folders that the page named and that are still to be fetched, the last one first.
-    folders: Vec<String>,
+    /// Directories that the page named and that are still to be fetched, the last one first.
+    dirs: Vec<String>,
     /// The page to be asked for when these are done, and behind which name it begins.
     next: Option<Option<String>>,
 }
@@ -165,15 +165,15 @@ impl Search<'_> {
         let mut size = 0;
         if self.recursive {
             let Some(stat) = self.worker.with(&place.address, |client| client.stat(&place.path)) else { return };
-            if stat.folder {
-                return self.top_folder(place, dest, hand_out);
+            if stat.dir {
+                return self.top_dir(place, dest, hand_out);
             }
             size = stat.size;
         }
         let local = match (dest, place.name()) {
             (Dest::As(local), _) if !place.path.ends_with('/') => Local::Named(local.clone()),
             (Dest::Into(base), Some(name)) if !place.path.ends_with('/') => {
-                Local::Beneath { base: Arc::clone(base), folder: String::new(), name: name.to_owned() }
+                Local::Beneath { base: Arc::clone(base), dir: String::new(), name: name.to_owned() }
             }
             (Dest::Stdout, _) => return,
             _ => {
@@ -185,10 +185,10 @@ impl Search<'_> {
         file(self.worker.run, &mut self.late, job, hand_out);
     }
 
-    fn top_folder(&mut self, place: &Place, dest: &Dest, hand_out: &mut dyn FnMut(Job)) {
+    fn top_dir(&mut self, place: &Place, dest: &Dest, hand_out: &mut dyn FnMut(Job)) {
         let (base, name) = match dest {
-            Dest::As(local) => match fs::create_dir_all(local).and_then(|()| Folder::open(local)) {
-                Ok(folder) => (Arc::new(folder), ""),
+            Dest::As(local) => match fs::create_dir_all(local).and_then(|()| Dir::open(local)) {
+                Ok(dir) => (Arc::new(dir), ""),
                 Err(error) => return self.worker.run.screen.failed_with(format!("{}: {error}", local.display())),
             },
             Dest::Into(base) => (Arc::clone(base), place.name().unwrap_or("")),
@@ -197,17 +197,17 @@ impl Search<'_> {
         self.tree(place, &base, name, hand_out);
     }
 
-    /// A folder with everything in it, to `name` beneath `base`. Entries are handed out as the pages come;
-    /// of each folder on the way down one page is held, so that no server can fill the memory.
-    fn tree(&mut self, place: &Place, base: &Arc<Folder>, name: &str, hand_out: &mut dyn FnMut(Job)) {
+    /// A directory with everything in it, to `name` beneath `base`. Entries are handed out as the pages come;
+    /// of each directory on the way down one page is held, so that no server can fill the memory.
+    fn tree(&mut self, place: &Place, base: &Arc<Dir>, name: &str, hand_out: &mut dyn FnMut(Job)) {
         let run = self.worker.run;
-        let root = as_folder(&place.path);
-        let mut levels = vec![Level { path: root.clone(), folders: Vec::new(), next: Some(None) }];
+        let root = as_dir(&place.path);
+        let mut levels = vec![Level { path: root.clone(), dirs: Vec::new(), next: Some(None) }];
         while let Some(level) = levels.last_mut() {
-            if let Some(folder) = level.folders.pop() {
+            if let Some(dir) = level.dirs.pop() {
                 // A path that is too deep is refused before it is asked for.
-                let path = format!("{}{folder}/", level.path);
-                levels.push(Level { path, folders: Vec::new(), next: Some(None) });
+                let path = format!("{}{dir}/", level.path);
+                levels.push(Level { path, dirs: Vec::new(), next: Some(None) });
                 continue;
             }
             let Some(after) = level.next.take() else {
@@ -215,7 +215,7 @@ impl Search<'_> {
                 continue;
             };
             let local = format!("{name}/{}", &level.path[root.len()..]).trim_start_matches('/').to_owned();
-            // Also a folder without files is made.
+            // Also a directory without files is made.
             if after.is_none()
                 && let Err(error) = base.make(&local)
             {
@@ -239,16 +239,16 @@ impl Search<'_> {
                         continue;
                     }
                 };
-                if entry.folder {
-                    level.folders.push(entry.name);
+                if entry.dir {
+                    level.dirs.push(entry.name);
                     continue;
                 }
                 let path = format!("{}{}", level.path, entry.name);
-                let local = Local::Beneath { base: Arc::clone(base), folder: local.clone(), name: entry.name };
+                let local = Local::Beneath { base: Arc::clone(base), dir: local.clone(), name: entry.name };
                 let job = Job { address: place.address.clone(), path, local, size: entry.size };
                 file(run, &mut self.late, job, hand_out);
             }
-            level.folders.reverse();
+            level.dirs.reverse();
         }
     }
 }
@@ -280,9 +280,9 @@ fn fetch(worker: &mut Worker<'_>, job: Job) {
             }
             Err(error) => return failed(error),
         },
-        Local::Beneath { base, folder, name } => match base.make(folder) {
-            Ok(folder) => worker
-                .try_with(&job.address, |client| client.get_file_in(&job.path, &folder, OsStr::new(name), &mut meter)),
+        Local::Beneath { base, dir, name } => match base.make(dir) {
+            Ok(dir) => worker
+                .try_with(&job.address, |client| client.get_file_in(&job.path, &dir, OsStr::new(name), &mut meter)),
             Err(error) => return failed(error),
         },
     };
@@ -300,12 +300,12 @@ impl Local {
     fn shown(&self) -> String {
         match self {
             Self::Named(local) => local.display().to_string(),
-            Self::Beneath { folder, name, .. } => format!("{folder}{name}"),
+            Self::Beneath { dir, name, .. } => format!("{dir}{name}"),
         }
     }
 }
 
-/// Devices and pipes are written to and not replaced; a folder is neither.
+/// Devices and pipes are written to and not replaced; a directory is neither.
 fn special(local: &Path) -> io::Result<Option<fs::File>> {
     match fs::metadata(local) {
         Ok(facts) if facts.is_dir() => Err(io::ErrorKind::IsADirectory.into()),

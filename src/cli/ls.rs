@@ -1,4 +1,4 @@
-//! `filewharf ls`: lists a folder, one line per entry: size, date, name.
+//! `filewharf ls`: lists a directory, one line per entry: size, date, name.
 //!
 //! For a person sizes are short and columns aligned; in a pipe there are bytes and tabs. Control
 //! bytes are spelled out in both.
@@ -69,7 +69,7 @@ pub(super) fn list(client: &mut Client, path: &str, terminal: bool, out: &mut im
     if failure.as_ref().is_some_and(|error| error.trouble.code() == Some(409)) {
         let stat = client.stat(path.trim_end_matches('/'))?;
         let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or(path).to_owned();
-        let entry = Entry { name, folder: stat.folder, size: stat.size, mtime: stat.mtime, etag: stat.etag };
+        let entry = Entry { name, dir: stat.dir, size: stat.size, mtime: stat.mtime, etag: stat.etag };
         writeln!(out, "{}", line(&entry, terminal)).map_err(&unwritable)?;
         failure = None;
     }
@@ -79,9 +79,9 @@ pub(super) fn list(client: &mut Client, path: &str, terminal: bool, out: &mut im
 
 /// One line of the listing.
 fn line(entry: &Entry, terminal: bool) -> String {
-    let name = format!("{}{}", printable(&entry.name), if entry.folder { "/" } else { "" });
+    let name = format!("{}{}", printable(&entry.name), if entry.dir { "/" } else { "" });
     let date = Utc::new(i64::try_from(entry.mtime).unwrap_or(i64::MAX));
-    let size = match (entry.folder, terminal) {
+    let size = match (entry.dir, terminal) {
         (true, _) => "-".to_owned(),
         (false, true) => BinaryBytes(entry.size).to_string(),
         (false, false) => entry.size.to_string(),
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn lines_are_columns_in_a_pipe_and_short_on_a_terminal() {
         let entry =
-            |name: &str, folder| Entry { name: name.to_owned(), folder, size: 1536, mtime: 1_000_000_000, etag: None };
+            |name: &str, dir| Entry { name: name.to_owned(), dir, size: 1536, mtime: 1_000_000_000, etag: None };
         assert_eq!(line(&entry("a b", false), false), "1536\t2001-09-09T01:46:40Z\ta b");
         assert_eq!(line(&entry("x\u{1b}[2J", true), false), "-\t2001-09-09T01:46:40Z\tx\\u{1b}[2J/");
         assert_eq!(line(&entry("a", false), true), "    1.50 KiB  2001-09-09 01:46  a");

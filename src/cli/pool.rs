@@ -1,6 +1,6 @@
 //! Several connections side by side: one thread finds the work, a few others do it.
 //!
-//! The queue between them is bounded, so that a folder of any size costs little memory.
+//! The queue between them is bounded, so that a directory of any size costs little memory.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +8,7 @@ use std::thread;
 
 use super::common::{Run, Worker};
 
-/// Jobs that are found ahead; the totals shown are right for folders up to this size.
+/// Jobs that are found ahead; the totals shown are right for directories up to this size.
 const QUEUE_LEN: usize = 4096;
 
 /// Runs `find`, which hands jobs out, and does each of them by `work` in one of `run.parallel`

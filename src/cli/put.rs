@@ -1,6 +1,6 @@
-//! `filewharf put`: local files, folders and standard input go to a server.
+//! `filewharf put`: local files, directories and standard input go to a server.
 //!
-//! Symbolic links are followed, as by `scp -r`; a link that leads back to a folder it lies in is
+//! Symbolic links are followed, as by `scp -r`; a link that leads back to a directory it lies in is
 //! left out with a warning.
 
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::common::{Args, CONNECTION, End, Misuse, PARALLEL, QUIET, Run, Worker};
 use super::pool;
 use super::usage::{Flag, Usage};
-use crate::client::{Address, ClientError, Place, Trouble, as_folder};
+use crate::client::{Address, ClientError, Place, Trouble, as_dir};
 use crate::wire::key;
 
 pub(super) static USAGE: Usage<Args> = Usage {
@@ -65,8 +65,8 @@ port is 7070 if none is given. What fails does not keep the rest from being sent
 enum Job {
     /// Send a local file.
     File { local: PathBuf, path: String, size: u64, is_regular: bool },
-    /// Make a folder that would not come into being by its files.
-    Folder { path: String },
+    /// Make a directory that would not come into being by its files.
+    Dir { path: String },
 }
 
 pub(super) fn run(args: &Args) -> Result<End, Misuse> {
@@ -78,8 +78,8 @@ pub(super) fn run(args: &Args) -> Result<End, Misuse> {
     if args.name.is_some() && files.len() > 1 {
         return Err(Misuse("--name is for one FILE only".to_owned()));
     }
-    let is_folder = files.len() > 1 || args.name.is_some() || target.path.ends_with('/');
-    if takes_stdin && (files.len() > 1 || is_folder && args.name.is_none()) {
+    let is_dir = files.len() > 1 || args.name.is_some() || target.path.ends_with('/');
+    if takes_stdin && (files.len() > 1 || is_dir && args.name.is_none()) {
         return Err(Misuse("standard input (-) goes alone, and needs --name NAME or HOST:PORT/folder/name".to_owned()));
     }
     if let Some(name) = &args.name {
@@ -91,12 +91,12 @@ pub(super) fn run(args: &Args) -> Result<End, Misuse> {
     let run = Run::new(args)?;
     let address = &target.address;
     run.screen.show(!takes_stdin);
-    let Some((folder, name)) = destination(&run, &files, &target, is_folder, args.name.as_deref()) else {
+    let Some((dir, name)) = destination(&run, &files, &target, is_dir, args.name.as_deref()) else {
         return Ok(run.end());
     };
     if takes_stdin {
         run.screen.expect(0);
-        let path = format!("{folder}{}", name.unwrap_or_default());
+        let path = format!("{dir}{}", name.unwrap_or_default());
         let mut meter = run.screen.follow(&path, 0);
         let sent = Worker::new(&run)
             .with(address, |client| client.put(&path, &mut io::stdin().lock(), None, None, &mut meter));
@@ -109,7 +109,7 @@ pub(super) fn run(args: &Args) -> Result<End, Misuse> {
             |hand_out| {
                 let mut search = Search { run: &run, recursive: args.recursive, hand_out, above: Vec::new() };
                 for file in &files {
-                    search.top(file, name, &folder);
+                    search.top(file, name, &dir);
                 }
             },
             |worker, job| send(worker, address, job),
@@ -118,31 +118,31 @@ pub(super) fn run(args: &Args) -> Result<End, Misuse> {
     Ok(run.end())
 }
 
-/// The folder that files go to, and the name of the one file if it is not its own. `None` if that cannot be
+/// The directory that files go to, and the name of the one file if it is not its own. `None` if that cannot be
 /// found out, which has been told.
 fn destination<'a>(
     run: &Run,
     files: &[PathBuf],
     target: &'a Place,
-    is_folder: bool,
+    is_dir: bool,
     name: Option<&'a str>,
 ) -> Option<(String, Option<&'a str>)> {
-    let whole = || Some((as_folder(&target.path), name));
-    // A folder goes into the target whatever is there.
-    if is_folder || files.iter().any(|file| file.is_dir()) {
+    let whole = || Some((as_dir(&target.path), name));
+    // A directory goes into the target whatever is there.
+    if is_dir || files.iter().any(|file| file.is_dir()) {
         return whole();
     }
     let mut worker = Worker::new(run);
     match worker.try_with(&target.address, |client| client.stat(&target.path))? {
-        Ok(stat) if stat.folder && files.iter().any(|file| file.as_os_str() == "-") => {
+        Ok(stat) if stat.dir && files.iter().any(|file| file.as_os_str() == "-") => {
             let words = format!("{}{}: is a folder; standard input needs --name", target.address, target.path);
             run.screen.failed_with(words);
             None
         }
-        Ok(stat) if stat.folder => whole(),
+        Ok(stat) if stat.dir => whole(),
         Ok(_) | Err(ClientError { trouble: Trouble::Refused { code: 404 | 409, .. }, .. }) => {
-            let (folder, name) = target.path.rsplit_once('/')?;
-            Some((format!("{folder}/"), Some(name)))
+            let (dir, name) = target.path.rsplit_once('/')?;
+            Some((format!("{dir}/"), Some(name)))
         }
         Err(error) => {
             worker.fail(&target.address, &error);
@@ -156,23 +156,23 @@ struct Search<'a> {
     run: &'a Run,
     recursive: bool,
     hand_out: &'a mut dyn FnMut(Job),
-    /// Device and inode of the folders from the top down to here.
+    /// Device and inode of the directories from the top down to here.
     above: Vec<(u64, u64)>,
 }
 
 impl Search<'_> {
-    /// Something that was named on the command line. A folder without a name of its own, like `.`,
+    /// Something that was named on the command line. A directory without a name of its own, like `.`,
     /// gives its content.
-    fn top(&mut self, file: &Path, name: Option<&str>, folder: &str) {
+    fn top(&mut self, file: &Path, name: Option<&str>, dir: &str) {
         let own = file.file_name().map(|own| own.to_str().ok_or(()));
         match (name, own) {
-            (Some(name), _) | (None, Some(Ok(name))) => self.thing(file, format!("{folder}{name}"), true),
+            (Some(name), _) | (None, Some(Ok(name))) => self.thing(file, format!("{dir}{name}"), true),
             (None, Some(Err(()))) => self.failed(file, "its name is not UTF-8; use --name"),
-            (None, None) => self.thing(file, folder.trim_end_matches('/').to_owned(), true),
+            (None, None) => self.thing(file, dir.trim_end_matches('/').to_owned(), true),
         }
     }
 
-    /// A file or a folder. Devices and pipes are sent only if they were named.
+    /// A file or a directory. Devices and pipes are sent only if they were named.
     fn thing(&mut self, local: &Path, path: String, was_named: bool) {
         let facts = match fs::metadata(local) {
             Ok(facts) => facts,
@@ -186,7 +186,7 @@ impl Search<'_> {
                 self.run.screen.warn(format!("{}: leads back to a folder it lies in, left out", local.display()));
             } else {
                 self.above.push(id);
-                self.folder(local, &path);
+                self.dir(local, &path);
                 self.above.pop();
             }
         } else if facts.is_file() || was_named {
@@ -198,9 +198,9 @@ impl Search<'_> {
         }
     }
 
-    /// Everything in a folder; `path` has no slash at its end.
-    fn folder(&mut self, local: &Path, path: &str) {
-        if let Err(failure) = key::absolute(&as_folder(path)) {
+    /// Everything in a directory; `path` has no slash at its end.
+    fn dir(&mut self, local: &Path, path: &str) {
+        if let Err(failure) = key::absolute(&as_dir(path)) {
             return self.failed(local, failure);
         }
         let entries = match fs::read_dir(local) {
@@ -220,7 +220,7 @@ impl Search<'_> {
         }
         if is_empty && !path.is_empty() {
             self.run.screen.expect(0);
-            (self.hand_out)(Job::Folder { path: path.to_owned() });
+            (self.hand_out)(Job::Dir { path: path.to_owned() });
         }
     }
 
@@ -249,11 +249,11 @@ fn send(worker: &mut Worker<'_>, address: &Address, job: Job) {
                 }
             }
         }
-        Job::Folder { path } => worker
+        Job::Dir { path } => worker
             .with(address, |client| match client.mkdir(&path) {
                 // It may be there already.
                 Err(error) if error.trouble.code() == Some(409) => match client.stat(&path) {
-                    Ok(stat) if stat.folder => Ok(()),
+                    Ok(stat) if stat.dir => Ok(()),
                     _ => Err(error),
                 },
                 other => other,

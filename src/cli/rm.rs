@@ -1,4 +1,4 @@
-//! `filewharf rm`: removes files and empty folders.
+//! `filewharf rm`: removes files and empty directories.
 
 use super::common::{Args, CONNECTION, End, Misuse, Run, Worker};
 use super::usage::Usage;

@@ -35,9 +35,9 @@ fn write(path: &Path, text: &str) {
     fs::write(path, text).expect("written");
 }
 
-fn contents(folder: &Path) -> Vec<String> {
+fn contents(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).expect("a folder") {
+    for entry in fs::read_dir(dir).expect("a folder") {
         let path = entry.expect("an entry").path();
         let name = path.file_name().expect("a name").to_str().expect("UTF-8").to_owned();
         match path.is_dir() {
@@ -65,8 +65,8 @@ fn every_help_has_examples_that_work_and_fits_the_screen() {
 
 #[test]
 fn wrong_usage_is_told_from_failure() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let empty = folder.path().join("empty");
+    let dir = tempfile::tempdir().expect("a folder");
+    let empty = dir.path().join("empty");
     write(&empty, "\n");
     for line in [
         "put a",
@@ -93,9 +93,9 @@ fn wrong_usage_is_told_from_failure() {
 }
 
 #[test]
-fn folders_go_there_and_come_back_the_same() {
-    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
-    let (from, to) = (folder.path().join("x"), folder.path().join("back"));
+fn directories_go_there_and_come_back_the_same() {
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let (from, to) = (dir.path().join("x"), dir.path().join("back"));
     for at in 0..40 {
         write(&from.join(format!("sub{}/f{at}", at % 3)), &format!("content {at}"));
     }
@@ -109,20 +109,20 @@ fn folders_go_there_and_come_back_the_same() {
     assert_eq!(fake.content("/in/x/sub0/f0").expect("there"), b"content 0");
     assert_end(&format!("get -r {}/in/x {}", fake.address, to.display()), End::Done);
     assert_eq!(contents(&to), contents(&from));
-    // Into the folder that is there now, and over what is there.
+    // Into the directory that is there now, and over what is there.
     assert_end(&format!("get -r --parallel 1 {}/in/x {}", fake.address, to.display()), End::Done);
     assert_eq!(contents(&to.join("x")), contents(&from));
     fs::remove_dir_all(to.join("x")).expect("removed");
-    assert_end(&format!("get -r {}/in/x/ {}/", fake.address, folder.path().display()), End::Done);
+    assert_end(&format!("get -r {}/in/x/ {}/", fake.address, dir.path().display()), End::Done);
     assert_eq!(contents(&to), contents(&from));
 }
 
 #[test]
 fn links_are_followed_unless_they_lead_back() {
-    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
-    let from = folder.path().join("x");
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let from = dir.path().join("x");
     write(&from.join("f"), "1");
-    write(&folder.path().join("other/g"), "2");
+    write(&dir.path().join("other/g"), "2");
     symlink("f", from.join("link")).expect("a link");
     symlink("../other", from.join("folder")).expect("a link");
     symlink("..", from.join("loop")).expect("a link");
@@ -139,14 +139,14 @@ fn links_are_followed_unless_they_lead_back() {
 
 #[test]
 fn a_file_that_fails_does_not_stop_the_others() {
-    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
-    let here = folder.path().display();
-    write(&folder.path().join("a"), "1");
-    write(&folder.path().join("b"), "2");
-    write(&folder.path().join("d/c"), "3");
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let here = dir.path().display();
+    write(&dir.path().join("a"), "1");
+    write(&dir.path().join("b"), "2");
+    write(&dir.path().join("d/c"), "3");
     assert_end(&format!("put {here}/a {here}/missing {here}/d {here}/b {}", fake.address), End::Failed);
     assert_eq!(fake.state().files.keys().collect::<Vec<_>>(), ["/a", "/b"]);
-    let (address, to) = (&fake.address, folder.path().join("to"));
+    let (address, to) = (&fake.address, dir.path().join("to"));
     fs::create_dir(&to).expect("a folder");
     assert_end(&format!("get {address}/a {address}/missing {address}/b {}", to.display()), End::Failed);
     assert_eq!(contents(&to), ["a=1", "b=2"]);
@@ -155,9 +155,9 @@ fn a_file_that_fails_does_not_stop_the_others() {
 }
 
 #[test]
-fn nothing_is_written_outside_the_folder_whatever_a_listing_says() {
-    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
-    let to = folder.path().join("in/to");
+fn nothing_is_written_outside_the_directory_whatever_a_listing_says() {
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let to = dir.path().join("in/to");
     fs::create_dir_all(&to).expect("a folder");
     for name in ["/good", "/evil", "/etc"] {
         fake.store(name, b"x");
@@ -166,14 +166,14 @@ fn nothing_is_written_outside_the_folder_whatever_a_listing_says() {
         "- 7 - ../\n- 7 - ./\n1 7 ab ../evil\n1 7 ab ..\n1 7 ab /etc\n1 7 ab a/b\n1 7 ab \n1 7 ab n\0\n- 7 - /\n1 7 ab good\n",
     );
     assert_end(&format!("get -r {}/ {}", fake.address, to.display()), End::Failed);
-    assert_eq!(contents(folder.path()), ["in/to/good=x"]);
+    assert_eq!(contents(dir.path()), ["in/to/good=x"]);
     assert!(fake.state().log.iter().all(|line| !line.starts_with("GET") || line.ends_with(" /good")));
 }
 
 #[test]
 fn links_that_lie_where_files_come_are_not_followed() {
-    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
-    let (here, address) = (folder.path(), &fake.address);
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let (here, address) = (dir.path(), &fake.address);
     fake.store("/f", &[b'x'; 200_000]);
     fake.store("/tree/top/inner", b"y");
     let victim = here.join("victim");
@@ -202,12 +202,12 @@ fn links_that_lie_where_files_come_are_not_followed() {
 
 #[test]
 fn a_tree_is_walked_page_by_page_and_to_a_bounded_depth() {
-    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
     for name in ["a", "b", "c", "d"] {
         fake.store(&format!("/wide/{name}/f"), b"x");
     }
     fake.state().page = Some(2);
-    assert_end(&format!("get -r {}/wide {}", fake.address, folder.path().display()), End::Done);
+    assert_end(&format!("get -r {}/wide {}", fake.address, dir.path().display()), End::Done);
     let asked: Vec<String> = fake.state().log.iter().filter(|line| line.starts_with("LIST")).cloned().collect();
     // What a page names is fetched before the next page comes, so that only one page is held.
     let order =
@@ -215,20 +215,20 @@ fn a_tree_is_walked_page_by_page_and_to_a_bounded_depth() {
     assert_eq!(asked, order);
     fake.state().log.clear();
     fake.state().listing = Some("- 7 - d/\n");
-    assert_end(&format!("get -r {}/wide {}/deep", fake.address, folder.path().display()), End::Failed);
+    assert_end(&format!("get -r {}/wide {}/deep", fake.address, dir.path().display()), End::Failed);
     assert_eq!(fake.state().log.iter().filter(|line| line.starts_with("LIST")).count(), 64);
 }
 
 #[test]
 fn a_single_file_goes_where_it_is_told() {
-    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
-    let (here, address) = (folder.path().display(), &fake.address);
-    write(&folder.path().join("f"), "1");
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let (here, address) = (dir.path().display(), &fake.address);
+    write(&dir.path().join("f"), "1");
     assert_end(&format!("put {here}/f {address}/in/g"), End::Done);
     assert_end(&format!("get {address}/in/g {here}/h"), End::Done);
     assert_end(&format!("get {address}/in/g --quiet {here}/new/"), End::Done);
     assert_end(&format!("get {address}/in/g /dev/null"), End::Done);
-    assert_eq!(contents(folder.path()), ["f=1", "h=1", "new/g=1"]);
+    assert_eq!(contents(dir.path()), ["f=1", "h=1", "new/g=1"]);
     assert_end(&format!("get {address}/in {here}/i"), End::Failed);
     assert_end(&format!("get {address}/in/ {here}/i"), End::Failed);
     assert_end(&format!("get {address}/in/g {here}/no/such/folder"), End::Failed);
@@ -236,8 +236,8 @@ fn a_single_file_goes_where_it_is_told() {
 
 #[test]
 fn a_pipe_that_is_named_is_sent_to_its_end() {
-    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
-    let pipe = folder.path().join("pipe");
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let pipe = dir.path().join("pipe");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
     let writer = thread::spawn({
         let pipe = pipe.clone();
@@ -246,11 +246,11 @@ fn a_pipe_that_is_named_is_sent_to_its_end() {
     assert_end(&format!("put {} {}", pipe.display(), fake.address), End::Done);
     writer.join().expect("no panic").expect("written");
     assert_eq!(fake.content("/pipe").expect("there"), b"through the pipe");
-    assert_end(&format!("put -r {} {}", folder.path().display(), fake.address), End::Failed);
+    assert_end(&format!("put -r {} {}", dir.path().display(), fake.address), End::Failed);
 }
 
 #[test]
-fn a_listing_shows_folders_and_single_files() {
+fn a_listing_shows_directories_and_single_files() {
     let fake = Fake::start();
     fake.store("/d/f 1", b"hello");
     fake.store("/d/sub/x", b"");
@@ -268,11 +268,11 @@ fn a_listing_shows_folders_and_single_files() {
 
 #[test]
 fn a_server_that_keeps_us_out_is_asked_once_and_the_secret_lets_us_in() {
-    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
-    let here = folder.path().display();
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let here = dir.path().display();
     fake.state().token = Some("s3cret".to_owned());
-    write(&folder.path().join("secret"), "s3cret\n");
-    write(&folder.path().join("wrong"), "wrong\n");
+    write(&dir.path().join("secret"), "s3cret\n");
+    write(&dir.path().join("wrong"), "wrong\n");
     let files: Vec<String> = (0..20).map(|at| format!("{here}/f{at}")).collect();
     files.iter().for_each(|file| write(Path::new(file), "1"));
     let line =
@@ -285,14 +285,14 @@ fn a_server_that_keeps_us_out_is_asked_once_and_the_secret_lets_us_in() {
 
 #[test]
 fn several_connections_are_used_for_several_files_and_one_for_one() {
-    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
     for at in 0..50 {
-        write(&folder.path().join(format!("x/f{at}")), "1");
+        write(&dir.path().join(format!("x/f{at}")), "1");
     }
-    assert_end(&format!("put -r {}/x {} --parallel 3", folder.path().display(), fake.address), End::Done);
+    assert_end(&format!("put -r {}/x {} --parallel 3", dir.path().display(), fake.address), End::Done);
     assert!((1..=3).contains(&fake.state().connections));
     fake.state().connections = 0;
-    assert_end(&format!("put {}/x/f1 {}", folder.path().display(), fake.address), End::Done);
+    assert_end(&format!("put {}/x/f1 {}", dir.path().display(), fake.address), End::Done);
     assert_eq!(fake.state().connections, 1);
 }
 

@@ -28,7 +28,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// A file or folder on a server.
+/// A file or directory on a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The server.
@@ -93,8 +93,8 @@ fn split(authority: &str) -> Option<(&str, Option<&str>)> {
     (!host.is_empty()).then_some((host, port))
 }
 
-/// A folder's path with its final slash.
-pub fn as_folder(path: &str) -> String {
+/// A directory's path with its final slash.
+pub fn as_dir(path: &str) -> String {
     if path.ends_with('/') { path.to_owned() } else { format!("{path}/") }
 }
 

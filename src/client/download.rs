@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::folder::Folder;
+use super::dir::Dir;
 use super::link::Link;
 use super::part::Part;
 use super::retry::Retry;
@@ -52,25 +52,25 @@ impl Client {
     /// `dest` is replaced only when everything is there.
     pub fn get_file(&mut self, path: &str, dest: &Path, watch: &mut dyn Watch) -> Result<Got, ClientError> {
         let opened = match dest.file_name() {
-            Some(name) => Folder::open(dest.parent().unwrap_or(Path::new(""))).map(|folder| (folder, name)),
+            Some(name) => Dir::open(dest.parent().unwrap_or(Path::new(""))).map(|dir| (dir, name)),
             None => Err(io::Error::new(io::ErrorKind::InvalidInput, "this is no file name")),
         };
-        let (folder, name) = opened.map_err(|error| Trouble::local("write", dest, error).at(&self.address, path))?;
-        self.get_file_in(path, &folder, name, watch)
+        let (dir, name) = opened.map_err(|error| Trouble::local("write", dest, error).at(&self.address, path))?;
+        self.get_file_in(path, &dir, name, watch)
     }
 
-    /// As [`Self::get_file`], to a name in a folder that is open. No link is followed, so the name may be
+    /// As [`Self::get_file`], to a name in a directory that is open. No link is followed, so the name may be
     /// that of a server.
     pub fn get_file_in(
         &mut self,
         path: &str,
-        folder: &Folder,
+        dir: &Dir,
         name: &OsStr,
         watch: &mut dyn Watch,
     ) -> Result<Got, ClientError> {
         self.check(path)?;
         let local = |trouble: Trouble, client: &Self| trouble.at(&client.address, path);
-        let mut part = Part::open(folder, name, watch).map_err(|trouble| local(trouble, self))?;
+        let mut part = Part::open(dir, name, watch).map_err(|trouble| local(trouble, self))?;
         let segment_max = self.options.segment_max;
         let got = self.download(path, &mut part, segment_max, watch)?;
         part.finish(got.mtime).map_err(|trouble| local(trouble, self))?;

@@ -15,7 +15,7 @@ use crate::wire::line::Reply;
 pub struct ClientError {
     /// The server, as `HOST:PORT`.
     pub peer: String,
-    /// The file or folder on the server; empty where none is meant.
+    /// The file or directory on the server; empty where none is meant.
     pub subject: String,
     /// What happened.
     pub trouble: Trouble,

@@ -27,7 +27,7 @@ pub(crate) struct Stored {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) files: BTreeMap<String, Stored>,
-    pub(crate) folders: BTreeSet<String>,
+    pub(crate) dirs: BTreeSet<String>,
     /// Every request line.
     pub(crate) log: Vec<String>,
     /// Bytes of file content sent.
@@ -115,24 +115,23 @@ impl State {
         etag
     }
 
-    fn is_folder(&self, path: &str) -> bool {
+    fn is_dir(&self, path: &str) -> bool {
         let prefix = format!("{}/", path.trim_end_matches('/'));
         prefix == "/"
-            || self.folders.contains(prefix.trim_end_matches('/'))
-            || self.files.keys().chain(&self.folders).any(|name| name.starts_with(&prefix))
+            || self.dirs.contains(prefix.trim_end_matches('/'))
+            || self.files.keys().chain(&self.dirs).any(|name| name.starts_with(&prefix))
     }
 
-    /// Names one level below a folder; those of folders end in a slash.
+    /// Names one level below a directory; those of directories end in a slash.
     fn names(&self, path: &str) -> BTreeMap<String, bool> {
         let prefix = format!("{}/", path.trim_end_matches('/'));
         let below = |name: &String| name.strip_prefix(&prefix).map(str::to_owned);
         let mut names = BTreeMap::new();
-        for (folder, name) in self.files.keys().map(|name| (false, name)).chain(self.folders.iter().map(|n| (true, n)))
-        {
+        for (dir, name) in self.files.keys().map(|name| (false, name)).chain(self.dirs.iter().map(|n| (true, n))) {
             let Some(rest) = below(name) else { continue };
             match rest.split_once('/') {
                 Some((first, _)) => names.insert(first.to_owned(), true),
-                None => names.insert(rest, folder),
+                None => names.insert(rest, dir),
             };
         }
         names
@@ -233,7 +232,7 @@ fn answer(request: &Request<'_>, input: &mut In, out: &mut Out, state: &Mutex<St
     let reply = match request.verb {
         "AUTH" | "PING" => "OK 0\n".to_owned(),
         "MKDIR" => {
-            state.folders.insert(path.trim_end_matches('/').to_owned());
+            state.dirs.insert(path.trim_end_matches('/').to_owned());
             "OK 0\n".to_owned()
         }
         "DELETE" if state.files.remove(&path).is_some() => "OK 0\n".to_owned(),
@@ -249,7 +248,7 @@ fn answer(request: &Request<'_>, input: &mut In, out: &mut Out, state: &Mutex<St
         }
         "STAT" => match state.files.get(&path) {
             Some(file) => format!("OK 0 size={} mtime={} etag={}\n", file.bytes.len(), file.mtime, file.etag),
-            None if state.is_folder(&path) => "OK 0 folder=1 mtime=7\n".to_owned(),
+            None if state.is_dir(&path) => "OK 0 folder=1 mtime=7\n".to_owned(),
             None => "ERR 404 no such file or folder\n".to_owned(),
         },
         "LIST" => list(request, &state),
@@ -265,7 +264,7 @@ fn list(request: &Request<'_>, state: &State) -> String {
     if state.files.contains_key(request.path.trim_end_matches('/')) {
         return "ERR 409 a file is there\n".to_owned();
     }
-    if !state.is_folder(request.path) {
+    if !state.is_dir(request.path) {
         return "ERR 404 no such file or folder\n".to_owned();
     }
     let after = option(request, "after").map(|value| unescape(value).expect("escaped").into_owned());
@@ -273,9 +272,9 @@ fn list(request: &Request<'_>, state: &State) -> String {
     let mut names: Vec<_> = state.names(request.path).into_iter().collect();
     names.retain(|(name, _)| after.as_ref().is_none_or(|after| name > after));
     let more = if names.len() > limit { " more=1" } else { "" };
-    let folder = request.path.trim_end_matches('/');
-    let lines = names.iter().take(limit).map(|(name, is_folder)| match state.files.get(&format!("{folder}/{name}")) {
-        Some(file) if !is_folder => format!("{} {} {} {name}\n", file.bytes.len(), file.mtime, escape(&file.etag)),
+    let dir = request.path.trim_end_matches('/');
+    let lines = names.iter().take(limit).map(|(name, is_dir)| match state.files.get(&format!("{dir}/{name}")) {
+        Some(file) if !is_dir => format!("{} {} {} {name}\n", file.bytes.len(), file.mtime, escape(&file.etag)),
         _ => format!("- 7 - {name}/\n"),
     });
     let body: String = lines.collect();
@@ -294,8 +293,7 @@ fn get(request: &Request<'_>, out: &mut Out, state: &Mutex<State>) -> io::Result
         }
     }
     let Some(file) = state.files.get(request.path).cloned() else {
-        let reply =
-            if state.is_folder(request.path) { "ERR 409 a folder\n" } else { "ERR 404 no such file or folder\n" };
+        let reply = if state.is_dir(request.path) { "ERR 409 a folder\n" } else { "ERR 404 no such file or folder\n" };
         return out.write_all(reply.as_bytes());
     };
     if option(request, "if").is_some_and(|etag| etag != file.etag) {

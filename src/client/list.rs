@@ -1,10 +1,10 @@
-//! Listings: pages of a folder as one stream of entries.
+//! Listings: pages of a directory as one stream of entries.
 //!
 //! At most one page is held. Names are passed on as the server sent them; who makes local files
 //! of them asks [`Entry::is_safe`] first.
 
 use super::link::Link;
-use super::{Client, ClientError, Trouble, as_folder};
+use super::{Client, ClientError, Trouble, as_dir};
 use crate::wire::key;
 use crate::wire::line::{Reply, escape};
 use crate::wire::range::decimal;
@@ -19,18 +19,18 @@ const PAGE_BYTES_MAX: u64 = 1 << 20;
 pub struct Entry {
     /// Without a slash at its end.
     pub name: String,
-    /// It is a folder.
-    pub folder: bool,
-    /// Bytes; 0 for a folder.
+    /// It is a directory.
+    pub dir: bool,
+    /// Bytes; 0 for a directory.
     pub size: u64,
     /// Seconds since 1970.
     pub mtime: u64,
-    /// The version; folders have none.
+    /// The version; directories have none.
     pub etag: Option<String>,
 }
 
 impl Entry {
-    /// Is the name one plain component, so that a file of this name stays within its folder?
+    /// Is the name one plain component, so that a file of this name stays within its directory?
     pub fn is_safe(&self) -> bool {
         !self.name.contains('/') && key::component(&self.name).is_ok()
     }
@@ -41,16 +41,16 @@ impl Entry {
         let (size, mtime, etag, name) = (words.next()?, words.next()?, words.next()?, words.next()?);
         let mtime = decimal(mtime)?;
         match name.strip_suffix('/') {
-            Some(name) if size == "-" => Some(Self { name: name.to_owned(), folder: true, size: 0, mtime, etag: None }),
+            Some(name) if size == "-" => Some(Self { name: name.to_owned(), dir: true, size: 0, mtime, etag: None }),
             _ => {
                 let (name, etag) = (name.to_owned(), Some(etag.to_owned()));
-                Some(Self { name, folder: false, size: decimal(size)?, mtime, etag })
+                Some(Self { name, dir: false, size: decimal(size)?, mtime, etag })
             }
         }
     }
 }
 
-/// One page of a folder.
+/// One page of a directory.
 #[derive(Debug)]
 pub(crate) struct Page {
     /// In the order of the server; lines that make no sense are errors.
@@ -60,9 +60,9 @@ pub(crate) struct Page {
 }
 
 impl Client {
-    /// The page of a folder that begins behind the name `after`, or with its first.
+    /// The page of a directory that begins behind the name `after`, or with its first.
     pub(crate) fn page(&mut self, path: &str, after: Option<&str>) -> Result<Page, ClientError> {
-        let path = as_folder(path);
+        let path = as_dir(path);
         self.check(&path)?;
         let line = match after {
             Some(after) => format!("LIST after={} {path}\n", escape(after)),
@@ -105,7 +105,7 @@ fn page(link: &mut Link, line: &str, after: Option<&str>) -> Result<Page, Troubl
     Ok(Page { entries, next: next.flatten() })
 }
 
-/// The entries of a folder. A failed page ends it.
+/// The entries of a directory. A failed page ends it.
 #[derive(Debug)]
 pub struct Listing<'a> {
     client: &'a mut Client,
@@ -117,7 +117,7 @@ pub struct Listing<'a> {
 
 impl<'a> Listing<'a> {
     pub(super) fn new(client: &'a mut Client, path: &str) -> Self {
-        Self { client, path: as_folder(path), page: Vec::new().into_iter(), next: Some(None) }
+        Self { client, path: as_dir(path), page: Vec::new().into_iter(), next: Some(None) }
     }
 }
 
@@ -148,18 +148,18 @@ mod tests {
     #[test]
     fn lines_of_a_listing_are_read_with_blanks_in_names() {
         let file = Entry::parse("12 34 ab-cd a b  c").expect("a file");
-        assert_eq!((file.name.as_str(), file.size, file.mtime, file.folder), ("a b  c", 12, 34, false));
-        let folder = Entry::parse("- 5 - some folder/").expect("a folder");
-        assert_eq!((folder.name.as_str(), folder.folder, folder.etag), ("some folder", true, None));
+        assert_eq!((file.name.as_str(), file.size, file.mtime, file.dir), ("a b  c", 12, 34, false));
+        let dir = Entry::parse("- 5 - some folder/").expect("a folder");
+        assert_eq!((dir.name.as_str(), dir.dir, dir.etag), ("some folder", true, None));
         for bad in ["", "1 2 3", "x 2 3 n", "- 2 - n", "1 -2 3 n"] {
             assert_eq!(Entry::parse(bad), None, "{bad}");
         }
     }
 
     #[test]
-    fn names_that_would_leave_their_folder_are_not_safe() {
+    fn names_that_would_leave_their_directory_are_not_safe() {
         for bad in ["", ".", "..", "../a", "a/b", "/etc", "a\0", "a\u{1b}"] {
-            let entry = Entry { name: bad.to_owned(), folder: false, size: 0, mtime: 0, etag: None };
+            let entry = Entry { name: bad.to_owned(), dir: false, size: 0, mtime: 0, etag: None };
             assert!(!entry.is_safe(), "{bad:?}");
         }
     }

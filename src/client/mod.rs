@@ -6,9 +6,9 @@
 #![allow(clippy::disallowed_methods, reason = "the client reaches the world: files, sockets, waiting between tries")]
 
 mod address;
+mod dir;
 mod download;
 mod error;
-mod folder;
 mod get;
 mod link;
 mod list;
@@ -24,9 +24,9 @@ mod tests;
 use std::thread;
 use std::time::Duration;
 
-pub use address::{Address, DEFAULT_PORT, Place, as_folder};
+pub use address::{Address, DEFAULT_PORT, Place, as_dir};
+pub use dir::Dir;
 pub use error::{ClientError, Trouble, printable};
-pub use folder::Folder;
 pub use get::{GetOptions, Got};
 pub use list::{Entry, Listing};
 pub use put::Stored;
@@ -92,13 +92,13 @@ impl Watch for () {}
 /// What `STAT` told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// It is a folder.
-    pub folder: bool,
-    /// Bytes; 0 for a folder.
+    /// It is a directory.
+    pub dir: bool,
+    /// Bytes; 0 for a directory.
     pub size: u64,
     /// Seconds since 1970.
     pub mtime: u64,
-    /// The version; folders have none.
+    /// The version; directories have none.
     pub etag: Option<String>,
 }
 
@@ -134,20 +134,20 @@ impl Client {
         let reply = self.request(&format!("STAT {path}\n"), path)?;
         let number = |key| reply.key(key).and_then(decimal).unwrap_or(0);
         Ok(Stat {
-            folder: reply.key("folder") == Some("1"),
+            dir: reply.key("folder") == Some("1"),
             size: number("size"),
             mtime: number("mtime"),
             etag: reply.key("etag").map(str::to_owned),
         })
     }
 
-    /// Makes a folder and its parents.
+    /// Makes a directory and its parents.
     pub fn mkdir(&mut self, path: &str) -> Result<(), ClientError> {
         self.check(path)?;
-        self.request(&format!("MKDIR {}\n", as_folder(path)), path).map(drop)
+        self.request(&format!("MKDIR {}\n", as_dir(path)), path).map(drop)
     }
 
-    /// Removes a file or an empty folder.
+    /// Removes a file or an empty directory.
     pub fn delete(&mut self, path: &str) -> Result<(), ClientError> {
         self.check(path)?;
         let mut was_lost = false;
@@ -166,7 +166,7 @@ impl Client {
         gone.map(drop)
     }
 
-    /// Moves a file or folder. Not tried again when the connection is lost, because nobody could
+    /// Moves a file or directory. Not tried again when the connection is lost, because nobody could
     /// tell then whether it had happened.
     pub fn rename(&mut self, old: &str, new: &str) -> Result<(), ClientError> {
         self.check(old)?;
@@ -177,7 +177,7 @@ impl Client {
             .map_err(|trouble| trouble.at(&self.address, old))
     }
 
-    /// One level of a folder, however large: a page is asked for when the one before is used up.
+    /// One level of a directory, however large: a page is asked for when the one before is used up.
     pub fn list(&mut self, path: &str) -> Listing<'_> {
         Listing::new(self, path)
     }

@@ -14,8 +14,8 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{FlockOperation, OFlags, flock, fstat};
 use sha2::{Digest as _, Sha256};
 
+use super::dir::Dir;
 use super::download::Sink;
-use super::folder::Folder;
 use super::{Trouble, Watch};
 use crate::wire::line;
 use crate::wire::range::decimal;
@@ -35,7 +35,7 @@ type Segment = (u64, [u8; 32]);
 /// A download on disk. The part is locked, so that two of them never mix.
 #[derive(Debug)]
 pub(super) struct Part<'a> {
-    folder: &'a Folder,
+    dir: &'a Dir,
     dest: OsString,
     name: OsString,
     record_name: OsString,
@@ -56,14 +56,14 @@ struct Open {
 
 impl<'a> Part<'a> {
     /// Looks for what an earlier try left, and keeps of it what the record proves.
-    pub(super) fn open(folder: &'a Folder, dest: &OsStr, watch: &mut dyn Watch) -> Result<Self, Trouble> {
-        if folder.is_folder(dest) {
-            return Err(Trouble::local("write", folder.path_of(dest), io::ErrorKind::IsADirectory.into()));
+    pub(super) fn open(dir: &'a Dir, dest: &OsStr, watch: &mut dyn Watch) -> Result<Self, Trouble> {
+        if dir.is_dir(dest) {
+            return Err(Trouble::local("write", dir.path_of(dest), io::ErrorKind::IsADirectory.into()));
         }
         let name = part_name(dest);
         let mut record_name = name.clone();
         record_name.push(".etag");
-        let mut part = Self { folder, dest: dest.to_owned(), name, record_name, open: None };
+        let mut part = Self { dir, dest: dest.to_owned(), name, record_name, open: None };
         if let Some(file) = part.lock(false)? {
             watch.checking(file.metadata().map_or(0, |facts| facts.len()));
             part.open = part.resume(file)?;
@@ -76,7 +76,7 @@ impl<'a> Part<'a> {
     fn lock(&self, create: bool) -> Result<Option<File>, Trouble> {
         loop {
             let create_flag = if create { OFlags::CREATE } else { OFlags::empty() };
-            let file = match self.folder.open_file(&self.name, OFlags::RDWR | create_flag) {
+            let file = match self.dir.open_file(&self.name, OFlags::RDWR | create_flag) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !create => return Ok(None),
                 Err(error) => return Err(self.trouble("open", error)),
@@ -96,13 +96,13 @@ impl<'a> Part<'a> {
     /// Is the open file still the one that the name leads to?
     fn is_in_place(&self, file: &File) -> Result<bool, Trouble> {
         let here = fstat(file).map_err(|errno| self.trouble("read", errno.into()))?;
-        let there = self.folder.stat(&self.name);
+        let there = self.dir.stat(&self.name);
         Ok(there.is_ok_and(|there| (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)))
     }
 
     /// Checks an existing part against its record; `None` if nothing of it can be used.
     fn resume(&self, mut part: File) -> Result<Option<Open>, Trouble> {
-        let Ok(record) = self.folder.open_file(&self.record_name, OFlags::RDONLY) else { return Ok(None) };
+        let Ok(record) = self.dir.open_file(&self.record_name, OFlags::RDONLY) else { return Ok(None) };
         let mut text = String::new();
         if record.take(RECORD_BYTES_MAX).read_to_string(&mut text).is_err() {
             return Ok(None);
@@ -134,15 +134,15 @@ impl<'a> Part<'a> {
             let replaced = io::Error::other("something else took its place meanwhile");
             return Err(self.trouble("rename", replaced));
         }
-        let renamed = self.folder.rename(&self.name, &self.dest);
-        renamed.map_err(|error| Trouble::local("write", self.folder.path_of(&self.dest), error))?;
+        let renamed = self.dir.rename(&self.name, &self.dest);
+        renamed.map_err(|error| Trouble::local("write", self.dir.path_of(&self.dest), error))?;
         // A small file has none, unless an earlier try left one.
-        self.folder.remove(&self.record_name).map_err(|error| self.record_trouble("remove", error))
+        self.dir.remove(&self.record_name).map_err(|error| self.record_trouble("remove", error))
     }
 
     /// A record of our own with this text, in place of what has its name.
     fn write_record(&self, text: &str) -> Result<File, Trouble> {
-        let written = self.folder.create_file(&self.record_name).and_then(|mut record| {
+        let written = self.dir.create_file(&self.record_name).and_then(|mut record| {
             record.write_all(text.as_bytes())?;
             Ok(record)
         });
@@ -150,11 +150,11 @@ impl<'a> Part<'a> {
     }
 
     fn trouble(&self, doing: &'static str, error: io::Error) -> Trouble {
-        Trouble::local(doing, self.folder.path_of(&self.name), error)
+        Trouble::local(doing, self.dir.path_of(&self.name), error)
     }
 
     fn record_trouble(&self, doing: &'static str, error: io::Error) -> Trouble {
-        Trouble::local(doing, self.folder.path_of(&self.record_name), error)
+        Trouble::local(doing, self.dir.path_of(&self.record_name), error)
     }
 
     fn opened(&mut self) -> &mut Open {
@@ -185,7 +185,7 @@ impl Sink for Part<'_> {
             None => self.lock(true)?.expect("a lock that may create finds a file"),
         };
         let mut open = Open { part, record: None, etag: etag.to_owned(), total, sealed: 0, end: 0 };
-        if total >= RECORD_LEN_MIN || self.folder.stat(&self.record_name).is_ok() {
+        if total >= RECORD_LEN_MIN || self.dir.stat(&self.record_name).is_ok() {
             open.record = Some(self.write_record(&open.first_line())?);
         }
         open.rewind().map_err(|error| self.trouble("write", error))?;
@@ -298,8 +298,8 @@ mod tests {
         Sha256::digest(bytes).into()
     }
 
-    fn begun(folder: &Folder) -> Part<'_> {
-        let mut part = opened(folder);
+    fn begun(dir: &Dir) -> Part<'_> {
+        let mut part = opened(dir);
         part.begin("ab", 12).expect("begun");
         for segment in [b"aaaa", b"bbbb"] {
             part.take(segment).expect("taken");
@@ -308,41 +308,41 @@ mod tests {
         part
     }
 
-    fn opened(folder: &Folder) -> Part<'_> {
-        Part::open(folder, OsStr::new("f"), &mut ()).expect("a part")
+    fn opened(dir: &Dir) -> Part<'_> {
+        Part::open(dir, OsStr::new("f"), &mut ()).expect("a part")
     }
 
     #[test]
     fn only_sealed_bytes_survive_and_a_torn_record_is_no_harm() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let at = Folder::open(folder.path()).expect("it is there");
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = Dir::open(dir.path()).expect("it is there");
         let mut part = begun(&at);
         part.take(b"cc").expect("taken");
         drop(part);
-        let record = folder.path().join("f.part.etag");
+        let record = dir.path().join("f.part.etag");
         let mut text = fs::read_to_string(&record).expect("a record");
         text.push_str("12 0123");
         fs::write(&record, text).expect("written");
         assert_eq!(opened(&at).have(), Some(("ab".to_owned(), 8)));
-        assert_eq!(fs::read(folder.path().join("f.part")).expect("the part"), b"aaaabbbb");
+        assert_eq!(fs::read(dir.path().join("f.part")).expect("the part"), b"aaaabbbb");
         assert_eq!(fs::read_to_string(&record).expect("a record").lines().count(), 3);
     }
 
     #[test]
     fn bytes_that_differ_from_their_digest_are_not_kept() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let at = Folder::open(folder.path()).expect("it is there");
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = Dir::open(dir.path()).expect("it is there");
         drop(begun(&at));
-        fs::write(folder.path().join("f.part"), b"aaaabbxb").expect("written");
+        fs::write(dir.path().join("f.part"), b"aaaabbxb").expect("written");
         assert_eq!(opened(&at).have(), Some(("ab".to_owned(), 4)));
-        fs::write(folder.path().join("f.part"), b"aa").expect("written");
+        fs::write(dir.path().join("f.part"), b"aa").expect("written");
         assert_eq!(opened(&at).have(), None);
     }
 
     #[test]
     fn a_part_is_written_by_one_download_at_a_time() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let at = Folder::open(folder.path()).expect("it is there");
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = Dir::open(dir.path()).expect("it is there");
         let _first = begun(&at);
         let second = Part::open(&at, OsStr::new("f"), &mut ()).expect_err("the part is locked");
         assert!(second.to_string().contains("another download"), "{second}");
@@ -350,13 +350,13 @@ mod tests {
 
     #[test]
     fn a_part_that_was_replaced_never_takes_the_name() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let at = Folder::open(folder.path()).expect("it is there");
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = Dir::open(dir.path()).expect("it is there");
         let part = begun(&at);
-        fs::remove_file(folder.path().join("f.part")).expect("removed");
-        fs::write(folder.path().join("f.part"), b"other").expect("written");
+        fs::remove_file(dir.path().join("f.part")).expect("removed");
+        fs::write(dir.path().join("f.part"), b"other").expect("written");
         assert!(part.finish(0).is_err());
-        assert!(!folder.path().join("f").exists());
+        assert!(!dir.path().join("f").exists());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use memchr::memchr;
 
 use crate::command::Answer;
 use crate::dialect::line::Line;
-use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Talk, http, line};
+use crate::dialect::{Action, BodyPart, Context, Finish, Kind, Protocol, http, line};
 use crate::error::{CloseReason, Failure};
 use crate::wire::http::head::looks_like_http;
 use crate::wire::line::LINE_LEN_MAX;
@@ -34,17 +34,17 @@ pub(super) struct TurnedAway {
 }
 
 impl TurnedAway {
-    fn answer(self, spoken: Kind, talk: &mut Talk<'_>) -> Act {
+    fn answer(self, spoken: Kind, context: &mut Context<'_>) -> Action {
         let is_http = spoken == Kind::Http || self.kind == Kind::Http;
-        talk.out.extend_from_slice(if is_http { http::TURNED_AWAY } else { line::TURNED_AWAY });
-        Act::Close(CloseReason::Refused)
+        context.out.extend_from_slice(if is_http { http::TURNED_AWAY } else { line::TURNED_AWAY });
+        Action::Close(CloseReason::Refused)
     }
 
     /// No more of its first line is awaited.
-    fn answer_part(self, held: &[u8], talk: &mut Talk<'_>) -> Act {
+    fn answer_part(self, held: &[u8], context: &mut Context<'_>) -> Action {
         match held {
-            b"" => Act::Close(CloseReason::Refused),
-            held => self.answer(if may_be_http(held) { Kind::Http } else { Kind::Line }, talk),
+            b"" => Action::Close(CloseReason::Refused),
+            held => self.answer(if may_be_http(held) { Kind::Http } else { Kind::Line }, context),
         }
     }
 }
@@ -56,23 +56,23 @@ fn may_be_http(input: &[u8]) -> bool {
     matches!(input.get(blank + 1), Some(b'/' | b'h' | b'H' | b'*'))
 }
 
-impl Machine for Auto {
-    fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
-        let head_max = talk.limits.head_len_max;
+impl Protocol for Auto {
+    fn decode(&mut self, input: &[u8], context: &mut Context<'_>) -> (usize, Action) {
+        let head_max = context.limits.head_len_max;
         // Either dialect is shown them again: HTTP steps over one (RFC 9112 §2.2), and refuses more.
         let empty_lines = input.as_chunks().0.iter().take_while(|pair| *pair == b"\r\n").count();
         let first = &input[2 * empty_lines..];
         let len_max = if may_be_http(first) { head_max } else { head_max.min(LINE_LEN_MAX + 1) };
-        let act = match memchr(b'\n', first) {
+        let action = match memchr(b'\n', first) {
             // Too long for either, and the line protocol is the one that refuses it here.
-            None if input.len() >= len_max => Act::Speak(Kind::Line),
-            None => Act::More,
-            Some(end) if looks_like_http(&first[..end]) => Act::Speak(Kind::Http),
-            Some(_) => Act::Speak(Kind::Line),
+            None if input.len() >= len_max => Action::Speak(Kind::Line),
+            None => Action::More,
+            Some(end) if looks_like_http(&first[..end]) => Action::Speak(Kind::Http),
+            Some(_) => Action::Speak(Kind::Line),
         };
-        match (act, self.turned_away) {
-            (Act::Speak(kind), Some(turned_away)) => (input.len(), turned_away.answer(kind, talk)),
-            (act, _) => (0, act),
+        match (action, self.turned_away) {
+            (Action::Speak(kind), Some(turned_away)) => (input.len(), turned_away.answer(kind, context)),
+            (action, _) => (0, action),
         }
     }
 
@@ -80,19 +80,19 @@ impl Machine for Auto {
         self.turned_away.map(|turned_away| Duration::from_millis(turned_away.wait_ms.into()))
     }
 
-    fn quiet(&mut self, held: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
-        (held.len(), self.turned_away.map_or(Act::More, |turned_away| turned_away.answer_part(held, talk)))
+    fn quiet(&mut self, held: &[u8], context: &mut Context<'_>) -> (usize, Action) {
+        (held.len(), self.turned_away.map_or(Action::More, |turned_away| turned_away.answer_part(held, context)))
     }
 
-    fn ended(&mut self, held: &[u8], talk: &mut Talk<'_>) -> Act {
+    fn ended(&mut self, held: &[u8], context: &mut Context<'_>) -> Action {
         if let Some(turned_away) = self.turned_away {
-            return turned_away.answer_part(held, talk);
+            return turned_away.answer_part(held, context);
         }
-        Line::default().ended(held, talk)
+        Line::default().ended(held, context)
     }
 
-    fn answered(&mut self, answer: Result<Answer, Failure>, talk: &mut Talk<'_>) -> Act {
-        Line::default().answered(answer, talk)
+    fn answered(&mut self, answer: Result<Answer, Failure>, context: &mut Context<'_>) -> Action {
+        Line::default().answered(answer, context)
     }
 
     fn body(&mut self, _raw: &[u8], _payload_max: usize) -> Result<BodyPart, Failure> {
@@ -107,7 +107,7 @@ impl Machine for Auto {
         Err(Failure::Internal)
     }
 
-    fn sent(&mut self, digest: Option<[u8; 32]>, talk: &mut Talk<'_>) -> Act {
-        Line::default().sent(digest, talk)
+    fn sent(&mut self, digest: Option<[u8; 32]>, context: &mut Context<'_>) -> Action {
+        Line::default().sent(digest, context)
     }
 }

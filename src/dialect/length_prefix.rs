@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use crate::command::{Answer, Command, Put};
 use crate::dialect::line::{self, Line};
-use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Phase, Talk, Then, refuse_http};
+use crate::dialect::{Action, BodyPart, Context, Finish, Kind, Options, Phase, Protocol, Then, refuse_http};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Precondition};
 use crate::wire::frames::{self, Decided, HEADER_LEN, Header, PIECE_LEN_MAX, Step};
@@ -63,18 +63,18 @@ impl Listener {
             if inbox.is_some() {
                 return Err("inbox= is given twice".to_owned());
             }
-            let folder = value.strip_suffix('/').unwrap_or(value);
-            inbox = Some(key::relative(folder).map_err(|failure| format!("inbox={value}: {failure}"))?);
+            let dir = value.strip_suffix('/').unwrap_or(value);
+            inbox = Some(key::relative(dir).map_err(|failure| format!("inbox={value}: {failure}"))?);
         }
         Ok(Self { inbox, started, kept: AtomicU64::new(0) })
     }
 
     /// The next name for a message of `peer`; `None` where messages are not kept.
     fn name(&self, peer: SocketAddr) -> Option<Result<Key, Failure>> {
-        let folder = self.inbox.as_ref()?;
+        let dir = self.inbox.as_ref()?;
         let number = self.kept.fetch_add(1, Ordering::Relaxed) + 1;
         let address = peer.ip().to_canonical().to_string().replace(':', ".");
-        Some(key::relative(&format!("{}/{}-{number:06}-{address}-{}.txt", folder.as_str(), self.started, peer.port())))
+        Some(key::relative(&format!("{}/{}-{number:06}-{address}-{}.txt", dir.as_str(), self.started, peer.port())))
     }
 }
 
@@ -122,140 +122,140 @@ impl LengthPrefix {
         Self { listener, peer, line: Line::default(), stage: Stage::Header }
     }
 
-    fn head(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
-        if let Some(act) = refuse_http(input, talk) {
-            return (0, act);
+    fn head(&mut self, input: &[u8], context: &mut Context<'_>) -> (usize, Action) {
+        if let Some(action) = refuse_http(input, context) {
+            return (0, action);
         }
         match frames::header(input) {
-            Ok(Header::Partial) => (0, Act::More),
-            Ok(Header::Len(0)) => (HEADER_LEN, Act::Next),
+            Ok(Header::Partial) => (0, Action::More),
+            Ok(Header::Len(0)) => (HEADER_LEN, Action::Next),
             Ok(Header::Len(len)) => {
                 let text = Box::new(Text::new(len));
-                let act = match text.purpose {
-                    Purpose::Shown => self.stream(text, talk),
+                let action = match text.purpose {
+                    Purpose::Shown => self.stream(text, context),
                     Purpose::Whole | Purpose::Lost => self.read_on(text),
                 };
-                (HEADER_LEN, act)
+                (HEADER_LEN, action)
             }
-            Err(failure) => (0, refuse(failure, talk, Act::Close(CloseReason::Malformed))),
+            Err(failure) => (0, refuse(failure, context, Action::Close(CloseReason::Malformed))),
         }
     }
 
     /// A text may take its time, as a header may not: nothing before it is awaited any more.
-    fn read_on(&mut self, text: Box<Text>) -> Act {
+    fn read_on(&mut self, text: Box<Text>) -> Action {
         self.stage = Stage::Text(text);
-        Act::Next
+        Action::Next
     }
 
     /// From here on the text goes straight into the inbox, if there is one.
-    fn stream(&mut self, mut text: Box<Text>, talk: &mut Talk<'_>) -> Act {
+    fn stream(&mut self, mut text: Box<Text>, context: &mut Context<'_>) -> Action {
         let key = match self.listener.name(self.peer) {
             None => return self.read_on(text),
-            Some(Ok(key)) if talk.phase == Phase::Serving => key,
-            Some(named) => return stop(named.err().unwrap_or(Failure::Draining), talk),
+            Some(Ok(key)) if context.phase == Phase::Serving => key,
+            Some(named) => return stop(named.err().unwrap_or(Failure::Draining), context),
         };
         let before = text.kept.clone();
         text.kept.truncate(SHOWN_LEN_MAX);
         self.stage = Stage::Streaming(Box::new(Streaming { text, key: key.clone(), before }));
-        Act::Run(Command::Put(absent(key, None)))
+        Action::Run(Command::Put(absent(key, None)))
     }
 
     /// A text that is whole goes into the inbox, if there is one; so many names were taken.
-    fn keep(&mut self, text: Box<Text>, taken: u32, talk: &mut Talk<'_>) -> Act {
+    fn keep(&mut self, text: Box<Text>, taken: u32, context: &mut Context<'_>) -> Action {
         let key = match self.listener.name(self.peer) {
-            None => return text.done(None, talk),
-            Some(Ok(key)) if talk.phase == Phase::Serving => key,
-            Some(named) => return stop(named.err().unwrap_or(Failure::Draining), talk),
+            None => return text.done(None, context),
+            Some(Ok(key)) if context.phase == Phase::Serving => key,
+            Some(named) => return stop(named.err().unwrap_or(Failure::Draining), context),
         };
         let content = text.kept.clone();
         self.stage = Stage::Keeping(text, key.clone(), taken);
-        Act::Store(absent(key, Some(content.len() as u64)), content)
+        Action::Store(absent(key, Some(content.len() as u64)), content)
     }
 
     /// More of a text.
-    fn text(&mut self, mut text: Box<Text>, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+    fn text(&mut self, mut text: Box<Text>, input: &[u8], context: &mut Context<'_>) -> (usize, Action) {
         let room = text.room();
         match text.extent.step(input, room) {
             Ok(Step::Part(0)) if room == 0 => {
                 text.purpose = Purpose::Shown;
-                (0, self.stream(text, talk))
+                (0, self.stream(text, context))
             }
             Ok(Step::Part(n)) => {
                 text.take(&input[..n]);
                 self.stage = Stage::Text(text);
-                (n, Act::More)
+                (n, Action::More)
             }
             Ok(Step::Look) => {
                 self.stage = Stage::Text(text);
-                (0, Act::More)
+                (0, Action::More)
             }
             Ok(Step::Last(n)) => {
                 text.take(&input[..n]);
-                (n, self.complete(text, talk))
+                (n, self.complete(text, context))
             }
-            Err(failure) => (0, refuse(failure, talk, Act::Close(CloseReason::Malformed))),
+            Err(failure) => (0, refuse(failure, context, Action::Close(CloseReason::Malformed))),
         }
     }
 
     /// The text is whole: what is it?
-    fn complete(&mut self, text: Box<Text>, talk: &mut Talk<'_>) -> Act {
+    fn complete(&mut self, text: Box<Text>, context: &mut Context<'_>) -> Action {
         match text.purpose {
-            Purpose::Lost => Act::Next,
-            Purpose::Shown => text.done(None, talk),
-            Purpose::Whole => match request_in(&text.kept, talk) {
-                Some(request) => self.request(request, talk),
-                None => self.keep(text, 0, talk),
+            Purpose::Lost => Action::Next,
+            Purpose::Shown => text.done(None, context),
+            Purpose::Whole => match request_in(&text.kept, context) {
+                Some(request) => self.request(request, context),
+                None => self.keep(text, 0, context),
             },
         }
     }
 
-    fn request(&mut self, request: &[u8], talk: &mut Talk<'_>) -> Act {
+    fn request(&mut self, request: &[u8], context: &mut Context<'_>) -> Action {
         if grammar::request(request).is_ok_and(|request| needs_framing(&request)) {
             let failure = Failure::NotImplemented("PUT * and trailer= are not offered in messages");
-            return self.framed(talk, |_, talk| line::refuse(failure, None, talk, Act::Next));
+            return self.framed(context, |_, context| line::refuse(failure, None, context, Action::Next));
         }
         let request = [request, b"\n"].concat();
-        self.framed(talk, |line, talk| line.decode(&request, talk).1)
+        self.framed(context, |line, context| line.decode(&request, context).1)
     }
 
     /// Lets the `line` protocol speak, in messages, and does what it wants.
-    fn framed(&mut self, talk: &mut Talk<'_>, run: impl FnOnce(&mut Line, &mut Talk<'_>) -> Act) -> Act {
+    fn framed(&mut self, context: &mut Context<'_>, run: impl FnOnce(&mut Line, &mut Context<'_>) -> Action) -> Action {
         let mut said = Vec::new();
-        let mut inner = Talk {
+        let mut inner = Context {
             out: &mut said,
-            limits: talk.limits,
-            access: talk.access,
-            phase: talk.phase,
-            wall_clock_s: talk.wall_clock_s,
-            counters: talk.counters,
+            limits: context.limits,
+            access: context.access,
+            phase: context.phase,
+            wall_clock_s: context.wall_clock_s,
+            counters: context.counters,
             refused: None,
             wrong_secret: false,
-            notes: &mut *talk.notes,
+            notes: &mut *context.notes,
         };
-        let act = run(&mut self.line, &mut inner);
-        (talk.refused, talk.wrong_secret) = (inner.refused, inner.wrong_secret);
+        let action = run(&mut self.line, &mut inner);
+        (context.refused, context.wrong_secret) = (inner.refused, inner.wrong_secret);
         let end = said.iter().position(|byte| *byte == b'\n').unwrap_or(said.len());
-        frames::say(&said[..end], talk.out);
-        frames::say(said.get(end + 1..).unwrap_or_default(), talk.out);
-        self.stage = match (&act, &self.stage) {
-            (Act::Send { range, .. }, _) => return self.piece(range.clone(), talk),
+        frames::say(&said[..end], context.out);
+        frames::say(said.get(end + 1..).unwrap_or_default(), context.out);
+        self.stage = match (&action, &self.stage) {
+            (Action::Send { range, .. }, _) => return self.piece(range.clone(), context),
             // In the middle of a message of the body, or before its first.
-            (Act::Receive | Act::Discard, Stage::Receiving(left)) => Stage::Receiving(*left),
-            (Act::Run(Command::Put(_)) | Act::Receive | Act::Discard, _) => Stage::Receiving(0),
-            (Act::Run(_), _) => Stage::Asking,
+            (Action::Receive | Action::Discard, Stage::Receiving(left)) => Stage::Receiving(*left),
+            (Action::Run(Command::Put(_)) | Action::Receive | Action::Discard, _) => Stage::Receiving(0),
+            (Action::Run(_), _) => Stage::Asking,
             _ => Stage::Header,
         };
-        act
+        action
     }
 
     /// Sends the first of these bytes as one message; the others follow it.
-    fn piece(&mut self, range: Range<u64>, talk: &mut Talk<'_>) -> Act {
+    fn piece(&mut self, range: Range<u64>, context: &mut Context<'_>) -> Action {
         let end = range.end.min(range.start.saturating_add(PIECE_LEN_MAX));
         if range.start < end {
-            frames::announce(end - range.start, talk.out);
+            frames::announce(end - range.start, context.out);
         }
         self.stage = Stage::Sending(end..range.end);
-        Act::Send { range: range.start..end, hash: false }
+        Action::Send { range: range.start..end, hash: false }
     }
 
     /// The content of a PUT, in messages whose length counts bytes.
@@ -284,53 +284,58 @@ impl LengthPrefix {
     }
 
     /// A long text went into the inbox, or could not.
-    fn streamed(&mut self, mut streaming: Box<Streaming>, answer: Result<Answer, Failure>, talk: &mut Talk<'_>) -> Act {
+    fn streamed(
+        &mut self,
+        mut streaming: Box<Streaming>,
+        answer: Result<Answer, Failure>,
+        context: &mut Context<'_>,
+    ) -> Action {
         match answer {
             Ok(Answer::Created) => {
                 self.stage = Stage::Streaming(streaming);
-                Act::Receive
+                Action::Receive
             }
-            Ok(_) => streaming.text.done(Some(&streaming.key), talk),
-            Err(failure @ (Failure::TimedOut | Failure::Malformed(_))) => stop(failure, talk),
+            Ok(_) => streaming.text.done(Some(&streaming.key), context),
+            Err(failure @ (Failure::TimedOut | Failure::Malformed(_))) => stop(failure, context),
             Err(failure) => {
                 let over = streaming.text.extent.is_over();
                 streaming.text.purpose = Purpose::Lost;
-                let then = if over { Act::Next } else { self.read_on(streaming.text) };
-                refuse(failure, talk, then)
+                let then = if over { Action::Next } else { self.read_on(streaming.text) };
+                refuse(failure, context, then)
             }
         }
     }
 }
 
-impl Machine for LengthPrefix {
-    fn opened(&mut self, talk: &mut Talk<'_>) -> Act {
-        talk.notes.push("[NEW CONNECTION]".to_owned());
-        Act::More
+impl Protocol for LengthPrefix {
+    fn opened(&mut self, context: &mut Context<'_>) -> Action {
+        context.notes.push("[NEW CONNECTION]".to_owned());
+        Action::More
     }
 
-    fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+    fn decode(&mut self, input: &[u8], context: &mut Context<'_>) -> (usize, Action) {
         match std::mem::take(&mut self.stage) {
-            Stage::Text(text) => self.text(text, input, talk),
-            _ => self.head(input, talk),
+            Stage::Text(text) => self.text(text, input, context),
+            _ => self.head(input, context),
         }
     }
 
-    fn ended(&mut self, held: &[u8], talk: &mut Talk<'_>) -> Act {
-        let act = match std::mem::take(&mut self.stage) {
+    fn ended(&mut self, held: &[u8], context: &mut Context<'_>) -> Action {
+        let action = match std::mem::take(&mut self.stage) {
             Stage::Text(mut text) => match text.extent.silence() {
-                Decided::Over => self.complete(text, talk),
-                Decided::LookAgain => self.text(text, held, talk).1,
-                Decided::Nothing => Act::More,
+                Decided::Over => self.complete(text, context),
+                Decided::LookAgain => self.text(text, held, context).1,
+                Decided::Nothing => Action::More,
             },
             _ if held.is_empty() => {
-                talk.notes.push("[CLIENT_DISCONNECTED]".to_owned());
-                return Act::Close(CloseReason::PeerClosed);
+                context.notes.push("[CLIENT_DISCONNECTED]".to_owned());
+                return Action::Close(CloseReason::PeerClosed);
             }
-            _ => Act::More,
+            _ => Action::More,
         };
-        match act {
-            Act::More => refuse(CUT_SHORT, talk, Act::Close(CloseReason::CutShort)),
-            act => act,
+        match action {
+            Action::More => refuse(CUT_SHORT, context, Action::Close(CloseReason::CutShort)),
+            action => action,
         }
     }
 
@@ -343,19 +348,19 @@ impl Machine for LengthPrefix {
         extent.awaits_silence().then_some(GRACE)
     }
 
-    fn quiet(&mut self, held: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+    fn quiet(&mut self, held: &[u8], context: &mut Context<'_>) -> (usize, Action) {
         match std::mem::take(&mut self.stage) {
             Stage::Text(mut text) => match text.extent.silence() {
-                Decided::Over => (0, self.complete(text, talk)),
-                Decided::LookAgain => self.text(text, held, talk),
+                Decided::Over => (0, self.complete(text, context)),
+                Decided::LookAgain => self.text(text, held, context),
                 Decided::Nothing => {
                     self.stage = Stage::Text(text);
-                    (0, Act::More)
+                    (0, Action::More)
                 }
             },
             stage => {
                 self.stage = stage;
-                (0, Act::More)
+                (0, Action::More)
             }
         }
     }
@@ -369,19 +374,19 @@ impl Machine for LengthPrefix {
         }
     }
 
-    fn answered(&mut self, answer: Result<Answer, Failure>, talk: &mut Talk<'_>) -> Act {
+    fn answered(&mut self, answer: Result<Answer, Failure>, context: &mut Context<'_>) -> Action {
         match std::mem::take(&mut self.stage) {
             Stage::Keeping(text, key, taken) => match answer {
-                Ok(_) => text.done(Some(&key), talk),
-                Err(Failure::PreconditionFailed) if taken < TAKEN_MAX => self.keep(text, taken + 1, talk),
-                Err(failure) => refuse(failure, talk, Act::Next),
+                Ok(_) => text.done(Some(&key), context),
+                Err(Failure::PreconditionFailed) if taken < TAKEN_MAX => self.keep(text, taken + 1, context),
+                Err(failure) => refuse(failure, context, Action::Next),
             },
-            Stage::Streaming(streaming) => self.streamed(streaming, answer, talk),
+            Stage::Streaming(streaming) => self.streamed(streaming, answer, context),
             // The engine gave up waiting.
-            Stage::Header | Stage::Text(_) => stop(answer.err().unwrap_or(Failure::Internal), talk),
+            Stage::Header | Stage::Text(_) => stop(answer.err().unwrap_or(Failure::Internal), context),
             stage => {
                 self.stage = stage;
-                self.framed(talk, |line, talk| line.answered(answer, talk))
+                self.framed(context, |line, context| line.answered(answer, context))
             }
         }
     }
@@ -422,10 +427,10 @@ impl Machine for LengthPrefix {
         }
     }
 
-    fn sent(&mut self, digest: Option<[u8; 32]>, talk: &mut Talk<'_>) -> Act {
+    fn sent(&mut self, digest: Option<[u8; 32]>, context: &mut Context<'_>) -> Action {
         match std::mem::take(&mut self.stage) {
-            Stage::Sending(rest) if !rest.is_empty() => self.piece(rest, talk),
-            _ => self.framed(talk, |line, talk| line.sent(digest, talk)),
+            Stage::Sending(rest) if !rest.is_empty() => self.piece(rest, context),
+            _ => self.framed(context, |line, context| line.sent(digest, context)),
         }
     }
 }
@@ -433,21 +438,21 @@ impl Machine for LengthPrefix {
 const CUT_SHORT: Failure = Failure::Malformed("the connection ended in the middle of a message");
 
 /// Says `ERROR …`, and hands back what is to be done then.
-fn refuse(failure: Failure, talk: &mut Talk<'_>, then: Act) -> Act {
-    talk.refused = Some(failure);
-    frames::say(format!("ERROR {failure}").as_bytes(), talk.out);
+fn refuse(failure: Failure, context: &mut Context<'_>, then: Action) -> Action {
+    context.refused = Some(failure);
+    frames::say(format!("ERROR {failure}").as_bytes(), context.out);
     then
 }
 
 /// As [`refuse`], where the conversation cannot go on.
-fn stop(failure: Failure, talk: &mut Talk<'_>) -> Act {
+fn stop(failure: Failure, context: &mut Context<'_>) -> Action {
     let reason = match failure {
         Failure::TimedOut => CloseReason::TooSlow,
         Failure::Draining => CloseReason::Drained,
         Failure::Malformed(_) => CloseReason::Malformed,
         _ => CloseReason::Refused,
     };
-    refuse(failure, talk, Act::Close(reason))
+    refuse(failure, context, Action::Close(reason))
 }
 
 /// A new file in the inbox.

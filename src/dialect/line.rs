@@ -14,9 +14,9 @@ mod options;
 mod say;
 
 use crate::command::{Answer, Command, Put};
-use crate::dialect::{Act, BodyPart, Finish, Machine, Phase, Talk, Then};
+use crate::dialect::{Action, BodyPart, Context, Finish, Phase, Protocol, Then};
 use crate::error::{CloseReason, Failure};
-use crate::object::{Key, Meant, Meta, Node};
+use crate::object::{ExpectedKind, Key, Meta, Node};
 use crate::wire::body;
 use crate::wire::key::{self, Path};
 use crate::wire::line::{self, LINE_LEN_MAX, Request};
@@ -69,7 +69,7 @@ enum Exchange {
 enum StatVerb {
     Get,
     Stat,
-    StatFolder,
+    StatDir,
 }
 
 #[derive(Debug)]
@@ -120,82 +120,82 @@ const GET_OPTIONS: &[&str] = &["if", "range", "trailer"];
 
 impl Line {
     /// Decides what a whole request line means.
-    fn request(&mut self, text: &[u8], talk: &mut Talk<'_>) -> Act {
+    fn request(&mut self, text: &[u8], context: &mut Context<'_>) -> Action {
         if let Some(secret) = text.strip_prefix(b"AUTH ") {
-            return self.auth(secret, talk);
+            return self.auth(secret, context);
         }
         let request = match line::request(text) {
             Ok(request) => request,
             // Without a verb nobody can say whether a body follows, except after a blank line.
-            Err(failure) if text.is_empty() => return refuse(failure, None, talk, Act::Next),
-            Err(failure) => return refuse(failure, None, talk, Act::Close(CloseReason::Malformed)),
+            Err(failure) if text.is_empty() => return refuse(failure, None, context, Action::Next),
+            Err(failure) => return refuse(failure, None, context, Action::Close(CloseReason::Malformed)),
         };
         if request.verb == "QUIT" {
-            talk.out.extend_from_slice(b"OK 0\n");
-            return Act::Close(CloseReason::Finished);
+            context.out.extend_from_slice(b"OK 0\n");
+            return Action::Close(CloseReason::Finished);
         }
         if request.verb == "PUT" {
-            return self.put(&request, talk);
+            return self.put(&request, context);
         }
-        if !self.admitted(talk) {
-            return refuse(Failure::Unauthorized, None, talk, Act::Next);
+        if !self.admitted(context) {
+            return refuse(Failure::Unauthorized, None, context, Action::Next);
         }
-        if talk.phase == Phase::Draining {
-            return refuse(Failure::Draining, None, talk, Act::Close(CloseReason::Drained));
+        if context.phase == Phase::Draining {
+            return refuse(Failure::Draining, None, context, Action::Close(CloseReason::Drained));
         }
         let decided = match request.verb {
             "GET" => self.get(&request),
-            "LIST" => self.list(&request, talk),
+            "LIST" => self.list(&request, context),
             "STAT" => self.stat(&request),
             "DELETE" => self.delete(&request),
-            "MKDIR" => self.make_folder(&request),
+            "MKDIR" => self.make_dir(&request),
             "RENAME" => self.rename(&request),
             "PING" => {
-                talk.out.extend_from_slice(b"OK 0\n");
-                Ok(Act::Next)
+                context.out.extend_from_slice(b"OK 0\n");
+                Ok(Action::Next)
             }
             _ => {
                 let failure = Failure::Malformed("unknown verb");
-                return refuse(failure, None, talk, Act::Close(CloseReason::Malformed));
+                return refuse(failure, None, context, Action::Close(CloseReason::Malformed));
             }
         };
-        decided.unwrap_or_else(|failure| refuse(failure, None, talk, Act::Next))
+        decided.unwrap_or_else(|failure| refuse(failure, None, context, Action::Next))
     }
 
     /// A line of one byte costs a reply and a line of the log: not again and again.
-    fn limit_malformed(&mut self, act: Act, talk: &Talk<'_>) -> Act {
-        if !matches!(talk.refused, Some(Failure::Malformed(_))) {
+    fn limit_malformed(&mut self, action: Action, context: &Context<'_>) -> Action {
+        if !matches!(context.refused, Some(Failure::Malformed(_))) {
             self.malformed = 0;
-            return act;
+            return action;
         }
         self.malformed += 1;
-        if self.malformed < talk.limits.malformed_lines_max { act } else { Act::Close(CloseReason::Malformed) }
+        if self.malformed < context.limits.malformed_lines_max { action } else { Action::Close(CloseReason::Malformed) }
     }
 
-    fn admitted(&self, talk: &Talk<'_>) -> bool {
-        self.entry == Entry::Admitted || !talk.access.needs_secret()
+    fn admitted(&self, context: &Context<'_>) -> bool {
+        self.entry == Entry::Admitted || !context.access.needs_secret()
     }
 
-    fn auth(&mut self, secret: &[u8], talk: &mut Talk<'_>) -> Act {
-        if talk.access.admits(secret) {
+    fn auth(&mut self, secret: &[u8], context: &mut Context<'_>) -> Action {
+        if context.access.admits(secret) {
             self.entry = Entry::Admitted;
-            talk.out.extend_from_slice(b"OK 0\n");
-            return Act::Next;
+            context.out.extend_from_slice(b"OK 0\n");
+            return Action::Next;
         }
-        talk.wrong_secret = true;
-        refuse(Failure::Unauthorized, None, talk, Act::Close(CloseReason::Refused))
+        context.wrong_secret = true;
+        refuse(Failure::Unauthorized, None, context, Action::Close(CloseReason::Refused))
     }
 
     /// A PUT that is refused still has a body on its way; where its end is certain it is thrown
     /// away and the conversation goes on.
-    fn put(&mut self, request: &Request<'_>, talk: &mut Talk<'_>) -> Act {
+    fn put(&mut self, request: &Request<'_>, context: &mut Context<'_>) -> Action {
         let framing = match request.word {
             Some("*") => Framing::ChunkLine,
             size => match size.and_then(decimal) {
                 Some(left) => Framing::Counted { left, chunked: Chunked::No },
                 None => {
                     let failure = Failure::Malformed("PUT needs a size or *");
-                    return refuse(failure, None, talk, Act::Close(CloseReason::Malformed));
+                    return refuse(failure, None, context, Action::Close(CloseReason::Malformed));
                 }
             },
         };
@@ -206,30 +206,30 @@ impl Line {
         let mut exchange = PutExchange { key, framing, trailer, announced: None };
         exchange.settle();
         self.exchange = Exchange::Put(Box::new(exchange));
-        match self.put_command(request, talk) {
-            Ok(command) => Act::Run(command),
-            Err(Failure::Draining) => refuse(Failure::Draining, None, talk, Act::Close(CloseReason::Drained)),
-            Err(failure) => refuse(failure, None, talk, if waits { Act::Next } else { Act::Discard }),
+        match self.put_command(request, context) {
+            Ok(command) => Action::Run(command),
+            Err(Failure::Draining) => refuse(Failure::Draining, None, context, Action::Close(CloseReason::Drained)),
+            Err(failure) => refuse(failure, None, context, if waits { Action::Next } else { Action::Discard }),
         }
     }
 
-    fn put_command(&mut self, request: &Request<'_>, talk: &Talk<'_>) -> Result<Command, Failure> {
-        if !self.admitted(talk) {
+    fn put_command(&mut self, request: &Request<'_>, context: &Context<'_>) -> Result<Command, Failure> {
+        if !self.admitted(context) {
             return Err(Failure::Unauthorized);
         }
-        if talk.phase == Phase::Draining {
+        if context.phase == Phase::Draining {
             return Err(Failure::Draining);
         }
         let options = Options::parse(request, PUT_OPTIONS)?;
         let path = path_of(request.path)?;
-        if path.meant == Meant::Folder {
+        if path.expected_kind == ExpectedKind::Dir {
             return Err(Failure::Malformed("the path of a PUT must not end in /"));
         }
         if options.resume {
             return Err(Failure::NotImplemented("resume= is not offered"));
         }
         let len = request.word.and_then(decimal);
-        if len.is_some_and(|len| len > talk.limits.request_bytes_max) {
+        if len.is_some_and(|len| len > context.limits.request_bytes_max) {
             return Err(Failure::TooLarge);
         }
         let Exchange::Put(exchange) = &mut self.exchange else { return Err(Failure::Internal) };
@@ -239,13 +239,13 @@ impl Line {
         Ok(Command::Put(Put { precondition, mtime: options.mtime, hash, ..Put::new(path.key, len) }))
     }
 
-    fn get(&mut self, request: &Request<'_>) -> Result<Act, Failure> {
+    fn get(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
         no_word(request)?;
         let options = Options::parse(request, GET_OPTIONS)?;
-        let Path { key, meant } = path_of(request.path)?;
-        if meant == Meant::Folder {
+        let Path { key, expected_kind } = path_of(request.path)?;
+        if expected_kind == ExpectedKind::Dir {
             self.exchange = Exchange::Stat { key: key.clone(), verb: StatVerb::Get };
-            return Ok(Act::Run(Command::Stat { key }));
+            return Ok(Action::Run(Command::Stat { key }));
         }
         if options.only == Some(OnlyIf::Absent) {
             return Err(Failure::Malformed("if=absent makes no sense for GET"));
@@ -253,35 +253,35 @@ impl Line {
         let trailer = if options.trailer { Trailer::Expected } else { Trailer::No };
         let exchange = GetExchange { key: key.clone(), range: options.range, only: options.only, trailer };
         self.exchange = Exchange::Get(Box::new(exchange));
-        Ok(Act::Run(Command::Get { key }))
+        Ok(Action::Run(Command::Get { key }))
     }
 
-    fn list(&mut self, request: &Request<'_>, talk: &Talk<'_>) -> Result<Act, Failure> {
+    fn list(&mut self, request: &Request<'_>, context: &Context<'_>) -> Result<Action, Failure> {
         no_word(request)?;
         let options = Options::parse(request, &["after", "limit"])?;
         let Path { key, .. } = path_of(request.path)?;
         self.exchange = Exchange::Plain(key.clone());
-        let names_max = talk.limits.list_names_max;
+        let names_max = context.limits.list_names_max;
         let limit = options.limit.map_or(names_max, |limit| limit.min(names_max));
-        Ok(Act::Run(Command::List { key, after: options.after, limit }))
+        Ok(Action::Run(Command::List { key, after: options.after, limit }))
     }
 
-    fn stat(&mut self, request: &Request<'_>) -> Result<Act, Failure> {
+    fn stat(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
         no_word(request)?;
         Options::parse(request, &[])?;
-        let Path { key, meant } = path_of(request.path)?;
-        let verb = match meant {
-            Meant::Folder => StatVerb::StatFolder,
-            Meant::Either => StatVerb::Stat,
+        let Path { key, expected_kind } = path_of(request.path)?;
+        let verb = match expected_kind {
+            ExpectedKind::Dir => StatVerb::StatDir,
+            ExpectedKind::Either => StatVerb::Stat,
         };
         self.exchange = Exchange::Stat { key: key.clone(), verb };
-        Ok(Act::Run(Command::Stat { key }))
+        Ok(Action::Run(Command::Stat { key }))
     }
 
-    fn delete(&mut self, request: &Request<'_>) -> Result<Act, Failure> {
+    fn delete(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
         no_word(request)?;
         let options = Options::parse(request, &["if"])?;
-        let Path { key, meant } = path_of(request.path)?;
+        let Path { key, expected_kind } = path_of(request.path)?;
         if key.is_root() {
             return Err(Failure::Denied("the served folder itself cannot be deleted"));
         }
@@ -290,18 +290,18 @@ impl Line {
         }
         let precondition = OnlyIf::precondition(options.only)?;
         self.exchange = Exchange::Plain(key.clone());
-        Ok(Act::Run(Command::Delete { key, meant, precondition }))
+        Ok(Action::Run(Command::Delete { key, expected_kind, precondition }))
     }
 
-    fn make_folder(&mut self, request: &Request<'_>) -> Result<Act, Failure> {
+    fn make_dir(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
         no_word(request)?;
         Options::parse(request, &[])?;
         let Path { key, .. } = path_of(request.path)?;
         self.exchange = Exchange::Plain(key.clone());
-        Ok(Act::Run(Command::MakeFolder { key }))
+        Ok(Action::Run(Command::MakeDir { key }))
     }
 
-    fn rename(&mut self, request: &Request<'_>) -> Result<Act, Failure> {
+    fn rename(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
         no_word(request)?;
         let options = Options::parse(request, &["if"])?;
         let (from, to) = request
@@ -314,102 +314,102 @@ impl Line {
         }
         let precondition = OnlyIf::precondition(options.only)?;
         self.exchange = Exchange::Plain(from.clone());
-        Ok(Act::Run(Command::Rename { from, to, precondition }))
+        Ok(Action::Run(Command::Rename { from, to, precondition }))
     }
 
     /// The file is open: the reply line, then its bytes.
-    fn opened_for_get(&mut self, meta: &Meta, talk: &mut Talk<'_>) -> Act {
-        let Exchange::Get(get) = &self.exchange else { return Act::Close(CloseReason::Internal) };
+    fn opened_for_get(&mut self, meta: &Meta, context: &mut Context<'_>) -> Action {
+        let Exchange::Get(get) = &self.exchange else { return Action::Close(CloseReason::Internal) };
         if get.only.is_some_and(|only| only != OnlyIf::Version(meta.etag)) {
-            return refuse(Failure::PreconditionFailed, Some(&get.key), talk, Act::Next);
+            return refuse(Failure::PreconditionFailed, Some(&get.key), context, Action::Next);
         }
         let (range, asked) = match get.range.map(|range| range.resolve(meta.len)) {
             None => (0..meta.len, None),
             Some(Ok(range)) => (range.clone(), Some(range)),
-            Some(Err(failure)) => return refuse(failure, Some(&get.key), talk, Act::Next),
+            Some(Err(failure)) => return refuse(failure, Some(&get.key), context, Action::Next),
         };
-        say_opened(&range, asked.as_ref(), meta, talk.out);
-        Act::Send { range, hash: get.trailer == Trailer::Expected }
+        say_opened(&range, asked.as_ref(), meta, context.out);
+        Action::Send { range, hash: get.trailer == Trailer::Expected }
     }
 
     /// After a failure: what can still come of this request?
-    fn failed(&mut self, failure: Failure, talk: &mut Talk<'_>) -> Act {
+    fn failed(&mut self, failure: Failure, context: &mut Context<'_>) -> Action {
         let exchange = std::mem::take(&mut self.exchange);
         let (key, then) = match &exchange {
-            Exchange::None => (None, Act::Next),
-            Exchange::Get(get) => (Some(&get.key), Act::Next),
-            Exchange::Plain(key) | Exchange::Stat { key, .. } => (Some(key), Act::Next),
-            Exchange::Put(put) if put.framing == Framing::Ended => (Some(&put.key), Act::Next),
+            Exchange::None => (None, Action::Next),
+            Exchange::Get(get) => (Some(&get.key), Action::Next),
+            Exchange::Plain(key) | Exchange::Stat { key, .. } => (Some(key), Action::Next),
+            Exchange::Put(put) if put.framing == Framing::Ended => (Some(&put.key), Action::Next),
             // Broken framing has no end that could be found.
             Exchange::Put(put) if matches!(failure, Failure::Malformed(_)) => {
-                (Some(&put.key), Act::Close(CloseReason::Malformed))
+                (Some(&put.key), Action::Close(CloseReason::Malformed))
             }
-            Exchange::Put(put) => (Some(&put.key), Act::Discard),
+            Exchange::Put(put) => (Some(&put.key), Action::Discard),
         };
-        let act = match failure {
-            Failure::TimedOut => Act::Close(CloseReason::TooSlow),
+        let action = match failure {
+            Failure::TimedOut => Action::Close(CloseReason::TooSlow),
             _ => then,
         };
-        let act = refuse(failure, key, talk, act);
-        if act == Act::Discard {
+        let action = refuse(failure, key, context, action);
+        if action == Action::Discard {
             self.exchange = exchange;
         }
-        act
+        action
     }
 }
 
 impl Line {
     /// An idle connection keeps nothing of the request before.
-    fn over(&mut self) -> Act {
+    fn over(&mut self) -> Action {
         self.exchange = Exchange::None;
-        Act::Next
+        Action::Next
     }
 }
 
-impl Machine for Line {
-    fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+impl Protocol for Line {
+    fn decode(&mut self, input: &[u8], context: &mut Context<'_>) -> (usize, Action) {
         self.exchange = Exchange::None;
         match line::cut(input) {
-            Ok(None) => (0, Act::More),
+            Ok(None) => (0, Action::More),
             Ok(Some((text, used))) => {
-                let act = self.request(text, talk);
-                (used, self.limit_malformed(act, talk))
+                let action = self.request(text, context);
+                (used, self.limit_malformed(action, context))
             }
-            Err(failure) => (0, refuse(failure, None, talk, Act::Close(CloseReason::Malformed))),
+            Err(failure) => (0, refuse(failure, None, context, Action::Close(CloseReason::Malformed))),
         }
     }
 
-    fn ended(&mut self, held: &[u8], talk: &mut Talk<'_>) -> Act {
+    fn ended(&mut self, held: &[u8], context: &mut Context<'_>) -> Action {
         if held.is_empty() {
-            return Act::Close(CloseReason::PeerClosed);
+            return Action::Close(CloseReason::PeerClosed);
         }
         let failure = Failure::Malformed("the connection ended in the middle of a request line");
-        refuse(failure, None, talk, Act::Close(CloseReason::CutShort))
+        refuse(failure, None, context, Action::Close(CloseReason::CutShort))
     }
 
-    fn answered(&mut self, answer: Result<Answer, Failure>, talk: &mut Talk<'_>) -> Act {
+    fn answered(&mut self, answer: Result<Answer, Failure>, context: &mut Context<'_>) -> Action {
         let answer = match answer {
             Ok(answer) => answer,
-            Err(failure) => return self.failed(failure, talk),
+            Err(failure) => return self.failed(failure, context),
         };
         match answer {
-            Answer::Created => return Act::Receive,
-            Answer::Opened(meta) => return self.opened_for_get(&meta, talk),
-            Answer::Listed(listing) => say_listing(&listing, talk.out),
+            Answer::Created => return Action::Receive,
+            Answer::Opened(meta) => return self.opened_for_get(&meta, context),
+            Answer::Listed(listing) => say_listing(&listing, context.out),
             Answer::Found(node) => {
-                let Exchange::Stat { key, verb } = &self.exchange else { return Act::Close(CloseReason::Internal) };
+                let Exchange::Stat { key, verb } = &self.exchange else { return Action::Close(CloseReason::Internal) };
                 let conflict = match (node, verb) {
-                    (Node::Folder { .. }, StatVerb::Get) => Failure::Conflict("that is a folder"),
-                    (Node::File(_), StatVerb::Get | StatVerb::StatFolder) => Failure::Conflict("that is a file"),
+                    (Node::Dir { .. }, StatVerb::Get) => Failure::Conflict("that is a folder"),
+                    (Node::File(_), StatVerb::Get | StatVerb::StatDir) => Failure::Conflict("that is a file"),
                     (node, _) => {
-                        say_node(node, talk.out);
+                        say_node(node, context.out);
                         return self.over();
                     }
                 };
-                return refuse(conflict, Some(key), talk, Act::Next);
+                return refuse(conflict, Some(key), context, Action::Next);
             }
-            Answer::Stored(stored) => say_stored(&stored, talk.out),
-            Answer::Done => talk.out.extend_from_slice(b"OK 0\n"),
+            Answer::Stored(stored) => say_stored(&stored, context.out),
+            Answer::Done => context.out.extend_from_slice(b"OK 0\n"),
         }
         self.over()
     }
@@ -437,11 +437,11 @@ impl Machine for Line {
         if agrees(put.announced) && agrees(sent_behind) { Ok(Finish::default()) } else { Err(Failure::DigestMismatch) }
     }
 
-    fn sent(&mut self, digest: Option<[u8; 32]>, talk: &mut Talk<'_>) -> Act {
+    fn sent(&mut self, digest: Option<[u8; 32]>, context: &mut Context<'_>) -> Action {
         if let Some(digest) = digest {
-            talk.out.extend_from_slice(b"sha256=");
-            talk.out.extend_from_slice(line::hex(&digest).as_bytes());
-            talk.out.push(b'\n');
+            context.out.extend_from_slice(b"sha256=");
+            context.out.extend_from_slice(line::hex(&digest).as_bytes());
+            context.out.push(b'\n');
         }
         self.over()
     }

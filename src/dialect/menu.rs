@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::command::{Answer, Command, Put};
-use crate::dialect::{Act, BodyPart, Finish, Machine, Phase, Talk, Then, refuse_http};
+use crate::dialect::{Action, BodyPart, Context, Finish, Phase, Protocol, Then, refuse_http};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Listing, Meta, Stored};
 use crate::wire::key;
@@ -77,7 +77,7 @@ enum Stage {
     Name(Class, Cue),
     /// It is being stored.
     Storing(Box<Storing>),
-    /// The folder is looked through for what the client may get.
+    /// The directory is looked through for what the client may get.
     Seeking(Class, Box<Found>),
     /// The client picks one of these.
     Picking(Class, Vec<Listed>),
@@ -128,98 +128,98 @@ impl Menu {
     }
 
     /// Looks at what is there. `behind` says what is known about what is not.
-    fn look(&mut self, input: &[u8], behind: Behind, talk: &mut Talk<'_>) -> (usize, Act) {
+    fn look(&mut self, input: &[u8], behind: Behind, context: &mut Context<'_>) -> (usize, Action) {
         match &self.stage {
             Stage::Greeting => match menu::greeting(input) {
                 Word::Known((), used) => {
                     self.enter(Stage::Verb, None);
-                    (used, Act::Next)
+                    (used, Action::Next)
                 }
-                Word::Partial => (0, Act::More),
-                Word::Unknown => self.verb(input, behind, talk),
+                Word::Partial => (0, Action::More),
+                Word::Unknown => self.verb(input, behind, context),
             },
-            Stage::Verb => self.verb(input, behind, talk),
+            Stage::Verb => self.verb(input, behind, context),
             Stage::Type(verb) => {
                 let verb = *verb;
-                self.class(verb, input, behind, talk)
+                self.class(verb, input, behind, context)
             }
-            Stage::Name(..) => self.name(input, behind, talk),
+            Stage::Name(..) => self.name(input, behind, context),
             Stage::Picking(class, listed) => match behind {
                 Behind::Unknown => {
                     if input.len() > PACKET_LEN {
-                        return (0, refuse(Failure::TooLarge, Failure::TooLarge.words(), talk));
+                        return (0, refuse(Failure::TooLarge, Failure::TooLarge.words(), context));
                     }
                     self.quiet = Some(NAME_QUIET);
-                    (0, Act::More)
+                    (0, Action::More)
                 }
-                Behind::Silence | Behind::Nothing if input.is_empty() => (0, Act::More),
+                Behind::Silence | Behind::Nothing if input.is_empty() => (0, Action::More),
                 Behind::Silence | Behind::Nothing => {
-                    let act = match picked(class, listed, input) {
+                    let action = match picked(class, listed, input) {
                         Ok(key) => {
                             let class = class.clone();
                             self.get(class, key, Offer::Choice)
                         }
-                        Err(failure) => refuse(failure, failure.words(), talk),
+                        Err(failure) => refuse(failure, failure.words(), context),
                     };
-                    (input.len(), act)
+                    (input.len(), action)
                 }
             },
             // One transfer is all there is on a connection.
             Stage::Storing(_) | Stage::Seeking(..) | Stage::Opening { .. } | Stage::Named(_) => {
-                (0, Act::Close(CloseReason::Malformed))
+                (0, Action::Close(CloseReason::Malformed))
             }
         }
     }
 
-    fn verb(&mut self, input: &[u8], behind: Behind, talk: &mut Talk<'_>) -> (usize, Act) {
+    fn verb(&mut self, input: &[u8], behind: Behind, context: &mut Context<'_>) -> (usize, Action) {
         match menu::verb(input) {
             Word::Known(verb, used) => {
                 let said = if verb == Verb::Send { "send is selected" } else { "receive is selected" };
-                talk.notes.push(said.to_owned());
+                context.notes.push(said.to_owned());
                 self.enter(Stage::Type(verb), None);
-                (used, Act::Next)
+                (used, Action::Next)
             }
-            Word::Partial => (0, Act::More),
+            Word::Partial => (0, Action::More),
             Word::Unknown => {
-                match refuse_http(input, talk) {
-                    Some(Act::More) if behind != Behind::Unknown => {}
-                    Some(act) => return (0, act),
+                match refuse_http(input, context) {
+                    Some(Action::More) if behind != Behind::Unknown => {}
+                    Some(action) => return (0, action),
                     None => {}
                 }
                 let why = "expected send or receive";
-                (0, refuse(Failure::Malformed(why), why, talk))
+                (0, refuse(Failure::Malformed(why), why, context))
             }
         }
     }
 
-    fn class(&mut self, verb: Verb, input: &[u8], behind: Behind, talk: &mut Talk<'_>) -> (usize, Act) {
+    fn class(&mut self, verb: Verb, input: &[u8], behind: Behind, context: &mut Context<'_>) -> (usize, Action) {
         let (class, used) = match (menu::class(input), behind) {
             (Word::Known(class, used), _) => (class, used),
             (Word::Unknown, _) if !menu::may_be_type(input) => {
                 let why = "expected text, Ccode, PythonCode, image, video or audio";
-                return (0, refuse(Failure::Malformed(why), why, talk));
+                return (0, refuse(Failure::Malformed(why), why, context));
             }
             (Word::Partial | Word::Unknown, Behind::Unknown) => {
                 self.quiet = Some(TYPE_QUIET);
-                return (0, Act::More);
+                return (0, Action::More);
             }
             (Word::Partial | Word::Unknown, Behind::Silence | Behind::Nothing) => match Class::other(input) {
                 Some(class) => (class, input.len()),
-                None => return (0, Act::More),
+                None => return (0, Action::More),
             },
         };
-        if talk.phase == Phase::Draining {
-            return (used, refuse(Failure::Draining, Failure::Draining.words(), talk));
+        if context.phase == Phase::Draining {
+            return (used, refuse(Failure::Draining, Failure::Draining.words(), context));
         }
-        (used, self.selected(verb, class, talk))
+        (used, self.selected(verb, class, context))
     }
 
     /// Both words are there.
-    fn selected(&mut self, verb: Verb, class: Class, talk: &mut Talk<'_>) -> Act {
+    fn selected(&mut self, verb: Verb, class: Class, context: &mut Context<'_>) -> Action {
         match (verb, self.listener.offer) {
             (Verb::Send, _) if class.is_media() => self.enter(Stage::Name(class, Cue::None), None),
             (Verb::Send, Offer::One) => {
-                talk.out.extend_from_slice(PROMPT);
+                context.out.extend_from_slice(PROMPT);
                 self.enter(Stage::Name(class, Cue::Prompted), None);
             }
             (Verb::Send, Offer::Choice) => self.enter(Stage::Name(class, Cue::Acknowledge), Some(PROMPT_QUIET)),
@@ -229,26 +229,26 @@ impl Menu {
                     (Some(key), Offer::One) => self.get(class, key.clone(), Offer::One),
                     (Some(key), Offer::Choice) => {
                         let label = class.stem(key.name()).unwrap_or(key.name()).into();
-                        self.say_list(class, vec![Listed { label, key: key.clone() }], talk)
+                        self.say_list(class, vec![Listed { label, key: key.clone() }], context)
                     }
-                    (None, Offer::One) => self.seek(class, Found::Newest(None), None, talk),
-                    (None, Offer::Choice) => self.seek(class, Found::All(Vec::new()), None, talk),
+                    (None, Offer::One) => self.seek(class, Found::Newest(None), None, context),
+                    (None, Offer::Choice) => self.seek(class, Found::All(Vec::new()), None, context),
                 };
             }
         }
-        Act::Next
+        Action::Next
     }
 
-    fn name(&mut self, input: &[u8], behind: Behind, talk: &mut Talk<'_>) -> (usize, Act) {
-        let Stage::Name(class, cue) = &self.stage else { return (0, Act::Close(CloseReason::Internal)) };
+    fn name(&mut self, input: &[u8], behind: Behind, context: &mut Context<'_>) -> (usize, Action) {
+        let Stage::Name(class, cue) = &self.stage else { return (0, Action::Close(CloseReason::Internal)) };
         let (class, cue) = (class.clone(), *cue);
         if input.is_empty() {
             // Only the older menu asks about this silence.
             if cue == Cue::Acknowledge && behind == Behind::Silence {
-                talk.out.extend_from_slice(PROMPT);
+                context.out.extend_from_slice(PROMPT);
                 self.stage = Stage::Name(class, Cue::Prompted);
             }
-            return (0, Act::More);
+            return (0, Action::More);
         }
         let end =
             if class.is_media() { menu::media_name(input, behind) } else { menu::text_name(input, &class, behind) };
@@ -256,24 +256,24 @@ impl Menu {
             NameEnd::At(used) => used,
             NameEnd::Open => {
                 self.quiet = (behind == Behind::Unknown).then_some(NAME_QUIET);
-                return (0, Act::More);
+                return (0, Action::More);
             }
-            NameEnd::Never => return (0, refuse(NO_NAME, NO_NAME.words(), talk)),
+            NameEnd::Never => return (0, refuse(NO_NAME, NO_NAME.words(), context)),
         };
         let named = std::str::from_utf8(&input[..used]).map_err(|_| NO_NAME);
         match named.and_then(|name| Ok((name, key::relative(name)?))) {
             Ok((name, key)) => {
-                talk.notes.push(format!("File name: {name}"));
+                context.notes.push(format!("File name: {name}"));
                 let quiet = (!class.is_media()).then_some(EMPTY_QUIET);
                 let storing = Storing { name: name.into(), class, cue, content: Content::None };
                 self.enter(Stage::Storing(Box::new(storing)), quiet);
                 let put = Put::new(key, None);
                 if behind != Behind::Nothing {
-                    return (used, Act::Run(Command::Put(put)));
+                    return (used, Action::Run(Command::Put(put)));
                 }
-                (input.len(), Act::Store(put, input[used..].to_vec()))
+                (input.len(), Action::Store(put, input[used..].to_vec()))
             }
-            Err(failure) => (0, refuse(failure, failure.words(), talk)),
+            Err(failure) => (0, refuse(failure, failure.words(), context)),
         }
     }
 
@@ -286,126 +286,126 @@ impl Menu {
         }
     }
 
-    fn get(&mut self, class: Class, key: Key, offer: Offer) -> Act {
+    fn get(&mut self, class: Class, key: Key, offer: Offer) -> Action {
         self.enter(Stage::Opening { class, key: key.clone(), offer }, None);
-        Act::Run(Command::Get { key })
+        Action::Run(Command::Get { key })
     }
 
-    fn seek(&mut self, class: Class, found: Found, after: Option<Box<str>>, talk: &Talk<'_>) -> Act {
+    fn seek(&mut self, class: Class, found: Found, after: Option<Box<str>>, context: &Context<'_>) -> Action {
         self.enter(Stage::Seeking(class, Box::new(found)), None);
-        Act::Run(Command::List { key: Key::root(), after, limit: talk.limits.list_names_max })
+        Action::Run(Command::List { key: Key::root(), after, limit: context.limits.list_names_max })
     }
 
-    /// One page of the folder.
-    fn sought(&mut self, listing: Listing, talk: &mut Talk<'_>) -> Act {
+    /// One page of the directory.
+    fn sought(&mut self, listing: Listing, context: &mut Context<'_>) -> Action {
         let Stage::Seeking(class, found) = std::mem::replace(&mut self.stage, Stage::Greeting) else {
-            return Act::Close(CloseReason::Internal);
+            return Action::Close(CloseReason::Internal);
         };
         let mut found = *found;
         let room = found.look(&class, &listing);
         let last = listing.entries.last().map(|entry| entry.name.clone());
         if listing.more && room && last.is_some() {
-            return self.seek(class, found, last, talk);
+            return self.seek(class, found, last, context);
         }
         let found = match found {
             Found::Newest(Some((_, name))) => key::relative(&name).map(|key| self.get(class.clone(), key, Offer::One)),
             Found::All(listed) if !listed.is_empty() => {
                 if listing.more || !room {
-                    talk.notes.push(format!("the list of {} files is cut: one packet holds no more", class.word()));
+                    context.notes.push(format!("the list of {} files is cut: one packet holds no more", class.word()));
                 }
-                return self.say_list(class, listed, talk);
+                return self.say_list(class, listed, context);
             }
             Found::Newest(None) | Found::All(_) => Err(Failure::NotFound),
         };
-        found.unwrap_or_else(|failure| refuse(failure, &format!("no {} file", class.word()), talk))
+        found.unwrap_or_else(|failure| refuse(failure, &format!("no {} file", class.word()), context))
     }
 
-    fn say_list(&mut self, class: Class, listed: Vec<Listed>, talk: &mut Talk<'_>) -> Act {
-        talk.out.extend_from_slice(list_text(&listed).as_bytes());
+    fn say_list(&mut self, class: Class, listed: Vec<Listed>, context: &mut Context<'_>) -> Action {
+        context.out.extend_from_slice(list_text(&listed).as_bytes());
         self.enter(Stage::Picking(class, listed), None);
-        Act::Next
+        Action::Next
     }
 
-    fn opened_file(&mut self, meta: &Meta, talk: &mut Talk<'_>) -> Act {
-        let Stage::Opening { class, key, offer } = &self.stage else { return Act::Close(CloseReason::Internal) };
+    fn opened_file(&mut self, meta: &Meta, context: &mut Context<'_>) -> Action {
+        let Stage::Opening { class, key, offer } = &self.stage else { return Action::Close(CloseReason::Internal) };
         let name = key.name();
         if !class.is_media() && meta.len > PACKET_LEN as u64 {
             let told = format!("{name}: a client that receives once gets {PACKET_LEN} of {} bytes", meta.len);
-            talk.notes.push(told);
+            context.notes.push(told);
         }
         match offer {
-            Offer::Choice => Act::Send { range: 0..meta.len, hash: false },
+            Offer::Choice => Action::Send { range: 0..meta.len, hash: false },
             Offer::One => {
-                talk.out.extend_from_slice(name.as_bytes());
+                context.out.extend_from_slice(name.as_bytes());
                 self.enter(Stage::Named(meta.len), None);
-                Act::Pause(NAME_PAUSE)
+                Action::Pause(NAME_PAUSE)
             }
         }
     }
 }
 
-impl Machine for Menu {
-    fn opened(&mut self, talk: &mut Talk<'_>) -> Act {
-        talk.notes.push(format!("[NEW CONNECTION] {}", self.peer));
-        Act::More
+impl Protocol for Menu {
+    fn opened(&mut self, context: &mut Context<'_>) -> Action {
+        context.notes.push(format!("[NEW CONNECTION] {}", self.peer));
+        Action::More
     }
 
-    fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
-        self.look(input, Behind::Unknown, talk)
+    fn decode(&mut self, input: &[u8], context: &mut Context<'_>) -> (usize, Action) {
+        self.look(input, Behind::Unknown, context)
     }
 
     fn quiet_after(&self) -> Option<Duration> {
         self.quiet
     }
 
-    fn quiet(&mut self, held: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+    fn quiet(&mut self, held: &[u8], context: &mut Context<'_>) -> (usize, Action) {
         self.quiet = None;
-        self.look(held, Behind::Silence, talk)
+        self.look(held, Behind::Silence, context)
     }
 
-    fn ended(&mut self, held: &[u8], talk: &mut Talk<'_>) -> Act {
+    fn ended(&mut self, held: &[u8], context: &mut Context<'_>) -> Action {
         if held.is_empty() {
-            return Act::Close(CloseReason::PeerClosed);
+            return Action::Close(CloseReason::PeerClosed);
         }
-        match self.look(held, Behind::Nothing, talk) {
+        match self.look(held, Behind::Nothing, context) {
             // A type without a name, or half a word.
-            (_, Act::More | Act::Next) => {
+            (_, Action::More | Action::Next) => {
                 let why = "the connection ended in the middle of the menu";
-                let _ = refuse(Failure::Malformed(why), why, talk);
-                Act::Close(CloseReason::CutShort)
+                let _ = refuse(Failure::Malformed(why), why, context);
+                Action::Close(CloseReason::CutShort)
             }
-            (_, act) => act,
+            (_, action) => action,
         }
     }
 
-    fn answered(&mut self, answer: Result<Answer, Failure>, talk: &mut Talk<'_>) -> Act {
+    fn answered(&mut self, answer: Result<Answer, Failure>, context: &mut Context<'_>) -> Action {
         match (answer, &self.stage) {
             (Err(Failure::NotFound), Stage::Opening { class, .. }) => {
-                say_error(&format!("no {} file", class.word()), talk);
-                Act::Close(CloseReason::Refused)
+                say_error(&format!("no {} file", class.word()), context);
+                Action::Close(CloseReason::Refused)
             }
             (Err(failure), _) => {
-                say_error(failure.words(), talk);
-                Act::Close(reason(failure))
+                say_error(failure.words(), context);
+                Action::Close(reason(failure))
             }
             (Ok(Answer::Created), Stage::Storing(storing)) => {
                 if storing.cue == Cue::Acknowledge {
-                    talk.out.extend_from_slice(NAMED);
+                    context.out.extend_from_slice(NAMED);
                 }
-                Act::Receive
+                Action::Receive
             }
             (Ok(Answer::Stored(Stored { meta, .. })), Stage::Storing(storing)) => {
-                talk.notes.push(format!("File written {} ({} bytes)", storing.name, meta.len));
+                context.notes.push(format!("File written {} ({} bytes)", storing.name, meta.len));
                 // A client of media has gone: it would only be reset by a word of ours.
                 if !storing.class.is_media() {
-                    talk.out.extend_from_slice(WRITTEN);
+                    context.out.extend_from_slice(WRITTEN);
                 }
-                Act::Close(CloseReason::Finished)
+                Action::Close(CloseReason::Finished)
             }
-            (Ok(Answer::Opened(meta)), _) => self.opened_file(&meta, talk),
-            (Ok(Answer::Listed(listing)), _) => self.sought(listing, talk),
+            (Ok(Answer::Opened(meta)), _) => self.opened_file(&meta, context),
+            (Ok(Answer::Listed(listing)), _) => self.sought(listing, context),
             (Ok(Answer::Created | Answer::Stored(..) | Answer::Found(_) | Answer::Done), _) => {
-                Act::Close(CloseReason::Internal)
+                Action::Close(CloseReason::Internal)
             }
         }
     }
@@ -442,28 +442,28 @@ impl Machine for Menu {
         Ok(Finish::default())
     }
 
-    fn paused(&mut self, _talk: &mut Talk<'_>) -> Act {
+    fn paused(&mut self, _talk: &mut Context<'_>) -> Action {
         match self.stage {
-            Stage::Named(len) => Act::Send { range: 0..len, hash: false },
-            _ => Act::Close(CloseReason::Internal),
+            Stage::Named(len) => Action::Send { range: 0..len, hash: false },
+            _ => Action::Close(CloseReason::Internal),
         }
     }
 
-    fn sent(&mut self, _digest: Option<[u8; 32]>, _talk: &mut Talk<'_>) -> Act {
-        Act::Close(CloseReason::Finished)
+    fn sent(&mut self, _digest: Option<[u8; 32]>, _talk: &mut Context<'_>) -> Action {
+        Action::Close(CloseReason::Finished)
     }
 }
 
-fn say_error(words: &str, talk: &mut Talk<'_>) {
-    talk.out.extend_from_slice(b"ERROR ");
-    talk.out.extend_from_slice(words.as_bytes());
+fn say_error(words: &str, context: &mut Context<'_>) {
+    context.out.extend_from_slice(b"ERROR ");
+    context.out.extend_from_slice(words.as_bytes());
 }
 
 /// Says so where the client expects a prompt, a name or a reply.
-fn refuse(failure: Failure, words: &str, talk: &mut Talk<'_>) -> Act {
-    talk.refused = Some(failure);
-    say_error(words, talk);
-    Act::Close(reason(failure))
+fn refuse(failure: Failure, words: &str, context: &mut Context<'_>) -> Action {
+    context.refused = Some(failure);
+    say_error(words, context);
+    Action::Close(reason(failure))
 }
 
 const fn reason(failure: Failure) -> CloseReason {

@@ -1,8 +1,8 @@
 //! What the bytes of a peer mean: one small machine per dialect, driven by the session.
 //!
-//! A machine has inputs (bytes, end of stream, silence, an answer of the store, "your body has
-//! left") and outputs (bytes to say, and one [`Act`]). Everything about a conversation is decided
-//! here; the session only obeys. A machine never sees a socket, a file or a clock.
+//! A protocol has inputs (bytes, end of stream, silence, an answer of the store, "your body has
+//! left") and outputs (bytes to say, and one [`Action`]). Everything about a conversation is decided
+//! here; the session only obeys. A protocol never sees a socket, a file or a clock.
 
 pub mod auto;
 pub mod http;
@@ -32,14 +32,14 @@ use crate::wire::http::opening::{NOT_HTTP, Opening, opening};
 
 /// What the session is to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Act {
+pub enum Action {
     /// Wait for more bytes than were shown.
     More,
-    /// Give this to the store; its answer comes to [`Machine::answered`].
+    /// Give this to the store; its answer comes to [`Protocol::answered`].
     Run(Command),
-    /// The upload may begin: what follows is decoded by [`Machine::body`].
+    /// The upload may begin: what follows is decoded by [`Protocol::body`].
     Receive,
-    /// Send this part of the open file behind what was said; then [`Machine::sent`] is asked.
+    /// Send this part of the open file behind what was said; then [`Protocol::sent`] is asked.
     Send {
         /// Which bytes of the file.
         range: Range<u64>,
@@ -49,12 +49,12 @@ pub enum Act {
     /// This exchange is over: decode the next request.
     Next,
     /// The reply goes on: once what was said has left, wait for a slot and give this to the store. Its
-    /// answer comes to [`Machine::answered`].
+    /// answer comes to [`Protocol::answered`].
     Continue(Command),
     /// Store a small file whose content is already known; the answer is `Stored` or a failure.
     Store(Put, Vec<u8>),
     /// Wait until the peer's system has acknowledged every byte said, and so long besides; then
-    /// [`Machine::paused`] is asked. For peers that take one packet for one message.
+    /// [`Protocol::paused`] is asked. For peers that take one packet for one message.
     Pause(Duration),
     /// This exchange failed before its body was read: throw the body away, then as `Next`. A body
     /// too long to throw away ends the connection instead.
@@ -86,8 +86,8 @@ pub enum Phase {
     Draining,
 }
 
-/// What a machine is lent for one call.
-pub struct Talk<'a> {
+/// What a protocol is lent for one call.
+pub struct Context<'a> {
     /// What is to be said; whole messages only.
     pub out: &'a mut Vec<u8>,
     /// Every bound.
@@ -109,15 +109,15 @@ pub struct Talk<'a> {
 }
 
 /// One dialect's side of one connection.
-pub trait Machine {
+pub trait Protocol {
     /// The connection is open; nothing has come yet.
-    fn opened(&mut self, _talk: &mut Talk<'_>) -> Act {
-        Act::More
+    fn opened(&mut self, _talk: &mut Context<'_>) -> Action {
+        Action::More
     }
 
     /// Decodes a head from `input`, the oldest bytes not yet used. Returns how many were used;
-    /// with [`Act::More`] the same bytes are shown again with more behind them.
-    fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act);
+    /// with [`Action::More`] the same bytes are shown again with more behind them.
+    fn decode(&mut self, input: &[u8], context: &mut Context<'_>) -> (usize, Action);
 
     /// What decoding has cost since this was last asked, in bytes of an upload that take as long. Only of
     /// dialects where [`Kind::decodes_slowly`].
@@ -126,7 +126,7 @@ pub trait Machine {
     }
 
     /// The peer's stream ended while a head was awaited; `held` was never decoded.
-    fn ended(&mut self, held: &[u8], talk: &mut Talk<'_>) -> Act;
+    fn ended(&mut self, held: &[u8], context: &mut Context<'_>) -> Action;
 
     /// The most bytes of one message that must be seen at once. Above `Limits::head_len_max` it
     /// costs a slot.
@@ -140,9 +140,9 @@ pub trait Machine {
         None
     }
 
-    /// That silence came while a head was awaited; as [`Machine::decode`].
-    fn quiet(&mut self, _held: &[u8], _talk: &mut Talk<'_>) -> (usize, Act) {
-        (0, Act::More)
+    /// That silence came while a head was awaited; as [`Protocol::decode`].
+    fn quiet(&mut self, _held: &[u8], _talk: &mut Context<'_>) -> (usize, Action) {
+        (0, Action::More)
     }
 
     /// That silence came in the middle of a body: is it complete? With [`Then::Look`] the bytes
@@ -151,13 +151,13 @@ pub trait Machine {
         Then::Wait
     }
 
-    /// The time of an [`Act::Pause`] is over.
-    fn paused(&mut self, _talk: &mut Talk<'_>) -> Act {
-        Act::Next
+    /// The time of an [`Action::Pause`] is over.
+    fn paused(&mut self, _talk: &mut Context<'_>) -> Action {
+        Action::Next
     }
 
     /// The store answered the command that was run.
-    fn answered(&mut self, answer: Result<Answer, Failure>, talk: &mut Talk<'_>) -> Act;
+    fn answered(&mut self, answer: Result<Answer, Failure>, context: &mut Context<'_>) -> Action;
 
     /// Finds the next piece of content in `raw`, at most `payload_max` bytes of it.
     fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure>;
@@ -181,7 +181,7 @@ pub trait Machine {
     }
 
     /// The range asked for has left.
-    fn sent(&mut self, digest: Option<[u8; 32]>, talk: &mut Talk<'_>) -> Act;
+    fn sent(&mut self, digest: Option<[u8; 32]>, context: &mut Context<'_>) -> Action;
 }
 
 /// Every dialect, the one place that lists them. What serves thousands of connections is inline;
@@ -213,34 +213,34 @@ impl Dialect {
     }
 
     /// Its interface.
-    pub fn machine(&mut self) -> &mut dyn Machine {
+    pub fn protocol(&mut self) -> &mut dyn Protocol {
         match self {
-            Self::Auto(machine) => machine,
-            Self::Http(machine) => machine,
-            Self::LengthPrefix(machine) => &mut **machine,
-            Self::Line(machine) => machine,
-            Self::Menu(machine) => &mut **machine,
-            Self::NameChoice(machine) => &mut **machine,
-            Self::NameSize(machine) => &mut **machine,
-            Self::Pickle(machine) => &mut **machine,
+            Self::Auto(protocol) => protocol,
+            Self::Http(protocol) => protocol,
+            Self::LengthPrefix(protocol) => &mut **protocol,
+            Self::Line(protocol) => protocol,
+            Self::Menu(protocol) => &mut **protocol,
+            Self::NameChoice(protocol) => &mut **protocol,
+            Self::NameSize(protocol) => &mut **protocol,
+            Self::Pickle(protocol) => &mut **protocol,
         }
     }
 
     /// Its interface, to ask only.
-    pub fn machine_ref(&self) -> &dyn Machine {
+    pub fn protocol_ref(&self) -> &dyn Protocol {
         match self {
-            Self::Auto(machine) => machine,
-            Self::Http(machine) => machine,
-            Self::LengthPrefix(machine) => &**machine,
-            Self::Line(machine) => machine,
-            Self::Menu(machine) => &**machine,
-            Self::NameChoice(machine) => &**machine,
-            Self::NameSize(machine) => &**machine,
-            Self::Pickle(machine) => &**machine,
+            Self::Auto(protocol) => protocol,
+            Self::Http(protocol) => protocol,
+            Self::LengthPrefix(protocol) => &**protocol,
+            Self::Line(protocol) => protocol,
+            Self::Menu(protocol) => &**protocol,
+            Self::NameChoice(protocol) => &**protocol,
+            Self::NameSize(protocol) => &**protocol,
+            Self::Pickle(protocol) => &**protocol,
         }
     }
 
-    /// Obeys [`Act::Speak`]: what was not known before the first line is known now.
+    /// Obeys [`Action::Speak`]: what was not known before the first line is known now.
     pub fn speak(&mut self, kind: Kind) {
         if let Self::Auto(auto) = self {
             *self = match kind {
@@ -318,7 +318,7 @@ impl Listening {
         }
     }
 
-    /// The machine for a connection from `peer`.
+    /// The protocol for a connection from `peer`.
     pub fn accept(&self, peer: SocketAddr) -> Dialect {
         match self {
             Self::Auto(listener) => Dialect::Auto(auto::Auto { http: Arc::clone(listener), turned_away: None }),
@@ -338,7 +338,7 @@ impl Listening {
         }
     }
 
-    /// The machine for a connection for which there is no room, where it must be heard first: what it speaks
+    /// The protocol for a connection for which there is no room, where it must be heard first: what it speaks
     /// is not known, or its request would otherwise meet a closed connection, and the answer be lost.
     pub fn turn_away(&self, limits: &Limits) -> Option<Dialect> {
         let (Self::Auto(listener) | Self::Http(listener)) = self else { return None };
@@ -414,13 +414,13 @@ pub fn no_options(kind: Kind, options: &Options) -> Result<(), String> {
 
 /// Resets a connection that begins with an HTTP request, and waits for more while it could; `None` for any other.
 /// For dialects in which nothing begins so.
-fn refuse_http(input: &[u8], talk: &mut Talk<'_>) -> Option<Act> {
+fn refuse_http(input: &[u8], context: &mut Context<'_>) -> Option<Action> {
     match opening(input) {
         Opening::Request => {
-            talk.refused = Some(Failure::Malformed(NOT_HTTP));
-            Some(Act::Reset(CloseReason::Malformed))
+            context.refused = Some(Failure::Malformed(NOT_HTTP));
+            Some(Action::Reset(CloseReason::Malformed))
         }
-        Opening::Unfinished => Some(Act::More),
+        Opening::Unfinished => Some(Action::More),
         Opening::Other => None,
     }
 }
@@ -557,7 +557,7 @@ mod tests {
             let listening = Listening::new(kind, &[], 0).expect("no options");
             let from = SocketAddr::from(([127, 0, 0, 1], 1));
             let limits = Limits::default();
-            let longer = listening.accept(from).machine_ref().message_len_max(&limits) > limits.head_len_max;
+            let longer = listening.accept(from).protocol_ref().message_len_max(&limits) > limits.head_len_max;
             assert_eq!(listening.gathers(), longer, "{kind}");
         }
     }

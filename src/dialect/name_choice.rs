@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::command::{Answer, Command, Put};
-use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Phase, Talk, Then, no_options};
+use crate::dialect::{Action, BodyPart, Context, Finish, Kind, Options, Phase, Protocol, Then, no_options};
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
 use crate::wire::http::opening::{NOT_HTTP, is_path_request};
@@ -168,28 +168,30 @@ impl NameChoice {
     }
 
     /// A whole request.
-    fn request(&mut self, label: &[u8], choice: Choice, client: Client, talk: &mut Talk<'_>) -> Act {
+    fn request(&mut self, label: &[u8], choice: Choice, client: Client, context: &mut Context<'_>) -> Action {
         let readings = self.readings(label, client);
         // The first is certain if it is the only one; digits that came first are as good.
         let certain = readings.len() == 1 || matches!(self.count, Count::Seen(_));
         let told = if certain { Told::Certain } else { Told::ByFile };
         if let Some(Reading { count: Some(count), .. }) = readings.front().filter(|_| told == Told::Certain) {
-            self.announce(*count, talk);
+            self.announce(*count, context);
         }
         match choice {
-            _ if talk.phase == Phase::Draining => self.refuse(Failure::Draining, talk),
+            _ if context.phase == Phase::Draining => self.refuse(Failure::Draining, context),
             Choice::Get => {
                 self.exchange = Exchange::Get { client, readings, told };
-                self.look(Failure::Malformed("the request has no name"), talk)
+                self.look(Failure::Malformed("the request has no name"), context)
             }
             Choice::Put => {
                 if told == Told::ByFile {
-                    talk.notes.push("count and name cannot be told apart: one digit is taken for the count".to_owned());
+                    context
+                        .notes
+                        .push("count and name cannot be told apart: one digit is taken for the count".to_owned());
                 }
                 match readings.into_iter().next().map(|reading| reading.key) {
                     Some(Ok(key)) => self.put(client, key),
-                    Some(Err(failure)) => self.refuse(failure, talk),
-                    None => self.refuse(Failure::Internal, talk),
+                    Some(Err(failure)) => self.refuse(failure, context),
+                    None => self.refuse(Failure::Internal, context),
                 }
             }
         }
@@ -223,137 +225,141 @@ impl NameChoice {
         readings
     }
 
-    fn announce(&self, count: u16, talk: &mut Talk<'_>) {
+    fn announce(&self, count: u16, context: &mut Context<'_>) {
         self.listener.counts().announced(self.peer, count);
-        talk.notes.push(format!("[NEW CONNECTION] one of {count}"));
+        context.notes.push(format!("[NEW CONNECTION] one of {count}"));
     }
 
-    fn put(&mut self, client: Client, key: Key) -> Act {
+    fn put(&mut self, client: Client, key: Key) -> Action {
         self.exchange = Exchange::Put { client, key: key.clone(), body: Body::Like(0) };
-        Act::Run(Command::Put(Put::new(key, None)))
+        Action::Run(Command::Put(Put::new(key, None)))
     }
 
     /// Looks for the file under the next name. `failure` is what came of the one before.
-    fn look(&mut self, mut failure: Failure, talk: &mut Talk<'_>) -> Act {
+    fn look(&mut self, mut failure: Failure, context: &mut Context<'_>) -> Action {
         let Exchange::Get { client, readings, .. } = &mut self.exchange else {
-            return Act::Reset(CloseReason::Internal);
+            return Action::Reset(CloseReason::Internal);
         };
         while let Some(reading) = readings.front() {
             match &reading.key {
-                Ok(key) => return Act::Run(Command::Get { key: key.clone() }),
+                Ok(key) => return Action::Run(Command::Get { key: key.clone() }),
                 Err(bad) => failure = *bad,
             }
             readings.pop_front();
         }
-        talk.refused = Some(failure);
+        context.refused = Some(failure);
         match client {
             Client::Waits => {
-                talk.out.extend_from_slice(DONE);
+                context.out.extend_from_slice(DONE);
                 self.exchange = Exchange::Missing;
-                Act::Pause(Duration::ZERO)
+                Action::Pause(Duration::ZERO)
             }
-            Client::Pushes => self.missing(talk),
+            Client::Pushes => self.missing(context),
         }
     }
 
-    fn missing(&mut self, talk: &mut Talk<'_>) -> Act {
-        talk.out.extend_from_slice(MISSING);
+    fn missing(&mut self, context: &mut Context<'_>) -> Action {
+        context.out.extend_from_slice(MISSING);
         self.exchange = Exchange::Over;
-        Act::Close(CloseReason::Refused)
+        Action::Close(CloseReason::Refused)
     }
 
     /// A client that can be told nothing else sees a reset, not a success.
-    fn refuse(&mut self, failure: Failure, talk: &mut Talk<'_>) -> Act {
-        talk.refused = Some(failure);
+    fn refuse(&mut self, failure: Failure, context: &mut Context<'_>) -> Action {
+        context.refused = Some(failure);
         self.exchange = Exchange::Over;
-        Act::Reset(CloseReason::Refused)
+        Action::Reset(CloseReason::Refused)
     }
 
     /// What came has a `:`, and no choice that anybody knows.
-    fn unknown_choice(&mut self, client: Client, talk: &mut Talk<'_>) -> Act {
-        talk.refused = Some(Failure::Malformed("the choice is neither PUT nor GET"));
+    fn unknown_choice(&mut self, client: Client, context: &mut Context<'_>) -> Action {
+        context.refused = Some(Failure::Malformed("the choice is neither PUT nor GET"));
         self.exchange = Exchange::Over;
-        talk.out.extend_from_slice(match client {
+        context.out.extend_from_slice(match client {
             Client::Waits => DONE,
             Client::Pushes => MISSING,
         });
-        Act::Close(CloseReason::Refused)
+        Action::Close(CloseReason::Refused)
     }
 
-    fn opened(&mut self, len: u64, talk: &mut Talk<'_>) -> Act {
+    fn opened(&mut self, len: u64, context: &mut Context<'_>) -> Action {
         let Exchange::Get { client, readings, told } = &mut self.exchange else {
-            return Act::Reset(CloseReason::Internal);
+            return Action::Reset(CloseReason::Internal);
         };
         let (client, told) = (*client, *told);
         let Some(Reading { count, key: Ok(key) }) = readings.pop_front() else {
-            return Act::Reset(CloseReason::Internal);
+            return Action::Reset(CloseReason::Internal);
         };
         self.exchange = Exchange::Sending { key, len };
         if let Some(count) = count.filter(|_| told == Told::ByFile) {
-            self.announce(count, talk);
+            self.announce(count, context);
         }
         match client {
             Client::Waits => {
-                talk.out.extend_from_slice(DONE);
-                Act::Pause(Duration::ZERO)
+                context.out.extend_from_slice(DONE);
+                Action::Pause(Duration::ZERO)
             }
-            Client::Pushes => Act::Send { range: 0..len, hash: false },
+            Client::Pushes => Action::Send { range: 0..len, hash: false },
         }
     }
 
-    fn failed(&mut self, failure: Failure, talk: &mut Talk<'_>) -> Act {
+    fn failed(&mut self, failure: Failure, context: &mut Context<'_>) -> Action {
         match &mut self.exchange {
             Exchange::Get { readings, .. } => match failure {
                 Failure::NotFound | Failure::Conflict(_) | Failure::Denied(_) | Failure::Malformed(_) => {
                     readings.pop_front();
-                    self.look(failure, talk)
+                    self.look(failure, context)
                 }
-                _ => self.refuse(failure, talk),
+                _ => self.refuse(failure, context),
             },
             Exchange::Put { body, key, .. } if body.is_missing() && failure == Failure::NotFound => {
-                talk.notes.push(format!("the client has no such file, nothing was stored: {key}"));
+                context.notes.push(format!("the client has no such file, nothing was stored: {key}"));
                 self.exchange = Exchange::Over;
-                Act::Close(CloseReason::Finished)
+                Action::Close(CloseReason::Finished)
             }
             Exchange::Awaiting(_) => {
                 self.exchange = Exchange::Over;
-                Act::Close(if failure == Failure::TimedOut { CloseReason::HeadTimeout } else { CloseReason::Refused })
+                Action::Close(if failure == Failure::TimedOut {
+                    CloseReason::HeadTimeout
+                } else {
+                    CloseReason::Refused
+                })
             }
             Exchange::Put { .. } | Exchange::Sending { .. } | Exchange::Missing | Exchange::Over => {
-                self.refuse(failure, talk)
+                self.refuse(failure, context)
             }
         }
     }
 }
 
-impl Machine for NameChoice {
-    fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+impl Protocol for NameChoice {
+    fn decode(&mut self, input: &[u8], context: &mut Context<'_>) -> (usize, Action) {
         // A path that a page chose may end in `:PUT`, and its body would be the file.
         if self.count != Count::Alone && is_path_request(input) {
-            return (0, self.refuse(Failure::Malformed(NOT_HTTP), talk));
+            return (0, self.refuse(Failure::Malformed(NOT_HTTP), context));
         }
         let client = self.client(input);
         match wire::cut(input, client) {
             Cut::Name => self.keep(input, Held::Name),
             Cut::Choice => self.keep(input, Held::Choice),
-            Cut::Request(label, choice, used) => return (used, self.request(label, choice, client, talk)),
-            Cut::Mixed => return (input.len(), self.unknown_choice(client, talk)),
+            Cut::Request(label, choice, used) => return (used, self.request(label, choice, client, context)),
+            Cut::Mixed => return (input.len(), self.unknown_choice(client, context)),
             Cut::TooLong => {
-                let act = self.unknown_choice(client, talk);
-                talk.refused = Some(Failure::Malformed("the request is longer than 4096 bytes"));
-                return (input.len(), act);
+                let action = self.unknown_choice(client, context);
+                context.refused = Some(Failure::Malformed("the request is longer than 4096 bytes"));
+                return (input.len(), action);
             }
         }
-        (0, Act::More)
+        (0, Action::More)
     }
 
-    fn ended(&mut self, held: &[u8], talk: &mut Talk<'_>) -> Act {
+    fn ended(&mut self, held: &[u8], context: &mut Context<'_>) -> Action {
         match self.exchange {
-            Exchange::Awaiting(Held::Choice) => self.unknown_choice(self.client(held), talk),
-            _ if held.is_empty() && self.count != Count::Alone => Act::Close(CloseReason::PeerClosed),
+            Exchange::Awaiting(Held::Choice) => self.unknown_choice(self.client(held), context),
+            _ if held.is_empty() && self.count != Count::Alone => Action::Close(CloseReason::PeerClosed),
             _ => {
-                talk.refused = Some(Failure::Malformed("the connection ended in the middle of a request"));
-                Act::Close(CloseReason::CutShort)
+                context.refused = Some(Failure::Malformed("the connection ended in the middle of a request"));
+                Action::Close(CloseReason::CutShort)
             }
         }
     }
@@ -371,50 +377,50 @@ impl Machine for NameChoice {
         }
     }
 
-    fn quiet(&mut self, held: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+    fn quiet(&mut self, held: &[u8], context: &mut Context<'_>) -> (usize, Action) {
         match (&self.exchange, wire::count(held)) {
             (Exchange::Awaiting(Held::Digits), Some(count)) => {
                 self.count = Count::Alone;
                 self.exchange = Exchange::Awaiting(Held::Name);
-                self.announce(count, talk);
-                (held.len(), Act::More)
+                self.announce(count, context);
+                (held.len(), Action::More)
             }
-            (Exchange::Awaiting(Held::Choice), _) => (held.len(), self.unknown_choice(self.client(held), talk)),
+            (Exchange::Awaiting(Held::Choice), _) => (held.len(), self.unknown_choice(self.client(held), context)),
             _ => {
                 self.exchange = Exchange::Over;
                 if held.is_empty() && self.count != Count::Alone {
-                    return (0, Act::Close(CloseReason::IdleTimeout));
+                    return (0, Action::Close(CloseReason::IdleTimeout));
                 }
-                talk.refused = Some(Failure::TimedOut);
-                (held.len(), Act::Close(CloseReason::HeadTimeout))
+                context.refused = Some(Failure::TimedOut);
+                (held.len(), Action::Close(CloseReason::HeadTimeout))
             }
         }
     }
 
-    fn paused(&mut self, talk: &mut Talk<'_>) -> Act {
+    fn paused(&mut self, context: &mut Context<'_>) -> Action {
         match self.exchange {
-            Exchange::Sending { len, .. } => Act::Send { range: 0..len, hash: false },
-            Exchange::Missing => self.missing(talk),
-            _ => Act::Reset(CloseReason::Internal),
+            Exchange::Sending { len, .. } => Action::Send { range: 0..len, hash: false },
+            Exchange::Missing => self.missing(context),
+            _ => Action::Reset(CloseReason::Internal),
         }
     }
 
-    fn answered(&mut self, answer: Result<Answer, Failure>, talk: &mut Talk<'_>) -> Act {
+    fn answered(&mut self, answer: Result<Answer, Failure>, context: &mut Context<'_>) -> Action {
         match (answer, &self.exchange) {
-            (Err(failure), _) => self.failed(failure, talk),
+            (Err(failure), _) => self.failed(failure, context),
             (Ok(Answer::Created), Exchange::Put { client, .. }) => {
                 if *client == Client::Waits {
-                    talk.out.extend_from_slice(DONE);
+                    context.out.extend_from_slice(DONE);
                 }
-                Act::Receive
+                Action::Receive
             }
             (Ok(Answer::Stored(..)), Exchange::Put { key, .. }) => {
-                talk.notes.push(format!("Successfully got file from client: {key}"));
+                context.notes.push(format!("Successfully got file from client: {key}"));
                 self.exchange = Exchange::Over;
-                Act::Close(CloseReason::Finished)
+                Action::Close(CloseReason::Finished)
             }
-            (Ok(Answer::Opened(meta)), Exchange::Get { .. }) => self.opened(meta.len, talk),
-            (Ok(_), _) => Act::Reset(CloseReason::Internal),
+            (Ok(Answer::Opened(meta)), Exchange::Get { .. }) => self.opened(meta.len, context),
+            (Ok(_), _) => Action::Reset(CloseReason::Internal),
         }
     }
 
@@ -442,12 +448,12 @@ impl Machine for NameChoice {
         }
     }
 
-    fn sent(&mut self, _digest: Option<[u8; 32]>, talk: &mut Talk<'_>) -> Act {
+    fn sent(&mut self, _digest: Option<[u8; 32]>, context: &mut Context<'_>) -> Action {
         if let Exchange::Sending { key, .. } = &self.exchange {
-            talk.notes.push(format!("Successfully sent file to client: {key}"));
+            context.notes.push(format!("Successfully sent file to client: {key}"));
         }
         self.exchange = Exchange::Over;
-        Act::Close(CloseReason::Finished)
+        Action::Close(CloseReason::Finished)
     }
 }
 

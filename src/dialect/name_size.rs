@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::command::{Answer, Command, Put};
-use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Phase, Talk, Then, no_options};
+use crate::dialect::{Action, BodyPart, Context, Finish, Kind, Options, Phase, Protocol, Then, no_options};
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
 use crate::wire::http::opening::{NOT_HTTP, has_request_line};
@@ -107,18 +107,18 @@ impl NameSize {
         Self { peer, exchange: Exchange::Held(Front::Unsure) }
     }
 
-    /// Makes room under the name of the reading with this number. If a folder has that name, the
+    /// Makes room under the name of the reading with this number. If a directory has that name, the
     /// name may still go on behind the blank: then the next is tried.
-    fn open(&mut self, upload: Box<Upload>, number: usize) -> Act {
-        let Some(key) = upload.head.key(number).cloned() else { return Act::Reset(CloseReason::Refused) };
+    fn open(&mut self, upload: Box<Upload>, number: usize) -> Action {
+        let Some(key) = upload.head.key(number).cloned() else { return Action::Reset(CloseReason::Refused) };
         self.exchange = Exchange::Opening(upload, number);
-        Act::Run(Command::Put(put(key, None)))
+        Action::Run(Command::Put(put(key, None)))
     }
 
     /// Everything of a small file is here.
-    fn store(&mut self, fit: &Fit, held: &[u8], talk: &mut Talk<'_>) -> Act {
+    fn store(&mut self, fit: &Fit, held: &[u8], context: &mut Context<'_>) -> Action {
         let content = held.get(fit.content..).unwrap_or_default().to_vec();
-        self.store_as(fit.key.clone(), content, Verdict::whole(fit), VecDeque::new(), talk)
+        self.store_as(fit.key.clone(), content, Verdict::whole(fit), VecDeque::new(), context)
     }
 
     fn store_as(
@@ -127,43 +127,43 @@ impl NameSize {
         content: Vec<u8>,
         verdict: Verdict,
         then: VecDeque<(Key, Vec<u8>)>,
-        talk: &mut Talk<'_>,
-    ) -> Act {
-        if content.len() as u64 > talk.limits.request_bytes_max {
-            return refuse(Failure::TooLarge, Act::Reset(CloseReason::Refused), talk);
+        context: &mut Context<'_>,
+    ) -> Action {
+        if content.len() as u64 > context.limits.request_bytes_max {
+            return refuse(Failure::TooLarge, Action::Reset(CloseReason::Refused), context);
         }
         self.exchange = Exchange::Storing(verdict, then);
-        Act::Store(put(key, Some(content.len() as u64)), content)
+        Action::Store(put(key, Some(content.len() as u64)), content)
     }
 
     /// The stream ended and the equation holds for no reading of it.
-    fn ended_oddly(&mut self, head: &Head, held: &[u8], talk: &mut Talk<'_>) -> Act {
+    fn ended_oddly(&mut self, head: &Head, held: &[u8], context: &mut Context<'_>) -> Action {
         if let Some(mut files) = chain(held).map(VecDeque::from)
             && let Some((key, content)) = files.pop_front()
         {
-            talk.notes.push(format!("{} files arrived without a silence between them", files.len() + 1));
+            context.notes.push(format!("{} files arrived without a silence between them", files.len() + 1));
             let verdict = Verdict::Whole { key: key.clone(), size: content.len() as u64, notes: Vec::new() };
-            return self.store_as(key, content, verdict, files, talk);
+            return self.store_as(key, content, verdict, files, context);
         }
         let total = held.len() as u64;
-        let Some(fit) = head.guess(total) else { return refuse(head.fault(), GONE, talk) };
+        let Some(fit) = head.guess(total) else { return refuse(head.fault(), GONE, context) };
         let content = held.get(fit.content..).unwrap_or_default().to_vec();
         match part_of(&fit.key) {
             Ok(key) if !content.is_empty() => {
                 let verdict = Verdict::part(&fit, key.clone(), total);
-                self.store_as(key, content, verdict, VecDeque::new(), talk)
+                self.store_as(key, content, verdict, VecDeque::new(), context)
             }
-            _ => refuse(CUT_SHORT, GONE, talk),
+            _ => refuse(CUT_SHORT, GONE, context),
         }
     }
 }
 
 /// For a peer that has closed already.
-const GONE: Act = Act::Close(CloseReason::CutShort);
+const GONE: Action = Action::Close(CloseReason::CutShort);
 
-fn refuse(failure: Failure, act: Act, talk: &mut Talk<'_>) -> Act {
-    talk.refused = Some(failure);
-    act
+fn refuse(failure: Failure, action: Action, context: &mut Context<'_>) -> Action {
+    context.refused = Some(failure);
+    action
 }
 
 fn put(key: Key, len: Option<u64>) -> Put {
@@ -197,15 +197,15 @@ impl Verdict {
     }
 
     /// It is stored: tells the log.
-    fn tell(self, talk: &mut Talk<'_>) {
+    fn tell(self, context: &mut Context<'_>) {
         match self {
             Self::Whole { key, size, notes } => {
-                talk.notes.push(format!("File written {key} ({size} bytes)"));
-                talk.notes.extend(notes);
+                context.notes.push(format!("File written {key} ({size} bytes)"));
+                context.notes.extend(notes);
             }
             Self::Part { key, announced, came } => {
-                talk.refused = Some(CUT_SHORT);
-                talk.notes.push(format!("{announced} bytes were announced, {came} came: kept as {key}"));
+                context.refused = Some(CUT_SHORT);
+                context.notes.push(format!("{announced} bytes were announced, {came} came: kept as {key}"));
             }
         }
     }
@@ -235,36 +235,36 @@ impl Upload {
     }
 }
 
-impl Machine for NameSize {
-    fn opened(&mut self, talk: &mut Talk<'_>) -> Act {
-        talk.notes.push(format!("[NEW CONNECTION] {} connected.", self.peer));
-        Act::More
+impl Protocol for NameSize {
+    fn opened(&mut self, context: &mut Context<'_>) -> Action {
+        context.notes.push(format!("[NEW CONNECTION] {} connected.", self.peer));
+        Action::More
     }
 
-    fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+    fn decode(&mut self, input: &[u8], context: &mut Context<'_>) -> (usize, Action) {
         // Without this, `CONNECT 127.0.0.1:443 HTTP/1.1` would be a name and a size.
         if has_request_line(input) {
-            return (0, refuse(Failure::Malformed(NOT_HTTP), Act::Reset(CloseReason::Malformed), talk));
+            return (0, refuse(Failure::Malformed(NOT_HTTP), Action::Reset(CloseReason::Malformed), context));
         }
         let front = &input[..input.len().min(HEAD_LEN_MAX)];
         let (mut head, edge) = Head::scan(front);
         if edge == Edge::Closed && !head.is_readable() {
-            return (0, refuse(head.fault(), Act::Reset(CloseReason::Malformed), talk));
+            return (0, refuse(head.fault(), Action::Reset(CloseReason::Malformed), context));
         }
-        let held_max = HELD_LEN_MAX.min(talk.limits.chunk_bytes).min(talk.limits.head_len_max - 1);
+        let held_max = HELD_LEN_MAX.min(context.limits.chunk_bytes).min(context.limits.head_len_max - 1);
         if edge == Edge::Open || input.len() <= held_max {
             self.exchange = Exchange::Held(match is_whole(&head, input.len() as u64) {
                 Some(_) => Front::Complete,
                 None if input == FAREWELL => Front::Farewell,
                 None => Front::Unsure,
             });
-            return (0, Act::More);
+            return (0, Action::More);
         }
-        if talk.phase == Phase::Draining {
-            return (0, refuse(Failure::Draining, Act::Reset(CloseReason::Drained), talk));
+        if context.phase == Phase::Draining {
+            return (0, refuse(Failure::Draining, Action::Reset(CloseReason::Drained), context));
         }
         let used = head.cut();
-        let upload = Upload { head, came: 0, len_max: talk.limits.request_bytes_max };
+        let upload = Upload { head, came: 0, len_max: context.limits.request_bytes_max };
         (used, self.open(Box::new(upload), 0))
     }
 
@@ -277,14 +277,14 @@ impl Machine for NameSize {
         ends.then_some(SILENCE)
     }
 
-    fn quiet(&mut self, held: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+    fn quiet(&mut self, held: &[u8], context: &mut Context<'_>) -> (usize, Action) {
         if held == FAREWELL {
-            return (held.len(), Act::Close(CloseReason::PeerClosed));
+            return (held.len(), Action::Close(CloseReason::PeerClosed));
         }
         let (head, _) = Head::scan(held);
         match is_whole(&head, held.len() as u64) {
-            Some(fit) => (held.len(), self.store(&fit, held, talk)),
-            None => (0, Act::More),
+            Some(fit) => (held.len(), self.store(&fit, held, context)),
+            None => (0, Action::More),
         }
     }
 
@@ -295,41 +295,41 @@ impl Machine for NameSize {
         }
     }
 
-    fn ended(&mut self, held: &[u8], talk: &mut Talk<'_>) -> Act {
+    fn ended(&mut self, held: &[u8], context: &mut Context<'_>) -> Action {
         // A client that does not find its file has connected before it looked for it.
         if held.is_empty() || held == FAREWELL {
-            return Act::Close(CloseReason::PeerClosed);
+            return Action::Close(CloseReason::PeerClosed);
         }
         let (head, _) = Head::scan(held);
         match head.fit(held.len() as u64) {
-            Some(fit) => self.store(&fit, held, talk),
-            None => self.ended_oddly(&head, held, talk),
+            Some(fit) => self.store(&fit, held, context),
+            None => self.ended_oddly(&head, held, context),
         }
     }
 
-    fn answered(&mut self, answer: Result<Answer, Failure>, talk: &mut Talk<'_>) -> Act {
+    fn answered(&mut self, answer: Result<Answer, Failure>, context: &mut Context<'_>) -> Action {
         let exchange = std::mem::replace(&mut self.exchange, Exchange::Held(Front::Unsure));
         match (exchange, answer) {
             (Exchange::Opening(upload, _), Ok(Answer::Created)) => {
                 self.exchange = Exchange::Streaming(upload);
-                Act::Receive
+                Action::Receive
             }
             (Exchange::Opening(upload, number), Err(Failure::Conflict(_))) => self.open(upload, number + 1),
             (Exchange::Storing(verdict, mut then), Ok(Answer::Stored(..))) => {
-                verdict.tell(talk);
+                verdict.tell(context);
                 match then.pop_front() {
                     Some((key, content)) => {
                         let verdict =
                             Verdict::Whole { key: key.clone(), size: content.len() as u64, notes: Vec::new() };
-                        self.store_as(key, content, verdict, then, talk)
+                        self.store_as(key, content, verdict, then, context)
                     }
-                    None => Act::Next,
+                    None => Action::Next,
                 }
             }
-            (Exchange::Held(_), Err(Failure::TimedOut)) => Act::Reset(CloseReason::HeadTimeout),
-            (_, Err(Failure::TimedOut)) => Act::Reset(CloseReason::TooSlow),
-            (_, Err(_)) => Act::Reset(CloseReason::Refused),
-            (_, Ok(_)) => Act::Reset(CloseReason::Internal),
+            (Exchange::Held(_), Err(Failure::TimedOut)) => Action::Reset(CloseReason::HeadTimeout),
+            (_, Err(Failure::TimedOut)) => Action::Reset(CloseReason::TooSlow),
+            (_, Err(_)) => Action::Reset(CloseReason::Refused),
+            (_, Ok(_)) => Action::Reset(CloseReason::Internal),
         }
     }
 
@@ -355,8 +355,8 @@ impl Machine for NameSize {
         Ok(finish)
     }
 
-    fn sent(&mut self, _digest: Option<[u8; 32]>, _talk: &mut Talk<'_>) -> Act {
-        Act::Reset(CloseReason::Internal)
+    fn sent(&mut self, _digest: Option<[u8; 32]>, _talk: &mut Context<'_>) -> Action {
+        Action::Reset(CloseReason::Internal)
     }
 }
 
@@ -367,12 +367,12 @@ mod tests {
     use crate::dialect::testing::{self, Heard};
     use crate::object::{Durability, Etag, Meta, Placed, Stored};
 
-    fn machine() -> NameSize {
+    fn protocol() -> NameSize {
         NameSize::new(Arc::new(Listener), SocketAddr::from(([127, 0, 0, 1], 1)))
     }
 
-    /// Calls the machine as the session does; returns what it wants, and what the log gets.
-    fn call<R>(phase: Phase, run: impl FnOnce(&mut Talk<'_>) -> R) -> (R, Option<Failure>, Vec<String>) {
+    /// Calls the protocol as the session does; returns what it wants, and what the log gets.
+    fn call<R>(phase: Phase, run: impl FnOnce(&mut Context<'_>) -> R) -> (R, Option<Failure>, Vec<String>) {
         let Heard { result, said, refused, notes } = testing::talking(phase, &Access::default(), run);
         assert!(said.is_empty(), "it never speaks");
         (result, refused, notes)
@@ -401,12 +401,12 @@ mod tests {
             ),
             ("a 500\nhello", "a.part", "\nhello", vec!["500 bytes were announced, 6 came: kept as /a.part"]),
         ] {
-            let mut machine = machine();
-            let (act, refused, _) = call(Phase::Serving, |talk| machine.ended(stream.as_bytes(), talk));
-            let Act::Store(put, bytes) = act else { panic!("{stream}: {act:?}") };
+            let mut protocol = protocol();
+            let (action, refused, _) = call(Phase::Serving, |context| protocol.ended(stream.as_bytes(), context));
+            let Action::Store(put, bytes) = action else { panic!("{stream}: {action:?}") };
             assert_eq!((put.key.as_str(), &*bytes, refused), (name, content.as_bytes(), None), "{stream}");
-            let (act, refused, notes) = call(Phase::Serving, |talk| machine.answered(stored(), talk));
-            assert_eq!((act, notes), (Act::Next, log.into_iter().map(str::to_owned).collect()), "{stream}");
+            let (action, refused, notes) = call(Phase::Serving, |context| protocol.answered(stored(), context));
+            assert_eq!((action, notes), (Action::Next, log.into_iter().map(str::to_owned).collect()), "{stream}");
             assert_eq!(refused, name.ends_with(PART).then_some(CUT_SHORT), "{stream}");
         }
     }
@@ -414,11 +414,11 @@ mod tests {
     #[test]
     fn a_drain_refuses_what_begins_and_keeps_what_has_come() {
         let long = [b"a 50000\n".as_slice(), &[b'x'; HELD_LEN_MAX]].concat();
-        let mut machine = machine();
-        let ((_, act), refused, _) = call(Phase::Draining, |talk| machine.decode(&long, talk));
-        assert_eq!((act, refused), (Act::Reset(CloseReason::Drained), Some(Failure::Draining)));
-        let (act, refused, _) = call(Phase::Draining, |talk| machine.ended(b"a 5hello", talk));
-        assert!(matches!(act, Act::Store(..)) && refused.is_none());
+        let mut protocol = protocol();
+        let ((_, action), refused, _) = call(Phase::Draining, |context| protocol.decode(&long, context));
+        assert_eq!((action, refused), (Action::Reset(CloseReason::Drained), Some(Failure::Draining)));
+        let (action, refused, _) = call(Phase::Draining, |context| protocol.ended(b"a 5hello", context));
+        assert!(matches!(action, Action::Store(..)) && refused.is_none());
     }
 
     #[test]
@@ -435,10 +435,10 @@ mod tests {
             ("!DISCONNECT", true),
             ("a 5hello!", false),
         ] {
-            let mut machine = machine();
-            let (decoded, ..) = call(Phase::Serving, |talk| machine.decode(held.as_bytes(), talk));
-            assert_eq!(decoded, (0, Act::More), "{held}");
-            assert_eq!(machine.quiet_after().is_some(), waits, "{held}");
+            let mut protocol = protocol();
+            let (decoded, ..) = call(Phase::Serving, |context| protocol.decode(held.as_bytes(), context));
+            assert_eq!(decoded, (0, Action::More), "{held}");
+            assert_eq!(protocol.quiet_after().is_some(), waits, "{held}");
         }
     }
 
@@ -446,21 +446,21 @@ mod tests {
     fn whatever_is_streamed_is_put_together_again() {
         let content = [b"12 34\n56".as_slice(), &[b'7'; 9000]].concat();
         let stream = [format!("a b {}", content.len()).as_bytes(), &content].concat();
-        let mut machine = machine();
-        let ((used, act), ..) = call(Phase::Serving, |talk| machine.decode(&stream, talk));
-        assert!(matches!(act, Act::Run(Command::Put(Put { len: None, .. }))), "{act:?}");
-        let (act, ..) = call(Phase::Serving, |talk| machine.answered(Ok(Answer::Created), talk));
-        assert_eq!(act, Act::Receive);
+        let mut protocol = protocol();
+        let ((used, action), ..) = call(Phase::Serving, |context| protocol.decode(&stream, context));
+        assert!(matches!(action, Action::Run(Command::Put(Put { len: None, .. }))), "{action:?}");
+        let (action, ..) = call(Phase::Serving, |context| protocol.answered(Ok(Answer::Created), context));
+        assert_eq!(action, Action::Receive);
         let mut rest = &stream[used..];
         let mut file = Vec::new();
         while !rest.is_empty() {
-            let part = machine.body(rest, 1000).expect("a good body");
+            let part = protocol.body(rest, 1000).expect("a good body");
             file.extend_from_slice(&rest[..part.payload]);
             rest = &rest[part.payload..];
             assert_eq!(part.then, if rest.is_empty() { Then::Wait } else { Then::Look });
         }
-        assert_eq!(machine.body_quiet(), Then::End);
-        let finish = machine.finish(None).expect("a good end");
+        assert_eq!(protocol.body_quiet(), Then::End);
+        let finish = protocol.finish(None).expect("a good end");
         assert_eq!(finish.key.as_ref().map(Key::as_str), Some("a b"));
         assert_eq!([finish.prepend, file].concat(), content);
     }

@@ -9,7 +9,7 @@
 //! S  {'stored': 'notes.txt', 'size': 5}     S  {'name': 'notes.txt', 'data': b'hello'}
 //!
 //! C  (anything that is refused)             C  (nothing, for as long as is allowed)
-//! S  {'error': 'no such file or folder: x'}
+//! S  {'error': 'no such file or directory: x'}
 //!    (100 ms after the peer has that)
 //! S  None, end                              S  None, end
 //! ```
@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use crate::command::{Answer, Command, Put};
 use crate::config::Limits;
-use crate::dialect::{Act, BodyPart, Finish, Kind, Machine, Options, Phase, Talk, refuse_http};
+use crate::dialect::{Action, BodyPart, Context, Finish, Kind, Options, Phase, Protocol, refuse_http};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Meta, Precondition, Stored};
 use crate::wire::pickle::{self, BytesHead, Document, Item, Scanner, Strings, Value};
@@ -63,9 +63,9 @@ impl Listener {
             if name != "inbox" {
                 return Err(format!("{} knows no option {name:?}, only inbox=FOLDER", Kind::Pickle));
             }
-            let folder = key::relative(value.strip_suffix('/').unwrap_or(value));
-            let folder = folder.map_err(|failure| format!("inbox={value}: {failure}"))?;
-            if inbox.replace(folder).is_some() {
+            let dir = key::relative(value.strip_suffix('/').unwrap_or(value));
+            let dir = dir.map_err(|failure| format!("inbox={value}: {failure}"))?;
+            if inbox.replace(dir).is_some() {
                 return Err("inbox= is given twice".to_owned());
             }
         }
@@ -74,9 +74,9 @@ impl Listener {
 
     /// A name for the next message that is kept, if messages are.
     fn next_name(&self, client: u16) -> Option<Result<Key, Failure>> {
-        let folder = self.inbox.as_ref()?;
+        let dir = self.inbox.as_ref()?;
         let number = self.kept.fetch_add(1, Ordering::Relaxed);
-        Some(key::relative(&format!("{}/{}-{number:06}-{client}.json", folder.as_str(), self.started)))
+        Some(key::relative(&format!("{}/{}-{number:06}-{client}.json", dir.as_str(), self.started)))
     }
 }
 
@@ -89,7 +89,7 @@ pub struct Pickle {
     idle_after: Duration,
     stage: Stage,
     behind: Behind,
-    /// See [`Machine::take_work`].
+    /// See [`Protocol::take_work`].
     work: usize,
 }
 
@@ -153,33 +153,33 @@ impl Pickle {
     }
 
     /// A whole message is there.
-    fn message(&mut self, message: &[u8], talk: &mut Talk<'_>) -> Result<Act, Failure> {
+    fn message(&mut self, message: &[u8], context: &mut Context<'_>) -> Result<Action, Failure> {
         let (document, work) = pickle::decode_counted(message);
         self.work += work;
         let document = document?;
         match request(&document)? {
             Request::Put { name, data } => {
-                let key = open_for_change(name, data.len(), talk)?;
+                let key = open_for_change(name, data.len(), context)?;
                 self.stage = Stage::Storing(key.clone());
                 Ok(store(key, Precondition::None, data.to_vec()))
             }
             Request::Get { name } => {
                 let key = key::relative(name)?;
-                if talk.phase == Phase::Draining {
+                if context.phase == Phase::Draining {
                     return Err(Failure::Draining);
                 }
                 let fetch = Fetch { key: key.clone(), strings: document.strings(), behind: Vec::new() };
                 self.stage = Stage::Fetching(Box::new(fetch));
-                Ok(Act::Run(Command::Get { key }))
+                Ok(Action::Run(Command::Get { key }))
             }
             Request::Message => {
-                talk.notes.push(shown(&document));
+                context.notes.push(shown(&document));
                 let Some(key) = self.listener.next_name(self.client) else {
-                    talk.out.append(&mut pickle::text(GOT_IT));
+                    context.out.append(&mut pickle::text(GOT_IT));
                     return Ok(self.done());
                 };
-                let kept = json::line(&document, talk.limits.message_bytes_max)?;
-                let key = open_for_change(key?.as_str(), kept.len(), talk)?;
+                let kept = json::line(&document, context.limits.message_bytes_max)?;
+                let key = open_for_change(key?.as_str(), kept.len(), context)?;
                 self.stage = Stage::Keeping;
                 Ok(store(key, Precondition::Absent, kept.into_bytes()))
             }
@@ -188,69 +188,69 @@ impl Pickle {
 
     /// An answer is complete. If the next message had come with this one, the next answer must
     /// not reach the client together with this one.
-    fn done(&mut self) -> Act {
+    fn done(&mut self) -> Action {
         match self.behind {
             Behind::Nothing => {
                 self.stage = Stage::Listening(Scanner::default());
-                Act::Next
+                Action::Next
             }
             Behind::More => {
                 self.stage = Stage::Answered;
-                Act::Pause(GAP)
+                Action::Pause(GAP)
             }
         }
     }
 
     /// Says why, and when that can have been read, `None`.
-    fn part(&mut self, failure: Failure, talk: &mut Talk<'_>) -> Act {
+    fn part(&mut self, failure: Failure, context: &mut Context<'_>) -> Action {
         let words = match &self.stage {
             Stage::Storing(key) => format!("{failure}: {}", key.as_str()),
             Stage::Fetching(fetch) => format!("{failure}: {}", fetch.key.as_str()),
             Stage::Listening(_) | Stage::Keeping | Stage::Answered | Stage::Parting(_) => failure.to_string(),
         };
-        talk.out.append(&mut pickle::dict(&[("error", Item::Text(&words))]));
+        context.out.append(&mut pickle::dict(&[("error", Item::Text(&words))]));
         self.stage = Stage::Parting(match failure {
             Failure::Malformed(_) => CloseReason::Malformed,
             Failure::Draining => CloseReason::Drained,
             Failure::TimedOut => CloseReason::HeadTimeout,
             _ => CloseReason::Refused,
         });
-        Act::Pause(GAP)
+        Action::Pause(GAP)
     }
 
-    fn refuse(&mut self, failure: Failure, talk: &mut Talk<'_>) -> Act {
-        talk.refused = Some(failure);
-        self.part(failure, talk)
+    fn refuse(&mut self, failure: Failure, context: &mut Context<'_>) -> Action {
+        context.refused = Some(failure);
+        self.part(failure, context)
     }
 
     /// The file is open: its content goes between what is said before and behind it.
-    fn fetched(&mut self, meta: &Meta, talk: &mut Talk<'_>) -> Act {
-        let Stage::Fetching(fetch) = &mut self.stage else { return Act::Close(CloseReason::Internal) };
-        let most = talk.limits.message_bytes_max as u64;
+    fn fetched(&mut self, meta: &Meta, context: &mut Context<'_>) -> Action {
+        let Stage::Fetching(fetch) = &mut self.stage else { return Action::Close(CloseReason::Internal) };
+        let most = context.limits.message_bytes_max as u64;
         let head = u32::try_from(meta.len).ok().filter(|_| meta.len <= most);
         let head = head.map(|len| pickle::bytes_entry("name", fetch.key.as_str(), "data", len, fetch.strings));
         let fits = |head: &BytesHead| meta.len + (head.before.len() + head.behind.len()) as u64 <= most;
         let Some(mut head) = head.filter(fits) else {
-            return self.refuse(Failure::TooLarge, talk);
+            return self.refuse(Failure::TooLarge, context);
         };
-        talk.out.append(&mut head.before);
+        context.out.append(&mut head.before);
         fetch.behind = head.behind;
-        Act::Send { range: 0..meta.len, hash: false }
+        Action::Send { range: 0..meta.len, hash: false }
     }
 }
 
-fn store(key: Key, precondition: Precondition, content: Vec<u8>) -> Act {
+fn store(key: Key, precondition: Precondition, content: Vec<u8>) -> Action {
     let put = Put { precondition, ..Put::new(key, Some(content.len() as u64)) };
-    Act::Store(put, content)
+    Action::Store(put, content)
 }
 
 /// May so many bytes be stored under this name?
-fn open_for_change(name: &str, len: usize, talk: &Talk<'_>) -> Result<Key, Failure> {
+fn open_for_change(name: &str, len: usize, context: &Context<'_>) -> Result<Key, Failure> {
     let key = key::relative(name)?;
-    if talk.phase == Phase::Draining {
+    if context.phase == Phase::Draining {
         return Err(Failure::Draining);
     }
-    if len as u64 > talk.limits.request_bytes_max {
+    if len as u64 > context.limits.request_bytes_max {
         return Err(Failure::TooLarge);
     }
     Ok(key)
@@ -313,28 +313,28 @@ fn short(value: &Value) -> String {
     }
 }
 
-impl Machine for Pickle {
-    fn opened(&mut self, talk: &mut Talk<'_>) -> Act {
-        self.idle_after = talk.limits.idle_timeout;
-        talk.notes.push(format!("[NEW CONNECTION] client id {}", self.client));
-        talk.out.append(&mut pickle::dict(&[("clientid", Item::Int(self.client.into()))]));
-        Act::More
+impl Protocol for Pickle {
+    fn opened(&mut self, context: &mut Context<'_>) -> Action {
+        self.idle_after = context.limits.idle_timeout;
+        context.notes.push(format!("[NEW CONNECTION] client id {}", self.client));
+        context.out.append(&mut pickle::dict(&[("clientid", Item::Int(self.client.into()))]));
+        Action::More
     }
 
-    fn decode(&mut self, input: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
-        let Stage::Listening(scanner) = &mut self.stage else { return (0, Act::Close(CloseReason::Internal)) };
+    fn decode(&mut self, input: &[u8], context: &mut Context<'_>) -> (usize, Action) {
+        let Stage::Listening(scanner) = &mut self.stage else { return (0, Action::Close(CloseReason::Internal)) };
         // No dictionary begins so.
-        if let Some(act) = refuse_http(input, talk) {
-            return (0, act);
+        if let Some(action) = refuse_http(input, context) {
+            return (0, action);
         }
-        match scanner.find(input, talk.limits.message_bytes_max) {
-            Ok(None) => (0, Act::More),
+        match scanner.find(input, context.limits.message_bytes_max) {
+            Ok(None) => (0, Action::More),
             Ok(Some(len)) => {
                 self.behind = if input.len() > len { Behind::More } else { Behind::Nothing };
-                let act = self.message(&input[..len], talk);
-                (len, act.unwrap_or_else(|failure| self.refuse(failure, talk)))
+                let action = self.message(&input[..len], context);
+                (len, action.unwrap_or_else(|failure| self.refuse(failure, context)))
             }
-            Err(failure) => (0, self.refuse(failure, talk)),
+            Err(failure) => (0, self.refuse(failure, context)),
         }
     }
 
@@ -342,11 +342,11 @@ impl Machine for Pickle {
         std::mem::take(&mut self.work)
     }
 
-    fn ended(&mut self, held: &[u8], talk: &mut Talk<'_>) -> Act {
+    fn ended(&mut self, held: &[u8], context: &mut Context<'_>) -> Action {
         if held.is_empty() {
-            return Act::Close(CloseReason::PeerClosed);
+            return Action::Close(CloseReason::PeerClosed);
         }
-        self.refuse(Failure::Malformed("the connection ended in the middle of a message"), talk)
+        self.refuse(Failure::Malformed("the connection ended in the middle of a message"), context)
     }
 
     fn message_len_max(&self, limits: &Limits) -> usize {
@@ -358,38 +358,38 @@ impl Machine for Pickle {
         matches!(self.stage, Stage::Listening(_)).then_some(self.idle_after)
     }
 
-    fn quiet(&mut self, held: &[u8], talk: &mut Talk<'_>) -> (usize, Act) {
+    fn quiet(&mut self, held: &[u8], context: &mut Context<'_>) -> (usize, Action) {
         if !held.is_empty() {
-            return (0, self.refuse(Failure::TimedOut, talk));
+            return (0, self.refuse(Failure::TimedOut, context));
         }
-        talk.out.extend_from_slice(pickle::NONE);
-        (0, Act::Close(CloseReason::IdleTimeout))
+        context.out.extend_from_slice(pickle::NONE);
+        (0, Action::Close(CloseReason::IdleTimeout))
     }
 
-    fn paused(&mut self, talk: &mut Talk<'_>) -> Act {
+    fn paused(&mut self, context: &mut Context<'_>) -> Action {
         let Stage::Parting(reason) = self.stage else {
             self.stage = Stage::Listening(Scanner::default());
-            return Act::Next;
+            return Action::Next;
         };
-        talk.out.extend_from_slice(pickle::NONE);
-        Act::Close(reason)
+        context.out.extend_from_slice(pickle::NONE);
+        Action::Close(reason)
     }
 
-    fn answered(&mut self, answer: Result<Answer, Failure>, talk: &mut Talk<'_>) -> Act {
+    fn answered(&mut self, answer: Result<Answer, Failure>, context: &mut Context<'_>) -> Action {
         match (answer, &self.stage) {
-            (Err(failure), _) => self.part(failure, talk),
+            (Err(failure), _) => self.part(failure, context),
             (Ok(Answer::Stored(Stored { meta, .. })), Stage::Storing(key)) => {
-                talk.notes.push(format!("File written {}", key.as_str()));
+                context.notes.push(format!("File written {}", key.as_str()));
                 let stored = [("stored", Item::Text(key.as_str())), ("size", Item::Int(meta.len))];
-                talk.out.append(&mut pickle::dict(&stored));
+                context.out.append(&mut pickle::dict(&stored));
                 self.done()
             }
             (Ok(Answer::Stored(..)), Stage::Keeping) => {
-                talk.out.append(&mut pickle::text(GOT_IT));
+                context.out.append(&mut pickle::text(GOT_IT));
                 self.done()
             }
-            (Ok(Answer::Opened(meta)), Stage::Fetching(_)) => self.fetched(&meta, talk),
-            (Ok(_), _) => Act::Close(CloseReason::Internal),
+            (Ok(Answer::Opened(meta)), Stage::Fetching(_)) => self.fetched(&meta, context),
+            (Ok(_), _) => Action::Close(CloseReason::Internal),
         }
     }
 
@@ -405,9 +405,9 @@ impl Machine for Pickle {
         Err(Failure::Internal)
     }
 
-    fn sent(&mut self, _digest: Option<[u8; 32]>, talk: &mut Talk<'_>) -> Act {
-        let Stage::Fetching(fetch) = &mut self.stage else { return Act::Close(CloseReason::Internal) };
-        talk.out.append(&mut fetch.behind);
+    fn sent(&mut self, _digest: Option<[u8; 32]>, context: &mut Context<'_>) -> Action {
+        let Stage::Fetching(fetch) = &mut self.stage else { return Action::Close(CloseReason::Internal) };
+        context.out.append(&mut fetch.behind);
         self.done()
     }
 }
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inbox_is_a_folder_below_the_root() {
+    fn an_inbox_is_a_directory_below_the_root() {
         let kept = listener(&[("inbox", "a/b/")]).expect("a folder");
         let name = |client| kept.next_name(client).expect("an inbox").expect("a good name").to_string();
         assert_eq!(

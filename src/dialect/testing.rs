@@ -1,11 +1,11 @@
-//! A place to speak for the tests of single machines. Not part of the program.
+//! A place to speak for the tests of single protocols. Not part of the program.
 
 use crate::config::{Access, Limits};
 use crate::counters::Counters;
-use crate::dialect::{Phase, Talk};
+use crate::dialect::{Context, Phase};
 use crate::error::Failure;
 
-/// What came of one call of a machine.
+/// What came of one call of a protocol.
 pub(super) struct Heard<R> {
     /// What the call returned.
     pub(super) result: R,
@@ -17,10 +17,10 @@ pub(super) struct Heard<R> {
     pub(super) notes: Vec<String>,
 }
 
-/// Calls a machine as the session does.
-pub(super) fn talking<R>(phase: Phase, access: &Access, call: impl FnOnce(&mut Talk<'_>) -> R) -> Heard<R> {
+/// Calls a protocol as the session does.
+pub(super) fn talking<R>(phase: Phase, access: &Access, call: impl FnOnce(&mut Context<'_>) -> R) -> Heard<R> {
     let (limits, counters, mut said, mut notes) = (Limits::default(), Counters::default(), Vec::new(), Vec::new());
-    let mut talk = Talk {
+    let mut context = Context {
         out: &mut said,
         limits: &limits,
         access,
@@ -31,7 +31,7 @@ pub(super) fn talking<R>(phase: Phase, access: &Access, call: impl FnOnce(&mut T
         wrong_secret: false,
         notes: &mut notes,
     };
-    let result = call(&mut talk);
-    let refused = talk.refused;
+    let result = call(&mut context);
+    let refused = context.refused;
     Heard { result, said, refused, notes }
 }

@@ -1,4 +1,4 @@
-//! The only folder with system calls: clock, poll, sockets, the disk and its worker threads.
+//! The only directory with system calls: clock, poll, sockets, the disk and its worker threads.
 //!
 //! It imports the ports and the words below them, never a session or the reactor, so everything
 //! above runs unchanged in a simulator.

@@ -90,7 +90,7 @@ fn touches(op: &Op) -> Touches<'_> {
         Op::Abort { .. }
         | Op::Close { .. }
         | Op::Flush { .. }
-        | Op::MakeFolder { .. }
+        | Op::MakeDir { .. }
         | Op::Read { .. }
         | Op::Warm { .. }
         | Op::Write { .. } => Touches::Nothing,
@@ -116,9 +116,9 @@ impl Gate {
             Touches::Reads(key) => {
                 self.names.get(key).is_some_and(|queue| self.is_changed_in(queue, u64::MAX)).then(|| key.clone())
             }
-            Touches::Lists(folder) => {
+            Touches::Lists(dir) => {
                 let came = *self.listing.entry(conn).or_insert(self.begun);
-                let blocker = self.change_inside(folder, came);
+                let blocker = self.change_inside(dir, came);
                 if blocker.is_none() {
                     self.listing.remove(&conn);
                 }
@@ -204,14 +204,14 @@ impl Gate {
             || queue.waiting.iter().any(|waiting| matches!(waiting, Waiting::Claim(conn) if is_change(conn)))
     }
 
-    /// A name directly inside `folder` whose change had begun by then. Younger ones do not count:
-    /// a folder that is never at rest could never be listed.
-    fn change_inside(&self, folder: &Key, then: u64) -> Option<Key> {
-        // Every name below the folder begins with it; the root is before all of them.
+    /// A name directly inside `dir` whose change had begun by then. Younger ones do not count:
+    /// a directory that is never at rest could never be listed.
+    fn change_inside(&self, dir: &Key, then: u64) -> Option<Key> {
+        // Every name below the directory begins with it; the root is before all of them.
         self.names
-            .range(folder.clone()..)
-            .take_while(|(key, _)| key.as_str().starts_with(folder.as_str()))
-            .find(|(key, queue)| key.parent() == folder.as_str() && self.is_changed_in(queue, then))
+            .range(dir.clone()..)
+            .take_while(|(key, _)| key.as_str().starts_with(dir.as_str()))
+            .find(|(key, queue)| key.parent() == dir.as_str() && self.is_changed_in(queue, then))
             .map(|(key, _)| key.clone())
     }
 
@@ -273,7 +273,7 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::{Meant, Precondition};
+    use crate::object::{ExpectedKind, Precondition};
 
     fn key(text: &str) -> Key {
         Key::checked(text)
@@ -284,7 +284,7 @@ mod tests {
     }
 
     fn delete(text: &str) -> Op {
-        Op::Delete { key: key(text), meant: Meant::Either, precondition: Precondition::None }
+        Op::Delete { key: key(text), expected_kind: ExpectedKind::Either, precondition: Precondition::None }
     }
 
     fn list(text: &str) -> Op {

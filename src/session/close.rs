@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use crate::config::Limits;
-use crate::dialect::Act;
+use crate::dialect::Action;
 use crate::error::{CloseReason, Failure};
 use crate::platform::{Completion, Op, Outcome};
 use crate::session::receive::Use;
@@ -17,14 +17,14 @@ impl Session {
         match self.state.name() {
             Name::AwaitHeader => {
                 let held = self.take_held();
-                let act = self.with_machine(cx, |machine, talk| machine.ended(&held, talk));
-                match act {
+                let action = self.with_protocol(cx, |protocol, context| protocol.ended(&held, context));
+                match action {
                     // Nothing is left to say to a peer that left between requests.
-                    Act::Close(reason) if self.work.outbox.is_empty() => self.end(reason, Parting::Plain, cx),
-                    act => self.apply(act, cx),
+                    Action::Close(reason) if self.work.outbox.is_empty() => self.end(reason, Parting::Plain, cx),
+                    action => self.apply(action, cx),
                 }
             }
-            Name::ReceivingBody => match self.dialect.machine().body_ended() {
+            Name::ReceivingBody => match self.dialect.protocol().body_ended() {
                 Ok(()) => self.body_is_complete(cx),
                 Err(failure) => {
                     let _ = self.fail_upload(failure, CloseReason::CutShort.word(), cx);
@@ -214,7 +214,7 @@ impl Session {
     pub fn may_close_at_once(&self) -> bool {
         matches!(self.state, State::SendingReply(CloseReason::Finished))
             && self.work.inbox.is_empty()
-            && self.dialect.machine_ref().was_last_request()
+            && self.dialect.protocol_ref().was_last_request()
     }
 
     /// It is.

@@ -23,7 +23,7 @@ use std::time::Instant;
 use crate::buffer::{Chunk, ChunkPool};
 use crate::config::{Access, Limits};
 use crate::counters::Counters;
-use crate::dialect::{Dialect, Kind, Machine, Phase, Talk};
+use crate::dialect::{Context, Dialect, Kind, Phase, Protocol};
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
 use crate::platform::{Completion, Op};
@@ -135,8 +135,8 @@ impl Session {
         cx.counters.open += 1;
         cx.counters.states[session.state() as usize] += 1;
         cx.counters.dialects[session.spoken as usize] += 1;
-        let act = session.with_machine(cx, |machine, talk| machine.opened(talk));
-        session.apply(act, cx);
+        let action = session.with_protocol(cx, |protocol, context| protocol.opened(context));
+        session.apply(action, cx);
         session
     }
 
@@ -217,7 +217,7 @@ impl Session {
 
     /// What decoding has cost since this was last asked, in bytes of an upload that take as long.
     pub fn take_work(&mut self) -> usize {
-        if self.spoken.decodes_slowly() { self.dialect.machine().take_work() } else { 0 }
+        if self.spoken.decodes_slowly() { self.dialect.protocol().take_work() } else { 0 }
     }
 
     /// True once after a wrong secret was shown.
@@ -318,7 +318,7 @@ impl Session {
     /// not listen.
     fn quiet_at(&self) -> Option<Instant> {
         let listening = !self.has_ops() && (self.work.inbox.is_empty() || self.appetite == Appetite::Hungry);
-        let after = self.dialect.machine_ref().quiet_after().filter(|_| listening)?;
+        let after = self.dialect.protocol_ref().quiet_after().filter(|_| listening)?;
         Some(self.work.quiet_told.map_or(self.active, |told| told.max(self.active)) + after)
     }
 
@@ -397,8 +397,8 @@ impl Session {
     }
 
     /// Runs the dialect with a place to speak. What it refuses on its own is reported here.
-    fn with_machine<R>(&mut self, cx: &mut Cx<'_>, run: impl FnOnce(&mut dyn Machine, &mut Talk<'_>) -> R) -> R {
-        let (result, refused) = self.run_machine(cx, run);
+    fn with_protocol<R>(&mut self, cx: &mut Cx<'_>, run: impl FnOnce(&mut dyn Protocol, &mut Context<'_>) -> R) -> R {
+        let (result, refused) = self.run_protocol(cx, run);
         if let Some(failure) = refused {
             self.work.request.get_or_insert_with(|| Request::new("request", Key::root(), cx.now));
             self.report_failure(failure, failure.words(), cx);
@@ -406,15 +406,15 @@ impl Session {
         result
     }
 
-    fn run_machine<R>(
+    fn run_protocol<R>(
         &mut self,
         cx: &mut Cx<'_>,
-        run: impl FnOnce(&mut dyn Machine, &mut Talk<'_>) -> R,
+        run: impl FnOnce(&mut dyn Protocol, &mut Context<'_>) -> R,
     ) -> (R, Option<Failure>) {
         debug_assert!(cx.counters.agree(), "a dialect would tell what is not so: {:?}", cx.counters);
         let out = self.work.outbox.text();
         let mut notes = Vec::new();
-        let mut talk = Talk {
+        let mut context = Context {
             out,
             limits: cx.limits,
             access: cx.access,
@@ -425,9 +425,9 @@ impl Session {
             wrong_secret: false,
             notes: &mut notes,
         };
-        let result = run(self.dialect.machine(), &mut talk);
-        let refused = talk.refused;
-        if talk.wrong_secret {
+        let result = run(self.dialect.protocol(), &mut context);
+        let refused = context.refused;
+        if context.wrong_secret {
             self.wrong_secrets = self.wrong_secrets.saturating_add(1);
             self.has_new_wrong_secret = true;
         }

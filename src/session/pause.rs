@@ -21,13 +21,13 @@ impl Session {
         match self.state.name() {
             Name::AwaitHeader if self.work.outbox.is_empty() => {
                 let held = self.take_held();
-                let (used, act) = self.with_machine(cx, |machine, talk| machine.quiet(&held, talk));
+                let (used, action) = self.with_protocol(cx, |protocol, context| protocol.quiet(&held, context));
                 self.hold(&held[used..]);
                 self.appetite = Appetite::Unseen;
-                self.apply(act, cx);
+                self.apply(action, cx);
                 true
             }
-            Name::ReceivingBody => match self.dialect.machine().body_quiet() {
+            Name::ReceivingBody => match self.dialect.protocol().body_quiet() {
                 Then::End => {
                     self.body_is_complete(cx);
                     true
@@ -88,10 +88,10 @@ impl Session {
             PauseStage::Until(_) => {
                 let open = pausing.open.take();
                 let _ = self.take_state();
-                let act = self.with_machine(cx, |machine, talk| machine.paused(talk));
+                let action = self.with_protocol(cx, |protocol, context| protocol.paused(context));
                 match open {
-                    Some((file, supply)) => self.send_or(act, file, supply, cx),
-                    None => self.apply(act, cx),
+                    Some((file, supply)) => self.send_or(action, file, supply, cx),
+                    None => self.apply(action, cx),
                 }
             }
         }

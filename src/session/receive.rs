@@ -5,7 +5,7 @@
 use crate::buffer::Chunk;
 use crate::command::{Answer, Put};
 use crate::config::Limits;
-use crate::dialect::{Act, Then};
+use crate::dialect::{Action, Then};
 use crate::error::{CloseReason, Failure, StoreError};
 use crate::ids::FileId;
 use crate::object::Key;
@@ -42,7 +42,7 @@ impl Session {
     pub fn intake(&mut self, cx: &Cx<'_>) -> usize {
         let unseen = !self.work.inbox.is_empty() && self.appetite == Appetite::Unseen;
         let ahead = (cx.limits.head_len_max / 2).saturating_sub(self.work.inbox.len());
-        let body = usize::try_from(self.dialect.machine_ref().body_left()).unwrap_or(usize::MAX);
+        let body = usize::try_from(self.dialect.protocol_ref().body_left()).unwrap_or(usize::MAX);
         match &mut self.state {
             State::AwaitHeader { .. } => self.head_intake(cx),
             State::ReceivingBody(receiving) => {
@@ -136,10 +136,10 @@ impl Session {
     }
 
     fn begin_receive(&mut self, target: Target, put: Put, cx: &mut Cx<'_>) {
-        let act = self.with_machine(cx, |machine, talk| machine.answered(Ok(Answer::Created), talk));
-        if act != Act::Receive {
+        let action = self.with_protocol(cx, |protocol, context| protocol.answered(Ok(Answer::Created), context));
+        if action != Action::Receive {
             self.drop_target(target, cx);
-            return self.apply(act, cx);
+            return self.apply(action, cx);
         }
         let receiving = Receiving {
             target,
@@ -158,7 +158,7 @@ impl Session {
     fn receive(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Use {
         let State::ReceivingBody(receiving) = &mut self.state else { return Use::Wait };
         let room = receiving.room(self.work.credits, cx);
-        let part = match self.dialect.machine().body(data, room) {
+        let part = match self.dialect.protocol().body(data, room) {
             Ok(part) => part,
             Err(failure) => return self.fail_upload(failure, failure.words(), cx),
         };
@@ -312,7 +312,7 @@ impl Session {
             return;
         }
         let digest = receiving.hasher.finish();
-        let finish = match self.dialect.machine().finish(digest) {
+        let finish = match self.dialect.protocol().finish(digest) {
             Ok(finish) => finish,
             Err(failure) => {
                 self.fail_upload(failure, failure.words(), cx);
@@ -365,8 +365,8 @@ impl Session {
     }
 
     pub(super) fn begin_discard(&mut self, cx: &mut Cx<'_>) {
-        if self.dialect.machine_ref().body_left() > cx.limits.discard_bytes_max {
-            return self.apply(Act::Close(CloseReason::Refused), cx);
+        if self.dialect.protocol_ref().body_left() > cx.limits.discard_bytes_max {
+            return self.apply(Action::Close(CloseReason::Refused), cx);
         }
         self.set_state(State::Discarding { left: cx.limits.discard_bytes_max }, cx);
         let _ = self.discard(&[], cx);
@@ -375,20 +375,20 @@ impl Session {
 
     fn discard(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Use {
         let State::Discarding { left } = &mut self.state else { return Use::Wait };
-        let Ok(part) = self.dialect.machine().body(data, usize::MAX) else {
-            self.apply(Act::Close(CloseReason::Refused), cx);
+        let Ok(part) = self.dialect.protocol().body(data, usize::MAX) else {
+            self.apply(Action::Close(CloseReason::Refused), cx);
             return Use::Took(0);
         };
         let used = part.skip + part.payload;
         match left.checked_sub(used as u64) {
             Some(rest) => *left = rest,
             None => {
-                self.apply(Act::Close(CloseReason::Refused), cx);
+                self.apply(Action::Close(CloseReason::Refused), cx);
                 return Use::Took(used);
             }
         }
         match part.then {
-            Then::End => self.apply(Act::Next, cx),
+            Then::End => self.apply(Action::Next, cx),
             Then::Wait if used == 0 => {
                 self.appetite = Appetite::Hungry;
                 return Use::Wait;

@@ -3,7 +3,7 @@
 
 use crate::buffer::Chunk;
 use crate::command::{Answer, Command, GoAhead, Put};
-use crate::dialect::Act;
+use crate::dialect::Action;
 use crate::error::{CloseReason, Failure, StoreError};
 use crate::platform::{Completion, Op, Outcome, Source};
 use crate::session::receive::Use;
@@ -25,7 +25,7 @@ impl Session {
         }
         let most = match self.slot {
             Slot::None => cx.limits.head_len_max,
-            Slot::Held => self.dialect.machine_ref().message_len_max(cx.limits).max(cx.limits.head_len_max),
+            Slot::Held => self.dialect.protocol_ref().message_len_max(cx.limits).max(cx.limits.head_len_max),
         };
         most.saturating_sub(self.work.inbox.len())
     }
@@ -36,35 +36,37 @@ impl Session {
             return Use::Wait;
         }
         let wrong_secrets = self.wrong_secrets;
-        let (used, mut act) = self.with_machine(cx, |machine, talk| machine.decode(data, talk));
+        let (used, mut action) = self.with_protocol(cx, |protocol, context| protocol.decode(data, context));
         if self.wrong_secrets != wrong_secrets {
-            act = self.after_wrong_secret(act, cx);
+            action = self.after_wrong_secret(action, cx);
         }
-        if used == 0 && act == Act::More {
+        if used == 0 && action == Action::More {
             return self.head_needs_more(data, cx);
         }
-        if let Act::Speak(kind) = act {
+        if let Action::Speak(kind) = action {
             self.dialect.speak(kind);
             return Use::Took(0);
         }
-        self.apply(act, cx);
+        self.apply(action, cx);
         Use::Took(used)
     }
 
     /// The answer leaves at once; the next request of a peer that guesses is not read for a while.
-    fn after_wrong_secret(&self, act: Act, cx: &Cx<'_>) -> Act {
-        match act {
-            Act::Next | Act::Discard if self.wrong_secrets >= cx.limits.wrong_secrets_max => {
-                Act::Close(CloseReason::Refused)
+    fn after_wrong_secret(&self, action: Action, cx: &Cx<'_>) -> Action {
+        match action {
+            Action::Next | Action::Discard if self.wrong_secrets >= cx.limits.wrong_secrets_max => {
+                Action::Close(CloseReason::Refused)
             }
-            Act::Next if self.wrong_secrets > cx.limits.wrong_secrets_free => Act::Pause(cx.limits.wrong_secret_delay),
-            act => act,
+            Action::Next if self.wrong_secrets > cx.limits.wrong_secrets_free => {
+                Action::Pause(cx.limits.wrong_secret_delay)
+            }
+            action => action,
         }
     }
 
     fn head_needs_more(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Use {
         self.appetite = Appetite::Hungry;
-        let message_max = self.dialect.machine_ref().message_len_max(cx.limits);
+        let message_max = self.dialect.protocol_ref().message_len_max(cx.limits);
         if data.len() >= cx.limits.head_len_max && data.len() < message_max {
             if self.slot == Slot::None {
                 self.set_state(State::AwaitSlot(Box::new(Wanted::Gather)), cx);
@@ -77,7 +79,7 @@ impl Session {
             self.refuse(Failure::Malformed("the request is too long"), "no end of the head within its limit", cx);
             if let State::AwaitHeader { .. } = self.state {
                 // The same bytes would only be refused again, and again.
-                self.apply(Act::Close(CloseReason::Malformed), cx);
+                self.apply(Action::Close(CloseReason::Malformed), cx);
             }
             return Use::Took(0);
         }
@@ -90,27 +92,27 @@ impl Session {
     }
 
     /// Obeys the dialect where no file is open.
-    pub(super) fn apply(&mut self, act: Act, cx: &mut Cx<'_>) {
-        match act {
-            Act::More if matches!(self.state, State::AwaitHeader { .. }) => {}
-            Act::More => self.set_state(State::AwaitHeader { since: None }, cx),
-            Act::Run(command) => self.start(command, cx),
-            Act::Next => self.next_request(cx),
-            Act::Store(put, content) => self.start_store(put, content, cx),
-            Act::Pause(delay) => self.begin_pause(None, delay, cx),
-            Act::Continue(command) => {
+    pub(super) fn apply(&mut self, action: Action, cx: &mut Cx<'_>) {
+        match action {
+            Action::More if matches!(self.state, State::AwaitHeader { .. }) => {}
+            Action::More => self.set_state(State::AwaitHeader { since: None }, cx),
+            Action::Run(command) => self.start(command, cx),
+            Action::Next => self.next_request(cx),
+            Action::Store(put, content) => self.start_store(put, content, cx),
+            Action::Pause(delay) => self.begin_pause(None, delay, cx),
+            Action::Continue(command) => {
                 self.set_state(State::SendingPart(Box::new(command)), cx);
                 self.next_part(cx);
             }
-            Act::Discard => self.begin_discard(cx),
-            Act::Close(reason) => {
+            Action::Discard => self.begin_discard(cx),
+            Action::Close(reason) => {
                 if reason == CloseReason::Finished {
                     self.report(Ok(()), cx);
                 }
                 self.set_state(State::SendingReply(reason), cx);
             }
-            Act::Reset(reason) => self.end(reason, Parting::Reset, cx),
-            Act::Receive | Act::Send { .. } | Act::Speak(_) => {
+            Action::Reset(reason) => self.end(reason, Parting::Reset, cx),
+            Action::Receive | Action::Send { .. } | Action::Speak(_) => {
                 self.fail_inside("a dialect wanted what only fits another moment", cx);
             }
         }
@@ -120,8 +122,8 @@ impl Session {
     /// wants.
     pub(super) fn refuse(&mut self, failure: Failure, cause: &str, cx: &mut Cx<'_>) {
         self.report_failure(failure, cause, cx);
-        let (act, _) = self.run_machine(cx, |machine, talk| machine.answered(Err(failure), talk));
-        self.apply(act, cx);
+        let (action, _) = self.run_protocol(cx, |protocol, context| protocol.answered(Err(failure), context));
+        self.apply(action, cx);
     }
 
     fn refuse_store(&mut self, error: &StoreError, cx: &mut Cx<'_>) {
@@ -167,8 +169,8 @@ impl Session {
                 return self.set_state(State::Opening(Opening::Open), cx);
             }
             Command::Stat { key } => Op::Stat { key },
-            Command::Delete { key, meant, precondition } => Op::Delete { key, meant, precondition },
-            Command::MakeFolder { key } => Op::MakeFolder { key },
+            Command::Delete { key, expected_kind, precondition } => Op::Delete { key, expected_kind, precondition },
+            Command::MakeDir { key } => Op::MakeDir { key },
             Command::Rename { from, to, precondition } => Op::Rename { from, to, precondition },
         };
         self.work.ops.push_back(op);
@@ -280,12 +282,12 @@ impl Session {
             Ok(_) => return,
             Err(error) => return self.refuse_store(&error, cx),
         };
-        let act = self.with_machine(cx, |machine, talk| machine.answered(Ok(answer), talk));
-        if let Act::Run(_) | Act::Store(..) = act {
+        let action = self.with_protocol(cx, |protocol, context| protocol.answered(Ok(answer), context));
+        if let Action::Run(_) | Action::Store(..) = action {
             // What the dialect asks for next has a line of its own in the log.
             self.report(Ok(()), cx);
         }
-        self.apply(act, cx);
+        self.apply(action, cx);
     }
 
     /// `Commit` or `Store` ended.
@@ -295,8 +297,8 @@ impl Session {
             Ok(Outcome::Committed(stored)) => {
                 self.report(Ok(()), cx);
                 let answer = Answer::Stored(stored);
-                let act = self.with_machine(cx, |machine, talk| machine.answered(Ok(answer), talk));
-                self.apply(act, cx);
+                let action = self.with_protocol(cx, |protocol, context| protocol.answered(Ok(answer), context));
+                self.apply(action, cx);
             }
             Ok(_) => {}
             Err(error) => self.refuse_store(&error, cx),

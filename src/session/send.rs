@@ -5,7 +5,7 @@
 //! chunks. Decides what leaves next; the reactor moves it.
 
 use crate::command::Answer;
-use crate::dialect::Act;
+use crate::dialect::Action;
 use crate::error::{CloseReason, Failure, StoreError};
 use crate::ids::FileId;
 use crate::object::Meta;
@@ -117,13 +117,13 @@ impl Session {
     /// The file is open: the dialect says the head of the reply.
     pub(super) fn begin_send(&mut self, file: FileId, meta: Meta, source: Source, cx: &mut Cx<'_>) {
         let total = meta.len;
-        let act = self.with_machine(cx, |machine, talk| machine.answered(Ok(Answer::Opened(meta)), talk));
-        if let (Act::Send { range, hash: true }, Some(request)) = (&act, &mut self.work.request)
+        let action = self.with_protocol(cx, |protocol, context| protocol.answered(Ok(Answer::Opened(meta)), context));
+        if let (Action::Send { range, hash: true }, Some(request)) = (&action, &mut self.work.request)
             && (range.start > 0 || range.end < total)
         {
             request.segment = Some(Segment { first: range.start, end: range.end, total });
         }
-        self.send_or(act, file, source.into(), cx);
+        self.send_or(action, file, source.into(), cx);
     }
 
     /// A slot for a download that is under way.
@@ -136,13 +136,13 @@ impl Session {
     }
 
     /// Sends a range of the open file, or closes it and does what the dialect wants instead.
-    pub(super) fn send_or(&mut self, act: Act, file: FileId, supply: Supply, cx: &mut Cx<'_>) {
-        let (range, hash) = match act {
-            Act::Send { range, hash } => (range, hash),
-            Act::Pause(delay) => return self.begin_pause(Some((file, supply)), delay, cx),
-            act => {
+    pub(super) fn send_or(&mut self, action: Action, file: FileId, supply: Supply, cx: &mut Cx<'_>) {
+        let (range, hash) = match action {
+            Action::Send { range, hash } => (range, hash),
+            Action::Pause(delay) => return self.begin_pause(Some((file, supply)), delay, cx),
+            action => {
                 self.work.ops.push_back(Op::Close { file });
-                return self.apply(act, cx);
+                return self.apply(action, cx);
             }
         };
         let sending = Sending {
@@ -191,10 +191,10 @@ impl Session {
     fn range_sent(&mut self, cx: &mut Cx<'_>) {
         let State::SendingBody(mut sending) = self.take_state() else { return };
         let digest = sending.hasher.finish();
-        let act = self.with_machine(cx, |machine, talk| machine.sent(digest, talk));
+        let action = self.with_protocol(cx, |protocol, context| protocol.sent(digest, context));
         let (file, supply) = (sending.file, sending.supply);
         self.work.sent = Some(sending);
-        self.send_or(act, file, supply, cx);
+        self.send_or(action, file, supply, cx);
     }
 
     /// `Warm` or `Read` ended.

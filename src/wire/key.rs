@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::error::Failure;
-use crate::object::{Key, Meant};
+use crate::object::{ExpectedKind, Key};
 
 /// Longest name, in bytes: with the `/` before it, the 4,096 bytes that Linux takes as a path.
 pub const KEY_LEN_MAX: usize = 4095;
@@ -23,14 +23,14 @@ pub const RESERVED: &str = ".filewharf";
 pub struct Path {
     /// The name without slashes at its ends.
     pub key: Key,
-    /// A folder if it ended in `/`.
-    pub meant: Meant,
+    /// A directory if it ended in `/`.
+    pub expected_kind: ExpectedKind,
 }
 
 impl fmt::Display for Path {
-    /// As it was written: a folder has a `/` behind its name.
+    /// As it was written: a directory has a `/` behind its name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let slash = if self.meant == Meant::Folder && !self.key.is_root() { "/" } else { "" };
+        let slash = if self.expected_kind == ExpectedKind::Dir && !self.key.is_root() { "/" } else { "" };
         write!(f, "{}{slash}", self.key)
     }
 }
@@ -39,13 +39,13 @@ impl fmt::Display for Path {
 pub fn absolute(path: &str) -> Result<Path, Failure> {
     let rest = path.strip_prefix('/').ok_or(Failure::Malformed("the path must begin with /"))?;
     if rest.is_empty() {
-        return Ok(Path { key: Key::root(), meant: Meant::Folder });
+        return Ok(Path { key: Key::root(), expected_kind: ExpectedKind::Dir });
     }
-    let (name, meant) = match rest.strip_suffix('/') {
-        Some(name) => (name, Meant::Folder),
-        None => (rest, Meant::Either),
+    let (name, expected_kind) = match rest.strip_suffix('/') {
+        Some(name) => (name, ExpectedKind::Dir),
+        None => (rest, ExpectedKind::Either),
     };
-    Ok(Path { key: relative(name)?, meant })
+    Ok(Path { key: relative(name)?, expected_kind })
 }
 
 /// Reads a relative name as the legacy dialects send it: `a/b.txt`.
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn good_paths_keep_every_byte() {
-        for (path, key, folder) in [
+        for (path, key, dir) in [
             ("/", "", true),
             ("/a", "a", false),
             ("/a/", "a", true),
@@ -124,7 +124,7 @@ mod tests {
             ("/x/.filewharf2/a.filewharf", "x/.filewharf2/a.filewharf", false),
         ] {
             let got = absolute(path).expect(path);
-            assert_eq!((got.key.as_str(), got.meant == Meant::Folder), (key, folder), "{path}");
+            assert_eq!((got.key.as_str(), got.expected_kind == ExpectedKind::Dir), (key, dir), "{path}");
         }
     }
 
@@ -161,7 +161,7 @@ mod tests {
         fn an_accepted_path_is_written_back_unchanged(path in "/[a-z./\\\\ \\x00-\\x20é]{0,40}") {
             if let Ok(got) = absolute(&path) {
                 let mut back = got.key.to_string();
-                if got.meant == Meant::Folder && !got.key.is_root() { back.push('/'); }
+                if got.expected_kind == ExpectedKind::Dir && !got.key.is_root() { back.push('/'); }
                 prop_assert_eq!(back, path.clone());
                 for part in got.key.as_str().split('/').filter(|_| !got.key.is_root()) {
                     prop_assert!(component(part).is_ok());

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::outside::{Strace, Target};
 use crate::script::{Refusal, Step, Told, all_served, check, converse, prepare};
-use crate::server::{Served, folder};
+use crate::server::{Served, dir};
 use crate::wire::{Reply, Wire};
 
 /// One thread of each kind, so that the n-th call is the same one every time.
@@ -98,13 +98,13 @@ impl Fault<'_> {
         if matches!(self.call, "fsync" | "fstat" | "unlinkat") { Refusal::MayBeVisible } else { Refusal::IsCertain }
     }
 
-    /// New folders that are perhaps not durable stay open until a change in them has been synced.
+    /// New directories that are perhaps not durable stay open until a change in them has been synced.
     fn settle(&self, server: &Served) {
         if self.refusal() == Refusal::MayBeVisible {
             let mut client = server.client();
-            for folder in ["new/deep", "moved", "made/deep"] {
-                client.put(&format!("/{folder}/settled"), b"x");
-                client.expect(&format!("DELETE /{folder}/settled"), "OK 0");
+            for dir in ["new/deep", "moved", "made/deep"] {
+                client.put(&format!("/{dir}/settled"), b"x");
+                client.expect(&format!("DELETE /{dir}/settled"), "OK 0");
             }
         }
     }
@@ -217,7 +217,7 @@ fn every_call_of_a_conversation_in_http_fails_once_and_the_client_is_told_the_tr
 }
 
 fn every_call_fails_once(wire: Wire) {
-    let root = folder();
+    let root = dir();
     let mut server = Served::start(root.path(), &ONE_OF_EACH);
     server.wait_until_swept();
     server.assert_serves();

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::client::{assert_same, content, staged, wait_until};
 use crate::outside::text;
-use crate::server::{Served, folder};
+use crate::server::{Served, dir};
 use crate::wire::{Expects, Framing, Reply, Talker, Wire};
 
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
@@ -16,7 +16,7 @@ const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 #[test]
 #[ignore = "needs libfaketime and a release build"]
 fn a_wall_clock_that_jumps_by_decades_changes_only_what_is_told() {
-    let (root, offsets) = (folder(), tempfile::NamedTempFile::new().expect("a file"));
+    let (root, offsets) = (dir(), tempfile::NamedTempFile::new().expect("a file"));
     let set = |offset: &str| fs::write(offsets.path(), format!("{offset}\n")).expect("a file");
     set("+0");
     let file = format!("FAKETIME_TIMESTAMP_FILE={}", text(offsets.path()));
@@ -61,7 +61,7 @@ fn a_wall_clock_that_jumps_by_decades_changes_only_what_is_told() {
 #[test]
 #[ignore = "needs root, a kernel with time namespaces and a release build"]
 fn a_monotonic_clock_that_begins_late_is_as_good() {
-    let root = folder();
+    let root = dir();
     let before = ["unshare", "-T", "--monotonic", "3155760000", "--boottime", "3155760000"];
     let server = Served::behind(&before, root.path(), &["--head-timeout", "0.3"]);
     let theirs = fs::read_link(format!("/proc/{}/ns/time", server.pid())).expect("a namespace");
@@ -78,7 +78,7 @@ fn a_monotonic_clock_that_begins_late_is_as_good() {
 #[test]
 #[ignore = "needs a release build"]
 fn deadlines_that_passed_while_the_server_was_stopped_end_nobody_who_did_its_part() {
-    let root = folder();
+    let root = dir();
     // Until it is stopped, all of them must meet these on a machine that may rest for seconds.
     let options = ["--stall-timeout", "8", "--idle-timeout", "8", "--head-timeout", "8", "--rate-window", "30"];
     let server = Served::start(root.path(), &options);

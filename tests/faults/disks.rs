@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::calls::ONE_OF_EACH;
 use crate::client::{assert_same, content, staged, visible, wait_until};
 use crate::outside::{Mounted, Strace, Target, run, text, try_run};
-use crate::server::{Served, folder};
+use crate::server::{Served, dir};
 use crate::wire::{Expects, Framing, Reply, Talker, Wire};
 
 /// Uploads of every size that may meet the end of the disk at another call.
@@ -125,7 +125,7 @@ fn a_disk_without_inodes_says_that_it_is_full_and_recovers() {
     }
 }
 
-/// Only btrfs counts what one folder holds here: other quotas need kernels that keep them.
+/// Only btrfs counts what one directory holds here: other quotas need kernels that keep them.
 #[test]
 #[ignore = "needs root, loop devices, btrfs-progs and a release build"]
 fn a_quota_that_is_used_up_is_told_as_a_full_disk() {
@@ -320,7 +320,7 @@ fn a_frozen_disk_holds_up_only_who_waits_for_it() {
 #[test]
 #[ignore = "needs root, strace and a release build"]
 fn a_slow_disk_delays_uploads_and_cuts_none_off() {
-    let root = folder();
+    let root = dir();
     let options = [&ONE_OF_EACH[..], &["--stall-timeout", "2", "--rate-window", "2", "--min-rate", "1G"]].concat();
     let server = Served::start(root.path(), &options);
     server.client().put("/read", &content(9, 50_000));
@@ -351,7 +351,7 @@ fn a_slow_disk_delays_uploads_and_cuts_none_off() {
 #[test]
 #[ignore = "needs root, strace and a release build"]
 fn an_upload_whose_client_resets_during_the_sync_is_stored_all_the_same() {
-    let root = folder();
+    let root = dir();
     let server = Served::start(root.path(), &ONE_OF_EACH);
     server.assert_serves();
     let base = server.descriptors_at_rest();
@@ -378,8 +378,8 @@ fn an_upload_whose_client_resets_during_the_sync_is_stored_all_the_same() {
 
 #[test]
 #[ignore = "needs root and a release build"]
-fn a_staging_folder_on_another_file_system_is_refused_at_the_start() {
-    let root = folder();
+fn a_staging_directory_on_another_file_system_is_refused_at_the_start() {
+    let root = dir();
     let other = root.path().join(".filewharf");
     fs::create_dir(&other).expect("a folder");
     run(&["mount", "-t", "tmpfs", "-o", "size=1M", "filewharf-faults", &text(&other)]);
@@ -393,7 +393,7 @@ fn a_staging_folder_on_another_file_system_is_refused_at_the_start() {
 #[test]
 #[ignore = "needs root and a release build"]
 fn a_mount_inside_the_root_is_not_served() {
-    let (root, outside) = (folder(), folder());
+    let (root, outside) = (dir(), dir());
     fs::write(outside.path().join("secret"), "secret").expect("a file");
     let inside = root.path().join("inside");
     fs::create_dir(&inside).expect("a folder");

@@ -12,7 +12,7 @@ use crate::calls::{ONE_OF_EACH, sites};
 use crate::client::{content, staged};
 use crate::outside::{Strace, Target};
 use crate::script::{Refusal, all_served, check, converse, prepare};
-use crate::server::{Served, binary, folder};
+use crate::server::{Served, binary, dir};
 use crate::wire::{Reply, Wire};
 
 /// Calls before which it makes no difference when the server dies.
@@ -31,7 +31,7 @@ fn a_server_that_dies_at_any_call_loses_nothing_it_acknowledged_in_http() {
 }
 
 fn dies_at_any_call(wire: Wire) {
-    let root = folder();
+    let root = dir();
     let mut server = Served::start(root.path(), &ONE_OF_EACH);
     server.wait_until_swept();
     let calls = sites(&server, wire);
@@ -86,13 +86,13 @@ fn dies(server: &mut Served) -> bool {
     }
 }
 
-/// What a dead process leaves: its folder, a lock that nobody holds, and staging files.
+/// What a dead process leaves: its directory, a lock that nobody holds, and staging files.
 fn leave_behind(root: &Path) {
     for owner in ["4000001-1", "4000002-1"] {
-        let folder = root.join(".filewharf/staging").join(owner);
-        fs::create_dir_all(&folder).expect("a folder");
+        let dir = root.join(".filewharf/staging").join(owner);
+        fs::create_dir_all(&dir).expect("a folder");
         for name in ["LOCK", "0", "1", "2"] {
-            fs::write(folder.join(name), name).expect("a file");
+            fs::write(dir.join(name), name).expect("a file");
         }
     }
 }
@@ -100,7 +100,7 @@ fn leave_behind(root: &Path) {
 #[test]
 #[ignore = "needs a release build; prints figures"]
 fn a_start_beside_ten_thousand_leftovers_serves_at_once_and_sweeps_them() {
-    let root = folder();
+    let root = dir();
     let dead = root.path().join(".filewharf/staging/4000001-1");
     fs::create_dir_all(&dead).expect("a folder");
     for name in (0..10_000).map(|n| n.to_string()).chain(["LOCK".to_owned()]) {
@@ -137,7 +137,7 @@ const OF_A_START: [&str; 12] = [
 #[test]
 #[ignore = "needs root, strace and a release build"]
 fn a_recovery_that_dies_at_any_call_is_taken_up_by_the_next() {
-    let root = folder();
+    let root = dir();
     fs::write(root.path().join("kept"), content(1, 1000)).expect("a file");
     let mut kills = 0;
     for call in OF_A_START {
@@ -169,7 +169,7 @@ fn a_recovery_that_dies_at_any_call_is_taken_up_by_the_next() {
 #[test]
 #[ignore = "needs root, strace and a release build"]
 fn a_start_that_cannot_succeed_says_why_and_leaves_nothing_half_started() {
-    let root = folder();
+    let root = dir();
     let (mut refused, mut served) = (0, 0);
     for (call, error) in [
         ("socket", "EMFILE"),
@@ -223,11 +223,11 @@ fn a_start_that_cannot_succeed_says_why_and_leaves_nothing_half_started() {
     assert!(refused > 10 && served > 3, "the walk has missed the interesting calls");
 }
 
-/// A folder that the dead made, and did not sync, looks like an old one to the next.
+/// A directory that the dead made, and did not sync, looks like an old one to the next.
 #[test]
 #[ignore = "needs root, strace and a release build"]
 fn what_a_dead_process_may_not_have_synced_is_synced_before_anybody_is_served() {
-    let root = folder();
+    let root = dir();
     for (left, error, syncs) in [(false, "", false), (true, "", true), (true, ":error=EIO", true)] {
         if left {
             leave_behind(root.path());
@@ -256,7 +256,7 @@ fn what_a_dead_process_may_not_have_synced_is_synced_before_anybody_is_served() 
 #[test]
 #[ignore = "needs a release build"]
 fn a_log_that_is_full_or_gone_stops_nobody() {
-    let root = folder();
+    let root = dir();
     for sink in ["/dev/full", "closed"] {
         let mut command = Command::new(binary());
         command.arg("serve").arg(root.path()).args(["-vv", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped());

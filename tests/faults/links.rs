@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Client, assert_same, content, staged, wait_until};
 use crate::outside::{Cable, run};
-use crate::server::{Served, folder};
+use crate::server::{Served, dir};
 use crate::wire::{Expects, Framing, Reply, Talker, Wire};
 
 /// A server on one end of a cable.
@@ -41,7 +41,7 @@ fn moves(cable: &Cable, server: &Served, len: usize, what: &str) {
 #[ignore = "needs root, iproute2, iptables and a release build"]
 fn every_byte_arrives_over_links_that_are_slow_lossy_or_cut_small() {
     let cable = Cable::lay();
-    let root = folder();
+    let root = dir();
     cable.retry_every_second();
     // Where the system cannot do that, a segment may be lost so often that it comes minutes later.
     let options = ["--stall-timeout", "600", "--rate-window", "600", "--head-timeout", "600", "--idle-timeout", "600"];
@@ -80,7 +80,7 @@ fn every_byte_arrives_over_links_that_are_slow_lossy_or_cut_small() {
 #[ignore = "needs root, iproute2, iptables and a release build"]
 fn peers_that_vanish_are_given_up_and_leave_nothing() {
     let cable = Cable::lay();
-    let root = folder();
+    let root = dir();
     // Those who come before and behind them are served under the same deadlines, on a machine that may
     // rest for a second.
     let options = ["--stall-timeout", "6", "--idle-timeout", "8", "--head-timeout", "6", "--rate-window", "6"];
@@ -123,7 +123,7 @@ fn peers_that_vanish_are_given_up_and_leave_nothing() {
 #[ignore = "needs root, iproute2, iptables and a release build"]
 fn thousands_of_half_open_connections_keep_nobody_out() {
     let cable = Cable::lay();
-    let root = folder();
+    let root = dir();
     let server = served(&cable, root.path(), &[]);
     let address = server.address();
     // The client's system never hears the answer to these SYNs, nor says that it is not interested.
@@ -191,7 +191,7 @@ impl Canary {
 
 /// Runs `storm` beside a canary, whose work must go on; then everything must be as before.
 fn beside_a_canary(options: &[&str], what: &str, storm: impl FnOnce(&Served)) {
-    let root = folder();
+    let root = dir();
     std::fs::write(root.path().join("large"), content(1, 8 << 20)).expect("a file");
     let server = Served::start(root.path(), options);
     server.assert_serves();
@@ -259,7 +259,7 @@ fn slow_heads_and_slow_bodies_are_ended_and_stop_nobody() {
 #[test]
 #[ignore = "needs a release build"]
 fn a_head_or_a_body_that_is_too_slow_is_told_so() {
-    let root = folder();
+    let root = dir();
     let options = ["--head-timeout", "1", "--stall-timeout", "1", "--linger-timeout", "1"];
     let server = Served::start(root.path(), &options);
     server.assert_serves();
@@ -308,7 +308,7 @@ fn readers_that_do_not_read_are_ended_and_stop_nobody() {
 #[test]
 #[ignore = "needs a release build; prints figures"]
 fn a_server_with_few_descriptors_recovers_whenever_some_are_free() {
-    let root = folder();
+    let root = dir();
     let limit = ["prlimit", "--nofile=40", "--"];
     // Who is silent takes a descriptor at once, and none comes later than those who are served after all.
     let server = Served::behind(&limit, root.path(), &["--idle-timeout", "1", "--accept-defer", "0"]);

@@ -16,11 +16,11 @@
 //! |---|---|---|
 //! | each system call of a conversation fails, with each error that fits | the client is told (507 full or quota, 429 short of descriptors or memory, 500 else) or the server goes on; nothing partial, nothing staged, no descriptor left | `calls::every_call_of_a_conversation_*` |
 //! | a sync fails | 500, never repeated; read-only until a restart, exit code 1 (full, quota and `EINTR` pass) | the same |
-//! | the sync of a folder fails, or the look at a file just renamed | not acknowledged; the new file may be visible; new folders stay open until a change in them is synced | the same |
+//! | the sync of a directory fails, or the look at a file just renamed | not acknowledged; the new file may be visible; new directories stay open until a change in them is synced | the same |
 //! | reading fails in a download | a reset, never padded; before the first byte has left the head goes with it | the same |
 //! | `accept` fails, for one connection or for want of descriptors | it recovers; while there are none a peer may be turned away by a close | the same; `links::a_server_with_few_descriptors_*` |
-//! | none: the calls of each change are seen in their order | nothing is named before it is synced, or acknowledged before its folders are | `order::*` |
-//! | `kill -9` at each call of a conversation | what was acknowledged is there, all else old or whole; swept at the next start; empty new folders may stay | `kills::a_server_that_dies_at_any_call_*` |
+//! | none: the calls of each change are seen in their order | nothing is named before it is synced, or acknowledged before its directories are | `order::*` |
+//! | `kill -9` at each call of a conversation | what was acknowledged is there, all else old or whole; swept at the next start; empty new directories may stay | `kills::a_server_that_dies_at_any_call_*` |
 //! | `kill -9` at each call of a start and its sweep | taken up by the next start | `kills::a_recovery_that_dies_*` |
 //! | a start beside what a dead process left | all of the file system is synced before anybody is served, or it says why not | `kills::what_a_dead_process_*` |
 //! | a start beside 10,000 files of the dead | serves before they are swept, then sweeps them | `kills::a_start_beside_*` |
@@ -32,10 +32,10 @@
 //! | the disk hangs, or syncs take long | who waits for it waits, all others go on; no deadline runs against a client | `disks::a_frozen_disk_*`, `disks::a_slow_disk_*` |
 //! | opens fail with `ESTALE` or `ENOTCONN`, as on a mount whose server was restarted | tried again, then 503 with a time to retry; health is 503 until uploads can be stored; no restart is needed | `remote::a_stale_*` |
 //! | a mount does not answer | requests that need it wait, the loop does not | `remote::a_mount_*` |
-//! | two servers on one folder, each rename delayed | a compare-and-swap counter loses nothing; without common locks it does | `sharing::*` |
+//! | two servers on one directory, each rename delayed | a compare-and-swap counter loses nothing; without common locks it does | `sharing::*` |
 //! | a client resets while its upload is committed | stored all the same | `disks::an_upload_whose_client_resets_*` |
 //! | the power is cut while a file is being replaced, half of it brought to the disk by another's sync | the old one or the new one is there, whole | `cuts::a_cut_while_*` |
-//! | staging on another file system; a mount inside the root | refused at the start; not served | `disks::a_staging_folder_on_another_*`, `disks::a_mount_inside_*` |
+//! | staging on another file system; a mount inside the root | refused at the start; not served | `disks::a_staging_directory_on_another_*`, `disks::a_mount_inside_*` |
 //! | links: 8 Mbit/s, 5 % and 20 % lost, segments of 100 bytes | slower, every byte right | `links::every_byte_arrives_*` |
 //! | peers vanish in an upload, a download, a head, between requests | given up by their deadlines, nothing left | `links::peers_that_vanish_*` |
 //! | 3,000 half-open connections | others get in | `links::thousands_of_half_open_*` |

@@ -1,4 +1,4 @@
-//! The order of the system calls that a promise stands on: written, synced, named, its folder
+//! The order of the system calls that a promise stands on: written, synced, named, its directory
 //! synced, and only then acknowledged.
 //!
 //! No kernel that goes on running shows a difference when one of these is missing or comes too
@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::calls::ONE_OF_EACH;
 use crate::client::content;
 use crate::outside::{Mounted, Strace, Target, text};
-use crate::server::{Served, folder};
+use crate::server::{Served, dir};
 
 /// What makes, names and syncs, and what tells a client.
 const CALLS: &str =
@@ -20,9 +20,9 @@ const CALLS: &str =
 const SLOWLY: &str = "inject=fdatasync,fsync,syncfs:delay_enter=20000";
 
 /// Changes, one after the other, and the calls that each must make in this order. `UPLOAD` is a
-/// file in staging. Folders may be synced in any order, except those of a move.
+/// file in staging. Directories may be synced in any order, except those of a move.
 const CHANGES: [(&str, &[&str]); 9] = [
-    // The ways to a new folder are owed too.
+    // The ways to a new directory are owed too.
     (
         "PUT 5 /new/deep/small",
         &[
@@ -121,7 +121,7 @@ fn calls(trace: &str, root: &Path) -> Vec<String> {
     calls
 }
 
-/// One call: its name, and the paths of its folders and names, as the server's clients know them.
+/// One call: its name, and the paths of its directories and names, as the server's clients know them.
 fn words(call: &str, root: &Path) -> String {
     let Some((name, arguments)) = call.split_once('(') else { return String::new() };
     if name.starts_with("send") {
@@ -155,7 +155,7 @@ fn words(call: &str, root: &Path) -> String {
 #[test]
 #[ignore = "needs root and strace"]
 fn a_change_is_acknowledged_only_after_every_sync_it_owes_and_nothing_is_named_before_its_own() {
-    make(&CHANGES, folder().path());
+    make(&CHANGES, dir().path());
 }
 
 #[test]
@@ -193,8 +193,8 @@ fn make(changes: &[(&str, &[&str])], root: &Path) {
 
 #[test]
 #[ignore = "needs root and strace"]
-fn a_served_folder_that_was_made_at_the_start_is_durable_before_anybody_is_served() {
-    let base = folder();
+fn a_served_directory_that_was_made_at_the_start_is_durable_before_anybody_is_served() {
+    let base = dir();
     let trace = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a file");
     let out = text(trace.path());
     let strace = ["strace", "-D", "-f", "-y", "-qq", "-o", &out, "-e", "trace=fsync,sendto,sendmsg"];

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::server::folder;
+use crate::server::dir;
 
 /// Runs a command that must succeed; what it printed.
 #[track_caller]
@@ -96,17 +96,17 @@ impl Cut {
 impl Mounted {
     /// A file system in memory.
     pub fn tmpfs(options: &str) -> Self {
-        let point = folder();
+        let point = dir();
         run(&["mount", "-t", "tmpfs", "-o", options, "filewharf-faults", &text(point.path())]);
         Self::checked(point, None)
     }
 
     /// A file system in a sparse file of this size, made by a command such as `mkfs.ext4 -q`.
     pub fn image(mebibytes: u64, make: &[&str], options: &str) -> Self {
-        Self::image_in(folder(), mebibytes, make, options)
+        Self::image_in(dir(), mebibytes, make, options)
     }
 
-    /// The same, in this folder.
+    /// The same, in this directory.
     pub fn image_in(image: TempDir, mebibytes: u64, make: &[&str], options: &str) -> Self {
         assert!(mebibytes <= 512, "images are kept small");
         let file = image.path().join("image");
@@ -116,7 +116,7 @@ impl Mounted {
     }
 
     fn of(image: TempDir, options: &str) -> Self {
-        let point = folder();
+        let point = dir();
         let file = image.path().join("image");
         run(&["mount", "-o", &format!("loop{options}"), &text(&file), &text(point.path())]);
         Self::checked(point, Some(image))
@@ -125,8 +125,8 @@ impl Mounted {
     /// Everything that has reached the disk by now.
     pub fn cut(&self) -> Cut {
         let image = self.image.as_ref().expect("a disk, not memory");
-        let copy = folder();
-        let names = [image, &copy].map(|folder| text(&folder.path().join("image")));
+        let copy = dir();
+        let names = [image, &copy].map(|dir| text(&dir.path().join("image")));
         run(&["cp", "--sparse=always", &names[0], &names[1]]);
         Cut(copy)
     }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::calls::ONE_OF_EACH;
 use crate::client::{assert_same, content, staged, wait_until};
 use crate::outside::{Strace, Target, text, try_run};
-use crate::server::{Served, folder};
+use crate::server::{Served, dir};
 use crate::wire::{Expects, Framing, Reply, Talker, Wire};
 
 /// What the kernel says of a descriptor whose server was restarted, or has ended.
@@ -38,8 +38,8 @@ fn health(server: &Served) -> Reply {
 
 #[test]
 #[ignore = "needs root, strace and a release build"]
-fn a_stale_folder_is_told_as_unavailable_and_served_again_without_a_restart() {
-    let root = folder();
+fn a_stale_directory_is_told_as_unavailable_and_served_again_without_a_restart() {
+    let root = dir();
     fs::create_dir(root.path().join("folder")).expect("a folder");
     for name in ["read", "gone", "from"] {
         fs::write(root.path().join("folder").join(name), content(1, 5000)).expect("a file");
@@ -83,9 +83,9 @@ fn a_stale_folder_is_told_as_unavailable_and_served_again_without_a_restart() {
 
 #[test]
 #[ignore = "needs root, strace and a release build"]
-fn a_stale_staging_folder_is_made_again_and_until_then_health_says_so() {
+fn a_stale_staging_directory_is_made_again_and_until_then_health_says_so() {
     for errno in ERRORS {
-        let root = folder();
+        let root = dir();
         let server = Served::start(root.path(), &ONE_OF_EACH);
         server.wait_until_swept();
         let stagings = || fs::read_dir(root.path().join(".filewharf/staging")).expect("a folder").count();
@@ -111,28 +111,28 @@ fn a_stale_staging_folder_is_made_again_and_until_then_health_says_so() {
     }
 }
 
-/// A folder that another process serves to the kernel. That process can be stopped, like a machine that does
+/// A directory that another process serves to the kernel. That process can be stopped, like a machine that does
 /// not answer. Unmounted when dropped.
 struct Remote {
-    folder: TempDir,
+    dir: TempDir,
     process: Child,
 }
 
 impl Remote {
     fn mount() -> Self {
-        let folder = folder();
-        let [behind, mount] = ["behind", "mount"].map(|name| folder.path().join(name));
+        let dir = dir();
+        let [behind, mount] = ["behind", "mount"].map(|name| dir.path().join(name));
         for name in [&behind, &mount] {
             fs::create_dir(name).expect("a folder");
         }
         let process = Command::new("bindfs").arg("-f").args([&behind, &mount]).spawn().expect("bindfs can be run");
-        let remote = Self { folder, process };
+        let remote = Self { dir, process };
         wait_until("it is mounted", || try_run(&["mountpoint", "-q", &text(&remote.root())]).is_ok());
         remote
     }
 
     fn root(&self) -> PathBuf {
-        self.folder.path().join("mount")
+        self.dir.path().join("mount")
     }
 
     fn signal(&self, signal: Signal) {

@@ -3,14 +3,14 @@
 use std::fs;
 
 use crate::outside::{run, text};
-use crate::server::{Served, folder};
+use crate::server::{Served, dir};
 
 /// A bind mount stands for the short name that a file system such as vfat gives, and for letters that
 /// another takes for the same. Only the portable walk would enter one.
 #[test]
 #[ignore = "needs root and a release build"]
 fn the_reserved_directory_is_not_served_under_a_second_name() {
-    let root = folder();
+    let root = dir();
     let own = root.path().join(".filewharf");
     fs::create_dir(&own).expect("a folder");
     let others = [".FILEWHARF", "FILEWH~1"].map(|name| root.path().join(name));

@@ -1,4 +1,4 @@
-//! One conversation that uses every kind of request, what the folder must look like before it, and
+//! One conversation that uses every kind of request, what the directory must look like before it, and
 //! what it may look like after it, whatever failed on the way.
 
 use std::fs;
@@ -23,10 +23,10 @@ pub enum Step {
     Stat,
     Rename,
     Delete,
-    MakeFolder,
+    MakeDir,
 }
 
-/// HTTP neither moves nor makes folders.
+/// HTTP neither moves nor makes directories.
 const STEPS: [Step; 9] = [
     Step::Replace,
     Step::Upload,
@@ -36,7 +36,7 @@ const STEPS: [Step; 9] = [
     Step::Stat,
     Step::Delete,
     Step::Rename,
-    Step::MakeFolder,
+    Step::MakeDir,
 ];
 
 /// The requests of a conversation, and what became of each.
@@ -55,15 +55,15 @@ impl Step {
             Self::List => (wire.list("/folder/"), Expects::Body),
             Self::Stat => (wire.stat("/served"), Expects::Nothing),
             Self::Delete => (wire.delete("/gone"), Expects::Body),
-            Self::Rename | Self::MakeFolder if wire == Wire::Http => return None,
+            Self::Rename | Self::MakeDir if wire == Wire::Http => return None,
             Self::Rename => ("RENAME /from\t/moved/to\n".to_owned(), Expects::Body),
-            Self::MakeFolder => ("MKDIR /made/deep/\n".to_owned(), Expects::Body),
+            Self::MakeDir => ("MKDIR /made/deep/\n".to_owned(), Expects::Body),
         };
         Some((words.into_bytes(), expects))
     }
 }
 
-/// Makes the folder what it is before the conversation.
+/// Makes the directory what it is before the conversation.
 pub fn prepare(root: &Path) {
     for name in ["new", "moved", "made"] {
         let _ = fs::remove_dir_all(root.join(name));
@@ -129,12 +129,12 @@ pub fn check(root: &Path, wire: Wire, told: &Told, refusal: Refusal, what: &str)
     assert!(names.is_empty(), "{what}: {names:?} appeared");
 }
 
-/// Does the folder look as before the step, and as after it? Neither means torn or lost. Folders
+/// Does the directory look as before the step, and as after it? Neither means torn or lost. Directories
 /// that were made for a change are only gone again where somebody was there to take them away.
 fn state(root: &Path, step: Step, refusal: Refusal) -> (bool, bool) {
     let holds = |name: &str, seed, len| fs::read(root.join(name)).is_ok_and(|bytes| bytes == content(seed, len));
     let absent = |name: &str| !root.join(name).exists();
-    let untouched = |folder: &str, name: &str| absent(if refusal == Refusal::IsCertain { folder } else { name });
+    let untouched = |dir: &str, name: &str| absent(if refusal == Refusal::IsCertain { dir } else { name });
     match step {
         Step::Replace => (holds("replaced", 1, 200), holds("replaced", 2, 300)),
         Step::Upload => (untouched("new", "new/deep/large"), holds("new/deep/large", 3, LARGE)),
@@ -143,7 +143,7 @@ fn state(root: &Path, step: Step, refusal: Refusal) -> (bool, bool) {
             (from && untouched("moved", "moved/to"), to && absent("from"))
         }
         Step::Delete => (holds("gone", 5, 50), absent("gone")),
-        Step::MakeFolder => (untouched("made", "made/deep"), root.join("made/deep").is_dir()),
+        Step::MakeDir => (untouched("made", "made/deep"), root.join("made/deep").is_dir()),
         Step::Download | Step::HeldDownload | Step::List | Step::Stat => (true, holds("served", 6, SERVED)),
     }
 }

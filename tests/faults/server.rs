@@ -27,7 +27,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// On a folder, with more options.
+    /// On a directory, with more options.
     pub fn start(root: &Path, options: &[&str]) -> Self {
         Self::behind(&[], root, options)
     }
@@ -114,8 +114,8 @@ impl Served {
                 samples.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
             };
             let none = (sum("filewharf_store_operations "), sum("filewharf_dialect_connections{")) == (0, 1);
-            // A worker that has told its result may still hold what it is about to close, and a sweep the folder
-            // of all staging folders.
+            // A worker that has told its result may still hold what it is about to close, and a sweep the directory
+            // of all staging directories.
             let stagings = self.root.join(".filewharf/staging");
             let sweeps = self.open().iter().filter(|path| **path == stagings).count() > 1;
             let rests = none && !sweeps && self.is_asleep();
@@ -196,7 +196,7 @@ impl Served {
         }
     }
 
-    /// Waits until leftovers are swept: only the folder of this process is there, and its lock.
+    /// Waits until leftovers are swept: only the directory of this process is there, and its lock.
     #[track_caller]
     pub fn wait_until_swept(&self) {
         wait_until("leftovers are swept", || self.is_swept());
@@ -204,16 +204,16 @@ impl Served {
 
     /// Has it nothing left to sweep?
     pub fn is_swept(&self) -> bool {
-        let folders = fs::read_dir(self.root.join(".filewharf/staging")).expect("a staging folder");
-        folders.count() == 1 && staged(&self.root).is_empty()
+        let dirs = fs::read_dir(self.root.join(".filewharf/staging")).expect("a staging folder");
+        dirs.count() == 1 && staged(&self.root).is_empty()
     }
 
-    /// The same while clients upload: the folders of the dead are gone.
+    /// The same while clients upload: the directories of the dead are gone.
     #[track_caller]
     pub fn wait_until_only_own_staging(&self) {
         wait_until("folders of dead processes are swept", || {
-            let folders = fs::read_dir(self.root.join(".filewharf/staging")).expect("a staging folder");
-            folders.count() == 1
+            let dirs = fs::read_dir(self.root.join(".filewharf/staging")).expect("a staging folder");
+            dirs.count() == 1
         });
     }
 
@@ -238,7 +238,7 @@ impl Drop for Served {
     }
 }
 
-/// A folder for one test on the disk of the build, which is a real one.
-pub fn folder() -> tempfile::TempDir {
+/// A directory for one test on the disk of the build, which is a real one.
+pub fn dir() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder")
 }

@@ -1,4 +1,4 @@
-//! Two servers on one folder: a counter that clients of both increase by compare-and-swap.
+//! Two servers on one directory: a counter that clients of both increase by compare-and-swap.
 //!
 //! The control is the same servers where one has a file system of its own over the lock files, in a mount
 //! namespace of its own: then both lock, but not the same files. In both, each rename is delayed, so that

@@ -109,10 +109,10 @@ impl Wire {
         }
     }
 
-    pub fn list(self, folder: &str) -> String {
+    pub fn list(self, dir: &str) -> String {
         match self {
-            Self::Line => format!("LIST {folder}\n"),
-            Self::Http => Self::http("GET", folder, "Accept: application/json\r\n"),
+            Self::Line => format!("LIST {dir}\n"),
+            Self::Http => Self::http("GET", dir, "Accept: application/json\r\n"),
         }
     }
 

@@ -417,9 +417,9 @@ fn the_memory_that_is_promised_counts_what_a_connection_is_made_of() {
 
 #[test]
 fn the_memory_that_is_promised_counts_what_is_spoken() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
+    let dir = tempfile::tempdir().expect("a temporary folder");
     let [line, http, pickle] = [Kind::Line, Kind::Http, Kind::Pickle].map(|kind| {
-        let server = Server::builder().root(folder.path()).listen_as(kind, "127.0.0.1:0").build();
+        let server = Server::builder().root(dir.path()).listen_as(kind, "127.0.0.1:0").build();
         server.expect("a server").ceiling()
     });
     assert!(http.shared > line.shared + 1024, "what is kept of files that are asked for often");

@@ -25,7 +25,7 @@ fn small() -> String {
 #[test]
 #[ignore = "needs 7 GiB of a real disk and a release build; prints figures"]
 fn small_downloads_stay_quick_while_large_uploads_are_synced() {
-    let root = process::folder(env!("CARGO_TARGET_TMPDIR"));
+    let root = process::dir(env!("CARGO_TARGET_TMPDIR"));
     let server = Local::start(root.path(), Durability::Durable);
     let address = server.address;
     let mut reader = Driver::connect(address, 1, Wire::Line, Loss::Panics);

@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 /// How long a test waits for anything before it fails. Never reached by a server that works, also where
-/// a sync takes seconds: a file in a new folder of fifty levels waits for fifty of them.
+/// a sync takes seconds: a file in a new directory of fifty levels waits for fifty of them.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Waits until `done` says so.
@@ -212,14 +212,14 @@ pub fn limits() -> Limits {
     Limits { drain_timeout: PATIENCE, slot_timeout: PATIENCE, ..Limits::default() }
 }
 
-/// A server in a thread, on a folder of its own. Drains when dropped, and must then have ended
+/// A server in a thread, on a directory of its own. Drains when dropped, and must then have ended
 /// well: nothing cut off, nothing left in staging, no internal error.
 pub struct Running {
     root: PathBuf,
     handle: Handle,
     ended: Mutex<Option<Receiver<Result<usize, String>>>>,
     cut_offs: CutOffs,
-    folder: Option<TempDir>,
+    dir: Option<TempDir>,
 }
 
 impl Running {
@@ -236,13 +236,13 @@ impl Running {
     }
 
     pub fn with(change: impl FnOnce(Builder) -> Builder) -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
-        let mut running = Self::on(folder.path(), change);
-        running.folder = Some(folder);
+        let dir = TempDir::new().expect("a temporary folder");
+        let mut running = Self::on(dir.path(), change);
+        running.dir = Some(dir);
         running
     }
 
-    /// On a folder that the test keeps.
+    /// On a directory that the test keeps.
     pub fn on(root: &Path, change: impl FnOnce(Builder) -> Builder) -> Self {
         let builder = change(Server::builder().root(root).limits(limits())).listen("127.0.0.1:0");
         let server = builder.build().expect("the server starts");
@@ -253,13 +253,7 @@ impl Running {
             // A test that failed does not listen any more.
             let _ = done.send(end);
         });
-        Self {
-            root: root.to_owned(),
-            handle,
-            ended: Mutex::new(Some(ended)),
-            cut_offs: CutOffs::Forbidden,
-            folder: None,
-        }
+        Self { root: root.to_owned(), handle, ended: Mutex::new(Some(ended)), cut_offs: CutOffs::Forbidden, dir: None }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -283,7 +277,7 @@ impl Running {
         Client::connect(self.address())
     }
 
-    /// A place below the served folder.
+    /// A place below the served directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
@@ -352,14 +346,14 @@ impl Drop for Running {
         }
         let counters = self.counters();
         assert_eq!(counters.closed[CloseReason::Internal as usize], 0, "an internal error");
-        // A folder that the test keeps may have other servers.
-        if self.folder.is_some() {
+        // A directory that the test keeps may have other servers.
+        if self.dir.is_some() {
             assert_eq!(self.staged(), Vec::<PathBuf>::new(), "something is left in staging");
         }
     }
 }
 
-/// Everything in the staging folders of a root but their locks.
+/// Everything in the staging directories of a root but their locks.
 pub fn staged(root: &Path) -> Vec<PathBuf> {
     let Ok(owners) = fs::read_dir(root.join(".filewharf/staging")) else { return Vec::new() };
     owners
@@ -371,7 +365,7 @@ pub fn staged(root: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// What a client sees in the served folder, hidden files included.
+/// What a client sees in the served directory, hidden files included.
 pub fn visible(root: &Path) -> Vec<String> {
     let entries = fs::read_dir(root).expect("the folder is there").filter_map(Result::ok);
     let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();

@@ -20,9 +20,9 @@ fn every_target_takes_its_corpus() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
     let (mut files, mut bytes) = (0, 0);
     for (name, target) in targets::ALL {
-        let folder = fs::read_dir(corpus.join(name)).unwrap_or_else(|error| panic!("{name} has no corpus: {error}"));
+        let dir = fs::read_dir(corpus.join(name)).unwrap_or_else(|error| panic!("{name} has no corpus: {error}"));
         let before = files;
-        for file in folder {
+        for file in dir {
             let path = file.expect("a file").path();
             let input = fs::read(&path).expect("readable");
             files += 1;

@@ -76,7 +76,7 @@ fn nine_thousand_connections_cost_less_than_a_kibibyte_each_while_others_move_fi
     if !process::permits(9_500, "crowd") {
         return;
     }
-    let root = process::folder(env!("CARGO_TARGET_TMPDIR"));
+    let root = process::dir(env!("CARGO_TARGET_TMPDIR"));
     // Those who have begun wait until a gigabyte has gone to the disk and back. Who is silent is to be seen at once.
     let timeouts = ["--head-timeout", "3600", "--idle-timeout", "3600", "--accept-defer", "0"];
     let arguments = [&timeouts[..], &["--per-address", "100"]].concat();

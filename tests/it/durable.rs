@@ -15,10 +15,10 @@ const EACH_MAX: usize = 100;
 
 #[test]
 #[ignore = "needs a disk of its own and a release build; prints figures"]
-fn small_uploads_share_the_syncs_of_their_folder() {
+fn small_uploads_share_the_syncs_of_their_directory() {
     for durability in [Durability::Durable, Durability::Written] {
         for connections in [1, 4, 16, 64, 256] {
-            let root = process::folder(env!("CARGO_TARGET_TMPDIR"));
+            let root = process::dir(env!("CARGO_TARGET_TMPDIR"));
             let server = Local::start(root.path(), durability);
             let mut clients = Driver::connect(server.address, connections, Wire::Line, Loss::Panics);
             let each = UPLOADS.div_ceil(connections).min(EACH_MAX);

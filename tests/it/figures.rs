@@ -137,8 +137,8 @@ fn only_what_stands_between_two_marks_is_replaced() {
 fn a_process_is_asleep_while_no_thread_of_it_wants_a_core() {
     use crate::support::process;
 
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let idle = crate::program::Program::start(folder.path(), &[]);
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let idle = crate::program::Program::start(dir.path(), &[]);
     crate::client::wait_until("an idle server", || process::is_asleep(idle.pid()));
     assert!(!process::is_asleep(std::process::id()), "this thread runs");
 }

@@ -39,7 +39,7 @@ fn write_over(path: &Path, n: u32) {
     file.set_len(version(n).len() as u64).expect("shorter");
 }
 
-// Each brings version `n` about in the folder, and returns what stands there then.
+// Each brings version `n` about in the directory, and returns what stands there then.
 
 fn replace(root: &Path, n: u32) -> Option<Vec<u8>> {
     fs::write(root.join("new"), version(n)).expect("room");
@@ -52,7 +52,7 @@ fn write_in_place(root: &Path, n: u32) -> Option<Vec<u8>> {
     Some(version(n))
 }
 
-/// Its folder is watched by nobody.
+/// Its directory is watched by nobody.
 fn write_by_another_name(root: &Path, n: u32) -> Option<Vec<u8>> {
     let other = root.join("other");
     if n == 1 {
@@ -151,7 +151,7 @@ fn nobody_is_shown_what_was_before(mut change: impl FnMut(&Path, u32) -> Option<
         for n in 1..=TIMES {
             let (got, wanted) = ask(&mut client, || change(&root, n));
             stale += u32::from(got != wanted);
-            // So that it is kept again before it changes again: the first time its folders may be
+            // So that it is kept again before it changes again: the first time its directories may be
             // new too.
             for _ in 0..3 {
                 ask(&mut client, || None);
@@ -163,12 +163,12 @@ fn nobody_is_shown_what_was_before(mut change: impl FnMut(&Path, u32) -> Option<
 
 /// In memory where that can be had: to replace a file thousands of times, while other tests sync,
 /// takes a disk minutes, and says nothing more.
-fn folder() -> TempDir {
+fn dir() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder")
 }
 
-fn server(folder: &TempDir) -> Running {
-    Running::on(folder.path(), |builder| {
+fn server(dir: &TempDir) -> Running {
+    Running::on(dir.path(), |builder| {
         // A change may take long where the disk is busy, and half a head waits for it.
         let limits = Limits { head_timeout: 10 * PATIENCE, ..Limits::default() };
         builder.limits(limits).durability(Durability::Written)
@@ -177,50 +177,50 @@ fn server(folder: &TempDir) -> Running {
 
 #[test]
 fn a_file_that_was_replaced_is_seen() {
-    let folder = folder();
-    nobody_is_shown_what_was_before(replace, &server(&folder));
+    let dir = dir();
+    nobody_is_shown_what_was_before(replace, &server(&dir));
 }
 
 #[test]
 fn a_write_in_place_is_seen() {
-    let folder = folder();
-    nobody_is_shown_what_was_before(write_in_place, &server(&folder));
+    let dir = dir();
+    nobody_is_shown_what_was_before(write_in_place, &server(&dir));
 }
 
 #[test]
 fn a_write_by_another_name_of_the_file_is_seen() {
-    let folder = folder();
-    nobody_is_shown_what_was_before(write_by_another_name, &server(&folder));
+    let dir = dir();
+    nobody_is_shown_what_was_before(write_by_another_name, &server(&dir));
 }
 
 #[test]
 fn a_deletion_is_seen() {
-    let folder = folder();
-    nobody_is_shown_what_was_before(delete, &server(&folder));
+    let dir = dir();
+    nobody_is_shown_what_was_before(delete, &server(&dir));
 }
 
 #[test]
 fn a_file_that_was_cut_short_is_seen() {
-    let folder = folder();
-    nobody_is_shown_what_was_before(cut_short, &server(&folder));
+    let dir = dir();
+    nobody_is_shown_what_was_before(cut_short, &server(&dir));
 }
 
 #[test]
-fn a_folder_in_another_ones_place_is_seen() {
-    let folder = folder();
-    nobody_is_shown_what_was_before(move_an_ancestor, &server(&folder));
+fn a_directory_in_another_ones_place_is_seen() {
+    let dir = dir();
+    nobody_is_shown_what_was_before(move_an_ancestor, &server(&dir));
 }
 
 #[test]
 fn a_link_in_the_way_is_seen() {
-    let folder = folder();
-    nobody_is_shown_what_was_before(put_a_link_in_the_way, &server(&folder));
+    let dir = dir();
+    nobody_is_shown_what_was_before(put_a_link_in_the_way, &server(&dir));
 }
 
 #[test]
 fn an_upload_to_this_server_is_seen() {
-    let folder = folder();
-    let server = server(&folder);
+    let dir = dir();
+    let server = server(&dir);
     let mut writer = server.client();
     let upload = |_: &Path, n| {
         writer.put(&format!("/{NAME}"), &version(n));

@@ -331,8 +331,8 @@ fn every_conversation_goes_as_written_when_it_arrives_while_the_server_is_busy()
 
 /// Every dialect's conversations.
 fn all() -> Vec<Transcript> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let mut files: Vec<_> = fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file").path()).collect();
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut files: Vec<_> = fs::read_dir(dir).expect("a folder").map(|file| file.expect("a file").path()).collect();
     files.sort_unstable();
     let all = files.iter().flat_map(|file| transcripts(file, &fs::read_to_string(file).expect("text")));
     let all: Vec<Transcript> = all.collect();

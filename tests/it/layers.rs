@@ -25,8 +25,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-fn collect(folder: &Path, into: &mut Vec<Source>) {
-    for entry in fs::read_dir(folder).expect("the sources are there").filter_map(Result::ok) {
+fn collect(dir: &Path, into: &mut Vec<Source>) {
+    for entry in fs::read_dir(dir).expect("the sources are there").filter_map(Result::ok) {
         let path = entry.path();
         if path.is_dir() {
             collect(&path, into);

@@ -21,17 +21,17 @@ const DIALECTS: [(&str, &str); 5] = [
 /// A server process that listens in each of these dialects; killed when dropped.
 struct Served {
     child: Child,
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
     ports: Vec<String>,
 }
 
 impl Served {
     fn start(dialects: &[&str]) -> Self {
-        let folder = process::folder(env!("CARGO_TARGET_TMPDIR"));
-        let log = File::create(folder.path().join("log")).expect("a log");
+        let dir = process::dir(env!("CARGO_TARGET_TMPDIR"));
+        let log = File::create(dir.path().join("log")).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_filewharf"));
         // A thousand at once are more than there are slots, and a disk may take long for each.
-        command.arg("serve").arg(folder.path().join("files")).args(["--slot-timeout", "900"]);
+        command.arg("serve").arg(dir.path().join("files")).args(["--slot-timeout", "900"]);
         for dialect in dialects {
             command.args(["--listen", &format!("{dialect}@127.0.0.1:0")]);
         }
@@ -43,14 +43,14 @@ impl Served {
             address.rsplit_once(':').expect("a port").1.to_owned()
         });
         let ports = ports.collect();
-        Self { child, folder, ports }
+        Self { child, dir, ports }
     }
 
     /// Runs the clients of a dialect against the listener at this place.
     fn clients(&self, place: usize, script: &str, words: &[&str]) -> Child {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/legacy").join(script);
         let mut command = Command::new("python3");
-        command.arg(script).args(["127.0.0.1", &self.ports[place]]).arg(self.folder.path().join("files")).args(words);
+        command.arg(script).args(["127.0.0.1", &self.ports[place]]).arg(self.dir.path().join("files")).args(words);
         command.spawn().expect("python3 can be run")
     }
 }

@@ -5,8 +5,8 @@
 //! | `golden` | whole conversations, at every cut, on the platform in memory, and on the real one |
 //! | `states` | the table of states; deadlines, drains and ends of stream in virtual time |
 //! | `bounds` | what is bounded stays within its bound: slices of a turn, memory, descriptors |
-//! | `served` | the main job, on real sockets and a real folder, in every setting |
-//! | `sharing` | several servers on one folder |
+//! | `served` | the main job, on real sockets and a real directory, in every setting |
+//! | `sharing` | several servers on one directory |
 //! | `slow` | downloads of a crowd of fast and slow readers, on real sockets |
 //! | `fresh` | files that others change, on real sockets: nobody is shown what was before |
 //! | `bad_luck` | peers that break off, stall, lie or attack; resources that run out |
@@ -14,11 +14,11 @@
 //! | `legacy` | the dialects of older systems against clients in Python |
 //! | `http` | HTTP by the sections of its RFCs, and its everyday clients |
 //! | `corpus` | the fuzz targets over their committed inputs |
-//! | `big_folder` | a folder with 100,000 files |
+//! | `big_directory` | a directory with 100,000 files |
 //! | `moments` | limits at their last moment, and how long the loop sleeps |
 //! | `logged` | the lines of the log, word for word |
 //! | `counters` | the facts for the operator follow what happens |
-//! | `page` | the web page of a folder, in a browser |
+//! | `page` | the web page of a directory, in a browser |
 //! | `layers` | reads the sources: who imports whom, and where system calls may stand |
 //! | `regressions` | defects once found, each with the events that showed it |
 //! | `rig` | the platform in memory |
@@ -58,7 +58,7 @@ mod states;
 mod visits;
 
 // Slow checks that print figures; they are ignored unless asked for.
-mod big_folder;
+mod big_directory;
 mod busy;
 mod crowd;
 mod durable;

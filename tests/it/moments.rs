@@ -229,7 +229,7 @@ fn an_upload_whose_size_comes_first_may_be_as_long_as_uploads_may() {
 }
 
 #[test]
-fn a_name_that_a_folder_has_may_go_on_behind_its_blank() {
+fn a_name_that_a_directory_has_may_go_on_behind_its_blank() {
     let mut rig = speaking(Kind::NameSize);
     rig.place("a/x", b"");
     let peer = rig.connect();

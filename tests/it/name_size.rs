@@ -21,7 +21,7 @@ fn content() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Names with blanks and folders, but without a blank before a digit.
+/// Names with blanks and directories, but without a blank before a digit.
 fn name() -> impl Strategy<Value = String> {
     "[a-z0-9_.é]{1,12}(/[a-z][a-z0-9]{0,6}){0,2}( [a-z.]{1,5}){0,2}"
         .prop_filter("a name that may be stored", |name| filewharf::wire::key::relative(name).is_ok())

@@ -1,5 +1,5 @@
-//! The web page of a folder in a real browser: `tests/page/browser.py` drives it, against a server
-//! that may be written to and one that may not, in the same folder.
+//! The web page of a directory in a real browser: `tests/page/browser.py` drives it, against a server
+//! that may be written to and one that may not, in the same directory.
 //!
 //! Pictures of the page are left in `target/page`, for people to look at.
 
@@ -26,10 +26,10 @@ impl Drop for Running {
     }
 }
 
-/// A server of the folder, and the address of its page.
-fn serve(folder: &Path, flags: &[&str]) -> (Running, String) {
+/// A server of the directory, and the address of its page.
+fn serve(dir: &Path, flags: &[&str]) -> (Running, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_filewharf"));
-    command.arg("serve").arg(folder).args(["--listen", "http@127.0.0.1:0"]).args(flags);
+    command.arg("serve").arg(dir).args(["--listen", "http@127.0.0.1:0"]).args(flags);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the built binary can be run");
     let mut server = Running(child);
     let mut line = String::new();
@@ -42,18 +42,18 @@ fn serve(folder: &Path, flags: &[&str]) -> (Running, String) {
 
 #[test]
 #[ignore = "needs chromium, chromedriver and python3"]
-fn the_page_of_a_folder_does_in_a_browser_what_it_offers() {
+fn the_page_of_a_directory_does_in_a_browser_what_it_offers() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let temporary = process::folder(env!("CARGO_TARGET_TMPDIR"));
-    let folder = temporary.path().join("files");
-    let (_writable, writable) = serve(&folder, &["--max-size", "32M"]);
+    let temporary = process::dir(env!("CARGO_TARGET_TMPDIR"));
+    let dir = temporary.path().join("files");
+    let (_writable, writable) = serve(&dir, &["--max-size", "32M"]);
     // The one that is read asks for a secret, which a browser takes from the address.
     let secret = temporary.path().join("secret");
     fs::write(&secret, "open sesame").expect("a file can be made");
-    let (_read_only, read_only) = serve(&folder, &["--read-only", "--token-file", &secret.to_string_lossy()]);
+    let (_read_only, read_only) = serve(&dir, &["--read-only", "--token-file", &secret.to_string_lossy()]);
     let read_only = read_only.replacen("://", "://somebody:open%20sesame@", 1);
     let mut command = Command::new("python3");
-    command.arg(root.join("tests/page/browser.py")).args([&writable, &read_only]).arg(&folder);
+    command.arg(root.join("tests/page/browser.py")).args([&writable, &read_only]).arg(&dir);
     command.arg(Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("page"));
     // The script ends the browser when it is told to end; a pipe that closes tells it.
     let mut script = command.stdin(Stdio::piped()).spawn().expect("python3 can be run");

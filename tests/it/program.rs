@@ -160,8 +160,8 @@ fn fails(arguments: &[&str], code: i32) -> String {
 
 #[test]
 fn the_server_prints_where_it_listens_and_nothing_else() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let program = Program::start(folder.path(), &["--listen", "line@127.0.0.1:0", "--verbose"]);
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let program = Program::start(dir.path(), &["--listen", "line@127.0.0.1:0", "--verbose"]);
     program.client().put("/file", b"content");
     program.signal(Signal::TERM);
     let (code, rest) = program.wait();
@@ -173,8 +173,8 @@ fn the_server_prints_where_it_listens_and_nothing_else() {
 #[test]
 fn both_signals_drain_and_a_second_one_ends_it_at_once() {
     for signal in [Signal::TERM, Signal::INT] {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let program = Program::start(folder.path(), &[]);
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let program = Program::start(dir.path(), &[]);
         let mut client = program.client();
         client.send("PUT 10 /file\nhalf ");
         client.stream.set_nodelay(true).expect("a socket takes an option");
@@ -186,7 +186,7 @@ fn both_signals_drain_and_a_second_one_ends_it_at_once() {
         assert!(client.line().starts_with("OK 0 "));
         drop((client, idle));
         assert_eq!(program.wait().0, Some(0), "{signal:?}");
-        let program = Program::start(folder.path(), &[]);
+        let program = Program::start(dir.path(), &[]);
         let mut client = program.client();
         client.send("PUT 10 /file\nhalf ");
         program.client().expect("PING", "OK 0");
@@ -194,14 +194,14 @@ fn both_signals_drain_and_a_second_one_ends_it_at_once() {
         wait_until("a closed listener", || std::net::TcpStream::connect(program.address()).is_err());
         program.signal(signal);
         assert_eq!(program.wait().0, Some(1), "{signal:?} twice cuts off");
-        assert_eq!(fs::read(folder.path().join("file")).expect("the old file"), b"half done.");
+        assert_eq!(fs::read(dir.path().join("file")).expect("the old file"), b"half done.");
     }
 }
 
 #[test]
 fn a_hangup_drains_and_its_repetition_cuts_nothing_off() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let program = Program::start(folder.path(), &[]);
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let program = Program::start(dir.path(), &[]);
     let mut client = program.client();
     client.send("PUT 10 /file\nhalf ");
     program.client().expect("PING", "OK 0");
@@ -218,8 +218,8 @@ fn a_hangup_drains_and_its_repetition_cuts_nothing_off() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_hangup_that_is_ignored_from_the_start_changes_nothing() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let program = Program::behind(folder.path(), "trap '' HUP");
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let program = Program::behind(dir.path(), "trap '' HUP");
     program.signal(Signal::HUP);
     program.client().expect("PING", "OK 0");
     program.end();
@@ -227,10 +227,10 @@ fn a_hangup_that_is_ignored_from_the_start_changes_nothing() {
 
 #[test]
 fn a_port_in_use_is_named_and_the_exit_code_is_one() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let program = Program::start(folder.path(), &[]);
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let program = Program::start(dir.path(), &[]);
     let address = program.address().to_string();
-    let root = folder.path().join("other");
+    let root = dir.path().join("other");
     let error = fails(&["serve", &root.to_string_lossy(), "--quiet", "--listen", &address], 1);
     assert_eq!(error.lines().count(), 1, "{error}");
     assert!(error.contains(&address), "{error}");
@@ -239,8 +239,8 @@ fn a_port_in_use_is_named_and_the_exit_code_is_one() {
 
 #[test]
 fn a_root_that_is_a_file_is_refused() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let file = folder.path().join("file");
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let file = dir.path().join("file");
     fs::write(&file, "").expect("a file");
     let error = fails(&["serve", &file.to_string_lossy(), "--quiet", "--listen", "127.0.0.1:0"], 1);
     assert!(error.lines().count() == 1 && error.contains("file"), "{error}");
@@ -265,9 +265,9 @@ fn wrong_usage_exits_with_two() {
 }
 
 #[test]
-fn folders_go_both_ways_unchanged() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let source = folder.path().join("source");
+fn directories_go_both_ways_unchanged() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let source = dir.path().join("source");
     let mut files = Vec::new();
     for n in 0..50_usize {
         let name = format!("{}/file {n}", ["a", "a/b", "c é"][n % 3]);
@@ -276,12 +276,12 @@ fn folders_go_both_ways_unchanged() {
         fs::write(source.join(&name), &bytes).expect("a file");
         files.push((name, bytes));
     }
-    let program = Program::start(&folder.path().join("served"), &[]);
+    let program = Program::start(&dir.path().join("served"), &[]);
     let address = program.address();
     run_well(&["put", "--recursive", &source.to_string_lossy(), &format!("{address}/in/")]);
     let listed = String::from_utf8(run_well(&["ls", &format!("{address}/in/source/")])).expect("UTF-8");
     assert!(listed.contains("a/") && listed.contains("c é/"), "{listed}");
-    let back = folder.path().join("back");
+    let back = dir.path().join("back");
     fs::create_dir(&back).expect("a folder");
     run_well(&["get", "--recursive", &format!("{address}/in/source"), &back.to_string_lossy()]);
     for (name, bytes) in &files {
@@ -293,13 +293,13 @@ fn folders_go_both_ways_unchanged() {
 
 #[test]
 fn a_large_file_goes_both_ways_and_away() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let secret = folder.path().join("secret");
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let secret = dir.path().join("secret");
     fs::write(&secret, "open sesame\n").expect("a file");
     let secret = secret.to_string_lossy().into_owned();
-    let program = Program::start(&folder.path().join("served"), &["--token-file", &secret]);
+    let program = Program::start(&dir.path().join("served"), &["--token-file", &secret]);
     let url = format!("{}/big file", program.address());
-    let (from, to) = (folder.path().join("big file"), folder.path().join("copy"));
+    let (from, to) = (dir.path().join("big file"), dir.path().join("copy"));
     let bytes = content(1, 5 << 20);
     fs::write(&from, &bytes).expect("a file");
     let (from, to) = (from.to_string_lossy().into_owned(), to.to_string_lossy().into_owned());
@@ -325,8 +325,8 @@ fn nobody_there_is_a_failure() {
 #[test]
 #[cfg(target_os = "linux")]
 fn the_server_is_at_most_twelve_threads() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let program = Program::start(folder.path(), &[]);
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let program = Program::start(dir.path(), &[]);
     let bytes = content(1, 200_000);
     let mut clients: Vec<Client> = (0..20).map(|_| program.client()).collect();
     for (n, client) in clients.iter_mut().enumerate() {
@@ -363,9 +363,9 @@ fn wrong_usage_of_the_server_is_told_in_words_of_its_flags() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_served_is_told_with_what_to_do() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+fn a_directory_that_cannot_be_served_is_told_with_what_to_do() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
     fs::write(at("file"), "").expect("a file");
     for (root, wanted) in [
         (at("file"), &["file", "is not a folder"][..]),
@@ -402,14 +402,14 @@ fn help_tells_defaults_and_only_flags_that_do_something() {
 
 #[test]
 fn a_secret_that_is_none_is_refused_and_one_that_others_can_read_is_told_of() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
+    let dir = tempfile::tempdir().expect("a temporary folder");
     let file = |name: &str, text: &str, mode: u32| {
-        let path = folder.path().join(name);
+        let path = dir.path().join(name);
         fs::write(&path, text).expect("a file");
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
         path.to_string_lossy().into_owned()
     };
-    let root = folder.path().join("served").to_string_lossy().into_owned();
+    let root = dir.path().join("served").to_string_lossy().into_owned();
     for (secret, why) in
         [("x\n", "at least 4"), ("    \t  \n", "blank"), ("abc", "at least 4"), ("\nsecond", "first line")]
     {
@@ -441,10 +441,10 @@ fn a_secret_that_is_none_is_refused_and_one_that_others_can_read_is_told_of() {
 
 #[test]
 fn a_missing_secret_is_told_with_the_flag_that_gives_it() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let secret = folder.path().join("secret").to_string_lossy().into_owned();
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let secret = dir.path().join("secret").to_string_lossy().into_owned();
     fs::write(&secret, "open sesame\n").expect("a file");
-    let program = Program::start(&folder.path().join("served"), &["--token-file", &secret]);
+    let program = Program::start(&dir.path().join("served"), &["--token-file", &secret]);
     let told = fails(&["ls", &program.address().to_string()], 1);
     assert!(told.contains("(401)") && told.contains("--token-file"), "{told}");
     program.end();
@@ -452,9 +452,9 @@ fn a_missing_secret_is_told_with_the_flag_that_gives_it() {
 
 #[test]
 fn one_file_takes_the_name_that_the_target_tells() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let served = folder.path().join("served");
-    let local = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let served = dir.path().join("served");
+    let local = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
     for name in ["photo.jpg", "b"] {
         fs::write(local(name), name).expect("a file");
     }
@@ -463,7 +463,7 @@ fn one_file_takes_the_name_that_the_target_tells() {
     let (photo, other) = (local("photo.jpg"), local("b"));
     for (arguments, stored, content) in [
         (vec![&*photo, "/x/renamed.jpg"], "x/renamed.jpg", "photo.jpg"),
-        // A folder that is there takes the file in; a final slash says that a folder is meant.
+        // A directory that is there takes the file in; a final slash says that a directory is meant.
         (vec![&*photo, "/x"], "x/photo.jpg", "photo.jpg"),
         (vec![&*photo, "/new/"], "new/photo.jpg", "photo.jpg"),
         (vec![&*other, "/x/renamed.jpg"], "x/renamed.jpg", "b"),
@@ -513,14 +513,14 @@ fn on_a_terminal(arguments: &[&str]) -> String {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_terminal_is_shown_one_line_of_summary_and_no_amount_before_it_is_known() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
+    let dir = tempfile::tempdir().expect("a temporary folder");
     let bytes = content(1, 3 << 20);
-    let served = folder.path().join("served");
+    let served = dir.path().join("served");
     fs::create_dir(&served).expect("a folder");
     fs::write(served.join("big"), &bytes).expect("a file");
     let program = Program::start(&served, &[]);
     let big = format!("{}/big", program.address());
-    let copy = folder.path().join("copy").to_string_lossy().into_owned();
+    let copy = dir.path().join("copy").to_string_lossy().into_owned();
     fs::write(format!("{copy}.part"), &bytes[..2 << 20]).expect("a part");
     let server_says = run_well(&["ls", &big]);
     assert!(!server_says.is_empty());

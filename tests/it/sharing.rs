@@ -1,4 +1,4 @@
-//! Several servers on one folder.
+//! Several servers on one directory.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
@@ -14,8 +14,8 @@ const INCREMENTS: u64 = 400;
 /// Each increment reads the counter and stores the next number if the version is still the one that was read.
 #[test]
 fn a_counter_that_several_servers_compare_and_swap_loses_no_increment() {
-    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder");
-    let start = || Running::on(folder.path(), |builder| builder.shared(true).durability(Durability::Written));
+    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder");
+    let start = || Running::on(dir.path(), |builder| builder.shared(true).durability(Durability::Written));
     let servers = [start(), start(), start()];
     servers[0].client().put("/counter", b"0");
     let (stored, refused) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -41,13 +41,13 @@ fn a_counter_that_several_servers_compare_and_swap_loses_no_increment() {
 
 #[test]
 fn a_second_server_says_why_it_does_not_start() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let first = Running::on(folder.path(), |builder| builder);
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let first = Running::on(dir.path(), |builder| builder);
     for shared in [false, true] {
-        let second = Server::builder().root(folder.path()).listen("127.0.0.1:0").shared(shared).build();
+        let second = Server::builder().root(dir.path()).listen("127.0.0.1:0").shared(shared).build();
         let error = second.err().expect("an error").to_string();
         assert!(error.contains("another server has the folder") && error.contains("--shared"), "{error}");
     }
     first.assert_serves();
-    Running::on(folder.path(), |builder| builder.read_only(true)).client().expect("PING", "OK 0");
+    Running::on(dir.path(), |builder| builder.read_only(true)).client().expect("PING", "OK 0");
 }

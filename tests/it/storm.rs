@@ -47,8 +47,8 @@ fn uploads(clients: &mut Driver, names: &mut Names, random: &mut Random, acked: 
     let outcome = clients.run(|step| match step {
         Step::Next(at) => {
             let name = random.below(NAMES);
-            let folder = if name.is_multiple_of(3) { "new/deep" } else { "flat" };
-            let path = format!("/{folder}/{at}-{name}");
+            let dir = if name.is_multiple_of(3) { "new/deep" } else { "flat" };
+            let path = format!("/{dir}/{at}-{name}");
             let content = Content::new(random.next() >> 8, random.below(LEN_MAX + 1));
             names.entry(path.clone()).or_default().sent.push(content);
             Some(Task::Put { path, content })
@@ -89,8 +89,8 @@ fn check(root: &Path, names: &mut Names) -> usize {
     checked
 }
 
-fn visible(folder: &Path, prefix: &str, found: &mut Vec<String>) {
-    for entry in fs::read_dir(folder).into_iter().flatten() {
+fn visible(dir: &Path, prefix: &str, found: &mut Vec<String>) {
+    for entry in fs::read_dir(dir).into_iter().flatten() {
         let entry = entry.expect("the folder can be read");
         let name = format!("{prefix}/{}", entry.file_name().to_string_lossy());
         if name == "/.filewharf" {
@@ -104,24 +104,24 @@ fn visible(folder: &Path, prefix: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Waits until only the folder of the process that lives is left, with nothing in it but its lock.
+/// Waits until only the directory of the process that lives is left, with nothing in it but its lock.
 fn wait_until_swept(root: &Path, server: &Program) -> Duration {
     let began = Instant::now();
     let staging = root.join(".filewharf/staging");
     let own = format!("{}-", server.pid());
     loop {
-        let names = |folder: &Path| -> Vec<String> {
-            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let names = |dir: &Path| -> Vec<String> {
+            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
             entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
         };
-        let folders = names(&staging);
-        if let [only] = &folders[..]
+        let dirs = names(&staging);
+        if let [only] = &dirs[..]
             && only.starts_with(&own)
             && names(&staging.join(only)) == ["LOCK"]
         {
             return began.elapsed();
         }
-        assert!(began.elapsed() < PATIENCE, "not swept: {folders:?}");
+        assert!(began.elapsed() < PATIENCE, "not swept: {dirs:?}");
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -129,7 +129,7 @@ fn wait_until_swept(root: &Path, server: &Program) -> Duration {
 #[test]
 #[ignore = "needs a minute and a release build; prints figures"]
 fn what_was_acknowledged_survives_fifty_kills_and_nothing_partial_is_seen() {
-    let root = process::folder(env!("CARGO_TARGET_TMPDIR"));
+    let root = process::dir(env!("CARGO_TARGET_TMPDIR"));
     let seed = std::env::var("FILEWHARF_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     println!("storm: FILEWHARF_SEED={seed}");
     let mut random = Random::new(seed);

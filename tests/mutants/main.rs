@@ -89,8 +89,8 @@ fn every_mutant_is_found() {
     let wanted = std::env::var("MUTANT").unwrap_or_default();
     let mutants: Vec<Mutant> = parse(&list).into_iter().filter(|mutant| mutant.name.contains(&wanted)).collect();
     assert!(!mutants.is_empty(), "no mutant has {wanted:?} in its name");
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let (tree, target) = (folder.path().join("tree"), root.join("target/mutants"));
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (tree, target) = (dir.path().join("tree"), root.join("target/mutants"));
     copy(&root, &tree);
     let mut survivors = Vec::new();
     for mutant in &mutants {

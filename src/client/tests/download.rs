@@ -9,15 +9,15 @@ use super::*;
 const SEGMENT: u64 = 64 << 10;
 
 struct Place {
-    _folder: tempfile::TempDir,
+    _dir: tempfile::TempDir,
     dest: PathBuf,
 }
 
 impl Place {
     fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let dest = folder.path().join("f");
-        Self { _folder: folder, dest }
+        let dir = tempfile::tempdir().expect("a folder");
+        let dest = dir.path().join("f");
+        Self { _dir: dir, dest }
     }
 
     fn beside(&self, end: &str) -> PathBuf {

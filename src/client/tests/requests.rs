@@ -11,11 +11,11 @@ fn what_was_stored_is_told_moved_and_removed() {
     let mut client = client(&fake);
     client.ping().expect("alive");
     let stat = client.stat("/d/f").expect("a file");
-    assert_eq!((stat.folder, stat.size, stat.mtime), (false, 5, 1_000_000_000));
-    assert!(client.stat("/d").expect("a folder").folder);
+    assert_eq!((stat.dir, stat.size, stat.mtime), (false, 5, 1_000_000_000));
+    assert!(client.stat("/d").expect("a folder").dir);
     client.rename("/d/f", "/d/g h").expect("moved");
     client.mkdir("/new folder").expect("made");
-    assert!(fake.state().folders.contains("/new folder"));
+    assert!(fake.state().dirs.contains("/new folder"));
     client.delete("/d/g h").expect("removed");
     assert_eq!(client.stat("/d/g h").expect_err("gone").trouble.code(), Some(404));
     assert_eq!(client.rename("/x", "/y").expect_err("missing").trouble.code(), Some(404));
@@ -35,7 +35,7 @@ fn a_listing_goes_through_all_its_pages() {
         fake.state().page = Some(page);
         let got: Vec<Entry> = client(&fake).list("/d").collect::<Result<_, _>>().expect("a listing");
         assert!(got.iter().map(|entry| &entry.name).eq(&names), "{page}");
-        assert_eq!(got.iter().filter(|entry| entry.folder).count(), 1);
+        assert_eq!(got.iter().filter(|entry| entry.dir).count(), 1);
     }
 }
 

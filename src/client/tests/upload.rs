@@ -7,19 +7,19 @@ use std::time::SystemTime;
 
 use super::*;
 
-fn local(folder: &tempfile::TempDir, bytes: &[u8]) -> PathBuf {
-    let path = folder.path().join("local");
+fn local(dir: &tempfile::TempDir, bytes: &[u8]) -> PathBuf {
+    let path = dir.path().join("local");
     fs::write(&path, bytes).expect("written");
     path
 }
 
 #[test]
 fn files_of_every_size_arrive_with_their_time() {
-    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
     let mut client = client(&fake);
     for len in [0, 1, (64 << 10) - 1, 64 << 10, (64 << 10) + 1, 5 << 20] {
         let bytes = noise(len);
-        let path = local(&folder, &bytes);
+        let path = local(&dir, &bytes);
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_234_567_890);
         OpenOptions::new().write(true).open(&path).expect("open").set_modified(time).expect("a time");
         let mut notes = Notes::default();
@@ -46,21 +46,21 @@ fn a_stream_of_unknown_length_arrives_in_chunks() {
 
 #[test]
 fn an_upload_whose_connection_is_lost_is_sent_again() {
-    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
     let bytes = noise(2 << 20);
     fake.state().cut_uploads = [0, 1 << 20, 2 << 20].into();
     let mut notes = Notes::default();
-    client(&fake).put_file("/f", &local(&folder, &bytes), &mut notes).expect("stored");
+    client(&fake).put_file("/f", &local(&dir, &bytes), &mut notes).expect("stored");
     assert_eq!(notes.retries, 3);
     assert!(fake.content("/f").expect("there") == bytes);
 }
 
 #[test]
 fn tries_are_bounded_and_the_loss_is_named() {
-    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
     fake.state().cut_uploads = vec![10; 50].into();
     let mut notes = Notes::default();
-    let error = client(&fake).put_file("/f", &local(&folder, &noise(1 << 20)), &mut notes).expect_err("lost");
+    let error = client(&fake).put_file("/f", &local(&dir, &noise(1 << 20)), &mut notes).expect_err("lost");
     assert!(matches!(error.trouble, Trouble::Lost(_)), "{error}");
     assert_eq!(notes.retries, 5);
     assert!(error.to_string().starts_with(&format!("{}/f: ", fake.address)), "{error}");
@@ -70,9 +70,9 @@ fn tries_are_bounded_and_the_loss_is_named() {
 #[test]
 fn a_refusal_in_the_middle_of_the_body_is_reported_and_not_the_broken_pipe() {
     for close in [true, false] {
-        let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+        let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
         fake.state().refuse_upload = Some((100_000, "ERR 507 no space left\n", close));
-        let path = local(&folder, &noise(20 << 20));
+        let path = local(&dir, &noise(20 << 20));
         let error = impatient(&fake).put_file("/f", &path, &mut ()).expect_err("refused");
         assert_eq!(error.trouble.code(), Some(507), "{error}");
         assert!(error.to_string().contains("no space left"), "{error}");
@@ -81,9 +81,9 @@ fn a_refusal_in_the_middle_of_the_body_is_reported_and_not_the_broken_pipe() {
 
 #[test]
 fn a_body_that_was_damaged_on_the_way_is_noticed_and_sent_again() {
-    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
     let bytes = noise(100_000);
-    let path = local(&folder, &bytes);
+    let path = local(&dir, &bytes);
     fake.state().damage = 1;
     let error = impatient(&fake).put_file("/f", &path, &mut ()).expect_err("damaged");
     assert!(matches!(error.trouble, Trouble::Damaged), "{error}");
@@ -117,8 +117,8 @@ impl Watch for Growing {
 
 #[test]
 fn a_local_file_that_grows_meanwhile_is_not_stored() {
-    let (fake, folder) = (Fake::start(), tempfile::tempdir().expect("a folder"));
-    let path = local(&folder, &noise(1 << 20));
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let path = local(&dir, &noise(1 << 20));
     let error = client(&fake).put_file("/f", &path, &mut Growing(path.clone(), false)).expect_err("it grew");
     assert!(matches!(error.trouble, Trouble::SourceChanged), "{error}");
     assert_eq!(fake.content("/f"), None);

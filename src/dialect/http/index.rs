@@ -15,14 +15,14 @@ pub const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none
 const NAME_COLUMNS: usize = 50;
 
 /// Appends what is before the names.
-pub fn begin(folder: &Key, out: &mut String) {
+pub fn begin(dir: &Key, out: &mut String) {
     let mut title = String::from("Index of /");
-    escape(folder.as_str(), &mut title);
+    escape(dir.as_str(), &mut title);
     let _ = write!(
         out,
         "<!doctype html>\n<html>\n<head><meta charset=\"utf-8\"><title>{title}</title></head>\n<body>\n<h1>{title}</h1>\n<pre>\n"
     );
-    if !folder.is_root() {
+    if !dir.is_root() {
         out.push_str("<a href=\"../\">../</a>\n");
     }
 }
@@ -31,7 +31,7 @@ pub fn begin(folder: &Key, out: &mut String) {
 pub fn row(entry: &Entry, out: &mut String) {
     let (slash, mtime, size) = match entry.node {
         Node::File(meta) => ("", meta.mtime, meta.len.to_string()),
-        Node::Folder { mtime } => ("/", mtime, "-".to_owned()),
+        Node::Dir { mtime } => ("/", mtime, "-".to_owned()),
     };
     let _ = write!(out, "<a href=\"{}{slash}\">", target::component(&entry.name));
     escape(&entry.name, out);

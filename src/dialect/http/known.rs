@@ -89,7 +89,7 @@ mod tests {
     use crate::config::Access;
     use crate::dialect::http::{Http, Listener};
     use crate::dialect::testing::talking;
-    use crate::dialect::{Act, Machine as _, Phase};
+    use crate::dialect::{Action, Phase, Protocol as _};
     use crate::error::Failure;
 
     /// Heads that mean something, and are found where they came before.
@@ -99,11 +99,11 @@ mod tests {
     }
 
     /// What becomes of a head, and how much of the input it took.
-    fn decoded(listener: &Arc<Listener>, input: &[u8], phase: Phase, access: &Access) -> (usize, Act, bool) {
+    fn decoded(listener: &Arc<Listener>, input: &[u8], phase: Phase, access: &Access) -> (usize, Action, bool) {
         let mut http = Http::new(Arc::clone(listener));
-        talking(phase, access, |talk| {
-            let (used, act) = http.decode(input, talk);
-            (used, act, http.was_last_request())
+        talking(phase, access, |context| {
+            let (used, action) = http.decode(input, context);
+            (used, action, http.was_last_request())
         })
         .result
     }
@@ -124,7 +124,7 @@ mod tests {
                 let listener = Arc::new(Listener::default());
                 let head = format!("GET {target} HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
                 let first = decoded(&listener, head.as_bytes(), Phase::Serving, &open);
-                assert!(matches!(first.1, Act::Run(_)), "{first:?}");
+                assert!(matches!(first.1, Action::Run(_)), "{first:?}");
                 assert_eq!(kept(&listener), 0, "who comes once costs nothing");
                 for _ in 0..3 {
                     assert_eq!(decoded(&listener, head.as_bytes(), Phase::Serving, &open), first, "{head}");
@@ -149,13 +149,13 @@ mod tests {
         }
         assert_eq!(kept(&listener), 0);
         for _ in 0..3 {
-            assert!(matches!(decoded(&listener, plain, Phase::Serving, &Access::default()).1, Act::Run(_)));
+            assert!(matches!(decoded(&listener, plain, Phase::Serving, &Access::default()).1, Action::Run(_)));
         }
         assert_eq!(kept(&listener), 1);
-        let (_, act, _) = decoded(&listener, plain, Phase::Serving, &secret);
-        assert!(!matches!(act, Act::Run(_)), "without the secret: {act:?}");
-        let (_, act, _) = decoded(&listener, plain, Phase::Draining, &Access::default());
-        assert!(!matches!(act, Act::Run(_)), "while draining: {act:?}");
+        let (_, action, _) = decoded(&listener, plain, Phase::Serving, &secret);
+        assert!(!matches!(action, Action::Run(_)), "without the secret: {action:?}");
+        let (_, action, _) = decoded(&listener, plain, Phase::Draining, &Access::default());
+        assert!(!matches!(action, Action::Run(_)), "while draining: {action:?}");
     }
 
     #[test]
@@ -173,14 +173,14 @@ mod tests {
         let before = room(&listener);
         for len in 0..=two.len() {
             let mut http = Http::new(Arc::clone(&listener));
-            talking(Phase::Serving, &Access::default(), |talk| {
-                let (used, act) = http.decode(&two[..len], talk);
+            talking(Phase::Serving, &Access::default(), |context| {
+                let (used, action) = http.decode(&two[..len], context);
                 match len < head.len() {
-                    true => assert_eq!((used, act), (0, Act::More)),
-                    false => assert_eq!((used, act), (whole.0, whole.1.clone())),
+                    true => assert_eq!((used, action), (0, Action::More)),
+                    false => assert_eq!((used, action), (whole.0, whole.1.clone())),
                 }
                 if len < head.len() {
-                    assert_eq!(http.decode(head, talk), (whole.0, whole.1.clone()), "split at {len}");
+                    assert_eq!(http.decode(head, context), (whole.0, whole.1.clone()), "split at {len}");
                 }
             });
         }
@@ -194,9 +194,9 @@ mod tests {
         let mut said = Vec::new();
         for failure in [Failure::NotFound, Failure::NotFound, Failure::TimedOut, Failure::NotFound, Failure::NotFound] {
             let mut http = Http::new(Arc::clone(&listener));
-            let heard = talking(Phase::Serving, &Access::default(), |talk| {
-                let _ = http.decode(head, talk);
-                http.answered(Err(failure), talk)
+            let heard = talking(Phase::Serving, &Access::default(), |context| {
+                let _ = http.decode(head, context);
+                http.answered(Err(failure), context)
             });
             said.push(heard.said);
         }
@@ -219,8 +219,8 @@ mod tests {
         for name in 0..10 * PLACES {
             let head = format!("GET /{name} HTTP/1.1\r\nHost: x\r\n\r\n");
             for _ in 0..2 {
-                let (_, act, _) = decoded(&listener, head.as_bytes(), Phase::Serving, &Access::default());
-                assert!(format!("{act:?}").contains(&format!("\"{name}\"")), "{act:?}");
+                let (_, action, _) = decoded(&listener, head.as_bytes(), Phase::Serving, &Access::default());
+                assert!(format!("{action:?}").contains(&format!("\"{name}\"")), "{action:?}");
             }
         }
         assert!((PLACES / 2..=PLACES).contains(&kept(&listener)), "heads fall on few places: {}", kept(&listener));

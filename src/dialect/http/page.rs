@@ -1,4 +1,4 @@
-//! The web page of a folder: one HTML document that needs nothing else from anywhere.
+//! The web page of a directory: one HTML document that needs nothing else from anywhere.
 //!
 //! It lists without a script; with it, names are sorted, searched, uploaded, deleted and looked
 //! into. Names come from strangers: every one is escaped where it is text and percent-encoded
@@ -21,10 +21,10 @@ const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str =
     concat!(include_str!("page/script.js"), include_str!("page/preview.js"), include_str!("page/upload.js"));
 
-/// What the page of a folder shows.
+/// What the page of a directory shows.
 pub struct Page<'a> {
-    /// The folder; its address ends in `/`, because every link is relative to it.
-    pub folder: &'a Key,
+    /// The directory; its address ends in `/`, because every link is relative to it.
+    pub dir: &'a Key,
     /// The name behind which this page begins.
     pub after: Option<&'a str>,
     /// May this client upload and delete?
@@ -87,9 +87,9 @@ fn fill(page: &Page<'_>, word: &str, out: &mut String) {
     match word {
         "style" => out.push_str(STYLE),
         "script" => out.push_str(SCRIPT),
-        "title" => title(page.folder, out),
+        "title" => title(page.dir, out),
         "writable" => out.push_str(if page.writable { " data-writable" } else { "" }),
-        "crumbs" => crumbs(page.folder, out),
+        "crumbs" => crumbs(page.dir, out),
         "before" if page.after.is_some() => {
             out.push_str("<p class=\"before\"><a href=\"./\">From the first name</a></p>\n");
         }
@@ -101,14 +101,14 @@ fn fill(page: &Page<'_>, word: &str, out: &mut String) {
     }
 }
 
-fn title(folder: &Key, out: &mut String) {
-    escape(if folder.is_root() { "/" } else { folder.name() }, out);
+fn title(dir: &Key, out: &mut String) {
+    escape(if dir.is_root() { "/" } else { dir.name() }, out);
     out.push_str(" – filewharf");
 }
 
-/// Every folder on the way here, as a link, and this one.
-fn crumbs(folder: &Key, out: &mut String) {
-    let parts: Vec<&str> = folder.as_str().split('/').filter(|part| !part.is_empty()).collect();
+/// Every directory on the way here, as a link, and this one.
+fn crumbs(dir: &Key, out: &mut String) {
+    let parts: Vec<&str> = dir.as_str().split('/').filter(|part| !part.is_empty()).collect();
     let names = std::iter::once("Files").chain(parts.iter().copied());
     for (depth, name) in names.enumerate() {
         match parts.len() - depth {
@@ -138,7 +138,7 @@ pub fn row(entry: &Entry, out: &mut String) {
             say(out, format_args!("<th scope=\"row\"><a class=\"file\" href=\"{link}\"><bdi>"));
             meta.mtime
         }
-        Node::Folder { mtime } => {
+        Node::Dir { mtime } => {
             say(out, format_args!("<tr data-time=\"{mtime}\">"));
             say(out, format_args!("<th scope=\"row\"><a class=\"folder\" href=\"{link}/\"><bdi>"));
             mtime

@@ -7,7 +7,7 @@ use crate::command::Command;
 use crate::dialect::http::listener::Listener;
 use crate::dialect::http::media;
 use crate::dialect::http::reply::{Content, Manner, content_length, field, now_s, validators, write_validators};
-use crate::dialect::{Act, Talk};
+use crate::dialect::{Action, Context};
 use crate::error::Failure;
 use crate::object::{Key, Meta};
 use crate::wire::http::conditional::{Conditions, Verdict, range_counts};
@@ -86,18 +86,24 @@ impl Read {
     }
 
     /// The file is open: decides in the order of RFC 9110 §13.2.2.
-    pub(super) fn opened(&mut self, meta: &Meta, manner: &mut Manner, listener: &Listener, talk: &mut Talk<'_>) -> Act {
-        let Some(wishes) = self.wishes.take() else { return self.whole(meta, manner, listener, talk) };
+    pub(super) fn opened(
+        &mut self,
+        meta: &Meta,
+        manner: &mut Manner,
+        listener: &Listener,
+        context: &mut Context<'_>,
+    ) -> Action {
+        let Some(wishes) = self.wishes.take() else { return self.whole(meta, manner, listener, context) };
         match wishes.conditions.read(Some(meta)) {
             Verdict::Proceed => {}
             Verdict::NotModified => {
-                manner.head(304, talk);
-                validators(meta, talk);
-                talk.out.extend_from_slice(b"\r\n");
+                manner.head(304, context);
+                validators(meta, context);
+                context.out.extend_from_slice(b"\r\n");
                 return manner.then();
             }
             Verdict::Failed => {
-                return manner.refuse(Failure::PreconditionFailed, Some(&self.key), talk, manner.then());
+                return manner.refuse(Failure::PreconditionFailed, Some(&self.key), context, manner.then());
             }
         }
         // A range means something to GET only (RFC 9110 §14.2).
@@ -107,52 +113,59 @@ impl Read {
             Ranges::Whole
                 if wishes.digest == Digest::Trailer && meta.len > 0 && manner.content() == Content::Follows =>
             {
-                self.digested(meta, manner, listener, talk)
+                self.digested(meta, manner, listener, context)
             }
-            Ranges::Whole => self.whole(meta, manner, listener, talk),
+            Ranges::Whole => self.whole(meta, manner, listener, context),
             Ranges::Unsatisfiable => {
                 let all = format!("bytes */{}", meta.len);
                 let failure = Failure::RangeUnsatisfiable;
-                manner.refuse_as(416, failure, Some(&self.key), Some(("Content-Range", &all)), talk);
+                manner.refuse_as(416, failure, Some(&self.key), Some(("Content-Range", &all)), context);
                 manner.then()
             }
-            Ranges::One(range) => self.part(range, meta, manner, listener, talk),
-            Ranges::Several(ranges) => self.parts(ranges, meta, manner, talk),
+            Ranges::One(range) => self.part(range, meta, manner, listener, context),
+            Ranges::Several(ranges) => self.parts(ranges, meta, manner, context),
         }
     }
 
     /// The file is open, and all of it is wanted.
-    pub(super) fn whole(&self, meta: &Meta, manner: &Manner, listener: &Listener, talk: &mut Talk<'_>) -> Act {
-        manner.head(200, talk);
-        self.describe(meta, listener, talk);
-        content_length(meta.len, talk.out);
+    pub(super) fn whole(&self, meta: &Meta, manner: &Manner, listener: &Listener, context: &mut Context<'_>) -> Action {
+        manner.head(200, context);
+        self.describe(meta, listener, context);
+        content_length(meta.len, context.out);
         if manner.content() == Content::Withheld {
             return manner.then();
         }
-        Act::Send { range: 0..meta.len, hash: false }
+        Action::Send { range: 0..meta.len, hash: false }
     }
 
     /// One chunk with everything, so that the digest can follow in a trailer (RFC 9530 §2,
     /// RFC 9112 §7.1.2).
-    fn digested(&mut self, meta: &Meta, manner: &Manner, listener: &Listener, talk: &mut Talk<'_>) -> Act {
-        manner.head(200, talk);
-        self.describe(meta, listener, talk);
-        talk.out.extend_from_slice(b"Trailer: Repr-Digest\r\nTransfer-Encoding: chunked\r\n\r\n");
-        chunked::chunk_head(meta.len, talk.out);
+    fn digested(&mut self, meta: &Meta, manner: &Manner, listener: &Listener, context: &mut Context<'_>) -> Action {
+        manner.head(200, context);
+        self.describe(meta, listener, context);
+        context.out.extend_from_slice(b"Trailer: Repr-Digest\r\nTransfer-Encoding: chunked\r\n\r\n");
+        chunked::chunk_head(meta.len, context.out);
         self.stage = Stage::Digested;
-        Act::Send { range: 0..meta.len, hash: true }
+        Action::Send { range: 0..meta.len, hash: true }
     }
 
-    fn part(&self, range: Range<u64>, meta: &Meta, manner: &Manner, listener: &Listener, talk: &mut Talk<'_>) -> Act {
-        manner.head(206, talk);
-        self.describe(meta, listener, talk);
-        content_range(&range, meta.len, talk.out);
-        content_length(range.end - range.start, talk.out);
-        Act::Send { range, hash: false }
+    fn part(
+        &self,
+        range: Range<u64>,
+        meta: &Meta,
+        manner: &Manner,
+        listener: &Listener,
+        context: &mut Context<'_>,
+    ) -> Action {
+        manner.head(206, context);
+        self.describe(meta, listener, context);
+        content_range(&range, meta.len, context.out);
+        content_length(range.end - range.start, context.out);
+        Action::Send { range, hash: false }
     }
 
     /// RFC 9110 §14.6.
-    fn parts(&mut self, ranges: Box<[Range<u64>]>, meta: &Meta, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+    fn parts(&mut self, ranges: Box<[Range<u64>]>, meta: &Meta, manner: &Manner, context: &mut Context<'_>) -> Action {
         // The etag is made of what the kernel says about this version, and so not in its content.
         let boundary = meta.etag;
         let kind = media::of(&self.key);
@@ -169,61 +182,61 @@ impl Read {
         left.reverse();
         let end = format!("\r\n--{boundary}--\r\n").into_bytes();
         len += end.len() as u64;
-        manner.head(206, talk);
-        validators(meta, talk);
-        field("Content-Type", &format_args!("multipart/byteranges; boundary={boundary}"), talk.out);
-        content_length(len, talk.out);
+        manner.head(206, context);
+        validators(meta, context);
+        field("Content-Type", &format_args!("multipart/byteranges; boundary={boundary}"), context.out);
+        content_length(len, context.out);
         self.stage = Stage::Parts(Box::new(Parts { left, end }));
-        self.next_part(manner, talk)
+        self.next_part(manner, context)
     }
 
-    fn next_part(&mut self, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+    fn next_part(&mut self, manner: &Manner, context: &mut Context<'_>) -> Action {
         let Stage::Parts(parts) = &mut self.stage else { return manner.then() };
         match parts.left.pop() {
             Some(Part { mut head, range }) => {
-                talk.out.append(&mut head);
-                Act::Send { range, hash: false }
+                context.out.append(&mut head);
+                Action::Send { range, hash: false }
             }
             None => {
-                talk.out.append(&mut parts.end);
+                context.out.append(&mut parts.end);
                 manner.then()
             }
         }
     }
 
     /// The range asked for has left.
-    pub(super) fn sent(&mut self, digest: Option<[u8; 32]>, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+    pub(super) fn sent(&mut self, digest: Option<[u8; 32]>, manner: &Manner, context: &mut Context<'_>) -> Action {
         match (&self.stage, digest) {
             (Stage::Digested, Some(digest)) => {
-                talk.out.extend_from_slice(chunked::CHUNK_END);
-                talk.out.extend_from_slice(chunked::LAST);
-                field("Repr-Digest", &digest::format(&digest), talk.out);
-                talk.out.extend_from_slice(b"\r\n");
+                context.out.extend_from_slice(chunked::CHUNK_END);
+                context.out.extend_from_slice(chunked::LAST);
+                field("Repr-Digest", &digest::format(&digest), context.out);
+                context.out.extend_from_slice(b"\r\n");
                 manner.then()
             }
-            _ => self.next_part(manner, talk),
+            _ => self.next_part(manner, context),
         }
     }
 
-    fn describe(&self, meta: &Meta, listener: &Listener, talk: &mut Talk<'_>) {
-        let now_s = now_s(talk);
+    fn describe(&self, meta: &Meta, listener: &Listener, context: &mut Context<'_>) {
+        let now_s = now_s(context);
         let write = |out: &mut Vec<u8>| {
             write_validators(meta, now_s, out);
             media::describe(&self.key, listener.active, out);
             out.extend_from_slice(b"Accept-Ranges: bytes\r\n");
         };
         if meta.mtime <= now_s {
-            listener.described.write(&self.key, meta, talk.out, write);
+            listener.described.write(&self.key, meta, context.out, write);
         } else {
             // What is said of its time changes with the present.
-            write(talk.out);
+            write(context.out);
         }
     }
 
-    /// A folder is found under its name with a `/` behind: links in its page are relative to that.
-    pub(super) fn failed(&self, failure: Failure, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+    /// A directory is found under its name with a `/` behind: links in its page are relative to that.
+    pub(super) fn failed(&self, failure: Failure, manner: &Manner, context: &mut Context<'_>) -> Action {
         let Failure::Conflict(_) = failure else {
-            return manner.refuse(failure, Some(&self.key), talk, manner.then());
+            return manner.refuse(failure, Some(&self.key), context, manner.then());
         };
         // Relative to the target: in front of this server a proxy may have taken something off the path.
         let mut place = Vec::new();
@@ -239,7 +252,7 @@ impl Read {
             // A file may stand there tomorrow; without this, browsers would remember for ever.
             &[("Location", &place), ("Cache-Control", &"no-cache")],
             "that is a folder, it is found under this name with / behind\n",
-            talk,
+            context,
         );
         manner.then()
     }

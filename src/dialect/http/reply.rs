@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::Write as _;
 
 use crate::dialect::http::listener::{Listener, Origins};
-use crate::dialect::{Act, Talk};
+use crate::dialect::{Action, Context};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Meta};
 use crate::wire::http::date;
@@ -79,10 +79,10 @@ impl Manner {
     }
 
     /// What follows the response.
-    pub(super) const fn then(&self) -> Act {
+    pub(super) const fn then(&self) -> Action {
         match self.persistence {
-            Persistence::KeepAlive => Act::Next,
-            Persistence::Close => Act::Close(CloseReason::Finished),
+            Persistence::KeepAlive => Action::Next,
+            Persistence::Close => Action::Close(CloseReason::Finished),
         }
     }
 
@@ -105,29 +105,29 @@ impl Manner {
     }
 
     /// The rest of a head after [`Manner::length_is_unknown`]; the content follows in parts.
-    pub(super) fn begin_parts(&self, kind: &str, talk: &mut Talk<'_>) {
-        field("Content-Type", &kind, talk.out);
-        field("X-Content-Type-Options", &"nosniff", talk.out);
+    pub(super) fn begin_parts(&self, kind: &str, context: &mut Context<'_>) {
+        field("Content-Type", &kind, context.out);
+        field("X-Content-Type-Options", &"nosniff", context.out);
         if self.version == Version::Http11 {
-            talk.out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+            context.out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
-        talk.out.extend_from_slice(b"\r\n");
+        context.out.extend_from_slice(b"\r\n");
     }
 
     /// A part of the content, perhaps the last (RFC 9112 §7.1).
-    pub(super) fn part(&self, content: &[u8], is_last: bool, talk: &mut Talk<'_>) {
+    pub(super) fn part(&self, content: &[u8], is_last: bool, context: &mut Context<'_>) {
         // In one piece: a buffer that grows by doubling may take twice what it holds.
-        talk.out.reserve_exact(content.len() + CHUNK_FRAME_BYTES);
+        context.out.reserve_exact(content.len() + CHUNK_FRAME_BYTES);
         if self.version == Version::Http10 {
-            return talk.out.extend_from_slice(content);
+            return context.out.extend_from_slice(content);
         }
         if !content.is_empty() {
-            let _ = write!(talk.out, "{:x}\r\n", content.len());
-            talk.out.extend_from_slice(content);
-            talk.out.extend_from_slice(b"\r\n");
+            let _ = write!(context.out, "{:x}\r\n", content.len());
+            context.out.extend_from_slice(content);
+            context.out.extend_from_slice(b"\r\n");
         }
         if is_last {
-            talk.out.extend_from_slice(b"0\r\n\r\n");
+            context.out.extend_from_slice(b"0\r\n\r\n");
         }
     }
 
@@ -136,55 +136,61 @@ impl Manner {
     }
 
     /// The status line and the fields that every response has. The empty line is still to come.
-    pub(super) fn head(&self, code: u16, talk: &mut Talk<'_>) {
-        talk.out.reserve(HEAD_BYTES);
-        talk.out.extend_from_slice(b"HTTP/1.1 ");
-        write_decimal(u64::from(code), talk.out);
+    pub(super) fn head(&self, code: u16, context: &mut Context<'_>) {
+        context.out.reserve(HEAD_BYTES);
+        context.out.extend_from_slice(b"HTTP/1.1 ");
+        write_decimal(u64::from(code), context.out);
         for part in [" ", status::reason(code), "\r\nDate: "] {
-            talk.out.extend_from_slice(part.as_bytes());
+            context.out.extend_from_slice(part.as_bytes());
         }
-        date::write(now_s(talk), talk.out);
-        talk.out.extend_from_slice(b"\r\n");
-        self.sharing.say(talk.out);
+        date::write(now_s(context), context.out);
+        context.out.extend_from_slice(b"\r\n");
+        self.sharing.say(context.out);
         match (self.persistence, self.version) {
-            (Persistence::Close, _) => talk.out.extend_from_slice(b"Connection: close\r\n"),
+            (Persistence::Close, _) => context.out.extend_from_slice(b"Connection: close\r\n"),
             // RFC 9112 §9.3: an old client must be told that its wish is granted.
-            (Persistence::KeepAlive, Version::Http10) => talk.out.extend_from_slice(b"Connection: keep-alive\r\n"),
+            (Persistence::KeepAlive, Version::Http10) => context.out.extend_from_slice(b"Connection: keep-alive\r\n"),
             (Persistence::KeepAlive, Version::Http11) => {}
         }
     }
 
     /// A whole response with a short text.
-    pub(super) fn text(&self, code: u16, fields: &[Field<'_>], text: &str, talk: &mut Talk<'_>) {
-        self.head(code, talk);
+    pub(super) fn text(&self, code: u16, fields: &[Field<'_>], text: &str, context: &mut Context<'_>) {
+        self.head(code, context);
         for (name, value) in fields {
-            field(name, value, talk.out);
+            field(name, value, context.out);
         }
-        self.content_of("text/plain; charset=utf-8", text.as_bytes(), talk);
+        self.content_of("text/plain; charset=utf-8", text.as_bytes(), context);
     }
 
     /// The rest of a response whose content is there: its type, its length, the content.
-    pub(super) fn content_of(&self, kind: &str, content: &[u8], talk: &mut Talk<'_>) {
-        field("Content-Type", &kind, talk.out);
-        field("X-Content-Type-Options", &"nosniff", talk.out);
-        content_length(content.len() as u64, talk.out);
+    pub(super) fn content_of(&self, kind: &str, content: &[u8], context: &mut Context<'_>) {
+        field("Content-Type", &kind, context.out);
+        field("X-Content-Type-Options", &"nosniff", context.out);
+        content_length(content.len() as u64, context.out);
         if self.content == Content::Follows {
-            talk.out.reserve_exact(content.len());
-            talk.out.extend_from_slice(content);
+            context.out.reserve_exact(content.len());
+            context.out.extend_from_slice(content);
         }
     }
 
     /// A whole response that has no content by its status (RFC 9110 §6.4.1).
-    pub(super) fn empty(&self, code: u16, talk: &mut Talk<'_>) {
-        self.head(code, talk);
-        talk.out.extend_from_slice(b"\r\n");
+    pub(super) fn empty(&self, code: u16, context: &mut Context<'_>) {
+        self.head(code, context);
+        context.out.extend_from_slice(b"\r\n");
     }
 
     /// Says why a request is refused, and hands back what is to be done then. `then` must fit what
     /// [`Manner::then`] says: see [`Manner::last`].
-    pub(super) fn refuse(&self, failure: Failure, key: Option<&Key>, talk: &mut Talk<'_>, then: Act) -> Act {
+    pub(super) fn refuse(
+        &self,
+        failure: Failure,
+        key: Option<&Key>,
+        context: &mut Context<'_>,
+        then: Action,
+    ) -> Action {
         let name = key.filter(|key| !key.is_root()).map(|key| key as &dyn Display);
-        self.refuse_as(status::code(failure), failure, name, None, talk);
+        self.refuse_as(status::code(failure), failure, name, None, context);
         then
     }
 
@@ -195,9 +201,9 @@ impl Manner {
         failure: Failure,
         name: Option<&dyn Display>,
         more: Option<Field<'_>>,
-        talk: &mut Talk<'_>,
+        context: &mut Context<'_>,
     ) {
-        talk.refused = Some(failure);
+        context.refused = Some(failure);
         let text = match name {
             Some(name) => format!("{}: {name}\n", failure.words()),
             None => format!("{}\n", failure.words()),
@@ -210,7 +216,7 @@ impl Manner {
             fields.push(("WWW-Authenticate", &"Bearer"));
         }
         fields.extend(seconds.as_ref().map(|seconds| -> Field<'_> { ("Retry-After", seconds) }));
-        self.text(code, &fields, &text, talk);
+        self.text(code, &fields, &text, context);
     }
 
     /// May the page of another site that asked see the response?
@@ -254,9 +260,9 @@ pub(super) fn field(name: &str, value: &dyn Display, out: &mut Vec<u8>) {
 /// The validators of a version (RFC 9110 §8.8). A cache must ask before it uses what it has:
 /// nobody shall see an older version than there is. Nothing is said to change after it is sent
 /// (§8.8.2.1).
-pub(super) fn validators(meta: &Meta, talk: &mut Talk<'_>) {
-    let now_s = now_s(talk);
-    write_validators(meta, now_s, talk.out);
+pub(super) fn validators(meta: &Meta, context: &mut Context<'_>) {
+    let now_s = now_s(context);
+    write_validators(meta, now_s, context.out);
 }
 
 /// The same, where this is the present. It makes no difference once the change is in the past.
@@ -276,8 +282,8 @@ pub(super) fn content_length(len: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n\r\n");
 }
 
-pub(super) fn now_s(talk: &Talk<'_>) -> i64 {
-    i64::try_from(talk.wall_clock_s).unwrap_or(i64::MAX)
+pub(super) fn now_s(context: &Context<'_>) -> i64 {
+    i64::try_from(context.wall_clock_s).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -293,7 +299,7 @@ mod tests {
         // The clock of that place to speak stands at 1970.
         for mtime in [-5, 0, 3600] {
             let meta = Meta { len: 1, mtime, etag: Etag([0; 16]) };
-            let heard = talking(Phase::Serving, &Access::default(), |talk| validators(&meta, talk));
+            let heard = talking(Phase::Serving, &Access::default(), |context| validators(&meta, context));
             let text = String::from_utf8(heard.said).expect("text");
             assert!(text.contains("Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT\r\n"), "{text}");
         }

@@ -5,9 +5,9 @@ use std::fmt::Display;
 use crate::command::{Command, GoAhead, Put};
 use crate::config::Limits;
 use crate::dialect::http::reply::{Field, Manner, field, validators};
-use crate::dialect::{Act, BodyPart, Finish, Talk, Then};
+use crate::dialect::{Action, BodyPart, Context, Finish, Then};
 use crate::error::{CloseReason, Failure};
-use crate::object::{Key, Meant, Placed, Stored};
+use crate::object::{ExpectedKind, Key, Placed, Stored};
 use crate::wire::body;
 use crate::wire::http::chunked::Chunked;
 use crate::wire::http::conditional::Conditions;
@@ -59,9 +59,9 @@ impl Upload {
     }
 
     pub(super) fn command(&mut self, head: &Head<'_>, path: Path, limits: &Limits) -> Result<Command, Failure> {
-        let Path { key, meant } = path.clone();
+        let Path { key, expected_kind } = path.clone();
         self.path = Some(path);
-        if meant == Meant::Folder {
+        if expected_kind == ExpectedKind::Dir {
             return Err(Failure::Malformed("a PUT stores a file, so its path must not end in /"));
         }
         // RFC 9110 §14.4: a server that stores parts would take it for the whole.
@@ -90,19 +90,19 @@ impl Upload {
     }
 
     /// The store is ready for the body.
-    pub(super) fn created(&mut self, talk: &mut Talk<'_>) -> Act {
+    pub(super) fn created(&mut self, context: &mut Context<'_>) -> Action {
         if self.go_ahead == GoAhead::Awaited {
-            talk.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            context.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             self.go_ahead = GoAhead::NotAwaited;
         }
-        Act::Receive
+        Action::Receive
     }
 
     /// Says why nothing was stored. The body is stepped over where its end is certain and near, or
     /// else the connection ends: a client that waits for its go-ahead may send the body or not
     /// (RFC 9110 §10.1.1).
-    pub(super) fn refused(&self, failure: Failure, manner: &mut Manner, talk: &mut Talk<'_>) -> Act {
-        let then = self.behind_refusal(failure, manner, talk);
+    pub(super) fn refused(&self, failure: Failure, manner: &mut Manner, context: &mut Context<'_>) -> Action {
+        let then = self.behind_refusal(failure, manner, context);
         let (code, more): (u16, Option<Field<'_>>) = match failure {
             // RFC 9110 §15.5.16: of an upload, only its coding can be what is not offered.
             Failure::NotImplemented(_) => (415, Some(("Accept-Encoding", &"identity"))),
@@ -110,59 +110,59 @@ impl Upload {
             failure => (status::code(failure), None),
         };
         let name = self.path.as_ref().map(|path| path as &dyn Display);
-        manner.refuse_as(code, failure, name, more, talk);
+        manner.refuse_as(code, failure, name, more, context);
         then
     }
 
     /// The same where the method is what is not offered (RFC 9110 §15.5.6, §15.6.2).
-    pub(super) fn not_offered(&self, method: Method<'_>, manner: &mut Manner, talk: &mut Talk<'_>) -> Act {
+    pub(super) fn not_offered(&self, method: Method<'_>, manner: &mut Manner, context: &mut Context<'_>) -> Action {
         let failure = Failure::NotImplemented("this method is not offered");
-        let then = self.behind_refusal(failure, manner, talk);
+        let then = self.behind_refusal(failure, manner, context);
         let known = matches!(
             method,
             Method::Post
                 | Method::Other("PATCH" | "TRACE" | "PROPFIND" | "PROPPATCH" | "MKCOL" | "COPY" | "MOVE" | "LOCK")
         );
-        let methods: &dyn Display = &allowed(talk);
+        let methods: &dyn Display = &allowed(context);
         let (code, more) = if known { (405, Some(("Allow", methods))) } else { (501, None) };
-        manner.refuse_as(code, failure, None, more, talk);
+        manner.refuse_as(code, failure, None, more, context);
         then
     }
 
     /// What follows the response to a request that is refused.
-    fn behind_refusal(&self, failure: Failure, manner: &mut Manner, talk: &Talk<'_>) -> Act {
+    fn behind_refusal(&self, failure: Failure, manner: &mut Manner, context: &Context<'_>) -> Action {
         let near = match self.body {
             Body::Ended => 0,
             Body::Counted(left) => left,
             Body::Chunked(_) | Body::Unsaid => u64::MAX,
         };
-        let certain = self.go_ahead == GoAhead::NotAwaited && near <= talk.limits.discard_bytes_max;
+        let certain = self.go_ahead == GoAhead::NotAwaited && near <= context.limits.discard_bytes_max;
         if !certain || failure == Failure::Draining {
             manner.last();
         }
         match manner.then() {
-            Act::Next if near > 0 => Act::Discard,
-            Act::Close(_) => Act::Close(CloseReason::Refused),
+            Action::Next if near > 0 => Action::Discard,
+            Action::Close(_) => Action::Close(CloseReason::Refused),
             then => then,
         }
     }
 
     /// The upload is complete under its final name (RFC 9110 §9.3.4).
-    pub(super) fn stored(&self, stored: &Stored, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+    pub(super) fn stored(&self, stored: &Stored, manner: &Manner, context: &mut Context<'_>) -> Action {
         match stored.placed {
             Placed::New => {
-                manner.head(201, talk);
+                manner.head(201, context);
                 if let Some(Path { key, .. }) = &self.path {
                     // Relative to the target, as a proxy may have taken something off the path.
-                    field("Location", &target::component(key.name()), talk.out);
+                    field("Location", &target::component(key.name()), context.out);
                 }
-                validators(&stored.meta, talk);
-                talk.out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+                validators(&stored.meta, context);
+                context.out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
             }
             Placed::Replaced => {
-                manner.head(204, talk);
-                validators(&stored.meta, talk);
-                talk.out.extend_from_slice(b"\r\n");
+                manner.head(204, context);
+                validators(&stored.meta, context);
+                context.out.extend_from_slice(b"\r\n");
             }
         }
         manner.then()
@@ -217,39 +217,39 @@ pub(super) struct Remove {
 
 impl Remove {
     pub(super) fn of(head: &Head<'_>, path: Path) -> Result<(Self, Command), Failure> {
-        let Path { key, meant } = path;
+        let Path { key, expected_kind } = path;
         if key.is_root() {
             return Err(Failure::Denied("the served folder itself cannot be deleted"));
         }
         let precondition = Conditions::parse(&head.fields)?.write();
-        Ok((Self { key: key.clone() }, Command::Delete { key, meant, precondition }))
+        Ok((Self { key: key.clone() }, Command::Delete { key, expected_kind, precondition }))
     }
 }
 
 /// What can be done here; asked by people, and by browsers on behalf of other sites.
-pub(super) fn options(head: &Head<'_>, manner: &Manner, talk: &mut Talk<'_>) -> Act {
-    let methods = allowed(talk);
-    manner.head(204, talk);
-    field("Allow", &methods, talk.out);
+pub(super) fn options(head: &Head<'_>, manner: &Manner, context: &mut Context<'_>) -> Action {
+    let methods = allowed(context);
+    manner.head(204, context);
+    field("Allow", &methods, context.out);
     let asked = &head.fields;
     if manner.shares() && asked.access_control_request_method.is_some() {
-        field("Access-Control-Allow-Methods", &methods, talk.out);
+        field("Access-Control-Allow-Methods", &methods, context.out);
         for names in asked.access_control_request_headers.lines() {
-            field("Access-Control-Allow-Headers", names, talk.out);
+            field("Access-Control-Allow-Headers", names, context.out);
         }
-        field("Access-Control-Max-Age", &PREFLIGHT_AGE_S, talk.out);
+        field("Access-Control-Max-Age", &PREFLIGHT_AGE_S, context.out);
     }
-    talk.out.extend_from_slice(b"\r\n");
+    context.out.extend_from_slice(b"\r\n");
     manner.then()
 }
 
-fn allowed(talk: &Talk<'_>) -> &'static str {
-    if talk.access.is_read_only() { METHODS_READ_ONLY } else { METHODS }
+fn allowed(context: &Context<'_>) -> &'static str {
+    if context.access.is_read_only() { METHODS_READ_ONLY } else { METHODS }
 }
 
 /// RFC 9110 §10.1.1.
-pub(super) fn unmet_expectation(manner: &Manner, talk: &mut Talk<'_>) -> Act {
+pub(super) fn unmet_expectation(manner: &Manner, context: &mut Context<'_>) -> Action {
     let failure = Failure::Malformed("the only expectation that can be met is 100-continue");
-    manner.refuse_as(417, failure, None, None, talk);
+    manner.refuse_as(417, failure, None, None, context);
     manner.then()
 }

@@ -10,11 +10,11 @@ fn listener(options: &[(&str, &str)]) -> Result<Listener, String> {
     Listener::new(&options, 1_700_000_000)
 }
 
-fn machine(options: &[(&str, &str)]) -> LengthPrefix {
+fn protocol(options: &[(&str, &str)]) -> LengthPrefix {
     LengthPrefix::new(Arc::new(listener(options).expect("good options")), SocketAddr::from(([127, 0, 0, 1], 50_851)))
 }
 
-fn talking<R>(access: &Access, call: impl FnOnce(&mut Talk<'_>) -> R) -> (R, Vec<u8>, Vec<String>) {
+fn talking<R>(access: &Access, call: impl FnOnce(&mut Context<'_>) -> R) -> (R, Vec<u8>, Vec<String>) {
     let Heard { result, said, notes, .. } = testing::talking(Phase::Serving, access, call);
     (result, said, notes)
 }
@@ -26,25 +26,25 @@ fn message(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Shows the machine all of `input`, until it wants something else than more or the next request.
-fn decode(machine: &mut LengthPrefix, input: &[u8]) -> (Act, Vec<u8>) {
+/// Shows the protocol all of `input`, until it wants something else than more or the next request.
+fn decode(protocol: &mut LengthPrefix, input: &[u8]) -> (Action, Vec<u8>) {
     let mut at = 0;
-    let (act, out, _) = talking(&Access::default(), |talk| {
+    let (action, out, _) = talking(&Access::default(), |context| {
         loop {
-            let (used, act) = machine.decode(&input[at..], talk);
+            let (used, action) = protocol.decode(&input[at..], context);
             at += used;
-            match act {
-                Act::Next if at < input.len() => {}
-                Act::More if used > 0 && at < input.len() => {}
-                act => return act,
+            match action {
+                Action::Next if at < input.len() => {}
+                Action::More if used > 0 && at < input.len() => {}
+                action => return action,
             }
         }
     });
-    (act, out)
+    (action, out)
 }
 
 #[test]
-fn the_only_option_is_a_folder() {
+fn the_only_option_is_a_directory() {
     assert!(listener(&[]).expect("none").inbox.is_none());
     let inbox = |value| listener(&[("inbox", value)]).map(|listener| listener.inbox.map(|key| key.to_string()));
     assert_eq!(inbox("notes/"), Ok(Some("/notes".to_owned())));
@@ -73,7 +73,7 @@ fn who_is_turned_away_hears_one_whole_message() {
 #[test]
 fn people_may_talk_about_requests() {
     let access = Access::default();
-    let is_request = |text: &str| talking(&access, |talk| request_in(text.as_bytes(), talk).is_some()).0;
+    let is_request = |text: &str| talking(&access, |context| request_in(text.as_bytes(), context).is_some()).0;
     for text in ["PING", "PING\n", "GET /a b", "GET range=0-1 /a\r\n", "LIST /", "STAT /a", "PUT 5 /a", "PUT * /a"] {
         assert!(is_request(text), "{text:?}");
     }
@@ -100,59 +100,59 @@ fn people_may_talk_about_requests() {
 #[test]
 fn a_secret_is_asked_for_requests_and_not_for_messages() {
     let access = Access::new(Some(b"pass".to_vec()), false);
-    let mut machine = machine(&[]);
+    let mut protocol = protocol(&[]);
     let mut say = |text: &str| {
-        talking(&access, |talk| {
+        talking(&access, |context| {
             let input = message(text.as_bytes());
-            let (used, _) = machine.decode(&input, talk);
-            machine.decode(&input[used..], talk).1
+            let (used, _) = protocol.decode(&input, context);
+            protocol.decode(&input[used..], context).1
         })
     };
     assert_eq!(say("Hello Server!").1, message(b"Hello Client!"));
     assert_eq!(say("GET /a").1, message(b"ERR 401 a secret is needed"));
     assert_eq!(say("AUTH pass").1, message(b"OK 0"));
-    assert!(matches!(say("GET /a").0, Act::Run(Command::Get { .. })));
-    assert_eq!(say("AUTH nope").0, Act::Close(CloseReason::Refused));
+    assert!(matches!(say("GET /a").0, Action::Run(Command::Get { .. })));
+    assert_eq!(say("AUTH nope").0, Action::Close(CloseReason::Refused));
 }
 
 #[test]
 fn files_leave_in_messages_of_one_mib() {
-    let mut machine = machine(&[]);
-    let (act, _) = decode(&mut machine, &message(b"GET /a"));
-    assert!(matches!(act, Act::Run(Command::Get { .. })));
+    let mut protocol = protocol(&[]);
+    let (action, _) = decode(&mut protocol, &message(b"GET /a"));
+    assert!(matches!(action, Action::Run(Command::Get { .. })));
     let len = 2 * PIECE_LEN_MAX + 1;
     let meta = crate::object::Meta { len, mtime: 0, etag: crate::object::Etag([0; 16]) };
-    let (act, out, _) = talking(&Access::default(), |talk| machine.answered(Ok(Answer::Opened(meta)), talk));
+    let (action, out, _) = talking(&Access::default(), |context| protocol.answered(Ok(Answer::Opened(meta)), context));
     let line = format!("OK {len} etag={} mtime=0", meta.etag);
     assert_eq!(out, [message(line.as_bytes()), format!("{:<64}", 1 << 20).into_bytes()].concat());
-    assert_eq!(act, Act::Send { range: 0..1 << 20, hash: false });
+    assert_eq!(action, Action::Send { range: 0..1 << 20, hash: false });
     for (range, said) in [(1 << 20..2 << 20, format!("{:<64}", 1 << 20)), (2 << 20..len, format!("{:<64}", 1))] {
-        let (act, out, _) = talking(&Access::default(), |talk| machine.sent(None, talk));
-        assert_eq!((act, out), (Act::Send { range, hash: false }, said.into_bytes()));
+        let (action, out, _) = talking(&Access::default(), |context| protocol.sent(None, context));
+        assert_eq!((action, out), (Action::Send { range, hash: false }, said.into_bytes()));
     }
-    let (act, out, _) = talking(&Access::default(), |talk| machine.sent(None, talk));
-    assert_eq!((act, out), (Act::Next, Vec::new()));
+    let (action, out, _) = talking(&Access::default(), |context| protocol.sent(None, context));
+    assert_eq!((action, out), (Action::Next, Vec::new()));
 }
 
 #[test]
 fn a_long_message_is_never_held() {
-    let mut machine = machine(&[]);
+    let mut protocol = protocol(&[]);
     let text = vec![b'x'; 3_000_000];
-    let (act, out) = decode(&mut machine, &message(&text)[..HEADER_LEN + 2_000_000]);
-    assert_eq!((act, out), (Act::More, Vec::new()));
-    let Stage::Text(text) = &machine.stage else { panic!("not in a text") };
+    let (action, out) = decode(&mut protocol, &message(&text)[..HEADER_LEN + 2_000_000]);
+    assert_eq!((action, out), (Action::More, Vec::new()));
+    let Stage::Text(text) = &protocol.stage else { panic!("not in a text") };
     assert!(text.kept.capacity() < 1000, "{} bytes held", text.kept.capacity());
 }
 
 #[test]
 fn a_request_under_way_is_remembered_by_its_limit_only() {
-    let mut machine = machine(&[]);
+    let mut protocol = protocol(&[]);
     // 4,000 characters that turn out to be 8,000 bytes.
     let text = "ü".repeat(4000);
     let input = [format!("{:<64}", 4000).as_bytes(), &text.as_bytes()[..7000]].concat();
-    let (act, _) = decode(&mut machine, &input);
-    assert_eq!(act, Act::More);
-    let Stage::Text(text) = &machine.stage else { panic!("not in a text") };
+    let (action, _) = decode(&mut protocol, &input);
+    assert_eq!(action, Action::More);
+    let Stage::Text(text) = &protocol.stage else { panic!("not in a text") };
     assert!(text.kept.len() <= 4095, "{} bytes held", text.kept.len());
 }
 
@@ -169,10 +169,10 @@ proptest! {
         content in prop::collection::vec(any::<u8>(), 0..60),
         lens in prop::collection::vec(0_usize..20, 1..8), cut in 1_usize..90, room in 1_usize..9,
     ) {
-        let mut machine = machine(&[]);
+        let mut protocol = protocol(&[]);
         let put = format!("PUT {} /a", content.len());
-        let _ = decode(&mut machine, &message(put.as_bytes()));
-        let _ = talking(&Access::default(), |talk| machine.answered(Ok(Answer::Created), talk));
+        let _ = decode(&mut protocol, &message(put.as_bytes()));
+        let _ = talking(&Access::default(), |context| protocol.answered(Ok(Answer::Created), context));
         let (mut wire, mut rest) = (Vec::new(), &content[..]);
         for len in lens.iter().chain([&content.len()]) {
             let (piece, behind) = rest.split_at((*len).min(rest.len()));
@@ -181,7 +181,7 @@ proptest! {
         }
         let (mut at, mut shown, mut got) = (0, 0, Vec::new());
         loop {
-            let part = machine.body(&wire[at..shown], room).expect("a good body");
+            let part = protocol.body(&wire[at..shown], room).expect("a good body");
             at += part.skip;
             got.extend_from_slice(&wire[at..at + part.payload]);
             at += part.payload;
@@ -196,40 +196,40 @@ proptest! {
 
     #[test]
     fn no_bytes_break_it(bytes in prop::collection::vec(any::<u8>(), 0..300), len in 0_usize..200, inbox in any::<bool>()) {
-        let mut machine = machine(if inbox { &[("inbox", "notes")] } else { &[] });
+        let mut protocol = protocol(if inbox { &[("inbox", "notes")] } else { &[] });
         let input = [format!("{len:<64}").into_bytes(), bytes].concat();
-        let _ = decode(&mut machine, &input);
-        let _ = talking(&Access::default(), |talk| machine.quiet(&[], talk));
-        let _ = talking(&Access::default(), |talk| machine.ended(&[], talk));
+        let _ = decode(&mut protocol, &input);
+        let _ = talking(&Access::default(), |context| protocol.quiet(&[], context));
+        let _ = talking(&Access::default(), |context| protocol.ended(&[], context));
     }
 }
 
 #[test]
 fn a_server_that_ends_keeps_no_more_messages() {
     for text in ["short".to_owned(), "long".repeat(2000)] {
-        let mut machine = machine(&[("inbox", "notes")]);
+        let mut protocol = protocol(&[("inbox", "notes")]);
         let input = message(text.as_bytes());
-        let (act, out, _) = talking(&Access::default(), |talk| {
-            talk.phase = Phase::Draining;
-            match machine.decode(&input, talk) {
-                (used, Act::Next) => machine.decode(&input[used..], talk).1,
-                (_, act) => act,
+        let (action, out, _) = talking(&Access::default(), |context| {
+            context.phase = Phase::Draining;
+            match protocol.decode(&input, context) {
+                (used, Action::Next) => protocol.decode(&input[used..], context).1,
+                (_, action) => action,
             }
         });
-        assert_eq!((act, out), (Act::Close(CloseReason::Drained), message(b"ERROR the server is shutting down")));
+        assert_eq!((action, out), (Action::Close(CloseReason::Drained), message(b"ERROR the server is shutting down")));
     }
 }
 
 #[test]
 fn a_text_in_doubt_asks_for_a_silence_and_others_do_not() {
-    let mut machine = machine(&[]);
-    assert_eq!(machine.quiet_after(), None);
-    let _ = decode(&mut machine, &message("Hello Server! ü".as_bytes())[..HEADER_LEN + 5]);
-    assert_eq!(machine.quiet_after(), None);
+    let mut protocol = protocol(&[]);
+    assert_eq!(protocol.quiet_after(), None);
+    let _ = decode(&mut protocol, &message("Hello Server! ü".as_bytes())[..HEADER_LEN + 5]);
+    assert_eq!(protocol.quiet_after(), None);
     let rest = &message("Hello Server! ü".as_bytes())[HEADER_LEN + 5..];
-    let _ = decode(&mut machine, rest);
-    assert_eq!(machine.quiet_after(), Some(GRACE));
-    let (answer, out, _) = talking(&Access::default(), |talk| machine.quiet(b"", talk));
-    assert_eq!((answer, out), ((0, Act::Next), message(b"Hello Client!")));
-    assert_eq!(machine.quiet_after(), None);
+    let _ = decode(&mut protocol, rest);
+    assert_eq!(protocol.quiet_after(), Some(GRACE));
+    let (answer, out, _) = talking(&Access::default(), |context| protocol.quiet(b"", context));
+    assert_eq!((answer, out), ((0, Action::Next), message(b"Hello Client!")));
+    assert_eq!(protocol.quiet_after(), None);
 }

@@ -1,6 +1,6 @@
 //! A text while it comes, and what it turns out to be.
 
-use crate::dialect::{Act, Talk};
+use crate::dialect::{Action, Context};
 use crate::object::Key;
 use crate::wire::frames::{self, Extent};
 use crate::wire::line as grammar;
@@ -84,34 +84,34 @@ impl Text {
     }
 
     /// For the log: how long it was and how it begins.
-    fn note(&self, kept_as: Option<&Key>, talk: &mut Talk<'_>) {
+    fn note(&self, kept_as: Option<&Key>, context: &mut Context<'_>) {
         let shown = &self.kept[..self.kept.len().min(SHOWN_LEN_MAX)];
         let (text, len) = (String::from_utf8_lossy(shown), self.extent.bytes());
         let more = if len > shown.len() as u64 { "…" } else { "" };
         let place = kept_as.map(|key| format!(" kept as {key}")).unwrap_or_default();
-        talk.notes.push(format!("[MESSAGE] {len} bytes{place}: {text}{more}"));
+        context.notes.push(format!("[MESSAGE] {len} bytes{place}: {text}{more}"));
     }
 
     /// It was read to its end, and kept there if anywhere.
-    pub(super) fn done(&self, kept_as: Option<&Key>, talk: &mut Talk<'_>) -> Act {
-        self.note(kept_as, talk);
+    pub(super) fn done(&self, kept_as: Option<&Key>, context: &mut Context<'_>) -> Action {
+        self.note(kept_as, context);
         if self.greeting == Greeting::Found {
-            frames::say(GREETING, talk.out);
+            frames::say(GREETING, context.out);
         }
-        Act::Next
+        Action::Next
     }
 }
 
 /// The request line that a text is, if it is one. What only resembles a request is a message:
 /// people talk here.
-pub(super) fn request_in<'a>(text: &'a [u8], talk: &Talk<'_>) -> Option<&'a [u8]> {
+pub(super) fn request_in<'a>(text: &'a [u8], context: &Context<'_>) -> Option<&'a [u8]> {
     let line = text.strip_suffix(b"\n").unwrap_or(text);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.contains(&b'\n') {
         return None;
     }
     if line.starts_with(b"AUTH ") {
-        return talk.access.needs_secret().then_some(line);
+        return context.access.needs_secret().then_some(line);
     }
     let request = grammar::request(line).ok()?;
     let is_request = match (request.verb, request.word) {

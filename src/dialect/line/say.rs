@@ -3,19 +3,24 @@
 use std::io::Write as _;
 use std::ops::Range;
 
-use crate::dialect::{Act, Talk};
+use crate::dialect::{Action, Context};
 use crate::error::Failure;
 use crate::object::{Key, Listing, Meta, Node, Stored};
 use crate::wire::range::write_decimal;
 use crate::wire::status::{code, retry_after_s};
 
 /// Says `ERR …` and hands back what is to be done then.
-pub(in crate::dialect) fn refuse(failure: Failure, key: Option<&Key>, talk: &mut Talk<'_>, then: Act) -> Act {
-    talk.refused = Some(failure);
+pub(in crate::dialect) fn refuse(
+    failure: Failure,
+    key: Option<&Key>,
+    context: &mut Context<'_>,
+    then: Action,
+) -> Action {
+    context.refused = Some(failure);
     let retry = retry_after_s(failure).map_or_else(String::new, |seconds| format!("retry={seconds} "));
     let _ = match key.filter(|key| !key.is_root()) {
-        Some(key) => writeln!(talk.out, "ERR {} {retry}{}: {key}", code(failure), failure.words()),
-        None => writeln!(talk.out, "ERR {} {retry}{}", code(failure), failure.words()),
+        Some(key) => writeln!(context.out, "ERR {} {retry}{}: {key}", code(failure), failure.words()),
+        None => writeln!(context.out, "ERR {} {retry}{}", code(failure), failure.words()),
     };
     then
 }
@@ -47,7 +52,7 @@ pub(super) fn say_stored(stored: &Stored, out: &mut Vec<u8>) {
 pub(super) fn say_node(node: Node, out: &mut Vec<u8>) {
     let _ = match node {
         Node::File(meta) => writeln!(out, "OK 0 size={} mtime={} etag={}", meta.len, meta.mtime, meta.etag),
-        Node::Folder { mtime } => writeln!(out, "OK 0 folder=1 mtime={mtime}"),
+        Node::Dir { mtime } => writeln!(out, "OK 0 folder=1 mtime={mtime}"),
     };
 }
 
@@ -56,7 +61,7 @@ pub(super) fn say_listing(listing: &Listing, out: &mut Vec<u8>) {
     for entry in &listing.entries {
         let _ = match entry.node {
             Node::File(meta) => writeln!(body, "{} {} {} {}", meta.len, meta.mtime, meta.etag, entry.name),
-            Node::Folder { mtime } => writeln!(body, "- {mtime} - {}/", entry.name),
+            Node::Dir { mtime } => writeln!(body, "- {mtime} - {}/", entry.name),
         };
     }
     let _ = writeln!(out, "OK {}{}", body.len(), if listing.more { " more=1" } else { "" });

@@ -16,20 +16,21 @@ struct Did<R> {
 }
 
 fn talking<R>(
-    machine: &mut NameChoice,
+    protocol: &mut NameChoice,
     phase: Phase,
-    call: impl FnOnce(&mut NameChoice, &mut Talk<'_>) -> R,
+    call: impl FnOnce(&mut NameChoice, &mut Context<'_>) -> R,
 ) -> Did<R> {
-    let Heard { result, said, refused, .. } = testing::talking(phase, &Access::default(), |talk| call(machine, talk));
+    let Heard { result, said, refused, .. } =
+        testing::talking(phase, &Access::default(), |context| call(protocol, context));
     Did { result, said: String::from_utf8(said).expect("text"), refused }
 }
 
-fn decode(machine: &mut NameChoice, input: &str) -> Did<(usize, Act)> {
-    talking(machine, Phase::Serving, |machine, talk| machine.decode(input.as_bytes(), talk))
+fn decode(protocol: &mut NameChoice, input: &str) -> Did<(usize, Action)> {
+    talking(protocol, Phase::Serving, |protocol, context| protocol.decode(input.as_bytes(), context))
 }
 
-fn answer(machine: &mut NameChoice, answer: Result<Answer, Failure>) -> Did<Act> {
-    talking(machine, Phase::Serving, |machine, talk| machine.answered(answer, talk))
+fn answer(protocol: &mut NameChoice, answer: Result<Answer, Failure>) -> Did<Action> {
+    talking(protocol, Phase::Serving, |protocol, context| protocol.answered(answer, context))
 }
 
 fn connect(listener: &Arc<Listener>, host: u8) -> NameChoice {
@@ -37,9 +38,9 @@ fn connect(listener: &Arc<Listener>, host: u8) -> NameChoice {
 }
 
 /// The name under which a request is stored or looked for.
-fn name_of(did: &Did<(usize, Act)>) -> String {
+fn name_of(did: &Did<(usize, Action)>) -> String {
     match &did.result.1 {
-        Act::Run(command) => command.key().as_str().to_owned(),
+        Action::Run(command) => command.key().as_str().to_owned(),
         other => panic!("{other:?}"),
     }
 }
@@ -48,10 +49,10 @@ fn name_of(did: &Did<(usize, Act)>) -> String {
 fn a_count_that_came_alone_is_known_for_the_rest_of_its_run() {
     let listener = Arc::new(Listener::default());
     let mut first = connect(&listener, 1);
-    assert_eq!(decode(&mut first, "12").result, (0, Act::More));
+    assert_eq!(decode(&mut first, "12").result, (0, Action::More));
     assert_eq!(first.quiet_after(), Some(COUNT_ALONE));
-    let quiet = talking(&mut first, Phase::Serving, |machine, talk| machine.quiet(b"12", talk));
-    assert_eq!(quiet.result, (2, Act::More));
+    let quiet = talking(&mut first, Phase::Serving, |protocol, context| protocol.quiet(b"12", context));
+    assert_eq!(quiet.result, (2, Action::More));
     assert_eq!(name_of(&decode(&mut first, "2a.txt:PUT")), "2a.txt");
     // Another peer is another run.
     assert_eq!(name_of(&decode(&mut connect(&listener, 2), "12a.txt:PUT")), "2a.txt");
@@ -64,9 +65,9 @@ fn a_count_that_came_alone_is_known_for_the_rest_of_its_run() {
 #[test]
 fn a_count_that_was_seen_alone_is_believed() {
     let listener = Arc::new(Listener::default());
-    let mut machine = connect(&listener, 1);
-    assert_eq!(decode(&mut machine, "12").result, (0, Act::More));
-    assert_eq!(name_of(&decode(&mut machine, "12a.txt:PUT")), "a.txt");
+    let mut protocol = connect(&listener, 1);
+    assert_eq!(decode(&mut protocol, "12").result, (0, Action::More));
+    assert_eq!(name_of(&decode(&mut protocol, "12a.txt:PUT")), "a.txt");
     assert_eq!(name_of(&decode(&mut connect(&listener, 1), "123.txt:PUT")), "3.txt");
 }
 
@@ -82,17 +83,17 @@ fn a_certain_count_of_one_digit_is_known_for_its_run_too() {
 #[test]
 fn the_file_that_is_there_tells_count_and_name_apart() {
     let listener = Arc::new(Listener::default());
-    let mut machine = connect(&listener, 1);
-    let mut act = decode(&mut machine, "123a.txt:GET").result.1;
+    let mut protocol = connect(&listener, 1);
+    let mut action = decode(&mut protocol, "123a.txt:GET").result.1;
     for name in ["23a.txt", "3a.txt", "a.txt"] {
-        let Act::Run(Command::Get { key }) = &act else { panic!("{act:?}") };
+        let Action::Run(Command::Get { key }) = &action else { panic!("{action:?}") };
         assert_eq!(key.as_str(), name);
         if name != "a.txt" {
-            act = answer(&mut machine, Err(Failure::NotFound)).result;
+            action = answer(&mut protocol, Err(Failure::NotFound)).result;
         }
     }
-    let did = answer(&mut machine, Ok(Answer::Opened(META)));
-    assert_eq!((did.said.as_str(), did.result), ("Done", Act::Pause(Duration::ZERO)));
+    let did = answer(&mut protocol, Ok(Answer::Opened(META)));
+    assert_eq!((did.said.as_str(), did.result), ("Done", Action::Pause(Duration::ZERO)));
     assert_eq!(name_of(&decode(&mut connect(&listener, 1), "123b.txt:PUT")), "b.txt");
 }
 
@@ -100,24 +101,24 @@ fn the_file_that_is_there_tells_count_and_name_apart() {
 fn a_refused_upload_is_reset_and_never_done() {
     let failures = [Failure::TooLarge, Failure::NoSpace, Failure::Busy, Failure::Internal, Failure::Denied("no")];
     for failure in failures {
-        let mut machine = connect(&Arc::new(Listener::default()), 1);
-        decode(&mut machine, "1c.txt:PUT");
-        let did = answer(&mut machine, Err(failure));
-        assert_eq!((did.said.as_str(), did.result), ("", Act::Reset(CloseReason::Refused)));
+        let mut protocol = connect(&Arc::new(Listener::default()), 1);
+        decode(&mut protocol, "1c.txt:PUT");
+        let did = answer(&mut protocol, Err(failure));
+        assert_eq!((did.said.as_str(), did.result), ("", Action::Reset(CloseReason::Refused)));
     }
 }
 
 #[test]
 fn a_download_is_not_found_or_reset() {
     for (failure, said, wanted) in [
-        (Failure::NotFound, "Done", Act::Pause(Duration::ZERO)),
-        (Failure::Conflict("a folder"), "Done", Act::Pause(Duration::ZERO)),
-        (Failure::Busy, "", Act::Reset(CloseReason::Refused)),
-        (Failure::Internal, "", Act::Reset(CloseReason::Refused)),
+        (Failure::NotFound, "Done", Action::Pause(Duration::ZERO)),
+        (Failure::Conflict("a folder"), "Done", Action::Pause(Duration::ZERO)),
+        (Failure::Busy, "", Action::Reset(CloseReason::Refused)),
+        (Failure::Internal, "", Action::Reset(CloseReason::Refused)),
     ] {
-        let mut machine = connect(&Arc::new(Listener::default()), 1);
-        decode(&mut machine, "1c.txt:GET");
-        let did = answer(&mut machine, Err(failure));
+        let mut protocol = connect(&Arc::new(Listener::default()), 1);
+        decode(&mut protocol, "1c.txt:GET");
+        let did = answer(&mut protocol, Err(failure));
         assert_eq!((did.said.as_str(), did.result), (said, wanted));
     }
 }
@@ -125,9 +126,10 @@ fn a_download_is_not_found_or_reset() {
 #[test]
 fn nothing_begins_while_the_server_drains() {
     for sent in ["1c.txt:GET", "1c.txt:PUT", "c.txt:GET"] {
-        let mut machine = connect(&Arc::new(Listener::default()), 1);
-        let did = talking(&mut machine, Phase::Draining, |machine, talk| machine.decode(sent.as_bytes(), talk));
-        assert_eq!(did.result.1, Act::Reset(CloseReason::Refused));
+        let mut protocol = connect(&Arc::new(Listener::default()), 1);
+        let did =
+            talking(&mut protocol, Phase::Draining, |protocol, context| protocol.decode(sent.as_bytes(), context));
+        assert_eq!(did.result.1, Action::Reset(CloseReason::Refused));
         assert_eq!((did.said.as_str(), did.refused), ("", Some(Failure::Draining)));
     }
 }
@@ -136,14 +138,14 @@ fn nothing_begins_while_the_server_drains() {
 fn a_request_without_end_is_refused() {
     let endless = format!("1{}", "x".repeat(wire::HEAD_LEN_MAX));
     let did = decode(&mut connect(&Arc::new(Listener::default()), 1), &endless);
-    assert_eq!((did.result, did.said.as_str()), ((endless.len(), Act::Close(CloseReason::Refused)), "Done"));
+    assert_eq!((did.result, did.said.as_str()), ((endless.len(), Action::Close(CloseReason::Refused)), "Done"));
     assert!(did.refused.is_some());
 }
 
 #[test]
 fn silence_is_listened_for_only_before_the_request() {
-    let mut machine = connect(&Arc::new(Listener::default()), 1);
-    assert_eq!(machine.quiet_after(), Some(NAME_QUIET));
+    let mut protocol = connect(&Arc::new(Listener::default()), 1);
+    assert_eq!(protocol.quiet_after(), Some(NAME_QUIET));
     for (sent, wanted) in [
         ("1", Some(COUNT_ALONE)),
         ("1c", Some(NAME_QUIET)),
@@ -151,8 +153,8 @@ fn silence_is_listened_for_only_before_the_request() {
         ("1c:PU", Some(CHOICE_QUIET)),
         ("1c:PUT", None),
     ] {
-        decode(&mut machine, sent);
-        assert_eq!(machine.quiet_after(), wanted, "{sent}");
+        decode(&mut protocol, sent);
+        assert_eq!(protocol.quiet_after(), wanted, "{sent}");
     }
 }
 
@@ -177,50 +179,50 @@ proptest! {
         answers in prop::collection::vec(0..5_usize, 1..8),
         quiet in any::<u8>(),
     ) {
-        let mut machine = connect(&Arc::new(Listener::default()), 1);
+        let mut protocol = connect(&Arc::new(Listener::default()), 1);
         let mut held = Vec::new();
         let mut said = String::new();
-        let mut act = Act::More;
+        let mut action = Action::More;
         for (place, piece) in pieces.iter().enumerate() {
             held.extend_from_slice(piece.as_bytes());
             let still = quiet & (1 << place) != 0;
-            let did = talking(&mut machine, Phase::Serving, |machine, talk| {
-                if still { machine.quiet(&held, talk) } else { machine.decode(&held, talk) }
+            let did = talking(&mut protocol, Phase::Serving, |protocol, context| {
+                if still { protocol.quiet(&held, context) } else { protocol.decode(&held, context) }
             });
             held.drain(..did.result.0);
             said += &did.said;
-            act = did.result.1;
-            if act != Act::More { break; }
+            action = did.result.1;
+            if action != Action::More { break; }
         }
-        if act == Act::More {
-            act = talking(&mut machine, Phase::Serving, |machine, talk| machine.ended(&held, talk)).result;
+        if action == Action::More {
+            action = talking(&mut protocol, Phase::Serving, |protocol, context| protocol.ended(&held, context)).result;
         }
         for kind in answers {
-            let did = match act {
-                Act::Run(Command::Put(_)) => {
-                    let first = answer(&mut machine, Ok(Answer::Created));
-                    prop_assert_eq!(&first.result, &Act::Receive);
-                    let part = machine.body(piece_of(&held), 3);
+            let did = match action {
+                Action::Run(Command::Put(_)) => {
+                    let first = answer(&mut protocol, Ok(Answer::Created));
+                    prop_assert_eq!(&first.result, &Action::Receive);
+                    let part = protocol.body(piece_of(&held), 3);
                     prop_assert!(part.is_ok());
-                    prop_assert!(machine.body_ended().is_ok());
+                    prop_assert!(protocol.body_ended().is_ok());
                     said += &first.said;
-                    match machine.finish(None) {
-                        Ok(_) => answer(&mut machine, Ok(Answer::Stored(STORED))),
-                        Err(failure) => answer(&mut machine, Err(failure)),
+                    match protocol.finish(None) {
+                        Ok(_) => answer(&mut protocol, Ok(Answer::Stored(STORED))),
+                        Err(failure) => answer(&mut protocol, Err(failure)),
                     }
                 }
-                Act::Run(_) if kind < 3 => answer(&mut machine, Err(Failure::NotFound)),
-                Act::Run(_) => answer(&mut machine, Ok(Answer::Opened(META))),
-                Act::Pause(_) => talking(&mut machine, Phase::Serving, NameChoice::paused),
-                Act::Send { .. } => talking(&mut machine, Phase::Serving, |machine, talk| machine.sent(None, talk)),
+                Action::Run(_) if kind < 3 => answer(&mut protocol, Err(Failure::NotFound)),
+                Action::Run(_) => answer(&mut protocol, Ok(Answer::Opened(META))),
+                Action::Pause(_) => talking(&mut protocol, Phase::Serving, NameChoice::paused),
+                Action::Send { .. } => talking(&mut protocol, Phase::Serving, |protocol, context| protocol.sent(None, context)),
                 _ => break,
             };
             prop_assert!(did.said.is_empty() || did.said.as_bytes() == DONE || did.said.as_bytes() == MISSING);
             said += &did.said;
-            act = did.result;
+            action = did.result;
         }
         prop_assert!(said.matches("Done").count() <= 1);
-        prop_assert!(machine.quiet_after().is_none() || matches!(act, Act::Close(_)), "{:?}", act);
+        prop_assert!(protocol.quiet_after().is_none() || matches!(action, Action::Close(_)), "{:?}", action);
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::fault::TARGET;
 use super::kernel::{self, Resolve};
-use super::staging::StageFolder;
+use super::staging::StageDir;
 
 /// Where the pages of a file are when it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Caps {
     }
 
     /// Tries everything that is to be used later, and says in the log what is missing.
-    pub(super) fn probe(root: BorrowedFd<'_>, inline: bool, stage: Option<&StageFolder>) -> Self {
+    pub(super) fn probe(root: BorrowedFd<'_>, inline: bool, stage: Option<&StageDir>) -> Self {
         let opens = |cached| {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
             kernel::open_beneath(root, ".", flags, Resolve { links: false, cached })
@@ -106,14 +106,14 @@ impl Caps {
 const PROBE: &str = "probe";
 const PROBE_TO: &str = "probe-to";
 
-fn probe_file(stage: &StageFolder) -> Result<OwnedFd, Errno> {
+fn probe_file(stage: &StageDir) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(&stage.fd, PROBE, flags, Mode::RUSR | Mode::WUSR)?;
     rustix::io::pwrite(&file, b"x", 0)?;
     Ok(file)
 }
 
-fn has_noreplace(stage: &StageFolder) -> bool {
+fn has_noreplace(stage: &StageDir) -> bool {
     let at = stage.fd.as_fd();
     let there = kernel::rename_noreplace(at, PROBE, at, PROBE_TO);
     there.is_ok() && rustix::fs::renameat(at, PROBE_TO, at, PROBE).is_ok()

@@ -1,4 +1,4 @@
-//! Changes of names: delete, make a folder, rename.
+//! Changes of names: delete, make a directory, rename.
 //!
 //! Links, fifos and devices do not exist for peers, so they can be neither removed nor moved nor
 //! replaced; nothing here follows one.
@@ -16,73 +16,73 @@ use super::settle::Owed;
 use super::shared::Disk;
 use super::sync::Scope;
 use crate::error::{Failure, StoreError};
-use crate::object::{Key, Meant, Precondition};
+use crate::object::{ExpectedKind, Key, Precondition};
 use crate::platform::Outcome;
 
 type Served = Result<(Reply, Owed), StoreError>;
 
 impl Disk {
-    /// Removes a file or an empty folder.
-    pub(super) fn delete(&self, key: &Key, meant: Meant, precondition: &Precondition) -> Served {
+    /// Removes a file or an empty directory.
+    pub(super) fn delete(&self, key: &Key, expected_kind: ExpectedKind, precondition: &Precondition) -> Served {
         self.fit_for_change()?;
         if key.is_root() {
             return Err(refused(Failure::Denied("the served folder itself stays"), "delete"));
         }
         let path = key.as_str();
         let _locks = self.lock_names(&[key])?;
-        let folder = self.folder(key.parent()).map_err(|e| fault::reading("open folder", path, e))?;
-        let stat = self.source(folder.fd.as_fd(), key)?;
-        if meant == Meant::Folder && meta::kind(&stat) != Kind::Folder {
+        let dir = self.dir(key.parent()).map_err(|e| fault::reading("open folder", path, e))?;
+        let stat = self.source(dir.fd.as_fd(), key)?;
+        if expected_kind == ExpectedKind::Dir && meta::kind(&stat) != Kind::Dir {
             return Err(refused(Failure::Conflict("that is a file"), "fstatat"));
         }
         let holds = match meta::kind(&stat) {
             Kind::File => precondition.holds(Some(&meta::meta(&stat))),
-            // A folder has no version that could be named.
-            Kind::Folder | Kind::Other => matches!(precondition, Precondition::None | Precondition::Present),
+            // A directory has no version that could be named.
+            Kind::Dir | Kind::Other => matches!(precondition, Precondition::None | Precondition::Present),
         };
         if !holds {
             return Err(refused(Failure::PreconditionFailed, "delete"));
         }
-        let is_folder = meta::kind(&stat) == Kind::Folder;
-        let flags = if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        let removed = self.keep((folder.fd.as_fd(), key.name()), &stat);
-        unlinkat(&folder.fd, key.name(), flags).map_err(|errno| match errno {
+        let is_dir = meta::kind(&stat) == Kind::Dir;
+        let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        let removed = self.keep((dir.fd.as_fd(), key.name()), &stat);
+        unlinkat(&dir.fd, key.name(), flags).map_err(|errno| match errno {
             // POSIX lets a system say either.
             Errno::EXIST => self.change_error("unlinkat", path, Errno::NOTEMPTY),
             errno => self.change_error("unlinkat", path, errno),
         })?;
         self.let_go(removed);
-        Ok((Reply::Plain(Outcome::Deleted), self.owes(&folder)))
+        Ok((Reply::Plain(Outcome::Deleted), self.owes(&dir)))
     }
 
-    /// Makes a folder and its parents.
-    pub(super) fn make_folder(&self, key: &Key) -> Served {
+    /// Makes a directory and its parents.
+    pub(super) fn make_dir(&self, key: &Key) -> Served {
         self.fit_for_change()?;
         let way = self.make_way(key.as_str())?;
-        Ok((Reply::Plain(Outcome::Made), self.owes_way(&way.folder)))
+        Ok((Reply::Plain(Outcome::Made), self.owes_way(&way.dir)))
     }
 
-    /// Moves a file or a folder.
+    /// Moves a file or a directory.
     pub(super) fn rename(&self, from: &Key, to: &Key, precondition: &Precondition) -> Served {
         self.fit_for_change()?;
         if from.is_root() || to.is_root() {
             return Err(refused(Failure::Conflict("the served folder itself stays"), "rename"));
         }
         let _locks = self.lock_names(&[from, to])?;
-        let source = self.folder(from.parent()).map_err(|e| fault::reading("open folder", from.as_str(), e))?;
+        let source = self.dir(from.parent()).map_err(|e| fault::reading("open folder", from.as_str(), e))?;
         let stat = self.source(source.fd.as_fd(), from)?;
         let way = self.make_way(to.parent())?;
         let place = || self.rename_in((source.fd.as_fd(), from), &stat, (&way, to), precondition);
-        let is_owed = self.durable && meta::kind(&stat) == Kind::Folder;
+        let is_owed = self.durable && meta::kind(&stat) == Kind::Dir;
         let placed =
-            self.secure(&way, to).and_then(|()| if is_owed { self.made.move_to(&way.folder, place) } else { place() });
+            self.secure(&way, to).and_then(|()| if is_owed { self.made.move_to(&way.dir, place) } else { place() });
         match placed {
             Ok(false) => Ok(plain(Outcome::Renamed)),
             Ok(true) => {
                 let mut owed = self.owes(&source);
-                owed.join(self.owes(&way.folder));
+                owed.join(self.owes(&way.dir));
                 // It stands at its new place for good before the old one forgets it.
-                owed.put_first(&way.folder);
+                owed.put_first(&way.dir);
                 Ok((Reply::Plain(Outcome::Renamed), owed))
             }
             Err(error) => {
@@ -98,8 +98,8 @@ impl Disk {
         if self.sync.scope == Scope::Everything {
             return Ok(()); // the way was there before: no sync has one without the other
         }
-        self.owes_way(&way.folder).folders.iter().try_for_each(|folder| {
-            self.sync_folder(folder, 1).map_err(|errno| self.change_error("fsync folder", to.as_str(), errno))
+        self.owes_way(&way.dir).dirs.iter().try_for_each(|dir| {
+            self.sync_dir(dir, 1).map_err(|errno| self.change_error("fsync folder", to.as_str(), errno))
         })
     }
 
@@ -112,13 +112,13 @@ impl Disk {
         precondition: &Precondition,
     ) -> Result<bool, StoreError> {
         let path = to.as_str();
-        let target = (way.folder.fd.as_fd(), to.name());
+        let target = (way.dir.fd.as_fd(), to.name());
         let there = standing(target.0, target.1).map_err(|e| self.change_error("fstatat", path, e))?;
         may_replace(there.as_ref(), precondition).map_err(|failure| refused(failure, "rename"))?;
         if from == to {
             return Ok(false);
         }
-        if there.is_some() && meta::kind(stat) == Kind::Folder {
+        if there.is_some() && meta::kind(stat) == Kind::Dir {
             return Err(refused(Failure::Conflict("a file has that name"), "rename"));
         }
         let absent = precondition.wants_absent();
@@ -132,10 +132,10 @@ impl Disk {
         Ok(true)
     }
 
-    /// What is to be removed or moved: a file or a folder, or it does not exist.
-    fn source(&self, folder: std::os::fd::BorrowedFd<'_>, key: &Key) -> Result<Stat, StoreError> {
+    /// What is to be removed or moved: a file or a directory, or it does not exist.
+    fn source(&self, dir: std::os::fd::BorrowedFd<'_>, key: &Key) -> Result<Stat, StoreError> {
         self.refuse_alias(key.as_str().as_bytes()).map_err(|e| fault::reading("fstatat", key.as_str(), e))?;
-        let stat = standing(folder, key.name()).map_err(|e| fault::reading("fstatat", key.as_str(), e))?;
+        let stat = standing(dir, key.name()).map_err(|e| fault::reading("fstatat", key.as_str(), e))?;
         stat.filter(|stat| meta::kind(stat) != Kind::Other).ok_or(refused(Failure::NotFound, "fstatat"))
     }
 }

@@ -1,6 +1,6 @@
 //! Making an upload visible: length, time, sync of the data, rename. The one way there is.
 //!
-//! The syncs of the folders come after, in `settle`. Whatever fails on the way, the staging file
+//! The syncs of the directories come after, in `settle`. Whatever fails on the way, the staging file
 //! is removed and the final name is left as it was.
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -22,10 +22,10 @@ use crate::error::{Failure, StoreError};
 use crate::object::{Durability, Key, Meta, Placed, Precondition, Stored};
 use crate::platform::Outcome;
 
-/// Times the folders are made anew when someone removes them under us.
+/// Times the directories are made anew when someone removes them under us.
 const PUBLISH_TRIES: u32 = 8;
 
-/// A name in an open folder.
+/// A name in an open directory.
 pub(super) type At<'a> = (BorrowedFd<'a>, &'a str);
 
 /// What got its name, and whether something had it before.
@@ -33,7 +33,7 @@ type Version = (Meta, Placed);
 
 /// Why a staging file could not get its final name.
 enum Unplaced {
-    /// The folder vanished between its opening and the rename.
+    /// The directory vanished between its opening and the rename.
     Race,
     /// Anything else.
     Error(StoreError),
@@ -77,7 +77,7 @@ impl Disk {
             .and_then(|()| self.publish(staged, key, precondition));
         match &published {
             // What owes syncs counts once they are done.
-            Ok((_, owed)) if !owed.folders.is_empty() => {}
+            Ok((_, owed)) if !owed.dirs.is_empty() => {}
             result => self.failures.of_commit(result.as_ref().err().map(|error| error.failure)),
         }
         if published.is_err() {
@@ -130,7 +130,7 @@ impl Disk {
         for _ in 0..PUBLISH_TRIES {
             let way = self.make_way(key.parent())?;
             match self.publish_in(&way, staged, key, precondition) {
-                Ok(version) => return Ok((version, self.owes(&way.folder))),
+                Ok(version) => return Ok((version, self.owes(&way.dir))),
                 Err(Unplaced::Race) => self.undo(way),
                 Err(Unplaced::Error(error)) => {
                     self.undo(way);
@@ -148,12 +148,12 @@ impl Disk {
         key: &Key,
         precondition: &Precondition,
     ) -> Result<Version, Unplaced> {
-        let (path, to) = (key.as_str(), (way.folder.fd.as_fd(), key.name()));
+        let (path, to) = (key.as_str(), (way.dir.fd.as_fd(), key.name()));
         let there = standing(to.0, to.1).map_err(|e| Unplaced::Error(self.change_error("fstatat", path, e)))?;
         may_replace(there.as_ref(), precondition)
             .map_err(|failure| Unplaced::Error(StoreError::refused(failure, "commit")))?;
         let absent = precondition.wants_absent();
-        let from = (staged.folder.fd.as_fd(), &*staged.name);
+        let from = (staged.dir.fd.as_fd(), &*staged.name);
         let replaced = there.as_ref().and_then(|there| self.keep(to, there));
         match self.place(from, to, absent) {
             Ok(()) => self.let_go(replaced),
@@ -188,7 +188,7 @@ impl Disk {
         }
         match linkat(from.0, from.1, to.0, to.1, AtFlags::empty()) {
             Ok(()) => unlinkat(from.0, from.1, AtFlags::empty()).map_err(|e| ("unlinkat", e)),
-            // A folder, or a file system without hard links: look first. Uploads to one name come
+            // A directory, or a file system without hard links: look first. Uploads to one name come
             // one after the other, so only another process could come between.
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK | Errno::NOSYS) => match standing(to.0, to.1) {
                 Ok(None) => renameat(from.0, from.1, to.0, to.1).map_err(|e| ("renameat", e)),

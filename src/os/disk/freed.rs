@@ -1,7 +1,7 @@
 //! Large files that lose their names, and whose room is freed by a worker of its own.
 //!
 //! Where the last one lets go of a file, its room is freed, which takes about 70 µs for each MiB (ext4, warm).
-//! In a rename over it that would be while both folders are locked, and whoever changes anything in them would
+//! In a rename over it that would be while both directories are locked, and whoever changes anything in them would
 //! wait; on the loop, everybody would. So it is kept open until it has lost its name. Never where room is
 //! short: who was told that a file is gone may count on its room.
 

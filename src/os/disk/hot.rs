@@ -7,11 +7,11 @@
 //! or a write that ended before a request was complete is seen by that request, whoever made it.
 //!
 //! * Watched are each kept file (so that writes through another hard link are seen too) and every
-//!   folder on the way to it from the root. The folders are watched before the file is opened, and
+//!   directory on the way to it from the root. The directories are watched before the file is opened, and
 //!   the file before its content is read: no change falls in between.
 //! * What escapes a watch (stores through a mapping; see inotify(7)) is seen within
 //!   `Limits::hot_age_max`, when the file is opened and read again.
-//! * Where events are lost or a folder moves, everything is forgotten.
+//! * Where events are lost or a directory moves, everything is forgotten.
 //!
 //! Never keeps a file that somebody asked for only once. One that is kept open and then deleted takes
 //! room on the disk until the next request or the end of the server: so they are few, and not large.
@@ -73,8 +73,8 @@ struct Kept {
 #[derive(Debug)]
 enum Watched {
     File(Box<str>),
-    /// A folder by its path; the root has an empty one.
-    Folder(Box<str>),
+    /// A directory by its path; the root has an empty one.
+    Dir(Box<str>),
 }
 
 /// Does what is known count?
@@ -108,7 +108,7 @@ pub(super) struct Hot {
 #[derive(Debug, Default)]
 struct Known {
     kept: HashMap<Box<str>, Kept>,
-    folders: HashSet<Box<str>>,
+    dirs: HashSet<Box<str>>,
     watched: HashMap<WatchId, Watched>,
     /// Watches of files that are not kept any more.
     unwatched: Vec<WatchId>,
@@ -206,27 +206,27 @@ impl Hot {
         std::mem::replace(place, rest) == rest
     }
 
-    /// Is every folder on the way watched, since before the file was opened? Those that are not are
+    /// Is every directory on the way watched, since before the file was opened? Those that are not are
     /// watched from now on.
     fn watches_the_way(&mut self, disk: &Disk, path: &str) -> Result<bool, Errno> {
         let ends = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at);
         let mut all = true;
         for end in std::iter::once(0).chain(ends) {
-            let folder = &path[..end];
-            if self.known.folders.contains(folder) {
+            let dir = &path[..end];
+            if self.known.dirs.contains(dir) {
                 continue;
             }
             all = false;
-            if self.known.folders.len() >= self.files_max {
+            if self.known.dirs.len() >= self.files_max {
                 self.forget_all();
                 break;
             }
             // From the root on, and each before the one below it is opened: so what is renamed
             // meanwhile is told of.
-            let Some(Ok(open)) = disk.open_cached(folder, look_flags() | OFlags::DIRECTORY, false) else { break };
-            let id = self.watch.add_folder(open.as_fd())?;
-            self.known.folders.insert(folder.into());
-            self.known.watched.insert(id, Watched::Folder(folder.into()));
+            let Some(Ok(open)) = disk.open_cached(dir, look_flags() | OFlags::DIRECTORY, false) else { break };
+            let id = self.watch.add_dir(open.as_fd())?;
+            self.known.dirs.insert(dir.into());
+            self.known.watched.insert(id, Watched::Dir(dir.into()));
         }
         Ok(all)
     }
@@ -298,7 +298,7 @@ impl Hot {
     }
 
     pub(super) fn len(&self) -> usize {
-        assert_eq!(self.known.kept.len() + self.known.folders.len(), self.known.watched.len(), "a watch leaks");
+        assert_eq!(self.known.kept.len() + self.known.dirs.len(), self.known.watched.len(), "a watch leaks");
         self.known.kept.len()
     }
 
@@ -333,18 +333,18 @@ impl Known {
     fn learn(&mut self, event: Event<'_>) -> Forget {
         match event {
             Event::Lost => return Forget::All,
-            Event::Folder(id) if self.watched.contains_key(&id) => return Forget::All,
+            Event::Dir(id) if self.watched.contains_key(&id) => return Forget::All,
             Event::Name(id, name) => {
-                let Some(Watched::Folder(folder)) = self.watched.get(&id) else { return Forget::Some };
+                let Some(Watched::Dir(dir)) = self.watched.get(&id) else { return Forget::Some };
                 // What is not UTF-8 has no key.
                 if let Ok(name) = std::str::from_utf8(name) {
-                    let path = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+                    let path = if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") };
                     let watch = self.take(&path);
                     self.unwatched.extend(watch);
                 }
             }
             Event::Itself(id) | Event::Ended(id) => match self.watched.get(&id) {
-                Some(Watched::Folder(_)) => return Forget::All,
+                Some(Watched::Dir(_)) => return Forget::All,
                 Some(Watched::File(path)) => {
                     let path = path.clone();
                     let watch = self.take(&path);
@@ -352,7 +352,7 @@ impl Known {
                 }
                 None => {}
             },
-            Event::Folder(_) => {}
+            Event::Dir(_) => {}
         }
         Forget::Some
     }

@@ -90,7 +90,7 @@ impl Disk {
             Op::Commit { .. } | Op::Flush { .. } | Op::Store { .. } | Op::Delete { .. } | Op::Rename { .. } => {
                 Lane::Sync
             }
-            Op::MakeFolder { .. } if self.durable => Lane::Sync,
+            Op::MakeDir { .. } if self.durable => Lane::Sync,
             Op::List { .. } => Lane::List,
             _ => Lane::Io,
         }
@@ -161,7 +161,7 @@ impl Disk {
                 self.commit(&staged, &key, len, &prepend, mtime, &precondition)
             }
             (Op::Create(put), _) => Ok(unsynced(Reply::Created(self.create(&put)?))),
-            (Op::Delete { key, meant, precondition }, _) => self.delete(&key, meant, &precondition),
+            (Op::Delete { key, expected_kind, precondition }, _) => self.delete(&key, expected_kind, &precondition),
             (Op::Flush { offset, len, .. }, Held::Staging(staged)) => {
                 self.flush(&staged, offset, len)?;
                 Ok(plain(Outcome::Flushed))
@@ -170,7 +170,7 @@ impl Disk {
                 let listing = self.list(key.as_str(), after.as_deref(), limit, bytes_max)?;
                 Ok(plain(Outcome::Listed(listing)))
             }
-            (Op::MakeFolder { key }, _) => self.make_folder(&key),
+            (Op::MakeDir { key }, _) => self.make_dir(&key),
             (Op::Open { key }, _) => self.open(key.as_str()).map(unsynced),
             (Op::Rename { from, to, precondition }, _) => self.rename(&from, &to, &precondition),
             (Op::Stat { key }, _) => self.stat(key.as_str()).map(|node| plain(Outcome::Found(node))),

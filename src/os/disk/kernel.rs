@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::os::sys;
 
-/// How a name is resolved beneath a folder.
+/// How a name is resolved beneath a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Resolve {
     /// Follow links that stay beneath the root.
@@ -227,9 +227,9 @@ pub(super) fn sync_file(file: BorrowedFd<'_>, all: bool) -> Result<(), Errno> {
     if all { rustix::fs::fsync(file) } else { rustix::fs::fdatasync(file) }
 }
 
-/// Waits until the names in a folder are on stable storage.
-pub(super) fn sync_folder(folder: BorrowedFd<'_>) -> Result<(), Errno> {
-    rustix::fs::fsync(folder)
+/// Waits until the names in a directory are on stable storage.
+pub(super) fn sync_dir(dir: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::fs::fsync(dir)
 }
 
 /// Waits until the content of a file is written and known to the tree of its file system, if
@@ -238,19 +238,19 @@ pub(super) fn enter_tree(file: BorrowedFd<'_>) -> Result<(), Errno> {
     sys::enter_tree(file).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
-/// Brings everything that was ever written to the file system of `folder` to stable storage.
+/// Brings everything that was ever written to the file system of `dir` to stable storage.
 #[cfg(target_os = "linux")]
-pub(super) fn sync_file_system(folder: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(super) fn sync_file_system(dir: BorrowedFd<'_>) -> Result<(), Errno> {
     use rustix::fs::{StatVfsMountFlags, fstatvfs, syncfs};
-    syncfs(folder)?;
+    syncfs(dir)?;
     // One that turned read-only because it failed is not synced any more, and yet reported as synced
     // (`sync_filesystem` in fs/sync.c): what was changed since is lost.
-    if fstatvfs(folder)?.f_flag.contains(StatVfsMountFlags::RDONLY) { Err(Errno::ROFS) } else { Ok(()) }
+    if fstatvfs(dir)?.f_flag.contains(StatVfsMountFlags::RDONLY) { Err(Errno::ROFS) } else { Ok(()) }
 }
 
 /// Elsewhere there is only one call for all file systems, which tells of no error.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn sync_file_system(_folder: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(super) fn sync_file_system(_dir: BorrowedFd<'_>) -> Result<(), Errno> {
     rustix::fs::sync();
     Ok(())
 }

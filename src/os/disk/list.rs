@@ -42,18 +42,18 @@ impl Disk {
         bytes_max: usize,
     ) -> Result<Listing, StoreError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let folder = match self.open_beneath(path, flags, self.links) {
-            Ok(folder) => folder,
-            Err(Errno::NOTDIR) => return Err(self.not_a_folder(path)),
+        let dir = match self.open_beneath(path, flags, self.links) {
+            Ok(dir) => dir,
+            Err(Errno::NOTDIR) => return Err(self.not_a_dir(path)),
             Err(errno) => return Err(fault::reading("open folder", path, errno)),
         };
-        let folder = folder.as_fd();
+        let dir = dir.as_fd();
         let mut after: Box<str> = after.unwrap_or_default().into();
         let (mut entries, mut bytes) = (Vec::new(), 0);
         loop {
-            let window = self.window(folder, path, &after)?;
+            let window = self.window(dir, path, &after)?;
             for name in window.behind(&after) {
-                let Some(node) = self.entry(folder, path, name)? else { continue };
+                let Some(node) = self.entry(dir, path, name)? else { continue };
                 bytes += cost(name);
                 if entries.len() >= limit || (bytes > bytes_max && !entries.is_empty()) {
                     return Ok(page(entries, true));
@@ -71,8 +71,8 @@ impl Disk {
 
     /// The names behind `after`, or the first of them: kept from before, or read.
     #[allow(clippy::disallowed_methods, reason = "compared with the times of a directory")]
-    fn window(&self, folder: BorrowedFd<'_>, path: &str, after: &str) -> Result<Arc<Window>, StoreError> {
-        let look = || fstat(folder).map_err(|e| fault::broken("fstat folder", path, e));
+    fn window(&self, dir: BorrowedFd<'_>, path: &str, after: &str) -> Result<Arc<Window>, StoreError> {
+        let look = || fstat(dir).map_err(|e| fault::broken("fstat folder", path, e));
         // Before the times are looked at: what changes from here on gets later ones.
         let now = SystemTime::now();
         let stat = look()?;
@@ -81,9 +81,9 @@ impl Disk {
             return Ok(window);
         }
         let mut gather = Gather::new(self.windows.bounds);
-        self.gather(folder, path, after, &mut gather)?;
+        self.gather(dir, path, after, &mut gather)?;
         let (names, complete) = gather.finish();
-        let window = Arc::new(Window { folder: id, times, after: after.into(), names, complete });
+        let window = Arc::new(Window { dir: id, times, after: after.into(), names, complete });
         // Where other machines make changes, times are told of late.
         if self.caps.local && times.are_past(now) && Times::of(&look()?) == times {
             self.windows.keep(Arc::clone(&window));
@@ -92,9 +92,9 @@ impl Disk {
     }
 
     /// Offers every name of a directory behind `after` that may be listed.
-    fn gather(&self, folder: BorrowedFd<'_>, path: &str, after: &str, names: &mut Gather) -> Result<(), StoreError> {
+    fn gather(&self, dir: BorrowedFd<'_>, path: &str, after: &str, names: &mut Gather) -> Result<(), StoreError> {
         self.windows.count_read();
-        let mut dir = Dir::read_from(folder).map_err(|e| fault::broken("getdents", path, e))?;
+        let mut dir = Dir::read_from(dir).map_err(|e| fault::broken("getdents", path, e))?;
         while let Some(entry) = dir.read() {
             let entry = entry.map_err(|e| fault::broken("getdents", path, e))?;
             let Ok(name) = entry.file_name().to_str() else { continue };
@@ -111,14 +111,14 @@ impl Disk {
         Ok(())
     }
 
-    /// What stands at a name of the folder; `None` for what is not listed, or is gone.
-    fn entry(&self, folder: BorrowedFd<'_>, path: &str, name: &str) -> Result<Option<Node>, StoreError> {
-        match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+    /// What stands at a name of the directory; `None` for what is not listed, or is gone.
+    fn entry(&self, dir: BorrowedFd<'_>, path: &str, name: &str) -> Result<Option<Node>, StoreError> {
+        match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if meta::kind(&stat) == Kind::Other => {
                 if !self.links || FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
                     return Ok(None);
                 }
-                // From the root: a link in a folder may point anywhere inside.
+                // From the root: a link in a directory may point anywhere inside.
                 let whole = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
                 Ok(self.stat_beneath(&whole, true).ok().and_then(|stat| meta::node(&stat)))
             }
@@ -128,7 +128,7 @@ impl Disk {
         }
     }
 
-    fn not_a_folder(&self, path: &str) -> StoreError {
+    fn not_a_dir(&self, path: &str) -> StoreError {
         match self.stat_beneath(path, self.links) {
             Ok(stat) if meta::kind(&stat) == Kind::File => {
                 StoreError::refused(Failure::Conflict("that is a file"), "open folder")

@@ -16,13 +16,13 @@ use rustix::io::{Errno, retry_on_intr};
 use super::meta;
 use super::resolve::standing;
 use super::shared::Disk;
-use super::staging::{SiteErrno, private_folder};
+use super::staging::{SiteErrno, private_dir};
 use crate::error::StoreError;
 use crate::object::Key;
 use crate::os::workers::lock;
 use crate::wire::key::RESERVED;
 
-/// The file that is locked, here and in each staging folder.
+/// The file that is locked, here and in each staging directory.
 pub(super) const LOCK: &str = "LOCK";
 /// Where the lock on the root failed.
 pub(super) const ROOT_LOCK: &str = "flock .filewharf/LOCK";
@@ -30,14 +30,14 @@ const STRIPES: &str = "locks";
 /// Times a file that was removed by hand between its opening and its locking is opened again.
 const LOCK_TRIES: u32 = 8;
 
-/// Opens `name` in `folder`, made if missing, and locks it until the descriptor is closed. `ENOENT` if the
+/// Opens `name` in `dir`, made if missing, and locks it until the descriptor is closed. `ENOENT` if the
 /// file was removed meanwhile: such a lock excludes nothing.
-pub(super) fn lock_file(folder: BorrowedFd<'_>, name: &str, operation: FlockOperation) -> Result<OwnedFd, Errno> {
+pub(super) fn lock_file(dir: BorrowedFd<'_>, name: &str, operation: FlockOperation) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?;
+    let file = openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?;
     retry_on_intr(|| flock(&file, operation))?;
     let held = meta::id(&fstat(&file)?);
-    match standing(folder, name)? {
+    match standing(dir, name)? {
         Some(named) if meta::id(&named) == held => Ok(file),
         _ => Err(Errno::NOENT),
     }
@@ -101,7 +101,7 @@ impl Disk {
             match lock_file(root, &name, FlockOperation::LockExclusive) {
                 Err(Errno::NOENT) if tries < LOCK_TRIES => {
                     tries += 1;
-                    private_folder(private_folder(root, RESERVED)?.as_fd(), STRIPES)?;
+                    private_dir(private_dir(root, RESERVED)?.as_fd(), STRIPES)?;
                 }
                 result => return result.map_err(|errno| ("flock .filewharf/locks", errno)),
             }

@@ -6,16 +6,16 @@ use rustix::fs::{FileType, Stat};
 
 use crate::object::{Etag, Meta, Node};
 
-/// A folder, whatever name it is reached by: device and inode.
-pub(super) type FolderId = (u64, u64);
+/// A directory, whatever name it is reached by: device and inode.
+pub(super) type DirId = (u64, u64);
 
 /// What stands at a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A regular file.
     File,
-    /// A folder.
-    Folder,
+    /// A directory.
+    Dir,
     /// A link, fifo, socket or device: for peers it does not exist.
     Other,
 }
@@ -24,7 +24,7 @@ pub(super) enum Kind {
 pub(super) fn kind(stat: &Stat) -> Kind {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Kind::File,
-        FileType::Directory => Kind::Folder,
+        FileType::Directory => Kind::Dir,
         _ => Kind::Other,
     }
 }
@@ -38,7 +38,7 @@ pub(super) fn meta(stat: &Stat) -> Meta {
 pub(super) fn node(stat: &Stat) -> Option<Node> {
     match kind(stat) {
         Kind::File => Some(Node::File(meta(stat))),
-        Kind::Folder => Some(Node::Folder { mtime: stat.st_mtime }),
+        Kind::Dir => Some(Node::Dir { mtime: stat.st_mtime }),
         Kind::Other => None,
     }
 }
@@ -50,7 +50,7 @@ pub(super) fn len(stat: &Stat) -> u64 {
 
 /// Device and inode.
 #[allow(clippy::unnecessary_cast, reason = "the width of these fields differs between systems")]
-pub(super) fn id(stat: &Stat) -> FolderId {
+pub(super) fn id(stat: &Stat) -> DirId {
     (stat.st_dev as u64, stat.st_ino as u64)
 }
 

@@ -84,7 +84,7 @@ const WINDOW_BYTES: usize = 1024 * 1024;
 /// Memory that one disk worker may hold, for the accounting.
 pub const WORKER_BUFFER_BYTES: usize = read::SCRATCH;
 
-/// Files in a folder of this machine.
+/// Files in a directory of this machine.
 #[derive(Debug)]
 pub struct DiskStore {
     disk: Arc<Disk>,
@@ -206,7 +206,7 @@ impl DiskStore {
         sent
     }
 
-    /// Ends the workers once they have finished what is queued, and removes the staging folder
+    /// Ends the workers once they have finished what is queued, and removes the staging directory
     /// with every upload that was not committed. Dropping the store does the same.
     pub fn close(self) {
         drop(self);
@@ -285,11 +285,11 @@ impl DiskStore {
                 let len_max = if self.disk.caps.local { COMMIT_NOW_MAX } else { COMMIT_NOW_MAX_AFAR };
                 prepend.is_empty() && staged.and_then(|staged| staged.len).is_some_and(|len| len <= len_max)
             }
-            Op::Delete { .. } | Op::MakeFolder { .. } | Op::Rename { .. } | Op::Store { .. } => true,
+            Op::Delete { .. } | Op::MakeDir { .. } | Op::Rename { .. } | Op::Store { .. } => true,
             _ => false,
         };
         // Where servers share the root, a change of a name may wait for another server.
-        let waits = self.disk.shared && !matches!(op, Op::Create(_) | Op::MakeFolder { .. });
+        let waits = self.disk.shared && !matches!(op, Op::Create(_) | Op::MakeDir { .. });
         quick && !waits && self.disk.caps.inline && !self.disk.durable && !self.lagging && self.disk.frees_later()
     }
 }

@@ -78,7 +78,7 @@ impl Disk {
         let stat = fstat(&fd).map_err(|e| fault::reading("fstat", path, e))?;
         match meta::kind(&stat) {
             Kind::File => {}
-            Kind::Folder => return Err(StoreError::refused(Failure::Conflict("that is a folder"), "open")),
+            Kind::Dir => return Err(StoreError::refused(Failure::Conflict("that is a folder"), "open")),
             Kind::Other => return Err(StoreError::refused(Failure::NotFound, "open")),
         }
         let meta = meta::meta(&stat);

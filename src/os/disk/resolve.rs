@@ -13,15 +13,15 @@ use super::fault::is_stale;
 use super::kernel::{self, Resolve};
 use super::meta::{self, Kind};
 use super::settle::Making;
-use super::shared::{Disk, Folder};
+use super::shared::{Dir, Disk};
 use crate::error::{Failure, StoreError};
 use crate::object::Precondition;
 
 /// Times a walk that met a rename is repeated.
 const RACE_TRIES: u32 = 8;
 
-/// How folders are opened for a change: never through a link, and so that they can be synced.
-pub(super) fn folder_flags() -> OFlags {
+/// How directories are opened for a change: never through a link, and so that they can be synced.
+pub(super) fn dir_flags() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
 }
 
@@ -36,17 +36,17 @@ pub(super) fn look_flags() -> OFlags {
     OFlags::RDONLY | OFlags::NONBLOCK
 }
 
-/// A folder for a change, with the folders that were made on the way to it.
+/// A directory for a change, with the directories that were made on the way to it.
 #[derive(Debug)]
 pub(super) struct Way {
-    /// The folder at its end.
-    pub(super) folder: Arc<Folder>,
+    /// The directory at its end.
+    pub(super) dir: Arc<Dir>,
     made: Vec<Step>,
 }
 
 #[derive(Debug)]
 struct Step {
-    parent: Arc<Folder>,
+    parent: Arc<Dir>,
     making: Making,
     name: Box<str>,
 }
@@ -109,26 +109,26 @@ impl Disk {
 
     fn walk(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         let root = self.root();
-        let mut folder: Option<OwnedFd> = None;
+        let mut dir: Option<OwnedFd> = None;
         let mut parts = path.split('/').peekable();
         while let Some(part) = parts.next() {
-            let at = folder.as_ref().map_or(root.fd.as_fd(), AsFd::as_fd);
+            let at = dir.as_ref().map_or(root.fd.as_fd(), AsFd::as_fd);
             let last = parts.peek().is_none();
-            let flags = if last { flags | OFlags::NOFOLLOW | OFlags::CLOEXEC } else { folder_flags() };
+            let flags = if last { flags | OFlags::NOFOLLOW | OFlags::CLOEXEC } else { dir_flags() };
             let next = retry_on_intr(|| openat(at, part, flags, Mode::empty()))?;
             self.same_device(&fstat(&next)?)?;
             if last {
                 return Ok(next);
             }
-            folder = Some(next);
+            dir = Some(next);
         }
         Err(Errno::NOENT)
     }
 
-    /// The portable walk cannot ask the kernel to stay on one mount, so it looks. Only at folders:
+    /// The portable walk cannot ask the kernel to stay on one mount, so it looks. Only at directories:
     /// on overlayfs a file has the device of the layer it comes from.
     fn same_device(&self, stat: &Stat) -> Result<(), Errno> {
-        let stays = meta::kind(stat) != Kind::Folder || meta::id(stat).0 == self.root().id.0;
+        let stays = meta::kind(stat) != Kind::Dir || meta::id(stat).0 == self.root().id.0;
         if stays { Ok(()) } else { Err(Errno::XDEV) }
     }
 
@@ -142,7 +142,7 @@ impl Disk {
         else {
             return fstat(&self.root().fd);
         };
-        let parent = self.open_beneath(parent, folder_flags(), false)?;
+        let parent = self.open_beneath(parent, dir_flags(), false)?;
         let stat = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
         self.same_device(&stat)?;
         Ok(stat)
@@ -153,29 +153,29 @@ impl Disk {
         self.open_cached(path, look_flags(), links).map(|fd| fstat(fd?))
     }
 
-    /// An existing folder, for a change.
-    pub(super) fn folder(&self, path: &str) -> Result<Arc<Folder>, Errno> {
+    /// An existing directory, for a change.
+    pub(super) fn dir(&self, path: &str) -> Result<Arc<Dir>, Errno> {
         if path.is_empty() {
             return Ok(self.root());
         }
-        let fd = self.open_beneath(path, folder_flags(), false)?;
+        let fd = self.open_beneath(path, dir_flags(), false)?;
         let id = meta::id(&fstat(&fd)?);
-        Ok(Arc::new(Folder { fd, id, path: path.into() }))
+        Ok(Arc::new(Dir { fd, id, path: path.into() }))
     }
 
-    /// A folder for a change; what is missing of it is made.
+    /// A directory for a change; what is missing of it is made.
     pub(super) fn make_way(&self, path: &str) -> Result<Way, StoreError> {
-        match self.folder(path) {
-            Ok(folder) => return Ok(Way { folder, made: Vec::new() }),
+        match self.dir(path) {
+            Ok(dir) => return Ok(Way { dir, made: Vec::new() }),
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(self.change_error("open folder", path, errno)),
         }
         for _ in 0..RACE_TRIES {
-            let mut way = Way { folder: self.root(), made: Vec::new() };
+            let mut way = Way { dir: self.root(), made: Vec::new() };
             let stepped = path.split('/').try_for_each(|part| self.step(&mut way, part));
             match stepped {
                 Ok(()) => return Ok(way),
-                // Somebody removed a folder that we had just come through: again, from the root.
+                // Somebody removed a directory that we had just come through: again, from the root.
                 Err(Errno::NOENT) if !self.is_root_gone() => self.undo(way),
                 Err(Errno::NOENT) => break,
                 Err(errno) => {
@@ -188,27 +188,27 @@ impl Disk {
     }
 
     fn step(&self, way: &mut Way, part: &str) -> Result<(), Errno> {
-        let child = match self.child(&way.folder, part) {
+        let child = match self.child(&way.dir, part) {
             Err(Errno::NOENT) => {
-                let (child, making) = self.make_child(&way.folder, part)?;
+                let (child, making) = self.make_child(&way.dir, part)?;
                 if let Some(making) = making {
-                    way.made.push(Step { parent: Arc::clone(&way.folder), making, name: part.into() });
+                    way.made.push(Step { parent: Arc::clone(&way.dir), making, name: part.into() });
                 }
                 child
             }
             other => other?,
         };
-        way.folder = child;
+        way.dir = child;
         Ok(())
     }
 
-    fn make_child(&self, at: &Arc<Folder>, part: &str) -> Result<(Arc<Folder>, Option<Making>), Errno> {
+    fn make_child(&self, at: &Arc<Dir>, part: &str) -> Result<(Arc<Dir>, Option<Making>), Errno> {
         let make = || {
             match mkdirat(&at.fd, part, Mode::from_raw_mode(0o777)) {
                 Ok(()) => match self.child(at, part) {
                     Ok(child) => Ok((child, true)),
                     Err(errno) => {
-                        // Nobody knows of it yet: left there, it would pass for an old folder,
+                        // Nobody knows of it yet: left there, it would pass for an old directory,
                         // whose own entry need not be synced.
                         let _ = unlinkat(&at.fd, part, AtFlags::REMOVEDIR);
                         Err(errno)
@@ -227,20 +227,20 @@ impl Disk {
         Ok((child, making))
     }
 
-    fn child(&self, at: &Arc<Folder>, part: &str) -> Result<Arc<Folder>, Errno> {
+    fn child(&self, at: &Arc<Dir>, part: &str) -> Result<Arc<Dir>, Errno> {
         let fd = if self.caps.openat2 {
-            kernel::open_beneath(at.fd.as_fd(), part, folder_flags(), Resolve { links: false, cached: false })?
+            kernel::open_beneath(at.fd.as_fd(), part, dir_flags(), Resolve { links: false, cached: false })?
         } else {
-            let fd = retry_on_intr(|| openat(&at.fd, part, folder_flags(), Mode::empty()))?;
+            let fd = retry_on_intr(|| openat(&at.fd, part, dir_flags(), Mode::empty()))?;
             self.same_device(&fstat(&fd)?)?;
             fd
         };
         let id = meta::id(&fstat(&fd)?);
         let path = if at.path.is_empty() { part.into() } else { format!("{}/{part}", at.path).into() };
-        Ok(Arc::new(Folder { fd, id, path }))
+        Ok(Arc::new(Dir { fd, id, path }))
     }
 
-    /// The change failed: folders made only for it go again, unless somebody uses them already.
+    /// The change failed: directories made only for it go again, unless somebody uses them already.
     pub(super) fn undo(&self, way: Way) {
         for step in way.made.iter().rev() {
             if unlinkat(&step.parent.fd, &*step.name, AtFlags::REMOVEDIR).is_ok() {
@@ -261,9 +261,9 @@ impl Disk {
     }
 }
 
-/// What stands at one name of an open folder; links are not followed.
-pub(super) fn standing(folder: BorrowedFd<'_>, name: &str) -> Result<Option<Stat>, Errno> {
-    match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+/// What stands at one name of an open directory; links are not followed.
+pub(super) fn standing(dir: BorrowedFd<'_>, name: &str) -> Result<Option<Stat>, Errno> {
+    match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(errno),
@@ -275,7 +275,7 @@ pub(super) fn may_replace(there: Option<&Stat>, precondition: &Precondition) -> 
     let file = match there.map(|stat| (meta::kind(stat), stat)) {
         None => None,
         Some((Kind::File, stat)) => Some(meta::meta(stat)),
-        Some((Kind::Folder, _)) => return Err(Failure::Conflict("a folder has that name")),
+        Some((Kind::Dir, _)) => return Err(Failure::Conflict("a folder has that name")),
         Some((Kind::Other, _)) => return Err(Failure::Conflict("something that is not a file has that name")),
     };
     if precondition.holds(file.as_ref()) { Ok(()) } else { Err(Failure::PreconditionFailed) }

@@ -1,6 +1,6 @@
-//! Group commit: changes in the same folder share one `fsync` of it.
+//! Group commit: changes in the same directory share one `fsync` of it.
 //!
-//! Whoever finds nobody syncing a folder leads: it takes all that wait, syncs once, and does so
+//! Whoever finds nobody syncing a directory leads: it takes all that wait, syncs once, and does so
 //! again while more came. The others go back to work at once. A sync only ever counts for changes
 //! that had registered before it began.
 
@@ -13,9 +13,9 @@ use rustix::io::Errno;
 
 use super::fault::TARGET;
 use super::jobs::{Finished, Job};
-use super::meta::FolderId;
-use super::resolve::folder_flags;
-use super::shared::{Disk, Folder};
+use super::meta::DirId;
+use super::resolve::dir_flags;
+use super::shared::{Dir, Disk};
 use super::sync::Scope;
 use crate::error::StoreError;
 use crate::os::workers::{Lane, lock};
@@ -24,9 +24,9 @@ use crate::platform::Health;
 /// What must be synced before a change may be acknowledged.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
-    /// Folders whose entries changed; the last is synced first.
-    pub(super) folders: Vec<Arc<Folder>>,
-    /// Folders that are durable once all of `folders` are synced.
+    /// Directories whose entries changed; the last is synced first.
+    pub(super) dirs: Vec<Arc<Dir>>,
+    /// Directories that are durable once all of `dirs` are synced.
     pub(super) made: Vec<Making>,
 }
 
@@ -39,14 +39,14 @@ pub(super) struct Pending {
     pub(super) owed: Owed,
 }
 
-/// Who waits for the sync of which folder. A folder is in the map while somebody leads.
+/// Who waits for the sync of which directory. A directory is in the map while somebody leads.
 #[derive(Debug, Default)]
-pub(super) struct Syncs(Mutex<BTreeMap<FolderId, Vec<Pending>>>);
+pub(super) struct Syncs(Mutex<BTreeMap<DirId, Vec<Pending>>>);
 
 impl Syncs {
     /// Registers; gives the change back if nobody leads, which makes the caller the leader.
-    fn join(&self, folder: FolderId, pending: Pending) -> Option<Pending> {
-        match lock(&self.0).entry(folder) {
+    fn join(&self, dir: DirId, pending: Pending) -> Option<Pending> {
+        match lock(&self.0).entry(dir) {
             Entry::Occupied(mut waiting) => {
                 waiting.get_mut().push(pending);
                 None
@@ -59,11 +59,11 @@ impl Syncs {
     }
 
     /// Those who came since; an empty answer ends the leading.
-    fn next_batch(&self, folder: FolderId) -> Vec<Pending> {
+    fn next_batch(&self, dir: DirId) -> Vec<Pending> {
         let mut map = lock(&self.0);
-        let batch = map.get_mut(&folder).map(std::mem::take).unwrap_or_default();
+        let batch = map.get_mut(&dir).map(std::mem::take).unwrap_or_default();
         if batch.is_empty() {
-            map.remove(&folder);
+            map.remove(&dir);
         }
         batch
     }
@@ -75,55 +75,55 @@ impl Disk {
         self.settle_many(vec![pending]);
     }
 
-    /// The same for several: those that owe the same folder share its sync.
+    /// The same for several: those that owe the same directory share its sync.
     pub(super) fn settle_many(&self, all: Vec<Pending>) {
-        let mut led: Option<(Arc<Folder>, Vec<Pending>)> = None;
+        let mut led: Option<(Arc<Dir>, Vec<Pending>)> = None;
         for mut pending in all {
-            let Some(folder) = pending.owed.folders.pop() else {
+            let Some(dir) = pending.owed.dirs.pop() else {
                 self.made.forget(&pending.owed.made);
                 self.finished.push(pending.finished);
                 continue;
             };
             match &mut led {
-                Some((leading, batch)) if leading.id == folder.id => batch.push(pending),
+                Some((leading, batch)) if leading.id == dir.id => batch.push(pending),
                 Some(_) => {
-                    // Not here: leading another folder could keep this one waiting.
-                    pending.owed.folders.push(folder);
+                    // Not here: leading another directory could keep this one waiting.
+                    pending.owed.dirs.push(dir);
                     self.lanes.push(Lane::Sync, Job::Settle(pending));
                 }
-                None => led = self.syncs.join(folder.id, pending).map(|first| (folder, vec![first])),
+                None => led = self.syncs.join(dir.id, pending).map(|first| (dir, vec![first])),
             }
         }
-        if let Some((folder, batch)) = led {
-            self.lead(&folder, batch);
+        if let Some((dir, batch)) = led {
+            self.lead(&dir, batch);
         }
     }
 
-    fn lead(&self, folder: &Folder, mut batch: Vec<Pending>) {
+    fn lead(&self, dir: &Dir, mut batch: Vec<Pending>) {
         while !batch.is_empty() {
-            let result = self.sync_folder(folder, batch.len());
+            let result = self.sync_dir(dir, batch.len());
             if result.is_ok() {
                 self.failures.of_commit(None);
             }
             for pending in batch {
                 match result {
                     Err(errno) => self.fail(pending, errno),
-                    Ok(()) if pending.owed.folders.is_empty() => self.settle(pending),
-                    // Not here: leading another folder could keep this one waiting.
+                    Ok(()) if pending.owed.dirs.is_empty() => self.settle(pending),
+                    // Not here: leading another directory could keep this one waiting.
                     Ok(()) => self.lanes.push(Lane::Sync, Job::Settle(pending)),
                 }
             }
-            batch = self.syncs.next_batch(folder.id);
+            batch = self.syncs.next_batch(dir.id);
         }
     }
 
-    pub(super) fn sync_folder(&self, folder: &Folder, changes: usize) -> Result<(), Errno> {
+    pub(super) fn sync_dir(&self, dir: &Dir, changes: usize) -> Result<(), Errno> {
         // After one failed sync the kernel may report success for lost pages: believe none.
         if self.health() == Health::Degraded {
             return Err(Errno::IO);
         }
-        let synced = (self.sync.names)(folder.fd.as_fd()).inspect_err(|&errno| {
-            let path = &folder.path;
+        let synced = (self.sync.names)(dir.fd.as_fd()).inspect_err(|&errno| {
+            let path = &dir.path;
             log::error!(
                 target: TARGET,
                 "store.fsync_failed folder={path:?} cause={errno}: state unknown of {changes} changes"
@@ -132,19 +132,19 @@ impl Disk {
                 self.degrade("fsync folder", errno);
             }
             if super::fault::is_stale(errno) {
-                self.reopen_owed(folder);
+                self.reopen_owed(dir);
             }
         });
         // Another sync may have failed while this one ran.
         if synced.is_ok() && self.health() == Health::Degraded { Err(Errno::IO) } else { synced }
     }
 
-    /// Later changes may owe the sync of this folder as well: without another descriptor none of them could
+    /// Later changes may owe the sync of this directory as well: without another descriptor none of them could
     /// be acknowledged before a restart.
-    fn reopen_owed(&self, stale: &Folder) {
+    fn reopen_owed(&self, stale: &Dir) {
         // The first opens the root again if that is stale too.
-        if self.open_beneath(&stale.path, folder_flags(), false).is_ok()
-            && let Ok(fresh) = self.folder(&stale.path)
+        if self.open_beneath(&stale.path, dir_flags(), false).is_ok()
+            && let Ok(fresh) = self.dir(&stale.path)
         {
             self.made.replace(stale.id, &fresh);
         }
@@ -157,33 +157,33 @@ impl Disk {
         self.finished.push(pending.finished);
     }
 
-    /// What a change inside `folder` owes: the folder itself, and every folder above it that is
+    /// What a change inside `dir` owes: the directory itself, and every directory above it that is
     /// so new that its own entry may not be durable, whoever made or moved it.
-    pub(super) fn owes(&self, folder: &Arc<Folder>) -> Owed {
-        let mut owed = self.owes_way(folder);
+    pub(super) fn owes(&self, dir: &Arc<Dir>) -> Owed {
+        let mut owed = self.owes_way(dir);
         if self.durable {
-            owed.add(&self.synced_for(folder));
+            owed.add(&self.synced_for(dir));
         }
         owed
     }
 
-    /// The same for the way to a folder only.
-    pub(super) fn owes_way(&self, folder: &Arc<Folder>) -> Owed {
+    /// The same for the way to a directory only.
+    pub(super) fn owes_way(&self, dir: &Arc<Dir>) -> Owed {
         if !self.durable {
             return Owed::default();
         }
-        let above = self.made.above(folder.id);
-        let mut owed = Owed { folders: Vec::new(), made: above.made };
-        for folder in &above.folders {
-            owed.add(&self.synced_for(folder));
+        let above = self.made.above(dir.id);
+        let mut owed = Owed { dirs: Vec::new(), made: above.made };
+        for dir in &above.dirs {
+            owed.add(&self.synced_for(dir));
         }
         owed
     }
 
-    /// Whose sync brings the names in `folder` to the disk.
-    fn synced_for(&self, folder: &Arc<Folder>) -> Arc<Folder> {
+    /// Whose sync brings the names in `dir` to the disk.
+    fn synced_for(&self, dir: &Arc<Dir>) -> Arc<Dir> {
         match self.sync.scope {
-            Scope::Folder => Arc::clone(folder),
+            Scope::Dir => Arc::clone(dir),
             Scope::Everything => self.root(),
         }
     }
@@ -192,56 +192,56 @@ impl Disk {
 impl Owed {
     /// Adds what another change owes.
     pub(super) fn join(&mut self, other: Self) {
-        for folder in &other.folders {
-            self.add(folder);
+        for dir in &other.dirs {
+            self.add(dir);
         }
         self.made.extend(other.made);
     }
 
-    /// Has a folder synced before all others that are owed.
-    pub(super) fn put_first(&mut self, folder: &Folder) {
-        if let Some(at) = self.folders.iter().position(|one| one.id == folder.id) {
-            let folder = self.folders.remove(at);
-            self.folders.push(folder);
+    /// Has a directory synced before all others that are owed.
+    pub(super) fn put_first(&mut self, dir: &Dir) {
+        if let Some(at) = self.dirs.iter().position(|one| one.id == dir.id) {
+            let dir = self.dirs.remove(at);
+            self.dirs.push(dir);
         }
     }
 
-    fn add(&mut self, folder: &Arc<Folder>) {
-        if !self.folders.iter().any(|one| one.id == folder.id) {
-            self.folders.push(Arc::clone(folder));
+    fn add(&mut self, dir: &Arc<Dir>) {
+        if !self.dirs.iter().any(|one| one.id == dir.id) {
+            self.dirs.push(Arc::clone(dir));
         }
     }
 }
 
-/// Folders that were made or moved and whose entry in their parent is perhaps not durable. A second
-/// upload into such a folder must not be acknowledged before the first one's syncs, so it owes them
+/// Directories that were made or moved and whose entry in their parent is perhaps not durable. A second
+/// upload into such a directory must not be acknowledged before the first one's syncs, so it owes them
 /// too.
 #[derive(Debug, Default)]
 pub(super) struct Made(pub(super) Mutex<New>);
 
-/// The parent of each new folder, and which making it was.
+/// The parent of each new directory, and which making it was.
 #[derive(Debug, Default)]
 pub(super) struct New {
-    pub(super) parents: BTreeMap<FolderId, (u64, Arc<Folder>)>,
-    /// Where folders were moved to. What is beneath one cannot be told from its inode, so as long
+    pub(super) parents: BTreeMap<DirId, (u64, Arc<Dir>)>,
+    /// Where directories were moved to. What is beneath one cannot be told from its inode, so as long
     /// as a move is not durable, every change owes it.
-    pub(super) moves: BTreeMap<u64, Arc<Folder>>,
+    pub(super) moves: BTreeMap<u64, Arc<Dir>>,
     next: u64,
 }
 
-/// One making of one folder, or one move into it. The number tells it from a later folder with the
+/// One making of one directory, or one move into it. The number tells it from a later directory with the
 /// same inode.
-pub(super) type Making = (FolderId, u64);
+pub(super) type Making = (DirId, u64);
 
 impl Made {
-    /// Makes a folder in `parent`; no `Making` if it was there already. The lock is held
-    /// meanwhile, so that nobody can find the new folder on the disk and not in here; only
-    /// workers take it, and only to make folders and to find out what they owe.
+    /// Makes a directory in `parent`; no `Making` if it was there already. The lock is held
+    /// meanwhile, so that nobody can find the new directory on the disk and not in here; only
+    /// workers take it, and only to make directories and to find out what they owe.
     pub(super) fn make(
         &self,
-        parent: &Arc<Folder>,
-        make: impl FnOnce() -> Result<(Arc<Folder>, bool), Errno>,
-    ) -> Result<(Arc<Folder>, Option<Making>), Errno> {
+        parent: &Arc<Dir>,
+        make: impl FnOnce() -> Result<(Arc<Dir>, bool), Errno>,
+    ) -> Result<(Arc<Dir>, Option<Making>), Errno> {
         let mut new = lock(&self.0);
         let (child, made) = make()?;
         if !made {
@@ -253,9 +253,9 @@ impl Made {
         Ok((child, Some(making)))
     }
 
-    /// Moves a folder to `parent`: `place` tells whether it did. The lock is held for the same
+    /// Moves a directory to `parent`: `place` tells whether it did. The lock is held for the same
     /// reason as in `make`.
-    pub(super) fn move_to<E>(&self, parent: &Arc<Folder>, place: impl FnOnce() -> Result<bool, E>) -> Result<bool, E> {
+    pub(super) fn move_to<E>(&self, parent: &Arc<Dir>, place: impl FnOnce() -> Result<bool, E>) -> Result<bool, E> {
         let mut new = lock(&self.0);
         let moved = place()?;
         if moved {
@@ -278,13 +278,13 @@ impl Made {
         }
     }
 
-    /// Has `fresh` synced instead of the folder that was opened before by its path.
-    fn replace(&self, stale: FolderId, fresh: &Arc<Folder>) {
+    /// Has `fresh` synced instead of the directory that was opened before by its path.
+    fn replace(&self, stale: DirId, fresh: &Arc<Dir>) {
         let mut new = lock(&self.0);
         let New { parents, moves, .. } = &mut *new;
-        for folder in parents.values_mut().map(|(_, parent)| parent).chain(moves.values_mut()) {
-            if folder.id == stale {
-                *folder = Arc::clone(fresh);
+        for dir in parents.values_mut().map(|(_, parent)| parent).chain(moves.values_mut()) {
+            if dir.id == stale {
+                *dir = Arc::clone(fresh);
             }
         }
         // Mounted anew, the file system may have numbered it anew.
@@ -293,7 +293,7 @@ impl Made {
         }
     }
 
-    fn above(&self, id: FolderId) -> Owed {
+    fn above(&self, id: DirId) -> Owed {
         let new = lock(&self.0);
         let mut owed = Owed::default();
         for (number, parent) in &new.moves {
@@ -312,9 +312,9 @@ impl New {
         self.next
     }
 
-    fn climb(&self, mut id: FolderId, owed: &mut Owed) {
+    fn climb(&self, mut id: DirId, owed: &mut Owed) {
         while let Some((number, parent)) = self.parents.get(&id) {
-            // Been here; or a folder that was moved into one it once held makes a circle.
+            // Been here; or a directory that was moved into one it once held makes a circle.
             if owed.made.contains(&(id, *number)) {
                 break;
             }

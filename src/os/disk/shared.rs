@@ -20,7 +20,7 @@ use super::fault::{self, TARGET};
 use super::health::Failures;
 use super::jobs::{Finished, Job};
 use super::kernel;
-use super::meta::{self, FolderId};
+use super::meta::{self, DirId};
 use super::settle::{Made, Syncs};
 use super::space::Space;
 use super::staging::Staging;
@@ -36,21 +36,21 @@ use crate::platform::Health;
 /// Rung when the queue of finished operations was empty and is not any more.
 pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
 
-/// An open folder: the same one is renamed into and synced, even if someone moves it.
+/// An open directory: the same one is renamed into and synced, even if someone moves it.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct Dir {
     /// Open for reading, because `O_PATH` cannot be synced.
     pub(super) fd: OwnedFd,
-    /// Which folder it is, by whatever name.
-    pub(super) id: FolderId,
+    /// Which directory it is, by whatever name.
+    pub(super) id: DirId,
     /// By which name, for the log.
     pub(super) path: Box<str>,
 }
 
 /// The store as all threads see it.
 pub(super) struct Disk {
-    /// The served folder; another descriptor of it where the first has become stale.
-    root: Mutex<Arc<Folder>>,
+    /// The served directory; another descriptor of it where the first has become stale.
+    root: Mutex<Arc<Dir>>,
     root_path: PathBuf,
     file_system: Option<u64>,
     /// What the system can do.
@@ -79,11 +79,11 @@ pub(super) struct Disk {
     pub(super) lanes: Lanes<Job>,
     /// Results for the loop.
     pub(super) finished: Done,
-    /// Names of large folders, for their next pages.
+    /// Names of large directories, for their next pages.
     pub(super) windows: Windows,
-    /// Which folders are being synced, and who waits for that.
+    /// Which directories are being synced, and who waits for that.
     pub(super) syncs: Syncs,
-    /// Which folders are new and not durable yet.
+    /// Which directories are new and not durable yet.
     pub(super) made: Made,
     /// Free space and what is promised of it.
     pub(super) space: Space,
@@ -123,7 +123,7 @@ pub(super) struct Choices {
 impl Disk {
     /// Everything at its beginning.
     pub(super) fn new(
-        root: Folder,
+        root: Dir,
         root_path: &Path,
         (caps, calls): (Caps, Calls),
         choices: Choices,
@@ -227,13 +227,13 @@ impl Disk {
         fault::broken(site, path, errno)
     }
 
-    /// Has the served folder itself been removed?
+    /// Has the served directory itself been removed?
     pub(super) fn is_root_gone(&self) -> bool {
         fstat(&self.root().fd).is_ok_and(|stat| stat.st_nlink == 0)
     }
 
-    /// The served folder.
-    pub(super) fn root(&self) -> Arc<Folder> {
+    /// The served directory.
+    pub(super) fn root(&self) -> Arc<Dir> {
         Arc::clone(&lock(&self.root))
     }
 
@@ -253,7 +253,7 @@ impl Disk {
         // Another worker may have been faster.
         if Arc::ptr_eq(&root, &stale) {
             log::warn!(target: TARGET, "the served folder was stale: opened again, {:?} is now {id:?}", stale.id);
-            *root = Arc::new(Folder { fd, id, path: "".into() });
+            *root = Arc::new(Dir { fd, id, path: "".into() });
         }
         true
     }

@@ -1,4 +1,4 @@
-//! Opening a store: the root, its staging folder, what the system can do, the workers.
+//! Opening a store: the root, its staging directory, what the system can do, the workers.
 //!
 //! Everything that can be refused is refused here, in words for a person, before anything is
 //! served.
@@ -23,7 +23,7 @@ use super::kernel;
 use super::locks::ROOT_LOCK;
 use super::meta;
 use super::reserved::has_aliases;
-use super::shared::{Choices, Disk, Folder, Wake};
+use super::shared::{Choices, Dir, Disk, Wake};
 use super::short::ShortSends;
 use super::staging::{SiteErrno, Staging, Sweep};
 use super::sync::{Calls, SyncCalls};
@@ -33,13 +33,13 @@ use crate::os::process::clock;
 use crate::os::workers::{Lane, spawn};
 
 impl DiskStore {
-    /// Opens the folder `root`, made if it is missing, and starts the workers. `wake` is called,
+    /// Opens the directory `root`, made if it is missing, and starts the workers. `wake` is called,
     /// from any thread, whenever [`next_completion`](crate::platform::Store::next_completion) has
     /// something again after it had nothing.
     ///
     /// # Errors
     ///
-    /// Words for the operator, when the folder cannot be used or a thread cannot be made.
+    /// Words for the operator, when the directory cannot be used or a thread cannot be made.
     pub fn open(root: &Path, config: &StoreConfig, limits: &Limits, wake: Wake) -> Result<Self, String> {
         Self::open_synced_by(root, config, limits, wake, Calls::of)
     }
@@ -68,7 +68,7 @@ impl DiskStore {
         if config.durability == Durability::Durable
             && staging.as_ref().is_some_and(|staging| staging.current().has_neighbours())
         {
-            // One that died may have made folders, and files visible, that it did not sync any
+            // One that died may have made directories, and files visible, that it did not sync any
             // more. To us they look like old ones, whose own entries need no sync.
             kernel::sync_file_system(fd.as_fd())
                 .map_err(|e| format!("cannot sync what another process has left in {name}: {}", io::Error::from(e)))?;
@@ -93,12 +93,12 @@ impl DiskStore {
             // `as`, because the width of a mode differs between systems; the mask fits all.
             file_mode: config.file_mode.map(|mode| Mode::from_raw_mode((mode & 0o7777) as _)),
         };
-        // With links, a file may depend on folders that are not on the way to its name.
+        // With links, a file may depend on directories that are not on the way to its name.
         let keeps = caps.cached && !choices.links && caps.local;
         let hot = if keeps { Hot::new(limits, clock()) } else { None };
-        let folder = Folder { fd, id, path: "".into() };
+        let dir = Dir { fd, id, path: "".into() };
         let mut store = Self {
-            disk: Arc::new(Disk::new(folder, root, (caps, calls), choices, staging, wake, limits)),
+            disk: Arc::new(Disk::new(dir, root, (caps, calls), choices, staging, wake, limits)),
             workers: Vec::new(),
             files: Files::default(),
             hot,
@@ -112,7 +112,7 @@ impl DiskStore {
             scratch: Vec::new(),
             dirty_bytes_max: limits.dirty_bytes_max,
         };
-        // An error drops the store, which ends the threads there are and removes its folder.
+        // An error drops the store, which ends the threads there are and removes its directory.
         store.start_workers(limits).map_err(|e| format!("cannot start a disk worker: {e}"))?;
         store.start_sweep();
         Ok(store)
@@ -138,7 +138,7 @@ impl DiskStore {
     }
 }
 
-/// Why nothing can be staged in the folder, and what to do.
+/// Why nothing can be staged in the directory, and what to do.
 fn refusal(root: &Path, shared: bool, (site, errno): SiteErrno) -> String {
     let name = root.display();
     match (site, errno) {
@@ -155,8 +155,8 @@ fn refusal(root: &Path, shared: bool, (site, errno): SiteErrno) -> String {
     }
 }
 
-/// Makes the folder if it is missing, but nothing above it: more than one missing level is rather a
-/// typing error. What is stored in it later would be worth nothing if a power cut took the folder
+/// Makes the directory if it is missing, but nothing above it: more than one missing level is rather a
+/// typing error. What is stored in it later would be worth nothing if a power cut took the directory
 /// itself, so its entry must be durable too.
 fn make_root(root: &Path, durable: bool) -> Result<(), String> {
     let name = root.display();

@@ -11,25 +11,25 @@ use super::write::stage_in;
 /// What the sync after a change of names covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// The names in one folder.
-    Folder,
+    /// The names in one directory.
+    Dir,
     /// All of the file system.
     Everything,
 }
 
-/// How the content of a file and the names in folders get to the disk.
+/// How the content of a file and the names in directories get to the disk.
 ///
 /// Where a sync writes a log of single files (btrfs), that log is not used: replayed after a power cut,
 /// it can undo one half of a move whose other half it does not hold, and it was seen to forget a name
-/// whose folder had been synced. There the content only enters the tree, which is in memory, and one sync
-/// of the whole file system, instead of those of folders, brings the tree to the disk: every change up to
+/// whose directory had been synced. There the content only enters the tree, which is in memory, and one sync
+/// of the whole file system, instead of those of directories, brings the tree to the disk: every change up to
 /// then, or none.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SyncCalls {
     /// Before a file gets its name: no power cut may leave the name without the content. With `true` its
     /// other properties count too.
     pub(super) content: fn(BorrowedFd<'_>, bool) -> Result<(), Errno>,
-    /// After that: brings the names in a folder to the disk.
+    /// After that: brings the names in a directory to the disk.
     pub(super) names: fn(BorrowedFd<'_>) -> Result<(), Errno>,
     /// What `names` covers.
     pub(super) scope: Scope,
@@ -38,7 +38,7 @@ pub(super) struct SyncCalls {
 /// What of the system a store is given: tests replace it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Calls {
-    /// Opens a name beneath a folder.
+    /// Opens a name beneath a directory.
     pub(super) open: OpenBeneath,
     /// Makes a staging file.
     pub(super) stage: StageIn,
@@ -68,10 +68,10 @@ impl From<SyncCalls> for Calls {
 }
 
 impl SyncCalls {
-    /// Those of the file system that `folder` is on.
-    pub(super) fn of(folder: BorrowedFd<'_>) -> Self {
-        if !kernel::logs_files(folder) {
-            return Self { content: kernel::sync_file, names: kernel::sync_folder, scope: Scope::Folder };
+    /// Those of the file system that `dir` is on.
+    pub(super) fn of(dir: BorrowedFd<'_>) -> Self {
+        if !kernel::logs_files(dir) {
+            return Self { content: kernel::sync_file, names: kernel::sync_dir, scope: Scope::Dir };
         }
         let content = if kernel::can_enter_tree() { enter_tree } else { sync_before };
         Self { content, names: kernel::sync_file_system, scope: Scope::Everything }

@@ -1,4 +1,4 @@
-//! What the kernel tells about changes of files and folders (inotify(7)), in words of our own.
+//! What the kernel tells about changes of files and directories (inotify(7)), in words of our own.
 //!
 //! An event is in the queue before the call that made it returns, whoever called. Not told of are
 //! stores through a mapping. Nothing here decides what an event means, and nothing here waits.
@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
-/// One watched file or folder. A number is not used again for another one.
+/// One watched file or directory. A number is not used again for another one.
 pub(super) type WatchId = i32;
 
 /// What happened.
@@ -17,12 +17,12 @@ pub(super) enum Event<'a> {
     Lost,
     /// The watch itself has ended.
     Ended(WatchId),
-    /// A file or folder that is watched changed.
+    /// A file or directory that is watched changed.
     Itself(WatchId),
-    /// In this folder, a name of a file came, went, or stands for something else.
+    /// In this directory, a name of a file came, went, or stands for something else.
     Name(WatchId, &'a [u8]),
-    /// In this folder, the name of a folder went or stands for something else.
-    Folder(WatchId),
+    /// In this directory, the name of a directory went or stands for something else.
+    Dir(WatchId),
 }
 
 #[cfg(target_os = "linux")]
@@ -55,10 +55,10 @@ mod linux {
             self.add(file, WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE | WatchFlags::ATTRIB)
         }
 
-        /// Watches the names in an open folder.
-        pub(crate) fn add_folder(&self, folder: BorrowedFd<'_>) -> Result<WatchId, Errno> {
+        /// Watches the names in an open directory.
+        pub(crate) fn add_dir(&self, dir: BorrowedFd<'_>) -> Result<WatchId, Errno> {
             let names = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVE;
-            self.add(folder, names | WatchFlags::ATTRIB | WatchFlags::ONLYDIR)
+            self.add(dir, names | WatchFlags::ATTRIB | WatchFlags::ONLYDIR)
         }
 
         /// There is no call that takes a descriptor; this name leads to exactly what is open.
@@ -109,9 +109,9 @@ mod linux {
         }
         match name {
             None => Some(Event::Itself(id)),
-            // A folder that is new cannot change what was known of its name: that there was none.
+            // A directory that is new cannot change what was known of its name: that there was none.
             Some(_) if flags.contains(ReadFlags::ISDIR | ReadFlags::CREATE) => None,
-            Some(_) if flags.contains(ReadFlags::ISDIR) => Some(Event::Folder(id)),
+            Some(_) if flags.contains(ReadFlags::ISDIR) => Some(Event::Dir(id)),
             Some(name) => Some(Event::Name(id, name)),
         }
     }
@@ -134,7 +134,7 @@ mod linux {
             Err(Errno::NOSYS)
         }
 
-        pub(crate) fn add_folder(&self, _folder: BorrowedFd<'_>) -> Result<WatchId, Errno> {
+        pub(crate) fn add_dir(&self, _dir: BorrowedFd<'_>) -> Result<WatchId, Errno> {
             Err(Errno::NOSYS)
         }
 

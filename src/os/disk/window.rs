@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Stat;
 
-use super::meta::FolderId;
+use super::meta::DirId;
 use crate::config::Limits;
 use crate::os::workers::lock;
 
@@ -177,7 +177,7 @@ fn name_at(text: &[u8], at: u32) -> &[u8] {
 /// A part of a directory: every name behind `after` up to its last one.
 #[derive(Debug)]
 pub(super) struct Window {
-    pub(super) folder: FolderId,
+    pub(super) dir: DirId,
     pub(super) times: Times,
     /// Empty for the beginning.
     pub(super) after: Box<str>,
@@ -222,10 +222,10 @@ impl Windows {
     }
 
     /// The window with the names behind `after`, while the directory has these times.
-    pub(super) fn find(&self, folder: FolderId, times: Times, after: &str) -> Option<Arc<Window>> {
+    pub(super) fn find(&self, dir: DirId, times: Times, after: &str) -> Option<Arc<Window>> {
         let mut kept = lock(&self.kept);
-        kept.retain(|window| window.folder != folder || window.times == times);
-        let index = kept.iter().position(|window| window.folder == folder && window.serves(after))?;
+        kept.retain(|window| window.dir != dir || window.times == times);
+        let index = kept.iter().position(|window| window.dir == dir && window.serves(after))?;
         let window = kept.remove(index)?;
         kept.push_front(Arc::clone(&window));
         Some(window)
@@ -233,7 +233,7 @@ impl Windows {
 
     pub(super) fn keep(&self, window: Arc<Window>) {
         let mut kept = lock(&self.kept);
-        kept.retain(|old| old.folder != window.folder || !window.serves(&old.after));
+        kept.retain(|old| old.dir != window.dir || !window.serves(&old.after));
         kept.push_front(window);
         while kept.len() > WINDOWS_MAX
             || kept.iter().map(|window| window.names.bytes()).sum::<usize>() > self.bounds.kept
@@ -297,19 +297,19 @@ mod tests {
         let limits = Limits { list_kept_bytes_max: 64, ..Limits::default() };
         let windows = Windows::new(&limits);
         let times = |seconds| Times { changed: (seconds, 1), modified: (1, 1) };
-        let window = |folder: u64, seconds, after: &str, name: &str| {
+        let window = |dir: u64, seconds, after: &str, name: &str| {
             let mut gather = Gather::new(windows.bounds);
             gather.offer(name);
             let (names, complete) = gather.finish();
-            Arc::new(Window { folder: (1, folder), times: times(seconds), after: after.into(), names, complete })
+            Arc::new(Window { dir: (1, dir), times: times(seconds), after: after.into(), names, complete })
         };
         windows.keep(window(7, 1, "", "a"));
         assert!(windows.find((1, 7), times(1), "").is_some_and(|window| window.behind("").eq(["a"])));
         assert!(windows.find((1, 8), times(1), "").is_none());
         assert!(windows.find((1, 7), times(2), "").is_none());
         assert!(windows.find((1, 7), times(1), "").is_none(), "it is of an older version of the directory");
-        for folder in 0..50 {
-            windows.keep(window(folder, 1, "", "name"));
+        for dir in 0..50 {
+            windows.keep(window(dir, 1, "", "name"));
             let bytes: usize = lock(&windows.kept).iter().map(|window| window.names.bytes()).sum();
             assert!(bytes <= 64, "{bytes}");
         }

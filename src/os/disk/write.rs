@@ -1,6 +1,6 @@
 //! Uploads that are not visible yet: making, writing, flushing and dropping staging files.
 //!
-//! The first error of a file is final. Nothing here ever touches a final name; missing folders
+//! The first error of a file is final. Nothing here ever touches a final name; missing directories
 //! are made at the commit, so an upload that is given up leaves no trace.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,10 +11,10 @@ use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use super::caps::Pages;
 use super::fault::{TARGET, is_stale};
-use super::resolve::{folder_flags, may_replace, standing};
+use super::resolve::{dir_flags, may_replace, standing};
 use super::shared::Disk;
 use super::space::Promise;
-use super::staging::{SiteErrno, StageFolder, Staging};
+use super::staging::{SiteErrno, StageDir, Staging};
 use crate::command::Put;
 use crate::error::{Failure, StoreError};
 use crate::object::{Key, Precondition};
@@ -35,7 +35,7 @@ pub(super) struct Staged {
     /// The one descriptor that writes and syncs: a failed write-back is reported to it only.
     pub(super) file: OwnedFd,
     /// Where its name is.
-    pub(super) folder: Arc<StageFolder>,
+    pub(super) dir: Arc<StageDir>,
     /// Its name there.
     pub(super) name: String,
     /// Its length as announced.
@@ -62,10 +62,10 @@ impl Staged {
     }
 }
 
-/// Makes a file in a staging folder.
-pub(super) fn stage_in(folder: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+/// Makes a file in a staging directory.
+pub(super) fn stage_in(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    retry_on_intr(|| openat(folder, name, flags, Mode::from_raw_mode(0o666)))
+    retry_on_intr(|| openat(dir, name, flags, Mode::from_raw_mode(0o666)))
 }
 
 impl Disk {
@@ -83,8 +83,8 @@ impl Disk {
             return Err(StoreError::refused(Failure::Conflict("that is a folder"), "create"));
         }
         let path = key.as_str();
-        let there = match self.folder(key.parent()) {
-            Ok(folder) => standing(folder.fd.as_fd(), key.name()).map_err(|e| self.change_error("fstatat", path, e))?,
+        let there = match self.dir(key.parent()) {
+            Ok(dir) => standing(dir.fd.as_fd(), key.name()).map_err(|e| self.change_error("fstatat", path, e))?,
             Err(Errno::NOENT) => None,
             Err(errno) => return Err(self.change_error("open folder", path, errno)),
         };
@@ -96,16 +96,16 @@ impl Disk {
         let Some(staging) = &self.staging else {
             return Err(StoreError::refused(Failure::Denied("the server is read-only"), "read-only"));
         };
-        let mut folder = staging.current();
+        let mut dir = staging.current();
         let mut renewed = false;
         let (file, name) = loop {
             let name = staging.fresh_name();
-            match (self.stage)(folder.fd.as_fd(), &name) {
+            match (self.stage)(dir.fd.as_fd(), &name) {
                 Ok(file) => break (file, name),
                 Err(errno) if !renewed && (errno == Errno::NOENT || is_stale(errno)) => {
                     renewed = true;
-                    folder = match self.renew_staging(staging, &folder) {
-                        Ok(folder) => folder,
+                    dir = match self.renew_staging(staging, &dir) {
+                        Ok(dir) => dir,
                         Err((site, Errno::NOENT)) => return Err(self.gone(site, path)),
                         Err((site, errno)) => return Err(self.staging_error(site, path, errno)),
                     };
@@ -114,7 +114,7 @@ impl Disk {
             }
         };
         let staged =
-            Staged { file, folder, name, len, path: path.into(), promise: OnceLock::new(), failed: OnceLock::new() };
+            Staged { file, dir, name, len, path: path.into(), promise: OnceLock::new(), failed: OnceLock::new() };
         if let Some(mode) = self.file_mode
             && let Err(errno) = fchmod(&staged.file, mode)
         {
@@ -124,7 +124,7 @@ impl Disk {
         Ok(staged)
     }
 
-    fn renew_staging(&self, staging: &Staging, gone: &Arc<StageFolder>) -> Result<Arc<StageFolder>, SiteErrno> {
+    fn renew_staging(&self, staging: &Staging, gone: &Arc<StageDir>) -> Result<Arc<StageDir>, SiteErrno> {
         match staging.renew(self.root().fd.as_fd(), gone) {
             Err((_, errno)) if is_stale(errno) && self.reopen_root() => staging.renew(self.root().fd.as_fd(), gone),
             renewed => renewed,
@@ -145,7 +145,7 @@ impl Disk {
     /// Tries whether uploads can be stored again, with one that nothing asked for.
     pub(super) fn probe_staging(&self) {
         // Staging has descriptors of its own: it may work where the root does not.
-        let opened = self.open_beneath("", folder_flags(), false);
+        let opened = self.open_beneath("", dir_flags(), false);
         let opened = opened.map_err(|errno| self.change_error("open folder", "", errno));
         let staged = opened.and_then(|_| self.stage_file("", None)).and_then(|staged| {
             let written = self.write(&staged, 0, b"x").and_then(|()| {
@@ -221,7 +221,7 @@ impl Disk {
 
     /// Removes a staging file. What cannot be removed is swept at the next start.
     pub(super) fn abort(&self, staged: &Staged) {
-        match unlinkat(&staged.folder.fd, &*staged.name, AtFlags::empty()) {
+        match unlinkat(&staged.dir.fd, &*staged.name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => {
                 let path = &staged.path;

@@ -1,4 +1,4 @@
-//! `Accept`: is a folder shown to a person or listed for a program?
+//! `Accept`: is a directory shown to a person or listed for a program?
 
 use crate::wire::http::trimmed;
 

@@ -36,7 +36,7 @@ pub fn opening(input: &[u8]) -> Opening {
 }
 
 /// True for any method, a blank, and a `/`; for protocols that may begin with the name of a file. The only
-/// names given up are those in a folder that is called by one word and a blank behind it.
+/// names given up are those in a directory that is called by one word and a blank behind it.
 pub fn is_path_request(input: &[u8]) -> bool {
     let Some(blank) = memchr::memchr(b' ', input) else { return false };
     let method = &input[..blank];

@@ -41,7 +41,7 @@ fn has_removable_segments(raw: &str) -> bool {
     raw.starts_with('/') && raw[1..].split('/').any(|segment| matches!(segment, "" | "." | ".."))
 }
 
-/// Removes dot segments (RFC 3986 §5.2.4), then empty ones. A path that ends in one of them names a folder.
+/// Removes dot segments (RFC 3986 §5.2.4), then empty ones. A path that ends in one of them names a directory.
 ///
 /// What a proxy may read as another path is refused, also where it would be removed: many decode escapes first, and
 /// nginx and Apache join slashes before they remove dot segments.
@@ -117,7 +117,7 @@ pub fn query(raw: &str) -> Result<Query, Failure> {
     Ok(query)
 }
 
-/// Writes `/` and the name, so that [`path`] reads the same key. A folder's last `/` is the
+/// Writes `/` and the name, so that [`path`] reads the same key. A directory's last `/` is the
 /// caller's.
 pub fn encode_path(key: &Key, out: &mut Vec<u8>) {
     out.push(b'/');
@@ -147,12 +147,12 @@ fn decoded(raw: &str) -> Result<Cow<'_, [u8]>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::Meant;
+    use crate::object::ExpectedKind;
     use proptest::prelude::*;
 
     #[test]
     fn escapes_are_decoded_once() {
-        for (raw, key, folder) in [
+        for (raw, key, dir) in [
             ("/", "", true),
             ("/a%20b/c.txt", "a b/c.txt", false),
             ("/a/", "a", true),
@@ -166,7 +166,7 @@ mod tests {
             ("/...", "...", false),
         ] {
             let path = path(raw).expect(raw);
-            assert_eq!((path.key.as_str(), path.meant == Meant::Folder), (key, folder), "{raw}");
+            assert_eq!((path.key.as_str(), path.expected_kind == ExpectedKind::Dir), (key, dir), "{raw}");
         }
     }
 
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn dot_segments_and_empty_ones_are_removed() {
-        for (raw, key, folder) in [
+        for (raw, key, dir) in [
             // RFC 3986 §5.2.4 and §5.4.
             ("/a/b/c/./../../g", "a/g", false),
             ("/b/c/.", "b/c", true),
@@ -242,7 +242,7 @@ mod tests {
             (r"/a\..\b/./c", r"a\..\b/c", false),
         ] {
             let path = path(raw).expect(raw);
-            assert_eq!((path.key.as_str(), path.meant == Meant::Folder), (key, folder), "{raw}");
+            assert_eq!((path.key.as_str(), path.expected_kind == ExpectedKind::Dir), (key, dir), "{raw}");
         }
     }
 
@@ -287,7 +287,7 @@ mod tests {
             encode_path(&key, &mut out);
             let raw = String::from_utf8(out).expect("ASCII");
             prop_assert!(raw.is_ascii());
-            prop_assert_eq!(path(&raw), Ok(Path { key, meant: Meant::Either }));
+            prop_assert_eq!(path(&raw), Ok(Path { key, expected_kind: ExpectedKind::Either }));
         }
 
         #[test]

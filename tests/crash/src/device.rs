@@ -51,15 +51,15 @@ pub struct Device {
 }
 
 impl Device {
-    /// A disk of zeroes; the FUSE file system is mounted on `folder`, which exists and is empty.
-    pub fn attach(folder: &Path, len: u64) -> Result<Self, String> {
+    /// A disk of zeroes; the FUSE file system is mounted on `dir`, which exists and is empty.
+    pub fn attach(dir: &Path, len: u64) -> Result<Self, String> {
         let state = Shared::default();
         let files = Files { state: Arc::clone(&state), len };
-        let session = fuser::spawn_mount(files, folder, &fuser::Config::default())
+        let session = fuser::spawn_mount(files, dir, &fuser::Config::default())
             .map_err(|e| format!("cannot mount a FUSE file system (root? /dev/fuse?): {e}"))?;
         let mut device = Self { state, node: PathBuf::new(), session: Some(session) };
         let mut losetup = Command::new("losetup");
-        losetup.args(["--find", "--show"]).arg(folder.join(FILE));
+        losetup.args(["--find", "--show"]).arg(dir.join(FILE));
         device.node = run(&mut losetup)
             .map(|out| PathBuf::from(out.trim()))
             .map_err(|e| format!("cannot attach a loop device: {e}"))?;
@@ -134,7 +134,7 @@ pub fn run(command: &mut Command) -> Result<String, String> {
     }
 }
 
-/// The FUSE side: a root folder with one file.
+/// The FUSE side: a root directory with one file.
 struct Files {
     state: Shared,
     len: u64,

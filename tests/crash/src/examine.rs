@@ -12,7 +12,7 @@ use crate::story::{Change, Event, Found, Framing, History, Over, Violation, Visi
 use crate::volume::{Kind, Mount};
 use crate::workload::Client;
 
-/// The folder in the file system that the server serves. The server makes it.
+/// The directory in the file system that the server serves. The server makes it.
 pub const SERVED: &str = "served";
 const STAGING: &str = ".filewharf";
 /// Longest wait for the sweep of what the dead server left.
@@ -45,15 +45,15 @@ impl Examiner<'_> {
             Ok(mount) => mount,
             Err(words) => return vec![Violation { wrong: Wrong::Unmountable, words }],
         };
-        let folder = mount.path().join(SERVED);
+        let dir = mount.path().join(SERVED);
         let mut violations = Vec::new();
-        let served = Server::start(self.binary, &folder, Run::AsIs).and_then(|server| {
+        let served = Server::start(self.binary, &dir, Run::AsIs).and_then(|server| {
             let mut visible = Visible::new();
-            read_folder(&folder, "", &mut visible)?;
+            read_dir(&dir, "", &mut visible)?;
             let listed: Vec<String> = visible.keys().cloned().collect();
             violations.extend(judge_after(cut, visible.remove(AFTER)));
             violations.extend(history.judge(cut.place, &visible));
-            violations.extend(unswept(&folder.join(STAGING).join("staging"), server.pid()));
+            violations.extend(unswept(&dir.join(STAGING).join("staging"), server.pid()));
             let mut client = Client::connect(server.address)?;
             serves(&mut client, &listed, &visible, random)?;
             let (path, content, framing, over) = (AFTER.to_owned(), after(cut), Framing::Length, Over::Anything);
@@ -85,17 +85,17 @@ fn judge_after(cut: Cut, found: Option<Found>) -> Option<Violation> {
 }
 
 /// Reads everything that peers can see, not through the server but from the file system.
-fn read_folder(folder: &Path, prefix: &str, visible: &mut Visible) -> Result<(), String> {
-    let words = |e: std::io::Error| format!("{}: {e}", folder.display());
-    for entry in fs::read_dir(folder).map_err(words)? {
+fn read_dir(dir: &Path, prefix: &str, visible: &mut Visible) -> Result<(), String> {
+    let words = |e: std::io::Error| format!("{}: {e}", dir.display());
+    for entry in fs::read_dir(dir).map_err(words)? {
         let entry = entry.map_err(words)?;
         let path = format!("{prefix}/{}", entry.file_name().to_string_lossy());
         if path == format!("/{STAGING}") {
             continue;
         }
         if entry.file_type().map_err(words)?.is_dir() {
-            read_folder(&entry.path(), &path, visible)?;
-            visible.insert(path, Found::Folder);
+            read_dir(&entry.path(), &path, visible)?;
+            visible.insert(path, Found::Dir);
         } else {
             let bytes = fs::read(entry.path()).map_err(|e| format!("{path}: {e}"))?;
             visible.insert(path, Found::File(bytes));
@@ -104,23 +104,23 @@ fn read_folder(folder: &Path, prefix: &str, visible: &mut Visible) -> Result<(),
     Ok(())
 }
 
-/// Waits until only the staging folder of this process is left, with nothing in it but its lock.
+/// Waits until only the staging directory of this process is left, with nothing in it but its lock.
 fn unswept(staging: &Path, pid: u32) -> Option<Violation> {
     let began = Instant::now();
-    let names = |folder: &Path| -> Vec<String> {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = |dir: &Path| -> Vec<String> {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     };
     loop {
-        let folders = names(staging);
-        if let [only] = &folders[..]
+        let dirs = names(staging);
+        if let [only] = &dirs[..]
             && only.starts_with(&format!("{pid}-"))
             && names(&staging.join(only)) == ["LOCK"]
         {
             return None;
         }
         if began.elapsed() > PATIENCE {
-            return Some(Violation { wrong: Wrong::Unswept, words: format!("{folders:?}") });
+            return Some(Violation { wrong: Wrong::Unswept, words: format!("{dirs:?}") });
         }
         thread::sleep(Duration::from_micros(200));
     }
@@ -129,12 +129,12 @@ fn unswept(staging: &Path, pid: u32) -> Option<Violation> {
 /// The server lists what is there and nothing else, and sends it.
 fn serves(client: &mut Client, there: &[String], visible: &Visible, random: &mut Random) -> Result<(), String> {
     let mut listed = Vec::new();
-    let mut folders = vec![String::new()];
-    while let Some(prefix) = folders.pop() {
+    let mut dirs = vec![String::new()];
+    while let Some(prefix) = dirs.pop() {
         for name in client.list(&format!("{prefix}/"))? {
             let path = format!("{prefix}/{}", name.trim_end_matches('/'));
             if name.ends_with('/') {
-                folders.push(path.clone());
+                dirs.push(path.clone());
             }
             listed.push(path);
         }
@@ -143,7 +143,7 @@ fn serves(client: &mut Client, there: &[String], visible: &Visible, random: &mut
     if listed != there {
         return Err(format!("it lists {listed:?}, there is {there:?}"));
     }
-    let files: Vec<_> = visible.iter().filter(|(_, found)| **found != Found::Folder).collect();
+    let files: Vec<_> = visible.iter().filter(|(_, found)| **found != Found::Dir).collect();
     if !files.is_empty() {
         let (path, found) = files[random.below(files.len() as u64) as usize];
         if Found::File(client.get(path)?) != *found {

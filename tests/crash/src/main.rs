@@ -7,7 +7,7 @@
 //! Some are cut a second time, in the middle of that recovery.
 //!
 //! A check that cannot fail proves nothing: the same is done first with a server whose syncs of
-//! folders, then of files, do nothing, and these must be caught.
+//! directories, then of files, do nothing, and these must be caught.
 //!
 //! | module | what |
 //! |---|---|
@@ -109,8 +109,8 @@ fn main() -> ExitCode {
 fn try_file_system(kind: Kind, settings: &Settings) -> Result<bool, String> {
     let work = tempfile::tempdir().map_err(|e| e.to_string())?;
     let (files, mount_point) = (work.path().join("files"), work.path().join("mount"));
-    for folder in [&files, &mount_point] {
-        std::fs::create_dir(folder).map_err(|e| e.to_string())?;
+    for dir in [&files, &mount_point] {
+        std::fs::create_dir(dir).map_err(|e| e.to_string())?;
     }
     let device = Device::attach(&files, kind.len())?;
     let examiner = Examiner { kind, device: &device, mount_point: &mount_point, binary: &settings.binary };
@@ -119,7 +119,7 @@ fn try_file_system(kind: Kind, settings: &Settings) -> Result<bool, String> {
         let images = match run {
             Run::AsIs => settings.images,
             Run::Portable => settings.images / PORTABLE_SHARE,
-            Run::NoFolderSyncs | Run::NoFileSyncs => settings.control_images,
+            Run::NoDirSyncs | Run::NoFileSyncs => settings.control_images,
         };
         let mut tally = Tally::new();
         for seed in settings.seed.. {
@@ -133,7 +133,7 @@ fn try_file_system(kind: Kind, settings: &Settings) -> Result<bool, String> {
         tally.tell(kind, run);
         good &= match run {
             Run::AsIs | Run::Portable => tally.violations.is_empty() && tally.images == images,
-            Run::NoFolderSyncs | Run::NoFileSyncs => tally.losses() > 0,
+            Run::NoDirSyncs | Run::NoFileSyncs => tally.losses() > 0,
         };
     }
     Ok(good)

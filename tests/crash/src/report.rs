@@ -10,7 +10,7 @@ use crate::server::Run;
 use crate::story::{History, Violation};
 use crate::volume::Kind;
 
-/// Where reports go, seen from the folder of the project.
+/// Where reports go, seen from the directory of the project.
 const FOLDER: &str = "target/crash";
 /// Of more images there is nothing new to learn.
 const REPORTS_MAX: usize = 20;
@@ -43,9 +43,9 @@ pub fn keep(which: Which, tears: &[Tear], history: &History<'_>, violations: &[V
     }
     text.push_str(&history.tell(place));
     let name = format!("{}-{}-{seed}-{place}.txt", kind.name(), run.name().replace(' ', "-"));
-    let folder = Path::new(FOLDER);
-    let kept = fs::create_dir_all(folder).and_then(|()| {
-        if fs::read_dir(folder)?.count() < REPORTS_MAX { fs::write(folder.join(&name), text) } else { Ok(()) }
+    let dir = Path::new(FOLDER);
+    let kept = fs::create_dir_all(dir).and_then(|()| {
+        if fs::read_dir(dir)?.count() < REPORTS_MAX { fs::write(dir.join(&name), text) } else { Ok(()) }
     });
     match kept {
         Ok(()) => println!("crash:   see {FOLDER}/{name}"),

@@ -1,4 +1,4 @@
-//! The real server as a child process, on a folder of a mounted file system. It can be sabotaged,
+//! The real server as a child process, on a directory of a mounted file system. It can be sabotaged,
 //! from outside: then the kernel answers one kind of sync with success and does nothing.
 
 use std::io::{self, BufRead as _, BufReader};
@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// How it runs. The server asks for `fdatasync` of files and `fsync` of folders; on btrfs for a map of a
+/// How it runs. The server asks for `fdatasync` of files and `fsync` of directories; on btrfs for a map of a
 /// file, with all of it written before, and for a sync of the file system (before Linux 6.1 for two of
 /// these: there `NoFileSyncs` silences nothing that counts).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,19 +16,19 @@ pub enum Run {
     /// With the calls that every unix has.
     Portable,
     /// `fsync` and `syncfs` do nothing.
-    NoFolderSyncs,
+    NoDirSyncs,
     /// `fdatasync` and FIEMAP do nothing.
     NoFileSyncs,
 }
 
 impl Run {
-    pub const ALL: [Self; 4] = [Self::NoFolderSyncs, Self::NoFileSyncs, Self::Portable, Self::AsIs];
+    pub const ALL: [Self; 4] = [Self::NoDirSyncs, Self::NoFileSyncs, Self::Portable, Self::AsIs];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::AsIs => "as it is",
             Self::Portable => "portable",
-            Self::NoFolderSyncs => "control, no folder syncs",
+            Self::NoDirSyncs => "control, no folder syncs",
             Self::NoFileSyncs => "control, no file syncs",
         }
     }
@@ -46,7 +46,7 @@ impl Run {
     fn silenced(self) -> &'static [Silenced] {
         match self {
             Self::AsIs | Self::Portable => &[],
-            Self::NoFolderSyncs => const { &[Silenced::all(libc::SYS_fsync), Silenced::all(libc::SYS_syncfs)] },
+            Self::NoDirSyncs => const { &[Silenced::all(libc::SYS_fsync), Silenced::all(libc::SYS_syncfs)] },
             Self::NoFileSyncs => {
                 const { &[Silenced::all(libc::SYS_fdatasync), Silenced { call: libc::SYS_ioctl, request: Some(FIEMAP) }] }
             }
@@ -76,9 +76,9 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start(binary: &Path, folder: &Path, run: Run) -> Result<Self, String> {
+    pub fn start(binary: &Path, dir: &Path, run: Run) -> Result<Self, String> {
         let mut command = Command::new(binary);
-        command.arg("serve").arg(folder).args(["--quiet", "--listen", "line@127.0.0.1:0"]).args(run.arguments());
+        command.arg("serve").arg(dir).args(["--quiet", "--listen", "line@127.0.0.1:0"]).args(run.arguments());
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let filter = answering_success(run.silenced());
         // SAFETY: between fork and exec the closure makes at most three system calls and touches

@@ -25,7 +25,7 @@ pub enum Change {
     Put { path: String, content: Content, framing: Framing, over: Over },
     Delete { path: String },
     Rename { from: String, to: String, over: Over },
-    MakeFolder { path: String },
+    MakeDir { path: String },
 }
 
 /// How the length of an upload is told.
@@ -63,8 +63,8 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Node {
     File(Content),
-    /// Only those that were asked for; folders made on the way are not told.
-    Folder,
+    /// Only those that were asked for; directories made on the way are not told.
+    Dir,
 }
 
 /// What a connection has.
@@ -94,44 +94,44 @@ impl Plan {
     }
 }
 
-/// Every name ends in a part that tells whose it is, even if a folder above it was moved.
+/// Every name ends in a part that tells whose it is, even if a directory above it was moved.
 fn next(line: usize, n: usize, own: &Own, random: &mut Random) -> Change {
-    let files: Vec<&String> = own.iter().filter(|(_, node)| **node != Node::Folder).map(|(path, _)| path).collect();
-    let folders: Vec<&String> = own.iter().filter(|(_, node)| **node == Node::Folder).map(|(path, _)| path).collect();
+    let files: Vec<&String> = own.iter().filter(|(_, node)| **node != Node::Dir).map(|(path, _)| path).collect();
+    let dirs: Vec<&String> = own.iter().filter(|(_, node)| **node == Node::Dir).map(|(path, _)| path).collect();
     let pick = |of: &[&String], random: &mut Random| of[random.below(of.len() as u64) as usize].clone();
     let full = files.len() >= FILES_MAX;
     match random.below(20) {
-        0..2 if !folders.is_empty() => {
-            let from = pick(&folders, random);
+        0..2 if !dirs.is_empty() => {
+            let from = pick(&dirs, random);
             let holds = own.keys().any(|path| path.starts_with(&format!("{from}/")));
             if !holds && random.below(2) == 0 {
                 return Change::Delete { path: from };
             }
             Change::Rename { from, to: format!("/made/at{}/{line}-made-{n}", n / 8), over: Over::Anything }
         }
-        2..4 if folders.is_empty() => Change::MakeFolder { path: format!("/made/{line}-made-{n}") },
+        2..4 if dirs.is_empty() => Change::MakeDir { path: format!("/made/{line}-made-{n}") },
         4..6 if !files.is_empty() => Change::Delete { path: pick(&files, random) },
         6..9 if !files.is_empty() => {
             let (from, other) = (pick(&files, random), pick(&files, random));
             if from != other && random.below(3) == 0 {
                 return Change::Rename { from, to: other, over: Over::Anything };
             }
-            Change::Rename { from, to: fresh(line, n, &folders, random), over: Over::any(random) }
+            Change::Rename { from, to: fresh(line, n, &dirs, random), over: Over::any(random) }
         }
         9..11 => put(format!("/hot/hot-{}", random.below(HOT_NAMES)), Over::Anything, random),
         _ if full || (!files.is_empty() && random.below(3) == 0) => put(pick(&files, random), Over::Anything, random),
-        _ => put(fresh(line, n, &folders, random), Over::any(random), random),
+        _ => put(fresh(line, n, &dirs, random), Over::any(random), random),
     }
 }
 
-/// A new name: in the root, in one large folder, in our own, or in one that others are making at
+/// A new name: in the root, in one large directory, in our own, or in one that others are making at
 /// this moment too.
-fn fresh(line: usize, n: usize, folders: &[&String], random: &mut Random) -> String {
+fn fresh(line: usize, n: usize, dirs: &[&String], random: &mut Random) -> String {
     let name = format!("{line}-{n}");
     match random.below(6) {
         0 => format!("/{name}"),
         1 | 2 => format!("/flat/{name}"),
-        3 if !folders.is_empty() => format!("{}/{name}", folders[0]),
+        3 if !dirs.is_empty() => format!("{}/{name}", dirs[0]),
         _ => format!("/new/r{}/deep/{name}", n / 3),
     }
 }
@@ -152,7 +152,7 @@ fn is_hot(path: &str) -> bool {
     path.rsplit('/').next().is_some_and(|name| name.starts_with("hot-"))
 }
 
-/// Whose name is it? `None` for folders that were made on the way.
+/// Whose name is it? `None` for directories that were made on the way.
 fn line_of(path: &str) -> Option<usize> {
     path.rsplit('/').next()?.split_once('-')?.0.parse().ok()
 }
@@ -166,8 +166,8 @@ fn apply(own: &mut Own, change: &Change) {
         Change::Delete { path } => {
             own.remove(path);
         }
-        Change::MakeFolder { path } => {
-            own.insert(path.clone(), Node::Folder);
+        Change::MakeDir { path } => {
+            own.insert(path.clone(), Node::Dir);
         }
         Change::Rename { from, to, .. } => {
             let moved = own.iter().filter_map(|(path, node)| {
@@ -186,7 +186,7 @@ fn apply(own: &mut Own, change: &Change) {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     File(Vec<u8>),
-    Folder,
+    Dir,
 }
 
 /// Everything visible on an image.
@@ -211,7 +211,7 @@ pub enum Wrong {
     Vanished,
     /// What a move under way was to replace is gone, and the moved is still where it was.
     TargetGone,
-    /// Left in the staging folder, or told by a listing that should not.
+    /// Left in the staging directory, or told by a listing that should not.
     Unswept,
 }
 
@@ -281,7 +281,7 @@ impl<'a> History<'a> {
                 Some(line) if line < founds.len() => {
                     founds[line].insert(path.clone(), found.clone());
                 }
-                _ if *found == Found::Folder => {}
+                _ if *found == Found::Dir => {}
                 _ => violations.push(Violation { wrong: Wrong::Torn, words: format!("{path} was never sent") }),
             }
         }
@@ -379,7 +379,7 @@ fn before(places: &[usize], cut: usize) -> usize {
 
 fn is(node: Option<&Node>, found: Option<&Found>) -> bool {
     match (node, found) {
-        (None, None) | (Some(Node::Folder), Some(Found::Folder)) => true,
+        (None, None) | (Some(Node::Dir), Some(Found::Dir)) => true,
         (Some(Node::File(content)), Some(Found::File(bytes))) => {
             content.len == bytes.len() as u64 && content.matches(0, bytes)
         }
@@ -394,7 +394,7 @@ fn is_all(own: &Own, found: &Visible) -> bool {
 fn told(found: Option<&Found>) -> String {
     match found {
         None => "not there".to_owned(),
-        Some(Found::Folder) => "a folder".to_owned(),
+        Some(Found::Dir) => "a folder".to_owned(),
         Some(Found::File(bytes)) => format!("{} bytes", bytes.len()),
     }
 }

@@ -69,7 +69,7 @@ impl<'a> Mount<'a> {
         let mount = || mount(device.node(), at, kind.name(), MountFlags::NOATIME, None);
         until(Instant::now(), mount).map_err(|e| format!("cannot mount {}: {e}", kind.name()))?;
         let mounted = Self { device, at: at.to_owned() };
-        // Never write to the folder beneath by mistake.
+        // Never write to the directory beneath by mistake.
         let number = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).map_err(|e| e.to_string());
         let above = at.parent().ok_or("a mount point is in a folder")?;
         if number(at)? == number(above)? {

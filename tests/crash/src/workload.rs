@@ -65,9 +65,9 @@ impl Client {
         if reply.starts_with("OK ") && durable { Ok(()) } else { Err(format!("{change:?}: {reply:?}")) }
     }
 
-    /// The names in a folder, and those of its folders with a `/` behind.
-    pub fn list(&mut self, folder: &str) -> Result<Vec<String>, String> {
-        let body = self.fetch(&format!("LIST {folder}\n"))?;
+    /// The names in a directory, and those of its directories with a `/` behind.
+    pub fn list(&mut self, dir: &str) -> Result<Vec<String>, String> {
+        let body = self.fetch(&format!("LIST {dir}\n"))?;
         let text = String::from_utf8(body).map_err(|e| e.to_string())?;
         Ok(text.lines().filter_map(|line| line.splitn(4, ' ').nth(3).map(str::to_owned)).collect())
     }
@@ -108,7 +108,7 @@ fn request(change: &Change) -> Vec<u8> {
         }
         Change::Delete { path } => format!("DELETE {path}\n").into_bytes(),
         Change::Rename { from, to, over } => format!("RENAME {}{from}\t{to}\n", option(*over)).into_bytes(),
-        Change::MakeFolder { path } => format!("MKDIR {path}\n").into_bytes(),
+        Change::MakeDir { path } => format!("MKDIR {path}\n").into_bytes(),
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! Workers upload, download and delete, break off with resets and read slowly; clients are killed
 //! in the middle; the disk, a small one of its own, fills up; and in the first half, but for at most two
-//! minutes, the server is killed or drained and started again on the same folder and addresses. From then
+//! minutes, the server is killed or drained and started again on the same directory and addresses. From then
 //! on one server lives on, and is brought to rest again and again: then its descriptors and threads must
 //! be those of its beginning, nothing may be left in staging, and at the end its memory may have
 //! grown by a quarter and 8 MiB at most; in a run of some minutes it must not grow at all once it is filled.
@@ -416,7 +416,7 @@ fn rest(soak: &Soak, server: &Served) -> Use {
     let _nobody_works = soak.work.write().unwrap_or_else(PoisonError::into_inner);
     // Uploads whose clients have gone may still be at the disk.
     let descriptors = server.descriptors_at_rest_says(soak.address(Dialect::Http));
-    // With no connection: what it started with. New folders that are not durable stay open.
+    // With no connection: what it started with. New directories that are not durable stay open.
     server.assert_back_to(descriptors, "at rest");
     soak.clock.fetch_add(2, SeqCst);
     Use::of(server)

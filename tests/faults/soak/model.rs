@@ -1,4 +1,4 @@
-//! What must be in the folder: for every name, what was acknowledged last, and what may have come
+//! What must be in the directory: for every name, what was acknowledged last, and what may have come
 //! after it without anybody having heard.
 
 use std::collections::BTreeMap;
@@ -62,7 +62,7 @@ impl Known {
     }
 }
 
-/// Compares the folder with what its files must be; how many bytes were compared.
+/// Compares the directory with what its files must be; how many bytes were compared.
 #[track_caller]
 pub fn compare(root: &Path, all: &[&Names]) -> u64 {
     let mut bytes_compared = 0;
@@ -81,8 +81,8 @@ pub fn compare(root: &Path, all: &[&Names]) -> u64 {
     bytes_compared
 }
 
-fn walk(folder: &Path, prefix: &str, seen: &mut Vec<String>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+fn walk(dir: &Path, prefix: &str, seen: &mut Vec<String>) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
         if name == ".filewharf" {
             continue;

@@ -1,7 +1,7 @@
 //! Every wire parser of the line protocol and of HTTP: never a panic, and what is accepted is
 //! written back unchanged.
 
-use filewharf::object::Meant;
+use filewharf::object::ExpectedKind;
 use filewharf::wire::body::Then;
 use filewharf::wire::http::chunked::Chunked;
 use filewharf::wire::http::conditional::{Conditions, Tags};
@@ -16,7 +16,7 @@ pub fn all(data: &[u8]) {
         && let Ok(path) = key::absolute(text)
     {
         let mut back = path.key.to_string();
-        if path.meant == Meant::Folder && !path.key.is_root() {
+        if path.expected_kind == ExpectedKind::Dir && !path.key.is_root() {
             back.push('/');
         }
         assert_eq!(back.as_bytes(), data);

@@ -60,8 +60,8 @@ fn who_comes_when_all_places_are_taken_is_told_and_may_come_back() {
 /// The server is a process of its own, so that its descriptors can run out without ours.
 #[test]
 fn when_descriptors_run_out_the_server_goes_on_with_those_it_has() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let program = Program::limited(folder.path(), 64);
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let program = Program::limited(dir.path(), 64);
     let mut early = program.client();
     early.put("/file", b"content");
     let crowd: Vec<TcpStream> = (0..200).filter_map(|_| TcpStream::connect(program.address()).ok()).collect();

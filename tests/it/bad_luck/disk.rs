@@ -1,4 +1,4 @@
-//! The folder changes or refuses under the server.
+//! The directory changes or refuses under the server.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +9,7 @@ use filewharf::error::CloseReason;
 use crate::client::{Running, assert_same, content, visible, wait_until};
 
 #[test]
-fn a_served_folder_that_is_removed_gives_errors_and_the_server_lives() {
+fn a_served_directory_that_is_removed_gives_errors_and_the_server_lives() {
     let outer = tempfile::tempdir().expect("a temporary folder");
     let root = outer.path().join("served");
     let server = Running::on(&root, |builder| builder);
@@ -30,9 +30,9 @@ fn a_served_folder_that_is_removed_gives_errors_and_the_server_lives() {
     server.wait_until_quiet();
 }
 
-/// The folder that was opened at the start is the one that is served, wherever it is.
+/// The directory that was opened at the start is the one that is served, wherever it is.
 #[test]
-fn a_served_folder_that_is_moved_goes_on_and_what_takes_its_place_is_left_alone() {
+fn a_served_directory_that_is_moved_goes_on_and_what_takes_its_place_is_left_alone() {
     for portable in [false, true] {
         let outer = tempfile::tempdir().expect("a temporary folder");
         let (root, moved) = (outer.path().join("served"), outer.path().join("moved"));
@@ -57,7 +57,7 @@ fn a_served_folder_that_is_moved_goes_on_and_what_takes_its_place_is_left_alone(
 }
 
 #[test]
-fn a_staging_folder_that_is_removed_is_made_again() {
+fn a_staging_directory_that_is_removed_is_made_again() {
     let server = Running::start();
     let mut client = server.client();
     client.put("/file", b"content");

@@ -14,7 +14,7 @@ fn servers() -> [Running; 2] {
     [Running::start(), Running::with(|builder| builder.portable(true))]
 }
 
-/// A folder outside of every root, with a secret.
+/// A directory outside of every root, with a secret.
 fn outside() -> TempDir {
     let outside = TempDir::new().expect("a temporary folder");
     fs::write(outside.path().join("secret"), "secret").expect("a file");
@@ -70,7 +70,7 @@ fn no_trick_of_a_path_is_accepted() {
 }
 
 #[test]
-fn the_staging_folder_cannot_be_named() {
+fn the_staging_directory_cannot_be_named() {
     let server = Running::start();
     let mut client = server.client();
     for path in ["/.filewharf", "/.filewharf/", "/.filewharf/staging", "/.filewharf/x"] {
@@ -90,7 +90,7 @@ fn a_link_never_leads_out_of_the_root() {
         let outside = outside();
         symlink(outside.path(), server.path("out")).expect("a link");
         symlink(outside.path().join("secret"), server.path("leaf")).expect("a link");
-        // Both folders stand side by side.
+        // Both directories stand side by side.
         let aside = Path::new("..").join(outside.path().file_name().expect("a name"));
         symlink(&aside, server.path("aside")).expect("a link");
         symlink("/", server.path("slash")).expect("a link");

@@ -21,8 +21,8 @@ fn http(program: &Program, head: &str) -> String {
 /// They wait in the backlog while the server is stopped, so each has ended when it is accepted.
 #[test]
 fn connections_that_ended_before_they_were_accepted_cost_nothing() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let program = Program::start(folder.path(), &[]);
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let program = Program::start(dir.path(), &[]);
     program.client().put("/file", b"before");
     program.signal(Signal::STOP);
     for n in 0..60_u64 {
@@ -50,7 +50,7 @@ fn connections_that_ended_before_they_were_accepted_cost_nothing() {
     }
     program.signal(Signal::CONT);
     for n in (5..60).step_by(6) {
-        let path = folder.path().join(format!("whole{n}"));
+        let path = dir.path().join(format!("whole{n}"));
         wait_until("what was sent in full is stored", || path.exists());
         assert_same(&fs::read(path).expect("a file"), &content(n, 1000), "nobody waited for the reply");
     }
@@ -63,14 +63,14 @@ fn connections_that_ended_before_they_were_accepted_cost_nothing() {
         states.filter_map(|line| line.split(' ').nth(1)?.parse::<u64>().ok()).sum::<u64>() == 1
     });
     program.end();
-    assert_eq!(visible(folder.path()).len(), 11);
+    assert_eq!(visible(dir.path()).len(), 11);
 }
 
 /// A server that closes first leaves its address in use by connections that are over.
 #[test]
 fn a_server_is_started_again_at_once_on_its_address() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut program = Program::start(folder.path(), &[]);
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut program = Program::start(dir.path(), &[]);
     let address = program.address();
     for n in 0..3 {
         for _ in 0..10 {
@@ -80,7 +80,7 @@ fn a_server_is_started_again_at_once_on_its_address() {
         }
         program.client().put("/file", &content(n, 1000));
         program.end();
-        program = Program::at(folder.path(), address);
+        program = Program::at(dir.path(), address);
         assert_eq!(program.address(), address);
         assert_same(&program.client().get("/file"), &content(n, 1000), "from before");
     }
@@ -90,8 +90,8 @@ fn a_server_is_started_again_at_once_on_its_address() {
 /// A pipe that is never read is full at some time, and who writes to it waits for ever.
 #[test]
 fn a_log_that_nobody_reads_holds_up_neither_the_clients_nor_the_end() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let (program, log) = Program::logging(folder.path(), &[], Stdio::piped());
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (program, log) = Program::logging(dir.path(), &[], Stdio::piped());
     let name = format!("/{}", "n".repeat(200));
     let mut client = program.client();
     client.put(&name, b"");
@@ -121,8 +121,8 @@ fn a_log_that_nobody_reads_holds_up_neither_the_clients_nor_the_end() {
 /// Whatever names and fields say, a line of the log is one line, and steers no terminal.
 #[test]
 fn a_line_of_the_log_is_one_line_whatever_clients_say() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let (program, mut log) = Program::logging(folder.path(), &["-vv"], Stdio::piped());
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (program, mut log) = Program::logging(dir.path(), &["-vv"], Stdio::piped());
     let (reader, all) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut text = String::new();
@@ -137,7 +137,7 @@ fn a_line_of_the_log_is_one_line_whatever_clients_say() {
         let line = client.line();
         assert!(line.starts_with("OK ") || line.starts_with("ERR 400 "), "{name:?}: {line}");
     }
-    let mut stored = visible(folder.path()).len();
+    let mut stored = visible(dir.path()).len();
     for name in ["a\nput peer=1.2.3.4:5 key=\"/forged\" bytes=1 result=ok", "a\x1b[31m", "a\x7f", "a\0"] {
         client = program.client();
         client.send_in_vain(format!("PUT 1 /{name}\nx"));
@@ -150,7 +150,7 @@ fn a_line_of_the_log_is_one_line_whatever_clients_say() {
         let said = http(&program, &format!("PUT /{escaped} HTTP/1.1\r\nContent-Length: 0"));
         assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
     }
-    stored += usize::from(folder.path().join("a").exists());
+    stored += usize::from(dir.path().join("a").exists());
     program.end();
     let text = all.recv_timeout(crate::client::PATIENCE).expect("the log ends with the server");
     for line in text.lines() {
@@ -165,10 +165,10 @@ fn a_line_of_the_log_is_one_line_whatever_clients_say() {
 }
 
 #[test]
-fn new_files_and_folders_have_the_modes_that_the_umask_leaves() {
+fn new_files_and_directories_have_the_modes_that_the_umask_leaves() {
     use std::os::unix::fs::PermissionsExt as _;
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let program = Program::behind(folder.path(), "umask 027");
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let program = Program::behind(dir.path(), "umask 027");
     let mut client = program.client();
     for (path, size) in [("made/small", 3), ("made/large", 100_000)] {
         client.put(&format!("/{path}"), &content(1, size));
@@ -176,7 +176,7 @@ fn new_files_and_folders_have_the_modes_that_the_umask_leaves() {
         assert!(said.starts_with("HTTP/1.1 201 "), "{said}");
     }
     client.expect("MKDIR /folder/", "OK 0");
-    let mode = |name: &str| fs::metadata(folder.path().join(name)).expect(name).permissions().mode() & 0o7777;
+    let mode = |name: &str| fs::metadata(dir.path().join(name)).expect(name).permissions().mode() & 0o7777;
     for file in ["made/small", "made/large", "made/small.http"] {
         assert_eq!(mode(file), 0o640, "{file}");
     }
@@ -195,11 +195,11 @@ fn memory_stays_within_what_is_told_at_the_start() {
 
     use crate::support::process::status;
 
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    fs::write(folder.path().join("large"), content(1, 8 << 20)).expect("a file");
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    fs::write(dir.path().join("large"), content(1, 8 << 20)).expect("a file");
     let limits = ["--slots", "4", "--max-connections", "300", "--per-address", "100", "--hot-bytes", "0"];
     let options = [&limits[..], &["--portable"]].concat();
-    let (program, log) = Program::logging(folder.path(), &options, Stdio::piped());
+    let (program, log) = Program::logging(dir.path(), &options, Stdio::piped());
     let told = std::io::BufReader::new(log.expect("a pipe")).lines().map_while(Result::ok);
     let mut told = told.filter_map(|line| line.split_once("memory: at most ")?.1.split(' ').next()?.parse().ok());
     let promised: u64 = told.next().expect("it is told at the start");

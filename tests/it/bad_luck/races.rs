@@ -37,27 +37,27 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Puts a folder and a link that leads out in each other's place, again and again. A system without
+/// Puts a directory and a link that leads out in each other's place, again and again. A system without
 /// such an exchange does it in two steps.
 fn swap(root: &Path, stop: &AtomicBool) {
-    let (folder, link, aside) = (root.join("d"), root.join("link"), root.join("aside"));
+    let (dir, link, aside) = (root.join("d"), root.join("link"), root.join("aside"));
     while !stop.load(Ordering::Relaxed) {
         #[cfg(target_os = "linux")]
         {
             use rustix::fs::{CWD, RenameFlags, renameat_with};
-            if renameat_with(CWD, &folder, CWD, &link, RenameFlags::EXCHANGE).is_ok() {
+            if renameat_with(CWD, &dir, CWD, &link, RenameFlags::EXCHANGE).is_ok() {
                 continue;
             }
         }
-        // An upload may have made a folder meanwhile.
-        let _ = fs::rename(&folder, &aside);
-        let _ = fs::rename(&link, &folder);
+        // An upload may have made a directory meanwhile.
+        let _ = fs::rename(&dir, &aside);
+        let _ = fs::rename(&link, &dir);
         let _ = fs::rename(&aside, &link);
     }
 }
 
 #[test]
-fn a_folder_that_becomes_a_link_in_the_middle_of_a_request_leads_nobody_out() {
+fn a_directory_that_becomes_a_link_in_the_middle_of_a_request_leads_nobody_out() {
     for portable in [false, true] {
         let (server, outside) = (server(portable), TempDir::new().expect("a temporary folder"));
         fs::write(outside.path().join("secret"), "from outside").expect("a file");
@@ -111,7 +111,7 @@ fn a_folder_that_becomes_a_link_in_the_middle_of_a_request_leads_nobody_out() {
 }
 
 #[test]
-fn of_a_file_and_a_folder_of_one_name_one_is_stored_and_the_other_told_so() {
+fn of_a_file_and_a_directory_of_one_name_one_is_stored_and_the_other_told_so() {
     for portable in [false, true] {
         let server = server(portable);
         let (mut one, mut other) = (server.client(), server.client());
@@ -133,7 +133,7 @@ fn of_a_file_and_a_folder_of_one_name_one_is_stored_and_the_other_told_so() {
 }
 
 #[test]
-fn a_folder_is_not_removed_from_under_an_upload_that_was_acknowledged() {
+fn a_directory_is_not_removed_from_under_an_upload_that_was_acknowledged() {
     for portable in [false, true] {
         let server = server(portable);
         let (mut writer, mut remover) = (server.client(), server.client());

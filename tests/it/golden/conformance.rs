@@ -1,4 +1,4 @@
-//! The same conversations on the real platform: real sockets, a real folder and real disk workers,
+//! The same conversations on the real platform: real sockets, a real directory and real disk workers,
 //! held to the same words, down to the byte. None is left out.
 
 use std::thread;

@@ -24,8 +24,8 @@ fn free_address() -> SocketAddr {
 }
 
 /// Starts a program with a configuration that it finds in its last argument, and waits until it listens.
-fn proxy(program: &str, arguments: &[&str], folder: &Path, configuration: &str, address: SocketAddr) -> Running {
-    let file = folder.join(format!("{program}.conf"));
+fn proxy(program: &str, arguments: &[&str], dir: &Path, configuration: &str, address: SocketAddr) -> Running {
+    let file = dir.join(format!("{program}.conf"));
     fs::write(&file, configuration).expect("a file");
     let mut command = Command::new(program);
     command.args(arguments).arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
@@ -134,8 +134,8 @@ fn apt_updates_from_a_flat_repository() {
         sum.split_whitespace().next().expect("a sum")
     );
     fs::write(bench.served("Packages"), packages).expect("a file");
-    for folder in ["lists/partial", "cache/archives/partial", "etc"] {
-        fs::create_dir_all(home.join("apt").join(folder)).expect("a folder");
+    for dir in ["lists/partial", "cache/archives/partial", "etc"] {
+        fs::create_dir_all(home.join("apt").join(dir)).expect("a folder");
     }
     fs::write(home.join("apt/etc/sources.list"), format!("deb [trusted=yes] {} ./\n", bench.url("/"))).expect("a file");
     fs::write(home.join("apt/status"), "").expect("a file");

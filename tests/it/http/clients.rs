@@ -10,23 +10,23 @@ use tempfile::TempDir;
 use crate::client::{assert_same, content, wait_until};
 use crate::program::Program;
 
-/// A server in a process, and a folder for what a client stores.
+/// A server in a process, and a directory for what a client stores.
 pub(super) struct Bench {
     pub(super) server: Program,
-    folder: TempDir,
+    dir: TempDir,
 }
 
 impl Bench {
     pub(super) fn new(options: &[&str]) -> Self {
-        let folder = TempDir::new().expect("a folder");
-        fs::create_dir(folder.path().join("here")).expect("a folder");
-        fs::write(folder.path().join("token"), "s3cret").expect("a file");
-        let token = folder.path().join("token");
+        let dir = TempDir::new().expect("a folder");
+        fs::create_dir(dir.path().join("here")).expect("a folder");
+        fs::write(dir.path().join("token"), "s3cret").expect("a file");
+        let token = dir.path().join("token");
         let options: Vec<&str> = options
             .iter()
             .map(|option| if *option == "TOKEN" { token.to_str().expect("UTF-8") } else { option })
             .collect();
-        Self { server: Program::start(&folder.path().join("files"), &options), folder }
+        Self { server: Program::start(&dir.path().join("files"), &options), dir }
     }
 
     pub(super) fn url(&self, path: &str) -> String {
@@ -34,17 +34,17 @@ impl Bench {
     }
 
     pub(super) fn here(&self, name: &str) -> PathBuf {
-        self.folder.path().join("here").join(name)
+        self.dir.path().join("here").join(name)
     }
 
     pub(super) fn served(&self, name: &str) -> PathBuf {
-        self.folder.path().join("files").join(name)
+        self.dir.path().join("files").join(name)
     }
 
-    /// Runs a client in its folder: its exit code, and what it said on standard output.
+    /// Runs a client in its directory: its exit code, and what it said on standard output.
     pub(super) fn run(&self, program: &str, arguments: &[&str]) -> (i32, Vec<u8>) {
         let mut command = Command::new("timeout");
-        command.args(["900", program]).args(arguments).current_dir(self.folder.path().join("here"));
+        command.args(["900", program]).args(arguments).current_dir(self.dir.path().join("here"));
         let output = command.output().expect("timeout can be run");
         (output.status.code().unwrap_or(-1), output.stdout)
     }
@@ -66,9 +66,9 @@ impl Bench {
     }
 }
 
-/// Files with content beneath a folder.
-fn files_beneath(folder: &Path) -> usize {
-    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+/// Files with content beneath a directory.
+fn files_beneath(dir: &Path) -> usize {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
     let count = |entry: fs::DirEntry| match entry.metadata() {
         Ok(meta) if meta.is_dir() => files_beneath(&entry.path()),
         Ok(meta) => usize::from(meta.len() > 0 && entry.file_name() != "lock"),
@@ -181,7 +181,7 @@ fn wget_resumes_what_was_interrupted() {
     fs::write(bench.served("big"), &bytes).expect("a file");
     let url = bench.url("/big");
     let mut wget = Command::new("wget");
-    wget.args(["-q", "--limit-rate=1m", &url]).current_dir(bench.folder.path().join("here"));
+    wget.args(["-q", "--limit-rate=1m", &url]).current_dir(bench.dir.path().join("here"));
     let mut wget = wget.spawn().expect("wget can be run");
     wait_until("a part", || fs::metadata(bench.here("big")).is_ok_and(|part| part.len() > 0));
     wget.kill().expect("it can be killed");

@@ -134,7 +134,7 @@ fn trailers_are_asked_for_by_their_whole_name_in_any_case() {
 }
 
 #[test]
-fn the_page_of_a_folder_is_guarded_html() {
+fn the_page_of_a_directory_is_guarded_html() {
     let mut rig = server(Limits::default());
     rig.place("<b>&\"x", b"1");
     let page = Response::new(&heard(&mut rig, "GET / HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n"));

@@ -9,7 +9,7 @@ use crate::rig::{Damage, Mode, Rig};
 
 const FILES: usize = 2300;
 
-/// A server whose slots hold about this much of a reply, with a folder that needs many of them.
+/// A server whose slots hold about this much of a reply, with a directory that needs many of them.
 fn many(chunk_bytes: usize) -> Rig {
     let mut rig = server(Limits { chunk_bytes, ..Limits::default() });
     for n in 0..FILES {
@@ -208,7 +208,7 @@ fn between_two_parts_of_an_index_others_have_their_turn() {
 }
 
 #[test]
-fn a_reply_about_a_folder_takes_no_more_memory_than_its_slot() {
+fn a_reply_about_a_directory_takes_no_more_memory_than_its_slot() {
     let limits = Limits::default();
     let ceiling = Ceiling::of(&limits, false);
     for letter in ["\"", "&", "a"] {

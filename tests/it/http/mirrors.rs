@@ -13,11 +13,11 @@ const ODD: [&str; 10] =
 /// A served directory with so many files, the content of each is its name.
 fn many() -> Bench {
     let bench = Bench::new(&[]);
-    let folder = bench.served("many");
-    fs::create_dir_all(&folder).expect("a folder");
+    let dir = bench.served("many");
+    fs::create_dir_all(&dir).expect("a folder");
     let names = (ODD.len()..FILES).map(|n| format!("file number {n:05}.txt"));
     for name in names.chain(ODD.map(str::to_owned)) {
-        fs::write(folder.join(&name), &name).expect("a file");
+        fs::write(dir.join(&name), &name).expect("a file");
     }
     bench
 }
@@ -25,8 +25,8 @@ fn many() -> Bench {
 /// Every file is in `copy`, with its content, and nothing else is.
 #[track_caller]
 fn assert_whole(bench: &Bench, copy: &Path) {
-    let names = |folder: &Path| {
-        let entries = fs::read_dir(folder).expect("a folder");
+    let names = |dir: &Path| {
+        let entries = fs::read_dir(dir).expect("a folder");
         let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
         names.sort();
         names
@@ -44,7 +44,7 @@ fn assert_whole(bench: &Bench, copy: &Path) {
 
 #[test]
 #[ignore = "needs rclone"]
-fn rclone_copies_a_folder_whole() {
+fn rclone_copies_a_directory_whole() {
     let bench = many();
     let url = bench.url("/many/");
     assert_eq!(bench.run("rclone", &["copy", ":http:", "copy", "--http-url", &url, "--config", "none"]).0, 0);
@@ -54,7 +54,7 @@ fn rclone_copies_a_folder_whole() {
 
 #[test]
 #[ignore = "needs lftp"]
-fn lftp_mirrors_a_folder_whole() {
+fn lftp_mirrors_a_directory_whole() {
     let bench = many();
     let script = format!("set cmd:fail-exit true; mirror --parallel=4 {} copy", bench.url("/many/"));
     assert_eq!(bench.run("lftp", &["-c", &script]).0, 0);
@@ -64,7 +64,7 @@ fn lftp_mirrors_a_folder_whole() {
 
 #[test]
 #[ignore = "needs wget"]
-fn wget_fetches_a_folder_whole() {
+fn wget_fetches_a_directory_whole() {
     let bench = many();
     let all = ["-q", "-r", "-np", "-nH", "--restrict-file-names=nocontrol", &bench.url("/many/")];
     assert_eq!(bench.run("wget", &all).0, 0);

@@ -119,8 +119,8 @@ fn status(server: &Program, host: &str, more: &str) -> u16 {
 
 #[test]
 fn the_program_asks_for_a_host_only_on_loopback_without_a_secret() {
-    let folder = TempDir::new().expect("a folder");
-    let token = folder.path().join("token");
+    let dir = TempDir::new().expect("a folder");
+    let token = dir.path().join("token");
     std::fs::write(&token, "a long enough secret\n").expect("a file");
     let token = token.to_str().expect("UTF-8");
     let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "localhost".to_owned());
@@ -133,7 +133,7 @@ fn the_program_asks_for_a_host_only_on_loopback_without_a_secret() {
         (&["--allow-host", "*"], "evil.example", "", 200),
         (&["--token-file", token], "evil.example", "Authorization: Bearer a long enough secret\r\n", 200),
     ] {
-        let server = Program::start(&folder.path().join("files"), options);
+        let server = Program::start(&dir.path().join("files"), options);
         assert_eq!(status(&server, host, more), code, "{options:?} {host}");
         server.end();
     }

@@ -1,4 +1,4 @@
-//! The real platform, held still: real sockets, a real folder, real disk workers, and clocks that
+//! The real platform, held still: real sockets, a real directory, real disk workers, and clocks that
 //! move only when a test moves them. One client, whose bytes the test follows through the kernel, so
 //! that nothing here guesses how long something takes.
 //!
@@ -227,12 +227,12 @@ pub struct Real {
     seen: Rc<Seen>,
     heard: Vec<u8>,
     end: End,
-    folder: TempDir,
+    dir: TempDir,
 }
 
 impl Real {
     pub fn speaking(listening: Listening, limits: Limits, access: Access, calls: Calls) -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
+        let dir = TempDir::new().expect("a temporary folder");
         let limits = Limits { io_workers: 1, sync_workers: 2, ..limits };
         // A client that says nothing is to be seen at once.
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -242,7 +242,7 @@ impl Real {
         let shared = bell.shared();
         let ring = Arc::clone(&shared);
         let config = StoreConfig { portable: calls == Calls::Portable, ..StoreConfig::default() };
-        let store = DiskStore::open(folder.path(), &config, &limits, Arc::new(move || ring.ring()));
+        let store = DiskStore::open(dir.path(), &config, &limits, Arc::new(move || ring.ring()));
         let store = store.expect("a folder of our own");
         let os = OsPlatform::new(bell, vec![listener], Signalled::No, store, &limits).expect("a listener is watched");
         let seen = Rc::<Seen>::default();
@@ -258,7 +258,7 @@ impl Real {
         };
         let setup = Setup { limits, access, listeners: vec![listening] };
         let reactor = Reactor::new(platform, setup);
-        Self { reactor, shared, address, client: None, seen, heard: Vec::new(), end: End::Open, folder }
+        Self { reactor, shared, address, client: None, seen, heard: Vec::new(), end: End::Open, dir }
     }
 
     /// Turns until the server would sleep, and the client has heard everything.
@@ -309,7 +309,7 @@ impl Real {
     }
 
     fn path(&self, key: &str) -> PathBuf {
-        self.folder.path().join(key)
+        self.dir.path().join(key)
     }
 }
 
@@ -390,7 +390,7 @@ impl World for Real {
     }
 
     fn left_open(&mut self) -> usize {
-        staged(self.folder.path()).len()
+        staged(self.dir.path()).len()
     }
 
     fn counters(&self) -> Counters {

@@ -11,7 +11,7 @@ use super::StillPlatform;
 use crate::client::wait_until;
 use crate::rig::STARTED_S;
 
-/// When every folder was changed.
+/// When every directory was changed.
 const FOLDER_MTIME: i64 = 1_600_000_000;
 /// Nobody's connection.
 const NOBODY: ConnId = ConnId::new(0, 0);
@@ -43,7 +43,7 @@ impl StillPlatform {
     fn numbered_node(&mut self, node: Node) -> Node {
         match node {
             Node::File(meta) => Node::File(self.numbered(meta)),
-            Node::Folder { .. } => Node::Folder { mtime: FOLDER_MTIME },
+            Node::Dir { .. } => Node::Dir { mtime: FOLDER_MTIME },
         }
     }
 

@@ -7,7 +7,9 @@ use std::rc::Rc;
 use filewharf::buffer::Chunk;
 use filewharf::error::{Failure, StoreError};
 use filewharf::ids::{ConnId, FileId};
-use filewharf::object::{Durability, Entry, Etag, Key, Listing, Meant, Meta, Node, Placed, Precondition, Stored};
+use filewharf::object::{
+    Durability, Entry, Etag, ExpectedKind, Key, Listing, Meta, Node, Placed, Precondition, Stored,
+};
 use filewharf::platform::{Completion, Health, Op, Outcome, Queued, ReadNow, Source, Store};
 
 use super::Mode;
@@ -50,7 +52,7 @@ pub struct MemStore {
     pub health: Health,
     pub files: BTreeMap<String, StoredFile>,
     pub by_others: ByOthers,
-    folders: BTreeSet<String>,
+    dirs: BTreeSet<String>,
     /// Files that were opened, as they were then.
     remembered: BTreeMap<String, StoredFile>,
     memory: Memory,
@@ -74,7 +76,7 @@ impl MemStore {
             health: Health::Good,
             files: BTreeMap::new(),
             by_others: ByOthers::default(),
-            folders: BTreeSet::new(),
+            dirs: BTreeSet::new(),
             remembered: BTreeMap::new(),
             memory: Memory::UpToDate,
             open: BTreeMap::new(),
@@ -85,9 +87,9 @@ impl MemStore {
         }
     }
 
-    fn is_folder(&self, key: &Key) -> bool {
+    fn is_dir(&self, key: &Key) -> bool {
         let inside = format!("{key}/")[1..].to_owned();
-        key.is_root() || self.folders.contains(key.as_str()) || self.files.keys().any(|name| name.starts_with(&inside))
+        key.is_root() || self.dirs.contains(key.as_str()) || self.files.keys().any(|name| name.starts_with(&inside))
     }
 
     fn check(&self, key: &Key, precondition: &Precondition) -> Result<(), StoreError> {
@@ -165,7 +167,7 @@ impl MemStore {
     fn node(&self, key: &Key) -> Result<Node, StoreError> {
         match self.files.get(key.as_str()) {
             Some(file) => Ok(Node::File(file.meta)),
-            None if self.is_folder(key) => Ok(Node::Folder { mtime: 1_600_000_000 }),
+            None if self.is_dir(key) => Ok(Node::Dir { mtime: 1_600_000_000 }),
             None => Err(refused(Failure::NotFound)),
         }
     }
@@ -173,10 +175,10 @@ impl MemStore {
     fn list(&self, key: &Key, after: Option<&str>, limit: usize, bytes_max: usize) -> Result<Listing, StoreError> {
         match self.node(key)? {
             Node::File(_) => return Err(refused(Failure::Conflict("that is a file"))),
-            Node::Folder { .. } => {}
+            Node::Dir { .. } => {}
         }
         let prefix = if key.is_root() { String::new() } else { format!("{}/", key.as_str()) };
-        let names: BTreeSet<&str> = (self.files.keys().chain(&self.folders))
+        let names: BTreeSet<&str> = (self.files.keys().chain(&self.dirs))
             .filter_map(|name| name.strip_prefix(&prefix))
             .filter_map(|name| name.split('/').next())
             .filter(|name| !name.is_empty() && after.is_none_or(|after| *name > after))
@@ -191,7 +193,7 @@ impl MemStore {
             }
             let node = match self.files.get(&format!("{prefix}{name}")) {
                 Some(file) => Node::File(file.meta),
-                None => Node::Folder { mtime: 1_600_000_000 },
+                None => Node::Dir { mtime: 1_600_000_000 },
             };
             listing.entries.push(Entry { name: name.into(), node });
         }
@@ -205,7 +207,7 @@ impl MemStore {
                 self.remembered.insert(key.as_str().to_owned(), file.clone());
                 Ok(self.opened(file))
             }
-            Node::Folder { .. } => Err(refused(Failure::Conflict("that is a folder"))),
+            Node::Dir { .. } => Err(refused(Failure::Conflict("that is a folder"))),
         }
     }
 
@@ -232,13 +234,18 @@ impl MemStore {
         }
     }
 
-    fn delete(&mut self, key: &Key, meant: Meant, precondition: &Precondition) -> Result<Outcome, StoreError> {
-        if let (Meant::Folder, Node::File(_)) = (meant, self.node(key)?) {
+    fn delete(
+        &mut self,
+        key: &Key,
+        expected_kind: ExpectedKind,
+        precondition: &Precondition,
+    ) -> Result<Outcome, StoreError> {
+        if let (ExpectedKind::Dir, Node::File(_)) = (expected_kind, self.node(key)?) {
             return Err(refused(Failure::Conflict("that is a file")));
         }
         self.check(key, precondition)?;
         self.files.remove(key.as_str());
-        self.folders.remove(key.as_str());
+        self.dirs.remove(key.as_str());
         Ok(Outcome::Deleted)
     }
 
@@ -261,19 +268,19 @@ impl MemStore {
                 self.commit(file, &key, mtime, &precondition)
             }
             Op::Create(put) => match self.node(&put.key) {
-                Ok(Node::Folder { .. }) => Err(refused(Failure::Conflict("a folder has that name"))),
+                Ok(Node::Dir { .. }) => Err(refused(Failure::Conflict("a folder has that name"))),
                 _ => self
                     .check(&put.key, &put.precondition)
                     .map(|()| Outcome::Created(self.file_id(Open::Staged(Vec::new())))),
             },
-            Op::Delete { key, meant, precondition } => self.delete(&key, meant, &precondition),
+            Op::Delete { key, expected_kind, precondition } => self.delete(&key, expected_kind, &precondition),
             Op::Flush { .. } => Ok(Outcome::Flushed),
             Op::List { .. } if self.damage == Damage::Unreadable => Err(refused(Failure::Internal)),
             Op::List { key, after, limit, bytes_max } => {
                 self.list(&key, after.as_deref(), limit, bytes_max).map(Outcome::Listed)
             }
-            Op::MakeFolder { key } => {
-                self.folders.insert(key.as_str().to_owned());
+            Op::MakeDir { key } => {
+                self.dirs.insert(key.as_str().to_owned());
                 Ok(Outcome::Made)
             }
             Op::Open { key } => self.open(&key),
@@ -293,7 +300,7 @@ impl MemStore {
             Op::Stat { key } => self.node(&key).map(Outcome::Found),
             Op::Store { put, chunk } => {
                 let result = match self.node(&put.key) {
-                    Ok(Node::Folder { .. }) => Err(refused(Failure::Conflict("a folder has that name"))),
+                    Ok(Node::Dir { .. }) => Err(refused(Failure::Conflict("a folder has that name"))),
                     _ => self
                         .check(&put.key, &put.precondition)
                         .map(|()| Outcome::Committed(self.publish(&put.key, chunk.data().to_vec(), put.mtime))),

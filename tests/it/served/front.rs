@@ -142,7 +142,7 @@ fn while_it_drains_with_grace_new_clients_are_told() {
 }
 
 #[test]
-fn several_listeners_serve_one_folder() {
+fn several_listeners_serve_one_directory() {
     let server =
         Running::with(|builder| builder.listen("127.0.0.1:0").listen_as(Kind::Line, "127.0.0.1:0").listen("[::1]:0"));
     let addresses: Vec<_> = server.handle().addresses().iter().map(|(address, _)| *address).collect();
@@ -160,8 +160,8 @@ fn several_listeners_serve_one_folder() {
 fn an_address_that_is_taken_is_named_and_nothing_is_half_started() {
     let server = Running::start();
     let taken = server.address().to_string();
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let root = folder.path().join("not made");
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let root = dir.path().join("not made");
     let error = Server::builder().root(&root).listen("127.0.0.1:0").listen(&taken).build().err().expect("an error");
     assert!(error.to_string().contains(&taken), "{error}");
     assert!(!root.exists(), "the folder was made before the address was tried");
@@ -197,9 +197,9 @@ fn a_server_without_a_secret_takes_any() {
 
 #[test]
 fn a_read_only_server_changes_nothing() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    fs::write(folder.path().join("file"), "content").expect("a file");
-    let server = Running::on(folder.path(), |builder| builder.read_only(true));
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    fs::write(dir.path().join("file"), "content").expect("a file");
+    let server = Running::on(dir.path(), |builder| builder.read_only(true));
     let mut client = server.client();
     assert_eq!(client.get("/file"), b"content");
     for request in ["DELETE /file", "MKDIR /folder/", "RENAME /file\t/other"] {
@@ -212,7 +212,7 @@ fn a_read_only_server_changes_nothing() {
     assert_eq!(client.get("/file"), b"content");
     drop(client);
     server.wait_until_quiet();
-    let names: Vec<_> = fs::read_dir(folder.path()).expect("the folder").collect();
+    let names: Vec<_> = fs::read_dir(dir.path()).expect("the folder").collect();
     assert_eq!(names.len(), 1, "not even a staging folder");
 }
 

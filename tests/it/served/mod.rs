@@ -1,4 +1,4 @@
-//! The main job on real sockets and a real folder, the same tests in every setting: what a client
+//! The main job on real sockets and a real directory, the same tests in every setting: what a client
 //! sees must not depend on buffers, budgets, or what the system offers.
 
 mod content;
@@ -19,7 +19,7 @@ pub struct Setting {
     shape: fn(Builder) -> Builder,
     /// Largest file that ends in seconds.
     pub largest: usize,
-    /// Names in the folder that is listed.
+    /// Names in the directory that is listed.
     pub names: usize,
 }
 

@@ -6,9 +6,9 @@ use super::{Setting, in_every_setting};
 use crate::client::{Client, value};
 
 in_every_setting!(
-    a_folder_is_listed_in_pages_without_a_gap,
-    a_listing_holds_files_and_folders_only,
-    folders_are_made_with_their_parents_and_removed_when_empty,
+    a_directory_is_listed_in_pages_without_a_gap,
+    a_listing_holds_files_and_directories_only,
+    directories_are_made_with_their_parents_and_removed_when_empty,
     names_are_moved_with_what_they_hold,
     names_may_hold_anything_but_control_bytes,
     names_that_only_look_the_same_are_different,
@@ -25,12 +25,12 @@ fn escaped(name: &str) -> String {
         .collect()
 }
 
-/// Every name of a folder, page by page, and how many pages it took.
-fn list_all(client: &mut Client, folder: &str, options: &str) -> (Vec<String>, usize) {
+/// Every name of a directory, page by page, and how many pages it took.
+fn list_all(client: &mut Client, dir: &str, options: &str) -> (Vec<String>, usize) {
     let (mut names, mut pages): (Vec<String>, usize) = (Vec::new(), 0);
     loop {
         let after = names.last().map(|name| format!(" after={}", escaped(name.trim_end_matches('/'))));
-        let (line, body) = client.fetch(&format!("LIST{options}{} {folder}", after.unwrap_or_default()));
+        let (line, body) = client.fetch(&format!("LIST{options}{} {dir}", after.unwrap_or_default()));
         let body = String::from_utf8(body).expect("UTF-8");
         names.extend(body.lines().map(|line| line.splitn(4, ' ').nth(3).expect("a name").to_owned()));
         pages += 1;
@@ -41,7 +41,7 @@ fn list_all(client: &mut Client, folder: &str, options: &str) -> (Vec<String>, u
     }
 }
 
-fn a_folder_is_listed_in_pages_without_a_gap(setting: &Setting) {
+fn a_directory_is_listed_in_pages_without_a_gap(setting: &Setting) {
     let server = setting.start();
     fs::create_dir(server.path("many")).expect("a folder");
     let mut wanted: Vec<String> = (0..setting.names).map(|n| format!("name {} of % é {n}", n % 7)).collect();
@@ -62,7 +62,7 @@ fn a_folder_is_listed_in_pages_without_a_gap(setting: &Setting) {
     assert_eq!(client.fetch(&format!("LIST after={} /many/", escaped(&wanted[setting.names - 1]))).1, b"");
 }
 
-fn a_listing_holds_files_and_folders_only(setting: &Setting) {
+fn a_listing_holds_files_and_directories_only(setting: &Setting) {
     let server = setting.start();
     let mut client = server.client();
     let etag = client.put("/f/b.txt", b"four");
@@ -81,7 +81,7 @@ fn a_listing_holds_files_and_folders_only(setting: &Setting) {
     assert_eq!(names, ["f/"], "no staging folder");
 }
 
-fn folders_are_made_with_their_parents_and_removed_when_empty(setting: &Setting) {
+fn directories_are_made_with_their_parents_and_removed_when_empty(setting: &Setting) {
     let server = setting.start();
     let mut client = server.client();
     client.expect("MKDIR /a/b/c/", "OK 0");
@@ -98,8 +98,8 @@ fn folders_are_made_with_their_parents_and_removed_when_empty(setting: &Setting)
     client.expect("LIST /a/b/c/file", "ERR 409 ");
     client.expect("DELETE /a/b/c", "ERR 409 ");
     client.expect("DELETE /a/b/c/file", "OK 0");
-    for folder in ["/a/b/c", "/a/b", "/a"] {
-        client.expect(&format!("DELETE {folder}"), "OK 0");
+    for dir in ["/a/b/c", "/a/b", "/a"] {
+        client.expect(&format!("DELETE {dir}"), "OK 0");
     }
     client.expect("STAT /a", "ERR 404 ");
     assert!(!server.path("a").exists());

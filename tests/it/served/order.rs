@@ -153,10 +153,10 @@ fn of_many_creators_of_one_name_exactly_one_succeeds(setting: &Setting) {
 }
 
 #[test]
-fn two_servers_may_share_a_folder() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let one = Running::on(folder.path(), |builder| builder.shared(true));
-    let two = Running::on(folder.path(), |builder| builder.shared(true));
+fn two_servers_may_share_a_directory() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let one = Running::on(dir.path(), |builder| builder.shared(true));
+    let two = Running::on(dir.path(), |builder| builder.shared(true));
     let (mut here, mut there) = (one.client(), two.client());
     for version in 0..20_u64 {
         let bytes = content(version, 100_000);
@@ -171,7 +171,7 @@ fn two_servers_may_share_a_folder() {
     wait_until("half an upload", || two.counters().slots_used == 1);
     drop(here);
     drop(one);
-    let three = Running::on(folder.path(), |builder| builder.shared(true));
+    let three = Running::on(dir.path(), |builder| builder.shared(true));
     three.assert_serves();
     there.send([7; 50_000]);
     assert!(there.line().starts_with("OK 0 "));
@@ -182,9 +182,9 @@ fn two_servers_may_share_a_folder() {
 
 #[test]
 fn the_reserved_directory_of_a_nested_server_is_not_served() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let inner = Running::on(&folder.path().join("show"), |builder| builder);
-    let outer = Running::on(folder.path(), |builder| builder);
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let inner = Running::on(&dir.path().join("show"), |builder| builder);
+    let outer = Running::on(dir.path(), |builder| builder);
     let mut client = outer.client();
     let staging = std::fs::read_dir(inner.path(".filewharf/staging")).expect("a folder").next().expect("an entry");
     let lock = format!("/show/.filewharf/staging/{}/LOCK", staging.expect("an entry").file_name().display());

@@ -113,9 +113,9 @@ impl Line {
         }
         let Some(read) = request.read else { return };
         match &request.verb {
-            Verb::List { folder, after, limit } if good => {
+            Verb::List { dir, after, limit } if good => {
                 let more = reply.option("more").is_some();
-                request::judge_page(read, folder, after.as_deref(), *limit, more, body, io);
+                request::judge_page(read, dir, after.as_deref(), *limit, more, body, io);
             }
             Verb::Get if good => {
                 let range = reply.option("range").map(str::to_owned);

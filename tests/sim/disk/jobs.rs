@@ -1,6 +1,6 @@
 //! What the operations of the store do, step by step. A crash may come between any two steps.
 //!
-//! A commit is: sync the bytes, rename, sync every folder on the way whose names are not durable
+//! A commit is: sync the bytes, rename, sync every directory on the way whose names are not durable
 //! yet, and only then the completion. A failed sync degrades the store for good.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -75,7 +75,7 @@ pub(super) enum Work {
     Complete(Box<Commit>),
     /// They are durable: give them their name.
     Publish(Box<Commit>),
-    /// Names changed: sync these folders, then say so.
+    /// Names changed: sync these directories, then say so.
     Settle(Vec<Ino>, Outcome),
 }
 
@@ -116,7 +116,7 @@ impl Job {
                 Op::Create(_) => 1,
                 Op::Delete { .. } => 2,
                 Op::List { .. } => 3,
-                Op::MakeFolder { .. } => 4,
+                Op::MakeDir { .. } => 4,
                 Op::Open { .. } => 5,
                 Op::Rename { .. } => 6,
                 Op::Stat { .. } => 7,
@@ -275,7 +275,7 @@ impl Disk {
         let result = match work {
             Work::Complete(commit) => self.complete(commit, durable, rng, faults),
             Work::Publish(commit) => self.publish(*commit, durable, rng, faults),
-            Work::Settle(folders, outcome) => self.settle(folders, outcome, rng, faults),
+            Work::Settle(dirs, outcome) => self.settle(dirs, outcome, rng, faults),
             work => self.plain(work, chunk.as_mut(), durable, rng, faults),
         };
         match result {
@@ -388,10 +388,10 @@ impl Disk {
     fn publish(&mut self, commit: Commit, durable: bool, rng: &mut Rng, faults: &Faults) -> Stepping {
         let Commit { staged, key, precondition, .. } = commit;
         let placed = self.fit(rng, faults).and_then(|()| {
-            let folder = self.make_way(key.parent())?;
+            let dir = self.make_way(key.parent())?;
             self.may_replace(&key, &precondition)?;
             let placed = if self.tree.at(key.as_str()).is_some() { Placed::Replaced } else { Placed::New };
-            self.tree.rename((STAGING, &staged.name), (folder, key.name()));
+            self.tree.rename((STAGING, &staged.name), (dir, key.name()));
             self.tree.touch(staged.ino);
             Ok(placed)
         });
@@ -407,14 +407,14 @@ impl Disk {
         Ok(self.owing(&[key.parent()], Outcome::Committed(stored), durable))
     }
 
-    /// Every folder on the way to these whose names are not durable.
+    /// Every directory on the way to these whose names are not durable.
     pub(super) fn owing(&self, paths: &[&str], outcome: Outcome, durable: bool) -> Next {
         let mut owed = Vec::new();
         for path in paths.iter().filter(|_| durable) {
             let mut at = ROOT;
             for name in std::iter::once("").chain(path.split('/')) {
-                match if name.is_empty() { Some(Child::Folder(at)) } else { self.tree.child(at, name) } {
-                    Some(Child::Folder(ino)) => at = ino,
+                match if name.is_empty() { Some(Child::Dir(at)) } else { self.tree.child(at, name) } {
+                    Some(Child::Dir(ino)) => at = ino,
                     _ => break,
                 }
                 if self.tree.needs_sync(at) && !owed.contains(&at) {
@@ -425,13 +425,13 @@ impl Disk {
         if owed.is_empty() { Next::Done(outcome) } else { Next::Again(Work::Settle(owed, outcome)) }
     }
 
-    fn settle(&mut self, mut folders: Vec<Ino>, outcome: Outcome, rng: &mut Rng, faults: &Faults) -> Stepping {
-        let Some(folder) = folders.pop() else { return Ok(Next::Done(outcome)) };
+    fn settle(&mut self, mut dirs: Vec<Ino>, outcome: Outcome, rng: &mut Rng, faults: &Faults) -> Stepping {
+        let Some(dir) = dirs.pop() else { return Ok(Next::Done(outcome)) };
         if self.degraded || rng.chance(faults.sync_error) {
             return Err(self.sync_failed(None));
         }
-        self.tree.sync_folder(folder);
-        if folders.is_empty() { Ok(Next::Done(outcome)) } else { Ok(Next::Again(Work::Settle(folders, outcome))) }
+        self.tree.sync_dir(dir);
+        if dirs.is_empty() { Ok(Next::Done(outcome)) } else { Ok(Next::Again(Work::Settle(dirs, outcome))) }
     }
 
     fn sync_failed(&mut self, ino: Option<Ino>) -> StoreError {

@@ -1,9 +1,9 @@
-//! Operations on names: what stands where, conditions, folders, listings.
+//! Operations on names: what stands where, conditions, directories, listings.
 
 use filewharf::buffer::Chunk;
 use filewharf::command::Put;
 use filewharf::error::{Failure, StoreError};
-use filewharf::object::{Entry, Etag, Key, Listing, Meant, Meta, Node, Precondition};
+use filewharf::object::{Entry, Etag, ExpectedKind, Key, Listing, Meta, Node, Precondition};
 use filewharf::platform::{Op, Outcome, Source};
 
 use super::jobs::{Commit, Disk, Next, Open, Stepping, Work, failing, refused};
@@ -56,20 +56,20 @@ impl Disk {
                 failing(rng, faults)?;
                 self.list(&key, after.as_deref(), limit, bytes_max).map(|page| Next::Done(Outcome::Listed(page)))
             }
-            Op::Delete { key, meant, precondition } => {
+            Op::Delete { key, expected_kind, precondition } => {
                 self.fit(rng, faults)?;
                 let (child, parent) = self.source(&key)?;
                 let holds = match self.node(child) {
-                    Node::File(_) if meant == Meant::Folder => {
+                    Node::File(_) if expected_kind == ExpectedKind::Dir => {
                         return Err(refused(Failure::Conflict("that is a file")));
                     }
                     Node::File(meta) => precondition.holds(Some(&meta)),
-                    Node::Folder { .. } => matches!(precondition, Precondition::None | Precondition::Present),
+                    Node::Dir { .. } => matches!(precondition, Precondition::None | Precondition::Present),
                 };
                 if !holds {
                     return Err(refused(Failure::PreconditionFailed));
                 }
-                if let Child::Folder(ino) = child
+                if let Child::Dir(ino) = child
                     && !self.tree.names(ino).is_empty()
                 {
                     return Err(refused(Failure::Conflict("the folder is not empty")));
@@ -77,7 +77,7 @@ impl Disk {
                 self.tree.remove(parent, key.name());
                 Ok(self.owing(&[key.parent()], Outcome::Deleted, durable))
             }
-            Op::MakeFolder { key } => {
+            Op::MakeDir { key } => {
                 self.fit(rng, faults)?;
                 self.make_way(key.as_str())?;
                 Ok(self.owing(&[key.as_str()], Outcome::Made, durable))
@@ -94,7 +94,7 @@ impl Disk {
         let (child, parent) = self.source(from)?;
         let target = self.make_way(to.parent())?;
         self.may_replace(to, precondition)?;
-        if matches!(child, Child::Folder(_)) && self.tree.at(to.as_str()).is_some() {
+        if matches!(child, Child::Dir(_)) && self.tree.at(to.as_str()).is_some() {
             return Err(refused(Failure::Conflict("a file has that name")));
         }
         if from != to {
@@ -113,9 +113,9 @@ impl Disk {
     fn secure(&mut self, path: &str) {
         let mut at = ROOT;
         for name in path.split('/').filter(|name| !name.is_empty()) {
-            self.tree.sync_folder(at);
+            self.tree.sync_dir(at);
             match self.tree.child(at, name) {
-                Some(Child::Folder(ino)) => at = ino,
+                Some(Child::Dir(ino)) => at = ino,
                 _ => break,
             }
         }
@@ -125,9 +125,9 @@ impl Disk {
         let mut at = ROOT;
         for name in path.split('/').filter(|name| !name.is_empty()) {
             at = match self.tree.child(at, name) {
-                Some(Child::Folder(ino)) => ino,
+                Some(Child::Dir(ino)) => ino,
                 Some(Child::File(_)) => return Err(refused(Failure::Conflict("a file is on the way"))),
-                None => self.tree.make_folder(at, name),
+                None => self.tree.make_dir(at, name),
             };
         }
         Ok(at)
@@ -135,7 +135,7 @@ impl Disk {
 
     fn source(&self, key: &Key) -> Result<(Child, Ino), StoreError> {
         let child = self.tree.at(key.as_str()).ok_or(refused(Failure::NotFound))?;
-        let parent = self.tree.folder_at(key.parent()).ok().flatten().ok_or(refused(Failure::NotFound))?;
+        let parent = self.tree.dir_at(key.parent()).ok().flatten().ok_or(refused(Failure::NotFound))?;
         Ok((child, parent))
     }
 
@@ -144,7 +144,7 @@ impl Disk {
         let file = match there.map(|child| self.node(child)) {
             None => None,
             Some(Node::File(meta)) => Some(meta),
-            Some(Node::Folder { .. }) => return Err(refused(Failure::Conflict("that is a folder"))),
+            Some(Node::Dir { .. }) => return Err(refused(Failure::Conflict("that is a folder"))),
         };
         if precondition.holds(file.as_ref()) { Ok(()) } else { Err(refused(Failure::PreconditionFailed)) }
     }
@@ -158,18 +158,18 @@ impl Disk {
     fn node(&self, child: Child) -> Node {
         match child {
             Child::File(ino) => Node::File(self.meta(ino)),
-            Child::Folder(_) => Node::Folder { mtime: 1_600_000_000 },
+            Child::Dir(_) => Node::Dir { mtime: 1_600_000_000 },
         }
     }
 
     fn list(&self, key: &Key, after: Option<&str>, limit: usize, bytes_max: usize) -> Result<Listing, StoreError> {
-        let folder = match self.tree.at(key.as_str()) {
-            Some(Child::Folder(ino)) => ino,
+        let dir = match self.tree.at(key.as_str()) {
+            Some(Child::Dir(ino)) => ino,
             Some(Child::File(_)) => return Err(refused(Failure::Conflict("that is a file"))),
             None => return Err(refused(Failure::NotFound)),
         };
         let (mut listing, mut bytes) = (Listing { entries: Vec::new(), more: false }, 0);
-        for (name, child) in self.tree.names(folder) {
+        for (name, child) in self.tree.names(dir) {
             if after.is_some_and(|after| **name <= *after) {
                 continue;
             }

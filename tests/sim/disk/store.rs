@@ -27,7 +27,7 @@ impl SimStore {
         match op {
             Op::Close { .. } => true,
             Op::Open { .. } | Op::Stat { .. } => world.rng.chance(500),
-            Op::Create(_) | Op::Delete { .. } | Op::MakeFolder { .. } | Op::Rename { .. } | Op::Store { .. } => {
+            Op::Create(_) | Op::Delete { .. } | Op::MakeDir { .. } | Op::Rename { .. } | Op::Store { .. } => {
                 world.shape.durability == Durability::Written && !world.disk.lagging && world.rng.chance(500)
             }
             Op::Commit { prepend, .. } => {

@@ -1,6 +1,6 @@
 //! A file system with two views: what calls see, and what a power cut leaves.
 //!
-//! Bytes become durable by a sync of their file, names by a sync of their folder. A cut keeps any
+//! Bytes become durable by a sync of their file, names by a sync of their directory. A cut keeps any
 //! part of what was not synced: of the names a prefix in order (a journal), or any subset (all
 //! that POSIX promises); of the bytes any blocks, as they are, as they were, or zero. A rename is
 //! atomic. After a failed sync the lost bytes count as clean: another sync succeeds and saves
@@ -12,7 +12,7 @@ use crate::rng::Rng;
 
 pub type Ino = u64;
 
-/// The served folder.
+/// The served directory.
 pub const ROOT: Ino = 0;
 /// Where uploads are staged; no name leads to it.
 pub const STAGING: Ino = 1;
@@ -22,7 +22,7 @@ const BLOCK: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Child {
     File(Ino),
-    Folder(Ino),
+    Dir(Ino),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -45,7 +45,7 @@ struct Change(Vec<(Ino, Box<str>, Option<Child>)>);
 #[derive(Debug)]
 pub struct Tree {
     files: BTreeMap<Ino, File>,
-    folders: BTreeMap<Ino, Names>,
+    dirs: BTreeMap<Ino, Names>,
     durable: BTreeMap<Ino, Names>,
     /// Not durable yet, oldest first.
     changes: Vec<Change>,
@@ -56,16 +56,8 @@ pub struct Tree {
 
 impl Tree {
     pub fn new(posix: bool) -> Self {
-        let folders = BTreeMap::from([(ROOT, Names::new()), (STAGING, Names::new())]);
-        Self {
-            files: BTreeMap::new(),
-            durable: folders.clone(),
-            folders,
-            changes: Vec::new(),
-            next: 2,
-            versions: 0,
-            posix,
-        }
+        let dirs = BTreeMap::from([(ROOT, Names::new()), (STAGING, Names::new())]);
+        Self { files: BTreeMap::new(), durable: dirs.clone(), dirs, changes: Vec::new(), next: 2, versions: 0, posix }
     }
 
     pub fn file(&self, ino: Ino) -> &File {
@@ -88,50 +80,50 @@ impl Tree {
     }
 
     /// A new file.
-    pub fn create(&mut self, folder: Ino, name: &str) -> Ino {
+    pub fn create(&mut self, dir: Ino, name: &str) -> Ino {
         let ino = self.ino();
         self.files.insert(ino, File { mtime: 1_700_000_000 + ino as i64, ..File::default() });
-        self.change(vec![(folder, name.into(), Some(Child::File(ino)))]);
+        self.change(vec![(dir, name.into(), Some(Child::File(ino)))]);
         ino
     }
 
-    pub fn make_folder(&mut self, folder: Ino, name: &str) -> Ino {
+    pub fn make_dir(&mut self, dir: Ino, name: &str) -> Ino {
         let ino = self.ino();
-        self.folders.insert(ino, Names::new());
+        self.dirs.insert(ino, Names::new());
         self.durable.insert(ino, Names::new());
-        self.change(vec![(folder, name.into(), Some(Child::Folder(ino)))]);
+        self.change(vec![(dir, name.into(), Some(Child::Dir(ino)))]);
         ino
     }
 
-    pub fn remove(&mut self, folder: Ino, name: &str) {
-        self.change(vec![(folder, name.into(), None)]);
+    pub fn remove(&mut self, dir: Ino, name: &str) {
+        self.change(vec![(dir, name.into(), None)]);
     }
 
     pub fn rename(&mut self, from: (Ino, &str), to: (Ino, &str)) {
-        let child = self.folders[&from.0][from.1];
+        let child = self.dirs[&from.0][from.1];
         self.change(vec![(from.0, from.1.into(), None), (to.0, to.1.into(), Some(child))]);
     }
 
     fn change(&mut self, sets: Vec<(Ino, Box<str>, Option<Child>)>) {
         let change = Change(sets);
-        change.apply(&mut self.folders);
+        change.apply(&mut self.dirs);
         self.changes.push(change);
     }
 
-    pub fn names(&self, folder: Ino) -> &Names {
-        &self.folders[&folder]
+    pub fn names(&self, dir: Ino) -> &Names {
+        &self.dirs[&dir]
     }
 
-    pub fn child(&self, folder: Ino, name: &str) -> Option<Child> {
-        self.folders[&folder].get(name).copied()
+    pub fn child(&self, dir: Ino, name: &str) -> Option<Child> {
+        self.dirs[&dir].get(name).copied()
     }
 
-    /// Follows a path of folders. `Err` if a file is on the way.
-    pub fn folder_at(&self, path: &str) -> Result<Option<Ino>, ()> {
+    /// Follows a path of directories. `Err` if a file is on the way.
+    pub fn dir_at(&self, path: &str) -> Result<Option<Ino>, ()> {
         let mut at = ROOT;
         for name in path.split('/').filter(|name| !name.is_empty()) {
             match self.child(at, name) {
-                Some(Child::Folder(ino)) => at = ino,
+                Some(Child::Dir(ino)) => at = ino,
                 Some(Child::File(_)) => return Err(()),
                 None => return Ok(None),
             }
@@ -141,23 +133,23 @@ impl Tree {
 
     pub fn at(&self, path: &str) -> Option<Child> {
         if path.is_empty() {
-            return Some(Child::Folder(ROOT));
+            return Some(Child::Dir(ROOT));
         }
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-        self.child(self.folder_at(parent).ok()??, name)
+        self.child(self.dir_at(parent).ok()??, name)
     }
 
     /// Every file by its path.
     pub fn visible(&self) -> BTreeMap<String, Ino> {
         let mut found = BTreeMap::new();
         let mut todo = vec![(String::new(), ROOT)];
-        while let Some((path, folder)) = todo.pop() {
-            for (name, child) in &self.folders[&folder] {
+        while let Some((path, dir)) = todo.pop() {
+            for (name, child) in &self.dirs[&dir] {
                 match child {
                     Child::File(ino) => {
                         found.insert(format!("{path}{name}"), *ino);
                     }
-                    Child::Folder(ino) => todo.push((format!("{path}{name}/"), *ino)),
+                    Child::Dir(ino) => todo.push((format!("{path}{name}/"), *ino)),
                 }
             }
         }
@@ -176,14 +168,13 @@ impl Tree {
         self.file_mut(ino).lost = true;
     }
 
-    pub fn needs_sync(&self, folder: Ino) -> bool {
-        self.changes.iter().any(|change| change.touches(folder))
+    pub fn needs_sync(&self, dir: Ino) -> bool {
+        self.changes.iter().any(|change| change.touches(dir))
     }
 
-    pub fn sync_folder(&mut self, folder: Ino) {
+    pub fn sync_dir(&mut self, dir: Ino) {
         if self.posix {
-            let (synced, kept) =
-                std::mem::take(&mut self.changes).into_iter().partition(|c: &Change| c.touches(folder));
+            let (synced, kept) = std::mem::take(&mut self.changes).into_iter().partition(|c: &Change| c.touches(dir));
             self.changes = kept;
             for change in Vec::<Change>::from_iter(synced) {
                 change.apply(&mut self.durable);
@@ -192,7 +183,7 @@ impl Tree {
                     older.0.retain(|(at, name, _)| !change.0.iter().any(|(a, n, _)| a == at && n == name));
                 }
             }
-        } else if let Some(last) = self.changes.iter().rposition(|change| change.touches(folder)) {
+        } else if let Some(last) = self.changes.iter().rposition(|change| change.touches(dir)) {
             self.changes.drain(..=last).for_each(|change| change.apply(&mut self.durable));
         }
     }
@@ -207,7 +198,7 @@ impl Tree {
                 change.apply(&mut self.durable);
             }
         }
-        self.folders = self.durable.clone();
+        self.dirs = self.durable.clone();
         for file in self.files.values_mut() {
             if file.bytes != file.durable && !file.lost {
                 file.durable = torn(&file.durable, &file.bytes, rng);
@@ -218,18 +209,18 @@ impl Tree {
     }
 
     /// The process ends and the system lives: everything stays as calls saw it. A start sweeps the
-    /// staging folder.
+    /// staging directory.
     pub fn sweep(&mut self) {
-        for name in Vec::from_iter(self.folders[&STAGING].keys().cloned()) {
+        for name in Vec::from_iter(self.dirs[&STAGING].keys().cloned()) {
             self.remove(STAGING, &name);
         }
     }
 }
 
 impl Change {
-    fn apply(&self, folders: &mut BTreeMap<Ino, Names>) {
-        for (folder, name, child) in &self.0 {
-            let names = folders.get_mut(folder).expect("folders are never forgotten");
+    fn apply(&self, dirs: &mut BTreeMap<Ino, Names>) {
+        for (dir, name, child) in &self.0 {
+            let names = dirs.get_mut(dir).expect("folders are never forgotten");
             match child {
                 Some(child) => names.insert(name.clone(), *child),
                 None => names.remove(name),
@@ -237,8 +228,8 @@ impl Change {
         }
     }
 
-    fn touches(&self, folder: Ino) -> bool {
-        self.0.iter().any(|(at, ..)| *at == folder)
+    fn touches(&self, dir: Ino) -> bool {
+        self.0.iter().any(|(at, ..)| *at == dir)
     }
 }
 

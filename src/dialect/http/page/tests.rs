@@ -95,15 +95,15 @@ fn listing(names: &[String], more: bool) -> Listing {
         name: name.as_str().into(),
         node: match place % 2 {
             0 => Node::File(Meta { len: place as u64, mtime: 1_795_234_019, etag: Etag([7; 16]) }),
-            _ => Node::Folder { mtime: -1 },
+            _ => Node::Dir { mtime: -1 },
         },
     });
     Listing { entries: entries.collect(), more }
 }
 
-fn page<'a>(folder: &'a Key, listing: &'a Listing) -> Page<'a> {
+fn page<'a>(dir: &'a Key, listing: &'a Listing) -> Page<'a> {
     let next = listing.entries.last().filter(|_| listing.more).map(|last| &*last.name);
-    Page { folder, after: None, writable: true, limit: 1000, empty: listing.entries.is_empty(), next }
+    Page { dir, after: None, writable: true, limit: 1000, empty: listing.entries.is_empty(), next }
 }
 
 /// The value of an attribute.
@@ -160,11 +160,11 @@ proptest! {
     #[test]
     fn whatever_the_names_the_document_reads_back_the_same(
         names in proptest::collection::vec("[^\\x00-\\x1f\\x7f/]{1,20}|[<>&\"'{}%?#:. ]{1,8}", 0..6),
-        folder in "[^\\x00-\\x1f\\x7f/]{1,12}(/[^\\x00-\\x1f\\x7f/]{1,12}){0,3}",
+        dir in "[^\\x00-\\x1f\\x7f/]{1,12}(/[^\\x00-\\x1f\\x7f/]{1,12}){0,3}",
         more: bool,
     ) {
-        let (folder, listing) = (Key::checked(&folder), listing(&names, more));
-        let html = document(&page(&folder, &listing), &listing);
+        let (dir, listing) = (Key::checked(&dir), listing(&names, more));
+        let html = document(&page(&dir, &listing), &listing);
         let read = rows(&html);
         prop_assert_eq!(read.len(), names.len());
         for (place, (link, name)) in read.iter().enumerate() {
@@ -176,7 +176,7 @@ proptest! {
         }
         // Not one element more than with harmless names.
         let tame: Vec<String> = names.iter().map(|_| "x".to_owned()).collect();
-        let depth = vec!["x"; folder.as_str().split('/').count()].join("/");
+        let depth = vec!["x"; dir.as_str().split('/').count()].join("/");
         let expected = document(&page(&Key::checked(&depth), &self::listing(&tame, more)), &self::listing(&tame, more));
         prop_assert_eq!(census(&html), census(&expected));
     }
@@ -194,8 +194,8 @@ fn hostile_names_are_only_names() {
 
 #[test]
 fn the_title_and_the_way_here_are_escaped() {
-    let folder = Key::checked("a<b>/\"c\" & 'd'");
-    let html = document(&page(&folder, &listing(&[], false)), &listing(&[], false));
+    let dir = Key::checked("a<b>/\"c\" & 'd'");
+    let html = document(&page(&dir, &listing(&[], false)), &listing(&[], false));
     assert!(html.contains("<title>&quot;c&quot; &amp; &#39;d&#39; – filewharf</title>"));
     assert!(html.contains(
         "<li><a href=\"../../\"><bdi>Files</bdi></a></li><li><a href=\"../\"><bdi>a&lt;b&gt;</bdi></a></li>\
@@ -233,9 +233,9 @@ fn nothing_is_fetched_from_elsewhere_and_nothing_is_heavy() {
 
 #[test]
 fn only_who_may_write_is_told_so() {
-    let (folder, listing) = (Key::root(), listing(&["a".to_owned()], false));
+    let (dir, listing) = (Key::root(), listing(&["a".to_owned()], false));
     for writable in [true, false] {
-        let html = document(&Page { writable, ..page(&folder, &listing) }, &listing);
+        let html = document(&Page { writable, ..page(&dir, &listing) }, &listing);
         assert_eq!(html.contains("<body data-writable>"), writable);
         assert_eq!(html.contains("<body>"), !writable);
     }
@@ -243,16 +243,16 @@ fn only_who_may_write_is_told_so() {
 
 #[test]
 fn a_page_leads_to_the_next_one_and_back_to_the_first() {
-    let (folder, names) = (Key::root(), ["a&b".to_owned(), "c d\"#".to_owned()]);
+    let (dir, names) = (Key::root(), ["a&b".to_owned(), "c d\"#".to_owned()]);
     let (all, part) = (listing(&names, false), listing(&names, true));
-    let html = document(&Page { limit: 2, after: Some("A"), ..page(&folder, &part) }, &part);
+    let html = document(&Page { limit: 2, after: Some("A"), ..page(&dir, &part) }, &part);
     assert!(html.contains("<p id=\"more\"><a class=\"button\" href=\"?after=c%20d%22%23&amp;limit=2\">"));
     assert!(html.contains("<a href=\"./\">From the first name</a>"));
-    let html = document(&page(&folder, &all), &all);
+    let html = document(&page(&dir, &all), &all);
     assert!(html.contains("<p id=\"more\" hidden><a class=\"button\" href=\"./\">"), "there is no next one");
     assert!(!html.contains("From the first name"));
     assert!(html.contains("<p id=\"empty\" hidden>"));
-    assert!(document(&page(&folder, &listing(&[], false)), &listing(&[], false)).contains("<p id=\"empty\">"));
+    assert!(document(&page(&dir, &listing(&[], false)), &listing(&[], false)).contains("<p id=\"empty\">"));
 }
 
 #[test]

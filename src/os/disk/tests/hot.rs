@@ -23,7 +23,7 @@ impl Bench {
         Ok(bytes)
     }
 
-    /// Asks until the file is kept: once to be known, once to watch its folders, once to read it.
+    /// Asks until the file is kept: once to be known, once to watch its directories, once to read it.
     fn heat(&mut self, name: &str) {
         for _ in 0..3 {
             self.read(name).unwrap();
@@ -131,7 +131,7 @@ fn larger_files_are_kept_open_within_their_bounds_until_they_change() {
     assert_eq!(kept(&bench), [false, true, true, false], "the one that was not asked for made room");
 }
 
-/// Files beneath a folder that this process has open.
+/// Files beneath a directory that this process has open.
 fn dir_descriptors(dir: &TempDir) -> usize {
     let open = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
     let staging = dir.path().join(".filewharf");

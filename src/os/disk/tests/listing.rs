@@ -43,7 +43,7 @@ fn all() -> Vec<String> {
 }
 
 #[test]
-fn a_walk_through_all_pages_reads_a_folder_once_while_it_does_not_change() {
+fn a_walk_through_all_pages_reads_a_directory_once_while_it_does_not_change() {
     in_every_mode(|bench| {
         let keeps = make_many(bench);
         let reads = reads(bench, |bench| assert_eq!(walk(bench, 7), all()));
@@ -52,7 +52,7 @@ fn a_walk_through_all_pages_reads_a_folder_once_while_it_does_not_change() {
 }
 
 #[test]
-fn a_folder_larger_than_a_window_is_read_once_for_each_of_them() {
+fn a_directory_larger_than_a_window_is_read_once_for_each_of_them() {
     let dir = TempDir::new().unwrap();
     let limits = Limits { list_window_bytes: 4096, ..Limits::default() };
     let mut bench = Bench::open_limited(dir.path(), &StoreConfig::default(), limits);

@@ -73,7 +73,8 @@ fn every_change_of_a_name_waits_while_another_server_changes_it() {
         mtime: None,
         precondition: Precondition::None,
     };
-    let delete = Op::Delete { key: key("deleted"), meant: Meant::Either, precondition: Precondition::None };
+    let delete =
+        Op::Delete { key: key("deleted"), expected_kind: ExpectedKind::Either, precondition: Precondition::None };
     let store = Op::Store { put: put("stored", None, Precondition::Present), chunk: chunk(b"after") };
     let back = Op::Rename { from: key("to"), to: key("from"), precondition: Precondition::None };
     for (stripe, op) in [(0, store), (1, commit), (2, rename()), (2, back), (3, rename()), (4, delete)] {

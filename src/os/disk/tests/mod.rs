@@ -1,4 +1,4 @@
-//! The store against a real folder, one body for every mode: with all of Linux and with what
+//! The store against a real directory, one body for every mode: with all of Linux and with what
 //! every unix has, durable and not. No test sleeps; a watchdog ends one that waits for ever.
 
 mod hot;
@@ -30,12 +30,12 @@ use crate::command::Put;
 use crate::config::{Limits, StoreConfig};
 use crate::error::Failure;
 use crate::ids::{ConnId, FileId};
-use crate::object::{Durability, Key, Listing, Meant, Meta, Node, Precondition};
+use crate::object::{Durability, ExpectedKind, Key, Listing, Meta, Node, Precondition};
 use crate::platform::{Completion, Op, Outcome, Source, Store};
 use crate::wire::key::relative;
 
 const CONN: ConnId = ConnId::new(0, 0);
-/// A file in new folders waits for a sync of each of them, and a sync may take seconds.
+/// A file in new directories waits for a sync of each of them, and a sync may take seconds.
 const WATCHDOG: Duration = Duration::from_secs(300);
 
 /// A store and its bell.
@@ -59,7 +59,7 @@ fn modes() -> Vec<StoreConfig> {
 /// As if the file system had to be synced as a whole; nothing is.
 const EVERYTHING: SyncCalls = SyncCalls { content: |_, _| Ok(()), names: |_| Ok(()), scope: Scope::Everything };
 
-/// Runs a body in a fresh folder, in every mode, with every way to sync.
+/// Runs a body in a fresh directory, in every mode, with every way to sync.
 fn in_every_mode(body: impl Fn(&mut Bench)) {
     let as_it_is = modes().into_iter().map(|config| (config, None));
     for (config, sync) in as_it_is.chain([(StoreConfig::default(), Some(EVERYTHING))]) {
@@ -197,15 +197,15 @@ impl Bench {
     }
 
     fn delete(&mut self, name: &str, precondition: Precondition) -> Result<Outcome, Failure> {
-        self.run(Op::Delete { key: key(name), meant: Meant::Either, precondition })
+        self.run(Op::Delete { key: key(name), expected_kind: ExpectedKind::Either, precondition })
     }
 
-    fn delete_folder(&mut self, name: &str) -> Result<Outcome, Failure> {
-        self.run(Op::Delete { key: key(name), meant: Meant::Folder, precondition: Precondition::None })
+    fn delete_dir(&mut self, name: &str) -> Result<Outcome, Failure> {
+        self.run(Op::Delete { key: key(name), expected_kind: ExpectedKind::Dir, precondition: Precondition::None })
     }
 
     fn make(&mut self, name: &str) -> Result<Outcome, Failure> {
-        self.run(Op::MakeFolder { key: key(name) })
+        self.run(Op::MakeDir { key: key(name) })
     }
 
     fn rename(&mut self, from: &str, to: &str, precondition: Precondition) -> Result<Outcome, Failure> {
@@ -231,12 +231,12 @@ impl Bench {
         all
     }
 
-    /// Names in our staging folder besides the lock.
+    /// Names in our staging directory besides the lock.
     fn staged(&self) -> usize {
         let base = self.path(".filewharf/staging");
-        let files = std::fs::read_dir(base).unwrap().flat_map(|folder| {
-            std::fs::read_dir(folder.unwrap().path()).unwrap().map(|file| file.unwrap().file_name())
-        });
+        let files = std::fs::read_dir(base)
+            .unwrap()
+            .flat_map(|dir| std::fs::read_dir(dir.unwrap().path()).unwrap().map(|file| file.unwrap().file_name()));
         files.filter(|name| name != "LOCK").count()
     }
 }

@@ -1,4 +1,4 @@
-//! No name leaves the root, whoever put links there; what is not a file or folder does not exist.
+//! No name leaves the root, whoever put links there; what is not a file or directory does not exist.
 use super::*;
 use std::os::unix::fs::symlink;
 
@@ -45,7 +45,7 @@ fn reading_never_follows_a_link() {
 }
 
 #[test]
-fn uploads_and_new_folders_never_follow_or_replace_a_link() {
+fn uploads_and_new_directories_never_follow_or_replace_a_link() {
     with_links(|bench, _| {
         for name in LEAVES.into_iter().chain(["out/new", "link/file", "link/new", "dangling/x", "out/a/b/c", "fifo/x"])
         {

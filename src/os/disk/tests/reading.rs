@@ -244,13 +244,13 @@ fn what_is_in_the_cache_is_opened_on_the_loop() {
 }
 
 #[test]
-fn a_large_folder_is_listed_in_pages_without_gaps() {
+fn a_large_directory_is_listed_in_pages_without_gaps() {
     in_every_mode(|bench| {
-        let folder = bench.path("many");
-        std::fs::create_dir(&folder).unwrap();
+        let dir = bench.path("many");
+        std::fs::create_dir(&dir).unwrap();
         let mut names: Vec<String> = (0..2500).map(|n| format!("{}", n * 7919 % 2500)).collect();
         for name in &names {
-            std::fs::write(folder.join(name), b"").unwrap();
+            std::fs::write(dir.join(name), b"").unwrap();
         }
         names.sort();
         for limit in [1000, 999, 2500, 5000] {

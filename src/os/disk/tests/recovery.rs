@@ -1,7 +1,7 @@
-//! Starts, ends, and what others do to the folder meanwhile.
+//! Starts, ends, and what others do to the directory meanwhile.
 use super::*;
 
-fn folders(root: &Path) -> usize {
+fn dirs(root: &Path) -> usize {
     std::fs::read_dir(root.join(".filewharf/staging")).map_or(0, Iterator::count)
 }
 
@@ -36,13 +36,13 @@ fn leftovers_of_dead_processes_are_swept_and_nothing_else() {
         live.store.write_now(upload, 0, b"alive").unwrap();
         let mut bench = Bench::open(dir.path(), &config);
         bench.inline = false;
-        until(&mut bench, |bench| folders(&bench.root) == 2);
+        until(&mut bench, |bench| dirs(&bench.root) == 2);
         live.commit(upload, "live", 5, Precondition::None).unwrap();
         assert_eq!(bench.content("live"), b"alive");
         drop(live);
-        assert_eq!(folders(dir.path()), 1);
+        assert_eq!(dirs(dir.path()), 1);
         bench.store.close();
-        assert_eq!(folders(dir.path()), 0);
+        assert_eq!(dirs(dir.path()), 0);
     }
 }
 
@@ -65,7 +65,7 @@ fn two_stores_share_a_root_and_exactly_one_creates_a_name() {
 }
 
 #[test]
-fn a_staging_folder_removed_by_hand_is_made_again() {
+fn a_staging_directory_removed_by_hand_is_made_again() {
     in_every_mode(|bench| {
         let lost = bench.create("lost", None, Precondition::None).unwrap();
         std::fs::remove_dir_all(bench.path(".filewharf")).unwrap();
@@ -77,7 +77,7 @@ fn a_staging_folder_removed_by_hand_is_made_again() {
 }
 
 #[test]
-fn a_served_folder_that_was_deleted_fails_every_change_and_nothing_panics() {
+fn a_served_directory_that_was_deleted_fails_every_change_and_nothing_panics() {
     for config in modes() {
         let dir = TempDir::new().unwrap();
         let root = dir.path().join("root");
@@ -118,7 +118,7 @@ fn a_read_only_store_makes_nothing_and_refuses_changes_in_words() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_used_is_refused_in_words() {
+fn a_directory_that_cannot_be_used_is_refused_in_words() {
     let dir = TempDir::new().unwrap();
     let open = |path: &Path, config: &StoreConfig| {
         DiskStore::open(path, config, &Limits::default(), Arc::new(|| {})).map(drop).unwrap_err()
@@ -143,7 +143,7 @@ fn uploads_still_open_at_the_end_are_removed() {
 }
 
 #[test]
-fn folders_made_for_an_upload_that_failed_are_removed_unless_used() {
+fn directories_made_for_an_upload_that_failed_are_removed_unless_used() {
     in_every_mode(|bench| {
         let file = bench.create("new/far/f", None, Precondition::None).unwrap();
         let failed = bench.commit(file, "new/far/f", 0, Precondition::Matches(crate::object::Etag([1; 16])));

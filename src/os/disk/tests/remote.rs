@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::symlink;
 use std::sync::Mutex;
 
-/// What opens beneath a root meet, and new files in a staging folder.
+/// What opens beneath a root meet, and new files in a staging directory.
 #[derive(Clone, Copy)]
 enum Meets {
     /// So many failures.
@@ -25,8 +25,8 @@ enum Meets {
 static MEETS: Mutex<BTreeMap<PathBuf, Meets>> = Mutex::new(BTreeMap::new());
 
 fn met(at: BorrowedFd<'_>) -> Result<(), Errno> {
-    let folder = std::fs::read_link(format!("/proc/self/fd/{}", at.as_raw_fd())).unwrap();
-    match MEETS.lock().unwrap().get_mut(&folder) {
+    let dir = std::fs::read_link(format!("/proc/self/fd/{}", at.as_raw_fd())).unwrap();
+    match MEETS.lock().unwrap().get_mut(&dir) {
         Some(Meets::Some(left, errno)) if *left > 0 => {
             *left -= 1;
             Err(*errno)
@@ -49,12 +49,12 @@ fn stage(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     met(at).and_then(|()| stage_in(at, name))
 }
 
-fn names(folder: BorrowedFd<'_>) -> Result<(), Errno> {
-    met(folder).and_then(|()| kernel::sync_folder(folder))
+fn names(dir: BorrowedFd<'_>) -> Result<(), Errno> {
+    met(dir).and_then(|()| kernel::sync_dir(dir))
 }
 
 fn remote(root: &Path, config: &StoreConfig) -> Bench {
-    let sync = SyncCalls { content: kernel::sync_file, names, scope: Scope::Folder };
+    let sync = SyncCalls { content: kernel::sync_file, names, scope: Scope::Dir };
     let calls = |_: BorrowedFd<'_>| Calls { open, stage, sync, inline: false };
     Bench::open_synced_by(root, config, Limits::default(), calls)
 }
@@ -80,9 +80,9 @@ fn no_call_on_a_file_system_of_another_machine_is_made_on_the_loop() {
             Op::Stat { key: key("file") },
             Op::Create(put("new", Some(1), Precondition::None)),
             Op::Store { put: put("new", Some(1), Precondition::None), chunk: chunk(b"x") },
-            Op::MakeFolder { key: key("folder") },
+            Op::MakeDir { key: key("folder") },
             Op::Rename { from: key("file"), to: key("to"), precondition: Precondition::None },
-            Op::Delete { key: key("to"), meant: Meant::Either, precondition: Precondition::None },
+            Op::Delete { key: key("to"), expected_kind: ExpectedKind::Either, precondition: Precondition::None },
             Op::Abort { file: upload },
             Op::Close { file },
         ] {
@@ -155,7 +155,7 @@ fn uploads_whose_names_cannot_be_synced_count_as_failed() {
 }
 
 #[test]
-fn a_folder_that_is_stale_when_it_is_synced_is_opened_again_for_the_changes_that_owe_its_sync() {
+fn a_directory_that_is_stale_when_it_is_synced_is_opened_again_for_the_changes_that_owe_its_sync() {
     for errno in [Errno::STALE, Errno::NOTCONN] {
         let dir = TempDir::new().unwrap();
         let mut bench = remote(dir.path(), &StoreConfig::default());
@@ -170,7 +170,7 @@ fn a_folder_that_is_stale_when_it_is_synced_is_opened_again_for_the_changes_that
 }
 
 #[test]
-fn a_staging_folder_that_is_stale_or_gone_is_made_again_and_uploads_in_the_old_one_are_finished() {
+fn a_staging_directory_that_is_stale_or_gone_is_made_again_and_uploads_in_the_old_one_are_finished() {
     for errno in [Errno::STALE, Errno::NOTCONN, Errno::NOENT] {
         let dir = TempDir::new().unwrap();
         let mut bench = remote(dir.path(), &StoreConfig::default());

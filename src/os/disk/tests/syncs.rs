@@ -39,8 +39,8 @@ fn content(file: BorrowedFd<'_>, all: bool) -> Result<(), Errno> {
 }
 
 /// Notes also what is there by then.
-fn names(folder: BorrowedFd<'_>) -> Result<(), Errno> {
-    let path = path_of(folder);
+fn names(dir: BorrowedFd<'_>) -> Result<(), Errno> {
+    let path = path_of(dir);
     let entries = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut there: Vec<_> = entries.filter(|name| name != ".filewharf").collect();
     there.sort_unstable();
@@ -106,9 +106,9 @@ fn makes(scope: Scope, config: &StoreConfig, expected: [&[&str]; 10]) {
 }
 
 #[test]
-fn where_folders_are_synced_a_change_waits_for_every_folder_whose_names_it_changed() {
+fn where_directories_are_synced_a_change_waits_for_every_directory_whose_names_it_changed() {
     makes(
-        Scope::Folder,
+        Scope::Dir,
         &StoreConfig::default(),
         [
             &["content of UPLOAD", "/a/b: f", "/: a", "/a: b"],
@@ -149,7 +149,7 @@ fn where_all_is_synced_a_change_waits_for_one_sync_behind_it_and_content_enters_
 #[test]
 fn who_asks_for_no_durability_waits_for_no_sync() {
     let config = StoreConfig { durability: Durability::Written, ..StoreConfig::default() };
-    for scope in [Scope::Folder, Scope::Everything] {
+    for scope in [Scope::Dir, Scope::Everything] {
         makes(scope, &config, [&[]; 10]);
     }
 }
@@ -171,7 +171,7 @@ fn what_is_set_beside_the_content_counts_too() {
 
 #[test]
 fn a_content_whose_sync_fails_gets_no_name_and_only_a_full_disk_passes() {
-    for scope in [Scope::Folder, Scope::Everything] {
+    for scope in [Scope::Dir, Scope::Everything] {
         for (errno, failure, health) in [
             (Errno::NOSPC, Failure::NoSpace, Health::Good),
             (Errno::DQUOT, Failure::NoSpace, Health::Good),
@@ -190,7 +190,7 @@ fn a_content_whose_sync_fails_gets_no_name_and_only_a_full_disk_passes() {
 
 #[test]
 fn a_change_whose_sync_fails_is_not_acknowledged_and_the_next_one_waits_for_what_it_made() {
-    for (scope, next) in [(Scope::Folder, &["/d: f g", "/: d"][..]), (Scope::Everything, &["/: d"])] {
+    for (scope, next) in [(Scope::Dir, &["/d: f g", "/: d"][..]), (Scope::Everything, &["/: d"])] {
         for (errno, failure, health) in [
             (Errno::NOSPC, Failure::NoSpace, Health::Good),
             (Errno::IO, Failure::Internal, Health::Degraded),
@@ -215,7 +215,7 @@ fn a_change_whose_sync_fails_is_not_acknowledged_and_the_next_one_waits_for_what
 
 #[test]
 fn a_change_that_waits_for_its_sync_while_another_sync_fails_is_refused_though_its_own_would_succeed() {
-    for scope in [Scope::Folder, Scope::Everything] {
+    for scope in [Scope::Dir, Scope::Everything] {
         let mut noted = Noted::new(scope, &StoreConfig::default());
         let (reply, owed) = noted.bench.store.disk.store(&put("later/f", None, Precondition::None), b"x").unwrap();
         noted.next_fails(Some(Errno::IO), None);
@@ -231,7 +231,7 @@ fn a_change_that_waits_for_its_sync_while_another_sync_fails_is_refused_though_i
 
 #[test]
 fn a_change_is_refused_if_another_sync_fails_while_its_own_runs() {
-    for scope in [Scope::Folder, Scope::Everything] {
+    for scope in [Scope::Dir, Scope::Everything] {
         let mut noted = Noted::new(scope, &StoreConfig::default());
         let disk = Arc::clone(&noted.bench.store.disk);
         with_seen(noted.dir.path(), |_, seen| {

@@ -34,7 +34,7 @@ fn an_upload_is_seen_only_when_it_is_complete() {
         assert_eq!(bench.stat("a/b/c.txt"), Ok(Node::File(meta)));
         assert_eq!(bench.open_file("a/b/c.txt").unwrap().1, meta);
         assert_eq!(bench.list("a/b", None, 9).unwrap().entries[0].node, Node::File(meta));
-        assert!(matches!(bench.stat("a/b"), Ok(Node::Folder { .. })));
+        assert!(matches!(bench.stat("a/b"), Ok(Node::Dir { .. })));
         assert_eq!(bench.staged(), 0);
     });
 }
@@ -141,7 +141,7 @@ fn preconditions_are_checked_at_the_beginning_and_at_the_end() {
 }
 
 #[test]
-fn folders_and_files_in_the_way_are_conflicts() {
+fn directories_and_files_in_the_way_are_conflicts() {
     in_every_mode(|bench| {
         bench.make("folder/in").unwrap();
         bench.make("folder/in").unwrap();
@@ -163,15 +163,15 @@ fn folders_and_files_in_the_way_are_conflicts() {
             assert_eq!(bench.delete(name, Precondition::None).unwrap_err(), Failure::NotFound, "{name}");
         }
         assert!(matches!(bench.delete("", Precondition::None), Err(Failure::Denied(_))));
-        assert!(is_conflict(&bench.delete_folder("file")));
+        assert!(is_conflict(&bench.delete_dir("file")));
         bench.delete("folder/in", Precondition::None).unwrap();
-        bench.delete_folder("folder").unwrap();
+        bench.delete_dir("folder").unwrap();
         assert_eq!((bench.content("file"), bench.names("")), (b"x".to_vec(), vec!["file".to_owned()]));
     });
 }
 
 #[test]
-fn a_rename_moves_files_and_folders_and_never_loses_one() {
+fn a_rename_moves_files_and_directories_and_never_loses_one() {
     in_every_mode(|bench| {
         bench.store_file("a", b"a", Precondition::None).unwrap();
         let b = bench.store_file("b", b"b", Precondition::None).unwrap();
@@ -223,7 +223,7 @@ fn of_many_creators_of_one_name_exactly_one_wins() {
 }
 
 #[test]
-fn many_commits_into_new_folders_share_their_syncs_and_all_end() {
+fn many_commits_into_new_directories_share_their_syncs_and_all_end() {
     in_every_mode(|bench| {
         for n in 0..64_u32 {
             let name = format!("one/{}/{n}", n % 3);
@@ -242,17 +242,17 @@ fn many_commits_into_new_folders_share_their_syncs_and_all_end() {
 }
 
 #[test]
-fn a_change_beneath_a_folder_that_was_just_moved_owes_the_sync_of_the_move() {
+fn a_change_beneath_a_directory_that_was_just_moved_owes_the_sync_of_the_move() {
     let dir = TempDir::new().unwrap();
-    let by_folder = SyncCalls { scope: Scope::Folder, ..EVERYTHING };
-    let mut bench = Bench::open_synced_by(dir.path(), &StoreConfig::default(), Limits::default(), |_| by_folder);
-    for folder in ["from/folder/deep", "to"] {
-        bench.make(folder).unwrap();
+    let by_dir = SyncCalls { scope: Scope::Dir, ..EVERYTHING };
+    let mut bench = Bench::open_synced_by(dir.path(), &StoreConfig::default(), Limits::default(), |_| by_dir);
+    for dir in ["from/folder/deep", "to"] {
+        bench.make(dir).unwrap();
     }
     let disk = Arc::clone(&bench.store.disk);
     let owed = |path: &str| -> Vec<Box<str>> {
-        let owed = disk.owes(&disk.folder(path).unwrap());
-        owed.folders.iter().map(|folder| folder.path.clone()).collect()
+        let owed = disk.owes(&disk.dir(path).unwrap());
+        owed.dirs.iter().map(|dir| dir.path.clone()).collect()
     };
     assert_eq!(owed("from/folder/deep"), ["from/folder/deep".into()]);
     // Everybody sees the move, but it has not been synced yet.
@@ -352,7 +352,7 @@ fn a_slow_write_makes_the_store_lag_for_a_while_but_not_within_the_turn() {
     assert!(waited.is_err() && !bench.store.is_lagging());
     bench.store.refresh(crate::os::process::clock());
     assert!(bench.store.is_lagging());
-    let op = Op::MakeFolder { key: key("x") };
+    let op = Op::MakeDir { key: key("x") };
     let op = bench.store.try_now(CONN, op).expect_err("left to a worker");
     bench.run(op).unwrap();
     bench.store.refresh(before + Duration::from_secs(60));
@@ -455,7 +455,7 @@ fn a_large_file_that_loses_its_name_on_the_loop_is_freed_by_a_worker_and_not_too
     assert_eq!(freed(&bench), 2, "what is moved over goes too");
     loop {
         large(&bench, "y");
-        let op = Op::Delete { key: key("y"), meant: Meant::Either, precondition: Precondition::None };
+        let op = Op::Delete { key: key("y"), expected_kind: ExpectedKind::Either, precondition: Precondition::None };
         match bench.store.try_now(CONN, op) {
             Ok(done) => assert!(matches!(done.result, Ok(Outcome::Deleted))),
             Err(_) => break,

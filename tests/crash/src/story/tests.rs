@@ -19,7 +19,7 @@ fn plan(changes: impl IntoIterator<Item = Change>) -> Plan {
     plan
 }
 
-/// Visible files; those in the folders of the root make these visible too.
+/// Visible files; those in the directories of the root make these visible too.
 fn visible(files: &[(&str, &[u8])]) -> Visible {
     files.iter().map(|(path, bytes)| ((*path).to_owned(), Found::File(bytes.to_vec()))).collect()
 }
@@ -157,7 +157,7 @@ fn plans_make_every_kind_of_change_and_only_to_names_of_their_own() {
             count(|c| matches!(c, Change::Rename { from, .. } if from.contains("-made-"))),
             "move a folder, or out of one",
         ),
-        (count(|c| matches!(c, Change::MakeFolder { .. })), "make a folder"),
+        (count(|c| matches!(c, Change::MakeDir { .. })), "make a folder"),
     ] {
         assert!(kinds > 5, "{name}: {kinds}");
     }

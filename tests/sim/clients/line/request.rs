@@ -19,7 +19,7 @@ pub enum Verb {
     Put,
     Get,
     Stat,
-    List { folder: String, after: Option<String>, limit: Option<usize> },
+    List { dir: String, after: Option<String>, limit: Option<usize> },
     Delete,
     Rename,
     Other,
@@ -119,7 +119,7 @@ fn get(key: &str, io: &mut Io<'_>) -> (Vec<u8>, Request) {
     (format!("GET{range}{trailer} /{key}\n").into_bytes(), request)
 }
 
-fn list(folder: &str, io: &mut Io<'_>) -> (Vec<u8>, Request) {
+fn list(dir: &str, io: &mut Io<'_>) -> (Vec<u8>, Request) {
     let after = io.rng.chance(200).then(|| (*io.rng.pick(&["a", "k1.jpg", "k2"])).to_owned());
     let limit = io.rng.chance(300).then(|| io.rng.range(1..=4) as usize);
     let mut options = String::new();
@@ -129,9 +129,9 @@ fn list(folder: &str, io: &mut Io<'_>) -> (Vec<u8>, Request) {
     if let Some(limit) = limit {
         options.push_str(&format!(" limit={limit}"));
     }
-    let mut request = Request::new(Verb::List { folder: folder.to_owned(), after, limit }, folder);
+    let mut request = Request::new(Verb::List { dir: dir.to_owned(), after, limit }, dir);
     request.read = Some(io.model.begin_read());
-    (format!("LIST{options} /{folder}\n").into_bytes(), request)
+    (format!("LIST{options} /{dir}\n").into_bytes(), request)
 }
 
 fn delete(key: &str, only: Option<&str>, io: &mut Io<'_>) -> (Vec<u8>, Request) {
@@ -181,8 +181,8 @@ pub fn any(
         35..60 => get(key, io),
         60..68 => stat(key, io),
         68..80 => {
-            let folder = *io.rng.pick(&["", "d/", "d/e/"]);
-            list(folder, io)
+            let dir = *io.rng.pick(&["", "d/", "d/e/"]);
+            list(dir, io)
         }
         80..88 => delete(key, known, io),
         88..90 => return put_and_rename(number, renames, key, io).into(),
@@ -218,7 +218,7 @@ pub fn calm(reached: u8, number: usize, io: &mut Io<'_>) -> (Vec<u8>, Request) {
 /// A page of a listing: what certainly was there must be on it, what certainly was not must not.
 pub fn judge_page(
     read: ReadId,
-    folder: &str,
+    dir: &str,
     after: Option<&str>,
     limit: Option<usize>,
     more: bool,
@@ -244,7 +244,7 @@ pub fn judge_page(
     }
     let last = entries.last().map(|(_, name)| *name);
     for key in io.model.keys() {
-        let Some(name) = key.strip_prefix(folder).filter(|name| !name.contains('/')) else { continue };
+        let Some(name) = key.strip_prefix(dir).filter(|name| !name.contains('/')) else { continue };
         if after.is_some_and(|after| name <= after) || more && last.is_none_or(|last| name > last) {
             continue;
         }

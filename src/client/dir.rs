@@ -1,4 +1,4 @@
-//! Local folders as open descriptors: what a server names is looked up beneath them one component
+//! Local directories as open descriptors: what a server names is looked up beneath them one component
 //! at a time, and no link is followed.
 
 use std::ffi::OsStr;
@@ -9,50 +9,50 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, mkdirat, openat, renameat, statat, unlinkat};
 
-/// A folder need not be readable for names in it to be used.
+/// A directory need not be readable for names in it to be used.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 
-/// An open folder of this machine.
+/// An open directory of this machine.
 #[derive(Debug)]
-pub struct Folder {
+pub struct Dir {
     fd: OwnedFd,
     /// For messages only.
     path: PathBuf,
 }
 
-impl Folder {
-    /// Opens a folder that the user named; links on the way are followed.
+impl Dir {
+    /// Opens a directory that the user named; links on the way are followed.
     pub fn open(path: &Path) -> io::Result<Self> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         Ok(Self { fd: openat(CWD, path, FOLDER, Mode::empty())?, path: path.to_owned() })
     }
 
-    /// Opens a folder beneath this one, `/` between its names, and makes what is missing. A link on
+    /// Opens a directory beneath this one, `/` between its names, and makes what is missing. A link on
     /// the way is an error.
     pub fn make(&self, names: &str) -> io::Result<Self> {
-        let mut folder = Self { fd: self.fd.try_clone()?, path: self.path.clone() };
+        let mut dir = Self { fd: self.fd.try_clone()?, path: self.path.clone() };
         for name in names.split('/').filter(|name| !name.is_empty()) {
-            let opened = openat(&folder.fd, name, FOLDER | OFlags::NOFOLLOW, Mode::empty());
+            let opened = openat(&dir.fd, name, FOLDER | OFlags::NOFOLLOW, Mode::empty());
             let opened = match opened {
                 Err(rustix::io::Errno::NOENT) => {
-                    match mkdirat(&folder.fd, name, Mode::from_raw_mode(0o777)) {
+                    match mkdirat(&dir.fd, name, Mode::from_raw_mode(0o777)) {
                         Ok(()) | Err(rustix::io::Errno::EXIST) => {}
                         Err(errno) => return Err(errno.into()),
                     }
-                    openat(&folder.fd, name, FOLDER | OFlags::NOFOLLOW, Mode::empty())
+                    openat(&dir.fd, name, FOLDER | OFlags::NOFOLLOW, Mode::empty())
                 }
                 opened => opened,
             };
-            let fd = opened.map_err(|errno| folder.explain(name.as_ref(), errno.into()))?;
-            folder = Self { fd, path: folder.path.join(name) };
+            let fd = opened.map_err(|errno| dir.explain(name.as_ref(), errno.into()))?;
+            dir = Self { fd, path: dir.path.join(name) };
         }
-        Ok(folder)
+        Ok(dir)
     }
 
-    /// Where a name in this folder is, for messages.
+    /// Where a name in this directory is, for messages.
     pub(super) fn path_of(&self, name: &OsStr) -> PathBuf {
         self.path.join(name)
     }
@@ -80,11 +80,11 @@ impl Folder {
         Ok(statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
-    pub(super) fn is_folder(&self, name: &OsStr) -> bool {
+    pub(super) fn is_dir(&self, name: &OsStr) -> bool {
         self.has_type(name, FileType::Directory)
     }
 
-    /// Moves a name within the folder, over what has the new one.
+    /// Moves a name within the directory, over what has the new one.
     pub(super) fn rename(&self, old: &OsStr, new: &OsStr) -> io::Result<()> {
         Ok(renameat(&self.fd, old, &self.fd, new)?)
     }

@@ -11,7 +11,7 @@ use crate::command::Command;
 use crate::dialect::http::index;
 use crate::dialect::http::page::{self, Page};
 use crate::dialect::http::reply::{Content, Manner, field};
-use crate::dialect::{Act, Talk};
+use crate::dialect::{Action, Context};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Entry, Key, Listing, Node};
 use crate::platform::Health;
@@ -30,7 +30,7 @@ pub(super) const REPLY_BYTES_MIN: usize = HEAD_BYTES_MAX + page::FIXED_BYTES_MAX
 
 /// A GET or HEAD of a directory.
 #[derive(Clone, Debug)]
-pub(super) struct Folder {
+pub(super) struct Dir {
     key: Key,
     after: Option<Box<str>>,
     limit: usize,
@@ -48,42 +48,42 @@ enum Progress {
     },
 }
 
-impl Folder {
-    pub(super) fn of(head: &Head<'_>, key: Key, talk: &Talk<'_>) -> Result<(Self, Command), Failure> {
+impl Dir {
+    pub(super) fn of(head: &Head<'_>, key: Key, context: &Context<'_>) -> Result<(Self, Command), Failure> {
         let query = head.query.map(target::query).transpose()?.unwrap_or_default();
         let form = accept::form(head.fields.accept.lines());
-        let names_max = talk.limits.list_names_max;
+        let names_max = context.limits.list_names_max;
         let unasked = match form {
             Form::Page => PAGE_NAMES.min(names_max),
             Form::Index => usize::MAX,
             Form::Json | Form::Lines => names_max,
         };
         let limit = query.limit.map_or(unasked, |limit| limit.min(names_max));
-        let folder = Self { key, after: query.after, limit, form, progress: Progress::Asked };
-        let command = folder.list(folder.after.clone(), limit, talk);
-        Ok((folder, command))
+        let dir = Self { key, after: query.after, limit, form, progress: Progress::Asked };
+        let command = dir.list(dir.after.clone(), limit, context);
+        Ok((dir, command))
     }
 
     /// Asks for the next names, of which `left` are wanted.
-    fn list(&self, after: Option<Box<str>>, left: usize, talk: &Talk<'_>) -> Command {
-        let part_max = if self.form == Form::Page { PAGE_NAMES } else { talk.limits.list_names_max };
+    fn list(&self, after: Option<Box<str>>, left: usize, context: &Context<'_>) -> Command {
+        let part_max = if self.form == Form::Page { PAGE_NAMES } else { context.limits.list_names_max };
         Command::List { key: self.key.clone(), after, limit: left.min(part_max) }
     }
 
-    pub(super) fn listed(&mut self, listing: &Listing, manner: &mut Manner, talk: &mut Talk<'_>) -> Act {
+    pub(super) fn listed(&mut self, listing: &Listing, manner: &mut Manner, context: &mut Context<'_>) -> Action {
         match self.form {
-            Form::Json | Form::Lines => self.say_data(listing, manner, talk),
-            Form::Page | Form::Index => self.say_part(listing, manner, talk),
+            Form::Json | Form::Lines => self.say_data(listing, manner, context),
+            Form::Page | Form::Index => self.say_part(listing, manner, context),
         }
     }
 
-    fn say_data(&self, listing: &Listing, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+    fn say_data(&self, listing: &Listing, manner: &Manner, context: &mut Context<'_>) -> Action {
         let (kind, [open, between, close]) = match self.form {
             Form::Json => ("application/json", ["[", ",\n", "]\n"]),
             _ => ("application/x-ndjson", ["", "\n", "\n"]),
         };
         let mut text = open.to_owned();
-        let bytes_max = content_bytes_max(talk).saturating_sub(close.len());
+        let bytes_max = content_bytes_max(context).saturating_sub(close.len());
         let fitting = write_rows(&listing.entries, bytes_max, &mut text, |entry, text| {
             if text.len() > open.len() {
                 text.push_str(between);
@@ -93,32 +93,32 @@ impl Folder {
         if fitting > 0 || self.form == Form::Json {
             text.push_str(close);
         }
-        manner.head(200, talk);
+        manner.head(200, context);
         let more = listing.more || fitting < listing.entries.len();
         if let Some(last) = fitting.checked_sub(1).map(|last| &listing.entries[last]).filter(|_| more) {
-            self.link_next(&last.name, talk.out);
+            self.link_next(&last.name, context.out);
         }
-        vary(talk.out);
-        manner.content_of(kind, text.as_bytes(), talk);
+        vary(context.out);
+        manner.content_of(kind, text.as_bytes(), context);
         manner.then()
     }
 
-    fn say_part(&mut self, listing: &Listing, manner: &mut Manner, talk: &mut Talk<'_>) -> Act {
+    fn say_part(&mut self, listing: &Listing, manner: &mut Manner, context: &mut Context<'_>) -> Action {
         let (first, names) = match self.progress {
             Progress::Asked => (true, 0),
             Progress::Sending { names } => (false, names),
         };
-        let writable = !talk.access.is_read_only() && talk.counters.health == Health::Good;
-        let Self { key: folder, after, limit, .. } = &*self;
-        let mut page = Page { folder, after: after.as_deref(), writable, limit: *limit, empty: false, next: None };
+        let writable = !context.access.is_read_only() && context.counters.health == Health::Good;
+        let Self { key: dir, after, limit, .. } = &*self;
+        let mut page = Page { dir, after: after.as_deref(), writable, limit: *limit, empty: false, next: None };
         let mut text = String::new();
         match (first, self.form) {
             (false, _) => {}
             (true, Form::Page) => page::begin(&page, &mut text),
-            (true, _) => index::begin(folder, &mut text),
+            (true, _) => index::begin(dir, &mut text),
         }
         let row = if self.form == Form::Page { page::row } else { index::row };
-        let bytes_max = content_bytes_max(talk).saturating_sub(page::END_BYTES_MAX);
+        let bytes_max = content_bytes_max(context).saturating_sub(page::END_BYTES_MAX);
         let fitting = write_rows(&listing.entries, bytes_max, &mut text, row);
         let names = names + fitting;
         let last = fitting.checked_sub(1).map(|last| &*listing.entries[last].name);
@@ -135,31 +135,31 @@ impl Folder {
             if next.is_some() {
                 manner.length_is_unknown();
             }
-            manner.head(200, talk);
+            manner.head(200, context);
             let policy = if self.form == Form::Page { page::content_security_policy() } else { index::POLICY };
-            field("Content-Security-Policy", &policy, talk.out);
-            field("Referrer-Policy", &"same-origin", talk.out);
+            field("Content-Security-Policy", &policy, context.out);
+            field("Referrer-Policy", &"same-origin", context.out);
             if next.is_none()
                 && let Some(last) = page.next
             {
-                self.link_next(last, talk.out);
+                self.link_next(last, context.out);
             }
-            vary(talk.out);
+            vary(context.out);
             match next {
-                None => manner.content_of(kind, text.as_bytes(), talk),
-                Some(_) => manner.begin_parts(kind, talk),
+                None => manner.content_of(kind, text.as_bytes(), context),
+                Some(_) => manner.begin_parts(kind, context),
             }
         }
         match next {
             None if first => return manner.then(),
             Some(_) if manner.content() == Content::Withheld => return manner.then(),
-            _ => manner.part(text.as_bytes(), next.is_none(), talk),
+            _ => manner.part(text.as_bytes(), next.is_none(), context),
         }
         if next.is_none() {
             return manner.then();
         }
         self.progress = Progress::Sending { names };
-        Act::Continue(self.list(next, self.limit - names, talk))
+        Action::Continue(self.list(next, self.limit - names, context))
     }
 
     /// RFC 8288: where the list goes on.
@@ -169,20 +169,20 @@ impl Folder {
         out.extend_from_slice(format!("&limit={}>; rel=\"next\"\r\n", self.limit).as_bytes());
     }
 
-    pub(super) fn failed(&self, failure: Failure, manner: &Manner, talk: &mut Talk<'_>) -> Act {
+    pub(super) fn failed(&self, failure: Failure, manner: &Manner, context: &mut Context<'_>) -> Action {
         if let Progress::Sending { .. } = self.progress {
             // What was sent must not look whole.
-            return Act::Reset(CloseReason::SourceFailed);
+            return Action::Reset(CloseReason::SourceFailed);
         }
         // A file has no names beneath it: there is nothing under this address.
         let failure = if let Failure::Conflict(_) = failure { Failure::NotFound } else { failure };
-        manner.refuse(failure, Some(&self.key), talk, manner.then())
+        manner.refuse(failure, Some(&self.key), context, manner.then())
     }
 }
 
 /// Bytes of content in one part: head and content live on the account of the transfer slot.
-fn content_bytes_max(talk: &Talk<'_>) -> usize {
-    (talk.limits.chunk_bytes * talk.limits.chunks_per_slot).max(REPLY_BYTES_MIN) - HEAD_BYTES_MAX
+fn content_bytes_max(context: &Context<'_>) -> usize {
+    (context.limits.chunk_bytes * context.limits.chunks_per_slot).max(REPLY_BYTES_MIN) - HEAD_BYTES_MAX
 }
 
 /// What is sent depends on what was asked for, and on what is there now.
@@ -219,6 +219,6 @@ fn write_object(entry: &Entry, out: &mut String) {
             ",\"type\":\"file\",\"size\":{},\"mtime\":{},\"etag\":\"{}\"}}",
             meta.len, meta.mtime, meta.etag
         ),
-        Node::Folder { mtime } => write!(out, ",\"type\":\"folder\",\"mtime\":{mtime}}}"),
+        Node::Dir { mtime } => write!(out, ",\"type\":\"folder\",\"mtime\":{mtime}}}"),
     };
 }

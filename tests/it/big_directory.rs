@@ -1,7 +1,7 @@
-//! A folder with 100,000 files: every name is found, page by page, in HTTP, while the server's
+//! A directory with 100,000 files: every name is found, page by page, in HTTP, while the server's
 //! memory stays small and its loop is never held up.
 //!
-//! `cargo test --release --test it -- --ignored --nocapture big_folder`
+//! `cargo test --release --test it -- --ignored --nocapture big_directory`
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -18,7 +18,7 @@ use crate::support::server::Program;
 use crate::support::{figures, process};
 
 const FILES: usize = 100_000;
-/// More than this per listed name would mean that the folder is held, and not a page of it.
+/// More than this per listed name would mean that the directory is held, and not a page of it.
 const MEMORY_KIB_MAX: u64 = 8 * 1024;
 
 /// One request on one connection, answered and closed: the head, the content, and the time until
@@ -46,7 +46,7 @@ fn metric(server: &Program, name: &str) -> f64 {
     line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
 }
 
-/// The query in `Link: <…>; rel="next"`, which is relative to the folder.
+/// The query in `Link: <…>; rel="next"`, which is relative to the directory.
 fn next(head: &str) -> Option<String> {
     let line = head.lines().find_map(|line| line.strip_prefix("Link: <"))?;
     Some(line.split_once(">; rel=\"next\"").expect("the next page").0.to_owned())
@@ -54,12 +54,12 @@ fn next(head: &str) -> Option<String> {
 
 #[test]
 #[ignore = "makes 100,000 files; prints figures of a release build"]
-fn every_name_of_a_folder_with_a_hundred_thousand_files_is_found_in_bounded_memory() {
-    let root = process::folder(env!("CARGO_TARGET_TMPDIR"));
-    let folder = root.path().join("many");
-    fs::create_dir(&folder).expect("a folder");
+fn every_name_of_a_directory_with_a_hundred_thousand_files_is_found_in_bounded_memory() {
+    let root = process::dir(env!("CARGO_TARGET_TMPDIR"));
+    let dir = root.path().join("many");
+    fs::create_dir(&dir).expect("a folder");
     for n in 0..FILES {
-        fs::write(folder.join(format!("file number {n:06}.txt")), b"").expect("room for a name");
+        fs::write(dir.join(format!("file number {n:06}.txt")), b"").expect("room for a name");
     }
     let server = Program::start(&[], env!("CARGO_BIN_EXE_filewharf"), root.path(), &[]);
     let (_, page, first_page) = get(&server, "/many/", "text/html");

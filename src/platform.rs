@@ -218,7 +218,7 @@ pub enum SendFile {
     /// This many bytes left, never 0, and the socket has no room for more: as `WouldBlock` after
     /// them, without another call to find that out. Should that turn out to be wrong, because the file
     /// was cut, an event tells of room with the next wait.
-    Filled(usize),
+    SentUntilFull(usize),
     /// It would have to wait for the disk: `Warm` it first.
     Cold,
     /// The file ends before `offset`.
@@ -308,7 +308,7 @@ pub enum Readable {
     Bytes,
     /// Bytes, and something behind them that no event will repeat: the end of the stream, an error.
     /// Only `recv` itself says that nothing is left.
-    ToTheEnd,
+    BytesThenEnd,
 }
 
 /// What [`Platform::wait`] may report. Spurious and late ones are allowed.
@@ -333,7 +333,7 @@ pub enum Event {
 
 impl Event {
     /// The socket of a connection takes bytes again; that is all that is known.
-    pub const fn has_room(id: ConnId) -> Self {
+    pub const fn writable(id: ConnId) -> Self {
         Self::Stream { id, readable: Readable::Nothing, writable: true }
     }
 }

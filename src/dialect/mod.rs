@@ -474,20 +474,20 @@ impl Kind {
         matches!(self, Self::Auto | Self::Http)
     }
 
-    /// Does it say nothing before the client has? Of the dialects of older systems some wait for a
-    /// while, and then speak.
-    pub const fn hears_first(self) -> bool {
+    /// True where the server sends nothing before the first request. Some older dialects wait for a
+    /// while, and then send a greeting.
+    pub const fn client_speaks_first(self) -> bool {
         matches!(self, Self::Auto | Self::Http | Self::Line)
     }
 
     /// True where a client can show a secret.
     pub const fn takes_secrets(self) -> bool {
-        self.hears_first() || matches!(self, Self::LengthPrefix)
+        self.client_speaks_first() || matches!(self, Self::LengthPrefix)
     }
 
-    /// Does a client say that a request is its last by the end of its half? Then that is often here by
-    /// the time of the answer.
-    pub const fn ends_behind_the_last(self) -> bool {
+    /// True where a client marks its last request by closing its sending half: the end of stream is often
+    /// there by the time of the reply.
+    pub const fn half_closes_after_request(self) -> bool {
         matches!(self, Self::Line)
     }
 

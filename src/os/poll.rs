@@ -218,7 +218,7 @@ impl OsPlatform {
 /// a `recv` stops short of urgent data: after those it must be asked until it has nothing more.
 fn readable(event: &mio::event::Event) -> Readable {
     if event.is_read_closed() || event.is_error() || event.is_priority() {
-        Readable::ToTheEnd
+        Readable::BytesThenEnd
     } else if event.is_readable() {
         Readable::Bytes
     } else {
@@ -249,7 +249,7 @@ impl Platform for OsPlatform {
             Facts::Published => None,
             Facts::Old => Some(PUBLISH_AGAIN),
         };
-        self.store.send_again(|id| events.push(Event::has_room(id)));
+        self.store.send_again(|id| events.push(Event::writable(id)));
         let told = (!events.is_empty()).then_some(Duration::ZERO);
         let look = self.slow.due().map(|due| due.saturating_duration_since(self.now()));
         let timeout = [timeout, told, publish, look].into_iter().flatten().min();
@@ -334,7 +334,7 @@ impl Platform for OsPlatform {
         })?;
         let main = self.poll.registry();
         match sent {
-            SendFile::Filled(_) => self.slow.filled(stream, WideLane::is_full(&self.wide), main),
+            SendFile::SentUntilFull(_) => self.slow.filled(stream, WideLane::is_full(&self.wide), main),
             SendFile::Sent(n) if more || n < len => {}
             // Nothing follows at once: this was the end, or a disk is waited for.
             SendFile::Sent(_) | SendFile::Cold | SendFile::Truncated => {

@@ -68,7 +68,7 @@ impl SlowLane {
         }
         let told = self.events.iter().map(|event| ConnId::from_token(event.token().0));
         let before = events.len();
-        events.extend(told.map(Event::has_room));
+        events.extend(told.map(Event::writable));
         if events.len() - before < EVENTS_MAX {
             self.due = now + TICK;
         }

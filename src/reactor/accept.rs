@@ -88,7 +88,7 @@ impl<P: Platform> Reactor<P> {
         let Some(time) = self.deferral.decide(serves, &self.limits, self.now) else { return };
         log::debug!("who says nothing is left to the kernel for {time:?}");
         for (place, door) in (0..).zip(&self.doors) {
-            if door.listening.kind().hears_first() {
+            if door.listening.kind().client_speaks_first() {
                 self.platform.defer(ListenerId(place), time);
             }
         }
@@ -96,7 +96,7 @@ impl<P: Platform> Reactor<P> {
 
     fn admit_connection(&mut self, mut stream: P::Stream, peer: SocketAddr, place: usize) {
         let door = &self.doors[place];
-        if door.listening.kind().hears_first() {
+        if door.listening.kind().client_speaks_first() {
             self.deferral.came();
         }
         self.counters.accepted += 1;

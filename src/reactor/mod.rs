@@ -2,7 +2,7 @@
 //!
 //! Runs unchanged on the real platform and in a simulator. Its rules:
 //! * Readiness is set by events and cleared by `WouldBlock`, or by
-//!   [`Filled`](crate::platform::SendFile::Filled), which says the same; never by a short write, and by
+//!   [`SentUntilFull`](crate::platform::SendFile::Filled), which says the same; never by a short write, and by
 //!   a short read only while no event has told of an end: see [`Readable`].
 //! * Of all connections that wait for a request, what came is received first; then they are answered.
 //!   So what the store remembers of files is held against the present once for all of them.

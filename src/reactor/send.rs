@@ -133,7 +133,7 @@ impl<P: Platform> Reactor<P> {
         let session = &mut connection.session;
         let part = usize::try_from(len).unwrap_or(usize::MAX).min(allowed);
         match self.platform.send_file(stream, file, offset, part, (part as u64) < len) {
-            Ok(sent @ (SendFile::Sent(n) | SendFile::Filled(n))) => {
+            Ok(sent @ (SendFile::Sent(n) | SendFile::SentUntilFull(n))) => {
                 connection.readiness.writable = matches!(sent, SendFile::Sent(_));
                 budget.spend(n);
                 session.sent_file(n, None, &mut cx!(self));

@@ -112,7 +112,7 @@ impl Link {
         match (read, self.at_end()) {
             (false, _) => Readable::Nothing,
             (true, false) => Readable::Bytes,
-            (true, true) => Readable::ToTheEnd,
+            (true, true) => Readable::BytesThenEnd,
         }
     }
 

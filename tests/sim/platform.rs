@@ -172,7 +172,7 @@ impl Platform for SimPlatform {
                 let World { net, rng, .. } = &mut *self.world.borrow_mut();
                 // A kernel may say so, and need not.
                 let is_full = sent < n && rng.chance(500) && net.is_full(stream.link);
-                Ok(if is_full { SendFile::Filled(sent) } else { SendFile::Sent(sent) })
+                Ok(if is_full { SendFile::SentUntilFull(sent) } else { SendFile::Sent(sent) })
             }
             Err(error) => Err(io::Error::other(error.to_string())),
         }

@@ -291,7 +291,7 @@ impl World {
             let ids: Vec<ConnId> = self.net.links.values().filter(|l| l.is_accepted()).filter_map(|l| l.id).collect();
             if !ids.is_empty() {
                 let id = *self.rng.pick(&ids);
-                let readable = *self.rng.pick(&[Readable::Nothing, Readable::Bytes, Readable::ToTheEnd]);
+                let readable = *self.rng.pick(&[Readable::Nothing, Readable::Bytes, Readable::BytesThenEnd]);
                 events.push(Event::Stream { id, readable, writable: self.rng.chance(500) });
             }
             events.push(Event::Completions);
@@ -300,7 +300,7 @@ impl World {
         }
         while let Some(id) = self.net.stale.pop_front() {
             if self.rng.chance(self.faults.stale_event) {
-                events.push(Event::Stream { id, readable: Readable::ToTheEnd, writable: true });
+                events.push(Event::Stream { id, readable: Readable::BytesThenEnd, writable: true });
             }
             if self.rng.chance(500) {
                 self.net.stale.push_back(id);

@@ -127,7 +127,7 @@ impl DiskStore {
 
     /// Sends file content straight from the page cache into a socket. `WouldBlock` means the
     /// socket; [`SendFile::Cold`] that the bytes must be warmed first. `conn` is whose socket it is, if events
-    /// tell of it: then what is told as [`SendFile::Filled`] may be the end of a file that was cut, and
+    /// tell of it: then what is told as [`SendFile::SentUntilFull`] may be the end of a file that was cut, and
     /// [`send_again`](Self::send_again) is to be asked before the next wait.
     pub fn send_file(
         &mut self,
@@ -173,9 +173,9 @@ impl DiskStore {
                 Ok(n) => match conn {
                     Some(conn) => {
                         self.short.note(file, conn);
-                        return Ok(SendFile::Filled(n));
+                        return Ok(SendFile::SentUntilFull(n));
                     }
-                    None if reading.file.is_as_opened() => return Ok(SendFile::Filled(n)),
+                    None if reading.file.is_as_opened() => return Ok(SendFile::SentUntilFull(n)),
                     None => return Ok(SendFile::Sent(n)),
                 },
                 Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => reading.copied = true,
@@ -185,7 +185,7 @@ impl DiskStore {
         self.copy_file(file, offset, len, socket)
     }
 
-    /// Who was told [`SendFile::Filled`] since this was asked last, and may wait for room that is there.
+    /// Who was told [`SendFile::SentUntilFull`] since this was asked last, and may wait for room that is there.
     pub fn send_again(&mut self, whose: impl FnMut(ConnId)) {
         self.short.look(&mut self.files, whose);
     }

@@ -187,7 +187,7 @@ impl Platform for StillPlatform {
         more: bool,
     ) -> io::Result<SendFile> {
         let sent = self.os.get_mut().send_file(&mut stream.inner, file, offset, len, more)?;
-        if let SendFile::Sent(n) | SendFile::Filled(n) = sent {
+        if let SendFile::Sent(n) | SendFile::SentUntilFull(n) = sent {
             self.seen.sent.set(self.seen.sent.get() + n);
         }
         Ok(sent)

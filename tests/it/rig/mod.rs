@@ -276,7 +276,7 @@ impl Rig {
         peer.wire.borrow_mut().to_server.extend(bytes);
         let platform = self.reactor.platform();
         if let Some(id) = platform.registered.get(&(Rc::as_ptr(&peer.wire) as usize)) {
-            let readable = if peer.wire.borrow().client_done { Readable::ToTheEnd } else { Readable::Bytes };
+            let readable = if peer.wire.borrow().client_done { Readable::BytesThenEnd } else { Readable::Bytes };
             platform.events.push(Event::Stream { id: *id, readable, writable: false });
         }
     }
@@ -395,7 +395,7 @@ impl Rig {
     fn announce(&mut self, peer: &Peer) {
         let platform = self.reactor.platform();
         if let Some(id) = platform.registered.get(&(Rc::as_ptr(&peer.wire) as usize)) {
-            let readable = if peer.wire.borrow().client_done { Readable::ToTheEnd } else { Readable::Bytes };
+            let readable = if peer.wire.borrow().client_done { Readable::BytesThenEnd } else { Readable::Bytes };
             platform.events.push(Event::Stream { id: *id, readable, writable: false });
         }
         self.settle();

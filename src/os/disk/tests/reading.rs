@@ -93,7 +93,7 @@ fn a_file_goes_into_a_socket_warm_or_cold_copied_or_not() {
             let mut buf = vec![0; 1 << 20];
             while sent < whole.len() {
                 match bench.store.send_file(file, sent as u64, whole.len() - sent, ours.as_fd(), None) {
-                    Ok(SendFile::Sent(n) | SendFile::Filled(n)) => sent += n,
+                    Ok(SendFile::Sent(n) | SendFile::SentUntilFull(n)) => sent += n,
                     Ok(SendFile::Cold) => {
                         warm(bench, file, sent as u64);
                         warmings += 1;
@@ -165,7 +165,7 @@ fn a_file_that_became_shorter_is_told_so_and_never_padded() {
             for _ in 0..100 {
                 match bench.store.send_file(file, sent, 50_000, ours.as_fd(), None).unwrap() {
                     SendFile::Sent(n) => sent += n as u64,
-                    SendFile::Filled(_) => panic!("no event will tell of room that was always there"),
+                    SendFile::SentUntilFull(_) => panic!("no event will tell of room that was always there"),
                     SendFile::Cold => warm(bench, file, sent),
                     SendFile::Truncated => break,
                 }
@@ -212,7 +212,7 @@ fn whose_file_was_changed_is_told_to_send_again_though_its_socket_seemed_full() 
             if bench.store.files.reading(file).unwrap().copied {
                 return;
             }
-            let SendFile::Filled(n) = sent else { panic!("{sent:?}: there is not so much room") };
+            let SendFile::SentUntilFull(n) = sent else { panic!("{sent:?}: there is not so much room") };
             assert_eq!(n == 10_000, change);
             if change {
                 // Long enough again, and yet no event tells of room.

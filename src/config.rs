@@ -120,14 +120,9 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// Time to go on listening after a drain began, answering "draining".
     pub drain_grace: Duration,
-    /// Time the kernel keeps a connection on which the client is to speak first, and has said nothing,
-    /// while many come and go; whole seconds, 0 for not at all. After that it counts like any other.
+    /// How long the kernel holds a connection that has sent nothing before it hands it over, on listeners where
+    /// the client speaks first (tcp(7), `TCP_DEFER_ACCEPT`); whole seconds, 0 for not at all.
     pub accept_defer: Duration,
-    /// How many have to come within `accept_defer_window` for that, to all listeners together, while at
-    /// least half as many go.
-    pub accept_defer_crowd_min: u32,
-    /// See `accept_defer_crowd_min`.
-    pub accept_defer_window: Duration,
     /// Time until accepting is tried again after descriptors ran out.
     pub accept_retry: Duration,
     /// Kernel send buffer of one connection, in bytes; 0 leaves it to the kernel.
@@ -207,8 +202,6 @@ impl Default for Limits {
             drain_timeout: Duration::from_secs(30),
             drain_grace: Duration::ZERO,
             accept_defer: Duration::from_secs(1),
-            accept_defer_crowd_min: 64,
-            accept_defer_window: Duration::from_millis(100),
             accept_retry: Duration::from_millis(100),
             send_buffer_bytes: 0,
             recv_buffer_bytes: 0,

@@ -370,10 +370,6 @@ pub trait Platform {
     /// Takes one connection from a listener's backlog.
     fn accept(&mut self, listener: ListenerId) -> Result<(Self::Stream, SocketAddr), AcceptError>;
 
-    /// Connections to a listener are handed over with their first bytes, or after `time` without any;
-    /// at once if that is zero. Where that cannot be had, nothing changes.
-    fn defer(&mut self, listener: ListenerId, time: Duration);
-
     /// Uses the one descriptor kept in reserve to accept and reset one connection, so that a
     /// peer is told quickly while descriptors are short. Returns false if nothing was waiting.
     fn shed(&mut self, listener: ListenerId) -> bool;

@@ -262,6 +262,9 @@ impl Builder {
         let fail = |error| ServerError::new(format!("cannot listen on {address} ({kind})"), error);
         let resolved = names::resolve(address).map_err(fail)?;
         let listener = net::listen(resolved, &self.limits, self.congestion.as_deref()).map_err(fail)?;
+        if kind.client_speaks_first() {
+            net::defer(&listener, self.limits.accept_defer);
+        }
         let bound = listener.local_addr().map_err(fail)?;
         Ok((listener, bound))
     }

@@ -191,8 +191,8 @@ const LIMITS: &[Flag<Args>] = &[
     Flag::text(
         "accept-defer",
         "SECONDS",
-        "Time the kernel keeps a connection whose client has said nothing, while many come and go; 0 for not at \
-         all [default: 1]",
+        "Time the kernel holds a connection that has sent nothing before it hands it over; 0 for not at all \
+         [default: 1]",
         |args, text| seconds(text).map(|value| args.limits.accept_defer = value),
     ),
     Flag::text("head-timeout", "SECONDS", "Total time for a request head [default: 30]", |args, text| {

@@ -63,10 +63,11 @@ fn set_options(socket: &Socket, limits: &Limits) -> io::Result<()> {
     Ok(())
 }
 
-/// From here on who has said nothing is left to the kernel for so long, in whole seconds.
+/// The kernel hands over a connection to this listener with its first bytes, or after `time` (whole seconds)
+/// without any: a request then costs no turn of its own for the accept. Zero hands it over at once.
 pub fn defer(listener: &TcpListener, time: Duration) {
     if let Err(error) = sys::defer_accept(listener.as_fd(), time) {
-        log::debug!("the kernel does not wait for what clients say: {error}");
+        log::debug!("cannot set TCP_DEFER_ACCEPT: {error}");
     }
 }
 
@@ -344,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_silent_is_left_to_the_kernel_while_a_listener_defers_but_not_for_ever() {
+    fn the_kernel_holds_a_silent_connection_while_a_listener_defers_but_not_for_ever() {
         let listener = listener();
         let silent = client_of(&listener);
         assert_eq!(next(&listener), silent.local_addr().expect("connected"));

@@ -292,12 +292,6 @@ impl Platform for OsPlatform {
         self.listeners.get(usize::from(place)).map_or(Err(AcceptError::Empty), net::accept)
     }
 
-    fn defer(&mut self, ListenerId(place): ListenerId, time: Duration) {
-        if let Some(listener) = self.listeners.get(usize::from(place)) {
-            net::defer(listener, time);
-        }
-    }
-
     fn shed(&mut self, listener: ListenerId) -> bool {
         if self.reserve.take().is_none() {
             // It could not be had back the last time; perhaps now.

@@ -8,9 +8,7 @@ use crate::dialect::{Dialect, Listening};
 use crate::ids::{ConnId, ListenerId};
 use crate::platform::{AcceptError, Platform, Readable, Stream};
 use crate::reactor::addresses::Address;
-use crate::reactor::{
-    Connection, Queued, Reactor, Readiness, Stage, Unused, Watched, conn_id, cx, logging::LogQuota, lookup,
-};
+use crate::reactor::{Connection, Queued, Reactor, Readiness, Unused, Watched, conn_id, cx, logging::LogQuota, lookup};
 use crate::session::Session;
 
 /// One listener: what it speaks, and whether connections may be waiting.
@@ -81,24 +79,8 @@ impl<P: Platform> Reactor<P> {
         self.accept_after = Some(self.now + self.limits.accept_retry);
     }
 
-    /// Has the kernel keep back who has said nothing, while that pays, at the listeners where nobody else
-    /// is to speak first.
-    pub(super) fn defer(&mut self) {
-        let serves = self.stage == Stage::Serving;
-        let Some(time) = self.deferral.decide(serves, &self.limits, self.now) else { return };
-        log::debug!("who says nothing is left to the kernel for {time:?}");
-        for (place, door) in (0..).zip(&self.doors) {
-            if door.listening.kind().client_speaks_first() {
-                self.platform.defer(ListenerId(place), time);
-            }
-        }
-    }
-
     fn admit_connection(&mut self, mut stream: P::Stream, peer: SocketAddr, place: usize) {
         let door = &self.doors[place];
-        if door.listening.kind().client_speaks_first() {
-            self.deferral.came();
-        }
         self.counters.accepted += 1;
         let wait = match self.access.needs_secret() && door.listening.kind().takes_secrets() {
             true => self.guesses.wait(Address::of_any(peer), self.now, &self.limits),

@@ -232,9 +232,6 @@ impl<P: Platform> Reactor<P> {
         if connection.watched == Watched::Yes || connection.session.ended_because().is_some() {
             return;
         }
-        if connection.watched == Watched::NotYet && connection.session.speaks().client_speaks_first() {
-            self.deferral.was_silent();
-        }
         if connection.watched == Watched::Heard
             && connection.session.speaks().half_closes_after_request()
             && connection.session.waits_for_request()
@@ -290,9 +287,6 @@ impl<P: Platform> Reactor<P> {
             debug_assert!(!connection.session.holds_slot(), "a slot would leak");
             self.timers.disarm(id, &mut connection.armed);
             connection.session.retire(&mut self.counters);
-            if connection.session.speaks().client_speaks_first() {
-                self.deferral.went();
-            }
             if connection.session.is_admitted() {
                 self.admitted -= 1;
                 self.addresses.leave(Address::of(peer, &self.limits));

@@ -16,7 +16,6 @@ mod addresses;
 mod admission;
 mod check;
 mod contention;
-mod defer;
 mod drive;
 mod gate;
 mod guesses;
@@ -44,7 +43,6 @@ use crate::session::{Cx, Disk, DiskPace, Report, Session, Spare};
 use accept::Door;
 use addresses::Addresses;
 use admission::{Admission, Ticket};
-use defer::Deferral;
 use gate::Gate;
 use guesses::Guesses;
 use logging::LogQuota;
@@ -167,7 +165,6 @@ pub struct Reactor<P: Platform> {
     contention_after: Instant,
     timers: Timers,
     doors: Vec<Door>,
-    deferral: Deferral,
     company: Company,
     /// Turns in which deadlines still wait because the loop overslept.
     catching_up: u8,
@@ -251,7 +248,6 @@ impl<P: Platform> Reactor<P> {
             contention_after: started,
             timers: Timers::default(),
             doors: listeners.into_iter().map(Door::new).collect(),
-            deferral: Deferral::new(started),
             company: Company::default(),
             catching_up: 0,
             accept_after: None,
@@ -321,7 +317,6 @@ impl<P: Platform> Reactor<P> {
         self.end_slowest();
         self.admit();
         // Who has just come has mostly asked already, and is answered in the same turn.
-        self.defer();
         self.accept();
         self.drive_queued();
         self.advance_stage();
@@ -403,8 +398,7 @@ impl<P: Platform> Reactor<P> {
             Stage::Draining { until, .. } => Some(until),
             Stage::Serving | Stage::Stopped => None,
         };
-        let (deferral, contention) = (self.deferral.deadline(), self.contention_deadline());
-        [self.timers.next(), stage, self.accept_after, deferral, contention].into_iter().flatten().min()
+        [self.timers.next(), stage, self.accept_after, self.contention_deadline()].into_iter().flatten().min()
     }
 
     /// Peers that did their part while the loop did not run must not pay for that: what they sent

@@ -120,13 +120,6 @@ impl Platform for SimPlatform {
         Ok((SimStream { world: Rc::clone(&self.world), link, resets: false }, address))
     }
 
-    /// A client that has said nothing yet may come any time: this world hands over everybody at once.
-    fn defer(&mut self, listener: ListenerId, time: Duration) {
-        let mut world = self.world.borrow_mut();
-        let now_us = world.now_us;
-        world.trace.note(now_us, "defer", &[u64::from(listener.0), time.as_secs()]);
-    }
-
     fn shed(&mut self, listener: ListenerId) -> bool {
         let mut world = self.world.borrow_mut();
         let World { net, rng, .. } = &mut *world;

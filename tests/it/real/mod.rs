@@ -162,10 +162,6 @@ impl Platform for StillPlatform {
         Ok((SeenStream { inner, seen: Rc::clone(&self.seen) }, peer))
     }
 
-    fn defer(&mut self, listener: ListenerId, time: Duration) {
-        self.os.get_mut().defer(listener, time);
-    }
-
     fn shed(&mut self, listener: ListenerId) -> bool {
         self.os.get_mut().shed(listener)
     }

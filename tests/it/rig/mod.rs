@@ -68,8 +68,6 @@ pub struct MemPlatform {
     exhausted: bool,
     /// How often somebody was to be told that there are none.
     shed: u32,
-    /// What listeners were to do about the silent, in its order.
-    deferred: Vec<(ListenerId, Duration)>,
     /// No event can tell of those who come.
     unwatchable: bool,
     /// The loop wanted to sleep: nothing is left to do.
@@ -106,10 +104,6 @@ impl Platform for MemPlatform {
         }
         let (stream, host) = self.backlog.pop_front().ok_or(AcceptError::Empty)?;
         Ok((stream, SocketAddr::from(([127, 0, 0, host], 50_851))))
-    }
-
-    fn defer(&mut self, listener: ListenerId, time: Duration) {
-        self.deferred.push((listener, time));
     }
 
     fn shed(&mut self, _: ListenerId) -> bool {
@@ -176,7 +170,6 @@ impl Rig {
             holds_completions: false,
             exhausted: false,
             shed: 0,
-            deferred: Vec::new(),
             unwatchable: false,
             slept: false,
             sleep: None,
@@ -218,11 +211,6 @@ impl Rig {
     /// Were events about this connection asked for?
     pub fn watches(&mut self, peer: &Peer) -> bool {
         self.reactor.platform().registered.contains_key(&(Rc::as_ptr(&peer.wire) as usize))
-    }
-
-    /// What the kernel was told to do about those who say nothing, since this was last asked.
-    pub fn deferred(&mut self) -> Vec<(ListenerId, Duration)> {
-        std::mem::take(&mut self.reactor.platform().deferred)
     }
 
     /// The client sends bytes; the server does everything it can.

@@ -46,6 +46,8 @@ pub mod command;
 pub mod config;
 pub mod counters;
 pub mod dialect;
+#[cfg(any(doc, doctest))]
+pub mod docs;
 pub mod error;
 pub mod ids;
 pub mod object;

@@ -65,7 +65,7 @@ fn layer(module: &str) -> Option<u8> {
         "session" => 3,
         "reactor" => 4,
         "os" => 5,
-        "server" | "client" | "cli" => 6,
+        "server" | "client" | "cli" | "docs" => 6,
         _ => return None,
     })
 }

@@ -19,6 +19,7 @@
 //! | `logged` | the lines of the log, word for word |
 //! | `counters` | the facts for the operator follow what happens |
 //! | `page` | the web page of a directory, in a browser |
+//! | `pages` | the README and the manual: links, length, completeness |
 //! | `layers` | reads the sources: who imports whom, and where system calls may stand |
 //! | `regressions` | defects once found, each with the events that showed it |
 //! | `rig` | the platform in memory |
@@ -47,6 +48,7 @@ mod name_choice;
 mod name_size;
 mod overlaps;
 mod page;
+mod pages;
 mod program;
 mod real;
 mod regressions;

@@ -1,0 +1,76 @@
+//! The README and the pages of the manual: short enough, with links that lead somewhere, complete.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines of the README at most: it is for a newcomer, all else is on a page of its own.
+const README_LINES_MAX: usize = 200;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The README, the manual, and what contributors read.
+fn pages() -> Vec<PathBuf> {
+    let manual =
+        fs::read_dir(root().join("src/docs")).expect("the manual").map(|entry| entry.expect("an entry").path());
+    let others = ["README.md", "benches/README.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md"];
+    let manual = manual.filter(|path| path.extension().is_some_and(|kind| kind == "md"));
+    others.iter().map(|page| root().join(page)).chain(manual).collect()
+}
+
+fn text(page: &Path) -> String {
+    fs::read_to_string(page).unwrap_or_else(|error| panic!("{}: {error}", page.display()))
+}
+
+/// Targets of `[text](target)` and `[label]: target`, without those on other hosts and within the page.
+fn links(text: &str) -> Vec<&str> {
+    let inline = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let defined = text.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]: ").map(|(_, target)| target));
+    let links = inline.chain(defined).filter_map(|target| target.split('#').next());
+    links.filter(|target| !target.is_empty() && !target.contains("://")).collect()
+}
+
+#[test]
+fn each_link_of_a_page_leads_to_a_file() {
+    let mut found = 0;
+    for page in pages() {
+        for link in links(&text(&page)) {
+            let target = page.parent().expect("a directory").join(link);
+            assert!(target.exists(), "{} links to {link}", page.display());
+            found += 1;
+        }
+    }
+    assert!(found > 12, "{found} links: the pages are not read as they are written");
+}
+
+#[test]
+fn the_readme_is_short_and_links_to_each_page_of_the_manual() {
+    let readme = text(&root().join("README.md"));
+    assert!(readme.lines().count() <= README_LINES_MAX, "{} lines", readme.lines().count());
+    for page in pages() {
+        let name = page.strip_prefix(root()).expect("below the root").to_str().expect("UTF-8");
+        let is_linked = links(&readme).contains(&name);
+        assert!(is_linked || ["README.md", ".github/SECURITY.md"].contains(&name), "{name}");
+    }
+}
+
+/// Words that begin with `--`, without what follows the name of the flag.
+fn flags(text: &str) -> std::collections::BTreeSet<&str> {
+    let words = text.split(|c: char| c.is_whitespace() || matches!(c, '`' | ',' | '|' | '(' | ')' | '.' | '\\'));
+    words.filter(|word| word.starts_with("--") && word.len() > 3).collect()
+}
+
+#[test]
+fn the_manual_has_a_row_for_each_flag_of_serve() {
+    let help = std::process::Command::new(env!("CARGO_BIN_EXE_filewharf")).args(["serve", "--help"]).output();
+    let help = String::from_utf8(help.expect("the program runs").stdout).expect("UTF-8");
+    let manual = text(&root().join("src/docs/operations.md"));
+    let (first, _) = manual.split_once("## Signals").expect("the table of flags comes first");
+    let (known, told) = (flags(&help), flags(first));
+    let of_all = ["--help", "--version"];
+    let missing: Vec<_> = known.difference(&told).filter(|flag| !of_all.contains(flag)).collect();
+    assert!(missing.is_empty() && known.len() > 30, "not in the manual: {missing:?}");
+    let unknown: Vec<_> = told.difference(&known).collect();
+    assert!(unknown.is_empty(), "in the manual only: {unknown:?}");
+}

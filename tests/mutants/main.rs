@@ -1,25 +1,39 @@
-//! Do the tests find what they are there to find? Each mutant in `mutants.txt` is one small defect:
-//! a text in one file that is replaced by another. One at a time they are put into a copy of the
-//! sources, and the suite that is named for it must fail.
+//! Mutation tests. `mutants.txt` names defects that the tests must find: one at a time they are put into a
+//! copy of the sources, and the suite that is named for it must fail.
 //!
 //! `cargo test --test mutants -- --ignored --nocapture`; `MUTANT=words` runs those whose name has
-//! these words. Those of the disk need root and `strace` (suite `faults`).
-//!
-//! The list holds defects that somebody thought of. What nobody thought of is made by `cargo mutants`
-//! (`cargo install cargo-mutants --locked`), some thousand small changes one after the other:
+//! these words. Those of the suite `faults` need root and `strace`.
 //!
 //! ```text
-//! cargo mutants --profile sim --timeout 300 -f 'src/session/**' -f 'src/reactor/**' -- --lib --test it --test sim
+//! [ARGUMENTS OF cargo test]     the suite of the mutants below
+//!
+//! WHAT GOES WRONG
+//! in TYPE::FUNCTION             by this name in whatever file
+//! - TOKENS                      … for any tokens between matching brackets
+//! + TOKENS                      nothing where they are just left out; … again for the same tokens
 //! ```
 //!
-//! `--list` shows them, `--shard 1/20` runs one in twenty. `survivors.txt` explains those that are not
-//! found. A new one is killed by a test of what a user could see, or shows code that nobody needs.
+//! The list holds defects that somebody thought of. All others are made by `cargo mutants`
+//! (`cargo install cargo-mutants --locked`), which `.cargo/mutants.toml` tells what to leave out:
+//!
+//! ```text
+//! cargo mutants -f 'src/session/**' -f 'src/reactor/**' -- --lib --test it --test sim
+//! ```
+//!
+//! `--list` shows them, `--shard 1/20` runs one in twenty. One that no test finds is killed by a test of what
+//! a user could see, or shows code that is not needed.
 #![allow(clippy::disallowed_methods, reason = "tests stand outside: they copy files and run programs")]
 
+mod source;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use source::Source;
+
+const LIST: &str = include_str!("mutants.txt");
 /// A suite that takes longer hangs, and has found the mutant so.
 const SUITE_S: &str = "1200";
 
@@ -27,36 +41,100 @@ const SUITE_S: &str = "1200";
 struct Mutant {
     name: String,
     suite: String,
-    file: String,
+    function: String,
     old: String,
     new: String,
 }
 
-/// `=== NAME`, `suite: WORDS`, `file: PATH`, then the old text behind `-` and the new behind `+`,
-/// line by line.
-fn parse(list: &str) -> Vec<Mutant> {
+fn list() -> Vec<Mutant> {
     let mut mutants: Vec<Mutant> = Vec::new();
-    for line in list.lines() {
-        if let Some(name) = line.strip_prefix("=== ") {
-            mutants.push(Mutant { name: name.to_owned(), ..Mutant::default() });
+    let mut suite = "";
+    for line in LIST.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        if let Some(arguments) = line.strip_prefix('[') {
+            suite = arguments.trim_end_matches(']');
             continue;
         }
-        let Some(mutant) = mutants.last_mut() else { continue };
-        if let Some(suite) = line.strip_prefix("suite: ") {
-            suite.clone_into(&mut mutant.suite);
-        } else if let Some(file) = line.strip_prefix("file: ") {
-            file.clone_into(&mut mutant.file);
-        } else if let Some(old) = line.strip_prefix('-') {
-            mutant.old.push_str(&format!("{old}\n"));
-        } else if let Some(new) = line.strip_prefix('+') {
-            mutant.new.push_str(&format!("{new}\n"));
+        match (line.split_at_checked(2), mutants.last_mut()) {
+            (Some(("- ", old)), Some(mutant)) => mutant.old += old,
+            (Some(("+ ", new)), Some(mutant)) => mutant.new += new,
+            (Some(("in", function)), Some(mutant)) if mutant.function.is_empty() => {
+                function.trim().clone_into(&mut mutant.function);
+            }
+            _ => mutants.push(Mutant { name: line.to_owned(), suite: suite.to_owned(), ..Mutant::default() }),
         }
     }
     mutants
 }
 
+/// The sources below these directories by their paths.
+fn sources(root: &Path) -> BTreeMap<PathBuf, Source> {
+    fn collect(dir: &Path, into: &mut BTreeMap<PathBuf, Source>) {
+        for entry in fs::read_dir(dir).expect("the sources").filter_map(Result::ok) {
+            let path = entry.path();
+            if path.is_dir() {
+                collect(&path, into);
+            } else if path.extension().is_some_and(|kind| kind == "rs") {
+                let text = fs::read_to_string(&path).expect("UTF-8");
+                into.insert(path, Source::new(text));
+            }
+        }
+    }
+    let mut sources = BTreeMap::new();
+    for dir in ["src", "tests/it", "tests/sim", "tests/faults"] {
+        collect(&root.join(dir), &mut sources);
+    }
+    sources
+}
+
+/// The files that a mutant may change, and each so changed.
+fn places(mutant: &Mutant, sources: &BTreeMap<PathBuf, Source>) -> Vec<(PathBuf, String)> {
+    let Mutant { function, old, new, .. } = mutant;
+    let in_file = |(path, source): (&PathBuf, &Source)| {
+        let changed = source.changes(function, old, new).into_iter();
+        changed.map(|text| (path.clone(), text)).collect::<Vec<_>>()
+    };
+    sources.iter().flat_map(in_file).collect()
+}
+
+#[test]
+fn every_mutant_fits_one_place_and_its_suite_has_tests() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let sources = sources(&root);
+    let mut wrong = Vec::new();
+    for mutant in list() {
+        let places = places(&mutant, &sources).len();
+        if places != 1 || mutant.old == mutant.new {
+            wrong.push(format!("{}: {} has {places} times {:?}", mutant.name, mutant.function, mutant.old));
+        }
+        if !has_tests(&mutant.suite, &root, &sources) {
+            wrong.push(format!("{}: no test fits {:?}", mutant.name, mutant.suite));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Whether the words of a suite that choose tests stand in the name of a test or in its module's.
+fn has_tests(suite: &str, root: &Path, sources: &BTreeMap<PathBuf, Source>) -> bool {
+    let mut words = suite.split(' ').skip_while(|word| *word != "--lib" && *word != "--test");
+    let dir = match words.next() {
+        Some("--lib") => root.join("src"),
+        Some("--test") => root.join("tests").join(words.next().unwrap_or_default()),
+        _ => return false,
+    };
+    let Some(filter) = words.find(|word| *word != "--") else { return true };
+    sources.iter().filter(|(path, _)| path.starts_with(&dir)).any(|(path, source)| {
+        let module =
+            path.with_extension("").strip_prefix(&dir).expect("chosen so").to_string_lossy().replace('/', "::");
+        let module = module.trim_end_matches("::mod");
+        source.text().split("#[test]").skip(1).any(|test| {
+            let name = test.split_once("fn ").and_then(|(_, rest)| rest.split_once('('));
+            name.is_some_and(|(name, _)| format!("{module}::{name}").contains(filter))
+        })
+    })
+}
+
 fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
+    fs::create_dir_all(to).expect("a directory");
     for entry in fs::read_dir(from).expect("the sources").filter_map(Result::ok) {
         let name = entry.file_name();
         if entry.path().is_dir() {
@@ -71,9 +149,8 @@ fn copy(from: &Path, to: &Path) {
 
 /// Runs a suite in the copy; true if it passes.
 fn passes(suite: &str, tree: &Path, target: &Path) -> bool {
-    let arguments: Vec<&str> = suite.split(' ').collect();
     let mut run = Command::new("timeout");
-    run.arg(SUITE_S).args(["cargo", "test", "--quiet", "--offline"]).args(arguments);
+    run.arg(SUITE_S).args(["cargo", "test", "--quiet", "--offline"]).args(suite.split(' '));
     run.current_dir(tree).env("CARGO_TARGET_DIR", target).env("RUST_BACKTRACE", "0").env("SIM_FAILURES", "1");
     let output = run.output().expect("cargo and timeout");
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -85,38 +162,24 @@ fn passes(suite: &str, tree: &Path, target: &Path) -> bool {
 #[ignore = "needs cargo and many minutes"]
 fn every_mutant_is_found() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let list = fs::read_to_string(root.join("tests/mutants/mutants.txt")).expect("the list");
     let wanted = std::env::var("MUTANT").unwrap_or_default();
-    let mutants: Vec<Mutant> = parse(&list).into_iter().filter(|mutant| mutant.name.contains(&wanted)).collect();
+    let mutants: Vec<Mutant> = list().into_iter().filter(|mutant| mutant.name.contains(&wanted)).collect();
     assert!(!mutants.is_empty(), "no mutant has {wanted:?} in its name");
-    let dir = tempfile::tempdir().expect("a temporary folder");
+    let dir = tempfile::tempdir().expect("a temporary directory");
     let (tree, target) = (dir.path().join("tree"), root.join("target/mutants"));
     copy(&root, &tree);
+    let sources = sources(&tree);
     let mut survivors = Vec::new();
     for mutant in &mutants {
-        let place = tree.join(&mutant.file);
-        let text = fs::read_to_string(&place).expect("checked above");
-        fs::write(&place, text.replacen(&mutant.old, &mutant.new, 1)).expect("a changed file");
+        let (path, changed) = places(mutant, &sources).pop().expect("checked above");
+        fs::write(&path, changed).expect("a changed file");
         let survives = passes(&mutant.suite, &tree, &target);
         println!("{}: {}", if survives { "SURVIVED" } else { "killed" }, mutant.name);
         if survives {
             survivors.push(&mutant.name);
         }
-        fs::write(&place, text).expect("the file as it was");
+        fs::write(&path, sources[&path].text()).expect("the file as it was");
     }
     println!("{} of {} mutants killed", mutants.len() - survivors.len(), mutants.len());
     assert!(survivors.is_empty(), "these were not found: {survivors:?}");
-}
-
-#[test]
-fn every_mutant_fits_the_sources_as_they_are() {
-    let list = include_str!("mutants.txt");
-    let mutants = parse(list);
-    assert_eq!(mutants.len(), list.matches("\n=== ").count());
-    for Mutant { name, suite, file, old, new } in &mutants {
-        assert!(!suite.is_empty() && !file.is_empty() && !old.is_empty() && old != new, "{name}");
-        let text = fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap_or_default();
-        let count = text.matches(old).count();
-        assert_eq!(count, 1, "{name}: its old text stands {count} times in {file}");
-    }
 }

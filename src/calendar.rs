@@ -49,6 +49,7 @@ impl fmt::Display for Utc {
 mod tests {
     use super::*;
 
+    // covers: L8
     #[test]
     fn dates_are_right_around_leap_days_and_centuries() {
         for (seconds, want) in [

@@ -186,6 +186,7 @@ impl Pace {
 mod tests {
     use super::*;
 
+    // covers: H14
     #[test]
     fn an_upload_never_takes_more_than_was_announced() {
         let mut upload = Upload::new(Some(10), 1 << 40);

@@ -315,6 +315,7 @@ mod tests {
         assert_eq!(typed("-- --loud").map(|(_, operands)| operands), Ok(vec!["--loud".into()]));
     }
 
+    // covers: L3
     #[test]
     fn wrong_usage_is_told_with_what_is_right() {
         for (line, want) in [

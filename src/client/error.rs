@@ -184,6 +184,7 @@ fn is_unseen(c: char) -> bool {
 mod tests {
     use super::*;
 
+    // covers: H19
     #[test]
     fn words_of_a_server_cannot_steer_the_terminal() {
         let reply = Reply::parse("ERR 404 \u{1b}[2Jgone\u{202e}").expect("a reply");

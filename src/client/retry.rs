@@ -58,6 +58,7 @@ mod tests {
         Trouble::Lost(std::io::ErrorKind::ConnectionReset.into())
     }
 
+    // covers: K9
     #[test]
     fn waits_double_up_to_their_bound_and_end() {
         let mut retry = Retry::new(&Options::default());

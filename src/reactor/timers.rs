@@ -51,6 +51,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    // covers: R16
     #[test]
     #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
     fn a_connection_has_one_entry_and_it_is_the_earliest() {

@@ -351,6 +351,7 @@ mod tests {
         }
     }
 
+    // covers: H15
     #[test]
     fn headers_are_digits_among_blanks() {
         let padded = |text: &str| format!("{text:<64}").into_bytes();

@@ -13,6 +13,7 @@ use crate::wire::{Expects, Framing, Reply, Talker, Wire};
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
 /// The wall clock is only told, never waited for.
+// covers: C9 L8
 #[test]
 #[ignore = "needs libfaketime and a release build"]
 fn a_wall_clock_that_jumps_by_decades_changes_only_what_is_told() {
@@ -58,6 +59,7 @@ fn a_wall_clock_that_jumps_by_decades_changes_only_what_is_told() {
 }
 
 /// A machine that has run for a hundred years.
+// covers: L8
 #[test]
 #[ignore = "needs root, a kernel with time namespaces and a release build"]
 fn a_monotonic_clock_that_begins_late_is_as_good() {
@@ -75,6 +77,7 @@ fn a_monotonic_clock_that_begins_late_is_as_good() {
 }
 
 /// Who has sent all it should while the server was stopped is not told that it was too slow.
+// covers: L2
 #[test]
 #[ignore = "needs a release build"]
 fn deadlines_that_passed_while_the_server_was_stopped_end_nobody_who_did_its_part() {

@@ -86,18 +86,21 @@ fn is_full_and_recovers(disk: &Mounted) {
     assert_eq!(staged(&root), Vec::<PathBuf>::new());
 }
 
+// covers: F1
 #[test]
 #[ignore = "needs root and a release build"]
 fn a_small_file_system_in_memory_fills_up_and_recovers() {
     is_full_and_recovers(&Mounted::tmpfs("size=8M"));
 }
 
+// covers: F1 F8
 #[test]
 #[ignore = "needs root, loop devices, e2fsprogs and a release build"]
 fn a_small_disk_fills_up_and_recovers() {
     is_full_and_recovers(&Mounted::image(32, &["mkfs.ext4", "-q", "-m", "0"], ""));
 }
 
+// covers: F3
 #[test]
 #[ignore = "needs root, loop devices, e2fsprogs and a release build"]
 fn a_disk_without_inodes_says_that_it_is_full_and_recovers() {
@@ -126,6 +129,7 @@ fn a_disk_without_inodes_says_that_it_is_full_and_recovers() {
 }
 
 /// Only btrfs counts what one directory holds here: other quotas need kernels that keep them.
+// covers: F2
 #[test]
 #[ignore = "needs root, loop devices, btrfs-progs and a release build"]
 fn a_quota_that_is_used_up_is_told_as_a_full_disk() {
@@ -157,6 +161,7 @@ fn a_quota_that_is_used_up_is_told_as_a_full_disk() {
     assert_eq!(server.end(), Some(0));
 }
 
+// covers: F13
 #[test]
 #[ignore = "needs root, loop devices, e2fsprogs and a release build"]
 fn a_disk_that_becomes_read_only_takes_no_change_and_is_read_on() {
@@ -230,6 +235,7 @@ fn a_disk_that_becomes_read_only_while_a_change_waits_for_its_sync_is_not_said_t
     assert_eq!(server.end(), Some(1), "it shows in the exit code");
 }
 
+// covers: F14
 #[test]
 #[ignore = "needs root, loop devices, e2fsprogs and a release build"]
 fn a_file_system_that_shuts_down_gives_errors_and_the_server_lives() {
@@ -272,6 +278,7 @@ fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))"
 }
 
 /// A disk that hangs holds up those who wait for it, and nobody else.
+// covers: R11
 #[test]
 #[ignore = "needs root, loop devices, e2fsprogs and a release build"]
 fn a_frozen_disk_holds_up_only_who_waits_for_it() {
@@ -317,6 +324,7 @@ fn a_frozen_disk_holds_up_only_who_waits_for_it() {
 
 /// Every sync takes 3 s; deadlines of 2 s do not run while the disk is the slow one. They do run while
 /// a client is, and so leave it a moment: its machine may be busy.
+// covers: F16
 #[test]
 #[ignore = "needs root, strace and a release build"]
 fn a_slow_disk_delays_uploads_and_cuts_none_off() {
@@ -348,6 +356,7 @@ fn a_slow_disk_delays_uploads_and_cuts_none_off() {
 }
 
 /// A reset while the commit is under way does not cancel it.
+// covers: N7
 #[test]
 #[ignore = "needs root, strace and a release build"]
 fn an_upload_whose_client_resets_during_the_sync_is_stored_all_the_same() {
@@ -376,6 +385,7 @@ fn an_upload_whose_client_resets_during_the_sync_is_stored_all_the_same() {
     server.assert_back_to(base, "resets during commits");
 }
 
+// covers: F15
 #[test]
 #[ignore = "needs root and a release build"]
 fn a_staging_directory_on_another_file_system_is_refused_at_the_start() {
@@ -390,6 +400,7 @@ fn a_staging_directory_on_another_file_system_is_refused_at_the_start() {
 }
 
 /// Other mounts beneath the root do not belong to it.
+// covers: S5
 #[test]
 #[ignore = "needs root and a release build"]
 fn a_mount_inside_the_root_is_not_served() {

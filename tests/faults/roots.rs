@@ -7,6 +7,7 @@ use crate::server::{Served, dir};
 
 /// A bind mount stands for the short name that a file system such as vfat gives, and for letters that
 /// another takes for the same. Only the portable walk would enter one.
+// covers: S7
 #[test]
 #[ignore = "needs root and a release build"]
 fn the_reserved_directory_is_not_served_under_a_second_name() {

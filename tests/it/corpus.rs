@@ -15,6 +15,7 @@ mod targets;
 const FILES_MAX: usize = 280;
 const BYTES_MAX: usize = 200 << 10;
 
+// covers: H1
 #[test]
 fn every_target_takes_its_corpus() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");

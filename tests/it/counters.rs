@@ -84,6 +84,7 @@ fn a_connection_is_counted_in_each_state_it_passes_through() {
     assert_eq!((counters.slots, counters.slots_used, counters.slots_waiting), (1, 0, 0));
 }
 
+// covers: K12
 #[test]
 fn a_connection_that_has_ended_is_counted_until_the_store_lets_it_go() {
     let mut rig = Rig::new(SLOW, limits(), Access::default());
@@ -189,6 +190,7 @@ fn other_threads_see_the_facts_of_a_real_server() {
     assert!(text.contains("\nfilewharf_requests_total{kind=\"put\",outcome=\"ok\"} 2\n"), "{text}");
 }
 
+// covers: N19
 #[test]
 fn an_event_for_a_connection_that_has_gone_does_not_reach_the_next_one_at_its_place() {
     let mut rig = Rig::new(Mode::PLAIN, limits(), Access::default());
@@ -218,6 +220,7 @@ fn bytes_of_contents_are_counted_in_both_directions_however_they_go() {
     }
 }
 
+// covers: N7
 #[test]
 fn an_upload_that_is_stored_after_its_connection_was_cut_counts_as_stored() {
     let mut rig = Rig::new(SLOW, limits(), Access::default());

@@ -349,6 +349,7 @@ fn every_conversation_goes_as_written_when_it_arrives_whole() {
     }
 }
 
+// covers: N1
 #[test]
 fn every_conversation_goes_as_written_byte_by_byte() {
     for transcript in all() {
@@ -359,6 +360,7 @@ fn every_conversation_goes_as_written_byte_by_byte() {
     }
 }
 
+// covers: N1
 #[test]
 fn every_conversation_goes_as_written_at_every_cut() {
     for transcript in all() {
@@ -408,6 +410,7 @@ fn every_message_is_gathered_as_written() {
     }
 }
 
+// covers: R8 K13
 #[test]
 fn every_conversation_goes_as_written_on_the_smallest_budget() {
     let limits = Limits {

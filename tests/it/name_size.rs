@@ -125,6 +125,7 @@ proptest! {
         prop_assert!(rig.names().iter().all(|name| !name.contains('.')), "{:?}", rig.names());
     }
 
+    // covers: N3
     #[test]
     fn a_cut_upload_never_replaces_the_good_file(
         content in "[a-z\\n][ -~\\n]{1,300}",

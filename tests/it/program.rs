@@ -170,6 +170,7 @@ fn the_server_prints_where_it_listens_and_nothing_else() {
     assert!(second.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0)), "{rest:?}");
 }
 
+// covers: L2
 #[test]
 fn both_signals_drain_and_a_second_one_ends_it_at_once() {
     for signal in [Signal::TERM, Signal::INT] {
@@ -225,6 +226,7 @@ fn a_hangup_that_is_ignored_from_the_start_changes_nothing() {
     program.end();
 }
 
+// covers: L4
 #[test]
 fn a_port_in_use_is_named_and_the_exit_code_is_one() {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -237,6 +239,7 @@ fn a_port_in_use_is_named_and_the_exit_code_is_one() {
     program.end();
 }
 
+// covers: L4
 #[test]
 fn a_root_that_is_a_file_is_refused() {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -246,6 +249,7 @@ fn a_root_that_is_a_file_is_refused() {
     assert!(error.lines().count() == 1 && error.contains("file"), "{error}");
 }
 
+// covers: L3
 #[test]
 fn wrong_usage_exits_with_two() {
     for arguments in [
@@ -322,6 +326,7 @@ fn nobody_there_is_a_failure() {
     fails(&["get", "--retries", "0", &format!("{address}/file"), "-"], 1);
 }
 
+// covers: R17
 #[test]
 #[cfg(target_os = "linux")]
 fn the_server_is_at_most_twelve_threads() {

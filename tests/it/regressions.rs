@@ -140,6 +140,7 @@ fn what_is_left_of_a_message_is_thrown_away_with_its_file() {
 }
 
 /// A client that is told nothing takes a plain end for success. Found by the simulator.
+// covers: R1
 #[test]
 fn who_is_turned_away_without_a_word_sees_a_reset() {
     let limits = Limits { connections_max: 1, ..Limits::default() };

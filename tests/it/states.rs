@@ -117,6 +117,7 @@ fn ends_after(mode: Mode, sends: &str, seconds: u64, reply: &str) {
     assert_clean(&mut rig);
 }
 
+// covers: N10 N16
 #[test]
 fn every_wait_for_the_peer_has_its_deadline() {
     for mode in modes() {
@@ -171,6 +172,7 @@ fn who_is_fast_enough_may_take_as_long_as_it_takes() {
     }
 }
 
+// covers: N12
 #[test]
 fn a_peer_that_does_not_read_is_reset_in_the_middle_of_a_body() {
     for (deferred, held) in [(false, false), (true, false), (true, true)] {
@@ -187,6 +189,7 @@ fn a_peer_that_does_not_read_is_reset_in_the_middle_of_a_body() {
     }
 }
 
+// covers: N16
 #[test]
 fn a_peer_that_does_not_read_its_replies_is_reset() {
     let mut rig = rig(Mode { window: 4, ..Mode::PLAIN });
@@ -226,6 +229,7 @@ fn who_waits_for_a_slot_is_told_busy_at_its_deadline_or_served_before() {
     }
 }
 
+// covers: L1
 #[test]
 fn a_drain_in_any_state_lets_it_finish_and_ends() {
     // What has been sent when the drain begins, what comes after it, what is heard, what is stored.
@@ -308,6 +312,7 @@ fn a_drain_does_not_wait_for_who_only_hears_our_last_words() {
     assert!(idle.is_gone() && !lingers.is_gone());
 }
 
+// covers: F7
 #[test]
 fn a_file_that_cannot_be_sent_whole_ends_in_a_reset() {
     for damage in [Damage::Short(90), Damage::Unreadable] {
@@ -338,6 +343,7 @@ fn a_download_that_needs_no_memory_waits_for_no_slot() {
     assert!(said(&peer).ends_with("\nhello"), "{}", said(&peer));
 }
 
+// covers: F16
 #[test]
 fn no_time_at_our_own_disk_is_a_reader_too_slow() {
     let mut rig = rig(Mode { held: true, deferred: true, ..Mode::PLAIN });
@@ -433,6 +439,7 @@ fn is_too_slow(peer: &Peer) -> bool {
     said(peer).contains("too slow")
 }
 
+// covers: N3
 #[test]
 fn an_end_at_every_byte_of_a_conversation_leaves_nothing_behind() {
     let conversations = [

@@ -12,21 +12,30 @@ use crate::rng::Rng;
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     // The network.
+    // covers: F8
     pub partial: u64,
     pub interrupted: u64,
+    // covers: N19
     pub spurious_event: u64,
+    // covers: N19
     pub stale_event: u64,
+    // covers: N19
     pub late_event: u64,
+    // covers: R3
     pub accept_gone: u64,
     pub register_fails: u64,
     // The peers.
+    // covers: N6
     pub peer_reset: u64,
+    // covers: N3
     pub peer_end: u64,
     pub peer_stall: u64,
     pub peer_hostile: u64,
     // The disk.
     pub no_space: u64,
+    // covers: F4
     pub io_error: u64,
+    // covers: F5
     pub sync_error: u64,
     pub cold: u64,
     pub held: u64,

@@ -90,6 +90,7 @@ fn the_secret_is_shown_first_and_a_wrong_one_is_not_tried_again() {
     assert_eq!(error.trouble.code(), Some(401));
 }
 
+// covers: C5
 #[test]
 fn a_removal_whose_answer_was_lost_counts_as_done() {
     let fake = Fake::start();

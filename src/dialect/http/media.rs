@@ -63,6 +63,7 @@ mod tests {
         String::from_utf8(out).expect("text")
     }
 
+    // covers: S17
     #[test]
     fn what_could_run_script_is_a_download_unless_the_operator_says_so() {
         for name in ["a.html", "A.HTM", "a.xhtml", "a.svg", "a.xml", "a.xsl", "a.mjs", "a.js", "b/a.pdf"] {
@@ -78,6 +79,7 @@ mod tests {
         }
     }
 
+    // covers: S13
     #[test]
     fn a_name_of_any_characters_is_one_field_of_plain_bytes() {
         let text = described("a \"b\" \u{1F600}\\.html", Active::Download);

@@ -150,6 +150,7 @@ mod tests {
     use crate::object::ExpectedKind;
     use proptest::prelude::*;
 
+    // covers: H10
     #[test]
     fn escapes_are_decoded_once() {
         for (raw, key, dir) in [
@@ -170,6 +171,7 @@ mod tests {
         }
     }
 
+    // covers: H10
     #[test]
     fn tricks_are_refused() {
         for raw in [
@@ -280,6 +282,7 @@ mod tests {
     }
 
     proptest! {
+        // covers: S13
         #[test]
         fn every_name_comes_back_from_its_address(name in "[^/\\x00-\\x1f\\x7f]{1,20}(/[^/\\x00-\\x1f\\x7f]{1,20}){0,3}") {
             let Ok(key) = key::relative(&name) else { return Ok(()) };

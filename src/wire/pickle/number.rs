@@ -132,6 +132,7 @@ mod tests {
         assert!(big(&[0x7f; 1785]).is_ok());
     }
 
+    // covers: H17
     #[test]
     fn the_work_for_long_numbers_is_bounded() {
         let mut effort = Effort::default();

@@ -84,6 +84,7 @@ impl Settings {
     }
 }
 
+// covers: C2 C3
 fn main() -> ExitCode {
     let Some(settings) = Settings::parse() else {
         eprintln!("{USAGE}");
@@ -106,6 +107,7 @@ fn main() -> ExitCode {
 }
 
 /// The controls, then the real server; true if all is as it must be.
+// covers: F19
 fn try_file_system(kind: Kind, settings: &Settings) -> Result<bool, String> {
     let work = tempfile::tempdir().map_err(|e| e.to_string())?;
     let (files, mount_point) = (work.path().join("files"), work.path().join("mount"));

@@ -357,6 +357,7 @@ fn fill(soak: &Soak, disk: &Path, random: &mut Random) {
     fs::remove_file(&ballast).expect("it goes");
 }
 
+// covers: R9 L9
 #[test]
 #[ignore = "needs root, loop devices and a release build; SOAK_SECONDS says how long"]
 fn soak() {

@@ -8,6 +8,7 @@ use filewharf::error::CloseReason;
 
 use crate::client::{Running, assert_same, content, visible, wait_until};
 
+// covers: K10 L5
 #[test]
 fn a_served_directory_that_is_removed_gives_errors_and_the_server_lives() {
     let outer = tempfile::tempdir().expect("a temporary folder");
@@ -31,6 +32,7 @@ fn a_served_directory_that_is_removed_gives_errors_and_the_server_lives() {
 }
 
 /// The directory that was opened at the start is the one that is served, wherever it is.
+// covers: L5
 #[test]
 fn a_served_directory_that_is_moved_goes_on_and_what_takes_its_place_is_left_alone() {
     for portable in [false, true] {
@@ -56,6 +58,7 @@ fn a_served_directory_that_is_moved_goes_on_and_what_takes_its_place_is_left_alo
     }
 }
 
+// covers: F18
 #[test]
 fn a_staging_directory_that_is_removed_is_made_again() {
     let server = Running::start();
@@ -76,6 +79,7 @@ fn a_staging_directory_that_is_removed_is_made_again() {
     server.assert_serves();
 }
 
+// covers: F18
 #[test]
 fn a_staging_file_that_is_removed_fails_that_upload_only() {
     let server = Running::start();
@@ -96,6 +100,7 @@ fn a_staging_file_that_is_removed_fails_that_upload_only() {
     server.wait_until_quiet();
 }
 
+// covers: F9
 #[test]
 fn a_file_that_shrinks_while_it_is_sent_is_never_padded() {
     let bytes = content(1, 16 << 20);
@@ -145,6 +150,7 @@ fn a_file_cut_behind_what_was_sent_ends_its_download_without_delay() {
     wait_until("they are counted", || server.closed(CloseReason::SourceFailed) == 8);
 }
 
+// covers: F10
 #[test]
 fn a_file_that_grows_while_it_is_sent_keeps_its_promised_length() {
     let server = Running::start();

@@ -19,6 +19,7 @@ fn http(program: &Program, head: &str) -> String {
 }
 
 /// They wait in the backlog while the server is stopped, so each has ended when it is accepted.
+// covers: N9
 #[test]
 fn connections_that_ended_before_they_were_accepted_cost_nothing() {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -67,6 +68,7 @@ fn connections_that_ended_before_they_were_accepted_cost_nothing() {
 }
 
 /// A server that closes first leaves its address in use by connections that are over.
+// covers: N20
 #[test]
 fn a_server_is_started_again_at_once_on_its_address() {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -88,6 +90,7 @@ fn a_server_is_started_again_at_once_on_its_address() {
 }
 
 /// A pipe that is never read is full at some time, and who writes to it waits for ever.
+// covers: R12
 #[test]
 fn a_log_that_nobody_reads_holds_up_neither_the_clients_nor_the_end() {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -119,6 +122,7 @@ fn a_log_that_nobody_reads_holds_up_neither_the_clients_nor_the_end() {
 }
 
 /// Whatever names and fields say, a line of the log is one line, and steers no terminal.
+// covers: H19
 #[test]
 fn a_line_of_the_log_is_one_line_whatever_clients_say() {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -164,6 +168,7 @@ fn a_line_of_the_log_is_one_line_whatever_clients_say() {
     assert_eq!(puts, stored, "one line each: {text}");
 }
 
+// covers: S6
 #[test]
 fn new_files_and_directories_have_the_modes_that_the_umask_leaves() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -188,6 +193,7 @@ fn new_files_and_directories_have_the_modes_that_the_umask_leaves() {
 }
 
 /// Every queue that a client can fill is filled, by more clients than there is room for.
+// covers: R10
 #[test]
 #[cfg(target_os = "linux")]
 fn memory_stays_within_what_is_told_at_the_start() {

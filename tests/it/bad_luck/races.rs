@@ -56,6 +56,7 @@ fn swap(root: &Path, stop: &AtomicBool) {
     }
 }
 
+// covers: K10
 #[test]
 fn a_directory_that_becomes_a_link_in_the_middle_of_a_request_leads_nobody_out() {
     for portable in [false, true] {
@@ -110,6 +111,7 @@ fn a_directory_that_becomes_a_link_in_the_middle_of_a_request_leads_nobody_out()
     }
 }
 
+// covers: K5
 #[test]
 fn of_a_file_and_a_directory_of_one_name_one_is_stored_and_the_other_told_so() {
     for portable in [false, true] {
@@ -132,6 +134,7 @@ fn of_a_file_and_a_directory_of_one_name_one_is_stored_and_the_other_told_so() {
     }
 }
 
+// covers: K6
 #[test]
 fn a_directory_is_not_removed_from_under_an_upload_that_was_acknowledged() {
     for portable in [false, true] {
@@ -159,6 +162,7 @@ fn a_directory_is_not_removed_from_under_an_upload_that_was_acknowledged() {
     }
 }
 
+// covers: K3
 #[test]
 fn of_many_who_replace_the_version_they_have_seen_one_succeeds() {
     let server = server(false);

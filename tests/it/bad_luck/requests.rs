@@ -14,6 +14,7 @@ fn refused_for_good(server: &Running, request: &[u8], reply: &str) {
     assert!(said.starts_with(reply) && said.lines().count() == 1, "{shown}: {said:?} and not {reply:?}");
 }
 
+// covers: H2
 #[test]
 fn what_is_no_request_is_refused_and_the_connection_closed() {
     let server = Running::start();
@@ -40,6 +41,7 @@ fn what_is_no_request_is_refused_and_the_connection_closed() {
     assert_eq!(visible(&server.path("")), Vec::<String>::new());
 }
 
+// covers: H3
 #[test]
 fn an_endless_line_is_refused() {
     let server = Running::start();
@@ -56,6 +58,7 @@ fn an_endless_line_is_refused() {
     server.wait_until_quiet();
 }
 
+// covers: H3
 #[test]
 fn the_longest_line_is_served_and_one_byte_more_is_not() {
     let server = Running::start();
@@ -68,6 +71,7 @@ fn the_longest_line_is_served_and_one_byte_more_is_not() {
     refused_for_good(&server, line(4097).as_bytes(), "ERR 400 ");
 }
 
+// covers: H4
 #[test]
 fn only_plain_decimals_are_sizes() {
     let server = Running::start();
@@ -81,6 +85,7 @@ fn only_plain_decimals_are_sizes() {
     assert_eq!(visible(&server.path("")), Vec::<String>::new());
 }
 
+// covers: H13
 #[test]
 fn a_size_beyond_the_limit_is_refused_before_its_body() {
     let server = Running::limited(|limits| limits.request_bytes_max = 1000);
@@ -101,6 +106,7 @@ fn a_size_beyond_the_limit_is_refused_before_its_body() {
     server.wait_until_quiet();
 }
 
+// covers: H13
 #[test]
 fn a_size_that_no_disk_has_is_refused_or_fails_without_being_allocated() {
     let server = Running::limited(|limits| limits.request_bytes_max = u64::MAX);
@@ -116,6 +122,7 @@ fn a_size_that_no_disk_has_is_refused_or_fails_without_being_allocated() {
     assert_eq!(visible(&server.path("")), Vec::<String>::new());
 }
 
+// covers: H7
 #[test]
 fn broken_chunks_store_nothing() {
     let server = Running::start();
@@ -165,6 +172,7 @@ fn a_digest_that_is_none_stores_nothing() {
     server.wait_until_quiet();
 }
 
+// covers: N17
 #[test]
 fn a_refused_body_is_thrown_away_and_the_next_request_found() {
     let server = Running::start();
@@ -190,6 +198,7 @@ fn a_refused_body_is_thrown_away_and_the_next_request_found() {
     server.wait_until_quiet();
 }
 
+// covers: H1
 #[test]
 fn random_bytes_never_stop_the_server() {
     let server = Running::limited(|limits: &mut Limits| limits.chunk_bytes = 100);

@@ -32,6 +32,7 @@ fn a_head_that_never_completes_is_told_so() {
 }
 
 /// The deadline is of the whole head: trickling does not push it back.
+// covers: H3
 #[test]
 fn a_head_that_trickles_is_told_so_too() {
     let server = Running::limited(|limits| limits.head_timeout = SOON);
@@ -73,6 +74,7 @@ fn an_upload_that_stalls_ends_and_stores_nothing() {
 }
 
 /// Every byte is activity, but the rate decides.
+// covers: R6
 #[test]
 fn an_upload_that_trickles_ends_and_stores_nothing() {
     let server = Running::limited(|limits| {
@@ -94,6 +96,7 @@ fn an_upload_that_trickles_ends_and_stores_nothing() {
     server.assert_serves();
 }
 
+// covers: N12
 #[test]
 fn a_reader_that_never_reads_is_let_go() {
     for (portable, trailer) in [(false, ""), (true, ""), (false, " trailer=sha256")] {
@@ -117,6 +120,7 @@ fn a_reader_that_never_reads_is_let_go() {
     }
 }
 
+// covers: N16
 #[test]
 fn replies_that_nobody_reads_stop_the_requests() {
     let server = Running::limited(|limits| {
@@ -146,6 +150,7 @@ fn one_slot(slot_timeout: Duration) -> (Running, Client) {
     (server, holder)
 }
 
+// covers: F16
 #[test]
 fn who_waits_too_long_for_a_slot_is_told_when_to_come_back() {
     let (server, mut holder) = one_slot(SOON);
@@ -236,6 +241,7 @@ fn who_gave_up_takes_no_place_in_the_queue() {
 }
 
 /// Every byte that is read is activity, but the rate decides. In virtual time.
+// covers: N13
 #[test]
 fn a_reader_that_reads_byte_by_byte_is_let_go() {
     for (deferred, held) in [(false, false), (true, false), (true, true)] {

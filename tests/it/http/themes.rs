@@ -230,6 +230,7 @@ const ROWS: &[Row] = &[
     ),
 ];
 
+// covers: H10
 #[test]
 fn every_theme_is_answered_as_its_section_says() {
     let mut seen = Vec::new();

@@ -182,6 +182,7 @@ proptest! {
     }
 }
 
+// covers: S13
 #[test]
 fn hostile_names_are_only_names() {
     let names = NASTY.map(str::to_owned);

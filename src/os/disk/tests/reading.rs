@@ -11,6 +11,7 @@ fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|n| (n % 251) as u8).collect()
 }
 
+// covers: F11
 #[test]
 fn an_open_file_is_one_version_whatever_happens_to_its_name() {
     in_every_mode(|bench| {
@@ -144,6 +145,7 @@ fn a_send_is_not_cut_short_where_what_was_seen_in_memory_ends() {
     });
 }
 
+// covers: F9
 #[test]
 fn a_file_that_became_shorter_is_told_so_and_never_padded() {
     in_every_mode(|bench| {

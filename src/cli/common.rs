@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use lexopt::Parser;
 
+use super::flag::Flag;
 use super::screen::Screen;
-use super::usage::{Flag, Stop, Usage, within};
+use super::usage::{ParseError, Usage};
 use crate::client::{Address, Client, ClientError, Options, Place};
 
 /// What can be typed behind the name of a client command; not all of them take all of it.
@@ -25,42 +26,44 @@ pub(super) struct Args {
 }
 
 pub(super) const QUIET: Flag<Args> =
-    Flag::plain("quiet", "Show no progress and no warnings, only errors", |args: &mut Args| args.quiet = true).or('q');
+    Flag::switch("quiet", "Show no progress and no warnings, only errors", |args: &mut Args| args.quiet = true).or('q');
 
-pub(super) const PARALLEL: Flag<Args> = Flag::text(
+pub(super) const PARALLEL: Flag<Args> = Flag::number(
     "parallel",
     "N",
-    "Use up to so many connections when there are several files [default: 4]",
-    |args, text| within(text, 1..=32).map(|n| args.parallel = n),
+    1..=32,
+    |args| &mut args.parallel,
+    "Use up to this many connections when there are several files",
 );
 
 /// Options of every client command.
 pub(super) const CONNECTION: (&str, &[Flag<Args>]) = (
     "Connection",
     &[
-        Flag::path("token-file", "FILE", "Read the server's secret from this file", |args, file| {
+        Flag::path("token-file", "FILE", "Read the server's secret from the first line of this file", |args, file| {
             args.token_file = Some(file);
         }),
-        Flag::text(
+        Flag::number(
             "retries",
             "N",
-            "Try again so many times after a lost connection or a busy server; a download that gained ground \
-             counts anew [default: 5]",
-            |args, text| within(text, 0..=u32::MAX).map(|n| args.retries = n),
+            0..=u32::MAX as u64,
+            |args| &mut args.retries,
+            "How often to try again after a lost connection or a busy server; a download that made progress starts \
+             counting anew",
         ),
-        Flag::text(
+        Flag::number(
             "timeout",
             "SECONDS",
-            "Give a connection up when not a single byte moves for so long [default: 60]",
-            |args, text| within(text, 1..=86_400).map(|seconds| args.timeout_s = seconds),
+            1..=86_400,
+            |args| &mut args.timeout_s,
+            "Give a connection up when no byte has moved for this long",
         ),
     ],
 );
 
-impl Args {
-    /// Understands what was typed behind the name of a client command.
-    pub(super) fn parse(usage: &Usage<Self>, words: &mut Parser) -> Result<Self, Stop> {
-        let mut args = Self {
+impl Default for Args {
+    fn default() -> Self {
+        Self {
             operands: Vec::new(),
             name: None,
             recursive: false,
@@ -69,9 +72,15 @@ impl Args {
             retries: 5,
             timeout_s: 60,
             parallel: 4,
-        };
-        args.operands = usage.parse(words, &mut args)?.into_iter().map(PathBuf::from).collect();
-        Ok(args)
+        }
+    }
+}
+
+impl Args {
+    /// Parses the arguments behind the name of a client command.
+    pub(super) fn parse(usage: &Usage<Self>, words: &mut Parser) -> Result<Self, ParseError> {
+        let (args, operands) = usage.parse(words)?;
+        Ok(Self { operands: operands.into_iter().map(PathBuf::from).collect(), ..args })
     }
 
     /// The operands, each a place on a server.

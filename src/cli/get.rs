@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::common::{Args, CONNECTION, End, Misuse, PARALLEL, QUIET, Run, Worker};
+use super::flag::Flag;
 use super::pool;
-use super::usage::{Flag, Usage};
+use super::usage::Usage;
 use crate::client::{Address, Dir, Place, as_dir, printable};
 
 pub(super) static USAGE: Usage<Args> = Usage {
@@ -24,7 +25,7 @@ pub(super) static USAGE: Usage<Args> = Usage {
         (
             "Options",
             &[
-                Flag::plain("recursive", "Fetch folders with everything in them", |args: &mut Args| {
+                Flag::switch("recursive", "Fetch folders with everything in them", |args: &mut Args| {
                     args.recursive = true;
                 })
                 .or('r'),
@@ -34,7 +35,7 @@ pub(super) static USAGE: Usage<Args> = Usage {
         ),
         CONNECTION,
     ],
-    instead: &[],
+    hints: &[],
     notes: "Examples:
   filewharf get 127.0.0.1:7070/inbox/photo.jpg
   filewharf get 127.0.0.1:7070/a.txt 127.0.0.1:7070/b.txt folder

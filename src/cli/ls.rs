@@ -19,7 +19,7 @@ pub(super) static USAGE: Usage<Args> = Usage {
     operand: ("HOST:PORT[/FOLDER/]", "HOST[:PORT][/folder/]; the top folder if none is given"),
     operands: 1..=1,
     flags: &[CONNECTION],
-    instead: &[],
+    hints: &[],
     notes: "Example:
   filewharf ls 127.0.0.1:7070/
   filewharf ls 127.0.0.1:7070/folder/ | cut -f 3

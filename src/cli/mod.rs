@@ -6,6 +6,7 @@
 
 #[cfg(feature = "client")]
 mod common;
+mod flag;
 #[cfg(feature = "client")]
 mod get;
 #[cfg(feature = "client")]
@@ -20,6 +21,8 @@ mod rm;
 mod screen;
 #[cfg(feature = "serve")]
 mod serve;
+#[cfg(feature = "serve")]
+mod serve_flags;
 mod usage;
 
 #[cfg(all(test, feature = "client"))]
@@ -34,7 +37,7 @@ use std::process::ExitCode;
 
 use lexopt::{Arg, Parser};
 
-use usage::{Stop, row, similar, words_of, wrong};
+use usage::{ParseError, describe, row, similar, usage_error};
 
 /// The exit code of wrong usage.
 pub const USAGE: u8 = 2;
@@ -51,7 +54,7 @@ struct About {
 
 const COMMANDS: &[About] = &[
     #[cfg(feature = "serve")]
-    About { name: serve::USAGE.name, about: serve::USAGE.about, help: || serve::USAGE.help() },
+    About { name: serve_flags::USAGE.name, about: serve_flags::USAGE.about, help: || serve_flags::USAGE.help() },
     #[cfg(feature = "client")]
     About { name: put::USAGE.name, about: put::USAGE.about, help: || put::USAGE.help() },
     #[cfg(feature = "client")]
@@ -66,7 +69,7 @@ const COMMANDS: &[About] = &[
 #[derive(Debug)]
 enum Command {
     #[cfg(feature = "serve")]
-    Serve(Box<serve::Args>),
+    Serve(Box<serve_flags::Args>),
     #[cfg(feature = "client")]
     Put(common::Args),
     #[cfg(feature = "client")]
@@ -82,11 +85,11 @@ pub fn run(words: impl Iterator<Item = OsString> + 'static) -> ExitCode {
     let command = match parse(words) {
         Ok(command) => command,
         // Nobody is left to tell if writing fails.
-        Err(Stop::Asked(text)) => {
+        Err(ParseError::Help(text)) => {
             let _ = std::io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
-        Err(Stop::Wrong(text)) => {
+        Err(ParseError::Usage(text)) => {
             let _ = std::io::stderr().write_all(text.as_bytes());
             return ExitCode::from(USAGE);
         }
@@ -106,13 +109,13 @@ pub fn run(words: impl Iterator<Item = OsString> + 'static) -> ExitCode {
 }
 
 /// Understands what was typed.
-fn parse(words: impl Iterator<Item = OsString> + 'static) -> Result<Command, Stop> {
+fn parse(words: impl Iterator<Item = OsString> + 'static) -> Result<Command, ParseError> {
     let mut words = Parser::from_args(words);
-    let name = match words.next().map_err(|error| wrong(&words_of(error), USAGE_LINE))? {
-        None => return Err(Stop::Wrong(help())),
-        Some(Arg::Long("help") | Arg::Short('h')) => return Err(Stop::Asked(help())),
+    let name = match words.next().map_err(|error| usage_error(&describe(error), USAGE_LINE))? {
+        None => return Err(ParseError::Usage(help())),
+        Some(Arg::Long("help") | Arg::Short('h')) => return Err(ParseError::Help(help())),
         Some(Arg::Long("version") | Arg::Short('V')) => {
-            return Err(Stop::Asked(concat!("filewharf ", env!("CARGO_PKG_VERSION"), "\n").to_owned()));
+            return Err(ParseError::Help(concat!("filewharf ", env!("CARGO_PKG_VERSION"), "\n").to_owned()));
         }
         Some(Arg::Long(flag)) => return Err(unexpected(&format!("--{flag}"))),
         Some(Arg::Short(flag)) => return Err(unexpected(&format!("-{flag}"))),
@@ -120,7 +123,7 @@ fn parse(words: impl Iterator<Item = OsString> + 'static) -> Result<Command, Sto
     };
     match &*name {
         #[cfg(feature = "serve")]
-        "serve" => serve::Args::parse(&mut words).map(Box::new).map(Command::Serve),
+        "serve" => serve_flags::Args::parse(&mut words).map(Box::new).map(Command::Serve),
         #[cfg(feature = "client")]
         "put" => common::Args::parse(&put::USAGE, &mut words).map(Command::Put),
         #[cfg(feature = "client")]
@@ -134,21 +137,21 @@ fn parse(words: impl Iterator<Item = OsString> + 'static) -> Result<Command, Sto
     }
 }
 
-fn unexpected(flag: &str) -> Stop {
-    wrong(&format!("unexpected argument '{flag}' found"), USAGE_LINE)
+fn unexpected(flag: &str) -> ParseError {
+    usage_error(&format!("unexpected argument '{flag}' found"), USAGE_LINE)
 }
 
-fn unknown(name: &str) -> Stop {
+fn unknown(name: &str) -> ParseError {
     let tip = similar(name, COMMANDS.iter().map(|command| command.name.to_owned()));
     let tip = tip.map(|known| format!("\n\n  tip: a similar subcommand exists: '{known}'")).unwrap_or_default();
-    wrong(&format!("unrecognized subcommand '{name}'{tip}"), USAGE_LINE)
+    usage_error(&format!("unrecognized subcommand '{name}'{tip}"), USAGE_LINE)
 }
 
 /// `filewharf help` and `filewharf help COMMAND`.
-fn help_about(words: &mut Parser) -> Stop {
-    let Ok(Some(Arg::Value(name))) = words.next() else { return Stop::Asked(help()) };
+fn help_about(words: &mut Parser) -> ParseError {
+    let Ok(Some(Arg::Value(name))) = words.next() else { return ParseError::Help(help()) };
     let known = COMMANDS.iter().find(|command| name == command.name);
-    known.map_or_else(|| unknown(&name.to_string_lossy()), |command| Stop::Asked((command.help)()))
+    known.map_or_else(|| unknown(&name.to_string_lossy()), |command| ParseError::Help((command.help)()))
 }
 
 /// The help text of the program as a whole.

@@ -9,8 +9,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::common::{Args, CONNECTION, End, Misuse, PARALLEL, QUIET, Run, Worker};
+use super::flag::Flag;
 use super::pool;
-use super::usage::{Flag, Usage};
+use super::usage::Usage;
 use crate::client::{Address, ClientError, Place, Trouble, as_dir};
 use crate::wire::key;
 
@@ -37,7 +38,7 @@ pub(super) static USAGE: Usage<Args> = Usage {
                         Ok(())
                     },
                 ),
-                Flag::plain("recursive", "Send folders with everything in them", |args: &mut Args| {
+                Flag::switch("recursive", "Send folders with everything in them", |args: &mut Args| {
                     args.recursive = true;
                 })
                 .or('r'),
@@ -47,7 +48,7 @@ pub(super) static USAGE: Usage<Args> = Usage {
         ),
         CONNECTION,
     ],
-    instead: &[],
+    hints: &[],
     notes: "Examples:
   filewharf put notes.txt photo.jpg 127.0.0.1:7070/inbox/
   filewharf put --recursive folder 127.0.0.1:7070

@@ -10,7 +10,7 @@ pub(super) static USAGE: Usage<Args> = Usage {
     operand: ("HOST:PORT/PATH...", "HOST[:PORT]/path of what is to go"),
     operands: 1..=usize::MAX,
     flags: &[CONNECTION],
-    instead: &[],
+    hints: &[],
     notes: "Example:
   filewharf rm 127.0.0.1:7070/old.txt '127.0.0.1:7070/old folder/'
 

@@ -22,7 +22,7 @@ fn filewharf(line: &str) -> Result<End, Misuse> {
     }
 }
 
-fn typed<'a>(words: impl Iterator<Item = &'a str>) -> Result<Command, Stop> {
+fn typed<'a>(words: impl Iterator<Item = &'a str>) -> Result<Command, ParseError> {
     parse(words.map(OsString::from).collect::<Vec<_>>().into_iter())
 }
 
@@ -59,7 +59,7 @@ fn every_help_has_examples_that_work_and_fits_the_screen() {
         for example in help.split(['\n', '|']).filter_map(|part| part.trim().strip_prefix("filewharf ")) {
             assert!(typed(example.split(' ')).is_ok(), "{example}");
         }
-        assert!(matches!(typed(["help", name].into_iter()), Err(Stop::Asked(text)) if text == help));
+        assert!(matches!(typed(["help", name].into_iter()), Err(ParseError::Help(text)) if text == help));
     }
 }
 

@@ -1,195 +1,113 @@
-//! What may be typed behind the name of a command: a table that is read to parse it and to help.
+//! The usage of a command: one table from which its arguments are parsed and its help is written.
 //!
-//! One row is all that a new flag takes. Nothing here acts on what was typed, and nothing prints.
+//! A new flag is one row. Nothing here acts on the arguments, and nothing prints.
 
 use std::ffi::OsString;
-use std::fmt::{Display, Write as _};
-use std::num::ParseIntError;
+use std::fmt::Write as _;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
-use std::str::FromStr;
 
 use lexopt::{Arg, Error, Parser};
 
+use super::flag::{Flag, Value};
+
 /// Columns of a help text.
 const WIDTH: usize = 100;
-/// Columns of what stands before the words about it; what is longer has a line of its own.
+/// Columns of the left part of a row of help; a longer one has a line of its own.
 const LEFT_WIDTH: usize = 30;
 
-/// Why nothing is to be done: the words that say so.
+/// Why there is nothing to run, with the text to print.
 #[derive(Debug)]
-pub enum Stop {
-    /// Help or the version was asked for; that is no error.
-    Asked(String),
-    /// Wrong usage.
-    Wrong(String),
+pub(super) enum ParseError {
+    /// Help or the version was asked for, which is a success.
+    Help(String),
+    Usage(String),
 }
 
-/// What can be typed behind the name of a command, and what becomes of it: an `A`.
+/// The arguments of a command, which are parsed into an `A`.
 pub(super) struct Usage<A: 'static> {
     pub(super) name: &'static str,
     pub(super) about: &'static str,
-    /// What stands behind the name in the line "Usage:".
+    /// What follows the name in the line "Usage:".
     pub(super) line: &'static str,
-    /// What is typed without a flag, and what help says about it.
+    /// The name of the operands, and the help text about them.
     pub(super) operand: (&'static str, &'static str),
-    /// How many of them there may be.
+    /// How many operands there may be.
     pub(super) operands: RangeInclusive<usize>,
-    /// Headings and what stands below them.
+    /// Groups of flags with their headings.
     pub(super) flags: &'static [(&'static str, &'static [Flag<A>])],
-    /// Flags of other programs, and what does here what was meant.
-    pub(super) instead: &'static [(&'static str, &'static str)],
+    /// Flags of other programs, and what to write instead.
+    pub(super) hints: &'static [(&'static str, &'static str)],
     /// The end of the help text.
     pub(super) notes: &'static str,
 }
 
-/// One row of the table.
-pub(super) struct Flag<A> {
-    long: &'static str,
-    short: Option<char>,
-    takes: Takes<A>,
-    times: Times,
-    help: &'static str,
-}
-
-/// What follows a flag, and what then happens.
-enum Takes<A> {
-    Nothing(fn(&mut A)),
-    Text(&'static str, fn(&mut A, &str) -> Result<(), String>),
-    Path(&'static str, fn(&mut A, PathBuf)),
-}
-
-/// How often may a flag be typed?
-#[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "no client command has such a flag"))]
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Times {
-    Once,
-    Any,
-}
-
-impl<A> Flag<A> {
-    /// It says all by being there.
-    pub(super) const fn plain(long: &'static str, help: &'static str, set: fn(&mut A)) -> Self {
-        Self { long, short: None, takes: Takes::Nothing(set), times: Times::Once, help }
-    }
-
-    /// A value follows it, named so in the help.
-    pub(super) const fn text(
-        long: &'static str,
-        value: &'static str,
-        help: &'static str,
-        set: fn(&mut A, &str) -> Result<(), String>,
-    ) -> Self {
-        Self { long, short: None, takes: Takes::Text(value, set), times: Times::Once, help }
-    }
-
-    /// The name of a local file follows it.
-    pub(super) const fn path(
-        long: &'static str,
-        value: &'static str,
-        help: &'static str,
-        set: fn(&mut A, PathBuf),
-    ) -> Self {
-        Self { long, short: None, takes: Takes::Path(value, set), times: Times::Once, help }
-    }
-
-    /// It can also be typed as one letter.
-    pub(super) const fn or(self, letter: char) -> Self {
-        Self { short: Some(letter), ..self }
-    }
-
-    /// It may be typed again and again.
-    #[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "no client command has such a flag"))]
-    pub(super) const fn again(self) -> Self {
-        Self { times: Times::Any, ..self }
-    }
-
-    /// As in "`--max-size <BYTES>`".
-    fn shown(&self) -> String {
-        match &self.takes {
-            Takes::Nothing(_) => format!("--{}", self.long),
-            Takes::Text(value, _) | Takes::Path(value, _) => format!("--{} <{value}>", self.long),
-        }
-    }
-}
-
-impl<A> Usage<A> {
-    /// Reads the words behind the name of the command. What they say goes into `args`; operands come back.
-    pub(super) fn parse(&self, words: &mut Parser, args: &mut A) -> Result<Vec<OsString>, Stop> {
-        let (mut operands, mut typed) = (Vec::new(), Vec::new());
-        while let Some(flag) = self.next(words, &mut operands)? {
-            if flag.times == Times::Once && typed.contains(&flag.long) {
-                return Err(self.wrong(&format!("the argument '{}' cannot be used multiple times", flag.shown())));
-            }
-            typed.push(flag.long);
-            match &flag.takes {
-                Takes::Nothing(set) => set(args),
-                Takes::Text(_, set) => {
-                    let value = self.value(words, flag)?;
-                    let set = value.to_str().ok_or_else(|| "is not UTF-8".to_owned()).and_then(|text| set(args, text));
-                    set.map_err(|why| {
-                        let value = value.display();
-                        self.wrong(&format!("invalid value '{value}' for '{}': {why}", flag.shown()))
-                    })?;
-                }
-                Takes::Path(_, set) => set(args, self.value(words, flag)?.into()),
-            }
-        }
-        if operands.len() < *self.operands.start() {
-            let missing = self.operand.0;
-            return Err(self.wrong(&format!("the following required arguments were not provided:\n  {missing}")));
-        }
-        match operands.get(*self.operands.end()) {
-            Some(surplus) => Err(self.wrong(&format!("unexpected argument '{}' found", surplus.display()))),
-            None => Ok(operands),
-        }
-    }
-
-    /// The next flag; operands before it are put aside.
-    fn next(&self, words: &mut Parser, operands: &mut Vec<OsString>) -> Result<Option<&'static Flag<A>>, Stop> {
-        let mut flags = self.flags.iter().flat_map(|(_, flags)| *flags);
-        loop {
-            let (found, typed) = match words.next().map_err(|error| self.wrong(&words_of(error)))? {
-                None => return Ok(None),
-                Some(Arg::Value(operand)) => {
+impl<A: Default> Usage<A> {
+    /// Parses the arguments behind the name of the command: what flags set, and the operands.
+    pub(super) fn parse(&self, words: &mut Parser) -> Result<(A, Vec<OsString>), ParseError> {
+        let (mut args, mut operands, mut given) = (A::default(), Vec::new(), Vec::new());
+        while let Some(arg) = words.next().map_err(|error| self.error(&describe(error)))? {
+            let flag = match arg {
+                Arg::Value(operand) => {
                     operands.push(operand);
                     continue;
                 }
-                Some(Arg::Long("help") | Arg::Short('h')) => return Err(Stop::Asked(self.help())),
-                Some(Arg::Long(long)) => (flags.find(|flag| flag.long == long), format!("--{long}")),
-                Some(Arg::Short(letter)) => (flags.find(|flag| flag.short == Some(letter)), format!("-{letter}")),
+                Arg::Long("help") | Arg::Short('h') => return Err(ParseError::Help(self.help())),
+                Arg::Long(long) => self.find(&format!("--{long}"), |flag| flag.long == long)?,
+                Arg::Short(letter) => self.find(&format!("-{letter}"), |flag| flag.short == Some(letter))?,
             };
-            return found.map(Some).ok_or_else(|| {
-                if let Some((_, here)) = self.instead.iter().find(|(other, _)| *other == typed) {
-                    return self.wrong(&format!("unexpected argument '{typed}' found\n\n  tip: write '{here}'"));
-                }
-                let known = self.flags.iter().flat_map(|(_, flags)| *flags).map(|flag| format!("--{}", flag.long));
-                let tip = similar(&typed, known.chain(["--help".to_owned()]))
-                    .map(|known| format!("\n\n  tip: a similar argument exists: '{known}'"));
-                self.wrong(&format!("unexpected argument '{typed}' found{}", tip.unwrap_or_default()))
-            });
+            if !flag.is_repeatable && given.contains(&flag.long) {
+                return Err(self.error(&format!("the argument '{}' cannot be used multiple times", flag.usage())));
+            }
+            given.push(flag.long);
+            let value = match flag.value {
+                Value::None(_) => OsString::new(),
+                _ => words.value().map_err(|_| {
+                    self.error(&format!("a value is required for '{}' but none was supplied", flag.usage()))
+                })?,
+            };
+            flag.value.set(&mut args, value.clone()).map_err(|why| {
+                self.error(&format!("invalid value '{}' for '{}': {why}", value.display(), flag.usage()))
+            })?;
+        }
+        if operands.len() < *self.operands.start() {
+            let missing = self.operand.0;
+            return Err(self.error(&format!("the following required arguments were not provided:\n  {missing}")));
+        }
+        match operands.get(*self.operands.end()) {
+            Some(surplus) => Err(self.error(&format!("unexpected argument '{}' found", surplus.display()))),
+            None => Ok((args, operands)),
         }
     }
 
-    fn value(&self, words: &mut Parser, flag: &Flag<A>) -> Result<OsString, Stop> {
-        let missing = || format!("a value is required for '{}' but none was supplied", flag.shown());
-        words.value().map_err(|_| self.wrong(&missing()))
+    fn all_flags(&self) -> impl Iterator<Item = &'static Flag<A>> {
+        self.flags.iter().flat_map(|(_, flags)| *flags)
     }
 
-    /// What was typed makes no sense.
-    pub(super) fn wrong(&self, why: &str) -> Stop {
-        wrong(why, &format!("filewharf {} {}", self.name, self.line))
+    fn find(&self, typed: &str, is_it: impl Fn(&Flag<A>) -> bool) -> Result<&'static Flag<A>, ParseError> {
+        self.all_flags().find(|flag| is_it(flag)).ok_or_else(|| {
+            let hint = self.hints.iter().find(|(other, _)| *other == typed).map(|(_, here)| format!("write '{here}'"));
+            let known = self.all_flags().map(|flag| format!("--{}", flag.long)).chain(["--help".to_owned()]);
+            let tip =
+                hint.or_else(|| similar(typed, known).map(|known| format!("a similar argument exists: '{known}'")));
+            let tip = tip.map(|tip| format!("\n\n  tip: {tip}")).unwrap_or_default();
+            self.error(&format!("unexpected argument '{typed}' found{tip}"))
+        })
+    }
+
+    pub(super) fn error(&self, why: &str) -> ParseError {
+        usage_error(why, &format!("filewharf {} {}", self.name, self.line))
     }
 
     /// The text for `--help`.
     pub(super) fn help(&self) -> String {
         let mut text = format!("{}\n\nUsage: filewharf {} {}\n\nArguments:\n", self.about, self.name, self.line);
         row(&mut text, self.operand.0, self.operand.1);
+        let mut defaults = A::default();
         for (heading, flags) in self.flags {
             let _ = writeln!(text, "\n{heading}:"); // writing to a String cannot fail, here and below
             for flag in *flags {
                 let short = flag.short.map_or("    ".to_owned(), |letter| format!("-{letter}, "));
-                row(&mut text, &(short + &flag.shown()), flag.help);
+                row(&mut text, &(short + &flag.usage()), &flag.help(&mut defaults));
             }
         }
         text.push('\n');
@@ -199,13 +117,13 @@ impl<A> Usage<A> {
     }
 }
 
-/// Wrong usage, and what is right.
-pub(super) fn wrong(why: &str, usage: &str) -> Stop {
-    Stop::Wrong(format!("error: {why}\n\nUsage: {usage}\n\nFor more information, try '--help'.\n"))
+/// Wrong usage, with the right one.
+pub(super) fn usage_error(why: &str, usage: &str) -> ParseError {
+    ParseError::Usage(format!("error: {why}\n\nUsage: {usage}\n\nFor more information, try '--help'.\n"))
 }
 
-/// What cannot be read at all.
-pub(super) fn words_of(error: Error) -> String {
+/// The text about an argument that cannot be read at all.
+pub(super) fn describe(error: Error) -> String {
     match error {
         Error::UnexpectedValue { option, value } => {
             format!("unexpected value '{}' for '{option}' found; no more were expected", value.display())
@@ -214,22 +132,7 @@ pub(super) fn words_of(error: Error) -> String {
     }
 }
 
-/// A number that is not too small and not too large.
-pub(super) fn within<T: FromStr<Err = ParseIntError> + PartialOrd + Display>(
-    text: &str,
-    range: RangeInclusive<T>,
-) -> Result<T, String> {
-    let number: T = text.parse().map_err(|error: ParseIntError| error.to_string())?;
-    if number < *range.start() {
-        Err(format!("must be at least {}", range.start()))
-    } else if number > *range.end() {
-        Err(format!("must be at most {}", range.end()))
-    } else {
-        Ok(number)
-    }
-}
-
-/// One thing and words about it, in two columns.
+/// One row of help in two columns.
 pub(super) fn row(text: &mut String, left: &str, right: &str) {
     let _ = write!(text, "  {left:LEFT_WIDTH$}");
     let mut at = if left.len() > LEFT_WIDTH { WIDTH } else { LEFT_WIDTH + 2 };
@@ -246,28 +149,16 @@ pub(super) fn row(text: &mut String, left: &str, right: &str) {
     text.push('\n');
 }
 
-/// What was probably meant: a third of it may be typed wrong.
+/// The most similar of the known words, if at most a third of it differs.
 pub(super) fn similar(typed: &str, known: impl Iterator<Item = String>) -> Option<String> {
-    let near = known.map(|known| (typing_errors(typed, &known), known));
+    let near = known.map(|known| (strsim::levenshtein(typed, &known), known));
     near.min_by_key(|(errors, _)| *errors).filter(|(errors, known)| errors * 3 <= known.len()).map(|(_, known)| known)
-}
-
-/// How many letters must come, go or change to make one out of the other (Levenshtein).
-fn typing_errors(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (line, typed) in one.bytes().enumerate() {
-        let mut above_left = std::mem::replace(&mut row[0], line + 1);
-        for (at, wanted) in other.bytes().enumerate() {
-            let changed = above_left + usize::from(typed != wanted);
-            above_left = row[at + 1];
-            row[at + 1] = changed.min(above_left + 1).min(row[at] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[derive(Debug, Default, PartialEq)]
@@ -275,6 +166,7 @@ mod tests {
         loud: u32,
         quick: bool,
         size: usize,
+        choirs: u8,
         file: PathBuf,
     }
 
@@ -287,31 +179,32 @@ mod tests {
         flags: &[(
             "Options",
             &[
-                Flag::plain("loud", "Louder", |args: &mut Args| args.loud += 1).or('l').again(),
-                Flag::plain("quick", "Faster", |args: &mut Args| args.quick = true).or('q'),
-                Flag::text("size", "N", "Singers", |args: &mut Args, text| {
-                    text.parse().map(|size| args.size = size).map_err(|_| "is not a number".to_owned())
+                Flag::switch("loud", "Louder", |args: &mut Args| args.loud += 1).or('l').repeatable(),
+                Flag::switch("quick", "Faster", |args: &mut Args| args.quick = true).or('q'),
+                Flag::text("size", "N", "Singers", |args, text| {
+                    args.size = text.parse().map_err(|_| "is not a number")?;
+                    Ok(())
                 }),
-                Flag::path("file", "FILE", "Notes", |args: &mut Args, file| args.file = file),
+                Flag::count("choirs", 1, |args| &mut args.choirs, "Choirs"),
+                Flag::path("file", "FILE", "Notes", |args, file| args.file = file),
             ],
         )],
-        instead: &[("--pitch", "--loud")],
+        hints: &[("--pitch", "--loud")],
         notes: "Example:\n  filewharf sing",
     };
 
     fn typed(line: &'static str) -> Result<(Args, Vec<OsString>), String> {
-        let mut args = Args::default();
-        match USAGE.parse(&mut Parser::from_args(line.split(' ').filter(|word| !word.is_empty())), &mut args) {
-            Ok(operands) => Ok((args, operands)),
-            Err(Stop::Asked(text) | Stop::Wrong(text)) => Err(text),
-        }
+        let words = line.split(' ').filter(|word| !word.is_empty());
+        USAGE.parse(&mut Parser::from_args(words)).map_err(|error| match error {
+            ParseError::Help(text) | ParseError::Usage(text) => text,
+        })
     }
 
     #[test]
     fn every_way_to_type_a_flag_is_understood() {
         assert_eq!(typed(""), Ok((Args::default(), Vec::new())));
-        let want = Args { loud: 3, quick: true, size: 7, file: "-x".into() };
-        assert_eq!(typed("-llq --loud --size=7 --file -x song"), Ok((want, vec!["song".into()])));
+        let want = Args { loud: 3, quick: true, size: 7, choirs: 2, file: "-x".into() };
+        assert_eq!(typed("-llq --loud --size=7 --choirs 2 --file -x song"), Ok((want, vec!["song".into()])));
         assert_eq!(typed("-- --loud").map(|(_, operands)| operands), Ok(vec!["--loud".into()]));
     }
 
@@ -327,6 +220,8 @@ mod tests {
             ("--quick=yes", "unexpected value 'yes' for '--quick' found"),
             ("--size", "a value is required for '--size <N>' but none was supplied"),
             ("--size x", "invalid value 'x' for '--size <N>': is not a number"),
+            ("--choirs 0", "invalid value '0' for '--choirs <N>': must be at least 1"),
+            ("--choirs 256", "invalid value '256' for '--choirs <N>': out of range"),
             ("a b", "unexpected argument 'b' found"),
         ] {
             let told = typed(line).expect_err(line);
@@ -340,7 +235,12 @@ mod tests {
     #[test]
     fn help_has_a_row_for_each_flag() {
         let help = typed("--size 1 --help --nonsense").expect_err("help");
-        for (left, right) in [("-l, --loud", "Louder"), ("    --size <N>", "Singers"), ("-h, --help", "Print help")] {
+        for (left, right) in [
+            ("-l, --loud", "Louder"),
+            ("    --size <N>", "Singers"),
+            ("    --choirs <N>", "Choirs [default: 0]"),
+            ("-h, --help", "Print help"),
+        ] {
             assert!(help.contains(&format!("\n  {left:LEFT_WIDTH$} {right}\n")), "{help}");
         }
         let mut long = String::new();

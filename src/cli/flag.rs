@@ -1,0 +1,212 @@
+//! One flag of a command: how its value is written, what it sets, and what the default is.
+#![cfg_attr(not(feature = "serve"), allow(dead_code, reason = "some kinds of values are used by `serve` only"))]
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The outcome of setting a value; the error says what is wrong with it.
+pub(super) type SetResult = Result<(), Box<dyn Error>>;
+
+/// One row of the table of flags of a command, which fills in an `A`.
+pub(super) struct Flag<A> {
+    pub(super) long: &'static str,
+    pub(super) short: Option<char>,
+    pub(super) value: Value<A>,
+    pub(super) is_repeatable: bool,
+    help: &'static str,
+}
+
+/// What follows a flag, and what it sets. Values with a field have the default of that field.
+pub(super) enum Value<A> {
+    None(fn(&mut A)),
+    Path(&'static str, fn(&mut A, PathBuf)),
+    Text(&'static str, fn(&mut A, &str) -> SetResult),
+    Number(&'static str, RangeInclusive<u64>, Field<A>),
+    /// Bytes, at least so many.
+    Bytes(u64, Field<A>),
+    Seconds(fn(&mut A) -> &mut Duration),
+}
+
+/// The field that a flag sets.
+type Field<A> = fn(&mut A) -> &mut dyn Integer;
+
+/// A field of any unsigned type.
+pub(super) trait Integer {
+    fn value(&self) -> u64;
+    fn set(&mut self, value: u64) -> SetResult;
+}
+
+impl<T: Copy + TryFrom<u64, Error: Error + 'static> + TryInto<u64>> Integer for T {
+    fn value(&self) -> u64 {
+        (*self).try_into().unwrap_or(u64::MAX)
+    }
+
+    fn set(&mut self, value: u64) -> SetResult {
+        *self = value.try_into()?;
+        Ok(())
+    }
+}
+
+impl<A> Flag<A> {
+    const fn new(long: &'static str, value: Value<A>, help: &'static str) -> Self {
+        Self { long, short: None, value, is_repeatable: false, help }
+    }
+
+    pub(super) const fn switch(long: &'static str, help: &'static str, set: fn(&mut A)) -> Self {
+        Self::new(long, Value::None(set), help)
+    }
+
+    /// `name` is what the help calls the value, here and below.
+    pub(super) const fn text(
+        long: &'static str,
+        name: &'static str,
+        help: &'static str,
+        set: fn(&mut A, &str) -> SetResult,
+    ) -> Self {
+        Self::new(long, Value::Text(name, set), help)
+    }
+
+    pub(super) const fn path(
+        long: &'static str,
+        name: &'static str,
+        help: &'static str,
+        set: fn(&mut A, PathBuf),
+    ) -> Self {
+        Self::new(long, Value::Path(name, set), help)
+    }
+
+    /// A number from `least` on.
+    pub(super) const fn count(long: &'static str, least: u64, field: Field<A>, help: &'static str) -> Self {
+        Self::number(long, "N", least..=u64::MAX, field, help)
+    }
+
+    pub(super) const fn number(
+        long: &'static str,
+        name: &'static str,
+        range: RangeInclusive<u64>,
+        field: Field<A>,
+        help: &'static str,
+    ) -> Self {
+        Self::new(long, Value::Number(name, range, field), help)
+    }
+
+    /// A number of bytes, at least `least`.
+    pub(super) const fn bytes(long: &'static str, least: u64, field: Field<A>, help: &'static str) -> Self {
+        Self::new(long, Value::Bytes(least, field), help)
+    }
+
+    pub(super) const fn seconds(long: &'static str, field: fn(&mut A) -> &mut Duration, help: &'static str) -> Self {
+        Self::new(long, Value::Seconds(field), help)
+    }
+
+    /// Also accepted as one letter.
+    pub(super) const fn or(self, letter: char) -> Self {
+        Self { short: Some(letter), ..self }
+    }
+
+    pub(super) const fn repeatable(self) -> Self {
+        Self { is_repeatable: true, ..self }
+    }
+
+    /// As in `--max-size <BYTES>`.
+    pub(super) fn usage(&self) -> String {
+        match &self.value {
+            Value::None(_) => format!("--{}", self.long),
+            Value::Path(name, _) | Value::Text(name, _) | Value::Number(name, ..) => {
+                format!("--{} <{name}>", self.long)
+            }
+            Value::Bytes(..) => format!("--{} <BYTES>", self.long),
+            Value::Seconds(_) => format!("--{} <SECONDS>", self.long),
+        }
+    }
+
+    /// The help text, with the default that `defaults` holds.
+    pub(super) fn help(&self, defaults: &mut A) -> String {
+        let default = match &self.value {
+            Value::None(_) | Value::Path(..) | Value::Text(..) => return self.help.to_owned(),
+            Value::Number(_, _, field) => field(defaults).value().to_string(),
+            Value::Bytes(_, field) => with_unit(field(defaults).value()),
+            Value::Seconds(field) => field(defaults).as_secs_f64().to_string(),
+        };
+        format!("{} [default: {default}]", self.help)
+    }
+}
+
+impl<A> Value<A> {
+    /// Parses the value and sets what the flag stands for.
+    pub(super) fn set(&self, args: &mut A, value: OsString) -> SetResult {
+        if let Self::Path(_, set) = self {
+            set(args, value.into());
+            return Ok(());
+        }
+        let text = value.to_str().ok_or("is not UTF-8")?;
+        match self {
+            Self::None(set) => set(args),
+            Self::Path(_, set) => set(args, text.into()),
+            Self::Text(_, set) => set(args, text)?,
+            Self::Number(_, range, field) => field(args).set(within(text.parse()?, range)?)?,
+            Self::Bytes(least, field) => field(args).set(within(bytes(text)?, &(*least..=u64::MAX))?)?,
+            Self::Seconds(field) => *field(args) = seconds(text).ok_or("is not a number of seconds")?,
+        }
+        Ok(())
+    }
+}
+
+fn within(number: u64, range: &RangeInclusive<u64>) -> Result<u64, Box<dyn Error>> {
+    if number < *range.start() {
+        return Err(format!("must be at least {}", range.start()).into());
+    }
+    if number > *range.end() {
+        return Err(format!("must be at most {}", range.end()).into());
+    }
+    Ok(number)
+}
+
+/// Letters of the powers of 1024.
+const UNITS: [char; 4] = ['K', 'M', 'G', 'T'];
+
+fn bytes(text: &str) -> Result<u64, &'static str> {
+    let unit = UNITS.iter().position(|unit| text.ends_with([*unit, unit.to_ascii_lowercase()]));
+    let (digits, shift) = unit.map_or((text, 0), |unit| (&text[..text.len() - 1], 10 * (unit + 1)));
+    crate::wire::range::decimal(digits)
+        .and_then(|number| number.checked_mul(1 << shift))
+        .ok_or("is not a number of bytes such as 500M or 1G (K, M, G and T are powers of 1024)")
+}
+
+/// The shortest text that [`bytes`] reads as this number.
+fn with_unit(mut bytes: u64) -> String {
+    let mut unit = None;
+    for larger in UNITS {
+        if bytes == 0 || !bytes.is_multiple_of(1024) {
+            break;
+        }
+        bytes /= 1024;
+        unit = Some(larger);
+    }
+    unit.map_or_else(|| bytes.to_string(), |unit| format!("{bytes}{unit}"))
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(text.parse().ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_take_a_unit_and_refuse_what_does_not_fit() {
+        for (text, number) in [("10", 10), ("64K", 65_536), ("1g", 1 << 30), ("0", 0), ("1T", 1 << 40)] {
+            assert_eq!(bytes(text), Ok(number));
+            assert_eq!(with_unit(number), text.to_uppercase());
+        }
+        for bad in ["", "K", "-1", "1.5M", "99999999999T", "1KB", "é"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+        assert_eq!(seconds("0.5"), Some(Duration::from_millis(500)));
+        assert_eq!(seconds("-1"), None);
+    }
+}

@@ -1,0 +1,243 @@
+//! The arguments of `filewharf serve`: each flag is declared once, with its help and the limit it sets.
+
+use std::path::PathBuf;
+
+use lexopt::Parser;
+
+use super::flag::Flag;
+use super::usage::{ParseError, Usage};
+use crate::config::{Limits, StoreConfig};
+use crate::object::Durability;
+use crate::server::Listen;
+use crate::wire::line::LINE_LEN_MAX;
+
+#[derive(Debug, Default)]
+pub(super) struct Args {
+    pub(super) dir: PathBuf,
+    pub(super) listen: Vec<Listen>,
+    pub(super) legacy: bool,
+    pub(super) store: StoreConfig,
+    pub(super) token_file: Option<PathBuf>,
+    /// Options of every listener that speaks HTTP, unless its address sets them itself.
+    pub(super) http: Vec<(String, String)>,
+    pub(super) congestion: Option<String>,
+    pub(super) quiet: bool,
+    pub(super) verbose: u32,
+    pub(super) limits: Limits,
+}
+
+impl Args {
+    pub(super) fn parse(words: &mut Parser) -> Result<Self, ParseError> {
+        let (mut args, mut operands) = USAGE.parse(words)?;
+        args.dir = operands.pop().unwrap_or_else(|| "files".into()).into();
+        if args.quiet && args.verbose > 0 {
+            return Err(USAGE.error("the argument '--quiet' cannot be used with '--verbose'"));
+        }
+        args.limits.turn_bytes_min = args.limits.turn_bytes_min.min(args.limits.turn_bytes_max);
+        Ok(args)
+    }
+
+    fn http(&mut self, name: &str, value: &str) {
+        self.http.push((name.to_owned(), value.to_owned()));
+    }
+}
+
+pub(super) static USAGE: Usage<Args> = Usage {
+    name: "serve",
+    about: "Serve a folder",
+    line: "[OPTIONS] [DIR]",
+    operand: ("[DIR]", "The folder to serve; created if it is missing, but not its parents [default: files]"),
+    operands: 0..=1,
+    flags: &[("Options", OPTIONS), ("Limits", LIMITS)],
+    hints: &[
+        ("--port", "--listen 127.0.0.1:PORT"),
+        ("-p", "--listen 127.0.0.1:PORT"),
+        ("--host", "--listen ADDR:PORT"),
+        ("--bind", "--listen ADDR:PORT"),
+        ("--address", "--listen ADDR:PORT"),
+    ],
+    notes: "EXAMPLE:
+  filewharf serve ./files --listen 127.0.0.1:7070
+  curl -f -T notes.txt http://127.0.0.1:7070/notes.txt
+  printf 'GET /notes.txt\\nQUIT\\n' | nc 127.0.0.1 7070",
+};
+
+const OPTIONS: &[Flag<Args>] = &[
+    Flag::text(
+        "listen",
+        "[DIALECT@]ADDR:PORT[?OPTIONS]",
+        "Address to listen on, may be given many times; port 0 asks the kernel [default: 127.0.0.1:7070]",
+        |args: &mut Args, text| {
+            args.listen.push(text.parse()?);
+            Ok(())
+        },
+    )
+    .repeatable(),
+    Flag::switch(
+        "legacy",
+        "Also listen where the clients of the five older systems connect, each in its dialect",
+        |args| args.legacy = true,
+    ),
+    Flag::text(
+        "durability",
+        "LEVEL",
+        "What OK promises about an upload: on stable storage (durable), or complete in the kernel's cache (none) \
+         [default: durable]",
+        |args, text| {
+            args.store.durability = match text {
+                "durable" => Durability::Durable,
+                "none" => Durability::Written,
+                _ => return Err("is neither durable nor none".into()),
+            };
+            Ok(())
+        },
+    ),
+    Flag::switch("read-only", "Refuse every change", |args| args.store.read_only = true),
+    Flag::path(
+        "token-file",
+        "FILE",
+        "Require the secret in the first line of this file from every client",
+        |args, file| {
+            args.token_file = Some(file);
+        },
+    ),
+    Flag::switch(
+        "serve-html",
+        "Let browsers run HTML and other active content as part of this site, instead of offering it as a \
+         download: only if you trust everyone who can upload",
+        |args| args.http("serve-html", ""),
+    ),
+    Flag::text(
+        "cors",
+        "ORIGIN",
+        "Let pages of this site, https://HOST, or of every site, *, use this server (CORS)",
+        |args, text| {
+            args.http("cors", text);
+            Ok(())
+        },
+    ),
+    Flag::text(
+        "allow-host",
+        "NAME",
+        "Also answer HTTP requests for this host name, or for any, *, on a loopback address without a secret; may \
+         be given many times",
+        |args: &mut Args, text| {
+            args.http("allow-host", text);
+            Ok(())
+        },
+    )
+    .repeatable(),
+    Flag::text(
+        "file-mode",
+        "OCTAL",
+        "Permission bits of new files, in octal, instead of 0666 less the umask",
+        |args, text| {
+            let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+            args.store.file_mode = Some(mode.ok_or("is not an octal mode up to 777")?);
+            Ok(())
+        },
+    ),
+    Flag::switch("allow-links-inside", "Follow symbolic links that stay inside the folder when reading", |args| {
+        args.store.links_inside = true;
+    }),
+    Flag::switch(
+        "shared",
+        "Let other servers serve the folder as well, all of them with this flag; without it, a second one does not \
+         start unless it is read-only",
+        |args| args.store.shared = true,
+    ),
+    Flag::switch("portable", "Use only system calls that every unix has", |args| args.store.portable = true),
+    Flag::text("congestion", "NAME", "Pin the congestion control of every connection, for benchmarks", |args, text| {
+        args.congestion = Some(text.to_owned());
+        Ok(())
+    }),
+    Flag::switch("quiet", "Log less (only warnings)", |args: &mut Args| args.quiet = true).or('q'),
+    Flag::switch("verbose", "Log more; twice: everything", |args: &mut Args| args.verbose += 1).or('v').repeatable(),
+];
+
+/// Rows of `KIND(ARGUMENTS) => FIELD, HELP`, where KIND is a function of [`Flag`] and FIELD one of [`Limits`].
+macro_rules! limits {
+    ($($kind:ident($($argument:expr),+) => $field:ident, $help:literal;)+) => {
+        &[$(Flag::$kind($($argument),+, |args| &mut args.limits.$field, $help)),+]
+    };
+}
+
+/// The limits that an operator may want to change. The library can set the others too.
+const LIMITS: &[Flag<Args>] = limits! {
+    bytes("max-size", 0) => request_bytes_max, "Largest upload, in bytes (K, M, G, T are powers of 1024)";
+    count("max-connections", 1) => connections_max, "Connections open at once";
+    count("slots", 1) => slots, "Transfers that may hold memory at once";
+    number("per-address", "PERCENT", 1..=100) => per_address_percent,
+        "Share of the connections and slots that one client address may have; 100 behind a proxy";
+    count("slot-queue", 0) => slot_queue_max, "Requests waiting for a slot";
+    bytes("chunk-size", 1) => chunk_bytes, "Size of one chunk";
+    number("chunks", "N", 1..=128) => chunks_per_slot, "Chunks of one slot";
+    bytes("read-buffer", 1) => read_buffer_bytes, "The read buffer that all connections share";
+    bytes("max-head", LINE_LEN_MAX as u64) => head_len_max, "Longest request head kept for a connection";
+    bytes("max-dirty", 0) => dirty_bytes_max, "Written but not yet being flushed to the disk, all uploads together";
+    bytes("min-free", 0) => free_bytes_min,
+        "Left free on the file system; an upload that would leave less is refused";
+    bytes("max-reserved", 0) => reserved_bytes_max,
+        "Reserved on the file system ahead of what was received, all uploads together";
+    seconds("accept-defer") => accept_defer,
+        "How long the kernel holds a connection that has sent nothing before it hands it over; 0: not at all";
+    seconds("head-timeout") => head_timeout, "Total time for a request head";
+    seconds("idle-timeout") => idle_timeout, "Time between requests";
+    seconds("stall-timeout") => stall_timeout, "Time without a byte in the middle of a transfer";
+    seconds("slot-timeout") => slot_timeout, "Time to wait for a slot";
+    seconds("linger-timeout") => linger_timeout, "Time for a client to read the last bytes";
+    seconds("drain-timeout") => drain_timeout, "Time for running transfers to end when the server drains";
+    seconds("drain-grace") => drain_grace, "Time to go on listening when the server drains";
+    bytes("min-rate", 0) => rate_bytes_per_s_min, "Fewest bytes per second of a transfer";
+    seconds("rate-window") => rate_window, "Time over which --min-rate is averaged";
+    bytes("turn-bytes", 1) => turn_bytes, "Bytes that bulk transfers together move in one turn of the loop";
+    bytes("max-turn-bytes", 1) => turn_bytes_max, "Most bytes of one connection in one turn of the loop";
+    bytes("send-buffer", 0) => send_buffer_bytes, "Kernel send buffer of a connection; 0: the system's";
+    bytes("recv-buffer", 0) => recv_buffer_bytes, "Kernel receive buffer of a connection; 0: the system's";
+    bytes("max-unsent", 0) => unsent_bytes_max,
+        "Bytes the kernel takes ahead of the network, per connection; 0: no bound";
+    count("hot-files", 0) => hot_files_max, "Small files kept in memory while unchanged; 0: none";
+    bytes("hot-bytes", 0) => hot_bytes_max, "Memory for them";
+    count("io-workers", 1) => io_workers, "Disk workers that open, read, write and list";
+    count("sync-workers", 1) => sync_workers, "Disk workers that sync, rename and remove";
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Limits {
+        Args::parse(&mut Parser::from_args(words)).expect("these can be parsed").limits
+    }
+
+    /// `NAME: VALUE` for each field.
+    fn fields(limits: &Limits) -> Vec<String> {
+        format!("{limits:#?}").lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn every_limit_flag_sets_one_field_and_shows_its_default() {
+        let mut set = Vec::new();
+        for flag in LIMITS {
+            let help = flag.help(&mut Args::default());
+            let default = help.rsplit("[default: ").next().and_then(|rest| rest.strip_suffix(']')).expect(flag.long);
+            let name = format!("--{}", flag.long);
+            assert_eq!(parse(&[&name, default]), Limits::default(), "{name} {default}");
+            let other = if flag.usage().ends_with("<BYTES>") { "99K" } else { "99" };
+            let (before, after) = (fields(&Limits::default()), fields(&parse(&[&name, other])));
+            let changed: Vec<_> = before.iter().zip(&after).filter(|(before, after)| before != after).collect();
+            assert_eq!(changed.len(), 1, "{name} changes {changed:?}");
+            set.push(changed[0].0.clone());
+        }
+        set.sort();
+        set.dedup();
+        assert_eq!(set.len(), LIMITS.len(), "two flags set the same field");
+    }
+
+    #[test]
+    fn turn_bytes_sets_the_limit_of_its_name() {
+        assert_eq!(parse(&["--turn-bytes", "64K"]).turn_bytes, 65_536);
+        let limits = parse(&["--max-turn-bytes", "1K"]);
+        assert_eq!((limits.turn_bytes_max, limits.turn_bytes_min), (1024, 1024));
+    }
+}

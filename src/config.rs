@@ -1,6 +1,7 @@
 //! Every bound of the program, in one place, with its unit in its name.
 //!
 //! Nothing here reads a file or an argument: `cli` and the builder fill it in.
+#![warn(missing_docs)]
 
 use std::fmt;
 use std::time::Duration;

@@ -4,6 +4,7 @@
 //! Plain numbers in arrays of fixed size, changed in place where something happens, copied for
 //! other threads after each turn. Who reads them within a turn finds them current. Nothing here
 //! allocates or decides anything; `wire::metrics` writes them down.
+#![warn(missing_docs)]
 
 mod histogram;
 

@@ -2,9 +2,8 @@
 //! thread, with durable acknowledgements and memory known in advance.
 //!
 //! Embedders need four names: [`Server`], its [`server::Builder`], [`server::Handle`] and
-//! [`config::Limits`]; see the example at [`Server::builder`]. The blocking client is in
-//! [`client`]. Everything else is public so that tests, benches and a simulator can reach it, and
-//! may change in any release.
+//! [`Limits`]; see the example at [`Server::builder`]. The blocking client is in [`client`]. The other
+//! modules are hidden: tests, benches and the simulator reach them, and they may change in any release.
 //!
 //! # One connection
 //!
@@ -36,28 +35,48 @@
 //! A module imports only from its own layer and those above it in this table; a test reads the
 //! `use` lines.
 
-pub mod buffer;
-pub mod calendar;
-#[cfg(any(feature = "client", feature = "serve"))]
-pub mod cli;
+// The public API.
 #[cfg(feature = "client")]
 pub mod client;
-pub mod command;
-pub mod config;
-pub mod counters;
-pub mod dialect;
 #[cfg(any(doc, doctest))]
 pub mod docs;
-pub mod error;
-pub mod ids;
-pub mod object;
-pub mod os;
-pub mod platform;
-pub mod reactor;
 pub mod server;
-pub mod session;
-pub mod transfer;
-pub mod wire;
 
 pub use config::Limits;
 pub use server::Server;
+
+// Internals: public only for the program, tests, benches and the simulator. They may change in any release, so the
+// documentation does not show them and `missing_docs` is not asked of them.
+#[doc(hidden)]
+pub mod buffer;
+#[doc(hidden)]
+pub mod calendar;
+#[cfg(any(feature = "client", feature = "serve"))]
+#[doc(hidden)]
+pub mod cli;
+#[doc(hidden)]
+pub mod command;
+#[doc(hidden)]
+pub mod config;
+#[doc(hidden)]
+pub mod counters;
+#[doc(hidden)]
+pub mod dialect;
+#[doc(hidden)]
+pub mod error;
+#[doc(hidden)]
+pub mod ids;
+#[doc(hidden)]
+pub mod object;
+#[doc(hidden)]
+pub mod os;
+#[doc(hidden)]
+pub mod platform;
+#[doc(hidden)]
+pub mod reactor;
+#[doc(hidden)]
+pub mod session;
+#[doc(hidden)]
+pub mod transfer;
+#[doc(hidden)]
+pub mod wire;

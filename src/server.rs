@@ -1,5 +1,6 @@
 //! The library's front door: a builder that binds and checks everything, a server that runs on
 //! the calling thread, and a handle for other threads.
+#![warn(missing_docs)]
 
 use std::fmt;
 use std::io;

@@ -3,6 +3,7 @@
 //! A [`Client`] is one connection that is opened again when it is lost; several of them may be
 //! used side by side in threads. Everything that crosses the wire is checked by SHA-256. Nothing
 //! here prints, and nothing of the server is used but its grammar.
+#![warn(missing_docs)]
 #![allow(clippy::disallowed_methods, reason = "the client reaches the world: files, sockets, waiting between tries")]
 
 mod address;

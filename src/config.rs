@@ -103,7 +103,8 @@ pub struct Limits {
     pub slot_timeout: Duration,
     /// Time for the peer to read our last bytes after we closed our half.
     pub linger_timeout: Duration,
-    /// Bytes discarded while lingering.
+    /// Bytes discarded while lingering, as fast as an upload would be received: some clients (wget) read a refusal
+    /// only once their whole body is sent.
     pub linger_bytes_max: u64,
     /// Fewest bytes per second a transfer must move, averaged over `rate_window`. Time spent
     /// waiting for our own disk does not count.
@@ -194,7 +195,7 @@ impl Default for Limits {
             stall_timeout: Duration::from_secs(60),
             slot_timeout: Duration::from_secs(30),
             linger_timeout: Duration::from_secs(2),
-            linger_bytes_max: 1024 * 1024,
+            linger_bytes_max: 64 * 1024 * 1024,
             rate_bytes_per_s_min: 50,
             rate_window: Duration::from_secs(20),
             contention_bytes_per_s_min: 4 * 1024,

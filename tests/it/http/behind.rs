@@ -161,7 +161,7 @@ fn apt_updates_from_a_flat_repository() {
 fn a_posted_form_is_refused_so_that_clients_see_it() {
     let bench = Bench::new(&[]);
     let url = bench.url("/f");
-    // Small: stepped over. Large: more than is read behind the refusal.
+    // Small: skipped. Large: the connection ends; wget reads the reply only once it has sent everything.
     for len in [10, 500_000, 40_000_000] {
         fs::write(bench.here("form"), vec![b'x'; len]).expect("a file");
         for more in [&[][..], &["-H", "Expect:"], &["-H", "Transfer-Encoding: chunked"]] {
@@ -169,10 +169,6 @@ fn a_posted_form_is_refused_so_that_clients_see_it() {
             assert_eq!(bench.curl(&arguments).0, 405, "{len} {more:?}");
             let head = fs::read_to_string(bench.here("head")).expect("a head");
             assert!(head.contains("\r\nAllow: GET, HEAD, PUT, DELETE, OPTIONS\r\n"), "{head}");
-        }
-        if len > 1_000_000 {
-            // wget listens only once all is sent, and of a body that long the rest is not read.
-            continue;
         }
         // 8: the server issued an error response.
         assert_eq!(bench.run("wget", &["-q", "-t1", "--post-file=form", "-O", "-", &url]).0, 8, "{len}");

@@ -65,8 +65,10 @@ pub struct Counters {
     pub open: u64,
     /// The open ones by state, in the order of [`Counters::STATES`].
     pub states: [u64; Self::STATES.len()],
-    /// The open ones by what they speak, in the order of [`Counters::DIALECTS`].
-    pub dialects: [u64; Self::DIALECTS.len()],
+    /// What each place of `dialects` counts.
+    pub dialect_names: &'static [&'static str],
+    /// The open ones by what they speak.
+    pub dialects: [u64; Self::DIALECTS_MAX],
     /// Connections turned away because the limit was reached.
     pub turned_away: u64,
     /// Times accepting stopped for want of descriptors or memory.
@@ -132,9 +134,8 @@ impl Counters {
         "done",
     ];
 
-    /// What each place of [`Counters::dialects`] counts: the kinds of dialects, in their order.
-    pub const DIALECTS: [&'static str; 8] =
-        ["auto", "http", "length-prefix", "line", "menu", "name-choice", "name-size", "pickle"];
+    /// Room in [`Counters::dialects`].
+    pub const DIALECTS_MAX: usize = 16;
 
     /// Do the gauges agree with each other? They must at any moment, not only between turns: a
     /// dialect may be asked for them in the middle of one.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::config::{Access, Limits, StoreConfig};
 use crate::counters::Counters;
-use crate::dialect::{Kind, Listening, http};
+use crate::dialect::{Kind, Listening, OptionError, UnknownDialect, http};
 use crate::object::Durability;
 use crate::os::disk::DiskStore;
 use crate::os::poll::{Bell, OsPlatform, Shared, Signalled};
@@ -50,7 +50,7 @@ impl FromStr for Listen {
     fn from_str(text: &str) -> Result<Self, String> {
         let (text, query) = text.split_once('?').unwrap_or((text, ""));
         let (kind, address) = match text.split_once('@') {
-            Some((kind, address)) => (kind.parse()?, address),
+            Some((kind, address)) => (kind.parse().map_err(|error: UnknownDialect| error.to_string())?, address),
             None => (Kind::Auto, text),
         };
         check_address(address)?;
@@ -58,7 +58,7 @@ impl FromStr for Listen {
         let options = options.map(|option| option.split_once('=').unwrap_or((option, "")));
         let options: Vec<_> = options.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         // What the dialect does not understand is wrong usage, not a failure to start.
-        Listening::new(kind, &options, 0)?;
+        Listening::new(kind, &options, 0).map_err(|error| error.to_string())?;
         Ok(Self { kind, address: address.to_owned(), options })
     }
 }
@@ -231,9 +231,9 @@ impl Builder {
         let mut listeners = Vec::new();
         let mut bound = Vec::new();
         let started_s = process::unix_time();
-        let speaks: Result<Vec<Listening>, String> =
+        let speaks: Result<Vec<Listening>, OptionError> =
             self.listens.iter().map(|listen| Listening::new(listen.kind, &listen.options, started_s)).collect();
-        let mut speaks = speaks.map_err(ServerError::plain)?;
+        let mut speaks = speaks.map_err(|error| ServerError::plain(error.to_string()))?;
         for (listen, speaks) in self.listens.iter().zip(&mut speaks) {
             let (listener, address) = self.bind(listen)?;
             // Pages in browsers on this machine reach it, and nothing but the host tells them from its users.
@@ -251,8 +251,8 @@ impl Builder {
             .map_err(ServerError::plain)?;
         let platform = OsPlatform::new(bell, listeners, self.signalled, store, &self.limits)
             .map_err(|error| ServerError::new("cannot watch the listeners", error))?;
-        let mut ceiling = Ceiling::of(&self.limits, speaks.iter().any(Listening::gathers));
-        ceiling.shared += speaks.iter().map(Listening::kept_bytes_max).sum::<usize>();
+        let mut ceiling = Ceiling::of(&self.limits, speaks.iter().any(|speaks| speaks.kind().traits().holds_messages));
+        ceiling.shared += speaks.iter().map(|speaks| speaks.kind().traits().kept_bytes_max).sum::<usize>();
         let setup =
             Setup { access: Access::new(self.secret, self.store.read_only), listeners: speaks, limits: self.limits };
         Ok(Server { reactor: Reactor::new(platform, setup), bound, shared, ceiling })
@@ -263,7 +263,7 @@ impl Builder {
         let fail = |error| ServerError::new(format!("cannot listen on {address} ({kind})"), error);
         let resolved = names::resolve(address).map_err(fail)?;
         let listener = net::listen(resolved, &self.limits, self.congestion.as_deref()).map_err(fail)?;
-        if kind.client_speaks_first() {
+        if kind.traits().client_speaks_first {
             net::defer(&listener, self.limits.accept_defer);
         }
         let bound = listener.local_addr().map_err(fail)?;

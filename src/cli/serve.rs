@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use log::LevelFilter;
 
 use super::serve_flags::Args;
-use crate::dialect::Kind;
+use crate::dialect::{Kind, Secret};
 use crate::os::log::{install, last_words};
 use crate::platform::Health;
 use crate::reactor::Ended;
@@ -87,10 +87,10 @@ fn listens(args: &Args) -> Vec<Listen> {
         listens.push(at(Kind::Auto, DEFAULT_ADDRESS));
     }
     if args.legacy {
-        listens.extend(Kind::LEGACY.map(|(kind, address)| at(kind, address)));
+        listens.extend(Kind::legacy().map(|(kind, address)| at(kind, address)));
     }
-    for listen in listens.iter_mut().filter(|listen| listen.kind.speaks_http()) {
-        for (name, value) in &args.http {
+    for listen in &mut listens {
+        for (name, value) in args.http.iter().filter(|(name, _)| listen.kind.traits().has_option(name)) {
             // An option of the address itself takes precedence.
             if name == "allow-host" || listen.options.iter().all(|(there, _)| there != name) {
                 listen.options.push((name.clone(), value.clone()));
@@ -115,7 +115,7 @@ fn announce(handle: &Handle) -> Result<(), ServerError> {
 fn warn_if_exposed(args: &Args, handle: &Handle) {
     let what = if args.store.read_only { "read" } else { "read, replace and delete" };
     // The clients of the older systems cannot carry a secret.
-    let asks = |kind: Kind| args.token_file.is_some() && (kind.speaks_http() || kind == Kind::Line);
+    let asks = |kind: Kind| args.token_file.is_some() && kind.traits().secret == Secret::Required;
     let exposed = |address: &SocketAddr| !address.ip().is_loopback();
     for (address, _) in handle.addresses().iter().filter(|(address, kind)| exposed(address) && !asks(*kind)) {
         log::warn!(

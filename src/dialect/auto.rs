@@ -4,6 +4,7 @@
 //! Nothing is used up here: the dialect that is chosen is shown the same bytes. Whatever ends the
 //! conversation before a line is complete is said as the line protocol says it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,45 +12,87 @@ use memchr::memchr;
 
 use crate::command::Answer;
 use crate::dialect::line::Line;
-use crate::dialect::{Action, BodyPart, Context, Finish, Kind, Protocol, http, line};
+use crate::dialect::protocol::{Action, Context, Protocol};
+use crate::dialect::spec::{Dialect, OptionError, Options, Secret, Traits};
+use crate::dialect::{http, line};
 use crate::error::{CloseReason, Failure};
 use crate::wire::http::head::looks_like_http;
 use crate::wire::line::LINE_LEN_MAX;
 
-/// A connection whose first line has not come yet.
-#[derive(Debug)]
-pub struct Auto {
+#[derive(Debug, Default)]
+pub struct Listener {
     /// What the HTTP side will know of its listener.
     pub(super) http: Arc<http::Listener>,
-    pub(super) turned_away: Option<TurnedAway>,
 }
 
-/// There is no room for the connection: its first line only tells in which words to say so.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TurnedAway {
-    /// What its listener speaks.
-    pub(super) kind: Kind,
-    /// How long its first line is awaited.
-    pub(super) wait_ms: u32,
-}
+impl Dialect for Listener {
+    type Protocol = Auto;
 
-impl TurnedAway {
-    fn answer(self, spoken: Kind, context: &mut Context<'_>) -> Action {
-        let is_http = spoken == Kind::Http || self.kind == Kind::Http;
-        context.out.extend_from_slice(if is_http { http::TURNED_AWAY } else { line::TURNED_AWAY });
-        Action::Close(CloseReason::Refused)
+    const TRAITS: Traits = Traits {
+        options: http::Listener::TRAITS.options,
+        client_speaks_first: true,
+        secret: Secret::Required,
+        kept_bytes_max: http::Listener::TRAITS.kept_bytes_max,
+        ..Traits::named("auto")
+    };
+
+    fn listen(options: &Options, started_s: u64) -> Result<Self, OptionError> {
+        Ok(Self { http: Arc::new(http::Listener::listen(options, started_s)?) })
     }
 
-    /// No more of its first line is awaited.
-    fn answer_part(self, held: &[u8], context: &mut Context<'_>) -> Action {
-        match held {
-            b"" => Action::Close(CloseReason::Refused),
-            held => self.answer(if may_be_http(held) { Kind::Http } else { Kind::Line }, context),
+    fn accept(self: Arc<Self>, _peer: SocketAddr) -> Auto {
+        Auto { http: Arc::clone(&self.http), is_http: false, turned_away: None }
+    }
+
+    fn restrict_hosts(&mut self, machine: &str) {
+        if let Some(http) = Arc::get_mut(&mut self.http) {
+            http.restrict_hosts(machine);
         }
     }
 }
 
-/// Could this be the beginning of an HTTP request line, whose end has not come?
+/// A connection whose first line has not come yet.
+#[derive(Debug)]
+pub struct Auto {
+    http: Arc<http::Listener>,
+    /// What the first line has shown, or what its listener speaks.
+    is_http: bool,
+    /// Above the limit of connections: its first line only tells in which words to say so, and is awaited so many
+    /// milliseconds.
+    turned_away: Option<u32>,
+}
+
+impl Auto {
+    /// For a connection above the limit, to a listener that speaks nothing but HTTP or decides.
+    pub(super) const fn turning_away(http: Arc<http::Listener>, is_http: bool, wait_ms: u32) -> Self {
+        Self { http, is_http, turned_away: Some(wait_ms) }
+    }
+
+    pub(super) const fn is_turned_away(&self) -> bool {
+        self.turned_away.is_some()
+    }
+
+    /// What the listener knows of HTTP, if the first line was HTTP.
+    pub(super) fn found_http(&self) -> Option<Arc<http::Listener>> {
+        self.is_http.then(|| Arc::clone(&self.http))
+    }
+
+    fn turn_away(&self, is_http: bool, context: &mut Context<'_>) -> Action {
+        let words = if is_http || self.is_http { http::TURNED_AWAY } else { line::TURNED_AWAY };
+        context.out.extend_from_slice(words);
+        Action::Close(CloseReason::Refused)
+    }
+
+    /// No more of the first line is awaited.
+    fn turn_away_early(&self, held: &[u8], context: &mut Context<'_>) -> Action {
+        match held {
+            b"" => Action::Close(CloseReason::Refused),
+            held => self.turn_away(may_be_http(held), context),
+        }
+    }
+}
+
+/// True where this may be the beginning of an HTTP request line, whose end has not come.
 fn may_be_http(input: &[u8]) -> bool {
     let Some(blank) = memchr(b' ', input) else { return false };
     // RFC 9112 §3.2: the target is a path, an address, or `*`.
@@ -63,51 +106,35 @@ impl Protocol for Auto {
         let empty_lines = input.as_chunks().0.iter().take_while(|pair| *pair == b"\r\n").count();
         let first = &input[2 * empty_lines..];
         let len_max = if may_be_http(first) { head_max } else { head_max.min(LINE_LEN_MAX + 1) };
-        let action = match memchr(b'\n', first) {
+        let is_http = match memchr(b'\n', first) {
             // Too long for either, and the line protocol is the one that refuses it here.
-            None if input.len() >= len_max => Action::Speak(Kind::Line),
-            None => Action::More,
-            Some(end) if looks_like_http(&first[..end]) => Action::Speak(Kind::Http),
-            Some(_) => Action::Speak(Kind::Line),
+            None if input.len() >= len_max => false,
+            None => return (0, Action::More),
+            Some(end) => looks_like_http(&first[..end]),
         };
-        match (action, self.turned_away) {
-            (Action::Speak(kind), Some(turned_away)) => (input.len(), turned_away.answer(kind, context)),
-            (action, _) => (0, action),
+        if self.is_turned_away() {
+            return (input.len(), self.turn_away(is_http, context));
         }
+        self.is_http = is_http;
+        (0, Action::Speak)
     }
 
     fn quiet_after(&self) -> Option<Duration> {
-        self.turned_away.map(|turned_away| Duration::from_millis(turned_away.wait_ms.into()))
+        self.turned_away.map(|wait_ms| Duration::from_millis(wait_ms.into()))
     }
 
     fn quiet(&mut self, held: &[u8], context: &mut Context<'_>) -> (usize, Action) {
-        (held.len(), self.turned_away.map_or(Action::More, |turned_away| turned_away.answer_part(held, context)))
+        (held.len(), self.turn_away_early(held, context))
     }
 
     fn ended(&mut self, held: &[u8], context: &mut Context<'_>) -> Action {
-        if let Some(turned_away) = self.turned_away {
-            return turned_away.answer_part(held, context);
+        if self.is_turned_away() {
+            return self.turn_away_early(held, context);
         }
         Line::default().ended(held, context)
     }
 
     fn answered(&mut self, answer: Result<Answer, Failure>, context: &mut Context<'_>) -> Action {
         Line::default().answered(answer, context)
-    }
-
-    fn body(&mut self, _raw: &[u8], _payload_max: usize) -> Result<BodyPart, Failure> {
-        Err(Failure::Internal)
-    }
-
-    fn body_left(&self) -> u64 {
-        0
-    }
-
-    fn finish(&mut self, _digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
-        Err(Failure::Internal)
-    }
-
-    fn sent(&mut self, digest: Option<[u8; 32]>, context: &mut Context<'_>) -> Action {
-        Line::default().sent(digest, context)
     }
 }

@@ -28,10 +28,12 @@ mod reply;
 mod status;
 mod write;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::command::Answer;
-use crate::dialect::{Action, BodyPart, Context, Finish, Phase, Protocol};
+use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Phase, Protocol};
+use crate::dialect::spec::{Dialect, OptionError, Options, Secret, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::ExpectedKind;
 use crate::wire::http::head::{self, Expect, Framing, Head, HeadError, Method, Persistence};
@@ -49,8 +51,29 @@ pub const TURNED_AWAY: &[u8] = reply::TURNED_AWAY;
 /// Bytes of the longest reply that takes a transfer slot, where a slot is smaller than a page of names.
 pub const REPLY_BYTES_MIN: usize = dir::REPLY_BYTES_MIN;
 
-/// Memory that one listener keeps at most, for the accounting.
-pub const KEPT_BYTES_MAX: usize = described::Described::BYTES_MAX + known::Known::BYTES_MAX;
+impl Dialect for Listener {
+    type Protocol = Http;
+
+    const TRAITS: Traits = Traits {
+        options: &["serve-html", "cors=ORIGIN", "allow-host=NAME"],
+        client_speaks_first: true,
+        secret: Secret::Required,
+        kept_bytes_max: described::Described::BYTES_MAX + known::Known::BYTES_MAX,
+        ..Traits::named("http")
+    };
+
+    fn listen(options: &Options, _started_s: u64) -> Result<Self, OptionError> {
+        Self::of(options)
+    }
+
+    fn accept(self: Arc<Self>, _peer: SocketAddr) -> Http {
+        Http::new(self)
+    }
+
+    fn restrict_hosts(&mut self, machine: &str) {
+        self.restrict_hosts_to(machine);
+    }
+}
 
 /// One connection's side of the protocol.
 #[derive(Debug)]

@@ -24,16 +24,17 @@ mod tests;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::command::{Answer, Command, Put};
+use crate::dialect::legacy::{Inbox, close_reason, refuse_http};
 use crate::dialect::line::{self, Line};
-use crate::dialect::{Action, BodyPart, Context, Finish, Kind, Options, Phase, Protocol, Then, refuse_http};
+use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Protocol, Then};
+use crate::dialect::spec::{Dialect, OptionError, Options, Secret, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Precondition};
 use crate::wire::frames::{self, Decided, HEADER_LEN, Header, PIECE_LEN_MAX, Step};
-use crate::wire::{key, line as grammar};
+use crate::wire::line as grammar;
 use text::{Purpose, SHOWN_LEN_MAX, Text, needs_framing, request_in};
 
 /// Said to a connection that comes when no more are taken.
@@ -45,36 +46,29 @@ const GRACE: Duration = Duration::from_millis(200);
 const TAKEN_MAX: u32 = 100;
 
 /// What the connections of one listener share.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Listener {
-    inbox: Option<Key>,
-    started: u64,
-    kept: AtomicU64,
+    inbox: Inbox,
 }
 
-impl Listener {
-    /// Reads the options of the address: `inbox=FOLDER`.
-    pub fn new(options: &Options, started: u64) -> Result<Self, String> {
-        let mut inbox = None;
-        for (name, value) in options {
-            if name != "inbox" {
-                return Err(format!("{} knows no option {name:?}, only inbox=FOLDER", Kind::LengthPrefix));
-            }
-            if inbox.is_some() {
-                return Err("inbox= is given twice".to_owned());
-            }
-            let dir = value.strip_suffix('/').unwrap_or(value);
-            inbox = Some(key::relative(dir).map_err(|failure| format!("inbox={value}: {failure}"))?);
-        }
-        Ok(Self { inbox, started, kept: AtomicU64::new(0) })
+impl Dialect for Listener {
+    type Protocol = LengthPrefix;
+
+    const TRAITS: Traits = Traits {
+        legacy_address: Some("127.0.0.1:8000"),
+        options: &[Inbox::OPTION],
+        turned_away: TURNED_AWAY,
+        // Only of a text that is a request of the `line` protocol.
+        secret: Secret::Accepted,
+        ..Traits::named("length-prefix")
+    };
+
+    fn listen(options: &Options, started_s: u64) -> Result<Self, OptionError> {
+        Ok(Self { inbox: Inbox::of(options, started_s, 1)? })
     }
 
-    /// The next name for a message of `peer`; `None` where messages are not kept.
-    fn name(&self, peer: SocketAddr) -> Option<Result<Key, Failure>> {
-        let dir = self.inbox.as_ref()?;
-        let number = self.kept.fetch_add(1, Ordering::Relaxed) + 1;
-        let address = peer.ip().to_canonical().to_string().replace(':', ".");
-        Some(key::relative(&format!("{}/{}-{number:06}-{address}-{}.txt", dir.as_str(), self.started, peer.port())))
+    fn accept(self: Arc<Self>, peer: SocketAddr) -> LengthPrefix {
+        LengthPrefix { listener: self, peer, line: Line::default(), stage: Stage::Header }
     }
 }
 
@@ -117,9 +111,11 @@ struct Streaming {
 }
 
 impl LengthPrefix {
-    /// A connection from `peer`.
-    pub fn new(listener: Arc<Listener>, peer: SocketAddr) -> Self {
-        Self { listener, peer, line: Line::default(), stage: Stage::Header }
+    /// The name in the inbox for the next message; `None` where messages are not kept.
+    fn name(&self, context: &Context<'_>) -> Option<Result<Key, Failure>> {
+        let address = self.peer.ip().to_canonical().to_string().replace(':', ".");
+        let name = self.listener.inbox.name(format_args!("{address}-{}.txt", self.peer.port()))?;
+        Some(name.and_then(|key| context.check_serving().map(|()| key)))
     }
 
     fn head(&mut self, input: &[u8], context: &mut Context<'_>) -> (usize, Action) {
@@ -149,10 +145,10 @@ impl LengthPrefix {
 
     /// From here on the text goes straight into the inbox, if there is one.
     fn stream(&mut self, mut text: Box<Text>, context: &mut Context<'_>) -> Action {
-        let key = match self.listener.name(self.peer) {
+        let key = match self.name(context) {
             None => return self.read_on(text),
-            Some(Ok(key)) if context.phase == Phase::Serving => key,
-            Some(named) => return stop(named.err().unwrap_or(Failure::Draining), context),
+            Some(Ok(key)) => key,
+            Some(Err(failure)) => return stop(failure, context),
         };
         let before = text.kept.clone();
         text.kept.truncate(SHOWN_LEN_MAX);
@@ -162,10 +158,10 @@ impl LengthPrefix {
 
     /// A text that is whole goes into the inbox, if there is one; so many names were taken.
     fn keep(&mut self, text: Box<Text>, taken: u32, context: &mut Context<'_>) -> Action {
-        let key = match self.listener.name(self.peer) {
+        let key = match self.name(context) {
             None => return text.done(None, context),
-            Some(Ok(key)) if context.phase == Phase::Serving => key,
-            Some(named) => return stop(named.err().unwrap_or(Failure::Draining), context),
+            Some(Ok(key)) => key,
+            Some(Err(failure)) => return stop(failure, context),
         };
         let content = text.kept.clone();
         self.stage = Stage::Keeping(text, key.clone(), taken);
@@ -446,13 +442,7 @@ fn refuse(failure: Failure, context: &mut Context<'_>, then: Action) -> Action {
 
 /// As [`refuse`], where the conversation cannot go on.
 fn stop(failure: Failure, context: &mut Context<'_>) -> Action {
-    let reason = match failure {
-        Failure::TimedOut => CloseReason::TooSlow,
-        Failure::Draining => CloseReason::Drained,
-        Failure::Malformed(_) => CloseReason::Malformed,
-        _ => CloseReason::Refused,
-    };
-    refuse(failure, context, Action::Close(reason))
+    refuse(failure, context, Action::Close(close_reason(failure)))
 }
 
 /// A new file in the inbox.

@@ -13,8 +13,12 @@
 mod options;
 mod say;
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use crate::command::{Answer, Command, Put};
-use crate::dialect::{Action, BodyPart, Context, Finish, Phase, Protocol, Then};
+use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Phase, Protocol, Then};
+use crate::dialect::spec::{Dialect, Secret, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::{ExpectedKind, Key, Meta, Node};
 use crate::wire::body;
@@ -31,6 +35,25 @@ pub const TURNED_AWAY: &[u8] = b"ERR 429 retry=1 the server has as many connecti
 const TRAILER_LEN_MAX: usize = 7 + 64 + 2;
 /// Longest line before a chunk, with its end.
 const CHUNK_LINE_LEN_MAX: usize = 16 + 2;
+
+#[derive(Debug, Default)]
+pub struct Listener;
+
+impl Dialect for Listener {
+    type Protocol = Line;
+
+    const TRAITS: Traits = Traits {
+        turned_away: TURNED_AWAY,
+        client_speaks_first: true,
+        half_closes_after_request: true,
+        secret: Secret::Required,
+        ..Traits::named("line")
+    };
+
+    fn accept(self: Arc<Self>, _peer: SocketAddr) -> Line {
+        Line::default()
+    }
+}
 
 /// One connection's side of the protocol.
 #[derive(Debug, Default)]

@@ -27,12 +27,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::command::{Answer, Command, Put};
-use crate::dialect::{Action, BodyPart, Context, Finish, Phase, Protocol, Then, refuse_http};
+use crate::dialect::legacy::{close_reason, refuse_http};
+use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Protocol, Then};
+use crate::dialect::spec::{Dialect, OptionError, Options, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Listing, Meta, Stored};
 use crate::wire::key;
 use crate::wire::menu::{self, Behind, Class, NameEnd, Verb, Word};
-use offer::{Found, Listed, Offer, list_text, picked};
+use offer::{Found, Listed, Offer, PACKET_LEN, list_text, picked};
 
 pub use offer::Listener;
 
@@ -40,8 +42,6 @@ const PROMPT: &[u8] = b"Give the filename";
 /// What the older menu says instead, behind the name.
 const NAMED: &[u8] = b"Filename given";
 const WRITTEN: &[u8] = b"File writted";
-/// The clients receive a name, a list or a text once, with room for so many bytes.
-const PACKET_LEN: usize = 1024;
 /// How long a name or a choice must be followed by nothing to be complete.
 const NAME_QUIET: Duration = Duration::from_millis(30);
 /// The same for a type that the menu does not know.
@@ -55,6 +55,24 @@ const EMPTY_QUIET: Duration = Duration::from_secs(3);
 /// Between a name and its content, once the name has arrived.
 const NAME_PAUSE: Duration = Duration::from_millis(120);
 const NO_NAME: Failure = Failure::Malformed("cannot tell file name from content");
+
+impl Dialect for Listener {
+    type Protocol = Menu;
+
+    const TRAITS: Traits = Traits {
+        legacy_address: Some("127.0.0.1:4456"),
+        options: &["list=choose", "text=FILE", "code=FILE", "image=FILE", "audio=FILE", "video=FILE"],
+        ..Traits::named("menu")
+    };
+
+    fn listen(options: &Options, _started_s: u64) -> Result<Self, OptionError> {
+        Self::of(options)
+    }
+
+    fn accept(self: Arc<Self>, peer: SocketAddr) -> Menu {
+        Menu { listener: self, peer, stage: Stage::Greeting, quiet: None }
+    }
+}
 
 /// One connection's side.
 #[derive(Debug)]
@@ -117,11 +135,6 @@ enum Content {
 }
 
 impl Menu {
-    /// A connection from `peer`.
-    pub fn new(listener: Arc<Listener>, peer: SocketAddr) -> Self {
-        Self { listener, peer, stage: Stage::Greeting, quiet: None }
-    }
-
     fn enter(&mut self, stage: Stage, quiet: Option<Duration>) {
         self.stage = stage;
         self.quiet = quiet;
@@ -208,8 +221,8 @@ impl Menu {
                 None => return (0, Action::More),
             },
         };
-        if context.phase == Phase::Draining {
-            return (used, refuse(Failure::Draining, Failure::Draining.words(), context));
+        if let Err(failure) = context.check_serving() {
+            return (used, refuse(failure, failure.words(), context));
         }
         (used, self.selected(verb, class, context))
     }
@@ -386,7 +399,7 @@ impl Protocol for Menu {
             }
             (Err(failure), _) => {
                 say_error(failure.words(), context);
-                Action::Close(reason(failure))
+                Action::Close(close_reason(failure))
             }
             (Ok(Answer::Created), Stage::Storing(storing)) => {
                 if storing.cue == Cue::Acknowledge {
@@ -411,12 +424,11 @@ impl Protocol for Menu {
     }
 
     fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
-        let payload = raw.len().min(payload_max);
-        if payload > 0 {
+        let part = BodyPart::content(raw.len(), payload_max);
+        if part.payload > 0 {
             self.note_content();
         }
-        let then = if payload < raw.len() { Then::Look } else { Then::Wait };
-        Ok(BodyPart { skip: 0, payload, then })
+        Ok(part)
     }
 
     fn body_quiet(&mut self) -> Then {
@@ -442,14 +454,14 @@ impl Protocol for Menu {
         Ok(Finish::default())
     }
 
-    fn paused(&mut self, _talk: &mut Context<'_>) -> Action {
+    fn paused(&mut self, _context: &mut Context<'_>) -> Action {
         match self.stage {
             Stage::Named(len) => Action::Send { range: 0..len, hash: false },
             _ => Action::Close(CloseReason::Internal),
         }
     }
 
-    fn sent(&mut self, _digest: Option<[u8; 32]>, _talk: &mut Context<'_>) -> Action {
+    fn sent(&mut self, _digest: Option<[u8; 32]>, _context: &mut Context<'_>) -> Action {
         Action::Close(CloseReason::Finished)
     }
 }
@@ -463,14 +475,5 @@ fn say_error(words: &str, context: &mut Context<'_>) {
 fn refuse(failure: Failure, words: &str, context: &mut Context<'_>) -> Action {
     context.refused = Some(failure);
     say_error(words, context);
-    Action::Close(reason(failure))
-}
-
-const fn reason(failure: Failure) -> CloseReason {
-    match failure {
-        Failure::Malformed(_) => CloseReason::Malformed,
-        Failure::TimedOut => CloseReason::TooSlow,
-        Failure::Draining => CloseReason::Drained,
-        _ => CloseReason::Refused,
-    }
+    Action::Close(close_reason(failure))
 }

@@ -30,7 +30,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::command::{Answer, Command, Put};
-use crate::dialect::{Action, BodyPart, Context, Finish, Kind, Options, Phase, Protocol, Then, no_options};
+use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Phase, Protocol};
+use crate::dialect::spec::{Dialect, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
 use crate::wire::http::opening::{NOT_HTTP, is_path_request};
@@ -56,13 +57,19 @@ pub struct Listener {
     counts: Mutex<Counts>,
 }
 
-impl Listener {
-    /// Reads the options of the address.
-    pub fn new(options: &Options) -> Result<Self, String> {
-        no_options(Kind::NameChoice, options)?;
-        Ok(Self::default())
-    }
+impl Dialect for Listener {
+    type Protocol = NameChoice;
 
+    const TRAITS: Traits = Traits { legacy_address: Some("127.0.0.1:50000"), ..Traits::named("name-choice") };
+
+    fn accept(self: Arc<Self>, peer: SocketAddr) -> NameChoice {
+        // A client reached over both families is the same client.
+        let peer = peer.ip().to_canonical();
+        NameChoice { listener: self, peer, count: Count::Unknown, exchange: Exchange::Awaiting(Held::Name) }
+    }
+}
+
+impl Listener {
     fn counts(&self) -> MutexGuard<'_, Counts> {
         // What a thread that panicked has left is still a list of counts.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
@@ -142,13 +149,6 @@ struct Reading {
 }
 
 impl NameChoice {
-    /// A connection from `peer`.
-    pub fn new(listener: Arc<Listener>, peer: SocketAddr) -> Self {
-        // A client reached over both families is the same client.
-        let peer = peer.ip().to_canonical();
-        Self { listener, peer, count: Count::Unknown, exchange: Exchange::Awaiting(Held::Name) }
-    }
-
     fn client(&self, input: &[u8]) -> Client {
         match input.first() {
             _ if self.count == Count::Alone => Client::Waits,
@@ -426,10 +426,9 @@ impl Protocol for NameChoice {
 
     fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
         let Exchange::Put { body, .. } = &mut self.exchange else { return Err(Failure::Internal) };
-        let payload = raw.len().min(payload_max);
-        body.add(&raw[..payload]);
-        let then = if payload == raw.len() { Then::Wait } else { Then::Look };
-        Ok(BodyPart { skip: 0, payload, then })
+        let part = BodyPart::content(raw.len(), payload_max);
+        body.add(&raw[..part.payload]);
+        Ok(part)
     }
 
     /// Only the end of the stream ends it.

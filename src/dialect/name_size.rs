@@ -25,7 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::command::{Answer, Command, Put};
-use crate::dialect::{Action, BodyPart, Context, Finish, Kind, Options, Phase, Protocol, Then, no_options};
+use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Phase, Protocol, Then};
+use crate::dialect::spec::{Dialect, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
 use crate::wire::http::opening::{NOT_HTTP, has_request_line};
@@ -40,15 +41,16 @@ const HELD_LEN_MAX: usize = 4096;
 const PART: &str = ".part";
 const CUT_SHORT: Failure = Failure::Malformed("the upload is not as long as announced");
 
-/// What the connections of one listener share: nothing.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Listener;
 
-impl Listener {
-    /// Reads the options of the address; there are none.
-    pub fn new(options: &Options) -> Result<Self, String> {
-        no_options(Kind::NameSize, options)?;
-        Ok(Self)
+impl Dialect for Listener {
+    type Protocol = NameSize;
+
+    const TRAITS: Traits = Traits { legacy_address: Some("127.0.1.1:5010"), ..Traits::named("name-size") };
+
+    fn accept(self: Arc<Self>, peer: SocketAddr) -> NameSize {
+        NameSize { peer, exchange: Exchange::Held(Front::Unsure) }
     }
 }
 
@@ -102,17 +104,12 @@ enum Verdict {
 }
 
 impl NameSize {
-    /// A connection from `peer`.
-    pub fn new(_listener: Arc<Listener>, peer: SocketAddr) -> Self {
-        Self { peer, exchange: Exchange::Held(Front::Unsure) }
-    }
-
     /// Makes room under the name of the reading with this number. If a directory has that name, the
     /// name may still go on behind the blank: then the next is tried.
     fn open(&mut self, upload: Box<Upload>, number: usize) -> Action {
         let Some(key) = upload.head.key(number).cloned() else { return Action::Reset(CloseReason::Refused) };
         self.exchange = Exchange::Opening(upload, number);
-        Action::Run(Command::Put(put(key, None)))
+        Action::Run(Command::Put(Put::new(key, None)))
     }
 
     /// Everything of a small file is here.
@@ -133,7 +130,7 @@ impl NameSize {
             return refuse(Failure::TooLarge, Action::Reset(CloseReason::Refused), context);
         }
         self.exchange = Exchange::Storing(verdict, then);
-        Action::Store(put(key, Some(content.len() as u64)), content)
+        Action::Store(Put::new(key, Some(content.len() as u64)), content)
     }
 
     /// The stream ended and the equation holds for no reading of it.
@@ -164,10 +161,6 @@ const GONE: Action = Action::Close(CloseReason::CutShort);
 fn refuse(failure: Failure, action: Action, context: &mut Context<'_>) -> Action {
     context.refused = Some(failure);
     action
-}
-
-fn put(key: Key, len: Option<u64>) -> Put {
-    Put::new(key, len)
 }
 
 fn part_of(key: &Key) -> Result<Key, Failure> {
@@ -335,9 +328,9 @@ impl Protocol for NameSize {
 
     fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
         let Exchange::Streaming(upload) = &mut self.exchange else { return Err(Failure::Internal) };
-        let payload = raw.len().min(payload_max);
-        upload.came = upload.came.checked_add(payload as u64).ok_or(Failure::TooLarge)?;
-        Ok(BodyPart { skip: 0, payload, then: if payload == raw.len() { Then::Wait } else { Then::Look } })
+        let part = BodyPart::content(raw.len(), payload_max);
+        upload.came = upload.came.checked_add(part.payload as u64).ok_or(Failure::TooLarge)?;
+        Ok(part)
     }
 
     fn body_left(&self) -> u64 {
@@ -354,10 +347,6 @@ impl Protocol for NameSize {
         self.exchange = Exchange::Storing(verdict, VecDeque::new());
         Ok(finish)
     }
-
-    fn sent(&mut self, _digest: Option<[u8; 32]>, _talk: &mut Context<'_>) -> Action {
-        Action::Reset(CloseReason::Internal)
-    }
 }
 
 #[cfg(test)]
@@ -368,7 +357,7 @@ mod tests {
     use crate::object::{Durability, Etag, Meta, Placed, Stored};
 
     fn protocol() -> NameSize {
-        NameSize::new(Arc::new(Listener), SocketAddr::from(([127, 0, 0, 1], 1)))
+        Arc::new(Listener).accept(SocketAddr::from(([127, 0, 0, 1], 1)))
     }
 
     /// Calls the protocol as the session does; returns what it wants, and what the log gets.

@@ -26,12 +26,13 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::command::{Answer, Command, Put};
 use crate::config::Limits;
-use crate::dialect::{Action, BodyPart, Context, Finish, Kind, Options, Phase, Protocol, refuse_http};
+use crate::dialect::legacy::{Inbox, close_reason, refuse_http};
+use crate::dialect::protocol::{Action, Context, Protocol};
+use crate::dialect::spec::{Dialect, OptionError, Options, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Meta, Precondition, Stored};
 use crate::wire::pickle::{self, BytesHead, Document, Item, Scanner, Strings, Value};
@@ -47,36 +48,35 @@ const SHOWN_ENTRIES_MAX: usize = 8;
 const SHOWN_CHARS_MAX: usize = 40;
 
 /// What the connections of one listener share.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Listener {
-    inbox: Option<Key>,
-    /// When the server started, so that names of kept messages do not repeat.
-    started: u64,
-    kept: AtomicU64,
+    inbox: Inbox,
 }
 
-impl Listener {
-    /// Reads the options of the address.
-    pub fn new(options: &Options, started: u64) -> Result<Self, String> {
-        let mut inbox = None;
-        for (name, value) in options {
-            if name != "inbox" {
-                return Err(format!("{} knows no option {name:?}, only inbox=FOLDER", Kind::Pickle));
-            }
-            let dir = key::relative(value.strip_suffix('/').unwrap_or(value));
-            let dir = dir.map_err(|failure| format!("inbox={value}: {failure}"))?;
-            if inbox.replace(dir).is_some() {
-                return Err("inbox= is given twice".to_owned());
-            }
-        }
-        Ok(Self { inbox, started, kept: AtomicU64::new(0) })
+impl Dialect for Listener {
+    type Protocol = Pickle;
+
+    const TRAITS: Traits = Traits {
+        legacy_address: Some("127.0.0.1:12000"),
+        options: &[Inbox::OPTION],
+        decodes_slowly: true,
+        holds_messages: true,
+        ..Traits::named("pickle")
+    };
+
+    fn listen(options: &Options, started_s: u64) -> Result<Self, OptionError> {
+        Ok(Self { inbox: Inbox::of(options, started_s, 0)? })
     }
 
-    /// A name for the next message that is kept, if messages are.
-    fn next_name(&self, client: u16) -> Option<Result<Key, Failure>> {
-        let dir = self.inbox.as_ref()?;
-        let number = self.kept.fetch_add(1, Ordering::Relaxed);
-        Some(key::relative(&format!("{}/{}-{number:06}-{client}.json", dir.as_str(), self.started)))
+    fn accept(self: Arc<Self>, peer: SocketAddr) -> Pickle {
+        Pickle {
+            listener: self,
+            client: peer.port(),
+            idle_after: Limits::default().idle_timeout,
+            stage: Stage::Listening(Scanner::default()),
+            behind: Behind::Nothing,
+            work: 0,
+        }
     }
 }
 
@@ -140,18 +140,6 @@ enum Request<'a> {
 }
 
 impl Pickle {
-    /// A connection from `peer`.
-    pub fn new(listener: Arc<Listener>, peer: SocketAddr) -> Self {
-        Self {
-            listener,
-            client: peer.port(),
-            idle_after: Limits::default().idle_timeout,
-            stage: Stage::Listening(Scanner::default()),
-            behind: Behind::Nothing,
-            work: 0,
-        }
-    }
-
     /// A whole message is there.
     fn message(&mut self, message: &[u8], context: &mut Context<'_>) -> Result<Action, Failure> {
         let (document, work) = pickle::decode_counted(message);
@@ -165,16 +153,14 @@ impl Pickle {
             }
             Request::Get { name } => {
                 let key = key::relative(name)?;
-                if context.phase == Phase::Draining {
-                    return Err(Failure::Draining);
-                }
+                context.check_serving()?;
                 let fetch = Fetch { key: key.clone(), strings: document.strings(), behind: Vec::new() };
                 self.stage = Stage::Fetching(Box::new(fetch));
                 Ok(Action::Run(Command::Get { key }))
             }
             Request::Message => {
                 context.notes.push(shown(&document));
-                let Some(key) = self.listener.next_name(self.client) else {
+                let Some(key) = self.listener.inbox.name(format_args!("{}.json", self.client)) else {
                     context.out.append(&mut pickle::text(GOT_IT));
                     return Ok(self.done());
                 };
@@ -210,10 +196,8 @@ impl Pickle {
         };
         context.out.append(&mut pickle::dict(&[("error", Item::Text(&words))]));
         self.stage = Stage::Parting(match failure {
-            Failure::Malformed(_) => CloseReason::Malformed,
-            Failure::Draining => CloseReason::Drained,
             Failure::TimedOut => CloseReason::HeadTimeout,
-            _ => CloseReason::Refused,
+            failure => close_reason(failure),
         });
         Action::Pause(GAP)
     }
@@ -247,9 +231,7 @@ fn store(key: Key, precondition: Precondition, content: Vec<u8>) -> Action {
 /// May so many bytes be stored under this name?
 fn open_for_change(name: &str, len: usize, context: &Context<'_>) -> Result<Key, Failure> {
     let key = key::relative(name)?;
-    if context.phase == Phase::Draining {
-        return Err(Failure::Draining);
-    }
+    context.check_serving()?;
     if len as u64 > context.limits.request_bytes_max {
         return Err(Failure::TooLarge);
     }
@@ -349,10 +331,6 @@ impl Protocol for Pickle {
         self.refuse(Failure::Malformed("the connection ended in the middle of a message"), context)
     }
 
-    fn message_len_max(&self, limits: &Limits) -> usize {
-        limits.message_bytes_max
-    }
-
     /// Only the silence between messages; one that stops half-way is a matter of the limits.
     fn quiet_after(&self) -> Option<Duration> {
         matches!(self.stage, Stage::Listening(_)).then_some(self.idle_after)
@@ -393,18 +371,6 @@ impl Protocol for Pickle {
         }
     }
 
-    fn body(&mut self, _raw: &[u8], _payload_max: usize) -> Result<BodyPart, Failure> {
-        Err(Failure::Internal)
-    }
-
-    fn body_left(&self) -> u64 {
-        0
-    }
-
-    fn finish(&mut self, _digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
-        Err(Failure::Internal)
-    }
-
     fn sent(&mut self, _digest: Option<[u8; 32]>, context: &mut Context<'_>) -> Action {
         let Stage::Fetching(fetch) = &mut self.stage else { return Action::Close(CloseReason::Internal) };
         context.out.append(&mut fetch.behind);
@@ -416,25 +382,6 @@ impl Protocol for Pickle {
 mod tests {
     use super::*;
     use crate::wire::pickle::decode;
-
-    fn listener(options: &[(&str, &str)]) -> Result<Listener, String> {
-        let options: Vec<_> = options.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        Listener::new(&options, 1_700_000_000)
-    }
-
-    #[test]
-    fn an_inbox_is_a_directory_below_the_root() {
-        let kept = listener(&[("inbox", "a/b/")]).expect("a folder");
-        let name = |client| kept.next_name(client).expect("an inbox").expect("a good name").to_string();
-        assert_eq!(
-            (name(5), name(6)),
-            ("/a/b/1700000000-000000-5.json".into(), "/a/b/1700000000-000001-6.json".into())
-        );
-        assert!(listener(&[]).expect("no options").next_name(5).is_none());
-        for bad in [&[("inbox", "")][..], &[("inbox", "../a")], &[("box", "a")], &[("inbox", "a"), ("inbox", "b")]] {
-            assert!(listener(bad).is_err(), "{bad:?}");
-        }
-    }
 
     #[test]
     fn a_request_is_put_or_get_and_nothing_else() {

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::dialect::{Dialect, Listening};
+use crate::dialect::{AnyProtocol, Listening, Secret};
 use crate::ids::{ConnId, ListenerId};
 use crate::platform::{AcceptError, Platform, Readable, Stream};
 use crate::reactor::addresses::Address;
@@ -82,7 +82,7 @@ impl<P: Platform> Reactor<P> {
     fn admit_connection(&mut self, mut stream: P::Stream, peer: SocketAddr, place: usize) {
         let door = &self.doors[place];
         self.counters.accepted += 1;
-        let wait = match self.access.needs_secret() && door.listening.kind().takes_secrets() {
+        let wait = match self.access.needs_secret() && door.listening.kind().traits().secret != Secret::Unknown {
             true => self.guesses.wait(Address::of_any(peer), self.now, &self.limits),
             false => Some(Duration::ZERO),
         };
@@ -106,7 +106,7 @@ impl<P: Platform> Reactor<P> {
             self.converse(stream, peer, dialect);
             return;
         }
-        match door.listening.turned_away() {
+        match door.listening.kind().traits().turned_away {
             // To a client that is told nothing a plain end means success.
             b"" => stream.reset_on_drop(),
             words => {
@@ -118,7 +118,7 @@ impl<P: Platform> Reactor<P> {
         let _ = stream.recv(&mut self.scratch);
     }
 
-    fn converse(&mut self, stream: P::Stream, peer: SocketAddr, dialect: Dialect) -> ConnId {
+    fn converse(&mut self, stream: P::Stream, peer: SocketAddr, dialect: AnyProtocol) -> ConnId {
         self.generation = self.generation.wrapping_add(1);
         let entry = self.connections.vacant_entry();
         let id = conn_id(entry.key(), self.generation);

@@ -49,7 +49,7 @@ impl<P: Platform> Reactor<P> {
     /// What is changed in place must be what a count gives.
     fn check_counters(&self) {
         let Counters { open, states, dialects, slots_used, slots_waiting, .. } = &self.counters;
-        let mut counted = ([0; Counters::STATES.len()], [0; Counters::DIALECTS.len()]);
+        let mut counted = ([0; Counters::STATES.len()], [0; Counters::DIALECTS_MAX]);
         for (_, connection) in &self.connections {
             counted.0[connection.session.state() as usize] += 1;
             counted.1[connection.session.speaks() as usize] += 1;

@@ -233,7 +233,7 @@ impl<P: Platform> Reactor<P> {
             return;
         }
         if connection.watched == Watched::Heard
-            && connection.session.speaks().half_closes_after_request()
+            && connection.session.speaks().traits().half_closes_after_request
             && connection.session.waits_for_request()
         {
             connection.watched = Watched::Answered;

@@ -35,7 +35,7 @@ use slab::Slab;
 use crate::buffer::ChunkPool;
 use crate::config::{Access, Limits};
 use crate::counters::{Counters, Health};
-use crate::dialect::{Listening, Phase};
+use crate::dialect::{Kind, Listening, Phase};
 use crate::ids::{ConnId, ListenerId};
 use crate::platform::{Event, Op, Platform, Readable, Signal, Store, Stream};
 use crate::session::state::Name;
@@ -224,7 +224,7 @@ impl<P: Platform> Reactor<P> {
     pub fn new(platform: P, setup: Setup) -> Self {
         let Setup { limits, access, listeners } = setup;
         let wall_clock_s = platform.wall_clock_s();
-        let mut counters = Counters { started_s: wall_clock_s, ..Counters::default() };
+        let mut counters = Counters { started_s: wall_clock_s, dialect_names: &Kind::NAMES, ..Counters::default() };
         let admission = Admission::new(&limits, &mut counters);
         let started = platform.now();
         Self {

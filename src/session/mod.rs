@@ -23,7 +23,7 @@ use std::time::Instant;
 use crate::buffer::{Chunk, ChunkPool};
 use crate::config::{Access, Limits};
 use crate::counters::Counters;
-use crate::dialect::{Context, Dialect, Kind, Phase, Protocol};
+use crate::dialect::{AnyProtocol, Context, Kind, Phase, Protocol};
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
 use crate::platform::{Completion, Op};
@@ -98,7 +98,7 @@ enum Slot {
 /// One connection's conversation.
 #[derive(Debug)]
 pub struct Session {
-    dialect: Dialect,
+    dialect: AnyProtocol,
     /// Under which it is counted.
     spoken: Kind,
     state: State,
@@ -118,7 +118,7 @@ pub struct Session {
 
 impl Session {
     /// A connection has been accepted; asks the dialect whether it speaks first.
-    pub fn new(dialect: Dialect, cx: &mut Cx<'_>) -> Self {
+    pub fn new(dialect: AnyProtocol, cx: &mut Cx<'_>) -> Self {
         let mut session = Self {
             spoken: dialect.kind(),
             dialect,
@@ -210,14 +210,14 @@ impl Session {
         match &self.state {
             State::SendingBody(sending) => sending.end - sending.next > limits.turn_bytes_min as u64,
             State::ReceivingBody(receiving) => matches!(receiving.target, Target::File(_)),
-            State::AwaitHeader { .. } => self.spoken.decodes_slowly(),
+            State::AwaitHeader { .. } => self.spoken.traits().decodes_slowly,
             _ => false,
         }
     }
 
     /// What decoding has cost since this was last asked, in bytes of an upload that take as long.
     pub fn take_work(&mut self) -> usize {
-        if self.spoken.decodes_slowly() { self.dialect.protocol().take_work() } else { 0 }
+        if self.spoken.traits().decodes_slowly { self.dialect.protocol().take_work() } else { 0 }
     }
 
     /// True once after a wrong secret was shown.

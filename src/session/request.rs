@@ -25,7 +25,7 @@ impl Session {
         }
         let most = match self.slot {
             Slot::None => cx.limits.head_len_max,
-            Slot::Held => self.dialect.protocol_ref().message_len_max(cx.limits).max(cx.limits.head_len_max),
+            Slot::Held => self.dialect.message_len_max(cx.limits).max(cx.limits.head_len_max),
         };
         most.saturating_sub(self.work.inbox.len())
     }
@@ -43,8 +43,8 @@ impl Session {
         if used == 0 && action == Action::More {
             return self.head_needs_more(data, cx);
         }
-        if let Action::Speak(kind) = action {
-            self.dialect.speak(kind);
+        if action == Action::Speak {
+            self.dialect.speak();
             return Use::Took(0);
         }
         self.apply(action, cx);
@@ -66,7 +66,7 @@ impl Session {
 
     fn head_needs_more(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Use {
         self.appetite = Appetite::Hungry;
-        let message_max = self.dialect.protocol_ref().message_len_max(cx.limits);
+        let message_max = self.dialect.message_len_max(cx.limits);
         if data.len() >= cx.limits.head_len_max && data.len() < message_max {
             if self.slot == Slot::None {
                 self.set_state(State::AwaitSlot(Box::new(Wanted::Gather)), cx);
@@ -112,7 +112,7 @@ impl Session {
                 self.set_state(State::SendingReply(reason), cx);
             }
             Action::Reset(reason) => self.end(reason, Parting::Reset, cx),
-            Action::Receive | Action::Send { .. } | Action::Speak(_) => {
+            Action::Receive | Action::Send { .. } | Action::Speak => {
                 self.fail_inside("a dialect wanted what only fits another moment", cx);
             }
         }

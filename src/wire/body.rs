@@ -11,6 +11,14 @@ pub struct BodyPart {
     pub then: Then,
 }
 
+impl BodyPart {
+    /// All of the `shown` bytes, but at most `payload_max`, of content whose end they do not tell.
+    pub fn content(shown: usize, payload_max: usize) -> Self {
+        let payload = shown.min(payload_max);
+        Self { skip: 0, payload, then: if payload == shown { Then::Wait } else { Then::Look } }
+    }
+}
+
 /// What comes behind a [`BodyPart`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {

@@ -47,7 +47,8 @@ impl Text {
     fn connections(&mut self, c: &Counters) {
         let states = Counters::STATES.into_iter().zip(c.states);
         self.each("connections", Type::Gauge, "Connections open, by what they do.", "state", states);
-        let dialects = Counters::DIALECTS.into_iter().zip(c.dialects);
+        let mut dialects: Vec<_> = c.dialect_names.iter().copied().zip(c.dialects).collect();
+        dialects.sort_unstable();
         let help = "Connections open, by what they speak.";
         self.each("dialect_connections", Type::Gauge, help, "dialect", dialects);
         self.one("connections_accepted_total", Type::Counter, "Connections accepted.", c.accepted);

@@ -20,7 +20,7 @@ const SLOW: Mode = Mode { deferred: true, lags: true, ..Mode::PLAIN };
 const TURN: Duration = Duration::from_millis(3);
 
 const STATES: usize = Counters::STATES.len();
-const KINDS: usize = Counters::DIALECTS.len();
+const KINDS: usize = Counters::DIALECTS_MAX;
 
 fn limits() -> Limits {
     Limits { slots: 1, chunk_bytes: 16, chunks_per_slot: 4, ..Limits::default() }

@@ -492,9 +492,9 @@ fn who_speaks_unasked_does_not_wait_for_its_client() {
         let peer = rig.connect();
         rig.pass(seconds(30));
         let speaks = !peer.heard().is_empty();
-        assert!(!speaks || !kind.client_speaks_first(), "{kind}");
+        assert!(!speaks || !kind.traits().client_speaks_first, "{kind}");
     }
-    assert!([Kind::Auto, Kind::Line, Kind::Http].into_iter().all(Kind::client_speaks_first));
+    assert!([Kind::Auto, Kind::Line, Kind::Http].into_iter().all(|kind| kind.traits().client_speaks_first));
 }
 
 #[test]

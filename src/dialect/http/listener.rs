@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::dialect::http::described::Described;
 use crate::dialect::http::known::Known;
-use crate::dialect::{Kind, Options};
+use crate::dialect::spec::{OptionError, Options};
 
 /// The options of the listener's address.
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ struct Hosts {
 
 impl Listener {
     /// Answers only requests for this machine, of that name, and for the names that the options allow.
-    pub(crate) fn restrict_hosts(&mut self, machine: &str) {
+    pub(super) fn restrict_hosts_to(&mut self, machine: &str) {
         self.hosts.is_checked = !self.hosts.allowed.iter().any(|name| &**name == "*");
         self.hosts.allowed.push(machine.into());
     }
@@ -74,20 +74,16 @@ impl Listener {
     }
 
     /// Reads `serve-html`, `cors=ORIGIN` (an origin, or `*`) and `allow-host=NAME` (a name, or `*`).
-    pub fn new(kind: Kind, options: &Options) -> Result<Self, String> {
+    pub(super) fn of(options: &Options) -> Result<Self, OptionError> {
         let mut listener = Self::default();
         for (name, value) in options {
             match (name.as_str(), value.as_str()) {
                 ("serve-html", "") => listener.active = Active::Serve,
-                ("cors", _) if listener.origins != Origins::None => return Err("cors= is given twice".to_owned()),
+                ("cors", _) if listener.origins != Origins::None => return Err(OptionError::Repeated("cors")),
                 ("cors", "*") => listener.origins = Origins::Any,
                 ("cors", origin) => listener.origins = Origins::One(checked_origin(origin)?.into()),
                 ("allow-host", host) => listener.hosts.allowed.push(checked_host(host)?.into()),
-                _ => {
-                    return Err(format!(
-                        "{kind} knows no option {name:?} of that value, only serve-html, cors=ORIGIN and allow-host=NAME"
-                    ));
-                }
+                (name, value) => return Err(OptionError::invalid(name, value, "takes no value")),
             }
         }
         Ok(listener)
@@ -95,39 +91,42 @@ impl Listener {
 }
 
 /// An origin goes into a response as it is, so it must be one: `https://example.org:8443`.
-fn checked_origin(origin: &str) -> Result<&str, String> {
+fn checked_origin(origin: &str) -> Result<&str, OptionError> {
     let host = origin.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https")).map(|(_, host)| host);
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
     match host {
         Some(host) if !host.is_empty() && host.bytes().all(good) => Ok(origin),
-        _ => Err(format!("cors={origin}: an origin is http://HOST, https://HOST or *, with a port if it needs one")),
+        _ => {
+            let reason = "an origin is http://HOST, https://HOST or *, with a port if it needs one";
+            Err(OptionError::invalid("cors", origin, reason))
+        }
     }
 }
 
 /// A name as it stands in `Host`, without a port.
-fn checked_host(host: &str) -> Result<&str, String> {
+fn checked_host(host: &str) -> Result<&str, OptionError> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     if host == "*" || (!host.is_empty() && host.bytes().all(good)) {
         return Ok(host);
     }
-    Err(format!("allow-host={host}: a host is a name without a port, or *"))
+    Err(OptionError::invalid("allow-host", host, "a host is a name without a port, or *"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn listener(name: &str, value: &str) -> Result<Listener, String> {
-        Listener::new(Kind::Http, &[(name.to_owned(), value.to_owned())])
+    fn listener(name: &str, value: &str) -> Result<Listener, OptionError> {
+        Listener::of(&[(name.to_owned(), value.to_owned())])
     }
 
     #[test]
     fn a_restricted_listener_answers_for_this_machine_and_allowed_names() {
         let open = listener("allow-host", "files.example").expect("good");
         let mut restricted = listener("allow-host", "files.example").expect("good");
-        restricted.restrict_hosts("Box");
+        restricted.restrict_hosts_to("Box");
         let mut any = listener("allow-host", "*").expect("good");
-        any.restrict_hosts("Box");
+        any.restrict_hosts_to("Box");
         for host in [
             "localhost",
             "LOCALHOST:7070",

@@ -3,15 +3,17 @@ use proptest::prelude::*;
 use super::text::Greeting;
 use super::*;
 use crate::config::Access;
+use crate::dialect::Phase;
 use crate::dialect::testing::{self, Heard};
 
-fn listener(options: &[(&str, &str)]) -> Result<Listener, String> {
+fn listener(options: &[(&str, &str)]) -> Result<Listener, OptionError> {
     let options: Vec<_> = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Listener::new(&options, 1_700_000_000)
+    Listener::TRAITS.check(&options)?;
+    Listener::listen(&options, 1_700_000_000)
 }
 
 fn protocol(options: &[(&str, &str)]) -> LengthPrefix {
-    LengthPrefix::new(Arc::new(listener(options).expect("good options")), SocketAddr::from(([127, 0, 0, 1], 50_851)))
+    Arc::new(listener(options).expect("good options")).accept(SocketAddr::from(([127, 0, 0, 1], 50_851)))
 }
 
 fn talking<R>(access: &Access, call: impl FnOnce(&mut Context<'_>) -> R) -> (R, Vec<u8>, Vec<String>) {
@@ -45,8 +47,8 @@ fn decode(protocol: &mut LengthPrefix, input: &[u8]) -> (Action, Vec<u8>) {
 
 #[test]
 fn the_only_option_is_a_directory() {
-    assert!(listener(&[]).expect("none").inbox.is_none());
-    let inbox = |value| listener(&[("inbox", value)]).map(|listener| listener.inbox.map(|key| key.to_string()));
+    assert!(listener(&[]).expect("none").inbox.dir.is_none());
+    let inbox = |value| listener(&[("inbox", value)]).map(|listener| listener.inbox.dir.map(|key| key.to_string()));
     assert_eq!(inbox("notes/"), Ok(Some("/notes".to_owned())));
     assert_eq!(inbox("a/b"), Ok(Some("/a/b".to_owned())));
     for bad in ["", "/", "..", "/abs", "a//b", ".filewharf"] {
@@ -58,9 +60,10 @@ fn the_only_option_is_a_directory() {
 
 #[test]
 fn names_in_the_inbox_do_not_repeat() {
-    let listener = listener(&[("inbox", "notes")]).expect("good");
-    let peer = "[::ffff:10.0.0.7]:9".parse().expect("an address");
-    let name = || listener.name(peer).expect("an inbox").expect("a name").to_string();
+    let listener = Arc::new(listener(&[("inbox", "notes")]).expect("good"));
+    let protocol = listener.accept("[::ffff:10.0.0.7]:9".parse().expect("an address"));
+    let name = || talking(&Access::default(), |context| protocol.name(context)).0;
+    let name = || name().expect("an inbox").expect("a name").to_string();
     assert_eq!(name(), "/notes/1700000000-000001-10.0.0.7-9.txt");
     assert_eq!(name(), "/notes/1700000000-000002-10.0.0.7-9.txt");
 }

@@ -1,24 +1,27 @@
 //! What a client that asks for a file is given: the default of its type, the newest, or its own
 //! choice from a list.
 
-use crate::dialect::menu::PACKET_LEN;
-use crate::dialect::{Kind, Options};
+use crate::dialect::spec::{OptionError, Options};
 use crate::error::Failure;
 use crate::object::{Key, Listing, Node};
 use crate::wire::key;
 use crate::wire::menu::Class;
 
+/// The clients receive a name, a list or a text once, with room for so many bytes.
+pub(super) const PACKET_LEN: usize = 1024;
+
 /// What the connections of one listener share.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Listener {
     pub(super) offer: Offer,
     defaults: Vec<(Class, Key)>,
 }
 
 /// What a client that wants a file is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Offer {
     /// The default of its type, or else the newest.
+    #[default]
     One,
     /// Its own choice of all there are.
     Choice,
@@ -26,15 +29,15 @@ pub(super) enum Offer {
 
 impl Listener {
     /// Reads the options of the address.
-    pub fn new(options: &Options) -> Result<Self, String> {
-        let mut this = Self { offer: Offer::One, defaults: Vec::new() };
+    pub(super) fn of(options: &Options) -> Result<Self, OptionError> {
+        let mut this = Self::default();
         for (name, value) in options {
             let classes = match (name.as_str(), value.as_str()) {
                 ("list", "choose") => {
                     this.offer = Offer::Choice;
                     continue;
                 }
-                ("list", _) => return Err(format!("{}: list is `choose` or left out", Kind::Menu)),
+                ("list", _) => return Err(OptionError::invalid(name, value, "list is `choose` or left out")),
                 ("text", _) => vec![Class::Text],
                 ("code", file) => match [Class::C, Class::Python].into_iter().find(|c| c.stem(file).is_some()) {
                     Some(class) => vec![class],
@@ -42,10 +45,10 @@ impl Listener {
                 },
                 ("image", _) => vec![Class::Image],
                 ("audio", _) => vec![Class::Audio],
-                ("video", _) => vec![Class::Video],
-                _ => return Err(format!("{} knows no option {name:?}", Kind::Menu)),
+                _ => vec![Class::Video],
             };
-            let key = key::relative(value).map_err(|failure| format!("{}: {name}={value}: {failure}", Kind::Menu))?;
+            let key = key::relative(value);
+            let key = key.map_err(|failure| OptionError::invalid(name, value, failure.words()))?;
             this.defaults.extend(classes.into_iter().map(|class| (class, key.clone())));
         }
         Ok(this)
@@ -133,13 +136,15 @@ pub(super) fn picked(class: &Class, listed: &[Listed], choice: &[u8]) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::spec::Dialect as _;
 
-    fn options(query: &str) -> Result<Listener, String> {
+    fn options(query: &str) -> Result<Listener, OptionError> {
         let options: Vec<(String, String)> = (query.split('&'))
             .map(|option| option.split_once('=').unwrap_or((option, "")))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        Listener::new(&options)
+        Listener::TRAITS.check(&options)?;
+        Listener::of(&options)
     }
 
     #[test]

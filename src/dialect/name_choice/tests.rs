@@ -34,7 +34,7 @@ fn answer(protocol: &mut NameChoice, answer: Result<Answer, Failure>) -> Did<Act
 }
 
 fn connect(listener: &Arc<Listener>, host: u8) -> NameChoice {
-    NameChoice::new(Arc::clone(listener), SocketAddr::from(([127, 0, 0, host], 50_851)))
+    Arc::clone(listener).accept(SocketAddr::from(([127, 0, 0, host], 50_851)))
 }
 
 /// The name under which a request is stored or looked for.

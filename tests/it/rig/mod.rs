@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use filewharf::config::{Access, Limits};
-use filewharf::dialect::Listening;
+use filewharf::dialect::{Kind, Listening};
 use filewharf::ids::{ConnId, FileId, ListenerId};
 use filewharf::platform::{AcceptError, Counters, Event, Health, Platform, Readable, SendFile, Stream as _};
 use filewharf::reactor::{Ended, Reactor, Setup};
@@ -153,7 +153,7 @@ pub struct Peer {
 
 impl Rig {
     pub fn new(mode: Mode, limits: Limits, access: Access) -> Self {
-        Self::speaking(Listening::Line, mode, limits, access)
+        Self::speaking(Listening::new(Kind::Line, &[], 0).expect("no options"), mode, limits, access)
     }
 
     pub fn speaking(listening: Listening, mode: Mode, limits: Limits, access: Access) -> Self {

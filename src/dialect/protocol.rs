@@ -1,0 +1,166 @@
+//! The interface between a session and the protocol of its connection.
+//!
+//! A protocol has inputs (bytes, end of stream, silence, an answer of the store, "the body was sent") and outputs
+//! (bytes to send, and one [`Action`]). Everything about a conversation is decided there; the session only obeys. A
+//! protocol never sees a socket, a file or a clock.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::command::{Answer, Command, Put};
+use crate::config::{Access, Limits};
+use crate::counters::Counters;
+use crate::error::{CloseReason, Failure};
+use crate::object::Key;
+pub use crate::wire::body::{BodyPart, Then};
+
+/// What the session is to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Wait for more bytes than were shown.
+    More,
+    /// Give this to the store; its answer comes to [`Protocol::answered`].
+    Run(Command),
+    /// The upload may begin: what follows is decoded by [`Protocol::body`].
+    Receive,
+    /// Send this part of the open file behind the output, and hash it if asked to; then call [`Protocol::sent`].
+    Send { range: Range<u64>, hash: bool },
+    /// This exchange is over: decode the next request.
+    Next,
+    /// The reply goes on: once the output was sent, wait for a slot and give this to the store. Its answer comes to
+    /// [`Protocol::answered`].
+    Continue(Command),
+    /// Store a small file whose content is already known; the answer is `Stored` or a failure.
+    Store(Put, Vec<u8>),
+    /// Wait until the peer's system has acknowledged all output, and so long besides; then call
+    /// [`Protocol::paused`]. For peers that take one packet for one message.
+    Pause(Duration),
+    /// This exchange failed before its body was read: throw the body away, then as `Next`. A body too long to throw
+    /// away ends the connection instead.
+    Discard,
+    /// Send the output, shut down our sending side, let the peer read it.
+    Close(CloseReason),
+    /// Close so that a peer that is still sending notices.
+    Reset(CloseReason),
+    /// The first line showed what the peer speaks: from here on another protocol decodes.
+    Speak,
+}
+
+/// What to do with a body that is complete.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Finish {
+    /// Another name than was announced, where it is only known now.
+    pub key: Option<Key>,
+    /// Bytes that belong before the content that was received. Only of an upload whose length was not known.
+    pub prepend: Vec<u8>,
+}
+
+/// Whether the server takes new requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Serving,
+    Draining,
+}
+
+/// What a protocol is lent for one call.
+pub struct Context<'a> {
+    /// Output to the peer; whole messages only.
+    pub out: &'a mut Vec<u8>,
+    pub limits: &'a Limits,
+    pub access: &'a Access,
+    pub phase: Phase,
+    /// In seconds since 1970.
+    pub wall_clock_s: u64,
+    /// Current in the middle of a turn.
+    pub counters: &'a Counters,
+    /// Set when the request was refused, for the log.
+    pub refused: Option<Failure>,
+    /// Set when a wrong secret was shown.
+    pub wrong_secret: bool,
+    /// Lines for the log about this peer.
+    pub notes: &'a mut Vec<String>,
+}
+
+impl Context<'_> {
+    /// Fails where new requests are refused because the server is ending.
+    pub fn check_serving(&self) -> Result<(), Failure> {
+        if self.phase == Phase::Serving { Ok(()) } else { Err(Failure::Draining) }
+    }
+}
+
+/// One dialect's side of one connection. The defaults are those of a dialect without bodies.
+pub trait Protocol {
+    /// The connection is open; nothing was received yet.
+    fn opened(&mut self, _context: &mut Context<'_>) -> Action {
+        Action::More
+    }
+
+    /// Decodes a head from `input`, the oldest bytes not yet used. Returns how many were used; with
+    /// [`Action::More`] the same bytes are shown again with more behind them.
+    fn decode(&mut self, input: &[u8], context: &mut Context<'_>) -> (usize, Action);
+
+    /// What decoding has cost since the last call, in bytes of an upload that take as long. Only of dialects that
+    /// [decode slowly](crate::dialect::Traits::decodes_slowly).
+    fn take_work(&mut self) -> usize {
+        0
+    }
+
+    /// The peer's stream ended while a head was awaited; `held` was never decoded.
+    fn ended(&mut self, held: &[u8], context: &mut Context<'_>) -> Action;
+
+    /// How long a silence of the peer means something now, while a head is awaited or a body received. Called anew
+    /// after every input.
+    fn quiet_after(&self) -> Option<Duration> {
+        None
+    }
+
+    /// That silence came while a head was awaited; as [`Protocol::decode`].
+    fn quiet(&mut self, _held: &[u8], _context: &mut Context<'_>) -> (usize, Action) {
+        (0, Action::More)
+    }
+
+    /// That silence came in the middle of a body: whether that completes it. With [`Then::Look`] the bytes that are
+    /// held are shown again.
+    fn body_quiet(&mut self) -> Then {
+        Then::Wait
+    }
+
+    /// The time of an [`Action::Pause`] is over.
+    fn paused(&mut self, _context: &mut Context<'_>) -> Action {
+        Action::Next
+    }
+
+    /// The store answered the command that was run.
+    fn answered(&mut self, answer: Result<Answer, Failure>, context: &mut Context<'_>) -> Action;
+
+    /// Finds the next piece of content in `raw`, at most `payload_max` bytes of it.
+    fn body(&mut self, _raw: &[u8], _payload_max: usize) -> Result<BodyPart, Failure> {
+        Err(Failure::Internal)
+    }
+
+    /// At least so many bytes from here on belong to the body; reading further ahead would only have to be held.
+    fn body_left(&self) -> u64 {
+        0
+    }
+
+    /// The peer's stream ended inside the body: whether that is its end.
+    fn body_ended(&mut self) -> Result<(), Failure> {
+        Err(Failure::Malformed("the connection ended before the body did"))
+    }
+
+    /// Every byte of the body is in the staging file: whether it may become visible. `digest` is there if the
+    /// command asked to hash.
+    fn finish(&mut self, _digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
+        Err(Failure::Internal)
+    }
+
+    /// True once the peer said that nothing follows the request that is answered.
+    fn was_last_request(&self) -> bool {
+        false
+    }
+
+    /// The range of [`Action::Send`] was sent.
+    fn sent(&mut self, _digest: Option<[u8; 32]>, _context: &mut Context<'_>) -> Action {
+        Action::Close(CloseReason::Internal)
+    }
+}

@@ -11,11 +11,7 @@ use filewharf::dialect::{Kind, Listening};
 use filewharf::wire::http::{head, target};
 use filewharf::wire::{key, line};
 
-#[path = "../tests/it/rig/mod.rs"]
-#[allow(dead_code, clippy::disallowed_methods, reason = "the tests use more of it")]
-mod rig;
-
-use rig::{Mode, Rig};
+use support::rig::{Mode, Rig};
 
 /// What wrk sends, and a browser's request is some fields longer.
 const GET: &[u8] = b"GET /inbox/photo.jpg HTTP/1.1\r\nHost: 127.0.0.1:7070\r\nUser-Agent: counted/1\r\n\r\n";

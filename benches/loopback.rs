@@ -7,8 +7,6 @@ use std::time::Duration;
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use filewharf::object::Durability;
 
-mod support;
-
 use support::driver::Loss;
 use support::server::Local;
 use support::{Content, Driver, Task, Wire, driver, process};

@@ -5,11 +5,7 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use filewharf::config::{Access, Limits};
 
-#[path = "../tests/it/rig/mod.rs"]
-#[allow(dead_code, clippy::disallowed_methods, reason = "the tests use more of it")]
-mod rig;
-
-use rig::{Mode, Peer, Rig};
+use support::rig::{Mode, Peer, Rig};
 
 const MIB: usize = 1 << 20;
 

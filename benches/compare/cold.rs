@@ -13,11 +13,11 @@ use std::time::Duration;
 use rustix::fs::{Advice, fadvise};
 
 use crate::mix;
-use crate::support::driver::{Loss, Outcome, Step};
-use crate::support::peers::Peer;
-use crate::support::{Content, Driver, Task};
-use crate::table::Column;
 use crate::works::{MIB, wire};
+use support::driver::{Loss, Outcome, Step};
+use support::peers::Peer;
+use support::table::Column;
+use support::{Content, Driver, Task};
 
 /// The name of this work.
 pub const NAME: &str = "get 4 KiB beside 8 cold files";

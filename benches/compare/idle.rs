@@ -1,11 +1,11 @@
 //! What a crowd of keep-alive connections costs a server that has answered each of them once and
 //! now waits. Only the memory of its processes is seen; the kernel's own is about the same for all.
 
-use crate::support::driver::Loss;
-use crate::support::peers::Peer;
-use crate::support::{Driver, driver};
-use crate::table::{Column, Rank, Unit};
 use crate::works::{SMALL, wire};
+use support::driver::Loss;
+use support::peers::Peer;
+use support::table::{Column, Rank, Unit};
+use support::{Driver, driver};
 
 /// The name of this work.
 pub const NAME: &str = "9,000 idle connections, each";

@@ -24,6 +24,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 
 mod cold;
+mod ftp;
 mod idle;
 mod limit;
 mod mix;
@@ -31,15 +32,12 @@ mod place;
 mod results;
 mod rounds;
 mod slow;
-#[path = "../support/mod.rs"]
-mod support;
-mod table;
 mod works;
 
 use place::{FOLDER, Place};
 use support::Wire;
 use support::peers::{Congestion, Missing, Peer, Role, interrupted};
-use table::Measured;
+use support::table::{self, Measured};
 use works::{WORKS, Work};
 
 /// With the name of the same server of another build.

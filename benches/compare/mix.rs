@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::driver::{Loss, Outcome, Step};
-use crate::support::peers::Peer;
-use crate::support::{Content, Driver, Task};
-use crate::table::{Column, Rank, Unit};
 use crate::works::{MIB, SMALL, remove_uploads, upload, wire};
+use support::driver::{Loss, Outcome, Step};
+use support::peers::Peer;
+use support::table::{Column, Rank, Unit};
+use support::{Content, Driver, Task};
 
 /// The name of this work.
 pub const NAME: &str = "get 4 KiB under 64 large uploads";

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::support::{Content, process};
 use crate::works::SERVED;
+use support::{Content, process};
 
 /// The name of the served directory.
 pub const FOLDER: &str = "root";

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::table::{self, Measured};
+use support::table::{self, Measured};
 
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
 /// The page that shows them, and what stands around its table.

@@ -10,10 +10,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::support::content::Random;
-use crate::support::peers::Peer;
-use crate::table::{Measured, Row};
 use crate::works::Work;
+use support::content::Random;
+use support::peers::Peer;
+use support::table::{Measured, Row};
 
 /// The longest round. What ends, ends long before that: the rest hangs, or would take up the time of all.
 const ROUND_MAX: Duration = Duration::from_secs(20);

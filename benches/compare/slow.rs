@@ -6,11 +6,11 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::support::codec::Manner;
-use crate::support::peers::Peer;
-use crate::support::{figures, process};
-use crate::table::{Column, Rank, Unit};
 use crate::works::{MEDIUM, MIB, wire};
+use support::codec::Manner;
+use support::peers::Peer;
+use support::table::{Column, Rank, Unit};
+use support::{figures, process};
 
 /// The name of this work.
 pub const NAME: &str = "8,000 slow downloads, each or per MiB";

@@ -6,12 +6,13 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::support::codec::Manner;
-use crate::support::driver::Loss;
-use crate::support::peers::{Peer, Role, Speaks};
-use crate::support::{Content, Driver, Task, Wire, driver, ftp, process};
-use crate::table::{Column, Rank, Unit};
+use crate::ftp;
 use crate::{LOGGING, cold, idle, mix, slow};
+use support::codec::Manner;
+use support::driver::Loss;
+use support::peers::{Peer, Role, Speaks};
+use support::table::{Column, Rank, Unit};
+use support::{Content, Driver, Task, Wire, driver, process};
 
 pub const GIB: u64 = 1 << 30;
 pub const MIB: u64 = 1 << 20;

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::client::{assert_same, content, staged, wait_until};
 use crate::outside::text;
 use crate::server::{Served, dir};
 use crate::wire::{Expects, Framing, Reply, Talker, Wire};
+use support::client::{assert_same, content, staged, wait_until};
 
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 

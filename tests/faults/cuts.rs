@@ -4,10 +4,10 @@
 
 use std::fs;
 
-use crate::client::{content, staged, wait_until};
 use crate::outside::{Mounted, Strace, Target, run, text};
 use crate::server::Served;
 use crate::wire::{Talker, Wire};
+use support::client::{content, staged, wait_until};
 
 /// Long enough for an upload not to be stored as a whole.
 const LONG: usize = 300_000;

@@ -6,10 +6,10 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use crate::calls::ONE_OF_EACH;
-use crate::client::{assert_same, content, staged, visible, wait_until};
 use crate::outside::{Mounted, Strace, Target, run, text, try_run};
 use crate::server::{Served, dir};
 use crate::wire::{Expects, Framing, Reply, Talker, Wire};
+use support::client::{assert_same, content, staged, visible, wait_until};
 
 /// Uploads of every size that may meet the end of the disk at another call.
 const LENGTHS: [usize; 6] = [1, 4000, 60_000, 300_000, 2 << 20, 6 << 20];
@@ -456,7 +456,7 @@ fn two_of_three_are_stored(disk: &Mounted) {
         client.send(first);
     }
     wait_until("one of them refused", || staged(&root).len() == 22);
-    let is_told = |client: &crate::client::Client| {
+    let is_told = |client: &support::client::Client| {
         client.stream.set_nonblocking(true).expect("a socket");
         let told = client.stream.peek(&mut [0]).is_ok();
         client.stream.set_nonblocking(false).expect("a socket");

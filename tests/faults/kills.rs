@@ -9,11 +9,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::calls::{ONE_OF_EACH, sites};
-use crate::client::{content, staged};
 use crate::outside::{Strace, Target};
 use crate::script::{Refusal, all_served, check, converse, prepare};
 use crate::server::{Served, binary, dir};
 use crate::wire::{Reply, Wire};
+use support::client::{content, staged};
 
 /// Calls before which it makes no difference when the server dies.
 const IDLE: [&str; 5] = ["brk", "epoll_wait", "futex", "getrusage", "restart_syscall"];
@@ -278,7 +278,7 @@ fn a_log_that_is_full_or_gone_stops_nobody() {
         std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).expect("a line");
         let address = line.split(' ').nth(2).and_then(|address| address.parse().ok()).expect("an address");
         for _ in 0..50 {
-            let mut client = crate::client::Client::connect(address);
+            let mut client = support::client::Client::connect(address);
             client.put("/file", &content(1, 1000));
             assert_eq!(client.get("/file"), content(1, 1000), "{sink}");
         }

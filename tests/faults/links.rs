@@ -6,10 +6,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use crate::client::{Client, assert_same, content, staged, wait_until};
 use crate::outside::{Cable, run};
 use crate::server::{Served, dir};
 use crate::wire::{Expects, Framing, Reply, Talker, Wire};
+use support::client::{Client, assert_same, content, staged, wait_until};
 
 /// A server on one end of a cable.
 fn served(cable: &Cable, root: &std::path::Path, options: &[&str]) -> Served {
@@ -279,7 +279,7 @@ fn a_head_or_a_body_that_is_too_slow_is_told_so() {
         }
     }
     server.assert_back_to(base, "slow ones");
-    assert_eq!(crate::client::visible(root.path()), Vec::<String>::new());
+    assert_eq!(support::client::visible(root.path()), Vec::<String>::new());
     assert_eq!(server.end(), Some(0));
 }
 
@@ -298,7 +298,7 @@ fn readers_that_do_not_read_are_ended_and_stop_nobody() {
         let mut idle: Vec<TcpStream> = (0..500).map(begin).collect();
         for stream in &mut idle {
             // What was on its way still comes, then the reset: never all of it.
-            stream.set_read_timeout(Some(crate::client::PATIENCE)).expect("a timeout");
+            stream.set_read_timeout(Some(support::client::PATIENCE)).expect("a timeout");
         }
         // One that is still waited for would be served after all, now that it is read from.
         wait_until("all are let go", || server.log().matches("key=\"/large\"").count() >= idle.len());
@@ -329,7 +329,7 @@ fn a_server_with_few_descriptors_recovers_whenever_some_are_free() {
         let mut served = 0;
         wait_until("somebody is served", || {
             let Ok(mut stream) = TcpStream::connect(server.address()) else { return false };
-            let _ = stream.set_read_timeout(Some(crate::client::PATIENCE));
+            let _ = stream.set_read_timeout(Some(support::client::PATIENCE));
             let mut said = [0; 5];
             let ok = stream.write_all(b"PING\n").is_ok() && stream.read_exact(&mut said).is_ok() && &said == b"OK 0\n";
             served += usize::from(ok);

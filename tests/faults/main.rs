@@ -60,9 +60,6 @@
 
 mod calls;
 mod cases;
-#[allow(dead_code, reason = "the other tests use the rest of it")]
-#[path = "../it/client.rs"]
-mod client;
 mod clocks;
 mod cuts;
 mod disks;
@@ -76,7 +73,4 @@ mod script;
 mod server;
 mod sharing;
 mod soak;
-#[allow(unused_imports, reason = "the benches use the rest of it")]
-#[path = "../../benches/support/mod.rs"]
-mod support;
 mod wire;

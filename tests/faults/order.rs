@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::calls::ONE_OF_EACH;
-use crate::client::content;
 use crate::outside::{Mounted, Strace, Target, text};
 use crate::server::{Served, dir};
+use support::client::content;
 
 /// What makes, names and syncs, and what tells a client.
 const CALLS: &str =

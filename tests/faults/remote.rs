@@ -8,10 +8,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::calls::ONE_OF_EACH;
-use crate::client::{assert_same, content, staged, wait_until};
 use crate::outside::{Strace, Target, text, try_run};
 use crate::server::{Served, dir};
 use crate::wire::{Expects, Framing, Reply, Talker, Wire};
+use support::client::{assert_same, content, staged, wait_until};
 
 /// What the kernel says of a descriptor whose server was restarted, or has ended.
 const ERRORS: [&str; 2] = ["ESTALE", "ENOTCONN"];

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use crate::client::content;
 use crate::wire::{Expects, Framing, Reply, Talker, Wire};
+use support::client::content;
 
 const LARGE: usize = 300_000;
 const SERVED: usize = 400_000;

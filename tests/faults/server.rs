@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::client::{Client, PATIENCE, staged, wait_until};
 use crate::wire::{Talker, Wire};
+use support::client::{Client, PATIENCE, staged, wait_until};
 
 /// The program under test: the one built beside this, or another one that `FILEWHARF_BINARY` names.
 pub fn binary() -> String {

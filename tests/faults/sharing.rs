@@ -7,9 +7,9 @@
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::client::value;
 use crate::outside::{Mounted, Strace, Target, text};
 use crate::server::Served;
+use support::client::value;
 
 const CLIENTS: usize = 8;
 const INCREMENTS: u64 = 500;

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::client::{PATIENCE, sha256};
+use support::client::{PATIENCE, sha256};
 
 /// What is spoken. Every server here finds out by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

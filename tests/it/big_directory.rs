@@ -13,9 +13,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::client::PATIENCE;
-use crate::support::server::Program;
-use crate::support::{figures, process};
+use support::client::PATIENCE;
+use support::server::Program;
+use support::{figures, process};
 
 const FILES: usize = 100_000;
 /// More than this per listed name would mean that the directory is held, and not a page of it.

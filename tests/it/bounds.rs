@@ -18,7 +18,7 @@ use filewharf::reactor::Reactor;
 use filewharf::server::Ceiling;
 use filewharf::session::Session;
 
-use crate::rig::{Mode, Peer, Rig};
+use support::rig::{Mode, Peer, Rig};
 
 const MOST: usize = 1000;
 const A_FEW_MORE: usize = 100;

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use filewharf::object::Durability;
 
-use crate::support::driver::{Loss, Step};
-use crate::support::server::Local;
-use crate::support::{Content, Driver, Task, Wire, driver, figures, process};
+use support::driver::{Loss, Step};
+use support::server::Local;
+use support::{Content, Driver, Task, Wire, driver, figures, process};
 
 const UPLOADS: usize = 64;
 const UPLOAD_LEN: u64 = 100 << 20;

@@ -8,8 +8,7 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
 
-#[path = "../fuzz/src/targets.rs"]
-mod targets;
+use support::targets;
 
 /// The repository stays small.
 const FILES_MAX: usize = 280;

@@ -11,8 +11,8 @@ use filewharf::error::{CloseReason, Failure};
 use filewharf::session::state::Name;
 use filewharf::wire::metrics;
 
-use crate::client::{Running, wait_until};
-use crate::rig::{Mode, Peer, Rig, STARTED_S};
+use support::client::{Running, wait_until};
+use support::rig::{Mode, Peer, Rig, STARTED_S};
 
 /// Nothing ends in the turn in which it began.
 const SLOW: Mode = Mode { deferred: true, lags: true, ..Mode::PLAIN };

@@ -11,10 +11,10 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Instant;
 
-use crate::client::PATIENCE;
-use crate::support::driver::Loss;
-use crate::support::server::Program;
-use crate::support::{Content, Driver, Task, Wire, driver, figures, process};
+use support::client::PATIENCE;
+use support::driver::Loss;
+use support::server::Program;
+use support::{Content, Driver, Task, Wire, driver, figures, process};
 
 const CROWD: usize = 8_900;
 const MOVERS: usize = 100;

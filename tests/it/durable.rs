@@ -4,9 +4,9 @@
 
 use filewharf::object::Durability;
 
-use crate::support::driver::Loss;
-use crate::support::server::Local;
-use crate::support::{Content, Driver, Task, Wire, driver, process};
+use support::driver::Loss;
+use support::server::Local;
+use support::{Content, Driver, Task, Wire, driver, process};
 
 const LEN: u64 = 16 << 10;
 /// So many uploads, but so many by one connection at most: one after the other, each waits for its syncs.

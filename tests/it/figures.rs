@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::figures::{Spread, jain, median};
-use crate::support::peers::Role;
-use crate::table::{self, Column, Measured, Rank, Row, Unit};
+use support::figures::{Spread, jain, median};
+use support::peers::Role;
+use support::table::{self, Column, Measured, Rank, Row, Unit};
 
 const COLUMNS: [Column; 3] = [
     Column { name: "CPU", unit: Unit::Seconds, rank: Rank::LeastIsBest },
@@ -135,10 +135,10 @@ fn only_what_stands_between_two_marks_is_replaced() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_process_is_asleep_while_no_thread_of_it_wants_a_core() {
-    use crate::support::process;
+    use support::process;
 
     let dir = tempfile::tempdir().expect("a temporary folder");
     let idle = crate::program::Program::start(dir.path(), &[]);
-    crate::client::wait_until("an idle server", || process::is_asleep(idle.pid()));
+    support::client::wait_until("an idle server", || process::is_asleep(idle.pid()));
     assert!(!process::is_asleep(std::process::id()), "this thread runs");
 }

@@ -19,8 +19,8 @@ use filewharf::dialect::{Kind, Listening};
 use filewharf::object::Durability;
 use tempfile::TempDir;
 
-use crate::client::{Client, PATIENCE, Running};
-use crate::rig::{Mode, Rig};
+use support::client::{Client, PATIENCE, Running};
+use support::rig::{Mode, Rig};
 
 /// How often each kind of change is tried.
 const TIMES: u32 = 600;

@@ -38,8 +38,8 @@ use std::time::Duration;
 use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};
 
-use crate::client::random;
-use crate::rig::{Mode, Rig};
+use support::client::random;
+use support::rig::{Mode, Rig};
 use world::{InMemory, World};
 
 /// One conversation.

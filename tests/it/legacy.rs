@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use crate::support::process;
+use support::process;
 
 /// Each dialect with its clients.
 const DIALECTS: [(&str, &str); 5] = [

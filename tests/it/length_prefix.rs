@@ -6,7 +6,7 @@ use std::time::Duration;
 use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};
 
-use crate::rig::{Mode, Rig};
+use support::rig::{Mode, Rig};
 
 const GREETING: &str = "13                                                              Hello Client!";
 

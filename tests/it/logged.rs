@@ -11,7 +11,7 @@ use filewharf::dialect::{Kind, Listening};
 use filewharf::error::CloseReason;
 use log::{LevelFilter, Log, Metadata, Record};
 
-use crate::rig::{Mode, Rig, STARTED_S};
+use support::rig::{Mode, Rig, STARTED_S};
 
 /// So much of a message is shown in its note.
 const SHOWN: usize = 120;

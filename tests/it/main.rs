@@ -32,7 +32,6 @@
 
 mod bad_luck;
 mod bounds;
-mod client;
 mod corpus;
 mod counters;
 mod figures;
@@ -52,7 +51,6 @@ mod pages;
 mod program;
 mod real;
 mod regressions;
-mod rig;
 mod served;
 mod sharing;
 mod slow;
@@ -65,7 +63,3 @@ mod busy;
 mod crowd;
 mod durable;
 mod storm;
-#[path = "../../benches/support/mod.rs"]
-mod support;
-#[path = "../../benches/compare/table.rs"]
-mod table;

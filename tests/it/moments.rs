@@ -7,7 +7,7 @@ use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};
 use filewharf::wire::line::LINE_LEN_MAX;
 
-use crate::rig::{Mode, Peer, Rig};
+use support::rig::{Mode, Peer, Rig};
 
 const STEP: Duration = Duration::from_millis(1);
 

@@ -6,7 +6,7 @@ use filewharf::dialect::{Kind, Listening};
 use filewharf::platform::Counters;
 use std::time::Duration;
 
-use crate::rig::{Mode, Rig};
+use support::rig::{Mode, Rig};
 
 fn rig(mode: Mode) -> Rig {
     let listening = Listening::new(Kind::NameChoice, &[], 1_700_000_000).expect("good options");

@@ -7,7 +7,7 @@ use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};
 use proptest::prelude::*;
 
-use crate::rig::{Mode, Peer, Rig};
+use support::rig::{Mode, Peer, Rig};
 
 /// Contents that are hard to tell from the size before them, and others.
 fn content() -> impl Strategy<Value = Vec<u8>> {

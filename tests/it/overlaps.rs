@@ -4,8 +4,8 @@
 use filewharf::config::{Access, Limits};
 use filewharf::object::Durability;
 
-use crate::client::{Running, assert_same, content, random};
-use crate::rig::{Mode, Rig};
+use support::client::{Running, assert_same, content, random};
+use support::rig::{Mode, Rig};
 
 /// Longer than a chunk: stored by way of a staging file.
 const LARGE: usize = 40;

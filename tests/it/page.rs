@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::support::process;
+use support::process;
 
 /// The whole script; each wait within it has its own, shorter end.
 const PATIENCE: Duration = Duration::from_secs(900);

@@ -11,7 +11,7 @@ use std::sync::mpsc::channel;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::client::{Client, PATIENCE, assert_same, content, sha256, wait_until};
+use support::client::{Client, PATIENCE, assert_same, content, sha256, wait_until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_filewharf");
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};
 
-use crate::client::{Running, wait_until};
-use crate::rig::{Damage, Mode, Rig};
+use support::client::{Running, wait_until};
+use support::rig::{Damage, Mode, Rig};
 
 fn name_size(mode: Mode, limits: Limits) -> Rig {
     let listening = Listening::new(Kind::NameSize, &[], 0).expect("no options");

@@ -6,7 +6,7 @@ use std::thread;
 use filewharf::Server;
 use filewharf::object::Durability;
 
-use crate::client::{Running, value};
+use support::client::{Running, value};
 
 /// Fewest increments of the counter.
 const INCREMENTS: u64 = 400;

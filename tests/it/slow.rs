@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::client::{Running, assert_same, content, wait_until};
+use support::client::{Running, assert_same, content, wait_until};
 
 const CROWD: usize = 150;
 /// More than both sockets of a connection hold, so that places in the wide lane are taken for a while.

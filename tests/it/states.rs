@@ -9,7 +9,7 @@ use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};
 use filewharf::session::state::Name;
 
-use crate::rig::{Damage, Mode, Peer, Rig};
+use support::rig::{Damage, Mode, Peer, Rig};
 
 const TABLE: &str = "\
 AwaitHeader -> AwaitSlot Opening Executing Pausing Discarding SendingReply Done

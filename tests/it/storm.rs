@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::client::{PATIENCE, wait_until};
-use crate::support::content::Random;
-use crate::support::driver::{Loss, Step};
-use crate::support::server::Program;
-use crate::support::{Content, Driver, Task, Wire, process};
+use support::client::{PATIENCE, wait_until};
+use support::content::Random;
+use support::driver::{Loss, Step};
+use support::server::Program;
+use support::{Content, Driver, Task, Wire, process};
 
 const ROUNDS: u64 = 50;
 const CONNECTIONS: usize = 32;

@@ -3,7 +3,7 @@
 use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};
 
-use crate::rig::{Mode, Rig};
+use support::rig::{Mode, Rig};
 
 const ASKS: &[u8] = b"PING\n";
 fn speaking(kind: Kind) -> Rig {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::content::{Content, Random};
+use support::content::{Content, Random};
 use crate::device::Device;
 use crate::server::{Run, Server};
 use crate::story::{Change, Event, Found, Framing, History, Over, Violation, Visible, Wrong};

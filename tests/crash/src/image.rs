@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::content::Random;
+use support::content::Random;
 use crate::story::Event;
 
 /// Content is shared between images in pieces of this length.

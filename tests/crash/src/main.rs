@@ -22,9 +22,6 @@
 //!
 //! Nothing here is part of the product. See `.ci/crash` for how it is run.
 
-#[allow(dead_code, reason = "other checks use other parts of it")]
-#[path = "../../../benches/support/content.rs"]
-mod content;
 mod device;
 mod examine;
 mod image;
@@ -40,7 +37,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Instant;
 
-use content::Random;
+use support::content::Random;
 use device::Device;
 use examine::{Cut, Examiner, SERVED};
 use image::{Image, Record, Replay, Tear};

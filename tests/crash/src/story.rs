@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::content::{Content, Random};
+use support::content::{Content, Random};
 
 /// Most files of one connection at a time: everything must fit on a small disk.
 const FILES_MAX: usize = 6;

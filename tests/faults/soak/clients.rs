@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::support::Content;
+use support::Content;
 
 /// Nothing may take longer, however slow the disk beneath is: then the server hangs.
 const PATIENCE: Duration = Duration::from_secs(300);

@@ -33,11 +33,11 @@ use rustix::process::Signal;
 
 use self::clients::{DIALECTS, Dialect, Ending, Fetched, Reader, Stored};
 use self::model::{Known, Names, compare};
-use crate::client::staged;
 use crate::outside::Mounted;
 use crate::server::{Served, binary};
-use crate::support::content::Random;
-use crate::support::{Content, process};
+use support::client::staged;
+use support::content::Random;
+use support::{Content, process};
 
 const WORKERS: u64 = 5;
 /// Names of each worker: few, so that most uploads replace a file.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::support::Content;
+use support::Content;
 
 /// A version of a name; `None` means that there is no such file.
 pub type Version = Option<Content>;

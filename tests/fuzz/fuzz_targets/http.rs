@@ -1,3 +1,3 @@
 #![no_main]
-//! See `targets` in the library beside.
-libfuzzer_sys::fuzz_target!(|data: &[u8]| filewharf_fuzz::run("http", data));
+//! See `targets` in tests/support.
+libfuzzer_sys::fuzz_target!(|data: &[u8]| support::targets::run("http", data));

@@ -1,3 +1,3 @@
 #![no_main]
-//! See `targets` in the library beside.
-libfuzzer_sys::fuzz_target!(|data: &[u8]| filewharf_fuzz::run("menu", data));
+//! See `targets` in tests/support.
+libfuzzer_sys::fuzz_target!(|data: &[u8]| support::targets::run("menu", data));

@@ -2,8 +2,8 @@
 
 use std::net::TcpStream;
 
-use crate::client::{Client, Running, assert_same, content, wait_until};
 use crate::program::Program;
+use support::client::{Client, Running, assert_same, content, wait_until};
 
 /// Descriptors this process may open, both ends of every connection included.
 fn descriptors() -> usize {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use filewharf::error::CloseReason;
 
-use crate::client::{Running, assert_same, content, visible, wait_until};
+use support::client::{Running, assert_same, content, visible, wait_until};
 
 // covers: K10 L5
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 
 use filewharf::error::CloseReason;
 
-use crate::client::{Running, assert_same, content, visible, wait_until};
+use support::client::{Running, assert_same, content, visible, wait_until};
 
 /// One upload, as it goes over the wire.
 struct Upload {
@@ -26,7 +26,7 @@ fn uploads() -> Vec<Upload> {
         }
         chunks
     };
-    let trailer = format!("sha256={}\n", crate::client::sha256(&small));
+    let trailer = format!("sha256={}\n", support::client::sha256(&small));
     let http = |field: &str| format!("PUT /file HTTP/1.1\r\nHost: localhost\r\n{field}\r\n\r\n").into_bytes();
     let line = |wire: Vec<u8>, content: &[u8]| Upload { wire, content: content.to_vec(), stored: "OK 0 " };
     let web = |wire: Vec<u8>, content: &[u8]| Upload { wire, content: content.to_vec(), stored: "HTTP/1.1 20" };

@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
-use crate::client::{Running, content, visible};
+use support::client::{Running, content, visible};
 
 /// The store with every call it likes, and with those that every unix has.
 fn servers() -> [Running; 2] {

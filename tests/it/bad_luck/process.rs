@@ -8,8 +8,8 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::client::{assert_same, content, visible, wait_until};
 use crate::program::Program;
+use support::client::{assert_same, content, visible, wait_until};
 
 /// One request of HTTP on a connection of its own, and all that is said.
 fn http(program: &Program, head: &str) -> String {
@@ -156,7 +156,7 @@ fn a_line_of_the_log_is_one_line_whatever_clients_say() {
     }
     stored += usize::from(dir.path().join("a").exists());
     program.end();
-    let text = all.recv_timeout(crate::client::PATIENCE).expect("the log ends with the server");
+    let text = all.recv_timeout(support::client::PATIENCE).expect("the log ends with the server");
     for line in text.lines() {
         let steers = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         assert!(!line.contains(steers), "{line:?}");
@@ -199,7 +199,7 @@ fn new_files_and_directories_have_the_modes_that_the_umask_leaves() {
 fn memory_stays_within_what_is_told_at_the_start() {
     use std::io::BufRead as _;
 
-    use crate::support::process::status;
+    use support::process::status;
 
     let dir = tempfile::tempdir().expect("a temporary folder");
     fs::write(dir.path().join("large"), content(1, 8 << 20)).expect("a file");

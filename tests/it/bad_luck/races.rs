@@ -10,7 +10,7 @@ use std::thread;
 use filewharf::object::Durability;
 use tempfile::TempDir;
 
-use crate::client::{Running, assert_same, content, visible};
+use support::client::{Running, assert_same, content, visible};
 
 /// How often each race is run.
 const TIMES: u64 = 300;
@@ -194,7 +194,7 @@ fn of_many_who_replace_the_version_they_have_seen_one_succeeds() {
         let mut reader = server.client();
         let (line, bytes) = reader.fetch("GET /file");
         assert_same(&bytes, &content(winners[0], 40), "the winner's");
-        etag = crate::client::value(&line, "etag").expect("an etag");
+        etag = support::client::value(&line, "etag").expect("an etag");
     }
     drop(clients);
     server.wait_until_quiet();

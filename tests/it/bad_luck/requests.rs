@@ -2,7 +2,7 @@
 
 use filewharf::config::Limits;
 
-use crate::client::{Client, Running, content, random, sha256, visible};
+use support::client::{Client, Running, content, random, sha256, visible};
 
 /// One connection that sends this and hears that, then the server closes.
 #[track_caller]

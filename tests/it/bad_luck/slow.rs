@@ -7,8 +7,8 @@ use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};
 use filewharf::error::CloseReason;
 
-use crate::client::{Client, PATIENCE, Running, assert_same, content, visible, wait_until};
-use crate::rig::{Mode, Rig};
+use support::client::{Client, PATIENCE, Running, assert_same, content, visible, wait_until};
+use support::rig::{Mode, Rig};
 
 /// A deadline that ends who never does its part. Who must be served beside it says all at once.
 const SOON: Duration = Duration::from_millis(200);

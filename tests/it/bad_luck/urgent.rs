@@ -1,7 +1,7 @@
 //! Urgent data (`MSG_OOB`): one byte outside of the stream. The system stops a `recv` short of where it
 //! stood, and steps over it: nothing of that may be seen in what is stored or answered.
 
-use crate::client::{Client, Running, assert_same, content, wait_until};
+use support::client::{Client, Running, assert_same, content, wait_until};
 
 fn send_urgent(client: &Client) -> std::io::Result<usize> {
     socket2::SockRef::from(&client.stream).send_out_of_band(b"!")

@@ -4,8 +4,8 @@
 use std::thread;
 
 use super::{Transcript, all, converse, limits};
-use crate::client::random;
 use crate::real::{Calls, Real};
+use support::client::random;
 
 /// Servers at once: each spends most of its time waiting for its disk workers.
 const LANES: usize = 4;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use filewharf::platform::Counters;
 
-use crate::rig::{Mode, Peer, Rig};
+use support::rig::{Mode, Peer, Rig};
 
 /// A server, its files, its clocks and one client. Every method returns once the server has nothing
 /// left to do.

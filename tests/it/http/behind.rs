@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use super::clients::Bench;
-use crate::client::wait_until;
+use support::client::wait_until;
 
 /// A program in the foreground; killed when dropped.
 struct Running(Child);

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::client::{assert_same, content, wait_until};
 use crate::program::Program;
+use support::client::{assert_same, content, wait_until};
 
 /// A server in a process, and a directory for what a client stores.
 pub(super) struct Bench {

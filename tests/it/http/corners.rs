@@ -7,7 +7,7 @@ use filewharf::dialect::{Kind, Listening};
 use filewharf::platform::Health;
 
 use super::{Response, heard, server};
-use crate::rig::{Mode, Rig};
+use support::rig::{Mode, Rig};
 
 const GET: &str = "GET /f HTTP/1.1\r\nHost: x\r\n";
 

@@ -5,7 +5,7 @@ use filewharf::dialect::{Kind, Listening};
 use filewharf::server::Ceiling;
 
 use super::{Response, heard, server};
-use crate::rig::{Damage, Mode, Rig};
+use support::rig::{Damage, Mode, Rig};
 
 const FILES: usize = 2300;
 

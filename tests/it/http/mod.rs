@@ -12,7 +12,7 @@ mod themes;
 use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};
 
-use crate::rig::{Mode, Rig};
+use support::rig::{Mode, Rig};
 
 /// A server on the platform in memory that speaks HTTP.
 fn server(limits: Limits) -> Rig {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::{Response, heard};
 use crate::program::Program;
-use crate::rig::{Mode, Rig};
+use support::rig::{Mode, Rig};
 
 /// A server with these options, on a listener that knows the machine as `box`.
 fn restricted(options: &[(&str, &str)]) -> Rig {

@@ -27,9 +27,9 @@ use filewharf::platform::{AcceptError, Counters, Event, Platform, SendFile, Sign
 use filewharf::reactor::{Reactor, Setup};
 use tempfile::TempDir;
 
-use crate::client::{PATIENCE, staged};
 use crate::golden::world::World;
-use crate::rig::STARTED_S;
+use support::client::{PATIENCE, staged};
+use support::rig::STARTED_S;
 
 /// The port the client is said to have.
 const PEER_PORT: u16 = 50_851;

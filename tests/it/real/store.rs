@@ -8,8 +8,8 @@ use filewharf::object::{Etag, Key, Meta, Node, Precondition, Stored};
 use filewharf::platform::{Completion, Health, Op, Outcome, Platform as _, Queued, ReadNow, Store};
 
 use super::StillPlatform;
-use crate::client::wait_until;
-use crate::rig::STARTED_S;
+use support::client::wait_until;
+use support::rig::STARTED_S;
 
 /// When every directory was changed.
 const FOLDER_MTIME: i64 = 1_600_000_000;

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Setting, in_every_setting};
-use crate::client::{Client, assert_same, content, sha256, value};
+use support::client::{Client, assert_same, content, sha256, value};
 
 in_every_setting!(
     files_of_every_size_come_back_as_they_were,
@@ -279,7 +279,7 @@ fn assert_conversation(client: &mut Client, bytes: &[u8]) {
 
 #[test]
 fn the_smallest_kernel_buffers_only_make_it_slower() {
-    let server = crate::client::Running::limited(|limits| {
+    let server = support::client::Running::limited(|limits| {
         limits.recv_buffer_bytes = 1;
         limits.send_buffer_bytes = 1;
     });

@@ -7,7 +7,7 @@ use filewharf::dialect::Kind;
 use filewharf::object::Durability;
 
 use super::{Setting, in_every_setting};
-use crate::client::{Client, PATIENCE, Running, assert_same, content, value, visible, wait_until};
+use support::client::{Client, PATIENCE, Running, assert_same, content, value, visible, wait_until};
 
 in_every_setting!(
     a_drain_lets_a_running_upload_finish_and_refuses_the_next_request,

@@ -12,7 +12,7 @@ use filewharf::config::Limits;
 use filewharf::object::Durability;
 use filewharf::server::Builder;
 
-use crate::client::{Running, limits};
+use support::client::{Running, limits};
 
 /// One way to run the server.
 pub struct Setting {

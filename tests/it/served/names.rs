@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{Setting, in_every_setting};
-use crate::client::{Client, value};
+use support::client::{Client, value};
 
 in_every_setting!(
     a_directory_is_listed_in_pages_without_a_gap,

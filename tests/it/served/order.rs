@@ -4,7 +4,7 @@
 use std::thread;
 
 use super::{Setting, in_every_setting};
-use crate::client::{Running, assert_same, content, value, wait_until};
+use support::client::{Running, assert_same, content, value, wait_until};
 
 in_every_setting!(
     many_clients_move_files_both_ways_at_once,

@@ -10,7 +10,6 @@ use filewharf::client::{Address, Client, Options};
 use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};
 
-#[path = "wire.rs"]
 mod wire;
 
 use crate::rig::{Mode, Peer, Rig};
@@ -192,4 +191,10 @@ pub fn client(data: &[u8]) {
         }
     }
     server.join().expect("the server ends");
+}
+
+/// Runs the target of this name.
+pub fn run(name: &str, data: &[u8]) {
+    let (_, target) = ALL.iter().find(|(own, _)| *own == name).expect("a target of that name");
+    target(data);
 }

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Task;
+use support::Task;
 
 /// Nobody takes longer unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(60);

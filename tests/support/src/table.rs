@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::support::figures;
-use crate::support::peers::Role;
+use crate::figures;
+use crate::peers::Role;
 
 /// What a column's numbers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

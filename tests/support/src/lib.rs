@@ -1,0 +1,29 @@
+//! What tests, benches and fuzz targets share.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `rig` | the reactor on sockets and a store in memory, driven step by step |
+//! | `client` | a raw line-protocol client, and a server in a thread |
+//! | `server` | the built program as a child process, or the library on a thread |
+//! | `driver`, `codec` | a client that drives many connections from one thread |
+//! | `content` | bytes that can be recognised anywhere |
+//! | `figures`, `table` | measured values, and the tables they are printed in |
+//! | `peers` | other servers, for comparison |
+//! | `process` | a process seen from outside |
+//! | `targets` | the bodies of the fuzz targets |
+
+pub mod client;
+pub mod codec;
+pub mod content;
+pub mod driver;
+pub mod figures;
+pub mod peers;
+pub mod process;
+pub mod rig;
+pub mod server;
+pub mod table;
+pub mod targets;
+
+pub use codec::{Task, Wire};
+pub use content::Content;
+pub use driver::Driver;

@@ -29,7 +29,7 @@
 //! | 2 | [`dialect`] [`transfer`] [`platform`] | meaning; accounting of one body; the ports |
 //! | 3 | [`session`] | the state machine of one connection |
 //! | 4 | [`reactor`] | the loop |
-//! | 5 | [`os`] | the only system calls |
+//! | 5 | [`os`] [`store`] | the only system calls: sockets and clock; files |
 //! | 6 | [`server`] [`client`] [`cli`] | front doors |
 //!
 //! A module imports only from its own layer and those above it in this table; a test reads the
@@ -76,6 +76,8 @@ pub mod platform;
 pub mod reactor;
 #[doc(hidden)]
 pub mod session;
+#[doc(hidden)]
+pub mod store;
 #[doc(hidden)]
 pub mod transfer;
 #[doc(hidden)]

@@ -14,12 +14,12 @@ use crate::config::{Access, Limits, StoreConfig};
 use crate::counters::Counters;
 use crate::dialect::{Kind, Listening, OptionError, UnknownDialect, http};
 use crate::object::Durability;
-use crate::os::disk::DiskStore;
 use crate::os::poll::{Bell, OsPlatform, Shared, Signalled};
 use crate::os::{names, net, process};
 use crate::platform::Signal;
 use crate::reactor::{Ended, Reactor, Setup};
 use crate::session::{Session, Spare};
+use crate::store::DiskStore;
 
 /// Descriptors that are neither connections nor transfers: listeners, log, directories, the poll.
 const DESCRIPTORS_KEPT: usize = 64;
@@ -365,7 +365,7 @@ impl Ceiling {
                 + limits.held_bytes_max()
                 + Spare::BYTES_MAX
                 + if limits.hot_files_max > 0 { limits.hot_bytes_max } else { 0 }
-                + limits.io_workers * crate::os::disk::WORKER_BUFFER_BYTES
+                + limits.io_workers * crate::store::WORKER_BUFFER_BYTES
                 // A listing on its way from the store to the reply that is made of it.
                 + 3 * slot
                 + limits.list_kept_bytes_max

@@ -17,7 +17,7 @@ use crate::wire::line::{self, LINE_LEN_MAX, Reply};
 const INPUT_BYTES: usize = 256 << 10;
 /// Bytes of a body that are gathered before they are sent.
 const OUTPUT_BYTES: usize = 256 << 10;
-/// A server that went away is told of by an error only; see `os::disk` for the systems without it.
+/// A server that went away is told of by an error only; see `store` for the systems without it.
 #[cfg(not(target_vendor = "apple"))]
 const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]

@@ -1,9 +1,8 @@
-//! The only directory with system calls: clock, poll, sockets, the disk and its worker threads.
+//! The only directory with system calls: clock, poll, sockets.
 //!
 //! It imports the ports and the words below them, never a session or the reactor, so everything
 //! above runs unchanged in a simulator.
 
-pub mod disk;
 #[cfg(feature = "serve")]
 pub mod log;
 pub mod names;
@@ -11,5 +10,4 @@ pub mod net;
 pub mod poll;
 pub mod process;
 mod slow;
-mod sys;
-mod workers;
+pub(crate) mod sys;

@@ -16,12 +16,12 @@ use signal_hook_mio::v1_0::Signals;
 use crate::config::Limits;
 use crate::counters::Counters;
 use crate::ids::{ConnId, FileId, ListenerId};
-use crate::os::disk::DiskStore;
 use crate::os::net::{self, TcpConnection, WideLane};
 use crate::os::process;
 use crate::os::slow::SlowLane;
 use crate::os::sys;
 use crate::platform::{AcceptError, Event, Platform, Readable, SendFile, Signal, Stream as _};
+use crate::store::DiskStore;
 
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;

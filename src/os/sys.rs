@@ -12,7 +12,7 @@ use std::os::fd::BorrowedFd;
 /// Starts writing a range of a file to the disk and waits for nothing. Reports no failed
 /// write-back and takes none away from the sync that follows, so its result is only a hint.
 #[cfg(target_os = "linux")]
-pub(super) fn start_write_back(file: BorrowedFd<'_>, len: u64) {
+pub(crate) fn start_write_back(file: BorrowedFd<'_>, len: u64) {
     let Ok(len) = i64::try_from(len) else { return };
     // SAFETY: the descriptor is open for as long as the borrow lasts, and no memory is passed.
     let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, len, libc::SYNC_FILE_RANGE_WRITE) };
@@ -20,12 +20,12 @@ pub(super) fn start_write_back(file: BorrowedFd<'_>, len: u64) {
 
 /// Elsewhere the sync does all of it.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn start_write_back(_file: BorrowedFd<'_>, _len: u64) {}
+pub(crate) fn start_write_back(_file: BorrowedFd<'_>, _len: u64) {}
 
 /// Starts writing a range of a file to the disk and waits until it is there. Promises nothing
 /// about metadata; an error counts as a failed sync, because the kernel reports it only once.
 #[cfg(target_os = "linux")]
-pub(super) fn write_back(file: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()> {
+pub(crate) fn write_back(file: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()> {
     let range = |n: u64| i64::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
     let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     // SAFETY: the descriptor is open for as long as the borrow lasts, and no memory is passed.
@@ -37,7 +37,7 @@ pub(super) fn write_back(file: BorrowedFd<'_>, offset: u64, len: u64) -> io::Res
 /// ordered extents are done), without any sync (FIEMAP with `FIEMAP_FLAG_SYNC`, fiemap.rst of the
 /// kernel's documentation). Asks where the first byte is, and has no room for the answer.
 #[cfg(target_os = "linux")]
-pub(super) fn enter_tree(file: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn enter_tree(file: BorrowedFd<'_>) -> io::Result<()> {
     /// `struct fiemap` of linux/fiemap.h without extents, and its number in linux/fs.h.
     #[repr(C)]
     struct Fiemap {
@@ -59,14 +59,14 @@ pub(super) fn enter_tree(file: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Elsewhere nobody can.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn enter_tree(_file: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn enter_tree(_file: BorrowedFd<'_>) -> io::Result<()> {
     Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
 }
 
 /// How often has this thread given up its core on its own, because it had to wait for something
 /// (getrusage(2), `ru_nvcsw`)?
 #[cfg(target_os = "linux")]
-pub(super) fn waits_of_this_thread() -> i64 {
+pub(crate) fn waits_of_this_thread() -> i64 {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the call fills one `rusage` at a place that is one; zeroes are a valid `rusage`, so
     // reading it is sound even if the call should fail.
@@ -78,7 +78,7 @@ pub(super) fn waits_of_this_thread() -> i64 {
 
 /// Elsewhere nobody can tell: every slow call counts as one that waited.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn waits_of_this_thread() -> i64 {
+pub(crate) fn waits_of_this_thread() -> i64 {
     use std::sync::atomic::{AtomicI64, Ordering};
     static CALLS: AtomicI64 = AtomicI64::new(0);
     CALLS.fetch_add(1, Ordering::Relaxed)
@@ -86,7 +86,7 @@ pub(super) fn waits_of_this_thread() -> i64 {
 
 /// Gives free memory of the allocator back to the system (malloc_trim(3)).
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub(super) fn give_memory_back() {
+pub(crate) fn give_memory_back() {
     // SAFETY: the call takes a number, and moves nothing that is in use.
     unsafe {
         libc::malloc_trim(0);
@@ -95,12 +95,12 @@ pub(super) fn give_memory_back() {
 
 /// Other allocators decide for themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(super) fn give_memory_back() {}
+pub(crate) fn give_memory_back() {}
 
 /// Connections to this listener are handed over with their first bytes, or after this time without any
 /// (tcp(7), TCP_DEFER_ACCEPT). Zero hands them over at once.
 #[cfg(target_os = "linux")]
-pub(super) fn defer_accept(listener: BorrowedFd<'_>, time: std::time::Duration) -> io::Result<()> {
+pub(crate) fn defer_accept(listener: BorrowedFd<'_>, time: std::time::Duration) -> io::Result<()> {
     let seconds = libc::c_int::try_from(time.as_secs()).unwrap_or(libc::c_int::MAX);
     // SAFETY: the descriptor is open for as long as the borrow lasts, and the call reads one int from a
     // place that is one.
@@ -118,13 +118,13 @@ pub(super) fn defer_accept(listener: BorrowedFd<'_>, time: std::time::Duration) 
 
 /// Elsewhere they are handed over at once.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn defer_accept(_listener: BorrowedFd<'_>, _time: std::time::Duration) -> io::Result<()> {
+pub(crate) fn defer_accept(_listener: BorrowedFd<'_>, _time: std::time::Duration) -> io::Result<()> {
     Ok(())
 }
 
 /// How many bytes of a socket's send queue has the peer not acknowledged (tcp(7), SIOCOUTQ)?
 #[cfg(target_os = "linux")]
-pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
+pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the descriptor is open for as long as the borrow lasts, and the call writes one int
     // to a place that is one.
@@ -134,12 +134,12 @@ pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
 
 /// Elsewhere nobody can tell: only the delay that follows separates two messages.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn unacknowledged(_socket: BorrowedFd<'_>) -> io::Result<usize> {
+pub(crate) fn unacknowledged(_socket: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(0)
 }
 
 /// Elsewhere the kernel's own write-back has to do.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn write_back(_file: BorrowedFd<'_>, _offset: u64, _len: u64) -> io::Result<()> {
+pub(crate) fn write_back(_file: BorrowedFd<'_>, _offset: u64, _len: u64) -> io::Result<()> {
     Ok(())
 }

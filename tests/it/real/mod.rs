@@ -20,11 +20,11 @@ use filewharf::config::{Access, Limits, StoreConfig};
 use filewharf::dialect::Listening;
 use filewharf::ids::{ConnId, FileId, ListenerId};
 use filewharf::object::Etag;
-use filewharf::os::disk::DiskStore;
 use filewharf::os::net::{TcpConnection, listen};
 use filewharf::os::poll::{Bell, OsPlatform, Shared, Signalled};
 use filewharf::platform::{AcceptError, Counters, Event, Platform, SendFile, Signal, Store as _, Stream};
 use filewharf::reactor::{Reactor, Setup};
+use filewharf::store::DiskStore;
 use tempfile::TempDir;
 
 use crate::golden::world::World;

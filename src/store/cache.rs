@@ -1,0 +1,386 @@
+//! Small files that are asked for again and again, kept while they are known to be fresh: the smallest
+//! in memory, larger ones open.
+//!
+//! Never stale: a look-up first reads what the kernel has told about changes, unless nothing was
+//! received, no operation has ended and no turn has begun since that was read the last time. So it
+//! was read after the last byte of the request was received, and a rename, a replacement, a deletion
+//! or a write that ended before a request was complete is seen by that request, whoever made it.
+//!
+//! * Watched are each kept file (so that writes through another hard link are seen too) and every
+//!   directory on the way to it from the root. The directories are watched before the file is opened, and
+//!   the file before its content is read: no change falls in between.
+//! * What escapes a watch (stores through a mapping; see inotify(7)) is seen within
+//!   `Limits::hot_age_max`, when the file is opened and read again.
+//! * Where events are lost or a directory moves, everything is forgotten.
+//!
+//! Never keeps a file that somebody asked for only once. One that is kept open and then deleted takes
+//! room on the disk until the next request or the end of the server: so they are few, and not large.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use crate::config::Limits;
+use crate::object::Meta;
+use crate::platform::ReadNow;
+use crate::store::fs::errno::TARGET;
+use crate::store::fs::inotify::{Event, Watch, WatchId};
+use crate::store::fs::read::OpenFile;
+use crate::store::fs::resolve::look_flags;
+use crate::store::shared::Disk;
+
+/// Names remembered as asked for lately, by their hash.
+const ASKED_LEN: usize = 4096;
+/// Memory of one kept file besides its content and three copies of its name, in bytes: entries of
+/// the two tables at their worst load, and what the allocator adds.
+const ENTRY_BYTES: usize = 512;
+
+/// How the content of a file is kept.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// In memory: below some pages, to copy them costs less than another call.
+    Bytes(Arc<[u8]>),
+    /// By the open file.
+    Open(Arc<OpenFile>),
+}
+
+impl Content {
+    /// Bytes in memory.
+    fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Open(_) => 0,
+        }
+    }
+}
+
+/// One kept file.
+#[derive(Debug)]
+struct Kept {
+    content: Content,
+    meta: Meta,
+    watch: WatchId,
+    /// When it was read.
+    read: Instant,
+}
+
+/// What a watch watches.
+#[derive(Debug)]
+enum Watched {
+    File(Box<str>),
+    /// A directory by its path; the root has an empty one.
+    Dir(Box<str>),
+}
+
+/// Does what is known count?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// For every request that has been received.
+    Known,
+    /// Not before the kernel was asked.
+    Doubtful,
+}
+
+/// The kept files.
+#[derive(Debug)]
+pub(crate) struct Hot {
+    trust: Trust,
+    watch: Watch,
+    known: Known,
+    files_max: usize,
+    bytes_max: usize,
+    file_bytes_max: u64,
+    open_max: usize,
+    open_bytes_max: u64,
+    age_max: Duration,
+    /// Where a name was asked for, the other half of its hash.
+    asked: Box<[u32]>,
+    hasher: RandomState,
+    swept: Instant,
+}
+
+/// What an event can take away.
+#[derive(Debug, Default)]
+struct Known {
+    kept: HashMap<Box<str>, Kept>,
+    dirs: HashSet<Box<str>>,
+    watched: HashMap<WatchId, Watched>,
+    /// Watches of files that are not kept any more.
+    unwatched: Vec<WatchId>,
+    bytes: usize,
+    /// How many of them are open.
+    open: usize,
+}
+
+fn cost(path: &str, len: usize) -> usize {
+    len + 3 * path.len() + ENTRY_BYTES
+}
+
+impl Hot {
+    /// Keeps nothing yet; `None` if the limits say so, or the kernel does not tell of changes.
+    pub(crate) fn new(limits: &Limits, now: Instant) -> Option<Self> {
+        if limits.hot_files_max == 0 {
+            return None;
+        }
+        let watch = Watch::new();
+        let watch = watch.inspect_err(|errno| log::info!(target: TARGET, "no file is kept in memory: {errno}")).ok()?;
+        Some(Self {
+            trust: Trust::Doubtful,
+            watch,
+            known: Known::default(),
+            files_max: limits.hot_files_max,
+            bytes_max: limits.hot_bytes_max,
+            file_bytes_max: limits.hot_file_bytes_max as u64,
+            open_max: limits.hot_open_max,
+            open_bytes_max: limits.hot_open_bytes_max,
+            age_max: limits.hot_age_max,
+            asked: vec![0; ASKED_LEN].into_boxed_slice(),
+            hasher: RandomState::new(),
+            swept: now,
+        })
+    }
+
+    /// The content of a file as it stands there now, if it is kept.
+    pub(crate) fn get(&mut self, path: &str, now: Instant) -> Option<(&Content, Meta)> {
+        if self.known.watched.is_empty() {
+            return None;
+        }
+        if self.trust == Trust::Doubtful {
+            self.ask_the_kernel();
+            self.trust = Trust::Known;
+        }
+        let kept = self.known.kept.get(path)?;
+        (now.saturating_duration_since(kept.read) < self.age_max).then_some((&kept.content, kept.meta))
+    }
+
+    /// A request may have been received since the kernel was asked, or a change may have ended.
+    pub(crate) fn doubt(&mut self) {
+        self.trust = Trust::Doubtful;
+    }
+
+    /// Forgets what the kernel has told of.
+    fn ask_the_kernel(&mut self) {
+        let known = &mut self.known;
+        let mut forget = Forget::Some;
+        self.watch.drain(|event| {
+            if known.learn(event) == Forget::All {
+                forget = Forget::All;
+            }
+        });
+        if forget == Forget::All {
+            self.forget_all();
+        }
+        for watch in self.known.unwatched.drain(..) {
+            self.watch.remove(watch);
+        }
+    }
+
+    /// A file has been opened that is not kept, or was for too long: keeps it if that is worth it.
+    pub(crate) fn opened(&mut self, disk: &Disk, path: &str, file: &Arc<OpenFile>, meta: &Meta, now: Instant) {
+        let len_max =
+            if self.open_max == 0 { self.file_bytes_max } else { self.file_bytes_max.max(self.open_bytes_max) };
+        if self.files_max == 0 || meta.len > len_max || !self.is_asked_for_again(path) {
+            return;
+        }
+        let kept = match self.watches_the_way(disk, path) {
+            Ok(true) => self.keep(disk, path, file, meta, now),
+            other => other.map(drop),
+        };
+        if let Err(errno @ (Errno::NOSPC | Errno::NOENT | Errno::NOMEM)) = kept {
+            log::warn!(target: TARGET, "no more files are kept in memory: the kernel does not watch them: {errno}");
+            // What is kept is watched, and may stay until it changes or is too old.
+            self.files_max = 0;
+        }
+    }
+
+    /// Had this name been asked for before? Files that are asked for once must not cost a watch.
+    fn is_asked_for_again(&mut self, path: &str) -> bool {
+        let hash = self.hasher.hash_one(path);
+        let place = &mut self.asked[usize::try_from(hash).unwrap_or(0) % ASKED_LEN];
+        let rest = (hash >> 32) as u32;
+        std::mem::replace(place, rest) == rest
+    }
+
+    /// Is every directory on the way watched, since before the file was opened? Those that are not are
+    /// watched from now on.
+    fn watches_the_way(&mut self, disk: &Disk, path: &str) -> Result<bool, Errno> {
+        let ends = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at);
+        let mut all = true;
+        for end in std::iter::once(0).chain(ends) {
+            let dir = &path[..end];
+            if self.known.dirs.contains(dir) {
+                continue;
+            }
+            all = false;
+            if self.known.dirs.len() >= self.files_max {
+                self.forget_all();
+                break;
+            }
+            // From the root on, and each before the one below it is opened: so what is renamed
+            // meanwhile is told of.
+            let Some(Ok(open)) = disk.open_cached(dir, look_flags() | OFlags::DIRECTORY, false) else { break };
+            let id = self.watch.add_dir(open.as_fd())?;
+            self.known.dirs.insert(dir.into());
+            self.known.watched.insert(id, Watched::Dir(dir.into()));
+        }
+        Ok(all)
+    }
+
+    fn keep(&mut self, disk: &Disk, path: &str, file: &Arc<OpenFile>, meta: &Meta, now: Instant) -> Result<(), Errno> {
+        let in_memory = usize::try_from(meta.len).ok().filter(|_| meta.len <= self.file_bytes_max);
+        let cost = cost(path, in_memory.unwrap_or(0));
+        let old = self.known.take(path);
+        if !self.has_room_for(cost, usize::from(in_memory.is_none()), now) {
+            old.into_iter().for_each(|old| self.watch.remove(old));
+            return Ok(());
+        }
+        let added = self.watch.add_file(file.fd().as_fd());
+        if let Some(old) = old.filter(|old| added != Ok(*old)) {
+            self.watch.remove(old);
+        }
+        let watch = added?;
+        if self.known.watched.contains_key(&watch) {
+            return Ok(()); // it is kept by another of its names
+        }
+        let content = match in_memory {
+            Some(len) => whole(disk, file, len, meta).map(Content::Bytes),
+            None => is_still(file, meta).then(|| Content::Open(Arc::clone(file))),
+        };
+        match content {
+            Some(content) => {
+                self.known.bytes += cost;
+                self.known.open += usize::from(in_memory.is_none());
+                self.known.watched.insert(watch, Watched::File(path.into()));
+                self.known.kept.insert(path.into(), Kept { content, meta: *meta, watch, read: now });
+            }
+            None => self.watch.remove(watch),
+        }
+        Ok(())
+    }
+
+    /// Is there room? Files that were not asked for lately leave for it.
+    fn has_room_for(&mut self, bytes: usize, open: usize, now: Instant) -> bool {
+        let full = |known: &Known| {
+            known.kept.len() >= self.files_max
+                || known.bytes + bytes > self.bytes_max
+                || known.open + open > self.open_max
+        };
+        if full(&self.known) && now.saturating_duration_since(self.swept) >= self.age_max {
+            self.swept = now;
+            let old = |kept: &Kept| now.saturating_duration_since(kept.read) >= 2 * self.age_max;
+            let paths = self.known.kept.iter().filter(|(_, kept)| old(kept)).map(|(path, _)| path.clone());
+            for path in paths.collect::<Vec<_>>() {
+                if let Some(watch) = self.known.take(&path) {
+                    self.watch.remove(watch);
+                }
+            }
+        }
+        !full(&self.known)
+    }
+
+    fn forget_all(&mut self) {
+        let Known { watched, unwatched, .. } = std::mem::take(&mut self.known);
+        for watch in watched.into_keys().chain(unwatched) {
+            self.watch.remove(watch);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Hot {
+    pub(crate) fn keeps(&self, path: &str) -> bool {
+        self.known.kept.contains_key(path)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        assert_eq!(self.known.kept.len() + self.known.dirs.len(), self.known.watched.len(), "a watch leaks");
+        self.known.kept.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.known.bytes
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.known.open
+    }
+
+    /// Watches there are, as the kernel counts them.
+    pub(crate) fn watches(&self) -> usize {
+        self.watch.len()
+    }
+
+    /// Throws away what the kernel told.
+    pub(crate) fn deafen(&mut self) {
+        self.watch.drain(|_| {});
+    }
+}
+
+/// How much an event takes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Forget {
+    Some,
+    All,
+}
+
+impl Known {
+    /// Forgets what an event makes doubtful; `All` must be forgotten by the caller.
+    fn learn(&mut self, event: Event<'_>) -> Forget {
+        match event {
+            Event::Lost => return Forget::All,
+            Event::Dir(id) if self.watched.contains_key(&id) => return Forget::All,
+            Event::Name(id, name) => {
+                let Some(Watched::Dir(dir)) = self.watched.get(&id) else { return Forget::Some };
+                // What is not UTF-8 has no key.
+                if let Ok(name) = std::str::from_utf8(name) {
+                    let path = if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") };
+                    let watch = self.take(&path);
+                    self.unwatched.extend(watch);
+                }
+            }
+            Event::Itself(id) | Event::Ended(id) => match self.watched.get(&id) {
+                Some(Watched::Dir(_)) => return Forget::All,
+                Some(Watched::File(path)) => {
+                    let path = path.clone();
+                    let watch = self.take(&path);
+                    self.unwatched.extend(watch);
+                }
+                None => {}
+            },
+            Event::Dir(_) => {}
+        }
+        Forget::Some
+    }
+
+    /// Forgets a file; its watch is the caller's to end.
+    fn take(&mut self, path: &str) -> Option<WatchId> {
+        let kept = self.kept.remove(path)?;
+        self.watched.remove(&kept.watch);
+        self.bytes -= cost(path, kept.content.len());
+        self.open -= usize::from(matches!(kept.content, Content::Open(_)));
+        Some(kept.watch)
+    }
+}
+
+/// All of a file, if it is in memory and still the version that `meta` tells of.
+fn whole(disk: &Disk, file: &OpenFile, len: usize, meta: &Meta) -> Option<Arc<[u8]>> {
+    let mut content = vec![0; len];
+    let mut at = 0;
+    while at < content.len() {
+        match disk.read_now(file, at as u64, &mut content[at..], false) {
+            Ok(ReadNow::Bytes(n)) if n > 0 => at += n,
+            _ => return None,
+        }
+    }
+    is_still(file, meta).then(|| content.into())
+}
+
+/// Is it the version that `meta` tells of?
+fn is_still(file: &OpenFile, meta: &Meta) -> bool {
+    file.meta().is_ok_and(|now| now == *meta)
+}

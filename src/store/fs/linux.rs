@@ -1,0 +1,262 @@
+//! The calls that only Linux has, each with what other systems do instead.
+//!
+//! Whether the running kernel offers them is found out once, in `caps`; nothing here decides.
+
+use std::io::IoSliceMut;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::os::sys;
+
+/// How a name is resolved beneath a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Resolve {
+    /// Follow links that stay beneath the root.
+    pub(crate) links: bool,
+    /// Say `EAGAIN` instead of reading a disk.
+    pub(crate) cached: bool,
+}
+
+#[cfg(target_os = "linux")]
+mod native {
+    use super::*;
+    use rustix::fs::{FallocateFlags, RenameFlags, ResolveFlags};
+    use rustix::io::{ReadWriteFlags, preadv2, retry_on_intr};
+    use std::os::fd::AsRawFd as _;
+
+    const TMPFS: u64 = 0x0102_1994;
+    const RAMFS: u64 = 0x8584_58F6;
+    const EXT4: u64 = 0xEF53;
+    const XFS: u64 = 0x5846_5342;
+    const BTRFS: u64 = 0x9123_683E;
+    const F2FS: u64 = 0xF2F5_2010;
+    const OVERLAY: u64 = 0x794C_7630;
+    const ZFS: u64 = 0x2FC1_2FC1;
+    const BCACHEFS: u64 = 0xCA45_1A4E;
+    const SQUASHFS: u64 = 0x7371_7368;
+    const EROFS: u64 = 0xE0F5_E1E2;
+    const EXFAT: u64 = 0x2011_BAB0;
+    const VFAT: u64 = 0x4D44;
+
+    /// Opens a name without ever leaving `at`, whatever others rename meanwhile.
+    pub(crate) fn open_beneath(
+        at: BorrowedFd<'_>,
+        path: &str,
+        flags: OFlags,
+        resolve: Resolve,
+    ) -> Result<OwnedFd, Errno> {
+        let mut how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        how.set(ResolveFlags::NO_SYMLINKS, !resolve.links);
+        how.set(ResolveFlags::CACHED, resolve.cached);
+        retry_on_intr(|| rustix::fs::openat2(at, path, flags | OFlags::CLOEXEC, Mode::empty(), how))
+    }
+
+    /// Renames, and fails with `EEXIST` if anything has the new name.
+    pub(crate) fn rename_noreplace(
+        from: BorrowedFd<'_>,
+        old: &str,
+        to: BorrowedFd<'_>,
+        new: &str,
+    ) -> Result<(), Errno> {
+        rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE)
+    }
+
+    /// Reserves space without changing the length.
+    pub(crate) fn reserve(file: BorrowedFd<'_>, from: u64, len: u64) -> Result<(), Errno> {
+        retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, from, len))
+    }
+
+    /// Reads only what is in the page cache; `EAGAIN` when the first byte is not.
+    pub(crate) fn pread_cached(file: BorrowedFd<'_>, buf: &mut [u8], offset: u64) -> Result<usize, Errno> {
+        retry_on_intr(|| preadv2(file, &mut [IoSliceMut::new(buf)], offset, ReadWriteFlags::NOWAIT))
+    }
+
+    /// Moves file content into a socket.
+    pub(crate) fn send_file(
+        socket: BorrowedFd<'_>,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        len: usize,
+    ) -> Result<usize, Errno> {
+        let mut at = offset;
+        retry_on_intr(|| rustix::fs::sendfile(socket, file, Some(&mut at), len))
+    }
+
+    /// The path of an open file as it is now, without links.
+    pub(crate) fn path_of(file: BorrowedFd<'_>) -> Result<Box<[u8]>, Errno> {
+        let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+        rustix::fs::readlink(link, Vec::new()).map(|path| path.into_bytes().into())
+    }
+
+    /// Does this file system live in memory?
+    pub(crate) fn is_memory(file: BorrowedFd<'_>) -> bool {
+        matches!(file_system(file), Some(TMPFS | RAMFS))
+    }
+
+    /// Does every change of this file system pass this kernel? Not over a network, nor where another
+    /// file system lies beneath.
+    pub(crate) fn is_local(file: BorrowedFd<'_>) -> bool {
+        matches!(file_system(file), Some(TMPFS | RAMFS | EXT4 | XFS | BTRFS | F2FS))
+    }
+
+    /// Does no call on this file system wait for another machine or another process? A frozen server behind a
+    /// mount holds up also what promises not to wait (`RESOLVE_CACHED`). Unknown ones may.
+    pub(crate) fn is_on_this_machine(file: BorrowedFd<'_>) -> bool {
+        let more = [OVERLAY, ZFS, BCACHEFS, SQUASHFS, EROFS, EXFAT, VFAT];
+        is_local(file) || file_system(file).is_some_and(|kind| more.contains(&kind))
+    }
+
+    /// Has the file system room for so many bytes?
+    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "its type differs between processors")]
+    pub(crate) fn has_room(file: BorrowedFd<'_>, bytes: u64) -> bool {
+        rustix::fs::fstatfs(file).is_ok_and(|fs| (fs.f_bavail as u64).saturating_mul(fs.f_bsize as u64) >= bytes)
+    }
+
+    /// Does a sync write a log of single files, beside the tree that is written now and then?
+    pub(crate) fn logs_files(file: BorrowedFd<'_>) -> bool {
+        file_system(file) == Some(BTRFS)
+    }
+
+    /// Does [`enter_tree`] wait for the tree? Before Linux 6.1 the call behind it waits
+    /// for the pages only, and their extents enter the tree a moment later.
+    pub(crate) fn can_enter_tree() -> bool {
+        is_since(rustix::system::uname().release().to_bytes(), (6, 1))
+    }
+
+    /// Which kind it is (statfs(2), `f_type`).
+    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "its type differs between processors")]
+    pub(crate) fn file_system(file: BorrowedFd<'_>) -> Option<u64> {
+        rustix::fs::fstatfs(file).ok().map(|fs| fs.f_type as u64 & 0xFFFF_FFFF)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod native {
+    use super::*;
+
+    pub(crate) fn open_beneath(
+        _at: BorrowedFd<'_>,
+        _path: &str,
+        _flags: OFlags,
+        _resolve: Resolve,
+    ) -> Result<OwnedFd, Errno> {
+        let _ = Mode::empty();
+        Err(Errno::NOSYS)
+    }
+
+    pub(crate) fn rename_noreplace(
+        _from: BorrowedFd<'_>,
+        _old: &str,
+        _to: BorrowedFd<'_>,
+        _new: &str,
+    ) -> Result<(), Errno> {
+        Err(Errno::NOSYS)
+    }
+
+    pub(crate) fn reserve(_file: BorrowedFd<'_>, _from: u64, _len: u64) -> Result<(), Errno> {
+        Err(Errno::OPNOTSUPP)
+    }
+
+    pub(crate) fn pread_cached(_file: BorrowedFd<'_>, buf: &mut [u8], _offset: u64) -> Result<usize, Errno> {
+        let _ = IoSliceMut::new(buf);
+        Err(Errno::OPNOTSUPP)
+    }
+
+    pub(crate) fn send_file(
+        _socket: BorrowedFd<'_>,
+        _file: BorrowedFd<'_>,
+        _offset: u64,
+        _len: usize,
+    ) -> Result<usize, Errno> {
+        Err(Errno::NOSYS)
+    }
+
+    pub(crate) fn path_of(_file: BorrowedFd<'_>) -> Result<Box<[u8]>, Errno> {
+        Err(Errno::NOSYS)
+    }
+
+    pub(crate) fn is_memory(_file: BorrowedFd<'_>) -> bool {
+        false
+    }
+
+    pub(crate) fn is_local(_file: BorrowedFd<'_>) -> bool {
+        false
+    }
+
+    pub(crate) fn is_on_this_machine(_file: BorrowedFd<'_>) -> bool {
+        true
+    }
+
+    pub(crate) fn file_system(_file: BorrowedFd<'_>) -> Option<u64> {
+        None
+    }
+
+    pub(crate) fn has_room(_file: BorrowedFd<'_>, _bytes: u64) -> bool {
+        false
+    }
+
+    pub(crate) fn logs_files(_file: BorrowedFd<'_>) -> bool {
+        false
+    }
+
+    pub(crate) fn can_enter_tree() -> bool {
+        false
+    }
+}
+
+pub(crate) use native::{
+    can_enter_tree, file_system, has_room, is_local, is_memory, is_on_this_machine, logs_files, open_beneath, path_of,
+    pread_cached, rename_noreplace, reserve, send_file,
+};
+
+/// Is a release of Linux, such as `6.1.0-13-amd64`, this version or a later one?
+#[cfg(target_os = "linux")]
+pub(crate) fn is_since(release: &[u8], version: (u32, u32)) -> bool {
+    let mut numbers =
+        release.split(|byte| !byte.is_ascii_digit()).map(|digits| str::from_utf8(digits).ok()?.parse().ok());
+    let mut next = || numbers.next().flatten();
+    next().zip(next()).is_some_and(|found: (u32, u32)| found >= version)
+}
+
+/// Waits until the content of a file, and with `all` its other properties too, are on stable
+/// storage. Never repeated: a second call would report success for bytes that are lost.
+#[cfg(not(target_vendor = "apple"))]
+pub(crate) fn sync_file(file: BorrowedFd<'_>, all: bool) -> Result<(), Errno> {
+    if all { rustix::fs::fsync(file) } else { rustix::fs::fdatasync(file) }
+}
+
+/// Waits until the names in a directory are on stable storage.
+pub(crate) fn sync_dir(dir: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::fs::fsync(dir)
+}
+
+/// Waits until the content of a file is written and known to the tree of its file system, if
+/// [`can_enter_tree`].
+pub(crate) fn enter_tree(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    sys::enter_tree(file).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+}
+
+/// Brings everything that was ever written to the file system of `dir` to stable storage.
+#[cfg(target_os = "linux")]
+pub(crate) fn sync_file_system(dir: BorrowedFd<'_>) -> Result<(), Errno> {
+    use rustix::fs::{StatVfsMountFlags, fstatvfs, syncfs};
+    syncfs(dir)?;
+    // One that turned read-only because it failed is not synced any more, and yet reported as synced
+    // (`sync_filesystem` in fs/sync.c): what was changed since is lost.
+    if fstatvfs(dir)?.f_flag.contains(StatVfsMountFlags::RDONLY) { Err(Errno::ROFS) } else { Ok(()) }
+}
+
+/// Elsewhere there is only one call for all file systems, which tells of no error.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn sync_file_system(_dir: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::fs::sync();
+    Ok(())
+}
+
+/// `fsync` alone does not reach the platters here.
+#[cfg(target_vendor = "apple")]
+pub(crate) fn sync_file(file: BorrowedFd<'_>, _all: bool) -> Result<(), Errno> {
+    rustix::fs::fcntl_fullfsync(file)
+}

@@ -1,0 +1,14 @@
+//! The file system beneath the root: opening names, reading, listing, and what the kernel offers.
+
+pub(crate) mod caps;
+pub(crate) mod errno;
+pub(crate) mod health;
+pub(crate) mod inotify;
+pub(crate) mod linux;
+pub(crate) mod list;
+pub(crate) mod names;
+pub(crate) mod read;
+pub(crate) mod reserved;
+pub(crate) mod resolve;
+pub(crate) mod stat;
+pub(crate) mod sync;

@@ -1,0 +1,319 @@
+//! Names of a directory in byte order, kept so that a walk through its pages reads the directory a
+//! bounded number of times, and not once for each page.
+//!
+//! A window holds names only: what stands at them is looked up when a page is made. It is used while
+//! the directory has the times that it had when it was read. Two changes within one tick of the file
+//! system's clock leave the same time, so a window is kept only if the directory had been at rest for
+//! longer than that when the read began: then every later change is seen by its time.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::Stat;
+
+use crate::config::Limits;
+use crate::store::fs::stat::DirId;
+use crate::store::pool::workers::lock;
+
+/// Longer than a tick of the kernel's clock, by which files get their times.
+const TICK: Duration = Duration::from_millis(50);
+/// The same where times are whole seconds, or every other second.
+const COARSE_TICK: Duration = Duration::from_secs(3);
+
+/// When a directory was changed last: equal while no name came or went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Times {
+    changed: (i64, u32),
+    modified: (i64, u32),
+}
+
+impl Times {
+    #[allow(clippy::unnecessary_cast, reason = "the width of these fields differs between systems")]
+    pub(crate) fn of(stat: &Stat) -> Self {
+        let nanos = |ns: i128| u32::try_from(ns).unwrap_or(0);
+        Self {
+            changed: (stat.st_ctime as i64, nanos(i128::from(stat.st_ctime_nsec))),
+            modified: (stat.st_mtime as i64, nanos(i128::from(stat.st_mtime_nsec))),
+        }
+    }
+
+    /// Whether a change from `now` on is certain to give other times.
+    pub(crate) fn are_past(self, now: SystemTime) -> bool {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        [self.changed, self.modified].into_iter().all(|(seconds, nanos)| {
+            let tick = if nanos == 0 { COARSE_TICK } else { TICK };
+            u64::try_from(seconds).is_ok_and(|seconds| Duration::new(seconds, nanos) + tick < now)
+        })
+    }
+}
+
+/// Bounds of windows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Bytes of names in one window.
+    text: usize,
+    /// Names in one window.
+    names: usize,
+    /// Bytes of all kept windows.
+    kept: usize,
+}
+
+impl Bounds {
+    pub(crate) const fn of(limits: &Limits) -> Self {
+        let bytes = limits.list_window_bytes;
+        Self { text: bytes / 2, names: bytes / 4 / size_of::<u32>(), kept: limits.list_kept_bytes_max }
+    }
+}
+
+/// The smallest names of those that were offered, as many as the bounds allow.
+#[derive(Debug)]
+pub(crate) struct Gather {
+    names: Names,
+    bounds: Bounds,
+    /// The smallest name that was left out: no greater one may come in, or there would be a gap.
+    bar: Option<Box<[u8]>>,
+}
+
+impl Gather {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self { names: Names::default(), bounds, bar: None }
+    }
+
+    pub(crate) fn offer(&mut self, name: &str) {
+        let name = name.as_bytes();
+        if self.bar.as_deref().is_some_and(|bar| name >= bar) {
+            return;
+        }
+        let Names { text, at } = &self.names;
+        let full = text.len() + LEN_BYTES + name.len() > self.bounds.text || at.len() == self.bounds.names;
+        if full && at.len() > 1 {
+            self.halve();
+            if self.bar.as_deref().is_some_and(|bar| name >= bar) {
+                return;
+            }
+        }
+        self.names.push(name);
+    }
+
+    /// Keeps the smaller half, so that the work for each name stays small whatever their order.
+    fn halve(&mut self) {
+        self.names.sort();
+        let half = self.names.at.len() / 2;
+        self.bar = Some(self.names.get(half).into());
+        self.names.truncate(half);
+    }
+
+    /// The names in order, and whether those were all.
+    pub(crate) fn finish(mut self) -> (Names, bool) {
+        self.names.sort();
+        self.names.text.shrink_to_fit();
+        self.names.at.shrink_to_fit();
+        (self.names, self.bar.is_none())
+    }
+}
+
+/// Bytes of the length before each name.
+const LEN_BYTES: usize = size_of::<u16>();
+
+/// Names without an allocation for each.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// Each name behind its length.
+    text: Vec<u8>,
+    /// Where in `text` each begins.
+    at: Vec<u32>,
+}
+
+impl Names {
+    fn push(&mut self, name: &[u8]) {
+        // No file system has longer names, nor are the bounds larger.
+        let (Ok(len), Ok(at)) = (u16::try_from(name.len()), u32::try_from(self.text.len())) else { return };
+        self.at.push(at);
+        self.text.extend_from_slice(&len.to_ne_bytes());
+        self.text.extend_from_slice(name);
+    }
+
+    fn get(&self, index: usize) -> &[u8] {
+        name_at(&self.text, self.at[index])
+    }
+
+    fn sort(&mut self) {
+        let text = &self.text;
+        self.at.sort_unstable_by(|one, other| name_at(text, *one).cmp(name_at(text, *other)));
+    }
+
+    /// Keeps the first `len` names, in any order, without another buffer.
+    fn truncate(&mut self, len: usize) {
+        self.at.truncate(len);
+        self.at.sort_unstable();
+        let mut end = 0;
+        for at in &mut self.at {
+            let from = *at as usize;
+            let size = LEN_BYTES + name_at(&self.text, *at).len();
+            self.text.copy_within(from..from + size, end);
+            *at = u32::try_from(end).unwrap_or(u32::MAX);
+            end += size;
+        }
+        self.text.truncate(end);
+    }
+
+    fn bytes(&self) -> usize {
+        self.text.capacity() + self.at.capacity() * size_of::<u32>()
+    }
+
+    fn last(&self) -> Option<&str> {
+        let at = *self.at.last()?;
+        str::from_utf8(name_at(&self.text, at)).ok()
+    }
+}
+
+fn name_at(text: &[u8], at: u32) -> &[u8] {
+    let (len, rest) = text[at as usize..].split_at(LEN_BYTES);
+    &rest[..usize::from(u16::from_ne_bytes([len[0], len[1]]))]
+}
+
+/// A part of a directory: every name behind `after` up to its last one.
+#[derive(Debug)]
+pub(crate) struct Window {
+    pub(crate) dir: DirId,
+    pub(crate) times: Times,
+    /// Empty for the beginning.
+    pub(crate) after: Box<str>,
+    pub(crate) names: Names,
+    /// Whether no name follows.
+    pub(crate) complete: bool,
+}
+
+impl Window {
+    /// Its names behind this one.
+    pub(crate) fn behind(&self, after: &str) -> impl Iterator<Item = &str> {
+        let text = &self.names.text;
+        let start = self.names.at.partition_point(|at| name_at(text, *at) <= after.as_bytes());
+        self.names.at[start..].iter().filter_map(|at| str::from_utf8(name_at(text, *at)).ok())
+    }
+
+    /// The name behind which the directory goes on.
+    pub(crate) fn next(&self) -> Option<&str> {
+        if self.complete { None } else { self.names.last() }
+    }
+
+    fn serves(&self, after: &str) -> bool {
+        *self.after <= *after && (self.complete || self.names.last().is_some_and(|last| after < last))
+    }
+}
+
+/// Windows kept for the next pages, the latest used first.
+#[derive(Debug)]
+pub(crate) struct Windows {
+    pub(crate) bounds: Bounds,
+    kept: Mutex<VecDeque<Arc<Window>>>,
+    /// How often a directory was read, for tests.
+    pub(crate) reads: AtomicU64,
+}
+
+/// More windows than this are not worth looking through.
+const WINDOWS_MAX: usize = 64;
+
+impl Windows {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { bounds: Bounds::of(limits), kept: Mutex::default(), reads: AtomicU64::new(0) }
+    }
+
+    /// The window with the names behind `after`, while the directory has these times.
+    pub(crate) fn find(&self, dir: DirId, times: Times, after: &str) -> Option<Arc<Window>> {
+        let mut kept = lock(&self.kept);
+        kept.retain(|window| window.dir != dir || window.times == times);
+        let index = kept.iter().position(|window| window.dir == dir && window.serves(after))?;
+        let window = kept.remove(index)?;
+        kept.push_front(Arc::clone(&window));
+        Some(window)
+    }
+
+    pub(crate) fn keep(&self, window: Arc<Window>) {
+        let mut kept = lock(&self.kept);
+        kept.retain(|old| old.dir != window.dir || !window.serves(&old.after));
+        kept.push_front(window);
+        while kept.len() > WINDOWS_MAX
+            || kept.iter().map(|window| window.names.bytes()).sum::<usize>() > self.bounds.kept
+        {
+            kept.pop_back();
+        }
+    }
+
+    pub(crate) fn count_read(&self) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn gathered(names: &[&String], bounds: Bounds) -> (Vec<String>, bool) {
+        let mut gather = Gather::new(bounds);
+        names.iter().for_each(|name| gather.offer(name));
+        assert!(gather.names.text.len() <= bounds.text.max(11) && gather.names.at.len() <= bounds.names);
+        let (names, complete) = gather.finish();
+        let names = (0..names.at.len()).map(|index| String::from_utf8_lossy(names.get(index)).into_owned());
+        (names.collect(), complete)
+    }
+
+    proptest! {
+        #[test]
+        fn a_window_is_the_beginning_of_the_sorted_names_and_tells_if_it_is_not_all(
+            names in proptest::collection::btree_set("[a-c]{1,9}", 0..60),
+            seed in any::<u64>(), most in 2_usize..20, text in 24_usize..300,
+        ) {
+            let mut shuffled: Vec<_> = names.iter().collect();
+            shuffled.sort_by_key(|name| name.bytes().fold(seed, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3)));
+            let (got, complete) = gathered(&shuffled, Bounds { text, names: most, kept: 0 });
+            prop_assert!(got.len() <= most);
+            prop_assert_eq!(complete, got.len() == names.len());
+            prop_assert!(names.is_empty() || !got.is_empty());
+            for (got, want) in got.iter().zip(&names) { prop_assert_eq!(got, want); }
+        }
+    }
+
+    #[test]
+    fn times_are_past_once_a_tick_is_over() {
+        let times = |nanos| Times { changed: (1000, nanos), modified: (900, 1) };
+        let at = |ms| UNIX_EPOCH + Duration::from_millis(ms);
+        for (nanos, ms, past) in [
+            (1, 1_000_000, false),
+            (1, 1_000_050, false),
+            (1, 1_000_051, true),
+            (0, 1_000_051, false),
+            (0, 1_003_001, true),
+        ] {
+            assert_eq!(times(nanos).are_past(at(ms)), past, "{nanos} {ms}");
+        }
+    }
+
+    #[test]
+    fn kept_windows_stay_within_their_bound_and_those_of_other_times_are_dropped() {
+        let limits = Limits { list_kept_bytes_max: 64, ..Limits::default() };
+        let windows = Windows::new(&limits);
+        let times = |seconds| Times { changed: (seconds, 1), modified: (1, 1) };
+        let window = |dir: u64, seconds, after: &str, name: &str| {
+            let mut gather = Gather::new(windows.bounds);
+            gather.offer(name);
+            let (names, complete) = gather.finish();
+            Arc::new(Window { dir: (1, dir), times: times(seconds), after: after.into(), names, complete })
+        };
+        windows.keep(window(7, 1, "", "a"));
+        assert!(windows.find((1, 7), times(1), "").is_some_and(|window| window.behind("").eq(["a"])));
+        assert!(windows.find((1, 8), times(1), "").is_none());
+        assert!(windows.find((1, 7), times(2), "").is_none());
+        assert!(windows.find((1, 7), times(1), "").is_none(), "it is of an older version of the directory");
+        for dir in 0..50 {
+            windows.keep(window(dir, 1, "", "name"));
+            let bytes: usize = lock(&windows.kept).iter().map(|window| window.names.bytes()).sum();
+            assert!(bytes <= 64, "{bytes}");
+        }
+        assert!(windows.find((1, 49), times(1), "").is_some());
+        assert!(windows.find((1, 0), times(1), "").is_none());
+    }
+}

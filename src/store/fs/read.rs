@@ -1,0 +1,250 @@
+//! Opening, looking at and reading files, on a worker or from the loop.
+//!
+//! Only regular files are read; a fifo is opened without waiting for its other end and refused.
+//! Nothing here changes anything.
+
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{OFlags, Stat, fstat};
+use rustix::io::{Errno, pread, retry_on_intr};
+
+use crate::buffer::Chunk;
+use crate::error::{Failure, StoreError};
+use crate::object::{Meta, Node};
+use crate::platform::{ReadNow, Source};
+use crate::store::fs::caps::Pages;
+use crate::store::fs::errno;
+use crate::store::fs::linux;
+use crate::store::fs::stat::{self, Kind};
+use crate::store::pool::jobs::Reply;
+use crate::store::pool::workers::lock;
+use crate::store::shared::Disk;
+use crate::store::upload::deferred_unlink;
+
+/// How long a range counts as being in memory after it was seen there.
+const WARM_FOR: Duration = Duration::from_secs(1);
+/// Most that one warming reads: it keeps a worker for some milliseconds on a slow disk.
+const WARM_MAX: usize = 1024 * 1024;
+/// Memory of one worker for warming.
+pub(crate) const SCRATCH: usize = 256 * 1024;
+
+/// A file open for reading: one version, whatever happens to its name.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    fd: OwnedFd,
+    path: Box<str>,
+    /// As it was opened.
+    version: Version,
+    /// What was in memory last, and when that was seen. Only the loop looks.
+    warm: Mutex<Option<(Range<u64>, Instant)>>,
+}
+
+/// What changes with the content of a file. Not the ctime: that changes also when another file gets its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version {
+    len: u64,
+    mtime: (i64, u64),
+}
+
+impl Version {
+    #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, reason = "their types differ between systems")]
+    fn of(stat: &Stat) -> Self {
+        Self { len: stat::len(stat), mtime: (stat.st_mtime as i64, stat.st_mtime_nsec as u64) }
+    }
+}
+
+fn open_flags() -> OFlags {
+    OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC
+}
+
+impl Disk {
+    /// Opens a regular file.
+    pub(crate) fn open(&self, path: &str) -> Result<Reply, StoreError> {
+        let fd = self.open_beneath(path, open_flags(), self.links);
+        self.opened(path, fd).map(|(file, meta, source)| Reply::Opened(file, meta, source))
+    }
+
+    /// The same if that does not wait for a disk.
+    pub(crate) fn open_now(&self, path: &str) -> Option<Result<(OpenFile, Meta, Source), StoreError>> {
+        let fd = self.open_cached(path, open_flags(), self.links)?;
+        Some(self.opened(path, fd))
+    }
+
+    fn opened(&self, path: &str, fd: Result<OwnedFd, Errno>) -> Result<(OpenFile, Meta, Source), StoreError> {
+        let fd = fd.map_err(|e| errno::reading("open", path, e))?;
+        let stat = fstat(&fd).map_err(|e| errno::reading("fstat", path, e))?;
+        match stat::kind(&stat) {
+            Kind::File => {}
+            Kind::Dir => return Err(StoreError::refused(Failure::Conflict("that is a folder"), "open")),
+            Kind::Other => return Err(StoreError::refused(Failure::NotFound, "open")),
+        }
+        let meta = stat::meta(&stat);
+        let pages = if meta.len == 0 { self.pages_known() } else { self.pages(&fd) };
+        let source = match pages {
+            Pages::Memory | Pages::Told => Source::Direct,
+            Pages::Unknown => Source::Held,
+        };
+        Ok((OpenFile { fd, path: path.into(), version: Version::of(&stat), warm: Mutex::default() }, meta, source))
+    }
+
+    /// What stands there?
+    pub(crate) fn stat(&self, path: &str) -> Result<Node, StoreError> {
+        found(path, self.stat_beneath(path, self.links))
+    }
+
+    /// The same if that does not wait for a disk.
+    pub(crate) fn stat_now(&self, path: &str) -> Option<Result<Node, StoreError>> {
+        Some(found(path, self.stat_cached(path, self.links)?))
+    }
+
+    /// Reads from the loop. With `trusted` the range was brought into memory a moment ago, so
+    /// waiting is all but impossible, and giving up again could go on for ever.
+    pub(crate) fn read_now(
+        &self,
+        file: &OpenFile,
+        offset: u64,
+        buf: &mut [u8],
+        trusted: bool,
+    ) -> Result<ReadNow, StoreError> {
+        let pages = self.pages_known();
+        if pages == Pages::Unknown {
+            return Ok(ReadNow::Cold);
+        }
+        if pages == Pages::Told {
+            match linux::pread_cached(file.fd.as_fd(), buf, offset) {
+                Ok(0) if buf.is_empty() || file.len()? <= offset => return Ok(ReadNow::Bytes(0)),
+                Ok(n) if n > 0 => return Ok(ReadNow::Bytes(n)),
+                // A 0 before the end means "would wait" on some kernels.
+                Ok(_) | Err(Errno::AGAIN) if !trusted => return Ok(ReadNow::Cold),
+                Ok(_) | Err(Errno::AGAIN) => {}
+                Err(errno) => return Err(file.failed("preadv2", errno)),
+            }
+        }
+        let n = retry_on_intr(|| pread(&file.fd, &mut *buf, offset)).map_err(|e| file.failed("pread", e))?;
+        Ok(ReadNow::Bytes(n))
+    }
+
+    /// How much of a window can be sent without waiting: `None` when its first or last byte is
+    /// not in memory, 0 when the file ends before it. `len` is not 0.
+    pub(crate) fn sendable(&self, file: &OpenFile, offset: u64, len: usize) -> Result<Option<usize>, StoreError> {
+        if self.pages_known() == Pages::Memory {
+            return Ok(Some(len));
+        }
+        let mut len = len as u64;
+        for at in [offset, offset.saturating_add(len - 1)] {
+            match linux::pread_cached(file.fd.as_fd(), &mut [0], at) {
+                Ok(1) => {}
+                // The end, or on some kernels "would wait".
+                Ok(_) => match file.len()? {
+                    end if end <= at => len = end.saturating_sub(offset),
+                    _ => return Ok(None),
+                },
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(errno) => return Err(file.failed("preadv2", errno)),
+            }
+            if len == 0 {
+                break;
+            }
+        }
+        Ok(Some(usize::try_from(len).unwrap_or(usize::MAX)))
+    }
+}
+
+fn found(path: &str, stat: Result<Stat, Errno>) -> Result<Node, StoreError> {
+    let stat = stat.map_err(|e| errno::reading("stat", path, e))?;
+    stat::node(&stat).ok_or(StoreError::refused(Failure::NotFound, "stat"))
+}
+
+impl OpenFile {
+    /// The descriptor, for `sendfile`.
+    pub(crate) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// This range was found in memory, or brought there, just now; neighbours grow together.
+    pub(crate) fn warmed(&self, mut range: Range<u64>, now: Instant) {
+        let mut warm = lock(&self.warm);
+        if let Some((before, _)) = &*warm
+            && (before.start..=before.end).contains(&range.start)
+        {
+            range.start = before.start;
+        }
+        *warm = Some((range, now));
+    }
+
+    /// How far the range around `offset` was in memory a moment ago.
+    pub(crate) fn warm_until(&self, offset: u64, now: Instant) -> Option<u64> {
+        let warm = lock(&self.warm);
+        let (range, at) = warm.as_ref()?;
+        (range.contains(&offset) && now.saturating_duration_since(*at) < WARM_FOR).then_some(range.end)
+    }
+
+    /// How long it is now.
+    pub(crate) fn len(&self) -> Result<u64, StoreError> {
+        fstat(&self.fd).map(|stat| stat::len(&stat)).map_err(|e| self.failed("fstat", e))
+    }
+
+    /// Which version it is now.
+    pub(crate) fn meta(&self) -> Result<Meta, StoreError> {
+        fstat(&self.fd).map(|stat| stat::meta(&stat)).map_err(|e| self.failed("fstat", e))
+    }
+
+    /// How long it was when it was opened.
+    pub(crate) const fn len_at_first(&self) -> u64 {
+        self.version.len
+    }
+
+    /// Has nobody changed its content since it was opened? If that cannot be known, somebody has.
+    pub(crate) fn is_as_opened(&self) -> bool {
+        fstat(&self.fd).is_ok_and(|stat| Version::of(&stat) == self.version)
+    }
+
+    /// Its descriptor, if its room will be freed with it, and that takes a while.
+    pub(crate) fn into_nameless(self) -> Option<OwnedFd> {
+        let frees =
+            self.version.len > deferred_unlink::AT_ONCE_MAX && fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0);
+        frees.then_some(self.fd)
+    }
+
+    /// Reads up to `len` bytes behind what the chunk holds.
+    pub(crate) fn fill(&self, offset: u64, len: usize, chunk: &mut Chunk) -> Result<(), StoreError> {
+        let len = len.min(chunk.space().len());
+        let mut done = 0;
+        while done < len {
+            let space = &mut chunk.space()[..len - done];
+            match retry_on_intr(|| pread(&self.fd, &mut *space, offset + done as u64)) {
+                Ok(0) => break,
+                Ok(n) => {
+                    chunk.commit(n);
+                    done += n;
+                }
+                Err(errno) => return Err(self.failed("pread", errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a range only so that it is in memory; returns where that ended.
+    pub(crate) fn warm(&self, offset: u64, len: usize, scratch: &mut Vec<u8>) -> Result<u64, StoreError> {
+        scratch.resize(SCRATCH, 0);
+        let end = offset.saturating_add(len.min(WARM_MAX) as u64);
+        let mut at = offset;
+        while at < end {
+            let step = usize::try_from(end - at).unwrap_or(SCRATCH).min(SCRATCH);
+            match retry_on_intr(|| pread(&self.fd, &mut scratch[..step], at)) {
+                Ok(0) => break,
+                Ok(n) => at += n as u64,
+                Err(errno) => return Err(self.failed("pread", errno)),
+            }
+        }
+        Ok(at)
+    }
+
+    /// A read of an open file failed: the disk did.
+    pub(crate) fn failed(&self, site: &'static str, errno: Errno) -> StoreError {
+        errno::broken(site, &self.path, errno)
+    }
+}

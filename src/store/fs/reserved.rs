@@ -1,0 +1,53 @@
+//! The reserved directory under another name: that of a file system which ignores case or knows short
+//! names, or that of a link which stays inside the root.
+//!
+//! `wire::key` refuses the name itself. What is compared here is device and inode.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, statat};
+use rustix::io::Errno;
+
+use crate::store::fs::linux;
+use crate::store::fs::resolve::standing;
+use crate::store::fs::stat;
+use crate::store::shared::Disk;
+use crate::wire::key::{RESERVED, is_reserved};
+
+/// [`RESERVED`] in other letters.
+const OTHER_CASE: &str = ".FILEWHARF";
+
+/// Whether the reserved directory may have a second name in `root`. Unknown where it does not exist yet, as
+/// in a read-only store: then it may.
+pub(crate) fn has_aliases(root: BorrowedFd<'_>) -> bool {
+    let Ok(Some(reserved)) = standing(root, RESERVED) else { return true };
+    matches!(standing(root, OTHER_CASE), Ok(Some(other)) if stat::id(&other) == stat::id(&reserved))
+}
+
+impl Disk {
+    /// Fails with `EACCES` if the first component of `path` is the reserved directory.
+    pub(crate) fn refuse_alias(&self, path: &[u8]) -> Result<(), Errno> {
+        if !self.aliases || path.is_empty() {
+            return Ok(());
+        }
+        let root = self.root();
+        let root = root.fd.as_fd();
+        let Some(reserved) = standing(root, RESERVED)? else { return Ok(()) };
+        let first = path.split(|byte| *byte == b'/').next().unwrap_or(path);
+        match statat(root, first, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if stat::id(&stat) == stat::id(&reserved) => Err(Errno::ACCESS),
+            // The call that follows meets it again.
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails with `EACCES` if a file that was opened through links is in a reserved directory. Only the kernel
+    /// knows where the links have led.
+    pub(crate) fn refuse_linked(&self, file: BorrowedFd<'_>) -> Result<(), Errno> {
+        let (root, file) = (linux::path_of(self.root().fd.as_fd())?, linux::path_of(file)?);
+        // The root was moved between the two calls: try again.
+        let path = file.strip_prefix(&*root).ok_or(Errno::AGAIN)?;
+        let path = path.strip_prefix(b"/").unwrap_or(path);
+        if path.split(|byte| *byte == b'/').any(is_reserved) { Err(Errno::ACCESS) } else { self.refuse_alias(path) }
+    }
+}

@@ -1,0 +1,409 @@
+//! The store on a real disk: what may happen on the loop happens here, all else on workers.
+//!
+//! Nothing here waits for a disk. Opens and reads are asked for in a way that says "would wait";
+//! changes run on the loop only when no sync was asked for and the disk keeps up.
+
+mod cache;
+mod fs;
+mod handles;
+mod open;
+mod partial_sends;
+mod pool;
+mod shared;
+mod upload;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+
+use crate::error::StoreError;
+use crate::ids::{ConnId, FileId};
+use crate::object::Node;
+use crate::os::sys;
+use crate::platform::{Completion, Health, Op, Outcome, Queued, ReadNow, SendFile, Source, Store};
+use crate::store::cache::{Content, Hot};
+use crate::store::fs::caps::Pages;
+use crate::store::handles::Files;
+use crate::store::partial_sends::ShortSends;
+use crate::store::pool::jobs::{Finished, Held, Job, Reply};
+use crate::store::pool::workers::Lane;
+use crate::store::shared::Disk;
+
+/// Most bytes of an upload between two flushes: more does not make a disk faster.
+const FLUSH_WINDOW_MAX: u64 = 16 * 1024 * 1024;
+/// Fewest, however many uploads share the bound: less makes every disk slow.
+const FLUSH_WINDOW_MIN: u64 = 1024 * 1024;
+/// A rename over another file makes some file systems write what has no room on the disk yet.
+const COMMIT_NOW_MAX: u64 = 16 * 1024 * 1024;
+/// The same where another machine may have the disk.
+const COMMIT_NOW_MAX_AFAR: u64 = 1024 * 1024;
+/// Bytes copied at a time where `sendfile` does not work.
+const COPY_BYTES: usize = 64 * 1024;
+/// Time between two tries whether uploads can be stored again.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A peer that went away is told of by an error only.
+#[cfg(not(target_vendor = "apple"))]
+const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+/// Not to be had for one call there; programs in Rust ignore that signal.
+#[cfg(target_vendor = "apple")]
+const NO_SIGNAL: SendFlags = SendFlags::empty();
+
+/// Is this much of a file in memory? Asked once for all of it, by its first and its last byte.
+const WINDOW_BYTES: usize = 1024 * 1024;
+
+/// Memory that one disk worker may hold, for the accounting.
+pub const WORKER_BUFFER_BYTES: usize = fs::read::SCRATCH;
+
+/// Files in a directory of this machine.
+#[derive(Debug)]
+pub struct DiskStore {
+    disk: Arc<Disk>,
+    workers: Vec<JoinHandle<()>>,
+    files: Files,
+    /// `None` where nothing can be kept.
+    hot: Option<Hot>,
+    ready: VecDeque<Finished>,
+    short: ShortSends,
+    /// Operations submitted whose completion has not been taken.
+    in_flight: u64,
+    lagging: bool,
+    now: Instant,
+    /// When uploads that fail are tried again at the earliest.
+    probe_at: Instant,
+    /// How often the loop had waited when it first wrote in this turn.
+    waits: Option<i64>,
+    scratch: Vec<u8>,
+    dirty_bytes_max: u64,
+}
+
+impl DiskStore {
+    /// Called once per turn, before anything else of the turn: what
+    /// [`is_lagging`](Store::is_lagging) says changes only here.
+    pub fn refresh(&mut self, now: Instant) {
+        self.now = now;
+        self.received();
+        self.waits = None;
+        // While something is being synced, a write from the loop may have to wait behind the
+        // journal of the file system: then it is the workers' business.
+        let syncs = self.disk.durable && self.disk.syncing.load(Ordering::Relaxed) > 0;
+        self.lagging = syncs || !self.disk.caps.inline || self.disk.pace.is_slow(now);
+        if self.disk.failures.are_many() && now >= self.probe_at {
+            self.probe_at = now + PROBE_INTERVAL;
+            if self.disk.failures.begin_probe() {
+                self.disk.lanes.push(Lane::Io, Job::Probe);
+            }
+        }
+    }
+
+    /// Sends file content straight from the page cache into a socket. `WouldBlock` means the
+    /// socket; [`SendFile::Cold`] that the bytes must be warmed first. `conn` is whose socket it is, if events
+    /// tell of it: then what is told as [`SendFile::SentUntilFull`] may be the end of a file that was cut, and
+    /// [`send_again`](Self::send_again) is to be asked before the next wait.
+    pub fn send_file(
+        &mut self,
+        file: FileId,
+        offset: u64,
+        len: usize,
+        socket: BorrowedFd<'_>,
+        conn: Option<ConnId>,
+    ) -> io::Result<SendFile> {
+        let now = self.now;
+        if self.files.kept(file).is_some() {
+            return self.copy_file(file, offset, len, socket);
+        }
+        let Some(reading) = self.files.reading(file) else { return Err(told(pool::jobs::no_such_file())) };
+        if len == 0 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut end = reading.file.warm_until(offset, now).unwrap_or(offset);
+        let asked = offset.saturating_add(len as u64);
+        if end < asked {
+            // Perhaps further than this call goes: the rest of the window need not be looked at again.
+            let window = usize::try_from(asked - end).unwrap_or(len).max(WINDOW_BYTES);
+            match self.disk.sendable(&reading.file, end, window).map_err(told)? {
+                Some(more) => {
+                    reading.file.warmed(end..end + more as u64, now);
+                    end += more as u64;
+                }
+                None if end == offset => return Ok(SendFile::Cold),
+                None => {}
+            }
+            if end == offset {
+                return Ok(SendFile::Truncated);
+            }
+        }
+        let len = len.min(usize::try_from(end - offset).unwrap_or(len));
+        if !reading.copied {
+            match fs::linux::send_file(socket, reading.file.fd().as_fd(), offset, len) {
+                Ok(0) => return Ok(SendFile::Truncated),
+                // Asked for more than there was at first, it says nothing about the socket.
+                Ok(n) if n == len || offset + len as u64 > reading.file.len_at_first() => {
+                    return Ok(SendFile::Sent(n));
+                }
+                Ok(n) => match conn {
+                    Some(conn) => {
+                        self.short.note(file, conn);
+                        return Ok(SendFile::SentUntilFull(n));
+                    }
+                    None if reading.file.is_as_opened() => return Ok(SendFile::SentUntilFull(n)),
+                    None => return Ok(SendFile::Sent(n)),
+                },
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => reading.copied = true,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        self.copy_file(file, offset, len, socket)
+    }
+
+    /// Who was told [`SendFile::SentUntilFull`] since this was asked last, and may wait for room that is there.
+    pub fn send_again(&mut self, whose: impl FnMut(ConnId)) {
+        self.short.look(&mut self.files, whose);
+    }
+
+    /// What the socket does not take is read again the next time.
+    fn copy_file(&mut self, file: FileId, offset: u64, len: usize, socket: BorrowedFd<'_>) -> io::Result<SendFile> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.resize(COPY_BYTES, 0);
+        let read = self.read_now(file, offset, &mut scratch[..len.min(COPY_BYTES)]);
+        let sent = match read.map_err(told)? {
+            ReadNow::Cold => Ok(SendFile::Cold),
+            ReadNow::Bytes(0) => Ok(SendFile::Truncated),
+            ReadNow::Bytes(n) => rustix::net::send(socket, &scratch[..n], NO_SIGNAL | SendFlags::DONTWAIT)
+                .map(SendFile::Sent)
+                .map_err(io::Error::from),
+        };
+        self.scratch = scratch;
+        sent
+    }
+
+    /// Ends the workers once they have finished what is queued, and removes the staging directory
+    /// with every upload that was not committed. Dropping the store does the same.
+    pub fn close(self) {
+        drop(self);
+    }
+
+    /// Results get their file ids here, on the loop.
+    fn admit(&mut self, finished: Finished) -> Completion {
+        let Finished { conn, result, chunk } = finished;
+        // It may have been a change, and who waited for it goes on in this turn.
+        self.received();
+        let result = result.map(|reply| match reply {
+            Reply::Plain(outcome) => outcome,
+            Reply::Created(staged) => Outcome::Created(self.files.add_staging(staged)),
+            Reply::Opened(file, meta, source) => {
+                Outcome::Opened { file: self.files.add_reading(Arc::new(file)), meta, source }
+            }
+            Reply::Warmed(file, start, end) => {
+                let now = self.now;
+                if let Some(reading) = self.files.reading(file) {
+                    reading.file.warmed(start..end, now);
+                }
+                Outcome::Warmed
+            }
+        });
+        Completion { conn, result, chunk }
+    }
+
+    /// Opens a file, unless it is kept.
+    fn open_now(&mut self, path: &str) -> Option<Result<Outcome, StoreError>> {
+        let now = self.now;
+        if let Some((content, meta)) = self.hot.as_mut().and_then(|hot| hot.get(path, now)) {
+            let file = match content {
+                Content::Bytes(bytes) => self.files.add_kept(Arc::clone(bytes)),
+                Content::Open(open) => self.files.add_reading(Arc::clone(open)),
+            };
+            return Some(Ok(Outcome::Opened { file, meta, source: Source::Direct }));
+        }
+        Some(self.disk.open_now(path)?.map(|(open, meta, source)| {
+            let open = Arc::new(open);
+            if let (Some(hot), Source::Direct) = (&mut self.hot, source) {
+                hot.opened(&self.disk, path, &open, &meta, now);
+            }
+            Outcome::Opened { file: self.files.add_reading(open), meta, source }
+        }))
+    }
+
+    fn stat_now(&mut self, path: &str) -> Option<Result<Outcome, StoreError>> {
+        let kept = self.hot.as_mut().and_then(|hot| hot.get(path, self.now));
+        let node = kept.map(|(_, meta)| Ok(Node::File(meta))).or_else(|| self.disk.stat_now(path))?;
+        Some(node.map(Outcome::Found))
+    }
+
+    fn waits(&mut self) -> i64 {
+        *self.waits.get_or_insert_with(sys::waits_of_this_thread)
+    }
+
+    /// The file an operation names; it stays open if the operation leaves it so.
+    fn held(&mut self, op: &Op) -> Held {
+        match op {
+            Op::Abort { file } | Op::Close { file } | Op::Commit { file, .. } => self.files.take(*file),
+            Op::Flush { file, .. } | Op::Read { file, .. } | Op::Warm { file, .. } | Op::Write { file, .. } => {
+                self.files.held(*file)
+            }
+            _ => Held::None,
+        }
+    }
+
+    /// May a change run on the loop?
+    fn changes_now(&self, op: &Op) -> bool {
+        let quick = match op {
+            // To ask for free space may take a while where another machine has the disk.
+            Op::Create(put) => self.disk.caps.local || !self.disk.checks_space(put.len),
+            // Nobody waits for an abort, and a large file takes a while to go.
+            Op::Commit { file, prepend, .. } => {
+                let staged = self.files.staging(*file);
+                let len_max = if self.disk.caps.local { COMMIT_NOW_MAX } else { COMMIT_NOW_MAX_AFAR };
+                prepend.is_empty() && staged.and_then(|staged| staged.len).is_some_and(|len| len <= len_max)
+            }
+            Op::Delete { .. } | Op::MakeDir { .. } | Op::Rename { .. } | Op::Store { .. } => true,
+            _ => false,
+        };
+        // Where servers share the root, a change of a name may wait for another server.
+        let waits = self.disk.shared && !matches!(op, Op::Create(_) | Op::MakeDir { .. });
+        quick && !waits && self.disk.caps.inline && !self.disk.durable && !self.lagging && self.disk.frees_later()
+    }
+}
+
+impl Store for DiskStore {
+    fn try_now(&mut self, conn: ConnId, op: Op) -> Result<Completion, Op> {
+        match &op {
+            Op::Open { key } => match self.open_now(key.as_str()) {
+                Some(result) => Ok(Completion { conn, result, chunk: None }),
+                None => Err(op),
+            },
+            Op::Stat { key } => match self.stat_now(key.as_str()) {
+                Some(result) => Ok(Completion { conn, result, chunk: None }),
+                None => Err(op),
+            },
+            Op::Close { file } if self.disk.caps.inline => {
+                let result = match self.files.take(*file) {
+                    Held::Reading(file) => {
+                        self.disk.close(file);
+                        Ok(Outcome::Closed)
+                    }
+                    Held::Kept(_) => Ok(Outcome::Closed),
+                    _ => Err(pool::jobs::no_such_file()),
+                };
+                Ok(Completion { conn, result, chunk: None })
+            }
+            op_ref if self.changes_now(op_ref) => {
+                let held = self.held(&op);
+                let (disk, waits) = (Arc::clone(&self.disk), self.waits());
+                let (result, chunk) = disk.pace.measure_since(waits, || disk.serve(op, held, &mut Vec::new()));
+                // Without durability nothing is owed.
+                let result = result.map(|(reply, _)| reply);
+                Ok(self.admit(Finished { conn, result, chunk }))
+            }
+            _ => Err(op),
+        }
+    }
+
+    fn submit(&mut self, conn: ConnId, op: Op) {
+        let held = self.held(&op);
+        let lane = self.disk.lane_of(&op);
+        if lane == Lane::Sync {
+            self.disk.syncing.fetch_add(1, Ordering::Relaxed);
+        }
+        self.in_flight += 1;
+        self.disk.lanes.push(lane, Job::Serve { conn, op, held });
+    }
+
+    fn next_completion(&mut self) -> Option<Completion> {
+        if self.ready.is_empty() {
+            self.disk.finished.take(&mut self.ready);
+        }
+        let finished = self.ready.pop_front()?;
+        self.in_flight -= 1;
+        Some(self.admit(finished))
+    }
+
+    fn received(&mut self) {
+        if let Some(hot) = &mut self.hot {
+            hot.doubt();
+        }
+    }
+
+    fn in_memory(&self, file: FileId, offset: u64) -> Option<&[u8]> {
+        self.files.kept(file).map(|content| handles::behind(content, offset))
+    }
+
+    fn is_lagging(&self) -> bool {
+        self.lagging
+    }
+
+    fn write_now(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let waits = self.waits();
+        let Some(staged) = self.files.staging(file) else { return Err(pool::jobs::no_such_file()) };
+        self.disk.pace.measure_since(waits, || self.disk.write(staged, offset, bytes))
+    }
+
+    fn read_now(&mut self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<ReadNow, StoreError> {
+        let now = self.now;
+        if let Some(content) = self.files.kept(file) {
+            let rest = handles::behind(content, offset);
+            let n = rest.len().min(buf.len());
+            buf[..n].copy_from_slice(&rest[..n]);
+            return Ok(ReadNow::Bytes(n));
+        }
+        let Some(reading) = self.files.reading(file) else { return Err(pool::jobs::no_such_file()) };
+        // Only as far as it was warmed: behind that a read may wait.
+        let end = reading.file.warm_until(offset, now);
+        let len = end.map_or(buf.len(), |end| buf.len().min(usize::try_from(end - offset).unwrap_or(buf.len())));
+        self.disk.read_now(&reading.file, offset, &mut buf[..len], end.is_some())
+    }
+
+    fn flush_window(&self) -> Option<u64> {
+        let wanted = self.disk.durable || self.lagging;
+        if !wanted || !self.disk.caps.write_back || self.disk.pages_known() == Pages::Memory {
+            return None;
+        }
+        let share = self.dirty_bytes_max / self.files.staging_len().max(1);
+        Some(share.clamp(FLUSH_WINDOW_MIN, FLUSH_WINDOW_MAX))
+    }
+
+    fn health(&self) -> Health {
+        self.disk.health()
+    }
+
+    fn queued(&self) -> Queued {
+        let lanes = &self.disk.lanes;
+        Queued {
+            in_flight: self.in_flight,
+            io: (lanes.len(Lane::Io) + lanes.len(Lane::List)) as u64,
+            sync: lanes.len(Lane::Sync) as u64,
+        }
+    }
+}
+
+impl Drop for DiskStore {
+    fn drop(&mut self) {
+        self.disk.lanes.close();
+        for worker in self.workers.drain(..) {
+            // A worker that panicked has said so already.
+            let _ = worker.join();
+        }
+        if let Some(staging) = &self.disk.staging {
+            staging.current().remove();
+        }
+    }
+}
+
+/// The words of a store error for a caller that takes an `io::Error`.
+fn told(error: StoreError) -> io::Error {
+    match error.source {
+        // A plain `WouldBlock` would read as "the socket is full".
+        Some(source) if source.kind() != io::ErrorKind::WouldBlock => source,
+        _ => io::Error::other(error.to_string()),
+    }
+}

@@ -1,0 +1,258 @@
+//! Disk worker threads: lanes of their own, so that a sync never delays a read.
+//!
+//! All threads are made once, at start, and joined at the end. Nothing here knows what a job
+//! does, and nothing here ever drops a queued job.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+/// Added to the nice value of the process: a quarter of the weight of the loop.
+#[cfg(target_os = "linux")]
+const WORKER_NICENESS: i32 = 6;
+
+/// Which workers take a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Opens, reads, writes.
+    Io,
+    /// Lists. Done by the same workers, but never by all of them at once.
+    List,
+    /// Syncs, renames, removes.
+    Sync,
+    /// Frees the room of files that nobody waits for.
+    Free,
+}
+
+/// The queues between the loop and the workers.
+#[derive(Debug)]
+pub(crate) struct Lanes<J> {
+    io: Queue<J>,
+    sync: Queue<J>,
+    free: Queue<J>,
+}
+
+#[derive(Debug)]
+struct Queue<J> {
+    inside: Mutex<Inside<J>>,
+    filled: Condvar,
+    /// How many jobs are inside, for the loop, which asks often and must not wait for the lock.
+    /// Changed under the lock only.
+    len: AtomicUsize,
+    lists_len: AtomicUsize,
+    /// How many lists may be at work at once.
+    listing_max: usize,
+}
+
+#[derive(Debug)]
+struct Inside<J> {
+    jobs: VecDeque<J>,
+    lists: VecDeque<J>,
+    /// Lists at work.
+    listing: usize,
+    /// What was taken last.
+    last: Lane,
+    closed: bool,
+}
+
+impl<J> Queue<J> {
+    fn new(listing_max: usize) -> Self {
+        let (jobs, lists) = (VecDeque::new(), VecDeque::new());
+        let inside = Mutex::new(Inside { jobs, lists, listing: 0, last: Lane::Io, closed: false });
+        let (len, lists_len) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { inside, filled: Condvar::new(), len, lists_len, listing_max }
+    }
+
+    fn note_len(&self, inside: &Inside<J>) {
+        self.len.store(inside.jobs.len(), Ordering::Relaxed);
+        self.lists_len.store(inside.lists.len(), Ordering::Relaxed);
+    }
+
+    /// The next job for a worker whose last one was `done`.
+    fn take(&self, done: Option<Lane>) -> Option<(Lane, J)> {
+        let mut inside = lock(&self.inside);
+        if done == Some(Lane::List) {
+            inside.listing -= 1;
+        }
+        loop {
+            // While others wait, only one list is at work, and they go in turns if there is one worker.
+            let others_first = !inside.jobs.is_empty() && (inside.listing > 0 || inside.last == Lane::List);
+            let lane = if inside.listing < self.listing_max && !others_first { Lane::List } else { Lane::Io };
+            let mut taken = None;
+            if lane == Lane::List {
+                taken = inside.lists.pop_front().map(|job| (Lane::List, job));
+                inside.listing += usize::from(taken.is_some());
+            }
+            taken = taken.or_else(|| inside.jobs.pop_front().map(|job| (Lane::Io, job)));
+            if let Some((lane, job)) = taken {
+                inside.last = lane;
+                self.note_len(&inside);
+                return Some((lane, job));
+            }
+            if inside.closed {
+                return None;
+            }
+            inside = self.filled.wait(inside).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl<J> Lanes<J> {
+    /// Empty queues; so many lists may be at work at once.
+    pub(crate) fn new(listing_max: usize) -> Self {
+        Self { io: Queue::new(listing_max), sync: Queue::new(0), free: Queue::new(0) }
+    }
+
+    fn lane(&self, lane: Lane) -> &Queue<J> {
+        match lane {
+            Lane::Io | Lane::List => &self.io,
+            Lane::Sync => &self.sync,
+            Lane::Free => &self.free,
+        }
+    }
+
+    /// Queues a job. Never blocks for longer than another push or pop takes.
+    pub(crate) fn push(&self, lane: Lane, job: J) {
+        let queue = self.lane(lane);
+        let mut inside = lock(&queue.inside);
+        if lane == Lane::List {
+            inside.lists.push_back(job);
+        } else {
+            inside.jobs.push_back(job);
+        }
+        queue.note_len(&inside);
+        drop(inside);
+        queue.filled.notify_one();
+    }
+
+    /// How many jobs no worker has taken yet. Never waits.
+    pub(crate) fn len(&self, lane: Lane) -> usize {
+        let queue = self.lane(lane);
+        if lane == Lane::List { &queue.lists_len } else { &queue.len }.load(Ordering::Relaxed)
+    }
+
+    /// Takes more jobs for a worker that has one already: those at the head of the queue that are
+    /// `wanted`, and no more than `share` says of how many wait, so that other workers get theirs.
+    pub(crate) fn take_more(&self, lane: Lane, share: impl Fn(usize) -> usize, wanted: impl Fn(&J) -> bool) -> Vec<J> {
+        let queue = self.lane(lane);
+        let mut inside = lock(&queue.inside);
+        let most = share(inside.jobs.len());
+        let mut more = Vec::new();
+        while more.len() < most && inside.jobs.front().is_some_and(&wanted) {
+            more.extend(inside.jobs.pop_front());
+        }
+        queue.note_len(&inside);
+        more
+    }
+
+    /// Workers end when their queue is empty.
+    pub(crate) fn close(&self) {
+        for queue in [&self.io, &self.sync, &self.free] {
+            lock(&queue.inside).closed = true;
+            queue.filled.notify_all();
+        }
+    }
+
+    /// Is an end wanted? Long background work asks this between its steps.
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.sync.inside).closed
+    }
+}
+
+/// Makes `count` named threads that serve one lane. `worker` builds what each thread runs, once
+/// per thread, so that a thread can own its scratch memory. Those made before a failure are in
+/// `threads` too, and end when the lanes are closed.
+pub(crate) fn spawn<J, L, W>(
+    lanes: &Arc<L>,
+    lane: Lane,
+    count: usize,
+    threads: &mut Vec<JoinHandle<()>>,
+    worker: impl Fn() -> W,
+) -> io::Result<()>
+where
+    J: Send + 'static,
+    L: AsRef<Lanes<J>> + Send + Sync + 'static,
+    W: FnMut(&L, J) + Send + 'static,
+{
+    let word = match lane {
+        Lane::Io | Lane::List => "io",
+        Lane::Sync => "sync",
+        Lane::Free => "free",
+    };
+    for n in 0..count {
+        let (lanes, mut run) = (Arc::clone(lanes), worker());
+        let thread = Builder::new().name(format!("disk-{word}-{n}")).spawn(move || {
+            yield_to_the_loop();
+            let mut done = None;
+            while let Some((taken, job)) = (*lanes).as_ref().lane(lane).take(done) {
+                run(&lanes, job);
+                done = Some(taken);
+            }
+        });
+        threads.push(thread?);
+    }
+    Ok(())
+}
+
+/// Where cores are few, the loop goes before the disk: one thread serves everybody, a worker only
+/// those who wait for it. On Linux a nice value belongs to a thread (sched(7)).
+fn yield_to_the_loop() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, WORKER_NICENESS) {
+        log::debug!("a disk worker keeps its priority: {error}");
+    }
+}
+
+/// A poisoned lock is taken all the same: what these locks guard is whole between any two
+/// statements, and in a release build a panic ends the process anyway.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_of_a_lane_follows_every_push_and_take() {
+        let lanes = Lanes::new(1);
+        let lens = |lanes: &Lanes<u8>| (lanes.len(Lane::Io), lanes.len(Lane::Sync));
+        for job in 0..5 {
+            lanes.push(Lane::Sync, job);
+        }
+        lanes.push(Lane::Io, 9);
+        assert_eq!(lens(&lanes), (1, 5));
+        assert_eq!(lanes.lane(Lane::Sync).take(None), Some((Lane::Io, 0)));
+        assert_eq!(lens(&lanes), (1, 4));
+        assert_eq!(lanes.take_more(Lane::Sync, |waiting| waiting / 2, |_| true), [1, 2]);
+        assert_eq!(lens(&lanes), (1, 2));
+        assert_eq!(lanes.lane(Lane::Io).take(None), Some((Lane::Io, 9)));
+        assert_eq!(lens(&lanes), (0, 2));
+    }
+
+    #[test]
+    fn lists_never_take_every_worker_and_are_not_kept_waiting_for_ever() {
+        let lanes = Lanes::new(2);
+        for job in 0..6 {
+            lanes.push(Lane::List, job);
+        }
+        let queue = lanes.lane(Lane::Io);
+        assert_eq!(lanes.len(Lane::List), 6);
+        assert_eq!(queue.take(None), Some((Lane::List, 0)));
+        assert_eq!(queue.take(None), Some((Lane::List, 1)));
+        // Two of four workers list: the others are for opens only.
+        for job in 10..14 {
+            lanes.push(Lane::Io, job);
+        }
+        assert_eq!(queue.take(None), Some((Lane::Io, 10)));
+        assert_eq!(queue.take(None), Some((Lane::Io, 11)));
+        // One list has ended. The other goes on, so opens come first.
+        assert_eq!(queue.take(Some(Lane::List)), Some((Lane::Io, 12)));
+        // No list is at work: one begins though an open waits; then the open has its turn.
+        assert_eq!(queue.take(Some(Lane::List)), Some((Lane::List, 2)));
+        assert_eq!(queue.take(Some(Lane::List)), Some((Lane::Io, 13)));
+        assert_eq!(queue.take(Some(Lane::Io)), Some((Lane::List, 3)));
+    }
+}

@@ -1,0 +1,238 @@
+//! A file system of another machine: never waited for on the loop, and it may lose what was opened.
+use super::*;
+use crate::os::process::clock;
+use crate::platform::Health;
+use crate::store::fs::linux::{self, Resolve};
+use crate::store::upload::write::stage_in;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::symlink;
+use std::sync::Mutex;
+
+/// What opens beneath a root meet, and new files in a staging directory.
+#[derive(Clone, Copy)]
+enum Meets {
+    /// So many failures.
+    Some(u32, Errno),
+    /// Failures as long as the root is this descriptor.
+    At(i32, Errno),
+    /// Failures of the next descriptor.
+    Next(Errno),
+}
+
+static MEETS: Mutex<BTreeMap<PathBuf, Meets>> = Mutex::new(BTreeMap::new());
+
+fn met(at: BorrowedFd<'_>) -> Result<(), Errno> {
+    let dir = std::fs::read_link(format!("/proc/self/fd/{}", at.as_raw_fd())).unwrap();
+    match MEETS.lock().unwrap().get_mut(&dir) {
+        Some(Meets::Some(left, errno)) if *left > 0 => {
+            *left -= 1;
+            Err(*errno)
+        }
+        Some(Meets::At(fd, errno)) if *fd == at.as_raw_fd() => Err(*errno),
+        Some(meets @ Meets::Next(_)) => {
+            let Meets::Next(errno) = *meets else { return Ok(()) };
+            *meets = Meets::At(at.as_raw_fd(), errno);
+            Err(errno)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn open(at: BorrowedFd<'_>, path: &str, flags: OFlags, resolve: Resolve) -> Result<OwnedFd, Errno> {
+    met(at).and_then(|()| linux::open_beneath(at, path, flags, resolve))
+}
+
+fn stage(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+    met(at).and_then(|()| stage_in(at, name))
+}
+
+fn names(dir: BorrowedFd<'_>) -> Result<(), Errno> {
+    met(dir).and_then(|()| linux::sync_dir(dir))
+}
+
+fn remote(root: &Path, config: &StoreConfig) -> Bench {
+    let sync = SyncCalls { content: linux::sync_file, names, scope: Scope::Dir };
+    let calls = |_: BorrowedFd<'_>| Calls { open, stage, sync, inline: false };
+    Bench::open_synced_by(root, config, Limits::default(), calls)
+}
+
+fn meets(root: &Path, meets: Meets) {
+    MEETS.lock().unwrap().insert(root.canonicalize().unwrap(), meets);
+}
+
+#[test]
+fn no_call_on_a_file_system_of_another_machine_is_made_on_the_loop() {
+    for portable in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let config = StoreConfig { durability: Durability::Written, portable, ..StoreConfig::default() };
+        let mut bench = remote(dir.path(), &config);
+        bench.store_file("file", b"x", Precondition::None).unwrap();
+        let (file, _, source) = bench.open_file("file").unwrap();
+        assert_eq!(source, Source::Held);
+        let upload = bench.create("upload", Some(1), Precondition::None).unwrap();
+        bench.store.refresh(clock());
+        assert!(bench.store.is_lagging(), "bodies are written by workers");
+        for op in [
+            Op::Open { key: key("file") },
+            Op::Stat { key: key("file") },
+            Op::Create(put("new", Some(1), Precondition::None)),
+            Op::Store { put: put("new", Some(1), Precondition::None), chunk: chunk(b"x") },
+            Op::MakeDir { key: key("folder") },
+            Op::Rename { from: key("file"), to: key("to"), precondition: Precondition::None },
+            Op::Delete { key: key("to"), expected_kind: ExpectedKind::Either, precondition: Precondition::None },
+            Op::Abort { file: upload },
+            Op::Close { file },
+        ] {
+            let op = bench.store.try_now(CONN, op).expect_err("only on a worker");
+            bench.store.submit(CONN, op);
+            bench.next().result.unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_has_become_stale_is_resolved_again_and_told_as_unavailable_if_that_does_not_help() {
+    for errno in [Errno::STALE, Errno::NOTCONN] {
+        let dir = TempDir::new().unwrap();
+        let mut bench = remote(dir.path(), &StoreConfig::default());
+        if !bench.store.disk.caps.openat2 {
+            return;
+        }
+        bench.store_file("a/file", b"x", Precondition::None).unwrap();
+        meets(dir.path(), Meets::Some(1, errno));
+        assert_eq!(bench.content("a/file"), b"x");
+        meets(dir.path(), Meets::Some(1, errno));
+        bench.store_file("a/file", b"y", Precondition::None).unwrap();
+        meets(dir.path(), Meets::Some(100, errno));
+        assert_eq!(bench.open_file("a/file").unwrap_err(), Failure::Unavailable);
+        for _ in 0..3 {
+            assert_eq!(bench.store.health(), Health::Good);
+            assert_eq!(bench.store_file("a/file", b"z", Precondition::None), Err(Failure::Unavailable));
+        }
+        assert_eq!(bench.store.health(), Health::Failing, "several commits in a row");
+        meets(dir.path(), Meets::Some(0, errno));
+        bench.store_file("a/file", b"z", Precondition::None).unwrap();
+        assert_eq!((bench.content("a/file"), bench.store.health()), (b"z".to_vec(), Health::Good));
+    }
+}
+
+#[test]
+fn uploads_that_cannot_be_begun_count_as_failed_and_the_root_is_probed_as_well_as_staging() {
+    let dir = TempDir::new().unwrap();
+    let mut bench = remote(dir.path(), &StoreConfig::default());
+    if !bench.store.disk.caps.openat2 {
+        return;
+    }
+    meets(dir.path(), Meets::Some(100, Errno::STALE));
+    for _ in 0..3 {
+        assert_eq!(bench.store.health(), Health::Good);
+        assert_eq!(bench.create("a/file", Some(1 << 20), Precondition::None), Err(Failure::Unavailable));
+    }
+    assert_eq!(bench.store.health(), Health::Failing);
+    bench.store.disk.probe_staging();
+    assert_eq!(bench.store.health(), Health::Failing, "staging works, the root does not");
+    meets(dir.path(), Meets::Some(0, Errno::STALE));
+    bench.store.disk.probe_staging();
+    assert_eq!(bench.store.health(), Health::Good);
+}
+
+#[test]
+fn uploads_whose_names_cannot_be_synced_count_as_failed() {
+    let dir = TempDir::new().unwrap();
+    let mut bench = remote(dir.path(), &StoreConfig::default());
+    bench.store_file("a/file", b"x", Precondition::None).unwrap();
+    meets(&dir.path().join("a"), Meets::Some(3, Errno::STALE));
+    for _ in 0..3 {
+        assert_eq!(bench.store.health(), Health::Good);
+        assert_eq!(bench.store_file("a/file", b"y", Precondition::None), Err(Failure::Unavailable));
+    }
+    assert_eq!(bench.store.health(), Health::Failing);
+    bench.store_file("a/file", b"z", Precondition::None).unwrap();
+    assert_eq!(bench.store.health(), Health::Good);
+}
+
+#[test]
+fn a_directory_that_is_stale_when_it_is_synced_is_opened_again_for_the_changes_that_owe_its_sync() {
+    for errno in [Errno::STALE, Errno::NOTCONN] {
+        let dir = TempDir::new().unwrap();
+        let mut bench = remote(dir.path(), &StoreConfig::default());
+        bench.store_file("a/file", b"x", Precondition::None).unwrap();
+        bench.make("moved").unwrap();
+        meets(&dir.path().join("a"), Meets::Next(errno));
+        assert_eq!(bench.rename("moved", "a/moved", Precondition::None).unwrap_err(), Failure::Unavailable);
+        // Every change owes the move.
+        bench.store_file("file", b"y", Precondition::None).unwrap();
+        bench.store_file("b/file", b"y", Precondition::None).unwrap();
+    }
+}
+
+// covers: F20
+#[test]
+fn a_staging_directory_that_is_stale_or_gone_is_made_again_and_uploads_in_the_old_one_are_finished() {
+    for errno in [Errno::STALE, Errno::NOTCONN, Errno::NOENT] {
+        let dir = TempDir::new().unwrap();
+        let mut bench = remote(dir.path(), &StoreConfig::default());
+        let staging = |bench: &Bench| {
+            let fd = bench.store.disk.staging.as_ref().unwrap().current().fd.as_raw_fd();
+            std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap()
+        };
+        let old = staging(&bench);
+        let file = bench.create("before", Some(0), Precondition::None).unwrap();
+        meets(&old, Meets::Some(u32::MAX, errno));
+        bench.store_file("after", b"x", Precondition::None).unwrap();
+        assert_ne!(staging(&bench), old, "{errno}");
+        assert_eq!(bench.store.health(), Health::Good, "{errno}");
+        bench.commit(file, "before", 0, Precondition::None).unwrap();
+        assert_eq!(bench.names(""), ["after", "before"], "{errno}");
+    }
+}
+
+// covers: F20
+#[test]
+fn a_stale_root_is_opened_again_by_its_path_but_not_on_another_file_system() {
+    let dir = TempDir::new().unwrap();
+    let (root, link) = (dir.path().join("root"), dir.path().join("link"));
+    std::fs::create_dir(&root).unwrap();
+    symlink(&root, &link).unwrap();
+    let mut bench = remote(&link, &StoreConfig::default());
+    if !bench.store.disk.caps.openat2 {
+        return;
+    }
+    bench.store_file("file", b"x", Precondition::None).unwrap();
+    let stale = |bench: &Bench| Meets::At(bench.store.disk.root().fd.as_raw_fd(), Errno::STALE);
+    meets(&root, stale(&bench));
+    assert_eq!(bench.content("file"), b"x");
+    // As if it were not mounted any more.
+    meets(&root, stale(&bench));
+    std::fs::remove_file(&link).unwrap();
+    symlink("/proc", &link).unwrap();
+    assert_eq!(bench.open_file("file").unwrap_err(), Failure::Unavailable);
+    assert_eq!(bench.open_file("version").unwrap_err(), Failure::Unavailable);
+    std::fs::remove_file(&link).unwrap();
+    symlink(&root, &link).unwrap();
+    assert_eq!(bench.content("file"), b"x");
+}
+
+#[test]
+fn where_nothing_can_be_staged_the_store_says_so_until_it_can() {
+    in_every_mode(|bench| {
+        bench.store_file("file", b"x", Precondition::None).unwrap();
+        std::fs::remove_dir_all(bench.path(".filewharf")).unwrap();
+        std::fs::write(bench.path(".filewharf"), b"in the way").unwrap();
+        assert_eq!(bench.create("new", None, Precondition::None), Err(Failure::Unavailable));
+        assert_eq!(bench.store.health(), Health::Failing);
+        assert_eq!(bench.content("file"), b"x", "reading goes on");
+        std::fs::remove_file(bench.path(".filewharf")).unwrap();
+        let (mut now, end) = (clock(), clock() + WATCHDOG);
+        while bench.store.health() == Health::Failing {
+            assert!(clock() < end, "it is never tried again");
+            now += Duration::from_secs(1);
+            bench.store.refresh(now);
+            std::thread::yield_now();
+        }
+        bench.store_file("new", b"x", Precondition::None).unwrap();
+    });
+}

@@ -1,0 +1,117 @@
+//! Locks between servers: one on the root, and with `--shared` one on each name while it is changed.
+//!
+//! `.filewharf/LOCK` is held by every store that writes, exclusively unless all of them share the root.
+//! Servers that share it also lock one of the 256 files in `.filewharf/locks/` over the look at a name and
+//! its rename or removal: `renameat2` has no "only if it is still this version".
+//!
+//! Each file is opened afresh for each lock: flock(2) belongs to the open file, so threads of one process
+//! exclude each other as well. Waiting is for workers only.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, openat};
+use rustix::io::{Errno, retry_on_intr};
+
+use crate::error::StoreError;
+use crate::object::Key;
+use crate::store::fs::resolve::standing;
+use crate::store::fs::stat;
+use crate::store::pool::workers::lock;
+use crate::store::shared::Disk;
+use crate::store::upload::staging::{SiteErrno, private_dir};
+use crate::wire::key::RESERVED;
+
+/// The file that is locked, here and in each staging directory.
+pub(crate) const LOCK: &str = "LOCK";
+/// Where the lock on the root failed.
+pub(crate) const ROOT_LOCK: &str = "flock .filewharf/LOCK";
+const STRIPES: &str = "locks";
+/// Times a file that was removed by hand between its opening and its locking is opened again.
+const LOCK_TRIES: u32 = 8;
+
+/// Opens `name` in `dir`, made if missing, and locks it until the descriptor is closed. `ENOENT` if the
+/// file was removed meanwhile: such a lock excludes nothing.
+pub(crate) fn lock_file(dir: BorrowedFd<'_>, name: &str, operation: FlockOperation) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?;
+    retry_on_intr(|| flock(&file, operation))?;
+    let held = stat::id(&fstat(&file)?);
+    match standing(dir, name)? {
+        Some(named) if stat::id(&named) == held => Ok(file),
+        _ => Err(Errno::NOENT),
+    }
+}
+
+/// The lock of this store on its root.
+#[derive(Debug)]
+pub(crate) struct RootLock {
+    shared: bool,
+    held: Mutex<Option<OwnedFd>>,
+}
+
+impl RootLock {
+    /// Fails with `EAGAIN` at [`ROOT_LOCK`] where another store holds it.
+    pub(crate) fn take(ours: BorrowedFd<'_>, shared: bool) -> Result<Self, SiteErrno> {
+        let root_lock = Self { shared, held: Mutex::default() };
+        root_lock.renew(ours)?;
+        Ok(root_lock)
+    }
+
+    /// Takes it again if the file was replaced: another store could lock the new one.
+    pub(crate) fn renew(&self, ours: BorrowedFd<'_>) -> Result<(), SiteErrno> {
+        let mut held = lock(&self.held);
+        let named = standing(ours, LOCK).map_err(|errno| (ROOT_LOCK, errno))?.map(|stat| stat::id(&stat));
+        let own = held.as_ref().and_then(|file| fstat(file).ok()).map(|stat| stat::id(&stat));
+        if named.is_some() && named == own {
+            return Ok(());
+        }
+        *held = None;
+        let operation =
+            if self.shared { FlockOperation::NonBlockingLockShared } else { FlockOperation::NonBlockingLockExclusive };
+        *held = Some(lock_file(ours, LOCK, operation).map_err(|errno| (ROOT_LOCK, errno))?);
+        Ok(())
+    }
+}
+
+impl Disk {
+    /// Keeps other servers from changing these names until the result is dropped. Empty where none may.
+    pub(crate) fn lock_names(&self, keys: &[&Key]) -> Result<Vec<OwnedFd>, StoreError> {
+        if !self.shared {
+            return Ok(Vec::new());
+        }
+        // One name may have several spellings where the file system ignores case.
+        let mut stripes: Vec<u8> = keys.iter().map(|key| if self.aliases { 0 } else { stripe(key) }).collect();
+        // In one order everywhere: two renames never wait for each other.
+        stripes.sort_unstable();
+        stripes.dedup();
+        let locks = stripes.into_iter().map(|stripe| self.lock_stripe(stripe));
+        locks.collect::<Result<_, _>>().map_err(|(site, errno)| {
+            let path = keys.first().map_or("", |key| key.as_str());
+            self.change_error(site, path, errno)
+        })
+    }
+
+    fn lock_stripe(&self, stripe: u8) -> Result<OwnedFd, SiteErrno> {
+        let root = self.root();
+        let root = root.fd.as_fd();
+        let name = format!("{RESERVED}/{STRIPES}/{stripe:02x}");
+        let mut tries = 0;
+        loop {
+            match lock_file(root, &name, FlockOperation::LockExclusive) {
+                Err(Errno::NOENT) if tries < LOCK_TRIES => {
+                    tries += 1;
+                    private_dir(private_dir(root, RESERVED)?.as_fd(), STRIPES)?;
+                }
+                result => return result.map_err(|errno| ("flock .filewharf/locks", errno)),
+            }
+        }
+    }
+}
+
+/// Which of the 256 files is for a name, on every machine (FNV-1a).
+pub(crate) fn stripe(key: &Key) -> u8 {
+    let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    let hash = key.as_str().as_bytes().iter().fold(0x811C_9DC5, step);
+    hash.to_le_bytes().into_iter().fold(0, |folded, byte| folded ^ byte)
+}

@@ -1,0 +1,9 @@
+//! Changes: uploads from their staging file to their name, directories, renames and removals.
+
+pub(crate) mod commit;
+pub(crate) mod deferred_unlink;
+pub(crate) mod locks;
+pub(crate) mod namespace;
+pub(crate) mod space;
+pub(crate) mod staging;
+pub(crate) mod write;

@@ -1,0 +1,238 @@
+//! The staging directory of this process, and the sweeping of those that dead processes left.
+//!
+//! `.filewharf/staging/<pid>-<start>/` with a file `LOCK` held by `flock`: alive as long as the
+//! lock is held. Nothing outside `.filewharf` is ever touched here, and a directory whose lock is
+//! held by someone else never is either.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, fstat, mkdirat, openat, unlinkat};
+use rustix::io::Errno;
+
+use crate::store::fs::errno::TARGET;
+use crate::store::fs::stat;
+use crate::store::pool::workers::lock;
+use crate::store::upload::locks::{LOCK, RootLock, lock_file};
+use crate::wire::key::RESERVED;
+
+/// Files removed in one step of a sweep: a commit queued behind a step waits about a millisecond.
+const SWEEP_STEP: usize = 64;
+/// Names tried for an own directory; each failure means another process was faster.
+const NAME_TRIES: u64 = 64;
+
+/// A call that failed, and how.
+pub(crate) type SiteErrno = (&'static str, Errno);
+
+/// One locked staging directory.
+#[derive(Debug)]
+pub(crate) struct StageDir {
+    /// The directory itself.
+    pub(crate) fd: OwnedFd,
+    base: OwnedFd,
+    name: String,
+    _lock: OwnedFd,
+}
+
+/// Where uploads grow until they are complete.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    current: Mutex<Arc<StageDir>>,
+    next: AtomicU64,
+    root_lock: RootLock,
+}
+
+impl Staging {
+    /// Locks `root`, and makes and locks a directory of our own beneath it.
+    pub(crate) fn prepare(root: BorrowedFd<'_>, shared: bool) -> Result<Self, SiteErrno> {
+        let ours = private_dir(root, RESERVED)?;
+        let root_lock = RootLock::take(ours.as_fd(), shared)?;
+        let current = Mutex::new(Arc::new(StageDir::prepare(ours.as_fd())?));
+        Ok(Self { current, next: AtomicU64::new(0), root_lock })
+    }
+
+    /// The directory in use.
+    pub(crate) fn current(&self) -> Arc<StageDir> {
+        Arc::clone(&lock(&self.current))
+    }
+
+    /// `gone` was removed by hand: makes a new one, unless another worker just did.
+    pub(crate) fn renew(&self, root: BorrowedFd<'_>, gone: &Arc<StageDir>) -> Result<Arc<StageDir>, SiteErrno> {
+        let mut current = lock(&self.current);
+        if Arc::ptr_eq(&current, gone) {
+            let ours = private_dir(root, RESERVED)?;
+            self.root_lock.renew(ours.as_fd())?;
+            *current = Arc::new(StageDir::prepare(ours.as_fd())?);
+            log::warn!(target: TARGET, "the staging folder was removed by someone else; made a new one");
+        }
+        Ok(Arc::clone(&current))
+    }
+
+    /// A name nobody has used in this directory.
+    pub(crate) fn fresh_name(&self) -> String {
+        format!("{:x}", self.next.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl StageDir {
+    fn prepare(ours: BorrowedFd<'_>) -> Result<Self, SiteErrno> {
+        let base = private_dir(ours, "staging")?;
+        let pid = rustix::process::getpid().as_raw_nonzero();
+        #[allow(clippy::disallowed_methods, reason = "only makes the name differ from those of earlier processes")]
+        let start = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
+        for attempt in 0..NAME_TRIES {
+            let name = format!("{pid}-{}", start + attempt);
+            match mkdirat(&base, &*name, Mode::RWXU) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => continue,
+                Err(errno) => return Err(("mkdirat staging", errno)),
+            }
+            // A sweeper may take the directory for a dead one before its lock is held: then we try
+            // the next name.
+            if let Some((fd, lock)) = claim(base.as_fd(), &name) {
+                return Ok(Self { fd, base, name, _lock: lock });
+            }
+        }
+        Err(("flock staging", Errno::AGAIN))
+    }
+
+    /// Are there directories of other processes beside it, alive or dead?
+    pub(crate) fn has_neighbours(&self) -> bool {
+        let Ok(dirs) = Dir::read_from(&self.base) else { return false };
+        dirs.filter_map(Result::ok).any(|entry| {
+            let name = entry.file_name().to_bytes();
+            !matches!(name, b"." | b"..") && name != self.name.as_bytes()
+        })
+    }
+
+    /// Removes the directory and everything in it. Call when no worker runs any more.
+    pub(crate) fn remove(&self) {
+        let Ok(files) = Dir::read_from(&self.fd) else { return };
+        let Ok(base) = self.base.try_clone() else { return };
+        let Ok(dir) = self.fd.try_clone() else { return };
+        let mut dead = Dead { base, dir, name: self.name.clone(), files, lock: None, removed: 0, found: false };
+        while dead.step() {}
+    }
+}
+
+/// Opens `name`, made if missing, only for us; it must lie on the file system of `at`, because
+/// finished uploads are renamed out of it.
+pub(crate) fn private_dir(at: BorrowedFd<'_>, name: &'static str) -> Result<OwnedFd, SiteErrno> {
+    match mkdirat(at, name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(("mkdirat .filewharf", errno)),
+    }
+    let dir = openat(at, name, dir_flags(), Mode::empty()).map_err(|e| ("openat .filewharf", e))?;
+    let above = fstat(at).map_err(|e| ("fstat root", e))?;
+    let here = fstat(&dir).map_err(|e| ("fstat .filewharf", e))?;
+    if stat::id(&above).0 != stat::id(&here).0 {
+        return Err((".filewharf on another file system", Errno::XDEV));
+    }
+    Ok(dir)
+}
+
+fn dir_flags() -> OFlags {
+    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
+}
+
+/// Takes the lock of a staging directory, if it is free.
+fn claim(base: BorrowedFd<'_>, name: &str) -> Option<(OwnedFd, OwnedFd)> {
+    let dir = openat(base, name, dir_flags(), Mode::empty()).ok()?;
+    let lock = lock_file(dir.as_fd(), LOCK, FlockOperation::NonBlockingLockExclusive).ok()?;
+    Some((dir, lock))
+}
+
+/// The removal of what dead processes left, in steps, so that it never holds up a worker.
+#[derive(Debug)]
+pub(crate) struct Sweep {
+    base: OwnedFd,
+    own: String,
+    dirs: Dir,
+    dead: Option<Dead>,
+}
+
+/// One directory of a dead process: its lock is ours until it is gone.
+#[derive(Debug)]
+struct Dead {
+    base: OwnedFd,
+    dir: OwnedFd,
+    name: String,
+    files: Dir,
+    lock: Option<OwnedFd>,
+    removed: u64,
+    found: bool,
+}
+
+impl Sweep {
+    /// Looks through the directories beside `own`.
+    pub(crate) fn beside(own: &StageDir) -> Result<Self, SiteErrno> {
+        let base = own.base.try_clone().map_err(|_| ("dup staging", Errno::MFILE))?;
+        let dirs = Dir::read_from(&base).map_err(|e| ("read staging", e))?;
+        Ok(Self { base, own: own.name.clone(), dirs, dead: None })
+    }
+
+    /// Does a little; false when there is nothing left to do.
+    pub(crate) fn step(&mut self) -> bool {
+        if let Some(dead) = &mut self.dead {
+            if !dead.step() {
+                self.dead = None;
+            }
+            return true;
+        }
+        let Some(Ok(entry)) = self.dirs.read() else { return false };
+        let Ok(name) = entry.file_name().to_str() else { return true };
+        // Our own is not only locked: if its lock were removed by hand, it would look dead.
+        if !matches!(name, "." | "..") && name != self.own {
+            self.dead = Dead::take(&self.base, name);
+        }
+        true
+    }
+}
+
+impl Dead {
+    fn take(base: &OwnedFd, name: &str) -> Option<Self> {
+        let (dir, lock) = claim(base.as_fd(), name)?;
+        let files = Dir::read_from(&dir).ok()?;
+        let base = base.try_clone().ok()?;
+        Some(Self { base, dir, name: name.to_owned(), files, lock: Some(lock), removed: 0, found: false })
+    }
+
+    fn step(&mut self) -> bool {
+        for _ in 0..SWEEP_STEP {
+            let Some(Ok(entry)) = self.files.read() else {
+                // Some file systems skip entries when others are removed while they are read:
+                // go round until a whole pass finds nothing.
+                if std::mem::take(&mut self.found) {
+                    self.files.rewind();
+                    continue;
+                }
+                return self.finish();
+            };
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") || name.to_bytes() == LOCK.as_bytes() {
+                continue;
+            }
+            if unlinkat(&self.dir, name, AtFlags::empty()).is_ok() {
+                self.removed += 1;
+                self.found = true;
+            }
+        }
+        true
+    }
+
+    /// The lock goes last: as long as it is there, nobody else starts on this directory.
+    fn finish(&mut self) -> bool {
+        let _ = unlinkat(&self.dir, LOCK, AtFlags::empty());
+        let gone = unlinkat(&self.base, &*self.name, AtFlags::REMOVEDIR);
+        if self.lock.is_some() {
+            let (name, files) = (&self.name, self.removed);
+            match gone {
+                Ok(()) => log::info!(target: TARGET, "swept {files} unfinished uploads of dead process {name}"),
+                Err(cause) => log::warn!(target: TARGET, "could not sweep .filewharf/staging/{name}: {cause}"),
+            }
+        }
+        false
+    }
+}

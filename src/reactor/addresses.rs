@@ -1,6 +1,6 @@
-//! How many connections each client address has: one address may have a part of what there is.
+//! How many connections each client address has: one address may have a share of all.
 //!
-//! An IPv4 address is one client, and so is an IPv6 /64, which is what a provider gives to one.
+//! An IPv4 address counts as one client, and so does an IPv6 /64, which is what a provider assigns to one.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -12,12 +12,12 @@ use crate::config::Limits;
 pub(super) struct Address(u128);
 
 impl Address {
-    /// None where addresses are not counted.
+    /// `None` where addresses are not counted.
     pub(super) fn of(peer: SocketAddr, limits: &Limits) -> Option<Self> {
         (limits.per_address_percent < 100).then(|| Self::of_any(peer))
     }
 
-    /// Counted or not.
+    /// Whether addresses are counted or not.
     pub(super) fn of_any(peer: SocketAddr) -> Self {
         match peer.ip().to_canonical() {
             IpAddr::V4(ip) => Self(ip.to_ipv6_mapped().to_bits()),
@@ -25,43 +25,42 @@ impl Address {
         }
     }
 
-    /// All addresses for which there is no room in a table.
+    /// All addresses that a full table has no entry for.
     pub(super) const OTHERS: Self = Self(u128::MAX);
 
-    /// What one address may have of so many; at least one.
-    pub(super) const fn part(limits: &Limits, of: usize) -> usize {
+    /// What one address may have of `of`; at least one.
+    pub(super) const fn share(limits: &Limits, of: usize) -> usize {
         let percent = limits.per_address_percent as usize;
-        // Where addresses are not counted the part is not asked for.
+        // Where addresses are not counted the share is not used.
         let percent = if percent > 100 { 100 } else { percent };
-        let part = of / 100 * percent + of % 100 * percent / 100;
-        if part == 0 { 1 } else { part }
+        let share = of / 100 * percent + of % 100 * percent / 100;
+        if share == 0 { 1 } else { share }
     }
 }
 
 /// Connections by address.
 #[derive(Debug)]
-pub(super) struct Addresses {
+pub(super) struct AddressShares {
     connections: HashMap<Address, usize>,
     connections_max: usize,
 }
 
-impl Addresses {
-    /// Nothing is connected.
+impl AddressShares {
     pub(super) fn new(limits: &Limits) -> Self {
-        Self { connections: HashMap::new(), connections_max: Address::part(limits, limits.connections_max) }
+        Self { connections: HashMap::new(), connections_max: Address::share(limits, limits.connections_max) }
     }
 
-    /// A connection came; false if its address has its part already.
-    pub(super) fn enter(&mut self, address: Option<Address>) -> bool {
+    /// Counts a connection; false, and not counted, if its address has its share already.
+    pub(super) fn add(&mut self, address: Option<Address>) -> bool {
         let Some(address) = address else { return true };
         let connections = self.connections.entry(address).or_default();
-        let enters = *connections < self.connections_max;
-        *connections += usize::from(enters);
-        enters
+        let admits = *connections < self.connections_max;
+        *connections += usize::from(admits);
+        admits
     }
 
-    /// A connection that entered is over.
-    pub(super) fn leave(&mut self, address: Option<Address>) {
+    /// A connection that was counted has ended.
+    pub(super) fn remove(&mut self, address: Option<Address>) {
         let Some(address) = address else { return };
         let Some(connections) = self.connections.get_mut(&address) else { return };
         *connections -= 1;
@@ -90,24 +89,24 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_one_at_least_and_right_for_every_number() {
+    fn a_share_is_one_at_least_and_right_for_every_number() {
         let limits = |per_address_percent| Limits { per_address_percent, ..Limits::default() };
-        for (percent, of, part) in
+        for (percent, of, share) in
             [(0, 9, 1), (50, 1, 1), (50, 4097, 2048), (33, 250, 82), (50, usize::MAX, usize::MAX / 2)]
         {
-            assert_eq!(Address::part(&limits(percent), of), part, "{percent} % of {of}");
+            assert_eq!(Address::share(&limits(percent), of), share, "{percent} % of {of}");
         }
     }
 
     #[test]
-    fn an_address_has_its_part_of_the_connections_and_is_forgotten_when_they_end() {
+    fn an_address_has_its_share_of_the_connections_and_is_forgotten_when_they_end() {
         let limits = Limits { connections_max: 5, ..Limits::default() };
-        let mut addresses = Addresses::new(&limits);
+        let mut addresses = AddressShares::new(&limits);
         let [one, other] = [1, 2].map(|n| Address::of(SocketAddr::from(([127, 0, 0, n], 1)), &limits));
-        assert_eq!([one, one, one, other].map(|address| addresses.enter(address)), [true, true, false, true]);
-        addresses.leave(one);
-        assert!(addresses.enter(one));
-        [one, one, other].into_iter().for_each(|address| addresses.leave(address));
+        assert_eq!([one, one, one, other].map(|address| addresses.add(address)), [true, true, false, true]);
+        addresses.remove(one);
+        assert!(addresses.add(one));
+        [one, one, other].into_iter().for_each(|address| addresses.remove(address));
         assert!(addresses.connections.is_empty());
     }
 }

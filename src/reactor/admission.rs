@@ -1,7 +1,7 @@
-//! Who may hold memory: a fixed number of transfer slots, and a bounded queue in front of them.
+//! Transfer slots, which bound the memory of transfers, and the bounded wait queue in front of them.
 //!
-//! First come, first served. Who goes or gives up leaves the queue at once: a crowd that is gone
-//! takes no place from those who are there.
+//! First come, first served. A request that is cancelled leaves the queue at once, so that requests that are
+//! gone take no places in it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU64;
@@ -11,26 +11,26 @@ use crate::counters::Counters;
 use crate::ids::ConnId;
 use crate::reactor::addresses::Address;
 
-/// A place in the queue; earlier ones are smaller.
+/// Identifies a waiting request; earlier ones are smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket(NonZeroU64);
 
-/// The slots and the queue. Every change is counted where it is made.
+/// The slots and the wait queue. Every change is counted where it is made.
 ///
-/// An address has at most its part of slots and places in line together: what it asks beyond waits apart, until
-/// it gives back one of those. So the first in line never has to wait for its own address.
+/// An address has at most its share of the slots and of the queue together. Its further requests are held back
+/// until it gives back one of those, so the head of the queue never has to wait for its own address.
 #[derive(Debug)]
 pub(super) struct Admission {
     slots: usize,
     free: usize,
-    /// Each with the ticket that its connection knows.
-    waiting: BTreeMap<Ticket, (ConnId, Ticket)>,
-    /// Requests that waited apart, and got a later place in line than their ticket says.
-    moved: BTreeMap<Ticket, Ticket>,
-    apart: BTreeMap<(Address, Ticket), ConnId>,
+    /// The wait queue, each with the ticket that its connection knows.
+    queue: BTreeMap<Ticket, (ConnId, Ticket)>,
+    /// For requests that were held back: their ticket, and their later one in the queue.
+    requeued: BTreeMap<Ticket, Ticket>,
+    held_back: BTreeMap<(Address, Ticket), ConnId>,
     shares: HashMap<Address, Share>,
     slots_per_address: usize,
-    apart_per_address: usize,
+    held_back_per_address: usize,
     queue_max: usize,
     next: Ticket,
 }
@@ -38,105 +38,102 @@ pub(super) struct Admission {
 /// What one address has.
 #[derive(Debug, Default)]
 struct Share {
-    /// Slots and places in line.
+    /// Slots and places in the queue.
     taken: usize,
-    apart: usize,
+    held_back: usize,
 }
 
 /// The answer to a request for a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// A slot is free and now taken.
+pub(super) enum Admitted {
+    /// A slot was free and is now taken.
     Granted,
-    /// In the queue.
-    InLine(Ticket),
-    /// The queue is full.
-    Full,
+    /// It waits in the queue, or is held back.
+    Queued(Ticket),
+    QueueFull,
 }
 
 impl Admission {
-    /// So many slots, so many places in the queue.
     pub(super) fn new(limits: &Limits, counters: &mut Counters) -> Self {
         let (slots, queue_max) = (limits.slots, limits.slot_queue_max);
         let admission = Self {
             slots,
             free: slots,
-            waiting: BTreeMap::new(),
-            moved: BTreeMap::new(),
-            apart: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            requeued: BTreeMap::new(),
+            held_back: BTreeMap::new(),
             shares: HashMap::new(),
-            slots_per_address: Address::part(limits, slots),
-            apart_per_address: Address::part(limits, queue_max),
+            slots_per_address: Address::share(limits, slots),
+            held_back_per_address: Address::share(limits, queue_max),
             queue_max,
             next: Ticket(NonZeroU64::MIN),
         };
-        admission.tell(counters);
+        admission.count(counters);
         admission
     }
 
-    /// Asks for a slot.
-    pub(super) fn request(&mut self, id: ConnId, address: Option<Address>, counters: &mut Counters) -> Place {
-        let is_full = self.queued() >= self.queue_max;
-        let (taken, apart) =
-            address.and_then(|address| self.shares.get(&address)).map_or((0, 0), |share| (share.taken, share.apart));
-        let place = if taken >= self.slots_per_address {
-            match address {
-                Some(address) if !is_full && apart < self.apart_per_address => {
-                    let ticket = self.ticket();
-                    self.apart.insert((address, ticket), id);
-                    self.shares.entry(address).or_default().apart += 1;
-                    Place::InLine(ticket)
-                }
-                _ => Place::Full,
+    pub(super) fn request(&mut self, id: ConnId, address: Option<Address>, counters: &mut Counters) -> Admitted {
+        let is_full = self.waiting() >= self.queue_max;
+        let share = address.and_then(|address| self.shares.get(&address));
+        let (taken, held_back) = share.map_or((0, 0), |share| (share.taken, share.held_back));
+        let admitted = if let Some(address) = address
+            && taken >= self.slots_per_address
+        {
+            if is_full || held_back >= self.held_back_per_address {
+                return Admitted::QueueFull;
             }
-        } else if self.free > 0 && self.waiting.is_empty() {
+            let ticket = self.ticket();
+            self.held_back.insert((address, ticket), id);
+            self.shares.entry(address).or_default().held_back += 1;
+            Admitted::Queued(ticket)
+        } else if self.free > 0 && self.queue.is_empty() {
             self.free -= 1;
-            self.take(address);
-            Place::Granted
+            self.take_share(address);
+            Admitted::Granted
         } else if is_full {
-            Place::Full
+            return Admitted::QueueFull;
         } else {
             let ticket = self.ticket();
-            self.waiting.insert(ticket, (id, ticket));
-            self.take(address);
-            Place::InLine(ticket)
+            self.queue.insert(ticket, (id, ticket));
+            self.take_share(address);
+            Admitted::Queued(ticket)
         };
-        self.tell(counters);
-        place
+        self.count(counters);
+        admitted
     }
 
-    fn take(&mut self, address: Option<Address>) {
+    fn take_share(&mut self, address: Option<Address>) {
         if let Some(address) = address {
             self.shares.entry(address).or_default().taken += 1;
         }
     }
 
     fn ticket(&mut self) -> Ticket {
-        let ticket = self.next;
-        self.next = Ticket(ticket.0.saturating_add(1));
-        ticket
+        let next = Ticket(self.next.0.saturating_add(1));
+        std::mem::replace(&mut self.next, next)
     }
 
     /// A slot is given back.
-    pub(super) fn give_back(&mut self, address: Option<Address>, counters: &mut Counters) {
+    pub(super) fn release(&mut self, address: Option<Address>, counters: &mut Counters) {
         self.free += 1;
-        self.release(address);
-        self.tell(counters);
+        self.release_share(address);
+        self.count(counters);
     }
 
-    /// An address has a slot or a place in line less: the first of its requests that wait apart takes it. It goes
-    /// behind all others in line: an address with many that wait apart does not come before the others again and again.
-    fn release(&mut self, address: Option<Address>) {
-        let next = self.ticket();
+    /// An address has one slot or place in the queue less, and the first of its requests that are held back takes
+    /// that. It goes to the end of the queue: otherwise an address with many of them would overtake the others
+    /// again and again.
+    fn release_share(&mut self, address: Option<Address>) {
+        let end = self.ticket();
         let Some((address, share)) = address.and_then(|address| Some((address, self.shares.get_mut(&address)?))) else {
             return;
         };
-        let first = self.apart.range((address, Ticket(NonZeroU64::MIN))..).next().map(|(place, id)| (*place, *id));
-        if let Some((place, id)) = first.filter(|((of, _), _)| *of == address) {
-            self.apart.remove(&place);
-            self.waiting.insert(next, (id, place.1));
-            self.moved.insert(place.1, next);
-            share.apart -= 1;
+        let first = self.held_back.range((address, Ticket(NonZeroU64::MIN))..).next().map(|(key, id)| (*key, *id));
+        if let Some(((_, ticket), id)) = first.filter(|((of, _), _)| *of == address) {
+            self.held_back.remove(&(address, ticket));
+            self.queue.insert(end, (id, ticket));
+            self.requeued.insert(ticket, end);
+            share.held_back -= 1;
             return;
         }
         share.taken -= 1;
@@ -145,56 +142,55 @@ impl Admission {
         }
     }
 
-    /// The first in line gets a slot, if there is one.
-    pub(super) fn admit(&mut self, counters: &mut Counters) -> Option<ConnId> {
+    /// Gives a slot, if one is free, to the head of the queue.
+    pub(super) fn grant_next(&mut self, counters: &mut Counters) -> Option<ConnId> {
         if self.free == 0 {
             return None;
         }
-        let (_, (id, ticket)) = self.waiting.pop_first()?;
-        self.moved.remove(&ticket);
+        let (_, (id, ticket)) = self.queue.pop_first()?;
+        self.requeued.remove(&ticket);
         self.free -= 1;
-        self.tell(counters);
+        self.count(counters);
         Some(id)
     }
 
-    /// The first of those that a free slot would be given to.
+    /// The head of the queue.
     pub(super) fn first(&self) -> Option<ConnId> {
-        self.waiting.first_key_value().map(|(_, (id, _))| *id)
+        self.queue.first_key_value().map(|(_, (id, _))| *id)
     }
 
-    /// A connection in line does not want a slot any more.
-    pub(super) fn leave(&mut self, ticket: Ticket, address: Option<Address>, counters: &mut Counters) {
-        let place = self.moved.remove(&ticket).unwrap_or(ticket);
-        if self.waiting.remove(&place).is_some() {
-            self.release(address);
+    /// A waiting connection does not want a slot any more.
+    pub(super) fn cancel(&mut self, ticket: Ticket, address: Option<Address>, counters: &mut Counters) {
+        let place = self.requeued.remove(&ticket).unwrap_or(ticket);
+        if self.queue.remove(&place).is_some() {
+            self.release_share(address);
         } else if let Some(address) = address
-            && self.apart.remove(&(address, ticket)).is_some()
+            && self.held_back.remove(&(address, ticket)).is_some()
             && let Some(share) = self.shares.get_mut(&address)
         {
-            share.apart -= 1;
+            share.held_back -= 1;
         }
-        self.tell(counters);
+        self.count(counters);
     }
 
-    fn tell(&self, counters: &mut Counters) {
+    fn count(&self, counters: &mut Counters) {
         counters.slots = self.slots as u64;
         counters.slots_used = (self.slots - self.free) as u64;
-        counters.slots_waiting = self.queued() as u64;
+        counters.slots_waiting = self.waiting() as u64;
     }
 
-    /// Slots that nobody has.
     pub(super) const fn free(&self) -> usize {
         self.free
     }
 
-    /// Those that a free slot would be given to.
-    pub(super) fn in_line(&self) -> usize {
-        self.waiting.len()
+    /// True if [`Self::grant_next`] would give a slot.
+    pub(super) fn may_grant(&self) -> bool {
+        self.free > 0 && !self.queue.is_empty()
     }
 
-    /// All that wait.
-    pub(super) fn queued(&self) -> usize {
-        self.waiting.len() + self.apart.len()
+    /// Requests in the queue and those held back.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len() + self.held_back.len()
     }
 }
 
@@ -210,62 +206,62 @@ mod tests {
         ConnId::new(n, 0)
     }
 
-    fn ticket(place: Place) -> Ticket {
-        let Place::InLine(ticket) = place else { panic!("{place:?}") };
+    fn ticket(admitted: Admitted) -> Ticket {
+        let Admitted::Queued(ticket) = admitted else { panic!("{admitted:?}") };
         ticket
     }
 
     #[test]
-    fn slots_go_to_those_who_came_first_and_the_queue_is_bounded() {
+    fn slots_are_granted_in_order_of_arrival_and_the_queue_is_bounded() {
         let counters = &mut Counters::default();
         let mut admission = one_slot_and_two_places(counters);
-        assert_eq!(admission.request(id(1), None, counters), Place::Granted);
+        assert_eq!(admission.request(id(1), None, counters), Admitted::Granted);
         assert!(ticket(admission.request(id(2), None, counters)) < ticket(admission.request(id(3), None, counters)));
-        assert_eq!(admission.request(id(4), None, counters), Place::Full);
-        assert_eq!(admission.admit(counters), None);
-        admission.give_back(None, counters);
-        assert_eq!(admission.request(id(5), None, counters), Place::Full, "nobody overtakes");
-        assert_eq!(admission.admit(counters), Some(id(2)));
-        assert_eq!(admission.admit(counters), None);
+        assert_eq!(admission.request(id(4), None, counters), Admitted::QueueFull);
+        assert_eq!(admission.grant_next(counters), None);
+        admission.release(None, counters);
+        assert_eq!(admission.request(id(5), None, counters), Admitted::QueueFull, "no request overtakes");
+        assert_eq!(admission.grant_next(counters), Some(id(2)));
+        assert_eq!(admission.grant_next(counters), None);
         assert_eq!((counters.slots, counters.slots_used, counters.slots_waiting), (1, 1, 1));
     }
 
     #[test]
-    fn who_leaves_the_line_makes_room_in_it() {
+    fn a_cancelled_request_makes_room_in_the_queue() {
         let counters = &mut Counters::default();
         let mut admission = one_slot_and_two_places(counters);
         admission.request(id(1), None, counters);
         let gone = ticket(admission.request(id(2), None, counters));
         admission.request(id(3), None, counters);
-        admission.leave(gone, None, counters);
+        admission.cancel(gone, None, counters);
         assert_eq!(counters.slots_waiting, 1);
-        assert!(matches!(admission.request(id(4), None, counters), Place::InLine(_)));
-        admission.give_back(None, counters);
-        assert_eq!(admission.admit(counters), Some(id(3)));
+        assert!(matches!(admission.request(id(4), None, counters), Admitted::Queued(_)));
+        admission.release(None, counters);
+        assert_eq!(admission.grant_next(counters), Some(id(3)));
     }
 
     #[test]
-    fn an_address_has_its_part_of_the_slots_and_those_of_others_do_not_wait_for_it() {
+    fn an_address_has_its_share_of_the_slots_and_requests_of_others_do_not_wait_for_it() {
         let counters = &mut Counters::default();
         let limits = Limits { slots: 4, slot_queue_max: 8, ..Limits::default() };
         let mut admission = Admission::new(&limits, counters);
         let [one, other] = [1, 2].map(|n| Address::of(([192, 0, 2, n], 1).into(), &limits));
-        assert_eq!([1, 2].map(|n| admission.request(id(n), one, counters)), [Place::Granted; 2]);
-        let apart: Vec<Ticket> = (3..7).map(|n| ticket(admission.request(id(n), one, counters))).collect();
-        assert_eq!(admission.request(id(7), one, counters), Place::Full, "half of the queue");
-        assert_eq!((admission.free(), admission.in_line(), counters.slots_waiting), (2, 0, 4));
-        assert_eq!(admission.request(id(8), other, counters), Place::Granted);
-        admission.leave(apart[0], one, counters);
-        admission.give_back(one, counters);
-        assert_eq!(admission.admit(counters), Some(id(4)), "the first that still waits");
-        assert_eq!(admission.admit(counters), None);
+        assert_eq!([1, 2].map(|n| admission.request(id(n), one, counters)), [Admitted::Granted; 2]);
+        let held_back: Vec<Ticket> = (3..7).map(|n| ticket(admission.request(id(n), one, counters))).collect();
+        assert_eq!(admission.request(id(7), one, counters), Admitted::QueueFull, "half of the queue");
+        assert_eq!((admission.free(), admission.queue.len(), counters.slots_waiting), (2, 0, 4));
+        assert_eq!(admission.request(id(8), other, counters), Admitted::Granted);
+        admission.cancel(held_back[0], one, counters);
+        admission.release(one, counters);
+        assert_eq!(admission.grant_next(counters), Some(id(4)), "the first that still waits");
+        assert_eq!(admission.grant_next(counters), None);
         for address in [one, one, other] {
-            admission.give_back(address, counters);
+            admission.release(address, counters);
         }
-        assert_eq!([5, 6].map(|_| admission.admit(counters)), [Some(id(5)), Some(id(6))]);
+        assert_eq!([5, 6].map(|_| admission.grant_next(counters)), [Some(id(5)), Some(id(6))]);
         for _ in 0..2 {
-            admission.give_back(one, counters);
+            admission.release(one, counters);
         }
-        assert!(admission.shares.is_empty() && admission.queued() == 0 && admission.free() == 4);
+        assert!(admission.shares.is_empty() && admission.waiting() == 0 && admission.free() == 4);
     }
 }

@@ -1,61 +1,70 @@
 //! What must hold between turns, as debug builds and the simulator check it after each. Changes nothing.
 
 use crate::counters::Counters;
+use crate::ids::ConnId;
 use crate::platform::{Platform, Readable};
-use crate::reactor::{Queued, Reactor, Readiness, Watched, conn_id, cx};
+use crate::reactor::connections::{Connection, Readiness, Registration};
+use crate::reactor::env::Env;
+use crate::reactor::name_locks::NameLocks;
+use crate::reactor::parts::Reactor;
 use crate::session::Outgoing;
 use crate::session::state::Name;
 
 impl<P: Platform> Reactor<P> {
-    /// What must hold between turns.
+    /// Panics where something does not hold that must hold between turns.
     pub fn check_invariants(&mut self) {
         let mut slots = self.admission.free();
-        for (slot, connection) in &mut self.connections {
-            let id = conn_id(slot, connection.generation);
+        for (id, connection) in self.connections.iter_mut() {
             slots += usize::from(connection.session.holds_slot());
             if connection.session.ended_because().is_none() {
                 connection.unused.check(connection.session.held_len());
             }
-            if connection.queued == Queued::No {
-                connection.session.check_invariants(&self.limits);
-                let deadline = connection.session.deadline(&self.limits);
-                assert!(
-                    connection.session.has_ops() || deadline.is_none() || connection.armed.is_some(),
-                    "{id}: a deadline that no timer knows of"
-                );
-                let is_told_of = connection.watched == Watched::Yes || connection.stream.is_none();
-                assert!(is_told_of, "{id}: in no queue, and no event will tell of it");
-                let Readiness { readable, writable } = connection.readiness;
-                let sends = writable && connection.session.outgoing() != Outgoing::Nothing;
-                // What is at the store drives the connection when it completes.
-                let rests = !connection.session.has_ops();
-                let reads = rests && readable != Readable::Nothing && connection.session.intake(&cx!(self)) > 0;
-                let state = connection.session.state();
-                let more = readable != Readable::Nothing || connection.session.has_unseen();
-                let opens = state == Name::Opening || state == Name::ReceivingBody && more;
-                assert!(opens || !self.gate.is_opening(id), "{id}: holds up other changes of its name: {state:?}");
-                let idle = connection.stream.is_none() || !sends && !reads;
-                assert!(idle, "{id}: ready, willing, and in no queue: {:?}", connection.session.state());
-                let waits = connection.session.wants_slot();
-                assert!(!waits || !rests || connection.in_line.is_some(), "{id}: waits for a slot, and is not in line");
-                assert!(waits || connection.in_line.is_none(), "{id}: in line, and wants no slot");
+            if !connection.is_queued {
+                check_resting(id, connection, &mut self.env, &self.locks);
             }
         }
-        assert_eq!(slots, self.limits.slots, "slots that are free and slots that are held");
-        assert!(self.admission.free() == 0 || self.admission.in_line() == 0, "a slot is free, and somebody waits");
+        assert_eq!(slots, self.env.limits.slots, "slots that are free and slots that are held");
+        assert!(!self.admission.may_grant(), "a slot is free, and a request waits for one");
         self.check_counters();
     }
 
     /// What is changed in place must be what a count gives.
     fn check_counters(&self) {
-        let Counters { open, states, dialects, slots_used, slots_waiting, .. } = &self.counters;
+        let Counters { open, states, dialects, slots_used, slots_waiting, .. } = &self.env.counters;
         let mut counted = ([0; Counters::STATES.len()], [0; Counters::DIALECTS_MAX]);
-        for (_, connection) in &self.connections {
+        for (_, connection) in self.connections.iter() {
             counted.0[connection.session.state() as usize] += 1;
             counted.1[connection.session.speaks() as usize] += 1;
         }
         assert_eq!((*open, *states, *dialects), (self.connections.len() as u64, counted.0, counted.1));
-        let slots = (self.limits.slots - self.admission.free(), self.admission.queued());
+        let slots = (self.env.limits.slots - self.admission.free(), self.admission.waiting());
         assert_eq!((*slots_used, *slots_waiting), (slots.0 as u64, slots.1 as u64));
     }
+}
+
+/// A connection that is in no queue must have something that wakes it.
+fn check_resting<S>(id: ConnId, connection: &mut Connection<S>, env: &mut Env, locks: &NameLocks) {
+    let session = &mut connection.session;
+    session.check_invariants(&env.limits);
+    let deadline = session.deadline(&env.limits);
+    assert!(
+        session.has_ops() || deadline.is_none() || connection.timer.is_some(),
+        "{id}: a deadline that no timer knows of"
+    );
+    let has_events = connection.registration == Registration::Registered || connection.stream.is_none();
+    assert!(has_events, "{id}: in no queue, and not registered for events");
+    let Readiness { readable, writable } = connection.readiness;
+    let sends = writable && session.outgoing() != Outgoing::Nothing;
+    // A connection with an operation is driven when that completes.
+    let rests = !session.has_ops();
+    let reads = rests && readable != Readable::Nothing && session.intake(&env.cx()) > 0;
+    let state = session.state();
+    let more = readable != Readable::Nothing || session.has_unseen();
+    let opens = state == Name::Opening || state == Name::ReceivingBody && more;
+    assert!(opens || !locks.is_opening(id), "{id}: holds up other changes of its name: {state:?}");
+    let is_idle = connection.stream.is_none() || !sends && !reads;
+    assert!(is_idle, "{id}: ready, willing, and in no queue: {state:?}");
+    let waits = session.wants_slot();
+    assert!(!waits || !rests || connection.ticket.is_some(), "{id}: wants a slot, and is not in the wait queue");
+    assert!(waits || connection.ticket.is_none(), "{id}: in the wait queue, and wants no slot");
 }

@@ -1,7 +1,8 @@
-//! Addresses that show wrong secrets: from some on, their new connections are read one after the other.
+//! Guesses of the secret, by address: after a number of wrong ones, new connections of the address are read one
+//! after the other, with a delay.
 //!
-//! What a connection may do on its own is bounded in the session. A client that knows the secret waits only
-//! with a new connection, and only while another one at its address guesses.
+//! The session bounds what one connection may try. A client that knows the secret waits only with a new
+//! connection, and only while another one at its address guesses.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,16 +10,14 @@ use std::time::{Duration, Instant};
 use crate::config::Limits;
 use crate::reactor::addresses::Address;
 
-/// What is known of one address.
 #[derive(Clone, Copy, Debug)]
 struct Guesser {
     wrong: u8,
     last: Instant,
-    /// The next new connection is read then.
+    /// When the next new connection is read.
     next: Instant,
 }
 
-/// The addresses.
 #[derive(Debug, Default)]
 pub(super) struct Guesses(HashMap<Address, Guesser>);
 
@@ -32,17 +31,17 @@ impl Guesses {
         if self.is_full(limits) && !self.0.contains_key(&address) {
             self.0.retain(|_, guesser| now < guesser.last + memory);
         }
-        let guesser = self.0.entry(self.place(address, limits)).or_insert(Guesser { wrong: 0, last: now, next: now });
+        let guesser = self.0.entry(self.key(address, limits)).or_insert(Guesser { wrong: 0, last: now, next: now });
         let before = if now < guesser.last + memory { guesser.wrong } else { 0 };
         (guesser.wrong, guesser.last) = (before.saturating_add(1), now);
     }
 
-    /// How long a new connection is not to be read; None if that would take too long.
+    /// How long a new connection must not be read; `None` if that is too long, and it is refused.
     pub(super) fn wait(&mut self, address: Address, now: Instant, limits: &Limits) -> Option<Duration> {
-        let place = self.place(address, limits);
-        let Some(guesser) = self.0.get_mut(&place) else { return Some(Duration::ZERO) };
+        let key = self.key(address, limits);
+        let Some(guesser) = self.0.get_mut(&key) else { return Some(Duration::ZERO) };
         if now >= guesser.last + limits.wrong_secret_memory {
-            self.0.remove(&place);
+            self.0.remove(&key);
             return Some(Duration::ZERO);
         }
         if guesser.wrong < limits.wrong_secrets_max {
@@ -61,7 +60,8 @@ impl Guesses {
         self.0.len() >= limits.wrong_secret_addresses_max
     }
 
-    fn place(&self, address: Address, limits: &Limits) -> Address {
+    /// Under which an address is counted.
+    fn key(&self, address: Address, limits: &Limits) -> Address {
         if self.is_full(limits) && !self.0.contains_key(&address) { Address::OTHERS } else { address }
     }
 }

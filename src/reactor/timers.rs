@@ -1,6 +1,6 @@
 //! Deadlines of connections: one entry each, the earliest that is known.
 //!
-//! Pushing a deadline back is free: the entry stays, fires early, and is armed anew then. So a busy
+//! Moving a deadline back is free: the entry stays, fires early, and is armed anew then. So a busy
 //! connection costs one change per timeout, not one per byte. Never reads a clock.
 
 use std::collections::BTreeSet;
@@ -8,14 +8,13 @@ use std::time::Instant;
 
 use crate::ids::ConnId;
 
-/// The earliest known deadline of each connection.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     entries: BTreeSet<(Instant, ConnId)>,
 }
 
 impl Timers {
-    /// Arms `id` if it is not armed for an earlier time; `armed` is where the connection keeps that.
+    /// Arms `id` if it is not armed for an earlier time; the connection keeps its entry in `armed`.
     pub(super) fn arm(&mut self, id: ConnId, armed: &mut Option<Instant>, at: Instant) {
         if armed.is_some_and(|armed| armed <= at) {
             return;
@@ -25,14 +24,12 @@ impl Timers {
         *armed = Some(at);
     }
 
-    /// Forgets the entry of `id`.
     pub(super) fn disarm(&mut self, id: ConnId, armed: &mut Option<Instant>) {
         if let Some(at) = armed.take() {
             self.entries.remove(&(at, id));
         }
     }
 
-    /// Takes one entry that is due.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, ConnId)> {
         let first = self.entries.first().filter(|(at, _)| *at <= now)?;
         let first = *first;
@@ -40,7 +37,7 @@ impl Timers {
         Some(first)
     }
 
-    /// When to wake up at the latest.
+    /// The earliest deadline of all.
     pub(super) fn next(&self) -> Option<Instant> {
         self.entries.first().map(|(at, _)| *at)
     }

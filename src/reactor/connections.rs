@@ -1,0 +1,170 @@
+//! The slab of connections. A `ConnId` is an index and a generation, so that late events, timers and completions
+//! never reach the next connection in the same entry.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use slab::Slab;
+
+use crate::config::Limits;
+use crate::ids::ConnId;
+use crate::platform::{Readable, Stream};
+use crate::reactor::addresses::{Address, AddressShares};
+use crate::reactor::admission::Ticket;
+use crate::reactor::logging::LogQuota;
+use crate::session::Session;
+use crate::session::state::Name;
+
+/// What edge-triggered events have reported of a socket and `WouldBlock` has not taken back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Readiness {
+    pub readable: Readable,
+    pub writable: bool,
+}
+
+/// Whether a socket is registered with epoll. Registration waits until the first turn of a connection is over,
+/// because many connections have ended by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Registration {
+    NotYet,
+    /// Not registered yet; the first bytes have been read.
+    NotYetButRead,
+    /// Not registered yet; answered, and read once more in the next turn, as the end of stream is probably there.
+    NotYetButAnswered,
+    Registered,
+}
+
+/// Counts, in debug builds, the bytes that were received and not yet used; the session must hold exactly these.
+#[derive(Debug, Default)]
+pub(super) struct UnusedBytes([usize; cfg!(debug_assertions) as usize]);
+
+impl UnusedBytes {
+    pub(super) fn add(&mut self, n: usize) {
+        self.0.iter_mut().for_each(|count| *count += n);
+    }
+
+    pub(super) fn remove(&mut self, n: usize) {
+        self.0.iter_mut().for_each(|count| *count = count.checked_sub(n).expect("bytes were used twice"));
+    }
+
+    pub(super) fn check(&self, held: usize) {
+        self.0.iter().for_each(|count| assert_eq!(held, *count, "bytes held, and bytes received and not used"));
+    }
+}
+
+pub(super) struct Connection<S> {
+    /// `None` once it is closed and only operations are waited for.
+    pub stream: Option<S>,
+    pub session: Session,
+    pub readiness: Readiness,
+    pub registration: Registration,
+    generation: u32,
+    pub peer: SocketAddr,
+    /// True while it is in the run queue or among the bulk transfers.
+    pub is_queued: bool,
+    /// Its entry in the wait queue for slots.
+    pub ticket: Option<Ticket>,
+    /// The earliest entry this connection has in the timers.
+    pub timer: Option<Instant>,
+    pub unused: UnusedBytes,
+    pub log_quota: LogQuota,
+}
+
+impl<S: Stream> Connection<S> {
+    pub(super) fn new(stream: S, peer: SocketAddr, session: Session) -> Self {
+        Self {
+            stream: Some(stream),
+            session,
+            // A client that sends first has often sent already.
+            readiness: Readiness { readable: Readable::Bytes, writable: true },
+            registration: Registration::NotYet,
+            generation: 0,
+            peer,
+            is_queued: false,
+            ticket: None,
+            timer: None,
+            unused: UnusedBytes::default(),
+            log_quota: LogQuota::default(),
+        }
+    }
+
+    /// Under which the connection and its slots are counted; `None` where addresses are not.
+    pub(super) fn address(&self, limits: &Limits) -> Option<Address> {
+        Address::of(self.peer, limits)
+    }
+
+    /// Bytes of a file that were sent and that the peer has not acknowledged; 0 in any other state.
+    pub(super) fn file_bytes_in_kernel(&self) -> usize {
+        let sends = self.session.state() == Name::SendingBody;
+        let stream = self.stream.as_ref().filter(|_| sends);
+        stream.map_or(0, |stream| stream.unacknowledged().unwrap_or(0))
+    }
+}
+
+pub(super) struct Connections<S> {
+    slab: Slab<Connection<S>>,
+    generation: u32,
+    /// Those that were not turned away.
+    admitted: usize,
+    shares: AddressShares,
+}
+
+impl<S> Connections<S> {
+    pub(super) fn new(limits: &Limits) -> Self {
+        // Reserved, not used: pages that no connection has touched cost nothing.
+        let slab = Slab::with_capacity(limits.connections_max + limits.turned_away_max);
+        Self { slab, generation: 0, admitted: 0, shares: AddressShares::new(limits) }
+    }
+
+    /// `None` if the connection is gone, though its entry may have another one.
+    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection<S>> {
+        self.slab.get_mut(id.slot()).filter(|connection| connection.generation == id.generation())
+    }
+
+    pub(super) fn get(&self, id: ConnId) -> Option<&Connection<S>> {
+        self.slab.get(id.slot()).filter(|connection| connection.generation == id.generation())
+    }
+
+    pub(super) fn insert(&mut self, connection: Connection<S>) -> ConnId {
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
+        id(self.slab.insert(Connection { generation, ..connection }), generation)
+    }
+
+    /// Frees the entry of a connection that has ended.
+    pub(super) fn remove(&mut self, id: ConnId, limits: &Limits) {
+        let connection = self.slab.remove(id.slot());
+        if connection.session.is_admitted() {
+            self.admitted -= 1;
+            self.shares.remove(Address::of(connection.peer, limits));
+        }
+    }
+
+    /// Counts one more, unless all connections or those of its address are taken.
+    pub(super) fn admit(&mut self, peer: SocketAddr, limits: &Limits) -> bool {
+        let admits = self.admitted < limits.connections_max && self.shares.add(Address::of(peer, limits));
+        self.admitted += usize::from(admits);
+        admits
+    }
+
+    /// Connections that are only told that they are refused.
+    pub(super) fn turned_away(&self) -> usize {
+        self.slab.len() - self.admitted
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection<S>)> {
+        self.slab.iter().map(|(slot, connection)| (id(slot, connection.generation), connection))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (ConnId, &mut Connection<S>)> {
+        self.slab.iter_mut().map(|(slot, connection)| (id(slot, connection.generation), connection))
+    }
+}
+
+fn id(slot: usize, generation: u32) -> ConnId {
+    ConnId::new(u32::try_from(slot).expect("connections_max is far below u32::MAX"), generation)
+}

@@ -1,0 +1,110 @@
+//! One connection borrowed together with the parts that working on it needs: `drive`, `receive` and `send` add
+//! the steps.
+
+use std::io::{self, ErrorKind};
+
+use crate::config::Limits;
+use crate::error::CloseReason;
+use crate::ids::ConnId;
+use crate::platform::{Completion, Event, Op, Platform, Store};
+use crate::reactor::admission::Admission;
+use crate::reactor::connections::Connection;
+use crate::reactor::env::Env;
+use crate::reactor::name_locks::NameLocks;
+use crate::reactor::scheduling::Scheduler;
+use crate::session::{Session, Spare};
+
+/// Memory that all connections share.
+pub(super) struct Buffers {
+    /// Every connection reads through it. Its content means nothing between two steps.
+    pub scratch: Box<[u8]>,
+    pub spare: Spare,
+    /// Empty between turns.
+    pub events: Vec<Event>,
+}
+
+/// What one connection may still do in this turn.
+#[derive(Debug)]
+pub(super) struct Budget {
+    /// Bytes it may move; at least 1 while it may go on.
+    pub bytes: usize,
+    calls: u32,
+    /// False in the part of a turn that is for small requests.
+    pub is_bulk: bool,
+}
+
+impl Budget {
+    pub(super) const fn new(bytes: usize, limits: &Limits, is_bulk: bool) -> Self {
+        Self { bytes, calls: limits.turn_calls, is_bulk }
+    }
+
+    /// A call moved so many bytes.
+    pub(super) const fn spend(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.calls = self.calls.saturating_sub(1);
+    }
+
+    pub(super) const fn is_spent(&self) -> bool {
+        self.bytes == 0 || self.calls == 0
+    }
+}
+
+/// The steps return true if they got anything done.
+pub(super) struct Driver<'a, P: Platform> {
+    pub id: ConnId,
+    pub connection: &'a mut Connection<P::Stream>,
+    pub platform: &'a mut P,
+    pub env: &'a mut Env,
+    pub scheduler: &'a mut Scheduler,
+    pub admission: &'a mut Admission,
+    pub locks: &'a mut NameLocks,
+    pub buffers: &'a mut Buffers,
+}
+
+impl<P: Platform> Driver<'_, P> {
+    /// Puts the connection into the run queue of the next turn, unless it is in a queue already.
+    pub(super) fn enqueue(&mut self) {
+        self.scheduler.enqueue(self.id, self.connection);
+    }
+
+    pub(super) fn log_reports(&mut self) {
+        self.env.log_reports(self.connection.peer, &mut self.connection.log_quota);
+    }
+
+    /// Tells the session something, outside of a drive; what it then wants, the next turn does.
+    pub(super) fn tell<R>(&mut self, tell: impl FnOnce(&mut Session, &mut crate::session::Cx<'_>) -> R) -> R {
+        let result = tell(&mut self.connection.session, &mut self.env.cx());
+        self.log_reports();
+        self.enqueue();
+        result
+    }
+
+    /// Runs an operation at once if it cannot block, or else queues it at the store.
+    pub(super) fn submit(&mut self, op: Op) {
+        match self.platform.store().try_now(self.id, op) {
+            Ok(done) => self.complete(done),
+            Err(op) => {
+                let store = self.platform.store();
+                store.submit(self.id, op);
+                self.env.counters.queued = store.queued();
+            }
+        }
+    }
+
+    /// An operation ended. The socket may have been ready all along and no event will say so again: the
+    /// connection must be driven, or go on if it is being driven.
+    pub(super) fn complete(&mut self, done: Completion) {
+        self.connection.session.completed(done, &mut self.env.cx());
+        if !self.connection.session.is_changing() {
+            self.locks.op_ended(self.id);
+        }
+        self.log_reports();
+    }
+
+    /// A call on the socket failed, and it does not merely have to wait.
+    pub(super) fn socket_failed(&mut self, error: &io::Error) {
+        if error.kind() != ErrorKind::Interrupted {
+            self.connection.session.lost(CloseReason::PeerReset, &error.to_string(), &mut self.env.cx());
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What is known of each listener, and when to accept again after descriptors ran out.
+
+use std::time::Instant;
+
+use crate::dialect::Listening;
+use crate::ids::ListenerId;
+
+#[derive(Debug)]
+pub(super) struct ListenerState {
+    pub listening: Listening,
+    /// False once `accept` found the backlog empty, until an event reports the next connection.
+    pub has_backlog: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Listeners {
+    /// By `ListenerId`; empty once the listeners are closed.
+    pub states: Vec<ListenerState>,
+    /// Set when descriptors ran out: nothing is accepted until then, or until a connection ends.
+    pub retry_at: Option<Instant>,
+}
+
+impl Listeners {
+    pub(super) fn new(listeners: Vec<Listening>) -> Self {
+        // Registering a listener reports no connection that came before: try `accept` once.
+        let state = |listening| ListenerState { listening, has_backlog: true };
+        Self { states: listeners.into_iter().map(state).collect(), retry_at: None }
+    }
+
+    /// An event: connections may be waiting at a listener.
+    pub(super) fn acceptable(&mut self, ListenerId(index): ListenerId) {
+        if let Some(state) = self.states.get_mut(usize::from(index)) {
+            state.has_backlog = true;
+        }
+    }
+
+    /// True while the next turn has something to accept.
+    pub(super) fn may_accept(&self) -> bool {
+        self.retry_at.is_none() && self.states.iter().any(|state| state.has_backlog)
+    }
+}

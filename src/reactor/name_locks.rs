@@ -1,0 +1,282 @@
+//! The order of operations on one name: changes happen one at a time, in the order in which their requests were
+//! complete, and no reader sees a name whose change has been accepted in full but is not visible yet.
+//!
+//! A commit waits for the disk. A GET that arrives meanwhile, on any connection, must not be answered with
+//! the version before: it is parked here until the change is done. Bookkeeping only; the reactor submits what
+//! is released.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::ids::ConnId;
+use crate::object::Key;
+use crate::platform::Op;
+
+/// Which names are claimed for a change, and which operations wait for that.
+///
+/// A claim waits in the queue of each of its names at once, so claims hold their names in order of arrival,
+/// and two of them never wait for each other.
+#[derive(Debug, Default)]
+pub(super) struct NameLocks {
+    names: BTreeMap<Key, Queue>,
+    /// A connection has at most one change under way.
+    claims: BTreeMap<ConnId, Claim>,
+    /// Listings that wait, and how many changes were complete when they were requested.
+    listings: BTreeMap<ConnId, u64>,
+    /// How many changes have been complete so far.
+    completed: u64,
+    /// Claims in [`Progress::Opening`].
+    opening: usize,
+    /// Operations that need not wait any longer; the reactor submits them.
+    released: VecDeque<(ConnId, Op)>,
+}
+
+/// A name that is claimed.
+#[derive(Debug)]
+struct Queue {
+    holder: ConnId,
+    waiting: VecDeque<Waiter>,
+}
+
+#[derive(Debug)]
+enum Waiter {
+    /// The next claim.
+    Claim(ConnId),
+    /// Reads the result of the claims before it.
+    Reader(ConnId, Op),
+}
+
+/// The claim of one change to its names.
+#[derive(Debug)]
+struct Claim {
+    key: Key,
+    other: Option<Key>,
+    /// Names that other claims hold.
+    missing: u8,
+    progress: Progress,
+}
+
+#[derive(Debug)]
+enum Progress {
+    /// An upload whose staging file is being made, or whose first bytes have not been read. Its body may
+    /// lie in the kernel already, complete before those of later claims, which therefore wait. Readers
+    /// do not: nothing has been accepted yet.
+    Opening,
+    /// The whole request has been received.
+    Complete {
+        /// Counts changes from the start.
+        number: u64,
+        /// The operation, if it waits.
+        parked: Option<Box<Op>>,
+    },
+}
+
+/// How an operation uses names.
+enum NameUse<'a> {
+    None,
+    Read(&'a Key),
+    List(&'a Key),
+    Create(&'a Key),
+    Change(&'a Key, Option<&'a Key>),
+}
+
+fn name_use(op: &Op) -> NameUse<'_> {
+    match op {
+        Op::Open { key } | Op::Stat { key } => NameUse::Read(key),
+        Op::List { key, .. } => NameUse::List(key),
+        Op::Create(put) => NameUse::Create(&put.key),
+        Op::Commit { key, .. } | Op::Delete { key, .. } => NameUse::Change(key, None),
+        Op::Store { put, .. } => NameUse::Change(&put.key, None),
+        Op::Rename { from, to, .. } => NameUse::Change(from, Some(to).filter(|to| *to != from)),
+        Op::Abort { .. }
+        | Op::Close { .. }
+        | Op::Flush { .. }
+        | Op::MakeDir { .. }
+        | Op::Read { .. }
+        | Op::Warm { .. }
+        | Op::Write { .. } => NameUse::None,
+    }
+}
+
+impl NameLocks {
+    /// Returns `op` if it may run now; otherwise it is released once the changes before it are done. If `conn`
+    /// had claimed names for another change, that claim is released.
+    pub(super) fn acquire(&mut self, conn: ConnId, op: Op) -> Option<Op> {
+        let name_use = name_use(&op);
+        if let NameUse::None = name_use {
+            return Some(op);
+        }
+        if let Some(claim) = self.claims.get(&conn) {
+            let is_same = matches!(name_use, NameUse::Change(key, None) if *key == claim.key && claim.other.is_none());
+            if !is_same {
+                self.release(conn);
+            }
+        }
+        let blocker = match name_use {
+            NameUse::None => None,
+            NameUse::Read(key) => {
+                self.names.get(key).is_some_and(|queue| self.is_changed_in(queue, u64::MAX)).then(|| key.clone())
+            }
+            NameUse::List(dir) => {
+                let requested = *self.listings.entry(conn).or_insert(self.completed);
+                let blocker = self.change_inside(dir, requested);
+                if blocker.is_none() {
+                    self.listings.remove(&conn);
+                }
+                blocker
+            }
+            NameUse::Create(key) => {
+                self.opening += 1;
+                self.claim(conn, key, None, Progress::Opening);
+                None
+            }
+            NameUse::Change(key, other) => {
+                self.complete(conn, key, other);
+                return match self.claims.get_mut(&conn) {
+                    Some(Claim { missing: 1.., progress: Progress::Complete { parked, .. }, .. }) => {
+                        *parked = Some(Box::new(op));
+                        None
+                    }
+                    _ => Some(op),
+                };
+            }
+        };
+        match blocker.and_then(|key| self.names.get_mut(&key)) {
+            Some(queue) => {
+                queue.waiting.push_back(Waiter::Reader(conn, op));
+                None
+            }
+            None => Some(op),
+        }
+    }
+
+    /// A change has been received in full: its claim counts for readers from here on.
+    fn complete(&mut self, conn: ConnId, key: &Key, other: Option<&Key>) {
+        let progress = Progress::Complete { number: self.completed + 1, parked: None };
+        match self.claims.get_mut(&conn) {
+            Some(Claim { progress: Progress::Complete { .. }, .. }) => return,
+            Some(claim) => {
+                self.opening -= 1;
+                claim.progress = progress;
+            }
+            None => self.claim(conn, key, other, progress),
+        }
+        self.completed += 1;
+    }
+
+    fn claim(&mut self, conn: ConnId, key: &Key, other: Option<&Key>, progress: Progress) {
+        let mut missing = 0;
+        for key in [Some(key), other].into_iter().flatten() {
+            match self.names.entry(key.clone()) {
+                Entry::Occupied(mut queue) => {
+                    queue.get_mut().waiting.push_back(Waiter::Claim(conn));
+                    missing += 1;
+                }
+                Entry::Vacant(entry) => {
+                    entry.insert(Queue { holder: conn, waiting: VecDeque::new() });
+                }
+            }
+        }
+        self.claims.insert(conn, Claim { key: key.clone(), other: other.cloned(), missing, progress });
+    }
+
+    /// The whole body of a change of `key` has been received, though its last writes may still be under way:
+    /// its order among the changes of the name is fixed, and readers wait from here on.
+    pub(super) fn announce(&mut self, conn: ConnId, key: &Key) {
+        if self.claims.get(&conn).is_none_or(|claim| claim.key == *key) {
+            self.complete(conn, key, None);
+        }
+    }
+
+    /// True for an upload whose body may be in the kernel, complete, without having been read.
+    pub(super) fn is_opening(&self, conn: ConnId) -> bool {
+        // Asked after every drive, and nearly always there is none.
+        self.opening > 0 && self.claims.get(&conn).is_some_and(|claim| matches!(claim.progress, Progress::Opening))
+    }
+
+    fn is_changed_in(&self, queue: &Queue, number_max: u64) -> bool {
+        let is_change = |conn| match self.claims.get(conn) {
+            Some(Claim { progress: Progress::Complete { number, .. }, .. }) => *number <= number_max,
+            _ => false,
+        };
+        is_change(&queue.holder)
+            || queue.waiting.iter().any(|waiter| matches!(waiter, Waiter::Claim(conn) if is_change(conn)))
+    }
+
+    /// A name directly inside `dir` with a complete change of at most this number. Later ones do not count:
+    /// otherwise a directory that always changes could never be listed.
+    fn change_inside(&self, dir: &Key, number_max: u64) -> Option<Key> {
+        // Every name below the directory begins with it; the root is before all of them.
+        self.names
+            .range(dir.clone()..)
+            .take_while(|(key, _)| key.as_str().starts_with(dir.as_str()))
+            .find(|(key, queue)| key.parent() == dir.as_str() && self.is_changed_in(queue, number_max))
+            .map(|(key, _)| key.clone())
+    }
+
+    /// The last operation of `conn` has ended, and with it its change, if that was complete.
+    pub(super) fn op_ended(&mut self, conn: ConnId) {
+        if !self.is_opening(conn) {
+            self.release(conn);
+        }
+    }
+
+    /// The claim of `conn`, if it had one, is over: releases what waited for it, in order.
+    pub(super) fn release(&mut self, conn: ConnId) {
+        let Some(claim) = self.claims.remove(&conn) else { return };
+        if let Progress::Opening = claim.progress {
+            self.opening -= 1;
+        }
+        for key in [Some(claim.key), claim.other].into_iter().flatten() {
+            let Entry::Occupied(mut queue) = self.names.entry(key) else { continue };
+            if queue.get().holder == conn {
+                let (key, Queue { waiting, .. }) = queue.remove_entry();
+                self.hand_on(key, waiting);
+            } else {
+                queue.get_mut().waiting.retain(|waiter| !matches!(waiter, Waiter::Claim(other) if *other == conn));
+            }
+        }
+    }
+
+    /// `key` has no holder any more: releases the operations up to the next claim, which holds it then.
+    fn hand_on(&mut self, key: Key, mut waiting: VecDeque<Waiter>) {
+        while let Some(next) = waiting.pop_front() {
+            match next {
+                Waiter::Reader(conn, op) => {
+                    if let Some(op) = self.acquire(conn, op) {
+                        self.released.push_back((conn, op));
+                    }
+                }
+                Waiter::Claim(holder) => {
+                    self.names.insert(key, Queue { holder, waiting });
+                    let Some(claim) = self.claims.get_mut(&holder) else { return };
+                    claim.missing -= 1;
+                    if claim.missing == 0
+                        && let Progress::Complete { parked, .. } = &mut claim.progress
+                        && let Some(op) = parked.take()
+                    {
+                        self.released.push_back((holder, *op));
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(super) fn has_released(&self) -> bool {
+        !self.released.is_empty()
+    }
+
+    /// The next operation that need not wait any longer.
+    pub(super) fn pop_released(&mut self) -> Option<(ConnId, Op)> {
+        self.released.pop_front()
+    }
+
+    #[cfg(test)]
+    fn is_idle(&self) -> bool {
+        self.names.is_empty() && self.claims.is_empty() && self.listings.is_empty() && self.opening == 0
+    }
+}
+
+#[cfg(test)]
+mod tests;

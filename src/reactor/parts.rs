@@ -1,0 +1,151 @@
+//! The reactor and the parts it consists of. Each part is a file of its own and knows none of the others above it.
+
+use std::time::Instant;
+
+use crate::buffer::ChunkPool;
+use crate::config::{Access, Limits};
+use crate::counters::{Counters, Health};
+use crate::dialect::{Kind, Listening, Phase};
+use crate::ids::ConnId;
+use crate::platform::Platform;
+use crate::reactor::admission::Admission;
+use crate::reactor::clock::Clock;
+use crate::reactor::connections::{Connection, Connections};
+use crate::reactor::driver::{Buffers, Driver};
+use crate::reactor::env::Env;
+use crate::reactor::guesses::Guesses;
+use crate::reactor::listeners::Listeners;
+use crate::reactor::name_locks::NameLocks;
+use crate::reactor::scheduling::Scheduler;
+use crate::reactor::timers::Timers;
+use crate::session::{Disk, DiskPace, Session, Spare};
+
+/// What a reactor is built from.
+#[derive(Debug)]
+pub struct Setup {
+    pub limits: Limits,
+    pub access: Access,
+    /// What each listener speaks, in the order of their ids.
+    pub listeners: Vec<Listening>,
+}
+
+/// How the server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Requests that were cut off.
+    pub cut_off: usize,
+    pub health: Health,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lifecycle {
+    Serving,
+    /// Requests are refused; connections are accepted until the first time, transfers run until the second.
+    Draining {
+        listening_until: Instant,
+        until: Instant,
+    },
+    Stopped {
+        /// See [`Ended::cut_off`].
+        cut_off: usize,
+    },
+}
+
+/// The event loop and everything it owns.
+pub struct Reactor<P: Platform> {
+    pub(super) platform: P,
+    pub(super) env: Env,
+    pub(super) connections: Connections<P::Stream>,
+    pub(super) listeners: Listeners,
+    pub(super) guesses: Guesses,
+    pub(super) scheduler: Scheduler,
+    pub(super) timers: Timers,
+    pub(super) admission: Admission,
+    /// The holders of slots are not checked before: see `contention`.
+    pub(super) contention_check_after: Instant,
+    pub(super) locks: NameLocks,
+    pub(super) buffers: Buffers,
+    pub(super) lifecycle: Lifecycle,
+}
+
+impl<P: Platform> Reactor<P> {
+    /// Makes no call of the platform but for the time.
+    pub fn new(platform: P, setup: Setup) -> Self {
+        let Setup { limits, access, listeners } = setup;
+        let clock = Clock::new(platform.now(), platform.wall_clock_s());
+        let mut counters =
+            Counters { started_s: clock.wall_clock_s, dialect_names: &Kind::NAMES, ..Counters::default() };
+        Self {
+            platform,
+            connections: Connections::new(&limits),
+            listeners: Listeners::new(listeners),
+            guesses: Guesses::default(),
+            scheduler: Scheduler::default(),
+            timers: Timers::default(),
+            admission: Admission::new(&limits, &mut counters),
+            contention_check_after: clock.now,
+            locks: NameLocks::default(),
+            buffers: Buffers {
+                scratch: vec![0; limits.read_buffer_bytes + limits.held_bytes_max()].into_boxed_slice(),
+                spare: Spare::default(),
+                events: Vec::with_capacity(1024),
+            },
+            lifecycle: Lifecycle::Serving,
+            env: Env {
+                clock,
+                access,
+                phase: Phase::Serving,
+                pool: ChunkPool::new(limits.chunk_bytes),
+                counters,
+                reports: Vec::new(),
+                disk: Disk { pace: DiskPace::KeepsUp, flush_window: None },
+                limits,
+            },
+        }
+    }
+
+    /// A connection together with the parts that working on it needs; `None` once it is gone.
+    pub(super) fn driver(&mut self, id: ConnId) -> Option<Driver<'_, P>> {
+        Some(Driver {
+            id,
+            connection: self.connections.get_mut(id)?,
+            platform: &mut self.platform,
+            env: &mut self.env,
+            scheduler: &mut self.scheduler,
+            admission: &mut self.admission,
+            locks: &mut self.locks,
+            buffers: &mut self.buffers,
+        })
+    }
+
+    /// Puts a connection into the run queue of the next turn, unless it is in a queue already.
+    pub(super) fn enqueue(&mut self, id: ConnId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            self.scheduler.enqueue(id, connection);
+        }
+    }
+
+    /// Most bytes of the table of addresses that show wrong secrets, for the accounting of memory.
+    pub const fn guesses_bytes(limits: &Limits) -> usize {
+        limits.wrong_secret_addresses_max * Guesses::ENTRY_BYTES
+    }
+
+    /// Bytes of one entry of the slab, for the accounting of memory.
+    pub const fn entry_bytes() -> usize {
+        size_of::<Connection<P::Stream>>()
+    }
+
+    pub const fn counters(&self) -> &Counters {
+        &self.env.counters
+    }
+
+    /// Every session, for the simulator's invariant checks.
+    pub fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.connections.iter().map(|(_, connection)| &connection.session)
+    }
+
+    /// The platform, for tests that change it between turns.
+    pub const fn platform(&mut self) -> &mut P {
+        &mut self.platform
+    }
+}

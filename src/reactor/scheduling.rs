@@ -1,0 +1,120 @@
+//! Scheduling: which connections run in a turn, and their byte budgets.
+//!
+//! A bulk transfer is given many bytes at a time, because small parts cost more calls, so only as many of
+//! them run in a turn as `Limits::turn_bytes` allows; the others come first in the next turn. Small requests
+//! never wait for that: their events are taken in between two turns, and all of them run before any bulk
+//! transfer does. While there are small requests, turns with uploads are shorter.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::config::Limits;
+use crate::ids::ConnId;
+use crate::reactor::connections::Connection;
+use crate::session::state::Name;
+
+/// Requests received before the first of them is answered. More would hold more memory at once, and leave
+/// the caches of the processor before they are decoded.
+pub(super) const RECEIVE_BATCH: usize = 128;
+
+/// Replies that are sent one directly after the other: the store's working set and then the socket's stay in
+/// the caches of the processor, and a client on this machine is woken once. The first of them waits for about
+/// two milliseconds if all are uploads.
+pub(super) const REPLY_BATCH: usize = 32;
+
+/// A client that was answered is expected to ask again within this time: longer than a turn or a round trip
+/// in a local network.
+const INTERACTIVE_FOR: Duration = Duration::from_millis(10);
+
+/// Whether small requests were answered in the last 10 ms.
+#[derive(Clone, Copy, Debug, Default)]
+struct InteractiveLoad {
+    /// Requests that had been answered at the last observation.
+    answered: u64,
+    until: Option<Instant>,
+}
+
+impl InteractiveLoad {
+    fn observe(&mut self, answered: u64, now: Instant) {
+        if self.answered != answered {
+            *self = Self { answered, until: Some(now + INTERACTIVE_FOR) };
+        }
+    }
+
+    fn is_present(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Scheduler {
+    /// Still ready, out of budget, or told something: these run in the next turn.
+    run_queue: VecDeque<ConnId>,
+    /// Empty: the memory of the previous turn's run queue, used again.
+    recycled: VecDeque<ConnId>,
+    /// Bulk transfers that are ready.
+    pub bulk: VecDeque<ConnId>,
+    /// Answered in this turn, and the reply is not sent yet; empty between turns.
+    pub replies: Vec<ConnId>,
+    /// Bytes that bulk transfers may still move in this turn.
+    turn_bytes_left: usize,
+    interactive: InteractiveLoad,
+}
+
+impl Scheduler {
+    pub(super) fn enqueue<S>(&mut self, id: ConnId, connection: &mut Connection<S>) {
+        if !connection.is_queued {
+            connection.is_queued = true;
+            self.run_queue.push_back(id);
+        }
+    }
+
+    /// True if the next turn has something to do without an event.
+    pub(super) fn has_work(&self) -> bool {
+        !self.run_queue.is_empty() || !self.bulk.is_empty()
+    }
+
+    /// Takes the run queue, so that this turn is finite: what is queued from here on runs in the next.
+    pub(super) fn begin_turn(&mut self, limits: &Limits) -> VecDeque<ConnId> {
+        self.turn_bytes_left = limits.turn_bytes;
+        std::mem::replace(&mut self.run_queue, std::mem::take(&mut self.recycled))
+    }
+
+    /// What a small request may move at a time.
+    pub(super) const fn small_budget(&self, limits: &Limits) -> usize {
+        if self.is_spent() { limits.turn_bytes_min } else { limits.turn_bytes_max }
+    }
+
+    /// Small requests have run, and so many requests have been answered since the start.
+    pub(super) fn finish_small(&mut self, run_queue: VecDeque<ConnId>, answered: u64, now: Instant) {
+        debug_assert!(run_queue.is_empty());
+        self.recycled = run_queue;
+        self.interactive.observe(answered, now);
+    }
+
+    /// Bulk transfers come now. Returns what uploads together may receive: with 64 of them, a quarter of the bytes
+    /// makes a turn a third as long, but in memory each byte costs 5 % more, for smaller parts of each as much as
+    /// for fewer of them. So uploads pay that only beside small requests.
+    pub(super) fn begin_bulk(&mut self, limits: &Limits, now: Instant) -> usize {
+        self.turn_bytes_left = limits.turn_bytes;
+        let shared = if self.interactive.is_present(now) { limits.turn_bytes_shared } else { usize::MAX };
+        limits.turn_bytes.min(shared)
+    }
+
+    /// What one bulk transfer may move at a time. Uploads are copied twice and take ten times as long as what is
+    /// sent straight from a file.
+    pub(super) fn bulk_budget(&self, state: Name, upload_bytes: usize, limits: &Limits) -> usize {
+        let most = limits.turn_bytes_max;
+        if state == Name::SendingBody { most } else { most.min(upload_bytes) }
+    }
+
+    /// Counts bytes that were moved, or work that took as long.
+    pub(super) const fn charge(&mut self, bytes: usize) {
+        self.turn_bytes_left = self.turn_bytes_left.saturating_sub(bytes);
+    }
+
+    /// True once no more bulk bytes are left in this turn.
+    pub(super) const fn is_spent(&self) -> bool {
+        self.turn_bytes_left == 0
+    }
+}

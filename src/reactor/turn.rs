@@ -1,0 +1,201 @@
+//! One turn of the loop: wait, dispatch events, then give every ready connection one bounded amount of work.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::ids::ConnId;
+use crate::platform::{Event, Platform, Store};
+use crate::reactor::parts::{Ended, Lifecycle, Reactor};
+use crate::reactor::scheduling::{RECEIVE_BATCH, REPLY_BATCH};
+use crate::session::{Disk, DiskPace};
+
+impl<P: Platform> Reactor<P> {
+    /// Turns until the server has drained or was stopped.
+    pub fn run(&mut self) -> io::Result<Ended> {
+        while !self.has_ended() {
+            self.turn()?;
+        }
+        let cut_off = if let Lifecycle::Stopped { cut_off } = self.lifecycle { cut_off } else { 0 };
+        Ok(Ended { cut_off, health: self.env.counters.health })
+    }
+
+    /// One turn; blocks only in the platform's wait.
+    pub fn turn(&mut self) -> io::Result<()> {
+        let timeout = if self.has_work() {
+            Some(Duration::ZERO)
+        } else {
+            self.next_deadline().map(|at| at.saturating_duration_since(self.env.clock.now))
+        };
+        let mut events = std::mem::take(&mut self.buffers.events);
+        events.clear();
+        self.platform.wait(timeout, &mut events)?;
+        let (now, wall_clock_s) = (self.platform.now(), self.platform.wall_clock_s());
+        self.env.clock.advance(now, wall_clock_s, timeout, events.len());
+        self.env.counters.uptime_ms = u64::try_from(self.env.clock.uptime().as_millis()).unwrap_or(u64::MAX);
+        self.observe_store();
+        for event in events.drain(..) {
+            self.dispatch(event);
+        }
+        self.buffers.events = events;
+        self.submit_released();
+        self.expire_timers();
+        self.end_slowest();
+        self.grant_slots();
+        // Most clients have sent their request by now, and it is answered in the same turn.
+        self.accept();
+        self.run_queued();
+        self.run_bulk();
+        self.advance_drain();
+        self.finish_turn();
+        Ok(())
+    }
+
+    fn has_work(&self) -> bool {
+        self.scheduler.has_work() || self.locks.has_released() || self.listeners.may_accept()
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let others = [self.drain_deadline(), self.listeners.retry_at, self.contention_deadline()];
+        others.into_iter().flatten().chain(self.timers.next()).min()
+    }
+
+    fn observe_store(&mut self) {
+        let store = self.platform.store();
+        let pace = if store.is_lagging() { DiskPace::Lags } else { DiskPace::KeepsUp };
+        self.env.disk = Disk { pace, flush_window: store.flush_window() };
+        self.env.counters.health = store.health();
+        self.env.counters.queued = store.queued();
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        match event {
+            Event::Acceptable(listener) => self.listeners.acceptable(listener),
+            Event::Completions => {
+                while let Some(done) = self.platform.store().next_completion() {
+                    self.env.counters.queued = self.platform.store().queued();
+                    let mut driver = self.driver(done.conn).expect("an entry outlives its operations");
+                    driver.complete(done);
+                    driver.enqueue();
+                }
+            }
+            Event::Signal(signal) => self.signalled(signal),
+            Event::Stream { id, readable, writable } => {
+                let Some(connection) = self.connections.get_mut(id) else {
+                    self.env.counters.stale_events += 1;
+                    return;
+                };
+                let readiness = &mut connection.readiness;
+                readiness.readable = readable.max(readiness.readable);
+                readiness.writable |= writable;
+                self.scheduler.enqueue(id, connection);
+            }
+        }
+    }
+
+    /// Operations whose name locks were released, of whatever connection.
+    pub(super) fn submit_released(&mut self) {
+        while let Some((id, op)) = self.locks.pop_released() {
+            let Some(mut driver) = self.driver(id) else { unreachable!("an entry outlives its operations") };
+            driver.submit(op);
+            driver.enqueue();
+        }
+    }
+
+    fn expire_timers(&mut self) {
+        if self.env.clock.is_catching_up() {
+            return;
+        }
+        while let Some((at, id)) = self.timers.pop_due(self.env.clock.now) {
+            let Some(mut driver) = self.driver(id) else { continue };
+            if driver.connection.timer != Some(at) {
+                continue; // a later entry took its place
+            }
+            driver.connection.timer = None;
+            driver.time_out();
+            driver.enqueue(); // driving arms it anew
+        }
+    }
+
+    /// Free slots go to the head of the wait queue.
+    pub(super) fn grant_slots(&mut self) {
+        while let Some(id) = self.admission.grant_next(&mut self.env.counters) {
+            let mut driver = self.driver(id).expect("a connection that ends leaves the wait queue");
+            driver.slot_granted();
+        }
+    }
+
+    /// Runs the queue: small requests, all of them. Bulk transfers are put aside for [`Self::run_bulk`].
+    fn run_queued(&mut self) {
+        let mut work = self.scheduler.begin_turn(&self.env.limits);
+        while !work.is_empty() {
+            let batch = work.len().min(RECEIVE_BATCH);
+            for id in work.iter().take(batch) {
+                if let Some(mut driver) = self.driver(*id) {
+                    driver.receive_request();
+                }
+            }
+            for id in work.drain(..batch) {
+                let Some(connection) = self.connections.get_mut(id) else { continue };
+                if connection.session.is_bulk(&self.env.limits) {
+                    self.scheduler.bulk.push_back(id);
+                    continue;
+                }
+                if self.scheduler.replies.len() >= REPLY_BATCH {
+                    self.send_replies();
+                }
+                let bytes = self.scheduler.small_budget(&self.env.limits);
+                self.drive(id, bytes, false);
+            }
+            self.send_replies();
+        }
+        self.scheduler.finish_small(work, self.env.counters.requests_but_uploads(), self.env.clock.now);
+    }
+
+    /// Runs bulk transfers, in the order in which they were queued, until the bytes of the turn are spent. Small
+    /// requests have bytes of their own: otherwise bulk transfers would starve beside many of them.
+    fn run_bulk(&mut self) {
+        let limits = &self.env.limits;
+        let upload_bytes = self.scheduler.begin_bulk(limits, self.env.clock.now);
+        let received = self.env.counters.bytes_in;
+        for _ in 0..self.scheduler.bulk.len() {
+            if self.scheduler.is_spent() || self.env.counters.bytes_in - received >= upload_bytes as u64 {
+                break;
+            }
+            let Some(id) = self.scheduler.bulk.pop_front() else { break };
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            let bytes = self.scheduler.bulk_budget(connection.session.state(), upload_bytes, &self.env.limits);
+            self.drive(id, bytes, true);
+            // The next transfer takes longer than all replies together.
+            self.send_replies();
+        }
+    }
+
+    fn send_replies(&mut self) {
+        let mut replies = std::mem::take(&mut self.scheduler.replies);
+        for id in replies.drain(..) {
+            self.drive(id, self.env.limits.turn_bytes_min, false);
+        }
+        // A connection that was served again meanwhile has had its share of this turn.
+        let again: Vec<ConnId> = std::mem::replace(&mut self.scheduler.replies, replies);
+        for id in again {
+            self.enqueue(id);
+        }
+    }
+
+    /// Facts, log lines and the checks that a debug build makes after every turn.
+    fn finish_turn(&mut self) {
+        let took = self.platform.now().saturating_duration_since(self.env.clock.now);
+        let counters = &mut self.env.counters;
+        counters.turns += 1;
+        counters.turn_time.observe(took);
+        counters.turn_longest_us = counters.turn_longest_us.max(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        counters.log_dropped = self.platform.log_dropped();
+        let store = self.platform.store();
+        counters.health = store.health();
+        counters.queued = store.queued();
+        self.platform.publish(counters);
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
+    }
+}

@@ -12,11 +12,10 @@
 //!
 //! `wire::http` has the grammar and all its strictness; this directory has the meaning: `read` the
 //! files, `write` the changes, `dir` the listings and their page, `status` what monitoring
-//! asks; `known` and `described` what need not be found out anew. A head that could be read in two
+//! asks; `known` what need not be found out anew. A head that could be read in two
 //! ways is refused and the connection ends, so nothing that hides behind it is ever taken for a
 //! request.
 
-mod described;
 mod dir;
 mod index;
 mod known;
@@ -58,7 +57,7 @@ impl Dialect for Listener {
         options: &["serve-html", "cors=ORIGIN", "allow-host=NAME"],
         client_speaks_first: true,
         secret: Secret::Required,
-        kept_bytes_max: described::Described::BYTES_MAX + known::Known::BYTES_MAX,
+        kept_bytes_max: known::Known::BYTES_MAX,
         ..Traits::named("http")
     };
 

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use crate::dialect::http::described::Described;
 use crate::dialect::http::known::Known;
 use crate::dialect::spec::{OptionError, Options};
 
@@ -14,8 +13,6 @@ pub struct Listener {
     /// Which pages of other sites may use this server from a browser.
     pub(super) origins: Origins,
     hosts: Hosts,
-    /// What was said of files lately.
-    pub(super) described: Described,
     /// What was asked lately.
     pub(super) known: Known,
 }

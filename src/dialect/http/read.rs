@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::command::Command;
 use crate::dialect::http::listener::Listener;
 use crate::dialect::http::media;
-use crate::dialect::http::reply::{Content, Manner, content_length, field, now_s, validators, write_validators};
+use crate::dialect::http::reply::{Content, Manner, content_length, field, validators};
 use crate::dialect::{Action, Context};
 use crate::error::Failure;
 use crate::object::{Key, Meta};
@@ -219,18 +219,9 @@ impl Read {
     }
 
     fn describe(&self, meta: &Meta, listener: &Listener, context: &mut Context<'_>) {
-        let now_s = now_s(context);
-        let write = |out: &mut Vec<u8>| {
-            write_validators(meta, now_s, out);
-            media::describe(&self.key, listener.active, out);
-            out.extend_from_slice(b"Accept-Ranges: bytes\r\n");
-        };
-        if meta.mtime <= now_s {
-            listener.described.write(&self.key, meta, context.out, write);
-        } else {
-            // What is said of its time changes with the present.
-            write(context.out);
-        }
+        validators(meta, context);
+        media::describe(&self.key, listener.active, context.out);
+        context.out.extend_from_slice(b"Accept-Ranges: bytes\r\n");
     }
 
     /// A directory is found under its name with a `/` behind: links in its page are relative to that.

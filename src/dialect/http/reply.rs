@@ -51,9 +51,6 @@ enum Sharing {
 /// A field of a response: its name and what is said.
 pub(super) type Field<'a> = (&'a str, &'a dyn Display);
 
-/// What is here may change at any time.
-const NO_CACHE: &str = "Cache-Control: no-cache\r\n";
-
 /// Said to a connection that comes when no more are taken.
 pub(super) const TURNED_AWAY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\n\
     Content-Type: text/plain; charset=utf-8\r\nContent-Length: 50\r\nConnection: close\r\n\r\n\
@@ -261,18 +258,12 @@ pub(super) fn field(name: &str, value: &dyn Display, out: &mut Vec<u8>) {
 /// nobody shall see an older version than there is. Nothing is said to change after it is sent
 /// (§8.8.2.1).
 pub(super) fn validators(meta: &Meta, context: &mut Context<'_>) {
-    let now_s = now_s(context);
-    write_validators(meta, now_s, context.out);
-}
-
-/// The same, where this is the present. It makes no difference once the change is in the past.
-pub(super) fn write_validators(meta: &Meta, now_s: i64, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"ETag: \"");
-    out.extend_from_slice(&meta.etag.digits());
-    out.extend_from_slice(b"\"\r\nLast-Modified: ");
-    date::write(meta.mtime.min(now_s), out);
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(NO_CACHE.as_bytes());
+    let last_modified = meta.mtime.min(now_s(context));
+    context.out.extend_from_slice(b"ETag: \"");
+    context.out.extend_from_slice(&meta.etag.digits());
+    context.out.extend_from_slice(b"\"\r\nLast-Modified: ");
+    date::write(last_modified, context.out);
+    context.out.extend_from_slice(b"\r\nCache-Control: no-cache\r\n");
 }
 
 /// The last field and the empty line.

@@ -9,7 +9,8 @@ use crate::object::{Entry, Key, Node};
 use crate::wire::http::target;
 
 /// Value of `Content-Security-Policy` for it: nothing but text and links.
-pub const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+pub const CONTENT_SECURITY_POLICY: &str =
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Columns for names; longer ones move the rest of their line.
 const NAME_COLUMNS: usize = 50;

@@ -4,7 +4,7 @@ use crate::wire::http::trimmed;
 
 /// The form of a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum ListingFormat {
     /// The page for people.
     Page,
     /// A plain HTML index of every name.
@@ -12,12 +12,12 @@ pub enum Form {
     /// An array of JSON objects.
     Json,
     /// One JSON object a line.
-    Lines,
+    Ndjson,
 }
 
 /// How much a type is wanted; more is greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Wish {
+struct Preference {
     /// Its weight in thousandths.
     quality: u16,
     precision: Precision,
@@ -35,19 +35,19 @@ enum Precision {
 
 /// Which form the client prefers: the one with the greater weight, then the one it names more
 /// precisely, then HTML (RFC 9110 §12.5.1). Only a browser names HTML; who takes anything gets the index.
-pub fn form(lines: &[&str]) -> Form {
-    let html = wish(lines, "text", "html");
-    let (json, ndjson) = (wish(lines, "application", "json"), wish(lines, "application", "x-ndjson"));
+pub fn listing_format(lines: &[&str]) -> ListingFormat {
+    let html = preference(lines, "text", "html");
+    let (json, ndjson) = (preference(lines, "application", "json"), preference(lines, "application", "x-ndjson"));
     match html {
-        html if json > html && json >= ndjson => Form::Json,
-        html if ndjson > html => Form::Lines,
-        Wish { quality: 1.., precision: Precision::Exact } => Form::Page,
-        _ => Form::Index,
+        html if json > html && json >= ndjson => ListingFormat::Json,
+        html if ndjson > html => ListingFormat::Ndjson,
+        Preference { quality: 1.., precision: Precision::Exact } => ListingFormat::Page,
+        _ => ListingFormat::Index,
     }
 }
 
 /// What the most precise range that fits the type says.
-fn wish(lines: &[&str], family: &str, kind: &str) -> Wish {
+fn preference(lines: &[&str], family: &str, kind: &str) -> Preference {
     let ranges = lines.iter().flat_map(|line| line.split(','));
     let fitting = ranges.filter_map(|range| {
         let mut parts = range.split(';').map(trimmed);
@@ -59,9 +59,9 @@ fn wish(lines: &[&str], family: &str, kind: &str) -> Wish {
             _ => return None,
         };
         let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        Some(Wish { quality: weight.map_or(Some(1000), quality)?, precision })
+        Some(Preference { quality: weight.map_or(Some(1000), quality)?, precision })
     });
-    fitting.max_by_key(|wish| (wish.precision, wish.quality)).unwrap_or_default()
+    fitting.max_by_key(|preference| (preference.precision, preference.quality)).unwrap_or_default()
 }
 
 /// A weight in thousandths: `0`, `0.5`, `1.000` (RFC 9110 §12.4.2).
@@ -87,47 +87,50 @@ mod tests {
     #[test]
     fn people_see_a_page_programs_what_they_name_and_all_others_the_index() {
         for (text, expected) in [
-            ("", Form::Index),
-            ("*/*", Form::Index),
-            ("text/*", Form::Index),
-            ("image/png", Form::Index),
-            ("application/json;q=0.5, */*;q=0.8", Form::Index),
-            ("application/json;q=0, */*", Form::Index),
-            ("text/html;q=0, application/json;q=0", Form::Index),
-            ("application/json;q=2", Form::Index),
-            ("application/json;q=0.1234", Form::Index),
-            ("application/json-seq", Form::Index),
-            ("garbage, ;q=1, /", Form::Index),
-            ("text/html", Form::Page),
-            ("TEXT/HTML", Form::Page),
-            ("text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8", Form::Page),
-            ("text/html, application/json", Form::Page),
-            ("application/json;q=0.9, text/html", Form::Page),
-            ("application/json", Form::Json),
-            ("Application/JSON; charset=utf-8", Form::Json),
-            ("application/json, text/plain, */*", Form::Json),
-            ("application/*", Form::Json),
-            ("application/json, application/x-ndjson", Form::Json),
-            ("text/html;q=0.8, application/json;q=0.9", Form::Json),
-            ("text/html;q=0.899,application/json; q=0.9", Form::Json),
-            ("text/*;q=0.5, application/json;Q=0.501", Form::Json),
-            ("text/html;q=0, */*", Form::Json),
-            ("text/*, application/json", Form::Json),
-            ("text/html;q=0.000, application/json;q=0.001", Form::Json),
-            ("application/x-ndjson", Form::Lines),
-            ("application/x-ndjson, */*;q=0.1", Form::Lines),
-            ("application/x-ndjson, application/json;q=0.9", Form::Lines),
+            ("", ListingFormat::Index),
+            ("*/*", ListingFormat::Index),
+            ("text/*", ListingFormat::Index),
+            ("image/png", ListingFormat::Index),
+            ("application/json;q=0.5, */*;q=0.8", ListingFormat::Index),
+            ("application/json;q=0, */*", ListingFormat::Index),
+            ("text/html;q=0, application/json;q=0", ListingFormat::Index),
+            ("application/json;q=2", ListingFormat::Index),
+            ("application/json;q=0.1234", ListingFormat::Index),
+            ("application/json-seq", ListingFormat::Index),
+            ("garbage, ;q=1, /", ListingFormat::Index),
+            ("text/html", ListingFormat::Page),
+            ("TEXT/HTML", ListingFormat::Page),
+            (
+                "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+                ListingFormat::Page,
+            ),
+            ("text/html, application/json", ListingFormat::Page),
+            ("application/json;q=0.9, text/html", ListingFormat::Page),
+            ("application/json", ListingFormat::Json),
+            ("Application/JSON; charset=utf-8", ListingFormat::Json),
+            ("application/json, text/plain, */*", ListingFormat::Json),
+            ("application/*", ListingFormat::Json),
+            ("application/json, application/x-ndjson", ListingFormat::Json),
+            ("text/html;q=0.8, application/json;q=0.9", ListingFormat::Json),
+            ("text/html;q=0.899,application/json; q=0.9", ListingFormat::Json),
+            ("text/*;q=0.5, application/json;Q=0.501", ListingFormat::Json),
+            ("text/html;q=0, */*", ListingFormat::Json),
+            ("text/*, application/json", ListingFormat::Json),
+            ("text/html;q=0.000, application/json;q=0.001", ListingFormat::Json),
+            ("application/x-ndjson", ListingFormat::Ndjson),
+            ("application/x-ndjson, */*;q=0.1", ListingFormat::Ndjson),
+            ("application/x-ndjson, application/json;q=0.9", ListingFormat::Ndjson),
         ] {
-            assert_eq!(form(&[text]), expected, "{text}");
+            assert_eq!(listing_format(&[text]), expected, "{text}");
         }
-        assert_eq!(form(&[]), Form::Index);
-        assert_eq!(form(&["text/html;q=0.1", "application/json"]), Form::Json);
+        assert_eq!(listing_format(&[]), ListingFormat::Index);
+        assert_eq!(listing_format(&["text/html;q=0.1", "application/json"]), ListingFormat::Json);
     }
 
     proptest! {
         #[test]
         fn no_text_breaks_it(text in "(text|html|application|json|\\*|/|,|;|q=|[0-9.]{1,5}| |ü){0,12}") {
-            let _ = form(&[&text]);
+            let _ = listing_format(&[&text]);
         }
     }
 }

@@ -25,7 +25,7 @@ const DIGITS_MAX: u8 = 16;
 /// Stands behind the bytes of every chunk.
 pub const CHUNK_END: &[u8] = b"\r\n";
 /// The last chunk, and the end of a body without trailers.
-const END: &[u8] = b"0\r\n\r\n";
+pub const END: &[u8] = b"0\r\n\r\n";
 /// The last chunk, where trailers and an empty line follow it.
 pub const LAST: &[u8] = b"0\r\n";
 

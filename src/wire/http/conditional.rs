@@ -19,7 +19,7 @@ pub const TAGS_MAX: usize = 64;
 
 /// One entity tag of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tag {
+pub enum EntityTag {
     /// As we give them.
     Strong(Etag),
     /// `W/` before one of ours.
@@ -30,14 +30,14 @@ pub enum Tag {
 
 /// The value of `If-Match` or `If-None-Match`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tags {
+pub enum EntityTags {
     /// `*`.
     Any,
     /// A list.
-    List(Box<[Tag]>),
+    List(Box<[EntityTag]>),
 }
 
-impl Tags {
+impl EntityTags {
     /// Reads the lines of the field; `None` where there are none.
     pub fn parse(lines: &[&str]) -> Result<Option<Self>, Failure> {
         match lines {
@@ -59,7 +59,7 @@ impl Tags {
     fn has_strong(&self, etag: Etag) -> bool {
         match self {
             Self::Any => true,
-            Self::List(tags) => tags.contains(&Tag::Strong(etag)),
+            Self::List(tags) => tags.contains(&EntityTag::Strong(etag)),
         }
     }
 
@@ -67,18 +67,20 @@ impl Tags {
     fn has_weak(&self, etag: Etag) -> bool {
         match self {
             Self::Any => true,
-            Self::List(tags) => tags.iter().any(|tag| matches!(tag, Tag::Strong(own) | Tag::Weak(own) if *own == etag)),
+            Self::List(tags) => {
+                tags.iter().any(|tag| matches!(tag, EntityTag::Strong(own) | EntityTag::Weak(own) if *own == etag))
+            }
         }
     }
 }
 
 /// The conditions of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Conditions {
+pub struct Preconditions {
     /// `If-Match`.
-    pub matches: Option<Tags>,
+    pub matches: Option<EntityTags>,
     /// `If-None-Match`.
-    pub none_match: Option<Tags>,
+    pub none_match: Option<EntityTags>,
     /// `If-Modified-Since`, in seconds since 1970.
     pub modified_since: Option<i64>,
     /// `If-Unmodified-Since`, in seconds since 1970.
@@ -87,7 +89,7 @@ pub struct Conditions {
 
 /// What the conditions of a request for reading say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Evaluation {
     /// Go on.
     Proceed,
     /// 304: the client has it.
@@ -96,13 +98,13 @@ pub enum Verdict {
     Failed,
 }
 
-impl Conditions {
+impl Preconditions {
     /// Reads the fields. A date that is none is ignored, as the RFC wants it; a tag that is none
     /// is an error, because a change might depend on it.
     pub fn parse(fields: &Fields<'_>) -> Result<Self, Failure> {
         Ok(Self {
-            matches: Tags::parse(fields.if_match.lines())?,
-            none_match: Tags::parse(fields.if_none_match.lines())?,
+            matches: EntityTags::parse(fields.if_match.lines())?,
+            none_match: EntityTags::parse(fields.if_none_match.lines())?,
             modified_since: fields.if_modified_since.and_then(date::parse),
             unmodified_since: fields.if_unmodified_since.and_then(date::parse),
         })
@@ -111,8 +113,8 @@ impl Conditions {
     /// What becomes of GET and HEAD of this version, in the order of RFC 9110 §13.2.2. With
     /// `None` there is no file: the answer is another one than 200, and the conditions do not
     /// count (§13.2.1).
-    pub fn read(&self, meta: Option<&Meta>) -> Verdict {
-        let Some(meta) = meta else { return Verdict::Proceed };
+    pub fn evaluate(&self, meta: Option<&Meta>) -> Evaluation {
+        let Some(meta) = meta else { return Evaluation::Proceed };
         let current = match (&self.matches, self.unmodified_since) {
             (Some(tags), _) => tags.has_strong(meta.etag),
             (None, Some(date)) => meta.mtime <= date,
@@ -124,23 +126,25 @@ impl Conditions {
             (None, None) => false,
         };
         match (current, known) {
-            (false, _) => Verdict::Failed,
-            (true, true) => Verdict::NotModified,
-            (true, false) => Verdict::Proceed,
+            (false, _) => Evaluation::Failed,
+            (true, true) => Evaluation::NotModified,
+            (true, false) => Evaluation::Proceed,
         }
     }
 
     /// What must hold when a change becomes visible; `If-Modified-Since` does not count.
-    pub fn write(&self) -> Precondition {
+    pub fn for_change(&self) -> Precondition {
         let first = match (&self.matches, self.unmodified_since) {
-            (Some(Tags::Any), _) => Precondition::Present,
-            (Some(Tags::List(tags)), _) => Precondition::AnyOf(tags.iter().filter_map(|tag| tag.strong()).collect()),
+            (Some(EntityTags::Any), _) => Precondition::Present,
+            (Some(EntityTags::List(tags)), _) => {
+                Precondition::AnyOf(tags.iter().filter_map(|tag| tag.strong()).collect())
+            }
             (None, Some(date)) => Precondition::UnmodifiedSince(date),
             (None, None) => Precondition::None,
         };
         let second = match &self.none_match {
-            Some(Tags::Any) => Precondition::Absent,
-            Some(Tags::List(tags)) => Precondition::NoneOf(tags.iter().filter_map(|tag| tag.weak()).collect()),
+            Some(EntityTags::Any) => Precondition::Absent,
+            Some(EntityTags::List(tags)) => Precondition::NoneOf(tags.iter().filter_map(|tag| tag.weak()).collect()),
             None => Precondition::None,
         };
         match (first, second) {
@@ -150,7 +154,7 @@ impl Conditions {
     }
 }
 
-impl Tag {
+impl EntityTag {
     /// What it is in a strong comparison.
     const fn strong(self) -> Option<Etag> {
         match self {
@@ -172,13 +176,13 @@ impl Tag {
 /// counts: it cannot tell two versions of one second apart, and uploads may set it, so none of ours
 /// is the strong validator it would have to be (RFC 9110 §13.1.5, §8.8.2.2). Where the condition
 /// does not hold the whole file is sent, which is never wrong.
-pub fn range_counts(if_range: Option<&str>, meta: &Meta) -> bool {
+pub fn if_range_holds(if_range: Option<&str>, meta: &Meta) -> bool {
     let Some(value) = if_range else { return true };
-    matches!(cut_tag(value), Some((tag, "")) if tag == Tag::Strong(meta.etag))
+    matches!(cut_tag(value), Some((tag, "")) if tag == EntityTag::Strong(meta.etag))
 }
 
 /// Reads one line of a list of tags; empty elements are ignored (RFC 9110 §5.6.1).
-fn read_tags(line: &str, tags: &mut Vec<Tag>) -> Result<(), Failure> {
+fn read_tags(line: &str, tags: &mut Vec<EntityTag>) -> Result<(), Failure> {
     let mut rest = trimmed(line);
     while !rest.is_empty() {
         if let Some(tail) = rest.strip_prefix(',') {
@@ -200,7 +204,7 @@ fn read_tags(line: &str, tags: &mut Vec<Tag>) -> Result<(), Failure> {
 }
 
 /// Cuts the tag off at the start of a text.
-fn cut_tag(text: &str) -> Option<(Tag, &str)> {
+fn cut_tag(text: &str) -> Option<(EntityTag, &str)> {
     let (weak, quoted) = match text.strip_prefix("W/") {
         Some(quoted) => (true, quoted),
         None => (false, text),
@@ -210,9 +214,9 @@ fn cut_tag(text: &str) -> Option<(Tag, &str)> {
         return None;
     }
     let tag = match (Etag::parse(opaque), weak) {
-        (Some(etag), false) => Tag::Strong(etag),
-        (Some(etag), true) => Tag::Weak(etag),
-        (None, _) => Tag::Foreign,
+        (Some(etag), false) => EntityTag::Strong(etag),
+        (Some(etag), true) => EntityTag::Weak(etag),
+        (None, _) => EntityTag::Foreign,
     };
     Some((tag, rest))
 }

@@ -123,15 +123,6 @@ pub enum Framing {
     Chunked,
 }
 
-/// What the client wants to become of the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Persistence {
-    /// It ends after the response.
-    Close,
-    /// The next request follows. HTTP/1.0 clients want to read `Connection: keep-alive`.
-    KeepAlive,
-}
-
 /// What the client waits for before it sends the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
@@ -156,8 +147,9 @@ pub struct Head<'a> {
     pub version: Version,
     /// How the body is delimited.
     pub framing: Framing,
-    /// Does the connection go on?
-    pub persistence: Persistence,
+    /// The client asks to keep the connection open after the response. HTTP/1.0 clients expect
+    /// `Connection: keep-alive` in it.
+    pub keep_alive: bool,
     /// Does the client wait before its body?
     pub expect: Expect,
     /// The other fields that matter.
@@ -248,11 +240,11 @@ pub fn parse_found(head: &[u8]) -> Result<Head<'_>, HeadError> {
     let method = Method::new(method);
     let Target { authority, path, query } = split(method, target)?;
     control.check_host(version)?;
-    let (framing, persistence, expect) =
-        (control.framing(version)?, control.persistence(version), control.expect(version));
+    let (framing, keep_alive, expect) =
+        (control.framing(version)?, control.keep_alive(version), control.expect(version));
     // RFC 9112 §3.2.2: the host of an absolute target takes the place of the field.
     fields.host = authority.or(control.host());
-    Ok(Head { method, path, query, version, framing, persistence, expect, fields })
+    Ok(Head { method, path, query, version, framing, keep_alive, expect, fields })
 }
 
 fn refused(error: httparse::Error) -> HeadError {

@@ -16,19 +16,19 @@ fn tagged(text: &str) -> String {
     text.replace('A', &format!("\"{OURS}\"")).replace('B', &format!("\"{OTHER}\""))
 }
 
-fn tags(text: &str) -> Result<Option<Tags>, Failure> {
-    Tags::parse(&[&tagged(text)])
+fn tags(text: &str) -> Result<Option<EntityTags>, Failure> {
+    EntityTags::parse(&[&tagged(text)])
 }
 
-fn list(tags: &[Tag]) -> Result<Option<Tags>, Failure> {
-    Ok(Some(Tags::List(tags.into())))
+fn list(tags: &[EntityTag]) -> Result<Option<EntityTags>, Failure> {
+    Ok(Some(EntityTags::List(tags.into())))
 }
 
 /// Conditions from `If-Match`, `If-Unmodified-Since`, `If-None-Match`, `If-Modified-Since`; blank
 /// where absent.
-fn conditions(texts: [&str; 4]) -> Conditions {
+fn conditions(texts: [&str; 4]) -> Preconditions {
     let given = |text: &str| (!text.is_empty()).then(|| tags(text).expect("good").expect("there"));
-    Conditions {
+    Preconditions {
         matches: given(texts[0]),
         unmodified_since: date::parse(texts[1]),
         none_match: given(texts[2]),
@@ -38,17 +38,17 @@ fn conditions(texts: [&str; 4]) -> Conditions {
 
 #[test]
 fn tags_are_read_as_they_were_given() {
-    let (strong, weak) = (Tag::Strong(OURS), Tag::Weak(OURS));
-    assert_eq!(tags("*"), Ok(Some(Tags::Any)));
+    let (strong, weak) = (EntityTag::Strong(OURS), EntityTag::Weak(OURS));
+    assert_eq!(tags("*"), Ok(Some(EntityTags::Any)));
     assert_eq!(tags("A"), list(&[strong]));
     assert_eq!(tags("W/A"), list(&[weak]));
-    assert_eq!(tags("A,B"), list(&[strong, Tag::Strong(OTHER)]));
+    assert_eq!(tags("A,B"), list(&[strong, EntityTag::Strong(OTHER)]));
     assert_eq!(tags(" ,, A , \t W/A,"), list(&[strong, weak]), "RFC 9110 §5.6.1");
-    assert_eq!(tags("\"\""), list(&[Tag::Foreign]), "what curl sends for an empty file of tags");
-    assert_eq!(tags("\"a,b\", A"), list(&[Tag::Foreign, strong]), "a comma may stand in a tag");
-    assert_eq!(tags("\"*\", \"ü\""), list(&[Tag::Foreign; 2]));
-    assert_eq!(Tags::parse(&[]), Ok(None));
-    assert_eq!(Tags::parse(&[&tagged("A"), &tagged("B")]), list(&[strong, Tag::Strong(OTHER)]));
+    assert_eq!(tags("\"\""), list(&[EntityTag::Foreign]), "what curl sends for an empty file of tags");
+    assert_eq!(tags("\"a,b\", A"), list(&[EntityTag::Foreign, strong]), "a comma may stand in a tag");
+    assert_eq!(tags("\"*\", \"ü\""), list(&[EntityTag::Foreign; 2]));
+    assert_eq!(EntityTags::parse(&[]), Ok(None));
+    assert_eq!(EntityTags::parse(&[&tagged("A"), &tagged("B")]), list(&[strong, EntityTag::Strong(OTHER)]));
 }
 
 #[test]
@@ -59,14 +59,14 @@ fn what_is_no_tag_is_refused() {
     ] {
         assert!(tags(text).is_err(), "{text}");
     }
-    assert!(Tags::parse(&["*", "*"]).is_err());
+    assert!(EntityTags::parse(&["*", "*"]).is_err());
     assert!(tags(&"A,".repeat(TAGS_MAX)).is_ok());
     assert!(tags(&"A,".repeat(TAGS_MAX + 1)).is_err());
 }
 
 #[test]
 fn conditions_count_in_the_order_of_rfc_9110() {
-    use Verdict::{Failed, NotModified, Proceed};
+    use Evaluation::{Failed, NotModified, Proceed};
     for (texts, want) in [
         (["", "", "", ""], Proceed),
         (["A", "", "", ""], Proceed),
@@ -92,8 +92,8 @@ fn conditions_count_in_the_order_of_rfc_9110() {
         (["", BEFORE, "A", ""], Failed),
         (["", THEN, "", THEN], NotModified),
     ] {
-        assert_eq!(conditions(texts).read(Some(&META)), want, "{texts:?}");
-        assert_eq!(conditions(texts).read(None), Proceed, "{texts:?}: it will be 404");
+        assert_eq!(conditions(texts).evaluate(Some(&META)), want, "{texts:?}");
+        assert_eq!(conditions(texts).evaluate(None), Proceed, "{texts:?}: it will be 404");
     }
 }
 
@@ -113,14 +113,14 @@ fn a_change_carries_its_conditions_to_where_it_becomes_visible() {
         (["*", "", "A", ""], All([Present, NoneOf([OURS].into())].into())),
         (["", THEN, "*", THEN], All([UnmodifiedSince(MTIME), Absent].into())),
     ] {
-        assert_eq!(conditions(texts).write(), want, "{texts:?}");
+        assert_eq!(conditions(texts).for_change(), want, "{texts:?}");
     }
-    assert!(!conditions(["W/A", "", "", ""]).write().holds(Some(&META)), "a weak tag never permits a change");
+    assert!(!conditions(["W/A", "", "", ""]).for_change().holds(Some(&META)), "a weak tag never permits a change");
 }
 
 #[test]
 fn a_range_counts_only_for_the_version_it_was_begun_with() {
-    assert!(range_counts(None, &META));
+    assert!(if_range_holds(None, &META));
     for (text, counts) in [
         ("A", true),
         ("B", false),
@@ -136,7 +136,7 @@ fn a_range_counts_only_for_the_version_it_was_begun_with() {
         ("yesterday", false),
     ] {
         let text = if text == THEN || text.contains(' ') { text.to_owned() } else { tagged(text) };
-        assert_eq!(range_counts(Some(&text), &META), counts, "{text}");
+        assert_eq!(if_range_holds(Some(&text), &META), counts, "{text}");
     }
 }
 
@@ -147,12 +147,12 @@ fn fields_become_conditions() {
          If-Modified-Since: never\r\n\r\n"
     );
     let head = crate::wire::http::head::parse(text.as_bytes()).expect("good");
-    let conditions = Conditions::parse(&head.fields).expect("good");
-    assert_eq!(conditions.write(), Precondition::AnyOf([OURS, OTHER].into()));
+    let conditions = Preconditions::parse(&head.fields).expect("good");
+    assert_eq!(conditions.for_change(), Precondition::AnyOf([OURS, OTHER].into()));
     assert_eq!((conditions.modified_since, conditions.unmodified_since), (None, Some(MTIME)), "bad dates are ignored");
     let text = "PUT /a HTTP/1.1\r\nHost: h\r\nIf-Match: abc\r\n\r\n";
     let head = crate::wire::http::head::parse(text.as_bytes()).expect("good");
-    assert!(Conditions::parse(&head.fields).is_err(), "never written as if no condition was there");
+    assert!(Preconditions::parse(&head.fields).is_err(), "never written as if no condition was there");
 }
 
 proptest! {
@@ -160,11 +160,11 @@ proptest! {
     fn no_text_breaks_it(lines in prop::collection::vec("(\"|W/|\\*|,| |[0-9a-fü]|A){0,9}", 0..3)) {
         let lines: Vec<String> = lines.iter().map(|line| tagged(line)).collect();
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-        if let Ok(Some(Tags::List(tags))) = Tags::parse(&lines) {
+        if let Ok(Some(EntityTags::List(tags))) = EntityTags::parse(&lines) {
             prop_assert!((1..=TAGS_MAX).contains(&tags.len()));
         }
         for line in lines {
-            range_counts(Some(line), &META);
+            if_range_holds(Some(line), &META);
         }
     }
 
@@ -174,7 +174,7 @@ proptest! {
         second in prop::sample::select(vec!["", "*", "A", "B", "W/A", "A,B"]),
     ) {
         let conditions = conditions([first, "", second, ""]);
-        let proceeds = conditions.read(Some(&META)) == Verdict::Proceed;
-        prop_assert_eq!(conditions.write().holds(Some(&META)), proceeds);
+        let proceeds = conditions.evaluate(Some(&META)) == Evaluation::Proceed;
+        prop_assert_eq!(conditions.for_change().holds(Some(&META)), proceeds);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::wire::http::head::{Expect, Framing, HeadError, Persistence, Version, is_name};
+use crate::wire::http::head::{Expect, Framing, HeadError, Version, is_name};
 use crate::wire::http::trimmed;
 use crate::wire::range::decimal;
 
@@ -206,10 +206,11 @@ impl<'a> Control<'a> {
     }
 
     /// RFC 9112 §9.3.
-    pub(super) fn persistence(&self, version: Version) -> Persistence {
-        match (self.connection, version) {
-            (Connection::Close, _) | (Connection::Silent, Version::Http10) => Persistence::Close,
-            (Connection::KeepAlive, _) | (Connection::Silent, Version::Http11) => Persistence::KeepAlive,
+    pub(super) fn keep_alive(&self, version: Version) -> bool {
+        match self.connection {
+            Connection::Close => false,
+            Connection::KeepAlive => true,
+            Connection::Silent => version == Version::Http11,
         }
     }
 

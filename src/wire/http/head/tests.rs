@@ -33,7 +33,7 @@ fn a_plain_request_is_cut_into_its_pieces() {
     let head = good("GET /a%20b/c.txt?after=x&limit=5 HTTP/1.1\r\nHost: files:8080\r\nRange:bytes=0-4\r\nX: ü\r\n\r\n");
     assert_eq!((head.method, head.path, head.query), (Method::Get, "/a%20b/c.txt", Some("after=x&limit=5")));
     assert_eq!((head.version, head.framing), (Version::Http11, Framing::None));
-    assert_eq!((head.persistence, head.expect), (Persistence::KeepAlive, Expect::None));
+    assert_eq!((head.keep_alive, head.expect), (true, Expect::None));
     assert_eq!((head.fields.host, head.fields.range), (Some("files:8080"), Some("bytes=0-4")));
     assert!(head.fields.accept.is_absent());
 }
@@ -458,19 +458,19 @@ fn a_field_that_means_nothing_cannot_change_the_framing() {
 #[test]
 fn connections_go_on_as_rfc_9112_says() {
     for (version, field, want) in [
-        ("1.1", "", Persistence::KeepAlive),
-        ("1.1", "Connection: close\r\n", Persistence::Close),
-        ("1.1", "Connection: keep-alive, Close\r\n", Persistence::Close),
-        ("1.1", "Connection: close\r\nConnection: keep-alive\r\n", Persistence::Close),
-        ("1.1", "Connection: upgrade\r\n", Persistence::KeepAlive),
-        ("1.1", "Connection: closed\r\n", Persistence::KeepAlive),
-        ("1.0", "", Persistence::Close),
-        ("1.0", "Connection: Keep-Alive\r\n", Persistence::KeepAlive),
-        ("1.0", "Connection: x , keep-alive\r\n", Persistence::KeepAlive),
-        ("1.0", "Connection: keep-alive\r\nConnection: close\r\n", Persistence::Close),
+        ("1.1", "", true),
+        ("1.1", "Connection: close\r\n", false),
+        ("1.1", "Connection: keep-alive, Close\r\n", false),
+        ("1.1", "Connection: close\r\nConnection: keep-alive\r\n", false),
+        ("1.1", "Connection: upgrade\r\n", true),
+        ("1.1", "Connection: closed\r\n", true),
+        ("1.0", "", false),
+        ("1.0", "Connection: Keep-Alive\r\n", true),
+        ("1.0", "Connection: x , keep-alive\r\n", true),
+        ("1.0", "Connection: keep-alive\r\nConnection: close\r\n", false),
     ] {
         let text = format!("GET / HTTP/{version}\r\nHost: h\r\n{field}\r\n");
-        assert_eq!(good(&text).persistence, want, "{text:?}");
+        assert_eq!(good(&text).keep_alive, want, "{text:?}");
     }
 }
 

@@ -4,7 +4,7 @@
 use filewharf::object::ExpectedKind;
 use filewharf::wire::body::Then;
 use filewharf::wire::http::chunked::Chunked;
-use filewharf::wire::http::conditional::{Conditions, Tags};
+use filewharf::wire::http::conditional::{EntityTags, Preconditions};
 use filewharf::wire::http::head::{self, Framing};
 use filewharf::wire::http::{accept, basic, date, digest, target};
 use filewharf::wire::range::{ByteRange, Ranges};
@@ -57,7 +57,7 @@ fn http_head(data: &[u8]) {
     assert!(lengths + codings <= 1);
     assert_eq!(matches!(head.framing, Framing::Length(_)), lengths == 1);
     assert_eq!(head.framing == Framing::Chunked, codings == 1);
-    let _ = (Conditions::parse(&head.fields), target::path(head.path), head.query.map(target::query));
+    let _ = (Preconditions::parse(&head.fields), target::path(head.path), head.query.map(target::query));
 }
 
 /// A body is the same at every split.
@@ -82,7 +82,8 @@ fn http_body(data: &[u8]) {
 
 fn http_values(text: &str) {
     let lines: Vec<&str> = text.split('\n').collect();
-    let _ = (Tags::parse(&lines), digest::wants_sha256(&lines), accept::form(&lines), basic::secret(text));
+    let _ =
+        (EntityTags::parse(&lines), digest::wants_sha256(&lines), accept::listing_format(&lines), basic::secret(text));
     if let Ok(Some(sha256)) = digest::sha256(&lines) {
         assert_eq!(digest::sha256(&[&digest::format(&sha256)]), Ok(Some(sha256)));
     }

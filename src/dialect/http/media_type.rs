@@ -1,15 +1,13 @@
-//! What a browser may do with a file: its media type, and whether it is shown or downloaded.
+//! The media type of a file, and whether a browser shows or downloads it.
 
-use crate::dialect::http::listener::Active;
 use crate::object::Key;
 use crate::wire::http::target;
 
-/// The fields that describe the content of a file, each with its end of line.
+/// Writes the fields that describe the content of a file.
 ///
-/// Nothing a peer uploaded may run as part of this site: whoever may upload could else speak for
-/// everybody who looks. So active content is offered as a download and confined if it is shown
-/// all the same, and no browser may guess another type (`nosniff`, the Fetch standard).
-pub(super) fn describe(key: &Key, active: Active, out: &mut Vec<u8>) {
+/// No uploaded content may run as part of this site. So active content is offered as a download, and sandboxed if it
+/// is shown all the same, and no browser may guess another type (`nosniff`, the Fetch standard).
+pub(super) fn write_fields(key: &Key, serve_active: bool, out: &mut Vec<u8>) {
     let kind = of(key);
     out.extend_from_slice(b"Content-Type: ");
     out.extend_from_slice(kind.as_bytes());
@@ -18,7 +16,7 @@ pub(super) fn describe(key: &Key, active: Active, out: &mut Vec<u8>) {
     }
     // No page of another site may show it in a frame.
     out.extend_from_slice(b"\r\nX-Content-Type-Options: nosniff\r\nX-Frame-Options: SAMEORIGIN\r\n");
-    if active == Active::Download && is_active(kind) {
+    if !serve_active && is_active(kind) {
         out.extend_from_slice(b"Content-Security-Policy: sandbox; default-src 'none'\r\n");
         // RFC 8187: a name of any characters.
         out.extend_from_slice(b"Content-Disposition: attachment; filename*=UTF-8''");
@@ -27,13 +25,12 @@ pub(super) fn describe(key: &Key, active: Active, out: &mut Vec<u8>) {
     }
 }
 
-/// By the end of the name. What is not known is a row of bytes, which no browser shows.
+/// By the extension of the name. Browsers do not show the type for unknown ones.
 #[cfg(feature = "media-types")]
 pub(super) fn of(key: &Key) -> &'static str {
     mime_guess::from_path(key.name()).first_raw().unwrap_or(UNKNOWN)
 }
 
-/// Nothing is known of any name.
 #[cfg(not(feature = "media-types"))]
 pub(super) const fn of(_: &Key) -> &'static str {
     UNKNOWN
@@ -41,7 +38,7 @@ pub(super) const fn of(_: &Key) -> &'static str {
 
 const UNKNOWN: &str = "application/octet-stream";
 
-/// Could it run script in a browser, or bring in what does?
+/// True if content of this type can run scripts in a browser, or load some.
 fn is_active(kind: &str) -> bool {
     let xml = kind.ends_with("+xml") || kind.ends_with("/xml");
     let text = matches!(
@@ -57,23 +54,23 @@ mod tests {
     use super::*;
     use crate::wire::key::relative;
 
-    fn described(name: &str, active: Active) -> String {
+    fn described(name: &str, serve_active: bool) -> String {
         let mut out = Vec::new();
-        describe(&relative(name).expect("a good name"), active, &mut out);
+        write_fields(&relative(name).expect("a good name"), serve_active, &mut out);
         String::from_utf8(out).expect("text")
     }
 
     // covers: S17
     #[test]
-    fn what_could_run_script_is_a_download_unless_the_operator_says_so() {
+    fn active_content_is_a_download_unless_the_operator_permits_it() {
         for name in ["a.html", "A.HTM", "a.xhtml", "a.svg", "a.xml", "a.xsl", "a.mjs", "a.js", "b/a.pdf"] {
-            let text = described(name, Active::Download);
+            let text = described(name, false);
             assert!(text.contains("Content-Disposition: attachment"), "{name}: {text}");
             assert!(text.contains("sandbox"), "{name}: {text}");
-            assert!(!described(name, Active::Serve).contains("attachment"), "{name}");
+            assert!(!described(name, true).contains("attachment"), "{name}");
         }
         for name in ["a.png", "a.mp4", "a.wav", "a.txt", "a.csv", "a.json", "a", "a.bin", ".html"] {
-            let text = described(name, Active::Download);
+            let text = described(name, false);
             assert!(!text.contains("attachment"), "{name}: {text}");
             assert!(text.contains("X-Content-Type-Options: nosniff\r\n"), "{name}: {text}");
         }
@@ -81,9 +78,9 @@ mod tests {
 
     // covers: S13
     #[test]
-    fn a_name_of_any_characters_is_one_field_of_plain_bytes() {
-        let text = described("a \"b\" \u{1F600}\\.html", Active::Download);
+    fn a_name_of_any_characters_is_encoded_in_one_field() {
+        let text = described("a \"b\" \u{1F600}\\.html", false);
         assert!(text.contains("filename*=UTF-8''a%20%22b%22%20%F0%9F%98%80%5C.html\r\n"), "{text}");
-        assert_eq!(described("a.txt", Active::Serve).lines().next(), Some("Content-Type: text/plain; charset=utf-8"));
+        assert_eq!(described("a.txt", true).lines().next(), Some("Content-Type: text/plain; charset=utf-8"));
     }
 }

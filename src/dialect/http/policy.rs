@@ -1,48 +1,32 @@
-//! What an operator says about one listener that speaks HTTP.
+//! What an operator permits at one listener: the options of its address.
 
 use std::net::IpAddr;
 
-use crate::dialect::http::known::Known;
 use crate::dialect::spec::{OptionError, Options};
 
 /// The options of the listener's address.
 #[derive(Debug, Default)]
-pub struct Listener {
-    /// May HTML and other active content run in a browser as part of this site?
-    pub(super) active: Active,
-    /// Which pages of other sites may use this server from a browser.
+pub(super) struct Policy {
+    /// HTML and other active content may run in a browser as part of this site. Without it such content is offered
+    /// as a download: otherwise whoever may upload could act as any visitor.
+    pub(super) serve_active: bool,
     pub(super) origins: Origins,
     hosts: Hosts,
-    /// What was asked lately.
-    pub(super) known: Known,
-}
-
-/// May HTML and other active content run in a browser as part of this site?
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Active {
-    /// No: whoever may upload could speak for everybody who looks. It is offered as a download.
-    #[default]
-    Download,
-    /// Yes: the operator trusts whoever uploads.
-    Serve,
 }
 
 /// Which pages of other sites may use this server from a browser (CORS, the Fetch standard).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Origins {
-    /// None.
     #[default]
     None,
-    /// All.
     Any,
-    /// Those of this origin.
     One(Box<str>),
 }
 
 /// The hosts of requests that are answered.
 ///
-/// A page in a browser may use every address that its own name leads to, and whoever owns the name decides that
-/// (DNS rebinding). Only the host in its requests gives it away.
+/// A page in a browser may use every address that its own name resolves to, and the owner of the name decides that
+/// (DNS rebinding). Only the Host field reveals it.
 #[derive(Debug, Default)]
 struct Hosts {
     /// Names, or `*`.
@@ -50,15 +34,14 @@ struct Hosts {
     is_checked: bool,
 }
 
-impl Listener {
-    /// Answers only requests for this machine, of that name, and for the names that the options allow.
-    pub(super) fn restrict_hosts_to(&mut self, machine: &str) {
+impl Policy {
+    /// Answers only requests for this host name, and for the names that the options allow.
+    pub(super) fn restrict_hosts(&mut self, machine: &str) {
         self.hosts.is_checked = !self.hosts.allowed.iter().any(|name| &**name == "*");
         self.hosts.allowed.push(machine.into());
     }
 
-    /// True if requests for this host, perhaps with a port, are answered here. A request without one is not of a
-    /// browser.
+    /// True if requests for this host, perhaps with a port, are answered here. Browsers always send one.
     pub(super) fn answers_for(&self, host: Option<&str>) -> bool {
         let Some(host) = host.filter(|_| self.hosts.is_checked) else { return true };
         let name = host.split(':').next().unwrap_or_default();
@@ -71,23 +54,23 @@ impl Listener {
     }
 
     /// Reads `serve-html`, `cors=ORIGIN` (an origin, or `*`) and `allow-host=NAME` (a name, or `*`).
-    pub(super) fn of(options: &Options) -> Result<Self, OptionError> {
-        let mut listener = Self::default();
+    pub(super) fn new(options: &Options) -> Result<Self, OptionError> {
+        let mut policy = Self::default();
         for (name, value) in options {
             match (name.as_str(), value.as_str()) {
-                ("serve-html", "") => listener.active = Active::Serve,
-                ("cors", _) if listener.origins != Origins::None => return Err(OptionError::Repeated("cors")),
-                ("cors", "*") => listener.origins = Origins::Any,
-                ("cors", origin) => listener.origins = Origins::One(checked_origin(origin)?.into()),
-                ("allow-host", host) => listener.hosts.allowed.push(checked_host(host)?.into()),
+                ("serve-html", "") => policy.serve_active = true,
+                ("cors", _) if policy.origins != Origins::None => return Err(OptionError::Repeated("cors")),
+                ("cors", "*") => policy.origins = Origins::Any,
+                ("cors", origin) => policy.origins = Origins::One(checked_origin(origin)?.into()),
+                ("allow-host", host) => policy.hosts.allowed.push(checked_host(host)?.into()),
                 (name, value) => return Err(OptionError::invalid(name, value, "takes no value")),
             }
         }
-        Ok(listener)
+        Ok(policy)
     }
 }
 
-/// An origin goes into a response as it is, so it must be one: `https://example.org:8443`.
+/// `https://example.org:8443`. An origin is copied into responses, so nothing else is accepted.
 fn checked_origin(origin: &str) -> Result<&str, OptionError> {
     let host = origin.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https")).map(|(_, host)| host);
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
@@ -100,7 +83,7 @@ fn checked_origin(origin: &str) -> Result<&str, OptionError> {
     }
 }
 
-/// A name as it stands in `Host`, without a port.
+/// A name as in `Host`, without a port.
 fn checked_host(host: &str) -> Result<&str, OptionError> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     if host == "*" || (!host.is_empty() && host.bytes().all(good)) {
@@ -113,17 +96,17 @@ fn checked_host(host: &str) -> Result<&str, OptionError> {
 mod tests {
     use super::*;
 
-    fn listener(name: &str, value: &str) -> Result<Listener, OptionError> {
-        Listener::of(&[(name.to_owned(), value.to_owned())])
+    fn policy(name: &str, value: &str) -> Result<Policy, OptionError> {
+        Policy::new(&[(name.to_owned(), value.to_owned())])
     }
 
     #[test]
     fn a_restricted_listener_answers_for_this_machine_and_allowed_names() {
-        let open = listener("allow-host", "files.example").expect("good");
-        let mut restricted = listener("allow-host", "files.example").expect("good");
-        restricted.restrict_hosts_to("Box");
-        let mut any = listener("allow-host", "*").expect("good");
-        any.restrict_hosts_to("Box");
+        let open = policy("allow-host", "files.example").expect("good");
+        let mut restricted = policy("allow-host", "files.example").expect("good");
+        restricted.restrict_hosts("Box");
+        let mut any = policy("allow-host", "*").expect("good");
+        any.restrict_hosts("Box");
         for host in [
             "localhost",
             "LOCALHOST:7070",
@@ -162,10 +145,10 @@ mod tests {
     }
 
     #[test]
-    fn the_options_of_an_address_are_understood_or_refused() {
-        assert_eq!(listener("serve-html", "").expect("good").active, Active::Serve);
-        assert_eq!(listener("cors", "*").expect("good").origins, Origins::Any);
-        let one = listener("cors", "https://example.org:8443").expect("good").origins;
+    fn options_are_parsed_or_refused() {
+        assert!(policy("serve-html", "").expect("good").serve_active);
+        assert_eq!(policy("cors", "*").expect("good").origins, Origins::Any);
+        let one = policy("cors", "https://example.org:8443").expect("good").origins;
         assert_eq!(one, Origins::One("https://example.org:8443".into()));
         for (name, value) in [
             ("serve-html", "no"),
@@ -179,7 +162,7 @@ mod tests {
             ("allow-host", "http://a"),
             ("other", ""),
         ] {
-            assert!(listener(name, value).is_err(), "{name}={value}");
+            assert!(policy(name, value).is_err(), "{name}={value}");
         }
     }
 }

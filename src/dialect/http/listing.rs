@@ -1,0 +1,243 @@
+//! GET and HEAD of a directory: the page for people, a plain index for programs that follow links, JSON for others.
+//!
+//! JSON is one page of names; `Link` leads to the next. The page and the index are sent in parts, each made from
+//! one listing of bounded size, so that an index is complete whatever the size of the directory. A failure between
+//! two parts resets the connection: a client never takes a partial index for a whole one.
+
+use std::fmt::Write as _;
+
+use crate::command::Command;
+use crate::counters::Health;
+use crate::dialect::http::index;
+use crate::dialect::http::page::{self, Page};
+use crate::dialect::http::response::{ResponseMeta, field};
+use crate::dialect::protocol::{Action, Context};
+use crate::error::{CloseReason, Failure};
+use crate::object::{Entry, Key, Listing, Node};
+use crate::wire::http::accept::{self, ListingFormat};
+use crate::wire::http::head::Head;
+use crate::wire::http::target;
+use crate::wire::json;
+
+/// Names of a page where no limit is asked for; its script, or a link, asks for more.
+const PAGE_NAMES: usize = 200;
+/// Bytes of a head, at most: `Link` has the longest name in it, with every byte escaped.
+const HEAD_BYTES_MAX: usize = 4 * 1024;
+/// Bytes that a reply about a directory takes even if it has few names: the template, the path, one name.
+pub const REPLY_BYTES_MIN: usize = HEAD_BYTES_MAX + page::FIXED_BYTES_MAX;
+
+/// A GET or HEAD of a directory.
+#[derive(Clone, Debug)]
+pub(super) struct List {
+    key: Key,
+    after: Option<Box<str>>,
+    limit: usize,
+    format: ListingFormat,
+    /// Names sent so far; `None` before the head.
+    names_sent: Option<usize>,
+}
+
+impl List {
+    pub(super) fn new(head: &Head<'_>, key: Key, context: &Context<'_>) -> Result<(Self, Command), Failure> {
+        let query = head.query.map(target::query).transpose()?.unwrap_or_default();
+        let format = accept::listing_format(head.fields.accept.lines());
+        let names_max = context.limits.list_names_max;
+        let default_limit = match format {
+            ListingFormat::Page => PAGE_NAMES.min(names_max),
+            ListingFormat::Index => usize::MAX,
+            ListingFormat::Json | ListingFormat::Ndjson => names_max,
+        };
+        let limit = query.limit.map_or(default_limit, |limit| limit.min(names_max));
+        let list = Self { key, after: query.after, limit, format, names_sent: None };
+        let command = list.command(list.after.clone(), limit, context);
+        Ok((list, command))
+    }
+
+    /// Asks for the next part, of at most `limit` names.
+    fn command(&self, after: Option<Box<str>>, limit: usize, context: &Context<'_>) -> Command {
+        let part_max = if self.format == ListingFormat::Page { PAGE_NAMES } else { context.limits.list_names_max };
+        Command::List { key: self.key.clone(), after, limit: limit.min(part_max) }
+    }
+
+    pub(super) fn listed(
+        &mut self,
+        listing: &Listing,
+        response: &mut ResponseMeta,
+        context: &mut Context<'_>,
+    ) -> Action {
+        match self.format {
+            ListingFormat::Json => self.send_data("application/json", ["[", ",\n", "]\n"], listing, response, context),
+            ListingFormat::Ndjson => {
+                self.send_data("application/x-ndjson", ["", "\n", "\n"], listing, response, context)
+            }
+            ListingFormat::Page | ListingFormat::Index => self.send_part(listing, response, context),
+        }
+    }
+
+    fn send_data(
+        &self,
+        media_type: &str,
+        [open, between, close]: [&str; 3],
+        listing: &Listing,
+        response: &ResponseMeta,
+        context: &mut Context<'_>,
+    ) -> Action {
+        let mut text = open.to_owned();
+        let bytes_max = content_bytes_max(context).saturating_sub(close.len());
+        let fitting = write_rows(&listing.entries, bytes_max, &mut text, |entry, text| {
+            if text.len() > open.len() {
+                text.push_str(between);
+            }
+            write_object(entry, text);
+        });
+        if fitting > 0 || !open.is_empty() {
+            text.push_str(close);
+        }
+        response.head(200, context);
+        if let Some(last) = last_before_more(listing, fitting) {
+            self.link_next(last, context.out);
+        }
+        vary(context.out);
+        response.content(media_type, text.as_bytes(), context);
+        response.next_action()
+    }
+
+    fn send_part(&mut self, listing: &Listing, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
+        let is_page = self.format == ListingFormat::Page;
+        let is_first = self.names_sent.is_none();
+        let writable = !context.access.is_read_only() && context.counters.health == Health::Good;
+        let Self { key: dir, after, limit, .. } = &*self;
+        let mut page = Page { dir, after: after.as_deref(), writable, limit: *limit, empty: false, next: None };
+        let mut text = String::new();
+        if is_first && is_page {
+            page::begin(&page, &mut text);
+        } else if is_first {
+            index::begin(dir, &mut text);
+        }
+        let bytes_max = content_bytes_max(context).saturating_sub(page::END_BYTES_MAX);
+        let row = if is_page { page::row } else { index::row };
+        let fitting = write_rows(&listing.entries, bytes_max, &mut text, row);
+        let names = self.names_sent.unwrap_or(0) + fitting;
+        page.empty = names == 0;
+        page.next = last_before_more(listing, fitting);
+        // Where the next part begins; `None` if this is the last one.
+        let next = page.next.filter(|_| names < self.limit).map(Box::from);
+        if next.is_none() && is_page {
+            page::end(&page, &mut text);
+        } else if next.is_none() {
+            index::end(&mut text);
+        }
+        if is_first {
+            let link = page.next.filter(|_| next.is_none());
+            let content = next.is_none().then_some(text.as_str());
+            self.send_head(link, content, response, context);
+        }
+        match next {
+            Some(_) if response.head_only => response.next_action(),
+            Some(after) => {
+                response.part(text.as_bytes(), false, context);
+                self.names_sent = Some(names);
+                Action::Continue(self.command(Some(after), self.limit - names, context))
+            }
+            None => {
+                if !is_first {
+                    response.part(text.as_bytes(), true, context);
+                }
+                response.next_action()
+            }
+        }
+    }
+
+    /// The head of the page or the index, with the content where that is complete; otherwise it follows in parts.
+    /// `link` is the last name of this page, where more follow.
+    fn send_head(
+        &self,
+        link: Option<&str>,
+        content: Option<&str>,
+        response: &mut ResponseMeta,
+        context: &mut Context<'_>,
+    ) {
+        if content.is_none() {
+            response.set_length_unknown();
+        }
+        response.head(200, context);
+        let is_page = self.format == ListingFormat::Page;
+        let policy = if is_page { page::content_security_policy() } else { index::CONTENT_SECURITY_POLICY };
+        field("Content-Security-Policy", &policy, context.out);
+        field("Referrer-Policy", &"same-origin", context.out);
+        if let Some(last) = link {
+            self.link_next(last, context.out);
+        }
+        vary(context.out);
+        let media_type = "text/html; charset=utf-8";
+        match content {
+            Some(content) => response.content(media_type, content.as_bytes(), context),
+            None => response.begin_parts(media_type, context),
+        }
+    }
+
+    /// RFC 8288: where the list continues.
+    fn link_next(&self, last: &str, out: &mut Vec<u8>) {
+        let link = format!("Link: <?after={}&limit={}>; rel=\"next\"\r\n", target::component(last), self.limit);
+        out.extend_from_slice(link.as_bytes());
+    }
+
+    pub(super) fn failed(&self, failure: Failure, response: &ResponseMeta, context: &mut Context<'_>) -> Action {
+        if self.names_sent.is_some() {
+            // What was sent must not look complete.
+            return Action::Reset(CloseReason::SourceFailed);
+        }
+        // A file has no names beneath it: nothing has this address.
+        let failure = if let Failure::Conflict(_) = failure { Failure::NotFound } else { failure };
+        response.refuse(failure, Some(&self.key), context)
+    }
+}
+
+/// The last of the `fitting` names that are sent, if more names follow it.
+fn last_before_more(listing: &Listing, fitting: usize) -> Option<&str> {
+    let last = &listing.entries.get(fitting.checked_sub(1)?)?.name;
+    (listing.more || fitting < listing.entries.len()).then_some(last)
+}
+
+/// Bytes of content in one part: head and content count against the buffers of one transfer slot.
+fn content_bytes_max(context: &Context<'_>) -> usize {
+    (context.limits.chunk_bytes * context.limits.chunks_per_slot).max(REPLY_BYTES_MIN) - HEAD_BYTES_MAX
+}
+
+/// The response depends on `Accept`, and on what is there now.
+fn vary(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Vary: Accept\r\nCache-Control: no-cache\r\n");
+}
+
+/// Writes as many entries as fit into `bytes_max` with what is there, at least one; returns how many.
+fn write_rows(
+    entries: &[Entry],
+    bytes_max: usize,
+    text: &mut String,
+    mut row: impl FnMut(&Entry, &mut String),
+) -> usize {
+    for (index, entry) in entries.iter().enumerate() {
+        let len = text.len();
+        row(entry, text);
+        if text.len() > bytes_max && index > 0 {
+            text.truncate(len);
+            return index;
+        }
+    }
+    entries.len()
+}
+
+/// `{"name":"a.txt","type":"file","size":5,"mtime":1700000000,"etag":"…"}`. A directory has neither
+/// size nor etag.
+fn write_object(entry: &Entry, out: &mut String) {
+    out.push_str("{\"name\":");
+    json::quote(&entry.name, out);
+    let _ = match entry.node {
+        Node::File(meta) => write!(
+            out,
+            ",\"type\":\"file\",\"size\":{},\"mtime\":{},\"etag\":\"{}\"}}",
+            meta.len, meta.mtime, meta.etag
+        ),
+        Node::Dir { mtime } => write!(out, ",\"type\":\"folder\",\"mtime\":{mtime}}}"),
+    };
+}

@@ -1,0 +1,323 @@
+//! HTTP/1.1 (RFC 9110, RFC 9112), for curl, browsers and every other client.
+//!
+//! ```text
+//! C  PUT /hello.txt HTTP/1.1              C  GET /hello.txt HTTP/1.1
+//! C  Host: …, Content-Length: 6           C  Host: …
+//! C                                       C
+//! C  hello                                S  HTTP/1.1 200 OK
+//! S  HTTP/1.1 201 Created                 S  ETag: "…", Content-Length: 6
+//! S  ETag: "…"                            S
+//! S                                       S  hello
+//! ```
+//!
+//! `wire::http` has the grammar and all its strictness; this directory has the meaning. `request` decides what a
+//! head asks for, a file per method answers it, and `response` writes heads. A head that could be read in two ways
+//! is refused and the connection closes, so that nothing hidden behind it is taken for a request.
+
+mod get;
+mod head_cache;
+mod index;
+mod listing;
+mod media_type;
+mod monitoring;
+mod options;
+mod page;
+mod policy;
+mod put;
+mod request;
+mod response;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::command::Answer;
+use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Phase, Protocol};
+use crate::dialect::spec::{Dialect, OptionError, Options, Secret, Traits};
+use crate::error::{CloseReason, Failure};
+use crate::wire::http::head::{self, Expect, Framing, Head, HeadError};
+use head_cache::HeadCache;
+pub use listing::REPLY_BYTES_MIN;
+use policy::Policy;
+use put::Upload;
+use request::{Exchange, Request};
+use response::ResponseMeta;
+pub use response::TURNED_AWAY;
+
+/// What the connections of one listener share.
+#[derive(Debug, Default)]
+pub struct Listener {
+    policy: Policy,
+    head_cache: HeadCache,
+}
+
+impl Dialect for Listener {
+    type Protocol = Http;
+
+    const TRAITS: Traits = Traits {
+        options: &["serve-html", "cors=ORIGIN", "allow-host=NAME"],
+        client_speaks_first: true,
+        secret: Secret::Required,
+        kept_bytes_max: HeadCache::BYTES_MAX,
+        ..Traits::named("http")
+    };
+
+    fn listen(options: &Options, _started_s: u64) -> Result<Self, OptionError> {
+        Ok(Self { policy: Policy::new(options)?, head_cache: HeadCache::default() })
+    }
+
+    fn accept(self: Arc<Self>, _peer: SocketAddr) -> Http {
+        Http::new(self)
+    }
+
+    fn restrict_hosts(&mut self, machine: &str) {
+        self.policy.restrict_hosts(machine);
+    }
+}
+
+/// One connection's side of the protocol.
+#[derive(Debug)]
+pub struct Http {
+    listener: Arc<Listener>,
+    /// Bytes of the head that were searched for its end already.
+    scanned: u32,
+    /// The request had no body, and asked to close the connection (RFC 9112 §9.6): nothing more will come.
+    is_last_request: bool,
+    /// Shared with the head cache and other connections; copied when it changes.
+    exchange: Option<Arc<Exchange>>,
+}
+
+impl Http {
+    pub const fn new(listener: Arc<Listener>) -> Self {
+        Self { listener, scanned: 0, is_last_request: false, exchange: None }
+    }
+
+    fn begin(&mut self, head: &Head<'_>, context: &mut Context<'_>) -> Action {
+        self.is_last_request |= !head.keep_alive && is_bodyless(head);
+        let (exchange, action) = request::begin(head, &self.listener.policy, context);
+        self.exchange = exchange;
+        self.end_if_over(action)
+    }
+
+    /// Refuses a head that was not understood: where the next request would begin is not certain any more.
+    fn refuse_head(error: HeadError, context: &mut Context<'_>) -> Action {
+        let failure = match error {
+            HeadError::BadRequest(_) | HeadError::Version => Failure::Malformed(error.words()),
+            HeadError::NotImplemented(why) => Failure::NotImplemented(why),
+            HeadError::TargetTooLong | HeadError::TooLarge => Failure::TooLarge,
+        };
+        context.refused = Some(failure);
+        ResponseMeta::default().text(error.status(), &[], &format!("{}\n", error.words()), context);
+        Action::Close(CloseReason::Malformed)
+    }
+
+    /// A failure in the middle of a request, or before one was complete.
+    fn failed(&mut self, failure: Failure, context: &mut Context<'_>) -> Action {
+        let is_timeout = failure == Failure::TimedOut;
+        let Some(Exchange { response, request }) = self.exchange.as_mut().map(Arc::make_mut) else {
+            let reason = if is_timeout { CloseReason::TooSlow } else { CloseReason::Refused };
+            return ResponseMeta::default().refuse_and_close(failure, reason, context);
+        };
+        let action = match request {
+            _ if is_timeout => response.refuse_and_close(failure, CloseReason::TooSlow, context),
+            Request::Delete(key) => response.refuse(failure, Some(key), context),
+            Request::Get(get) => get.failed(failure, response, context),
+            Request::List(list) => list.failed(failure, response, context),
+            Request::Upload(upload) => upload.refuse(failure, response, context),
+        };
+        self.end_if_over(action)
+    }
+
+    /// Frees an exchange that is over: an idle connection keeps none.
+    fn end_if_over(&mut self, action: Action) -> Action {
+        if matches!(action, Action::Next | Action::Close(_) | Action::Reset(_)) {
+            self.exchange = None;
+        }
+        action
+    }
+
+    /// The command of a head that came before, byte for byte, where that is all that it depends on.
+    fn begin_cached(&mut self, input: &[u8], context: &Context<'_>) -> Option<Action> {
+        if context.phase != Phase::Serving || context.access.needs_secret() {
+            return None;
+        }
+        let exchange = self.listener.head_cache.find(input)?;
+        let Request::Get(get) = &exchange.request else { return None };
+        let command = get.command();
+        self.is_last_request |= !exchange.response.keep_alive();
+        self.exchange = Some(exchange);
+        Some(Action::Run(command))
+    }
+
+    /// Caches a head for which [`Http::begin_cached`] would decide the same.
+    fn cache(&self, head: &Head<'_>, bytes: &[u8], context: &Context<'_>) {
+        if let Some(exchange) = &self.exchange
+            && let Request::Get(get) = &exchange.request
+            && get.is_plain()
+            && is_bodyless(head)
+            && !context.access.needs_secret()
+        {
+            self.listener.head_cache.record(bytes, exchange);
+        }
+    }
+
+    fn upload(&mut self) -> Result<&mut Upload, Failure> {
+        match self.exchange.as_mut().map(Arc::make_mut) {
+            Some(Exchange { request: Request::Upload(upload), .. }) => Ok(upload),
+            _ => Err(Failure::Internal),
+        }
+    }
+}
+
+/// True if the head announces neither a body nor an expectation.
+fn is_bodyless(head: &Head<'_>) -> bool {
+    (head.framing, head.expect) == (Framing::None, Expect::None)
+}
+
+impl Protocol for Http {
+    fn decode(&mut self, input: &[u8], context: &mut Context<'_>) -> (usize, Action) {
+        self.exchange = None;
+        let scanned = std::mem::take(&mut self.scanned) as usize;
+        if let Some(action) = self.begin_cached(input, context) {
+            return (input.len(), action);
+        }
+        let len_max = context.limits.head_len_max;
+        match head::end(input, scanned) {
+            Ok(Some(len)) if len <= len_max => match head::parse_found(&input[..len]) {
+                Ok(head) => {
+                    let action = self.begin(&head, context);
+                    self.cache(&head, &input[..len], context);
+                    (len, action)
+                }
+                Err(error) => match head::as_http_1_1(&input[..len]).as_deref().map(head::parse_found) {
+                    Some(Ok(head)) => (len, self.begin(&head, context)),
+                    Some(Err(error)) => (len, Self::refuse_head(error, context)),
+                    None => (len, Self::refuse_head(error, context)),
+                },
+            },
+            Ok(None) if input.len() < len_max => {
+                self.scanned = u32::try_from(input.len()).unwrap_or(0);
+                (0, Action::More)
+            }
+            Ok(_) => (0, Self::refuse_head(head::overlong(&input[..len_max]), context)),
+            Err(error) => (0, Self::refuse_head(error, context)),
+        }
+    }
+
+    fn ended(&mut self, held: &[u8], context: &mut Context<'_>) -> Action {
+        if held.is_empty() {
+            return Action::Close(CloseReason::PeerClosed);
+        }
+        let failure = Failure::Malformed("the connection ended in the middle of a head");
+        ResponseMeta::default().refuse_and_close(failure, CloseReason::CutShort, context)
+    }
+
+    fn answered(&mut self, answer: Result<Answer, Failure>, context: &mut Context<'_>) -> Action {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(failure) => return self.failed(failure, context),
+        };
+        let Some(exchange) = &mut self.exchange else { return Action::Reset(CloseReason::Internal) };
+        if let (Answer::Opened(meta), Request::Get(get)) = (&answer, &exchange.request)
+            && get.is_plain()
+        {
+            let action = get.send_whole(meta, &exchange.response, context);
+            return self.end_if_over(action);
+        }
+        let Exchange { response, request } = Arc::make_mut(exchange);
+        let action = match (answer, request) {
+            (Answer::Opened(meta), Request::Get(get)) => get.opened(&meta, response, context),
+            (Answer::Listed(listing), Request::List(list)) => list.listed(&listing, response, context),
+            (Answer::Created, Request::Upload(upload)) => upload.created(context),
+            (Answer::Stored(stored), Request::Upload(upload)) => upload.stored(&stored, response, context),
+            (Answer::Done, Request::Delete(_)) => response.no_content(context),
+            _ => Action::Reset(CloseReason::Internal),
+        };
+        self.end_if_over(action)
+    }
+
+    fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
+        self.upload()?.body(raw, payload_max)
+    }
+
+    fn body_left(&self) -> u64 {
+        match self.exchange.as_deref() {
+            Some(Exchange { request: Request::Upload(upload), .. }) => upload.left(),
+            _ => 0,
+        }
+    }
+
+    fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
+        self.upload()?.finish(digest)
+    }
+
+    fn was_last_request(&self) -> bool {
+        self.is_last_request
+    }
+
+    fn sent(&mut self, digest: Option<[u8; 32]>, context: &mut Context<'_>) -> Action {
+        let action = match &mut self.exchange {
+            Some(exchange) if matches!(&exchange.request, Request::Get(get) if get.is_plain()) => {
+                exchange.response.next_action()
+            }
+            Some(exchange) => match Arc::make_mut(exchange) {
+                Exchange { response, request: Request::Get(get) } => get.sent(digest, response, context),
+                _ => Action::Reset(CloseReason::Internal),
+            },
+            None => Action::Reset(CloseReason::Internal),
+        };
+        self.end_if_over(action)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Access;
+    use crate::dialect::testing::talking;
+    use crate::object::{Etag, Meta};
+
+    #[test]
+    fn a_head_that_is_too_long_is_refused_though_all_of_it_is_there() {
+        let mut http = Http::new(Arc::new(Listener::default()));
+        talking(Phase::Serving, &Access::default(), |context| {
+            let long = "a".repeat(context.limits.head_len_max);
+            let (_, action) =
+                http.decode(format!("GET /f HTTP/1.1\r\nHost: x\r\nX: {long}\r\n\r\n").as_bytes(), context);
+            assert!(matches!(action, Action::Close(_)), "{action:?}");
+        });
+    }
+
+    /// RFC 9110 §8.8.2.1: what is said of its time must not lie in the future.
+    #[test]
+    fn a_file_from_the_future_has_the_present_for_its_time() {
+        let mut http = Http::new(Arc::new(Listener::default()));
+        let meta = Meta { len: 1, mtime: 1_800_000_000, etag: Etag([1; 16]) };
+        for (now_s, time) in
+            [(1_700_000_000, "Tue, 14 Nov 2023 22:13:20"), (1_700_000_001, "Tue, 14 Nov 2023 22:13:21")]
+        {
+            let heard = talking(Phase::Serving, &Access::default(), |context| {
+                context.wall_clock_s = now_s;
+                let _ = http.decode(b"GET /f HTTP/1.1\r\nHost: x\r\n\r\n", context);
+                http.answered(Ok(Answer::Opened(meta)), context)
+            });
+            let said = String::from_utf8_lossy(&heard.said).into_owned();
+            assert!(said.contains(&format!("Last-Modified: {time} GMT\r\n")), "{said}");
+        }
+    }
+
+    #[test]
+    fn an_idle_connection_keeps_nothing_of_what_it_last_asked() {
+        let mut http = Http::new(Arc::new(Listener::default()));
+        let meta = Meta { len: 1, mtime: 0, etag: Etag([0; 16]) };
+        for answer in [Ok(Answer::Opened(meta)), Err(Failure::NotFound), Err(Failure::Conflict("a folder"))] {
+            talking(Phase::Serving, &Access::default(), |context| {
+                let (_, action) = http.decode(b"GET /f?long HTTP/1.1\r\nHost: x\r\n\r\n", context);
+                assert!(matches!(action, Action::Run(_)), "{action:?}");
+                if let Action::Send { .. } = http.answered(answer, context) {
+                    assert_eq!(http.sent(None, context), Action::Next);
+                }
+            });
+            assert!(http.exchange.is_none());
+        }
+    }
+}

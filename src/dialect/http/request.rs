@@ -1,0 +1,157 @@
+//! From the head of a request to a command for the store, or to a response at once.
+
+use std::sync::Arc;
+
+use crate::command::Command;
+use crate::dialect::http::get::Get;
+use crate::dialect::http::listing::List;
+use crate::dialect::http::policy::Policy;
+use crate::dialect::http::put::Upload;
+use crate::dialect::http::response::{Refusal, ResponseMeta};
+use crate::dialect::http::{monitoring, options};
+use crate::dialect::protocol::{Action, Context, Phase};
+use crate::error::{CloseReason, Failure};
+use crate::object::{ExpectedKind, Key};
+use crate::wire::http::conditional::Preconditions;
+use crate::wire::http::head::{Expect, Framing, Head, Method};
+use crate::wire::http::{basic, target};
+use crate::wire::key::Path;
+
+/// The request that is being answered.
+#[derive(Clone, Debug)]
+pub(super) struct Exchange {
+    pub(super) response: ResponseMeta,
+    pub(super) request: Request,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Request {
+    Delete(Key),
+    Get(Get),
+    List(List),
+    /// PUT, and methods that are not offered, whose body must be discarded.
+    Upload(Upload),
+}
+
+/// Decides what a head asks for. There is no exchange where the response is complete and no body follows.
+pub(super) fn begin(head: &Head<'_>, policy: &Policy, context: &mut Context<'_>) -> (Option<Arc<Exchange>>, Action) {
+    let mut response = ResponseMeta::new(head, policy);
+    let (request, action) = match head.method {
+        Method::Put | Method::Post | Method::Other(_) => {
+            let (upload, action) = with_body(head, policy, &mut response, context);
+            (Some(Request::Upload(upload)), action)
+        }
+        _ => match without_body(head, policy, &mut response, context) {
+            Ok((request, command)) => (Some(request), Action::Run(command)),
+            Err(responded) => (None, responded),
+        },
+    };
+    (request.map(|request| Arc::new(Exchange { response, request })), action)
+}
+
+/// The request and its command, or what follows a response that is complete.
+fn without_body(
+    head: &Head<'_>,
+    policy: &Policy,
+    response: &mut ResponseMeta,
+    context: &mut Context<'_>,
+) -> Result<(Request, Command), Action> {
+    // RFC 9110 §9.3.1: a body of these methods has no meaning, and serves request smuggling: it is not discarded.
+    if !matches!(head.framing, Framing::None | Framing::Length(0)) {
+        let failure = Failure::Malformed("only PUT has a body here");
+        return Err(response.refuse_and_close(failure, CloseReason::Refused, context));
+    }
+    if head.expect == Expect::Unknown {
+        return Err(options::refuse_expectation(response, context));
+    }
+    if let Some(action) = monitoring::health(head, response, context) {
+        return Err(action);
+    }
+    permit(head, policy, response, context).map_err(|failure| response.refuse(failure, None, context))?;
+    if head.method == Method::Options {
+        return Err(options::respond(head, response, context));
+    }
+    if let Some(action) = monitoring::metrics(head, response, context) {
+        return Err(action);
+    }
+    if context.phase == Phase::Draining {
+        return Err(response.refuse_and_close(Failure::Draining, CloseReason::Drained, context));
+    }
+    command(head, context).map_err(|failure| response.refuse(failure, None, context))
+}
+
+/// GET, HEAD and DELETE.
+fn command(head: &Head<'_>, context: &Context<'_>) -> Result<(Request, Command), Failure> {
+    let Path { key, expected_kind } = target::path(head.path)?;
+    if head.method == Method::Delete {
+        if key.is_root() {
+            return Err(Failure::Denied("the served folder itself cannot be deleted"));
+        }
+        let precondition = Preconditions::parse(&head.fields)?.for_change();
+        return Ok((Request::Delete(key.clone()), Command::Delete { key, expected_kind, precondition }));
+    }
+    if expected_kind == ExpectedKind::Dir {
+        let (list, command) = List::new(head, key, context)?;
+        return Ok((Request::List(list), command));
+    }
+    let get = Get::new(head, key)?;
+    let command = get.command();
+    Ok((Request::Get(get), command))
+}
+
+/// PUT, and methods that are not offered: where these are refused, a body may still be on its way.
+fn with_body(
+    head: &Head<'_>,
+    policy: &Policy,
+    response: &mut ResponseMeta,
+    context: &mut Context<'_>,
+) -> (Upload, Action) {
+    let mut upload = Upload::new(head);
+    let mut permitted = permit(head, policy, response, context);
+    if permitted.is_ok() && context.phase == Phase::Draining {
+        permitted = Err(Failure::Draining);
+    }
+    if permitted.is_ok() && head.expect == Expect::Unknown {
+        response.set_close();
+        let action = options::refuse_expectation(response, context);
+        return (upload, action);
+    }
+    let command = match permitted {
+        Ok(()) if head.method != Method::Put => {
+            let action = upload.refuse_method(head.method, response, context);
+            return (upload, action);
+        }
+        Ok(()) => {
+            target::path(head.path).map_err(Refusal::from).and_then(|path| upload.command(head, path, context.limits))
+        }
+        Err(failure) => Err(failure.into()),
+    };
+    let action = match command {
+        Ok(command) => Action::Run(command),
+        Err(refusal) => upload.refuse(refusal, response, context),
+    };
+    (upload, action)
+}
+
+/// What must hold of every request.
+fn permit(head: &Head<'_>, policy: &Policy, response: &ResponseMeta, context: &mut Context<'_>) -> Result<(), Failure> {
+    if !policy.answers_for(head.fields.host) {
+        return Err(Failure::WrongHost);
+    }
+    // A preflight request carries no credentials (the Fetch standard).
+    if head.method == Method::Options {
+        return Ok(());
+    }
+    if context.access.needs_secret() {
+        let secret = head.fields.authorization.and_then(basic::secret).ok_or(Failure::Unauthorized)?;
+        if !context.access.admits(&secret) {
+            context.wrong_secret = true;
+            return Err(Failure::Unauthorized);
+        }
+    }
+    let is_read = matches!(head.method, Method::Get | Method::Head);
+    if !is_read && head.fields.sec_fetch_site == Some("cross-site") && !response.permits_origin() {
+        return Err(Failure::Denied("a page of another site may change nothing here, unless --cors permits it"));
+    }
+    Ok(())
+}

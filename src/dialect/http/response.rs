@@ -1,0 +1,302 @@
+//! Response heads, and short responses whole. Writing to a `Vec` cannot fail.
+
+use std::fmt::Display;
+use std::io::Write as _;
+
+use crate::dialect::http::policy::{Origins, Policy};
+use crate::dialect::protocol::{Action, Context};
+use crate::error::{CloseReason, Failure};
+use crate::object::{Key, Meta};
+use crate::wire::http::head::{Fields, Head, Method, Version};
+use crate::wire::http::{chunked, date};
+use crate::wire::range::write_decimal;
+use crate::wire::status;
+
+/// Capacity reserved for a head, so that it is allocated in one piece.
+const HEAD_BYTES: usize = 512;
+
+/// Capacity reserved around a chunk: its length, line ends, the last chunk.
+const CHUNK_FRAME_BYTES: usize = 32;
+
+/// Sent to a connection that is accepted above the limit, and closed.
+pub const TURNED_AWAY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\n\
+    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 50\r\nConnection: close\r\n\r\n\
+    the server has as many connections as it can take\n";
+
+/// A response field: its name and its value.
+pub(super) type Field<'a> = (&'a str, &'a dyn Display);
+
+/// What the request head decides about the response, whatever its status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ResponseMeta {
+    version: Version,
+    keep_alive: bool,
+    /// The response to HEAD: the same head, and no content (RFC 9110 §9.3.2).
+    pub(super) head_only: bool,
+    /// Active content is not confined to a download: see [`Policy::serve_active`].
+    pub(super) serve_active: bool,
+    cors: Cors,
+}
+
+/// What a page of another site may read of the response (CORS, the Fetch standard).
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Cors {
+    Off,
+    Any,
+    Origin(Box<str>),
+    /// Not this origin, but another.
+    Refused,
+}
+
+/// Why a request is refused, where HTTP has a more specific status than [`status::code`].
+pub(super) struct Refusal<'a> {
+    pub(super) status: u16,
+    pub(super) failure: Failure,
+    pub(super) field: Option<Field<'a>>,
+}
+
+impl From<Failure> for Refusal<'_> {
+    fn from(failure: Failure) -> Self {
+        Self { status: status::code(failure), failure, field: None }
+    }
+}
+
+impl Default for ResponseMeta {
+    /// For a request that could not be parsed.
+    fn default() -> Self {
+        Self { version: Version::Http11, keep_alive: false, head_only: false, serve_active: false, cors: Cors::Off }
+    }
+}
+
+impl ResponseMeta {
+    pub(super) fn new(head: &Head<'_>, policy: &Policy) -> Self {
+        Self {
+            version: head.version,
+            keep_alive: head.keep_alive,
+            head_only: head.method == Method::Head,
+            serve_active: policy.serve_active,
+            cors: Cors::new(&head.fields, policy),
+        }
+    }
+
+    /// What follows the response.
+    pub(super) const fn next_action(&self) -> Action {
+        if self.keep_alive { Action::Next } else { Action::Close(CloseReason::Finished) }
+    }
+
+    pub(super) const fn keep_alive(&self) -> bool {
+        self.keep_alive
+    }
+
+    /// Closes the connection after this response, whatever the client asked for.
+    pub(super) const fn set_close(&mut self) {
+        self.keep_alive = false;
+    }
+
+    /// Prepares for content whose length is not known before its end: HTTP/1.0 has no chunks, so there the end of
+    /// the connection is the end of the content.
+    pub(super) fn set_length_unknown(&mut self) {
+        if self.version == Version::Http10 {
+            self.set_close();
+        }
+    }
+
+    /// The rest of a head after [`ResponseMeta::set_length_unknown`]; the content follows in parts.
+    pub(super) fn begin_parts(&self, media_type: &str, context: &mut Context<'_>) {
+        content_type(media_type, context.out);
+        if self.version == Version::Http11 {
+            context.out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        context.out.extend_from_slice(b"\r\n");
+    }
+
+    /// One part of the content as a chunk, perhaps the last (RFC 9112 §7.1).
+    pub(super) fn part(&self, content: &[u8], is_last: bool, context: &mut Context<'_>) {
+        // Exactly: a buffer that grows by doubling may take twice what it holds.
+        context.out.reserve_exact(content.len() + CHUNK_FRAME_BYTES);
+        if self.version == Version::Http10 {
+            return context.out.extend_from_slice(content);
+        }
+        if !content.is_empty() {
+            chunked::chunk_head(content.len() as u64, context.out);
+            context.out.extend_from_slice(content);
+            context.out.extend_from_slice(chunked::CHUNK_END);
+        }
+        if is_last {
+            context.out.extend_from_slice(chunked::END);
+        }
+    }
+
+    /// The status line and the fields that every response has. The empty line is still to come.
+    pub(super) fn head(&self, code: u16, context: &mut Context<'_>) {
+        context.out.reserve(HEAD_BYTES);
+        context.out.extend_from_slice(b"HTTP/1.1 ");
+        write_decimal(u64::from(code), context.out);
+        for part in [" ", status::reason(code), "\r\nDate: "] {
+            context.out.extend_from_slice(part.as_bytes());
+        }
+        date::write(now_s(context), context.out);
+        context.out.extend_from_slice(b"\r\n");
+        self.cors.write(context.out);
+        match (self.keep_alive, self.version) {
+            (false, _) => context.out.extend_from_slice(b"Connection: close\r\n"),
+            // RFC 9112 §9.3: an HTTP/1.0 client must be told that its keep-alive is granted.
+            (true, Version::Http10) => context.out.extend_from_slice(b"Connection: keep-alive\r\n"),
+            (true, Version::Http11) => {}
+        }
+    }
+
+    /// A whole response with a short text.
+    pub(super) fn text(&self, code: u16, fields: &[Field<'_>], text: &str, context: &mut Context<'_>) {
+        self.head(code, context);
+        for (name, value) in fields {
+            field(name, value, context.out);
+        }
+        self.content("text/plain; charset=utf-8", text.as_bytes(), context);
+    }
+
+    /// The rest of a response whose content is complete: its type, its length, the content.
+    pub(super) fn content(&self, media_type: &str, content: &[u8], context: &mut Context<'_>) {
+        content_type(media_type, context.out);
+        content_length(content.len() as u64, context.out);
+        if !self.head_only {
+            context.out.reserve_exact(content.len());
+            context.out.extend_from_slice(content);
+        }
+    }
+
+    /// A whole 204 response (RFC 9110 §15.3.5).
+    pub(super) fn no_content(&self, context: &mut Context<'_>) -> Action {
+        self.head(204, context);
+        context.out.extend_from_slice(b"\r\n");
+        self.next_action()
+    }
+
+    /// Refuses the request and returns what follows. `key` is named in the text.
+    pub(super) fn refuse(&self, failure: Failure, key: Option<&Key>, context: &mut Context<'_>) -> Action {
+        let name = key.filter(|key| !key.is_root()).map(|key| key as &dyn Display);
+        self.refuse_as(failure.into(), name, context)
+    }
+
+    /// Refuses the request, and closes the connection with this reason.
+    pub(super) fn refuse_and_close(
+        &mut self,
+        failure: Failure,
+        reason: CloseReason,
+        context: &mut Context<'_>,
+    ) -> Action {
+        self.set_close();
+        self.refuse(failure, None, context);
+        Action::Close(reason)
+    }
+
+    /// As [`ResponseMeta::refuse`], with a status and a field of its own.
+    pub(super) fn refuse_as(
+        &self,
+        refusal: Refusal<'_>,
+        name: Option<&dyn Display>,
+        context: &mut Context<'_>,
+    ) -> Action {
+        let Refusal { status, failure, field } = refusal;
+        context.refused = Some(failure);
+        let text = match name {
+            Some(name) => format!("{}: {name}\n", failure.words()),
+            None => format!("{}\n", failure.words()),
+        };
+        let mut fields: Vec<Field<'_>> = field.into_iter().collect();
+        if failure == Failure::Unauthorized {
+            // Browsers and curl know Basic; its user may be anything (RFC 7617, RFC 6750).
+            fields.push(("WWW-Authenticate", &"Basic realm=\"filewharf\", charset=\"UTF-8\""));
+            fields.push(("WWW-Authenticate", &"Bearer"));
+        }
+        let retry_after_s = status::retry_after_s(failure);
+        fields.extend(retry_after_s.as_ref().map(|seconds| -> Field<'_> { ("Retry-After", seconds) }));
+        self.text(status, &fields, &text, context);
+        self.next_action()
+    }
+
+    /// True if a page of the requesting origin may read the response.
+    pub(super) const fn permits_origin(&self) -> bool {
+        matches!(self.cors, Cors::Any | Cors::Origin(_))
+    }
+}
+
+impl Cors {
+    fn new(fields: &Fields<'_>, policy: &Policy) -> Self {
+        match &policy.origins {
+            Origins::None => Self::Off,
+            Origins::Any => Self::Any,
+            Origins::One(origin) if fields.origin == Some(&**origin) => Self::Origin(origin.clone()),
+            Origins::One(_) => Self::Refused,
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let allowed = match self {
+            // No other site may embed or read the response.
+            Self::Off => return out.extend_from_slice(b"Cross-Origin-Resource-Policy: same-origin\r\n"),
+            Self::Any => "*",
+            Self::Origin(origin) => origin,
+            // A cache must not give this response to an origin that may read one.
+            Self::Refused => return field("Vary", &"Origin", out),
+        };
+        field("Access-Control-Allow-Origin", &allowed, out);
+        field("Access-Control-Expose-Headers", &"Content-Range, ETag, Link, Repr-Digest, Retry-After", out);
+        if let Self::Origin(_) = self {
+            field("Vary", &"Origin", out);
+        }
+    }
+}
+
+/// One field line.
+pub(super) fn field(name: &str, value: &dyn Display, out: &mut Vec<u8>) {
+    let _ = write!(out, "{name}: {value}\r\n");
+}
+
+/// The type of content written by the server itself.
+fn content_type(media_type: &str, out: &mut Vec<u8>) {
+    field("Content-Type", &media_type, out);
+    field("X-Content-Type-Options", &"nosniff", out);
+}
+
+/// The validators of a version (RFC 9110 §8.8). A cache must revalidate, so that no client sees an outdated
+/// version. Last-Modified is never later than Date (§8.8.2.1).
+pub(super) fn validators(meta: &Meta, context: &mut Context<'_>) {
+    let last_modified = meta.mtime.min(now_s(context));
+    context.out.extend_from_slice(b"ETag: \"");
+    context.out.extend_from_slice(&meta.etag.digits());
+    context.out.extend_from_slice(b"\"\r\nLast-Modified: ");
+    date::write(last_modified, context.out);
+    context.out.extend_from_slice(b"\r\nCache-Control: no-cache\r\n");
+}
+
+/// The last field and the empty line.
+pub(super) fn content_length(len: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Content-Length: ");
+    write_decimal(len, out);
+    out.extend_from_slice(b"\r\n\r\n");
+}
+
+fn now_s(context: &Context<'_>) -> i64 {
+    i64::try_from(context.wall_clock_s).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Access;
+    use crate::dialect::protocol::Phase;
+    use crate::dialect::testing::talking;
+    use crate::object::Etag;
+
+    #[test]
+    fn last_modified_is_never_later_than_the_date_of_the_response() {
+        // The clock of this context stands at 1970.
+        for mtime in [-5, 0, 3600] {
+            let meta = Meta { len: 1, mtime, etag: Etag([0; 16]) };
+            let heard = talking(Phase::Serving, &Access::default(), |context| validators(&meta, context));
+            let text = String::from_utf8(heard.said).expect("text");
+            assert!(text.contains("Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT\r\n"), "{text}");
+        }
+    }
+}

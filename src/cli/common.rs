@@ -8,9 +8,9 @@ use std::time::Duration;
 use lexopt::Parser;
 
 use super::flag::Flag;
-use super::screen::Screen;
+use super::reporter::Reporter;
 use super::usage::{ParseError, Usage};
-use crate::client::{Address, Client, ClientError, Options, Place};
+use crate::client::{Address, Client, ClientError, Options, RemotePath};
 
 /// What can be typed behind the name of a client command; not all of them take all of it.
 #[derive(Debug)]
@@ -84,8 +84,8 @@ impl Args {
     }
 
     /// The operands, each a place on a server.
-    pub(super) fn places(&self) -> Result<Vec<Place>, Misuse> {
-        self.operands.iter().map(|operand| Place::parse(&operand.to_string_lossy()).map_err(Misuse)).collect()
+    pub(super) fn remotes(&self) -> Result<Vec<RemotePath>, UsageError> {
+        self.operands.iter().map(|operand| RemotePath::parse(&operand.to_string_lossy()).map_err(UsageError)).collect()
     }
 }
 
@@ -98,22 +98,22 @@ pub(super) enum End {
 
 /// What was typed makes no sense; the words say why.
 #[derive(Debug)]
-pub(super) struct Misuse(pub(super) String);
+pub(super) struct UsageError(pub(super) String);
 
 /// One run of a command.
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) options: Options,
     pub(super) parallel: usize,
-    pub(super) screen: Screen,
+    pub(super) reporter: Reporter,
     /// Servers that nothing can be had from; what else was meant for them is not tried.
-    hopeless: Mutex<HashSet<Address>>,
+    unusable: Mutex<HashSet<Address>>,
 }
 
 impl Run {
     /// Reads the secret and prepares the screen.
-    pub(super) fn new(args: &Args) -> Result<Self, Misuse> {
-        let secret = args.token_file.as_deref().map(super::read_secret).transpose().map_err(Misuse)?;
+    pub(super) fn new(args: &Args) -> Result<Self, UsageError> {
+        let secret = args.token_file.as_deref().map(super::read_secret).transpose().map_err(UsageError)?;
         let timeout = Duration::from_secs(args.timeout_s);
         let defaults = Options::default();
         let options = Options {
@@ -123,20 +123,20 @@ impl Run {
             retries: args.retries,
             ..defaults
         };
-        let screen = Screen::new(args.quiet);
+        let reporter = Reporter::new(args.quiet);
         if let Some(warning) = secret.and_then(|secret| secret.warning) {
-            screen.warn(warning);
+            reporter.warn(warning);
         }
-        Ok(Self { options, parallel: usize::from(args.parallel), screen, hopeless: Mutex::default() })
+        Ok(Self { options, parallel: usize::from(args.parallel), reporter, unusable: Mutex::default() })
     }
 
     /// Says the last words and gives the end.
     pub(super) fn end(&self) -> End {
-        if self.screen.conclude() { End::Done } else { End::Failed }
+        if self.reporter.finish() { End::Done } else { End::Failed }
     }
 
-    fn hopeless(&self) -> MutexGuard<'_, HashSet<Address>> {
-        self.hopeless.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unusable(&self) -> MutexGuard<'_, HashSet<Address>> {
+        self.unusable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -153,12 +153,12 @@ impl<'a> Worker<'a> {
     }
 
     /// Does something on a server. What fails is told and counted here; `None` says so.
-    pub(super) fn with<T>(
+    pub(super) fn run_on<T>(
         &mut self,
         address: &Address,
         work: impl FnOnce(&mut Client) -> Result<T, ClientError>,
     ) -> Option<T> {
-        match self.try_with(address, work)? {
+        match self.try_on(address, work)? {
             Ok(done) => Some(done),
             Err(error) => {
                 self.fail(address, &error);
@@ -167,14 +167,14 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Like [`Self::with`], for those who know what to do about some errors.
-    pub(super) fn try_with<T>(
+    /// Like [`Self::run_on`], for those who know what to do about some errors.
+    pub(super) fn try_on<T>(
         &mut self,
         address: &Address,
         work: impl FnOnce(&mut Client) -> Result<T, ClientError>,
     ) -> Option<Result<T, ClientError>> {
-        if self.run.hopeless().contains(address) {
-            self.run.screen.skipped();
+        if self.run.unusable().contains(address) {
+            self.run.reporter.skipped();
             return None;
         }
         let client = match self.client.take().filter(|client| client.address() == address) {
@@ -190,10 +190,10 @@ impl<'a> Worker<'a> {
     /// Tells and counts a failure.
     pub(super) fn fail(&self, address: &Address, error: &ClientError) {
         // Many workers find out at the same time; one of them says it.
-        if !error.trouble.is_hopeless() || self.run.hopeless().insert(address.clone()) {
-            self.run.screen.failed(error);
+        if !error.kind.affects_server() || self.run.unusable().insert(address.clone()) {
+            self.run.reporter.failed(error);
         } else {
-            self.run.screen.skipped();
+            self.run.reporter.skipped();
         }
     }
 }

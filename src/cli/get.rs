@@ -9,11 +9,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::common::{Args, CONNECTION, End, Misuse, PARALLEL, QUIET, Run, Worker};
+use super::common::{Args, CONNECTION, End, PARALLEL, QUIET, Run, UsageError, Worker};
 use super::flag::Flag;
 use super::pool;
 use super::usage::Usage;
-use crate::client::{Address, Dir, Place, as_dir, printable};
+use crate::client::{Address, Dir, RemotePath, as_dir, printable};
 
 pub(super) static USAGE: Usage<Args> = Usage {
     name: "get",
@@ -52,7 +52,7 @@ DEST only, where no link is followed; folders are fetched 64 deep.",
 
 /// Where things go.
 #[derive(Debug)]
-enum Dest {
+enum Destination {
     Stdout,
     /// Into this directory, under their names.
     Into(Arc<Dir>),
@@ -79,80 +79,80 @@ enum Local {
 }
 
 /// Most files with names like those of parts that are kept for the end.
-const LATE_MAX: usize = 10_000;
+const DEFERRED_MAX: usize = 10_000;
 
-pub(super) fn run(args: &Args) -> Result<End, Misuse> {
-    let (places, dest) = understand(args.operands.clone())?;
-    let dest = settle(dest, places.len(), args.recursive)?;
+pub(super) fn run(args: &Args) -> Result<End, UsageError> {
+    let (remotes, dest) = parse_operands(args.operands.clone())?;
+    let dest = resolve_destination(dest, remotes.len(), args.recursive)?;
     let run = Run::new(args)?;
-    run.screen.show(true);
-    if matches!(dest, Dest::Stdout) {
+    run.reporter.show(true);
+    if matches!(dest, Destination::Stdout) {
         let mut worker = Worker::new(&run);
-        for place in &places {
-            run.screen.expect(0);
-            let mut meter = run.screen.follow(&place.path, 0);
+        for remote in &remotes {
+            run.reporter.expect(0);
+            let mut progress = run.reporter.start(&remote.path, 0);
             let out = &mut io::stdout().lock();
-            if worker.with(&place.address, |client| client.get_stream(&place.path, out, &mut meter)).is_none() {
+            if worker.run_on(&remote.address, |client| client.get_stream(&remote.path, out, &mut progress)).is_none() {
                 break; // what comes after a gap is not what was asked for
             }
-            run.screen.done();
+            run.reporter.done();
         }
         return Ok(run.end());
     }
-    let mut search = Search { worker: Worker::new(&run), recursive: args.recursive, late: Vec::new() };
-    pool::run(&run, |hand_out| places.iter().for_each(|place| search.top(place, &dest, hand_out)), fetch);
+    let mut walk = Walk { worker: Worker::new(&run), recursive: args.recursive, deferred: Vec::new() };
+    pool::run(&run, |submit| remotes.iter().for_each(|remote| walk.argument(remote, &dest, submit)), download);
     // Their names may be those of parts that were in use until now. The shorter comes first: its
     // own part may have the name of a longer.
-    search.late.sort_by_key(|job| job.local.shown().len());
+    walk.deferred.sort_by_key(|job| job.local.display().len());
     let mut worker = Worker::new(&run);
-    search.late.drain(..).for_each(|job| fetch(&mut worker, job));
+    walk.deferred.drain(..).for_each(|job| download(&mut worker, job));
     Ok(run.end())
 }
 
 /// Tells the places from the destination.
-fn understand(mut arguments: Vec<PathBuf>) -> Result<(Vec<Place>, PathBuf), Misuse> {
-    let is_dest = |last: &PathBuf| last.to_str().is_none_or(|last| !Place::is_spelled_out(last));
+fn parse_operands(mut arguments: Vec<PathBuf>) -> Result<(Vec<RemotePath>, PathBuf), UsageError> {
+    let is_dest = |last: &PathBuf| last.to_str().is_none_or(|last| !RemotePath::has_explicit_port(last));
     let dest = if arguments.len() > 1 { arguments.pop_if(|last| is_dest(last)) } else { None };
-    let places = arguments.iter().map(|argument| match argument.to_str() {
-        Some(text) => Place::parse(text).map_err(Misuse),
-        None => Err(Misuse(format!("{}: is not UTF-8", argument.display()))),
+    let remotes = arguments.iter().map(|argument| match argument.to_str() {
+        Some(text) => RemotePath::parse(text).map_err(UsageError),
+        None => Err(UsageError(format!("{}: is not UTF-8", argument.display()))),
     });
-    Ok((places.collect::<Result<_, _>>()?, dest.unwrap_or_else(|| PathBuf::from("."))))
+    Ok((remotes.collect::<Result<_, _>>()?, dest.unwrap_or_else(|| PathBuf::from("."))))
 }
 
 /// Decides by what is there how DEST is meant.
-fn settle(dest: PathBuf, places: usize, recursive: bool) -> Result<Dest, Misuse> {
+fn resolve_destination(dest: PathBuf, remotes: usize, recursive: bool) -> Result<Destination, UsageError> {
     if dest.as_os_str() == "-" {
         return if recursive {
-            Err(Misuse("a folder cannot go to standard output".to_owned()))
+            Err(UsageError("a folder cannot go to standard output".to_owned()))
         } else {
-            Ok(Dest::Stdout)
+            Ok(Destination::Stdout)
         };
     }
-    let is_meant = dest.as_os_str().as_encoded_bytes().ends_with(b"/");
-    if is_meant || dest.is_dir() {
-        let made = if is_meant { fs::create_dir_all(&dest) } else { Ok(()) };
+    let is_dir_named = dest.as_os_str().as_encoded_bytes().ends_with(b"/");
+    if is_dir_named || dest.is_dir() {
+        let made = if is_dir_named { fs::create_dir_all(&dest) } else { Ok(()) };
         let opened = made.and_then(|()| Dir::open(&dest));
         return opened
-            .map(|dir| Dest::Into(Arc::new(dir)))
-            .map_err(|error| Misuse(format!("{}: {error}", dest.display())));
+            .map(|dir| Destination::Into(Arc::new(dir)))
+            .map_err(|error| UsageError(format!("{}: {error}", dest.display())));
     }
-    if places > 1 {
-        return Err(Misuse(format!("{}: is no folder, and there are several files for it", dest.display())));
+    if remotes > 1 {
+        return Err(UsageError(format!("{}: is no folder, and there are several files for it", dest.display())));
     }
-    Ok(Dest::As(dest))
+    Ok(Destination::As(dest))
 }
 
 /// Finds what is to be fetched.
-struct Search<'a> {
+struct Walk<'a> {
     worker: Worker<'a>,
     recursive: bool,
     /// Files whose names look like those of parts: they come when no other file is under way.
-    late: Vec<Job>,
+    deferred: Vec<Job>,
 }
 
 /// A directory of a tree, of which only one page is held.
-struct Level {
+struct OpenDir {
     path: String,
     /// Directories that the page named and that are still to be fetched, the last one first.
     dirs: Vec<String>,
@@ -160,137 +160,138 @@ struct Level {
     next: Option<Option<String>>,
 }
 
-impl Search<'_> {
+impl Walk<'_> {
     /// A place that was named on the command line.
-    fn top(&mut self, place: &Place, dest: &Dest, hand_out: &mut dyn FnMut(Job)) {
+    fn argument(&mut self, remote: &RemotePath, dest: &Destination, submit: &mut dyn FnMut(Job)) {
         let mut size = 0;
         if self.recursive {
-            let Some(stat) = self.worker.with(&place.address, |client| client.stat(&place.path)) else { return };
+            let Some(stat) = self.worker.run_on(&remote.address, |client| client.stat(&remote.path)) else { return };
             if stat.dir {
-                return self.top_dir(place, dest, hand_out);
+                return self.argument_dir(remote, dest, submit);
             }
             size = stat.size;
         }
-        let local = match (dest, place.name()) {
-            (Dest::As(local), _) if !place.path.ends_with('/') => Local::Named(local.clone()),
-            (Dest::Into(base), Some(name)) if !place.path.ends_with('/') => {
+        let local = match (dest, remote.name()) {
+            (Destination::As(local), _) if !remote.path.ends_with('/') => Local::Named(local.clone()),
+            (Destination::Into(base), Some(name)) if !remote.path.ends_with('/') => {
                 Local::Beneath { base: Arc::clone(base), dir: String::new(), name: name.to_owned() }
             }
-            (Dest::Stdout, _) => return,
+            (Destination::Stdout, _) => return,
             _ => {
-                let words = format!("{}{}: is a folder; use --recursive", place.address, place.path);
-                return self.worker.run.screen.failed_with(words);
+                let words = format!("{}{}: is a folder; use --recursive", remote.address, remote.path);
+                return self.worker.run.reporter.failed_text(words);
             }
         };
-        let job = Job { address: place.address.clone(), path: place.path.clone(), local, size };
-        file(self.worker.run, &mut self.late, job, hand_out);
+        let job = Job { address: remote.address.clone(), path: remote.path.clone(), local, size };
+        file(self.worker.run, &mut self.deferred, job, submit);
     }
 
-    fn top_dir(&mut self, place: &Place, dest: &Dest, hand_out: &mut dyn FnMut(Job)) {
+    fn argument_dir(&mut self, remote: &RemotePath, dest: &Destination, submit: &mut dyn FnMut(Job)) {
         let (base, name) = match dest {
-            Dest::As(local) => match fs::create_dir_all(local).and_then(|()| Dir::open(local)) {
+            Destination::As(local) => match fs::create_dir_all(local).and_then(|()| Dir::open(local)) {
                 Ok(dir) => (Arc::new(dir), ""),
-                Err(error) => return self.worker.run.screen.failed_with(format!("{}: {error}", local.display())),
+                Err(error) => return self.worker.run.reporter.failed_text(format!("{}: {error}", local.display())),
             },
-            Dest::Into(base) => (Arc::clone(base), place.name().unwrap_or("")),
-            Dest::Stdout => return,
+            Destination::Into(base) => (Arc::clone(base), remote.name().unwrap_or("")),
+            Destination::Stdout => return,
         };
-        self.tree(place, &base, name, hand_out);
+        self.walk_dir(remote, &base, name, submit);
     }
 
     /// A directory with everything in it, to `name` beneath `base`. Entries are handed out as the pages come;
     /// of each directory on the way down one page is held, so that no server can fill the memory.
-    fn tree(&mut self, place: &Place, base: &Arc<Dir>, name: &str, hand_out: &mut dyn FnMut(Job)) {
+    fn walk_dir(&mut self, remote: &RemotePath, base: &Arc<Dir>, name: &str, submit: &mut dyn FnMut(Job)) {
         let run = self.worker.run;
-        let root = as_dir(&place.path);
-        let mut levels = vec![Level { path: root.clone(), dirs: Vec::new(), next: Some(None) }];
-        while let Some(level) = levels.last_mut() {
-            if let Some(dir) = level.dirs.pop() {
+        let root = as_dir(&remote.path);
+        let mut open_dirs = vec![OpenDir { path: root.clone(), dirs: Vec::new(), next: Some(None) }];
+        while let Some(open_dir) = open_dirs.last_mut() {
+            if let Some(dir) = open_dir.dirs.pop() {
                 // A path that is too deep is refused before it is asked for.
-                let path = format!("{}{dir}/", level.path);
-                levels.push(Level { path, dirs: Vec::new(), next: Some(None) });
+                let path = format!("{}{dir}/", open_dir.path);
+                open_dirs.push(OpenDir { path, dirs: Vec::new(), next: Some(None) });
                 continue;
             }
-            let Some(after) = level.next.take() else {
-                levels.pop();
+            let Some(after) = open_dir.next.take() else {
+                open_dirs.pop();
                 continue;
             };
-            let local = format!("{name}/{}", &level.path[root.len()..]).trim_start_matches('/').to_owned();
+            let local = format!("{name}/{}", &open_dir.path[root.len()..]).trim_start_matches('/').to_owned();
             // Also a directory without files is made.
             if after.is_none()
                 && let Err(error) = base.make(&local)
             {
-                run.screen.failed_with(format!("{}: {error}", printable(&local)));
+                run.reporter.failed_text(format!("{}: {error}", printable(&local)));
                 continue;
             }
-            let page = self.worker.with(&place.address, |client| client.page(&level.path, after.as_deref()));
+            let page = self.worker.run_on(&remote.address, |client| client.page(&open_dir.path, after.as_deref()));
             let Some(page) = page else { continue };
-            level.next = page.next.map(Some);
+            open_dir.next = page.next.map(Some);
             for entry in page.entries {
                 let entry = match entry {
                     Ok(entry) if entry.is_safe() => entry,
                     Ok(entry) => {
-                        let (address, path) = (&place.address, &level.path);
+                        let (address, path) = (&remote.address, &open_dir.path);
                         let words = format!("{address}{path}: the server lists the name {:?}, refused", entry.name);
-                        run.screen.failed_with(words);
+                        run.reporter.failed_text(words);
                         continue;
                     }
-                    Err(trouble) => {
-                        run.screen.failed(&trouble.at(&place.address, &level.path));
+                    Err(kind) => {
+                        run.reporter.failed(&kind.at(&remote.address, &open_dir.path));
                         continue;
                     }
                 };
                 if entry.dir {
-                    level.dirs.push(entry.name);
+                    open_dir.dirs.push(entry.name);
                     continue;
                 }
-                let path = format!("{}{}", level.path, entry.name);
+                let path = format!("{}{}", open_dir.path, entry.name);
                 let local = Local::Beneath { base: Arc::clone(base), dir: local.clone(), name: entry.name };
-                let job = Job { address: place.address.clone(), path, local, size: entry.size };
-                file(run, &mut self.late, job, hand_out);
+                let job = Job { address: remote.address.clone(), path, local, size: entry.size };
+                file(run, &mut self.deferred, job, submit);
             }
-            level.dirs.reverse();
+            open_dir.dirs.reverse();
         }
     }
 }
 
 /// Hands a file out, now or late.
-fn file(run: &Run, late: &mut Vec<Job>, job: Job, hand_out: &mut dyn FnMut(Job)) {
+fn file(run: &Run, deferred: &mut Vec<Job>, job: Job, submit: &mut dyn FnMut(Job)) {
     if !job.path.ends_with(".part") && !job.path.ends_with(".part.etag") {
-        run.screen.expect(job.size);
-        hand_out(job);
-    } else if late.len() < LATE_MAX {
-        run.screen.expect(job.size);
-        late.push(job);
+        run.reporter.expect(job.size);
+        submit(job);
+    } else if deferred.len() < DEFERRED_MAX {
+        run.reporter.expect(job.size);
+        deferred.push(job);
     } else {
         let Job { address, path, .. } = job;
-        run.screen.failed_with(format!("{address}{path}: left out, the {LATE_MAX} files before it end in .part too"));
+        run.reporter
+            .failed_text(format!("{address}{path}: left out, the {DEFERRED_MAX} files before it end in .part too"));
     }
 }
 
 /// Does one job.
-fn fetch(worker: &mut Worker<'_>, job: Job) {
-    let screen = &worker.run.screen;
-    let mut meter = screen.follow(&job.path, job.size);
-    let failed = |error| screen.failed_with(format!("{}: {error}", job.local.shown()));
+fn download(worker: &mut Worker<'_>, job: Job) {
+    let reporter = &worker.run.reporter;
+    let mut progress = reporter.start(&job.path, job.size);
+    let failed = |error| reporter.failed_text(format!("{}: {error}", job.local.display()));
     let done = match &job.local {
         Local::Named(local) => match special(local) {
-            Ok(None) => worker.try_with(&job.address, |client| client.get_file(&job.path, local, &mut meter)),
+            Ok(None) => worker.try_on(&job.address, |client| client.get_file(&job.path, local, &mut progress)),
             Ok(Some(mut device)) => {
-                worker.try_with(&job.address, |client| client.get_stream(&job.path, &mut device, &mut meter))
+                worker.try_on(&job.address, |client| client.get_stream(&job.path, &mut device, &mut progress))
             }
             Err(error) => return failed(error),
         },
         Local::Beneath { base, dir, name } => match base.make(dir) {
             Ok(dir) => worker
-                .try_with(&job.address, |client| client.get_file_in(&job.path, &dir, OsStr::new(name), &mut meter)),
+                .try_on(&job.address, |client| client.get_file_in(&job.path, &dir, OsStr::new(name), &mut progress)),
             Err(error) => return failed(error),
         },
     };
     match done {
-        Some(Ok(_)) => screen.done(),
-        Some(Err(error)) if error.trouble.code() == Some(409) => {
-            screen.failed_with(format!("{}{}: is a folder; use --recursive", job.address, job.path));
+        Some(Ok(_)) => reporter.done(),
+        Some(Err(error)) if error.kind.code() == Some(409) => {
+            reporter.failed_text(format!("{}{}: is a folder; use --recursive", job.address, job.path));
         }
         Some(Err(error)) => worker.fail(&job.address, &error),
         None => {}
@@ -298,7 +299,7 @@ fn fetch(worker: &mut Worker<'_>, job: Job) {
 }
 
 impl Local {
-    fn shown(&self) -> String {
+    fn display(&self) -> String {
         match self {
             Self::Named(local) => local.display().to_string(),
             Self::Beneath { dir, name, .. } => format!("{dir}{name}"),

@@ -7,10 +7,10 @@ use std::io::{self, BufWriter, IsTerminal as _, Write};
 
 use indicatif::BinaryBytes;
 
-use super::common::{Args, CONNECTION, End, Misuse, Run, Worker};
+use super::common::{Args, CONNECTION, End, Run, UsageError, Worker};
 use super::usage::Usage;
 use crate::calendar::Utc;
-use crate::client::{Client, ClientError, Entry, Trouble, printable};
+use crate::client::{Client, ClientError, Entry, ErrorKind, printable};
 
 pub(super) static USAGE: Usage<Args> = Usage {
     name: "ls",
@@ -28,17 +28,17 @@ In a pipe each line is SIZE, tab, DATE, tab, NAME: bytes, UTC as 2001-09-09T01:4
 name, which ends in / for a folder (its size is -). The port is 7070 if none is given.",
 };
 
-pub(super) fn run(args: &Args) -> Result<End, Misuse> {
-    let places = args.places()?;
+pub(super) fn run(args: &Args) -> Result<End, UsageError> {
+    let remotes = args.remotes()?;
     let run = Run::new(args)?;
     let stdout = io::stdout();
     let terminal = stdout.is_terminal();
     let mut out = BufWriter::new(stdout.lock());
-    for place in &places {
-        Worker::new(&run).with(&place.address, |client| {
+    for remote in &remotes {
+        Worker::new(&run).run_on(&remote.address, |client| {
             // Whoever stops reading has seen enough.
-            match list(client, &place.path, terminal, &mut out) {
-                Err(ClientError { trouble: Trouble::Local { source, .. }, .. })
+            match list(client, &remote.path, terminal, &mut out) {
+                Err(ClientError { kind: ErrorKind::Local { source, .. }, .. })
                     if source.kind() == io::ErrorKind::BrokenPipe =>
                 {
                     Ok(())
@@ -56,7 +56,7 @@ pub(super) fn list(client: &mut Client, path: &str, terminal: bool, out: &mut im
     let unwritable = |error| ClientError {
         peer: peer.clone(),
         subject: path.to_owned(),
-        trouble: Trouble::Local { doing: "write", path: "-".into(), source: error },
+        kind: ErrorKind::Local { doing: "write", path: "-".into(), source: error },
     };
     let mut failure = None;
     for entry in client.list(path) {
@@ -66,7 +66,7 @@ pub(super) fn list(client: &mut Client, path: &str, terminal: bool, out: &mut im
         }
     }
     // A file is listed as itself.
-    if failure.as_ref().is_some_and(|error| error.trouble.code() == Some(409)) {
+    if failure.as_ref().is_some_and(|error| error.kind.code() == Some(409)) {
         let stat = client.stat(path.trim_end_matches('/'))?;
         let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or(path).to_owned();
         let entry = Entry { name, dir: stat.dir, size: stat.size, mtime: stat.mtime, etag: stat.etag };

@@ -16,9 +16,9 @@ mod pool;
 #[cfg(feature = "client")]
 mod put;
 #[cfg(feature = "client")]
-mod rm;
+mod reporter;
 #[cfg(feature = "client")]
-mod screen;
+mod rm;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]
@@ -98,13 +98,13 @@ pub fn run(words: impl Iterator<Item = OsString> + 'static) -> ExitCode {
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(&args),
         #[cfg(feature = "client")]
-        Command::Put(args) => conclude(put::run(&args)),
+        Command::Put(args) => finish(put::run(&args)),
         #[cfg(feature = "client")]
-        Command::Get(args) => conclude(get::run(&args)),
+        Command::Get(args) => finish(get::run(&args)),
         #[cfg(feature = "client")]
-        Command::Ls(args) => conclude(ls::run(&args)),
+        Command::Ls(args) => finish(ls::run(&args)),
         #[cfg(feature = "client")]
-        Command::Rm(args) => conclude(rm::run(&args)),
+        Command::Rm(args) => finish(rm::run(&args)),
     }
 }
 
@@ -169,12 +169,12 @@ fn help() -> String {
 
 /// Turns the end of a client command into an exit code.
 #[cfg(feature = "client")]
-fn conclude(end: Result<common::End, common::Misuse>) -> ExitCode {
+fn finish(end: Result<common::End, common::UsageError>) -> ExitCode {
     match end {
         Ok(common::End::Done) => ExitCode::SUCCESS,
         Ok(common::End::Failed) => ExitCode::FAILURE,
-        Err(common::Misuse(words)) => {
-            screen::complain(&format!("{words} (see filewharf --help)"));
+        Err(common::UsageError(words)) => {
+            reporter::print_line(&format!("{words} (see filewharf --help)"));
             ExitCode::from(USAGE)
         }
     }

@@ -19,7 +19,7 @@ pub(super) fn run<J: Send>(run: &Run, find: impl FnOnce(&mut dyn FnMut(J)), work
     thread::scope(|scope| {
         let (receiver, work) = (&receiver, &work);
         let mut threads = 0;
-        let mut own = Worker::new(run);
+        let mut file_name = Worker::new(run);
         find(&mut |job| {
             if threads < run.parallel {
                 let builder = thread::Builder::new().name("transfer".to_owned());
@@ -28,7 +28,7 @@ pub(super) fn run<J: Send>(run: &Run, find: impl FnOnce(&mut dyn FnMut(J)), work
                 }
             }
             if threads == 0 {
-                work(&mut own, job); // no thread could be made, so this one does it
+                work(&mut file_name, job); // no thread could be made, so this one does it
             } else {
                 sender.send(job).expect("the receiver outlives the threads");
             }

@@ -8,11 +8,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::common::{Args, CONNECTION, End, Misuse, PARALLEL, QUIET, Run, Worker};
+use super::common::{Args, CONNECTION, End, PARALLEL, QUIET, Run, UsageError, Worker};
 use super::flag::Flag;
 use super::pool;
 use super::usage::Usage;
-use crate::client::{Address, ClientError, Place, Trouble, as_dir};
+use crate::client::{Address, ClientError, ErrorKind, RemotePath, as_dir};
 use crate::wire::key;
 
 pub(super) static USAGE: Usage<Args> = Usage {
@@ -70,47 +70,49 @@ enum Job {
     Dir { path: String },
 }
 
-pub(super) fn run(args: &Args) -> Result<End, Misuse> {
+pub(super) fn run(args: &Args) -> Result<End, UsageError> {
     let mut files = args.operands.clone();
     let target = files.pop().filter(|_| !files.is_empty());
-    let target = target.ok_or_else(|| Misuse("put needs FILE... and then HOST:PORT/folder/".to_owned()))?;
-    let target = Place::parse(&target.to_string_lossy()).map_err(Misuse)?;
+    let target = target.ok_or_else(|| UsageError("put needs FILE... and then HOST:PORT/folder/".to_owned()))?;
+    let target = RemotePath::parse(&target.to_string_lossy()).map_err(UsageError)?;
     let takes_stdin = files.iter().any(|file| file.as_os_str() == "-");
     if args.name.is_some() && files.len() > 1 {
-        return Err(Misuse("--name is for one FILE only".to_owned()));
+        return Err(UsageError("--name is for one FILE only".to_owned()));
     }
     let is_dir = files.len() > 1 || args.name.is_some() || target.path.ends_with('/');
     if takes_stdin && (files.len() > 1 || is_dir && args.name.is_none()) {
-        return Err(Misuse("standard input (-) goes alone, and needs --name NAME or HOST:PORT/folder/name".to_owned()));
+        return Err(UsageError(
+            "standard input (-) goes alone, and needs --name NAME or HOST:PORT/folder/name".to_owned(),
+        ));
     }
     if let Some(name) = &args.name {
-        key::component(name).map_err(|failure| Misuse(format!("--name {name}: {failure}")))?;
+        key::component(name).map_err(|failure| UsageError(format!("--name {name}: {failure}")))?;
         if name.contains('/') {
-            return Err(Misuse(format!("--name {name}: a name has no /")));
+            return Err(UsageError(format!("--name {name}: a name has no /")));
         }
     }
     let run = Run::new(args)?;
     let address = &target.address;
-    run.screen.show(!takes_stdin);
+    run.reporter.show(!takes_stdin);
     let Some((dir, name)) = destination(&run, &files, &target, is_dir, args.name.as_deref()) else {
         return Ok(run.end());
     };
     if takes_stdin {
-        run.screen.expect(0);
+        run.reporter.expect(0);
         let path = format!("{dir}{}", name.unwrap_or_default());
-        let mut meter = run.screen.follow(&path, 0);
+        let mut progress = run.reporter.start(&path, 0);
         let sent = Worker::new(&run)
-            .with(address, |client| client.put(&path, &mut io::stdin().lock(), None, None, &mut meter));
+            .run_on(address, |client| client.put(&path, &mut io::stdin().lock(), None, None, &mut progress));
         if sent.is_some() {
-            run.screen.done();
+            run.reporter.done();
         }
     } else {
         pool::run(
             &run,
-            |hand_out| {
-                let mut search = Search { run: &run, recursive: args.recursive, hand_out, above: Vec::new() };
+            |submit| {
+                let mut walk = Walk { run: &run, recursive: args.recursive, submit, ancestors: Vec::new() };
                 for file in &files {
-                    search.top(file, name, &dir);
+                    walk.argument(file, name, &dir);
                 }
             },
             |worker, job| send(worker, address, job),
@@ -124,7 +126,7 @@ pub(super) fn run(args: &Args) -> Result<End, Misuse> {
 fn destination<'a>(
     run: &Run,
     files: &[PathBuf],
-    target: &'a Place,
+    target: &'a RemotePath,
     is_dir: bool,
     name: Option<&'a str>,
 ) -> Option<(String, Option<&'a str>)> {
@@ -134,14 +136,14 @@ fn destination<'a>(
         return whole();
     }
     let mut worker = Worker::new(run);
-    match worker.try_with(&target.address, |client| client.stat(&target.path))? {
+    match worker.try_on(&target.address, |client| client.stat(&target.path))? {
         Ok(stat) if stat.dir && files.iter().any(|file| file.as_os_str() == "-") => {
             let words = format!("{}{}: is a folder; standard input needs --name", target.address, target.path);
-            run.screen.failed_with(words);
+            run.reporter.failed_text(words);
             None
         }
         Ok(stat) if stat.dir => whole(),
-        Ok(_) | Err(ClientError { trouble: Trouble::Refused { code: 404 | 409, .. }, .. }) => {
+        Ok(_) | Err(ClientError { kind: ErrorKind::Refused { code: 404 | 409, .. }, .. }) => {
             let (dir, name) = target.path.rsplit_once('/')?;
             Some((format!("{dir}/"), Some(name)))
         }
@@ -153,28 +155,28 @@ fn destination<'a>(
 }
 
 /// Finds what is to be sent.
-struct Search<'a> {
+struct Walk<'a> {
     run: &'a Run,
     recursive: bool,
-    hand_out: &'a mut dyn FnMut(Job),
+    submit: &'a mut dyn FnMut(Job),
     /// Device and inode of the directories from the top down to here.
-    above: Vec<(u64, u64)>,
+    ancestors: Vec<(u64, u64)>,
 }
 
-impl Search<'_> {
+impl Walk<'_> {
     /// Something that was named on the command line. A directory without a name of its own, like `.`,
     /// gives its content.
-    fn top(&mut self, file: &Path, name: Option<&str>, dir: &str) {
-        let own = file.file_name().map(|own| own.to_str().ok_or(()));
-        match (name, own) {
-            (Some(name), _) | (None, Some(Ok(name))) => self.thing(file, format!("{dir}{name}"), true),
+    fn argument(&mut self, file: &Path, name: Option<&str>, dir: &str) {
+        let file_name = file.file_name().map(|file_name| file_name.to_str().ok_or(()));
+        match (name, file_name) {
+            (Some(name), _) | (None, Some(Ok(name))) => self.entry(file, format!("{dir}{name}"), true),
             (None, Some(Err(()))) => self.failed(file, "its name is not UTF-8; use --name"),
-            (None, None) => self.thing(file, dir.trim_end_matches('/').to_owned(), true),
+            (None, None) => self.entry(file, dir.trim_end_matches('/').to_owned(), true),
         }
     }
 
     /// A file or a directory. Devices and pipes are sent only if they were named.
-    fn thing(&mut self, local: &Path, path: String, was_named: bool) {
+    fn entry(&mut self, local: &Path, path: String, is_argument: bool) {
         let facts = match fs::metadata(local) {
             Ok(facts) => facts,
             Err(error) => return self.failed(local, error),
@@ -183,17 +185,17 @@ impl Search<'_> {
             let id = (facts.dev(), facts.ino());
             if !self.recursive {
                 self.failed(local, "is a folder; use --recursive");
-            } else if self.above.contains(&id) {
-                self.run.screen.warn(format!("{}: leads back to a folder it lies in, left out", local.display()));
+            } else if self.ancestors.contains(&id) {
+                self.run.reporter.warn(format!("{}: leads back to a folder it lies in, left out", local.display()));
             } else {
-                self.above.push(id);
+                self.ancestors.push(id);
                 self.dir(local, &path);
-                self.above.pop();
+                self.ancestors.pop();
             }
-        } else if facts.is_file() || was_named {
-            self.run.screen.expect(facts.len());
+        } else if facts.is_file() || is_argument {
+            self.run.reporter.expect(facts.len());
             let (size, is_regular) = (facts.len(), facts.is_file());
-            (self.hand_out)(Job::File { local: local.to_owned(), path, size, is_regular });
+            (self.submit)(Job::File { local: local.to_owned(), path, size, is_regular });
         } else {
             self.failed(local, "is neither a file nor a folder");
         }
@@ -213,47 +215,47 @@ impl Search<'_> {
             is_empty = false;
             match entry {
                 Ok(entry) => match entry.file_name().to_str() {
-                    Some(name) => self.thing(&entry.path(), format!("{path}/{name}"), false),
+                    Some(name) => self.entry(&entry.path(), format!("{path}/{name}"), false),
                     None => self.failed(&entry.path(), "its name is not UTF-8"),
                 },
                 Err(error) => self.failed(local, error),
             }
         }
         if is_empty && !path.is_empty() {
-            self.run.screen.expect(0);
-            (self.hand_out)(Job::Dir { path: path.to_owned() });
+            self.run.reporter.expect(0);
+            (self.submit)(Job::Dir { path: path.to_owned() });
         }
     }
 
     fn failed(&self, local: &Path, why: impl std::fmt::Display) {
-        self.run.screen.failed_with(format!("{}: {why}", local.display()));
+        self.run.reporter.failed_text(format!("{}: {why}", local.display()));
     }
 }
 
 /// Does one job.
 fn send(worker: &mut Worker<'_>, address: &Address, job: Job) {
-    let screen = &worker.run.screen;
+    let reporter = &worker.run.reporter;
     let done = match job {
         Job::File { local, path, size, is_regular } => {
-            let mut meter = screen.follow(&local.to_string_lossy(), size);
+            let mut progress = reporter.start(&local.to_string_lossy(), size);
             if is_regular {
-                worker.with(address, |client| client.put_file(&path, &local, &mut meter)).is_some()
+                worker.run_on(address, |client| client.put_file(&path, &local, &mut progress)).is_some()
             } else {
                 match File::open(&local) {
-                    Ok(mut stream) => {
-                        worker.with(address, |client| client.put(&path, &mut stream, None, None, &mut meter)).is_some()
-                    }
+                    Ok(mut stream) => worker
+                        .run_on(address, |client| client.put(&path, &mut stream, None, None, &mut progress))
+                        .is_some(),
                     Err(error) => {
-                        screen.failed_with(format!("{}: {error}", local.display()));
+                        reporter.failed_text(format!("{}: {error}", local.display()));
                         false
                     }
                 }
             }
         }
         Job::Dir { path } => worker
-            .with(address, |client| match client.mkdir(&path) {
+            .run_on(address, |client| match client.mkdir(&path) {
                 // It may be there already.
-                Err(error) if error.trouble.code() == Some(409) => match client.stat(&path) {
+                Err(error) if error.kind.code() == Some(409) => match client.stat(&path) {
                     Ok(stat) if stat.dir => Ok(()),
                     _ => Err(error),
                 },
@@ -262,6 +264,6 @@ fn send(worker: &mut Worker<'_>, address: &Address, job: Job) {
             .is_some(),
     };
     if done {
-        screen.done();
+        reporter.done();
     }
 }

@@ -1,6 +1,6 @@
 //! `filewharf rm`: removes files and empty directories.
 
-use super::common::{Args, CONNECTION, End, Misuse, Run, Worker};
+use super::common::{Args, CONNECTION, End, Run, UsageError, Worker};
 use super::usage::Usage;
 
 pub(super) static USAGE: Usage<Args> = Usage {
@@ -17,13 +17,13 @@ pub(super) static USAGE: Usage<Args> = Usage {
 The port is 7070 if none is given. What fails does not keep the rest from being removed.",
 };
 
-pub(super) fn run(args: &Args) -> Result<End, Misuse> {
-    let places = args.places()?;
+pub(super) fn run(args: &Args) -> Result<End, UsageError> {
+    let remotes = args.remotes()?;
     let run = Run::new(args)?;
     let mut worker = Worker::new(&run);
-    for place in &places {
-        if worker.with(&place.address, |client| client.delete(&place.path)).is_some() {
-            run.screen.done();
+    for remote in &remotes {
+        if worker.run_on(&remote.address, |client| client.delete(&remote.path)).is_some() {
+            run.reporter.done();
         }
     }
     Ok(run.end())

@@ -32,13 +32,13 @@ pub(super) fn run(args: &Args) -> ExitCode {
 }
 
 fn serve(args: &Args) -> Result<Ended, Box<dyn std::error::Error>> {
-    let level = match (args.quiet, args.verbose) {
+    let open_dir = match (args.quiet, args.verbose) {
         (true, _) => LevelFilter::Warn,
         (false, 0) => LevelFilter::Info,
         (false, 1) => LevelFilter::Debug,
         (false, _) => LevelFilter::Trace,
     };
-    install(level)?;
+    install(open_dir)?;
     let server = builder(args)?.build()?;
     let handle = server.handle();
     log::info!("serving {}", args.dir.display());

@@ -5,14 +5,14 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::thread;
 
-use super::common::{End, Misuse};
+use super::common::{End, UsageError};
 use super::*;
 use crate::client::fake::Fake;
 use crate::client::{Address, Client};
 
 /// Types a command. Words hold no blanks.
-fn filewharf(line: &str) -> Result<End, Misuse> {
-    match typed(line.split(' ').chain(["--retries", "0"])).map_err(|stop| Misuse(format!("{stop:?}")))? {
+fn filewharf(line: &str) -> Result<End, UsageError> {
+    match typed(line.split(' ').chain(["--retries", "0"])).map_err(|stop| UsageError(format!("{stop:?}")))? {
         Command::Put(args) => put::run(&args),
         Command::Get(args) => get::run(&args),
         Command::Ls(args) => ls::run(&args),
@@ -186,11 +186,11 @@ fn links_that_lie_where_files_come_are_not_followed() {
         assert_eq!(fs::read_to_string(&victim).expect("still there"), record);
     }
     // What the user names may be a link, what the server names beneath it may not.
-    for (dest, link) in [("one", "one/tree"), ("two", "two/tree/top")] {
+    for (dest, connection) in [("one", "one/tree"), ("two", "two/tree/top")] {
         let outside = here.join("outside").join(dest);
         fs::create_dir_all(&outside).expect("a folder");
-        fs::create_dir_all(here.join(link).parent().expect("a parent")).expect("a folder");
-        symlink(&outside, here.join(link)).expect("a link");
+        fs::create_dir_all(here.join(connection).parent().expect("a parent")).expect("a folder");
+        symlink(&outside, here.join(connection)).expect("a link");
         assert_end(&format!("get -r {address}/tree {}", here.join(dest).display()), End::Failed);
         assert_eq!(contents(&outside), Vec::<String>::new(), "{dest}");
     }

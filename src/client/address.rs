@@ -30,14 +30,14 @@ impl fmt::Display for Address {
 
 /// A file or directory on a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct RemotePath {
     /// The server.
     pub address: Address,
     /// Absolute: `/` where none was given.
     pub path: String,
 }
 
-impl Place {
+impl RemotePath {
     /// Reads `HOST[:PORT][/path]`; the error is for a person.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.contains("://") {
@@ -61,7 +61,7 @@ impl Place {
     }
 
     /// Does it spell out host and port, so that no local file can be meant?
-    pub fn is_spelled_out(text: &str) -> bool {
+    pub fn has_explicit_port(text: &str) -> bool {
         let authority = text.split('/').next().unwrap_or(text);
         let port_is_number =
             |port: &str| !port.is_empty() && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
@@ -104,16 +104,16 @@ mod tests {
 
     #[test]
     fn host_port_and_path_are_told_apart() {
-        for (text, host, port, path, shown) in [
+        for (text, host, port, path, display) in [
             ("127.0.0.1:7070/a b/c", "127.0.0.1", 7070, "/a b/c", "127.0.0.1:7070"),
             ("[::1]:81/x:9/", "::1", 81, "/x:9/", "[::1]:81"),
             ("[::1]", "::1", DEFAULT_PORT, "/", "[::1]:7070"),
             ("box", "box", DEFAULT_PORT, "/", "box:7070"),
             ("box/f", "box", DEFAULT_PORT, "/f", "box:7070"),
         ] {
-            let got = Place::parse(text).expect(text);
+            let got = RemotePath::parse(text).expect(text);
             assert_eq!((got.address.host.as_str(), got.address.port, got.path.as_str()), (host, port, path), "{text}");
-            assert_eq!(got.address.to_string(), shown);
+            assert_eq!(got.address.to_string(), display);
         }
     }
 
@@ -122,24 +122,24 @@ mod tests {
         let texts =
             ["", "/a", ":7070/a", "h:0/a", "h:65536/", "h:x/a", "::1/a", "http://h:1/a", "h:1/a/../b", "h:1/a\nb"];
         for text in texts {
-            assert!(Place::parse(text).is_err(), "{text:?}");
+            assert!(RemotePath::parse(text).is_err(), "{text:?}");
         }
     }
 
     #[test]
     fn only_a_spelled_out_port_tells_a_place_from_a_local_name() {
         for yes in ["h:1", "h:1/a", "[::1]:70/"] {
-            assert!(Place::is_spelled_out(yes), "{yes}");
+            assert!(RemotePath::has_explicit_port(yes), "{yes}");
         }
         for no in ["h", "h/a", "./h:1", "a:b", "h:123456", "", ".", "-"] {
-            assert!(!Place::is_spelled_out(no), "{no}");
+            assert!(!RemotePath::has_explicit_port(no), "{no}");
         }
     }
 
     #[test]
     fn the_name_of_a_place_is_its_last_component() {
         for (text, name) in [("h:1", None), ("h:1/", None), ("h:1/a", Some("a")), ("h:1/a/b/", Some("b"))] {
-            assert_eq!(Place::parse(text).expect(text).name(), name, "{text}");
+            assert_eq!(RemotePath::parse(text).expect(text).name(), name, "{text}");
         }
     }
 }

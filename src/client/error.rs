@@ -1,6 +1,6 @@
 //! What can go wrong for a client: one vocabulary, with words that say what happened and what to do.
 //!
-//! [`Trouble`] is what happened; [`ClientError`] adds to which file and at which server. The words
+//! [`ErrorKind`] is what happened; [`ClientError`] adds to which file and at which server. The words
 //! never hold control bytes, whatever a server sent.
 
 use std::fmt;
@@ -18,19 +18,19 @@ pub struct ClientError {
     /// The file or directory on the server; empty where none is meant.
     pub subject: String,
     /// What happened.
-    pub trouble: Trouble,
+    pub kind: ErrorKind,
 }
 
 /// What happened.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Trouble {
+pub enum ErrorKind {
     /// The path or name cannot be asked for; the words say why.
-    BadName(&'static str),
+    InvalidPath(&'static str),
     /// The file on the server changed again and again while it was read.
-    Changing,
+    KeepsChanging,
     /// The content does not have the digest that was sent with it.
-    Damaged,
+    DigestMismatch,
     /// A local file could not be read or written.
     Local {
         /// What was tried: `"read"`, `"write"`.
@@ -41,9 +41,9 @@ pub enum Trouble {
         source: io::Error,
     },
     /// The connection ended or stood still; trying again may work.
-    Lost(io::Error),
+    ConnectionLost(io::Error),
     /// The host's name could not be resolved.
-    NoSuchHost(io::Error),
+    UnknownHost(io::Error),
     /// The server said no.
     Refused {
         /// The HTTP status with the same meaning.
@@ -56,12 +56,12 @@ pub enum Trouble {
     /// The local file did not keep the length that was announced.
     SourceChanged,
     /// What answered does not speak the `line` protocol.
-    Strange(String),
+    Protocol(String),
     /// No connection could be made; trying again may work.
     Unreachable(io::Error),
 }
 
-impl Trouble {
+impl ErrorKind {
     /// An `ERR` reply as trouble.
     pub(super) fn refused(reply: &Reply) -> Option<Self> {
         let Reply::Err { code, words, .. } = reply else { return None };
@@ -83,33 +83,40 @@ impl Trouble {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::Damaged | Self::Lost(_) | Self::Unreachable(_) | Self::Refused { code: 408 | 429 | 503, .. }
+            Self::DigestMismatch
+                | Self::ConnectionLost(_)
+                | Self::Unreachable(_)
+                | Self::Refused { code: 408 | 429 | 503, .. }
         )
     }
 
     /// Will every other request to this server fail the same way?
-    pub fn is_hopeless(&self) -> bool {
-        matches!(self, Self::NoSuchHost(_) | Self::Unreachable(_) | Self::Refused { code: 401, .. })
+    pub fn affects_server(&self) -> bool {
+        matches!(self, Self::UnknownHost(_) | Self::Unreachable(_) | Self::Refused { code: 401, .. })
     }
 
     /// Says where it happened.
     pub(crate) fn at(self, peer: impl fmt::Display, subject: &str) -> ClientError {
-        ClientError { peer: peer.to_string(), subject: subject.to_owned(), trouble: self }
+        ClientError { peer: peer.to_string(), subject: subject.to_owned(), kind: self }
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BadName(why) => write!(f, "this name cannot be used: {why}"),
-            Self::Changing => f.write_str("the file kept changing on the server while it was read; try again later"),
-            Self::Damaged => f.write_str("the content was damaged on the way (its SHA-256 differs); try again"),
+            Self::InvalidPath(why) => write!(f, "this name cannot be used: {why}"),
+            Self::KeepsChanging => {
+                f.write_str("the file kept changing on the server while it was read; try again later")
+            }
+            Self::DigestMismatch => f.write_str("the content was damaged on the way (its SHA-256 differs); try again"),
             Self::Local { doing, path, source } => {
                 write!(f, "could not {doing} {}: {source}", printable(&path.to_string_lossy()))
             }
-            Self::Lost(source) if is_timeout(source) => f.write_str("the server stood still for too long; try again"),
-            Self::Lost(source) => write!(f, "the connection was lost ({source}); try again"),
-            Self::NoSuchHost(source) => write!(f, "no such host ({source})"),
+            Self::ConnectionLost(source) if is_timeout(source) => {
+                f.write_str("the server stood still for too long; try again")
+            }
+            Self::ConnectionLost(source) => write!(f, "the connection was lost ({source}); try again"),
+            Self::UnknownHost(source) => write!(f, "no such host ({source})"),
             Self::Refused { code, words, .. } => {
                 write!(f, "refused: {} ({code})", printable(words))?;
                 f.write_str(match code {
@@ -122,7 +129,7 @@ impl fmt::Display for Trouble {
             Self::SourceChanged => {
                 f.write_str("the local file changed its length while it was sent, so nothing was stored; send it again")
             }
-            Self::Strange(got) => {
+            Self::Protocol(got) => {
                 write!(f, "what answers there does not speak the line protocol: {}", printable(got))
             }
             Self::Unreachable(source) if is_timeout(source) => {
@@ -136,18 +143,20 @@ impl fmt::Display for Trouble {
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.subject.is_empty() {
-            write!(f, "{}: {}", self.peer, self.trouble)
+            write!(f, "{}: {}", self.peer, self.kind)
         } else {
-            write!(f, "{}{}: {}", self.peer, printable(&self.subject), self.trouble)
+            write!(f, "{}{}: {}", self.peer, printable(&self.subject), self.kind)
         }
     }
 }
 
 impl std::error::Error for ClientError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.trouble {
-            Trouble::Local { source, .. } => Some(source),
-            Trouble::Lost(source) | Trouble::NoSuchHost(source) | Trouble::Unreachable(source) => Some(source),
+        match &self.kind {
+            ErrorKind::Local { source, .. } => Some(source),
+            ErrorKind::ConnectionLost(source) | ErrorKind::UnknownHost(source) | ErrorKind::Unreachable(source) => {
+                Some(source)
+            }
             _ => None,
         }
     }
@@ -188,7 +197,7 @@ mod tests {
     #[test]
     fn words_of_a_server_cannot_steer_the_terminal() {
         let reply = Reply::parse("ERR 404 \u{1b}[2Jgone\u{202e}").expect("a reply");
-        let error = Trouble::refused(&reply).expect("a refusal").at("h:1", "/a\u{7}");
+        let error = ErrorKind::refused(&reply).expect("a refusal").at("h:1", "/a\u{7}");
         assert_eq!(error.to_string(), "h:1/a\\u{7}: refused: \\u{1b}[2Jgone\\u{202e} (404)");
     }
 
@@ -204,14 +213,14 @@ mod tests {
 
     #[test]
     fn only_what_may_work_later_is_tried_again() {
-        let refused = |code| Trouble::Refused { code, words: String::new(), retry: None };
+        let refused = |code| ErrorKind::Refused { code, words: String::new(), retry: None };
         for code in [408, 429, 503] {
             assert!(refused(code).is_retryable(), "{code}");
         }
         for code in [400, 401, 403, 404, 409, 412, 413, 416, 500, 507] {
             assert!(!refused(code).is_retryable(), "{code}");
         }
-        assert!(Trouble::Damaged.is_retryable());
-        assert!(!Trouble::SourceChanged.is_retryable());
+        assert!(ErrorKind::DigestMismatch.is_retryable());
+        assert!(!ErrorKind::SourceChanged.is_retryable());
     }
 }

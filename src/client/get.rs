@@ -4,8 +4,8 @@
 
 use std::io::Write;
 
-use super::link::Link;
-use super::{Client, ClientError, Trouble, Watch};
+use super::connection::Connection;
+use super::{Client, ClientError, ErrorKind, Progress};
 use crate::wire::line::Reply;
 use crate::wire::range::decimal;
 
@@ -20,7 +20,7 @@ pub struct GetOptions<'a> {
 
 /// What came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Got {
+pub struct Download {
     /// The version.
     pub etag: String,
     /// Seconds since 1970.
@@ -42,30 +42,30 @@ impl Client {
         path: &str,
         options: &GetOptions<'_>,
         writer: &mut dyn Write,
-        watch: &mut dyn Watch,
-    ) -> Result<Got, ClientError> {
+        progress: &mut dyn Progress,
+    ) -> Result<Download, ClientError> {
         self.check(path)?;
         let line = request(path, options.range, options.if_etag);
         let mut retry = super::Retry::new(&self.options);
         let mut written = 0;
         loop {
-            let tried = self.once(|link| {
-                link.ask(&line)?;
-                let got = head(link)?;
-                watch.total(got.size);
-                link.checked_body(got.size, |piece| {
-                    writer.write_all(piece).map_err(|error| Trouble::local("write", "-", error))?;
+            let tried = self.once(|connection| {
+                connection.ask(&line)?;
+                let got = head(connection)?;
+                progress.total(got.size);
+                connection.checked_body(got.size, |piece| {
+                    writer.write_all(piece).map_err(|error| ErrorKind::local("write", "-", error))?;
                     written += piece.len() as u64;
-                    watch.at(written);
+                    progress.at(written);
                     Ok(())
                 })?;
                 Ok(got)
             });
             match tried {
                 Ok(got) => return Ok(got),
-                Err(trouble) if written > 0 => return Err(trouble.at(&self.address, path)),
-                Err(trouble) => {
-                    super::pause(&mut retry, trouble, watch).map_err(|last| last.at(&self.address, path))?;
+                Err(kind) if written > 0 => return Err(kind.at(&self.address, path)),
+                Err(kind) => {
+                    super::pause(&mut retry, kind, progress).map_err(|last| last.at(&self.address, path))?;
                 }
             }
         }
@@ -85,13 +85,13 @@ pub(super) fn request(path: &str, range: Option<&str>, if_etag: Option<&str>) ->
 }
 
 /// Reads the reply line; the body comes next.
-pub(super) fn head(link: &mut Link) -> Result<Got, Trouble> {
-    let reply = link.ok()?;
-    understand(&reply).ok_or_else(|| Trouble::Strange("the reply to GET lacks what it must have".to_owned()))
+pub(super) fn head(connection: &mut Connection) -> Result<Download, ErrorKind> {
+    let reply = connection.ok()?;
+    understand(&reply).ok_or_else(|| ErrorKind::Protocol("the reply to GET lacks what it must have".to_owned()))
 }
 
 /// Reads the keys of the reply and checks that they agree with each other.
-fn understand(reply: &Reply) -> Option<Got> {
+fn understand(reply: &Reply) -> Option<Download> {
     let Reply::Ok { size, .. } = *reply else { return None };
     let etag = reply.key("etag")?;
     let is_etag = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-');
@@ -109,7 +109,7 @@ fn understand(reply: &Reply) -> Option<Got> {
             agrees.then_some((first, total))?
         }
     };
-    Some(Got { etag: etag.to_owned(), mtime, first, size, total })
+    Some(Download { etag: etag.to_owned(), mtime, first, size, total })
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! At most one page is held. Names are passed on as the server sent them; who makes local files
 //! of them asks [`Entry::is_safe`] first.
 
-use super::link::Link;
-use super::{Client, ClientError, Trouble, as_dir};
+use super::connection::Connection;
+use super::{Client, ClientError, ErrorKind, as_dir};
 use crate::wire::key;
 use crate::wire::line::{Reply, escape};
 use crate::wire::range::decimal;
@@ -54,7 +54,7 @@ impl Entry {
 #[derive(Debug)]
 pub(crate) struct Page {
     /// In the order of the server; lines that make no sense are errors.
-    pub(crate) entries: Vec<Result<Entry, Trouble>>,
+    pub(crate) entries: Vec<Result<Entry, ErrorKind>>,
     /// The name behind which the next page begins, if there is one.
     pub(crate) next: Option<String>,
 }
@@ -68,39 +68,39 @@ impl Client {
             Some(after) => format!("LIST after={} {path}\n", escape(after)),
             None => format!("LIST {path}\n"),
         };
-        self.attempt(&path, &mut (), |link, _| page(link, &line, after))
+        self.attempt(&path, &mut (), |connection, _| page(connection, &line, after))
     }
 }
 
 /// Asks for one page and reads it whole.
-fn page(link: &mut Link, line: &str, after: Option<&str>) -> Result<Page, Trouble> {
-    link.ask(line)?;
-    let reply = link.ok()?;
-    let Reply::Ok { size, .. } = reply else { return Err(Trouble::Strange("no size".to_owned())) };
+fn page(connection: &mut Connection, line: &str, after: Option<&str>) -> Result<Page, ErrorKind> {
+    connection.ask(line)?;
+    let reply = connection.ok()?;
+    let Reply::Ok { size, .. } = reply else { return Err(ErrorKind::Protocol("no size".to_owned())) };
     if size > PAGE_BYTES_MAX {
-        return Err(Trouble::Strange(format!("a page of the listing has {size} bytes")));
+        return Err(ErrorKind::Protocol(format!("a page of the listing has {size} bytes")));
     }
     let mut body = Vec::new();
-    link.body(size, |piece| {
+    connection.body(size, |piece| {
         body.extend_from_slice(piece);
         Ok(())
     })?;
     let mut entries = Vec::new();
     for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         if entries.len() == PAGE_NAMES_MAX {
-            return Err(Trouble::Strange(format!("a page of the listing has more than {PAGE_NAMES_MAX} names")));
+            return Err(ErrorKind::Protocol(format!("a page of the listing has more than {PAGE_NAMES_MAX} names")));
         }
         let entry = std::str::from_utf8(line).ok().and_then(Entry::parse);
         entries.push(entry.ok_or_else(|| {
             let shown = String::from_utf8_lossy(line).into_owned();
-            Trouble::Strange(format!("a line of the listing is {shown}"))
+            ErrorKind::Protocol(format!("a line of the listing is {shown}"))
         }));
     }
     let last = entries.iter().rev().find_map(|entry| Some(entry.as_ref().ok()?.name.clone()));
     let mut next = (reply.key("more") == Some("1")).then_some(last);
     // A page that leads nowhere would be asked for again without end.
     if next.take_if(|last| last.as_deref() <= after).is_some() {
-        entries.push(Err(Trouble::Strange("a page of the listing does not lead on".to_owned())));
+        entries.push(Err(ErrorKind::Protocol("a page of the listing does not lead on".to_owned())));
     }
     Ok(Page { entries, next: next.flatten() })
 }
@@ -110,7 +110,7 @@ fn page(link: &mut Link, line: &str, after: Option<&str>) -> Result<Page, Troubl
 pub struct Listing<'a> {
     client: &'a mut Client,
     path: String,
-    page: std::vec::IntoIter<Result<Entry, Trouble>>,
+    page: std::vec::IntoIter<Result<Entry, ErrorKind>>,
     /// The next page, and behind which name it begins.
     next: Option<Option<String>>,
 }
@@ -127,7 +127,7 @@ impl Iterator for Listing<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(entry) = self.page.next() {
-                return Some(entry.map_err(|trouble| trouble.at(self.client.address(), &self.path)));
+                return Some(entry.map_err(|kind| kind.at(self.client.address(), &self.path)));
             }
             let after = self.next.take()?;
             match self.client.page(&self.path, after.as_deref()) {

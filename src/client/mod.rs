@@ -7,13 +7,13 @@
 #![allow(clippy::disallowed_methods, reason = "the client reaches the world: files, sockets, waiting between tries")]
 
 mod address;
+mod connection;
 mod dir;
 mod download;
 mod error;
 mod get;
-mod link;
 mod list;
-mod part;
+mod partial_file;
 mod put;
 mod retry;
 
@@ -25,17 +25,17 @@ mod tests;
 use std::thread;
 use std::time::Duration;
 
-pub use address::{Address, DEFAULT_PORT, Place, as_dir};
+pub use address::{Address, DEFAULT_PORT, RemotePath, as_dir};
 pub use dir::Dir;
-pub use error::{ClientError, Trouble, printable};
-pub use get::{GetOptions, Got};
+pub use error::{ClientError, ErrorKind, printable};
+pub use get::{Download, GetOptions};
 pub use list::{Entry, Listing};
 pub use put::Stored;
 
 use crate::wire::key;
 use crate::wire::line::Reply;
 use crate::wire::range::decimal;
-use link::Link;
+use connection::Connection;
 use retry::Retry;
 
 /// How a client behaves.
@@ -76,7 +76,7 @@ impl Default for Options {
 }
 
 /// Told how an operation goes on. Every method may be left as it is.
-pub trait Watch {
+pub trait Progress {
     /// So many bytes of an earlier download are here; they are read and checked now.
     fn checking(&mut self, _bytes: u64) {}
     /// The size is known; may come again when the file has changed.
@@ -84,11 +84,11 @@ pub trait Watch {
     /// So many bytes from the start are here (or there). Goes back when a try is lost.
     fn at(&mut self, _bytes: u64) {}
     /// A try failed; the next one begins after the wait.
-    fn retrying(&mut self, _trouble: &Trouble, _wait: Duration) {}
+    fn retrying(&mut self, _trouble: &ErrorKind, _wait: Duration) {}
 }
 
 /// Watches nothing.
-impl Watch for () {}
+impl Progress for () {}
 
 /// What `STAT` told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,13 +108,13 @@ pub struct Stat {
 pub struct Client {
     address: Address,
     options: Options,
-    link: Option<Link>,
+    connection: Option<Connection>,
 }
 
 impl Client {
     /// Connects, with retries, and shows the secret if there is one.
     pub fn connect(address: &Address, options: Options) -> Result<Self, ClientError> {
-        let mut client = Self { address: address.clone(), options, link: None };
+        let mut client = Self { address: address.clone(), options, connection: None };
         client.attempt("", &mut (), |_, _| Ok(()))?;
         Ok(client)
     }
@@ -153,13 +153,13 @@ impl Client {
         self.check(path)?;
         let mut was_lost = false;
         let line = format!("DELETE {path}\n");
-        let gone = self.attempt(path, &mut (), |link, _| {
-            let result = link.ask(&line).and_then(|()| link.ok());
+        let gone = self.attempt(path, &mut (), |connection, _| {
+            let result = connection.ask(&line).and_then(|()| connection.ok());
             match result {
                 // The try whose answer was lost has done it.
-                Err(Trouble::Refused { code: 404, .. }) if was_lost => Ok(()),
+                Err(ErrorKind::Refused { code: 404, .. }) if was_lost => Ok(()),
                 other => {
-                    was_lost |= matches!(other, Err(Trouble::Lost(_)));
+                    was_lost |= matches!(other, Err(ErrorKind::ConnectionLost(_)));
                     other.map(drop)
                 }
             }
@@ -173,9 +173,9 @@ impl Client {
         self.check(old)?;
         self.check(new)?;
         let line = format!("RENAME {old}\t{new}\n");
-        self.once(|link| link.ask(&line).and_then(|()| link.ok()))
+        self.once(|connection| connection.ask(&line).and_then(|()| connection.ok()))
             .map(drop)
-            .map_err(|trouble| trouble.at(&self.address, old))
+            .map_err(|kind| kind.at(&self.address, old))
     }
 
     /// One level of a directory, however large: a page is asked for when the one before is used up.
@@ -185,14 +185,14 @@ impl Client {
 
     /// A request without bodies.
     fn request(&mut self, line: &str, subject: &str) -> Result<Reply, ClientError> {
-        self.attempt(subject, &mut (), |link, _| link.ask(line).and_then(|()| link.ok()))
+        self.attempt(subject, &mut (), |connection, _| connection.ask(line).and_then(|()| connection.ok()))
     }
 
     /// Refuses paths that the protocol has no words for, above all those with an end of line.
     fn check(&self, path: &str) -> Result<(), ClientError> {
         match key::absolute(path) {
             Ok(_) => Ok(()),
-            Err(failure) => Err(Trouble::BadName(failure.words()).at(&self.address, path)),
+            Err(failure) => Err(ErrorKind::InvalidPath(failure.words()).at(&self.address, path)),
         }
     }
 
@@ -200,38 +200,38 @@ impl Client {
     fn attempt<T>(
         &mut self,
         subject: &str,
-        watch: &mut dyn Watch,
-        mut work: impl FnMut(&mut Link, &mut dyn Watch) -> Result<T, Trouble>,
+        progress: &mut dyn Progress,
+        mut work: impl FnMut(&mut Connection, &mut dyn Progress) -> Result<T, ErrorKind>,
     ) -> Result<T, ClientError> {
         let mut retry = Retry::new(&self.options);
         loop {
-            match self.once(|link| work(link, watch)) {
+            match self.once(|connection| work(connection, progress)) {
                 Ok(done) => return Ok(done),
-                Err(trouble) => pause(&mut retry, trouble, watch).map_err(|last| last.at(&self.address, subject))?,
+                Err(kind) => pause(&mut retry, kind, progress).map_err(|last| last.at(&self.address, subject))?,
             }
         }
     }
 
     /// Does `work` on the connection there is, or a new one. It is kept only if the next request
     /// can be found on it with certainty.
-    fn once<T>(&mut self, work: impl FnOnce(&mut Link) -> Result<T, Trouble>) -> Result<T, Trouble> {
-        let mut link = match self.link.take().filter(Link::is_idle) {
-            Some(link) => link,
-            None => Link::open(&self.address, &self.options)?,
+    fn once<T>(&mut self, work: impl FnOnce(&mut Connection) -> Result<T, ErrorKind>) -> Result<T, ErrorKind> {
+        let mut connection = match self.connection.take().filter(Connection::is_idle) {
+            Some(connection) => connection,
+            None => Connection::open(&self.address, &self.options)?,
         };
-        let result = work(&mut link);
-        let agreed = matches!(&result, Ok(_) | Err(Trouble::Refused { code: 404 | 409 | 412 | 416, .. }));
-        if agreed && link.is_settled() {
-            self.link = Some(link);
+        let result = work(&mut connection);
+        let agreed = matches!(&result, Ok(_) | Err(ErrorKind::Refused { code: 404 | 409 | 412 | 416, .. }));
+        if agreed && connection.is_settled() {
+            self.connection = Some(connection);
         }
         result
     }
 }
 
 /// Waits before the next try, or gives the trouble back when there should be none.
-fn pause(retry: &mut Retry, trouble: Trouble, watch: &mut dyn Watch) -> Result<(), Trouble> {
-    let Some(wait) = retry.wait(&trouble) else { return Err(trouble) };
-    watch.retrying(&trouble, wait);
+fn pause(retry: &mut Retry, kind: ErrorKind, progress: &mut dyn Progress) -> Result<(), ErrorKind> {
+    let Some(wait) = retry.wait(&kind) else { return Err(kind) };
+    progress.retrying(&kind, wait);
     thread::sleep(wait);
     Ok(())
 }

@@ -10,9 +10,9 @@ use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
 
-use super::link::Link;
+use super::connection::Connection;
 use super::retry::Retry;
-use super::{Client, ClientError, Trouble, Watch, pause};
+use super::{Client, ClientError, ErrorKind, Progress, pause};
 use crate::wire::line;
 
 /// Bytes read at once.
@@ -31,17 +31,17 @@ pub struct Stored {
 
 impl Client {
     /// Uploads a local file, with its time. It is read from the start again at every retry.
-    pub fn put_file(&mut self, path: &str, local: &Path, watch: &mut dyn Watch) -> Result<Stored, ClientError> {
+    pub fn put_file(&mut self, path: &str, local: &Path, progress: &mut dyn Progress) -> Result<Stored, ClientError> {
         self.check(path)?;
-        let read = |error| Trouble::local("read", local, error);
-        self.attempt(path, watch, |link, watch| {
+        let read = |error| ErrorKind::local("read", local, error);
+        self.attempt(path, progress, |connection, progress| {
             let mut file = File::open(local).map_err(read)?;
             let facts = file.metadata().map_err(read)?;
             if facts.is_dir() {
                 return Err(read(io::ErrorKind::IsADirectory.into()));
             }
             let body = Body { path, local, len: Some(facts.len()), mtime: seconds(facts.modified().ok()) };
-            send(link, &body, &mut file, watch)
+            send(connection, &body, &mut file, progress)
         })
     }
 
@@ -53,21 +53,21 @@ impl Client {
         reader: &mut dyn Read,
         len: Option<u64>,
         mtime: Option<u64>,
-        watch: &mut dyn Watch,
+        progress: &mut dyn Progress,
     ) -> Result<Stored, ClientError> {
         self.check(path)?;
         let mut retry = Retry::new(&self.options);
         let mut replay = Replay { reader, kept: Vec::new(), at: 0, whole: true };
         let body = Body { path, local: Path::new("-"), len, mtime };
         loop {
-            let tried = self.once(|link| send(link, &body, &mut replay, watch));
-            let trouble = match tried {
+            let tried = self.once(|connection| send(connection, &body, &mut replay, progress));
+            let kind = match tried {
                 Ok(stored) => return Ok(stored),
-                Err(trouble) => trouble,
+                Err(kind) => kind,
             };
             replay.at = 0;
-            let next = if replay.whole { pause(&mut retry, trouble, watch) } else { Err(trouble) };
-            next.map_err(|trouble| trouble.at(&self.address, path))?;
+            let next = if replay.whole { pause(&mut retry, kind, progress) } else { Err(kind) };
+            next.map_err(|kind| kind.at(&self.address, path))?;
         }
     }
 }
@@ -81,43 +81,48 @@ struct Body<'a> {
 }
 
 /// Sends one upload on one connection.
-fn send(link: &mut Link, body: &Body<'_>, reader: &mut dyn Read, watch: &mut dyn Watch) -> Result<Stored, Trouble> {
+fn send(
+    connection: &mut Connection,
+    body: &Body<'_>,
+    reader: &mut dyn Read,
+    progress: &mut dyn Progress,
+) -> Result<Stored, ErrorKind> {
     let size = body.len.map_or_else(|| "*".to_owned(), |len| len.to_string());
     let mtime = body.mtime.map_or_else(String::new, |mtime| format!(" mtime={mtime}"));
-    link.begin(&format!("PUT {size} trailer=sha256{mtime} {}\n", body.path));
+    connection.begin(&format!("PUT {size} trailer=sha256{mtime} {}\n", body.path));
     if let Some(len) = body.len {
-        watch.total(len);
+        progress.total(len);
     }
-    watch.at(0);
+    progress.at(0);
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; READ_BYTES];
     let mut sent = 0;
     // A file of known length is read one byte further than it should have: it may have grown.
-    while let Some(piece) = read(reader, &mut buffer).map_err(|error| Trouble::local("read", body.local, error))? {
+    while let Some(piece) = read(reader, &mut buffer).map_err(|error| ErrorKind::local("read", body.local, error))? {
         sent += piece.len() as u64;
         hasher.update(piece);
         match body.len {
-            Some(len) if sent > len => return Err(Trouble::SourceChanged),
-            Some(_) => link.push(piece)?,
+            Some(len) if sent > len => return Err(ErrorKind::SourceChanged),
+            Some(_) => connection.push(piece)?,
             None => {
-                link.push(format!("{:x}\n", piece.len()).as_bytes())?;
-                link.push(piece)?;
-                link.flush()?; // whoever writes the stream may take a long time for its next piece
+                connection.push(format!("{:x}\n", piece.len()).as_bytes())?;
+                connection.push(piece)?;
+                connection.flush()?; // whoever writes the stream may take a long time for its next piece
             }
         }
-        watch.at(sent);
+        progress.at(sent);
     }
     match body.len {
-        Some(len) if sent != len => return Err(Trouble::SourceChanged),
+        Some(len) if sent != len => return Err(ErrorKind::SourceChanged),
         Some(_) => {}
-        None => link.push(b"0\n")?,
+        None => connection.push(b"0\n")?,
     }
-    link.push(format!("sha256={}\n", line::hex(&hasher.finalize())).as_bytes())?;
+    connection.push(format!("sha256={}\n", line::hex(&hasher.finalize())).as_bytes())?;
     let reply =
-        link.finish().map_err(|trouble| if trouble.code() == Some(422) { Trouble::Damaged } else { trouble })?;
+        connection.finish().map_err(|kind| if kind.code() == Some(422) { ErrorKind::DigestMismatch } else { kind })?;
     match (reply.key("etag"), reply.key("stored")) {
         (Some(etag), Some(stored)) => Ok(Stored { etag: etag.to_owned(), durable: stored == "durable" }),
-        _ => Err(Trouble::Strange("the reply to PUT lacks what it must have".to_owned())),
+        _ => Err(ErrorKind::Protocol("the reply to PUT lacks what it must have".to_owned())),
     }
 }
 

@@ -5,7 +5,7 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
-use super::{Options, Trouble};
+use super::{ErrorKind, Options};
 
 /// Longest wait that a server's `retry=` may ask for.
 const ASKED_MAX: Duration = Duration::from_secs(60);
@@ -31,15 +31,15 @@ impl Retry {
     }
 
     /// How long to wait before the next try; `None` when there should be none.
-    pub(super) fn wait(&mut self, trouble: &Trouble) -> Option<Duration> {
-        if !trouble.is_retryable() || self.failures >= self.retries {
+    pub(super) fn wait(&mut self, kind: &ErrorKind) -> Option<Duration> {
+        if !kind.is_retryable() || self.failures >= self.retries {
             return None;
         }
         let doubled = self.first.saturating_mul(1 << self.failures.min(16)).min(self.max);
         self.failures += 1;
         let wait = doubled.mul_f64(0.5 + 0.5 * random());
-        match trouble {
-            Trouble::Refused { retry: Some(asked), .. } => Some(wait.max((*asked).min(ASKED_MAX))),
+        match kind {
+            ErrorKind::Refused { retry: Some(asked), .. } => Some(wait.max((*asked).min(ASKED_MAX))),
             _ => Some(wait),
         }
     }
@@ -54,8 +54,8 @@ fn random() -> f64 {
 mod tests {
     use super::*;
 
-    fn lost() -> Trouble {
-        Trouble::Lost(std::io::ErrorKind::ConnectionReset.into())
+    fn lost() -> ErrorKind {
+        ErrorKind::ConnectionLost(std::io::ErrorKind::ConnectionReset.into())
     }
 
     // covers: K9
@@ -75,9 +75,9 @@ mod tests {
     fn the_server_may_ask_for_a_longer_wait_within_reason() {
         let mut retry = Retry::new(&Options::default());
         let busy =
-            |seconds| Trouble::Refused { code: 429, words: String::new(), retry: Some(Duration::from_secs(seconds)) };
+            |seconds| ErrorKind::Refused { code: 429, words: String::new(), retry: Some(Duration::from_secs(seconds)) };
         assert_eq!(retry.wait(&busy(7)), Some(Duration::from_secs(7)));
         assert_eq!(retry.wait(&busy(86_400)), Some(ASKED_MAX));
-        assert_eq!(retry.wait(&Trouble::SourceChanged), None);
+        assert_eq!(retry.wait(&ErrorKind::SourceChanged), None);
     }
 }

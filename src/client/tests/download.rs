@@ -8,12 +8,12 @@ use super::*;
 
 const SEGMENT: u64 = 64 << 10;
 
-struct Place {
+struct Target {
     _dir: tempfile::TempDir,
     dest: PathBuf,
 }
 
-impl Place {
+impl Target {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let dest = dir.path().join("f");
@@ -36,14 +36,14 @@ fn files_of_every_size_arrive_with_their_time_and_leave_nothing_beside() {
     let fake = Fake::start();
     let mut client = client(&fake);
     for len in [0, 1, (64 << 10) - 1, 64 << 10, (64 << 10) + 1, 5 << 20] {
-        let (place, bytes) = (Place::new(), noise(len));
+        let (target, bytes) = (Target::new(), noise(len));
         fake.store("/d/f", &bytes);
         let mut notes = Notes::default();
-        let got = client.get_file("/d/f", &place.dest, &mut notes).expect("downloaded");
+        let got = client.get_file("/d/f", &target.dest, &mut notes).expect("downloaded");
         assert_eq!((got.first, got.size, got.total), (0, len as u64, len as u64));
         assert_eq!((notes.totals.as_slice(), notes.last), ([len as u64].as_slice(), len as u64));
-        place.assert_complete(&bytes);
-        let time = fs::metadata(&place.dest).expect("there").modified().expect("a time");
+        target.assert_complete(&bytes);
+        let time = fs::metadata(&target.dest).expect("there").modified().expect("a time");
         assert_eq!(time, SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000));
     }
     assert_eq!(fake.state().connections, 1);
@@ -51,12 +51,12 @@ fn files_of_every_size_arrive_with_their_time_and_leave_nothing_beside() {
 
 #[test]
 fn a_lost_connection_costs_less_than_the_segments_in_flight() {
-    let (fake, place, bytes) = (Fake::start(), Place::new(), noise(1 << 20));
+    let (fake, target, bytes) = (Fake::start(), Target::new(), noise(1 << 20));
     fake.store("/f", &bytes);
     fake.state().cut_replies = [300_000, 0, 1, 250_000].into();
     let mut notes = Notes::default();
-    client(&fake).get_file("/f", &place.dest, &mut notes).expect("downloaded");
-    place.assert_complete(&bytes);
+    client(&fake).get_file("/f", &target.dest, &mut notes).expect("downloaded");
+    target.assert_complete(&bytes);
     assert_eq!(notes.retries, 4);
     let state = fake.state();
     let whole = format!("GET trailer=sha256 range=0-{} /f", SEGMENT - 1);
@@ -66,101 +66,101 @@ fn a_lost_connection_costs_less_than_the_segments_in_flight() {
 
 #[test]
 fn a_later_run_goes_on_where_the_earlier_one_was_cut_off() {
-    let (fake, place, bytes) = (Fake::start(), Place::new(), noise(1 << 20));
+    let (fake, target, bytes) = (Fake::start(), Target::new(), noise(1 << 20));
     fake.store("/f", &bytes);
     fake.state().cut_replies = [700_000].into();
-    let error = impatient(&fake).get_file("/f", &place.dest, &mut ()).expect_err("cut off");
-    assert!(matches!(error.trouble, Trouble::Lost(_)), "{error}");
-    assert!(!place.dest.exists());
-    let record = fs::read_to_string(place.beside(".part.etag")).expect("the record");
+    let error = impatient(&fake).get_file("/f", &target.dest, &mut ()).expect_err("cut off");
+    assert!(matches!(error.kind, ErrorKind::ConnectionLost(_)), "{error}");
+    assert!(!target.dest.exists());
+    let record = fs::read_to_string(target.beside(".part.etag")).expect("the record");
     assert!(record.starts_with(&format!("{} {}\n", fake.state().files["/f"].etag, bytes.len())), "{record}");
     fake.state().sent = 0;
     let mut notes = Notes::default();
-    client(&fake).get_file("/f", &place.dest, &mut notes).expect("downloaded");
-    place.assert_complete(&bytes);
+    client(&fake).get_file("/f", &target.dest, &mut notes).expect("downloaded");
+    target.assert_complete(&bytes);
     assert_eq!(fake.state().sent, (1 << 20) - 10 * SEGMENT);
 }
 
 #[test]
 fn bytes_that_were_changed_on_disk_between_runs_are_fetched_again() {
-    let (fake, place, bytes) = (Fake::start(), Place::new(), noise(1 << 20));
+    let (fake, target, bytes) = (Fake::start(), Target::new(), noise(1 << 20));
     fake.store("/f", &bytes);
     fake.state().cut_replies = [700_000].into();
-    impatient(&fake).get_file("/f", &place.dest, &mut ()).expect_err("cut off");
-    let mut part = fs::read(place.beside(".part")).expect("the part");
+    impatient(&fake).get_file("/f", &target.dest, &mut ()).expect_err("cut off");
+    let mut part = fs::read(target.beside(".part")).expect("the part");
     part[300_000] ^= 1;
-    fs::write(place.beside(".part"), part).expect("written");
-    client(&fake).get_file("/f", &place.dest, &mut ()).expect("downloaded");
-    place.assert_complete(&bytes);
+    fs::write(target.beside(".part"), part).expect("written");
+    client(&fake).get_file("/f", &target.dest, &mut ()).expect("downloaded");
+    target.assert_complete(&bytes);
 }
 
 #[test]
 fn foreign_files_where_the_part_goes_do_no_harm() {
     for record in ["", "zz", "ab 99\n99 00\n", "ab 5\n4 ffff\n\0\n"] {
-        let (fake, place, bytes) = (Fake::start(), Place::new(), noise(200_000));
+        let (fake, target, bytes) = (Fake::start(), Target::new(), noise(200_000));
         fake.store("/f", &bytes);
-        fs::write(place.beside(".part"), b"something").expect("written");
-        fs::write(place.beside(".part.etag"), record).expect("written");
-        client(&fake).get_file("/f", &place.dest, &mut ()).expect("downloaded");
-        place.assert_complete(&bytes);
+        fs::write(target.beside(".part"), b"something").expect("written");
+        fs::write(target.beside(".part.etag"), record).expect("written");
+        client(&fake).get_file("/f", &target.dest, &mut ()).expect("downloaded");
+        target.assert_complete(&bytes);
     }
 }
 
 #[test]
 fn a_file_that_changed_between_two_runs_comes_anew() {
-    let (fake, place, bytes) = (Fake::start(), Place::new(), noise(1 << 20));
+    let (fake, target, bytes) = (Fake::start(), Target::new(), noise(1 << 20));
     fake.store("/f", &bytes);
     for shorter in [900_000, 100_000] {
         fake.state().cut_replies = [700_000].into();
-        impatient(&fake).get_file("/f", &place.dest, &mut ()).expect_err("cut off");
+        impatient(&fake).get_file("/f", &target.dest, &mut ()).expect_err("cut off");
         let changed = noise(shorter);
         fake.store("/f", &changed);
-        client(&fake).get_file("/f", &place.dest, &mut ()).expect("downloaded");
-        place.assert_complete(&changed);
+        client(&fake).get_file("/f", &target.dest, &mut ()).expect("downloaded");
+        target.assert_complete(&changed);
         fake.store("/f", &bytes);
     }
 }
 
 #[test]
 fn a_file_that_changes_between_segments_comes_anew_and_never_mixed() {
-    let (fake, place, bytes) = (Fake::start(), Place::new(), noise(500_000));
+    let (fake, target, bytes) = (Fake::start(), Target::new(), noise(500_000));
     fake.store("/f", &bytes);
     fake.state().change_after = [3, 2].into();
-    client(&fake).get_file("/f", &place.dest, &mut ()).expect("downloaded");
+    client(&fake).get_file("/f", &target.dest, &mut ()).expect("downloaded");
     let twice: Vec<u8> = bytes.iter().map(|byte| byte.wrapping_add(2)).collect();
-    place.assert_complete(&twice);
+    target.assert_complete(&twice);
 }
 
 #[test]
 fn a_file_that_never_stops_changing_is_given_up() {
-    let (fake, place) = (Fake::start(), Place::new());
+    let (fake, target) = (Fake::start(), Target::new());
     fake.store("/f", &noise(500_000));
     fake.state().change_after = vec![1; 100].into();
-    let error = client(&fake).get_file("/f", &place.dest, &mut ()).expect_err("it changes");
-    assert!(matches!(error.trouble, Trouble::Changing), "{error}");
-    assert!(!place.dest.exists());
+    let error = client(&fake).get_file("/f", &target.dest, &mut ()).expect_err("it changes");
+    assert!(matches!(error.kind, ErrorKind::KeepsChanging), "{error}");
+    assert!(!target.dest.exists());
 }
 
 #[test]
 fn damage_on_the_way_is_noticed_and_only_that_segment_comes_again() {
-    let (fake, place, bytes) = (Fake::start(), Place::new(), noise(500_000));
+    let (fake, target, bytes) = (Fake::start(), Target::new(), noise(500_000));
     fake.store("/f", &bytes);
     fake.state().damage = 1;
-    let error = impatient(&fake).get_file("/f", &place.dest, &mut ()).expect_err("damaged");
-    assert!(matches!(error.trouble, Trouble::Damaged), "{error}");
-    assert!(!place.dest.exists());
+    let error = impatient(&fake).get_file("/f", &target.dest, &mut ()).expect_err("damaged");
+    assert!(matches!(error.kind, ErrorKind::DigestMismatch), "{error}");
+    assert!(!target.dest.exists());
     fake.state().damage = 2;
-    client(&fake).get_file("/f", &place.dest, &mut ()).expect("downloaded");
-    place.assert_complete(&bytes);
+    client(&fake).get_file("/f", &target.dest, &mut ()).expect("downloaded");
+    target.assert_complete(&bytes);
 }
 
 #[test]
 fn a_missing_file_leaves_nothing_behind_and_the_old_file_whole() {
-    let (fake, place) = (Fake::start(), Place::new());
-    fs::write(&place.dest, b"old").expect("written");
-    let error = client(&fake).get_file("/f", &place.dest, &mut ()).expect_err("missing");
-    assert_eq!(error.trouble.code(), Some(404));
-    place.assert_complete(b"old");
+    let (fake, target) = (Fake::start(), Target::new());
+    fs::write(&target.dest, b"old").expect("written");
+    let error = client(&fake).get_file("/f", &target.dest, &mut ()).expect_err("missing");
+    assert_eq!(error.kind.code(), Some(404));
+    target.assert_complete(b"old");
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn a_stream_is_given_checked_bytes_only_whatever_happens_on_the_way() {
     fake.state().change_after = [4].into();
     let mut got = Vec::new();
     let error = client(&fake).get_stream("/f", &mut got, &mut ()).expect_err("it changed after bytes were given");
-    assert!(matches!(error.trouble, Trouble::Changing), "{error}");
+    assert!(matches!(error.kind, ErrorKind::KeepsChanging), "{error}");
     assert!(bytes.starts_with(&got));
 }
 
@@ -194,20 +194,20 @@ fn a_plain_get_takes_a_range_and_a_version_and_checks_the_digest() {
     for (range, etag, code) in refused {
         let options = GetOptions { range: Some(range), if_etag: Some(etag) };
         let error = client.get("/f", &options, &mut Vec::new(), &mut ()).expect_err("refused");
-        assert_eq!(error.trouble.code(), Some(code));
+        assert_eq!(error.kind.code(), Some(code));
     }
     fake.state().damage = 1;
     let error = client.get("/f", &GetOptions::default(), &mut Vec::new(), &mut ()).expect_err("damaged");
-    assert!(matches!(error.trouble, Trouble::Damaged), "{error}");
+    assert!(matches!(error.kind, ErrorKind::DigestMismatch), "{error}");
 }
 
 #[test]
 fn segments_grow_and_are_asked_for_before_the_one_before_has_ended() {
-    let (fake, place, bytes) = (Fake::start(), Place::new(), noise(9 << 20));
+    let (fake, target, bytes) = (Fake::start(), Target::new(), noise(9 << 20));
     fake.store("/f", &bytes);
     let options = Options { segment_max: 4 << 20, ..Fake::options() };
-    Client::connect(&fake.address, options).expect("up").get_file("/f", &place.dest, &mut ()).expect("downloaded");
-    place.assert_complete(&bytes);
+    Client::connect(&fake.address, options).expect("up").get_file("/f", &target.dest, &mut ()).expect("downloaded");
+    target.assert_complete(&bytes);
     let first: Vec<_> = fake
         .state()
         .log
@@ -224,5 +224,5 @@ fn more_bytes_than_were_asked_for_are_not_taken_into_memory() {
     fake.state().whole_ranges = true;
     let mut out = Vec::new();
     let error = impatient(&fake).get_stream("/f", &mut out, &mut ()).expect_err("more than was asked for");
-    assert!(matches!(error.trouble, Trouble::Strange(_)) && out.is_empty(), "{error}");
+    assert!(matches!(error.kind, ErrorKind::Protocol(_)) && out.is_empty(), "{error}");
 }

@@ -36,7 +36,7 @@ struct Notes {
     retries: usize,
 }
 
-impl Watch for Notes {
+impl Progress for Notes {
     fn total(&mut self, bytes: u64) {
         self.totals.push(bytes);
     }
@@ -45,7 +45,7 @@ impl Watch for Notes {
         self.last = bytes;
     }
 
-    fn retrying(&mut self, _trouble: &Trouble, _wait: Duration) {
+    fn retrying(&mut self, _trouble: &ErrorKind, _wait: Duration) {
         self.retries += 1;
     }
 }

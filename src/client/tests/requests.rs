@@ -17,8 +17,8 @@ fn what_was_stored_is_told_moved_and_removed() {
     client.mkdir("/new folder").expect("made");
     assert!(fake.state().dirs.contains("/new folder"));
     client.delete("/d/g h").expect("removed");
-    assert_eq!(client.stat("/d/g h").expect_err("gone").trouble.code(), Some(404));
-    assert_eq!(client.rename("/x", "/y").expect_err("missing").trouble.code(), Some(404));
+    assert_eq!(client.stat("/d/g h").expect_err("gone").kind.code(), Some(404));
+    assert_eq!(client.rename("/x", "/y").expect_err("missing").kind.code(), Some(404));
     assert_eq!(fake.state().connections, 1);
 }
 
@@ -43,7 +43,7 @@ fn a_listing_goes_through_all_its_pages() {
 fn a_listing_that_is_refused_or_makes_no_sense_ends() {
     let fake = Fake::start();
     let first = |fake: &Fake| client(fake).list("/missing").next().expect("something");
-    assert_eq!(first(&fake).expect_err("missing").trouble.code(), Some(404));
+    assert_eq!(first(&fake).expect_err("missing").kind.code(), Some(404));
     fake.state().listing = Some("garbage\n1 2 ab good\n");
     let got: Vec<_> = client(&fake).list("/").collect();
     assert_eq!(got.len(), 2);
@@ -58,7 +58,7 @@ fn a_listing_that_leads_in_a_circle_ends() {
         fake.state().refuse = Some((9, reply));
         let got: Vec<_> = client(&fake).list("/").collect();
         assert!(got.len() <= 3, "{}", got.len());
-        assert!(matches!(got.last(), Some(Err(ClientError { trouble: Trouble::Strange(_), .. }))));
+        assert!(matches!(got.last(), Some(Err(ClientError { kind: ErrorKind::Protocol(_), .. }))));
     }
 }
 
@@ -69,7 +69,7 @@ fn a_busy_server_is_asked_again_and_not_for_ever() {
         fake.state().refuse = Some((5, reply));
         client(&fake).ping().expect("alive in the end");
         fake.state().refuse = Some((100, reply));
-        assert!(client(&fake).ping().expect_err("busy").trouble.code().is_some());
+        assert!(client(&fake).ping().expect_err("busy").kind.code().is_some());
         assert_eq!(fake.state().refuse.map(|(left, _)| left), Some(94));
     }
 }
@@ -83,11 +83,11 @@ fn the_secret_is_shown_first_and_a_wrong_one_is_not_tried_again() {
     assert_eq!(fake.state().log, ["AUTH s3cret", "PING"]);
     fake.state().log.clear();
     let error = Client::connect(&fake.address, with(Some("wrong"))).expect_err("kept out");
-    assert_eq!(error.trouble.code(), Some(401));
-    assert!(error.trouble.is_hopeless());
+    assert_eq!(error.kind.code(), Some(401));
+    assert!(error.kind.affects_server());
     assert_eq!(fake.state().log, ["AUTH wrong"]);
     let error = Client::connect(&fake.address, with(None)).expect("connected").ping().expect_err("kept out");
-    assert_eq!(error.trouble.code(), Some(401));
+    assert_eq!(error.kind.code(), Some(401));
 }
 
 // covers: C5
@@ -105,7 +105,7 @@ fn paths_that_would_smuggle_a_second_request_are_never_sent() {
     let fake = Fake::start();
     let mut client = client(&fake);
     for path in ["/a\nDELETE /b", "a", "", "/a/../b", "/a\tb"] {
-        assert!(matches!(client.stat(path).expect_err(path).trouble, Trouble::BadName(_)));
+        assert!(matches!(client.stat(path).expect_err(path).kind, ErrorKind::InvalidPath(_)));
         assert!(client.rename("/a", path).is_err());
         assert!(client.put(path, &mut &b""[..], Some(0), None, &mut ()).is_err());
     }
@@ -117,7 +117,7 @@ fn a_server_that_is_not_there_is_said_to_be_not_there() {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
     let address = Address { host: "127.0.0.1".to_owned(), port };
     let error = Client::connect(&address, Fake::options()).expect_err("nobody listens");
-    assert!(matches!(error.trouble, Trouble::Unreachable(_)), "{error}");
+    assert!(matches!(error.kind, ErrorKind::Unreachable(_)), "{error}");
     assert!(error.to_string().contains("is the server running"), "{error}");
 }
 
@@ -126,7 +126,7 @@ fn a_server_of_another_protocol_is_named_as_such() {
     let fake = Fake::start();
     fake.state().refuse = Some((1, "HTTP/1.1 400 Bad Request\n"));
     let error = client(&fake).ping().expect_err("not ours");
-    assert!(matches!(error.trouble, Trouble::Strange(_)), "{error}");
+    assert!(matches!(error.kind, ErrorKind::Protocol(_)), "{error}");
 }
 
 #[test]

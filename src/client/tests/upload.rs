@@ -62,7 +62,7 @@ fn tries_are_bounded_and_the_loss_is_named() {
     fake.state().cut_uploads = vec![10; 50].into();
     let mut notes = Notes::default();
     let error = client(&fake).put_file("/f", &local(&dir, &noise(1 << 20)), &mut notes).expect_err("lost");
-    assert!(matches!(error.trouble, Trouble::Lost(_)), "{error}");
+    assert!(matches!(error.kind, ErrorKind::ConnectionLost(_)), "{error}");
     assert_eq!(notes.retries, 5);
     assert!(error.to_string().starts_with(&format!("{}/f: ", fake.address)), "{error}");
     assert_eq!(fake.content("/f"), None);
@@ -75,7 +75,7 @@ fn a_refusal_in_the_middle_of_the_body_is_reported_and_not_the_broken_pipe() {
         fake.state().refuse_upload = Some((100_000, "ERR 507 no space left\n", close));
         let path = local(&dir, &noise(20 << 20));
         let error = impatient(&fake).put_file("/f", &path, &mut ()).expect_err("refused");
-        assert_eq!(error.trouble.code(), Some(507), "{error}");
+        assert_eq!(error.kind.code(), Some(507), "{error}");
         assert!(error.to_string().contains("no space left"), "{error}");
     }
 }
@@ -87,7 +87,7 @@ fn a_body_that_was_damaged_on_the_way_is_noticed_and_sent_again() {
     let path = local(&dir, &bytes);
     fake.state().damage = 1;
     let error = impatient(&fake).put_file("/f", &path, &mut ()).expect_err("damaged");
-    assert!(matches!(error.trouble, Trouble::Damaged), "{error}");
+    assert!(matches!(error.kind, ErrorKind::DigestMismatch), "{error}");
     assert_eq!(fake.content("/f"), None);
     fake.state().damage = 2;
     client(&fake).put_file("/f", &path, &mut ()).expect("stored");
@@ -99,7 +99,7 @@ fn a_file_that_does_not_keep_its_length_is_not_stored() {
     let fake = Fake::start();
     for len in [4, 6] {
         let error = client(&fake).put("/f", &mut &b"hello"[..], Some(len), None, &mut ()).expect_err("another length");
-        assert!(matches!(error.trouble, Trouble::SourceChanged), "{error}");
+        assert!(matches!(error.kind, ErrorKind::SourceChanged), "{error}");
     }
     assert_eq!(fake.content("/f"), None);
 }
@@ -107,7 +107,7 @@ fn a_file_that_does_not_keep_its_length_is_not_stored() {
 /// Gives its bytes, and lets the file grow at its end.
 struct Growing(PathBuf, bool);
 
-impl Watch for Growing {
+impl Progress for Growing {
     fn at(&mut self, bytes: u64) {
         if bytes > 0 && !self.1 {
             self.1 = true;
@@ -121,7 +121,7 @@ fn a_local_file_that_grows_meanwhile_is_not_stored() {
     let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
     let path = local(&dir, &noise(1 << 20));
     let error = client(&fake).put_file("/f", &path, &mut Growing(path.clone(), false)).expect_err("it grew");
-    assert!(matches!(error.trouble, Trouble::SourceChanged), "{error}");
+    assert!(matches!(error.kind, ErrorKind::SourceChanged), "{error}");
     assert_eq!(fake.content("/f"), None);
 }
 
@@ -135,7 +135,7 @@ fn the_beginning_of_a_stream_is_sent_again_but_not_more_than_was_kept() {
     fake.state().cut_uploads = [3 << 20].into();
     let bytes = noise(4 << 20);
     let error = client(&fake).put("/t", &mut bytes.as_slice(), None, None, &mut ()).expect_err("lost");
-    assert!(matches!(error.trouble, Trouble::Lost(_)), "{error}");
+    assert!(matches!(error.kind, ErrorKind::ConnectionLost(_)), "{error}");
     assert_eq!(fake.content("/t"), None);
 }
 

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SendFlags, send};
 use sha2::{Digest as _, Sha256};
 
-use super::{Address, Options, Trouble};
+use super::{Address, ErrorKind, Options};
 use crate::wire::line::{self, LINE_LEN_MAX, Reply};
 
 /// Bytes taken from the socket at once.
@@ -25,7 +25,7 @@ const NO_SIGNAL: SendFlags = SendFlags::empty();
 
 /// A connection to a server, past its `AUTH`.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct Connection {
     stream: TcpStream,
     input: Box<[u8]>,
     start: usize,
@@ -38,16 +38,16 @@ pub(super) struct Link {
     sending: bool,
 }
 
-impl Link {
+impl Connection {
     /// Connects, and shows the secret if there is one.
-    pub(super) fn open(address: &Address, options: &Options) -> Result<Self, Trouble> {
+    pub(super) fn open(address: &Address, options: &Options) -> Result<Self, ErrorKind> {
         let stream = connect(address, options.connect_timeout)?;
         let set_up = stream
             .set_nodelay(true)
             .and_then(|()| stream.set_read_timeout(Some(options.io_timeout)))
             .and_then(|()| stream.set_write_timeout(Some(options.io_timeout)));
-        set_up.map_err(Trouble::Lost)?;
-        let mut link = Self {
+        set_up.map_err(ErrorKind::ConnectionLost)?;
+        let mut connection = Self {
             stream,
             input: vec![0; INPUT_BYTES].into_boxed_slice(),
             start: 0,
@@ -58,10 +58,10 @@ impl Link {
             sending: false,
         };
         if let Some(token) = &options.token {
-            link.ask(&format!("AUTH {token}\n"))?;
-            link.ok()?;
+            connection.ask(&format!("AUTH {token}\n"))?;
+            connection.ok()?;
         }
-        Ok(link)
+        Ok(connection)
     }
 
     /// Can the next request be sent? Not if bytes or an end wait that nobody asked for.
@@ -76,9 +76,9 @@ impl Link {
     }
 
     /// Sends a request that has no body.
-    pub(super) fn ask(&mut self, line: &str) -> Result<(), Trouble> {
+    pub(super) fn ask(&mut self, line: &str) -> Result<(), ErrorKind> {
         self.owed += 1;
-        self.stream.write_all(line.as_bytes()).map_err(Trouble::Lost)
+        self.stream.write_all(line.as_bytes()).map_err(ErrorKind::ConnectionLost)
     }
 
     /// Begins a request that has a body; goes out together with the first bytes of it.
@@ -90,13 +90,13 @@ impl Link {
     }
 
     /// Adds bytes to the body that was begun.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), ErrorKind> {
         self.output.extend_from_slice(bytes);
         if self.output.len() >= OUTPUT_BYTES { self.flush() } else { Ok(()) }
     }
 
     /// The body is complete: sends what is left of it, and reads the answer.
-    pub(super) fn finish(&mut self) -> Result<Reply, Trouble> {
+    pub(super) fn finish(&mut self) -> Result<Reply, ErrorKind> {
         self.flush()?;
         self.sending = false;
         self.ok()
@@ -104,12 +104,12 @@ impl Link {
 
     /// Sends what was gathered. An answer that comes before the body has ended is the reason why
     /// the server reads no further, so it is read at once, and again when sending fails.
-    pub(super) fn flush(&mut self) -> Result<(), Trouble> {
+    pub(super) fn flush(&mut self) -> Result<(), ErrorKind> {
         let mut sent = 0;
         while sent < self.output.len() {
-            let ready = self.ready(PollFlags::IN | PollFlags::OUT, self.timeout).map_err(Trouble::Lost)?;
+            let ready = self.ready(PollFlags::IN | PollFlags::OUT, self.timeout).map_err(ErrorKind::ConnectionLost)?;
             if ready.is_empty() {
-                return Err(Trouble::Lost(io::ErrorKind::TimedOut.into()));
+                return Err(ErrorKind::ConnectionLost(io::ErrorKind::TimedOut.into()));
             }
             if ready != PollFlags::OUT {
                 return Err(self.early());
@@ -120,8 +120,8 @@ impl Link {
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
                 Err(errno) => {
                     let refusal = self.early();
-                    let told = matches!(refusal, Trouble::Refused { .. });
-                    return Err(if told { refusal } else { Trouble::Lost(errno.into()) });
+                    let told = matches!(refusal, ErrorKind::Refused { .. });
+                    return Err(if told { refusal } else { ErrorKind::ConnectionLost(errno.into()) });
                 }
             }
         }
@@ -130,26 +130,26 @@ impl Link {
     }
 
     /// Why the server answered before it had the whole body.
-    fn early(&mut self) -> Trouble {
+    fn early(&mut self) -> ErrorKind {
         match self.ok() {
-            Ok(_) => Trouble::Strange("it accepted a file before its end".to_owned()),
-            Err(trouble) => trouble,
+            Ok(_) => ErrorKind::Protocol("it accepted a file before its end".to_owned()),
+            Err(kind) => kind,
         }
     }
 
     /// Reads a reply; `ERR` is trouble, and `GO` was not asked for.
-    pub(super) fn ok(&mut self) -> Result<Reply, Trouble> {
+    pub(super) fn ok(&mut self) -> Result<Reply, ErrorKind> {
         let line = String::from_utf8_lossy(&self.line()?).into_owned();
         self.owed = self.owed.saturating_sub(1);
         match Reply::parse(&line) {
             Some(reply @ Reply::Ok { .. }) => Ok(reply),
-            Some(reply @ Reply::Err { .. }) => Err(Trouble::refused(&reply).expect("an ERR reply is a refusal")),
-            Some(Reply::Go(_)) | None => Err(Trouble::Strange(line)),
+            Some(reply @ Reply::Err { .. }) => Err(ErrorKind::refused(&reply).expect("an ERR reply is a refusal")),
+            Some(Reply::Go(_)) | None => Err(ErrorKind::Protocol(line)),
         }
     }
 
     /// Reads a line without its end of line.
-    fn line(&mut self) -> Result<Vec<u8>, Trouble> {
+    fn line(&mut self) -> Result<Vec<u8>, ErrorKind> {
         let mut line = Vec::new();
         loop {
             let (bytes, ended) = match memchr::memchr(b'\n', self.fill()?) {
@@ -160,7 +160,7 @@ impl Link {
             self.start += bytes;
             if line.len() > LINE_LEN_MAX {
                 line.truncate(80);
-                return Err(Trouble::Strange(String::from_utf8_lossy(&line).into_owned()));
+                return Err(ErrorKind::Protocol(String::from_utf8_lossy(&line).into_owned()));
             }
             if ended {
                 line.pop();
@@ -174,8 +174,8 @@ impl Link {
     pub(super) fn body(
         &mut self,
         size: u64,
-        mut take: impl FnMut(&[u8]) -> Result<(), Trouble>,
-    ) -> Result<(), Trouble> {
+        mut take: impl FnMut(&[u8]) -> Result<(), ErrorKind>,
+    ) -> Result<(), ErrorKind> {
         let mut left = size;
         while left > 0 {
             let here = self.fill()?;
@@ -191,8 +191,8 @@ impl Link {
     pub(super) fn checked_body(
         &mut self,
         size: u64,
-        mut take: impl FnMut(&[u8]) -> Result<(), Trouble>,
-    ) -> Result<[u8; 32], Trouble> {
+        mut take: impl FnMut(&[u8]) -> Result<(), ErrorKind>,
+    ) -> Result<[u8; 32], ErrorKind> {
         let mut hasher = Sha256::new();
         self.body(size, |piece| {
             hasher.update(piece);
@@ -201,18 +201,18 @@ impl Link {
         let digest: [u8; 32] = hasher.finalize().into();
         match line::trailer(&self.line()?) {
             Ok(told) if told == digest => Ok(digest),
-            _ => Err(Trouble::Damaged),
+            _ => Err(ErrorKind::DigestMismatch),
         }
     }
 
     /// The bytes that are here; reads some if there are none.
-    fn fill(&mut self) -> Result<&[u8], Trouble> {
+    fn fill(&mut self) -> Result<&[u8], ErrorKind> {
         while self.start == self.end {
             match self.stream.read(&mut self.input) {
-                Ok(0) => return Err(Trouble::Lost(io::Error::other("the server closed it"))),
+                Ok(0) => return Err(ErrorKind::ConnectionLost(io::Error::other("the server closed it"))),
                 Ok(count) => (self.start, self.end) = (0, count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Trouble::Lost(error)),
+                Err(error) => return Err(ErrorKind::ConnectionLost(error)),
             }
         }
         Ok(&self.input[self.start..self.end])
@@ -233,8 +233,8 @@ impl Link {
 }
 
 /// Tries every address of the host in turn.
-fn connect(address: &Address, timeout: Duration) -> Result<TcpStream, Trouble> {
-    let found = (address.host.as_str(), address.port).to_socket_addrs().map_err(Trouble::NoSuchHost)?;
+fn connect(address: &Address, timeout: Duration) -> Result<TcpStream, ErrorKind> {
+    let found = (address.host.as_str(), address.port).to_socket_addrs().map_err(ErrorKind::UnknownHost)?;
     let mut last = None;
     for candidate in found {
         match TcpStream::connect_timeout(&candidate, timeout) {
@@ -243,7 +243,7 @@ fn connect(address: &Address, timeout: Duration) -> Result<TcpStream, Trouble> {
         }
     }
     Err(match last {
-        Some(error) => Trouble::Unreachable(error),
-        None => Trouble::NoSuchHost(io::Error::other("it has no address")),
+        Some(error) => ErrorKind::Unreachable(error),
+        None => ErrorKind::UnknownHost(io::Error::other("it has no address")),
     })
 }

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::dir::Dir;
 use super::download::Sink;
-use super::{Trouble, Watch};
+use super::{ErrorKind, Progress};
 use crate::wire::line;
 use crate::wire::range::decimal;
 
@@ -30,11 +30,11 @@ const RECORD_LEN_MIN: u64 = 64 << 10;
 const CHECK_BYTES: usize = 256 << 10;
 
 /// Where a checked segment ends, and its digest.
-type Segment = (u64, [u8; 32]);
+type VerifiedSegment = (u64, [u8; 32]);
 
 /// A download on disk. The part is locked, so that two of them never mix.
 #[derive(Debug)]
-pub(super) struct Part<'a> {
+pub(super) struct PartialFile<'a> {
     dir: &'a Dir,
     dest: OsString,
     name: OsString,
@@ -54,18 +54,18 @@ struct Open {
     end: u64,
 }
 
-impl<'a> Part<'a> {
+impl<'a> PartialFile<'a> {
     /// Looks for what an earlier try left, and keeps of it what the record proves.
-    pub(super) fn open(dir: &'a Dir, dest: &OsStr, watch: &mut dyn Watch) -> Result<Self, Trouble> {
+    pub(super) fn open(dir: &'a Dir, dest: &OsStr, progress: &mut dyn Progress) -> Result<Self, ErrorKind> {
         if dir.is_dir(dest) {
-            return Err(Trouble::local("write", dir.path_of(dest), io::ErrorKind::IsADirectory.into()));
+            return Err(ErrorKind::local("write", dir.path_of(dest), io::ErrorKind::IsADirectory.into()));
         }
         let name = part_name(dest);
         let mut record_name = name.clone();
         record_name.push(".etag");
         let mut part = Self { dir, dest: dest.to_owned(), name, record_name, open: None };
         if let Some(file) = part.lock(false)? {
-            watch.checking(file.metadata().map_or(0, |facts| facts.len()));
+            progress.checking(file.metadata().map_or(0, |facts| facts.len()));
             part.open = part.resume(file)?;
         }
         Ok(part)
@@ -73,42 +73,42 @@ impl<'a> Part<'a> {
 
     /// Opens and locks the part. Another client may finish its own, which renames it, between our
     /// opening and our locking; then what was locked is somebody's finished file, and must be let go.
-    fn lock(&self, create: bool) -> Result<Option<File>, Trouble> {
+    fn lock(&self, create: bool) -> Result<Option<File>, ErrorKind> {
         loop {
             let create_flag = if create { OFlags::CREATE } else { OFlags::empty() };
             let file = match self.dir.open_file(&self.name, OFlags::RDWR | create_flag) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !create => return Ok(None),
-                Err(error) => return Err(self.trouble("open", error)),
+                Err(error) => return Err(self.kind("open", error)),
             };
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) if self.is_in_place(&file)? => return Ok(Some(file)),
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     let busy = io::Error::new(io::ErrorKind::ResourceBusy, "another download is writing it");
-                    return Err(self.trouble("write", busy));
+                    return Err(self.kind("write", busy));
                 }
-                Err(errno) => return Err(self.trouble("lock", errno.into())),
+                Err(errno) => return Err(self.kind("lock", errno.into())),
             }
         }
     }
 
     /// Is the open file still the one that the name leads to?
-    fn is_in_place(&self, file: &File) -> Result<bool, Trouble> {
-        let here = fstat(file).map_err(|errno| self.trouble("read", errno.into()))?;
+    fn is_in_place(&self, file: &File) -> Result<bool, ErrorKind> {
+        let here = fstat(file).map_err(|errno| self.kind("read", errno.into()))?;
         let there = self.dir.stat(&self.name);
         Ok(there.is_ok_and(|there| (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)))
     }
 
     /// Checks an existing part against its record; `None` if nothing of it can be used.
-    fn resume(&self, mut part: File) -> Result<Option<Open>, Trouble> {
+    fn resume(&self, mut part: File) -> Result<Option<Open>, ErrorKind> {
         let Ok(record) = self.dir.open_file(&self.record_name, OFlags::RDONLY) else { return Ok(None) };
         let mut text = String::new();
         if record.take(RECORD_BYTES_MAX).read_to_string(&mut text).is_err() {
             return Ok(None);
         }
         let Some((etag, segments)) = read_record(&text) else { return Ok(None) };
-        let sealed = proven(&mut part, &segments).map_err(|error| self.trouble("read", error))?;
+        let sealed = proven(&mut part, &segments).map_err(|error| self.kind("read", error))?;
         if sealed == 0 {
             return Ok(None);
         }
@@ -119,12 +119,12 @@ impl<'a> Part<'a> {
         );
         let kept: String = kept.flat_map(|line| [line, "\n".to_owned()]).collect();
         open.record = Some(self.write_record(&kept)?);
-        open.rewind().map_err(|error| self.trouble("write", error))?;
+        open.rewind().map_err(|error| self.kind("write", error))?;
         Ok(Some(open))
     }
 
     /// Everything is there: gives the file its time and its name.
-    pub(super) fn finish(self, mtime: u64) -> Result<(), Trouble> {
+    pub(super) fn finish(self, mtime: u64) -> Result<(), ErrorKind> {
         let open = self.open.as_ref().expect("a download that is complete was begun");
         if let Some(mtime) = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(mtime)) {
             // A file system that cannot keep the time is no reason to throw the content away.
@@ -132,29 +132,29 @@ impl<'a> Part<'a> {
         }
         if !self.is_in_place(&open.part)? {
             let replaced = io::Error::other("something else took its place meanwhile");
-            return Err(self.trouble("rename", replaced));
+            return Err(self.kind("rename", replaced));
         }
         let renamed = self.dir.rename(&self.name, &self.dest);
-        renamed.map_err(|error| Trouble::local("write", self.dir.path_of(&self.dest), error))?;
+        renamed.map_err(|error| ErrorKind::local("write", self.dir.path_of(&self.dest), error))?;
         // A small file has none, unless an earlier try left one.
-        self.dir.remove(&self.record_name).map_err(|error| self.record_trouble("remove", error))
+        self.dir.remove(&self.record_name).map_err(|error| self.record_error("remove", error))
     }
 
     /// A record of our own with this text, in place of what has its name.
-    fn write_record(&self, text: &str) -> Result<File, Trouble> {
+    fn write_record(&self, text: &str) -> Result<File, ErrorKind> {
         let written = self.dir.create_file(&self.record_name).and_then(|mut record| {
             record.write_all(text.as_bytes())?;
             Ok(record)
         });
-        written.map_err(|error| self.record_trouble("write", error))
+        written.map_err(|error| self.record_error("write", error))
     }
 
-    fn trouble(&self, doing: &'static str, error: io::Error) -> Trouble {
-        Trouble::local(doing, self.dir.path_of(&self.name), error)
+    fn kind(&self, doing: &'static str, error: io::Error) -> ErrorKind {
+        ErrorKind::local(doing, self.dir.path_of(&self.name), error)
     }
 
-    fn record_trouble(&self, doing: &'static str, error: io::Error) -> Trouble {
-        Trouble::local(doing, self.dir.path_of(&self.record_name), error)
+    fn record_error(&self, doing: &'static str, error: io::Error) -> ErrorKind {
+        ErrorKind::local(doing, self.dir.path_of(&self.record_name), error)
     }
 
     fn opened(&mut self) -> &mut Open {
@@ -174,12 +174,12 @@ impl Open {
     }
 }
 
-impl Sink for Part<'_> {
+impl Sink for PartialFile<'_> {
     fn have(&self) -> Option<(String, u64)> {
         self.open.as_ref().map(|open| (open.etag.clone(), open.sealed))
     }
 
-    fn begin(&mut self, etag: &str, total: u64) -> Result<(), Trouble> {
+    fn begin(&mut self, etag: &str, total: u64) -> Result<(), ErrorKind> {
         let part = match self.open.take() {
             Some(open) => open.part,
             None => self.lock(true)?.expect("a lock that may create finds a file"),
@@ -188,19 +188,19 @@ impl Sink for Part<'_> {
         if total >= RECORD_LEN_MIN || self.dir.stat(&self.record_name).is_ok() {
             open.record = Some(self.write_record(&open.first_line())?);
         }
-        open.rewind().map_err(|error| self.trouble("write", error))?;
+        open.rewind().map_err(|error| self.kind("write", error))?;
         self.open = Some(open);
         Ok(())
     }
 
-    fn take(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), ErrorKind> {
         let open = self.opened();
         let written = open.part.write_all(bytes);
         open.end += bytes.len() as u64;
-        written.map_err(|error| self.trouble("write", error))
+        written.map_err(|error| self.kind("write", error))
     }
 
-    fn seal(&mut self, digest: &[u8; 32]) -> Result<(), Trouble> {
+    fn seal(&mut self, digest: &[u8; 32]) -> Result<(), ErrorKind> {
         let open = self.opened();
         open.sealed = open.end;
         if open.record.is_none() && open.sealed < open.total {
@@ -211,15 +211,15 @@ impl Sink for Part<'_> {
         let open = self.opened();
         let Some(record) = &mut open.record else { return Ok(()) };
         let written = record.write_all(format!("{}\n", segment_line(open.sealed, digest)).as_bytes());
-        written.map_err(|error| self.record_trouble("write", error))
+        written.map_err(|error| self.record_error("write", error))
     }
 
-    fn rewind(&mut self) -> Result<(), Trouble> {
+    fn rewind(&mut self) -> Result<(), ErrorKind> {
         let rewound = self.open.as_mut().map_or(Ok(()), Open::rewind);
-        rewound.map_err(|error| self.trouble("write", error))
+        rewound.map_err(|error| self.kind("write", error))
     }
 
-    fn start_over(&mut self) -> Result<(), Trouble> {
+    fn start_over(&mut self) -> Result<(), ErrorKind> {
         if let Some(open) = &mut self.open {
             open.sealed = 0;
         }
@@ -234,11 +234,11 @@ fn segment_line(end: u64, digest: &[u8; 32]) -> String {
 
 /// Reads a record as far as it makes sense. The last segment of a complete part is left out: it is
 /// asked for again, which tells whether the file is still the same.
-fn read_record(text: &str) -> Option<(String, Vec<Segment>)> {
+fn read_record(text: &str) -> Option<(String, Vec<VerifiedSegment>)> {
     let mut lines = text.lines();
     let (etag, total) = lines.next()?.split_once(' ')?;
     let total = decimal(total)?;
-    let mut segments: Vec<Segment> = Vec::new();
+    let mut segments: Vec<VerifiedSegment> = Vec::new();
     for line in lines {
         let read = line.split_once(' ').and_then(|(end, digest)| Some((decimal(end)?, line::sha256(digest)?)));
         let last = segments.last().map_or(0, |(end, _)| *end);
@@ -252,7 +252,7 @@ fn read_record(text: &str) -> Option<(String, Vec<Segment>)> {
 }
 
 /// How many bytes of the part have the digests that the record tells.
-fn proven(part: &mut File, segments: &[Segment]) -> io::Result<u64> {
+fn proven(part: &mut File, segments: &[VerifiedSegment]) -> io::Result<u64> {
     let mut buffer = vec![0; CHECK_BYTES];
     let mut sealed = 0;
     part.seek(SeekFrom::Start(0))?;
@@ -298,7 +298,7 @@ mod tests {
         Sha256::digest(bytes).into()
     }
 
-    fn begun(dir: &Dir) -> Part<'_> {
+    fn begun(dir: &Dir) -> PartialFile<'_> {
         let mut part = opened(dir);
         part.begin("ab", 12).expect("begun");
         for segment in [b"aaaa", b"bbbb"] {
@@ -308,8 +308,8 @@ mod tests {
         part
     }
 
-    fn opened(dir: &Dir) -> Part<'_> {
-        Part::open(dir, OsStr::new("f"), &mut ()).expect("a part")
+    fn opened(dir: &Dir) -> PartialFile<'_> {
+        PartialFile::open(dir, OsStr::new("f"), &mut ()).expect("a part")
     }
 
     #[test]
@@ -344,7 +344,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let at = Dir::open(dir.path()).expect("it is there");
         let _first = begun(&at);
-        let second = Part::open(&at, OsStr::new("f"), &mut ()).expect_err("the part is locked");
+        let second = PartialFile::open(&at, OsStr::new("f"), &mut ()).expect_err("the part is locked");
         assert!(second.to_string().contains("another download"), "{second}");
     }
 

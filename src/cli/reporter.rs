@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::client::{ClientError, Trouble, Watch, printable};
+use crate::client::{ClientError, ErrorKind, Progress, printable};
 
 /// Known length: a bar. `wide_msg` is cut to what the line has room for.
 const BAR: &str = "{wide_msg} {bytes}/{total_bytes} {bar:20} {bytes_per_sec} {eta} left";
@@ -21,13 +21,13 @@ const WAIT: &str = "{wide_msg}";
 const COUNT: &str = "{wide_msg} {bytes} {bytes_per_sec} {elapsed}";
 
 /// Writes one line to standard error. If that is closed, nobody is left to tell.
-pub(super) fn complain(words: &str) {
+pub(super) fn print_line(words: &str) {
     let _ = writeln!(io::stderr().lock(), "filewharf: {}", printable(words));
 }
 
 /// The state of what is shown, shared by all workers.
 #[derive(Debug)]
-pub(super) struct Screen {
+pub(super) struct Reporter {
     bar: ProgressBar,
     quiet: bool,
     /// What the bar shows once a length is known; empty until a command moves content.
@@ -43,7 +43,7 @@ pub(super) struct Screen {
     skipped: AtomicU64,
 }
 
-impl Screen {
+impl Reporter {
     pub(super) fn new(quiet: bool) -> Self {
         let visible = !quiet && io::stderr().is_terminal();
         let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -89,13 +89,13 @@ impl Screen {
     pub(super) fn expect(&self, bytes: u64) {
         self.expected.fetch_add(1, Ordering::Relaxed);
         self.bar.inc_length(bytes);
-        self.tell();
+        self.show_count();
     }
 
     /// A thing is about to move: follows it. `known` are the bytes it was expected with.
-    pub(super) fn follow(&self, name: &str, known: u64) -> Meter<'_> {
+    pub(super) fn start(&self, name: &str, known: u64) -> TransferProgress<'_> {
         self.name(name);
-        Meter { screen: self, name: name.to_owned(), total: known, at: 0, base: 0, is_new: true }
+        TransferProgress { reporter: self, name: name.to_owned(), total: known, at: 0, base: 0, is_new: true }
     }
 
     fn name(&self, name: &str) {
@@ -107,25 +107,25 @@ impl Screen {
     /// One thing is done.
     pub(super) fn done(&self) {
         self.done.fetch_add(1, Ordering::Relaxed);
-        self.tell();
+        self.show_count();
     }
 
     /// One thing failed. That nobody reads standard output any more is no news for anybody.
     pub(super) fn failed(&self, error: &ClientError) {
-        if let Trouble::Local { source, path, .. } = &error.trouble
+        if let ErrorKind::Local { source, path, .. } = &error.kind
             && source.kind() == io::ErrorKind::BrokenPipe
             && path.as_os_str() == "-"
         {
             self.failed.fetch_add(1, Ordering::Relaxed);
         } else {
-            self.failed_with(error);
+            self.failed_text(error);
         }
     }
 
     /// One thing failed, in other words.
-    pub(super) fn failed_with(&self, words: impl Display) {
+    pub(super) fn failed_text(&self, words: impl Display) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        self.bar.suspend(|| complain(&words.to_string()));
+        self.bar.suspend(|| print_line(&words.to_string()));
     }
 
     /// One thing was not tried, because of what was told before.
@@ -136,31 +136,31 @@ impl Screen {
     /// Something to know that is no failure.
     pub(super) fn warn(&self, words: impl Display) {
         if !self.quiet {
-            self.bar.suspend(|| complain(&words.to_string()));
+            self.bar.suspend(|| print_line(&words.to_string()));
         }
     }
 
     /// Clears the line and counts what failed. Is everything done?
-    pub(super) fn conclude(&self) -> bool {
-        let is_shown = !self.bar.is_hidden();
+    pub(super) fn finish(&self) -> bool {
+        let is_visible = !self.bar.is_hidden();
         self.bar.finish_and_clear();
         let count = |what: &AtomicU64| what.load(Ordering::Relaxed);
         let (done, failed, skipped) = (count(&self.done), count(&self.failed), count(&self.skipped));
-        if is_shown
+        if is_visible
             && done > 0
             && failed + skipped == 0
             && let Some(began) = self.began.get()
         {
-            complain(&summary(done, count(&self.moved), count(&self.resumed), began.elapsed()));
+            print_line(&summary(done, count(&self.moved), count(&self.resumed), began.elapsed()));
         }
         if failed + skipped > 0 && done + failed + skipped > 1 {
             let untried = if skipped > 0 { format!(", {skipped} not tried") } else { String::new() };
-            complain(&format!("{failed} failed{untried}, {done} done"));
+            print_line(&format!("{failed} failed{untried}, {done} done"));
         }
         failed + skipped == 0
     }
 
-    fn tell(&self) {
+    fn show_count(&self) {
         let (done, expected) = (self.done.load(Ordering::Relaxed), self.expected.load(Ordering::Relaxed));
         if expected > 1 {
             self.bar.set_message(format!("{done}/{expected} files"));
@@ -179,8 +179,8 @@ fn summary(files: u64, moved: u64, resumed: u64, time: Duration) -> String {
 
 /// Follows one transfer and adds it to the whole.
 #[derive(Debug)]
-pub(super) struct Meter<'a> {
-    screen: &'a Screen,
+pub(super) struct TransferProgress<'a> {
+    reporter: &'a Reporter,
     name: String,
     total: u64,
     at: u64,
@@ -189,17 +189,17 @@ pub(super) struct Meter<'a> {
     is_new: bool,
 }
 
-impl Watch for Meter<'_> {
+impl Progress for TransferProgress<'_> {
     fn checking(&mut self, bytes: u64) {
-        if self.screen.expected.load(Ordering::Relaxed) <= 1 {
+        if self.reporter.expected.load(Ordering::Relaxed) <= 1 {
             let name = printable(&self.name);
-            self.screen.bar.set_message(format!("{name}: checking the {} that are here", BinaryBytes(bytes)));
+            self.reporter.bar.set_message(format!("{name}: checking the {} that are here", BinaryBytes(bytes)));
         }
     }
 
     fn total(&mut self, bytes: u64) {
-        self.screen.begin_numbers();
-        let bar = &self.screen.bar;
+        self.reporter.begin_numbers();
+        let bar = &self.reporter.bar;
         if bytes >= self.total {
             bar.inc_length(bytes - self.total);
         } else {
@@ -209,18 +209,18 @@ impl Watch for Meter<'_> {
     }
 
     fn at(&mut self, bytes: u64) {
-        let bar = &self.screen.bar;
+        let bar = &self.reporter.bar;
         if self.is_new {
-            self.screen.begin_numbers();
-            self.screen.name(&self.name);
-            self.screen.resumed.fetch_add(bytes, Ordering::Relaxed);
+            self.reporter.begin_numbers();
+            self.reporter.name(&self.name);
+            self.reporter.resumed.fetch_add(bytes, Ordering::Relaxed);
             self.base = bytes;
         } else {
             // A download that starts over goes back behind what was here.
             let base = self.base.min(bytes);
-            self.screen.resumed.fetch_sub(self.base - base, Ordering::Relaxed);
+            self.reporter.resumed.fetch_sub(self.base - base, Ordering::Relaxed);
             let (before, now) = (self.at - self.base, bytes - base);
-            self.screen.moved.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+            self.reporter.moved.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
             self.base = base;
         }
         if bytes >= self.at {
@@ -236,9 +236,9 @@ impl Watch for Meter<'_> {
         self.is_new = false;
     }
 
-    fn retrying(&mut self, trouble: &Trouble, wait: Duration) {
-        if !self.screen.bar.is_hidden() {
-            self.screen.warn(format!("{}: {trouble} (next try in {:.1} s)", self.name, wait.as_secs_f64()));
+    fn retrying(&mut self, kind: &ErrorKind, wait: Duration) {
+        if !self.reporter.bar.is_hidden() {
+            self.reporter.warn(format!("{}: {kind} (next try in {:.1} s)", self.name, wait.as_secs_f64()));
         }
     }
 }

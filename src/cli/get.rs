@@ -1,19 +1,22 @@
-//! `filewharf get`: files and directories of a server come here.
+//! `filewharf get`: downloads files and directories.
 //!
-//! Names in a listing are the server's word and never trusted: one that is not a plain component
-//! is refused, so nothing is written outside the directory that was meant.
+//! The names in a listing are not trusted: one that is not a plain component is refused, so nothing is written outside
+//! the destination.
 
 use std::ffi::OsStr;
+use std::fmt::{self, Display};
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::common::{Args, CONNECTION, End, PARALLEL, QUIET, Run, UsageError, Worker};
+use super::args::{self, Args, CONNECTION, PARALLEL, QUIET, UsageError};
 use super::flag::Flag;
 use super::pool;
+use super::reporter;
 use super::usage::Usage;
-use crate::client::{Address, Dir, RemotePath, as_dir, printable};
+use super::worker::{Run, Worker};
+use crate::client::{Dir, RemotePath, as_dir, printable};
 
 pub(super) static USAGE: Usage<Args> = Usage {
     name: "get",
@@ -46,96 +49,91 @@ The last argument is DEST unless it looks like HOST:PORT/path; the default is th
 A DEST that is a folder takes the files under their names; DEST ending in / is made if missing.
 - is standard output. While a file comes it is DEST.part, with its version and the digests of what
 is already there in DEST.part.etag; a later get goes on from there. The port is 7070 if none is
-given. What fails does not keep the rest from being fetched. Names of the server are used beneath
+given. After a failure the rest is fetched all the same. Names of the server are used beneath
 DEST only, where no link is followed; folders are fetched 64 deep.",
 };
 
-/// Where things go.
+/// Where the files go.
 #[derive(Debug)]
 enum Destination {
-    Stdout,
     /// Into this directory, under their names.
     Into(Arc<Dir>),
-    /// The one thing becomes this.
+    /// The only file becomes this one.
     As(PathBuf),
 }
 
-/// One file to be fetched.
 #[derive(Debug)]
 struct Job {
-    address: Address,
-    path: String,
+    remote: RemotePath,
     local: Local,
     size: u64,
 }
 
-/// Where a file goes.
+/// The local name of a file.
 #[derive(Debug)]
 enum Local {
-    /// The user named it: links are followed to devices and pipes.
+    /// Given by the user: links are followed to devices and pipes.
     Named(PathBuf),
-    /// The server may have named it: no link beneath `base` is followed.
+    /// It may come from the server: no link beneath `base` is followed.
     Beneath { base: Arc<Dir>, dir: String, name: String },
 }
 
-/// Most files with names like those of parts that are kept for the end.
+/// How many files whose names look like those of parts are kept for the end.
 const DEFERRED_MAX: usize = 10_000;
 
-pub(super) fn run(args: &Args) -> Result<End, UsageError> {
+pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
     let (remotes, dest) = parse_operands(args.operands.clone())?;
-    let dest = resolve_destination(dest, remotes.len(), args.recursive)?;
-    let run = Run::new(args)?;
-    run.reporter.show(true);
-    if matches!(dest, Destination::Stdout) {
-        let mut worker = Worker::new(&run);
-        for remote in &remotes {
-            run.reporter.expect(0);
-            let mut progress = run.reporter.start(&remote.path, 0);
-            let out = &mut io::stdout().lock();
-            if worker.run_on(&remote.address, |client| client.get_stream(&remote.path, out, &mut progress)).is_none() {
-                break; // what comes after a gap is not what was asked for
-            }
-            run.reporter.done();
-        }
-        return Ok(run.end());
+    if dest.as_os_str() == "-" {
+        return to_stdout(args, &remotes);
     }
+    let dest = resolve_destination(dest, remotes.len())?;
+    let run = Run::new(args, Some(reporter::BAR))?;
     let mut walk = Walk { worker: Worker::new(&run), recursive: args.recursive, deferred: Vec::new() };
     pool::run(&run, |submit| remotes.iter().for_each(|remote| walk.argument(remote, &dest, submit)), download);
     // Their names may be those of parts that were in use until now. The shorter comes first: its
     // own part may have the name of a longer.
-    walk.deferred.sort_by_key(|job| job.local.display().len());
+    walk.deferred.sort_by_key(|job| job.local.to_string().len());
     let mut worker = Worker::new(&run);
     walk.deferred.drain(..).for_each(|job| download(&mut worker, job));
-    Ok(run.end())
+    Ok(run.reporter.finish())
 }
 
-/// Tells the places from the destination.
-fn parse_operands(mut arguments: Vec<PathBuf>) -> Result<(Vec<RemotePath>, PathBuf), UsageError> {
+fn to_stdout(args: &Args, remotes: &[RemotePath]) -> Result<bool, UsageError> {
+    if args.recursive {
+        return Err(UsageError("a folder cannot go to standard output".to_owned()));
+    }
+    let run = Run::new(args, Some(reporter::BAR))?;
+    let mut worker = Worker::new(&run);
+    for remote in remotes {
+        run.reporter.expect(0);
+        let mut progress = run.reporter.start(&remote.path, 0);
+        let mut out = io::stdout().lock();
+        if !worker.complete_on(&remote.address, |client| client.get_stream(&remote.path, &mut out, &mut progress)) {
+            break; // what follows a gap is of no use
+        }
+    }
+    Ok(run.reporter.finish())
+}
+
+/// Separates the remote files from the destination.
+fn parse_operands(mut operands: Vec<PathBuf>) -> Result<(Vec<RemotePath>, PathBuf), UsageError> {
     let is_dest = |last: &PathBuf| last.to_str().is_none_or(|last| !RemotePath::has_explicit_port(last));
-    let dest = if arguments.len() > 1 { arguments.pop_if(|last| is_dest(last)) } else { None };
-    let remotes = arguments.iter().map(|argument| match argument.to_str() {
-        Some(text) => RemotePath::parse(text).map_err(UsageError),
-        None => Err(UsageError(format!("{}: is not UTF-8", argument.display()))),
+    let dest = if operands.len() > 1 { operands.pop_if(|last| is_dest(last)) } else { None };
+    let remotes = operands.iter().map(|operand| match operand.to_str() {
+        Some(text) => args::remote(text),
+        None => Err(UsageError(format!("{}: is not UTF-8", operand.display()))),
     });
     Ok((remotes.collect::<Result<_, _>>()?, dest.unwrap_or_else(|| PathBuf::from("."))))
 }
 
-/// Decides by what is there how DEST is meant.
-fn resolve_destination(dest: PathBuf, remotes: usize, recursive: bool) -> Result<Destination, UsageError> {
-    if dest.as_os_str() == "-" {
-        return if recursive {
-            Err(UsageError("a folder cannot go to standard output".to_owned()))
-        } else {
-            Ok(Destination::Stdout)
+/// Decides by what exists whether DEST is a directory.
+fn resolve_destination(dest: PathBuf, remotes: usize) -> Result<Destination, UsageError> {
+    let ends_in_slash = dest.as_os_str().as_encoded_bytes().ends_with(b"/");
+    if ends_in_slash || dest.is_dir() {
+        return match open_dir(&dest, ends_in_slash) {
+            Ok(dir) => Ok(Destination::Into(dir)),
+            Err(error) => Err(UsageError(format!("{}: {error}", dest.display()))),
         };
-    }
-    let is_dir_named = dest.as_os_str().as_encoded_bytes().ends_with(b"/");
-    if is_dir_named || dest.is_dir() {
-        let made = if is_dir_named { fs::create_dir_all(&dest) } else { Ok(()) };
-        let opened = made.and_then(|()| Dir::open(&dest));
-        return opened
-            .map(|dir| Destination::Into(Arc::new(dir)))
-            .map_err(|error| UsageError(format!("{}: {error}", dest.display())));
     }
     if remotes > 1 {
         return Err(UsageError(format!("{}: is no folder, and there are several files for it", dest.display())));
@@ -143,72 +141,77 @@ fn resolve_destination(dest: PathBuf, remotes: usize, recursive: bool) -> Result
     Ok(Destination::As(dest))
 }
 
-/// Finds what is to be fetched.
+fn open_dir(path: &Path, create: bool) -> io::Result<Arc<Dir>> {
+    if create {
+        fs::create_dir_all(path)?;
+    }
+    Dir::open(path).map(Arc::new)
+}
+
+/// Finds what is to be downloaded.
 struct Walk<'a> {
     worker: Worker<'a>,
     recursive: bool,
-    /// Files whose names look like those of parts: they come when no other file is under way.
+    /// Files whose names look like those of parts: they come when no other file is being written.
     deferred: Vec<Job>,
 }
 
-/// A directory of a tree, of which only one page is held.
+/// A directory that is being walked, of which one page is held.
 struct OpenDir {
     path: String,
-    /// Directories that the page named and that are still to be fetched, the last one first.
+    /// Directories of the page that are still to be walked, the last one first.
     dirs: Vec<String>,
-    /// The page to be asked for when these are done, and behind which name it begins.
+    /// The next page to request, by the name after which it begins.
     next: Option<Option<String>>,
 }
 
+impl OpenDir {
+    fn new(path: String) -> Self {
+        Self { path, dirs: Vec::new(), next: Some(None) }
+    }
+}
+
 impl Walk<'_> {
-    /// A place that was named on the command line.
+    /// A file or directory of the command line.
     fn argument(&mut self, remote: &RemotePath, dest: &Destination, submit: &mut dyn FnMut(Job)) {
         let mut size = 0;
         if self.recursive {
-            let Some(stat) = self.worker.run_on(&remote.address, |client| client.stat(&remote.path)) else { return };
-            if stat.dir {
-                return self.argument_dir(remote, dest, submit);
+            let Some(entry) = self.worker.run_on(&remote.address, |client| client.stat(&remote.path)) else { return };
+            if entry.dir {
+                let (base, name) = match dest {
+                    Destination::Into(base) => (Arc::clone(base), remote.name().unwrap_or_default()),
+                    Destination::As(local) => match open_dir(local, true) {
+                        Ok(dir) => (dir, ""),
+                        Err(error) => return self.failed(local.display(), error),
+                    },
+                };
+                return self.dir(remote, &base, name, submit);
             }
-            size = stat.size;
+            size = entry.size;
         }
         let local = match (dest, remote.name()) {
-            (Destination::As(local), _) if !remote.path.ends_with('/') => Local::Named(local.clone()),
-            (Destination::Into(base), Some(name)) if !remote.path.ends_with('/') => {
+            (Destination::As(local), _) => Local::Named(local.clone()),
+            (Destination::Into(base), Some(name)) => {
                 Local::Beneath { base: Arc::clone(base), dir: String::new(), name: name.to_owned() }
             }
-            (Destination::Stdout, _) => return,
-            _ => {
-                let words = format!("{}{}: is a folder; use --recursive", remote.address, remote.path);
-                return self.worker.run.reporter.failed_text(words);
-            }
+            (Destination::Into(_), None) => return self.failed(remote, IS_DIR),
         };
-        let job = Job { address: remote.address.clone(), path: remote.path.clone(), local, size };
-        file(self.worker.run, &mut self.deferred, job, submit);
+        if remote.path.ends_with('/') {
+            return self.failed(remote, IS_DIR);
+        }
+        self.file(Job { remote: remote.clone(), local, size }, submit);
     }
 
-    fn argument_dir(&mut self, remote: &RemotePath, dest: &Destination, submit: &mut dyn FnMut(Job)) {
-        let (base, name) = match dest {
-            Destination::As(local) => match fs::create_dir_all(local).and_then(|()| Dir::open(local)) {
-                Ok(dir) => (Arc::new(dir), ""),
-                Err(error) => return self.worker.run.reporter.failed_text(format!("{}: {error}", local.display())),
-            },
-            Destination::Into(base) => (Arc::clone(base), remote.name().unwrap_or("")),
-            Destination::Stdout => return,
-        };
-        self.walk_dir(remote, &base, name, submit);
-    }
-
-    /// A directory with everything in it, to `name` beneath `base`. Entries are handed out as the pages come;
-    /// of each directory on the way down one page is held, so that no server can fill the memory.
-    fn walk_dir(&mut self, remote: &RemotePath, base: &Arc<Dir>, name: &str, submit: &mut dyn FnMut(Job)) {
-        let run = self.worker.run;
+    /// A directory with all its content, to `name` beneath `base`. Entries are submitted as the pages come; of each
+    /// directory on the way down one page is held, so that memory is bounded whatever the server sends.
+    fn dir(&mut self, remote: &RemotePath, base: &Arc<Dir>, name: &str, submit: &mut dyn FnMut(Job)) {
         let root = as_dir(&remote.path);
-        let mut open_dirs = vec![OpenDir { path: root.clone(), dirs: Vec::new(), next: Some(None) }];
+        let mut open_dirs = vec![OpenDir::new(root.clone())];
         while let Some(open_dir) = open_dirs.last_mut() {
             if let Some(dir) = open_dir.dirs.pop() {
-                // A path that is too deep is refused before it is asked for.
+                // A path that is too deep is refused before it is sent.
                 let path = format!("{}{dir}/", open_dir.path);
-                open_dirs.push(OpenDir { path, dirs: Vec::new(), next: Some(None) });
+                open_dirs.push(OpenDir::new(path));
                 continue;
             }
             let Some(after) = open_dir.next.take() else {
@@ -216,102 +219,93 @@ impl Walk<'_> {
                 continue;
             };
             let local = format!("{name}/{}", &open_dir.path[root.len()..]).trim_start_matches('/').to_owned();
-            // Also a directory without files is made.
+            // A directory without files is created too.
             if after.is_none()
                 && let Err(error) = base.make(&local)
             {
-                run.reporter.failed_text(format!("{}: {error}", printable(&local)));
+                self.failed(printable(&local), error);
                 continue;
             }
+            let here = |path: String| RemotePath { address: remote.address.clone(), path };
             let page = self.worker.run_on(&remote.address, |client| client.page(&open_dir.path, after.as_deref()));
             let Some(page) = page else { continue };
             open_dir.next = page.next.map(Some);
             for entry in page.entries {
-                let entry = match entry {
-                    Ok(entry) if entry.is_safe() => entry,
+                match entry {
+                    Ok(entry) if !entry.is_safe() => {
+                        let why = format!("the server lists the name {:?}, refused", entry.name);
+                        self.failed(here(open_dir.path.clone()), why);
+                    }
+                    Ok(entry) if entry.dir => open_dir.dirs.push(entry.name),
                     Ok(entry) => {
-                        let (address, path) = (&remote.address, &open_dir.path);
-                        let words = format!("{address}{path}: the server lists the name {:?}, refused", entry.name);
-                        run.reporter.failed_text(words);
-                        continue;
+                        let remote = here(format!("{}{}", open_dir.path, entry.name));
+                        let local = Local::Beneath { base: Arc::clone(base), dir: local.clone(), name: entry.name };
+                        self.file(Job { remote, local, size: entry.size }, submit);
                     }
-                    Err(kind) => {
-                        run.reporter.failed(&kind.at(&remote.address, &open_dir.path));
-                        continue;
-                    }
-                };
-                if entry.dir {
-                    open_dir.dirs.push(entry.name);
-                    continue;
+                    Err(kind) => self.worker.run.reporter.failed(&kind.at(&remote.address, &open_dir.path)),
                 }
-                let path = format!("{}{}", open_dir.path, entry.name);
-                let local = Local::Beneath { base: Arc::clone(base), dir: local.clone(), name: entry.name };
-                let job = Job { address: remote.address.clone(), path, local, size: entry.size };
-                file(run, &mut self.deferred, job, submit);
             }
             open_dir.dirs.reverse();
         }
     }
-}
 
-/// Hands a file out, now or late.
-fn file(run: &Run, deferred: &mut Vec<Job>, job: Job, submit: &mut dyn FnMut(Job)) {
-    if !job.path.ends_with(".part") && !job.path.ends_with(".part.etag") {
-        run.reporter.expect(job.size);
-        submit(job);
-    } else if deferred.len() < DEFERRED_MAX {
-        run.reporter.expect(job.size);
-        deferred.push(job);
-    } else {
-        let Job { address, path, .. } = job;
-        run.reporter
-            .failed_text(format!("{address}{path}: left out, the {DEFERRED_MAX} files before it end in .part too"));
+    /// Submits a file, or defers it.
+    fn file(&mut self, job: Job, submit: &mut dyn FnMut(Job)) {
+        let is_deferred = job.remote.path.ends_with(".part") || job.remote.path.ends_with(".part.etag");
+        if is_deferred && self.deferred.len() == DEFERRED_MAX {
+            let why = format!("left out, the {DEFERRED_MAX} files before it end in .part too");
+            return self.failed(job.remote, why);
+        }
+        self.worker.run.reporter.expect(job.size);
+        if is_deferred { self.deferred.push(job) } else { submit(job) }
+    }
+
+    fn failed(&self, file: impl Display, why: impl Display) {
+        self.worker.run.reporter.failed_text(format!("{file}: {why}"));
     }
 }
 
-/// Does one job.
+const IS_DIR: &str = "is a folder; use --recursive";
+
 fn download(worker: &mut Worker<'_>, job: Job) {
+    let Job { remote, local, size } = job;
     let reporter = &worker.run.reporter;
-    let mut progress = reporter.start(&job.path, job.size);
-    let failed = |error| reporter.failed_text(format!("{}: {error}", job.local.display()));
-    let done = match &job.local {
-        Local::Named(local) => match special(local) {
-            Ok(None) => worker.try_on(&job.address, |client| client.get_file(&job.path, local, &mut progress)),
-            Ok(Some(mut device)) => {
-                worker.try_on(&job.address, |client| client.get_stream(&job.path, &mut device, &mut progress))
-            }
-            Err(error) => return failed(error),
-        },
-        Local::Beneath { base, dir, name } => match base.make(dir) {
-            Ok(dir) => worker
-                .try_on(&job.address, |client| client.get_file_in(&job.path, &dir, OsStr::new(name), &mut progress)),
-            Err(error) => return failed(error),
-        },
+    let mut progress = reporter.start(&remote.path, size);
+    let result = match &local {
+        Local::Named(path) => open_special(path).map(|device| {
+            worker.try_on(&remote.address, |client| match device {
+                Some(mut device) => client.get_stream(&remote.path, &mut device, &mut progress),
+                None => client.get_file(&remote.path, path, &mut progress),
+            })
+        }),
+        Local::Beneath { base, dir, name } => base.make(dir).map(|dir| {
+            let name = OsStr::new(name);
+            worker.try_on(&remote.address, |client| client.get_file_in(&remote.path, &dir, name, &mut progress))
+        }),
     };
-    match done {
-        Some(Ok(_)) => reporter.done(),
-        Some(Err(error)) if error.kind.code() == Some(409) => {
-            reporter.failed_text(format!("{}{}: is a folder; use --recursive", job.address, job.path));
-        }
-        Some(Err(error)) => worker.fail(&job.address, &error),
-        None => {}
+    match result {
+        Ok(Some(Ok(_))) => reporter.done(),
+        Ok(Some(Err(error))) if error.kind.code() == Some(409) => reporter.failed_text(format!("{remote}: {IS_DIR}")),
+        Ok(Some(Err(error))) => worker.fail(&remote.address, &error),
+        Ok(None) => {}
+        Err(error) => reporter.failed_text(format!("{local}: {error}")),
     }
 }
 
-impl Local {
-    fn display(&self) -> String {
+impl Display for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Named(local) => local.display().to_string(),
-            Self::Beneath { dir, name, .. } => format!("{dir}{name}"),
+            Self::Named(path) => path.display().fmt(f),
+            Self::Beneath { dir, name, .. } => write!(f, "{dir}{name}"),
         }
     }
 }
 
-/// Devices and pipes are written to and not replaced; a directory is neither.
-fn special(local: &Path) -> io::Result<Option<fs::File>> {
+/// Opens a device or a pipe, which is written to instead of being replaced. An error for a directory.
+fn open_special(local: &Path) -> io::Result<Option<fs::File>> {
     match fs::metadata(local) {
-        Ok(facts) if facts.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
-        Ok(facts) if !facts.is_file() => OpenOptions::new().write(true).open(local).map(Some),
+        Ok(metadata) if metadata.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(metadata) if !metadata.is_file() => OpenOptions::new().write(true).open(local).map(Some),
         _ => Ok(None),
     }
 }

@@ -7,8 +7,9 @@ use std::io::{self, BufWriter, IsTerminal as _, Write};
 
 use indicatif::BinaryBytes;
 
-use super::common::{Args, CONNECTION, End, Run, UsageError, Worker};
+use super::args::{Args, CONNECTION, UsageError};
 use super::usage::Usage;
+use super::worker::{Run, Worker};
 use crate::calendar::Utc;
 use crate::client::{Client, ClientError, Entry, ErrorKind, printable};
 
@@ -28,53 +29,45 @@ In a pipe each line is SIZE, tab, DATE, tab, NAME: bytes, UTC as 2001-09-09T01:4
 name, which ends in / for a folder (its size is -). The port is 7070 if none is given.",
 };
 
-pub(super) fn run(args: &Args) -> Result<End, UsageError> {
+pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
     let remotes = args.remotes()?;
-    let run = Run::new(args)?;
+    let run = Run::new(args, None)?;
     let stdout = io::stdout();
     let terminal = stdout.is_terminal();
     let mut out = BufWriter::new(stdout.lock());
     for remote in &remotes {
-        Worker::new(&run).run_on(&remote.address, |client| {
-            // Whoever stops reading has seen enough.
-            match list(client, &remote.path, terminal, &mut out) {
-                Err(ClientError { kind: ErrorKind::Local { source, .. }, .. })
-                    if source.kind() == io::ErrorKind::BrokenPipe =>
-                {
-                    Ok(())
-                }
-                other => other,
+        Worker::new(&run).run_on(&remote.address, |client| match list(client, &remote.path, terminal, &mut out) {
+            // The reader of a pipe may stop reading before the end.
+            Err(ClientError { kind: ErrorKind::LocalFile { source, .. }, .. })
+                if source.kind() == io::ErrorKind::BrokenPipe =>
+            {
+                Ok(())
             }
+            other => other,
         });
     }
-    Ok(run.end())
+    Ok(run.reporter.finish())
 }
 
-/// Writes the entries as they come.
+/// Writes the entries as they come; a file is listed as itself.
 pub(super) fn list(client: &mut Client, path: &str, terminal: bool, out: &mut impl Write) -> Result<(), ClientError> {
-    let peer = client.address().to_string();
-    let unwritable = |error| ClientError {
-        peer: peer.clone(),
-        subject: path.to_owned(),
-        kind: ErrorKind::Local { doing: "write", path: "-".into(), source: error },
+    let peer = client.address().clone();
+    let mut write = |entry: &Entry| {
+        writeln!(out, "{}", line(entry, terminal))
+            .map_err(|error| ErrorKind::local("write", "-", error).at(&peer, path))
     };
-    let mut failure = None;
+    let mut result = Ok(());
     for entry in client.list(path) {
         match entry {
-            Ok(entry) => writeln!(out, "{}", line(&entry, terminal)).map_err(&unwritable)?,
-            Err(error) => failure = Some(error),
+            Ok(entry) => write(&entry)?,
+            Err(error) => result = Err(error),
         }
     }
-    // A file is listed as itself.
-    if failure.as_ref().is_some_and(|error| error.kind.code() == Some(409)) {
-        let stat = client.stat(path.trim_end_matches('/'))?;
-        let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or(path).to_owned();
-        let entry = Entry { name, dir: stat.dir, size: stat.size, mtime: stat.mtime, etag: stat.etag };
-        writeln!(out, "{}", line(&entry, terminal)).map_err(&unwritable)?;
-        failure = None;
+    if matches!(&result, Err(error) if error.kind.code() == Some(409)) {
+        result = write(&client.stat(path.trim_end_matches('/'))?);
     }
-    out.flush().map_err(&unwritable)?;
-    failure.map_or(Ok(()), Err)
+    out.flush().map_err(|error| ErrorKind::local("write", "-", error).at(&peer, path))?;
+    result
 }
 
 /// One line of the listing.

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use super::common::{Run, Worker};
+use super::worker::{Run, Worker};
 
 /// Jobs that are found ahead; the totals shown are right for directories up to this size.
 const QUEUE_LEN: usize = 4096;

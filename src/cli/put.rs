@@ -1,17 +1,19 @@
-//! `filewharf put`: local files, directories and standard input go to a server.
+//! `filewharf put`: sends local files, directories and standard input to a server.
 //!
-//! Symbolic links are followed, as by `scp -r`; a link that leads back to a directory it lies in is
-//! left out with a warning.
+//! Symbolic links are followed, as by `scp -r`; a link to a directory that contains it is left out with a warning.
 
-use std::fs::{self, File};
+use std::ffi::OsStr;
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::common::{Args, CONNECTION, End, PARALLEL, QUIET, Run, UsageError, Worker};
+use super::args::{self, Args, CONNECTION, PARALLEL, QUIET, UsageError};
 use super::flag::Flag;
 use super::pool;
+use super::reporter;
 use super::usage::Usage;
+use super::worker::{Run, Worker};
 use crate::client::{Address, ClientError, ErrorKind, RemotePath, as_dir};
 use crate::wire::key;
 
@@ -58,32 +60,35 @@ pub(super) static USAGE: Usage<Args> = Usage {
 One FILE and a target without a final slash: into the target if it is a folder, else this is the
 new name. With several files, --name or a final slash the target is a folder. Files keep their
 names, missing folders are made, a folder x becomes /inbox/x/. File modes are not kept. The
-port is 7070 if none is given. What fails does not keep the rest from being sent.",
+port is 7070 if none is given. After a failure the rest is sent all the same.",
 };
 
-/// One thing to be done on the server.
 #[derive(Debug)]
 enum Job {
-    /// Send a local file.
-    File { local: PathBuf, path: String, size: u64, is_regular: bool },
-    /// Make a directory that would not come into being by its files.
-    Dir { path: String },
+    File {
+        local: PathBuf,
+        path: String,
+        size: u64,
+    },
+    /// An empty directory, which no file creates.
+    Dir {
+        path: String,
+    },
 }
 
-pub(super) fn run(args: &Args) -> Result<End, UsageError> {
+pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
     let mut files = args.operands.clone();
     let target = files.pop().filter(|_| !files.is_empty());
     let target = target.ok_or_else(|| UsageError("put needs FILE... and then HOST:PORT/folder/".to_owned()))?;
-    let target = RemotePath::parse(&target.to_string_lossy()).map_err(UsageError)?;
-    let takes_stdin = files.iter().any(|file| file.as_os_str() == "-");
+    let target = args::remote(&target.to_string_lossy())?;
+    let takes_stdin = files.iter().any(|file| is_stdin(file));
     if args.name.is_some() && files.len() > 1 {
         return Err(UsageError("--name is for one FILE only".to_owned()));
     }
     let is_dir = files.len() > 1 || args.name.is_some() || target.path.ends_with('/');
     if takes_stdin && (files.len() > 1 || is_dir && args.name.is_none()) {
-        return Err(UsageError(
-            "standard input (-) goes alone, and needs --name NAME or HOST:PORT/folder/name".to_owned(),
-        ));
+        let why = "standard input (-) goes alone, and needs --name NAME or HOST:PORT/folder/name";
+        return Err(UsageError(why.to_owned()));
     }
     if let Some(name) = &args.name {
         key::component(name).map_err(|failure| UsageError(format!("--name {name}: {failure}")))?;
@@ -91,21 +96,17 @@ pub(super) fn run(args: &Args) -> Result<End, UsageError> {
             return Err(UsageError(format!("--name {name}: a name has no /")));
         }
     }
-    let run = Run::new(args)?;
-    let address = &target.address;
-    run.reporter.show(!takes_stdin);
+    let run = Run::new(args, Some(if takes_stdin { reporter::COUNT } else { reporter::BAR }))?;
     let Some((dir, name)) = destination(&run, &files, &target, is_dir, args.name.as_deref()) else {
-        return Ok(run.end());
+        return Ok(run.reporter.finish());
     };
     if takes_stdin {
         run.reporter.expect(0);
         let path = format!("{dir}{}", name.unwrap_or_default());
         let mut progress = run.reporter.start(&path, 0);
-        let sent = Worker::new(&run)
-            .run_on(address, |client| client.put(&path, &mut io::stdin().lock(), None, None, &mut progress));
-        if sent.is_some() {
-            run.reporter.done();
-        }
+        let mut stdin = io::stdin().lock();
+        Worker::new(&run)
+            .complete_on(&target.address, |client| client.put(&path, &mut stdin, None, None, &mut progress));
     } else {
         pool::run(
             &run,
@@ -115,14 +116,18 @@ pub(super) fn run(args: &Args) -> Result<End, UsageError> {
                     walk.argument(file, name, &dir);
                 }
             },
-            |worker, job| send(worker, address, job),
+            |worker, job| send(worker, &target.address, job),
         );
     }
-    Ok(run.end())
+    Ok(run.reporter.finish())
 }
 
-/// The directory that files go to, and the name of the one file if it is not its own. `None` if that cannot be
-/// found out, which has been told.
+fn is_stdin(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
+/// The directory that files go to, and the name of the one file if it is not its own. `None` if the server could not
+/// be asked, which has been reported.
 fn destination<'a>(
     run: &Run,
     files: &[PathBuf],
@@ -130,19 +135,18 @@ fn destination<'a>(
     is_dir: bool,
     name: Option<&'a str>,
 ) -> Option<(String, Option<&'a str>)> {
-    let whole = || Some((as_dir(&target.path), name));
+    let into_target = Some((as_dir(&target.path), name));
     // A directory goes into the target whatever is there.
     if is_dir || files.iter().any(|file| file.is_dir()) {
-        return whole();
+        return into_target;
     }
     let mut worker = Worker::new(run);
     match worker.try_on(&target.address, |client| client.stat(&target.path))? {
-        Ok(stat) if stat.dir && files.iter().any(|file| file.as_os_str() == "-") => {
-            let words = format!("{}{}: is a folder; standard input needs --name", target.address, target.path);
-            run.reporter.failed_text(words);
+        Ok(entry) if entry.dir && files.iter().any(|file| is_stdin(file)) => {
+            run.reporter.failed_text(format!("{target}: is a folder; standard input needs --name"));
             None
         }
-        Ok(stat) if stat.dir => whole(),
+        Ok(entry) if entry.dir => into_target,
         Ok(_) | Err(ClientError { kind: ErrorKind::Refused { code: 404 | 409, .. }, .. }) => {
             let (dir, name) = target.path.rsplit_once('/')?;
             Some((format!("{dir}/"), Some(name)))
@@ -159,30 +163,28 @@ struct Walk<'a> {
     run: &'a Run,
     recursive: bool,
     submit: &'a mut dyn FnMut(Job),
-    /// Device and inode of the directories from the top down to here.
+    /// Device and inode of the directories from the argument down to here.
     ancestors: Vec<(u64, u64)>,
 }
 
 impl Walk<'_> {
-    /// Something that was named on the command line. A directory without a name of its own, like `.`,
-    /// gives its content.
+    /// A file of the command line. A directory without a name of its own, like `.`, gives its content.
     fn argument(&mut self, file: &Path, name: Option<&str>, dir: &str) {
-        let file_name = file.file_name().map(|file_name| file_name.to_str().ok_or(()));
-        match (name, file_name) {
-            (Some(name), _) | (None, Some(Ok(name))) => self.entry(file, format!("{dir}{name}"), true),
-            (None, Some(Err(()))) => self.failed(file, "its name is not UTF-8; use --name"),
+        match (name, file.file_name().map(OsStr::to_str)) {
+            (Some(name), _) | (None, Some(Some(name))) => self.entry(file, format!("{dir}{name}"), true),
+            (None, Some(None)) => self.failed(file, "its name is not UTF-8; use --name"),
             (None, None) => self.entry(file, dir.trim_end_matches('/').to_owned(), true),
         }
     }
 
-    /// A file or a directory. Devices and pipes are sent only if they were named.
+    /// A file or a directory. Devices and pipes are sent only if they are arguments.
     fn entry(&mut self, local: &Path, path: String, is_argument: bool) {
-        let facts = match fs::metadata(local) {
-            Ok(facts) => facts,
+        let metadata = match fs::metadata(local) {
+            Ok(metadata) => metadata,
             Err(error) => return self.failed(local, error),
         };
-        if facts.is_dir() {
-            let id = (facts.dev(), facts.ino());
+        if metadata.is_dir() {
+            let id = (metadata.dev(), metadata.ino());
             if !self.recursive {
                 self.failed(local, "is a folder; use --recursive");
             } else if self.ancestors.contains(&id) {
@@ -192,16 +194,15 @@ impl Walk<'_> {
                 self.dir(local, &path);
                 self.ancestors.pop();
             }
-        } else if facts.is_file() || is_argument {
-            self.run.reporter.expect(facts.len());
-            let (size, is_regular) = (facts.len(), facts.is_file());
-            (self.submit)(Job::File { local: local.to_owned(), path, size, is_regular });
+        } else if metadata.is_file() || is_argument {
+            self.run.reporter.expect(metadata.len());
+            (self.submit)(Job::File { local: local.to_owned(), path, size: metadata.len() });
         } else {
             self.failed(local, "is neither a file nor a folder");
         }
     }
 
-    /// Everything in a directory; `path` has no slash at its end.
+    /// The content of a directory; `path` has no slash at its end.
     fn dir(&mut self, local: &Path, path: &str) {
         if let Err(failure) = key::absolute(&as_dir(path)) {
             return self.failed(local, failure);
@@ -232,38 +233,20 @@ impl Walk<'_> {
     }
 }
 
-/// Does one job.
 fn send(worker: &mut Worker<'_>, address: &Address, job: Job) {
-    let reporter = &worker.run.reporter;
-    let done = match job {
-        Job::File { local, path, size, is_regular } => {
-            let mut progress = reporter.start(&local.to_string_lossy(), size);
-            if is_regular {
-                worker.run_on(address, |client| client.put_file(&path, &local, &mut progress)).is_some()
-            } else {
-                match File::open(&local) {
-                    Ok(mut stream) => worker
-                        .run_on(address, |client| client.put(&path, &mut stream, None, None, &mut progress))
-                        .is_some(),
-                    Err(error) => {
-                        reporter.failed_text(format!("{}: {error}", local.display()));
-                        false
-                    }
-                }
-            }
+    match job {
+        Job::File { local, path, size } => {
+            let mut progress = worker.run.reporter.start(&local.to_string_lossy(), size);
+            worker.complete_on(address, |client| client.put_file(&path, &local, &mut progress));
         }
-        Job::Dir { path } => worker
-            .run_on(address, |client| match client.mkdir(&path) {
-                // It may be there already.
-                Err(error) if error.kind.code() == Some(409) => match client.stat(&path) {
-                    Ok(stat) if stat.dir => Ok(()),
-                    _ => Err(error),
-                },
+        Job::Dir { path } => {
+            worker.complete_on(address, |client| match client.mkdir(&path) {
+                // It may exist already.
+                Err(error) if error.kind.code() == Some(409) && client.stat(&path).is_ok_and(|entry| entry.dir) => {
+                    Ok(())
+                }
                 other => other,
-            })
-            .is_some(),
-    };
-    if done {
-        reporter.done();
+            });
+        }
     }
 }

@@ -1,74 +1,58 @@
-//! What a person sees: progress on a terminal, errors as one line each, a count at the end.
-//!
-//! Everything goes to standard error; progress only if that is a terminal. Results, which go to
-//! standard output, are not this file's business.
+//! Messages on standard error: progress on a terminal, errors as one line each, a summary at the end.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::client::{ClientError, ErrorKind, Progress, printable};
 
-/// Known length: a bar. `wide_msg` is cut to what the line has room for.
-const BAR: &str = "{wide_msg} {bytes}/{total_bytes} {bar:20} {bytes_per_sec} {eta} left";
-/// Nothing is known yet, or what an earlier run left is checked.
+/// The length is known: a bar. `wide_msg` is cut to what fits into the line.
+pub(super) const BAR: &str = "{wide_msg} {bytes}/{total_bytes} {bar:20} {bytes_per_sec} {eta} left";
+/// The length is not known: numbers only.
+pub(super) const COUNT: &str = "{wide_msg} {bytes} {bytes_per_sec} {elapsed}";
+/// Nothing is known yet.
 const WAIT: &str = "{wide_msg}";
-/// Length not known: numbers only.
-const COUNT: &str = "{wide_msg} {bytes} {bytes_per_sec} {elapsed}";
 
-/// Writes one line to standard error. If that is closed, nobody is left to tell.
-pub(super) fn print_line(words: &str) {
-    let _ = writeln!(io::stderr().lock(), "filewharf: {}", printable(words));
+/// Writes one line to standard error, if that is open.
+pub(super) fn print_line(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "filewharf: {}", printable(text));
 }
 
-/// The state of what is shown, shared by all workers.
+/// Reports what all workers of a run do.
 #[derive(Debug)]
 pub(super) struct Reporter {
     bar: ProgressBar,
     quiet: bool,
-    /// What the bar shows once a length is known; empty until a command moves content.
-    template: OnceLock<&'static str>,
-    /// When content began to move.
-    began: OnceLock<Instant>,
-    /// Bytes that were moved, and those that were here before.
-    moved: AtomicU64,
-    resumed: AtomicU64,
-    expected: AtomicU64,
-    done: AtomicU64,
-    failed: AtomicU64,
-    skipped: AtomicU64,
+    /// What the bar shows once a length is known; `None` for commands that transfer no content.
+    template: Option<&'static str>,
+    started: Instant,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    expected: u64,
+    done: u64,
+    failed: u64,
+    skipped: u64,
+    /// Bytes that earlier runs had transferred.
+    resumed: u64,
 }
 
 impl Reporter {
-    pub(super) fn new(quiet: bool) -> Self {
+    pub(super) fn new(quiet: bool, template: Option<&'static str>) -> Self {
         let visible = !quiet && io::stderr().is_terminal();
         let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self {
-            bar: ProgressBar::with_draw_target(Some(0), target),
-            quiet,
-            template: OnceLock::new(),
-            began: OnceLock::new(),
-            moved: AtomicU64::new(0),
-            resumed: AtomicU64::new(0),
-            expected: AtomicU64::new(0),
-            done: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            skipped: AtomicU64::new(0),
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        let reporter = Self { bar, quiet, template, started: Instant::now(), counts: Mutex::default() };
+        if template.is_some() && !reporter.bar.is_hidden() {
+            reporter.style(WAIT);
+            reporter.bar.enable_steady_tick(Duration::from_millis(250));
         }
-    }
-
-    /// Begins to show progress; commands that move no content do not call this.
-    pub(super) fn show(&self, length_is_known: bool) {
-        let _ = self.template.set(if length_is_known { BAR } else { COUNT });
-        let _ = self.began.set(Instant::now());
-        self.style(WAIT);
-        if !self.bar.is_hidden() {
-            self.bar.enable_steady_tick(Duration::from_millis(250));
-        }
+        reporter
     }
 
     fn style(&self, template: &str) {
@@ -76,82 +60,88 @@ impl Reporter {
         self.bar.set_style(style.progress_chars("=> "));
     }
 
-    /// Numbers mean something from now on.
-    fn begin_numbers(&self) {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows amounts, which are known from now on.
+    fn show_amounts(&self) {
         if self.bar.position() == 0
-            && let Some(template) = self.template.get()
+            && let Some(template) = self.template
         {
             self.style(template);
         }
     }
 
-    /// One more thing is to be done; `bytes` of it if they are known. Watch it by the result.
+    /// One more transfer is to be done, of this many bytes as far as is known.
     pub(super) fn expect(&self, bytes: u64) {
-        self.expected.fetch_add(1, Ordering::Relaxed);
+        self.counts().expected += 1;
         self.bar.inc_length(bytes);
         self.show_count();
     }
 
-    /// A thing is about to move: follows it. `known` are the bytes it was expected with.
-    pub(super) fn start(&self, name: &str, known: u64) -> TransferProgress<'_> {
-        self.name(name);
-        TransferProgress { reporter: self, name: name.to_owned(), total: known, at: 0, base: 0, is_new: true }
+    /// Follows a transfer that was expected with `size` bytes.
+    pub(super) fn start(&self, name: &str, size: u64) -> TransferProgress<'_> {
+        self.show_name(name);
+        TransferProgress { reporter: self, name: name.to_owned(), total: size, position: 0, resumed: None }
     }
 
-    fn name(&self, name: &str) {
-        if self.expected.load(Ordering::Relaxed) <= 1 {
+    /// Shows the name, unless there are several.
+    fn show_name(&self, name: &str) {
+        if self.counts().expected <= 1 {
             self.bar.set_message(printable(name));
         }
     }
 
-    /// One thing is done.
+    fn show_count(&self) {
+        let Counts { done, expected, .. } = *self.counts();
+        if expected > 1 {
+            self.bar.set_message(format!("{done}/{expected} files"));
+        }
+    }
+
+    /// Counts one success.
     pub(super) fn done(&self) {
-        self.done.fetch_add(1, Ordering::Relaxed);
+        self.counts().done += 1;
         self.show_count();
     }
 
-    /// One thing failed. That nobody reads standard output any more is no news for anybody.
+    /// Counts one failure and reports it, unless standard output was closed by its reader.
     pub(super) fn failed(&self, error: &ClientError) {
-        if let ErrorKind::Local { source, path, .. } = &error.kind
-            && source.kind() == io::ErrorKind::BrokenPipe
-            && path.as_os_str() == "-"
-        {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.failed_text(error);
+        match &error.kind {
+            ErrorKind::LocalFile { source, path, .. }
+                if source.kind() == io::ErrorKind::BrokenPipe && path.as_os_str() == "-" =>
+            {
+                self.counts().failed += 1;
+            }
+            _ => self.failed_text(error),
         }
     }
 
-    /// One thing failed, in other words.
-    pub(super) fn failed_text(&self, words: impl Display) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
-        self.bar.suspend(|| print_line(&words.to_string()));
+    pub(super) fn failed_text(&self, text: impl Display) {
+        self.counts().failed += 1;
+        self.bar.suspend(|| print_line(&text.to_string()));
     }
 
-    /// One thing was not tried, because of what was told before.
+    /// Counts what was not tried because of an earlier failure.
     pub(super) fn skipped(&self) {
-        self.skipped.fetch_add(1, Ordering::Relaxed);
+        self.counts().skipped += 1;
     }
 
-    /// Something to know that is no failure.
-    pub(super) fn warn(&self, words: impl Display) {
+    pub(super) fn warn(&self, text: impl Display) {
         if !self.quiet {
-            self.bar.suspend(|| print_line(&words.to_string()));
+            self.bar.suspend(|| print_line(&text.to_string()));
         }
     }
 
-    /// Clears the line and counts what failed. Is everything done?
+    /// Clears the bar and prints a summary; true if everything was done.
     pub(super) fn finish(&self) -> bool {
-        let is_visible = !self.bar.is_hidden();
+        let is_visible = !self.bar.is_hidden() && self.template.is_some();
+        let bytes = self.bar.position();
         self.bar.finish_and_clear();
-        let count = |what: &AtomicU64| what.load(Ordering::Relaxed);
-        let (done, failed, skipped) = (count(&self.done), count(&self.failed), count(&self.skipped));
-        if is_visible
-            && done > 0
-            && failed + skipped == 0
-            && let Some(began) = self.began.get()
-        {
-            print_line(&summary(done, count(&self.moved), count(&self.resumed), began.elapsed()));
+        let Counts { done, failed, skipped, resumed, .. } = *self.counts();
+        if is_visible && done > 0 && failed + skipped == 0 {
+            print_line(&summary(done, bytes, resumed, self.started.elapsed()));
         }
         if failed + skipped > 0 && done + failed + skipped > 1 {
             let untried = if skipped > 0 { format!(", {skipped} not tried") } else { String::new() };
@@ -159,81 +149,67 @@ impl Reporter {
         }
         failed + skipped == 0
     }
-
-    fn show_count(&self) {
-        let (done, expected) = (self.done.load(Ordering::Relaxed), self.expected.load(Ordering::Relaxed));
-        if expected > 1 {
-            self.bar.set_message(format!("{done}/{expected} files"));
-        }
-    }
 }
 
 /// As in "3 files, 12.00 MiB in 2.1 s (5.71 MiB/s)".
-fn summary(files: u64, moved: u64, resumed: u64, time: Duration) -> String {
+fn summary(files: u64, bytes: u64, resumed: u64, time: Duration) -> String {
     let word = if files == 1 { "file" } else { "files" };
-    let rate = (moved as f64 / time.as_secs_f64().max(0.001)) as u64;
+    let rate = (bytes.saturating_sub(resumed) as f64 / time.as_secs_f64().max(0.001)) as u64;
     let here = if resumed > 0 { format!(", {} of them were here", BinaryBytes(resumed)) } else { String::new() };
-    let (size, rate) = (BinaryBytes(moved + resumed), BinaryBytes(rate));
+    let (size, rate) = (BinaryBytes(bytes), BinaryBytes(rate));
     format!("{files} {word}, {size} in {:.1} s ({rate}/s){here}", time.as_secs_f64())
 }
 
-/// Follows one transfer and adds it to the whole.
+/// Adds one transfer to the whole.
 #[derive(Debug)]
 pub(super) struct TransferProgress<'a> {
     reporter: &'a Reporter,
     name: String,
     total: u64,
-    at: u64,
-    /// Of these, what was here before.
-    base: u64,
-    is_new: bool,
+    position: u64,
+    /// How many bytes an earlier run had transferred; `None` before the transfer begins.
+    resumed: Option<u64>,
 }
 
 impl Progress for TransferProgress<'_> {
-    fn checking(&mut self, bytes: u64) {
-        if self.reporter.expected.load(Ordering::Relaxed) <= 1 {
+    fn verifying(&mut self, bytes: u64) {
+        if self.reporter.counts().expected <= 1 {
             let name = printable(&self.name);
-            self.reporter.bar.set_message(format!("{name}: checking the {} that are here", BinaryBytes(bytes)));
+            self.reporter.bar.set_message(format!("{name}: verifying the {} that are here", BinaryBytes(bytes)));
         }
     }
 
     fn total(&mut self, bytes: u64) {
-        self.reporter.begin_numbers();
+        self.reporter.show_amounts();
         let bar = &self.reporter.bar;
-        if bytes >= self.total {
-            bar.inc_length(bytes - self.total);
-        } else {
-            bar.dec_length(self.total - bytes);
-        }
+        bar.inc_length(bytes.saturating_sub(self.total));
+        bar.dec_length(self.total.saturating_sub(bytes));
         self.total = bytes;
     }
 
-    fn at(&mut self, bytes: u64) {
+    fn position(&mut self, bytes: u64) {
         let bar = &self.reporter.bar;
-        if self.is_new {
-            self.reporter.begin_numbers();
-            self.reporter.name(&self.name);
-            self.reporter.resumed.fetch_add(bytes, Ordering::Relaxed);
-            self.base = bytes;
-        } else {
-            // A download that starts over goes back behind what was here.
-            let base = self.base.min(bytes);
-            self.reporter.resumed.fetch_sub(self.base - base, Ordering::Relaxed);
-            let (before, now) = (self.at - self.base, bytes - base);
-            self.reporter.moved.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
-            self.base = base;
-        }
-        if bytes >= self.at {
-            bar.inc(bytes - self.at);
-            // What an earlier run had fetched says nothing about the rate of this one.
-            if self.is_new && bytes > 0 {
-                bar.reset_eta();
+        let resumed = match self.resumed {
+            None => {
+                self.reporter.show_amounts();
+                self.reporter.show_name(&self.name);
+                self.reporter.counts().resumed += bytes;
+                bytes
             }
-        } else {
-            bar.dec(self.at - bytes);
+            // A download that starts again goes back behind what was here.
+            Some(resumed) if bytes < resumed => {
+                self.reporter.counts().resumed -= resumed - bytes;
+                bytes
+            }
+            Some(resumed) => resumed,
+        };
+        bar.inc(bytes.saturating_sub(self.position));
+        bar.dec(self.position.saturating_sub(bytes));
+        // What an earlier run had transferred must not count in the rate of this one.
+        if self.resumed.is_none() && bytes > 0 {
+            bar.reset_eta();
         }
-        self.at = bytes;
-        self.is_new = false;
+        (self.position, self.resumed) = (bytes, Some(resumed));
     }
 
     fn retrying(&mut self, kind: &ErrorKind, wait: Duration) {

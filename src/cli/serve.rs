@@ -4,18 +4,25 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use lexopt::Parser;
 use log::LevelFilter;
 
+use super::secret;
 use super::serve_flags::Args;
+use super::usage::{Action, ParseError};
 use crate::dialect::{Kind, Secret};
 use crate::os::log::{install, last_words};
 use crate::platform::Health;
 use crate::reactor::Ended;
 use crate::server::{Builder, DEFAULT_ADDRESS, Handle, Listen, Server, ServerError};
 
-/// Runs the server until it has drained: 0 if nothing was cut off and the disk kept every promise,
-/// else 1.
-pub(super) fn run(args: &Args) -> ExitCode {
+pub(super) fn parse(words: &mut Parser) -> Result<Action, ParseError> {
+    let args = Args::parse(words)?;
+    Ok(Box::new(move || run(&args)))
+}
+
+/// Runs the server until it has drained. A failure if a request was cut off or an acknowledged change may be lost.
+fn run(args: &Args) -> ExitCode {
     let ended = serve(args);
     log::logger().flush();
     match ended {
@@ -70,7 +77,7 @@ fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
         builder = builder.congestion(name);
     }
     if let Some(file) = &args.token_file {
-        let secret = super::read_secret(file)?;
+        let secret = secret::read(file)?;
         if let Some(warning) = secret.warning {
             log::warn!("{warning}");
         }
@@ -127,8 +134,6 @@ fn warn_if_exposed(args: &Args, handle: &Handle) {
 
 #[cfg(test)]
 mod tests {
-    use lexopt::Parser;
-
     use super::*;
 
     #[test]

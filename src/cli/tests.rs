@@ -5,29 +5,26 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::thread;
 
-use super::common::{End, UsageError};
 use super::*;
 use crate::client::fake::Fake;
 use crate::client::{Address, Client};
 
-/// Types a command. Words hold no blanks.
-fn filewharf(line: &str) -> Result<End, UsageError> {
-    match typed(line.split(' ').chain(["--retries", "0"])).map_err(|stop| UsageError(format!("{stop:?}")))? {
-        Command::Put(args) => put::run(&args),
-        Command::Get(args) => get::run(&args),
-        Command::Ls(args) => ls::run(&args),
-        Command::Rm(args) => rm::run(&args),
-        #[cfg(feature = "serve")]
-        Command::Serve(_) => unreachable!("not typed here"),
-    }
+const DONE: ExitCode = ExitCode::SUCCESS;
+const FAILED: ExitCode = ExitCode::FAILURE;
+
+/// Runs a command. Words hold no blanks.
+fn filewharf(line: &str) -> ExitCode {
+    let words: Vec<OsString> = line.split(' ').chain(["--retries", "0"]).map(OsString::from).collect();
+    run(words.into_iter())
 }
 
-fn typed<'a>(words: impl Iterator<Item = &'a str>) -> Result<Command, ParseError> {
-    parse(words.map(OsString::from).collect::<Vec<_>>().into_iter())
+fn typed<'a>(words: impl Iterator<Item = &'a str>) -> Result<Action, ParseError> {
+    let words: Vec<OsString> = words.map(OsString::from).collect();
+    parse(&mut Parser::from_args(words))
 }
 
-fn assert_end(line: &str, want: End) {
-    assert_eq!(filewharf(line).expect(line), want, "{line}");
+fn assert_end(line: &str, want: ExitCode) {
+    assert_eq!(filewharf(line), want, "{line}");
 }
 
 fn write(path: &Path, text: &str) {
@@ -52,7 +49,7 @@ fn contents(dir: &Path) -> Vec<String> {
 
 #[test]
 fn every_help_has_examples_that_work_and_fits_the_screen() {
-    for About { name, help, .. } in COMMANDS {
+    for Command { name, help, .. } in COMMANDS {
         let help = help();
         assert!(help.to_lowercase().contains("example"), "{name}");
         assert!(help.lines().all(|line| line.len() <= 100), "{help}");
@@ -88,7 +85,7 @@ fn wrong_usage_is_told_from_failure() {
         "rm 127.0.0.1:1/a --token-file /nowhere/at/all",
         &format!("rm 127.0.0.1:1/a --token-file {}", empty.display()),
     ] {
-        assert!(filewharf(line).is_err(), "{line}");
+        assert_end(line, ExitCode::from(WRONG_USAGE));
     }
 }
 
@@ -105,15 +102,15 @@ fn directories_go_there_and_come_back_the_same() {
     write(&from.join("a.part.etag"), "4");
     fs::create_dir(from.join("nothing")).expect("a folder");
     fake.state().page = Some(5);
-    assert_end(&format!("put -r {} {}/in", from.display(), fake.address), End::Done);
+    assert_end(&format!("put -r {} {}/in", from.display(), fake.address), DONE);
     assert_eq!(fake.content("/in/x/sub0/f0").expect("there"), b"content 0");
-    assert_end(&format!("get -r {}/in/x {}", fake.address, to.display()), End::Done);
+    assert_end(&format!("get -r {}/in/x {}", fake.address, to.display()), DONE);
     assert_eq!(contents(&to), contents(&from));
     // Into the directory that is there now, and over what is there.
-    assert_end(&format!("get -r --parallel 1 {}/in/x {}", fake.address, to.display()), End::Done);
+    assert_end(&format!("get -r --parallel 1 {}/in/x {}", fake.address, to.display()), DONE);
     assert_eq!(contents(&to.join("x")), contents(&from));
     fs::remove_dir_all(to.join("x")).expect("removed");
-    assert_end(&format!("get -r {}/in/x/ {}/", fake.address, dir.path().display()), End::Done);
+    assert_end(&format!("get -r {}/in/x/ {}/", fake.address, dir.path().display()), DONE);
     assert_eq!(contents(&to), contents(&from));
 }
 
@@ -127,14 +124,14 @@ fn links_are_followed_unless_they_lead_back() {
     symlink("../other", from.join("folder")).expect("a link");
     symlink("..", from.join("loop")).expect("a link");
     symlink(".", from.join("self")).expect("a link");
-    assert_end(&format!("put -r {} {}", from.display(), fake.address), End::Done);
+    assert_end(&format!("put -r {} {}", from.display(), fake.address), DONE);
     let names: Vec<String> = fake.state().files.keys().cloned().collect();
     for name in ["/x/f", "/x/folder/g", "/x/link"] {
         assert!(names.iter().any(|there| there == name), "{name} in {names:?}");
     }
     assert!(!names.iter().any(|name| name.contains("self/") || name.contains("loop/x/loop")), "{names:?}");
     symlink("nowhere", from.join("dangling")).expect("a link");
-    assert_end(&format!("put -r {} {}", from.display(), fake.address), End::Failed);
+    assert_end(&format!("put -r {} {}", from.display(), fake.address), FAILED);
 }
 
 #[test]
@@ -144,13 +141,13 @@ fn a_file_that_fails_does_not_stop_the_others() {
     write(&dir.path().join("a"), "1");
     write(&dir.path().join("b"), "2");
     write(&dir.path().join("d/c"), "3");
-    assert_end(&format!("put {here}/a {here}/missing {here}/d {here}/b {}", fake.address), End::Failed);
+    assert_end(&format!("put {here}/a {here}/missing {here}/d {here}/b {}", fake.address), FAILED);
     assert_eq!(fake.state().files.keys().collect::<Vec<_>>(), ["/a", "/b"]);
     let (address, to) = (&fake.address, dir.path().join("to"));
     fs::create_dir(&to).expect("a folder");
-    assert_end(&format!("get {address}/a {address}/missing {address}/b {}", to.display()), End::Failed);
+    assert_end(&format!("get {address}/a {address}/missing {address}/b {}", to.display()), FAILED);
     assert_eq!(contents(&to), ["a=1", "b=2"]);
-    assert_end(&format!("rm {address}/a {address}/missing {address}/b"), End::Failed);
+    assert_end(&format!("rm {address}/a {address}/missing {address}/b"), FAILED);
     assert!(fake.state().files.is_empty());
 }
 
@@ -165,7 +162,7 @@ fn nothing_is_written_outside_the_directory_whatever_a_listing_says() {
     fake.state().listing = Some(
         "- 7 - ../\n- 7 - ./\n1 7 ab ../evil\n1 7 ab ..\n1 7 ab /etc\n1 7 ab a/b\n1 7 ab \n1 7 ab n\0\n- 7 - /\n1 7 ab good\n",
     );
-    assert_end(&format!("get -r {}/ {}", fake.address, to.display()), End::Failed);
+    assert_end(&format!("get -r {}/ {}", fake.address, to.display()), FAILED);
     assert_eq!(contents(dir.path()), ["in/to/good=x"]);
     assert!(fake.state().log.iter().all(|line| !line.starts_with("GET") || line.ends_with(" /good")));
 }
@@ -182,7 +179,7 @@ fn links_that_lie_where_files_come_are_not_followed() {
         let _ = fs::remove_file(here.join("f.part.etag"));
         write(&here.join("f.part"), "");
         symlink("victim", here.join("f.part.etag")).expect("a link");
-        assert_end(&format!("get {address}/f {}", here.display()), End::Done);
+        assert_end(&format!("get {address}/f {}", here.display()), DONE);
         assert_eq!(fs::read_to_string(&victim).expect("still there"), record);
     }
     // What the user names may be a link, what the server names beneath it may not.
@@ -191,12 +188,12 @@ fn links_that_lie_where_files_come_are_not_followed() {
         fs::create_dir_all(&outside).expect("a folder");
         fs::create_dir_all(here.join(connection).parent().expect("a parent")).expect("a folder");
         symlink(&outside, here.join(connection)).expect("a link");
-        assert_end(&format!("get -r {address}/tree {}", here.join(dest).display()), End::Failed);
+        assert_end(&format!("get -r {address}/tree {}", here.join(dest).display()), FAILED);
         assert_eq!(contents(&outside), Vec::<String>::new(), "{dest}");
     }
     fs::create_dir(here.join("real")).expect("a folder");
     symlink("real", here.join("typed")).expect("a link");
-    assert_end(&format!("get -r {address}/tree {}/typed", here.display()), End::Done);
+    assert_end(&format!("get -r {address}/tree {}/typed", here.display()), DONE);
     assert_eq!(contents(&here.join("real")), ["tree/top/inner=y"]);
 }
 
@@ -207,7 +204,7 @@ fn a_tree_is_walked_page_by_page_and_to_a_bounded_depth() {
         fake.store(&format!("/wide/{name}/f"), b"x");
     }
     fake.state().page = Some(2);
-    assert_end(&format!("get -r {}/wide {}", fake.address, dir.path().display()), End::Done);
+    assert_end(&format!("get -r {}/wide {}", fake.address, dir.path().display()), DONE);
     let asked: Vec<String> = fake.state().log.iter().filter(|line| line.starts_with("LIST")).cloned().collect();
     // What a page names is fetched before the next page comes, so that only one page is held.
     let order =
@@ -215,7 +212,7 @@ fn a_tree_is_walked_page_by_page_and_to_a_bounded_depth() {
     assert_eq!(asked, order);
     fake.state().log.clear();
     fake.state().listing = Some("- 7 - d/\n");
-    assert_end(&format!("get -r {}/wide {}/deep", fake.address, dir.path().display()), End::Failed);
+    assert_end(&format!("get -r {}/wide {}/deep", fake.address, dir.path().display()), FAILED);
     assert_eq!(fake.state().log.iter().filter(|line| line.starts_with("LIST")).count(), 64);
 }
 
@@ -224,14 +221,14 @@ fn a_single_file_goes_where_it_is_told() {
     let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
     let (here, address) = (dir.path().display(), &fake.address);
     write(&dir.path().join("f"), "1");
-    assert_end(&format!("put {here}/f {address}/in/g"), End::Done);
-    assert_end(&format!("get {address}/in/g {here}/h"), End::Done);
-    assert_end(&format!("get {address}/in/g --quiet {here}/new/"), End::Done);
-    assert_end(&format!("get {address}/in/g /dev/null"), End::Done);
+    assert_end(&format!("put {here}/f {address}/in/g"), DONE);
+    assert_end(&format!("get {address}/in/g {here}/h"), DONE);
+    assert_end(&format!("get {address}/in/g --quiet {here}/new/"), DONE);
+    assert_end(&format!("get {address}/in/g /dev/null"), DONE);
     assert_eq!(contents(dir.path()), ["f=1", "h=1", "new/g=1"]);
-    assert_end(&format!("get {address}/in {here}/i"), End::Failed);
-    assert_end(&format!("get {address}/in/ {here}/i"), End::Failed);
-    assert_end(&format!("get {address}/in/g {here}/no/such/folder"), End::Failed);
+    assert_end(&format!("get {address}/in {here}/i"), FAILED);
+    assert_end(&format!("get {address}/in/ {here}/i"), FAILED);
+    assert_end(&format!("get {address}/in/g {here}/no/such/folder"), FAILED);
 }
 
 #[test]
@@ -243,10 +240,10 @@ fn a_pipe_that_is_named_is_sent_to_its_end() {
         let pipe = pipe.clone();
         move || fs::write(pipe, "through the pipe")
     });
-    assert_end(&format!("put {} {}", pipe.display(), fake.address), End::Done);
+    assert_end(&format!("put {} {}", pipe.display(), fake.address), DONE);
     writer.join().expect("no panic").expect("written");
     assert_eq!(fake.content("/pipe").expect("there"), b"through the pipe");
-    assert_end(&format!("put -r {} {}", dir.path().display(), fake.address), End::Failed);
+    assert_end(&format!("put -r {} {}", dir.path().display(), fake.address), FAILED);
 }
 
 #[test]
@@ -263,7 +260,7 @@ fn a_listing_shows_directories_and_single_files() {
         ls::list(&mut client, path, false, &mut out).expect("a listing");
         assert_eq!(String::from_utf8_lossy(&out), want);
     }
-    assert_end(&format!("ls {}/missing", fake.address), End::Failed);
+    assert_end(&format!("ls {}/missing", fake.address), FAILED);
 }
 
 #[test]
@@ -277,9 +274,9 @@ fn a_server_that_keeps_us_out_is_asked_once_and_the_secret_lets_us_in() {
     files.iter().for_each(|file| write(Path::new(file), "1"));
     let line =
         |secret: &str| format!("put {} {} --parallel 1 --token-file {here}/{secret}", files.join(" "), fake.address);
-    assert_end(&line("wrong"), End::Failed);
+    assert_end(&line("wrong"), FAILED);
     assert_eq!(fake.state().log, ["AUTH wrong"]);
-    assert_end(&line("secret"), End::Done);
+    assert_end(&line("secret"), DONE);
     assert_eq!(fake.state().files.len(), 20);
 }
 
@@ -289,15 +286,15 @@ fn several_connections_are_used_for_several_files_and_one_for_one() {
     for at in 0..50 {
         write(&dir.path().join(format!("x/f{at}")), "1");
     }
-    assert_end(&format!("put -r {}/x {} --parallel 3", dir.path().display(), fake.address), End::Done);
+    assert_end(&format!("put -r {}/x {} --parallel 3", dir.path().display(), fake.address), DONE);
     assert!((1..=3).contains(&fake.state().connections));
     fake.state().connections = 0;
-    assert_end(&format!("put {}/x/f1 {}", dir.path().display(), fake.address), End::Done);
+    assert_end(&format!("put {}/x/f1 {}", dir.path().display(), fake.address), DONE);
     assert_eq!(fake.state().connections, 1);
 }
 
 #[test]
 fn nobody_there_is_a_failure() {
     let address = Address { host: "127.0.0.1".to_owned(), port: 1 };
-    assert_end(&format!("ls {address}"), End::Failed);
+    assert_end(&format!("ls {address}"), FAILED);
 }

@@ -5,15 +5,21 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
+use std::process::ExitCode;
 
 use lexopt::{Arg, Error, Parser};
 
 use super::flag::{Flag, Value};
 
+/// The exit code of wrong usage.
+pub(super) const WRONG_USAGE: u8 = 2;
 /// Columns of a help text.
 const WIDTH: usize = 100;
 /// Columns of the left part of a row of help; a longer one has a line of its own.
 const LEFT_WIDTH: usize = 30;
+
+/// A command whose arguments are parsed, ready to run.
+pub(super) type Action = Box<dyn FnOnce() -> ExitCode>;
 
 /// Why there is nothing to run, with the text to print.
 #[derive(Debug)]

@@ -1,18 +1,16 @@
-//! `HOST:PORT/path`: where a server listens and what is meant on it.
-//!
-//! Nothing is resolved here; a name becomes an address when a connection is opened.
+//! `HOST:PORT/path`: the address of a server and a path on it. Names are resolved when a connection is opened.
 
 use std::fmt;
 
 use crate::wire::key;
 
-/// The port that is meant when none is given.
+/// The port if none is given.
 pub const DEFAULT_PORT: u16 = 7070;
 
-/// Where a server listens.
+/// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Address {
-    /// A name or an address; IPv6 without brackets.
+    /// A name or an IP address, IPv6 without brackets.
     pub host: String,
     /// The TCP port.
     pub port: u16,
@@ -28,73 +26,102 @@ impl fmt::Display for Address {
     }
 }
 
-/// A file or directory on a server.
+/// A file or directory on a server, as `HOST[:PORT][/path]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemotePath {
     /// The server.
     pub address: Address,
-    /// Absolute: `/` where none was given.
+    /// Absolute; `/` if there was none.
     pub path: String,
 }
 
+/// Why a text is no [`RemotePath`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParseError {
+    /// It begins with a scheme, as in `http://`.
+    Scheme,
+    /// It does not begin with `HOST` or `HOST:PORT`.
+    Syntax,
+    /// This is no port from 1 to 65535.
+    Port(String),
+    /// The path cannot be requested, with the reason.
+    Path(&'static str),
+}
+
 impl RemotePath {
-    /// Reads `HOST[:PORT][/path]`; the error is for a person.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// Parses `HOST[:PORT][/path]`.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
         if text.contains("://") {
-            return Err(format!("{text}: write HOST:PORT/path, without a scheme"));
+            return Err(ParseError::Scheme);
         }
         let (authority, path) = text.split_at(text.find('/').unwrap_or(text.len()));
-        let (host, port) = split(authority).ok_or_else(|| {
-            format!("{text}: write HOST:PORT/path, for example 127.0.0.1:7070/folder/ or [::1]:7070/folder/")
+        let (host, port) = split(authority).ok_or(ParseError::Syntax)?;
+        let port = port.map_or(Ok(DEFAULT_PORT), |port| match port.parse() {
+            Ok(0) | Err(_) => Err(ParseError::Port(port.to_owned())),
+            Ok(port) => Ok(port),
         })?;
-        let port = match port {
-            None => DEFAULT_PORT,
-            Some(port) => port
-                .parse()
-                .ok()
-                .filter(|port| *port != 0)
-                .ok_or_else(|| format!("{text}: {port} is no port, it must be 1 to 65535"))?,
-        };
         let path = if path.is_empty() { "/" } else { path };
-        key::absolute(path).map_err(|failure| format!("{text}: {failure}"))?;
+        key::absolute(path).map_err(|failure| ParseError::Path(failure.words()))?;
         Ok(Self { address: Address { host: host.to_owned(), port }, path: path.to_owned() })
     }
 
-    /// Does it spell out host and port, so that no local file can be meant?
+    /// True for a text with a host and a port, which is not taken for a local file.
     pub fn has_explicit_port(text: &str) -> bool {
         let authority = text.split('/').next().unwrap_or(text);
-        let port_is_number =
+        let is_number =
             |port: &str| !port.is_empty() && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
-        matches!(split(authority), Some((_, Some(port))) if port_is_number(port))
+        matches!(split(authority), Some((_, Some(port))) if is_number(port))
     }
 
     /// The last component, `None` for the root.
     pub fn name(&self) -> Option<&str> {
-        self.path.trim_end_matches('/').rsplit('/').next().filter(|name| !name.is_empty())
+        Some(last_component(&self.path)).filter(|name| !name.is_empty())
     }
 }
 
-/// Cuts `HOST[:PORT]` in two; brackets around IPv6 are taken off.
+impl fmt::Display for RemotePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.address, self.path)
+    }
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scheme => f.write_str("write HOST:PORT/path, without a scheme"),
+            Self::Syntax => {
+                f.write_str("write HOST:PORT/path, for example 127.0.0.1:7070/folder/ or [::1]:7070/folder/")
+            }
+            Self::Port(port) => write!(f, "{port} is no port, it must be 1 to 65535"),
+            Self::Path(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+/// Splits `HOST[:PORT]`, without the brackets around IPv6.
 fn split(authority: &str) -> Option<(&str, Option<&str>)> {
     let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (host, tail) = rest.split_once(']')?;
-            match tail {
-                "" => (host, None),
-                tail => (host, Some(tail.strip_prefix(':')?)),
-            }
-        }
-        None => match authority.split_once(':') {
-            Some((_, port)) if port.contains(':') => return None, // IPv6 without its brackets
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
+        Some(rest) => rest.split_once(']')?,
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+    };
+    let port = match port {
+        "" => None,
+        // Another colon is that of an IPv6 address without brackets.
+        port => Some(port.strip_prefix(':').filter(|port| !port.contains(':'))?),
     };
     (!host.is_empty()).then_some((host, port))
 }
 
-/// A directory's path with its final slash.
-pub fn as_dir(path: &str) -> String {
+/// Empty for the root.
+pub(crate) fn last_component(path: &str) -> &str {
+    path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
+}
+
+/// The path with a slash at its end.
+pub(crate) fn as_dir(path: &str) -> String {
     if path.ends_with('/') { path.to_owned() } else { format!("{path}/") }
 }
 

@@ -1,8 +1,6 @@
-//! One connection: lines and bodies out, replies and bodies in.
-//!
-//! Knows framing only. Whether something is tried again, and what a body means, is decided above.
+//! The framing on one connection: requests and bodies out, replies and bodies in.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
@@ -10,118 +8,118 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SendFlags, send};
 use sha2::{Digest as _, Sha256};
 
-use super::{Address, ErrorKind, Options};
+use super::address::Address;
+use super::error::ErrorKind;
+use super::options::Options;
 use crate::wire::line::{self, LINE_LEN_MAX, Reply};
 
-/// Bytes taken from the socket at once.
+/// Most bytes read from the socket by one call.
 const INPUT_BYTES: usize = 256 << 10;
 /// Bytes of a body that are gathered before they are sent.
 const OUTPUT_BYTES: usize = 256 << 10;
-/// A server that went away is told of by an error only; see `store` for the systems without it.
+/// A closed peer is reported as an error instead of by SIGPIPE, which Rust's runtime ignores where this flag is missing.
 #[cfg(not(target_vendor = "apple"))]
 const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const NO_SIGNAL: SendFlags = SendFlags::empty();
 
-/// A connection to a server, past its `AUTH`.
+/// A connection to a server, authenticated if the options have a secret.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
-    input: Box<[u8]>,
-    start: usize,
-    end: usize,
+    stream: BufReader<TcpStream>,
     output: Vec<u8>,
     timeout: Duration,
     /// Requests whose reply has not been read.
-    owed: u32,
-    /// A body has begun and has not been sent to its end.
-    sending: bool,
+    pending_replies: u32,
+    /// The body of a request has not been sent to its end.
+    is_sending: bool,
 }
 
 impl Connection {
-    /// Connects, and shows the secret if there is one.
     pub(super) fn open(address: &Address, options: &Options) -> Result<Self, ErrorKind> {
         let stream = connect(address, options.connect_timeout)?;
-        let set_up = stream
+        stream
             .set_nodelay(true)
             .and_then(|()| stream.set_read_timeout(Some(options.io_timeout)))
-            .and_then(|()| stream.set_write_timeout(Some(options.io_timeout)));
-        set_up.map_err(ErrorKind::ConnectionLost)?;
+            .and_then(|()| stream.set_write_timeout(Some(options.io_timeout)))
+            .map_err(ErrorKind::ConnectionLost)?;
         let mut connection = Self {
-            stream,
-            input: vec![0; INPUT_BYTES].into_boxed_slice(),
-            start: 0,
-            end: 0,
+            stream: BufReader::with_capacity(INPUT_BYTES, stream),
             output: Vec::new(),
             timeout: options.io_timeout,
-            owed: 0,
-            sending: false,
+            pending_replies: 0,
+            is_sending: false,
         };
         if let Some(token) = &options.token {
             connection.ask(&format!("AUTH {token}\n"))?;
-            connection.ok()?;
         }
         Ok(connection)
     }
 
-    /// Can the next request be sent? Not if bytes or an end wait that nobody asked for.
+    /// True if a request can be sent: no bytes and no end of stream are waiting to be read.
     pub(super) fn is_idle(&self) -> bool {
-        let quiet = matches!(self.ready(PollFlags::IN, Duration::ZERO), Ok(flags) if flags.is_empty());
-        quiet && self.start == self.end && self.is_settled()
+        let is_silent = matches!(self.poll(PollFlags::IN, Duration::ZERO), Ok(flags) if flags.is_empty());
+        is_silent && self.stream.buffer().is_empty() && self.is_between_requests()
     }
 
-    /// Is nothing left over of earlier requests?
-    pub(super) fn is_settled(&self) -> bool {
-        self.owed == 0 && !self.sending
+    /// True if all requests were sent completely and all replies were read.
+    pub(super) fn is_between_requests(&self) -> bool {
+        self.pending_replies == 0 && !self.is_sending
     }
 
-    /// Sends a request that has no body.
-    pub(super) fn ask(&mut self, line: &str) -> Result<(), ErrorKind> {
-        self.owed += 1;
-        self.stream.write_all(line.as_bytes()).map_err(ErrorKind::ConnectionLost)
+    /// Sends a request without a body and reads the reply.
+    pub(super) fn ask(&mut self, line: &str) -> Result<Reply, ErrorKind> {
+        self.send_request(line)?;
+        self.reply()
     }
 
-    /// Begins a request that has a body; goes out together with the first bytes of it.
+    /// Sends a request without a body.
+    pub(super) fn send_request(&mut self, line: &str) -> Result<(), ErrorKind> {
+        self.pending_replies += 1;
+        self.stream.get_mut().write_all(line.as_bytes()).map_err(ErrorKind::ConnectionLost)
+    }
+
+    /// Begins a request with a body; it is sent together with the first bytes of the body.
     pub(super) fn begin(&mut self, line: &str) {
-        self.owed += 1;
-        self.sending = true;
+        self.pending_replies += 1;
+        self.is_sending = true;
         self.output.clear();
         self.output.extend_from_slice(line.as_bytes());
     }
 
-    /// Adds bytes to the body that was begun.
+    /// Adds bytes to the body.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), ErrorKind> {
         self.output.extend_from_slice(bytes);
         if self.output.len() >= OUTPUT_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// The body is complete: sends what is left of it, and reads the answer.
+    /// Sends the rest of the body and reads the reply.
     pub(super) fn finish(&mut self) -> Result<Reply, ErrorKind> {
         self.flush()?;
-        self.sending = false;
-        self.ok()
+        self.is_sending = false;
+        self.reply()
     }
 
-    /// Sends what was gathered. An answer that comes before the body has ended is the reason why
-    /// the server reads no further, so it is read at once, and again when sending fails.
+    /// Sends the gathered bytes. A reply that comes before the end of the body says why the server stops reading, so
+    /// it is read at once, and also when sending fails.
     pub(super) fn flush(&mut self) -> Result<(), ErrorKind> {
         let mut sent = 0;
         while sent < self.output.len() {
-            let ready = self.ready(PollFlags::IN | PollFlags::OUT, self.timeout).map_err(ErrorKind::ConnectionLost)?;
+            let ready = self.poll(PollFlags::IN | PollFlags::OUT, self.timeout).map_err(ErrorKind::ConnectionLost)?;
             if ready.is_empty() {
                 return Err(ErrorKind::ConnectionLost(io::ErrorKind::TimedOut.into()));
             }
             if ready != PollFlags::OUT {
-                return Err(self.early());
+                return Err(self.early_reply());
             }
-            let flags = SendFlags::DONTWAIT | NO_SIGNAL;
-            match send(&self.stream, &self.output[sent..], flags) {
+            match send(self.stream.get_ref(), &self.output[sent..], SendFlags::DONTWAIT | NO_SIGNAL) {
                 Ok(count) => sent += count,
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
                 Err(errno) => {
-                    let refusal = self.early();
-                    let told = matches!(refusal, ErrorKind::Refused { .. });
-                    return Err(if told { refusal } else { ErrorKind::ConnectionLost(errno.into()) });
+                    return Err(match self.early_reply() {
+                        refusal @ ErrorKind::Refused { .. } => refusal,
+                        _ => ErrorKind::ConnectionLost(errno.into()),
+                    });
                 }
             }
         }
@@ -129,48 +127,38 @@ impl Connection {
         Ok(())
     }
 
-    /// Why the server answered before it had the whole body.
-    fn early(&mut self) -> ErrorKind {
-        match self.ok() {
-            Ok(_) => ErrorKind::Protocol("it accepted a file before its end".to_owned()),
-            Err(kind) => kind,
-        }
+    fn early_reply(&mut self) -> ErrorKind {
+        let accepted = || ErrorKind::Protocol("it accepted a file before its end".to_owned());
+        self.reply().err().unwrap_or_else(accepted)
     }
 
-    /// Reads a reply; `ERR` is trouble, and `GO` was not asked for.
-    pub(super) fn ok(&mut self) -> Result<Reply, ErrorKind> {
+    /// Reads a reply; `ERR` is an error.
+    pub(super) fn reply(&mut self) -> Result<Reply, ErrorKind> {
         let line = String::from_utf8_lossy(&self.line()?).into_owned();
-        self.owed = self.owed.saturating_sub(1);
-        match Reply::parse(&line) {
-            Some(reply @ Reply::Ok { .. }) => Ok(reply),
-            Some(reply @ Reply::Err { .. }) => Err(ErrorKind::refused(&reply).expect("an ERR reply is a refusal")),
-            Some(Reply::Go(_)) | None => Err(ErrorKind::Protocol(line)),
+        self.pending_replies = self.pending_replies.saturating_sub(1);
+        let reply = Reply::parse(&line);
+        match reply.as_ref().and_then(ErrorKind::from_reply) {
+            Some(refusal) => Err(refusal),
+            None => reply.filter(|reply| matches!(reply, Reply::Ok { .. })).ok_or(ErrorKind::Protocol(line)),
         }
     }
 
-    /// Reads a line without its end of line.
+    /// Reads a line, without its end.
     fn line(&mut self) -> Result<Vec<u8>, ErrorKind> {
         let mut line = Vec::new();
-        loop {
-            let (bytes, ended) = match memchr::memchr(b'\n', self.fill()?) {
-                Some(at) => (at + 1, true),
-                None => (self.end - self.start, false),
-            };
-            line.extend_from_slice(&self.input[self.start..self.start + bytes]);
-            self.start += bytes;
-            if line.len() > LINE_LEN_MAX {
-                line.truncate(80);
-                return Err(ErrorKind::Protocol(String::from_utf8_lossy(&line).into_owned()));
-            }
-            if ended {
-                line.pop();
-                line.pop_if(|byte| *byte == b'\r');
-                return Ok(line);
-            }
+        let mut limited = self.stream.by_ref().take(LINE_LEN_MAX as u64);
+        limited.read_until(b'\n', &mut line).map_err(ErrorKind::ConnectionLost)?;
+        if line.pop_if(|byte| *byte == b'\n').is_some() {
+            line.pop_if(|byte| *byte == b'\r');
+            return Ok(line);
         }
+        if line.len() < LINE_LEN_MAX {
+            return Err(closed());
+        }
+        Err(ErrorKind::Protocol(String::from_utf8_lossy(&line[..80]).into_owned()))
     }
 
-    /// Hands the next `size` bytes to `take`, in pieces.
+    /// Reads `size` bytes and passes them to `take` in pieces.
     pub(super) fn body(
         &mut self,
         size: u64,
@@ -178,16 +166,22 @@ impl Connection {
     ) -> Result<(), ErrorKind> {
         let mut left = size;
         while left > 0 {
-            let here = self.fill()?;
-            let piece = usize::try_from(left).unwrap_or(usize::MAX).min(here.len());
-            take(&here[..piece])?;
-            self.start += piece;
-            left -= piece as u64;
+            match self.stream.fill_buf() {
+                Ok([]) => return Err(closed()),
+                Ok(bytes) => {
+                    let piece = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+                    take(&bytes[..piece])?;
+                    self.stream.consume(piece);
+                    left -= piece as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(ErrorKind::ConnectionLost(error)),
+            }
         }
         Ok(())
     }
 
-    /// Like [`Self::body`] with a `sha256=` line behind it, which is checked.
+    /// As [`Self::body`], followed by a `sha256=` line, which is checked; returns the digest.
     pub(super) fn checked_body(
         &mut self,
         size: u64,
@@ -200,29 +194,16 @@ impl Connection {
         })?;
         let digest: [u8; 32] = hasher.finalize().into();
         match line::trailer(&self.line()?) {
-            Ok(told) if told == digest => Ok(digest),
+            Ok(sent) if sent == digest => Ok(digest),
             _ => Err(ErrorKind::DigestMismatch),
         }
     }
 
-    /// The bytes that are here; reads some if there are none.
-    fn fill(&mut self) -> Result<&[u8], ErrorKind> {
-        while self.start == self.end {
-            match self.stream.read(&mut self.input) {
-                Ok(0) => return Err(ErrorKind::ConnectionLost(io::Error::other("the server closed it"))),
-                Ok(count) => (self.start, self.end) = (0, count),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(ErrorKind::ConnectionLost(error)),
-            }
-        }
-        Ok(&self.input[self.start..self.end])
-    }
-
-    /// What the socket is ready for within `timeout`; empty if nothing happened.
-    fn ready(&self, interest: PollFlags, timeout: Duration) -> io::Result<PollFlags> {
+    /// The events of the socket within `timeout`; empty if there were none.
+    fn poll(&self, events: PollFlags, timeout: Duration) -> io::Result<PollFlags> {
         let timeout = Timespec::try_from(timeout).map_err(|_| io::ErrorKind::InvalidInput)?;
         loop {
-            let mut fds = [PollFd::new(&self.stream, interest)];
+            let mut fds = [PollFd::new(self.stream.get_ref(), events)];
             match poll(&mut fds, Some(&timeout)) {
                 Ok(_) => return Ok(fds[0].revents()),
                 Err(rustix::io::Errno::INTR) => {}
@@ -232,18 +213,19 @@ impl Connection {
     }
 }
 
+fn closed() -> ErrorKind {
+    ErrorKind::ConnectionLost(io::Error::other("the server closed it"))
+}
+
 /// Tries every address of the host in turn.
 fn connect(address: &Address, timeout: Duration) -> Result<TcpStream, ErrorKind> {
     let found = (address.host.as_str(), address.port).to_socket_addrs().map_err(ErrorKind::UnknownHost)?;
-    let mut last = None;
+    let mut last = ErrorKind::UnknownHost(io::Error::other("it has no address"));
     for candidate in found {
         match TcpStream::connect_timeout(&candidate, timeout) {
             Ok(stream) => return Ok(stream),
-            Err(error) => last = Some(error),
+            Err(error) => last = ErrorKind::Unreachable(error),
         }
     }
-    Err(match last {
-        Some(error) => ErrorKind::Unreachable(error),
-        None => ErrorKind::UnknownHost(io::Error::other("it has no address")),
-    })
+    Err(last)
 }

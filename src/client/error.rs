@@ -1,7 +1,7 @@
-//! What can go wrong for a client: one vocabulary, with words that say what happened and what to do.
+//! Errors of the client, with messages that say what happened and what to do.
 //!
-//! [`ErrorKind`] is what happened; [`ClientError`] adds to which file and at which server. The words
-//! never hold control bytes, whatever a server sent.
+//! [`ErrorKind`] is what happened; [`ClientError`] adds the file and the server. The messages never hold control
+//! characters, whatever the server sent.
 
 use std::fmt;
 use std::io;
@@ -15,8 +15,8 @@ use crate::wire::line::Reply;
 pub struct ClientError {
     /// The server, as `HOST:PORT`.
     pub peer: String,
-    /// The file or directory on the server; empty where none is meant.
-    pub subject: String,
+    /// The file or directory on the server; empty if the request names none.
+    pub path: String,
     /// What happened.
     pub kind: ErrorKind,
 }
@@ -25,53 +25,52 @@ pub struct ClientError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The path or name cannot be asked for; the words say why.
+    /// The path cannot be requested, with the reason.
     InvalidPath(&'static str),
-    /// The file on the server changed again and again while it was read.
+    /// The file on the server changed again and again while it was downloaded.
     KeepsChanging,
     /// The content does not have the digest that was sent with it.
     DigestMismatch,
     /// A local file could not be read or written.
-    Local {
-        /// What was tried: `"read"`, `"write"`.
-        doing: &'static str,
-        /// The local file.
+    LocalFile {
+        /// What failed, such as `"read"` or `"write"`.
+        operation: &'static str,
+        /// The local file; `-` for a stream.
         path: PathBuf,
-        /// The system's own words.
+        /// The system's error.
         source: io::Error,
     },
-    /// The connection ended or stood still; trying again may work.
+    /// The connection ended or timed out; trying again may work.
     ConnectionLost(io::Error),
     /// The host's name could not be resolved.
     UnknownHost(io::Error),
-    /// The server said no.
+    /// The server refused the request.
     Refused {
         /// The HTTP status with the same meaning.
         code: u16,
-        /// The server's own words.
-        words: String,
-        /// When to try again, if it said so.
-        retry: Option<Duration>,
+        /// The server's message.
+        message: String,
+        /// When to try again, if the server sent it.
+        retry_after: Option<Duration>,
     },
-    /// The local file did not keep the length that was announced.
+    /// The local file did not have the announced length.
     SourceChanged,
-    /// What answered does not speak the `line` protocol.
+    /// The reply is not one of the `line` protocol.
     Protocol(String),
     /// No connection could be made; trying again may work.
     Unreachable(io::Error),
 }
 
 impl ErrorKind {
-    /// An `ERR` reply as trouble.
-    pub(super) fn refused(reply: &Reply) -> Option<Self> {
+    /// The refusal that an `ERR` reply stands for.
+    pub(super) fn from_reply(reply: &Reply) -> Option<Self> {
         let Reply::Err { code, words, .. } = reply else { return None };
-        let retry = reply.key("retry").and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
-        Some(Self::Refused { code: *code, words: words.clone(), retry })
+        let retry_after = reply.key("retry").and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+        Some(Self::Refused { code: *code, message: words.clone(), retry_after })
     }
 
-    /// A local file problem.
-    pub(super) fn local(doing: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
-        Self::Local { doing, path: path.into(), source }
+    pub(crate) fn local(operation: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::LocalFile { operation, path: path.into(), source }
     }
 
     /// The code of a refusal.
@@ -79,7 +78,7 @@ impl ErrorKind {
         if let Self::Refused { code, .. } = self { Some(*code) } else { None }
     }
 
-    /// May the same request work a little later?
+    /// True if the same request may succeed a little later.
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
@@ -90,35 +89,34 @@ impl ErrorKind {
         )
     }
 
-    /// Will every other request to this server fail the same way?
+    /// True if every other request to this server will fail the same way.
     pub fn affects_server(&self) -> bool {
         matches!(self, Self::UnknownHost(_) | Self::Unreachable(_) | Self::Refused { code: 401, .. })
     }
 
-    /// Says where it happened.
-    pub(crate) fn at(self, peer: impl fmt::Display, subject: &str) -> ClientError {
-        ClientError { peer: peer.to_string(), subject: subject.to_owned(), kind: self }
+    pub(crate) fn at(self, peer: impl fmt::Display, path: &str) -> ClientError {
+        ClientError { peer: peer.to_string(), path: path.to_owned(), kind: self }
     }
 }
 
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InvalidPath(why) => write!(f, "this name cannot be used: {why}"),
+            Self::InvalidPath(why) => write!(f, "invalid path: {why}"),
             Self::KeepsChanging => {
-                f.write_str("the file kept changing on the server while it was read; try again later")
+                f.write_str("the file kept changing on the server while it was downloaded; try again later")
             }
-            Self::DigestMismatch => f.write_str("the content was damaged on the way (its SHA-256 differs); try again"),
-            Self::Local { doing, path, source } => {
-                write!(f, "could not {doing} {}: {source}", printable(&path.to_string_lossy()))
+            Self::DigestMismatch => f.write_str("the content was damaged in transit (its SHA-256 differs); try again"),
+            Self::LocalFile { operation, path, source } => {
+                write!(f, "could not {operation} {}: {source}", printable(&path.to_string_lossy()))
             }
             Self::ConnectionLost(source) if is_timeout(source) => {
-                f.write_str("the server stood still for too long; try again")
+                f.write_str("the server did not respond in time; try again")
             }
             Self::ConnectionLost(source) => write!(f, "the connection was lost ({source}); try again"),
             Self::UnknownHost(source) => write!(f, "no such host ({source})"),
-            Self::Refused { code, words, .. } => {
-                write!(f, "refused: {} ({code})", printable(words))?;
+            Self::Refused { code, message, .. } => {
+                write!(f, "refused: {} ({code})", printable(message))?;
                 f.write_str(match code {
                     401 => "; name a file with the server's secret in its first line: --token-file FILE",
                     429 | 503 => "; try again later",
@@ -130,7 +128,7 @@ impl fmt::Display for ErrorKind {
                 f.write_str("the local file changed its length while it was sent, so nothing was stored; send it again")
             }
             Self::Protocol(got) => {
-                write!(f, "what answers there does not speak the line protocol: {}", printable(got))
+                write!(f, "the server does not speak the line protocol: {}", printable(got))
             }
             Self::Unreachable(source) if is_timeout(source) => {
                 f.write_str("could not connect in time; is the server running there?")
@@ -142,10 +140,10 @@ impl fmt::Display for ErrorKind {
 
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.subject.is_empty() {
+        if self.path.is_empty() {
             write!(f, "{}: {}", self.peer, self.kind)
         } else {
-            write!(f, "{}{}: {}", self.peer, printable(&self.subject), self.kind)
+            write!(f, "{}{}: {}", self.peer, printable(&self.path), self.kind)
         }
     }
 }
@@ -153,7 +151,7 @@ impl fmt::Display for ClientError {
 impl std::error::Error for ClientError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.kind {
-            ErrorKind::Local { source, .. } => Some(source),
+            ErrorKind::LocalFile { source, .. } => Some(source),
             ErrorKind::ConnectionLost(source) | ErrorKind::UnknownHost(source) | ErrorKind::Unreachable(source) => {
                 Some(source)
             }
@@ -162,13 +160,13 @@ impl std::error::Error for ClientError {
     }
 }
 
-/// How a socket says that its timeout passed depends on the call.
+/// Which error a socket timeout gives depends on the call.
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-/// The text with everything spelled out that could steer a terminal, reorder what it shows or make two
-/// names look the same. The joiners U+200C and U+200D stay: Persian, Hindi and emoji need them.
+/// The text with all characters escaped that could control a terminal, reorder what it shows or make two names look
+/// the same. The joiners U+200C and U+200D stay: Persian, Hindi and emoji need them.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -195,9 +193,9 @@ mod tests {
 
     // covers: H19
     #[test]
-    fn words_of_a_server_cannot_steer_the_terminal() {
+    fn messages_of_a_server_cannot_steer_the_terminal() {
         let reply = Reply::parse("ERR 404 \u{1b}[2Jgone\u{202e}").expect("a reply");
-        let error = ErrorKind::refused(&reply).expect("a refusal").at("h:1", "/a\u{7}");
+        let error = ErrorKind::from_reply(&reply).expect("a refusal").at("h:1", "/a\u{7}");
         assert_eq!(error.to_string(), "h:1/a\\u{7}: refused: \\u{1b}[2Jgone\\u{202e} (404)");
     }
 
@@ -213,7 +211,7 @@ mod tests {
 
     #[test]
     fn only_what_may_work_later_is_tried_again() {
-        let refused = |code| ErrorKind::Refused { code, words: String::new(), retry: None };
+        let refused = |code| ErrorKind::Refused { code, message: String::new(), retry_after: None };
         for code in [408, 429, 503] {
             assert!(refused(code).is_retryable(), "{code}");
         }

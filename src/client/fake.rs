@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Address, Options};
+use super::address::Address;
+use super::options::Options;
 use crate::wire::line::{self, Request, escape, hex, unescape};
 use crate::wire::range::ByteRange;
 

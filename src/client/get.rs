@@ -2,41 +2,43 @@
 //!
 //! Downloads that survive lost connections are in `download`; they are made of these requests.
 
+use std::cell::Cell;
 use std::io::Write;
 
 use super::connection::Connection;
-use super::{Client, ClientError, ErrorKind, Progress};
+use super::error::{ClientError, ErrorKind};
+use super::options::Progress;
+use super::requests::Client;
 use crate::wire::line::Reply;
 use crate::wire::range::decimal;
 
-/// What part of which version is wanted.
+/// Which part of which version to download.
 #[derive(Clone, Debug, Default)]
 pub struct GetOptions<'a> {
-    /// `FIRST-LAST`, `FIRST-` or `-COUNT`; everything if `None`.
+    /// `FIRST-LAST`, `FIRST-` or `-COUNT`; the whole file if `None`.
     pub range: Option<&'a str>,
     /// Refused with 412 if the file is another version.
     pub if_etag: Option<&'a str>,
 }
 
-/// What came.
+/// What was downloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Download {
     /// The version.
     pub etag: String,
     /// Seconds since 1970.
     pub mtime: u64,
-    /// Where in the file the first byte that came stands.
+    /// Offset in the file of the first byte.
     pub first: u64,
-    /// Bytes that came.
+    /// Number of bytes.
     pub size: u64,
-    /// Bytes of the whole file.
+    /// Size of the whole file.
     pub total: u64,
 }
 
 impl Client {
-    /// Downloads in one request into `writer` and checks the digest at the end: on an error,
-    /// `writer` may hold bytes that are damaged or incomplete. Tried again only while nothing has
-    /// been written.
+    /// Downloads in one request into `writer` and checks the digest at the end: after an error, `writer` may hold
+    /// damaged or incomplete content. Tried again only while nothing has been written.
     pub fn get(
         &mut self,
         path: &str,
@@ -46,29 +48,24 @@ impl Client {
     ) -> Result<Download, ClientError> {
         self.check(path)?;
         let line = request(path, options.range, options.if_etag);
-        let mut retry = super::Retry::new(&self.options);
-        let mut written = 0;
-        loop {
-            let tried = self.once(|connection| {
-                connection.ask(&line)?;
-                let got = head(connection)?;
+        let written = Cell::new(0);
+        self.attempt(
+            path,
+            progress,
+            || written.get() == 0,
+            |connection, progress| {
+                connection.send_request(&line)?;
+                let got = reply(connection)?;
                 progress.total(got.size);
                 connection.checked_body(got.size, |piece| {
                     writer.write_all(piece).map_err(|error| ErrorKind::local("write", "-", error))?;
-                    written += piece.len() as u64;
-                    progress.at(written);
+                    written.set(written.get() + piece.len() as u64);
+                    progress.position(written.get());
                     Ok(())
                 })?;
                 Ok(got)
-            });
-            match tried {
-                Ok(got) => return Ok(got),
-                Err(kind) if written > 0 => return Err(kind.at(&self.address, path)),
-                Err(kind) => {
-                    super::pause(&mut retry, kind, progress).map_err(|last| last.at(&self.address, path))?;
-                }
-            }
-        }
+            },
+        )
     }
 }
 
@@ -84,14 +81,14 @@ pub(super) fn request(path: &str, range: Option<&str>, if_etag: Option<&str>) ->
     line
 }
 
-/// Reads the reply line; the body comes next.
-pub(super) fn head(connection: &mut Connection) -> Result<Download, ErrorKind> {
-    let reply = connection.ok()?;
-    understand(&reply).ok_or_else(|| ErrorKind::Protocol("the reply to GET lacks what it must have".to_owned()))
+/// Reads the reply line, which the body follows.
+pub(super) fn reply(connection: &mut Connection) -> Result<Download, ErrorKind> {
+    let reply = connection.reply()?;
+    parse(&reply).ok_or_else(|| ErrorKind::Protocol("the reply to GET is incomplete or contradicts itself".to_owned()))
 }
 
 /// Reads the keys of the reply and checks that they agree with each other.
-fn understand(reply: &Reply) -> Option<Download> {
+fn parse(reply: &Reply) -> Option<Download> {
     let Reply::Ok { size, .. } = *reply else { return None };
     let etag = reply.key("etag")?;
     let is_etag = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-');
@@ -118,7 +115,7 @@ mod tests {
 
     #[test]
     fn replies_that_contradict_themselves_are_not_understood() {
-        let read = |line: &str| understand(&Reply::parse(line).expect("a reply"));
+        let read = |line: &str| parse(&Reply::parse(line).expect("a reply"));
         let got = read("OK 5 etag=a0-1 mtime=7 range=5-9/20").expect("a good reply");
         assert_eq!((got.first, got.size, got.total, got.mtime), (5, 5, 20, 7));
         for bad in [

@@ -1,10 +1,9 @@
-//! Listings: pages of a directory as one stream of entries.
-//!
-//! At most one page is held. Names are passed on as the server sent them; who makes local files
-//! of them asks [`Entry::is_safe`] first.
+//! Listings: pages of a directory as one stream of entries, of which at most one page is held.
 
+use super::address::{as_dir, last_component};
 use super::connection::Connection;
-use super::{Client, ClientError, ErrorKind, as_dir};
+use super::error::{ClientError, ErrorKind};
+use super::requests::Client;
 use crate::wire::key;
 use crate::wire::line::{Reply, escape};
 use crate::wire::range::decimal;
@@ -14,14 +13,15 @@ const PAGE_NAMES_MAX: usize = 1000;
 /// Largest page taken from a server, in bytes: so many lines, each three times the longest name.
 const PAGE_BYTES_MAX: u64 = 1 << 20;
 
-/// One line of a listing.
+/// A file or directory on the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Without a slash at its end.
+    /// The last component, without a slash at its end. As the server sent it: check [`Self::is_safe`] before creating
+    /// a local file of this name.
     pub name: String,
-    /// It is a directory.
+    /// True for a directory.
     pub dir: bool,
-    /// Bytes; 0 for a directory.
+    /// Size in bytes; 0 for a directory.
     pub size: u64,
     /// Seconds since 1970.
     pub mtime: u64,
@@ -30,12 +30,23 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Is the name one plain component, so that a file of this name stays within its directory?
+    /// True if the name is one plain component, so that a file of this name stays within its directory.
     pub fn is_safe(&self) -> bool {
         !self.name.contains('/') && key::component(&self.name).is_ok()
     }
 
-    /// Reads `SIZE MTIME ETAG NAME`.
+    pub(super) fn from_stat(path: &str, reply: &Reply) -> Self {
+        let number = |key| reply.key(key).and_then(decimal).unwrap_or(0);
+        Self {
+            name: last_component(path).to_owned(),
+            dir: reply.key("folder") == Some("1"),
+            size: number("size"),
+            mtime: number("mtime"),
+            etag: reply.key("etag").map(str::to_owned),
+        }
+    }
+
+    /// Parses `SIZE MTIME ETAG NAME`.
     fn parse(line: &str) -> Option<Self> {
         let mut words = line.splitn(4, ' ');
         let (size, mtime, etag, name) = (words.next()?, words.next()?, words.next()?, words.next()?);
@@ -53,29 +64,31 @@ impl Entry {
 /// One page of a directory.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// In the order of the server; lines that make no sense are errors.
+    /// In the order of the server; lines that cannot be parsed are errors.
     pub(crate) entries: Vec<Result<Entry, ErrorKind>>,
-    /// The name behind which the next page begins, if there is one.
+    /// The name after which the next page begins, if there is one.
     pub(crate) next: Option<String>,
 }
 
 impl Client {
-    /// The page of a directory that begins behind the name `after`, or with its first.
+    /// One level of a directory of any size. A page is requested when the one before is used up.
+    pub fn list(&mut self, path: &str) -> Listing<'_> {
+        Listing { client: self, path: as_dir(path), page: Vec::new().into_iter(), next: Some(None) }
+    }
+
+    /// The page of a directory that begins after the name `after`, or the first one.
     pub(crate) fn page(&mut self, path: &str, after: Option<&str>) -> Result<Page, ClientError> {
         let path = as_dir(path);
         self.check(&path)?;
-        let line = match after {
-            Some(after) => format!("LIST after={} {path}\n", escape(after)),
-            None => format!("LIST {path}\n"),
-        };
-        self.attempt(&path, &mut (), |connection, _| page(connection, &line, after))
+        let after_option = after.map(|after| format!("after={} ", escape(after))).unwrap_or_default();
+        let line = format!("LIST {after_option}{path}\n");
+        self.attempt(&path, &mut (), || true, |connection, _| page(connection, &line, after))
     }
 }
 
-/// Asks for one page and reads it whole.
+/// Requests one page and reads all of it.
 fn page(connection: &mut Connection, line: &str, after: Option<&str>) -> Result<Page, ErrorKind> {
-    connection.ask(line)?;
-    let reply = connection.ok()?;
+    let reply = connection.ask(line)?;
     let Reply::Ok { size, .. } = reply else { return Err(ErrorKind::Protocol("no size".to_owned())) };
     if size > PAGE_BYTES_MAX {
         return Err(ErrorKind::Protocol(format!("a page of the listing has {size} bytes")));
@@ -98,27 +111,21 @@ fn page(connection: &mut Connection, line: &str, after: Option<&str>) -> Result<
     }
     let last = entries.iter().rev().find_map(|entry| Some(entry.as_ref().ok()?.name.clone()));
     let mut next = (reply.key("more") == Some("1")).then_some(last);
-    // A page that leads nowhere would be asked for again without end.
+    // A page that does not advance would be requested again without end.
     if next.take_if(|last| last.as_deref() <= after).is_some() {
         entries.push(Err(ErrorKind::Protocol("a page of the listing does not lead on".to_owned())));
     }
     Ok(Page { entries, next: next.flatten() })
 }
 
-/// The entries of a directory. A failed page ends it.
+/// Iterates over the entries of a directory; see [`Client::list`]. A failed page ends it.
 #[derive(Debug)]
 pub struct Listing<'a> {
     client: &'a mut Client,
     path: String,
     page: std::vec::IntoIter<Result<Entry, ErrorKind>>,
-    /// The next page, and behind which name it begins.
+    /// The next page to request, by the name after which it begins.
     next: Option<Option<String>>,
-}
-
-impl<'a> Listing<'a> {
-    pub(super) fn new(client: &'a mut Client, path: &str) -> Self {
-        Self { client, path: as_dir(path), page: Vec::new().into_iter(), next: Some(None) }
-    }
 }
 
 impl Iterator for Listing<'_> {
@@ -127,7 +134,7 @@ impl Iterator for Listing<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(entry) = self.page.next() {
-                return Some(entry.map_err(|kind| kind.at(self.client.address(), &self.path)));
+                return Some(entry.map_err(|kind| self.client.error(&self.path, kind)));
             }
             let after = self.next.take()?;
             match self.client.page(&self.path, after.as_deref()) {

@@ -1,9 +1,8 @@
-//! `DEST.part` and `DEST.part.etag`: what is on disk of a download that is not complete.
+//! `DEST.part` and `DEST.part.etag`: an incomplete download on disk.
 //!
-//! The record's first line is `ETAG TOTAL`; then comes one line `END SHA256` for every checked
-//! segment. It is only ever appended to, and what it claims is checked against the bytes when a
-//! download is resumed, so neither a crash nor a stray edit can leave a wrong byte in the result.
-//! Nothing here knows the network.
+//! The record's first line is `ETAG TOTAL`; one line `END SHA256` follows for every verified segment. It is only ever
+//! appended to, and its claims are checked against the bytes when a download is resumed, so neither a crash nor an
+//! edit can leave a wrong byte in the result.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -15,124 +14,120 @@ use rustix::fs::{FlockOperation, OFlags, flock, fstat};
 use sha2::{Digest as _, Sha256};
 
 use super::dir::Dir;
-use super::download::Sink;
-use super::{ErrorKind, Progress};
+use super::error::ErrorKind;
+use super::options::Progress;
+use super::sink::Sink;
 use crate::wire::line;
 use crate::wire::range::decimal;
 
-/// Longest local name in bytes, and what `.part.etag` needs of it.
+/// Longest name that leaves space for `.part.etag`, in bytes.
 const NAME_BYTES_MAX: usize = 255 - ".part.etag".len();
-/// A record larger than this is not read: a million segments.
+/// Bytes of a record that are read at most: a million segments.
 const RECORD_BYTES_MAX: u64 = 100 << 20;
-/// From here on a download tells its version from the beginning.
+/// Downloads of this size and larger have a record from the beginning.
 const RECORD_LEN_MIN: u64 = 64 << 10;
 /// Bytes read at once when the part is checked.
 const CHECK_BYTES: usize = 256 << 10;
 
-/// Where a checked segment ends, and its digest.
+/// Where a verified segment ends, and its digest.
 type VerifiedSegment = (u64, [u8; 32]);
 
-/// A download on disk. The part is locked, so that two of them never mix.
+/// A download on disk.
 #[derive(Debug)]
 pub(super) struct PartialFile<'a> {
     dir: &'a Dir,
     dest: OsString,
     name: OsString,
     record_name: OsString,
-    open: Option<Open>,
-}
-
-#[derive(Debug)]
-struct Open {
-    part: File,
-    /// Made when there is something to be resumed: a file that comes in one piece needs none, and
-    /// half of the calls for a small file are saved.
+    /// Locked, so that no two downloads write the same file.
+    file: Option<File>,
+    /// Created when there is something to resume: a file that comes in one piece needs none, which saves half of the
+    /// calls for a small file.
     record: Option<File>,
-    etag: String,
+    version: Option<String>,
     total: u64,
-    sealed: u64,
+    verified: u64,
     end: u64,
 }
 
 impl<'a> PartialFile<'a> {
-    /// Looks for what an earlier try left, and keeps of it what the record proves.
+    /// Opens what an interrupted download has left, and keeps as much as the record proves.
     pub(super) fn open(dir: &'a Dir, dest: &OsStr, progress: &mut dyn Progress) -> Result<Self, ErrorKind> {
         if dir.is_dir(dest) {
             return Err(ErrorKind::local("write", dir.path_of(dest), io::ErrorKind::IsADirectory.into()));
         }
-        let name = part_name(dest);
+        let (name, dest) = (part_name(dest), dest.to_owned());
         let mut record_name = name.clone();
         record_name.push(".etag");
-        let mut part = Self { dir, dest: dest.to_owned(), name, record_name, open: None };
-        if let Some(file) = part.lock(false)? {
-            progress.checking(file.metadata().map_or(0, |facts| facts.len()));
-            part.open = part.resume(file)?;
+        let (file, record, version) = (None, None, None);
+        let mut part =
+            Self { dir, dest, name, record_name, file, record, version, total: u64::MAX, verified: 0, end: 0 };
+        part.file = part.lock(false)?;
+        if let Some(file) = &part.file {
+            progress.verifying(file.metadata().map_or(0, |metadata| metadata.len()));
+            part.resume()?;
         }
         Ok(part)
     }
 
-    /// Opens and locks the part. Another client may finish its own, which renames it, between our
-    /// opening and our locking; then what was locked is somebody's finished file, and must be let go.
+    /// Opens and locks the part. Another client may finish its own, which renames it, between the opening and the
+    /// locking; then a finished file was locked, and is released.
     fn lock(&self, create: bool) -> Result<Option<File>, ErrorKind> {
         loop {
             let create_flag = if create { OFlags::CREATE } else { OFlags::empty() };
             let file = match self.dir.open_file(&self.name, OFlags::RDWR | create_flag) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !create => return Ok(None),
-                Err(error) => return Err(self.kind("open", error)),
+                Err(error) => return Err(self.error("open", error)),
             };
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) if self.is_in_place(&file)? => return Ok(Some(file)),
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     let busy = io::Error::new(io::ErrorKind::ResourceBusy, "another download is writing it");
-                    return Err(self.kind("write", busy));
+                    return Err(self.error("write", busy));
                 }
-                Err(errno) => return Err(self.kind("lock", errno.into())),
+                Err(errno) => return Err(self.error("lock", errno.into())),
             }
         }
     }
 
-    /// Is the open file still the one that the name leads to?
+    /// True if the name still leads to the open file.
     fn is_in_place(&self, file: &File) -> Result<bool, ErrorKind> {
-        let here = fstat(file).map_err(|errno| self.kind("read", errno.into()))?;
+        let here = fstat(file).map_err(|errno| self.error("read", errno.into()))?;
         let there = self.dir.stat(&self.name);
         Ok(there.is_ok_and(|there| (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)))
     }
 
-    /// Checks an existing part against its record; `None` if nothing of it can be used.
-    fn resume(&self, mut part: File) -> Result<Option<Open>, ErrorKind> {
-        let Ok(record) = self.dir.open_file(&self.record_name, OFlags::RDONLY) else { return Ok(None) };
+    /// Verifies the file against its record, as far as there is one.
+    fn resume(&mut self) -> Result<(), ErrorKind> {
+        let Ok(record) = self.dir.open_file(&self.record_name, OFlags::RDONLY) else { return Ok(()) };
         let mut text = String::new();
         if record.take(RECORD_BYTES_MAX).read_to_string(&mut text).is_err() {
-            return Ok(None);
+            return Ok(());
         }
-        let Some((etag, segments)) = read_record(&text) else { return Ok(None) };
-        let sealed = proven(&mut part, &segments).map_err(|error| self.kind("read", error))?;
-        if sealed == 0 {
-            return Ok(None);
+        let Some((etag, segments)) = parse_record(&text) else { return Ok(()) };
+        let verified = matching_bytes(self.locked(), &segments).map_err(|error| self.error("read", error))?;
+        if verified == 0 {
+            return Ok(());
         }
-        let mut open = Open { part, record: None, etag, total: u64::MAX, sealed, end: sealed };
+        (self.version, self.verified) = (Some(etag), verified);
         // The record is written anew, for its last lines may be torn or disproved.
-        let kept = text.lines().next().into_iter().map(str::to_owned).chain(
-            segments.iter().take_while(|(end, _)| *end <= sealed).map(|(end, digest)| segment_line(*end, digest)),
-        );
-        let kept: String = kept.flat_map(|line| [line, "\n".to_owned()]).collect();
-        open.record = Some(self.write_record(&kept)?);
-        open.rewind().map_err(|error| self.kind("write", error))?;
-        Ok(Some(open))
+        let kept = segments.iter().filter(|(end, _)| *end <= verified);
+        let kept: String = kept.map(|(end, digest)| segment_line(*end, digest)).collect();
+        self.record = Some(self.write_record(&format!("{}\n{kept}", text.lines().next().unwrap_or_default()))?);
+        self.rewind()
     }
 
-    /// Everything is there: gives the file its time and its name.
+    /// Gives the complete file its time and its name.
     pub(super) fn finish(self, mtime: u64) -> Result<(), ErrorKind> {
-        let open = self.open.as_ref().expect("a download that is complete was begun");
         if let Some(mtime) = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(mtime)) {
-            // A file system that cannot keep the time is no reason to throw the content away.
-            let _ = open.part.set_modified(mtime);
+            // A file system that cannot keep the time is no reason to drop the content.
+            let _ = self.locked().set_modified(mtime);
         }
-        if !self.is_in_place(&open.part)? {
+        if !self.is_in_place(self.locked())? {
             let replaced = io::Error::other("something else took its place meanwhile");
-            return Err(self.kind("rename", replaced));
+            return Err(self.error("rename", replaced));
         }
         let renamed = self.dir.rename(&self.name, &self.dest);
         renamed.map_err(|error| ErrorKind::local("write", self.dir.path_of(&self.dest), error))?;
@@ -140,7 +135,13 @@ impl<'a> PartialFile<'a> {
         self.dir.remove(&self.record_name).map_err(|error| self.record_error("remove", error))
     }
 
-    /// A record of our own with this text, in place of what has its name.
+    fn write_first_line(&mut self) -> Result<(), ErrorKind> {
+        let etag = self.version.as_deref().unwrap_or_default();
+        self.record = Some(self.write_record(&format!("{etag} {}\n", self.total))?);
+        Ok(())
+    }
+
+    /// Creates a record with this text, in place of what has its name.
     fn write_record(&self, text: &str) -> Result<File, ErrorKind> {
         let written = self.dir.create_file(&self.record_name).and_then(|mut record| {
             record.write_all(text.as_bytes())?;
@@ -149,92 +150,77 @@ impl<'a> PartialFile<'a> {
         written.map_err(|error| self.record_error("write", error))
     }
 
-    fn kind(&self, doing: &'static str, error: io::Error) -> ErrorKind {
-        ErrorKind::local(doing, self.dir.path_of(&self.name), error)
+    fn locked(&self) -> &File {
+        self.file.as_ref().expect("the file is locked before anything is read or written")
     }
 
-    fn record_error(&self, doing: &'static str, error: io::Error) -> ErrorKind {
-        ErrorKind::local(doing, self.dir.path_of(&self.record_name), error)
+    fn error(&self, operation: &'static str, error: io::Error) -> ErrorKind {
+        ErrorKind::local(operation, self.dir.path_of(&self.name), error)
     }
 
-    fn opened(&mut self) -> &mut Open {
-        self.open.as_mut().expect("bytes come only after the download was begun")
-    }
-}
-
-impl Open {
-    fn first_line(&self) -> String {
-        format!("{} {}\n", self.etag, self.total)
-    }
-
-    fn rewind(&mut self) -> io::Result<()> {
-        self.end = self.sealed;
-        self.part.set_len(self.sealed)?;
-        self.part.seek(SeekFrom::Start(self.sealed)).map(drop)
+    fn record_error(&self, operation: &'static str, error: io::Error) -> ErrorKind {
+        ErrorKind::local(operation, self.dir.path_of(&self.record_name), error)
     }
 }
 
 impl Sink for PartialFile<'_> {
-    fn have(&self) -> Option<(String, u64)> {
-        self.open.as_ref().map(|open| (open.etag.clone(), open.sealed))
+    fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    fn verified(&self) -> u64 {
+        self.verified
     }
 
     fn begin(&mut self, etag: &str, total: u64) -> Result<(), ErrorKind> {
-        let part = match self.open.take() {
-            Some(open) => open.part,
-            None => self.lock(true)?.expect("a lock that may create finds a file"),
-        };
-        let mut open = Open { part, record: None, etag: etag.to_owned(), total, sealed: 0, end: 0 };
+        if self.file.is_none() {
+            self.file = self.lock(true)?;
+        }
+        (self.version, self.total, self.verified, self.record) = (Some(etag.to_owned()), total, 0, None);
         if total >= RECORD_LEN_MIN || self.dir.stat(&self.record_name).is_ok() {
-            open.record = Some(self.write_record(&open.first_line())?);
+            self.write_first_line()?;
         }
-        open.rewind().map_err(|error| self.kind("write", error))?;
-        self.open = Some(open);
-        Ok(())
+        self.rewind()
     }
 
-    fn take(&mut self, bytes: &[u8]) -> Result<(), ErrorKind> {
-        let open = self.opened();
-        let written = open.part.write_all(bytes);
-        open.end += bytes.len() as u64;
-        written.map_err(|error| self.kind("write", error))
+    fn write(&mut self, bytes: &[u8]) -> Result<(), ErrorKind> {
+        let written = self.locked().write_all(bytes);
+        self.end += bytes.len() as u64;
+        written.map_err(|error| self.error("write", error))
     }
 
-    fn seal(&mut self, digest: &[u8; 32]) -> Result<(), ErrorKind> {
-        let open = self.opened();
-        open.sealed = open.end;
-        if open.record.is_none() && open.sealed < open.total {
-            let first_line = open.first_line();
-            let record = self.write_record(&first_line)?;
-            self.opened().record = Some(record);
+    fn verify(&mut self, digest: &[u8; 32]) -> Result<(), ErrorKind> {
+        self.verified = self.end;
+        if self.record.is_none() && self.verified < self.total {
+            self.write_first_line()?;
         }
-        let open = self.opened();
-        let Some(record) = &mut open.record else { return Ok(()) };
-        let written = record.write_all(format!("{}\n", segment_line(open.sealed, digest)).as_bytes());
+        let Some(record) = &mut self.record else { return Ok(()) };
+        let written = record.write_all(segment_line(self.verified, digest).as_bytes());
         written.map_err(|error| self.record_error("write", error))
     }
 
     fn rewind(&mut self) -> Result<(), ErrorKind> {
-        let rewound = self.open.as_mut().map_or(Ok(()), Open::rewind);
-        rewound.map_err(|error| self.kind("write", error))
+        // Without a version, the file may be a foreign one.
+        let Some(mut file) = self.file.as_ref().filter(|_| self.version.is_some()) else { return Ok(()) };
+        let rewound = file.set_len(self.verified).and_then(|()| file.seek(SeekFrom::Start(self.verified)));
+        self.end = self.verified;
+        rewound.map(drop).map_err(|error| self.error("write", error))
     }
 
-    fn start_over(&mut self) -> Result<(), ErrorKind> {
-        if let Some(open) = &mut self.open {
-            open.sealed = 0;
-        }
-        self.rewind()
+    fn reset(&mut self) -> Result<(), ErrorKind> {
+        (self.version, self.verified) = (None, 0);
+        Ok(())
     }
 }
 
-/// One line of the record, without its end.
+/// One line of the record.
 fn segment_line(end: u64, digest: &[u8; 32]) -> String {
-    format!("{end} {}", line::hex(digest))
+    format!("{end} {}\n", line::hex(digest))
 }
 
-/// Reads a record as far as it makes sense. The last segment of a complete part is left out: it is
-/// asked for again, which tells whether the file is still the same.
-fn read_record(text: &str) -> Option<(String, Vec<VerifiedSegment>)> {
+/// Parses a record up to its first invalid line. The last segment of a complete part is left out: it is requested
+/// again, which shows whether the file is still the same.
+fn parse_record(text: &str) -> Option<(String, Vec<VerifiedSegment>)> {
     let mut lines = text.lines();
     let (etag, total) = lines.next()?.split_once(' ')?;
     let total = decimal(total)?;
@@ -251,32 +237,32 @@ fn read_record(text: &str) -> Option<(String, Vec<VerifiedSegment>)> {
     etag_is_plain.then(|| (etag.to_owned(), segments))
 }
 
-/// How many bytes of the part have the digests that the record tells.
-fn proven(part: &mut File, segments: &[VerifiedSegment]) -> io::Result<u64> {
+/// How many bytes of the file match the digests of the record.
+fn matching_bytes(mut file: &File, segments: &[VerifiedSegment]) -> io::Result<u64> {
     let mut buffer = vec![0; CHECK_BYTES];
-    let mut sealed = 0;
-    part.seek(SeekFrom::Start(0))?;
+    let mut verified = 0;
+    file.seek(SeekFrom::Start(0))?;
     for (end, digest) in segments {
         let mut hasher = Sha256::new();
-        let mut left = end - sealed;
+        let mut left = end - verified;
         while left > 0 {
             let piece = usize::try_from(left).unwrap_or(usize::MAX).min(CHECK_BYTES);
-            let count = part.read(&mut buffer[..piece])?;
+            let count = file.read(&mut buffer[..piece])?;
             if count == 0 {
-                return Ok(sealed);
+                return Ok(verified);
             }
             hasher.update(&buffer[..count]);
             left -= count as u64;
         }
         if <[u8; 32]>::from(hasher.finalize()) != *digest {
-            return Ok(sealed);
+            return Ok(verified);
         }
-        sealed = *end;
+        verified = *end;
     }
-    Ok(sealed)
+    Ok(verified)
 }
 
-/// `NAME.part`; a name that has no room for that is cut, and told apart by a digest of it.
+/// `NAME.part`; a name that is too long for that is cut, and made unique by a digest of it.
 fn part_name(name: &OsStr) -> OsString {
     let mut part = name.to_owned();
     if name.len() > NAME_BYTES_MAX {
@@ -302,8 +288,8 @@ mod tests {
         let mut part = opened(dir);
         part.begin("ab", 12).expect("begun");
         for segment in [b"aaaa", b"bbbb"] {
-            part.take(segment).expect("taken");
-            part.seal(&digest(segment)).expect("sealed");
+            part.write(segment).expect("taken");
+            part.verify(&digest(segment)).expect("verified");
         }
         part
     }
@@ -312,18 +298,22 @@ mod tests {
         PartialFile::open(dir, OsStr::new("f"), &mut ()).expect("a part")
     }
 
+    fn resumable<'a>(part: &'a PartialFile<'_>) -> (Option<&'a str>, u64) {
+        (part.version(), part.verified())
+    }
+
     #[test]
-    fn only_sealed_bytes_survive_and_a_torn_record_is_no_harm() {
+    fn only_verified_bytes_survive_and_a_torn_record_is_no_harm() {
         let dir = tempfile::tempdir().expect("a folder");
         let at = Dir::open(dir.path()).expect("it is there");
         let mut part = begun(&at);
-        part.take(b"cc").expect("taken");
+        part.write(b"cc").expect("taken");
         drop(part);
         let record = dir.path().join("f.part.etag");
         let mut text = fs::read_to_string(&record).expect("a record");
         text.push_str("12 0123");
         fs::write(&record, text).expect("written");
-        assert_eq!(opened(&at).have(), Some(("ab".to_owned(), 8)));
+        assert_eq!(resumable(&opened(&at)), (Some("ab"), 8));
         assert_eq!(fs::read(dir.path().join("f.part")).expect("the part"), b"aaaabbbb");
         assert_eq!(fs::read_to_string(&record).expect("a record").lines().count(), 3);
     }
@@ -334,9 +324,9 @@ mod tests {
         let at = Dir::open(dir.path()).expect("it is there");
         drop(begun(&at));
         fs::write(dir.path().join("f.part"), b"aaaabbxb").expect("written");
-        assert_eq!(opened(&at).have(), Some(("ab".to_owned(), 4)));
+        assert_eq!(resumable(&opened(&at)), (Some("ab"), 4));
         fs::write(dir.path().join("f.part"), b"aa").expect("written");
-        assert_eq!(opened(&at).have(), None);
+        assert_eq!(resumable(&opened(&at)), (None, 0));
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! How often and how soon something is tried again.
-//!
-//! Decides only; the waiting is done by the caller.
+//! How often and how soon a failed request is tried again.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::thread;
 use std::time::Duration;
 
-use super::{ErrorKind, Options};
+use super::error::ErrorKind;
+use super::options::{Options, Progress};
 
 /// Longest wait that a server's `retry=` may ask for.
-const ASKED_MAX: Duration = Duration::from_secs(60);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// Counts the failures of one operation.
 #[derive(Debug)]
@@ -20,34 +20,37 @@ pub(super) struct Retry {
 }
 
 impl Retry {
-    /// Nothing has failed yet.
     pub(super) fn new(options: &Options) -> Self {
         Self { first: options.backoff_first, max: options.backoff_max, retries: options.retries, failures: 0 }
     }
 
-    /// Something was achieved for good: start counting anew.
-    pub(super) fn progressed(&mut self) {
+    /// Starts counting anew, after progress that is not lost by the next failure.
+    pub(super) fn reset(&mut self) {
         self.failures = 0;
     }
 
-    /// How long to wait before the next try; `None` when there should be none.
-    pub(super) fn wait(&mut self, kind: &ErrorKind) -> Option<Duration> {
+    /// Waits before the next try; gives the error back if there should be none.
+    pub(super) fn pause(&mut self, kind: ErrorKind, progress: &mut dyn Progress) -> Result<(), ErrorKind> {
+        let Some(wait) = self.wait(&kind) else { return Err(kind) };
+        progress.retrying(&kind, wait);
+        thread::sleep(wait);
+        Ok(())
+    }
+
+    fn wait(&mut self, kind: &ErrorKind) -> Option<Duration> {
         if !kind.is_retryable() || self.failures >= self.retries {
             return None;
         }
         let doubled = self.first.saturating_mul(1 << self.failures.min(16)).min(self.max);
         self.failures += 1;
-        let wait = doubled.mul_f64(0.5 + 0.5 * random());
+        // Random, so that many clients that were cut off together do not return together.
+        let random = f64::from(RandomState::new().hash_one(0u8) as u32) / f64::from(u32::MAX);
+        let wait = doubled.mul_f64(0.5 + 0.5 * random);
         match kind {
-            ErrorKind::Refused { retry: Some(asked), .. } => Some(wait.max((*asked).min(ASKED_MAX))),
+            ErrorKind::Refused { retry_after: Some(asked), .. } => Some(wait.max((*asked).min(RETRY_AFTER_MAX))),
             _ => Some(wait),
         }
     }
-}
-
-/// From 0 to 1, so that many clients cut off together do not come back together.
-fn random() -> f64 {
-    f64::from(RandomState::new().hash_one(0u8) as u32) / f64::from(u32::MAX)
 }
 
 #[cfg(test)]
@@ -67,17 +70,20 @@ mod tests {
             assert!((base / 2..=base).contains(&wait), "{wait} of {base}");
         }
         assert_eq!(retry.wait(&lost()), None);
-        retry.progressed();
+        retry.reset();
         assert!(retry.wait(&lost()).is_some());
     }
 
     #[test]
     fn the_server_may_ask_for_a_longer_wait_within_reason() {
         let mut retry = Retry::new(&Options::default());
-        let busy =
-            |seconds| ErrorKind::Refused { code: 429, words: String::new(), retry: Some(Duration::from_secs(seconds)) };
+        let busy = |seconds| ErrorKind::Refused {
+            code: 429,
+            message: String::new(),
+            retry_after: Some(Duration::from_secs(seconds)),
+        };
         assert_eq!(retry.wait(&busy(7)), Some(Duration::from_secs(7)));
-        assert_eq!(retry.wait(&busy(86_400)), Some(ASKED_MAX));
+        assert_eq!(retry.wait(&busy(86_400)), Some(RETRY_AFTER_MAX));
         assert_eq!(retry.wait(&ErrorKind::SourceChanged), None);
     }
 }

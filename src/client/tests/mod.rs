@@ -5,6 +5,8 @@ mod requests;
 mod upload;
 
 use super::fake::Fake;
+use std::time::Duration;
+
 use super::*;
 
 /// Bytes without a pattern that a shifted or repeated piece could hide in.
@@ -41,7 +43,7 @@ impl Progress for Notes {
         self.totals.push(bytes);
     }
 
-    fn at(&mut self, bytes: u64) {
+    fn position(&mut self, bytes: u64) {
         self.last = bytes;
     }
 

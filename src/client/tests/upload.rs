@@ -108,7 +108,7 @@ fn a_file_that_does_not_keep_its_length_is_not_stored() {
 struct Growing(PathBuf, bool);
 
 impl Progress for Growing {
-    fn at(&mut self, bytes: u64) {
+    fn position(&mut self, bytes: u64) {
         if bytes > 0 && !self.1 {
             self.1 = true;
             OpenOptions::new().append(true).open(&self.0).and_then(|mut file| file.write_all(b"more")).expect("grown");

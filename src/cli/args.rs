@@ -1,0 +1,108 @@
+//! The arguments that the client's commands share.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use lexopt::Parser;
+
+use super::flag::Flag;
+use super::reporter::print_line;
+use super::usage::{Action, ParseError, Usage, WRONG_USAGE};
+use crate::client::RemotePath;
+
+/// What the flags of a client command set; no command has all of them.
+#[derive(Debug)]
+pub(super) struct Args {
+    pub(super) operands: Vec<PathBuf>,
+    pub(super) name: Option<String>,
+    pub(super) recursive: bool,
+    pub(super) quiet: bool,
+    pub(super) token_file: Option<PathBuf>,
+    pub(super) retries: u32,
+    pub(super) timeout_s: u64,
+    pub(super) parallel: u8,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self {
+            operands: Vec::new(),
+            name: None,
+            recursive: false,
+            quiet: false,
+            token_file: None,
+            retries: 5,
+            timeout_s: 60,
+            parallel: 4,
+        }
+    }
+}
+
+/// Arguments that can be parsed and make no sense together, with the reason.
+#[derive(Debug)]
+pub(super) struct UsageError(pub(super) String);
+
+pub(super) const QUIET: Flag<Args> =
+    Flag::switch("quiet", "Show no progress and no warnings, only errors", |args: &mut Args| args.quiet = true).or('q');
+
+pub(super) const PARALLEL: Flag<Args> = Flag::number(
+    "parallel",
+    "N",
+    1..=32,
+    |args| &mut args.parallel,
+    "Use up to this many connections when there are several files",
+);
+
+/// Flags of every client command.
+pub(super) const CONNECTION: (&str, &[Flag<Args>]) = (
+    "Connection",
+    &[
+        Flag::path("token-file", "FILE", "Read the server's secret from the first line of this file", |args, file| {
+            args.token_file = Some(file);
+        }),
+        Flag::number(
+            "retries",
+            "N",
+            0..=u32::MAX as u64,
+            |args| &mut args.retries,
+            "How often to try again after a lost connection or a busy server; a download that made progress starts \
+             counting anew",
+        ),
+        Flag::number(
+            "timeout",
+            "SECONDS",
+            1..=86_400,
+            |args| &mut args.timeout_s,
+            "Give a connection up when no byte has moved for this long",
+        ),
+    ],
+);
+
+/// Parses the arguments of a command that `run` then runs; true if everything succeeded.
+pub(super) fn parse(
+    usage: &Usage<Args>,
+    words: &mut Parser,
+    run: fn(&Args) -> Result<bool, UsageError>,
+) -> Result<Action, ParseError> {
+    let (args, operands) = usage.parse(words)?;
+    let args = Args { operands: operands.into_iter().map(PathBuf::from).collect(), ..args };
+    Ok(Box::new(move || match run(&args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(UsageError(why)) => {
+            print_line(&format!("{why} (see filewharf --help)"));
+            ExitCode::from(WRONG_USAGE)
+        }
+    }))
+}
+
+impl Args {
+    /// The operands, all of them on servers.
+    pub(super) fn remotes(&self) -> Result<Vec<RemotePath>, UsageError> {
+        self.operands.iter().map(|operand| remote(&operand.to_string_lossy())).collect()
+    }
+}
+
+pub(super) fn remote(text: &str) -> Result<RemotePath, UsageError> {
+    RemotePath::parse(text).map_err(|error| UsageError(format!("{text}: {error}")))
+}

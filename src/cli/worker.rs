@@ -1,0 +1,110 @@
+//! One run of a client command, and the workers that share it, each with a connection of its own.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::args::{Args, UsageError};
+use super::reporter::Reporter;
+use super::secret;
+use crate::client::{Address, Client, ClientError, Options};
+
+#[derive(Debug)]
+pub(super) struct Run {
+    options: Options,
+    pub(super) parallel: usize,
+    pub(super) reporter: Reporter,
+    /// Servers of which nothing can be expected any more; further requests to them are skipped.
+    unusable: Mutex<HashSet<Address>>,
+}
+
+impl Run {
+    /// `template`: how progress is shown, if the command transfers content.
+    pub(super) fn new(args: &Args, template: Option<&'static str>) -> Result<Self, UsageError> {
+        let secret = args.token_file.as_deref().map(secret::read).transpose();
+        let secret = secret.map_err(|error| UsageError(error.to_string()))?;
+        let reporter = Reporter::new(args.quiet, template);
+        if let Some(warning) = secret.as_ref().and_then(|secret| secret.warning.as_ref()) {
+            reporter.warn(warning);
+        }
+        let timeout = Duration::from_secs(args.timeout_s);
+        let defaults = Options::default();
+        let options = Options {
+            token: secret.map(|secret| secret.text),
+            connect_timeout: defaults.connect_timeout.min(timeout),
+            io_timeout: timeout,
+            retries: args.retries,
+            ..defaults
+        };
+        Ok(Self { options, parallel: usize::from(args.parallel), reporter, unusable: Mutex::default() })
+    }
+
+    fn unusable(&self) -> MutexGuard<'_, HashSet<Address>> {
+        self.unusable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Has one connection at a time, opened when it is needed.
+#[derive(Debug)]
+pub(super) struct Worker<'a> {
+    pub(super) run: &'a Run,
+    client: Option<Client>,
+}
+
+impl<'a> Worker<'a> {
+    pub(super) fn new(run: &'a Run) -> Self {
+        Self { run, client: None }
+    }
+
+    /// Runs `work` on a server. A failure is reported and counted, and gives `None`.
+    pub(super) fn run_on<T>(
+        &mut self,
+        address: &Address,
+        work: impl FnOnce(&mut Client) -> Result<T, ClientError>,
+    ) -> Option<T> {
+        self.try_on(address, work)?.map_err(|error| self.fail(address, &error)).ok()
+    }
+
+    /// As [`Self::run_on`], and counts the success too; true if it succeeded.
+    pub(super) fn complete_on<T>(
+        &mut self,
+        address: &Address,
+        work: impl FnOnce(&mut Client) -> Result<T, ClientError>,
+    ) -> bool {
+        let is_done = self.run_on(address, work).is_some();
+        if is_done {
+            self.run.reporter.done();
+        }
+        is_done
+    }
+
+    /// As [`Self::run_on`], for callers that handle some errors themselves. `None` if the server is unusable.
+    pub(super) fn try_on<T>(
+        &mut self,
+        address: &Address,
+        work: impl FnOnce(&mut Client) -> Result<T, ClientError>,
+    ) -> Option<Result<T, ClientError>> {
+        if self.run.unusable().contains(address) {
+            self.run.reporter.skipped();
+            return None;
+        }
+        let client = match self.client.take().filter(|client| client.address() == address) {
+            Some(client) => client,
+            None => match Client::connect(address, self.run.options.clone()) {
+                Ok(client) => client,
+                Err(error) => return Some(Err(error)),
+            },
+        };
+        Some(work(self.client.insert(client)))
+    }
+
+    /// Reports and counts a failure.
+    pub(super) fn fail(&self, address: &Address, error: &ClientError) {
+        // Many workers find out at the same time; one of them reports it.
+        if !error.kind.affects_server() || self.run.unusable().insert(address.clone()) {
+            self.run.reporter.failed(error);
+        } else {
+            self.run.reporter.skipped();
+        }
+    }
+}

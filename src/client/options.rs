@@ -1,0 +1,56 @@
+//! What the user of a client can set, and what a client reports while it works.
+
+use std::time::Duration;
+
+use super::error::ErrorKind;
+
+/// How a client behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The server's secret, sent first on every connection.
+    pub token: Option<String>,
+    /// Time for one connection to be made.
+    pub connect_timeout: Duration,
+    /// Time without a single byte of progress after which a connection counts as lost.
+    pub io_timeout: Duration,
+    /// How often a failed request is tried again. A download that made progress starts counting anew.
+    pub retries: u32,
+    /// Wait before the first retry; it doubles with each.
+    pub backoff_first: Duration,
+    /// Longest wait between tries.
+    pub backoff_max: Duration,
+    /// Smallest segment of a download, in bytes. Each segment is checked on its own.
+    pub segment_min: u64,
+    /// Largest segment of a download, in bytes: at most one is lost with a connection.
+    pub segment_max: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            token: None,
+            connect_timeout: Duration::from_secs(10),
+            io_timeout: Duration::from_secs(60),
+            retries: 5,
+            backoff_first: Duration::from_millis(200),
+            backoff_max: Duration::from_secs(5),
+            segment_min: 64 << 10,
+            segment_max: 8 << 20,
+        }
+    }
+}
+
+/// Called back while a transfer runs. Every method does nothing by default.
+pub trait Progress {
+    /// Checking the bytes of an interrupted download before it is resumed.
+    fn verifying(&mut self, _bytes: u64) {}
+    /// The size is known. Called again if the file has changed.
+    fn total(&mut self, _bytes: u64) {}
+    /// Bytes transferred from the start of the file. Decreases when a try is lost.
+    fn position(&mut self, _bytes: u64) {}
+    /// A try failed; the next one begins after `wait`.
+    fn retrying(&mut self, _kind: &ErrorKind, _wait: Duration) {}
+}
+
+/// Ignores all calls.
+impl Progress for () {}

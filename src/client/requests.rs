@@ -1,0 +1,129 @@
+//! The client itself: its connection, retries, and the requests that have no body.
+
+use super::address::{Address, as_dir};
+use super::connection::Connection;
+use super::error::{ClientError, ErrorKind};
+use super::list::Entry;
+use super::options::{Options, Progress};
+use super::retry::Retry;
+use crate::wire::key;
+use crate::wire::line::Reply;
+
+/// A connection to a server, which is opened again when it is lost. All calls block.
+#[derive(Debug)]
+pub struct Client {
+    address: Address,
+    pub(super) options: Options,
+    connection: Option<Connection>,
+}
+
+impl Client {
+    /// Connects, with retries, and sends the secret if there is one.
+    pub fn connect(address: &Address, options: Options) -> Result<Self, ClientError> {
+        let mut client = Self { address: address.clone(), options, connection: None };
+        client.attempt("", &mut (), || true, |_, _| Ok(()))?;
+        Ok(client)
+    }
+
+    /// The address of the server.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Returns once the server has answered.
+    pub fn ping(&mut self) -> Result<(), ClientError> {
+        self.request("PING\n", "").map(drop)
+    }
+
+    /// Describes the file or directory at `path`.
+    pub fn stat(&mut self, path: &str) -> Result<Entry, ClientError> {
+        self.check(path)?;
+        let reply = self.request(&format!("STAT {path}\n"), path)?;
+        Ok(Entry::from_stat(path, &reply))
+    }
+
+    /// Creates a directory and its parents.
+    pub fn mkdir(&mut self, path: &str) -> Result<(), ClientError> {
+        self.check(path)?;
+        self.request(&format!("MKDIR {}\n", as_dir(path)), path).map(drop)
+    }
+
+    /// Removes a file or an empty directory.
+    pub fn delete(&mut self, path: &str) -> Result<(), ClientError> {
+        self.check(path)?;
+        let mut was_lost = false;
+        let line = format!("DELETE {path}\n");
+        self.attempt(
+            path,
+            &mut (),
+            || true,
+            |connection, _| match connection.ask(&line) {
+                // An earlier try has removed it, and its reply was lost.
+                Err(ErrorKind::Refused { code: 404, .. }) if was_lost => Ok(()),
+                result => {
+                    was_lost |= matches!(result, Err(ErrorKind::ConnectionLost(_)));
+                    result.map(drop)
+                }
+            },
+        )
+    }
+
+    /// Moves a file or directory. Not tried again when the connection is lost, because it would be unknown whether
+    /// the first try has moved it.
+    pub fn rename(&mut self, old: &str, new: &str) -> Result<(), ClientError> {
+        self.check(old)?;
+        self.check(new)?;
+        let renamed = self.once(|connection| connection.ask(&format!("RENAME {old}\t{new}\n")));
+        renamed.map(drop).map_err(|kind| self.error(old, kind))
+    }
+
+    /// A request without bodies.
+    fn request(&mut self, line: &str, path: &str) -> Result<Reply, ClientError> {
+        self.attempt(path, &mut (), || true, |connection, _| connection.ask(line))
+    }
+
+    /// Refuses paths that cannot be sent, above all those with an end of line.
+    pub(super) fn check(&self, path: &str) -> Result<(), ClientError> {
+        key::absolute(path).map(drop).map_err(|failure| self.error(path, ErrorKind::InvalidPath(failure.words())))
+    }
+
+    pub(super) fn error(&self, path: &str, kind: ErrorKind) -> ClientError {
+        kind.at(&self.address, path)
+    }
+
+    /// Runs `work` on a connection, and again on a new one as often as [`Options`] allow and while `may_retry`.
+    pub(super) fn attempt<T>(
+        &mut self,
+        path: &str,
+        progress: &mut dyn Progress,
+        may_retry: impl Fn() -> bool,
+        mut work: impl FnMut(&mut Connection, &mut dyn Progress) -> Result<T, ErrorKind>,
+    ) -> Result<T, ClientError> {
+        let mut retry = Retry::new(&self.options);
+        loop {
+            match self.once(|connection| work(connection, progress)) {
+                Ok(done) => return Ok(done),
+                Err(kind) if !may_retry() => return Err(self.error(path, kind)),
+                Err(kind) => retry.pause(kind, progress).map_err(|kind| self.error(path, kind))?,
+            }
+        }
+    }
+
+    /// Runs `work` on the open connection or a new one. The connection is kept only if it is certain where the next
+    /// reply begins.
+    pub(super) fn once<T>(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> Result<T, ErrorKind>,
+    ) -> Result<T, ErrorKind> {
+        let mut connection = match self.connection.take().filter(Connection::is_idle) {
+            Some(connection) => connection,
+            None => Connection::open(&self.address, &self.options)?,
+        };
+        let result = work(&mut connection);
+        let in_step = matches!(&result, Ok(_) | Err(ErrorKind::Refused { code: 404 | 409 | 412 | 416, .. }));
+        if in_step && connection.is_between_requests() {
+            self.connection = Some(connection);
+        }
+        result
+    }
+}

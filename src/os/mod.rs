@@ -3,11 +3,9 @@
 //! It imports the ports and the words below them, never a session or the reactor, so everything
 //! above runs unchanged in a simulator.
 
+pub mod event_queue;
 #[cfg(feature = "serve")]
 pub mod log;
-pub mod names;
 pub mod net;
-pub mod poll;
 pub mod process;
-mod slow;
 pub(crate) mod sys;

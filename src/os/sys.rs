@@ -86,7 +86,7 @@ pub(crate) fn waits_of_this_thread() -> i64 {
 
 /// Gives free memory of the allocator back to the system (malloc_trim(3)).
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub(crate) fn give_memory_back() {
+pub(crate) fn trim_memory() {
     // SAFETY: the call takes a number, and moves nothing that is in use.
     unsafe {
         libc::malloc_trim(0);
@@ -95,7 +95,7 @@ pub(crate) fn give_memory_back() {
 
 /// Other allocators decide for themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(crate) fn give_memory_back() {}
+pub(crate) fn trim_memory() {}
 
 /// Connections to this listener are handed over with their first bytes, or after this time without any
 /// (tcp(7), TCP_DEFER_ACCEPT). Zero hands them over at once.

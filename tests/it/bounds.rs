@@ -12,10 +12,10 @@ use filewharf::dialect::{Kind, Listening};
 use filewharf::error::CloseReason;
 use filewharf::ids::FileId;
 use filewharf::os::net::TcpConnection;
-use filewharf::os::poll::OsPlatform;
 use filewharf::platform::Op;
 use filewharf::reactor::Reactor;
 use filewharf::server::Ceiling;
+use filewharf::server::platform::OsPlatform;
 use filewharf::session::Session;
 
 use support::rig::{Mode, Peer, Rig};

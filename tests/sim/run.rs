@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use filewharf::config::Access;
-use filewharf::os::poll::OsPlatform;
 use filewharf::platform::Signal;
 use filewharf::reactor::{Reactor, Setup};
 use filewharf::server::Ceiling;
+use filewharf::server::platform::OsPlatform;
 use filewharf::session::Session;
 
 use crate::clients::{self, Peer};

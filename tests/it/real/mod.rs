@@ -20,10 +20,11 @@ use filewharf::config::{Access, Limits, StoreConfig};
 use filewharf::dialect::Listening;
 use filewharf::ids::{ConnId, FileId, ListenerId};
 use filewharf::object::Etag;
+use filewharf::os::event_queue::{Control, EventQueue};
 use filewharf::os::net::{TcpConnection, listen};
-use filewharf::os::poll::{Bell, OsPlatform, Shared, Signalled};
 use filewharf::platform::{AcceptError, Counters, Event, Platform, SendFile, Signal, Store as _, Stream};
 use filewharf::reactor::{Reactor, Setup};
+use filewharf::server::platform::OsPlatform;
 use filewharf::store::DiskStore;
 use tempfile::TempDir;
 
@@ -217,7 +218,7 @@ enum End {
 /// A server on the real platform, and its one client.
 pub struct Real {
     reactor: Reactor<StillPlatform>,
-    shared: Arc<Shared>,
+    control: Arc<Control>,
     address: SocketAddr,
     client: Option<TcpStream>,
     seen: Rc<Seen>,
@@ -234,13 +235,13 @@ impl Real {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = listen(address, &limits, None).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let bell = Bell::new().expect("an event queue");
-        let shared = bell.shared();
-        let ring = Arc::clone(&shared);
+        let queue = EventQueue::new().expect("an event queue");
+        let control = Arc::clone(queue.control());
+        let waker = Arc::clone(&control);
         let config = StoreConfig { portable: calls == Calls::Portable, ..StoreConfig::default() };
-        let store = DiskStore::open(dir.path(), &config, &limits, Arc::new(move || ring.ring()));
+        let store = DiskStore::open(dir.path(), &config, &limits, Arc::new(move || waker.wake()));
         let store = store.expect("a folder of our own");
-        let os = OsPlatform::new(bell, vec![listener], Signalled::No, store, &limits).expect("a listener is watched");
+        let os = OsPlatform::new(queue, vec![listener], false, store, &limits).expect("a listener is watched");
         let seen = Rc::<Seen>::default();
         let platform = StillPlatform {
             os: RefCell::new(os),
@@ -254,7 +255,7 @@ impl Real {
         };
         let setup = Setup { limits, access, listeners: vec![listening] };
         let reactor = Reactor::new(platform, setup);
-        Self { reactor, shared, address, client: None, seen, heard: Vec::new(), end: End::Open, dir }
+        Self { reactor, control, address, client: None, seen, heard: Vec::new(), end: End::Open, dir }
     }
 
     /// Turns until the server would sleep, and the client has heard everything.
@@ -360,7 +361,7 @@ impl World for Real {
     }
 
     fn drain(&mut self) {
-        self.shared.ask(Signal::Drain);
+        self.control.request(Signal::Drain);
         self.rest();
     }
 

@@ -2,6 +2,9 @@
 //! the calling thread, and a handle for other threads.
 #![warn(missing_docs)]
 
+#[doc(hidden)]
+pub mod platform;
+
 use std::fmt;
 use std::io;
 use std::mem::size_of;
@@ -14,12 +17,13 @@ use crate::config::{Access, Limits, StoreConfig};
 use crate::counters::Counters;
 use crate::dialect::{Kind, Listening, OptionError, UnknownDialect, http};
 use crate::object::Durability;
-use crate::os::poll::{Bell, OsPlatform, Shared, Signalled};
-use crate::os::{names, net, process};
+use crate::os::event_queue::{Control, EventQueue};
+use crate::os::{net, process};
 use crate::platform::Signal;
 use crate::reactor::{Ended, Reactor, Setup};
 use crate::session::{Session, Spare};
 use crate::store::DiskStore;
+use platform::OsPlatform;
 
 /// Descriptors that are neither connections nor transfers: listeners, log, directories, the poll.
 const DESCRIPTORS_KEPT: usize = 64;
@@ -128,7 +132,7 @@ pub struct Builder {
     limits: Limits,
     store: StoreConfig,
     secret: Option<Vec<u8>>,
-    signalled: Signalled,
+    handles_signals: bool,
     congestion: Option<String>,
 }
 
@@ -207,7 +211,7 @@ impl Builder {
 
     /// Drain on SIGTERM, SIGINT and SIGHUP (this not if it is ignored). For programs whose main job the server is.
     pub fn signals(mut self) -> Self {
-        self.signalled = Signalled::Yes;
+        self.handles_signals = true;
         self
     }
 
@@ -244,24 +248,24 @@ impl Builder {
             bound.push((address, listen.kind));
         }
         fit_descriptors(&mut self.limits);
-        let bell = Bell::new().map_err(|error| ServerError::new("cannot make an event queue", error))?;
-        let shared = bell.shared();
-        let ring = Arc::clone(&shared);
-        let store = DiskStore::open(&self.root, &self.store, &self.limits, Arc::new(move || ring.ring()))
+        let queue = EventQueue::new().map_err(|error| ServerError::new("cannot make an event queue", error))?;
+        let control = Arc::clone(queue.control());
+        let waker = Arc::clone(&control);
+        let store = DiskStore::open(&self.root, &self.store, &self.limits, Arc::new(move || waker.wake()))
             .map_err(ServerError::plain)?;
-        let platform = OsPlatform::new(bell, listeners, self.signalled, store, &self.limits)
+        let platform = OsPlatform::new(queue, listeners, self.handles_signals, store, &self.limits)
             .map_err(|error| ServerError::new("cannot watch the listeners", error))?;
         let mut ceiling = Ceiling::of(&self.limits, speaks.iter().any(|speaks| speaks.kind().traits().holds_messages));
         ceiling.shared += speaks.iter().map(|speaks| speaks.kind().traits().kept_bytes_max).sum::<usize>();
         let setup =
             Setup { access: Access::new(self.secret, self.store.read_only), listeners: speaks, limits: self.limits };
-        Ok(Server { reactor: Reactor::new(platform, setup), bound, shared, ceiling })
+        Ok(Server { reactor: Reactor::new(platform, setup), bound, control, ceiling })
     }
 
     fn bind(&self, listen: &Listen) -> Result<(mio::net::TcpListener, SocketAddr), ServerError> {
         let Listen { address, kind, .. } = listen;
         let fail = |error| ServerError::new(format!("cannot listen on {address} ({kind})"), error);
-        let resolved = names::resolve(address).map_err(fail)?;
+        let resolved = net::resolve(address).map_err(fail)?;
         let listener = net::listen(resolved, &self.limits, self.congestion.as_deref()).map_err(fail)?;
         if kind.traits().client_speaks_first {
             net::defer(&listener, self.limits.accept_defer);
@@ -399,7 +403,7 @@ impl fmt::Display for Ceiling {
 pub struct Server {
     reactor: Reactor<OsPlatform>,
     bound: Vec<(SocketAddr, Kind)>,
-    shared: Arc<Shared>,
+    control: Arc<Control>,
     ceiling: Ceiling,
 }
 
@@ -434,14 +438,14 @@ impl Server {
             limits: Limits::default(),
             store: StoreConfig::default(),
             secret: None,
-            signalled: Signalled::No,
+            handles_signals: false,
             congestion: None,
         }
     }
 
     /// For other threads: ask for addresses and counters, drain, stop.
     pub fn handle(&self) -> Handle {
-        Handle { bound: self.bound.clone().into(), shared: Arc::clone(&self.shared) }
+        Handle { bound: self.bound.clone().into(), control: Arc::clone(&self.control) }
     }
 
     /// The most memory it can use.
@@ -459,7 +463,7 @@ impl Server {
 #[derive(Clone, Debug)]
 pub struct Handle {
     bound: Arc<[(SocketAddr, Kind)]>,
-    shared: Arc<Shared>,
+    control: Arc<Control>,
 }
 
 impl Handle {
@@ -470,16 +474,16 @@ impl Handle {
 
     /// Take no new work, let running transfers end. A second time: stop.
     pub fn drain(&self) {
-        self.shared.ask(Signal::Drain);
+        self.control.request(Signal::Drain);
     }
 
     /// End now. Uploads that are cut off leave no visible file.
     pub fn stop(&self) {
-        self.shared.ask(Signal::Stop);
+        self.control.request(Signal::Stop);
     }
 
     /// The facts as of the end of the last turn of the loop.
     pub fn counters(&self) -> Counters {
-        self.shared.counters()
+        self.control.counters()
     }
 }

@@ -1,0 +1,176 @@
+//! One `mio::Poll` for listeners, connections, signals, and the waker through which disk workers and handles end its
+//! wait.
+
+use std::io;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::time::Duration;
+
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+
+use crate::counters::Counters;
+use crate::ids::{ConnId, ListenerId};
+use crate::os::process;
+use crate::platform::{Event, Readable, Signal};
+
+/// Events taken from the kernel at once.
+const EVENTS_MAX: usize = 1024;
+/// Tokens that no connection has: its slot is never `u32::MAX`.
+const SPECIAL: usize = 0xFFFF_FFFF;
+const WAKER: Token = Token(SPECIAL);
+const SIGNALS: Token = Token(1 << 32 | SPECIAL);
+const FIRST_LISTENER: usize = 2;
+
+/// What other threads share with the loop.
+#[derive(Debug)]
+pub struct Control {
+    waker: Waker,
+    requested: AtomicU8,
+    counters: Mutex<Counters>,
+}
+
+const DRAIN: u8 = 1;
+const STOP: u8 = 2;
+
+impl Control {
+    /// Asks the loop to drain or to stop.
+    pub fn request(&self, signal: Signal) {
+        let bit = match signal {
+            Signal::Drain => DRAIN,
+            Signal::Stop => STOP,
+        };
+        self.requested.fetch_or(bit, Ordering::AcqRel);
+        self.wake();
+    }
+
+    /// Ends the loop's wait for events.
+    pub fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            log::error!("cannot wake the loop: {error}");
+        }
+    }
+
+    /// As of the end of the last turn.
+    pub fn counters(&self) -> Counters {
+        *self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// False if a reader holds the lock: the loop never waits for it.
+    pub fn publish(&self, counters: &Counters) -> bool {
+        match self.counters.try_lock() {
+            Ok(mut shared) => *shared = *counters,
+            // A reader that panicked has changed nothing.
+            Err(TryLockError::Poisoned(shared)) => *shared.into_inner() = *counters,
+            Err(TryLockError::WouldBlock) => return false,
+        }
+        true
+    }
+
+    fn report(&self, events: &mut Vec<Event>) {
+        events.push(Event::Completions);
+        let requested = self.requested.swap(0, Ordering::AcqRel);
+        if requested & DRAIN != 0 {
+            events.push(Event::Signal(Signal::Drain));
+        }
+        if requested & STOP != 0 {
+            events.push(Event::Signal(Signal::Stop));
+        }
+    }
+}
+
+/// Made before the store, whose workers wake it.
+pub struct EventQueue {
+    poll: Poll,
+    raw: Events,
+    signals: Option<Signals>,
+    has_received_signal: bool,
+    control: Arc<Control>,
+}
+
+impl EventQueue {
+    pub fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let control = Control { waker, requested: AtomicU8::new(0), counters: Mutex::default() };
+        let raw = Events::with_capacity(EVENTS_MAX);
+        Ok(Self { poll, raw, signals: None, has_received_signal: false, control: Arc::new(control) })
+    }
+
+    pub const fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
+    pub fn registry(&self) -> &Registry {
+        self.poll.registry()
+    }
+
+    pub fn add_listeners(&self, listeners: &mut [TcpListener]) -> io::Result<()> {
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            let token = Token((FIRST_LISTENER + index) << 32 | SPECIAL);
+            self.poll.registry().register(listener, token, Interest::READABLE)?;
+        }
+        Ok(())
+    }
+
+    /// From now on SIGTERM, SIGINT and SIGHUP drain the server.
+    pub fn add_signals(&mut self) -> io::Result<()> {
+        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+        if !process::ignores_hangup() {
+            signals.add_signal(SIGHUP)?;
+        }
+        self.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        self.signals = Some(signals);
+        Ok(())
+    }
+
+    /// Appends what happened; nothing if the wait was interrupted.
+    pub fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        match self.poll.poll(&mut self.raw, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        for event in &self.raw {
+            match event.token() {
+                WAKER => self.control.report(events),
+                SIGNALS => {
+                    for signal in self.signals.iter_mut().flat_map(Signals::pending) {
+                        // A terminal that closes sends SIGHUP, and its shell sends it again. A second
+                        // event would end the server at once.
+                        if signal != SIGHUP || !self.has_received_signal {
+                            events.push(Event::Signal(Signal::Drain));
+                        }
+                        self.has_received_signal = true;
+                    }
+                }
+                Token(token) if token & SPECIAL == SPECIAL => {
+                    let index = (token >> 32) - FIRST_LISTENER;
+                    events.push(Event::Acceptable(ListenerId(u16::try_from(index).unwrap_or(u16::MAX))));
+                }
+                Token(token) => events.push(Event::Stream {
+                    id: ConnId::from_token(token),
+                    // Hang-ups and errors are hints: the next call tells what really happened.
+                    readable: readable(event),
+                    writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+                }),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A `recv` that gives less than was asked for has emptied the socket, and what comes later is an
+/// event of its own (epoll(7), question 9). But one event may announce bytes and an end at once, and
+/// a `recv` stops short of urgent data: after those it must be called until it has nothing more.
+fn readable(event: &mio::event::Event) -> Readable {
+    if event.is_read_closed() || event.is_error() || event.is_priority() {
+        Readable::BytesThenEnd
+    } else if event.is_readable() {
+        Readable::Bytes
+    } else {
+        Readable::Nothing
+    }
+}

@@ -1,0 +1,183 @@
+//! Listeners, with every option set before the first connection: on Linux each accepted socket inherits them, so
+//! that a connection costs no further call.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
+use mio::net::TcpListener;
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use super::connection::TcpConnection;
+use crate::config::Limits;
+use crate::ids::ListenerId;
+use crate::os::sys;
+use crate::platform::{AcceptError, Stream as _};
+
+/// Connections the kernel keeps until they are accepted; it caps this itself.
+const BACKLOG: i32 = 4096;
+
+/// Opens a listener on `addr`. `congestion` pins the congestion control, for benchmarks.
+pub fn listen(addr: SocketAddr, limits: &Limits, congestion: Option<&str>) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    set_options(&socket, limits)?;
+    #[cfg(target_os = "linux")]
+    if let Some(name) = congestion {
+        socket.set_tcp_congestion(name.as_bytes())?;
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = congestion;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Buffers must be set before `listen` for the window scale to follow (tcp(7)).
+fn set_options(socket: &Socket, limits: &Limits) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10));
+    socket.set_tcp_keepalive(&keepalive)?;
+    if limits.send_buffer_bytes > 0 {
+        socket.set_send_buffer_size(limits.send_buffer_bytes)?;
+    }
+    if limits.recv_buffer_bytes > 0 {
+        socket.set_recv_buffer_size(limits.recv_buffer_bytes)?;
+    }
+    #[cfg(target_os = "linux")]
+    if limits.unsent_bytes_max > 0 {
+        socket.set_tcp_notsent_lowat(u32::try_from(limits.unsent_bytes_max).unwrap_or(u32::MAX))?;
+    }
+    Ok(())
+}
+
+/// The kernel hands over a connection to this listener with its first bytes, or after `time` (whole seconds)
+/// without any: a request then costs no turn of its own for the accept. Zero hands it over at once.
+pub fn defer(listener: &TcpListener, time: Duration) {
+    if let Err(error) = sys::defer_accept(listener.as_fd(), time) {
+        log::debug!("cannot set TCP_DEFER_ACCEPT: {error}");
+    }
+}
+
+/// Takes one connection from the backlog.
+pub(super) fn accept(listener: &TcpListener) -> Result<(TcpConnection, SocketAddr), AcceptError> {
+    let (stream, peer) = listener.accept().map_err(classify)?;
+    // Elsewhere the option is not inherited.
+    if cfg!(not(target_os = "linux")) {
+        let _ = stream.set_nodelay(true);
+    }
+    Ok((TcpConnection::new(stream), peer))
+}
+
+/// accept(2): which errors concern one connection, and which the whole process.
+fn classify(error: io::Error) -> AcceptError {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    match errno {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => AcceptError::Exhausted(error),
+        _ if error.kind() == io::ErrorKind::WouldBlock => AcceptError::Empty,
+        // The rest (ECONNABORTED, EPROTO, EPERM, EINTR and network errors that Linux passes on)
+        // end one connection attempt only.
+        _ => AcceptError::Gone(error),
+    }
+}
+
+/// Every listener of a server, in the order of their ids.
+pub struct Listeners {
+    sockets: Vec<TcpListener>,
+    /// Closed for a moment to accept and reset a connection when descriptors are short.
+    reserve: Option<File>,
+}
+
+impl Listeners {
+    pub fn new(sockets: Vec<TcpListener>) -> Self {
+        Self { sockets, reserve: reserve() }
+    }
+
+    pub fn accept(&self, ListenerId(index): ListenerId) -> Result<(TcpConnection, SocketAddr), AcceptError> {
+        self.sockets.get(usize::from(index)).map_or(Err(AcceptError::Empty), accept)
+    }
+
+    /// See [`Platform::shed`](crate::platform::Platform::shed).
+    pub fn shed(&mut self, listener: ListenerId) -> bool {
+        if self.reserve.take().is_none() {
+            // It could not be opened again the last time; perhaps now.
+            self.reserve = reserve();
+            return false;
+        }
+        // With a reset: to a client that is told nothing a plain end means success.
+        let shed = self.accept(listener).map(|(mut stream, _)| stream.reset_on_drop()).is_ok();
+        self.reserve = reserve();
+        shed
+    }
+
+    pub fn close(&mut self) {
+        self.sockets.clear();
+    }
+}
+
+/// A descriptor that is only there to be given up.
+#[allow(clippy::disallowed_methods, reason = "no peer names this file")]
+fn reserve() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+pub(super) mod testing {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::*;
+
+    pub(in super::super) fn listener() -> TcpListener {
+        listen(([127, 0, 0, 1], 0).into(), &Limits::default(), None).expect("a free port")
+    }
+
+    pub(in super::super) fn client_of(listener: &TcpListener) -> std::net::TcpStream {
+        std::net::TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it listens")
+    }
+
+    pub(in super::super) fn wait_for_next(listener: &TcpListener) {
+        let patience = Timespec { tv_sec: 30, tv_nsec: 0 };
+        let told = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&patience)).expect("poll");
+        assert_eq!(told, 1, "no connection came");
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::io::Write as _;
+
+    use super::testing::{client_of, listener, wait_for_next};
+    use super::*;
+
+    /// Waits for the next connection, and says whose it is.
+    fn next(listener: &TcpListener) -> SocketAddr {
+        wait_for_next(listener);
+        accept(listener).expect("a connection waits").1
+    }
+
+    #[test]
+    fn the_kernel_holds_a_silent_connection_while_a_listener_defers_but_not_for_ever() {
+        let listener = listener();
+        let silent = client_of(&listener);
+        assert_eq!(next(&listener), silent.local_addr().expect("connected"));
+
+        defer(&listener, Duration::from_secs(1));
+        let silent = client_of(&listener);
+        assert!(matches!(accept(&listener), Err(AcceptError::Empty)));
+        let mut speaker = client_of(&listener);
+        speaker.write_all(b"GET ").expect("the kernel takes it");
+        assert_eq!(next(&listener), speaker.local_addr().expect("connected"));
+        assert_eq!(next(&listener), silent.local_addr().expect("connected"));
+
+        defer(&listener, Duration::ZERO);
+        let silent = client_of(&listener);
+        assert_eq!(next(&listener), silent.local_addr().expect("connected"));
+    }
+}

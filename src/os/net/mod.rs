@@ -1,0 +1,13 @@
+//! TCP: addresses, listeners, connections, and how large files are sent over them.
+
+mod address;
+mod connection;
+mod listener;
+mod send_mode;
+mod slow_readers;
+
+pub use address::resolve;
+pub use connection::TcpConnection;
+pub use listener::{Listeners, defer, listen};
+pub use send_mode::BulkSenders;
+pub use slow_readers::SlowReaders;

@@ -162,10 +162,12 @@ const fn send_flags(_more: bool) -> SendFlags {
     SendFlags::empty()
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
+    #![cfg(target_os = "linux")]
+
     use super::super::listener::accept;
-    use super::super::listener::testing::{client_of, listener, wait_for_next};
+    use super::super::testing::{client_of, listener, wait_for_next};
     use super::*;
     use crate::config::Limits;
 

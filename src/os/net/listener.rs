@@ -128,32 +128,13 @@ fn reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
-#[cfg(all(test, target_os = "linux"))]
-pub(super) mod testing {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-    use super::*;
-
-    pub(in super::super) fn listener() -> TcpListener {
-        listen(([127, 0, 0, 1], 0).into(), &Limits::default(), None).expect("a free port")
-    }
-
-    pub(in super::super) fn client_of(listener: &TcpListener) -> std::net::TcpStream {
-        std::net::TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it listens")
-    }
-
-    pub(in super::super) fn wait_for_next(listener: &TcpListener) {
-        let patience = Timespec { tv_sec: 30, tv_nsec: 0 };
-        let told = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&patience)).expect("poll");
-        assert_eq!(told, 1, "no connection came");
-    }
-}
-
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
+    #![cfg(target_os = "linux")]
+
     use std::io::Write as _;
 
-    use super::testing::{client_of, listener, wait_for_next};
+    use super::super::testing::{client_of, listener, wait_for_next};
     use super::*;
 
     /// Waits for the next connection, and says whose it is.

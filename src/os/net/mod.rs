@@ -5,6 +5,8 @@ mod connection;
 mod listener;
 mod send_mode;
 mod slow_readers;
+#[cfg(all(test, target_os = "linux"))]
+mod testing;
 
 pub use address::resolve;
 pub use connection::TcpConnection;

@@ -158,13 +158,15 @@ fn all_but_writable() -> Interest {
     interest().remove(Interest::WRITABLE).unwrap_or(Interest::READABLE)
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
+    #![cfg(target_os = "linux")]
+
     use std::io::Read as _;
     use std::net::TcpStream;
 
     use super::super::listener::accept;
-    use super::super::listener::testing::{client_of, listener};
+    use super::super::testing::{client_of, listener};
     use super::*;
     use crate::platform::Stream as _;
 

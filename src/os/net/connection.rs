@@ -162,10 +162,9 @@ const fn send_flags(_more: bool) -> SendFlags {
     SendFlags::empty()
 }
 
+#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
-    #![cfg(target_os = "linux")]
-
     use super::super::listener::accept;
     use super::super::testing::{client_of, listener, wait_for_next};
     use super::*;

@@ -128,10 +128,9 @@ fn reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
+#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
-    #![cfg(target_os = "linux")]
-
     use std::io::Write as _;
 
     use super::super::testing::{client_of, listener, wait_for_next};

@@ -158,10 +158,9 @@ fn all_but_writable() -> Interest {
     interest().remove(Interest::WRITABLE).unwrap_or(Interest::READABLE)
 }
 
+#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
-    #![cfg(target_os = "linux")]
-
     use std::io::Read as _;
     use std::net::TcpStream;
 

@@ -2,8 +2,8 @@
 
 use super::address::{Address, as_dir};
 use super::connection::Connection;
+use super::entry::Entry;
 use super::error::{ClientError, ErrorKind};
-use super::list::Entry;
 use super::options::{Options, Progress};
 use super::retry::Retry;
 use crate::wire::key;

@@ -1,0 +1,78 @@
+//! What a server tells about a file or directory, in a listing or by itself.
+
+use super::address::last_component;
+use crate::wire::key;
+use crate::wire::line::Reply;
+use crate::wire::range::decimal;
+
+/// A file or directory on the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The last component, without a slash at its end. As the server sent it: check [`Self::is_safe`] before creating
+    /// a local file of this name.
+    pub name: String,
+    /// True for a directory.
+    pub dir: bool,
+    /// Size in bytes; 0 for a directory.
+    pub size: u64,
+    /// Seconds since 1970.
+    pub mtime: u64,
+    /// The version; directories have none.
+    pub etag: Option<String>,
+}
+
+impl Entry {
+    /// True if the name is one plain component, so that a file of this name stays within its directory.
+    pub fn is_safe(&self) -> bool {
+        !self.name.contains('/') && key::component(&self.name).is_ok()
+    }
+
+    pub(super) fn from_stat(path: &str, reply: &Reply) -> Self {
+        let number = |key| reply.key(key).and_then(decimal).unwrap_or(0);
+        Self {
+            name: last_component(path).to_owned(),
+            dir: reply.key("folder") == Some("1"),
+            size: number("size"),
+            mtime: number("mtime"),
+            etag: reply.key("etag").map(str::to_owned),
+        }
+    }
+
+    /// Parses `SIZE MTIME ETAG NAME`.
+    pub(super) fn parse(line: &str) -> Option<Self> {
+        let mut words = line.splitn(4, ' ');
+        let (size, mtime, etag, name) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        let mtime = decimal(mtime)?;
+        match name.strip_suffix('/') {
+            Some(name) if size == "-" => Some(Self { name: name.to_owned(), dir: true, size: 0, mtime, etag: None }),
+            _ => {
+                let (name, etag) = (name.to_owned(), Some(etag.to_owned()));
+                Some(Self { name, dir: false, size: decimal(size)?, mtime, etag })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_a_listing_are_read_with_blanks_in_names() {
+        let file = Entry::parse("12 34 ab-cd a b  c").expect("a file");
+        assert_eq!((file.name.as_str(), file.size, file.mtime, file.dir), ("a b  c", 12, 34, false));
+        let dir = Entry::parse("- 5 - some folder/").expect("a folder");
+        assert_eq!((dir.name.as_str(), dir.dir, dir.etag), ("some folder", true, None));
+        for bad in ["", "1 2 3", "x 2 3 n", "- 2 - n", "1 -2 3 n"] {
+            assert_eq!(Entry::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_that_would_leave_their_directory_are_not_safe() {
+        for bad in ["", ".", "..", "../a", "a/b", "/etc", "a\0", "a\u{1b}"] {
+            let entry = Entry { name: bad.to_owned(), dir: false, size: 0, mtime: 0, etag: None };
+            assert!(!entry.is_safe(), "{bad:?}");
+        }
+    }
+}

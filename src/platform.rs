@@ -224,7 +224,7 @@ pub enum Readable {
     Nothing,
     /// Bytes (`EPOLLIN`). A short read has emptied the socket, and an event reports the next bytes.
     Bytes,
-    /// Bytes, then the end of the stream or an error (`EPOLLRDHUP`, `EPOLLHUP`, `EPOLLERR`), which no event
+    /// Bytes, then the end of the stream, an error or urgent data (`EPOLLRDHUP`, `EPOLLERR`, `EPOLLPRI`), which no event
     /// repeats: read until `recv` returns 0, an error or `WouldBlock`.
     BytesThenEnd,
 }

@@ -118,13 +118,6 @@ impl<P: Platform> Reactor<P> {
         })
     }
 
-    /// Puts a connection into the run queue of the next turn, unless it is in a queue already.
-    pub(super) fn enqueue(&mut self, id: ConnId) {
-        if let Some(connection) = self.connections.get_mut(id) {
-            self.scheduler.enqueue(id, connection);
-        }
-    }
-
     /// Most bytes of the table of addresses that show wrong secrets, for the accounting of memory.
     pub const fn guesses_bytes(limits: &Limits) -> usize {
         limits.wrong_secret_addresses_max * Guesses::ENTRY_BYTES

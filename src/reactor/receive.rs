@@ -42,7 +42,7 @@ impl<P: Platform> Driver<'_, P> {
         let connection = &mut *self.connection;
         let (session, env) = (&mut connection.session, &mut *self.env);
         let Some(stream) = connection.stream.as_mut() else { return false };
-        if connection.readiness.readable == Readable::Nothing {
+        if connection.readable == Readable::Nothing {
             return false;
         }
         let most = session.intake(&env.cx());
@@ -68,8 +68,8 @@ impl<P: Platform> Driver<'_, P> {
                 if connection.registration == Registration::NotYet {
                     connection.registration = Registration::NotYetButRead;
                 }
-                if n < end - kept && connection.readiness.readable == Readable::Bytes {
-                    connection.readiness.readable = Readable::Nothing;
+                if n < end - kept && connection.readable == Readable::Bytes {
+                    connection.readable = Readable::Nothing;
                 }
                 self.platform.store().received();
                 session.arrived(n, &env.cx());
@@ -102,7 +102,7 @@ impl<P: Platform> Driver<'_, P> {
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                connection.readiness.readable = Readable::Nothing;
+                connection.readable = Readable::Nothing;
                 return false;
             }
             Err(error) => {

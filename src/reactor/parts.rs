@@ -18,7 +18,7 @@ use crate::reactor::listeners::Listeners;
 use crate::reactor::name_locks::NameLocks;
 use crate::reactor::scheduling::Scheduler;
 use crate::reactor::timers::Timers;
-use crate::session::{Disk, DiskPace, Session, Spare};
+use crate::session::{Disk, DiskPace, RequestDataPool, Session};
 
 /// What a reactor is built from.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl<P: Platform> Reactor<P> {
             locks: NameLocks::default(),
             buffers: Buffers {
                 scratch: vec![0; limits.read_buffer_bytes + limits.held_bytes_max()].into_boxed_slice(),
-                spare: Spare::default(),
+                spare: RequestDataPool::default(),
                 events: Vec::with_capacity(1024),
             },
             lifecycle: Lifecycle::Serving,

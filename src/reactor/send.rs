@@ -86,7 +86,7 @@ impl<P: Platform> Driver<'_, P> {
                     return Ok(());
                 }
                 Err(error) => {
-                    session.read_failed(&error, cx);
+                    session.source_failed(error.cause(), cx);
                     return Ok(());
                 }
             },

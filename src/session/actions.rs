@@ -6,13 +6,13 @@ use crate::command::{Command, Put};
 use crate::dialect::Action;
 use crate::error::{CloseReason, Failure};
 use crate::platform::Op;
-use crate::session::behavior::Step;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::report::Request;
 use crate::session::state::{
     AwaitHeader, Discarding, Executing, Opening, Pausing, SendingPart, SendingReply, SlotRequest,
 };
+use crate::session::step::Step;
 
 impl Common {
     pub(super) fn obey(&mut self, action: Action, cx: &mut Cx<'_>) -> Step {

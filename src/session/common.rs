@@ -9,11 +9,11 @@ use crate::error::{CloseReason, Failure};
 use crate::ids::FileId;
 use crate::object::Key;
 use crate::platform::Op;
-use crate::session::behavior::Step;
 use crate::session::cx::Cx;
 use crate::session::report::{Report, Request};
 use crate::session::request_data::LazyRequestData;
 use crate::session::state::{Done, Name, State};
+use crate::session::step::Step;
 
 #[derive(Debug)]
 pub(super) struct Common {

@@ -19,7 +19,7 @@
 //! ```
 //!
 //! [`state::Name::followers`] has every transition. `state` has the data of each state, `states` what each does, in a
-//! file of its own, and `behavior` the events. An event takes the state by value and returns a [`Step`], which
+//! file of its own, and `behavior` the events. An event takes the state by value and returns a `Step`, which
 //! [`Session`] carries out: so no state calls another.
 #![allow(missing_docs, reason = "internal: only the reactor drives sessions")]
 
@@ -28,9 +28,11 @@ mod behavior;
 mod common;
 mod cx;
 mod report;
+mod reporting;
 mod request_data;
 pub mod state;
 mod states;
+mod step;
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -43,15 +45,16 @@ use crate::error::{CloseReason, Failure, StoreError};
 use crate::ids::FileId;
 use crate::object::Key;
 use crate::platform::{Completion, Op};
-use behavior::{Behavior, Step, in_state};
+use behavior::{Behavior, in_state};
 use common::Common;
 use request_data::LazyRequestData;
 use state::{AwaitHeader, Done, Lingering, Name, Pausing, Receiving, SendingReply, State, Supply, Target};
+use step::Step;
 
-pub use behavior::Consumed;
 pub use cx::{Cx, Disk, DiskPace};
 pub use report::{Report, RequestError};
 pub use request_data::RequestDataPool;
+pub use step::Consumed;
 
 /// What is to be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

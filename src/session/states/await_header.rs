@@ -6,10 +6,11 @@ use crate::config::Limits;
 use crate::dialect::Action;
 use crate::error::{CloseReason, Failure};
 use crate::platform::Completion;
-use crate::session::behavior::{Behavior, Consumed, Step};
+use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::state::{AwaitHeader, SlotRequest};
+use crate::session::step::{Consumed, Step};
 
 /// A message longer than a head must be complete within so many times `Limits::stall_timeout`.
 const GATHER_STALLS: u32 = 5;

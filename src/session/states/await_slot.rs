@@ -9,12 +9,13 @@ use crate::config::Limits;
 use crate::dialect::Action;
 use crate::error::{CloseReason, Failure};
 use crate::platform::{Op, Source};
-use crate::session::behavior::{Behavior, Step};
+use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::state::{
     AwaitHeader, Committing, Executing, Opening, Receiving, Sending, SlotRequest, Supply, Target,
 };
+use crate::session::step::Step;
 use crate::transfer::MinRate;
 
 impl Behavior for Box<SlotRequest> {

@@ -5,10 +5,11 @@ use std::time::Instant;
 use crate::config::Limits;
 use crate::dialect::{Action, Then};
 use crate::error::CloseReason;
-use crate::session::behavior::{Behavior, Consumed, Step};
+use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::state::{Discarding, SendingReply};
+use crate::session::step::{Consumed, Step};
 
 impl Behavior for Discarding {
     fn begin(self, common: &mut Common, _cx: &mut Cx<'_>) -> Step {

@@ -2,10 +2,11 @@
 
 use crate::config::Limits;
 use crate::platform::{Completion, Op, Outcome};
-use crate::session::behavior::{Behavior, Step};
+use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::state::Done;
+use crate::session::step::Step;
 
 impl Behavior for Done {
     fn completed(self, done: Completion, common: &mut Common, cx: &mut Cx<'_>) -> Step {

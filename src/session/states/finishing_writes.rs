@@ -3,10 +3,11 @@
 use crate::config::Limits;
 use crate::error::Failure;
 use crate::platform::{Completion, Op};
-use crate::session::behavior::{Behavior, Step};
+use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::state::{Committing, FinishingWrites, Receiving, Target};
+use crate::session::step::Step;
 
 impl Behavior for FinishingWrites {
     fn begin(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use crate::config::Limits;
 use crate::error::CloseReason;
-use crate::session::behavior::{Behavior, Consumed, Step};
+use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::state::Lingering;
+use crate::session::step::{Consumed, Step};
 
 impl Behavior for Lingering {
     fn intake(&mut self, _common: &Common, _cx: &Cx<'_>) -> usize {

@@ -3,10 +3,11 @@
 use crate::command::Put;
 use crate::config::Limits;
 use crate::platform::{Completion, Outcome, Source};
-use crate::session::behavior::{Behavior, Step};
+use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::state::{Opening, Receiving, Sending, SlotRequest, Target};
+use crate::session::step::Step;
 
 impl Behavior for Opening {
     fn completed(self, done: Completion, common: &mut Common, cx: &mut Cx<'_>) -> Step {

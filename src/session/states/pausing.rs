@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::config::Limits;
 use crate::ids::FileId;
-use crate::session::behavior::{Behavior, Step};
+use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::state::{PauseStage, Pausing, Sending, Supply};
+use crate::session::step::Step;
 
 /// How long until the acknowledgements are checked again: loopback answers within the first.
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);

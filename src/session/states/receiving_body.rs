@@ -9,10 +9,11 @@ use crate::config::Limits;
 use crate::dialect::{Action, Then};
 use crate::error::{CloseReason, Failure, StoreError};
 use crate::platform::{Completion, Op, Outcome};
-use crate::session::behavior::{Behavior, Consumed, Step};
+use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::{Cx, DiskPace};
 use crate::session::state::{FinishingWrites, Receiving, Target};
+use crate::session::step::{Consumed, Step};
 use crate::transfer::{Flush, Hasher, MinRate, Upload};
 
 impl Behavior for Box<Receiving> {

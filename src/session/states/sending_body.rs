@@ -14,11 +14,12 @@ use crate::error::{CloseReason, Failure};
 use crate::ids::FileId;
 use crate::object::Meta;
 use crate::platform::{Completion, Op, Outcome, Source};
-use crate::session::behavior::{Behavior, Step};
+use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::report::Segment;
 use crate::session::state::{Pausing, Sending, SlotRequest, Supply};
+use crate::session::step::Step;
 use crate::transfer::{Hasher, MinRate};
 
 /// Found cold so many times in a row, a file is read into chunks instead: some file systems never keep a page.
@@ -218,7 +219,7 @@ impl Sending {
 
     /// The file is shorter than promised, or cannot be read: what was sent must not look whole.
     pub(in crate::session) fn source_failed(
-        self: Box<Self>,
+        self,
         cause: impl Into<Cow<'static, str>>,
         common: &mut Common,
         cx: &mut Cx<'_>,

@@ -4,10 +4,11 @@
 use std::time::Instant;
 
 use crate::config::Limits;
-use crate::session::behavior::{Behavior, Step};
+use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::state::{SendingPart, SlotRequest};
+use crate::session::step::Step;
 
 impl Behavior for SendingPart {
     fn begin(self, common: &mut Common, _cx: &mut Cx<'_>) -> Step {

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use crate::config::Limits;
-use crate::session::behavior::{Behavior, Step};
+use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::state::SendingReply;
+use crate::session::step::Step;
 
 impl Behavior for SendingReply {
     fn deadline(&self, common: &Common, limits: &Limits) -> Option<Instant> {

@@ -135,18 +135,18 @@ pub struct Limits {
     /// A few connections that send large files from the page cache may have more: see `os::net`.
     pub unsent_bytes_max: usize,
     /// Small files that are kept while they are known to be fresh; 0 keeps none.
-    pub hot_files_max: usize,
+    pub cache_files_max: usize,
     /// Memory for their content, in bytes.
-    pub hot_bytes_max: usize,
+    pub cache_bytes_max: usize,
     /// Largest file whose content is kept in memory, in bytes.
-    pub hot_file_bytes_max: usize,
+    pub cache_file_bytes_max: usize,
     /// Larger ones that are kept open: each costs a descriptor.
-    pub hot_open_max: usize,
+    pub cache_open_max: usize,
     /// Largest file that is kept open, in bytes: one that was deleted takes room on the disk until
     /// that is noticed.
-    pub hot_open_bytes_max: u64,
+    pub cache_open_bytes_max: u64,
     /// Time until a kept file is read again though nothing was told of a change.
-    pub hot_age_max: Duration,
+    pub cache_age_max: Duration,
     /// Disk workers that open, read, write and list.
     pub io_workers: usize,
     /// Disk workers that sync, rename and remove.
@@ -208,12 +208,12 @@ impl Default for Limits {
             send_buffer_bytes: 0,
             recv_buffer_bytes: 0,
             unsent_bytes_max: 128 * 1024,
-            hot_files_max: 1024,
-            hot_bytes_max: 8 * 1024 * 1024,
-            hot_file_bytes_max: 16 * 1024,
-            hot_open_max: 64,
-            hot_open_bytes_max: 4 * 1024 * 1024,
-            hot_age_max: Duration::from_millis(500),
+            cache_files_max: 1024,
+            cache_bytes_max: 8 * 1024 * 1024,
+            cache_file_bytes_max: 16 * 1024,
+            cache_open_max: 64,
+            cache_open_bytes_max: 4 * 1024 * 1024,
+            cache_age_max: Duration::from_millis(500),
             io_workers: 4,
             sync_workers: 5,
         }

@@ -123,7 +123,7 @@ impl Counters {
         "opening",
         "executing",
         "receiving-body",
-        "finishing-writes",
+        "settling",
         "committing",
         "sending-body",
         "sending-part",

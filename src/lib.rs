@@ -10,7 +10,7 @@
 //! ```text
 //!                         ┌──────────── next request ─────────────┐
 //!                         ▼                                       │
-//!   accept ──▶ AwaitHeader ──▶ AwaitSlot ──▶ Opening ──▶ ReceivingBody ──▶ FinishingWrites ──▶ Committing
+//!   accept ──▶ AwaitHeader ──▶ AwaitSlot ──▶ Opening ──▶ ReceivingBody ──▶ Settling ──▶ Committing
 //!                │   │  │          │           │
 //!                │   │  │          └───────────┴──▶ SendingBody ──▶ AwaitHeader
 //!                │   │  └──▶ Executing ──▶ SendingPart ──▶ AwaitSlot, or AwaitHeader
@@ -29,8 +29,9 @@
 //! | 2 | [`dialect`] [`transfer`] [`platform`] | meaning; accounting of one body; the ports |
 //! | 3 | [`session`] | the state machine of one connection |
 //! | 4 | [`reactor`] | the loop |
-//! | 5 | [`os`] [`store`] | the only system calls: sockets and clock; files |
-//! | 6 | [`server`] [`client`] [`cli`] | front doors |
+//! | 5 | [`os`] | system calls for sockets, events and the clock; the only `unsafe` code |
+//! | 6 | [`store`] | system calls for files, and the worker threads |
+//! | 7 | [`server`] [`client`] [`cli`] | front doors |
 //!
 //! A module imports only from its own layer and those above it in this table; a test reads the
 //! `use` lines.

@@ -196,8 +196,8 @@ const LIMITS: &[Flag<Args>] = limits! {
     bytes("recv-buffer", 0) => recv_buffer_bytes, "Kernel receive buffer of a connection; 0: the system's";
     bytes("max-unsent", 0) => unsent_bytes_max,
         "Bytes the kernel takes ahead of the network, per connection; 0: no bound";
-    count("hot-files", 0) => hot_files_max, "Small files kept in memory while unchanged; 0: none";
-    bytes("hot-bytes", 0) => hot_bytes_max, "Memory for them";
+    count("hot-files", 0) => cache_files_max, "Small files kept in memory while unchanged; 0: none";
+    bytes("hot-bytes", 0) => cache_bytes_max, "Memory for them";
     count("io-workers", 1) => io_workers, "Disk workers that open, read, write and list";
     count("sync-workers", 1) => sync_workers, "Disk workers that sync, rename and remove";
 };

@@ -15,6 +15,13 @@ use crate::reactor::logging::LogQuota;
 use crate::session::Session;
 use crate::session::state::Name;
 
+/// What edge-triggered events have reported of a socket and `WouldBlock` has not taken back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Readiness {
+    pub readable: Readable,
+    pub writable: bool,
+}
+
 /// Whether a socket is registered with epoll. Registration waits until the first turn of a connection is over,
 /// because many connections have ended by then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,9 +56,7 @@ pub(super) struct Connection<S> {
     /// `None` once it is closed and only operations are waited for.
     pub stream: Option<S>,
     pub session: Session,
-    /// What edge-triggered events have reported of the socket and `WouldBlock` has not taken back.
-    pub readable: Readable,
-    pub writable: bool,
+    pub readiness: Readiness,
     pub registration: Registration,
     generation: u32,
     pub peer: SocketAddr,
@@ -71,8 +76,7 @@ impl<S: Stream> Connection<S> {
             stream: Some(stream),
             session,
             // A client that sends first has often sent already.
-            readable: Readable::Bytes,
-            writable: true,
+            readiness: Readiness { readable: Readable::Bytes, writable: true },
             registration: Registration::NotYet,
             generation: 0,
             peer,

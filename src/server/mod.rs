@@ -21,7 +21,7 @@ use crate::os::event_queue::{Control, EventQueue};
 use crate::os::{net, process};
 use crate::platform::Signal;
 use crate::reactor::{Ended, Reactor, Setup};
-use crate::session::{RequestDataPool, Session};
+use crate::session::{Session, Spare};
 use crate::store::DiskStore;
 use platform::OsPlatform;
 
@@ -312,7 +312,7 @@ fn fit_descriptors(limits: &mut Limits) {
     let limit = process::raise_descriptor_limit();
     // Where there are very few, most of them must still serve somebody.
     let descriptors = limit - DESCRIPTORS_KEPT.min(limit / 2);
-    let kept = if limits.hot_files_max > 0 { limits.hot_open_max } else { 0 };
+    let kept = if limits.cache_files_max > 0 { limits.cache_open_max } else { 0 };
     let files = (limits.slots + kept).min(descriptors / 4);
     limits.turned_away_max = limits.turned_away_max.min(descriptors / 8);
     let permitted = descriptors.saturating_sub(files + limits.turned_away_max).max(1);
@@ -367,8 +367,8 @@ impl Ceiling {
                 + Reactor::<OsPlatform>::guesses_bytes(limits)
                 + limits.read_buffer_bytes
                 + limits.held_bytes_max()
-                + RequestDataPool::BYTES_MAX
-                + if limits.hot_files_max > 0 { limits.hot_bytes_max } else { 0 }
+                + Spare::BYTES_MAX
+                + if limits.cache_files_max > 0 { limits.cache_bytes_max } else { 0 }
                 + limits.io_workers * crate::store::WORKER_BUFFER_BYTES
                 // A listing on its way from the store to the reply that is made of it.
                 + 3 * slot

@@ -10,7 +10,7 @@
 //!   directory on the way to it from the root. The directories are watched before the file is opened, and
 //!   the file before its content is read: no change falls in between.
 //! * What escapes a watch (stores through a mapping; see inotify(7)) is seen within
-//!   `Limits::hot_age_max`, when the file is opened and read again.
+//!   `Limits::cache_age_max`, when the file is opened and read again.
 //! * Where events are lost or a directory moves, everything is forgotten.
 //!
 //! Never keeps a file that somebody asked for only once. One that is kept open and then deleted takes
@@ -32,7 +32,7 @@ use crate::store::fs::errno::TARGET;
 use crate::store::fs::inotify::{Event, Watch, WatchId};
 use crate::store::fs::read::OpenFile;
 use crate::store::fs::resolve::look_flags;
-use crate::store::shared::Disk;
+use crate::store::fs::root::FileSystem;
 
 /// Names remembered as asked for lately, by their hash.
 const ASKED_LEN: usize = 4096;
@@ -88,7 +88,7 @@ enum Trust {
 
 /// The kept files.
 #[derive(Debug)]
-pub(crate) struct Hot {
+pub(crate) struct FileCache {
     trust: Trust,
     watch: Watch,
     known: Known,
@@ -121,10 +121,10 @@ fn cost(path: &str, len: usize) -> usize {
     len + 3 * path.len() + ENTRY_BYTES
 }
 
-impl Hot {
+impl FileCache {
     /// Keeps nothing yet; `None` if the limits say so, or the kernel does not tell of changes.
     pub(crate) fn new(limits: &Limits, now: Instant) -> Option<Self> {
-        if limits.hot_files_max == 0 {
+        if limits.cache_files_max == 0 {
             return None;
         }
         let watch = Watch::new();
@@ -133,12 +133,12 @@ impl Hot {
             trust: Trust::Doubtful,
             watch,
             known: Known::default(),
-            files_max: limits.hot_files_max,
-            bytes_max: limits.hot_bytes_max,
-            file_bytes_max: limits.hot_file_bytes_max as u64,
-            open_max: limits.hot_open_max,
-            open_bytes_max: limits.hot_open_bytes_max,
-            age_max: limits.hot_age_max,
+            files_max: limits.cache_files_max,
+            bytes_max: limits.cache_bytes_max,
+            file_bytes_max: limits.cache_file_bytes_max as u64,
+            open_max: limits.cache_open_max,
+            open_bytes_max: limits.cache_open_bytes_max,
+            age_max: limits.cache_age_max,
             asked: vec![0; ASKED_LEN].into_boxed_slice(),
             hasher: RandomState::new(),
             swept: now,
@@ -159,7 +159,7 @@ impl Hot {
     }
 
     /// A request may have been received since the kernel was asked, or a change may have ended.
-    pub(crate) fn doubt(&mut self) {
+    pub(crate) fn invalidate(&mut self) {
         self.trust = Trust::Doubtful;
     }
 
@@ -168,7 +168,7 @@ impl Hot {
         let known = &mut self.known;
         let mut forget = Forget::Some;
         self.watch.drain(|event| {
-            if known.learn(event) == Forget::All {
+            if known.apply_event(event) == Forget::All {
                 forget = Forget::All;
             }
         });
@@ -181,14 +181,14 @@ impl Hot {
     }
 
     /// A file has been opened that is not kept, or was for too long: keeps it if that is worth it.
-    pub(crate) fn opened(&mut self, disk: &Disk, path: &str, file: &Arc<OpenFile>, meta: &Meta, now: Instant) {
+    pub(crate) fn opened(&mut self, fs: &FileSystem, path: &str, file: &Arc<OpenFile>, meta: &Meta, now: Instant) {
         let len_max =
             if self.open_max == 0 { self.file_bytes_max } else { self.file_bytes_max.max(self.open_bytes_max) };
         if self.files_max == 0 || meta.len > len_max || !self.is_asked_for_again(path) {
             return;
         }
-        let kept = match self.watches_the_way(disk, path) {
-            Ok(true) => self.keep(disk, path, file, meta, now),
+        let kept = match self.watches_the_way(fs, path) {
+            Ok(true) => self.keep(fs, path, file, meta, now),
             other => other.map(drop),
         };
         if let Err(errno @ (Errno::NOSPC | Errno::NOENT | Errno::NOMEM)) = kept {
@@ -208,7 +208,7 @@ impl Hot {
 
     /// Is every directory on the way watched, since before the file was opened? Those that are not are
     /// watched from now on.
-    fn watches_the_way(&mut self, disk: &Disk, path: &str) -> Result<bool, Errno> {
+    fn watches_the_way(&mut self, fs: &FileSystem, path: &str) -> Result<bool, Errno> {
         let ends = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at);
         let mut all = true;
         for end in std::iter::once(0).chain(ends) {
@@ -223,7 +223,7 @@ impl Hot {
             }
             // From the root on, and each before the one below it is opened: so what is renamed
             // meanwhile is told of.
-            let Some(Ok(open)) = disk.open_cached(dir, look_flags() | OFlags::DIRECTORY, false) else { break };
+            let Some(Ok(open)) = fs.open_cached(dir, look_flags() | OFlags::DIRECTORY, false) else { break };
             let id = self.watch.add_dir(open.as_fd())?;
             self.known.dirs.insert(dir.into());
             self.known.watched.insert(id, Watched::Dir(dir.into()));
@@ -231,7 +231,14 @@ impl Hot {
         Ok(all)
     }
 
-    fn keep(&mut self, disk: &Disk, path: &str, file: &Arc<OpenFile>, meta: &Meta, now: Instant) -> Result<(), Errno> {
+    fn keep(
+        &mut self,
+        fs: &FileSystem,
+        path: &str,
+        file: &Arc<OpenFile>,
+        meta: &Meta,
+        now: Instant,
+    ) -> Result<(), Errno> {
         let in_memory = usize::try_from(meta.len).ok().filter(|_| meta.len <= self.file_bytes_max);
         let cost = cost(path, in_memory.unwrap_or(0));
         let old = self.known.take(path);
@@ -248,7 +255,7 @@ impl Hot {
             return Ok(()); // it is kept by another of its names
         }
         let content = match in_memory {
-            Some(len) => whole(disk, file, len, meta).map(Content::Bytes),
+            Some(len) => whole(fs, file, len, meta).map(Content::Bytes),
             None => is_still(file, meta).then(|| Content::Open(Arc::clone(file))),
         };
         match content {
@@ -292,7 +299,7 @@ impl Hot {
 }
 
 #[cfg(test)]
-impl Hot {
+impl FileCache {
     pub(crate) fn keeps(&self, path: &str) -> bool {
         self.known.kept.contains_key(path)
     }
@@ -330,7 +337,7 @@ enum Forget {
 
 impl Known {
     /// Forgets what an event makes doubtful; `All` must be forgotten by the caller.
-    fn learn(&mut self, event: Event<'_>) -> Forget {
+    fn apply_event(&mut self, event: Event<'_>) -> Forget {
         match event {
             Event::Lost => return Forget::All,
             Event::Dir(id) if self.watched.contains_key(&id) => return Forget::All,
@@ -368,11 +375,11 @@ impl Known {
 }
 
 /// All of a file, if it is in memory and still the version that `meta` tells of.
-fn whole(disk: &Disk, file: &OpenFile, len: usize, meta: &Meta) -> Option<Arc<[u8]>> {
+fn whole(fs: &FileSystem, file: &OpenFile, len: usize, meta: &Meta) -> Option<Arc<[u8]>> {
     let mut content = vec![0; len];
     let mut at = 0;
     while at < content.len() {
-        match disk.read_now(file, at as u64, &mut content[at..], false) {
+        match fs.read_now(file, at as u64, &mut content[at..], false) {
             Ok(ReadNow::Bytes(n)) if n > 0 => at += n,
             _ => return None,
         }

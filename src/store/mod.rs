@@ -6,10 +6,10 @@
 mod cache;
 mod fs;
 mod handles;
+mod mutex;
 mod open;
 mod partial_sends;
 mod pool;
-mod shared;
 mod upload;
 
 #[cfg(test)]
@@ -31,13 +31,17 @@ use crate::ids::{ConnId, FileId};
 use crate::object::Node;
 use crate::os::sys;
 use crate::platform::{Completion, Health, Op, Outcome, Queued, ReadNow, SendFile, Source, Store};
-use crate::store::cache::{Content, Hot};
-use crate::store::fs::caps::Pages;
-use crate::store::handles::Files;
-use crate::store::partial_sends::ShortSends;
-use crate::store::pool::jobs::{Finished, Held, Job, Reply};
-use crate::store::pool::workers::Lane;
-use crate::store::shared::Disk;
+
+use self::cache::{Content, FileCache};
+use self::fs::caps::Pages;
+use self::fs::linux;
+use self::fs::read::tail;
+use self::fs::root::FileSystem;
+use self::handles::Handles;
+use self::partial_sends::PartialSends;
+use self::pool::jobs::{Finished, Held, Job, Reply, no_such_file};
+use self::pool::shared::Pool;
+use self::pool::workers::WorkQueue;
 
 /// Most bytes of an upload between two flushes: more does not make a disk faster.
 const FLUSH_WINDOW_MAX: u64 = 16 * 1024 * 1024;
@@ -68,13 +72,14 @@ pub const WORKER_BUFFER_BYTES: usize = fs::read::SCRATCH;
 /// Files in a directory of this machine.
 #[derive(Debug)]
 pub struct DiskStore {
-    disk: Arc<Disk>,
+    fs: Arc<FileSystem>,
+    pool: Arc<Pool>,
     workers: Vec<JoinHandle<()>>,
-    files: Files,
-    /// `None` where nothing can be kept.
-    hot: Option<Hot>,
+    files: Handles,
+    /// `None` where nothing can be cached.
+    cache: Option<FileCache>,
     ready: VecDeque<Finished>,
-    short: ShortSends,
+    partial: PartialSends,
     /// Operations submitted whose completion has not been taken.
     in_flight: u64,
     lagging: bool,
@@ -96,12 +101,12 @@ impl DiskStore {
         self.waits = None;
         // While something is being synced, a write from the loop may have to wait behind the
         // journal of the file system: then it is the workers' business.
-        let syncs = self.disk.durable && self.disk.syncing.load(Ordering::Relaxed) > 0;
-        self.lagging = syncs || !self.disk.caps.inline || self.disk.pace.is_slow(now);
-        if self.disk.failures.are_many() && now >= self.probe_at {
+        let syncs = self.pool.uploads.durable && self.pool.syncing.load(Ordering::Relaxed) > 0;
+        self.lagging = syncs || !self.fs.caps.inline || self.pool.latency.is_slow(now);
+        if self.fs.health.is_failing() && now >= self.probe_at {
             self.probe_at = now + PROBE_INTERVAL;
-            if self.disk.failures.begin_probe() {
-                self.disk.lanes.push(Lane::Io, Job::Probe);
+            if self.fs.health.begin_probe() {
+                self.pool.queues.push(WorkQueue::Io, Job::Probe);
             }
         }
     }
@@ -119,21 +124,21 @@ impl DiskStore {
         conn: Option<ConnId>,
     ) -> io::Result<SendFile> {
         let now = self.now;
-        if self.files.kept(file).is_some() {
+        if self.files.cached(file).is_some() {
             return self.copy_file(file, offset, len, socket);
         }
-        let Some(reading) = self.files.reading(file) else { return Err(told(pool::jobs::no_such_file())) };
+        let Some(reading) = self.files.reading(file) else { return Err(told(no_such_file())) };
         if len == 0 {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let mut end = reading.file.warm_until(offset, now).unwrap_or(offset);
+        let mut end = reading.warm_until(offset, now).unwrap_or(offset);
         let asked = offset.saturating_add(len as u64);
         if end < asked {
             // Perhaps further than this call goes: the rest of the window need not be looked at again.
             let window = usize::try_from(asked - end).unwrap_or(len).max(WINDOW_BYTES);
-            match self.disk.sendable(&reading.file, end, window).map_err(told)? {
+            match self.fs.sendable(reading, end, window).map_err(told)? {
                 Some(more) => {
-                    reading.file.warmed(end..end + more as u64, now);
+                    reading.warmed(end..end + more as u64, now);
                     end += more as u64;
                 }
                 None if end == offset => return Ok(SendFile::Cold),
@@ -144,22 +149,22 @@ impl DiskStore {
             }
         }
         let len = len.min(usize::try_from(end - offset).unwrap_or(len));
-        if !reading.copied {
-            match fs::linux::send_file(socket, reading.file.fd().as_fd(), offset, len) {
+        if reading.sends_directly() {
+            match linux::send_file(socket, reading.fd().as_fd(), offset, len) {
                 Ok(0) => return Ok(SendFile::Truncated),
                 // Asked for more than there was at first, it says nothing about the socket.
-                Ok(n) if n == len || offset + len as u64 > reading.file.len_at_first() => {
+                Ok(n) if n == len || offset + len as u64 > reading.len_at_first() => {
                     return Ok(SendFile::Sent(n));
                 }
                 Ok(n) => match conn {
                     Some(conn) => {
-                        self.short.note(file, conn);
+                        self.partial.note(file, conn);
                         return Ok(SendFile::SentUntilFull(n));
                     }
-                    None if reading.file.is_as_opened() => return Ok(SendFile::SentUntilFull(n)),
+                    None if reading.is_as_opened() => return Ok(SendFile::SentUntilFull(n)),
                     None => return Ok(SendFile::Sent(n)),
                 },
-                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => reading.copied = true,
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => reading.refuse_sendfile(),
                 Err(errno) => return Err(errno.into()),
             }
         }
@@ -168,7 +173,7 @@ impl DiskStore {
 
     /// Who was told [`SendFile::SentUntilFull`] since this was asked last, and may wait for room that is there.
     pub fn send_again(&mut self, whose: impl FnMut(ConnId)) {
-        self.short.look(&mut self.files, whose);
+        self.partial.look(&self.files, whose);
     }
 
     /// What the socket does not take is read again the next time.
@@ -200,14 +205,14 @@ impl DiskStore {
         self.received();
         let result = result.map(|reply| match reply {
             Reply::Plain(outcome) => outcome,
-            Reply::Created(staged) => Outcome::Created(self.files.add_staging(staged)),
+            Reply::Created(staged) => Outcome::Created(self.files.add(Held::Staging(Arc::new(staged)))),
             Reply::Opened(file, meta, source) => {
-                Outcome::Opened { file: self.files.add_reading(Arc::new(file)), meta, source }
+                Outcome::Opened { file: self.files.add(Held::Reading(Arc::new(file))), meta, source }
             }
             Reply::Warmed(file, start, end) => {
                 let now = self.now;
                 if let Some(reading) = self.files.reading(file) {
-                    reading.file.warmed(start..end, now);
+                    reading.warmed(start..end, now);
                 }
                 Outcome::Warmed
             }
@@ -218,25 +223,25 @@ impl DiskStore {
     /// Opens a file, unless it is kept.
     fn open_now(&mut self, path: &str) -> Option<Result<Outcome, StoreError>> {
         let now = self.now;
-        if let Some((content, meta)) = self.hot.as_mut().and_then(|hot| hot.get(path, now)) {
+        if let Some((content, meta)) = self.cache.as_mut().and_then(|cache| cache.get(path, now)) {
             let file = match content {
-                Content::Bytes(bytes) => self.files.add_kept(Arc::clone(bytes)),
-                Content::Open(open) => self.files.add_reading(Arc::clone(open)),
+                Content::Bytes(bytes) => self.files.add(Held::Cached(Arc::clone(bytes))),
+                Content::Open(open) => self.files.add(Held::Reading(Arc::clone(open))),
             };
             return Some(Ok(Outcome::Opened { file, meta, source: Source::Direct }));
         }
-        Some(self.disk.open_now(path)?.map(|(open, meta, source)| {
+        Some(self.fs.open_now(path)?.map(|(open, meta, source)| {
             let open = Arc::new(open);
-            if let (Some(hot), Source::Direct) = (&mut self.hot, source) {
-                hot.opened(&self.disk, path, &open, &meta, now);
+            if let (Some(cache), Source::Direct) = (&mut self.cache, source) {
+                cache.opened(&self.fs, path, &open, &meta, now);
             }
-            Outcome::Opened { file: self.files.add_reading(open), meta, source }
+            Outcome::Opened { file: self.files.add(Held::Reading(open)), meta, source }
         }))
     }
 
     fn stat_now(&mut self, path: &str) -> Option<Result<Outcome, StoreError>> {
-        let kept = self.hot.as_mut().and_then(|hot| hot.get(path, self.now));
-        let node = kept.map(|(_, meta)| Ok(Node::File(meta))).or_else(|| self.disk.stat_now(path))?;
+        let kept = self.cache.as_mut().and_then(|cache| cache.get(path, self.now));
+        let node = kept.map(|(_, meta)| Ok(Node::File(meta))).or_else(|| self.fs.stat_now(path))?;
         Some(node.map(Outcome::Found))
     }
 
@@ -259,19 +264,24 @@ impl DiskStore {
     fn changes_now(&self, op: &Op) -> bool {
         let quick = match op {
             // To ask for free space may take a while where another machine has the disk.
-            Op::Create(put) => self.disk.caps.local || !self.disk.checks_space(put.len),
+            Op::Create(put) => self.fs.caps.local || !self.pool.uploads.space.checks(put.len),
             // Nobody waits for an abort, and a large file takes a while to go.
             Op::Commit { file, prepend, .. } => {
                 let staged = self.files.staging(*file);
-                let len_max = if self.disk.caps.local { COMMIT_NOW_MAX } else { COMMIT_NOW_MAX_AFAR };
+                let len_max = if self.fs.caps.local { COMMIT_NOW_MAX } else { COMMIT_NOW_MAX_AFAR };
                 prepend.is_empty() && staged.and_then(|staged| staged.len).is_some_and(|len| len <= len_max)
             }
             Op::Delete { .. } | Op::MakeDir { .. } | Op::Rename { .. } | Op::Store { .. } => true,
             _ => false,
         };
         // Where servers share the root, a change of a name may wait for another server.
-        let waits = self.disk.shared && !matches!(op, Op::Create(_) | Op::MakeDir { .. });
-        quick && !waits && self.disk.caps.inline && !self.disk.durable && !self.lagging && self.disk.frees_later()
+        let waits = self.fs.shared && !matches!(op, Op::Create(_) | Op::MakeDir { .. });
+        quick
+            && !waits
+            && self.fs.caps.inline
+            && !self.pool.uploads.durable
+            && !self.lagging
+            && self.pool.defers_unlinks()
     }
 }
 
@@ -286,21 +296,21 @@ impl Store for DiskStore {
                 Some(result) => Ok(Completion { conn, result, chunk: None }),
                 None => Err(op),
             },
-            Op::Close { file } if self.disk.caps.inline => {
+            Op::Close { file } if self.fs.caps.inline => {
                 let result = match self.files.take(*file) {
                     Held::Reading(file) => {
-                        self.disk.close(file);
+                        self.pool.close(file);
                         Ok(Outcome::Closed)
                     }
-                    Held::Kept(_) => Ok(Outcome::Closed),
-                    _ => Err(pool::jobs::no_such_file()),
+                    Held::Cached(_) => Ok(Outcome::Closed),
+                    _ => Err(no_such_file()),
                 };
                 Ok(Completion { conn, result, chunk: None })
             }
             op_ref if self.changes_now(op_ref) => {
                 let held = self.held(&op);
-                let (disk, waits) = (Arc::clone(&self.disk), self.waits());
-                let (result, chunk) = disk.pace.measure_since(waits, || disk.serve(op, held, &mut Vec::new()));
+                let (pool, waits) = (Arc::clone(&self.pool), self.waits());
+                let (result, chunk) = pool.latency.measure_since(waits, || pool.serve(op, held, &mut Vec::new()));
                 // Without durability nothing is owed.
                 let result = result.map(|(reply, _)| reply);
                 Ok(self.admit(Finished { conn, result, chunk }))
@@ -311,17 +321,17 @@ impl Store for DiskStore {
 
     fn submit(&mut self, conn: ConnId, op: Op) {
         let held = self.held(&op);
-        let lane = self.disk.lane_of(&op);
-        if lane == Lane::Sync {
-            self.disk.syncing.fetch_add(1, Ordering::Relaxed);
+        let queue = self.pool.queue_of(&op);
+        if queue == WorkQueue::Sync {
+            self.pool.syncing.fetch_add(1, Ordering::Relaxed);
         }
         self.in_flight += 1;
-        self.disk.lanes.push(lane, Job::Serve { conn, op, held });
+        self.pool.queues.push(queue, Job::Serve { conn, op, held });
     }
 
     fn next_completion(&mut self) -> Option<Completion> {
         if self.ready.is_empty() {
-            self.disk.finished.take(&mut self.ready);
+            self.pool.completions.take(&mut self.ready);
         }
         let finished = self.ready.pop_front()?;
         self.in_flight -= 1;
@@ -329,13 +339,13 @@ impl Store for DiskStore {
     }
 
     fn received(&mut self) {
-        if let Some(hot) = &mut self.hot {
-            hot.doubt();
+        if let Some(cache) = &mut self.cache {
+            cache.invalidate();
         }
     }
 
     fn in_memory(&self, file: FileId, offset: u64) -> Option<&[u8]> {
-        self.files.kept(file).map(|content| handles::behind(content, offset))
+        self.files.cached(file).map(|content| tail(content, offset))
     }
 
     fn is_lagging(&self) -> bool {
@@ -344,56 +354,56 @@ impl Store for DiskStore {
 
     fn write_now(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let waits = self.waits();
-        let Some(staged) = self.files.staging(file) else { return Err(pool::jobs::no_such_file()) };
-        self.disk.pace.measure_since(waits, || self.disk.write(staged, offset, bytes))
+        let Some(staged) = self.files.staging(file) else { return Err(no_such_file()) };
+        self.pool.latency.measure_since(waits, || self.pool.uploads.write(staged, offset, bytes))
     }
 
     fn read_now(&mut self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<ReadNow, StoreError> {
         let now = self.now;
-        if let Some(content) = self.files.kept(file) {
-            let rest = handles::behind(content, offset);
+        if let Some(content) = self.files.cached(file) {
+            let rest = tail(content, offset);
             let n = rest.len().min(buf.len());
             buf[..n].copy_from_slice(&rest[..n]);
             return Ok(ReadNow::Bytes(n));
         }
-        let Some(reading) = self.files.reading(file) else { return Err(pool::jobs::no_such_file()) };
+        let Some(reading) = self.files.reading(file) else { return Err(no_such_file()) };
         // Only as far as it was warmed: behind that a read may wait.
-        let end = reading.file.warm_until(offset, now);
+        let end = reading.warm_until(offset, now);
         let len = end.map_or(buf.len(), |end| buf.len().min(usize::try_from(end - offset).unwrap_or(buf.len())));
-        self.disk.read_now(&reading.file, offset, &mut buf[..len], end.is_some())
+        self.fs.read_now(reading, offset, &mut buf[..len], end.is_some())
     }
 
     fn flush_window(&self) -> Option<u64> {
-        let wanted = self.disk.durable || self.lagging;
-        if !wanted || !self.disk.caps.write_back || self.disk.pages_known() == Pages::Memory {
+        let wanted = self.pool.uploads.durable || self.lagging;
+        if !wanted || !self.fs.caps.write_back || self.fs.pages_known() == Pages::Memory {
             return None;
         }
-        let share = self.dirty_bytes_max / self.files.staging_len().max(1);
+        let share = self.dirty_bytes_max / self.files.uploads_len().max(1);
         Some(share.clamp(FLUSH_WINDOW_MIN, FLUSH_WINDOW_MAX))
     }
 
     fn health(&self) -> Health {
-        self.disk.health()
+        self.fs.health.state()
     }
 
     fn queued(&self) -> Queued {
-        let lanes = &self.disk.lanes;
+        let queues = &self.pool.queues;
         Queued {
             in_flight: self.in_flight,
-            io: (lanes.len(Lane::Io) + lanes.len(Lane::List)) as u64,
-            sync: lanes.len(Lane::Sync) as u64,
+            io: (queues.len(WorkQueue::Io) + queues.len(WorkQueue::List)) as u64,
+            sync: queues.len(WorkQueue::Sync) as u64,
         }
     }
 }
 
 impl Drop for DiskStore {
     fn drop(&mut self) {
-        self.disk.lanes.close();
+        self.pool.queues.close();
         for worker in self.workers.drain(..) {
             // A worker that panicked has said so already.
             let _ = worker.join();
         }
-        if let Some(staging) = &self.disk.staging {
+        if let Some(staging) = &self.pool.uploads.staging {
             staging.current().remove();
         }
     }

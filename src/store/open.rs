@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::io::Errno;
@@ -17,20 +18,27 @@ use crate::config::{Limits, StoreConfig};
 use crate::object::Durability;
 use crate::os::process::clock;
 use crate::store::DiskStore;
-use crate::store::cache::Hot;
+use crate::store::cache::FileCache;
 use crate::store::fs::caps::Caps;
-use crate::store::fs::errno::TARGET;
+use crate::store::fs::errno::{SiteErrno, TARGET};
 use crate::store::fs::linux;
 use crate::store::fs::reserved::has_aliases;
+use crate::store::fs::root::{Dir, FileSystem, FsOptions};
 use crate::store::fs::stat;
 use crate::store::fs::sync::{Calls, SyncCalls};
-use crate::store::handles::Files;
-use crate::store::partial_sends::ShortSends;
+use crate::store::handles::Handles;
+use crate::store::partial_sends::PartialSends;
+use crate::store::pool::completions::{Completions, Wake};
 use crate::store::pool::jobs::Job;
-use crate::store::pool::workers::{Lane, spawn};
-use crate::store::shared::{Choices, Dir, Disk, Wake};
+use crate::store::pool::latency::DiskLatency;
+use crate::store::pool::shared::Pool;
+use crate::store::pool::sync_groups::SyncGroups;
+use crate::store::pool::workers::{WorkQueue, WorkQueues, spawn};
 use crate::store::upload::locks::ROOT_LOCK;
-use crate::store::upload::staging::{SiteErrno, Staging, Sweep};
+use crate::store::upload::pending_syncs::UnsyncedDirs;
+use crate::store::upload::space::Space;
+use crate::store::upload::staging::{Staging, Sweep};
+use crate::store::upload::write::Uploads;
 
 impl DiskStore {
     /// Opens the directory `root`, made if it is missing, and starts the workers. `wake` is called,
@@ -74,36 +82,52 @@ impl DiskStore {
                 .map_err(|e| format!("cannot sync what another process has left in {name}: {}", io::Error::from(e)))?;
         }
         let calls: Calls = calls(fd.as_fd()).into();
-        let caps = if config.portable {
-            log::info!(target: TARGET, "portable mode: only calls that every unix has, reads go to disk workers");
-            Caps { inline: calls.inline, ..Caps::portable() }
-        } else {
-            Caps::probe(fd.as_fd(), calls.inline, staging.as_ref().map(Staging::current).as_deref())
-        };
+        let caps = find_caps(config, fd.as_fd(), &calls, staging.as_ref());
         let links = config.links_inside && caps.openat2 && linux::path_of(fd.as_fd()).is_ok();
         if config.links_inside && !links {
             log::warn!(target: TARGET, "links are not followed: that takes openat2 and /proc");
         }
-        let choices = Choices {
+        let aliases = has_aliases(fd.as_fd());
+        let options = FsOptions { links, aliases, shared: config.shared, read_only: config.read_only };
+        // With links, a file may depend on directories that are not on the way to its name.
+        let cache = if caps.cached && !links && caps.local { FileCache::new(limits, clock()) } else { None };
+        let fs = FileSystem::new(Dir { fd, id, path: "".into() }, root, caps, &calls, (options, limits));
+        let fs = Arc::new(fs);
+        let uploads = Uploads {
+            fs: Arc::clone(&fs),
             durable: config.durability == Durability::Durable,
-            read_only: config.read_only,
-            links,
-            aliases: has_aliases(fd.as_fd()),
-            shared: config.shared,
             // `as`, because the width of a mode differs between systems; the mask fits all.
             file_mode: config.file_mode.map(|mode| Mode::from_raw_mode((mode & 0o7777) as _)),
+            stage: calls.stage,
+            staging,
+            space: Space::new(limits.free_bytes_min, limits.reserved_bytes_max),
+            unsynced: UnsyncedDirs::default(),
         };
-        // With links, a file may depend on directories that are not on the way to its name.
-        let keeps = caps.cached && !choices.links && caps.local;
-        let hot = if keeps { Hot::new(limits, clock()) } else { None };
-        let dir = Dir { fd, id, path: "".into() };
-        let mut store = Self {
-            disk: Arc::new(Disk::new(dir, root, (caps, calls), choices, staging, wake, limits)),
+        let pool = Pool {
+            fs: Arc::clone(&fs),
+            uploads,
+            queues: WorkQueues::new(limits.list_workers()),
+            completions: Completions::new(wake),
+            groups: SyncGroups::default(),
+            latency: DiskLatency::start(),
+            syncing: AtomicUsize::new(0),
+        };
+        let mut store = Self::new(fs, Arc::new(pool), cache, limits);
+        // An error drops the store, which ends the threads there are and removes its directory.
+        store.start_workers(limits).map_err(|e| format!("cannot start a disk worker: {e}"))?;
+        store.start_sweep();
+        Ok(store)
+    }
+
+    fn new(fs: Arc<FileSystem>, pool: Arc<Pool>, cache: Option<FileCache>, limits: &Limits) -> Self {
+        Self {
+            fs,
+            pool,
             workers: Vec::new(),
-            files: Files::default(),
-            hot,
+            files: Handles::default(),
+            cache,
             ready: VecDeque::new(),
-            short: ShortSends::default(),
+            partial: PartialSends::default(),
             in_flight: 0,
             lagging: false,
             now: clock(),
@@ -111,31 +135,38 @@ impl DiskStore {
             waits: None,
             scratch: Vec::new(),
             dirty_bytes_max: limits.dirty_bytes_max,
-        };
-        // An error drops the store, which ends the threads there are and removes its directory.
-        store.start_workers(limits).map_err(|e| format!("cannot start a disk worker: {e}"))?;
-        store.start_sweep();
-        Ok(store)
+        }
     }
 
     fn start_workers(&mut self, limits: &Limits) -> io::Result<()> {
         // One frees: several would take the core from the loop one after the other.
-        for (lane, count) in [(Lane::Io, limits.io_workers), (Lane::Sync, limits.sync_workers), (Lane::Free, 1)] {
-            spawn(&self.disk, lane, count.max(1), &mut self.workers, || {
+        for (queue, count) in
+            [(WorkQueue::Io, limits.io_workers), (WorkQueue::Sync, limits.sync_workers), (WorkQueue::Free, 1)]
+        {
+            spawn(&self.pool, queue, count.max(1), &mut self.workers, || {
                 let mut scratch = Vec::new();
-                move |disk: &Disk, job: Job| disk.work(job, &mut scratch)
+                move |pool: &Pool, job: Job| pool.work(job, &mut scratch)
             })?;
         }
         Ok(())
     }
 
     fn start_sweep(&self) {
-        let Some(staging) = &self.disk.staging else { return };
+        let Some(staging) = &self.pool.uploads.staging else { return };
         match Sweep::beside(&staging.current()) {
-            Ok(sweep) => self.disk.lanes.push(Lane::Sync, Job::Sweep(sweep)),
+            Ok(sweep) => self.pool.queues.push(WorkQueue::Sync, Job::Sweep(sweep)),
             Err((site, cause)) => log::warn!(target: TARGET, "leftovers are not swept: {site}: {cause}"),
         }
     }
+}
+
+fn find_caps(config: &StoreConfig, root: BorrowedFd<'_>, calls: &Calls, staging: Option<&Staging>) -> Caps {
+    if config.portable {
+        log::info!(target: TARGET, "portable mode: only calls that every unix has, reads go to disk workers");
+        return Caps { inline: calls.inline, ..Caps::portable() };
+    }
+    let stage = staging.map(Staging::current);
+    Caps::probe(root, calls.inline, stage.as_ref().map(|stage| stage.fd.as_fd()))
 }
 
 /// Why nothing can be staged in the directory, and what to do.

@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use crate::ids::{ConnId, FileId};
 use crate::store::fs::read::OpenFile;
-use crate::store::handles::Files;
+use crate::store::handles::Handles;
 
 /// Those since the files were looked at. Of each connection one at most: it sends no more before it is told of room.
 #[derive(Debug, Default)]
-pub(crate) struct ShortSends {
+pub(crate) struct PartialSends {
     noted: Vec<(FileId, ConnId)>,
 }
 
-impl ShortSends {
+impl PartialSends {
     /// A send of a connection took less than was asked for.
     pub(crate) fn note(&mut self, file: FileId, conn: ConnId) {
         self.noted.push((file, conn));
@@ -25,16 +25,16 @@ impl ShortSends {
     /// Tells whose file was changed since it was opened: it asks again, and is told by that what is there.
     ///
     /// Not only whose file is too short now: it may have been cut, sent from, and written anew meanwhile.
-    pub(crate) fn look(&mut self, files: &mut Files, mut changed: impl FnMut(ConnId)) {
+    pub(crate) fn look(&mut self, files: &Handles, mut changed: impl FnMut(ConnId)) {
         let mut last: Option<(Arc<OpenFile>, bool)> = None;
         for (file, conn) in self.noted.drain(..) {
             // Who has closed its file waits for no room.
             let Some(reading) = files.reading(file) else { continue };
             let is_as_opened = match &last {
-                Some((file, known)) if Arc::ptr_eq(file, &reading.file) => *known,
+                Some((file, known)) if Arc::ptr_eq(file, reading) => *known,
                 _ => {
-                    let found = reading.file.is_as_opened();
-                    last = Some((Arc::clone(&reading.file), found));
+                    let found = reading.is_as_opened();
+                    last = Some((Arc::clone(reading), found));
                     found
                 }
             };

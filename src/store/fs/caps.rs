@@ -10,7 +10,6 @@ use rustix::io::Errno;
 
 use crate::store::fs::errno::TARGET;
 use crate::store::fs::linux::{self, Resolve};
-use crate::store::upload::staging::StageDir;
 
 /// Where the pages of a file are when it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +59,7 @@ impl Caps {
     }
 
     /// Tries everything that is to be used later, and says in the log what is missing.
-    pub(crate) fn probe(root: BorrowedFd<'_>, inline: bool, stage: Option<&StageDir>) -> Self {
+    pub(crate) fn probe(root: BorrowedFd<'_>, inline: bool, stage: Option<BorrowedFd<'_>>) -> Self {
         let opens = |cached| {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
             linux::open_beneath(root, ".", flags, Resolve { links: false, cached })
@@ -81,7 +80,7 @@ impl Caps {
             // Reserving costs more than it brings where there is no disk to lay out.
             caps.reserve = reserve && !memory;
             caps.pages = caps.pages.or_else(|| pages_of(file.as_fd()));
-            let _ = unlinkat(&stage.fd, PROBE, AtFlags::empty());
+            let _ = unlinkat(stage, PROBE, AtFlags::empty());
         }
         caps.report(stage.is_some(), reserve);
         caps
@@ -106,17 +105,16 @@ impl Caps {
 const PROBE: &str = "probe";
 const PROBE_TO: &str = "probe-to";
 
-fn probe_file(stage: &StageDir) -> Result<OwnedFd, Errno> {
+fn probe_file(stage: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = openat(&stage.fd, PROBE, flags, Mode::RUSR | Mode::WUSR)?;
+    let file = openat(stage, PROBE, flags, Mode::RUSR | Mode::WUSR)?;
     rustix::io::pwrite(&file, b"x", 0)?;
     Ok(file)
 }
 
-fn has_noreplace(stage: &StageDir) -> bool {
-    let at = stage.fd.as_fd();
-    let there = linux::rename_noreplace(at, PROBE, at, PROBE_TO);
-    there.is_ok() && rustix::fs::renameat(at, PROBE_TO, at, PROBE).is_ok()
+fn has_noreplace(stage: BorrowedFd<'_>) -> bool {
+    let there = linux::rename_noreplace(stage, PROBE, stage, PROBE_TO);
+    there.is_ok() && rustix::fs::renameat(stage, PROBE_TO, stage, PROBE).is_ok()
 }
 
 /// Does the kernel tell whether this file, which has at least one byte, is in memory?

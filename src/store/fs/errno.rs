@@ -10,6 +10,9 @@ use crate::error::{Failure, StoreError};
 /// The log target of the store.
 pub(crate) const TARGET: &str = "filewharf::store";
 
+/// A call that failed, and how.
+pub(crate) type SiteErrno = (&'static str, Errno);
+
 /// A name that no file system beneath us takes.
 const NAME_TOO_LONG: Failure = Failure::Malformed("a name in the path is longer than the file system takes");
 /// A name that this file system does not take, such as `a:b` on FAT.

@@ -1,15 +1,23 @@
-//! Whether uploads can be stored: how many failed inside, one behind the other.
+//! Whether changes can be stored: read-only, degraded by a failed sync, or failing one after the other.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
-use crate::error::Failure;
+use rustix::io::Errno;
+
+use crate::error::{Failure, StoreError};
+use crate::platform::Health;
+use crate::store::fs::errno::TARGET;
 
 /// So many commits that fail inside, with none between that succeeds, are a failure of the store.
 const COMMITS_MAX: u32 = 3;
 
-/// Failures inside since the last success.
+/// Whether changes are accepted, and why not.
 #[derive(Debug, Default)]
-pub(crate) struct Failures {
+pub(crate) struct StoreHealth {
+    read_only: bool,
+    degraded: AtomicBool,
+    /// Commits that failed inside since the last success.
     in_a_row: AtomicU32,
     probing: AtomicBool,
 }
@@ -18,14 +26,50 @@ const fn is_inside(failure: Failure) -> bool {
     matches!(failure, Failure::Internal | Failure::Unavailable)
 }
 
-impl Failures {
+impl StoreHealth {
+    pub(crate) fn new(read_only: bool) -> Self {
+        Self { read_only, ..Self::default() }
+    }
+
+    pub(crate) fn state(&self) -> Health {
+        if self.degraded.load(Acquire) {
+            Health::Degraded
+        } else if self.read_only {
+            Health::ReadOnly
+        } else if self.is_failing() {
+            Health::Failing
+        } else {
+            Health::Good
+        }
+    }
+
+    /// Refuses a change when none may happen.
+    pub(crate) fn check_writable(&self) -> Result<(), StoreError> {
+        match self.state() {
+            Health::Good | Health::Failing => Ok(()),
+            Health::ReadOnly => Err(StoreError::refused(Failure::Denied("the server is read-only"), "read-only")),
+            Health::Degraded => Err(StoreError::refused(Failure::Internal, "degraded")),
+        }
+    }
+
+    /// From now on no change is accepted: the kernel has marked lost pages as clean, so nothing
+    /// it says about later syncs can be believed.
+    pub(crate) fn degrade(&self, site: &'static str, cause: Errno) {
+        if !self.degraded.swap(true, AcqRel) {
+            log::error!(
+                target: TARGET,
+                "store.degraded site={site} cause={cause}: no change is accepted until a restart, reading goes on"
+            );
+        }
+    }
+
     /// Whether the store counts as failing.
-    pub(crate) fn are_many(&self) -> bool {
+    pub(crate) fn is_failing(&self) -> bool {
         self.in_a_row.load(Relaxed) >= COMMITS_MAX
     }
 
     /// A commit has ended. A refusal says nothing about the store.
-    pub(crate) fn of_commit(&self, failure: Option<Failure>) {
+    pub(crate) fn commit_ended(&self, failure: Option<Failure>) {
         match failure {
             // A load costs less than a store, and one is nearly always enough.
             None if self.in_a_row.load(Relaxed) == 0 => {}
@@ -38,7 +82,7 @@ impl Failures {
     }
 
     /// No staging file could be made.
-    pub(crate) fn of_staging(&self, failure: Failure) {
+    pub(crate) fn staging_failed(&self, failure: Failure) {
         if is_inside(failure) {
             self.in_a_row.fetch_max(COMMITS_MAX, Relaxed);
         }
@@ -50,7 +94,7 @@ impl Failures {
     }
 
     /// The probe has ended.
-    pub(crate) fn probed(&self, stores: bool) {
+    pub(crate) fn probe_ended(&self, stores: bool) {
         if stores {
             self.in_a_row.store(0, Relaxed);
         }

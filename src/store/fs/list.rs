@@ -15,8 +15,8 @@ use crate::error::{Failure, StoreError};
 use crate::object::{Entry, Listing, Node};
 use crate::store::fs::errno;
 use crate::store::fs::names::{Gather, Times, Window};
+use crate::store::fs::root::FileSystem;
 use crate::store::fs::stat::{self, Kind};
-use crate::store::shared::Disk;
 use crate::wire::key::{has_control, is_reserved};
 
 /// What an entry takes on the wire and in memory besides its name, roughly.
@@ -32,7 +32,7 @@ fn page(mut entries: Vec<Entry>, more: bool) -> Listing {
     Listing { entries, more }
 }
 
-impl Disk {
+impl FileSystem {
     /// Names behind `after`, at most `limit`, together at most about `bytes_max` bytes.
     pub(crate) fn list(
         &self,

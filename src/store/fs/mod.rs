@@ -10,5 +10,6 @@ pub(crate) mod names;
 pub(crate) mod read;
 pub(crate) mod reserved;
 pub(crate) mod resolve;
+pub(crate) mod root;
 pub(crate) mod stat;
 pub(crate) mod sync;

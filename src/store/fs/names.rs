@@ -15,7 +15,7 @@ use rustix::fs::Stat;
 
 use crate::config::Limits;
 use crate::store::fs::stat::DirId;
-use crate::store::pool::workers::lock;
+use crate::store::mutex::lock;
 
 /// Longer than a tick of the kernel's clock, by which files get their times.
 const TICK: Duration = Duration::from_millis(50);

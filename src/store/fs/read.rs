@@ -6,6 +6,7 @@
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, Stat, fstat};
@@ -18,11 +19,9 @@ use crate::platform::{ReadNow, Source};
 use crate::store::fs::caps::Pages;
 use crate::store::fs::errno;
 use crate::store::fs::linux;
+use crate::store::fs::root::FileSystem;
 use crate::store::fs::stat::{self, Kind};
-use crate::store::pool::jobs::Reply;
-use crate::store::pool::workers::lock;
-use crate::store::shared::Disk;
-use crate::store::upload::deferred_unlink;
+use crate::store::mutex::lock;
 
 /// How long a range counts as being in memory after it was seen there.
 const WARM_FOR: Duration = Duration::from_secs(1);
@@ -40,6 +39,8 @@ pub(crate) struct OpenFile {
     version: Version,
     /// What was in memory last, and when that was seen. Only the loop looks.
     warm: Mutex<Option<(Range<u64>, Instant)>>,
+    /// The file system has no `sendfile`: copy instead.
+    copied: AtomicBool,
 }
 
 /// What changes with the content of a file. Not the ctime: that changes also when another file gets its name.
@@ -60,11 +61,10 @@ fn open_flags() -> OFlags {
     OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC
 }
 
-impl Disk {
+impl FileSystem {
     /// Opens a regular file.
-    pub(crate) fn open(&self, path: &str) -> Result<Reply, StoreError> {
-        let fd = self.open_beneath(path, open_flags(), self.links);
-        self.opened(path, fd).map(|(file, meta, source)| Reply::Opened(file, meta, source))
+    pub(crate) fn open_file(&self, path: &str) -> Result<(OpenFile, Meta, Source), StoreError> {
+        self.opened(path, self.open_beneath(path, open_flags(), self.links))
     }
 
     /// The same if that does not wait for a disk.
@@ -87,7 +87,17 @@ impl Disk {
             Pages::Memory | Pages::Told => Source::Direct,
             Pages::Unknown => Source::Held,
         };
-        Ok((OpenFile { fd, path: path.into(), version: Version::of(&stat), warm: Mutex::default() }, meta, source))
+        Ok((
+            OpenFile {
+                fd,
+                path: path.into(),
+                version: Version::of(&stat),
+                warm: Mutex::default(),
+                copied: AtomicBool::new(false),
+            },
+            meta,
+            source,
+        ))
     }
 
     /// What stands there?
@@ -159,6 +169,14 @@ fn found(path: &str, stat: Result<Stat, Errno>) -> Result<Node, StoreError> {
 }
 
 impl OpenFile {
+    pub(crate) fn sends_directly(&self) -> bool {
+        !self.copied.load(Relaxed)
+    }
+
+    pub(crate) fn refuse_sendfile(&self) {
+        self.copied.store(true, Relaxed);
+    }
+
     /// The descriptor, for `sendfile`.
     pub(crate) fn fd(&self) -> &OwnedFd {
         &self.fd
@@ -202,10 +220,9 @@ impl OpenFile {
         fstat(&self.fd).is_ok_and(|stat| Version::of(&stat) == self.version)
     }
 
-    /// Its descriptor, if its room will be freed with it, and that takes a while.
-    pub(crate) fn into_nameless(self) -> Option<OwnedFd> {
-        let frees =
-            self.version.len > deferred_unlink::AT_ONCE_MAX && fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0);
+    /// Its descriptor, if it has lost its last name and is longer than `len`: closing it frees its blocks.
+    pub(crate) fn into_nameless(self, len: u64) -> Option<OwnedFd> {
+        let frees = self.version.len > len && fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0);
         frees.then_some(self.fd)
     }
 
@@ -247,4 +264,9 @@ impl OpenFile {
     pub(crate) fn failed(&self, site: &'static str, errno: Errno) -> StoreError {
         errno::broken(site, &self.path, errno)
     }
+}
+
+/// What of `content` is behind `offset`.
+pub(crate) fn tail(content: &[u8], offset: u64) -> &[u8] {
+    usize::try_from(offset).ok().and_then(|at| content.get(at..)).unwrap_or_default()
 }

@@ -9,9 +9,9 @@ use rustix::fs::{AtFlags, statat};
 use rustix::io::Errno;
 
 use crate::store::fs::linux;
-use crate::store::fs::resolve::standing;
+use crate::store::fs::root::FileSystem;
 use crate::store::fs::stat;
-use crate::store::shared::Disk;
+use crate::store::fs::stat::standing;
 use crate::wire::key::{RESERVED, is_reserved};
 
 /// [`RESERVED`] in other letters.
@@ -24,7 +24,7 @@ pub(crate) fn has_aliases(root: BorrowedFd<'_>) -> bool {
     matches!(standing(root, OTHER_CASE), Ok(Some(other)) if stat::id(&other) == stat::id(&reserved))
 }
 
-impl Disk {
+impl FileSystem {
     /// Fails with `EACCES` if the first component of `path` is the reserved directory.
     pub(crate) fn refuse_alias(&self, path: &[u8]) -> Result<(), Errno> {
         if !self.aliases || path.is_empty() {

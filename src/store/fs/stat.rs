@@ -1,10 +1,14 @@
 //! What `fstat` said, in the words of the store: the one place where an [`Etag`] is made.
 //!
-//! Pure functions; nothing here makes a system call.
+//! Of the system calls, only `fstatat` is here.
 
-use rustix::fs::{FileType, Stat};
+use std::os::fd::BorrowedFd;
 
-use crate::object::{Etag, Meta, Node};
+use rustix::fs::{AtFlags, FileType, Stat, statat};
+use rustix::io::Errno;
+
+use crate::error::Failure;
+use crate::object::{Etag, Meta, Node, Precondition};
 
 /// A directory, whatever name it is reached by: device and inode.
 pub(crate) type DirId = (u64, u64);
@@ -87,6 +91,29 @@ const fn finalise(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     x ^ (x >> 31)
+}
+
+/// A name in an open directory.
+pub(crate) type At<'a> = (BorrowedFd<'a>, &'a str);
+
+/// What stands at one name of an open directory; links are not followed.
+pub(crate) fn standing(dir: BorrowedFd<'_>, name: &str) -> Result<Option<Stat>, Errno> {
+    match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// May a file be put where `there` stands?
+pub(crate) fn may_replace(there: Option<&Stat>, precondition: &Precondition) -> Result<(), Failure> {
+    let file = match there.map(|stat| (kind(stat), stat)) {
+        None => None,
+        Some((Kind::File, stat)) => Some(meta(stat)),
+        Some((Kind::Dir, _)) => return Err(Failure::Conflict("a folder has that name")),
+        Some((Kind::Other, _)) => return Err(Failure::Conflict("something that is not a file has that name")),
+    };
+    if precondition.holds(file.as_ref()) { Ok(()) } else { Err(Failure::PreconditionFailed) }
 }
 
 #[cfg(test)]

@@ -2,11 +2,10 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::OFlags;
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::store::fs::linux::{self, Resolve};
-use crate::store::upload::write::stage_in;
 
 /// What the sync after a change of names covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +50,7 @@ pub(crate) struct Calls {
 /// See `linux::open_beneath`.
 pub(crate) type OpenBeneath = fn(BorrowedFd<'_>, &str, OFlags, Resolve) -> Result<OwnedFd, Errno>;
 
-/// See `write::stage_in`.
+/// See [`stage_in`].
 pub(crate) type StageIn = fn(BorrowedFd<'_>, &str) -> Result<OwnedFd, Errno>;
 
 impl Calls {
@@ -88,4 +87,10 @@ pub(crate) fn enter_tree(file: BorrowedFd<'_>, all: bool) -> Result<(), Errno> {
 /// Nothing less is known to keep the order.
 fn sync_before(file: BorrowedFd<'_>, _all: bool) -> Result<(), Errno> {
     linux::sync_file_system(file)
+}
+
+/// Makes a file in a staging directory.
+pub(crate) fn stage_in(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    retry_on_intr(|| openat(dir, name, flags, Mode::from_raw_mode(0o666)))
 }

@@ -1,6 +1,11 @@
 //! The worker threads: their queues, the jobs, and changes that share their syncs.
 
 pub(crate) mod batch;
+pub(crate) mod completions;
 pub(crate) mod group_commit;
 pub(crate) mod jobs;
+pub(crate) mod latency;
+pub(crate) mod serve;
+pub(crate) mod shared;
+pub(crate) mod sync_groups;
 pub(crate) mod workers;

@@ -6,8 +6,10 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
+
+use crate::store::mutex::lock;
 
 /// Added to the nice value of the process: a quarter of the weight of the loop.
 #[cfg(target_os = "linux")]
@@ -15,7 +17,7 @@ const WORKER_NICENESS: i32 = 6;
 
 /// Which workers take a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lane {
+pub(crate) enum WorkQueue {
     /// Opens, reads, writes.
     Io,
     /// Lists. Done by the same workers, but never by all of them at once.
@@ -28,7 +30,7 @@ pub(crate) enum Lane {
 
 /// The queues between the loop and the workers.
 #[derive(Debug)]
-pub(crate) struct Lanes<J> {
+pub(crate) struct WorkQueues<J> {
     io: Queue<J>,
     sync: Queue<J>,
     free: Queue<J>,
@@ -53,14 +55,14 @@ struct Inside<J> {
     /// Lists at work.
     listing: usize,
     /// What was taken last.
-    last: Lane,
+    last: WorkQueue,
     closed: bool,
 }
 
 impl<J> Queue<J> {
     fn new(listing_max: usize) -> Self {
         let (jobs, lists) = (VecDeque::new(), VecDeque::new());
-        let inside = Mutex::new(Inside { jobs, lists, listing: 0, last: Lane::Io, closed: false });
+        let inside = Mutex::new(Inside { jobs, lists, listing: 0, last: WorkQueue::Io, closed: false });
         let (len, lists_len) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Self { inside, filled: Condvar::new(), len, lists_len, listing_max }
     }
@@ -71,21 +73,21 @@ impl<J> Queue<J> {
     }
 
     /// The next job for a worker whose last one was `done`.
-    fn take(&self, done: Option<Lane>) -> Option<(Lane, J)> {
+    fn take(&self, done: Option<WorkQueue>) -> Option<(WorkQueue, J)> {
         let mut inside = lock(&self.inside);
-        if done == Some(Lane::List) {
+        if done == Some(WorkQueue::List) {
             inside.listing -= 1;
         }
         loop {
             // While others wait, only one list is at work, and they go in turns if there is one worker.
-            let others_first = !inside.jobs.is_empty() && (inside.listing > 0 || inside.last == Lane::List);
-            let lane = if inside.listing < self.listing_max && !others_first { Lane::List } else { Lane::Io };
+            let others_first = !inside.jobs.is_empty() && (inside.listing > 0 || inside.last == WorkQueue::List);
+            let lane = if inside.listing < self.listing_max && !others_first { WorkQueue::List } else { WorkQueue::Io };
             let mut taken = None;
-            if lane == Lane::List {
-                taken = inside.lists.pop_front().map(|job| (Lane::List, job));
+            if lane == WorkQueue::List {
+                taken = inside.lists.pop_front().map(|job| (WorkQueue::List, job));
                 inside.listing += usize::from(taken.is_some());
             }
-            taken = taken.or_else(|| inside.jobs.pop_front().map(|job| (Lane::Io, job)));
+            taken = taken.or_else(|| inside.jobs.pop_front().map(|job| (WorkQueue::Io, job)));
             if let Some((lane, job)) = taken {
                 inside.last = lane;
                 self.note_len(&inside);
@@ -99,25 +101,25 @@ impl<J> Queue<J> {
     }
 }
 
-impl<J> Lanes<J> {
+impl<J> WorkQueues<J> {
     /// Empty queues; so many lists may be at work at once.
     pub(crate) fn new(listing_max: usize) -> Self {
         Self { io: Queue::new(listing_max), sync: Queue::new(0), free: Queue::new(0) }
     }
 
-    fn lane(&self, lane: Lane) -> &Queue<J> {
+    fn lane(&self, lane: WorkQueue) -> &Queue<J> {
         match lane {
-            Lane::Io | Lane::List => &self.io,
-            Lane::Sync => &self.sync,
-            Lane::Free => &self.free,
+            WorkQueue::Io | WorkQueue::List => &self.io,
+            WorkQueue::Sync => &self.sync,
+            WorkQueue::Free => &self.free,
         }
     }
 
     /// Queues a job. Never blocks for longer than another push or pop takes.
-    pub(crate) fn push(&self, lane: Lane, job: J) {
+    pub(crate) fn push(&self, lane: WorkQueue, job: J) {
         let queue = self.lane(lane);
         let mut inside = lock(&queue.inside);
-        if lane == Lane::List {
+        if lane == WorkQueue::List {
             inside.lists.push_back(job);
         } else {
             inside.jobs.push_back(job);
@@ -128,14 +130,19 @@ impl<J> Lanes<J> {
     }
 
     /// How many jobs no worker has taken yet. Never waits.
-    pub(crate) fn len(&self, lane: Lane) -> usize {
+    pub(crate) fn len(&self, lane: WorkQueue) -> usize {
         let queue = self.lane(lane);
-        if lane == Lane::List { &queue.lists_len } else { &queue.len }.load(Ordering::Relaxed)
+        if lane == WorkQueue::List { &queue.lists_len } else { &queue.len }.load(Ordering::Relaxed)
     }
 
     /// Takes more jobs for a worker that has one already: those at the head of the queue that are
     /// `wanted`, and no more than `share` says of how many wait, so that other workers get theirs.
-    pub(crate) fn take_more(&self, lane: Lane, share: impl Fn(usize) -> usize, wanted: impl Fn(&J) -> bool) -> Vec<J> {
+    pub(crate) fn take_more(
+        &self,
+        lane: WorkQueue,
+        share: impl Fn(usize) -> usize,
+        wanted: impl Fn(&J) -> bool,
+    ) -> Vec<J> {
         let queue = self.lane(lane);
         let mut inside = lock(&queue.inside);
         let most = share(inside.jobs.len());
@@ -166,20 +173,20 @@ impl<J> Lanes<J> {
 /// `threads` too, and end when the lanes are closed.
 pub(crate) fn spawn<J, L, W>(
     lanes: &Arc<L>,
-    lane: Lane,
+    lane: WorkQueue,
     count: usize,
     threads: &mut Vec<JoinHandle<()>>,
     worker: impl Fn() -> W,
 ) -> io::Result<()>
 where
     J: Send + 'static,
-    L: AsRef<Lanes<J>> + Send + Sync + 'static,
+    L: AsRef<WorkQueues<J>> + Send + Sync + 'static,
     W: FnMut(&L, J) + Send + 'static,
 {
     let word = match lane {
-        Lane::Io | Lane::List => "io",
-        Lane::Sync => "sync",
-        Lane::Free => "free",
+        WorkQueue::Io | WorkQueue::List => "io",
+        WorkQueue::Sync => "sync",
+        WorkQueue::Free => "free",
     };
     for n in 0..count {
         let (lanes, mut run) = (Arc::clone(lanes), worker());
@@ -205,54 +212,48 @@ fn yield_to_the_loop() {
     }
 }
 
-/// A poisoned lock is taken all the same: what these locks guard is whole between any two
-/// statements, and in a release build a panic ends the process anyway.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_length_of_a_lane_follows_every_push_and_take() {
-        let lanes = Lanes::new(1);
-        let lens = |lanes: &Lanes<u8>| (lanes.len(Lane::Io), lanes.len(Lane::Sync));
+        let lanes = WorkQueues::new(1);
+        let lens = |lanes: &WorkQueues<u8>| (lanes.len(WorkQueue::Io), lanes.len(WorkQueue::Sync));
         for job in 0..5 {
-            lanes.push(Lane::Sync, job);
+            lanes.push(WorkQueue::Sync, job);
         }
-        lanes.push(Lane::Io, 9);
+        lanes.push(WorkQueue::Io, 9);
         assert_eq!(lens(&lanes), (1, 5));
-        assert_eq!(lanes.lane(Lane::Sync).take(None), Some((Lane::Io, 0)));
+        assert_eq!(lanes.lane(WorkQueue::Sync).take(None), Some((WorkQueue::Io, 0)));
         assert_eq!(lens(&lanes), (1, 4));
-        assert_eq!(lanes.take_more(Lane::Sync, |waiting| waiting / 2, |_| true), [1, 2]);
+        assert_eq!(lanes.take_more(WorkQueue::Sync, |waiting| waiting / 2, |_| true), [1, 2]);
         assert_eq!(lens(&lanes), (1, 2));
-        assert_eq!(lanes.lane(Lane::Io).take(None), Some((Lane::Io, 9)));
+        assert_eq!(lanes.lane(WorkQueue::Io).take(None), Some((WorkQueue::Io, 9)));
         assert_eq!(lens(&lanes), (0, 2));
     }
 
     #[test]
     fn lists_never_take_every_worker_and_are_not_kept_waiting_for_ever() {
-        let lanes = Lanes::new(2);
+        let lanes = WorkQueues::new(2);
         for job in 0..6 {
-            lanes.push(Lane::List, job);
+            lanes.push(WorkQueue::List, job);
         }
-        let queue = lanes.lane(Lane::Io);
-        assert_eq!(lanes.len(Lane::List), 6);
-        assert_eq!(queue.take(None), Some((Lane::List, 0)));
-        assert_eq!(queue.take(None), Some((Lane::List, 1)));
+        let queue = lanes.lane(WorkQueue::Io);
+        assert_eq!(lanes.len(WorkQueue::List), 6);
+        assert_eq!(queue.take(None), Some((WorkQueue::List, 0)));
+        assert_eq!(queue.take(None), Some((WorkQueue::List, 1)));
         // Two of four workers list: the others are for opens only.
         for job in 10..14 {
-            lanes.push(Lane::Io, job);
+            lanes.push(WorkQueue::Io, job);
         }
-        assert_eq!(queue.take(None), Some((Lane::Io, 10)));
-        assert_eq!(queue.take(None), Some((Lane::Io, 11)));
+        assert_eq!(queue.take(None), Some((WorkQueue::Io, 10)));
+        assert_eq!(queue.take(None), Some((WorkQueue::Io, 11)));
         // One list has ended. The other goes on, so opens come first.
-        assert_eq!(queue.take(Some(Lane::List)), Some((Lane::Io, 12)));
+        assert_eq!(queue.take(Some(WorkQueue::List)), Some((WorkQueue::Io, 12)));
         // No list is at work: one begins though an open waits; then the open has its turn.
-        assert_eq!(queue.take(Some(Lane::List)), Some((Lane::List, 2)));
-        assert_eq!(queue.take(Some(Lane::List)), Some((Lane::Io, 13)));
-        assert_eq!(queue.take(Some(Lane::Io)), Some((Lane::List, 3)));
+        assert_eq!(queue.take(Some(WorkQueue::List)), Some((WorkQueue::List, 2)));
+        assert_eq!(queue.take(Some(WorkQueue::List)), Some((WorkQueue::Io, 13)));
+        assert_eq!(queue.take(Some(WorkQueue::Io)), Some((WorkQueue::List, 3)));
     }
 }

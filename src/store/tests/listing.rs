@@ -14,16 +14,16 @@ fn make_many(bench: &mut Bench) -> bool {
         fs::write(bench.path(&format!("many/{n:05}")), "").unwrap();
     }
     // Only one that has been at rest for a tick is kept.
-    while bench.store.disk.caps.local && reads(bench, |bench| drop(bench.list("many", None, 1).unwrap())) > 0 {}
-    bench.store.disk.caps.local
+    while bench.store.fs.caps.local && reads(bench, |bench| drop(bench.list("many", None, 1).unwrap())) > 0 {}
+    bench.store.fs.caps.local
 }
 
 /// How often directories are read meanwhile.
 fn reads(bench: &mut Bench, body: impl FnOnce(&mut Bench)) -> u64 {
-    let disk = Arc::clone(&bench.store.disk);
-    let before = disk.windows.reads.load(Ordering::Relaxed);
+    let fs = Arc::clone(&bench.store.fs);
+    let before = fs.windows.reads.load(Ordering::Relaxed);
     body(bench);
-    disk.windows.reads.load(Ordering::Relaxed) - before
+    fs.windows.reads.load(Ordering::Relaxed) - before
 }
 
 /// Every name, asked for in pages.

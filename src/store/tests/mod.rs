@@ -1,7 +1,7 @@
 //! The store against a real directory, one body for every mode: with all of Linux and with what
 //! every unix has, durable and not. No test sleeps; a watchdog ends one that waits for ever.
 
-mod hot;
+mod cache;
 mod listing;
 #[cfg(target_os = "linux")]
 mod locks;
@@ -68,7 +68,7 @@ fn in_every_mode(body: impl Fn(&mut Bench)) {
             sync.unwrap_or_else(|| SyncCalls::of(root))
         });
         body(&mut bench);
-        let made = bench.store.disk.made.0.lock().unwrap();
+        let made = bench.store.pool.uploads.unsynced.0.lock().unwrap();
         assert!(made.parents.is_empty() && made.moves.is_empty(), "{config:?}: folders owe a sync");
         drop(made);
         drop(bench);

@@ -86,7 +86,7 @@ fn links_that_stay_inside_are_read_when_that_is_wanted() {
         let (dir, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         let config = StoreConfig { links_inside: true, durability, ..StoreConfig::default() };
         let mut bench = Bench::open(dir.path(), &config);
-        if !bench.store.disk.caps.openat2 {
+        if !bench.store.fs.caps.openat2 {
             return;
         }
         bench.store_file("real/file", b"real", Precondition::None).unwrap();
@@ -135,7 +135,7 @@ fn no_link_that_stays_inside_leads_into_a_reserved_directory() {
     let dir = TempDir::new().unwrap();
     let nested = Bench::open(&dir.path().join("show"), &StoreConfig::default());
     let mut bench = Bench::open(dir.path(), &StoreConfig { links_inside: true, ..StoreConfig::default() });
-    if !bench.store.disk.caps.openat2 {
+    if !bench.store.fs.caps.openat2 {
         return;
     }
     let own = std::fs::read_dir(bench.path(".filewharf/staging")).unwrap().next().unwrap().unwrap();

@@ -87,7 +87,9 @@ fn a_file_goes_into_a_socket_warm_or_cold_copied_or_not() {
             if cold {
                 make_cold(bench, "big");
             }
-            bench.store.files.reading(file).unwrap().copied = copied;
+            if copied {
+                bench.store.files.reading(file).unwrap().refuse_sendfile();
+            }
             let (ours, mut theirs) = UnixStream::pair().unwrap();
             ours.set_nonblocking(true).unwrap();
             let (mut sent, mut got, mut warmings) = (0, Vec::new(), 0);
@@ -134,7 +136,7 @@ fn a_send_is_not_cut_short_where_what_was_seen_in_memory_ends() {
             (2 * WINDOW_BYTES, WINDOW_BYTES - 1000), // to the end of the file
         ] {
             match bench.store.send_file(file, sent as u64, len, ours.as_fd(), None).unwrap() {
-                _ if bench.store.files.reading(file).unwrap().copied => return,
+                _ if !bench.store.files.reading(file).unwrap().sends_directly() => return,
                 SendFile::Sent(n) => assert_eq!(n, of_it),
                 other => panic!("{other:?}, of a file that was just written, to a socket that waits"),
             }
@@ -211,7 +213,7 @@ fn whose_file_was_changed_is_told_to_send_again_though_its_socket_seemed_full() 
                 std::fs::rename(bench.path("g"), bench.path("f")).unwrap();
             }
             let sent = bench.store.send_file(file, 0, whole.len(), ours.as_fd(), Some(CONN)).unwrap();
-            if bench.store.files.reading(file).unwrap().copied {
+            if !bench.store.files.reading(file).unwrap().sends_directly() {
                 return;
             }
             let SendFile::SentUntilFull(n) = sent else { panic!("{sent:?}: there is not so much room") };
@@ -234,7 +236,7 @@ fn what_is_in_the_cache_is_opened_on_the_loop() {
     let dir = TempDir::new().unwrap();
     let mut bench = Bench::open(dir.path(), &StoreConfig::default());
     bench.store_file("a/f", b"x", Precondition::None).unwrap();
-    if bench.store.disk.caps.cached {
+    if bench.store.fs.caps.cached {
         let done = bench.store.try_now(CONN, Op::Open { key: key("a/f") }).expect("it is in the cache");
         assert!(matches!(done.result, Ok(Outcome::Opened { .. })));
     }

@@ -3,7 +3,7 @@ use super::*;
 use crate::os::process::clock;
 use crate::platform::Health;
 use crate::store::fs::linux::{self, Resolve};
-use crate::store::upload::write::stage_in;
+use crate::store::fs::sync::stage_in;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -98,7 +98,7 @@ fn what_has_become_stale_is_resolved_again_and_told_as_unavailable_if_that_does_
     for errno in [Errno::STALE, Errno::NOTCONN] {
         let dir = TempDir::new().unwrap();
         let mut bench = remote(dir.path(), &StoreConfig::default());
-        if !bench.store.disk.caps.openat2 {
+        if !bench.store.fs.caps.openat2 {
             return;
         }
         bench.store_file("a/file", b"x", Precondition::None).unwrap();
@@ -123,7 +123,7 @@ fn what_has_become_stale_is_resolved_again_and_told_as_unavailable_if_that_does_
 fn uploads_that_cannot_be_begun_count_as_failed_and_the_root_is_probed_as_well_as_staging() {
     let dir = TempDir::new().unwrap();
     let mut bench = remote(dir.path(), &StoreConfig::default());
-    if !bench.store.disk.caps.openat2 {
+    if !bench.store.fs.caps.openat2 {
         return;
     }
     meets(dir.path(), Meets::Some(100, Errno::STALE));
@@ -132,10 +132,10 @@ fn uploads_that_cannot_be_begun_count_as_failed_and_the_root_is_probed_as_well_a
         assert_eq!(bench.create("a/file", Some(1 << 20), Precondition::None), Err(Failure::Unavailable));
     }
     assert_eq!(bench.store.health(), Health::Failing);
-    bench.store.disk.probe_staging();
+    bench.store.pool.uploads.probe_staging();
     assert_eq!(bench.store.health(), Health::Failing, "staging works, the root does not");
     meets(dir.path(), Meets::Some(0, Errno::STALE));
-    bench.store.disk.probe_staging();
+    bench.store.pool.uploads.probe_staging();
     assert_eq!(bench.store.health(), Health::Good);
 }
 
@@ -176,7 +176,7 @@ fn a_staging_directory_that_is_stale_or_gone_is_made_again_and_uploads_in_the_ol
         let dir = TempDir::new().unwrap();
         let mut bench = remote(dir.path(), &StoreConfig::default());
         let staging = |bench: &Bench| {
-            let fd = bench.store.disk.staging.as_ref().unwrap().current().fd.as_raw_fd();
+            let fd = bench.store.pool.uploads.staging.as_ref().unwrap().current().fd.as_raw_fd();
             std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap()
         };
         let old = staging(&bench);
@@ -198,11 +198,11 @@ fn a_stale_root_is_opened_again_by_its_path_but_not_on_another_file_system() {
     std::fs::create_dir(&root).unwrap();
     symlink(&root, &link).unwrap();
     let mut bench = remote(&link, &StoreConfig::default());
-    if !bench.store.disk.caps.openat2 {
+    if !bench.store.fs.caps.openat2 {
         return;
     }
     bench.store_file("file", b"x", Precondition::None).unwrap();
-    let stale = |bench: &Bench| Meets::At(bench.store.disk.root().fd.as_raw_fd(), Errno::STALE);
+    let stale = |bench: &Bench| Meets::At(bench.store.fs.root().fd.as_raw_fd(), Errno::STALE);
     meets(&root, stale(&bench));
     assert_eq!(bench.content("file"), b"x");
     // As if it were not mounted any more.

@@ -4,7 +4,7 @@
 use std::os::unix::fs::MetadataExt as _;
 
 use super::*;
-use crate::store::pool::workers::lock;
+use crate::store::mutex::lock;
 
 const MIB: u64 = 1024 * 1024;
 /// The first part of a body.
@@ -21,7 +21,7 @@ fn with_free(free: u64, limits: Limits) -> (Bench, TempDir) {
 }
 
 fn set_free(bench: &Bench, free: u64) {
-    *lock(&bench.store.disk.space.free) = Some(free);
+    *lock(&bench.store.pool.uploads.space.free) = Some(free);
 }
 
 fn begin(bench: &mut Bench, name: &str, len: u64) -> Result<FileId, Failure> {
@@ -85,7 +85,7 @@ fn an_upload_takes_no_block_of_the_disk_before_its_body_comes_and_then_one_windo
         assert!(taken() <= MIB, "a thousandth of the body has not come yet");
         bench.store.write_now(file, PART.len() as u64, &PART).unwrap();
         assert!(taken() <= windows * 64 * MIB + MIB, "{} bytes are taken", taken());
-        if bench.store.disk.caps.reserve {
+        if bench.store.fs.caps.reserve {
             assert!(taken() >= windows * 64 * MIB, "{} bytes are taken", taken());
         }
         bench.run(Op::Abort { file }).unwrap();
@@ -103,7 +103,7 @@ fn uploads_leave_free_what_is_to_stay_free() {
     assert!(bench.store_file("small", b"x", Precondition::None).is_ok());
     let unannounced = bench.create("chunked", None, Precondition::None).unwrap();
     set_free(&bench, 99 * MIB);
-    bench.store.disk.space.forget_measurement();
+    bench.store.pool.uploads.space.forget_measurement();
     assert_eq!(bench.store_file("small", b"x", Precondition::None), Err(Failure::NoSpace));
     let written = (0..8).map(|n| bench.store.write_now(unannounced, n * PART.len() as u64, &PART));
     let failure = written.filter_map(Result::err).map(|error| error.failure).next();

@@ -2,8 +2,8 @@
 use super::*;
 use crate::platform::Health;
 use crate::store::fs::{linux, sync};
-use crate::store::pool::group_commit::Pending;
 use crate::store::pool::jobs::Finished;
+use crate::store::pool::jobs::Pending;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -217,13 +217,14 @@ fn a_change_whose_sync_fails_is_not_acknowledged_and_the_next_one_waits_for_what
 fn a_change_that_waits_for_its_sync_while_another_sync_fails_is_refused_though_its_own_would_succeed() {
     for scope in [Scope::Dir, Scope::Everything] {
         let mut noted = Noted::new(scope, &StoreConfig::default());
-        let (reply, owed) = noted.bench.store.disk.store(&put("later/f", None, Precondition::None), b"x").unwrap();
+        let pool = Arc::clone(&noted.bench.store.pool);
+        let (reply, syncs) = pool.changed(pool.uploads.store(&put("later/f", None, Precondition::None), b"x").unwrap());
         noted.next_fails(Some(Errno::IO), None);
         assert_eq!(noted.bench.store_file("first/f", b"x", Precondition::None), Err(Failure::Internal));
         noted.syncs();
         let finished = Finished { conn: CONN, result: Ok(reply), chunk: None };
         noted.bench.store.in_flight += 1;
-        noted.bench.store.disk.settle(Pending { finished, owed });
+        pool.finish_change(Pending { finished, syncs });
         let later = noted.bench.next().result.map_err(|error| error.failure);
         assert_eq!((later.err(), noted.syncs()), (Some(Failure::Internal), vec![]), "{scope:?}");
     }
@@ -233,9 +234,9 @@ fn a_change_that_waits_for_its_sync_while_another_sync_fails_is_refused_though_i
 fn a_change_is_refused_if_another_sync_fails_while_its_own_runs() {
     for scope in [Scope::Dir, Scope::Everything] {
         let mut noted = Noted::new(scope, &StoreConfig::default());
-        let disk = Arc::clone(&noted.bench.store.disk);
+        let fs = Arc::clone(&noted.bench.store.fs);
         with_seen(noted.dir.path(), |_, seen| {
-            seen.meanwhile = Some(Box::new(move || disk.degrade("fsync folder", Errno::IO)));
+            seen.meanwhile = Some(Box::new(move || fs.health.degrade("fsync folder", Errno::IO)));
         });
         assert_eq!(noted.bench.store_file("f", b"x", Precondition::None), Err(Failure::Internal), "{scope:?}");
     }

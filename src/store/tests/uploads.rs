@@ -3,9 +3,9 @@ use super::super::{COMMIT_NOW_MAX, COMMIT_NOW_MAX_AFAR};
 use super::*;
 use crate::object::{Placed, Stored};
 use crate::platform::Health;
-use crate::store::pool::group_commit::Pending;
 use crate::store::pool::jobs::Finished;
-use crate::store::pool::workers::Lane;
+use crate::store::pool::jobs::Pending;
+use crate::store::pool::workers::WorkQueue;
 use crate::store::upload::deferred_unlink::{AT_ONCE_MAX, WAITING_MAX};
 use std::os::unix::fs::PermissionsExt;
 
@@ -29,7 +29,7 @@ fn an_upload_is_seen_only_when_it_is_complete() {
             panic!("not committed")
         };
         assert_eq!((meta.len, meta.mtime), (10, -5));
-        assert_eq!(level == Durability::Durable, bench.store.disk.durable);
+        assert_eq!(level == Durability::Durable, bench.store.pool.uploads.durable);
         assert_eq!(bench.content("a/b/c.txt"), b"0123456789");
         assert_eq!(bench.stat("a/b/c.txt"), Ok(Node::File(meta)));
         assert_eq!(bench.open_file("a/b/c.txt").unwrap().1, meta);
@@ -250,20 +250,21 @@ fn a_change_beneath_a_directory_that_was_just_moved_owes_the_sync_of_the_move() 
     for dir in ["from/folder/deep", "to"] {
         bench.make(dir).unwrap();
     }
-    let disk = Arc::clone(&bench.store.disk);
-    let owed = |path: &str| -> Vec<Box<str>> {
-        let owed = disk.owes(&disk.dir(path).unwrap());
-        owed.dirs.iter().map(|dir| dir.path.clone()).collect()
+    let (pool, fs) = (Arc::clone(&bench.store.pool), Arc::clone(&bench.store.fs));
+    let pending = |path: &str| -> Vec<Box<str>> {
+        let syncs = pool.uploads.syncs_for(&fs.dir(path).unwrap());
+        syncs.dirs.iter().map(|dir| dir.path.clone()).collect()
     };
-    assert_eq!(owed("from/folder/deep"), ["from/folder/deep".into()]);
+    assert_eq!(pending("from/folder/deep"), ["from/folder/deep".into()]);
     // Everybody sees the move, but it has not been synced yet.
-    let (reply, moved) = disk.rename(&key("from/folder"), &key("to/folder"), &Precondition::None).unwrap();
-    assert_eq!(owed("to/folder/deep"), ["to".into(), "to/folder/deep".into()]);
-    assert_eq!(owed("to/folder"), ["to".into(), "to/folder".into()]);
+    let moved = pool.uploads.rename(&key("from/folder"), &key("to/folder"), &Precondition::None).unwrap();
+    let (reply, syncs) = pool.changed(moved);
+    assert_eq!(pending("to/folder/deep"), ["to".into(), "to/folder/deep".into()]);
+    assert_eq!(pending("to/folder"), ["to".into(), "to/folder".into()]);
     bench.store.in_flight += 1; // as if it had been submitted
-    disk.settle(Pending { finished: Finished { conn: CONN, result: Ok(reply), chunk: None }, owed: moved });
+    pool.finish_change(Pending { finished: Finished { conn: CONN, result: Ok(reply), chunk: None }, syncs });
     assert!(bench.next().result.is_ok());
-    assert_eq!(owed("to/folder/deep"), ["to/folder/deep".into()]);
+    assert_eq!(pending("to/folder/deep"), ["to/folder/deep".into()]);
 }
 
 // covers: F5
@@ -274,9 +275,9 @@ fn after_a_failed_sync_nothing_changes_and_reading_goes_on() {
         let file = bench.create("new", None, Precondition::None).unwrap();
         let other = bench.create("other", None, Precondition::None).unwrap();
         assert_eq!(bench.store.health(), Health::Good);
-        bench.store.disk.sync_error("test", "new", rustix::io::Errno::NOSPC);
+        bench.store.fs.sync_error("test", "new", rustix::io::Errno::NOSPC);
         assert_eq!(bench.store.health(), Health::Good, "full is not broken");
-        bench.store.disk.sync_error("test", "new", rustix::io::Errno::IO);
+        bench.store.fs.sync_error("test", "new", rustix::io::Errno::IO);
         assert_eq!(bench.store.health(), Health::Degraded);
         let internal = Failure::Internal;
         assert_eq!(bench.commit(file, "new", 0, Precondition::None), Err(internal));
@@ -306,7 +307,10 @@ fn long_uploads_are_flushed_in_windows_that_share_one_bound() {
         if let Some(window) = bench.store.flush_window() {
             assert_eq!(window, 4 * 1024 * 1024);
         }
-        assert_eq!(bench.store.disk.durable && bench.store.disk.caps.write_back, bench.store.flush_window().is_some());
+        assert_eq!(
+            bench.store.pool.uploads.durable && bench.store.fs.caps.write_back,
+            bench.store.flush_window().is_some()
+        );
         bench.store.write_now(files[0], 0, &[1; 100_000]).unwrap();
         assert!(matches!(bench.run(Op::Flush { file: files[0], offset: 0, len: 100_000 }), Ok(Outcome::Flushed)));
         assert!(matches!(bench.run(Op::Flush { file: files[0], offset: 9, len: 0 }), Ok(Outcome::Flushed)));
@@ -329,14 +333,14 @@ fn new_files_get_the_mode_that_was_chosen() {
 fn what_comes_behind_a_failed_write_is_refused_for_the_same_reason() {
     let dir = TempDir::new().unwrap();
     let bench = Bench::open(dir.path(), &StoreConfig::default());
-    let mut staged = bench.store.disk.stage_file("f", None).unwrap();
+    let mut staged = bench.store.pool.uploads.stage_file("f", None).unwrap();
     let good =
         std::mem::replace(&mut staged.file, std::fs::File::options().write(true).open("/dev/full").unwrap().into());
-    assert_eq!(bench.store.disk.write(&staged, 0, b"x").unwrap_err().failure, Failure::NoSpace);
+    assert_eq!(bench.store.pool.uploads.write(&staged, 0, b"x").unwrap_err().failure, Failure::NoSpace);
     // The other worker may be the first to be heard.
     staged.file = good;
-    assert_eq!(bench.store.disk.write(&staged, 1, b"y").unwrap_err().failure, Failure::NoSpace);
-    bench.store.disk.abort(&staged);
+    assert_eq!(bench.store.pool.uploads.write(&staged, 1, b"y").unwrap_err().failure, Failure::NoSpace);
+    bench.store.pool.uploads.abort(&staged);
 }
 
 #[test]
@@ -347,12 +351,12 @@ fn a_slow_write_makes_the_store_lag_for_a_while_but_not_within_the_turn() {
     let before = crate::os::process::clock();
     if cfg!(target_os = "linux") {
         // Busy for as long, as when another process has the core: that is not the disk's fault.
-        bench.store.disk.pace.measure(|| while before.elapsed() < Duration::from_millis(6) {});
+        bench.store.pool.latency.measure(|| while before.elapsed() < Duration::from_millis(6) {});
         bench.store.refresh(crate::os::process::clock());
         assert!(!bench.store.is_lagging());
     }
     let (_keep, never) = channel::<()>();
-    let waited = bench.store.disk.pace.measure(|| never.recv_timeout(Duration::from_millis(6)));
+    let waited = bench.store.pool.latency.measure(|| never.recv_timeout(Duration::from_millis(6)));
     assert!(waited.is_err() && !bench.store.is_lagging());
     bench.store.refresh(crate::os::process::clock());
     assert!(bench.store.is_lagging());
@@ -396,9 +400,9 @@ fn what_was_submitted_is_in_flight_until_its_completion_is_taken() {
 
 /// No worker takes what is queued from here on. Tells how many files wait to be freed.
 fn without_workers(bench: &mut Bench) -> impl Fn(&Bench) -> usize + use<> {
-    bench.store.disk.lanes.close();
+    bench.store.pool.queues.close();
     bench.store.workers.drain(..).for_each(|worker| worker.join().unwrap());
-    |bench: &Bench| bench.store.disk.lanes.len(Lane::Free)
+    |bench: &Bench| bench.store.pool.queues.len(WorkQueue::Free)
 }
 
 fn large(bench: &Bench, name: &str) {
@@ -409,7 +413,7 @@ fn large(bench: &Bench, name: &str) {
 fn a_large_file_that_lost_its_name_while_it_was_read_is_freed_by_a_worker() {
     let dir = TempDir::new().unwrap();
     let mut bench = Bench::open(dir.path(), &StoreConfig::default());
-    if !bench.store.disk.caps.local {
+    if !bench.store.fs.caps.local {
         return; // nothing can be kept for later there
     }
     ["a", "b", "c"].into_iter().for_each(|name| large(&bench, name));
@@ -433,7 +437,7 @@ fn a_large_file_that_loses_its_name_on_the_loop_is_freed_by_a_worker_and_not_too
     let dir = TempDir::new().unwrap();
     let config = StoreConfig { durability: Durability::Written, ..StoreConfig::default() };
     let mut bench = Bench::open(dir.path(), &config);
-    if !bench.store.disk.caps.local {
+    if !bench.store.fs.caps.local {
         return; // nothing can be kept for later there
     }
     let freed = without_workers(&mut bench);
@@ -474,7 +478,7 @@ fn an_upload_as_large_as_may_be_committed_on_the_loop_becomes_visible_on_it() {
     let dir = TempDir::new().unwrap();
     let config = StoreConfig { durability: Durability::Written, ..StoreConfig::default() };
     let mut bench = Bench::open(dir.path(), &config);
-    let len_max = if bench.store.disk.caps.local { COMMIT_NOW_MAX } else { COMMIT_NOW_MAX_AFAR };
+    let len_max = if bench.store.fs.caps.local { COMMIT_NOW_MAX } else { COMMIT_NOW_MAX_AFAR };
     for (len, at_once) in [(len_max, true), (len_max + 1, false)] {
         let file = bench.create("x", Some(len), Precondition::None).unwrap();
         bench.store.write_now(file, len - 1, b"x").unwrap();

@@ -1,9 +1,9 @@
-//! Making an upload visible: length, time, sync of the data, rename. The one way there is.
+//! Making an upload visible: length, time, sync of the data, rename. The only code path for it.
 //!
-//! The syncs of the directories come after, in `settle`. Whatever fails on the way, the staging file
+//! The syncs of the directories follow, in `pool::group_commit`. Whatever fails on the way, the staging file
 //! is removed and the final name is left as it was.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, linkat, renameat, unlinkat};
 use rustix::io::Errno;
@@ -13,23 +13,41 @@ use crate::error::{Failure, StoreError};
 use crate::object::{Durability, Key, Meta, Placed, Precondition, Stored};
 use crate::platform::Outcome;
 use crate::store::fs::errno;
+use crate::store::fs::errno::SiteErrno;
 use crate::store::fs::linux;
-use crate::store::fs::resolve::{Way, may_replace, standing};
-use crate::store::fs::stat;
-use crate::store::pool::group_commit::Owed;
-use crate::store::pool::jobs::Reply;
-use crate::store::shared::Disk;
-use crate::store::upload::staging::SiteErrno;
-use crate::store::upload::write::Staged;
+use crate::store::fs::stat::{self, may_replace};
+use crate::store::fs::stat::{At, standing};
+use crate::store::upload::deferred_unlink::keep_open;
+use crate::store::upload::locks::lock_names;
+use crate::store::upload::parents::ResolvedParent;
+use crate::store::upload::pending_syncs::{Change, PendingSyncs};
+use crate::store::upload::staged::Staged;
+use crate::store::upload::write::Uploads;
 
 /// Times the directories are made anew when someone removes them under us.
 const PUBLISH_TRIES: u32 = 8;
 
-/// A name in an open directory.
-pub(crate) type At<'a> = (BorrowedFd<'a>, &'a str);
+/// An upload that is complete.
+#[derive(Debug)]
+pub(crate) struct Commit<'a> {
+    pub(crate) key: &'a Key,
+    /// Bytes that were written.
+    pub(crate) len: u64,
+    /// Goes before them.
+    pub(crate) prepend: &'a [u8],
+    pub(crate) mtime: Option<i64>,
+    pub(crate) precondition: &'a Precondition,
+}
 
-/// What got its name, and whether something had it before.
-type Version = (Meta, Placed);
+impl<'a> Commit<'a> {
+    /// All of a small upload.
+    pub(crate) fn whole(put: &'a Put, len: u64) -> Self {
+        Self { key: &put.key, len, prepend: &[], mtime: put.mtime, precondition: &put.precondition }
+    }
+}
+
+/// What got its name, whether something had it before, and that if its blocks are to be freed later.
+type Published = (Meta, Placed, Option<OwnedFd>);
 
 /// Why a staging file could not get its final name.
 enum Unplaced {
@@ -39,20 +57,20 @@ enum Unplaced {
     Error(StoreError),
 }
 
-impl Disk {
+impl Uploads {
     /// A whole small upload.
-    pub(crate) fn store(&self, put: &Put, bytes: &[u8]) -> Result<(Reply, Owed), StoreError> {
+    pub(crate) fn store(&self, put: &Put, bytes: &[u8]) -> Result<Change, StoreError> {
         let staged = self.store_staged(put, bytes)?;
-        self.commit(&staged, &put.key, bytes.len() as u64, &[], put.mtime, &put.precondition)
+        self.commit(&staged, &Commit::whole(put, bytes.len() as u64))
     }
 
     /// A whole small upload in its staging file.
     pub(crate) fn store_staged(&self, put: &Put, bytes: &[u8]) -> Result<Staged, StoreError> {
-        self.fit_for_change()?;
+        self.fs.health.check_writable()?;
         // All of it is written at once, which tells of a full disk just as well. Reserved room
         // would cost a sync more than it gains: its blocks are marked as written in a second step.
         let reserve = (!self.durable).then_some(bytes.len() as u64);
-        self.check_space(Some(bytes.len() as u64))?;
+        self.space.check(&self.fs, Some(bytes.len() as u64))?;
         let staged = self.stage_file(put.key.as_str(), reserve)?;
         if let Err(error) = self.write(&staged, 0, bytes) {
             self.abort(&staged);
@@ -61,42 +79,29 @@ impl Disk {
         Ok(staged)
     }
 
-    /// Makes a complete staging file visible: `prepend`, then the `len` bytes that were written.
-    pub(crate) fn commit(
-        &self,
-        staged: &Staged,
-        key: &Key,
-        len: u64,
-        prepend: &[u8],
-        mtime: Option<i64>,
-        precondition: &Precondition,
-    ) -> Result<(Reply, Owed), StoreError> {
-        let published = self
-            .fit_for_change()
-            .and_then(|()| self.complete(staged, key, len, prepend, mtime))
-            .and_then(|()| self.publish(staged, key, precondition));
+    /// Makes a complete staging file visible.
+    pub(crate) fn commit(&self, staged: &Staged, commit: &Commit<'_>) -> Result<Change, StoreError> {
+        let health = &self.fs.health;
+        let published = health
+            .check_writable()
+            .and_then(|()| self.complete(staged, commit))
+            .and_then(|()| self.publish(staged, commit));
         match &published {
-            // What owes syncs counts once they are done.
-            Ok((_, owed)) if !owed.dirs.is_empty() => {}
-            result => self.failures.of_commit(result.as_ref().err().map(|error| error.failure)),
+            // A change with syncs to come counts once they are done.
+            Ok((_, syncs)) if !syncs.dirs.is_empty() => {}
+            result => health.commit_ended(result.as_ref().err().map(|error| error.failure)),
         }
         if published.is_err() {
             self.abort(staged);
         }
-        let ((meta, placed), owed) = published?;
+        let ((meta, placed, displaced), syncs) = published?;
         let durability = if self.durable { Durability::Durable } else { Durability::Written };
-        Ok((Reply::Plain(Outcome::Committed(Stored { meta, durability, placed })), owed))
+        Ok(Change { outcome: Outcome::Committed(Stored { meta, durability, placed }), syncs, displaced })
     }
 
     /// Everything that concerns the content: after this its bytes are where they were promised.
-    fn complete(
-        &self,
-        staged: &Staged,
-        key: &Key,
-        len: u64,
-        prepend: &[u8],
-        mtime: Option<i64>,
-    ) -> Result<(), StoreError> {
+    fn complete(&self, staged: &Staged, commit: &Commit<'_>) -> Result<(), StoreError> {
+        let &Commit { key, len, prepend, mtime, .. } = commit;
         let path = key.as_str();
         staged.check()?;
         if key.is_root() {
@@ -112,68 +117,65 @@ impl Disk {
         }
         if let Some(seconds) = mtime {
             let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
-            set_mtime(staged.file.as_fd(), time).map_err(|e| self.change_error("futimens", path, e))?;
+            set_mtime(staged.file.as_fd(), time).map_err(|e| self.fs.change_error("futimens", path, e))?;
         }
         if self.durable {
             // A plain data sync need not keep what was set beside the content.
             let all = mtime.is_some() || self.file_mode.is_some();
-            (self.sync.content)(staged.file.as_fd(), all).map_err(|e| self.sync_error("fdatasync", path, e))?;
+            (self.fs.sync.content)(staged.file.as_fd(), all).map_err(|e| self.fs.sync_error("fdatasync", path, e))?;
             // Another upload's sync may have failed meanwhile: then this one's success is not
             // worth much either.
-            self.fit_for_change()?;
+            self.fs.health.check_writable()?;
         }
         Ok(())
     }
 
-    fn publish(&self, staged: &Staged, key: &Key, precondition: &Precondition) -> Result<(Version, Owed), StoreError> {
-        let _locks = self.lock_names(&[key])?;
+    fn publish(&self, staged: &Staged, commit: &Commit<'_>) -> Result<(Published, PendingSyncs), StoreError> {
+        let key = commit.key;
+        let _locks = lock_names(&self.fs, &[key])?;
         for _ in 0..PUBLISH_TRIES {
-            let way = self.make_way(key.parent())?;
-            match self.publish_in(&way, staged, key, precondition) {
-                Ok(version) => return Ok((version, self.owes(&way.dir))),
-                Err(Unplaced::Race) => self.undo(way),
+            let parent = self.make_parents(key.parent())?;
+            match self.publish_in(&parent, staged, commit) {
+                Ok(published) => return Ok((published, self.syncs_for(&parent.dir))),
+                Err(Unplaced::Race) => self.undo(parent),
                 Err(Unplaced::Error(error)) => {
-                    self.undo(way);
+                    self.undo(parent);
                     return Err(error);
                 }
             }
         }
-        Err(self.gone("renameat", key.as_str()))
+        Err(self.fs.gone("renameat", key.as_str()))
     }
 
-    fn publish_in(
-        &self,
-        way: &Way,
-        staged: &Staged,
-        key: &Key,
-        precondition: &Precondition,
-    ) -> Result<Version, Unplaced> {
-        let (path, to) = (key.as_str(), (way.dir.fd.as_fd(), key.name()));
-        let there = standing(to.0, to.1).map_err(|e| Unplaced::Error(self.change_error("fstatat", path, e)))?;
+    fn publish_in(&self, parent: &ResolvedParent, staged: &Staged, commit: &Commit<'_>) -> Result<Published, Unplaced> {
+        let &Commit { key, precondition, .. } = commit;
+        let (path, to) = (key.as_str(), (parent.dir.fd.as_fd(), key.name()));
+        let there = standing(to.0, to.1).map_err(|e| Unplaced::Error(self.fs.change_error("fstatat", path, e)))?;
         may_replace(there.as_ref(), precondition)
             .map_err(|failure| Unplaced::Error(StoreError::refused(failure, "commit")))?;
         let absent = precondition.wants_absent();
         let from = (staged.dir.fd.as_fd(), &*staged.name);
-        let replaced = there.as_ref().and_then(|there| self.keep(to, there));
+        let displaced = there.as_ref().and_then(|there| keep_open(&self.fs, to, there));
         match self.place(from, to, absent) {
-            Ok(()) => self.let_go(replaced),
+            Ok(()) => {}
             Err((_, Errno::EXIST)) if absent => {
                 return Err(Unplaced::Error(StoreError::refused(Failure::PreconditionFailed, "renameat2")));
             }
             Err((site, Errno::NOENT)) => {
                 return Err(match standing(from.0, from.1) {
                     Ok(Some(_)) => Unplaced::Race,
-                    _ if self.is_root_gone() => Unplaced::Error(self.gone(site, path)),
+                    _ if self.fs.is_root_gone() => Unplaced::Error(self.fs.gone(site, path)),
                     _ => Unplaced::Error(errno::broken(site, path, Errno::NOENT)),
                 });
             }
-            // We never rename out of the file system: then something is wrong with the root.
-            Err((site, Errno::XDEV)) => return Err(Unplaced::Error(errno::broken(site, path, Errno::XDEV))),
-            Err((site, errno)) => return Err(Unplaced::Error(self.change_error(site, path, errno))),
+            Err((site, errno)) => return Err(Unplaced::Error(self.fs.change_error(site, path, errno))),
         }
         // Only now: the rename has changed the ctime, which is part of the ETag.
         match fstat(&staged.file) {
-            Ok(stat) => Ok((stat::meta(&stat), if there.is_some() { Placed::Replaced } else { Placed::New })),
+            Ok(stat) => {
+                let placed = if there.is_some() { Placed::Replaced } else { Placed::New };
+                Ok((stat::meta(&stat), placed, displaced))
+            }
             Err(errno) => Err(Unplaced::Error(errno::broken("fstat", path, errno))),
         }
     }
@@ -183,7 +185,7 @@ impl Disk {
         if !absent {
             return renameat(from.0, from.1, to.0, to.1).map_err(|e| ("renameat", e));
         }
-        if self.caps.noreplace {
+        if self.fs.caps.noreplace {
             return linux::rename_noreplace(from.0, from.1, to.0, to.1).map_err(|e| ("renameat2", e));
         }
         match linkat(from.0, from.1, to.0, to.1, AtFlags::empty()) {

@@ -10,16 +10,17 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, openat};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::StoreError;
 use crate::object::Key;
-use crate::store::fs::resolve::standing;
+use crate::store::fs::errno::SiteErrno;
+use crate::store::fs::resolve::dir_flags;
+use crate::store::fs::root::FileSystem;
 use crate::store::fs::stat;
-use crate::store::pool::workers::lock;
-use crate::store::shared::Disk;
-use crate::store::upload::staging::{SiteErrno, private_dir};
+use crate::store::fs::stat::standing;
+use crate::store::mutex::lock;
 use crate::wire::key::RESERVED;
 
 /// The file that is locked, here and in each staging directory.
@@ -74,39 +75,53 @@ impl RootLock {
     }
 }
 
-impl Disk {
-    /// Keeps other servers from changing these names until the result is dropped. Empty where none may.
-    pub(crate) fn lock_names(&self, keys: &[&Key]) -> Result<Vec<OwnedFd>, StoreError> {
-        if !self.shared {
-            return Ok(Vec::new());
-        }
-        // One name may have several spellings where the file system ignores case.
-        let mut stripes: Vec<u8> = keys.iter().map(|key| if self.aliases { 0 } else { stripe(key) }).collect();
-        // In one order everywhere: two renames never wait for each other.
-        stripes.sort_unstable();
-        stripes.dedup();
-        let locks = stripes.into_iter().map(|stripe| self.lock_stripe(stripe));
-        locks.collect::<Result<_, _>>().map_err(|(site, errno)| {
-            let path = keys.first().map_or("", |key| key.as_str());
-            self.change_error(site, path, errno)
-        })
+/// Keeps other servers from changing these names until the result is dropped. Empty where none may.
+pub(crate) fn lock_names(fs: &FileSystem, keys: &[&Key]) -> Result<Vec<OwnedFd>, StoreError> {
+    if !fs.shared {
+        return Ok(Vec::new());
     }
+    // One name may have several spellings where the file system ignores case.
+    let mut stripes: Vec<u8> = keys.iter().map(|key| if fs.aliases { 0 } else { stripe(key) }).collect();
+    // In one order everywhere: two renames never wait for each other.
+    stripes.sort_unstable();
+    stripes.dedup();
+    let locks = stripes.into_iter().map(|stripe| lock_stripe(fs, stripe));
+    locks.collect::<Result<_, _>>().map_err(|(site, errno)| {
+        let path = keys.first().map_or("", |key| key.as_str());
+        fs.change_error(site, path, errno)
+    })
+}
 
-    fn lock_stripe(&self, stripe: u8) -> Result<OwnedFd, SiteErrno> {
-        let root = self.root();
-        let root = root.fd.as_fd();
-        let name = format!("{RESERVED}/{STRIPES}/{stripe:02x}");
-        let mut tries = 0;
-        loop {
-            match lock_file(root, &name, FlockOperation::LockExclusive) {
-                Err(Errno::NOENT) if tries < LOCK_TRIES => {
-                    tries += 1;
-                    private_dir(private_dir(root, RESERVED)?.as_fd(), STRIPES)?;
-                }
-                result => return result.map_err(|errno| ("flock .filewharf/locks", errno)),
+fn lock_stripe(fs: &FileSystem, stripe: u8) -> Result<OwnedFd, SiteErrno> {
+    let root = fs.root();
+    let root = root.fd.as_fd();
+    let name = format!("{RESERVED}/{STRIPES}/{stripe:02x}");
+    let mut tries = 0;
+    loop {
+        match lock_file(root, &name, FlockOperation::LockExclusive) {
+            Err(Errno::NOENT) if tries < LOCK_TRIES => {
+                tries += 1;
+                private_dir(private_dir(root, RESERVED)?.as_fd(), STRIPES)?;
             }
+            result => return result.map_err(|errno| ("flock .filewharf/locks", errno)),
         }
     }
+}
+
+/// Opens `name`, made if missing, only for us; it must lie on the file system of `at`, because
+/// finished uploads are renamed out of it.
+pub(crate) fn private_dir(at: BorrowedFd<'_>, name: &'static str) -> Result<OwnedFd, SiteErrno> {
+    match mkdirat(at, name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(("mkdirat .filewharf", errno)),
+    }
+    let dir = openat(at, name, dir_flags(), Mode::empty()).map_err(|e| ("openat .filewharf", e))?;
+    let above = fstat(at).map_err(|e| ("fstat root", e))?;
+    let here = fstat(&dir).map_err(|e| ("fstat .filewharf", e))?;
+    if stat::id(&above).0 != stat::id(&here).0 {
+        return Err((".filewharf on another file system", Errno::XDEV));
+    }
+    Ok(dir)
 }
 
 /// Which of the 256 files is for a name, on every machine (FNV-1a).

@@ -3,7 +3,7 @@
 //! Links, fifos and devices do not exist for peers, so they can be neither removed nor moved nor
 //! replaced; nothing here follows one.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Stat, unlinkat};
 use rustix::io::Errno;
@@ -12,25 +12,27 @@ use crate::error::{Failure, StoreError};
 use crate::object::{ExpectedKind, Key, Precondition};
 use crate::platform::Outcome;
 use crate::store::fs::errno;
-use crate::store::fs::resolve::{Way, may_replace, standing};
-use crate::store::fs::stat::{self, Kind};
+use crate::store::fs::stat::standing;
+use crate::store::fs::stat::{self, Kind, may_replace};
 use crate::store::fs::sync::Scope;
-use crate::store::pool::group_commit::Owed;
-use crate::store::pool::jobs::{Reply, plain};
-use crate::store::shared::Disk;
+use crate::store::upload::deferred_unlink::keep_open;
+use crate::store::upload::locks::lock_names;
+use crate::store::upload::parents::ResolvedParent;
+use crate::store::upload::pending_syncs::{Change, PendingSyncs};
+use crate::store::upload::write::Uploads;
 
-type Served = Result<(Reply, Owed), StoreError>;
+type Changed = Result<Change, StoreError>;
 
-impl Disk {
+impl Uploads {
     /// Removes a file or an empty directory.
-    pub(crate) fn delete(&self, key: &Key, expected_kind: ExpectedKind, precondition: &Precondition) -> Served {
-        self.fit_for_change()?;
+    pub(crate) fn delete(&self, key: &Key, expected_kind: ExpectedKind, precondition: &Precondition) -> Changed {
+        self.fs.health.check_writable()?;
         if key.is_root() {
             return Err(refused(Failure::Denied("the served folder itself stays"), "delete"));
         }
         let path = key.as_str();
-        let _locks = self.lock_names(&[key])?;
-        let dir = self.dir(key.parent()).map_err(|e| errno::reading("open folder", path, e))?;
+        let _locks = lock_names(&self.fs, &[key])?;
+        let dir = self.fs.dir(key.parent()).map_err(|e| errno::reading("open folder", path, e))?;
         let stat = self.source(dir.fd.as_fd(), key)?;
         if expected_kind == ExpectedKind::Dir && stat::kind(&stat) != Kind::Dir {
             return Err(refused(Failure::Conflict("that is a file"), "fstatat"));
@@ -45,96 +47,95 @@ impl Disk {
         }
         let is_dir = stat::kind(&stat) == Kind::Dir;
         let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        let removed = self.keep((dir.fd.as_fd(), key.name()), &stat);
+        let displaced = keep_open(&self.fs, (dir.fd.as_fd(), key.name()), &stat);
         unlinkat(&dir.fd, key.name(), flags).map_err(|errno| match errno {
             // POSIX lets a system say either.
-            Errno::EXIST => self.change_error("unlinkat", path, Errno::NOTEMPTY),
-            errno => self.change_error("unlinkat", path, errno),
+            Errno::EXIST => self.fs.change_error("unlinkat", path, Errno::NOTEMPTY),
+            errno => self.fs.change_error("unlinkat", path, errno),
         })?;
-        self.let_go(removed);
-        Ok((Reply::Plain(Outcome::Deleted), self.owes(&dir)))
+        Ok(Change { outcome: Outcome::Deleted, syncs: self.syncs_for(&dir), displaced })
     }
 
     /// Makes a directory and its parents.
-    pub(crate) fn make_dir(&self, key: &Key) -> Served {
-        self.fit_for_change()?;
-        let way = self.make_way(key.as_str())?;
-        Ok((Reply::Plain(Outcome::Made), self.owes_way(&way.dir)))
+    pub(crate) fn make_dir(&self, key: &Key) -> Changed {
+        self.fs.health.check_writable()?;
+        let parent = self.make_parents(key.as_str())?;
+        Ok(Change { outcome: Outcome::Made, syncs: self.syncs_above(&parent.dir), displaced: None })
     }
 
     /// Moves a file or a directory.
-    pub(crate) fn rename(&self, from: &Key, to: &Key, precondition: &Precondition) -> Served {
-        self.fit_for_change()?;
+    pub(crate) fn rename(&self, from: &Key, to: &Key, precondition: &Precondition) -> Changed {
+        self.fs.health.check_writable()?;
         if from.is_root() || to.is_root() {
             return Err(refused(Failure::Conflict("the served folder itself stays"), "rename"));
         }
-        let _locks = self.lock_names(&[from, to])?;
-        let source = self.dir(from.parent()).map_err(|e| errno::reading("open folder", from.as_str(), e))?;
+        let _locks = lock_names(&self.fs, &[from, to])?;
+        let source = self.fs.dir(from.parent()).map_err(|e| errno::reading("open folder", from.as_str(), e))?;
         let stat = self.source(source.fd.as_fd(), from)?;
-        let way = self.make_way(to.parent())?;
-        let place = || self.rename_in((source.fd.as_fd(), from), &stat, (&way, to), precondition);
-        let is_owed = self.durable && stat::kind(&stat) == Kind::Dir;
-        let placed =
-            self.secure(&way, to).and_then(|()| if is_owed { self.made.move_to(&way.dir, place) } else { place() });
+        let parent = self.make_parents(to.parent())?;
+        let place = || self.rename_in((source.fd.as_fd(), from), &stat, (&parent, to), precondition);
+        let is_tracked = self.durable && stat::kind(&stat) == Kind::Dir;
+        let placed = self
+            .sync_parents(&parent, to)
+            .and_then(|()| if is_tracked { self.unsynced.move_to(&parent.dir, place) } else { place() });
         match placed {
-            Ok(false) => Ok(plain(Outcome::Renamed)),
-            Ok(true) => {
-                let mut owed = self.owes(&source);
-                owed.join(self.owes(&way.dir));
+            Ok(None) => Ok(Change { outcome: Outcome::Renamed, syncs: PendingSyncs::default(), displaced: None }),
+            Ok(Some(displaced)) => {
+                let mut syncs = self.syncs_for(&source);
+                syncs.join(self.syncs_for(&parent.dir));
                 // It stands at its new place for good before the old one forgets it.
-                owed.put_first(&way.dir);
-                Ok((Reply::Plain(Outcome::Renamed), owed))
+                syncs.put_first(&parent.dir);
+                Ok(Change { outcome: Outcome::Renamed, syncs, displaced })
             }
             Err(error) => {
-                self.undo(way);
+                self.undo(parent);
                 Err(error)
             }
         }
     }
 
-    /// Makes the way to a new name durable. What is moved may have been acknowledged where it stands:
-    /// it must not go where a power cut could leave no way to it.
-    fn secure(&self, way: &Way, to: &Key) -> Result<(), StoreError> {
-        if self.sync.scope == Scope::Everything {
-            return Ok(()); // the way was there before: no sync has one without the other
+    /// Makes the directories above a new name durable. What is moved may have been acknowledged where it stands:
+    /// it must not go where a power cut could leave no path to it.
+    fn sync_parents(&self, parent: &ResolvedParent, to: &Key) -> Result<(), StoreError> {
+        if self.fs.sync.scope == Scope::Everything {
+            return Ok(()); // they were there before: no sync has one without the other
         }
-        self.owes_way(&way.dir).dirs.iter().try_for_each(|dir| {
-            self.sync_dir(dir, 1).map_err(|errno| self.change_error("fsync folder", to.as_str(), errno))
+        self.syncs_above(&parent.dir).dirs.iter().try_for_each(|dir| {
+            self.sync_dir(dir, 1).map_err(|errno| self.fs.change_error("fsync folder", to.as_str(), errno))
         })
     }
 
-    /// True if anything changed.
+    /// `None` if nothing changed; else what had the new name, if its blocks are to be freed later.
     fn rename_in(
         &self,
-        (source, from): (std::os::fd::BorrowedFd<'_>, &Key),
+        (source, from): (BorrowedFd<'_>, &Key),
         stat: &Stat,
-        (way, to): (&Way, &Key),
+        (parent, to): (&ResolvedParent, &Key),
         precondition: &Precondition,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Option<OwnedFd>>, StoreError> {
         let path = to.as_str();
-        let target = (way.dir.fd.as_fd(), to.name());
-        let there = standing(target.0, target.1).map_err(|e| self.change_error("fstatat", path, e))?;
+        let target = (parent.dir.fd.as_fd(), to.name());
+        let there = standing(target.0, target.1).map_err(|e| self.fs.change_error("fstatat", path, e))?;
         may_replace(there.as_ref(), precondition).map_err(|failure| refused(failure, "rename"))?;
         if from == to {
-            return Ok(false);
+            return Ok(None);
         }
         if there.is_some() && stat::kind(stat) == Kind::Dir {
             return Err(refused(Failure::Conflict("a file has that name"), "rename"));
         }
         let absent = precondition.wants_absent();
-        let replaced = there.as_ref().and_then(|there| self.keep(target, there));
+        let displaced = there.as_ref().and_then(|there| keep_open(&self.fs, target, there));
         self.place((source, from.name()), target, absent).map_err(|(site, errno)| match errno {
             Errno::EXIST if absent => refused(Failure::PreconditionFailed, site),
             Errno::INVAL => refused(Failure::Conflict("a folder cannot move into itself"), site),
-            errno => self.change_error(site, path, errno),
+            errno => self.fs.change_error(site, path, errno),
         })?;
-        self.let_go(replaced);
-        Ok(true)
+        Ok(Some(displaced))
     }
 
     /// What is to be removed or moved: a file or a directory, or it does not exist.
-    fn source(&self, dir: std::os::fd::BorrowedFd<'_>, key: &Key) -> Result<Stat, StoreError> {
-        self.refuse_alias(key.as_str().as_bytes()).map_err(|e| errno::reading("fstatat", key.as_str(), e))?;
+    fn source(&self, dir: BorrowedFd<'_>, key: &Key) -> Result<Stat, StoreError> {
+        self.fs.refuse_alias(key.as_str().as_bytes()).map_err(|e| errno::reading("fstatat", key.as_str(), e))?;
         let stat = standing(dir, key.name()).map_err(|e| errno::reading("fstatat", key.as_str(), e))?;
         stat.filter(|stat| stat::kind(stat) != Kind::Other).ok_or(refused(Failure::NotFound, "fstatat"))
     }

@@ -9,22 +9,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, fstat, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 
+use crate::store::fs::errno::SiteErrno;
 use crate::store::fs::errno::TARGET;
-use crate::store::fs::stat;
-use crate::store::pool::workers::lock;
-use crate::store::upload::locks::{LOCK, RootLock, lock_file};
+use crate::store::fs::resolve::dir_flags;
+use crate::store::mutex::lock;
+use crate::store::upload::locks::{LOCK, RootLock, lock_file, private_dir};
 use crate::wire::key::RESERVED;
 
 /// Files removed in one step of a sweep: a commit queued behind a step waits about a millisecond.
 const SWEEP_STEP: usize = 64;
 /// Names tried for an own directory; each failure means another process was faster.
 const NAME_TRIES: u64 = 64;
-
-/// A call that failed, and how.
-pub(crate) type SiteErrno = (&'static str, Errno);
 
 /// One locked staging directory.
 #[derive(Debug)]
@@ -115,26 +113,6 @@ impl StageDir {
         let mut dead = Dead { base, dir, name: self.name.clone(), files, lock: None, removed: 0, found: false };
         while dead.step() {}
     }
-}
-
-/// Opens `name`, made if missing, only for us; it must lie on the file system of `at`, because
-/// finished uploads are renamed out of it.
-pub(crate) fn private_dir(at: BorrowedFd<'_>, name: &'static str) -> Result<OwnedFd, SiteErrno> {
-    match mkdirat(at, name, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(errno) => return Err(("mkdirat .filewharf", errno)),
-    }
-    let dir = openat(at, name, dir_flags(), Mode::empty()).map_err(|e| ("openat .filewharf", e))?;
-    let above = fstat(at).map_err(|e| ("fstat root", e))?;
-    let here = fstat(&dir).map_err(|e| ("fstat .filewharf", e))?;
-    if stat::id(&above).0 != stat::id(&here).0 {
-        return Err((".filewharf on another file system", Errno::XDEV));
-    }
-    Ok(dir)
-}
-
-fn dir_flags() -> OFlags {
-    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
 }
 
 /// Takes the lock of a staging directory, if it is free.

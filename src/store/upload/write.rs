@@ -3,10 +3,10 @@
 //! The first error of a file is final. Nothing here ever touches a final name; missing directories
 //! are made at the commit, so an upload that is given up leaves no trace.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, OnceLock};
+use std::os::fd::AsFd;
+use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags, fchmod, openat, unlinkat};
+use rustix::fs::{AtFlags, Mode, fchmod, unlinkat};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use crate::command::Put;
@@ -14,11 +14,17 @@ use crate::error::{Failure, StoreError};
 use crate::object::{Key, Precondition};
 use crate::os::sys;
 use crate::store::fs::caps::Pages;
+use crate::store::fs::errno::SiteErrno;
 use crate::store::fs::errno::{TARGET, is_stale};
-use crate::store::fs::resolve::{dir_flags, may_replace, standing};
-use crate::store::shared::Disk;
-use crate::store::upload::space::Promise;
-use crate::store::upload::staging::{SiteErrno, StageDir, Staging};
+use crate::store::fs::resolve::dir_flags;
+use crate::store::fs::root::FileSystem;
+use crate::store::fs::stat::may_replace;
+use crate::store::fs::stat::standing;
+use crate::store::fs::sync::StageIn;
+use crate::store::upload::pending_syncs::UnsyncedDirs;
+use crate::store::upload::space::Space;
+use crate::store::upload::staged::Staged;
+use crate::store::upload::staging::{StageDir, Staging};
 
 /// How much is moved at a time when bytes must go before a content.
 const PREPEND_BLOCK: usize = 256 * 1024;
@@ -29,52 +35,29 @@ const PREPEND_BLOCK: usize = 256 * 1024;
 /// where it was not measured.
 const PIECE_MAX: usize = 256 * 1024;
 
-/// One upload.
+/// Everything that changes the root.
 #[derive(Debug)]
-pub(crate) struct Staged {
-    /// The one descriptor that writes and syncs: a failed write-back is reported to it only.
-    pub(crate) file: OwnedFd,
-    /// Where its name is.
-    pub(crate) dir: Arc<StageDir>,
-    /// Its name there.
-    pub(crate) name: String,
-    /// Its length as announced.
-    pub(crate) len: Option<u64>,
-    /// The final name as announced, for the log.
-    pub(crate) path: Box<str>,
-    /// The space that is kept for it; the promise ends with the upload.
-    pub(crate) promise: OnceLock<Arc<Promise>>,
-    /// Its first failure.
-    failed: OnceLock<Failure>,
+pub(crate) struct Uploads {
+    pub(crate) fs: Arc<FileSystem>,
+    /// Sync before a change is acknowledged.
+    pub(crate) durable: bool,
+    /// Permission bits of new files.
+    pub(crate) file_mode: Option<Mode>,
+    /// How staging files are made.
+    pub(crate) stage: StageIn,
+    /// Where uploads grow; none in a read-only store.
+    pub(crate) staging: Option<Staging>,
+    pub(crate) space: Space,
+    pub(crate) unsynced: UnsyncedDirs,
 }
 
-impl Staged {
-    /// Every later step is refused too: what is in the file cannot be known any more.
-    pub(crate) fn check(&self) -> Result<(), StoreError> {
-        // Of two pieces at two workers, the second may be heard of first: the peer is told the same.
-        self.failed.get().map_or(Ok(()), |failure| Err(StoreError::refused(*failure, "an earlier write failed")))
-    }
-
-    /// The first error of a file is final.
-    fn fail(&self, error: StoreError) -> StoreError {
-        self.failed.get_or_init(|| error.failure);
-        error
-    }
-}
-
-/// Makes a file in a staging directory.
-pub(crate) fn stage_in(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    retry_on_intr(|| openat(dir, name, flags, Mode::from_raw_mode(0o666)))
-}
-
-impl Disk {
+impl Uploads {
     /// Refuses what can be known now, then makes a staging file.
     pub(crate) fn create(&self, put: &Put) -> Result<Staged, StoreError> {
-        self.fit_for_change()?;
+        self.fs.health.check_writable()?;
         let refused = self.refuse_early(&put.key, &put.precondition);
-        refused.inspect_err(|error| self.failures.of_commit(Some(error.failure)))?;
-        self.check_space(put.len)?;
+        refused.inspect_err(|error| self.fs.health.commit_ended(Some(error.failure)))?;
+        self.space.check(&self.fs, put.len)?;
         self.stage_file(put.key.as_str(), put.len)
     }
 
@@ -83,10 +66,10 @@ impl Disk {
             return Err(StoreError::refused(Failure::Conflict("that is a folder"), "create"));
         }
         let path = key.as_str();
-        let there = match self.dir(key.parent()) {
-            Ok(dir) => standing(dir.fd.as_fd(), key.name()).map_err(|e| self.change_error("fstatat", path, e))?,
+        let there = match self.fs.dir(key.parent()) {
+            Ok(dir) => standing(dir.fd.as_fd(), key.name()).map_err(|e| self.fs.change_error("fstatat", path, e))?,
             Err(Errno::NOENT) => None,
-            Err(errno) => return Err(self.change_error("open folder", path, errno)),
+            Err(errno) => return Err(self.fs.change_error("open folder", path, errno)),
         };
         may_replace(there.as_ref(), precondition).map_err(|failure| StoreError::refused(failure, "create"))
     }
@@ -106,65 +89,66 @@ impl Disk {
                     renewed = true;
                     dir = match self.renew_staging(staging, &dir) {
                         Ok(dir) => dir,
-                        Err((site, Errno::NOENT)) => return Err(self.gone(site, path)),
+                        Err((site, Errno::NOENT)) => return Err(self.fs.gone(site, path)),
                         Err((site, errno)) => return Err(self.staging_error(site, path, errno)),
                     };
                 }
                 Err(errno) => return Err(self.staging_error("openat staging", path, errno)),
             }
         };
-        let staged =
-            Staged { file, dir, name, len, path: path.into(), promise: OnceLock::new(), failed: OnceLock::new() };
+        let staged = Staged::new(file, (dir, name), path, len);
         if let Some(mode) = self.file_mode
             && let Err(errno) = fchmod(&staged.file, mode)
         {
             self.abort(&staged);
-            return Err(self.change_error("fchmod", path, errno));
+            return Err(self.fs.change_error("fchmod", path, errno));
         }
         Ok(staged)
     }
 
     fn renew_staging(&self, staging: &Staging, gone: &Arc<StageDir>) -> Result<Arc<StageDir>, SiteErrno> {
-        match staging.renew(self.root().fd.as_fd(), gone) {
-            Err((_, errno)) if is_stale(errno) && self.reopen_root() => staging.renew(self.root().fd.as_fd(), gone),
+        match staging.renew(self.fs.root().fd.as_fd(), gone) {
+            Err((_, errno)) if is_stale(errno) && self.fs.reopen_root() => {
+                staging.renew(self.fs.root().fd.as_fd(), gone)
+            }
             renewed => renewed,
         }
     }
 
     /// Nothing can be staged, whatever the upload is called.
     fn staging_error(&self, site: &'static str, path: &str, errno: Errno) -> StoreError {
-        let mut error = self.change_error(site, path, errno);
+        let mut error = self.fs.change_error(site, path, errno);
         if matches!(error.failure, Failure::Conflict(_) | Failure::NotFound) {
             log::warn!(target: TARGET, "nothing can be staged: site={site} cause={errno}");
             error.failure = Failure::Unavailable;
         }
-        self.failures.of_staging(error.failure);
+        self.fs.health.staging_failed(error.failure);
         error
     }
 
     /// Tries whether uploads can be stored again, with one that nothing asked for.
     pub(crate) fn probe_staging(&self) {
         // Staging has descriptors of its own: it may work where the root does not.
-        let opened = self.open_beneath("", dir_flags(), false);
-        let opened = opened.map_err(|errno| self.change_error("open folder", "", errno));
+        let opened = self.fs.open_beneath("", dir_flags(), false);
+        let opened = opened.map_err(|errno| self.fs.change_error("open folder", "", errno));
         let staged = opened.and_then(|_| self.stage_file("", None)).and_then(|staged| {
             let written = self.write(&staged, 0, b"x").and_then(|()| {
                 if !self.durable {
                     return Ok(());
                 }
-                (self.sync.content)(staged.file.as_fd(), false).map_err(|e| self.sync_error("fdatasync", "", e))
+                (self.fs.sync.content)(staged.file.as_fd(), false).map_err(|e| self.fs.sync_error("fdatasync", "", e))
             });
             self.abort(&staged);
             written
         });
-        self.failures.probed(staged.is_ok());
+        self.fs.health.probe_ended(staged.is_ok());
     }
 
     /// Writes all of `bytes`.
     pub(crate) fn write(&self, staged: &Staged, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         staged.check()?;
-        self.take_space(staged, offset, bytes.len() as u64).map_err(|error| staged.fail(error))?;
-        let piece_max = if self.caps.pages == Some(Pages::Memory) { usize::MAX } else { PIECE_MAX };
+        self.space.take(&self.fs, staged, offset, bytes.len() as u64).map_err(|error| staged.fail(error))?;
+        let piece_max = if self.fs.caps.pages == Some(Pages::Memory) { usize::MAX } else { PIECE_MAX };
         let mut done = 0;
         while done < bytes.len() {
             let piece = &bytes[done..bytes.len().min(done.saturating_add(piece_max))];
@@ -173,7 +157,7 @@ impl Disk {
                 Ok(n) if n > 0 => done += n,
                 other => {
                     let errno = other.err().unwrap_or(Errno::IO);
-                    return Err(staged.fail(self.change_error("pwrite", &staged.path, errno)));
+                    return Err(staged.fail(self.fs.change_error("pwrite", &staged.path, errno)));
                 }
             }
         }
@@ -194,7 +178,7 @@ impl Disk {
                     Ok(n) if n > 0 => done += n,
                     other => {
                         let errno = other.err().unwrap_or(Errno::IO);
-                        return Err(self.change_error("pread", &staged.path, errno));
+                        return Err(self.fs.change_error("pread", &staged.path, errno));
                     }
                 }
             }
@@ -208,14 +192,14 @@ impl Disk {
     /// a failed write-back only once, so an error here counts as a failed sync.
     pub(crate) fn flush(&self, staged: &Staged, offset: u64, len: u64) -> Result<(), StoreError> {
         staged.check()?;
-        if !self.caps.write_back || len == 0 {
+        if !self.fs.caps.write_back || len == 0 {
             return Ok(());
         }
         let Err(error) = sys::write_back(staged.file.as_fd(), offset, len) else { return Ok(()) };
         match Errno::from_io_error(&error).unwrap_or(Errno::IO) {
             // These say that the call is not for this file, nothing about its data.
             Errno::SPIPE | Errno::INVAL | Errno::NOSYS => Ok(()),
-            errno => Err(staged.fail(self.sync_error("sync_file_range", &staged.path, errno))),
+            errno => Err(staged.fail(self.fs.sync_error("sync_file_range", &staged.path, errno))),
         }
     }
 

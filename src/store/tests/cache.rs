@@ -7,7 +7,7 @@ use crate::platform::ReadNow;
 fn bench(dir: &TempDir, limits: Limits) -> Option<Bench> {
     let config = StoreConfig { durability: Durability::Written, ..StoreConfig::default() };
     let bench = Bench::open_limited(dir.path(), &config, limits);
-    bench.store.hot.is_some().then_some(bench)
+    bench.store.cache.is_some().then_some(bench)
 }
 
 impl Bench {
@@ -31,7 +31,7 @@ impl Bench {
     }
 
     fn keeps(&self, name: &str) -> bool {
-        self.store.hot.as_ref().unwrap().keeps(name)
+        self.store.cache.as_ref().unwrap().keeps(name)
     }
 }
 
@@ -79,15 +79,16 @@ fn more_changes_than_the_kernel_remembers_leave_nothing_stale() {
 #[test]
 fn what_is_kept_stays_within_its_bounds_and_what_is_not_asked_for_makes_room() {
     let dir = TempDir::new().unwrap();
-    let (hot_files_max, hot_bytes_max, hot_file_bytes_max) = (3, 5000, 2000);
-    let limits = Limits { hot_files_max, hot_bytes_max, hot_file_bytes_max, hot_open_max: 0, ..Limits::default() };
-    let age = limits.hot_age_max;
+    let (cache_files_max, cache_bytes_max, cache_file_bytes_max) = (3, 5000, 2000);
+    let limits =
+        Limits { cache_files_max, cache_bytes_max, cache_file_bytes_max, cache_open_max: 0, ..Limits::default() };
+    let age = limits.cache_age_max;
     let Some(mut bench) = bench(&dir, limits) else { return };
     for (name, len) in [("a", 2000), ("b", 1), ("c", 2001), ("d", 2000), ("e", 1), ("f", 1)] {
         std::fs::write(bench.path(name), vec![b'x'; len]).unwrap();
         bench.heat(name);
-        let hot = bench.store.hot.as_ref().unwrap();
-        assert!(hot.len() <= 3 && hot.bytes() <= 5000, "{name}: {} files, {} bytes", hot.len(), hot.bytes());
+        let cache = bench.store.cache.as_ref().unwrap();
+        assert!(cache.len() <= 3 && cache.bytes() <= 5000, "{name}: {} files, {} bytes", cache.len(), cache.bytes());
     }
     let kept = |bench: &Bench| ["a", "b", "c", "d", "e", "f"].map(|name| bench.keeps(name));
     assert_eq!(kept(&bench), [true, true, false, false, true, false], "c is too long, d too much, f one too many");
@@ -100,8 +101,8 @@ fn what_is_kept_stays_within_its_bounds_and_what_is_not_asked_for_makes_room() {
 #[test]
 fn larger_files_are_kept_open_within_their_bounds_until_they_change() {
     let dir = TempDir::new().unwrap();
-    let limits = Limits { hot_file_bytes_max: 2, hot_open_max: 2, hot_open_bytes_max: 4, ..Limits::default() };
-    let age = limits.hot_age_max;
+    let limits = Limits { cache_file_bytes_max: 2, cache_open_max: 2, cache_open_bytes_max: 4, ..Limits::default() };
+    let age = limits.cache_age_max;
     let Some(mut bench) = bench(&dir, limits) else { return };
     for name in ["one", "two", "three"] {
         std::fs::write(bench.path(name), "old").unwrap();
@@ -111,7 +112,7 @@ fn larger_files_are_kept_open_within_their_bounds_until_they_change() {
     bench.heat("long");
     let kept = |bench: &Bench| ["one", "two", "three", "long"].map(|name| bench.keeps(name));
     assert_eq!(kept(&bench), [true, true, false, false]);
-    assert_eq!((bench.store.hot.as_ref().unwrap().open(), dir_descriptors(&dir)), (2, 2));
+    assert_eq!((bench.store.cache.as_ref().unwrap().open(), dir_descriptors(&dir)), (2, 2));
     let (file, ..) = bench.open_file("one").unwrap();
     std::fs::write(bench.path("new"), "new").unwrap();
     std::fs::rename(bench.path("new"), bench.path("one")).unwrap();
@@ -122,7 +123,7 @@ fn larger_files_are_kept_open_within_their_bounds_until_they_change() {
     assert_eq!(bench.store.read_now(file, 0, &mut bytes).unwrap(), ReadNow::Bytes(3));
     assert_eq!(&bytes, b"old", "who was being sent the old version gets all of it");
     assert!(bench.run(Op::Close { file }).is_ok());
-    assert_eq!((bench.store.hot.as_ref().unwrap().open(), dir_descriptors(&dir)), (1, 1), "the new one is kept");
+    assert_eq!((bench.store.cache.as_ref().unwrap().open(), dir_descriptors(&dir)), (1, 1), "the new one is kept");
     let later = bench.store.now + 2 * age;
     bench.store.refresh(later);
     bench.heat("three");
@@ -142,13 +143,13 @@ fn dir_descriptors(dir: &TempDir) -> usize {
 fn after_a_while_a_kept_file_is_read_again() {
     let dir = TempDir::new().unwrap();
     let limits = Limits::default();
-    let age = limits.hot_age_max;
+    let age = limits.cache_age_max;
     let Some(mut bench) = bench(&dir, limits) else { return };
     std::fs::write(bench.path("f"), "old").unwrap();
     bench.heat("f");
     // As if the kernel had told nobody of the change, which it does for a store through a mapping.
     std::fs::write(bench.path("f"), "new").unwrap();
-    bench.store.hot.as_mut().unwrap().deafen();
+    bench.store.cache.as_mut().unwrap().deafen();
     assert_eq!(bench.read("f").unwrap(), b"old", "nobody was told, so this test shows something");
     let later = bench.store.now + age;
     bench.store.refresh(later);
@@ -213,6 +214,6 @@ fn what_is_forgotten_is_not_watched_any_more() {
     std::fs::rename(dir.path().join("folder"), dir.path().join("moved")).unwrap();
     // Asked for once, and so not worth a watch.
     bench.read("c").unwrap();
-    let hot = bench.store.hot.as_ref().unwrap();
-    assert_eq!((hot.len(), hot.watches()), (0, 0));
+    let cache = bench.store.cache.as_ref().unwrap();
+    assert_eq!((cache.len(), cache.watches()), (0, 0));
 }

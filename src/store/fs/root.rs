@@ -1,0 +1,163 @@
+//! The served directory and what was found out about it at start.
+//!
+//! Fixed after the start, or behind a lock that is held for a few instructions.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use rustix::fs::{Mode, OFlags, fstat, open};
+use rustix::io::Errno;
+
+use crate::config::Limits;
+use crate::error::{Failure, StoreError};
+use crate::store::fs::caps::{Caps, Pages, pages_of};
+use crate::store::fs::errno::{self, TARGET};
+use crate::store::fs::health::StoreHealth;
+use crate::store::fs::linux;
+use crate::store::fs::names::Windows;
+use crate::store::fs::stat::{self, DirId};
+use crate::store::fs::sync::{Calls, OpenBeneath, SyncCalls};
+use crate::store::mutex::lock;
+
+/// An open directory: the same one is renamed into and synced, even if someone moves it.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    /// Open for reading, because `O_PATH` cannot be synced.
+    pub(crate) fd: OwnedFd,
+    pub(crate) id: DirId,
+    /// By which name it was opened, for the log.
+    pub(crate) path: Box<str>,
+}
+
+/// The file system beneath the root, as all threads see it.
+#[derive(Debug)]
+pub(crate) struct FileSystem {
+    /// Another descriptor of the served directory where the first has become stale.
+    root: Mutex<Arc<Dir>>,
+    root_path: PathBuf,
+    kind: Option<u64>,
+    pub(crate) caps: Caps,
+    pub(crate) open: OpenBeneath,
+    pub(crate) sync: SyncCalls,
+    /// Follow links inside the root when reading.
+    pub(crate) links: bool,
+    /// The reserved directory may have a second name in the root.
+    pub(crate) aliases: bool,
+    /// Other servers may change names in the root.
+    pub(crate) shared: bool,
+    /// Names of large directories, for their next pages.
+    pub(crate) windows: Windows,
+    pub(crate) health: StoreHealth,
+    pages: OnceLock<Pages>,
+}
+
+/// What the operator chose for the file system.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FsOptions {
+    pub(crate) links: bool,
+    pub(crate) aliases: bool,
+    pub(crate) shared: bool,
+    pub(crate) read_only: bool,
+}
+
+impl FileSystem {
+    pub(crate) fn new(
+        root: Dir,
+        path: &Path,
+        caps: Caps,
+        calls: &Calls,
+        (options, limits): (FsOptions, &Limits),
+    ) -> Self {
+        Self {
+            kind: linux::file_system(root.fd.as_fd()),
+            root: Mutex::new(Arc::new(root)),
+            root_path: path.to_owned(),
+            caps,
+            open: calls.open,
+            sync: calls.sync,
+            links: options.links,
+            aliases: options.aliases,
+            shared: options.shared,
+            windows: Windows::new(limits),
+            health: StoreHealth::new(options.read_only),
+            pages: caps.pages.map_or_else(OnceLock::new, OnceLock::from),
+        }
+    }
+
+    /// Can `file`, which has a byte or more, be read from the loop? Learned once.
+    pub(crate) fn pages(&self, file: &OwnedFd) -> Pages {
+        if let Some(pages) = self.pages.get() {
+            return *pages;
+        }
+        match pages_of(file.as_fd()) {
+            Some(pages) => *self.pages.get_or_init(|| pages),
+            None => Pages::Unknown,
+        }
+    }
+
+    /// What was learned about reading from the loop.
+    pub(crate) fn pages_known(&self) -> Pages {
+        self.pages.get().copied().unwrap_or(Pages::Unknown)
+    }
+
+    /// A call made for a change failed.
+    pub(crate) fn change_error(&self, site: &'static str, path: &str, errno: Errno) -> StoreError {
+        if errno == Errno::ROFS {
+            self.health.degrade(site, errno);
+        }
+        errno::changing(site, path, errno)
+    }
+
+    /// A sync failed. That is final; only what passes by itself leaves the store fit for the next change.
+    pub(crate) fn sync_error(&self, site: &'static str, path: &str, errno: Errno) -> StoreError {
+        if !errno::is_passing(errno) {
+            log::error!(target: TARGET, "store.fsync_failed path={path:?} site={site} cause={errno}");
+            self.health.degrade(site, errno);
+        }
+        errno::broken(site, path, errno)
+    }
+
+    /// Has the served directory itself been removed?
+    pub(crate) fn is_root_gone(&self) -> bool {
+        fstat(&self.root().fd).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+
+    /// The served directory.
+    pub(crate) fn root(&self) -> Arc<Dir> {
+        Arc::clone(&lock(&self.root))
+    }
+
+    /// The descriptor of the root has become stale: opens the root again by its path. True if another
+    /// descriptor is used from now on.
+    pub(crate) fn reopen_root(&self) -> bool {
+        let stale = self.root();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(fd) = open(&self.root_path, flags, Mode::empty()) else { return false };
+        let Ok(id) = fstat(&fd).map(|stat| stat::id(&stat)) else { return false };
+        // Where nothing is mounted any more, a directory of another file system may have the path.
+        if linux::file_system(fd.as_fd()) != self.kind {
+            log::warn!(target: TARGET, "the served folder is stale, and its path leads to another file system");
+            return false;
+        }
+        let mut root = lock(&self.root);
+        // Another worker may have been faster.
+        if Arc::ptr_eq(&root, &stale) {
+            log::warn!(target: TARGET, "the served folder was stale: opened again, {:?} is now {id:?}", stale.id);
+            *root = Arc::new(Dir { fd, id, path: "".into() });
+        }
+        true
+    }
+
+    /// A name vanished that was there a moment ago.
+    pub(crate) fn gone(&self, site: &'static str, path: &str) -> StoreError {
+        let source = Some(Errno::NOENT.into());
+        if self.is_root_gone() {
+            log::error!(target: TARGET, "the served folder itself was deleted, nothing can be stored");
+            StoreError { failure: Failure::Internal, site, source }
+        } else {
+            log::debug!(target: TARGET, "path.race path={path:?} site={site}");
+            StoreError { failure: Failure::Busy, site, source }
+        }
+    }
+}

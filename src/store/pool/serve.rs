@@ -1,0 +1,136 @@
+//! What each operation does, whether a worker or the loop runs it.
+
+use std::sync::atomic::Ordering;
+
+use crate::buffer::Chunk;
+use crate::error::StoreError;
+use crate::platform::{Op, Outcome};
+use crate::store::fs::read::tail;
+use crate::store::pool::jobs::{Finished, Held, Job, Pending, Reply, no_such_file};
+use crate::store::pool::shared::Pool;
+use crate::store::pool::workers::WorkQueue;
+use crate::store::upload::commit::Commit;
+use crate::store::upload::pending_syncs::PendingSyncs;
+
+/// The result, and what must be synced before it is true.
+type Served = Result<(Reply, PendingSyncs), StoreError>;
+
+impl Pool {
+    /// Which workers take it.
+    pub(crate) fn queue_of(&self, op: &Op) -> WorkQueue {
+        match op {
+            // A flush waits for the disk as long as a sync does: reads must not queue behind it.
+            Op::Commit { .. } | Op::Flush { .. } | Op::Store { .. } | Op::Delete { .. } | Op::Rename { .. } => {
+                WorkQueue::Sync
+            }
+            Op::MakeDir { .. } if self.uploads.durable => WorkQueue::Sync,
+            Op::List { .. } => WorkQueue::List,
+            _ => WorkQueue::Io,
+        }
+    }
+
+    /// What a worker thread does with a job.
+    pub(crate) fn work(&self, job: Job, scratch: &mut Vec<u8>) {
+        match job {
+            Job::Serve { op: Op::Store { .. }, .. } if self.uploads.durable => {
+                let more = self.batch();
+                let jobs = 1 + more.len();
+                self.store_many(std::iter::once(job).chain(more));
+                self.syncing.fetch_sub(jobs, Ordering::Relaxed);
+            }
+            Job::Serve { conn, op, held } => {
+                let syncs = usize::from(self.queue_of(&op) == WorkQueue::Sync);
+                let (result, chunk) = self.serve(op, held, scratch);
+                match result {
+                    Ok((reply, syncs)) => {
+                        self.finish_change(Pending { finished: Finished { conn, result: Ok(reply), chunk }, syncs });
+                    }
+                    Err(error) => self.completions.push(Finished { conn, result: Err(error), chunk }),
+                }
+                self.syncing.fetch_sub(syncs, Ordering::Relaxed);
+            }
+            Job::Free(file) => drop(file),
+            Job::Probe => self.uploads.probe_staging(),
+            Job::FinishChange(pending) => self.finish_change(pending),
+            Job::Sweep(mut sweep) => {
+                if !self.queues.is_closed() && sweep.step() {
+                    self.queues.push(WorkQueue::Sync, Job::Sweep(sweep));
+                }
+            }
+        }
+    }
+
+    /// Does what `op` says, and hands its chunk back.
+    pub(crate) fn serve(&self, op: Op, held: Held, scratch: &mut Vec<u8>) -> (Served, Option<Chunk>) {
+        match (op, held) {
+            (Op::Read { offset, len, mut chunk, .. }, Held::Reading(file)) => {
+                let result = file.fill(offset, len, &mut chunk);
+                (result.map(|()| plain(Outcome::Read)), Some(chunk))
+            }
+            (Op::Read { offset, len, mut chunk, .. }, Held::Cached(content)) => {
+                let rest = tail(&content, offset);
+                chunk.fill(&rest[..rest.len().min(len)]);
+                (Ok(plain(Outcome::Read)), Some(chunk))
+            }
+            (Op::Write { offset, chunk, .. }, Held::Staging(staged)) => {
+                let result = self.latency.measure(|| self.uploads.write(&staged, offset, chunk.data()));
+                (result.map(|()| plain(Outcome::Written)), Some(chunk))
+            }
+            (Op::Store { put, chunk }, _) => {
+                (self.uploads.store(&put, chunk.data()).map(|change| self.changed(change)), Some(chunk))
+            }
+            // They lost their file, not their chunk.
+            (Op::Read { chunk, .. } | Op::Write { chunk, .. }, _) => (Err(no_such_file()), Some(chunk)),
+            (op, held) => (self.serve_plain(op, held, scratch), None),
+        }
+    }
+
+    fn serve_plain(&self, op: Op, held: Held, scratch: &mut Vec<u8>) -> Served {
+        match (op, held) {
+            (Op::Abort { .. }, Held::Staging(staged)) => {
+                self.uploads.abort(&staged);
+                Ok(plain(Outcome::Aborted))
+            }
+            (Op::Close { .. }, Held::Reading(_) | Held::Cached(_)) => Ok(plain(Outcome::Closed)),
+            (Op::Commit { key, len, prepend, mtime, precondition, .. }, Held::Staging(staged)) => {
+                let commit = Commit { key: &key, len, prepend: &prepend, mtime, precondition: &precondition };
+                self.uploads.commit(&staged, &commit).map(|change| self.changed(change))
+            }
+            (Op::Create(put), _) => Ok(without_syncs(Reply::Created(self.uploads.create(&put)?))),
+            (Op::Delete { key, expected_kind, precondition }, _) => {
+                self.uploads.delete(&key, expected_kind, &precondition).map(|change| self.changed(change))
+            }
+            (Op::Flush { offset, len, .. }, Held::Staging(staged)) => {
+                self.uploads.flush(&staged, offset, len)?;
+                Ok(plain(Outcome::Flushed))
+            }
+            (Op::List { key, after, limit, bytes_max }, _) => {
+                let listing = self.fs.list(key.as_str(), after.as_deref(), limit, bytes_max)?;
+                Ok(plain(Outcome::Listed(listing)))
+            }
+            (Op::MakeDir { key }, _) => self.uploads.make_dir(&key).map(|change| self.changed(change)),
+            (Op::Open { key }, _) => {
+                let (file, meta, source) = self.fs.open_file(key.as_str())?;
+                Ok(without_syncs(Reply::Opened(file, meta, source)))
+            }
+            (Op::Rename { from, to, precondition }, _) => {
+                self.uploads.rename(&from, &to, &precondition).map(|change| self.changed(change))
+            }
+            (Op::Stat { key }, _) => self.fs.stat(key.as_str()).map(|node| plain(Outcome::Found(node))),
+            (Op::Warm { file, offset, len }, Held::Reading(open)) => {
+                let end = open.warm(offset, len, scratch)?;
+                Ok(without_syncs(Reply::Warmed(file, offset, end)))
+            }
+            (Op::Warm { .. }, Held::Cached(_)) => Ok(plain(Outcome::Warmed)),
+            _ => Err(no_such_file()),
+        }
+    }
+}
+
+fn plain(outcome: Outcome) -> (Reply, PendingSyncs) {
+    without_syncs(Reply::Plain(outcome))
+}
+
+fn without_syncs(reply: Reply) -> (Reply, PendingSyncs) {
+    (reply, PendingSyncs::default())
+}

@@ -1,0 +1,67 @@
+//! What the loop and the workers share.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use crate::store::fs::read::OpenFile;
+use crate::store::fs::root::FileSystem;
+use crate::store::pool::completions::Completions;
+use crate::store::pool::jobs::{Job, Reply};
+use crate::store::pool::latency::DiskLatency;
+use crate::store::pool::sync_groups::SyncGroups;
+use crate::store::pool::workers::{WorkQueue, WorkQueues};
+use crate::store::upload::deferred_unlink::{AT_ONCE_MAX, WAITING_MAX};
+use crate::store::upload::pending_syncs::{Change, PendingSyncs};
+use crate::store::upload::write::Uploads;
+
+pub(crate) struct Pool {
+    pub(crate) fs: Arc<FileSystem>,
+    pub(crate) uploads: Uploads,
+    pub(crate) queues: WorkQueues<Job>,
+    pub(crate) completions: Completions,
+    pub(crate) groups: SyncGroups,
+    pub(crate) latency: DiskLatency,
+    /// Jobs that sync, waiting or at work.
+    pub(crate) syncing: AtomicUsize,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("fs", &self.fs).finish_non_exhaustive()
+    }
+}
+
+impl AsRef<WorkQueues<Job>> for Pool {
+    fn as_ref(&self) -> &WorkQueues<Job> {
+        &self.queues
+    }
+}
+
+impl Pool {
+    /// Has a file closed that has lost its name.
+    pub(crate) fn defer_unlink(&self, file: Option<OwnedFd>) {
+        if let Some(file) = file
+            && self.defers_unlinks()
+        {
+            self.queues.push(WorkQueue::Free, Job::Free(file));
+        }
+    }
+
+    /// True while another file may wait to be freed.
+    pub(crate) fn defers_unlinks(&self) -> bool {
+        self.queues.len(WorkQueue::Free) < WAITING_MAX
+    }
+
+    /// Closes a file. It may have lost its name while it was read.
+    pub(crate) fn close(&self, file: Arc<OpenFile>) {
+        self.defer_unlink(Arc::into_inner(file).and_then(|file| file.into_nameless(AT_ONCE_MAX)));
+    }
+
+    /// What a change leaves besides its syncs.
+    pub(crate) fn changed(&self, change: Change) -> (Reply, PendingSyncs) {
+        self.defer_unlink(change.displaced);
+        (Reply::Plain(change.outcome), change.syncs)
+    }
+}

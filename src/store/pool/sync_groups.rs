@@ -1,0 +1,39 @@
+//! Which directories are being synced, and the changes that wait for that.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Mutex;
+
+use crate::store::fs::stat::DirId;
+use crate::store::mutex::lock;
+use crate::store::pool::jobs::Pending;
+
+/// Who waits for the sync of which directory. A directory is in the map while somebody leads.
+#[derive(Debug, Default)]
+pub(crate) struct SyncGroups(Mutex<BTreeMap<DirId, Vec<Pending>>>);
+
+impl SyncGroups {
+    /// Registers; gives the change back if nobody leads, which makes the caller the leader.
+    pub(crate) fn join(&self, dir: DirId, pending: Pending) -> Option<Pending> {
+        match lock(&self.0).entry(dir) {
+            Entry::Occupied(mut waiting) => {
+                waiting.get_mut().push(pending);
+                None
+            }
+            Entry::Vacant(place) => {
+                place.insert(Vec::new());
+                Some(pending)
+            }
+        }
+    }
+
+    /// Those who came since; an empty answer ends the leading.
+    pub(crate) fn next_batch(&self, dir: DirId) -> Vec<Pending> {
+        let mut map = lock(&self.0);
+        let batch = map.get_mut(&dir).map(std::mem::take).unwrap_or_default();
+        if batch.is_empty() {
+            map.remove(&dir);
+        }
+        batch
+    }
+}

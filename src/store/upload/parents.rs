@@ -1,0 +1,173 @@
+//! The directory a change is made in: made if it is missing, and synced after the change.
+
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Mode, mkdirat, unlinkat};
+use rustix::io::Errno;
+
+use crate::error::StoreError;
+use crate::platform::Health;
+use crate::store::fs::errno::{TARGET, is_passing, is_stale};
+use crate::store::fs::resolve::dir_flags;
+use crate::store::fs::root::Dir;
+use crate::store::fs::sync::Scope;
+use crate::store::upload::pending_syncs::{DirCreation, PendingSyncs};
+use crate::store::upload::write::Uploads;
+
+/// Times a walk that met a removal is repeated.
+const RACE_TRIES: u32 = 8;
+
+/// A directory for a change, with the directories that were made on the way to it.
+#[derive(Debug)]
+pub(crate) struct ResolvedParent {
+    /// The directory at its end.
+    pub(crate) dir: Arc<Dir>,
+    made: Vec<Step>,
+}
+
+#[derive(Debug)]
+struct Step {
+    parent: Arc<Dir>,
+    making: DirCreation,
+    name: Box<str>,
+}
+
+impl Uploads {
+    /// A directory for a change; what is missing of it is made.
+    pub(crate) fn make_parents(&self, path: &str) -> Result<ResolvedParent, StoreError> {
+        match self.fs.dir(path) {
+            Ok(dir) => return Ok(ResolvedParent { dir, made: Vec::new() }),
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(self.fs.change_error("open folder", path, errno)),
+        }
+        for _ in 0..RACE_TRIES {
+            let mut parent = ResolvedParent { dir: self.fs.root(), made: Vec::new() };
+            let stepped = path.split('/').try_for_each(|part| self.step(&mut parent, part));
+            match stepped {
+                Ok(()) => return Ok(parent),
+                // Somebody removed a directory that we had just come through: again, from the root.
+                Err(Errno::NOENT) if !self.fs.is_root_gone() => self.undo(parent),
+                Err(Errno::NOENT) => break,
+                Err(errno) => {
+                    self.undo(parent);
+                    return Err(self.fs.change_error("mkdirat", path, errno));
+                }
+            }
+        }
+        Err(self.fs.gone("mkdirat", path))
+    }
+
+    fn step(&self, parent: &mut ResolvedParent, part: &str) -> Result<(), Errno> {
+        let child = match self.fs.child(&parent.dir, part) {
+            Err(Errno::NOENT) => {
+                let (child, making) = self.make_child(&parent.dir, part)?;
+                if let Some(making) = making {
+                    parent.made.push(Step { parent: Arc::clone(&parent.dir), making, name: part.into() });
+                }
+                child
+            }
+            other => other?,
+        };
+        parent.dir = child;
+        Ok(())
+    }
+
+    fn make_child(&self, at: &Arc<Dir>, part: &str) -> Result<(Arc<Dir>, Option<DirCreation>), Errno> {
+        let make = || {
+            match mkdirat(&at.fd, part, Mode::from_raw_mode(0o777)) {
+                Ok(()) => match self.fs.child(at, part) {
+                    Ok(child) => Ok((child, true)),
+                    Err(errno) => {
+                        // Nobody knows of it yet: left there, it would pass for an old directory,
+                        // whose own entry need not be synced.
+                        let _ = unlinkat(&at.fd, part, AtFlags::REMOVEDIR);
+                        Err(errno)
+                    }
+                },
+                Err(Errno::EXIST) => Ok((self.fs.child(at, part)?, false)),
+                Err(errno) => Err(errno),
+            }
+        };
+        if self.durable {
+            return self.unsynced.make(at, make);
+        }
+        // Nothing is syncs, so nothing is noted; the number is only there to be forgotten.
+        let (child, made) = make()?;
+        let making = made.then_some((child.id, u64::MAX));
+        Ok((child, making))
+    }
+
+    /// The change failed: directories made only for it go again, unless somebody uses them already.
+    pub(crate) fn undo(&self, parent: ResolvedParent) {
+        for step in parent.made.iter().rev() {
+            if unlinkat(&step.parent.fd, &*step.name, AtFlags::REMOVEDIR).is_ok() {
+                self.unsynced.forget(&[step.making]);
+            }
+        }
+    }
+
+    pub(crate) fn sync_dir(&self, dir: &Dir, changes: usize) -> Result<(), Errno> {
+        // After one failed sync the kernel may report success for lost pages: believe none.
+        if self.fs.health.state() == Health::Degraded {
+            return Err(Errno::IO);
+        }
+        let synced = (self.fs.sync.names)(dir.fd.as_fd()).inspect_err(|&errno| {
+            let path = &dir.path;
+            log::error!(
+                target: TARGET,
+                "store.fsync_failed folder={path:?} cause={errno}: state unknown of {changes} changes"
+            );
+            if !is_passing(errno) {
+                self.fs.health.degrade("fsync folder", errno);
+            }
+            if is_stale(errno) {
+                self.reopen_unsynced(dir);
+            }
+        });
+        // Another sync may have failed while this one ran.
+        if synced.is_ok() && self.fs.health.state() == Health::Degraded { Err(Errno::IO) } else { synced }
+    }
+
+    /// Later changes may owe the sync of this directory as well: without another descriptor none of them could
+    /// be acknowledged before a restart.
+    fn reopen_unsynced(&self, stale: &Dir) {
+        // The first opens the root again if that is stale too.
+        if self.fs.open_beneath(&stale.path, dir_flags(), false).is_ok()
+            && let Ok(fresh) = self.fs.dir(&stale.path)
+        {
+            self.unsynced.replace(stale.id, &fresh);
+        }
+    }
+
+    /// What a change inside `dir` owes: the directory itself, and every directory above it that is
+    /// so new that its own entry may not be durable, whoever made or moved it.
+    pub(crate) fn syncs_for(&self, dir: &Arc<Dir>) -> PendingSyncs {
+        let mut syncs = self.syncs_above(dir);
+        if self.durable {
+            syncs.add(&self.synced_for(dir));
+        }
+        syncs
+    }
+
+    /// The same for the way to a directory only.
+    pub(crate) fn syncs_above(&self, dir: &Arc<Dir>) -> PendingSyncs {
+        if !self.durable {
+            return PendingSyncs::default();
+        }
+        let above = self.unsynced.above(dir.id);
+        let mut syncs = PendingSyncs { dirs: Vec::new(), created: above.created };
+        for dir in &above.dirs {
+            syncs.add(&self.synced_for(dir));
+        }
+        syncs
+    }
+
+    /// Whose sync brings the names in `dir` to the disk.
+    fn synced_for(&self, dir: &Arc<Dir>) -> Arc<Dir> {
+        match self.fs.sync.scope {
+            Scope::Dir => Arc::clone(dir),
+            Scope::Everything => self.fs.root(),
+        }
+    }
+}

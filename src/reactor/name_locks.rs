@@ -25,7 +25,7 @@ pub(super) struct NameLocks {
     listings: BTreeMap<ConnId, u64>,
     /// How many changes have been complete so far.
     completed: u64,
-    /// Claims in [`Progress::Opening`].
+    /// Claims without a number.
     opening: usize,
     /// Operations that need not wait any longer; the reactor submits them.
     released: VecDeque<(ConnId, Op)>,
@@ -53,22 +53,12 @@ struct Claim {
     other: Option<Key>,
     /// Names that other claims hold.
     missing: u8,
-    progress: Progress,
-}
-
-#[derive(Debug)]
-enum Progress {
-    /// An upload whose staging file is being made, or whose first bytes have not been read. Its body may
-    /// lie in the kernel already, complete before those of later claims, which therefore wait. Readers
-    /// do not: nothing has been accepted yet.
-    Opening,
-    /// The whole request has been received.
-    Complete {
-        /// Counts changes from the start.
-        number: u64,
-        /// The operation, if it waits.
-        parked: Option<Box<Op>>,
-    },
+    /// Counts changes from the start, once the whole request has been received. `None` is an upload whose staging
+    /// file is being made, or whose first bytes have not been read. Its body may lie in the kernel already,
+    /// complete before those of later claims, which therefore wait. Readers do not: nothing has been accepted yet.
+    number: Option<u64>,
+    /// The operation, if it waits for the missing names.
+    parked: Option<Box<Op>>,
 }
 
 /// How an operation uses names.
@@ -127,18 +117,14 @@ impl NameLocks {
             }
             NameUse::Create(key) => {
                 self.opening += 1;
-                self.claim(conn, key, None, Progress::Opening);
+                self.claim(conn, key, None, None);
                 None
             }
             NameUse::Change(key, other) => {
                 self.complete(conn, key, other);
-                return match self.claims.get_mut(&conn) {
-                    Some(Claim { missing: 1.., progress: Progress::Complete { parked, .. }, .. }) => {
-                        *parked = Some(Box::new(op));
-                        None
-                    }
-                    _ => Some(op),
-                };
+                let Some(claim) = self.claims.get_mut(&conn).filter(|claim| claim.missing > 0) else { return Some(op) };
+                claim.parked = Some(Box::new(op));
+                return None;
             }
         };
         match blocker.and_then(|key| self.names.get_mut(&key)) {
@@ -152,19 +138,19 @@ impl NameLocks {
 
     /// A change has been received in full: its claim counts for readers from here on.
     fn complete(&mut self, conn: ConnId, key: &Key, other: Option<&Key>) {
-        let progress = Progress::Complete { number: self.completed + 1, parked: None };
+        let number = Some(self.completed + 1);
         match self.claims.get_mut(&conn) {
-            Some(Claim { progress: Progress::Complete { .. }, .. }) => return,
+            Some(claim) if claim.number.is_some() => return,
             Some(claim) => {
                 self.opening -= 1;
-                claim.progress = progress;
+                claim.number = number;
             }
-            None => self.claim(conn, key, other, progress),
+            None => self.claim(conn, key, other, number),
         }
         self.completed += 1;
     }
 
-    fn claim(&mut self, conn: ConnId, key: &Key, other: Option<&Key>, progress: Progress) {
+    fn claim(&mut self, conn: ConnId, key: &Key, other: Option<&Key>, number: Option<u64>) {
         let mut missing = 0;
         for key in [Some(key), other].into_iter().flatten() {
             match self.names.entry(key.clone()) {
@@ -177,7 +163,8 @@ impl NameLocks {
                 }
             }
         }
-        self.claims.insert(conn, Claim { key: key.clone(), other: other.cloned(), missing, progress });
+        let (key, other) = (key.clone(), other.cloned());
+        self.claims.insert(conn, Claim { key, other, missing, number, parked: None });
     }
 
     /// The whole body of a change of `key` has been received, though its last writes may still be under way:
@@ -191,14 +178,12 @@ impl NameLocks {
     /// True for an upload whose body may be in the kernel, complete, without having been read.
     pub(super) fn is_opening(&self, conn: ConnId) -> bool {
         // Asked after every drive, and nearly always there is none.
-        self.opening > 0 && self.claims.get(&conn).is_some_and(|claim| matches!(claim.progress, Progress::Opening))
+        self.opening > 0 && self.claims.get(&conn).is_some_and(|claim| claim.number.is_none())
     }
 
     fn is_changed_in(&self, queue: &Queue, number_max: u64) -> bool {
-        let is_change = |conn| match self.claims.get(conn) {
-            Some(Claim { progress: Progress::Complete { number, .. }, .. }) => *number <= number_max,
-            _ => false,
-        };
+        let number = |conn| self.claims.get(conn).and_then(|claim| claim.number);
+        let is_change = |conn| number(conn).is_some_and(|number| number <= number_max);
         is_change(&queue.holder)
             || queue.waiting.iter().any(|waiter| matches!(waiter, Waiter::Claim(conn) if is_change(conn)))
     }
@@ -224,9 +209,7 @@ impl NameLocks {
     /// The claim of `conn`, if it had one, is over: releases what waited for it, in order.
     pub(super) fn release(&mut self, conn: ConnId) {
         let Some(claim) = self.claims.remove(&conn) else { return };
-        if let Progress::Opening = claim.progress {
-            self.opening -= 1;
-        }
+        self.opening -= usize::from(claim.number.is_none());
         for key in [Some(claim.key), claim.other].into_iter().flatten() {
             let Entry::Occupied(mut queue) = self.names.entry(key) else { continue };
             if queue.get().holder == conn {
@@ -251,10 +234,7 @@ impl NameLocks {
                     self.names.insert(key, Queue { holder, waiting });
                     let Some(claim) = self.claims.get_mut(&holder) else { return };
                     claim.missing -= 1;
-                    if claim.missing == 0
-                        && let Progress::Complete { parked, .. } = &mut claim.progress
-                        && let Some(op) = parked.take()
-                    {
+                    if let Some(op) = claim.parked.take_if(|_| claim.missing == 0) {
                         self.released.push_back((holder, *op));
                     }
                     return;

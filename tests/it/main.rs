@@ -22,12 +22,13 @@
 //! | `pages` | the README and the manual: links, length, completeness |
 //! | `layers` | reads the sources: who imports whom, and where system calls may stand |
 //! | `regressions` | defects once found, each with the events that showed it |
-//! | `rig` | the platform in memory |
 //! | `real` | the real platform, with clocks that stand still |
-//! | `client` | a raw line-protocol client, and a server in a thread |
+//!
+//! What they share is `tests/support`: the platform in memory (`support::rig`), a raw client and a server in
+//! a thread (`support::client`).
 //!
 //! A test that needs nothing but virtual time belongs to `states`. Nothing here sleeps, asks for
-//! a fixed port or asserts how long something took; every wait has an end ([`client::PATIENCE`]).
+//! a fixed port or asserts how long something took; every wait has an end ([`support::client::PATIENCE`]).
 #![allow(clippy::disallowed_methods, reason = "tests stand outside: they have clocks, threads and files")]
 
 mod bad_luck;

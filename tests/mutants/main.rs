@@ -80,7 +80,7 @@ fn sources(root: &Path) -> BTreeMap<PathBuf, Source> {
         }
     }
     let mut sources = BTreeMap::new();
-    for dir in ["src", "tests/it", "tests/sim", "tests/faults"] {
+    for dir in ["src", "tests/it", "tests/sim", "tests/faults", "tests/support"] {
         collect(&root.join(dir), &mut sources);
     }
     sources

@@ -6,31 +6,23 @@
 //! |---|---|
 //! | `run` | one seed from start to end; what must hold at every turn, after a crash, at the end |
 //! | `world` | the virtual clock, what happens when, which events the server is told of |
-//! | `faults` | what may go wrong in a run and how small it is, drawn once per seed |
-//! | `net` | connections as byte queues, with the weakest edges a poll may report |
-//! | `disk` | a file system with a volatile and a durable view; the store on it, step by step |
-//! | `platform` | the ports of the product, answered by the world |
 //! | `clients` | one file per dialect: goals; and how clients misbehave |
 //! | `model` | what each name may hold; judges every read and every crash |
-//! | `trace` | everything that happened, as a number and as text |
-//! | `rng` | random numbers |
+//!
+//! The platform itself is `support::memory`.
 //!
 //! `SIM_SEED=N cargo test --test sim replay` shows one seed; `SIM_SEEDS=N` (and `SIM_FROM=M`) runs
 //! so many. For many seeds: `cargo test --profile sim --test sim -- --nocapture`.
 #![allow(clippy::disallowed_methods, reason = "tests stand outside: they have clocks")]
 
 mod clients;
-mod disk;
-mod faults;
 mod model;
-mod net;
-mod platform;
-mod rng;
 mod run;
-mod trace;
 mod world;
 
 use std::time::Instant;
+
+use support::memory::{faults, net, rng, trace};
 
 /// Seeds that every `cargo test` runs.
 const SEEDS: u64 = 256;

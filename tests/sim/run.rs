@@ -15,10 +15,10 @@ use filewharf::session::Session;
 
 use crate::clients::{self, Peer};
 use crate::faults::{Faults, Shape};
-use crate::platform::SimPlatform;
 use crate::rng::Rng;
 use crate::trace::Trace;
 use crate::world::{Call, Crash, Item, World};
+use support::memory::platform::MemPlatform;
 
 /// With faults off, every goal is reached within so much virtual time.
 const CALM_US: u64 = 3_000_000_000;
@@ -38,7 +38,7 @@ pub struct Report {
 
 struct Run {
     world: Rc<RefCell<World>>,
-    reactor: Option<Reactor<SimPlatform>>,
+    reactor: Option<Reactor<MemPlatform<World>>>,
     turns: u64,
     calm_turn: u64,
     calm_us: u64,
@@ -105,10 +105,10 @@ impl Run {
             world.shape.limits.clone()
         };
         let setup = Setup { limits, access: Access::new(None, false), listeners: clients::listeners() };
-        self.reactor = Some(Reactor::new(SimPlatform::new(&self.world), setup));
+        self.reactor = Some(Reactor::new(MemPlatform::new(&self.world), setup));
     }
 
-    fn reactor(&mut self) -> &mut Reactor<SimPlatform> {
+    fn reactor(&mut self) -> &mut Reactor<MemPlatform<World>> {
         self.reactor.as_mut().expect("a server runs")
     }
 

@@ -2,19 +2,20 @@
 //! server's platform and the clients touch.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use filewharf::ids::{ConnId, ListenerId};
 use filewharf::object::Durability;
-use filewharf::platform::{Event, Readable, Signal};
+use filewharf::platform::{Event, Op, Readable, Signal};
 
 use crate::clients::Peer;
-use crate::disk::Disk;
 use crate::faults::{Faults, Shape};
 use crate::model::Model;
 use crate::net::Net;
 use crate::rng::Rng;
 use crate::trace::Trace;
+use support::memory::disk::Disk;
+use support::memory::{self, Parts};
 
 /// Something that happens at its time.
 #[derive(Clone, Copy, Debug)]
@@ -200,7 +201,7 @@ impl World {
     }
 
     /// The server waits for something to happen, at most so long; `None` for ever.
-    pub fn wait(&mut self, timeout_us: Option<u64>, events: &mut Vec<Event>) {
+    fn wait_us(&mut self, timeout_us: Option<u64>, events: &mut Vec<Event>) {
         self.wake_touched();
         // Whoever waits for ever is woken for nothing now and then, so that a run can be judged.
         let mut limit = self.now_us + timeout_us.map_or(WAIT_MAX_US, |timeout| timeout.min(WAIT_MAX_US));
@@ -307,5 +308,41 @@ impl World {
                 break;
             }
         }
+    }
+}
+
+impl memory::World for World {
+    fn parts(&mut self) -> Parts<'_> {
+        let Self { net, disk, rng, faults, shape, trace, now_us, .. } = self;
+        Parts { net, disk, rng, faults, shape, trace, now_us: *now_us }
+    }
+
+    fn now(&self) -> Instant {
+        self.base + Duration::from_micros(self.now_us)
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) {
+        let timeout = timeout.map(|timeout| u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX / 2));
+        self.wait_us(timeout, events);
+    }
+
+    fn serves_now(&mut self, op: &Op) -> bool {
+        match op {
+            Op::Close { .. } => true,
+            Op::Open { .. } | Op::Stat { .. } => self.rng.chance(500),
+            Op::Commit { prepend, .. } if !prepend.is_empty() => false,
+            Op::Create(_)
+            | Op::Commit { .. }
+            | Op::Delete { .. }
+            | Op::MakeDir { .. }
+            | Op::Rename { .. }
+            | Op::Store { .. } => !self.is_durable() && !self.disk.lagging && self.rng.chance(500),
+            _ => false,
+        }
+    }
+
+    fn submitted(&mut self, job: u64) {
+        let delay = self.disk_delay();
+        self.at(delay, Item::Disk(job));
     }
 }

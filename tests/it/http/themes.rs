@@ -94,7 +94,8 @@ const ROWS: &[Row] = &[
     ("methods §9.3.7", "OPTIONS /f HTTP/1.1", "", 204, "Allow: GET, HEAD, PUT, DELETE, OPTIONS"),
     ("methods §9.3.6", "CONNECT x:80 HTTP/1.1", "", 501, "Connection: close"),
     ("methods §9.3.5", "DELETE /none HTTP/1.1", "", 404, "!ETag"),
-    ("methods §9.3.5", "DELETE /d/ HTTP/1.1", "", 204, "!Content-Length"),
+    ("methods §9.3.5", "DELETE /bare/ HTTP/1.1", "", 204, "!Content-Length"),
+    ("methods §9.3.5", "DELETE /d/ HTTP/1.1", "", 409, "!ETag"),
     // Targets.
     ("targets RFC 9112 §3.2.1", "GET /f?a=b?c HTTP/1.1", "", 200, "Content-Length: 10"),
     ("targets RFC 9112 §3.2.1", "GET ?x HTTP/1.1", "", 400, "Connection: close"),
@@ -238,6 +239,7 @@ fn every_theme_is_answered_as_its_section_says() {
         let mut rig = server(Limits::default());
         rig.place("empty", b"");
         rig.place("d/g", b"x");
+        rig.place_dir("bare");
         let (line, fields) = request.split_once('|').unwrap_or((request, ""));
         let host = if fields.starts_with("Host: ") { "" } else { "|Host: x" };
         let separator = if fields.is_empty() { "" } else { "|" };

@@ -2,7 +2,8 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `rig` | the reactor on sockets and a store in memory, driven step by step |
+//! | `memory` | a platform in memory: network, disk and time |
+//! | `rig` | the reactor on it, driven step by step |
 //! | `client` | a raw line-protocol client, and a server in a thread |
 //! | `server` | the built program as a child process, or the library on a thread |
 //! | `driver`, `codec` | a client that drives many connections from one thread |
@@ -17,6 +18,7 @@ pub mod codec;
 pub mod content;
 pub mod driver;
 pub mod figures;
+pub mod memory;
 pub mod peers;
 pub mod process;
 pub mod rig;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use filewharf::config::Limits;
 use filewharf::object::Durability;
 
-use crate::rng::Rng;
+use crate::memory::rng::Rng;
 
 /// Probabilities in permille per occasion.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +86,8 @@ pub struct Shape {
     pub limits: Limits,
     pub durability: Durability,
     pub clients: u64,
+    /// Most bytes that one `send_file` moves.
+    pub send_file_max: usize,
     /// Descriptors for connections.
     pub descriptors: usize,
     pub backlog: usize,
@@ -107,6 +109,28 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// A world without bounds, in which everything is done at once.
+    pub fn plain(window: usize) -> Self {
+        Self {
+            limits: Limits::default(),
+            durability: Durability::Durable,
+            clients: 0,
+            send_file_max: usize::MAX,
+            descriptors: usize::MAX,
+            backlog: usize::MAX,
+            window,
+            flush_window: Some(5),
+            disk_us: 0,
+            content_max: 0,
+            pace_us: 0,
+            posix: false,
+            crashes: 0,
+            signals: 0,
+            calm_at_us: 0,
+            calm_at_turn: 0,
+        }
+    }
+
     pub fn draw(rng: &mut Rng) -> Self {
         let chunk_bytes = *rng.pick(&[16, 64, 256, 1024, 4096]);
         let turn_bytes_min = *rng.pick(&[1, 64, 4096]);
@@ -149,6 +173,7 @@ impl Shape {
             limits,
             durability: if rng.chance(850) { Durability::Durable } else { Durability::Written },
             clients: rng.range(2..=10),
+            send_file_max: 4096,
             descriptors: rng.range(2..=24) as usize,
             backlog: rng.range(1..=8) as usize,
             window,

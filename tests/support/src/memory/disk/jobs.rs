@@ -10,11 +10,11 @@ use filewharf::command::Put;
 use filewharf::error::{Failure, StoreError};
 use filewharf::ids::{ConnId, FileId};
 use filewharf::object::{Durability, Key, Placed, Precondition, Stored};
-use filewharf::platform::{Completion, Op, Outcome, ReadNow};
+use filewharf::platform::{Completion, Health, Op, Outcome, ReadNow};
 
 use super::tree::{Child, Ino, ROOT, STAGING, Tree};
-use crate::faults::{Faults, Shape};
-use crate::rng::Rng;
+use crate::memory::faults::{Faults, Shape};
+use crate::memory::rng::Rng;
 
 /// A file that the server has open.
 #[derive(Clone, Debug)]
@@ -45,6 +45,22 @@ pub struct Disk {
     pub rung: bool,
     pub degraded: bool,
     pub lagging: bool,
+    pub damage: Damage,
+    /// What the server is told while no sync failed.
+    pub told: Health,
+    /// What ended last is reported first.
+    pub reversed: bool,
+}
+
+/// What has become of the files since they were opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    None,
+    /// Cut down to so many bytes.
+    Short(usize),
+    Unreadable,
+    /// Nothing more can be written.
+    Full,
 }
 
 /// One operation under way.
@@ -105,7 +121,7 @@ pub(super) enum Next {
 pub(super) type Stepping = Result<Next, StoreError>;
 
 pub(super) fn refused(failure: Failure) -> StoreError {
-    StoreError::refused(failure, "simulated")
+    StoreError::refused(failure, "memory")
 }
 
 impl Job {
@@ -150,6 +166,9 @@ impl Disk {
             rung: false,
             degraded: false,
             lagging: false,
+            damage: Damage::None,
+            told: Health::Good,
+            reversed: false,
         }
     }
 
@@ -160,6 +179,36 @@ impl Disk {
         self.writing.clear();
         self.done.clear();
         self.degraded = false;
+    }
+
+    pub fn health(&self) -> Health {
+        if self.degraded { Health::Degraded } else { self.told }
+    }
+
+    /// What can still be read of these bytes.
+    pub(super) fn undamaged<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {
+        match self.damage {
+            Damage::None | Damage::Full => Ok(bytes),
+            Damage::Short(len) => Ok(&bytes[..len.min(bytes.len())]),
+            Damage::Unreadable => Err(refused(Failure::Internal)),
+        }
+    }
+
+    /// How much younger each file is than the one before.
+    pub fn set_mtime_step(&mut self, seconds: i64) {
+        self.tree.mtime_step = seconds;
+    }
+
+    /// The content of a file.
+    pub fn content(&self, path: &str) -> Option<&[u8]> {
+        match self.at(path)? {
+            Child::File(ino) => Some(&self.tree.file(ino).bytes),
+            Child::Dir(_) => None,
+        }
+    }
+
+    pub fn at(&self, path: &str) -> Option<Child> {
+        self.tree.at(path)
     }
 
     pub fn open_files(&self) -> usize {
@@ -308,7 +357,7 @@ impl Disk {
             }
             Work::Read { ino, offset, len } => {
                 failing(rng, faults)?;
-                let bytes = &self.tree.file(ino).bytes;
+                let bytes = self.undamaged(&self.tree.file(ino).bytes)?;
                 let from = bytes.len().min(offset as usize);
                 let mut len = len.min(bytes.len() - from);
                 if len > 0 && rng.chance(faults.partial) {
@@ -452,6 +501,9 @@ impl Disk {
     ) -> Result<(), StoreError> {
         let ino = self.staged(file).ino;
         full(rng, faults)?;
+        if self.damage == Damage::Full {
+            return Err(refused(Failure::NoSpace));
+        }
         put_at(&mut self.tree.file_mut(ino).bytes, offset, bytes);
         Ok(())
     }
@@ -475,7 +527,7 @@ impl Disk {
         if rng.chance(faults.truncated) {
             return Ok(ReadNow::Bytes(0));
         }
-        let bytes = &self.tree.file(ino).bytes;
+        let bytes = self.undamaged(&self.tree.file(ino).bytes)?;
         let from = bytes.len().min(offset as usize);
         let mut len = buf.len().min(bytes.len() - from);
         if len > 0 && rng.chance(faults.partial) {

@@ -8,8 +8,8 @@ use filewharf::platform::{Op, Outcome, Source};
 
 use super::jobs::{Commit, Disk, Next, Open, Stepping, Work, failing, refused};
 use super::tree::{Child, Ino, ROOT};
-use crate::faults::Faults;
-use crate::rng::Rng;
+use crate::memory::faults::Faults;
+use crate::memory::rng::Rng;
 
 impl Disk {
     /// Operations on names.
@@ -44,8 +44,8 @@ impl Disk {
                     }));
                 };
                 let source = if rng.chance(faults.held) { Source::Held } else { Source::Direct };
-                let file = self.admit(Open::Reading { ino, cold: rng.chance(faults.cold) });
-                Ok(Next::Done(Outcome::Opened { file, meta: self.meta(ino), source }))
+                let cold = rng.chance(faults.cold);
+                Ok(Next::Done(self.opened(ino, cold, source)))
             }
             Op::Stat { key } => {
                 failing(rng, faults)?;
@@ -54,6 +54,7 @@ impl Disk {
             }
             Op::List { key, after, limit, bytes_max } => {
                 failing(rng, faults)?;
+                self.undamaged(&[])?;
                 self.list(&key, after.as_deref(), limit, bytes_max).map(|page| Next::Done(Outcome::Listed(page)))
             }
             Op::Delete { key, expected_kind, precondition } => {
@@ -88,6 +89,28 @@ impl Disk {
             }
             other => unreachable!("{other:?} is served elsewhere"),
         }
+    }
+
+    /// Another open file.
+    pub fn opened(&mut self, ino: Ino, cold: bool, source: Source) -> Outcome {
+        let file = self.admit(Open::Reading { ino, cold });
+        Outcome::Opened { file, meta: self.meta(ino), source }
+    }
+
+    /// Makes a directory and its parents, as others than the server do.
+    pub fn place_dir(&mut self, path: &str) {
+        self.make_way(path).expect("no file on the way");
+    }
+
+    /// Puts a file there, as others than the server do.
+    pub fn place(&mut self, path: &str, bytes: &[u8], mtime: Option<i64>) {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let dir = self.make_way(parent).expect("a way to the file");
+        let ino = self.tree.create(dir, name);
+        let file = self.tree.file_mut(ino);
+        file.bytes = bytes.to_vec();
+        file.mtime = mtime.unwrap_or(file.mtime);
+        self.tree.touch(ino);
     }
 
     fn rename(&mut self, from: &Key, to: &Key, precondition: &Precondition, durable: bool) -> Stepping {
@@ -144,15 +167,15 @@ impl Disk {
         let file = match there.map(|child| self.node(child)) {
             None => None,
             Some(Node::File(meta)) => Some(meta),
-            Some(Node::Dir { .. }) => return Err(refused(Failure::Conflict("that is a folder"))),
+            Some(Node::Dir { .. }) => return Err(refused(Failure::Conflict("a folder has that name"))),
         };
         if precondition.holds(file.as_ref()) { Ok(()) } else { Err(refused(Failure::PreconditionFailed)) }
     }
 
     pub(super) fn meta(&self, ino: Ino) -> Meta {
         let file = self.tree.file(ino);
-        let tag = (u128::from(ino) << 64) | u128::from(file.version);
-        Meta { len: file.bytes.len() as u64, mtime: file.mtime, etag: Etag(tag.to_be_bytes()) }
+        let etag = Etag(u128::from(file.version).to_be_bytes());
+        Meta { len: file.bytes.len() as u64, mtime: file.mtime, etag }
     }
 
     fn node(&self, child: Child) -> Node {

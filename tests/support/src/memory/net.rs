@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use filewharf::ids::ConnId;
 use filewharf::platform::Readable;
 
-use crate::rng::Rng;
+use crate::memory::rng::Rng;
 
 pub type LinkId = u64;
 
@@ -56,6 +56,25 @@ pub struct Link {
     write_armed: bool,
     /// The server was told of the end that is behind the bytes.
     end_told: bool,
+    pub address: SocketAddr,
+    pub probe: Probe,
+}
+
+/// What a test changes and sees at one connection, beside its bytes.
+#[derive(Debug, Default)]
+pub struct Probe {
+    /// What the server sent, send by send, if the network keeps that.
+    pub packets: Vec<Vec<u8>>,
+    /// What was sent last was said to be followed by more: the kernel keeps it back for that.
+    pub held_back: bool,
+    /// The server asked for a reset.
+    pub reset: bool,
+    /// So many calls are interrupted by a signal before one goes through.
+    pub interruptions: u32,
+    /// Bytes that were sent and not acknowledged, where these are not those that were not read.
+    pub unacknowledged: Option<usize>,
+    /// The file that others replace just before the last byte that is there now is received.
+    pub meanwhile: Option<(String, Vec<u8>)>,
 }
 
 #[derive(Debug, Default)]
@@ -78,10 +97,21 @@ pub struct Net {
     pub touched: Vec<usize>,
     pub received: u64,
     pub sent: u64,
+    pub keeps_packets: bool,
+    /// Files that others have replaced meanwhile.
+    pub by_others: Vec<(String, Vec<u8>)>,
 }
 
 fn error<T>(kind: ErrorKind) -> io::Result<T> {
     Err(kind.into())
+}
+
+impl Probe {
+    fn interrupt(&mut self) -> io::Result<()> {
+        let Some(left) = self.interruptions.checked_sub(1) else { return Ok(()) };
+        self.interruptions = left;
+        error(ErrorKind::Interrupted)
+    }
 }
 
 impl Link {
@@ -116,6 +146,37 @@ impl Link {
         }
     }
 
+    /// What the peer has not read.
+    pub fn unread(&self) -> usize {
+        self.down.len()
+    }
+
+    /// The network fails, and what was on its way is lost.
+    pub fn cut(&mut self) {
+        self.up.clear();
+        self.broken = Broken::ByPeer;
+    }
+
+    /// Bytes come, or the end of the stream does.
+    pub fn arrive(&mut self, bytes: &[u8], ends: bool) {
+        self.up.extend(bytes);
+        self.up_ended |= ends;
+    }
+
+    /// What an event says of the bytes that are there.
+    pub fn told(&self) -> Readable {
+        if self.up_ended { Readable::BytesThenEnd } else { Readable::Bytes }
+    }
+
+    /// The server has closed its half, or all of it.
+    pub fn is_closed(&self) -> bool {
+        self.down_ended
+    }
+
+    pub fn is_dropped(&self) -> bool {
+        self.served == Served::Dropped
+    }
+
     pub fn is_accepted(&self) -> bool {
         self.served == Served::Accepted
     }
@@ -134,6 +195,8 @@ impl Net {
             touched: Vec::new(),
             received: 0,
             sent: 0,
+            keeps_packets: false,
+            by_others: Vec::new(),
         }
     }
 
@@ -166,6 +229,8 @@ impl Net {
             read_armed: false,
             write_armed: false,
             end_told: false,
+            address: SocketAddr::from(([127, 0, 0, 1 + (self.next % 3) as u8], 10_000 + (self.next % 50_000) as u16)),
+            probe: Probe::default(),
         };
         self.links.insert(self.next, link);
         self.listeners[listener].backlog.push_back(self.next);
@@ -272,20 +337,23 @@ impl Net {
     }
 
     pub fn address(&self, id: LinkId) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1 + (id % 3) as u8], 10_000 + (id % 50_000) as u16))
+        self.links[&id].address
     }
 
     pub fn recv(&mut self, id: LinkId, buf: &mut [u8], rng: &mut Rng, partial: u64) -> io::Result<usize> {
         self.received += 1;
-        let link = self.link(id);
+        let link = self.links.get_mut(&id).expect("the server holds it");
+        link.probe.interrupt()?;
         if !link.up.is_empty() {
             let mut n = buf.len().min(link.up.len());
             if rng.chance(partial) {
                 n = rng.piece(n);
             }
-            for (place, byte) in buf.iter_mut().zip(link.up.drain(..n)) {
-                *place = byte;
+            if n == link.up.len() {
+                self.by_others.extend(link.probe.meanwhile.take());
             }
+            buf[..n].copy_from_slice(&link.up.make_contiguous()[..n]);
+            link.up.drain(..n);
             // What is left is as good as not there yet.
             link.read_armed |= n < buf.len() && !link.end_told;
             let peer = link.peer;
@@ -302,10 +370,12 @@ impl Net {
         }
     }
 
-    pub fn send(&mut self, id: LinkId, bufs: &[&[u8]], rng: &mut Rng, partial: u64) -> io::Result<usize> {
+    pub fn send(&mut self, id: LinkId, bufs: &[&[u8]], more: bool, rng: &mut Rng, partial: u64) -> io::Result<usize> {
         let window = self.window;
         self.sent += 1;
+        let keeps_packets = self.keeps_packets;
         let link = self.link(id);
+        link.probe.interrupt()?;
         assert!(!link.down_ended, "sent after the half was closed");
         let asked: usize = bufs.iter().map(|buf| buf.len()).sum();
         assert!(asked > 0, "an empty send");
@@ -324,7 +394,13 @@ impl Net {
         if link.peer_closed {
             link.broken = Broken::ByPeer;
         } else {
-            link.down.extend(bufs.iter().flat_map(|buf| buf.iter().copied()).take(n));
+            let mut bytes = bufs.concat();
+            bytes.truncate(n);
+            link.down.extend(&bytes);
+            if keeps_packets {
+                link.probe.packets.push(bytes);
+                link.probe.held_back = more;
+            }
         }
         let peer = link.peer;
         self.touched.push(peer);
@@ -352,12 +428,14 @@ impl Net {
     }
 
     pub fn unacknowledged(&self, id: LinkId) -> usize {
-        self.links[&id].down.len()
+        let link = &self.links[&id];
+        link.probe.unacknowledged.unwrap_or(link.down.len())
     }
 
     /// The server lets go. Also for connections that it never accepted.
     pub fn drop_served(&mut self, id: LinkId, reset: bool, rng: &mut Rng) {
         let link = self.link(id);
+        link.probe.reset |= reset;
         if reset || !link.up.is_empty() {
             if link.broken == Broken::No {
                 link.broken = Broken::ByServer;

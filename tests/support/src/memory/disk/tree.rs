@@ -8,7 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::rng::Rng;
+use crate::memory::STARTED_S;
+use crate::memory::rng::Rng;
 
 pub type Ino = u64;
 
@@ -52,12 +53,23 @@ pub struct Tree {
     next: Ino,
     versions: u64,
     posix: bool,
+    /// How much younger each file is than the one before.
+    pub mtime_step: i64,
 }
 
 impl Tree {
     pub fn new(posix: bool) -> Self {
         let dirs = BTreeMap::from([(ROOT, Names::new()), (STAGING, Names::new())]);
-        Self { files: BTreeMap::new(), durable: dirs.clone(), dirs, changes: Vec::new(), next: 2, versions: 0, posix }
+        Self {
+            files: BTreeMap::new(),
+            durable: dirs.clone(),
+            dirs,
+            changes: Vec::new(),
+            next: 2,
+            versions: 0,
+            posix,
+            mtime_step: 1,
+        }
     }
 
     pub fn file(&self, ino: Ino) -> &File {
@@ -82,7 +94,7 @@ impl Tree {
     /// A new file.
     pub fn create(&mut self, dir: Ino, name: &str) -> Ino {
         let ino = self.ino();
-        self.files.insert(ino, File { mtime: 1_700_000_000 + ino as i64, ..File::default() });
+        self.files.insert(ino, File { mtime: STARTED_S as i64 + self.mtime_step * ino as i64, ..File::default() });
         self.change(vec![(dir, name.into(), Some(Child::File(ino)))]);
         ino
     }

@@ -6,5 +6,6 @@ mod names;
 mod store;
 mod tree;
 
-pub use jobs::Disk;
-pub use store::SimStore;
+pub use jobs::{Damage, Disk};
+pub use store::MemStore;
+pub use tree::{Child, Ino};

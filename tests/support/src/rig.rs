@@ -1,30 +1,29 @@
-//! A platform in memory: sockets are byte queues, the store is a map, time stands still. The real
-//! reactor runs on it, so what is tested is the server itself, less the kernel.
+//! A server in memory whose time stands still, driven step by step: the test says when bytes arrive, when the
+//! loop turns and when operations end.
 //!
-//! An edge is reported only when bytes or room appear, as an edge-triggered poll would.
+//! An edge is reported only when bytes or free space appear, as an edge-triggered poll would.
 
-mod store;
-mod stream;
-
-use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
-use std::io;
+use std::cell::{RefCell, RefMut};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};
-use filewharf::ids::{ConnId, FileId, ListenerId};
-use filewharf::platform::{AcceptError, Counters, Event, Health, Platform, Readable, SendFile, Stream as _};
+use filewharf::ids::{ConnId, ListenerId};
+use filewharf::platform::{Completion, Counters, Event, Health, Op, Readable, Signal, Source};
 use filewharf::reactor::{Ended, Reactor, Setup};
 
-pub use store::Damage;
-use store::{ByOthers, MemStore};
-use stream::{MemStream, Wire};
-
-/// When the server starts, by the clock on the wall.
-pub const STARTED_S: u64 = 1_700_000_000;
+pub use crate::memory::STARTED_S;
+pub use crate::memory::disk::Damage;
+use crate::memory::disk::{Child, Disk, Ino};
+use crate::memory::faults::{Faults, Shape};
+use crate::memory::net::{Link, LinkId, Net};
+use crate::memory::platform::MemPlatform;
+use crate::memory::rng::Rng;
+use crate::memory::trace::Trace;
+use crate::memory::{Parts, World};
 
 /// How the world behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,102 +52,155 @@ impl Mode {
     }
 }
 
-pub struct MemPlatform {
-    now: Instant,
-    store: MemStore,
-    /// Those who come, and the last part of their addresses.
-    backlog: VecDeque<(MemStream, u8)>,
-    /// That of the next.
+/// The world around the server.
+struct Still {
+    base: Instant,
+    now: Duration,
+    mode: Mode,
+    net: Net,
+    disk: Disk,
+    rng: Rng,
+    faults: Faults,
+    shape: Shape,
+    trace: Trace,
+    /// The last part of the address of the next client.
     host: u8,
     events: Vec<Event>,
-    registered: BTreeMap<usize, ConnId>,
-    /// Operations have ended, and nobody is told yet.
+    /// Operations have ended, and the server is not told yet.
     holds_completions: bool,
-    /// There are no descriptors for those who come.
-    exhausted: bool,
-    /// How often somebody was to be told that there are none.
+    /// How often a client was to be told that there are no descriptors.
     shed: u32,
-    /// No event can tell of those who come.
-    unwatchable: bool,
     /// The loop wanted to sleep: nothing is left to do.
     slept: bool,
     /// For so long, if no event comes.
     sleep: Option<Duration>,
+    /// Files that were opened, as they were then.
+    cached: BTreeMap<String, Ino>,
+    /// Bytes were received since: the real store looks again.
+    cache_is_old: bool,
 }
 
-impl Platform for MemPlatform {
-    type Stream = MemStream;
-    type Store = MemStore;
+impl Still {
+    fn new(mode: Mode) -> Self {
+        let (mut net, mut disk) = (Net::new(1, mode.window, usize::MAX), Disk::new(false));
+        net.listen();
+        net.keeps_packets = true;
+        disk.set_mtime_step(0);
+        disk.lagging = mode.lags;
+        Self {
+            base: Instant::now(),
+            now: Duration::ZERO,
+            mode,
+            net,
+            disk,
+            rng: Rng::new(0),
+            faults: Faults { held: if mode.held { 1000 } else { 0 }, ..Faults::default() },
+            shape: Shape::plain(mode.window),
+            trace: Trace::off(),
+            host: 1,
+            events: Vec::new(),
+            holds_completions: false,
+            shed: 0,
+            slept: false,
+            sleep: None,
+            cached: BTreeMap::new(),
+            cache_is_old: false,
+        }
+    }
 
-    fn wall_clock_s(&self) -> u64 {
-        1_700_000_000
+    fn link(&mut self, peer: &Peer) -> &mut Link {
+        self.net.links.get_mut(&peer.link).expect("no client forgets its connection")
+    }
+
+    /// An event of this connection, if they are asked for.
+    fn event(&mut self, peer: &Peer, readable: Readable, writable: bool) {
+        if let Some(id) = self.link(peer).id {
+            self.events.push(Event::Stream { id, readable, writable });
+        }
+    }
+
+    /// What others did is there, whether the server has asked or not.
+    fn hear_of_others(&mut self) {
+        for (name, bytes) in std::mem::take(&mut self.net.by_others) {
+            self.disk.place(&name, &bytes, None);
+        }
+    }
+}
+
+impl World for Still {
+    fn parts(&mut self) -> Parts<'_> {
+        let Self { net, disk, rng, faults, shape, trace, .. } = self;
+        Parts { net, disk, rng, faults, shape, trace, now_us: 0 }
     }
 
     fn now(&self) -> Instant {
-        self.now
+        self.base + self.now
     }
 
-    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) {
         events.append(&mut self.events);
-        if !self.store.done.is_empty() && !self.holds_completions {
+        if !self.disk.done.is_empty() && !self.holds_completions {
             events.push(Event::Completions);
         }
         self.slept = events.is_empty() && timeout != Some(Duration::ZERO);
         self.sleep = timeout;
-        Ok(())
     }
 
-    fn accept(&mut self, _: ListenerId) -> Result<(MemStream, SocketAddr), AcceptError> {
-        if self.exhausted && !self.backlog.is_empty() {
-            return Err(AcceptError::Exhausted(io::Error::other("too many open files")));
+    fn serves_now(&mut self, op: &Op) -> bool {
+        if self.mode.deferred {
+            return false;
         }
-        let (stream, host) = self.backlog.pop_front().ok_or(AcceptError::Empty)?;
-        Ok((stream, SocketAddr::from(([127, 0, 0, host], 50_851))))
+        match op {
+            Op::Commit { .. } | Op::Delete { .. } | Op::Rename { .. } | Op::Store { .. } => self.cached.clear(),
+            Op::Open { key } => {
+                if let Some(Child::File(ino)) = self.disk.at(key.as_str()) {
+                    self.cached.insert(key.as_str().to_owned(), ino);
+                }
+            }
+            _ => {}
+        }
+        true
     }
 
-    fn shed(&mut self, _: ListenerId) -> bool {
+    fn submitted(&mut self, job: u64) {
+        self.hear_of_others();
+        while self.disk.run(job, &mut self.rng, &self.faults, &self.shape) {}
+    }
+
+    fn cached(&mut self, conn: ConnId, op: &Op) -> Option<Completion> {
+        if self.mode.deferred {
+            return None;
+        }
+        self.hear_of_others();
+        if std::mem::take(&mut self.cache_is_old) {
+            self.cached.clear();
+        }
+        let Op::Open { key } = op else { return None };
+        let ino = *self.cached.get(key.as_str())?;
+        let source = if self.mode.held { Source::Held } else { Source::Direct };
+        Some(Completion { conn, result: Ok(self.disk.opened(ino, false, source)), chunk: None })
+    }
+
+    fn refuses_shed(&mut self) -> bool {
         self.shed += 1;
-        false
+        true
     }
 
-    fn register(&mut self, stream: &mut MemStream, id: ConnId) -> io::Result<()> {
-        if self.unwatchable {
-            return Err(io::ErrorKind::OutOfMemory.into());
-        }
-        self.registered.insert(Rc::as_ptr(&stream.wire) as usize, id);
-        Ok(())
+    fn received(&mut self) {
+        self.cache_is_old = true;
     }
-
-    fn close_listeners(&mut self) {}
-
-    fn send_file(
-        &mut self,
-        stream: &mut MemStream,
-        file: FileId,
-        offset: u64,
-        len: usize,
-        _more: bool,
-    ) -> io::Result<SendFile> {
-        let bytes = Rc::clone(&self.store.served(file).bytes);
-        let from = offset as usize;
-        stream.send(&[&bytes[from..bytes.len().min(from + len)]], false).map(SendFile::Sent)
-    }
-
-    fn store(&mut self) -> &mut MemStore {
-        &mut self.store
-    }
-
-    fn publish(&mut self, _: &Counters) {}
 }
 
 /// A server on the platform in memory, and its clients.
 pub struct Rig {
-    reactor: Reactor<MemPlatform>,
+    reactor: Reactor<MemPlatform<Still>>,
+    world: Rc<RefCell<Still>>,
 }
 
 /// One client of a [`Rig`].
 pub struct Peer {
-    wire: Rc<RefCell<Wire>>,
+    link: LinkId,
+    world: Rc<RefCell<Still>>,
 }
 
 impl Rig {
@@ -157,25 +209,13 @@ impl Rig {
     }
 
     pub fn speaking(listening: Listening, mode: Mode, limits: Limits, access: Access) -> Self {
-        #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
-        let now = Instant::now();
-        let store = MemStore::new(mode);
-        let platform = MemPlatform {
-            now,
-            store,
-            backlog: VecDeque::new(),
-            host: 1,
-            events: Vec::new(),
-            registered: BTreeMap::new(),
-            holds_completions: false,
-            exhausted: false,
-            shed: 0,
-            unwatchable: false,
-            slept: false,
-            sleep: None,
-        };
+        let world = Rc::new(RefCell::new(Still::new(mode)));
         let setup = Setup { limits, access, listeners: vec![listening] };
-        Self { reactor: Reactor::new(platform, setup) }
+        Self { reactor: Reactor::new(MemPlatform::new(&world), setup), world }
+    }
+
+    fn world(&self) -> RefMut<'_, Still> {
+        self.world.borrow_mut()
     }
 
     pub fn connect(&mut self) -> Peer {
@@ -186,59 +226,64 @@ impl Rig {
 
     /// A client with another address connects: 127.0.0.`host`.
     pub fn connect_from(&mut self, host: u8) -> Peer {
-        let before = std::mem::replace(&mut self.reactor.platform().host, host);
+        let before = std::mem::replace(&mut self.world().host, host);
         let peer = self.connect();
-        self.reactor.platform().host = before;
+        self.world().host = before;
         peer
     }
 
     /// A client comes that has sent bytes already; the server has not seen it yet.
     pub fn come(&mut self, bytes: &[u8]) -> Peer {
-        let wire = Rc::<RefCell<Wire>>::default();
-        wire.borrow_mut().to_server.extend(bytes);
-        let platform = self.reactor.platform();
-        let window = platform.store.mode.window;
-        platform.backlog.push_back((MemStream { wire: Rc::clone(&wire), window }, platform.host));
-        platform.events.push(Event::Acceptable(ListenerId(0)));
-        Peer { wire }
+        let mut world = self.world.borrow_mut();
+        world.net.listening = true; // Also a server that drains may find a connection that was there before.
+        let link = world.net.connect(0, 0).expect("the backlog has no bound");
+        let peer = Peer { link, world: Rc::clone(&self.world) };
+        let host = world.host;
+        let at_server = world.link(&peer);
+        at_server.address = SocketAddr::from(([127, 0, 0, host], 50_851));
+        at_server.probe.unacknowledged = Some(0);
+        at_server.arrive(bytes, false);
+        world.events.push(Event::Acceptable(ListenerId(0)));
+        drop(world);
+        peer
     }
 
     /// The client closes its half, and no event says so.
     pub fn leave(&mut self, peer: &Peer) {
-        peer.wire.borrow_mut().client_done = true;
+        self.world().link(peer).arrive(b"", true);
     }
 
     /// Were events about this connection asked for?
     pub fn watches(&mut self, peer: &Peer) -> bool {
-        self.reactor.platform().registered.contains_key(&(Rc::as_ptr(&peer.wire) as usize))
+        self.world().link(peer).id.is_some()
     }
 
     /// The client sends bytes; the server does everything it can.
     pub fn send(&mut self, peer: &Peer, bytes: &[u8]) {
-        peer.wire.borrow_mut().to_server.extend(bytes);
-        self.edge(peer);
+        self.send_unread(peer, bytes);
+        self.read_all(peer);
     }
 
     /// The client closes its half.
     pub fn finish(&mut self, peer: &Peer) {
-        peer.wire.borrow_mut().client_done = true;
-        self.edge(peer);
+        self.leave(peer);
+        self.send(peer, b"");
     }
 
     /// The connection fails.
     pub fn cut(&mut self, peer: &Peer) {
-        peer.wire.borrow_mut().broken = true;
-        self.announce(peer);
+        self.world().link(peer).cut();
+        self.send_unread(peer, b"");
     }
 
     /// Something becomes of the files that are served.
     pub fn damage(&mut self, damage: Damage) {
-        self.reactor.platform().store.damage = damage;
+        self.world().disk.damage = damage;
     }
 
     /// From the next turn on the store is as well as that.
     pub fn ails(&mut self, health: Health) {
-        self.reactor.platform().store.health = health;
+        self.world().disk.told = health;
     }
 
     /// The client sends piece after piece while the server works: each arrives one turn after the
@@ -246,7 +291,9 @@ impl Rig {
     pub fn send_hurried<'a>(&mut self, peer: &Peer, pieces: impl IntoIterator<Item = &'a [u8]>, ends: bool) {
         let mut pieces = pieces.into_iter().peekable();
         while let Some(piece) = pieces.next() {
-            peer.wire.borrow_mut().client_done = ends && pieces.peek().is_none();
+            if ends && pieces.peek().is_none() {
+                self.leave(peer);
+            }
             self.send_in_turn(peer, piece);
         }
         self.settle();
@@ -261,12 +308,11 @@ impl Rig {
 
     /// The client sends bytes, which are seen in the next turn.
     pub fn arrive(&mut self, peer: &Peer, bytes: &[u8]) {
-        peer.wire.borrow_mut().to_server.extend(bytes);
-        let platform = self.reactor.platform();
-        if let Some(id) = platform.registered.get(&(Rc::as_ptr(&peer.wire) as usize)) {
-            let readable = if peer.wire.borrow().client_done { Readable::BytesThenEnd } else { Readable::Bytes };
-            platform.events.push(Event::Stream { id: *id, readable, writable: false });
-        }
+        let mut world = self.world();
+        let link = world.link(peer);
+        link.arrive(bytes, false);
+        let told = link.told();
+        world.event(peer, told, false);
     }
 
     /// The server has one turn.
@@ -277,24 +323,22 @@ impl Rig {
     /// The client has sent bytes, which the server finds in its next turn. Before it receives the last of
     /// them, somebody else replaces a file.
     pub fn send_later(&mut self, peer: &Peer, bytes: &[u8], meanwhile: Option<(&str, &[u8])>) {
-        let platform = self.reactor.platform();
-        let mut wire = peer.wire.borrow_mut();
-        wire.to_server.extend(bytes);
-        wire.meanwhile = meanwhile
-            .map(|(name, bytes)| (ByOthers::clone(&platform.store.by_others), name.to_owned(), bytes.to_vec()));
-        let id = platform.registered[&(Rc::as_ptr(&peer.wire) as usize)];
-        platform.events.push(Event::Stream { id, readable: Readable::Bytes, writable: false });
+        let mut world = self.world();
+        let link = world.link(peer);
+        link.arrive(bytes, false);
+        link.probe.meanwhile = meanwhile.map(|(name, bytes)| (name.to_owned(), bytes.to_vec()));
+        world.event(peer, Readable::Bytes, false);
     }
 
     /// The client closes its half; the server has one turn.
     pub fn finish_in_turn(&mut self, peer: &Peer) {
-        peer.wire.borrow_mut().client_done = true;
+        self.leave(peer);
         self.send_in_turn(peer, b"");
     }
 
     /// Operations that end from here on are not reported, or all of them are.
     pub fn hold_completions(&mut self, holds: bool) {
-        self.reactor.platform().holds_completions = holds;
+        self.world().holds_completions = holds;
         if !holds {
             self.settle();
         }
@@ -302,29 +346,29 @@ impl Rig {
 
     /// Of operations that end together, the last is reported first.
     pub fn reverse_completions(&mut self) {
-        self.reactor.platform().store.reversed = true;
+        self.world().disk.reversed = true;
     }
 
     /// What has ended is reported, and the server has one turn; what ends in it is not reported.
     pub fn complete_in_turn(&mut self) {
-        self.reactor.platform().holds_completions = false;
+        self.world().holds_completions = false;
         self.turn();
-        self.reactor.platform().holds_completions = true;
+        self.world().holds_completions = true;
     }
 
     /// Descriptors run out for those who come, or are there again.
     pub fn exhaust(&mut self, exhausted: bool) {
-        self.reactor.platform().exhausted = exhausted;
+        self.world().shape.descriptors = if exhausted { 0 } else { usize::MAX };
     }
 
     /// From here on the kernel can tell of nobody who comes.
     pub fn watches_nobody(&mut self) {
-        self.reactor.platform().unwatchable = true;
+        self.world().faults.register_fails = 1000;
     }
 
     /// How often somebody was to be told that there are no descriptors.
     pub fn shed(&mut self) -> u32 {
-        self.reactor.platform().shed
+        self.world().shed
     }
 
     /// Bytes of heap that all conversations together hold.
@@ -334,66 +378,52 @@ impl Rig {
 
     /// From the next turn on the disk does not keep up, or does.
     pub fn lags(&mut self, lags: bool) {
-        self.reactor.platform().store.mode.lags = lags;
+        self.world().disk.lagging = lags;
     }
 
     /// The client sends bytes and reads nothing.
     pub fn send_unread(&mut self, peer: &Peer, bytes: &[u8]) {
-        peer.wire.borrow_mut().to_server.extend(bytes);
-        self.announce(peer);
-    }
-
-    fn edge(&mut self, peer: &Peer) {
-        self.announce(peer);
-        self.read_all(peer);
+        self.arrive(peer, bytes);
+        self.settle();
     }
 
     /// A small window opens again and again as the client reads.
     fn read_all(&mut self, peer: &Peer) {
-        while std::mem::take(&mut peer.wire.borrow_mut().unread) > 0 {
-            let platform = self.reactor.platform();
-            let id = platform.registered[&(Rc::as_ptr(&peer.wire) as usize)];
-            platform.events.push(Event::Stream { id, readable: Readable::Nothing, writable: true });
-            self.settle();
+        while self.unread(peer) > 0 {
+            self.read(peer, usize::MAX);
         }
+    }
+
+    fn unread(&mut self, peer: &Peer) -> usize {
+        self.world().link(peer).unread()
+    }
+
+    /// The client reads so many bytes at most, of which the server will be told.
+    fn free(&mut self, peer: &Peer, bytes: usize) {
+        let mut world = self.world();
+        world.net.peer_recv(peer.link, bytes);
+        world.event(peer, Readable::Nothing, true);
     }
 
     /// The client reads so many bytes, which makes room for as many.
     pub fn read(&mut self, peer: &Peer, bytes: usize) {
-        let mut wire = peer.wire.borrow_mut();
-        wire.unread = wire.unread.saturating_sub(bytes);
-        drop(wire);
-        let platform = self.reactor.platform();
-        let id = platform.registered[&(Rc::as_ptr(&peer.wire) as usize)];
-        platform.events.push(Event::Stream { id, readable: Readable::Nothing, writable: true });
+        self.free(peer, bytes);
         self.settle();
     }
 
     /// These clients read all there is; the server sees it in one turn.
     pub fn read_in_turn(&mut self, peers: &[&Peer]) {
-        let platform = self.reactor.platform();
         for peer in peers {
-            peer.wire.borrow_mut().unread = 0;
-            let id = platform.registered[&(Rc::as_ptr(&peer.wire) as usize)];
-            platform.events.push(Event::Stream { id, readable: Readable::Nothing, writable: true });
+            self.free(peer, usize::MAX);
         }
         self.turn();
-    }
-
-    fn announce(&mut self, peer: &Peer) {
-        let platform = self.reactor.platform();
-        if let Some(id) = platform.registered.get(&(Rc::as_ptr(&peer.wire) as usize)) {
-            let readable = if peer.wire.borrow().client_done { Readable::BytesThenEnd } else { Readable::Bytes };
-            platform.events.push(Event::Stream { id: *id, readable, writable: false });
-        }
-        self.settle();
     }
 
     /// Turns until the server would sleep.
     fn settle(&mut self) {
         for _ in 0..1_000_000 {
-            self.reactor.turn().expect("the platform in memory never fails");
-            if self.reactor.platform().slept {
+            self.turn();
+            if self.world().slept {
                 return;
             }
         }
@@ -402,26 +432,26 @@ impl Rig {
 
     /// Lets time pass.
     pub fn pass(&mut self, time: Duration) {
-        self.reactor.platform().now += time;
+        self.world().now += time;
         // A turn that begins with nothing to report may still find deadlines that have passed.
-        self.reactor.turn().expect("the platform in memory never fails");
+        self.turn();
         self.settle();
     }
 
     /// Lets time pass without a turn: what comes next and the deadlines are seen together.
     pub fn skip(&mut self, time: Duration) {
-        self.reactor.platform().now += time;
+        self.world().now += time;
     }
 
     pub fn drain(&mut self) {
-        self.reactor.platform().events.push(Event::Signal(filewharf::platform::Signal::Drain));
+        self.world().events.push(Event::Signal(Signal::Drain));
         self.settle();
     }
 
     /// The server is told to end at once, and has one turn.
     pub fn stop_in_turn(&mut self) {
-        self.reactor.platform().events.push(Event::Signal(filewharf::platform::Signal::Stop));
-        self.reactor.turn().expect("the platform in memory never fails");
+        self.world().events.push(Event::Signal(Signal::Stop));
+        self.turn();
     }
 
     /// Turns until everything is over; says how it ended.
@@ -431,7 +461,7 @@ impl Rig {
 
     /// How long the loop sleeps if nothing happens.
     pub fn sleep(&mut self) -> Option<Duration> {
-        self.reactor.platform().sleep
+        self.world().sleep
     }
 
     /// Has the server ended after a drain?
@@ -445,69 +475,77 @@ impl Rig {
 
     /// Puts a file there before the conversation begins.
     pub fn place(&mut self, key: &str, bytes: &[u8]) {
-        self.reactor.platform().store.place(key, bytes, None);
+        self.world().disk.place(key, bytes, None);
     }
 
     /// The same, for one that was changed last at that time.
     pub fn place_of(&mut self, key: &str, bytes: &[u8], mtime: i64) {
-        self.reactor.platform().store.place(key, bytes, Some(mtime));
+        self.world().disk.place(key, bytes, Some(mtime));
+    }
+
+    /// Makes an empty directory.
+    pub fn place_dir(&mut self, key: &str) {
+        self.world().disk.place_dir(key);
     }
 
     /// The names of all stored files.
     pub fn names(&mut self) -> Vec<String> {
-        self.reactor.platform().store.names()
+        self.world().disk.contents().into_keys().collect()
     }
 
     /// The content of a stored file.
     pub fn file(&mut self, key: &str) -> Option<Vec<u8>> {
-        self.reactor.platform().store.files.get(key).map(|file| file.bytes.to_vec())
+        self.world().disk.content(key).map(<[u8]>::to_vec)
     }
 
     /// Files the server has open, staging files among them.
     pub fn open_files(&mut self) -> usize {
-        self.reactor.platform().store.open.len()
+        self.world().disk.open_files()
     }
 }
 
 impl Peer {
+    fn link<T>(&self, see: impl FnOnce(&mut Link) -> T) -> T {
+        see(self.world.borrow_mut().link(self))
+    }
+
     /// Everything the server has said.
     pub fn heard(&self) -> Vec<u8> {
-        self.wire.borrow().to_client.clone()
+        self.link(|link| link.probe.packets.concat())
     }
 
     /// The same, send by send.
     pub fn packets(&self) -> Vec<Vec<u8>> {
-        self.wire.borrow().packets.clone()
+        self.link(|link| link.probe.packets.clone())
     }
 
     /// So much of what was sent has not been acknowledged.
     pub fn acknowledges_all_but(&self, bytes: usize) {
-        self.wire.borrow_mut().unacknowledged = bytes;
+        self.link(|link| link.probe.unacknowledged = Some(bytes));
     }
 
     /// So many of the server's next calls are interrupted by a signal.
     pub fn interrupts(&self, calls: u32) {
-        self.wire.borrow_mut().interruptions = calls;
+        self.link(|link| link.probe.interruptions = calls);
     }
 
     /// The server has closed its half, or all of it.
     pub fn is_closed(&self) -> bool {
-        let wire = self.wire.borrow();
-        wire.server_done || wire.dropped
+        self.link(|link| link.is_closed())
     }
 
     /// The server has let the connection go.
     pub fn is_gone(&self) -> bool {
-        self.wire.borrow().dropped
+        self.link(|link| link.is_dropped())
     }
 
     /// The kernel keeps back what was sent last, because more was said to follow.
     pub fn is_held_back(&self) -> bool {
-        self.wire.borrow().held_back
+        self.link(|link| link.probe.held_back)
     }
 
     /// The client sees a reset.
     pub fn is_reset(&self) -> bool {
-        self.wire.borrow().reset
+        self.link(|link| link.probe.reset)
     }
 }

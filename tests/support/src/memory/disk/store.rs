@@ -1,0 +1,93 @@
+//! The store as the server sees it: queues operations, hands out completions. What they do is in
+//! `jobs`; when each step of them happens is decided by the world.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use filewharf::error::StoreError;
+use filewharf::ids::{ConnId, FileId};
+use filewharf::platform::{Completion, Health, Op, Queued, ReadNow, Store};
+
+use super::jobs::{Job, Stepped};
+use crate::memory::{Parts, World};
+
+/// The server's end of the disk.
+pub struct MemStore<W> {
+    world: Rc<RefCell<W>>,
+}
+
+impl<W> MemStore<W> {
+    pub const fn new(world: Rc<RefCell<W>>) -> Self {
+        Self { world }
+    }
+}
+
+impl<W: World> Store for MemStore<W> {
+    fn queued(&self) -> Queued {
+        Queued { in_flight: self.world.borrow_mut().parts().disk.done.len() as u64, ..Queued::default() }
+    }
+
+    fn try_now(&mut self, conn: ConnId, op: Op) -> Result<Completion, Op> {
+        let mut world = self.world.borrow_mut();
+        if let Some(cached) = world.cached(conn, &op) {
+            return Ok(cached);
+        }
+        if !world.serves_now(&op) {
+            return Err(op);
+        }
+        let Parts { disk, rng, faults, shape, trace, now_us, .. } = world.parts();
+        let mut job = disk.begin(conn, op);
+        trace.note(now_us, "now", &[conn.to_token() as u64, job.code()]);
+        loop {
+            match disk.step(job, rng, faults, shape) {
+                Stepped::Again(next) => job = next,
+                Stepped::Done(done) => return Ok(done),
+            }
+        }
+    }
+
+    fn submit(&mut self, conn: ConnId, op: Op) {
+        let mut world = self.world.borrow_mut();
+        let Parts { disk, trace, now_us, .. } = world.parts();
+        let job: Job = disk.begin(conn, op);
+        trace.note(now_us, "submit", &[conn.to_token() as u64, job.code()]);
+        let number = disk.park(job);
+        world.submitted(number);
+    }
+
+    fn next_completion(&mut self) -> Option<Completion> {
+        let mut world = self.world.borrow_mut();
+        let disk = world.parts().disk;
+        if disk.reversed { disk.done.pop_back() } else { disk.done.pop_front() }
+    }
+
+    fn received(&mut self) {
+        self.world.borrow_mut().received();
+    }
+
+    fn is_lagging(&self) -> bool {
+        self.world.borrow_mut().parts().disk.lagging
+    }
+
+    fn write_now(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut world = self.world.borrow_mut();
+        let Parts { disk, rng, faults, trace, now_us, .. } = world.parts();
+        trace.note(now_us, "write", &[file.0, offset, bytes.len() as u64]);
+        disk.write_now(file, offset, bytes, rng, faults)
+    }
+
+    fn read_now(&mut self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<ReadNow, StoreError> {
+        let mut world = self.world.borrow_mut();
+        let Parts { disk, rng, faults, trace, now_us, .. } = world.parts();
+        trace.note(now_us, "read", &[file.0, offset, buf.len() as u64]);
+        disk.read_now(file, offset, buf, rng, faults)
+    }
+
+    fn flush_window(&self) -> Option<u64> {
+        self.world.borrow_mut().parts().shape.flush_window
+    }
+
+    fn health(&self) -> Health {
+        self.world.borrow_mut().parts().disk.health()
+    }
+}

@@ -123,7 +123,7 @@ impl Counters {
         "opening",
         "executing",
         "receiving-body",
-        "settling",
+        "finishing-writes",
         "committing",
         "sending-body",
         "sending-part",

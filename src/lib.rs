@@ -10,7 +10,7 @@
 //! ```text
 //!                         ┌──────────── next request ─────────────┐
 //!                         ▼                                       │
-//!   accept ──▶ AwaitHeader ──▶ AwaitSlot ──▶ Opening ──▶ ReceivingBody ──▶ Settling ──▶ Committing
+//!   accept ──▶ AwaitHeader ──▶ AwaitSlot ──▶ Opening ──▶ ReceivingBody ──▶ FinishingWrites ──▶ Committing
 //!                │   │  │          │           │
 //!                │   │  │          └───────────┴──▶ SendingBody ──▶ AwaitHeader
 //!                │   │  └──▶ Executing ──▶ SendingPart ──▶ AwaitSlot, or AwaitHeader

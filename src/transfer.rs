@@ -1,10 +1,11 @@
 //! The accounting of one body: where it is, where it ends, what the store still owes, and whether
-//! the peer keeps a minimum pace. Moves no byte itself: whoever moved them reports how many.
+//! the peer keeps a minimum rate. Moves no byte itself: whoever moved them reports how many.
 
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::config::Limits;
 use crate::error::Failure;
 
 /// SHA-256 of a body as it passes, where somebody wants it.
@@ -45,13 +46,13 @@ pub struct Upload {
     /// The most it may become.
     len_max: u64,
     /// Bytes the store has taken over.
-    settled: u64,
+    written: u64,
 }
 
 impl Upload {
     /// An upload of `end` bytes, or of at most `len_max` where nobody said.
     pub const fn new(end: Option<u64>, len_max: u64) -> Self {
-        Self { next: 0, end, len_max, settled: 0 }
+        Self { next: 0, end, len_max, written: 0 }
     }
 
     /// Reserves the next `len` bytes and returns their offset.
@@ -66,9 +67,9 @@ impl Upload {
     }
 
     /// The store has taken over `len` bytes.
-    pub fn settle(&mut self, len: usize) {
-        self.settled += len as u64;
-        assert!(self.settled <= self.next, "more bytes settled than were launched");
+    pub fn finish_write(&mut self, len: usize) {
+        self.written += len as u64;
+        assert!(self.written <= self.next, "more bytes written than were launched");
     }
 
     /// Bytes handed to the store.
@@ -77,8 +78,8 @@ impl Upload {
     }
 
     /// Has the store taken over everything it was handed?
-    pub const fn is_settled(&self) -> bool {
-        self.settled == self.next
+    pub const fn is_written(&self) -> bool {
+        self.written == self.next
     }
 }
 
@@ -109,10 +110,10 @@ impl Flush {
     }
 }
 
-/// The minimum pace: at least so many bytes in every window, time spent waiting for our own disk
+/// The minimum rate: at least so many bytes in every window, time spent waiting for our own disk
 /// not counted.
 #[derive(Debug)]
-pub struct Pace {
+pub struct MinRate {
     window_end: Instant,
     moved: u64,
     /// Bytes that lay in the send queue of the kernel when the window began.
@@ -121,8 +122,8 @@ pub struct Pace {
     store_since: Option<Instant>,
 }
 
-impl Pace {
-    /// A pace that begins now.
+impl MinRate {
+    /// A rate that begins now.
     pub fn new(now: Instant, window: Duration) -> Self {
         Self { window_end: now + window, moved: 0, queued: 0, store_since: None }
     }
@@ -144,7 +145,7 @@ impl Pace {
         }
     }
 
-    /// When to look at the pace again; never while the peer waits for us.
+    /// When to look at the rate again; never while the peer waits for us.
     pub const fn deadline(&self) -> Option<Instant> {
         match self.store_since {
             None => Some(self.window_end),
@@ -153,8 +154,9 @@ impl Pace {
     }
 
     /// Bytes per second since the window began; None while the peer waits for us, and before `time_min` of it.
-    /// `queued` as for [`Pace::check`].
-    pub fn rate(&self, now: Instant, window: Duration, time_min: Duration, queued: u64) -> Option<u64> {
+    /// `queued` as for [`MinRate::check`].
+    pub fn rate(&self, now: Instant, limits: &Limits, queued: u64) -> Option<u64> {
+        let (window, time_min) = (limits.rate_window, limits.contention_wait);
         let time = window.saturating_sub(self.window_end.saturating_duration_since(now));
         if self.store_since.is_some() || time < time_min.min(window / 2) {
             return None;
@@ -168,14 +170,15 @@ impl Pace {
         self.queued.saturating_add(self.moved).saturating_sub(queued)
     }
 
-    /// Looks at the pace at the end of a window, and begins the next one. `queued` bytes of what we
+    /// Looks at the rate at the end of a window, and begins the next one. `queued` bytes of what we
     /// sent are still in the kernel: what left it counts, not what it took, for it may take megabytes
     /// at once and then nothing for a while.
-    pub fn check(&mut self, now: Instant, window: Duration, bytes_per_s_min: u64, queued: u64) -> Result<(), Failure> {
+    pub fn check(&mut self, now: Instant, limits: &Limits, queued: u64) -> Result<(), Failure> {
+        let window = limits.rate_window;
         if now < self.window_end {
             return Ok(());
         }
-        let wanted = u128::from(bytes_per_s_min) * window.as_millis() / 1000;
+        let wanted = u128::from(limits.rate_bytes_per_s_min) * window.as_millis() / 1000;
         let enough = u128::from(self.left(queued)) >= wanted;
         *self = Self { queued, ..Self::new(now, window) };
         if enough { Ok(()) } else { Err(Failure::TimedOut) }
@@ -193,24 +196,28 @@ mod tests {
         assert_eq!(upload.launch(6), Ok(0));
         assert_eq!(upload.launch(5), Err(Failure::TooLarge));
         assert_eq!(upload.launch(4), Ok(6));
-        upload.settle(6);
-        assert!(!upload.is_settled());
-        upload.settle(4);
-        assert!(upload.is_settled());
+        upload.finish_write(6);
+        assert!(!upload.is_written());
+        upload.finish_write(4);
+        assert!(upload.is_written());
         let mut open_ended = Upload::new(None, 3);
         assert_eq!(open_ended.launch(4), Err(Failure::TooLarge));
         assert_eq!(Upload::new(None, u64::MAX).launch(usize::MAX), Ok(0));
+    }
+
+    fn limits() -> Limits {
+        Limits { rate_window: Duration::from_secs(10), rate_bytes_per_s_min: 10, ..Limits::default() }
     }
 
     #[test]
     #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
     fn what_left_the_kernel_counts_not_what_it_took() {
         let (start, window) = (Instant::now(), Duration::from_secs(10));
-        let mut pace = Pace::new(start, window);
-        pace.moved(5000);
-        assert_eq!(pace.check(start + window, window, 10, 4900), Ok(()), "100 of 5000 bytes have left");
-        assert_eq!(pace.check(start + 2 * window, window, 10, 4800), Ok(()), "100 more, though none was taken");
-        assert_eq!(pace.check(start + 3 * window, window, 10, 4750), Err(Failure::TimedOut));
+        let mut rate = MinRate::new(start, window);
+        rate.moved(5000);
+        assert_eq!(rate.check(start + window, &limits(), 4900), Ok(()), "100 of 5000 bytes have left");
+        assert_eq!(rate.check(start + 2 * window, &limits(), 4800), Ok(()), "100 more, though none was taken");
+        assert_eq!(rate.check(start + 3 * window, &limits(), 4750), Err(Failure::TimedOut));
     }
 
     #[test]
@@ -225,15 +232,15 @@ mod tests {
     #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
     fn time_at_our_own_disk_is_not_the_peers() {
         let (start, window) = (Instant::now(), Duration::from_secs(10));
-        let mut pace = Pace::new(start, window);
-        pace.moved(99);
-        pace.store_began(start + Duration::from_secs(1));
-        assert_eq!(pace.deadline(), None);
-        pace.store_ended(start + Duration::from_secs(5));
-        assert_eq!(pace.deadline(), Some(start + Duration::from_secs(14)));
-        assert_eq!(pace.check(start + Duration::from_secs(13), window, 10, 0), Ok(()));
-        assert_eq!(pace.check(start + Duration::from_secs(14), window, 10, 0), Err(Failure::TimedOut));
-        pace.moved(100);
-        assert_eq!(pace.check(start + Duration::from_secs(24), window, 10, 0), Ok(()));
+        let mut rate = MinRate::new(start, window);
+        rate.moved(99);
+        rate.store_began(start + Duration::from_secs(1));
+        assert_eq!(rate.deadline(), None);
+        rate.store_ended(start + Duration::from_secs(5));
+        assert_eq!(rate.deadline(), Some(start + Duration::from_secs(14)));
+        assert_eq!(rate.check(start + Duration::from_secs(13), &limits(), 0), Ok(()));
+        assert_eq!(rate.check(start + Duration::from_secs(14), &limits(), 0), Err(Failure::TimedOut));
+        rate.moved(100);
+        assert_eq!(rate.check(start + Duration::from_secs(24), &limits(), 0), Ok(()));
     }
 }

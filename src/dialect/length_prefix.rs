@@ -37,7 +37,6 @@ use crate::wire::frames::{self, Decided, HEADER_LEN, Header, PIECE_LEN_MAX, Step
 use crate::wire::line as grammar;
 use text::{Purpose, SHOWN_LEN_MAX, Text, needs_framing, request_in};
 
-/// Said to a connection that comes when no more are taken.
 pub const TURNED_AWAY: &[u8] =
     b"52                                                              ERROR the server has as many connections as it takes";
 /// How long the tail of a text may be behind the rest: both leave the client in one send.
@@ -72,7 +71,6 @@ impl Dialect for Listener {
     }
 }
 
-/// One connection's side.
 #[derive(Debug)]
 pub struct LengthPrefix {
     listener: Arc<Listener>,
@@ -81,19 +79,15 @@ pub struct LengthPrefix {
     stage: Stage,
 }
 
-/// Where the conversation is.
 #[derive(Debug, Default)]
 enum Stage {
-    /// A header is awaited.
     #[default]
     Header,
-    /// A text is coming.
     Text(Box<Text>),
     /// A long text is coming, straight into the inbox.
     Streaming(Box<Streaming>),
     /// A short text is on its way into the inbox; so many names were taken.
     Keeping(Box<Text>, Key, u32),
-    /// A request is at the store.
     Asking,
     /// The content of a PUT is coming; so much of its present message is left.
     Receiving(u64),
@@ -168,7 +162,6 @@ impl LengthPrefix {
         Action::Store(absent(key, Some(content.len() as u64)), content)
     }
 
-    /// More of a text.
     fn text(&mut self, mut text: Box<Text>, input: &[u8], context: &mut Context<'_>) -> (usize, Action) {
         let room = text.room();
         match text.extent.step(input, room) {

@@ -12,30 +12,25 @@
 
 mod options;
 mod say;
+mod upload;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::command::{Answer, Command, Put};
-use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Phase, Protocol, Then};
+use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Phase, Protocol};
 use crate::dialect::spec::{Dialect, Secret, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::{ExpectedKind, Key, Meta, Node};
-use crate::wire::body;
 use crate::wire::key::{self, Path};
-use crate::wire::line::{self, LINE_LEN_MAX, Request};
+use crate::wire::line::{self, Request};
 use crate::wire::range::{ByteRange, decimal};
 use options::{OnlyIf, Options};
 pub(super) use say::refuse;
 use say::{say_listing, say_node, say_opened, say_stored};
+use upload::{Framing, PutExchange};
 
-/// Said to a connection that comes when no more are taken.
 pub const TURNED_AWAY: &[u8] = b"ERR 429 retry=1 the server has as many connections as it takes\n";
-/// Longest trailer line with its end: `sha256=` and 64 digits and CRLF.
-const TRAILER_LEN_MAX: usize = 7 + 64 + 2;
-/// Longest line before a chunk, with its end.
-const CHUNK_LINE_LEN_MAX: usize = 16 + 2;
-
 #[derive(Debug, Default)]
 pub struct Listener;
 
@@ -55,24 +50,15 @@ impl Dialect for Listener {
     }
 }
 
-/// One connection's side of the protocol.
 #[derive(Debug, Default)]
 pub struct Line {
-    entry: Entry,
+    /// The peer has shown the secret.
+    is_admitted: bool,
     /// Malformed requests in a row.
     malformed: u32,
     exchange: Exchange,
 }
 
-/// Has the peer shown the secret?
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Entry {
-    #[default]
-    Unknown,
-    Admitted,
-}
-
-/// The request that is being answered.
 #[derive(Debug, Default)]
 enum Exchange {
     #[default]
@@ -96,60 +82,21 @@ enum StatVerb {
 }
 
 #[derive(Debug)]
-struct PutExchange {
-    key: Key,
-    framing: Framing,
-    trailer: Trailer,
-    /// From `sha256=` in the head.
-    announced: Option<[u8; 32]>,
-}
-
-/// Where we are in the body of a PUT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Framing {
-    /// So many bytes are left of the body, or of one chunk of a `PUT *`.
-    Counted { left: u64, chunked: Chunked },
-    /// A line with a chunk length comes.
-    ChunkLine,
-    /// The trailer line comes.
-    TrailerLine,
-    /// Everything has been read.
-    Ended,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Chunked {
-    No,
-    Yes,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trailer {
-    No,
-    Expected,
-    Got([u8; 32]),
-}
-
-#[derive(Debug)]
 struct GetExchange {
     key: Key,
     range: Option<ByteRange>,
     only: Option<OnlyIf>,
-    trailer: Trailer,
+    has_trailer: bool,
 }
 
-const PUT_OPTIONS: &[&str] = &["if", "mtime", "resume", "sha256", "trailer"];
-const GET_OPTIONS: &[&str] = &["if", "range", "trailer"];
-
 impl Line {
-    /// Decides what a whole request line means.
     fn request(&mut self, text: &[u8], context: &mut Context<'_>) -> Action {
         if let Some(secret) = text.strip_prefix(b"AUTH ") {
             return self.auth(secret, context);
         }
         let request = match line::request(text) {
             Ok(request) => request,
-            // Without a verb nobody can say whether a body follows, except after a blank line.
+            // Without a verb it is not known whether a body follows, except after a blank line.
             Err(failure) if text.is_empty() => return refuse(failure, None, context, Action::Next),
             Err(failure) => return refuse(failure, None, context, Action::Close(CloseReason::Malformed)),
         };
@@ -196,12 +143,12 @@ impl Line {
     }
 
     fn admitted(&self, context: &Context<'_>) -> bool {
-        self.entry == Entry::Admitted || !context.access.needs_secret()
+        self.is_admitted || !context.access.needs_secret()
     }
 
     fn auth(&mut self, secret: &[u8], context: &mut Context<'_>) -> Action {
         if context.access.admits(secret) {
-            self.entry = Entry::Admitted;
+            self.is_admitted = true;
             context.out.extend_from_slice(b"OK 0\n");
             return Action::Next;
         }
@@ -215,20 +162,18 @@ impl Line {
         let framing = match request.word {
             Some("*") => Framing::ChunkLine,
             size => match size.and_then(decimal) {
-                Some(left) => Framing::Counted { left, chunked: Chunked::No },
+                Some(left) => Framing::Counted(left),
                 None => {
                     let failure = Failure::Malformed("PUT needs a size or *");
                     return refuse(failure, None, context, Action::Close(CloseReason::Malformed));
                 }
             },
         };
-        let trailer = if request.options.contains(&("trailer", "sha256")) { Trailer::Expected } else { Trailer::No };
+        let has_trailer = request.options.contains(&("trailer", "sha256"));
         // With resume= the client sends nothing before it is told GO.
         let waits = request.options.iter().any(|(name, _)| *name == "resume");
         let key = key::absolute(request.path).map_or_else(|_| Key::root(), |path| path.key);
-        let mut exchange = PutExchange { key, framing, trailer, announced: None };
-        exchange.settle();
-        self.exchange = Exchange::Put(Box::new(exchange));
+        self.exchange = Exchange::Put(Box::new(PutExchange::new(key, framing, has_trailer)));
         match self.put_command(request, context) {
             Ok(command) => Action::Run(command),
             Err(Failure::Draining) => refuse(Failure::Draining, None, context, Action::Close(CloseReason::Drained)),
@@ -240,10 +185,8 @@ impl Line {
         if !self.admitted(context) {
             return Err(Failure::Unauthorized);
         }
-        if context.phase == Phase::Draining {
-            return Err(Failure::Draining);
-        }
-        let options = Options::parse(request, PUT_OPTIONS)?;
+        context.check_serving()?;
+        let options = Options::parse(request, &["if", "mtime", "resume", "sha256", "trailer"])?;
         let path = path_of(request.path)?;
         if path.expected_kind == ExpectedKind::Dir {
             return Err(Failure::Malformed("the path of a PUT must not end in /"));
@@ -263,9 +206,7 @@ impl Line {
     }
 
     fn get(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
-        no_word(request)?;
-        let options = Options::parse(request, GET_OPTIONS)?;
-        let Path { key, expected_kind } = path_of(request.path)?;
+        let (options, Path { key, expected_kind }) = pieces(request, &["if", "range", "trailer"])?;
         if expected_kind == ExpectedKind::Dir {
             self.exchange = Exchange::Stat { key: key.clone(), verb: StatVerb::Get };
             return Ok(Action::Run(Command::Stat { key }));
@@ -273,16 +214,14 @@ impl Line {
         if options.only == Some(OnlyIf::Absent) {
             return Err(Failure::Malformed("if=absent makes no sense for GET"));
         }
-        let trailer = if options.trailer { Trailer::Expected } else { Trailer::No };
-        let exchange = GetExchange { key: key.clone(), range: options.range, only: options.only, trailer };
+        let Options { range, only, trailer: has_trailer, .. } = options;
+        let exchange = GetExchange { key: key.clone(), range, only, has_trailer };
         self.exchange = Exchange::Get(Box::new(exchange));
         Ok(Action::Run(Command::Get { key }))
     }
 
     fn list(&mut self, request: &Request<'_>, context: &Context<'_>) -> Result<Action, Failure> {
-        no_word(request)?;
-        let options = Options::parse(request, &["after", "limit"])?;
-        let Path { key, .. } = path_of(request.path)?;
+        let (options, Path { key, .. }) = pieces(request, &["after", "limit"])?;
         self.exchange = Exchange::Plain(key.clone());
         let names_max = context.limits.list_names_max;
         let limit = options.limit.map_or(names_max, |limit| limit.min(names_max));
@@ -290,9 +229,7 @@ impl Line {
     }
 
     fn stat(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
-        no_word(request)?;
-        Options::parse(request, &[])?;
-        let Path { key, expected_kind } = path_of(request.path)?;
+        let (_, Path { key, expected_kind }) = pieces(request, &[])?;
         let verb = match expected_kind {
             ExpectedKind::Dir => StatVerb::StatDir,
             ExpectedKind::Either => StatVerb::Stat,
@@ -302,9 +239,7 @@ impl Line {
     }
 
     fn delete(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
-        no_word(request)?;
-        let options = Options::parse(request, &["if"])?;
-        let Path { key, expected_kind } = path_of(request.path)?;
+        let (options, Path { key, expected_kind }) = pieces(request, &["if"])?;
         if key.is_root() {
             return Err(Failure::Denied("the served folder itself cannot be deleted"));
         }
@@ -317,9 +252,7 @@ impl Line {
     }
 
     fn make_dir(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
-        no_word(request)?;
-        Options::parse(request, &[])?;
-        let Path { key, .. } = path_of(request.path)?;
+        let (_, Path { key, .. }) = pieces(request, &[])?;
         self.exchange = Exchange::Plain(key.clone());
         Ok(Action::Run(Command::MakeDir { key }))
     }
@@ -352,10 +285,16 @@ impl Line {
             Some(Err(failure)) => return refuse(failure, Some(&get.key), context, Action::Next),
         };
         say_opened(&range, asked.as_ref(), meta, context.out);
-        Action::Send { range, hash: get.trailer == Trailer::Expected }
+        Action::Send { range, hash: get.has_trailer }
     }
 
-    /// After a failure: what can still come of this request?
+    /// An idle connection keeps nothing of the request before.
+    fn over(&mut self) -> Action {
+        self.exchange = Exchange::None;
+        Action::Next
+    }
+
+    /// Refuses the request, and decides what becomes of the rest of it.
     fn failed(&mut self, failure: Failure, context: &mut Context<'_>) -> Action {
         let exchange = std::mem::take(&mut self.exchange);
         let (key, then) = match &exchange {
@@ -378,14 +317,6 @@ impl Line {
             self.exchange = exchange;
         }
         action
-    }
-}
-
-impl Line {
-    /// An idle connection keeps nothing of the request before.
-    fn over(&mut self) -> Action {
-        self.exchange = Exchange::None;
-        Action::Next
     }
 }
 
@@ -444,20 +375,12 @@ impl Protocol for Line {
 
     fn body_left(&self) -> u64 {
         let Exchange::Put(put) = &self.exchange else { return 0 };
-        match put.framing {
-            Framing::Counted { left, .. } => left,
-            Framing::ChunkLine | Framing::TrailerLine | Framing::Ended => 0,
-        }
+        put.left()
     }
 
     fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
         let Exchange::Put(put) = &self.exchange else { return Err(Failure::Internal) };
-        let sent_behind = match put.trailer {
-            Trailer::Got(digest) => Some(digest),
-            Trailer::No | Trailer::Expected => None,
-        };
-        let agrees = |wanted: Option<[u8; 32]>| wanted.is_none() || wanted == digest;
-        if agrees(put.announced) && agrees(sent_behind) { Ok(Finish::default()) } else { Err(Failure::DigestMismatch) }
+        put.check(digest).map(|()| Finish::default())
     }
 
     fn sent(&mut self, digest: Option<[u8; 32]>, context: &mut Context<'_>) -> Action {
@@ -467,63 +390,6 @@ impl Protocol for Line {
             context.out.push(b'\n');
         }
         self.over()
-    }
-}
-
-impl PutExchange {
-    /// Steps over what is complete without a further byte.
-    fn settle(&mut self) {
-        if let Framing::Counted { left: 0, chunked } = self.framing {
-            self.framing = match (chunked, self.trailer) {
-                (Chunked::Yes, _) => Framing::ChunkLine,
-                (Chunked::No, Trailer::Expected) => Framing::TrailerLine,
-                (Chunked::No, Trailer::No | Trailer::Got(_)) => Framing::Ended,
-            };
-        }
-    }
-
-    fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
-        match self.framing {
-            Framing::Counted { mut left, chunked } => {
-                let payload = body::take(&mut left, raw.len(), payload_max);
-                self.framing = Framing::Counted { left, chunked };
-                self.settle();
-                let then = match self.framing {
-                    Framing::Ended => Then::End,
-                    _ if payload == raw.len() => Then::Wait,
-                    _ => Then::Look,
-                };
-                Ok(BodyPart { skip: 0, payload, then })
-            }
-            Framing::ChunkLine => {
-                let Some((text, skip)) = cut_short(raw, CHUNK_LINE_LEN_MAX)? else { return Ok(WAIT) };
-                self.framing = match (line::chunk_len(text)?, self.trailer) {
-                    (0, Trailer::Expected) => Framing::TrailerLine,
-                    (0, Trailer::No | Trailer::Got(_)) => Framing::Ended,
-                    (left, _) => Framing::Counted { left, chunked: Chunked::Yes },
-                };
-                let then = if self.framing == Framing::Ended { Then::End } else { Then::Look };
-                Ok(BodyPart { skip, payload: 0, then })
-            }
-            Framing::TrailerLine => {
-                let Some((text, skip)) = cut_short(raw, TRAILER_LEN_MAX)? else { return Ok(WAIT) };
-                self.trailer = Trailer::Got(line::trailer(text)?);
-                self.framing = Framing::Ended;
-                Ok(BodyPart { skip, payload: 0, then: Then::End })
-            }
-            Framing::Ended => Ok(BodyPart { skip: 0, payload: 0, then: Then::End }),
-        }
-    }
-}
-
-const WAIT: BodyPart = BodyPart { skip: 0, payload: 0, then: Then::Wait };
-
-/// A line inside a body, which is much shorter than a request line may be.
-fn cut_short(raw: &[u8], len_max: usize) -> Result<Option<(&[u8], usize)>, Failure> {
-    debug_assert!(len_max <= LINE_LEN_MAX);
-    match line::cut(&raw[..raw.len().min(len_max)])? {
-        None if raw.len() >= len_max => Err(Failure::Malformed("a line inside the body is too long")),
-        found => Ok(found),
     }
 }
 
@@ -539,4 +405,10 @@ fn no_word(request: &Request<'_>) -> Result<(), Failure> {
         Some(_) => Err(Failure::Malformed("a word stands where an option or the path is meant")),
         None => Ok(()),
     }
+}
+
+/// The options and the path of a request that has no other words.
+fn pieces(request: &Request<'_>, allowed: &[&str]) -> Result<(Options, Path), Failure> {
+    no_word(request)?;
+    Ok((Options::parse(request, allowed)?, path_of(request.path)?))
 }

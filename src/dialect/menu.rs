@@ -74,7 +74,6 @@ impl Dialect for Listener {
     }
 }
 
-/// One connection's side.
 #[derive(Debug)]
 pub struct Menu {
     listener: Arc<Listener>,
@@ -84,7 +83,6 @@ pub struct Menu {
     quiet: Option<Duration>,
 }
 
-/// Where the conversation is.
 #[derive(Debug)]
 enum Stage {
     /// The greeting comes, or already the verb.
@@ -99,24 +97,22 @@ enum Stage {
     Seeking(Class, Box<Found>),
     /// The client picks one of these.
     Picking(Class, Vec<Listed>),
-    /// The file is being opened; its name is said first, or not.
+    /// The file is being opened; its name is sent first, or not.
     Opening {
         class: Class,
         key: Key,
         offer: Offer,
     },
-    /// The name has been said; so many bytes follow.
+    /// The name was sent; so many bytes follow.
     Named(u64),
 }
 
-/// How the client is brought to name its file.
+/// What the client is told before or after it names its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cue {
-    /// It names it on its own.
     None,
-    /// It has been prompted.
     Prompted,
-    /// It wants to hear that the name has come.
+    /// It expects an acknowledgement of the name.
     Acknowledge,
 }
 
@@ -140,7 +136,7 @@ impl Menu {
         self.quiet = quiet;
     }
 
-    /// Looks at what is there. `behind` says what is known about what is not.
+    /// Reads the input. `behind` says what is known about the bytes after it.
     fn look(&mut self, input: &[u8], behind: Behind, context: &mut Context<'_>) -> (usize, Action) {
         match &self.stage {
             Stage::Greeting => match menu::greeting(input) {
@@ -227,7 +223,6 @@ impl Menu {
         (used, self.selected(verb, class, context))
     }
 
-    /// Both words are there.
     fn selected(&mut self, verb: Verb, class: Class, context: &mut Context<'_>) -> Action {
         match (verb, self.listener.offer) {
             (Verb::Send, _) if class.is_media() => self.enter(Stage::Name(class, Cue::None), None),
@@ -309,7 +304,6 @@ impl Menu {
         Action::Run(Command::List { key: Key::root(), after, limit: context.limits.list_names_max })
     }
 
-    /// One page of the directory.
     fn sought(&mut self, listing: Listing, context: &mut Context<'_>) -> Action {
         let Stage::Seeking(class, found) = std::mem::replace(&mut self.stage, Stage::Greeting) else {
             return Action::Close(CloseReason::Internal);

@@ -3,8 +3,6 @@
 //! To add a dialect, write a module with a `Listener` that is a [`Dialect`] (its name, options and traits, and the
 //! protocol of its connections) and name the module here, twice.
 
-#![allow(missing_docs, reason = "internal: a field whose name says all has no doc")]
-
 pub mod auto;
 pub mod http;
 mod legacy;

@@ -39,9 +39,9 @@ use crate::wire::key;
 use crate::wire::name_choice::{self as wire, Choice, Client, Cut};
 use counts::Counts;
 
-/// The request has been understood.
+/// Sent once the request is understood.
 const DONE: &[u8] = b"Done";
-/// Said for a file that is not there, by either side.
+/// Sent for a file that is not there, by either side.
 const MISSING: &[u8] = b"File not found. Try again.";
 /// Digits with nothing behind them for so long are a count that came alone: its client sends the
 /// name in the next breath.
@@ -76,7 +76,6 @@ impl Listener {
     }
 }
 
-/// One connection's side.
 #[derive(Debug)]
 pub struct NameChoice {
     listener: Arc<Listener>,
@@ -85,7 +84,7 @@ pub struct NameChoice {
     exchange: Exchange,
 }
 
-/// What is known of the count before the request is whole.
+/// What is known of the count before the request is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Count {
     /// Nothing: it came together with the name, or not at all.
@@ -96,7 +95,6 @@ enum Count {
     Alone,
 }
 
-/// How far the conversation is.
 #[derive(Debug)]
 enum Exchange {
     /// The request is not whole yet.
@@ -105,15 +103,15 @@ enum Exchange {
     Put { client: Client, key: Key, body: Body },
     /// A file is looked for under these names, the likeliest first.
     Get { client: Client, readings: VecDeque<Reading>, told: Told },
-    /// `Done` has been said; the open file follows.
+    /// `Done` was sent; the open file follows.
     Sending { key: Key, len: u64 },
-    /// `Done` has been said; that there is no such file follows.
+    /// `Done` was sent; that there is no such file follows.
     Missing,
-    /// Nothing more will be said.
+    /// Nothing more is sent.
     Over,
 }
 
-/// Are count and name told apart for certain?
+/// How count and name were told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
     Certain,
@@ -167,7 +165,6 @@ impl NameChoice {
         }
     }
 
-    /// A whole request.
     fn request(&mut self, label: &[u8], choice: Choice, client: Client, context: &mut Context<'_>) -> Action {
         let readings = self.readings(label, client);
         // The first is certain if it is the only one; digits that came first are as good.
@@ -271,7 +268,7 @@ impl NameChoice {
         Action::Reset(CloseReason::Refused)
     }
 
-    /// What came has a `:`, and no choice that anybody knows.
+    /// The input has a `:`, and no known choice.
     fn unknown_choice(&mut self, client: Client, context: &mut Context<'_>) -> Action {
         context.refused = Some(Failure::Malformed("the choice is neither PUT nor GET"));
         self.exchange = Exchange::Over;

@@ -54,14 +54,12 @@ impl Dialect for Listener {
     }
 }
 
-/// One connection's side.
 #[derive(Debug)]
 pub struct NameSize {
     peer: SocketAddr,
     exchange: Exchange,
 }
 
-/// The file that is under way.
 #[derive(Debug)]
 enum Exchange {
     /// Its bytes are held by the session.
@@ -69,7 +67,6 @@ enum Exchange {
     /// Its content is streamed; the store is making room, under the name of the reading with this
     /// number.
     Opening(Box<Upload>, usize),
-    /// Its content is streamed.
     Streaming(Box<Upload>),
     /// It is being stored; these follow.
     Storing(Verdict, VecDeque<(Key, Vec<u8>)>),
@@ -78,15 +75,11 @@ enum Exchange {
 /// What a silence would mean for the bytes that are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Front {
-    /// Nothing.
     Unsure,
-    /// The end of a file.
     Complete,
-    /// A goodbye.
     Farewell,
 }
 
-/// An upload whose content is streamed.
 #[derive(Debug)]
 struct Upload {
     head: Head,
@@ -167,7 +160,7 @@ fn part_of(key: &Key) -> Result<Key, Failure> {
     key::relative(&format!("{}{PART}", key.as_str()))
 }
 
-/// Does a silence end this file? A head with nothing behind its digits would too often be taken
+/// The fit, if a silence ends this file. A head with nothing behind its digits would too often be taken
 /// for a whole file of digits.
 fn is_whole(head: &Head, total: u64) -> Option<Fit> {
     head.fit(total).filter(|fit| fit.size == 0 || total > fit.digits_end as u64)
@@ -189,7 +182,7 @@ impl Verdict {
         Self::Part { key, announced: fit.size, came: total.saturating_sub(fit.content as u64) }
     }
 
-    /// It is stored: tells the log.
+    /// The file is stored: writes that to the log.
     fn tell(self, context: &mut Context<'_>) {
         match self {
             Self::Whole { key, size, notes } => {

@@ -80,7 +80,6 @@ impl Dialect for Listener {
     }
 }
 
-/// One connection's side.
 #[derive(Debug)]
 pub struct Pickle {
     listener: Arc<Listener>,
@@ -93,14 +92,10 @@ pub struct Pickle {
     work: usize,
 }
 
-/// What the conversation is at.
 #[derive(Debug)]
 enum Stage {
-    /// A message arrives.
     Listening(Scanner),
-    /// A file is stored.
     Storing(Key),
-    /// A message is kept.
     Keeping,
     /// A file is opened, or on its way.
     Fetching(Box<Fetch>),
@@ -114,18 +109,17 @@ enum Stage {
 struct Fetch {
     key: Key,
     strings: Strings,
-    /// What is said behind the content.
+    /// Output behind the content.
     behind: Vec<u8>,
 }
 
-/// Had more come when the last message was taken?
+/// Whether more had arrived when the last message was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Behind {
     Nothing,
     More,
 }
 
-/// What a dictionary asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Request<'a> {
     Put {
@@ -140,7 +134,6 @@ enum Request<'a> {
 }
 
 impl Pickle {
-    /// A whole message is there.
     fn message(&mut self, message: &[u8], context: &mut Context<'_>) -> Result<Action, Failure> {
         let (document, work) = pickle::decode_counted(message);
         self.work += work;
@@ -187,7 +180,7 @@ impl Pickle {
         }
     }
 
-    /// Says why, and when that can have been read, `None`.
+    /// Sends the reason and, once that can have been read, `None`.
     fn part(&mut self, failure: Failure, context: &mut Context<'_>) -> Action {
         let words = match &self.stage {
             Stage::Storing(key) => format!("{failure}: {}", key.as_str()),
@@ -228,7 +221,7 @@ fn store(key: Key, precondition: Precondition, content: Vec<u8>) -> Action {
     Action::Store(put, content)
 }
 
-/// May so many bytes be stored under this name?
+/// Checks that so many bytes may be stored under this name.
 fn open_for_change(name: &str, len: usize, context: &Context<'_>) -> Result<Key, Failure> {
     let key = key::relative(name)?;
     context.check_serving()?;
@@ -238,7 +231,7 @@ fn open_for_change(name: &str, len: usize, context: &Context<'_>) -> Result<Key,
     Ok(key)
 }
 
-/// What does it ask for? `put` and `get` are requests, and then nothing else may be in there: to
+/// Reads a request: `put` and `get` are, and then nothing else may be in there: to
 /// pass over a part in silence would be worse than to refuse it.
 fn request(document: &Document) -> Result<Request<'_>, Failure> {
     let Value::Dict(entries) = document.root() else {
@@ -256,7 +249,6 @@ fn request(document: &Document) -> Result<Request<'_>, Failure> {
     }
 }
 
-/// A message as the log shows it.
 fn shown(document: &Document) -> String {
     let value = |key| document.get(key).map(short);
     if let (Some(student), Some(github), Some(sid)) = (value("student_name"), value("github_username"), value("sid")) {

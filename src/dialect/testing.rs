@@ -2,7 +2,7 @@
 
 use crate::config::{Access, Limits};
 use crate::counters::Counters;
-use crate::dialect::{Context, Phase};
+use crate::dialect::protocol::{Context, Phase};
 use crate::error::Failure;
 
 /// What came of one call of a protocol.

@@ -3,7 +3,7 @@
 use crate::counters::Counters;
 use crate::ids::ConnId;
 use crate::platform::{Platform, Readable};
-use crate::reactor::connections::{Connection, Readiness, Registration};
+use crate::reactor::connections::{Connection, Registration};
 use crate::reactor::env::Env;
 use crate::reactor::name_locks::NameLocks;
 use crate::reactor::parts::Reactor;
@@ -53,7 +53,7 @@ fn check_resting<S>(id: ConnId, connection: &mut Connection<S>, env: &mut Env, l
     );
     let has_events = connection.registration == Registration::Registered || connection.stream.is_none();
     assert!(has_events, "{id}: in no queue, and not registered for events");
-    let Readiness { readable, writable } = connection.readiness;
+    let (readable, writable) = (connection.readable, connection.writable);
     let sends = writable && session.outgoing() != Outgoing::Nothing;
     // A connection with an operation is driven when that completes.
     let rests = !session.has_ops();

@@ -15,13 +15,6 @@ use crate::reactor::logging::LogQuota;
 use crate::session::Session;
 use crate::session::state::Name;
 
-/// What edge-triggered events have reported of a socket and `WouldBlock` has not taken back.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Readiness {
-    pub readable: Readable,
-    pub writable: bool,
-}
-
 /// Whether a socket is registered with epoll. Registration waits until the first turn of a connection is over,
 /// because many connections have ended by then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +49,9 @@ pub(super) struct Connection<S> {
     /// `None` once it is closed and only operations are waited for.
     pub stream: Option<S>,
     pub session: Session,
-    pub readiness: Readiness,
+    /// What edge-triggered events have reported of the socket and `WouldBlock` has not taken back.
+    pub readable: Readable,
+    pub writable: bool,
     pub registration: Registration,
     generation: u32,
     pub peer: SocketAddr,
@@ -76,7 +71,8 @@ impl<S: Stream> Connection<S> {
             stream: Some(stream),
             session,
             // A client that sends first has often sent already.
-            readiness: Readiness { readable: Readable::Bytes, writable: true },
+            readable: Readable::Bytes,
+            writable: true,
             registration: Registration::NotYet,
             generation: 0,
             peer,

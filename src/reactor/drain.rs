@@ -22,10 +22,9 @@ impl<P: Platform> Reactor<P> {
 
     pub(super) fn drain_deadline(&self) -> Option<Instant> {
         match self.lifecycle {
-            Lifecycle::Draining { listening_until, until } if self.env.clock.now < listening_until => {
-                Some(listening_until.min(until))
+            Lifecycle::Draining { listening_until, until } => {
+                Some(if self.env.clock.now < listening_until { listening_until } else { until })
             }
-            Lifecycle::Draining { until, .. } => Some(until),
             Lifecycle::Serving | Lifecycle::Stopped { .. } => None,
         }
     }
@@ -63,7 +62,7 @@ impl<P: Platform> Reactor<P> {
         let mut idle = 0_usize;
         for (_, connection) in self.connections.iter() {
             let waits = connection.session.state() == Name::AwaitHeader;
-            if connection.session.is_busy() || waits && connection.readiness.readable != Readable::Nothing {
+            if connection.session.is_busy() || waits && connection.readable != Readable::Nothing {
                 return false;
             }
             idle += usize::from(waits);

@@ -111,7 +111,7 @@ impl<P: Platform> Driver<'_, P> {
         match session.state() {
             Name::Opening => true,
             Name::ReceivingBody => {
-                let more = self.connection.readiness.readable != Readable::Nothing || session.has_unseen();
+                let more = self.connection.readable != Readable::Nothing || session.has_unseen();
                 more && session.body_received() < self.env.limits.turn_bytes_max as u64
             }
             _ => false,
@@ -193,7 +193,7 @@ impl<P: Platform> Driver<'_, P> {
     fn shut_down(&mut self) -> bool {
         let session = &mut self.connection.session;
         let Some(stream) = self.connection.stream.as_mut().filter(|_| session.wants_shutdown()) else { return false };
-        if self.connection.readiness.readable == Readable::Nothing && session.may_close_at_once() {
+        if self.connection.readable == Readable::Nothing && session.may_close_at_once() {
             session.closed(&mut self.env.cx());
             return true;
         }
@@ -229,7 +229,7 @@ impl<P: Platform> Driver<'_, P> {
             && connection.session.waits_for_request()
         {
             connection.registration = Registration::NotYetButAnswered;
-            connection.readiness.readable = connection.readiness.readable.max(Readable::Bytes);
+            connection.readable = connection.readable.max(Readable::Bytes);
             return self.enqueue();
         }
         connection.registration = Registration::Registered;

@@ -12,13 +12,13 @@ use crate::reactor::connections::Connection;
 use crate::reactor::env::Env;
 use crate::reactor::name_locks::NameLocks;
 use crate::reactor::scheduling::Scheduler;
-use crate::session::{Session, Spare};
+use crate::session::{RequestDataPool, Session};
 
 /// Memory that all connections share.
 pub(super) struct Buffers {
     /// Every connection reads through it. Its content means nothing between two steps.
     pub scratch: Box<[u8]>,
-    pub spare: Spare,
+    pub spare: RequestDataPool,
     /// Empty between turns.
     pub events: Vec<Event>,
 }

@@ -1,13 +1,10 @@
 //! What every call of a session is lent: time, bounds, chunks, counters, reports.
 
-use std::net::SocketAddr;
-
 use crate::buffer::ChunkPool;
 use crate::config::{Access, Limits};
 use crate::counters::Counters;
 use crate::dialect::Phase;
 use crate::reactor::clock::Clock;
-use crate::reactor::logging::{LogQuota, log_reports};
 use crate::session::{Cx, Disk, Report};
 
 pub(super) struct Env {
@@ -36,14 +33,6 @@ impl Env {
             counters: &mut self.counters,
             reports: &mut self.reports,
             disk: self.disk,
-        }
-    }
-
-    /// Logs what the sessions have reported since the last call; all of it is about `peer`.
-    pub(super) fn log_reports(&mut self, peer: SocketAddr, quota: &mut LogQuota) {
-        // Most steps end no request.
-        if !self.reports.is_empty() {
-            log_reports(&mut self.reports, peer, quota, self.limits.log_lines_per_s_max, &self.clock);
         }
     }
 }

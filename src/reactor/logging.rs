@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::reactor::clock::Clock;
+use crate::reactor::env::Env;
 use crate::session::Report;
 
 /// How many lines about failures one connection has caused in one second of the server's uptime. Eight bytes, as
@@ -39,37 +39,39 @@ impl LogQuota {
     }
 }
 
-/// Logs what one connection has reported. The sink must not block: see `os::log`.
-pub(super) fn log_reports(
-    reports: &mut Vec<Report>,
-    peer: SocketAddr,
-    quota: &mut LogQuota,
-    lines_max: u32,
-    clock: &Clock,
-) {
-    for report in reports.drain(..) {
-        let (word, key, bytes, began, result) = match report {
-            Report::Note(note) => {
-                if quota.admits(lines_max, peer, clock.uptime()) {
-                    log::info!(target: Report::TARGET, "note peer={peer} {}", note.escape_debug());
+impl Env {
+    /// Logs what the sessions have reported since the last call; all of it is about `peer`. The sink must not
+    /// block: see `os::log`.
+    pub(super) fn log_reports(&mut self, peer: SocketAddr, quota: &mut LogQuota) {
+        if self.reports.is_empty() {
+            return; // most steps end no request
+        }
+        let (now, uptime, lines_max) = (self.clock.now, self.clock.uptime(), self.limits.log_lines_per_s_max);
+        for report in self.reports.drain(..) {
+            let (word, key, bytes, began, result) = match report {
+                Report::Note(note) => {
+                    if quota.admits(lines_max, peer, uptime) {
+                        log::info!(target: Report::TARGET, "note peer={peer} {}", note.escape_debug());
+                    }
+                    continue;
                 }
-                continue;
+                Report::Request { word, key, bytes, began, result } => (word, key, bytes, began, result),
+            };
+            let ms = now.saturating_duration_since(began).as_millis();
+            let key = key.as_str().escape_debug();
+            match result {
+                Ok(()) => log::info!(
+                    target: Report::TARGET,
+                    "{word} peer={peer} key=\"/{key}\" bytes={bytes} result=ok ms={ms}"
+                ),
+                Err(trouble) if quota.admits(lines_max, peer, uptime) => log::info!(
+                    target: Report::TARGET,
+                    "{word} peer={peer} key=\"/{key}\" bytes={bytes} result=failed told=\"{}\" cause=\"{}\" ms={ms}",
+                    trouble.failure,
+                    trouble.cause.escape_debug()
+                ),
+                Err(_) => {}
             }
-            Report::Request { word, key, bytes, began, result } => (word, key, bytes, began, result),
-        };
-        let ms = clock.now.saturating_duration_since(began).as_millis();
-        let key = key.as_str().escape_debug();
-        match result {
-            Ok(()) => {
-                log::info!(target: Report::TARGET, "{word} peer={peer} key=\"/{key}\" bytes={bytes} result=ok ms={ms}");
-            }
-            Err(trouble) if quota.admits(lines_max, peer, clock.uptime()) => log::info!(
-                target: Report::TARGET,
-                "{word} peer={peer} key=\"/{key}\" bytes={bytes} result=failed told=\"{}\" cause=\"{}\" ms={ms}",
-                trouble.failure,
-                trouble.cause.escape_debug()
-            ),
-            Err(_) => {}
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::reactor::listeners::Listeners;
 use crate::reactor::name_locks::NameLocks;
 use crate::reactor::scheduling::Scheduler;
 use crate::reactor::timers::Timers;
-use crate::session::{Disk, DiskPace, Session, Spare};
+use crate::session::{Disk, DiskPace, RequestDataPool, Session};
 
 /// What a reactor is built from.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl<P: Platform> Reactor<P> {
             locks: NameLocks::default(),
             buffers: Buffers {
                 scratch: vec![0; limits.read_buffer_bytes + limits.held_bytes_max()].into_boxed_slice(),
-                spare: Spare::default(),
+                spare: RequestDataPool::default(),
                 events: Vec::with_capacity(1024),
             },
             lifecycle: Lifecycle::Serving,
@@ -116,13 +116,6 @@ impl<P: Platform> Reactor<P> {
             locks: &mut self.locks,
             buffers: &mut self.buffers,
         })
-    }
-
-    /// Puts a connection into the run queue of the next turn, unless it is in a queue already.
-    pub(super) fn enqueue(&mut self, id: ConnId) {
-        if let Some(connection) = self.connections.get_mut(id) {
-            self.scheduler.enqueue(id, connection);
-        }
     }
 
     /// Most bytes of the table of addresses that show wrong secrets, for the accounting of memory.

@@ -10,7 +10,7 @@ use crate::platform::{Platform, Readable, Store, Stream};
 use crate::reactor::connections::Registration;
 use crate::reactor::driver::{Budget, Driver};
 use crate::session::state::Name;
-use crate::session::{DiskPace, Use};
+use crate::session::{Consumed, DiskPace};
 
 /// Content found in the buffer and not yet given to the store. Pieces that follow each other in
 /// the file are joined first, so that tiny chunks on the wire do not become tiny writes.
@@ -42,7 +42,7 @@ impl<P: Platform> Driver<'_, P> {
         let connection = &mut *self.connection;
         let (session, env) = (&mut connection.session, &mut *self.env);
         let Some(stream) = connection.stream.as_mut() else { return false };
-        if connection.readiness.readable == Readable::Nothing {
+        if connection.readable == Readable::Nothing {
             return false;
         }
         let most = session.intake(&env.cx());
@@ -68,8 +68,8 @@ impl<P: Platform> Driver<'_, P> {
                 if connection.registration == Registration::NotYet {
                     connection.registration = Registration::NotYetButRead;
                 }
-                if n < end - kept && connection.readiness.readable == Readable::Bytes {
-                    connection.readiness.readable = Readable::Nothing;
+                if n < end - kept && connection.readable == Readable::Bytes {
+                    connection.readable = Readable::Nothing;
                 }
                 self.platform.store().received();
                 session.arrived(n, &env.cx());
@@ -97,12 +97,12 @@ impl<P: Platform> Driver<'_, P> {
                 connection.session.received_eof(&mut env.cx());
                 // An end may complete what is held.
                 connection.unused.remove(held - connection.session.held_len());
-                if let Some(key) = connection.session.settles() {
+                if let Some(key) = connection.session.finishes_writes_of() {
                     locks.announce(self.id, key);
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                connection.readiness.readable = Readable::Nothing;
+                connection.readable = Readable::Nothing;
                 return false;
             }
             Err(error) => {
@@ -122,15 +122,15 @@ impl<P: Platform> Driver<'_, P> {
         }
         held.extend_from_slice(&self.buffers.scratch[..n]);
         match self.connection.session.consume(&held, &mut self.env.cx()) {
-            Use::Wait => self.connection.session.keep(held),
+            Consumed::Wait => self.connection.session.keep(held),
             // The message is complete, or refused: what is behind it is shown as ever.
-            Use::Took(used) => {
+            Consumed::Took(used) => {
                 self.connection.unused.remove(used);
                 let rest = &held[used..];
                 self.buffers.scratch[..rest.len()].copy_from_slice(rest);
                 self.consume(rest.len());
             }
-            Use::Content { .. } => debug_assert!(false, "a message that is awaited is no content"),
+            Consumed::Content { .. } => debug_assert!(false, "a message that is awaited is no content"),
         }
     }
 
@@ -150,12 +150,12 @@ impl<P: Platform> Driver<'_, P> {
         let mut content: Option<Content> = None;
         loop {
             match self.connection.session.consume(&self.buffers.scratch[at..filled], &mut self.env.cx()) {
-                Use::Wait => break,
-                Use::Took(n) => {
+                Consumed::Wait => break,
+                Consumed::Took(n) => {
                     self.connection.unused.remove(n);
                     at += n;
                 }
-                Use::Content { skip, len, file, offset } => {
+                Consumed::Content { skip, len, file, offset } => {
                     self.connection.unused.remove(skip + len);
                     let start = at + skip;
                     at = start + len;
@@ -168,7 +168,7 @@ impl<P: Platform> Driver<'_, P> {
             self.store_content(&content);
         }
         let session = &mut self.connection.session;
-        if let Some(key) = session.settles() {
+        if let Some(key) = session.finishes_writes_of() {
             self.locks.announce(self.id, key);
         }
         session.hold(&self.buffers.scratch[at..filled]);

@@ -49,15 +49,13 @@ impl InteractiveLoad {
 #[derive(Debug, Default)]
 pub(super) struct Scheduler {
     /// Still ready, out of budget, or told something: these run in the next turn.
-    run_queue: VecDeque<ConnId>,
-    /// Empty: the memory of the previous turn's run queue, used again.
-    recycled: VecDeque<ConnId>,
+    pub run_queue: VecDeque<ConnId>,
     /// Bulk transfers that are ready.
     pub bulk: VecDeque<ConnId>,
     /// Answered in this turn, and the reply is not sent yet; empty between turns.
     pub replies: Vec<ConnId>,
     /// Bytes that bulk transfers may still move in this turn.
-    turn_bytes_left: usize,
+    pub turn_bytes_left: usize,
     interactive: InteractiveLoad,
 }
 
@@ -74,29 +72,16 @@ impl Scheduler {
         !self.run_queue.is_empty() || !self.bulk.is_empty()
     }
 
-    /// Takes the run queue, so that this turn is finite: what is queued from here on runs in the next.
-    pub(super) fn begin_turn(&mut self, limits: &Limits) -> VecDeque<ConnId> {
-        self.turn_bytes_left = limits.turn_bytes;
-        std::mem::replace(&mut self.run_queue, std::mem::take(&mut self.recycled))
-    }
-
     /// What a small request may move at a time.
     pub(super) const fn small_budget(&self, limits: &Limits) -> usize {
         if self.is_spent() { limits.turn_bytes_min } else { limits.turn_bytes_max }
     }
 
-    /// Small requests have run, and so many requests have been answered since the start.
-    pub(super) fn finish_small(&mut self, run_queue: VecDeque<ConnId>, answered: u64, now: Instant) {
-        debug_assert!(run_queue.is_empty());
-        self.recycled = run_queue;
-        self.interactive.observe(answered, now);
-    }
-
-    /// Bulk transfers come now. Returns what uploads together may receive: with 64 of them, a quarter of the bytes
+    /// What uploads together may receive in a turn, when so many requests have been answered since the start: with 64 of them, a quarter of the bytes
     /// makes a turn a third as long, but in memory each byte costs 5 % more, for smaller parts of each as much as
     /// for fewer of them. So uploads pay that only beside small requests.
-    pub(super) fn begin_bulk(&mut self, limits: &Limits, now: Instant) -> usize {
-        self.turn_bytes_left = limits.turn_bytes;
+    pub(super) fn upload_bytes(&mut self, limits: &Limits, answered: u64, now: Instant) -> usize {
+        self.interactive.observe(answered, now);
         let shared = if self.interactive.is_present(now) { limits.turn_bytes_shared } else { usize::MAX };
         limits.turn_bytes.min(shared)
     }

@@ -25,7 +25,7 @@ const TRUNCATED: &str = "the file became shorter while it was sent";
 impl<P: Platform> Driver<'_, P> {
     /// Sends what the session has to send, as far as the socket takes it.
     pub(super) fn send(&mut self, budget: &mut Budget) -> bool {
-        if !self.connection.readiness.writable || self.connection.stream.is_none() {
+        if !self.connection.writable || self.connection.stream.is_none() {
             return false;
         }
         let session = &self.connection.session;
@@ -42,7 +42,7 @@ impl<P: Platform> Driver<'_, P> {
         match sent {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.connection.readiness.writable = false;
+                self.connection.writable = false;
                 return false;
             }
             Err(error) => {
@@ -86,7 +86,7 @@ impl<P: Platform> Driver<'_, P> {
                     return Ok(());
                 }
                 Err(error) => {
-                    session.read_failed(&error, cx);
+                    session.source_failed(error.cause(), cx);
                     return Ok(());
                 }
             },
@@ -129,7 +129,7 @@ impl<P: Platform> Driver<'_, P> {
         let part = usize::try_from(len).unwrap_or(usize::MAX).min(allowed);
         match self.platform.send_file(stream, file, offset, part, (part as u64) < len)? {
             sent @ (SendFile::Sent(n) | SendFile::SentUntilFull(n)) => {
-                self.connection.readiness.writable = matches!(sent, SendFile::Sent(_));
+                self.connection.writable = matches!(sent, SendFile::Sent(_));
                 budget.spend(n);
                 session.sent_file(n, None, cx);
             }

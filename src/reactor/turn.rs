@@ -3,7 +3,6 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::ids::ConnId;
 use crate::platform::{Event, Platform, Store};
 use crate::reactor::parts::{Ended, Lifecycle, Reactor};
 use crate::reactor::scheduling::{RECEIVE_BATCH, REPLY_BATCH};
@@ -84,9 +83,8 @@ impl<P: Platform> Reactor<P> {
                     self.env.counters.stale_events += 1;
                     return;
                 };
-                let readiness = &mut connection.readiness;
-                readiness.readable = readable.max(readiness.readable);
-                readiness.writable |= writable;
+                connection.readable = readable.max(connection.readable);
+                connection.writable |= writable;
                 self.scheduler.enqueue(id, connection);
             }
         }
@@ -124,17 +122,21 @@ impl<P: Platform> Reactor<P> {
         }
     }
 
-    /// Runs the queue: small requests, all of them. Bulk transfers are put aside for [`Self::run_bulk`].
+    /// Runs what is queued now: small requests, all of them. Bulk transfers are put aside for [`Self::run_bulk`].
     fn run_queued(&mut self) {
-        let mut work = self.scheduler.begin_turn(&self.env.limits);
-        while !work.is_empty() {
-            let batch = work.len().min(RECEIVE_BATCH);
-            for id in work.iter().take(batch) {
-                if let Some(mut driver) = self.driver(*id) {
+        self.scheduler.turn_bytes_left = self.env.limits.turn_bytes;
+        // Counted now, so that the turn is finite: what is queued from here on runs in the next.
+        let mut left = self.scheduler.run_queue.len();
+        while left > 0 {
+            let batch = left.min(RECEIVE_BATCH);
+            left -= batch;
+            for index in 0..batch {
+                if let Some(mut driver) = self.driver(self.scheduler.run_queue[index]) {
                     driver.receive_request();
                 }
             }
-            for id in work.drain(..batch) {
+            for _ in 0..batch {
+                let Some(id) = self.scheduler.run_queue.pop_front() else { break };
                 let Some(connection) = self.connections.get_mut(id) else { continue };
                 if connection.session.is_bulk(&self.env.limits) {
                     self.scheduler.bulk.push_back(id);
@@ -148,15 +150,16 @@ impl<P: Platform> Reactor<P> {
             }
             self.send_replies();
         }
-        self.scheduler.finish_small(work, self.env.counters.requests_but_uploads(), self.env.clock.now);
     }
 
     /// Runs bulk transfers, in the order in which they were queued, until the bytes of the turn are spent. Small
     /// requests have bytes of their own: otherwise bulk transfers would starve beside many of them.
     fn run_bulk(&mut self) {
-        let limits = &self.env.limits;
-        let upload_bytes = self.scheduler.begin_bulk(limits, self.env.clock.now);
-        let received = self.env.counters.bytes_in;
+        let Self { env, scheduler, .. } = self;
+        scheduler.turn_bytes_left = env.limits.turn_bytes;
+        let answered = env.counters.requests_but_uploads();
+        let upload_bytes = scheduler.upload_bytes(&env.limits, answered, env.clock.now);
+        let received = env.counters.bytes_in;
         for _ in 0..self.scheduler.bulk.len() {
             if self.scheduler.is_spent() || self.env.counters.bytes_in - received >= upload_bytes as u64 {
                 break;
@@ -176,9 +179,10 @@ impl<P: Platform> Reactor<P> {
             self.drive(id, self.env.limits.turn_bytes_min, false);
         }
         // A connection that was served again meanwhile has had its share of this turn.
-        let again: Vec<ConnId> = std::mem::replace(&mut self.scheduler.replies, replies);
-        for id in again {
-            self.enqueue(id);
+        for id in std::mem::replace(&mut self.scheduler.replies, replies) {
+            if let Some(mut driver) = self.driver(id) {
+                driver.enqueue();
+            }
         }
     }
 

@@ -21,7 +21,7 @@ use crate::os::event_queue::{Control, EventQueue};
 use crate::os::{net, process};
 use crate::platform::Signal;
 use crate::reactor::{Ended, Reactor, Setup};
-use crate::session::{Session, Spare};
+use crate::session::{RequestDataPool, Session};
 use crate::store::DiskStore;
 use platform::OsPlatform;
 
@@ -367,7 +367,7 @@ impl Ceiling {
                 + Reactor::<OsPlatform>::guesses_bytes(limits)
                 + limits.read_buffer_bytes
                 + limits.held_bytes_max()
-                + Spare::BYTES_MAX
+                + RequestDataPool::BYTES_MAX
                 + if limits.cache_files_max > 0 { limits.cache_bytes_max } else { 0 }
                 + limits.io_workers * crate::store::WORKER_BUFFER_BYTES
                 // A listing on its way from the store to the reply that is made of it.

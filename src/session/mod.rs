@@ -6,459 +6,594 @@
 //! [`Session::deadline`], [`Session::wants_slot`]). After telling it anything, ask everything
 //! again: that is the whole driving contract.
 //!
-//! `state` has the states and their table, `request` everything between requests, `receive` the
-//! uploads, `send` the downloads, `pause` silences, `close` the ways to end.
+//! ```text
+//! download         AwaitHeader ─▶ Opening ─▶ SendingBody ─▶ AwaitHeader
+//! upload           AwaitHeader ─▶ AwaitSlot ─▶ Opening ─▶ ReceivingBody ─▶ FinishingWrites ─▶ Committing ─▶ AwaitHeader
+//! small upload     AwaitHeader ─▶ AwaitSlot ─▶ ReceivingBody ─▶ FinishingWrites ─▶ Committing ─▶ AwaitHeader
+//! other command    AwaitHeader ─▶ Executing ─▶ AwaitHeader
+//! long reply       Executing ─▶ SendingPart ─▶ AwaitSlot ─▶ Executing
+//! cold file        SendingBody ─▶ AwaitSlot ─▶ SendingBody
+//! legacy dialects  Committing ─▶ Pausing ─▶ AwaitHeader
+//! refused upload   AwaitHeader ─▶ Discarding ─▶ AwaitHeader
+//! end              AwaitHeader ─▶ SendingReply ─▶ Lingering ─▶ Done
+//! ```
+//!
+//! [`state::Name::followers`] has every transition. `state` has the data of each state, `states` what each does, in a
+//! file of its own, and `behavior` the events. An event takes the state by value and returns a `Step`, which
+//! [`Session`] carries out: so no state calls another.
+#![allow(missing_docs, reason = "internal: only the reactor drives sessions")]
 
-mod close;
-mod pause;
-mod receive;
+mod actions;
+mod behavior;
+mod common;
+mod cx;
 mod report;
-mod request;
-mod send;
+mod reporting;
+mod request_data;
 pub mod state;
-mod work;
+mod states;
+mod step;
 
-use std::time::Instant;
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
 
-use crate::buffer::{Chunk, ChunkPool};
-use crate::config::{Access, Limits};
+use crate::buffer::Outbox;
+use crate::config::Limits;
 use crate::counters::Counters;
-use crate::dialect::{AnyProtocol, Context, Kind, Phase, Protocol};
-use crate::error::{CloseReason, Failure};
+use crate::dialect::{Action, AnyProtocol, Kind};
+use crate::error::{CloseReason, Failure, StoreError};
+use crate::ids::FileId;
 use crate::object::Key;
 use crate::platform::{Completion, Op};
-use report::{Request, Segments};
-use state::{Name, PauseStage, State, Supply, Target, Wanted};
-use work::Work;
+use behavior::{Behavior, in_state};
+use common::Common;
+use request_data::LazyRequestData;
+use state::{AwaitHeader, Done, Lingering, Name, Pausing, Receiving, SendingReply, State, Supply, Target};
+use step::Step;
 
-pub use receive::Use;
-pub use report::{Report, Trouble};
-pub use send::Outgoing;
-pub use work::Spare;
+pub use cx::{Cx, Disk, DiskPace};
+pub use report::{Report, RequestError};
+pub use request_data::RequestDataPool;
+pub use step::Consumed;
 
-/// A message longer than a head must be complete within so many times `Limits::stall_timeout`.
-const GATHER_STALLS: u32 = 5;
-
-/// What the reactor lends a session for one call.
-pub struct Cx<'a> {
-    /// The present.
-    pub now: Instant,
-    /// The clock on the wall, in seconds since 1970.
-    pub wall_clock_s: u64,
-    /// Every bound.
-    pub limits: &'a Limits,
-    /// Who may do what.
-    pub access: &'a Access,
-    /// Is the server taking new requests?
-    pub phase: Phase,
-    /// Where chunks come from and go home to.
-    pub pool: &'a mut ChunkPool,
-    /// Facts for the operator.
-    pub counters: &'a mut Counters,
-    /// Requests that ended, for the log.
-    pub reports: &'a mut Vec<Report>,
-    /// How the disk does.
-    pub disk: Disk,
-}
-
-/// What a session must know of the disk in this turn.
+/// What is to be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Disk {
-    /// Does it keep up?
-    pub pace: DiskPace,
-    /// See `Store::flush_window`.
-    pub flush_window: Option<u64>,
-}
-
-/// Does the disk keep up?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DiskPace {
-    /// Content is written from the loop itself.
-    KeepsUp,
-    /// Content is held in chunks and written by the disk workers.
-    Lags,
-}
-
-/// Has the dialect seen every byte that is held?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Appetite {
-    /// Yes, and it needs more.
-    Hungry,
-    /// No, or not since the state changed.
-    Unseen,
-}
-
-/// Where a session stands with the transfer slots.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Slot {
-    None,
-    Held,
+pub enum Outgoing {
+    Nothing,
+    /// Only what is in the outbox.
+    Outbox,
+    /// The outbox, then these bytes straight from the file.
+    File {
+        file: FileId,
+        offset: u64,
+        /// At least 1.
+        len: u64,
+        /// True if the bytes must pass through this process.
+        hash: bool,
+    },
 }
 
 /// One connection's conversation.
 #[derive(Debug)]
 pub struct Session {
-    dialect: AnyProtocol,
-    /// Under which it is counted.
-    spoken: Kind,
     state: State,
-    appetite: Appetite,
-    in_flight: u8,
-    slot: Slot,
-    /// On this connection so far.
-    wrong_secrets: u8,
-    /// See [`Session::take_wrong_secret`].
-    has_new_wrong_secret: bool,
-    work: Work,
-    /// When the state was entered.
-    entered: Instant,
-    /// When the peer last moved a byte.
-    active: Instant,
+    common: Common,
 }
 
 impl Session {
-    /// A connection has been accepted; asks the dialect whether it speaks first.
+    /// A connection has been accepted; a dialect that speaks first does so.
     pub fn new(dialect: AnyProtocol, cx: &mut Cx<'_>) -> Self {
-        let mut session = Self {
-            spoken: dialect.kind(),
-            dialect,
-            state: State::AwaitHeader { since: None },
-            appetite: Appetite::Hungry,
-            in_flight: 0,
-            slot: Slot::None,
-            wrong_secrets: 0,
-            has_new_wrong_secret: false,
-            work: Work::default(),
-            entered: cx.now,
-            active: cx.now,
-        };
-        cx.counters.open += 1;
-        cx.counters.states[session.state() as usize] += 1;
-        cx.counters.dialects[session.spoken as usize] += 1;
-        let action = session.with_protocol(cx, |protocol, context| protocol.opened(context));
-        session.apply(action, cx);
+        let mut session = Self { state: AwaitHeader::NEXT.into(), common: Common::new(dialect, cx) };
+        session.advance(cx, |state, common, cx| {
+            match common.with_protocol(cx, |protocol, context| protocol.opened(context)) {
+                Action::More => Step::Stay(state),
+                action => Step::Obey(action),
+            }
+        });
         session
     }
 
-    /// The slot of this session is freed: it is not counted any more.
+    /// The connection is not counted any more.
     pub fn retire(&self, counters: &mut Counters) {
-        counters.open -= 1;
-        counters.states[self.state() as usize] -= 1;
-        counters.dialects[self.spoken as usize] -= 1;
+        self.common.retire(counters);
     }
 
-    /// Which state it is in.
-    pub const fn state(&self) -> Name {
-        self.state.name()
-    }
-
-    /// False for a connection that is only told that there is no room.
-    pub const fn is_admitted(&self) -> bool {
-        !self.dialect.is_turned_away()
-    }
-
-    /// What is spoken on it.
-    pub const fn speaks(&self) -> Kind {
-        self.dialect.kind()
-    }
-
-    /// The next operation for the store. It counts as in flight until it is `completed`.
-    pub fn next_op(&mut self) -> Option<Op> {
-        if self.work.ops.is_empty() {
-            return None; // and makes no room to find that out
-        }
-        let op = self.work.ops.pop_front()?;
-        self.in_flight += 1;
-        Some(op)
-    }
-
-    /// Is an operation at the store, or on its way there?
-    pub fn has_ops(&self) -> bool {
-        self.in_flight > 0 || !self.work.ops.is_empty()
-    }
-
-    /// An operation ended. Its chunk comes home whatever the state is.
-    pub fn completed(&mut self, done: Completion, cx: &mut Cx<'_>) {
-        assert!(self.in_flight > 0, "a completion without an operation");
-        self.in_flight -= 1;
-        match self.state.name() {
-            Name::AwaitHeader
-            | Name::AwaitSlot
-            | Name::SendingPart
-            | Name::Pausing
-            | Name::Discarding
-            | Name::SendingReply
-            | Name::Lingering => {
-                // The end of an `Abort` or `Close`, or of writes of an upload that has failed.
-                self.give_back(done.chunk, cx);
-                if let State::AwaitHeader { since: None } = self.state {
-                    // Only from here on is the peer listened to.
-                    (self.entered, self.active) = (cx.now, cx.now);
-                }
-            }
-            Name::Opening => self.opened(done, cx),
-            Name::Executing => self.executed(done, cx),
-            Name::ReceivingBody | Name::Settling => self.body_completed(done, cx),
-            Name::Committing => self.committed(done, cx),
-            Name::SendingBody => self.send_completed(done, cx),
-            Name::Done => self.completed_after_end(done, cx),
-        }
-    }
-
-    /// Is a transfer under way that has more to move than a small request?
-    pub fn is_bulk(&self, limits: &Limits) -> bool {
-        match &self.state {
-            State::SendingBody(sending) => sending.end - sending.next > limits.turn_bytes_min as u64,
-            State::ReceivingBody(receiving) => matches!(receiving.target, Target::File(_)),
-            State::AwaitHeader { .. } => self.spoken.traits().decodes_slowly,
-            _ => false,
-        }
-    }
-
-    /// What decoding has cost since this was last asked, in bytes of an upload that take as long.
-    pub fn take_work(&mut self) -> usize {
-        if self.spoken.traits().decodes_slowly { self.dialect.protocol().take_work() } else { 0 }
-    }
-
-    /// True once after a wrong secret was shown.
-    pub const fn take_wrong_secret(&mut self) -> bool {
-        std::mem::replace(&mut self.has_new_wrong_secret, false)
-    }
-
-    /// Is a slot wanted now?
-    pub const fn wants_slot(&self) -> bool {
-        matches!(self.state, State::AwaitSlot(_))
-    }
-
-    /// Since when a slot is wanted.
-    pub const fn waits_for_slot_since(&self) -> Option<Instant> {
-        if self.wants_slot() { Some(self.entered) } else { None }
-    }
-
-    /// Does it have one already, which it could not give back?
-    pub fn holds_slot(&self) -> bool {
-        self.slot == Slot::Held
-    }
-
-    /// True once when the slot is not needed any more; the caller takes it back.
-    pub fn release_slot(&mut self, limits: &Limits) -> bool {
-        // A long message is gathered, and what came behind one is held, on the slot's account.
-        let holds = self.work.inbox.len() >= limits.head_len_max;
-        let in_use = match &self.state {
-            State::Done { .. } => false,
-            State::Opening(_)
-            | State::Executing
-            | State::ReceivingBody(_)
-            | State::Settling(_)
-            | State::Committing
-            | State::SendingPart(_) => true,
-            // What comes straight from the page cache needs no chunk.
-            State::SendingBody(sending) => holds || matches!(sending.supply, Supply::Held | Supply::HeldReading),
-            // The file that is open meanwhile will be read into this slot's chunks.
-            State::Pausing(_) => holds || self.pauses_before_held(),
-            State::AwaitSlot(wanted) => {
-                holds || matches!(&**wanted, Wanted::Store(_, content) if content.len() >= limits.head_len_max)
-            }
-            State::AwaitHeader { .. }
-            | State::Discarding { .. }
-            | State::SendingReply(_)
-            | State::Lingering { .. }
-            | State::Moving(_) => holds,
+    /// Tells the present state about an event, and does what follows until a state goes on.
+    fn advance(&mut self, cx: &mut Cx<'_>, event: impl FnOnce(State, &mut Common, &mut Cx<'_>) -> Step) {
+        // What stands here meanwhile is never seen.
+        let state = std::mem::replace(&mut self.state, State::Executing(state::Executing));
+        let step = event(state, &mut self.common, cx);
+        self.state = match step {
+            Step::Stay(state) => state,
+            step => self.common.follow(step, cx),
         };
-        // A page of a listing lives in the outbox, on the slot's account.
-        let joined = !self.has_ops() && self.work.credits == limits.chunks_per_slot;
-        if self.slot == Slot::Held && !in_use && joined && self.work.outbox.len() <= limits.reply_bytes_max {
-            self.slot = Slot::None;
-            self.work.credits = 0;
-            return true;
-        }
-        false
+        debug_assert_eq!(self.state.name(), self.common.name, "a state that was not entered");
     }
 
-    /// The earliest time at which [`Session::timed_out`] has something to decide.
-    pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
-        match &self.state {
-            State::AwaitHeader { .. } if !self.work.outbox.is_empty() => Some(self.entered + limits.stall_timeout),
-            // The peer is not listened to while the last request ends at our own disk.
-            State::AwaitHeader { .. } if self.has_ops() => None,
-            State::AwaitHeader { since } if self.slot == Slot::Held => {
-                // A message in pieces may take its time, but not keep a slot for ever.
-                let whole = since.unwrap_or(self.entered) + GATHER_STALLS * limits.stall_timeout;
-                self.sooner(whole.min(self.active + limits.stall_timeout))
-            }
-            State::AwaitHeader { since: Some(since) } => self.sooner(*since + limits.head_timeout),
-            State::AwaitHeader { since: None } => self.sooner(self.active + limits.idle_timeout),
-            State::AwaitSlot(_) => Some(self.entered + limits.slot_timeout),
-            State::Opening(_) | State::Executing | State::Settling(_) | State::Committing => None,
-            State::ReceivingBody(receiving) => {
-                let pace = receiving.pace.deadline()?;
-                self.sooner(pace.min(self.active + limits.stall_timeout))
-            }
-            State::Pausing(pausing) => Some(match pausing.stage {
-                PauseStage::Unacknowledged(look_at) => look_at,
-                PauseStage::Until(at) => at,
-            }),
-            State::SendingBody(sending) => {
-                sending.pace.deadline().map(|pace| pace.min(self.active + limits.stall_timeout))
-            }
-            State::Discarding { .. } | State::SendingReply(_) | State::SendingPart(_) => {
-                Some(self.entered + limits.stall_timeout)
-            }
-            State::Lingering { .. } => Some(self.entered + limits.linger_timeout),
-            State::Done { .. } | State::Moving(_) => None,
-        }
+    /// Ends the conversation from outside.
+    fn end(&mut self, reason: CloseReason, is_reset: bool, cx: &mut Cx<'_>) {
+        self.advance(cx, |state, common, cx| {
+            in_state!(state, state => state.release(common, cx));
+            Step::End(reason, is_reset)
+        });
     }
 
-    /// The deadline, or the silence that the dialect waits for if that is sooner.
-    fn sooner(&self, deadline: Instant) -> Option<Instant> {
-        Some(self.quiet_at().map_or(deadline, |quiet| quiet.min(deadline)))
+    pub const fn state(&self) -> Name {
+        self.common.name
     }
 
-    /// When a silence of the peer is long enough to mean something. It is no silence while we do
-    /// not listen.
-    fn quiet_at(&self) -> Option<Instant> {
-        let listening = !self.has_ops() && (self.work.inbox.is_empty() || self.appetite == Appetite::Hungry);
-        let after = self.dialect.protocol_ref().quiet_after().filter(|_| listening)?;
-        Some(self.work.quiet_told.map_or(self.active, |told| told.max(self.active)) + after)
+    /// False for a connection that is only told that it is turned away.
+    pub const fn is_admitted(&self) -> bool {
+        !self.common.dialect.is_turned_away()
     }
 
-    /// Nothing moves any more: what is only needed while something is under way is given back.
-    pub fn rest(&mut self, spare: &mut Spare) {
-        self.work.rest(self.active, spare);
-        if let State::SendingBody(_) = self.state {
-            self.work.shed();
-        }
+    pub const fn speaks(&self) -> Kind {
+        self.common.dialect.kind()
     }
 
-    /// Bytes may come: makes room for what they start from what others gave back.
-    pub fn begin(&mut self, spare: &mut Spare) {
-        self.work.begin(spare);
+    // The peer's bytes.
+
+    /// How many bytes to read from the socket now; 0 means: do not read. This is the back-pressure.
+    pub fn intake(&mut self, cx: &Cx<'_>) -> usize {
+        in_state!(&mut self.state, state => state.intake(&self.common, cx))
     }
 
-    /// Bytes of heap that a session uses while something is under way, contents not counted.
-    pub const fn work_bytes() -> usize {
-        Work::bytes()
+    /// Bytes arrived, or those that are held may be of use now: uses what it can of the front of `data`. Call until
+    /// it returns [`Consumed::Wait`], then [`Session::hold`] the rest.
+    pub fn consume(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Consumed {
+        let mut consumed = Consumed::Wait;
+        self.advance(cx, |state, common, cx| {
+            let step;
+            (step, consumed) = in_state!(state, state => state.consume(data, common, cx));
+            step
+        });
+        consumed
+    }
+
+    /// True if bytes are held that the session has not decided about.
+    pub fn has_unseen(&self) -> bool {
+        self.common.has_unseen()
+    }
+
+    /// Takes the bytes that are held, to show them again in front of new ones.
+    pub fn take_held(&mut self) -> Vec<u8> {
+        self.common.take_held()
+    }
+
+    /// Keeps the bytes that [`Session::consume`] could not use. A part of a head costs what it holds, not its limit.
+    pub fn hold(&mut self, rest: &[u8]) {
+        self.common.keep(rest.to_vec());
+    }
+
+    /// As [`Session::hold`], for bytes that are held already and did not move.
+    pub fn keep(&mut self, held: Vec<u8>) {
+        self.common.keep(held);
     }
 
     /// Bytes that came and are still unread by the dialect.
     pub fn held_len(&self) -> usize {
-        self.work.inbox.len()
+        self.common.data.inbox.len()
     }
 
-    /// Bytes of heap behind what it holds between turns: unread bytes, replies, a message that waits
-    /// for a slot, and its chunks wherever they are. For the accounting of memory.
-    pub fn content_bytes(&self, limits: &Limits) -> usize {
-        let chunks = match self.slot {
-            Slot::None => 0,
-            Slot::Held => limits.chunks_per_slot - self.work.credits,
-        };
-        let message = match &self.state {
-            State::AwaitSlot(wanted) => wanted.content_bytes(),
-            _ => 0,
-        };
-        let work = &self.work;
-        work.inbox.capacity() + work.outbox.text_capacity() + chunks * limits.chunk_bytes + message
+    /// True while a message is awaited of which more is here than a head may have.
+    pub fn is_gathering(&self, limits: &Limits) -> bool {
+        self.common.name == Name::AwaitHeader && self.common.holds_long_input(limits)
     }
 
-    /// What must hold between turns; a broken one is a bug of ours.
-    pub fn check_invariants(&self, limits: &Limits) {
-        assert!(self.work.credits <= limits.chunks_per_slot, "more credits at home than a slot has");
-        assert!(self.slot == Slot::Held || self.work.credits == 0, "credits without a slot");
-        let held_max = match self.slot {
-            Slot::None => limits.head_len_max,
-            Slot::Held => limits.head_len_max.max(limits.message_bytes_max),
-        };
-        assert!(self.work.inbox.len() <= held_max, "more bytes held than a head or a message may have");
-        assert!(!matches!(self.state, State::Moving(_)), "a state was taken out and not replaced");
-        let idle = self.deadline(limits).is_none() && !self.has_ops();
-        let over = matches!(self.state, State::Done { .. });
-        assert!(!idle || over, "{:?}: no deadline, no operation: nothing would wake it", self.state());
-    }
-
-    /// The only mutator of `state`: checks the transition table, and moves the session to its new
-    /// place in the counters.
-    fn set_state(&mut self, next: State, cx: &mut Cx<'_>) {
-        let (from, to) = (self.state.name(), next.name());
-        debug_assert!(from == to || from.followers().contains(&to), "{from:?} must not become {to:?}");
-        log::trace!(target: "filewharf::session", "{from:?} -> {to:?}");
-        cx.counters.states[from as usize] -= 1;
-        cx.counters.states[to as usize] += 1;
-        self.state = next;
-        self.entered = cx.now;
-        self.active = cx.now;
-        self.appetite = Appetite::Unseen;
-    }
-
-    /// Takes the state out, to be replaced by value. Whoever calls this sets a new one before
-    /// returning.
-    fn take_state(&mut self) -> State {
-        let name = self.state.name();
-        std::mem::replace(&mut self.state, State::Moving(name))
-    }
-
-    /// Runs the dialect with a place to speak. What it refuses on its own is reported here.
-    fn with_protocol<R>(&mut self, cx: &mut Cx<'_>, run: impl FnOnce(&mut dyn Protocol, &mut Context<'_>) -> R) -> R {
-        let (result, refused) = self.run_protocol(cx, run);
-        if let Some(failure) = refused {
-            self.work.request.get_or_insert_with(|| Request::new("request", Key::root(), cx.now));
-            self.report_failure(failure, failure.words(), cx);
+    /// `n` bytes were received.
+    pub fn arrived(&mut self, n: usize, cx: &Cx<'_>) {
+        self.common.active = cx.now;
+        if let State::ReceivingBody(receiving) = &mut self.state {
+            receiving.min_rate.moved(n);
         }
-        result
     }
 
-    fn run_protocol<R>(
-        &mut self,
-        cx: &mut Cx<'_>,
-        run: impl FnOnce(&mut dyn Protocol, &mut Context<'_>) -> R,
-    ) -> (R, Option<Failure>) {
-        debug_assert!(cx.counters.agree(), "a dialect would tell what is not so: {:?}", cx.counters);
-        let out = self.work.outbox.text();
-        let mut notes = Vec::new();
-        let mut context = Context {
-            out,
-            limits: cx.limits,
-            access: cx.access,
-            phase: cx.phase,
-            wall_clock_s: cx.wall_clock_s,
-            counters: cx.counters,
-            refused: None,
-            wrong_secret: false,
-            notes: &mut notes,
-        };
-        let result = run(self.dialect.protocol(), &mut context);
-        let refused = context.refused;
-        if context.wrong_secret {
-            self.wrong_secrets = self.wrong_secrets.saturating_add(1);
-            self.has_new_wrong_secret = true;
-        }
-        let spoken = self.dialect.kind();
-        if spoken != self.spoken {
-            // Only now has the peer shown what it speaks.
-            cx.counters.dialects[self.spoken as usize] -= 1;
-            cx.counters.dialects[spoken as usize] += 1;
-            self.spoken = spoken;
-        }
-        cx.reports.extend(notes.into_iter().map(Report::Note));
-        (result, refused)
+    /// The peer's stream ended.
+    pub fn received_eof(&mut self, cx: &mut Cx<'_>) {
+        self.advance(cx, |state, common, cx| in_state!(state, state => state.received_eof(common, cx)));
     }
 
-    fn take_chunk(&mut self, cx: &mut Cx<'_>) -> Option<Chunk> {
-        self.work.credits = self.work.credits.checked_sub(1)?;
-        Some(cx.pool.take())
+    /// The socket failed: the peer cannot be told.
+    pub fn lost(&mut self, reason: CloseReason, cause: &str, cx: &mut Cx<'_>) {
+        // A disk that fails in the middle of a file looks like this too: it must not pass for its end.
+        let is_reset = in_state!(&self.state, state => state.is_in_a_file());
+        self.cut_off(reason, cause, is_reset, cx);
     }
 
-    fn give_back(&mut self, chunk: impl IntoIterator<Item = Chunk>, cx: &mut Cx<'_>) {
-        for chunk in chunk {
-            self.work.credits += 1;
-            cx.pool.give(chunk);
+    /// Nothing more can be done for the peer, though it may have sent all it wanted: to one that is told nothing, a
+    /// plain end would mean success.
+    pub fn given_up(&mut self, cause: &str, cx: &mut Cx<'_>) {
+        self.cut_off(CloseReason::Internal, cause, true, cx);
+    }
+
+    fn cut_off(&mut self, reason: CloseReason, cause: &str, is_reset: bool, cx: &mut Cx<'_>) {
+        if self.common.name != Name::Done {
+            // A commit that is under way is reported when it ends.
+            if self.common.name != Name::Committing {
+                self.common.report_failure(Failure::Internal, format!("{reason}: {cause}"), cx);
+            }
+            self.end(reason, is_reset, cx);
         }
+    }
+
+    // Content of an upload.
+
+    fn upload(&self) -> Option<&Receiving> {
+        match &self.state {
+            State::ReceivingBody(receiving) => Some(receiving),
+            State::FinishingWrites(finishing) => Some(&finishing.0),
+            _ => None,
+        }
+    }
+
+    /// True while this file is being written. False if what followed its content broke the upload.
+    pub fn receives(&self, file: FileId) -> bool {
+        self.upload().is_some_and(|upload| matches!(upload.target, Target::File(target) if target == file))
+    }
+
+    /// Bytes of the body of an upload that were received so far.
+    pub fn body_received(&self) -> u64 {
+        self.upload().map_or(0, |upload| upload.upload.launched())
+    }
+
+    /// The name whose new content has come in full, while its last writes end.
+    pub fn finishes_writes_of(&self) -> Option<&Key> {
+        match &self.state {
+            State::FinishingWrites(finishing) => Some(&finishing.0.put.key),
+            _ => None,
+        }
+    }
+
+    /// True while a change of a name may be under way. Operations that outlive the upload count.
+    pub fn is_changing(&self) -> bool {
+        self.common.name == Name::FinishingWrites || self.common.has_ops()
+    }
+
+    /// Content was written from the loop itself.
+    pub fn stored(&mut self, len: usize, cx: &mut Cx<'_>) {
+        self.advance(cx, |state, common, cx| in_state!(state, state => state.stored(len, common, cx)));
+    }
+
+    /// Content cannot be written now: it is copied into chunks on its way to the disk workers.
+    pub fn hand_over(&mut self, file: FileId, offset: u64, content: &[u8], cx: &mut Cx<'_>) {
+        if !self.common.hand_over(file, offset, content, cx) {
+            self.advance(cx, |state, common, cx| {
+                in_state!(state, state => state.release(common, cx));
+                common.fail_inside("more content than there was room for", cx)
+            });
+        }
+    }
+
+    /// Content could not be written.
+    pub fn store_failed(&mut self, error: &StoreError, cx: &mut Cx<'_>) {
+        let (failure, cause) = (error.failure, error.cause());
+        self.advance(cx, |state, common, cx| in_state!(state, state => state.store_failed(failure, cause, common, cx)));
+    }
+
+    // Bytes for the peer.
+
+    pub fn outgoing(&self) -> Outgoing {
+        if let State::SendingBody(sending) = &self.state
+            && let Supply::Direct { .. } = sending.supply
+            && sending.next < sending.end
+        {
+            let (offset, len) = (sending.next, sending.end - sending.next);
+            return Outgoing::File { file: sending.file, offset, len, hash: sending.hasher.is_wanted() };
+        }
+        if self.common.data.outbox.is_empty() { Outgoing::Nothing } else { Outgoing::Outbox }
+    }
+
+    pub fn outbox(&self) -> &Outbox {
+        &self.common.data.outbox
+    }
+
+    /// The first `n` bytes of the outbox were sent.
+    pub fn sent(&mut self, n: usize, cx: &mut Cx<'_>) {
+        let mut chunks = Vec::new();
+        self.common.data.outbox.sent(n, &mut chunks);
+        self.common.give_back(chunks, cx);
+        self.common.active = cx.now;
+        self.advance(cx, |state, common, cx| in_state!(state, state => state.sent(n, common, cx)));
+    }
+
+    /// `n` bytes of the file were sent; `bytes` are those, if they passed through this process.
+    pub fn sent_file(&mut self, n: usize, bytes: Option<&[u8]>, cx: &mut Cx<'_>) {
+        self.advance(cx, |state, common, cx| match state {
+            State::SendingBody(sending) => sending.sent_file(n, bytes, common, cx),
+            other => Step::Stay(other),
+        });
+    }
+
+    /// The next bytes are not in the page cache.
+    pub fn found_cold(&mut self, cx: &mut Cx<'_>) {
+        self.advance(cx, |state, common, cx| match state {
+            State::SendingBody(sending) => sending.found_cold(common, cx),
+            other => Step::Stay(other),
+        });
+    }
+
+    /// The file cannot be read to its end any more.
+    pub fn source_failed(&mut self, cause: impl Into<Cow<'static, str>>, cx: &mut Cx<'_>) {
+        self.advance(cx, |state, common, cx| match state {
+            State::SendingBody(sending) => sending.source_failed(cause, common, cx),
+            other => Step::Stay(other),
+        });
+    }
+
+    /// True if our half is to be closed now.
+    pub fn wants_shutdown(&self) -> bool {
+        self.common.name == Name::SendingReply && self.common.data.outbox.is_empty()
+    }
+
+    /// True if the connection may be closed without lingering, if nothing is unread: the peer announced that nothing
+    /// comes behind the request that was answered, so nothing can turn our last bytes into a reset (RFC 9112 §9.6).
+    pub fn may_close_at_once(&self) -> bool {
+        matches!(self.state, State::SendingReply(SendingReply(CloseReason::Finished)))
+            && self.common.data.inbox.is_empty()
+            && self.common.dialect.protocol_ref().was_last_request()
+    }
+
+    /// The connection was closed without lingering.
+    pub fn closed(&mut self, cx: &mut Cx<'_>) {
+        self.end(CloseReason::Finished, false, cx);
+    }
+
+    /// Our half was closed.
+    pub fn shut_down(&mut self, cx: &mut Cx<'_>) {
+        self.advance(cx, |state, _, cx| match state {
+            State::SendingReply(SendingReply(reason)) => {
+                Step::enter(Lingering { left: cx.limits.linger_bytes_max, reason })
+            }
+            other => Step::Stay(other),
+        });
+    }
+
+    /// A connection of an address that shows wrong secrets is not read for a while.
+    pub fn wait_first(&mut self, delay: Duration, cx: &mut Cx<'_>) {
+        self.advance(cx, |_, _, cx| Pausing::enter(None, delay, cx));
+    }
+
+    /// True if the reactor is to check now how much of what was sent is acknowledged.
+    pub fn wants_look(&self, cx: &Cx<'_>) -> bool {
+        matches!(&self.state, State::Pausing(pausing) if pausing.is_check_due(&self.common, cx))
+    }
+
+    /// So many bytes have not been acknowledged yet.
+    pub fn looked(&mut self, unacknowledged: usize, cx: &Cx<'_>) {
+        if let State::Pausing(pausing) = &mut self.state {
+            pausing.checked(unacknowledged, cx);
+        }
+    }
+
+    // Operations of the store.
+
+    /// The next operation for the store. It counts as in flight until it is `completed`.
+    pub fn next_op(&mut self) -> Option<Op> {
+        if self.common.data.ops.is_empty() {
+            return None; // without making the request data
+        }
+        let op = self.common.data.ops.pop_front()?;
+        self.common.in_flight += 1;
+        Some(op)
+    }
+
+    /// True while an operation is at the store, or on its way there.
+    pub fn has_ops(&self) -> bool {
+        self.common.has_ops()
+    }
+
+    /// An operation ended. Its chunk is given back whatever the state is.
+    pub fn completed(&mut self, done: Completion, cx: &mut Cx<'_>) {
+        assert!(self.common.in_flight > 0, "a completion without an operation");
+        self.common.in_flight -= 1;
+        self.advance(cx, |state, common, cx| in_state!(state, state => state.completed(done, common, cx)));
+    }
+
+    // Time.
+
+    /// The earliest time at which [`Session::timed_out`] has something to decide.
+    pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
+        in_state!(&self.state, state => state.deadline(&self.common, limits))
+    }
+
+    /// A deadline passed. Also harmless when it did not. `in_kernel` bytes of what was sent are not acknowledged yet.
+    pub fn timed_out(&mut self, in_kernel: usize, cx: &mut Cx<'_>) {
+        if self.common.silent_at().is_some_and(|at| at <= cx.now) {
+            self.common.data.silence_told = Some(cx.now);
+            let mut is_decided = false;
+            self.advance(cx, |state, common, cx| {
+                let step;
+                (step, is_decided) = in_state!(state, state => state.silence(common, cx));
+                step
+            });
+            if is_decided {
+                return;
+            }
+        }
+        if self.deadline(cx.limits).is_some_and(|at| at <= cx.now) {
+            self.advance(cx, |state, common, cx| in_state!(state, state => state.timed_out(in_kernel, common, cx)));
+        }
+    }
+
+    // Slots.
+
+    /// True if a slot is needed now.
+    pub fn wants_slot(&self) -> bool {
+        self.common.name == Name::AwaitSlot
+    }
+
+    /// Since when a slot is needed.
+    pub fn waits_for_slot_since(&self) -> Option<Instant> {
+        self.wants_slot().then_some(self.common.entered)
+    }
+
+    /// True while it has one, also one that it could not give back yet.
+    pub const fn holds_slot(&self) -> bool {
+        self.common.has_slot
+    }
+
+    /// There is a slot for it.
+    pub fn granted(&mut self, cx: &mut Cx<'_>) {
+        self.advance(cx, |state, common, cx| match state {
+            State::AwaitSlot(request) => request.granted(common, cx),
+            other => Step::Stay(other),
+        });
+    }
+
+    /// There is no slot for it; `cause` is for the log.
+    pub fn not_granted(&mut self, cause: &'static str, cx: &mut Cx<'_>) {
+        self.advance(cx, |state, common, cx| match state {
+            State::AwaitSlot(request) => request.not_granted(cause, common, cx),
+            other => Step::Stay(other),
+        });
+    }
+
+    /// True once when the slot is not needed any more; the caller takes it back.
+    pub fn release_slot(&mut self, limits: &Limits) -> bool {
+        let Self { state, common } = self;
+        // Every chunk must be at home; and a page of a listing is in the outbox on the slot's account.
+        if !common.has_slot
+            || in_state!(&*state, state => state.needs_slot(common, limits))
+            || common.has_ops()
+            || common.data.credits != limits.chunks_per_slot
+            || common.data.outbox.len() > limits.reply_bytes_max
+        {
+            return false;
+        }
+        common.has_slot = false;
+        common.data.credits = 0;
+        true
+    }
+
+    /// Bytes per second that the peer moves while it holds a slot; `in_kernel` as for [`Session::timed_out`]. `None`
+    /// where that does not depend on the peer, or is not known yet.
+    pub fn slot_rate(&self, in_kernel: usize, now: Instant, limits: &Limits) -> Option<u64> {
+        in_state!(&self.state, state => state.slot_rate(in_kernel, now, &self.common, limits))
+    }
+
+    /// Ends a transfer as one that is too slow.
+    pub fn end_slow_transfer(&mut self, cx: &mut Cx<'_>) {
+        self.advance(cx, |state, common, cx| in_state!(state, state => state.end_slow_transfer(common, cx)));
+    }
+
+    // The turn, and the end.
+
+    /// True for a transfer under way with more to move than a small request.
+    pub fn is_bulk(&self, limits: &Limits) -> bool {
+        in_state!(&self.state, state => state.is_bulk(&self.common, limits))
+    }
+
+    /// What decoding has cost since this was last called, in bytes of an upload that take as long.
+    pub fn take_work(&mut self) -> usize {
+        if self.speaks().traits().decodes_slowly { self.common.dialect.protocol().take_work() } else { 0 }
+    }
+
+    /// True once after a wrong secret was shown.
+    pub const fn take_wrong_secret(&mut self) -> bool {
+        std::mem::replace(&mut self.common.has_new_wrong_secret, false)
+    }
+
+    /// True while there is work that a drain waits for: not on an idle connection, nor while only the last reply is
+    /// read.
+    pub fn is_busy(&self) -> bool {
+        in_state!(&self.state, state => state.is_busy(&self.common))
+    }
+
+    /// True if it was answered in full, and has asked nothing since.
+    pub fn waits_for_request(&self) -> bool {
+        self.common.name == Name::AwaitHeader && !self.is_busy()
+    }
+
+    /// The server has drained: an idle connection is closed. Until then a request was told that the server is ending.
+    pub fn drained(&mut self, cx: &mut Cx<'_>) {
+        self.advance(cx, |state, common, cx| in_state!(state, state => state.drained(common, cx)));
+    }
+
+    /// The server stops: true if a request was cut off.
+    pub fn stop(&mut self, cx: &mut Cx<'_>) -> bool {
+        let is_cut_off = in_state!(&self.state, state => state.is_serving());
+        if self.common.name != Name::Done {
+            if self.common.name != Name::Committing {
+                self.common.report_failure(Failure::Draining, CloseReason::Stopped.word(), cx);
+            }
+            self.end(CloseReason::Stopped, true, cx);
+        }
+        is_cut_off
     }
 
     /// Why it ended, once it has.
     pub const fn ended_because(&self) -> Option<CloseReason> {
         match self.state {
-            State::Done { reason, .. } => Some(reason),
+            State::Done(Done { reason, .. }) => Some(reason),
             _ => None,
+        }
+    }
+
+    /// True if the peer must see a reset.
+    pub const fn wants_reset(&self) -> bool {
+        matches!(self.state, State::Done(Done { is_reset: true, .. }))
+    }
+
+    /// True once it is over and nothing refers to it any more.
+    pub fn is_retirable(&self) -> bool {
+        self.common.name == Name::Done && !self.has_ops()
+    }
+
+    /// Nothing moves any more: memory that is only needed while something is under way is given back.
+    pub fn rest(&mut self, pool: &mut RequestDataPool) {
+        self.common.data.rest(self.common.active, pool);
+        if self.common.name == Name::SendingBody {
+            self.common.data.shrink();
+        }
+    }
+
+    /// Bytes may come: uses memory again that another session gave back.
+    pub fn begin(&mut self, pool: &mut RequestDataPool) {
+        self.common.data.begin(pool);
+    }
+
+    /// Bytes of heap that a session uses while something is under way, contents not counted.
+    pub const fn work_bytes() -> usize {
+        LazyRequestData::bytes()
+    }
+
+    /// Bytes of heap behind what it holds between turns: unread bytes, replies, a message that waits for a slot, and
+    /// its chunks wherever they are. For the accounting of memory.
+    pub fn content_bytes(&self, limits: &Limits) -> usize {
+        let data = &self.common.data;
+        let chunks = if self.common.has_slot { limits.chunks_per_slot - data.credits } else { 0 };
+        let message = if let State::AwaitSlot(request) = &self.state { request.content_bytes() } else { 0 };
+        data.inbox.capacity() + data.outbox.text_capacity() + chunks * limits.chunk_bytes + message
+    }
+
+    /// What must hold between turns; a broken one is a bug of ours.
+    pub fn check_invariants(&self, limits: &Limits) {
+        let common = &self.common;
+        assert!(common.data.credits <= limits.chunks_per_slot, "more credits at home than a slot has");
+        assert!(common.has_slot || common.data.credits == 0, "credits without a slot");
+        let held_max = limits.head_len_max.max(if common.has_slot { limits.message_bytes_max } else { 0 });
+        assert!(common.data.inbox.len() <= held_max, "more bytes held than a head or a message may have");
+        let is_waiting = self.deadline(limits).is_some() || self.has_ops();
+        let name = common.name;
+        assert!(is_waiting || name == Name::Done, "{name:?}: no deadline, no operation: nothing would wake it");
+    }
+}
+
+impl Common {
+    /// Does what follows an event, until a state goes on.
+    fn follow(&mut self, mut step: Step, cx: &mut Cx<'_>) -> State {
+        loop {
+            step = match step {
+                Step::Stay(state) => return state,
+                Step::Enter(state) => {
+                    self.enter(&state, cx);
+                    in_state!(state, state => state.begin(self, cx))
+                }
+                Step::Obey(action) => self.obey(action, cx),
+                Step::Refuse(failure, cause) => Step::Obey(self.refuse(failure, cause, cx)),
+                Step::NeedSlot(request) => Step::enter(Box::new(request)),
+                Step::End(reason, is_reset) => Step::Enter(self.end(reason, is_reset, cx)),
+            }
         }
     }
 }

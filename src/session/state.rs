@@ -1,79 +1,95 @@
-//! The states of a session and which may follow which. The table here is the law:
-//! `Session::set_state` checks it, and a test compares it with the picture in the crate's docs.
+//! The states of a session with the data of each, and which may follow which.
+
+use std::time::{Duration, Instant};
 
 use crate::buffer::Chunk;
 use crate::command::{Command, Put};
+use crate::counters::Counters;
 use crate::error::CloseReason;
 use crate::ids::FileId;
 use crate::object::Meta;
 use crate::platform::Source;
-use crate::transfer::{Flush, Hasher, Pace, Upload};
-use std::time::{Duration, Instant};
+use crate::transfer::{Flush, Hasher, MinRate, Upload};
 
-/// What a session does, or waits for. Each state owns exactly the data that it needs.
-#[derive(Debug)]
-pub enum State {
-    /// Reading a request head; between requests this is the keep-alive state. What is left of the
-    /// last reply leaves meanwhile.
-    AwaitHeader {
-        /// Since when a head is incomplete; `None` while not a byte of it has come.
-        since: Option<Instant>,
-    },
+macro_rules! states {
+    ($($(#[$doc:meta])* $name:ident($data:ty),)*) => {
+        /// What a session does, or waits for. Each state owns exactly the data that it needs.
+        #[derive(Debug)]
+        pub enum State {
+            $($(#[$doc])* $name($data),)*
+        }
+
+        /// A state without its data, for the table, the counters and the log.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Name {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Name {
+            pub const ALL: [Self; Counters::STATES.len()] = [$(Self::$name),*];
+        }
+
+        impl State {
+            pub const fn name(&self) -> Name {
+                match self {
+                    $(Self::$name(_) => Name::$name,)*
+                }
+            }
+        }
+
+        $(impl From<$data> for State {
+            fn from(data: $data) -> Self {
+                Self::$name(data)
+            }
+        })*
+    };
+}
+
+states! {
+    /// Reading a request head; between requests this is the keep-alive state. What is left of the last reply is
+    /// sent meanwhile.
+    AwaitHeader(AwaitHeader),
     /// Waiting for a transfer slot. Nothing is read.
-    AwaitSlot(Box<Wanted>),
+    AwaitSlot(Box<SlotRequest>),
     /// Waiting for the store to open or create. Nothing is read.
     Opening(Opening),
     /// Waiting for the store to do the whole command. Nothing is read.
-    Executing,
+    Executing(Executing),
     /// Socket to store.
     ReceivingBody(Box<Receiving>),
-    /// The body is complete; waiting for the last writes.
-    Settling(Box<Receiving>),
+    /// The body is complete; waiting for the last writes. Nothing is read.
+    FinishingWrites(FinishingWrites),
     /// Every byte is in the staging file; waiting for sync and rename. Nothing is read.
-    Committing,
+    Committing(Committing),
     /// Store to socket.
     SendingBody(Box<Sending>),
-    /// A part of a reply leaves; then a slot is awaited for the next one. Nothing is read.
-    SendingPart(Box<Command>),
-    /// Waiting until the peer's system has all we said, and a while longer. Nothing is read.
+    /// A part of a long reply is sent; then the next part needs a slot. Nothing is read.
+    SendingPart(SendingPart),
+    /// Waiting until the peer's system has acknowledged everything, and a while longer. Nothing is read.
     Pausing(Box<Pausing>),
     /// The body of a refused upload is thrown away, up to a bound.
-    Discarding {
-        /// Bytes that may still be thrown away.
-        left: u64,
-    },
+    Discarding(Discarding),
     /// Only the outbox is left; then our half is closed.
-    SendingReply(CloseReason),
-    /// Our half is closed; discarding input so that the peer can read our last bytes.
-    Lingering {
-        /// Bytes that may still be discarded.
-        left: u64,
-        /// Why we closed.
-        reason: CloseReason,
-    },
-    /// Over. The slot is freed when no operation is in flight.
-    Done {
-        /// Why.
-        reason: CloseReason,
-        /// How the peer is to see it.
-        parting: Parting,
-    },
-    /// Taken out, to be replaced by value before the call returns; remembers which state it was.
-    Moving(Name),
+    SendingReply(SendingReply),
+    /// Our half is closed; input is discarded so that the peer can read our last bytes.
+    Lingering(Lingering),
+    /// Over. The connection is freed when no operation is in flight.
+    Done(Done),
 }
 
-/// How the end of a connection looks to the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parting {
-    /// As the end of the stream.
-    Plain,
-    /// As a reset: what was sent is not whole, and must not look so.
-    Reset,
-}
-
-/// What a slot is wanted for.
 #[derive(Debug)]
-pub enum Wanted {
+pub struct AwaitHeader {
+    /// Since when a head is incomplete; `None` before its first byte.
+    pub since: Option<Instant>,
+}
+
+impl AwaitHeader {
+    pub const NEXT: Self = Self { since: None };
+}
+
+/// What a slot is needed for.
+#[derive(Debug)]
+pub enum SlotRequest {
     /// A command that has not begun.
     Command(Command),
     /// A message longer than a head is to be gathered.
@@ -81,27 +97,11 @@ pub enum Wanted {
     /// A small file whose content is known.
     Store(Put, Vec<u8>),
     /// A download that cannot be sent straight from the page cache; its reply has not begun.
-    Download {
-        /// The open file.
-        file: FileId,
-        /// Its version.
-        meta: Meta,
-    },
+    Download { file: FileId, meta: Meta },
     /// A download whose file could not be kept warm; it is under way.
-    Resume(Sending),
+    Resume(Box<Sending>),
 }
 
-impl Wanted {
-    /// Bytes of heap behind the content that waits with it.
-    pub(super) const fn content_bytes(&self) -> usize {
-        match self {
-            Self::Store(_, content) => content.capacity(),
-            Self::Command(_) | Self::Gather | Self::Download { .. } | Self::Resume(_) => 0,
-        }
-    }
-}
-
-/// What is being opened.
 #[derive(Debug)]
 pub enum Opening {
     /// A staging file.
@@ -110,41 +110,20 @@ pub enum Opening {
     Open,
 }
 
-/// A pause between two things that are said.
 #[derive(Debug)]
-pub struct Pausing {
-    /// The file that is open meanwhile, and how its bytes come.
-    pub open: Option<(FileId, Supply)>,
-    /// How long to wait once everything has been acknowledged.
-    pub delay: Duration,
-    /// How far the pause is.
-    pub stage: PauseStage,
-}
-
-/// How far a pause is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PauseStage {
-    /// Bytes are still in the outbox, or on their way; look at this time.
-    Unacknowledged(Instant),
-    /// Until then.
-    Until(Instant),
-}
+pub struct Executing;
 
 /// An upload under way.
 #[derive(Debug)]
 pub struct Receiving {
     /// As announced.
     pub put: Put,
-    /// Where the bytes go.
     pub target: Target,
-    /// How far it is.
     pub upload: Upload,
-    /// The digest so far.
     pub hasher: Hasher,
     /// The early write-back so far.
     pub flush: Flush,
-    /// Is the peer fast enough?
-    pub pace: Pace,
+    pub min_rate: MinRate,
 }
 
 /// Where the bytes of an upload go.
@@ -156,40 +135,43 @@ pub enum Target {
     Whole(Chunk),
 }
 
+#[derive(Debug)]
+pub struct FinishingWrites(pub Box<Receiving>);
+
+#[derive(Debug)]
+pub struct Committing;
+
 /// A download under way.
 #[derive(Debug)]
 pub struct Sending {
-    /// The open file.
     pub file: FileId,
     /// First byte not yet sent (direct) or not yet asked of the store (held).
     pub next: u64,
     /// End of the range.
     pub end: u64,
-    /// How the bytes come.
     pub supply: Supply,
-    /// The digest so far.
     pub hasher: Hasher,
-    /// Is the peer fast enough?
-    pub pace: Pace,
+    pub min_rate: MinRate,
 }
 
 /// How the bytes of a download come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Supply {
-    /// Straight from the page cache. So many times in a row it was found cold.
-    Direct {
-        /// Reset by every byte that leaves.
-        cold: u8,
-    },
+    /// Straight from the page cache. So many times in a row it was found cold; reset by every byte that is sent.
+    Direct { cold: u8 },
     /// The store is bringing the next part into the page cache.
-    Warming {
-        /// As above.
-        cold: u8,
-    },
+    Warming { cold: u8 },
     /// Through chunks; no read is in flight.
     Held,
     /// Through chunks; one read is in flight.
     HeldReading,
+}
+
+impl Supply {
+    /// True where the bytes pass through the chunks of a slot.
+    pub const fn needs_slot(self) -> bool {
+        matches!(self, Self::Held | Self::HeldReading)
+    }
 }
 
 impl From<Source> for Supply {
@@ -201,45 +183,54 @@ impl From<Source> for Supply {
     }
 }
 
-/// A state without its data, for the table and the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "named after the states above")]
-pub enum Name {
-    AwaitHeader,
-    AwaitSlot,
-    Opening,
-    Executing,
-    ReceivingBody,
-    Settling,
-    Committing,
-    SendingBody,
-    SendingPart,
-    Pausing,
-    Discarding,
-    SendingReply,
-    Lingering,
-    Done,
+#[derive(Debug)]
+pub struct SendingPart {
+    /// What the next part of the reply is made from.
+    pub next: Box<Command>,
+}
+
+/// A pause between two messages.
+#[derive(Debug)]
+pub struct Pausing {
+    /// The file that is open meanwhile, and how its bytes come.
+    pub open: Option<(FileId, Supply)>,
+    /// How long to wait once everything has been acknowledged.
+    pub delay: Duration,
+    pub stage: PauseStage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PauseStage {
+    /// Bytes are not sent or not acknowledged yet; check at this time.
+    Unacknowledged(Instant),
+    Until(Instant),
+}
+
+#[derive(Debug)]
+pub struct Discarding {
+    /// Bytes that may still be thrown away.
+    pub left: u64,
+}
+
+#[derive(Debug)]
+pub struct SendingReply(pub CloseReason);
+
+#[derive(Debug)]
+pub struct Lingering {
+    /// Bytes that may still be discarded.
+    pub left: u64,
+    /// Why we closed.
+    pub reason: CloseReason,
+}
+
+#[derive(Debug)]
+pub struct Done {
+    pub reason: CloseReason,
+    /// True if the peer must see a reset: what was sent is not whole, and must not look so.
+    pub is_reset: bool,
 }
 
 impl Name {
-    /// Every state, in the order of the docs.
-    pub const ALL: [Self; 14] = [
-        Self::AwaitHeader,
-        Self::AwaitSlot,
-        Self::Opening,
-        Self::Executing,
-        Self::ReceivingBody,
-        Self::Settling,
-        Self::Committing,
-        Self::SendingBody,
-        Self::SendingPart,
-        Self::Pausing,
-        Self::Discarding,
-        Self::SendingReply,
-        Self::Lingering,
-        Self::Done,
-    ];
-
     /// The states that may follow. Everything may end in `Done`: the peer can vanish at any time.
     pub const fn followers(self) -> &'static [Self] {
         match self {
@@ -287,10 +278,17 @@ impl Name {
                 Self::Done,
             ],
             Self::SendingPart => &[Self::AwaitSlot, Self::Done],
-            Self::ReceivingBody => {
-                &[Self::AwaitHeader, Self::Settling, Self::Pausing, Self::Discarding, Self::SendingReply, Self::Done]
+            Self::ReceivingBody => &[
+                Self::AwaitHeader,
+                Self::FinishingWrites,
+                Self::Pausing,
+                Self::Discarding,
+                Self::SendingReply,
+                Self::Done,
+            ],
+            Self::FinishingWrites => {
+                &[Self::AwaitHeader, Self::Committing, Self::Pausing, Self::SendingReply, Self::Done]
             }
-            Self::Settling => &[Self::AwaitHeader, Self::Committing, Self::Pausing, Self::SendingReply, Self::Done],
             Self::SendingBody => {
                 &[Self::AwaitHeader, Self::AwaitSlot, Self::SendingBody, Self::Pausing, Self::SendingReply, Self::Done]
             }
@@ -298,32 +296,6 @@ impl Name {
             Self::SendingReply => &[Self::Lingering, Self::Done],
             Self::Lingering => &[Self::Done],
             Self::Done => &[],
-        }
-    }
-}
-
-/// The counters have a place for every state.
-const _: () = assert!(Name::ALL.len() == crate::counters::Counters::STATES.len());
-
-impl State {
-    /// Which state it is.
-    pub const fn name(&self) -> Name {
-        match self {
-            Self::AwaitHeader { .. } => Name::AwaitHeader,
-            Self::AwaitSlot(_) => Name::AwaitSlot,
-            Self::Opening(_) => Name::Opening,
-            Self::Executing => Name::Executing,
-            Self::ReceivingBody(_) => Name::ReceivingBody,
-            Self::Settling(_) => Name::Settling,
-            Self::Committing => Name::Committing,
-            Self::SendingBody(_) => Name::SendingBody,
-            Self::SendingPart(_) => Name::SendingPart,
-            Self::Pausing(_) => Name::Pausing,
-            Self::Discarding { .. } => Name::Discarding,
-            Self::SendingReply(_) => Name::SendingReply,
-            Self::Lingering { .. } => Name::Lingering,
-            Self::Done { .. } => Name::Done,
-            Self::Moving(name) => *name,
         }
     }
 }

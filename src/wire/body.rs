@@ -1,13 +1,12 @@
 //! How the bytes of a body are cut into framing and content, in every grammar that has bodies.
 
-/// A step through the bytes of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyPart {
     /// So many bytes are framing, to be dropped.
     pub skip: usize,
     /// So many bytes behind them are content.
     pub payload: usize,
-    /// Is there more behind those?
+    /// What comes behind those.
     pub then: Then,
 }
 

@@ -9,19 +9,16 @@ use std::io::Write as _;
 
 use crate::error::Failure;
 
-/// Length of a header, in bytes.
 pub const HEADER_LEN: usize = 64;
 /// The longest message that a header may announce.
 pub const MESSAGE_LEN_MAX: u64 = 16 * 1024 * 1024;
 /// The longest message we send, in bytes.
 pub const PIECE_LEN_MAX: u64 = 1024 * 1024;
 
-/// What a header said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
     /// It is not complete; nothing is wrong with it so far.
     Partial,
-    /// So long is the message.
     Len(u64),
 }
 
@@ -47,12 +44,12 @@ pub fn header(input: &[u8]) -> Result<Header, Failure> {
     }
 }
 
-/// Says the header of a message of `len` bytes.
+/// Writes the header of a message of `len` bytes.
 pub fn announce(len: u64, out: &mut Vec<u8>) {
     let _ = write!(out, "{len:<HEADER_LEN$}"); // writing to a Vec cannot fail
 }
 
-/// Says a message, in pieces if it is longer than one may be.
+/// Writes a message, in pieces if it is longer than one may be.
 pub fn say(text: &[u8], out: &mut Vec<u8>) {
     for piece in text.chunks(PIECE_LEN_MAX as usize) {
         announce(piece.len() as u64, out);
@@ -63,9 +60,7 @@ pub fn say(text: &[u8], out: &mut Vec<u8>) {
 /// How far a message reaches.
 #[derive(Debug)]
 pub struct Extent {
-    /// As announced.
     len: u64,
-    /// Bytes of it so far.
     bytes: u64,
     text: Utf8,
     reading: Reading,
@@ -82,7 +77,6 @@ enum Reading {
     Doubt(Silence),
     /// It counts characters.
     Characters,
-    /// The message is complete.
     Over,
 }
 
@@ -126,17 +120,16 @@ impl Extent {
         Self { len, bytes: 0, text: Utf8::default(), reading }
     }
 
-    /// How many bytes it has so far.
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Has its end been found?
+    /// True once its end was found.
     pub fn is_over(&self) -> bool {
         self.reading == Reading::Over
     }
 
-    /// Would a silence decide something?
+    /// True while a silence would decide something.
     pub fn awaits_silence(&self) -> bool {
         matches!(self.reading, Reading::Doubt(Silence::Bytes | Silence::Characters))
     }
@@ -150,7 +143,7 @@ impl Extent {
         }
     }
 
-    /// How many of the bytes in `input`, at most `most`, belong to it?
+    /// Finds how many of the bytes in `input`, at most `most`, belong to it.
     pub fn step(&mut self, input: &[u8], most: usize) -> Result<Step, Failure> {
         let shown = input.len().min(most);
         let mut used = 0;
@@ -258,7 +251,7 @@ fn weigh(next: &[u8], missing: u64) -> Weighed {
     }
 }
 
-/// Counts the characters of a text that comes in pieces.
+/// Counts the characters of a text that arrives in pieces.
 #[derive(Debug, Default)]
 struct Utf8 {
     chars: u64,
@@ -271,7 +264,7 @@ enum Place {
     Between,
     /// `left` bytes are missing, the next of them from `low` to `high`.
     Inside { left: u8, low: u8, high: u8 },
-    /// It is no UTF-8.
+    /// Not UTF-8.
     Broken,
 }
 

@@ -12,13 +12,11 @@ use crate::object::{ExpectedKind, Key};
 pub const KEY_LEN_MAX: usize = 4095;
 /// Longest component, in bytes: what every common file system takes.
 pub const COMPONENT_LEN_MAX: usize = 255;
-/// Most components.
 pub const DEPTH_MAX: usize = 64;
 /// The server's own directory. Refused as any component and in any letter case: a file system may ignore
 /// case, and a directory beneath the root may be the root of another server.
 pub const RESERVED: &str = ".filewharf";
 
-/// What a path named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path {
     /// The name without slashes at its ends.
@@ -97,7 +95,7 @@ pub fn is_reserved(part: &[u8]) -> bool {
     part.eq_ignore_ascii_case(RESERVED.as_bytes())
 }
 
-/// Does it hold a byte below 0x20, or DEL? Such names are neither taken nor listed.
+/// True where it has a byte below 0x20, or DEL. Such names are neither taken nor listed.
 pub fn has_control(text: &str) -> bool {
     text.bytes().any(is_control)
 }

@@ -22,7 +22,6 @@ const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 /// A request line cut into its pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// The first word.
     pub verb: &'a str,
     /// Words without `=` between the verb and the path (only PUT and AUTH have one).
     pub word: Option<&'a str>,
@@ -128,20 +127,14 @@ pub fn chunk_len(line: &[u8]) -> Result<u64, Failure> {
 pub enum Reply {
     /// `OK SIZE key=value …`.
     Ok {
-        /// Bytes that follow.
         size: u64,
-        /// Unescaped, in their order.
         keys: Vec<(String, String)>,
     },
-    /// `GO OFFSET`.
     Go(u64),
     /// `ERR CODE key=value … words`.
     Err {
-        /// As in HTTP.
         code: u16,
-        /// Unescaped, in their order.
         keys: Vec<(String, String)>,
-        /// For a person.
         words: String,
     },
 }
@@ -168,7 +161,6 @@ impl Reply {
         }
     }
 
-    /// The value of a key, where the reply has it.
     pub fn key(&self, name: &str) -> Option<&str> {
         let (Self::Ok { keys, .. } | Self::Err { keys, .. }) = self else { return None };
         keys.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())

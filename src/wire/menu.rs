@@ -10,29 +10,19 @@ pub const NAME_LEN_MAX: usize = 1024;
 /// Longest type word that is not one of the known ones, in bytes.
 pub const TYPE_LEN_MAX: usize = 32;
 
-/// What the client wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
-    /// The client gives a file.
     Send,
-    /// The client wants a file.
     Receive,
 }
 
-/// What kind of file it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Text.
     Text,
-    /// A C program.
     C,
-    /// A Python program.
     Python,
-    /// A picture.
     Image,
-    /// A film.
     Video,
-    /// Music.
     Audio,
     /// A word the menu does not know: its files are those with that extension.
     Other(Box<str>),
@@ -56,7 +46,7 @@ pub enum NameEnd {
     At(usize),
     /// More bytes are needed to tell, or silence.
     Open,
-    /// There is no telling.
+    /// It cannot be told.
     Never,
 }
 
@@ -92,7 +82,6 @@ const AUDIOS: &[&str] = &["mp3", "mpeg", "wav", "ogg", "flac", "m4a", "aac"];
 const MAGICS: [&[u8]; 8] = [b"GIF8", b"BM", b"RIFF", b"ID3", b"OggS", b"fLaC", b"II*\0", b"MM\0*"];
 
 impl Class {
-    /// The word for it.
     pub fn word(&self) -> &str {
         match self {
             Self::Text => "text",
@@ -105,7 +94,7 @@ impl Class {
         }
     }
 
-    /// Is it sent without a prompt and without a reply?
+    /// True where it is sent without a prompt and without a reply.
     pub const fn is_media(&self) -> bool {
         match self {
             Self::Image | Self::Video | Self::Audio => true,
@@ -143,7 +132,7 @@ impl Class {
     }
 }
 
-/// Could this be a type the menu does not know?
+/// True where this may become a type the menu does not know.
 pub fn may_be_type(word: &[u8]) -> bool {
     (1..=TYPE_LEN_MAX).contains(&word.len())
         && word.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'+' | b'-'))
@@ -154,12 +143,10 @@ pub fn greeting(input: &[u8]) -> Word<()> {
     word(input, &[(GREETING, ())])
 }
 
-/// `send` or `receive`.
 pub fn verb(input: &[u8]) -> Word<Verb> {
     word(input, &VERBS)
 }
 
-/// A type of the menu.
 pub fn class(input: &[u8]) -> Word<Class> {
     word(input, &CLASSES)
 }
@@ -256,7 +243,7 @@ pub fn media_name(input: &[u8], behind: Behind) -> NameEnd {
     }
 }
 
-/// Does content begin here?
+/// Finds out whether content begins here.
 fn begins_content(rest: &[u8], foreign: bool) -> Word<()> {
     if foreign {
         return Word::Known((), 1);

@@ -6,14 +6,13 @@ use std::ops::Range;
 
 use crate::wire::key;
 
-/// Longest request, in bytes.
 pub const HEAD_LEN_MAX: usize = 4096;
-/// Most digits of a count: nobody starts more than 9999 clients by hand.
+/// Most digits of a count: more than 9999 clients are not started by hand.
 pub const COUNT_LEN_MAX: usize = 4;
 /// Bytes of `:PUT` and `:GET`.
 const CHOICE_LEN: usize = 4;
 
-/// Who speaks? Told from the first byte, which is a digit if there is a count.
+/// Which client it is: one with a count sends a digit first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
     /// Sends a count first and waits for an answer to its request: nothing follows a request.
@@ -22,12 +21,9 @@ pub enum Client {
     Pushes,
 }
 
-/// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// `PUT` or `put`.
     Put,
-    /// `GET` or `get`.
     Get,
 }
 
@@ -36,7 +32,7 @@ pub enum Choice {
 pub enum Cut<'a> {
     /// Part of a request, without a `:` yet.
     Name,
-    /// Part of a request in which a choice may have begun, or has come that nobody knows.
+    /// Part of a request in which a choice may have begun, or is unknown.
     Choice,
     /// A whole request: what stands before the choice, the choice, and the bytes both took.
     Request(&'a [u8], Choice, usize),
@@ -106,7 +102,6 @@ pub fn count_lens(label: &[u8]) -> Range<usize> {
     1..most + 1
 }
 
-/// Reads a count, or says that it is none.
 pub fn count(digits: &[u8]) -> Option<u16> {
     if digits.is_empty() || digits.len() > COUNT_LEN_MAX {
         return None;

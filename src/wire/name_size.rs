@@ -18,13 +18,12 @@ use crate::wire::key::{self, COMPONENT_LEN_MAX};
 
 /// Most digits of a size: what 64 bits hold.
 pub const DIGITS_MAX: usize = 20;
-/// Longest name, in bytes.
 const NAME_LEN_MAX: usize = 1024;
 /// Behind so many bytes no head can end.
 pub const HEAD_LEN_MAX: usize = NAME_LEN_MAX + 1 + DIGITS_MAX;
 /// Most places in one head where the name may end.
 pub const READINGS_MAX: usize = 16;
-/// What a client says that leaves.
+/// What a client sends before it closes.
 pub const FAREWELL: &[u8] = b"!DISCONNECT";
 
 /// One way to read a head: the name ends here, and these digits begin with the size.
@@ -37,10 +36,9 @@ struct Reading {
     end: usize,
 }
 
-/// Can more bytes still change how a head may be read?
+/// Whether more bytes can still change how a head may be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edge {
-    /// Yes.
     Open,
     /// No: what follows cannot belong to a name or to a size.
     Closed,
@@ -56,15 +54,13 @@ pub struct Head {
 /// A reading for a stream of known length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fit {
-    /// The name.
     pub key: Key,
-    /// The size that was announced.
     pub size: u64,
     /// Where the content begins; everything behind it is content.
     pub content: usize,
     /// Where the digits end: the content may begin before.
     pub digits_end: usize,
-    /// Is there another reading for which the equation holds?
+    /// The equation holds for another reading too.
     pub rival: bool,
 }
 
@@ -100,7 +96,7 @@ impl Head {
         (Self { bytes: input.to_vec(), readings }, edge)
     }
 
-    /// Can it be read at all?
+    /// True where it can be read at all.
     pub fn is_readable(&self) -> bool {
         !self.readings.is_empty()
     }
@@ -124,17 +120,14 @@ impl Head {
         end
     }
 
-    /// How many bytes are kept.
     pub fn kept_len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The kept bytes from `from` on.
     pub fn behind(&self, from: usize) -> &[u8] {
         self.bytes.get(from..).unwrap_or_default()
     }
 
-    /// The name of the reading with this number.
     pub fn key(&self, number: usize) -> Option<&Key> {
         self.readings.get(number).map(|reading| &reading.key)
     }

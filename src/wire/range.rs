@@ -8,9 +8,7 @@ use crate::error::Failure;
 /// A range as it was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteRange {
-    /// From here to there, both included.
     Between(u64, u64),
-    /// From here to the end.
     From(u64),
     /// The last so many bytes.
     Last(u64),
@@ -51,7 +49,6 @@ pub const RANGES_MAX: usize = 16;
 pub enum Ranges {
     /// Everything: there is no range, or one of a kind that may be ignored (RFC 9110 §14.2).
     Whole,
-    /// One part.
     One(Range<u64>),
     /// Several parts that do not overlap, each in the place of the first range that asked for some of it.
     Several(Box<[Range<u64>]>),

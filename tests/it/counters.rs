@@ -66,7 +66,7 @@ fn a_connection_is_counted_in_each_state_it_passes_through() {
     let put = [b"PUT 40 /x\n".as_slice(), &[b'x'; 40]].concat();
     assert_eq!(
         path(&mut rig, &peer, &put),
-        [Name::Opening, Name::Settling, Name::Committing, Name::AwaitHeader],
+        [Name::Opening, Name::FinishingWrites, Name::Committing, Name::AwaitHeader],
         "{:?}",
         rig.counters()
     );

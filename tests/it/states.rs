@@ -16,8 +16,8 @@ AwaitHeader -> AwaitSlot Opening Executing Pausing Discarding SendingReply Done
 AwaitSlot -> AwaitHeader Opening Executing ReceivingBody Committing SendingBody Pausing Discarding SendingReply Done
 Opening -> AwaitHeader AwaitSlot ReceivingBody SendingBody Pausing Discarding SendingReply Done
 Executing -> AwaitHeader AwaitSlot Opening Executing SendingBody SendingPart Pausing SendingReply Done
-ReceivingBody -> AwaitHeader Settling Pausing Discarding SendingReply Done
-Settling -> AwaitHeader Committing Pausing SendingReply Done
+ReceivingBody -> AwaitHeader FinishingWrites Pausing Discarding SendingReply Done
+FinishingWrites -> AwaitHeader Committing Pausing SendingReply Done
 Committing -> AwaitHeader AwaitSlot Opening Executing SendingBody SendingPart Pausing SendingReply Done
 SendingBody -> AwaitHeader AwaitSlot SendingBody Pausing SendingReply Done
 SendingPart -> AwaitSlot Done

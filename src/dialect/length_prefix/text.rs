@@ -1,6 +1,6 @@
 //! A text while it comes, and what it turns out to be.
 
-use crate::dialect::{Action, Context};
+use crate::dialect::protocol::{Action, Context};
 use crate::object::Key;
 use crate::wire::frames::{self, Extent};
 use crate::wire::line as grammar;
@@ -14,12 +14,10 @@ const REQUEST_LEN_MAX: usize = grammar::LINE_LEN_MAX - 1;
 /// So much of a message is shown in the log, in bytes.
 pub(super) const SHOWN_LEN_MAX: usize = 120;
 
-/// A text that is coming.
 #[derive(Debug)]
 pub(super) struct Text {
     pub(super) extent: Extent,
     greeting: Greeting,
-    /// Its beginning.
     pub(super) kept: Vec<u8>,
     pub(super) purpose: Purpose,
 }
@@ -40,7 +38,6 @@ pub(super) enum Purpose {
 pub(super) enum Greeting {
     /// So many bytes of it have just come.
     Matched(usize),
-    /// It was there.
     Found,
 }
 
@@ -123,7 +120,7 @@ pub(super) fn request_in<'a>(text: &'a [u8], context: &Context<'_>) -> Option<&'
     is_request.then_some(line)
 }
 
-/// Would its body, or what follows it, not be messages of a known length?
+/// True where its body, or what follows it, would not be messages of a known length.
 pub(super) fn needs_framing(request: &grammar::Request<'_>) -> bool {
     request.word == Some("*") || request.options.iter().any(|(name, _)| *name == "trailer")
 }

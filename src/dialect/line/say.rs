@@ -3,19 +3,14 @@
 use std::io::Write as _;
 use std::ops::Range;
 
-use crate::dialect::{Action, Context};
+use crate::dialect::protocol::{Action, Context};
 use crate::error::Failure;
 use crate::object::{Key, Listing, Meta, Node, Stored};
 use crate::wire::range::write_decimal;
 use crate::wire::status::{code, retry_after_s};
 
 /// Says `ERR …` and hands back what is to be done then.
-pub(in crate::dialect) fn refuse(
-    failure: Failure,
-    key: Option<&Key>,
-    context: &mut Context<'_>,
-    then: Action,
-) -> Action {
+pub fn refuse(failure: Failure, key: Option<&Key>, context: &mut Context<'_>, then: Action) -> Action {
     context.refused = Some(failure);
     let retry = retry_after_s(failure).map_or_else(String::new, |seconds| format!("retry={seconds} "));
     let _ = match key.filter(|key| !key.is_root()) {

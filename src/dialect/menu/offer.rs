@@ -17,7 +17,6 @@ pub struct Listener {
     defaults: Vec<(Class, Key)>,
 }
 
-/// What a client that wants a file is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Offer {
     /// The default of its type, or else the newest.
@@ -28,7 +27,6 @@ pub(super) enum Offer {
 }
 
 impl Listener {
-    /// Reads the options of the address.
     pub(super) fn of(options: &Options) -> Result<Self, OptionError> {
         let mut this = Self::default();
         for (name, value) in options {
@@ -60,7 +58,6 @@ impl Listener {
     }
 }
 
-/// What has been found so far.
 #[derive(Debug)]
 pub(super) enum Found {
     /// The newest, with its time.

@@ -7,9 +7,11 @@
 use std::collections::HashMap;
 
 use crate::error::Failure;
+use crate::wire::pickle::document::{
+    DEPTH_MAX, Document, ITEMS_MAX, Id, MEMO_MAX, OPCODES_MAX, Strings, Value, WEIGHT_MAX,
+};
 use crate::wire::pickle::number::{self, Effort};
 use crate::wire::pickle::scan::{self, Found, Op, op};
-use crate::wire::pickle::{DEPTH_MAX, Document, ITEMS_MAX, Id, MEMO_MAX, OPCODES_MAX, Strings, Value, WEIGHT_MAX};
 
 const EMPTY_STACK: Failure = Failure::Malformed("the pickle takes more than it has made");
 const WRONG_KIND: Failure = Failure::Malformed("the pickle adds to what is no container");
@@ -245,7 +247,7 @@ fn place(code: u8, argument: &[u8]) -> Result<u32, Failure> {
 struct Facts {
     weight: u64,
     height: usize,
-    /// Could it be a key?
+    /// May be a key in Python.
     hashable: bool,
 }
 

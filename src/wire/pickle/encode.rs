@@ -1,29 +1,24 @@
 //! Writes messages in protocol 2, which every Python from 2.3 on reads, byte for byte as Python
 //! itself would.
 
-use crate::wire::pickle::Strings;
+use crate::wire::pickle::document::Strings;
 use crate::wire::pickle::scan::op;
 
 /// The message `None`: nothing more will be said.
 pub const NONE: &[u8] = &[op::PROTO, 2, op::NONE, op::STOP];
 
-/// A value of a dictionary that is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item<'a> {
-    /// A number.
     Int(u64),
-    /// Text.
     Text(&'a str),
 }
 
-/// A message that is text.
 pub fn text(text: &str) -> Vec<u8> {
     let mut out = Writer::new(2);
     out.text(text);
     out.end()
 }
 
-/// A message that is a dictionary.
 pub fn dict(entries: &[(&str, Item<'_>)]) -> Vec<u8> {
     let mut out = Writer::new(2);
     out.begin_dict(entries.len());
@@ -41,9 +36,7 @@ pub fn dict(entries: &[(&str, Item<'_>)]) -> Vec<u8> {
 /// A dictionary whose last value is bytes: what goes before those, and what behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BytesHead {
-    /// Up to the first of the bytes.
     pub before: Vec<u8>,
-    /// Behind the last of them.
     pub behind: Vec<u8>,
 }
 

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::error::Failure;
-use crate::wire::pickle::Value;
+use crate::wire::pickle::document::Value;
 
 /// Most decimal digits of a number, which is Python's own bound.
 pub(super) const DIGITS_MAX: usize = 4300;
@@ -22,7 +22,6 @@ const LONG_NUMBER: Failure = Failure::Malformed("a number in the pickle is too l
 pub(super) struct Effort(usize);
 
 impl Effort {
-    /// Steps that were taken.
     pub(super) const fn spent(&self) -> usize {
         STEPS_MAX - self.0
     }

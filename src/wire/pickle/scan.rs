@@ -70,10 +70,8 @@ const NOT_A_PICKLE: Failure = Failure::Malformed("this is not a pickled message"
 const NOT_PLAIN: Failure = Failure::Denied("only plain data is taken, no classes and no calls");
 const BAD_LENGTH: Failure = Failure::Malformed("a length in the pickle is negative");
 
-/// What stands behind an opcode.
 #[derive(Clone, Copy)]
 enum Argument {
-    /// So many bytes.
     Fixed(usize),
     /// Text up to a line feed.
     Line,
@@ -102,7 +100,6 @@ const fn argument(code: u8) -> Option<Argument> {
     })
 }
 
-/// One opcode with its argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Op<'a> {
     pub code: u8,

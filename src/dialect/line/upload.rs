@@ -1,0 +1,114 @@
+//! The body of a PUT: where its framing is and where its content.
+
+use crate::dialect::protocol::{BodyPart, Then};
+use crate::error::Failure;
+use crate::object::Key;
+use crate::wire::body;
+use crate::wire::line::{self, LINE_LEN_MAX};
+
+/// Longest trailer line with its end: `sha256=` and 64 digits and CRLF.
+const TRAILER_LEN_MAX: usize = 7 + 64 + 2;
+/// Longest line before a chunk, with its end.
+const CHUNK_LINE_LEN_MAX: usize = 16 + 2;
+
+#[derive(Debug)]
+pub(super) struct PutExchange {
+    pub(super) key: Key,
+    pub(super) framing: Framing,
+    /// `trailer=sha256`: a digest comes behind the body.
+    pub(super) has_trailer: bool,
+    /// The digest in the trailer, once that was read.
+    trailer: Option<[u8; 32]>,
+    /// From `sha256=` in the head.
+    pub(super) announced: Option<[u8; 32]>,
+}
+
+/// What comes next of the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// So many bytes are left of the body.
+    Counted(u64),
+    /// So many bytes are left of one chunk of a `PUT *`.
+    Chunk(u64),
+    /// A line with a chunk length.
+    ChunkLine,
+    TrailerLine,
+    /// Nothing: all was read.
+    Ended,
+}
+
+impl PutExchange {
+    pub(super) fn new(key: Key, framing: Framing, has_trailer: bool) -> Self {
+        let mut this = Self { key, framing, has_trailer, trailer: None, announced: None };
+        if framing == Framing::Counted(0) {
+            this.framing = this.behind_content();
+        }
+        this
+    }
+
+    /// What comes behind the last byte of content.
+    const fn behind_content(&self) -> Framing {
+        if self.has_trailer { Framing::TrailerLine } else { Framing::Ended }
+    }
+
+    /// Bytes of content that come next.
+    pub(super) const fn left(&self) -> u64 {
+        match self.framing {
+            Framing::Counted(left) | Framing::Chunk(left) => left,
+            Framing::ChunkLine | Framing::TrailerLine | Framing::Ended => 0,
+        }
+    }
+
+    /// Compares the digest of the content with those that the client has sent.
+    pub(super) fn check(&self, digest: Option<[u8; 32]>) -> Result<(), Failure> {
+        let agrees = |wanted: Option<[u8; 32]>| wanted.is_none() || wanted == digest;
+        if agrees(self.announced) && agrees(self.trailer) { Ok(()) } else { Err(Failure::DigestMismatch) }
+    }
+
+    pub(super) fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
+        match self.framing {
+            Framing::Counted(mut left) | Framing::Chunk(mut left) => {
+                let payload = body::take(&mut left, raw.len(), payload_max);
+                self.framing = match self.framing {
+                    Framing::Chunk(_) if left == 0 => Framing::ChunkLine,
+                    Framing::Chunk(_) => Framing::Chunk(left),
+                    _ if left == 0 => self.behind_content(),
+                    _ => Framing::Counted(left),
+                };
+                let then = match self.framing {
+                    Framing::Ended => Then::End,
+                    _ if payload == raw.len() => Then::Wait,
+                    _ => Then::Look,
+                };
+                Ok(BodyPart { skip: 0, payload, then })
+            }
+            Framing::ChunkLine => {
+                let Some((text, skip)) = cut_short(raw, CHUNK_LINE_LEN_MAX)? else { return Ok(WAIT) };
+                self.framing = match line::chunk_len(text)? {
+                    0 => self.behind_content(),
+                    left => Framing::Chunk(left),
+                };
+                let then = if self.framing == Framing::Ended { Then::End } else { Then::Look };
+                Ok(BodyPart { skip, payload: 0, then })
+            }
+            Framing::TrailerLine => {
+                let Some((text, skip)) = cut_short(raw, TRAILER_LEN_MAX)? else { return Ok(WAIT) };
+                self.trailer = Some(line::trailer(text)?);
+                self.framing = Framing::Ended;
+                Ok(BodyPart { skip, payload: 0, then: Then::End })
+            }
+            Framing::Ended => Ok(BodyPart { skip: 0, payload: 0, then: Then::End }),
+        }
+    }
+}
+
+const WAIT: BodyPart = BodyPart { skip: 0, payload: 0, then: Then::Wait };
+
+/// A line inside a body, which is much shorter than a request line may be.
+fn cut_short(raw: &[u8], len_max: usize) -> Result<Option<(&[u8], usize)>, Failure> {
+    debug_assert!(len_max <= LINE_LEN_MAX);
+    match line::cut(&raw[..raw.len().min(len_max)])? {
+        None if raw.len() >= len_max => Err(Failure::Malformed("a line inside the body is too long")),
+        found => Ok(found),
+    }
+}

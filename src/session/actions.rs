@@ -1,0 +1,89 @@
+//! What a dialect decided is done here, where no file is open: each [`Action`] leads to a state.
+
+use std::borrow::Cow;
+
+use crate::command::{Command, Put};
+use crate::dialect::Action;
+use crate::error::{CloseReason, Failure};
+use crate::platform::Op;
+use crate::session::common::Common;
+use crate::session::cx::Cx;
+use crate::session::report::Request;
+use crate::session::state::{
+    AwaitHeader, Discarding, Executing, Opening, Pausing, SendingPart, SendingReply, SlotRequest,
+};
+use crate::session::step::Step;
+
+impl Common {
+    pub(super) fn obey(&mut self, action: Action, cx: &mut Cx<'_>) -> Step {
+        match action {
+            Action::More => Step::enter(AwaitHeader::NEXT),
+            Action::Run(command) => self.start(command, cx),
+            Action::Next => {
+                self.report(Ok(()), cx);
+                Step::enter(AwaitHeader::NEXT)
+            }
+            Action::Store(put, content) => self.start_store(put, content, cx),
+            Action::Pause(delay) => Pausing::enter(None, delay, cx),
+            Action::Continue(command) => Step::enter(SendingPart { next: Box::new(command) }),
+            Action::Discard if self.dialect.protocol_ref().body_left() > cx.limits.discard_bytes_max => {
+                Step::Obey(Action::Close(CloseReason::Refused))
+            }
+            Action::Discard => Step::enter(Discarding { left: cx.limits.discard_bytes_max }),
+            Action::Close(reason) => {
+                if reason == CloseReason::Finished {
+                    self.report(Ok(()), cx);
+                }
+                Step::enter(SendingReply(reason))
+            }
+            Action::Reset(reason) => Step::End(reason, true),
+            Action::Receive | Action::Send { .. } | Action::Speak => {
+                self.fail_inside("a dialect wanted what only fits another moment", cx)
+            }
+        }
+    }
+
+    /// Reports a failure, tells the peer, and returns what the dialect then wants.
+    pub(super) fn refuse(&mut self, failure: Failure, cause: Cow<'static, str>, cx: &mut Cx<'_>) -> Action {
+        self.report_failure(failure, cause, cx);
+        self.run_protocol(cx, |protocol, context| protocol.answered(Err(failure), context)).0
+    }
+
+    fn start(&mut self, command: Command, cx: &mut Cx<'_>) -> Step {
+        if let Err(failure) = self.permits(&command, cx) {
+            return Step::refuse(failure, failure.words());
+        }
+        let op = match command {
+            Command::Put(_) | Command::List { .. } => return Step::NeedSlot(SlotRequest::Command(command)),
+            Command::Get { key } => {
+                self.data.ops.push_back(Op::Open { key });
+                return Step::enter(Opening::Open);
+            }
+            Command::Stat { key } => Op::Stat { key },
+            Command::Delete { key, expected_kind, precondition } => Op::Delete { key, expected_kind, precondition },
+            Command::MakeDir { key } => Op::MakeDir { key },
+            Command::Rename { from, to, precondition } => Op::Rename { from, to, precondition },
+        };
+        self.data.ops.push_back(op);
+        Step::enter(Executing)
+    }
+
+    fn start_store(&mut self, put: Put, content: Vec<u8>, cx: &mut Cx<'_>) -> Step {
+        if let Err(failure) = self.permits(&Command::Put(put.clone()), cx) {
+            return Step::refuse(failure, failure.words());
+        }
+        self.body_is_complete(cx.now);
+        self.count_bytes(content.len() as u64);
+        cx.counters.bytes_in += content.len() as u64;
+        Step::NeedSlot(SlotRequest::Store(put, content))
+    }
+
+    /// Opens the report of a request, and checks whether it is allowed.
+    fn permits(&mut self, command: &Command, cx: &Cx<'_>) -> Result<(), Failure> {
+        if self.data.request.is_none() {
+            let (word, key) = (command.word(), command.key().clone());
+            self.data.request = Some(Request::new(word, key, cx.now));
+        }
+        cx.access.permits(command)
+    }
+}

@@ -1,0 +1,263 @@
+//! What a session has in every state: its dialect, buffers, slot and clocks, and what several states do alike.
+
+use std::time::Instant;
+
+use crate::buffer::Chunk;
+use crate::config::Limits;
+use crate::dialect::{AnyProtocol, Context, Kind, Protocol};
+use crate::error::{CloseReason, Failure};
+use crate::ids::FileId;
+use crate::object::Key;
+use crate::platform::Op;
+use crate::session::cx::Cx;
+use crate::session::report::{Report, Request};
+use crate::session::request_data::LazyRequestData;
+use crate::session::state::{Done, Name, State};
+use crate::session::step::Step;
+
+#[derive(Debug)]
+pub(super) struct Common {
+    pub dialect: AnyProtocol,
+    /// Under which the connection is counted.
+    counted_as: Kind,
+    /// The present state.
+    pub name: Name,
+    /// True if the dialect may decide anew about the bytes that are held: they are new, or something changed.
+    pub is_unseen: bool,
+    pub in_flight: u8,
+    pub has_slot: bool,
+    /// Shown on this connection so far.
+    pub wrong_secrets: u8,
+    pub has_new_wrong_secret: bool,
+    pub data: LazyRequestData,
+    /// When the state was entered.
+    pub entered: Instant,
+    /// When the peer last moved a byte.
+    pub active: Instant,
+}
+
+impl Common {
+    pub(super) fn new(dialect: AnyProtocol, cx: &mut Cx<'_>) -> Self {
+        let counted_as = dialect.kind();
+        cx.counters.open += 1;
+        cx.counters.states[Name::AwaitHeader as usize] += 1;
+        cx.counters.dialects[counted_as as usize] += 1;
+        Self {
+            dialect,
+            counted_as,
+            name: Name::AwaitHeader,
+            is_unseen: false,
+            in_flight: 0,
+            has_slot: false,
+            wrong_secrets: 0,
+            has_new_wrong_secret: false,
+            data: LazyRequestData::default(),
+            entered: cx.now,
+            active: cx.now,
+        }
+    }
+
+    /// What [`Common::new`] counted is over.
+    pub(super) fn retire(&self, counters: &mut crate::counters::Counters) {
+        counters.open -= 1;
+        counters.states[self.name as usize] -= 1;
+        counters.dialects[self.counted_as as usize] -= 1;
+    }
+
+    /// The only place where the state changes: checks the transition table, and moves the session to its new place
+    /// in the counters.
+    pub(super) fn enter(&mut self, next: &State, cx: &mut Cx<'_>) {
+        let (from, to) = (self.name, next.name());
+        debug_assert!(from == to || from.followers().contains(&to), "{from:?} must not become {to:?}");
+        log::trace!(target: "filewharf::session", "{from:?} -> {to:?}");
+        cx.counters.states[from as usize] -= 1;
+        cx.counters.states[to as usize] += 1;
+        self.name = to;
+        self.entered = cx.now;
+        self.active = cx.now;
+        self.is_unseen = true;
+    }
+
+    /// True while an operation is at the store, or on its way there.
+    pub(super) fn has_ops(&self) -> bool {
+        self.in_flight > 0 || !self.data.ops.is_empty()
+    }
+
+    /// True if bytes are held that the dialect has not decided about.
+    pub(super) fn has_unseen(&self) -> bool {
+        self.is_unseen && !self.data.inbox.is_empty()
+    }
+
+    /// True if the next request may be decoded: nothing of the last one is left at the store, and the peer reads
+    /// our replies.
+    pub(super) fn may_decode(&self, cx: &Cx<'_>) -> bool {
+        !self.has_ops() && self.data.outbox.len() < cx.limits.reply_bytes_max
+    }
+
+    /// True if more is held than a head: a long message, or what came behind one, is on the slot's account.
+    pub(super) fn holds_long_input(&self, limits: &Limits) -> bool {
+        self.data.inbox.len() >= limits.head_len_max
+    }
+
+    /// Takes the bytes that are held, to show them again in front of new ones.
+    pub(super) fn take_held(&mut self) -> Vec<u8> {
+        if self.data.inbox.is_empty() { Vec::new() } else { std::mem::take(&mut self.data.inbox) }
+    }
+
+    pub(super) fn keep(&mut self, held: Vec<u8>) {
+        debug_assert!(self.data.inbox.is_empty(), "held bytes would be lost");
+        // What came behind the end is not needed.
+        if !held.is_empty() && self.name != Name::Done {
+            self.data.inbox = held;
+        }
+    }
+
+    /// How many bytes may be read of a body of which at least `left` are still to come: half a head beyond its end.
+    pub(super) fn body_intake(&self, room: usize, limits: &Limits) -> usize {
+        if self.has_unseen() || room == 0 {
+            return 0;
+        }
+        let left = usize::try_from(self.dialect.protocol_ref().body_left()).unwrap_or(usize::MAX);
+        let ahead = (limits.head_len_max / 2).saturating_sub(self.data.inbox.len());
+        left.min(room).saturating_add(ahead)
+    }
+
+    pub(super) fn take_chunk(&mut self, cx: &mut Cx<'_>) -> Option<Chunk> {
+        self.data.credits = self.data.credits.checked_sub(1)?;
+        Some(cx.pool.take())
+    }
+
+    pub(super) fn give_back(&mut self, chunks: impl IntoIterator<Item = Chunk>, cx: &mut Cx<'_>) {
+        for chunk in chunks {
+            self.data.credits += 1;
+            cx.pool.give(chunk);
+        }
+    }
+
+    /// Copies content into chunks on its way to the disk workers. Pieces that follow each other share a chunk while
+    /// that has not been submitted. False if there are not enough chunks.
+    pub(super) fn hand_over(&mut self, file: FileId, mut offset: u64, mut content: &[u8], cx: &mut Cx<'_>) -> bool {
+        if let Some(Op::Write { file: before, offset: start, chunk }) = self.data.ops.back_mut()
+            && *before == file
+            && *start + chunk.len() as u64 == offset
+        {
+            let held = chunk.fill(content);
+            offset += held as u64;
+            content = &content[held..];
+        }
+        while !content.is_empty() {
+            let Some(mut chunk) = self.take_chunk(cx) else { return false };
+            let held = chunk.fill(content);
+            self.data.ops.push_back(Op::Write { file, offset, chunk });
+            offset += held as u64;
+            content = &content[held..];
+        }
+        true
+    }
+
+    pub(super) fn close(&mut self, file: FileId) {
+        self.data.ops.push_back(Op::Close { file });
+    }
+
+    /// Runs the dialect. What it refuses on its own is reported here.
+    pub(super) fn with_protocol<R>(
+        &mut self,
+        cx: &mut Cx<'_>,
+        run: impl FnOnce(&mut dyn Protocol, &mut Context<'_>) -> R,
+    ) -> R {
+        let (result, refused) = self.run_protocol(cx, run);
+        if let Some(failure) = refused {
+            self.data.request.get_or_insert_with(|| Request::new("request", Key::root(), cx.now));
+            self.report_failure(failure, failure.words(), cx);
+        }
+        result
+    }
+
+    /// Runs the dialect; also returns what it refused on its own.
+    pub(super) fn run_protocol<R>(
+        &mut self,
+        cx: &mut Cx<'_>,
+        run: impl FnOnce(&mut dyn Protocol, &mut Context<'_>) -> R,
+    ) -> (R, Option<Failure>) {
+        debug_assert!(cx.counters.agree(), "a dialect would send wrong figures: {:?}", cx.counters);
+        let mut notes = Vec::new();
+        let mut context = Context {
+            out: self.data.outbox.text(),
+            limits: cx.limits,
+            access: cx.access,
+            phase: cx.phase,
+            wall_clock_s: cx.wall_clock_s,
+            counters: cx.counters,
+            refused: None,
+            wrong_secret: false,
+            notes: &mut notes,
+        };
+        let result = run(self.dialect.protocol(), &mut context);
+        let refused = context.refused;
+        if context.wrong_secret {
+            self.wrong_secrets = self.wrong_secrets.saturating_add(1);
+            self.has_new_wrong_secret = true;
+        }
+        let kind = self.dialect.kind();
+        if kind != self.counted_as {
+            // Only now has the peer shown what it speaks.
+            cx.counters.dialects[self.counted_as as usize] -= 1;
+            cx.counters.dialects[kind as usize] += 1;
+            self.counted_as = kind;
+        }
+        cx.reports.extend(notes.into_iter().map(Report::Note));
+        (result, refused)
+    }
+
+    /// The deadline, or the end of the silence that the dialect waits for if that is sooner.
+    pub(super) fn or_silence(&self, deadline: Instant) -> Instant {
+        self.silent_at().map_or(deadline, |silent| silent.min(deadline))
+    }
+
+    /// When a silence of the peer is long enough to mean something to the dialect; `None` also while we do not
+    /// listen.
+    pub(super) fn silent_at(&self) -> Option<Instant> {
+        let listens = !self.has_ops() && !self.has_unseen();
+        let after = self.dialect.protocol_ref().quiet_after().filter(|_| listens)?;
+        Some(self.data.silence_told.map_or(self.active, |told| told.max(self.active)) + after)
+    }
+
+    /// [`Behavior::slot_rate`](crate::session::behavior::Behavior::slot_rate) where a message is gathered, or a long
+    /// reply is read, which filled the slot at most.
+    pub(super) fn held_rate(&self, since: Instant, now: Instant, limits: &Limits) -> Option<u64> {
+        let time = now.saturating_duration_since(since);
+        if self.has_ops() || time < limits.contention_wait {
+            return None;
+        }
+        let moved = match self.data.outbox.len() {
+            0 => self.data.inbox.len(),
+            left => (limits.chunk_bytes * limits.chunks_per_slot).saturating_sub(left),
+        };
+        let rate = moved as u128 * 1000 / time.as_millis().max(1);
+        Some(u64::try_from(rate).unwrap_or(u64::MAX))
+    }
+
+    /// The peer does not read: what was sent must not look whole.
+    pub(super) fn stop_sending(&mut self, cause: &'static str, cx: &mut Cx<'_>) -> Step {
+        self.report_failure(Failure::TimedOut, cause, cx);
+        Step::End(CloseReason::TooSlow, true)
+    }
+
+    /// A bug of ours: a debug build stops here, a release build ends this one conversation.
+    pub(super) fn fail_inside(&mut self, what: &'static str, cx: &mut Cx<'_>) -> Step {
+        debug_assert!(false, "{what}");
+        log::error!("internal error: {what}");
+        self.report_failure(Failure::Internal, what, cx);
+        Step::End(CloseReason::Internal, true)
+    }
+
+    /// Ends the conversation: what is held is dropped, chunks are given back.
+    pub(super) fn end(&mut self, reason: CloseReason, is_reset: bool, cx: &mut Cx<'_>) -> State {
+        self.report_segments(cx);
+        let mut chunks = Vec::new();
+        self.data.outbox.clear(&mut chunks);
+        self.give_back(chunks, cx);
+        self.data.inbox = Vec::new();
+        State::Done(Done { reason, is_reset })
+    }
+}

@@ -1,0 +1,41 @@
+//! What the reactor lends a session for one call.
+
+use std::time::Instant;
+
+use crate::buffer::ChunkPool;
+use crate::config::{Access, Limits};
+use crate::counters::Counters;
+use crate::dialect::Phase;
+use crate::session::report::Report;
+
+/// What the reactor lends a session for one call.
+pub struct Cx<'a> {
+    pub now: Instant,
+    /// Wall-clock time in seconds since 1970.
+    pub wall_clock_s: u64,
+    pub limits: &'a Limits,
+    pub access: &'a Access,
+    pub phase: Phase,
+    pub pool: &'a mut ChunkPool,
+    pub counters: &'a mut Counters,
+    /// Requests that ended, for the log.
+    pub reports: &'a mut Vec<Report>,
+    pub disk: Disk,
+}
+
+/// What a session must know of the disk in this turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    pub pace: DiskPace,
+    /// See `Store::flush_window`.
+    pub flush_window: Option<u64>,
+}
+
+/// How content of uploads gets to the disk in this turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskPace {
+    /// Content is written from the loop itself.
+    KeepsUp,
+    /// Content is held in chunks and written by the disk workers.
+    Lags,
+}

@@ -1,0 +1,83 @@
+//! Closes the report of a request when it ends, and joins the many requests of one download.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use crate::error::Failure;
+use crate::session::common::Common;
+use crate::session::cx::Cx;
+use crate::session::report::{Report, Request, RequestError, Segment, SentSegments};
+
+impl Common {
+    /// Closes the report of the request under way, if there is one.
+    pub(super) fn report(&mut self, result: Result<(), RequestError>, cx: &mut Cx<'_>) {
+        let Some(request) = self.data.request.take() else { return };
+        match &result {
+            Ok(()) => {
+                cx.counters.count_request(request.word);
+                if let Some(complete) = request.complete {
+                    cx.counters.commit_time.observe(cx.now.saturating_duration_since(complete));
+                }
+            }
+            Err(error) => cx.counters.count_failure(request.word, error.failure),
+        }
+        if log::log_enabled!(target: Report::TARGET, log::Level::Info) {
+            match request.segment {
+                Some(segment) if result.is_ok() => self.report_segment(request, segment, cx),
+                _ => {
+                    self.report_segments(cx);
+                    request.report(result, cx.reports);
+                }
+            }
+        }
+    }
+
+    /// Joins a segment to those before it, so that a download of many segments is one line.
+    fn report_segment(&mut self, mut request: Request, segment: Segment, cx: &mut Cx<'_>) {
+        match &self.data.segments {
+            Some(sent) if sent.end == segment.first && sent.request.key == request.key => {
+                request.bytes += sent.request.bytes;
+                request.began = sent.request.began;
+            }
+            _ => self.report_segments(cx),
+        }
+        self.data.segments = Some(Box::new(SentSegments { request, end: segment.end, ended: cx.now }));
+        if segment.end == segment.total {
+            self.report_segments(cx);
+        }
+    }
+
+    /// Reports the segments that wait for another one to follow.
+    pub(super) fn report_segments(&mut self, cx: &mut Cx<'_>) {
+        if self.data.segments.is_none() {
+            return; // without making the request data
+        }
+        let Some(mut segments) = self.data.segments.take() else { return };
+        // The log counts from `began` to now; the time since the last segment is not the download's.
+        segments.request.began = cx.now - segments.ended.saturating_duration_since(segments.request.began);
+        segments.request.report(Ok(()), cx.reports);
+    }
+
+    /// Closes the report of the request under way as failed.
+    pub(super) fn report_failure(&mut self, failure: Failure, cause: impl Into<Cow<'static, str>>, cx: &mut Cx<'_>) {
+        self.report(Err(RequestError { failure, cause: cause.into() }), cx);
+    }
+
+    /// The whole body of an upload is here: from now on its peer waits for us.
+    pub(super) fn body_is_complete(&mut self, now: Instant) {
+        if let Some(request) = &mut self.data.request {
+            request.complete = Some(now);
+        }
+    }
+
+    pub(super) fn count_bytes(&mut self, n: u64) {
+        if let Some(request) = &mut self.data.request {
+            request.bytes += n;
+        }
+    }
+
+    pub(super) fn count_sent(&mut self, n: u64, cx: &mut Cx<'_>) {
+        self.count_bytes(n);
+        cx.counters.bytes_out += n;
+    }
+}

@@ -1,0 +1,122 @@
+//! What a session has only while something is under way: held bytes, replies, operations, the report of a request.
+//! Most connections are idle most of the time, and hold one pointer.
+
+use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::time::Instant;
+
+use crate::buffer::Outbox;
+use crate::platform::Op;
+use crate::session::report::{Request, SentSegments};
+use crate::session::state::Sending;
+
+#[derive(Debug)]
+pub struct RequestData {
+    /// Bytes received and not yet used; exactly as long as they are.
+    pub(super) inbox: Vec<u8>,
+    pub(super) outbox: Outbox,
+    /// Wanted, not yet submitted.
+    pub(super) ops: VecDeque<Op>,
+    /// Chunks that may still be taken.
+    pub(super) credits: usize,
+    pub(super) request: Option<Request>,
+    pub(super) segments: Option<Box<SentSegments>>,
+    /// When the dialect was last told of a silence.
+    pub(super) silence_told: Option<Instant>,
+    /// The memory of the last download, for the next.
+    pub(super) sent: Option<Box<Sending>>,
+}
+
+impl RequestData {
+    const EMPTY: Self = Self {
+        inbox: Vec::new(),
+        outbox: Outbox::EMPTY,
+        ops: VecDeque::new(),
+        credits: 0,
+        request: None,
+        segments: None,
+        silence_told: None,
+        sent: None,
+    };
+}
+
+/// What an idle session is seen to have.
+const EMPTY: &RequestData = &RequestData::EMPTY;
+
+/// Made by the first change, kept until [`LazyRequestData::rest`].
+#[derive(Debug, Default)]
+pub(super) struct LazyRequestData(Option<Box<RequestData>>);
+
+impl LazyRequestData {
+    /// Gives the memory back if nothing is in it. `active` is when the peer last moved a byte: a silence told of
+    /// before that is over.
+    pub(super) fn rest(&mut self, active: Instant, pool: &mut RequestDataPool) {
+        let told_before = self.silence_told.is_none_or(|told| told <= active);
+        let RequestData { inbox, outbox, ops, credits, request, segments, silence_told: _, sent: _ } = &**self;
+        if told_before
+            && inbox.is_empty()
+            && outbox.is_empty()
+            && ops.is_empty()
+            && *credits == 0
+            && request.is_none()
+            && segments.is_none()
+            && let Some(mut data) = self.0.take()
+            && pool.0.len() < POOL_MAX
+        {
+            data.silence_told = None;
+            pool.0.push(data);
+        }
+    }
+
+    /// Something will be under way: uses memory again that another session gave back.
+    pub(super) fn begin(&mut self, pool: &mut RequestDataPool) {
+        if self.0.is_none() {
+            self.0 = pool.0.pop();
+        }
+    }
+
+    /// For a download that goes on, and may take long: frees the memory of a queue of operations that is empty, and
+    /// that of the head that was sent. There may be thousands of slow readers, and this is the largest part of each.
+    pub(super) fn shrink(&mut self) {
+        let Some(data) = &mut self.0 else { return };
+        data.outbox.shrink();
+        if data.ops.is_empty() && data.ops.capacity() > 0 {
+            data.ops = VecDeque::new();
+        }
+    }
+
+    /// Bytes of heap of a session with a few operations and a download, contents not counted.
+    pub(super) const fn bytes() -> usize {
+        size_of::<RequestData>() + OPS_KEPT * size_of::<Op>() + size_of::<Sending>() + size_of::<SentSegments>()
+    }
+}
+
+/// Request data that was given back, with the buffers in it, to be used again.
+#[derive(Debug, Default)]
+#[allow(clippy::vec_box, reason = "it goes from session to session as it is, and is not copied")]
+pub struct RequestDataPool(Vec<Box<RequestData>>);
+
+/// As many as requests come in one turn of a busy server.
+const POOL_MAX: usize = 128;
+
+impl RequestDataPool {
+    /// Memory of all of them at most, for the accounting.
+    pub const BYTES_MAX: usize = POOL_MAX * (LazyRequestData::bytes() + Outbox::KEPT_BYTES);
+}
+
+/// The least capacity of a `VecDeque`.
+const OPS_KEPT: usize = 4;
+
+impl Deref for LazyRequestData {
+    type Target = RequestData;
+
+    fn deref(&self) -> &RequestData {
+        self.0.as_deref().unwrap_or(EMPTY)
+    }
+}
+
+impl DerefMut for LazyRequestData {
+    fn deref_mut(&mut self) -> &mut RequestData {
+        self.0.get_or_insert_with(|| Box::new(RequestData::EMPTY))
+    }
+}

@@ -1,0 +1,182 @@
+//! Between requests: a head is decoded, or a long message gathered on a slot's account.
+
+use std::time::Instant;
+
+use crate::config::Limits;
+use crate::dialect::Action;
+use crate::error::{CloseReason, Failure};
+use crate::platform::Completion;
+use crate::session::behavior::Behavior;
+use crate::session::common::Common;
+use crate::session::cx::Cx;
+use crate::session::state::{AwaitHeader, SlotRequest};
+use crate::session::step::{Consumed, Step};
+
+/// A message longer than a head must be complete within so many times `Limits::stall_timeout`.
+const GATHER_STALLS: u32 = 5;
+
+impl Behavior for AwaitHeader {
+    fn intake(&mut self, common: &Common, cx: &Cx<'_>) -> usize {
+        if common.has_unseen() || !common.may_decode(cx) {
+            return 0;
+        }
+        let most = match common.has_slot {
+            false => cx.limits.head_len_max,
+            true => common.dialect.message_len_max(cx.limits).max(cx.limits.head_len_max),
+        };
+        most.saturating_sub(common.data.inbox.len())
+    }
+
+    fn consume(self, data: &[u8], common: &mut Common, cx: &mut Cx<'_>) -> (Step, Consumed) {
+        if data.is_empty() || !common.may_decode(cx) {
+            return (Step::stay(self), Consumed::Wait);
+        }
+        let wrong_secrets = common.wrong_secrets;
+        let (used, mut action) = common.with_protocol(cx, |protocol, context| protocol.decode(data, context));
+        if common.wrong_secrets != wrong_secrets {
+            action = after_wrong_secret(action, common, cx);
+        }
+        match action {
+            Action::More if used == 0 => self.needs_more(data, common, cx),
+            Action::Speak => {
+                common.dialect.speak();
+                (Step::stay(self), Consumed::Took(0))
+            }
+            action => (self.obey(action), Consumed::Took(used)),
+        }
+    }
+
+    fn received_eof(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        let held = common.take_held();
+        match common.with_protocol(cx, |protocol, context| protocol.ended(&held, context)) {
+            // Nothing is left to send to a peer that closed between requests.
+            Action::Close(reason) if common.data.outbox.is_empty() => Step::End(reason, false),
+            action => self.obey(action),
+        }
+    }
+
+    fn silence(self, common: &mut Common, cx: &mut Cx<'_>) -> (Step, bool) {
+        if !common.data.outbox.is_empty() {
+            return (Step::stay(self), false);
+        }
+        let held = common.take_held();
+        let (used, action) = common.with_protocol(cx, |protocol, context| protocol.quiet(&held, context));
+        common.keep(held[used..].to_vec());
+        common.is_unseen = true;
+        (self.obey(action), true)
+    }
+
+    fn completed(self, done: Completion, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        common.give_back(done.chunk, cx);
+        if self.since.is_none() {
+            // The peer is not listened to before the last request has ended at our own disk.
+            (common.entered, common.active) = (cx.now, cx.now);
+        }
+        Step::stay(self)
+    }
+
+    fn deadline(&self, common: &Common, limits: &Limits) -> Option<Instant> {
+        if !common.data.outbox.is_empty() {
+            return Some(common.entered + limits.stall_timeout);
+        }
+        if common.has_ops() {
+            return None;
+        }
+        Some(common.or_silence(match self.since {
+            // A message in pieces may take its time, but not keep a slot for ever.
+            since if common.has_slot => {
+                let whole = since.unwrap_or(common.entered) + GATHER_STALLS * limits.stall_timeout;
+                whole.min(common.active + limits.stall_timeout)
+            }
+            Some(since) => since + limits.head_timeout,
+            None => common.active + limits.idle_timeout,
+        }))
+    }
+
+    fn timed_out(self, _in_kernel: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        if !common.data.outbox.is_empty() {
+            common.stop_sending("the reply is not read", cx)
+        } else if common.has_slot {
+            Step::refuse(Failure::TimedOut, "the message stopped half-way")
+        } else if self.since.is_some() {
+            Step::refuse(Failure::TimedOut, CloseReason::HeadTimeout.word())
+        } else {
+            Step::End(CloseReason::IdleTimeout, false)
+        }
+    }
+
+    fn slot_rate(&self, _in_kernel: usize, now: Instant, common: &Common, limits: &Limits) -> Option<u64> {
+        common.held_rate(self.since.unwrap_or(common.entered), now, limits)
+    }
+
+    fn end_slow_transfer(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        if common.data.outbox.is_empty() {
+            Step::refuse(Failure::TimedOut, "the message came too slowly")
+        } else {
+            common.stop_sending("the reply is read too slowly", cx)
+        }
+    }
+
+    fn is_bulk(&self, common: &Common, _limits: &Limits) -> bool {
+        common.dialect.kind().traits().decodes_slowly
+    }
+
+    fn is_busy(&self, common: &Common) -> bool {
+        !common.data.inbox.is_empty() || !common.data.outbox.is_empty() || common.has_ops()
+    }
+
+    fn drained(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        if self.is_busy(common) {
+            Step::stay(self)
+        } else if cx.now >= common.active + cx.limits.linger_timeout {
+            Step::End(CloseReason::Drained, false)
+        } else {
+            // The peer may not have read our last reply yet, and may be asking already: a plain close could become
+            // a reset that destroys the reply.
+            Step::Obey(Action::Close(CloseReason::Drained))
+        }
+    }
+
+    fn is_serving(&self) -> bool {
+        false
+    }
+}
+
+impl AwaitHeader {
+    fn obey(self, action: Action) -> Step {
+        if action == Action::More { Step::stay(self) } else { Step::Obey(action) }
+    }
+
+    fn needs_more(mut self, data: &[u8], common: &mut Common, cx: &mut Cx<'_>) -> (Step, Consumed) {
+        common.is_unseen = false;
+        if data.len() < cx.limits.head_len_max {
+            self.since.get_or_insert(cx.now);
+            return (Step::stay(self), Consumed::Wait);
+        }
+        if data.len() < common.dialect.message_len_max(cx.limits) {
+            let step = if common.has_slot { Step::stay(self) } else { Step::NeedSlot(SlotRequest::Gather) };
+            return (step, Consumed::Wait);
+        }
+        // Every dialect refuses what is longer than its own limit; this keeps memory bounded if one does not.
+        let failure = Failure::Malformed("the request is too long");
+        let action = match common.refuse(failure, "no end of the head within its limit".into(), cx) {
+            // The same bytes would only be refused again and again.
+            Action::More | Action::Next | Action::Discard => Action::Close(CloseReason::Malformed),
+            action => action,
+        };
+        (Step::Obey(action), Consumed::Took(0))
+    }
+}
+
+/// The answer is sent at once; the next request of a peer that guesses is not read for a while.
+fn after_wrong_secret(action: Action, common: &Common, cx: &Cx<'_>) -> Action {
+    match action {
+        Action::Next | Action::Discard if common.wrong_secrets >= cx.limits.wrong_secrets_max => {
+            Action::Close(CloseReason::Refused)
+        }
+        Action::Next if common.wrong_secrets > cx.limits.wrong_secrets_free => {
+            Action::Pause(cx.limits.wrong_secret_delay)
+        }
+        action => action,
+    }
+}

@@ -1,0 +1,108 @@
+//! Waiting for a slot, and what begins once there is one.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use crate::buffer::Chunk;
+use crate::command::{Command, GoAhead};
+use crate::config::Limits;
+use crate::dialect::Action;
+use crate::error::{CloseReason, Failure};
+use crate::platform::{Op, Source};
+use crate::session::behavior::Behavior;
+use crate::session::common::Common;
+use crate::session::cx::Cx;
+use crate::session::state::{
+    AwaitHeader, Committing, Executing, Opening, Receiving, Sending, SlotRequest, Supply, Target,
+};
+use crate::session::step::Step;
+use crate::transfer::MinRate;
+
+impl Behavior for Box<SlotRequest> {
+    fn deadline(&self, common: &Common, limits: &Limits) -> Option<Instant> {
+        Some(common.entered + limits.slot_timeout)
+    }
+
+    fn timed_out(self, _in_kernel: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        self.not_granted("no slot came in time", common, cx)
+    }
+
+    fn needs_slot(&self, common: &Common, limits: &Limits) -> bool {
+        common.holds_long_input(limits)
+            || matches!(&**self, SlotRequest::Store(_, content) if content.len() >= limits.head_len_max)
+    }
+
+    fn release(self, common: &mut Common, _cx: &mut Cx<'_>) {
+        match *self {
+            SlotRequest::Command(_) | SlotRequest::Gather | SlotRequest::Store(..) => {}
+            SlotRequest::Download { file, .. } => common.close(file),
+            SlotRequest::Resume(sending) => common.close(sending.file),
+        }
+    }
+}
+
+impl SlotRequest {
+    /// The slot is there.
+    pub(in crate::session) fn granted(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        debug_assert!(cx.counters.slots_used > 0, "a slot that is not counted");
+        common.has_slot = true;
+        common.data.credits = cx.limits.chunks_per_slot;
+        match self {
+            Self::Command(Command::Put(put)) => {
+                let is_small = put.len.is_some_and(|len| len <= cx.pool.chunk_bytes() as u64);
+                if is_small && put.go_ahead == GoAhead::NotAwaited {
+                    return match common.take_chunk(cx) {
+                        Some(chunk) => Receiving::start(Target::Whole(chunk), put, common, cx),
+                        None => common.fail_inside("a slot without a chunk", cx),
+                    };
+                }
+                common.data.ops.push_back(Op::Create(put.clone()));
+                Step::enter(Opening::Create(Box::new(put)))
+            }
+            Self::Command(Command::List { key, after, limit }) => {
+                let bytes_max = cx.limits.chunk_bytes * cx.limits.chunks_per_slot;
+                common.data.ops.push_back(Op::List { key, after, limit, bytes_max });
+                Step::enter(Executing)
+            }
+            Self::Command(command) => Step::Obey(Action::Run(command)),
+            Self::Gather => Step::enter(AwaitHeader { since: Some(cx.now) }),
+            Self::Store(put, content) => {
+                // The content is on the slot's account, as one of its chunks.
+                common.data.credits -= 1;
+                common.data.ops.push_back(Op::Store { put, chunk: Chunk::holding(content) });
+                Step::enter(Committing)
+            }
+            Self::Download { file, meta } => Sending::start(file, meta, Source::Held, common, cx),
+            Self::Resume(mut sending) => {
+                sending.supply = Supply::Held;
+                // The wait for the slot was not the peer's.
+                sending.min_rate = MinRate::new(cx.now, cx.limits.rate_window);
+                Step::enter(sending)
+            }
+        }
+    }
+
+    /// There is no slot; `cause` is for the log.
+    pub(in crate::session) fn not_granted(
+        self: Box<Self>,
+        cause: &'static str,
+        common: &mut Common,
+        cx: &mut Cx<'_>,
+    ) -> Step {
+        let is_under_way = matches!(*self, Self::Resume(_));
+        self.release(common, cx);
+        if !is_under_way {
+            return Step::Refuse(Failure::Busy, Cow::Borrowed(cause));
+        }
+        common.report_failure(Failure::Busy, cause, cx);
+        Step::End(CloseReason::SlotTimeout, true)
+    }
+
+    /// Bytes of heap behind the content that waits with it.
+    pub(in crate::session) const fn content_bytes(&self) -> usize {
+        match self {
+            Self::Store(_, content) => content.capacity(),
+            Self::Command(_) | Self::Gather | Self::Download { .. } | Self::Resume(_) => 0,
+        }
+    }
+}

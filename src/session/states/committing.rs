@@ -1,0 +1,29 @@
+//! Waiting until an upload is visible and as durable as promised.
+
+use crate::command::Answer;
+use crate::config::Limits;
+use crate::platform::{Completion, Outcome};
+use crate::session::behavior::Behavior;
+use crate::session::common::Common;
+use crate::session::cx::Cx;
+use crate::session::state::Committing;
+use crate::session::step::Step;
+
+impl Behavior for Committing {
+    fn completed(self, done: Completion, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        common.give_back(done.chunk, cx);
+        match done.result {
+            Ok(Outcome::Committed(stored)) => {
+                common.report(Ok(()), cx);
+                let answer = Answer::Stored(stored);
+                Step::Obey(common.with_protocol(cx, |protocol, context| protocol.answered(Ok(answer), context)))
+            }
+            Ok(_) => Step::stay(self),
+            Err(error) => error.into(),
+        }
+    }
+
+    fn needs_slot(&self, _common: &Common, _limits: &Limits) -> bool {
+        true
+    }
+}

@@ -1,0 +1,35 @@
+//! The conversation is over; operations may still be in flight.
+
+use crate::config::Limits;
+use crate::platform::{Completion, Op, Outcome};
+use crate::session::behavior::Behavior;
+use crate::session::common::Common;
+use crate::session::cx::Cx;
+use crate::session::state::Done;
+use crate::session::step::Step;
+
+impl Behavior for Done {
+    fn completed(self, done: Completion, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        common.give_back(done.chunk, cx);
+        match done.result {
+            Ok(Outcome::Created(file)) => common.data.ops.push_back(Op::Abort { file }),
+            Ok(Outcome::Opened { file, .. }) => common.close(file),
+            Ok(Outcome::Committed(..)) => common.report(Ok(()), cx),
+            Ok(_) => {}
+            Err(error) => common.report_failure(error.failure, error.cause(), cx),
+        }
+        Step::stay(self)
+    }
+
+    fn needs_slot(&self, _common: &Common, _limits: &Limits) -> bool {
+        false
+    }
+
+    fn is_busy(&self, _common: &Common) -> bool {
+        false
+    }
+
+    fn is_serving(&self) -> bool {
+        false
+    }
+}

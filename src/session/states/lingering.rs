@@ -1,0 +1,48 @@
+//! Our half is closed: input is discarded, so that it does not turn our last bytes into a reset (RFC 9112 §9.6).
+
+use std::time::Instant;
+
+use crate::config::Limits;
+use crate::error::CloseReason;
+use crate::session::behavior::Behavior;
+use crate::session::common::Common;
+use crate::session::cx::Cx;
+use crate::session::state::Lingering;
+use crate::session::step::{Consumed, Step};
+
+impl Behavior for Lingering {
+    fn intake(&mut self, _common: &Common, _cx: &Cx<'_>) -> usize {
+        usize::MAX
+    }
+
+    fn consume(self, data: &[u8], _common: &mut Common, _cx: &mut Cx<'_>) -> (Step, Consumed) {
+        if data.is_empty() {
+            return (Step::stay(self), Consumed::Wait);
+        }
+        let step = match self.left.checked_sub(data.len() as u64) {
+            Some(left) => Step::stay(Self { left, ..self }),
+            None => Step::End(CloseReason::LingerEnded, false),
+        };
+        (step, Consumed::Took(data.len()))
+    }
+
+    fn received_eof(self, _common: &mut Common, _cx: &mut Cx<'_>) -> Step {
+        Step::End(self.reason, false)
+    }
+
+    fn deadline(&self, common: &Common, limits: &Limits) -> Option<Instant> {
+        Some(common.entered + limits.linger_timeout)
+    }
+
+    fn timed_out(self, _in_kernel: usize, _common: &mut Common, _cx: &mut Cx<'_>) -> Step {
+        Step::End(CloseReason::LingerEnded, false)
+    }
+
+    fn is_busy(&self, _common: &Common) -> bool {
+        false
+    }
+
+    fn is_serving(&self) -> bool {
+        false
+    }
+}

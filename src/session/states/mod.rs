@@ -1,0 +1,16 @@
+//! What each state does: one file for each, in which it implements [`Behavior`](super::behavior::Behavior).
+
+mod await_header;
+mod await_slot;
+mod committing;
+mod discarding;
+mod done;
+mod executing;
+mod finishing_writes;
+mod lingering;
+mod opening;
+mod pausing;
+mod receiving_body;
+mod sending_body;
+mod sending_part;
+mod sending_reply;

@@ -1,0 +1,32 @@
+//! Waiting until a file is open or a staging file is made.
+
+use crate::command::Put;
+use crate::config::Limits;
+use crate::platform::{Completion, Outcome, Source};
+use crate::session::behavior::Behavior;
+use crate::session::common::Common;
+use crate::session::cx::Cx;
+use crate::session::state::{Opening, Receiving, Sending, SlotRequest, Target};
+use crate::session::step::Step;
+
+impl Behavior for Opening {
+    fn completed(self, done: Completion, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        common.give_back(done.chunk, cx);
+        match (done.result, self) {
+            (Ok(Outcome::Created(file)), Self::Create(put)) => {
+                Receiving::start(Target::File(file), Put::clone(&put), common, cx)
+            }
+            (Ok(Outcome::Opened { file, meta, source: Source::Held }), Self::Open) if !common.has_slot => {
+                Step::NeedSlot(SlotRequest::Download { file, meta })
+            }
+            (Ok(Outcome::Opened { file, meta, source }), Self::Open) => Sending::start(file, meta, source, common, cx),
+            (Err(error), _) => error.into(),
+            // An `Abort` or `Close` of the request before this one.
+            (Ok(_), opening) => Step::stay(opening),
+        }
+    }
+
+    fn needs_slot(&self, _common: &Common, _limits: &Limits) -> bool {
+        true
+    }
+}

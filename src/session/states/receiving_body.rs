@@ -1,0 +1,233 @@
+//! Uploads: which bytes are content and where they belong. The reactor moves them there.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use crate::buffer::Chunk;
+use crate::command::{Answer, Put};
+use crate::config::Limits;
+use crate::dialect::{Action, Then};
+use crate::error::{CloseReason, Failure, StoreError};
+use crate::platform::{Completion, Op, Outcome};
+use crate::session::behavior::Behavior;
+use crate::session::common::Common;
+use crate::session::cx::{Cx, DiskPace};
+use crate::session::state::{FinishingWrites, Receiving, Target};
+use crate::session::step::{Consumed, Step};
+use crate::transfer::{Flush, Hasher, MinRate, Upload};
+
+impl Behavior for Box<Receiving> {
+    fn begin(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        // A body of no bytes is complete already, and no byte will come to say so.
+        let (step, _) = self.consume(&[], common, cx);
+        common.is_unseen = true;
+        step
+    }
+
+    fn intake(&mut self, common: &Common, cx: &Cx<'_>) -> usize {
+        let room = self.room(common.data.credits, cx);
+        common.body_intake(room, cx.limits)
+    }
+
+    fn consume(mut self, data: &[u8], common: &mut Common, cx: &mut Cx<'_>) -> (Step, Consumed) {
+        let room = self.room(common.data.credits, cx);
+        let part = match common.dialect.protocol().body(data, room) {
+            Ok(part) => part,
+            Err(failure) => return (self.fail(failure, failure.words(), common, cx), Consumed::Took(0)),
+        };
+        let used = part.skip + part.payload;
+        let content = &data[part.skip..used];
+        let offset = match self.upload.launch(content.len()) {
+            Ok(offset) => offset,
+            Err(failure) => {
+                // The dialect has stepped over these bytes: it must not see them again.
+                let step = self.fail(failure, "the body is longer than allowed", common, cx);
+                return (step, Consumed::Took(used));
+            }
+        };
+        self.hasher.update(content);
+        let consumed = match &mut self.target {
+            Target::Whole(chunk) => {
+                let held = chunk.fill(content);
+                debug_assert_eq!(held, content.len(), "an upload this small fits its chunk");
+                self.upload.finish_write(content.len());
+                Consumed::Took(used)
+            }
+            Target::File(_) if content.is_empty() => Consumed::Took(part.skip),
+            Target::File(file) => Consumed::Content { skip: part.skip, len: content.len(), file: *file, offset },
+        };
+        common.count_bytes(part.payload as u64);
+        cx.counters.bytes_in += part.payload as u64;
+        match part.then {
+            Then::End => (self.complete(common, cx), consumed),
+            // Without use, `Look` means that there is no room for these bytes: they come before what is at the socket.
+            then if consumed == Consumed::Took(0) => {
+                common.is_unseen = then == Then::Look;
+                (Step::stay(self), Consumed::Wait)
+            }
+            Then::Wait | Then::Look => (Step::stay(self), consumed),
+        }
+    }
+
+    fn received_eof(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        match common.dialect.protocol().body_ended() {
+            Ok(()) => self.complete(common, cx),
+            Err(failure) => self.fail(failure, CloseReason::CutShort.word(), common, cx),
+        }
+    }
+
+    fn silence(self, common: &mut Common, cx: &mut Cx<'_>) -> (Step, bool) {
+        match common.dialect.protocol().body_quiet() {
+            Then::End => (self.complete(common, cx), true),
+            Then::Look => {
+                common.is_unseen = true;
+                (Step::stay(self), true)
+            }
+            Then::Wait => (Step::stay(self), false),
+        }
+    }
+
+    fn stored(mut self, len: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        self.upload.finish_write(len);
+        common.data.ops.extend(self.flush_due(cx));
+        Step::stay(self)
+    }
+
+    fn store_failed(self, failure: Failure, cause: String, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        self.fail(failure, cause, common, cx)
+    }
+
+    fn completed(mut self, done: Completion, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        match self.op_ended(done, common, cx) {
+            Ok(()) => Step::stay(self),
+            Err(error) => self.fail(error.failure, error.cause(), common, cx),
+        }
+    }
+
+    fn deadline(&self, common: &Common, limits: &Limits) -> Option<Instant> {
+        let window_end = self.min_rate.deadline()?;
+        Some(common.or_silence(window_end.min(common.active + limits.stall_timeout)))
+    }
+
+    fn timed_out(mut self, _in_kernel: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        let is_stalled = cx.now >= common.active + cx.limits.stall_timeout;
+        if is_stalled || self.min_rate.check(cx.now, cx.limits, 0).is_err() {
+            return self.end_slow_transfer(common, cx);
+        }
+        Step::stay(self)
+    }
+
+    fn needs_slot(&self, _common: &Common, _limits: &Limits) -> bool {
+        true
+    }
+
+    fn slot_rate(&self, _in_kernel: usize, now: Instant, _common: &Common, limits: &Limits) -> Option<u64> {
+        self.min_rate.rate(now, limits, 0)
+    }
+
+    fn end_slow_transfer(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        self.fail(Failure::TimedOut, CloseReason::TooSlow.word(), common, cx)
+    }
+
+    fn is_bulk(&self, _common: &Common, _limits: &Limits) -> bool {
+        matches!(self.target, Target::File(_))
+    }
+
+    fn release(self, common: &mut Common, cx: &mut Cx<'_>) {
+        self.target.abort(common, cx);
+    }
+}
+
+impl Receiving {
+    pub(in crate::session) fn start(target: Target, put: Put, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        let action = common.with_protocol(cx, |protocol, context| protocol.answered(Ok(Answer::Created), context));
+        if action != Action::Receive {
+            target.abort(common, cx);
+            return Step::Obey(action);
+        }
+        Step::enter(Box::new(Self {
+            target,
+            upload: Upload::new(put.len, cx.limits.request_bytes_max),
+            hasher: Hasher::new(put.hash),
+            flush: Flush::Idle(0),
+            min_rate: MinRate::new(cx.now, cx.limits.rate_window),
+            put,
+        }))
+    }
+
+    /// The body is complete; the last of it may still have to be written.
+    fn complete(self: Box<Self>, common: &mut Common, cx: &Cx<'_>) -> Step {
+        common.body_is_complete(cx.now);
+        Step::enter(FinishingWrites(self))
+    }
+
+    /// Nothing of the upload stays, the peer is told; its body may still be on its way.
+    pub(super) fn fail(
+        self: Box<Self>,
+        failure: Failure,
+        cause: impl Into<Cow<'static, str>>,
+        common: &mut Common,
+        cx: &mut Cx<'_>,
+    ) -> Step {
+        self.target.abort(common, cx);
+        Step::Refuse(failure, cause.into())
+    }
+
+    /// `Write` or `Flush` ended.
+    pub(super) fn op_ended(
+        &mut self,
+        done: Completion,
+        common: &mut Common,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), StoreError> {
+        let written = done.chunk.as_ref().map_or(0, Chunk::len);
+        common.give_back(done.chunk, cx);
+        self.min_rate.store_ended(cx.now);
+        match (done.result?, self.flush) {
+            (Outcome::Written, _) => self.upload.finish_write(written),
+            (Outcome::Flushed, Flush::Running(to)) => self.flush = Flush::Idle(to),
+            _ => {}
+        }
+        common.active = cx.now;
+        common.is_unseen = true;
+        Ok(())
+    }
+
+    /// The early write-back to ask for now. Not while the last writes finish: the commit follows.
+    pub(super) fn flush_due(&mut self, cx: &Cx<'_>) -> Option<Op> {
+        let Target::File(file) = self.target else { return None };
+        let (offset, len) = self.flush.due(self.upload.launched(), cx.disk.flush_window?)?;
+        self.flush = Flush::Running(offset + len);
+        Some(Op::Flush { file, offset, len })
+    }
+
+    /// How many bytes of content may come now.
+    fn room(&mut self, credits: usize, cx: &Cx<'_>) -> usize {
+        let is_behind = cx.disk.flush_window.is_some_and(|window| self.flush.is_behind(self.upload.launched(), window));
+        let room = match (&self.target, cx.disk.pace) {
+            (Target::Whole(_), _) => usize::MAX,
+            (Target::File(_), _) if is_behind => 0,
+            (Target::File(_), DiskPace::KeepsUp) => usize::MAX,
+            (Target::File(_), DiskPace::Lags) => credits * cx.pool.chunk_bytes(),
+        };
+        if room == 0 {
+            self.min_rate.store_began(cx.now);
+        }
+        room
+    }
+}
+
+impl Target {
+    pub(super) fn abort(self, common: &mut Common, cx: &mut Cx<'_>) {
+        // Writes that were never submitted would only delay the end.
+        while let Some(op) = common.data.ops.pop_front() {
+            if let Op::Write { chunk, .. } = op {
+                common.give_back([chunk], cx);
+            }
+        }
+        match self {
+            Self::Whole(chunk) => common.give_back([chunk], cx),
+            Self::File(file) => common.data.ops.push_back(Op::Abort { file }),
+        }
+    }
+}

@@ -25,7 +25,6 @@ impl Chunk {
         Self { bytes: bytes.into_boxed_slice(), start: 0, end }
     }
 
-    /// The bytes it holds.
     pub fn data(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }
@@ -55,18 +54,15 @@ impl Chunk {
         n
     }
 
-    /// Forgets the content.
     pub fn clear(&mut self) {
         self.start = 0;
         self.end = 0;
     }
 
-    /// Bytes held.
     pub fn len(&self) -> usize {
         self.end - self.start
     }
 
-    /// Holds no byte.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
@@ -86,7 +82,6 @@ impl ChunkPool {
         Self { free: Vec::new(), chunk_bytes }
     }
 
-    /// An empty chunk.
     pub fn take(&mut self) -> Chunk {
         self.free.pop().unwrap_or_else(|| Chunk::new(self.chunk_bytes))
     }
@@ -100,7 +95,6 @@ impl ChunkPool {
         }
     }
 
-    /// The size of one chunk, in bytes.
     pub const fn chunk_bytes(&self) -> usize {
         self.chunk_bytes
     }
@@ -129,7 +123,6 @@ impl Outbox {
     /// One in which nothing is waiting.
     pub const EMPTY: Self = Self { text: Vec::new(), at: 0, chunks: VecDeque::new() };
 
-    /// Nothing is waiting.
     pub fn is_empty(&self) -> bool {
         self.text.is_empty() && self.chunks.is_empty()
     }

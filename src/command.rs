@@ -8,21 +8,15 @@ use crate::object::{ExpectedKind, Key, Listing, Meta, Node, Precondition, Stored
 pub enum Command {
     /// Remove a file or an empty directory.
     Delete {
-        /// What to remove.
         key: Key,
         /// Nothing else is removed.
         expected_kind: ExpectedKind,
-        /// What must hold.
         precondition: Precondition,
     },
     /// Open a file for sending.
-    Get {
-        /// Which file.
-        key: Key,
-    },
+    Get { key: Key },
     /// One page of a directory.
     List {
-        /// Which directory.
         key: Key,
         /// Start behind this name.
         after: Option<Box<str>>,
@@ -30,26 +24,18 @@ pub enum Command {
         limit: usize,
     },
     /// Make a directory and its parents.
-    MakeDir {
-        /// Which directory.
-        key: Key,
-    },
+    MakeDir { key: Key },
     /// Store a file; its body follows.
     Put(Put),
     /// Move a file or a directory.
     Rename {
-        /// From here.
         from: Key,
-        /// To here.
         to: Key,
         /// What must hold at `to`.
         precondition: Precondition,
     },
     /// What stands at a name?
-    Stat {
-        /// Which name.
-        key: Key,
-    },
+    Stat { key: Key },
 }
 
 impl Command {
@@ -74,7 +60,6 @@ impl Command {
         }
     }
 
-    /// One word for the log.
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Delete { .. } => "delete",
@@ -91,7 +76,6 @@ impl Command {
 /// An upload as announced by its head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Put {
-    /// The final name.
     pub key: Key,
     /// The length, where the head tells it.
     pub len: Option<u64>,

@@ -7,118 +7,82 @@
 use std::fmt;
 use std::io;
 
-/// Why a request could not be served. Each dialect owns the mapping to its own codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// No transfer slot, descriptor or connection was free in time; trying again may work.
-    Busy,
-    /// Something of another kind stands where the request needs a file or a directory.
-    Conflict(&'static str),
-    /// The name or the operation is not allowed.
-    Denied(&'static str),
-    /// The content does not have the digest that was announced.
-    DigestMismatch,
-    /// The server is ending and takes no new requests.
-    Draining,
-    /// The server or its disk failed.
-    Internal,
-    /// The request breaks the grammar of its dialect.
-    Malformed(&'static str),
-    /// The disk or the quota is full.
-    NoSpace,
-    /// There is no such file or directory.
-    NotFound,
-    /// The request is understood but not offered.
-    NotImplemented(&'static str),
-    /// `if=` did not hold.
-    PreconditionFailed,
-    /// The range lies outside the file.
-    RangeUnsatisfiable,
-    /// The peer was too slow.
-    TimedOut,
-    /// The body, name or line is longer than the limits allow.
-    TooLarge,
-    /// A secret is needed and was not given, or was wrong.
-    Unauthorized,
-    /// The path is longer than the path of any file.
-    PathTooLong,
-    /// The request names a host that this listener does not answer for.
-    WrongHost,
-    /// The file system cannot be reached, or nothing can be staged on it; trying again may work.
-    Unavailable,
+/// An enum whose values are numbered in their order and have a word each.
+macro_rules! numbered {
+    ($(#[$meta:meta])* $enum:ident { $($(#[$doc:meta])* $name:ident $(($why:ty))? = $word:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $enum {
+            $($(#[$doc])* $name $(($why))?,)*
+        }
+
+        impl $enum {
+            /// Every one, in the order of their numbers.
+            pub const ALL: [Self; [$($word),*].len()] = [$(Self::$name $(({ const NONE: $why = ""; NONE }))?),*];
+
+            /// Its place in [`Self::ALL`], for the counters.
+            pub const fn number(self) -> usize {
+                enum Number {
+                    $($name,)*
+                }
+                match self {
+                    $(Self::$name { .. } => Number::$name as usize,)*
+                }
+            }
+
+            /// One word for the log and the counters, stable for what reads them.
+            pub const fn word(self) -> &'static str {
+                match self {
+                    $(Self::$name { .. } => $word,)*
+                }
+            }
+        }
+    };
+}
+
+numbered! {
+    /// Why a request could not be served. Each dialect owns the mapping to its own codes.
+    Failure {
+        /// No transfer slot, descriptor or connection was free in time; trying again may work.
+        Busy = "busy",
+        /// Something of another kind stands where the request needs a file or a directory.
+        Conflict(&'static str) = "conflict",
+        /// The name or the operation is not allowed.
+        Denied(&'static str) = "denied",
+        /// The content does not have the digest that was announced.
+        DigestMismatch = "digest-mismatch",
+        /// The server is ending and takes no new requests.
+        Draining = "draining",
+        /// The server or its disk failed.
+        Internal = "internal",
+        /// The request breaks the grammar of its dialect.
+        Malformed(&'static str) = "malformed",
+        /// The disk or the quota is full.
+        NoSpace = "no-space",
+        /// There is no such file or directory.
+        NotFound = "not-found",
+        /// The request is understood but not offered.
+        NotImplemented(&'static str) = "not-implemented",
+        /// `if=` did not hold.
+        PreconditionFailed = "precondition-failed",
+        /// The range lies outside the file.
+        RangeUnsatisfiable = "range-unsatisfiable",
+        /// The peer was too slow.
+        TimedOut = "timed-out",
+        /// The body, name or line is longer than the limits allow.
+        TooLarge = "too-large",
+        /// A secret is needed and was not given, or was wrong.
+        Unauthorized = "unauthorized",
+        /// The path is longer than the path of any file.
+        PathTooLong = "path-too-long",
+        /// The request names a host that this listener does not answer for.
+        WrongHost = "wrong-host",
+        /// The file system cannot be reached, or nothing can be staged on it; trying again may work.
+        Unavailable = "unavailable",
+    }
 }
 
 impl Failure {
-    /// Every failure, in the order of their numbers.
-    pub const ALL: [Self; 18] = [
-        Self::Busy,
-        Self::Conflict(""),
-        Self::Denied(""),
-        Self::DigestMismatch,
-        Self::Draining,
-        Self::Internal,
-        Self::Malformed(""),
-        Self::NoSpace,
-        Self::NotFound,
-        Self::NotImplemented(""),
-        Self::PreconditionFailed,
-        Self::RangeUnsatisfiable,
-        Self::TimedOut,
-        Self::TooLarge,
-        Self::Unauthorized,
-        Self::PathTooLong,
-        Self::WrongHost,
-        Self::Unavailable,
-    ];
-
-    /// Its place among [`Failure::ALL`], for the counters.
-    pub const fn number(self) -> usize {
-        match self {
-            Self::Busy => 0,
-            Self::Conflict(_) => 1,
-            Self::Denied(_) => 2,
-            Self::DigestMismatch => 3,
-            Self::Draining => 4,
-            Self::Internal => 5,
-            Self::Malformed(_) => 6,
-            Self::NoSpace => 7,
-            Self::NotFound => 8,
-            Self::NotImplemented(_) => 9,
-            Self::PreconditionFailed => 10,
-            Self::RangeUnsatisfiable => 11,
-            Self::TimedOut => 12,
-            Self::TooLarge => 13,
-            Self::Unauthorized => 14,
-            Self::PathTooLong => 15,
-            Self::WrongHost => 16,
-            Self::Unavailable => 17,
-        }
-    }
-
-    /// One word for the counters, stable for people who watch them.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Busy => "busy",
-            Self::Conflict(_) => "conflict",
-            Self::Denied(_) => "denied",
-            Self::DigestMismatch => "digest-mismatch",
-            Self::Draining => "draining",
-            Self::Internal => "internal",
-            Self::Malformed(_) => "malformed",
-            Self::NoSpace => "no-space",
-            Self::NotFound => "not-found",
-            Self::NotImplemented(_) => "not-implemented",
-            Self::PreconditionFailed => "precondition-failed",
-            Self::RangeUnsatisfiable => "range-unsatisfiable",
-            Self::TimedOut => "timed-out",
-            Self::TooLarge => "too-large",
-            Self::Unauthorized => "unauthorized",
-            Self::PathTooLong => "path-too-long",
-            Self::WrongHost => "wrong-host",
-            Self::Unavailable => "unavailable",
-        }
-    }
-
     /// A few words for a person; lower case, no full stop.
     pub const fn words(self) -> &'static str {
         match self {
@@ -149,80 +113,39 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Why a connection ended, for the log and the counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum CloseReason {
-    /// The body or the head ended before its announced end.
-    CutShort,
-    /// The server drained.
-    Drained,
-    /// The conversation was over and both sides knew it.
-    Finished,
-    /// A head did not become complete in time.
-    HeadTimeout,
-    /// Nothing was asked for too long.
-    IdleTimeout,
-    /// A failure of the server itself.
-    Internal,
-    /// The peer kept sending after it had been refused, or never closed.
-    LingerEnded,
-    /// The peer broke the grammar.
-    Malformed,
-    /// The peer closed between requests.
-    PeerClosed,
-    /// The peer reset the connection or vanished.
-    PeerReset,
-    /// The request was refused and the connection could not go on.
-    Refused,
-    /// A slot did not come in time in the middle of a transfer.
-    SlotTimeout,
-    /// The file became shorter, or unreadable, while it was sent.
-    SourceFailed,
-    /// The server was told to stop at once.
-    Stopped,
-    /// The peer moved fewer bytes than the minimum rate.
-    TooSlow,
-}
-
-impl CloseReason {
-    /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
-        Self::CutShort,
-        Self::Drained,
-        Self::Finished,
-        Self::HeadTimeout,
-        Self::IdleTimeout,
-        Self::Internal,
-        Self::LingerEnded,
-        Self::Malformed,
-        Self::PeerClosed,
-        Self::PeerReset,
-        Self::Refused,
-        Self::SlotTimeout,
-        Self::SourceFailed,
-        Self::Stopped,
-        Self::TooSlow,
-    ];
-
-    /// One word for the log, stable for people who grep.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::CutShort => "cut-short",
-            Self::Drained => "drained",
-            Self::Finished => "finished",
-            Self::HeadTimeout => "head-timeout",
-            Self::IdleTimeout => "idle-timeout",
-            Self::Internal => "internal",
-            Self::LingerEnded => "linger-ended",
-            Self::Malformed => "malformed",
-            Self::PeerClosed => "peer-closed",
-            Self::PeerReset => "peer-reset",
-            Self::Refused => "refused",
-            Self::SlotTimeout => "slot-timeout",
-            Self::SourceFailed => "source-failed",
-            Self::Stopped => "stopped",
-            Self::TooSlow => "too-slow",
-        }
+numbered! {
+    /// Why a connection ended, for the log and the counters.
+    CloseReason {
+        /// The body or the head ended before its announced end.
+        CutShort = "cut-short",
+        /// The server drained.
+        Drained = "drained",
+        /// The conversation was over and both sides knew it.
+        Finished = "finished",
+        /// A head did not become complete in time.
+        HeadTimeout = "head-timeout",
+        /// Nothing was asked for too long.
+        IdleTimeout = "idle-timeout",
+        /// A failure of the server itself.
+        Internal = "internal",
+        /// The peer kept sending after it had been refused, or never closed.
+        LingerEnded = "linger-ended",
+        /// The peer broke the grammar.
+        Malformed = "malformed",
+        /// The peer closed between requests.
+        PeerClosed = "peer-closed",
+        /// The peer reset the connection or vanished.
+        PeerReset = "peer-reset",
+        /// The request was refused and the connection could not go on.
+        Refused = "refused",
+        /// A slot did not come in time in the middle of a transfer.
+        SlotTimeout = "slot-timeout",
+        /// The file became shorter, or unreadable, while it was sent.
+        SourceFailed = "source-failed",
+        /// The server was told to stop at once.
+        Stopped = "stopped",
+        /// The peer moved fewer bytes than the minimum rate.
+        TooSlow = "too-slow",
     }
 }
 

@@ -37,7 +37,6 @@ impl Key {
         self.0.rsplit_once('/').map_or("", |(parent, _)| parent)
     }
 
-    /// The last component.
     pub fn name(&self) -> &str {
         self.0.rsplit_once('/').map_or(&*self.0, |(_, name)| name)
     }
@@ -96,22 +95,18 @@ impl fmt::Display for Etag {
 /// One version of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// Length in bytes.
     pub len: u64,
     /// Last modification, seconds since 1970 (negative before).
     pub mtime: i64,
-    /// Its validator.
     pub etag: Etag,
 }
 
 /// What stands at a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Node {
-    /// A regular file.
     File(Meta),
     /// A directory, with its modification time in seconds since 1970.
     Dir {
-        /// Seconds since 1970.
         mtime: i64,
     },
 }
@@ -130,7 +125,6 @@ pub enum ExpectedKind {
 pub struct Entry {
     /// One component, any UTF-8 without control bytes.
     pub name: Box<str>,
-    /// What it is.
     pub node: Node,
 }
 
@@ -194,7 +188,6 @@ impl Precondition {
 /// Was there a file before an upload got its name?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {
-    /// No.
     New,
     /// Yes; it is gone.
     Replaced,
@@ -203,11 +196,8 @@ pub enum Placed {
 /// An upload that is complete under its final name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// The new version.
     pub meta: Meta,
-    /// What is promised of it.
     pub durability: Durability,
-    /// Was there a file before?
     pub placed: Placed,
 }
 

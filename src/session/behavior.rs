@@ -36,6 +36,17 @@ pub(super) use in_state;
 
 /// One state's reaction to each event, and what it needs. Events take the state by value and say what follows.
 pub(super) trait Behavior: Into<State> {
+    /// True if it always needs its slot.
+    const NEEDS_SLOT: bool = false;
+    /// True if a drain waits for it.
+    const IS_BUSY: bool = true;
+    /// True if a request is cut off when the conversation ends here.
+    const IS_SERVING: bool = true;
+    /// True where an end of the stream would pass for the end of a file.
+    const IS_IN_A_FILE: bool = false;
+    /// True if all it waits for is that the peer moves bytes before `Limits::stall_timeout`.
+    const IS_STALL_TIMED: bool = false;
+
     /// The state was entered.
     fn begin(self, _common: &mut Common, _cx: &mut Cx<'_>) -> Step {
         Step::stay(self)
@@ -85,18 +96,18 @@ pub(super) trait Behavior: Into<State> {
     }
 
     /// The earliest time at which [`Behavior::timed_out`] has something to decide.
-    fn deadline(&self, _common: &Common, _limits: &Limits) -> Option<Instant> {
-        None
+    fn deadline(&self, common: &Common, limits: &Limits) -> Option<Instant> {
+        Self::IS_STALL_TIMED.then(|| common.entered + limits.stall_timeout)
     }
 
     /// The deadline passed. `in_kernel` bytes of what was sent are not acknowledged yet.
-    fn timed_out(self, _in_kernel: usize, _common: &mut Common, _cx: &mut Cx<'_>) -> Step {
-        Step::stay(self)
+    fn timed_out(self, _in_kernel: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        common.stop_sending("the peer is too slow", cx)
     }
 
     /// True while it needs its slot, if it has one.
     fn needs_slot(&self, common: &Common, limits: &Limits) -> bool {
-        common.holds_long_input(limits)
+        Self::NEEDS_SLOT || common.holds_long_input(limits)
     }
 
     /// Bytes per second that the peer moves while it holds a slot; `None` where that does not depend on the peer, or
@@ -117,7 +128,7 @@ pub(super) trait Behavior: Into<State> {
 
     /// True while a drain waits for it.
     fn is_busy(&self, _common: &Common) -> bool {
-        true
+        Self::IS_BUSY
     }
 
     /// The server has drained.
@@ -125,14 +136,12 @@ pub(super) trait Behavior: Into<State> {
         Step::stay(self)
     }
 
-    /// True if a request is cut off when the conversation ends here.
     fn is_serving(&self) -> bool {
-        true
+        Self::IS_SERVING
     }
 
-    /// True where an end of the stream would pass for the end of a file.
     fn is_in_a_file(&self) -> bool {
-        false
+        Self::IS_IN_A_FILE
     }
 
     /// The conversation ends here: files are closed, chunks are given back.

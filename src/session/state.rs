@@ -233,69 +233,37 @@ pub struct Done {
 impl Name {
     /// The states that may follow. Everything may end in `Done`: the peer can vanish at any time.
     pub const fn followers(self) -> &'static [Self] {
+        use Name::{
+            AwaitHeader, AwaitSlot, Committing, Discarding, Done, Executing, FinishingWrites, Lingering, Opening,
+            Pausing, ReceivingBody, SendingBody, SendingPart, SendingReply,
+        };
         match self {
-            Self::AwaitHeader => &[
-                Self::AwaitSlot,
-                Self::Opening,
-                Self::Executing,
-                Self::Pausing,
-                Self::Discarding,
-                Self::SendingReply,
-                Self::Done,
+            AwaitHeader => &[AwaitSlot, Opening, Executing, Pausing, Discarding, SendingReply, Done],
+            AwaitSlot => &[
+                AwaitHeader,
+                Opening,
+                Executing,
+                ReceivingBody,
+                Committing,
+                SendingBody,
+                Pausing,
+                Discarding,
+                SendingReply,
+                Done,
             ],
-            Self::AwaitSlot => &[
-                Self::AwaitHeader,
-                Self::Opening,
-                Self::Executing,
-                Self::ReceivingBody,
-                Self::Committing,
-                Self::SendingBody,
-                Self::Pausing,
-                Self::Discarding,
-                Self::SendingReply,
-                Self::Done,
-            ],
-            Self::Opening => &[
-                Self::AwaitHeader,
-                Self::AwaitSlot,
-                Self::ReceivingBody,
-                Self::SendingBody,
-                Self::Pausing,
-                Self::Discarding,
-                Self::SendingReply,
-                Self::Done,
-            ],
+            Opening => &[AwaitHeader, AwaitSlot, ReceivingBody, SendingBody, Pausing, Discarding, SendingReply, Done],
             // A dialect may ask for the next thing as soon as it has the answer to this one.
-            Self::Executing | Self::Committing | Self::Pausing => &[
-                Self::AwaitHeader,
-                Self::AwaitSlot,
-                Self::Opening,
-                Self::Executing,
-                Self::SendingBody,
-                Self::SendingPart,
-                Self::Pausing,
-                Self::SendingReply,
-                Self::Done,
-            ],
-            Self::SendingPart => &[Self::AwaitSlot, Self::Done],
-            Self::ReceivingBody => &[
-                Self::AwaitHeader,
-                Self::FinishingWrites,
-                Self::Pausing,
-                Self::Discarding,
-                Self::SendingReply,
-                Self::Done,
-            ],
-            Self::FinishingWrites => {
-                &[Self::AwaitHeader, Self::Committing, Self::Pausing, Self::SendingReply, Self::Done]
+            Executing | Committing | Pausing => {
+                &[AwaitHeader, AwaitSlot, Opening, Executing, SendingBody, SendingPart, Pausing, SendingReply, Done]
             }
-            Self::SendingBody => {
-                &[Self::AwaitHeader, Self::AwaitSlot, Self::SendingBody, Self::Pausing, Self::SendingReply, Self::Done]
-            }
-            Self::Discarding => &[Self::AwaitHeader, Self::SendingReply, Self::Done],
-            Self::SendingReply => &[Self::Lingering, Self::Done],
-            Self::Lingering => &[Self::Done],
-            Self::Done => &[],
+            SendingPart => &[AwaitSlot, Done],
+            ReceivingBody => &[AwaitHeader, FinishingWrites, Pausing, Discarding, SendingReply, Done],
+            FinishingWrites => &[AwaitHeader, Committing, Pausing, SendingReply, Done],
+            SendingBody => &[AwaitHeader, AwaitSlot, SendingBody, Pausing, SendingReply, Done],
+            Discarding => &[AwaitHeader, SendingReply, Done],
+            SendingReply => &[Lingering, Done],
+            Lingering => &[Done],
+            Done => &[],
         }
     }
 }

@@ -38,6 +38,22 @@ fn the_table_of_states_is_as_written_here() {
     assert_eq!(table, TABLE, "a change of the table is a change of the design: think, then change both");
 }
 
+#[test]
+fn the_diagram_in_the_docs_shows_every_state_and_only_transitions_of_the_table() {
+    let docs = include_str!("../../src/session/mod.rs");
+    let state = |word: &str| Name::ALL.into_iter().find(|name| format!("{name:?}") == word);
+    let mut shown = BTreeSet::new();
+    for line in docs.lines().filter(|line| line.starts_with("//!") && line.contains('▶')) {
+        let states: Vec<Name> = line.split('▶').filter_map(|part| part.split_whitespace().find_map(state)).collect();
+        assert_eq!(states.len(), line.matches('▶').count() + 1, "a state that is none: {line}");
+        for pair in states.windows(2) {
+            assert!(pair[0].followers().contains(&pair[1]), "{:?} never becomes {:?}: {line}", pair[0], pair[1]);
+        }
+        shown.extend(states);
+    }
+    assert_eq!(shown.into_iter().collect::<Vec<_>>(), Name::ALL);
+}
+
 fn reachable(from: Name) -> BTreeSet<Name> {
     let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
     while let Some(name) = next.pop() {

@@ -16,6 +16,8 @@ use crate::session::step::{Consumed, Step};
 const GATHER_STALLS: u32 = 5;
 
 impl Behavior for AwaitHeader {
+    const IS_SERVING: bool = false;
+
     fn intake(&mut self, common: &Common, cx: &Cx<'_>) -> usize {
         if common.has_unseen() || !common.may_decode(cx) {
             return 0;
@@ -135,10 +137,6 @@ impl Behavior for AwaitHeader {
             // a reset that destroys the reply.
             Step::Obey(Action::Close(CloseReason::Drained))
         }
-    }
-
-    fn is_serving(&self) -> bool {
-        false
     }
 }
 

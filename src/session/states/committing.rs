@@ -1,7 +1,6 @@
 //! Waiting until an upload is visible and as durable as promised.
 
 use crate::command::Answer;
-use crate::config::Limits;
 use crate::platform::{Completion, Outcome};
 use crate::session::behavior::Behavior;
 use crate::session::common::Common;
@@ -10,6 +9,8 @@ use crate::session::state::Committing;
 use crate::session::step::Step;
 
 impl Behavior for Committing {
+    const NEEDS_SLOT: bool = true;
+
     fn completed(self, done: Completion, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         common.give_back(done.chunk, cx);
         match done.result {
@@ -21,9 +22,5 @@ impl Behavior for Committing {
             Ok(_) => Step::stay(self),
             Err(error) => error.into(),
         }
-    }
-
-    fn needs_slot(&self, _common: &Common, _limits: &Limits) -> bool {
-        true
     }
 }

@@ -1,8 +1,5 @@
 //! The body of a refused upload is thrown away.
 
-use std::time::Instant;
-
-use crate::config::Limits;
 use crate::dialect::{Action, Then};
 use crate::error::CloseReason;
 use crate::session::behavior::Behavior;
@@ -12,6 +9,9 @@ use crate::session::state::{Discarding, SendingReply};
 use crate::session::step::{Consumed, Step};
 
 impl Behavior for Discarding {
+    const IS_SERVING: bool = false;
+    const IS_STALL_TIMED: bool = true;
+
     fn begin(self, common: &mut Common, _cx: &mut Cx<'_>) -> Step {
         let (step, _) = self.discard(&[], common);
         common.is_unseen = true;
@@ -28,18 +28,6 @@ impl Behavior for Discarding {
 
     fn received_eof(self, _common: &mut Common, _cx: &mut Cx<'_>) -> Step {
         Step::enter(SendingReply(CloseReason::CutShort))
-    }
-
-    fn deadline(&self, common: &Common, limits: &Limits) -> Option<Instant> {
-        Some(common.entered + limits.stall_timeout)
-    }
-
-    fn timed_out(self, _in_kernel: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {
-        common.stop_sending("the peer is too slow", cx)
-    }
-
-    fn is_serving(&self) -> bool {
-        false
     }
 }
 

@@ -1,6 +1,5 @@
 //! The conversation is over; operations may still be in flight.
 
-use crate::config::Limits;
 use crate::platform::{Completion, Op, Outcome};
 use crate::session::behavior::Behavior;
 use crate::session::common::Common;
@@ -9,6 +8,9 @@ use crate::session::state::Done;
 use crate::session::step::Step;
 
 impl Behavior for Done {
+    const IS_BUSY: bool = false;
+    const IS_SERVING: bool = false;
+
     fn completed(self, done: Completion, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         common.give_back(done.chunk, cx);
         match done.result {
@@ -19,17 +21,5 @@ impl Behavior for Done {
             Err(error) => common.report_failure(error.failure, error.cause(), cx),
         }
         Step::stay(self)
-    }
-
-    fn needs_slot(&self, _common: &Common, _limits: &Limits) -> bool {
-        false
-    }
-
-    fn is_busy(&self, _common: &Common) -> bool {
-        false
-    }
-
-    fn is_serving(&self) -> bool {
-        false
     }
 }

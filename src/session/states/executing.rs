@@ -1,7 +1,6 @@
 //! Waiting for a command without a body.
 
 use crate::command::Answer;
-use crate::config::Limits;
 use crate::dialect::Action;
 use crate::platform::{Completion, Outcome};
 use crate::session::behavior::Behavior;
@@ -11,6 +10,8 @@ use crate::session::state::Executing;
 use crate::session::step::Step;
 
 impl Behavior for Executing {
+    const NEEDS_SLOT: bool = true;
+
     fn completed(self, done: Completion, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         common.give_back(done.chunk, cx);
         let answer = match done.result {
@@ -26,9 +27,5 @@ impl Behavior for Executing {
             common.report(Ok(()), cx);
         }
         Step::Obey(action)
-    }
-
-    fn needs_slot(&self, _common: &Common, _limits: &Limits) -> bool {
-        true
     }
 }

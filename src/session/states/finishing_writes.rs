@@ -1,6 +1,5 @@
 //! The body is complete: once every write has ended, it is verified and committed.
 
-use crate::config::Limits;
 use crate::error::Failure;
 use crate::platform::{Completion, Op};
 use crate::session::behavior::Behavior;
@@ -10,6 +9,8 @@ use crate::session::state::{Committing, FinishingWrites, Receiving, Target};
 use crate::session::step::Step;
 
 impl Behavior for FinishingWrites {
+    const NEEDS_SLOT: bool = true;
+
     fn begin(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         let Self(mut receiving) = self;
         if !receiving.upload.is_written() || common.has_ops() {
@@ -53,10 +54,6 @@ impl Behavior for FinishingWrites {
             Ok(()) => self.begin(common, cx),
             Err(error) => self.0.fail(error.failure, error.cause(), common, cx),
         }
-    }
-
-    fn needs_slot(&self, _common: &Common, _limits: &Limits) -> bool {
-        true
     }
 
     fn release(self, common: &mut Common, cx: &mut Cx<'_>) {

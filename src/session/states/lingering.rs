@@ -11,6 +11,9 @@ use crate::session::state::Lingering;
 use crate::session::step::{Consumed, Step};
 
 impl Behavior for Lingering {
+    const IS_BUSY: bool = false;
+    const IS_SERVING: bool = false;
+
     fn intake(&mut self, _common: &Common, _cx: &Cx<'_>) -> usize {
         usize::MAX
     }
@@ -36,13 +39,5 @@ impl Behavior for Lingering {
 
     fn timed_out(self, _in_kernel: usize, _common: &mut Common, _cx: &mut Cx<'_>) -> Step {
         Step::End(CloseReason::LingerEnded, false)
-    }
-
-    fn is_busy(&self, _common: &Common) -> bool {
-        false
-    }
-
-    fn is_serving(&self) -> bool {
-        false
     }
 }

@@ -1,7 +1,6 @@
 //! Waiting until a file is open or a staging file is made.
 
 use crate::command::Put;
-use crate::config::Limits;
 use crate::platform::{Completion, Outcome, Source};
 use crate::session::behavior::Behavior;
 use crate::session::common::Common;
@@ -10,6 +9,8 @@ use crate::session::state::{Opening, Receiving, Sending, SlotRequest, Target};
 use crate::session::step::Step;
 
 impl Behavior for Opening {
+    const NEEDS_SLOT: bool = true;
+
     fn completed(self, done: Completion, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         common.give_back(done.chunk, cx);
         match (done.result, self) {
@@ -24,9 +25,5 @@ impl Behavior for Opening {
             // An `Abort` or `Close` of the request before this one.
             (Ok(_), opening) => Step::stay(opening),
         }
-    }
-
-    fn needs_slot(&self, _common: &Common, _limits: &Limits) -> bool {
-        true
     }
 }

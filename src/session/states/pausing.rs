@@ -16,6 +16,8 @@ use crate::session::step::Step;
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 impl Behavior for Box<Pausing> {
+    const IS_IN_A_FILE: bool = true;
+
     fn deadline(&self, _common: &Common, _limits: &Limits) -> Option<Instant> {
         match self.stage {
             PauseStage::Unacknowledged(at) | PauseStage::Until(at) => Some(at),
@@ -45,10 +47,6 @@ impl Behavior for Box<Pausing> {
     fn needs_slot(&self, common: &Common, limits: &Limits) -> bool {
         // The file that is open meanwhile will be read into this slot's chunks.
         common.holds_long_input(limits) || self.open.is_some_and(|(_, supply)| supply.needs_slot())
-    }
-
-    fn is_in_a_file(&self) -> bool {
-        true
     }
 
     fn release(self, common: &mut Common, _cx: &mut Cx<'_>) {

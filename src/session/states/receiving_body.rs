@@ -17,6 +17,8 @@ use crate::session::step::{Consumed, Step};
 use crate::transfer::{Flush, Hasher, MinRate, Upload};
 
 impl Behavior for Box<Receiving> {
+    const NEEDS_SLOT: bool = true;
+
     fn begin(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         // A body of no bytes is complete already, and no byte will come to say so.
         let (step, _) = self.consume(&[], common, cx);
@@ -115,10 +117,6 @@ impl Behavior for Box<Receiving> {
             return self.end_slow_transfer(common, cx);
         }
         Step::stay(self)
-    }
-
-    fn needs_slot(&self, _common: &Common, _limits: &Limits) -> bool {
-        true
     }
 
     fn slot_rate(&self, _in_kernel: usize, now: Instant, _common: &Common, limits: &Limits) -> Option<u64> {

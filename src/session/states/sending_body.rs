@@ -28,6 +28,8 @@ const COLD_MAX: u8 = 3;
 const WARM_BYTES: u64 = 1024 * 1024;
 
 impl Behavior for Box<Sending> {
+    const IS_IN_A_FILE: bool = true;
+
     /// Asks the store for the next bytes where they are held, and notices the end.
     fn begin(mut self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         let is_sent = common.data.outbox.is_empty();
@@ -124,10 +126,6 @@ impl Behavior for Box<Sending> {
 
     fn is_bulk(&self, _common: &Common, limits: &Limits) -> bool {
         self.end - self.next > limits.turn_bytes_min as u64
-    }
-
-    fn is_in_a_file(&self) -> bool {
-        true
     }
 
     fn release(self, common: &mut Common, _cx: &mut Cx<'_>) {

@@ -11,6 +11,10 @@ use crate::session::state::{SendingPart, SlotRequest};
 use crate::session::step::Step;
 
 impl Behavior for SendingPart {
+    const NEEDS_SLOT: bool = true;
+    const IS_IN_A_FILE: bool = true;
+    const IS_STALL_TIMED: bool = true;
+
     fn begin(self, common: &mut Common, _cx: &mut Cx<'_>) -> Step {
         if common.data.outbox.is_empty() { Step::NeedSlot(SlotRequest::Command(*self.next)) } else { Step::stay(self) }
     }
@@ -19,27 +23,11 @@ impl Behavior for SendingPart {
         self.begin(common, cx)
     }
 
-    fn deadline(&self, common: &Common, limits: &Limits) -> Option<Instant> {
-        Some(common.entered + limits.stall_timeout)
-    }
-
-    fn timed_out(self, _in_kernel: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {
-        common.stop_sending("the peer is too slow", cx)
-    }
-
-    fn needs_slot(&self, _common: &Common, _limits: &Limits) -> bool {
-        true
-    }
-
     fn slot_rate(&self, _in_kernel: usize, now: Instant, common: &Common, limits: &Limits) -> Option<u64> {
         common.held_rate(common.entered, now, limits)
     }
 
     fn end_slow_transfer(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         common.stop_sending("the reply is read too slowly", cx)
-    }
-
-    fn is_in_a_file(&self) -> bool {
-        true
     }
 }

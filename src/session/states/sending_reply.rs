@@ -10,13 +10,9 @@ use crate::session::state::SendingReply;
 use crate::session::step::Step;
 
 impl Behavior for SendingReply {
-    fn deadline(&self, common: &Common, limits: &Limits) -> Option<Instant> {
-        Some(common.entered + limits.stall_timeout)
-    }
-
-    fn timed_out(self, _in_kernel: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {
-        common.stop_sending("the peer is too slow", cx)
-    }
+    const IS_BUSY: bool = false;
+    const IS_SERVING: bool = false;
+    const IS_STALL_TIMED: bool = true;
 
     fn slot_rate(&self, _in_kernel: usize, now: Instant, common: &Common, limits: &Limits) -> Option<u64> {
         common.held_rate(common.entered, now, limits)
@@ -24,13 +20,5 @@ impl Behavior for SendingReply {
 
     fn end_slow_transfer(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         common.stop_sending("the reply is read too slowly", cx)
-    }
-
-    fn is_busy(&self, _common: &Common) -> bool {
-        false
-    }
-
-    fn is_serving(&self) -> bool {
-        false
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use lexopt::Parser;
 
-use super::flag::Flag;
+use super::flag::{Flag, Value::*};
 use super::reporter::print_line;
 use super::usage::{Action, ParseError, Usage, WRONG_USAGE};
 use crate::client::RemotePath;
@@ -43,13 +43,12 @@ impl Default for Args {
 pub(super) struct UsageError(pub(super) String);
 
 pub(super) const QUIET: Flag<Args> =
-    Flag::switch("quiet", "Show no progress and no warnings, only errors", |args: &mut Args| args.quiet = true).or('q');
+    Flag::new("quiet", Switch(|args: &mut Args| args.quiet = true), "Show no progress and no warnings, only errors")
+        .or('q');
 
-pub(super) const PARALLEL: Flag<Args> = Flag::number(
+pub(super) const PARALLEL: Flag<Args> = Flag::new(
     "parallel",
-    "N",
-    1..=32,
-    |args| &mut args.parallel,
+    Number("N", 1..=32, |args| &mut args.parallel),
     "Use up to this many connections when there are several files",
 );
 
@@ -57,22 +56,20 @@ pub(super) const PARALLEL: Flag<Args> = Flag::number(
 pub(super) const CONNECTION: (&str, &[Flag<Args>]) = (
     "Connection",
     &[
-        Flag::path("token-file", "FILE", "Read the server's secret from the first line of this file", |args, file| {
-            args.token_file = Some(file);
-        }),
-        Flag::number(
+        Flag::new(
+            "token-file",
+            Path("FILE", |args, file| args.token_file = Some(file)),
+            "Read the server's secret from the first line of this file",
+        ),
+        Flag::new(
             "retries",
-            "N",
-            0..=u32::MAX as u64,
-            |args| &mut args.retries,
+            Number("N", 0..=u32::MAX as u64, |args| &mut args.retries),
             "How often to try again after a lost connection or a busy server; a download that made progress starts \
              counting anew",
         ),
-        Flag::number(
+        Flag::new(
             "timeout",
-            "SECONDS",
-            1..=86_400,
-            |args| &mut args.timeout_s,
+            Number("SECONDS", 1..=86_400, |args| &mut args.timeout_s),
             "Give a connection up when no byte has moved for this long",
         ),
     ],

@@ -19,13 +19,16 @@ pub(super) struct Flag<A> {
     help: &'static str,
 }
 
-/// What follows a flag, and what it sets. Values with a field have the default of that field.
+/// What follows a flag, and what it sets. The name is that of the value in the help; a field has the default.
 pub(super) enum Value<A> {
-    None(fn(&mut A)),
+    /// Nothing follows.
+    Switch(fn(&mut A)),
     Path(&'static str, fn(&mut A, PathBuf)),
     Text(&'static str, fn(&mut A, &str) -> SetResult),
     Number(&'static str, RangeInclusive<u64>, Field<A>),
-    /// Bytes, at least so many.
+    /// A number from the first one on.
+    Count(u64, Field<A>),
+    /// A number of bytes from the first one on, perhaps with a unit.
     Bytes(u64, Field<A>),
     Seconds(fn(&mut A) -> &mut Duration),
 }
@@ -51,55 +54,8 @@ impl<T: Copy + TryFrom<u64, Error: Error + 'static> + TryInto<u64>> Integer for 
 }
 
 impl<A> Flag<A> {
-    const fn new(long: &'static str, value: Value<A>, help: &'static str) -> Self {
+    pub(super) const fn new(long: &'static str, value: Value<A>, help: &'static str) -> Self {
         Self { long, short: None, value, is_repeatable: false, help }
-    }
-
-    pub(super) const fn switch(long: &'static str, help: &'static str, set: fn(&mut A)) -> Self {
-        Self::new(long, Value::None(set), help)
-    }
-
-    /// `name` is what the help calls the value, here and below.
-    pub(super) const fn text(
-        long: &'static str,
-        name: &'static str,
-        help: &'static str,
-        set: fn(&mut A, &str) -> SetResult,
-    ) -> Self {
-        Self::new(long, Value::Text(name, set), help)
-    }
-
-    pub(super) const fn path(
-        long: &'static str,
-        name: &'static str,
-        help: &'static str,
-        set: fn(&mut A, PathBuf),
-    ) -> Self {
-        Self::new(long, Value::Path(name, set), help)
-    }
-
-    /// A number from `least` on.
-    pub(super) const fn count(long: &'static str, least: u64, field: Field<A>, help: &'static str) -> Self {
-        Self::number(long, "N", least..=u64::MAX, field, help)
-    }
-
-    pub(super) const fn number(
-        long: &'static str,
-        name: &'static str,
-        range: RangeInclusive<u64>,
-        field: Field<A>,
-        help: &'static str,
-    ) -> Self {
-        Self::new(long, Value::Number(name, range, field), help)
-    }
-
-    /// A number of bytes, at least `least`.
-    pub(super) const fn bytes(long: &'static str, least: u64, field: Field<A>, help: &'static str) -> Self {
-        Self::new(long, Value::Bytes(least, field), help)
-    }
-
-    pub(super) const fn seconds(long: &'static str, field: fn(&mut A) -> &mut Duration, help: &'static str) -> Self {
-        Self::new(long, Value::Seconds(field), help)
     }
 
     /// Also accepted as one letter.
@@ -114,10 +70,11 @@ impl<A> Flag<A> {
     /// As in `--max-size <BYTES>`.
     pub(super) fn usage(&self) -> String {
         match &self.value {
-            Value::None(_) => format!("--{}", self.long),
+            Value::Switch(_) => format!("--{}", self.long),
             Value::Path(name, _) | Value::Text(name, _) | Value::Number(name, ..) => {
                 format!("--{} <{name}>", self.long)
             }
+            Value::Count(..) => format!("--{} <N>", self.long),
             Value::Bytes(..) => format!("--{} <BYTES>", self.long),
             Value::Seconds(_) => format!("--{} <SECONDS>", self.long),
         }
@@ -126,8 +83,8 @@ impl<A> Flag<A> {
     /// The help text, with the default that `defaults` holds.
     pub(super) fn help(&self, defaults: &mut A) -> String {
         let default = match &self.value {
-            Value::None(_) | Value::Path(..) | Value::Text(..) => return self.help.to_owned(),
-            Value::Number(_, _, field) => field(defaults).value().to_string(),
+            Value::Switch(_) | Value::Path(..) | Value::Text(..) => return self.help.to_owned(),
+            Value::Number(_, _, field) | Value::Count(_, field) => field(defaults).value().to_string(),
             Value::Bytes(_, field) => with_unit(field(defaults).value()),
             Value::Seconds(field) => field(defaults).as_secs_f64().to_string(),
         };
@@ -144,10 +101,11 @@ impl<A> Value<A> {
         }
         let text = value.to_str().ok_or("is not UTF-8")?;
         match self {
-            Self::None(set) => set(args),
+            Self::Switch(set) => set(args),
             Self::Path(_, set) => set(args, text.into()),
             Self::Text(_, set) => set(args, text)?,
             Self::Number(_, range, field) => field(args).set(within(text.parse()?, range)?)?,
+            Self::Count(least, field) => field(args).set(within(text.parse()?, &(*least..=u64::MAX))?)?,
             Self::Bytes(least, field) => field(args).set(within(bytes(text)?, &(*least..=u64::MAX))?)?,
             Self::Seconds(field) => *field(args) = seconds(text).ok_or("is not a number of seconds")?,
         }

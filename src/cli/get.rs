@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::args::{self, Args, CONNECTION, PARALLEL, QUIET, UsageError};
-use super::flag::Flag;
+use super::flag::{Flag, Value::*};
 use super::pool;
 use super::reporter;
 use super::usage::Usage;
@@ -28,9 +28,11 @@ pub(super) static USAGE: Usage<Args> = Usage {
         (
             "Options",
             &[
-                Flag::switch("recursive", "Fetch folders with everything in them", |args: &mut Args| {
-                    args.recursive = true;
-                })
+                Flag::new(
+                    "recursive",
+                    Switch(|args: &mut Args| args.recursive = true),
+                    "Fetch folders with everything in them",
+                )
                 .or('r'),
                 PARALLEL,
                 QUIET,

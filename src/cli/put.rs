@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::args::{self, Args, CONNECTION, PARALLEL, QUIET, UsageError};
-use super::flag::Flag;
+use super::flag::{Flag, Value::*};
 use super::pool;
 use super::reporter;
 use super::usage::Usage;
@@ -31,18 +31,19 @@ pub(super) static USAGE: Usage<Args> = Usage {
         (
             "Options",
             &[
-                Flag::text(
+                Flag::new(
                     "name",
-                    "NAME",
-                    "Store under this name in the folder; for one FILE or standard input only",
-                    |args, text| {
+                    Text("NAME", |args, text| {
                         args.name = Some(text.to_owned());
                         Ok(())
-                    },
+                    }),
+                    "Store under this name in the folder; for one FILE or standard input only",
                 ),
-                Flag::switch("recursive", "Send folders with everything in them", |args: &mut Args| {
-                    args.recursive = true;
-                })
+                Flag::new(
+                    "recursive",
+                    Switch(|args: &mut Args| args.recursive = true),
+                    "Send folders with everything in them",
+                )
                 .or('r'),
                 PARALLEL,
                 QUIET,

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use lexopt::Parser;
 
-use super::flag::Flag;
+use super::flag::{
+    Flag, SetResult,
+    Value::{self, *},
+};
 use super::usage::{ParseError, Usage};
 use crate::config::{Limits, StoreConfig};
 use crate::object::Durability;
@@ -37,8 +40,9 @@ impl Args {
         Ok(args)
     }
 
-    fn http(&mut self, name: &str, value: &str) {
+    fn http(&mut self, name: &str, value: &str) -> SetResult {
         self.http.push((name.to_owned(), value.to_owned()));
+        Ok(())
     }
 }
 
@@ -63,143 +67,137 @@ pub(super) static USAGE: Usage<Args> = Usage {
 };
 
 const OPTIONS: &[Flag<Args>] = &[
-    Flag::text(
+    Flag::new(
         "listen",
-        "[DIALECT@]ADDR:PORT[?OPTIONS]",
-        "Address to listen on, may be given many times; port 0 asks the kernel [default: 127.0.0.1:7070]",
-        |args: &mut Args, text| {
+        Text("[DIALECT@]ADDR:PORT[?OPTIONS]", |args: &mut Args, text| {
             args.listen.push(text.parse()?);
             Ok(())
-        },
+        }),
+        "Address to listen on, may be given many times; port 0 asks the kernel [default: 127.0.0.1:7070]",
     )
     .repeatable(),
-    Flag::switch(
+    Flag::new(
         "legacy",
+        Switch(|args| args.legacy = true),
         "Also listen where the clients of the five older systems connect, each in its dialect",
-        |args| args.legacy = true,
     ),
-    Flag::text(
+    Flag::new(
         "durability",
-        "LEVEL",
-        "What OK promises about an upload: on stable storage (durable), or complete in the kernel's cache (none) \
-         [default: durable]",
-        |args, text| {
+        Text("LEVEL", |args, text| {
             args.store.durability = match text {
                 "durable" => Durability::Durable,
                 "none" => Durability::Written,
                 _ => return Err("is neither durable nor none".into()),
             };
             Ok(())
-        },
+        }),
+        "What OK promises about an upload: on stable storage (durable), or complete in the kernel's cache (none) \
+         [default: durable]",
     ),
-    Flag::switch("read-only", "Refuse every change", |args| args.store.read_only = true),
-    Flag::path(
+    Flag::new("read-only", Switch(|args| args.store.read_only = true), "Refuse every change"),
+    Flag::new(
         "token-file",
-        "FILE",
+        Path("FILE", |args, file| args.token_file = Some(file)),
         "Require the secret in the first line of this file from every client",
-        |args, file| {
-            args.token_file = Some(file);
-        },
     ),
-    Flag::switch(
+    Flag::new(
         "serve-html",
+        Switch(|args| args.http.push(("serve-html".to_owned(), String::new()))),
         "Let browsers run HTML and other active content as part of this site, instead of offering it as a \
          download: only if you trust everyone who can upload",
-        |args| args.http("serve-html", ""),
     ),
-    Flag::text(
+    Flag::new(
         "cors",
-        "ORIGIN",
+        Text("ORIGIN", |args, text| args.http("cors", text)),
         "Let pages of this site, https://HOST, or of every site, *, use this server (CORS)",
-        |args, text| {
-            args.http("cors", text);
-            Ok(())
-        },
     ),
-    Flag::text(
+    Flag::new(
         "allow-host",
-        "NAME",
+        Text("NAME", |args: &mut Args, text| args.http("allow-host", text)),
         "Also answer HTTP requests for this host name, or for any, *, on a loopback address without a secret; may \
          be given many times",
-        |args: &mut Args, text| {
-            args.http("allow-host", text);
-            Ok(())
-        },
     )
     .repeatable(),
-    Flag::text(
+    Flag::new(
         "file-mode",
-        "OCTAL",
-        "Permission bits of new files, in octal, instead of 0666 less the umask",
-        |args, text| {
+        Text("OCTAL", |args, text| {
             let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
             args.store.file_mode = Some(mode.ok_or("is not an octal mode up to 777")?);
             Ok(())
-        },
+        }),
+        "Permission bits of new files, in octal, instead of 0666 less the umask",
     ),
-    Flag::switch("allow-links-inside", "Follow symbolic links that stay inside the folder when reading", |args| {
-        args.store.links_inside = true;
-    }),
-    Flag::switch(
+    Flag::new(
+        "allow-links-inside",
+        Switch(|args| args.store.links_inside = true),
+        "Follow symbolic links that stay inside the folder when reading",
+    ),
+    Flag::new(
         "shared",
+        Switch(|args| args.store.shared = true),
         "Let other servers serve the folder as well, all of them with this flag; without it, a second one does not \
          start unless it is read-only",
-        |args| args.store.shared = true,
     ),
-    Flag::switch("portable", "Use only system calls that every unix has", |args| args.store.portable = true),
-    Flag::text("congestion", "NAME", "Pin the congestion control of every connection, for benchmarks", |args, text| {
-        args.congestion = Some(text.to_owned());
-        Ok(())
-    }),
-    Flag::switch("quiet", "Log less (only warnings)", |args: &mut Args| args.quiet = true).or('q'),
-    Flag::switch("verbose", "Log more; twice: everything", |args: &mut Args| args.verbose += 1).or('v').repeatable(),
+    Flag::new("portable", Switch(|args| args.store.portable = true), "Use only system calls that every unix has"),
+    Flag::new(
+        "congestion",
+        Text("NAME", |args, text| {
+            args.congestion = Some(text.to_owned());
+            Ok(())
+        }),
+        "Pin the congestion control of every connection, for benchmarks",
+    ),
+    Flag::new("quiet", Switch(|args: &mut Args| args.quiet = true), "Log less (only warnings)").or('q'),
+    Flag::new("verbose", Switch(|args: &mut Args| args.verbose += 1), "Log more; twice: everything")
+        .or('v')
+        .repeatable(),
 ];
 
-/// Rows of `KIND(ARGUMENTS) => FIELD, HELP`, where KIND is a function of [`Flag`] and FIELD one of [`Limits`].
+/// Rows of `NAME: KIND(ARGUMENTS) => FIELD, HELP`, where KIND is a [`Value`] and FIELD is one of [`Limits`].
 macro_rules! limits {
-    ($($kind:ident($($argument:expr),+) => $field:ident, $help:literal;)+) => {
-        &[$(Flag::$kind($($argument),+, |args| &mut args.limits.$field, $help)),+]
+    ($($name:literal: $kind:ident($($argument:expr),*) => $field:ident, $help:literal;)+) => {
+        &[$(Flag::new($name, Value::$kind($($argument,)* |args| &mut args.limits.$field), $help)),+]
     };
 }
 
 /// The limits that an operator may want to change. The library can set the others too.
 const LIMITS: &[Flag<Args>] = limits! {
-    bytes("max-size", 0) => request_bytes_max, "Largest upload, in bytes (K, M, G, T are powers of 1024)";
-    count("max-connections", 1) => connections_max, "Connections open at once";
-    count("slots", 1) => slots, "Transfers that may hold memory at once";
-    number("per-address", "PERCENT", 1..=100) => per_address_percent,
+    "max-size": Bytes(0) => request_bytes_max, "Largest upload, in bytes (K, M, G, T are powers of 1024)";
+    "max-connections": Count(1) => connections_max, "Connections open at once";
+    "slots": Count(1) => slots, "Transfers that may hold memory at once";
+    "per-address": Number("PERCENT", 1..=100) => per_address_percent,
         "Share of the connections and slots that one client address may have; 100 behind a proxy";
-    count("slot-queue", 0) => slot_queue_max, "Requests waiting for a slot";
-    bytes("chunk-size", 1) => chunk_bytes, "Size of one chunk";
-    number("chunks", "N", 1..=128) => chunks_per_slot, "Chunks of one slot";
-    bytes("read-buffer", 1) => read_buffer_bytes, "The read buffer that all connections share";
-    bytes("max-head", LINE_LEN_MAX as u64) => head_len_max, "Longest request head kept for a connection";
-    bytes("max-dirty", 0) => dirty_bytes_max, "Written but not yet being flushed to the disk, all uploads together";
-    bytes("min-free", 0) => free_bytes_min,
+    "slot-queue": Count(0) => slot_queue_max, "Requests waiting for a slot";
+    "chunk-size": Bytes(1) => chunk_bytes, "Size of one chunk";
+    "chunks": Number("N", 1..=128) => chunks_per_slot, "Chunks of one slot";
+    "read-buffer": Bytes(1) => read_buffer_bytes, "The read buffer that all connections share";
+    "max-head": Bytes(LINE_LEN_MAX as u64) => head_len_max, "Longest request head kept for a connection";
+    "max-dirty": Bytes(0) => dirty_bytes_max, "Written but not yet being flushed to the disk, all uploads together";
+    "min-free": Bytes(0) => free_bytes_min,
         "Left free on the file system; an upload that would leave less is refused";
-    bytes("max-reserved", 0) => reserved_bytes_max,
+    "max-reserved": Bytes(0) => reserved_bytes_max,
         "Reserved on the file system ahead of what was received, all uploads together";
-    seconds("accept-defer") => accept_defer,
+    "accept-defer": Seconds() => accept_defer,
         "How long the kernel holds a connection that has sent nothing before it hands it over; 0: not at all";
-    seconds("head-timeout") => head_timeout, "Total time for a request head";
-    seconds("idle-timeout") => idle_timeout, "Time between requests";
-    seconds("stall-timeout") => stall_timeout, "Time without a byte in the middle of a transfer";
-    seconds("slot-timeout") => slot_timeout, "Time to wait for a slot";
-    seconds("linger-timeout") => linger_timeout, "Time for a client to read the last bytes";
-    seconds("drain-timeout") => drain_timeout, "Time for running transfers to end when the server drains";
-    seconds("drain-grace") => drain_grace, "Time to go on listening when the server drains";
-    bytes("min-rate", 0) => rate_bytes_per_s_min, "Fewest bytes per second of a transfer";
-    seconds("rate-window") => rate_window, "Time over which --min-rate is averaged";
-    bytes("turn-bytes", 1) => turn_bytes, "Bytes that bulk transfers together move in one turn of the loop";
-    bytes("max-turn-bytes", 1) => turn_bytes_max, "Most bytes of one connection in one turn of the loop";
-    bytes("send-buffer", 0) => send_buffer_bytes, "Kernel send buffer of a connection; 0: the system's";
-    bytes("recv-buffer", 0) => recv_buffer_bytes, "Kernel receive buffer of a connection; 0: the system's";
-    bytes("max-unsent", 0) => unsent_bytes_max,
+    "head-timeout": Seconds() => head_timeout, "Total time for a request head";
+    "idle-timeout": Seconds() => idle_timeout, "Time between requests";
+    "stall-timeout": Seconds() => stall_timeout, "Time without a byte in the middle of a transfer";
+    "slot-timeout": Seconds() => slot_timeout, "Time to wait for a slot";
+    "linger-timeout": Seconds() => linger_timeout, "Time for a client to read the last bytes";
+    "drain-timeout": Seconds() => drain_timeout, "Time for running transfers to end when the server drains";
+    "drain-grace": Seconds() => drain_grace, "Time to go on listening when the server drains";
+    "min-rate": Bytes(0) => rate_bytes_per_s_min, "Fewest bytes per second of a transfer";
+    "rate-window": Seconds() => rate_window, "Time over which --min-rate is averaged";
+    "turn-bytes": Bytes(1) => turn_bytes, "Bytes that bulk transfers together move in one turn of the loop";
+    "max-turn-bytes": Bytes(1) => turn_bytes_max, "Most bytes of one connection in one turn of the loop";
+    "send-buffer": Bytes(0) => send_buffer_bytes, "Kernel send buffer of a connection; 0: the system's";
+    "recv-buffer": Bytes(0) => recv_buffer_bytes, "Kernel receive buffer of a connection; 0: the system's";
+    "max-unsent": Bytes(0) => unsent_bytes_max,
         "Bytes the kernel takes ahead of the network, per connection; 0: no bound";
-    count("hot-files", 0) => cache_files_max, "Small files kept in memory while unchanged; 0: none";
-    bytes("hot-bytes", 0) => cache_bytes_max, "Memory for them";
-    count("io-workers", 1) => io_workers, "Disk workers that open, read, write and list";
-    count("sync-workers", 1) => sync_workers, "Disk workers that sync, rename and remove";
+    "hot-files": Count(0) => cache_files_max, "Small files kept in memory while unchanged; 0: none";
+    "hot-bytes": Bytes(0) => cache_bytes_max, "Memory for them";
+    "io-workers": Count(1) => io_workers, "Disk workers that open, read, write and list";
+    "sync-workers": Count(1) => sync_workers, "Disk workers that sync, rename and remove";
 };
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ impl<A: Default> Usage<A> {
             }
             given.push(flag.long);
             let value = match flag.value {
-                Value::None(_) => OsString::new(),
+                Value::Switch(_) => OsString::new(),
                 _ => words.value().map_err(|_| {
                     self.error(&format!("a value is required for '{}' but none was supplied", flag.usage()))
                 })?,
@@ -165,6 +165,7 @@ pub(super) fn similar(typed: &str, known: impl Iterator<Item = String>) -> Optio
 mod tests {
     use std::path::PathBuf;
 
+    use super::super::flag::Value::*;
     use super::*;
 
     #[derive(Debug, Default, PartialEq)]
@@ -185,14 +186,18 @@ mod tests {
         flags: &[(
             "Options",
             &[
-                Flag::switch("loud", "Louder", |args: &mut Args| args.loud += 1).or('l').repeatable(),
-                Flag::switch("quick", "Faster", |args: &mut Args| args.quick = true).or('q'),
-                Flag::text("size", "N", "Singers", |args, text| {
-                    args.size = text.parse().map_err(|_| "is not a number")?;
-                    Ok(())
-                }),
-                Flag::count("choirs", 1, |args| &mut args.choirs, "Choirs"),
-                Flag::path("file", "FILE", "Notes", |args, file| args.file = file),
+                Flag::new("loud", Switch(|args: &mut Args| args.loud += 1), "Louder").or('l').repeatable(),
+                Flag::new("quick", Switch(|args: &mut Args| args.quick = true), "Faster").or('q'),
+                Flag::new(
+                    "size",
+                    Text("N", |args, text| {
+                        args.size = text.parse().map_err(|_| "is not a number")?;
+                        Ok(())
+                    }),
+                    "Singers",
+                ),
+                Flag::new("choirs", Count(1, |args| &mut args.choirs), "Choirs"),
+                Flag::new("file", Path("FILE", |args, file| args.file = file), "Notes"),
             ],
         )],
         hints: &[("--pitch", "--loud")],

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_columns_in_a_pipe_and_short_on_a_terminal() {
+    fn lines_have_tabs_in_a_pipe_and_columns_on_a_terminal() {
         let entry =
             |name: &str, dir| Entry { name: name.to_owned(), dir, size: 1536, mtime: 1_000_000_000, etag: None };
         assert_eq!(line(&entry("a b", false), false), "1536\t2001-09-09T01:46:40Z\ta b");

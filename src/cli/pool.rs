@@ -1,6 +1,5 @@
-//! Several connections side by side: one thread finds the work, a few others do it.
-//!
-//! The queue between them is bounded, so that a directory of any size costs little memory.
+//! Parallel connections: one thread finds jobs, a few others do them. The queue between them is bounded, so that memory
+//! does not grow with the directory.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -8,11 +7,11 @@ use std::thread;
 
 use super::worker::{Run, Worker};
 
-/// Jobs that are found ahead; the totals shown are right for directories up to this size.
+/// Jobs that are queued at most; the totals that are shown are right for directories up to this size.
 const QUEUE_LEN: usize = 4096;
 
-/// Runs `find`, which hands jobs out, and does each of them by `work` in one of `run.parallel`
-/// threads. A thread is made only when there is a job for it.
+/// Runs `find`, which submits jobs, and `work` for each of them in one of `run.parallel` threads. A thread is started
+/// only when there is a job for it.
 pub(super) fn run<J: Send>(run: &Run, find: impl FnOnce(&mut dyn FnMut(J)), work: impl Fn(&mut Worker<'_>, J) + Sync) {
     let (sender, receiver) = sync_channel::<J>(QUEUE_LEN);
     let receiver = Mutex::new(receiver);
@@ -28,7 +27,7 @@ pub(super) fn run<J: Send>(run: &Run, find: impl FnOnce(&mut dyn FnMut(J)), work
                 }
             }
             if threads == 0 {
-                work(&mut file_name, job); // no thread could be made, so this one does it
+                work(&mut file_name, job); // no thread could be started, so this one does it
             } else {
                 sender.send(job).expect("the receiver outlives the threads");
             }

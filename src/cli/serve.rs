@@ -121,12 +121,12 @@ fn announce(handle: &Handle) -> Result<(), ServerError> {
 
 fn warn_if_exposed(args: &Args, handle: &Handle) {
     let what = if args.store.read_only { "read" } else { "read, replace and delete" };
-    // The clients of the older systems cannot carry a secret.
+    // The clients of the older systems cannot send a secret.
     let asks = |kind: Kind| args.token_file.is_some() && kind.traits().secret == Secret::Required;
     let exposed = |address: &SocketAddr| !address.ip().is_loopback();
     for (address, _) in handle.addresses().iter().filter(|(address, kind)| exposed(address) && !asks(*kind)) {
         log::warn!(
-            "{address} is not loopback and asks for no secret: whoever reaches it can {what} every file in {}",
+            "{address} is not a loopback address and requires no secret: anyone who can connect can {what} every file in {}",
             args.dir.display()
         );
     }

@@ -61,7 +61,7 @@ fn every_help_has_examples_that_work_and_fits_the_screen() {
 }
 
 #[test]
-fn wrong_usage_is_told_from_failure() {
+fn wrong_usage_has_its_own_exit_code() {
     let dir = tempfile::tempdir().expect("a folder");
     let empty = dir.path().join("empty");
     write(&empty, "\n");
@@ -90,7 +90,7 @@ fn wrong_usage_is_told_from_failure() {
 }
 
 #[test]
-fn directories_go_there_and_come_back_the_same() {
+fn directories_survive_a_round_trip() {
     let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
     let (from, to) = (dir.path().join("x"), dir.path().join("back"));
     for at in 0..40 {
@@ -115,7 +115,7 @@ fn directories_go_there_and_come_back_the_same() {
 }
 
 #[test]
-fn links_are_followed_unless_they_lead_back() {
+fn links_are_followed_unless_they_form_a_loop() {
     let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
     let from = dir.path().join("x");
     write(&from.join("f"), "1");
@@ -152,7 +152,7 @@ fn a_file_that_fails_does_not_stop_the_others() {
 }
 
 #[test]
-fn nothing_is_written_outside_the_directory_whatever_a_listing_says() {
+fn nothing_is_written_outside_the_destination() {
     let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
     let to = dir.path().join("in/to");
     fs::create_dir_all(&to).expect("a folder");
@@ -168,7 +168,7 @@ fn nothing_is_written_outside_the_directory_whatever_a_listing_says() {
 }
 
 #[test]
-fn links_that_lie_where_files_come_are_not_followed() {
+fn links_at_the_destination_are_not_followed() {
     let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
     let (here, address) = (dir.path(), &fake.address);
     fake.store("/f", &[b'x'; 200_000]);
@@ -217,7 +217,7 @@ fn a_tree_is_walked_page_by_page_and_to_a_bounded_depth() {
 }
 
 #[test]
-fn a_single_file_goes_where_it_is_told() {
+fn a_single_file_takes_the_given_name() {
     let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
     let (here, address) = (dir.path().display(), &fake.address);
     write(&dir.path().join("f"), "1");
@@ -232,7 +232,7 @@ fn a_single_file_goes_where_it_is_told() {
 }
 
 #[test]
-fn a_pipe_that_is_named_is_sent_to_its_end() {
+fn a_pipe_is_sent_to_its_end() {
     let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
     let pipe = dir.path().join("pipe");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
@@ -264,7 +264,7 @@ fn a_listing_shows_directories_and_single_files() {
 }
 
 #[test]
-fn a_server_that_keeps_us_out_is_asked_once_and_the_secret_lets_us_in() {
+fn a_wrong_secret_is_tried_once_and_the_right_one_is_accepted() {
     let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
     let here = dir.path().display();
     fake.state().token = Some("s3cret".to_owned());
@@ -294,7 +294,7 @@ fn several_connections_are_used_for_several_files_and_one_for_one() {
 }
 
 #[test]
-fn nobody_there_is_a_failure() {
+fn an_unreachable_server_is_a_failure() {
     let address = Address { host: "127.0.0.1".to_owned(), port: 1 };
     assert_end(&format!("ls {address}"), FAILED);
 }

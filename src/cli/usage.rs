@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_type_a_flag_is_understood() {
+    fn all_forms_of_a_flag_are_accepted() {
         assert_eq!(typed(""), Ok((Args::default(), Vec::new())));
         let want = Args { loud: 3, quick: true, size: 7, choirs: 2, file: "-x".into() };
         assert_eq!(typed("-llq --loud --size=7 --choirs 2 --file -x song"), Ok((want, vec!["song".into()])));
@@ -221,7 +221,7 @@ mod tests {
 
     // covers: L3
     #[test]
-    fn wrong_usage_is_told_with_what_is_right() {
+    fn wrong_usage_is_reported_with_the_right_one() {
         for (line, want) in [
             ("--lout", "unexpected argument '--lout' found\n\n  tip: a similar argument exists: '--loud'"),
             ("--nonsense", "unexpected argument '--nonsense' found\n\nUsage:"),

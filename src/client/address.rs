@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn host_port_and_path_are_told_apart() {
+    fn host_port_and_path_are_parsed() {
         for (text, host, port, path, display) in [
             ("127.0.0.1:7070/a b/c", "127.0.0.1", 7070, "/a b/c", "127.0.0.1:7070"),
             ("[::1]:81/x:9/", "::1", 81, "/x:9/", "[::1]:81"),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_server_is_refused_with_words() {
+    fn invalid_remote_paths_are_refused() {
         let texts =
             ["", "/a", ":7070/a", "h:0/a", "h:65536/", "h:x/a", "::1/a", "http://h:1/a", "h:1/a/../b", "h:1/a\nb"];
         for text in texts {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_spelled_out_port_tells_a_place_from_a_local_name() {
+    fn only_an_explicit_port_makes_a_remote_path() {
         for yes in ["h:1", "h:1/a", "[::1]:70/"] {
             assert!(RemotePath::has_explicit_port(yes), "{yes}");
         }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_a_place_is_its_last_component() {
+    fn the_name_of_a_remote_path_is_its_last_component() {
         for (text, name) in [("h:1", None), ("h:1/", None), ("h:1/a", Some("a")), ("h:1/a/b/", Some("b"))] {
             assert_eq!(RemotePath::parse(text).expect(text).name(), name, "{text}");
         }

@@ -1,5 +1,5 @@
-//! Local directories as open descriptors: what a server names is looked up beneath them one component
-//! at a time, and no link is followed.
+//! Local directories as open descriptors: names from a server are resolved beneath them one component at a time, and no
+//! link is followed.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -11,9 +11,9 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, mkdirat, openat, re
 
 /// A directory need not be readable for names in it to be used.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 
 /// An open directory of this machine.
 #[derive(Debug)]
@@ -24,25 +24,25 @@ pub struct Dir {
 }
 
 impl Dir {
-    /// Opens a directory that the user named; links on the way are followed.
+    /// Opens a directory that the user gave; links on the way are followed.
     pub fn open(path: &Path) -> io::Result<Self> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        Ok(Self { fd: openat(CWD, path, FOLDER, Mode::empty())?, path: path.to_owned() })
+        Ok(Self { fd: openat(CWD, path, DIRECTORY, Mode::empty())?, path: path.to_owned() })
     }
 
-    /// Opens a directory beneath this one, `/` between its names, and makes what is missing. A link on
-    /// the way is an error.
+    /// Opens a directory beneath this one, with `/` between the names, and creates what is missing. A link on the way is
+    /// an error.
     pub fn make(&self, names: &str) -> io::Result<Self> {
         let mut dir = Self { fd: self.fd.try_clone()?, path: self.path.clone() };
         for name in names.split('/').filter(|name| !name.is_empty()) {
-            let opened = openat(&dir.fd, name, FOLDER | OFlags::NOFOLLOW, Mode::empty());
+            let opened = openat(&dir.fd, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
             let opened = match opened {
                 Err(rustix::io::Errno::NOENT) => {
                     match mkdirat(&dir.fd, name, Mode::from_raw_mode(0o777)) {
                         Ok(()) | Err(rustix::io::Errno::EXIST) => {}
                         Err(errno) => return Err(errno.into()),
                     }
-                    openat(&dir.fd, name, FOLDER | OFlags::NOFOLLOW, Mode::empty())
+                    openat(&dir.fd, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
                 }
                 opened => opened,
             };
@@ -69,13 +69,13 @@ impl Dir {
         }
     }
 
-    /// Makes a file anew in place of what has its name. Links, hard ones too, lose the name only.
+    /// Creates a file in place of what has its name. Of a link, symbolic or hard, only the name is removed.
     pub(super) fn create_file(&self, name: &OsStr) -> io::Result<File> {
         self.remove(name)?;
         self.open_file(name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)
     }
 
-    /// What has this name; a link is told of as itself.
+    /// Describes the entry of this name, which may be a link.
     pub(super) fn stat(&self, name: &OsStr) -> io::Result<Stat> {
         Ok(statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?)
     }

@@ -1,6 +1,4 @@
-//! For tests: a server of the `line` protocol over a map in memory, which can be told to misbehave.
-//!
-//! It is correct where it is not told otherwise, and has no disk, no limits and no speed.
+//! For tests: a server of the `line` protocol over a map in memory, which misbehaves on request and is correct otherwise.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write};

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replies_that_contradict_themselves_are_not_understood() {
+    fn replies_that_contradict_themselves_are_refused() {
         let read = |line: &str| parse(&Reply::parse(line).expect("a reply"));
         let got = read("OK 5 etag=a0-1 mtime=7 range=5-9/20").expect("a good reply");
         assert_eq!((got.first, got.size, got.total, got.mtime), (5, 5, 20, 7));

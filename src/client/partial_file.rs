@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_names_have_room_for_their_part() {
+    fn the_longest_names_have_space_for_their_part() {
         for len in [1, 245, 246, 255] {
             let name = OsString::from("x".repeat(len));
             assert!(part_name(&name).len() + ".etag".len() <= 255, "{len}");

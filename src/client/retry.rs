@@ -63,7 +63,7 @@ mod tests {
 
     // covers: K9
     #[test]
-    fn waits_double_up_to_their_bound_and_end() {
+    fn waits_double_up_to_a_bound_and_end() {
         let mut retry = Retry::new(&Options::default());
         for base in [200, 400, 800, 1600, 3200] {
             let wait = retry.wait(&lost()).expect("tries are left").as_millis();

@@ -40,7 +40,7 @@ impl Log for Listener {
 fn lines() -> Vec<String> {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        log::set_logger(&Listener).expect("nobody else listens");
+        log::set_logger(&Listener).expect("there is no other logger");
         log::set_max_level(LevelFilter::Info);
     });
     LINES.take()
@@ -129,7 +129,7 @@ enum Does {
     Ends,
     /// It is silent for so many milliseconds.
     Waits(u64),
-    /// The server is told to end.
+    /// The server is asked to end.
     Drains,
 }
 use Does::{Drains, Ends, Waits};
@@ -138,11 +138,11 @@ fn says(bytes: impl AsRef<[u8]>) -> Does {
     Does::Says(bytes.as_ref().to_vec())
 }
 
-/// What the operator is told of one conversation: the notes, and why the connection ended.
-fn told(kind: Kind, options: &[(&str, &str)], does: &[Does]) -> (Vec<String>, Option<CloseReason>) {
+/// What is logged of one connection: the notes, and why it ended.
+fn logged(kind: Kind, options: &[(&str, &str)], does: &[Does]) -> (Vec<String>, Option<CloseReason>) {
     let options: Vec<_> = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let listening = Listening::new(kind, &options, STARTED_S).expect("good options");
-    // Whoever asks for something while the server drains is told why it is not served.
+    // A request while the server drains is refused with the reason.
     let limits = Limits { drain_grace: Duration::from_secs(5), ..limits() };
     let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
     for len in [3, 1024, 1025] {
@@ -205,11 +205,11 @@ fn every_end_has_its_reason() {
         (Kind::Http, vec![says("GET /"), long()], TooSlow),
         (Kind::Line, vec![says("PUT * /x\nno number\n")], Malformed),
     ] {
-        assert_eq!(told(kind, &[], &does).1, Some(reason), "{kind}");
+        assert_eq!(logged(kind, &[], &does).1, Some(reason), "{kind}");
     }
     // Its header counts characters, and not all of them are some.
     let does = [says(message(format!("üüü{}", "a".repeat(5994)).as_bytes())), says("b"), says([0xff])];
-    assert_eq!(told(Kind::LengthPrefix, &[("inbox", "in")], &does).1, Some(Malformed));
+    assert_eq!(logged(Kind::LengthPrefix, &[("inbox", "in")], &does).1, Some(Malformed));
 }
 
 /// One conversation, and what is noted of it.
@@ -217,7 +217,7 @@ type Noted<'a> = (Kind, &'a [(&'a str, &'a str)], Vec<Does>, Vec<&'a str>);
 
 fn check_notes(all: &[Noted<'_>]) {
     for (kind, options, does, notes) in all {
-        assert_eq!(told(*kind, options, does).0, *notes, "{kind}");
+        assert_eq!(logged(*kind, options, does).0, *notes, "{kind}");
     }
 }
 

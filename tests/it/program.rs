@@ -45,10 +45,10 @@ impl Program {
         (program, log)
     }
 
-    /// In a shell that was told this before.
-    pub fn behind(root: &Path, told: &str) -> Self {
+    /// In a shell that runs a command first.
+    pub fn behind(root: &Path, first: &str) -> Self {
         let mut command = Command::new("sh");
-        let script = format!("{told} && exec \"$0\" serve \"$1\" --listen 127.0.0.1:0");
+        let script = format!("{first} && exec \"$0\" serve \"$1\" --listen 127.0.0.1:0");
         command.arg("-c").arg(script).arg(BINARY).arg(root);
         Self::run(command)
     }
@@ -269,7 +269,7 @@ fn wrong_usage_exits_with_two() {
 }
 
 #[test]
-fn directories_go_both_ways_unchanged() {
+fn directories_survive_a_round_trip() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let source = dir.path().join("source");
     let mut files = Vec::new();
@@ -296,7 +296,7 @@ fn directories_go_both_ways_unchanged() {
 }
 
 #[test]
-fn a_large_file_goes_both_ways_and_away() {
+fn a_large_file_survives_a_round_trip_and_is_removed() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let secret = dir.path().join("secret");
     fs::write(&secret, "open sesame\n").expect("a file");
@@ -319,7 +319,7 @@ fn a_large_file_goes_both_ways_and_away() {
 }
 
 #[test]
-fn nobody_there_is_a_failure() {
+fn an_unreachable_server_is_a_failure() {
     let program = Program::start(tempfile::tempdir().expect("a temporary folder").path(), &[]);
     let address = program.address().to_string();
     program.end();
@@ -344,7 +344,7 @@ fn the_server_is_at_most_twelve_threads() {
 }
 
 #[test]
-fn wrong_usage_of_the_server_is_told_in_words_of_its_flags() {
+fn wrong_usage_of_serve_names_the_right_flag() {
     for (arguments, wanted) in [
         (&["--port", "8080"][..], &["--listen 127.0.0.1:PORT"][..]),
         (&["--host", "0.0.0.0"], &["--listen ADDR:PORT"]),
@@ -368,7 +368,7 @@ fn wrong_usage_of_the_server_is_told_in_words_of_its_flags() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_served_is_told_with_what_to_do() {
+fn an_unusable_root_is_reported_with_a_remedy() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let at = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
     fs::write(at("file"), "").expect("a file");
@@ -390,7 +390,7 @@ fn a_directory_that_cannot_be_served_is_told_with_what_to_do() {
 }
 
 #[test]
-fn help_tells_defaults_and_only_flags_that_do_something() {
+fn help_has_defaults_and_no_flag_without_effect() {
     let help = |command: &str| String::from_utf8(run_well(&[command, "--help"])).expect("UTF-8");
     let serve = help("serve");
     for default in ["[default: 10000]", "[default: 1T]", "[default: 64K]", "[default: 60]"] {
@@ -406,7 +406,7 @@ fn help_tells_defaults_and_only_flags_that_do_something() {
 }
 
 #[test]
-fn a_secret_that_is_none_is_refused_and_one_that_others_can_read_is_told_of() {
+fn an_invalid_secret_is_refused_and_a_readable_file_is_warned_about() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let file = |name: &str, text: &str, mode: u32| {
         let path = dir.path().join(name);
@@ -445,7 +445,7 @@ fn a_secret_that_is_none_is_refused_and_one_that_others_can_read_is_told_of() {
 }
 
 #[test]
-fn a_missing_secret_is_told_with_the_flag_that_gives_it() {
+fn a_missing_secret_is_reported_with_its_flag() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let secret = dir.path().join("secret").to_string_lossy().into_owned();
     fs::write(&secret, "open sesame\n").expect("a file");
@@ -456,7 +456,7 @@ fn a_missing_secret_is_told_with_the_flag_that_gives_it() {
 }
 
 #[test]
-fn one_file_takes_the_name_that_the_target_tells() {
+fn one_file_takes_the_name_of_the_target() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let served = dir.path().join("served");
     let local = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
@@ -488,7 +488,7 @@ fn one_file_takes_the_name_that_the_target_tells() {
     program.end();
 }
 
-/// Runs a command whose standard error is a terminal; what it showed there.
+/// Runs a command whose standard error is a terminal; returns what was shown there.
 #[cfg(target_os = "linux")]
 fn on_a_terminal(arguments: &[&str]) -> String {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -517,7 +517,7 @@ fn on_a_terminal(arguments: &[&str]) -> String {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_terminal_is_shown_one_line_of_summary_and_no_amount_before_it_is_known() {
+fn a_terminal_gets_one_summary_and_no_amount_before_it_is_known() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let bytes = content(1, 3 << 20);
     let served = dir.path().join("served");

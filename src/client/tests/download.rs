@@ -107,7 +107,7 @@ fn foreign_files_where_the_part_goes_do_no_harm() {
 }
 
 #[test]
-fn a_file_that_changed_between_two_runs_comes_anew() {
+fn a_file_that_changed_between_two_runs_is_downloaded_again() {
     let (fake, target, bytes) = (Fake::start(), Target::new(), noise(1 << 20));
     fake.store("/f", &bytes);
     for shorter in [900_000, 100_000] {
@@ -122,7 +122,7 @@ fn a_file_that_changed_between_two_runs_comes_anew() {
 }
 
 #[test]
-fn a_file_that_changes_between_segments_comes_anew_and_never_mixed() {
+fn a_file_that_changes_between_segments_is_downloaded_again_and_never_mixed() {
     let (fake, target, bytes) = (Fake::start(), Target::new(), noise(500_000));
     fake.store("/f", &bytes);
     fake.state().change_after = [3, 2].into();
@@ -142,7 +142,7 @@ fn a_file_that_never_stops_changing_is_given_up() {
 }
 
 #[test]
-fn damage_on_the_way_is_noticed_and_only_that_segment_comes_again() {
+fn a_damaged_segment_is_downloaded_again() {
     let (fake, target, bytes) = (Fake::start(), Target::new(), noise(500_000));
     fake.store("/f", &bytes);
     fake.state().damage = 1;
@@ -164,7 +164,7 @@ fn a_missing_file_leaves_nothing_behind_and_the_old_file_whole() {
 }
 
 #[test]
-fn a_stream_is_given_checked_bytes_only_whatever_happens_on_the_way() {
+fn a_stream_is_given_verified_bytes_only() {
     let (fake, bytes) = (Fake::start(), noise(2 << 20));
     fake.store("/f", &bytes);
     fake.state().cut_replies = [1_100_000, 90_000].into();
@@ -202,7 +202,7 @@ fn a_plain_get_takes_a_range_and_a_version_and_checks_the_digest() {
 }
 
 #[test]
-fn segments_grow_and_are_asked_for_before_the_one_before_has_ended() {
+fn segments_grow_and_are_requested_ahead() {
     let (fake, target, bytes) = (Fake::start(), Target::new(), noise(9 << 20));
     fake.store("/f", &bytes);
     let options = Options { segment_max: 4 << 20, ..Fake::options() };
@@ -218,7 +218,7 @@ fn segments_grow_and_are_asked_for_before_the_one_before_has_ended() {
 }
 
 #[test]
-fn more_bytes_than_were_asked_for_are_not_taken_into_memory() {
+fn more_bytes_than_requested_are_not_held_in_memory() {
     let fake = Fake::start();
     fake.store("/f", &noise(3 << 20));
     fake.state().whole_ranges = true;

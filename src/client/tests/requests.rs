@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use super::*;
 
 #[test]
-fn what_was_stored_is_told_moved_and_removed() {
+fn a_file_can_be_described_moved_and_removed() {
     let fake = Fake::start();
     fake.store("/d/f", b"hello");
     let mut client = client(&fake);
@@ -40,7 +40,7 @@ fn a_listing_goes_through_all_its_pages() {
 }
 
 #[test]
-fn a_listing_that_is_refused_or_makes_no_sense_ends() {
+fn a_refused_or_invalid_listing_ends() {
     let fake = Fake::start();
     let first = |fake: &Fake| client(fake).list("/missing").next().expect("something");
     assert_eq!(first(&fake).expect_err("missing").kind.code(), Some(404));
@@ -63,7 +63,7 @@ fn a_listing_that_leads_in_a_circle_ends() {
 }
 
 #[test]
-fn a_busy_server_is_asked_again_and_not_for_ever() {
+fn a_busy_server_is_retried_a_limited_number_of_times() {
     let fake = Fake::start();
     for reply in ["ERR 429 retry=0 busy\n", "ERR 503 retry=0 draining\n"] {
         fake.state().refuse = Some((5, reply));
@@ -75,7 +75,7 @@ fn a_busy_server_is_asked_again_and_not_for_ever() {
 }
 
 #[test]
-fn the_secret_is_shown_first_and_a_wrong_one_is_not_tried_again() {
+fn the_secret_is_sent_first_and_a_wrong_one_is_not_retried() {
     let fake = Fake::start();
     fake.state().token = Some("s3cret".to_owned());
     let with = |token: Option<&str>| Options { token: token.map(str::to_owned), ..Fake::options() };
@@ -113,7 +113,7 @@ fn paths_that_would_smuggle_a_second_request_are_never_sent() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_said_to_be_not_there() {
+fn an_unreachable_server_is_reported_as_such() {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
     let address = Address { host: "127.0.0.1".to_owned(), port };
     let error = Client::connect(&address, Fake::options()).expect_err("nobody listens");
@@ -122,7 +122,7 @@ fn a_server_that_is_not_there_is_said_to_be_not_there() {
 }
 
 #[test]
-fn a_server_of_another_protocol_is_named_as_such() {
+fn another_protocol_is_reported_as_such() {
     let fake = Fake::start();
     fake.state().refuse = Some((1, "HTTP/1.1 400 Bad Request\n"));
     let error = client(&fake).ping().expect_err("not ours");
@@ -130,7 +130,7 @@ fn a_server_of_another_protocol_is_named_as_such() {
 }
 
 #[test]
-fn a_page_with_more_names_than_were_promised_is_refused() {
+fn a_page_with_too_many_names_is_refused() {
     let fake = Fake::start();
     let page: String = (0..1001).map(|n| format!("1 7 ab {n:04}\n")).collect();
     fake.state().listing = Some(page.leak());

@@ -57,7 +57,7 @@ fn an_upload_whose_connection_is_lost_is_sent_again() {
 }
 
 #[test]
-fn tries_are_bounded_and_the_loss_is_named() {
+fn retries_are_bounded_and_the_lost_connection_is_reported() {
     let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
     fake.state().cut_uploads = vec![10; 50].into();
     let mut notes = Notes::default();
@@ -81,7 +81,7 @@ fn a_refusal_in_the_middle_of_the_body_is_reported_and_not_the_broken_pipe() {
 }
 
 #[test]
-fn a_body_that_was_damaged_on_the_way_is_noticed_and_sent_again() {
+fn a_damaged_body_is_sent_again() {
     let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
     let bytes = noise(100_000);
     let path = local(&dir, &bytes);
@@ -153,7 +153,7 @@ impl Read for Failing {
 }
 
 #[test]
-fn a_local_file_that_cannot_be_read_to_its_end_is_a_local_problem() {
+fn a_local_file_that_cannot_be_read_is_a_local_error() {
     let fake = Fake::start();
     let error = client(&fake).put("/f", &mut Failing(false), Some(9), None, &mut ()).expect_err("unreadable");
     assert!(error.to_string().contains("could not read -: the disk is on fire"), "{error}");

@@ -15,7 +15,6 @@ use crate::store::upload::staged::Staged;
 /// 10^12 files before a number comes again.
 const INDEX_BITS: u32 = 24;
 
-/// All open files.
 #[derive(Debug, Default)]
 pub(crate) struct Handles {
     slots: Slab<(u64, Held)>,
@@ -24,7 +23,6 @@ pub(crate) struct Handles {
 }
 
 impl Handles {
-    /// How many uploads are open.
     pub(crate) fn uploads_len(&self) -> u64 {
         self.uploads
     }

@@ -63,7 +63,7 @@ const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const NO_SIGNAL: SendFlags = SendFlags::empty();
 
-/// Is this much of a file in memory? Asked once for all of it, by its first and its last byte.
+/// Bytes of a file whose presence in memory is found out at once, by the first and the last of them.
 const WINDOW_BYTES: usize = 1024 * 1024;
 
 /// Memory that one disk worker may hold, for the accounting.
@@ -171,9 +171,9 @@ impl DiskStore {
         self.copy_file(file, offset, len, socket)
     }
 
-    /// Who was told [`SendFile::SentUntilFull`] since this was asked last, and may wait for room that is there.
-    pub fn send_again(&mut self, whose: impl FnMut(ConnId)) {
-        self.partial.look(&self.files, whose);
+    /// The connections that were told [`SendFile::SentUntilFull`] since this was asked last, and may wait for room that is there.
+    pub fn send_again(&mut self, changed: impl FnMut(ConnId)) {
+        self.partial.look(&self.files, changed);
     }
 
     /// What the socket does not take is read again the next time.
@@ -201,7 +201,7 @@ impl DiskStore {
     /// Results get their file ids here, on the loop.
     fn admit(&mut self, finished: Finished) -> Completion {
         let Finished { conn, result, chunk } = finished;
-        // It may have been a change, and who waited for it goes on in this turn.
+        // It may have been a change, and the requests that waited for it go on in this turn.
         self.received();
         let result = result.map(|reply| match reply {
             Reply::Plain(outcome) => outcome,
@@ -260,12 +260,12 @@ impl DiskStore {
         }
     }
 
-    /// May a change run on the loop?
+    /// True if a change may run on the loop.
     fn changes_now(&self, op: &Op) -> bool {
         let quick = match op {
             // To ask for free space may take a while where another machine has the disk.
             Op::Create(put) => self.fs.caps.local || !self.pool.uploads.space.checks(put.len),
-            // Nobody waits for an abort, and a large file takes a while to go.
+            // No client waits for an abort, and a large file takes a while to free.
             Op::Commit { file, prepend, .. } => {
                 let staged = self.files.staging(*file);
                 let len_max = if self.fs.caps.local { COMMIT_NOW_MAX } else { COMMIT_NOW_MAX_AFAR };

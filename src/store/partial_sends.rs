@@ -1,5 +1,5 @@
-//! Sends from a file that took less than was asked for: the socket is full, unless the file was cut. Who has
-//! a socket that is not full must not wait for room, as no event tells of room that was always there.
+//! Sends from a file that took less than was asked for: the socket is full, unless the file was truncated. A
+//! connection whose socket is not full must not wait for its event, which would never come.
 //!
 //! Instead of one look at the file after each of them there is one after a turn, for all that were sent one
 //! after the other from the same open file: a tenth of the calls for 8,000 slow downloads of one file.
@@ -10,7 +10,7 @@ use crate::ids::{ConnId, FileId};
 use crate::store::fs::read::OpenFile;
 use crate::store::handles::Handles;
 
-/// Those since the files were looked at. Of each connection one at most: it sends no more before it is told of room.
+/// Those since the files were looked at; at most one of each connection.
 #[derive(Debug, Default)]
 pub(crate) struct PartialSends {
     noted: Vec<(FileId, ConnId)>,
@@ -22,13 +22,12 @@ impl PartialSends {
         self.noted.push((file, conn));
     }
 
-    /// Tells whose file was changed since it was opened: it asks again, and is told by that what is there.
-    ///
-    /// Not only whose file is too short now: it may have been cut, sent from, and written anew meanwhile.
+    /// Calls `changed` for each connection whose file has changed since it was opened, even if it is long enough
+    /// now: it may have been truncated, sent from, and written anew meanwhile.
     pub(crate) fn look(&mut self, files: &Handles, mut changed: impl FnMut(ConnId)) {
         let mut last: Option<(Arc<OpenFile>, bool)> = None;
         for (file, conn) in self.noted.drain(..) {
-            // Who has closed its file waits for no room.
+            // A connection that closed its file does not wait.
             let Some(reading) = files.reading(file) else { continue };
             let is_as_opened = match &last {
                 Some((file, known)) if Arc::ptr_eq(file, reading) => *known,

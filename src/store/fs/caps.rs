@@ -14,15 +14,13 @@ use crate::store::fs::linux::{self, Resolve};
 /// Where the pages of a file are when it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pages {
-    /// In memory, always: reading never waits.
     Memory,
     /// Perhaps on the disk, and the kernel tells which (`RWF_NOWAIT`).
     Told,
-    /// Perhaps on the disk, and nobody tells.
+    /// Perhaps on the disk, and the kernel does not tell.
     Unknown,
 }
 
-/// What may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Caps {
     /// `openat2`; else names are walked one component at a time.
@@ -117,7 +115,7 @@ fn has_noreplace(stage: BorrowedFd<'_>) -> bool {
     there.is_ok() && rustix::fs::renameat(stage, PROBE_TO, stage, PROBE).is_ok()
 }
 
-/// Does the kernel tell whether this file, which has at least one byte, is in memory?
+/// Whether the kernel tells that this file, which has at least one byte, is in memory.
 pub(crate) fn pages_of(file: BorrowedFd<'_>) -> Option<Pages> {
     match linux::pread_cached(file, &mut [0], 0) {
         Ok(_) | Err(Errno::AGAIN) => Some(Pages::Told),

@@ -17,6 +17,8 @@ pub(crate) type SiteErrno = (&'static str, Errno);
 const NAME_TOO_LONG: Failure = Failure::Malformed("a name in the path is longer than the file system takes");
 /// A name that this file system does not take, such as `a:b` on FAT.
 const NAME_NOT_TAKEN: Failure = Failure::Malformed("the file system does not take a name in the path");
+/// Names cannot be moved into another file system, nor into a subvolume.
+pub(crate) const OTHER_FILE_SYSTEM: Failure = Failure::Conflict("that folder is another file system or subvolume");
 /// Said when the operator's own permissions are in the way.
 const NO_PERMISSION: Failure = Failure::Denied("permission denied by the file system");
 
@@ -39,6 +41,8 @@ pub(crate) fn changing(site: &'static str, path: &str, errno: Errno) -> StoreErr
     let failure = match errno {
         Errno::NOENT => Failure::NotFound,
         Errno::NOTDIR => Failure::Conflict("a file is in the way"),
+        // A subvolume of btrfs is not a mount, so it was not refused on the way.
+        Errno::XDEV if is_naming(site) => OTHER_FILE_SYSTEM,
         Errno::LOOP | Errno::XDEV => {
             log::debug!(target: TARGET, "path.escape path={path:?} site={site} cause={errno}");
             Failure::Conflict("a link or another file system is in the way")
@@ -47,12 +51,14 @@ pub(crate) fn changing(site: &'static str, path: &str, errno: Errno) -> StoreErr
         Errno::EXIST => Failure::Conflict("something else has that name"),
         Errno::NOTEMPTY => Failure::Conflict("the folder is not empty"),
         Errno::BUSY => Failure::Conflict("that is in use by the system"),
-        Errno::INVAL | Errno::ILSEQ if matches!(site, "renameat" | "renameat2" | "linkat" | "mkdirat") => {
-            NAME_NOT_TAKEN
-        }
+        Errno::INVAL | Errno::ILSEQ if is_naming(site) => NAME_NOT_TAKEN,
         other => common(other),
     };
     report(failure, site, path, errno)
+}
+
+fn is_naming(site: &str) -> bool {
+    matches!(site, "renameat" | "renameat2" | "linkat" | "mkdirat")
 }
 
 /// No table: the call must not fail at all, so whatever it says is a failure of the disk.
@@ -75,12 +81,12 @@ pub(crate) fn is_stale(errno: Errno) -> bool {
     matches!(errno, Errno::STALE | Errno::NOTCONN)
 }
 
-/// Is it merely full? That passes when space returns.
+/// True for a full disk, which passes when space returns.
 pub(crate) fn is_full(errno: Errno) -> bool {
     matches!(errno, Errno::NOSPC | Errno::DQUOT)
 }
 
-/// Does a failed sync say nothing about the disk itself? The change it was for fails all the same.
+/// True if a failed sync says nothing about the disk itself. The change it was for fails all the same.
 pub(crate) fn is_passing(errno: Errno) -> bool {
     is_full(errno) || is_stale(errno) || errno == Errno::INTR
 }

@@ -63,7 +63,6 @@ impl StoreHealth {
         }
     }
 
-    /// Whether the store counts as failing.
     pub(crate) fn is_failing(&self) -> bool {
         self.in_a_row.load(Relaxed) >= COMMITS_MAX
     }
@@ -81,7 +80,6 @@ impl StoreHealth {
         }
     }
 
-    /// No staging file could be made.
     pub(crate) fn staging_failed(&self, failure: Failure) {
         if is_inside(failure) {
             self.in_a_row.fetch_max(COMMITS_MAX, Relaxed);
@@ -93,7 +91,6 @@ impl StoreHealth {
         !self.probing.swap(true, Relaxed)
     }
 
-    /// The probe has ended.
     pub(crate) fn probe_ended(&self, stores: bool) {
         if stores {
             self.in_a_row.store(0, Relaxed);

@@ -10,7 +10,6 @@ use rustix::io::Errno;
 /// One watched file or directory. A number is not used again for another one.
 pub(crate) type WatchId = i32;
 
-/// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event<'a> {
     /// Events were lost: nothing is known any more.
@@ -121,33 +120,31 @@ mod linux {
 mod linux {
     use super::*;
 
-    /// Nobody tells: nothing can be watched.
+    /// Nothing can be watched, so there is no value of this type.
     #[derive(Debug)]
-    pub(crate) struct Watch;
+    pub(crate) enum Watch {}
 
     impl Watch {
         pub(crate) fn new() -> Result<Self, Errno> {
             Err(Errno::NOSYS)
         }
 
-        pub(crate) fn add_file(&self, _file: BorrowedFd<'_>) -> Result<WatchId, Errno> {
-            Err(Errno::NOSYS)
+        pub(crate) fn add_file(&self, _: BorrowedFd<'_>) -> Result<WatchId, Errno> {
+            match *self {}
         }
 
-        pub(crate) fn add_dir(&self, _dir: BorrowedFd<'_>) -> Result<WatchId, Errno> {
-            Err(Errno::NOSYS)
+        pub(crate) fn add_dir(&self, _: BorrowedFd<'_>) -> Result<WatchId, Errno> {
+            match *self {}
         }
 
-        pub(crate) fn remove(&self, _id: WatchId) {}
+        pub(crate) fn remove(&self, _: WatchId) {}
 
         #[cfg(test)]
         pub(crate) fn len(&self) -> usize {
-            0
+            match *self {}
         }
 
-        pub(crate) fn drain(&mut self, mut tell: impl FnMut(Event<'_>)) {
-            tell(Event::Lost);
-        }
+        pub(crate) fn drain(&mut self, _: impl FnMut(Event<'_>)) {}
     }
 }
 

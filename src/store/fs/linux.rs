@@ -2,15 +2,13 @@
 //!
 //! Whether the running kernel offers them is found out once, in `caps`; nothing here decides.
 
-use std::io::IoSliceMut;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::os::sys;
 
-/// How a name is resolved beneath a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Resolve {
     /// Follow links that stay beneath the root.
@@ -22,8 +20,9 @@ pub(crate) struct Resolve {
 #[cfg(target_os = "linux")]
 mod native {
     use super::*;
-    use rustix::fs::{FallocateFlags, RenameFlags, ResolveFlags};
+    use rustix::fs::{FallocateFlags, Mode, RenameFlags, ResolveFlags};
     use rustix::io::{ReadWriteFlags, preadv2, retry_on_intr};
+    use std::io::IoSliceMut;
     use std::os::fd::AsRawFd as _;
 
     const TMPFS: u64 = 0x0102_1994;
@@ -73,7 +72,6 @@ mod native {
         retry_on_intr(|| preadv2(file, &mut [IoSliceMut::new(buf)], offset, ReadWriteFlags::NOWAIT))
     }
 
-    /// Moves file content into a socket.
     pub(crate) fn send_file(
         socket: BorrowedFd<'_>,
         file: BorrowedFd<'_>,
@@ -90,42 +88,41 @@ mod native {
         rustix::fs::readlink(link, Vec::new()).map(|path| path.into_bytes().into())
     }
 
-    /// Does this file system live in memory?
+    /// True for a file system in memory.
     pub(crate) fn is_memory(file: BorrowedFd<'_>) -> bool {
         matches!(file_system(file), Some(TMPFS | RAMFS))
     }
 
-    /// Does every change of this file system pass this kernel? Not over a network, nor where another
+    /// True if every change of this file system passes this kernel: not over a network, nor where another
     /// file system lies beneath.
     pub(crate) fn is_local(file: BorrowedFd<'_>) -> bool {
         matches!(file_system(file), Some(TMPFS | RAMFS | EXT4 | XFS | BTRFS | F2FS))
     }
 
-    /// Does no call on this file system wait for another machine or another process? A frozen server behind a
+    /// True if no call on this file system waits for another machine or another process. A frozen server behind a
     /// mount holds up also what promises not to wait (`RESOLVE_CACHED`). Unknown ones may.
     pub(crate) fn is_on_this_machine(file: BorrowedFd<'_>) -> bool {
         let more = [OVERLAY, ZFS, BCACHEFS, SQUASHFS, EROFS, EXFAT, VFAT];
         is_local(file) || file_system(file).is_some_and(|kind| more.contains(&kind))
     }
 
-    /// Has the file system room for so many bytes?
+    /// True if the file system has this many bytes free.
     #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "its type differs between processors")]
-    pub(crate) fn has_room(file: BorrowedFd<'_>, bytes: u64) -> bool {
+    pub(crate) fn has_space(file: BorrowedFd<'_>, bytes: u64) -> bool {
         rustix::fs::fstatfs(file).is_ok_and(|fs| (fs.f_bavail as u64).saturating_mul(fs.f_bsize as u64) >= bytes)
     }
 
-    /// Does a sync write a log of single files, beside the tree that is written now and then?
+    /// True if a sync writes a log of single files, beside the tree that is written now and then.
     pub(crate) fn logs_files(file: BorrowedFd<'_>) -> bool {
         file_system(file) == Some(BTRFS)
     }
 
-    /// Does [`enter_tree`] wait for the tree? Before Linux 6.1 the call behind it waits
+    /// True if [`enter_tree`] waits for the tree. Before Linux 6.1 the call behind it waits
     /// for the pages only, and their extents enter the tree a moment later.
     pub(crate) fn can_enter_tree() -> bool {
         is_since(rustix::system::uname().release().to_bytes(), (6, 1))
     }
 
-    /// Which kind it is (statfs(2), `f_type`).
     #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "its type differs between processors")]
     pub(crate) fn file_system(file: BorrowedFd<'_>) -> Option<u64> {
         rustix::fs::fstatfs(file).ok().map(|fs| fs.f_type as u64 & 0xFFFF_FFFF)
@@ -136,82 +133,36 @@ mod native {
 mod native {
     use super::*;
 
-    pub(crate) fn open_beneath(
-        _at: BorrowedFd<'_>,
-        _path: &str,
-        _flags: OFlags,
-        _resolve: Resolve,
-    ) -> Result<OwnedFd, Errno> {
-        let _ = Mode::empty();
-        Err(Errno::NOSYS)
+    /// Functions that give one answer, whatever they are asked.
+    macro_rules! always {
+        ($($name:ident($($argument:ty),*) -> $result:ty = $answer:expr;)*) => {
+            $(pub(crate) fn $name($(_: $argument),*) -> $result { $answer })*
+        };
     }
 
-    pub(crate) fn rename_noreplace(
-        _from: BorrowedFd<'_>,
-        _old: &str,
-        _to: BorrowedFd<'_>,
-        _new: &str,
-    ) -> Result<(), Errno> {
-        Err(Errno::NOSYS)
-    }
-
-    pub(crate) fn reserve(_file: BorrowedFd<'_>, _from: u64, _len: u64) -> Result<(), Errno> {
-        Err(Errno::OPNOTSUPP)
-    }
-
-    pub(crate) fn pread_cached(_file: BorrowedFd<'_>, buf: &mut [u8], _offset: u64) -> Result<usize, Errno> {
-        let _ = IoSliceMut::new(buf);
-        Err(Errno::OPNOTSUPP)
-    }
-
-    pub(crate) fn send_file(
-        _socket: BorrowedFd<'_>,
-        _file: BorrowedFd<'_>,
-        _offset: u64,
-        _len: usize,
-    ) -> Result<usize, Errno> {
-        Err(Errno::NOSYS)
-    }
-
-    pub(crate) fn path_of(_file: BorrowedFd<'_>) -> Result<Box<[u8]>, Errno> {
-        Err(Errno::NOSYS)
-    }
-
-    pub(crate) fn is_memory(_file: BorrowedFd<'_>) -> bool {
-        false
-    }
-
-    pub(crate) fn is_local(_file: BorrowedFd<'_>) -> bool {
-        false
-    }
-
-    pub(crate) fn is_on_this_machine(_file: BorrowedFd<'_>) -> bool {
-        true
-    }
-
-    pub(crate) fn file_system(_file: BorrowedFd<'_>) -> Option<u64> {
-        None
-    }
-
-    pub(crate) fn has_room(_file: BorrowedFd<'_>, _bytes: u64) -> bool {
-        false
-    }
-
-    pub(crate) fn logs_files(_file: BorrowedFd<'_>) -> bool {
-        false
-    }
-
-    pub(crate) fn can_enter_tree() -> bool {
-        false
+    always! {
+        open_beneath(BorrowedFd<'_>, &str, OFlags, Resolve) -> Result<OwnedFd, Errno> = Err(Errno::NOSYS);
+        rename_noreplace(BorrowedFd<'_>, &str, BorrowedFd<'_>, &str) -> Result<(), Errno> = Err(Errno::NOSYS);
+        reserve(BorrowedFd<'_>, u64, u64) -> Result<(), Errno> = Err(Errno::OPNOTSUPP);
+        pread_cached(BorrowedFd<'_>, &mut [u8], u64) -> Result<usize, Errno> = Err(Errno::OPNOTSUPP);
+        send_file(BorrowedFd<'_>, BorrowedFd<'_>, u64, usize) -> Result<usize, Errno> = Err(Errno::NOSYS);
+        path_of(BorrowedFd<'_>) -> Result<Box<[u8]>, Errno> = Err(Errno::NOSYS);
+        is_memory(BorrowedFd<'_>) -> bool = false;
+        is_local(BorrowedFd<'_>) -> bool = false;
+        is_on_this_machine(BorrowedFd<'_>) -> bool = true;
+        file_system(BorrowedFd<'_>) -> Option<u64> = None;
+        has_space(BorrowedFd<'_>, u64) -> bool = false;
+        logs_files(BorrowedFd<'_>) -> bool = false;
+        can_enter_tree() -> bool = false;
     }
 }
 
 pub(crate) use native::{
-    can_enter_tree, file_system, has_room, is_local, is_memory, is_on_this_machine, logs_files, open_beneath, path_of,
+    can_enter_tree, file_system, has_space, is_local, is_memory, is_on_this_machine, logs_files, open_beneath, path_of,
     pread_cached, rename_noreplace, reserve, send_file,
 };
 
-/// Is a release of Linux, such as `6.1.0-13-amd64`, this version or a later one?
+/// True if a release of Linux, such as `6.1.0-13-amd64`, is this version or a later one.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_since(release: &[u8], version: (u32, u32)) -> bool {
     let mut numbers =

@@ -49,14 +49,10 @@ impl Times {
     }
 }
 
-/// Bounds of windows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Bytes of names in one window.
     text: usize,
-    /// Names in one window.
     names: usize,
-    /// Bytes of all kept windows.
     kept: usize,
 }
 

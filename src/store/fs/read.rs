@@ -35,7 +35,6 @@ pub(crate) const SCRATCH: usize = 256 * 1024;
 pub(crate) struct OpenFile {
     fd: OwnedFd,
     path: Box<str>,
-    /// As it was opened.
     version: Version,
     /// What was in memory last, and when that was seen. Only the loop looks.
     warm: Mutex<Option<(Range<u64>, Instant)>>,
@@ -62,7 +61,6 @@ fn open_flags() -> OFlags {
 }
 
 impl FileSystem {
-    /// Opens a regular file.
     pub(crate) fn open_file(&self, path: &str) -> Result<(OpenFile, Meta, Source), StoreError> {
         self.opened(path, self.open_beneath(path, open_flags(), self.links))
     }
@@ -100,7 +98,6 @@ impl FileSystem {
         ))
     }
 
-    /// What stands there?
     pub(crate) fn stat(&self, path: &str) -> Result<Node, StoreError> {
         found(path, self.stat_beneath(path, self.links))
     }
@@ -177,7 +174,6 @@ impl OpenFile {
         self.copied.store(true, Relaxed);
     }
 
-    /// The descriptor, for `sendfile`.
     pub(crate) fn fd(&self) -> &OwnedFd {
         &self.fd
     }
@@ -200,22 +196,19 @@ impl OpenFile {
         (range.contains(&offset) && now.saturating_duration_since(*at) < WARM_FOR).then_some(range.end)
     }
 
-    /// How long it is now.
     pub(crate) fn len(&self) -> Result<u64, StoreError> {
         fstat(&self.fd).map(|stat| stat::len(&stat)).map_err(|e| self.failed("fstat", e))
     }
 
-    /// Which version it is now.
     pub(crate) fn meta(&self) -> Result<Meta, StoreError> {
         fstat(&self.fd).map(|stat| stat::meta(&stat)).map_err(|e| self.failed("fstat", e))
     }
 
-    /// How long it was when it was opened.
     pub(crate) const fn len_at_first(&self) -> u64 {
         self.version.len
     }
 
-    /// Has nobody changed its content since it was opened? If that cannot be known, somebody has.
+    /// True if its content has not changed since it was opened; false if that cannot be known.
     pub(crate) fn is_as_opened(&self) -> bool {
         fstat(&self.fd).is_ok_and(|stat| Version::of(&stat) == self.version)
     }
@@ -260,7 +253,6 @@ impl OpenFile {
         Ok(at)
     }
 
-    /// A read of an open file failed: the disk did.
     pub(crate) fn failed(&self, site: &'static str, errno: Errno) -> StoreError {
         errno::broken(site, &self.path, errno)
     }

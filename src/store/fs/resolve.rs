@@ -135,7 +135,6 @@ impl FileSystem {
         self.open_cached(path, look_flags(), links).map(|fd| fstat(fd?))
     }
 
-    /// An existing directory, for a change.
     pub(crate) fn dir(&self, path: &str) -> Result<Arc<Dir>, Errno> {
         if path.is_empty() {
             return Ok(self.root());

@@ -85,7 +85,7 @@ impl FileSystem {
         }
     }
 
-    /// Can `file`, which has a byte or more, be read from the loop? Learned once.
+    /// Whether `file`, which has a byte or more, can be read from the loop. Found out once.
     pub(crate) fn pages(&self, file: &OwnedFd) -> Pages {
         if let Some(pages) = self.pages.get() {
             return *pages;
@@ -101,7 +101,6 @@ impl FileSystem {
         self.pages.get().copied().unwrap_or(Pages::Unknown)
     }
 
-    /// A call made for a change failed.
     pub(crate) fn change_error(&self, site: &'static str, path: &str, errno: Errno) -> StoreError {
         if errno == Errno::ROFS {
             self.health.degrade(site, errno);
@@ -118,12 +117,11 @@ impl FileSystem {
         errno::broken(site, path, errno)
     }
 
-    /// Has the served directory itself been removed?
+    /// True if the served directory itself was removed.
     pub(crate) fn is_root_gone(&self) -> bool {
         fstat(&self.root().fd).is_ok_and(|stat| stat.st_nlink == 0)
     }
 
-    /// The served directory.
     pub(crate) fn root(&self) -> Arc<Dir> {
         Arc::clone(&lock(&self.root))
     }

@@ -16,15 +16,12 @@ pub(crate) type DirId = (u64, u64);
 /// What stands at a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A regular file.
     File,
-    /// A directory.
     Dir,
     /// A link, fifo, socket or device: for peers it does not exist.
     Other,
 }
 
-/// What is it?
 pub(crate) fn kind(stat: &Stat) -> Kind {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Kind::File,
@@ -47,12 +44,10 @@ pub(crate) fn node(stat: &Stat) -> Option<Node> {
     }
 }
 
-/// Length in bytes.
 pub(crate) fn len(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
 }
 
-/// Device and inode.
 #[allow(clippy::unnecessary_cast, reason = "the width of these fields differs between systems")]
 pub(crate) fn id(stat: &Stat) -> DirId {
     (stat.st_dev as u64, stat.st_ino as u64)
@@ -105,7 +100,7 @@ pub(crate) fn standing(dir: BorrowedFd<'_>, name: &str) -> Result<Option<Stat>, 
     }
 }
 
-/// May a file be put where `there` stands?
+/// Refuses a file at a name where `there` stands.
 pub(crate) fn may_replace(there: Option<&Stat>, precondition: &Precondition) -> Result<(), Failure> {
     let file = match there.map(|stat| (kind(stat), stat)) {
         None => None,

@@ -12,7 +12,6 @@ use crate::store::fs::linux::{self, Resolve};
 pub(crate) enum Scope {
     /// The names in one directory.
     Dir,
-    /// All of the file system.
     Everything,
 }
 
@@ -37,24 +36,18 @@ pub(crate) struct SyncCalls {
 /// What of the system a store is given: tests replace it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Calls {
-    /// Opens a name beneath a directory.
     pub(crate) open: OpenBeneath,
-    /// Makes a staging file.
     pub(crate) stage: StageIn,
-    /// Syncs.
     pub(crate) sync: SyncCalls,
     /// The file system is on this machine, so calls that do not read a disk may be made on the loop.
     pub(crate) inline: bool,
 }
 
-/// See `linux::open_beneath`.
 pub(crate) type OpenBeneath = fn(BorrowedFd<'_>, &str, OFlags, Resolve) -> Result<OwnedFd, Errno>;
 
-/// See [`stage_in`].
 pub(crate) type StageIn = fn(BorrowedFd<'_>, &str) -> Result<OwnedFd, Errno>;
 
 impl Calls {
-    /// Those of the system.
     pub(crate) fn of(root: BorrowedFd<'_>) -> Self {
         Self { inline: linux::is_on_this_machine(root), ..SyncCalls::of(root).into() }
     }

@@ -24,7 +24,6 @@ impl Pool {
         self.queues.take_more(WorkQueue::Sync, share, |job| matches!(job, Job::Serve { op: Op::Store { .. }, .. }))
     }
 
-    /// Stores small uploads durably.
     pub(crate) fn store_many(&self, jobs: impl Iterator<Item = Job>) {
         let written: Vec<_> = jobs
             .map(|job| {

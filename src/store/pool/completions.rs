@@ -20,7 +20,7 @@ impl Completions {
         Self { queue: Mutex::default(), wake }
     }
 
-    /// Hands one over, and wakes the loop unless that was done already.
+    /// Adds one, and wakes the loop unless that was done already.
     pub(crate) fn push(&self, finished: Finished) {
         let was_empty = {
             let mut queue = lock(&self.queue);

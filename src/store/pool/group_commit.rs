@@ -1,8 +1,8 @@
 //! Group commit: changes in the same directory share one `fsync` of it.
 //!
-//! Whoever finds nobody syncing a directory leads: it takes all that wait, syncs once, and does so
-//! again while more came. The others go back to work at once. A sync only ever counts for changes
-//! that had registered before it began.
+//! The first worker to need the sync of a directory leads: it takes all changes that wait, syncs once, and
+//! does so again while more came. The others go on with other jobs. A sync only counts for changes that
+//! were registered before it began.
 
 use std::sync::Arc;
 
@@ -16,12 +16,12 @@ use crate::store::pool::shared::Pool;
 use crate::store::pool::workers::WorkQueue;
 
 impl Pool {
-    /// Finishes a change once everything it owes is synced, here or by a leader elsewhere.
+    /// Finishes a change once all its syncs are done, here or by another leader.
     pub(crate) fn finish_change(&self, pending: Pending) {
         self.group_commit(vec![pending]);
     }
 
-    /// The same for several: those that owe the same directory share its sync.
+    /// The same for several: those in the same directory share its sync.
     pub(crate) fn group_commit(&self, all: Vec<Pending>) {
         let mut led: Option<(Arc<Dir>, Vec<Pending>)> = None;
         for mut pending in all {

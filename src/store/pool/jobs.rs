@@ -16,7 +16,6 @@ use crate::store::upload::pending_syncs::PendingSyncs;
 use crate::store::upload::staged::Staged;
 use crate::store::upload::staging::Sweep;
 
-/// What a worker does.
 #[derive(Debug)]
 pub(crate) enum Job {
     /// One operation for a connection.
@@ -49,17 +48,13 @@ pub(crate) enum Held {
 /// A result on its way to the loop, which alone gives out file ids.
 #[derive(Debug)]
 pub(crate) enum Reply {
-    /// Nothing more to do.
     Plain(Outcome),
-    /// An upload that needs an id.
     Created(Staged),
-    /// A file that needs an id.
     Opened(OpenFile, Meta, Source),
     /// This file is in the page cache from the first to the second offset.
     Warmed(FileId, u64, u64),
 }
 
-/// One finished operation.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) conn: ConnId,

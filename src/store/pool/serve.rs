@@ -16,7 +16,7 @@ use crate::store::upload::pending_syncs::PendingSyncs;
 type Served = Result<(Reply, PendingSyncs), StoreError>;
 
 impl Pool {
-    /// Which workers take it.
+    /// The queue for an operation.
     pub(crate) fn queue_of(&self, op: &Op) -> WorkQueue {
         match op {
             // A flush waits for the disk as long as a sync does: reads must not queue behind it.
@@ -29,7 +29,6 @@ impl Pool {
         }
     }
 
-    /// What a worker thread does with a job.
     pub(crate) fn work(&self, job: Job, scratch: &mut Vec<u8>) {
         match job {
             Job::Serve { op: Op::Store { .. }, .. } if self.uploads.durable => {

@@ -8,12 +8,12 @@ use crate::store::fs::stat::DirId;
 use crate::store::mutex::lock;
 use crate::store::pool::jobs::Pending;
 
-/// Who waits for the sync of which directory. A directory is in the map while somebody leads.
+/// The changes that wait for the sync of each directory. A directory is in the map while a worker leads.
 #[derive(Debug, Default)]
 pub(crate) struct SyncGroups(Mutex<BTreeMap<DirId, Vec<Pending>>>);
 
 impl SyncGroups {
-    /// Registers; gives the change back if nobody leads, which makes the caller the leader.
+    /// Registers; gives the change back if there is no leader, which makes the caller the leader.
     pub(crate) fn join(&self, dir: DirId, pending: Pending) -> Option<Pending> {
         match lock(&self.0).entry(dir) {
             Entry::Occupied(mut waiting) => {
@@ -27,7 +27,7 @@ impl SyncGroups {
         }
     }
 
-    /// Those who came since; an empty answer ends the leading.
+    /// The changes registered since; the leader is done when there are none.
     pub(crate) fn next_batch(&self, dir: DirId) -> Vec<Pending> {
         let mut map = lock(&self.0);
         let batch = map.get_mut(&dir).map(std::mem::take).unwrap_or_default();

@@ -18,13 +18,11 @@ const WORKER_NICENESS: i32 = 6;
 /// Which workers take a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WorkQueue {
-    /// Opens, reads, writes.
     Io,
     /// Lists. Done by the same workers, but never by all of them at once.
     List,
-    /// Syncs, renames, removes.
     Sync,
-    /// Frees the room of files that nobody waits for.
+    /// Frees the blocks of files that lost their names.
     Free,
 }
 
@@ -102,7 +100,6 @@ impl<J> Queue<J> {
 }
 
 impl<J> WorkQueues<J> {
-    /// Empty queues; so many lists may be at work at once.
     pub(crate) fn new(listing_max: usize) -> Self {
         Self { io: Queue::new(listing_max), sync: Queue::new(0), free: Queue::new(0) }
     }
@@ -162,7 +159,7 @@ impl<J> WorkQueues<J> {
         }
     }
 
-    /// Is an end wanted? Long background work asks this between its steps.
+    /// True once the workers are to end: long background work asks between its steps.
     pub(crate) fn is_closed(&self) -> bool {
         lock(&self.sync.inside).closed
     }
@@ -191,7 +188,7 @@ where
     for n in 0..count {
         let (lanes, mut run) = (Arc::clone(lanes), worker());
         let thread = Builder::new().name(format!("disk-{word}-{n}")).spawn(move || {
-            yield_to_the_loop();
+            lower_priority();
             let mut done = None;
             while let Some((taken, job)) = (*lanes).as_ref().lane(lane).take(done) {
                 run(&lanes, job);
@@ -203,9 +200,8 @@ where
     Ok(())
 }
 
-/// Where cores are few, the loop goes before the disk: one thread serves everybody, a worker only
-/// those who wait for it. On Linux a nice value belongs to a thread (sched(7)).
-fn yield_to_the_loop() {
+/// Where cores are few, the loop has precedence: every connection waits for it. On Linux a nice value belongs to a thread (sched(7)).
+fn lower_priority() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::setpriority_process(None, WORKER_NICENESS) {
         log::debug!("a disk worker keeps its priority: {error}");

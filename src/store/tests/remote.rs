@@ -2,6 +2,7 @@
 use super::*;
 use crate::os::process::clock;
 use crate::platform::Health;
+use crate::store::fs::errno::OTHER_FILE_SYSTEM;
 use crate::store::fs::linux::{self, Resolve};
 use crate::store::fs::sync::stage_in;
 use rustix::fs::OFlags;
@@ -90,6 +91,43 @@ fn no_call_on_a_file_system_of_another_machine_is_made_on_the_loop() {
             bench.store.submit(CONN, op);
             bench.next().result.unwrap();
         }
+    }
+}
+
+/// Opens `volume` as a directory of another file system that is not a mount of its own, as a subvolume of btrfs is.
+fn open_volume(at: BorrowedFd<'_>, path: &str, flags: OFlags, resolve: Resolve) -> Result<OwnedFd, Errno> {
+    match path {
+        "volume" => rustix::fs::open("/dev/shm", flags, rustix::fs::Mode::empty()),
+        path => linux::open_beneath(at, path, flags, resolve),
+    }
+}
+
+#[test]
+fn a_change_into_another_file_system_is_a_conflict_and_no_failure_of_the_store() {
+    use std::os::unix::fs::MetadataExt as _;
+    let dir = TempDir::new().unwrap();
+    let device = |path: &Path| std::fs::metadata(path).map(|meta| meta.dev()).ok();
+    if device(Path::new("/dev/shm")).is_none_or(|other| Some(other) == device(dir.path())) {
+        return;
+    }
+    for durability in [Durability::Durable, Durability::Written] {
+        let calls = |root: BorrowedFd<'_>| Calls { open: open_volume, ..SyncCalls::of(root).into() };
+        let config = StoreConfig { durability, ..StoreConfig::default() };
+        let mut bench = Bench::open_synced_by(dir.path(), &config, Limits::default(), calls);
+        if !bench.store.fs.caps.openat2 {
+            return;
+        }
+        bench.store_file("file", b"x", Precondition::None).unwrap();
+        let name = format!("volume/filewharf-{}", std::process::id());
+        for _ in 0..5 {
+            for precondition in [Precondition::None, Precondition::Absent] {
+                let stored = bench.store_file(&name, b"x", precondition.clone());
+                assert_eq!(stored.unwrap_err(), OTHER_FILE_SYSTEM);
+                assert_eq!(bench.rename("file", &name, precondition).unwrap_err(), OTHER_FILE_SYSTEM);
+            }
+        }
+        assert_eq!((bench.store.health(), bench.staged()), (Health::Good, 0));
+        assert_eq!(bench.content("file"), b"x");
     }
 }
 

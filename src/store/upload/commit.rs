@@ -53,12 +53,10 @@ type Published = (Meta, Placed, Option<OwnedFd>);
 enum Unplaced {
     /// The directory vanished between its opening and the rename.
     Race,
-    /// Anything else.
     Error(StoreError),
 }
 
 impl Uploads {
-    /// A whole small upload.
     pub(crate) fn store(&self, put: &Put, bytes: &[u8]) -> Result<Change, StoreError> {
         let staged = self.store_staged(put, bytes)?;
         self.commit(&staged, &Commit::whole(put, bytes.len() as u64))
@@ -79,7 +77,6 @@ impl Uploads {
         Ok(staged)
     }
 
-    /// Makes a complete staging file visible.
     pub(crate) fn commit(&self, staged: &Staged, commit: &Commit<'_>) -> Result<Change, StoreError> {
         let health = &self.fs.health;
         let published = health

@@ -27,7 +27,7 @@ pub(crate) const WAITING_MAX: usize = 16;
 pub(crate) fn keep_open(fs: &FileSystem, at: At<'_>, there: &Stat) -> Option<OwnedFd> {
     let len = stat::len(there);
     let pays = stat::kind(there) == Kind::File && len > AT_ONCE_MAX && fs.caps.local;
-    if !pays || !linux::has_room(at.0, len.saturating_mul(FREE_MIN)) {
+    if !pays || !linux::has_space(at.0, len.saturating_mul(FREE_MIN)) {
         return None;
     }
     openat(at.0, at.1, look_flags() | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).ok()

@@ -24,7 +24,6 @@ use crate::store::upload::write::Uploads;
 type Changed = Result<Change, StoreError>;
 
 impl Uploads {
-    /// Removes a file or an empty directory.
     pub(crate) fn delete(&self, key: &Key, expected_kind: ExpectedKind, precondition: &Precondition) -> Changed {
         self.fs.health.check_writable()?;
         if key.is_root() {
@@ -56,14 +55,12 @@ impl Uploads {
         Ok(Change { outcome: Outcome::Deleted, syncs: self.syncs_for(&dir), displaced })
     }
 
-    /// Makes a directory and its parents.
     pub(crate) fn make_dir(&self, key: &Key) -> Changed {
         self.fs.health.check_writable()?;
         let parent = self.make_parents(key.as_str())?;
         Ok(Change { outcome: Outcome::Made, syncs: self.syncs_above(&parent.dir), displaced: None })
     }
 
-    /// Moves a file or a directory.
     pub(crate) fn rename(&self, from: &Key, to: &Key, precondition: &Precondition) -> Changed {
         self.fs.health.check_writable()?;
         if from.is_root() || to.is_root() {

@@ -21,7 +21,6 @@ const RACE_TRIES: u32 = 8;
 /// A directory for a change, with the directories that were made on the way to it.
 #[derive(Debug)]
 pub(crate) struct ResolvedParent {
-    /// The directory at its end.
     pub(crate) dir: Arc<Dir>,
     made: Vec<Step>,
 }
@@ -46,7 +45,7 @@ impl Uploads {
             let stepped = path.split('/').try_for_each(|part| self.step(&mut parent, part));
             match stepped {
                 Ok(()) => return Ok(parent),
-                // Somebody removed a directory that we had just come through: again, from the root.
+                // A directory was removed after the walk had passed it: again, from the root.
                 Err(Errno::NOENT) if !self.fs.is_root_gone() => self.undo(parent),
                 Err(Errno::NOENT) => break,
                 Err(errno) => {
@@ -79,7 +78,7 @@ impl Uploads {
                 Ok(()) => match self.fs.child(at, part) {
                     Ok(child) => Ok((child, true)),
                     Err(errno) => {
-                        // Nobody knows of it yet: left there, it would pass for an old directory,
+                        // It is not recorded yet: left there, it would pass for an old directory,
                         // whose own entry need not be synced.
                         let _ = unlinkat(&at.fd, part, AtFlags::REMOVEDIR);
                         Err(errno)
@@ -98,7 +97,7 @@ impl Uploads {
         Ok((child, making))
     }
 
-    /// The change failed: directories made only for it go again, unless somebody uses them already.
+    /// The change failed: removes the directories made for it, unless they are in use already.
     pub(crate) fn undo(&self, parent: ResolvedParent) {
         for step in parent.made.iter().rev() {
             if unlinkat(&step.parent.fd, &*step.name, AtFlags::REMOVEDIR).is_ok() {
@@ -129,7 +128,7 @@ impl Uploads {
         if synced.is_ok() && self.fs.health.state() == Health::Degraded { Err(Errno::IO) } else { synced }
     }
 
-    /// Later changes may owe the sync of this directory as well: without another descriptor none of them could
+    /// Later changes may need the sync of this directory as well: without another descriptor none of them could
     /// be acknowledged before a restart.
     fn reopen_unsynced(&self, stale: &Dir) {
         // The first opens the root again if that is stale too.
@@ -140,8 +139,8 @@ impl Uploads {
         }
     }
 
-    /// What a change inside `dir` owes: the directory itself, and every directory above it that is
-    /// so new that its own entry may not be durable, whoever made or moved it.
+    /// The syncs of a change inside `dir`: the directory itself, and every directory above it that is
+    /// so new that its own entry may not be durable.
     pub(crate) fn syncs_for(&self, dir: &Arc<Dir>) -> PendingSyncs {
         let mut syncs = self.syncs_above(dir);
         if self.durable {
@@ -150,7 +149,7 @@ impl Uploads {
         syncs
     }
 
-    /// The same for the way to a directory only.
+    /// The same without the directory itself.
     pub(crate) fn syncs_above(&self, dir: &Arc<Dir>) -> PendingSyncs {
         if !self.durable {
             return PendingSyncs::default();
@@ -163,7 +162,7 @@ impl Uploads {
         syncs
     }
 
-    /// Whose sync brings the names in `dir` to the disk.
+    /// The directory whose sync brings the names in `dir` to the disk.
     fn synced_for(&self, dir: &Arc<Dir>) -> Arc<Dir> {
         match self.fs.sync.scope {
             Scope::Dir => Arc::clone(dir),

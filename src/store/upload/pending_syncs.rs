@@ -31,7 +31,7 @@ pub(crate) struct PendingSyncs {
 }
 
 impl PendingSyncs {
-    /// Adds what another change owes.
+    /// Adds the syncs of another change.
     pub(crate) fn join(&mut self, other: Self) {
         for dir in &other.dirs {
             self.add(dir);
@@ -39,7 +39,7 @@ impl PendingSyncs {
         self.created.extend(other.created);
     }
 
-    /// Has a directory synced before all others that are syncs.
+    /// Has a directory synced before all others.
     pub(crate) fn put_first(&mut self, dir: &Dir) {
         if let Some(at) = self.dirs.iter().position(|one| one.id == dir.id) {
             let dir = self.dirs.remove(at);
@@ -65,7 +65,7 @@ pub(crate) struct UnsyncedDirs(pub(crate) Mutex<New>);
 pub(crate) struct New {
     pub(crate) parents: BTreeMap<DirId, (u64, Arc<Dir>)>,
     /// Where directories were moved to. What is beneath one cannot be told from its inode, so as long
-    /// as a move is not durable, every change owes it.
+    /// as a move is not durable, every change must sync it.
     pub(crate) moves: BTreeMap<u64, Arc<Dir>>,
     next: u64,
 }
@@ -76,8 +76,8 @@ pub(crate) type DirCreation = (DirId, u64);
 
 impl UnsyncedDirs {
     /// Makes a directory in `parent`; no `DirCreation` if it was there already. The lock is held
-    /// meanwhile, so that nobody can find the new directory on the disk and not in here; only
-    /// workers take it, and only to make directories and to find out what they owe.
+    /// meanwhile, so that no thread finds the new directory on the disk and not in here; only
+    /// workers take it, and only to make directories and to find out what to sync.
     pub(crate) fn make(
         &self,
         parent: &Arc<Dir>,

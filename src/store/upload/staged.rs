@@ -17,17 +17,13 @@ const COURSE_GRACE: Duration = Duration::from_secs(10);
 pub(crate) struct Staged {
     /// The one descriptor that writes and syncs: a failed write-back is reported to it only.
     pub(crate) file: OwnedFd,
-    /// Where its name is.
     pub(crate) dir: Arc<StageDir>,
-    /// Its name there.
     pub(crate) name: String,
-    /// Its length as announced.
     pub(crate) len: Option<u64>,
     /// The final name as announced, for the log.
     pub(crate) path: Box<str>,
     /// The space that is kept for it; the promise ends with the upload.
     pub(crate) promise: OnceLock<Arc<Promise>>,
-    /// Its first failure.
     failed: OnceLock<Failure>,
 }
 
@@ -79,7 +75,6 @@ impl Promise {
         if self.is_on_course(now) { self.len.saturating_sub(taken) } else { 0 }
     }
 
-    /// Bytes reserved and not filled.
     pub(crate) fn ahead(&self) -> u64 {
         self.reserved.load(Ordering::Relaxed).saturating_sub(self.written.load(Ordering::Relaxed))
     }

@@ -27,7 +27,6 @@ const NAME_TRIES: u64 = 64;
 /// One locked staging directory.
 #[derive(Debug)]
 pub(crate) struct StageDir {
-    /// The directory itself.
     pub(crate) fd: OwnedFd,
     base: OwnedFd,
     name: String,
@@ -51,7 +50,6 @@ impl Staging {
         Ok(Self { current, next: AtomicU64::new(0), root_lock })
     }
 
-    /// The directory in use.
     pub(crate) fn current(&self) -> Arc<StageDir> {
         Arc::clone(&lock(&self.current))
     }
@@ -68,7 +66,7 @@ impl Staging {
         Ok(Arc::clone(&current))
     }
 
-    /// A name nobody has used in this directory.
+    /// A name not used in this directory yet.
     pub(crate) fn fresh_name(&self) -> String {
         format!("{:x}", self.next.fetch_add(1, Ordering::Relaxed))
     }
@@ -96,7 +94,7 @@ impl StageDir {
         Err(("flock staging", Errno::AGAIN))
     }
 
-    /// Are there directories of other processes beside it, alive or dead?
+    /// True if other processes, alive or dead, have directories beside it.
     pub(crate) fn has_neighbours(&self) -> bool {
         let Ok(dirs) = Dir::read_from(&self.base) else { return false };
         dirs.filter_map(Result::ok).any(|entry| {
@@ -200,7 +198,7 @@ impl Dead {
         true
     }
 
-    /// The lock goes last: as long as it is there, nobody else starts on this directory.
+    /// The lock goes last: it keeps other processes off this directory.
     fn finish(&mut self) -> bool {
         let _ = unlinkat(&self.dir, LOCK, AtFlags::empty());
         let gone = unlinkat(&self.base, &*self.name, AtFlags::REMOVEDIR);

@@ -35,15 +35,12 @@ const PREPEND_BLOCK: usize = 256 * 1024;
 /// where it was not measured.
 const PIECE_MAX: usize = 256 * 1024;
 
-/// Everything that changes the root.
 #[derive(Debug)]
 pub(crate) struct Uploads {
     pub(crate) fs: Arc<FileSystem>,
     /// Sync before a change is acknowledged.
     pub(crate) durable: bool,
-    /// Permission bits of new files.
     pub(crate) file_mode: Option<Mode>,
-    /// How staging files are made.
     pub(crate) stage: StageIn,
     /// Where uploads grow; none in a read-only store.
     pub(crate) staging: Option<Staging>,
@@ -74,7 +71,6 @@ impl Uploads {
         may_replace(there.as_ref(), precondition).map_err(|failure| StoreError::refused(failure, "create"))
     }
 
-    /// Makes a staging file.
     pub(crate) fn stage_file(&self, path: &str, len: Option<u64>) -> Result<Staged, StoreError> {
         let Some(staging) = &self.staging else {
             return Err(StoreError::refused(Failure::Denied("the server is read-only"), "read-only"));
@@ -144,7 +140,6 @@ impl Uploads {
         self.fs.health.probe_ended(staged.is_ok());
     }
 
-    /// Writes all of `bytes`.
     pub(crate) fn write(&self, staged: &Staged, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         staged.check()?;
         self.space.take(&self.fs, staged, offset, bytes.len() as u64).map_err(|error| staged.fail(error))?;

@@ -74,7 +74,7 @@ fn main() {
     let most = arguments
         .iter()
         .position(|argument| argument == "--most")
-        .map(|at| arguments.get(at + 1).and_then(|most| most.parse().ok()).expect("a number behind --most"));
+        .map(|at| arguments.get(at + 1).and_then(|most| most.parse().ok()).expect("a number after --most"));
     let dir = tempfile::tempdir().expect("a folder");
     let content = [&[b'x'; 4089][..], b"the end"].concat();
     std::fs::write(dir.path().join("photo.jpg"), content).expect("room for a file");

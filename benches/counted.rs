@@ -16,7 +16,7 @@ use support::rig::{Mode, Rig};
 /// What wrk sends, and a browser's request is some fields longer.
 const GET: &[u8] = b"GET /inbox/photo.jpg HTTP/1.1\r\nHost: 127.0.0.1:7070\r\nUser-Agent: counted/1\r\n\r\n";
 const GET_LINE: &[u8] = b"GET /inbox/photo.jpg\n";
-/// Requests on one connection: the rig keeps what it was told.
+/// Requests on one connection: the rig keeps every reply.
 const EACH: usize = 16;
 
 fn parse_http(times: usize) {

@@ -20,7 +20,7 @@ use support::table::Column;
 use support::{Content, Driver, Task};
 
 /// The name of this work.
-pub const NAME: &str = "get 4 KiB beside 8 cold files";
+pub const NAME: &str = "get 4 KiB during 8 cold downloads";
 
 pub const COLUMNS: [Column; 5] = mix::columns("cold read");
 

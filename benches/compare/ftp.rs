@@ -92,7 +92,7 @@ impl Client {
     }
 }
 
-/// Every client does `each` tasks, told by client and number; returns how long all took.
+/// Every client does `each` tasks, chosen by client and number; returns how long all took.
 pub fn run(clients: &mut [Client], each: usize, task: impl Fn(usize, usize) -> Task + Sync) -> Duration {
     let began = Instant::now();
     thread::scope(|scope| {

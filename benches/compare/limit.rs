@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 use socket2::{Domain, Socket, Type};
 
-/// The argument behind which the directory stands.
+/// The argument that the directory follows.
 pub const ARGUMENT: &str = "--bare-loop";
 
 /// Files up to this long are answered from memory: longer ones cost less with `sendfile`.

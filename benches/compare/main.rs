@@ -1,12 +1,12 @@
-//! filewharf, in HTTP and in its own protocol, beside the file servers that are installed and
-//! beside a bare loop that is the limit: CPU time, memory, waiting times and fairness for the same
+//! Compares filewharf, in HTTP and in its own protocol, with the file servers that are installed and
+//! with a bare loop that shows the lower bound: CPU time, memory, waiting times and fairness for the same
 //! work over loopback, on the same file system, in alternating rounds.
 //!
 //! `cargo bench --bench compare [-- WORDS]` does the works that have one of the words in their name,
 //! prints tables, and writes `table.md` and `plot.svg` to `target/compare`; `-- --keep` does all of
 //! them and puts both where `benches/README.md` shows them. The server is pinned to the first core, the client
-//! to the second, congestion control to cubic; nothing is synced by anybody. Only the ratios of one run
-//! mean anything: those of each round are told as a spread. A server that needs too long for a round is
+//! to the second, congestion control to cubic; no server syncs. Only the ratios of one run
+//! mean anything; their spread over the rounds is printed. A server that needs too long for a round is
 //! killed and left out of the work.
 //!
 //! Files are served from the directory of builds or from `FILEWHARF_CHECK_DIR`; uploads are measured a
@@ -52,15 +52,15 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/compare/seed.
 /// The argument with which `benches/README.md` gets the results.
 const KEEP: &str = "--keep";
 
-/// Every server that can be had, started on the first core; what is missing is told once.
-fn start(place: &Place, told: &mut Vec<String>) -> Vec<Peer> {
+/// Every server that can be had, started on the first core; each missing one is reported once.
+fn start(place: &Place, reported: &mut Vec<String>) -> Vec<Peer> {
     let (root, work) = (&place.root, &place.work);
     let binary = env!("CARGO_BIN_EXE_filewharf");
     let own = |name, wire, binary: &str| Peer::filewharf(name, wire, binary, &place.own(name));
     let mut peers: Vec<Peer> = OWN.iter().map(|(name, wire, _)| own(name, *wire, binary)).collect();
     if let Ok(other) = std::env::var(OTHER_BUILD) {
         for (at, (_, wire, name)) in OWN.into_iter().enumerate() {
-            peers[at].beside = Some(name);
+            peers[at].baseline = Some(name);
             let mut peer = own(name, wire, &other);
             peer.role = Role::Peer;
             peers.push(peer);
@@ -77,9 +77,9 @@ fn start(place: &Place, told: &mut Vec<String>) -> Vec<Peer> {
     for other in others {
         match other {
             Ok(peer) => peers.push(peer),
-            Err(Missing(why)) if !told.contains(&why) => {
+            Err(Missing(why)) if !reported.contains(&why) => {
                 println!("compare: {why}");
-                told.push(why);
+                reported.push(why);
             }
             Err(_) => {}
         }
@@ -107,14 +107,14 @@ fn compare(words: &[String], rounds: usize, interrupted: &AtomicBool) -> Result<
     let first = Place::first();
     let in_memory = Place::in_memory(&first);
     let places: Vec<Place> = [first].into_iter().chain(in_memory).collect();
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     let mut all = Vec::new();
     for (work, place, title) in chosen(words, &places) {
         if let Some(why) = work.forbidden(&place.root) {
             println!("compare: {title} left out: {why}");
             continue;
         }
-        let peers = start(place, &mut told);
+        let peers = start(place, &mut reported);
         let Some(measured) = rounds::measure(work, title, rounds, &peers, interrupted) else {
             println!("compare: interrupted");
             return Err(all);
@@ -122,7 +122,7 @@ fn compare(words: &[String], rounds: usize, interrupted: &AtomicBool) -> Result<
         println!("{}", table::text(&measured));
         all.push(measured);
     }
-    println!("behind the best peer:\n{}", table::behind(&all));
+    println!("slower than the best peer:\n{}", table::slower(&all));
     Ok(all)
 }
 

@@ -15,14 +15,14 @@ pub const NAME: &str = "get 4 KiB under 64 large uploads";
 
 pub const COLUMNS: [Column; 5] = columns("uploaded a second");
 
-/// What the small ones waited and how many they were, and the bytes of what went on beside them.
-pub const fn columns(beside: &'static str) -> [Column; 5] {
+/// What the small ones waited and how many they were, and the bytes of the bulk transfers meanwhile.
+pub const fn columns(bulk: &'static str) -> [Column; 5] {
     [
         Column { name: "p50", unit: Unit::Seconds, rank: Rank::LeastIsBest },
         Column { name: "p99", unit: Unit::Seconds, rank: Rank::LeastIsBest },
         Column { name: "p99.9", unit: Unit::Seconds, rank: Rank::LeastIsBest },
         Column { name: "small ones", unit: Unit::Plain, rank: Rank::Unranked },
-        Column { name: beside, unit: Unit::Bytes, rank: Rank::Unranked },
+        Column { name: bulk, unit: Unit::Bytes, rank: Rank::Unranked },
     ]
 }
 

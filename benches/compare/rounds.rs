@@ -1,6 +1,6 @@
 //! The rounds of one work: every server in turn, none for longer than it may take.
 //!
-//! Each round has an order of its own: what one server leaves behind (memory that the host of a virtual
+//! Each round has an order of its own: what one server leaves (memory that the host of a virtual
 //! machine takes back, for one), another may pay for, and in one order for all rounds that can always be the
 //! same one. An upload of a GiB was seen to cost three times as much in every round, for its place alone.
 
@@ -32,7 +32,7 @@ pub fn measure(
     let peers: Vec<&Peer> = peers.iter().filter(|peer| work.suits(peer)).collect();
     let mut rows: Vec<Row> = peers
         .iter()
-        .map(|peer| Row { peer: peer.name, role: peer.role, beside: peer.beside, rounds: Ok(Vec::new()) })
+        .map(|peer| Row { peer: peer.name, role: peer.role, baseline: peer.baseline, rounds: Ok(Vec::new()) })
         .collect();
     for round in 0..=*counted.end() {
         for at in order(round, peers.len()) {

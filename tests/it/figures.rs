@@ -14,7 +14,7 @@ const COLUMNS: [Column; 3] = [
 
 fn row(peer: &'static str, role: Role, cpu: [f64; 3], fairness: f64) -> Row {
     let rounds = cpu.iter().map(|cpu| vec![cpu * 1e-6, fairness, 2048.0]).collect();
-    Row { peer, role, beside: None, rounds: Ok(rounds) }
+    Row { peer, role, baseline: None, rounds: Ok(rounds) }
 }
 
 fn measured() -> Measured {
@@ -62,10 +62,10 @@ fn the_ratio_is_to_the_peer_with_the_best_median_and_its_spread_to_that_peer_s_r
 #[test]
 fn the_ratio_of_a_row_that_names_a_peer_is_to_that_one() {
     let mut measured = measured();
-    measured.rows[0].beside = Some("slower");
+    measured.rows[0].baseline = Some("slower");
     let ratio = measured.ratio(&measured.rows[0], 0).expect("the peer was measured");
     assert!((ratio.medians - 0.24).abs() < 1e-9, "{ratio:?}");
-    measured.rows[0].beside = Some("not measured");
+    measured.rows[0].baseline = Some("not measured");
     assert_eq!(measured.ratio(&measured.rows[0], 0), None);
 }
 
@@ -75,7 +75,7 @@ fn nobody_is_compared_where_no_peer_was_measured() {
     measured.rows.retain(|row| row.role != Role::Peer);
     assert_eq!(measured.ratio(&measured.rows[0], 0), None);
     assert!(table::text(&measured).contains("own"));
-    assert_eq!(table::behind(&[measured]), "");
+    assert_eq!(table::slower(&[measured]), "");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn cells_stand_one_under_the_other() {
 }
 
 #[test]
-fn tables_and_plot_name_every_server_and_what_is_behind() {
+fn tables_and_plot_name_every_server_and_which_is_slower() {
     let all = [measured()];
     let markdown = table::markdown(&all);
     let cells: Vec<usize> = markdown.lines().map(|line| line.matches('|').count()).collect();
@@ -108,7 +108,7 @@ fn tables_and_plot_name_every_server_and_what_is_behind() {
         markdown.contains("| get: CPU | 12.0 µs, 1.20 (0.90-1.50) | 50.0 µs | **10.0 µs** | 1.00 µs |"),
         "{markdown}"
     );
-    assert_eq!(table::behind(&all).lines().count(), 2);
+    assert_eq!(table::slower(&all).lines().count(), 2);
     let plot = table::svg(&all);
     assert_eq!(plot.matches("<rect x='430'").count(), 4, "{plot}");
     assert_eq!(plot.matches("#bbb").count(), 2, "{plot}");

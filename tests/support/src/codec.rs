@@ -17,7 +17,7 @@ pub enum Wire {
 pub enum Manner {
     /// For all requests.
     Kept,
-    /// For one request, after which the client closes it without a word, as `curl` does.
+    /// For one request, after which the client just closes it, as `curl` does.
     Left,
     /// For one request, with which the client says that it is the last: by `Connection: close` (as `ab`
     /// does), or by the end of its half in the line protocol (as `nc -N` does). The server closes first.

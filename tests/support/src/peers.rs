@@ -96,7 +96,7 @@ pub struct Peer {
     /// The directory that it serves.
     pub root: PathBuf,
     /// The peer that its figures are divided by, if that is not the best one.
-    pub beside: Option<&'static str>,
+    pub baseline: Option<&'static str>,
     /// The process that was started; it may have started others.
     pub pid: u32,
     clock: Clock,
@@ -139,7 +139,7 @@ impl Peer {
             speaks: Speaks::Driven(wire),
             address: program.address,
             root: root.to_owned(),
-            beside: None,
+            baseline: None,
             pid: program.pid(),
             clock: Clock::Living,
             running: Running::Filewharf(program),
@@ -248,7 +248,7 @@ impl Peer {
             speaks: Speaks::Driven(Wire::Http),
             address,
             root: root.to_owned(),
-            beside: None,
+            baseline: None,
             pid: child.id(),
             clock: Clock::Living,
             running: Running::Other(child),

@@ -19,7 +19,7 @@ pub enum Unit {
 pub enum Rank {
     LeastIsBest,
     MostIsBest,
-    /// Told beside the others: it says as much of the load as of the server.
+    /// Printed without a rank: it says as much of the load as of the server.
     Unranked,
 }
 
@@ -37,7 +37,7 @@ pub struct Row {
     pub peer: &'static str,
     pub role: Role,
     /// The row that it is divided by; the best peer's where there is none.
-    pub beside: Option<&'static str>,
+    pub baseline: Option<&'static str>,
     pub rounds: Result<Vec<Vec<f64>>, String>,
 }
 
@@ -49,12 +49,12 @@ pub struct Measured {
     pub rows: Vec<Row>,
 }
 
-/// One server's figure beside that of the best peer: above 1, the peer is better.
+/// One server's figure divided by that of the best peer: above 1, the peer is better.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
     /// Of the medians.
     pub medians: f64,
-    /// The least and the most of the rounds, each beside the peer's figure of the same round.
+    /// The least and the most of the rounds, each divided by the peer's figure of the same round.
     pub least: f64,
     pub most: f64,
 }
@@ -77,9 +77,9 @@ impl Measured {
         }
     }
 
-    /// One row beside the best peer, or the one it names; `None` where there is no peer or nothing to divide.
+    /// One row divided by the best peer, or by the one it names; `None` where there is no peer or nothing to divide.
     pub fn ratio(&self, row: &Row, at: usize) -> Option<Ratio> {
-        let best = match row.beside {
+        let best = match row.baseline {
             Some(name) => self.done().find(|row| row.peer == name)?,
             None => self.best(at)?,
         };
@@ -178,7 +178,7 @@ pub fn text(measured: &Measured) -> String {
 const SHOWN: f64 = 1.005;
 
 /// Every ranked column in which a peer is better than one of the own rows, for a terminal.
-pub fn behind(all: &[Measured]) -> String {
+pub fn slower(all: &[Measured]) -> String {
     let mut lines = Vec::new();
     for measured in all {
         for (at, column) in measured.ranked() {
@@ -193,7 +193,7 @@ pub fn behind(all: &[Measured]) -> String {
                         row.peer.to_owned(),
                         format!("{:.2}", ratio.medians),
                         spread,
-                        row.beside.unwrap_or(best.peer).to_owned(),
+                        row.baseline.unwrap_or(best.peer).to_owned(),
                     ]);
                 }
             }
@@ -203,7 +203,7 @@ pub fn behind(all: &[Measured]) -> String {
 }
 
 /// All works in one Markdown table, a column for each server: medians, the best peer's in bold. Those of
-/// our own have their ratio to it behind them.
+/// our own are followed by their ratio to it.
 pub fn markdown(all: &[Measured]) -> String {
     let mut peers: Vec<(&str, Role)> = Vec::new();
     for row in all.iter().flat_map(|measured| &measured.rows) {

@@ -60,7 +60,7 @@ pub struct Link {
     pub probe: Probe,
 }
 
-/// What a test changes and sees at one connection, beside its bytes.
+/// What a test changes and sees at one connection, apart from its bytes.
 #[derive(Debug, Default)]
 pub struct Probe {
     /// What the server sent, send by send, if the network keeps that.

@@ -14,7 +14,7 @@ use crate::dialect::{Kind, Secret};
 use crate::os::log::{install, last_words};
 use crate::platform::Health;
 use crate::reactor::Ended;
-use crate::server::{Builder, DEFAULT_ADDRESS, Handle, Listen, Server, ServerError};
+use crate::server::{Builder, DEFAULT_ADDRESS, Handle, Listen, Server};
 
 pub(super) fn parse(words: &mut Parser) -> Result<Action, ParseError> {
     let args = Args::parse(words)?;
@@ -108,7 +108,7 @@ fn listens(args: &Args) -> Vec<Listen> {
 }
 
 /// Standard output carries these lines and nothing else, before the first connection is accepted.
-fn announce(handle: &Handle) -> Result<(), ServerError> {
+fn announce(handle: &Handle) -> Result<(), String> {
     let mut out = std::io::stdout().lock();
     let mut write = || -> std::io::Result<()> {
         for (address, kind) in handle.addresses() {
@@ -116,7 +116,7 @@ fn announce(handle: &Handle) -> Result<(), ServerError> {
         }
         out.flush()
     };
-    write().map_err(ServerError::announce)
+    write().map_err(|error| format!("cannot write to standard output: {error}"))
 }
 
 fn warn_if_exposed(args: &Args, handle: &Handle) {

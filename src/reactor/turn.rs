@@ -11,20 +11,40 @@ use crate::session::{Disk, DiskPace};
 impl<P: Platform> Reactor<P> {
     /// Turns until the server has drained or was stopped.
     pub fn run(&mut self) -> io::Result<Ended> {
-        while !self.has_ended() {
+        loop {
+            if let Some(ended) = self.ended() {
+                return Ok(ended);
+            }
             self.turn()?;
         }
+    }
+
+    /// How the server ended, once it has.
+    pub fn ended(&self) -> Option<Ended> {
         let cut_off = if let Lifecycle::Stopped { cut_off } = self.lifecycle { cut_off } else { 0 };
-        Ok(Ended { cut_off, health: self.env.counters.health })
+        self.has_ended().then_some(Ended { cut_off, health: self.env.counters.health })
     }
 
     /// One turn; blocks only in the platform's wait.
     pub fn turn(&mut self) -> io::Result<()> {
-        let timeout = if self.has_work() {
-            Some(Duration::ZERO)
-        } else {
-            self.next_deadline().map(|at| at.saturating_duration_since(self.env.clock.now))
-        };
+        self.turn_after(self.timeout())
+    }
+
+    /// The same, for a caller that does other things between turns and whose wait is bounded.
+    pub fn turn_within(&mut self, wait_max: Duration) -> io::Result<()> {
+        let since_last = self.platform.now().saturating_duration_since(self.env.clock.now);
+        let timeout = self.timeout().map(|timeout| timeout.saturating_sub(since_last));
+        self.turn_after(Some(timeout.map_or(wait_max, |timeout| timeout.min(wait_max))))
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if self.has_work() {
+            return Some(Duration::ZERO);
+        }
+        self.next_deadline().map(|at| at.saturating_duration_since(self.env.clock.now))
+    }
+
+    fn turn_after(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.buffers.events);
         events.clear();
         self.platform.wait(timeout, &mut events)?;

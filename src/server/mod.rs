@@ -2,127 +2,38 @@
 //! the calling thread, and a handle for other threads.
 #![warn(missing_docs)]
 
+mod ceiling;
+mod error;
+mod limits;
+mod listen;
 #[doc(hidden)]
 pub mod platform;
 
-use std::fmt;
-use std::io;
-use std::mem::size_of;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{Access, Limits, StoreConfig};
 use crate::counters::Counters;
-use crate::dialect::{Kind, Listening, OptionError, UnknownDialect, http};
+use crate::dialect::{Kind, Listening};
 use crate::object::Durability;
 use crate::os::event_queue::{Control, EventQueue};
 use crate::os::{net, process};
 use crate::platform::Signal;
 use crate::reactor::{Ended, Reactor, Setup};
-use crate::session::{RequestDataPool, Session};
 use crate::store::DiskStore;
 use platform::OsPlatform;
 
-/// Descriptors that are neither connections nor transfers: listeners, log, directories, the poll.
-const DESCRIPTORS_KEPT: usize = 64;
+pub use ceiling::Ceiling;
+pub use error::{LimitError, ServerError};
+pub use listen::{Listen, ListenError};
+
 /// Where a server listens that is not told where.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";
-/// Most chunks of one slot: operations of one connection are counted in a byte.
-const CHUNKS_PER_SLOT_MAX: usize = 128;
-/// Entries of the tables by client address, for each connection.
-const ADDRESS_BYTES: usize = 128;
+const LOOP_FAILED: &str = "the event loop failed";
 /// Most listeners of one server.
 const LISTENERS_MAX: usize = 64;
-
-/// One address to listen on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listen {
-    /// What it speaks.
-    pub kind: Kind,
-    /// `ADDR:PORT`; port 0 asks the kernel.
-    pub address: String,
-    /// What follows the address as a query, for the dialect to understand.
-    pub options: Vec<(String, String)>,
-}
-
-impl FromStr for Listen {
-    type Err = String;
-
-    /// Reads `[DIALECT@]ADDR:PORT[?option=value&…]`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (text, query) = text.split_once('?').unwrap_or((text, ""));
-        let (kind, address) = match text.split_once('@') {
-            Some((kind, address)) => (kind.parse().map_err(|error: UnknownDialect| error.to_string())?, address),
-            None => (Kind::Auto, text),
-        };
-        check_address(address)?;
-        let options = query.split('&').filter(|option| !option.is_empty());
-        let options = options.map(|option| option.split_once('=').unwrap_or((option, "")));
-        let options: Vec<_> = options.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        // What the dialect does not understand is wrong usage, not a failure to start.
-        Listening::new(kind, &options, 0).map_err(|error| error.to_string())?;
-        Ok(Self { kind, address: address.to_owned(), options })
-    }
-}
-
-/// Finds out without a lookup what cannot be `ADDR:PORT`.
-fn check_address(address: &str) -> Result<(), String> {
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    match address.rsplit_once(':') {
-        Some((_, port)) if is_number(port) && port.parse::<u16>().is_err() => {
-            Err(format!("port {port} is not in 0..=65535"))
-        }
-        Some(("" | "*", port)) if is_number(port) => Err(format!(
-            "write 127.0.0.1:{port} for this machine only, 0.0.0.0:{port} for every IPv4 address, [::]:{port} for every \
-             IPv6 address"
-        )),
-        Some((_, port)) if is_number(port) => Ok(()),
-        _ => {
-            let port = if is_number(address) { address } else { "7070" };
-            Err(format!("{address:?} is not ADDR:PORT, for example 127.0.0.1:{port}"))
-        }
-    }
-}
-
-/// Why a server could not start or go on.
-#[derive(Debug)]
-pub struct ServerError {
-    what: String,
-    source: Option<io::Error>,
-}
-
-impl ServerError {
-    fn new(what: impl Into<String>, source: io::Error) -> Self {
-        Self { what: what.into(), source: Some(source) }
-    }
-
-    /// The addresses could not be announced.
-    #[cfg(feature = "serve")]
-    pub(crate) fn announce(source: io::Error) -> Self {
-        Self::new("cannot write to standard output", source)
-    }
-
-    fn plain(what: impl Into<String>) -> Self {
-        Self { what: what.into(), source: None }
-    }
-}
-
-impl fmt::Display for ServerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.source {
-            Some(source) => write!(f, "{}: {source}", self.what),
-            None => f.write_str(&self.what),
-        }
-    }
-}
-
-impl std::error::Error for ServerError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_ref().map(|source| source as _)
-    }
-}
 
 /// Says what a server is to be; see [`Server::builder`].
 #[derive(Clone, Debug)]
@@ -229,15 +140,21 @@ impl Builder {
             self.listens.push(Listen { kind: Kind::Auto, address, options: Vec::new() });
         }
         if self.listens.len() > LISTENERS_MAX {
-            return Err(ServerError::plain(format!("more than {LISTENERS_MAX} addresses to listen on")));
+            return Err(ServerError::TooManyAddresses(LISTENERS_MAX));
         }
-        self.check_limits()?;
+        limits::check(&self.limits).map_err(ServerError::Limit)?;
+        limits::fit_descriptors(&mut self.limits);
         let mut listeners = Vec::new();
         let mut bound = Vec::new();
         let started_s = process::unix_time();
-        let speaks: Result<Vec<Listening>, OptionError> =
-            self.listens.iter().map(|listen| Listening::new(listen.kind, &listen.options, started_s)).collect();
-        let mut speaks = speaks.map_err(|error| ServerError::plain(error.to_string()))?;
+        let speaks = self.listens.iter().map(|listen| Listening::new(listen.kind, &listen.options, started_s));
+        let mut speaks = speaks.collect::<Result<Vec<_>, _>>().map_err(ServerError::Option)?;
+        let mut ceiling = Ceiling::of(&self.limits, speaks.iter().any(|speaks| speaks.kind().traits().holds_messages));
+        let kept = speaks.iter().map(|speaks| speaks.kind().traits().kept_bytes_max).sum();
+        ceiling.shared = ceiling.shared.saturating_add(kept);
+        if ceiling.total() == usize::MAX {
+            return Err(ServerError::Limit(LimitError::Memory));
+        }
         for (listen, speaks) in self.listens.iter().zip(&mut speaks) {
             let (listener, address) = self.bind(listen)?;
             // Pages in browsers on this machine reach it, and nothing but the host tells them from its users.
@@ -247,16 +164,13 @@ impl Builder {
             listeners.push(listener);
             bound.push((address, listen.kind));
         }
-        fit_descriptors(&mut self.limits);
-        let queue = EventQueue::new().map_err(|error| ServerError::new("cannot make an event queue", error))?;
+        let queue = EventQueue::new().map_err(ServerError::system("cannot make an event queue"))?;
         let control = Arc::clone(queue.control());
         let waker = Arc::clone(&control);
         let store = DiskStore::open(&self.root, &self.store, &self.limits, Arc::new(move || waker.wake()))
-            .map_err(ServerError::plain)?;
+            .map_err(|error| ServerError::Root(error.to_string()))?;
         let platform = OsPlatform::new(queue, listeners, self.handles_signals, store, &self.limits)
-            .map_err(|error| ServerError::new("cannot watch the listeners", error))?;
-        let mut ceiling = Ceiling::of(&self.limits, speaks.iter().any(|speaks| speaks.kind().traits().holds_messages));
-        ceiling.shared += speaks.iter().map(|speaks| speaks.kind().traits().kept_bytes_max).sum::<usize>();
+            .map_err(ServerError::system("cannot watch the listeners"))?;
         let setup =
             Setup { access: Access::new(self.secret, self.store.read_only), listeners: speaks, limits: self.limits };
         Ok(Server { reactor: Reactor::new(platform, setup), bound, control, ceiling })
@@ -264,7 +178,7 @@ impl Builder {
 
     fn bind(&self, listen: &Listen) -> Result<(mio::net::TcpListener, SocketAddr), ServerError> {
         let Listen { address, kind, .. } = listen;
-        let fail = |error| ServerError::new(format!("cannot listen on {address} ({kind})"), error);
+        let fail = |source| ServerError::Listen { address: address.clone(), kind: *kind, source };
         let resolved = net::resolve(address).map_err(fail)?;
         let listener = net::listen(resolved, &self.limits, self.congestion.as_deref()).map_err(fail)?;
         if kind.traits().client_speaks_first {
@@ -272,130 +186,6 @@ impl Builder {
         }
         let bound = listener.local_addr().map_err(fail)?;
         Ok((listener, bound))
-    }
-
-    fn check_limits(&self) -> Result<(), ServerError> {
-        let limits = &self.limits;
-        let smallest = [
-            ("connections_max", limits.connections_max, 1),
-            ("slots", limits.slots, 1),
-            ("chunk_bytes", limits.chunk_bytes, 1),
-            ("chunks_per_slot", limits.chunks_per_slot, 1),
-            ("read_buffer_bytes", limits.read_buffer_bytes, 1),
-            ("head_len_max", limits.head_len_max, crate::wire::line::LINE_LEN_MAX),
-            ("reply_bytes_max", limits.reply_bytes_max, 1),
-            ("turn_bytes", limits.turn_bytes, 1),
-            ("turn_bytes_shared", limits.turn_bytes_shared, 1),
-            ("turn_bytes_min", limits.turn_bytes_min, 1),
-            ("turn_bytes_max", limits.turn_bytes_max, limits.turn_bytes_min),
-            ("io_workers", limits.io_workers, 1),
-            ("sync_workers", limits.sync_workers, 1),
-        ];
-        for (name, value, least) in smallest {
-            if value < least {
-                return Err(ServerError::plain(format!("{name} is {value} but must be at least {least}")));
-            }
-        }
-        if limits.chunks_per_slot > CHUNKS_PER_SLOT_MAX {
-            let given = limits.chunks_per_slot;
-            return Err(ServerError::plain(format!(
-                "chunks_per_slot is {given}, at most {CHUNKS_PER_SLOT_MAX} make sense"
-            )));
-        }
-        Ok(())
-    }
-}
-
-/// Takes as many connections as the descriptors of this process permit, a quarter of them kept for open files
-/// where they are few, and an eighth for connections that are turned away.
-fn fit_descriptors(limits: &mut Limits) {
-    let limit = process::raise_descriptor_limit();
-    // Where there are very few, most of them must still serve somebody.
-    let descriptors = limit - DESCRIPTORS_KEPT.min(limit / 2);
-    let kept = if limits.cache_files_max > 0 { limits.cache_open_max } else { 0 };
-    let files = (limits.slots + kept).min(descriptors / 4);
-    limits.turned_away_max = limits.turned_away_max.min(descriptors / 8);
-    let permitted = descriptors.saturating_sub(files + limits.turned_away_max).max(1);
-    if permitted < limits.connections_max {
-        log::warn!(
-            "{} connections need more descriptors than the {descriptors} there are: taking at most {permitted}",
-            limits.connections_max
-        );
-    }
-    limits.connections_max = limits.connections_max.min(permitted);
-}
-
-/// The most memory a server can use, known before the first connection. In bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ceiling {
-    /// One connection: its entry, what it needs while something is under way, its longest head, its waiting
-    /// replies, its timers.
-    pub connection: usize,
-    /// Connections at most.
-    pub connections: usize,
-    /// One transfer slot: its chunks.
-    pub slot: usize,
-    /// Slots.
-    pub slots: usize,
-    /// What exists once: the shared read buffer, those of the disk workers, kept files, the
-    /// connections that are turned away.
-    pub shared: usize,
-}
-
-impl Ceiling {
-    /// The arithmetic, documented in the README.
-    pub fn of(limits: &Limits, gathers: bool) -> Self {
-        let message = if gathers { limits.message_bytes_max } else { 0 };
-        // Replies may overshoot their bound by the one that crossed it, and the longest that takes
-        // no slot are the metrics; a timer entry may be left behind for each of the few deadlines a
-        // connection has.
-        let replies = limits.reply_bytes_max + limits.reply_bytes_max.max(crate::wire::metrics::LEN_MAX);
-        let slot = limits.chunk_bytes * limits.chunks_per_slot;
-        let connection = Reactor::<OsPlatform>::entry_bytes()
-            + Session::work_bytes()
-            + limits.head_len_max
-            + replies
-            + 256
-            + ADDRESS_BYTES;
-        Self {
-            connection,
-            connections: limits.connections_max,
-            // A message and the content found in it may be held at once.
-            slot: slot.max(2 * message).max(http::REPLY_BYTES_MIN) + size_of::<usize>(),
-            slots: limits.slots,
-            shared: connection * limits.turned_away_max
-                + Reactor::<OsPlatform>::guesses_bytes(limits)
-                + limits.read_buffer_bytes
-                + limits.held_bytes_max()
-                + RequestDataPool::BYTES_MAX
-                + if limits.cache_files_max > 0 { limits.cache_bytes_max } else { 0 }
-                + limits.io_workers * crate::store::WORKER_BUFFER_BYTES
-                // A listing on its way from the store to the reply that is made of it.
-                + 3 * slot
-                + limits.list_kept_bytes_max
-                + limits.list_workers() * limits.list_window_bytes,
-        }
-    }
-
-    /// All of it.
-    pub const fn total(&self) -> usize {
-        self.connection * self.connections + self.slot * self.slots + self.shared
-    }
-}
-
-impl fmt::Display for Ceiling {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MIB: usize = 1 << 20;
-        write!(
-            f,
-            "at most {} MiB: {} connections of {} bytes, {} slots of {} bytes, {} KiB shared",
-            self.total().div_ceil(MIB),
-            self.connections,
-            self.connection,
-            self.slots,
-            self.slot,
-            self.shared / 1024
-        )
     }
 }
 
@@ -455,7 +245,19 @@ impl Server {
 
     /// Serves on this thread until it has drained or was stopped.
     pub fn run(mut self) -> Result<Ended, ServerError> {
-        self.reactor.run().map_err(|error| ServerError::new("the event loop failed", error))
+        self.reactor.run().map_err(ServerError::system(LOOP_FAILED))
+    }
+
+    /// One turn of the loop, for a program that drives it from a loop of its own: waits at most `timeout` for
+    /// something to happen, then does one bounded slice of work. Returns how the server ended, once it has drained
+    /// or was stopped.
+    ///
+    /// Deadlines and new connections wait between two turns, so call it again soon.
+    pub fn turn(&mut self, timeout: Duration) -> Result<Option<Ended>, ServerError> {
+        if self.reactor.ended().is_none() {
+            self.reactor.turn_within(timeout).map_err(ServerError::system(LOOP_FAILED))?;
+        }
+        Ok(self.reactor.ended())
     }
 }
 

@@ -1,0 +1,95 @@
+//! The most memory a server can use, known before the first connection.
+#![warn(missing_docs)]
+
+use std::fmt;
+use std::mem::size_of;
+
+use crate::config::Limits;
+use crate::dialect::http;
+use crate::reactor::Reactor;
+use crate::server::platform::OsPlatform;
+use crate::session::{Session, RequestDataPool};
+use crate::wire::metrics;
+
+/// Entries of the tables by client address, for each connection.
+const ADDRESS_BYTES: usize = 128;
+/// Entries of timers, for each connection.
+const TIMERS_BYTES: usize = 256;
+
+/// Saturates.
+fn sum<const N: usize>(parts: [usize; N]) -> usize {
+    parts.into_iter().fold(0, usize::saturating_add)
+}
+
+/// The most memory a server can use, known before the first connection. In bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ceiling {
+    /// One connection: its entry, what it needs while something is under way, its longest head, its waiting
+    /// replies, its timers.
+    pub connection: usize,
+    /// Connections at most.
+    pub connections: usize,
+    /// One transfer slot: its chunks.
+    pub slot: usize,
+    /// Slots.
+    pub slots: usize,
+    /// What exists once: the shared read buffer, those of the disk workers, kept files, the
+    /// connections that are turned away.
+    pub shared: usize,
+}
+
+impl Ceiling {
+    /// The arithmetic. `gathers`: a dialect holds whole messages.
+    pub fn of(limits: &Limits, gathers: bool) -> Self {
+        let message = if gathers { limits.message_bytes_max } else { 0 };
+        // Replies may overshoot their bound by the one that crossed it, and the longest that takes
+        // no slot are the metrics; a timer entry may be left behind for each of the few deadlines a
+        // connection has.
+        let replies = [limits.reply_bytes_max, limits.reply_bytes_max.max(metrics::LEN_MAX)];
+        let slot = limits.chunk_bytes.saturating_mul(limits.chunks_per_slot);
+        let entry = Reactor::<OsPlatform>::entry_bytes() + Session::work_bytes() + TIMERS_BYTES + ADDRESS_BYTES;
+        let connection = sum([entry, limits.head_len_max, replies[0], replies[1]]);
+        Self {
+            connection,
+            connections: limits.connections_max,
+            // A message and the content found in it may be held at once.
+            slot: slot.max(message.saturating_mul(2)).max(http::REPLY_BYTES_MIN).saturating_add(size_of::<usize>()),
+            slots: limits.slots,
+            shared: sum([
+                connection.saturating_mul(limits.turned_away_max),
+                Reactor::<OsPlatform>::guesses_bytes(limits),
+                limits.read_buffer_bytes,
+                limits.held_bytes_max(),
+                RequestDataPool::BYTES_MAX,
+                if limits.cache_files_max > 0 { limits.cache_bytes_max } else { 0 },
+                limits.io_workers.saturating_mul(crate::store::WORKER_BUFFER_BYTES),
+                // A listing on its way from the store to the reply that is made of it.
+                slot.saturating_mul(3),
+                limits.list_kept_bytes_max,
+                limits.list_workers().saturating_mul(limits.list_window_bytes),
+            ]),
+        }
+    }
+
+    /// All of it; `usize::MAX` stands for all that is more.
+    pub const fn total(&self) -> usize {
+        let connections = self.connection.saturating_mul(self.connections);
+        connections.saturating_add(self.slot.saturating_mul(self.slots)).saturating_add(self.shared)
+    }
+}
+
+impl fmt::Display for Ceiling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MIB: usize = 1 << 20;
+        write!(
+            f,
+            "at most {} MiB: {} connections of {} bytes, {} slots of {} bytes, {} KiB shared",
+            self.total().div_ceil(MIB),
+            self.connections,
+            self.connection,
+            self.slots,
+            self.slot,
+            self.shared / 1024
+        )
+    }
+}

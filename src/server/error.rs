@@ -1,0 +1,112 @@
+//! Why a server cannot start or go on.
+#![warn(missing_docs)]
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use crate::dialect::{Kind, OptionError};
+
+/// Why a server cannot start or go on.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// A limit is out of its range.
+    Limit(LimitError),
+    /// There are more addresses to listen on than this.
+    TooManyAddresses(usize),
+    /// A dialect does not take an option of an address.
+    Option(OptionError),
+    /// An address cannot be listened on.
+    Listen {
+        /// As it was given.
+        address: String,
+        /// What it was to speak.
+        kind: Kind,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The directory cannot be served, and why.
+    Root(String),
+    /// A call failed that has nothing to do with what was asked for.
+    System {
+        /// What cannot be done.
+        what: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl ServerError {
+    pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Limit(error) => error.fmt(f),
+            Self::TooManyAddresses(max) => write!(f, "more than {max} addresses to listen on"),
+            Self::Option(error) => error.fmt(f),
+            Self::Listen { address, kind, source } => write!(f, "cannot listen on {address} ({kind}): {source}"),
+            Self::Root(reason) => f.write_str(reason),
+            Self::System { what, source } => write!(f, "{what}: {source}"),
+        }
+    }
+}
+
+impl Error for ServerError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Limit(error) => Some(error),
+            Self::Option(error) => Some(error),
+            Self::Listen { source, .. } | Self::System { source, .. } => Some(source),
+            Self::TooManyAddresses(_) | Self::Root(_) => None,
+        }
+    }
+}
+
+/// A limit that no server can keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LimitError {
+    /// The number is too small.
+    TooSmall {
+        /// The field of [`Limits`](crate::Limits).
+        limit: &'static str,
+        /// As it was given.
+        value: usize,
+        /// What it must be at least.
+        min: usize,
+    },
+    /// The number is too large.
+    TooLarge {
+        /// The field of [`Limits`](crate::Limits).
+        limit: &'static str,
+        /// As it was given.
+        value: usize,
+        /// What it may be at most.
+        max: usize,
+    },
+    /// A time is zero, with which the loop would never sleep.
+    Zero {
+        /// The field of [`Limits`](crate::Limits).
+        limit: &'static str,
+    },
+    /// All limits together permit more bytes of memory than can be counted.
+    Memory,
+}
+
+impl fmt::Display for LimitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooSmall { limit, value, min } => write!(f, "{limit} is {value} but must be at least {min}"),
+            Self::TooLarge { limit, value, max } => write!(f, "{limit} is {value} but must be at most {max}"),
+            Self::Zero { limit } => write!(f, "{limit} must not be zero"),
+            Self::Memory => f.write_str("the limits permit more memory than can be counted"),
+        }
+    }
+}
+
+impl Error for LimitError {}

@@ -10,217 +10,187 @@ use crate::command::Command;
 use crate::error::Failure;
 use crate::object::Durability;
 
-/// Every bound in the program. The defaults suit a small server; each has a flag and can be set
-/// on the builder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Connections open at once. Lowered at start where descriptors do not permit it.
-    pub connections_max: usize,
-    /// Connections beyond `connections_max` that are kept until their first line has come, to be told "busy" in
-    /// the protocol of that line; any more are reset.
-    pub turned_away_max: usize,
-    /// Time for that line.
-    pub turned_away_timeout: Duration,
-    /// What one client address may have of the connections, and of the slots and of the places in their queue,
-    /// in percent; 100 for no bound. An IPv6 /64 is one address.
-    pub per_address_percent: u8,
-    /// Wrong secrets on one connection that are answered without delay.
-    pub wrong_secrets_free: u8,
-    /// Wrong secrets after which a connection is closed, and its address is slowed down: see `wrong_secret_delay`.
-    pub wrong_secrets_max: u8,
-    /// Time in which a connection is not read after a wrong secret, and between two new connections of an
-    /// address that is slowed down.
-    pub wrong_secret_delay: Duration,
-    /// Longest time that a new connection waits for that; one that would wait longer is turned away.
-    pub wrong_secret_wait_max: Duration,
-    /// Time without a wrong secret after which an address is not slowed down any more.
-    pub wrong_secret_memory: Duration,
-    /// Addresses that are remembered for wrong secrets; any more are taken for one address.
-    pub wrong_secret_addresses_max: usize,
-    /// Transfers that may hold memory at once: uploads, listings, and downloads that cannot be
-    /// sent straight from the page cache.
-    pub slots: usize,
-    /// Requests waiting for a slot; one more is told "busy" at once.
-    pub slot_queue_max: usize,
-    /// Size of one chunk, in bytes.
-    pub chunk_bytes: usize,
-    /// Chunks per slot.
-    pub chunks_per_slot: usize,
-    /// The one buffer that every connection reads through, in bytes.
-    pub read_buffer_bytes: usize,
-    /// Longest request head kept for one connection, in bytes.
-    pub head_len_max: usize,
-    /// Malformed requests in a row after which a connection of the line protocol is closed.
-    pub malformed_lines_max: u32,
-    /// Log lines about failed requests and notes that one connection may cause in a second. The others are
-    /// counted, and their number is logged.
-    pub log_lines_per_s_max: u32,
-    /// A connection's next request is looked at only while fewer bytes of replies than this wait.
-    pub reply_bytes_max: usize,
-    /// Largest upload, in bytes.
-    pub request_bytes_max: u64,
-    /// Largest body thrown away after a refusal so that the conversation can go on, in bytes.
-    pub discard_bytes_max: u64,
-    /// Longest message of a dialect that must see a message as a whole, in bytes. One longer than
-    /// a head takes a slot.
-    pub message_bytes_max: usize,
-    /// Most names in one page of a listing.
-    pub list_names_max: usize,
-    /// Memory in which the next names of a large directory are sorted, in bytes, for each listing that reads
-    /// one. Less means that the directory is read more often while its pages are asked for.
-    pub list_window_bytes: usize,
-    /// Memory for sorted names that are kept for the next page while their directory does not change, in
-    /// bytes.
-    pub list_kept_bytes_max: usize,
-    /// Bytes that may be written and not yet on their way to the disk, all uploads together.
-    pub dirty_bytes_max: u64,
-    /// Bytes that uploads leave free on the file system: one that would leave fewer is refused.
-    pub free_bytes_min: u64,
-    /// Bytes that may be reserved on the file system ahead of what has been received, all uploads together.
-    pub reserved_bytes_max: u64,
-    /// Bytes moved in one turn by bulk transfers together before others of them wait for the next; the same
-    /// by small requests, before each of them may move `turn_bytes_min` only.
-    pub turn_bytes: usize,
-    /// What uploads together may move of that while small requests are about, which wait for the turn to end.
-    /// Less than the read buffer takes would cost more calls for each byte.
-    pub turn_bytes_shared: usize,
-    /// What each small request may move in a turn where `turn_bytes` are spent.
-    pub turn_bytes_min: usize,
-    /// Most that one connection may move in a turn; an upload moves no more than `turn_bytes` or
-    /// `turn_bytes_shared`.
-    pub turn_bytes_max: usize,
-    /// Socket calls and requests of one connection in one turn.
-    pub turn_calls: u32,
-    /// Connections accepted from one listener in one turn.
-    pub accepts_per_turn: u32,
-    /// Total time for a head once its first byte came.
-    pub head_timeout: Duration,
-    /// Time between requests.
-    pub idle_timeout: Duration,
-    /// Time without a single byte in the middle of a transfer or a reply.
-    pub stall_timeout: Duration,
-    /// Time to wait for a slot.
-    pub slot_timeout: Duration,
-    /// Time for the peer to read our last bytes after we closed our half.
-    pub linger_timeout: Duration,
-    /// Bytes discarded while lingering, as fast as an upload would be received: some clients (wget) read a refusal
-    /// only once their whole body is sent.
-    pub linger_bytes_max: u64,
-    /// Fewest bytes per second a transfer must move, averaged over `rate_window`. Time spent
-    /// waiting for our own disk does not count.
-    pub rate_bytes_per_s_min: u64,
-    /// See `rate_bytes_per_s_min`.
-    pub rate_window: Duration,
-    /// Fewest bytes per second of a transfer that holds a slot while requests wait for one: the slowest below that
-    /// is ended, one each `contention_interval`.
-    pub contention_bytes_per_s_min: u64,
-    /// Time that the first request in line waits before, and least time over which a rate is taken.
-    pub contention_wait: Duration,
-    /// See `contention_bytes_per_s_min`.
-    pub contention_interval: Duration,
-    /// Time for running transfers to end after a drain began.
-    pub drain_timeout: Duration,
-    /// Time to go on listening after a drain began, answering "draining".
-    pub drain_grace: Duration,
-    /// How long the kernel holds a connection that has sent nothing before it hands it over, on listeners where
-    /// the client speaks first (tcp(7), `TCP_DEFER_ACCEPT`); whole seconds, 0 for not at all.
-    pub accept_defer: Duration,
-    /// Time until accepting is tried again after descriptors ran out.
-    pub accept_retry: Duration,
-    /// Kernel send buffer of one connection, in bytes; 0 leaves it to the kernel.
-    pub send_buffer_bytes: usize,
-    /// Kernel receive buffer of one connection, in bytes; 0 leaves it to the kernel.
-    pub recv_buffer_bytes: usize,
-    /// Bytes the kernel takes ahead of what the network has sent, per connection; 0 for no bound.
-    /// A few connections that send large files from the page cache may have more: see `os::net`.
-    pub unsent_bytes_max: usize,
-    /// Small files that are kept while they are known to be fresh; 0 keeps none.
-    pub cache_files_max: usize,
-    /// Memory for their content, in bytes.
-    pub cache_bytes_max: usize,
-    /// Largest file whose content is kept in memory, in bytes.
-    pub cache_file_bytes_max: usize,
-    /// Larger ones that are kept open: each costs a descriptor.
-    pub cache_open_max: usize,
-    /// Largest file that is kept open, in bytes: one that was deleted takes room on the disk until
-    /// that is noticed.
-    pub cache_open_bytes_max: u64,
-    /// Time until a kept file is read again though nothing was told of a change.
-    pub cache_age_max: Duration,
-    /// Disk workers that open, read, write and list.
-    pub io_workers: usize,
-    /// Disk workers that sync, rename and remove.
-    pub sync_workers: usize,
+/// Makes [`Limits`] of rows of `FIELD: TYPE = DEFAULT`.
+macro_rules! limits {
+    ($($(#[$doc:meta])* $field:ident: $type:ty = $default:expr,)+) => {
+        /// Every bound in the program. The defaults suit a small server.
+        ///
+        /// The library can set each of them; the command line those that do not say "No flag".
+        ///
+        /// ```
+        /// use std::time::Duration;
+        ///
+        /// let limits = filewharf::Limits::default().with(|limits| {
+        ///     limits.slots = 64;
+        ///     limits.idle_timeout = Duration::from_secs(30);
+        /// });
+        /// # let dir = tempfile::tempdir()?;
+        /// let server = filewharf::Server::builder().root(dir.path()).listen("127.0.0.1:0").limits(limits).build()?;
+        /// println!("{}", server.ceiling()); // at most so many MiB
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Limits {
+            $($(#[$doc])* pub $field: $type,)+
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($field: $default,)+ }
+            }
+        }
+    };
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections_max: 10_000,
-            wrong_secrets_free: 4,
-            wrong_secrets_max: 10,
-            wrong_secret_delay: Duration::from_millis(250),
-            wrong_secret_wait_max: Duration::from_secs(5),
-            wrong_secret_memory: Duration::from_secs(60),
-            wrong_secret_addresses_max: 4096,
-            per_address_percent: 50,
-            turned_away_max: 64,
-            turned_away_timeout: Duration::from_secs(1),
-            slots: 512,
-            slot_queue_max: 4096,
-            chunk_bytes: 64 * 1024,
-            chunks_per_slot: 2,
-            read_buffer_bytes: 256 * 1024,
-            head_len_max: 8 * 1024,
-            malformed_lines_max: 16,
-            log_lines_per_s_max: 32,
-            reply_bytes_max: 4 * 1024,
-            request_bytes_max: 1 << 40,
-            discard_bytes_max: 1024 * 1024,
-            message_bytes_max: 1024 * 1024,
-            list_names_max: 1000,
-            list_window_bytes: 4 * 1024 * 1024,
-            list_kept_bytes_max: 8 * 1024 * 1024,
-            dirty_bytes_max: 256 * 1024 * 1024,
-            free_bytes_min: 0,
-            reserved_bytes_max: 1024 * 1024 * 1024,
-            turn_bytes: 1024 * 1024,
-            turn_bytes_shared: 256 * 1024,
-            turn_bytes_min: 16 * 1024,
-            turn_bytes_max: 4 * 1024 * 1024,
-            turn_calls: 16,
-            accepts_per_turn: 64,
-            head_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(300),
-            stall_timeout: Duration::from_secs(60),
-            slot_timeout: Duration::from_secs(30),
-            linger_timeout: Duration::from_secs(2),
-            linger_bytes_max: 64 * 1024 * 1024,
-            rate_bytes_per_s_min: 50,
-            rate_window: Duration::from_secs(20),
-            contention_bytes_per_s_min: 4 * 1024,
-            contention_wait: Duration::from_secs(5),
-            contention_interval: Duration::from_millis(100),
-            drain_timeout: Duration::from_secs(30),
-            drain_grace: Duration::ZERO,
-            accept_defer: Duration::from_secs(1),
-            accept_retry: Duration::from_millis(100),
-            send_buffer_bytes: 0,
-            recv_buffer_bytes: 0,
-            unsent_bytes_max: 128 * 1024,
-            cache_files_max: 1024,
-            cache_bytes_max: 8 * 1024 * 1024,
-            cache_file_bytes_max: 16 * 1024,
-            cache_open_max: 64,
-            cache_open_bytes_max: 4 * 1024 * 1024,
-            cache_age_max: Duration::from_millis(500),
-            io_workers: 4,
-            sync_workers: 5,
-        }
-    }
+limits! {
+    /// Connections open at once. Lowered at start where descriptors do not permit it.
+    connections_max: usize = 10_000,
+    /// Connections beyond `connections_max` that are kept until their first line has come, to be told "busy" in
+    /// the protocol of that line; any more are reset. No flag.
+    turned_away_max: usize = 64,
+    /// Time for that line. No flag.
+    turned_away_timeout: Duration = Duration::from_secs(1),
+    /// What one client address may have of the connections, and of the slots and of the places in their queue,
+    /// in percent; 100 for no bound. An IPv6 /64 is one address.
+    per_address_percent: u8 = 50,
+    /// Wrong secrets on one connection that are answered without delay. No flag.
+    wrong_secrets_free: u8 = 4,
+    /// Wrong secrets after which a connection is closed, and its address is slowed down: see `wrong_secret_delay`.
+    /// No flag.
+    wrong_secrets_max: u8 = 10,
+    /// Time in which a connection is not read after a wrong secret, and between two new connections of an
+    /// address that is slowed down. No flag.
+    wrong_secret_delay: Duration = Duration::from_millis(250),
+    /// Longest time that a new connection waits for that; one that would wait longer is turned away. No flag.
+    wrong_secret_wait_max: Duration = Duration::from_secs(5),
+    /// Time without a wrong secret after which an address is not slowed down any more. No flag.
+    wrong_secret_memory: Duration = Duration::from_secs(60),
+    /// Addresses that are remembered for wrong secrets; any more are taken for one address. No flag.
+    wrong_secret_addresses_max: usize = 4096,
+    /// Transfers that may hold memory at once: uploads, listings, and downloads that cannot be
+    /// sent straight from the page cache.
+    slots: usize = 512,
+    /// Requests waiting for a slot; one more is told "busy" at once.
+    slot_queue_max: usize = 4096,
+    /// Size of one chunk, in bytes.
+    chunk_bytes: usize = 64 * 1024,
+    /// Chunks per slot.
+    chunks_per_slot: usize = 2,
+    /// The one buffer that every connection reads through, in bytes.
+    read_buffer_bytes: usize = 256 * 1024,
+    /// Longest request head kept for one connection, in bytes.
+    head_len_max: usize = 8 * 1024,
+    /// Malformed requests in a row after which a connection of the line protocol is closed. No flag.
+    malformed_lines_max: u32 = 16,
+    /// Log lines about failed requests and notes that one connection may cause in a second. The others are
+    /// counted, and their number is logged. No flag.
+    log_lines_per_s_max: u32 = 32,
+    /// A connection's next request is looked at only while fewer bytes of replies than this wait. No flag.
+    reply_bytes_max: usize = 4 * 1024,
+    /// Largest upload, in bytes.
+    request_bytes_max: u64 = 1 << 40,
+    /// Largest body thrown away after a refusal so that the conversation can go on, in bytes. No flag.
+    discard_bytes_max: u64 = 1024 * 1024,
+    /// Longest message of a dialect that must see a message as a whole, in bytes. One longer than
+    /// a head takes a slot. No flag.
+    message_bytes_max: usize = 1024 * 1024,
+    /// Most names in one page of a listing. No flag.
+    list_names_max: usize = 1000,
+    /// Memory in which the next names of a large directory are sorted, in bytes, for each listing that reads
+    /// one. Less means that the directory is read more often while its pages are asked for. No flag.
+    list_window_bytes: usize = 4 * 1024 * 1024,
+    /// Memory for sorted names that are kept for the next page while their directory does not change, in
+    /// bytes. No flag.
+    list_kept_bytes_max: usize = 8 * 1024 * 1024,
+    /// Bytes that may be written and not yet on their way to the disk, all uploads together.
+    dirty_bytes_max: u64 = 256 * 1024 * 1024,
+    /// Bytes that uploads leave free on the file system: one that would leave fewer is refused.
+    free_bytes_min: u64 = 0,
+    /// Bytes that may be reserved on the file system ahead of what has been received, all uploads together.
+    reserved_bytes_max: u64 = 1024 * 1024 * 1024,
+    /// Bytes moved in one turn by bulk transfers together before others of them wait for the next; the same
+    /// by small requests, before each of them may move `turn_bytes_min` only.
+    turn_bytes: usize = 1024 * 1024,
+    /// What uploads together may move of that while small requests are about, which wait for the turn to end.
+    /// Less than the read buffer takes would cost more calls for each byte. No flag.
+    turn_bytes_shared: usize = 256 * 1024,
+    /// What each small request may move in a turn where `turn_bytes` are spent. No flag.
+    turn_bytes_min: usize = 16 * 1024,
+    /// Most that one connection may move in a turn; an upload moves no more than `turn_bytes` or
+    /// `turn_bytes_shared`.
+    turn_bytes_max: usize = 4 * 1024 * 1024,
+    /// Socket calls and requests of one connection in one turn. No flag.
+    turn_calls: u32 = 16,
+    /// Connections accepted from one listener in one turn. No flag.
+    accepts_per_turn: u32 = 64,
+    /// Total time for a head once its first byte came.
+    head_timeout: Duration = Duration::from_secs(30),
+    /// Time between requests.
+    idle_timeout: Duration = Duration::from_secs(300),
+    /// Time without a single byte in the middle of a transfer or a reply.
+    stall_timeout: Duration = Duration::from_secs(60),
+    /// Time to wait for a slot.
+    slot_timeout: Duration = Duration::from_secs(30),
+    /// Time for the peer to read our last bytes after we closed our half.
+    linger_timeout: Duration = Duration::from_secs(2),
+    /// Bytes discarded while lingering, as fast as an upload would be received: some clients (wget) read a refusal
+    /// only once their whole body is sent. No flag.
+    linger_bytes_max: u64 = 64 * 1024 * 1024,
+    /// Fewest bytes per second a transfer must move, averaged over `rate_window`. Time spent
+    /// waiting for our own disk does not count.
+    rate_bytes_per_s_min: u64 = 50,
+    /// See `rate_bytes_per_s_min`.
+    rate_window: Duration = Duration::from_secs(20),
+    /// Fewest bytes per second of a transfer that holds a slot while requests wait for one: the slowest below that
+    /// is ended, one each `contention_interval`. No flag.
+    contention_bytes_per_s_min: u64 = 4 * 1024,
+    /// Time that the first request in line waits before, and least time over which a rate is taken. No flag.
+    contention_wait: Duration = Duration::from_secs(5),
+    /// See `contention_bytes_per_s_min`. No flag.
+    contention_interval: Duration = Duration::from_millis(100),
+    /// Time for running transfers to end after a drain began.
+    drain_timeout: Duration = Duration::from_secs(30),
+    /// Time to go on listening after a drain began, answering "draining".
+    drain_grace: Duration = Duration::ZERO,
+    /// How long the kernel holds a connection that has sent nothing before it hands it over, on listeners where
+    /// the client speaks first (tcp(7), `TCP_DEFER_ACCEPT`); whole seconds, 0 for not at all.
+    accept_defer: Duration = Duration::from_secs(1),
+    /// Time until accepting is tried again after descriptors ran out. No flag.
+    accept_retry: Duration = Duration::from_millis(100),
+    /// Kernel send buffer of one connection, in bytes; 0 leaves it to the kernel.
+    send_buffer_bytes: usize = 0,
+    /// Kernel receive buffer of one connection, in bytes; 0 leaves it to the kernel.
+    recv_buffer_bytes: usize = 0,
+    /// Bytes the kernel takes ahead of what the network has sent, per connection; 0 for no bound.
+    /// A few connections that send large files from the page cache may have more: see `os::net`.
+    unsent_bytes_max: usize = 128 * 1024,
+    /// Small files that are kept while they are known to be fresh; 0 keeps none.
+    cache_files_max: usize = 1024,
+    /// Memory for their content, in bytes.
+    cache_bytes_max: usize = 8 * 1024 * 1024,
+    /// Largest file whose content is kept in memory, in bytes. No flag.
+    cache_file_bytes_max: usize = 16 * 1024,
+    /// Larger ones that are kept open: each costs a descriptor. No flag.
+    cache_open_max: usize = 64,
+    /// Largest file that is kept open, in bytes: one that was deleted takes room on the disk until
+    /// that is noticed. No flag.
+    cache_open_bytes_max: u64 = 4 * 1024 * 1024,
+    /// Time until a kept file is read again though nothing was told of a change. No flag.
+    cache_age_max: Duration = Duration::from_millis(500),
+    /// Disk workers that open, read, write and list.
+    io_workers: usize = 4,
+    /// Disk workers that sync, rename and remove.
+    sync_workers: usize = 5,
 }
 
 impl Limits {
+    /// These, changed.
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// The most bytes that one connection may hold unread by its dialect.
     pub fn held_bytes_max(&self) -> usize {
         self.head_len_max.max(self.message_bytes_max)
@@ -307,5 +277,27 @@ impl fmt::Debug for Access {
             .field("needs_secret", &self.needs_secret())
             .field("read_only", &self.read_only)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn limits_without_a_flag_say_so() {
+        let rows = include_str!("config.rs").split("\nlimits! {\n").nth(1).and_then(|rest| rest.split("\n}\n").next());
+        let flags = include_str!("cli/serve_flags.rs");
+        let (mut doc, mut checked) = (String::new(), 0);
+        for line in rows.expect("the rows of the macro").lines() {
+            match line.split_once(": ") {
+                _ if line.trim_start().starts_with("///") => doc.push_str(line),
+                Some((field, _)) => {
+                    let has_flag = flags.contains(&format!("=> {},", field.trim()));
+                    assert_ne!(has_flag, doc.ends_with("No flag."), "{field}: {doc}");
+                    (doc, checked) = (String::new(), checked + 1);
+                }
+                None => panic!("neither documentation nor a field: {line}"),
+            }
+        }
+        assert!(checked >= 60, "{checked}");
     }
 }

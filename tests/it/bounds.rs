@@ -24,14 +24,13 @@ const MOST: usize = 1000;
 const A_FEW_MORE: usize = 100;
 
 fn limits() -> Limits {
-    Limits {
-        chunk_bytes: 16,
-        chunks_per_slot: 4,
-        turn_bytes_max: MOST,
-        turn_bytes_min: A_FEW_MORE,
-        turn_calls: 8,
-        ..Limits::default()
-    }
+    Limits::default().with(|l| {
+        l.chunk_bytes = 16;
+        l.chunks_per_slot = 4;
+        l.turn_bytes_max = MOST;
+        l.turn_bytes_min = A_FEW_MORE;
+        l.turn_calls = 8;
+    })
 }
 
 fn rig(limits: Limits) -> Rig {
@@ -73,7 +72,7 @@ fn one_upload_moves_no_more_in_a_turn_than_its_slice() {
 #[test]
 fn one_download_moves_no_more_in_a_turn_than_its_slice_and_a_few_more() {
     for (len, most) in [(10_000, MOST), (100_000, 20_000)] {
-        let mut rig = rig(Limits { turn_bytes_max: most, ..limits() });
+        let mut rig = rig(limits().with(|l| l.turn_bytes_max = most));
         rig.place("x", &vec![b'a'; len]);
         let peer = rig.connect();
         let pieces = hears_by_turn(&mut rig, &peer, b"GET /x\n");
@@ -87,7 +86,7 @@ fn one_download_moves_no_more_in_a_turn_than_its_slice_and_a_few_more() {
 
 #[test]
 fn a_long_reply_moves_no_more_in_a_turn_than_its_slice() {
-    let mut rig = rig(Limits { chunk_bytes: 100_000, ..limits() });
+    let mut rig = rig(limits().with(|l| l.chunk_bytes = 100_000));
     for n in 0..200 {
         rig.place(&format!("file-{n}"), b"");
     }
@@ -99,7 +98,10 @@ fn a_long_reply_moves_no_more_in_a_turn_than_its_slice() {
 
 #[test]
 fn long_replies_share_a_turn_and_each_moves_a_few_bytes() {
-    let mut rig = rig(Limits { turn_bytes: MOST, chunk_bytes: 100_000, ..limits() });
+    let mut rig = rig(limits().with(|l| {
+        l.turn_bytes = MOST;
+        l.chunk_bytes = 100_000;
+    }));
     for n in 0..200 {
         rig.place(&format!("file-{n}"), b"");
     }
@@ -131,7 +133,7 @@ fn one_client_asks_no_more_in_a_turn_than_its_calls() {
 
 #[test]
 fn bulk_transfers_share_a_turn_and_small_requests_have_theirs() {
-    let mut rig = rig(Limits { turn_bytes: 3 * MOST, ..limits() });
+    let mut rig = rig(limits().with(|l| l.turn_bytes = 3 * MOST));
     let bulk: Vec<Peer> = (0..10).map(|_| uploads(&mut rig)).collect();
     let small = rig.connect();
     for peer in &bulk {
@@ -149,7 +151,10 @@ fn bulk_transfers_share_a_turn_and_small_requests_have_theirs() {
 
 #[test]
 fn small_requests_wait_for_fewer_bytes_of_uploads_while_they_are_about() {
-    let mut rig = rig(Limits { turn_bytes: 4 * MOST, turn_bytes_shared: MOST, ..limits() });
+    let mut rig = rig(limits().with(|l| {
+        l.turn_bytes = 4 * MOST;
+        l.turn_bytes_shared = MOST;
+    }));
     rig.place("small", b"z");
     let bulk: Vec<Peer> = (0..10).map(|_| uploads(&mut rig)).collect();
     let small = rig.connect();
@@ -172,7 +177,10 @@ fn small_requests_wait_for_fewer_bytes_of_uploads_while_they_are_about() {
 
 #[test]
 fn an_upload_that_begins_has_no_large_part_of_a_turn_before_all_others() {
-    let mut rig = rig(Limits { turn_bytes: MOST, turn_bytes_max: 20 * MOST, ..limits() });
+    let mut rig = rig(limits().with(|l| {
+        l.turn_bytes = MOST;
+        l.turn_bytes_max = 20 * MOST;
+    }));
     let bulk: Vec<Peer> = (0..10).map(|_| rig.connect()).collect();
     let head = b"PUT 1000000 /x\n";
     bulk.iter().for_each(|peer| rig.arrive(peer, &[&head[..], &[b'a'; 30 * MOST]].concat()));
@@ -188,7 +196,10 @@ fn an_upload_that_begins_has_no_large_part_of_a_turn_before_all_others() {
 
 #[test]
 fn downloads_move_as_much_beside_small_requests_as_without() {
-    let mut rig = rig(Limits { turn_bytes: 4 * MOST, turn_bytes_shared: MOST, ..limits() });
+    let mut rig = rig(limits().with(|l| {
+        l.turn_bytes = 4 * MOST;
+        l.turn_bytes_shared = MOST;
+    }));
     rig.place("small", b"z");
     rig.place("large", &[b'a'; 50 * MOST]);
     let small = rig.connect();
@@ -205,7 +216,10 @@ fn downloads_move_as_much_beside_small_requests_as_without() {
 
 #[test]
 fn where_a_part_may_be_larger_than_a_turn_a_download_has_it_and_an_upload_has_a_turn() {
-    let mut rig = rig(Limits { turn_bytes: MOST, turn_bytes_max: 4 * MOST, ..limits() });
+    let mut rig = rig(limits().with(|l| {
+        l.turn_bytes = MOST;
+        l.turn_bytes_max = 4 * MOST;
+    }));
     rig.place("x", &[b'a'; 100 * MOST]);
     let (upload, download) = (uploads(&mut rig), rig.connect());
     rig.arrive(&upload, &[b'a'; 10 * MOST]);
@@ -236,7 +250,7 @@ fn a_small_request_goes_before_bulk_transfers_that_came_first() {
 
 #[test]
 fn small_requests_take_nothing_from_the_share_of_bulk_transfers() {
-    let mut rig = rig(Limits { turn_bytes: MOST, ..limits() });
+    let mut rig = rig(limits().with(|l| l.turn_bytes = MOST));
     rig.place("y", &[b'y'; A_FEW_MORE]);
     let bulk = uploads(&mut rig);
     let small: Vec<Peer> = (0..30).map(|_| rig.connect()).collect();
@@ -255,7 +269,7 @@ fn small_requests_take_nothing_from_the_share_of_bulk_transfers() {
 
 #[test]
 fn downloads_share_a_turn_as_uploads_do() {
-    let mut rig = rig(Limits { turn_bytes: 3 * MOST, ..limits() });
+    let mut rig = rig(limits().with(|l| l.turn_bytes = 3 * MOST));
     rig.place("x", &[b'a'; 50 * MOST]);
     let peers: Vec<Peer> = (0..10).map(|_| rig.connect()).collect();
     for peer in &peers {
@@ -275,7 +289,7 @@ fn of_a_crowd_of_downloads_all_are_sent_something_in_as_many_turns_as_their_part
     const AT_ONCE: usize = 3;
     let mut rig = Rig::new(
         Mode { window: 2 * MOST, ..Mode::PLAIN },
-        Limits { turn_bytes: AT_ONCE * MOST, ..limits() },
+        limits().with(|l| l.turn_bytes = AT_ONCE * MOST),
         Access::default(),
     );
     rig.place("x", &[b'z'; 50 * MOST]);
@@ -294,7 +308,10 @@ fn of_a_crowd_of_downloads_all_are_sent_something_in_as_many_turns_as_their_part
 #[test]
 fn a_large_file_asked_for_when_the_turn_is_spent_begins_with_a_large_part_of_a_later_one() {
     const PART: usize = 20_000;
-    let mut rig = rig(Limits { turn_bytes: PART, turn_bytes_max: PART, ..limits() });
+    let mut rig = rig(limits().with(|l| {
+        l.turn_bytes = PART;
+        l.turn_bytes_max = PART;
+    }));
     rig.place("x", &[b'z'; 3 * PART]);
     let peers = [rig.connect(), rig.connect()];
     let got = |peer: &Peer| peer.heard().iter().filter(|byte| **byte == b'z').count();
@@ -316,7 +333,10 @@ fn the_last_bytes_of_a_download_do_not_wait_for_its_part_of_a_turn() {
         const WINDOW: usize = 5000;
         let mut rig = Rig::new(
             Mode { window: WINDOW, ..Mode::PLAIN },
-            Limits { turn_bytes: MOST, turn_bytes_max: MOST, ..limits() },
+            limits().with(|l| {
+                l.turn_bytes = MOST;
+                l.turn_bytes_max = MOST;
+            }),
             Access::default(),
         );
         let head = "OK 5000 etag=00000000000000000000000000000001 mtime=1700000000\n".len();
@@ -340,7 +360,7 @@ fn an_upload_is_as_large_as_the_limit_and_no_larger() {
             (Kind::Http, format!("PUT /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len}\r\n\r\n")),
         ] {
             let listening = Listening::new(kind, &[], 0).expect("no options");
-            let limits = Limits { request_bytes_max: MOST as u64, ..limits() };
+            let limits = limits().with(|l| l.request_bytes_max = MOST as u64);
             let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
             let peer = rig.connect();
             rig.send(&peer, &[head.as_bytes(), &vec![b'a'; len]].concat());
@@ -410,7 +430,7 @@ fn the_memory_that_is_promised_counts_what_a_connection_is_made_of() {
     let work = Session::work_bytes();
     let room = size_of::<Outbox>() + ops.capacity() * size_of::<Op>();
     assert!((room..room + 512).contains(&work), "{work} for {room}");
-    let (less, more) = (Limits::default(), Limits { connections_max: 20_000, ..Limits::default() });
+    let (less, more) = (Limits::default(), Limits::default().with(|l| l.connections_max = 20_000));
     let each = (Ceiling::of(&more, false).total() - Ceiling::of(&less, false).total()) / 10_000;
     assert!(each >= entry + work + less.head_len_max + 2 * less.reply_bytes_max, "{each}");
 }
@@ -471,7 +491,10 @@ fn a_part_of_a_head_costs_what_it_holds() {
 /// It is on the account of its slot, which could not be given to another meanwhile.
 #[test]
 fn a_long_message_is_stored_before_who_waits_for_a_slot() {
-    let limits = Limits { slots: 1, message_bytes_max: 100_000, ..limits() };
+    let limits = limits().with(|l| {
+        l.slots = 1;
+        l.message_bytes_max = 100_000;
+    });
     let listening = Listening::new(Kind::Pickle, &[], 0).expect("no options");
     let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
     let [long, short] = [0; 2].map(|_| rig.connect());
@@ -486,7 +509,10 @@ fn a_long_message_is_stored_before_who_waits_for_a_slot() {
 
 #[test]
 fn messages_that_are_slow_to_decode_share_a_turn_as_bulk_transfers_do() {
-    let limits = Limits { chunks_per_slot: 2, slots: 128, ..Limits::default() };
+    let limits = Limits::default().with(|l| {
+        l.chunks_per_slot = 2;
+        l.slots = 128;
+    });
     let listening = Listening::new(Kind::Pickle, &[], 0).expect("no options");
     let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
     // 32 numbers of 560 bytes in each: about half of what one message may cost.
@@ -519,7 +545,7 @@ fn many_small_messages_are_decoded_in_one_turn() {
 
 #[test]
 fn one_address_has_its_part_of_the_connections() {
-    let limits = Limits { connections_max: 6, ..limits() };
+    let limits = limits().with(|l| l.connections_max = 6);
     let mut rig = rig(limits);
     let peers: Vec<Peer> = (0..5).map(|_| rig.connect()).collect();
     let served = |rig: &mut Rig, peer: &Peer| {
@@ -535,7 +561,7 @@ fn one_address_has_its_part_of_the_connections() {
 
 #[test]
 fn one_address_has_its_part_of_the_slots_and_the_others_stay_free() {
-    let limits = Limits { slots: 4, ..limits() };
+    let limits = limits().with(|l| l.slots = 4);
     let mut rig = rig(limits);
     let peers: Vec<Peer> = (0..4).map(|_| uploads(&mut rig)).collect();
     assert_eq!((rig.counters().slots_used, rig.counters().slots_waiting), (2, 2));
@@ -576,7 +602,7 @@ fn send_each_second(rig: &mut Rig, peers: &[Peer], bytes: usize, mut done: impl 
 
 #[test]
 fn where_requests_wait_for_a_slot_the_slowest_transfer_ends_first() {
-    let mut rig = rig(Limits { slots: 8, ..limits() });
+    let mut rig = rig(limits().with(|l| l.slots = 8));
     // As many again wait before the others: they must not get each slot that one of their own gives back.
     let slow = slots_of_two_addresses(&mut rig, 16);
     send_each_second(&mut rig, &slow[1..], 100, |rig| rig.counters().uptime_ms >= 2000);
@@ -591,7 +617,11 @@ fn where_requests_wait_for_a_slot_the_slowest_transfer_ends_first() {
 #[test]
 fn where_requests_wait_for_a_slot_a_long_reply_that_is_not_read_ends() {
     let mode = Mode { window: 100, ..Mode::PLAIN };
-    let limits = Limits { slots: 8, chunk_bytes: 4096, reply_bytes_max: 64, ..limits() };
+    let limits = limits().with(|l| {
+        l.slots = 8;
+        l.chunk_bytes = 4096;
+        l.reply_bytes_max = 64;
+    });
     let mut rig = Rig::new(mode, limits, Access::default());
     for n in 0..200 {
         rig.place(&format!("file-{n}"), b"");
@@ -612,7 +642,10 @@ fn where_requests_wait_for_a_slot_a_long_reply_that_is_not_read_ends() {
 
 #[test]
 fn transfers_that_move_enough_are_not_ended_though_requests_wait_for_a_slot() {
-    let mut rig = rig(Limits { slots: 8, slot_timeout: Duration::from_secs(60), ..limits() });
+    let mut rig = rig(limits().with(|l| {
+        l.slots = 8;
+        l.slot_timeout = Duration::from_secs(60);
+    }));
     let quick = slots_of_two_addresses(&mut rig, 4);
     let other = rig.connect_from(4);
     rig.send(&other, b"PUT 5 /other\nhello");
@@ -624,7 +657,7 @@ fn transfers_that_move_enough_are_not_ended_though_requests_wait_for_a_slot() {
 
 #[test]
 fn slow_transfers_are_not_ended_while_no_request_waits_for_a_slot() {
-    let mut rig = rig(Limits { slots: 8, ..limits() });
+    let mut rig = rig(limits().with(|l| l.slots = 8));
     let slow = slots_of_two_addresses(&mut rig, 4);
     send_each_second(&mut rig, &slow, 100, |rig| rig.counters().uptime_ms > 50_000);
     assert_eq!(rig.counters().slots_used, 8);

@@ -23,7 +23,11 @@ const STATES: usize = Counters::STATES.len();
 const KINDS: usize = Counters::DIALECTS_MAX;
 
 fn limits() -> Limits {
-    Limits { slots: 1, chunk_bytes: 16, chunks_per_slot: 4, ..Limits::default() }
+    Limits::default().with(|l| {
+        l.slots = 1;
+        l.chunk_bytes = 16;
+        l.chunks_per_slot = 4;
+    })
 }
 
 /// What the connections do, one name for each of them.

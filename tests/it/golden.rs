@@ -204,14 +204,13 @@ fn unescape(text: &str) -> Vec<u8> {
 
 /// Small enough that a body of 64 bytes goes through a staging file, chunk by chunk.
 fn limits() -> Limits {
-    Limits {
-        chunk_bytes: 16,
-        chunks_per_slot: 64,
-        request_bytes_max: 1000,
-        discard_bytes_max: 100,
-        message_bytes_max: 4096,
-        ..Limits::default()
-    }
+    Limits::default().with(|l| {
+        l.chunk_bytes = 16;
+        l.chunks_per_slot = 64;
+        l.request_bytes_max = 1000;
+        l.discard_bytes_max = 100;
+        l.message_bytes_max = 4096;
+    })
 }
 
 /// Runs a conversation, the client's bytes cut at `cuts` (offsets into all it sends).
@@ -388,7 +387,10 @@ fn every_conversation_goes_as_written_at_random_cuts() {
 
 #[test]
 fn every_conversation_goes_as_written_with_the_smallest_slots() {
-    let limits = Limits { chunk_bytes: 7, chunks_per_slot: 2, ..limits() };
+    let limits = limits().with(|l| {
+        l.chunk_bytes = 7;
+        l.chunks_per_slot = 2;
+    });
     for transcript in all().iter().filter(|transcript| !transcript.lists()) {
         for mode in transcript.modes() {
             run(transcript, mode, &limits, &[]);
@@ -399,8 +401,12 @@ fn every_conversation_goes_as_written_with_the_smallest_slots() {
 /// With so short a head nearly every message is gathered on a slot.
 #[test]
 fn every_message_is_gathered_as_written() {
-    let limits = limits();
-    let limits = Limits { head_len_max: 16, slots: 1, stall_timeout: limits.head_timeout, ..limits };
+    let head_timeout = limits().head_timeout;
+    let limits = limits().with(|l| {
+        l.head_len_max = 16;
+        l.slots = 1;
+        l.stall_timeout = head_timeout;
+    });
     for transcript in all().iter().filter(|transcript| transcript.speaks.starts_with("pickle")) {
         let cuts: Vec<usize> = (1..transcript.sent_len()).collect();
         for mode in transcript.modes() {
@@ -413,19 +419,18 @@ fn every_message_is_gathered_as_written() {
 // covers: R8 K13
 #[test]
 fn every_conversation_goes_as_written_on_the_smallest_budget() {
-    let limits = Limits {
-        slots: 1,
-        chunk_bytes: 7,
-        chunks_per_slot: 1,
-        read_buffer_bytes: 1,
-        reply_bytes_max: 1,
-        turn_bytes: 1,
-        turn_bytes_shared: 1,
-        turn_bytes_min: 1,
-        turn_bytes_max: 1,
-        turn_calls: 1,
-        ..limits()
-    };
+    let limits = limits().with(|l| {
+        l.slots = 1;
+        l.chunk_bytes = 7;
+        l.chunks_per_slot = 1;
+        l.read_buffer_bytes = 1;
+        l.reply_bytes_max = 1;
+        l.turn_bytes = 1;
+        l.turn_bytes_shared = 1;
+        l.turn_bytes_min = 1;
+        l.turn_bytes_max = 1;
+        l.turn_calls = 1;
+    });
     // With one byte to a turn nothing leaves in one packet.
     for transcript in all().iter().filter(|transcript| !transcript.lists() && !transcript.packets) {
         for mode in transcript.modes() {

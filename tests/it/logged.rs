@@ -47,7 +47,10 @@ fn lines() -> Vec<String> {
 }
 
 fn limits() -> Limits {
-    Limits { chunk_bytes: 16, chunks_per_slot: 4, ..Limits::default() }
+    Limits::default().with(|l| {
+        l.chunk_bytes = 16;
+        l.chunks_per_slot = 4;
+    })
 }
 
 /// Of everything that was asked, the kind, the bytes and the outcome.
@@ -143,7 +146,7 @@ fn logged(kind: Kind, options: &[(&str, &str)], does: &[Does]) -> (Vec<String>, 
     let options: Vec<_> = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let listening = Listening::new(kind, &options, STARTED_S).expect("good options");
     // A request while the server drains is refused with the reason.
-    let limits = Limits { drain_grace: Duration::from_secs(5), ..limits() };
+    let limits = limits().with(|l| l.drain_grace = Duration::from_secs(5));
     let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
     for len in [3, 1024, 1025] {
         rig.place(&format!("{len}.txt"), &vec![b'a'; len]);

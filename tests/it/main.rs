@@ -56,6 +56,7 @@ mod served;
 mod sharing;
 mod slow;
 mod states;
+mod turns;
 mod visits;
 
 // Slow checks that print figures; they are ignored unless asked for.

@@ -16,16 +16,15 @@ const fn seconds(n: u64) -> Duration {
 }
 
 fn limits() -> Limits {
-    Limits {
-        chunk_bytes: 16,
-        head_timeout: seconds(5),
-        idle_timeout: seconds(300),
-        stall_timeout: seconds(60),
-        linger_timeout: seconds(2),
-        drain_timeout: seconds(100),
-        discard_bytes_max: 100,
-        ..Limits::default()
-    }
+    Limits::default().with(|l| {
+        l.chunk_bytes = 16;
+        l.head_timeout = seconds(5);
+        l.idle_timeout = seconds(300);
+        l.stall_timeout = seconds(60);
+        l.linger_timeout = seconds(2);
+        l.drain_timeout = seconds(100);
+        l.discard_bytes_max = 100;
+    })
 }
 
 fn rig() -> Rig {
@@ -154,7 +153,7 @@ fn a_loop_that_overslept_catches_up_within_sixteen_turns() {
 
 #[test]
 fn the_loop_sleeps_until_the_next_deadline() {
-    let mut rig = Rig::new(Mode::PLAIN, Limits { drain_grace: seconds(7), ..limits() }, Access::default());
+    let mut rig = Rig::new(Mode::PLAIN, limits().with(|l| l.drain_grace = seconds(7)), Access::default());
     assert_eq!(rig.sleep(), None);
     let idle = rig.connect();
     assert_eq!(rig.sleep(), Some(seconds(300)));
@@ -178,8 +177,11 @@ fn the_loop_sleeps_until_the_next_deadline() {
 
 #[test]
 fn who_drains_waits_for_no_transfer_longer_than_its_time() {
-    let limits = Limits { drain_grace: seconds(7), rate_bytes_per_s_min: 0, ..limits() };
-    let mut rig = Rig::new(Mode::PLAIN, Limits { stall_timeout: seconds(1000), ..limits }, Access::default());
+    let limits = limits().with(|l| {
+        l.drain_grace = seconds(7);
+        l.rate_bytes_per_s_min = 0;
+    });
+    let mut rig = Rig::new(Mode::PLAIN, limits.with(|l| l.stall_timeout = seconds(1000)), Access::default());
     let busy = rig.connect();
     rig.send(&busy, b"PUT 1000 /x\nabc");
     rig.drain();
@@ -218,7 +220,10 @@ fn uploads(kind: Kind, limits: &Limits, pieces: &[&[u8]]) -> (Rig, Peer) {
 fn an_upload_whose_size_comes_first_may_be_as_long_as_uploads_may() {
     // Held as a whole, and streamed.
     for (chunk_bytes, most) in [(4096, 100), (16, 6000)] {
-        let limits = Limits { chunk_bytes, request_bytes_max: most as u64, ..limits() };
+        let limits = limits().with(|l| {
+            l.chunk_bytes = chunk_bytes;
+            l.request_bytes_max = most as u64;
+        });
         for (len, is_stored) in [(most - 1, true), (most, true), (most + 1, false)] {
             let upload = format!("a {len}{}", "x".repeat(len));
             let (mut rig, peer) = uploads(Kind::NameSize, &limits, &[upload.as_bytes()]);
@@ -240,7 +245,10 @@ fn a_name_that_a_directory_has_may_go_on_behind_its_blank() {
 
 #[test]
 fn a_small_upload_that_does_not_fit_a_head_is_streamed() {
-    let limits = Limits { chunk_bytes: 8192, head_len_max: 4096, ..limits() };
+    let limits = limits().with(|l| {
+        l.chunk_bytes = 8192;
+        l.head_len_max = 4096;
+    });
     let upload = format!("a 5000{}", "x".repeat(5000));
     for first in 4090..=4100 {
         let (front, rest) = upload.as_bytes().split_at(first);
@@ -252,7 +260,7 @@ fn a_small_upload_that_does_not_fit_a_head_is_streamed() {
 #[test]
 fn a_message_of_an_upload_may_be_as_long_as_uploads_may() {
     for (len, is_stored) in [(100, true), (101, false)] {
-        let limits = Limits { request_bytes_max: 100, ..limits() };
+        let limits = limits().with(|l| l.request_bytes_max = 100);
         let message = format!("(dp0\nVput\nVx\nsVdata\nV{}\ns.", "a".repeat(len));
         let (mut rig, _) = uploads(Kind::Pickle, &limits, &[message.as_bytes()]);
         assert_eq!(rig.file("x").is_some(), is_stored, "{len} bytes");
@@ -263,7 +271,7 @@ fn a_message_of_an_upload_may_be_as_long_as_uploads_may() {
 fn a_message_that_brings_a_file_may_be_as_long_as_messages_may() {
     let mut longest = 0;
     for len in 100..200 {
-        let limits = Limits { message_bytes_max: 200, ..limits() };
+        let limits = limits().with(|l| l.message_bytes_max = 200);
         let mut rig = Rig::speaking(
             Listening::new(Kind::Pickle, &[], 0).expect("no options"),
             Mode::PLAIN,
@@ -370,7 +378,10 @@ fn a_long_text_in_doubt_ends_in_silence_or_with_its_stream() {
 #[test]
 fn who_reads_what_the_kernel_holds_is_not_too_slow() {
     let mode = Mode { window: 1000, ..Mode::PLAIN };
-    let limits = Limits { rate_bytes_per_s_min: 10, rate_window: seconds(20), ..limits() };
+    let limits = limits().with(|l| {
+        l.rate_bytes_per_s_min = 10;
+        l.rate_window = seconds(20);
+    });
     let mut rig = Rig::new(mode, limits, Access::default());
     rig.place("x", &[b'a'; 5000]);
     let peer = rig.connect();
@@ -387,7 +398,10 @@ fn who_reads_what_the_kernel_holds_is_not_too_slow() {
 #[test]
 fn who_does_not_read_is_too_slow_whatever_our_disk_does() {
     let mode = Mode { held: true, deferred: true, lags: false, window: 40 };
-    let limits = Limits { rate_bytes_per_s_min: 10, rate_window: seconds(20), ..limits() };
+    let limits = limits().with(|l| {
+        l.rate_bytes_per_s_min = 10;
+        l.rate_window = seconds(20);
+    });
     let mut rig = Rig::new(mode, limits, Access::default());
     rig.place("x", &[b'a'; 5000]);
     let peer = rig.connect();
@@ -446,7 +460,7 @@ fn no_silence_ends_a_content_while_the_disk_is_at_work() {
 
 #[test]
 fn who_reads_no_reply_is_reset_and_not_taken_for_silent() {
-    let limits = Limits { idle_timeout: seconds(30), ..limits() };
+    let limits = limits().with(|l| l.idle_timeout = seconds(30));
     let listening = Listening::new(Kind::Pickle, &[], 0).expect("no options");
     let mut rig = Rig::speaking(listening, Mode { window: 3, ..Mode::PLAIN }, limits, Access::default());
     let peer = rig.connect();
@@ -459,7 +473,7 @@ fn who_reads_no_reply_is_reset_and_not_taken_for_silent() {
 #[test]
 fn a_pause_before_a_file_in_memory_keeps_no_slot() {
     let listening = Listening::new(Kind::Menu, &[], 0).expect("no options");
-    let mut rig = Rig::speaking(listening, Mode::PLAIN, Limits { slots: 1, ..limits() }, Access::default());
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, limits().with(|l| l.slots = 1), Access::default());
     rig.place("b.jpg", b"content");
     let [first, second] = [0; 2].map(|_| rig.connect());
     for peer in [&first, &second] {
@@ -471,7 +485,7 @@ fn a_pause_before_a_file_in_memory_keeps_no_slot() {
 
 #[test]
 fn a_name_is_waited_for_from_when_its_count_was_taken() {
-    let limits = Limits { head_timeout: seconds(300), ..limits() };
+    let limits = limits().with(|l| l.head_timeout = seconds(300));
     let listening = Listening::new(Kind::NameChoice, &[], 0).expect("no options");
     let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
     let peer = rig.connect();

@@ -11,7 +11,10 @@ use support::rig::{Mode, Rig};
 const LARGE: usize = 40;
 
 fn rig(lags: bool) -> Rig {
-    let limits = Limits { chunk_bytes: 16, chunks_per_slot: 4, ..Limits::default() };
+    let limits = Limits::default().with(|l| {
+        l.chunk_bytes = 16;
+        l.chunks_per_slot = 4;
+    });
     Rig::new(Mode { deferred: true, lags, ..Mode::PLAIN }, limits, Access::default())
 }
 

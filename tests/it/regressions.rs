@@ -60,7 +60,7 @@ fn bytes_behind_the_end_of_a_conversation_keep_no_slot() {
 #[test]
 fn an_upload_that_ends_under_another_name_lets_the_first_one_go() {
     let mode = Mode { deferred: true, lags: true, ..Mode::PLAIN };
-    let mut rig = name_size(mode, Limits { chunks_per_slot: 64, ..Limits::default() });
+    let mut rig = name_size(mode, Limits::default().with(|l| l.chunks_per_slot = 64));
     let cut = rig.connect();
     let mut bytes = b"a 50000\n".to_vec();
     bytes.extend([b'x'; 20_000]);
@@ -77,7 +77,7 @@ fn an_upload_that_ends_under_another_name_lets_the_first_one_go() {
 /// had passed meanwhile, though all that they owed had come.
 #[test]
 fn deadlines_that_passed_while_the_loop_did_not_run_wait_for_what_came_meanwhile() {
-    let limits = Limits { head_timeout: Duration::from_secs(5), ..Limits::default() };
+    let limits = Limits::default().with(|l| l.head_timeout = Duration::from_secs(5));
     let mut rig = Rig::new(Mode::PLAIN, limits, Access::default());
     let (prompt, silent) = (rig.connect(), rig.connect());
     rig.send(&prompt, b"PI");
@@ -106,7 +106,10 @@ fn what_is_held_for_a_slow_disk_belongs_to_the_upload_that_its_stream_ends() {
         (Kind::LengthPrefix, &inbox, "in/0-000001-127.0.0.1-50851.txt", &text),
     ] {
         let listening = Listening::new(kind, options, 0).expect("good options");
-        let limits = Limits { chunk_bytes: 16, chunks_per_slot: 2, ..Limits::default() };
+        let limits = Limits::default().with(|l| {
+            l.chunk_bytes = 16;
+            l.chunks_per_slot = 2;
+        });
         let mode = Mode { deferred: true, lags: true, ..Mode::PLAIN };
         let mut rig = Rig::speaking(listening, mode, limits, Access::default());
         let peer = rig.connect();
@@ -128,7 +131,7 @@ fn what_is_held_for_a_slow_disk_belongs_to_the_upload_that_its_stream_ends() {
 #[test]
 fn what_is_left_of_a_message_is_thrown_away_with_its_file() {
     let listening = Listening::new(Kind::LengthPrefix, &[], 0).expect("no options");
-    let limits = Limits { chunk_bytes: 16, ..Limits::default() };
+    let limits = Limits::default().with(|l| l.chunk_bytes = 16);
     let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
     let peer = rig.connect();
     rig.send(&peer, format!("{:<64}PUT 40 /x{:<64}0123456789", 9, 40).as_bytes());
@@ -143,7 +146,7 @@ fn what_is_left_of_a_message_is_thrown_away_with_its_file() {
 // covers: R1
 #[test]
 fn who_is_turned_away_without_a_word_sees_a_reset() {
-    let limits = Limits { connections_max: 1, ..Limits::default() };
+    let limits = Limits::default().with(|l| l.connections_max = 1);
     for kind in [Kind::Menu, Kind::NameChoice, Kind::NameSize, Kind::Pickle] {
         let listening = Listening::new(kind, &[], 0).expect("no options");
         let mut rig = Rig::speaking(listening, Mode::PLAIN, limits.clone(), Access::default());
@@ -162,7 +165,7 @@ fn who_is_turned_away_without_a_word_sees_a_reset() {
 /// The answer was always one of the line protocol, which `wget` stored as the file.
 #[test]
 fn a_client_that_is_turned_away_is_told_so_in_the_protocol_of_its_first_line() {
-    let limits = Limits { connections_max: 1, ..Limits::default() };
+    let limits = Limits::default().with(|l| l.connections_max = 1);
     let http = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\n";
     for (kind, says, wanted) in [
         (Kind::Auto, "GET /x HTTP/1.1\r\nHost: x\r\n\r\n", http),
@@ -191,7 +194,7 @@ fn a_client_that_is_turned_away_is_told_so_in_the_protocol_of_its_first_line() {
 
 #[test]
 fn a_client_that_is_turned_away_and_sends_no_line_is_closed_soon() {
-    let limits = Limits { connections_max: 1, ..Limits::default() };
+    let limits = Limits::default().with(|l| l.connections_max = 1);
     let most = limits.turned_away_timeout;
     for (says, wanted) in [("", ""), ("GET /", "HTTP/1.1 429 "), ("PI", "ERR 429 ")] {
         let listening = Listening::new(Kind::Auto, &[], 0).expect("no options");
@@ -209,7 +212,10 @@ fn a_client_that_is_turned_away_and_sends_no_line_is_closed_soon() {
 
 #[test]
 fn so_many_are_heard_when_they_are_turned_away_and_the_others_are_reset() {
-    let limits = Limits { connections_max: 1, turned_away_max: 3, ..Limits::default() };
+    let limits = Limits::default().with(|l| {
+        l.connections_max = 1;
+        l.turned_away_max = 3;
+    });
     let listening = Listening::new(Kind::Auto, &[], 0).expect("no options");
     let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
     let first = rig.connect();
@@ -239,7 +245,7 @@ fn who_cannot_be_watched_sees_a_reset() {
 #[test]
 fn a_first_line_that_is_too_long_for_everything_is_refused_once() {
     for head_len_max in [4096, 8192] {
-        let limits = Limits { head_len_max, ..Limits::default() };
+        let limits = Limits::default().with(|l| l.head_len_max = head_len_max);
         let server = Running::with(|builder| builder.limits(limits));
         for begin in ["GET /", "POST http://x/", "GET x", "", " "] {
             let mut peer = TcpStream::connect(server.handle().addresses()[0].0).expect("listening");
@@ -260,7 +266,7 @@ fn a_first_line_that_is_too_long_for_everything_is_refused_once() {
 #[test]
 fn nobody_is_blamed_for_a_disk_that_takes_long_to_remove_a_staging_file() {
     let mode = Mode { deferred: true, ..Mode::PLAIN };
-    let mut rig = Rig::new(mode, Limits { chunk_bytes: 16, ..Limits::default() }, Access::default());
+    let mut rig = Rig::new(mode, Limits::default().with(|l| l.chunk_bytes = 16), Access::default());
     let peer = rig.connect();
     let wrong = "0".repeat(64);
     rig.send(&peer, format!("PUT 20 sha256={wrong} /a\n0123456789012345678").as_bytes());

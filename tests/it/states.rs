@@ -74,20 +74,19 @@ fn every_state_is_reached_and_ends_in_done_which_nothing_leaves() {
 
 fn limits() -> Limits {
     let second = Duration::from_secs;
-    Limits {
-        slots: 1,
-        chunk_bytes: 16,
-        chunks_per_slot: 4,
-        head_timeout: second(30),
-        idle_timeout: second(300),
-        stall_timeout: second(60),
-        slot_timeout: second(40),
-        linger_timeout: second(2),
-        rate_window: second(20),
-        rate_bytes_per_s_min: 10,
-        drain_timeout: second(100),
-        ..Limits::default()
-    }
+    Limits::default().with(|l| {
+        l.slots = 1;
+        l.chunk_bytes = 16;
+        l.chunks_per_slot = 4;
+        l.head_timeout = second(30);
+        l.idle_timeout = second(300);
+        l.stall_timeout = second(60);
+        l.slot_timeout = second(40);
+        l.linger_timeout = second(2);
+        l.rate_window = second(20);
+        l.rate_bytes_per_s_min = 10;
+        l.drain_timeout = second(100);
+    })
 }
 
 /// A mode in which nothing ends at once: every state is really waited in.
@@ -222,7 +221,7 @@ fn a_peer_that_does_not_read_its_replies_is_reset() {
 fn who_waits_for_a_slot_is_told_busy_at_its_deadline_or_served_before() {
     for mode in modes() {
         for leaves in [false, true] {
-            let mut rig = Rig::new(mode, Limits { rate_bytes_per_s_min: 0, ..limits() }, Access::default());
+            let mut rig = Rig::new(mode, limits().with(|l| l.rate_bytes_per_s_min = 0), Access::default());
             let holder = rig.connect();
             rig.send(&holder, b"PUT 100 /held\n12345");
             let peer = rig.connect();
@@ -287,7 +286,7 @@ fn a_drain_in_any_state_lets_it_finish_and_ends() {
 
 #[test]
 fn a_server_that_drains_listens_as_long_as_it_was_told_to() {
-    let mut rig = Rig::new(Mode::PLAIN, Limits { drain_grace: Duration::from_secs(5), ..limits() }, Access::default());
+    let mut rig = Rig::new(Mode::PLAIN, limits().with(|l| l.drain_grace = Duration::from_secs(5)), Access::default());
     rig.drain();
     rig.pass(Duration::from_secs(4));
     assert!(!rig.has_ended());
@@ -398,7 +397,10 @@ fn long_message(content_len: usize) -> Vec<u8> {
 
 fn gathering(mode: Mode) -> (Rig, Peer) {
     let listening = Listening::new(Kind::Pickle, &[], 0).expect("no options");
-    let limits = Limits { head_len_max: 64, message_bytes_max: 4096, ..limits() };
+    let limits = limits().with(|l| {
+        l.head_len_max = 64;
+        l.message_bytes_max = 4096;
+    });
     let mut rig = Rig::speaking(listening, mode, limits, Access::default());
     let peer = rig.connect();
     (rig, peer)
@@ -497,7 +499,7 @@ fn stored_from(conversation: &str) -> usize {
 fn nobody_reads_an_older_version_than_a_body_accepted_in_full() {
     for mode in Mode::all().filter(|mode| mode.window == usize::MAX) {
         for (size, turns) in [(10, 0), (40, 0), (40, 1), (40, 2), (40, 3), (60, 0), (60, 1), (60, 2), (60, 4)] {
-            let mut rig = Rig::new(mode, Limits { slots: 4, ..limits() }, Access::default());
+            let mut rig = Rig::new(mode, limits().with(|l| l.slots = 4), Access::default());
             let (writer, reader) = (rig.connect(), rig.connect());
             let put = |byte: u8| [format!("PUT {size} /x\n").as_bytes(), &vec![byte; size]].concat();
             rig.send(&writer, &put(b'1'));
@@ -519,7 +521,11 @@ fn nobody_reads_an_older_version_than_a_body_accepted_in_full() {
 #[test]
 fn a_silence_while_our_own_disk_is_at_work_ends_no_upload() {
     let listening = Listening::new(Kind::NameSize, &[], 0).expect("no options");
-    let limits = Limits { chunk_bytes: 16, chunks_per_slot: 4, rate_bytes_per_s_min: 0, ..Limits::default() };
+    let limits = Limits::default().with(|l| {
+        l.chunk_bytes = 16;
+        l.chunks_per_slot = 4;
+        l.rate_bytes_per_s_min = 0;
+    });
     let mut rig =
         Rig::speaking(listening, Mode { deferred: true, lags: true, ..Mode::PLAIN }, limits, Access::default());
     let peer = rig.connect();

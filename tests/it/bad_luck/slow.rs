@@ -101,7 +101,10 @@ fn an_upload_that_trickles_ends_and_stores_nothing() {
 fn a_reader_that_never_reads_is_let_go() {
     for (portable, trailer) in [(false, ""), (true, ""), (false, " trailer=sha256")] {
         let server = Running::with(|builder| {
-            let mut limits = Limits { stall_timeout: SOON, send_buffer_bytes: 65_536, ..Default::default() };
+            let mut limits = Limits::default().with(|l| {
+                l.stall_timeout = SOON;
+                l.send_buffer_bytes = 65_536;
+            });
             limits.linger_timeout = SOON;
             builder.portable(portable).limits(limits)
         });

@@ -11,7 +11,7 @@ const FILES: usize = 2300;
 
 /// A server whose slots hold about this much of a reply, with a directory that needs many of them.
 fn many(chunk_bytes: usize) -> Rig {
-    let mut rig = server(Limits { chunk_bytes, ..Limits::default() });
+    let mut rig = server(Limits::default().with(|l| l.chunk_bytes = chunk_bytes));
     for n in 0..FILES {
         rig.place(&format!("many/a name & <{n:05}>"), b"");
     }
@@ -183,7 +183,7 @@ fn a_client_that_does_not_read_an_index_is_let_go_with_its_slot() {
 
 #[test]
 fn between_two_parts_of_an_index_others_have_their_turn() {
-    let mut rig = slow_reader(Limits { slots: 1, ..Limits::default() });
+    let mut rig = slow_reader(Limits::default().with(|l| l.slots = 1));
     for n in 0..FILES {
         rig.place(&format!("many/{n:05}"), b"");
     }

@@ -230,7 +230,10 @@ pub struct Real {
 impl Real {
     pub fn speaking(listening: Listening, limits: Limits, access: Access, calls: Calls) -> Self {
         let dir = TempDir::new().expect("a temporary folder");
-        let limits = Limits { io_workers: 1, sync_workers: 2, ..limits };
+        let limits = limits.with(|l| {
+            l.io_workers = 1;
+            l.sync_workers = 2;
+        });
         // A client that says nothing is to be seen at once.
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = listen(address, &limits, None).expect("a free port");

@@ -50,27 +50,26 @@ static PORTABLE_TORTURE: LazyLock<Setting> =
     LazyLock::new(|| Setting { shape: |builder| builder.portable(true).limits(torture()), largest: 5000, names: 30 });
 
 fn torture() -> Limits {
-    Limits {
-        slots: 1,
-        chunk_bytes: 7,
-        chunks_per_slot: 1,
-        read_buffer_bytes: 1,
-        reply_bytes_max: 1,
-        turn_bytes: 1,
-        turn_bytes_shared: 1,
-        turn_bytes_min: 1,
-        turn_bytes_max: 1,
-        turn_calls: 1,
-        accepts_per_turn: 1,
-        dirty_bytes_max: 1,
+    limits().with(|l| {
+        l.slots = 1;
+        l.chunk_bytes = 7;
+        l.chunks_per_slot = 1;
+        l.read_buffer_bytes = 1;
+        l.reply_bytes_max = 1;
+        l.turn_bytes = 1;
+        l.turn_bytes_shared = 1;
+        l.turn_bytes_min = 1;
+        l.turn_bytes_max = 1;
+        l.turn_calls = 1;
+        l.accepts_per_turn = 1;
+        l.dirty_bytes_max = 1;
         // Less than a window of one segment makes the sender wait for its own timers.
-        send_buffer_bytes: 16 * 1024,
-        recv_buffer_bytes: 16 * 1024,
-        unsent_bytes_max: 1,
-        io_workers: 1,
-        sync_workers: 1,
-        ..limits()
-    }
+        l.send_buffer_bytes = 16 * 1024;
+        l.recv_buffer_bytes = 16 * 1024;
+        l.unsent_bytes_max = 1;
+        l.io_workers = 1;
+        l.sync_workers = 1;
+    })
 }
 
 /// Runs each of these functions of the parent module in every setting.

@@ -209,7 +209,10 @@ enum CutOffs {
 /// The defaults, but for the times that somebody else's syncs may take: a drain waits for them as long
 /// as a test does, and so does who waits for a slot.
 pub fn limits() -> Limits {
-    Limits { drain_timeout: PATIENCE, slot_timeout: PATIENCE, ..Limits::default() }
+    Limits::default().with(|l| {
+        l.drain_timeout = PATIENCE;
+        l.slot_timeout = PATIENCE;
+    })
 }
 
 /// A server in a thread, on a directory of its own. Drains when dropped, and must then have ended

@@ -35,17 +35,16 @@ pub const ALL: [(&str, Target); 11] = [
 
 /// A server in memory that speaks `kind`, with two files, on which everything is small.
 fn server(kind: Kind, options: &[(&str, &str)], mode: Mode) -> Rig {
-    let limits = Limits {
+    let limits = Limits::default().with(|l| {
         // A server is made for every input: what it reserves must be small.
-        connections_max: 8,
-        read_buffer_bytes: 4096,
-        chunk_bytes: 16,
-        chunks_per_slot: 8,
-        request_bytes_max: 10_000,
-        discard_bytes_max: 1000,
-        message_bytes_max: 16 * 1024,
-        ..Limits::default()
-    };
+        l.connections_max = 8;
+        l.read_buffer_bytes = 4096;
+        l.chunk_bytes = 16;
+        l.chunks_per_slot = 8;
+        l.request_bytes_max = 10_000;
+        l.discard_bytes_max = 1000;
+        l.message_bytes_max = 16 * 1024;
+    });
     let options: Vec<(String, String)> =
         options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     let listening = Listening::new(kind, &options, 1).expect("good options");

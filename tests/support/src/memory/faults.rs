@@ -135,37 +135,36 @@ impl Shape {
         let chunk_bytes = *rng.pick(&[16, 64, 256, 1024, 4096]);
         let turn_bytes_min = *rng.pick(&[1, 64, 4096]);
         let seconds = |rng: &mut Rng, from, to| Duration::from_secs(rng.range(from..=to));
-        let limits = Limits {
-            connections_max: rng.range(2..=24) as usize,
-            slots: rng.range(1..=6) as usize,
-            per_address_percent: *rng.pick(&[50, 100]),
-            slot_queue_max: rng.range(0..=8) as usize,
-            chunk_bytes,
-            chunks_per_slot: rng.range(1..=3) as usize,
-            read_buffer_bytes: *rng.pick(&[1, 32, 512, 8192]),
-            head_len_max: 8 * 1024,
-            reply_bytes_max: *rng.pick(&[1, 64, 4096]),
-            request_bytes_max: 1 << 20,
-            discard_bytes_max: *rng.pick(&[0, 100, 5000, 1 << 20]),
-            message_bytes_max: 16 * 1024,
-            list_names_max: *rng.pick(&[2, 5, 1000]),
-            turn_bytes: *rng.pick(&[64, 4096, 65_536]),
-            turn_bytes_shared: turn_bytes_min,
-            turn_bytes_min,
-            turn_bytes_max: turn_bytes_min.max(*rng.pick(&[16, 200, 8192])),
-            turn_calls: *rng.pick(&[1, 2, 3, 16]),
-            accepts_per_turn: *rng.pick(&[1, 2, 64]),
-            head_timeout: seconds(rng, 5, 30),
-            idle_timeout: seconds(rng, 5, 300),
-            stall_timeout: seconds(rng, 5, 60),
-            slot_timeout: seconds(rng, 1, 30),
-            linger_timeout: seconds(rng, 1, 3),
-            linger_bytes_max: *rng.pick(&[0, 100, 1 << 20]),
-            rate_window: seconds(rng, 5, 20),
-            drain_timeout: seconds(rng, 1, 30),
-            drain_grace: seconds(rng, 0, 2),
-            ..Limits::default()
-        };
+        let limits = Limits::default().with(|l| {
+            l.connections_max = rng.range(2..=24) as usize;
+            l.slots = rng.range(1..=6) as usize;
+            l.per_address_percent = *rng.pick(&[50, 100]);
+            l.slot_queue_max = rng.range(0..=8) as usize;
+            l.chunk_bytes = chunk_bytes;
+            l.chunks_per_slot = rng.range(1..=3) as usize;
+            l.read_buffer_bytes = *rng.pick(&[1, 32, 512, 8192]);
+            l.head_len_max = 8 * 1024;
+            l.reply_bytes_max = *rng.pick(&[1, 64, 4096]);
+            l.request_bytes_max = 1 << 20;
+            l.discard_bytes_max = *rng.pick(&[0, 100, 5000, 1 << 20]);
+            l.message_bytes_max = 16 * 1024;
+            l.list_names_max = *rng.pick(&[2, 5, 1000]);
+            l.turn_bytes = *rng.pick(&[64, 4096, 65_536]);
+            l.turn_bytes_shared = turn_bytes_min;
+            l.turn_bytes_min = turn_bytes_min;
+            l.turn_bytes_max = turn_bytes_min.max(*rng.pick(&[16, 200, 8192]));
+            l.turn_calls = *rng.pick(&[1, 2, 3, 16]);
+            l.accepts_per_turn = *rng.pick(&[1, 2, 64]);
+            l.head_timeout = seconds(rng, 5, 30);
+            l.idle_timeout = seconds(rng, 5, 300);
+            l.stall_timeout = seconds(rng, 5, 60);
+            l.slot_timeout = seconds(rng, 1, 30);
+            l.linger_timeout = seconds(rng, 1, 3);
+            l.linger_bytes_max = *rng.pick(&[0, 100, 1 << 20]);
+            l.rate_window = seconds(rng, 5, 20);
+            l.drain_timeout = seconds(rng, 1, 30);
+            l.drain_grace = seconds(rng, 0, 2);
+        });
         let window = *rng.pick(&[1, 7, 100, 3000, 65_536]);
         // Byte by byte a long file takes more turns than it is worth.
         let content_max = if window < 100 || turn_bytes_min < 64 { 999 } else { 9000 };

@@ -8,7 +8,7 @@ use crate::config::Limits;
 use crate::dialect::http;
 use crate::reactor::Reactor;
 use crate::server::platform::OsPlatform;
-use crate::session::{Session, RequestDataPool};
+use crate::session::{RequestDataPool, Session};
 use crate::wire::metrics;
 
 /// Entries of the tables by client address, for each connection.

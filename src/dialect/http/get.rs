@@ -18,6 +18,8 @@ use crate::wire::range::Ranges;
 #[derive(Clone, Debug)]
 pub(super) struct Get {
     key: Key,
+    /// Looked up when the head is parsed, so that cached heads do without.
+    media_type: &'static str,
     /// For a redirection, which must keep it.
     query: Option<Box<str>>,
     options: Option<Box<RequestOptions>>,
@@ -54,7 +56,8 @@ struct Part {
 impl Get {
     pub(super) fn new(head: &Head<'_>, key: Key) -> Result<Self, Failure> {
         let options = RequestOptions::new(head)?.map(Box::new);
-        Ok(Self { key, query: head.query.map(Into::into), options, body: Body::Single })
+        let media_type = media_type::of(&key);
+        Ok(Self { key, media_type, query: head.query.map(Into::into), options, body: Body::Single })
     }
 
     pub(super) fn command(&self) -> Command {
@@ -131,7 +134,7 @@ impl Get {
     ) -> Action {
         // The etag cannot occur in the content: it is made from the inode and the times of this version.
         let boundary = meta.etag;
-        let media_type = media_type::of(&self.key);
+        let media_type = self.media_type;
         let mut left = Vec::with_capacity(ranges.len());
         let mut len = 0;
         for range in ranges {
@@ -185,7 +188,7 @@ impl Get {
     fn head(&self, code: u16, meta: &Meta, response: &ResponseMeta, context: &mut Context<'_>) {
         response.head(code, context);
         validators(meta, context);
-        media_type::write_fields(&self.key, response.serve_active, context.out);
+        media_type::write_fields(self.media_type, self.key.name(), response.serve_active, context.out);
         context.out.extend_from_slice(b"Accept-Ranges: bytes\r\n");
     }
 

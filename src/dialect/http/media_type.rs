@@ -3,24 +3,23 @@
 use crate::object::Key;
 use crate::wire::http::target;
 
-/// Writes the fields that describe the content of a file.
+/// Writes the fields that describe the content of a file of this type and name.
 ///
 /// No uploaded content may run as part of this site. So active content is offered as a download, and sandboxed if it
 /// is shown all the same, and no browser may guess another type (`nosniff`, the Fetch standard).
-pub(super) fn write_fields(key: &Key, serve_active: bool, out: &mut Vec<u8>) {
-    let kind = of(key);
+pub(super) fn write_fields(media_type: &str, name: &str, serve_active: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(b"Content-Type: ");
-    out.extend_from_slice(kind.as_bytes());
-    if kind.starts_with("text/") {
+    out.extend_from_slice(media_type.as_bytes());
+    if media_type.starts_with("text/") {
         out.extend_from_slice(b"; charset=utf-8");
     }
     // No page of another site may show it in a frame.
     out.extend_from_slice(b"\r\nX-Content-Type-Options: nosniff\r\nX-Frame-Options: SAMEORIGIN\r\n");
-    if !serve_active && is_active(kind) {
+    if !serve_active && is_active(media_type) {
         out.extend_from_slice(b"Content-Security-Policy: sandbox; default-src 'none'\r\n");
         // RFC 8187: a name of any characters.
         out.extend_from_slice(b"Content-Disposition: attachment; filename*=UTF-8''");
-        target::encode_component(key.name(), out);
+        target::encode_component(name, out);
         out.extend_from_slice(b"\r\n");
     }
 }
@@ -39,13 +38,13 @@ pub(super) const fn of(_: &Key) -> &'static str {
 const UNKNOWN: &str = "application/octet-stream";
 
 /// True if content of this type can run scripts in a browser, or load some.
-fn is_active(kind: &str) -> bool {
-    let xml = kind.ends_with("+xml") || kind.ends_with("/xml");
+fn is_active(media_type: &str) -> bool {
+    let xml = media_type.ends_with("+xml") || media_type.ends_with("/xml");
     let text = matches!(
-        kind,
+        media_type,
         "text/html" | "text/javascript" | "text/css" | "text/xsl" | "text/cache-manifest" | "multipart/related"
     );
-    let script = matches!(kind, "application/javascript" | "application/pdf" | "application/x-shockwave-flash");
+    let script = matches!(media_type, "application/javascript" | "application/pdf" | "application/x-shockwave-flash");
     xml || text || script
 }
 
@@ -55,8 +54,9 @@ mod tests {
     use crate::wire::key::relative;
 
     fn described(name: &str, serve_active: bool) -> String {
+        let key = relative(name).expect("a good name");
         let mut out = Vec::new();
-        write_fields(&relative(name).expect("a good name"), serve_active, &mut out);
+        write_fields(of(&key), key.name(), serve_active, &mut out);
         String::from_utf8(out).expect("text")
     }
 

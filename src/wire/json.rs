@@ -1,7 +1,7 @@
-//! Writes plain data as JSON (RFC 8259), for people and programs that read what was kept.
+//! Writes plain data as JSON (RFC 8259).
 //!
-//! What JSON has no word for: bytes become `{"base64": "…"}`, tuples and sets become arrays,
-//! numbers that are not finite become strings, and a key that is no text becomes the text of its
+//! What JSON cannot express: bytes become `{"base64": "…"}`, tuples and sets become arrays,
+//! numbers that are not finite become strings, and a key that is not text becomes the text of its
 //! own JSON.
 
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use crate::wire::pickle::{Document, Id, Value};
 pub fn line(document: &Document, len_max: usize) -> Result<String, Failure> {
     let mut writer = Writer { out: String::new(), len_max };
     writer.value(document, document.root())?;
-    writer.say("\n")?;
+    writer.push("\n")?;
     Ok(writer.out)
 }
 
@@ -27,7 +27,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn say(&mut self, text: &str) -> Result<(), Failure> {
+    fn push(&mut self, text: &str) -> Result<(), Failure> {
         if self.out.len() + text.len() > self.len_max {
             return Err(Failure::TooLarge);
         }
@@ -37,18 +37,18 @@ impl Writer {
 
     fn value(&mut self, document: &Document, value: &Value) -> Result<(), Failure> {
         match value {
-            Value::None => self.say("null"),
-            Value::Bool(yes) => self.say(if *yes { "true" } else { "false" }),
-            Value::Int(number) => self.say(&number.to_string()),
-            Value::Big(digits) => self.say(digits),
-            Value::Float(number) if number.is_finite() => self.say(&format!("{number:?}")),
-            Value::Float(number) => self.say(&format!("\"{number}\"")),
+            Value::None => self.push("null"),
+            Value::Bool(yes) => self.push(if *yes { "true" } else { "false" }),
+            Value::Int(number) => self.push(&number.to_string()),
+            Value::Big(digits) => self.push(digits),
+            Value::Float(number) if number.is_finite() => self.push(&format!("{number:?}")),
+            Value::Float(number) => self.push(&format!("\"{number}\"")),
             Value::Text(text) => self.text(text),
             Value::Bytes(bytes) => {
                 if bytes.len() > self.len_max {
                     return Err(Failure::TooLarge);
                 }
-                self.say(&format!("{{\"base64\": \"{}\"}}", Base64::encode_string(bytes)))
+                self.push(&format!("{{\"base64\": \"{}\"}}", Base64::encode_string(bytes)))
             }
             Value::List(ids) | Value::Tuple(ids) | Value::Set(ids) | Value::Frozen(ids) => self.array(document, ids),
             Value::Dict(pairs) => self.object(document, pairs),
@@ -56,19 +56,19 @@ impl Writer {
     }
 
     fn array(&mut self, document: &Document, ids: &[Id]) -> Result<(), Failure> {
-        self.say("[")?;
-        for (place, id) in ids.iter().enumerate() {
-            self.say(if place == 0 { "" } else { ", " })?;
+        self.push("[")?;
+        for (index, id) in ids.iter().enumerate() {
+            self.push(if index == 0 { "" } else { ", " })?;
             self.value(document, document.at(*id))?;
         }
-        self.say("]")
+        self.push("]")
     }
 
-    /// Of a key that is there twice both are written; readers take the later one, as Python does.
+    /// A duplicate key is written twice; readers take the later one, as Python does.
     fn object(&mut self, document: &Document, pairs: &[(Id, Id)]) -> Result<(), Failure> {
-        self.say("{")?;
-        for (place, (key, value)) in pairs.iter().enumerate() {
-            self.say(if place == 0 { "" } else { ", " })?;
+        self.push("{")?;
+        for (index, (key, value)) in pairs.iter().enumerate() {
+            self.push(if index == 0 { "" } else { ", " })?;
             match document.at(*key) {
                 Value::Text(text) => self.text(text)?,
                 key => {
@@ -77,10 +77,10 @@ impl Writer {
                     self.text(&inner.out)?;
                 }
             }
-            self.say(": ")?;
+            self.push(": ")?;
             self.value(document, document.at(*value))?;
         }
-        self.say("}")
+        self.push("}")
     }
 
     fn text(&mut self, text: &str) -> Result<(), Failure> {
@@ -89,7 +89,7 @@ impl Writer {
         }
         let mut quoted = String::with_capacity(text.len() + 2);
         quote(text, &mut quoted);
-        self.say(&quoted)
+        self.push(&quoted)
     }
 }
 

@@ -1,36 +1,34 @@
-//! Byte ranges: `FIRST-LAST`, `FIRST-` and `-COUNT` (RFC 9110 §14.1.2), resolved against a length; and
-//! the plain decimal numbers that they are made of.
+//! Byte ranges: `FIRST-LAST`, `FIRST-` and `-COUNT` (RFC 9110 §14.1.2), resolved against a length; and plain decimal
+//! numbers.
 
 use std::ops::Range;
 
 use crate::error::Failure;
 
-/// A range as it was asked for.
+/// A range as requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteRange {
+    /// First and last byte, both included.
     Between(u64, u64),
     From(u64),
-    /// The last so many bytes.
+    /// This many bytes at the end.
     Last(u64),
 }
 
 impl ByteRange {
-    /// Reads one range without the unit: `0-9`, `10-`, `-5`. `None` if it is no range. A number too large for
-    /// any file means the largest there is.
+    /// Parses one range without the unit: `0-9`, `10-`, `-5`. Numbers above `u64::MAX` become that.
     pub fn parse(text: &str) -> Option<Self> {
-        let (first, last) = text.split_once('-')?;
-        match (first.is_empty(), last.is_empty()) {
-            (true, true) => None,
-            (true, false) => Some(Self::Last(saturated(last)?)),
-            (false, true) => Some(Self::From(saturated(first)?)),
-            (false, false) => {
+        match text.split_once('-')? {
+            ("", last) => Some(Self::Last(saturated(last)?)),
+            (first, "") => Some(Self::From(saturated(first)?)),
+            (first, last) => {
                 let (first, last) = (saturated(first)?, saturated(last)?);
                 (first <= last).then_some(Self::Between(first, last))
             }
         }
     }
 
-    /// The bytes it means in a file of `len` bytes; never empty.
+    /// The range in a file of `len` bytes; never empty.
     pub fn resolve(self, len: u64) -> Result<Range<u64>, Failure> {
         let range = match self {
             Self::Between(first, last) => first..last.saturating_add(1).min(len),
@@ -44,30 +42,29 @@ impl ByteRange {
 /// Most ranges of one request.
 pub const RANGES_MAX: usize = 16;
 
-/// What a `Range` field asks for, resolved against a length.
+/// The value of `Range`, resolved against a length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ranges {
-    /// Everything: there is no range, or one of a kind that may be ignored (RFC 9110 §14.2).
+    /// There is no range, or one that may be ignored (RFC 9110 §14.2).
     Whole,
     One(Range<u64>),
-    /// Several parts that do not overlap, each in the place of the first range that asked for some of it.
+    /// These do not overlap; each is at the position of the first range that requested some of it.
     Several(Box<[Range<u64>]>),
-    /// Nothing that is there: 416.
+    /// 416.
     Unsatisfiable,
 }
 
 impl Ranges {
-    /// Reads the value of `Range` for a file of `len` bytes. Ranges that overlap are joined, so that no byte is
+    /// Parses the value of `Range` for a file of `len` bytes. Overlapping ranges are joined, so that no byte is
     /// sent twice (RFC 9110 §14.2). Another unit, a malformed set and more than [`RANGES_MAX`] ranges mean the
     /// whole file.
     pub fn parse(value: &str, len: u64) -> Self {
-        let blank = [' ', '\t'];
         let Some((unit, set)) = value.split_once('=') else { return Self::Whole };
         if !unit.eq_ignore_ascii_case("bytes") {
             return Self::Whole;
         }
         let mut parts: Vec<Range<u64>> = Vec::new();
-        let texts = set.split(',').map(|text| text.trim_matches(blank)).filter(|text| !text.is_empty());
+        let texts = set.split(',').map(|text| text.trim_matches([' ', '\t'])).filter(|text| !text.is_empty());
         let mut count = 0;
         for text in texts {
             count += 1;
@@ -77,7 +74,7 @@ impl Ranges {
             }
             match range.resolve(len) {
                 Ok(part) => join(part, &mut parts),
-                // The last bytes of an empty file are all of it; no 206 can say so.
+                // The last bytes of an empty file are the whole file, for which there is no 206.
                 Err(_) if len == 0 && matches!(range, ByteRange::Last(1..)) => return Self::Whole,
                 Err(_) => {}
             }
@@ -91,35 +88,34 @@ impl Ranges {
     }
 }
 
-/// Adds a part, joined with all that it overlaps. It grows with each of them, but only by bytes that no other
-/// part has.
+/// Adds a part, joined with all that it overlaps.
 fn join(mut part: Range<u64>, parts: &mut Vec<Range<u64>>) {
-    let mut place = parts.len();
+    let mut index = parts.len();
     for at in (0..parts.len()).rev() {
         if part.start < parts[at].end && parts[at].start < part.end {
             let other = parts.remove(at);
             part = part.start.min(other.start)..part.end.max(other.end);
-            place = at;
+            index = at;
         }
     }
-    parts.insert(place, part);
+    parts.insert(index, part);
 }
 
-/// A plain decimal number; `u64::MAX` stands for any larger one.
+/// Digits only; larger numbers become `u64::MAX`.
 fn saturated(text: &str) -> Option<u64> {
-    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| text.parse().unwrap_or(u64::MAX))
+    is_decimal(text).then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-/// A plain decimal number: digits only, no sign, no blank, at most `u64::MAX`.
+/// Digits only, without a sign; at most `u64::MAX`.
 pub fn decimal(text: &str) -> Option<u64> {
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    text.parse().ok()
+    text.parse().ok().filter(|_| is_decimal(text))
 }
 
-/// Writes such a number at the end of `out`. Without formatting: replies to small downloads have several.
+fn is_decimal(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Appends a number. Without formatting: replies to small downloads have several.
 pub fn write_decimal(mut number: u64, out: &mut Vec<u8>) {
     let mut digits = [0; 20];
     let mut at = digits.len();

@@ -1,67 +1,51 @@
-//! `Accept`: is a directory shown to a person or listed for a program?
+//! `Accept`: the format of a directory listing.
 
-use crate::wire::http::trimmed;
+use crate::wire::http::syntax::trimmed;
 
-/// The form of a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListingFormat {
-    /// The page for people.
+    /// The HTML page for people.
     Page,
     /// A plain HTML index of every name.
     Index,
     /// An array of JSON objects.
     Json,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Ndjson,
 }
 
-/// How much a type is wanted; more is greater.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Preference {
-    /// Its weight in thousandths.
-    quality: u16,
-    precision: Precision,
-}
+/// How precisely a media range names a type.
+const EXACT: u8 = 3;
 
-/// How precisely it was named.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Precision {
-    #[default]
-    Unnamed,
-    Everything,
-    Family,
-    Exact,
-}
-
-/// Which form the client prefers: the one with the greater weight, then the one it names more
-/// precisely, then HTML (RFC 9110 §12.5.1). Only a browser names HTML; who takes anything gets the index.
+/// The preferred format: the one with the greater weight, then the one named more precisely, then HTML (RFC 9110
+/// §12.5.1). Only browsers name HTML; clients that accept anything get the index.
 pub fn listing_format(lines: &[&str]) -> ListingFormat {
     let html = preference(lines, "text", "html");
     let (json, ndjson) = (preference(lines, "application", "json"), preference(lines, "application", "x-ndjson"));
     match html {
         html if json > html && json >= ndjson => ListingFormat::Json,
         html if ndjson > html => ListingFormat::Ndjson,
-        Preference { quality: 1.., precision: Precision::Exact } => ListingFormat::Page,
+        (1.., EXACT) => ListingFormat::Page,
         _ => ListingFormat::Index,
     }
 }
 
-/// What the most precise range that fits the type says.
-fn preference(lines: &[&str], family: &str, kind: &str) -> Preference {
+/// Weight in thousandths and precision of the most precise range that matches the type.
+fn preference(lines: &[&str], family: &str, kind: &str) -> (u16, u8) {
     let ranges = lines.iter().flat_map(|line| line.split(','));
-    let fitting = ranges.filter_map(|range| {
+    let matching = ranges.filter_map(|range| {
         let mut parts = range.split(';').map(trimmed);
         let (left, right) = parts.next()?.split_once('/')?;
         let precision = match (left, right) {
-            ("*", "*") => Precision::Everything,
-            (left, "*") if left.eq_ignore_ascii_case(family) => Precision::Family,
-            (left, right) if left.eq_ignore_ascii_case(family) && right.eq_ignore_ascii_case(kind) => Precision::Exact,
+            ("*", "*") => 1,
+            (left, "*") if left.eq_ignore_ascii_case(family) => 2,
+            (left, right) if left.eq_ignore_ascii_case(family) && right.eq_ignore_ascii_case(kind) => EXACT,
             _ => return None,
         };
         let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        Some(Preference { quality: weight.map_or(Some(1000), quality)?, precision })
+        Some((weight.map_or(Some(1000), quality)?, precision))
     });
-    fitting.max_by_key(|preference| (preference.precision, preference.quality)).unwrap_or_default()
+    matching.max_by_key(|(quality, precision)| (*precision, *quality)).unwrap_or_default()
 }
 
 /// A weight in thousandths: `0`, `0.5`, `1.000` (RFC 9110 §12.4.2).

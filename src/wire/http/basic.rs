@@ -1,13 +1,13 @@
-//! `Authorization`: the secret in it. Whether it is the right one is decided elsewhere.
+//! `Authorization`: extracts the secret, and does not judge it.
 
 use std::borrow::Cow;
 
 use base64ct::{Base64Unpadded, Encoding as _};
 
-use crate::wire::http::trimmed;
+use crate::wire::http::syntax::trimmed;
 
-/// The secret of `Bearer SECRET` or of `Basic base64(user:SECRET)`, whoever the user; `None` for
-/// other schemes and for what is malformed.
+/// The secret of `Bearer SECRET` or of `Basic base64(user:SECRET)` with any user; `None` for other schemes and for
+/// malformed values.
 pub fn secret(value: &str) -> Option<Cow<'_, [u8]>> {
     let (scheme, rest) = value.split_once(' ')?;
     let rest = trimmed(rest);

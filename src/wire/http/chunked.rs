@@ -1,7 +1,7 @@
 //! The chunked coding (RFC 9112 §7.1): a decoder for bodies that come in any pieces, and the
 //! writing of chunks.
 //!
-//! Extensions and trailers are stepped over, counted and checked, and never kept. A bare LF or a
+//! Extensions and trailers are checked, counted and skipped. A bare LF or a
 //! size that is not plain hex digits is refused: parsers disagree about them.
 
 #[cfg(test)]
@@ -11,7 +11,7 @@ use std::io::Write as _;
 
 use crate::error::Failure;
 use crate::wire::body::{self, BodyPart, Then};
-use crate::wire::http::{is_token, is_value};
+use crate::wire::http::syntax::{is_token, is_value};
 
 /// Longest extensions of one chunk, in bytes.
 pub const EXTENSION_LEN_MAX: u32 = 256;
@@ -22,14 +22,14 @@ pub const TRAILERS_MAX: u8 = 64;
 /// Most digits of a size.
 const DIGITS_MAX: u8 = 16;
 
-/// Stands behind the bytes of every chunk.
+/// Follows the bytes of every chunk.
 pub const CHUNK_END: &[u8] = b"\r\n";
 /// The last chunk, and the end of a body without trailers.
 pub const END: &[u8] = b"0\r\n\r\n";
 /// The last chunk, where trailers and an empty line follow it.
 pub const LAST: &[u8] = b"0\r\n";
 
-/// Writes what stands before the bytes of a chunk. An empty one would be the last: not for that.
+/// Appends the size line of a chunk, which must not be empty: that would be the last one.
 pub fn chunk_head(len: u64, out: &mut Vec<u8>) {
     debug_assert!(len > 0, "an empty chunk ends the body");
     let _ = write!(out, "{len:x}\r\n"); // writing to a Vec cannot fail
@@ -38,7 +38,7 @@ pub fn chunk_head(len: u64, out: &mut Vec<u8>) {
 /// Decodes one body.
 #[derive(Clone, Debug, Default)]
 pub struct Chunked {
-    place: Place,
+    state: State,
     /// Bytes of extensions and trailers so far.
     extras: u32,
     trailers: u8,
@@ -46,65 +46,72 @@ pub struct Chunked {
 
 /// What the next byte is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum State {
     /// A digit of the size, or what ends it.
-    Size { size: u64, digits: u8 },
-    /// Behind blanks that follow the size: an extension must come (RFC 9112 §7.1.1).
-    Blank { size: u64, len: u32 },
-    /// Inside the extensions of a chunk, of which so many bytes have come.
-    Extension { size: u64, len: u32 },
+    Size {
+        size: u64,
+        digits: u8,
+    },
+    /// Behind whitespace that follows the size: an extension must come (RFC 9112 §7.1.1).
+    Blank {
+        size: u64,
+        len: u32,
+    },
+    /// Inside the extensions of a chunk; `len` bytes of them were received.
+    Extension {
+        size: u64,
+        len: u32,
+    },
     /// The LF behind the size.
-    SizeLf { size: u64 },
-    /// Content, so many bytes of it.
-    Data { left: u64 },
+    SizeLf {
+        size: u64,
+    },
+    Data {
+        left: u64,
+    },
     /// The CR behind the content.
     DataCr,
-    /// The LF behind the content.
     DataLf,
     /// The first byte of a trailer, or the CR of the last line.
     Trailer,
-    /// Inside the name of a trailer.
     TrailerName,
-    /// Inside the value of a trailer.
     TrailerValue,
-    /// The LF behind a trailer.
     TrailerLf,
     /// The LF of the last line.
     EndLf,
-    /// Nothing: the body is complete.
-    Over,
-    /// The framing was wrong: where anything else begins is unknown.
-    Broken,
+    /// The body is complete.
+    End,
+    /// The framing was invalid: the end of the body is unknown.
+    Invalid,
 }
 
-impl Default for Place {
+impl Default for State {
     fn default() -> Self {
         Self::Size { size: 0, digits: 0 }
     }
 }
 
 impl Chunked {
-    /// Finds the next piece of content in `raw`, at most `payload_max` bytes of it. Every byte of
-    /// `skip` and `payload` is used and not to be shown again. After an error there is only that
-    /// error.
+    /// Finds the next piece of content in `raw`, at most `payload_max` bytes of it. The bytes of `skip` and `payload`
+    /// are consumed. After an error every call returns an error.
     pub fn step(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
         let mut skip = 0;
         loop {
-            match self.place {
-                Place::Over => return Ok(BodyPart { skip, payload: 0, then: Then::End }),
-                Place::Broken => return Err(Failure::Malformed("the framing of a chunk was wrong")),
-                Place::Data { mut left } => {
+            match self.state {
+                State::End => return Ok(BodyPart { skip, payload: 0, then: Then::End }),
+                State::Invalid => return Err(Failure::Malformed("the framing of a chunk was wrong")),
+                State::Data { mut left } => {
                     let shown = raw.len() - skip;
                     let payload = body::take(&mut left, shown, payload_max);
-                    self.place = if left == 0 { Place::DataCr } else { Place::Data { left } };
+                    self.state = if left == 0 { State::DataCr } else { State::Data { left } };
                     let then = if payload == shown { Then::Wait } else { Then::Look };
                     return Ok(BodyPart { skip, payload, then });
                 }
                 _ => match raw.get(skip) {
                     None => return Ok(BodyPart { skip, payload: 0, then: Then::Wait }),
                     Some(byte) => {
-                        let place = std::mem::replace(&mut self.place, Place::Broken);
-                        self.place = self.behind_byte(place, *byte)?;
+                        let state = std::mem::replace(&mut self.state, State::Invalid);
+                        self.state = self.after(state, *byte)?;
                     }
                 },
             }
@@ -112,84 +119,82 @@ impl Chunked {
         }
     }
 
-    /// At least so many bytes from here on belong to the body.
+    /// At least this many more bytes belong to the body.
     pub fn left_min(&self) -> u64 {
-        // Behind every chunk stand its CRLF and at least the last chunk.
+        // Every chunk is followed by CRLF and at least the last chunk.
         let end = END.len() as u64;
-        match self.place {
-            Place::Size { digits: 0, .. } => end,
-            Place::Size { size, .. } | Place::Blank { size, .. } | Place::Extension { size, .. } => {
+        match self.state {
+            State::Size { digits: 0, .. } => end,
+            State::Size { size, .. } | State::Blank { size, .. } | State::Extension { size, .. } => {
                 behind(size).saturating_add(2)
             }
-            Place::SizeLf { size } => behind(size).saturating_add(1),
-            Place::Data { left } => left.saturating_add(2 + end),
-            Place::DataCr => 2 + end,
-            Place::DataLf => 1 + end,
-            Place::Trailer => 2,
-            Place::TrailerName | Place::TrailerValue => 4,
-            Place::TrailerLf => 3,
-            Place::EndLf => 1,
-            Place::Over | Place::Broken => 0,
+            State::SizeLf { size } => behind(size).saturating_add(1),
+            State::Data { left } => left.saturating_add(2 + end),
+            State::DataCr => 2 + end,
+            State::DataLf => 1 + end,
+            State::Trailer => 2,
+            State::TrailerName | State::TrailerValue => 4,
+            State::TrailerLf => 3,
+            State::EndLf => 1,
+            State::End | State::Invalid => 0,
         }
     }
 
-    /// Where one byte that is no content leads.
-    fn behind_byte(&mut self, place: Place, byte: u8) -> Result<Place, Failure> {
-        Ok(match (place, byte) {
-            (Place::Size { size, digits }, _) if byte.is_ascii_hexdigit() => {
+    /// The state after one byte that is not content.
+    fn after(&mut self, state: State, byte: u8) -> Result<State, Failure> {
+        Ok(match (state, byte) {
+            (State::Size { size, digits }, _) if byte.is_ascii_hexdigit() => {
                 if digits == DIGITS_MAX {
                     return Err(Failure::Malformed("a chunk size has more than 16 digits"));
                 }
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();
-                Place::Size { size: size << 4 | u64::from(digit), digits: digits + 1 }
+                State::Size { size: size << 4 | u64::from(digit), digits: digits + 1 }
             }
-            (Place::Size { digits: 0, .. }, _) => return Err(Failure::Malformed("a chunk size is not hex digits")),
-            (Place::Size { size, .. } | Place::Extension { size, .. }, b'\r') => Place::SizeLf { size },
-            (Place::Size { size, .. }, b';') => self.extension(size, 0)?,
-            (Place::Blank { size, len }, b';') => self.extension(size, len)?,
-            (Place::Size { size, .. }, b' ' | b'\t') => self.blank(size, 0)?,
-            (Place::Blank { size, len }, b' ' | b'\t') => self.blank(size, len)?,
-            (Place::Size { .. } | Place::Blank { .. }, _) => {
+            (State::Size { digits: 0, .. }, _) => return Err(Failure::Malformed("a chunk size is not hex digits")),
+            (State::Size { size, .. } | State::Extension { size, .. }, b'\r') => State::SizeLf { size },
+            (State::Size { size, .. }, b';') => self.extension(size, 0)?,
+            (State::Blank { size, len }, b';') => self.extension(size, len)?,
+            (State::Size { size, .. }, b' ' | b'\t') => self.blank(size, 0)?,
+            (State::Blank { size, len }, b' ' | b'\t') => self.blank(size, len)?,
+            (State::Size { .. } | State::Blank { .. }, _) => {
                 return Err(Failure::Malformed("a chunk size is not hex digits"));
             }
-            (Place::Extension { size, len }, _) if is_value(byte) => self.extension(size, len)?,
-            (Place::SizeLf { size: 0 }, b'\n') => Place::Trailer,
-            (Place::SizeLf { size }, b'\n') => Place::Data { left: size },
-            (Place::DataCr, b'\r') => Place::DataLf,
-            (Place::DataLf, b'\n') => Place::default(),
-            (Place::DataCr | Place::DataLf, _) => return Err(Failure::Malformed("a chunk is longer than its size")),
-            (Place::Trailer, b'\r') => Place::EndLf,
-            (Place::Trailer, _) if is_token(byte) => self.trailer()?,
-            (Place::TrailerName, _) if is_token(byte) => self.extra(Place::TrailerName)?,
-            (Place::TrailerName, b':') => self.extra(Place::TrailerValue)?,
-            (Place::TrailerValue, b'\r') => Place::TrailerLf,
-            (Place::TrailerValue, _) if is_value(byte) => self.extra(Place::TrailerValue)?,
-            (Place::TrailerLf, b'\n') => Place::Trailer,
-            (Place::EndLf, b'\n') => Place::Over,
+            (State::Extension { size, len }, _) if is_value(byte) => self.extension(size, len)?,
+            (State::SizeLf { size: 0 }, b'\n') => State::Trailer,
+            (State::SizeLf { size }, b'\n') => State::Data { left: size },
+            (State::DataCr, b'\r') => State::DataLf,
+            (State::DataLf, b'\n') => State::default(),
+            (State::DataCr | State::DataLf, _) => return Err(Failure::Malformed("a chunk is longer than its size")),
+            (State::Trailer, b'\r') => State::EndLf,
+            (State::Trailer, _) if is_token(byte) => self.trailer()?,
+            (State::TrailerName, _) if is_token(byte) => self.extra(State::TrailerName)?,
+            (State::TrailerName, b':') => self.extra(State::TrailerValue)?,
+            (State::TrailerValue, b'\r') => State::TrailerLf,
+            (State::TrailerValue, _) if is_value(byte) => self.extra(State::TrailerValue)?,
+            (State::TrailerLf, b'\n') => State::Trailer,
+            (State::EndLf, b'\n') => State::End,
             _ => return Err(Failure::Malformed("the framing of a chunk has a byte that does not belong there")),
         })
     }
 
-    fn extension(&mut self, size: u64, len: u32) -> Result<Place, Failure> {
-        let len = longer(len)?;
-        self.extra(Place::Extension { size, len })
+    fn extension(&mut self, size: u64, len: u32) -> Result<State, Failure> {
+        self.extra(State::Extension { size, len: longer(len)? })
     }
 
-    fn blank(&mut self, size: u64, len: u32) -> Result<Place, Failure> {
-        let len = longer(len)?;
-        self.extra(Place::Blank { size, len })
+    fn blank(&mut self, size: u64, len: u32) -> Result<State, Failure> {
+        self.extra(State::Blank { size, len: longer(len)? })
     }
 
-    fn trailer(&mut self) -> Result<Place, Failure> {
+    fn trailer(&mut self) -> Result<State, Failure> {
         if self.trailers == TRAILERS_MAX {
             return Err(Failure::Malformed("the body has more than 64 trailers"));
         }
         self.trailers += 1;
-        self.extra(Place::TrailerName)
+        self.extra(State::TrailerName)
     }
 
-    /// Counts a byte that nobody wants.
-    fn extra(&mut self, next: Place) -> Result<Place, Failure> {
+    /// Counts a byte that is skipped.
+    fn extra(&mut self, next: State) -> Result<State, Failure> {
         if self.extras == EXTRAS_LEN_MAX {
             return Err(Failure::Malformed("the extensions and trailers of a body are longer than 8 KiB"));
         }
@@ -206,7 +211,7 @@ const fn longer(len: u32) -> Result<u32, Failure> {
     Ok(len + 1)
 }
 
-/// What must follow the line of a chunk of this size.
+/// Bytes that must follow the size line of a chunk.
 fn behind(size: u64) -> u64 {
     match size {
         0 => 2,

@@ -1,9 +1,7 @@
-//! Conditional requests (RFC 9110 §13): entity tags, the order in which conditions count, and
-//! what they become for a change.
+//! Conditional requests (RFC 9110 §13): entity tags, the order in which preconditions are evaluated, and the
+//! precondition of a change, which the store evaluates when the change becomes visible.
 //!
-//! Here it is only read what was asked; that a change depends on it is judged where the change
-//! becomes visible. Our tags are strong. A tag that is not ours is well-formed all the same and
-//! matches nothing.
+//! The tags of this server are strong. Any other well-formed tag is accepted and matches nothing.
 
 #[cfg(test)]
 mod tests;
@@ -12,7 +10,7 @@ use crate::error::Failure;
 use crate::object::{Etag, Meta, Precondition};
 use crate::wire::http::date;
 use crate::wire::http::head::Fields;
-use crate::wire::http::trimmed;
+use crate::wire::http::syntax::trimmed;
 
 /// Most tags of one field.
 pub const TAGS_MAX: usize = 64;
@@ -20,12 +18,29 @@ pub const TAGS_MAX: usize = 64;
 /// One entity tag of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntityTag {
-    /// As we give them.
     Strong(Etag),
-    /// `W/` before one of ours.
+    /// `W/` before a tag of this server.
     Weak(Etag),
-    /// Not one of ours.
+    /// Not made by this server.
     Foreign,
+}
+
+impl EntityTag {
+    /// Its value in a strong comparison (RFC 9110 §8.8.3.2).
+    const fn strong(self) -> Option<Etag> {
+        match self {
+            Self::Strong(etag) => Some(etag),
+            Self::Weak(_) | Self::Foreign => None,
+        }
+    }
+
+    /// Its value in a weak comparison.
+    const fn weak(self) -> Option<Etag> {
+        match self {
+            Self::Strong(etag) | Self::Weak(etag) => Some(etag),
+            Self::Foreign => None,
+        }
+    }
 }
 
 /// The value of `If-Match` or `If-None-Match`.
@@ -33,12 +48,11 @@ pub enum EntityTag {
 pub enum EntityTags {
     /// `*`.
     Any,
-    /// A list.
     List(Box<[EntityTag]>),
 }
 
 impl EntityTags {
-    /// Reads the lines of the field; `None` where there are none.
+    /// Parses the lines of the field; `None` if there are none.
     pub fn parse(lines: &[&str]) -> Result<Option<Self>, Failure> {
         match lines {
             [] => return Ok(None),
@@ -47,7 +61,7 @@ impl EntityTags {
         }
         let mut tags = Vec::new();
         for line in lines {
-            read_tags(line, &mut tags)?;
+            parse_tags(line, &mut tags)?;
         }
         if tags.is_empty() {
             return Err(Failure::Malformed("a list of entity tags is empty"));
@@ -55,52 +69,36 @@ impl EntityTags {
         Ok(Some(Self::List(tags.into())))
     }
 
-    /// Strong comparison (RFC 9110 §8.8.3.2).
-    fn has_strong(&self, etag: Etag) -> bool {
+    /// True if a tag matches in the given comparison.
+    fn matches(&self, etag: Etag, comparison: fn(EntityTag) -> Option<Etag>) -> bool {
         match self {
             Self::Any => true,
-            Self::List(tags) => tags.contains(&EntityTag::Strong(etag)),
-        }
-    }
-
-    /// Weak comparison.
-    fn has_weak(&self, etag: Etag) -> bool {
-        match self {
-            Self::Any => true,
-            Self::List(tags) => {
-                tags.iter().any(|tag| matches!(tag, EntityTag::Strong(own) | EntityTag::Weak(own) if *own == etag))
-            }
+            Self::List(tags) => tags.iter().any(|tag| comparison(*tag) == Some(etag)),
         }
     }
 }
 
-/// The conditions of a request.
+/// The preconditions of a request; dates in seconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Preconditions {
-    /// `If-Match`.
     pub matches: Option<EntityTags>,
-    /// `If-None-Match`.
     pub none_match: Option<EntityTags>,
-    /// `If-Modified-Since`, in seconds since 1970.
     pub modified_since: Option<i64>,
-    /// `If-Unmodified-Since`, in seconds since 1970.
     pub unmodified_since: Option<i64>,
 }
 
-/// What the conditions of a request for reading say.
+/// The result of the preconditions of GET or HEAD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evaluation {
-    /// Go on.
     Proceed,
-    /// 304: the client has it.
+    /// 304.
     NotModified,
     /// 412.
     Failed,
 }
 
 impl Preconditions {
-    /// Reads the fields. A date that is none is ignored, as the RFC wants it; a tag that is none
-    /// is an error, because a change might depend on it.
+    /// An invalid date is ignored (RFC 9110 §13.1.3); an invalid tag is an error, because a change might depend on it.
     pub fn parse(fields: &Fields<'_>) -> Result<Self, Failure> {
         Ok(Self {
             matches: EntityTags::parse(fields.if_match.lines())?,
@@ -110,29 +108,26 @@ impl Preconditions {
         })
     }
 
-    /// What becomes of GET and HEAD of this version, in the order of RFC 9110 §13.2.2. With
-    /// `None` there is no file: the answer is another one than 200, and the conditions do not
-    /// count (§13.2.1).
+    /// Evaluates GET and HEAD of this version, in the order of RFC 9110 §13.2.2. Without a file the status is not
+    /// 200, and preconditions are ignored (§13.2.1).
     pub fn evaluate(&self, meta: Option<&Meta>) -> Evaluation {
         let Some(meta) = meta else { return Evaluation::Proceed };
-        let current = match (&self.matches, self.unmodified_since) {
-            (Some(tags), _) => tags.has_strong(meta.etag),
-            (None, Some(date)) => meta.mtime <= date,
-            (None, None) => true,
+        let holds = match (&self.matches, self.unmodified_since) {
+            (Some(tags), _) => tags.matches(meta.etag, EntityTag::strong),
+            (None, date) => date.is_none_or(|date| meta.mtime <= date),
         };
-        let known = match (&self.none_match, self.modified_since) {
-            (Some(tags), _) => tags.has_weak(meta.etag),
-            (None, Some(date)) => meta.mtime <= date,
-            (None, None) => false,
+        let not_modified = match (&self.none_match, self.modified_since) {
+            (Some(tags), _) => tags.matches(meta.etag, EntityTag::weak),
+            (None, date) => date.is_some_and(|date| meta.mtime <= date),
         };
-        match (current, known) {
+        match (holds, not_modified) {
             (false, _) => Evaluation::Failed,
             (true, true) => Evaluation::NotModified,
             (true, false) => Evaluation::Proceed,
         }
     }
 
-    /// What must hold when a change becomes visible; `If-Modified-Since` does not count.
+    /// What must hold when a change becomes visible; `If-Modified-Since` is ignored (RFC 9110 §13.1.3).
     pub fn for_change(&self) -> Precondition {
         let first = match (&self.matches, self.unmodified_since) {
             (Some(EntityTags::Any), _) => Precondition::Present,
@@ -154,35 +149,16 @@ impl Preconditions {
     }
 }
 
-impl EntityTag {
-    /// What it is in a strong comparison.
-    const fn strong(self) -> Option<Etag> {
-        match self {
-            Self::Strong(etag) => Some(etag),
-            Self::Weak(_) | Self::Foreign => None,
-        }
-    }
-
-    /// What it is in a weak comparison.
-    const fn weak(self) -> Option<Etag> {
-        match self {
-            Self::Strong(etag) | Self::Weak(etag) => Some(etag),
-            Self::Foreign => None,
-        }
-    }
-}
-
-/// `If-Range`: does the range count for this version? A tag is compared strongly. A date never
-/// counts: it cannot tell two versions of one second apart, and uploads may set it, so none of ours
-/// is the strong validator it would have to be (RFC 9110 §13.1.5, §8.8.2.2). Where the condition
-/// does not hold the whole file is sent, which is never wrong.
+/// Evaluates `If-Range`: if it does not hold, the whole file is sent. A tag is compared strongly. A date never holds:
+/// it cannot distinguish two versions of one second, and uploads may set it, so it is no strong validator (RFC 9110
+/// §13.1.5, §8.8.2.2).
 pub fn if_range_holds(if_range: Option<&str>, meta: &Meta) -> bool {
     let Some(value) = if_range else { return true };
     matches!(cut_tag(value), Some((tag, "")) if tag == EntityTag::Strong(meta.etag))
 }
 
-/// Reads one line of a list of tags; empty elements are ignored (RFC 9110 §5.6.1).
-fn read_tags(line: &str, tags: &mut Vec<EntityTag>) -> Result<(), Failure> {
+/// Parses one line of a list of tags; empty elements are ignored (RFC 9110 §5.6.1).
+fn parse_tags(line: &str, tags: &mut Vec<EntityTag>) -> Result<(), Failure> {
     let mut rest = trimmed(line);
     while !rest.is_empty() {
         if let Some(tail) = rest.strip_prefix(',') {
@@ -203,7 +179,7 @@ fn read_tags(line: &str, tags: &mut Vec<EntityTag>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Cuts the tag off at the start of a text.
+/// Splits `text` behind the tag that it begins with.
 fn cut_tag(text: &str) -> Option<(EntityTag, &str)> {
     let (weak, quoted) = match text.strip_prefix("W/") {
         Some(quoted) => (true, quoted),

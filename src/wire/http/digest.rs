@@ -1,14 +1,13 @@
 //! `Repr-Digest`, `Content-Digest` and `Want-Repr-Digest` (RFC 9530): SHA-256 only, other
 //! algorithms are ignored.
 
-use std::fmt::Write as _;
-
 use base64ct::{Base64, Base64Unpadded, Encoding as _};
 
 use crate::error::Failure;
-use crate::wire::http::{structured, trimmed};
+use crate::wire::http::structured;
+use crate::wire::http::syntax::trimmed;
 
-/// Reads the SHA-256 of a digest field; `None` where the field has none.
+/// The SHA-256 in a digest field, if there is one. A malformed field is an error: it must not be ignored.
 pub fn sha256(lines: &[&str]) -> Result<Option<[u8; 32]>, Failure> {
     let bad = Failure::Malformed("a digest is not algorithm=:base64:");
     let mut digest = None;
@@ -40,9 +39,7 @@ pub fn wants_sha256(lines: &[&str]) -> bool {
 
 /// The value of a digest field.
 pub fn format(digest: &[u8; 32]) -> String {
-    let mut text = String::with_capacity(55);
-    let _ = write!(text, "sha-256=:{}:", Base64::encode_string(digest)); // writing to a String cannot fail
-    text
+    format!("sha-256=:{}:", Base64::encode_string(digest))
 }
 
 /// The members of a dictionary (RFC 9651 §3.2) without their parameters.

@@ -1,169 +1,47 @@
 //! The head of a request: where it ends, its request line and its fields.
 //!
-//! All strictness about framing stands here: a head that two parsers could read in two ways, and
-//! so two ends of a chain could take for different requests, is an error, and the connection ends
-//! with it. What the fields mean to a file is not decided here.
+//! All strictness about framing is here: a head that two parsers in a chain of proxies could read in two ways is an
+//! error, and closes the connection (request smuggling, RFC 9112 §11.2).
 
 mod fields;
+mod message;
 #[cfg(test)]
 mod tests;
 
 use std::mem::MaybeUninit;
 
-use crate::wire::http::is_token;
 use fields::{Control, NAME_LEN_MAX, lower_case};
 pub use fields::{Fields, VALUES_MAX, Values};
+pub use message::{Expect, Framing, HeadError, Method, Version};
 
 /// Most field lines of one head.
 pub const FIELDS_MAX: usize = 64;
 
-/// Why a head was refused. The connection closes after any of them: where the next request would
-/// begin is not certain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeadError {
-    /// It breaks the grammar, or could be read in two ways.
-    BadRequest(&'static str),
-    /// It has a transfer coding or a method that changes the framing and is not offered.
-    NotImplemented(&'static str),
-    /// The request line does not end in time.
-    TargetTooLong,
-    /// The fields are too many or too long.
-    TooLarge,
-    /// Neither HTTP/1.0 nor HTTP/1.1.
-    Version,
-}
-
-impl HeadError {
-    /// The status code.
-    pub const fn status(self) -> u16 {
-        match self {
-            Self::BadRequest(_) => 400,
-            Self::TargetTooLong => 414,
-            Self::TooLarge => 431,
-            Self::NotImplemented(_) => 501,
-            Self::Version => 505,
-        }
-    }
-
-    /// A few words for a person; lower case, no full stop.
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::BadRequest(why) | Self::NotImplemented(why) => why,
-            Self::TargetTooLong => "the request line is too long",
-            Self::TooLarge => "the head is too long",
-            Self::Version => "this server speaks HTTP/1.0 and HTTP/1.1",
-        }
-    }
-}
-
-/// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method<'a> {
-    /// DELETE.
-    Delete,
-    /// GET.
-    Get,
-    /// HEAD.
-    Head,
-    /// OPTIONS.
-    Options,
-    /// POST.
-    Post,
-    /// PUT.
-    Put,
-    /// Any other, as it was written.
-    Other(&'a str),
-}
-
-impl<'a> Method<'a> {
-    /// Methods are told apart by case (RFC 9110 §9.1).
-    fn new(name: &'a str) -> Self {
-        match name {
-            "DELETE" => Self::Delete,
-            "GET" => Self::Get,
-            "HEAD" => Self::Head,
-            "OPTIONS" => Self::Options,
-            "POST" => Self::Post,
-            "PUT" => Self::Put,
-            other => Self::Other(other),
-        }
-    }
-
-    /// As it was written.
-    pub const fn name(self) -> &'a str {
-        match self {
-            Self::Delete => "DELETE",
-            Self::Get => "GET",
-            Self::Head => "HEAD",
-            Self::Options => "OPTIONS",
-            Self::Post => "POST",
-            Self::Put => "PUT",
-            Self::Other(name) => name,
-        }
-    }
-}
-
-/// Which HTTP the request is written in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// HTTP/1.0.
-    Http10,
-    /// HTTP/1.1.
-    Http11,
-}
-
-/// How the body is delimited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// There is none.
-    None,
-    /// So many bytes.
-    Length(u64),
-    /// Chunks, for `chunked::Chunked`.
-    Chunked,
-}
-
-/// What the client waits for before it sends the body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expect {
-    /// Nothing.
-    None,
-    /// `100 Continue`, or a final response.
-    Continue,
-    /// Something no server knows: 417.
-    Unknown,
-}
-
-/// A head that was understood.
+/// A head that was parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head<'a> {
-    /// What is to be done.
     pub method: Method<'a>,
     /// Begins with `/`, still percent-encoded, without the query; `*` of OPTIONS only.
     pub path: &'a str,
     /// Behind the `?`, still percent-encoded.
     pub query: Option<&'a str>,
-    /// Which HTTP.
     pub version: Version,
-    /// How the body is delimited.
     pub framing: Framing,
     /// The client asks to keep the connection open after the response. HTTP/1.0 clients expect
     /// `Connection: keep-alive` in it.
     pub keep_alive: bool,
-    /// Does the client wait before its body?
     pub expect: Expect,
-    /// The other fields that matter.
     pub fields: Fields<'a>,
 }
 
-/// Finds the end of the head at the start of `input`: how many bytes it takes, its empty line
-/// included. `Ok(None)` means it has not come yet; then the next call may say in `from` how many
-/// bytes were seen by this one. One empty line may stand before it (RFC 9112 §2.2).
+/// Length of the head at the start of `input`, its empty line included; `Ok(None)` if it is not complete. Then the
+/// next call may pass the number of bytes seen by this one as `from`. One empty line may precede the head
+/// (RFC 9112 §2.2).
 pub fn end(input: &[u8], from: usize) -> Result<Option<usize>, HeadError> {
     let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
     // The last byte seen may be a CR whose LF was missing.
     let from = from.saturating_sub(1).clamp(start, input.len().max(start));
-    // Plainly byte by byte: lines are short, and to begin a vector search anew behind each costs more.
+    // Byte by byte: lines are short, and starting a vector search after each costs more.
     let mut at = from;
     while let Some(&byte) = input.get(at) {
         at += 1;
@@ -186,8 +64,7 @@ pub fn end(input: &[u8], from: usize) -> Result<Option<usize>, HeadError> {
     Ok(None)
 }
 
-/// What to say about a head that is longer than it may be: what is too long, its target or its
-/// fields?
+/// The error for a head above the limit: its target or its fields are too long.
 pub fn overlong(input: &[u8]) -> HeadError {
     let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
     match memchr::memchr(b'\n', &input[start..]) {
@@ -196,14 +73,14 @@ pub fn overlong(input: &[u8]) -> HeadError {
     }
 }
 
-/// Is this the first line of an HTTP/1 request? With or without its end.
+/// True for the first line of an HTTP/1 request, with or without its line end.
 pub fn looks_like_http(first_line: &[u8]) -> bool {
     let line = first_line.strip_suffix(b"\n").unwrap_or(first_line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     matches!(line, [.., b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9'])
 }
 
-/// Reads a head that ends where it should.
+/// Parses a complete head.
 pub fn parse(head: &[u8]) -> Result<Head<'_>, HeadError> {
     match end(head, 0)? {
         Some(len) if len == head.len() => parse_found(head),
@@ -211,12 +88,11 @@ pub fn parse(head: &[u8]) -> Result<Head<'_>, HeadError> {
     }
 }
 
-/// The same for just the bytes that [`end`] found, and for nothing else: `httparse` also takes lines
-/// without CR.
+/// The same for exactly the bytes that [`end`] found: `httparse` alone would accept lines without CR.
 pub fn parse_found(head: &[u8]) -> Result<Head<'_>, HeadError> {
-    debug_assert_eq!(end(head, 0), Ok(Some(head.len())), "a head that nobody looked at");
+    debug_assert_eq!(end(head, 0), Ok(Some(head.len())), "a head that end() did not find");
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
-    // Nothing is written there but the lines that are found.
+    // Not initialised: most heads have few lines.
     let mut lines = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(head, &mut lines) {
@@ -231,8 +107,8 @@ pub fn parse_found(head: &[u8]) -> Result<Head<'_>, HeadError> {
     let mut fields = Fields::default();
     let mut control = Control::default();
     for line in request.headers.iter() {
-        let mut room = [0; NAME_LEN_MAX];
-        let name = lower_case(line.name, &mut room);
+        let mut buffer = [0; NAME_LEN_MAX];
+        let name = lower_case(line.name, &mut buffer);
         if !control.take(name, line.value)? {
             fields.take(name, line.value)?;
         }
@@ -258,8 +134,8 @@ fn refused(error: httparse::Error) -> HeadError {
     })
 }
 
-/// The same head in HTTP/1.1 if it is of a later minor version, which is processed as the latest that is
-/// known (RFC 9110 §2.5).
+/// The same head in HTTP/1.1 if it has a later minor version, which is processed as the latest known one
+/// (RFC 9110 §2.5).
 pub fn as_http_1_1(head: &[u8]) -> Option<Vec<u8>> {
     let start = if head.starts_with(b"\r\n") { 2 } else { 0 };
     let minor = start + memchr::memchr(b'\r', &head[start..])?.checked_sub(1)?;
@@ -279,15 +155,14 @@ fn version(head: &[u8]) -> Result<Version, HeadError> {
     }
 }
 
-/// The parts of a target.
 struct Target<'a> {
-    /// The host and perhaps a port, where the target is absolute.
+    /// The host and an optional port of a target in absolute form.
     authority: Option<&'a str>,
     path: &'a str,
     query: Option<&'a str>,
 }
 
-/// Cuts a target into its parts (RFC 9112 §3.2).
+/// RFC 9112 §3.2.
 fn split<'a>(method: Method<'a>, target: &'a str) -> Result<Target<'a>, HeadError> {
     if method == Method::Other("CONNECT") {
         return Err(HeadError::NotImplemented("this server is no proxy"));
@@ -309,7 +184,7 @@ fn split<'a>(method: Method<'a>, target: &'a str) -> Result<Target<'a>, HeadErro
     Ok(Target { authority, path: if path.is_empty() { "/" } else { path }, query })
 }
 
-/// The authority in `http://host/path`, and what follows it; that may be empty or begin with `?`.
+/// Splits `http://host/path` behind the authority; the rest may be empty or begin with `?`.
 fn absolute(target: &str) -> Result<(Option<&str>, &str), HeadError> {
     let bad = HeadError::BadRequest("the target is neither a path nor an http address");
     let (scheme, rest) = target.split_once("://").ok_or(bad)?;
@@ -318,9 +193,4 @@ fn absolute(target: &str) -> Result<(Option<&str>, &str), HeadError> {
     }
     let (authority, local) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     if authority.is_empty() || !fields::is_host(authority) { Err(bad) } else { Ok((Some(authority), local)) }
-}
-
-/// Is it a token, as every method and field name must be?
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(is_token)
 }

@@ -1,16 +1,14 @@
-//! Whether a connection begins with an HTTP request, for listeners that speak something else: a browser, or a
-//! page in it, can be made to send one to any port, and parts of it could be taken for another protocol.
+//! Detects HTTP requests at listeners that speak something else: a page in a browser can send one to any port, and
+//! parts of it could be valid in another protocol.
 
-use crate::wire::http::is_token;
+use crate::wire::http::syntax::is_token;
 
-/// What the first bytes of a connection are.
+/// The first bytes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
-    /// An HTTP request.
     Request,
-    /// They could still become one.
+    /// More bytes are needed to decide.
     Unfinished,
-    /// Anything else.
     Other,
 }
 
@@ -20,7 +18,7 @@ pub const NOT_HTTP: &str = "HTTP is not spoken here";
 /// What browsers and common tools send. CONNECT is only sent to proxies.
 const METHODS: [&[u8]; 8] = [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE"];
 
-/// Tells a common method and the first byte of a target; for protocols that never begin so.
+/// Looks for a common method and the first byte of a target; for protocols that never begin so.
 pub fn opening(input: &[u8]) -> Opening {
     let Some((method, rest)) = METHODS.iter().find_map(|method| {
         let common = method.len().min(input.len());
@@ -35,8 +33,8 @@ pub fn opening(input: &[u8]) -> Opening {
     }
 }
 
-/// True for any method, a blank, and a `/`; for protocols that may begin with the name of a file. The only
-/// names given up are those in a directory that is called by one word and a blank behind it.
+/// True for any method, a space, and a `/`; for protocols that may begin with the name of a file. This excludes only
+/// names in a directory whose own name is one word and a space.
 pub fn is_path_request(input: &[u8]) -> bool {
     let Some(blank) = memchr::memchr(b' ', input) else { return false };
     let method = &input[..blank];
@@ -45,10 +43,10 @@ pub fn is_path_request(input: &[u8]) -> bool {
         && input.get(blank + 1) == Some(&b'/')
 }
 
-/// True if a whole first line is there and is `METHOD SP target SP HTTP/1.x`; for protocols in which the
+/// True if the first line is complete and is `METHOD SP target SP HTTP/1.x`; for protocols in which the
 /// beginning of one may be a name.
 pub fn has_request_line(input: &[u8]) -> bool {
-    // No name holds a CR, so what begins with one is not awaited any longer than to here.
+    // Names hold no CR, so the line ends at the first one.
     let Some(end) = memchr::memchr2(b'\r', b'\n', input) else { return false };
     let mut parts = input[..end].split(|byte| *byte == b' ');
     let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
@@ -58,7 +56,7 @@ pub fn has_request_line(input: &[u8]) -> bool {
     // RFC 9112 §3.2: the authority form is for CONNECT only.
     let is_target = match target.first() {
         Some(b'/' | b'*') => true,
-        // A scheme begins with a letter, and a size with the beginning of a file behind it does not.
+        // A scheme begins with a letter; a size followed by the beginning of a file does not.
         Some(first) => first.is_ascii_alphabetic() && memchr::memmem::find(target, b"://").is_some(),
         None => false,
     };

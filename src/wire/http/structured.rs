@@ -1,10 +1,9 @@
-//! Structured fields (RFC 9651): a dictionary is read whole, and is nothing at all where any of it is malformed.
+//! Dictionaries of structured fields (RFC 9651). One mistake makes the whole field invalid.
 
-use crate::wire::http::is_token;
+use crate::wire::http::syntax::is_token;
 use crate::wire::percent;
 
-/// The integer that is the value of `key` in a dictionary. `None` if there is none, or if any of the dictionary
-/// breaks the grammar.
+/// The integer that is the value of `key` in a dictionary. `None` if there is none, or if the dictionary is invalid.
 pub fn integer(lines: &[&str], key: &str) -> Option<i64> {
     let text = lines.join(",");
     let mut rest = Rest(text.trim_matches(' ').as_bytes());
@@ -20,18 +19,18 @@ pub fn integer(lines: &[&str], key: &str) -> Option<i64> {
             // The last of several counts (§4.2.2).
             found = value;
         }
-        rest.blanks();
+        rest.whitespace();
         if rest.0.is_empty() {
             return found;
         }
         if !rest.takes(b',') {
             return None;
         }
-        rest.blanks();
+        rest.whitespace();
     }
 }
 
-/// What is left to read. Each method cuts off what it is named for, or returns `None`.
+/// The input that is left. Each method consumes what it is named for, or returns `None`.
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
@@ -41,7 +40,7 @@ impl<'a> Rest<'a> {
         rest.is_some()
     }
 
-    /// Cuts off what `is_part` is true for.
+    /// Consumes the bytes for which `is_part` is true.
     fn run(&mut self, is_part: impl Fn(u8) -> bool) -> &'a [u8] {
         let len = self.0.iter().position(|byte| !is_part(*byte)).unwrap_or(self.0.len());
         let (run, rest) = self.0.split_at(len);
@@ -49,7 +48,7 @@ impl<'a> Rest<'a> {
         run
     }
 
-    fn blanks(&mut self) {
+    fn whitespace(&mut self) {
         self.run(|byte| matches!(byte, b' ' | b'\t'));
     }
 

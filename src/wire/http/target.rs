@@ -1,8 +1,8 @@
-//! The path and the query of a target: dot segments and empty ones are removed, what is left is
-//! percent-decoded once, then held to the rules of every name; and the way back, for links.
+//! The path and the query of a target: dot segments and empty ones are removed, the rest is percent-decoded once and
+//! checked like every name; and percent-encoding, for links.
 //!
-//! An escaped `/` and an escaped dot segment are refused: decoded, the path would be another one than a
-//! proxy in front saw.
+//! An escaped `/` and an escaped dot segment are refused: decoded, the path would differ from the one that a proxy in
+//! front saw.
 
 use std::borrow::Cow;
 
@@ -22,16 +22,15 @@ const PATH: &AsciiSet = &COMPONENT.remove(b'/');
 /// The options of a listing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
-    /// Names after this one.
+    /// List the names after this one.
     pub after: Option<Box<str>>,
-    /// At most so many.
     pub limit: Option<usize>,
 }
 
-/// Reads the path of a target, which begins with `/`.
+/// Parses the path of a target, which begins with `/`.
 pub fn path(raw: &str) -> Result<Path, Failure> {
     match plain_path(raw) {
-        // Hardly any path has such segments, and all that have are refused: only then they are looked for.
+        // Rare, and refused by the plain parser: only then they are searched for.
         Err(_) if has_removable_segments(raw) => plain_path(&without_removable_segments(raw)?),
         path => path,
     }
@@ -43,7 +42,7 @@ fn has_removable_segments(raw: &str) -> bool {
 
 /// Removes dot segments (RFC 3986 §5.2.4), then empty ones. A path that ends in one of them names a directory.
 ///
-/// What a proxy may read as another path is refused, also where it would be removed: many decode escapes first, and
+/// Segments that a proxy may read as another path are refused, even where they would be removed: many decode escapes first, and
 /// nginx and Apache join slashes before they remove dot segments.
 fn without_removable_segments(raw: &str) -> Result<String, Failure> {
     let mut kept = Vec::new();
@@ -96,7 +95,7 @@ fn plain_path(raw: &str) -> Result<Path, Failure> {
     key::absolute(std::str::from_utf8(&path).map_err(|_| Failure::Malformed("the path is not UTF-8"))?)
 }
 
-/// Reads a query. Unknown names are ignored, as everywhere on the web.
+/// Parses a query. Unknown names are ignored.
 pub fn query(raw: &str) -> Result<Query, Failure> {
     let mut query = Query::default();
     for pair in raw.split('&') {
@@ -117,24 +116,23 @@ pub fn query(raw: &str) -> Result<Query, Failure> {
     Ok(query)
 }
 
-/// Writes `/` and the name, so that [`path`] reads the same key. A directory's last `/` is the
-/// caller's.
+/// Appends `/` and the name, so that [`path`] parses the same key. The caller appends the `/` of a directory.
 pub fn encode_path(key: &Key, out: &mut Vec<u8>) {
     out.push(b'/');
     percent_encode(key.as_str().as_bytes(), PATH).for_each(|piece| out.extend_from_slice(piece.as_bytes()));
 }
 
-/// Writes one name of a link or one value of a query.
+/// Appends one name of a link or one value of a query.
 pub fn encode_component(text: &str, out: &mut Vec<u8>) {
     component(text).for_each(|piece| out.extend_from_slice(piece.as_bytes()));
 }
 
-/// The same, to be shown.
+/// The same for `format!`.
 pub fn component(text: &str) -> PercentEncode<'_> {
     percent_encode(text.as_bytes(), COMPONENT)
 }
 
-/// A value as forms write it: `+` is a blank (a plus is `%2B`).
+/// Form encoding: `+` is a space.
 fn form_value(raw: &str) -> Result<String, Failure> {
     let bytes = decoded(&raw.replace('+', " "))?.into_owned();
     String::from_utf8(bytes).map_err(|_| Failure::Malformed("the query is not UTF-8"))

@@ -1,19 +1,19 @@
-//! The field lines of a head: those that decide about the connection, and those that matter to a
-//! file. Every other one is checked by the grammar and then ignored.
+//! The field lines of a head: those that control the connection, and those that concern the file. All others are
+//! checked by the grammar and then ignored.
 
 use std::net::IpAddr;
 
-use crate::wire::http::head::{Expect, Framing, HeadError, Version, is_name};
-use crate::wire::http::trimmed;
+use crate::wire::http::head::message::{Expect, Framing, HeadError, Version};
+use crate::wire::http::syntax::{is_token, trimmed};
 use crate::wire::range::decimal;
 
-/// Longest name that means anything here; others are ignored whatever they are.
+/// Longest name that is known here; longer ones are ignored.
 pub(super) const NAME_LEN_MAX: usize = 32;
 
-/// Most lines of one list field that matters.
+/// Most lines of one list field.
 pub const VALUES_MAX: usize = 4;
 
-/// The lines of a field that is a list, and so may come several times, in their order.
+/// The lines of a list field, which may come several times, in their order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Values<'a> {
     lines: [&'a str; VALUES_MAX],
@@ -21,14 +21,9 @@ pub struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// Its lines; empty where the field is absent.
+    /// Empty if the field is absent.
     pub fn lines(&self) -> &[&'a str] {
         &self.lines[..self.len]
-    }
-
-    /// Is the field absent?
-    pub const fn is_absent(&self) -> bool {
-        self.len == 0
     }
 
     fn push(&mut self, value: &'a str) -> Result<(), HeadError> {
@@ -38,99 +33,82 @@ impl<'a> Values<'a> {
     }
 }
 
-/// The fields of a request that matter to a file, as they were written.
+/// The fields that concern the file, as they were received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fields<'a> {
-    /// `Accept`.
     pub accept: Values<'a>,
-    /// `Access-Control-Request-Headers`.
     pub access_control_request_headers: Values<'a>,
-    /// `Access-Control-Request-Method`.
     pub access_control_request_method: Option<&'a str>,
-    /// `Authorization`.
     pub authorization: Option<&'a str>,
-    /// `Content-Digest`.
     pub content_digest: Values<'a>,
-    /// `Content-Encoding`.
     pub content_encoding: Values<'a>,
-    /// `Content-Range`.
     pub content_range: Option<&'a str>,
-    /// `Host`: a host and perhaps a port, or empty.
+    /// A host and an optional port, or empty.
     pub host: Option<&'a str>,
-    /// `If-Match`.
     pub if_match: Values<'a>,
-    /// `If-Modified-Since`; empty, which is no date, where it came more than once.
+    /// Empty, which is no date, if it came more than once; `if_unmodified_since` likewise.
     pub if_modified_since: Option<&'a str>,
-    /// `If-None-Match`.
     pub if_none_match: Values<'a>,
-    /// `If-Range`.
     pub if_range: Option<&'a str>,
-    /// `If-Unmodified-Since`, likewise.
     pub if_unmodified_since: Option<&'a str>,
-    /// `Origin`.
     pub origin: Option<&'a str>,
-    /// `Range`.
     pub range: Option<&'a str>,
-    /// `Repr-Digest`.
     pub repr_digest: Values<'a>,
-    /// `Sec-Fetch-Site` of browsers (Fetch Metadata).
+    /// From browsers (Fetch Metadata).
     pub sec_fetch_site: Option<&'a str>,
-    /// `TE`.
     pub te: Values<'a>,
-    /// `Want-Repr-Digest`.
     pub want_repr_digest: Values<'a>,
 }
 
 impl<'a> Fields<'a> {
-    /// Keeps the line if it matters; `name` in lower case, as [`lower_case`] made it.
+    /// Stores the line if its name is known; `name` is in lower case, see [`lower_case`].
     pub(super) fn take(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), HeadError> {
-        let Some(place) = self.place(name) else { return Ok(()) };
+        let Some(slot) = self.slot(name) else { return Ok(()) };
         let value = text(value)?;
-        match place {
-            Place::List(values) => values.push(value),
-            Place::Single(single) => once(single, value),
-            Place::Date(date) => {
-                // RFC 9110 §13.1.3: with more than one member, the condition is ignored.
+        match slot {
+            Slot::List(values) => values.push(value),
+            Slot::Single(single) => once(single, value),
+            Slot::Date(date) => {
+                // RFC 9110 §13.1.3: with more than one member, the precondition is ignored.
                 *date = Some(if date.is_none() { value } else { "" });
                 Ok(())
             }
         }
     }
 
-    /// Where a line of this name is kept.
-    fn place(&mut self, name: &[u8]) -> Option<Place<'_, 'a>> {
+    fn slot(&mut self, name: &[u8]) -> Option<Slot<'_, 'a>> {
         Some(match name {
-            b"te" => Place::List(&mut self.te),
-            b"range" => Place::Single(&mut self.range),
-            b"accept" => Place::List(&mut self.accept),
-            b"origin" => Place::Single(&mut self.origin),
-            b"if-match" => Place::List(&mut self.if_match),
-            b"if-range" => Place::Single(&mut self.if_range),
-            b"repr-digest" => Place::List(&mut self.repr_digest),
-            b"authorization" => Place::Single(&mut self.authorization),
-            b"sec-fetch-site" => Place::Single(&mut self.sec_fetch_site),
-            b"content-range" => Place::Single(&mut self.content_range),
-            b"if-none-match" => Place::List(&mut self.if_none_match),
-            b"content-digest" => Place::List(&mut self.content_digest),
-            b"content-encoding" => Place::List(&mut self.content_encoding),
-            b"want-repr-digest" => Place::List(&mut self.want_repr_digest),
-            b"if-modified-since" => Place::Date(&mut self.if_modified_since),
-            b"if-unmodified-since" => Place::Date(&mut self.if_unmodified_since),
-            b"access-control-request-method" => Place::Single(&mut self.access_control_request_method),
-            b"access-control-request-headers" => Place::List(&mut self.access_control_request_headers),
+            b"te" => Slot::List(&mut self.te),
+            b"range" => Slot::Single(&mut self.range),
+            b"accept" => Slot::List(&mut self.accept),
+            b"origin" => Slot::Single(&mut self.origin),
+            b"if-match" => Slot::List(&mut self.if_match),
+            b"if-range" => Slot::Single(&mut self.if_range),
+            b"repr-digest" => Slot::List(&mut self.repr_digest),
+            b"authorization" => Slot::Single(&mut self.authorization),
+            b"sec-fetch-site" => Slot::Single(&mut self.sec_fetch_site),
+            b"content-range" => Slot::Single(&mut self.content_range),
+            b"if-none-match" => Slot::List(&mut self.if_none_match),
+            b"content-digest" => Slot::List(&mut self.content_digest),
+            b"content-encoding" => Slot::List(&mut self.content_encoding),
+            b"want-repr-digest" => Slot::List(&mut self.want_repr_digest),
+            b"if-modified-since" => Slot::Date(&mut self.if_modified_since),
+            b"if-unmodified-since" => Slot::Date(&mut self.if_unmodified_since),
+            b"access-control-request-method" => Slot::Single(&mut self.access_control_request_method),
+            b"access-control-request-headers" => Slot::List(&mut self.access_control_request_headers),
             _ => return None,
         })
     }
 }
 
-/// Where a line is kept.
-enum Place<'f, 'a> {
+/// Where a line is stored.
+enum Slot<'f, 'a> {
     List(&'f mut Values<'a>),
     Single(&'f mut Option<&'a str>),
     Date(&'f mut Option<&'a str>),
 }
 
-/// The fields that decide about the connection.
+/// The fields that control the connection.
 #[derive(Debug, Default)]
 pub(super) struct Control<'a> {
     connection: Connection,
@@ -150,7 +128,7 @@ enum Connection {
 }
 
 impl<'a> Control<'a> {
-    /// Keeps the line if it decides about the connection, and says whether it does; `name` as above.
+    /// Stores the line if it controls the connection, and returns whether it does; `name` as above.
     pub(super) fn take(&mut self, name: &[u8], value: &'a [u8]) -> Result<bool, HeadError> {
         let single = match name {
             b"host" => &mut self.host,
@@ -167,7 +145,7 @@ impl<'a> Control<'a> {
         Ok(true)
     }
 
-    /// Close wins over keep-alive, wherever it stands.
+    /// Close overrides keep-alive, in any order (RFC 9112 §9.3).
     fn connection(&mut self, value: &str) {
         for option in value.split(',').map(trimmed) {
             if option.eq_ignore_ascii_case("close") {
@@ -192,7 +170,7 @@ impl<'a> Control<'a> {
         }
     }
 
-    /// RFC 9112 §6.3, without any of its ways to repair.
+    /// RFC 9112 §6.3, without any of its error recovery.
     pub(super) fn framing(&self, version: Version) -> Result<Framing, HeadError> {
         match (self.transfer_encoding, self.content_length) {
             (None, None) => Ok(Framing::None),
@@ -224,15 +202,15 @@ impl<'a> Control<'a> {
     }
 }
 
-/// Decimal digits that mean a number below 2^63; leading zeros are digits (RFC 9110 §8.6).
+/// Decimal digits for a number below 2^63; leading zeros are valid (RFC 9110 §8.6).
 fn length(text: &str) -> Result<u64, HeadError> {
     decimal(text)
         .filter(|len| *len <= i64::MAX as u64)
         .ok_or(HeadError::BadRequest("Content-Length is not one plain number"))
 }
 
-/// Exactly `chunked`. Another coding under it is one we do not know; anything else leaves the end
-/// of the body to guessing (RFC 9112 §6.3).
+/// Exactly `chunked`. Another coding beneath it is not offered; anything else leaves the end of the body undefined
+/// (RFC 9112 §6.3).
 fn chunked(codings: &str) -> Result<(), HeadError> {
     let is_chunked = |coding: &str| trimmed(coding).eq_ignore_ascii_case("chunked");
     match codings.rsplit_once(',') {
@@ -280,27 +258,31 @@ fn is_registered_name(text: &str) -> bool {
     pieces.next().is_some_and(plain) && pieces.all(escaped)
 }
 
-/// `unreserved` and `sub-delims`, less the comma: with it, two Host lines that were joined look like one.
+/// `unreserved` and `sub-delims` without the comma: two Host lines that a proxy joined must not look like one.
 const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\''..=b'+' | b';' | b'=')
 }
 
-/// The name in lower case, in `room`; empty if it is longer than any that matters.
-pub(super) fn lower_case<'r>(name: &str, room: &'r mut [u8; NAME_LEN_MAX]) -> &'r [u8] {
-    let Some(room) = room.get_mut(..name.len()) else { return b"" };
-    room.copy_from_slice(name.as_bytes());
-    room.make_ascii_lowercase();
-    room
+/// The name in lower case, in `buffer`; empty if it is longer than any known one.
+pub(super) fn lower_case<'r>(name: &str, buffer: &'r mut [u8; NAME_LEN_MAX]) -> &'r [u8] {
+    let Some(buffer) = buffer.get_mut(..name.len()) else { return b"" };
+    buffer.copy_from_slice(name.as_bytes());
+    buffer.make_ascii_lowercase();
+    buffer
 }
 
 fn text(value: &[u8]) -> Result<&str, HeadError> {
     std::str::from_utf8(value).map_err(|_| HeadError::BadRequest("a field value is not UTF-8"))
 }
 
-fn once<'a>(place: &mut Option<&'a str>, value: &'a str) -> Result<(), HeadError> {
-    match place.replace(value) {
+fn once<'a>(slot: &mut Option<&'a str>, value: &'a str) -> Result<(), HeadError> {
+    match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(HeadError::BadRequest("a field that may stand once stands twice")),
     }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(is_token)
 }

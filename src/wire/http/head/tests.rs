@@ -35,7 +35,7 @@ fn a_plain_request_is_cut_into_its_pieces() {
     assert_eq!((head.version, head.framing), (Version::Http11, Framing::None));
     assert_eq!((head.keep_alive, head.expect), (true, Expect::None));
     assert_eq!((head.fields.host, head.fields.range), (Some("files:8080"), Some("bytes=0-4")));
-    assert!(head.fields.accept.is_absent());
+    assert!(head.fields.accept.lines().is_empty());
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn methods_are_told_apart_by_case() {
         ("M-SEARCH", Method::Other("M-SEARCH")),
     ] {
         let text = format!("{name} / HTTP/1.1\r\nHost: h\r\n\r\n");
-        assert_eq!((good(&text).method, good(&text).method.name()), (method, name));
+        assert_eq!(good(&text).method, method);
     }
 }
 

@@ -1,0 +1,91 @@
+//! The parts of a request head that decide about the connection and the body.
+
+/// Why a head was refused. The connection closes after any of them: where the next request would
+/// begin is not certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadError {
+    /// It breaks the grammar, or could be read in two ways.
+    BadRequest(&'static str),
+    /// It has a transfer coding or a method that changes the framing and is not offered.
+    NotImplemented(&'static str),
+    /// The request line does not end in time.
+    TargetTooLong,
+    /// The fields are too many or too long.
+    TooLarge,
+    /// Neither HTTP/1.0 nor HTTP/1.1.
+    Version,
+}
+
+impl HeadError {
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::BadRequest(_) => 400,
+            Self::TargetTooLong => 414,
+            Self::TooLarge => 431,
+            Self::NotImplemented(_) => 501,
+            Self::Version => 505,
+        }
+    }
+
+    /// A few words for a person; lower case, no full stop.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::BadRequest(why) | Self::NotImplemented(why) => why,
+            Self::TargetTooLong => "the request line is too long",
+            Self::TooLarge => "the head is too long",
+            Self::Version => "this server speaks HTTP/1.0 and HTTP/1.1",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method<'a> {
+    Delete,
+    Get,
+    Head,
+    Options,
+    Post,
+    Put,
+    Other(&'a str),
+}
+
+impl<'a> Method<'a> {
+    /// Methods are case-sensitive (RFC 9110 §9.1).
+    pub(super) fn new(name: &'a str) -> Self {
+        match name {
+            "DELETE" => Self::Delete,
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "OPTIONS" => Self::Options,
+            "POST" => Self::Post,
+            "PUT" => Self::Put,
+            other => Self::Other(other),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    Http10,
+    Http11,
+}
+
+/// How the body is delimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// There is no body.
+    None,
+    Length(u64),
+    /// See `chunked::Chunked`.
+    Chunked,
+}
+
+/// What the client waits for before it sends the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    None,
+    /// `100 Continue`, or a final response.
+    Continue,
+    /// An expectation that cannot be met: 417.
+    Unknown,
+}

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::content::{Content, Random};
 use crate::device::Device;
 use crate::server::{Run, Server};
 use crate::story::{Change, Event, Found, Framing, History, Over, Violation, Visible, Wrong};
 use crate::volume::{Kind, Mount};
 use crate::workload::Client;
+use support::content::{Content, Random};
 
 /// The directory in the file system that the server serves. The server makes it.
 pub const SERVED: &str = "served";

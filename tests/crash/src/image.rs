@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use support::content::Random;
 use crate::story::Event;
+use support::content::Random;
 
 /// Content is shared between images in pieces of this length.
 const PAGE: usize = 4096;

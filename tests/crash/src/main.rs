@@ -37,12 +37,12 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Instant;
 
-use support::content::Random;
 use device::Device;
 use examine::{Cut, Examiner, SERVED};
 use image::{Image, Record, Replay, Tear};
 use server::{Run, Server};
 use story::{Event, History, Plan, Violation, Wrong};
+use support::content::Random;
 use volume::{Kind, Mount};
 
 /// Connections at once, and what each does.

@@ -80,6 +80,7 @@ enum Local {
     Beneath { base: Arc<Dir>, dir: String, name: String },
 }
 
+const IS_DIR: &str = "is a folder; use --recursive";
 /// How many files whose names look like those of parts are kept for the end.
 const DEFERRED_MAX: usize = 10_000;
 
@@ -266,8 +267,6 @@ impl Walk<'_> {
         self.worker.run.reporter.failed_text(format!("{file}: {why}"));
     }
 }
-
-const IS_DIR: &str = "is a folder; use --recursive";
 
 fn download(worker: &mut Worker<'_>, job: Job) {
     let Job { remote, local, size } = job;

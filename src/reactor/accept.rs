@@ -53,11 +53,11 @@ impl<P: Platform> Reactor<P> {
         env.counters.accepted += 1;
         let listening = &self.listeners.states[index].listening;
         let wait = match env.access.needs_secret() && listening.kind().traits().secret != Secret::Unknown {
-            true => self.guesses.wait(Address::of_any(peer), env.clock.now, &env.limits),
+            true => self.guesses.wait(Address::of(peer), env.clock.now, &env.limits),
             false => Some(Duration::ZERO),
         };
         if let Some(wait) = wait
-            && self.connections.admit(peer, &env.limits)
+            && self.connections.admit(peer, env.limits.connections_max)
         {
             let dialect = listening.accept(peer);
             let id = self.converse(stream, peer, dialect);

@@ -12,13 +12,7 @@ use crate::config::Limits;
 pub(super) struct Address(u128);
 
 impl Address {
-    /// `None` where addresses are not counted.
-    pub(super) fn of(peer: SocketAddr, limits: &Limits) -> Option<Self> {
-        (limits.per_address_percent < 100).then(|| Self::of_any(peer))
-    }
-
-    /// Whether addresses are counted or not.
-    pub(super) fn of_any(peer: SocketAddr) -> Self {
+    pub(super) fn of(peer: SocketAddr) -> Self {
         match peer.ip().to_canonical() {
             IpAddr::V4(ip) => Self(ip.to_ipv6_mapped().to_bits()),
             IpAddr::V6(ip) => Self(ip.to_bits() >> 64 << 64),
@@ -28,11 +22,12 @@ impl Address {
     /// All addresses that a full table has no entry for.
     pub(super) const OTHERS: Self = Self(u128::MAX);
 
-    /// What one address may have of `of`; at least one.
+    /// What one address may have of `of`; at least one, and without a bound where it may have all.
     pub(super) const fn share(limits: &Limits, of: usize) -> usize {
         let percent = limits.per_address_percent as usize;
-        // Where addresses are not counted the share is not used.
-        let percent = if percent > 100 { 100 } else { percent };
+        if percent >= 100 {
+            return usize::MAX;
+        }
         let share = of / 100 * percent + of % 100 * percent / 100;
         if share == 0 { 1 } else { share }
     }
@@ -51,8 +46,7 @@ impl AddressShares {
     }
 
     /// Counts a connection; false, and not counted, if its address has its share already.
-    pub(super) fn add(&mut self, address: Option<Address>) -> bool {
-        let Some(address) = address else { return true };
+    pub(super) fn add(&mut self, address: Address) -> bool {
         let connections = self.connections.entry(address).or_default();
         let admits = *connections < self.connections_max;
         *connections += usize::from(admits);
@@ -60,8 +54,7 @@ impl AddressShares {
     }
 
     /// A connection that was counted has ended.
-    pub(super) fn remove(&mut self, address: Option<Address>) {
-        let Some(address) = address else { return };
+    pub(super) fn remove(&mut self, address: Address) {
         let Some(connections) = self.connections.get_mut(&address) else { return };
         *connections -= 1;
         if *connections == 0 {
@@ -76,16 +69,14 @@ mod tests {
 
     #[test]
     fn an_address_is_an_ipv4_address_or_an_ipv6_network() {
-        let limits = Limits::default();
-        let of = |ip: &str| Address::of(SocketAddr::new(ip.parse().expect("an address"), 1), &limits);
+        let of = |ip: &str| Address::of(SocketAddr::new(ip.parse().expect("an address"), 1));
         assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
         assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
         assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff::"));
         assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
         assert_ne!(of("127.0.0.1"), of("127.0.0.2"));
-        assert_ne!(of("127.0.0.1"), None);
         let all = Limits { per_address_percent: 100, ..Limits::default() };
-        assert_eq!(Address::of(SocketAddr::from(([192, 0, 2, 1], 1)), &all), None);
+        assert_eq!(Address::share(&all, 9), usize::MAX);
     }
 
     #[test]
@@ -102,7 +93,7 @@ mod tests {
     fn an_address_has_its_share_of_the_connections_and_is_forgotten_when_they_end() {
         let limits = Limits { connections_max: 5, ..Limits::default() };
         let mut addresses = AddressShares::new(&limits);
-        let [one, other] = [1, 2].map(|n| Address::of(SocketAddr::from(([127, 0, 0, n], 1)), &limits));
+        let [one, other] = [1, 2].map(|n| Address::of(SocketAddr::from(([127, 0, 0, n], 1))));
         assert_eq!([one, one, one, other].map(|address| addresses.add(address)), [true, true, false, true]);
         addresses.remove(one);
         assert!(addresses.add(one));

@@ -72,13 +72,10 @@ impl Admission {
         admission
     }
 
-    pub(super) fn request(&mut self, id: ConnId, address: Option<Address>, counters: &mut Counters) -> Admitted {
+    pub(super) fn request(&mut self, id: ConnId, address: Address, counters: &mut Counters) -> Admitted {
         let is_full = self.waiting() >= self.queue_max;
-        let share = address.and_then(|address| self.shares.get(&address));
-        let (taken, held_back) = share.map_or((0, 0), |share| (share.taken, share.held_back));
-        let admitted = if let Some(address) = address
-            && taken >= self.slots_per_address
-        {
+        let (taken, held_back) = self.shares.get(&address).map_or((0, 0), |share| (share.taken, share.held_back));
+        let admitted = if taken >= self.slots_per_address {
             if is_full || held_back >= self.held_back_per_address {
                 return Admitted::QueueFull;
             }
@@ -102,10 +99,8 @@ impl Admission {
         admitted
     }
 
-    fn take_share(&mut self, address: Option<Address>) {
-        if let Some(address) = address {
-            self.shares.entry(address).or_default().taken += 1;
-        }
+    fn take_share(&mut self, address: Address) {
+        self.shares.entry(address).or_default().taken += 1;
     }
 
     fn ticket(&mut self) -> Ticket {
@@ -114,7 +109,7 @@ impl Admission {
     }
 
     /// A slot is given back.
-    pub(super) fn release(&mut self, address: Option<Address>, counters: &mut Counters) {
+    pub(super) fn release(&mut self, address: Address, counters: &mut Counters) {
         self.free += 1;
         self.release_share(address);
         self.count(counters);
@@ -123,11 +118,9 @@ impl Admission {
     /// An address has one slot or place in the queue less, and the first of its requests that are held back takes
     /// that. It goes to the end of the queue: otherwise an address with many of them would overtake the others
     /// again and again.
-    fn release_share(&mut self, address: Option<Address>) {
+    fn release_share(&mut self, address: Address) {
         let end = self.ticket();
-        let Some((address, share)) = address.and_then(|address| Some((address, self.shares.get_mut(&address)?))) else {
-            return;
-        };
+        let Some(share) = self.shares.get_mut(&address) else { return };
         let first = self.held_back.range((address, Ticket(NonZeroU64::MIN))..).next().map(|(key, id)| (*key, *id));
         if let Some(((_, ticket), id)) = first.filter(|((of, _), _)| *of == address) {
             self.held_back.remove(&(address, ticket));
@@ -160,12 +153,11 @@ impl Admission {
     }
 
     /// A waiting connection does not want a slot any more.
-    pub(super) fn cancel(&mut self, ticket: Ticket, address: Option<Address>, counters: &mut Counters) {
+    pub(super) fn cancel(&mut self, ticket: Ticket, address: Address, counters: &mut Counters) {
         let place = self.requeued.remove(&ticket).unwrap_or(ticket);
         if self.queue.remove(&place).is_some() {
             self.release_share(address);
-        } else if let Some(address) = address
-            && self.held_back.remove(&(address, ticket)).is_some()
+        } else if self.held_back.remove(&(address, ticket)).is_some()
             && let Some(share) = self.shares.get_mut(&address)
         {
             share.held_back -= 1;
@@ -198,8 +190,11 @@ impl Admission {
 mod tests {
     use super::*;
 
+    /// Any address will do where addresses have no share.
+    const ONE: Address = Address::OTHERS;
+
     fn one_slot_and_two_places(counters: &mut Counters) -> Admission {
-        Admission::new(&Limits { slots: 1, slot_queue_max: 2, ..Limits::default() }, counters)
+        Admission::new(&Limits { slots: 1, slot_queue_max: 2, per_address_percent: 100, ..Limits::default() }, counters)
     }
 
     fn id(n: u32) -> ConnId {
@@ -215,12 +210,12 @@ mod tests {
     fn slots_are_granted_in_order_of_arrival_and_the_queue_is_bounded() {
         let counters = &mut Counters::default();
         let mut admission = one_slot_and_two_places(counters);
-        assert_eq!(admission.request(id(1), None, counters), Admitted::Granted);
-        assert!(ticket(admission.request(id(2), None, counters)) < ticket(admission.request(id(3), None, counters)));
-        assert_eq!(admission.request(id(4), None, counters), Admitted::QueueFull);
+        assert_eq!(admission.request(id(1), ONE, counters), Admitted::Granted);
+        assert!(ticket(admission.request(id(2), ONE, counters)) < ticket(admission.request(id(3), ONE, counters)));
+        assert_eq!(admission.request(id(4), ONE, counters), Admitted::QueueFull);
         assert_eq!(admission.grant_next(counters), None);
-        admission.release(None, counters);
-        assert_eq!(admission.request(id(5), None, counters), Admitted::QueueFull, "no request overtakes");
+        admission.release(ONE, counters);
+        assert_eq!(admission.request(id(5), ONE, counters), Admitted::QueueFull, "no request overtakes");
         assert_eq!(admission.grant_next(counters), Some(id(2)));
         assert_eq!(admission.grant_next(counters), None);
         assert_eq!((counters.slots, counters.slots_used, counters.slots_waiting), (1, 1, 1));
@@ -230,13 +225,13 @@ mod tests {
     fn a_cancelled_request_makes_room_in_the_queue() {
         let counters = &mut Counters::default();
         let mut admission = one_slot_and_two_places(counters);
-        admission.request(id(1), None, counters);
-        let gone = ticket(admission.request(id(2), None, counters));
-        admission.request(id(3), None, counters);
-        admission.cancel(gone, None, counters);
+        admission.request(id(1), ONE, counters);
+        let gone = ticket(admission.request(id(2), ONE, counters));
+        admission.request(id(3), ONE, counters);
+        admission.cancel(gone, ONE, counters);
         assert_eq!(counters.slots_waiting, 1);
-        assert!(matches!(admission.request(id(4), None, counters), Admitted::Queued(_)));
-        admission.release(None, counters);
+        assert!(matches!(admission.request(id(4), ONE, counters), Admitted::Queued(_)));
+        admission.release(ONE, counters);
         assert_eq!(admission.grant_next(counters), Some(id(3)));
     }
 
@@ -245,7 +240,7 @@ mod tests {
         let counters = &mut Counters::default();
         let limits = Limits { slots: 4, slot_queue_max: 8, ..Limits::default() };
         let mut admission = Admission::new(&limits, counters);
-        let [one, other] = [1, 2].map(|n| Address::of(([192, 0, 2, n], 1).into(), &limits));
+        let [one, other] = [1, 2].map(|n| Address::of(([192, 0, 2, n], 1).into()));
         assert_eq!([1, 2].map(|n| admission.request(id(n), one, counters)), [Admitted::Granted; 2]);
         let held_back: Vec<Ticket> = (3..7).map(|n| ticket(admission.request(id(n), one, counters))).collect();
         assert_eq!(admission.request(id(7), one, counters), Admitted::QueueFull, "half of the queue");

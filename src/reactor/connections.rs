@@ -84,11 +84,6 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Under which the connection and its slots are counted; `None` where addresses are not.
-    pub(super) fn address(&self, limits: &Limits) -> Option<Address> {
-        Address::of(self.peer, limits)
-    }
-
     /// Bytes of a file that were sent and that the peer has not acknowledged; 0 in any other state.
     pub(super) fn file_bytes_in_kernel(&self) -> usize {
         let sends = self.session.state() == Name::SendingBody;
@@ -128,17 +123,17 @@ impl<S> Connections<S> {
     }
 
     /// Frees the entry of a connection that has ended.
-    pub(super) fn remove(&mut self, id: ConnId, limits: &Limits) {
+    pub(super) fn remove(&mut self, id: ConnId) {
         let connection = self.slab.remove(id.slot());
         if connection.session.is_admitted() {
             self.admitted -= 1;
-            self.shares.remove(Address::of(connection.peer, limits));
+            self.shares.remove(Address::of(connection.peer));
         }
     }
 
     /// Counts one more, unless all connections or those of its address are taken.
-    pub(super) fn admit(&mut self, peer: SocketAddr, limits: &Limits) -> bool {
-        let admits = self.admitted < limits.connections_max && self.shares.add(Address::of(peer, limits));
+    pub(super) fn admit(&mut self, peer: SocketAddr, connections_max: usize) -> bool {
+        let admits = self.admitted < connections_max && self.shares.add(Address::of(peer));
         self.admitted += usize::from(admits);
         admits
     }

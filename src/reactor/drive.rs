@@ -24,11 +24,11 @@ impl<P: Platform> Reactor<P> {
     fn finish_drive(&mut self, id: ConnId) {
         let Self { connections, env, scheduler, admission, .. } = self;
         let Some(connection) = connections.get_mut(id) else { return };
-        let (peer, address) = (connection.peer, connection.address(&env.limits));
+        let (peer, address) = (connection.peer, Address::of(connection.peer));
         let session = &mut connection.session;
         scheduler.charge(session.take_work());
         if session.take_wrong_secret() {
-            self.guesses.failed(Address::of_any(peer), env.clock.now, &env.limits);
+            self.guesses.failed(address, env.clock.now, &env.limits);
         }
         if let Some(reason) = session.ended_because()
             && let Some(mut stream) = connection.stream.take()
@@ -54,7 +54,7 @@ impl<P: Platform> Reactor<P> {
             debug_assert!(!session.holds_slot(), "a slot would leak");
             self.timers.disarm(id, &mut connection.timer);
             session.retire(&mut env.counters);
-            connections.remove(id, &env.limits);
+            connections.remove(id);
         } else if let Some(at) = session.deadline(&env.limits) {
             self.timers.arm(id, &mut connection.timer, at);
         }
@@ -142,7 +142,7 @@ impl<P: Platform> Driver<'_, P> {
         if !session.wants_slot() || self.connection.ticket.is_some() {
             return false;
         }
-        let address = Address::of(self.connection.peer, &self.env.limits);
+        let address = Address::of(self.connection.peer);
         if session.release_slot(&self.env.limits) {
             self.admission.release(address, &mut self.env.counters);
         }
@@ -172,7 +172,7 @@ impl<P: Platform> Driver<'_, P> {
             self.tell(Session::granted);
         } else {
             // Its time ran out in this turn, and it was not driven since.
-            let address = self.connection.address(&self.env.limits);
+            let address = Address::of(self.connection.peer);
             self.admission.release(address, &mut self.env.counters);
         }
     }

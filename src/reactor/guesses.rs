@@ -76,7 +76,7 @@ mod tests {
         let now = Instant::now();
         let limits = Limits { wrong_secret_addresses_max: 2, ..Limits::default() };
         let mut guesses = Guesses::default();
-        let [one, other, third, fourth] = [1, 2, 3, 4].map(|n| Address::of_any(([192, 0, 2, n], 1).into()));
+        let [one, other, third, fourth] = [1, 2, 3, 4].map(|n| Address::of(([192, 0, 2, n], 1).into()));
         let delay = limits.wrong_secret_delay;
         for _ in 0..limits.wrong_secrets_max {
             assert_eq!(guesses.wait(one, now, &limits), Some(Duration::ZERO));

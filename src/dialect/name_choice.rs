@@ -20,7 +20,9 @@
 //! It never ends because some number of clients has been served, never empties a file whose new
 //! content does not come, and never makes one client wait for another.
 
+mod body;
 mod counts;
+mod reading;
 #[cfg(test)]
 mod tests;
 
@@ -35,14 +37,13 @@ use crate::dialect::spec::{Dialect, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
 use crate::wire::http::opening::{NOT_HTTP, is_path_request};
-use crate::wire::key;
 use crate::wire::name_choice::{self as wire, Choice, Client, Cut};
+use body::{Body, MISSING};
 use counts::Counts;
+use reading::Reading;
 
 /// Sent once the request is understood.
 const DONE: &[u8] = b"Done";
-/// Sent for a file that is not there, by either side.
-const MISSING: &[u8] = b"File not found. Try again.";
 /// Digits with nothing behind them for so long are a count that came alone: its client sends the
 /// name in the next breath.
 const COUNT_ALONE: Duration = Duration::from_millis(20);
@@ -130,22 +131,6 @@ enum Held {
     Choice,
 }
 
-/// The content of an upload so far, compared with [`MISSING`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Body {
-    /// The first so many bytes of it.
-    Like(usize),
-    Other,
-}
-
-/// One way to tell count and name apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Reading {
-    /// None where the name stands alone.
-    count: Option<u16>,
-    key: Result<Key, Failure>,
-}
-
 impl NameChoice {
     fn client(&self, input: &[u8]) -> Client {
         match input.first() {
@@ -166,7 +151,12 @@ impl NameChoice {
     }
 
     fn request(&mut self, label: &[u8], choice: Choice, client: Client, context: &mut Context<'_>) -> Action {
-        let readings = self.readings(label, client);
+        let readings = match self.count {
+            _ if client == Client::Pushes => Reading::alone(label),
+            Count::Alone => Reading::alone(label),
+            Count::Seen(digits) => Reading::all(label, self.expected_count(), Some(digits)),
+            Count::Unknown => Reading::all(label, self.expected_count(), None),
+        };
         // The first is certain if it is the only one; digits that came first are as good.
         let certain = readings.len() == 1 || matches!(self.count, Count::Seen(_));
         let told = if certain { Told::Certain } else { Told::ByFile };
@@ -194,32 +184,8 @@ impl NameChoice {
         }
     }
 
-    /// Every way to tell count and name apart, the likeliest first.
-    fn readings(&self, label: &[u8], client: Client) -> VecDeque<Reading> {
-        let named = |name: &[u8]| match std::str::from_utf8(name) {
-            Ok(name) => key::relative(name),
-            Err(_) => Err(Failure::Malformed("the name is not UTF-8")),
-        };
-        if client == Client::Pushes || self.count == Count::Alone {
-            return VecDeque::from([Reading { count: None, key: named(label) }]);
-        }
-        let lens = wire::count_lens(label);
-        let split = |len: usize| {
-            let (count, name) = label.split_at_checked(len).unwrap_or((label, b""));
-            Reading { count: wire::count(count), key: named(name) }
-        };
-        let announced = self.listener.counts().expected(self.peer);
-        if let Some(len) = lens.clone().find(|len| announced.is_some() && split(*len).count == announced) {
-            return VecDeque::from([split(len)]);
-        }
-        let mut readings: VecDeque<Reading> = lens.clone().map(split).collect();
-        if let Count::Seen(len) = self.count
-            && let Some(at) = lens.into_iter().position(|other| other == len)
-            && let Some(seen) = readings.remove(at)
-        {
-            readings.push_front(seen);
-        }
-        readings
+    fn expected_count(&self) -> Option<u16> {
+        self.listener.counts().expected(self.peer)
     }
 
     fn announce(&self, count: u16, context: &mut Context<'_>) {
@@ -450,18 +416,5 @@ impl Protocol for NameChoice {
         }
         self.exchange = Exchange::Over;
         Action::Close(CloseReason::Finished)
-    }
-}
-
-impl Body {
-    fn add(&mut self, bytes: &[u8]) {
-        if let Self::Like(len) = *self {
-            let same = MISSING.get(len..).is_some_and(|rest| rest.starts_with(bytes));
-            *self = if same { Self::Like(len + bytes.len()) } else { Self::Other };
-        }
-    }
-
-    fn is_missing(self) -> bool {
-        self == Self::Like(MISSING.len())
     }
 }

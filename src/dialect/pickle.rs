@@ -23,7 +23,8 @@
 //! class or calls something is refused by its opcode. A message has to fit into the message limit.
 //! With `inbox=FOLDER` a dictionary that is no request is kept there as JSON before the answer.
 
-use std::fmt::Write as _;
+mod request;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,18 +36,14 @@ use crate::dialect::protocol::{Action, Context, Protocol};
 use crate::dialect::spec::{Dialect, OptionError, Options, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Meta, Precondition, Stored};
-use crate::wire::pickle::{self, BytesHead, Document, Item, Scanner, Strings, Value};
+use crate::wire::pickle::{self, BytesHead, Item, Scanner, Strings};
 use crate::wire::{json, key};
+use request::{Request, request, shown};
 
 /// Between two answers that a client could otherwise read as one.
 const GAP: Duration = Duration::from_millis(100);
 /// The answer to a dictionary that is no request.
 const GOT_IT: &str = "server got the data";
-/// So many entries of a dictionary are shown in the log.
-const SHOWN_ENTRIES_MAX: usize = 8;
-/// So many characters of a key or value are shown in the log.
-const SHOWN_CHARS_MAX: usize = 40;
-
 /// What the connections of one listener share.
 #[derive(Debug, Default)]
 pub struct Listener {
@@ -74,7 +71,7 @@ impl Dialect for Listener {
             client: peer.port(),
             idle_after: Limits::default().idle_timeout,
             stage: Stage::Listening(Scanner::default()),
-            behind: Behind::Nothing,
+            has_more: false,
             work: 0,
         }
     }
@@ -87,7 +84,8 @@ pub struct Pickle {
     client: u16,
     idle_after: Duration,
     stage: Stage,
-    behind: Behind,
+    /// More had arrived when the last message was taken.
+    has_more: bool,
     /// See [`Protocol::take_work`].
     work: usize,
 }
@@ -111,26 +109,6 @@ struct Fetch {
     strings: Strings,
     /// Output behind the content.
     behind: Vec<u8>,
-}
-
-/// Whether more had arrived when the last message was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Behind {
-    Nothing,
-    More,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Request<'a> {
-    Put {
-        name: &'a str,
-        data: &'a [u8],
-    },
-    Get {
-        name: &'a str,
-    },
-    /// Nothing: it is a message.
-    Message,
 }
 
 impl Pickle {
@@ -168,16 +146,12 @@ impl Pickle {
     /// An answer is complete. If the next message had come with this one, the next answer must
     /// not reach the client together with this one.
     fn done(&mut self) -> Action {
-        match self.behind {
-            Behind::Nothing => {
-                self.stage = Stage::Listening(Scanner::default());
-                Action::Next
-            }
-            Behind::More => {
-                self.stage = Stage::Answered;
-                Action::Pause(GAP)
-            }
+        if self.has_more {
+            self.stage = Stage::Answered;
+            return Action::Pause(GAP);
         }
+        self.stage = Stage::Listening(Scanner::default());
+        Action::Next
     }
 
     /// Sends the reason and, once that can have been read, `None`.
@@ -231,62 +205,6 @@ fn open_for_change(name: &str, len: usize, context: &Context<'_>) -> Result<Key,
     Ok(key)
 }
 
-/// Reads a request: `put` and `get` are, and then nothing else may be in there: to
-/// pass over a part in silence would be worse than to refuse it.
-fn request(document: &Document) -> Result<Request<'_>, Failure> {
-    let Value::Dict(entries) = document.root() else {
-        return Err(Failure::Malformed("a dictionary is expected"));
-    };
-    match (document.get("put"), document.get("get"), document.get("data")) {
-        (None, None, _) => Ok(Request::Message),
-        (Some(Value::Text(name)), None, Some(data)) if entries.len() == 2 => match data {
-            Value::Bytes(data) => Ok(Request::Put { name, data }),
-            Value::Text(text) => Ok(Request::Put { name, data: text.as_bytes() }),
-            _ => Err(Failure::Malformed("data is neither bytes nor text")),
-        },
-        (None, Some(Value::Text(name)), None) if entries.len() == 1 => Ok(Request::Get { name }),
-        _ => Err(Failure::Malformed("a request is {'put': name, 'data': bytes} or {'get': name}")),
-    }
-}
-
-fn shown(document: &Document) -> String {
-    let value = |key| document.get(key).map(short);
-    if let (Some(student), Some(github), Some(sid)) = (value("student_name"), value("github_username"), value("sid")) {
-        return format!("Connected: Student: {student}, Github Username: {github}, sid: {sid}");
-    }
-    let Value::Dict(entries) = document.root() else { return String::new() };
-    let mut line = String::from("Received:");
-    for (place, (key, value)) in entries.iter().take(SHOWN_ENTRIES_MAX).enumerate() {
-        let comma = if place == 0 { "" } else { "," };
-        let _ = write!(line, "{comma} {}: {}", short(document.at(*key)), short(document.at(*value)));
-    }
-    if entries.len() > SHOWN_ENTRIES_MAX {
-        let _ = write!(line, ", and {} more", entries.len() - SHOWN_ENTRIES_MAX);
-    }
-    line
-}
-
-/// A value in a few characters.
-fn short(value: &Value) -> String {
-    let cut = |text: &str| match text.char_indices().nth(SHOWN_CHARS_MAX) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
-    };
-    match value {
-        Value::None => "None".to_owned(),
-        Value::Bool(yes) => if *yes { "True" } else { "False" }.to_owned(),
-        Value::Int(number) => number.to_string(),
-        Value::Big(digits) => cut(digits),
-        Value::Float(number) => number.to_string(),
-        Value::Text(text) => cut(text),
-        Value::Bytes(bytes) => format!("<{} bytes>", bytes.len()),
-        Value::List(ids) => format!("<list of {}>", ids.len()),
-        Value::Tuple(ids) => format!("<tuple of {}>", ids.len()),
-        Value::Set(ids) | Value::Frozen(ids) => format!("<set of {}>", ids.len()),
-        Value::Dict(pairs) => format!("<dictionary of {}>", pairs.len()),
-    }
-}
-
 impl Protocol for Pickle {
     fn opened(&mut self, context: &mut Context<'_>) -> Action {
         self.idle_after = context.limits.idle_timeout;
@@ -304,7 +222,7 @@ impl Protocol for Pickle {
         match scanner.find(input, context.limits.message_bytes_max) {
             Ok(None) => (0, Action::More),
             Ok(Some(len)) => {
-                self.behind = if input.len() > len { Behind::More } else { Behind::Nothing };
+                self.has_more = input.len() > len;
                 let action = self.message(&input[..len], context);
                 (len, action.unwrap_or_else(|failure| self.refuse(failure, context)))
             }
@@ -367,50 +285,5 @@ impl Protocol for Pickle {
         let Stage::Fetching(fetch) = &mut self.stage else { return Action::Close(CloseReason::Internal) };
         context.out.append(&mut fetch.behind);
         self.done()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::pickle::decode;
-
-    #[test]
-    fn a_request_is_put_or_get_and_nothing_else() {
-        let asks = |message: &[u8]| {
-            let document = decode(message).expect("plain data");
-            request(&document).map(|request| format!("{request:?}"))
-        };
-        assert_eq!(asks(b"(Vget\nVa\nd."), Ok("Get { name: \"a\" }".into()));
-        assert_eq!(asks(b"(Vput\nVa\nVdata\nVx\nd."), Ok("Put { name: \"a\", data: [120] }".into()));
-        // Of a key that is there twice the later one holds, but it is a part too many.
-        assert!(asks(b"(Vget\nVa\nVget\nVb\nd.").is_err());
-        assert_eq!(asks(b"(Vdata\nVa\nK\x01Nd."), Ok("Message".into()));
-        assert_eq!(asks(b"}."), Ok("Message".into()));
-        for bad in [&b"(Vget\nNd."[..], b"(Vput\nVa\nd.", b"(Vput\nVa\nVdata\nNd.", b"(Vget\nVa\nVdata\nVx\nd.", b"N."]
-        {
-            assert!(asks(bad).is_err(), "{}", bad.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn the_log_shows_a_little_of_everything_and_never_much() {
-        let line = |message: &[u8]| shown(&decode(message).expect("plain data"));
-        assert_eq!(
-            line(b"(Vname\nVAda\nVx\n]K\x01NK\x02B\x03\0\0\0abcd."),
-            "Received: name: Ada, x: <list of 0>, 1: None, 2: <3 bytes>"
-        );
-        assert_eq!(
-            line(b"(Vsid\nI1\nVstudent_name\nNVgithub_username\nVg\nd."),
-            "Connected: Student: None, Github Username: g, sid: 1"
-        );
-        let many = (0..5000).map(|n| format!("V{n}{}\nV{}\n", "k".repeat(60), "é".repeat(60)));
-        let many = format!("({}d.", many.collect::<String>());
-        let shown = shown(&decode(&pickled_latin1(&many)).expect("plain data"));
-        assert!(shown.len() < 2000 && shown.ends_with(", and 4992 more"), "{shown}");
-    }
-
-    fn pickled_latin1(text: &str) -> Vec<u8> {
-        text.chars().map(|letter| letter as u8).collect()
     }
 }

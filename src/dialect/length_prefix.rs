@@ -67,7 +67,7 @@ impl Dialect for Listener {
     }
 
     fn accept(self: Arc<Self>, peer: SocketAddr) -> LengthPrefix {
-        LengthPrefix { listener: self, peer, line: Line::default(), stage: Stage::Header }
+        LengthPrefix { listener: self, peer, line: Line::default(), exchange: Exchange::Header }
     }
 }
 
@@ -76,11 +76,11 @@ pub struct LengthPrefix {
     listener: Arc<Listener>,
     peer: SocketAddr,
     line: Line,
-    stage: Stage,
+    exchange: Exchange,
 }
 
 #[derive(Debug, Default)]
-enum Stage {
+enum Exchange {
     #[default]
     Header,
     Text(Box<Text>),
@@ -133,7 +133,7 @@ impl LengthPrefix {
 
     /// A text may take its time, as a header may not: nothing before it is awaited any more.
     fn read_on(&mut self, text: Box<Text>) -> Action {
-        self.stage = Stage::Text(text);
+        self.exchange = Exchange::Text(text);
         Action::Next
     }
 
@@ -146,7 +146,7 @@ impl LengthPrefix {
         };
         let before = text.kept.clone();
         text.kept.truncate(SHOWN_LEN_MAX);
-        self.stage = Stage::Streaming(Box::new(Streaming { text, key: key.clone(), before }));
+        self.exchange = Exchange::Streaming(Box::new(Streaming { text, key: key.clone(), before }));
         Action::Run(Command::Put(absent(key, None)))
     }
 
@@ -158,7 +158,7 @@ impl LengthPrefix {
             Some(Err(failure)) => return stop(failure, context),
         };
         let content = text.kept.clone();
-        self.stage = Stage::Keeping(text, key.clone(), taken);
+        self.exchange = Exchange::Keeping(text, key.clone(), taken);
         Action::Store(absent(key, Some(content.len() as u64)), content)
     }
 
@@ -171,11 +171,11 @@ impl LengthPrefix {
             }
             Ok(Step::Part(n)) => {
                 text.take(&input[..n]);
-                self.stage = Stage::Text(text);
+                self.exchange = Exchange::Text(text);
                 (n, Action::More)
             }
             Ok(Step::Look) => {
-                self.stage = Stage::Text(text);
+                self.exchange = Exchange::Text(text);
                 (0, Action::More)
             }
             Ok(Step::Last(n)) => {
@@ -224,15 +224,15 @@ impl LengthPrefix {
         let action = run(&mut self.line, &mut inner);
         (context.refused, context.wrong_secret) = (inner.refused, inner.wrong_secret);
         let end = said.iter().position(|byte| *byte == b'\n').unwrap_or(said.len());
-        frames::say(&said[..end], context.out);
-        frames::say(said.get(end + 1..).unwrap_or_default(), context.out);
-        self.stage = match (&action, &self.stage) {
+        frames::write_message(&said[..end], context.out);
+        frames::write_message(said.get(end + 1..).unwrap_or_default(), context.out);
+        self.exchange = match (&action, &self.exchange) {
             (Action::Send { range, .. }, _) => return self.piece(range.clone(), context),
             // In the middle of a message of the body, or before its first.
-            (Action::Receive | Action::Discard, Stage::Receiving(left)) => Stage::Receiving(*left),
-            (Action::Run(Command::Put(_)) | Action::Receive | Action::Discard, _) => Stage::Receiving(0),
-            (Action::Run(_), _) => Stage::Asking,
-            _ => Stage::Header,
+            (Action::Receive | Action::Discard, Exchange::Receiving(left)) => Exchange::Receiving(*left),
+            (Action::Run(Command::Put(_)) | Action::Receive | Action::Discard, _) => Exchange::Receiving(0),
+            (Action::Run(_), _) => Exchange::Asking,
+            _ => Exchange::Header,
         };
         action
     }
@@ -241,15 +241,15 @@ impl LengthPrefix {
     fn piece(&mut self, range: Range<u64>, context: &mut Context<'_>) -> Action {
         let end = range.end.min(range.start.saturating_add(PIECE_LEN_MAX));
         if range.start < end {
-            frames::announce(end - range.start, context.out);
+            frames::write_header(end - range.start, context.out);
         }
-        self.stage = Stage::Sending(end..range.end);
+        self.exchange = Exchange::Sending(end..range.end);
         Action::Send { range: range.start..end, hash: false }
     }
 
     /// The content of a PUT, in messages whose length counts bytes.
     fn content(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
-        let Stage::Receiving(left) = &mut self.stage else { return Err(Failure::Internal) };
+        let Exchange::Receiving(left) = &mut self.exchange else { return Err(Failure::Internal) };
         let mut skip = 0;
         while *left == 0 && self.line.body_left() > 0 {
             match frames::header(&raw[skip..])? {
@@ -281,7 +281,7 @@ impl LengthPrefix {
     ) -> Action {
         match answer {
             Ok(Answer::Created) => {
-                self.stage = Stage::Streaming(streaming);
+                self.exchange = Exchange::Streaming(streaming);
                 Action::Receive
             }
             Ok(_) => streaming.text.done(Some(&streaming.key), context),
@@ -303,15 +303,15 @@ impl Protocol for LengthPrefix {
     }
 
     fn decode(&mut self, input: &[u8], context: &mut Context<'_>) -> (usize, Action) {
-        match std::mem::take(&mut self.stage) {
-            Stage::Text(text) => self.text(text, input, context),
+        match std::mem::take(&mut self.exchange) {
+            Exchange::Text(text) => self.text(text, input, context),
             _ => self.head(input, context),
         }
     }
 
     fn ended(&mut self, held: &[u8], context: &mut Context<'_>) -> Action {
-        let action = match std::mem::take(&mut self.stage) {
-            Stage::Text(mut text) => match text.extent.silence() {
+        let action = match std::mem::take(&mut self.exchange) {
+            Exchange::Text(mut text) => match text.extent.silence() {
                 Decided::Over => self.complete(text, context),
                 Decided::LookAgain => self.text(text, held, context).1,
                 Decided::Nothing => Action::More,
@@ -329,33 +329,33 @@ impl Protocol for LengthPrefix {
     }
 
     fn quiet_after(&self) -> Option<Duration> {
-        let extent = match &self.stage {
-            Stage::Text(text) => &text.extent,
-            Stage::Streaming(streaming) => &streaming.text.extent,
+        let extent = match &self.exchange {
+            Exchange::Text(text) => &text.extent,
+            Exchange::Streaming(streaming) => &streaming.text.extent,
             _ => return None,
         };
         extent.awaits_silence().then_some(GRACE)
     }
 
     fn quiet(&mut self, held: &[u8], context: &mut Context<'_>) -> (usize, Action) {
-        match std::mem::take(&mut self.stage) {
-            Stage::Text(mut text) => match text.extent.silence() {
+        match std::mem::take(&mut self.exchange) {
+            Exchange::Text(mut text) => match text.extent.silence() {
                 Decided::Over => (0, self.complete(text, context)),
                 Decided::LookAgain => self.text(text, held, context),
                 Decided::Nothing => {
-                    self.stage = Stage::Text(text);
+                    self.exchange = Exchange::Text(text);
                     (0, Action::More)
                 }
             },
-            stage => {
-                self.stage = stage;
+            exchange => {
+                self.exchange = exchange;
                 (0, Action::More)
             }
         }
     }
 
     fn body_quiet(&mut self) -> Then {
-        let Stage::Streaming(streaming) = &mut self.stage else { return Then::Wait };
+        let Exchange::Streaming(streaming) = &mut self.exchange else { return Then::Wait };
         match streaming.text.extent.silence() {
             Decided::Over => Then::End,
             Decided::LookAgain => Then::Look,
@@ -364,24 +364,24 @@ impl Protocol for LengthPrefix {
     }
 
     fn answered(&mut self, answer: Result<Answer, Failure>, context: &mut Context<'_>) -> Action {
-        match std::mem::take(&mut self.stage) {
-            Stage::Keeping(text, key, taken) => match answer {
+        match std::mem::take(&mut self.exchange) {
+            Exchange::Keeping(text, key, taken) => match answer {
                 Ok(_) => text.done(Some(&key), context),
                 Err(Failure::PreconditionFailed) if taken < TAKEN_MAX => self.keep(text, taken + 1, context),
                 Err(failure) => refuse(failure, context, Action::Next),
             },
-            Stage::Streaming(streaming) => self.streamed(streaming, answer, context),
+            Exchange::Streaming(streaming) => self.streamed(streaming, answer, context),
             // The engine gave up waiting.
-            Stage::Header | Stage::Text(_) => stop(answer.err().unwrap_or(Failure::Internal), context),
-            stage => {
-                self.stage = stage;
+            Exchange::Header | Exchange::Text(_) => stop(answer.err().unwrap_or(Failure::Internal), context),
+            exchange => {
+                self.exchange = exchange;
                 self.framed(context, |line, context| line.answered(answer, context))
             }
         }
     }
 
     fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
-        let Stage::Streaming(streaming) = &mut self.stage else { return self.content(raw, payload_max) };
+        let Exchange::Streaming(streaming) = &mut self.exchange else { return self.content(raw, payload_max) };
         let (payload, then) = match streaming.text.extent.step(raw, payload_max)? {
             Step::Last(n) => (n, Then::End),
             Step::Part(n) if n < raw.len() => (n, Then::Look),
@@ -393,15 +393,15 @@ impl Protocol for LengthPrefix {
     }
 
     fn body_left(&self) -> u64 {
-        match &self.stage {
-            Stage::Streaming(streaming) => streaming.text.extent.left_min(),
+        match &self.exchange {
+            Exchange::Streaming(streaming) => streaming.text.extent.left_min(),
             _ => self.line.body_left(),
         }
     }
 
     fn body_ended(&mut self) -> Result<(), Failure> {
-        match &mut self.stage {
-            Stage::Streaming(streaming) => match streaming.text.extent.silence() {
+        match &mut self.exchange {
+            Exchange::Streaming(streaming) => match streaming.text.extent.silence() {
                 Decided::Over => Ok(()),
                 Decided::LookAgain | Decided::Nothing => Err(CUT_SHORT),
             },
@@ -410,15 +410,15 @@ impl Protocol for LengthPrefix {
     }
 
     fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
-        match &mut self.stage {
-            Stage::Streaming(streaming) => Ok(Finish { key: None, prepend: std::mem::take(&mut streaming.before) }),
+        match &mut self.exchange {
+            Exchange::Streaming(streaming) => Ok(Finish { key: None, prepend: std::mem::take(&mut streaming.before) }),
             _ => self.line.finish(digest),
         }
     }
 
     fn sent(&mut self, digest: Option<[u8; 32]>, context: &mut Context<'_>) -> Action {
-        match std::mem::take(&mut self.stage) {
-            Stage::Sending(rest) if !rest.is_empty() => self.piece(rest, context),
+        match std::mem::take(&mut self.exchange) {
+            Exchange::Sending(rest) if !rest.is_empty() => self.piece(rest, context),
             _ => self.framed(context, |line, context| line.sent(digest, context)),
         }
     }
@@ -429,7 +429,7 @@ const CUT_SHORT: Failure = Failure::Malformed("the connection ended in the middl
 /// Says `ERROR …`, and hands back what is to be done then.
 fn refuse(failure: Failure, context: &mut Context<'_>, then: Action) -> Action {
     context.refused = Some(failure);
-    frames::say(format!("ERROR {failure}").as_bytes(), context.out);
+    frames::write_message(format!("ERROR {failure}").as_bytes(), context.out);
     then
 }
 

@@ -33,7 +33,7 @@ use crate::dialect::spec::{Dialect, OptionError, Options, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Listing, Meta, Stored};
 use crate::wire::key;
-use crate::wire::menu::{self, Behind, Class, NameEnd, Verb, Word};
+use crate::wire::menu::{self, Class, Following, NameEnd, Verb, Word};
 use offer::{Found, Listed, Offer, PACKET_LEN, list_text, picked};
 
 pub use offer::Listener;
@@ -70,7 +70,7 @@ impl Dialect for Listener {
     }
 
     fn accept(self: Arc<Self>, peer: SocketAddr) -> Menu {
-        Menu { listener: self, peer, stage: Stage::Greeting, quiet: None }
+        Menu { listener: self, peer, exchange: Exchange::Greeting, quiet: None }
     }
 }
 
@@ -78,19 +78,19 @@ impl Dialect for Listener {
 pub struct Menu {
     listener: Arc<Listener>,
     peer: SocketAddr,
-    stage: Stage,
+    exchange: Exchange,
     /// The silence that would mean something now.
     quiet: Option<Duration>,
 }
 
 #[derive(Debug)]
-enum Stage {
+enum Exchange {
     /// The greeting comes, or already the verb.
     Greeting,
     Verb,
     Type(Verb),
     /// The name of what the client sends comes.
-    Name(Class, Cue),
+    Name(Class, Prompt),
     /// It is being stored.
     Storing(Box<Storing>),
     /// The directory is looked through for what the client may get.
@@ -109,7 +109,7 @@ enum Stage {
 
 /// What the client is told before or after it names its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cue {
+enum Prompt {
     None,
     Prompted,
     /// It expects an acknowledgement of the name.
@@ -120,7 +120,7 @@ enum Cue {
 struct Storing {
     name: Box<str>,
     class: Class,
-    cue: Cue,
+    prompt: Prompt,
     content: Content,
 }
 
@@ -131,38 +131,38 @@ enum Content {
 }
 
 impl Menu {
-    fn enter(&mut self, stage: Stage, quiet: Option<Duration>) {
-        self.stage = stage;
+    fn enter(&mut self, exchange: Exchange, quiet: Option<Duration>) {
+        self.exchange = exchange;
         self.quiet = quiet;
     }
 
-    /// Reads the input. `behind` says what is known about the bytes after it.
-    fn look(&mut self, input: &[u8], behind: Behind, context: &mut Context<'_>) -> (usize, Action) {
-        match &self.stage {
-            Stage::Greeting => match menu::greeting(input) {
+    /// Reads the input. `following` says what is known about the bytes after it.
+    fn look(&mut self, input: &[u8], following: Following, context: &mut Context<'_>) -> (usize, Action) {
+        match &self.exchange {
+            Exchange::Greeting => match menu::greeting(input) {
                 Word::Known((), used) => {
-                    self.enter(Stage::Verb, None);
+                    self.enter(Exchange::Verb, None);
                     (used, Action::Next)
                 }
                 Word::Partial => (0, Action::More),
-                Word::Unknown => self.verb(input, behind, context),
+                Word::Unknown => self.verb(input, following, context),
             },
-            Stage::Verb => self.verb(input, behind, context),
-            Stage::Type(verb) => {
+            Exchange::Verb => self.verb(input, following, context),
+            Exchange::Type(verb) => {
                 let verb = *verb;
-                self.class(verb, input, behind, context)
+                self.class(verb, input, following, context)
             }
-            Stage::Name(..) => self.name(input, behind, context),
-            Stage::Picking(class, listed) => match behind {
-                Behind::Unknown => {
+            Exchange::Name(..) => self.name(input, following, context),
+            Exchange::Picking(class, listed) => match following {
+                Following::Unknown => {
                     if input.len() > PACKET_LEN {
                         return (0, refuse(Failure::TooLarge, Failure::TooLarge.words(), context));
                     }
                     self.quiet = Some(NAME_QUIET);
                     (0, Action::More)
                 }
-                Behind::Silence | Behind::Nothing if input.is_empty() => (0, Action::More),
-                Behind::Silence | Behind::Nothing => {
+                Following::Silence | Following::Nothing if input.is_empty() => (0, Action::More),
+                Following::Silence | Following::Nothing => {
                     let action = match picked(class, listed, input) {
                         Ok(key) => {
                             let class = class.clone();
@@ -174,24 +174,24 @@ impl Menu {
                 }
             },
             // One transfer is all there is on a connection.
-            Stage::Storing(_) | Stage::Seeking(..) | Stage::Opening { .. } | Stage::Named(_) => {
+            Exchange::Storing(_) | Exchange::Seeking(..) | Exchange::Opening { .. } | Exchange::Named(_) => {
                 (0, Action::Close(CloseReason::Malformed))
             }
         }
     }
 
-    fn verb(&mut self, input: &[u8], behind: Behind, context: &mut Context<'_>) -> (usize, Action) {
+    fn verb(&mut self, input: &[u8], following: Following, context: &mut Context<'_>) -> (usize, Action) {
         match menu::verb(input) {
             Word::Known(verb, used) => {
                 let said = if verb == Verb::Send { "send is selected" } else { "receive is selected" };
                 context.notes.push(said.to_owned());
-                self.enter(Stage::Type(verb), None);
+                self.enter(Exchange::Type(verb), None);
                 (used, Action::Next)
             }
             Word::Partial => (0, Action::More),
             Word::Unknown => {
                 match refuse_http(input, context) {
-                    Some(Action::More) if behind != Behind::Unknown => {}
+                    Some(Action::More) if following != Following::Unknown => {}
                     Some(action) => return (0, action),
                     None => {}
                 }
@@ -201,18 +201,18 @@ impl Menu {
         }
     }
 
-    fn class(&mut self, verb: Verb, input: &[u8], behind: Behind, context: &mut Context<'_>) -> (usize, Action) {
-        let (class, used) = match (menu::class(input), behind) {
+    fn class(&mut self, verb: Verb, input: &[u8], following: Following, context: &mut Context<'_>) -> (usize, Action) {
+        let (class, used) = match (menu::class(input), following) {
             (Word::Known(class, used), _) => (class, used),
             (Word::Unknown, _) if !menu::may_be_type(input) => {
                 let why = "expected text, Ccode, PythonCode, image, video or audio";
                 return (0, refuse(Failure::Malformed(why), why, context));
             }
-            (Word::Partial | Word::Unknown, Behind::Unknown) => {
+            (Word::Partial | Word::Unknown, Following::Unknown) => {
                 self.quiet = Some(TYPE_QUIET);
                 return (0, Action::More);
             }
-            (Word::Partial | Word::Unknown, Behind::Silence | Behind::Nothing) => match Class::other(input) {
+            (Word::Partial | Word::Unknown, Following::Silence | Following::Nothing) => match Class::other(input) {
                 Some(class) => (class, input.len()),
                 None => return (0, Action::More),
             },
@@ -225,12 +225,12 @@ impl Menu {
 
     fn selected(&mut self, verb: Verb, class: Class, context: &mut Context<'_>) -> Action {
         match (verb, self.listener.offer) {
-            (Verb::Send, _) if class.is_media() => self.enter(Stage::Name(class, Cue::None), None),
+            (Verb::Send, _) if class.is_media() => self.enter(Exchange::Name(class, Prompt::None), None),
             (Verb::Send, Offer::One) => {
                 context.out.extend_from_slice(PROMPT);
-                self.enter(Stage::Name(class, Cue::Prompted), None);
+                self.enter(Exchange::Name(class, Prompt::Prompted), None);
             }
-            (Verb::Send, Offer::Choice) => self.enter(Stage::Name(class, Cue::Acknowledge), Some(PROMPT_QUIET)),
+            (Verb::Send, Offer::Choice) => self.enter(Exchange::Name(class, Prompt::Acknowledge), Some(PROMPT_QUIET)),
             (Verb::Receive, offer) => {
                 let listener = Arc::clone(&self.listener);
                 return match (listener.default_of(&class), offer) {
@@ -247,23 +247,26 @@ impl Menu {
         Action::Next
     }
 
-    fn name(&mut self, input: &[u8], behind: Behind, context: &mut Context<'_>) -> (usize, Action) {
-        let Stage::Name(class, cue) = &self.stage else { return (0, Action::Close(CloseReason::Internal)) };
-        let (class, cue) = (class.clone(), *cue);
+    fn name(&mut self, input: &[u8], following: Following, context: &mut Context<'_>) -> (usize, Action) {
+        let Exchange::Name(class, prompt) = &self.exchange else { return (0, Action::Close(CloseReason::Internal)) };
+        let (class, prompt) = (class.clone(), *prompt);
         if input.is_empty() {
             // Only the older menu asks about this silence.
-            if cue == Cue::Acknowledge && behind == Behind::Silence {
+            if prompt == Prompt::Acknowledge && following == Following::Silence {
                 context.out.extend_from_slice(PROMPT);
-                self.stage = Stage::Name(class, Cue::Prompted);
+                self.exchange = Exchange::Name(class, Prompt::Prompted);
             }
             return (0, Action::More);
         }
-        let end =
-            if class.is_media() { menu::media_name(input, behind) } else { menu::text_name(input, &class, behind) };
+        let end = if class.is_media() {
+            menu::media_name(input, following)
+        } else {
+            menu::text_name(input, &class, following)
+        };
         let used = match end {
             NameEnd::At(used) => used,
             NameEnd::Open => {
-                self.quiet = (behind == Behind::Unknown).then_some(NAME_QUIET);
+                self.quiet = (following == Following::Unknown).then_some(NAME_QUIET);
                 return (0, Action::More);
             }
             NameEnd::Never => return (0, refuse(NO_NAME, NO_NAME.words(), context)),
@@ -273,10 +276,10 @@ impl Menu {
             Ok((name, key)) => {
                 context.notes.push(format!("File name: {name}"));
                 let quiet = (!class.is_media()).then_some(EMPTY_QUIET);
-                let storing = Storing { name: name.into(), class, cue, content: Content::None };
-                self.enter(Stage::Storing(Box::new(storing)), quiet);
+                let storing = Storing { name: name.into(), class, prompt, content: Content::None };
+                self.enter(Exchange::Storing(Box::new(storing)), quiet);
                 let put = Put::new(key, None);
-                if behind != Behind::Nothing {
+                if following != Following::Nothing {
                     return (used, Action::Run(Command::Put(put)));
                 }
                 (input.len(), Action::Store(put, input[used..].to_vec()))
@@ -286,7 +289,7 @@ impl Menu {
     }
 
     fn note_content(&mut self) {
-        if let Stage::Storing(storing) = &mut self.stage {
+        if let Exchange::Storing(storing) = &mut self.exchange {
             storing.content = Content::Some;
             if !storing.class.is_media() {
                 self.quiet = Some(TEXT_QUIET);
@@ -295,17 +298,17 @@ impl Menu {
     }
 
     fn get(&mut self, class: Class, key: Key, offer: Offer) -> Action {
-        self.enter(Stage::Opening { class, key: key.clone(), offer }, None);
+        self.enter(Exchange::Opening { class, key: key.clone(), offer }, None);
         Action::Run(Command::Get { key })
     }
 
     fn seek(&mut self, class: Class, found: Found, after: Option<Box<str>>, context: &Context<'_>) -> Action {
-        self.enter(Stage::Seeking(class, Box::new(found)), None);
+        self.enter(Exchange::Seeking(class, Box::new(found)), None);
         Action::Run(Command::List { key: Key::root(), after, limit: context.limits.list_names_max })
     }
 
     fn sought(&mut self, listing: Listing, context: &mut Context<'_>) -> Action {
-        let Stage::Seeking(class, found) = std::mem::replace(&mut self.stage, Stage::Greeting) else {
+        let Exchange::Seeking(class, found) = std::mem::replace(&mut self.exchange, Exchange::Greeting) else {
             return Action::Close(CloseReason::Internal);
         };
         let mut found = *found;
@@ -329,12 +332,14 @@ impl Menu {
 
     fn say_list(&mut self, class: Class, listed: Vec<Listed>, context: &mut Context<'_>) -> Action {
         context.out.extend_from_slice(list_text(&listed).as_bytes());
-        self.enter(Stage::Picking(class, listed), None);
+        self.enter(Exchange::Picking(class, listed), None);
         Action::Next
     }
 
     fn opened_file(&mut self, meta: &Meta, context: &mut Context<'_>) -> Action {
-        let Stage::Opening { class, key, offer } = &self.stage else { return Action::Close(CloseReason::Internal) };
+        let Exchange::Opening { class, key, offer } = &self.exchange else {
+            return Action::Close(CloseReason::Internal);
+        };
         let name = key.name();
         if !class.is_media() && meta.len > PACKET_LEN as u64 {
             let told = format!("{name}: a client that receives once gets {PACKET_LEN} of {} bytes", meta.len);
@@ -344,7 +349,7 @@ impl Menu {
             Offer::Choice => Action::Send { range: 0..meta.len, hash: false },
             Offer::One => {
                 context.out.extend_from_slice(name.as_bytes());
-                self.enter(Stage::Named(meta.len), None);
+                self.enter(Exchange::Named(meta.len), None);
                 Action::Pause(NAME_PAUSE)
             }
         }
@@ -358,7 +363,7 @@ impl Protocol for Menu {
     }
 
     fn decode(&mut self, input: &[u8], context: &mut Context<'_>) -> (usize, Action) {
-        self.look(input, Behind::Unknown, context)
+        self.look(input, Following::Unknown, context)
     }
 
     fn quiet_after(&self) -> Option<Duration> {
@@ -367,14 +372,14 @@ impl Protocol for Menu {
 
     fn quiet(&mut self, held: &[u8], context: &mut Context<'_>) -> (usize, Action) {
         self.quiet = None;
-        self.look(held, Behind::Silence, context)
+        self.look(held, Following::Silence, context)
     }
 
     fn ended(&mut self, held: &[u8], context: &mut Context<'_>) -> Action {
         if held.is_empty() {
             return Action::Close(CloseReason::PeerClosed);
         }
-        match self.look(held, Behind::Nothing, context) {
+        match self.look(held, Following::Nothing, context) {
             // A type without a name, or half a word.
             (_, Action::More | Action::Next) => {
                 let why = "the connection ended in the middle of the menu";
@@ -386,8 +391,8 @@ impl Protocol for Menu {
     }
 
     fn answered(&mut self, answer: Result<Answer, Failure>, context: &mut Context<'_>) -> Action {
-        match (answer, &self.stage) {
-            (Err(Failure::NotFound), Stage::Opening { class, .. }) => {
+        match (answer, &self.exchange) {
+            (Err(Failure::NotFound), Exchange::Opening { class, .. }) => {
                 say_error(&format!("no {} file", class.word()), context);
                 Action::Close(CloseReason::Refused)
             }
@@ -395,13 +400,13 @@ impl Protocol for Menu {
                 say_error(failure.words(), context);
                 Action::Close(close_reason(failure))
             }
-            (Ok(Answer::Created), Stage::Storing(storing)) => {
-                if storing.cue == Cue::Acknowledge {
+            (Ok(Answer::Created), Exchange::Storing(storing)) => {
+                if storing.prompt == Prompt::Acknowledge {
                     context.out.extend_from_slice(NAMED);
                 }
                 Action::Receive
             }
-            (Ok(Answer::Stored(Stored { meta, .. })), Stage::Storing(storing)) => {
+            (Ok(Answer::Stored(Stored { meta, .. })), Exchange::Storing(storing)) => {
                 context.notes.push(format!("File written {} ({} bytes)", storing.name, meta.len));
                 // A client of media has gone: it would only be reset by a word of ours.
                 if !storing.class.is_media() {
@@ -439,7 +444,7 @@ impl Protocol for Menu {
     }
 
     fn finish(&mut self, _digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
-        let Stage::Storing(storing) = &self.stage else { return Err(Failure::Internal) };
+        let Exchange::Storing(storing) = &self.exchange else { return Err(Failure::Internal) };
         let empty_text = !storing.class.is_media() && storing.content == Content::None;
         // A name without an extension may have been name and text in one.
         if empty_text && storing.class.stem(&storing.name).is_none() {
@@ -449,8 +454,8 @@ impl Protocol for Menu {
     }
 
     fn paused(&mut self, _context: &mut Context<'_>) -> Action {
-        match self.stage {
-            Stage::Named(len) => Action::Send { range: 0..len, hash: false },
+        match self.exchange {
+            Exchange::Named(len) => Action::Send { range: 0..len, hash: false },
             _ => Action::Close(CloseReason::Internal),
         }
     }

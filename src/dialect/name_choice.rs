@@ -103,7 +103,7 @@ enum Exchange {
     /// An upload, from the request on.
     Put { client: Client, key: Key, body: Body },
     /// A file is looked for under these names, the likeliest first.
-    Get { client: Client, readings: VecDeque<Reading>, told: Told },
+    Get { client: Client, readings: VecDeque<Reading>, source: CountSource },
     /// `Done` was sent; the open file follows.
     Sending { key: Key, len: u64 },
     /// `Done` was sent; that there is no such file follows.
@@ -114,7 +114,7 @@ enum Exchange {
 
 /// How count and name were told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum CountSource {
     Certain,
     /// The file that is there will tell.
     ByFile,
@@ -159,18 +159,18 @@ impl NameChoice {
         };
         // The first is certain if it is the only one; digits that came first are as good.
         let certain = readings.len() == 1 || matches!(self.count, Count::Seen(_));
-        let told = if certain { Told::Certain } else { Told::ByFile };
-        if let Some(Reading { count: Some(count), .. }) = readings.front().filter(|_| told == Told::Certain) {
+        let source = if certain { CountSource::Certain } else { CountSource::ByFile };
+        if let Some(Reading { count: Some(count), .. }) = readings.front().filter(|_| source == CountSource::Certain) {
             self.announce(*count, context);
         }
         match choice {
             _ if context.phase == Phase::Draining => self.refuse(Failure::Draining, context),
             Choice::Get => {
-                self.exchange = Exchange::Get { client, readings, told };
+                self.exchange = Exchange::Get { client, readings, source };
                 self.look(Failure::Malformed("the request has no name"), context)
             }
             Choice::Put => {
-                if told == Told::ByFile {
+                if source == CountSource::ByFile {
                     context
                         .notes
                         .push("count and name cannot be told apart: one digit is taken for the count".to_owned());
@@ -246,15 +246,15 @@ impl NameChoice {
     }
 
     fn opened(&mut self, len: u64, context: &mut Context<'_>) -> Action {
-        let Exchange::Get { client, readings, told } = &mut self.exchange else {
+        let Exchange::Get { client, readings, source } = &mut self.exchange else {
             return Action::Reset(CloseReason::Internal);
         };
-        let (client, told) = (*client, *told);
+        let (client, source) = (*client, *source);
         let Some(Reading { count, key: Ok(key) }) = readings.pop_front() else {
             return Action::Reset(CloseReason::Internal);
         };
         self.exchange = Exchange::Sending { key, len };
-        if let Some(count) = count.filter(|_| told == Told::ByFile) {
+        if let Some(count) = count.filter(|_| source == CountSource::ByFile) {
             self.announce(count, context);
         }
         match client {

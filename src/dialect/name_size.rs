@@ -53,7 +53,7 @@ impl Dialect for Listener {
     const TRAITS: Traits = Traits { legacy_address: Some("127.0.1.1:5010"), ..Traits::named("name-size") };
 
     fn accept(self: Arc<Self>, peer: SocketAddr) -> NameSize {
-        NameSize { peer, exchange: Exchange::Held(Front::Unsure) }
+        NameSize { peer, exchange: Exchange::Held(HeldInput::Unsure) }
     }
 }
 
@@ -66,18 +66,18 @@ pub struct NameSize {
 #[derive(Debug)]
 enum Exchange {
     /// Its bytes are held by the session.
-    Held(Front),
+    Held(HeldInput),
     /// Its content is streamed; the store is making room, under the name of the reading with this
     /// number.
     Opening(Box<Upload>, usize),
     Streaming(Box<Upload>),
     /// It is being stored; these follow.
-    Storing(Verdict, VecDeque<(Key, Vec<u8>)>),
+    Storing(UploadResult, VecDeque<(Key, Vec<u8>)>),
 }
 
 /// What a silence would mean for the bytes that are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Front {
+enum HeldInput {
     Unsure,
     Complete,
     Farewell,
@@ -94,7 +94,7 @@ struct Upload {
 
 /// How a file ended, for the log.
 #[derive(Debug)]
-enum Verdict {
+enum UploadResult {
     Whole { key: Key, size: u64, notes: Vec<String> },
     Part { key: Key, announced: u64, came: u64 },
 }
@@ -111,14 +111,14 @@ impl NameSize {
     /// Everything of a small file is here.
     fn store(&mut self, fit: &Fit, held: &[u8], context: &mut Context<'_>) -> Action {
         let content = held.get(fit.content..).unwrap_or_default().to_vec();
-        self.store_as(fit.key.clone(), content, Verdict::whole(fit), VecDeque::new(), context)
+        self.store_as(fit.key.clone(), content, UploadResult::whole(fit), VecDeque::new(), context)
     }
 
     fn store_as(
         &mut self,
         key: Key,
         content: Vec<u8>,
-        verdict: Verdict,
+        verdict: UploadResult,
         then: VecDeque<(Key, Vec<u8>)>,
         context: &mut Context<'_>,
     ) -> Action {
@@ -135,7 +135,7 @@ impl NameSize {
             && let Some((key, content)) = files.pop_front()
         {
             context.notes.push(format!("{} files arrived without a silence between them", files.len() + 1));
-            let verdict = Verdict::Whole { key: key.clone(), size: content.len() as u64, notes: Vec::new() };
+            let verdict = UploadResult::Whole { key: key.clone(), size: content.len() as u64, notes: Vec::new() };
             return self.store_as(key, content, verdict, files, context);
         }
         let total = held.len() as u64;
@@ -143,7 +143,7 @@ impl NameSize {
         let content = held.get(fit.content..).unwrap_or_default().to_vec();
         match part_of(&fit.key) {
             Ok(key) if !content.is_empty() => {
-                let verdict = Verdict::part(&fit, key.clone(), total);
+                let verdict = UploadResult::part(&fit, key.clone(), total);
                 self.store_as(key, content, verdict, VecDeque::new(), context)
             }
             _ => refuse(CUT_SHORT, GONE, context),
@@ -169,7 +169,7 @@ fn is_whole(head: &Head, total: u64) -> Option<Fit> {
     head.fit(total).filter(|fit| fit.size == 0 || total > fit.digits_end as u64)
 }
 
-impl Verdict {
+impl UploadResult {
     fn whole(fit: &Fit) -> Self {
         let mut notes = Vec::new();
         if fit.rival {
@@ -206,14 +206,14 @@ impl Upload {
     }
 
     /// The final name, and what of the head is content.
-    fn finish(&self) -> Result<(Verdict, Finish), Failure> {
+    fn finish(&self) -> Result<(UploadResult, Finish), Failure> {
         let total = self.total();
         let (verdict, key, content) = match self.head.fit(total) {
-            Some(fit) => (Verdict::whole(&fit), fit.key, fit.content),
+            Some(fit) => (UploadResult::whole(&fit), fit.key, fit.content),
             None => {
                 let fit = self.head.guess(total).ok_or(Failure::Internal)?;
                 let key = part_of(&fit.key)?;
-                (Verdict::part(&fit, key.clone(), total), key, fit.content)
+                (UploadResult::part(&fit, key.clone(), total), key, fit.content)
             }
         };
         if total - content as u64 > self.len_max {
@@ -243,9 +243,9 @@ impl Protocol for NameSize {
         let held_max = HELD_LEN_MAX.min(context.limits.chunk_bytes).min(context.limits.head_len_max - 1);
         if edge == Edge::Open || input.len() <= held_max {
             self.exchange = Exchange::Held(match is_whole(&head, input.len() as u64) {
-                Some(_) => Front::Complete,
-                None if input == FAREWELL => Front::Farewell,
-                None => Front::Unsure,
+                Some(_) => HeldInput::Complete,
+                None if input == FAREWELL => HeldInput::Farewell,
+                None => HeldInput::Unsure,
             });
             return (0, Action::More);
         }
@@ -259,7 +259,7 @@ impl Protocol for NameSize {
 
     fn quiet_after(&self) -> Option<Duration> {
         let ends = match &self.exchange {
-            Exchange::Held(front) => *front != Front::Unsure,
+            Exchange::Held(front) => *front != HeldInput::Unsure,
             Exchange::Streaming(upload) => is_whole(&upload.head, upload.total()).is_some(),
             Exchange::Opening(..) | Exchange::Storing(..) => false,
         };
@@ -297,7 +297,7 @@ impl Protocol for NameSize {
     }
 
     fn answered(&mut self, answer: Result<Answer, Failure>, context: &mut Context<'_>) -> Action {
-        let exchange = std::mem::replace(&mut self.exchange, Exchange::Held(Front::Unsure));
+        let exchange = std::mem::replace(&mut self.exchange, Exchange::Held(HeldInput::Unsure));
         match (exchange, answer) {
             (Exchange::Opening(upload, _), Ok(Answer::Created)) => {
                 self.exchange = Exchange::Streaming(upload);
@@ -309,7 +309,7 @@ impl Protocol for NameSize {
                 match then.pop_front() {
                     Some((key, content)) => {
                         let verdict =
-                            Verdict::Whole { key: key.clone(), size: content.len() as u64, notes: Vec::new() };
+                            UploadResult::Whole { key: key.clone(), size: content.len() as u64, notes: Vec::new() };
                         self.store_as(key, content, verdict, then, context)
                     }
                     None => Action::Next,

@@ -70,7 +70,7 @@ impl Dialect for Listener {
             listener: self,
             client: peer.port(),
             idle_after: Limits::default().idle_timeout,
-            stage: Stage::Listening(Scanner::default()),
+            exchange: Exchange::Listening(Scanner::default()),
             has_more: false,
             work: 0,
         }
@@ -83,7 +83,7 @@ pub struct Pickle {
     /// The peer's port.
     client: u16,
     idle_after: Duration,
-    stage: Stage,
+    exchange: Exchange,
     /// More had arrived when the last message was taken.
     has_more: bool,
     /// See [`Protocol::take_work`].
@@ -91,7 +91,7 @@ pub struct Pickle {
 }
 
 #[derive(Debug)]
-enum Stage {
+enum Exchange {
     Listening(Scanner),
     Storing(Key),
     Keeping,
@@ -119,14 +119,14 @@ impl Pickle {
         match request(&document)? {
             Request::Put { name, data } => {
                 let key = open_for_change(name, data.len(), context)?;
-                self.stage = Stage::Storing(key.clone());
+                self.exchange = Exchange::Storing(key.clone());
                 Ok(store(key, Precondition::None, data.to_vec()))
             }
             Request::Get { name } => {
                 let key = key::relative(name)?;
                 context.check_serving()?;
                 let fetch = Fetch { key: key.clone(), strings: document.strings(), behind: Vec::new() };
-                self.stage = Stage::Fetching(Box::new(fetch));
+                self.exchange = Exchange::Fetching(Box::new(fetch));
                 Ok(Action::Run(Command::Get { key }))
             }
             Request::Message => {
@@ -137,7 +137,7 @@ impl Pickle {
                 };
                 let kept = json::line(&document, context.limits.message_bytes_max)?;
                 let key = open_for_change(key?.as_str(), kept.len(), context)?;
-                self.stage = Stage::Keeping;
+                self.exchange = Exchange::Keeping;
                 Ok(store(key, Precondition::Absent, kept.into_bytes()))
             }
         }
@@ -147,22 +147,24 @@ impl Pickle {
     /// not reach the client together with this one.
     fn done(&mut self) -> Action {
         if self.has_more {
-            self.stage = Stage::Answered;
+            self.exchange = Exchange::Answered;
             return Action::Pause(GAP);
         }
-        self.stage = Stage::Listening(Scanner::default());
+        self.exchange = Exchange::Listening(Scanner::default());
         Action::Next
     }
 
     /// Sends the reason and, once that can have been read, `None`.
     fn part(&mut self, failure: Failure, context: &mut Context<'_>) -> Action {
-        let words = match &self.stage {
-            Stage::Storing(key) => format!("{failure}: {}", key.as_str()),
-            Stage::Fetching(fetch) => format!("{failure}: {}", fetch.key.as_str()),
-            Stage::Listening(_) | Stage::Keeping | Stage::Answered | Stage::Parting(_) => failure.to_string(),
+        let words = match &self.exchange {
+            Exchange::Storing(key) => format!("{failure}: {}", key.as_str()),
+            Exchange::Fetching(fetch) => format!("{failure}: {}", fetch.key.as_str()),
+            Exchange::Listening(_) | Exchange::Keeping | Exchange::Answered | Exchange::Parting(_) => {
+                failure.to_string()
+            }
         };
         context.out.append(&mut pickle::dict(&[("error", Item::Text(&words))]));
-        self.stage = Stage::Parting(match failure {
+        self.exchange = Exchange::Parting(match failure {
             Failure::TimedOut => CloseReason::HeadTimeout,
             failure => close_reason(failure),
         });
@@ -176,7 +178,7 @@ impl Pickle {
 
     /// The file is open: its content goes between what is said before and behind it.
     fn fetched(&mut self, meta: &Meta, context: &mut Context<'_>) -> Action {
-        let Stage::Fetching(fetch) = &mut self.stage else { return Action::Close(CloseReason::Internal) };
+        let Exchange::Fetching(fetch) = &mut self.exchange else { return Action::Close(CloseReason::Internal) };
         let most = context.limits.message_bytes_max as u64;
         let head = u32::try_from(meta.len).ok().filter(|_| meta.len <= most);
         let head = head.map(|len| pickle::bytes_entry("name", fetch.key.as_str(), "data", len, fetch.strings));
@@ -214,7 +216,7 @@ impl Protocol for Pickle {
     }
 
     fn decode(&mut self, input: &[u8], context: &mut Context<'_>) -> (usize, Action) {
-        let Stage::Listening(scanner) = &mut self.stage else { return (0, Action::Close(CloseReason::Internal)) };
+        let Exchange::Listening(scanner) = &mut self.exchange else { return (0, Action::Close(CloseReason::Internal)) };
         // No dictionary begins so.
         if let Some(action) = refuse_http(input, context) {
             return (0, action);
@@ -243,7 +245,7 @@ impl Protocol for Pickle {
 
     /// Only the silence between messages; one that stops half-way is a matter of the limits.
     fn quiet_after(&self) -> Option<Duration> {
-        matches!(self.stage, Stage::Listening(_)).then_some(self.idle_after)
+        matches!(self.exchange, Exchange::Listening(_)).then_some(self.idle_after)
     }
 
     fn quiet(&mut self, held: &[u8], context: &mut Context<'_>) -> (usize, Action) {
@@ -255,8 +257,8 @@ impl Protocol for Pickle {
     }
 
     fn paused(&mut self, context: &mut Context<'_>) -> Action {
-        let Stage::Parting(reason) = self.stage else {
-            self.stage = Stage::Listening(Scanner::default());
+        let Exchange::Parting(reason) = self.exchange else {
+            self.exchange = Exchange::Listening(Scanner::default());
             return Action::Next;
         };
         context.out.extend_from_slice(pickle::NONE);
@@ -264,25 +266,25 @@ impl Protocol for Pickle {
     }
 
     fn answered(&mut self, answer: Result<Answer, Failure>, context: &mut Context<'_>) -> Action {
-        match (answer, &self.stage) {
+        match (answer, &self.exchange) {
             (Err(failure), _) => self.part(failure, context),
-            (Ok(Answer::Stored(Stored { meta, .. })), Stage::Storing(key)) => {
+            (Ok(Answer::Stored(Stored { meta, .. })), Exchange::Storing(key)) => {
                 context.notes.push(format!("File written {}", key.as_str()));
                 let stored = [("stored", Item::Text(key.as_str())), ("size", Item::Int(meta.len))];
                 context.out.append(&mut pickle::dict(&stored));
                 self.done()
             }
-            (Ok(Answer::Stored(..)), Stage::Keeping) => {
+            (Ok(Answer::Stored(..)), Exchange::Keeping) => {
                 context.out.append(&mut pickle::text(GOT_IT));
                 self.done()
             }
-            (Ok(Answer::Opened(meta)), Stage::Fetching(_)) => self.fetched(&meta, context),
+            (Ok(Answer::Opened(meta)), Exchange::Fetching(_)) => self.fetched(&meta, context),
             (Ok(_), _) => Action::Close(CloseReason::Internal),
         }
     }
 
     fn sent(&mut self, _digest: Option<[u8; 32]>, context: &mut Context<'_>) -> Action {
-        let Stage::Fetching(fetch) = &mut self.stage else { return Action::Close(CloseReason::Internal) };
+        let Exchange::Fetching(fetch) = &mut self.exchange else { return Action::Close(CloseReason::Internal) };
         context.out.append(&mut fetch.behind);
         self.done()
     }

@@ -6,7 +6,7 @@ use crate::dialect::protocol::{Context, Phase};
 use crate::error::Failure;
 
 /// What came of one call of a protocol.
-pub(super) struct Heard<R> {
+pub(super) struct Called<R> {
     /// What the call returned.
     pub(super) result: R,
     /// What was said to the peer.
@@ -18,7 +18,7 @@ pub(super) struct Heard<R> {
 }
 
 /// Calls a protocol as the session does.
-pub(super) fn talking<R>(phase: Phase, access: &Access, call: impl FnOnce(&mut Context<'_>) -> R) -> Heard<R> {
+pub(super) fn call_protocol<R>(phase: Phase, access: &Access, call: impl FnOnce(&mut Context<'_>) -> R) -> Called<R> {
     let (limits, counters, mut said, mut notes) = (Limits::default(), Counters::default(), Vec::new(), Vec::new());
     let mut context = Context {
         out: &mut said,
@@ -33,5 +33,5 @@ pub(super) fn talking<R>(phase: Phase, access: &Access, call: impl FnOnce(&mut C
     };
     let result = call(&mut context);
     let refused = context.refused;
-    Heard { result, said, refused, notes }
+    Called { result, said, refused, notes }
 }

@@ -48,14 +48,14 @@ pub fn header(input: &[u8]) -> Result<Header, Failure> {
 }
 
 /// Writes the header of a message of `len` bytes.
-pub fn announce(len: u64, out: &mut Vec<u8>) {
+pub fn write_header(len: u64, out: &mut Vec<u8>) {
     let _ = write!(out, "{len:<HEADER_LEN$}"); // writing to a Vec cannot fail
 }
 
 /// Writes a message, in pieces if it is longer than one may be.
-pub fn say(text: &[u8], out: &mut Vec<u8>) {
+pub fn write_message(text: &[u8], out: &mut Vec<u8>) {
     for piece in text.chunks(PIECE_LEN_MAX as usize) {
-        announce(piece.len() as u64, out);
+        write_header(piece.len() as u64, out);
         out.extend_from_slice(piece);
     }
 }
@@ -180,7 +180,7 @@ impl Extent {
                     let n = self.text.push_up_to(&input[used..shown], self.len);
                     self.bytes += n as u64;
                     used += n;
-                    if self.text.place == Place::Broken {
+                    if self.text.char_state == CharState::Broken {
                         return Err(Failure::Malformed("a text is longer than its header says, and not UTF-8"));
                     }
                     if self.text.chars == self.len {
@@ -212,11 +212,11 @@ impl Extent {
         if self.bytes < self.len {
             return;
         }
-        self.reading = match self.text.place {
-            Place::Broken => Reading::Over,
-            Place::Between if self.text.chars == self.len => Reading::Over,
-            Place::Between => Reading::Doubt(Silence::Bytes),
-            Place::Inside { .. } => Reading::Inside,
+        self.reading = match self.text.char_state {
+            CharState::Broken => Reading::Over,
+            CharState::Between if self.text.chars == self.len => Reading::Over,
+            CharState::Between => Reading::Doubt(Silence::Bytes),
+            CharState::Inside { .. } => Reading::Inside,
         };
     }
 }
@@ -258,11 +258,11 @@ fn weigh(next: &[u8], missing: u64) -> Weighed {
 #[derive(Debug, Default)]
 struct Utf8 {
     chars: u64,
-    place: Place,
+    char_state: CharState,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Place {
+enum CharState {
     #[default]
     Between,
     /// `left` bytes are missing, the next of them from `low` to `high`.
@@ -279,26 +279,26 @@ impl Utf8 {
     /// Stops behind so many characters, and where the text breaks; says how many bytes it took.
     fn push_up_to(&mut self, bytes: &[u8], chars_max: u64) -> usize {
         for (at, byte) in bytes.iter().enumerate() {
-            if self.chars == chars_max || self.place == Place::Broken {
+            if self.chars == chars_max || self.char_state == CharState::Broken {
                 return at;
             }
-            self.place = match self.place {
-                Place::Inside { left, low, high } if (low..=high).contains(byte) => match left {
-                    1 => Place::Between,
-                    left => Place::Inside { left: left - 1, low: 0x80, high: 0xbf },
+            self.char_state = match self.char_state {
+                CharState::Inside { left, low, high } if (low..=high).contains(byte) => match left {
+                    1 => CharState::Between,
+                    left => CharState::Inside { left: left - 1, low: 0x80, high: 0xbf },
                 },
-                Place::Inside { .. } | Place::Broken => Place::Broken,
-                Place::Between => Self::lead(*byte),
+                CharState::Inside { .. } | CharState::Broken => CharState::Broken,
+                CharState::Between => Self::lead(*byte),
             };
-            self.chars += u64::from(self.place == Place::Between);
+            self.chars += u64::from(self.char_state == CharState::Between);
         }
         bytes.len()
     }
 
     /// The Unicode standard, table 3-7.
-    const fn lead(byte: u8) -> Place {
+    const fn lead(byte: u8) -> CharState {
         let (left, low, high) = match byte {
-            0..=0x7f => return Place::Between,
+            0..=0x7f => return CharState::Between,
             0xc2..=0xdf => (1, 0x80, 0xbf),
             0xe0 => (2, 0xa0, 0xbf),
             0xed => (2, 0x80, 0x9f),
@@ -306,12 +306,12 @@ impl Utf8 {
             0xf0 => (3, 0x90, 0xbf),
             0xf1..=0xf3 => (3, 0x80, 0xbf),
             0xf4 => (3, 0x80, 0x8f),
-            _ => return Place::Broken,
+            _ => return CharState::Broken,
         };
-        Place::Inside { left, low, high }
+        CharState::Inside { left, low, high }
     }
 
     fn continues(&self, byte: u8) -> bool {
-        matches!(self.place, Place::Inside { low, high, .. } if (low..=high).contains(&byte))
+        matches!(self.char_state, CharState::Inside { low, high, .. } if (low..=high).contains(&byte))
     }
 }

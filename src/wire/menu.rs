@@ -55,7 +55,7 @@ pub enum NameEnd {
 
 /// What is known about the bytes behind those that are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Behind {
+pub enum Following {
     /// They may follow at once.
     Unknown,
     /// None came for a while.
@@ -168,20 +168,20 @@ fn word<T: Clone>(input: &[u8], table: &[(&[u8], T)]) -> Word<T> {
 }
 
 /// How far `input` could be a name, and whether a byte follows there that none holds.
-fn name_run(input: &[u8]) -> (usize, Stop) {
+fn name_run(input: &[u8]) -> (usize, NameStop) {
     let (valid, stop) = match std::str::from_utf8(input) {
-        Ok(_) => (input.len(), Stop::OutOfBytes),
-        Err(error) if error.error_len().is_none() => (error.valid_up_to(), Stop::OutOfBytes),
-        Err(error) => (error.valid_up_to(), Stop::Foreign),
+        Ok(_) => (input.len(), NameStop::OutOfBytes),
+        Err(error) if error.error_len().is_none() => (error.valid_up_to(), NameStop::OutOfBytes),
+        Err(error) => (error.valid_up_to(), NameStop::Foreign),
     };
     match input[..valid].iter().position(|byte| *byte < 0x20 || *byte == 0x7f) {
-        Some(at) => (at, Stop::Foreign),
+        Some(at) => (at, NameStop::Foreign),
         None => (valid, stop),
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
+enum NameStop {
     /// What follows, if anything, is an incomplete character.
     OutOfBytes,
     /// A byte that no name holds.
@@ -192,9 +192,9 @@ enum Stop {
 fn extension_ends<'a>(name: &'a [u8], extensions: &'a [&str]) -> impl Iterator<Item = usize> + 'a {
     let mut ends: Vec<usize> = memchr::memchr_iter(b'.', name)
         .flat_map(|dot| {
-            let behind = &name[dot + 1..];
+            let following = &name[dot + 1..];
             (extensions.iter())
-                .filter(|ext| behind.get(..ext.len()).is_some_and(|end| end.eq_ignore_ascii_case(ext.as_bytes())))
+                .filter(|ext| following.get(..ext.len()).is_some_and(|end| end.eq_ignore_ascii_case(ext.as_bytes())))
                 .map(move |ext| dot + 1 + ext.len())
         })
         .collect();
@@ -204,44 +204,44 @@ fn extension_ends<'a>(name: &'a [u8], extensions: &'a [&str]) -> impl Iterator<I
 
 /// The end of the name in front of a text: its extension, as soon as a byte follows; or all of
 /// what came, once nothing follows.
-pub fn text_name(input: &[u8], class: &Class, behind: Behind) -> NameEnd {
+pub fn text_name(input: &[u8], class: &Class, following: Following) -> NameEnd {
     let (run, stop) = name_run(input);
     let run = run.min(NAME_LEN_MAX);
     let first = extension_ends(&input[..run], &class.extensions()).next();
-    match (first, behind) {
+    match (first, following) {
         (Some(end), _) if end < input.len() => NameEnd::At(end),
-        _ if run < input.len() && (stop == Stop::Foreign || run == NAME_LEN_MAX) => NameEnd::Never,
-        (Some(_), Behind::Unknown) | (None, Behind::Unknown) => NameEnd::Open,
-        (Some(end), Behind::Silence | Behind::Nothing) => NameEnd::At(end),
-        (None, Behind::Silence) if run == input.len() && run > 0 => NameEnd::At(run),
-        (None, Behind::Silence) => NameEnd::Open,
+        _ if run < input.len() && (stop == NameStop::Foreign || run == NAME_LEN_MAX) => NameEnd::Never,
+        (Some(_), Following::Unknown) | (None, Following::Unknown) => NameEnd::Open,
+        (Some(end), Following::Silence | Following::Nothing) => NameEnd::At(end),
+        (None, Following::Silence) if run == input.len() && run > 0 => NameEnd::At(run),
+        (None, Following::Silence) => NameEnd::Open,
         // Name and text came in one, and nothing tells them apart.
-        (None, Behind::Nothing) => NameEnd::Never,
+        (None, Following::Nothing) => NameEnd::Never,
     }
 }
 
 /// The end of the name in front of a picture, a film or music.
-pub fn media_name(input: &[u8], behind: Behind) -> NameEnd {
+pub fn media_name(input: &[u8], following: Following) -> NameEnd {
     let (run, stop) = name_run(input);
-    let foreign = (stop == Stop::Foreign && run <= NAME_LEN_MAX).then_some(run);
+    let foreign = (stop == NameStop::Foreign && run <= NAME_LEN_MAX).then_some(run);
     let name = &input[..run.min(NAME_LEN_MAX)];
     for end in extension_ends(name, &[IMAGES, VIDEOS, AUDIOS].concat()) {
         let is_last = end == input.len();
         match begins_content(&input[end..], foreign == Some(end)) {
             Word::Known((), _) => return NameEnd::At(end),
-            Word::Partial if is_last && behind != Behind::Unknown => return NameEnd::At(end),
-            Word::Partial if behind == Behind::Unknown => return NameEnd::Open,
+            Word::Partial if is_last && following != Following::Unknown => return NameEnd::At(end),
+            Word::Partial if following == Following::Unknown => return NameEnd::Open,
             // In silence: what is all of the name here may be the end of a longer extension.
             Word::Partial | Word::Unknown => {}
         }
     }
-    if behind == Behind::Silence {
+    if following == Following::Silence {
         return NameEnd::Open;
     }
     match foreign {
         Some(0) => NameEnd::Never,
         Some(at) => NameEnd::At(at),
-        None if run > NAME_LEN_MAX || behind == Behind::Nothing => NameEnd::Never,
+        None if run > NAME_LEN_MAX || following == Following::Nothing => NameEnd::Never,
         None => NameEnd::Open,
     }
 }
@@ -252,7 +252,7 @@ fn begins_content(rest: &[u8], foreign: bool) -> Word<()> {
         return Word::Known((), 1);
     }
     // An incomplete character may still turn out to be no character.
-    let partial = rest.is_empty() || name_run(rest) == (0, Stop::OutOfBytes);
+    let partial = rest.is_empty() || name_run(rest) == (0, NameStop::OutOfBytes);
     MAGICS.iter().fold(if partial { Word::Partial } else { Word::Unknown }, |found, magic| match found {
         Word::Known(..) => found,
         _ if rest.starts_with(magic) => Word::Known((), magic.len()),

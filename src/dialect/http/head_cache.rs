@@ -84,7 +84,7 @@ mod tests {
     use crate::config::Access;
     use crate::dialect::http::{Http, Listener};
     use crate::dialect::protocol::{Action, Phase, Protocol as _};
-    use crate::dialect::testing::talking;
+    use crate::dialect::testing::call_protocol;
     use crate::error::Failure;
 
     /// Entries in use.
@@ -96,7 +96,7 @@ mod tests {
     /// The action for a head, the bytes used, and whether it is the last request.
     fn decoded(listener: &Arc<Listener>, input: &[u8], phase: Phase, access: &Access) -> (usize, Action, bool) {
         let mut http = Http::new(Arc::clone(listener));
-        talking(phase, access, |context| {
+        call_protocol(phase, access, |context| {
             let (used, action) = http.decode(input, context);
             (used, action, http.was_last_request())
         })
@@ -168,7 +168,7 @@ mod tests {
         let before = address(&listener);
         for len in 0..=two.len() {
             let mut http = Http::new(Arc::clone(&listener));
-            talking(Phase::Serving, &Access::default(), |context| {
+            call_protocol(Phase::Serving, &Access::default(), |context| {
                 let (used, action) = http.decode(&two[..len], context);
                 match len < head.len() {
                     true => assert_eq!((used, action), (0, Action::More)),
@@ -189,7 +189,7 @@ mod tests {
         let mut said = Vec::new();
         for failure in [Failure::NotFound, Failure::NotFound, Failure::TimedOut, Failure::NotFound, Failure::NotFound] {
             let mut http = Http::new(Arc::clone(&listener));
-            let heard = talking(Phase::Serving, &Access::default(), |context| {
+            let heard = call_protocol(Phase::Serving, &Access::default(), |context| {
                 let _ = http.decode(head, context);
                 http.answered(Err(failure), context)
             });

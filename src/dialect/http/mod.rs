@@ -273,13 +273,13 @@ impl Protocol for Http {
 mod tests {
     use super::*;
     use crate::config::Access;
-    use crate::dialect::testing::talking;
+    use crate::dialect::testing::call_protocol;
     use crate::object::{Etag, Meta};
 
     #[test]
     fn a_head_that_is_too_long_is_refused_though_all_of_it_is_there() {
         let mut http = Http::new(Arc::new(Listener::default()));
-        talking(Phase::Serving, &Access::default(), |context| {
+        call_protocol(Phase::Serving, &Access::default(), |context| {
             let long = "a".repeat(context.limits.head_len_max);
             let (_, action) =
                 http.decode(format!("GET /f HTTP/1.1\r\nHost: x\r\nX: {long}\r\n\r\n").as_bytes(), context);
@@ -295,7 +295,7 @@ mod tests {
         for (now_s, time) in
             [(1_700_000_000, "Tue, 14 Nov 2023 22:13:20"), (1_700_000_001, "Tue, 14 Nov 2023 22:13:21")]
         {
-            let heard = talking(Phase::Serving, &Access::default(), |context| {
+            let heard = call_protocol(Phase::Serving, &Access::default(), |context| {
                 context.wall_clock_s = now_s;
                 let _ = http.decode(b"GET /f HTTP/1.1\r\nHost: x\r\n\r\n", context);
                 http.answered(Ok(Answer::Opened(meta)), context)
@@ -310,7 +310,7 @@ mod tests {
         let mut http = Http::new(Arc::new(Listener::default()));
         let meta = Meta { len: 1, mtime: 0, etag: Etag([0; 16]) };
         for answer in [Ok(Answer::Opened(meta)), Err(Failure::NotFound), Err(Failure::Conflict("a folder"))] {
-            talking(Phase::Serving, &Access::default(), |context| {
+            call_protocol(Phase::Serving, &Access::default(), |context| {
                 let (_, action) = http.decode(b"GET /f?long HTTP/1.1\r\nHost: x\r\n\r\n", context);
                 assert!(matches!(action, Action::Run(_)), "{action:?}");
                 if let Action::Send { .. } = http.answered(answer, context) {

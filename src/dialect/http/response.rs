@@ -286,7 +286,7 @@ mod tests {
     use super::*;
     use crate::config::Access;
     use crate::dialect::protocol::Phase;
-    use crate::dialect::testing::talking;
+    use crate::dialect::testing::call_protocol;
     use crate::object::Etag;
 
     #[test]
@@ -294,7 +294,7 @@ mod tests {
         // The clock of this context stands at 1970.
         for mtime in [-5, 0, 3600] {
             let meta = Meta { len: 1, mtime, etag: Etag([0; 16]) };
-            let heard = talking(Phase::Serving, &Access::default(), |context| validators(&meta, context));
+            let heard = call_protocol(Phase::Serving, &Access::default(), |context| validators(&meta, context));
             let text = String::from_utf8(heard.said).expect("text");
             assert!(text.contains("Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT\r\n"), "{text}");
         }

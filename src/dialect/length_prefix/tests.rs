@@ -4,7 +4,7 @@ use super::text::Greeting;
 use super::*;
 use crate::config::Access;
 use crate::dialect::Phase;
-use crate::dialect::testing::{self, Heard};
+use crate::dialect::testing::{self, Called};
 
 fn listener(options: &[(&str, &str)]) -> Result<Listener, OptionError> {
     let options: Vec<_> = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -16,14 +16,14 @@ fn protocol(options: &[(&str, &str)]) -> LengthPrefix {
     Arc::new(listener(options).expect("good options")).accept(SocketAddr::from(([127, 0, 0, 1], 50_851)))
 }
 
-fn talking<R>(access: &Access, call: impl FnOnce(&mut Context<'_>) -> R) -> (R, Vec<u8>, Vec<String>) {
-    let Heard { result, said, notes, .. } = testing::talking(Phase::Serving, access, call);
+fn call_protocol<R>(access: &Access, call: impl FnOnce(&mut Context<'_>) -> R) -> (R, Vec<u8>, Vec<String>) {
+    let Called { result, said, notes, .. } = testing::call_protocol(Phase::Serving, access, call);
     (result, said, notes)
 }
 
 fn message(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    frames::announce(text.len() as u64, &mut out);
+    frames::write_header(text.len() as u64, &mut out);
     out.extend_from_slice(text);
     out
 }
@@ -31,7 +31,7 @@ fn message(text: &[u8]) -> Vec<u8> {
 /// Shows the protocol all of `input`, until it wants something else than more or the next request.
 fn decode(protocol: &mut LengthPrefix, input: &[u8]) -> (Action, Vec<u8>) {
     let mut at = 0;
-    let (action, out, _) = talking(&Access::default(), |context| {
+    let (action, out, _) = call_protocol(&Access::default(), |context| {
         loop {
             let (used, action) = protocol.decode(&input[at..], context);
             at += used;
@@ -62,7 +62,7 @@ fn the_only_option_is_a_directory() {
 fn names_in_the_inbox_do_not_repeat() {
     let listener = Arc::new(listener(&[("inbox", "notes")]).expect("good"));
     let protocol = listener.accept("[::ffff:10.0.0.7]:9".parse().expect("an address"));
-    let name = || talking(&Access::default(), |context| protocol.name(context)).0;
+    let name = || call_protocol(&Access::default(), |context| protocol.name(context)).0;
     let name = || name().expect("an inbox").expect("a name").to_string();
     assert_eq!(name(), "/notes/1700000000-000001-10.0.0.7-9.txt");
     assert_eq!(name(), "/notes/1700000000-000002-10.0.0.7-9.txt");
@@ -76,7 +76,7 @@ fn who_is_turned_away_hears_one_whole_message() {
 #[test]
 fn people_may_talk_about_requests() {
     let access = Access::default();
-    let is_request = |text: &str| talking(&access, |context| request_in(text.as_bytes(), context).is_some()).0;
+    let is_request = |text: &str| call_protocol(&access, |context| request_in(text.as_bytes(), context).is_some()).0;
     for text in ["PING", "PING\n", "GET /a b", "GET range=0-1 /a\r\n", "LIST /", "STAT /a", "PUT 5 /a", "PUT * /a"] {
         assert!(is_request(text), "{text:?}");
     }
@@ -104,18 +104,18 @@ fn people_may_talk_about_requests() {
 fn a_secret_is_asked_for_requests_and_not_for_messages() {
     let access = Access::new(Some(b"pass".to_vec()), false);
     let mut protocol = protocol(&[]);
-    let mut say = |text: &str| {
-        talking(&access, |context| {
+    let mut write_message = |text: &str| {
+        call_protocol(&access, |context| {
             let input = message(text.as_bytes());
             let (used, _) = protocol.decode(&input, context);
             protocol.decode(&input[used..], context).1
         })
     };
-    assert_eq!(say("Hello Server!").1, message(b"Hello Client!"));
-    assert_eq!(say("GET /a").1, message(b"ERR 401 a secret is needed"));
-    assert_eq!(say("AUTH pass").1, message(b"OK 0"));
-    assert!(matches!(say("GET /a").0, Action::Run(Command::Get { .. })));
-    assert_eq!(say("AUTH nope").0, Action::Close(CloseReason::Refused));
+    assert_eq!(write_message("Hello Server!").1, message(b"Hello Client!"));
+    assert_eq!(write_message("GET /a").1, message(b"ERR 401 a secret is needed"));
+    assert_eq!(write_message("AUTH pass").1, message(b"OK 0"));
+    assert!(matches!(write_message("GET /a").0, Action::Run(Command::Get { .. })));
+    assert_eq!(write_message("AUTH nope").0, Action::Close(CloseReason::Refused));
 }
 
 #[test]
@@ -125,15 +125,16 @@ fn files_leave_in_messages_of_one_mib() {
     assert!(matches!(action, Action::Run(Command::Get { .. })));
     let len = 2 * PIECE_LEN_MAX + 1;
     let meta = crate::object::Meta { len, mtime: 0, etag: crate::object::Etag([0; 16]) };
-    let (action, out, _) = talking(&Access::default(), |context| protocol.answered(Ok(Answer::Opened(meta)), context));
+    let (action, out, _) =
+        call_protocol(&Access::default(), |context| protocol.answered(Ok(Answer::Opened(meta)), context));
     let line = format!("OK {len} etag={} mtime=0", meta.etag);
     assert_eq!(out, [message(line.as_bytes()), format!("{:<64}", 1 << 20).into_bytes()].concat());
     assert_eq!(action, Action::Send { range: 0..1 << 20, hash: false });
     for (range, said) in [(1 << 20..2 << 20, format!("{:<64}", 1 << 20)), (2 << 20..len, format!("{:<64}", 1))] {
-        let (action, out, _) = talking(&Access::default(), |context| protocol.sent(None, context));
+        let (action, out, _) = call_protocol(&Access::default(), |context| protocol.sent(None, context));
         assert_eq!((action, out), (Action::Send { range, hash: false }, said.into_bytes()));
     }
-    let (action, out, _) = talking(&Access::default(), |context| protocol.sent(None, context));
+    let (action, out, _) = call_protocol(&Access::default(), |context| protocol.sent(None, context));
     assert_eq!((action, out), (Action::Next, Vec::new()));
 }
 
@@ -143,7 +144,7 @@ fn a_long_message_is_never_held() {
     let text = vec![b'x'; 3_000_000];
     let (action, out) = decode(&mut protocol, &message(&text)[..HEADER_LEN + 2_000_000]);
     assert_eq!((action, out), (Action::More, Vec::new()));
-    let Stage::Text(text) = &protocol.stage else { panic!("not in a text") };
+    let Exchange::Text(text) = &protocol.exchange else { panic!("not in a text") };
     assert!(text.kept.capacity() < 1000, "{} bytes held", text.kept.capacity());
 }
 
@@ -155,7 +156,7 @@ fn a_request_under_way_is_remembered_by_its_limit_only() {
     let input = [format!("{:<64}", 4000).as_bytes(), &text.as_bytes()[..7000]].concat();
     let (action, _) = decode(&mut protocol, &input);
     assert_eq!(action, Action::More);
-    let Stage::Text(text) = &protocol.stage else { panic!("not in a text") };
+    let Exchange::Text(text) = &protocol.exchange else { panic!("not in a text") };
     assert!(text.kept.len() <= 4095, "{} bytes held", text.kept.len());
 }
 
@@ -175,7 +176,7 @@ proptest! {
         let mut protocol = protocol(&[]);
         let put = format!("PUT {} /a", content.len());
         let _ = decode(&mut protocol, &message(put.as_bytes()));
-        let _ = talking(&Access::default(), |context| protocol.answered(Ok(Answer::Created), context));
+        let _ = call_protocol(&Access::default(), |context| protocol.answered(Ok(Answer::Created), context));
         let (mut wire, mut rest) = (Vec::new(), &content[..]);
         for len in lens.iter().chain([&content.len()]) {
             let (piece, behind) = rest.split_at((*len).min(rest.len()));
@@ -202,8 +203,8 @@ proptest! {
         let mut protocol = protocol(if inbox { &[("inbox", "notes")] } else { &[] });
         let input = [format!("{len:<64}").into_bytes(), bytes].concat();
         let _ = decode(&mut protocol, &input);
-        let _ = talking(&Access::default(), |context| protocol.quiet(&[], context));
-        let _ = talking(&Access::default(), |context| protocol.ended(&[], context));
+        let _ = call_protocol(&Access::default(), |context| protocol.quiet(&[], context));
+        let _ = call_protocol(&Access::default(), |context| protocol.ended(&[], context));
     }
 }
 
@@ -212,7 +213,7 @@ fn a_server_that_ends_keeps_no_more_messages() {
     for text in ["short".to_owned(), "long".repeat(2000)] {
         let mut protocol = protocol(&[("inbox", "notes")]);
         let input = message(text.as_bytes());
-        let (action, out, _) = talking(&Access::default(), |context| {
+        let (action, out, _) = call_protocol(&Access::default(), |context| {
             context.phase = Phase::Draining;
             match protocol.decode(&input, context) {
                 (used, Action::Next) => protocol.decode(&input[used..], context).1,
@@ -232,7 +233,7 @@ fn a_text_in_doubt_asks_for_a_silence_and_others_do_not() {
     let rest = &message("Hello Server! ü".as_bytes())[HEADER_LEN + 5..];
     let _ = decode(&mut protocol, rest);
     assert_eq!(protocol.quiet_after(), Some(GRACE));
-    let (answer, out, _) = talking(&Access::default(), |context| protocol.quiet(b"", context));
+    let (answer, out, _) = call_protocol(&Access::default(), |context| protocol.quiet(b"", context));
     assert_eq!((answer, out), ((0, Action::Next), message(b"Hello Client!")));
     assert_eq!(protocol.quiet_after(), None);
 }

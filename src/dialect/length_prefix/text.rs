@@ -93,7 +93,7 @@ impl Text {
     pub(super) fn done(&self, kept_as: Option<&Key>, context: &mut Context<'_>) -> Action {
         self.note(kept_as, context);
         if self.greeting == Greeting::Found {
-            frames::say(GREETING, context.out);
+            frames::write_message(GREETING, context.out);
         }
         Action::Next
     }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::Access;
-use crate::dialect::testing::{self, Heard};
+use crate::dialect::testing::{self, Called};
 use crate::object::{Durability, Etag, Meta, Placed, Stored};
 
 const META: Meta = Meta { len: 5, mtime: 0, etag: Etag([0; 16]) };
@@ -15,22 +15,22 @@ struct Did<R> {
     refused: Option<Failure>,
 }
 
-fn talking<R>(
+fn call_protocol<R>(
     protocol: &mut NameChoice,
     phase: Phase,
     call: impl FnOnce(&mut NameChoice, &mut Context<'_>) -> R,
 ) -> Did<R> {
-    let Heard { result, said, refused, .. } =
-        testing::talking(phase, &Access::default(), |context| call(protocol, context));
+    let Called { result, said, refused, .. } =
+        testing::call_protocol(phase, &Access::default(), |context| call(protocol, context));
     Did { result, said: String::from_utf8(said).expect("text"), refused }
 }
 
 fn decode(protocol: &mut NameChoice, input: &str) -> Did<(usize, Action)> {
-    talking(protocol, Phase::Serving, |protocol, context| protocol.decode(input.as_bytes(), context))
+    call_protocol(protocol, Phase::Serving, |protocol, context| protocol.decode(input.as_bytes(), context))
 }
 
 fn answer(protocol: &mut NameChoice, answer: Result<Answer, Failure>) -> Did<Action> {
-    talking(protocol, Phase::Serving, |protocol, context| protocol.answered(answer, context))
+    call_protocol(protocol, Phase::Serving, |protocol, context| protocol.answered(answer, context))
 }
 
 fn connect(listener: &Arc<Listener>, host: u8) -> NameChoice {
@@ -51,7 +51,7 @@ fn a_count_that_came_alone_is_known_for_the_rest_of_its_run() {
     let mut first = connect(&listener, 1);
     assert_eq!(decode(&mut first, "12").result, (0, Action::More));
     assert_eq!(first.quiet_after(), Some(COUNT_ALONE));
-    let quiet = talking(&mut first, Phase::Serving, |protocol, context| protocol.quiet(b"12", context));
+    let quiet = call_protocol(&mut first, Phase::Serving, |protocol, context| protocol.quiet(b"12", context));
     assert_eq!(quiet.result, (2, Action::More));
     assert_eq!(name_of(&decode(&mut first, "2a.txt:PUT")), "2a.txt");
     // Another peer is another run.
@@ -127,8 +127,9 @@ fn a_download_is_not_found_or_reset() {
 fn nothing_begins_while_the_server_drains() {
     for sent in ["1c.txt:GET", "1c.txt:PUT", "c.txt:GET"] {
         let mut protocol = connect(&Arc::new(Listener::default()), 1);
-        let did =
-            talking(&mut protocol, Phase::Draining, |protocol, context| protocol.decode(sent.as_bytes(), context));
+        let did = call_protocol(&mut protocol, Phase::Draining, |protocol, context| {
+            protocol.decode(sent.as_bytes(), context)
+        });
         assert_eq!(did.result.1, Action::Reset(CloseReason::Refused));
         assert_eq!((did.said.as_str(), did.refused), ("", Some(Failure::Draining)));
     }
@@ -186,7 +187,7 @@ proptest! {
         for (place, piece) in pieces.iter().enumerate() {
             held.extend_from_slice(piece.as_bytes());
             let still = quiet & (1 << place) != 0;
-            let did = talking(&mut protocol, Phase::Serving, |protocol, context| {
+            let did = call_protocol(&mut protocol, Phase::Serving, |protocol, context| {
                 if still { protocol.quiet(&held, context) } else { protocol.decode(&held, context) }
             });
             held.drain(..did.result.0);
@@ -195,7 +196,7 @@ proptest! {
             if action != Action::More { break; }
         }
         if action == Action::More {
-            action = talking(&mut protocol, Phase::Serving, |protocol, context| protocol.ended(&held, context)).result;
+            action = call_protocol(&mut protocol, Phase::Serving, |protocol, context| protocol.ended(&held, context)).result;
         }
         for kind in answers {
             let did = match action {
@@ -213,8 +214,8 @@ proptest! {
                 }
                 Action::Run(_) if kind < 3 => answer(&mut protocol, Err(Failure::NotFound)),
                 Action::Run(_) => answer(&mut protocol, Ok(Answer::Opened(META))),
-                Action::Pause(_) => talking(&mut protocol, Phase::Serving, NameChoice::paused),
-                Action::Send { .. } => talking(&mut protocol, Phase::Serving, |protocol, context| protocol.sent(None, context)),
+                Action::Pause(_) => call_protocol(&mut protocol, Phase::Serving, NameChoice::paused),
+                Action::Send { .. } => call_protocol(&mut protocol, Phase::Serving, |protocol, context| protocol.sent(None, context)),
                 _ => break,
             };
             prop_assert!(did.said.is_empty() || did.said.as_bytes() == DONE || did.said.as_bytes() == MISSING);

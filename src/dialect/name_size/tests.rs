@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::Access;
-use crate::dialect::testing::{self, Heard};
+use crate::dialect::testing::{self, Called};
 use crate::object::{Durability, Etag, Meta, Placed, Stored};
 
 fn protocol() -> NameSize {
@@ -9,7 +9,7 @@ fn protocol() -> NameSize {
 
 /// Calls the protocol as the session does; returns what it wants, and what the log gets.
 fn call<R>(phase: Phase, run: impl FnOnce(&mut Context<'_>) -> R) -> (R, Option<Failure>, Vec<String>) {
-    let Heard { result, said, refused, notes } = testing::talking(phase, &Access::default(), run);
+    let Called { result, said, refused, notes } = testing::call_protocol(phase, &Access::default(), run);
     assert!(said.is_empty(), "it never speaks");
     (result, refused, notes)
 }

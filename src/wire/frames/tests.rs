@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 fn head(len: usize) -> Vec<u8> {
     let mut out = Vec::new();
-    announce(len as u64, &mut out);
+    write_header(len as u64, &mut out);
     out
 }
 
@@ -81,12 +81,12 @@ fn the_first_and_the_last_of_every_length_are_characters() {
     for char in ends.into_iter().chain(['\u{ffff}', '\u{10000}', '\u{3ffff}', '\u{40000}', '\u{10ffff}']) {
         let mut utf8 = Utf8::default();
         utf8.push(char.to_string().as_bytes());
-        assert_eq!((utf8.chars, utf8.place), (1, Place::Between), "{char:?}");
+        assert_eq!((utf8.chars, utf8.char_state), (1, CharState::Between), "{char:?}");
     }
     for bytes in [&b"\xc1\xbf"[..], b"\xe0\x9f\xbf", b"\xed\xa0\x80", b"\xf0\x8f\xbf\xbf", b"\xf4\x90\x80\x80"] {
         let mut utf8 = Utf8::default();
         utf8.push(bytes);
-        assert_eq!(utf8.place, Place::Broken, "{}", bytes.escape_ascii());
+        assert_eq!(utf8.char_state, CharState::Broken, "{}", bytes.escape_ascii());
     }
 }
 
@@ -116,14 +116,14 @@ proptest! {
     fn the_pieces_of_a_text_have_its_characters(text in "[ -~üß€😀\u{d7ff}\u{e000}\u{10ffff}]{0,20}", cut in 1_usize..5) {
         let mut utf8 = Utf8::default();
         text.as_bytes().chunks(cut).for_each(|piece| utf8.push(piece));
-        prop_assert_eq!((utf8.chars, utf8.place), (text.chars().count() as u64, Place::Between));
+        prop_assert_eq!((utf8.chars, utf8.char_state), (text.chars().count() as u64, CharState::Between));
     }
 
     #[test]
     fn what_the_standard_library_refuses_is_no_text(bytes in prop::collection::vec(any::<u8>(), 0..6)) {
         let mut utf8 = Utf8::default();
         utf8.push(&bytes);
-        prop_assert_eq!(utf8.place == Place::Between, std::str::from_utf8(&bytes).is_ok());
+        prop_assert_eq!(utf8.char_state == CharState::Between, std::str::from_utf8(&bytes).is_ok());
     }
 
     #[test]

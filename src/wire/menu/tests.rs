@@ -3,8 +3,8 @@ use proptest::prelude::*;
 
 #[test]
 fn a_name_of_media_has_at_most_so_many_bytes() {
-    assert_eq!(media_name(&[b'a'; NAME_LEN_MAX], Behind::Unknown), NameEnd::Open);
-    assert_eq!(media_name(&[b'a'; NAME_LEN_MAX + 1], Behind::Unknown), NameEnd::Never);
+    assert_eq!(media_name(&[b'a'; NAME_LEN_MAX], Following::Unknown), NameEnd::Open);
+    assert_eq!(media_name(&[b'a'; NAME_LEN_MAX + 1], Following::Unknown), NameEnd::Never);
 }
 
 #[test]
@@ -43,18 +43,18 @@ fn a_class_knows_its_files() {
 
 #[test]
 fn the_name_of_a_text_ends_at_its_extension_or_in_silence() {
-    let text = |input: &[u8], behind| text_name(input, &Class::Text, behind);
-    assert_eq!(text(b"g.txthello text", Behind::Unknown), NameEnd::At(5));
-    assert_eq!(text(b"g.TXT\nhello", Behind::Unknown), NameEnd::At(5));
-    assert_eq!(text(b"g.txt", Behind::Unknown), NameEnd::Open);
-    assert_eq!(text(b"g.txt", Behind::Silence), NameEnd::At(5));
-    assert_eq!(text(b"g.txt", Behind::Nothing), NameEnd::At(5));
-    assert_eq!(text(b"notes", Behind::Silence), NameEnd::At(5));
-    assert_eq!(text(b"notes", Behind::Nothing), NameEnd::Never);
-    assert_eq!(text(b"notes\nhello", Behind::Unknown), NameEnd::Never);
-    assert_eq!(text(b"\xc3", Behind::Silence), NameEnd::Open);
-    assert_eq!(text(b"", Behind::Silence), NameEnd::Open);
-    assert_eq!(text(&[b'x'; 1025], Behind::Unknown), NameEnd::Never);
+    let text = |input: &[u8], following| text_name(input, &Class::Text, following);
+    assert_eq!(text(b"g.txthello text", Following::Unknown), NameEnd::At(5));
+    assert_eq!(text(b"g.TXT\nhello", Following::Unknown), NameEnd::At(5));
+    assert_eq!(text(b"g.txt", Following::Unknown), NameEnd::Open);
+    assert_eq!(text(b"g.txt", Following::Silence), NameEnd::At(5));
+    assert_eq!(text(b"g.txt", Following::Nothing), NameEnd::At(5));
+    assert_eq!(text(b"notes", Following::Silence), NameEnd::At(5));
+    assert_eq!(text(b"notes", Following::Nothing), NameEnd::Never);
+    assert_eq!(text(b"notes\nhello", Following::Unknown), NameEnd::Never);
+    assert_eq!(text(b"\xc3", Following::Silence), NameEnd::Open);
+    assert_eq!(text(b"", Following::Silence), NameEnd::Open);
+    assert_eq!(text(&[b'x'; 1025], Following::Unknown), NameEnd::Never);
 }
 
 #[test]
@@ -73,18 +73,18 @@ fn the_name_of_a_picture_ends_where_the_picture_begins() {
         (b"a.heic\0\0", 6),
         (b"\xc3\xa9.jpg\xff", 6),
     ] {
-        assert_eq!(media_name(input, Behind::Unknown), NameEnd::At(end), "{}", input.escape_ascii());
+        assert_eq!(media_name(input, Following::Unknown), NameEnd::At(end), "{}", input.escape_ascii());
     }
     for input in [&b"a.tif"[..], b"a.tiff", b"a.tiffMM\0", b"a.jpg\xc3", b"a.bmpB", b"a.jpghello"] {
-        assert_eq!(media_name(input, Behind::Unknown), NameEnd::Open, "{}", input.escape_ascii());
+        assert_eq!(media_name(input, Following::Unknown), NameEnd::Open, "{}", input.escape_ascii());
     }
-    assert_eq!(media_name(b"a.tif", Behind::Silence), NameEnd::At(5));
-    assert_eq!(media_name(b"a.tiff", Behind::Silence), NameEnd::At(6));
-    assert_eq!(media_name(b"a.tiffM", Behind::Silence), NameEnd::Open);
-    assert_eq!(media_name(b"a.jpghello", Behind::Silence), NameEnd::Open);
-    assert_eq!(media_name(b"a.jpghello", Behind::Nothing), NameEnd::Never);
-    assert_eq!(media_name(b"\xff\xd8", Behind::Unknown), NameEnd::Never);
-    assert_eq!(media_name(&[b'x'; 1025], Behind::Unknown), NameEnd::Never);
+    assert_eq!(media_name(b"a.tif", Following::Silence), NameEnd::At(5));
+    assert_eq!(media_name(b"a.tiff", Following::Silence), NameEnd::At(6));
+    assert_eq!(media_name(b"a.tiffM", Following::Silence), NameEnd::Open);
+    assert_eq!(media_name(b"a.jpghello", Following::Silence), NameEnd::Open);
+    assert_eq!(media_name(b"a.jpghello", Following::Nothing), NameEnd::Never);
+    assert_eq!(media_name(b"\xff\xd8", Following::Unknown), NameEnd::Never);
+    assert_eq!(media_name(&[b'x'; 1025], Following::Unknown), NameEnd::Never);
 }
 
 fn pieces() -> impl Strategy<Value = Vec<u8>> {
@@ -116,9 +116,9 @@ proptest! {
     fn what_was_decided_stays_so_with_more_bytes(input in pieces()) {
         for cut in 0..input.len() {
             for (part, whole) in [
-                (media_name(&input[..cut], Behind::Unknown), media_name(&input, Behind::Unknown)),
-                (text_name(&input[..cut], &Class::Text, Behind::Unknown),
-                 text_name(&input, &Class::Text, Behind::Unknown)),
+                (media_name(&input[..cut], Following::Unknown), media_name(&input, Following::Unknown)),
+                (text_name(&input[..cut], &Class::Text, Following::Unknown),
+                 text_name(&input, &Class::Text, Following::Unknown)),
             ] {
                 prop_assert!(part == NameEnd::Open || part == whole, "{:?} then {:?} at {}", part, whole, cut);
             }
@@ -127,8 +127,8 @@ proptest! {
 
     #[test]
     fn an_end_lies_within_and_what_is_before_it_is_text(input in pieces()) {
-        for behind in [Behind::Unknown, Behind::Silence, Behind::Nothing] {
-            for end in [media_name(&input, behind), text_name(&input, &Class::Text, behind)] {
+        for following in [Following::Unknown, Following::Silence, Following::Nothing] {
+            for end in [media_name(&input, following), text_name(&input, &Class::Text, following)] {
                 if let NameEnd::At(end) = end {
                     prop_assert!(end > 0 && std::str::from_utf8(&input[..end]).is_ok());
                 }

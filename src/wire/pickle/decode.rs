@@ -10,7 +10,7 @@ use crate::error::Failure;
 use crate::wire::pickle::document::{
     DEPTH_MAX, Document, ITEMS_MAX, Id, MEMO_MAX, OPCODES_MAX, Strings, Value, WEIGHT_MAX,
 };
-use crate::wire::pickle::number::{self, Effort};
+use crate::wire::pickle::number::{self, NumberBudget};
 use crate::wire::pickle::scan::{self, Found, Op, op};
 
 const EMPTY_STACK: Failure = Failure::Malformed("the pickle takes more than it has made");
@@ -34,7 +34,7 @@ pub fn decode(message: &[u8]) -> Result<Document, Failure> {
 pub fn decode_counted(message: &[u8]) -> (Result<Document, Failure>, usize) {
     let mut builder = Builder::default();
     let document = builder.run(message);
-    (document, message.len() * BYTE_COST + builder.effort.spent() * STEP_COST)
+    (document, message.len() * BYTE_COST + builder.budget.spent() * STEP_COST)
 }
 
 /// See [`decode_counted`].
@@ -66,7 +66,7 @@ struct Builder {
     /// How high the stack was at each MARK.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
-    effort: Effort,
+    budget: NumberBudget,
     strings: Strings,
 }
 
@@ -105,9 +105,9 @@ impl Builder {
             op::INT if argument == b"01" => Value::Bool(true),
             op::INT => number::decimal(argument)?,
             op::LONG => number::decimal(argument.strip_suffix(b"L").unwrap_or(argument))?,
-            op::BININT => number::binary(argument, &mut self.effort)?,
+            op::BININT => number::binary(argument, &mut self.budget)?,
             op::BININT1 | op::BININT2 => Value::Int(argument.iter().rev().fold(0, |n, b| n << 8 | i64::from(*b))),
-            op::LONG1 | op::LONG4 => number::binary(argument, &mut self.effort)?,
+            op::LONG1 | op::LONG4 => number::binary(argument, &mut self.budget)?,
             op::FLOAT => Value::Float(number::float(argument)?),
             op::BINFLOAT => Value::Float(f64::from_be_bytes(argument.try_into().map_err(|_| CUT)?)),
             op::STRING => self.eight_bit(unquote(argument)?),

@@ -19,15 +19,15 @@ const LONG_NUMBER: Failure = Failure::Malformed("a number in the pickle is too l
 
 /// What is left of the work that the numbers of one message may cost.
 #[derive(Debug)]
-pub(super) struct Effort(usize);
+pub(super) struct NumberBudget(usize);
 
-impl Effort {
+impl NumberBudget {
     pub(super) const fn spent(&self) -> usize {
         STEPS_MAX - self.0
     }
 }
 
-impl Default for Effort {
+impl Default for NumberBudget {
     fn default() -> Self {
         Self(STEPS_MAX)
     }
@@ -48,7 +48,7 @@ pub(super) fn decimal(text: &[u8]) -> Result<Value, Failure> {
 }
 
 /// Reads two's complement, the lowest byte first.
-pub(super) fn binary(bytes: &[u8], effort: &mut Effort) -> Result<Value, Failure> {
+pub(super) fn binary(bytes: &[u8], budget: &mut NumberBudget) -> Result<Value, Failure> {
     if bytes.len() > BYTES_MAX {
         return Err(LONG_NUMBER);
     }
@@ -73,7 +73,7 @@ pub(super) fn binary(bytes: &[u8], effort: &mut Effort) -> Result<Value, Failure
     amount.extend(carry.then_some(1));
     amount.reverse();
     let steps = amount.len() * amount.len();
-    effort.0 = effort.0.checked_sub(steps).ok_or(Failure::TooLarge)?;
+    budget.0 = budget.0.checked_sub(steps).ok_or(Failure::TooLarge)?;
     decimal(digits(&amount, negative).as_bytes())
 }
 
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn long_numbers_are_read_to_the_last_digit() {
-        let big = |bytes: &[u8]| binary(bytes, &mut Effort::default());
+        let big = |bytes: &[u8]| binary(bytes, &mut NumberBudget::default());
         assert_eq!(big(b""), Ok(Value::Int(0)));
         assert_eq!(big(&[0xff]), Ok(Value::Int(-1)));
         assert_eq!(big(&[0, 0, 0, 0, 0, 0, 0, 0x80]), Ok(Value::Int(i64::MIN)));
@@ -134,8 +134,8 @@ mod tests {
     // covers: H17
     #[test]
     fn the_work_for_long_numbers_is_bounded() {
-        let mut effort = Effort::default();
-        let read = (0..10_000).take_while(|_| binary(&[0x11; 1700], &mut effort).is_ok()).count();
+        let mut budget = NumberBudget::default();
+        let read = (0..10_000).take_while(|_| binary(&[0x11; 1700], &mut budget).is_ok()).count();
         assert!((5..10).contains(&read), "{read}");
     }
 
@@ -171,13 +171,13 @@ mod tests {
         #[test]
         fn long_numbers_are_what_they_are_by_another_way(mut bytes in prop::collection::vec(any::<u8>(), 9..300)) {
             bytes.extend([1, 0]);
-            let read = binary(&bytes, &mut Effort::default()).expect("a number");
+            let read = binary(&bytes, &mut NumberBudget::default()).expect("a number");
             prop_assert_eq!(read, Value::Big(slowly(&bytes).into()));
         }
 
         #[test]
         fn binary_and_decimal_agree(number: i128) {
-            let read = binary(&number.to_le_bytes(), &mut Effort::default()).expect("a number");
+            let read = binary(&number.to_le_bytes(), &mut NumberBudget::default()).expect("a number");
             prop_assert_eq!(read, decimal(number.to_string().as_bytes()).expect("digits"));
         }
     }

@@ -26,7 +26,7 @@ impl LengthPrefix {
 
     fn frame(bytes: &[u8], io: &mut Io<'_>) {
         let mut framed = Vec::new();
-        frames::say(bytes, &mut framed);
+        frames::write_message(bytes, &mut framed);
         io.out.say(&framed);
     }
 

@@ -246,22 +246,22 @@ impl Access {
         Self { secret: secret.map(Vec::into_boxed_slice), read_only }
     }
 
-    /// Must a client show a secret?
+    /// True if a client must show a secret.
     pub const fn needs_secret(&self) -> bool {
         self.secret.is_some()
     }
 
-    /// Is this the secret? Takes the same time wherever the first difference is.
+    /// True if this is the secret. Takes the same time wherever the first difference is.
     pub fn admits(&self, offered: &[u8]) -> bool {
         self.secret.as_ref().is_none_or(|secret| bool::from(subtle::ConstantTimeEq::ct_eq(&**secret, offered)))
     }
 
-    /// Is every change refused?
+    /// True if every change is refused.
     pub const fn is_read_only(&self) -> bool {
         self.read_only
     }
 
-    /// May this command run at all?
+    /// Refuses a command that may not run at all.
     pub fn permits(&self, command: &Command) -> Result<(), Failure> {
         if self.read_only && command.is_change() {
             return Err(Failure::Denied("this server is read-only"));

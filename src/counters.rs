@@ -2,7 +2,7 @@
 //! stand now.
 //!
 //! Plain numbers in arrays of fixed size, changed in place where something happens, copied for
-//! other threads after each turn. Who reads them within a turn finds them current. Nothing here
+//! other threads after each turn. They are current within a turn as well. Nothing here
 //! allocates or decides anything; `wire::metrics` writes them down.
 #![warn(missing_docs)]
 
@@ -12,7 +12,7 @@ use crate::error::{CloseReason, Failure};
 
 pub use histogram::Histogram;
 
-/// Is the store fit for changes?
+/// Whether the store accepts changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Health {
     /// Everything works.
@@ -106,14 +106,14 @@ pub struct Counters {
     pub stale_events: u64,
     /// What waits at the store.
     pub queued: Queued,
-    /// Is the store fit for changes?
+    /// Whether the store accepts changes.
     pub health: Health,
     /// Lines of the log that were dropped because its sink was slow.
     pub log_dropped: u64,
 }
 
 impl Counters {
-    /// What each place of [`Counters::requests`] counts.
+    /// What each element of [`Counters::requests`] counts.
     pub const REQUESTS: [&'static str; 7] = ["delete", "get", "list", "mkdir", "put", "rename", "stat"];
 
     /// What each place of [`Counters::states`] counts: the states of a session, in their order.
@@ -137,8 +137,8 @@ impl Counters {
     /// Room in [`Counters::dialects`].
     pub const DIALECTS_MAX: usize = 16;
 
-    /// Do the gauges agree with each other? They must at any moment, not only between turns: a
-    /// dialect may be asked for them in the middle of one.
+    /// True if the gauges agree with each other. They must at any moment, not only between turns: a request for
+    /// them is answered in the middle of one.
     pub fn agree(&self) -> bool {
         self.states.iter().sum::<u64>() == self.open
             && self.dialects.iter().sum::<u64>() == self.open

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-/// One TCP connection: its place in the slab and which use of that place it is.
+/// One TCP connection: its slot in the slab and which use of that slot it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId {
     slot: u32,
@@ -18,7 +18,7 @@ impl ConnId {
         Self { slot, generation }
     }
 
-    /// The place in the slab.
+    /// Index in the slab.
     pub const fn slot(self) -> usize {
         self.slot as usize
     }

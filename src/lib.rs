@@ -1,9 +1,12 @@
 //! filewharf: a file-transfer server that serves very many concurrent file streams from one
 //! thread, with durable acknowledgements and memory known in advance.
 //!
-//! Embedders need four names: [`Server`], its [`server::Builder`], [`server::Handle`] and
-//! [`Limits`]; see the example at [`Server::builder`]. The blocking client is in [`client`]. The other
-//! modules are hidden: tests, benches and the simulator reach them, and they may change in any release.
+//! * To embed the server: [`Server::builder`] has an example, and [`Server::turn`] one for a program with a loop of
+//!   its own.
+//! * To tune it: [`Limits`].
+//! * To use the blocking client: [`client`].
+//!
+//! The other modules are hidden: tests, benches and the simulator use them, and they may change in any release.
 //!
 //! # One connection
 //!

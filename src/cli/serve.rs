@@ -11,7 +11,7 @@ use super::secret;
 use super::serve_flags::Args;
 use super::usage::{Action, ParseError};
 use crate::dialect::{Kind, Secret};
-use crate::os::log::{install, last_words};
+use crate::os::log::{install, write_last_line};
 use crate::platform::Health;
 use crate::reactor::Ended;
 use crate::server::{Builder, DEFAULT_ADDRESS, Handle, Listen, Server};
@@ -28,11 +28,11 @@ fn run(args: &Args) -> ExitCode {
     match ended {
         Ok(Ended { cut_off: 0, health: Health::Good | Health::ReadOnly | Health::Failing }) => ExitCode::SUCCESS,
         Ok(Ended { cut_off, health }) => {
-            last_words(&format!("filewharf: ended with {cut_off} requests cut off, the store is {health:?}"));
+            write_last_line(&format!("filewharf: ended with {cut_off} requests cut off, the store is {health:?}"));
             ExitCode::FAILURE
         }
         Err(error) => {
-            last_words(&format!("filewharf: {error}"));
+            write_last_line(&format!("filewharf: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -12,7 +12,7 @@ const BOUNDS: usize = 22;
 /// Lengths of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Histogram {
-    /// How many were within each bound and not within the one before; the last place counts those
+    /// How many were within each bound and not within the one before; the last bucket counts those
     /// beyond every bound.
     buckets: [u64; BOUNDS + 1],
     sum_ns: u64,

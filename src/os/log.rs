@@ -1,9 +1,9 @@
 //! Logging that cannot stop the loop: what is logged waits in bounded queues for a thread of its
 //! own, which writes it to standard error. When that is slow, blocked, full or gone, lines are
-//! dropped and counted, and the count is logged as soon as it takes one again. Never ends the
+//! dropped and counted, and the count is logged as soon as one can be written again. Never ends the
 //! process.
 //!
-//! Lines about the server itself are few; where a person watches, at a terminal, `simple_logger`
+//! Lines about the server itself are few; on a terminal `simple_logger`
 //! writes them. Lines about transfers may be a hundred thousand a second: they are made in one
 //! buffer and written together a moment later, so that a request costs neither a wake-up nor a
 //! system call.
@@ -25,14 +25,13 @@ use crate::calendar::Utc;
 /// Lines about the server that may wait for the sink.
 const LINES_MAX: usize = 4096;
 /// Bytes of lines about transfers that may wait for the sink: ten times what a full core makes in
-/// [`TOGETHER`].
+/// [`BATCH_TIME`].
 const TRANSFERS_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Memory for those that is kept when they are written.
 const TRANSFERS_BYTES_KEPT: usize = 64 * 1024;
 /// How long a line about a transfer may wait for others.
-const TOGETHER: Duration = Duration::from_millis(20);
-/// The end of the process waits so long for what was logged to be written: who should read it may have
-/// stopped.
+const BATCH_TIME: Duration = Duration::from_millis(20);
+/// The end of the process waits so long for what was logged to be written: the reader may have stopped.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Targets that begin so are about transfers.
 const TRANSFERS: &str = "filewharf::transfer";
@@ -42,20 +41,20 @@ static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// A line about the server.
 struct Line {
-    /// It stands behind so many bytes of lines about transfers.
+    /// Follows so many bytes of lines about transfers.
     after: usize,
     level: Level,
     target: String,
     text: String,
 }
 
-/// When does the sink want to be woken?
+/// When the sink is to be woken.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Hurry {
+enum Urgency {
     /// Nothing waits.
     #[default]
     None,
-    /// A moment after it was told.
+    /// After [`BATCH_TIME`].
     Soon,
     Now,
 }
@@ -63,7 +62,7 @@ enum Hurry {
 /// What waits for the sink.
 #[derive(Default)]
 struct Waiting {
-    hurry: Hurry,
+    urgency: Urgency,
     transfers: String,
     lines: Vec<Line>,
     /// Answered when everything before has been written.
@@ -81,10 +80,10 @@ impl Queue {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the sink, unless it knows.
-    fn hurry(&self, waiting: &mut Waiting, hurry: Hurry) {
-        if waiting.hurry == Hurry::None || (waiting.hurry == Hurry::Soon && hurry == Hurry::Now) {
-            waiting.hurry = hurry;
+    /// Wakes the sink, unless that was done.
+    fn raise_urgency(&self, waiting: &mut Waiting, urgency: Urgency) {
+        if waiting.urgency == Urgency::None || (waiting.urgency == Urgency::Soon && urgency == Urgency::Now) {
+            waiting.urgency = urgency;
             self.filled.notify_one();
         }
     }
@@ -94,11 +93,11 @@ impl Queue {
         let mut inside = self.lock();
         inside = self
             .filled
-            .wait_while(inside, |(waiting, _)| waiting.hurry == Hurry::None)
+            .wait_while(inside, |(waiting, _)| waiting.urgency == Urgency::None)
             .unwrap_or_else(PoisonError::into_inner);
         inside = self
             .filled
-            .wait_timeout_while(inside, TOGETHER, |(waiting, _)| waiting.hurry == Hurry::Soon)
+            .wait_timeout_while(inside, BATCH_TIME, |(waiting, _)| waiting.urgency == Urgency::Soon)
             .unwrap_or_else(PoisonError::into_inner)
             .0;
         std::mem::replace(&mut inside.0, empty)
@@ -150,11 +149,11 @@ impl Log for QueueLogger {
             let (second, ms) = stamp.now();
             let (level, target) = (record.level(), record.target());
             let _ = writeln!(waiting.transfers, "{second}.{ms:03}Z {level:<5} [{target}] {}", record.args());
-            self.queue.hurry(waiting, Hurry::Soon);
+            self.queue.raise_urgency(waiting, Urgency::Soon);
         } else if waiting.lines.len() < LINES_MAX {
             let (target, text) = (record.target().to_owned(), record.args().to_string());
             waiting.lines.push(Line { after: waiting.transfers.len(), level: record.level(), target, text });
-            self.queue.hurry(waiting, Hurry::Now);
+            self.queue.raise_urgency(waiting, Urgency::Now);
         } else {
             DROPPED.fetch_add(1, Ordering::Relaxed);
         }
@@ -165,7 +164,7 @@ impl Log for QueueLogger {
         {
             let mut inside = self.queue.lock();
             inside.0.flushes.push(done);
-            self.queue.hurry(&mut inside.0, Hurry::Now);
+            self.queue.raise_urgency(&mut inside.0, Urgency::Now);
         }
         let _ = written.recv_timeout(FLUSH_TIMEOUT);
     }
@@ -186,11 +185,11 @@ pub fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
-/// The last line of a process, written at once or not at all: the thread that writes the others may wait
-/// for somebody to read them, for ever, and holds what `eprintln!` waits for.
-pub fn last_words(line: &str) {
+/// The last line of a process, written at once or not at all: the thread that writes the others may block for
+/// ever on a reader, and holds the lock of `eprintln!`.
+pub fn write_last_line(line: &str) {
     let stderr = io::stderr();
-    if seen_of(&stderr).is_none_or(|seen| seen.contains(PollFlags::OUT)) {
+    if poll_events(&stderr).is_none_or(|events| events.contains(PollFlags::OUT)) {
         let _ = rustix::io::write(&stderr, format!("{line}\n").as_bytes());
     }
 }
@@ -214,7 +213,7 @@ fn write_lines(queue: &Queue, sink: &Sink) {
         for done in taken.flushes.drain(..) {
             let _ = done.send(());
         }
-        taken.hurry = Hurry::None;
+        taken.urgency = Urgency::None;
         taken.transfers.clear();
         taken.transfers.shrink_to(TRANSFERS_BYTES_KEPT);
         taken.lines.shrink_to(1);
@@ -223,8 +222,8 @@ fn write_lines(queue: &Queue, sink: &Sink) {
 }
 
 /// Where lines about the server end up. `simple_logger` ends the process when a line cannot be
-/// written (it uses `eprintln!`), so it only ever writes to a terminal that is there: a file may be
-/// on a full disk, and who reads a pipe may have gone.
+/// written (it uses `eprintln!`), so it only ever writes to an open terminal: a file may be
+/// on a full disk, and the reader of a pipe may be closed.
 enum Sink {
     Terminal(SimpleLogger),
     Other,
@@ -239,7 +238,7 @@ impl Sink {
         let mut stamp = Stamp::default();
         let (second, ms) = stamp.now();
         match self {
-            Self::Terminal(logger) if terminal_is_there() => {
+            Self::Terminal(logger) if terminal_is_open() => {
                 // The time in front is ours, as in every other line: that of simple_logger needs a
                 // crate for dates.
                 write(&format!("{second}.{ms:03}Z "));
@@ -254,13 +253,13 @@ impl Sink {
 }
 
 /// A terminal can hang up while its program runs on.
-fn terminal_is_there() -> bool {
+fn terminal_is_open() -> bool {
     let hung_up = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
-    seen_of(&io::stderr()).is_some_and(|seen| !seen.intersects(hung_up))
+    poll_events(&io::stderr()).is_some_and(|events| !events.intersects(hung_up))
 }
 
-/// Is there room, and somebody? `None` where the system cannot say: with a limit of no descriptors, for one.
-fn seen_of(stderr: &io::Stderr) -> Option<PollFlags> {
+/// Whether it takes bytes, and whether it has hung up. `None` where the system cannot say: with a limit of no descriptors, for one.
+fn poll_events(stderr: &io::Stderr) -> Option<PollFlags> {
     let mut asked = [PollFd::new(stderr, PollFlags::OUT)];
     poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).ok()?;
     Some(asked[0].revents())

@@ -29,7 +29,7 @@ pub fn raise_descriptor_limit() -> usize {
     {
         log::warn!("cannot raise the limit on open files: {error}");
     }
-    // No limit at all is more than anybody needs.
+    // Without a limit, more than is ever needed.
     getrlimit(Resource::Nofile).current.map_or(1 << 20, |soft| usize::try_from(soft).unwrap_or(usize::MAX))
 }
 

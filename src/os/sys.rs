@@ -35,7 +35,7 @@ pub(crate) fn write_back(file: BorrowedFd<'_>, offset: u64, len: u64) -> io::Res
 
 /// Writes a file to the disk and waits until its file system has entered it in its tree (btrfs: its
 /// ordered extents are done), without any sync (FIEMAP with `FIEMAP_FLAG_SYNC`, fiemap.rst of the
-/// kernel's documentation). Asks where the first byte is, and has no room for the answer.
+/// kernel's documentation). Asks where the first byte is, and takes no extents as the answer.
 #[cfg(target_os = "linux")]
 pub(crate) fn enter_tree(file: BorrowedFd<'_>) -> io::Result<()> {
     /// `struct fiemap` of linux/fiemap.h without extents, and its number in linux/fs.h.
@@ -51,24 +51,24 @@ pub(crate) fn enter_tree(file: BorrowedFd<'_>) -> io::Result<()> {
     const SYNC: u32 = 1;
     const REQUEST: u32 = libc::_IOWR::<Fiemap>(b'f' as u32, 11) as u32;
     let mut map = Fiemap { start: 0, length: 1, flags: SYNC, mapped_extents: 0, extent_count: 0, reserved: 0 };
-    // SAFETY: the descriptor is open for as long as the borrow lasts; with no room for extents, the call
-    // reads and writes one `struct fiemap` at a place that is one.
+    // SAFETY: the descriptor is open for as long as the borrow lasts; with space for no extents, the call
+    // reads and writes one `struct fiemap` through a pointer to one.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), REQUEST as _, &raw mut map) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Elsewhere nobody can.
+/// Elsewhere there is no such call.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn enter_tree(_file: BorrowedFd<'_>) -> io::Result<()> {
     Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
 }
 
-/// How often has this thread given up its core on its own, because it had to wait for something
-/// (getrusage(2), `ru_nvcsw`)?
+/// How often this thread has given up its core because it had to wait for something (getrusage(2),
+/// `ru_nvcsw`).
 #[cfg(target_os = "linux")]
 pub(crate) fn waits_of_this_thread() -> i64 {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: the call fills one `rusage` at a place that is one; zeroes are a valid `rusage`, so
+    // SAFETY: the call fills one `rusage` through a pointer to one; zeroes are a valid `rusage`, so
     // reading it is sound even if the call should fail.
     unsafe {
         libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr());
@@ -76,7 +76,7 @@ pub(crate) fn waits_of_this_thread() -> i64 {
     }
 }
 
-/// Elsewhere nobody can tell: every slow call counts as one that waited.
+/// Elsewhere it is not known: every slow call counts as one that waited.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn waits_of_this_thread() -> i64 {
     use std::sync::atomic::{AtomicI64, Ordering};
@@ -102,8 +102,8 @@ pub(crate) fn trim_memory() {}
 #[cfg(target_os = "linux")]
 pub(crate) fn defer_accept(listener: BorrowedFd<'_>, time: std::time::Duration) -> io::Result<()> {
     let seconds = libc::c_int::try_from(time.as_secs()).unwrap_or(libc::c_int::MAX);
-    // SAFETY: the descriptor is open for as long as the borrow lasts, and the call reads one int from a
-    // place that is one.
+    // SAFETY: the descriptor is open for as long as the borrow lasts, and the call reads one int through
+    // a pointer to one.
     let result = unsafe {
         libc::setsockopt(
             listener.as_raw_fd(),
@@ -122,17 +122,17 @@ pub(crate) fn defer_accept(_listener: BorrowedFd<'_>, _time: std::time::Duration
     Ok(())
 }
 
-/// How many bytes of a socket's send queue has the peer not acknowledged (tcp(7), SIOCOUTQ)?
+/// Bytes of a socket's send queue that the peer has not acknowledged (tcp(7), SIOCOUTQ).
 #[cfg(target_os = "linux")]
 pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the descriptor is open for as long as the borrow lasts, and the call writes one int
-    // to a place that is one.
+    // through a pointer to one.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     if result == 0 { Ok(usize::try_from(bytes).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Elsewhere nobody can tell: only the delay that follows separates two messages.
+/// Elsewhere it is not known: only the delay that follows separates two messages.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn unacknowledged(_socket: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(0)

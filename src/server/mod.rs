@@ -15,16 +15,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Access, Limits, StoreConfig};
-use crate::counters::Counters;
-use crate::dialect::{Kind, Listening};
-use crate::object::Durability;
+use crate::dialect::Listening;
 use crate::os::event_queue::{Control, EventQueue};
 use crate::os::{net, process};
 use crate::platform::Signal;
-use crate::reactor::{Ended, Reactor, Setup};
+use crate::reactor::{Reactor, Setup};
 use crate::store::DiskStore;
 use platform::OsPlatform;
 
+pub use crate::counters::{Counters, Health, Histogram, Queued};
+pub use crate::dialect::{Kind, OptionError, UnknownDialect};
+pub use crate::object::Durability;
+pub use crate::reactor::Ended;
 pub use ceiling::Ceiling;
 pub use error::{LimitError, ServerError};
 pub use listen::{Listen, ListenError};
@@ -253,6 +255,18 @@ impl Server {
     /// or was stopped.
     ///
     /// Deadlines and new connections wait between two turns, so call it again soon.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let mut server = filewharf::Server::builder().root(dir.path()).listen("127.0.0.1:0").build()?;
+    /// # server.handle().drain();
+    /// while server.turn(Duration::from_millis(10))?.is_none() {
+    ///     // Whatever else the program does.
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn turn(&mut self, timeout: Duration) -> Result<Option<Ended>, ServerError> {
         if self.reactor.ended().is_none() {
             self.reactor.turn_within(timeout).map_err(ServerError::system(LOOP_FAILED))?;

@@ -1,19 +1,19 @@
 //! Small files that are requested repeatedly, cached while they are known to be fresh: the smallest in memory,
 //! larger ones open. Without the copies in memory, a GET of 4 KiB costs 13 % more.
 //!
-//! Never stale: a look-up first reads what the kernel has told about changes, unless nothing was
+//! Never stale: a look-up first reads the events of the kernel, unless nothing was
 //! received, no operation has ended and no turn has begun since that was read the last time. So it
 //! was read after the last byte of the request was received, and a rename, a replacement, a deletion
 //! or a write that ended before a request was complete is seen by that request, whoever made it.
 //!
-//! * Watched are each kept file (so that writes through another hard link are seen too) and every
+//! * Watched are each cached file (so that writes through another hard link are seen too) and every
 //!   directory on the way to it from the root. The directories are watched before the file is opened, and
 //!   the file before its content is read: no change falls in between.
 //! * What escapes a watch (stores through a mapping; see inotify(7)) is seen within
 //!   `Limits::cache_age_max`, when the file is opened and read again.
 //! * Where events are lost or a directory moves, everything is forgotten.
 //!
-//! Never keeps a file that somebody asked for only once. One that is kept open and then deleted takes
+//! Never caches a file at its first request. One that is cached open and then deleted takes
 //! room on the disk until the next request or the end of the server: so they are few, and not large.
 
 use std::collections::{HashMap, HashSet};
@@ -36,11 +36,11 @@ use crate::store::fs::root::FileSystem;
 
 /// Names remembered as asked for lately, by their hash.
 const ASKED_LEN: usize = 4096;
-/// Memory of one kept file besides its content and three copies of its name, in bytes: entries of
+/// Memory of one cached file besides its content and three copies of its name, in bytes: entries of
 /// the two tables at their worst load, and what the allocator adds.
 const ENTRY_BYTES: usize = 512;
 
-/// How the content of a file is kept.
+/// How the content of a file is cached.
 #[derive(Debug)]
 pub(crate) enum Content {
     /// In memory: below some pages, to copy them costs less than another call.
@@ -58,7 +58,7 @@ impl Content {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct CachedFile {
     content: Content,
     meta: Meta,
     watch: WatchId,
@@ -93,7 +93,7 @@ pub(crate) struct FileCache {
 /// What an event can take away.
 #[derive(Debug, Default)]
 struct Known {
-    kept: HashMap<Box<str>, Kept>,
+    files: HashMap<Box<str>, CachedFile>,
     dirs: HashSet<Box<str>>,
     watched: HashMap<WatchId, Watched>,
     /// Watches of files that are not cached any more.
@@ -139,8 +139,8 @@ impl FileCache {
             self.read_events();
             self.is_current = true;
         }
-        let kept = self.known.kept.get(path)?;
-        (now.saturating_duration_since(kept.read) < self.age_max).then_some((&kept.content, kept.meta))
+        let cached = self.known.files.get(path)?;
+        (now.saturating_duration_since(cached.read) < self.age_max).then_some((&cached.content, cached.meta))
     }
 
     /// A request may have been received since the events were read, or a change may have ended.
@@ -168,13 +168,13 @@ impl FileCache {
         if self.files_max == 0 || meta.len > len_max || !self.is_asked_for_again(path) {
             return;
         }
-        let kept = match self.watch_parents(fs, path) {
-            Ok(true) => self.keep(fs, path, file, meta, now),
+        let cached = match self.watch_parents(fs, path) {
+            Ok(true) => self.insert(fs, path, file, meta, now),
             other => other.map(drop),
         };
-        if let Err(errno @ (Errno::NOSPC | Errno::NOENT | Errno::NOMEM)) = kept {
+        if let Err(errno @ (Errno::NOSPC | Errno::NOENT | Errno::NOMEM)) = cached {
             log::warn!(target: TARGET, "no more files are kept in memory: the kernel does not watch them: {errno}");
-            // What is kept is watched, and may stay until it changes or is too old.
+            // What is cached is watched, and may stay until it changes or is too old.
             self.files_max = 0;
         }
     }
@@ -212,7 +212,7 @@ impl FileCache {
         Ok(all)
     }
 
-    fn keep(
+    fn insert(
         &mut self,
         fs: &FileSystem,
         path: &str,
@@ -233,7 +233,7 @@ impl FileCache {
         }
         let watch = added?;
         if self.known.watched.contains_key(&watch) {
-            return Ok(()); // it is kept by another of its names
+            return Ok(()); // it is cached by another of its names
         }
         let content = match in_memory {
             Some(len) => whole(fs, file, len, meta).map(Content::Bytes),
@@ -244,7 +244,7 @@ impl FileCache {
                 self.known.bytes += cost;
                 self.known.open += usize::from(in_memory.is_none());
                 self.known.watched.insert(watch, Watched::File(path.into()));
-                self.known.kept.insert(path.into(), Kept { content, meta: *meta, watch, read: now });
+                self.known.files.insert(path.into(), CachedFile { content, meta: *meta, watch, read: now });
             }
             None => self.watch.remove(watch),
         }
@@ -254,14 +254,14 @@ impl FileCache {
     /// True if another file fits. Files that were not asked for lately are dropped for it.
     fn make_space(&mut self, bytes: usize, open: usize, now: Instant) -> bool {
         let full = |known: &Known| {
-            known.kept.len() >= self.files_max
+            known.files.len() >= self.files_max
                 || known.bytes + bytes > self.bytes_max
                 || known.open + open > self.open_max
         };
         if full(&self.known) && now.saturating_duration_since(self.swept) >= self.age_max {
             self.swept = now;
-            let old = |kept: &Kept| now.saturating_duration_since(kept.read) >= 2 * self.age_max;
-            let paths = self.known.kept.iter().filter(|(_, kept)| old(kept)).map(|(path, _)| path.clone());
+            let old = |cached: &CachedFile| now.saturating_duration_since(cached.read) >= 2 * self.age_max;
+            let paths = self.known.files.iter().filter(|(_, cached)| old(cached)).map(|(path, _)| path.clone());
             for path in paths.collect::<Vec<_>>() {
                 if let Some(watch) = self.known.take(&path) {
                     self.watch.remove(watch);
@@ -281,13 +281,13 @@ impl FileCache {
 
 #[cfg(test)]
 impl FileCache {
-    pub(crate) fn keeps(&self, path: &str) -> bool {
-        self.known.kept.contains_key(path)
+    pub(crate) fn contains(&self, path: &str) -> bool {
+        self.known.files.contains_key(path)
     }
 
     pub(crate) fn len(&self) -> usize {
-        assert_eq!(self.known.kept.len() + self.known.dirs.len(), self.known.watched.len(), "a watch leaks");
-        self.known.kept.len()
+        assert_eq!(self.known.files.len() + self.known.dirs.len(), self.known.watched.len(), "a watch leaks");
+        self.known.files.len()
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -340,11 +340,11 @@ impl Known {
 
     /// Drops a file; the caller must end its watch.
     fn take(&mut self, path: &str) -> Option<WatchId> {
-        let kept = self.kept.remove(path)?;
-        self.watched.remove(&kept.watch);
-        self.bytes -= cost(path, kept.content.len());
-        self.open -= usize::from(matches!(kept.content, Content::Open(_)));
-        Some(kept.watch)
+        let cached = self.files.remove(path)?;
+        self.watched.remove(&cached.watch);
+        self.bytes -= cost(path, cached.content.len());
+        self.open -= usize::from(matches!(cached.content, Content::Open(_)));
+        Some(cached.watch)
     }
 }
 

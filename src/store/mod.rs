@@ -10,31 +10,26 @@ mod mutex;
 mod open;
 mod partial_sends;
 mod pool;
+mod send;
 mod upload;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use rustix::net::SendFlags;
-
 use crate::error::StoreError;
 use crate::ids::{ConnId, FileId};
 use crate::object::Node;
 use crate::os::sys;
-use crate::platform::{Completion, Health, Op, Outcome, Queued, ReadNow, SendFile, Source, Store};
+use crate::platform::{Completion, Health, Op, Outcome, Queued, ReadNow, Source, Store};
 
 use self::cache::{Content, FileCache};
 use self::fs::caps::Pages;
-use self::fs::linux;
 use self::fs::read::tail;
 use self::fs::root::FileSystem;
 use self::handles::Handles;
@@ -51,20 +46,8 @@ const FLUSH_WINDOW_MIN: u64 = 1024 * 1024;
 const COMMIT_NOW_MAX: u64 = 16 * 1024 * 1024;
 /// The same where another machine may have the disk.
 const COMMIT_NOW_MAX_AFAR: u64 = 1024 * 1024;
-/// Bytes copied at a time where `sendfile` does not work.
-const COPY_BYTES: usize = 64 * 1024;
 /// Time between two tries whether uploads can be stored again.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// A peer that went away is told of by an error only.
-#[cfg(not(target_vendor = "apple"))]
-const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
-/// Not to be had for one call there; programs in Rust ignore that signal.
-#[cfg(target_vendor = "apple")]
-const NO_SIGNAL: SendFlags = SendFlags::empty();
-
-/// Bytes of a file whose presence in memory is found out at once, by the first and the last of them.
-const WINDOW_BYTES: usize = 1024 * 1024;
 
 /// Memory that one disk worker may hold, for the accounting.
 pub const WORKER_BUFFER_BYTES: usize = fs::read::SCRATCH;
@@ -82,114 +65,39 @@ pub struct DiskStore {
     partial: PartialSends,
     /// Operations submitted whose completion has not been taken.
     in_flight: u64,
-    lagging: bool,
-    now: Instant,
+    turn: Turn,
     /// When uploads that fail are tried again at the earliest.
     probe_at: Instant,
-    /// How often the loop had waited when it first wrote in this turn.
-    waits: Option<i64>,
     scratch: Vec<u8>,
     dirty_bytes_max: u64,
+}
+
+/// What holds for one turn of the loop.
+#[derive(Debug)]
+struct Turn {
+    now: Instant,
+    /// The disk does not keep up, or must not be waited for: workers write.
+    lagging: bool,
+    /// How often the loop had waited when it first wrote.
+    waits: Option<i64>,
 }
 
 impl DiskStore {
     /// Called once per turn, before anything else of the turn: what
     /// [`is_lagging`](Store::is_lagging) says changes only here.
     pub fn refresh(&mut self, now: Instant) {
-        self.now = now;
         self.received();
-        self.waits = None;
         // While something is being synced, a write from the loop may have to wait behind the
         // journal of the file system: then it is the workers' business.
         let syncs = self.pool.uploads.durable && self.pool.syncing.load(Ordering::Relaxed) > 0;
-        self.lagging = syncs || !self.fs.caps.inline || self.pool.latency.is_slow(now);
+        let lagging = syncs || !self.fs.caps.inline || self.pool.latency.is_slow(now);
+        self.turn = Turn { now, lagging, waits: None };
         if self.fs.health.is_failing() && now >= self.probe_at {
             self.probe_at = now + PROBE_INTERVAL;
             if self.fs.health.begin_probe() {
                 self.pool.queues.push(WorkQueue::Io, Job::Probe);
             }
         }
-    }
-
-    /// Sends file content straight from the page cache into a socket. `WouldBlock` means the
-    /// socket; [`SendFile::Cold`] that the bytes must be warmed first. `conn` is whose socket it is, if events
-    /// tell of it: then what is told as [`SendFile::SentUntilFull`] may be the end of a file that was cut, and
-    /// [`send_again`](Self::send_again) is to be asked before the next wait.
-    pub fn send_file(
-        &mut self,
-        file: FileId,
-        offset: u64,
-        len: usize,
-        socket: BorrowedFd<'_>,
-        conn: Option<ConnId>,
-    ) -> io::Result<SendFile> {
-        let now = self.now;
-        if self.files.cached(file).is_some() {
-            return self.copy_file(file, offset, len, socket);
-        }
-        let Some(reading) = self.files.reading(file) else { return Err(told(no_such_file())) };
-        if len == 0 {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        let mut end = reading.warm_until(offset, now).unwrap_or(offset);
-        let asked = offset.saturating_add(len as u64);
-        if end < asked {
-            // Perhaps further than this call goes: the rest of the window need not be looked at again.
-            let window = usize::try_from(asked - end).unwrap_or(len).max(WINDOW_BYTES);
-            match self.fs.sendable(reading, end, window).map_err(told)? {
-                Some(more) => {
-                    reading.warmed(end..end + more as u64, now);
-                    end += more as u64;
-                }
-                None if end == offset => return Ok(SendFile::Cold),
-                None => {}
-            }
-            if end == offset {
-                return Ok(SendFile::Truncated);
-            }
-        }
-        let len = len.min(usize::try_from(end - offset).unwrap_or(len));
-        if reading.sends_directly() {
-            match linux::send_file(socket, reading.fd().as_fd(), offset, len) {
-                Ok(0) => return Ok(SendFile::Truncated),
-                // Asked for more than there was at first, it says nothing about the socket.
-                Ok(n) if n == len || offset + len as u64 > reading.len_at_first() => {
-                    return Ok(SendFile::Sent(n));
-                }
-                Ok(n) => match conn {
-                    Some(conn) => {
-                        self.partial.note(file, conn);
-                        return Ok(SendFile::SentUntilFull(n));
-                    }
-                    None if reading.is_as_opened() => return Ok(SendFile::SentUntilFull(n)),
-                    None => return Ok(SendFile::Sent(n)),
-                },
-                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => reading.refuse_sendfile(),
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        self.copy_file(file, offset, len, socket)
-    }
-
-    /// The connections that were told [`SendFile::SentUntilFull`] since this was asked last, and may wait for room that is there.
-    pub fn send_again(&mut self, changed: impl FnMut(ConnId)) {
-        self.partial.look(&self.files, changed);
-    }
-
-    /// What the socket does not take is read again the next time.
-    fn copy_file(&mut self, file: FileId, offset: u64, len: usize, socket: BorrowedFd<'_>) -> io::Result<SendFile> {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.resize(COPY_BYTES, 0);
-        let read = self.read_now(file, offset, &mut scratch[..len.min(COPY_BYTES)]);
-        let sent = match read.map_err(told)? {
-            ReadNow::Cold => Ok(SendFile::Cold),
-            ReadNow::Bytes(0) => Ok(SendFile::Truncated),
-            ReadNow::Bytes(n) => rustix::net::send(socket, &scratch[..n], NO_SIGNAL | SendFlags::DONTWAIT)
-                .map(SendFile::Sent)
-                .map_err(io::Error::from),
-        };
-        self.scratch = scratch;
-        sent
     }
 
     /// Ends the workers once they have finished what is queued, and removes the staging directory
@@ -210,7 +118,7 @@ impl DiskStore {
                 Outcome::Opened { file: self.files.add(Held::Reading(Arc::new(file))), meta, source }
             }
             Reply::Warmed(file, start, end) => {
-                let now = self.now;
+                let now = self.turn.now;
                 if let Some(reading) = self.files.reading(file) {
                     reading.warmed(start..end, now);
                 }
@@ -222,7 +130,7 @@ impl DiskStore {
 
     /// Opens a file, unless it is kept.
     fn open_now(&mut self, path: &str) -> Option<Result<Outcome, StoreError>> {
-        let now = self.now;
+        let now = self.turn.now;
         if let Some((content, meta)) = self.cache.as_mut().and_then(|cache| cache.get(path, now)) {
             let file = match content {
                 Content::Bytes(bytes) => self.files.add(Held::Cached(Arc::clone(bytes))),
@@ -240,13 +148,13 @@ impl DiskStore {
     }
 
     fn stat_now(&mut self, path: &str) -> Option<Result<Outcome, StoreError>> {
-        let kept = self.cache.as_mut().and_then(|cache| cache.get(path, self.now));
+        let kept = self.cache.as_mut().and_then(|cache| cache.get(path, self.turn.now));
         let node = kept.map(|(_, meta)| Ok(Node::File(meta))).or_else(|| self.fs.stat_now(path))?;
         Some(node.map(Outcome::Found))
     }
 
     fn waits(&mut self) -> i64 {
-        *self.waits.get_or_insert_with(sys::waits_of_this_thread)
+        *self.turn.waits.get_or_insert_with(sys::waits_of_this_thread)
     }
 
     /// The file an operation names; it stays open if the operation leaves it so.
@@ -280,7 +188,7 @@ impl DiskStore {
             && !waits
             && self.fs.caps.inline
             && !self.pool.uploads.durable
-            && !self.lagging
+            && !self.turn.lagging
             && self.pool.defers_unlinks()
     }
 }
@@ -349,7 +257,7 @@ impl Store for DiskStore {
     }
 
     fn is_lagging(&self) -> bool {
-        self.lagging
+        self.turn.lagging
     }
 
     fn write_now(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
@@ -359,7 +267,7 @@ impl Store for DiskStore {
     }
 
     fn read_now(&mut self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<ReadNow, StoreError> {
-        let now = self.now;
+        let now = self.turn.now;
         if let Some(content) = self.files.cached(file) {
             let rest = tail(content, offset);
             let n = rest.len().min(buf.len());
@@ -374,7 +282,7 @@ impl Store for DiskStore {
     }
 
     fn flush_window(&self) -> Option<u64> {
-        let wanted = self.pool.uploads.durable || self.lagging;
+        let wanted = self.pool.uploads.durable || self.turn.lagging;
         if !wanted || !self.fs.caps.write_back || self.fs.pages_known() == Pages::Memory {
             return None;
         }
@@ -406,14 +314,5 @@ impl Drop for DiskStore {
         if let Some(staging) = &self.pool.uploads.staging {
             staging.current().remove();
         }
-    }
-}
-
-/// The words of a store error for a caller that takes an `io::Error`.
-fn told(error: StoreError) -> io::Error {
-    match error.source {
-        // A plain `WouldBlock` would read as "the socket is full".
-        Some(source) if source.kind() != io::ErrorKind::WouldBlock => source,
-        _ => io::Error::other(error.to_string()),
     }
 }

@@ -4,6 +4,7 @@
 //! served.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::fs::create_dir;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,7 +18,6 @@ use rustix::io::Errno;
 use crate::config::{Limits, StoreConfig};
 use crate::object::Durability;
 use crate::os::process::clock;
-use crate::store::DiskStore;
 use crate::store::cache::FileCache;
 use crate::store::fs::caps::Caps;
 use crate::store::fs::errno::{SiteErrno, TARGET};
@@ -39,6 +39,28 @@ use crate::store::upload::pending_syncs::UnsyncedDirs;
 use crate::store::upload::space::Space;
 use crate::store::upload::staging::{Staging, Sweep};
 use crate::store::upload::write::Uploads;
+use crate::store::{DiskStore, Turn};
+
+/// Why a store cannot be opened, in words for the operator.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another server has locked the directory.
+    InUse(String),
+    /// The directory cannot be made, opened or written in.
+    Unusable(String),
+    Worker(io::Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse(text) | Self::Unusable(text) => f.write_str(text),
+            Self::Worker(error) => write!(f, "cannot start a disk worker: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
 
 impl DiskStore {
     /// Opens the directory `root`, made if it is missing, and starts the workers. `wake` is called,
@@ -47,8 +69,8 @@ impl DiskStore {
     ///
     /// # Errors
     ///
-    /// Words for the operator, when the directory cannot be used or a thread cannot be made.
-    pub fn open(root: &Path, config: &StoreConfig, limits: &Limits, wake: Wake) -> Result<Self, String> {
+    /// If the directory cannot be used or a thread cannot be started.
+    pub fn open(root: &Path, config: &StoreConfig, limits: &Limits, wake: Wake) -> Result<Self, OpenError> {
         Self::open_synced_by(root, config, limits, wake, Calls::of)
     }
 
@@ -59,15 +81,17 @@ impl DiskStore {
         limits: &Limits,
         wake: Wake,
         calls: impl FnOnce(BorrowedFd<'_>) -> C,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, OpenError> {
         let name = root.display();
         if !config.read_only {
             let durable = config.durability == Durability::Durable;
             make_root(root, durable)?;
         }
         let fd = open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|e| format!("cannot open the folder {name}: {}", io::Error::from(e)))?;
-        let id = stat::id(&fstat(&fd).map_err(|e| format!("cannot look at the folder {name}: {e}"))?);
+            .map_err(|e| OpenError::Unusable(format!("cannot open the folder {name}: {}", io::Error::from(e))))?;
+        let looked_at = fstat(&fd);
+        let looked_at = looked_at.map_err(|e| OpenError::Unusable(format!("cannot look at the folder {name}: {e}")))?;
+        let id = stat::id(&looked_at);
         let staging = if config.read_only {
             None
         } else {
@@ -78,8 +102,10 @@ impl DiskStore {
         {
             // One that died may have made directories, and files visible, that it did not sync any
             // more. To us they look like old ones, whose own entries need no sync.
-            linux::sync_file_system(fd.as_fd())
-                .map_err(|e| format!("cannot sync what another process has left in {name}: {}", io::Error::from(e)))?;
+            linux::sync_file_system(fd.as_fd()).map_err(|e| {
+                let cause = io::Error::from(e);
+                OpenError::Unusable(format!("cannot sync what another process has left in {name}: {cause}"))
+            })?;
         }
         let calls: Calls = calls(fd.as_fd()).into();
         let caps = find_caps(config, fd.as_fd(), &calls, staging.as_ref());
@@ -114,7 +140,7 @@ impl DiskStore {
         };
         let mut store = Self::new(fs, Arc::new(pool), cache, limits);
         // An error drops the store, which ends the threads there are and removes its directory.
-        store.start_workers(limits).map_err(|e| format!("cannot start a disk worker: {e}"))?;
+        store.start_workers(limits).map_err(OpenError::Worker)?;
         store.start_sweep();
         Ok(store)
     }
@@ -129,10 +155,8 @@ impl DiskStore {
             ready: VecDeque::new(),
             partial: PartialSends::default(),
             in_flight: 0,
-            lagging: false,
-            now: clock(),
+            turn: Turn { now: clock(), lagging: false, waits: None },
             probe_at: clock(),
-            waits: None,
             scratch: Vec::new(),
             dirty_bytes_max: limits.dirty_bytes_max,
         }
@@ -170,18 +194,20 @@ fn find_caps(config: &StoreConfig, root: BorrowedFd<'_>, calls: &Calls, staging:
 }
 
 /// Why nothing can be staged in the directory, and what to do.
-fn refusal(root: &Path, shared: bool, (site, errno): SiteErrno) -> String {
+fn refusal(root: &Path, shared: bool, (site, errno): SiteErrno) -> OpenError {
     let name = root.display();
     match (site, errno) {
-        (ROOT_LOCK, Errno::AGAIN) if shared => {
-            format!("another server has the folder {name} to itself: stop it, or start it with --shared as well")
-        }
-        (ROOT_LOCK, Errno::AGAIN) => {
-            format!("another server has the folder {name}: stop it, or start all servers of this folder with --shared")
-        }
+        (ROOT_LOCK, Errno::AGAIN) if shared => OpenError::InUse(format!(
+            "another server has the folder {name} to itself: stop it, or start it with --shared as well"
+        )),
+        (ROOT_LOCK, Errno::AGAIN) => OpenError::InUse(format!(
+            "another server has the folder {name}: stop it, or start all servers of this folder with --shared"
+        )),
         _ => {
             let cause = io::Error::from(errno);
-            format!("cannot write in the folder {name}: {site}: {cause} (to serve it as it is: --read-only)")
+            OpenError::Unusable(format!(
+                "cannot write in the folder {name}: {site}: {cause} (to serve it as it is: --read-only)"
+            ))
         }
     }
 }
@@ -189,19 +215,22 @@ fn refusal(root: &Path, shared: bool, (site, errno): SiteErrno) -> String {
 /// Makes the directory if it is missing, but nothing above it: more than one missing level is rather a
 /// typing error. What is stored in it later would be worth nothing if a power cut took the directory
 /// itself, so its entry must be durable too.
-fn make_root(root: &Path, durable: bool) -> Result<(), String> {
+fn make_root(root: &Path, durable: bool) -> Result<(), OpenError> {
     let name = root.display();
-    let fail = |error: io::Error| format!("cannot make the folder {name}: {error}");
+    let fail = |error: io::Error| OpenError::Unusable(format!("cannot make the folder {name}: {error}"));
     let above = root.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match create_dir(root) {
         Ok(()) => {}
         Err(_) if root.is_dir() => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !above.exists() => {
-            return Err(format!("cannot make the folder {name}: {} is missing, make it first", above.display()));
+            let above = above.display();
+            return Err(OpenError::Unusable(format!(
+                "cannot make the folder {name}: {above} is missing, make it first"
+            )));
         }
         Err(error) => {
             return Err(match [root, above].into_iter().find(|path| path.exists() && !path.is_dir()) {
-                Some(file) => format!("cannot serve {name}: {} is not a folder", file.display()),
+                Some(file) => OpenError::Unusable(format!("cannot serve {name}: {} is not a folder", file.display())),
                 None => fail(error),
             });
         }

@@ -1,4 +1,4 @@
-//! Disk worker threads: lanes of their own, so that a sync never delays a read.
+//! Disk worker threads with separate queues, so that a sync never delays a read.
 //!
 //! All threads are made once, at start, and joined at the end. Nothing here knows what a job
 //! does, and nothing here ever drops a queued job.
@@ -79,17 +79,17 @@ impl<J> Queue<J> {
         loop {
             // While others wait, only one list is at work, and they go in turns if there is one worker.
             let others_first = !inside.jobs.is_empty() && (inside.listing > 0 || inside.last == WorkQueue::List);
-            let lane = if inside.listing < self.listing_max && !others_first { WorkQueue::List } else { WorkQueue::Io };
+            let kind = if inside.listing < self.listing_max && !others_first { WorkQueue::List } else { WorkQueue::Io };
             let mut taken = None;
-            if lane == WorkQueue::List {
+            if kind == WorkQueue::List {
                 taken = inside.lists.pop_front().map(|job| (WorkQueue::List, job));
                 inside.listing += usize::from(taken.is_some());
             }
             taken = taken.or_else(|| inside.jobs.pop_front().map(|job| (WorkQueue::Io, job)));
-            if let Some((lane, job)) = taken {
-                inside.last = lane;
+            if let Some((kind, job)) = taken {
+                inside.last = kind;
                 self.note_len(&inside);
-                return Some((lane, job));
+                return Some((kind, job));
             }
             if inside.closed {
                 return None;
@@ -104,8 +104,8 @@ impl<J> WorkQueues<J> {
         Self { io: Queue::new(listing_max), sync: Queue::new(0), free: Queue::new(0) }
     }
 
-    fn lane(&self, lane: WorkQueue) -> &Queue<J> {
-        match lane {
+    fn queue(&self, kind: WorkQueue) -> &Queue<J> {
+        match kind {
             WorkQueue::Io | WorkQueue::List => &self.io,
             WorkQueue::Sync => &self.sync,
             WorkQueue::Free => &self.free,
@@ -113,10 +113,10 @@ impl<J> WorkQueues<J> {
     }
 
     /// Queues a job. Never blocks for longer than another push or pop takes.
-    pub(crate) fn push(&self, lane: WorkQueue, job: J) {
-        let queue = self.lane(lane);
+    pub(crate) fn push(&self, kind: WorkQueue, job: J) {
+        let queue = self.queue(kind);
         let mut inside = lock(&queue.inside);
-        if lane == WorkQueue::List {
+        if kind == WorkQueue::List {
             inside.lists.push_back(job);
         } else {
             inside.jobs.push_back(job);
@@ -127,20 +127,20 @@ impl<J> WorkQueues<J> {
     }
 
     /// How many jobs no worker has taken yet. Never waits.
-    pub(crate) fn len(&self, lane: WorkQueue) -> usize {
-        let queue = self.lane(lane);
-        if lane == WorkQueue::List { &queue.lists_len } else { &queue.len }.load(Ordering::Relaxed)
+    pub(crate) fn len(&self, kind: WorkQueue) -> usize {
+        let queue = self.queue(kind);
+        if kind == WorkQueue::List { &queue.lists_len } else { &queue.len }.load(Ordering::Relaxed)
     }
 
     /// Takes more jobs for a worker that has one already: those at the head of the queue that are
     /// `wanted`, and no more than `share` says of how many wait, so that other workers get theirs.
     pub(crate) fn take_more(
         &self,
-        lane: WorkQueue,
+        kind: WorkQueue,
         share: impl Fn(usize) -> usize,
         wanted: impl Fn(&J) -> bool,
     ) -> Vec<J> {
-        let queue = self.lane(lane);
+        let queue = self.queue(kind);
         let mut inside = lock(&queue.inside);
         let most = share(inside.jobs.len());
         let mut more = Vec::new();
@@ -165,12 +165,12 @@ impl<J> WorkQueues<J> {
     }
 }
 
-/// Makes `count` named threads that serve one lane. `worker` builds what each thread runs, once
+/// Makes `count` named threads that serve one queue. `worker` builds what each thread runs, once
 /// per thread, so that a thread can own its scratch memory. Those made before a failure are in
-/// `threads` too, and end when the lanes are closed.
+/// `threads` too, and end when the queues are closed.
 pub(crate) fn spawn<J, L, W>(
-    lanes: &Arc<L>,
-    lane: WorkQueue,
+    queues: &Arc<L>,
+    kind: WorkQueue,
     count: usize,
     threads: &mut Vec<JoinHandle<()>>,
     worker: impl Fn() -> W,
@@ -180,18 +180,18 @@ where
     L: AsRef<WorkQueues<J>> + Send + Sync + 'static,
     W: FnMut(&L, J) + Send + 'static,
 {
-    let word = match lane {
+    let word = match kind {
         WorkQueue::Io | WorkQueue::List => "io",
         WorkQueue::Sync => "sync",
         WorkQueue::Free => "free",
     };
     for n in 0..count {
-        let (lanes, mut run) = (Arc::clone(lanes), worker());
+        let (queues, mut run) = (Arc::clone(queues), worker());
         let thread = Builder::new().name(format!("disk-{word}-{n}")).spawn(move || {
             lower_priority();
             let mut done = None;
-            while let Some((taken, job)) = (*lanes).as_ref().lane(lane).take(done) {
-                run(&lanes, job);
+            while let Some((taken, job)) = (*queues).as_ref().queue(kind).take(done) {
+                run(&queues, job);
                 done = Some(taken);
             }
         });
@@ -213,35 +213,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_length_of_a_lane_follows_every_push_and_take() {
-        let lanes = WorkQueues::new(1);
-        let lens = |lanes: &WorkQueues<u8>| (lanes.len(WorkQueue::Io), lanes.len(WorkQueue::Sync));
+    fn the_length_of_a_queue_follows_every_push_and_take() {
+        let queues = WorkQueues::new(1);
+        let lens = |queues: &WorkQueues<u8>| (queues.len(WorkQueue::Io), queues.len(WorkQueue::Sync));
         for job in 0..5 {
-            lanes.push(WorkQueue::Sync, job);
+            queues.push(WorkQueue::Sync, job);
         }
-        lanes.push(WorkQueue::Io, 9);
-        assert_eq!(lens(&lanes), (1, 5));
-        assert_eq!(lanes.lane(WorkQueue::Sync).take(None), Some((WorkQueue::Io, 0)));
-        assert_eq!(lens(&lanes), (1, 4));
-        assert_eq!(lanes.take_more(WorkQueue::Sync, |waiting| waiting / 2, |_| true), [1, 2]);
-        assert_eq!(lens(&lanes), (1, 2));
-        assert_eq!(lanes.lane(WorkQueue::Io).take(None), Some((WorkQueue::Io, 9)));
-        assert_eq!(lens(&lanes), (0, 2));
+        queues.push(WorkQueue::Io, 9);
+        assert_eq!(lens(&queues), (1, 5));
+        assert_eq!(queues.queue(WorkQueue::Sync).take(None), Some((WorkQueue::Io, 0)));
+        assert_eq!(lens(&queues), (1, 4));
+        assert_eq!(queues.take_more(WorkQueue::Sync, |waiting| waiting / 2, |_| true), [1, 2]);
+        assert_eq!(lens(&queues), (1, 2));
+        assert_eq!(queues.queue(WorkQueue::Io).take(None), Some((WorkQueue::Io, 9)));
+        assert_eq!(lens(&queues), (0, 2));
     }
 
     #[test]
     fn lists_never_take_every_worker_and_are_not_kept_waiting_for_ever() {
-        let lanes = WorkQueues::new(2);
+        let queues = WorkQueues::new(2);
         for job in 0..6 {
-            lanes.push(WorkQueue::List, job);
+            queues.push(WorkQueue::List, job);
         }
-        let queue = lanes.lane(WorkQueue::Io);
-        assert_eq!(lanes.len(WorkQueue::List), 6);
+        let queue = queues.queue(WorkQueue::Io);
+        assert_eq!(queues.len(WorkQueue::List), 6);
         assert_eq!(queue.take(None), Some((WorkQueue::List, 0)));
         assert_eq!(queue.take(None), Some((WorkQueue::List, 1)));
         // Two of four workers list: the others are for opens only.
         for job in 10..14 {
-            lanes.push(WorkQueue::Io, job);
+            queues.push(WorkQueue::Io, job);
         }
         assert_eq!(queue.take(None), Some((WorkQueue::Io, 10)));
         assert_eq!(queue.take(None), Some((WorkQueue::Io, 11)));

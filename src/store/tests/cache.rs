@@ -31,7 +31,7 @@ impl Bench {
     }
 
     fn keeps(&self, name: &str) -> bool {
-        self.store.cache.as_ref().unwrap().keeps(name)
+        self.store.cache.as_ref().unwrap().contains(name)
     }
 }
 
@@ -92,7 +92,7 @@ fn what_is_kept_stays_within_its_bounds_and_what_is_not_asked_for_makes_room() {
     }
     let kept = |bench: &Bench| ["a", "b", "c", "d", "e", "f"].map(|name| bench.keeps(name));
     assert_eq!(kept(&bench), [true, true, false, false, true, false], "c is too long, d too much, f one too many");
-    let later = bench.store.now + 2 * age;
+    let later = bench.store.turn.now + 2 * age;
     bench.store.refresh(later);
     bench.heat("f");
     assert_eq!(kept(&bench), [false, false, false, false, false, true]);
@@ -124,7 +124,7 @@ fn larger_files_are_kept_open_within_their_bounds_until_they_change() {
     assert_eq!(&bytes, b"old", "who was being sent the old version gets all of it");
     assert!(bench.run(Op::Close { file }).is_ok());
     assert_eq!((bench.store.cache.as_ref().unwrap().open(), dir_descriptors(&dir)), (1, 1), "the new one is kept");
-    let later = bench.store.now + 2 * age;
+    let later = bench.store.turn.now + 2 * age;
     bench.store.refresh(later);
     bench.heat("three");
     std::fs::write(bench.path("two"), "new").unwrap();
@@ -151,7 +151,7 @@ fn after_a_while_a_kept_file_is_read_again() {
     std::fs::write(bench.path("f"), "new").unwrap();
     bench.store.cache.as_mut().unwrap().deafen();
     assert_eq!(bench.read("f").unwrap(), b"old", "nobody was told, so this test shows something");
-    let later = bench.store.now + age;
+    let later = bench.store.turn.now + age;
     bench.store.refresh(later);
     assert_eq!(bench.read("f").unwrap(), b"new");
 }

@@ -11,7 +11,7 @@ fn config(shared: bool) -> StoreConfig {
 }
 
 fn refused(root: &Path, shared: bool) -> String {
-    DiskStore::open(root, &config(shared), &Limits::default(), Arc::new(|| {})).map(drop).unwrap_err()
+    DiskStore::open(root, &config(shared), &Limits::default(), Arc::new(|| {})).map(drop).unwrap_err().to_string()
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The plain index of a directory: links for programs that follow them, in the form that nginx and
-//! Apache made common. Every name is there, and none is cut off.
+//! The plain index of a directory: links for programs that follow them, in the format of nginx and Apache, with every
+//! name in full.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use crate::dialect::http::page::escape;
 use crate::object::{Entry, Key, Node};
 use crate::wire::http::target;
 
-/// Value of `Content-Security-Policy` for it: nothing but text and links.
+/// Value of `Content-Security-Policy`: only text and links.
 pub const CONTENT_SECURITY_POLICY: &str =
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

@@ -1,9 +1,8 @@
 //! The web page of a directory: one HTML document that needs nothing else from anywhere.
 //!
-//! It lists without a script; with it, names are sorted, searched, uploaded, deleted and looked
-//! into. Names come from strangers: every one is escaped where it is text and percent-encoded
-//! where it is a link, and the policy of [`content_security_policy`] lets no other script or style
-//! run than the two compiled in here. It never decides what is listed or permitted.
+//! It lists without a script; with it, names can be sorted, searched, uploaded, deleted and previewed. Names are
+//! untrusted: each is escaped in text and percent-encoded in links, and [`content_security_policy`] permits no other
+//! script or style than the two compiled in here.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -15,7 +14,7 @@ use crate::calendar::Utc;
 use crate::object::{Entry, Key, Node};
 use crate::wire::http::target;
 
-/// The document, with `{{words}}` where something is filled in.
+/// The document, with `{{words}}` as placeholders.
 const TEMPLATE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str =
@@ -27,19 +26,19 @@ pub struct Page<'a> {
     pub dir: &'a Key,
     /// The name behind which this page begins.
     pub after: Option<&'a str>,
-    /// May this client upload and delete?
+    /// The client may upload and delete.
     pub writable: bool,
     /// Names asked for with one request.
     pub limit: usize,
-    /// Are there no names? Only known at the end, as what follows.
+    /// There are no names. Only known at the end, like `next`.
     pub empty: bool,
     /// The name behind which the next page begins.
     pub next: Option<&'a str>,
 }
 
-/// Where the template is cut for the rows.
+/// The placeholder that splits the template.
 const ROWS: &str = "{{rows}}";
-/// Ancestors that have a link; further ones would make the page grow with the square of the depth.
+/// Ancestors with a link; more would make the page grow with the square of the depth.
 const CRUMBS_MAX: usize = 32;
 /// Bytes of [`end`], at most.
 pub const END_BYTES_MAX: usize = TEMPLATE.len() + SCRIPT.len() + 1024;
@@ -66,8 +65,8 @@ fn render(page: &Page<'_>, template: &str, out: &mut String) {
     }
 }
 
-/// Value of `Content-Security-Policy` for it: nothing from elsewhere, no script or style but ours,
-/// no text that becomes code, no frame around it.
+/// Value of `Content-Security-Policy`: no other origin, only the script and style compiled in, no text evaluated as
+/// code, no frame around the page.
 pub fn content_security_policy() -> &'static str {
     static POLICY: LazyLock<String> = LazyLock::new(|| {
         format!(
@@ -81,7 +80,7 @@ pub fn content_security_policy() -> &'static str {
     &POLICY
 }
 
-/// One place of the template.
+/// Fills in one placeholder.
 fn fill(page: &Page<'_>, word: &str, out: &mut String) {
     let shown = |yes: bool| if yes { "" } else { " hidden" };
     match word {
@@ -106,7 +105,7 @@ fn title(dir: &Key, out: &mut String) {
     out.push_str(" – filewharf");
 }
 
-/// Every directory on the way here, as a link, and this one.
+/// The ancestors as links, and this directory.
 fn crumbs(dir: &Key, out: &mut String) {
     let parts: Vec<&str> = dir.as_str().split('/').filter(|part| !part.is_empty()).collect();
     let names = std::iter::once("Files").chain(parts.iter().copied());
@@ -114,7 +113,7 @@ fn crumbs(dir: &Key, out: &mut String) {
         match parts.len() - depth {
             above if above > CRUMBS_MAX && depth > 0 => continue,
             0 => out.push_str("<li aria-current=\"page\"><h1><bdi>"),
-            above => say(out, format_args!("<li><a href=\"{}\"><bdi>", "../".repeat(above))),
+            above => push(out, format_args!("<li><a href=\"{}\"><bdi>", "../".repeat(above))),
         }
         escape(name, out);
         out.push_str(if depth == parts.len() { "</bdi></h1></li>" } else { "</bdi></a></li>" });
@@ -124,7 +123,7 @@ fn crumbs(dir: &Key, out: &mut String) {
 /// The address of the next page, or of this one if there is none.
 fn next(page: &Page<'_>, out: &mut String) {
     match page.next {
-        Some(last) => say(out, format_args!("?after={}&amp;limit={}", target::component(last), page.limit)),
+        Some(last) => push(out, format_args!("?after={}&amp;limit={}", target::component(last), page.limit)),
         None => out.push_str("./"),
     }
 }
@@ -134,13 +133,13 @@ pub fn row(entry: &Entry, out: &mut String) {
     let link = target::component(&entry.name);
     let mtime = match entry.node {
         Node::File(meta) => {
-            say(out, format_args!("<tr data-size=\"{}\" data-time=\"{}\">", meta.len, meta.mtime));
-            say(out, format_args!("<th scope=\"row\"><a class=\"file\" href=\"{link}\"><bdi>"));
+            push(out, format_args!("<tr data-size=\"{}\" data-time=\"{}\">", meta.len, meta.mtime));
+            push(out, format_args!("<th scope=\"row\"><a class=\"file\" href=\"{link}\"><bdi>"));
             meta.mtime
         }
         Node::Dir { mtime } => {
-            say(out, format_args!("<tr data-time=\"{mtime}\">"));
-            say(out, format_args!("<th scope=\"row\"><a class=\"folder\" href=\"{link}/\"><bdi>"));
+            push(out, format_args!("<tr data-time=\"{mtime}\">"));
+            push(out, format_args!("<th scope=\"row\"><a class=\"folder\" href=\"{link}/\"><bdi>"));
             mtime
         }
     };
@@ -153,30 +152,30 @@ pub fn row(entry: &Entry, out: &mut String) {
     date(mtime, out);
     out.push_str("</td><td>");
     if let Node::File(_) = entry.node {
-        say(out, format_args!("<a class=\"act get\" href=\"{link}\" download><span>Download</span></a>"));
+        push(out, format_args!("<a class=\"act get\" href=\"{link}\" download><span>Download</span></a>"));
     }
     out.push_str("</td></tr>\n");
 }
 
-/// A size as people read it, rounded down so that nothing is ever "1000.0 kB".
+/// A size for people, rounded down so that "1000.0 kB" cannot occur.
 fn human(bytes: u64, out: &mut String) {
     let (mut unit, mut size) = (0, 1);
-    // The largest number there is has 18 of the largest unit.
+    // `u64::MAX` is 18 EB.
     while bytes / size >= 1000 {
         (unit, size) = (unit + 1, size * 1000);
     }
     let tenths = u128::from(bytes) * 10 / u128::from(size);
     let name = ["B", "kB", "MB", "GB", "TB", "PB", "EB"][unit];
     match (unit, tenths) {
-        (0, _) | (_, 1000..) => say(out, format_args!("{} {name}", tenths / 10)),
-        _ => say(out, format_args!("{}.{} {name}", tenths / 10, tenths % 10)),
+        (0, _) | (_, 1000..) => push(out, format_args!("{} {name}", tenths / 10)),
+        _ => push(out, format_args!("{}.{} {name}", tenths / 10, tenths % 10)),
     }
 }
 
 /// A point in time, seconds since 1970, as a day and a time of UTC.
 fn date(seconds: i64, out: &mut String) {
     let date = Utc::new(seconds);
-    say(out, format_args!("<time datetime=\"{date}Z\">{}</time>", date.to_the_minute()));
+    push(out, format_args!("<time datetime=\"{date}Z\">{}</time>", date.to_the_minute()));
 }
 
 /// Text as HTML, safe in elements and in quoted attributes.
@@ -194,7 +193,7 @@ pub(super) fn escape(text: &str, out: &mut String) {
 }
 
 /// Writing to a string cannot fail.
-fn say(out: &mut String, words: impl std::fmt::Display) {
+fn push(out: &mut String, words: impl std::fmt::Display) {
     let _ = write!(out, "{words}");
 }
 

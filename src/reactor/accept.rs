@@ -88,8 +88,8 @@ impl<P: Platform> Reactor<P> {
     }
 
     fn converse(&mut self, stream: P::Stream, peer: SocketAddr, dialect: AnyProtocol) -> ConnId {
-        let session = Session::new(dialect, &mut self.env.cx());
-        let id = self.connections.insert(Connection::new(stream, peer, session));
+        let session = Session::new(dialect, peer, &mut self.env.cx());
+        let id = self.connections.insert(Connection::new(stream, session));
         log::debug!("{peer}: connected as {id}");
         if let Some(mut driver) = self.driver(id) {
             driver.log_reports();

@@ -4,12 +4,14 @@
 //! gone take no places in it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 
 use crate::config::Limits;
 use crate::counters::Counters;
 use crate::ids::ConnId;
 use crate::reactor::addresses::Address;
+use crate::session::SlotPool;
 
 /// Identifies a waiting request; earlier ones are smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +53,23 @@ pub(super) enum Admitted {
     /// It waits in the queue, or is held back.
     Queued(Ticket),
     QueueFull,
+}
+
+impl SlotPool for Admission {
+    fn try_take(&mut self, peer: SocketAddr, counters: &mut Counters) -> bool {
+        let address = Address::of(peer);
+        let is_free = self.free > 0 && self.queue.is_empty() && !self.has_its_share(address);
+        if is_free {
+            self.free -= 1;
+            self.take_share(address);
+            self.count(counters);
+        }
+        is_free
+    }
+
+    fn has_waiting(&self) -> bool {
+        self.waiting() > 0
+    }
 }
 
 impl Admission {
@@ -97,6 +116,10 @@ impl Admission {
         };
         self.count(counters);
         admitted
+    }
+
+    fn has_its_share(&self, address: Address) -> bool {
+        self.shares.get(&address).is_some_and(|share| share.taken >= self.slots_per_address)
     }
 
     fn take_share(&mut self, address: Address) {

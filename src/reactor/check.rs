@@ -13,7 +13,7 @@ use crate::session::state::Name;
 impl<P: Platform> Reactor<P> {
     /// Panics where something does not hold that must hold between turns.
     pub fn check_invariants(&mut self) {
-        let mut slots = self.admission.free();
+        let mut slots = self.env.admission.free();
         for (id, connection) in self.connections.iter_mut() {
             slots += usize::from(connection.session.holds_slot());
             if connection.session.ended_because().is_none() {
@@ -24,7 +24,7 @@ impl<P: Platform> Reactor<P> {
             }
         }
         assert_eq!(slots, self.env.limits.slots, "slots that are free and slots that are held");
-        assert!(!self.admission.may_grant(), "a slot is free, and a request waits for one");
+        assert!(!self.env.admission.may_grant(), "a slot is free, and a request waits for one");
         self.check_counters();
     }
 
@@ -37,7 +37,7 @@ impl<P: Platform> Reactor<P> {
             counted.1[connection.session.speaks() as usize] += 1;
         }
         assert_eq!((*open, *states, *dialects), (self.connections.len() as u64, counted.0, counted.1));
-        let slots = (self.env.limits.slots - self.admission.free(), self.admission.waiting());
+        let slots = (self.env.limits.slots - self.env.admission.free(), self.env.admission.waiting());
         assert_eq!((*slots_used, *slots_waiting), (slots.0 as u64, slots.1 as u64));
     }
 }

@@ -54,7 +54,6 @@ pub(super) struct Connection<S> {
     pub writable: bool,
     pub registration: Registration,
     generation: u32,
-    pub peer: SocketAddr,
     /// True while it is in the run queue or among the bulk transfers.
     pub is_queued: bool,
     /// Its entry in the wait queue for slots.
@@ -66,7 +65,7 @@ pub(super) struct Connection<S> {
 }
 
 impl<S: Stream> Connection<S> {
-    pub(super) fn new(stream: S, peer: SocketAddr, session: Session) -> Self {
+    pub(super) fn new(stream: S, session: Session) -> Self {
         Self {
             stream: Some(stream),
             session,
@@ -75,7 +74,6 @@ impl<S: Stream> Connection<S> {
             writable: true,
             registration: Registration::NotYet,
             generation: 0,
-            peer,
             is_queued: false,
             ticket: None,
             timer: None,
@@ -127,7 +125,7 @@ impl<S> Connections<S> {
         let connection = self.slab.remove(id.slot());
         if connection.session.is_admitted() {
             self.admitted -= 1;
-            self.shares.remove(Address::of(connection.peer));
+            self.shares.remove(Address::of(connection.session.peer()));
         }
     }
 

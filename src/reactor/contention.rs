@@ -9,7 +9,7 @@ use crate::session::Session;
 impl<P: Platform> Reactor<P> {
     /// When the holders of slots are checked next: only once the head of the wait queue has waited for a while.
     pub(super) fn contention_deadline(&self) -> Option<Instant> {
-        let first = self.connections.get(self.admission.first()?)?;
+        let first = self.connections.get(self.env.admission.first()?)?;
         let since = first.session.waits_for_slot_since()?;
         Some((since + self.env.limits.contention_wait).max(self.contention_check_after))
     }

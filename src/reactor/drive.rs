@@ -22,9 +22,9 @@ impl<P: Platform> Reactor<P> {
 
     /// After every drive: close the socket, take back the slot, arm the timer, free the entry.
     fn finish_drive(&mut self, id: ConnId) {
-        let Self { connections, env, scheduler, admission, .. } = self;
+        let Self { connections, env, scheduler, .. } = self;
         let Some(connection) = connections.get_mut(id) else { return };
-        let (peer, address) = (connection.peer, Address::of(connection.peer));
+        let (peer, address) = (connection.session.peer(), Address::of(connection.session.peer()));
         let session = &mut connection.session;
         scheduler.charge(session.take_work());
         if session.take_wrong_secret() {
@@ -43,13 +43,13 @@ impl<P: Platform> Reactor<P> {
             log::debug!("{peer}: closed {id}: {reason}");
         }
         if session.release_slot(&env.limits) {
-            admission.release(address, &mut env.counters);
+            env.admission.release(address, &mut env.counters);
         }
         if let Some(ticket) = connection.ticket.take_if(|_| !session.wants_slot()) {
-            admission.cancel(ticket, address, &mut env.counters);
+            env.admission.cancel(ticket, address, &mut env.counters);
         }
         session.rest(&mut self.buffers.spare);
-        let may_grant = admission.may_grant();
+        let may_grant = env.admission.may_grant();
         if session.is_retirable() {
             debug_assert!(!session.holds_slot(), "a slot would leak");
             self.timers.disarm(id, &mut connection.timer);
@@ -142,9 +142,9 @@ impl<P: Platform> Driver<'_, P> {
         if !session.wants_slot() || self.connection.ticket.is_some() {
             return false;
         }
-        let address = Address::of(self.connection.peer);
+        let address = Address::of(session.peer());
         if session.release_slot(&self.env.limits) {
-            self.admission.release(address, &mut self.env.counters);
+            self.env.admission.release(address, &mut self.env.counters);
         }
         if session.has_ops() {
             return false; // what is still at the store has this slot's chunks
@@ -154,7 +154,7 @@ impl<P: Platform> Driver<'_, P> {
             session.granted(&mut self.env.cx());
             return true;
         }
-        match self.admission.request(self.id, address, &mut self.env.counters) {
+        match self.env.admission.request(self.id, address, &mut self.env.counters) {
             Admitted::Granted => session.granted(&mut self.env.cx()),
             Admitted::QueueFull => session.not_granted("the wait queue for slots is full", &mut self.env.cx()),
             Admitted::Queued(ticket) => {
@@ -172,8 +172,8 @@ impl<P: Platform> Driver<'_, P> {
             self.tell(Session::granted);
         } else {
             // Its time ran out in this turn, and it was not driven since.
-            let address = Address::of(self.connection.peer);
-            self.admission.release(address, &mut self.env.counters);
+            let address = Address::of(self.connection.session.peer());
+            self.env.admission.release(address, &mut self.env.counters);
         }
     }
 
@@ -236,7 +236,7 @@ impl<P: Platform> Driver<'_, P> {
         if let Some(stream) = &mut connection.stream
             && let Err(error) = self.platform.register(stream, self.id)
         {
-            log::warn!("{}: cannot register the connection for events: {error}", connection.peer);
+            log::warn!("{}: cannot register the connection for events: {error}", connection.session.peer());
             connection.session.given_up(&error.to_string(), &mut self.env.cx());
             // What is to be closed for it has no other turn.
             self.enqueue();

@@ -7,7 +7,6 @@ use crate::config::Limits;
 use crate::error::CloseReason;
 use crate::ids::ConnId;
 use crate::platform::{Completion, Event, Op, Platform, Store};
-use crate::reactor::admission::Admission;
 use crate::reactor::connections::Connection;
 use crate::reactor::env::Env;
 use crate::reactor::name_locks::NameLocks;
@@ -56,7 +55,6 @@ pub(super) struct Driver<'a, P: Platform> {
     pub platform: &'a mut P,
     pub env: &'a mut Env,
     pub scheduler: &'a mut Scheduler,
-    pub admission: &'a mut Admission,
     pub locks: &'a mut NameLocks,
     pub buffers: &'a mut Buffers,
 }
@@ -68,7 +66,7 @@ impl<P: Platform> Driver<'_, P> {
     }
 
     pub(super) fn log_reports(&mut self) {
-        self.env.log_reports(self.connection.peer, &mut self.connection.log_quota);
+        self.env.log_reports(self.connection.session.peer(), &mut self.connection.log_quota);
     }
 
     /// Tells the session something, outside of a drive; what it then wants, the next turn does.

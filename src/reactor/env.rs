@@ -4,6 +4,7 @@ use crate::buffer::ChunkPool;
 use crate::config::{Access, Limits};
 use crate::counters::Counters;
 use crate::dialect::Phase;
+use crate::reactor::admission::Admission;
 use crate::reactor::clock::Clock;
 use crate::session::{Cx, Disk, Report};
 
@@ -18,6 +19,7 @@ pub(super) struct Env {
     pub reports: Vec<Report>,
     /// As the store was at the start of the turn.
     pub disk: Disk,
+    pub admission: Admission,
 }
 
 impl Env {
@@ -33,6 +35,7 @@ impl Env {
             counters: &mut self.counters,
             reports: &mut self.reports,
             disk: self.disk,
+            slots: &mut self.admission,
         }
     }
 }

@@ -60,7 +60,6 @@ pub struct Reactor<P: Platform> {
     pub(super) guesses: Guesses,
     pub(super) scheduler: Scheduler,
     pub(super) timers: Timers,
-    pub(super) admission: Admission,
     /// The holders of slots are not checked before: see `contention`.
     pub(super) contention_check_after: Instant,
     pub(super) locks: NameLocks,
@@ -82,7 +81,6 @@ impl<P: Platform> Reactor<P> {
             guesses: Guesses::default(),
             scheduler: Scheduler::default(),
             timers: Timers::default(),
-            admission: Admission::new(&limits, &mut counters),
             contention_check_after: clock.now,
             locks: NameLocks::default(),
             buffers: Buffers {
@@ -92,6 +90,7 @@ impl<P: Platform> Reactor<P> {
             },
             lifecycle: Lifecycle::Serving,
             env: Env {
+                admission: Admission::new(&limits, &mut counters),
                 clock,
                 access,
                 phase: Phase::Serving,
@@ -112,7 +111,6 @@ impl<P: Platform> Reactor<P> {
             platform: &mut self.platform,
             env: &mut self.env,
             scheduler: &mut self.scheduler,
-            admission: &mut self.admission,
             locks: &mut self.locks,
             buffers: &mut self.buffers,
         })

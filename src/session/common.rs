@@ -1,5 +1,6 @@
 //! What a session has in every state: its dialect, buffers, slot and clocks, and what several states do alike.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::buffer::Chunk;
@@ -18,6 +19,7 @@ use crate::session::step::Step;
 #[derive(Debug)]
 pub(super) struct Common {
     pub dialect: AnyProtocol,
+    pub peer: SocketAddr,
     /// Under which the connection is counted.
     counted_as: Kind,
     /// The present state.
@@ -37,13 +39,14 @@ pub(super) struct Common {
 }
 
 impl Common {
-    pub(super) fn new(dialect: AnyProtocol, cx: &mut Cx<'_>) -> Self {
+    pub(super) fn new(dialect: AnyProtocol, peer: SocketAddr, cx: &mut Cx<'_>) -> Self {
         let counted_as = dialect.kind();
         cx.counters.open += 1;
         cx.counters.states[Name::AwaitHeader as usize] += 1;
         cx.counters.dialects[counted_as as usize] += 1;
         Self {
             dialect,
+            peer,
             counted_as,
             name: Name::AwaitHeader,
             is_unseen: false,
@@ -120,6 +123,20 @@ impl Common {
         let left = usize::try_from(self.dialect.protocol_ref().body_left()).unwrap_or(usize::MAX);
         let ahead = (limits.head_len_max / 2).saturating_sub(self.data.inbox.len());
         left.min(room).saturating_add(ahead)
+    }
+
+    /// True if a request has a slot now: a free one, or that of the request before it.
+    pub(super) fn take_slot(&mut self, cx: &mut Cx<'_>) -> bool {
+        if self.has_ops() {
+            return false; // what is still at the store may have chunks of the slot
+        }
+        if !self.has_slot {
+            return cx.slots.try_take(self.peer, cx.counters);
+        }
+        // A client that pipelines must not keep its slot from requests that wait.
+        !cx.slots.has_waiting()
+            && self.data.credits == cx.limits.chunks_per_slot
+            && self.data.outbox.len() <= cx.limits.reply_bytes_max
     }
 
     pub(super) fn take_chunk(&mut self, cx: &mut Cx<'_>) -> Option<Chunk> {

@@ -1,5 +1,6 @@
 //! What the reactor lends a session for one call.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::buffer::ChunkPool;
@@ -21,6 +22,16 @@ pub struct Cx<'a> {
     /// Requests that ended, for the log.
     pub reports: &'a mut Vec<Report>,
     pub disk: Disk,
+    pub slots: &'a mut dyn SlotPool,
+}
+
+/// The transfer slots, as far as a session sees them.
+pub trait SlotPool {
+    /// Takes a slot for a transfer of `peer`, if it can have one at once.
+    fn try_take(&mut self, peer: SocketAddr, counters: &mut Counters) -> bool;
+
+    /// True while requests wait for a slot.
+    fn has_waiting(&self) -> bool;
 }
 
 /// What a session must know of the disk in this turn.

@@ -8,10 +8,11 @@
 //!
 //! ```text
 //! download         AwaitHeader ─▶ Opening ─▶ SendingBody ─▶ AwaitHeader
-//! upload           AwaitHeader ─▶ AwaitSlot ─▶ Opening ─▶ ReceivingBody ─▶ FinishingWrites ─▶ Committing ─▶ AwaitHeader
-//! small upload     AwaitHeader ─▶ AwaitSlot ─▶ ReceivingBody ─▶ FinishingWrites ─▶ Committing ─▶ AwaitHeader
+//! upload           AwaitHeader ─▶ Opening ─▶ ReceivingBody ─▶ FinishingWrites ─▶ Committing ─▶ AwaitHeader
+//! small upload     AwaitHeader ─▶ ReceivingBody ─▶ FinishingWrites ─▶ Committing ─▶ AwaitHeader
 //! other command    AwaitHeader ─▶ Executing ─▶ AwaitHeader
-//! long reply       Executing ─▶ SendingPart ─▶ AwaitSlot ─▶ Executing
+//! long reply       Executing ─▶ SendingPart ─▶ Executing
+//! no free slot     AwaitHeader ─▶ AwaitSlot ─▶ Opening
 //! cold file        SendingBody ─▶ AwaitSlot ─▶ SendingBody
 //! legacy dialects  Committing ─▶ Pausing ─▶ AwaitHeader
 //! refused upload   AwaitHeader ─▶ Discarding ─▶ AwaitHeader
@@ -35,6 +36,7 @@ mod states;
 mod step;
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::buffer::Outbox;
@@ -51,27 +53,10 @@ use request_data::LazyRequestData;
 use state::{AwaitHeader, Done, Lingering, Name, Pausing, Receiving, SendingReply, State, Supply, Target};
 use step::Step;
 
-pub use cx::{Cx, Disk, DiskPace};
+pub use cx::{Cx, Disk, DiskPace, SlotPool};
 pub use report::{Report, RequestError};
 pub use request_data::RequestDataPool;
-pub use step::Consumed;
-
-/// What is to be sent now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outgoing {
-    Nothing,
-    /// Only what is in the outbox.
-    Outbox,
-    /// The outbox, then these bytes straight from the file.
-    File {
-        file: FileId,
-        offset: u64,
-        /// At least 1.
-        len: u64,
-        /// True if the bytes must pass through this process.
-        hash: bool,
-    },
-}
+pub use step::{Consumed, Outgoing};
 
 /// One connection's conversation.
 #[derive(Debug)]
@@ -82,8 +67,8 @@ pub struct Session {
 
 impl Session {
     /// A connection has been accepted; a dialect that speaks first does so.
-    pub fn new(dialect: AnyProtocol, cx: &mut Cx<'_>) -> Self {
-        let mut session = Self { state: AwaitHeader::NEXT.into(), common: Common::new(dialect, cx) };
+    pub fn new(dialect: AnyProtocol, peer: SocketAddr, cx: &mut Cx<'_>) -> Self {
+        let mut session = Self { state: AwaitHeader::NEXT.into(), common: Common::new(dialect, peer, cx) };
         session.advance(cx, |state, common, cx| {
             match common.with_protocol(cx, |protocol, context| protocol.opened(context)) {
                 Action::More => Step::Stay(state),
@@ -125,6 +110,10 @@ impl Session {
     /// False for a connection that is only told that it is turned away.
     pub const fn is_admitted(&self) -> bool {
         !self.common.dialect.is_turned_away()
+    }
+
+    pub const fn peer(&self) -> SocketAddr {
+        self.common.peer
     }
 
     pub const fn speaks(&self) -> Kind {
@@ -591,6 +580,7 @@ impl Common {
                 }
                 Step::Obey(action) => self.obey(action, cx),
                 Step::Refuse(failure, cause) => Step::Obey(self.refuse(failure, cause, cx)),
+                Step::NeedSlot(request) if self.take_slot(cx) => request.granted(self, cx),
                 Step::NeedSlot(request) => Step::enter(Box::new(request)),
                 Step::End(reason, is_reset) => Step::Enter(self.end(reason, is_reset, cx)),
             }

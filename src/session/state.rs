@@ -238,7 +238,9 @@ impl Name {
             Pausing, ReceivingBody, SendingBody, SendingPart, SendingReply,
         };
         match self {
-            AwaitHeader => &[AwaitSlot, Opening, Executing, Pausing, Discarding, SendingReply, Done],
+            AwaitHeader => {
+                &[AwaitSlot, Opening, Executing, ReceivingBody, Committing, Pausing, Discarding, SendingReply, Done]
+            }
             AwaitSlot => &[
                 AwaitHeader,
                 Opening,
@@ -253,10 +255,21 @@ impl Name {
             ],
             Opening => &[AwaitHeader, AwaitSlot, ReceivingBody, SendingBody, Pausing, Discarding, SendingReply, Done],
             // A dialect may ask for the next thing as soon as it has the answer to this one.
-            Executing | Committing | Pausing => {
-                &[AwaitHeader, AwaitSlot, Opening, Executing, SendingBody, SendingPart, Pausing, SendingReply, Done]
-            }
-            SendingPart => &[AwaitSlot, Done],
+            Executing | Committing | Pausing => &[
+                AwaitHeader,
+                AwaitSlot,
+                Opening,
+                Executing,
+                ReceivingBody,
+                Committing,
+                SendingBody,
+                SendingPart,
+                Pausing,
+                Discarding,
+                SendingReply,
+                Done,
+            ],
+            SendingPart => &[AwaitSlot, Executing, Done],
             ReceivingBody => &[AwaitHeader, FinishingWrites, Pausing, Discarding, SendingReply, Done],
             FinishingWrites => &[AwaitHeader, Committing, Pausing, SendingReply, Done],
             SendingBody => &[AwaitHeader, AwaitSlot, SendingBody, Pausing, SendingReply, Done],

@@ -65,3 +65,20 @@ pub enum Consumed {
         offset: u64,
     },
 }
+
+/// What is to be sent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outgoing {
+    Nothing,
+    /// Only what is in the outbox.
+    Outbox,
+    /// The outbox, then these bytes straight from the file.
+    File {
+        file: FileId,
+        offset: u64,
+        /// At least 1.
+        len: u64,
+        /// True if the bytes must pass through this process.
+        hash: bool,
+    },
+}

@@ -12,16 +12,16 @@ use filewharf::session::state::Name;
 use support::rig::{Damage, Mode, Peer, Rig};
 
 const TABLE: &str = "\
-AwaitHeader -> AwaitSlot Opening Executing Pausing Discarding SendingReply Done
+AwaitHeader -> AwaitSlot Opening Executing ReceivingBody Committing Pausing Discarding SendingReply Done
 AwaitSlot -> AwaitHeader Opening Executing ReceivingBody Committing SendingBody Pausing Discarding SendingReply Done
 Opening -> AwaitHeader AwaitSlot ReceivingBody SendingBody Pausing Discarding SendingReply Done
-Executing -> AwaitHeader AwaitSlot Opening Executing SendingBody SendingPart Pausing SendingReply Done
+Executing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
 ReceivingBody -> AwaitHeader FinishingWrites Pausing Discarding SendingReply Done
 FinishingWrites -> AwaitHeader Committing Pausing SendingReply Done
-Committing -> AwaitHeader AwaitSlot Opening Executing SendingBody SendingPart Pausing SendingReply Done
+Committing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
 SendingBody -> AwaitHeader AwaitSlot SendingBody Pausing SendingReply Done
-SendingPart -> AwaitSlot Done
-Pausing -> AwaitHeader AwaitSlot Opening Executing SendingBody SendingPart Pausing SendingReply Done
+SendingPart -> AwaitSlot Executing Done
+Pausing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
 Discarding -> AwaitHeader SendingReply Done
 SendingReply -> Lingering Done
 Lingering -> Done

@@ -11,17 +11,12 @@
 //! # One connection
 //!
 //! ```text
-//!                         ┌──────────── next request ─────────────┐
-//!                         ▼                                       │
-//!   accept ──▶ AwaitHeader ──▶ AwaitSlot ──▶ Opening ──▶ ReceivingBody ──▶ FinishingWrites ──▶ Committing
-//!                │   │  │          │           │
-//!                │   │  │          └───────────┴──▶ SendingBody ──▶ AwaitHeader
-//!                │   │  └──▶ Executing ──▶ SendingPart ──▶ AwaitSlot, or AwaitHeader
-//!                │   └──▶ Discarding ──▶ AwaitHeader        (a refused body is thrown away)
-//!                └──▶ SendingReply ──▶ Lingering ──▶ Done    (from any state, once it is over)
+//! download   AwaitHeader ─▶ Opening ─▶ SendingBody ─▶ AwaitHeader
+//! upload     AwaitHeader ─▶ Opening ─▶ ReceivingBody ─▶ FinishingWrites ─▶ Committing ─▶ AwaitHeader
+//! end        AwaitHeader ─▶ SendingReply ─▶ Lingering ─▶ Done
 //! ```
 //!
-//! [`session::state`] has every state and the table of what may follow what.
+//! [`session`] shows every state; [`session::state`] has the table of transitions.
 //!
 //! # Layers
 //!

@@ -71,6 +71,9 @@ limits! {
     /// Transfers that may hold memory at once: uploads, listings, and downloads that cannot be
     /// sent straight from the page cache.
     slots: usize = 512,
+    /// Uploads under way that have given their slot to a waiting request, because they are written straight to
+    /// their files. Bounds the open staging files together with `slots`. No flag.
+    uploads_without_slot_max: usize = 512,
     /// Requests waiting for a slot; one more is told "busy" at once.
     slot_queue_max: usize = 4096,
     /// Size of one chunk, in bytes.

@@ -25,8 +25,11 @@ pub(super) struct Ticket(NonZeroU64);
 pub(super) struct Admission {
     slots: usize,
     free: usize,
-    /// The wait queue, each with the ticket that its connection knows.
-    queue: BTreeMap<Ticket, (ConnId, Ticket)>,
+    /// Uploads that gave their slot back and are still under way. Each counts in the share of its address.
+    without_slot: usize,
+    without_slot_max: usize,
+    /// The wait queue.
+    queue: BTreeMap<Ticket, Queued>,
     /// For requests that were held back: their ticket, and their later one in the queue.
     requeued: BTreeMap<Ticket, Ticket>,
     held_back: BTreeMap<(Address, Ticket), ConnId>,
@@ -37,10 +40,20 @@ pub(super) struct Admission {
     next: Ticket,
 }
 
+/// A request in the wait queue.
+#[derive(Clone, Copy, Debug)]
+struct Queued {
+    id: ConnId,
+    /// The ticket that its connection knows.
+    ticket: Ticket,
+    /// True for an upload without a slot, which counts in the share of its address already.
+    is_upload_without_slot: bool,
+}
+
 /// What one address has.
 #[derive(Debug, Default)]
 struct Share {
-    /// Slots and places in the queue.
+    /// Slots, places in the queue and uploads without a slot.
     taken: usize,
     held_back: usize,
 }
@@ -78,6 +91,8 @@ impl Admission {
         let admission = Self {
             slots,
             free: slots,
+            without_slot: 0,
+            without_slot_max: limits.uploads_without_slot_max,
             queue: BTreeMap::new(),
             requeued: BTreeMap::new(),
             held_back: BTreeMap::new(),
@@ -109,13 +124,53 @@ impl Admission {
         } else if is_full {
             return Admitted::QueueFull;
         } else {
-            let ticket = self.ticket();
-            self.queue.insert(ticket, (id, ticket));
             self.take_share(address);
-            Admitted::Queued(ticket)
+            Admitted::Queued(self.enqueue(id, false))
         };
         self.count(counters);
         admitted
+    }
+
+    /// True if an upload may give its slot to a waiting request and go on without one.
+    pub(super) fn wants_slot_of_upload(&self) -> bool {
+        self.free == 0 && !self.queue.is_empty() && self.without_slot < self.without_slot_max
+    }
+
+    /// An upload gives its slot back and goes on. It still counts in the share of its address.
+    pub(super) fn release_slot_of_upload(&mut self, counters: &mut Counters) {
+        self.free += 1;
+        self.without_slot += 1;
+        self.count(counters);
+    }
+
+    /// An upload without a slot needs one again. It is never refused: it is under way, and their number is bounded.
+    pub(super) fn request_again(&mut self, id: ConnId, counters: &mut Counters) -> Admitted {
+        let admitted = if self.free > 0 && self.queue.is_empty() {
+            self.free -= 1;
+            Admitted::Granted
+        } else {
+            Admitted::Queued(self.enqueue(id, true))
+        };
+        self.count(counters);
+        admitted
+    }
+
+    /// An upload without a slot has been granted one: it is as any other that holds a slot.
+    pub(super) const fn slot_is_back(&mut self) {
+        self.without_slot -= 1;
+    }
+
+    /// An upload without a slot has ended.
+    pub(super) fn upload_without_slot_ended(&mut self, address: Address, counters: &mut Counters) {
+        self.without_slot -= 1;
+        self.release_share(address);
+        self.count(counters);
+    }
+
+    fn enqueue(&mut self, id: ConnId, is_upload_without_slot: bool) -> Ticket {
+        let ticket = self.ticket();
+        self.queue.insert(ticket, Queued { id, ticket, is_upload_without_slot });
+        ticket
     }
 
     fn has_its_share(&self, address: Address) -> bool {
@@ -147,7 +202,7 @@ impl Admission {
         let first = self.held_back.range((address, Ticket(NonZeroU64::MIN))..).next().map(|(key, id)| (*key, *id));
         if let Some(((_, ticket), id)) = first.filter(|((of, _), _)| *of == address) {
             self.held_back.remove(&(address, ticket));
-            self.queue.insert(end, (id, ticket));
+            self.queue.insert(end, Queued { id, ticket, is_upload_without_slot: false });
             self.requeued.insert(ticket, end);
             share.held_back -= 1;
             return;
@@ -163,7 +218,7 @@ impl Admission {
         if self.free == 0 {
             return None;
         }
-        let (_, (id, ticket)) = self.queue.pop_first()?;
+        let (_, Queued { id, ticket, .. }) = self.queue.pop_first()?;
         self.requeued.remove(&ticket);
         self.free -= 1;
         self.count(counters);
@@ -172,14 +227,16 @@ impl Admission {
 
     /// The head of the queue.
     pub(super) fn first(&self) -> Option<ConnId> {
-        self.queue.first_key_value().map(|(_, (id, _))| *id)
+        self.queue.first_key_value().map(|(_, queued)| queued.id)
     }
 
     /// A waiting connection does not want a slot any more.
     pub(super) fn cancel(&mut self, ticket: Ticket, address: Address, counters: &mut Counters) {
         let place = self.requeued.remove(&ticket).unwrap_or(ticket);
-        if self.queue.remove(&place).is_some() {
-            self.release_share(address);
+        if let Some(queued) = self.queue.remove(&place) {
+            if !queued.is_upload_without_slot {
+                self.release_share(address);
+            }
         } else if self.held_back.remove(&(address, ticket)).is_some()
             && let Some(share) = self.shares.get_mut(&address)
         {
@@ -196,6 +253,21 @@ impl Admission {
 
     pub(super) const fn free(&self) -> usize {
         self.free
+    }
+
+    pub(super) const fn without_slot(&self) -> usize {
+        self.without_slot
+    }
+
+    /// What all addresses have together, for the invariant checks.
+    pub(super) fn taken(&self) -> usize {
+        self.shares.values().map(|share| share.taken).sum()
+    }
+
+    /// What [`Self::taken`] must be: slots in use, requests in the queue, and uploads without a slot, each once.
+    pub(super) fn accounted_for(&self) -> usize {
+        let queued = self.queue.values().filter(|queued| !queued.is_upload_without_slot).count();
+        self.slots - self.free + queued + self.without_slot
     }
 
     /// True if [`Self::grant_next`] would give a slot.
@@ -281,5 +353,44 @@ mod tests {
             admission.release(one, counters);
         }
         assert!(admission.shares.is_empty() && admission.waiting() == 0 && admission.free() == 4);
+    }
+
+    #[test]
+    fn an_upload_without_a_slot_counts_in_the_share_of_its_address_once() {
+        let counters = &mut Counters::default();
+        let limits = Limits { slots: 2, uploads_without_slot_max: 1, ..Limits::default() };
+        let mut admission = Admission::new(&limits, counters);
+        let [one, two, three] = [1, 2, 3].map(|n| Address::of(([192, 0, 2, n], 1).into()));
+        assert_eq!(admission.request(id(1), one, counters), Admitted::Granted);
+        assert_eq!(admission.request(id(2), two, counters), Admitted::Granted);
+        assert!(!admission.wants_slot_of_upload(), "no request waits");
+        ticket(admission.request(id(3), three, counters));
+        assert!(admission.wants_slot_of_upload());
+        admission.release_slot_of_upload(counters);
+        assert_eq!(admission.grant_next(counters), Some(id(3)));
+        ticket(admission.request(id(4), one, counters));
+        assert_eq!(admission.queue.len(), 0, "one address has one upload, with or without a slot");
+        let ticket_of_5 = ticket(admission.request(id(5), Address::of(([192, 0, 2, 5], 1).into()), counters));
+        assert!(!admission.wants_slot_of_upload(), "one upload at most goes on without a slot");
+        // It needs a slot again, and gives up.
+        let again = ticket(admission.request_again(id(1), counters));
+        assert_eq!((admission.taken(), admission.accounted_for()), (4, 4));
+        admission.cancel(again, one, counters);
+        assert_eq!((admission.without_slot(), admission.taken(), admission.accounted_for()), (1, 4, 4));
+        // It needs a slot again, and is granted one.
+        admission.cancel(ticket_of_5, Address::of(([192, 0, 2, 5], 1).into()), counters);
+        ticket(admission.request_again(id(1), counters));
+        admission.release(three, counters);
+        assert_eq!(admission.grant_next(counters), Some(id(1)));
+        admission.slot_is_back();
+        assert_eq!((admission.without_slot(), admission.taken(), admission.accounted_for()), (0, 2, 2));
+        // It gives the slot back once more, and ends: a request of its address that was held back is next.
+        admission.release_slot_of_upload(counters);
+        admission.upload_without_slot_ended(one, counters);
+        assert_eq!(admission.grant_next(counters), Some(id(4)));
+        for address in [one, two] {
+            admission.release(address, counters);
+        }
+        assert!(admission.shares.is_empty() && admission.waiting() == 0 && admission.free() == 2);
     }
 }

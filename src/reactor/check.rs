@@ -14,8 +14,10 @@ impl<P: Platform> Reactor<P> {
     /// Panics where something does not hold that must hold between turns.
     pub fn check_invariants(&mut self) {
         let mut slots = self.env.admission.free();
+        let mut without_slot = 0;
         for (id, connection) in self.connections.iter_mut() {
             slots += usize::from(connection.session.holds_slot());
+            without_slot += usize::from(connection.session.is_upload_without_slot());
             if connection.session.ended_because().is_none() {
                 connection.unused.check(connection.session.held_len());
             }
@@ -24,6 +26,10 @@ impl<P: Platform> Reactor<P> {
             }
         }
         assert_eq!(slots, self.env.limits.slots, "slots that are free and slots that are held");
+        let admission = &self.env.admission;
+        assert_eq!(without_slot, admission.without_slot(), "uploads without a slot");
+        assert!(without_slot <= self.env.limits.uploads_without_slot_max, "{without_slot} uploads without a slot");
+        assert_eq!(admission.taken(), admission.accounted_for(), "shares of the addresses");
         assert!(!self.env.admission.may_grant(), "a slot is free, and a request waits for one");
         self.check_counters();
     }
@@ -65,6 +71,8 @@ fn check_resting<S>(id: ConnId, connection: &mut Connection<S>, env: &mut Env, l
     let is_idle = connection.stream.is_none() || !sends && !reads;
     assert!(is_idle, "{id}: ready, willing, and in no queue: {state:?}");
     let waits = session.wants_slot();
+    let lacks_slot = rests && session.lacks_slot(env.disk.pace) && more;
+    assert!(!lacks_slot, "{id}: has bytes for chunks, has no slot, and asked for none");
     assert!(!waits || !rests || connection.ticket.is_some(), "{id}: wants a slot, and is not in the wait queue");
     assert!(waits || connection.ticket.is_none(), "{id}: in the wait queue, and wants no slot");
 }

@@ -45,13 +45,19 @@ impl<P: Platform> Reactor<P> {
         if session.release_slot(&env.limits) {
             env.admission.release(address, &mut env.counters);
         }
+        if session.release_share(&env.limits) {
+            env.admission.upload_without_slot_ended(address, &mut env.counters);
+        }
+        if env.admission.wants_slot_of_upload() && session.go_on_without_slot(env.disk.pace, &env.limits) {
+            env.admission.release_slot_of_upload(&mut env.counters);
+        }
         if let Some(ticket) = connection.ticket.take_if(|_| !session.wants_slot()) {
             env.admission.cancel(ticket, address, &mut env.counters);
         }
         session.rest(&mut self.buffers.spare);
         let may_grant = env.admission.may_grant();
         if session.is_retirable() {
-            debug_assert!(!session.holds_slot(), "a slot would leak");
+            debug_assert!(!session.holds_slot() && !session.is_upload_without_slot(), "a slot or share would leak");
             self.timers.disarm(id, &mut connection.timer);
             session.retire(&mut env.counters);
             connections.remove(id);
@@ -138,13 +144,21 @@ impl<P: Platform> Driver<'_, P> {
     }
 
     fn ask_for_slot(&mut self) -> bool {
+        let more = self.connection.readable != Readable::Nothing || self.connection.session.has_unseen();
         let session = &mut self.connection.session;
+        // What is at the store must end first: its completion is meant for an upload under way.
+        if more && session.lacks_slot(self.env.disk.pace) && !session.has_ops() {
+            session.need_slot_again(&mut self.env.cx());
+        }
         if !session.wants_slot() || self.connection.ticket.is_some() {
             return false;
         }
         let address = Address::of(session.peer());
         if session.release_slot(&self.env.limits) {
             self.env.admission.release(address, &mut self.env.counters);
+        }
+        if session.release_share(&self.env.limits) {
+            self.env.admission.upload_without_slot_ended(address, &mut self.env.counters);
         }
         if session.has_ops() {
             return false; // what is still at the store has this slot's chunks
@@ -154,8 +168,18 @@ impl<P: Platform> Driver<'_, P> {
             session.granted(&mut self.env.cx());
             return true;
         }
-        match self.env.admission.request(self.id, address, &mut self.env.counters) {
-            Admitted::Granted => session.granted(&mut self.env.cx()),
+        let admitted = if session.is_upload_without_slot() {
+            self.env.admission.request_again(self.id, &mut self.env.counters)
+        } else {
+            self.env.admission.request(self.id, address, &mut self.env.counters)
+        };
+        match admitted {
+            Admitted::Granted => {
+                if session.take_share() {
+                    self.env.admission.slot_is_back();
+                }
+                session.granted(&mut self.env.cx());
+            }
             Admitted::QueueFull => session.not_granted("the wait queue for slots is full", &mut self.env.cx()),
             Admitted::Queued(ticket) => {
                 self.connection.ticket = Some(ticket);
@@ -168,6 +192,9 @@ impl<P: Platform> Driver<'_, P> {
     /// The head of the wait queue has been given a slot.
     pub(super) fn slot_granted(&mut self) {
         self.connection.ticket = None;
+        if self.connection.session.take_share() {
+            self.env.admission.slot_is_back();
+        }
         if self.connection.session.wants_slot() {
             self.tell(Session::granted);
         } else {

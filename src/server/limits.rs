@@ -52,7 +52,8 @@ pub(super) fn fit_descriptors(limits: &mut Limits) {
     // Where there are very few, most of them must still serve somebody.
     let descriptors = limit - DESCRIPTORS_KEPT.min(limit / 2);
     let kept = if limits.cache_files_max > 0 { limits.cache_open_max } else { 0 };
-    let files = limits.slots.saturating_add(kept).min(descriptors / 4);
+    let uploads = limits.slots.saturating_add(limits.uploads_without_slot_max);
+    let files = uploads.saturating_add(kept).min(descriptors / 4);
     limits.turned_away_max = limits.turned_away_max.min(descriptors / 8);
     let permitted = descriptors.saturating_sub(files + limits.turned_away_max).max(1);
     if permitted < limits.connections_max {

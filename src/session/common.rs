@@ -28,6 +28,8 @@ pub(super) struct Common {
     pub is_unseen: bool,
     pub in_flight: u8,
     pub has_slot: bool,
+    /// True for an upload that gave its slot back and goes on: it still counts in the share of its address.
+    pub is_without_slot: bool,
     /// Shown on this connection so far.
     pub wrong_secrets: u8,
     pub has_new_wrong_secret: bool,
@@ -52,6 +54,7 @@ impl Common {
             is_unseen: false,
             in_flight: 0,
             has_slot: false,
+            is_without_slot: false,
             wrong_secrets: 0,
             has_new_wrong_secret: false,
             data: LazyRequestData::default(),
@@ -129,6 +132,9 @@ impl Common {
     pub(super) fn take_slot(&mut self, cx: &mut Cx<'_>) -> bool {
         if self.has_ops() {
             return false; // what is still at the store may have chunks of the slot
+        }
+        if self.is_without_slot {
+            return false; // its share is given back first, or kept for the slot
         }
         if !self.has_slot {
             return cx.slots.try_take(self.peer, cx.counters);

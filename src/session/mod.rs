@@ -14,6 +14,7 @@
 //! long reply       Executing ─▶ SendingPart ─▶ Executing
 //! no free slot     AwaitHeader ─▶ AwaitSlot ─▶ Opening
 //! cold file        SendingBody ─▶ AwaitSlot ─▶ SendingBody
+//! slow disk        ReceivingBody ─▶ AwaitSlot ─▶ ReceivingBody
 //! legacy dialects  Committing ─▶ Pausing ─▶ AwaitHeader
 //! refused upload   AwaitHeader ─▶ Discarding ─▶ AwaitHeader
 //! end              AwaitHeader ─▶ SendingReply ─▶ Lingering ─▶ Done
@@ -31,6 +32,7 @@ mod cx;
 mod report;
 mod reporting;
 mod request_data;
+mod slots;
 pub mod state;
 mod states;
 mod step;
@@ -404,67 +406,6 @@ impl Session {
         }
     }
 
-    // Slots.
-
-    /// True if a slot is needed now.
-    pub fn wants_slot(&self) -> bool {
-        self.common.name == Name::AwaitSlot
-    }
-
-    /// Since when a slot is needed.
-    pub fn waits_for_slot_since(&self) -> Option<Instant> {
-        self.wants_slot().then_some(self.common.entered)
-    }
-
-    /// True while it has one, also one that it could not give back yet.
-    pub const fn holds_slot(&self) -> bool {
-        self.common.has_slot
-    }
-
-    /// There is a slot for it.
-    pub fn granted(&mut self, cx: &mut Cx<'_>) {
-        self.advance(cx, |state, common, cx| match state {
-            State::AwaitSlot(request) => request.granted(common, cx),
-            other => Step::Stay(other),
-        });
-    }
-
-    /// There is no slot for it; `cause` is for the log.
-    pub fn not_granted(&mut self, cause: &'static str, cx: &mut Cx<'_>) {
-        self.advance(cx, |state, common, cx| match state {
-            State::AwaitSlot(request) => request.not_granted(cause, common, cx),
-            other => Step::Stay(other),
-        });
-    }
-
-    /// True once when the slot is not needed any more; the caller takes it back.
-    pub fn release_slot(&mut self, limits: &Limits) -> bool {
-        let Self { state, common } = self;
-        // Every chunk must be at home; and a page of a listing is in the outbox on the slot's account.
-        if !common.has_slot
-            || in_state!(&*state, state => state.needs_slot(common, limits))
-            || common.has_ops()
-            || common.data.credits != limits.chunks_per_slot
-            || common.data.outbox.len() > limits.reply_bytes_max
-        {
-            return false;
-        }
-        common.has_slot = false;
-        common.data.credits = 0;
-        true
-    }
-
-    /// Bytes per second that the peer moves while it holds a slot; `in_kernel` as for [`Session::timed_out`]. `None`
-    /// where that does not depend on the peer, or is not known yet.
-    pub fn slot_rate(&self, in_kernel: usize, now: Instant, limits: &Limits) -> Option<u64> {
-        in_state!(&self.state, state => state.slot_rate(in_kernel, now, &self.common, limits))
-    }
-
-    /// Ends a transfer as one that is too slow.
-    pub fn end_slow_transfer(&mut self, cx: &mut Cx<'_>) {
-        self.advance(cx, |state, common, cx| in_state!(state, state => state.end_slow_transfer(common, cx)));
-    }
-
     // The turn, and the end.
 
     /// True for a transfer under way with more to move than a small request.
@@ -560,6 +501,7 @@ impl Session {
         let common = &self.common;
         assert!(common.data.credits <= limits.chunks_per_slot, "more credits at home than a slot has");
         assert!(common.has_slot || common.data.credits == 0, "credits without a slot");
+        assert!(!common.has_slot || !common.is_without_slot, "with and without a slot");
         let held_max = limits.head_len_max.max(if common.has_slot { limits.message_bytes_max } else { 0 });
         assert!(common.data.inbox.len() <= held_max, "more bytes held than a head or a message may have");
         let is_waiting = self.deadline(limits).is_some() || self.has_ops();

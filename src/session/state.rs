@@ -100,6 +100,8 @@ pub enum SlotRequest {
     Download { file: FileId, meta: Meta },
     /// A download whose file could not be kept warm; it is under way.
     Resume(Box<Sending>),
+    /// An upload that gave its slot back, before the disk began to lag.
+    ResumeUpload(Box<Receiving>),
 }
 
 #[derive(Debug)]
@@ -270,7 +272,7 @@ impl Name {
                 Done,
             ],
             SendingPart => &[AwaitSlot, Executing, Done],
-            ReceivingBody => &[AwaitHeader, FinishingWrites, Pausing, Discarding, SendingReply, Done],
+            ReceivingBody => &[AwaitHeader, AwaitSlot, FinishingWrites, Pausing, Discarding, SendingReply, Done],
             FinishingWrites => &[AwaitHeader, Committing, Pausing, SendingReply, Done],
             SendingBody => &[AwaitHeader, AwaitSlot, SendingBody, Pausing, SendingReply, Done],
             Discarding => &[AwaitHeader, SendingReply, Done],

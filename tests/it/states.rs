@@ -16,7 +16,7 @@ AwaitHeader -> AwaitSlot Opening Executing ReceivingBody Committing Pausing Disc
 AwaitSlot -> AwaitHeader Opening Executing ReceivingBody Committing SendingBody Pausing Discarding SendingReply Done
 Opening -> AwaitHeader AwaitSlot ReceivingBody SendingBody Pausing Discarding SendingReply Done
 Executing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
-ReceivingBody -> AwaitHeader FinishingWrites Pausing Discarding SendingReply Done
+ReceivingBody -> AwaitHeader AwaitSlot FinishingWrites Pausing Discarding SendingReply Done
 FinishingWrites -> AwaitHeader Committing Pausing SendingReply Done
 Committing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
 SendingBody -> AwaitHeader AwaitSlot SendingBody Pausing SendingReply Done

@@ -28,15 +28,21 @@ impl Behavior for Box<SlotRequest> {
     }
 
     fn needs_slot(&self, common: &Common, limits: &Limits) -> bool {
-        common.holds_long_input(limits)
-            || matches!(&**self, SlotRequest::Store(_, content) if content.len() >= limits.head_len_max)
+        let is_needed = match &**self {
+            SlotRequest::Store(_, content) => content.len() >= limits.head_len_max,
+            // It keeps its share meanwhile.
+            SlotRequest::ResumeUpload(_) => true,
+            _ => false,
+        };
+        is_needed || common.holds_long_input(limits)
     }
 
-    fn release(self, common: &mut Common, _cx: &mut Cx<'_>) {
+    fn release(self, common: &mut Common, cx: &mut Cx<'_>) {
         match *self {
             SlotRequest::Command(_) | SlotRequest::Gather | SlotRequest::Store(..) => {}
             SlotRequest::Download { file, .. } => common.close(file),
             SlotRequest::Resume(sending) => common.close(sending.file),
+            SlotRequest::ResumeUpload(receiving) => receiving.release(common, cx),
         }
     }
 }
@@ -79,6 +85,10 @@ impl SlotRequest {
                 sending.min_rate = MinRate::new(cx.now, cx.limits.rate_window);
                 Step::enter(sending)
             }
+            Self::ResumeUpload(mut receiving) => {
+                receiving.min_rate = MinRate::new(cx.now, cx.limits.rate_window);
+                Step::enter(receiving)
+            }
         }
     }
 
@@ -89,20 +99,25 @@ impl SlotRequest {
         common: &mut Common,
         cx: &mut Cx<'_>,
     ) -> Step {
-        let is_under_way = matches!(*self, Self::Resume(_));
-        self.release(common, cx);
-        if !is_under_way {
-            return Step::Refuse(Failure::Busy, Cow::Borrowed(cause));
+        match *self {
+            Self::ResumeUpload(receiving) => receiving.fail(Failure::Busy, cause, common, cx),
+            Self::Resume(_) => {
+                self.release(common, cx);
+                common.report_failure(Failure::Busy, cause, cx);
+                Step::End(CloseReason::SlotTimeout, true)
+            }
+            _ => {
+                self.release(common, cx);
+                Step::Refuse(Failure::Busy, Cow::Borrowed(cause))
+            }
         }
-        common.report_failure(Failure::Busy, cause, cx);
-        Step::End(CloseReason::SlotTimeout, true)
     }
 
     /// Bytes of heap behind the content that waits with it.
     pub(in crate::session) const fn content_bytes(&self) -> usize {
         match self {
             Self::Store(_, content) => content.capacity(),
-            Self::Command(_) | Self::Gather | Self::Download { .. } | Self::Resume(_) => 0,
+            Self::Command(_) | Self::Gather | Self::Download { .. } | Self::Resume(_) | Self::ResumeUpload(_) => 0,
         }
     }
 }

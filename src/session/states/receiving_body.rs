@@ -32,7 +32,11 @@ impl Behavior for Box<Receiving> {
     }
 
     fn consume(mut self, data: &[u8], common: &mut Common, cx: &mut Cx<'_>) -> (Step, Consumed) {
-        let room = self.room(common.data.credits, cx);
+        let room = match cx.disk.pace {
+            // Without a slot, bytes that were read must not be held until the write-back has caught up.
+            DiskPace::KeepsUp if common.is_without_slot => usize::MAX,
+            _ => self.room(common.data.credits, cx),
+        };
         let part = match common.dialect.protocol().body(data, room) {
             Ok(part) => part,
             Err(failure) => return (self.fail(failure, failure.words(), common, cx), Consumed::Took(0)),
@@ -128,7 +132,7 @@ impl Behavior for Box<Receiving> {
     }
 
     fn is_bulk(&self, _common: &Common, _limits: &Limits) -> bool {
-        matches!(self.target, Target::File(_))
+        self.is_into_file()
     }
 
     fn release(self, common: &mut Common, cx: &mut Cx<'_>) {
@@ -197,6 +201,11 @@ impl Receiving {
         let (offset, len) = self.flush.due(self.upload.launched(), cx.disk.flush_window?)?;
         self.flush = Flush::Running(offset + len);
         Some(Op::Flush { file, offset, len })
+    }
+
+    /// True if the content goes into a staging file as it comes.
+    pub(in crate::session) const fn is_into_file(&self) -> bool {
+        matches!(self.target, Target::File(_))
     }
 
     /// How many bytes of content may come now.

@@ -138,6 +138,7 @@ impl Shape {
         let limits = Limits::default().with(|l| {
             l.connections_max = rng.range(2..=24) as usize;
             l.slots = rng.range(1..=6) as usize;
+            l.uploads_without_slot_max = rng.range(0..=3) as usize;
             l.per_address_percent = *rng.pick(&[50, 100]);
             l.slot_queue_max = rng.range(0..=8) as usize;
             l.chunk_bytes = chunk_bytes;

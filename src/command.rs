@@ -2,10 +2,17 @@
 //! is told an [`Answer`]. No status code, path or byte of a wire grammar appears here.
 
 use crate::object::{ExpectedKind, Key, Listing, Meta, Node, Precondition, Stored};
+use crate::upload::{UploadId, UploadRef, UploadState};
+
+pub use crate::upload::{GoAhead, Put};
 
 /// One request, whatever dialect it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
+    /// Go on with an upload, or begin one that can be resumed; a part of its body follows.
+    Append(Box<Append>),
+    /// Give up an upload: nothing of it stays.
+    CancelUpload { id: UploadId },
     /// Remove a file or an empty directory.
     Delete {
         key: Key,
@@ -22,6 +29,8 @@ pub enum Command {
         after: Option<Box<str>>,
         /// At most this many names.
         limit: usize,
+        /// With the digests of the files.
+        digests: bool,
     },
     /// Make a directory and its parents.
     MakeDir { key: Key },
@@ -36,12 +45,14 @@ pub enum Command {
     },
     /// What stands at a name?
     Stat { key: Key },
+    /// How far an upload is.
+    StatUpload { id: UploadId },
 }
 
 impl Command {
-    /// The name it is about, for the log and for ordering.
-    pub fn key(&self) -> &Key {
-        match self {
+    /// The name it is about, for the log; `None` where only the store knows it.
+    pub fn key(&self) -> Option<&Key> {
+        Some(match self {
             Self::Delete { key, .. }
             | Self::Get { key }
             | Self::List { key, .. }
@@ -49,19 +60,31 @@ impl Command {
             | Self::Stat { key } => key,
             Self::Put(put) => &put.key,
             Self::Rename { from, .. } => from,
-        }
+            Self::Append(append) => match &append.upload {
+                UploadRef::New(new) => &new.put.key,
+                UploadRef::Existing(_) => return None,
+            },
+            Self::CancelUpload { .. } | Self::StatUpload { .. } => return None,
+        })
     }
 
     /// Does it change the served directory?
     pub const fn is_change(&self) -> bool {
         match self {
-            Self::Delete { .. } | Self::MakeDir { .. } | Self::Put(_) | Self::Rename { .. } => true,
-            Self::Get { .. } | Self::List { .. } | Self::Stat { .. } => false,
+            Self::Append(_)
+            | Self::CancelUpload { .. }
+            | Self::Delete { .. }
+            | Self::MakeDir { .. }
+            | Self::Put(_)
+            | Self::Rename { .. } => true,
+            Self::Get { .. } | Self::List { .. } | Self::Stat { .. } | Self::StatUpload { .. } => false,
         }
     }
 
     pub const fn word(&self) -> &'static str {
         match self {
+            Self::Append(_) => "append",
+            Self::CancelUpload { .. } => "delete",
             Self::Delete { .. } => "delete",
             Self::Get { .. } => "get",
             Self::List { .. } => "list",
@@ -69,40 +92,31 @@ impl Command {
             Self::Put(_) => "put",
             Self::Rename { .. } => "rename",
             Self::Stat { .. } => "stat",
+            Self::StatUpload { .. } => "stat",
         }
     }
 }
 
-/// An upload as announced by its head.
+/// A part of an upload that can be resumed: the body of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Put {
-    pub key: Key,
-    /// The length, where the head tells it.
+pub struct Append {
+    pub upload: UploadRef,
+    /// The length of the whole upload, where this request tells it.
     pub len: Option<u64>,
-    /// What must hold when it becomes visible.
-    pub precondition: Precondition,
-    /// Modification time to set, seconds since 1970.
-    pub mtime: Option<i64>,
-    /// Compute the SHA-256 of the body on the way.
-    pub hash: bool,
-    /// Does the peer wait to be told before it sends the body?
-    pub go_ahead: GoAhead,
+    pub ends: Ends,
+    /// The dialect verifies the part when it has come in full: nothing of it counts before that.
+    pub is_verified: bool,
 }
 
-impl Put {
-    /// An upload with nothing asked besides; a head that asks more sets it.
-    pub const fn new(key: Key, len: Option<u64>) -> Self {
-        Self { key, len, precondition: Precondition::None, mtime: None, hash: false, go_ahead: GoAhead::NotAwaited }
-    }
-}
-
-/// Does the peer wait to be told before it sends the body?
+/// When an upload is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GoAhead {
-    /// No: it is on its way already.
-    NotAwaited,
-    /// Yes: whatever can be refused is refused before the body moves, however small it is.
-    Awaited,
+pub enum Ends {
+    /// Behind this part.
+    WithThisPart,
+    /// Once it is as long as was announced.
+    AtItsLength,
+    /// Not yet.
+    Later,
 }
 
 /// How a command went, on its way back to the dialect.
@@ -118,6 +132,13 @@ pub enum Answer {
     Found(Node),
     /// The upload is complete under its final name.
     Stored(Stored),
-    /// Deleted, made or renamed.
+    /// The upload may go on at its offset: say so if the grammar wants it, then the part is received. One that is
+    /// complete takes no part.
+    Resumed(Box<UploadState>),
+    /// The part has been received, and all of it that is named here is safe. The upload is not complete.
+    Saved(Box<UploadState>),
+    /// How far the upload is.
+    UploadFound(Box<UploadState>),
+    /// Deleted, made, renamed or cancelled.
     Done,
 }

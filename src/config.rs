@@ -161,6 +161,19 @@ limits! {
     accept_defer: Duration = Duration::from_secs(1),
     /// Time until accepting is tried again after descriptors ran out. No flag.
     accept_retry: Duration = Duration::from_millis(100),
+    /// Uploads that can be resumed and that are kept, unfinished ones and those whose end may still be asked for.
+    uploads_kept_max: usize = 1024,
+    /// Bytes of unfinished uploads that are kept, by their announced lengths.
+    uploads_kept_bytes_max: u64 = 1 << 40,
+    /// Time for which an upload is kept to which nothing is added.
+    upload_expiry: Duration = Duration::from_secs(24 * 3600),
+    /// Bytes of an upload that can be resumed after which what was received is made durable: at most twice as many
+    /// are sent again after a failure.
+    upload_sync_bytes: u64 = 16 * 1024 * 1024,
+    /// The same in time, where few bytes come.
+    upload_sync_interval: Duration = Duration::from_secs(5),
+    /// Digests that are kept with files, on the disk: 64 bytes each, in a file that grows as they are used; 0 keeps none.
+    digests_max: usize = 1 << 20,
     /// Kernel send buffer of one connection, in bytes; 0 leaves it to the kernel.
     send_buffer_bytes: usize = 0,
     /// Kernel receive buffer of one connection, in bytes; 0 leaves it to the kernel.
@@ -197,6 +210,22 @@ impl Limits {
     /// The most bytes that one connection may hold unread by its dialect.
     pub fn held_bytes_max(&self) -> usize {
         self.head_len_max.max(self.message_bytes_max)
+    }
+
+    /// What one client address may have of `of`; at least one, and without a bound where it may have all.
+    pub const fn address_share(&self, of: usize) -> usize {
+        let share = self.address_share_bytes(of as u64);
+        if share > usize::MAX as u64 { usize::MAX } else { share as usize }
+    }
+
+    /// The same in bytes.
+    pub const fn address_share_bytes(&self, of: u64) -> u64 {
+        let percent = self.per_address_percent as u64;
+        if percent >= 100 {
+            return u64::MAX;
+        }
+        let share = of / 100 * percent + of % 100 * percent / 100;
+        if share == 0 { 1 } else { share }
     }
 
     /// How many disk workers may list at once: opens and reads must find one that does not.

@@ -114,10 +114,10 @@ pub struct Counters {
 
 impl Counters {
     /// What each element of [`Counters::requests`] counts.
-    pub const REQUESTS: [&'static str; 7] = ["delete", "get", "list", "mkdir", "put", "rename", "stat"];
+    pub const REQUESTS: [&'static str; 8] = ["delete", "get", "list", "mkdir", "put", "rename", "stat", "append"];
 
     /// What each place of [`Counters::states`] counts: the states of a session, in their order.
-    pub const STATES: [&'static str; 14] = [
+    pub const STATES: [&'static str; 15] = [
         "await-header",
         "await-slot",
         "opening",
@@ -125,6 +125,7 @@ impl Counters {
         "receiving-body",
         "finishing-writes",
         "committing",
+        "saving",
         "sending-body",
         "sending-part",
         "pausing",

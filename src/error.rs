@@ -53,8 +53,12 @@ numbered! {
         DigestMismatch = "digest-mismatch",
         /// The server is ending and takes no new requests.
         Draining = "draining",
+        /// It was there, and its time is over.
+        Gone = "gone",
         /// The server or its disk failed.
         Internal = "internal",
+        /// Another server or request has it now; trying again may work.
+        Locked = "locked",
         /// The request breaks the grammar of its dialect.
         Malformed(&'static str) = "malformed",
         /// The disk or the quota is full.
@@ -90,7 +94,9 @@ impl Failure {
             Self::Conflict(why) | Self::Denied(why) | Self::Malformed(why) | Self::NotImplemented(why) => why,
             Self::DigestMismatch => "the content does not match its digest, nothing was stored",
             Self::Draining => "the server is shutting down",
+            Self::Gone => "its time is over",
             Self::Internal => "the server could not complete this, its log says why",
+            Self::Locked => "in use by another request, try again",
             Self::NoSpace => "no space left for this file",
             Self::NotFound => "no such file or folder",
             Self::PreconditionFailed => "the precondition does not hold",

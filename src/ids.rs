@@ -4,6 +4,7 @@
 //! generation can never reach the next user of the slot. This file never looks anything up.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 /// One TCP connection: its slot in the slab and which use of that slot it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +52,31 @@ impl fmt::Display for ConnId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId(pub u64);
 
+/// What counts as one client: an IPv4 address, or an IPv6 /64, which is what a provider assigns to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientAddress(u128);
+
+impl ClientAddress {
+    /// All addresses that a full table has no entry for.
+    pub const OTHERS: Self = Self(u128::MAX);
+
+    pub fn of(peer: SocketAddr) -> Self {
+        match peer.ip().to_canonical() {
+            IpAddr::V4(ip) => Self(ip.to_ipv6_mapped().to_bits()),
+            IpAddr::V6(ip) => Self(ip.to_bits() >> 64 << 64),
+        }
+    }
+
+    pub const fn to_bits(self) -> u128 {
+        self.0
+    }
+
+    /// The inverse of [`ClientAddress::to_bits`].
+    pub const fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+}
+
 /// One listening address, in the order the addresses were configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenerId(pub u16);
@@ -64,5 +90,15 @@ mod tests {
         for id in [ConnId::new(0, 0), ConnId::new(u32::MAX, 7), ConnId::new(3, u32::MAX)] {
             assert_eq!(ConnId::from_token(id.to_token()), id);
         }
+    }
+
+    #[test]
+    fn a_client_is_an_ipv4_address_or_an_ipv6_network() {
+        let of = |ip: &str| ClientAddress::of(SocketAddr::new(ip.parse().expect("an address"), 1));
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff::"));
+        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
+        assert_ne!(of("127.0.0.1"), of("127.0.0.2"));
     }
 }

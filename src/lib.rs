@@ -22,7 +22,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`ids`] [`error`] [`object`] [`command`] [`config`] [`counters`] [`calendar`] | words |
+//! | 0 | [`ids`] [`error`] [`object`] [`command`] [`config`] [`counters`] [`calendar`] [`upload`] | words |
 //! | 1 | [`buffer`] [`wire`] | held bytes; byte grammars |
 //! | 2 | [`dialect`] [`transfer`] [`platform`] | meaning; accounting of one body; the ports |
 //! | 3 | [`session`] | the state machine of one connection |
@@ -79,5 +79,7 @@ pub mod session;
 pub mod store;
 #[doc(hidden)]
 pub mod transfer;
+#[doc(hidden)]
+pub mod upload;
 #[doc(hidden)]
 pub mod wire;

@@ -99,6 +99,8 @@ pub struct Meta {
     /// Last modification, seconds since 1970 (negative before).
     pub mtime: i64,
     pub etag: Etag,
+    /// The SHA-256 of its content, where that was kept since it was stored. Only looked up where it may be asked for.
+    pub sha256: Option<[u8; 32]>,
 }
 
 /// What stands at a name.
@@ -236,7 +238,7 @@ mod tests {
     #[test]
     fn a_precondition_holds_for_what_it_names_and_nothing_else() {
         let (this, other) = (Etag([1; 16]), Etag([2; 16]));
-        let meta = Meta { len: 1, mtime: 100, etag: this };
+        let meta = Meta { len: 1, mtime: 100, etag: this, sha256: None };
         let both = |one, two| Precondition::All(Box::new([one, two]));
         for (precondition, without, with) in [
             (Precondition::None, true, true),

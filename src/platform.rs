@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use crate::buffer::Chunk;
 use crate::command::Put;
 use crate::error::StoreError;
-use crate::ids::{ConnId, FileId, ListenerId};
+use crate::ids::{ClientAddress, ConnId, FileId, ListenerId};
 use crate::object::{ExpectedKind, Key, Listing, Meta, Node, Precondition, Stored};
+use crate::upload::{DigestState, PartEnd, UploadId, UploadRef, UploadState};
 
 pub use crate::counters::{Counters, Health, Queued};
 
@@ -20,9 +21,12 @@ pub use crate::counters::{Counters, Health, Queued};
 pub enum Op {
     /// Removes a staging file. Consumes `file`, whatever happens.
     Abort { file: FileId },
+    /// Makes what was written to an upload durable up to `offset`, and records that together with the state of its
+    /// digest there. Every byte before `offset` has been written; more may be written meanwhile.
+    Checkpoint { file: FileId, offset: u64, digest: Option<DigestState> },
     /// Closes a file that was opened for reading. Consumes `file`.
     Close { file: FileId },
-    /// Makes a complete staging file visible under `key`, as durably as the store is configured.
+    /// Makes a complete staging file, or a complete upload, visible under `key`, as durably as the store is configured.
     /// Consumes `file`, whatever happens.
     Commit {
         file: FileId,
@@ -37,12 +41,19 @@ pub enum Op {
         mtime: Option<i64>,
         /// Checked when the file is renamed.
         precondition: Precondition,
+        /// The SHA-256 of all of it, where that is known: it is kept with the file.
+        digest: Option<Box<[u8; 32]>>,
     },
     /// Makes a staging file for an upload, and refuses what can be known now: a directory in the way,
     /// a precondition that does not hold, no space. Space is reserved as the bytes are written.
+    /// Where the file that the client announced has the name already, that is [`Outcome::Committed`].
     Create(Put),
     /// Removes a file or an empty directory.
     Delete { key: Key, expected_kind: ExpectedKind, precondition: Precondition },
+    /// Ends the attachment of a connection to an upload. No write is under way. Consumes `file`, whatever happens.
+    EndPart { file: FileId, end: PartEnd },
+    /// How far an upload is, as was last recorded; also while a connection is attached to it.
+    FindUpload { id: UploadId },
     /// Writes this part of a staging file to the disk, and waits for it: bounds the dirty memory of a long
     /// upload. Promises nothing about durability.
     Flush { file: FileId, offset: u64, len: u64 },
@@ -55,13 +66,25 @@ pub enum Op {
         limit: usize,
         /// Stops early when the names of the page together reach this many bytes; the page always has one name.
         bytes_max: usize,
+        /// Looks up the digests of the files.
+        digests: bool,
     },
     /// Makes a directory and its parents.
     MakeDir { key: Key },
     /// Opens a file for reading. The open file pins one version.
     Open { key: Key },
+    /// Opens an upload to go on with it, or makes one. No other connection is attached to it.
+    OpenUpload {
+        upload: UploadRef,
+        /// Its length, where it is known only now.
+        len: Option<u64>,
+        /// In whose share one that is made counts.
+        client: ClientAddress,
+    },
     /// Reads up to `len` bytes into `chunk`, which comes back with the completion.
     Read { file: FileId, offset: u64, len: usize, chunk: Chunk },
+    /// Removes an upload that no connection is attached to.
+    RemoveUpload { id: UploadId },
     /// Moves a file or directory; the precondition is that of `to`.
     Rename { from: Key, to: Key, precondition: Precondition },
     /// Looks what a name stands for.
@@ -96,9 +119,22 @@ pub enum Outcome {
     },
     /// The chunk holds what was read; an empty chunk means the file ends before `offset`.
     Read,
+    /// What an `EndPart` left.
+    PartEnded(Box<UploadState>),
     Renamed,
+    /// A `Checkpoint` ended: so many bytes of the upload are safe.
+    Saved(u64),
     /// What a `Stat` found.
     Found(Node),
+    UploadFound(Box<UploadState>),
+    UploadOpened {
+        upload: Box<UploadState>,
+        /// For writing; `None` if it is complete.
+        file: Option<FileId>,
+        /// Of everything before its offset, where a digest is wanted.
+        digest: Option<DigestState>,
+    },
+    UploadRemoved,
     /// The range was in the page cache a moment ago.
     Warmed,
     /// Every byte of the chunk is in the file.

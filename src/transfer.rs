@@ -3,10 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use sha2::digest::common::hazmat::SerializableState as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::Limits;
 use crate::error::Failure;
+use crate::upload::DigestState;
 
 /// SHA-256 of a body as it passes, where somebody wants it.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +30,17 @@ impl Hasher {
         if let Some(hasher) = &mut self.0 {
             hasher.update(bytes);
         }
+    }
+
+    /// To go on from later; `None` if nothing is hashed.
+    pub fn state(&self) -> Option<DigestState> {
+        self.0.as_ref().map(|hasher| DigestState(hasher.serialize().as_slice().into()))
+    }
+
+    /// Goes on from there; `None` if that is no such state.
+    pub fn resume(state: &DigestState) -> Option<Self> {
+        let state = state.0.as_ref().try_into().ok()?;
+        Sha256::deserialize(state).ok().map(|hasher| Self(Some(Box::new(hasher))))
     }
 
     /// The digest of everything so far.
@@ -55,6 +68,11 @@ impl Upload {
         Self { next: 0, end, len_max, written: 0 }
     }
 
+    /// The rest of an upload whose first `offset` bytes are there.
+    pub const fn resume(offset: u64, end: Option<u64>, len_max: u64) -> Self {
+        Self { next: offset, end, len_max, written: offset }
+    }
+
     /// Reserves the next `len` bytes and returns their offset.
     pub fn launch(&mut self, len: usize) -> Result<u64, Failure> {
         let at = self.next;
@@ -75,6 +93,16 @@ impl Upload {
     /// Bytes handed to the store.
     pub const fn launched(&self) -> u64 {
         self.next
+    }
+
+    /// True if it is as long as was announced.
+    pub fn is_at_its_end(&self) -> bool {
+        self.end == Some(self.next)
+    }
+
+    /// True if it is shorter than was announced.
+    pub fn misses_its_end(&self) -> bool {
+        self.end.is_some_and(|end| self.next < end)
     }
 
     /// Has the store taken over everything it was handed?
@@ -107,6 +135,51 @@ impl Flush {
             Self::Idle(_) => false,
             Self::Running(to) => launched - to >= window,
         }
+    }
+}
+
+/// How much of an upload that can be resumed is safe, and when the rest is made so.
+#[derive(Debug)]
+pub struct Checkpoints {
+    /// Bytes that are safe.
+    safe: u64,
+    /// When the last one ended.
+    ended: Instant,
+    /// True while one is at the store.
+    is_running: bool,
+    /// False where nothing may be made safe before the whole part is verified.
+    is_wanted: bool,
+}
+
+impl Checkpoints {
+    pub const fn new(safe: u64, is_wanted: bool, now: Instant) -> Self {
+        Self { safe, ended: now, is_running: false, is_wanted }
+    }
+
+    /// True if one is to begin, with `launched` bytes of the upload received.
+    pub fn is_due(&self, launched: u64, now: Instant, limits: &Limits) -> bool {
+        self.at(launched, limits).is_some_and(|at| now >= at)
+            || self.is_wanted && !self.is_running && launched - self.safe >= limits.upload_sync_bytes
+    }
+
+    /// When one is to begin though few bytes come.
+    pub fn at(&self, launched: u64, limits: &Limits) -> Option<Instant> {
+        let is_next = self.is_wanted && !self.is_running && launched > self.safe;
+        is_next.then(|| self.ended + limits.upload_sync_interval)
+    }
+
+    /// True if the upload must pause until the running one is done: more would have to be sent again after a
+    /// failure than the operator permits.
+    pub const fn is_behind(&self, launched: u64, limits: &Limits) -> bool {
+        self.is_running && launched - self.safe >= limits.upload_sync_bytes.saturating_mul(2)
+    }
+
+    pub const fn began(&mut self) {
+        self.is_running = true;
+    }
+
+    pub const fn finished(&mut self, safe: u64, now: Instant) {
+        (self.safe, self.ended, self.is_running) = (safe, now, false);
     }
 }
 

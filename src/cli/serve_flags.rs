@@ -177,6 +177,14 @@ const LIMITS: &[Flag<Args>] = limits! {
         "Left free on the file system; an upload that would leave less is refused";
     "max-reserved": Bytes(0) => reserved_bytes_max,
         "Reserved on the file system ahead of what was received, all uploads together";
+    "max-uploads": Count(1) => uploads_kept_max,
+        "Uploads that can be resumed and are kept; beyond that the oldest complete ones are forgotten, then new ones refused";
+    "max-upload-bytes": Bytes(1) => uploads_kept_bytes_max, "Bytes of unfinished uploads that are kept";
+    "upload-expiry": Seconds() => upload_expiry, "Time for which an unfinished upload is kept to which nothing is added";
+    "upload-sync": Bytes(1) => upload_sync_bytes,
+        "An upload that can be resumed is made durable after so many bytes";
+    "upload-sync-interval": Seconds() => upload_sync_interval, "The same where few bytes come";
+    "digests": Count(0) => digests_max, "Digests of files that are kept, at 64 bytes on the disk; 0: none";
     "accept-defer": Seconds() => accept_defer,
         "How long the kernel holds a connection that has sent nothing before it hands it over; 0: not at all";
     "head-timeout": Seconds() => head_timeout, "Total time for a request head";

@@ -200,7 +200,7 @@ impl LengthPrefix {
 
     fn request(&mut self, request: &[u8], context: &mut Context<'_>) -> Action {
         if grammar::request(request).is_ok_and(|request| needs_framing(&request)) {
-            let failure = Failure::NotImplemented("PUT * and trailer= are not offered in messages");
+            let failure = Failure::NotImplemented("PUT *, trailer= and if-differs= are not offered in messages");
             return self.framed(context, |_, context| line::refuse(failure, None, context, Action::Next));
         }
         let request = [request, b"\n"].concat();

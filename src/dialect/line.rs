@@ -10,6 +10,7 @@
 //! replies come in order. `wire::line` has the grammar; this file has the meaning. It never
 //! guesses where the next request begins: where that is not certain, the connection closes.
 
+mod get;
 mod options;
 mod say;
 mod upload;
@@ -17,17 +18,21 @@ mod upload;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::command::{Answer, Command, Put};
+use sha2::{Digest as _, Sha256};
+
+use crate::command::{Answer, Append, Command, Ends, Put};
 use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Phase, Protocol};
 use crate::dialect::spec::{Dialect, Secret, Traits};
 use crate::error::{CloseReason, Failure};
-use crate::object::{ExpectedKind, Key, Meta, Node};
+use crate::object::{ExpectedKind, Key, Node};
+use crate::upload::{GoAhead, NewUpload, UploadId, UploadRef, UploadStage, UploadState};
 use crate::wire::key::{self, Path};
 use crate::wire::line::{self, Request};
-use crate::wire::range::{ByteRange, decimal};
+use crate::wire::range::decimal;
+use get::{GetExchange, Trailer};
 use options::{OnlyIf, Options};
 pub(super) use say::refuse;
-use say::{say_listing, say_node, say_opened, say_stored};
+use say::{say_complete, say_go, say_listing, say_node, say_stored, say_upload};
 use upload::{Framing, PutExchange};
 
 pub const TURNED_AWAY: &[u8] = b"ERR 429 retry=1 the server has as many connections as it takes\n";
@@ -69,8 +74,13 @@ enum Exchange {
     Stat {
         key: Key,
         verb: StatVerb,
+        tells_digest: bool,
     },
-    /// LIST, DELETE, MKDIR, RENAME: nothing to remember but the name, for the message.
+    List {
+        key: Key,
+        digests: bool,
+    },
+    /// DELETE, MKDIR, RENAME: nothing to remember but the name, for the message.
     Plain(Key),
 }
 
@@ -79,14 +89,6 @@ enum StatVerb {
     Get,
     Stat,
     StatDir,
-}
-
-#[derive(Debug)]
-struct GetExchange {
-    key: Key,
-    range: Option<ByteRange>,
-    only: Option<OnlyIf>,
-    has_trailer: bool,
 }
 
 impl Line {
@@ -170,8 +172,13 @@ impl Line {
             },
         };
         let has_trailer = request.options.contains(&("trailer", "sha256"));
-        // With resume= the client sends nothing before it is told GO.
-        let waits = request.options.iter().any(|(name, _)| *name == "resume");
+        // With these the client sends nothing before it is told GO.
+        let waits = request.options.iter().any(|(name, _)| matches!(*name, "resume" | "if-differs"));
+        let framing = match framing {
+            Framing::Counted(len) if waits => Framing::NotBegun(Some(len)),
+            _ if waits => Framing::NotBegun(None),
+            framing => framing,
+        };
         let key = key::absolute(request.path).map_or_else(|_| Key::root(), |path| path.key);
         self.exchange = Exchange::Put(Box::new(PutExchange::new(key, framing, has_trailer)));
         match self.put_command(request, context) {
@@ -186,13 +193,10 @@ impl Line {
             return Err(Failure::Unauthorized);
         }
         context.check_serving()?;
-        let options = Options::parse(request, &["if", "mtime", "resume", "sha256", "trailer"])?;
+        let options = Options::parse(request, &["if", "if-differs", "mtime", "resume", "sha256", "trailer"])?;
         let path = path_of(request.path)?;
         if path.expected_kind == ExpectedKind::Dir {
             return Err(Failure::Malformed("the path of a PUT must not end in /"));
-        }
-        if options.resume {
-            return Err(Failure::NotImplemented("resume= is not offered"));
         }
         let len = request.word.and_then(decimal);
         if len.is_some_and(|len| len > context.limits.request_bytes_max) {
@@ -202,39 +206,55 @@ impl Line {
         exchange.announced = options.sha256;
         let hash = options.trailer || options.sha256.is_some();
         let precondition = OnlyIf::precondition(options.only)?;
-        Ok(Command::Put(Put { precondition, mtime: options.mtime, hash, ..Put::new(path.key, len) }))
+        if options.if_differs && (len.is_none() || options.sha256.is_none()) {
+            return Err(Failure::Malformed("if-differs=1 needs a size and sha256="));
+        }
+        let waits = options.if_differs || options.resume.is_some();
+        let sha256 = options.sha256.filter(|_| waits && len.is_some()).map(Box::new);
+        let go_ahead = if options.if_differs { GoAhead::Awaited } else { GoAhead::NotAwaited };
+        let put = Put { precondition, mtime: options.mtime, hash, sha256, go_ahead, ..Put::new(path.key, len) };
+        let Some(token) = options.resume else { return Ok(Command::Put(put)) };
+        let id = Some(upload_id(&token, &put.key));
+        let upload = UploadRef::New(Box::new(NewUpload { id, put, metadata: "".into() }));
+        Ok(Command::Append(Box::new(Append { upload, len: None, ends: Ends::WithThisPart, is_verified: false })))
     }
 
     fn get(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
-        let (options, Path { key, expected_kind }) = pieces(request, &["if", "range", "trailer"])?;
+        let (options, Path { key, expected_kind }) = pieces(request, &["digest", "if", "range", "trailer"])?;
         if expected_kind == ExpectedKind::Dir {
-            self.exchange = Exchange::Stat { key: key.clone(), verb: StatVerb::Get };
+            self.exchange = Exchange::Stat { key: key.clone(), verb: StatVerb::Get, tells_digest: false };
             return Ok(Action::Run(Command::Stat { key }));
         }
         if options.only == Some(OnlyIf::Absent) {
             return Err(Failure::Malformed("if=absent makes no sense for GET"));
         }
-        let Options { range, only, trailer: has_trailer, .. } = options;
-        let exchange = GetExchange { key: key.clone(), range, only, has_trailer };
+        let Options { range, only, trailer, digest: tells_digest, .. } = options;
+        let trailer = if trailer { Trailer::Computed } else { Trailer::None };
+        let exchange = GetExchange { key: key.clone(), range, only, tells_digest, trailer };
         self.exchange = Exchange::Get(Box::new(exchange));
         Ok(Action::Run(Command::Get { key }))
     }
 
     fn list(&mut self, request: &Request<'_>, context: &Context<'_>) -> Result<Action, Failure> {
-        let (options, Path { key, .. }) = pieces(request, &["after", "limit"])?;
-        self.exchange = Exchange::Plain(key.clone());
+        let (options, Path { key, .. }) = pieces(request, &["after", "digest", "limit"])?;
+        self.exchange = Exchange::List { key: key.clone(), digests: options.digest };
         let names_max = context.limits.list_names_max;
         let limit = options.limit.map_or(names_max, |limit| limit.min(names_max));
-        Ok(Action::Run(Command::List { key, after: options.after, limit }))
+        Ok(Action::Run(Command::List { key, after: options.after, limit, digests: options.digest }))
     }
 
     fn stat(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
-        let (_, Path { key, expected_kind }) = pieces(request, &[])?;
+        let (options, Path { key, expected_kind }) = pieces(request, &["digest", "resume"])?;
+        if let Some(token) = options.resume {
+            let id = upload_id(&token, &key);
+            self.exchange = Exchange::Plain(key);
+            return Ok(Action::Run(Command::StatUpload { id }));
+        }
         let verb = match expected_kind {
             ExpectedKind::Dir => StatVerb::StatDir,
             ExpectedKind::Either => StatVerb::Stat,
         };
-        self.exchange = Exchange::Stat { key: key.clone(), verb };
+        self.exchange = Exchange::Stat { key: key.clone(), verb, tells_digest: options.digest };
         Ok(Action::Run(Command::Stat { key }))
     }
 
@@ -273,19 +293,31 @@ impl Line {
         Ok(Action::Run(Command::Rename { from, to, precondition }))
     }
 
-    /// The file is open: the reply line, then its bytes.
-    fn opened_for_get(&mut self, meta: &Meta, context: &mut Context<'_>) -> Action {
-        let Exchange::Get(get) = &self.exchange else { return Action::Close(CloseReason::Internal) };
-        if get.only.is_some_and(|only| only != OnlyIf::Version(meta.etag)) {
-            return refuse(Failure::PreconditionFailed, Some(&get.key), context, Action::Next);
+    /// The body may come, from its first byte on.
+    fn go_from_start(&mut self, context: &mut Context<'_>) -> Action {
+        if let Exchange::Put(put) = &mut self.exchange
+            && let Framing::NotBegun(_) = put.framing
+        {
+            say_go(0, context.out);
+            put.go(0);
         }
-        let (range, asked) = match get.range.map(|range| range.resolve(meta.len)) {
-            None => (0..meta.len, None),
-            Some(Ok(range)) => (range.clone(), Some(range)),
-            Some(Err(failure)) => return refuse(failure, Some(&get.key), context, Action::Next),
-        };
-        say_opened(&range, asked.as_ref(), meta, context.out);
-        Action::Send { range, hash: get.has_trailer }
+        Action::Receive
+    }
+
+    /// An upload with `resume=` is open: the client goes on behind what is safe.
+    fn resumed(&mut self, upload: &UploadState, context: &mut Context<'_>) -> Action {
+        let Exchange::Put(put) = &mut self.exchange else { return Action::Close(CloseReason::Internal) };
+        say_go(upload.offset, context.out);
+        match upload.stage {
+            UploadStage::Unfinished => {
+                put.go(upload.offset);
+                Action::Receive
+            }
+            UploadStage::Complete(stored) => {
+                say_complete(stored.as_ref(), context.out);
+                self.over()
+            }
+        }
     }
 
     /// An idle connection keeps nothing of the request before.
@@ -300,8 +332,8 @@ impl Line {
         let (key, then) = match &exchange {
             Exchange::None => (None, Action::Next),
             Exchange::Get(get) => (Some(&get.key), Action::Next),
-            Exchange::Plain(key) | Exchange::Stat { key, .. } => (Some(key), Action::Next),
-            Exchange::Put(put) if put.framing == Framing::Ended => (Some(&put.key), Action::Next),
+            Exchange::List { key, .. } | Exchange::Plain(key) | Exchange::Stat { key, .. } => (Some(key), Action::Next),
+            Exchange::Put(put) if put.is_read() => (Some(&put.key), Action::Next),
             // Broken framing has no end that could be found.
             Exchange::Put(put) if matches!(failure, Failure::Malformed(_)) => {
                 (Some(&put.key), Action::Close(CloseReason::Malformed))
@@ -347,22 +379,40 @@ impl Protocol for Line {
             Err(failure) => return self.failed(failure, context),
         };
         match answer {
-            Answer::Created => return Action::Receive,
-            Answer::Opened(meta) => return self.opened_for_get(&meta, context),
-            Answer::Listed(listing) => say_listing(&listing, context.out),
+            Answer::Created => return self.go_from_start(context),
+            Answer::Opened(meta) => {
+                let Exchange::Get(get) = &mut self.exchange else { return Action::Close(CloseReason::Internal) };
+                return get.opened(&meta, context);
+            }
+            Answer::Listed(listing) => {
+                let digests = matches!(self.exchange, Exchange::List { digests: true, .. });
+                say_listing(&listing, digests, context.out);
+            }
             Answer::Found(node) => {
-                let Exchange::Stat { key, verb } = &self.exchange else { return Action::Close(CloseReason::Internal) };
+                let Exchange::Stat { key, verb, tells_digest } = &self.exchange else {
+                    return Action::Close(CloseReason::Internal);
+                };
                 let conflict = match (node, verb) {
                     (Node::Dir { .. }, StatVerb::Get) => Failure::Conflict("that is a folder"),
                     (Node::File(_), StatVerb::Get | StatVerb::StatDir) => Failure::Conflict("that is a file"),
                     (node, _) => {
-                        say_node(node, context.out);
+                        say_node(node, *tells_digest, context.out);
                         return self.over();
                     }
                 };
                 return refuse(conflict, Some(key), context, Action::Next);
             }
-            Answer::Stored(stored) => say_stored(&stored, context.out),
+            Answer::Resumed(upload) => return self.resumed(&upload, context),
+            Answer::UploadFound(upload) => say_upload(&upload, context.out),
+            Answer::Saved(_) => return Action::Close(CloseReason::Internal),
+            Answer::Stored(stored) => {
+                if let Exchange::Put(put) = &self.exchange
+                    && let Framing::NotBegun(_) = put.framing
+                {
+                    say_go(stored.meta.len, context.out);
+                }
+                say_stored(&stored, context.out);
+            }
             Answer::Done => context.out.extend_from_slice(b"OK 0\n"),
         }
         self.over()
@@ -384,13 +434,22 @@ impl Protocol for Line {
     }
 
     fn sent(&mut self, digest: Option<[u8; 32]>, context: &mut Context<'_>) -> Action {
-        if let Some(digest) = digest {
+        let Exchange::Get(get) = &self.exchange else { return Action::Close(CloseReason::Internal) };
+        if let Some(digest) = get.digest(digest) {
             context.out.extend_from_slice(b"sha256=");
             context.out.extend_from_slice(line::hex(&digest).as_bytes());
             context.out.push(b'\n');
         }
         self.over()
     }
+}
+
+/// The upload that the token of a client names: the same token may stand for several names.
+fn upload_id(token: &str, key: &Key) -> UploadId {
+    let digest = Sha256::new().chain_update("line ").chain_update(token).chain_update(key.to_string()).finalize();
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest[..16]);
+    UploadId(id)
 }
 
 fn path_of(text: &str) -> Result<Path, Failure> {

@@ -304,7 +304,7 @@ impl Menu {
 
     fn seek(&mut self, class: Class, found: Found, after: Option<Box<str>>, context: &Context<'_>) -> Action {
         self.enter(Exchange::Seeking(class, Box::new(found)), None);
-        Action::Run(Command::List { key: Key::root(), after, limit: context.limits.list_names_max })
+        Action::Run(Command::List { key: Key::root(), after, limit: context.limits.list_names_max, digests: false })
     }
 
     fn sought(&mut self, listing: Listing, context: &mut Context<'_>) -> Action {
@@ -416,9 +416,7 @@ impl Protocol for Menu {
             }
             (Ok(Answer::Opened(meta)), _) => self.opened_file(&meta, context),
             (Ok(Answer::Listed(listing)), _) => self.sought(listing, context),
-            (Ok(Answer::Created | Answer::Stored(..) | Answer::Found(_) | Answer::Done), _) => {
-                Action::Close(CloseReason::Internal)
-            }
+            (Ok(_), _) => Action::Close(CloseReason::Internal),
         }
     }
 

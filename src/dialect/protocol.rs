@@ -149,10 +149,14 @@ pub trait Protocol {
     }
 
     /// Every byte of the body is in the staging file: whether it may become visible. `digest` is there if the
-    /// command asked to hash.
+    /// command asked to hash. Also asked of a part of an upload that is not complete with it, without a digest: then
+    /// whether the part is kept.
     fn finish(&mut self, _digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
         Err(Failure::Internal)
     }
+
+    /// So many bytes of the upload that is received are safe, though its body is not complete.
+    fn saved(&mut self, _offset: u64, _context: &mut Context<'_>) {}
 
     /// True once the peer said that nothing follows the request that is answered.
     fn was_last_request(&self) -> bool {

@@ -40,3 +40,48 @@ pub fn ignores_hangup() -> bool {
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & HANGUP_BIT != 0)
 }
+
+/// Bytes that cannot be guessed.
+#[cfg(target_os = "linux")]
+pub fn random<const N: usize>() -> std::io::Result<[u8; N]> {
+    use rustix::rand::{GetRandomFlags, getrandom};
+    let mut bytes = [0; N];
+    let mut done = 0;
+    while done < N {
+        done += rustix::io::retry_on_intr(|| getrandom(&mut bytes[done..], GetRandomFlags::empty()))?;
+    }
+    Ok(bytes)
+}
+
+/// Bytes that cannot be guessed.
+#[cfg(not(target_os = "linux"))]
+pub fn random<const N: usize>() -> std::io::Result<[u8; N]> {
+    use std::io::Read as _;
+    let mut bytes = [0; N];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The machine, which keeps this over restarts (machine-id(5)); `None` where it has none.
+pub fn machine_id() -> Option<[u8; 16]> {
+    id_in("/etc/machine-id")
+}
+
+/// The run of the kernel, another after each restart of the machine; `None` where it is not known.
+pub fn boot_id() -> Option<[u8; 16]> {
+    id_in("/proc/sys/kernel/random/boot_id")
+}
+
+/// When the process started, in ticks since the kernel did (proc_pid_stat(5), field 22); `None` where it is not known.
+pub fn start_ticks() -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field is a name, which may have spaces.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split(' ').nth(22 - 3)?.parse().ok()
+}
+
+/// 32 hex digits, with or without dashes.
+fn id_in(path: &str) -> Option<[u8; 16]> {
+    let digits: String = std::fs::read_to_string(path).ok()?.trim().chars().filter(|c| *c != '-').collect();
+    (digits.len() == 32).then(|| u128::from_str_radix(&digits, 16).ok()).flatten().map(u128::to_be_bytes)
+}

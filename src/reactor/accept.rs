@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::dialect::{AnyProtocol, Secret};
+use crate::ids::ClientAddress;
 use crate::ids::{ConnId, ListenerId};
 use crate::platform::{AcceptError, Platform, Stream};
-use crate::reactor::addresses::Address;
 use crate::reactor::connections::Connection;
 use crate::reactor::parts::Reactor;
 use crate::session::Session;
@@ -53,7 +53,7 @@ impl<P: Platform> Reactor<P> {
         env.counters.accepted += 1;
         let listening = &self.listeners.states[index].listening;
         let wait = match env.access.needs_secret() && listening.kind().traits().secret != Secret::Unknown {
-            true => self.guesses.wait(Address::of(peer), env.clock.now, &env.limits),
+            true => self.guesses.wait(ClientAddress::of(peer), env.clock.now, &env.limits),
             false => Some(Duration::ZERO),
         };
         if let Some(wait) = wait

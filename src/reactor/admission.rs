@@ -9,8 +9,7 @@ use std::num::NonZeroU64;
 
 use crate::config::Limits;
 use crate::counters::Counters;
-use crate::ids::ConnId;
-use crate::reactor::addresses::Address;
+use crate::ids::{ClientAddress, ConnId};
 use crate::session::SlotPool;
 
 /// Identifies a waiting request; earlier ones are smaller.
@@ -32,8 +31,8 @@ pub(super) struct Admission {
     queue: BTreeMap<Ticket, Queued>,
     /// For requests that were held back: their ticket, and their later one in the queue.
     requeued: BTreeMap<Ticket, Ticket>,
-    held_back: BTreeMap<(Address, Ticket), ConnId>,
-    shares: HashMap<Address, Share>,
+    held_back: BTreeMap<(ClientAddress, Ticket), ConnId>,
+    shares: HashMap<ClientAddress, Share>,
     slots_per_address: usize,
     held_back_per_address: usize,
     queue_max: usize,
@@ -70,7 +69,7 @@ pub(super) enum Admitted {
 
 impl SlotPool for Admission {
     fn try_take(&mut self, peer: SocketAddr, counters: &mut Counters) -> bool {
-        let address = Address::of(peer);
+        let address = ClientAddress::of(peer);
         let is_free = self.free > 0 && self.queue.is_empty() && !self.has_its_share(address);
         if is_free {
             self.free -= 1;
@@ -97,8 +96,8 @@ impl Admission {
             requeued: BTreeMap::new(),
             held_back: BTreeMap::new(),
             shares: HashMap::new(),
-            slots_per_address: Address::share(limits, slots),
-            held_back_per_address: Address::share(limits, queue_max),
+            slots_per_address: limits.address_share(slots),
+            held_back_per_address: limits.address_share(queue_max),
             queue_max,
             next: Ticket(NonZeroU64::MIN),
         };
@@ -106,7 +105,7 @@ impl Admission {
         admission
     }
 
-    pub(super) fn request(&mut self, id: ConnId, address: Address, counters: &mut Counters) -> Admitted {
+    pub(super) fn request(&mut self, id: ConnId, address: ClientAddress, counters: &mut Counters) -> Admitted {
         let is_full = self.waiting() >= self.queue_max;
         let (taken, held_back) = self.shares.get(&address).map_or((0, 0), |share| (share.taken, share.held_back));
         let admitted = if taken >= self.slots_per_address {
@@ -161,7 +160,7 @@ impl Admission {
     }
 
     /// An upload without a slot has ended.
-    pub(super) fn upload_without_slot_ended(&mut self, address: Address, counters: &mut Counters) {
+    pub(super) fn upload_without_slot_ended(&mut self, address: ClientAddress, counters: &mut Counters) {
         self.without_slot -= 1;
         self.release_share(address);
         self.count(counters);
@@ -173,11 +172,11 @@ impl Admission {
         ticket
     }
 
-    fn has_its_share(&self, address: Address) -> bool {
+    fn has_its_share(&self, address: ClientAddress) -> bool {
         self.shares.get(&address).is_some_and(|share| share.taken >= self.slots_per_address)
     }
 
-    fn take_share(&mut self, address: Address) {
+    fn take_share(&mut self, address: ClientAddress) {
         self.shares.entry(address).or_default().taken += 1;
     }
 
@@ -187,7 +186,7 @@ impl Admission {
     }
 
     /// A slot is given back.
-    pub(super) fn release(&mut self, address: Address, counters: &mut Counters) {
+    pub(super) fn release(&mut self, address: ClientAddress, counters: &mut Counters) {
         self.free += 1;
         self.release_share(address);
         self.count(counters);
@@ -196,7 +195,7 @@ impl Admission {
     /// An address has one slot or place in the queue less, and the first of its requests that are held back takes
     /// that. It goes to the end of the queue: otherwise an address with many of them would overtake the others
     /// again and again.
-    fn release_share(&mut self, address: Address) {
+    fn release_share(&mut self, address: ClientAddress) {
         let end = self.ticket();
         let Some(share) = self.shares.get_mut(&address) else { return };
         let first = self.held_back.range((address, Ticket(NonZeroU64::MIN))..).next().map(|(key, id)| (*key, *id));
@@ -231,7 +230,7 @@ impl Admission {
     }
 
     /// A waiting connection does not want a slot any more.
-    pub(super) fn cancel(&mut self, ticket: Ticket, address: Address, counters: &mut Counters) {
+    pub(super) fn cancel(&mut self, ticket: Ticket, address: ClientAddress, counters: &mut Counters) {
         let place = self.requeued.remove(&ticket).unwrap_or(ticket);
         if let Some(queued) = self.queue.remove(&place) {
             if !queued.is_upload_without_slot {
@@ -286,7 +285,7 @@ mod tests {
     use super::*;
 
     /// Any address will do where addresses have no share.
-    const ONE: Address = Address::OTHERS;
+    const ONE: ClientAddress = ClientAddress::OTHERS;
 
     fn one_slot_and_two_places(counters: &mut Counters) -> Admission {
         Admission::new(&Limits { slots: 1, slot_queue_max: 2, per_address_percent: 100, ..Limits::default() }, counters)
@@ -335,7 +334,7 @@ mod tests {
         let counters = &mut Counters::default();
         let limits = Limits { slots: 4, slot_queue_max: 8, ..Limits::default() };
         let mut admission = Admission::new(&limits, counters);
-        let [one, other] = [1, 2].map(|n| Address::of(([192, 0, 2, n], 1).into()));
+        let [one, other] = [1, 2].map(|n| ClientAddress::of(([192, 0, 2, n], 1).into()));
         assert_eq!([1, 2].map(|n| admission.request(id(n), one, counters)), [Admitted::Granted; 2]);
         let held_back: Vec<Ticket> = (3..7).map(|n| ticket(admission.request(id(n), one, counters))).collect();
         assert_eq!(admission.request(id(7), one, counters), Admitted::QueueFull, "half of the queue");
@@ -360,7 +359,7 @@ mod tests {
         let counters = &mut Counters::default();
         let limits = Limits { slots: 2, uploads_without_slot_max: 1, ..Limits::default() };
         let mut admission = Admission::new(&limits, counters);
-        let [one, two, three] = [1, 2, 3].map(|n| Address::of(([192, 0, 2, n], 1).into()));
+        let [one, two, three] = [1, 2, 3].map(|n| ClientAddress::of(([192, 0, 2, n], 1).into()));
         assert_eq!(admission.request(id(1), one, counters), Admitted::Granted);
         assert_eq!(admission.request(id(2), two, counters), Admitted::Granted);
         assert!(!admission.wants_slot_of_upload(), "no request waits");
@@ -370,7 +369,7 @@ mod tests {
         assert_eq!(admission.grant_next(counters), Some(id(3)));
         ticket(admission.request(id(4), one, counters));
         assert_eq!(admission.queue.len(), 0, "one address has one upload, with or without a slot");
-        let ticket_of_5 = ticket(admission.request(id(5), Address::of(([192, 0, 2, 5], 1).into()), counters));
+        let ticket_of_5 = ticket(admission.request(id(5), ClientAddress::of(([192, 0, 2, 5], 1).into()), counters));
         assert!(!admission.wants_slot_of_upload(), "one upload at most goes on without a slot");
         // It needs a slot again, and gives up.
         let again = ticket(admission.request_again(id(1), counters));
@@ -378,7 +377,7 @@ mod tests {
         admission.cancel(again, one, counters);
         assert_eq!((admission.without_slot(), admission.taken(), admission.accounted_for()), (1, 4, 4));
         // It needs a slot again, and is granted one.
-        admission.cancel(ticket_of_5, Address::of(([192, 0, 2, 5], 1).into()), counters);
+        admission.cancel(ticket_of_5, ClientAddress::of(([192, 0, 2, 5], 1).into()), counters);
         ticket(admission.request_again(id(1), counters));
         admission.release(three, counters);
         assert_eq!(admission.grant_next(counters), Some(id(1)));

@@ -7,9 +7,9 @@ use std::time::Instant;
 use slab::Slab;
 
 use crate::config::Limits;
-use crate::ids::ConnId;
+use crate::ids::{ClientAddress, ConnId};
 use crate::platform::{Readable, Stream};
-use crate::reactor::addresses::{Address, AddressShares};
+use crate::reactor::addresses::AddressShares;
 use crate::reactor::admission::Ticket;
 use crate::reactor::logging::LogQuota;
 use crate::session::Session;
@@ -125,13 +125,13 @@ impl<S> Connections<S> {
         let connection = self.slab.remove(id.slot());
         if connection.session.is_admitted() {
             self.admitted -= 1;
-            self.shares.remove(Address::of(connection.session.peer()));
+            self.shares.remove(ClientAddress::of(connection.session.peer()));
         }
     }
 
     /// Counts one more, unless all connections or those of its address are taken.
     pub(super) fn admit(&mut self, peer: SocketAddr, connections_max: usize) -> bool {
-        let admits = self.admitted < connections_max && self.shares.add(Address::of(peer));
+        let admits = self.admitted < connections_max && self.shares.add(ClientAddress::of(peer));
         self.admitted += usize::from(admits);
         admits
     }

@@ -1,13 +1,15 @@
 //! Driving one connection: run its operations, send, receive, until nothing moves or its budget is spent; then
 //! close it, free it, or arm its timer.
 
+use crate::error::{Failure, StoreError};
+use crate::ids::ClientAddress;
 use crate::ids::ConnId;
-use crate::platform::{Platform, Readable, Stream};
-use crate::reactor::addresses::Address;
+use crate::platform::{Completion, Platform, Readable, Stream};
 use crate::reactor::admission::Admitted;
 use crate::reactor::connections::Registration;
 use crate::reactor::driver::{Budget, Driver};
 use crate::reactor::parts::Reactor;
+use crate::reactor::upload_locks::{Due, UploadLocks};
 use crate::session::state::Name;
 use crate::session::{Outgoing, Session};
 
@@ -18,13 +20,32 @@ impl<P: Platform> Reactor<P> {
         driver.run(bytes, is_bulk);
         self.submit_released();
         self.finish_drive(id);
+        self.hand_over_uploads();
+    }
+
+    /// Tells the connections that an upload passes from one to another.
+    fn hand_over_uploads(&mut self) {
+        for due in self.uploads.take_due() {
+            let (Due::Supersede(id) | Due::Refuse(id) | Due::Submit(id, _)) = &due;
+            let Some(mut driver) = self.driver(*id) else { continue };
+            match due {
+                Due::Supersede(_) => driver.tell(Session::superseded),
+                Due::Submit(_, op) => driver.submit(op),
+                Due::Refuse(conn) => {
+                    let failure = Failure::Conflict("another request went on with this upload");
+                    let result = Err(StoreError::refused(failure, "superseded"));
+                    driver.complete(Completion { conn, result, chunk: None });
+                }
+            }
+            driver.enqueue();
+        }
     }
 
     /// After every drive: close the socket, take back the slot, arm the timer, free the entry.
     fn finish_drive(&mut self, id: ConnId) {
         let Self { connections, env, scheduler, .. } = self;
         let Some(connection) = connections.get_mut(id) else { return };
-        let (peer, address) = (connection.session.peer(), Address::of(connection.session.peer()));
+        let (peer, address) = (connection.session.peer(), ClientAddress::of(connection.session.peer()));
         let session = &mut connection.session;
         scheduler.charge(session.take_work());
         if session.take_wrong_secret() {
@@ -53,6 +74,10 @@ impl<P: Platform> Reactor<P> {
         }
         if let Some(ticket) = connection.ticket.take_if(|_| !session.wants_slot()) {
             env.admission.cancel(ticket, address, &mut env.counters);
+        }
+        let attached_to = session.attached_to();
+        if attached_to.is_some() || self.uploads.holds(id) {
+            self.uploads.driven(id, attached_to, session.has_ops());
         }
         session.rest(&mut self.buffers.spare);
         let may_grant = env.admission.may_grant();
@@ -136,7 +161,11 @@ impl<P: Platform> Driver<'_, P> {
         while let Some(op) = self.connection.session.next_op() {
             started = true;
             budget.spend(0);
-            if let Some(op) = self.locks.acquire(self.id, op) {
+            let op = match UploadLocks::upload_of(&op) {
+                Some(upload) => self.uploads.acquire(self.id, upload, op),
+                None => self.locks.acquire(self.id, op),
+            };
+            if let Some(op) = op {
                 self.submit(op);
             }
         }
@@ -153,7 +182,7 @@ impl<P: Platform> Driver<'_, P> {
         if !session.wants_slot() || self.connection.ticket.is_some() {
             return false;
         }
-        let address = Address::of(session.peer());
+        let address = ClientAddress::of(session.peer());
         if session.release_slot(&self.env.limits) {
             self.env.admission.release(address, &mut self.env.counters);
         }
@@ -182,6 +211,10 @@ impl<P: Platform> Driver<'_, P> {
             }
             Admitted::QueueFull => session.not_granted("the wait queue for slots is full", &mut self.env.cx()),
             Admitted::Queued(ticket) => {
+                // The connection that is attached to it may hold the very slot this one waits for.
+                if let Some(upload) = session.wants_upload() {
+                    self.uploads.announce(self.id, upload);
+                }
                 self.connection.ticket = Some(ticket);
                 return false;
             }
@@ -199,7 +232,7 @@ impl<P: Platform> Driver<'_, P> {
             self.tell(Session::granted);
         } else {
             // Its time ran out in this turn, and it was not driven since.
-            let address = Address::of(self.connection.session.peer());
+            let address = ClientAddress::of(self.connection.session.peer());
             self.env.admission.release(address, &mut self.env.counters);
         }
     }

@@ -11,6 +11,7 @@ use crate::reactor::connections::Connection;
 use crate::reactor::env::Env;
 use crate::reactor::name_locks::NameLocks;
 use crate::reactor::scheduling::Scheduler;
+use crate::reactor::upload_locks::UploadLocks;
 use crate::session::{RequestDataPool, Session};
 
 /// Memory that all connections share.
@@ -56,6 +57,7 @@ pub(super) struct Driver<'a, P: Platform> {
     pub env: &'a mut Env,
     pub scheduler: &'a mut Scheduler,
     pub locks: &'a mut NameLocks,
+    pub uploads: &'a mut UploadLocks,
     pub buffers: &'a mut Buffers,
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::config::Limits;
-use crate::reactor::addresses::Address;
+use crate::ids::ClientAddress;
 
 #[derive(Clone, Copy, Debug)]
 struct Guesser {
@@ -19,14 +19,14 @@ struct Guesser {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Guesses(HashMap<Address, Guesser>);
+pub(super) struct Guesses(HashMap<ClientAddress, Guesser>);
 
 impl Guesses {
     /// Most bytes of one entry of the table, for the accounting of memory.
-    pub(super) const ENTRY_BYTES: usize = 3 * (size_of::<Address>() + size_of::<Guesser>());
+    pub(super) const ENTRY_BYTES: usize = 3 * (size_of::<ClientAddress>() + size_of::<Guesser>());
 
     /// A wrong secret was shown.
-    pub(super) fn failed(&mut self, address: Address, now: Instant, limits: &Limits) {
+    pub(super) fn failed(&mut self, address: ClientAddress, now: Instant, limits: &Limits) {
         let memory = limits.wrong_secret_memory;
         if self.is_full(limits) && !self.0.contains_key(&address) {
             self.0.retain(|_, guesser| now < guesser.last + memory);
@@ -37,7 +37,7 @@ impl Guesses {
     }
 
     /// How long a new connection must not be read; `None` if that is too long, and it is refused.
-    pub(super) fn wait(&mut self, address: Address, now: Instant, limits: &Limits) -> Option<Duration> {
+    pub(super) fn wait(&mut self, address: ClientAddress, now: Instant, limits: &Limits) -> Option<Duration> {
         let key = self.key(address, limits);
         let Some(guesser) = self.0.get_mut(&key) else { return Some(Duration::ZERO) };
         if now >= guesser.last + limits.wrong_secret_memory {
@@ -61,8 +61,8 @@ impl Guesses {
     }
 
     /// Under which an address is counted.
-    fn key(&self, address: Address, limits: &Limits) -> Address {
-        if self.is_full(limits) && !self.0.contains_key(&address) { Address::OTHERS } else { address }
+    fn key(&self, address: ClientAddress, limits: &Limits) -> ClientAddress {
+        if self.is_full(limits) && !self.0.contains_key(&address) { ClientAddress::OTHERS } else { address }
     }
 }
 
@@ -76,7 +76,7 @@ mod tests {
         let now = Instant::now();
         let limits = Limits { wrong_secret_addresses_max: 2, ..Limits::default() };
         let mut guesses = Guesses::default();
-        let [one, other, third, fourth] = [1, 2, 3, 4].map(|n| Address::of(([192, 0, 2, n], 1).into()));
+        let [one, other, third, fourth] = [1, 2, 3, 4].map(|n| ClientAddress::of(([192, 0, 2, n], 1).into()));
         let delay = limits.wrong_secret_delay;
         for _ in 0..limits.wrong_secrets_max {
             assert_eq!(guesses.wait(one, now, &limits), Some(Duration::ZERO));

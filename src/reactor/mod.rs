@@ -48,5 +48,6 @@ mod scheduling;
 mod send;
 mod timers;
 mod turn;
+mod upload_locks;
 
 pub use parts::{Ended, Reactor, Setup};

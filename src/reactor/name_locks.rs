@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::ids::ConnId;
 use crate::object::Key;
 use crate::platform::Op;
+use crate::upload::UploadRef;
 
 /// Which names are claimed for a change, and which operations wait for that.
 ///
@@ -74,15 +75,23 @@ fn name_use(op: &Op) -> NameUse<'_> {
     match op {
         Op::Open { key } | Op::Stat { key } => NameUse::Read(key),
         Op::List { key, .. } => NameUse::List(key),
+        // Its body is not on its way: it is compared with what readers see.
+        Op::Create(put) if put.sha256.is_some() => NameUse::Read(&put.key),
+        Op::OpenUpload { upload: UploadRef::New(new), .. } if new.put.sha256.is_some() => NameUse::Read(&new.put.key),
         Op::Create(put) => NameUse::Create(&put.key),
         Op::Commit { key, .. } | Op::Delete { key, .. } => NameUse::Change(key, None),
         Op::Store { put, .. } => NameUse::Change(&put.key, None),
         Op::Rename { from, to, .. } => NameUse::Change(from, Some(to).filter(|to| *to != from)),
         Op::Abort { .. }
+        | Op::Checkpoint { .. }
         | Op::Close { .. }
+        | Op::EndPart { .. }
+        | Op::FindUpload { .. }
         | Op::Flush { .. }
         | Op::MakeDir { .. }
+        | Op::OpenUpload { .. }
         | Op::Read { .. }
+        | Op::RemoveUpload { .. }
         | Op::Warm { .. }
         | Op::Write { .. } => NameUse::None,
     }

@@ -18,6 +18,7 @@ use crate::reactor::listeners::Listeners;
 use crate::reactor::name_locks::NameLocks;
 use crate::reactor::scheduling::Scheduler;
 use crate::reactor::timers::Timers;
+use crate::reactor::upload_locks::UploadLocks;
 use crate::session::{Disk, DiskPace, RequestDataPool, Session};
 
 /// What a reactor is built from.
@@ -63,6 +64,7 @@ pub struct Reactor<P: Platform> {
     /// The holders of slots are not checked before: see `contention`.
     pub(super) contention_check_after: Instant,
     pub(super) locks: NameLocks,
+    pub(super) uploads: UploadLocks,
     pub(super) buffers: Buffers,
     pub(super) lifecycle: Lifecycle,
 }
@@ -83,6 +85,7 @@ impl<P: Platform> Reactor<P> {
             timers: Timers::default(),
             contention_check_after: clock.now,
             locks: NameLocks::default(),
+            uploads: UploadLocks::default(),
             buffers: Buffers {
                 scratch: vec![0; limits.read_buffer_bytes + limits.held_bytes_max()].into_boxed_slice(),
                 spare: RequestDataPool::default(),
@@ -112,6 +115,7 @@ impl<P: Platform> Reactor<P> {
             env: &mut self.env,
             scheduler: &mut self.scheduler,
             locks: &mut self.locks,
+            uploads: &mut self.uploads,
             buffers: &mut self.buffers,
         })
     }

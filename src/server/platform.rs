@@ -93,7 +93,8 @@ impl Platform for OsPlatform {
         let no_wait = (!events.is_empty()).then_some(Duration::ZERO);
         let publish = self.counters_are_stale.then_some(PUBLISH_AGAIN);
         let slow = self.slow.deadline().map(|at| at.saturating_duration_since(self.now()));
-        self.queue.wait([timeout, no_wait, publish, slow].into_iter().flatten().min(), events)?;
+        let store = self.store.refresh_at().map(|at| at.saturating_duration_since(self.now()));
+        self.queue.wait([timeout, no_wait, publish, slow, store].into_iter().flatten().min(), events)?;
         let now = self.now();
         self.store.refresh(now);
         self.slow.look(now, events)

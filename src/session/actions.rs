@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::command::{Command, Put};
 use crate::dialect::Action;
 use crate::error::{CloseReason, Failure};
+use crate::object::Key;
 use crate::platform::Op;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
@@ -54,12 +55,16 @@ impl Common {
             return Step::refuse(failure, failure.words());
         }
         let op = match command {
-            Command::Put(_) | Command::List { .. } => return Step::NeedSlot(SlotRequest::Command(command)),
+            Command::Append(_) | Command::Put(_) | Command::List { .. } => {
+                return Step::NeedSlot(SlotRequest::Command(command));
+            }
             Command::Get { key } => {
                 self.data.ops.push_back(Op::Open { key });
                 return Step::enter(Opening::Open);
             }
             Command::Stat { key } => Op::Stat { key },
+            Command::StatUpload { id } => Op::FindUpload { id },
+            Command::CancelUpload { id } => Op::RemoveUpload { id },
             Command::Delete { key, expected_kind, precondition } => Op::Delete { key, expected_kind, precondition },
             Command::MakeDir { key } => Op::MakeDir { key },
             Command::Rename { from, to, precondition } => Op::Rename { from, to, precondition },
@@ -81,7 +86,7 @@ impl Common {
     /// Opens the report of a request, and checks whether it is allowed.
     fn permits(&mut self, command: &Command, cx: &Cx<'_>) -> Result<(), Failure> {
         if self.data.request.is_none() {
-            let (word, key) = (command.word(), command.key().clone());
+            let (word, key) = (command.word(), command.key().cloned().unwrap_or_else(Key::root));
             self.data.request = Some(Request::new(word, key, cx.now));
         }
         cx.access.permits(command)

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use crate::config::Limits;
-use crate::error::Failure;
+use crate::error::{CloseReason, Failure};
 use crate::platform::Completion;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
@@ -22,6 +22,7 @@ macro_rules! in_state {
             State::ReceivingBody($data) => $call,
             State::FinishingWrites($data) => $call,
             State::Committing($data) => $call,
+            State::Saving($data) => $call,
             State::SendingBody($data) => $call,
             State::SendingPart($data) => $call,
             State::Pausing($data) => $call,
@@ -142,6 +143,17 @@ pub(super) trait Behavior: Into<State> {
 
     fn is_in_a_file(&self) -> bool {
         Self::IS_IN_A_FILE
+    }
+
+    /// Another request goes on with the upload that this connection is attached to.
+    fn superseded(self, _common: &mut Common, _cx: &mut Cx<'_>) -> Step {
+        Step::stay(self)
+    }
+
+    /// The conversation ends here.
+    fn end(self, reason: CloseReason, is_reset: bool, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        self.release(common, cx);
+        Step::End(reason, is_reset)
     }
 
     /// The conversation ends here: files are closed, chunks are given back.

@@ -178,6 +178,15 @@ impl Common {
         true
     }
 
+    /// Writes that were never submitted would only delay the end.
+    pub(super) fn drop_writes(&mut self, cx: &mut Cx<'_>) {
+        while let Some(op) = self.data.ops.pop_front() {
+            if let Op::Write { chunk, .. } = op {
+                self.give_back([chunk], cx);
+            }
+        }
+    }
+
     pub(super) fn close(&mut self, file: FileId) {
         self.data.ops.push_back(Op::Close { file });
     }
@@ -274,12 +283,17 @@ impl Common {
         Step::End(CloseReason::Internal, true)
     }
 
-    /// Ends the conversation: what is held is dropped, chunks are given back.
-    pub(super) fn end(&mut self, reason: CloseReason, is_reset: bool, cx: &mut Cx<'_>) -> State {
-        self.report_segments(cx);
+    /// What is held for the peer is not needed any more.
+    pub(super) fn drop_outbox(&mut self, cx: &mut Cx<'_>) {
         let mut chunks = Vec::new();
         self.data.outbox.clear(&mut chunks);
         self.give_back(chunks, cx);
+    }
+
+    /// Ends the conversation: what is held is dropped, chunks are given back.
+    pub(super) fn end(&mut self, reason: CloseReason, is_reset: bool, cx: &mut Cx<'_>) -> State {
+        self.report_segments(cx);
+        self.drop_outbox(cx);
         self.data.inbox = Vec::new();
         State::Done(Done { reason, is_reset })
     }

@@ -9,6 +9,7 @@
 //! ```text
 //! download         AwaitHeader ─▶ Opening ─▶ SendingBody ─▶ AwaitHeader
 //! upload           AwaitHeader ─▶ Opening ─▶ ReceivingBody ─▶ FinishingWrites ─▶ Committing ─▶ AwaitHeader
+//! part of upload   ReceivingBody ─▶ FinishingWrites ─▶ Saving ─▶ AwaitHeader
 //! small upload     AwaitHeader ─▶ ReceivingBody ─▶ FinishingWrites ─▶ Committing ─▶ AwaitHeader
 //! other command    AwaitHeader ─▶ Executing ─▶ AwaitHeader
 //! long reply       Executing ─▶ SendingPart ─▶ Executing
@@ -42,6 +43,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::buffer::Outbox;
+use crate::command::Command;
 use crate::config::Limits;
 use crate::counters::Counters;
 use crate::dialect::{Action, AnyProtocol, Kind};
@@ -49,10 +51,13 @@ use crate::error::{CloseReason, Failure, StoreError};
 use crate::ids::FileId;
 use crate::object::Key;
 use crate::platform::{Completion, Op};
+use crate::upload::UploadId;
 use behavior::{Behavior, in_state};
 use common::Common;
 use request_data::LazyRequestData;
-use state::{AwaitHeader, Done, Lingering, Name, Pausing, Receiving, SendingReply, State, Supply, Target};
+use state::{
+    AwaitHeader, Done, Lingering, Name, Pausing, Receiving, Saving, SendingReply, SlotRequest, State, Supply, Target,
+};
 use step::Step;
 
 pub use cx::{Cx, Disk, DiskPace, SlotPool};
@@ -99,10 +104,7 @@ impl Session {
 
     /// Ends the conversation from outside.
     fn end(&mut self, reason: CloseReason, is_reset: bool, cx: &mut Cx<'_>) {
-        self.advance(cx, |state, common, cx| {
-            in_state!(state, state => state.release(common, cx));
-            Step::End(reason, is_reset)
-        });
+        self.advance(cx, |state, common, cx| in_state!(state, state => state.end(reason, is_reset, common, cx)));
     }
 
     pub const fn state(&self) -> Name {
@@ -219,7 +221,40 @@ impl Session {
 
     /// True while this file is being written. False if what followed its content broke the upload.
     pub fn receives(&self, file: FileId) -> bool {
-        self.upload().is_some_and(|upload| matches!(upload.target, Target::File(target) if target == file))
+        self.upload().is_some_and(|upload| upload.target.file() == Some(file))
+    }
+
+    /// The upload that this connection is attached to, if that can be resumed; while [`Session::has_ops`], perhaps
+    /// also when this says none.
+    pub fn attached_to(&self) -> Option<UploadId> {
+        let receiving = match &self.state {
+            State::AwaitSlot(request) => match &**request {
+                SlotRequest::ResumeUpload(receiving) => receiving,
+                _ => return None,
+            },
+            State::Saving(saving) => match &**saving {
+                Saving::Writing { receiving, .. } => receiving,
+                Saving::Ending(_) => return None,
+            },
+            _ => self.upload()?,
+        };
+        if let Target::Part(part) = &receiving.target { Some(part.id) } else { None }
+    }
+
+    /// The upload that a request which waits for a slot is about.
+    pub fn wants_upload(&self) -> Option<UploadId> {
+        match &self.state {
+            State::AwaitSlot(request) => match &**request {
+                SlotRequest::Command(Command::Append(append)) => append.upload.id(),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Another request goes on with the upload that this connection is attached to.
+    pub fn superseded(&mut self, cx: &mut Cx<'_>) {
+        self.advance(cx, |state, common, cx| in_state!(state, state => state.superseded(common, cx)));
     }
 
     /// Bytes of the body of an upload that were received so far.
@@ -230,7 +265,7 @@ impl Session {
     /// The name whose new content has come in full, while its last writes end.
     pub fn finishes_writes_of(&self) -> Option<&Key> {
         match &self.state {
-            State::FinishingWrites(finishing) => Some(&finishing.0.put.key),
+            State::FinishingWrites(finishing) => finishing.0.completes().then_some(&finishing.0.put.key),
             _ => None,
         }
     }

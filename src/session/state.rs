@@ -1,15 +1,17 @@
 //! The states of a session with the data of each, and which may follow which.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use crate::buffer::Chunk;
-use crate::command::{Command, Put};
+use crate::command::{Command, Ends, Put};
 use crate::counters::Counters;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, Failure};
 use crate::ids::FileId;
 use crate::object::Meta;
 use crate::platform::Source;
-use crate::transfer::{Flush, Hasher, MinRate, Upload};
+use crate::transfer::{Checkpoints, Flush, Hasher, MinRate, Upload};
+use crate::upload::UploadId;
 
 macro_rules! states {
     ($($(#[$doc:meta])* $name:ident($data:ty),)*) => {
@@ -61,6 +63,8 @@ states! {
     FinishingWrites(FinishingWrites),
     /// Every byte is in the staging file; waiting for sync and rename. Nothing is read.
     Committing(Committing),
+    /// A part of an upload that can be resumed is made safe. Nothing is read.
+    Saving(Box<Saving>),
     /// Store to socket.
     SendingBody(Box<Sending>),
     /// A part of a long reply is sent; then the next part needs a slot. Nothing is read.
@@ -106,6 +110,8 @@ pub enum SlotRequest {
 
 #[derive(Debug)]
 pub enum Opening {
+    /// An upload that can be resumed.
+    Append { ends: Ends, is_verified: bool },
     /// A staging file.
     Create(Box<Put>),
     /// A file for reading.
@@ -133,8 +139,29 @@ pub struct Receiving {
 pub enum Target {
     /// Into a staging file as they come.
     File(FileId),
+    /// Into a file that outlives the connection.
+    Part(Part),
     /// Small enough to be collected and stored in one operation.
     Whole(Chunk),
+}
+
+impl Target {
+    /// The file, where there is one already.
+    pub const fn file(&self) -> Option<FileId> {
+        match self {
+            Self::File(file) | Self::Part(Part { file, .. }) => Some(*file),
+            Self::Whole(_) => None,
+        }
+    }
+}
+
+/// A part of an upload that can be resumed.
+#[derive(Debug)]
+pub struct Part {
+    pub id: UploadId,
+    pub file: FileId,
+    pub ends: Ends,
+    pub checkpoints: Checkpoints,
 }
 
 #[derive(Debug)]
@@ -142,6 +169,37 @@ pub struct FinishingWrites(pub Box<Receiving>);
 
 #[derive(Debug)]
 pub struct Committing;
+
+/// A connection lets go of an upload that can be resumed.
+#[derive(Debug)]
+pub enum Saving {
+    /// Its last writes are under way.
+    Writing { receiving: Box<Receiving>, fate: PartFate, then: AfterSaving },
+    /// Waiting for `EndPart`.
+    Ending(AfterSaving),
+}
+
+/// What becomes of a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PartFate {
+    Save,
+    /// The upload stays as it was last saved.
+    Drop,
+    /// The upload is removed.
+    Remove,
+}
+
+/// What follows when it has let go.
+#[derive(Debug)]
+pub enum AfterSaving {
+    /// The part came in full: the dialect is told how far the upload is.
+    Answer,
+    Refuse(Failure, Cow<'static, str>),
+    End {
+        reason: CloseReason,
+        is_reset: bool,
+    },
+}
 
 /// A download under way.
 #[derive(Debug)]
@@ -237,7 +295,7 @@ impl Name {
     pub const fn followers(self) -> &'static [Self] {
         use Name::{
             AwaitHeader, AwaitSlot, Committing, Discarding, Done, Executing, FinishingWrites, Lingering, Opening,
-            Pausing, ReceivingBody, SendingBody, SendingPart, SendingReply,
+            Pausing, ReceivingBody, Saving, SendingBody, SendingPart, SendingReply,
         };
         match self {
             AwaitHeader => {
@@ -248,6 +306,7 @@ impl Name {
                 Opening,
                 Executing,
                 ReceivingBody,
+                Saving,
                 Committing,
                 SendingBody,
                 Pausing,
@@ -272,8 +331,11 @@ impl Name {
                 Done,
             ],
             SendingPart => &[AwaitSlot, Executing, Done],
-            ReceivingBody => &[AwaitHeader, AwaitSlot, FinishingWrites, Pausing, Discarding, SendingReply, Done],
-            FinishingWrites => &[AwaitHeader, Committing, Pausing, SendingReply, Done],
+            ReceivingBody => {
+                &[AwaitHeader, AwaitSlot, FinishingWrites, Saving, Pausing, Discarding, SendingReply, Done]
+            }
+            FinishingWrites => &[AwaitHeader, Saving, Committing, Pausing, SendingReply, Done],
+            Saving => &[AwaitHeader, Pausing, Discarding, SendingReply, Done],
             SendingBody => &[AwaitHeader, AwaitSlot, SendingBody, Pausing, SendingReply, Done],
             Discarding => &[AwaitHeader, SendingReply, Done],
             SendingReply => &[Lingering, Done],

@@ -363,5 +363,5 @@ fn whole(fs: &FileSystem, file: &OpenFile, len: usize, meta: &Meta) -> Option<Ar
 
 /// True while the file is the version described by `meta`.
 fn is_still(file: &OpenFile, meta: &Meta) -> bool {
-    file.meta().is_ok_and(|now| now == *meta)
+    file.etag().is_ok_and(|now| now == meta.etag)
 }

@@ -10,6 +10,7 @@ mod mutex;
 mod open;
 mod partial_sends;
 mod pool;
+mod resumable;
 mod send;
 mod upload;
 
@@ -37,6 +38,7 @@ use self::partial_sends::PartialSends;
 use self::pool::jobs::{Finished, Held, Job, Reply, no_such_file};
 use self::pool::shared::Pool;
 use self::pool::workers::WorkQueue;
+use self::resumable::open::Opened;
 
 /// Most bytes of an upload between two flushes: more does not make a disk faster.
 const FLUSH_WINDOW_MAX: u64 = 16 * 1024 * 1024;
@@ -48,6 +50,8 @@ const COMMIT_NOW_MAX: u64 = 16 * 1024 * 1024;
 const COMMIT_NOW_MAX_AFAR: u64 = 1024 * 1024;
 /// Time between two tries whether uploads can be stored again.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+pub use self::resumable::index::ENTRY_BYTES as UPLOAD_ENTRY_BYTES;
 
 /// Memory that one disk worker may hold, for the accounting.
 pub const WORKER_BUFFER_BYTES: usize = fs::read::SCRATCH;
@@ -68,6 +72,8 @@ pub struct DiskStore {
     turn: Turn,
     /// When uploads that fail are tried again at the earliest.
     probe_at: Instant,
+    /// When the uploads that are kept are looked through again at the earliest.
+    pass_at: Instant,
     scratch: Vec<u8>,
     dirty_bytes_max: u64,
 }
@@ -98,6 +104,24 @@ impl DiskStore {
                 self.pool.queues.push(WorkQueue::Io, Job::Probe);
             }
         }
+        if now >= self.pass_at {
+            self.begin_pass(now);
+        }
+    }
+
+    /// When [`refresh`](DiskStore::refresh) is to be called even if nothing happens.
+    pub fn refresh_at(&self) -> Option<Instant> {
+        self.pool.uploads.kept.is_used.load(Ordering::Relaxed).then_some(self.pass_at)
+    }
+
+    /// Has the uploads that are kept looked through, unless that is under way.
+    fn begin_pass(&mut self, now: Instant) {
+        let kept = &self.pool.uploads.kept;
+        self.pass_at = now + kept.pass_interval;
+        let wanted = kept.is_used.load(Ordering::Relaxed) || self.fs.shared;
+        if wanted && !kept.is_passing.swap(true, Ordering::Relaxed) {
+            self.pool.queues.push(WorkQueue::Sync, Job::Expire(None));
+        }
     }
 
     /// Ends the workers once they have finished what is queued, and removes the staging directory
@@ -116,6 +140,11 @@ impl DiskStore {
             Reply::Created(staged) => Outcome::Created(self.files.add(Held::Staging(Arc::new(staged)))),
             Reply::Opened(file, meta, source) => {
                 Outcome::Opened { file: self.files.add(Held::Reading(Arc::new(file))), meta, source }
+            }
+            Reply::UploadOpened(opened) => {
+                let Opened { state, staged, digest } = *opened;
+                let file = staged.map(|staged| self.files.add(Held::Staging(Arc::new(staged))));
+                Outcome::UploadOpened { upload: Box::new(state), file, digest }
             }
             Reply::Warmed(file, start, end) => {
                 let now = self.turn.now;
@@ -160,10 +189,14 @@ impl DiskStore {
     /// The file an operation names; it stays open if the operation leaves it so.
     fn held(&mut self, op: &Op) -> Held {
         match op {
-            Op::Abort { file } | Op::Close { file } | Op::Commit { file, .. } => self.files.take(*file),
-            Op::Flush { file, .. } | Op::Read { file, .. } | Op::Warm { file, .. } | Op::Write { file, .. } => {
-                self.files.held(*file)
+            Op::Abort { file } | Op::Close { file } | Op::Commit { file, .. } | Op::EndPart { file, .. } => {
+                self.files.take(*file)
             }
+            Op::Checkpoint { file, .. }
+            | Op::Flush { file, .. }
+            | Op::Read { file, .. }
+            | Op::Warm { file, .. }
+            | Op::Write { file, .. } => self.files.held(*file),
             _ => Held::None,
         }
     }
@@ -172,10 +205,17 @@ impl DiskStore {
     fn changes_now(&self, op: &Op) -> bool {
         let quick = match op {
             // To ask for free space may take a while where another machine has the disk.
-            Op::Create(put) => self.fs.caps.local || !self.pool.uploads.space.checks(put.len),
+            Op::Create(put) => {
+                let is_told = self.fs.caps.local || !self.pool.uploads.space.checks(put.len);
+                is_told && put.sha256.is_none()
+            }
+            // The table of digests may be on the disk only.
+            Op::Commit { digest: Some(_), .. } if self.fs.digests.is_writable() => false,
+            Op::Store { put, .. } if put.sha256.is_some() && self.fs.digests.is_writable() => false,
+            Op::Rename { .. } if self.fs.digests.is_used() => false,
             // No client waits for an abort, and a large file takes a while to free.
             Op::Commit { file, prepend, .. } => {
-                let staged = self.files.staging(*file);
+                let staged = self.files.staging(*file).filter(|staged| staged.attachment().is_none());
                 let len_max = if self.fs.caps.local { COMMIT_NOW_MAX } else { COMMIT_NOW_MAX_AFAR };
                 prepend.is_empty() && staged.and_then(|staged| staged.len).is_some_and(|len| len <= len_max)
             }

@@ -10,7 +10,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::io::Errno;
@@ -34,12 +35,17 @@ use crate::store::pool::latency::DiskLatency;
 use crate::store::pool::shared::Pool;
 use crate::store::pool::sync_groups::SyncGroups;
 use crate::store::pool::workers::{WorkQueue, WorkQueues, spawn};
+use crate::store::resumable::expiry::Pass;
+use crate::store::resumable::kept::Kept;
 use crate::store::upload::locks::ROOT_LOCK;
 use crate::store::upload::pending_syncs::UnsyncedDirs;
 use crate::store::upload::space::Space;
 use crate::store::upload::staging::{Staging, Sweep};
 use crate::store::upload::write::Uploads;
 use crate::store::{DiskStore, Turn};
+
+/// Time for which the start waits for a look at the uploads that are kept.
+const START_PASS_MAX: Duration = Duration::from_millis(200);
 
 /// Why a store cannot be opened, in words for the operator.
 #[derive(Debug)]
@@ -128,6 +134,7 @@ impl DiskStore {
             staging,
             space: Space::new(limits.free_bytes_min, limits.reserved_bytes_max),
             unsynced: UnsyncedDirs::default(),
+            kept: Kept::new(limits),
         };
         let pool = Pool {
             fs: Arc::clone(&fs),
@@ -142,6 +149,7 @@ impl DiskStore {
         // An error drops the store, which ends the threads there are and removes its directory.
         store.start_workers(limits).map_err(OpenError::Worker)?;
         store.start_sweep();
+        store.start_pass();
         Ok(store)
     }
 
@@ -157,6 +165,7 @@ impl DiskStore {
             in_flight: 0,
             turn: Turn { now: clock(), lagging: false, waits: None },
             probe_at: clock(),
+            pass_at: clock(),
             scratch: Vec::new(),
             dirty_bytes_max: limits.dirty_bytes_max,
         }
@@ -173,6 +182,22 @@ impl DiskStore {
             })?;
         }
         Ok(())
+    }
+
+    /// Finds out which uploads are kept. A crowd of them is looked through while others are served.
+    fn start_pass(&mut self) {
+        let uploads = &self.pool.uploads;
+        let began = clock();
+        self.pass_at = began + uploads.kept.pass_interval;
+        let mut pass = Pass::begin(uploads).map(Box::new);
+        while let Some(at_work) = pass {
+            if clock().saturating_duration_since(began) >= START_PASS_MAX {
+                uploads.kept.is_passing.store(true, Ordering::Relaxed);
+                self.pool.queues.push(WorkQueue::Sync, Job::Expire(Some(at_work)));
+                return;
+            }
+            pass = at_work.step(uploads);
+        }
     }
 
     fn start_sweep(&self) {

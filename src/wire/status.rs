@@ -12,12 +12,14 @@ pub const fn code(failure: Failure) -> u16 {
         Failure::NotFound => 404,
         Failure::TimedOut => 408,
         Failure::Conflict(_) => 409,
+        Failure::Gone => 410,
         Failure::PreconditionFailed => 412,
         Failure::TooLarge => 413,
         Failure::PathTooLong => 414,
         Failure::RangeUnsatisfiable => 416,
         Failure::WrongHost => 421,
         Failure::DigestMismatch => 422,
+        Failure::Locked => 423,
         Failure::Busy => 429,
         Failure::Internal => 500,
         Failure::NotImplemented(_) => 501,
@@ -29,7 +31,7 @@ pub const fn code(failure: Failure) -> u16 {
 /// In how many seconds trying again may help.
 pub const fn retry_after_s(failure: Failure) -> Option<u32> {
     match failure {
-        Failure::Busy => Some(1),
+        Failure::Busy | Failure::Locked => Some(1),
         Failure::Draining | Failure::Unavailable => Some(5),
         _ => None,
     }
@@ -51,6 +53,7 @@ pub const fn reason(code: u16) -> &'static str {
         405 => "Method Not Allowed",
         408 => "Request Timeout",
         409 => "Conflict",
+        410 => "Gone",
         411 => "Length Required",
         412 => "Precondition Failed",
         413 => "Content Too Large",
@@ -60,6 +63,7 @@ pub const fn reason(code: u16) -> &'static str {
         417 => "Expectation Failed",
         421 => "Misdirected Request",
         422 => "Unprocessable Content",
+        423 => "Locked",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",

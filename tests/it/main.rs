@@ -52,6 +52,7 @@ mod pages;
 mod program;
 mod real;
 mod regressions;
+mod resumed;
 mod served;
 mod sharing;
 mod slow;

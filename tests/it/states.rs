@@ -13,12 +13,13 @@ use support::rig::{Damage, Mode, Peer, Rig};
 
 const TABLE: &str = "\
 AwaitHeader -> AwaitSlot Opening Executing ReceivingBody Committing Pausing Discarding SendingReply Done
-AwaitSlot -> AwaitHeader Opening Executing ReceivingBody Committing SendingBody Pausing Discarding SendingReply Done
+AwaitSlot -> AwaitHeader Opening Executing ReceivingBody Saving Committing SendingBody Pausing Discarding SendingReply Done
 Opening -> AwaitHeader AwaitSlot ReceivingBody SendingBody Pausing Discarding SendingReply Done
 Executing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
-ReceivingBody -> AwaitHeader AwaitSlot FinishingWrites Pausing Discarding SendingReply Done
-FinishingWrites -> AwaitHeader Committing Pausing SendingReply Done
+ReceivingBody -> AwaitHeader AwaitSlot FinishingWrites Saving Pausing Discarding SendingReply Done
+FinishingWrites -> AwaitHeader Saving Committing Pausing SendingReply Done
 Committing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
+Saving -> AwaitHeader Pausing Discarding SendingReply Done
 SendingBody -> AwaitHeader AwaitSlot SendingBody Pausing SendingReply Done
 SendingPart -> AwaitSlot Executing Done
 Pausing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::command::Command;
 use crate::dialect::http::media_type;
-use crate::dialect::http::response::{Refusal, ResponseMeta, content_length, field, validators};
+use crate::dialect::http::response::{Refusal, ResponseMeta, content_length, field, repr_digest, validators};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Meta};
@@ -32,8 +32,16 @@ struct RequestOptions {
     preconditions: Preconditions,
     range: Option<Box<str>>,
     if_range: Option<Box<str>>,
-    /// Send the digest in a trailer: it is known when the last byte has left.
-    digest_trailer: bool,
+    digest: DigestWish,
+}
+
+/// From `Want-Repr-Digest`. Without it, a digest that is known is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DigestWish {
+    IfKnown,
+    /// One that is not known is sent in a trailer, when the last byte has left.
+    AlsoInTrailer,
+    Never,
 }
 
 /// What follows the range that is being sent.
@@ -72,6 +80,8 @@ impl Get {
     /// The file is open: decides in the order of RFC 9110 §13.2.2.
     pub(super) fn opened(&mut self, meta: &Meta, response: &ResponseMeta, context: &mut Context<'_>) -> Action {
         let Some(options) = self.options.take() else { return self.send_whole(meta, response, context) };
+        let without_digest = Meta { sha256: None, ..*meta };
+        let meta = if options.digest == DigestWish::Never { &without_digest } else { meta };
         match options.preconditions.evaluate(Some(meta)) {
             Evaluation::Proceed => {}
             Evaluation::NotModified => {
@@ -85,7 +95,12 @@ impl Get {
         // RFC 9110 §14.2: Range is defined for GET only.
         let range = options.range.filter(|_| !response.head_only && if_range_holds(options.if_range.as_deref(), meta));
         match range.map_or(Ranges::Whole, |range| Ranges::parse(&range, meta.len)) {
-            Ranges::Whole if options.digest_trailer && meta.len > 0 && !response.head_only => {
+            Ranges::Whole
+                if options.digest == DigestWish::AlsoInTrailer
+                    && meta.sha256.is_none()
+                    && meta.len > 0
+                    && !response.head_only =>
+            {
                 self.send_with_digest(meta, response, context)
             }
             Ranges::Whole => self.send_whole(meta, response, context),
@@ -150,6 +165,7 @@ impl Get {
         len += end.len() as u64;
         response.head(206, context);
         validators(meta, context);
+        repr_digest(meta.sha256.as_ref(), context.out);
         field("Content-Type", &format_args!("multipart/byteranges; boundary={boundary}"), context.out);
         content_length(len, context.out);
         self.body = Body::Multipart { left, end };
@@ -188,6 +204,7 @@ impl Get {
     fn head(&self, code: u16, meta: &Meta, response: &ResponseMeta, context: &mut Context<'_>) {
         response.head(code, context);
         validators(meta, context);
+        repr_digest(meta.sha256.as_ref(), context.out);
         media_type::write_fields(self.media_type, self.key.name(), response.serve_active, context.out);
         context.out.extend_from_slice(b"Accept-Ranges: bytes\r\n");
     }
@@ -219,12 +236,19 @@ impl RequestOptions {
         let preconditions = Preconditions::parse(fields)?;
         // RFC 9110 §6.5.1: trailers are for clients that announce to read them.
         let mut codings = fields.te.lines().iter().flat_map(|line| line.split(','));
-        let digest_trailer = head.version == Version::Http11
-            && codings.any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
-            && digest::wants_sha256(fields.want_repr_digest.lines());
+        let wish = fields.want_repr_digest.lines();
+        let reads_trailers =
+            head.version == Version::Http11 && codings.any(|coding| coding.trim().eq_ignore_ascii_case("trailers"));
+        let digest = if reads_trailers && digest::wants_sha256(wish) {
+            DigestWish::AlsoInTrailer
+        } else if digest::declines_sha256(wish) {
+            DigestWish::Never
+        } else {
+            DigestWish::IfKnown
+        };
         let (range, if_range) = (fields.range.map(Into::into), fields.if_range.map(Into::into));
-        let is_plain = preconditions == Preconditions::default() && range.is_none() && !digest_trailer;
-        Ok((!is_plain).then_some(Self { preconditions, range, if_range, digest_trailer }))
+        let is_plain = preconditions == Preconditions::default() && range.is_none() && digest == DigestWish::IfKnown;
+        Ok((!is_plain).then_some(Self { preconditions, range, if_range, digest }))
     }
 }
 

@@ -56,7 +56,7 @@ impl List {
     /// Asks for the next part, of at most `limit` names.
     fn command(&self, after: Option<Box<str>>, limit: usize, context: &Context<'_>) -> Command {
         let part_max = if self.format == ListingFormat::Page { PAGE_NAMES } else { context.limits.list_names_max };
-        Command::List { key: self.key.clone(), after, limit: limit.min(part_max) }
+        Command::List { key: self.key.clone(), after, limit: limit.min(part_max), digests: false }
     }
 
     pub(super) fn listed(

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use crate::command::{Command, GoAhead, Put};
 use crate::config::Limits;
 use crate::dialect::http::options;
-use crate::dialect::http::response::{Field, Refusal, ResponseMeta, field, validators};
+use crate::dialect::http::response::{Field, Refusal, ResponseMeta, field, repr_digest, validators};
 use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Then};
 use crate::error::{CloseReason, Failure};
 use crate::object::{ExpectedKind, Placed, Stored};
@@ -22,8 +22,10 @@ pub(super) struct Upload {
     /// What is to be stored, once that is known.
     path: Option<Path>,
     body: Body,
-    /// From `Repr-Digest`.
+    /// From `Repr-Digest` or `Content-Digest`.
     digest: Option<[u8; 32]>,
+    /// From `Want-Repr-Digest`.
+    wants_digest: bool,
     go_ahead: GoAhead,
 }
 
@@ -48,7 +50,7 @@ impl Upload {
         };
         let waits = head.expect == Expect::Continue && !matches!(body, Body::End | Body::Unknown);
         let go_ahead = if waits { GoAhead::Awaited } else { GoAhead::NotAwaited };
-        Self { path: None, body, digest: None, go_ahead }
+        Self { path: None, body, digest: None, wants_digest: false, go_ahead }
     }
 
     pub(super) fn command(
@@ -86,9 +88,17 @@ impl Upload {
             return Err(Failure::TooLarge.into());
         }
         let precondition = Preconditions::parse(&head.fields)?.for_change();
-        self.digest = digest::sha256(head.fields.repr_digest.lines())?;
-        let hash = self.digest.is_some();
-        Ok(Command::Put(Put { precondition, hash, go_ahead: self.go_ahead, ..Put::new(key, len) }))
+        let digests = [head.fields.repr_digest.lines(), head.fields.content_digest.lines()].map(digest::sha256);
+        // Without a coding, and whole, the content is the representation.
+        self.digest = match digests {
+            [Ok(Some(one)), Ok(Some(other))] if one != other => return Err(Failure::DigestMismatch.into()),
+            [one, other] => one?.or(other?),
+        };
+        self.wants_digest = digest::wants_sha256(head.fields.want_repr_digest.lines());
+        let hash = self.digest.is_some() || self.wants_digest;
+        // The body of a client that does not wait is on its way.
+        let sha256 = self.digest.filter(|_| self.go_ahead == GoAhead::Awaited && len.is_some()).map(Box::new);
+        Ok(Command::Put(Put { precondition, hash, sha256, go_ahead: self.go_ahead, ..Put::new(key, len) }))
     }
 
     /// The store is ready for the body.
@@ -156,7 +166,12 @@ impl Upload {
     }
 
     /// The upload is complete under its final name (RFC 9110 §9.3.4).
-    pub(super) fn stored(&self, stored: &Stored, response: &ResponseMeta, context: &mut Context<'_>) -> Action {
+    pub(super) fn stored(&self, stored: &Stored, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
+        // It was there already. Whether the body comes all the same is not known (RFC 9110 §10.1.1).
+        if self.go_ahead == GoAhead::Awaited {
+            response.set_close();
+        }
+        let digest = stored.meta.sha256.filter(|_| self.wants_digest);
         match stored.placed {
             Placed::New => {
                 response.head(201, context);
@@ -165,11 +180,13 @@ impl Upload {
                     field("Location", &target::component(key.name()), context.out);
                 }
                 validators(&stored.meta, context);
+                repr_digest(digest.as_ref(), context.out);
                 context.out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
             }
             Placed::Replaced => {
                 response.head(204, context);
                 validators(&stored.meta, context);
+                repr_digest(digest.as_ref(), context.out);
                 context.out.extend_from_slice(b"\r\n");
             }
         }

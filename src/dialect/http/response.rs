@@ -8,7 +8,7 @@ use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Meta};
 use crate::wire::http::head::{Fields, Head, Method, Version};
-use crate::wire::http::{chunked, date};
+use crate::wire::http::{chunked, date, digest};
 use crate::wire::range::write_decimal;
 use crate::wire::status;
 
@@ -270,6 +270,15 @@ pub(super) fn validators(meta: &Meta, context: &mut Context<'_>) {
     context.out.extend_from_slice(b"\r\nCache-Control: no-cache\r\n");
 }
 
+/// The SHA-256 of the whole file, where it is known (RFC 9530 §3).
+pub(super) fn repr_digest(sha256: Option<&[u8; 32]>, out: &mut Vec<u8>) {
+    if let Some(sha256) = sha256 {
+        out.extend_from_slice(b"Repr-Digest: ");
+        digest::write(sha256, out);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
 /// The last field and the empty line.
 pub(super) fn content_length(len: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"Content-Length: ");
@@ -293,7 +302,7 @@ mod tests {
     fn last_modified_is_never_later_than_the_date_of_the_response() {
         // The clock of this context stands at 1970.
         for mtime in [-5, 0, 3600] {
-            let meta = Meta { len: 1, mtime, etag: Etag([0; 16]) };
+            let meta = Meta { len: 1, mtime, etag: Etag([0; 16]), sha256: None };
             let heard = call_protocol(Phase::Serving, &Access::default(), |context| validators(&meta, context));
             let text = String::from_utf8(heard.said).expect("text");
             assert!(text.contains("Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT\r\n"), "{text}");

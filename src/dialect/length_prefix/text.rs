@@ -122,5 +122,5 @@ pub(super) fn request_in<'a>(text: &'a [u8], context: &Context<'_>) -> Option<&'
 
 /// True where its body, or what follows it, would not be messages of a known length.
 pub(super) fn needs_framing(request: &grammar::Request<'_>) -> bool {
-    request.word == Some("*") || request.options.iter().any(|(name, _)| *name == "trailer")
+    request.word == Some("*") || request.options.iter().any(|(name, _)| matches!(*name, "trailer" | "if-differs"))
 }

@@ -41,11 +41,16 @@ impl OnlyIf {
 #[derive(Debug, Default)]
 pub(super) struct Options {
     pub(super) after: Option<Box<str>>,
+    /// Tell the digests that are known.
+    pub(super) digest: bool,
+    /// The body is sent only if the file is not there as announced.
+    pub(super) if_differs: bool,
     pub(super) limit: Option<usize>,
     pub(super) mtime: Option<i64>,
     pub(super) only: Option<OnlyIf>,
     pub(super) range: Option<ByteRange>,
-    pub(super) resume: bool,
+    /// The token of the client.
+    pub(super) resume: Option<Box<str>>,
     pub(super) sha256: Option<[u8; 32]>,
     pub(super) trailer: bool,
 }
@@ -69,6 +74,10 @@ impl Options {
     fn set(&mut self, name: &str, value: &str) -> Result<(), Failure> {
         match name {
             "after" => self.after = Some(value.into()),
+            "digest" if value == "1" => self.digest = true,
+            "digest" => return Err(Failure::Malformed("digest= knows only 1")),
+            "if-differs" if value == "1" => self.if_differs = true,
+            "if-differs" => return Err(Failure::Malformed("if-differs= knows only 1")),
             "if" => self.only = Some(OnlyIf::parse(value)?),
             "limit" => {
                 let limit = decimal(value).filter(|limit| *limit > 0);
@@ -84,7 +93,14 @@ impl Options {
             "range" => {
                 self.range = Some(ByteRange::parse(value).ok_or(Failure::Malformed("range= is not FIRST-LAST"))?);
             }
-            "resume" => self.resume = true,
+            "resume" => {
+                let is_formed = (1..=64).contains(&value.len())
+                    && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+                if !is_formed {
+                    return Err(Failure::Malformed("resume= is not 1 to 64 of A-Z, a-z, 0-9, _ and -"));
+                }
+                self.resume = Some(value.into());
+            }
             "sha256" => {
                 self.sha256 = Some(line::sha256(value).ok_or(Failure::Malformed("sha256= is not 64 hex digits"))?);
             }

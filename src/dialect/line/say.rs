@@ -6,6 +6,8 @@ use std::ops::Range;
 use crate::dialect::protocol::{Action, Context};
 use crate::error::Failure;
 use crate::object::{Key, Listing, Meta, Node, Stored};
+use crate::upload::{UploadStage, UploadState};
+use crate::wire::line;
 use crate::wire::range::write_decimal;
 use crate::wire::status::{code, retry_after_s};
 
@@ -21,9 +23,16 @@ pub fn refuse(failure: Failure, key: Option<&Key>, context: &mut Context<'_>, th
 }
 
 /// Room for the longest line about an open file, so that its text is made in one piece.
-const OPENED_LEN_MAX: usize = 192;
+const OPENED_LEN_MAX: usize = 264;
 
-pub(super) fn say_opened(range: &Range<u64>, asked: Option<&Range<u64>>, meta: &Meta, out: &mut Vec<u8>) {
+/// `digest` is that of the whole file, where it is to be told.
+pub(super) fn say_opened(
+    range: &Range<u64>,
+    asked: Option<&Range<u64>>,
+    meta: &Meta,
+    digest: Option<&[u8; 32]>,
+    out: &mut Vec<u8>,
+) {
     out.reserve(OPENED_LEN_MAX);
     out.extend_from_slice(b"OK ");
     write_decimal(range.end - range.start, out);
@@ -37,27 +46,77 @@ pub(super) fn say_opened(range: &Range<u64>, asked: Option<&Range<u64>>, meta: &
     if let Some(range) = asked {
         let _ = write!(out, " range={}-{}/{}", range.start, range.end - 1, meta.len);
     }
+    say_digest(digest, out);
     out.push(b'\n');
+}
+
+fn say_digest(digest: Option<&[u8; 32]>, out: &mut Vec<u8>) {
+    if let Some(digest) = digest {
+        let _ = write!(out, " sha256={}", line::hex(digest));
+    }
 }
 
 pub(super) fn say_stored(stored: &Stored, out: &mut Vec<u8>) {
     let _ = writeln!(out, "OK 0 etag={} stored={}", stored.meta.etag, stored.durability.word());
 }
 
-pub(super) fn say_node(node: Node, out: &mut Vec<u8>) {
-    let _ = match node {
-        Node::File(meta) => writeln!(out, "OK 0 size={} mtime={} etag={}", meta.len, meta.mtime, meta.etag),
-        Node::Dir { mtime } => writeln!(out, "OK 0 folder=1 mtime={mtime}"),
-    };
+pub(super) fn say_go(offset: u64, out: &mut Vec<u8>) {
+    let _ = writeln!(out, "GO {offset}");
 }
 
-pub(super) fn say_listing(listing: &Listing, out: &mut Vec<u8>) {
+/// Behind `GO` for an upload that was complete already.
+pub(super) fn say_complete(stored: Option<&Stored>, out: &mut Vec<u8>) {
+    match stored {
+        Some(stored) => say_stored(stored, out),
+        None => out.extend_from_slice(b"OK 0\n"),
+    }
+}
+
+pub(super) fn say_upload(upload: &UploadState, out: &mut Vec<u8>) {
+    let _ = write!(out, "OK 0 offset={}", upload.offset);
+    if let Some(len) = upload.put.len {
+        let _ = write!(out, " size={len}");
+    }
+    if let UploadStage::Complete(stored) = upload.stage {
+        out.extend_from_slice(b" complete=1");
+        if let Some(stored) = stored {
+            let _ = write!(out, " etag={} stored={}", stored.meta.etag, stored.durability.word());
+        }
+    }
+    out.push(b'\n');
+}
+
+pub(super) fn say_node(node: Node, tells_digest: bool, out: &mut Vec<u8>) {
+    match node {
+        Node::File(meta) => {
+            let _ = write!(out, "OK 0 size={} mtime={} etag={}", meta.len, meta.mtime, meta.etag);
+            say_digest(meta.sha256.filter(|_| tells_digest).as_ref(), out);
+        }
+        Node::Dir { mtime } => {
+            let _ = write!(out, "OK 0 folder=1 mtime={mtime}");
+        }
+    }
+    out.push(b'\n');
+}
+
+/// With `digests`, each line has one more word before the name.
+pub(super) fn say_listing(listing: &Listing, digests: bool, out: &mut Vec<u8>) {
     let mut body = Vec::new();
     for entry in &listing.entries {
-        let _ = match entry.node {
-            Node::File(meta) => writeln!(body, "{} {} {} {}", meta.len, meta.mtime, meta.etag, entry.name),
-            Node::Dir { mtime } => writeln!(body, "- {mtime} - {}/", entry.name),
+        let (digest, slash) = match entry.node {
+            Node::File(meta) => {
+                let _ = write!(body, "{} {} {} ", meta.len, meta.mtime, meta.etag);
+                (meta.sha256, "")
+            }
+            Node::Dir { mtime } => {
+                let _ = write!(body, "- {mtime} - ");
+                (None, "/")
+            }
         };
+        if digests {
+            let _ = write!(body, "{} ", digest.map_or_else(|| "-".into(), |digest| line::hex(&digest)));
+        }
+        let _ = writeln!(body, "{}{slash}", entry.name);
     }
     let _ = writeln!(out, "OK {}{}", body.len(), if listing.more { " more=1" } else { "" });
     // The reply lives on the account of the transfer slot, so it takes no more than it must.
@@ -73,9 +132,9 @@ mod tests {
     #[test]
     fn an_open_file_is_told_of_in_plain_numbers_also_one_from_before_1970() {
         for (mtime, len) in [(0, 0), (1_700_000_000, 4096), (-1, 1), (i64::MIN, u64::MAX)] {
-            let meta = Meta { len, mtime, etag: Etag([0xab; 16]) };
+            let meta = Meta { len, mtime, etag: Etag([0xab; 16]), sha256: None };
             let mut out = Vec::new();
-            say_opened(&(0..len), None, &meta, &mut out);
+            say_opened(&(0..len), None, &meta, None, &mut out);
             assert_eq!(String::from_utf8_lossy(&out), format!("OK {len} etag={} mtime={mtime}\n", "ab".repeat(16)));
         }
     }

@@ -35,6 +35,8 @@ pub(super) enum Framing {
     TrailerLine,
     /// Nothing: all was read.
     Ended,
+    /// Nothing before the client was told `GO`; then a body of so many bytes, or of chunks.
+    NotBegun(Option<u64>),
 }
 
 impl PutExchange {
@@ -51,11 +53,25 @@ impl PutExchange {
         if self.has_trailer { Framing::TrailerLine } else { Framing::Ended }
     }
 
+    /// The client was told to go on behind so many bytes.
+    pub(super) fn go(&mut self, offset: u64) {
+        self.framing = match self.framing {
+            Framing::NotBegun(None) => Framing::ChunkLine,
+            Framing::NotBegun(Some(len)) if len > offset => Framing::Counted(len - offset),
+            _ => self.behind_content(),
+        };
+    }
+
+    /// True if nothing of the body is on its way.
+    pub(super) const fn is_read(&self) -> bool {
+        matches!(self.framing, Framing::Ended | Framing::NotBegun(_))
+    }
+
     /// Bytes of content that come next.
     pub(super) const fn left(&self) -> u64 {
         match self.framing {
             Framing::Counted(left) | Framing::Chunk(left) => left,
-            Framing::ChunkLine | Framing::TrailerLine | Framing::Ended => 0,
+            Framing::ChunkLine | Framing::TrailerLine | Framing::Ended | Framing::NotBegun(_) => 0,
         }
     }
 
@@ -97,7 +113,7 @@ impl PutExchange {
                 self.framing = Framing::Ended;
                 Ok(BodyPart { skip, payload: 0, then: Then::End })
             }
-            Framing::Ended => Ok(BodyPart { skip: 0, payload: 0, then: Then::End }),
+            Framing::Ended | Framing::NotBegun(_) => Ok(BodyPart { skip: 0, payload: 0, then: Then::End }),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::config::Access;
 use crate::dialect::testing::{self, Called};
 use crate::object::{Durability, Etag, Meta, Placed, Stored};
 
-const META: Meta = Meta { len: 5, mtime: 0, etag: Etag([0; 16]) };
+const META: Meta = Meta { len: 5, mtime: 0, etag: Etag([0; 16]), sha256: None };
 const STORED: Stored = Stored { meta: META, durability: Durability::Durable, placed: Placed::New };
 
 /// What a call did: its result, what was said, and how the request was refused.
@@ -40,7 +40,7 @@ fn connect(listener: &Arc<Listener>, host: u8) -> NameChoice {
 /// The name under which a request is stored or looked for.
 fn name_of(did: &Did<(usize, Action)>) -> String {
     match &did.result.1 {
-        Action::Run(command) => command.key().as_str().to_owned(),
+        Action::Run(command) => command.key().expect("a name").as_str().to_owned(),
         other => panic!("{other:?}"),
     }
 }

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use crate::buffer::Chunk;
-use crate::command::{Command, GoAhead};
+use crate::command::{Append, Command, GoAhead};
 use crate::config::Limits;
 use crate::dialect::Action;
 use crate::error::{CloseReason, Failure};
+use crate::ids::ClientAddress;
 use crate::platform::{Op, Source};
 use crate::session::behavior::Behavior;
 use crate::session::common::Common;
@@ -35,6 +36,23 @@ impl Behavior for Box<SlotRequest> {
             _ => false,
         };
         is_needed || common.holds_long_input(limits)
+    }
+
+    fn superseded(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        match *self {
+            SlotRequest::ResumeUpload(receiving) => receiving.superseded(common, cx),
+            _ => Step::stay(self),
+        }
+    }
+
+    fn end(self, reason: CloseReason, is_reset: bool, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        match *self {
+            SlotRequest::ResumeUpload(receiving) => receiving.end(reason, is_reset, common, cx),
+            _ => {
+                self.release(common, cx);
+                Step::End(reason, is_reset)
+            }
+        }
     }
 
     fn release(self, common: &mut Common, cx: &mut Cx<'_>) {
@@ -65,10 +83,15 @@ impl SlotRequest {
                 common.data.ops.push_back(Op::Create(put.clone()));
                 Step::enter(Opening::Create(Box::new(put)))
             }
-            Self::Command(Command::List { key, after, limit }) => {
+            Self::Command(Command::List { key, after, limit, digests }) => {
                 let bytes_max = cx.limits.chunk_bytes * cx.limits.chunks_per_slot;
-                common.data.ops.push_back(Op::List { key, after, limit, bytes_max });
+                common.data.ops.push_back(Op::List { key, after, limit, bytes_max, digests });
                 Step::enter(Executing)
+            }
+            Self::Command(Command::Append(append)) => {
+                let Append { upload, len, ends, is_verified } = *append;
+                common.data.ops.push_back(Op::OpenUpload { upload, len, client: ClientAddress::of(common.peer) });
+                Step::enter(Opening::Append { ends, is_verified })
             }
             Self::Command(command) => Step::Obey(Action::Run(command)),
             Self::Gather => Step::enter(AwaitHeader { since: Some(cx.now) }),

@@ -17,7 +17,8 @@ impl Behavior for Executing {
         let answer = match done.result {
             Ok(Outcome::Listed(listing)) => Answer::Listed(listing),
             Ok(Outcome::Found(node)) => Answer::Found(node),
-            Ok(Outcome::Deleted | Outcome::Made | Outcome::Renamed) => Answer::Done,
+            Ok(Outcome::UploadFound(state)) => Answer::UploadFound(state),
+            Ok(Outcome::Deleted | Outcome::Made | Outcome::Renamed | Outcome::UploadRemoved) => Answer::Done,
             Ok(_) => return Step::stay(self),
             Err(error) => return error.into(),
         };

@@ -1,11 +1,11 @@
 //! The body is complete: once every write has ended, it is verified and committed.
 
-use crate::error::Failure;
+use crate::error::{CloseReason, Failure};
 use crate::platform::{Completion, Op};
 use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
-use crate::session::state::{Committing, FinishingWrites, Receiving, Target};
+use crate::session::state::{AfterSaving, Committing, FinishingWrites, Part, PartFate, Receiving, Saving, Target};
 use crate::session::step::Step;
 
 impl Behavior for FinishingWrites {
@@ -16,24 +16,45 @@ impl Behavior for FinishingWrites {
         if !receiving.upload.is_written() || common.has_ops() {
             return Step::stay(Self(receiving));
         }
-        let finish = match common.dialect.protocol().finish(receiving.hasher.finish()) {
+        let completes = receiving.completes();
+        if completes && receiving.upload.misses_its_end() {
+            let failure = Failure::Malformed("the upload is shorter than was announced");
+            return receiving.fail(failure, failure.words(), common, cx);
+        }
+        let digest = if completes { receiving.hasher.finish() } else { None };
+        let finish = match common.dialect.protocol().finish(digest) {
             Ok(finish) => finish,
-            Err(failure) => return receiving.fail(failure, failure.words(), common, cx),
+            // What was received has another digest than was announced, and would have it whenever it is resumed.
+            Err(failure) => {
+                let fate = if completes { PartFate::Remove } else { PartFate::Drop };
+                return receiving.fail_as(fate, failure, failure.words(), common, cx);
+            }
         };
+        if !completes {
+            return Step::enter(Box::new(Saving::Writing {
+                receiving,
+                fate: PartFate::Save,
+                then: AfterSaving::Answer,
+            }));
+        }
         let Receiving { mut put, target, upload, .. } = *receiving;
         put.key = finish.key.unwrap_or(put.key);
+        // What goes before the content was not hashed.
+        let digest = digest.filter(|_| finish.prepend.is_empty()).map(Box::new);
         common.data.ops.push_back(match target {
             Target::Whole(chunk) => {
                 debug_assert!(finish.prepend.is_empty(), "the length of this upload was known before its content");
+                put.sha256 = digest;
                 Op::Store { put, chunk }
             }
-            Target::File(file) => Op::Commit {
+            Target::File(file) | Target::Part(Part { file, .. }) => Op::Commit {
                 file,
                 len: upload.launched(),
                 prepend: finish.prepend.into(),
                 mtime: put.mtime,
                 precondition: put.precondition,
                 key: put.key,
+                digest,
             },
         });
         Step::enter(Committing)
@@ -46,14 +67,18 @@ impl Behavior for FinishingWrites {
     }
 
     fn store_failed(self, failure: Failure, cause: String, common: &mut Common, cx: &mut Cx<'_>) -> Step {
-        self.0.fail(failure, cause, common, cx)
+        self.0.fail_as(PartFate::Drop, failure, cause, common, cx)
     }
 
     fn completed(mut self, done: Completion, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         match self.0.op_ended(done, common, cx) {
             Ok(()) => self.begin(common, cx),
-            Err(error) => self.0.fail(error.failure, error.cause(), common, cx),
+            Err(error) => self.0.fail_as(PartFate::Drop, error.failure, error.cause(), common, cx),
         }
+    }
+
+    fn end(self, reason: CloseReason, is_reset: bool, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        self.0.end(reason, is_reset, common, cx)
     }
 
     fn release(self, common: &mut Common, cx: &mut Cx<'_>) {

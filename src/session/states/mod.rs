@@ -11,6 +11,7 @@ mod lingering;
 mod opening;
 mod pausing;
 mod receiving_body;
+mod saving;
 mod sending_body;
 mod sending_part;
 mod sending_reply;

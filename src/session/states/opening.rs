@@ -1,11 +1,12 @@
 //! Waiting until a file is open or a staging file is made.
 
-use crate::command::Put;
+use crate::command::{Answer, Put};
 use crate::platform::{Completion, Outcome, Source};
 use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::state::{Opening, Receiving, Sending, SlotRequest, Target};
+use crate::session::states::receiving_body::Resumed;
 use crate::session::step::Step;
 
 impl Behavior for Opening {
@@ -17,10 +18,22 @@ impl Behavior for Opening {
             (Ok(Outcome::Created(file)), Self::Create(put)) => {
                 Receiving::start(Target::File(file), Put::clone(&put), common, cx)
             }
+            // The file that the peer announced is there: no body is received.
+            (Ok(Outcome::Committed(stored)), Self::Create(_)) => {
+                common.report(Ok(()), cx);
+                let answer = Answer::Stored(stored);
+                Step::Obey(common.with_protocol(cx, |protocol, context| protocol.answered(Ok(answer), context)))
+            }
             (Ok(Outcome::Opened { file, meta, source: Source::Held }), Self::Open) if !common.has_slot => {
                 Step::NeedSlot(SlotRequest::Download { file, meta })
             }
             (Ok(Outcome::Opened { file, meta, source }), Self::Open) => Sending::start(file, meta, source, common, cx),
+            (Ok(Outcome::UploadOpened { upload, file, digest }), Self::Append { ends, is_verified }) => {
+                if let Some(request) = &mut common.data.request {
+                    request.key = upload.put.key.clone();
+                }
+                Receiving::resume(Resumed { upload, file, digest }, ends, is_verified, common, cx)
+            }
             (Err(error), _) => error.into(),
             // An `Abort` or `Close` of the request before this one.
             (Ok(_), opening) => Step::stay(opening),

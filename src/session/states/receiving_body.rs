@@ -4,17 +4,27 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use crate::buffer::Chunk;
-use crate::command::{Answer, Put};
+use crate::command::{Answer, Ends, Put};
 use crate::config::Limits;
 use crate::dialect::{Action, Then};
 use crate::error::{CloseReason, Failure, StoreError};
+use crate::ids::FileId;
 use crate::platform::{Completion, Op, Outcome};
 use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::{Cx, DiskPace};
-use crate::session::state::{FinishingWrites, Receiving, Target};
+use crate::session::state::{AfterSaving, FinishingWrites, Part, PartFate, Receiving, Saving, Target};
 use crate::session::step::{Consumed, Step};
-use crate::transfer::{Flush, Hasher, MinRate, Upload};
+use crate::transfer::{Checkpoints, Flush, Hasher, MinRate, Upload};
+use crate::upload::{DigestState, PartEnd, UploadState};
+
+/// What the store says of an upload that is opened.
+pub(super) struct Resumed {
+    pub upload: Box<UploadState>,
+    /// `None` if it is complete.
+    pub file: Option<FileId>,
+    pub digest: Option<DigestState>,
+}
 
 impl Behavior for Box<Receiving> {
     const NEEDS_SLOT: bool = true;
@@ -59,8 +69,10 @@ impl Behavior for Box<Receiving> {
                 self.upload.finish_write(content.len());
                 Consumed::Took(used)
             }
-            Target::File(_) if content.is_empty() => Consumed::Took(part.skip),
-            Target::File(file) => Consumed::Content { skip: part.skip, len: content.len(), file: *file, offset },
+            Target::File(_) | Target::Part(_) if content.is_empty() => Consumed::Took(part.skip),
+            Target::File(file) | Target::Part(Part { file, .. }) => {
+                Consumed::Content { skip: part.skip, len: content.len(), file: *file, offset }
+            }
         };
         common.count_bytes(part.payload as u64);
         cx.counters.bytes_in += part.payload as u64;
@@ -96,26 +108,36 @@ impl Behavior for Box<Receiving> {
     fn stored(mut self, len: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         self.upload.finish_write(len);
         common.data.ops.extend(self.flush_due(cx));
+        self.checkpoint_if_due(common, cx);
         Step::stay(self)
     }
 
     fn store_failed(self, failure: Failure, cause: String, common: &mut Common, cx: &mut Cx<'_>) -> Step {
-        self.fail(failure, cause, common, cx)
+        self.fail_as(PartFate::Drop, failure, cause, common, cx)
     }
 
     fn completed(mut self, done: Completion, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         match self.op_ended(done, common, cx) {
-            Ok(()) => Step::stay(self),
-            Err(error) => self.fail(error.failure, error.cause(), common, cx),
+            Ok(()) => {
+                self.checkpoint_if_due(common, cx);
+                Step::stay(self)
+            }
+            Err(error) => self.fail_as(PartFate::Drop, error.failure, error.cause(), common, cx),
         }
     }
 
     fn deadline(&self, common: &Common, limits: &Limits) -> Option<Instant> {
-        let window_end = self.min_rate.deadline()?;
-        Some(common.or_silence(window_end.min(common.active + limits.stall_timeout)))
+        let checkpoint = match &self.target {
+            Target::Part(part) => part.checkpoints.at(self.upload.launched(), limits),
+            Target::File(_) | Target::Whole(_) => None,
+        };
+        let window_end = self.min_rate.deadline();
+        let slow = window_end.map(|end| common.or_silence(end.min(common.active + limits.stall_timeout)));
+        slow.into_iter().chain(checkpoint.filter(|_| self.upload.is_written())).min()
     }
 
     fn timed_out(mut self, _in_kernel: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        self.checkpoint_if_due(common, cx);
         let is_stalled = cx.now >= common.active + cx.limits.stall_timeout;
         if is_stalled || self.min_rate.check(cx.now, cx.limits, 0).is_err() {
             return self.end_slow_transfer(common, cx);
@@ -133,6 +155,20 @@ impl Behavior for Box<Receiving> {
 
     fn is_bulk(&self, _common: &Common, _limits: &Limits) -> bool {
         self.is_into_file()
+    }
+
+    fn superseded(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        self.fail(Failure::Conflict("another request went on with this upload"), "superseded", common, cx)
+    }
+
+    fn end(self, reason: CloseReason, is_reset: bool, common: &mut Common, cx: &mut Cx<'_>) -> Step {
+        if let Target::Part(_) = self.target {
+            common.drop_outbox(cx);
+            let then = AfterSaving::End { reason, is_reset };
+            return Step::enter(Box::new(Saving::Writing { receiving: self, fate: PartFate::Save, then }));
+        }
+        self.release(common, cx);
+        Step::End(reason, is_reset)
     }
 
     fn release(self, common: &mut Common, cx: &mut Cx<'_>) {
@@ -157,13 +193,80 @@ impl Receiving {
         }))
     }
 
+    /// An upload is open to be gone on with: the dialect decides whether its part is received.
+    pub(super) fn resume(
+        resumed: Resumed,
+        ends: Ends,
+        is_verified: bool,
+        common: &mut Common,
+        cx: &mut Cx<'_>,
+    ) -> Step {
+        let Resumed { upload, file, digest } = resumed;
+        let UploadState { id, offset, ref put, .. } = *upload;
+        let put = put.clone();
+        let hasher = match &digest {
+            Some(state) => Hasher::resume(state),
+            // Of nothing there is no state; of anything else there must be one.
+            None => (offset == 0 || !put.hash).then(|| Hasher::new(put.hash)),
+        };
+        let answer = Answer::Resumed(upload);
+        let action = common.with_protocol(cx, |protocol, context| protocol.answered(Ok(answer), context));
+        match (action, file, hasher) {
+            (Action::Receive, Some(file), Some(hasher)) => {
+                let checkpoints = Checkpoints::new(offset, !is_verified, cx.now);
+                Step::enter(Box::new(Self {
+                    target: Target::Part(Part { id, file, ends, checkpoints }),
+                    upload: Upload::resume(offset, put.len, cx.limits.request_bytes_max),
+                    hasher,
+                    flush: Flush::Idle(offset),
+                    min_rate: MinRate::new(cx.now, cx.limits.rate_window),
+                    put,
+                }))
+            }
+            (Action::Receive, file, _) => {
+                common.data.ops.extend(file.map(|file| Op::EndPart { file, end: PartEnd::Keep }));
+                common.fail_inside("a part of an upload that cannot take one", cx)
+            }
+            (action, file, _) => {
+                common.data.ops.extend(file.map(|file| Op::EndPart { file, end: PartEnd::Keep }));
+                Step::Obey(action)
+            }
+        }
+    }
+
+    /// True if the upload is complete behind this part, as far as that is known.
+    pub(in crate::session) fn completes(&self) -> bool {
+        match &self.target {
+            Target::Part(part) => match part.ends {
+                Ends::WithThisPart => true,
+                Ends::AtItsLength => self.upload.is_at_its_end(),
+                Ends::Later => false,
+            },
+            Target::File(_) | Target::Whole(_) => true,
+        }
+    }
+
+    /// Makes safe what was received of an upload that can be resumed, if it is time.
+    fn checkpoint_if_due(&mut self, common: &mut Common, cx: &Cx<'_>) {
+        let offset = self.upload.launched();
+        if let Target::Part(part) = &mut self.target
+            && self.upload.is_written()
+            && part.checkpoints.is_due(offset, cx.now, cx.limits)
+        {
+            part.checkpoints.began();
+            let digest = self.hasher.state();
+            common.data.ops.push_back(Op::Checkpoint { file: part.file, offset, digest });
+        }
+    }
+
     /// The body is complete; the last of it may still have to be written.
     fn complete(self: Box<Self>, common: &mut Common, cx: &Cx<'_>) -> Step {
         common.body_is_complete(cx.now);
         Step::enter(FinishingWrites(self))
     }
 
-    /// Nothing of the upload stays, the peer is told; its body may still be on its way.
+    /// Nothing of the upload stays but the parts of one that can be resumed; the peer is told. Its body may still be
+    /// on its way.
     pub(super) fn fail(
         self: Box<Self>,
         failure: Failure,
@@ -171,6 +274,22 @@ impl Receiving {
         common: &mut Common,
         cx: &mut Cx<'_>,
     ) -> Step {
+        self.fail_as(PartFate::Save, failure, cause, common, cx)
+    }
+
+    /// The same; `fate` is that of a part.
+    pub(super) fn fail_as(
+        self: Box<Self>,
+        fate: PartFate,
+        failure: Failure,
+        cause: impl Into<Cow<'static, str>>,
+        common: &mut Common,
+        cx: &mut Cx<'_>,
+    ) -> Step {
+        if let Target::Part(_) = self.target {
+            let then = AfterSaving::Refuse(failure, cause.into());
+            return Step::enter(Box::new(Saving::Writing { receiving: self, fate, then }));
+        }
         self.target.abort(common, cx);
         Step::Refuse(failure, cause.into())
     }
@@ -188,6 +307,12 @@ impl Receiving {
         match (done.result?, self.flush) {
             (Outcome::Written, _) => self.upload.finish_write(written),
             (Outcome::Flushed, Flush::Running(to)) => self.flush = Flush::Idle(to),
+            (Outcome::Saved(safe), _) => {
+                if let Target::Part(part) = &mut self.target {
+                    part.checkpoints.finished(safe, cx.now);
+                }
+                common.with_protocol(cx, |protocol, context| protocol.saved(safe, context));
+            }
             _ => {}
         }
         common.active = cx.now;
@@ -197,7 +322,7 @@ impl Receiving {
 
     /// The early write-back to ask for now. Not while the last writes finish: the commit follows.
     pub(super) fn flush_due(&mut self, cx: &Cx<'_>) -> Option<Op> {
-        let Target::File(file) = self.target else { return None };
+        let file = self.target.file()?;
         let (offset, len) = self.flush.due(self.upload.launched(), cx.disk.flush_window?)?;
         self.flush = Flush::Running(offset + len);
         Some(Op::Flush { file, offset, len })
@@ -205,17 +330,25 @@ impl Receiving {
 
     /// True if the content goes into a staging file as it comes.
     pub(in crate::session) const fn is_into_file(&self) -> bool {
-        matches!(self.target, Target::File(_))
+        self.target.file().is_some()
     }
 
     /// How many bytes of content may come now.
     fn room(&mut self, credits: usize, cx: &Cx<'_>) -> usize {
         let is_behind = cx.disk.flush_window.is_some_and(|window| self.flush.is_behind(self.upload.launched(), window));
+        let is_unsafe = match &self.target {
+            Target::Part(Part { checkpoints, .. }) => {
+                let launched = self.upload.launched();
+                let waits = checkpoints.is_due(launched, cx.now, cx.limits) && !self.upload.is_written();
+                waits || checkpoints.is_behind(launched, cx.limits)
+            }
+            Target::File(_) | Target::Whole(_) => false,
+        };
         let room = match (&self.target, cx.disk.pace) {
             (Target::Whole(_), _) => usize::MAX,
-            (Target::File(_), _) if is_behind => 0,
-            (Target::File(_), DiskPace::KeepsUp) => usize::MAX,
-            (Target::File(_), DiskPace::Lags) => credits * cx.pool.chunk_bytes(),
+            _ if is_behind || is_unsafe => 0,
+            (_, DiskPace::KeepsUp) => usize::MAX,
+            (_, DiskPace::Lags) => credits * cx.pool.chunk_bytes(),
         };
         if room == 0 {
             self.min_rate.store_began(cx.now);
@@ -226,15 +359,11 @@ impl Receiving {
 
 impl Target {
     pub(super) fn abort(self, common: &mut Common, cx: &mut Cx<'_>) {
-        // Writes that were never submitted would only delay the end.
-        while let Some(op) = common.data.ops.pop_front() {
-            if let Op::Write { chunk, .. } = op {
-                common.give_back([chunk], cx);
-            }
-        }
+        common.drop_writes(cx);
         match self {
             Self::Whole(chunk) => common.give_back([chunk], cx),
             Self::File(file) => common.data.ops.push_back(Op::Abort { file }),
+            Self::Part(_) => debug_assert!(false, "a part is ended, not aborted"),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustix::fs::{AtFlags, Dir, FileType, OFlags, fstat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, fstat, statat};
 use rustix::io::Errno;
 
 use crate::error::{Failure, StoreError};
@@ -22,8 +22,11 @@ use crate::wire::key::{has_control, is_reserved};
 /// What an entry takes on the wire and in memory besides its name, roughly.
 const ENTRY_COST: usize = 96;
 
-fn cost(name: &str) -> usize {
-    name.len() + ENTRY_COST
+/// A digest and a blank on the wire.
+const DIGEST_COST: usize = 65;
+
+fn cost(name: &str, digests: bool) -> usize {
+    name.len() + ENTRY_COST + if digests { DIGEST_COST } else { 0 }
 }
 
 /// Waits for its connection on the account of a transfer slot, so it takes no more than it must.
@@ -32,15 +35,21 @@ fn page(mut entries: Vec<Entry>, more: bool) -> Listing {
     Listing { entries, more }
 }
 
+/// Which page of a directory.
+pub(crate) struct PageOf<'a> {
+    /// The name before the first.
+    pub(crate) after: Option<&'a str>,
+    /// Most names.
+    pub(crate) limit: usize,
+    /// About as many bytes, all names together.
+    pub(crate) bytes_max: usize,
+    /// With the digests of files.
+    pub(crate) digests: bool,
+}
+
 impl FileSystem {
-    /// Names behind `after`, at most `limit`, together at most about `bytes_max` bytes.
-    pub(crate) fn list(
-        &self,
-        path: &str,
-        after: Option<&str>,
-        limit: usize,
-        bytes_max: usize,
-    ) -> Result<Listing, StoreError> {
+    pub(crate) fn list(&self, path: &str, page_of: &PageOf<'_>) -> Result<Listing, StoreError> {
+        let &PageOf { after, limit, bytes_max, digests } = page_of;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let dir = match self.open_beneath(path, flags, self.links) {
             Ok(dir) => dir,
@@ -53,8 +62,13 @@ impl FileSystem {
         loop {
             let window = self.window(dir, path, &after)?;
             for name in window.behind(&after) {
-                let Some(node) = self.entry(dir, path, name)? else { continue };
-                bytes += cost(name);
+                let Some((stat, mut node)) = self.entry(dir, path, name)? else { continue };
+                if let Node::File(meta) = &mut node
+                    && digests
+                {
+                    meta.sha256 = self.digests.find(&stat, meta);
+                }
+                bytes += cost(name, digests);
                 if entries.len() >= limit || (bytes > bytes_max && !entries.is_empty()) {
                     return Ok(page(entries, true));
                 }
@@ -112,7 +126,8 @@ impl FileSystem {
     }
 
     /// What stands at a name of the directory; `None` for what is not listed, or is gone.
-    fn entry(&self, dir: BorrowedFd<'_>, path: &str, name: &str) -> Result<Option<Node>, StoreError> {
+    fn entry(&self, dir: BorrowedFd<'_>, path: &str, name: &str) -> Result<Option<(Stat, Node)>, StoreError> {
+        let found = |stat: Stat| stat::node(&stat).map(|node| (stat, node));
         match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if stat::kind(&stat) == Kind::Other => {
                 if !self.links || FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
@@ -120,9 +135,9 @@ impl FileSystem {
                 }
                 // From the root: a link in a directory may point anywhere inside.
                 let whole = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
-                Ok(self.stat_beneath(&whole, true).ok().and_then(|stat| stat::node(&stat)))
+                Ok(self.stat_beneath(&whole, true).ok().and_then(found))
             }
-            Ok(stat) => Ok(stat::node(&stat)),
+            Ok(stat) => Ok(found(stat)),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(errno::reading("fstatat", path, errno)),
         }

@@ -1,6 +1,7 @@
 //! The file system beneath the root: opening names, reading, listing, and what the kernel offers.
 
 pub(crate) mod caps;
+pub(crate) mod digests;
 pub(crate) mod errno;
 pub(crate) mod health;
 pub(crate) mod inotify;

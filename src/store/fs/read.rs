@@ -14,7 +14,7 @@ use rustix::io::{Errno, pread, retry_on_intr};
 
 use crate::buffer::Chunk;
 use crate::error::{Failure, StoreError};
-use crate::object::{Meta, Node};
+use crate::object::{Etag, Meta, Node};
 use crate::platform::{ReadNow, Source};
 use crate::store::fs::caps::Pages;
 use crate::store::fs::errno;
@@ -62,16 +62,24 @@ fn open_flags() -> OFlags {
 
 impl FileSystem {
     pub(crate) fn open_file(&self, path: &str) -> Result<(OpenFile, Meta, Source), StoreError> {
-        self.opened(path, self.open_beneath(path, open_flags(), self.links))
+        let (file, stat, source) = self.opened(path, self.open_beneath(path, open_flags(), self.links))?;
+        let meta = stat::meta(&stat);
+        Ok((file, Meta { sha256: self.digests.find(&stat, &meta), ..meta }, source))
     }
 
     /// The same if that does not wait for a disk.
     pub(crate) fn open_now(&self, path: &str) -> Option<Result<(OpenFile, Meta, Source), StoreError>> {
         let fd = self.open_cached(path, open_flags(), self.links)?;
-        Some(self.opened(path, fd))
+        Some(match self.opened(path, fd) {
+            Ok((file, stat, source)) => {
+                let meta = stat::meta(&stat);
+                Ok((file, Meta { sha256: self.digests.find_now(&stat, &meta)?, ..meta }, source))
+            }
+            Err(error) => Err(error),
+        })
     }
 
-    fn opened(&self, path: &str, fd: Result<OwnedFd, Errno>) -> Result<(OpenFile, Meta, Source), StoreError> {
+    fn opened(&self, path: &str, fd: Result<OwnedFd, Errno>) -> Result<(OpenFile, Stat, Source), StoreError> {
         let fd = fd.map_err(|e| errno::reading("open", path, e))?;
         let stat = fstat(&fd).map_err(|e| errno::reading("fstat", path, e))?;
         match stat::kind(&stat) {
@@ -79,8 +87,7 @@ impl FileSystem {
             Kind::Dir => return Err(StoreError::refused(Failure::Conflict("that is a folder"), "open")),
             Kind::Other => return Err(StoreError::refused(Failure::NotFound, "open")),
         }
-        let meta = stat::meta(&stat);
-        let pages = if meta.len == 0 { self.pages_known() } else { self.pages(&fd) };
+        let pages = if stat::len(&stat) == 0 { self.pages_known() } else { self.pages(&fd) };
         let source = match pages {
             Pages::Memory | Pages::Told => Source::Direct,
             Pages::Unknown => Source::Held,
@@ -93,18 +100,28 @@ impl FileSystem {
                 warm: Mutex::default(),
                 copied: AtomicBool::new(false),
             },
-            meta,
+            stat,
             source,
         ))
     }
 
     pub(crate) fn stat(&self, path: &str) -> Result<Node, StoreError> {
-        found(path, self.stat_beneath(path, self.links))
+        let (stat, node) = found(path, self.stat_beneath(path, self.links))?;
+        Ok(match node {
+            Node::File(meta) => Node::File(Meta { sha256: self.digests.find(&stat, &meta), ..meta }),
+            dir @ Node::Dir { .. } => dir,
+        })
     }
 
     /// The same if that does not wait for a disk.
     pub(crate) fn stat_now(&self, path: &str) -> Option<Result<Node, StoreError>> {
-        Some(found(path, self.stat_cached(path, self.links)?))
+        Some(match found(path, self.stat_cached(path, self.links)?) {
+            Ok((stat, Node::File(meta))) => {
+                Ok(Node::File(Meta { sha256: self.digests.find_now(&stat, &meta)?, ..meta }))
+            }
+            Ok((_, dir)) => Ok(dir),
+            Err(error) => Err(error),
+        })
     }
 
     /// Reads from the loop. With `trusted` the range was brought into memory a moment ago, so
@@ -160,9 +177,10 @@ impl FileSystem {
     }
 }
 
-fn found(path: &str, stat: Result<Stat, Errno>) -> Result<Node, StoreError> {
+fn found(path: &str, stat: Result<Stat, Errno>) -> Result<(Stat, Node), StoreError> {
     let stat = stat.map_err(|e| errno::reading("stat", path, e))?;
-    stat::node(&stat).ok_or(StoreError::refused(Failure::NotFound, "stat"))
+    let node = stat::node(&stat).ok_or(StoreError::refused(Failure::NotFound, "stat"))?;
+    Ok((stat, node))
 }
 
 impl OpenFile {
@@ -200,8 +218,9 @@ impl OpenFile {
         fstat(&self.fd).map(|stat| stat::len(&stat)).map_err(|e| self.failed("fstat", e))
     }
 
-    pub(crate) fn meta(&self) -> Result<Meta, StoreError> {
-        fstat(&self.fd).map(|stat| stat::meta(&stat)).map_err(|e| self.failed("fstat", e))
+    /// As it is now.
+    pub(crate) fn etag(&self) -> Result<Etag, StoreError> {
+        fstat(&self.fd).map(|stat| stat::etag(&stat)).map_err(|e| self.failed("fstat", e))
     }
 
     pub(crate) const fn len_at_first(&self) -> u64 {

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use crate::config::Limits;
 use crate::error::{Failure, StoreError};
 use crate::store::fs::caps::{Caps, Pages, pages_of};
+use crate::store::fs::digests::Digests;
 use crate::store::fs::errno::{self, TARGET};
 use crate::store::fs::health::StoreHealth;
 use crate::store::fs::linux;
@@ -49,6 +50,7 @@ pub(crate) struct FileSystem {
     /// Names of large directories, for their next pages.
     pub(crate) windows: Windows,
     pub(crate) health: StoreHealth,
+    pub(crate) digests: Digests,
     pages: OnceLock<Pages>,
 }
 
@@ -71,6 +73,7 @@ impl FileSystem {
     ) -> Self {
         Self {
             kind: linux::file_system(root.fd.as_fd()),
+            digests: Digests::open(root.fd.as_fd(), limits.digests_max, !options.read_only, options.shared),
             root: Mutex::new(Arc::new(root)),
             root_path: path.to_owned(),
             caps,

@@ -30,9 +30,9 @@ pub(crate) fn kind(stat: &Stat) -> Kind {
     }
 }
 
-/// Length, time and validator of a regular file.
+/// Length, time and validator of a regular file. Its digest is not looked up.
 pub(crate) fn meta(stat: &Stat) -> Meta {
-    Meta { len: len(stat), mtime: stat.st_mtime, etag: etag(stat) }
+    Meta { len: len(stat), mtime: stat.st_mtime, etag: etag(stat), sha256: None }
 }
 
 /// What a peer is told about it; `None` for what does not exist for peers.
@@ -82,7 +82,7 @@ fn mix(words: [u64; 6]) -> Etag {
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
-const fn finalise(mut x: u64) -> u64 {
+pub(crate) const fn finalise(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     x ^ (x >> 31)

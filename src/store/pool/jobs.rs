@@ -12,6 +12,8 @@ use crate::object::Meta;
 use crate::platform::{Op, Outcome, Source};
 use crate::store::fs::errno::TARGET;
 use crate::store::fs::read::OpenFile;
+use crate::store::resumable::expiry::Pass;
+use crate::store::resumable::open::Opened;
 use crate::store::upload::pending_syncs::PendingSyncs;
 use crate::store::upload::staged::Staged;
 use crate::store::upload::staging::Sweep;
@@ -33,6 +35,8 @@ pub(crate) enum Job {
     Probe,
     /// A step of the removal of leftovers.
     Sweep(Sweep),
+    /// A step of a pass over the uploads that are kept, or its beginning.
+    Expire(Option<Box<Pass>>),
 }
 
 /// The open file of an operation.
@@ -51,6 +55,7 @@ pub(crate) enum Reply {
     Plain(Outcome),
     Created(Staged),
     Opened(OpenFile, Meta, Source),
+    UploadOpened(Box<Opened>),
     /// This file is in the page cache from the first to the second offset.
     Warmed(FileId, u64, u64),
 }

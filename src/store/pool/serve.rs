@@ -5,12 +5,15 @@ use std::sync::atomic::Ordering;
 use crate::buffer::Chunk;
 use crate::error::StoreError;
 use crate::platform::{Op, Outcome};
+use crate::store::fs::list::PageOf;
 use crate::store::fs::read::tail;
 use crate::store::pool::jobs::{Finished, Held, Job, Pending, Reply, no_such_file};
 use crate::store::pool::shared::Pool;
 use crate::store::pool::workers::WorkQueue;
+use crate::store::resumable::expiry::Pass;
 use crate::store::upload::commit::Commit;
 use crate::store::upload::pending_syncs::PendingSyncs;
+use crate::store::upload::write::Created;
 
 /// The result, and what must be synced before it is true.
 type Served = Result<(Reply, PendingSyncs), StoreError>;
@@ -23,7 +26,11 @@ impl Pool {
             Op::Commit { .. } | Op::Flush { .. } | Op::Store { .. } | Op::Delete { .. } | Op::Rename { .. } => {
                 WorkQueue::Sync
             }
+            Op::OpenUpload { .. } | Op::Checkpoint { .. } | Op::EndPart { .. } | Op::RemoveUpload { .. } => {
+                WorkQueue::Sync
+            }
             Op::MakeDir { .. } if self.uploads.durable => WorkQueue::Sync,
+            Op::Create(put) if self.uploads.durable && put.sha256.is_some() => WorkQueue::Sync,
             Op::List { .. } => WorkQueue::List,
             _ => WorkQueue::Io,
         }
@@ -51,6 +58,15 @@ impl Pool {
             Job::Free(file) => drop(file),
             Job::Probe => self.uploads.probe_staging(),
             Job::FinishChange(pending) => self.finish_change(pending),
+            Job::Expire(pass) => {
+                let pass = pass.or_else(|| Pass::begin(&self.uploads).map(Box::new));
+                match pass.and_then(|pass| pass.step(&self.uploads)) {
+                    Some(pass) if !self.queues.is_closed() => {
+                        self.queues.push(WorkQueue::Sync, Job::Expire(Some(pass)));
+                    }
+                    _ => self.uploads.kept.is_passing.store(false, Ordering::Relaxed),
+                }
+            }
             Job::Sweep(mut sweep) => {
                 if !self.queues.is_closed() && sweep.step() {
                     self.queues.push(WorkQueue::Sync, Job::Sweep(sweep));
@@ -91,11 +107,21 @@ impl Pool {
                 Ok(plain(Outcome::Aborted))
             }
             (Op::Close { .. }, Held::Reading(_) | Held::Cached(_)) => Ok(plain(Outcome::Closed)),
-            (Op::Commit { key, len, prepend, mtime, precondition, .. }, Held::Staging(staged)) => {
-                let commit = Commit { key: &key, len, prepend: &prepend, mtime, precondition: &precondition };
+            (Op::Commit { key, len, prepend, mtime, precondition, digest, .. }, Held::Staging(staged)) => {
+                let commit = Commit {
+                    key: &key,
+                    len,
+                    prepend: &prepend,
+                    mtime,
+                    precondition: &precondition,
+                    digest: digest.as_deref(),
+                };
                 self.uploads.commit(&staged, &commit).map(|change| self.changed(change))
             }
-            (Op::Create(put), _) => Ok(without_syncs(Reply::Created(self.uploads.create(&put)?))),
+            (Op::Create(put), _) => match self.uploads.create(&put)? {
+                Created::Staged(staged) => Ok(without_syncs(Reply::Created(staged))),
+                Created::Same(change) => Ok(self.changed(*change)),
+            },
             (Op::Delete { key, expected_kind, precondition }, _) => {
                 self.uploads.delete(&key, expected_kind, &precondition).map(|change| self.changed(change))
             }
@@ -103,8 +129,9 @@ impl Pool {
                 self.uploads.flush(&staged, offset, len)?;
                 Ok(plain(Outcome::Flushed))
             }
-            (Op::List { key, after, limit, bytes_max }, _) => {
-                let listing = self.fs.list(key.as_str(), after.as_deref(), limit, bytes_max)?;
+            (Op::List { key, after, limit, bytes_max, digests }, _) => {
+                let page_of = PageOf { after: after.as_deref(), limit, bytes_max, digests };
+                let listing = self.fs.list(key.as_str(), &page_of)?;
                 Ok(plain(Outcome::Listed(listing)))
             }
             (Op::MakeDir { key }, _) => self.uploads.make_dir(&key).map(|change| self.changed(change)),
@@ -121,6 +148,29 @@ impl Pool {
                 Ok(without_syncs(Reply::Warmed(file, offset, end)))
             }
             (Op::Warm { .. }, Held::Cached(_)) => Ok(plain(Outcome::Warmed)),
+            (op, held) => self.serve_resumable(op, held),
+        }
+    }
+
+    /// Uploads that can be resumed.
+    fn serve_resumable(&self, op: Op, held: Held) -> Served {
+        match (op, held) {
+            (Op::Checkpoint { offset, digest, .. }, Held::Staging(staged)) => {
+                self.uploads.checkpoint(&staged, offset, digest).map(|offset| plain(Outcome::Saved(offset)))
+            }
+            (Op::EndPart { end, .. }, Held::Staging(staged)) => {
+                self.uploads.end_part(&staged, end).map(|(outcome, syncs)| (Reply::Plain(outcome), syncs))
+            }
+            (Op::FindUpload { id }, _) => {
+                self.uploads.find_upload(id).map(|state| plain(Outcome::UploadFound(Box::new(state))))
+            }
+            (Op::OpenUpload { upload, len, client }, _) => {
+                let opened = self.uploads.open_upload(&upload, len, client);
+                opened.map(|(opened, syncs)| (Reply::UploadOpened(Box::new(opened)), syncs))
+            }
+            (Op::RemoveUpload { id }, _) => {
+                self.uploads.remove_upload(id).map(|syncs| (Reply::Plain(Outcome::UploadRemoved), syncs))
+            }
             _ => Err(no_such_file()),
         }
     }

@@ -72,6 +72,7 @@ fn every_change_of_a_name_waits_while_another_server_changes_it() {
         prepend: Box::default(),
         mtime: None,
         precondition: Precondition::None,
+        digest: None,
     };
     let delete =
         Op::Delete { key: key("deleted"), expected_kind: ExpectedKind::Either, precondition: Precondition::None };

@@ -10,6 +10,7 @@ mod reading;
 mod recovery;
 #[cfg(target_os = "linux")]
 mod remote;
+mod resumable;
 mod space;
 #[cfg(target_os = "linux")]
 mod syncs;
@@ -155,7 +156,15 @@ impl Bench {
     }
 
     fn commit(&mut self, file: FileId, name: &str, len: u64, precondition: Precondition) -> Result<Meta, Failure> {
-        match self.run(Op::Commit { file, key: key(name), len, prepend: Box::default(), mtime: None, precondition })? {
+        match self.run(Op::Commit {
+            file,
+            key: key(name),
+            len,
+            prepend: Box::default(),
+            mtime: None,
+            precondition,
+            digest: None,
+        })? {
             Outcome::Committed(stored) => Ok(stored.meta),
             other => panic!("{other:?}"),
         }
@@ -185,7 +194,7 @@ impl Bench {
     }
 
     fn list(&mut self, name: &str, after: Option<&str>, limit: usize) -> Result<Listing, Failure> {
-        let op = Op::List { key: key(name), after: after.map(Into::into), limit, bytes_max: 1 << 20 };
+        let op = Op::List { key: key(name), after: after.map(Into::into), limit, bytes_max: 1 << 20, digests: false };
         match self.run(op)? {
             Outcome::Listed(listing) => Ok(listing),
             other => panic!("{other:?}"),

@@ -24,6 +24,7 @@ fn an_upload_is_seen_only_when_it_is_complete() {
             prepend: Box::default(),
             mtime: Some(-5),
             precondition: Precondition::None,
+            digest: None,
         };
         let Ok(Outcome::Committed(Stored { meta, durability: level, .. })) = bench.run(op) else {
             panic!("not committed")
@@ -85,7 +86,15 @@ fn bytes_that_belong_before_the_content_end_up_there() {
             let file = bench.create("p", None, Precondition::None).unwrap();
             bench.store.write_now(file, 0, &content).unwrap();
             let (prepend, precondition) = (b"12345".as_slice().into(), Precondition::None);
-            let op = Op::Commit { file, key: key("p"), len: content.len() as u64, prepend, mtime: None, precondition };
+            let op = Op::Commit {
+                file,
+                key: key("p"),
+                len: content.len() as u64,
+                prepend,
+                mtime: None,
+                precondition,
+                digest: None,
+            };
             assert!(matches!(bench.run(op), Ok(Outcome::Committed(..))));
             assert_eq!(bench.content("p"), [b"12345", content.as_slice()].concat());
         }
@@ -206,6 +215,7 @@ fn of_many_creators_of_one_name_exactly_one_wins() {
                 prepend: Box::default(),
                 mtime: None,
                 precondition: Precondition::Absent,
+                digest: None,
             };
             bench.store.submit(ConnId::new(n as u32, 0), op);
         }
@@ -375,7 +385,12 @@ fn without_syncs_nothing_waits_for_a_worker() {
     let op = Op::Store { put: put("a/b", None, Precondition::None), chunk: chunk(b"x") };
     assert!(bench.store.try_now(CONN, op).is_ok());
     assert!(bench.store.try_now(CONN, Op::Stat { key: key("a/b") }).is_ok());
-    assert!(bench.store.try_now(CONN, Op::List { key: key("a"), after: None, limit: 1, bytes_max: 1 }).is_err());
+    assert!(
+        bench
+            .store
+            .try_now(CONN, Op::List { key: key("a"), after: None, limit: 1, bytes_max: 1, digests: false })
+            .is_err()
+    );
 }
 
 #[test]
@@ -450,7 +465,7 @@ fn a_large_file_that_loses_its_name_on_the_loop_is_freed_by_a_worker_and_not_too
         };
         bench.store.write_now(file, 0, b"x").unwrap();
         let (precondition, prepend) = (Precondition::None, Box::default());
-        let op = Op::Commit { file, key: key("x"), len: 1, prepend, mtime: None, precondition };
+        let op = Op::Commit { file, key: key("x"), len: 1, prepend, mtime: None, precondition, digest: None };
         assert!(matches!(bench.store.try_now(CONN, op).unwrap().result, Ok(Outcome::Committed(_))));
         freed(bench)
     };
@@ -483,7 +498,7 @@ fn an_upload_as_large_as_may_be_committed_on_the_loop_becomes_visible_on_it() {
         let file = bench.create("x", Some(len), Precondition::None).unwrap();
         bench.store.write_now(file, len - 1, b"x").unwrap();
         let (precondition, prepend) = (Precondition::None, Box::default());
-        let op = Op::Commit { file, key: key("x"), len, prepend, mtime: None, precondition };
+        let op = Op::Commit { file, key: key("x"), len, prepend, mtime: None, precondition, digest: None };
         assert_eq!(bench.store.try_now(CONN, op).is_ok(), at_once, "{len}");
     }
 }

@@ -1,7 +1,7 @@
 //! Making an upload visible: length, time, sync of the data, rename. The only code path for it.
 //!
-//! The syncs of the directories follow, in `pool::group_commit`. Whatever fails on the way, the staging file
-//! is removed and the final name is left as it was.
+//! The syncs of the directories follow, in `pool::group_commit`. Whatever fails on the way, a staging file
+//! is removed, an upload that can be resumed stays, and the final name is left as it was.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -12,6 +12,7 @@ use crate::command::Put;
 use crate::error::{Failure, StoreError};
 use crate::object::{Durability, Key, Meta, Placed, Precondition, Stored};
 use crate::platform::Outcome;
+use crate::store::fs::digests;
 use crate::store::fs::errno;
 use crate::store::fs::errno::SiteErrno;
 use crate::store::fs::linux;
@@ -37,12 +38,21 @@ pub(crate) struct Commit<'a> {
     pub(crate) prepend: &'a [u8],
     pub(crate) mtime: Option<i64>,
     pub(crate) precondition: &'a Precondition,
+    /// Of all of it, to be kept.
+    pub(crate) digest: Option<&'a [u8; 32]>,
 }
 
 impl<'a> Commit<'a> {
     /// All of a small upload.
     pub(crate) fn whole(put: &'a Put, len: u64) -> Self {
-        Self { key: &put.key, len, prepend: &[], mtime: put.mtime, precondition: &put.precondition }
+        Self {
+            key: &put.key,
+            len,
+            prepend: &[],
+            mtime: put.mtime,
+            precondition: &put.precondition,
+            digest: put.sha256.as_deref(),
+        }
     }
 }
 
@@ -82,23 +92,26 @@ impl Uploads {
         let published = health
             .check_writable()
             .and_then(|()| self.complete(staged, commit))
-            .and_then(|()| self.publish(staged, commit));
+            .and_then(|()| self.commit_begins(staged))
+            .and_then(|lock| self.publish(staged, commit).map(|published| (published, lock)));
         match &published {
             // A change with syncs to come counts once they are done.
-            Ok((_, syncs)) if !syncs.dirs.is_empty() => {}
+            Ok(((_, syncs), _)) if !syncs.dirs.is_empty() => {}
             result => health.commit_ended(result.as_ref().err().map(|error| error.failure)),
         }
         if published.is_err() {
             self.abort(staged);
         }
-        let ((meta, placed, displaced), syncs) = published?;
+        let (((meta, placed, displaced), syncs), _lock) = published?;
         let durability = if self.durable { Durability::Durable } else { Durability::Written };
-        Ok(Change { outcome: Outcome::Committed(Stored { meta, durability, placed }), syncs, displaced })
+        let stored = Stored { meta, durability, placed };
+        self.was_committed(staged, stored);
+        Ok(Change { outcome: Outcome::Committed(stored), syncs, displaced })
     }
 
     /// Everything that concerns the content: after this its bytes are where they were promised.
     fn complete(&self, staged: &Staged, commit: &Commit<'_>) -> Result<(), StoreError> {
-        let &Commit { key, len, prepend, mtime, .. } = commit;
+        let &Commit { key, len, prepend, mtime, digest, .. } = commit;
         let path = key.as_str();
         staged.check()?;
         if key.is_root() {
@@ -110,11 +123,18 @@ impl Uploads {
             return Err(StoreError::refused(Failure::Internal, "length"));
         }
         if !prepend.is_empty() {
+            if staged.attachment().is_some() {
+                // Its bytes would be others than those that its record counts.
+                return Err(StoreError::refused(Failure::Internal, "prepend"));
+            }
             self.prepend(staged, len, prepend)?;
         }
         if let Some(seconds) = mtime {
             let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
             set_mtime(staged.file.as_fd(), time).map_err(|e| self.fs.change_error("futimens", path, e))?;
+        } else if digest.is_some() && self.fs.digests.is_writable() {
+            // Where this fails, the digest is perhaps not kept.
+            let _ = set_mtime(staged.file.as_fd(), digests::before(&stat));
         }
         if self.durable {
             // A plain data sync need not keep what was set beside the content.
@@ -151,7 +171,8 @@ impl Uploads {
         may_replace(there.as_ref(), precondition)
             .map_err(|failure| Unplaced::Error(StoreError::refused(failure, "commit")))?;
         let absent = precondition.wants_absent();
-        let from = (staged.dir.fd.as_fd(), &*staged.name);
+        let (dir, name) = staged.at();
+        let from = (dir, &*name);
         let displaced = there.as_ref().and_then(|there| keep_open(&self.fs, to, there));
         match self.place(from, to, absent) {
             Ok(()) => {}
@@ -170,8 +191,11 @@ impl Uploads {
         // Only now: the rename has changed the ctime, which is part of the ETag.
         match fstat(&staged.file) {
             Ok(stat) => {
+                if let Some(digest) = commit.digest {
+                    self.fs.digests.keep(self.fs.root().fd.as_fd(), &stat, digest);
+                }
                 let placed = if there.is_some() { Placed::Replaced } else { Placed::New };
-                Ok((stat::meta(&stat), placed, displaced))
+                Ok((Meta { sha256: commit.digest.copied(), ..stat::meta(&stat) }, placed, displaced))
             }
             Err(errno) => Err(Unplaced::Error(errno::broken("fstat", path, errno))),
         }

@@ -6,6 +6,7 @@ pub(crate) mod locks;
 pub(crate) mod namespace;
 pub(crate) mod parents;
 pub(crate) mod pending_syncs;
+pub(crate) mod same;
 pub(crate) mod space;
 pub(crate) mod staged;
 pub(crate) mod staging;

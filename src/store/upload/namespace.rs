@@ -12,8 +12,8 @@ use crate::error::{Failure, StoreError};
 use crate::object::{ExpectedKind, Key, Precondition};
 use crate::platform::Outcome;
 use crate::store::fs::errno;
-use crate::store::fs::stat::standing;
 use crate::store::fs::stat::{self, Kind, may_replace};
+use crate::store::fs::stat::{At, standing};
 use crate::store::fs::sync::Scope;
 use crate::store::upload::deferred_unlink::keep_open;
 use crate::store::upload::locks::lock_names;
@@ -69,6 +69,7 @@ impl Uploads {
         let _locks = lock_names(&self.fs, &[from, to])?;
         let source = self.fs.dir(from.parent()).map_err(|e| errno::reading("open folder", from.as_str(), e))?;
         let stat = self.source(source.fd.as_fd(), from)?;
+        let kept = self.kept_digest(&stat);
         let parent = self.make_parents(to.parent())?;
         let place = || self.rename_in((source.fd.as_fd(), from), &stat, (&parent, to), precondition);
         let is_tracked = self.durable && stat::kind(&stat) == Kind::Dir;
@@ -78,6 +79,7 @@ impl Uploads {
         match placed {
             Ok(None) => Ok(Change { outcome: Outcome::Renamed, syncs: PendingSyncs::default(), displaced: None }),
             Ok(Some(displaced)) => {
+                self.keep_digest_moved(&stat, (parent.dir.fd.as_fd(), to.name()), kept);
                 let mut syncs = self.syncs_for(&source);
                 syncs.join(self.syncs_for(&parent.dir));
                 // It stands at its new place for good before the old one forgets it.
@@ -88,6 +90,25 @@ impl Uploads {
                 self.undo(parent);
                 Err(error)
             }
+        }
+    }
+
+    /// The digest of a file that is about to be moved, which may change its ctime.
+    fn kept_digest(&self, stat: &Stat) -> Option<[u8; 32]> {
+        if stat::kind(stat) == Kind::File { self.fs.digests.find(stat, &stat::meta(stat)) } else { None }
+    }
+
+    /// Keeps it for the file at its new name, if that is as it was.
+    fn keep_digest_moved(&self, before: &Stat, (dir, name): At<'_>, digest: Option<[u8; 32]>) {
+        let Some(digest) = digest else { return };
+        let unchanged = |stat: &Stat| {
+            let same = |stat: &Stat| (stat::id(stat), stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
+            same(stat) == same(before)
+        };
+        if let Ok(Some(stat)) = standing(dir, name)
+            && unchanged(&stat)
+        {
+            self.fs.digests.keep(self.fs.root().fd.as_fd(), &stat, &digest);
         }
     }
 

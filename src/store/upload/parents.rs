@@ -163,7 +163,7 @@ impl Uploads {
     }
 
     /// The directory whose sync brings the names in `dir` to the disk.
-    fn synced_for(&self, dir: &Arc<Dir>) -> Arc<Dir> {
+    pub(crate) fn synced_for(&self, dir: &Arc<Dir>) -> Arc<Dir> {
         match self.fs.sync.scope {
             Scope::Dir => Arc::clone(dir),
             Scope::Everything => self.fs.root(),

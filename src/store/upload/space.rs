@@ -129,6 +129,8 @@ impl Space {
         self.need(fs, &mut ledger, need, now)?;
         let promise = staged.promise.get_or_init(|| Arc::new(Promise::new(len, now)));
         promise.written.fetch_add(written, Ordering::Relaxed);
+        // What an upload that is resumed has already needs no reservation.
+        promise.window_end.store(written - written % WINDOW, Ordering::Relaxed);
         ledger.promises.push(Arc::downgrade(promise));
         ledger.room = ledger.room.saturating_sub(need);
         Ok(promise)

@@ -1,24 +1,35 @@
-//! One upload that is not visible yet: its staging file, and the space promised to it.
+//! One upload that is not visible yet: the file in which it grows, and the space promised to it.
 
-use std::os::fd::OwnedFd;
+use std::borrow::Cow;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::error::{Failure, StoreError};
+use crate::store::resumable::attachment::Attachment;
+use crate::store::resumable::folder::part_name;
 use crate::store::upload::staging::StageDir;
 
 /// A promise counts while the upload is on course to be complete this long after it was made, ...
 const COURSE: Duration = Duration::from_secs(3600);
 /// ... which is not asked before this time.
 const COURSE_GRACE: Duration = Duration::from_secs(10);
+/// Where an upload grows.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// A staging file, which ends with the connection or with this process.
+    Staging(Arc<StageDir>, String),
+    /// The part of an upload that can be resumed, which outlives both.
+    Kept(Arc<Attachment>),
+}
+
 /// One upload.
 #[derive(Debug)]
 pub(crate) struct Staged {
     /// The one descriptor that writes and syncs: a failed write-back is reported to it only.
     pub(crate) file: OwnedFd,
-    pub(crate) dir: Arc<StageDir>,
-    pub(crate) name: String,
+    pub(crate) place: Place,
     pub(crate) len: Option<u64>,
     /// The final name as announced, for the log.
     pub(crate) path: Box<str>,
@@ -28,8 +39,24 @@ pub(crate) struct Staged {
 }
 
 impl Staged {
-    pub(crate) fn new(file: OwnedFd, (dir, name): (Arc<StageDir>, String), path: &str, len: Option<u64>) -> Self {
-        Self { file, dir, name, len, path: path.into(), promise: OnceLock::new(), failed: OnceLock::new() }
+    pub(crate) fn new(file: OwnedFd, place: Place, path: &str, len: Option<u64>) -> Self {
+        Self { file, place, len, path: path.into(), promise: OnceLock::new(), failed: OnceLock::new() }
+    }
+
+    /// The directory and the name of the file.
+    pub(crate) fn at(&self) -> (BorrowedFd<'_>, Cow<'_, str>) {
+        match &self.place {
+            Place::Staging(dir, name) => (dir.fd.as_fd(), name.into()),
+            Place::Kept(attachment) => (attachment.folder.dir.fd.as_fd(), part_name(attachment.id).into()),
+        }
+    }
+
+    /// What the connection may record, if the upload can be resumed.
+    pub(crate) fn attachment(&self) -> Option<&Arc<Attachment>> {
+        match &self.place {
+            Place::Staging(..) => None,
+            Place::Kept(attachment) => Some(attachment),
+        }
     }
 
     /// Every later step is refused too: what is in the file cannot be known any more.

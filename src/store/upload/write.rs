@@ -21,9 +21,10 @@ use crate::store::fs::root::FileSystem;
 use crate::store::fs::stat::may_replace;
 use crate::store::fs::stat::standing;
 use crate::store::fs::sync::StageIn;
-use crate::store::upload::pending_syncs::UnsyncedDirs;
+use crate::store::resumable::kept::Kept;
+use crate::store::upload::pending_syncs::{Change, UnsyncedDirs};
 use crate::store::upload::space::Space;
-use crate::store::upload::staged::Staged;
+use crate::store::upload::staged::{Place, Staged};
 use crate::store::upload::staging::{StageDir, Staging};
 
 /// How much is moved at a time when bytes must go before a content.
@@ -34,6 +35,14 @@ const PREPEND_BLOCK: usize = 256 * 1024;
 /// nearly all in copying to new pages; with these, hardly any, and a good one 13 % more. Not used in memory,
 /// where it was not measured.
 const PIECE_MAX: usize = 256 * 1024;
+
+/// What became of an upload that begins.
+#[derive(Debug)]
+pub(crate) enum Created {
+    Staged(Staged),
+    /// The file is there, as it was announced.
+    Same(Box<Change>),
+}
 
 #[derive(Debug)]
 pub(crate) struct Uploads {
@@ -46,19 +55,24 @@ pub(crate) struct Uploads {
     pub(crate) staging: Option<Staging>,
     pub(crate) space: Space,
     pub(crate) unsynced: UnsyncedDirs,
+    /// Uploads that outlive their connections.
+    pub(crate) kept: Kept,
 }
 
 impl Uploads {
-    /// Refuses what can be known now, then makes a staging file.
-    pub(crate) fn create(&self, put: &Put) -> Result<Staged, StoreError> {
+    /// Refuses what can be known now, then makes a staging file, unless the file is there already.
+    pub(crate) fn create(&self, put: &Put) -> Result<Created, StoreError> {
         self.fs.health.check_writable()?;
         let refused = self.refuse_early(&put.key, &put.precondition);
         refused.inspect_err(|error| self.fs.health.commit_ended(Some(error.failure)))?;
+        if let Some(same) = self.find_same(put)? {
+            return Ok(Created::Same(same));
+        }
         self.space.check(&self.fs, put.len)?;
-        self.stage_file(put.key.as_str(), put.len)
+        self.stage_file(put.key.as_str(), put.len).map(Created::Staged)
     }
 
-    fn refuse_early(&self, key: &Key, precondition: &Precondition) -> Result<(), StoreError> {
+    pub(crate) fn refuse_early(&self, key: &Key, precondition: &Precondition) -> Result<(), StoreError> {
         if key.is_root() {
             return Err(StoreError::refused(Failure::Conflict("that is a folder"), "create"));
         }
@@ -92,7 +106,7 @@ impl Uploads {
                 Err(errno) => return Err(self.staging_error("openat staging", path, errno)),
             }
         };
-        let staged = Staged::new(file, (dir, name), path, len);
+        let staged = Staged::new(file, Place::Staging(dir, name), path, len);
         if let Some(mode) = self.file_mode
             && let Err(errno) = fchmod(&staged.file, mode)
         {
@@ -142,6 +156,9 @@ impl Uploads {
 
     pub(crate) fn write(&self, staged: &Staged, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         staged.check()?;
+        if let Some(attachment) = staged.attachment() {
+            self.check_lease(attachment, &staged.path).map_err(|error| staged.fail(error))?;
+        }
         self.space.take(&self.fs, staged, offset, bytes.len() as u64).map_err(|error| staged.fail(error))?;
         let piece_max = if self.fs.caps.pages == Some(Pages::Memory) { usize::MAX } else { PIECE_MAX };
         let mut done = 0;
@@ -198,9 +215,10 @@ impl Uploads {
         }
     }
 
-    /// Removes a staging file. What cannot be removed is swept at the next start.
+    /// Removes a staging file. What cannot be removed is swept at the next start. What can be resumed stays.
     pub(crate) fn abort(&self, staged: &Staged) {
-        match unlinkat(&staged.dir.fd, &*staged.name, AtFlags::empty()) {
+        let Place::Staging(dir, name) = &staged.place else { return };
+        match unlinkat(&dir.fd, &**name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => {
                 let path = &staged.path;

@@ -37,10 +37,28 @@ pub fn wants_sha256(lines: &[&str]) -> bool {
     structured::integer(lines, "sha-256").is_some_and(|weight| (1..=10).contains(&weight))
 }
 
+/// True if `Want-Repr-Digest` says that SHA-256 is of no use.
+pub fn declines_sha256(lines: &[&str]) -> bool {
+    structured::integer(lines, "sha-256") == Some(0)
+}
+
 /// The value of a digest field.
 pub fn format(digest: &[u8; 32]) -> String {
-    format!("sha-256=:{}:", Base64::encode_string(digest))
+    let mut out = Vec::new();
+    write(digest, &mut out);
+    String::from_utf8(out).unwrap_or_default()
 }
+
+/// The same, behind what is there. Nothing else is allocated: it is part of most responses.
+pub fn write(digest: &[u8; 32], out: &mut Vec<u8>) {
+    let mut text = [0; BASE64_LEN];
+    out.extend_from_slice(b"sha-256=:");
+    out.extend_from_slice(Base64::encode(digest, &mut text).unwrap_or_default().as_bytes());
+    out.push(b':');
+}
+
+/// Length of 32 bytes in base64.
+const BASE64_LEN: usize = 44;
 
 /// The members of a dictionary (RFC 9651 §3.2) without their parameters.
 fn members<'a>(lines: &'a [&'a str]) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
@@ -154,6 +172,10 @@ mod tests {
             assert!(!wants_sha256(&[text]), "{text}");
         }
         assert!(!wants_sha256(&[]));
+        for (text, declines) in [("sha-256=0", true), ("sha-512=3, sha-256=0", true), ("sha-256=1", false), ("", false)]
+        {
+            assert_eq!(declines_sha256(&[text]), declines, "{text}");
+        }
         assert!(wants_sha256(&["sha-512=3", "sha-256=5"]));
     }
 

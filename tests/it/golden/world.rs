@@ -12,6 +12,7 @@ use support::rig::{Mode, Peer, Rig};
 pub trait World {
     /// Puts a file there before the client comes.
     fn place(&mut self, name: &str, content: &[u8]);
+    /// The client comes, or comes again beside its old connection.
     fn connect(&mut self);
     fn send(&mut self, bytes: &[u8]);
     /// The client closes its half.

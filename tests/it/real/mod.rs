@@ -29,6 +29,7 @@ use filewharf::store::DiskStore;
 use tempfile::TempDir;
 
 use crate::golden::world::World;
+use filewharf::upload::UploadId;
 use support::client::{PATIENCE, staged};
 use support::rig::STARTED_S;
 
@@ -112,6 +113,9 @@ pub struct StillPlatform {
     finished: bool,
     /// The real tag of every version, in the order in which they were stored.
     versions: Vec<Etag>,
+    /// The real name of every upload that the store has named, in order; and those named by others.
+    uploads: Vec<UploadId>,
+    named_uploads: Vec<UploadId>,
     /// Nothing is left to do.
     slept: bool,
 }
@@ -221,6 +225,8 @@ pub struct Real {
     control: Arc<Control>,
     address: SocketAddr,
     client: Option<TcpStream>,
+    /// Connections of before; they stay as they are.
+    older: Vec<TcpStream>,
     seen: Rc<Seen>,
     heard: Vec<u8>,
     end: End,
@@ -254,11 +260,23 @@ impl Real {
             sent: 0,
             finished: false,
             versions: Vec::new(),
+            uploads: Vec::new(),
+            named_uploads: Vec::new(),
             slept: false,
         };
         let setup = Setup { limits, access, listeners: vec![listening] };
         let reactor = Reactor::new(platform, setup);
-        Self { reactor, control, address, client: None, seen, heard: Vec::new(), end: End::Open, dir }
+        Self {
+            reactor,
+            control,
+            address,
+            client: None,
+            older: Vec::new(),
+            seen,
+            heard: Vec::new(),
+            end: End::Open,
+            dir,
+        }
     }
 
     /// Turns until the server would sleep, and the client has heard everything.
@@ -327,8 +345,15 @@ impl World for Real {
         let client = TcpStream::connect(self.address).expect("the server listens");
         client.set_nodelay(true).expect("a socket takes an option");
         client.set_nonblocking(true).expect("a socket takes an option");
+        if let Some(older) = self.client.replace(client) {
+            self.older.push(older);
+            self.seen = Rc::default();
+            (self.heard, self.end) = (Vec::new(), End::Open);
+            let platform = self.reactor.platform();
+            platform.seen = Rc::clone(&self.seen);
+            (platform.sent, platform.finished) = (0, false);
+        }
         self.reactor.platform().connected = true;
-        self.client = Some(client);
         self.acknowledge();
         self.rest();
     }

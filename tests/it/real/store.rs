@@ -6,9 +6,11 @@ use filewharf::error::StoreError;
 use filewharf::ids::{ConnId, FileId};
 use filewharf::object::{Etag, Key, Meta, Node, Precondition, Stored};
 use filewharf::platform::{Completion, Health, Op, Outcome, Platform as _, Queued, ReadNow, Store};
+use filewharf::upload::{UploadId, UploadRef, UploadStage, UploadState};
 
 use super::StillPlatform;
 use support::client::wait_until;
+use support::memory::EXPIRY_S;
 use support::rig::STARTED_S;
 
 /// When every directory was changed.
@@ -68,7 +70,32 @@ impl StillPlatform {
         }
     }
 
-    fn real_op(&self, mut op: Op) -> Op {
+    /// An upload that the store has named is called by a number, as in memory; those named by others keep their names.
+    fn numbered_upload(&mut self, mut upload: Box<UploadState>) -> Box<UploadState> {
+        if !self.named_uploads.contains(&upload.id) {
+            let place = self.uploads.iter().position(|id| *id == upload.id).unwrap_or_else(|| {
+                self.uploads.push(upload.id);
+                self.uploads.len() - 1
+            });
+            upload.id = UploadId((place as u128 + 1).to_be_bytes());
+        }
+        if let UploadStage::Complete(Some(stored)) = &mut upload.stage {
+            stored.meta = self.numbered(stored.meta);
+        }
+        upload.expires_s = STARTED_S + EXPIRY_S;
+        upload
+    }
+
+    fn real_upload(&mut self, id: UploadId) -> UploadId {
+        let number = usize::try_from(u128::from_be_bytes(id.0)).unwrap_or(usize::MAX);
+        if let Some(real) = number.checked_sub(1).and_then(|place| self.uploads.get(place)) {
+            return *real;
+        }
+        self.named_uploads.push(id);
+        id
+    }
+
+    fn real_op(&mut self, mut op: Op) -> Op {
         let still = i64::try_from(STARTED_S).expect("it is not so late");
         match &mut op {
             Op::Commit { mtime, precondition, .. } => {
@@ -81,6 +108,14 @@ impl StillPlatform {
             }
             Op::Delete { precondition, .. } | Op::Rename { precondition, .. } => {
                 *precondition = self.real_precondition(precondition.clone());
+            }
+            Op::FindUpload { id }
+            | Op::RemoveUpload { id }
+            | Op::OpenUpload { upload: UploadRef::Existing(id), .. } => {
+                *id = self.real_upload(*id);
+            }
+            Op::OpenUpload { upload: UploadRef::New(new), .. } => {
+                new.id = new.id.map(|id| self.real_upload(id));
             }
             _ => {}
         }
@@ -98,6 +133,11 @@ impl StillPlatform {
                 }
                 Outcome::Listed(listing)
             }
+            Outcome::UploadFound(upload) => Outcome::UploadFound(self.numbered_upload(upload)),
+            Outcome::UploadOpened { upload, file, digest } => {
+                Outcome::UploadOpened { upload: self.numbered_upload(upload), file, digest }
+            }
+            Outcome::PartEnded(upload) => Outcome::PartEnded(self.numbered_upload(upload)),
             other => other,
         });
         Completion { result, ..done }

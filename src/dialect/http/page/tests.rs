@@ -94,7 +94,7 @@ fn listing(names: &[String], more: bool) -> Listing {
     let entries = names.iter().enumerate().map(|(place, name)| Entry {
         name: name.as_str().into(),
         node: match place % 2 {
-            0 => Node::File(Meta { len: place as u64, mtime: 1_795_234_019, etag: Etag([7; 16]) }),
+            0 => Node::File(Meta { len: place as u64, mtime: 1_795_234_019, etag: Etag([7; 16]), sha256: None }),
             _ => Node::Dir { mtime: -1 },
         },
     });

@@ -165,6 +165,8 @@ impl Shape {
             l.rate_window = seconds(rng, 5, 20);
             l.drain_timeout = seconds(rng, 1, 30);
             l.drain_grace = seconds(rng, 0, 2);
+            l.upload_sync_bytes = *rng.pick(&[1, 50, 1000, 1 << 20]);
+            l.upload_sync_interval = seconds(rng, 1, 5);
         });
         let window = *rng.pick(&[1, 7, 100, 3000, 65_536]);
         // Byte by byte a long file takes more turns than it is worth.

@@ -31,6 +31,8 @@ use trace::Trace;
 
 /// When the clock on the wall begins.
 pub const STARTED_S: u64 = 1_700_000_000;
+/// So long an upload in parts is kept, in seconds.
+pub const EXPIRY_S: u64 = 86_400;
 
 /// The parts of a world that the platform works on.
 pub struct Parts<'a> {

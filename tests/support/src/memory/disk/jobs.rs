@@ -11,8 +11,10 @@ use filewharf::error::{Failure, StoreError};
 use filewharf::ids::{ConnId, FileId};
 use filewharf::object::{Durability, Key, Placed, Precondition, Stored};
 use filewharf::platform::{Completion, Health, Op, Outcome, ReadNow};
+use filewharf::upload::UploadId;
 
-use super::tree::{Child, Ino, ROOT, STAGING, Tree};
+use super::tree::{Child, Ino, ROOT, STAGING, Tree, UPLOADS};
+use super::uploads::{self, Uploads};
 use crate::memory::faults::{Faults, Shape};
 use crate::memory::rng::Rng;
 
@@ -26,7 +28,11 @@ pub(super) enum Open {
 #[derive(Clone, Debug)]
 pub(super) struct Staged {
     pub(super) ino: Ino,
-    name: Box<str>,
+    /// Where it is until it has its final name.
+    pub(super) dir: Ino,
+    pub(super) name: Box<str>,
+    /// Which upload it is a part of, if it outlives its connection.
+    pub(super) upload: Option<UploadId>,
 }
 
 /// The disk of one world. It outlives the server.
@@ -38,6 +44,7 @@ pub struct Disk {
     jobs: BTreeMap<u64, Job>,
     next_job: u64,
     next_staged: u64,
+    pub(super) uploads: Uploads,
     /// Writes on their way, by file.
     writing: BTreeMap<Ino, u32>,
     pub done: VecDeque<Completion>,
@@ -91,8 +98,9 @@ pub(super) enum Work {
     Complete(Box<Commit>),
     /// They are durable: give them their name.
     Publish(Box<Commit>),
-    /// Names changed: sync these directories, then say so.
-    Settle(Vec<Ino>, Outcome),
+    /// Names changed: sync these directories, then say so. The upload that has its final name by that, if there is one.
+    Settle(Vec<Ino>, Outcome, Option<UploadId>),
+    Upload(uploads::Step),
 }
 
 #[derive(Debug)]
@@ -103,6 +111,7 @@ pub(super) struct Commit {
     pub(super) prepend: Box<[u8]>,
     pub(super) mtime: Option<i64>,
     pub(super) precondition: Precondition,
+    pub(super) digest: Option<Box<[u8; 32]>>,
 }
 
 /// What came of one step.
@@ -148,6 +157,7 @@ impl Job {
             Work::Complete(_) => 16,
             Work::Publish(_) => 17,
             Work::Settle(..) => 18,
+            Work::Upload(_) => 19,
         }
     }
 }
@@ -161,6 +171,7 @@ impl Disk {
             jobs: BTreeMap::new(),
             next_job: 0,
             next_staged: 0,
+            uploads: Uploads::default(),
             writing: BTreeMap::new(),
             done: VecDeque::new(),
             rung: false,
@@ -219,6 +230,18 @@ impl Disk {
         self.jobs.is_empty() && self.done.is_empty()
     }
 
+    /// The process ends and the system lives, or the power is back: what a start does before it serves.
+    pub fn recover(&mut self) {
+        self.tree.sweep();
+        self.recover_uploads();
+    }
+
+    /// The power goes. Where nothing was durable, no offset can be believed.
+    pub fn cut(&mut self, durable: bool, rng: &mut Rng) {
+        self.tree.cut(rng);
+        self.uploads.cut(durable, rng);
+    }
+
     pub fn staging_files(&self) -> usize {
         self.tree.names(STAGING).len()
     }
@@ -259,10 +282,10 @@ impl Disk {
                 assert!(matches!(taken, Some(Open::Reading { .. })), "{file:?} is closed, and not open for reading");
                 (Work::Close, None)
             }
-            Op::Commit { file, key, len, prepend, mtime, precondition } => {
+            Op::Commit { file, key, len, prepend, mtime, precondition, digest } => {
                 let staged = self.take_staged(file);
                 assert!(!self.writing.contains_key(&staged.ino), "a commit while writes are under way");
-                (Work::Complete(Box::new(Commit { staged, key, len, prepend, mtime, precondition })), None)
+                (Work::Complete(Box::new(Commit { staged, key, len, prepend, mtime, precondition, digest })), None)
             }
             Op::Flush { file, .. } => (Work::Flush(self.staged(file).ino), None),
             Op::Read { file, offset, len, chunk } => {
@@ -277,6 +300,22 @@ impl Disk {
                 *self.writing.entry(ino).or_default() += 1;
                 (Work::Write { ino, offset }, Some(chunk))
             }
+            Op::OpenUpload { upload, len, .. } => (Work::Upload(uploads::Step::Open(upload, len)), None),
+            Op::Checkpoint { file, offset, digest } => {
+                let Staged { ino, upload, .. } = *self.staged(file);
+                let id = upload.expect("only a part of an upload has checkpoints");
+                let written = self.tree.file(ino).bytes.len() as u64;
+                assert!(written >= offset, "a checkpoint at {offset}, and {written} bytes are written");
+                let then = uploads::Then::Saved;
+                (Work::Upload(uploads::Step::Sync { id, ino, offset, digest, then }), None)
+            }
+            Op::EndPart { file, end } => {
+                let staged = self.take_staged(file);
+                assert!(!self.writing.contains_key(&staged.ino), "a part ends while writes are under way");
+                (Work::Upload(self.end_part(&staged, end)), None)
+            }
+            Op::FindUpload { id } => (Work::Upload(uploads::Step::Find(id)), None),
+            Op::RemoveUpload { id } => (Work::Upload(uploads::Step::Remove(id, uploads::Removed::ByRequest)), None),
             Op::Store { put, chunk } => (Work::Plain(Op::Store { put, chunk: Chunk::new(0) }), Some(chunk)),
             op => (Work::Plain(op), None),
         };
@@ -324,7 +363,8 @@ impl Disk {
         let result = match work {
             Work::Complete(commit) => self.complete(commit, durable, rng, faults),
             Work::Publish(commit) => self.publish(*commit, durable, rng, faults),
-            Work::Settle(dirs, outcome) => self.settle(dirs, outcome, rng, faults),
+            Work::Settle(dirs, outcome, upload) => self.settle(dirs, outcome, upload, rng, faults),
+            Work::Upload(step) => self.upload_step(step, durable, rng, faults),
             work => self.plain(work, chunk.as_mut(), durable, rng, faults),
         };
         match result {
@@ -384,7 +424,9 @@ impl Disk {
                 done(Outcome::Written)
             }
             Work::Plain(op) => self.named(op, chunk, durable, rng, faults),
-            Work::Complete(_) | Work::Publish(_) | Work::Settle(..) => unreachable!("these are served elsewhere"),
+            Work::Complete(_) | Work::Publish(_) | Work::Settle(..) | Work::Upload(_) => {
+                unreachable!("these are served elsewhere")
+            }
         }
     }
 
@@ -399,13 +441,21 @@ impl Disk {
     pub(super) fn create(&mut self, put: &Put, rng: &mut Rng, faults: &Faults) -> Result<Staged, StoreError> {
         self.fit(rng, faults)?;
         self.may_replace(&put.key, &put.precondition)?;
-        self.next_staged += 1;
-        let name: Box<str> = self.next_staged.to_string().into();
-        Ok(Staged { ino: self.tree.create(STAGING, &name), name })
+        let name: Box<str> = self.next_staged().to_string().into();
+        Ok(Staged { ino: self.tree.create(STAGING, &name), dir: STAGING, name, upload: None })
     }
 
+    pub(super) fn next_staged(&mut self) -> u64 {
+        self.next_staged += 1;
+        self.next_staged
+    }
+
+    /// An upload that outlives its connection also outlives a commit that failed.
     fn unstage(&mut self, staged: &Staged) {
-        self.tree.remove(STAGING, &staged.name);
+        match staged.upload {
+            Some(id) => self.uploads.detach(id),
+            None => self.tree.remove(staged.dir, &staged.name),
+        }
     }
 
     fn complete(&mut self, commit: Box<Commit>, durable: bool, rng: &mut Rng, faults: &Faults) -> Stepping {
@@ -435,13 +485,14 @@ impl Disk {
     }
 
     fn publish(&mut self, commit: Commit, durable: bool, rng: &mut Rng, faults: &Faults) -> Stepping {
-        let Commit { staged, key, precondition, .. } = commit;
+        let Commit { staged, key, precondition, digest, .. } = commit;
         let placed = self.fit(rng, faults).and_then(|()| {
             let dir = self.make_way(key.parent())?;
             self.may_replace(&key, &precondition)?;
             let placed = if self.tree.at(key.as_str()).is_some() { Placed::Replaced } else { Placed::New };
-            self.tree.rename((STAGING, &staged.name), (dir, key.name()));
+            self.tree.rename((staged.dir, &staged.name), (dir, key.name()));
             self.tree.touch(staged.ino);
+            self.tree.file_mut(staged.ino).sha256 = digest.map(|digest| *digest);
             Ok(placed)
         });
         let placed = match placed {
@@ -453,7 +504,17 @@ impl Disk {
         };
         let durability = if durable { Durability::Durable } else { Durability::Written };
         let stored = Stored { meta: self.meta(staged.ino), durability, placed };
-        Ok(self.owing(&[key.parent()], Outcome::Committed(stored), durable))
+        let next = self.owing(&[key.parent()], Outcome::Committed(stored), durable);
+        Ok(match (next, staged.upload) {
+            (Next::Again(Work::Settle(mut dirs, outcome, _)), Some(id)) => {
+                dirs.push(UPLOADS);
+                Next::Again(Work::Settle(dirs, outcome, Some(id)))
+            }
+            (next, upload) => {
+                upload.into_iter().for_each(|id| self.uploads.completed(id, Some(stored)));
+                next
+            }
+        })
     }
 
     /// Every directory on the way to these whose names are not durable.
@@ -471,19 +532,34 @@ impl Disk {
                 }
             }
         }
-        if owed.is_empty() { Next::Done(outcome) } else { Next::Again(Work::Settle(owed, outcome)) }
+        if owed.is_empty() { Next::Done(outcome) } else { Next::Again(Work::Settle(owed, outcome, None)) }
     }
 
-    fn settle(&mut self, mut dirs: Vec<Ino>, outcome: Outcome, rng: &mut Rng, faults: &Faults) -> Stepping {
-        let Some(dir) = dirs.pop() else { return Ok(Next::Done(outcome)) };
-        if self.degraded || rng.chance(faults.sync_error) {
-            return Err(self.sync_failed(None));
+    fn settle(
+        &mut self,
+        mut dirs: Vec<Ino>,
+        outcome: Outcome,
+        upload: Option<UploadId>,
+        rng: &mut Rng,
+        faults: &Faults,
+    ) -> Stepping {
+        if let Some(dir) = dirs.pop() {
+            if self.degraded || rng.chance(faults.sync_error) {
+                upload.into_iter().for_each(|id| self.uploads.detach(id));
+                return Err(self.sync_failed(None));
+            }
+            self.tree.sync_dir(dir);
         }
-        self.tree.sync_dir(dir);
-        if dirs.is_empty() { Ok(Next::Done(outcome)) } else { Ok(Next::Again(Work::Settle(dirs, outcome))) }
+        if !dirs.is_empty() {
+            return Ok(Next::Again(Work::Settle(dirs, outcome, upload)));
+        }
+        if let (Some(id), Outcome::Committed(stored)) = (upload, &outcome) {
+            self.uploads.completed(id, Some(*stored));
+        }
+        Ok(Next::Done(outcome))
     }
 
-    fn sync_failed(&mut self, ino: Option<Ino>) -> StoreError {
+    pub(super) fn sync_failed(&mut self, ino: Option<Ino>) -> StoreError {
         self.degraded = true;
         if let Some(ino) = ino {
             self.tree.sync_failed(ino);

@@ -5,6 +5,7 @@ mod jobs;
 mod names;
 mod store;
 mod tree;
+mod uploads;
 
 pub use jobs::{Damage, Disk};
 pub use store::MemStore;

@@ -3,7 +3,9 @@
 use filewharf::buffer::Chunk;
 use filewharf::command::Put;
 use filewharf::error::{Failure, StoreError};
-use filewharf::object::{Entry, Etag, ExpectedKind, Key, Listing, Meta, Node, Precondition};
+use filewharf::object::{
+    Durability, Entry, Etag, ExpectedKind, Key, Listing, Meta, Node, Placed, Precondition, Stored,
+};
 use filewharf::platform::{Op, Outcome, Source};
 
 use super::jobs::{Commit, Disk, Next, Open, Stepping, Work, failing, refused};
@@ -23,6 +25,9 @@ impl Disk {
     ) -> Stepping {
         match op {
             Op::Create(put) => {
+                if let Some(same) = self.find_same(&put, durable, rng, faults)? {
+                    return Ok(same);
+                }
                 let staged = self.create(&put, rng, faults)?;
                 Ok(Next::Done(Outcome::Created(self.admit(Open::Staged(staged)))))
             }
@@ -30,9 +35,9 @@ impl Disk {
                 let staged = self.create(&put, rng, faults)?;
                 let bytes = chunk.expect("a small upload has a chunk").data();
                 self.tree.file_mut(staged.ino).bytes = bytes.to_vec();
-                let Put { key, mtime, precondition, .. } = put;
+                let Put { key, mtime, precondition, sha256: digest, .. } = put;
                 let len = bytes.len() as u64;
-                let commit = Commit { staged, key, len, prepend: Box::default(), mtime, precondition };
+                let commit = Commit { staged, key, len, prepend: Box::default(), mtime, precondition, digest };
                 Ok(Next::Again(Work::Complete(Box::new(commit))))
             }
             Op::Open { key } => {
@@ -52,10 +57,16 @@ impl Disk {
                 let child = self.tree.at(key.as_str()).ok_or(refused(Failure::NotFound))?;
                 Ok(Next::Done(Outcome::Found(self.node(child))))
             }
-            Op::List { key, after, limit, bytes_max } => {
+            Op::List { key, after, limit, bytes_max, digests } => {
                 failing(rng, faults)?;
                 self.undamaged(&[])?;
-                self.list(&key, after.as_deref(), limit, bytes_max).map(|page| Next::Done(Outcome::Listed(page)))
+                let mut page = self.list(&key, after.as_deref(), limit, bytes_max)?;
+                for entry in page.entries.iter_mut().filter(|_| !digests) {
+                    if let Node::File(meta) = &mut entry.node {
+                        meta.sha256 = None;
+                    }
+                }
+                Ok(Next::Done(Outcome::Listed(page)))
             }
             Op::Delete { key, expected_kind, precondition } => {
                 self.fit(rng, faults)?;
@@ -89,6 +100,34 @@ impl Disk {
             }
             other => unreachable!("{other:?} is served elsewhere"),
         }
+    }
+
+    /// The file that an upload announced, if it has the name already; made durable before that is said.
+    pub(super) fn find_same(
+        &mut self,
+        put: &Put,
+        durable: bool,
+        rng: &mut Rng,
+        faults: &Faults,
+    ) -> Result<Option<Next>, StoreError> {
+        let Some(Child::File(ino)) = self.tree.at(put.key.as_str()) else { return Ok(None) };
+        let meta = self.meta(ino);
+        let is_same =
+            put.sha256.is_some() && meta.sha256.as_ref() == put.sha256.as_deref() && put.len == Some(meta.len);
+        if !is_same || put.mtime.is_some_and(|mtime| mtime != meta.mtime) {
+            return Ok(None);
+        }
+        self.fit(rng, faults)?;
+        self.may_replace(&put.key, &put.precondition)?;
+        if durable {
+            if rng.chance(faults.sync_error) {
+                return Err(self.sync_failed(Some(ino)));
+            }
+            self.tree.sync_file(ino);
+        }
+        let durability = if durable { Durability::Durable } else { Durability::Written };
+        let stored = Stored { meta, durability, placed: Placed::Replaced };
+        Ok(Some(self.owing(&[put.key.parent()], Outcome::Committed(stored), durable)))
     }
 
     /// Another open file.
@@ -126,14 +165,16 @@ impl Disk {
             }
             self.tree.rename((parent, from.name()), (target, to.name()));
             if let Child::File(ino) = child {
+                let sha256 = self.tree.file(ino).sha256;
                 self.tree.touch(ino);
+                self.tree.file_mut(ino).sha256 = sha256;
             }
         }
         Ok(self.owing(&[from.parent(), to.parent()], Outcome::Renamed, durable))
     }
 
     /// What is moved must not go where a power cut could leave no way to it.
-    fn secure(&mut self, path: &str) {
+    pub(super) fn secure(&mut self, path: &str) {
         let mut at = ROOT;
         for name in path.split('/').filter(|name| !name.is_empty()) {
             self.tree.sync_dir(at);
@@ -175,7 +216,7 @@ impl Disk {
     pub(super) fn meta(&self, ino: Ino) -> Meta {
         let file = self.tree.file(ino);
         let etag = Etag(u128::from(file.version).to_be_bytes());
-        Meta { len: file.bytes.len() as u64, mtime: file.mtime, etag }
+        Meta { len: file.bytes.len() as u64, mtime: file.mtime, etag, sha256: file.sha256 }
     }
 
     fn node(&self, child: Child) -> Node {

@@ -17,6 +17,8 @@ pub type Ino = u64;
 pub const ROOT: Ino = 0;
 /// Where uploads are staged; no name leads to it.
 pub const STAGING: Ino = 1;
+/// The parts of uploads that outlive their connections; no name leads to it.
+pub const UPLOADS: Ino = 2;
 /// What a cut saves or loses as a whole, in bytes.
 const BLOCK: usize = 16;
 
@@ -35,6 +37,8 @@ pub struct File {
     pub mtime: i64,
     /// Changes with every version.
     pub version: u64,
+    /// Kept with this version.
+    pub sha256: Option<[u8; 32]>,
 }
 
 type Names = BTreeMap<Box<str>, Child>;
@@ -59,13 +63,13 @@ pub struct Tree {
 
 impl Tree {
     pub fn new(posix: bool) -> Self {
-        let dirs = BTreeMap::from([(ROOT, Names::new()), (STAGING, Names::new())]);
+        let dirs = BTreeMap::from([(ROOT, Names::new()), (STAGING, Names::new()), (UPLOADS, Names::new())]);
         Self {
             files: BTreeMap::new(),
             durable: dirs.clone(),
             dirs,
             changes: Vec::new(),
-            next: 2,
+            next: UPLOADS,
             versions: 0,
             posix,
             mtime_step: 1,
@@ -83,7 +87,9 @@ impl Tree {
     /// A new version number, as a changed ctime would give.
     pub fn touch(&mut self, ino: Ino) {
         self.versions += 1;
-        self.file_mut(ino).version = self.versions;
+        let version = self.versions;
+        let file = self.file_mut(ino);
+        (file.version, file.sha256) = (version, None);
     }
 
     fn ino(&mut self) -> Ino {
@@ -180,6 +186,16 @@ impl Tree {
         self.file_mut(ino).lost = true;
     }
 
+    /// Cuts a file down to what is known to be durable. What is left may be synced again, as it is written again where
+    /// a sync had lost it.
+    pub fn truncate(&mut self, ino: Ino, len: u64) {
+        let file = self.file_mut(ino);
+        file.bytes.truncate(len as usize);
+        if file.durable.starts_with(&file.bytes) {
+            file.lost = false;
+        }
+    }
+
     pub fn needs_sync(&self, dir: Ino) -> bool {
         self.changes.iter().any(|change| change.touches(dir))
     }
@@ -213,6 +229,9 @@ impl Tree {
         }
         self.dirs = self.durable.clone();
         for file in self.files.values_mut() {
+            if file.bytes != file.durable {
+                file.sha256 = None;
+            }
             if file.bytes != file.durable && !file.lost {
                 file.durable = torn(&file.durable, &file.bytes, rng);
             }
@@ -252,10 +271,11 @@ fn torn(old: &[u8], new: &[u8], rng: &mut Rng) -> Vec<u8> {
     let len = rng.range(short as u64..=long as u64) as usize;
     let mut left = vec![0; len];
     for (number, block) in left.chunks_mut(BLOCK).enumerate() {
+        // A block that was durable may be as it was or as it was to be; a new one may be empty as well.
         let from = match rng.below(3) {
             0 => old,
-            1 => new,
-            _ => &[],
+            2 if number * BLOCK >= old.len() => &[],
+            _ => new,
         };
         let start = (number * BLOCK).min(from.len());
         let there = &from[start..from.len().min(start + block.len())];

@@ -1,0 +1,163 @@
+//! Which connection is attached to which upload: at most one, so that no byte of an older request is written behind the
+//! back of a newer one.
+//!
+//! A newer request takes over: the older connection is told, saves what it has received, and lets go; the newer
+//! waits for that. Of several that wait, the newest goes on. Bookkeeping only; the reactor does what is noted here.
+
+use std::collections::BTreeMap;
+
+use crate::ids::ConnId;
+use crate::platform::Op;
+use crate::upload::UploadId;
+
+#[derive(Debug, Default)]
+pub(super) struct UploadLocks {
+    uploads: BTreeMap<UploadId, Holder>,
+    /// Each connection holds one at most.
+    held: BTreeMap<ConnId, UploadId>,
+    due: Vec<Due>,
+}
+
+#[derive(Debug)]
+struct Holder {
+    conn: ConnId,
+    /// Waits until `conn` lets go.
+    next: Option<(ConnId, Op)>,
+}
+
+/// What the reactor is to do.
+#[derive(Debug)]
+pub(super) enum Due {
+    /// The connection is to let go of its upload.
+    Supersede(ConnId),
+    /// The operation may run.
+    Submit(ConnId, Op),
+    /// The operation will not run: a newer request went on with the upload.
+    Refuse(ConnId),
+}
+
+impl UploadLocks {
+    /// The upload that only one connection may be attached to while `op` runs.
+    pub(super) const fn upload_of(op: &Op) -> Option<UploadId> {
+        match op {
+            Op::OpenUpload { upload, .. } => upload.id(),
+            Op::RemoveUpload { id } => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// Returns `op` if it may run now.
+    pub(super) fn acquire(&mut self, conn: ConnId, id: UploadId, op: Op) -> Option<Op> {
+        match self.uploads.get_mut(&id) {
+            None => {
+                self.attach(conn, id);
+                Some(op)
+            }
+            Some(holder) => {
+                self.due.push(match holder.next.replace((conn, op)) {
+                    Some((older, _)) => Due::Refuse(older),
+                    None => Due::Supersede(holder.conn),
+                });
+                None
+            }
+        }
+    }
+
+    /// `conn` will ask for this upload once it may.
+    pub(super) fn announce(&mut self, conn: ConnId, id: UploadId) {
+        if let Some(holder) = self.uploads.get(&id)
+            && holder.conn != conn
+            && holder.next.is_none()
+        {
+            self.due.push(Due::Supersede(holder.conn));
+        }
+    }
+
+    fn attach(&mut self, conn: ConnId, id: UploadId) {
+        self.uploads.insert(id, Holder { conn, next: None });
+        self.held.insert(conn, id);
+    }
+
+    /// A connection was driven, and is attached to this upload; `has_ops` as for the session.
+    pub(super) fn driven(&mut self, conn: ConnId, attached_to: Option<UploadId>, has_ops: bool) {
+        match (self.held.get(&conn).copied(), attached_to) {
+            // The store has just made it.
+            (None, Some(id)) => self.attach(conn, id),
+            (Some(held), attached_to) if attached_to != Some(held) && !has_ops => self.release(conn, held),
+            _ => {}
+        }
+    }
+
+    fn release(&mut self, conn: ConnId, id: UploadId) {
+        self.held.remove(&conn);
+        let Some(Holder { next, .. }) = self.uploads.remove(&id) else { return };
+        if let Some((next, op)) = next {
+            self.attach(next, id);
+            self.due.push(Due::Submit(next, op));
+        }
+    }
+
+    /// True if a connection may have to be told about: see [`UploadLocks::driven`].
+    pub(super) fn holds(&self, conn: ConnId) -> bool {
+        !self.held.is_empty() && self.held.contains_key(&conn)
+    }
+
+    pub(super) fn take_due(&mut self) -> Vec<Due> {
+        std::mem::take(&mut self.due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: UploadId = UploadId([7; 16]);
+    const OTHER: UploadId = UploadId([8; 16]);
+
+    fn conn(n: u32) -> ConnId {
+        ConnId::new(n, 0)
+    }
+
+    fn remove(id: UploadId) -> Op {
+        Op::RemoveUpload { id }
+    }
+
+    #[test]
+    fn a_request_that_waits_for_a_slot_has_the_older_connection_let_go_already() {
+        let mut locks = UploadLocks::default();
+        assert!(locks.acquire(conn(1), ID, remove(ID)).is_some());
+        locks.announce(conn(2), OTHER);
+        locks.announce(conn(1), ID);
+        assert!(locks.take_due().is_empty());
+        locks.announce(conn(2), ID);
+        assert!(matches!(locks.take_due()[..], [Due::Supersede(older)] if older == conn(1)));
+    }
+
+    #[test]
+    fn a_newer_request_waits_until_the_older_connection_has_let_go() {
+        let mut locks = UploadLocks::default();
+        assert!(locks.acquire(conn(1), ID, remove(ID)).is_some());
+        assert!(locks.acquire(conn(2), OTHER, remove(OTHER)).is_some(), "another upload");
+        assert!(locks.acquire(conn(3), ID, remove(ID)).is_none());
+        assert!(matches!(locks.take_due()[..], [Due::Supersede(older)] if older == conn(1)));
+        locks.driven(conn(1), Some(ID), false);
+        locks.driven(conn(1), None, true);
+        assert!(locks.take_due().is_empty(), "its last operation is under way");
+        locks.driven(conn(1), None, false);
+        assert!(matches!(locks.take_due()[..], [Due::Submit(newer, _)] if newer == conn(3)));
+        locks.driven(conn(3), None, false);
+        locks.driven(conn(2), None, false);
+        assert!(locks.uploads.is_empty() && locks.held.is_empty());
+    }
+
+    #[test]
+    fn of_several_that_wait_the_newest_goes_on() {
+        let mut locks = UploadLocks::default();
+        locks.driven(conn(1), Some(ID), false);
+        assert!(locks.acquire(conn(2), ID, remove(ID)).is_none());
+        assert!(locks.acquire(conn(3), ID, remove(ID)).is_none());
+        assert!(matches!(locks.take_due()[..], [Due::Supersede(_), Due::Refuse(second)] if second == conn(2)));
+        locks.driven(conn(1), None, false);
+        assert!(matches!(locks.take_due()[..], [Due::Submit(newest, _)] if newest == conn(3)));
+    }
+}

@@ -1,0 +1,186 @@
+//! Uploads whose time is over, and leftovers: passes over the folder, in steps, so that none holds up a worker.
+//!
+//! The first pass, at the start, also finds out which uploads there are. Only what is ours by its name is touched; what
+//! another process may be making or writing to is not.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::{Dir, fstat};
+use rustix::io::Errno;
+
+use crate::error::StoreError;
+use crate::store::fs::errno::TARGET;
+use crate::store::mutex::lock;
+use crate::store::resumable::attachment::LEASE;
+use crate::store::resumable::folder::{Folder, mtime_ns};
+use crate::store::resumable::found::{Found, Stage};
+use crate::store::resumable::index::Share;
+use crate::store::resumable::journal::{duration_ns, share_of};
+use crate::store::resumable::slot::{Slot, Status};
+use crate::store::upload::write::Uploads;
+use crate::upload::UploadId;
+
+/// Names looked at in one step: a commit queued behind a step waits about a millisecond.
+const STEP: usize = 16;
+const PART: &str = ".part";
+const INFO: &str = ".info";
+
+/// One pass.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    folder: Arc<Folder>,
+    names: Dir,
+    now_ns: u64,
+    removed: u64,
+}
+
+impl Pass {
+    /// `None` if there are no uploads, or if they cannot be looked at now.
+    pub(crate) fn begin(uploads: &Uploads) -> Option<Self> {
+        let begun = || -> Result<Option<Self>, StoreError> {
+            let Some(folder) = uploads.existing_folder("")? else { return Ok(None) };
+            let names = Dir::read_from(&folder.dir.fd).map_err(|e| uploads.kept_error("read uploads", "", e))?;
+            let now_ns = uploads.now_ns(&folder, "")?;
+            lock(&uploads.kept.index).begin_pass();
+            Ok(Some(Self { folder, names, now_ns, removed: 0 }))
+        };
+        begun().inspect_err(|error| log::warn!(target: TARGET, "uploads do not expire: {error}")).ok().flatten()
+    }
+
+    /// Does a little; `None` when there is nothing left to do.
+    pub(crate) fn step(mut self: Box<Self>, uploads: &Uploads) -> Option<Box<Self>> {
+        for _ in 0..STEP {
+            let Some(Ok(entry)) = self.names.read() else {
+                self.end(uploads);
+                return None;
+            };
+            let name = entry.file_name().to_str().unwrap_or("");
+            let looked_at = if let Some(id) = name.strip_suffix(INFO).and_then(UploadId::parse) {
+                self.look_at_record(uploads, id)
+            } else if let Some(id) = name.strip_suffix(PART).and_then(UploadId::parse) {
+                self.look_at_part(uploads, id)
+            } else {
+                Ok(())
+            };
+            if let Err(error) = looked_at {
+                log::debug!(target: TARGET, "an upload is not looked at: {error}");
+            }
+        }
+        Some(self)
+    }
+
+    fn end(&self, uploads: &Uploads) {
+        let mut index = lock(&uploads.kept.index);
+        index.end_pass();
+        uploads.kept.is_used.store(!index.is_empty(), Ordering::Relaxed);
+        if self.removed > 0 {
+            log::info!(target: TARGET, "removed {} uploads whose time was over, and leftovers", self.removed);
+        }
+    }
+
+    fn look_at_part(&mut self, uploads: &Uploads, id: UploadId) -> Result<(), StoreError> {
+        let failed = |site| move |errno| uploads.kept_error(site, "", errno);
+        let info = self.folder.open_info(id).map_err(failed("openat info"))?;
+        if info.is_some() || lock(&uploads.kept.index).contains(id) {
+            return Ok(());
+        }
+        let Some(part) = self.folder.open_part(id).map_err(failed("openat part"))? else { return Ok(()) };
+        if self.is_settled(uploads, &part).map_err(failed("fstat part"))? {
+            self.folder.remove_part(id).map_err(failed("unlinkat"))?;
+            self.removed += 1;
+        }
+        Ok(())
+    }
+
+    /// False for a file that another process may be making.
+    fn is_settled(&self, uploads: &Uploads, file: &OwnedFd) -> Result<bool, Errno> {
+        if !uploads.fs.shared {
+            return Ok(true);
+        }
+        let age_ns = self.now_ns.saturating_sub(mtime_ns(&fstat(file)?));
+        Ok(age_ns > duration_ns(LEASE))
+    }
+
+    fn look_at_record(&mut self, uploads: &Uploads, id: UploadId) -> Result<(), StoreError> {
+        let attached = lock(&uploads.kept.index).attached(id);
+        if attached.is_some() {
+            return Ok(());
+        }
+        let folder = Arc::clone(&self.folder);
+        let Some(found) = uploads.find_record(&folder, id)? else { return self.look_at_torn(uploads, id) };
+        let is_over = self.now_ns / 1_000_000_000 >= found.slot.expires_s;
+        let has_leftover = found.slot.status == Status::Expired && folder.part_len(id).is_ok_and(|len| len.is_some());
+        if is_over || has_leftover {
+            drop(found);
+            self.expire(uploads, id)?;
+        } else {
+            lock(&uploads.kept.index).found(id, share_of_stage(&found));
+        }
+        Ok(())
+    }
+
+    /// A record that is torn, if it is there at all. One that is being made is in the index.
+    fn look_at_torn(&mut self, uploads: &Uploads, id: UploadId) -> Result<(), StoreError> {
+        let failed = |site| move |errno| uploads.kept_error(site, "", errno);
+        let Some(info) = self.folder.open_info(id).map_err(failed("openat info"))? else { return Ok(()) };
+        let is_ours = lock(&uploads.kept.index).contains(id);
+        if !is_ours && self.is_settled(uploads, &info).map_err(failed("fstat info"))? {
+            self.folder.remove(id).map_err(failed("unlinkat"))?;
+            self.removed += 1;
+        }
+        Ok(())
+    }
+
+    /// The time of an upload is over, or that of its tombstone.
+    fn expire(&mut self, uploads: &Uploads, id: UploadId) -> Result<(), StoreError> {
+        let folder = Arc::clone(&self.folder);
+        let now_s = self.now_ns / 1_000_000_000;
+        uploads.with_record(&folder, id, |found| {
+            // A connection may have gone on with it meanwhile.
+            let is_attached = lock(&uploads.kept.index).attached(id).is_some();
+            if is_attached || uploads.check_unowned(&folder, id, &found).is_err() {
+                return Ok(());
+            }
+            let is_over = now_s >= found.slot.expires_s;
+            match found.stage {
+                Stage::Expired if !is_over => {}
+                Stage::Unfinished if !is_over => return Ok(()),
+                Stage::Unfinished => self.mark(uploads, id, &found)?,
+                Stage::Complete | Stage::Expired | Stage::Lost => {
+                    uploads.remove_files(&folder, id)?;
+                    self.removed += 1;
+                    return Ok(());
+                }
+            }
+            folder.remove_part(id).map_err(|e| uploads.kept_error("unlinkat", "", e))
+        })?;
+        Ok(())
+    }
+
+    /// From now on the upload is gone, and its record says so for a while.
+    fn mark(&mut self, uploads: &Uploads, id: UploadId, found: &Found) -> Result<(), StoreError> {
+        let mut slot = Slot {
+            status: Status::Expired,
+            generation: found.slot.generation + 1,
+            lease_until_ns: 0,
+            digest: None,
+            ..found.slot.clone()
+        };
+        slot.expires_s = self.now_ns / 1_000_000_000 + uploads.kept.expiry_s;
+        // A part that is missing says the same, so nothing waits for this.
+        uploads.write_next((id, &found.info), &found.slot, &mut slot, "")?;
+        lock(&uploads.kept.index).found(id, share_of(&slot, found.header.client));
+        self.removed += 1;
+        Ok(())
+    }
+}
+
+fn share_of_stage(found: &Found) -> Share {
+    let share = share_of(&found.slot, found.header.client);
+    if found.stage == Stage::Unfinished {
+        return share;
+    }
+    Share { bytes: 0, is_unfinished: false, ..share }
+}

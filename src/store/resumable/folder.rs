@@ -1,0 +1,195 @@
+//! `.filewharf/uploads`: its files by their names, and the clock of its file system.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{
+    AtFlags, FlockOperation, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, flock, fstat, futimens, openat, unlinkat,
+};
+use rustix::io::{Errno, pread, pwrite, retry_on_intr};
+
+use crate::store::fs::errno::SiteErrno;
+use crate::store::fs::resolve::dir_flags;
+use crate::store::fs::root::Dir;
+use crate::store::fs::stat::{self, standing};
+use crate::store::resumable::record::{INFO_LEN, Info, newest, slot_at};
+use crate::store::resumable::slot::Slot;
+use crate::store::upload::locks::private_dir;
+use crate::upload::UploadId;
+use crate::wire::key::RESERVED;
+
+pub(crate) const UPLOADS: &str = "uploads";
+const CLOCK: &str = "CLOCK";
+
+/// The folder, open.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    pub(crate) dir: Arc<Dir>,
+    /// The reserved folder above it.
+    pub(crate) above: OwnedFd,
+    clock: OwnedFd,
+}
+
+pub(crate) fn part_name(id: UploadId) -> String {
+    format!("{id}.part")
+}
+
+pub(crate) fn info_name(id: UploadId) -> String {
+    format!("{id}.info")
+}
+
+impl Folder {
+    /// Makes what is missing.
+    pub(crate) fn make(root: BorrowedFd<'_>) -> Result<Self, SiteErrno> {
+        let above = private_dir(root, RESERVED)?;
+        let fd = private_dir(above.as_fd(), UPLOADS)?;
+        Self::over(above, fd)
+    }
+
+    /// `None` if there is none: then there are no uploads.
+    pub(crate) fn open(root: BorrowedFd<'_>) -> Result<Option<Self>, SiteErrno> {
+        let open = |at, name| match openat(at, name, dir_flags(), Mode::empty()) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(("openat .filewharf/uploads", errno)),
+        };
+        let Some(above) = open(root, RESERVED)? else { return Ok(None) };
+        let Some(fd) = open(above.as_fd(), UPLOADS)? else { return Ok(None) };
+        Self::over(above, fd).map(Some)
+    }
+
+    fn over(above: OwnedFd, fd: OwnedFd) -> Result<Self, SiteErrno> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let clock = openat(&fd, CLOCK, flags, Mode::RUSR | Mode::WUSR).map_err(|e| ("openat CLOCK", e))?;
+        let id = fstat(&fd).map(|stat| stat::id(&stat)).map_err(|e| ("fstat .filewharf/uploads", e))?;
+        let path = format!("{RESERVED}/{UPLOADS}").into();
+        Ok(Self { dir: Arc::new(Dir { fd, id, path }), above, clock })
+    }
+
+    /// Nanoseconds since 1970, by the clock of the file system.
+    pub(crate) fn now_ns(&self) -> Result<u64, SiteErrno> {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        futimens(&self.clock, &Timestamps { last_access: now, last_modification: now })
+            .map_err(|e| ("futimens CLOCK", e))?;
+        let stat = fstat(&self.clock).map_err(|e| ("fstat CLOCK", e))?;
+        Ok(mtime_ns(&stat))
+    }
+
+    pub(crate) fn open_part(&self, id: UploadId) -> Result<Option<OwnedFd>, Errno> {
+        self.open_file(&part_name(id))
+    }
+
+    pub(crate) fn open_info(&self, id: UploadId) -> Result<Option<OwnedFd>, Errno> {
+        self.open_file(&info_name(id))
+    }
+
+    fn open_file(&self, name: &str) -> Result<Option<OwnedFd>, Errno> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match retry_on_intr(|| openat(&self.dir.fd, name, flags, Mode::empty())) {
+            Ok(file) => Ok(Some(file)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// An info file that must not be there yet.
+    pub(crate) fn make_info(&self, id: UploadId) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        retry_on_intr(|| openat(&self.dir.fd, info_name(id), flags, Mode::RUSR | Mode::WUSR))
+    }
+
+    /// The length of a part, if it is there.
+    pub(crate) fn part_len(&self, id: UploadId) -> Result<Option<u64>, Errno> {
+        Ok(standing(self.dir.fd.as_fd(), &part_name(id))?.map(|stat| stat::len(&stat)))
+    }
+
+    /// Removes the record first: see [`record`](super::record).
+    pub(crate) fn remove(&self, id: UploadId) -> Result<(), Errno> {
+        self.unlink(&info_name(id))?;
+        self.unlink(&part_name(id))
+    }
+
+    pub(crate) fn remove_part(&self, id: UploadId) -> Result<(), Errno> {
+        self.unlink(&part_name(id))
+    }
+
+    fn unlink(&self, name: &str) -> Result<(), Errno> {
+        match unlinkat(&self.dir.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+#[allow(clippy::unnecessary_cast, reason = "the width of these fields differs between systems")]
+pub(crate) fn mtime_ns(stat: &rustix::fs::Stat) -> u64 {
+    let seconds = u64::try_from(stat.st_mtime as i64).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(i128::from(stat.st_mtime_nsec)).unwrap_or(0))
+}
+
+/// The lock of a record: held by this open file until the result is dropped.
+pub(crate) struct Locked<'a>(BorrowedFd<'a>);
+
+impl<'a> Locked<'a> {
+    pub(crate) fn take(info: &'a OwnedFd) -> Result<Self, Errno> {
+        retry_on_intr(|| flock(info, FlockOperation::LockExclusive))?;
+        Ok(Self(info.as_fd()))
+    }
+
+    /// `None` where it is held.
+    pub(crate) fn try_take(info: &'a OwnedFd) -> Result<Option<Self>, Errno> {
+        match retry_on_intr(|| flock(info, FlockOperation::NonBlockingLockExclusive)) {
+            Ok(()) => Ok(Some(Self(info.as_fd()))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let _ = flock(self.0, FlockOperation::Unlock);
+    }
+}
+
+/// False for a record that was removed since it was opened.
+pub(crate) fn is_linked(info: &OwnedFd) -> Result<bool, Errno> {
+    Ok(fstat(info)?.st_nlink > 0)
+}
+
+pub(crate) fn read_info(info: &OwnedFd, id: UploadId) -> Result<Info, Errno> {
+    read_whole(info).map(|bytes| Info::parse(&bytes, id))
+}
+
+/// The newest whole slot.
+pub(crate) fn read_slot(info: &OwnedFd, id: UploadId) -> Result<Option<Slot>, Errno> {
+    read_whole(info).map(|bytes| newest(&bytes, id))
+}
+
+fn read_whole(info: &OwnedFd) -> Result<Vec<u8>, Errno> {
+    let mut bytes = vec![0; INFO_LEN];
+    let mut done = 0;
+    while done < bytes.len() {
+        match retry_on_intr(|| pread(info, &mut bytes[done..], done as u64))? {
+            0 => break,
+            n => done += n,
+        }
+    }
+    bytes.truncate(done);
+    Ok(bytes)
+}
+
+pub(crate) fn write_slot(info: &OwnedFd, id: UploadId, slot: &Slot) -> Result<(), Errno> {
+    write_at(info, &slot.encode(id), slot_at(slot.sequence))
+}
+
+pub(crate) fn write_at(file: &OwnedFd, bytes: &[u8], offset: u64) -> Result<(), Errno> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match retry_on_intr(|| pwrite(file, &bytes[done..], offset + done as u64))? {
+            0 => return Err(Errno::IO),
+            n => done += n,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,240 @@
+//! What a record says to a reader, and what of it may be told.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use crate::error::{Failure, StoreError};
+use crate::object::{Durability, Placed, Stored};
+use crate::store::fs::errno::TARGET;
+use crate::store::fs::stat::{self, Kind, standing};
+use crate::store::mutex::lock;
+use crate::store::resumable::folder::{Folder, Locked, is_linked, read_info};
+use crate::store::resumable::journal::durability;
+use crate::store::resumable::record::{Header, Info};
+use crate::store::resumable::slot::{Slot, Status};
+use crate::store::upload::pending_syncs::PendingSyncs;
+use crate::store::upload::write::Uploads;
+use crate::upload::{UploadId, UploadStage, UploadState};
+
+/// The record of an upload, open, and what it amounts to with its part.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) info: OwnedFd,
+    pub(crate) header: Box<Header>,
+    pub(crate) slot: Slot,
+    pub(crate) stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Unfinished,
+    Complete,
+    Expired,
+    /// What was recorded is not there: its part was removed, or a power cut took what was never synced.
+    Lost,
+}
+
+pub(crate) fn not_found() -> StoreError {
+    StoreError::refused(Failure::NotFound, "upload")
+}
+
+pub(crate) fn state(id: UploadId, header: &Header, slot: &Slot, stage: UploadStage) -> UploadState {
+    let mut put = header.put.clone();
+    put.len = slot.len;
+    UploadState { id, put, metadata: header.metadata.clone(), offset: slot.offset, stage, expires_s: slot.expires_s }
+}
+
+impl Uploads {
+    /// The folder, if there is one.
+    pub(crate) fn existing_folder(&self, path: &str) -> Result<Option<Arc<Folder>>, StoreError> {
+        // A read-only store has no locks, so it shows nothing that another process may be changing.
+        if self.staging.is_none() {
+            return Ok(None);
+        }
+        self.kept.folder(self.fs.root().fd.as_fd()).map_err(self.kept_failed(path))
+    }
+
+    /// Reads the record of an upload; `None` if there is none.
+    pub(crate) fn find_record(&self, folder: &Folder, id: UploadId) -> Result<Option<Found>, StoreError> {
+        let info = folder.open_info(id).map_err(|e| self.kept_error("openat info", "", e))?;
+        let Some(info) = info else { return Ok(None) };
+        let read = self.read_record(folder, id, &info)?;
+        Ok(read.map(|(header, slot, stage)| Found { info, header, slot, stage }))
+    }
+
+    /// Opens and locks the record of an upload, and hands it to `body`: what it says, and which files there are, stays
+    /// so meanwhile.
+    pub(crate) fn with_record<T>(
+        &self,
+        folder: &Folder,
+        id: UploadId,
+        body: impl FnOnce(Found) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let failed = |site| move |errno| self.kept_error(site, "", errno);
+        let info = folder.open_info(id).map_err(failed("openat info"))?;
+        let Some(info) = info else { return Ok(None) };
+        // Another descriptor of the same open file, because the caller may keep the first.
+        let lock =
+            info.try_clone().map_err(|error| failed("dup")(Errno::from_io_error(&error).unwrap_or(Errno::MFILE)))?;
+        let _lock = Locked::take(&lock).map_err(failed("flock info"))?;
+        if !is_linked(&info).map_err(failed("fstat info"))? {
+            return Ok(None);
+        }
+        match self.read_record(folder, id, &info)? {
+            Some((header, slot, stage)) => body(Found { info, header, slot, stage }).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn read_record(
+        &self,
+        folder: &Folder,
+        id: UploadId,
+        info: &OwnedFd,
+    ) -> Result<Option<(Box<Header>, Slot, Stage)>, StoreError> {
+        match read_info(info, id).map_err(|e| self.kept_error("pread info", "", e))? {
+            Info::Whole(header, slot) => {
+                let stage = self.stage(folder, id, &slot).map_err(|e| self.kept_error("fstatat part", "", e))?;
+                Ok(Some((header, *slot, stage)))
+            }
+            Info::Torn => Ok(None),
+            Info::Foreign => Err(StoreError::refused(Failure::Locked, "a record of a later version")),
+        }
+    }
+
+    fn stage(&self, folder: &Folder, id: UploadId, slot: &Slot) -> Result<Stage, Errno> {
+        let part_len = folder.part_len(id)?;
+        let owner = &slot.owner;
+        // What was not synced is in the page cache of one run of one kernel.
+        let is_there = slot.durability == Durability::Durable || owner.shares_kernel_with(&self.kept.owner);
+        Ok(match (slot.status, part_len) {
+            (Status::Expired, _) => Stage::Expired,
+            (Status::Committing | Status::Complete, None) => Stage::Complete,
+            (_, None) => Stage::Lost,
+            (_, Some(len)) if len < slot.offset || slot.offset > 0 && !is_there => {
+                // A part that is complete keeps its length for as long as it has not its final name.
+                log::error!(target: TARGET, "an upload has lost bytes that were recorded: upload={id:?}");
+                Stage::Lost
+            }
+            (_, Some(_)) => Stage::Unfinished,
+        })
+    }
+
+    /// How far an upload is.
+    pub(crate) fn find_upload(&self, id: UploadId) -> Result<UploadState, StoreError> {
+        let folder = self.existing_folder("")?.ok_or_else(not_found)?;
+        let attached = lock(&self.kept.index).attached(id);
+        if let Some(attached) = attached {
+            let info = read_info(&attached.info, id).map_err(|e| self.kept_error("pread info", "", e))?;
+            let Info::Whole(header, _) = info else { return Err(not_found()) };
+            // What is being written to the record may not be durable yet.
+            return Ok(state(id, &header, &attached.saved(), UploadStage::Unfinished));
+        }
+        let found = self.find_record(&folder, id)?.ok_or_else(not_found)?;
+        match found.stage {
+            Stage::Expired | Stage::Lost => Err(StoreError::refused(Failure::Gone, "upload")),
+            Stage::Unfinished => {
+                self.believe(&folder, id, &found)?;
+                Ok(state(id, &found.header, &found.slot, UploadStage::Unfinished))
+            }
+            Stage::Complete => {
+                self.believe(&folder, id, &found)?;
+                Ok(self.complete_state(id, &found))
+            }
+        }
+    }
+
+    /// Makes durable what was read: it may have been in the page cache only.
+    pub(crate) fn believe(&self, folder: &Folder, id: UploadId, found: &Found) -> Result<(), StoreError> {
+        if lock(&self.kept.index).durable(id) < found.slot.sequence {
+            self.sync_record((id, &found.info), found.slot.sequence, "")?;
+        }
+        if found.stage == Stage::Complete && self.durable {
+            // The name that the part has now is at least as durable as the loss of its old one.
+            self.sync_dir(&self.synced_for(&folder.dir), 1)
+                .map_err(|e| self.kept_error("fsync .filewharf/uploads", "", e))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn complete_state(&self, id: UploadId, found: &Found) -> UploadState {
+        let stored = found.slot.stored.or_else(|| self.stored_now(found));
+        let mut slot = found.slot.clone();
+        if let Some(stored) = stored {
+            (slot.offset, slot.len) = (stored.meta.len, Some(stored.meta.len));
+        }
+        slot.offset = slot.len.unwrap_or(slot.offset);
+        state(id, &found.header, &slot, UploadStage::Complete(stored))
+    }
+
+    /// What has the final name, if that is what was the part.
+    fn stored_now(&self, found: &Found) -> Option<Stored> {
+        let key = &found.header.put.key;
+        let dir = self.fs.dir(key.parent()).ok()?;
+        let there = standing(dir.fd.as_fd(), key.name()).ok()??;
+        let is_it = stat::kind(&there) == Kind::File && stat::id(&there).1 == found.slot.inode;
+        let (meta, durability) = (stat::meta(&there), durability(self.durable));
+        is_it.then_some(Stored { meta, durability, placed: Placed::New })
+    }
+
+    /// Removes an upload that no connection is attached to.
+    pub(crate) fn remove_upload(&self, id: UploadId) -> Result<PendingSyncs, StoreError> {
+        self.fs.health.check_writable()?;
+        let folder = self.existing_folder("")?.ok_or_else(not_found)?;
+        let removed = self.with_record(&folder, id, |found| {
+            if found.stage == Stage::Expired || found.stage == Stage::Lost {
+                return Err(StoreError::refused(Failure::Gone, "upload"));
+            }
+            self.check_unowned(&folder, id, &found)?;
+            self.remove_files(&folder, id)
+        });
+        removed?.ok_or_else(not_found)
+    }
+
+    /// Removes the files of an upload, under the lock of its record.
+    pub(crate) fn remove_files(&self, folder: &Folder, id: UploadId) -> Result<PendingSyncs, StoreError> {
+        folder.remove(id).map_err(|e| self.kept_error("unlinkat", "", e))?;
+        lock(&self.kept.index).remove(id);
+        let dirs = if self.durable { vec![self.synced_for(&folder.dir)] } else { Vec::new() };
+        Ok(PendingSyncs { dirs, created: Vec::new() })
+    }
+
+    /// Refuses what another process writes to.
+    pub(crate) fn check_unowned(&self, folder: &Folder, id: UploadId, found: &Found) -> Result<(), StoreError> {
+        if self.fs.shared
+            && let Some(part) = folder.open_part(id).map_err(|e| self.kept_error("openat part", "", e))?
+        {
+            self.own_part(&part, "")?;
+            self.check_lease_of(&found.slot, folder)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses while a process of another machine may write. One of this machine would hold the lock of the part.
+    pub(crate) fn check_lease_of(&self, slot: &Slot, folder: &Folder) -> Result<(), StoreError> {
+        if !self.fs.shared || slot.lease_until_ns == 0 || slot.owner.shares_kernel_with(&self.kept.owner) {
+            return Ok(());
+        }
+        if self.now_ns(folder, "")? < slot.lease_until_ns {
+            return Err(StoreError::refused(Failure::Locked, "lease"));
+        }
+        Ok(())
+    }
+
+    /// Where processes share the folder: locks a part for as long as it is open, or refuses.
+    pub(crate) fn own_part(&self, part: &OwnedFd, path: &str) -> Result<(), StoreError> {
+        if !self.fs.shared {
+            return Ok(());
+        }
+        match Locked::try_take(part).map_err(|e| self.kept_error("flock part", path, e))? {
+            Some(held) => {
+                // The kernel unlocks it when the file is closed, also that of a process that was killed.
+                std::mem::forget(held);
+                Ok(())
+            }
+            None => Err(StoreError::refused(Failure::Locked, "flock part")),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Writes to the record of an upload. `record` describes their order.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
+
+use rustix::fs::fstat;
+use rustix::io::Errno;
+
+use crate::error::{Failure, StoreError};
+use crate::ids::ClientAddress;
+use crate::object::{Durability, Stored};
+use crate::os::process::clock;
+use crate::store::fs::errno::{SiteErrno, TARGET};
+use crate::store::fs::stat;
+use crate::store::fs::sync::Scope;
+use crate::store::mutex::lock;
+use crate::store::resumable::attachment::{Attachment, LEASE, Lease, RecordLock};
+use crate::store::resumable::folder::{Folder, is_linked, read_slot, write_slot};
+use crate::store::resumable::index::Share;
+use crate::store::resumable::slot::{Slot, Status};
+use crate::store::upload::staged::Staged;
+use crate::store::upload::write::Uploads;
+use crate::upload::UploadId;
+
+/// Does a write to the record wait until it is durable?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sync {
+    /// As the store is configured.
+    AsConfigured,
+    Never,
+}
+
+/// Another has opened the upload since.
+fn superseded() -> StoreError {
+    StoreError::refused(Failure::Conflict("another request went on with this upload"), "generation")
+}
+
+impl Uploads {
+    /// Writes the next slot of an upload that a connection is attached to.
+    pub(crate) fn record(
+        &self,
+        attachment: &Attachment,
+        path: &str,
+        sync: Sync,
+        change: impl FnOnce(&mut Slot),
+    ) -> Result<Slot, StoreError> {
+        let _lock = self.lock_record(attachment, path)?;
+        self.record_locked(attachment, path, sync, change)
+    }
+
+    pub(crate) fn lock_record<'a>(&self, attachment: &'a Attachment, path: &str) -> Result<RecordLock<'a>, StoreError> {
+        attachment.lock().map_err(|e| self.kept_error("flock info", path, e))
+    }
+
+    fn record_locked(
+        &self,
+        attachment: &Attachment,
+        path: &str,
+        sync: Sync,
+        change: impl FnOnce(&mut Slot),
+    ) -> Result<Slot, StoreError> {
+        let (id, info) = (attachment.id, &attachment.info);
+        let now = attachment.is_leased().then(clock);
+        if !is_linked(info).map_err(|e| self.kept_error("fstat info", path, e))? {
+            return Err(StoreError::refused(Failure::Gone, "removed"));
+        }
+        let newest = read_slot(info, id).map_err(|e| self.kept_error("pread info", path, e))?;
+        let Some(newest) = newest else {
+            log::error!(target: TARGET, "the record of an upload is damaged: path={path:?} upload={id:?}");
+            return Err(StoreError::refused(Failure::Internal, "record"));
+        };
+        if newest.generation != attachment.generation {
+            return Err(superseded());
+        }
+        let mut slot = newest.clone();
+        self.stamp(&mut slot, &attachment.folder, path)?;
+        change(&mut slot);
+        self.write_next((id, info), &newest, &mut slot, path)?;
+        if sync == Sync::AsConfigured {
+            self.sync_record((id, info), slot.sequence, path)?;
+            attachment.was_saved(slot.clone(), now);
+        }
+        Ok(slot)
+    }
+
+    /// When the next slot expires, and until when its owner may write.
+    pub(crate) fn stamp(&self, slot: &mut Slot, folder: &Folder, path: &str) -> Result<(), StoreError> {
+        let now_ns = self.now_ns(folder, path)?;
+        slot.expires_s = now_ns / 1_000_000_000 + self.kept.expiry_s;
+        slot.owner = self.kept.owner;
+        slot.lease_until_ns = if self.fs.shared { now_ns.saturating_add(duration_ns(LEASE)) } else { 0 };
+        Ok(())
+    }
+
+    pub(crate) fn now_ns(&self, folder: &Folder, path: &str) -> Result<u64, StoreError> {
+        self.kept.now_ns(folder).map_err(|(site, errno)| self.kept_error(site, path, errno))
+    }
+
+    /// Writes `slot` behind `newest`, under the lock of the record. It never takes the place of the last slot that is
+    /// durable: torn, it would leave an older one.
+    pub(crate) fn write_next(
+        &self,
+        (id, info): (UploadId, &OwnedFd),
+        newest: &Slot,
+        slot: &mut Slot,
+        path: &str,
+    ) -> Result<(), StoreError> {
+        let durable = lock(&self.kept.index).durable(id);
+        let mut step = 1;
+        if self.durable && durable < newest.sequence {
+            if durable > 0 && (newest.sequence - durable) % 2 == 1 {
+                step = 2;
+            } else {
+                self.sync_record((id, info), newest.sequence, path)?;
+            }
+        }
+        slot.sequence = newest.sequence + step;
+        write_slot(info, id, slot).map_err(|e| self.kept_error("pwrite info", path, e))
+    }
+
+    /// Waits until the bytes of a part are durable, if the store promises that.
+    pub(crate) fn sync_part(&self, part: &OwnedFd, path: &str) -> Result<(), StoreError> {
+        if self.durable {
+            (self.fs.sync.content)(part.as_fd(), false).map_err(|e| self.fs.sync_error("fdatasync", path, e))?;
+            // Another upload's sync may have failed meanwhile: then this one's success is not worth much either.
+            self.fs.health.check_writable()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the record is durable up to `sequence`, and what was synced before with it.
+    pub(crate) fn sync_record(
+        &self,
+        (id, info): (UploadId, &OwnedFd),
+        sequence: u64,
+        path: &str,
+    ) -> Result<(), StoreError> {
+        if !self.durable {
+            return Ok(());
+        }
+        (self.fs.sync.content)(info.as_fd(), false).map_err(|e| self.fs.sync_error("fdatasync info", path, e))?;
+        if self.fs.sync.scope == Scope::Everything {
+            // Both contents are in the tree by now; this brings it to the disk.
+            (self.fs.sync.names)(self.fs.root().fd.as_fd()).map_err(|e| self.fs.sync_error("syncfs", path, e))?;
+        }
+        self.fs.health.check_writable()?;
+        lock(&self.kept.index).is_durable(id, sequence);
+        Ok(())
+    }
+
+    /// The content is where it was promised, and the part is about to get its final name. Nothing else changes the
+    /// record or removes the part until the result is dropped.
+    pub(crate) fn commit_begins<'a>(&self, staged: &'a Staged) -> Result<Option<RecordLock<'a>>, StoreError> {
+        let Some(attachment) = staged.attachment() else { return Ok(None) };
+        let path = &staged.path;
+        let lock = self.lock_record(attachment, path)?;
+        let stat = fstat(&staged.file).map_err(|e| self.kept_error("fstat part", path, e))?;
+        self.record_locked(attachment, path, Sync::AsConfigured, |slot| {
+            slot.status = Status::Committing;
+            slot.inode = stat::id(&stat).1;
+        })?;
+        Ok(Some(lock))
+    }
+
+    /// The part has its final name. A reader can tell that without this, though not what was stored.
+    pub(crate) fn was_committed(&self, staged: &Staged, stored: Stored) {
+        let Some(attachment) = staged.attachment() else { return };
+        // The offset stays: if a power cut takes the name back, the upload goes on from there.
+        let slot = self.record_locked(attachment, &staged.path, Sync::Never, |slot| {
+            slot.status = Status::Complete;
+            slot.lease_until_ns = 0;
+            slot.stored = Some(stored);
+        });
+        match slot {
+            Ok(slot) => {
+                let mut index = lock(&self.kept.index);
+                index.ended(attachment.id, slot.expires_s);
+            }
+            Err(error) => {
+                log::warn!(target: TARGET, "what was stored is not recorded: path={:?} {error}", staged.path);
+            }
+        }
+    }
+
+    /// Before each write to a part: refused once another connection or another process may write to it.
+    pub(crate) fn check_lease(&self, attachment: &Attachment, path: &str) -> Result<(), StoreError> {
+        if attachment.is_superseded() {
+            return Err(superseded());
+        }
+        match attachment.lease(clock) {
+            Lease::Holds => Ok(()),
+            Lease::Lapsed => Err(StoreError::refused(Failure::Locked, "lease")),
+            Lease::IsDue => {
+                let now = clock();
+                // A checkpoint that is under way renews it as well.
+                let locked = attachment.try_lock().map_err(|e| self.kept_error("flock info", path, e))?;
+                let Some(_lock) = locked else { return Ok(()) };
+                self.record_locked(attachment, path, Sync::Never, |_| {})?;
+                attachment.was_renewed(Some(now));
+                Ok(())
+            }
+        }
+    }
+
+    /// A failure around the folder, whatever the upload is called.
+    pub(crate) fn kept_error(&self, site: &'static str, path: &str, errno: Errno) -> StoreError {
+        let mut error = self.fs.change_error(site, path, errno);
+        if matches!(error.failure, Failure::Conflict(_) | Failure::NotFound) {
+            error.failure = Failure::Unavailable;
+        }
+        error
+    }
+
+    pub(crate) fn kept_failed(&self, path: &str) -> impl Fn(SiteErrno) -> StoreError {
+        move |(site, errno)| self.kept_error(site, path, errno)
+    }
+}
+
+pub(crate) fn durability(durable: bool) -> Durability {
+    if durable { Durability::Durable } else { Durability::Written }
+}
+
+pub(crate) fn share_of(slot: &Slot, client: ClientAddress) -> Share {
+    let is_unfinished = matches!(slot.status, Status::Unfinished | Status::Committing);
+    let bytes = if is_unfinished { slot.len.unwrap_or(slot.offset) } else { 0 };
+    Share { client, bytes, is_unfinished, expires_s: slot.expires_s }
+}
+
+pub(crate) fn duration_ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,97 @@
+//! The uploads that a store keeps: their folder, once there is one, and their index.
+
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::config::Limits;
+use crate::store::fs::errno::SiteErrno;
+use crate::store::mutex::lock;
+use crate::store::resumable::folder::Folder;
+use crate::store::resumable::index::Index;
+use crate::store::resumable::owner::Owner;
+
+const PASS_INTERVAL_MIN: Duration = Duration::from_millis(250);
+const PASS_INTERVAL_MAX: Duration = Duration::from_secs(300);
+
+/// The open folder.
+#[derive(Debug)]
+struct Known {
+    folder: Arc<Folder>,
+    /// True once its own name and that of the folder above are as durable as the store makes things.
+    is_prepared: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Kept {
+    folder: Mutex<Option<Known>>,
+    pub(crate) index: Mutex<Index>,
+    pub(crate) owner: Owner,
+    pub(crate) expiry_s: u64,
+    /// Time between two passes over the folder.
+    pub(crate) pass_interval: Duration,
+    /// True while there may be uploads, which expire.
+    pub(crate) is_used: AtomicBool,
+    pub(crate) is_passing: AtomicBool,
+    /// As if so many seconds more had passed.
+    #[cfg(test)]
+    pub(crate) passed_s: std::sync::atomic::AtomicU64,
+}
+
+impl Kept {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            folder: Mutex::default(),
+            index: Mutex::new(Index::new(limits)),
+            owner: Owner::this(),
+            expiry_s: limits.upload_expiry.as_secs().max(1),
+            pass_interval: (limits.upload_expiry / 8).clamp(PASS_INTERVAL_MIN, PASS_INTERVAL_MAX),
+            is_used: AtomicBool::new(false),
+            is_passing: AtomicBool::new(false),
+            #[cfg(test)]
+            passed_s: std::sync::atomic::AtomicU64::new(0),
+        }
+    }
+
+    /// The folder, if there is one.
+    pub(crate) fn folder(&self, root: BorrowedFd<'_>) -> Result<Option<Arc<Folder>>, SiteErrno> {
+        let mut known = lock(&self.folder);
+        if known.is_none() {
+            *known = Folder::open(root)?.map(|folder| Known { folder: Arc::new(folder), is_prepared: false });
+        }
+        Ok(known.as_ref().map(|known| Arc::clone(&known.folder)))
+    }
+
+    /// The folder, made if it is missing. `prepare` is called before anything is made in it for the first time.
+    pub(crate) fn make_folder(
+        &self,
+        root: BorrowedFd<'_>,
+        prepare: impl FnOnce(&Folder) -> Result<(), SiteErrno>,
+    ) -> Result<Arc<Folder>, SiteErrno> {
+        let mut known = lock(&self.folder);
+        if let Some(Known { folder, is_prepared: true }) = &*known {
+            return Ok(Arc::clone(folder));
+        }
+        let folder = Arc::new(Folder::make(root)?);
+        prepare(&folder)?;
+        *known = Some(Known { folder: Arc::clone(&folder), is_prepared: true });
+        Ok(folder)
+    }
+
+    /// The folder was removed by hand: it is opened or made again when it is needed.
+    pub(crate) fn forget_folder(&self, gone: &Arc<Folder>) {
+        let mut known = lock(&self.folder);
+        if known.as_ref().is_some_and(|known| Arc::ptr_eq(&known.folder, gone)) {
+            *known = None;
+        }
+    }
+
+    /// Nanoseconds since 1970, by the clock of the file system.
+    pub(crate) fn now_ns(&self, folder: &Folder) -> Result<u64, SiteErrno> {
+        let now = folder.now_ns()?;
+        #[cfg(test)]
+        let now = now + self.passed_s.load(std::sync::atomic::Ordering::Relaxed) * 1_000_000_000;
+        Ok(now)
+    }
+}

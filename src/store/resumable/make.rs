@@ -1,0 +1,142 @@
+//! New uploads.
+
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::fchmod;
+use rustix::io::Errno;
+
+use crate::error::{Failure, StoreError};
+use crate::ids::ClientAddress;
+use crate::os::process::{clock, random};
+use crate::store::fs::errno::SiteErrno;
+use crate::store::mutex::lock;
+use crate::store::resumable::attachment::Attachment;
+use crate::store::resumable::folder::{Folder, part_name, write_at};
+use crate::store::resumable::found::state;
+use crate::store::resumable::journal::{durability, share_of};
+use crate::store::resumable::open::Opened;
+use crate::store::resumable::record::Header;
+use crate::store::resumable::slot::{Slot, Status};
+use crate::store::upload::pending_syncs::PendingSyncs;
+use crate::store::upload::staged::{Place, Staged};
+use crate::store::upload::write::Uploads;
+use crate::upload::{NewUpload, UploadId, UploadStage};
+
+impl Uploads {
+    /// Makes an upload. Nothing but its folder is left to sync.
+    pub(crate) fn make_upload(
+        &self,
+        new: &NewUpload,
+        client: ClientAddress,
+    ) -> Result<(Opened, PendingSyncs), StoreError> {
+        let (put, path) = (&new.put, new.put.key.as_str());
+        let refused = self.refuse_early(&put.key, &put.precondition);
+        refused.inspect_err(|error| self.fs.health.commit_ended(Some(error.failure)))?;
+        self.space.check(&self.fs, put.len)?;
+        let id = match new.id {
+            Some(id) => id,
+            None => UploadId(random().map_err(|error| StoreError {
+                failure: Failure::Internal,
+                site: "getrandom",
+                source: Some(error),
+            })?),
+        };
+        let folder = self.kept_folder(path)?;
+        let (header, slot) = self.first_record(new, client, &folder)?;
+        let forgotten = lock(&self.kept.index).admit(id, share_of(&slot, client))?;
+        if let Some(forgotten) = forgotten {
+            folder.remove(forgotten).map_err(|e| self.kept_error("unlinkat", path, e))?;
+        }
+        let made = self.make_files(id, &header, &slot, &folder);
+        match made {
+            Ok(staged) => {
+                let syncs = if self.durable { vec![self.synced_for(&folder.dir)] } else { Vec::new() };
+                let state = state(id, &header, &slot, UploadStage::Unfinished);
+                let syncs = PendingSyncs { dirs: syncs, created: Vec::new() };
+                Ok((Opened { state, staged: Some(staged), digest: None }, syncs))
+            }
+            Err(error) => {
+                let _ = folder.remove(id);
+                lock(&self.kept.index).remove(id);
+                Err(error)
+            }
+        }
+    }
+
+    fn first_record(
+        &self,
+        new: &NewUpload,
+        client: ClientAddress,
+        folder: &Folder,
+    ) -> Result<(Header, Slot), StoreError> {
+        let now_ns = self.now_ns(folder, new.put.key.as_str())?;
+        let created_s = now_ns / 1_000_000_000;
+        let header = Header { put: new.put.clone(), metadata: new.metadata.clone(), client, created_s };
+        let mut slot = Slot {
+            sequence: 1,
+            generation: 1,
+            status: Status::Unfinished,
+            durability: durability(self.durable),
+            offset: 0,
+            len: new.put.len,
+            expires_s: 0,
+            lease_until_ns: 0,
+            owner: self.kept.owner,
+            inode: 0,
+            digest: None,
+            stored: None,
+        };
+        self.stamp(&mut slot, folder, new.put.key.as_str())?;
+        Ok((header, slot))
+    }
+
+    fn make_files(
+        &self,
+        id: UploadId,
+        header: &Header,
+        slot: &Slot,
+        folder: &Arc<Folder>,
+    ) -> Result<Staged, StoreError> {
+        let path = header.put.key.as_str();
+        let Some(content) = header.info(id, slot) else {
+            return Err(StoreError::refused(Failure::TooLarge, "record"));
+        };
+        // What another upload of this id has left: it was removed or lost.
+        folder.remove(id).map_err(|e| self.kept_error("unlinkat", path, e))?;
+        let made = (self.stage)(folder.dir.fd.as_fd(), &part_name(id));
+        let part = made.inspect_err(|errno| {
+            if *errno == Errno::NOENT {
+                self.kept.forget_folder(folder);
+            }
+        });
+        let part = part.map_err(|e| self.kept_error("openat part", path, e))?;
+        if let Some(mode) = self.file_mode {
+            fchmod(&part, mode).map_err(|e| self.fs.change_error("fchmod", path, e))?;
+        }
+        let now = self.fs.shared.then(clock);
+        self.own_part(&part, path)?;
+        let info = folder.make_info(id).map_err(|e| self.kept_error("openat info", path, e))?;
+        write_at(&info, &content, 0).map_err(|e| self.kept_error("pwrite info", path, e))?;
+        self.sync_part(&part, path)?;
+        self.sync_record((id, &info), slot.sequence, path)?;
+        let attachment = Arc::new(Attachment::new((id, Arc::clone(folder)), info, slot.clone(), now));
+        lock(&self.kept.index).attach(id, share_of(slot, header.client), &attachment);
+        self.kept.is_used.store(true, Ordering::Relaxed);
+        Ok(Staged::new(part, Place::Kept(attachment), path, slot.len))
+    }
+
+    /// The folder, with its own name as durable as the store makes things.
+    fn kept_folder(&self, path: &str) -> Result<Arc<Folder>, StoreError> {
+        let root = self.fs.root();
+        let prepare = |folder: &Folder| -> Result<(), SiteErrno> {
+            if self.durable {
+                (self.fs.sync.names)(folder.above.as_fd()).map_err(|e| ("fsync .filewharf", e))?;
+                (self.fs.sync.names)(root.fd.as_fd()).map_err(|e| ("fsync root", e))?;
+            }
+            Ok(())
+        };
+        self.kept.make_folder(root.fd.as_fd(), prepare).map_err(self.kept_failed(path))
+    }
+}

@@ -1,0 +1,28 @@
+//! Uploads that can be resumed: files that are not visible yet, each with a record of how far it is.
+//!
+//! | module | what |
+//! |---|---|
+//! | `record`, `slot`, `owner` | the files of an upload, and what they mean after a crash |
+//! | `folder` | where they are, and the clock of the file system |
+//! | `index` | which there are, and their bounds |
+//! | `kept` | folder and index of one store |
+//! | `attachment` | the right of one connection to write |
+//! | `journal` | writes to a record |
+//! | `make`, `open` | new uploads, and those that are gone on with |
+//! | `found` | what a record says to a reader |
+//! | `part` | checkpoints, and the end of a part |
+//! | `expiry` | uploads whose time is over, and leftovers |
+
+pub(crate) mod attachment;
+pub(crate) mod expiry;
+pub(crate) mod folder;
+pub(crate) mod found;
+pub(crate) mod index;
+pub(crate) mod journal;
+pub(crate) mod kept;
+pub(crate) mod make;
+pub(crate) mod open;
+pub(crate) mod owner;
+pub(crate) mod part;
+pub(crate) mod record;
+pub(crate) mod slot;

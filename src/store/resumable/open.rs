@@ -1,0 +1,152 @@
+//! Opening an upload to go on with it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::ftruncate;
+
+use crate::command::Put;
+use crate::error::{Failure, StoreError};
+use crate::ids::ClientAddress;
+use crate::object::{Durability, Stored};
+use crate::os::process::clock;
+use crate::platform::Outcome;
+use crate::store::mutex::lock;
+use crate::store::resumable::attachment::Attachment;
+use crate::store::resumable::folder::Folder;
+use crate::store::resumable::found::{Found, Stage, not_found, state};
+use crate::store::resumable::journal::{durability, share_of};
+use crate::store::resumable::slot::{Slot, Status};
+use crate::store::upload::pending_syncs::{Change, PendingSyncs};
+use crate::store::upload::staged::{Place, Staged};
+use crate::store::upload::write::Uploads;
+use crate::upload::{DigestState, NewUpload, UploadId, UploadRef, UploadStage, UploadState};
+
+/// What a connection is told, and what it writes to.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) state: UploadState,
+    /// `None` for an upload that is complete.
+    pub(crate) staged: Option<Staged>,
+    pub(crate) digest: Option<DigestState>,
+}
+
+impl Uploads {
+    pub(crate) fn open_upload(
+        &self,
+        upload: &UploadRef,
+        len: Option<u64>,
+        client: ClientAddress,
+    ) -> Result<(Opened, PendingSyncs), StoreError> {
+        self.fs.health.check_writable()?;
+        let nothing_to_sync = |opened| (opened, PendingSyncs::default());
+        match upload {
+            UploadRef::Existing(id) => {
+                let opened = self.go_on(*id, len, None)?;
+                opened.map(nothing_to_sync).ok_or_else(not_found)
+            }
+            UploadRef::New(new) => {
+                if let Some(Change { outcome: Outcome::Committed(stored), syncs, .. }) =
+                    self.find_same(&new.put)?.map(|same| *same)
+                {
+                    return Ok((there_already(new, stored), syncs));
+                }
+                let there = match new.id {
+                    Some(id) => self.go_on(id, None, Some(&new.put))?,
+                    None => None,
+                };
+                there.map_or_else(|| self.make_upload(new, client), |opened| Ok(nothing_to_sync(opened)))
+            }
+        }
+    }
+
+    /// `None` if there is no such upload, or none that is as `wanted`.
+    fn go_on(&self, id: UploadId, len: Option<u64>, wanted: Option<&Put>) -> Result<Option<Opened>, StoreError> {
+        let Some(folder) = self.existing_folder("")? else { return Ok(None) };
+        let opened = self.with_record(&folder, id, |found| {
+            if let Some(wanted) = wanted
+                && !self.is_wanted(&found, wanted)
+            {
+                self.check_unowned(&folder, id, &found)?;
+                return Ok(None);
+            }
+            match found.stage {
+                Stage::Expired | Stage::Lost => Err(StoreError::refused(Failure::Gone, "upload")),
+                Stage::Complete => {
+                    self.believe(&folder, id, &found)?;
+                    Ok(Some(Opened { state: self.complete_state(id, &found), staged: None, digest: None }))
+                }
+                Stage::Unfinished => self.attach(&folder, id, len, found).map(Some),
+            }
+        });
+        opened.map(Option::flatten)
+    }
+
+    /// True if this is an upload of the same content to the same name, as far as that can be told.
+    fn is_wanted(&self, found: &Found, wanted: &Put) -> bool {
+        let (put, len) = (&found.header.put, found.slot.len);
+        let is_same = (&put.key, put.hash) == (&wanted.key, wanted.hash);
+        match found.stage {
+            Stage::Unfinished => is_same && len == wanted.len,
+            // Another content may come with the same token, and the file may be another by now.
+            Stage::Complete | Stage::Expired | Stage::Lost => false,
+        }
+    }
+
+    /// Attaches the caller, under the lock of the record: what was attached before can record nothing any more.
+    fn attach(&self, folder: &Arc<Folder>, id: UploadId, len: Option<u64>, found: Found) -> Result<Opened, StoreError> {
+        let Found { info, header, slot: newest, .. } = found;
+        let path = header.put.key.as_str();
+        let now = self.fs.shared.then(clock);
+        let part = folder.open_part(id).map_err(|e| self.kept_error("openat part", path, e))?;
+        let part = part.ok_or_else(not_found)?;
+        self.own_part(&part, path)?;
+        self.check_lease_of(&newest, folder)?;
+        let mut slot = Slot { len: learned(newest.len, len, newest.offset)?, ..newest.clone() };
+        if slot.len != newest.len {
+            lock(&self.kept.index).check_bytes(id, share_of(&slot, header.client))?;
+        }
+        if self.durable && newest.durability == Durability::Written {
+            self.sync_part(&part, path)?;
+        }
+        slot.status = Status::Unfinished;
+        slot.durability = durability(self.durable);
+        slot.generation += 1;
+        self.stamp(&mut slot, folder, path)?;
+        self.write_next((id, &info), &newest, &mut slot, path)?;
+        self.sync_record((id, &info), slot.sequence, path)?;
+        ftruncate(&part, slot.offset).map_err(|e| self.fs.change_error("ftruncate", path, e))?;
+        let digest = slot.digest.clone();
+        let state = state(id, &header, &slot, UploadStage::Unfinished);
+        let attachment = Arc::new(Attachment::new((id, Arc::clone(folder)), info, slot.clone(), now));
+        let older = lock(&self.kept.index).attached(id);
+        older.inspect(|older| older.supersede());
+        lock(&self.kept.index).attach(id, share_of(&slot, header.client), &attachment);
+        self.kept.is_used.store(true, Ordering::Relaxed);
+        let staged = Staged::new(part, Place::Kept(attachment), path, slot.len);
+        Ok(Opened { state, staged: Some(staged), digest })
+    }
+}
+
+/// An upload of what is stored under its name: complete, and nothing of it is kept.
+fn there_already(new: &NewUpload, stored: Stored) -> Opened {
+    let state = UploadState {
+        id: new.id.unwrap_or(UploadId([0; 16])),
+        put: new.put.clone(),
+        metadata: new.metadata.clone(),
+        offset: stored.meta.len,
+        stage: UploadStage::Complete(Some(stored)),
+        expires_s: 0,
+    };
+    Opened { state, staged: None, digest: None }
+}
+
+/// The length that an upload has from now on.
+fn learned(known: Option<u64>, told: Option<u64>, offset: u64) -> Result<Option<u64>, StoreError> {
+    let refused = |why| Err(StoreError::refused(Failure::Malformed(why), "length"));
+    match (known, told) {
+        (Some(known), Some(told)) if known != told => refused("the length of an upload cannot change"),
+        (None, Some(told)) if told < offset => refused("the upload is longer than that already"),
+        (known, told) => Ok(known.or(told)),
+    }
+}

@@ -1,0 +1,118 @@
+//! Checkpoints, and the end of a part.
+
+use rustix::fs::ftruncate;
+
+use crate::error::{Failure, StoreError};
+use crate::platform::Outcome;
+use crate::store::fs::errno::TARGET;
+use crate::store::mutex::lock;
+use crate::store::resumable::attachment::Attachment;
+use crate::store::resumable::folder::read_info;
+use crate::store::resumable::found::{not_found, state};
+use crate::store::resumable::journal::{Sync, durability, share_of};
+use crate::store::resumable::record::Info;
+use crate::store::resumable::slot::{Slot, Status};
+use crate::store::upload::pending_syncs::PendingSyncs;
+use crate::store::upload::staged::Staged;
+use crate::store::upload::write::Uploads;
+use crate::upload::{DigestState, PartEnd, UploadStage, UploadState};
+
+/// Does the connection let go of the upload with this write to the record?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    GoesOn,
+    LetsGo,
+}
+
+fn no_part() -> StoreError {
+    log::error!(target: TARGET, "an operation on a part named another file");
+    StoreError::refused(Failure::Internal, "part")
+}
+
+impl Uploads {
+    /// Makes what was received durable up to `offset`.
+    pub(crate) fn checkpoint(
+        &self,
+        staged: &Staged,
+        offset: u64,
+        digest: Option<DigestState>,
+    ) -> Result<u64, StoreError> {
+        let attachment = staged.attachment().ok_or_else(no_part)?;
+        self.save(staged, attachment, (offset, digest), Then::GoesOn).map(|slot| slot.offset)
+    }
+
+    /// First the bytes, then the record that counts them.
+    fn save(
+        &self,
+        staged: &Staged,
+        attachment: &Attachment,
+        (offset, digest): (u64, Option<DigestState>),
+        then: Then,
+    ) -> Result<Slot, StoreError> {
+        staged.check()?;
+        self.fs.health.check_writable()?;
+        let path = &staged.path;
+        if staged.len.is_none() {
+            lock(&self.kept.index).grow(attachment.id, offset)?;
+        }
+        if offset > attachment.saved().offset {
+            self.sync_part(&staged.file, path).map_err(|error| staged.fail(error))?;
+        }
+        self.record(attachment, path, Sync::AsConfigured, |slot| {
+            debug_assert!(offset >= slot.offset, "the offset of an upload falls");
+            if offset >= slot.offset {
+                (slot.offset, slot.digest) = (offset, digest);
+            }
+            slot.status = Status::Unfinished;
+            slot.durability = durability(self.durable);
+            if then == Then::LetsGo {
+                slot.lease_until_ns = 0;
+            }
+        })
+    }
+
+    /// The connection lets go of the upload.
+    pub(crate) fn end_part(&self, staged: &Staged, end: PartEnd) -> Result<(Outcome, PendingSyncs), StoreError> {
+        let attachment = staged.attachment().ok_or_else(no_part)?;
+        let ended = |slot: &Slot| Ok((self.part_ended(attachment, slot)?, PendingSyncs::default()));
+        match end {
+            PartEnd::Save { offset, digest } => {
+                let slot = self.save(staged, attachment, (offset, digest), Then::LetsGo)?;
+                self.cut(staged, &slot);
+                ended(&slot)
+            }
+            PartEnd::Keep => {
+                let slot = attachment.saved();
+                if attachment.is_leased() {
+                    let released = self.record(attachment, &staged.path, Sync::Never, |slot| slot.lease_until_ns = 0);
+                    if let Err(error) = released {
+                        log::debug!(target: TARGET, "a lease is not released: path={:?} {error}", staged.path);
+                    }
+                }
+                ended(&slot)
+            }
+            PartEnd::Remove => {
+                let slot = attachment.saved();
+                let _lock = self.lock_record(attachment, &staged.path)?;
+                let outcome = self.part_ended(attachment, &slot)?;
+                Ok((outcome, self.remove_files(&attachment.folder, attachment.id)?))
+            }
+        }
+    }
+
+    /// Gives back what was reserved behind the offset. What cannot be cut now is cut when the upload is opened.
+    fn cut(&self, staged: &Staged, slot: &Slot) {
+        if let Err(cause) = ftruncate(&staged.file, slot.offset) {
+            log::debug!(target: TARGET, "a part is not cut: path={:?} cause={cause}", staged.path);
+        }
+    }
+
+    fn part_ended(&self, attachment: &Attachment, slot: &Slot) -> Result<Outcome, StoreError> {
+        let id = attachment.id;
+        let info = read_info(&attachment.info, id).map_err(|e| self.kept_error("pread info", "", e))?;
+        let Info::Whole(header, _) = info else { return Err(not_found()) };
+        lock(&self.kept.index).put(id, share_of(slot, header.client));
+        let state: UploadState = state(id, &header, slot, UploadStage::Unfinished);
+        Ok(Outcome::PartEnded(Box::new(state)))
+    }
+}

@@ -1,0 +1,166 @@
+//! Syncs that fail, each with what may be told then: never an offset that is not safe.
+use super::*;
+use crate::platform::Health;
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Mutex;
+
+/// The syncs beneath each root since this was asked last, and those that are to fail, by the end of a name.
+#[derive(Default)]
+struct Syncs {
+    made: Vec<&'static str>,
+    fails: BTreeMap<&'static str, Errno>,
+}
+
+static SYNCS: Mutex<BTreeMap<PathBuf, Syncs>> = Mutex::new(BTreeMap::new());
+
+const PART: &str = "part";
+const RECORD: &str = "record";
+const FOLDER: &str = "uploads";
+const OTHER: &str = "another folder";
+
+fn sync(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
+    let kind = match path.to_str().unwrap() {
+        name if name.ends_with(".part") => PART,
+        name if name.ends_with(".info") => RECORD,
+        name if name.ends_with("/uploads") => FOLDER,
+        _ => OTHER,
+    };
+    let mut all = SYNCS.lock().unwrap();
+    let (_, syncs) = all.iter_mut().find(|(root, _)| path.starts_with(root)).expect("a root of these tests");
+    syncs.made.push(kind);
+    syncs.fails.remove(kind).map_or(Ok(()), Err)
+}
+
+struct Watched {
+    bench: Bench,
+    dir: TempDir,
+}
+
+impl Watched {
+    fn new(config: &StoreConfig) -> Self {
+        let dir = TempDir::new().unwrap();
+        SYNCS.lock().unwrap().insert(dir.path().to_owned(), Syncs::default());
+        let calls = SyncCalls { content: |file, _| sync(file), names: sync, scope: Scope::Dir };
+        Self { bench: Bench::open_synced_by(dir.path(), config, Limits::default(), |_| calls), dir }
+    }
+
+    fn syncs(&self) -> Vec<&'static str> {
+        std::mem::take(&mut SYNCS.lock().unwrap().get_mut(self.dir.path()).unwrap().made)
+    }
+
+    fn fail(&self, kind: &'static str, errno: Errno) {
+        SYNCS.lock().unwrap().get_mut(self.dir.path()).unwrap().fails.insert(kind, errno);
+    }
+}
+
+#[test]
+fn each_operation_waits_for_its_syncs_in_their_order() {
+    let mut watched = Watched::new(&StoreConfig::default());
+    let (file, _) = watched.bench.part(f());
+    // The folder is new: its own name and that of the one above it come first.
+    assert_eq!(watched.syncs(), [OTHER, OTHER, PART, RECORD, FOLDER]);
+    watched.bench.write_part(file, 0, 300);
+    watched.bench.checkpoint(file, 300).unwrap();
+    assert_eq!(watched.syncs(), [PART, RECORD]);
+    watched.bench.find(ID).unwrap();
+    assert!(watched.syncs().is_empty(), "what is attached is known");
+    watched.bench.save(file, 300).unwrap();
+    assert_eq!(watched.syncs(), [RECORD], "nothing was added");
+    watched.bench.find(ID).unwrap();
+    assert!(watched.syncs().is_empty(), "this process has synced it");
+    let (file, _) = watched.bench.part(f());
+    assert_eq!(watched.syncs(), [RECORD], "the generation");
+    watched.bench.write_part(file, 300, LEN);
+    watched.bench.commit_stored(file, "d/f").unwrap();
+    assert_eq!(watched.syncs(), [PART, RECORD, OTHER, OTHER]);
+    watched.bench.find(ID).unwrap();
+    assert_eq!(watched.syncs(), [RECORD, FOLDER], "it may be in the page cache only");
+    let other = new(None, hashed("g", None));
+    let (state, file, _) = watched.bench.open_upload(other).unwrap();
+    assert_eq!(watched.syncs(), [PART, RECORD, FOLDER]);
+    watched.bench.end_part(file.unwrap(), PartEnd::Keep).unwrap();
+    watched.bench.remove(state.id).unwrap();
+    assert_eq!(watched.syncs(), [FOLDER]);
+}
+
+#[test]
+fn without_durability_nothing_is_synced() {
+    let mut watched = Watched::new(&StoreConfig { durability: Durability::Written, ..StoreConfig::default() });
+    let (file, _) = watched.bench.part(f());
+    watched.bench.write_part(file, 0, 300);
+    watched.bench.checkpoint(file, 300).unwrap();
+    watched.bench.save(file, 300).unwrap();
+    watched.bench.complete_upload(f());
+    watched.bench.find(ID).unwrap();
+    watched.bench.remove(ID).unwrap();
+    assert!(watched.syncs().is_empty());
+}
+
+#[test]
+fn a_checkpoint_whose_sync_fails_moves_no_offset_and_a_full_disk_passes() {
+    for kind in [PART, RECORD] {
+        for (errno, failure, health) in [
+            (Errno::NOSPC, Failure::NoSpace, Health::Good),
+            (Errno::DQUOT, Failure::NoSpace, Health::Good),
+            (Errno::IO, Failure::Internal, Health::Degraded),
+            (Errno::ROFS, Failure::Internal, Health::Degraded),
+        ] {
+            let mut watched = Watched::new(&StoreConfig::default());
+            let bench = &mut watched.bench;
+            let (file, _) = bench.part(f());
+            bench.write_part(file, 0, 300);
+            bench.checkpoint(file, 300).unwrap();
+            bench.write_part(file, 300, 600);
+            watched.fail(kind, errno);
+            let bench = &mut watched.bench;
+            assert_eq!(bench.checkpoint(file, 600), Err(failure), "{kind} {errno}");
+            assert_eq!((bench.offset(ID), bench.store.health()), (300, health), "{kind} {errno}");
+            assert_eq!(bench.end_part(file, PartEnd::Keep).unwrap().offset, 300);
+            if health == Health::Degraded {
+                assert_eq!(bench.open_upload(f()).err(), Some(Failure::Internal), "nothing is believed any more");
+                continue;
+            }
+            let (file, offset) = bench.part(f());
+            assert!(offset == 300 || kind == RECORD && offset == 600, "{kind} {errno}: {offset}");
+            bench.end_part(file, PartEnd::Keep).unwrap();
+            bench.complete_upload(f());
+        }
+    }
+}
+
+#[test]
+fn an_upload_whose_making_is_not_durable_is_not_told() {
+    for kind in [PART, RECORD, FOLDER, OTHER] {
+        let mut watched = Watched::new(&StoreConfig::default());
+        watched.fail(kind, Errno::NOSPC);
+        assert_eq!(watched.bench.open_upload(f()).err(), Some(Failure::NoSpace), "{kind}");
+        watched.bench.complete_upload(f());
+        assert_eq!(watched.bench.uploads(), [info_name(ID)]);
+    }
+}
+
+#[test]
+fn a_commit_whose_syncs_fail_leaves_an_upload_to_go_on_with() {
+    for kind in [PART, RECORD] {
+        let mut watched = Watched::new(&StoreConfig::default());
+        let (file, _) = watched.bench.part(f());
+        watched.bench.write_part(file, 0, LEN);
+        watched.fail(kind, Errno::NOSPC);
+        let bench = &mut watched.bench;
+        assert_eq!(bench.commit_stored(file, "d/f").err(), Some(Failure::NoSpace), "{kind}");
+        assert_eq!((bench.offset(ID), bench.stat("d/f")), (0, Err(Failure::NotFound)));
+        bench.complete_upload(f());
+    }
+    // The name is there by then, and nobody can say for how long.
+    let mut watched = Watched::new(&StoreConfig::default());
+    let (file, _) = watched.bench.part(f());
+    watched.bench.write_part(file, 0, LEN);
+    watched.syncs();
+    watched.fail(OTHER, Errno::IO);
+    let bench = &mut watched.bench;
+    assert_eq!(bench.commit_stored(file, "d/f").err(), Some(Failure::Internal));
+    assert!(bench.find(ID).is_err(), "not complete, and not from where it goes on either");
+}

@@ -1,0 +1,124 @@
+//! Stores that share a folder: one upload is written by one of them.
+use super::*;
+use crate::os::process::clock;
+use crate::store::resumable::attachment::Lease;
+use crate::store::resumable::owner::Owner;
+
+fn shared() -> StoreConfig {
+    StoreConfig { shared: true, ..StoreConfig::default() }
+}
+
+fn two() -> (TempDir, Bench, Bench) {
+    let dir = TempDir::new().unwrap();
+    let [one, other] = [(); 2].map(|()| Bench::open(dir.path(), &shared()));
+    (dir, one, other)
+}
+
+#[test]
+fn an_upload_is_locked_while_another_store_is_attached_and_free_as_soon_as_that_lets_go() {
+    let (_dir, mut one, mut other) = two();
+    let (file, _) = one.part(f());
+    one.write_part(file, 0, 300);
+    one.checkpoint(file, 300).unwrap();
+    assert_eq!(other.offset(ID), 300, "anyone may ask");
+    assert_eq!(other.open_upload(f()).err(), Some(Failure::Locked));
+    assert_eq!(other.remove(ID), Err(Failure::Locked));
+    let anew = new(Some(ID), hashed("another", Some(1)));
+    assert_eq!(other.open_upload(anew).err(), Some(Failure::Locked));
+    other.pass(25 * 3600);
+    assert_eq!(one.offset(ID), 300, "only its owner lets it expire");
+    one.save(file, 300).unwrap();
+    other.store.pool.uploads.kept.passed_s.store(0, std::sync::atomic::Ordering::Relaxed);
+    let (file, offset) = other.part(f());
+    assert_eq!((offset, one.open_upload(f()).err()), (300, Some(Failure::Locked)));
+    other.write_part(file, 300, 400);
+    other.save(file, 400).unwrap();
+    one.complete_upload(f());
+    assert!(matches!(other.find(ID).unwrap().stage, UploadStage::Complete(Some(_))));
+}
+
+#[test]
+fn an_upload_of_a_store_that_ended_is_free_at_once() {
+    let (_dir, mut one, mut other) = two();
+    let (file, _) = one.part(f());
+    one.write_part(file, 0, 300);
+    one.checkpoint(file, 300).unwrap();
+    drop(one);
+    other.complete_upload(f());
+}
+
+#[test]
+fn an_upload_of_another_machine_is_locked_until_its_lease_is_over() {
+    let (_dir, mut one, mut other) = two();
+    let (file, _) = one.part(f());
+    one.write_part(file, 0, 300);
+    one.checkpoint(file, 300).unwrap();
+    drop(one);
+    change_slot(&other, ID, |slot| slot.owner = Owner { machine: [7; 16], ..slot.owner });
+    assert_eq!(other.open_upload(f()).err(), Some(Failure::Locked));
+    assert_eq!(other.remove(ID), Err(Failure::Locked));
+    assert_eq!(other.offset(ID), 300);
+    let passed = &other.store.pool.uploads.kept.passed_s;
+    passed.store(91, std::sync::atomic::Ordering::Relaxed);
+    other.complete_upload(f());
+}
+
+#[test]
+fn a_lease_is_renewed_while_bytes_come_and_lapsed_it_permits_no_write() {
+    let (_dir, mut one, mut other) = two();
+    let (file, _) = one.part(f());
+    let attachment = one.store.files.staging(file).and_then(|staged| staged.attachment().cloned()).unwrap();
+    one.write_part(file, 0, 100);
+    let slot = attachment.saved();
+    attachment.pretend_age(Duration::from_secs(31));
+    let checkpoint = attachment.lock().unwrap();
+    one.write_part(file, 0, 100);
+    drop(checkpoint);
+    assert_eq!(attachment.lease(clock), Lease::IsDue, "the loop does not wait for a checkpoint");
+    one.write_part(file, 100, 200);
+    let info = std::fs::read(one.upload_path(&info_name(ID))).unwrap();
+    let renewed = newest(&info, ID).unwrap();
+    assert!(renewed.sequence > slot.sequence && renewed.lease_until_ns > slot.lease_until_ns);
+    assert_eq!(renewed.offset, 0, "bytes that were not synced do not count");
+    assert_eq!(one.checkpoint(file, 200), Ok(200));
+    attachment.pretend_age(Duration::from_secs(61));
+    let late = one.store.write_now(file, 200, b"late").map_err(|error| error.failure);
+    assert_eq!(late, Err(Failure::Locked));
+    assert_eq!(one.checkpoint(file, 200), Err(Failure::Locked), "the first error of a file is final");
+    one.end_part(file, PartEnd::Keep).unwrap();
+    drop(attachment);
+    other.complete_upload(f());
+}
+
+#[test]
+fn files_that_another_store_may_be_making_are_left_alone_for_a_while() {
+    let (_dir, mut one, mut other) = two();
+    one.complete_upload(f());
+    let [part, info] = [part_name(UploadId([1; 16])), info_name(UploadId([2; 16]))];
+    for name in [&part, &info] {
+        std::fs::write(one.upload_path(name), b"").unwrap();
+    }
+    other.pass(0);
+    assert_eq!(other.uploads().len(), 3);
+    other.pass(91);
+    assert_eq!(other.uploads(), [info_name(ID)]);
+    assert!(other.find(ID).is_ok());
+}
+
+#[test]
+fn uploads_of_another_store_count_once_they_were_seen() {
+    let dir = TempDir::new().unwrap();
+    let limits = || Limits::default().with(|limits| limits.uploads_kept_max = 2);
+    let [mut one, mut other] = [(); 2].map(|()| Bench::open_limited(dir.path(), &shared(), limits()));
+    let make = |bench: &mut Bench, n: u8| {
+        let upload = new(Some(UploadId([n; 16])), hashed(&n.to_string(), None));
+        bench.open_upload_of(upload, None, ClientAddress::from_bits(n.into())).map(|(_, file, _)| file.unwrap())
+    };
+    make(&mut one, 1).unwrap();
+    let made = make(&mut one, 2).unwrap();
+    other.pass(0);
+    assert_eq!(make(&mut other, 3).err(), Some(Failure::Busy));
+    one.end_part(made, PartEnd::Remove).unwrap();
+    other.pass(0);
+    make(&mut other, 3).unwrap();
+}

@@ -1,0 +1,175 @@
+//! Uploads: as announced, and those that outlive their connections. Plain data that every layer may hold.
+//!
+//! One that can be resumed is a file that is not visible yet and a record beside it. A connection that sends a part of it is
+//! attached to it; at most one is. Nothing here touches a disk.
+
+use std::fmt;
+
+use crate::object::{Key, Precondition, Stored};
+
+/// An upload as announced by its head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Put {
+    pub key: Key,
+    /// The length, where the head tells it.
+    pub len: Option<u64>,
+    /// What must hold when it becomes visible.
+    pub precondition: Precondition,
+    /// Modification time to set, seconds since 1970.
+    pub mtime: Option<i64>,
+    /// Compute the SHA-256 of the body on the way.
+    pub hash: bool,
+    /// The SHA-256 of its content, where that is known. Announced by a peer that waits to be told: where the file of this
+    /// name has it already, and the length, nothing is received. Once all was received, it is kept with the file.
+    pub sha256: Option<Box<[u8; 32]>>,
+    /// Does the peer wait to be told before it sends the body?
+    pub go_ahead: GoAhead,
+}
+
+impl Put {
+    /// An upload with nothing asked besides; a head that asks more sets it.
+    pub const fn new(key: Key, len: Option<u64>) -> Self {
+        Self {
+            key,
+            len,
+            precondition: Precondition::None,
+            mtime: None,
+            hash: false,
+            sha256: None,
+            go_ahead: GoAhead::NotAwaited,
+        }
+    }
+}
+
+/// Does the peer wait to be told before it sends the body?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GoAhead {
+    /// No: it is on its way already.
+    NotAwaited,
+    /// Yes: whatever can be refused is refused before the body moves, however small it is.
+    Awaited,
+}
+
+/// Names one upload. 32 hex digits on the wire and on the disk.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UploadId(pub [u8; 16]);
+
+impl UploadId {
+    /// Reads what [`fmt::Display`] wrote, and nothing else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() != 32 || !text.as_bytes().iter().all(is_digit) {
+            return None;
+        }
+        u128::from_str_radix(text, 16).ok().map(|number| Self(number.to_be_bytes()))
+    }
+}
+
+impl fmt::Display for UploadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for UploadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Knowing the id is the right to go on with the upload: a log gets a part of it.
+        write!(f, "UploadId({:02x}{:02x}…)", self.0[0], self.0[1])
+    }
+}
+
+/// A hash in the middle of its content; only `transfer` can read it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DigestState(pub Box<[u8]>);
+
+impl DigestState {
+    /// Longest state, in bytes: SHA-256 with a block that is not full.
+    pub const LEN_MAX: usize = 128;
+}
+
+impl fmt::Debug for DigestState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DigestState({} bytes)", self.0.len())
+    }
+}
+
+/// An upload to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewUpload {
+    /// `None`: the store makes one that cannot be guessed. An id that is there already is gone on with, if its name,
+    /// its length and its wish for a digest are these, and made anew if not.
+    pub id: Option<UploadId>,
+    /// Of this, `go_ahead` and `sha256` are not kept.
+    pub put: Put,
+    /// What the client wants to be told again with the state of the upload, as it was written on the wire; at most
+    /// [`NewUpload::METADATA_LEN_MAX`] bytes.
+    pub metadata: Box<str>,
+}
+
+impl NewUpload {
+    pub const METADATA_LEN_MAX: usize = 2048;
+}
+
+/// Which upload a request goes on with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UploadRef {
+    Existing(UploadId),
+    New(Box<NewUpload>),
+}
+
+impl UploadRef {
+    /// `None` where the store is to choose one.
+    pub const fn id(&self) -> Option<UploadId> {
+        match self {
+            Self::Existing(id) => Some(*id),
+            Self::New(new) => new.id,
+        }
+    }
+}
+
+/// How far an upload is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadState {
+    pub id: UploadId,
+    /// As it was made; `len` may have been learned since.
+    pub put: Put,
+    pub metadata: Box<str>,
+    /// Bytes that need never be sent again: they are as durable as the store makes things. Never falls.
+    pub offset: u64,
+    pub stage: UploadStage,
+    /// When it is removed if nothing happens to it, in seconds since 1970.
+    pub expires_s: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadStage {
+    Unfinished,
+    /// It has its final name. What was stored, where that is still known.
+    Complete(Option<Stored>),
+}
+
+/// What becomes of an upload when a connection is done with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartEnd {
+    /// What was written up to this offset is made durable, with the state of its digest, if there is one.
+    Save { offset: u64, digest: Option<DigestState> },
+    /// It stays as it was last saved.
+    Keep,
+    /// It is removed.
+    Remove,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_what_it_wrote_and_nothing_else() {
+        let id = UploadId([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 254, 255]);
+        assert_eq!(UploadId::parse(&id.to_string()), Some(id));
+        for bad in ["", "00", "+0010203040506070809000000000000", "000102030405060708090A0B0C0DFEFF", "../../etc"] {
+            assert_eq!(UploadId::parse(bad), None, "{bad}");
+        }
+        assert!(!format!("{id:?}").contains("0203"), "a log must not tell how to go on with an upload");
+    }
+}

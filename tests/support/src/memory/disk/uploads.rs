@@ -1,0 +1,376 @@
+//! Uploads that outlive their connections: a part that no name leads to, and a record beside it.
+//!
+//! A record is seen at once and durable one step later; a power cut keeps either. The bytes it speaks of are synced a
+//! step before it is written. A record whose part is gone stands for an upload that has its final name.
+
+use std::collections::BTreeMap;
+
+use filewharf::error::{Failure, StoreError};
+use filewharf::object::Stored;
+use filewharf::platform::Outcome;
+use filewharf::upload::{DigestState, NewUpload, PartEnd, Put, UploadId, UploadRef, UploadStage, UploadState};
+
+use super::jobs::{Disk, Next, Open, Staged, Stepping, Work, failing, refused};
+use super::tree::{Ino, UPLOADS};
+use crate::memory::faults::Faults;
+use crate::memory::rng::Rng;
+use crate::memory::{EXPIRY_S, STARTED_S};
+
+/// What is known of one upload.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    put: Put,
+    metadata: Box<str>,
+    offset: u64,
+    digest: Option<DigestState>,
+}
+
+/// A record as calls see it, and as a power cut leaves it.
+#[derive(Debug, Default)]
+struct Kept {
+    seen: Option<Record>,
+    durable: Option<Record>,
+    /// A server may write to its part.
+    is_attached: bool,
+    /// Its name is as durable as it gets.
+    complete: Option<Option<Stored>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Uploads {
+    kept: BTreeMap<UploadId, Kept>,
+    /// How many were named here.
+    named: u128,
+}
+
+/// A step of an operation on uploads.
+#[derive(Debug)]
+pub(super) enum Step {
+    Open(UploadRef, Option<u64>),
+    /// The part and its record are there: make them durable.
+    Made(UploadId, Ino),
+    /// The record says something new: make that durable, then open the upload.
+    Learned(UploadId, Ino),
+    /// Make the bytes durable.
+    Sync {
+        id: UploadId,
+        ino: Ino,
+        offset: u64,
+        digest: Option<DigestState>,
+        then: Then,
+    },
+    /// They are: record that.
+    Record {
+        id: UploadId,
+        offset: u64,
+        digest: Option<DigestState>,
+        then: Then,
+    },
+    /// Make the record durable.
+    Seal(UploadId, Then),
+    Keep(UploadId),
+    /// Removes the record, then the part.
+    Remove(UploadId, Removed),
+    RemovePart(UploadId, Removed),
+    Find(UploadId),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Then {
+    Saved,
+    PartEnded,
+}
+
+#[derive(Debug)]
+pub(super) enum Removed {
+    ByRequest,
+    ByConnection(Box<UploadState>),
+    /// To be made anew.
+    ForAnother(Box<NewUpload>),
+}
+
+impl Uploads {
+    fn seen(&self, id: UploadId) -> Result<&Record, StoreError> {
+        self.kept.get(&id).and_then(|kept| kept.seen.as_ref()).ok_or(refused(Failure::NotFound))
+    }
+
+    fn kept_mut(&mut self, id: UploadId) -> &mut Kept {
+        self.kept.entry(id).or_default()
+    }
+
+    /// The connection has let go.
+    pub(super) fn detach(&mut self, id: UploadId) {
+        self.kept_mut(id).is_attached = false;
+    }
+
+    /// It has its final name, for good.
+    pub(super) fn completed(&mut self, id: UploadId, stored: Option<Stored>) {
+        let kept = self.kept_mut(id);
+        kept.is_attached = false;
+        kept.complete = Some(stored);
+    }
+
+    /// The power goes: of each record stays what it was, or what was being written.
+    pub(super) fn cut(&mut self, durable: bool, rng: &mut Rng) {
+        for kept in self.kept.values_mut() {
+            if rng.chance(500) {
+                kept.seen.clone_from(&kept.durable);
+            }
+            if let Some(record) = kept.seen.as_mut().filter(|_| !durable) {
+                (record.offset, record.digest) = (0, None);
+            }
+            kept.durable.clone_from(&kept.seen);
+        }
+    }
+}
+
+impl Disk {
+    pub(super) fn upload_step(&mut self, step: Step, durable: bool, rng: &mut Rng, faults: &Faults) -> Stepping {
+        let again = |step| Ok(Next::Again(Work::Upload(step)));
+        match step {
+            Step::Open(upload, len) => self.open_upload(upload, len, durable, rng, faults),
+            Step::Made(id, ino) => {
+                if durable {
+                    if rng.chance(faults.sync_error) {
+                        return Err(self.sync_failed(None));
+                    }
+                    self.tree.sync_dir(UPLOADS);
+                    let kept = self.uploads.kept_mut(id);
+                    kept.durable.clone_from(&kept.seen);
+                }
+                Ok(Next::Done(self.opened_upload(id, Some(ino))))
+            }
+            Step::Learned(id, ino) => {
+                let kept = self.uploads.kept_mut(id);
+                kept.durable.clone_from(&kept.seen);
+                Ok(Next::Done(self.opened_upload(id, Some(ino))))
+            }
+            Step::Sync { id, ino, offset, digest, then } => {
+                let synced = self.fit(rng, faults).and_then(|()| match durable {
+                    true if rng.chance(faults.sync_error) => Err(self.sync_failed(Some(ino))),
+                    true => {
+                        self.tree.sync_file(ino);
+                        Ok(())
+                    }
+                    false => Ok(()),
+                });
+                if let Err(error) = synced {
+                    self.end_if_last(id, then);
+                    return Err(error);
+                }
+                again(Step::Record { id, offset, digest, then })
+            }
+            Step::Record { id, offset, digest, then } => {
+                let record = self.uploads.kept_mut(id).seen.as_mut().expect("an upload that is open has a record");
+                assert!(offset >= record.offset, "an offset falls");
+                (record.offset, record.digest) = (offset, digest);
+                again(Step::Seal(id, then))
+            }
+            Step::Seal(id, then) => {
+                let kept = self.uploads.kept_mut(id);
+                kept.durable.clone_from(&kept.seen);
+                self.end_if_last(id, then);
+                let state = self.upload_state(id)?;
+                Ok(Next::Done(match then {
+                    Then::Saved => Outcome::Saved(state.offset),
+                    Then::PartEnded => Outcome::PartEnded(state),
+                }))
+            }
+            Step::Keep(id) => {
+                self.uploads.detach(id);
+                Ok(Next::Done(Outcome::PartEnded(self.upload_state(id)?)))
+            }
+            Step::Remove(id, removed) => {
+                self.uploads.seen(id)?;
+                *self.uploads.kept_mut(id) = Kept::default();
+                again(Step::RemovePart(id, removed))
+            }
+            Step::RemovePart(id, removed) => {
+                let name = id.to_string();
+                if self.tree.child(UPLOADS, &name).is_some() {
+                    self.tree.remove(UPLOADS, &name);
+                }
+                match removed {
+                    Removed::ByRequest => Ok(Next::Done(Outcome::UploadRemoved)),
+                    Removed::ByConnection(state) => Ok(Next::Done(Outcome::PartEnded(state))),
+                    Removed::ForAnother(new) => again(Step::Open(UploadRef::New(new), None)),
+                }
+            }
+            Step::Find(id) => {
+                failing(rng, faults)?;
+                Ok(Next::Done(Outcome::UploadFound(self.upload_state(id)?)))
+            }
+        }
+    }
+
+    fn end_if_last(&mut self, id: UploadId, then: Then) {
+        if let Then::PartEnded = then {
+            self.uploads.detach(id);
+        }
+    }
+
+    fn open_upload(
+        &mut self,
+        upload: UploadRef,
+        len: Option<u64>,
+        durable: bool,
+        rng: &mut Rng,
+        faults: &Faults,
+    ) -> Stepping {
+        self.fit(rng, faults)?;
+        if let UploadRef::New(new) = &upload
+            && let Some(same) = self.find_same(&new.put, durable, rng, faults)?
+        {
+            return Ok(as_upload(new, same));
+        }
+        let id = match upload {
+            UploadRef::Existing(id) => id,
+            UploadRef::New(new) => match new.id.filter(|id| self.uploads.seen(*id).is_ok()) {
+                None => return self.make_upload(*new, len),
+                Some(id) => {
+                    let old = self.uploads.seen(id)?.put.clone();
+                    let is_same = (&old.key, old.len, old.hash) == (&new.put.key, new.put.len, new.put.hash);
+                    // What is complete may have been replaced or removed since: the token alone proves nothing.
+                    if !is_same || self.uploads.kept_mut(id).complete.is_some() {
+                        return Ok(Next::Again(Work::Upload(Step::Remove(id, Removed::ForAnother(new)))));
+                    }
+                    id
+                }
+            },
+        };
+        let record = self.uploads.seen(id)?.clone();
+        if self.uploads.kept_mut(id).complete.is_some() {
+            return Ok(Next::Done(self.opened_upload(id, None)));
+        }
+        match (record.put.len, len) {
+            (Some(known), Some(new)) if known != new => return Err(refused(Failure::Conflict("another length"))),
+            (None, Some(new)) if new < record.offset => return Err(refused(Failure::Conflict("shorter than it is"))),
+            _ => {}
+        }
+        let Some(super::Child::File(ino)) = self.tree.child(UPLOADS, &id.to_string()) else {
+            return Err(refused(Failure::Conflict("it is being given its name")));
+        };
+        self.tree.truncate(ino, record.offset);
+        if record.put.len.is_none() && len.is_some() {
+            self.uploads.kept_mut(id).seen.as_mut().expect("it was there above").put.len = len;
+            return Ok(Next::Again(Work::Upload(Step::Learned(id, ino))));
+        }
+        Ok(Next::Done(self.opened_upload(id, Some(ino))))
+    }
+
+    fn make_upload(&mut self, new: NewUpload, len: Option<u64>) -> Stepping {
+        self.may_replace(&new.put.key, &new.put.precondition)?;
+        let id = new.id.unwrap_or_else(|| {
+            self.uploads.named += 1;
+            UploadId(self.uploads.named.to_be_bytes())
+        });
+        let put = Put { len: new.put.len.or(len), ..new.put };
+        let ino = self.tree.create(UPLOADS, &id.to_string());
+        let digest = None;
+        let record = Record { put, metadata: new.metadata, offset: 0, digest };
+        *self.uploads.kept_mut(id) = Kept { seen: Some(record), ..Kept::default() };
+        Ok(Next::Again(Work::Upload(Step::Made(id, ino))))
+    }
+
+    fn opened_upload(&mut self, id: UploadId, ino: Option<Ino>) -> Outcome {
+        let upload = self.upload_state(id).expect("an upload that is opened has a record");
+        let digest = self.uploads.seen(id).ok().and_then(|record| record.digest.clone());
+        let file = ino.map(|ino| {
+            let kept = self.uploads.kept_mut(id);
+            assert!(!kept.is_attached, "two connections write to {id:?}");
+            kept.is_attached = true;
+            let staged = Staged { ino, dir: UPLOADS, name: id.to_string().into(), upload: Some(id) };
+            self.admit(Open::Staged(staged))
+        });
+        Outcome::UploadOpened { upload, file, digest }
+    }
+
+    fn upload_state(&self, id: UploadId) -> Result<Box<UploadState>, StoreError> {
+        let Record { put, metadata, offset, .. } = self.uploads.seen(id)?.clone();
+        let stage = self.uploads.kept[&id].complete.map_or(UploadStage::Unfinished, UploadStage::Complete);
+        let offset = match (stage, put.len) {
+            (UploadStage::Complete(_), Some(len)) => len,
+            _ => offset,
+        };
+        Ok(Box::new(UploadState { id, put, metadata, offset, stage, expires_s: STARTED_S + EXPIRY_S }))
+    }
+
+    /// What a connection asks when it is done with an upload.
+    pub(super) fn end_part(&self, staged: &Staged, end: PartEnd) -> Step {
+        let id = staged.upload.expect("only a part of an upload ends");
+        match end {
+            PartEnd::Save { offset, digest } => {
+                Step::Sync { id, ino: staged.ino, offset, digest, then: Then::PartEnded }
+            }
+            PartEnd::Keep => Step::Keep(id),
+            PartEnd::Remove => {
+                let state = self.upload_state(id).expect("an upload that is open has a record");
+                Step::Remove(id, Removed::ByConnection(state))
+            }
+        }
+    }
+
+    /// A start looks at what was left: parts without a record go; what has its final name says so, once that is
+    /// durable.
+    // covers: C3
+    pub fn recover_uploads(&mut self) {
+        let ids: Vec<UploadId> = self.uploads.kept.keys().copied().collect();
+        self.uploads.kept.retain(|_, kept| kept.seen.is_some());
+        for name in Vec::from_iter(self.tree.names(UPLOADS).keys().cloned()) {
+            if ids.iter().all(|id| id.to_string() != *name || self.uploads.seen(*id).is_err()) {
+                self.tree.remove(UPLOADS, &name);
+            }
+        }
+        for id in ids {
+            let Some(kept) = self.uploads.kept.get_mut(&id) else { continue };
+            kept.is_attached = false;
+            let record = kept.seen.clone().expect("those without one are gone");
+            match self.tree.child(UPLOADS, &id.to_string()) {
+                Some(super::Child::File(ino)) => {
+                    let held = self.tree.file(ino).bytes.len() as u64;
+                    assert!(
+                        held >= record.offset,
+                        "{id:?}: {held} bytes are left, and {} were promised",
+                        record.offset
+                    );
+                }
+                _ if kept.complete.is_some() => {}
+                _ => {
+                    kept.complete = Some(None);
+                    let parent = record.put.key.parent().to_owned();
+                    self.secure(&parent);
+                    if let Ok(Some(dir)) = self.tree.dir_at(&parent) {
+                        self.tree.sync_dir(dir);
+                    }
+                    self.tree.sync_dir(UPLOADS);
+                }
+            }
+        }
+    }
+
+    /// Uploads that a connection may write to.
+    pub fn attached_uploads(&self) -> usize {
+        self.uploads.kept.values().filter(|kept| kept.is_attached).count()
+    }
+}
+
+/// The file that an upload announced is there: the upload is complete before it began.
+fn as_upload(new: &NewUpload, same: Next) -> Next {
+    let opened = |outcome| {
+        let Outcome::Committed(stored) = outcome else { return outcome };
+        let upload = Box::new(UploadState {
+            id: new.id.unwrap_or(UploadId([0; 16])),
+            put: new.put.clone(),
+            metadata: new.metadata.clone(),
+            offset: stored.meta.len,
+            stage: UploadStage::Complete(Some(stored)),
+            expires_s: STARTED_S,
+        });
+        Outcome::UploadOpened { upload, file: None, digest: None }
+    };
+    match same {
+        Next::Again(Work::Settle(dirs, outcome, upload)) => Next::Again(Work::Settle(dirs, opened(outcome), upload)),
+        Next::Done(outcome) => Next::Done(opened(outcome)),
+        other => other,
+    }
+}

@@ -7,6 +7,7 @@
 //! | `run` | one seed from start to end; what must hold at every turn, after a crash, at the end |
 //! | `world` | the virtual clock, what happens when, which events the server is told of |
 //! | `clients` | one file per dialect: goals; and how clients misbehave |
+//! | `resumable` | what was said of uploads in parts |
 //! | `model` | what each name may hold; judges every read and every crash |
 //!
 //! The platform itself is `support::memory`.
@@ -17,6 +18,7 @@
 
 mod clients;
 mod model;
+mod resumable;
 mod run;
 mod world;
 

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::clients::hostile;
+use crate::resumable::Resumable;
 
 pub type Content = Rc<[u8]>;
 
@@ -89,6 +90,7 @@ pub struct Model {
     /// Texts that may be kept in the inbox.
     pub messages: BTreeSet<Vec<u8>>,
     pub violations: Vec<String>,
+    pub resumable: Resumable,
     pub reads: u64,
     pub acks: u64,
 }
@@ -122,7 +124,7 @@ impl Write {
 }
 
 impl Model {
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             epoch: 0,
             clock: 0,
@@ -132,6 +134,7 @@ impl Model {
             moves: Vec::new(),
             messages: BTreeSet::new(),
             violations: Vec::new(),
+            resumable: Resumable::default(),
             reads: 0,
             acks: 0,
         }
@@ -317,6 +320,8 @@ impl Model {
         if durable {
             self.judge(found);
             self.check_moves(found);
+        } else {
+            self.resumable.forget();
         }
         self.replaced.clear();
         self.moves.clear();

@@ -99,7 +99,7 @@ impl Run {
         let limits = {
             let mut world = self.world.borrow_mut();
             world.net.listen();
-            world.disk.tree.sweep();
+            world.disk.recover();
             let now_us = world.now_us;
             world.trace.note(now_us, "start", &[]);
             world.shape.limits.clone()
@@ -237,7 +237,8 @@ impl Run {
         world.net.touched.clear();
         world.forget_server();
         if crash == Crash::Power {
-            world.disk.tree.cut(&mut world.rng);
+            let durable = world.is_durable();
+            world.disk.cut(durable, &mut world.rng);
         }
         let (promised, found) = (world.is_durable(), world.disk.contents());
         match crash {

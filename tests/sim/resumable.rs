@@ -1,0 +1,74 @@
+//! What was said of uploads that can be resumed: an offset never falls.
+
+use std::collections::BTreeMap;
+
+#[derive(Debug, Default)]
+pub struct Resumable(BTreeMap<String, Said>);
+
+#[derive(Debug, Default)]
+struct Said {
+    /// The highest offset that was heard.
+    offset: u64,
+    /// Connections that send all that is left.
+    finishing: u32,
+    /// All of it may have been sent: then it may be stored, and the next request begins anew.
+    may_be_complete: bool,
+}
+
+/// What a reply must not be below.
+#[derive(Clone, Copy, Debug)]
+pub struct Floor {
+    offset: u64,
+    /// Nothing was on its way that could complete the upload.
+    is_quiet: bool,
+}
+
+impl Resumable {
+    fn said(&mut self, token: &str) -> &mut Said {
+        self.0.entry(token.to_owned()).or_default()
+    }
+
+    /// A request is made.
+    pub fn begin(&mut self, token: &str) -> Floor {
+        let said = self.said(token);
+        Floor { offset: said.offset, is_quiet: said.finishing == 0 }
+    }
+
+    /// An offset was said to a request.
+    pub fn heard(&mut self, token: &str, offset: u64, floor: Floor) -> Result<(), String> {
+        let said = self.said(token);
+        if offset < floor.offset && !said.may_be_complete {
+            return Err(format!("{token}: offset {offset} was said, and {} before", floor.offset));
+        }
+        said.offset = if said.may_be_complete { offset } else { said.offset.max(offset) };
+        Ok(())
+    }
+
+    /// A client may go on from an offset below `len`, so the upload was not complete then. (What is merely asked about may
+    /// be on its way to its final name.)
+    pub fn goes_on(&mut self, token: &str, offset: u64, len: u64, floor: Floor) {
+        let said = self.said(token);
+        if (1..len).contains(&offset) && offset >= floor.offset && floor.is_quiet && said.finishing == 0 {
+            said.may_be_complete = false;
+        }
+    }
+
+    /// A client goes on to the end.
+    pub fn finishes(&mut self, token: &str) {
+        let said = self.said(token);
+        said.finishing += 1;
+        said.may_be_complete = true;
+    }
+
+    /// Its connection is over.
+    pub fn finished(&mut self, token: &str) {
+        self.said(token).finishing -= 1;
+    }
+
+    /// The power went, and nothing had been promised.
+    pub fn forget(&mut self) {
+        for said in self.0.values_mut() {
+            said.offset = 0;
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::device::Device;
+use crate::parts::{Plans, ToldOf};
 use crate::server::{Run, Server};
 use crate::story::{Change, Event, Found, Framing, History, Over, Violation, Visible, Wrong};
 use crate::volume::{Kind, Mount};
@@ -40,7 +41,13 @@ pub struct Cut {
 
 impl Examiner<'_> {
     /// Examines what is on the device, as a power cut left it.
-    pub fn examine(&self, history: &History<'_>, cut: Cut, random: &mut Random) -> Vec<Violation> {
+    pub fn examine(
+        &self,
+        history: &History<'_>,
+        parts: (&Plans, &[ToldOf]),
+        cut: Cut,
+        random: &mut Random,
+    ) -> Vec<Violation> {
         let mount = match Mount::new(self.kind, self.device, self.mount_point) {
             Ok(mount) => mount,
             Err(words) => return vec![Violation { wrong: Wrong::Unmountable, words }],
@@ -52,6 +59,9 @@ impl Examiner<'_> {
             read_dir(&dir, "", &mut visible)?;
             let listed: Vec<String> = visible.keys().cloned().collect();
             violations.extend(judge_after(cut, visible.remove(AFTER)));
+            let (plans, told) = parts;
+            let uploaded = plans.take_from(&mut visible);
+            violations.extend(parts_without_record(&dir.join(STAGING).join("uploads")));
             violations.extend(history.judge(cut.place, &visible));
             violations.extend(unswept(&dir.join(STAGING).join("staging"), server.pid()));
             let mut client = Client::connect(server.address)?;
@@ -59,6 +69,7 @@ impl Examiner<'_> {
             let (path, content, framing, over) = (AFTER.to_owned(), after(cut), Framing::Length, Over::Anything);
             client.change(&Change::Put { path, content, framing, over })?;
             self.device.note(Event::AckedAfterCut);
+            violations.extend(plans.judge(told, &uploaded, server.address, random)?);
             Ok(())
         });
         if let Err(words) = served {
@@ -124,6 +135,14 @@ fn unswept(staging: &Path, pid: u32) -> Option<Violation> {
         }
         thread::sleep(Duration::from_micros(200));
     }
+}
+
+/// The sweep at the start leaves no part whose record is gone.
+fn parts_without_record(uploads: &Path) -> Option<Violation> {
+    let entries = fs::read_dir(uploads).into_iter().flatten().flatten();
+    let mut parts = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "part"));
+    let left = parts.find(|part| !part.with_extension("info").exists())?;
+    Some(Violation { wrong: Wrong::Unswept, words: left.display().to_string() })
 }
 
 /// The server lists what is there and nothing else, and sends it.

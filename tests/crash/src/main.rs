@@ -17,6 +17,7 @@
 //! | `server` | the real server, perhaps sabotaged |
 //! | `story` | what clients do, and what they may find afterwards |
 //! | `workload` | the clients |
+//! | `parts` | uploads in parts, and what may be found of them |
 //! | `examine` | one image |
 //! | `report` | what is kept of a bad one |
 //!
@@ -25,6 +26,7 @@
 mod device;
 mod examine;
 mod image;
+mod parts;
 mod report;
 mod server;
 mod story;
@@ -40,6 +42,7 @@ use std::time::Instant;
 use device::Device;
 use examine::{Cut, Examiner, SERVED};
 use image::{Image, Record, Replay, Tear};
+use parts::{Plans, ToldOf};
 use server::{Run, Server};
 use story::{Event, History, Plan, Violation, Wrong};
 use support::content::Random;
@@ -144,6 +147,7 @@ struct Recording {
     base: Image,
     records: Vec<Record>,
     plans: Vec<Plan>,
+    parts: Plans,
 }
 
 fn record(examiner: &Examiner<'_>, run: Run, seed: u64) -> Result<Recording, String> {
@@ -156,11 +160,12 @@ fn record(examiner: &Examiner<'_>, run: Run, seed: u64) -> Result<Recording, Str
     device.take_log();
     let mount = Mount::new(kind, device, mount_point)?;
     let server = Server::start(binary, &mount.path().join(SERVED), run)?;
-    workload::run(server.address, &plans, device, mount.path())?;
+    let parts = Plans::new(&mut random);
+    workload::run(server.address, &plans, &parts, device, mount.path())?;
     let records = device.take_log();
     drop(server);
     drop(mount);
-    Ok(Recording { base, records, plans })
+    Ok(Recording { base, records, plans, parts })
 }
 
 /// Makes and examines images of a recording until there are `until` in the tally.
@@ -171,7 +176,7 @@ fn replay(
     (run, seed): (Run, u64),
     tally: &mut Tally,
 ) -> Result<(), String> {
-    let Recording { base, records, plans } = recording;
+    let Recording { base, records, plans, parts } = recording;
     tally.records += records.len();
     tally.flushes += records.iter().filter(|record| matches!(record, Record::Flush)).count();
     let events = records.iter().enumerate().filter_map(|(place, record)| match record {
@@ -192,7 +197,8 @@ fn replay(
         let image = replay.image(tear, &mut random);
         examiner.device.load(image.clone())?;
         let acked = history.acked_before(place);
-        let violations = examiner.examine(&history, Cut { place, again: None }, &mut random);
+        let told = told_before(&records[..place]);
+        let violations = examiner.examine(&history, (parts, &told), Cut { place, again: None }, &mut random);
         let is_back = violations.is_empty();
         let which = |number| report::Which { kind: examiner.kind, run, seed, place, number };
         tally.add(which(tally.images - first), &history, violations, &[tear], acked);
@@ -204,12 +210,21 @@ fn replay(
             let second = Tear::any(&mut random);
             examiner.device.load(again.image(second, &mut random))?;
             let done = recovery[..stop].iter().any(|record| matches!(record, Record::Note(Event::AckedAfterCut)));
-            let violations = examiner.examine(&history, Cut { place, again: Some(done) }, &mut random);
+            let violations = examiner.examine(&history, (parts, &told), Cut { place, again: Some(done) }, &mut random);
             tally.again += 1;
             tally.add(which(tally.images - first), &history, violations, &[tear, second], acked);
         }
     }
     Ok(())
+}
+
+/// What clients had been told of their uploads in parts.
+fn told_before(records: &[Record]) -> Vec<ToldOf> {
+    let told = records.iter().filter_map(|record| match record {
+        Record::Note(Event::Told { line, upload, told }) => Some(((*line, *upload), *told)),
+        _ => None,
+    });
+    told.collect()
 }
 
 /// What a number of images showed.
@@ -278,7 +293,8 @@ impl Tally {
 
     /// Broken promises: what was acknowledged and is not there, or what is there and is torn.
     fn losses(&self) -> usize {
-        let broken = [Wrong::Lost, Wrong::Torn, Wrong::Stale, Wrong::Returned, Wrong::Vanished, Wrong::TargetGone];
+        let broken =
+            [Wrong::Fell, Wrong::Lost, Wrong::Torn, Wrong::Stale, Wrong::Returned, Wrong::Vanished, Wrong::TargetGone];
         broken.iter().filter_map(|wrong| self.violations.get(wrong)).sum()
     }
 

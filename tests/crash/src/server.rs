@@ -78,7 +78,11 @@ pub struct Server {
 impl Server {
     pub fn start(binary: &Path, dir: &Path, run: Run) -> Result<Self, String> {
         let mut command = Command::new(binary);
-        command.arg("serve").arg(dir).args(["--quiet", "--listen", "line@127.0.0.1:0"]).args(run.arguments());
+        command
+            .arg("serve")
+            .arg(dir)
+            .args(["--quiet", "--upload-sync", "16384", "--listen", "line@127.0.0.1:0"])
+            .args(run.arguments());
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let filter = answering_success(run.silenced());
         // SAFETY: between fork and exec the closure makes at most three system calls and touches

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::parts::Told;
 use support::content::{Content, Random};
 
 /// Most files of one connection at a time: everything must fit on a small disk.
@@ -57,6 +58,8 @@ pub enum Event {
     Acked { line: usize, change: usize },
     /// The upload that is made after each recovery was acknowledged before this.
     AckedAfterCut,
+    /// A client was told how far an upload in parts is.
+    Told { line: usize, upload: usize, told: Told },
 }
 
 /// What stands at a name.
@@ -205,6 +208,8 @@ pub enum Wrong {
     Torn,
     /// A version older than the acknowledged one.
     Stale,
+    /// Less is safe of an upload than was told.
+    Fell,
     /// Acknowledged as deleted or moved, and there again.
     Returned,
     /// Moved, and now under neither name, or under both where nothing needs that.
@@ -243,7 +248,7 @@ impl<'a> History<'a> {
             let (of, line, change) = match event {
                 Event::Sent { line, change } => (&mut history.sent, line, change),
                 Event::Acked { line, change } => (&mut history.acked, line, change),
-                Event::AckedAfterCut => continue,
+                Event::AckedAfterCut | Event::Told { .. } => continue,
             };
             assert_eq!(of[line].len(), change, "changes happen in their order");
             of[line].push(place);

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::device::Device;
+use crate::parts::Plans;
 use crate::story::{Change, Event, Framing, Over, Plan};
 
 /// Longest wait for one reply.
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const SYNC_EVERY: usize = 16;
 
 /// Makes every change of every plan; the first reply that is not `OK` ends the run.
-pub fn run(address: SocketAddr, plans: &[Plan], device: &Device, mount: &Path) -> Result<(), String> {
+pub fn run(address: SocketAddr, plans: &[Plan], parts: &Plans, device: &Device, mount: &Path) -> Result<(), String> {
     let mount = &File::open(mount).map_err(|e| format!("{}: {e}", mount.display()))?;
     thread::scope(|scope| {
         let lines: Vec<_> = (plans.iter().enumerate())
@@ -38,7 +39,9 @@ pub fn run(address: SocketAddr, plans: &[Plan], device: &Device, mount: &Path) -
                 })
             })
             .collect();
-        lines.into_iter().try_for_each(|line| line.join().map_err(|_| "a client panicked".to_owned())?)
+        let parts = scope.spawn(move || parts.run(address, device));
+        let all = lines.into_iter().chain([parts]);
+        all.into_iter().try_for_each(|line| line.join().map_err(|_| "a client panicked".to_owned())?)
     })
 }
 
@@ -87,6 +90,21 @@ impl Client {
         let mut body = vec![0; len];
         io::Read::read_exact(&mut self.stream, &mut body).map_err(|e| format!("{request:?}: {e}"))?;
         Ok(body)
+    }
+
+    /// Sends, and does not wait for a reply.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.stream.get_mut().write_all(bytes).map_err(|e| format!("{} bytes: {e}", bytes.len()))
+    }
+
+    /// The next line of a reply.
+    pub fn reply(&mut self) -> Result<String, String> {
+        self.ask(b"").map_err(|e| format!("a reply: {e}"))
+    }
+
+    /// The reply to a request, whatever it is.
+    pub fn say(&mut self, request: &[u8]) -> Result<String, String> {
+        self.ask(request).map_err(|e| format!("{:?}: {e}", String::from_utf8_lossy(request)))
     }
 
     fn ask(&mut self, request: &[u8]) -> io::Result<String> {

@@ -64,7 +64,7 @@ pub(super) const CONNECTION: (&str, &[Flag<Args>]) = (
         Flag::new(
             "retries",
             Number("N", 0..=u32::MAX as u64, |args| &mut args.retries),
-            "How often to try again after a lost connection or a busy server; a download that made progress starts \
+            "How often to try again after a lost connection or a busy server; a transfer that made progress starts \
              counting anew",
         ),
         Flag::new(

@@ -1,6 +1,8 @@
 //! One run of a client command, and the workers that share it, each with a connection of its own.
 
 use std::collections::HashSet;
+use std::env;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +36,7 @@ impl Run {
             connect_timeout: defaults.connect_timeout.min(timeout),
             io_timeout: timeout,
             retries: args.retries,
+            state_dir: state_dir(),
             ..defaults
         };
         Ok(Self { options, parallel: usize::from(args.parallel), reporter, unusable: Mutex::default() })
@@ -42,6 +45,13 @@ impl Run {
     fn unusable(&self) -> MutexGuard<'_, HashSet<Address>> {
         self.unusable.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where uploads are remembered until they are complete (XDG Base Directory Specification).
+fn state_dir() -> Option<PathBuf> {
+    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    state.map(|state| state.join("filewharf/uploads"))
 }
 
 /// Has one connection at a time, opened when it is needed.

@@ -87,6 +87,20 @@ impl Connection {
         self.output.extend_from_slice(line.as_bytes());
     }
 
+    /// Sends the line of an upload and reads from which offset on the body is wanted; [`Self::push`] and
+    /// [`Self::finish`] send it.
+    pub(super) fn offer(&mut self, line: &str) -> Result<u64, ErrorKind> {
+        self.send_request(line)?;
+        let offset = match self.any_reply()? {
+            Reply::Go(offset) => offset,
+            other => return Err(ErrorKind::Protocol(format!("it answered an upload with {other:?}"))),
+        };
+        self.pending_replies += 1;
+        self.is_sending = true;
+        self.output.clear();
+        Ok(offset)
+    }
+
     /// Adds bytes to the body.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), ErrorKind> {
         self.output.extend_from_slice(bytes);
@@ -132,14 +146,22 @@ impl Connection {
         self.reply().err().unwrap_or_else(accepted)
     }
 
-    /// Reads a reply; `ERR` is an error.
+    /// Reads an `OK` reply; `ERR` is an error.
     pub(super) fn reply(&mut self) -> Result<Reply, ErrorKind> {
+        match self.any_reply()? {
+            Reply::Go(offset) => Err(ErrorKind::Protocol(format!("GO {offset}"))),
+            reply => Ok(reply),
+        }
+    }
+
+    /// Reads a reply; `ERR` is an error.
+    fn any_reply(&mut self) -> Result<Reply, ErrorKind> {
         let line = String::from_utf8_lossy(&self.line()?).into_owned();
         self.pending_replies = self.pending_replies.saturating_sub(1);
         let reply = Reply::parse(&line);
         match reply.as_ref().and_then(ErrorKind::from_reply) {
             Some(refusal) => Err(refusal),
-            None => reply.filter(|reply| matches!(reply, Reply::Ok { .. })).ok_or(ErrorKind::Protocol(line)),
+            None => reply.ok_or(ErrorKind::Protocol(line)),
         }
     }
 

@@ -53,7 +53,7 @@ pub enum ErrorKind {
         /// When to try again, if the server sent it.
         retry_after: Option<Duration>,
     },
-    /// The local file did not have the announced length.
+    /// The local file was changed while it was sent.
     SourceChanged,
     /// The reply is not one of the `line` protocol.
     Protocol(String),
@@ -85,7 +85,7 @@ impl ErrorKind {
             Self::DigestMismatch
                 | Self::ConnectionLost(_)
                 | Self::Unreachable(_)
-                | Self::Refused { code: 408 | 429 | 503, .. }
+                | Self::Refused { code: 408 | 423 | 429 | 503, .. }
         )
     }
 
@@ -119,13 +119,13 @@ impl fmt::Display for ErrorKind {
                 write!(f, "refused: {} ({code})", printable(message))?;
                 f.write_str(match code {
                     401 => "; name a file with the server's secret in its first line: --token-file FILE",
-                    429 | 503 => "; try again later",
+                    423 | 429 | 503 => "; try again later",
                     507 => "; the server's disk is full",
                     _ => "",
                 })
             }
             Self::SourceChanged => {
-                f.write_str("the local file changed its length while it was sent, so nothing was stored; send it again")
+                f.write_str("the local file changed while it was sent, so nothing was stored; send it again")
             }
             Self::Protocol(got) => {
                 write!(f, "the server does not speak the line protocol: {}", printable(got))
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn only_what_may_work_later_is_tried_again() {
         let refused = |code| ErrorKind::Refused { code, message: String::new(), retry_after: None };
-        for code in [408, 429, 503] {
+        for code in [408, 423, 429, 503] {
             assert!(refused(code).is_retryable(), "{code}");
         }
         for code in [400, 401, 403, 404, 409, 412, 413, 416, 500, 507] {

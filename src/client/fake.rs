@@ -1,6 +1,8 @@
 //! For tests: a server of the `line` protocol over a map in memory, which misbehaves on request and is correct otherwise.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod resumed;
+mod state;
+
 use std::io::{self, BufRead as _, BufReader, Read as _, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,49 +15,8 @@ use super::address::Address;
 use super::options::Options;
 use crate::wire::line::{self, Request, escape, hex, unescape};
 use crate::wire::range::ByteRange;
-
-/// One stored file.
-#[derive(Clone, Debug)]
-pub(crate) struct Stored {
-    pub(crate) bytes: Arc<Vec<u8>>,
-    pub(crate) mtime: u64,
-    pub(crate) etag: String,
-}
-
-/// What the server does wrong, and what it did.
-#[derive(Default)]
-pub(crate) struct State {
-    pub(crate) files: BTreeMap<String, Stored>,
-    pub(crate) dirs: BTreeSet<String>,
-    /// Every request line.
-    pub(crate) log: Vec<String>,
-    /// Bytes of file content sent.
-    pub(crate) sent: u64,
-    pub(crate) connections: usize,
-    /// The secret.
-    pub(crate) token: Option<String>,
-    /// This reply is given to so many requests.
-    pub(crate) refuse: Option<(u32, &'static str)>,
-    /// The next connections end after so many bytes of replies.
-    pub(crate) cut_replies: VecDeque<u64>,
-    /// The next uploads end after so many bytes of their body.
-    pub(crate) cut_uploads: VecDeque<u64>,
-    /// One byte is flipped in so many of the next bodies, both ways.
-    pub(crate) damage: u32,
-    /// An upload gets this answer after so many bytes of its body; then the connection closes, or
-    /// stays open unread.
-    pub(crate) refuse_upload: Option<(u64, &'static str, bool)>,
-    /// After so many GETs, the next one finds the file changed.
-    pub(crate) change_after: VecDeque<u32>,
-    /// Names in one page of a listing.
-    pub(crate) page: Option<usize>,
-    /// Every listing has this body instead.
-    pub(crate) listing: Option<&'static str>,
-    /// A range is answered with the whole file.
-    pub(crate) whole_ranges: bool,
-    parked: Vec<TcpStream>,
-    versions: u64,
-}
+pub(crate) use state::State;
+use state::{In, Out, option, own_line};
 
 /// A server that runs until the test ends.
 pub(crate) struct Fake {
@@ -101,70 +62,11 @@ impl Fake {
             backoff_max: Duration::from_micros(200),
             segment_min: 64 << 10,
             segment_max: 64 << 10,
+            resume_len_min: 64 << 10,
             ..Options::default()
         }
     }
 }
-
-impl State {
-    fn store(&mut self, path: &str, bytes: Vec<u8>, mtime: u64) -> String {
-        self.versions += 1;
-        let etag = format!("{:x}-{:x}", bytes.len(), self.versions);
-        self.files.insert(path.to_owned(), Stored { bytes: Arc::new(bytes), mtime, etag: etag.clone() });
-        etag
-    }
-
-    fn is_dir(&self, path: &str) -> bool {
-        let prefix = format!("{}/", path.trim_end_matches('/'));
-        prefix == "/"
-            || self.dirs.contains(prefix.trim_end_matches('/'))
-            || self.files.keys().chain(&self.dirs).any(|name| name.starts_with(&prefix))
-    }
-
-    /// Names one level below a directory; those of directories end in a slash.
-    fn names(&self, path: &str) -> BTreeMap<String, bool> {
-        let prefix = format!("{}/", path.trim_end_matches('/'));
-        let below = |name: &String| name.strip_prefix(&prefix).map(str::to_owned);
-        let mut names = BTreeMap::new();
-        for (dir, name) in self.files.keys().map(|name| (false, name)).chain(self.dirs.iter().map(|n| (true, n))) {
-            let Some(rest) = below(name) else { continue };
-            match rest.split_once('/') {
-                Some((first, _)) => names.insert(first.to_owned(), true),
-                None => names.insert(rest, dir),
-            };
-        }
-        names
-    }
-}
-
-/// The replying half of a connection, which may be cut.
-struct Out {
-    stream: TcpStream,
-    left: Option<u64>,
-}
-
-impl Write for Out {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.left {
-            Some(0) => {
-                let _ = self.stream.shutdown(Shutdown::Both);
-                Err(io::ErrorKind::BrokenPipe.into())
-            }
-            Some(left) => {
-                let count = self.stream.write(&bytes[..bytes.len().min(*left as usize)])?;
-                *left -= count as u64;
-                Ok(count)
-            }
-            None => self.stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-type In = BufReader<TcpStream>;
 
 fn serve(stream: TcpStream, state: &Mutex<State>) {
     stream.set_read_timeout(Some(Duration::from_secs(120))).expect("a timeout");
@@ -244,6 +146,9 @@ fn answer(request: &Request<'_>, input: &mut In, out: &mut Out, state: &Mutex<St
                 }
                 None => "ERR 404 no such file or folder\n".to_owned(),
             }
+        }
+        "STAT" if option(request, "resume").is_some() => {
+            resumed::stat(option(request, "resume").unwrap_or_default(), &path, &state)
         }
         "STAT" => match state.files.get(&path) {
             Some(file) => format!("OK 0 size={} mtime={} etag={}\n", file.bytes.len(), file.mtime, file.etag),
@@ -327,11 +232,11 @@ fn get(request: &Request<'_>, out: &mut Out, state: &Mutex<State>) -> io::Result
 }
 
 fn put(request: &Request<'_>, input: &mut In, out: &mut Out, state: &Mutex<State>) -> io::Result<()> {
-    let (cut, refusal) = {
-        let mut state = state.lock().expect("unpoisoned");
-        (state.cut_uploads.pop_front(), state.refuse_upload)
-    };
+    let refusal = state.lock().expect("unpoisoned").refuse_upload;
     if let Some((after, reply, close)) = refusal {
+        if option(request, "resume").is_some() {
+            out.write_all(b"GO 0\n")?;
+        }
         io::copy(&mut input.by_ref().take(after), &mut io::sink())?;
         out.write_all(reply.as_bytes())?;
         let parked = out.stream.try_clone()?;
@@ -340,6 +245,10 @@ fn put(request: &Request<'_>, input: &mut In, out: &mut Out, state: &Mutex<State
         }
         return Err(io::ErrorKind::Other.into());
     }
+    if let Some(token) = option(request, "resume") {
+        return resumed::put(token, request, input, out, state);
+    }
+    let cut = state.lock().expect("unpoisoned").cut_uploads.pop_front();
     if let Some(after) = cut {
         io::copy(&mut input.by_ref().take(after), &mut io::sink())?;
         let _ = out.stream.shutdown(Shutdown::Both);
@@ -370,19 +279,6 @@ fn put(request: &Request<'_>, input: &mut In, out: &mut Out, state: &Mutex<State
     let mtime = option(request, "mtime").map_or(0, |mtime| mtime.parse().expect("a number"));
     let etag = state.store(request.path, body, mtime);
     out.write_all(format!("OK 0 etag={etag} stored=durable\n").as_bytes())
-}
-
-fn option<'a>(request: &Request<'a>, name: &str) -> Option<&'a str> {
-    request.options.iter().find(|(option, _)| *option == name).map(|(_, value)| *value)
-}
-
-fn own_line(input: &mut In) -> io::Result<Vec<u8>> {
-    let mut line = Vec::new();
-    input.read_until(b'\n', &mut line)?;
-    match line.pop() {
-        Some(b'\n') => Ok(line),
-        _ => Err(io::ErrorKind::UnexpectedEof.into()),
-    }
 }
 
 fn exactly(input: &mut In, len: u64, body: &mut Vec<u8>) -> io::Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! * [`Client::connect`] opens a connection; [`Options`] has the secret, timeouts and retries.
 //! * [`Client::put_file`], [`Client::get_file`], [`Client::list`] and others transfer and list. A lost connection
-//!   is opened again, downloads resume where they stopped, and all content is checked by SHA-256.
+//!   is opened again, transfers resume where they stopped, and all content is checked by SHA-256.
 //! * A [`Progress`] is called back while a transfer runs; `&mut ()` ignores all calls.
 //!
 //! A client uses one connection at a time; use several clients in several threads for parallel transfers. Nothing
@@ -51,10 +51,13 @@ mod get;
 mod list;
 mod options;
 mod partial_file;
+mod prefix_digest;
 mod put;
 mod requests;
 mod retry;
 mod sink;
+mod upload;
+mod upload_record;
 
 #[cfg(test)]
 pub(crate) mod fake;

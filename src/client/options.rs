@@ -1,5 +1,6 @@
 //! What the user of a client can set, and what a client reports while it works.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ErrorKind;
@@ -13,7 +14,7 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// Time without a single byte of progress after which a connection counts as lost.
     pub io_timeout: Duration,
-    /// How often a failed request is tried again. A download that made progress starts counting anew.
+    /// How often a failed request is tried again. A transfer that made progress starts counting anew.
     pub retries: u32,
     /// Wait before the first retry; it doubles with each.
     pub backoff_first: Duration,
@@ -23,6 +24,12 @@ pub struct Options {
     pub segment_min: u64,
     /// Largest segment of a download, in bytes: at most one is lost with a connection.
     pub segment_max: u64,
+    /// Uploads of this size and larger are resumed after a lost connection, in bytes; smaller ones are sent again, which
+    /// saves them a round trip.
+    pub resume_len_min: u64,
+    /// Directory that keeps the tokens of unfinished uploads, so that a later run resumes them. It is created if missing;
+    /// one that cannot be used is ignored. `None`: an upload is resumed within the call that began it.
+    pub state_dir: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -36,6 +43,8 @@ impl Default for Options {
             backoff_max: Duration::from_secs(5),
             segment_min: 64 << 10,
             segment_max: 8 << 20,
+            resume_len_min: 1 << 20,
+            state_dir: None,
         }
     }
 }

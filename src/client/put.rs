@@ -1,4 +1,4 @@
-//! Uploads: local files, and streams whose length may not be known.
+//! Uploads in one piece: small files, and streams whose length may not be known. Larger files are in `upload`.
 //!
 //! The digest is computed while sending and follows the body, so nothing is read twice. If a body cannot be completed
 //! as announced, the connection is closed, and the server stores nothing.
@@ -6,8 +6,8 @@
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
-use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
 
@@ -15,7 +15,8 @@ use super::connection::Connection;
 use super::error::{ClientError, ErrorKind};
 use super::options::Progress;
 use super::requests::Client;
-use crate::wire::line;
+use super::upload_record::Source;
+use crate::wire::line::{self, Reply};
 
 /// Bytes read at once.
 const READ_BYTES: usize = 256 << 10;
@@ -32,30 +33,21 @@ pub struct Stored {
 }
 
 impl Client {
-    /// Uploads a local file, with its modification time. Each retry reads the file from its start again; a pipe or a
-    /// device is sent as by [`Self::put`].
+    /// Uploads a local file, with its modification time. After a lost connection the upload goes on where it stopped;
+    /// one below [`Options::resume_len_min`](super::Options::resume_len_min) is sent again. A pipe or a device is sent as
+    /// by [`Self::put`].
     pub fn put_file(&mut self, path: &str, local: &Path, progress: &mut dyn Progress) -> Result<Stored, ClientError> {
         self.check(path)?;
         let unreadable = |error| ErrorKind::local("read", local, error);
-        if fs::metadata(local).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
+        let metadata = fs::metadata(local).map_err(|error| self.error(path, unreadable(error)))?;
+        if !metadata.is_file() && !metadata.is_dir() {
             let mut stream = File::open(local).map_err(|error| self.error(path, unreadable(error)))?;
             return self.put(path, &mut stream, None, None, progress);
         }
-        self.attempt(
-            path,
-            progress,
-            || true,
-            |connection, progress| {
-                let mut file = File::open(local).map_err(unreadable)?;
-                let metadata = file.metadata().map_err(unreadable)?;
-                if metadata.is_dir() {
-                    return Err(unreadable(io::ErrorKind::IsADirectory.into()));
-                }
-                let mtime = metadata.modified().ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-                let body = Body { path, local, len: Some(metadata.len()), mtime: mtime.map(|time| time.as_secs()) };
-                send(connection, &body, &mut file, progress)
-            },
-        )
+        if metadata.len() >= self.options.resume_len_min {
+            return self.upload(path, local, progress);
+        }
+        self.attempt(path, progress, || true, |connection, progress| send_file(connection, path, local, progress))
     }
 
     /// Uploads the content of `reader`, whose length need not be known. A stream cannot be read twice, so this is tried
@@ -92,6 +84,18 @@ struct Body<'a> {
     mtime: Option<u64>,
 }
 
+/// Sends a local file from its start, on one connection.
+pub(super) fn send_file(
+    connection: &mut Connection,
+    path: &str,
+    local: &Path,
+    progress: &mut dyn Progress,
+) -> Result<Stored, ErrorKind> {
+    let (mut file, source) = Source::open(local)?;
+    let body = Body { path, local, len: Some(source.len), mtime: source.mtime_seconds() };
+    send(connection, &body, &mut file, progress)
+}
+
 /// Sends one upload on one connection.
 fn send(
     connection: &mut Connection,
@@ -100,43 +104,77 @@ fn send(
     progress: &mut dyn Progress,
 ) -> Result<Stored, ErrorKind> {
     let size = body.len.map_or_else(|| "*".to_owned(), |len| len.to_string());
-    let mtime = body.mtime.map_or_else(String::new, |mtime| format!(" mtime={mtime}"));
-    connection.begin(&format!("PUT {size} trailer=sha256{mtime} {}\n", body.path));
+    connection.begin(&format!("PUT {size} trailer=sha256{} {}\n", mtime_option(body.mtime), body.path));
     if let Some(len) = body.len {
         progress.total(len);
     }
     progress.position(0);
     let mut hasher = Sha256::new();
+    send_bytes(
+        connection,
+        body.local,
+        0..body.len.unwrap_or(u64::MAX),
+        body.len.is_none(),
+        reader,
+        &mut |piece, at| {
+            hasher.update(piece);
+            progress.position(at);
+        },
+    )?;
+    if body.len.is_none() {
+        connection.push(b"0\n")?;
+    }
+    connection.push(trailer(&hasher.finalize()).as_bytes())?;
+    stored(connection.finish())
+}
+
+/// Sends what `reader` has, which begins at the start of `span` of the body. If it is not sent in chunks, it must end
+/// where `span` ends. `take` is given each piece and the offset of its end.
+pub(super) fn send_bytes(
+    connection: &mut Connection,
+    local: &Path,
+    span: Range<u64>,
+    in_chunks: bool,
+    reader: &mut dyn Read,
+    take: &mut dyn FnMut(&[u8], u64),
+) -> Result<(), ErrorKind> {
     let mut buffer = vec![0; READ_BYTES];
-    let mut sent = 0;
+    let mut at = span.start;
     loop {
         let piece = match reader.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => &buffer[..count],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(ErrorKind::local("read", body.local, error)),
+            Err(error) => return Err(ErrorKind::local("read", local, error)),
         };
-        sent += piece.len() as u64;
-        hasher.update(piece);
-        match body.len {
-            // The file has grown: its end was expected here.
-            Some(len) if sent > len => return Err(ErrorKind::SourceChanged),
-            Some(_) => connection.push(piece)?,
-            None => {
-                connection.push(format!("{:x}\n", piece.len()).as_bytes())?;
-                connection.push(piece)?;
-                connection.flush()?; // the next piece of a stream may take long to come
-            }
+        at += piece.len() as u64;
+        // The file has grown: its end was expected here.
+        if at > span.end {
+            return Err(ErrorKind::SourceChanged);
         }
-        progress.position(sent);
+        if in_chunks {
+            connection.push(format!("{:x}\n", piece.len()).as_bytes())?;
+            connection.push(piece)?;
+            connection.flush()?; // the next piece of a stream may take long to come
+        } else {
+            connection.push(piece)?;
+        }
+        take(piece, at);
     }
-    match body.len {
-        Some(len) if sent != len => return Err(ErrorKind::SourceChanged),
-        Some(_) => {}
-        None => connection.push(b"0\n")?,
-    }
-    connection.push(format!("sha256={}\n", line::hex(&hasher.finalize())).as_bytes())?;
-    let reply = connection.finish();
+    if at == span.end || in_chunks { Ok(()) } else { Err(ErrorKind::SourceChanged) }
+}
+
+pub(super) fn mtime_option(mtime: Option<u64>) -> String {
+    mtime.map_or_else(String::new, |mtime| format!(" mtime={mtime}"))
+}
+
+/// The line behind a body.
+pub(super) fn trailer(digest: &[u8]) -> String {
+    format!("sha256={}\n", line::hex(digest))
+}
+
+/// Reads what the server confirms.
+pub(super) fn stored(reply: Result<Reply, ErrorKind>) -> Result<Stored, ErrorKind> {
     let reply = reply.map_err(|kind| if kind.code() == Some(422) { ErrorKind::DigestMismatch } else { kind })?;
     match (reply.key("etag"), reply.key("stored")) {
         (Some(etag), Some(stored)) => Ok(Stored { etag: etag.to_owned(), durable: stored == "durable" }),

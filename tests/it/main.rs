@@ -11,6 +11,7 @@
 //! | `fresh` | files that others change, on real sockets: nobody is shown what was before |
 //! | `bad_luck` | peers that break off, stall, lie or attack; resources that run out |
 //! | `program` | the built binary: its lines, its exit codes, its signals |
+//! | `resumed_client` | the client of the built binary, whose transfers are cut off wherever it hurts |
 //! | `legacy` | the dialects of older systems against clients in Python |
 //! | `http` | HTTP by the sections of its RFCs, and its everyday clients |
 //! | `corpus` | the fuzz targets over their committed inputs |
@@ -53,6 +54,7 @@ mod program;
 mod real;
 mod regressions;
 mod resumed;
+mod resumed_client;
 mod served;
 mod sharing;
 mod slow;

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use support::client::{Client, PATIENCE, assert_same, content, sha256, wait_until};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_filewharf");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_filewharf");
 
 /// A server in a process of its own; killed when dropped.
 pub struct Program {

@@ -2,6 +2,7 @@
 
 mod download;
 mod requests;
+mod resumed_upload;
 mod upload;
 
 use super::fake::Fake;

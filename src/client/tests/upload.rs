@@ -59,7 +59,7 @@ fn an_upload_whose_connection_is_lost_is_sent_again() {
 #[test]
 fn retries_are_bounded_and_the_lost_connection_is_reported() {
     let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
-    fake.state().cut_uploads = vec![10; 50].into();
+    fake.state().cut_uploads = vec![0; 50].into();
     let mut notes = Notes::default();
     let error = client(&fake).put_file("/f", &local(&dir, &noise(1 << 20)), &mut notes).expect_err("lost");
     assert!(matches!(error.kind, ErrorKind::ConnectionLost(_)), "{error}");

@@ -1,0 +1,140 @@
+//! What the server stores, what it does wrong, and the two halves of a connection.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{self, BufRead as _, BufReader, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+
+use crate::wire::line::Request;
+
+/// One stored file.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) bytes: Arc<Vec<u8>>,
+    pub(crate) mtime: u64,
+    pub(crate) etag: String,
+}
+
+/// What the server does wrong, and what it did.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) files: BTreeMap<String, Stored>,
+    pub(crate) dirs: BTreeSet<String>,
+    /// Every request line.
+    pub(crate) log: Vec<String>,
+    /// Uploads that can be resumed, by token and path.
+    pub(crate) uploads: BTreeMap<(String, String), Kept>,
+    /// Bytes received by uploads that can be resumed.
+    pub(crate) received: u64,
+    /// So many of these uploads are stored, and the connection ends before the reply.
+    pub(crate) lose_confirmations: u32,
+    /// Uploads that can be resumed get this answer.
+    pub(crate) refuse_resume: Option<&'static str>,
+    /// Bytes of file content sent.
+    pub(crate) sent: u64,
+    pub(crate) connections: usize,
+    /// The secret.
+    pub(crate) token: Option<String>,
+    /// This reply is given to so many requests.
+    pub(crate) refuse: Option<(u32, &'static str)>,
+    /// The next connections end after so many bytes of replies.
+    pub(crate) cut_replies: VecDeque<u64>,
+    /// The next uploads end after so many bytes of their body.
+    pub(crate) cut_uploads: VecDeque<u64>,
+    /// One byte is flipped in so many of the next bodies, both ways.
+    pub(crate) damage: u32,
+    /// An upload gets this answer after so many bytes of its body; then the connection closes, or
+    /// stays open unread.
+    pub(crate) refuse_upload: Option<(u64, &'static str, bool)>,
+    /// After so many GETs, the next one finds the file changed.
+    pub(crate) change_after: VecDeque<u32>,
+    /// Names in one page of a listing.
+    pub(crate) page: Option<usize>,
+    /// Every listing has this body instead.
+    pub(crate) listing: Option<&'static str>,
+    /// A range is answered with the whole file.
+    pub(crate) whole_ranges: bool,
+    pub(super) parked: Vec<TcpStream>,
+    versions: u64,
+}
+
+/// An upload that is kept, by its token and path.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kept {
+    pub(super) size: usize,
+    pub(super) bytes: Vec<u8>,
+    pub(super) is_complete: bool,
+}
+
+impl State {
+    pub(super) fn store(&mut self, path: &str, bytes: Vec<u8>, mtime: u64) -> String {
+        self.versions += 1;
+        let etag = format!("{:x}-{:x}", bytes.len(), self.versions);
+        self.files.insert(path.to_owned(), Stored { bytes: Arc::new(bytes), mtime, etag: etag.clone() });
+        etag
+    }
+
+    pub(super) fn is_dir(&self, path: &str) -> bool {
+        let prefix = format!("{}/", path.trim_end_matches('/'));
+        prefix == "/"
+            || self.dirs.contains(prefix.trim_end_matches('/'))
+            || self.files.keys().chain(&self.dirs).any(|name| name.starts_with(&prefix))
+    }
+
+    /// Names one level below a directory; those of directories end in a slash.
+    pub(super) fn names(&self, path: &str) -> BTreeMap<String, bool> {
+        let prefix = format!("{}/", path.trim_end_matches('/'));
+        let below = |name: &String| name.strip_prefix(&prefix).map(str::to_owned);
+        let mut names = BTreeMap::new();
+        for (dir, name) in self.files.keys().map(|name| (false, name)).chain(self.dirs.iter().map(|n| (true, n))) {
+            let Some(rest) = below(name) else { continue };
+            match rest.split_once('/') {
+                Some((first, _)) => names.insert(first.to_owned(), true),
+                None => names.insert(rest, dir),
+            };
+        }
+        names
+    }
+}
+
+/// The replying half of a connection, which may be cut.
+pub(super) struct Out {
+    pub(super) stream: TcpStream,
+    pub(super) left: Option<u64>,
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.left {
+            Some(0) => {
+                let _ = self.stream.shutdown(Shutdown::Both);
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            Some(left) => {
+                let count = self.stream.write(&bytes[..bytes.len().min(*left as usize)])?;
+                *left -= count as u64;
+                Ok(count)
+            }
+            None => self.stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(super) type In = BufReader<TcpStream>;
+
+pub(super) fn option<'a>(request: &Request<'a>, name: &str) -> Option<&'a str> {
+    request.options.iter().find(|(option, _)| *option == name).map(|(_, value)| *value)
+}
+
+pub(super) fn own_line(input: &mut In) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    input.read_until(b'\n', &mut line)?;
+    match line.pop() {
+        Some(b'\n') => Ok(line),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}

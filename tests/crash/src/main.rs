@@ -55,6 +55,9 @@ const CHANGES: usize = 15;
 const IMAGES_PER_RECORDING: usize = 100;
 /// Of so many images, one is cut again during its recovery.
 const CUT_AGAIN: u64 = 4;
+/// A sabotaged server that was not caught gets up to so many times its images: on btrfs a sync of the
+/// file system, which still works, writes most files too.
+const CONTROL_ROUNDS_MAX: usize = 10;
 /// One of so many images more is made of a run with the portable calls.
 const PORTABLE_SHARE: usize = 4;
 /// Violations that are told in full.
@@ -125,8 +128,10 @@ fn try_file_system(kind: Kind, settings: &Settings) -> Result<bool, String> {
         };
         let mut tally = Tally::new();
         for seed in settings.seed.. {
-            let until = images.min(tally.images + IMAGES_PER_RECORDING);
-            if until == tally.images {
+            let goes_on = run.is_control() && tally.losses() == 0;
+            let wanted = if goes_on { images * CONTROL_ROUNDS_MAX } else { images };
+            let until = wanted.min(tally.images + images.min(IMAGES_PER_RECORDING));
+            if until <= tally.images {
                 break;
             }
             let recording = record(&examiner, run, seed)?;

@@ -1,7 +1,8 @@
 //! Downloads that survive lost connections: a file comes in segments, each verified on its own.
 //!
 //! A segment is requested while the one before it is still coming, so the connection is never idle between them.
-//! Segments after the first are tied to the version of the first by `if=ETAG`.
+//! Segments after the first are tied to the version of the first by `if=ETAG`. Where the server keeps the digest of the
+//! file from its upload, the whole must have it too.
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
@@ -31,6 +32,8 @@ struct Segments<'a> {
     size_max: u64,
     /// False for an empty file, of which no range can be requested.
     has_range: bool,
+    /// False if the server keeps no digests.
+    asks_digest: bool,
 }
 
 impl Client {
@@ -56,7 +59,15 @@ impl Client {
     ) -> Result<Download, ClientError> {
         self.check(path)?;
         let mut part = PartialFile::open(dir, name, progress).map_err(|kind| self.error(path, kind))?;
-        let got = self.download(path, &mut part, self.options.segment_max, progress)?;
+        let got = match self.download(path, &mut part, self.options.segment_max, progress) {
+            Ok(got) => got,
+            Err(error) => {
+                if let ErrorKind::DamagedAtServer = error.kind {
+                    part.discard();
+                }
+                return Err(error);
+            }
+        };
         part.finish(got.mtime).map_err(|kind| self.error(path, kind))?;
         Ok(got)
     }
@@ -81,8 +92,11 @@ impl Client {
         progress: &mut dyn Progress,
     ) -> Result<Download, ClientError> {
         let segment_min = self.options.segment_min.clamp(1, segment_max.max(1));
-        let segment_first = SEGMENT_FIRST.clamp(segment_min, segment_max.max(1));
-        let mut segments = Segments { path, size: segment_first, size_max: segment_max, has_range: true };
+        // Where a connection broke before, small segments are more likely to be completed.
+        let segment_first = if sink.was_interrupted() { segment_min } else { SEGMENT_FIRST };
+        let segment_first = segment_first.clamp(segment_min, segment_max.max(1));
+        let mut segments =
+            Segments { path, size: segment_first, size_max: segment_max, has_range: true, asks_digest: true };
         let mut retry = Retry::new(&self.options);
         let mut restarts = 0;
         loop {
@@ -95,6 +109,10 @@ impl Client {
                 // No version is known yet, and no range can be satisfied: the file is empty.
                 Some(416) if sink.version().is_none() && segments.has_range => {
                     segments.has_range = false;
+                    Ok(())
+                }
+                Some(400) if segments.asks_digest => {
+                    segments.asks_digest = false;
                     Ok(())
                 }
                 Some(412 | 416) if restarts < RESTARTS_MAX => {
@@ -125,7 +143,7 @@ impl Segments<'_> {
         sink: &mut dyn Sink,
         progress: &mut dyn Progress,
     ) -> Result<Download, ErrorKind> {
-        self.request(connection, sink.version(), sink.verified())?;
+        self.request(connection, sink.version(), sink.verified(), self.asks_digest)?;
         let mut asked = self.size;
         let mut total = None;
         loop {
@@ -133,6 +151,10 @@ impl Segments<'_> {
             check(&got, total, sink, asked)?;
             if sink.version().is_none() {
                 sink.begin(&got.etag, got.total)?;
+            }
+            let is_whole = got.size == got.total;
+            if let Some(digest) = got.sha256.filter(|_| !is_whole) {
+                sink.expect(digest)?;
             }
             if total.is_none() {
                 progress.total(got.total);
@@ -142,7 +164,7 @@ impl Segments<'_> {
             let end = got.first + got.size;
             if end < got.total {
                 self.size = self.size.saturating_mul(2).min(self.size_max);
-                self.request(connection, sink.version(), end)?;
+                self.request(connection, sink.version(), end, false)?;
                 asked = self.size;
             }
             let mut at = got.first;
@@ -156,15 +178,22 @@ impl Segments<'_> {
                 sink.verify(&digest)?;
             }
             if end == got.total {
-                return Ok(got);
+                let is_damaged = is_whole && got.sha256.is_some_and(|stored| stored != digest);
+                return if is_damaged || !sink.is_as_expected() { Err(ErrorKind::DamagedAtServer) } else { Ok(got) };
             }
         }
     }
 
     /// Requests the segment that begins at `first`.
-    fn request(&self, connection: &mut Connection, version: Option<&str>, first: u64) -> Result<(), ErrorKind> {
+    fn request(
+        &self,
+        connection: &mut Connection,
+        version: Option<&str>,
+        first: u64,
+        asks_digest: bool,
+    ) -> Result<(), ErrorKind> {
         let range = self.has_range.then(|| format!("{first}-{}", first.saturating_add(self.size - 1)));
-        connection.send_request(&get::request(self.path, range.as_deref(), version))
+        connection.send_request(&get::request(self.path, range.as_deref(), version, asks_digest))
     }
 }
 

@@ -29,6 +29,8 @@ pub enum ErrorKind {
     InvalidPath(&'static str),
     /// The file on the server changed again and again while it was downloaded.
     KeepsChanging,
+    /// The file on the server does not have the digest that it had when it was stored.
+    DamagedAtServer,
     /// The content does not have the digest that was sent with it.
     DigestMismatch,
     /// A local file could not be read or written.
@@ -106,6 +108,9 @@ impl fmt::Display for ErrorKind {
             Self::KeepsChanging => {
                 f.write_str("the file kept changing on the server while it was downloaded; try again later")
             }
+            Self::DamagedAtServer => f.write_str(
+                "the file is damaged on the server: its SHA-256 is not the one it was stored with; store it again",
+            ),
             Self::DigestMismatch => f.write_str("the content was damaged in transit (its SHA-256 differs); try again"),
             Self::LocalFile { operation, path, source } => {
                 write!(f, "could not {operation} {}: {source}", printable(&path.to_string_lossy()))

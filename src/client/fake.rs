@@ -113,6 +113,9 @@ fn refuse(request: &Request<'_>, text: &[u8], state: &Mutex<State>, known: &mut 
         *known = request.verb == "AUTH" && request.word == Some(token);
         return (!*known).then(|| "ERR 401 a secret is needed\n".to_owned());
     }
+    if state.knows_no_digests && option(request, "digest").is_some() {
+        return Some("ERR 400 an option is unknown to this verb\n".to_owned());
+    }
     match &mut state.refuse {
         Some((count, reply)) if *count > 0 => {
             *count -= 1;
@@ -220,6 +223,9 @@ fn get(request: &Request<'_>, out: &mut Out, state: &Mutex<State>) -> io::Result
         state.damage -= 1;
         let middle = body.len() / 2;
         body[middle] ^= 1;
+    }
+    if let (Some("1"), Some(digest)) = (option(request, "digest"), file.sha256) {
+        extra += &format!(" sha256={}", hex(&digest));
     }
     state.sent += body.len() as u64;
     drop(state);

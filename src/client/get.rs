@@ -9,7 +9,7 @@ use super::connection::Connection;
 use super::error::{ClientError, ErrorKind};
 use super::options::Progress;
 use super::requests::Client;
-use crate::wire::line::Reply;
+use crate::wire::line::{self, Reply};
 use crate::wire::range::decimal;
 
 /// Which part of which version to download.
@@ -34,6 +34,8 @@ pub struct Download {
     pub size: u64,
     /// Size of the whole file.
     pub total: u64,
+    /// SHA-256 of the whole file, if the server keeps it and was asked for it.
+    pub sha256: Option<[u8; 32]>,
 }
 
 impl Client {
@@ -47,7 +49,7 @@ impl Client {
         progress: &mut dyn Progress,
     ) -> Result<Download, ClientError> {
         self.check(path)?;
-        let line = request(path, options.range, options.if_etag);
+        let line = request(path, options.range, options.if_etag, false);
         let written = Cell::new(0);
         self.attempt(
             path,
@@ -70,8 +72,11 @@ impl Client {
 }
 
 /// The request line.
-pub(super) fn request(path: &str, range: Option<&str>, if_etag: Option<&str>) -> String {
+pub(super) fn request(path: &str, range: Option<&str>, if_etag: Option<&str>, asks_digest: bool) -> String {
     let mut line = String::from("GET trailer=sha256");
+    if asks_digest {
+        line.push_str(" digest=1");
+    }
     for (option, value) in [("range", range), ("if", if_etag)] {
         if let Some(value) = value {
             line.extend([" ", option, "=", value]);
@@ -106,7 +111,8 @@ fn parse(reply: &Reply) -> Option<Download> {
             agrees.then_some((first, total))?
         }
     };
-    Some(Download { etag: etag.to_owned(), mtime, first, size, total })
+    let sha256 = reply.key("sha256").and_then(line::sha256);
+    Some(Download { etag: etag.to_owned(), mtime, first, size, total, sha256 })
 }
 
 #[cfg(test)]
@@ -117,7 +123,9 @@ mod tests {
     fn replies_that_contradict_themselves_are_refused() {
         let read = |line: &str| parse(&Reply::parse(line).expect("a reply"));
         let got = read("OK 5 etag=a0-1 mtime=7 range=5-9/20").expect("a good reply");
-        assert_eq!((got.first, got.size, got.total, got.mtime), (5, 5, 20, 7));
+        assert_eq!((got.first, got.size, got.total, got.mtime, got.sha256), (5, 5, 20, 7, None));
+        let digest = format!("OK 5 etag=a sha256={}", "0a".repeat(32));
+        assert_eq!(read(&digest).expect("a good reply").sha256, Some([10; 32]));
         for bad in [
             "OK 5",
             "OK 5 etag=a range=5-8/20",

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::dir::Dir;
 use super::error::ErrorKind;
 use super::options::Progress;
+use super::prefix_digest::PrefixDigest;
 use super::sink::Sink;
 use crate::wire::line;
 use crate::wire::range::decimal;
@@ -48,6 +49,9 @@ pub(super) struct PartialFile<'a> {
     total: u64,
     verified: u64,
     end: u64,
+    /// The digest of the bytes so far; follows them only while one is expected.
+    whole: PrefixDigest,
+    expected: Option<[u8; 32]>,
 }
 
 impl<'a> PartialFile<'a> {
@@ -59,9 +63,20 @@ impl<'a> PartialFile<'a> {
         let (name, dest) = (part_name(dest), dest.to_owned());
         let mut record_name = name.clone();
         record_name.push(".etag");
-        let (file, record, version) = (None, None, None);
-        let mut part =
-            Self { dir, dest, name, record_name, file, record, version, total: u64::MAX, verified: 0, end: 0 };
+        let mut part = Self {
+            dir,
+            dest,
+            name,
+            record_name,
+            file: None,
+            record: None,
+            version: None,
+            total: u64::MAX,
+            verified: 0,
+            end: 0,
+            whole: PrefixDigest::new(),
+            expected: None,
+        };
         part.file = part.lock(false)?;
         if let Some(file) = &part.file {
             progress.verifying(file.metadata().map_or(0, |metadata| metadata.len()));
@@ -107,7 +122,10 @@ impl<'a> PartialFile<'a> {
             return Ok(());
         }
         let Some((etag, segments)) = parse_record(&text) else { return Ok(()) };
-        let verified = matching_bytes(self.locked(), &segments).map_err(|error| self.error("read", error))?;
+        let mut whole = PrefixDigest::new();
+        let verified = matching_bytes(self.locked(), &segments, &mut whole);
+        let verified = verified.map_err(|error| self.error("read", error))?;
+        self.whole = whole;
         if verified == 0 {
             return Ok(());
         }
@@ -135,6 +153,13 @@ impl<'a> PartialFile<'a> {
         self.dir.remove(&self.record_name).map_err(|error| self.record_error("remove", error))
     }
 
+    /// Removes the part, whose bytes are of no use.
+    pub(super) fn discard(self) {
+        for name in [&self.record_name, &self.name] {
+            let _ = self.dir.remove(name);
+        }
+    }
+
     fn write_first_line(&mut self) -> Result<(), ErrorKind> {
         let etag = self.version.as_deref().unwrap_or_default();
         self.record = Some(self.write_record(&format!("{etag} {}\n", self.total))?);
@@ -148,6 +173,13 @@ impl<'a> PartialFile<'a> {
             Ok(record)
         });
         written.map_err(|error| self.record_error("write", error))
+    }
+
+    /// Brings the digest to the verified bytes, where one is expected.
+    fn follow(&mut self) -> Result<(), ErrorKind> {
+        let Some(file) = self.file.as_ref().filter(|_| self.expected.is_some()) else { return Ok(()) };
+        let followed = self.whole.seek(file, self.verified);
+        followed.map_err(|error| self.error("read", error))
     }
 
     fn locked(&self) -> &File {
@@ -172,18 +204,35 @@ impl Sink for PartialFile<'_> {
         self.verified
     }
 
+    fn was_interrupted(&self) -> bool {
+        self.file.is_some()
+    }
+
     fn begin(&mut self, etag: &str, total: u64) -> Result<(), ErrorKind> {
         if self.file.is_none() {
             self.file = self.lock(true)?;
         }
         (self.version, self.total, self.verified, self.record) = (Some(etag.to_owned()), total, 0, None);
+        (self.whole, self.expected) = (PrefixDigest::new(), None);
         if total >= RECORD_LEN_MIN || self.dir.stat(&self.record_name).is_ok() {
             self.write_first_line()?;
         }
         self.rewind()
     }
 
+    fn expect(&mut self, digest: [u8; 32]) -> Result<(), ErrorKind> {
+        self.expected = Some(digest);
+        self.follow()
+    }
+
+    fn is_as_expected(&self) -> bool {
+        self.expected.is_none_or(|digest| digest == self.whole.value())
+    }
+
     fn write(&mut self, bytes: &[u8]) -> Result<(), ErrorKind> {
+        if self.expected.is_some() {
+            self.whole.update(bytes);
+        }
         let written = self.locked().write_all(bytes);
         self.end += bytes.len() as u64;
         written.map_err(|error| self.error("write", error))
@@ -204,7 +253,8 @@ impl Sink for PartialFile<'_> {
         let Some(mut file) = self.file.as_ref().filter(|_| self.version.is_some()) else { return Ok(()) };
         let rewound = file.set_len(self.verified).and_then(|()| file.seek(SeekFrom::Start(self.verified)));
         self.end = self.verified;
-        rewound.map(drop).map_err(|error| self.error("write", error))
+        rewound.map_err(|error| self.error("write", error))?;
+        self.follow()
     }
 
     fn reset(&mut self) -> Result<(), ErrorKind> {
@@ -237,8 +287,8 @@ fn parse_record(text: &str) -> Option<(String, Vec<VerifiedSegment>)> {
     etag_is_plain.then(|| (etag.to_owned(), segments))
 }
 
-/// How many bytes of the file match the digests of the record.
-fn matching_bytes(mut file: &File, segments: &[VerifiedSegment]) -> io::Result<u64> {
+/// How many bytes of the file match the digests of the record; `whole` is given them all, and perhaps more.
+fn matching_bytes(mut file: &File, segments: &[VerifiedSegment], whole: &mut PrefixDigest) -> io::Result<u64> {
     let mut buffer = vec![0; CHECK_BYTES];
     let mut verified = 0;
     file.seek(SeekFrom::Start(0))?;
@@ -252,6 +302,7 @@ fn matching_bytes(mut file: &File, segments: &[VerifiedSegment]) -> io::Result<u
                 return Ok(verified);
             }
             hasher.update(&buffer[..count]);
+            whole.update(&buffer[..count]);
             left -= count as u64;
         }
         if <[u8; 32]>::from(hasher.finalize()) != *digest {

@@ -1,4 +1,4 @@
-//! The SHA-256 of a file as far as it was sent, which can go back: a resumed upload begins before the last byte sent.
+//! The SHA-256 of a file as far as it was transferred, which can go back: a resumed transfer begins before the last byte.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -13,6 +13,7 @@ const STATES_MAX: usize = 1024;
 const READ_BYTES: usize = 256 << 10;
 
 /// The digest of the first `len` bytes, and some states on the way there.
+#[derive(Debug)]
 pub(super) struct PrefixDigest {
     hasher: Sha256,
     len: u64,
@@ -46,7 +47,7 @@ impl PrefixDigest {
 
     /// Goes to the first `len` bytes of `file`, of which as few as possible are read, and leaves it there. An error of
     /// kind `UnexpectedEof` if the file is shorter.
-    pub(super) fn seek(&mut self, file: &mut File, len: u64) -> io::Result<()> {
+    pub(super) fn seek(&mut self, mut file: &File, len: u64) -> io::Result<()> {
         if len < self.len {
             let covered = self.states.partition_point(|(at, _)| *at <= len);
             self.states.truncate(covered);
@@ -86,11 +87,11 @@ mod tests {
         let mut file = File::open(&path).expect("open");
         let mut digest = PrefixDigest::new();
         for len in [3_000_000, 5_000_000, 0, 1, 1 << 20, (1 << 20) - 1, 4_999_999, 5_000_000, 2 << 20] {
-            digest.seek(&mut file, len as u64).expect("read");
+            digest.seek(&file, len as u64).expect("read");
             assert_eq!(digest.value(), <[u8; 32]>::from(Sha256::digest(&bytes[..len])), "{len}");
             assert_eq!(file.stream_position().expect("a position"), len as u64);
         }
-        let error = digest.seek(&mut file, 5_000_001).expect_err("too short");
+        let error = digest.seek(&file, 5_000_001).expect_err("too short");
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 

@@ -95,7 +95,7 @@ impl<'a> Upload<'a> {
             self.record.renew().map_err(no_token)?;
         }
         if matches!(self.stage, Stage::Recorded) {
-            self.find(connection, &mut file, progress)?;
+            self.find(connection, &file, progress)?;
         }
         let offset = connection.offer(&self.line())?;
         if offset > self.source.len {
@@ -114,12 +114,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Asks how far the upload of an earlier run is.
-    fn find(
-        &mut self,
-        connection: &mut Connection,
-        file: &mut File,
-        progress: &mut dyn Progress,
-    ) -> Result<(), ErrorKind> {
+    fn find(&mut self, connection: &mut Connection, file: &File, progress: &mut dyn Progress) -> Result<(), ErrorKind> {
         let line = format!("STAT resume={} {}\n", self.record.token(), self.path);
         match connection.ask(&line) {
             Ok(reply) if reply.key("complete") == Some("1") => {

@@ -145,7 +145,8 @@ impl Reply {
         let mut keys = Vec::new();
         while let Some((token, tail)) = (!rest.is_empty()).then(|| rest.split_once(' ').unwrap_or((rest, ""))) {
             let Some((key, value)) = token.split_once('=') else { break };
-            if !key.bytes().all(|byte| byte.is_ascii_lowercase()) {
+            // Words of a refusal may begin with the name of an option: `range= is not …`.
+            if value.is_empty() || !key.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
                 break;
             }
             keys.push((key.to_owned(), unescape(value).ok()?.into_owned()));
@@ -200,6 +201,10 @@ mod tests {
     fn replies_are_read_with_and_without_keys() {
         let ok = Reply::parse("OK 5 etag=00 mtime=7 range=0-4/9").expect("a reply");
         assert_eq!((ok.key("etag"), ok.key("range"), ok.key("nothing")), (Some("00"), Some("0-4/9"), None));
+        let known = Reply::parse("OK 5 etag=00 sha256=0a mtime=7").expect("a reply");
+        assert_eq!((known.key("sha256"), known.key("mtime")), (Some("0a"), Some("7")));
+        let Some(Reply::Err { words, .. }) = Reply::parse("ERR 400 sha256= is wrong") else { panic!("a refusal") };
+        assert_eq!(words, "sha256= is wrong");
         let busy = Reply::parse("ERR 429 retry=1 the server is busy = full").expect("a reply");
         assert_eq!(busy.key("retry"), Some("1"));
         assert!(matches!(busy, Reply::Err { code: 429, words, .. } if words == "the server is busy = full"));

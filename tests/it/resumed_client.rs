@@ -235,3 +235,75 @@ fn a_put_survives_cut_links_and_kills_of_both_ends_and_sends_little_again() {
     assert_eq!(records(&dir), Vec::<PathBuf>::new());
     server.end();
 }
+
+#[test]
+fn a_get_survives_cut_links_and_kills_of_both_ends_and_fetches_little_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (root, local, state) = (dir.path().join("root"), dir.path().join("local"), dir.path().join("state"));
+    fs::create_dir_all(root.join("d")).expect("created");
+    let bytes = content(4, LEN);
+    fs::write(root.join("d/f"), &bytes).expect("written");
+    let mut server = start(&root);
+    let link = Link::to(server.address(), Direction::ToClient);
+    let source = format!("{}/d/f", link.address);
+    let arguments = ["get", &source, local.to_str().expect("UTF-8"), "--retries", "1000"];
+    let mut client = Running::start(&state, &arguments);
+    let mut seed = 2;
+    for cut in 0..CUTS {
+        link.pass(random(&mut seed) % (LEN / CUTS) as u64, || client.ended().is_some());
+        assert_eq!(client.ended(), None, "it cannot be done before all has passed");
+        assert!(!local.exists());
+        match cut % 3 {
+            0 => link.cut(),
+            1 => {
+                drop(client);
+                link.cut();
+                client = Running::start(&state, &arguments);
+            }
+            _ => {
+                drop(server);
+                server = start(&root);
+                link.lead_to(server.address());
+                link.cut();
+            }
+        }
+    }
+    link.allow(u64::MAX);
+    client.ends_well();
+    assert_same(&fs::read(&local).expect("there"), &bytes, "the file");
+    let again = link.passed() - LEN as u64;
+    // Of each cut a segment, which is about as long as those before it.
+    let most = (CUTS * 64 * 1024 + LEN / 4) as u64;
+    assert!(again <= most, "{again} bytes were fetched again, at most {most} are acceptable");
+    assert_eq!(fs::read_dir(dir.path()).expect("there").count(), 2, "the root and the file");
+    server.end();
+}
+
+#[test]
+fn a_file_that_changes_between_two_runs_of_get_or_put_arrives_as_it_is_then() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (root, local, state) = (dir.path().join("root"), dir.path().join("local"), dir.path().join("state"));
+    fs::create_dir(&root).expect("created");
+    let [older, newer] = [content(5, LEN), content(6, LEN)];
+    let server = start(&root);
+    for (verb, source, dest) in [("get", root.join("f"), local.clone()), ("put", local.clone(), root.join("f"))] {
+        for path in [&source, &dest] {
+            let _ = fs::remove_file(path);
+        }
+        fs::write(&source, &older).expect("written");
+        let direction = if verb == "get" { Direction::ToClient } else { Direction::ToServer };
+        let link = Link::to(server.address(), direction);
+        let (remote, local) = (format!("{}/f", link.address), local.to_str().expect("UTF-8"));
+        let arguments = if verb == "get" { [verb, &remote, local] } else { [verb, local, &remote] };
+        let client = Running::start(&state, &arguments);
+        link.pass(LEN as u64 / 2, || false);
+        drop(client);
+        link.cut();
+        fs::remove_file(&source).expect("removed");
+        fs::write(&source, &newer).expect("written");
+        link.allow(u64::MAX);
+        Running::start(&state, &arguments).ends_well();
+        assert_same(&fs::read(&dest).expect("there"), &newer, verb);
+    }
+    server.end();
+}

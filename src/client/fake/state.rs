@@ -5,6 +5,8 @@ use std::io::{self, BufRead as _, BufReader, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::wire::line::Request;
 
 /// One stored file.
@@ -13,6 +15,8 @@ pub(crate) struct Stored {
     pub(crate) bytes: Arc<Vec<u8>>,
     pub(crate) mtime: u64,
     pub(crate) etag: String,
+    /// The digest that is kept of it.
+    pub(crate) sha256: Option<[u8; 32]>,
 }
 
 /// What the server does wrong, and what it did.
@@ -28,6 +32,8 @@ pub(crate) struct State {
     pub(crate) received: u64,
     /// So many of these uploads are stored, and the connection ends before the reply.
     pub(crate) lose_confirmations: u32,
+    /// Requests for digests are refused, as by a server that keeps none.
+    pub(crate) knows_no_digests: bool,
     /// Uploads that can be resumed get this answer.
     pub(crate) refuse_resume: Option<&'static str>,
     /// Bytes of file content sent.
@@ -70,7 +76,10 @@ impl State {
     pub(super) fn store(&mut self, path: &str, bytes: Vec<u8>, mtime: u64) -> String {
         self.versions += 1;
         let etag = format!("{:x}-{:x}", bytes.len(), self.versions);
-        self.files.insert(path.to_owned(), Stored { bytes: Arc::new(bytes), mtime, etag: etag.clone() });
+        self.files.insert(
+            path.to_owned(),
+            Stored { sha256: Some(Sha256::digest(&bytes).into()), bytes: Arc::new(bytes), mtime, etag: etag.clone() },
+        );
         etag
     }
 

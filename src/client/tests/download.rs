@@ -59,7 +59,7 @@ fn a_lost_connection_costs_less_than_the_segments_in_flight() {
     target.assert_complete(&bytes);
     assert_eq!(notes.retries, 4);
     let state = fake.state();
-    let whole = format!("GET trailer=sha256 range=0-{} /f", SEGMENT - 1);
+    let whole = format!("GET trailer=sha256 digest=1 range=0-{} /f", SEGMENT - 1);
     assert_eq!(state.log.iter().filter(|line| **line == whole).count(), 1, "{:#?}", state.log);
     assert!(state.sent <= (1 << 20) + 4 * 2 * SEGMENT, "{}", state.sent);
 }
@@ -225,4 +225,47 @@ fn more_bytes_than_requested_are_not_held_in_memory() {
     let mut out = Vec::new();
     let error = impatient(&fake).get_stream("/f", &mut out, &mut ()).expect_err("more than was asked for");
     assert!(matches!(error.kind, ErrorKind::Protocol(_)) && out.is_empty(), "{error}");
+}
+
+#[test]
+fn a_file_that_is_damaged_on_the_server_is_not_kept() {
+    for len in [10, SEGMENT as usize, 1 << 20] {
+        let (fake, target, bytes) = (Fake::start(), Target::new(), noise(len));
+        fake.store("/f", &bytes);
+        fake.state().files.get_mut("/f").expect("there").sha256 = Some([7; 32]);
+        let error = client(&fake).get_file("/f", &target.dest, &mut ()).expect_err("damaged");
+        assert!(matches!(error.kind, ErrorKind::DamagedAtServer), "{error}");
+        assert!(!target.dest.exists() && !target.beside(".part").exists() && !target.beside(".part.etag").exists());
+        let error = client(&fake).get_stream("/f", &mut Vec::new(), &mut ()).expect_err("damaged");
+        assert!(matches!(error.kind, ErrorKind::DamagedAtServer), "{error}");
+    }
+}
+
+#[test]
+fn the_whole_is_checked_also_after_cuts_and_over_several_runs() {
+    let (fake, target, bytes) = (Fake::start(), Target::new(), noise(1 << 20));
+    fake.store("/f", &bytes);
+    fake.state().cut_replies = [300_000, 100_000, 5, 200_000].into();
+    client(&fake).get_stream("/f", &mut Vec::new(), &mut ()).expect("downloaded");
+    for cut in [300_000, 100_000, 250_000] {
+        fake.state().cut_replies = [cut].into();
+        impatient(&fake).get_file("/f", &target.dest, &mut ()).expect_err("cut off");
+    }
+    fake.state().cut_replies = [100_000, 200_000].into();
+    client(&fake).get_file("/f", &target.dest, &mut ()).expect("downloaded");
+    target.assert_complete(&bytes);
+    // The digest was asked for once on each connection.
+    fake.state().files.get_mut("/f").expect("there").sha256 = Some([7; 32]);
+    fake.state().cut_replies = [400_000, 200_000].into();
+    let error = client(&fake).get_file("/f", &target.dest, &mut ()).expect_err("damaged");
+    assert!(matches!(error.kind, ErrorKind::DamagedAtServer), "{error}");
+}
+
+#[test]
+fn a_server_that_keeps_no_digests_is_not_asked_again() {
+    let (fake, target, bytes) = (Fake::start(), Target::new(), noise(1 << 20));
+    fake.store("/f", &bytes);
+    fake.state().knows_no_digests = true;
+    impatient(&fake).get_file("/f", &target.dest, &mut ()).expect("downloaded");
+    target.assert_complete(&bytes);
 }

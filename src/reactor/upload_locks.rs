@@ -21,8 +21,19 @@ pub(super) struct UploadLocks {
 #[derive(Debug)]
 struct Holder {
     conn: ConnId,
+    hold: Hold,
     /// Waits until `conn` lets go.
     next: Option<(ConnId, Op)>,
+}
+
+/// How far a connection is with its upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    /// Its operation is at the store: there is nothing yet that it could let go of.
+    Opening,
+    /// The same; it is told as soon as it is attached.
+    OpeningForAnother,
+    Attached,
 }
 
 /// What the reactor is to do.
@@ -50,14 +61,20 @@ impl UploadLocks {
     pub(super) fn acquire(&mut self, conn: ConnId, id: UploadId, op: Op) -> Option<Op> {
         match self.uploads.get_mut(&id) {
             None => {
-                self.attach(conn, id);
+                self.attach(conn, id, Hold::Opening);
+                Some(op)
+            }
+            // Its request before this one ended in this very turn: nothing of it is at the store.
+            Some(holder) if holder.conn == conn => {
+                holder.hold = Hold::Opening;
+                self.due.extend(holder.next.take().map(|(older, _)| Due::Refuse(older)));
                 Some(op)
             }
             Some(holder) => {
-                self.due.push(match holder.next.replace((conn, op)) {
-                    Some((older, _)) => Due::Refuse(older),
-                    None => Due::Supersede(holder.conn),
-                });
+                match holder.next.replace((conn, op)) {
+                    Some((older, _)) => self.due.push(Due::Refuse(older)),
+                    None => self.due.extend(holder.supersede()),
+                }
                 None
             }
         }
@@ -65,16 +82,16 @@ impl UploadLocks {
 
     /// `conn` will ask for this upload once it may.
     pub(super) fn announce(&mut self, conn: ConnId, id: UploadId) {
-        if let Some(holder) = self.uploads.get(&id)
+        if let Some(holder) = self.uploads.get_mut(&id)
             && holder.conn != conn
             && holder.next.is_none()
         {
-            self.due.push(Due::Supersede(holder.conn));
+            self.due.extend(holder.supersede());
         }
     }
 
-    fn attach(&mut self, conn: ConnId, id: UploadId) {
-        self.uploads.insert(id, Holder { conn, next: None });
+    fn attach(&mut self, conn: ConnId, id: UploadId, hold: Hold) {
+        self.uploads.insert(id, Holder { conn, hold, next: None });
         self.held.insert(conn, id);
     }
 
@@ -82,8 +99,12 @@ impl UploadLocks {
     pub(super) fn driven(&mut self, conn: ConnId, attached_to: Option<UploadId>, has_ops: bool) {
         match (self.held.get(&conn).copied(), attached_to) {
             // The store has just made it.
-            (None, Some(id)) => self.attach(conn, id),
-            (Some(held), attached_to) if attached_to != Some(held) && !has_ops => self.release(conn, held),
+            (None, Some(id)) => self.attach(conn, id, Hold::Attached),
+            (Some(held), attached_to) if attached_to == Some(held) => {
+                let holder = self.uploads.get_mut(&held);
+                self.due.extend(holder.and_then(Holder::attached));
+            }
+            (Some(held), _) if !has_ops => self.release(conn, held),
             _ => {}
         }
     }
@@ -92,7 +113,7 @@ impl UploadLocks {
         self.held.remove(&conn);
         let Some(Holder { next, .. }) = self.uploads.remove(&id) else { return };
         if let Some((next, op)) = next {
-            self.attach(next, id);
+            self.attach(next, id, Hold::Opening);
             self.due.push(Due::Submit(next, op));
         }
     }
@@ -104,6 +125,25 @@ impl UploadLocks {
 
     pub(super) fn take_due(&mut self) -> Vec<Due> {
         std::mem::take(&mut self.due)
+    }
+}
+
+impl Holder {
+    /// Another connection waits.
+    fn supersede(&mut self) -> Option<Due> {
+        match self.hold {
+            Hold::Attached => Some(Due::Supersede(self.conn)),
+            Hold::Opening | Hold::OpeningForAnother => {
+                self.hold = Hold::OpeningForAnother;
+                None
+            }
+        }
+    }
+
+    /// The connection is attached.
+    fn attached(&mut self) -> Option<Due> {
+        let was = std::mem::replace(&mut self.hold, Hold::Attached);
+        (was == Hold::OpeningForAnother).then_some(Due::Supersede(self.conn))
     }
 }
 
@@ -125,7 +165,7 @@ mod tests {
     #[test]
     fn a_request_that_waits_for_a_slot_has_the_older_connection_let_go_already() {
         let mut locks = UploadLocks::default();
-        assert!(locks.acquire(conn(1), ID, remove(ID)).is_some());
+        locks.driven(conn(1), Some(ID), false);
         locks.announce(conn(2), OTHER);
         locks.announce(conn(1), ID);
         assert!(locks.take_due().is_empty());
@@ -136,7 +176,7 @@ mod tests {
     #[test]
     fn a_newer_request_waits_until_the_older_connection_has_let_go() {
         let mut locks = UploadLocks::default();
-        assert!(locks.acquire(conn(1), ID, remove(ID)).is_some());
+        locks.driven(conn(1), Some(ID), false);
         assert!(locks.acquire(conn(2), OTHER, remove(OTHER)).is_some(), "another upload");
         assert!(locks.acquire(conn(3), ID, remove(ID)).is_none());
         assert!(matches!(locks.take_due()[..], [Due::Supersede(older)] if older == conn(1)));
@@ -159,5 +199,35 @@ mod tests {
         assert!(matches!(locks.take_due()[..], [Due::Supersede(_), Due::Refuse(second)] if second == conn(2)));
         locks.driven(conn(1), None, false);
         assert!(matches!(locks.take_due()[..], [Due::Submit(newest, _)] if newest == conn(3)));
+    }
+
+    #[test]
+    fn a_connection_that_is_still_opening_its_upload_is_told_once_it_is_attached() {
+        for announces in [false, true] {
+            let mut locks = UploadLocks::default();
+            assert!(locks.acquire(conn(1), ID, remove(ID)).is_some());
+            if announces {
+                locks.announce(conn(2), ID);
+            } else {
+                assert!(locks.acquire(conn(2), ID, remove(ID)).is_none());
+            }
+            locks.driven(conn(1), None, true);
+            assert!(locks.take_due().is_empty(), "it has nothing to let go of yet");
+            locks.driven(conn(1), Some(ID), false);
+            assert!(matches!(locks.take_due()[..], [Due::Supersede(older)] if older == conn(1)));
+            locks.driven(conn(1), Some(ID), false);
+            assert!(locks.take_due().is_empty(), "it was told");
+        }
+    }
+
+    #[test]
+    fn a_connection_does_not_wait_for_itself() {
+        let mut locks = UploadLocks::default();
+        locks.driven(conn(1), Some(ID), false);
+        assert!(locks.acquire(conn(1), ID, remove(ID)).is_some());
+        assert!(locks.take_due().is_empty());
+        assert!(locks.acquire(conn(2), ID, remove(ID)).is_none());
+        assert!(locks.acquire(conn(1), ID, remove(ID)).is_some());
+        assert!(matches!(locks.take_due()[..], [Due::Refuse(older)] if older == conn(2)));
     }
 }

@@ -179,3 +179,19 @@ fn of_two_servers_on_one_folder_one_at_a_time_writes_an_upload() {
     drop(one);
     assert_eq!(go(&mut other.client(), "PUT 10 resume=token /g"), 4);
 }
+
+#[test]
+fn a_request_sent_right_behind_the_body_goes_on_with_the_same_token() {
+    let server = Running::start();
+    let mut client = server.client();
+    assert_eq!(go(&mut client, "PUT 5 resume=token /f"), 0);
+    client.send("first");
+    for _ in 0..3 {
+        client.send("PUT 5 resume=token /f\n");
+        assert!(client.line().starts_with("OK 0 "));
+        assert_eq!(client.line(), "GO 0");
+        client.send("other");
+    }
+    assert!(client.line().starts_with("OK 0 "));
+    assert_eq!(client.get("/f"), b"other");
+}

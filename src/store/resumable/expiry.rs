@@ -52,9 +52,16 @@ impl Pass {
     /// Does a little; `None` when there is nothing left to do.
     pub(crate) fn step(mut self: Box<Self>, uploads: &Uploads) -> Option<Box<Self>> {
         for _ in 0..STEP {
-            let Some(Ok(entry)) = self.names.read() else {
-                self.end(uploads);
-                return None;
+            let entry = match self.names.read() {
+                Some(Ok(entry)) => entry,
+                Some(Err(error)) => {
+                    log::warn!(target: TARGET, "not all uploads were looked at: {error}");
+                    return None;
+                }
+                None => {
+                    self.end(uploads);
+                    return None;
+                }
             };
             let name = entry.file_name().to_str().unwrap_or("");
             let looked_at = if let Some(id) = name.strip_suffix(INFO).and_then(UploadId::parse) {
@@ -169,8 +176,12 @@ impl Pass {
             ..found.slot.clone()
         };
         slot.expires_s = self.now_ns / 1_000_000_000 + uploads.kept.expiry_s;
-        // A part that is missing says the same, so nothing waits for this.
         uploads.write_next((id, &found.info), &found.slot, &mut slot, "")?;
+        if found.slot.status != Status::Unfinished {
+            // Its commit has failed. Without its part, the slot before this one would say that it is complete.
+            uploads.sync_record((id, &found.info), slot.sequence, "")?;
+        }
+        // Of any other, a part that is missing says the same.
         lock(&uploads.kept.index).found(id, share_of(&slot, found.header.client));
         self.removed += 1;
         Ok(())

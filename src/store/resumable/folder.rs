@@ -75,6 +75,14 @@ impl Folder {
         Ok(mtime_ns(&stat))
     }
 
+    /// Held while a file is made or removed without a record that could be locked: until the result is dropped.
+    pub(crate) fn lock_making(&self) -> Result<OwnedFd, Errno> {
+        // An open file of its own: threads that share one do not exclude each other.
+        let clock = openat(&self.dir.fd, CLOCK, OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        retry_on_intr(|| flock(&clock, FlockOperation::LockExclusive))?;
+        Ok(clock)
+    }
+
     pub(crate) fn open_part(&self, id: UploadId) -> Result<Option<OwnedFd>, Errno> {
         self.open_file(&part_name(id))
     }

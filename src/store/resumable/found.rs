@@ -133,30 +133,56 @@ impl Uploads {
             return Ok(state(id, &header, &attached.saved(), UploadStage::Unfinished));
         }
         let found = self.find_record(&folder, id)?.ok_or_else(not_found)?;
-        match found.stage {
+        if found.stage == Stage::Unfinished && self.is_believed(id, &found.slot) {
+            return Ok(state(id, &found.header, &found.slot, UploadStage::Unfinished));
+        }
+        // Another process may be committing it at this moment.
+        let state = self.with_record(&folder, id, |mut found| match found.stage {
             Stage::Expired | Stage::Lost => Err(StoreError::refused(Failure::Gone, "upload")),
             Stage::Unfinished => {
-                self.believe(&folder, id, &found)?;
+                self.believe(&folder, id, &mut found)?;
                 Ok(state(id, &found.header, &found.slot, UploadStage::Unfinished))
             }
             Stage::Complete => {
-                self.believe(&folder, id, &found)?;
+                self.believe(&folder, id, &mut found)?;
                 Ok(self.complete_state(id, &found))
             }
-        }
+        });
+        state?.ok_or_else(not_found)
     }
 
-    /// Makes durable what was read: it may have been in the page cache only.
-    pub(crate) fn believe(&self, folder: &Folder, id: UploadId, found: &Found) -> Result<(), StoreError> {
-        if lock(&self.kept.index).durable(id) < found.slot.sequence {
-            self.sync_record((id, &found.info), found.slot.sequence, "")?;
+    /// True if an offset in this slot may be told as it is.
+    fn is_believed(&self, id: UploadId, slot: &Slot) -> bool {
+        let is_synced = slot.offset == 0 || slot.durability == Durability::Durable;
+        !self.durable || is_synced && self.durable_up_to(id, slot) >= slot.sequence
+    }
+
+    /// Makes durable what was read, under the lock of the record: it may have been in the page cache only.
+    pub(crate) fn believe(&self, folder: &Folder, id: UploadId, found: &mut Found) -> Result<(), StoreError> {
+        if !self.durable {
+            return Ok(());
         }
-        if found.stage == Stage::Complete && self.durable {
-            // The name that the part has now is at least as durable as the loss of its old one.
-            self.sync_dir(&self.synced_for(&folder.dir), 1)
-                .map_err(|e| self.kept_error("fsync .filewharf/uploads", "", e))?;
+        if self.durable_up_to(id, &found.slot) < found.slot.sequence {
+            self.sync_again((id, &found.info), &found.slot, "")?;
         }
-        Ok(())
+        match found.stage {
+            Stage::Complete => {
+                // The name that the part has now is at least as durable as the loss of its old one.
+                self.sync_dir(&self.synced_for(&folder.dir), 1)
+                    .map_err(|e| self.kept_error("fsync .filewharf/uploads", "", e))
+            }
+            // A store that does not sync has written it.
+            Stage::Unfinished if found.slot.durability == Durability::Written && found.slot.offset > 0 => {
+                let part = folder.open_part(id).map_err(|e| self.kept_error("openat part", "", e))?;
+                self.sync_part(&part.ok_or_else(not_found)?, "")?;
+                let mut slot = Slot { durability: Durability::Durable, ..found.slot.clone() };
+                self.write_next((id, &found.info), &found.slot, &mut slot, "")?;
+                self.sync_record((id, &found.info), slot.sequence, "")?;
+                found.slot = slot;
+                Ok(())
+            }
+            Stage::Unfinished | Stage::Expired | Stage::Lost => Ok(()),
+        }
     }
 
     pub(crate) fn complete_state(&self, id: UploadId, found: &Found) -> UploadState {
@@ -191,6 +217,17 @@ impl Uploads {
             self.remove_files(&folder, id)
         });
         removed?.ok_or_else(not_found)
+    }
+
+    /// Removes an upload that has ended, to make place. One that another process has made anew meanwhile stays.
+    pub(crate) fn forget_ended(&self, folder: &Folder, id: UploadId) -> Result<(), StoreError> {
+        let forgotten = self.with_record(folder, id, |found| {
+            if found.stage == Stage::Unfinished || self.check_unowned(folder, id, &found).is_err() {
+                return Ok(());
+            }
+            folder.remove(id).map_err(|e| self.kept_error("unlinkat", "", e))
+        });
+        forgotten.map(drop)
     }
 
     /// Removes the files of an upload, under the lock of its record.

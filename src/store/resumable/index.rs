@@ -92,6 +92,8 @@ impl Index {
             self.entries.remove(&oldest);
         }
         self.put(id, share);
+        // The record of another upload may have had this id before.
+        self.is_durable(id, 0);
         Ok(forgotten)
     }
 
@@ -149,10 +151,10 @@ impl Index {
         }
     }
 
-    /// The record is durable up to this sequence number.
+    /// The record is durable up to this sequence number. Called under its lock.
     pub(crate) fn is_durable(&mut self, id: UploadId, sequence: u64) {
         if let Some(entry) = self.entries.get_mut(&id) {
-            entry.durable = entry.durable.max(sequence);
+            entry.durable = sequence;
         }
     }
 

@@ -10,7 +10,7 @@ use crate::error::{Failure, StoreError};
 use crate::ids::ClientAddress;
 use crate::object::{Durability, Stored};
 use crate::os::process::clock;
-use crate::store::fs::errno::{SiteErrno, TARGET};
+use crate::store::fs::errno::{SiteErrno, TARGET, is_stale};
 use crate::store::fs::stat;
 use crate::store::fs::sync::Scope;
 use crate::store::mutex::lock;
@@ -52,7 +52,7 @@ impl Uploads {
         attachment.lock().map_err(|e| self.kept_error("flock info", path, e))
     }
 
-    fn record_locked(
+    pub(crate) fn record_locked(
         &self,
         attachment: &Attachment,
         path: &str,
@@ -61,6 +61,21 @@ impl Uploads {
     ) -> Result<Slot, StoreError> {
         let (id, info) = (attachment.id, &attachment.info);
         let now = attachment.is_leased().then(clock);
+        let newest = self.newest_of(attachment, path)?;
+        let mut slot = newest.clone();
+        self.stamp(&mut slot, &attachment.folder, path)?;
+        change(&mut slot);
+        self.write_next((id, info), &newest, &mut slot, path)?;
+        if sync == Sync::AsConfigured {
+            self.sync_record((id, info), slot.sequence, path)?;
+            attachment.was_saved(slot.clone(), now);
+        }
+        Ok(slot)
+    }
+
+    /// The newest slot, read under the lock of the record; refused if the upload was removed or another goes on with it.
+    pub(crate) fn newest_of(&self, attachment: &Attachment, path: &str) -> Result<Slot, StoreError> {
+        let (id, info) = (attachment.id, &attachment.info);
         if !is_linked(info).map_err(|e| self.kept_error("fstat info", path, e))? {
             return Err(StoreError::refused(Failure::Gone, "removed"));
         }
@@ -72,15 +87,7 @@ impl Uploads {
         if newest.generation != attachment.generation {
             return Err(superseded());
         }
-        let mut slot = newest.clone();
-        self.stamp(&mut slot, &attachment.folder, path)?;
-        change(&mut slot);
-        self.write_next((id, info), &newest, &mut slot, path)?;
-        if sync == Sync::AsConfigured {
-            self.sync_record((id, info), slot.sequence, path)?;
-            attachment.was_saved(slot.clone(), now);
-        }
-        Ok(slot)
+        Ok(newest)
     }
 
     /// When the next slot expires, and until when its owner may write.
@@ -105,17 +112,35 @@ impl Uploads {
         slot: &mut Slot,
         path: &str,
     ) -> Result<(), StoreError> {
-        let durable = lock(&self.kept.index).durable(id);
+        let durable = self.durable_up_to(id, newest);
         let mut step = 1;
         if self.durable && durable < newest.sequence {
             if durable > 0 && (newest.sequence - durable) % 2 == 1 {
                 step = 2;
             } else {
-                self.sync_record((id, info), newest.sequence, path)?;
+                self.sync_again((id, info), newest, path)?;
             }
         }
         slot.sequence = newest.sequence + step;
         write_slot(info, id, slot).map_err(|e| self.kept_error("pwrite info", path, e))
+    }
+
+    /// The sequence number up to which a record that ends with `newest` is known to be durable. What another process
+    /// wrote, it may not have synced.
+    pub(crate) fn durable_up_to(&self, id: UploadId, newest: &Slot) -> u64 {
+        if newest.owner == self.kept.owner { lock(&self.kept.index).durable(id) } else { 0 }
+    }
+
+    /// Makes the newest slot durable, under the lock of the record. It is written again first: if a sync has failed since
+    /// it was written, the kernel takes its page for clean, and the next sync would succeed without it.
+    pub(crate) fn sync_again(
+        &self,
+        (id, info): (UploadId, &OwnedFd),
+        newest: &Slot,
+        path: &str,
+    ) -> Result<(), StoreError> {
+        write_slot(info, id, newest).map_err(|e| self.kept_error("pwrite info", path, e))?;
+        self.sync_record((id, info), newest.sequence, path)
     }
 
     /// Waits until the bytes of a part are durable, if the store promises that.
@@ -207,6 +232,9 @@ impl Uploads {
         let mut error = self.fs.change_error(site, path, errno);
         if matches!(error.failure, Failure::Conflict(_) | Failure::NotFound) {
             error.failure = Failure::Unavailable;
+        }
+        if is_stale(errno) {
+            self.kept.forget_any_folder();
         }
         error
     }

@@ -87,6 +87,11 @@ impl Kept {
         }
     }
 
+    /// Its descriptors became stale: it is opened again when it is needed.
+    pub(crate) fn forget_any_folder(&self) {
+        *lock(&self.folder) = None;
+    }
+
     /// Nanoseconds since 1970, by the clock of the file system.
     pub(crate) fn now_ns(&self, folder: &Folder) -> Result<u64, SiteErrno> {
         let now = folder.now_ns()?;

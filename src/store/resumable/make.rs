@@ -1,8 +1,9 @@
 //! New uploads.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use rustix::fs::fchmod;
 use rustix::io::Errno;
@@ -47,7 +48,7 @@ impl Uploads {
         let (header, slot) = self.first_record(new, client, &folder)?;
         let forgotten = lock(&self.kept.index).admit(id, share_of(&slot, client))?;
         if let Some(forgotten) = forgotten {
-            folder.remove(forgotten).map_err(|e| self.kept_error("unlinkat", path, e))?;
+            self.forget_ended(&folder, forgotten)?;
         }
         let made = self.make_files(id, &header, &slot, &folder);
         match made {
@@ -58,7 +59,6 @@ impl Uploads {
                 Ok((Opened { state, staged: Some(staged), digest: None }, syncs))
             }
             Err(error) => {
-                let _ = folder.remove(id);
                 lock(&self.kept.index).remove(id);
                 Err(error)
             }
@@ -103,8 +103,51 @@ impl Uploads {
         let Some(content) = header.info(id, slot) else {
             return Err(StoreError::refused(Failure::TooLarge, "record"));
         };
-        // What another upload of this id has left: it was removed or lost.
-        folder.remove(id).map_err(|e| self.kept_error("unlinkat", path, e))?;
+        let making = self.clear_place(id, header, folder)?;
+        let made = self.make_cleared(id, header, &content, folder).and_then(|(part, info, now)| {
+            // From here on other processes see a whole record.
+            drop(making);
+            self.sync_part(&part, path)?;
+            self.sync_record((id, &info), slot.sequence, path)?;
+            Ok((part, info, now))
+        });
+        let (part, info, now) = made.inspect_err(|_| {
+            let _ = folder.remove(id);
+        })?;
+        let attachment = Arc::new(Attachment::new((id, Arc::clone(folder)), info, slot.clone(), now));
+        lock(&self.kept.index).attach(id, share_of(slot, header.client), &attachment);
+        self.kept.is_used.store(true, Ordering::Relaxed);
+        Ok(Staged::new(part, Place::Kept(attachment), path, slot.len))
+    }
+
+    /// Removes what another upload of this id has left. Until the result is dropped, no other process makes an upload.
+    fn clear_place(&self, id: UploadId, header: &Header, folder: &Folder) -> Result<Option<OwnedFd>, StoreError> {
+        let failed = |site| move |errno| self.kept_error(site, header.put.key.as_str(), errno);
+        let making = self.fs.shared.then(|| folder.lock_making()).transpose().map_err(failed("flock CLOCK"))?;
+        let cleared = self.with_record(folder, id, |found| {
+            // Since this process has looked, another may have made the very same, and told of it.
+            if self.fs.shared && self.is_wanted(&found, &header.put) {
+                return Err(StoreError::refused(Failure::Locked, "made by another process"));
+            }
+            self.check_unowned(folder, id, &found)?;
+            folder.remove(id).map_err(failed("unlinkat"))
+        })?;
+        if cleared.is_none() {
+            // A record that is torn, or a part without one.
+            folder.remove(id).map_err(failed("unlinkat"))?;
+        }
+        Ok(making)
+    }
+
+    /// The files of an upload, not synced yet: its part, its record, and when its lease began.
+    fn make_cleared(
+        &self,
+        id: UploadId,
+        header: &Header,
+        content: &[u8],
+        folder: &Arc<Folder>,
+    ) -> Result<(OwnedFd, OwnedFd, Option<Instant>), StoreError> {
+        let path = header.put.key.as_str();
         let made = (self.stage)(folder.dir.fd.as_fd(), &part_name(id));
         let part = made.inspect_err(|errno| {
             if *errno == Errno::NOENT {
@@ -118,13 +161,8 @@ impl Uploads {
         let now = self.fs.shared.then(clock);
         self.own_part(&part, path)?;
         let info = folder.make_info(id).map_err(|e| self.kept_error("openat info", path, e))?;
-        write_at(&info, &content, 0).map_err(|e| self.kept_error("pwrite info", path, e))?;
-        self.sync_part(&part, path)?;
-        self.sync_record((id, &info), slot.sequence, path)?;
-        let attachment = Arc::new(Attachment::new((id, Arc::clone(folder)), info, slot.clone(), now));
-        lock(&self.kept.index).attach(id, share_of(slot, header.client), &attachment);
-        self.kept.is_used.store(true, Ordering::Relaxed);
-        Ok(Staged::new(part, Place::Kept(attachment), path, slot.len))
+        write_at(&info, content, 0).map_err(|e| self.kept_error("pwrite info", path, e))?;
+        Ok((part, info, now))
     }
 
     /// The folder, with its own name as durable as the store makes things.

@@ -63,7 +63,7 @@ impl Uploads {
     /// `None` if there is no such upload, or none that is as `wanted`.
     fn go_on(&self, id: UploadId, len: Option<u64>, wanted: Option<&Put>) -> Result<Option<Opened>, StoreError> {
         let Some(folder) = self.existing_folder("")? else { return Ok(None) };
-        let opened = self.with_record(&folder, id, |found| {
+        let opened = self.with_record(&folder, id, |mut found| {
             if let Some(wanted) = wanted
                 && !self.is_wanted(&found, wanted)
             {
@@ -73,17 +73,25 @@ impl Uploads {
             match found.stage {
                 Stage::Expired | Stage::Lost => Err(StoreError::refused(Failure::Gone, "upload")),
                 Stage::Complete => {
-                    self.believe(&folder, id, &found)?;
+                    self.believe(&folder, id, &mut found)?;
                     Ok(Some(Opened { state: self.complete_state(id, &found), staged: None, digest: None }))
                 }
-                Stage::Unfinished => self.attach(&folder, id, len, found).map(Some),
+                Stage::Unfinished => {
+                    let mut opened = self.attach(&folder, id, len, found)?;
+                    if let Some(wanted) = wanted {
+                        // What must hold at the commit is what was asked last.
+                        opened.state.put.precondition = wanted.precondition.clone();
+                        opened.state.put.mtime = wanted.mtime;
+                    }
+                    Ok(Some(opened))
+                }
             }
         });
         opened.map(Option::flatten)
     }
 
     /// True if this is an upload of the same content to the same name, as far as that can be told.
-    fn is_wanted(&self, found: &Found, wanted: &Put) -> bool {
+    pub(crate) fn is_wanted(&self, found: &Found, wanted: &Put) -> bool {
         let (put, len) = (&found.header.put, found.slot.len);
         let is_same = (&put.key, put.hash) == (&wanted.key, wanted.hash);
         match found.stage {

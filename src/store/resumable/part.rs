@@ -67,6 +67,7 @@ impl Uploads {
             slot.durability = durability(self.durable);
             if then == Then::LetsGo {
                 slot.lease_until_ns = 0;
+                self.cut(staged, slot.offset);
             }
         })
     }
@@ -78,31 +79,43 @@ impl Uploads {
         match end {
             PartEnd::Save { offset, digest } => {
                 let slot = self.save(staged, attachment, (offset, digest), Then::LetsGo)?;
-                self.cut(staged, &slot);
                 ended(&slot)
             }
             PartEnd::Keep => {
                 let slot = attachment.saved();
-                if attachment.is_leased() {
-                    let released = self.record(attachment, &staged.path, Sync::Never, |slot| slot.lease_until_ns = 0);
-                    if let Err(error) = released {
-                        log::debug!(target: TARGET, "a lease is not released: path={:?} {error}", staged.path);
-                    }
+                if let Err(error) = self.let_go(staged, attachment) {
+                    log::debug!(target: TARGET, "a part is not released: path={:?} {error}", staged.path);
                 }
                 ended(&slot)
             }
             PartEnd::Remove => {
                 let slot = attachment.saved();
                 let _lock = self.lock_record(attachment, &staged.path)?;
+                self.newest_of(attachment, &staged.path)?;
                 let outcome = self.part_ended(attachment, &slot)?;
                 Ok((outcome, self.remove_files(&attachment.folder, attachment.id)?))
             }
         }
     }
 
-    /// Gives back what was reserved behind the offset. What cannot be cut now is cut when the upload is opened.
-    fn cut(&self, staged: &Staged, slot: &Slot) {
-        if let Err(cause) = ftruncate(&staged.file, slot.offset) {
+    /// Nothing more is recorded of this part; what it has taken behind the offset is given back.
+    fn let_go(&self, staged: &Staged, attachment: &Attachment) -> Result<(), StoreError> {
+        let _lock = self.lock_record(attachment, &staged.path)?;
+        if !attachment.is_leased() {
+            self.cut(staged, self.newest_of(attachment, &staged.path)?.offset);
+            return Ok(());
+        }
+        let released = self.record_locked(attachment, &staged.path, Sync::Never, |slot| {
+            slot.lease_until_ns = 0;
+            self.cut(staged, slot.offset);
+        });
+        released.map(drop)
+    }
+
+    /// Gives back what was reserved behind the offset, under the lock of the record and before another may write there.
+    /// What cannot be cut now is cut when the upload is opened.
+    fn cut(&self, staged: &Staged, offset: u64) {
+        if let Err(cause) = ftruncate(&staged.file, offset) {
             log::debug!(target: TARGET, "a part is not cut: path={:?} cause={cause}", staged.path);
         }
     }

@@ -337,3 +337,19 @@ fn an_upload_that_expires_is_never_taken_for_a_complete_one() {
     cut.told(ID, Told::Nothing);
     assert!(cut.examine() > 3);
 }
+
+#[test]
+fn an_upload_whose_commit_failed_and_that_expires_is_never_taken_for_a_complete_one() {
+    let mut cut = Cut::new();
+    let (file, _) = cut.bench.part(f());
+    cut.bench.write_part(file, 0, LEN);
+    cut.bench.checkpoint(file, LEN).unwrap();
+    std::fs::create_dir(cut.bench.path("d")).unwrap();
+    std::fs::create_dir(cut.bench.path("d/f")).unwrap();
+    assert!(is_conflict(&cut.bench.commit_stored(file, "d/f")));
+    cut.told(ID, Told::Nothing);
+    cut.bench.pass(25 * 3600);
+    cut.told(ID, Told::Nothing);
+    cut.bench.pass(50 * 3600);
+    assert!(cut.examine() > 3);
+}

@@ -1,10 +1,13 @@
 //! Syncs that fail, each with what may be told then: never an offset that is not safe.
 use super::*;
 use crate::platform::Health;
+use crate::store::mutex::lock;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 /// The syncs beneath each root since this was asked last, and those that are to fail, by the end of a name.
 #[derive(Default)]
@@ -19,6 +22,8 @@ const PART: &str = "part";
 const RECORD: &str = "record";
 const FOLDER: &str = "uploads";
 const OTHER: &str = "another folder";
+/// After a failed sync the kernel takes the pages for clean: to sync them again says nothing of them.
+const CLEAN_RECORD: &str = "record that was not written since a sync of it failed";
 
 fn sync(file: BorrowedFd<'_>) -> Result<(), Errno> {
     let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
@@ -30,8 +35,14 @@ fn sync(file: BorrowedFd<'_>) -> Result<(), Errno> {
     };
     let mut all = SYNCS.lock().unwrap();
     let (_, syncs) = all.iter_mut().find(|(root, _)| path.starts_with(root)).expect("a root of these tests");
-    syncs.made.push(kind);
-    syncs.fails.remove(kind).map_or(Ok(()), Err)
+    let failed = syncs.fails.remove(kind);
+    let is_clean = kind == RECORD && std::fs::metadata(&path).is_ok_and(|it| it.mtime() == 0);
+    syncs.made.push(if is_clean { CLEAN_RECORD } else { kind });
+    if kind == RECORD && failed.is_some() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        std::fs::File::options().write(true).open(&path).and_then(|info| info.set_modified(epoch)).unwrap();
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 struct Watched {
@@ -41,10 +52,19 @@ struct Watched {
 
 impl Watched {
     fn new(config: &StoreConfig) -> Self {
-        let dir = TempDir::new().unwrap();
+        Self::on(TempDir::new().unwrap(), config)
+    }
+
+    fn on(dir: TempDir, config: &StoreConfig) -> Self {
         SYNCS.lock().unwrap().insert(dir.path().to_owned(), Syncs::default());
         let calls = SyncCalls { content: |file, _| sync(file), names: sync, scope: Scope::Dir };
         Self { bench: Bench::open_synced_by(dir.path(), config, Limits::default(), |_| calls), dir }
+    }
+
+    fn again(self, config: &StoreConfig) -> Self {
+        let Self { bench, dir } = self;
+        drop(bench);
+        Self::on(dir, config)
     }
 
     fn syncs(&self) -> Vec<&'static str> {
@@ -163,4 +183,80 @@ fn a_commit_whose_syncs_fail_leaves_an_upload_to_go_on_with() {
     let bench = &mut watched.bench;
     assert_eq!(bench.commit_stored(file, "d/f").err(), Some(Failure::Internal));
     assert!(bench.find(ID).is_err(), "not complete, and not from where it goes on either");
+}
+
+#[test]
+fn a_record_whose_sync_failed_is_written_again_before_it_is_believed() {
+    for opens in [false, true] {
+        let mut watched = Watched::new(&StoreConfig::default());
+        let (file, _) = watched.bench.part(f());
+        watched.bench.write_part(file, 0, 300);
+        watched.fail(RECORD, Errno::NOSPC);
+        assert_eq!(watched.bench.checkpoint(file, 300), Err(Failure::NoSpace));
+        watched.bench.end_part(file, PartEnd::Keep).unwrap();
+        watched.syncs();
+        if opens {
+            // What it was before is not known to this process.
+            lock(&watched.bench.store.pool.uploads.kept.index).remove(ID);
+            watched.fail(RECORD, Errno::DQUOT);
+            assert_eq!(watched.bench.open_upload(f()).err(), Some(Failure::NoSpace));
+            watched.bench.part(f());
+        } else {
+            watched.fail(RECORD, Errno::DQUOT);
+            assert_eq!(watched.bench.find(ID).err(), Some(Failure::NoSpace));
+            watched.bench.find(ID).unwrap();
+        }
+        let syncs = watched.syncs();
+        assert!(syncs.contains(&RECORD) && !syncs.contains(&CLEAN_RECORD), "{syncs:?}");
+    }
+}
+
+#[test]
+fn an_upload_made_anew_is_not_taken_for_as_durable_as_the_one_before() {
+    let mut watched = Watched::new(&StoreConfig::default());
+    let (file, _) = watched.bench.part(f());
+    for offset in (30..=300).step_by(30) {
+        watched.bench.write_part(file, offset - 30, offset);
+        watched.bench.checkpoint(file, offset).unwrap();
+    }
+    watched.bench.end_part(file, PartEnd::Keep).unwrap();
+    let (file, offset) = watched.bench.part(new(Some(ID), hashed("d/f", Some(77))));
+    assert_eq!(offset, 0);
+    watched.bench.write_part(file, 0, 50);
+    watched.fail(RECORD, Errno::NOSPC);
+    watched.bench.checkpoint(file, 50).unwrap_err();
+    watched.bench.end_part(file, PartEnd::Keep).unwrap();
+    watched.syncs();
+    watched.bench.find(ID).unwrap();
+    assert_eq!(watched.syncs(), [RECORD]);
+}
+
+#[test]
+fn what_another_process_wrote_is_synced_before_it_is_told_or_written_over() {
+    let mut watched = Watched::new(&StoreConfig::default());
+    let (file, _) = watched.bench.part(f());
+    watched.bench.write_part(file, 0, 300);
+    watched.bench.save(file, 300).unwrap();
+    watched.syncs();
+    change_slot(&watched.bench, ID, |slot| slot.owner.process += 1);
+    watched.bench.find(ID).unwrap();
+    assert_eq!(watched.syncs(), [RECORD]);
+    change_slot(&watched.bench, ID, |slot| slot.sequence += 3);
+    watched.bench.part(f());
+    assert_eq!(watched.syncs(), [RECORD, RECORD], "the last offset that was told, and the generation");
+}
+
+#[test]
+fn bytes_of_a_store_that_did_not_sync_are_synced_before_one_that_does_tells_of_them() {
+    let mut watched = Watched::new(&StoreConfig { durability: Durability::Written, ..StoreConfig::default() });
+    let (file, _) = watched.bench.part(f());
+    watched.bench.write_part(file, 0, 300);
+    watched.bench.save(file, 300).unwrap();
+    assert!(watched.syncs().is_empty());
+    let mut watched = watched.again(&StoreConfig::default());
+    assert_eq!(watched.bench.offset(ID), 300);
+    let syncs = watched.syncs();
+    assert!(syncs.contains(&PART) && syncs.last() == Some(&RECORD), "{syncs:?}");
+    change_slot(&watched.bench, ID, |slot| slot.owner.boot = [9; 16]);
+    assert_eq!(watched.bench.offset(ID), 300, "also when the machine has started anew");
 }

@@ -462,3 +462,30 @@ fn a_read_only_store_knows_of_no_uploads_and_makes_none() {
     assert!(matches!(bench.open_upload(f()), Err(Failure::Denied(_))));
     assert!(matches!(bench.remove(ID), Err(Failure::Denied(_))));
 }
+
+#[test]
+fn the_conditions_of_the_newest_request_count() {
+    in_each_mode(|mut bench, _| {
+        let (file, _) = bench.part(f());
+        bench.write_part(file, 0, 300);
+        bench.save(file, 300).unwrap();
+        let put = Put { precondition: Precondition::Absent, mtime: Some(7), ..hashed("d/f", Some(LEN as u64)) };
+        let (state, file, _) = bench.open_upload(new(Some(ID), put)).unwrap();
+        assert_eq!((state.offset, state.put.precondition, state.put.mtime), (300, Precondition::Absent, Some(7)));
+        bench.end_part(file.unwrap(), PartEnd::Keep).unwrap();
+        let (state, ..) = bench.open_upload(f()).unwrap();
+        assert_eq!((state.put.precondition, state.put.mtime), (Precondition::None, None));
+    });
+}
+
+#[test]
+fn what_a_failed_part_has_taken_behind_its_offset_is_given_back() {
+    in_each_mode(|mut bench, _| {
+        let (file, _) = bench.part(f());
+        bench.write_part(file, 0, 700);
+        bench.checkpoint(file, 200).unwrap();
+        assert_eq!(bench.end_part(file, PartEnd::Keep).unwrap().offset, 200);
+        assert_eq!(std::fs::metadata(bench.upload_path(&part_name(ID))).unwrap().len(), 200);
+        bench.complete_upload(f());
+    });
+}

@@ -1,8 +1,12 @@
 //! Stores that share a folder: one upload is written by one of them.
 use super::*;
 use crate::os::process::clock;
+use crate::store::mutex::lock;
 use crate::store::resumable::attachment::Lease;
 use crate::store::resumable::owner::Owner;
+use rustix::io::Errno;
+use std::os::fd::BorrowedFd;
+use std::sync::Mutex;
 
 fn shared() -> StoreConfig {
     StoreConfig { shared: true, ..StoreConfig::default() }
@@ -121,4 +125,62 @@ fn uploads_of_another_store_count_once_they_were_seen() {
     one.end_part(made, PartEnd::Remove).unwrap();
     other.pass(0);
     make(&mut other, 3).unwrap();
+}
+
+#[test]
+fn a_writer_whose_upload_another_store_has_taken_over_does_not_remove_it() {
+    let (_dir, mut one, mut other) = two();
+    let (file, _) = one.part(f());
+    one.write_part(file, 0, 300);
+    one.checkpoint(file, 300).unwrap();
+    // Another machine went on with it when the lease was over.
+    change_slot(&one, ID, |slot| (slot.generation, slot.sequence) = (slot.generation + 1, slot.sequence + 1));
+    assert!(is_conflict(&one.end_part(file, PartEnd::Remove)));
+    assert_eq!(other.offset(ID), 300);
+}
+
+#[test]
+fn the_record_that_makes_place_is_not_one_that_another_store_has_made_anew() {
+    let dir = TempDir::new().unwrap();
+    let limits = || Limits::default().with(|limits| limits.uploads_kept_max = 2);
+    let mut one = Bench::open_limited(dir.path(), &shared(), limits());
+    one.complete_upload(f());
+    let mut other = Bench::open_limited(dir.path(), &shared(), limits());
+    let (file, _) = other.part(f());
+    other.write_part(file, 0, 300);
+    other.checkpoint(file, 300).unwrap();
+    for n in 1..=2 {
+        let upload = new(Some(UploadId([n; 16])), hashed(&n.to_string(), None));
+        let _ = one.open_upload_of(upload, None, ClientAddress::from_bits(n.into()));
+    }
+    assert_eq!(other.offset(ID), 300);
+    assert!(other.save(file, 300).is_ok());
+}
+
+/// Run at the next sync of a name.
+static MEANWHILE: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
+
+fn meanwhile(_: BorrowedFd<'_>) -> Result<(), Errno> {
+    let run = lock(&MEANWHILE).take();
+    run.into_iter().for_each(|run| run());
+    Ok(())
+}
+
+#[test]
+fn an_upload_that_another_store_makes_at_the_same_moment_is_not_made_again() {
+    let (dir, one, _) = two();
+    drop(one);
+    let calls = SyncCalls { content: |_, _| Ok(()), names: meanwhile, scope: Scope::Dir };
+    let mut other = Bench::open_synced_by(dir.path(), &shared(), Limits::default(), |_| calls);
+    let path = dir.path().to_owned();
+    *lock(&MEANWHILE) = Some(Box::new(move || {
+        let mut one = Bench::open(&path, &shared());
+        let (file, _) = one.part(f());
+        one.write_part(file, 0, 300);
+        one.save(file, 300).unwrap();
+    }));
+    assert_eq!(other.open_upload(f()).err(), Some(Failure::Locked));
+    assert!(lock(&MEANWHILE).is_none(), "it was made meanwhile");
+    let (_, offset) = other.part(f());
+    assert_eq!(offset, 300);
 }

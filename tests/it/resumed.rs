@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use support::client::{Client, Running, assert_same, content, limits, random, sha256, value, wait_until};
 
 use crate::program::Program;
@@ -194,4 +195,60 @@ fn a_request_sent_right_behind_the_body_goes_on_with_the_same_token() {
     }
     assert!(client.line().starts_with("OK 0 "));
     assert_eq!(client.get("/f"), b"other");
+}
+
+/// Begins a part once no other server is attached.
+fn go_when_free(server: &Program, request: &str) -> (Client, usize) {
+    let mut begun = None;
+    wait_until("the upload is free", || {
+        let mut client = server.client();
+        let line = client.ask(request);
+        assert!(line.starts_with("GO ") || line.starts_with("ERR 423 "), "{line}");
+        begun = line.strip_prefix("GO ").map(|offset| (client, offset.parse().expect("an offset")));
+        begun.is_some()
+    });
+    begun.expect("it is free")
+}
+
+#[test]
+fn two_servers_on_one_folder_go_on_with_what_the_other_was_sent_also_if_it_was_killed() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let sync = SYNC.to_string();
+    let start = || Program::start(dir.path(), &["--shared", "--upload-sync", &sync]);
+    let content = content(9, LEN);
+    let request = format!("PUT {LEN} resume=token sha256={} /a/b", sha256(&content));
+    let (mut servers, mut state, mut told) = ([start(), start()], 1, 0);
+    for cut in 0..CUTS {
+        let [one, other] = [cut % 2, 1 - cut % 2];
+        let (mut client, offset) = go_when_free(&servers[one], &request);
+        assert!(offset >= told, "{offset} bytes are safe, {told} were");
+        let end = (offset + random(&mut state) as usize % (2 * LEN / CUTS)).min(LEN - 1);
+        client.send(&content[offset..end]);
+        wait_until("a checkpoint", || {
+            let now = safe(&mut servers[other].client(), "/a/b");
+            assert!(now >= told, "{now} bytes are safe, {told} were");
+            told = now;
+            told + 2 * SYNC >= end
+        });
+        let refused = servers[other].client().ask(&request);
+        assert!(refused.starts_with("ERR 423 "), "its writer lives: {refused}");
+        match cut % 4 {
+            0 => drop(client),
+            1 => client.reset(),
+            // Both are as often the one that is killed.
+            _ => servers[one].signal(Signal::KILL),
+        }
+        if cut % 4 > 1 {
+            servers[one] = start();
+        }
+    }
+    let (mut client, offset) = go_when_free(&servers[0], &request);
+    assert!(offset >= told);
+    client.send(&content[offset..]);
+    let stored = client.line();
+    assert!(stored.starts_with("OK 0 etag="), "{stored}");
+    assert_same(&servers[1].client().get("/a/b"), &content, "the file");
+    assert!(servers[1].client().ask("STAT resume=token /a/b").contains(" complete=1"));
+    let [only] = &kept(dir.path())[..] else { panic!("{:?}", kept(dir.path())) };
+    assert!(only.ends_with(".info"), "only the record of its end is left: {only}");
 }

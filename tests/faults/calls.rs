@@ -136,10 +136,17 @@ impl Fault<'_> {
 /// How often each thread makes each call in the conversation: thread, id, call, times.
 pub fn sites(server: &Served, wire: Wire) -> Vec<(String, u32, String, usize)> {
     prepare(&server.root);
+    calls_of(server, |server| {
+        let told = converse(wire, server.address());
+        check(&server.root, wire, &told, Refusal::IsCertain, "nothing failed");
+        assert!(all_served(&told), "all are served");
+    })
+}
+
+/// The same while anything is done.
+pub fn calls_of(server: &Served, body: impl FnOnce(&Served)) -> Vec<(String, u32, String, usize)> {
     let strace = Strace::attach(Target::Process(server.pid()), &[]);
-    let told = converse(wire, server.address());
-    check(&server.root, wire, &told, Refusal::IsCertain, "nothing failed");
-    assert!(all_served(&told), "all are served");
+    body(server);
     let trace = strace.detach();
     let mut counts = BTreeMap::<(u32, &str), usize>::new();
     for line in trace.lines() {

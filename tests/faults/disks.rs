@@ -15,7 +15,7 @@ use support::client::{assert_same, content, staged, visible, wait_until};
 const LENGTHS: [usize; 6] = [1, 4000, 60_000, 300_000, 2 << 20, 6 << 20];
 
 /// Fills what is left, but for about `leave` bytes, and calls `full` meanwhile.
-fn while_full<T>(disk: &Mounted, leave: u64, full: impl FnOnce() -> T) -> T {
+pub fn while_full<T>(disk: &Mounted, leave: u64, full: impl FnOnce() -> T) -> T {
     let ballast = disk.path().join("ballast");
     let file = fs::File::create(&ballast).expect("room for a name");
     // A file system cannot hand out its very last blocks in one piece.

@@ -76,7 +76,7 @@ fn dies_at_any_call(wire: Wire) {
 }
 
 /// Has it been killed? Not if it has nothing more to do.
-fn dies(server: &mut Served) -> bool {
+pub fn dies(server: &mut Served) -> bool {
     loop {
         if server.has_ended() {
             return true;

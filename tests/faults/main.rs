@@ -22,6 +22,7 @@
 //! | `accept` fails, for one connection or for want of descriptors | it recovers; while there are none a peer may be turned away by a close | the same; `links::a_server_with_few_descriptors_*` |
 //! | none: the calls of each change are seen in their order | nothing is named before it is synced, or acknowledged before its directories are | `order::*` |
 //! | `kill -9` at each call of a conversation | what was acknowledged is there, all else old or whole; swept at the next start; empty new directories may stay | `kills::a_server_that_dies_at_any_call_*` |
+//! | the same for an upload in parts: each call fails or is the last, the disk is full or read-only | no byte that was said to be safe is lost; 507 or 500, and it goes on as soon as the disk permits | `parts::*` |
 //! | `kill -9` at each call of a start and its sweep | taken up by the next start | `kills::a_recovery_that_dies_*` |
 //! | a start beside what a dead process left | all of the file system is synced before anybody is served, or it says why not | `kills::what_a_dead_process_*` |
 //! | a start beside 10,000 files of the dead | serves before they are swept, then sweeps them | `kills::a_start_beside_*` |
@@ -67,6 +68,7 @@ mod kills;
 mod links;
 mod order;
 mod outside;
+mod parts;
 mod remote;
 mod roots;
 mod script;

@@ -6,6 +6,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use rustix::fs::{Dir, fstat};
 use rustix::io::Errno;
@@ -27,12 +28,18 @@ const STEP: usize = 16;
 const PART: &str = ".part";
 const INFO: &str = ".info";
 
+/// A clock that is set by less than this has not jumped.
+const JUMP_MIN_S: u64 = 60;
+
 /// One pass.
 #[derive(Debug)]
 pub(crate) struct Pass {
     folder: Arc<Folder>,
     names: Dir,
     now_ns: u64,
+    began: Instant,
+    /// By how much the clock has jumped forward since the pass before: it says nothing about the age of an upload.
+    jump_s: u64,
     removed: u64,
 }
 
@@ -43,10 +50,16 @@ impl Pass {
             let Some(folder) = uploads.existing_folder("")? else { return Ok(None) };
             let names = Dir::read_from(&folder.dir.fd).map_err(|e| uploads.kept_error("read uploads", "", e))?;
             let now_ns = uploads.now_ns(&folder, "")?;
+            let began = uploads.kept.steady_now();
+            let jump_s = lock(&uploads.kept.last_pass).map_or(0, |(then_ns, then)| {
+                let passed = duration_ns(began.saturating_duration_since(then));
+                now_ns.saturating_sub(then_ns).saturating_sub(passed) / 1_000_000_000
+            });
+            let jump_s = if jump_s < JUMP_MIN_S { 0 } else { jump_s };
             lock(&uploads.kept.index).begin_pass();
-            Ok(Some(Self { folder, names, now_ns, removed: 0 }))
+            Ok(Some(Self { folder, names, now_ns, began, jump_s, removed: 0 }))
         };
-        begun().inspect_err(|error| log::warn!(target: TARGET, "uploads do not expire: {error}")).ok().flatten()
+        begun().inspect_err(|error| failed(uploads, error)).ok().flatten()
     }
 
     /// Does a little; `None` when there is nothing left to do.
@@ -55,7 +68,7 @@ impl Pass {
             let entry = match self.names.read() {
                 Some(Ok(entry)) => entry,
                 Some(Err(error)) => {
-                    log::warn!(target: TARGET, "not all uploads were looked at: {error}");
+                    failed(uploads, &error);
                     return None;
                 }
                 None => {
@@ -79,6 +92,7 @@ impl Pass {
     }
 
     fn end(&self, uploads: &Uploads) {
+        *lock(&uploads.kept.last_pass) = Some((self.now_ns, self.began));
         let mut index = lock(&uploads.kept.index);
         index.end_pass();
         uploads.kept.is_used.store(!index.is_empty(), Ordering::Relaxed);
@@ -119,7 +133,10 @@ impl Pass {
         let Some(found) = uploads.find_record(&folder, id)? else { return self.look_at_torn(uploads, id) };
         let is_over = self.now_ns / 1_000_000_000 >= found.slot.expires_s;
         let has_leftover = found.slot.status == Status::Expired && folder.part_len(id).is_ok_and(|len| len.is_some());
-        if is_over || has_leftover {
+        if self.renewed(uploads, &found.slot).is_some() {
+            drop(found);
+            self.renew(uploads, id)?;
+        } else if is_over || has_leftover {
             drop(found);
             self.expire(uploads, id)?;
         } else {
@@ -137,6 +154,31 @@ impl Pass {
             self.folder.remove(id).map_err(failed("unlinkat"))?;
             self.removed += 1;
         }
+        Ok(())
+    }
+
+    /// When a record expires whose time is not what the clock makes of it: that has jumped, or was wrong when the record
+    /// was written.
+    fn renewed(&self, uploads: &Uploads, slot: &Slot) -> Option<u64> {
+        let (now_s, expiry_s) = (self.now_ns / 1_000_000_000, uploads.kept.expiry_s);
+        let left_s = slot.expires_s.saturating_sub(now_s.saturating_sub(self.jump_s));
+        let is_wrong = slot.expires_s > now_s + expiry_s || self.jump_s > 0 && left_s > 0;
+        is_wrong.then(|| now_s + left_s.min(expiry_s))
+    }
+
+    fn renew(&self, uploads: &Uploads, id: UploadId) -> Result<(), StoreError> {
+        let folder = Arc::clone(&self.folder);
+        uploads.with_record(&folder, id, |found| {
+            let is_attached = lock(&uploads.kept.index).attached(id).is_some();
+            if is_attached || uploads.check_unowned(&folder, id, &found).is_err() {
+                return Ok(());
+            }
+            let Some(expires_s) = self.renewed(uploads, &found.slot) else { return Ok(()) };
+            let mut slot = Slot { expires_s, ..found.slot.clone() };
+            uploads.write_next((id, &found.info), &found.slot, &mut slot, "")?;
+            lock(&uploads.kept.index).found(id, Share { expires_s, ..share_of_stage(&found) });
+            Ok(())
+        })?;
         Ok(())
     }
 
@@ -186,6 +228,12 @@ impl Pass {
         self.removed += 1;
         Ok(())
     }
+}
+
+/// Not all uploads could be looked at: that is tried again.
+fn failed(uploads: &Uploads, error: &dyn std::fmt::Display) {
+    log::warn!(target: TARGET, "uploads do not expire: {error}");
+    uploads.kept.is_used.store(true, Ordering::Relaxed);
 }
 
 fn share_of_stage(found: &Found) -> Share {

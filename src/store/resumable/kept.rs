@@ -3,9 +3,10 @@
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::Limits;
+use crate::os::process::clock;
 use crate::store::fs::errno::SiteErrno;
 use crate::store::mutex::lock;
 use crate::store::resumable::folder::Folder;
@@ -34,9 +35,14 @@ pub(crate) struct Kept {
     /// True while there may be uploads, which expire.
     pub(crate) is_used: AtomicBool,
     pub(crate) is_passing: AtomicBool,
+    /// When the last whole pass began: by the clock of the file system, and by one that does not jump.
+    pub(crate) last_pass: Mutex<Option<(u64, Instant)>>,
     /// As if so many seconds more had passed.
     #[cfg(test)]
     pub(crate) passed_s: std::sync::atomic::AtomicU64,
+    /// As if the clock of the file system had jumped by so many seconds.
+    #[cfg(test)]
+    pub(crate) jumped_s: std::sync::atomic::AtomicU64,
 }
 
 impl Kept {
@@ -49,8 +55,11 @@ impl Kept {
             pass_interval: (limits.upload_expiry / 8).clamp(PASS_INTERVAL_MIN, PASS_INTERVAL_MAX),
             is_used: AtomicBool::new(false),
             is_passing: AtomicBool::new(false),
+            last_pass: Mutex::default(),
             #[cfg(test)]
             passed_s: std::sync::atomic::AtomicU64::new(0),
+            #[cfg(test)]
+            jumped_s: std::sync::atomic::AtomicU64::new(0),
         }
     }
 
@@ -96,7 +105,17 @@ impl Kept {
     pub(crate) fn now_ns(&self, folder: &Folder) -> Result<u64, SiteErrno> {
         let now = folder.now_ns()?;
         #[cfg(test)]
+        let now = now + self.jumped_s.load(std::sync::atomic::Ordering::Relaxed) * 1_000_000_000;
+        #[cfg(test)]
         let now = now + self.passed_s.load(std::sync::atomic::Ordering::Relaxed) * 1_000_000_000;
         Ok(now)
+    }
+
+    /// A clock that does not jump.
+    pub(crate) fn steady_now(&self) -> Instant {
+        let now = clock();
+        #[cfg(test)]
+        let now = now + Duration::from_secs(self.passed_s.load(std::sync::atomic::Ordering::Relaxed));
+        now
     }
 }

@@ -194,3 +194,34 @@ fn a_crowd_of_leftovers_does_not_hold_up_the_start() {
         std::thread::yield_now();
     }
 }
+
+#[test]
+fn a_clock_that_jumps_forward_lets_no_upload_expire_before_its_time() {
+    let (_dir, mut bench) = limited(hour);
+    let (file, _) = bench.part(f());
+    bench.write_part(file, 0, 300);
+    bench.save(file, 300).unwrap();
+    bench.pass(0);
+    let jump = |bench: &Bench, seconds| {
+        bench.store.pool.uploads.kept.jumped_s.store(seconds, std::sync::atomic::Ordering::Relaxed);
+    };
+    jump(&bench, 1_000_000_000);
+    bench.pass(1800);
+    assert_eq!(bench.offset(ID), 300, "half of its time has passed");
+    bench.pass(3500);
+    assert_eq!(bench.offset(ID), 300);
+    bench.pass(3700);
+    assert_eq!(bench.find(ID).err(), Some(Failure::Gone));
+}
+
+#[test]
+fn an_upload_of_a_time_that_is_yet_to_come_expires_all_the_same() {
+    let (_dir, mut bench) = limited(hour);
+    let (file, _) = bench.part(f());
+    bench.save(file, 0).unwrap();
+    change_slot(&bench, ID, |slot| slot.expires_s += 1_000_000_000);
+    bench.pass(0);
+    assert_eq!(bench.offset(ID), 0);
+    bench.pass(3700);
+    assert_eq!(bench.find(ID).err(), Some(Failure::Gone));
+}

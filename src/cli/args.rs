@@ -8,7 +8,7 @@ use lexopt::Parser;
 use super::flag::{Flag, Value::*};
 use super::reporter::print_line;
 use super::usage::{Action, ParseError, Usage, WRONG_USAGE};
-use crate::client::RemotePath;
+use crate::client::{Equality, RemotePath};
 
 /// What the flags of a client command set; no command has all of them.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(super) struct Args {
     pub(super) name: Option<String>,
     pub(super) recursive: bool,
     pub(super) quiet: bool,
+    /// Leave out what is there already and equal.
+    pub(super) update: Option<Equality>,
     pub(super) token_file: Option<PathBuf>,
     pub(super) retries: u32,
     pub(super) timeout_s: u64,
@@ -30,6 +32,7 @@ impl Default for Args {
             name: None,
             recursive: false,
             quiet: false,
+            update: None,
             token_file: None,
             retries: 5,
             timeout_s: 60,
@@ -45,6 +48,20 @@ pub(super) struct UsageError(pub(super) String);
 pub(super) const QUIET: Flag<Args> =
     Flag::new("quiet", Switch(|args: &mut Args| args.quiet = true), "Show no progress and no warnings, only errors")
         .or('q');
+
+pub(super) const UPDATE: Flag<Args> = Flag::new(
+    "update",
+    Switch(|args: &mut Args| args.update = args.update.or(Some(Equality::SizeAndTime))),
+    "Leave out files that are there already with the same size and time",
+)
+.or('u');
+
+pub(super) const CHECKSUM: Flag<Args> = Flag::new(
+    "checksum",
+    Switch(|args: &mut Args| args.update = Some(Equality::Digest)),
+    "Leave out files that are there already with the same SHA-256, whatever their times",
+)
+.or('c');
 
 pub(super) const PARALLEL: Flag<Args> = Flag::new(
     "parallel",

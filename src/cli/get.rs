@@ -10,13 +10,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::args::{self, Args, CONNECTION, PARALLEL, QUIET, UsageError};
+use super::args::{self, Args, CHECKSUM, CONNECTION, PARALLEL, QUIET, UPDATE, UsageError};
 use super::flag::{Flag, Value::*};
 use super::pool;
 use super::reporter;
 use super::usage::Usage;
 use super::worker::{Run, Worker};
-use crate::client::{Dir, RemotePath, as_dir, printable};
+use crate::client::{Dir, Entry, Equality, RemotePath, as_dir, printable};
 
 pub(super) static USAGE: Usage<Args> = Usage {
     name: "get",
@@ -34,6 +34,8 @@ pub(super) static USAGE: Usage<Args> = Usage {
                     "Fetch folders with everything in them",
                 )
                 .or('r'),
+                UPDATE,
+                CHECKSUM,
                 PARALLEL,
                 QUIET,
             ],
@@ -45,14 +47,17 @@ pub(super) static USAGE: Usage<Args> = Usage {
   filewharf get 127.0.0.1:7070/inbox/photo.jpg
   filewharf get 127.0.0.1:7070/a.txt 127.0.0.1:7070/b.txt folder
   filewharf get --recursive 127.0.0.1:7070/inbox/ folder
+  filewharf get --recursive --update 127.0.0.1:7070/inbox/ folder/
   filewharf get 127.0.0.1:7070/backup/folder.tar - | tar x
 
 The last argument is DEST unless it looks like HOST:PORT/path; the default is the current folder.
-A DEST that is a folder takes the files under their names; DEST ending in / is made if missing.
+A DEST that is a folder takes the files under their names; DEST ending in / is made if missing,
+which is what --update of a folder needs to find the files again.
 - is standard output. While a file comes it is DEST.part, with its version and the digests of what
 is already there in DEST.part.etag; a later get goes on from there. The port is 7070 if none is
 given. After a failure the rest is fetched all the same. Names of the server are used beneath
-DEST only, where no link is followed; folders are fetched 64 deep.",
+DEST only, where no link is followed; folders are fetched 64 deep. Exit code 0: all is there,
+1: something failed, 2: wrong usage, 130: ended by Ctrl-C.",
 };
 
 /// Where the files go.
@@ -68,7 +73,8 @@ enum Destination {
 struct Job {
     remote: RemotePath,
     local: Local,
-    size: u64,
+    /// What the server told about the file, if it was asked.
+    entry: Option<Entry>,
 }
 
 /// The local name of a file.
@@ -104,6 +110,11 @@ pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
 fn to_stdout(args: &Args, remotes: &[RemotePath]) -> Result<bool, UsageError> {
     if args.recursive {
         return Err(UsageError("a folder cannot go to standard output".to_owned()));
+    }
+    if args.update.is_some() {
+        return Err(UsageError(
+            "standard output (-) has nothing to compare with: no --update, no --checksum".to_owned(),
+        ));
     }
     let run = Run::new(args, Some(reporter::BAR))?;
     let mut worker = Worker::new(&run);
@@ -177,20 +188,23 @@ impl OpenDir {
 impl Walk<'_> {
     /// A file or directory of the command line.
     fn argument(&mut self, remote: &RemotePath, dest: &Destination, submit: &mut dyn FnMut(Job)) {
-        let mut size = 0;
-        if self.recursive {
-            let Some(entry) = self.worker.run_on(&remote.address, |client| client.stat(&remote.path)) else { return };
-            if entry.dir {
-                let (base, name) = match dest {
-                    Destination::Into(base) => (Arc::clone(base), remote.name().unwrap_or_default()),
-                    Destination::As(local) => match open_dir(local, true) {
-                        Ok(dir) => (dir, ""),
-                        Err(error) => return self.failed(local.display(), error),
-                    },
-                };
-                return self.dir(remote, &base, name, submit);
-            }
-            size = entry.size;
+        let mut entry = None;
+        let update = self.worker.run.update;
+        if self.recursive || update.is_some() {
+            let digest = update.is_some_and(Equality::needs_digest);
+            let found = self.worker.run_on(&remote.address, |client| client.stat_with(&remote.path, digest));
+            let Some(found) = found else { return };
+            entry = Some(found);
+        }
+        if self.recursive && entry.as_ref().is_some_and(|entry| entry.dir) {
+            let (base, name) = match dest {
+                Destination::Into(base) => (Arc::clone(base), remote.name().unwrap_or_default()),
+                Destination::As(local) => match open_dir(local, true) {
+                    Ok(dir) => (dir, ""),
+                    Err(error) => return self.failed(local.display(), error),
+                },
+            };
+            return self.dir(remote, &base, name, submit);
         }
         let local = match (dest, remote.name()) {
             (Destination::As(local), _) => Local::Named(local.clone()),
@@ -202,13 +216,14 @@ impl Walk<'_> {
         if remote.path.ends_with('/') {
             return self.failed(remote, IS_DIR);
         }
-        self.file(Job { remote: remote.clone(), local, size }, submit);
+        self.file(Job { remote: remote.clone(), local, entry }, submit);
     }
 
     /// A directory with all its content, to `name` beneath `base`. Entries are submitted as the pages come; of each
     /// directory on the way down one page is held, so that memory is bounded whatever the server sends.
     fn dir(&mut self, remote: &RemotePath, base: &Arc<Dir>, name: &str, submit: &mut dyn FnMut(Job)) {
         let root = as_dir(&remote.path);
+        let digests = self.worker.run.update.is_some_and(Equality::needs_digest);
         let mut open_dirs = vec![OpenDir::new(root.clone())];
         while let Some(open_dir) = open_dirs.last_mut() {
             if let Some(dir) = open_dir.dirs.pop() {
@@ -230,7 +245,8 @@ impl Walk<'_> {
                 continue;
             }
             let here = |path: String| RemotePath { address: remote.address.clone(), path };
-            let page = self.worker.run_on(&remote.address, |client| client.page(&open_dir.path, after.as_deref()));
+            let page =
+                self.worker.run_on(&remote.address, |client| client.page(&open_dir.path, after.as_deref(), digests));
             let Some(page) = page else { continue };
             open_dir.next = page.next.map(Some);
             for entry in page.entries {
@@ -242,8 +258,9 @@ impl Walk<'_> {
                     Ok(entry) if entry.dir => open_dir.dirs.push(entry.name),
                     Ok(entry) => {
                         let remote = here(format!("{}{}", open_dir.path, entry.name));
-                        let local = Local::Beneath { base: Arc::clone(base), dir: local.clone(), name: entry.name };
-                        self.file(Job { remote, local, size: entry.size }, submit);
+                        let local =
+                            Local::Beneath { base: Arc::clone(base), dir: local.clone(), name: entry.name.clone() };
+                        self.file(Job { remote, local, entry: Some(entry) }, submit);
                     }
                     Err(kind) => self.worker.run.reporter.failed(&kind.at(&remote.address, &open_dir.path)),
                 }
@@ -259,7 +276,7 @@ impl Walk<'_> {
             let why = format!("left out, the {DEFERRED_MAX} files before it end in .part too");
             return self.failed(job.remote, why);
         }
-        self.worker.run.reporter.expect(job.size);
+        self.worker.run.reporter.expect(job.entry.as_ref().map_or(0, |entry| entry.size));
         if is_deferred { self.deferred.push(job) } else { submit(job) }
     }
 
@@ -269,8 +286,14 @@ impl Walk<'_> {
 }
 
 fn download(worker: &mut Worker<'_>, job: Job) {
-    let Job { remote, local, size } = job;
+    let Job { remote, local, entry } = job;
     let reporter = &worker.run.reporter;
+    let size = entry.as_ref().map_or(0, |entry| entry.size);
+    if let (Some(equality), Some(entry)) = (worker.run.update, &entry)
+        && local.has(entry, equality)
+    {
+        return reporter.unchanged(size);
+    }
     let mut progress = reporter.start(&remote.path, size);
     let result = match &local {
         Local::Named(path) => open_special(path).map(|device| {
@@ -290,6 +313,21 @@ fn download(worker: &mut Worker<'_>, job: Job) {
         Ok(Some(Err(error))) => worker.fail(&remote.address, &error),
         Ok(None) => {}
         Err(error) => reporter.failed_text(format!("{local}: {error}")),
+    }
+}
+
+impl Local {
+    /// True if the file is there already and equal.
+    fn has(&self, entry: &Entry, equality: Equality) -> bool {
+        match self {
+            Self::Named(path) => {
+                let dir = Dir::open(path.parent().unwrap_or(Path::new("")));
+                path.file_name().zip(dir.ok()).is_some_and(|(name, dir)| dir.has_equal(name, entry, equality))
+            }
+            Self::Beneath { base, dir, name } => {
+                base.make(dir).is_ok_and(|dir| dir.has_equal(OsStr::new(name), entry, equality))
+            }
+        }
     }
 }
 

@@ -88,8 +88,14 @@ mod tests {
 
     #[test]
     fn lines_have_tabs_in_a_pipe_and_columns_on_a_terminal() {
-        let entry =
-            |name: &str, dir| Entry { name: name.to_owned(), dir, size: 1536, mtime: 1_000_000_000, etag: None };
+        let entry = |name: &str, dir| Entry {
+            name: name.to_owned(),
+            dir,
+            size: 1536,
+            mtime: 1_000_000_000,
+            etag: None,
+            sha256: None,
+        };
         assert_eq!(line(&entry("a b", false), false), "1536\t2001-09-09T01:46:40Z\ta b");
         assert_eq!(line(&entry("x\u{1b}[2J", true), false), "-\t2001-09-09T01:46:40Z\tx\\u{1b}[2J/");
         assert_eq!(line(&entry("a", false), true), "    1.50 KiB  2001-09-09 01:46  a");

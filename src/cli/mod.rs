@@ -1,4 +1,5 @@
-//! The command line: parses the arguments and runs a command. Exit code 0: done, 1: failed, 2: wrong usage.
+//! The command line: parses the arguments and runs a command. Exit code 0: done, 1: failed, 2: wrong usage,
+//! 130: interrupted by Ctrl-C.
 #![allow(clippy::disallowed_methods, reason = "commands do I/O: local files and worker threads")]
 
 #[cfg(feature = "client")]
@@ -6,6 +7,8 @@ mod args;
 mod flag;
 #[cfg(feature = "client")]
 mod get;
+#[cfg(feature = "client")]
+mod interrupt;
 #[cfg(feature = "client")]
 mod ls;
 #[cfg(feature = "client")]

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::args::{self, Args, CONNECTION, PARALLEL, QUIET, UsageError};
+use super::args::{self, Args, CHECKSUM, CONNECTION, PARALLEL, QUIET, UPDATE, UsageError};
 use super::flag::{Flag, Value::*};
 use super::pool;
 use super::reporter;
@@ -45,6 +45,8 @@ pub(super) static USAGE: Usage<Args> = Usage {
                     "Send folders with everything in them",
                 )
                 .or('r'),
+                UPDATE,
+                CHECKSUM,
                 PARALLEL,
                 QUIET,
             ],
@@ -55,6 +57,7 @@ pub(super) static USAGE: Usage<Args> = Usage {
     notes: "Examples:
   filewharf put notes.txt photo.jpg 127.0.0.1:7070/inbox/
   filewharf put --recursive folder 127.0.0.1:7070
+  filewharf put --recursive --update folder 127.0.0.1:7070
   filewharf put photo.jpg 127.0.0.1:7070/inbox/renamed.jpg
   tar c folder | filewharf put - 127.0.0.1:7070/backup/folder.tar
 
@@ -64,7 +67,8 @@ names, missing folders are made, a folder x becomes /inbox/x/. File modes are no
 port is 7070 if none is given. After a failure the rest is sent all the same. A file of 1 MiB or
 more whose upload broke off goes on where it stopped when the same command is given again, unless
 the file was changed; tokens of such uploads are kept in $XDG_STATE_HOME/filewharf, by default
-~/.local/state/filewharf.",
+~/.local/state/filewharf. Exit code 0: all is stored, 1: something failed, 2: wrong usage,
+130: ended by Ctrl-C.",
 };
 
 #[derive(Debug)]
@@ -93,6 +97,11 @@ pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
     if takes_stdin && (files.len() > 1 || is_dir && args.name.is_none()) {
         let why = "standard input (-) goes alone, and needs --name NAME or HOST:PORT/folder/name";
         return Err(UsageError(why.to_owned()));
+    }
+    if takes_stdin && args.update.is_some() {
+        return Err(UsageError(
+            "standard input (-) cannot be compared with a file: no --update, no --checksum".to_owned(),
+        ));
     }
     if let Some(name) = &args.name {
         key::component(name).map_err(|failure| UsageError(format!("--name {name}: {failure}")))?;
@@ -241,7 +250,17 @@ fn send(worker: &mut Worker<'_>, address: &Address, job: Job) {
     match job {
         Job::File { local, path, size } => {
             let mut progress = worker.run.reporter.start(&local.to_string_lossy(), size);
-            worker.complete_on(address, |client| client.put_file(&path, &local, &mut progress));
+            // A pipe would be read by the comparison.
+            let equality = worker.run.update.filter(|_| fs::metadata(&local).is_ok_and(|local| local.is_file()));
+            let sent = worker.run_on(address, |client| match equality {
+                Some(equality) if client.has_file(&path, &local, equality)? => Ok(None),
+                _ => client.put_file(&path, &local, &mut progress).map(Some),
+            });
+            match sent {
+                Some(Some(_)) => worker.run.reporter.done(),
+                Some(None) => worker.run.reporter.unchanged(size),
+                None => {}
+            }
         }
         Job::Dir { path } => {
             worker.complete_on(address, |client| match client.mkdir(&path) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -29,13 +29,15 @@ pub(super) struct Reporter {
     /// What the bar shows once a length is known; `None` for commands that transfer no content.
     template: Option<&'static str>,
     started: Instant,
-    counts: Mutex<Counts>,
+    counts: Arc<Mutex<Counts>>,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
     expected: u64,
     done: u64,
+    /// Left out, because they were there already.
+    unchanged: u64,
     failed: u64,
     skipped: u64,
     /// Bytes that earlier runs had transferred.
@@ -47,7 +49,7 @@ impl Reporter {
         let visible = !quiet && io::stderr().is_terminal();
         let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(0), target);
-        let reporter = Self { bar, quiet, template, started: Instant::now(), counts: Mutex::default() };
+        let reporter = Self { bar, quiet, template, started: Instant::now(), counts: Arc::default() };
         if template.is_some() && !reporter.bar.is_hidden() {
             reporter.style(WAIT);
             reporter.bar.enable_steady_tick(Duration::from_millis(250));
@@ -61,7 +63,16 @@ impl Reporter {
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.counts)
+    }
+
+    /// What is to be said when the program is interrupted; `updates` if what is done would be left out the next time.
+    pub(super) fn last_words(&self, updates: bool) -> impl FnOnce() + Send + 'static {
+        let (bar, counts) = (self.bar.clone(), Arc::clone(&self.counts));
+        move || {
+            bar.finish_and_clear();
+            print_line(&interruption(&lock(&counts), updates));
+        }
     }
 
     /// Shows amounts, which are known from now on.
@@ -94,15 +105,22 @@ impl Reporter {
     }
 
     fn show_count(&self) {
-        let Counts { done, expected, .. } = *self.counts();
+        let Counts { done, unchanged, expected, .. } = *self.counts();
         if expected > 1 {
-            self.bar.set_message(format!("{done}/{expected} files"));
+            self.bar.set_message(format!("{}/{expected} files", done + unchanged));
         }
     }
 
     /// Counts one success.
     pub(super) fn done(&self) {
         self.counts().done += 1;
+        self.show_count();
+    }
+
+    /// Counts one file of this size that need not be transferred.
+    pub(super) fn unchanged(&self, size: u64) {
+        self.counts().unchanged += 1;
+        self.bar.dec_length(size);
         self.show_count();
     }
 
@@ -139,25 +157,45 @@ impl Reporter {
         let is_visible = !self.bar.is_hidden() && self.template.is_some();
         let bytes = self.bar.position();
         self.bar.finish_and_clear();
-        let Counts { done, failed, skipped, resumed, .. } = *self.counts();
-        if is_visible && done > 0 && failed + skipped == 0 {
-            print_line(&summary(done, bytes, resumed, self.started.elapsed()));
+        let counts = self.counts();
+        let Counts { done, unchanged, failed, skipped, .. } = *counts;
+        if is_visible && done + unchanged > 0 && failed + skipped == 0 {
+            print_line(&summary(&counts, bytes, self.started.elapsed()));
         }
-        if failed + skipped > 0 && done + failed + skipped > 1 {
+        if failed + skipped > 0 && done + unchanged + failed + skipped > 1 {
             let untried = if skipped > 0 { format!(", {skipped} not tried") } else { String::new() };
-            print_line(&format!("{failed} failed{untried}, {done} done"));
+            print_line(&format!("{failed} failed{untried}, {done} done{}", left_out(unchanged)));
         }
         failed + skipped == 0
     }
 }
 
-/// As in "3 files, 12.00 MiB in 2.1 s (5.71 MiB/s)".
-fn summary(files: u64, bytes: u64, resumed: u64, time: Duration) -> String {
+fn lock(counts: &Mutex<Counts>) -> MutexGuard<'_, Counts> {
+    counts.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As in "interrupted, 1 of 3 files done; ...".
+fn interruption(counts: &Counts, updates: bool) -> String {
+    let Counts { expected, done, unchanged, .. } = *counts;
+    let ended = done + unchanged;
+    let of_several = if expected > 1 { format!(", {ended} of {expected} files done") } else { String::new() };
+    let without = if ended > 0 && !updates { ", with --update without what is done" } else { "" };
+    format!("interrupted{of_several}; the same command goes on where this one stopped{without}")
+}
+
+/// As in ", 7 unchanged".
+fn left_out(unchanged: u64) -> String {
+    if unchanged > 0 { format!(", {unchanged} unchanged") } else { String::new() }
+}
+
+/// As in "3 files, 12.00 MiB in 2.1 s (5.71 MiB/s), 7 unchanged".
+fn summary(counts: &Counts, bytes: u64, time: Duration) -> String {
+    let Counts { done: files, unchanged, resumed, .. } = *counts;
     let word = if files == 1 { "file" } else { "files" };
     let rate = (bytes.saturating_sub(resumed) as f64 / time.as_secs_f64().max(0.001)) as u64;
-    let here = if resumed > 0 { format!(", {} of them were here", BinaryBytes(resumed)) } else { String::new() };
+    let here = if resumed > 0 { format!(", {} of them kept from before", BinaryBytes(resumed)) } else { String::new() };
     let (size, rate) = (BinaryBytes(bytes), BinaryBytes(rate));
-    format!("{files} {word}, {size} in {:.1} s ({rate}/s){here}", time.as_secs_f64())
+    format!("{files} {word}, {size} in {:.1} s ({rate}/s){here}{}", time.as_secs_f64(), left_out(unchanged))
 }
 
 /// Adds one transfer to the whole.
@@ -216,5 +254,33 @@ impl Progress for TransferProgress<'_> {
         if !self.reporter.bar.is_hidden() {
             self.reporter.warn(format!("{}: {kind} (next try in {:.1} s)", self.name, wait.as_secs_f64()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_names_files_bytes_time_and_what_was_left_out() {
+        let told = |done, unchanged, resumed| {
+            let counts = Counts { done, unchanged, resumed, ..Counts::default() };
+            summary(&counts, 3 << 20, Duration::from_secs(2))
+        };
+        assert_eq!(told(1, 0, 0), "1 file, 3.00 MiB in 2.0 s (1.50 MiB/s)");
+        let resumed = "2 files, 3.00 MiB in 2.0 s (1.00 MiB/s), 1.00 MiB of them kept from before, 7 unchanged";
+        assert_eq!(told(2, 7, 1 << 20), resumed);
+    }
+
+    #[test]
+    fn an_interruption_says_how_to_go_on() {
+        let told = |expected, done, unchanged, updates| {
+            let counts = Counts { expected, done, unchanged, ..Counts::default() };
+            interruption(&counts, updates)
+        };
+        assert_eq!(told(1, 0, 0, false), "interrupted; the same command goes on where this one stopped");
+        let several = "interrupted, 2 of 9 files done; the same command goes on where this one stopped";
+        assert_eq!(told(9, 2, 0, false), format!("{several}, with --update without what is done"));
+        assert_eq!(told(9, 1, 1, true), several);
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::thread;
+use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::client::fake::Fake;
@@ -297,4 +298,86 @@ fn several_connections_are_used_for_several_files_and_one_for_one() {
 fn an_unreachable_server_is_a_failure() {
     let address = Address { host: "127.0.0.1".to_owned(), port: 1 };
     assert_end(&format!("ls {address}"), FAILED);
+}
+
+/// Which files were transferred since the last call.
+fn transferred(fake: &Fake, verb: &str) -> Vec<String> {
+    let mut state = fake.state();
+    let lines = state.log.drain(..).filter(|line| line.starts_with(verb));
+    let mut names: Vec<_> = lines.map(|line| line[line.find('/').expect("a path")..].to_owned()).collect();
+    names.sort();
+    names
+}
+
+fn set_time(path: &Path, seconds: u64) {
+    let file = fs::File::options().write(true).open(path).expect("open");
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).expect("a time");
+}
+
+#[test]
+fn with_update_only_files_of_another_size_or_time_are_sent() {
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let from = dir.path().join("d");
+    for name in ["a", "b", "x/c", "new"] {
+        write(&from.join(name), "1");
+        set_time(&from.join(name), 1_000);
+    }
+    let put = |flags: &str| {
+        assert_end(&format!("put -r {flags} {} {}", from.display(), fake.address), DONE);
+        transferred(&fake, "PUT")
+    };
+    assert_eq!(put("--update"), ["/d/a", "/d/b", "/d/new", "/d/x/c"]);
+    assert_eq!(put("--update"), [""; 0]);
+    set_time(&from.join("a"), 2_000);
+    write(&from.join("x/c"), "22");
+    set_time(&from.join("x/c"), 1_000);
+    assert_eq!(put("--update"), ["/d/a", "/d/x/c"]);
+    // Another content of the same size and time is what --checksum is for.
+    write(&from.join("b"), "2");
+    set_time(&from.join("b"), 1_000);
+    set_time(&from.join("a"), 3_000);
+    assert_eq!(put("-u"), ["/d/a"]);
+    assert_eq!(put("-c"), ["/d/b"]);
+    set_time(&from.join("a"), 4_000);
+    assert_eq!(put("-uc"), [""; 0]);
+    fake.state().files.get_mut("/d/a").expect("there").sha256 = None;
+    assert_eq!(put("--checksum"), ["/d/a"], "a digest that is not known is not equal");
+    assert_eq!(put("-q").len(), 4);
+    assert_end(&format!("put -u --name n - {}", fake.address), ExitCode::from(WRONG_USAGE));
+}
+
+#[test]
+fn with_update_only_files_of_another_size_or_time_are_fetched() {
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    for name in ["a", "b", "x/c"] {
+        fake.store(&format!("/d/{name}"), b"1");
+    }
+    let here = dir.path();
+    let get = |flags: &str| {
+        assert_end(&format!("get -r {flags} {}/d {}", fake.address, here.display()), DONE);
+        transferred(&fake, "GET")
+    };
+    assert_eq!(get("--update"), ["/d/a", "/d/b", "/d/x/c"]);
+    assert_eq!(get("--update"), [""; 0]);
+    set_time(&here.join("d/a"), 2_000);
+    fake.store("/d/x/c", b"22");
+    assert_eq!(get("--update"), ["/d/a", "/d/x/c"]);
+    fake.store("/d/b", b"2");
+    set_time(&here.join("d/a"), 2_000);
+    assert_eq!(get("--update"), ["/d/a"]);
+    set_time(&here.join("d/a"), 2_000);
+    assert_eq!(get("--checksum"), ["/d/b"]);
+    fs::rename(here.join("d/a"), here.join("elsewhere")).expect("moved");
+    symlink(here.join("elsewhere"), here.join("d/a")).expect("a link");
+    fake.state().files.get_mut("/d/b").expect("there").sha256 = None;
+    assert_eq!(get("-c"), ["/d/a", "/d/b"], "a link and a digest that is not known are not equal");
+    let one = |flags: &str, to: &str| {
+        assert_end(&format!("get {flags} {}/d/a {}/{to}", fake.address, here.display()), DONE);
+        transferred(&fake, "GET")
+    };
+    assert_eq!(one("-u", "one"), ["/d/a"]);
+    assert_eq!(one("-u", "one"), [""; 0]);
+    assert_eq!(one("-c", "d"), [""; 0]);
+    assert_end(&format!("get -u {}/missing {}", fake.address, here.display()), FAILED);
+    assert_end(&format!("get -c {}/d/a -", fake.address), ExitCode::from(WRONG_USAGE));
 }

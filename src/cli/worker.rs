@@ -7,15 +7,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::args::{Args, UsageError};
+use super::interrupt;
 use super::reporter::Reporter;
 use super::secret;
-use crate::client::{Address, Client, ClientError, Options};
+use crate::client::{Address, Client, ClientError, Equality, Options};
 
 #[derive(Debug)]
 pub(super) struct Run {
     options: Options,
     pub(super) parallel: usize,
     pub(super) reporter: Reporter,
+    pub(super) update: Option<Equality>,
     /// Servers of which nothing can be expected any more; further requests to them are skipped.
     unusable: Mutex<HashSet<Address>>,
 }
@@ -39,7 +41,13 @@ impl Run {
             state_dir: state_dir(),
             ..defaults
         };
-        Ok(Self { options, parallel: usize::from(args.parallel), reporter, unusable: Mutex::default() })
+        if template.is_some()
+            && let Err(error) = interrupt::watch(reporter.last_words(args.update.is_some()))
+        {
+            reporter.warn(format!("Ctrl-C will end this without a word: {error}"));
+        }
+        let (parallel, update) = (usize::from(args.parallel), args.update);
+        Ok(Self { options, parallel, reporter, update, unusable: Mutex::default() })
     }
 
     fn unusable(&self) -> MutexGuard<'_, HashSet<Address>> {

@@ -2,7 +2,7 @@
 
 use super::address::last_component;
 use crate::wire::key;
-use crate::wire::line::Reply;
+use crate::wire::line::{self, Reply};
 use crate::wire::range::decimal;
 
 /// A file or directory on the server.
@@ -19,6 +19,8 @@ pub struct Entry {
     pub mtime: u64,
     /// The version; directories have none.
     pub etag: Option<String>,
+    /// SHA-256, if the server keeps it and was asked for it.
+    pub sha256: Option<[u8; 32]>,
 }
 
 impl Entry {
@@ -35,19 +37,24 @@ impl Entry {
             size: number("size"),
             mtime: number("mtime"),
             etag: reply.key("etag").map(str::to_owned),
+            sha256: reply.key("sha256").and_then(line::sha256),
         }
     }
 
-    /// Parses `SIZE MTIME ETAG NAME`.
-    pub(super) fn parse(line: &str) -> Option<Self> {
-        let mut words = line.splitn(4, ' ');
-        let (size, mtime, etag, name) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    /// Parses `SIZE MTIME ETAG NAME`, or `SIZE MTIME ETAG SHA256 NAME`.
+    pub(super) fn parse(line: &str, has_digest: bool) -> Option<Self> {
+        let mut words = line.splitn(if has_digest { 5 } else { 4 }, ' ');
+        let (size, mtime, etag) = (words.next()?, words.next()?, words.next()?);
+        let sha256 = if has_digest { line::sha256(words.next()?) } else { None };
+        let name = words.next()?;
         let mtime = decimal(mtime)?;
         match name.strip_suffix('/') {
-            Some(name) if size == "-" => Some(Self { name: name.to_owned(), dir: true, size: 0, mtime, etag: None }),
+            Some(name) if size == "-" => {
+                Some(Self { name: name.to_owned(), dir: true, size: 0, mtime, etag: None, sha256 })
+            }
             _ => {
                 let (name, etag) = (name.to_owned(), Some(etag.to_owned()));
-                Some(Self { name, dir: false, size: decimal(size)?, mtime, etag })
+                Some(Self { name, dir: false, size: decimal(size)?, mtime, etag, sha256 })
             }
         }
     }
@@ -59,19 +66,23 @@ mod tests {
 
     #[test]
     fn lines_of_a_listing_are_read_with_blanks_in_names() {
-        let file = Entry::parse("12 34 ab-cd a b  c").expect("a file");
+        let file = Entry::parse("12 34 ab-cd a b  c", false).expect("a file");
         assert_eq!((file.name.as_str(), file.size, file.mtime, file.dir), ("a b  c", 12, 34, false));
-        let dir = Entry::parse("- 5 - some folder/").expect("a folder");
+        let dir = Entry::parse("- 5 - some folder/", false).expect("a folder");
         assert_eq!((dir.name.as_str(), dir.dir, dir.etag), ("some folder", true, None));
+        let known = Entry::parse(&format!("1 2 e {} a b", "0a".repeat(32)), true).expect("a file");
+        assert_eq!((known.name.as_str(), known.sha256), ("a b", Some([10; 32])));
+        assert_eq!(Entry::parse("1 2 e - a", true).expect("a file").sha256, None);
+        assert_eq!(Entry::parse("- 2 - - d/", true).expect("a folder").name, "d");
         for bad in ["", "1 2 3", "x 2 3 n", "- 2 - n", "1 -2 3 n"] {
-            assert_eq!(Entry::parse(bad), None, "{bad}");
+            assert_eq!(Entry::parse(bad, false), None, "{bad}");
         }
     }
 
     #[test]
     fn names_that_leave_their_directory_are_not_safe() {
         for bad in ["", ".", "..", "../a", "a/b", "/etc", "a\0", "a\u{1b}"] {
-            let entry = Entry { name: bad.to_owned(), dir: false, size: 0, mtime: 0, etag: None };
+            let entry = Entry { name: bad.to_owned(), dir: false, size: 0, mtime: 0, etag: None, sha256: None };
             assert!(!entry.is_safe(), "{bad:?}");
         }
     }

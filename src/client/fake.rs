@@ -154,7 +154,11 @@ fn answer(request: &Request<'_>, input: &mut In, out: &mut Out, state: &Mutex<St
             resumed::stat(option(request, "resume").unwrap_or_default(), &path, &state)
         }
         "STAT" => match state.files.get(&path) {
-            Some(file) => format!("OK 0 size={} mtime={} etag={}\n", file.bytes.len(), file.mtime, file.etag),
+            Some(file) => {
+                let digest = file.sha256.filter(|_| option(request, "digest").is_some());
+                let digest = digest.map_or_else(String::new, |digest| format!(" sha256={}", hex(&digest)));
+                format!("OK 0 size={} mtime={} etag={}{digest}\n", file.bytes.len(), file.mtime, file.etag)
+            }
             None if state.is_dir(&path) => "OK 0 folder=1 mtime=7\n".to_owned(),
             None => "ERR 404 no such file or folder\n".to_owned(),
         },
@@ -176,12 +180,18 @@ fn list(request: &Request<'_>, state: &State) -> String {
     }
     let after = option(request, "after").map(|value| unescape(value).expect("escaped").into_owned());
     let limit = state.page.unwrap_or(1000);
+    let tells_digests = option(request, "digest").is_some();
     let mut names: Vec<_> = state.names(request.path).into_iter().collect();
     names.retain(|(name, _)| after.as_ref().is_none_or(|after| name > after));
     let more = if names.len() > limit { " more=1" } else { "" };
     let dir = request.path.trim_end_matches('/');
     let lines = names.iter().take(limit).map(|(name, is_dir)| match state.files.get(&format!("{dir}/{name}")) {
-        Some(file) if !is_dir => format!("{} {} {} {name}\n", file.bytes.len(), file.mtime, escape(&file.etag)),
+        Some(file) if !is_dir => {
+            let digest = file.sha256.map_or_else(|| "- ".to_owned(), |digest| hex(&digest) + " ");
+            let digest = if tells_digests { digest } else { String::new() };
+            format!("{} {} {} {digest}{name}\n", file.bytes.len(), file.mtime, escape(&file.etag))
+        }
+        _ if tells_digests => format!("- 7 - - {name}/\n"),
         _ => format!("- 7 - {name}/\n"),
     });
     let body: String = lines.collect();

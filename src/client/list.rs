@@ -28,17 +28,18 @@ impl Client {
     }
 
     /// The page of a directory that begins after the name `after`, or the first one.
-    pub(crate) fn page(&mut self, path: &str, after: Option<&str>) -> Result<Page, ClientError> {
+    pub(crate) fn page(&mut self, path: &str, after: Option<&str>, digests: bool) -> Result<Page, ClientError> {
         let path = as_dir(path);
         self.check(&path)?;
         let after_option = after.map(|after| format!("after={} ", escape(after))).unwrap_or_default();
-        let line = format!("LIST {after_option}{path}\n");
-        self.attempt(&path, &mut (), || true, |connection, _| page(connection, &line, after))
+        let digest_option = if digests { "digest=1 " } else { "" };
+        let line = format!("LIST {digest_option}{after_option}{path}\n");
+        self.attempt(&path, &mut (), || true, |connection, _| page(connection, &line, after, digests))
     }
 }
 
 /// Requests one page and reads all of it.
-fn page(connection: &mut Connection, line: &str, after: Option<&str>) -> Result<Page, ErrorKind> {
+fn page(connection: &mut Connection, line: &str, after: Option<&str>, digests: bool) -> Result<Page, ErrorKind> {
     let reply = connection.ask(line)?;
     let Reply::Ok { size, .. } = reply else { return Err(ErrorKind::Protocol("no size".to_owned())) };
     if size > PAGE_BYTES_MAX {
@@ -54,7 +55,7 @@ fn page(connection: &mut Connection, line: &str, after: Option<&str>) -> Result<
         if entries.len() == PAGE_NAMES_MAX {
             return Err(ErrorKind::Protocol(format!("a page of the listing has more than {PAGE_NAMES_MAX} names")));
         }
-        let entry = std::str::from_utf8(line).ok().and_then(Entry::parse);
+        let entry = std::str::from_utf8(line).ok().and_then(|line| Entry::parse(line, digests));
         entries.push(entry.ok_or_else(|| {
             let shown = String::from_utf8_lossy(line).into_owned();
             ErrorKind::Protocol(format!("a line of the listing is {shown}"))
@@ -88,7 +89,7 @@ impl Iterator for Listing<'_> {
                 return Some(entry.map_err(|kind| self.client.error(&self.path, kind)));
             }
             let after = self.next.take()?;
-            match self.client.page(&self.path, after.as_deref()) {
+            match self.client.page(&self.path, after.as_deref(), false) {
                 Ok(page) => {
                     self.page = page.entries.into_iter();
                     self.next = page.next.map(Some);

@@ -42,6 +42,7 @@
 #![allow(clippy::disallowed_methods, reason = "the client does I/O: files, sockets, waiting between tries")]
 
 mod address;
+mod compare;
 mod connection;
 mod dir;
 mod download;
@@ -65,6 +66,7 @@ pub(crate) mod fake;
 mod tests;
 
 pub use address::{Address, DEFAULT_PORT, ParseError, RemotePath};
+pub use compare::Equality;
 pub use dir::Dir;
 pub use entry::Entry;
 pub use error::{ClientError, ErrorKind};

@@ -37,8 +37,14 @@ impl Client {
 
     /// Describes the file or directory at `path`.
     pub fn stat(&mut self, path: &str) -> Result<Entry, ClientError> {
+        self.stat_with(path, false)
+    }
+
+    /// As [`Self::stat`], with the digest of a file if the server keeps it.
+    pub(crate) fn stat_with(&mut self, path: &str, digest: bool) -> Result<Entry, ClientError> {
         self.check(path)?;
-        let reply = self.request(&format!("STAT {path}\n"), path)?;
+        let option = if digest { "digest=1 " } else { "" };
+        let reply = self.request(&format!("STAT {option}{path}\n"), path)?;
         Ok(Entry::from_stat(path, &reply))
     }
 

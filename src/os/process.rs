@@ -35,10 +35,19 @@ pub fn raise_descriptor_limit() -> usize {
 
 /// True if the process was started with SIGHUP ignored, as `nohup` does; a handler would undo that.
 pub fn ignores_hangup() -> bool {
-    const HANGUP_BIT: u64 = 1; // bit 0 is signal 1 (proc_pid_status(5))
+    ignores(1)
+}
+
+/// True if the process was started with SIGINT ignored, as shells do in the background of a script.
+pub fn ignores_interrupt() -> bool {
+    ignores(2)
+}
+
+fn ignores(signal: u32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    // Bit 0 is signal 1 (proc_pid_status(5)).
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & HANGUP_BIT != 0)
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 << (signal - 1) != 0)
 }
 
 /// Bytes that cannot be guessed.

@@ -535,7 +535,7 @@ fn a_terminal_gets_one_summary_and_no_amount_before_it_is_known() {
     let shown = on_a_terminal(&["get", &big, &copy]);
     assert!(!shown.contains("0 B/0 B"), "{shown:?}");
     assert_eq!(shown.matches("1 file, 3.00 MiB").count(), 1, "{shown:?}");
-    assert!(shown.contains("2.00 MiB of them were here"), "{shown:?}");
+    assert!(shown.contains("2.00 MiB of them kept from before"), "{shown:?}");
     let target = format!("{}/in/", program.address());
     let shown = on_a_terminal(&["put", &copy, &copy, &target]);
     assert_eq!(shown.matches("2 files, 6.00 MiB").count(), 1, "{shown:?}");

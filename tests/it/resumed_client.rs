@@ -8,7 +8,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
-use support::client::{assert_same, content, random, value, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
+use support::client::{Running, assert_same, content, random, value, wait_until};
 use tempfile::TempDir;
 
 use crate::program::{BINARY, Program};
@@ -137,13 +138,29 @@ impl Shared {
 }
 
 /// A client that is killed when dropped.
-struct Running(Child);
+struct Started(Child);
 
-impl Running {
+impl Started {
     fn start(state: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new(BINARY);
         command.args(arguments).env("XDG_STATE_HOME", state).stdin(Stdio::null()).stdout(Stdio::null());
         Self(command.spawn().expect("the built binary can be run"))
+    }
+
+    /// With its messages for [`Self::interrupt`].
+    fn start_piped(state: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(BINARY);
+        command.args(arguments).env("XDG_STATE_HOME", state).stdin(Stdio::null()).stdout(Stdio::null());
+        Self(command.stderr(Stdio::piped()).spawn().expect("the built binary can be run"))
+    }
+
+    /// Sends SIGINT: the exit code, and what it wrote.
+    fn interrupt(mut self) -> (Option<i32>, String) {
+        kill_process(Pid::from_child(&self.0), Signal::INT).expect("it runs");
+        wait_until("the client ends", || self.ended().is_some());
+        let mut told = String::new();
+        self.0.stderr.take().expect("a pipe").read_to_string(&mut told).expect("text");
+        (self.ended().and_then(|status| status.code()), told)
     }
 
     fn ended(&mut self) -> Option<ExitStatus> {
@@ -157,7 +174,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for Started {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -203,7 +220,7 @@ fn a_put_survives_cut_links_and_kills_of_both_ends_and_sends_little_again() {
     let link = Link::to(server.address(), Direction::ToServer);
     let target = format!("{}/d/f", link.address);
     let arguments = ["put", local.to_str().expect("UTF-8"), &target, "--retries", "1000"];
-    let mut client = Running::start(&state, &arguments);
+    let mut client = Started::start(&state, &arguments);
     let mut seed = 1;
     for cut in 0..CUTS {
         link.pass(random(&mut seed) % (LEN / CUTS) as u64, || client.ended().is_some());
@@ -214,7 +231,7 @@ fn a_put_survives_cut_links_and_kills_of_both_ends_and_sends_little_again() {
             1 => {
                 drop(client);
                 link.cut();
-                client = Running::start(&state, &arguments);
+                client = Started::start(&state, &arguments);
             }
             _ => {
                 checkpoint(&server, &dir);
@@ -247,7 +264,7 @@ fn a_get_survives_cut_links_and_kills_of_both_ends_and_fetches_little_again() {
     let link = Link::to(server.address(), Direction::ToClient);
     let source = format!("{}/d/f", link.address);
     let arguments = ["get", &source, local.to_str().expect("UTF-8"), "--retries", "1000"];
-    let mut client = Running::start(&state, &arguments);
+    let mut client = Started::start(&state, &arguments);
     let mut seed = 2;
     for cut in 0..CUTS {
         link.pass(random(&mut seed) % (LEN / CUTS) as u64, || client.ended().is_some());
@@ -258,7 +275,7 @@ fn a_get_survives_cut_links_and_kills_of_both_ends_and_fetches_little_again() {
             1 => {
                 drop(client);
                 link.cut();
-                client = Running::start(&state, &arguments);
+                client = Started::start(&state, &arguments);
             }
             _ => {
                 drop(server);
@@ -295,15 +312,73 @@ fn a_file_that_changes_between_two_runs_of_get_or_put_arrives_as_it_is_then() {
         let link = Link::to(server.address(), direction);
         let (remote, local) = (format!("{}/f", link.address), local.to_str().expect("UTF-8"));
         let arguments = if verb == "get" { [verb, &remote, local] } else { [verb, local, &remote] };
-        let client = Running::start(&state, &arguments);
+        let client = Started::start(&state, &arguments);
         link.pass(LEN as u64 / 2, || false);
         drop(client);
         link.cut();
         fs::remove_file(&source).expect("removed");
         fs::write(&source, &newer).expect("written");
         link.allow(u64::MAX);
-        Running::start(&state, &arguments).ends_well();
+        Started::start(&state, &arguments).ends_well();
         assert_same(&fs::read(&dest).expect("there"), &newer, verb);
     }
     server.end();
+}
+
+#[test]
+fn ctrl_c_says_how_to_go_on_and_the_same_command_does() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (root, local, state) = (dir.path().join("root"), dir.path().join("local"), dir.path().join("state"));
+    let copy = dir.path().join("copy");
+    fs::create_dir(&root).expect("created");
+    let bytes = content(7, LEN);
+    fs::write(&local, &bytes).expect("written");
+    let server = start(&root);
+    for (verb, direction) in [("put", Direction::ToServer), ("get", Direction::ToClient)] {
+        let link = Link::to(server.address(), direction);
+        let remote = format!("{}/d/f", link.address);
+        let [local, copy] = [&local, &copy].map(|path| path.to_str().expect("UTF-8"));
+        let arguments = if verb == "put" { [verb, local, &remote] } else { [verb, &remote, copy] };
+        let client = Started::start_piped(&state, &arguments);
+        link.pass(LEN as u64 / 2, || false);
+        let (code, told) = client.interrupt();
+        assert_eq!(code, Some(130), "{told}");
+        assert_eq!(told, "filewharf: interrupted; the same command goes on where this one stopped\n");
+        link.cut();
+        link.allow(u64::MAX);
+        Started::start(&state, &arguments).ends_well();
+        let most = if verb == "put" { LEN + 1000 } else { 3 * LEN / 2 } as u64;
+        assert!(link.passed() <= most, "{verb}: {} bytes have passed", link.passed());
+    }
+    assert_same(&fs::read(&copy).expect("there"), &bytes, "the file");
+    server.end();
+}
+
+#[test]
+fn what_is_there_already_is_not_sent_again_with_update() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (root, local, state) = (dir.path().join("root"), dir.path().join("local"), dir.path().join("state"));
+    fs::create_dir_all(&root).expect("created");
+    fs::create_dir_all(&local).expect("created");
+    for n in 0..5 {
+        fs::write(local.join(n.to_string()), content(n, 100_000)).expect("written");
+    }
+    let server = Running::on(&root, |builder| builder);
+    let remote = format!("{}/", server.address());
+    let (local, copy) = (local.to_str().expect("UTF-8"), dir.path().join("copy/"));
+    let (remote_dir, copy) = (format!("{remote}local"), copy.to_str().expect("UTF-8"));
+    Started::start(&state, &["put", "-r", "-u", local, &remote]).ends_well();
+    Started::start(&state, &["get", "-r", "-u", &remote_dir, copy]).ends_well();
+    let before = server.counters();
+    for flag in ["-u", "-c"] {
+        Started::start(&state, &["put", "-r", flag, local, &remote]).ends_well();
+        Started::start(&state, &["get", "-r", flag, &remote_dir, copy]).ends_well();
+    }
+    let (received, sent) =
+        (server.counters().bytes_in - before.bytes_in, server.counters().bytes_out - before.bytes_out);
+    assert!(received < 10_000 && sent < 20_000, "{received} and {sent} bytes");
+    fs::write(dir.path().join("local/3"), content(9, 100_000)).expect("written");
+    Started::start(&state, &["put", "-r", "-c", local, &remote]).ends_well();
+    Started::start(&state, &["get", "-r", "-c", &remote_dir, copy]).ends_well();
+    assert_same(&fs::read(dir.path().join("copy/local/3")).expect("there"), &content(9, 100_000), "the file");
 }

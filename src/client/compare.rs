@@ -1,0 +1,75 @@
+//! Whether a local file and one on a server are equal, so that nothing need be transferred. Nothing here writes.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+use super::dir::Dir;
+use super::entry::Entry;
+use super::error::{ClientError, ErrorKind};
+use super::prefix_digest::PrefixDigest;
+use super::requests::Client;
+use super::upload_record::Source;
+
+/// What makes two files equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Equality {
+    /// Their sizes, and their modification times in seconds.
+    SizeAndTime,
+    /// Their sizes and their SHA-256. A file whose digest the server does not keep is equal to none.
+    Digest,
+}
+
+impl Equality {
+    /// True if the server must be asked for digests.
+    pub(crate) fn needs_digest(self) -> bool {
+        self == Self::Digest
+    }
+}
+
+impl Entry {
+    /// True if an open local file is equal to this one.
+    fn equals(&self, file: &File, equality: Equality) -> io::Result<bool> {
+        let source = Source::of(&file.metadata()?);
+        if self.dir || source.len != self.size {
+            return Ok(false);
+        }
+        match (equality, self.sha256) {
+            (Equality::SizeAndTime, _) => Ok(source.mtime_seconds() == Some(self.mtime)),
+            (Equality::Digest, None) => Ok(false),
+            (Equality::Digest, Some(digest)) => {
+                let mut whole = PrefixDigest::new();
+                match whole.seek(file, source.len) {
+                    Ok(()) => Ok(whole.value() == digest),
+                    // It has become shorter meanwhile.
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+}
+
+impl Client {
+    /// True if the file on the server is equal to a local one; false if there is none, or something else.
+    pub fn has_file(&mut self, path: &str, local: &Path, equality: Equality) -> Result<bool, ClientError> {
+        let (file, _) = Source::open(local).map_err(|kind| self.error(path, kind))?;
+        let entry = match self.stat_with(path, equality.needs_digest()) {
+            Ok(entry) => entry,
+            // 409: what would be a folder on the way is a file.
+            Err(error) if matches!(error.kind.code(), Some(404 | 409)) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        entry.equals(&file, equality).map_err(|error| self.error(path, ErrorKind::local("read", local, error)))
+    }
+}
+
+impl Dir {
+    /// True if a file of this name is in the directory and equal to one on a server. A link is equal to nothing.
+    pub(crate) fn has_equal(&self, name: &OsStr, entry: &Entry, equality: Equality) -> bool {
+        self.open_file(name, OFlags::RDONLY).and_then(|file| entry.equals(&file, equality)).unwrap_or(false)
+    }
+}

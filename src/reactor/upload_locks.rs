@@ -59,12 +59,16 @@ impl UploadLocks {
 
     /// Returns `op` if it may run now.
     pub(super) fn acquire(&mut self, conn: ConnId, id: UploadId, op: Op) -> Option<Op> {
+        // A connection decodes a request only when nothing of the one before is at the store.
+        if let Some(before) = self.held.get(&conn).copied().filter(|before| *before != id) {
+            self.release(conn, before);
+        }
         match self.uploads.get_mut(&id) {
             None => {
                 self.attach(conn, id, Hold::Opening);
                 Some(op)
             }
-            // Its request before this one ended in this very turn: nothing of it is at the store.
+            // Its request before this one ended in this very turn.
             Some(holder) if holder.conn == conn => {
                 holder.hold = Hold::Opening;
                 self.due.extend(holder.next.take().map(|(older, _)| Due::Refuse(older)));
@@ -98,13 +102,16 @@ impl UploadLocks {
     /// A connection was driven, and is attached to this upload; `has_ops` as for the session.
     pub(super) fn driven(&mut self, conn: ConnId, attached_to: Option<UploadId>, has_ops: bool) {
         match (self.held.get(&conn).copied(), attached_to) {
-            // The store has just made it.
-            (None, Some(id)) => self.attach(conn, id, Hold::Attached),
-            (Some(held), attached_to) if attached_to == Some(held) => {
+            (Some(held), Some(id)) if held == id => {
                 let holder = self.uploads.get_mut(&held);
                 self.due.extend(holder.and_then(Holder::attached));
             }
-            (Some(held), _) if !has_ops => self.release(conn, held),
+            (held, Some(id)) => {
+                held.into_iter().for_each(|held| self.release(conn, held));
+                // The store has just made it.
+                self.attach(conn, id, Hold::Attached);
+            }
+            (Some(held), None) if !has_ops => self.release(conn, held),
             _ => {}
         }
     }
@@ -229,5 +236,19 @@ mod tests {
         assert!(locks.acquire(conn(2), ID, remove(ID)).is_none());
         assert!(locks.acquire(conn(1), ID, remove(ID)).is_some());
         assert!(matches!(locks.take_due()[..], [Due::Refuse(older)] if older == conn(2)));
+    }
+
+    #[test]
+    fn a_connection_holds_one_upload_at_most() {
+        let mut locks = UploadLocks::default();
+        locks.driven(conn(1), Some(ID), false);
+        assert!(locks.acquire(conn(2), ID, remove(ID)).is_none());
+        locks.take_due();
+        assert!(locks.acquire(conn(1), OTHER, remove(OTHER)).is_some());
+        assert!(matches!(locks.take_due()[..], [Due::Submit(next, _)] if next == conn(2)));
+        locks.driven(conn(2), None, false);
+        locks.driven(conn(1), Some(ID), false);
+        locks.driven(conn(1), None, false);
+        assert!(locks.uploads.is_empty() && locks.held.is_empty());
     }
 }

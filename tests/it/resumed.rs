@@ -197,6 +197,22 @@ fn a_request_sent_right_behind_the_body_goes_on_with_the_same_token() {
     assert_eq!(client.get("/f"), b"other");
 }
 
+#[test]
+fn a_request_sent_right_behind_the_body_with_another_token_lets_go_of_the_first() {
+    let server = Running::start();
+    let mut client = server.client();
+    assert_eq!(go(&mut client, "PUT 5 resume=token /f"), 0);
+    client.send("firstPUT 5 resume=token /g\n");
+    assert!(client.line().starts_with("OK 0 "));
+    assert_eq!(client.line(), "GO 0");
+    let mut other = server.client();
+    assert_eq!(go(&mut other, "PUT 5 resume=token /f"), 0);
+    other.send("other");
+    assert!(other.line().starts_with("OK 0 "));
+    client.send("again");
+    assert!(client.line().starts_with("OK 0 "));
+}
+
 /// Begins a part once no other server is attached.
 fn go_when_free(server: &Program, request: &str) -> (Client, usize) {
     let mut begun = None;

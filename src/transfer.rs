@@ -156,6 +156,10 @@ impl Checkpoints {
         Self { safe, ended: now, is_running: false, is_wanted }
     }
 
+    pub const fn is_wanted(&self) -> bool {
+        self.is_wanted
+    }
+
     /// True if one is to begin, with `launched` bytes of the upload received.
     pub fn is_due(&self, launched: u64, now: Instant, limits: &Limits) -> bool {
         self.at(launched, limits).is_some_and(|at| now >= at)

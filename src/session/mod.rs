@@ -10,6 +10,7 @@
 //! download         AwaitHeader ─▶ Opening ─▶ SendingBody ─▶ AwaitHeader
 //! upload           AwaitHeader ─▶ Opening ─▶ ReceivingBody ─▶ FinishingWrites ─▶ Committing ─▶ AwaitHeader
 //! part of upload   ReceivingBody ─▶ FinishingWrites ─▶ Saving ─▶ AwaitHeader
+//! part refused     AwaitHeader ─▶ Opening ─▶ Saving ─▶ AwaitHeader
 //! small upload     AwaitHeader ─▶ ReceivingBody ─▶ FinishingWrites ─▶ Committing ─▶ AwaitHeader
 //! other command    AwaitHeader ─▶ Executing ─▶ AwaitHeader
 //! long reply       Executing ─▶ SendingPart ─▶ Executing
@@ -56,7 +57,8 @@ use behavior::{Behavior, in_state};
 use common::Common;
 use request_data::LazyRequestData;
 use state::{
-    AwaitHeader, Done, Lingering, Name, Pausing, Receiving, Saving, SendingReply, SlotRequest, State, Supply, Target,
+    AfterSaving, AwaitHeader, Done, Lingering, Name, Pausing, Receiving, Saving, SendingReply, SlotRequest, State,
+    Supply, Target,
 };
 use step::Step;
 
@@ -234,6 +236,7 @@ impl Session {
             },
             State::Saving(saving) => match &**saving {
                 Saving::Writing { receiving, .. } => receiving,
+                Saving::Ending(AfterSaving::Obey(_, id)) => return Some(*id),
                 Saving::Ending(_) => return None,
             },
             _ => self.upload()?,

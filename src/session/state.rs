@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::buffer::Chunk;
 use crate::command::{Command, Ends, Put};
 use crate::counters::Counters;
+use crate::dialect::Action;
 use crate::error::{CloseReason, Failure};
 use crate::ids::FileId;
 use crate::object::Meta;
@@ -195,6 +196,8 @@ pub enum AfterSaving {
     /// The part came in full: the dialect is told how far the upload is.
     Answer,
     Refuse(Failure, Cow<'static, str>),
+    /// The request was answered without receiving a part.
+    Obey(Action, UploadId),
     End {
         reason: CloseReason,
         is_reset: bool,
@@ -314,7 +317,9 @@ impl Name {
                 SendingReply,
                 Done,
             ],
-            Opening => &[AwaitHeader, AwaitSlot, ReceivingBody, SendingBody, Pausing, Discarding, SendingReply, Done],
+            Opening => {
+                &[AwaitHeader, AwaitSlot, ReceivingBody, Saving, SendingBody, Pausing, Discarding, SendingReply, Done]
+            }
             // A dialect may ask for the next thing as soon as it has the answer to this one.
             Executing | Committing | Pausing => &[
                 AwaitHeader,

@@ -66,6 +66,8 @@ pub const fn reason(code: u16) -> &'static str {
         423 => "Locked",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
+        // tus 1.0.0, not RFC 9110.
+        460 => "Checksum Mismatch",
         500 => "Internal Server Error",
         501 => "Not Implemented",
         503 => "Service Unavailable",

@@ -14,7 +14,7 @@ use support::rig::{Damage, Mode, Peer, Rig};
 const TABLE: &str = "\
 AwaitHeader -> AwaitSlot Opening Executing ReceivingBody Committing Pausing Discarding SendingReply Done
 AwaitSlot -> AwaitHeader Opening Executing ReceivingBody Saving Committing SendingBody Pausing Discarding SendingReply Done
-Opening -> AwaitHeader AwaitSlot ReceivingBody SendingBody Pausing Discarding SendingReply Done
+Opening -> AwaitHeader AwaitSlot ReceivingBody Saving SendingBody Pausing Discarding SendingReply Done
 Executing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
 ReceivingBody -> AwaitHeader AwaitSlot FinishingWrites Saving Pausing Discarding SendingReply Done
 FinishingWrites -> AwaitHeader Saving Committing Pausing SendingReply Done

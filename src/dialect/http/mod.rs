@@ -16,6 +16,7 @@
 
 mod get;
 mod head_cache;
+mod incoming;
 mod index;
 mod listing;
 mod media_type;
@@ -26,6 +27,7 @@ mod policy;
 mod put;
 mod request;
 mod response;
+mod resumable;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,7 +40,6 @@ use crate::wire::http::head::{self, Expect, Framing, Head, HeadError};
 use head_cache::HeadCache;
 pub use listing::REPLY_BYTES_MIN;
 use policy::Policy;
-use put::Upload;
 use request::{Exchange, Request};
 use response::ResponseMeta;
 pub use response::TURNED_AWAY;
@@ -118,6 +119,7 @@ impl Http {
             return ResponseMeta::default().refuse_and_close(failure, reason, context);
         };
         let action = match request {
+            Request::Resumable(resumable) => resumable.failed(failure, response, context),
             _ if is_timeout => response.refuse_and_close(failure, CloseReason::TooSlow, context),
             Request::Delete(key) => response.refuse(failure, Some(key), context),
             Request::Get(get) => get.failed(failure, response, context),
@@ -160,11 +162,9 @@ impl Http {
         }
     }
 
-    fn upload(&mut self) -> Result<&mut Upload, Failure> {
-        match self.exchange.as_mut().map(Arc::make_mut) {
-            Some(Exchange { request: Request::Upload(upload), .. }) => Ok(upload),
-            _ => Err(Failure::Internal),
-        }
+    /// The request whose body is received.
+    fn request(&mut self) -> Option<&mut Request> {
+        self.exchange.as_mut().map(|exchange| &mut Arc::make_mut(exchange).request)
     }
 }
 
@@ -227,8 +227,9 @@ impl Protocol for Http {
         let action = match (answer, request) {
             (Answer::Opened(meta), Request::Get(get)) => get.opened(&meta, response, context),
             (Answer::Listed(listing), Request::List(list)) => list.listed(&listing, response, context),
-            (Answer::Created, Request::Upload(upload)) => upload.created(context),
+            (Answer::Created, Request::Upload(upload)) => upload.incoming.receive(context),
             (Answer::Stored(stored), Request::Upload(upload)) => upload.stored(&stored, response, context),
+            (answer, Request::Resumable(resumable)) => resumable.answered(answer, response, context),
             (Answer::Done, Request::Delete(_)) => response.no_content(context),
             _ => Action::Reset(CloseReason::Internal),
         };
@@ -236,18 +237,35 @@ impl Protocol for Http {
     }
 
     fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
-        self.upload()?.body(raw, payload_max)
+        match self.request() {
+            Some(Request::Upload(upload)) => upload.incoming.body(raw, payload_max),
+            Some(Request::Resumable(resumable)) => resumable.body(raw, payload_max),
+            _ => Err(Failure::Internal),
+        }
     }
 
     fn body_left(&self) -> u64 {
-        match self.exchange.as_deref() {
-            Some(Exchange { request: Request::Upload(upload), .. }) => upload.left(),
+        match self.exchange.as_deref().map(|exchange| &exchange.request) {
+            Some(Request::Upload(upload)) => upload.incoming.left(),
+            Some(Request::Resumable(resumable)) => resumable.incoming.left(),
             _ => 0,
         }
     }
 
     fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
-        self.upload()?.finish(digest)
+        match self.request() {
+            Some(Request::Upload(upload)) => upload.finish(digest),
+            Some(Request::Resumable(resumable)) => resumable.finish(digest),
+            _ => Err(Failure::Internal),
+        }
+    }
+
+    fn saved(&mut self, offset: u64, context: &mut Context<'_>) {
+        if let Some(Exchange { response, request: Request::Resumable(resumable) }) =
+            self.exchange.as_mut().map(Arc::make_mut)
+        {
+            resumable.is_safe(offset, response, context);
+        }
     }
 
     fn was_last_request(&self) -> bool {

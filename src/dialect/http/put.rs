@@ -4,15 +4,14 @@ use std::fmt::Display;
 
 use crate::command::{Command, GoAhead, Put};
 use crate::config::Limits;
+use crate::dialect::http::incoming::{Incoming, check_coding};
 use crate::dialect::http::options;
 use crate::dialect::http::response::{Field, Refusal, ResponseMeta, field, repr_digest, validators};
-use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Then};
-use crate::error::{CloseReason, Failure};
+use crate::dialect::protocol::{Action, Context, Finish};
+use crate::error::Failure;
 use crate::object::{ExpectedKind, Placed, Stored};
-use crate::wire::body;
-use crate::wire::http::chunked::Chunked;
 use crate::wire::http::conditional::Preconditions;
-use crate::wire::http::head::{Expect, Framing, Head, Method};
+use crate::wire::http::head::{Framing, Head, Method};
 use crate::wire::http::{digest, target};
 use crate::wire::key::Path;
 
@@ -21,36 +20,17 @@ use crate::wire::key::Path;
 pub(super) struct Upload {
     /// What is to be stored, once that is known.
     path: Option<Path>,
-    body: Body,
+    pub(super) incoming: Incoming,
     /// From `Repr-Digest` or `Content-Digest`.
     digest: Option<[u8; 32]>,
     /// From `Want-Repr-Digest`.
     wants_digest: bool,
-    go_ahead: GoAhead,
-}
-
-/// What is left of the body.
-#[derive(Clone, Debug)]
-enum Body {
-    Length(u64),
-    Chunked(Chunked),
-    End,
-    /// The head does not say; what follows may be a body or a request.
-    Unknown,
 }
 
 impl Upload {
     /// What the head says about the body, whether or not the request is valid.
     pub(super) fn new(head: &Head<'_>) -> Self {
-        let body = match head.framing {
-            Framing::None if head.method == Method::Put => Body::Unknown,
-            Framing::None | Framing::Length(0) => Body::End,
-            Framing::Length(len) => Body::Length(len),
-            Framing::Chunked => Body::Chunked(Chunked::default()),
-        };
-        let waits = head.expect == Expect::Continue && !matches!(body, Body::End | Body::Unknown);
-        let go_ahead = if waits { GoAhead::Awaited } else { GoAhead::NotAwaited };
-        Self { path: None, body, digest: None, wants_digest: false, go_ahead }
+        Self { path: None, incoming: Incoming::new(head), digest: None, wants_digest: false }
     }
 
     pub(super) fn command(
@@ -69,11 +49,7 @@ impl Upload {
             let words = "a part of a file cannot be stored: PUT it whole, without Content-Range";
             return Err(Failure::Malformed(words).into());
         }
-        // Coded content would be served as if it were the file itself (RFC 9110 §15.5.16).
-        if head.fields.content_encoding.lines().iter().any(|coding| !coding.eq_ignore_ascii_case("identity")) {
-            let failure = Failure::NotImplemented("files are stored as they come: send it without Content-Encoding");
-            return Err(Refusal { status: 415, failure, field: Some(("Accept-Encoding", &"identity")) });
-        }
+        check_coding(head)?;
         let len = match head.framing {
             Framing::Length(len) => Some(len),
             Framing::Chunked => None,
@@ -97,17 +73,9 @@ impl Upload {
         self.wants_digest = digest::wants_sha256(head.fields.want_repr_digest.lines());
         let hash = self.digest.is_some() || self.wants_digest;
         // The body of a client that does not wait is on its way.
-        let sha256 = self.digest.filter(|_| self.go_ahead == GoAhead::Awaited && len.is_some()).map(Box::new);
-        Ok(Command::Put(Put { precondition, hash, sha256, go_ahead: self.go_ahead, ..Put::new(key, len) }))
-    }
-
-    /// The store is ready for the body.
-    pub(super) fn created(&mut self, context: &mut Context<'_>) -> Action {
-        if self.go_ahead == GoAhead::Awaited {
-            context.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-            self.go_ahead = GoAhead::NotAwaited;
-        }
-        Action::Receive
+        let sha256 =
+            self.digest.filter(|_| self.incoming.go_ahead() == GoAhead::Awaited && len.is_some()).map(Box::new);
+        Ok(Command::Put(Put { precondition, hash, sha256, go_ahead: self.incoming.go_ahead(), ..Put::new(key, len) }))
     }
 
     /// Says why nothing was stored.
@@ -118,7 +86,7 @@ impl Upload {
         context: &mut Context<'_>,
     ) -> Action {
         let refusal = refusal.into();
-        let then = self.after_refusal(refusal.failure, response, context);
+        let then = self.incoming.after_refusal(refusal.failure, response, context);
         let name = self.path.as_ref().map(|path| path as &dyn Display);
         response.refuse_as(refusal, name, context);
         then
@@ -132,7 +100,7 @@ impl Upload {
         context: &mut Context<'_>,
     ) -> Action {
         let failure = Failure::NotImplemented("this method is not offered");
-        let then = self.after_refusal(failure, response, context);
+        let then = self.incoming.after_refusal(failure, response, context);
         let allowed: Field<'_> = ("Allow", &options::allowed(context));
         let (status, field) = match method {
             Method::Post
@@ -145,30 +113,10 @@ impl Upload {
         then
     }
 
-    /// What follows the response to a refused request: the body is discarded where its end is certain and near,
-    /// otherwise the connection closes. A client that waits for its go-ahead may send the body or not
-    /// (RFC 9110 §10.1.1).
-    fn after_refusal(&self, failure: Failure, response: &mut ResponseMeta, context: &Context<'_>) -> Action {
-        let left = match self.body {
-            Body::End => 0,
-            Body::Length(left) => left,
-            Body::Chunked(_) | Body::Unknown => u64::MAX,
-        };
-        let can_discard = self.go_ahead == GoAhead::NotAwaited && left <= context.limits.discard_bytes_max;
-        if !can_discard || failure == Failure::Draining {
-            response.set_close();
-        }
-        match response.next_action() {
-            Action::Next if left > 0 => Action::Discard,
-            Action::Close(_) => Action::Close(CloseReason::Refused),
-            next => next,
-        }
-    }
-
     /// The upload is complete under its final name (RFC 9110 §9.3.4).
     pub(super) fn stored(&self, stored: &Stored, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
         // It was there already. Whether the body comes all the same is not known (RFC 9110 §10.1.1).
-        if self.go_ahead == GoAhead::Awaited {
+        if self.incoming.go_ahead() == GoAhead::Awaited {
             response.set_close();
         }
         let digest = stored.meta.sha256.filter(|_| self.wants_digest);
@@ -191,34 +139,6 @@ impl Upload {
             }
         }
         response.next_action()
-    }
-
-    pub(super) fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
-        let part = match &mut self.body {
-            Body::Length(left) => {
-                let payload = body::take(left, raw.len(), payload_max);
-                let then = match *left {
-                    0 => Then::End,
-                    _ if payload == raw.len() => Then::Wait,
-                    _ => Then::Look,
-                };
-                BodyPart { skip: 0, payload, then }
-            }
-            Body::Chunked(chunked) => chunked.step(raw, payload_max)?,
-            Body::End | Body::Unknown => BodyPart { skip: 0, payload: 0, then: Then::End },
-        };
-        if part.then == Then::End {
-            self.body = Body::End;
-        }
-        Ok(part)
-    }
-
-    pub(super) fn left(&self) -> u64 {
-        match &self.body {
-            Body::Length(left) => *left,
-            Body::Chunked(chunked) => chunked.left_min(),
-            Body::End | Body::Unknown => 0,
-        }
     }
 
     pub(super) fn finish(&self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {

@@ -8,7 +8,8 @@ use crate::dialect::http::listing::List;
 use crate::dialect::http::policy::Policy;
 use crate::dialect::http::put::Upload;
 use crate::dialect::http::response::{Refusal, ResponseMeta};
-use crate::dialect::http::{monitoring, options};
+use crate::dialect::http::resumable::Resumable;
+use crate::dialect::http::{monitoring, options, resumable};
 use crate::dialect::protocol::{Action, Context, Phase};
 use crate::error::{CloseReason, Failure};
 use crate::object::{ExpectedKind, Key};
@@ -31,12 +32,17 @@ pub(super) enum Request {
     List(List),
     /// PUT, and methods that are not offered, whose body must be discarded.
     Upload(Upload),
+    Resumable(Box<Resumable>),
 }
 
 /// Decides what a head asks for. There is no exchange where the response is complete and no body follows.
 pub(super) fn begin(head: &Head<'_>, policy: &Policy, context: &mut Context<'_>) -> (Option<Arc<Exchange>>, Action) {
     let mut response = ResponseMeta::new(head, policy);
     let (request, action) = match head.method {
+        Method::Put | Method::Post | Method::Delete | Method::Head | Method::Other(_) if resumable::concerns(head) => {
+            let (resumable, action) = of_resumable(head, policy, &mut response, context);
+            (Some(Request::Resumable(resumable)), action)
+        }
         Method::Put | Method::Post | Method::Other(_) => {
             let (upload, action) = with_body(head, policy, &mut response, context);
             (Some(Request::Upload(upload)), action)
@@ -131,6 +137,33 @@ fn with_body(
         Err(refusal) => upload.refuse(refusal, response, context),
     };
     (upload, action)
+}
+
+/// Uploads that can be resumed: they are made, gone on with, asked about and given up.
+fn of_resumable(
+    head: &Head<'_>,
+    policy: &Policy,
+    response: &mut ResponseMeta,
+    context: &mut Context<'_>,
+) -> (Box<Resumable>, Action) {
+    let mut resumable = Box::new(Resumable::new(head));
+    let mut permitted = permit(head, policy, response, context);
+    if permitted.is_ok() && context.phase == Phase::Draining {
+        permitted = Err(Failure::Draining);
+    }
+    let command = match permitted {
+        Ok(()) if head.expect == Expect::Unknown => {
+            response.set_close();
+            Err(options::unmet_expectation())
+        }
+        Ok(()) => resumable.command(head, response, context.limits),
+        Err(failure) => Err(failure.into()),
+    };
+    let action = match command {
+        Ok(command) => Action::Run(command),
+        Err(refusal) => resumable.refuse(refusal, response, context),
+    };
+    (resumable, action)
 }
 
 /// What must hold of every request.

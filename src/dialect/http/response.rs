@@ -197,13 +197,24 @@ impl ResponseMeta {
         name: Option<&dyn Display>,
         context: &mut Context<'_>,
     ) -> Action {
+        self.refuse_with(refusal, name, &[], context)
+    }
+
+    /// The same with more fields.
+    pub(super) fn refuse_with(
+        &self,
+        refusal: Refusal<'_>,
+        name: Option<&dyn Display>,
+        more: &[Field<'_>],
+        context: &mut Context<'_>,
+    ) -> Action {
         let Refusal { status, failure, field } = refusal;
         context.refused = Some(failure);
         let text = match name {
             Some(name) => format!("{}: {name}\n", failure.words()),
             None => format!("{}\n", failure.words()),
         };
-        let mut fields: Vec<Field<'_>> = field.into_iter().collect();
+        let mut fields: Vec<Field<'_>> = field.into_iter().chain(more.iter().copied()).collect();
         if failure == Failure::Unauthorized {
             // Browsers and curl know Basic; its user may be anything (RFC 7617, RFC 6750).
             fields.push(("WWW-Authenticate", &"Basic realm=\"filewharf\", charset=\"UTF-8\""));

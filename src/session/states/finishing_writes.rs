@@ -24,9 +24,11 @@ impl Behavior for FinishingWrites {
         let digest = if completes { receiving.hasher.finish() } else { None };
         let finish = match common.dialect.protocol().finish(digest) {
             Ok(finish) => finish,
-            // What was received has another digest than was announced, and would have it whenever it is resumed.
+            // All that was received has another digest than was announced, and would have it whenever it is resumed; or
+            // only what this request brought.
             Err(failure) => {
-                let fate = if completes { PartFate::Remove } else { PartFate::Drop };
+                let is_whole = completes && failure == Failure::DigestMismatch;
+                let fate = if is_whole { PartFate::Remove } else { PartFate::Drop };
                 return receiving.fail_as(fate, failure, failure.words(), common, cx);
             }
         };

@@ -164,8 +164,8 @@ impl Behavior for Box<Receiving> {
     fn end(self, reason: CloseReason, is_reset: bool, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         if let Target::Part(_) = self.target {
             common.drop_outbox(cx);
-            let then = AfterSaving::End { reason, is_reset };
-            return Step::enter(Box::new(Saving::Writing { receiving: self, fate: PartFate::Save, then }));
+            let (fate, then) = (self.fate(), AfterSaving::End { reason, is_reset });
+            return Step::enter(Box::new(Saving::Writing { receiving: self, fate, then }));
         }
         self.release(common, cx);
         Step::End(reason, is_reset)
@@ -227,9 +227,11 @@ impl Receiving {
                 common.data.ops.extend(file.map(|file| Op::EndPart { file, end: PartEnd::Keep }));
                 common.fail_inside("a part of an upload that cannot take one", cx)
             }
-            (action, file, _) => {
-                common.data.ops.extend(file.map(|file| Op::EndPart { file, end: PartEnd::Keep }));
-                Step::Obey(action)
+            (action, None, _) => Step::Obey(action),
+            // The next request may go on with this very upload: it begins when this one has let go.
+            (action, Some(file), _) => {
+                common.data.ops.push_back(Op::EndPart { file, end: PartEnd::Keep });
+                Step::enter(Box::new(Saving::Ending(AfterSaving::Obey(action, id))))
             }
         }
     }
@@ -274,7 +276,16 @@ impl Receiving {
         common: &mut Common,
         cx: &mut Cx<'_>,
     ) -> Step {
-        self.fail_as(PartFate::Save, failure, cause, common, cx)
+        let fate = self.fate();
+        self.fail_as(fate, failure, cause, common, cx)
+    }
+
+    /// What becomes of a part that is cut short: one that is to be verified never was.
+    const fn fate(&self) -> PartFate {
+        match &self.target {
+            Target::Part(part) if !part.checkpoints.is_wanted() => PartFate::Drop,
+            _ => PartFate::Save,
+        }
     }
 
     /// The same; `fate` is that of a part.

@@ -86,7 +86,17 @@ impl AfterSaving {
             }
             (Self::Answer, Err(error)) => error.into(),
             (Self::Answer, Ok(_)) => common.fail_inside("a part that ended otherwise", cx),
-            (Self::Refuse(failure, cause), _) => Step::Refuse(failure, cause),
+            // An operation of the request before this one may end first.
+            (Self::Obey(action, id), _) if common.has_ops() => {
+                Step::stay(Box::new(Saving::Ending(Self::Obey(action, id))))
+            }
+            (Self::Obey(action, _), _) => Step::Obey(action),
+            (Self::Refuse(failure, cause), result) => {
+                if let Ok(Outcome::PartEnded(state)) = result {
+                    common.with_protocol(cx, |protocol, context| protocol.saved(state.offset, context));
+                }
+                Step::Refuse(failure, cause)
+            }
             (Self::End { reason, is_reset }, _) => Step::End(reason, is_reset),
         }
     }

@@ -7,12 +7,14 @@ mod fields;
 mod message;
 #[cfg(test)]
 mod tests;
+mod upload_fields;
 
 use std::mem::MaybeUninit;
 
 use fields::{Control, NAME_LEN_MAX, lower_case};
 pub use fields::{Fields, VALUES_MAX, Values};
 pub use message::{Expect, Framing, HeadError, Method, Version};
+pub use upload_fields::UploadFields;
 
 /// Most field lines of one head.
 pub const FIELDS_MAX: usize = 64;
@@ -32,6 +34,8 @@ pub struct Head<'a> {
     pub keep_alive: bool,
     pub expect: Expect,
     pub fields: Fields<'a>,
+    /// `None` if there are none, and of GET.
+    pub upload: Option<Box<UploadFields<'a>>>,
 }
 
 /// Length of the head at the start of `input`, its empty line included; `Ok(None)` if it is not complete. Then the
@@ -106,21 +110,22 @@ pub fn parse_found(head: &[u8]) -> Result<Head<'_>, HeadError> {
     let target = request.path.ok_or(HeadError::BadRequest("there is no target"))?;
     let mut fields = Fields::default();
     let mut control = Control::default();
+    let mut upload = None;
+    let method = Method::new(method);
     for line in request.headers.iter() {
         let mut buffer = [0; NAME_LEN_MAX];
         let name = lower_case(line.name, &mut buffer);
-        if !control.take(name, line.value)? {
-            fields.take(name, line.value)?;
+        if !control.take(name, line.value)? && !fields.take(name, line.value)? && method != Method::Get {
+            UploadFields::take(&mut upload, name, line.value);
         }
     }
-    let method = Method::new(method);
     let Target { authority, path, query } = split(method, target)?;
     control.check_host(version)?;
     let (framing, keep_alive, expect) =
         (control.framing(version)?, control.keep_alive(version), control.expect(version));
     // RFC 9112 §3.2.2: the host of an absolute target takes the place of the field.
     fields.host = authority.or(control.host());
-    Ok(Head { method, path, query, version, framing, keep_alive, expect, fields })
+    Ok(Head { method, path, query, version, framing, keep_alive, expect, fields, upload })
 }
 
 fn refused(error: httparse::Error) -> HeadError {

@@ -15,3 +15,4 @@ pub mod opening;
 pub mod structured;
 mod syntax;
 pub mod target;
+pub mod tus;

@@ -1,4 +1,4 @@
-//! Dictionaries of structured fields (RFC 9651). One mistake makes the whole field invalid.
+//! Dictionaries and items of structured fields (RFC 9651). One mistake makes the whole field invalid.
 
 use crate::wire::http::syntax::is_token;
 use crate::wire::percent;
@@ -28,6 +28,27 @@ pub fn integer(lines: &[&str], key: &str) -> Option<i64> {
         }
         rest.whitespace();
     }
+}
+
+/// An item that is a boolean, `?0` or `?1`.
+pub fn boolean(text: &str) -> Option<bool> {
+    let mut rest = Rest(text.trim_matches(' ').as_bytes());
+    let value = match rest.0 {
+        [b'?', b'0', ..] => false,
+        [b'?', b'1', ..] => true,
+        _ => return None,
+    };
+    rest.0 = &rest.0[2..];
+    rest.parameters()?;
+    rest.0.is_empty().then_some(value)
+}
+
+/// An item that is an integer from 0.
+pub fn count(text: &str) -> Option<u64> {
+    let mut rest = Rest(text.trim_matches(' ').as_bytes());
+    let value = rest.number()??;
+    rest.parameters()?;
+    u64::try_from(value).ok().filter(|_| rest.0.is_empty())
 }
 
 /// The input that is left. Each method consumes what it is named for, or returns `None`.
@@ -249,10 +270,27 @@ mod tests {
         assert_eq!(integer(&["a=7\t"], "a"), Some(7));
     }
 
+    #[test]
+    fn an_item_is_all_there_is() {
+        for (text, value) in [("?1", true), ("?0", false), (" ?1 ", true), ("?1;a;b=2", true)] {
+            assert_eq!(boolean(text), Some(value), "{text}");
+        }
+        for text in ["", "?", "1", "true", "?2", "?1,?1", "?1 x", "?1;", "?1;A", "\t?1"] {
+            assert_eq!(boolean(text), None, "{text}");
+        }
+        for (text, value) in [("0", 0), ("-0", 0), (" 12", 12), ("7;x", 7), ("999999999999999", 999_999_999_999_999)] {
+            assert_eq!(count(text), Some(value), "{text}");
+        }
+        for text in ["", "-1", "+1", "1.0", "1, 2", "1234567890123456", "x", "\"1\"", "1 x"] {
+            assert_eq!(count(text), None, "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_text_breaks_it(text in "([a-z]{1,3}|=|,|;| |[(]|[)]|\"|%|:|@|[?]|[0-9]{1,16}|[.]|-|\\\\|\u{fc}){0,12}") {
             let _ = integer(&[&text], "a");
+            let _ = (boolean(&text), count(&text));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Shorthands for what HTTP says, so that a transcript shows what matters. In `<` lines only, and
+//! Shorthands for what HTTP says, so that a transcript shows what matters. In `<` lines, and
 //! only where HTTP may be spoken; what is in braces and is none of these stands for itself.
 //!
 //! ```text
@@ -17,11 +17,22 @@
 //! {refused 400 WORDS} {400}{close}{words WORDS}
 //! {created 1 a}       {201}Location: a, {version 1}{length 0}
 //! {replaced 2}        {204}{version 2}{end}
+//! {methods}           what Allow lists
+//! {offered}           what OPTIONS says of uploads that can be resumed
+//! {tus}               Tus-Resumable
+//! {upload 3}          the id of the third upload made
+//! {expires}           Upload-Expires of an upload that was just gone on with
 //! ```
 
 use filewharf::wire::status;
 
 const DATE: &str = "Tue, 14 Nov 2023 22:13:20 GMT";
+
+const OFFERED: &str = "Tus-Resumable: 1.0.0\\r\\nTus-Version: 1.0.0\\r\\nTus-Max-Size: 1000\\r\\n\
+     Tus-Extension: creation,creation-with-upload,creation-defer-length,termination,checksum,expiration\\r\\n\
+     Tus-Checksum-Algorithm: sha1,sha256\\r\\n\
+     Accept-Patch: application/offset+octet-stream, application/partial-upload\\r\\n\
+     Upload-Limit: max-size=1000, max-age=86400\\r\\n";
 
 /// Writes every shorthand of a line out; escapes are left alone.
 pub fn expand(line: &str) -> String {
@@ -74,6 +85,11 @@ fn one(inside: &str) -> Option<String> {
             let (version, name) = value.split_once(' ')?;
             expand(&format!("{{201}}Location: {name}\\r\\n{{version {version}}}{{length 0}}"))
         }
+        "methods" => "GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS".to_owned(),
+        "offered" => OFFERED.to_owned(),
+        "tus" => "Tus-Resumable: 1.0.0\\r\\n".to_owned(),
+        "upload" => format!("{:032x}", value.parse::<u32>().ok()?),
+        "expires" => "Upload-Expires: Wed, 15 Nov 2023 22:13:20 GMT\\r\\n".to_owned(),
         "shared" => status_and_date(value)?,
         "replaced" => expand(&format!("{{204}}{{version {value}}}{{end}}")),
         code if code.len() == 3 => status_and_date(code)? + "Cross-Origin-Resource-Policy: same-origin\\r\\n",

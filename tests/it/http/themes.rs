@@ -91,7 +91,7 @@ const ROWS: &[Row] = &[
     ("methods §15.6.2", "BREW /f HTTP/1.1|Content-Length: 2", "ab", 501, "!Allow"),
     ("methods §15.5.6", "LOCK /f HTTP/1.1", "", 405, "Allow: GET, HEAD, PUT, DELETE, OPTIONS"),
     ("methods §9.3.8", "TRACE /f HTTP/1.1|X: secret", "", 405, "!X"),
-    ("methods §9.3.7", "OPTIONS /f HTTP/1.1", "", 204, "Allow: GET, HEAD, PUT, DELETE, OPTIONS"),
+    ("methods §9.3.7", "OPTIONS /f HTTP/1.1", "", 204, "Allow: GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS"),
     ("methods §9.3.6", "CONNECT x:80 HTTP/1.1", "", 501, "Connection: close"),
     ("methods §9.3.5", "DELETE /none HTTP/1.1", "", 404, "!ETag"),
     ("methods §9.3.5", "DELETE /bare/ HTTP/1.1", "", 204, "!Content-Length"),

@@ -1,0 +1,230 @@
+//! Uploads that can be resumed: tus 1.0.0 and draft-ietf-httpbis-resumable-upload, two faces of the same uploads.
+//!
+//! ```text
+//! C  POST /photos/ HTTP/1.1                     C  PATCH /.filewharf/uploads/ID HTTP/1.1
+//! C  Tus-Resumable: 1.0.0                       C  Tus-Resumable: 1.0.0, Upload-Offset: 0
+//! C  Upload-Length: 6                           C  Content-Type: application/offset+octet-stream
+//! C  Upload-Metadata: filename YS50eHQ=         C  Content-Length: 6
+//! C                                             C
+//! S  HTTP/1.1 201 Created                       C  hello
+//! S  Location: ../.filewharf/uploads/ID         S  HTTP/1.1 204 No Content
+//! S                                             S  Upload-Offset: 6
+//! ```
+//!
+//! `tus` and `draft` decide what a head asks for, this file what follows the answers of the store, and `reply` what is
+//! said. No offset is said that the store has not named: those bytes are safe.
+
+mod draft;
+mod interop;
+mod model;
+mod part_digest;
+mod reply;
+mod tus;
+
+use crate::command::{Answer, Append, Command, Ends};
+use crate::config::Limits;
+use crate::dialect::http::incoming::Incoming;
+use crate::dialect::http::response::{Refusal, ResponseMeta};
+use crate::dialect::protocol::{Action, BodyPart, Context, Finish};
+use crate::error::{CloseReason, Failure};
+use crate::object::Stored;
+use crate::upload::{UploadId, UploadRef, UploadStage, UploadState};
+use crate::wire::http::head::{Head, Method, UploadFields};
+use crate::wire::http::{structured, target};
+use crate::wire::range::decimal;
+use interop::Interop;
+pub(super) use model::Resumable;
+use model::{Face, Known, METHODS, PART_MISMATCH, UPLOADS, Wish};
+use part_digest::PartDigest;
+use reply::Reply;
+pub(super) use reply::announce;
+
+/// True if the head asks for something of an upload that can be resumed.
+pub(super) fn concerns(head: &Head<'_>) -> bool {
+    if head.path.starts_with(UPLOADS) {
+        return true;
+    }
+    let Some(fields) = head.upload.as_deref() else { return false };
+    match head.method {
+        Method::Post if fields.tus_resumable.is_some() => true,
+        Method::Post | Method::Put | Method::Other("PATCH") => interop::completes(fields).is_some(),
+        _ => false,
+    }
+}
+
+impl Resumable {
+    pub(super) fn new(head: &Head<'_>) -> Self {
+        let fields = fields(head);
+        let face = if fields.tus_resumable.is_some() { Face::Tus } else { Face::Draft(Interop::of(&fields)) };
+        Self {
+            face,
+            wish: Wish::of(head, &fields),
+            incoming: Incoming::new(head),
+            at: 0,
+            depth: head.path.bytes().filter(|byte| *byte == b'/').count().saturating_sub(1),
+            path: None,
+            known: None,
+            part: PartDigest::NONE,
+            whole: None,
+        }
+    }
+
+    pub(super) fn command(
+        &mut self,
+        head: &Head<'_>,
+        response: &mut ResponseMeta,
+        limits: &Limits,
+    ) -> Result<Command, Refusal<'static>> {
+        let fields = fields(head);
+        if self.face == Face::Tus {
+            tus::check_version(&fields)?;
+        }
+        let Some(id) = head.path.strip_prefix(UPLOADS) else {
+            self.path = Some(target::path(head.path)?);
+            let append = match self.face {
+                Face::Tus => tus::create(self, head, &fields, limits),
+                Face::Draft(_) => draft::create(self, head, &fields, limits),
+            }?;
+            return Ok(Command::Append(Box::new(append)));
+        };
+        // What follows could be a body or a request.
+        if matches!(self.wish, Wish::Ask | Wish::Cancel) && !self.incoming.is_over() {
+            response.set_close();
+            return Err(Failure::Malformed("this request has no body").into());
+        }
+        let parsed = UploadId::parse(id).ok_or(Failure::NotFound);
+        match self.wish {
+            Wish::Ask => Ok(Command::StatUpload { id: parsed? }),
+            Wish::Cancel => Ok(Command::CancelUpload { id: parsed? }),
+            Wish::Append => {
+                self.at = offset(self.face, &fields)?;
+                self.append(parsed?, head, &fields, limits)
+            }
+            Wish::Create | Wish::Other => {
+                let failure = Failure::NotImplemented("this method is not offered");
+                Err(Refusal { status: 405, failure, field: Some(("Allow", &METHODS)) })
+            }
+        }
+    }
+
+    fn append(
+        &mut self,
+        id: UploadId,
+        head: &Head<'_>,
+        fields: &UploadFields<'_>,
+        limits: &Limits,
+    ) -> Result<Command, Refusal<'static>> {
+        let (len, ends) = match self.face {
+            Face::Tus => (tus::append(self, fields)?, Ends::AtItsLength),
+            Face::Draft(_) => draft::append(self, head, fields)?,
+        };
+        if len.is_some_and(|len| len > limits.request_bytes_max) {
+            return Err(Failure::TooLarge.into());
+        }
+        let append = Append { upload: UploadRef::Existing(id), len, ends, is_verified: self.part.is_wanted() };
+        Ok(Command::Append(Box::new(append)))
+    }
+
+    /// The store has answered.
+    pub(super) fn answered(
+        &mut self,
+        answer: Answer,
+        response: &mut ResponseMeta,
+        context: &mut Context<'_>,
+    ) -> Action {
+        match answer {
+            Answer::Resumed(upload) => self.resumed(&upload, response, context),
+            Answer::Saved(upload) => {
+                self.learn(&upload);
+                Reply { this: self, response }.saved(context)
+            }
+            Answer::Stored(stored) => {
+                self.is_stored(&stored);
+                Reply { this: self, response }.stored(&stored, context)
+            }
+            Answer::UploadFound(upload) => {
+                self.learn(&upload);
+                Reply { this: self, response }.found(&upload, context)
+            }
+            Answer::Done => Reply { this: self, response }.cancelled(context),
+            _ => Action::Reset(CloseReason::Internal),
+        }
+    }
+
+    fn learn(&mut self, upload: &UploadState) {
+        let UploadState { id, offset, expires_s, .. } = *upload;
+        self.known = Some(Known { id, offset, len: upload.put.len, expires_s });
+    }
+
+    fn is_stored(&mut self, stored: &Stored) {
+        if let Some(known) = &mut self.known {
+            (known.offset, known.len) = (stored.meta.len, Some(stored.meta.len));
+        }
+    }
+
+    /// The upload is open, and attached to this connection if it is not complete.
+    fn resumed(&mut self, upload: &UploadState, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
+        self.learn(upload);
+        self.whole = draft::digest_of(upload);
+        let left = upload.put.len.map(|len| len.saturating_sub(upload.offset));
+        match (self.wish, upload.stage) {
+            (Wish::Append, _) if self.at != upload.offset => self.refuse_offset(response, context),
+            (Wish::Append, UploadStage::Complete(stored)) if self.incoming.is_over() => {
+                Reply { this: self, response }.complete_already(stored.as_ref(), context)
+            }
+            (_, UploadStage::Complete(_)) => self.refuse(draft::completed(self.face), response, context),
+            _ if left.is_some_and(|left| self.incoming.left() > left) => {
+                self.refuse(Failure::TooLarge, response, context)
+            }
+            (Wish::Create, UploadStage::Unfinished) if self.incoming.is_over() && !self.is_whole(upload) => {
+                Reply { this: self, response }.saved(context)
+            }
+            _ => {
+                Reply { this: self, response }.interim_created(context);
+                self.incoming.receive(context)
+            }
+        }
+    }
+
+    /// True if nothing has to come for the upload to be complete.
+    fn is_whole(&self, upload: &UploadState) -> bool {
+        match self.face {
+            Face::Tus => upload.put.len == Some(upload.offset),
+            Face::Draft(interop) => interop.completes,
+        }
+    }
+
+    /// So many bytes are safe, while the body is still received.
+    pub(super) fn is_safe(&mut self, offset: u64, response: &ResponseMeta, context: &mut Context<'_>) {
+        if let Some(known) = &mut self.known {
+            known.offset = known.offset.max(offset);
+        }
+        Reply { this: self, response }.interim_offset(context);
+    }
+
+    pub(super) fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
+        let part = self.incoming.body(raw, payload_max)?;
+        self.part.update(&raw[part.skip..part.skip + part.payload]);
+        Ok(part)
+    }
+
+    pub(super) fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
+        if !self.part.agrees() {
+            return Err(PART_MISMATCH);
+        }
+        match (self.whole, digest) {
+            (Some(whole), Some(digest)) if whole != digest => Err(Failure::DigestMismatch),
+            _ => Ok(Finish::default()),
+        }
+    }
+}
+
+/// The fields that only these requests have.
+fn fields<'a>(head: &Head<'a>) -> UploadFields<'a> {
+    head.upload.as_deref().copied().unwrap_or_default()
+}
+
+fn offset(face: Face, fields: &UploadFields<'_>) -> Result<u64, Failure> {
+    let read = if face == Face::Tus { decimal } else { structured::count };
+    fields.upload_offset.and_then(read).ok_or(Failure::Malformed("Upload-Offset is not a number"))
+}

@@ -1,0 +1,80 @@
+//! What is known of one request about an upload that can be resumed.
+
+use crate::dialect::http::incoming::Incoming;
+use crate::dialect::http::resumable::interop::Interop;
+use crate::dialect::http::resumable::part_digest::PartDigest;
+use crate::error::Failure;
+use crate::upload::UploadId;
+use crate::wire::http::head::{Head, Method, UploadFields};
+use crate::wire::key::Path;
+
+/// Where the uploads are. The store has nothing under these names.
+pub(super) const UPLOADS: &str = "/.filewharf/uploads/";
+
+/// What may be done with them.
+pub(super) const METHODS: &str = "HEAD, PATCH, DELETE, OPTIONS";
+
+/// What was sent is not what was announced: nothing of the part counts.
+pub(super) const PART_MISMATCH: Failure = Failure::Conflict("the part does not have the digest that was announced");
+
+/// One request.
+#[derive(Clone, Debug)]
+pub(crate) struct Resumable {
+    pub(super) face: Face,
+    pub(super) wish: Wish,
+    pub(crate) incoming: Incoming,
+    /// Where the client goes on.
+    pub(super) at: u64,
+    /// How many folders are between the target and the root.
+    pub(super) depth: usize,
+    /// The final name, where the target is that, or the folder for it.
+    pub(super) path: Option<Path>,
+    pub(super) known: Option<Known>,
+    /// Of what this request brings.
+    pub(super) part: PartDigest,
+    /// Of the whole, as announced when the upload was made.
+    pub(super) whole: Option<[u8; 32]>,
+}
+
+/// What the client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Face {
+    Tus,
+    Draft(Interop),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    Create,
+    Append,
+    Ask,
+    Cancel,
+    /// What is not offered.
+    Other,
+}
+
+impl Wish {
+    pub(super) fn of(head: &Head<'_>, fields: &UploadFields<'_>) -> Self {
+        if !head.path.starts_with(UPLOADS) {
+            return Self::Create;
+        }
+        // Some clients can send nothing but GET and POST.
+        match (head.method, fields.method_override) {
+            (Method::Head, _) | (Method::Post, Some("HEAD")) => Self::Ask,
+            (Method::Delete, _) | (Method::Post, Some("DELETE")) => Self::Cancel,
+            (Method::Other("PATCH"), _) | (Method::Post, Some("PATCH")) => Self::Append,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// What the store has said of the upload.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    pub(super) id: UploadId,
+    /// So many bytes are safe.
+    pub(super) offset: u64,
+    pub(super) len: Option<u64>,
+    /// In seconds since 1970.
+    pub(super) expires_s: u64,
+}

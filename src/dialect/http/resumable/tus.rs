@@ -1,0 +1,156 @@
+//! What a head asks for in tus 1.0.0: core, creation, creation-with-upload, creation-defer-length, termination,
+//! checksum and expiration.
+
+use crate::command::{Append, Ends, Put};
+use crate::config::Limits;
+use crate::dialect::http::incoming::check_coding;
+use crate::dialect::http::response::Refusal;
+use crate::dialect::http::resumable::model::Resumable;
+use crate::dialect::http::resumable::part_digest::PartDigest;
+use crate::error::Failure;
+use crate::object::{ExpectedKind, Key};
+use crate::upload::{NewUpload, UploadRef, UploadState};
+use crate::wire::http::conditional::Preconditions;
+use crate::wire::http::head::{Head, UploadFields};
+use crate::wire::http::tus::{Checksum, metadata};
+use crate::wire::key::{self, Path};
+use crate::wire::range::decimal;
+
+pub(super) const VERSION: &str = "1.0.0";
+pub(super) const EXTENSIONS: &str =
+    "creation,creation-with-upload,creation-defer-length,termination,checksum,expiration";
+const CONTENT_TYPE: &str = "application/offset+octet-stream";
+/// In front of what this face keeps with an upload.
+const MARK: &str = "tus ";
+
+pub(super) fn check_version(fields: &UploadFields<'_>) -> Result<(), Refusal<'static>> {
+    if fields.tus_resumable == Some(VERSION) {
+        return Ok(());
+    }
+    let failure = Failure::Malformed("this server speaks tus 1.0.0");
+    Err(Refusal { status: 412, failure, field: Some(("Tus-Version", &VERSION)) })
+}
+
+/// `Upload-Metadata`, as the client wrote it.
+pub(super) fn metadata_of(upload: &UploadState) -> Option<&str> {
+    upload.metadata.strip_prefix(MARK).filter(|text| !text.is_empty())
+}
+
+pub(super) fn create(
+    this: &mut Resumable,
+    head: &Head<'_>,
+    fields: &UploadFields<'_>,
+    limits: &Limits,
+) -> Result<Append, Refusal<'static>> {
+    if fields.upload_concat.is_some() {
+        return Err(Failure::NotImplemented("uploads are not joined here: Upload-Concat is not offered").into());
+    }
+    let len = match (fields.upload_length, fields.upload_defer_length) {
+        (Some(len), None) => Some(decimal(len).ok_or(Failure::Malformed("Upload-Length is not a number"))?),
+        (None, Some("1")) => None,
+        _ => return Err(Failure::Malformed("either Upload-Length or Upload-Defer-Length: 1 is needed").into()),
+    };
+    if len.is_some_and(|len| len > limits.request_bytes_max) {
+        return Err(Failure::TooLarge.into());
+    }
+    let text = fields.upload_metadata.unwrap_or_default();
+    let metadata = format!("{MARK}{text}");
+    if metadata.len() > NewUpload::METADATA_LEN_MAX {
+        return Err(Failure::TooLarge.into());
+    }
+    let path = this.path.as_ref().ok_or(Failure::Internal)?;
+    let key = final_name(path, text)?;
+    this.path = Some(Path { key: key.clone(), expected_kind: ExpectedKind::Either });
+    if !this.incoming.is_over() {
+        check_content_type(fields)?;
+    }
+    check_coding(head)?;
+    read_checksum(this, fields)?;
+    let precondition = Preconditions::parse(&head.fields)?.for_change();
+    let put = Put { precondition, ..Put::new(key, len) };
+    let upload = UploadRef::New(Box::new(NewUpload { id: None, put, metadata: metadata.into() }));
+    Ok(Append { upload, len, ends: Ends::AtItsLength, is_verified: this.part.is_wanted() })
+}
+
+/// The length of the whole, where this request tells it.
+pub(super) fn append(this: &mut Resumable, fields: &UploadFields<'_>) -> Result<Option<u64>, Refusal<'static>> {
+    check_content_type(fields)?;
+    read_checksum(this, fields)?;
+    let len = fields.upload_length.map(|len| decimal(len).ok_or(Failure::Malformed("Upload-Length is not a number")));
+    Ok(len.transpose()?)
+}
+
+fn check_content_type(fields: &UploadFields<'_>) -> Result<(), Refusal<'static>> {
+    if fields.content_type.is_some_and(|text| text.eq_ignore_ascii_case(CONTENT_TYPE)) {
+        return Ok(());
+    }
+    let failure = Failure::NotImplemented("the Content-Type of a part is application/offset+octet-stream");
+    Err(Refusal { status: 415, failure, field: None })
+}
+
+fn read_checksum(this: &mut Resumable, fields: &UploadFields<'_>) -> Result<(), Failure> {
+    if let Some(text) = fields.upload_checksum {
+        this.part = PartDigest::of(Checksum::parse(text)?);
+    }
+    Ok(())
+}
+
+/// The target itself; or the name in the metadata, in the folder that the target is.
+fn final_name(target: &Path, text: &str) -> Result<Key, Failure> {
+    let value = |name| -> Result<Option<String>, Failure> {
+        let Some(value) = metadata(text, name)? else { return Ok(None) };
+        let value =
+            String::from_utf8(value).map_err(|_| Failure::Malformed("a name in Upload-Metadata is not UTF-8"))?;
+        Ok(Some(value).filter(|value| !value.is_empty()))
+    };
+    let name = value("filename")?.or(value("name")?);
+    if target.expected_kind != ExpectedKind::Dir {
+        return Ok(target.key.clone());
+    }
+    // What has no path says so in one of the words of its language.
+    let path = value("relativePath")?.filter(|path| !matches!(path.as_str(), "null" | "undefined"));
+    let name = match (path, name) {
+        (Some(path), _) => path.strip_prefix('/').unwrap_or(&path).to_owned(),
+        (None, Some(name)) if name.contains('/') => {
+            return Err(Failure::Malformed("the name in Upload-Metadata has a /: a path goes into relativePath"));
+        }
+        (None, Some(name)) => name,
+        (None, None) => return Err(Failure::Malformed("Upload-Metadata has neither filename nor name for the file")),
+    };
+    if target.key.is_root() { key::relative(&name) } else { key::relative(&format!("{}/{name}", target.key.as_str())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(target: &str, text: &str) -> Option<String> {
+        let target = key::absolute(target).expect("a path");
+        final_name(&target, text).ok().map(|key| key.as_str().to_owned())
+    }
+
+    #[test]
+    fn the_final_name_is_the_target_or_in_it() {
+        // a.txt, b.txt, d/a.txt, null, a/b, ../x, .filewharf
+        for (target, text, want) in [
+            ("/f", "", Some("f")),
+            ("/f", "filename YS50eHQ=", Some("f")),
+            ("/d/", "filename YS50eHQ=", Some("d/a.txt")),
+            ("/", "name Yi50eHQ=", Some("b.txt")),
+            ("/", "name Yi50eHQ=,filename YS50eHQ=", Some("a.txt")),
+            ("/", "filename ,name Yi50eHQ=", Some("b.txt")),
+            ("/e/", "filename YS50eHQ=,relativePath ZC9hLnR4dA==", Some("e/d/a.txt")),
+            ("/", "relativePath L2QvYS50eHQ=,filename YS50eHQ=", Some("d/a.txt")),
+            ("/", "filename YS50eHQ=,relativePath bnVsbA==", Some("a.txt")),
+            ("/", "", None),
+            ("/", "filetype YQ==", None),
+            ("/", "filename YS9i", None),
+            ("/", "relativePath Li4veA==", None),
+            ("/", "filename LmZpbGV3aGFyZg==", None),
+            ("/", "filename /w==", None),
+            ("/f", "filename *", None),
+        ] {
+            assert_eq!(name(target, text).as_deref(), want, "{target} {text}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The fields of tus 1.0.0 that have a grammar of their own: `Upload-Metadata` and `Upload-Checksum`.
+
+use base64ct::{Base64Unpadded, Encoding as _};
+
+use crate::error::Failure;
+use crate::wire::http::syntax::trimmed;
+
+/// The checksum of one part of an upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    Sha1([u8; 20]),
+    Sha256([u8; 32]),
+}
+
+impl Checksum {
+    /// What can be checked, as it is announced.
+    pub const ALGORITHMS: &str = "sha1,sha256";
+
+    pub fn parse(text: &str) -> Result<Self, Failure> {
+        let bad = Failure::Malformed("Upload-Checksum is not an algorithm and a digest in base64");
+        let (algorithm, digest) = text.split_once(' ').ok_or(bad)?;
+        let digest = bytes(trimmed(digest)).ok_or(bad)?;
+        match algorithm {
+            "sha1" => digest.try_into().map(Self::Sha1).map_err(|_| bad),
+            "sha256" => digest.try_into().map(Self::Sha256).map_err(|_| bad),
+            _ => Err(Failure::Malformed("Upload-Checksum is offered with sha1 and sha256 only")),
+        }
+    }
+}
+
+/// The value of `key`; `None` if there is none. All of the field must be well-formed.
+pub fn metadata(text: &str, key: &str) -> Result<Option<Vec<u8>>, Failure> {
+    let bad = Failure::Malformed("Upload-Metadata is not pairs of a key and a value in base64");
+    let mut found = None;
+    if trimmed(text).is_empty() {
+        return Ok(None);
+    }
+    for pair in text.split(',').map(trimmed) {
+        let (name, value) = pair.split_once(' ').unwrap_or((pair, ""));
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(bad);
+        }
+        let value = bytes(trimmed(value)).ok_or(bad)?;
+        if name == key && found.replace(value).is_some() {
+            return Err(Failure::Malformed("a key stands twice in Upload-Metadata"));
+        }
+    }
+    Ok(found)
+}
+
+/// Base64, with or without its padding.
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    let digits = text.trim_end_matches('=');
+    let padding = text.len() - digits.len();
+    if padding > 2 || padding > 0 && !text.len().is_multiple_of(4) {
+        return None;
+    }
+    Base64Unpadded::decode_vec(digits).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn metadata_is_found_by_its_key() {
+        let text = "filename d29ybGQudHh0,is_confidential,empty ,\tnote YQ== , bare YQ";
+        for (key, value) in
+            [("filename", "world.txt"), ("is_confidential", ""), ("empty", ""), ("note", "a"), ("bare", "a")]
+        {
+            assert_eq!(metadata(text, key), Ok(Some(value.as_bytes().to_vec())), "{key}");
+        }
+        assert_eq!(metadata(text, "name"), Ok(None));
+        assert_eq!(metadata("", "name"), Ok(None));
+    }
+
+    #[test]
+    fn metadata_with_a_mistake_is_refused_whole() {
+        for text in
+            [",", "a YQ==,", ",a", "a *", "a YQ=", "a YQ===", "a Y", "a YQ== x", "\u{e4} YQ==", "name YQ==,name YQ=="]
+        {
+            assert!(metadata(text, "name").is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_checksum_has_a_known_algorithm_and_the_right_length() {
+        assert_eq!(Checksum::parse("sha1 AAAAAAAAAAAAAAAAAAAAAAAAAAA="), Ok(Checksum::Sha1([0; 20])));
+        let sha256 = "sha256 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        assert_eq!(Checksum::parse(sha256), Ok(Checksum::Sha256([0; 32])));
+        for text in ["", "sha1", "sha1 ", "sha1 AAAA", "md5 AAAA", "SHA1 AAAAAAAAAAAAAAAAAAAAAAAAAAA=", "sha1 *"] {
+            assert!(Checksum::parse(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_it(text in "([a-z]{1,3}|=|,| |[A-Z0-9+/]{1,4}|\u{fc}|sha1 |sha256 ){0,12}") {
+            let _ = (metadata(&text, "a"), Checksum::parse(&text));
+        }
+    }
+}

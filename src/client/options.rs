@@ -24,8 +24,8 @@ pub struct Options {
     pub segment_min: u64,
     /// Largest segment of a download, in bytes: at most one is lost with a connection.
     pub segment_max: u64,
-    /// Uploads of this size and larger are resumed after a lost connection, in bytes; smaller ones are sent again, which
-    /// saves them a round trip.
+    /// Uploads of this size and larger can be resumed from their beginning, in bytes. Smaller ones are sent in one piece
+    /// first, which saves a round trip and two syncs of the server, and can be resumed once that has failed.
     pub resume_len_min: u64,
     /// Directory that keeps the tokens of unfinished uploads, so that a later run resumes them. It is created if missing;
     /// one that cannot be used is ignored. `None`: an upload is resumed within the call that began it.
@@ -43,7 +43,7 @@ impl Default for Options {
             backoff_max: Duration::from_secs(5),
             segment_min: 64 << 10,
             segment_max: 8 << 20,
-            resume_len_min: 1 << 20,
+            resume_len_min: 8 << 20,
             state_dir: None,
         }
     }

@@ -23,6 +23,9 @@ const READ_BYTES: usize = 256 << 10;
 /// Bytes of a stream that are kept, so that an early refusal does not lose them.
 const REPLAY_BYTES: usize = 1 << 20;
 
+/// Smaller files are always sent in one piece.
+const RESUMED_LEN_MIN: u64 = 64 << 10;
+
 /// What the server confirmed about an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
@@ -33,9 +36,8 @@ pub struct Stored {
 }
 
 impl Client {
-    /// Uploads a local file, with its modification time. After a lost connection the upload goes on where it stopped;
-    /// one below [`Options::resume_len_min`](super::Options::resume_len_min) is sent again. A pipe or a device is sent as
-    /// by [`Self::put`].
+    /// Uploads a local file, with its modification time. After a lost connection the upload goes on where it stopped; see
+    /// [`Options::resume_len_min`](super::Options::resume_len_min). A pipe or a device is sent as by [`Self::put`].
     pub fn put_file(&mut self, path: &str, local: &Path, progress: &mut dyn Progress) -> Result<Stored, ClientError> {
         self.check(path)?;
         let unreadable = |error| ErrorKind::local("read", local, error);
@@ -44,7 +46,7 @@ impl Client {
             let mut stream = File::open(local).map_err(|error| self.error(path, unreadable(error)))?;
             return self.put(path, &mut stream, None, None, progress);
         }
-        if metadata.len() >= self.options.resume_len_min {
+        if metadata.len() >= RESUMED_LEN_MIN {
             return self.upload(path, local, progress);
         }
         self.attempt(path, progress, || true, |connection, progress| send_file(connection, path, local, progress))

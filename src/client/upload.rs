@@ -40,7 +40,7 @@ enum Stage {
     Begun,
     /// All bytes were sent, and no reply came. With the digest, the server can say that it has the file.
     Sent([u8; 32]),
-    /// Sends the file in one piece, since the server keeps none or not one more.
+    /// Sends the file in one piece: it is small, or the server keeps no uploads or not one more.
     InOnePiece,
 }
 
@@ -80,7 +80,11 @@ impl<'a> Upload<'a> {
         let state_dir = client.options.state_dir.as_deref();
         let opened = UploadRecord::open(state_dir, local, client.address(), path, &source);
         let (record, is_found) = opened.map_err(no_token)?;
-        let stage = if is_found { Stage::Recorded } else { Stage::Offering };
+        let stage = match is_found {
+            true => Stage::Recorded,
+            false if source.len < client.options.resume_len_min => Stage::InOnePiece,
+            false => Stage::Offering,
+        };
         Ok(Self { path, local, source, record, digest: PrefixDigest::new(), stage, kept: 0 })
     }
 

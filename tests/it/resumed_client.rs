@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::program::{BINARY, Program};
 
-const LEN: usize = 6_000_000;
+const LEN: usize = 9_000_000;
 /// As option of the server: what a kill of it loses at most, twice.
 const SYNC: usize = 64 * 1024;
 const CUTS: usize = 18;

@@ -219,3 +219,62 @@ fn a_file_that_is_changed_while_it_is_sent_is_not_stored() {
     assert!(matches!(error.expect_err("changed").kind, ErrorKind::SourceChanged));
     assert_eq!(bench.fake.content("/d/f"), None);
 }
+
+#[test]
+fn a_smaller_file_is_sent_in_one_piece_first_and_goes_on_from_the_second_try() {
+    let bench = Bench::new();
+    bench.cut(&[900_000, 400_000, 500_000]);
+    let options = Options { resume_len_min: LEN as u64 + 1, ..Fake::options() };
+    let mut client = Client::connect(&bench.fake.address, options).expect("the fake server answers");
+    client.put_file("/d/f", &bench.local(), &mut ()).expect("stored");
+    bench.assert_stored();
+    assert_eq!(bench.received(), LEN as u64);
+    let log = bench.fake.state().log.clone();
+    assert_eq!(log.iter().map(|line| line.contains("resume=")).collect::<Vec<_>>(), [false, true, true, true]);
+}
+
+#[test]
+fn a_file_that_was_replaced_after_a_lost_confirmation_is_sent_again() {
+    let bench = Bench::new();
+    bench.fake.state().lose_confirmations = 1;
+    bench.run(0).expect_err("lost");
+    bench.fake.store("/d/f", b"something else");
+    bench.run(0).expect("stored");
+    bench.assert_stored();
+}
+
+#[test]
+fn a_server_that_keeps_more_than_there_is_is_refused() {
+    let bench = Bench::new();
+    for reply in ["GO 1000001\n", "GO 18446744073709551615\n", "OK 0 etag=a stored=durable\n"] {
+        bench.fake.state().refuse_resume = Some(reply);
+        let error = bench.run(5).expect_err(reply);
+        assert!(matches!(error.kind, ErrorKind::Protocol(_)), "{error}");
+    }
+}
+
+/// Writes another file before the next try.
+struct Replacing(PathBuf, Vec<u8>);
+
+impl Progress for Replacing {
+    fn retrying(&mut self, _kind: &ErrorKind, _wait: Duration) {
+        fs::write(&self.0, &self.1).expect("written");
+    }
+}
+
+#[test]
+fn a_file_that_is_changed_between_two_tries_is_sent_anew() {
+    for len in [LEN, LEN / 4, 2 * LEN] {
+        let mut bench = Bench::new();
+        let old = SystemTime::UNIX_EPOCH;
+        OpenOptions::new().write(true).open(bench.local()).expect("open").set_modified(old).expect("a time");
+        bench.cut(&[500_000]);
+        bench.bytes = noise(len + 1)[..len].to_vec();
+        let mut replacing = Replacing(bench.local(), bench.bytes.clone());
+        client(&bench.fake).put_file("/d/f", &bench.local(), &mut replacing).expect("stored");
+        bench.assert_stored();
+        let log = bench.fake.state().log.clone();
+        let token = |line: &str| line.split("resume=").nth(1).expect("a token")[..32].to_owned();
+        assert_ne!(token(&log[0]), token(&log[1]), "the server would mix what it keeps with the rest");
+    }
+}

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::args::{self, Args, CHECKSUM, CONNECTION, PARALLEL, QUIET, UPDATE, UsageError};
 use super::flag::{Flag, Value::*};
 use super::pool;
-use super::reporter;
+use super::reporter::Transfer;
 use super::usage::Usage;
 use super::worker::{Run, Worker};
 use crate::client::{Dir, Entry, Equality, RemotePath, as_dir, printable};
@@ -96,7 +96,7 @@ pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
         return to_stdout(args, &remotes);
     }
     let dest = resolve_destination(dest, remotes.len())?;
-    let run = Run::new(args, Some(reporter::BAR))?;
+    let run = Run::new(args, Some(Transfer::Files))?;
     let mut walk = Walk { worker: Worker::new(&run), recursive: args.recursive, deferred: Vec::new() };
     pool::run(&run, |submit| remotes.iter().for_each(|remote| walk.argument(remote, &dest, submit)), download);
     // Their names may be those of parts that were in use until now. The shorter comes first: its
@@ -116,7 +116,7 @@ fn to_stdout(args: &Args, remotes: &[RemotePath]) -> Result<bool, UsageError> {
             "standard output (-) has nothing to compare with: no --update, no --checksum".to_owned(),
         ));
     }
-    let run = Run::new(args, Some(reporter::BAR))?;
+    let run = Run::new(args, Some(Transfer::ToStdout))?;
     let mut worker = Worker::new(&run);
     for remote in remotes {
         run.reporter.expect(0);

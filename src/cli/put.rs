@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::args::{self, Args, CHECKSUM, CONNECTION, PARALLEL, QUIET, UPDATE, UsageError};
 use super::flag::{Flag, Value::*};
 use super::pool;
-use super::reporter;
+use super::reporter::Transfer;
 use super::usage::Usage;
 use super::worker::{Run, Worker};
 use crate::client::{Address, ClientError, ErrorKind, RemotePath, as_dir};
@@ -109,7 +109,7 @@ pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
             return Err(UsageError(format!("--name {name}: a name has no /")));
         }
     }
-    let run = Run::new(args, Some(if takes_stdin { reporter::COUNT } else { reporter::BAR }))?;
+    let run = Run::new(args, Some(if takes_stdin { Transfer::FromStdin } else { Transfer::Files }))?;
     let Some((dir, name)) = destination(&run, &files, &target, is_dir, args.name.as_deref()) else {
         return Ok(run.reporter.finish());
     };

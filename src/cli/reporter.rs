@@ -10,11 +10,29 @@ use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::client::{ClientError, ErrorKind, Progress, printable};
 
 /// The length is known: a bar. `wide_msg` is cut to what fits into the line.
-pub(super) const BAR: &str = "{wide_msg} {bytes}/{total_bytes} {bar:20} {bytes_per_sec} {eta} left";
+const BAR: &str = "{wide_msg} {bytes}/{total_bytes} {bar:20} {bytes_per_sec} {eta} left";
 /// The length is not known: numbers only.
-pub(super) const COUNT: &str = "{wide_msg} {bytes} {bytes_per_sec} {elapsed}";
+const COUNT: &str = "{wide_msg} {bytes} {bytes_per_sec} {elapsed}";
 /// Nothing is known yet.
 const WAIT: &str = "{wide_msg}";
+
+/// What is transferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transfer {
+    Files,
+    FromStdin,
+    ToStdout,
+}
+
+impl Transfer {
+    /// What the bar shows once a length may be known.
+    fn template(self) -> &'static str {
+        match self {
+            Self::Files | Self::ToStdout => BAR,
+            Self::FromStdin => COUNT,
+        }
+    }
+}
 
 /// Writes one line to standard error, if that is open.
 pub(super) fn print_line(text: &str) {
@@ -26,8 +44,8 @@ pub(super) fn print_line(text: &str) {
 pub(super) struct Reporter {
     bar: ProgressBar,
     quiet: bool,
-    /// What the bar shows once a length is known; `None` for commands that transfer no content.
-    template: Option<&'static str>,
+    /// `None` for commands that transfer no content.
+    transfer: Option<Transfer>,
     started: Instant,
     counts: Arc<Mutex<Counts>>,
 }
@@ -45,12 +63,12 @@ struct Counts {
 }
 
 impl Reporter {
-    pub(super) fn new(quiet: bool, template: Option<&'static str>) -> Self {
+    pub(super) fn new(quiet: bool, transfer: Option<Transfer>) -> Self {
         let visible = !quiet && io::stderr().is_terminal();
         let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(0), target);
-        let reporter = Self { bar, quiet, template, started: Instant::now(), counts: Arc::default() };
-        if template.is_some() && !reporter.bar.is_hidden() {
+        let reporter = Self { bar, quiet, transfer, started: Instant::now(), counts: Arc::default() };
+        if transfer.is_some() && !reporter.bar.is_hidden() {
             reporter.style(WAIT);
             reporter.bar.enable_steady_tick(Duration::from_millis(250));
         }
@@ -67,20 +85,20 @@ impl Reporter {
     }
 
     /// What is to be said when the program is interrupted; `updates` if what is done would be left out the next time.
-    pub(super) fn last_words(&self, updates: bool) -> impl FnOnce() + Send + 'static {
+    pub(super) fn last_words(&self, transfer: Transfer, updates: bool) -> impl FnOnce() + Send + 'static {
         let (bar, counts) = (self.bar.clone(), Arc::clone(&self.counts));
         move || {
             bar.finish_and_clear();
-            print_line(&interruption(&lock(&counts), updates));
+            print_line(&interruption(&lock(&counts), transfer, updates));
         }
     }
 
     /// Shows amounts, which are known from now on.
     fn show_amounts(&self) {
         if self.bar.position() == 0
-            && let Some(template) = self.template
+            && let Some(transfer) = self.transfer
         {
-            self.style(template);
+            self.style(transfer.template());
         }
     }
 
@@ -154,7 +172,7 @@ impl Reporter {
 
     /// Clears the bar and prints a summary; true if everything was done.
     pub(super) fn finish(&self) -> bool {
-        let is_visible = !self.bar.is_hidden() && self.template.is_some();
+        let is_visible = !self.bar.is_hidden() && self.transfer.is_some();
         let bytes = self.bar.position();
         self.bar.finish_and_clear();
         let counts = self.counts();
@@ -175,7 +193,10 @@ fn lock(counts: &Mutex<Counts>) -> MutexGuard<'_, Counts> {
 }
 
 /// As in "interrupted, 1 of 3 files done; ...".
-fn interruption(counts: &Counts, updates: bool) -> String {
+fn interruption(counts: &Counts, transfer: Transfer, updates: bool) -> String {
+    if transfer != Transfer::Files {
+        return "interrupted; nothing is kept of a stream, so the same command starts again".to_owned();
+    }
     let Counts { expected, done, unchanged, .. } = *counts;
     let ended = done + unchanged;
     let of_several = if expected > 1 { format!(", {ended} of {expected} files done") } else { String::new() };
@@ -276,11 +297,13 @@ mod tests {
     fn an_interruption_says_how_to_go_on() {
         let told = |expected, done, unchanged, updates| {
             let counts = Counts { expected, done, unchanged, ..Counts::default() };
-            interruption(&counts, updates)
+            interruption(&counts, Transfer::Files, updates)
         };
         assert_eq!(told(1, 0, 0, false), "interrupted; the same command goes on where this one stopped");
         let several = "interrupted, 2 of 9 files done; the same command goes on where this one stopped";
         assert_eq!(told(9, 2, 0, false), format!("{several}, with --update without what is done"));
         assert_eq!(told(9, 1, 1, true), several);
+        let stream = interruption(&Counts::default(), Transfer::FromStdin, false);
+        assert_eq!(stream, "interrupted; nothing is kept of a stream, so the same command starts again");
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::args::{Args, UsageError};
 use super::interrupt;
-use super::reporter::Reporter;
+use super::reporter::{Reporter, Transfer};
 use super::secret;
 use crate::client::{Address, Client, ClientError, Equality, Options};
 
@@ -23,11 +23,11 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// `template`: how progress is shown, if the command transfers content.
-    pub(super) fn new(args: &Args, template: Option<&'static str>) -> Result<Self, UsageError> {
+    /// `transfer`: what content the command transfers, if any.
+    pub(super) fn new(args: &Args, transfer: Option<Transfer>) -> Result<Self, UsageError> {
         let secret = args.token_file.as_deref().map(secret::read).transpose();
         let secret = secret.map_err(|error| UsageError(error.to_string()))?;
-        let reporter = Reporter::new(args.quiet, template);
+        let reporter = Reporter::new(args.quiet, transfer);
         if let Some(warning) = secret.as_ref().and_then(|secret| secret.warning.as_ref()) {
             reporter.warn(warning);
         }
@@ -41,8 +41,8 @@ impl Run {
             state_dir: state_dir(),
             ..defaults
         };
-        if template.is_some()
-            && let Err(error) = interrupt::watch(reporter.last_words(args.update.is_some()))
+        if let Some(transfer) = transfer
+            && let Err(error) = interrupt::watch(reporter.last_words(transfer, args.update.is_some()))
         {
             reporter.warn(format!("Ctrl-C will end this without a word: {error}"));
         }

@@ -1,6 +1,6 @@
 //! Transfers of the built binary that are cut off: by the link, by a kill of the client, by a kill of the server.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -191,66 +191,127 @@ fn records(dir: &TempDir) -> Vec<PathBuf> {
     entries.map(|entry| entry.expect("an entry").path()).collect()
 }
 
-/// Waits until what was passed is safe but for what a kill may take: the offset that the server has said.
+/// Waits until the server has received what was passed and made it safe, but for what a kill may take.
 fn checkpoint(server: &Program, dir: &TempDir) {
     let mut client = server.client();
     let Some(record) = records(dir).pop() else { return };
     let record = fs::read_to_string(record).expect("a record");
     let Some((token, _)) = record.split_once(' ') else { return };
-    let mut last = None;
-    // It has stopped to grow, or nothing is known of the upload yet.
-    let mut offset = || value(&client.ask(&format!("STAT resume={token} /d/f")), "offset");
-    let mut same = 0;
-    wait_until("a checkpoint", || {
-        let now = offset();
-        same = if now == last { same + 1 } else { 0 };
-        last = now;
-        same > 20
+    until_it_stays(|| value(&client.ask(&format!("STAT resume={token} /d/f")), "offset"));
+}
+
+/// Waits until this has stopped to change.
+fn until_it_stays<T: PartialEq>(mut now: impl FnMut() -> T) {
+    let (mut last, mut same) = (now(), 0);
+    wait_until("it stays", || {
+        let next = now();
+        same = if next == last { same + 1 } else { 0 };
+        last = next;
+        same > 100
     });
 }
 
-#[test]
-fn a_put_survives_cut_links_and_kills_of_both_ends_and_sends_little_again() {
+/// What ends a try.
+#[derive(Clone, Copy)]
+enum Break {
+    Link,
+    Client,
+    Server,
+}
+
+/// Sends a file of `len` bytes through a link that breaks so often: how many bytes passed it before the last break, and
+/// how many were sent again. `sync` is the number of bytes after which the server makes them safe.
+fn put_with_breaks(len: u64, sync: u64, breaks: &[Break]) -> (u64, u64) {
     let dir = tempfile::tempdir().expect("a folder");
     let (root, local, state) = (dir.path().join("root"), dir.path().join("local"), dir.path().join("state"));
     fs::create_dir(&root).expect("created");
-    let bytes = content(3, LEN);
-    fs::write(&local, &bytes).expect("written");
-    let mut server = start(&root);
+    write_content(&local, len);
+    let start = || Program::start(&root, &["--upload-sync", &sync.to_string()]);
+    let mut server = start();
     let link = Link::to(server.address(), Direction::ToServer);
     let target = format!("{}/d/f", link.address);
     let arguments = ["put", local.to_str().expect("UTF-8"), &target, "--retries", "1000"];
     let mut client = Started::start(&state, &arguments);
     let mut seed = 1;
-    for cut in 0..CUTS {
-        link.pass(random(&mut seed) % (LEN / CUTS) as u64, || client.ended().is_some());
+    for what in breaks {
+        link.pass(random(&mut seed) % (len / breaks.len() as u64), || client.ended().is_some());
         assert_eq!(client.ended(), None, "it cannot be done before all has passed");
         assert!(!root.join("d/f").exists());
-        match cut % 3 {
-            0 => link.cut(),
-            1 => {
+        checkpoint(&server, &dir);
+        match what {
+            Break::Link => link.cut(),
+            Break::Client => {
                 drop(client);
                 link.cut();
                 client = Started::start(&state, &arguments);
             }
-            _ => {
-                checkpoint(&server, &dir);
+            Break::Server => {
                 drop(server);
-                server = start(&root);
+                server = start();
                 link.lead_to(server.address());
                 link.cut();
             }
         }
     }
+    let before = link.passed();
     link.allow(u64::MAX);
     client.ends_well();
-    assert_same(&fs::read(root.join("d/f")).expect("there"), &bytes, "the file");
-    let again = link.passed() - LEN as u64;
-    // Of each kill of the server two checkpoints, and of all cuts the lines.
-    let most = (CUTS / 3 * 2 * SYNC + CUTS * 1000) as u64;
-    assert!(again <= most, "{again} bytes were sent again, at most {most} are acceptable");
+    assert_same_files(&root.join("d/f"), &local);
     assert_eq!(records(&dir), Vec::<PathBuf>::new());
     server.end();
+    (before, link.passed() - len)
+}
+
+const BLOCK: usize = 1 << 20;
+
+fn write_content(path: &Path, len: u64) {
+    let mut file = File::create(path).expect("created");
+    let mut left = len;
+    while left > 0 {
+        let block = usize::try_from(left).unwrap_or(usize::MAX).min(BLOCK);
+        file.write_all(&content(left, block)).expect("written");
+        left -= block as u64;
+    }
+}
+
+#[track_caller]
+fn assert_same_files(one: &Path, other: &Path) {
+    let [mut one, mut other] = [one, other].map(|path| File::open(path).expect("there"));
+    let [mut of_one, mut of_other] = [const { Vec::new() }; 2];
+    loop {
+        for (file, block) in [(&mut one, &mut of_one), (&mut other, &mut of_other)] {
+            block.clear();
+            file.take(BLOCK as u64).read_to_end(block).expect("read");
+        }
+        assert_same(&of_one, &of_other, "a block of the file");
+        if of_one.is_empty() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_put_survives_cut_links_and_kills_of_both_ends_and_sends_little_again() {
+    let breaks: Vec<_> = [Break::Link, Break::Client, Break::Server].into_iter().cycle().take(CUTS).collect();
+    let (before, again) = put_with_breaks(LEN as u64, SYNC as u64, &breaks);
+    // Two checkpoints at most of a break, less where a connection ends in order.
+    assert!(again <= before / 2, "{again} bytes were sent again of {before}");
+}
+
+#[test]
+#[ignore = "needs 21 GiB of disk, prints figures"]
+fn a_large_put_survives_two_hundred_cuts() {
+    const LEN: u64 = 10 << 30;
+    const SYNC: u64 = 16 << 20;
+    let of_ten = |n| match n % 10 {
+        0 => Break::Server,
+        5 => Break::Client,
+        _ => Break::Link,
+    };
+    let breaks: Vec<_> = (0..200).map(of_ten).collect();
+    let (_, again) = put_with_breaks(LEN, SYNC, &breaks);
+    println!("{again} bytes sent again after 200 cuts, 20 of them kills of the server and 20 of the client");
+    assert!(again <= 200 * 2 * SYNC, "{again} bytes were sent again");
 }
 
 #[test]
@@ -270,6 +331,7 @@ fn a_get_survives_cut_links_and_kills_of_both_ends_and_fetches_little_again() {
         link.pass(random(&mut seed) % (LEN / CUTS) as u64, || client.ended().is_some());
         assert_eq!(client.ended(), None, "it cannot be done before all has passed");
         assert!(!local.exists());
+        until_it_stays(|| fs::metadata(dir.path().join("local.part")).map_or(0, |metadata| metadata.len()));
         match cut % 3 {
             0 => link.cut(),
             1 => {
@@ -341,13 +403,14 @@ fn ctrl_c_says_how_to_go_on_and_the_same_command_does() {
         let arguments = if verb == "put" { [verb, local, &remote] } else { [verb, &remote, copy] };
         let client = Started::start_piped(&state, &arguments);
         link.pass(LEN as u64 / 2, || false);
+        checkpoint(&server, &dir);
         let (code, told) = client.interrupt();
         assert_eq!(code, Some(130), "{told}");
         assert_eq!(told, "filewharf: interrupted; the same command goes on where this one stopped\n");
         link.cut();
         link.allow(u64::MAX);
         Started::start(&state, &arguments).ends_well();
-        let most = if verb == "put" { LEN + 1000 } else { 3 * LEN / 2 } as u64;
+        let most = 5 * LEN as u64 / 4;
         assert!(link.passed() <= most, "{verb}: {} bytes have passed", link.passed());
     }
     assert_same(&fs::read(&copy).expect("there"), &bytes, "the file");

@@ -29,6 +29,7 @@ pub(super) fn check(limits: &Limits) -> Result<(), LimitError> {
         ("turn_bytes_max", limits.turn_bytes_max, limits.turn_bytes_min, usize::MAX),
         ("io_workers", limits.io_workers, 1, usize::MAX),
         ("sync_workers", limits.sync_workers, 1, usize::MAX),
+        ("upload_sync_bytes", usize::try_from(limits.upload_sync_bytes).unwrap_or(usize::MAX), 1, usize::MAX),
     ];
     for (limit, value, min, max) in numbers {
         if value < min {

@@ -60,6 +60,8 @@ fn limits_that_no_server_can_keep_are_refused_and_named() {
     assert_eq!(refused(|limits| limits.accept_retry = Duration::ZERO), zero("accept_retry"));
     assert_eq!(refused(|limits| limits.slots = usize::MAX / 2), LimitError::Memory);
     assert_eq!(refused(|limits| limits.slots = 0), LimitError::TooSmall { limit: "slots", value: 0, min: 1 });
+    let nothing = LimitError::TooSmall { limit: "upload_sync_bytes", value: 0, min: 1 };
+    assert_eq!(refused(|limits| limits.upload_sync_bytes = 0), nothing, "one checkpoint after the other, for ever");
     let window = LimitError::TooLarge { limit: "list_window_bytes", value: 9 << 30, max: 4 << 30 };
     assert_eq!(refused(|limits| limits.list_window_bytes = 9 << 30), window);
     assert_eq!(window.to_string(), "list_window_bytes is 9663676416 but must be at most 4294967296");

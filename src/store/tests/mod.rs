@@ -2,6 +2,8 @@
 //! every unix has, durable and not. No test sleeps; a watchdog ends one that waits for ever.
 
 mod cache;
+#[cfg(target_os = "linux")]
+mod digests;
 mod listing;
 #[cfg(target_os = "linux")]
 mod locks;

@@ -141,20 +141,25 @@ fn a_writer_whose_upload_another_store_has_taken_over_does_not_remove_it() {
 
 #[test]
 fn the_record_that_makes_place_is_not_one_that_another_store_has_made_anew() {
-    let dir = TempDir::new().unwrap();
-    let limits = || Limits::default().with(|limits| limits.uploads_kept_max = 2);
-    let mut one = Bench::open_limited(dir.path(), &shared(), limits());
-    one.complete_upload(f());
-    let mut other = Bench::open_limited(dir.path(), &shared(), limits());
-    let (file, _) = other.part(f());
-    other.write_part(file, 0, 300);
-    other.checkpoint(file, 300).unwrap();
-    for n in 1..=2 {
-        let upload = new(Some(UploadId([n; 16])), hashed(&n.to_string(), None));
-        let _ = one.open_upload_of(upload, None, ClientAddress::from_bits(n.into()));
+    for is_attached in [true, false] {
+        let dir = TempDir::new().unwrap();
+        let limits = || Limits::default().with(|limits| limits.uploads_kept_max = 2);
+        let mut one = Bench::open_limited(dir.path(), &shared(), limits());
+        one.complete_upload(f());
+        let mut other = Bench::open_limited(dir.path(), &shared(), limits());
+        let (file, _) = other.part(f());
+        other.write_part(file, 0, 300);
+        other.checkpoint(file, 300).unwrap();
+        if !is_attached {
+            other.save(file, 300).unwrap();
+        }
+        for n in 1..=2 {
+            let upload = new(Some(UploadId([n; 16])), hashed(&n.to_string(), None));
+            let _ = one.open_upload_of(upload, None, ClientAddress::from_bits(n.into()));
+        }
+        assert_eq!(other.offset(ID), 300);
+        assert!(!is_attached || other.save(file, 300).is_ok());
     }
-    assert_eq!(other.offset(ID), 300);
-    assert!(other.save(file, 300).is_ok());
 }
 
 /// Run at the next sync of a name.

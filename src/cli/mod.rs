@@ -16,6 +16,8 @@ mod pool;
 #[cfg(feature = "client")]
 mod put;
 #[cfg(feature = "client")]
+mod remote_dir;
+#[cfg(feature = "client")]
 mod reporter;
 #[cfg(feature = "client")]
 mod rm;

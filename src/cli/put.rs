@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::args::{self, Args, CHECKSUM, CONNECTION, PARALLEL, QUIET, UPDATE, UsageError};
 use super::flag::{Flag, Value::*};
 use super::pool;
+use super::remote_dir::{Known, RemoteDir};
 use super::reporter::Transfer;
 use super::usage::Usage;
 use super::worker::{Run, Worker};
@@ -77,6 +78,7 @@ enum Job {
         local: PathBuf,
         path: String,
         size: u64,
+        known: Known,
     },
     /// An empty directory, which no file creates.
     Dir {
@@ -124,7 +126,8 @@ pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
         pool::run(
             &run,
             |submit| {
-                let mut walk = Walk { run: &run, recursive: args.recursive, submit, ancestors: Vec::new() };
+                let (worker, ancestors) = (Worker::new(&run), Vec::new());
+                let mut walk = Walk { worker, address: &target.address, recursive: args.recursive, submit, ancestors };
                 for file in &files {
                     walk.argument(file, name, &dir);
                 }
@@ -173,88 +176,125 @@ fn destination<'a>(
 
 /// Finds what is to be sent.
 struct Walk<'a> {
-    run: &'a Run,
+    /// Lists the directories of the server that are to be updated.
+    worker: Worker<'a>,
+    address: &'a Address,
     recursive: bool,
     submit: &'a mut dyn FnMut(Job),
     /// Device and inode of the directories from the argument down to here.
     ancestors: Vec<(u64, u64)>,
 }
 
+/// A directory that is to be sent, and what the server has in its place.
+struct LocalDir {
+    local: PathBuf,
+    /// Without a slash at its end.
+    path: String,
+    id: (u64, u64),
+    known: Known,
+}
+
 impl Walk<'_> {
     /// A file of the command line. A directory without a name of its own, like `.`, gives its content.
     fn argument(&mut self, file: &Path, name: Option<&str>, dir: &str) {
-        match (name, file.file_name().map(OsStr::to_str)) {
-            (Some(name), _) | (None, Some(Some(name))) => self.entry(file, format!("{dir}{name}"), true),
-            (None, Some(None)) => self.failed(file, "its name is not UTF-8; use --name"),
-            (None, None) => self.entry(file, dir.trim_end_matches('/').to_owned(), true),
+        let path = match (name, file.file_name().map(OsStr::to_str)) {
+            (Some(name), _) | (None, Some(Some(name))) => format!("{dir}{name}"),
+            (None, Some(None)) => return self.failed(file, "its name is not UTF-8; use --name"),
+            (None, None) => dir.trim_end_matches('/').to_owned(),
+        };
+        if let Some(dir) = self.entry(file, path, true, Known::Unknown) {
+            self.dir(dir);
         }
     }
 
-    /// A file or a directory. Devices and pipes are sent only if they are arguments.
-    fn entry(&mut self, local: &Path, path: String, is_argument: bool) {
+    /// A file, which is submitted, or a directory, which is returned. Devices and pipes are sent only if they are
+    /// arguments.
+    fn entry(&mut self, local: &Path, path: String, is_argument: bool, known: Known) -> Option<LocalDir> {
         let metadata = match fs::metadata(local) {
             Ok(metadata) => metadata,
-            Err(error) => return self.failed(local, error),
+            Err(error) => {
+                self.failed(local, error);
+                return None;
+            }
         };
         if metadata.is_dir() {
             let id = (metadata.dev(), metadata.ino());
             if !self.recursive {
                 self.failed(local, "is a folder; use --recursive");
             } else if self.ancestors.contains(&id) {
-                self.run.reporter.warn(format!("{}: leads back to a folder it lies in, left out", local.display()));
+                let reporter = &self.worker.run.reporter;
+                reporter.warn(format!("{}: leads back to a folder it lies in, left out", local.display()));
             } else {
-                self.ancestors.push(id);
-                self.dir(local, &path);
-                self.ancestors.pop();
+                return Some(LocalDir { local: local.to_owned(), path, id, known });
             }
         } else if metadata.is_file() || is_argument {
-            self.run.reporter.expect(metadata.len());
-            (self.submit)(Job::File { local: local.to_owned(), path, size: metadata.len() });
+            self.worker.run.reporter.expect(metadata.len());
+            (self.submit)(Job::File { local: local.to_owned(), path, size: metadata.len(), known });
         } else {
             self.failed(local, "is neither a file nor a folder");
         }
+        None
     }
 
-    /// The content of a directory; `path` has no slash at its end.
-    fn dir(&mut self, local: &Path, path: &str) {
-        if let Err(failure) = key::absolute(&as_dir(path)) {
-            return self.failed(local, failure);
+    /// The content of a directory. Its directories come last, when nothing of its listing is held any more.
+    fn dir(&mut self, dir: LocalDir) {
+        let LocalDir { local, path, id, known } = dir;
+        if let Err(failure) = key::absolute(&as_dir(&path)) {
+            return self.failed(&local, failure);
         }
-        let entries = match fs::read_dir(local) {
+        let entries = match fs::read_dir(&local) {
             Ok(entries) => entries,
-            Err(error) => return self.failed(local, error),
+            Err(error) => return self.failed(&local, error),
         };
-        let mut is_empty = true;
+        self.ancestors.push(id);
+        let is_there = matches!(&known, Known::Present(entry) if entry.dir);
+        let mut remote = match (self.worker.run.update, known) {
+            (None, _) => RemoteDir::unknown(),
+            (Some(_), Known::Absent) => RemoteDir::absent(),
+            (Some(equality), _) => RemoteDir::list(&mut self.worker, self.address, &as_dir(&path), equality),
+        };
+        let (mut is_empty, mut dirs) = (true, Vec::new());
         for entry in entries {
             is_empty = false;
             match entry {
                 Ok(entry) => match entry.file_name().to_str() {
-                    Some(name) => self.entry(&entry.path(), format!("{path}/{name}"), false),
+                    Some(name) => {
+                        dirs.extend(self.entry(&entry.path(), format!("{path}/{name}"), false, remote.take(name)));
+                    }
                     None => self.failed(&entry.path(), "its name is not UTF-8"),
                 },
-                Err(error) => self.failed(local, error),
+                Err(error) => self.failed(&local, error),
             }
         }
-        if is_empty && !path.is_empty() {
-            self.run.reporter.expect(0);
-            (self.submit)(Job::Dir { path: path.to_owned() });
+        drop(remote);
+        for dir in dirs {
+            self.dir(dir);
+        }
+        self.ancestors.pop();
+        if is_empty && !is_there && !path.is_empty() {
+            self.worker.run.reporter.expect(0);
+            (self.submit)(Job::Dir { path });
         }
     }
 
     fn failed(&self, local: &Path, why: impl std::fmt::Display) {
-        self.run.reporter.failed_text(format!("{}: {why}", local.display()));
+        self.worker.run.reporter.failed_text(format!("{}: {why}", local.display()));
     }
 }
 
 fn send(worker: &mut Worker<'_>, address: &Address, job: Job) {
     match job {
-        Job::File { local, path, size } => {
+        Job::File { local, path, size, known } => {
             let mut progress = worker.run.reporter.start(&local.to_string_lossy(), size);
             // A pipe would be read by the comparison.
             let equality = worker.run.update.filter(|_| fs::metadata(&local).is_ok_and(|local| local.is_file()));
-            let sent = worker.run_on(address, |client| match equality {
-                Some(equality) if client.has_file(&path, &local, equality)? => Ok(None),
-                _ => client.put_file(&path, &local, &mut progress).map(Some),
+            let sent = worker.run_on(address, |client| {
+                let is_there = match (equality, &known) {
+                    (None, _) | (Some(_), Known::Absent) => false,
+                    (Some(equality), Known::Present(entry)) => client.has_listed(&path, entry, &local, equality)?,
+                    (Some(equality), Known::Unknown) => client.has_file(&path, &local, equality)?,
+                };
+                if is_there { Ok(None) } else { client.put_file(&path, &local, &mut progress).map(Some) }
             });
             match sent {
                 Some(Some(_)) => worker.run.reporter.done(),

@@ -328,6 +328,13 @@ fn with_update_only_files_of_another_size_or_time_are_sent() {
     };
     assert_eq!(put("--update"), ["/d/a", "/d/b", "/d/new", "/d/x/c"]);
     assert_eq!(put("--update"), [""; 0]);
+    fs::create_dir(from.join("empty")).expect("a folder");
+    put("--update");
+    fake.state().page = Some(2);
+    assert_end(&format!("put -r -u {} {}", from.display(), fake.address), DONE);
+    let asked: Vec<_> = fake.state().log.drain(..).collect();
+    let pages = ["LIST /d/", "LIST after=b /d/", "LIST after=new /d/", "LIST /d/empty/", "LIST /d/x/"];
+    assert_eq!(asked.iter().filter(|line| !pages.contains(&line.as_str())).count(), 0, "{asked:#?}");
     set_time(&from.join("a"), 2_000);
     write(&from.join("x/c"), "22");
     set_time(&from.join("x/c"), 1_000);

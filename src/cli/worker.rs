@@ -50,6 +50,11 @@ impl Run {
         Ok(Self { options, parallel, reporter, update, unusable: Mutex::default() })
     }
 
+    /// False for a server of which nothing can be expected any more.
+    pub(super) fn can_use(&self, address: &Address) -> bool {
+        !self.unusable().contains(address)
+    }
+
     fn unusable(&self) -> MutexGuard<'_, HashSet<Address>> {
         self.unusable.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -102,7 +107,7 @@ impl<'a> Worker<'a> {
         address: &Address,
         work: impl FnOnce(&mut Client) -> Result<T, ClientError>,
     ) -> Option<Result<T, ClientError>> {
-        if self.run.unusable().contains(address) {
+        if !self.run.can_use(address) {
             self.run.reporter.skipped();
             return None;
         }

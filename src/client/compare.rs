@@ -56,13 +56,24 @@ impl Entry {
 impl Client {
     /// True if the file on the server is equal to a local one; false if there is none, or something else.
     pub fn has_file(&mut self, path: &str, local: &Path, equality: Equality) -> Result<bool, ClientError> {
-        let (file, _) = Source::open(local).map_err(|kind| self.error(path, kind))?;
         let entry = match self.stat_with(path, equality.needs_digest()) {
             Ok(entry) => entry,
             // 409: what would be a folder on the way is a file.
             Err(error) if matches!(error.kind.code(), Some(404 | 409)) => return Ok(false),
             Err(error) => return Err(error),
         };
+        self.has_listed(path, &entry, local, equality)
+    }
+
+    /// As [`Self::has_file`], for a file that the server has listed.
+    pub(crate) fn has_listed(
+        &self,
+        path: &str,
+        entry: &Entry,
+        local: &Path,
+        equality: Equality,
+    ) -> Result<bool, ClientError> {
+        let (file, _) = Source::open(local).map_err(|kind| self.error(path, kind))?;
         entry.equals(&file, equality).map_err(|error| self.error(path, ErrorKind::local("read", local, error)))
     }
 }

@@ -155,8 +155,10 @@ impl<'a> Rest<'a> {
             let part = self.run(|byte| byte.is_ascii_digit());
             return ((1..=12).contains(&whole.len()) && (1..=3).contains(&part.len())).then_some(None);
         }
-        let number = whole.iter().fold(0, |sum: i64, digit| sum.saturating_mul(10) + i64::from(digit - b'0'));
-        (1..=15).contains(&whole.len()).then_some(Some(sign * number))
+        if !(1..=15).contains(&whole.len()) {
+            return None;
+        }
+        Some(Some(sign * whole.iter().fold(0, |sum: i64, digit| sum * 10 + i64::from(digit - b'0'))))
     }
 
     /// What follows the first quote.
@@ -253,6 +255,7 @@ mod tests {
             "b=1.2345",
             "b=1234567890123.1",
             "b=1234567890123456",
+            "b=99999999999999999999",
             "b=--1",
             "b=+1",
             "b=1;",

@@ -2,7 +2,7 @@
 //! is told an [`Answer`]. No status code, path or byte of a wire grammar appears here.
 
 use crate::object::{ExpectedKind, Key, Listing, Meta, Node, Precondition, Stored};
-use crate::upload::{UploadId, UploadRef, UploadState};
+use crate::upload::{Inquiry, UploadId, UploadRef, UploadState};
 
 pub use crate::upload::{GoAhead, Put};
 
@@ -46,7 +46,7 @@ pub enum Command {
     /// What stands at a name?
     Stat { key: Key },
     /// How far an upload is.
-    StatUpload { id: UploadId },
+    StatUpload { id: UploadId, inquiry: Inquiry },
 }
 
 impl Command {

@@ -12,7 +12,7 @@ use crate::command::Put;
 use crate::error::StoreError;
 use crate::ids::{ClientAddress, ConnId, FileId, ListenerId};
 use crate::object::{ExpectedKind, Key, Listing, Meta, Node, Precondition, Stored};
-use crate::upload::{DigestState, PartEnd, UploadId, UploadRef, UploadState};
+use crate::upload::{DigestState, Inquiry, PartEnd, UploadId, UploadRef, UploadState};
 
 pub use crate::counters::{Counters, Health, Queued};
 
@@ -52,8 +52,8 @@ pub enum Op {
     Delete { key: Key, expected_kind: ExpectedKind, precondition: Precondition },
     /// Ends the attachment of a connection to an upload. No write is under way. Consumes `file`, whatever happens.
     EndPart { file: FileId, end: PartEnd },
-    /// How far an upload is, as was last recorded; also while a connection is attached to it.
-    FindUpload { id: UploadId },
+    /// How far an upload is, as was last recorded. With [`Inquiry::Aside`] also while a connection is attached to it.
+    FindUpload { id: UploadId, inquiry: Inquiry },
     /// Writes this part of a staging file to the disk, and waits for it: bounds the dirty memory of a long
     /// upload. Promises nothing about durability.
     Flush { file: FileId, offset: u64, len: u64 },

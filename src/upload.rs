@@ -78,6 +78,15 @@ impl fmt::Debug for UploadId {
     }
 }
 
+/// What becomes of a request that is attached to an upload when another asks how far the upload is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inquiry {
+    /// It goes on. The offset that is said is safe, but may be out of date at once.
+    Aside,
+    /// It ends, and what it received is saved first: the next request can go on at the offset that is said.
+    Final,
+}
+
 /// A hash in the middle of its content; only `transfer` can read it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DigestState(pub Box<[u8]>);

@@ -25,7 +25,7 @@ use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Phase, Protoco
 use crate::dialect::spec::{Dialect, Secret, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::{ExpectedKind, Key, Node};
-use crate::upload::{GoAhead, NewUpload, UploadId, UploadRef, UploadStage, UploadState};
+use crate::upload::{GoAhead, Inquiry, NewUpload, UploadId, UploadRef, UploadStage, UploadState};
 use crate::wire::key::{self, Path};
 use crate::wire::line::{self, Request};
 use crate::wire::range::decimal;
@@ -248,7 +248,7 @@ impl Line {
         if let Some(token) = options.resume {
             let id = upload_id(&token, &key);
             self.exchange = Exchange::Plain(key);
-            return Ok(Action::Run(Command::StatUpload { id }));
+            return Ok(Action::Run(Command::StatUpload { id, inquiry: Inquiry::Aside }));
         }
         let verb = match expected_kind {
             ExpectedKind::Dir => StatVerb::StatDir,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::ids::ConnId;
 use crate::platform::Op;
-use crate::upload::UploadId;
+use crate::upload::{Inquiry, UploadId};
 
 #[derive(Debug, Default)]
 pub(super) struct UploadLocks {
@@ -47,12 +47,23 @@ pub(super) enum Due {
     Refuse(ConnId),
 }
 
+impl Due {
+    /// A newer request than the one that waits here goes on with the upload. A question changes nothing, and is
+    /// answered with what is safe by now.
+    fn overtaken(older: ConnId, op: Op) -> Self {
+        match op {
+            Op::FindUpload { .. } => Self::Submit(older, op),
+            _ => Self::Refuse(older),
+        }
+    }
+}
+
 impl UploadLocks {
     /// The upload that only one connection may be attached to while `op` runs.
     pub(super) const fn upload_of(op: &Op) -> Option<UploadId> {
         match op {
             Op::OpenUpload { upload, .. } => upload.id(),
-            Op::RemoveUpload { id } => Some(*id),
+            Op::RemoveUpload { id } | Op::FindUpload { id, inquiry: Inquiry::Final } => Some(*id),
             _ => None,
         }
     }
@@ -71,12 +82,12 @@ impl UploadLocks {
             // Its request before this one ended in this very turn.
             Some(holder) if holder.conn == conn => {
                 holder.hold = Hold::Opening;
-                self.due.extend(holder.next.take().map(|(older, _)| Due::Refuse(older)));
+                self.due.extend(holder.next.take().map(|(older, op)| Due::overtaken(older, op)));
                 Some(op)
             }
             Some(holder) => {
                 match holder.next.replace((conn, op)) {
-                    Some((older, _)) => self.due.push(Due::Refuse(older)),
+                    Some((older, op)) => self.due.push(Due::overtaken(older, op)),
                     None => self.due.extend(holder.supersede()),
                 }
                 None
@@ -250,5 +261,21 @@ mod tests {
         locks.driven(conn(1), Some(ID), false);
         locks.driven(conn(1), None, false);
         assert!(locks.uploads.is_empty() && locks.held.is_empty());
+    }
+
+    #[test]
+    fn a_question_ends_the_older_request_and_is_answered_even_if_a_newer_one_goes_on() {
+        let find = |inquiry| Op::FindUpload { id: ID, inquiry };
+        assert_eq!(UploadLocks::upload_of(&find(Inquiry::Aside)), None, "it needs nothing to end");
+        assert_eq!(UploadLocks::upload_of(&find(Inquiry::Final)), Some(ID));
+        let mut locks = UploadLocks::default();
+        locks.driven(conn(1), Some(ID), false);
+        assert!(locks.acquire(conn(2), ID, find(Inquiry::Final)).is_none());
+        assert!(matches!(locks.take_due()[..], [Due::Supersede(older)] if older == conn(1)));
+        assert!(locks.acquire(conn(3), ID, remove(ID)).is_none());
+        assert!(matches!(locks.take_due()[..], [Due::Submit(asks, _)] if asks == conn(2)));
+        locks.driven(conn(2), None, false);
+        locks.driven(conn(1), None, false);
+        assert!(matches!(locks.take_due()[..], [Due::Submit(newest, _)] if newest == conn(3)));
     }
 }

@@ -161,7 +161,7 @@ impl Pool {
             (Op::EndPart { end, .. }, Held::Staging(staged)) => {
                 self.uploads.end_part(&staged, end).map(|(outcome, syncs)| (Reply::Plain(outcome), syncs))
             }
-            (Op::FindUpload { id }, _) => {
+            (Op::FindUpload { id, .. }, _) => {
                 self.uploads.find_upload(id).map(|state| plain(Outcome::UploadFound(Box::new(state))))
             }
             (Op::OpenUpload { upload, len, client }, _) => {

@@ -109,7 +109,7 @@ impl StillPlatform {
             Op::Delete { precondition, .. } | Op::Rename { precondition, .. } => {
                 *precondition = self.real_precondition(precondition.clone());
             }
-            Op::FindUpload { id }
+            Op::FindUpload { id, .. }
             | Op::RemoveUpload { id }
             | Op::OpenUpload { upload: UploadRef::Existing(id), .. } => {
                 *id = self.real_upload(*id);

@@ -28,7 +28,7 @@ use crate::dialect::http::response::{Refusal, ResponseMeta};
 use crate::dialect::protocol::{Action, BodyPart, Context, Finish};
 use crate::error::{CloseReason, Failure};
 use crate::object::Stored;
-use crate::upload::{UploadId, UploadRef, UploadStage, UploadState};
+use crate::upload::{Inquiry, UploadId, UploadRef, UploadStage, UploadState};
 use crate::wire::http::head::{Head, Method, UploadFields};
 use crate::wire::http::{structured, target};
 use crate::wire::range::decimal;
@@ -94,7 +94,7 @@ impl Resumable {
         }
         let parsed = UploadId::parse(id).ok_or(Failure::NotFound);
         match self.wish {
-            Wish::Ask => Ok(Command::StatUpload { id: parsed? }),
+            Wish::Ask => Ok(Command::StatUpload { id: parsed?, inquiry: Inquiry::Final }),
             Wish::Cancel => Ok(Command::CancelUpload { id: parsed? }),
             Wish::Append => {
                 self.at = offset(self.face, &fields)?;

@@ -14,7 +14,7 @@ use crate::store::resumable::folder::{info_name, part_name};
 use crate::store::resumable::record::{Info, newest, slot_at};
 use crate::store::resumable::slot::Slot;
 use crate::transfer::Hasher;
-use crate::upload::{DigestState, NewUpload, PartEnd, UploadId, UploadRef, UploadStage, UploadState};
+use crate::upload::{DigestState, Inquiry, NewUpload, PartEnd, UploadId, UploadRef, UploadStage, UploadState};
 
 const ID: UploadId = UploadId([0x5A; 16]);
 const CLIENT: ClientAddress = ClientAddress::from_bits(1);
@@ -96,7 +96,7 @@ impl Bench {
     }
 
     fn find(&mut self, id: UploadId) -> Result<UploadState, Failure> {
-        match self.run(Op::FindUpload { id })? {
+        match self.run(Op::FindUpload { id, inquiry: Inquiry::Aside })? {
             Outcome::UploadFound(state) => Ok(*state),
             other => panic!("{other:?}"),
         }

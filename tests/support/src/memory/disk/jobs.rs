@@ -314,7 +314,7 @@ impl Disk {
                 assert!(!self.writing.contains_key(&staged.ino), "a part ends while writes are under way");
                 (Work::Upload(self.end_part(&staged, end)), None)
             }
-            Op::FindUpload { id } => (Work::Upload(uploads::Step::Find(id)), None),
+            Op::FindUpload { id, .. } => (Work::Upload(uploads::Step::Find(id)), None),
             Op::RemoveUpload { id } => (Work::Upload(uploads::Step::Remove(id, uploads::Removed::ByRequest)), None),
             Op::Store { put, chunk } => (Work::Plain(Op::Store { put, chunk: Chunk::new(0) }), Some(chunk)),
             op => (Work::Plain(op), None),

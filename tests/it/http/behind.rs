@@ -9,7 +9,7 @@ use super::clients::Bench;
 use support::client::wait_until;
 
 /// A program in the foreground; killed when dropped.
-struct Running(Child);
+pub(super) struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -19,12 +19,18 @@ impl Drop for Running {
 }
 
 /// An address of this machine that is free now.
-fn free_address() -> SocketAddr {
+pub(super) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
 /// Starts a program with a configuration that it finds in its last argument, and waits until it listens.
-fn proxy(program: &str, arguments: &[&str], dir: &Path, configuration: &str, address: SocketAddr) -> Running {
+pub(super) fn proxy(
+    program: &str,
+    arguments: &[&str],
+    dir: &Path,
+    configuration: &str,
+    address: SocketAddr,
+) -> Running {
     let file = dir.join(format!("{program}.conf"));
     fs::write(&file, configuration).expect("a file");
     let mut command = Command::new(program);

@@ -1,5 +1,6 @@
 //! HTTP from outside: `corners` of the RFCs by name, `themes` that every file server is asked
-//! about in one table, and the everyday `clients` against the built binary, what is in front of it (`behind`), and what other `sites` can do.
+//! about in one table, and the everyday `clients` against the built binary, what is in front of it
+//! (`behind`), what other `sites` can do, and `uploads` that can be resumed, by their clients.
 
 mod behind;
 mod clients;
@@ -8,6 +9,7 @@ mod listings;
 mod mirrors;
 mod sites;
 mod themes;
+mod uploads;
 
 use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};

@@ -46,7 +46,7 @@ fn the_page_of_a_directory_does_in_a_browser_what_it_offers() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let temporary = process::dir(env!("CARGO_TARGET_TMPDIR"));
     let dir = temporary.path().join("files");
-    let (_writable, writable) = serve(&dir, &["--max-size", "32M"]);
+    let (_writable, writable) = serve(&dir, &["--max-size", "32M", "--upload-sync", "1M"]);
     // The one that is read asks for a secret, which a browser takes from the address.
     let secret = temporary.path().join("secret");
     fs::write(&secret, "open sesame").expect("a file can be made");

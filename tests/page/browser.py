@@ -7,6 +7,7 @@ Every wait is for something that is seen in the page; nothing here waits for a l
 """
 
 import base64
+import contextlib
 import http.client
 import json
 import math
@@ -14,6 +15,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -141,6 +143,40 @@ ITEM = "[...document.querySelectorAll('#items li')].find(item => item.querySelec
 UP, DOWN, END, HOME, ESCAPE, ENTER = "\ue013", "\ue015", "\ue010", "\ue011", "\ue00c", "\ue007"
 
 
+class Link:
+    """A way to the server that can be cut."""
+
+    def __init__(self, url):
+        there = urllib.parse.urlsplit(url)
+        self.there, self.pairs = (there.hostname, there.port), []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            pair = self.listener.accept()[0], socket.create_connection(self.there)
+            self.pairs.append(pair)
+            for source, sink in [pair, pair[::-1]]:
+                threading.Thread(target=self.copy, args=[source, sink], daemon=True).start()
+
+    @staticmethod
+    def copy(source, sink):
+        try:
+            while content := source.recv(65536):
+                sink.sendall(content)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it was cut
+
+    def cut(self):
+        for pair in self.pairs:
+            for end in pair:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+        self.pairs.clear()
+
+
 class Check:
     """The checks, in the order in which they build upon each other."""
 
@@ -175,10 +211,10 @@ class Check:
         """Clicks something in the row of a name."""
         self.browser.run("const a = arguments; %s.querySelector(a[1]).click()" % ROW, row, selector)
 
-    def slowly(self, rate):
-        """Uploads at so many bytes a second, or as fast as they go."""
+    def slowly(self, rate, offline=False):
+        """Uploads at so many bytes a second, or as fast as they go (-1)."""
         self.browser.cdp("Network.enable")
-        self.browser.cdp("Network.emulateNetworkConditions", offline=False, latency=0, downloadThroughput=-1, uploadThroughput=rate)
+        self.browser.cdp("Network.emulateNetworkConditions", offline=offline, latency=0, downloadThroughput=-1, uploadThroughput=rate)
 
     def an_empty_folder_says_so(self):
         self.browser.open(self.writable)
@@ -313,6 +349,60 @@ class Check:
         self.item("slow 0.bin", "stored")
         assert (self.folder / "slow 0.bin").stat().st_size == 3_000_000
         self.counted("5 files stored")
+        self.browser.click("#clear")
+
+    def a_large_upload_goes_on_after_a_break_and_after_a_reload(self):
+        size, name = 24_000_000, "large one.bin"
+        # The same file for the browser: its name, its length and its time tell.
+        choose = """
+            window.sent = 0;
+            const send = XMLHttpRequest.prototype.send;
+            XMLHttpRequest.prototype.send = function (body) { window.sent += body?.size ?? 0; send.call(this, body); };
+            const content = new Uint8Array(arguments[1]).map((_, place) => place % 251), dropped = new DataTransfer();
+            dropped.items.add(new File([content], arguments[0], { lastModified: 1_000_000 }));
+            document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: dropped, bubbles: true, cancelable: true }));
+        """
+        safe = f"{ITEM}?.querySelector('progress').value"
+        link = Link(self.writable)
+        self.browser.open(link.url)
+        self.slowly(2_000_000)
+        self.browser.run(choose, name, size)
+        before = self.browser.until(f"{safe} > 0.1 && {safe}", name)
+        self.slowly(2_000_000, offline=True)
+        link.cut()
+        self.browser.until(f"{ITEM}.querySelector('span').innerText === 'Waiting for the network'", name)
+        self.browser.shot(self.shots / "offline.png")
+        self.slowly(2_000_000)
+        again = self.browser.until(f"{safe} > a[1] + 0.2 && {safe}", name, before)
+        assert not (self.folder / name).exists()
+        self.browser.open(link.url)
+        self.slowly(-1)
+        self.browser.run(choose, name, size)
+        self.item(name, "stored")
+        sent = self.browser.run("return window.sent")
+        assert sent <= size * (1 - again), f"{sent} bytes were sent again, where {again} of all was safe"
+        assert (self.folder / name).read_bytes() == bytes(place % 251 for place in range(251)) * (size // 251) + bytes(range(size % 251))
+        assert not self.browser.run("return localStorage.length")
+        # What was cancelled leaves nothing.
+        self.slowly(2_000_000)
+        self.browser.run(choose, "cancelled.bin", size)
+        self.browser.until(f"{safe} > 0.1", "cancelled.bin")
+        at = self.browser.run("return localStorage.getItem(localStorage.key(0))")
+        self.browser.run("const a = arguments; %s.querySelector('button').click()" % ITEM, "cancelled.bin")
+        self.item("cancelled.bin", "cancelled")
+        self.slowly(-1)
+        # It is removed by a request that nobody waits for.
+        removed = """
+            const [at, done] = arguments;
+            const look = async () => {
+                const { status } = await fetch(at, { method: 'HEAD', cache: 'no-store' });
+                if ([404, 410].includes(status)) done(status); else setTimeout(look, 20);
+            };
+            look();
+        """
+        self.browser.ask("POST", "/execute/async", {"script": removed, "args": [at]})
+        assert not self.browser.run("return localStorage.length")
+        self.browser.complaints()
         self.browser.click("#clear")
 
     def a_name_that_is_taken_is_asked_about(self):

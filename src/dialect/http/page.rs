@@ -17,8 +17,12 @@ use crate::wire::http::target;
 /// The document, with `{{words}}` as placeholders.
 const TEMPLATE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/style.css");
-const SCRIPT: &str =
-    concat!(include_str!("page/script.js"), include_str!("page/preview.js"), include_str!("page/upload.js"));
+const SCRIPT: &str = concat!(
+    include_str!("page/script.js"),
+    include_str!("page/preview.js"),
+    include_str!("page/upload.js"),
+    include_str!("page/parts.js")
+);
 
 /// What the page of a directory shows.
 pub struct Page<'a> {

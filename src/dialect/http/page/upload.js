@@ -3,6 +3,7 @@
 const LANES = 3;
 const RETRIES = 5;            // when the server is busy
 const LOOK_FIRST = 1 << 20;   // larger files are not sent only to learn that the name is taken
+const PARTS_FROM = 8 << 20;   // larger files go in parts
 const LINES = 60;             // so many files are shown of each group
 const items = [];
 let busy = 0, forAll = '', asking = Promise.resolve();
@@ -54,7 +55,7 @@ async function send(item) {
     if (answer.status === 412 && !replace) {
       item.state = 'asking';
       list();
-      const choice = await ask(item);
+      const choice = await question(item);
       if (OVER.includes(item.state)) return;
       if (choice !== 'replace') return settle(item, 'skipped');
       item.state = 'sending';
@@ -73,31 +74,40 @@ async function send(item) {
 const taken = address => fetch(address, { method: 'HEAD', cache: 'no-store' }).then(answer => answer.ok, () => false);
 
 async function attempt(item, replace) {
-  const address = here + encode(item.path);
+  const address = here + encode(item.path), inParts = item.file.size >= PARTS_FROM;
   if (!replace && item.file.size >= LOOK_FIRST && await taken(address)) return { status: 412 };
   if (item.state !== 'sending') return {};
+  Object.assign(item, { sent: 0, rate: 0, then: performance.now(), note: '' });
+  list();
+  return (inParts ? sendInParts : sendWhole)(item, address, replace ? {} : { 'If-None-Match': '*' });
+}
+
+// One request of an item; its status is 0 if there was no answer.
+function ask(item, method, address, headers, body, watch) {
   return new Promise(done => {
-    const request = item.request = new XMLHttpRequest();
-    let then = performance.now();
-    Object.assign(item, { sent: 0, rate: 0, note: '' });
-    request.upload.onprogress = event => {
-      const now = performance.now(), rate = 1000 * (event.loaded - item.sent) / Math.max(now - then, 1);
-      item.rate = item.rate ? 0.8 * item.rate + 0.2 * rate : rate;
-      item.sent = event.loaded;
-      then = now;
-      paint(item);
-    };
-    // Sent is not stored: the server answers when the file is safe.
-    request.upload.onload = () => { if (item.state === 'sending') { item.state = 'storing'; paint(item); } };
-    request.onloadend = () => {
-      if (item.state === 'storing') item.state = 'sending';
-      done({ status: request.status, text: request.responseText, wait: Number(request.getResponseHeader('Retry-After')) });
-    };
-    request.open('PUT', address);
-    if (!replace) request.setRequestHeader('If-None-Match', '*');
-    request.send(item.file);
-    list();
+    const request = item.request = new XMLHttpRequest(), field = name => request.getResponseHeader(name);
+    if (watch) watch(request.upload);
+    request.onloadend = () => done({ status: request.status, text: request.responseText, wait: Number(field('Retry-After')), field });
+    request.open(method, address);
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    request.send(body);
   });
+}
+
+function advance(item, sent) {
+  const now = performance.now(), rate = 1000 * (sent - item.sent) / Math.max(now - item.then, 1);
+  Object.assign(item, { sent, then: now, rate: item.rate ? 0.8 * item.rate + 0.2 * rate : rate });
+  paint(item);
+}
+
+async function sendWhole(item, address, headers) {
+  const answer = await ask(item, 'PUT', address, headers, item.file, upload => {
+    upload.onprogress = event => advance(item, event.loaded);
+    // Sent is not stored: the server answers when the file is safe.
+    upload.onload = () => { if (item.state === 'sending') { item.state = 'storing'; paint(item); } };
+  });
+  if (item.state === 'storing') item.state = 'sending';
+  return answer;
 }
 
 function stored(item) {
@@ -108,7 +118,7 @@ function stored(item) {
 }
 
 // One question at a time; "for all others" lasts until the queue is empty.
-function ask(item) {
+function question(item) {
   const dialog = $('question'), same = dialog.querySelector('input');
   asking = asking.then(() => new Promise(done => {
     if (forAll || OVER.includes(item.state)) return done(forAll);
@@ -125,9 +135,12 @@ function ask(item) {
 }
 
 function cancel(item) {
-  const request = item.request;
+  if (OVER.includes(item.state)) return;
+  const { request, wake, discard } = item;
   settle(item, 'cancelled');
   request?.abort();
+  wake?.();
+  discard?.();
 }
 
 function retry(item) {

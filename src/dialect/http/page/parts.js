@@ -1,0 +1,75 @@
+
+// Large files go in parts, by tus 1.0.0 (https://tus.io/protocols/resumable-upload). What the server has said is safe
+// is not sent again, also when the page was loaded again meanwhile: the same file then goes on where it was.
+const PART = 64 << 20;        // so that proxies which allow 100 MB let it pass
+const LOOK_MS = 2000;
+const TUS = { 'Tus-Resumable': '1.0.0' };
+
+// Where the uploads are that are not complete. A browser may refuse to keep it: then a new page begins anew.
+const kept = {
+  read(key) { try { return localStorage.getItem(key); } catch { return null; } },
+  write(key, value) { try { value ? localStorage.setItem(key, value) : localStorage.removeItem(key); } catch { /* as above */ } },
+};
+
+async function sendInParts(item, address, headers) {
+  const size = item.file.size, key = ['upload', address, size, item.file.lastModified, Object.keys(headers)].join(' ');
+  let at = kept.read(key), safe = -1, most = 0;
+  const hold = value => { at = value; safe = -1; kept.write(key, value); };
+  // Whoever cancels wants its bytes gone; whoever leaves the page does not.
+  const forget = () => { if (at) fetch(at, { method: 'DELETE', headers: TUS }).catch(() => {}); hold(null); };
+  item.discard = forget;
+  for (let breaks = 0; breaks <= RETRIES; breaks++) {
+    const answer = !at ? await ask(item, 'POST', address, { ...TUS, ...headers, 'Upload-Length': size })
+      : safe < 0 ? await ask(item, 'HEAD', at, TUS) : await sendPart(item, at, safe);
+    if (item.state !== 'sending') return {};
+    const { status } = answer, place = answer.field('Location');
+    if (status === 201 && place) hold(new URL(place, address).href);
+    const offset = status === 201 ? 0 : Number(answer.field('Upload-Offset') ?? NaN);
+    if (status >= 200 && status < 300 && at && offset <= size) {
+      safe = offset;
+      item.note = '';
+      advance(item, safe);
+      if (safe > most) [most, breaks] = [safe, 0];
+      if (safe === size) {
+        kept.write(key, null);
+        return answer;
+      }
+    } else if (at && (status === 404 || status === 410)) {
+      hold(null);
+    } else if (!status || [423, 429, 500, 502, 503, 504].includes(status) || at && status === 409) {
+      safe = -1;
+      await pause(item, answer.wait || 2 ** breaks);
+      if (item.state !== 'sending') return {};
+    } else {
+      // A full disk may have room later; what is refused will be refused again.
+      if (status < 500) forget();
+      return status < 300 ? { status: 0 } : answer;
+    }
+  }
+  return { status: 0 };
+}
+
+// While a part is sent, the server is asked what of it is safe.
+async function sendPart(item, at, safe) {
+  const looking = setInterval(async () => {
+    const answer = await fetch(at, { method: 'HEAD', headers: TUS, cache: 'no-store' }).catch(() => null);
+    const now = Number(answer?.ok && answer.headers.get('Upload-Offset'));
+    if (now > item.sent && item.state === 'sending') advance(item, now);
+  }, LOOK_MS);
+  const headers = { ...TUS, 'Upload-Offset': safe, 'Content-Type': 'application/offset+octet-stream' };
+  const answer = await ask(item, 'PATCH', at, headers, item.file.slice(safe, safe + PART));
+  clearInterval(looking);
+  return answer;
+}
+
+// Until it is worth to try again: some seconds, or until the device has a network.
+async function pause(item, seconds) {
+  item.note = navigator.onLine ? 'The connection broke; trying again' : 'Waiting for the network';
+  item.rate = 0;
+  list();
+  await new Promise(done => {
+    if (navigator.onLine) setTimeout(done, 1000 * seconds);
+    else addEventListener('online', done, { once: true });
+    item.wake = done;
+  });
+}

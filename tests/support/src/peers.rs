@@ -115,8 +115,8 @@ const PINNED: [&str; 6] = ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", "0
 /// works before leave thousands that are not free for a minute, and it gives up at the tenth.
 const PASSIVE_PORTS: RangeInclusive<u16> = 10_000..=32_000;
 
-/// All clients have one address, which may have half of the connections; older builds have no flag for that part.
-const OWN_FLAGS: [&str; 4] = ["--durability", "none", "--max-connections", "20000"];
+/// All clients have one address.
+const OWN_FLAGS: [&str; 6] = ["--durability", "none", "--max-connections", "20000", "--per-address", "100"];
 
 impl Peer {
     /// Without a log. Each protocol has a server of its own, so that memory can be told apart.

@@ -39,7 +39,7 @@ pub(super) enum Request {
 pub(super) fn begin(head: &Head<'_>, policy: &Policy, context: &mut Context<'_>) -> (Option<Arc<Exchange>>, Action) {
     let mut response = ResponseMeta::new(head, policy);
     let (request, action) = match head.method {
-        Method::Put | Method::Post | Method::Delete | Method::Head | Method::Other(_) if resumable::concerns(head) => {
+        _ if resumable::concerns(head) => {
             let (resumable, action) = of_resumable(head, policy, &mut response, context);
             (Some(Request::Resumable(resumable)), action)
         }

@@ -49,10 +49,10 @@ async function sendInParts(item, address, headers) {
   return { status: 0 };
 }
 
-// While a part is sent, the server is asked what of it is safe.
+// While a part is sent, the server is asked what of it is safe: by GET, because HEAD would end the request that sends it.
 async function sendPart(item, at, safe) {
   const looking = setInterval(async () => {
-    const answer = await fetch(at, { method: 'HEAD', headers: TUS, cache: 'no-store' }).catch(() => null);
+    const answer = await fetch(at, { headers: TUS, cache: 'no-store' }).catch(() => null);
     const now = Number(answer?.ok && answer.headers.get('Upload-Offset'));
     if (now > item.sent && item.state === 'sending') advance(item, now);
   }, LOOK_MS);

@@ -88,13 +88,14 @@ impl Resumable {
             return Ok(Command::Append(Box::new(append)));
         };
         // What follows could be a body or a request.
-        if matches!(self.wish, Wish::Ask | Wish::Cancel) && !self.incoming.is_over() {
+        if matches!(self.wish, Wish::Ask | Wish::Look | Wish::Cancel) && !self.incoming.is_over() {
             response.set_close();
             return Err(Failure::Malformed("this request has no body").into());
         }
         let parsed = UploadId::parse(id).ok_or(Failure::NotFound);
         match self.wish {
             Wish::Ask => Ok(Command::StatUpload { id: parsed?, inquiry: Inquiry::Final }),
+            Wish::Look => Ok(Command::StatUpload { id: parsed?, inquiry: Inquiry::Aside }),
             Wish::Cancel => Ok(Command::CancelUpload { id: parsed? }),
             Wish::Append => {
                 self.at = offset(self.face, &fields)?;

@@ -12,7 +12,7 @@ use crate::wire::key::Path;
 pub(super) const UPLOADS: &str = "/.filewharf/uploads/";
 
 /// What may be done with them.
-pub(super) const METHODS: &str = "HEAD, PATCH, DELETE, OPTIONS";
+pub(super) const METHODS: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
 
 /// What was sent is not what was announced: nothing of the part counts.
 pub(super) const PART_MISMATCH: Failure = Failure::Conflict("the part does not have the digest that was announced");
@@ -47,7 +47,10 @@ pub(super) enum Face {
 pub(super) enum Wish {
     Create,
     Append,
+    /// To go on from there.
     Ask,
+    /// To show it to somebody.
+    Look,
     Cancel,
     /// What is not offered.
     Other,
@@ -61,6 +64,7 @@ impl Wish {
         // Some clients can send nothing but GET and POST.
         match (head.method, fields.method_override) {
             (Method::Head, _) | (Method::Post, Some("HEAD")) => Self::Ask,
+            (Method::Get, _) => Self::Look,
             (Method::Delete, _) | (Method::Post, Some("DELETE")) => Self::Cancel,
             (Method::Other("PATCH"), _) | (Method::Post, Some("PATCH")) => Self::Append,
             _ => Self::Other,

@@ -200,7 +200,7 @@ fn interruption(counts: &Counts, transfer: Transfer, updates: bool) -> String {
     let Counts { expected, done, unchanged, .. } = *counts;
     let ended = done + unchanged;
     let of_several = if expected > 1 { format!(", {ended} of {expected} files done") } else { String::new() };
-    let without = if ended > 0 && !updates { ", with --update without what is done" } else { "" };
+    let without = if ended > 0 && !updates { " (--update leaves out what is done)" } else { "" };
     format!("interrupted{of_several}; the same command goes on where this one stopped{without}")
 }
 
@@ -301,7 +301,7 @@ mod tests {
         };
         assert_eq!(told(1, 0, 0, false), "interrupted; the same command goes on where this one stopped");
         let several = "interrupted, 2 of 9 files done; the same command goes on where this one stopped";
-        assert_eq!(told(9, 2, 0, false), format!("{several}, with --update without what is done"));
+        assert_eq!(told(9, 2, 0, false), format!("{several} (--update leaves out what is done)"));
         assert_eq!(told(9, 1, 1, true), several);
         let stream = interruption(&Counts::default(), Transfer::FromStdin, false);
         assert_eq!(stream, "interrupted; nothing is kept of a stream, so the same command starts again");

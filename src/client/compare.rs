@@ -84,3 +84,33 @@ impl Dir {
         self.open_file(name, OFlags::RDONLY).and_then(|file| entry.equals(&file, equality)).unwrap_or(false)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::{Duration, SystemTime};
+
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn size_and_time_or_size_and_digest_make_two_files_equal() {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::write(dir.path().join("f"), "hello").expect("written");
+        let file = File::options().write(true).open(dir.path().join("f")).expect("open");
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_millis(7_900)).expect("a time");
+        let sha256 = Some(Sha256::digest("hello").into());
+        let entry = Entry { name: "f".to_owned(), dir: false, size: 5, mtime: 7, etag: None, sha256 };
+        let here = Dir::open(dir.path()).expect("open");
+        let equal = |entry: &Entry, equality| here.has_equal(OsStr::new("f"), entry, equality);
+        let both = |entry: &Entry| (equal(entry, Equality::SizeAndTime), equal(entry, Equality::Digest));
+        assert_eq!(both(&entry), (true, true));
+        assert_eq!(both(&Entry { mtime: 8, ..entry.clone() }), (false, true));
+        assert_eq!(both(&Entry { sha256: Some([0; 32]), ..entry.clone() }), (true, false));
+        assert_eq!(both(&Entry { sha256: None, ..entry.clone() }), (true, false));
+        assert_eq!(both(&Entry { size: 6, ..entry.clone() }), (false, false));
+        assert_eq!(both(&Entry { dir: true, ..entry.clone() }), (false, false));
+        assert!(!here.has_equal(OsStr::new("missing"), &entry, Equality::SizeAndTime));
+    }
+}

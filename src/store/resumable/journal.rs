@@ -139,6 +139,7 @@ impl Uploads {
         newest: &Slot,
         path: &str,
     ) -> Result<(), StoreError> {
+        self.fs.health.check_writable()?;
         write_slot(info, id, newest).map_err(|e| self.kept_error("pwrite info", path, e))?;
         self.sync_record((id, info), newest.sequence, path)
     }

@@ -111,7 +111,9 @@ impl fmt::Display for ErrorKind {
             Self::DamagedAtServer => f.write_str(
                 "the file is damaged on the server: its SHA-256 is not the one it was stored with; store it again",
             ),
-            Self::DigestMismatch => f.write_str("the content was damaged in transit (its SHA-256 differs); try again"),
+            Self::DigestMismatch => {
+                f.write_str("the content was damaged on its way or on the server (its SHA-256 differs); try again")
+            }
             Self::LocalFile { operation, path, source } => {
                 write!(f, "could not {operation} {}: {source}", printable(&path.to_string_lossy()))
             }

@@ -1,5 +1,5 @@
 
-// Large files go in parts, by tus 1.0.0 (https://tus.io/protocols/resumable-upload). What the server has said is safe
+// Large files go in parts, by tus 1.0.0. What the server has said is safe
 // is not sent again, also when the page was loaded again meanwhile: the same file then goes on where it was.
 const PART = 64 << 20;        // so that proxies which allow 100 MB let it pass
 const LOOK_MS = 2000;

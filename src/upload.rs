@@ -5,7 +5,13 @@
 
 use std::fmt;
 
+use crate::error::Failure;
 use crate::object::{Key, Precondition, Stored};
+
+/// An upload has one length.
+pub const OTHER_LENGTH: Failure = Failure::Malformed("the length of an upload cannot change");
+/// It has come further than the length that is told now.
+pub const LONGER_ALREADY: Failure = Failure::Malformed("the upload is longer than that already");
 
 /// An upload as announced by its head.
 #[derive(Clone, Debug, PartialEq, Eq)]

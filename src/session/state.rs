@@ -340,7 +340,7 @@ impl Name {
                 &[AwaitHeader, AwaitSlot, FinishingWrites, Saving, Pausing, Discarding, SendingReply, Done]
             }
             FinishingWrites => &[AwaitHeader, Saving, Committing, Pausing, SendingReply, Done],
-            Saving => &[AwaitHeader, Pausing, Discarding, SendingReply, Done],
+            Saving => &[AwaitHeader, Executing, Pausing, Discarding, SendingReply, Done],
             SendingBody => &[AwaitHeader, AwaitSlot, SendingBody, Pausing, SendingReply, Done],
             Discarding => &[AwaitHeader, SendingReply, Done],
             SendingReply => &[Lingering, Done],

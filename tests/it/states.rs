@@ -19,7 +19,7 @@ Executing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing Se
 ReceivingBody -> AwaitHeader AwaitSlot FinishingWrites Saving Pausing Discarding SendingReply Done
 FinishingWrites -> AwaitHeader Saving Committing Pausing SendingReply Done
 Committing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
-Saving -> AwaitHeader Pausing Discarding SendingReply Done
+Saving -> AwaitHeader Executing Pausing Discarding SendingReply Done
 SendingBody -> AwaitHeader AwaitSlot SendingBody Pausing SendingReply Done
 SendingPart -> AwaitSlot Executing Done
 Pausing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done

@@ -46,6 +46,15 @@ impl Incoming {
         matches!(self.rest, Rest::End)
     }
 
+    /// How much is to come, where the head says it.
+    pub(super) const fn len(&self) -> Option<u64> {
+        match self.rest {
+            Rest::Length(len) => Some(len),
+            Rest::End => Some(0),
+            Rest::Chunked(_) | Rest::Unknown => None,
+        }
+    }
+
     /// The store is ready for the body.
     pub(super) fn receive(&mut self, context: &mut Context<'_>) -> Action {
         if self.go_ahead == GoAhead::Awaited {

@@ -39,7 +39,7 @@ pub(super) enum Request {
 pub(super) fn begin(head: &Head<'_>, policy: &Policy, context: &mut Context<'_>) -> (Option<Arc<Exchange>>, Action) {
     let mut response = ResponseMeta::new(head, policy);
     let (request, action) = match head.method {
-        _ if resumable::concerns(head) => {
+        Method::Put | Method::Post | Method::Delete | Method::Head | Method::Other(_) if resumable::concerns(head) => {
             let (resumable, action) = of_resumable(head, policy, &mut response, context);
             (Some(Request::Resumable(resumable)), action)
         }
@@ -88,7 +88,12 @@ fn without_body(
 
 /// GET, HEAD and DELETE.
 fn command(head: &Head<'_>, context: &Context<'_>) -> Result<(Request, Command), Failure> {
-    let Path { key, expected_kind } = target::path(head.path)?;
+    let Path { key, expected_kind } = match target::path(head.path) {
+        Ok(path) => path,
+        // As HEAD of it, which other methods come to without a path.
+        Err(_) if resumable::is_upload(head) => return upload_state(head, context),
+        Err(failure) => return Err(failure),
+    };
     if head.method == Method::Delete {
         if key.is_root() {
             return Err(Failure::Denied("the served folder itself cannot be deleted"));
@@ -103,6 +108,14 @@ fn command(head: &Head<'_>, context: &Context<'_>) -> Result<(Request, Command),
     let get = Get::new(head, key)?;
     let command = get.command();
     Ok((Request::Get(get), command))
+}
+
+/// GET of an upload that can be resumed: how far it is.
+fn upload_state(head: &Head<'_>, context: &Context<'_>) -> Result<(Request, Command), Failure> {
+    let mut resumable = Box::new(Resumable::new(head));
+    let mut response = ResponseMeta::default();
+    let command = resumable.command(head, &mut response, context.limits).map_err(|refusal| refusal.failure)?;
+    Ok((Request::Resumable(resumable), command))
 }
 
 /// PUT, and methods that are not offered: where these are refused, a body may still be on its way.

@@ -88,6 +88,11 @@ impl ResponseMeta {
         self.keep_alive
     }
 
+    /// HTTP/1.0 has no interim responses.
+    pub(super) fn may_be_interim(&self) -> bool {
+        self.version == Version::Http11
+    }
+
     /// Closes the connection after this response, whatever the client asked for.
     pub(super) const fn set_close(&mut self) {
         self.keep_alive = false;

@@ -20,7 +20,9 @@ use crate::store::resumable::slot::{Slot, Status};
 use crate::store::upload::pending_syncs::{Change, PendingSyncs};
 use crate::store::upload::staged::{Place, Staged};
 use crate::store::upload::write::Uploads;
-use crate::upload::{DigestState, NewUpload, UploadId, UploadRef, UploadStage, UploadState};
+use crate::upload::{
+    DigestState, LONGER_ALREADY, NewUpload, OTHER_LENGTH, UploadId, UploadRef, UploadStage, UploadState,
+};
 
 /// What a connection is told, and what it writes to.
 #[derive(Debug)]
@@ -151,10 +153,10 @@ fn there_already(new: &NewUpload, stored: Stored) -> Opened {
 
 /// The length that an upload has from now on.
 fn learned(known: Option<u64>, told: Option<u64>, offset: u64) -> Result<Option<u64>, StoreError> {
-    let refused = |why| Err(StoreError::refused(Failure::Malformed(why), "length"));
+    let refused = |failure| Err(StoreError::refused(failure, "length"));
     match (known, told) {
-        (Some(known), Some(told)) if known != told => refused("the length of an upload cannot change"),
-        (None, Some(told)) if told < offset => refused("the upload is longer than that already"),
+        (Some(known), Some(told)) if known != told => refused(OTHER_LENGTH),
+        (None, Some(told)) if told < offset => refused(LONGER_ALREADY),
         (known, told) => Ok(known.or(told)),
     }
 }

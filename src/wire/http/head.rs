@@ -110,15 +110,15 @@ pub fn parse_found(head: &[u8]) -> Result<Head<'_>, HeadError> {
     let target = request.path.ok_or(HeadError::BadRequest("there is no target"))?;
     let mut fields = Fields::default();
     let mut control = Control::default();
-    let mut upload = None;
-    let method = Method::new(method);
     for line in request.headers.iter() {
         let mut buffer = [0; NAME_LEN_MAX];
         let name = lower_case(line.name, &mut buffer);
-        if !control.take(name, line.value)? && !fields.take(name, line.value)? && method != Method::Get {
-            UploadFields::take(&mut upload, name, line.value);
+        if !control.take(name, line.value)? {
+            fields.take(name, line.value)?;
         }
     }
+    let method = Method::new(method);
+    let upload = if method == Method::Get { None } else { upload_fields(request.headers) };
     let Target { authority, path, query } = split(method, target)?;
     control.check_host(version)?;
     let (framing, keep_alive, expect) =
@@ -126,6 +126,16 @@ pub fn parse_found(head: &[u8]) -> Result<Head<'_>, HeadError> {
     // RFC 9112 §3.2.2: the host of an absolute target takes the place of the field.
     fields.host = authority.or(control.host());
     Ok(Head { method, path, query, version, framing, keep_alive, expect, fields, upload })
+}
+
+/// In a pass of their own, which GET does without.
+fn upload_fields<'a>(lines: &[httparse::Header<'a>]) -> Option<Box<UploadFields<'a>>> {
+    let mut found = None;
+    for line in lines {
+        let mut buffer = [0; NAME_LEN_MAX];
+        UploadFields::take(&mut found, lower_case(line.name, &mut buffer), line.value);
+    }
+    found
 }
 
 fn refused(error: httparse::Error) -> HeadError {

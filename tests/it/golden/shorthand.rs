@@ -20,6 +20,8 @@
 //! {methods}           what Allow lists
 //! {offered}           what OPTIONS says of uploads that can be resumed
 //! {tus}               Tus-Resumable
+//! {limit}             Upload-Limit
+//! {problem TYPE|TITLE|MORE}  type, nosniff, length, the end of the head, and the problem in JSON
 //! {upload 3}          the id of the third upload made
 //! {expires}           Upload-Expires of an upload that was just gone on with
 //! ```
@@ -87,6 +89,8 @@ fn one(inside: &str) -> Option<String> {
         }
         "methods" => "GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS".to_owned(),
         "offered" => OFFERED.to_owned(),
+        "limit" => "Upload-Limit: max-size=1000, max-age=86400\\r\\n".to_owned(),
+        "problem" => problem(value)?,
         "tus" => "Tus-Resumable: 1.0.0\\r\\n".to_owned(),
         "upload" => format!("{:032x}", value.parse::<u32>().ok()?),
         "expires" => "Upload-Expires: Wed, 15 Nov 2023 22:13:20 GMT\\r\\n".to_owned(),
@@ -95,6 +99,20 @@ fn one(inside: &str) -> Option<String> {
         code if code.len() == 3 => status_and_date(code)? + "Cross-Origin-Resource-Policy: same-origin\\r\\n",
         _ => return None,
     })
+}
+
+/// `TYPE|TITLE|MORE`.
+fn problem(value: &str) -> Option<String> {
+    let mut parts = value.splitn(3, '|');
+    let (name, title, more) = (parts.next()?, parts.next()?, parts.next()?);
+    let text = format!(
+        "{{\"type\":\"https://iana.org/assignments/http-problem-types#{name}\",\"title\":\"{title}\"{more}}}\\n"
+    );
+    let len = super::unescape(&text).len();
+    Some(format!(
+        "Content-Type: application/problem+json\\r\\nX-Content-Type-Options: nosniff\\r\\n\
+         Content-Length: {len}\\r\\n\\r\\n{text}"
+    ))
 }
 
 fn described(between: &str, len: &str) -> String {

@@ -34,20 +34,25 @@ use crate::wire::http::{structured, target};
 use crate::wire::range::decimal;
 use interop::Interop;
 pub(super) use model::Resumable;
-use model::{Face, Known, METHODS, PART_MISMATCH, UPLOADS, Wish};
+use model::{COMPLETE, Face, Known, METHODS, OTHER_OFFSET, PART_MISMATCH, UPLOADS, Wish};
 use part_digest::PartDigest;
 use reply::Reply;
 pub(super) use reply::announce;
 
+/// True if the target is an upload.
+pub(super) fn is_upload(head: &Head<'_>) -> bool {
+    head.path.starts_with(UPLOADS)
+}
+
 /// True if the head asks for something of an upload that can be resumed.
 pub(super) fn concerns(head: &Head<'_>) -> bool {
-    if head.path.starts_with(UPLOADS) {
+    if is_upload(head) {
         return true;
     }
     let Some(fields) = head.upload.as_deref() else { return false };
     match head.method {
         Method::Post if fields.tus_resumable.is_some() => true,
-        Method::Post | Method::Put | Method::Other("PATCH") => interop::completes(fields).is_some(),
+        Method::Post | Method::Put | Method::Other("PATCH") => Interop::of(fields).completes.is_some(),
         _ => false,
     }
 }
@@ -83,7 +88,7 @@ impl Resumable {
             self.path = Some(target::path(head.path)?);
             let append = match self.face {
                 Face::Tus => tus::create(self, head, &fields, limits),
-                Face::Draft(_) => draft::create(self, head, &fields, limits),
+                Face::Draft(interop) => draft::create(self, interop, head, &fields, limits),
             }?;
             return Ok(Command::Append(Box::new(append)));
         };
@@ -94,14 +99,19 @@ impl Resumable {
         }
         let parsed = UploadId::parse(id).ok_or(Failure::NotFound);
         match self.wish {
-            Wish::Ask => Ok(Command::StatUpload { id: parsed?, inquiry: Inquiry::Final }),
+            Wish::Ask => {
+                if let Face::Draft(_) = self.face {
+                    draft::check_question(&fields)?;
+                }
+                Ok(Command::StatUpload { id: parsed?, inquiry: Inquiry::Final })
+            }
             Wish::Look => Ok(Command::StatUpload { id: parsed?, inquiry: Inquiry::Aside }),
             Wish::Cancel => Ok(Command::CancelUpload { id: parsed? }),
             Wish::Append => {
                 self.at = offset(self.face, &fields)?;
                 self.append(parsed?, head, &fields, limits)
             }
-            Wish::Create | Wish::Other => {
+            Wish::Create | Wish::Invalidate | Wish::Other => {
                 let failure = Failure::NotImplemented("this method is not offered");
                 Err(Refusal { status: 405, failure, field: Some(("Allow", &METHODS)) })
             }
@@ -117,7 +127,7 @@ impl Resumable {
     ) -> Result<Command, Refusal<'static>> {
         let (len, ends) = match self.face {
             Face::Tus => (tus::append(self, fields)?, Ends::AtItsLength),
-            Face::Draft(_) => draft::append(self, head, fields)?,
+            Face::Draft(interop) => draft::append(self, interop, head, fields)?,
         };
         if len.is_some_and(|len| len > limits.request_bytes_max) {
             return Err(Failure::TooLarge.into());
@@ -147,6 +157,7 @@ impl Resumable {
                 self.learn(&upload);
                 Reply { this: self, response }.found(&upload, context)
             }
+            Answer::Done if self.wish == Wish::Invalidate => self.refuse(draft::WRONG_LENGTH, response, context),
             Answer::Done => Reply { this: self, response }.cancelled(context),
             _ => Action::Reset(CloseReason::Internal),
         }
@@ -155,6 +166,9 @@ impl Resumable {
     fn learn(&mut self, upload: &UploadState) {
         let UploadState { id, offset, expires_s, .. } = *upload;
         self.known = Some(Known { id, offset, len: upload.put.len, expires_s });
+        if let UploadStage::Complete(Some(stored)) = &upload.stage {
+            self.is_stored(stored);
+        }
     }
 
     fn is_stored(&mut self, stored: &Stored) {
@@ -167,32 +181,42 @@ impl Resumable {
     fn resumed(&mut self, upload: &UploadState, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
         self.learn(upload);
         self.whole = draft::digest_of(upload);
-        let left = upload.put.len.map(|len| len.saturating_sub(upload.offset));
+        let offset = self.known.map_or(0, |known| known.offset);
         match (self.wish, upload.stage) {
-            (Wish::Append, _) if self.at != upload.offset => self.refuse_offset(response, context),
-            (Wish::Append, UploadStage::Complete(stored)) if self.incoming.is_over() => {
+            (Wish::Append, _) if self.at != offset => self.refuse(OTHER_OFFSET, response, context),
+            (Wish::Append, UploadStage::Complete(stored)) if self.incoming.is_over() && self.face == Face::Tus => {
                 Reply { this: self, response }.complete_already(stored.as_ref(), context)
             }
-            (_, UploadStage::Complete(_)) => self.refuse(draft::completed(self.face), response, context),
-            _ if left.is_some_and(|left| self.incoming.left() > left) => {
-                self.refuse(Failure::TooLarge, response, context)
-            }
-            (Wish::Create, UploadStage::Unfinished) if self.incoming.is_over() && !self.is_whole(upload) => {
-                Reply { this: self, response }.saved(context)
-            }
-            _ => {
-                Reply { this: self, response }.interim_created(context);
-                self.incoming.receive(context)
-            }
+            (_, UploadStage::Complete(_)) => self.refuse(COMPLETE, response, context),
+            (_, UploadStage::Unfinished) => self.unfinished(upload, response, context),
         }
     }
 
-    /// True if nothing has to come for the upload to be complete.
-    fn is_whole(&self, upload: &UploadState) -> bool {
+    fn unfinished(&mut self, upload: &UploadState, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
+        let left = upload.put.len.map(|len| len.saturating_sub(upload.offset));
+        let part = self.incoming.len();
         match self.face {
-            Face::Tus => upload.put.len == Some(upload.offset),
-            Face::Draft(interop) => interop.completes,
+            Face::Tus if part.zip(left).is_some_and(|(part, left)| part > left) => {
+                return self.refuse(Failure::TooLarge, response, context);
+            }
+            Face::Draft(_) if part.zip(left).is_some_and(|(part, left)| part > left) => {
+                self.wish = Wish::Invalidate;
+                return Action::Run(Command::CancelUpload { id: upload.id });
+            }
+            Face::Draft(interop) if !draft::fits(interop, part, left) => {
+                return self.refuse(draft::WRONG_LENGTH, response, context);
+            }
+            Face::Tus | Face::Draft(_) => {}
         }
+        let is_whole = match self.face {
+            Face::Tus => left == Some(0),
+            Face::Draft(interop) => interop.completes_now(),
+        };
+        if self.wish == Wish::Create && self.incoming.is_over() && !is_whole {
+            return Reply { this: self, response }.saved(context);
+        }
+        Reply { this: self, response }.interim_created(context);
+        self.incoming.receive(context)
     }
 
     /// So many bytes are safe, while the body is still received.
@@ -228,4 +252,49 @@ fn fields<'a>(head: &Head<'a>) -> UploadFields<'a> {
 fn offset(face: Face, fields: &UploadFields<'_>) -> Result<u64, Failure> {
     let read = if face == Face::Tus { decimal } else { structured::count };
     fields.upload_offset.and_then(read).ok_or(Failure::Malformed("Upload-Offset is not a number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Access;
+    use crate::dialect::protocol::Phase;
+    use crate::dialect::testing::call_protocol;
+    use crate::wire::http::head;
+
+    fn appending(version: &str) -> (Resumable, ResponseMeta) {
+        let text = format!(
+            "PATCH {UPLOADS}{} HTTP/1.1\r\nHost: x\r\n{version}Upload-Complete: ?0\r\nContent-Length: 9\r\n\r\n",
+            UploadId([1; 16])
+        );
+        let head = head::parse(text.as_bytes()).expect("a head");
+        let mut resumable = Resumable::new(&head);
+        resumable.known = Some(Known { id: UploadId([1; 16]), offset: 0, len: None, expires_s: 0 });
+        (resumable, ResponseMeta::new(&head, &crate::dialect::http::policy::Policy::default()))
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_is_told_of_one_offset() {
+        let (mut resumable, response) = appending("Upload-Draft-Interop-Version: 9\r\n");
+        let heard = call_protocol(Phase::Serving, &Access::default(), |context| {
+            for offset in [3, 6] {
+                resumable.is_safe(offset, &response, context);
+            }
+        });
+        let said = String::from_utf8_lossy(&heard.said).into_owned();
+        assert_eq!(
+            said,
+            "HTTP/1.1 104 Upload Resumption Supported\r\nUpload-Draft-Interop-Version: 9\r\nUpload-Offset: 3\r\n\r\n"
+        );
+        assert_eq!(resumable.known.map(|known| known.offset), Some(6));
+    }
+
+    #[test]
+    fn a_client_that_named_no_version_is_told_of_no_offset() {
+        let (mut resumable, response) = appending("");
+        let heard = call_protocol(Phase::Serving, &Access::default(), |context| {
+            resumable.is_safe(3, &response, context);
+        });
+        assert_eq!(heard.said, b"");
+    }
 }

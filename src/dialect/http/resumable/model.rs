@@ -17,6 +17,11 @@ pub(super) const METHODS: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
 /// What was sent is not what was announced: nothing of the part counts.
 pub(super) const PART_MISMATCH: Failure = Failure::Conflict("the part does not have the digest that was announced");
 
+/// The client goes on from another offset than the upload has.
+pub(super) const OTHER_OFFSET: Failure = Failure::Conflict("the upload goes on from another offset");
+
+pub(super) const COMPLETE: Failure = Failure::Conflict("the upload is complete");
+
 /// One request.
 #[derive(Clone, Debug)]
 pub(crate) struct Resumable {
@@ -52,6 +57,8 @@ pub(super) enum Wish {
     /// To show it to somebody.
     Look,
     Cancel,
+    /// More came than was announced: the upload is removed.
+    Invalidate,
     /// What is not offered.
     Other,
 }

@@ -3,12 +3,13 @@
 use std::fmt::Display;
 
 use crate::config::Limits;
-use crate::dialect::http::response::{Field, Refusal, ResponseMeta, field, validators};
-use crate::dialect::http::resumable::model::{Face, PART_MISMATCH, Resumable, Wish};
-use crate::dialect::http::resumable::tus;
+use crate::dialect::http::response::{Field, Refusal, ResponseMeta, field, repr_digest, validators};
+use crate::dialect::http::resumable::interop::Interop;
+use crate::dialect::http::resumable::model::{COMPLETE, Face, OTHER_OFFSET, PART_MISMATCH, Resumable, Wish};
+use crate::dialect::http::resumable::{draft, tus};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
-use crate::object::Stored;
+use crate::object::{Placed, Stored};
 use crate::upload::{UploadStage, UploadState};
 use crate::wire::http::date;
 use crate::wire::http::tus::Checksum;
@@ -38,15 +39,23 @@ impl Reply<'_> {
 
     /// The upload is complete under its final name.
     pub(super) fn stored(&self, stored: &Stored, context: &mut Context<'_>) -> Action {
-        let is_new = self.this.wish == Wish::Create;
-        self.begin(if is_new { 201 } else { 204 }, context);
-        if is_new {
+        let is_made = self.this.wish == Wish::Create;
+        let code = match (self.this.face, stored.placed) {
+            _ if !is_made => 204,
+            (Face::Draft(_), Placed::Replaced) => 200,
+            _ => 201,
+        };
+        self.begin(code, context);
+        if is_made {
             self.location(context);
         }
         self.completeness(true, context);
         self.offset(context);
         validators(&stored.meta, context);
-        self.end(is_new, context)
+        if let Face::Draft(_) = self.this.face {
+            repr_digest(stored.meta.sha256.as_ref(), context.out);
+        }
+        self.end(is_made, context)
     }
 
     /// The client goes on with what is complete, and has nothing more to send: it missed the reply.
@@ -67,7 +76,7 @@ impl Reply<'_> {
         self.begin(if has_content { 200 } else { 204 }, context);
         self.completeness(is_complete, context);
         self.offset(context);
-        match upload.put.len {
+        match self.this.known.and_then(|known| known.len) {
             Some(len) => field("Upload-Length", &len, context.out),
             None if has_content => field("Upload-Defer-Length", &1, context.out),
             None => {}
@@ -89,10 +98,32 @@ impl Reply<'_> {
     }
 
     /// Before the body comes: where the upload is, in case the connection breaks.
-    pub(super) fn interim_created(&self, _context: &mut Context<'_>) {}
+    pub(super) fn interim_created(&self, context: &mut Context<'_>) {
+        if self.this.wish == Wish::Create && self.begin_interim(context) {
+            self.location(context);
+            self.limit(context);
+            context.out.extend_from_slice(b"\r\n");
+        }
+    }
 
-    /// So many bytes are safe.
-    pub(super) fn interim_offset(&self, _context: &mut Context<'_>) {}
+    /// So many bytes are safe. Who has not read the last of these is told no more, as the upload may be long.
+    pub(super) fn interim_offset(&self, context: &mut Context<'_>) {
+        if context.out.is_empty() && self.begin_interim(context) {
+            self.offset(context);
+            context.out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// False where the client would not understand it.
+    fn begin_interim(&self, context: &mut Context<'_>) -> bool {
+        let Face::Draft(Interop { version: Some(version), .. }) = self.this.face else { return false };
+        if !self.response.may_be_interim() {
+            return false;
+        }
+        context.out.extend_from_slice(b"HTTP/1.1 104 Upload Resumption Supported\r\n");
+        field("Upload-Draft-Interop-Version", &version.number, context.out);
+        true
+    }
 
     fn begin(&self, code: u16, context: &mut Context<'_>) {
         self.response.head(code, context);
@@ -114,8 +145,9 @@ impl Reply<'_> {
     }
 
     fn completeness(&self, is_complete: bool, context: &mut Context<'_>) {
-        if let Face::Draft(_) = self.this.face {
-            field("Upload-Complete", &if is_complete { "?1" } else { "?0" }, context.out);
+        if let Face::Draft(interop) = self.this.face {
+            let (name, value) = interop.completeness(is_complete);
+            field(name, &value, context.out);
         }
     }
 
@@ -134,12 +166,17 @@ impl Reply<'_> {
     }
 
     fn limit(&self, context: &mut Context<'_>) {
-        if let (Face::Draft(_), Some(known)) = (self.this.face, &self.this.known) {
-            let age_s = known.expires_s.saturating_sub(context.wall_clock_s);
-            let size = size_max(context.limits);
-            field("Upload-Limit", &format_args!("max-size={size}, max-age={age_s}"), context.out);
+        if let (Face::Draft(interop), Some(known)) = (self.this.face, &self.this.known) {
+            let left_s = known.expires_s.saturating_sub(context.wall_clock_s);
+            field("Upload-Limit", &limit(interop.age(), left_s, context.limits), context.out);
         }
     }
+}
+
+fn limit(age: &str, left_s: u64, limits: &Limits) -> String {
+    // As a structured field can say it: with 15 digits.
+    let size = limits.request_bytes_max.min(999_999_999_999_999);
+    format!("max-size={size}, {age}={left_s}")
 }
 
 impl Resumable {
@@ -157,31 +194,65 @@ impl Resumable {
             return Action::Close(CloseReason::Refused);
         }
         let then = self.incoming.after_refusal(failure, response, context);
-        let name = self.path.as_ref().map(|path| path as &dyn Display);
         let offset = self.known.filter(|_| self.wish == Wish::Append).map(|known| known.offset);
+        let limit = limit("max-age", context.limits.upload_expiry.as_secs(), context.limits);
+        let completeness;
         let mut fields: Vec<Field<'_>> = Vec::new();
         match self.face {
             Face::Tus => fields.push(("Tus-Resumable", &tus::VERSION)),
-            Face::Draft(_) if offset.is_some() => fields.push(("Upload-Complete", &"?0")),
-            Face::Draft(_) => {}
+            Face::Draft(interop) => {
+                completeness = interop.completeness(failure == COMPLETE);
+                if matches!(self.wish, Wish::Create | Wish::Append | Wish::Invalidate) {
+                    fields.push((completeness.0, &completeness.1));
+                }
+                if failure == Failure::TooLarge {
+                    fields.push(("Upload-Limit", &limit));
+                }
+            }
         }
         fields.extend(offset.as_ref().map(|offset| -> Field<'_> { ("Upload-Offset", offset) }));
-        response.refuse_with(refusal, name, &fields, context);
+        match draft::problem(failure).filter(|_| self.face != Face::Tus) {
+            Some(problem) => self.say_problem((problem, refusal), &fields, response, context),
+            None => {
+                let name = self.path.as_ref().map(|path| path as &dyn Display);
+                response.refuse_with(refusal, name, &fields, context);
+            }
+        }
         then
     }
 
-    /// The client goes on from another offset than the upload has.
-    pub(super) fn refuse_offset(&self, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
-        self.refuse(Failure::Conflict("the upload goes on from another offset"), response, context)
+    /// RFC 9457.
+    fn say_problem(
+        &self,
+        (problem, refusal): (&str, Refusal<'static>),
+        fields: &[Field<'_>],
+        response: &ResponseMeta,
+        context: &mut Context<'_>,
+    ) {
+        let Refusal { status, failure, .. } = refusal;
+        context.refused = Some(failure);
+        // Completeness is a conflict for one face, and a bad request for the other.
+        response.head(if failure == COMPLETE { 400 } else { status }, context);
+        for (name, value) in fields {
+            field(name, value, context.out);
+        }
+        let registry = "https://iana.org/assignments/http-problem-types";
+        let title = failure.words();
+        let offsets = match self.known.filter(|_| failure == OTHER_OFFSET) {
+            Some(known) => format!(",\"expected-offset\":{},\"provided-offset\":{}", known.offset, self.at),
+            None => String::new(),
+        };
+        let text = format!("{{\"type\":\"{registry}#{problem}\",\"title\":\"{title}\"{offsets}}}\n");
+        response.content("application/problem+json", text.as_bytes(), context);
     }
 
     /// The store refused, or the body broke off.
     pub(crate) fn failed(&self, failure: Failure, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
         let status = match (failure, self.wish) {
             (PART_MISMATCH, _) if self.face == Face::Tus => 460,
-            (PART_MISMATCH, _) => status::code(Failure::DigestMismatch),
-            // Clients give up what they are told 429 of.
-            (Failure::Busy, Wish::Append) => status::code(Failure::Locked),
+            (PART_MISMATCH, _) => 400,
+            // Clients give up what they are told 429 of, or another error where they ask.
+            (Failure::Busy, Wish::Append) | (Failure::Conflict(_), Wish::Ask) => status::code(Failure::Locked),
             _ => status::code(failure),
         };
         if failure == Failure::TimedOut {
@@ -210,17 +281,11 @@ const fn is_passing(failure: Failure) -> bool {
 
 /// What OPTIONS says of uploads that can be resumed.
 pub(crate) fn announce(limits: &Limits, out: &mut Vec<u8>) {
-    let size = size_max(limits);
     field("Tus-Resumable", &tus::VERSION, out);
     field("Tus-Version", &tus::VERSION, out);
     field("Tus-Max-Size", &limits.request_bytes_max, out);
     field("Tus-Extension", &tus::EXTENSIONS, out);
     field("Tus-Checksum-Algorithm", &Checksum::ALGORITHMS, out);
     field("Accept-Patch", &"application/offset+octet-stream, application/partial-upload", out);
-    field("Upload-Limit", &format_args!("max-size={size}, max-age={}", limits.upload_expiry.as_secs()), out);
-}
-
-/// As a structured field can say it: with 15 digits.
-fn size_max(limits: &Limits) -> u64 {
-    limits.request_bytes_max.min(999_999_999_999_999)
+    field("Upload-Limit", &limit("max-age", limits.upload_expiry.as_secs(), limits), out);
 }

@@ -61,17 +61,19 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Stores the line if its name is known, and returns whether it is; `name` is in lower case, see [`lower_case`].
-    pub(super) fn take(&mut self, name: &[u8], value: &'a [u8]) -> Result<bool, HeadError> {
-        let Some(slot) = self.slot(name) else { return Ok(false) };
+    /// Stores the line if its name is known; `name` is in lower case, see [`lower_case`].
+    pub(super) fn take(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), HeadError> {
+        let Some(slot) = self.slot(name) else { return Ok(()) };
         let value = text(value)?;
         match slot {
-            Slot::List(values) => values.push(value)?,
-            Slot::Single(single) => once(single, value)?,
-            // RFC 9110 §13.1.3: with more than one member, the precondition is ignored.
-            Slot::Date(date) => *date = Some(if date.is_none() { value } else { "" }),
+            Slot::List(values) => values.push(value),
+            Slot::Single(single) => once(single, value),
+            Slot::Date(date) => {
+                // RFC 9110 §13.1.3: with more than one member, the precondition is ignored.
+                *date = Some(if date.is_none() { value } else { "" });
+                Ok(())
+            }
         }
-        Ok(true)
     }
 
     fn slot(&mut self, name: &[u8]) -> Option<Slot<'_, 'a>> {

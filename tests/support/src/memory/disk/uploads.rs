@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use filewharf::error::{Failure, StoreError};
 use filewharf::object::Stored;
 use filewharf::platform::Outcome;
-use filewharf::upload::{DigestState, NewUpload, PartEnd, Put, UploadId, UploadRef, UploadStage, UploadState};
+use filewharf::upload::{
+    DigestState, LONGER_ALREADY, NewUpload, OTHER_LENGTH, PartEnd, Put, UploadId, UploadRef, UploadStage, UploadState,
+};
 
 use super::jobs::{Disk, Next, Open, Staged, Stepping, Work, failing, refused};
 use super::tree::{Ino, UPLOADS};
@@ -243,8 +245,8 @@ impl Disk {
             return Ok(Next::Done(self.opened_upload(id, None)));
         }
         match (record.put.len, len) {
-            (Some(known), Some(new)) if known != new => return Err(refused(Failure::Conflict("another length"))),
-            (None, Some(new)) if new < record.offset => return Err(refused(Failure::Conflict("shorter than it is"))),
+            (Some(known), Some(new)) if known != new => return Err(refused(OTHER_LENGTH)),
+            (None, Some(new)) if new < record.offset => return Err(refused(LONGER_ALREADY)),
             _ => {}
         }
         let Some(super::Child::File(ino)) = self.tree.child(UPLOADS, &id.to_string()) else {

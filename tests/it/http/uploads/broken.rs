@@ -2,6 +2,7 @@
 //! where the server says, and what is stored is what was sent.
 
 use std::fs;
+use std::thread;
 
 use super::unsteady::Break::{self, Connection, Reply, Server};
 use super::{Bench, Client};
@@ -127,6 +128,30 @@ fn four_files_at_once_survive_cuts_and_kills() {
             fs::remove_file(bench.served(name)).expect("it is there");
         }
         let _ = bench.link.sent();
+    }
+    bench.link.end();
+}
+
+/// Each ends the other's requests, until one of them is done; the other finds that it is.
+#[test]
+#[ignore = "needs node, npm and a registry"]
+fn two_processes_at_one_upload_store_it_once() {
+    let bench = Bench::new(&[]);
+    for chunk in ["chunk=1000000", "chunk=40000000"] {
+        let bytes = bench.file("f", 32 * MIB + 1);
+        let report = bench.run(Client::TusJs, &["file=f", "chunk=500000", "stop=500000"]);
+        let url = report.stopped.clone().unwrap_or_else(|| panic!("{report:#?}"));
+        let url = format!("url={url}");
+        let send = || bench.run(Client::TusJs, &["file=f", chunk, &url]);
+        let reports = thread::scope(|scope| {
+            let other = scope.spawn(send);
+            [send(), other.join().expect("it ends")]
+        });
+        // One may have lost so often that it gave up: it says so.
+        assert!(reports.iter().any(|report| report.successes.len() == 1), "{reports:#?}");
+        assert!(reports.iter().all(|report| report.count("POST") == 0), "{reports:#?}");
+        bench.assert_stored("f", &bytes);
+        fs::remove_file(bench.served("f")).expect("it is there");
     }
     bench.link.end();
 }

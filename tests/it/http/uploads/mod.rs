@@ -1,9 +1,10 @@
 //! Uploads that can be resumed, by the clients that people use, as the registries have them: whole
-//! (`whole`), on a link that breaks (`broken`), refused (`refused`), and by hand (`by_hand`). Each
+//! (`whole`), on a link that breaks (`broken`), refused (`refused`), by hand (`by_hand`), and by the IETF `draft`. Each
 //! file is compared byte by byte: a client that reports success has stored what it sent.
 
 mod broken;
 mod by_hand;
+mod draft;
 mod refused;
 mod unsteady;
 mod whole;

@@ -126,7 +126,7 @@ impl Resumable {
         limits: &Limits,
     ) -> Result<Command, Refusal<'static>> {
         let (len, ends) = match self.face {
-            Face::Tus => (tus::append(self, fields)?, Ends::AtItsLength),
+            Face::Tus => (tus::append(self, head, fields)?, Ends::AtItsLength),
             Face::Draft(interop) => draft::append(self, interop, head, fields)?,
         };
         if len.is_some_and(|len| len > limits.request_bytes_max) {

@@ -73,8 +73,13 @@ pub(super) fn create(
 }
 
 /// The length of the whole, where this request tells it.
-pub(super) fn append(this: &mut Resumable, fields: &UploadFields<'_>) -> Result<Option<u64>, Refusal<'static>> {
+pub(super) fn append(
+    this: &mut Resumable,
+    head: &Head<'_>,
+    fields: &UploadFields<'_>,
+) -> Result<Option<u64>, Refusal<'static>> {
     check_content_type(fields)?;
+    check_coding(head)?;
     read_checksum(this, fields)?;
     let len = fields.upload_length.map(|len| decimal(len).ok_or(Failure::Malformed("Upload-Length is not a number")));
     Ok(len.transpose()?)

@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use sha2::{Digest as _, Sha256};
 
 use super::address::Address;
@@ -23,6 +23,9 @@ const RECORD_BYTES_MAX: u64 = 256;
 const UNUSED_MAX: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Most records; beyond, uploads have none.
 const RECORDS_MAX: usize = 10_000;
+
+/// A link that somebody put in the place of a record is not followed, and a pipe does not block.
+const SAFE_FLAGS: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits() as i32;
 
 /// What tells one version of a local file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +123,8 @@ impl UploadRecord {
         }
         loop {
             let mut options = OpenOptions::new();
-            let file = options.read(true).write(true).create(create).truncate(false).mode(0o600).open(path).ok()?;
+            options.read(true).write(true).create(create).truncate(false).mode(0o600).custom_flags(SAFE_FLAGS);
+            let file = options.open(path).ok().filter(is_regular)?;
             flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
             let (here, there) = (file.metadata().ok()?, fs::symlink_metadata(path));
             match there {
@@ -143,7 +147,8 @@ fn prepare(dir: &Path) -> Option<()> {
         let is_record = is_name(&entry.file_name().to_string_lossy());
         if is_unused
             && is_record
-            && let Ok(file) = File::open(entry.path())
+            && let Ok(file) = OpenOptions::new().read(true).custom_flags(SAFE_FLAGS).open(entry.path())
+            && is_regular(&file)
             && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
         {
             count -= usize::from(fs::remove_file(entry.path()).is_ok());
@@ -160,6 +165,10 @@ fn name(local: &Path, address: &Address, path: &str) -> String {
     hasher.update([0]);
     hasher.update(format!("{address}{path}"));
     hex(&hasher.finalize()[..16])
+}
+
+fn is_regular(file: &File) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.is_file())
 }
 
 fn is_name(name: &str) -> bool {
@@ -249,6 +258,29 @@ mod tests {
         }
         fs::write(&path, [b"../../f", &whole[7..]].concat()).expect("written");
         assert!(!open(dir.path(), "/f", &SOURCE).1);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_no_record_and_is_left_alone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join(name(Path::new("local"), &address(), "/f"));
+        let target = dir.path().join("target");
+        std::os::unix::fs::symlink(&target, &path).expect("a link");
+        for is_there in [false, true] {
+            if is_there {
+                fs::write(&target, "precious").expect("written");
+            }
+            let (mut record, found) = open(dir.path(), "/f", &SOURCE);
+            record.keep(&SOURCE);
+            record.remove();
+            assert!(!found && fs::symlink_metadata(&path).is_ok_and(|link| link.is_symlink()), "{is_there}");
+            assert_eq!(fs::read(&target).ok(), is_there.then(|| b"precious".to_vec()));
+        }
+        fs::remove_file(&path).expect("removed");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).expect("a pipe");
+        let (mut record, found) = open(dir.path(), "/f", &SOURCE);
+        record.keep(&SOURCE);
+        assert!(!found && record.file.is_none());
     }
 
     #[test]

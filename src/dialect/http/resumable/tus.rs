@@ -50,7 +50,8 @@ pub(super) fn create(
         (None, Some("1")) => None,
         _ => return Err(Failure::Malformed("either Upload-Length or Upload-Defer-Length: 1 is needed").into()),
     };
-    if len.is_some_and(|len| len > limits.request_bytes_max) {
+    let part = this.incoming.left();
+    if len.is_some_and(|len| part > len) || len.unwrap_or(part) > limits.request_bytes_max {
         return Err(Failure::TooLarge.into());
     }
     let text = fields.upload_metadata.unwrap_or_default();

@@ -14,6 +14,10 @@ use crate::wire::status;
 
 /// Capacity reserved for a head, so that it is allocated in one piece.
 const HEAD_BYTES: usize = 512;
+/// What a permitted page of another site may read, beside what every page may: clients of tus are such pages.
+const EXPOSED: &str = "Content-Range, ETag, Link, Location, Repr-Digest, Retry-After, \
+    Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, Upload-Complete, \
+    Upload-Defer-Length, Upload-Expires, Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset";
 
 /// Capacity reserved around a chunk: its length, line ends, the last chunk.
 const CHUNK_FRAME_BYTES: usize = 32;
@@ -257,7 +261,7 @@ impl Cors {
             Self::Refused => return field("Vary", &"Origin", out),
         };
         field("Access-Control-Allow-Origin", &allowed, out);
-        field("Access-Control-Expose-Headers", &"Content-Range, ETag, Link, Repr-Digest, Retry-After", out);
+        field("Access-Control-Expose-Headers", &EXPOSED, out);
         if let Self::Origin(_) = self {
             field("Vary", &"Origin", out);
         }

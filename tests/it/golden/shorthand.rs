@@ -24,12 +24,16 @@
 //! {problem TYPE|TITLE|MORE}  type, nosniff, length, the end of the head, and the problem in JSON
 //! {upload 3}          the id of the third upload made
 //! {expires}           Upload-Expires of an upload that was just gone on with
+//! {exposed}           the fields that a permitted page of another site may read
 //! ```
 
 use filewharf::wire::status;
 
 const DATE: &str = "Tue, 14 Nov 2023 22:13:20 GMT";
 
+const EXPOSED: &str = "Access-Control-Expose-Headers: Content-Range, ETag, Link, Location, Repr-Digest, Retry-After, \
+    Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, Upload-Complete, \
+    Upload-Defer-Length, Upload-Expires, Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset\\r\\n";
 const OFFERED: &str = "Tus-Resumable: 1.0.0\\r\\nTus-Version: 1.0.0\\r\\nTus-Max-Size: 1000\\r\\n\
      Tus-Extension: creation,creation-with-upload,creation-defer-length,termination,checksum,expiration\\r\\n\
      Tus-Checksum-Algorithm: sha1,sha256\\r\\n\
@@ -93,6 +97,7 @@ fn one(inside: &str) -> Option<String> {
         "problem" => problem(value)?,
         "tus" => "Tus-Resumable: 1.0.0\\r\\n".to_owned(),
         "upload" => format!("{:032x}", value.parse::<u32>().ok()?),
+        "exposed" => EXPOSED.to_owned(),
         "expires" => "Upload-Expires: Wed, 15 Nov 2023 22:13:20 GMT\\r\\n".to_owned(),
         "shared" => status_and_date(value)?,
         "replaced" => expand(&format!("{{204}}{{version {value}}}{{end}}")),

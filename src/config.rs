@@ -3,12 +3,16 @@
 //! Nothing here reads a file or an argument: `cli` and the builder fill it in.
 #![warn(missing_docs)]
 
+mod networks;
+
 use std::fmt;
 use std::time::Duration;
 
 use crate::command::Command;
 use crate::error::Failure;
 use crate::object::Durability;
+
+pub use networks::{NetworkError, Networks};
 
 /// Makes [`Limits`] of rows of `FIELD: TYPE = DEFAULT`.
 macro_rules! limits {

@@ -71,6 +71,8 @@ pub struct Counters {
     pub dialects: [u64; Self::DIALECTS_MAX],
     /// Connections turned away because the limit was reached.
     pub turned_away: u64,
+    /// Connections closed at listeners for proxies, because no header said for which client they were.
+    pub unidentified: u64,
     /// Times accepting stopped for want of descriptors or memory.
     pub accept_exhausted: u64,
     /// Connections ended, by reason, in the order of [`CloseReason::ALL`].

@@ -88,13 +88,12 @@ fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
 
 /// Every address to listen on; those that speak HTTP with the options that the flags set for all.
 fn listens(args: &Args) -> Vec<Listen> {
-    let at = |kind, address: &str| Listen { kind, address: address.to_owned(), options: Vec::new() };
     let mut listens = args.listen.clone();
     if listens.is_empty() {
-        listens.push(at(Kind::Auto, DEFAULT_ADDRESS));
+        listens.push(Listen::new(Kind::Auto, DEFAULT_ADDRESS));
     }
     if args.legacy {
-        listens.extend(Kind::legacy().map(|(kind, address)| at(kind, address)));
+        listens.extend(Kind::legacy().map(|(kind, address)| Listen::new(kind, address)));
     }
     for listen in &mut listens {
         for (name, value) in args.http.iter().filter(|(name, _)| listen.kind.traits().has_option(name)) {

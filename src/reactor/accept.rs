@@ -7,10 +7,24 @@ use std::time::Duration;
 use crate::dialect::{AnyProtocol, Secret};
 use crate::ids::ClientAddress;
 use crate::ids::{ConnId, ListenerId};
-use crate::platform::{AcceptError, Platform, Stream};
-use crate::reactor::connections::Connection;
+use crate::platform::{AcceptError, Platform, Readable, Stream};
+use crate::reactor::connections::{Connection, Registration};
 use crate::reactor::parts::Reactor;
 use crate::session::Session;
+
+/// A connection at its beginning.
+pub(super) struct Newcomer {
+    /// The client.
+    pub peer: SocketAddr,
+    /// The place of its listener.
+    pub listener: usize,
+    /// Where it arrived, if it came from a proxy.
+    pub place: Option<ConnId>,
+    /// The first bytes of the client, as far as they have been read.
+    pub held: Vec<u8>,
+    pub readable: Readable,
+    pub registration: Registration,
+}
 
 impl<P: Platform> Reactor<P> {
     /// Takes a bounded number of connections from each listener.
@@ -48,19 +62,32 @@ impl<P: Platform> Reactor<P> {
         self.listeners.retry_at = Some(self.env.clock.now + self.env.limits.accept_retry);
     }
 
-    fn accepted(&mut self, mut stream: P::Stream, peer: SocketAddr, index: usize) {
-        let env = &mut self.env;
-        env.counters.accepted += 1;
-        let listening = &self.listeners.states[index].listening;
+    fn accepted(&mut self, stream: P::Stream, peer: SocketAddr, listener: usize) {
+        self.env.counters.accepted += 1;
+        if self.listeners.states[listener].proxies.is_some() {
+            return self.await_header(stream, peer, listener);
+        }
+        // A client that sends first has often sent already.
+        let (readable, registration) = (Readable::Bytes, Registration::NotYet);
+        self.welcome(stream, Newcomer { peer, listener, place: None, held: Vec::new(), readable, registration });
+    }
+
+    /// Begins to converse with a client, or turns it away.
+    pub(super) fn welcome(&mut self, mut stream: P::Stream, newcomer: Newcomer) {
+        let (env, peer, place) = (&mut self.env, newcomer.peer, newcomer.place);
+        let listening = &self.listeners.states[newcomer.listener].listening;
         let wait = match env.access.needs_secret() && listening.kind().traits().secret != Secret::Unknown {
             true => self.guesses.wait(ClientAddress::of(peer), env.clock.now, &env.limits),
             false => Some(Duration::ZERO),
         };
         if let Some(wait) = wait
-            && self.connections.admit(peer, env.limits.connections_max)
+            && match place {
+                None => self.connections.admit(peer, env.limits.connections_max),
+                Some(_) => self.connections.admit_reserved(peer),
+            }
         {
             let dialect = listening.accept(peer);
-            let id = self.converse(stream, peer, dialect);
+            let id = self.converse(stream, newcomer, dialect);
             if !wait.is_zero()
                 && let Some(connection) = self.connections.get_mut(id)
             {
@@ -71,7 +98,7 @@ impl<P: Platform> Reactor<P> {
         env.counters.turned_away += 1;
         let has_entry = self.connections.turned_away() < env.limits.turned_away_max;
         if let Some(dialect) = listening.turn_away(&env.limits).filter(|_| has_entry) {
-            self.converse(stream, peer, dialect);
+            self.converse(stream, newcomer, dialect);
             return;
         }
         match listening.kind().traits().turned_away {
@@ -85,11 +112,25 @@ impl<P: Platform> Reactor<P> {
         }
         // Closing a socket with unread bytes would reset the connection before the refusal is read.
         let _ = stream.recv(&mut self.buffers.scratch);
+        if let Some(id) = place {
+            self.connections.free_reserved(id);
+            self.listeners.retry_at = None; // a descriptor is free again
+        }
     }
 
-    fn converse(&mut self, stream: P::Stream, peer: SocketAddr, dialect: AnyProtocol) -> ConnId {
-        let session = Session::new(dialect, peer, &mut self.env.cx());
-        let id = self.connections.insert(Connection::new(stream, session));
+    fn converse(&mut self, stream: P::Stream, newcomer: Newcomer, dialect: AnyProtocol) -> ConnId {
+        let Newcomer { peer, place, held, readable, registration, .. } = newcomer;
+        let mut session = Session::new(dialect, peer, &mut self.env.cx());
+        session.begin_with(held);
+        let mut connection = Connection::new(stream, session, readable, registration);
+        connection.unused.add(connection.session.held_len());
+        let id = match place {
+            None => self.connections.insert(connection),
+            Some(id) => {
+                self.connections.open(id, connection);
+                id
+            }
+        };
         log::debug!("{peer}: connected as {id}");
         if let Some(mut driver) = self.driver(id) {
             driver.log_reports();

@@ -42,7 +42,7 @@ impl<P: Platform> Reactor<P> {
             counted.0[connection.session.state() as usize] += 1;
             counted.1[connection.session.speaks() as usize] += 1;
         }
-        assert_eq!((*open, *states, *dialects), (self.connections.len() as u64, counted.0, counted.1));
+        assert_eq!((*open, *states, *dialects), (counted.0.iter().sum(), counted.0, counted.1));
         let slots = (self.env.limits.slots - self.env.admission.free(), self.env.admission.waiting());
         assert_eq!((*slots_used, *slots_waiting), (slots.0 as u64, slots.1 as u64));
     }

@@ -65,14 +65,13 @@ pub(super) struct Connection<S> {
 }
 
 impl<S: Stream> Connection<S> {
-    pub(super) fn new(stream: S, session: Session) -> Self {
+    pub(super) fn new(stream: S, session: Session, readable: Readable, registration: Registration) -> Self {
         Self {
             stream: Some(stream),
             session,
-            // A client that sends first has often sent already.
-            readable: Readable::Bytes,
+            readable,
             writable: true,
-            registration: Registration::NotYet,
+            registration,
             generation: 0,
             is_queued: false,
             ticket: None,
@@ -90,10 +89,48 @@ impl<S: Stream> Connection<S> {
     }
 }
 
-pub(super) struct Connections<S> {
-    slab: Slab<Connection<S>>,
+/// A connection from a proxy that has not yet said whose it is.
+pub(super) struct Arrival<S> {
+    pub stream: S,
+    /// The proxy.
+    pub peer: SocketAddr,
+    /// The place of its listener.
+    pub listener: usize,
     generation: u32,
-    /// Those that were not turned away.
+    pub held: Vec<u8>,
+    pub readable: Readable,
+    pub registration: Registration,
+    pub timer: Option<Instant>,
+}
+
+impl<S: Stream> Arrival<S> {
+    pub(super) const fn new(stream: S, peer: SocketAddr, listener: usize) -> Self {
+        Self {
+            stream,
+            peer,
+            listener,
+            generation: 0,
+            held: Vec::new(),
+            readable: Readable::Bytes,
+            registration: Registration::NotYet,
+            timer: None,
+        }
+    }
+}
+
+/// What a place of the slab has.
+enum Entry<S> {
+    Open(Connection<S>),
+    /// From a proxy that has not yet said for which client; `None` only within one step, in which that is decided.
+    Arriving(Option<Box<Arrival<S>>>),
+}
+
+const _: () = assert!(size_of::<Entry<u64>>() == size_of::<Connection<u64>>(), "an arrival costs others nothing");
+
+pub(super) struct Connections<S> {
+    slab: Slab<Entry<S>>,
+    generation: u32,
+    /// Those that were not turned away, arriving ones included.
     admitted: usize,
     shares: AddressShares,
 }
@@ -107,22 +144,79 @@ impl<S> Connections<S> {
 
     /// `None` if the connection is gone, though its entry may have another one.
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection<S>> {
-        self.slab.get_mut(id.slot()).filter(|connection| connection.generation == id.generation())
+        match self.slab.get_mut(id.slot())? {
+            Entry::Open(connection) if connection.generation == id.generation() => Some(connection),
+            _ => None,
+        }
     }
 
     pub(super) fn get(&self, id: ConnId) -> Option<&Connection<S>> {
-        self.slab.get(id.slot()).filter(|connection| connection.generation == id.generation())
+        match self.slab.get(id.slot())? {
+            Entry::Open(connection) if connection.generation == id.generation() => Some(connection),
+            _ => None,
+        }
     }
 
     pub(super) fn insert(&mut self, connection: Connection<S>) -> ConnId {
+        let generation = self.next_generation();
+        id(self.slab.insert(Entry::Open(Connection { generation, ..connection })), generation)
+    }
+
+    fn next_generation(&mut self) -> u32 {
         self.generation = self.generation.wrapping_add(1);
-        let generation = self.generation;
-        id(self.slab.insert(Connection { generation, ..connection }), generation)
+        self.generation
+    }
+
+    /// The connection gets a place that was reserved.
+    pub(super) fn insert_arrival(&mut self, mut arrival: Arrival<S>) -> ConnId {
+        let generation = self.next_generation();
+        arrival.generation = generation;
+        id(self.slab.insert(Entry::Arriving(Some(Box::new(arrival)))), generation)
+    }
+
+    /// `None` if it is gone, or known by its client already.
+    pub(super) fn arrival_mut(&mut self, id: ConnId) -> Option<&mut Arrival<S>> {
+        match self.slab.get_mut(id.slot())? {
+            Entry::Arriving(Some(arrival)) if arrival.generation == id.generation() => Some(arrival),
+            _ => None,
+        }
+    }
+
+    /// Its place stays reserved, for [`Self::open`] or [`Self::free_reserved`].
+    pub(super) fn take_arrival(&mut self, id: ConnId) -> Option<Box<Arrival<S>>> {
+        self.arrival_mut(id)?;
+        match self.slab.get_mut(id.slot())? {
+            Entry::Arriving(arrival) => arrival.take(),
+            Entry::Open(_) => None,
+        }
+    }
+
+    /// The connection that arrived here goes on with its client, or is turned away in its dialect.
+    pub(super) fn open(&mut self, id: ConnId, connection: Connection<S>) {
+        let entry = &mut self.slab[id.slot()];
+        debug_assert!(matches!(entry, Entry::Arriving(None)), "{id}: its place is not reserved");
+        self.admitted -= usize::from(!connection.session.is_admitted());
+        *entry = Entry::Open(Connection { generation: id.generation(), ..connection });
+    }
+
+    /// The connection that arrived here was closed.
+    pub(super) fn free_reserved(&mut self, id: ConnId) {
+        let entry = self.slab.remove(id.slot());
+        debug_assert!(matches!(entry, Entry::Arriving(None)), "{id}: its place is not reserved");
+        self.admitted -= 1;
+    }
+
+    pub(super) fn arrivals(&self) -> Vec<ConnId> {
+        let arrivals = self.slab.iter().filter_map(|(slot, entry)| match entry {
+            Entry::Arriving(Some(arrival)) => Some(id(slot, arrival.generation)),
+            _ => None,
+        });
+        arrivals.collect()
     }
 
     /// Frees the entry of a connection that has ended.
     pub(super) fn remove(&mut self, id: ConnId) {
-        let connection = self.slab.remove(id.slot());
+        let Entry::Open(connection) = self.slab.remove(id.slot()) else { unreachable!("it has not arrived yet") };
         if connection.session.is_admitted() {
             self.admitted -= 1;
             self.shares.remove(ClientAddress::of(connection.session.peer()));
@@ -136,22 +230,46 @@ impl<S> Connections<S> {
         admits
     }
 
+    /// Counts one more whose address is not known yet, unless all connections are taken.
+    pub(super) const fn reserve(&mut self, connections_max: usize) -> bool {
+        let admits = self.admitted < connections_max;
+        self.admitted += admits as usize;
+        admits
+    }
+
+    /// The address of one that was reserved is known: false if that has its share already.
+    pub(super) fn admit_reserved(&mut self, peer: SocketAddr) -> bool {
+        self.shares.add(ClientAddress::of(peer))
+    }
+
     /// Connections that are only told that they are refused.
     pub(super) fn turned_away(&self) -> usize {
         self.slab.len() - self.admitted
     }
 
+    /// Arriving ones included.
     pub(super) fn len(&self) -> usize {
         self.slab.len()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection<S>)> {
-        self.slab.iter().map(|(slot, connection)| (id(slot, connection.generation), connection))
+        self.slab.iter().filter_map(|(slot, entry)| match entry {
+            Entry::Open(connection) => Some((id(slot, connection.generation), connection)),
+            Entry::Arriving(_) => None,
+        })
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (ConnId, &mut Connection<S>)> {
-        self.slab.iter_mut().map(|(slot, connection)| (id(slot, connection.generation), connection))
+        self.slab.iter_mut().filter_map(|(slot, entry)| match entry {
+            Entry::Open(connection) => Some((id(slot, connection.generation), connection)),
+            Entry::Arriving(_) => None,
+        })
     }
+}
+
+/// Bytes of one entry of the slab.
+pub(super) const fn entry_bytes<S>() -> usize {
+    size_of::<Entry<S>>()
 }
 
 fn id(slot: usize, generation: u32) -> ConnId {

@@ -80,6 +80,8 @@ impl<P: Platform> Reactor<P> {
     }
 
     fn close_listeners(&mut self) {
+        // Whose connections have shown no client yet have shown no request.
+        self.end_arrivals();
         self.listeners.states.clear();
         self.platform.close_listeners();
     }

@@ -2,12 +2,30 @@
 
 use std::time::Instant;
 
+use crate::config::Networks;
 use crate::dialect::Listening;
 use crate::ids::ListenerId;
+
+/// One listener.
+#[derive(Debug)]
+pub struct ListenerSetup {
+    /// What it speaks.
+    pub listening: Listening,
+    /// Where connections are accepted only from these, each with a header that says for which client it is.
+    pub proxies: Option<Networks>,
+}
+
+impl From<Listening> for ListenerSetup {
+    fn from(listening: Listening) -> Self {
+        Self { listening, proxies: None }
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct ListenerState {
     pub listening: Listening,
+    /// See [`ListenerSetup::proxies`].
+    pub proxies: Option<Networks>,
     /// False once `accept` found the backlog empty, until an event reports the next connection.
     pub has_backlog: bool,
 }
@@ -21,9 +39,9 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    pub(super) fn new(listeners: Vec<Listening>) -> Self {
+    pub(super) fn new(listeners: Vec<ListenerSetup>) -> Self {
         // Registering a listener reports no connection that came before: try `accept` once.
-        let state = |listening| ListenerState { listening, has_backlog: true };
+        let state = |ListenerSetup { listening, proxies }| ListenerState { listening, proxies, has_backlog: true };
         Self { states: listeners.into_iter().map(state).collect(), retry_at: None }
     }
 

@@ -17,6 +17,7 @@
 //! | `parts` | the [`Reactor`] and the parts it consists of |
 //! | `turn` | one turn: wait, dispatch events, run what is queued |
 //! | `accept`, `listeners`, `addresses`, `guesses` | new connections, and when they are refused or delayed |
+//! | `arrivals` | connections from proxies, until their header says for which client they are |
 //! | `connections` | the slab: entries, generations, how many are admitted |
 //! | `scheduling` | which connections run in a turn, and their byte budgets |
 //! | `driver`, `drive`, `receive`, `send` | one connection: its operations, its input, its output |
@@ -30,6 +31,7 @@
 mod accept;
 mod addresses;
 mod admission;
+mod arrivals;
 mod check;
 mod clock;
 mod connections;
@@ -50,4 +52,5 @@ mod timers;
 mod turn;
 mod upload_locks;
 
+pub use listeners::ListenerSetup;
 pub use parts::{Ended, Reactor, Setup};

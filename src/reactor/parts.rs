@@ -5,16 +5,16 @@ use std::time::Instant;
 use crate::buffer::ChunkPool;
 use crate::config::{Access, Limits};
 use crate::counters::{Counters, Health};
-use crate::dialect::{Kind, Listening, Phase};
+use crate::dialect::{Kind, Phase};
 use crate::ids::ConnId;
 use crate::platform::Platform;
 use crate::reactor::admission::Admission;
 use crate::reactor::clock::Clock;
-use crate::reactor::connections::{Connection, Connections};
+use crate::reactor::connections::{self, Connections};
 use crate::reactor::driver::{Buffers, Driver};
 use crate::reactor::env::Env;
 use crate::reactor::guesses::Guesses;
-use crate::reactor::listeners::Listeners;
+use crate::reactor::listeners::{ListenerSetup, Listeners};
 use crate::reactor::name_locks::NameLocks;
 use crate::reactor::scheduling::Scheduler;
 use crate::reactor::timers::Timers;
@@ -26,8 +26,8 @@ use crate::session::{Disk, DiskPace, RequestDataPool, Session};
 pub struct Setup {
     pub limits: Limits,
     pub access: Access,
-    /// What each listener speaks, in the order of their ids.
-    pub listeners: Vec<Listening>,
+    /// In the order of their ids.
+    pub listeners: Vec<ListenerSetup>,
 }
 
 /// How the server ended.
@@ -127,7 +127,7 @@ impl<P: Platform> Reactor<P> {
 
     /// Bytes of one entry of the slab, for the accounting of memory.
     pub const fn entry_bytes() -> usize {
-        size_of::<Connection<P::Stream>>()
+        connections::entry_bytes::<P::Stream>()
     }
 
     pub const fn counters(&self) -> &Counters {

@@ -100,7 +100,9 @@ impl<P: Platform> Reactor<P> {
             Event::Signal(signal) => self.signalled(signal),
             Event::Stream { id, readable, writable } => {
                 let Some(connection) = self.connections.get_mut(id) else {
-                    self.env.counters.stale_events += 1;
+                    if !self.arrival_event(id, readable) {
+                        self.env.counters.stale_events += 1;
+                    }
                     return;
                 };
                 connection.readable = readable.max(connection.readable);
@@ -124,7 +126,10 @@ impl<P: Platform> Reactor<P> {
             return;
         }
         while let Some((at, id)) = self.timers.pop_due(self.env.clock.now) {
-            let Some(mut driver) = self.driver(id) else { continue };
+            let Some(mut driver) = self.driver(id) else {
+                self.arrival_expired(id, at);
+                continue;
+            };
             if driver.connection.timer != Some(at) {
                 continue; // a later entry took its place
             }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::config::{NetworkError, Networks};
 use crate::dialect::{Kind, Listening, OptionError, UnknownDialect};
 
 /// One address to listen on.
@@ -15,6 +16,9 @@ pub struct Listen {
     pub address: String,
     /// What follows the address as a query, for the dialect to understand.
     pub options: Vec<(String, String)>,
+    /// Of the query as well (`proxy=`): connections are accepted from these addresses only, and each must begin with a
+    /// header of the PROXY protocol, version 1 or 2, which says for which client it is.
+    pub proxies: Option<Networks>,
 }
 
 /// Why a text does not say where to listen.
@@ -57,6 +61,22 @@ impl fmt::Display for ListenError {
 
 impl std::error::Error for ListenError {}
 
+/// The option that every dialect has.
+const PROXY: &str = "proxy";
+
+fn networks(value: &str) -> Result<Networks, ListenError> {
+    value.parse().map_err(|error: NetworkError| {
+        ListenError::Option(OptionError::Invalid { option: format!("{PROXY}={value}"), reason: error.reason() })
+    })
+}
+
+impl Listen {
+    /// An address in a dialect, without options.
+    pub fn new(kind: Kind, address: impl Into<String>) -> Self {
+        Self { kind, address: address.into(), options: Vec::new(), proxies: None }
+    }
+}
+
 impl FromStr for Listen {
     type Err = ListenError;
 
@@ -70,10 +90,16 @@ impl FromStr for Listen {
         check_address(address)?;
         let options = query.split('&').filter(|option| !option.is_empty());
         let options = options.map(|option| option.split_once('=').unwrap_or((option, "")));
-        let options: Vec<_> = options.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let mut options: Vec<_> = options.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let mut proxies = options.extract_if(.., |(name, _)| name == PROXY).map(|(_, value)| networks(&value));
+        let first = proxies.next().transpose()?;
+        if proxies.next().is_some() {
+            return Err(ListenError::Option(OptionError::Repeated(PROXY)));
+        }
+        drop(proxies);
         // What the dialect does not understand is wrong usage, not a failure to start.
         Listening::new(kind, &options, 0).map_err(ListenError::Option)?;
-        Ok(Self { kind, address: address.to_owned(), options })
+        Ok(Self { kind, address: address.to_owned(), options, proxies: first })
     }
 }
 
@@ -88,5 +114,38 @@ fn check_address(address: &str) -> Result<(), ListenError> {
         Some(("" | "*", port)) => Err(ListenError::NoAddress { port: port.to_owned() }),
         Some(_) => Ok(()),
         None => Err(ListenError::Syntax(address.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_dialect_can_be_behind_proxies_and_keeps_its_own_options() {
+        for kind in Kind::ALL {
+            let listen: Listen = format!("{kind}@127.0.0.1:0?proxy=10.0.0.0/8,::1").parse().expect("good options");
+            assert_eq!((listen.proxies, listen.options), (Some("10.0.0.0/8,::1".parse().expect("networks")), vec![]));
+        }
+        let listen: Listen = "http@127.0.0.1:0?serve-html&proxy=::1&cors=*".parse().expect("good options");
+        let options = [("serve-html", ""), ("cors", "*")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(listen.options, options);
+        assert_eq!("127.0.0.1:0".parse::<Listen>().expect("an address").proxies, None);
+    }
+
+    #[test]
+    fn a_list_of_proxies_that_is_wrong_is_refused_and_quoted() {
+        for (query, wanted) in [
+            ("proxy", "proxy=: write addresses or networks, for example 10.0.0.0/8,::1"),
+            (
+                "proxy=10.0.0.1/8",
+                "proxy=10.0.0.1/8: the address of a network has no bits behind its prefix, for example 10.0.0.0/8",
+            ),
+            ("proxy=::1&proxy=::1", "proxy= is given twice"),
+            ("proxies=::1", "line knows no option \"proxies\""),
+        ] {
+            let error = format!("line@127.0.0.1:0?{query}").parse::<Listen>().expect_err("it is wrong");
+            assert_eq!(error.to_string(), wanted);
+        }
     }
 }

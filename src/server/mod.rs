@@ -19,10 +19,11 @@ use crate::dialect::Listening;
 use crate::os::event_queue::{Control, EventQueue};
 use crate::os::{net, process};
 use crate::platform::Signal;
-use crate::reactor::{Reactor, Setup};
+use crate::reactor::{ListenerSetup, Reactor, Setup};
 use crate::store::DiskStore;
 use platform::OsPlatform;
 
+pub use crate::config::{NetworkError, Networks};
 pub use crate::counters::{Counters, Health, Histogram, Queued};
 pub use crate::dialect::{Kind, OptionError, UnknownDialect};
 pub use crate::object::Durability;
@@ -63,7 +64,7 @@ impl Builder {
 
     /// Also listen on this address, in this dialect.
     pub fn listen_as(mut self, kind: Kind, address: impl ToString) -> Self {
-        self.listens.push(Listen { kind, address: address.to_string(), options: Vec::new() });
+        self.listens.push(Listen::new(kind, address.to_string()));
         self
     }
 
@@ -138,8 +139,7 @@ impl Builder {
     /// on an error everything is closed again.
     pub fn build(mut self) -> Result<Server, ServerError> {
         if self.listens.is_empty() {
-            let address = DEFAULT_ADDRESS.to_owned();
-            self.listens.push(Listen { kind: Kind::Auto, address, options: Vec::new() });
+            self.listens.push(Listen::new(Kind::Auto, DEFAULT_ADDRESS));
         }
         if self.listens.len() > LISTENERS_MAX {
             return Err(ServerError::TooManyAddresses(LISTENERS_MAX));
@@ -173,8 +173,13 @@ impl Builder {
             .map_err(|error| ServerError::Root(error.to_string()))?;
         let platform = OsPlatform::new(queue, listeners, self.handles_signals, store, &self.limits)
             .map_err(ServerError::system("cannot watch the listeners"))?;
-        let setup =
-            Setup { access: Access::new(self.secret, self.store.read_only), listeners: speaks, limits: self.limits };
+        let proxies = self.listens.into_iter().map(|listen| listen.proxies);
+        let listeners = speaks.into_iter().zip(proxies);
+        let setup = Setup {
+            access: Access::new(self.secret, self.store.read_only),
+            listeners: listeners.map(|(listening, proxies)| ListenerSetup { listening, proxies }).collect(),
+            limits: self.limits,
+        };
         Ok(Server { reactor: Reactor::new(platform, setup), bound, control, ceiling })
     }
 

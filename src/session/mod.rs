@@ -160,6 +160,14 @@ impl Session {
         self.common.keep(rest.to_vec());
     }
 
+    /// Bytes of the peer that were read before the session began.
+    pub fn begin_with(&mut self, held: Vec<u8>) {
+        if !held.is_empty() {
+            self.common.keep(held);
+            self.common.is_unseen = true;
+        }
+    }
+
     /// As [`Session::hold`], for bytes that are held already and did not move.
     pub fn keep(&mut self, held: Vec<u8>) {
         self.common.keep(held);

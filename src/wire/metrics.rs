@@ -43,6 +43,8 @@ impl Text {
         self.each("dialect_connections", "Connections open, by what they speak.", "dialect", dialects);
         self.one("connections_accepted_total", "Connections accepted.", c.accepted);
         self.one("connections_turned_away_total", "Connections turned away: there were too many.", c.turned_away);
+        let help = "Connections closed at listeners for proxies: not from a proxy, or without a valid header.";
+        self.one("connections_unidentified_total", help, c.unidentified);
         let help = "Times accepting rested for want of descriptors or memory.";
         self.one("accept_exhausted_total", help, c.accept_exhausted);
         let reasons = CloseReason::ALL.into_iter().map(CloseReason::word).zip(c.closed);

@@ -12,5 +12,6 @@ pub mod name_choice;
 pub mod name_size;
 pub mod percent;
 pub mod pickle;
+pub mod proxy_header;
 pub mod range;
 pub mod status;

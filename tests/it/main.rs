@@ -23,6 +23,7 @@
 //! | `pages` | the README and the manual: links, length, completeness |
 //! | `layers` | reads the sources: who imports whom, and where system calls may stand |
 //! | `regressions` | defects once found, each with the events that showed it |
+//! | `proxied` | listeners for proxies: whose a connection is, and whom the server believes that |
 //! | `real` | the real platform, with clocks that stand still |
 //!
 //! What they share is `tests/support`: the platform in memory (`support::rig`), a raw client and a server in
@@ -51,6 +52,7 @@ mod overlaps;
 mod page;
 mod pages;
 mod program;
+mod proxied;
 mod real;
 mod regressions;
 mod resumed;

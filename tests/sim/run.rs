@@ -104,7 +104,11 @@ impl Run {
             world.trace.note(now_us, "start", &[]);
             world.shape.limits.clone()
         };
-        let setup = Setup { limits, access: Access::new(None, false), listeners: clients::listeners() };
+        let setup = Setup {
+            limits,
+            access: Access::new(None, false),
+            listeners: clients::listeners().into_iter().map(Into::into).collect(),
+        };
         self.reactor = Some(Reactor::new(MemPlatform::new(&self.world), setup));
     }
 

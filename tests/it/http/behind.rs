@@ -1,12 +1,15 @@
 //! Proxies in front (nginx beneath a path, HAProxy with health checks), apt, and forms that curl and wget post.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use super::clients::Bench;
-use support::client::wait_until;
+use rustix::process::Signal;
+use socket2::{Domain, Socket, Type};
+use support::client::{PATIENCE, wait_until};
 
 /// A program in the foreground; killed when dropped.
 pub(super) struct Running(Child);
@@ -118,6 +121,107 @@ fn haproxy_finds_a_server_healthy_that_asks_for_a_secret() {
     let url = format!("http://{address}/f");
     assert_eq!(bench.curl(&[&url]).0, 401);
     assert_eq!(bench.curl(&["-u", ":s3cret", &url]), (200, b"content".to_vec()));
+    bench.server.end();
+}
+
+/// curl from this address; its exit code and what it said, the status last.
+fn curl_from(bench: &Bench, host: u8, arguments: &[&str]) -> (i32, String) {
+    let from = format!("127.0.0.{host}");
+    let all = [&["-sS", "-m", "60", "--interface", &from, "-w", "%{http_code}"], arguments].concat();
+    let (code, said) = bench.run("curl", &all);
+    (code, String::from_utf8(said).expect("text"))
+}
+
+/// What is answered to a client at this address.
+fn forged(to: SocketAddr, host: u8, says: &[u8]) -> String {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, host], 0)).into()).expect("an address of this machine");
+    socket.connect(&to.into()).expect("it listens");
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time");
+    let mut said = Vec::new();
+    // A reset is an answer as well.
+    let _ = stream.write_all(says).and_then(|()| stream.shutdown(Shutdown::Write));
+    let _ = stream.read_to_end(&mut said);
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[test]
+#[ignore = "needs haproxy and curl"]
+fn haproxy_says_which_client_it_is_and_no_other_peer_is_believed() {
+    let bench = Bench::new(&["--token-file", "TOKEN"]);
+    let (v1, v2, server) = (free_address(), free_address(), free_address());
+    let (http_v1, http_v2, log) = (free_address(), free_address(), bench.here("log"));
+    let token = bench.here("../token");
+    let listen = format!("auto@{server}?proxy=127.0.0.1,10.0.0.0/8");
+    let options = ["--token-file", token.to_str().expect("UTF-8"), "--listen", &listen];
+    let out = fs::File::create(&log).expect("a file");
+    let (proxied, _) = crate::program::Program::logging(&bench.here("proxied"), &options, out.into());
+    let configuration = format!(
+        "defaults\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n\
+         listen tcp1\n mode tcp\n bind {v1}\n server s {server} send-proxy\n\
+         listen tcp2\n mode tcp\n bind {v2}\n server s {server} send-proxy-v2 proxy-v2-options crc32c,unique-id\n\
+         listen http1\n mode http\n http-reuse always\n bind {http_v1}\n server s {server} send-proxy\n\
+         listen http2\n mode http\n http-reuse always\n bind {http_v2}\n\
+         server s {server} send-proxy-v2 check check-send-proxy inter 100ms proxy-v2-options crc32c\n",
+    );
+    let _haproxy = proxy("haproxy", &["-db", "-f"], &bench.here(""), &configuration, v1);
+    wait_until("every port is bound", || {
+        [v2, http_v1, http_v2].iter().all(|address| TcpStream::connect(address).is_ok())
+    });
+    fs::write(bench.here("up"), "content").expect("a file");
+    let log_of = |word: &str| {
+        let lines = fs::read_to_string(&log).expect("a log");
+        lines.lines().filter(|line| line.contains(word)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    // Each client is known by its own address, also where the proxy uses a connection again.
+    for (n, through) in [v1, v2, http_v1, http_v2].into_iter().enumerate() {
+        for host in [5, 6, 5, 7, 6] {
+            let url = format!("http://{through}/{n}-{host}");
+            let stored = curl_from(&bench, host, &["-u", ":s3cret", "-T", "up", &url]);
+            assert!(matches!((stored.0, stored.1.as_str()), (0, "200" | "201" | "204")), "{through}: {stored:?}");
+            let read = curl_from(&bench, host, &["-u", ":s3cret", &url]);
+            assert_eq!((read.0, read.1.as_str()), (0, "content200"));
+        }
+        for host in [5, 6, 7] {
+            let key = format!("key=\"/{n}-{host}\"");
+            let by = format!("peer=127.0.0.{host}:");
+            wait_until("the log has the transfers", || log_of(&key).len() == if host == 7 { 2 } else { 4 });
+            let lines = log_of(&key);
+            assert!(lines.iter().all(|line| line.contains(&by)), "{lines:?}");
+        }
+    }
+    // A header that the client sends itself is part of what it asks, behind the true one; straight to the server
+    // from another address, or where no proxy is expected, it is no header at all.
+    let text = b"PROXY TCP4 203.0.113.9 203.0.113.1 4000 80\r\n";
+    let binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x09\xcb\0\x71\x01\x0f\xa0\0\x50";
+    let asks = b"PUT /forged HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer s3cret\r\nContent-Length: 1\r\n\r\nx";
+    for to in [v1, v2, http_v1, http_v2, server, bench.server.address()] {
+        for host in [5, 9] {
+            for header in [&text[..], binary] {
+                let said = forged(to, host, &[header, asks].concat());
+                assert!(!said.contains("HTTP/1.1 20"), "{to}: {said:?}");
+            }
+        }
+    }
+    // Without a header there is no connection, not even from the proxy's address.
+    assert_ne!(curl_from(&bench, 1, &["-u", ":s3cret", &format!("http://{server}/0-5")]).0, 0);
+    assert_eq!(log_of("203.0.113.9"), [""; 0]);
+    assert!(
+        fs::read_dir(bench.here("proxied"))
+            .expect("a folder")
+            .flatten()
+            .all(|entry| { !entry.file_name().to_string_lossy().starts_with("forged") })
+    );
+    // One client that guesses is slowed down, and the others behind the same proxy are not.
+    for _ in 0..20 {
+        let _ = curl_from(&bench, 5, &["-m", "1", "-u", ":wrong", &format!("http://{v2}/0-5")]);
+    }
+    let knows = curl_from(&bench, 6, &["-m", "5", "-u", ":s3cret", &format!("http://{v2}/0-5")]);
+    assert_eq!((knows.0, knows.1.as_str()), (0, "content200"));
+    proxied.signal(Signal::TERM);
+    assert_eq!(proxied.wait().0, Some(0));
+    assert!(!bench.served("forged").exists());
     bench.server.end();
 }
 

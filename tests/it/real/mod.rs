@@ -264,7 +264,7 @@ impl Real {
             named_uploads: Vec::new(),
             slept: false,
         };
-        let setup = Setup { limits, access, listeners: vec![listening] };
+        let setup = Setup { limits, access, listeners: vec![listening.into()] };
         let reactor = Reactor::new(platform, setup);
         Self {
             reactor,

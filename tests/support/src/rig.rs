@@ -13,7 +13,7 @@ use filewharf::config::{Access, Limits};
 use filewharf::dialect::{Kind, Listening};
 use filewharf::ids::{ConnId, ListenerId};
 use filewharf::platform::{Completion, Counters, Event, Health, Op, Readable, Signal, Source};
-use filewharf::reactor::{Ended, Reactor, Setup};
+use filewharf::reactor::{Ended, ListenerSetup, Reactor, Setup};
 
 pub use crate::memory::STARTED_S;
 pub use crate::memory::disk::Damage;
@@ -210,7 +210,15 @@ impl Rig {
 
     pub fn speaking(listening: Listening, mode: Mode, limits: Limits, access: Access) -> Self {
         let world = Rc::new(RefCell::new(Still::new(mode)));
-        let setup = Setup { limits, access, listeners: vec![listening] };
+        let setup = Setup { limits, access, listeners: vec![listening.into()] };
+        Self { reactor: Reactor::new(MemPlatform::new(&world), setup), world }
+    }
+
+    /// Connections come only from these proxies.
+    pub fn behind(proxies: &str, listening: Listening, limits: Limits, access: Access) -> Self {
+        let world = Rc::new(RefCell::new(Still::new(Mode::PLAIN)));
+        let proxies = Some(proxies.parse().expect("networks"));
+        let setup = Setup { limits, access, listeners: vec![ListenerSetup { listening, proxies }] };
         Self { reactor: Reactor::new(MemPlatform::new(&world), setup), world }
     }
 

@@ -85,6 +85,10 @@ impl UploadLocks {
                 self.due.extend(holder.next.take().map(|(older, op)| Due::overtaken(older, op)));
                 Some(op)
             }
+            // Whoever gives the upload up is not kept from it by a question, which is answered with what is safe by now.
+            Some(Holder { next: Some((_, Op::RemoveUpload { .. })), .. }) if matches!(op, Op::FindUpload { .. }) => {
+                Some(op)
+            }
             Some(holder) => {
                 match holder.next.replace((conn, op)) {
                     Some((older, op)) => self.due.push(Due::overtaken(older, op)),
@@ -260,6 +264,21 @@ mod tests {
         locks.driven(conn(2), None, false);
         locks.driven(conn(1), Some(ID), false);
         locks.driven(conn(1), None, false);
+        assert!(locks.uploads.is_empty() && locks.held.is_empty());
+    }
+
+    #[test]
+    fn a_question_does_not_keep_a_cancelled_upload_from_being_removed() {
+        let mut locks = UploadLocks::default();
+        locks.driven(conn(1), Some(ID), false);
+        assert!(locks.acquire(conn(2), ID, remove(ID)).is_none());
+        locks.take_due();
+        assert!(locks.acquire(conn(3), ID, Op::FindUpload { id: ID, inquiry: Inquiry::Final }).is_some());
+        assert!(locks.take_due().is_empty());
+        locks.driven(conn(3), None, false);
+        locks.driven(conn(1), None, false);
+        assert!(matches!(locks.take_due()[..], [Due::Submit(cancels, _)] if cancels == conn(2)));
+        locks.driven(conn(2), None, false);
         assert!(locks.uploads.is_empty() && locks.held.is_empty());
     }
 

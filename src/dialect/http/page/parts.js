@@ -13,7 +13,7 @@ const kept = {
 
 async function sendInParts(item, address, headers) {
   const size = item.file.size, key = ['upload', address, size, item.file.lastModified, Object.keys(headers)].join(' ');
-  let at = kept.read(key), safe = -1, most = 0;
+  let at = kept.read(key), safe = -1, most = 0, isOld = !!at;
   const hold = value => { at = value; safe = -1; kept.write(key, value); };
   // Whoever cancels wants its bytes gone; whoever leaves the page does not.
   const forget = () => { if (at) fetch(at, { method: 'DELETE', headers: TUS }).catch(() => {}); hold(null); };
@@ -24,8 +24,13 @@ async function sendInParts(item, address, headers) {
     if (item.state !== 'sending') return {};
     const { status } = answer, place = answer.field('Location');
     if (status === 201 && place) hold(new URL(place, address).href);
+    // What was complete before may have been removed or replaced since.
+    const isOver = isOld && safe < 0 && answer.field('Upload-Offset') === String(size);
+    if (status >= 200 && status < 300) isOld = false;
     const offset = status === 201 ? 0 : Number(answer.field('Upload-Offset') ?? NaN);
-    if (status >= 200 && status < 300 && at && offset <= size) {
+    if (isOver) {
+      hold(null);
+    } else if (status >= 200 && status < 300 && at && offset <= size) {
       safe = offset;
       item.note = '';
       advance(item, safe);
@@ -36,7 +41,7 @@ async function sendInParts(item, address, headers) {
       }
     } else if (at && (status === 404 || status === 410)) {
       hold(null);
-    } else if (!status || [423, 429, 500, 502, 503, 504].includes(status) || at && status === 409) {
+    } else if (!status || [408, 423, 429, 500, 502, 503, 504].includes(status) || at && status === 409) {
       safe = -1;
       await pause(item, answer.wait || 2 ** breaks);
       if (item.state !== 'sending') return {};

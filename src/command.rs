@@ -113,10 +113,8 @@ pub struct Append {
 pub enum Ends {
     /// Behind this part.
     WithThisPart,
-    /// Once it is as long as was announced.
+    /// Once it is as long as was announced; not yet where that is not known.
     AtItsLength,
-    /// Not yet.
-    Later,
 }
 
 /// How a command went, on its way back to the dialect.

@@ -242,7 +242,6 @@ impl Receiving {
             Target::Part(part) => match part.ends {
                 Ends::WithThisPart => true,
                 Ends::AtItsLength => self.upload.is_at_its_end(),
-                Ends::Later => false,
             },
             Target::File(_) | Target::Whole(_) => true,
         }

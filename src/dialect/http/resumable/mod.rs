@@ -184,7 +184,7 @@ impl Resumable {
         let offset = self.known.map_or(0, |known| known.offset);
         match (self.wish, upload.stage) {
             (Wish::Append, _) if self.at != offset => self.refuse(OTHER_OFFSET, response, context),
-            (Wish::Append, UploadStage::Complete(stored)) if self.incoming.is_over() && self.face == Face::Tus => {
+            (Wish::Append, UploadStage::Complete(stored)) if self.incoming.is_over() => {
                 Reply { this: self, response }.complete_already(stored.as_ref(), context)
             }
             (_, UploadStage::Complete(_)) => self.refuse(COMPLETE, response, context),

@@ -117,7 +117,8 @@ impl<'a> Upload<'a> {
         sent
     }
 
-    /// Asks how far the upload of an earlier run is.
+    /// Asks how far the upload of an earlier run is. A server that does not know it may be another one by now, also one
+    /// that cannot resume (400, 501).
     fn find(&mut self, connection: &mut Connection, file: &File, progress: &mut dyn Progress) -> Result<(), ErrorKind> {
         let line = format!("STAT resume={} {}\n", self.record.token(), self.path);
         match connection.ask(&line) {
@@ -133,7 +134,7 @@ impl<'a> Upload<'a> {
                 self.digest.seek(file, offset).map_err(|error| read_error(self.local, error))?;
                 self.stage = Stage::Begun;
             }
-            Err(ErrorKind::Refused { code: 400 | 404 | 410, .. }) => {
+            Err(ErrorKind::Refused { code: 400 | 404 | 410 | 501, .. }) => {
                 self.record.renew().map_err(no_token)?;
                 self.stage = Stage::Offering;
             }

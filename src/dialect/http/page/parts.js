@@ -46,8 +46,8 @@ async function sendInParts(item, address, headers) {
       await pause(item, answer.wait || 2 ** breaks);
       if (item.state !== 'sending') return {};
     } else {
-      // A full disk may have room later; what is refused will be refused again.
-      if (status < 500) forget();
+      // A full disk may have room later, and a secret can be given; what else is refused will be refused again.
+      if (status < 500 && status !== 401) forget();
       return status < 300 ? { status: 0 } : answer;
     }
   }

@@ -61,7 +61,7 @@ impl Bench {
 
     /// Nothing of an upload is left over.
     fn check_staging(&self) {
-        let staging = self.served(".filewharf");
+        let staging = self.served(".filewharf/staging");
         wait_until("the staging folder is empty", || files_beneath(&staging) == 0);
     }
 }

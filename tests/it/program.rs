@@ -12,6 +12,7 @@ use std::sync::mpsc::channel;
 use rustix::process::{Pid, Signal, kill_process};
 
 use support::client::{Client, PATIENCE, assert_same, content, sha256, wait_until};
+use support::process;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_filewharf");
 
@@ -201,6 +202,7 @@ fn both_signals_drain_and_a_second_one_ends_it_at_once() {
 
 #[test]
 fn a_hangup_drains_and_its_repetition_cuts_nothing_off() {
+    process::can_be_sent(Signal::HUP.as_raw());
     let dir = tempfile::tempdir().expect("a temporary folder");
     let program = Program::start(dir.path(), &[]);
     let mut client = program.client();

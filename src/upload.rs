@@ -13,6 +13,9 @@ pub const OTHER_LENGTH: Failure = Failure::Malformed("the length of an upload ca
 /// It has come further than the length that is told now.
 pub const LONGER_ALREADY: Failure = Failure::Malformed("the upload is longer than that already");
 
+/// A newer request took the upload over.
+pub const TAKEN_OVER: Failure = Failure::Conflict("another request went on with this upload");
+
 /// An upload as announced by its head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Put {

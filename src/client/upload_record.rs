@@ -24,7 +24,7 @@ const UNUSED_MAX: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Most records; beyond, uploads have none.
 const RECORDS_MAX: usize = 10_000;
 
-/// A link that somebody put in the place of a record is not followed, and a pipe does not block.
+/// A symbolic link in place of a record is not followed, and a pipe does not block.
 const SAFE_FLAGS: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits() as i32;
 
 /// What tells one version of a local file from another.

@@ -89,7 +89,7 @@ impl<S: Stream> Connection<S> {
     }
 }
 
-/// A connection from a proxy that has not yet said whose it is.
+/// A connection from a proxy that has not yet named its client.
 pub(super) struct Arrival<S> {
     pub stream: S,
     /// The proxy.

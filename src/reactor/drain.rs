@@ -80,7 +80,7 @@ impl<P: Platform> Reactor<P> {
     }
 
     fn close_listeners(&mut self) {
-        // Whose connections have shown no client yet have shown no request.
+        // Without its header a connection has no client yet, and so no request.
         self.end_arrivals();
         self.listeners.states.clear();
         self.platform.close_listeners();

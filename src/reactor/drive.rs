@@ -1,7 +1,7 @@
 //! Driving one connection: run its operations, send, receive, until nothing moves or its budget is spent; then
 //! close it, free it, or arm its timer.
 
-use crate::error::{Failure, StoreError};
+use crate::error::StoreError;
 use crate::ids::ClientAddress;
 use crate::ids::ConnId;
 use crate::platform::{Completion, Platform, Readable, Stream};
@@ -12,6 +12,7 @@ use crate::reactor::parts::Reactor;
 use crate::reactor::upload_locks::{Due, UploadLocks};
 use crate::session::state::Name;
 use crate::session::{Outgoing, Session};
+use crate::upload::TAKEN_OVER;
 
 impl<P: Platform> Reactor<P> {
     /// Moves up to `bytes` for one connection, until nothing moves or its budget is spent.
@@ -32,8 +33,7 @@ impl<P: Platform> Reactor<P> {
                 Due::Supersede(_) => driver.tell(Session::superseded),
                 Due::Submit(_, op) => driver.submit(op),
                 Due::Refuse(conn) => {
-                    let failure = Failure::Conflict("another request went on with this upload");
-                    let result = Err(StoreError::refused(failure, "superseded"));
+                    let result = Err(StoreError::refused(TAKEN_OVER, "superseded"));
                     driver.complete(Completion { conn, result, chunk: None });
                 }
             }

@@ -85,7 +85,7 @@ impl UploadLocks {
                 self.due.extend(holder.next.take().map(|(older, op)| Due::overtaken(older, op)));
                 Some(op)
             }
-            // Whoever gives the upload up is not kept from it by a question, which is answered with what is safe by now.
+            // A question does not hold up a removal that waits: it is answered with what is safe by now.
             Some(Holder { next: Some((_, Op::RemoveUpload { .. })), .. }) if matches!(op, Op::FindUpload { .. }) => {
                 Some(op)
             }

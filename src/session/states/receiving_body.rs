@@ -16,7 +16,7 @@ use crate::session::cx::{Cx, DiskPace};
 use crate::session::state::{AfterSaving, FinishingWrites, Part, PartFate, Receiving, Saving, Target};
 use crate::session::step::{Consumed, Step};
 use crate::transfer::{Checkpoints, Flush, Hasher, MinRate, Upload};
-use crate::upload::{DigestState, PartEnd, UploadState};
+use crate::upload::{DigestState, PartEnd, TAKEN_OVER, UploadState};
 
 /// What the store says of an upload that is opened.
 pub(super) struct Resumed {
@@ -158,7 +158,7 @@ impl Behavior for Box<Receiving> {
     }
 
     fn superseded(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
-        self.fail(Failure::Conflict("another request went on with this upload"), "superseded", common, cx)
+        self.fail(TAKEN_OVER, "superseded", common, cx)
     }
 
     fn end(self, reason: CloseReason, is_reset: bool, common: &mut Common, cx: &mut Cx<'_>) -> Step {

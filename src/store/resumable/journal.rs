@@ -20,7 +20,7 @@ use crate::store::resumable::index::Share;
 use crate::store::resumable::slot::{Slot, Status};
 use crate::store::upload::staged::Staged;
 use crate::store::upload::write::Uploads;
-use crate::upload::UploadId;
+use crate::upload::{TAKEN_OVER, UploadId};
 
 /// Does a write to the record wait until it is durable?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(crate) enum Sync {
 
 /// Another has opened the upload since.
 fn superseded() -> StoreError {
-    StoreError::refused(Failure::Conflict("another request went on with this upload"), "generation")
+    StoreError::refused(TAKEN_OVER, "generation")
 }
 
 impl Uploads {

@@ -15,7 +15,7 @@ async function sendInParts(item, address, headers) {
   const size = item.file.size, key = ['upload', address, size, item.file.lastModified, Object.keys(headers)].join(' ');
   let at = kept.read(key), safe = -1, most = 0, isOld = !!at;
   const hold = value => { at = value; safe = -1; kept.write(key, value); };
-  // Whoever cancels wants its bytes gone; whoever leaves the page does not.
+  // A cancelled upload is removed from the server; one that a closed page leaves behind is not.
   const forget = () => { if (at) fetch(at, { method: 'DELETE', headers: TUS }).catch(() => {}); hold(null); };
   item.discard = forget;
   for (let breaks = 0; breaks <= RETRIES; breaks++) {

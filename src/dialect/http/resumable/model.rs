@@ -54,7 +54,7 @@ pub(super) enum Wish {
     Append,
     /// To go on from there.
     Ask,
-    /// To show it to somebody.
+    /// To show the progress.
     Look,
     Cancel,
     /// More came than was announced: the upload is removed.

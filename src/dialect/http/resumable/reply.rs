@@ -106,7 +106,7 @@ impl Reply<'_> {
         }
     }
 
-    /// So many bytes are safe. Who has not read the last of these is told no more, as the upload may be long.
+    /// So many bytes are safe. A client that has not read the last of these is told no more, as the upload may be long.
     pub(super) fn interim_offset(&self, context: &mut Context<'_>) {
         if context.out.is_empty() && self.begin_interim(context) {
             self.offset(context);

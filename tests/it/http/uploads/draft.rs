@@ -23,6 +23,17 @@ fn ask(bench: &Bench, method: &str, url: &str, fields: &[&str], data: Option<&st
     bench.curl(&[&all[..], &[url]].concat())
 }
 
+/// Sends the last part, a file, from its offset: `/a` is then stored with all the bytes, and is removed again.
+#[track_caller]
+fn complete_with(bench: &Bench, url: &str, named: &str, (offset, part): (u64, &str), bytes: &[u8]) {
+    let at = format!("Upload-Offset: {offset}");
+    let fields = [named, "Upload-Complete: ?1", "Content-Type: application/partial-upload", &at];
+    let (status, said) = ask(bench, "PATCH", url, &fields, Some(part));
+    assert!(matches!(status, 200 | 201 | 204), "{said}");
+    bench.assert_stored("a", bytes);
+    fs::remove_file(bench.served("a")).expect("it is there");
+}
+
 /// The offset, once it is more than nothing.
 #[track_caller]
 fn offset(bench: &Bench, url: &str) -> u64 {
@@ -92,11 +103,7 @@ fn an_upload_in_parts_is_visible_at_its_end() {
         let (status, said) = ask(&bench, "PATCH", &url, &second, Some("1"));
         assert_eq!((status, field(&said, "Upload-Offset")), (204, Some("200000")), "{said}");
         assert!(!bench.served("a").exists(), "a part is never visible");
-        let third = [&*named, "Upload-Complete: ?1", partial, "Upload-Offset: 200000"];
-        let (status, said) = ask(&bench, "PATCH", &url, &third, Some("2"));
-        assert!(matches!(status, 200 | 201 | 204), "{said}");
-        bench.assert_stored("a", &bytes);
-        fs::remove_file(bench.served("a")).expect("it is there");
+        complete_with(&bench, &url, &named, (200_000, "2"), &bytes);
     }
     bench.link.end();
 }
@@ -119,12 +126,7 @@ fn an_upload_that_was_cut_goes_on() {
         let url = address(&bench, &said);
         let offset = offset(&bench, &url);
         fs::write(here.join("rest"), &bytes[usize::try_from(offset).expect("small")..]).expect("a file");
-        let at = format!("Upload-Offset: {offset}");
-        let fields = [&*named, "Upload-Complete: ?1", "Content-Type: application/partial-upload", &at];
-        let (status, said) = ask(&bench, "PATCH", &url, &fields, Some("rest"));
-        assert!(matches!(status, 200 | 201 | 204), "{said}");
-        bench.assert_stored("a", &bytes);
-        fs::remove_file(bench.served("a")).expect("it is there");
+        complete_with(&bench, &url, &named, (offset, "rest"), &bytes);
     }
     bench.link.end();
 }

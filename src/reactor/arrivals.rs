@@ -3,13 +3,13 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use crate::ids::ConnId;
 use crate::platform::{Platform, Readable, Store, Stream};
 use crate::reactor::accept::Newcomer;
 use crate::reactor::connections::{Arrival, Registration};
 use crate::reactor::parts::Reactor;
+use crate::reactor::timers::Deadline;
 use crate::wire::proxy_header::{self, Header};
 
 /// What became of a connection that is to begin with a header.
@@ -47,7 +47,7 @@ impl<P: Platform> Reactor<P> {
     }
 
     /// The header was not whole in time.
-    pub(super) fn arrival_expired(&mut self, id: ConnId, at: Instant) {
+    pub(super) fn arrival_expired(&mut self, id: ConnId, at: Deadline) {
         let Some(arrival) = self.connections.arrival_mut(id).filter(|arrival| arrival.timer == Some(at)) else {
             return;
         };

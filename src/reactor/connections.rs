@@ -2,7 +2,6 @@
 //! never reach the next connection in the same entry.
 
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use slab::Slab;
 
@@ -12,6 +11,7 @@ use crate::platform::{Readable, Stream};
 use crate::reactor::addresses::AddressShares;
 use crate::reactor::admission::Ticket;
 use crate::reactor::logging::LogQuota;
+use crate::reactor::timers::Deadline;
 use crate::session::Session;
 use crate::session::state::Name;
 
@@ -59,7 +59,7 @@ pub(super) struct Connection<S> {
     /// Its entry in the wait queue for slots.
     pub ticket: Option<Ticket>,
     /// The earliest entry this connection has in the timers.
-    pub timer: Option<Instant>,
+    pub timer: Option<Deadline>,
     pub unused: UnusedBytes,
     pub log_quota: LogQuota,
 }
@@ -100,7 +100,7 @@ pub(super) struct Arrival<S> {
     pub held: Vec<u8>,
     pub readable: Readable,
     pub registration: Registration,
-    pub timer: Option<Instant>,
+    pub timer: Option<Deadline>,
 }
 
 impl<S: Stream> Arrival<S> {

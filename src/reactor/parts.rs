@@ -82,7 +82,7 @@ impl<P: Platform> Reactor<P> {
             listeners: Listeners::new(listeners),
             guesses: Guesses::default(),
             scheduler: Scheduler::default(),
-            timers: Timers::default(),
+            timers: Timers::new(clock.now),
             contention_check_after: clock.now,
             locks: NameLocks::default(),
             uploads: UploadLocks::default(),
@@ -128,6 +128,11 @@ impl<P: Platform> Reactor<P> {
     /// Bytes of one entry of the slab, for the accounting of memory.
     pub const fn entry_bytes() -> usize {
         connections::entry_bytes::<P::Stream>()
+    }
+
+    /// Bytes of an idle connection: its entries in the slab and in the timers.
+    pub const fn idle_bytes() -> usize {
+        Self::entry_bytes() + Timers::ENTRY_BYTES
     }
 
     pub const fn counters(&self) -> &Counters {

@@ -4,18 +4,40 @@
 //! connection costs one change per timeout, not one per byte. Never reads a clock.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::num::NonZeroU64;
+use std::time::{Duration, Instant};
 
 use crate::ids::ConnId;
 
-#[derive(Debug, Default)]
+/// The time of an entry, in nanoseconds since the timers began, plus one: half of an `Instant`, as each idle
+/// connection has two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Deadline(NonZeroU64);
+
+#[derive(Debug)]
 pub(super) struct Timers {
-    entries: BTreeSet<(Instant, ConnId)>,
+    /// No deadline is before it.
+    origin: Instant,
+    entries: BTreeSet<(Deadline, ConnId)>,
 }
 
 impl Timers {
+    /// Bytes of an entry in a node of the tree that is half full, as nodes are where later deadlines follow.
+    pub(super) const ENTRY_BYTES: usize = 2 * size_of::<(Deadline, ConnId)>();
+
+    pub(super) const fn new(origin: Instant) -> Self {
+        Self { origin, entries: BTreeSet::new() }
+    }
+
+    fn deadline(&self, at: Instant) -> Deadline {
+        // The last deadline is 584 years after the first.
+        let ns = u64::try_from(at.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX);
+        Deadline(NonZeroU64::MIN.saturating_add(ns))
+    }
+
     /// Arms `id` if it is not armed for an earlier time; the connection keeps its entry in `armed`.
-    pub(super) fn arm(&mut self, id: ConnId, armed: &mut Option<Instant>, at: Instant) {
+    pub(super) fn arm(&mut self, id: ConnId, armed: &mut Option<Deadline>, at: Instant) {
+        let at = self.deadline(at);
         if armed.is_some_and(|armed| armed <= at) {
             return;
         }
@@ -24,13 +46,14 @@ impl Timers {
         *armed = Some(at);
     }
 
-    pub(super) fn disarm(&mut self, id: ConnId, armed: &mut Option<Instant>) {
+    pub(super) fn disarm(&mut self, id: ConnId, armed: &mut Option<Deadline>) {
         if let Some(at) = armed.take() {
             self.entries.remove(&(at, id));
         }
     }
 
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, ConnId)> {
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Deadline, ConnId)> {
+        let now = self.deadline(now);
         let first = self.entries.first().filter(|(at, _)| *at <= now)?;
         let first = *first;
         self.entries.remove(&first);
@@ -39,21 +62,20 @@ impl Timers {
 
     /// The earliest deadline of all.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.entries.first().map(|(at, _)| *at)
+        self.entries.first().map(|(at, _)| self.origin + Duration::from_nanos(at.0.get() - 1))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     // covers: R16
     #[test]
     #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
     fn a_connection_has_one_entry_and_it_is_the_earliest() {
         let (now, second) = (Instant::now(), Duration::from_secs(1));
-        let (mut timers, mut armed, id) = (Timers::default(), None, ConnId::new(1, 1));
+        let (mut timers, mut armed, id) = (Timers::new(now), None, ConnId::new(1, 1));
         timers.arm(id, &mut armed, now + 300 * second);
         for _ in 0..1000 {
             timers.arm(id, &mut armed, now + second);
@@ -61,7 +83,7 @@ mod tests {
         }
         assert_eq!((timers.entries.len(), timers.next()), (1, Some(now + second)));
         assert_eq!(timers.pop_due(now), None);
-        assert_eq!(timers.pop_due(now + second), Some((now + second, id)));
+        assert_eq!(timers.pop_due(now + second).map(|(_, due)| due), Some(id));
         timers.disarm(id, &mut armed);
         assert_eq!(timers.next(), None);
     }

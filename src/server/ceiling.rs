@@ -16,6 +16,8 @@ const ADDRESS_BYTES: usize = 128;
 /// Entries of timers, for each connection.
 const TIMERS_BYTES: usize = 256;
 
+const _: () = assert!(Reactor::<OsPlatform>::idle_bytes() <= 256, "the bound of an idle plain connection");
+
 /// Saturates.
 fn sum<const N: usize>(parts: [usize; N]) -> usize {
     parts.into_iter().fold(0, usize::saturating_add)

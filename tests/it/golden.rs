@@ -3,11 +3,12 @@
 //! hears, and what is stored, must not depend on any of that. And on the real platform ([`conformance`]),
 //! because memory can lie.
 //!
-//! The files in `tests/golden` are written so (escapes, in names too: \n \r \t \0 \\ \xNN):
+//! The files in `tests/golden` are written so (escapes, in names too: \n \r \t \0 \\ \xNN). What stands above
+//! the first title holds for every conversation of the file:
 //!
 //! ```text
 //! === title                begins a new server
-//! @ menu?list=choose       what it speaks (line, if not said)
+//! @ menu?list=choose       the dialect of the listener
 //! @ packets                every `<` line must have left in one send of its own
 //! @ every cut              cut everywhere, however many transcripts of HTTP there are
 //! @ secret WORD            this is asked of every client
@@ -45,7 +46,7 @@ use support::rig::{Mode, Rig};
 use world::{InMemory, World};
 
 /// One conversation.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Transcript {
     title: String,
     speaks: String,
@@ -57,6 +58,7 @@ struct Transcript {
     after: Vec<(String, Option<Vec<u8>>)>,
 }
 
+#[derive(Clone)]
 enum Step {
     Send(Vec<u8>),
     Finish,
@@ -123,20 +125,19 @@ impl Transcript {
             .map(|option| option.split_once('=').unwrap_or((option, "")))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        let kind: Kind = if kind.is_empty() { Kind::Line } else { kind.parse().expect("a dialect") };
+        let kind: Kind = kind.parse().expect("a dialect");
         Listening::new(kind, &options, 1_700_000_000).expect("good options")
     }
 }
 
 fn transcripts(file: &Path, text: &str) -> Vec<Transcript> {
+    let mut common = Transcript::default();
     let mut all: Vec<Transcript> = Vec::new();
     for (number, line) in text.lines().enumerate() {
         if let Some(title) = line.strip_prefix("=== ") {
-            all.push(Transcript { title: title.to_owned(), ..Transcript::default() });
-        } else if let Some(current) = all.last_mut()
-            && !line.is_empty()
-            && !line.starts_with('#')
-        {
+            all.push(Transcript { title: title.to_owned(), ..common.clone() });
+        } else if !line.is_empty() && !line.starts_with('#') {
+            let current = all.last_mut().unwrap_or(&mut common);
             let read = line.split_at_checked(2).and_then(|(kind, rest)| read_line(current, kind, rest));
             read.unwrap_or_else(|| panic!("{}, line {}: {line}", file.display(), number + 1));
         }

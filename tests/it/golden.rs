@@ -13,6 +13,9 @@
 //! @ every cut              cut everywhere, however many transcripts of HTTP there are
 //! @ secret WORD            this is asked of every client
 //! @ read-only              no change is taken
+//! @ smuggled               [`SMUGGLED`] follows the client's last piece; the server closes, and stores neither that
+//!                          nor /f
+//! @ not smuggled           takes this back
 //! = name content           a file that is there before
 //! > bytes                  the client sends; lines in a row are one piece, which may be cut anywhere
 //! > EOF                    the client closes its half (it sends nothing more)
@@ -53,6 +56,7 @@ struct Transcript {
     access: Access,
     packets: bool,
     every_cut: bool,
+    smuggled: bool,
     before: Vec<(String, Vec<u8>)>,
     steps: Vec<Step>,
     after: Vec<(String, Option<Vec<u8>>)>,
@@ -74,7 +78,22 @@ enum Step {
 /// HTTP's conversations are long, and there are many: each is cut at so many places.
 const CUTS_OF_HTTP: usize = 12;
 
+/// A request that must never be answered: the bytes before it can be read in two ways.
+const SMUGGLED: &[u8] = b"PUT /hidden HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nh";
+
 impl Transcript {
+    /// Writes `@ smuggled` out.
+    fn completed(mut self) -> Self {
+        if self.smuggled {
+            let last =
+                self.steps.iter_mut().rev().find_map(|step| if let Step::Send(b) = step { Some(b) } else { None });
+            last.expect("the client sends something").extend(SMUGGLED);
+            self.steps.push(Step::Closed);
+            self.after.extend([("f".to_owned(), None), ("hidden".to_owned(), None)]);
+        }
+        self
+    }
+
     /// One page of a listing holds as much as a slot does: with seven bytes that is one name.
     fn lists(&self) -> bool {
         let shows = |words: &[u8]| {
@@ -142,7 +161,7 @@ fn transcripts(file: &Path, text: &str) -> Vec<Transcript> {
             read.unwrap_or_else(|| panic!("{}, line {}: {line}", file.display(), number + 1));
         }
     }
-    all
+    all.into_iter().map(Transcript::completed).collect()
 }
 
 fn read_line(current: &mut Transcript, kind: &str, rest: &str) -> Option<()> {
@@ -153,6 +172,8 @@ fn read_line(current: &mut Transcript, kind: &str, rest: &str) -> Option<()> {
     match (kind, rest) {
         ("@ ", "packets") => current.packets = true,
         ("@ ", "every cut") => current.every_cut = true,
+        ("@ ", "smuggled") => current.smuggled = true,
+        ("@ ", "not smuggled") => current.smuggled = false,
         ("@ ", "read-only") => current.access = Access::new(None, true),
         ("@ ", secret) if secret.starts_with("secret ") => {
             current.access = Access::new(Some(unescape(&secret[7..])), false);

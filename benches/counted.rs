@@ -6,7 +6,8 @@
 
 use std::hint::black_box;
 
-use filewharf::config::{Access, Limits};
+use filewharf::access::Access;
+use filewharf::config::Limits;
 use filewharf::dialect::{Kind, Listening};
 use filewharf::wire::http::{head, target};
 use filewharf::wire::{key, line};

@@ -3,7 +3,8 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench ends at the first surprise")]
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use filewharf::config::{Access, Limits};
+use filewharf::access::Access;
+use filewharf::config::Limits;
 
 use support::rig::{Mode, Peer, Rig};
 

@@ -30,6 +30,24 @@ impl Utc {
         Self { year: era * 400 + year + late, month, day, second: seconds.rem_euclid(86_400) }
     }
 
+    /// Reads a day, `2001-09-09`: the second at which it begins, since 1970. `None` for a day that the calendar does not
+    /// have, and for one before 1970.
+    pub fn parse_day(text: &str) -> Option<u64> {
+        let mut parts = text.splitn(3, '-').zip([4, 2, 2]).map(|(part, digits)| {
+            let is_number = part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit());
+            part.parse::<i64>().ok().filter(|_| is_number)
+        });
+        let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+        // As in `new`, backwards.
+        let from_march = if month > 2 { year } else { year - 1 };
+        let (era, year_of_era) = (from_march.div_euclid(400), from_march.rem_euclid(400));
+        let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+        let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
+        let found = Self::new(days * 86_400);
+        ((found.year, found.month, found.day) == (year, month, day)).then_some(())?;
+        u64::try_from(days * 86_400).ok()
+    }
+
     /// As `2001-09-09 01:46`, for people.
     pub fn to_the_minute(&self) -> String {
         let Self { year, month, day, second } = self;
@@ -48,6 +66,27 @@ impl fmt::Display for Utc {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_day_is_read_as_it_is_written_and_nothing_else_is() {
+        for second in (0..200_000).map(|day| day * 86_400) {
+            let written = Utc::new(second).to_string();
+            assert_eq!(Utc::parse_day(&written[..10]), u64::try_from(second).ok(), "{written}");
+        }
+        for bad in [
+            "",
+            "2027",
+            "2027-1-31",
+            "2027-02-29",
+            "2027-13-01",
+            "2027-00-01",
+            "1969-12-31",
+            "2027-01-31Z",
+            "+027-01-01",
+        ] {
+            assert_eq!(Utc::parse_day(bad), None, "{bad}");
+        }
+    }
 
     // covers: L8
     #[test]

@@ -5,11 +5,8 @@
 
 mod networks;
 
-use std::fmt;
 use std::time::Duration;
 
-use crate::command::Command;
-use crate::error::Failure;
 use crate::object::Durability;
 
 pub use networks::{NetworkError, Networks};
@@ -265,54 +262,6 @@ impl Default for StoreConfig {
             portable: false,
             shared: false,
         }
-    }
-}
-
-/// Who may do what, decided in one place before any command reaches the store.
-#[derive(Clone, Default)]
-pub struct Access {
-    secret: Option<Box<[u8]>>,
-    read_only: bool,
-}
-
-impl Access {
-    /// `secret`: asked of every client of a dialect that can carry one. `read_only`: no change is
-    /// accepted.
-    pub fn new(secret: Option<Vec<u8>>, read_only: bool) -> Self {
-        Self { secret: secret.map(Vec::into_boxed_slice), read_only }
-    }
-
-    /// True if a client must show a secret.
-    pub const fn needs_secret(&self) -> bool {
-        self.secret.is_some()
-    }
-
-    /// True if this is the secret. Takes the same time wherever the first difference is.
-    pub fn admits(&self, offered: &[u8]) -> bool {
-        self.secret.as_ref().is_none_or(|secret| bool::from(subtle::ConstantTimeEq::ct_eq(&**secret, offered)))
-    }
-
-    /// True if every change is refused.
-    pub const fn is_read_only(&self) -> bool {
-        self.read_only
-    }
-
-    /// Refuses a command that may not run at all.
-    pub fn permits(&self, command: &Command) -> Result<(), Failure> {
-        if self.read_only && command.is_change() {
-            return Err(Failure::Denied("this server is read-only"));
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Access {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The secret itself must never reach a log.
-        f.debug_struct("Access")
-            .field("needs_secret", &self.needs_secret())
-            .field("read_only", &self.read_only)
-            .finish()
     }
 }
 

@@ -24,12 +24,13 @@
 //! |---|---|---|
 //! | 0 | [`ids`] [`error`] [`object`] [`command`] [`config`] [`counters`] [`calendar`] [`upload`] | words |
 //! | 1 | [`buffer`] [`wire`] | held bytes; byte grammars |
-//! | 2 | [`dialect`] [`transfer`] [`platform`] | meaning; accounting of one body; the ports |
-//! | 3 | [`session`] | the state machine of one connection |
-//! | 4 | [`reactor`] | the loop |
-//! | 5 | [`os`] | system calls for sockets, events and the clock; the only `unsafe` code |
-//! | 6 | [`store`] | system calls for files, and the worker threads |
-//! | 7 | [`server`] [`client`] [`cli`] | front doors |
+//! | 2 | [`access`] | who may do what |
+//! | 3 | [`dialect`] [`transfer`] [`platform`] | meaning; accounting of one body; the ports |
+//! | 4 | [`session`] | the state machine of one connection |
+//! | 5 | [`reactor`] | the loop |
+//! | 6 | [`os`] | system calls for sockets, events and the clock; the only `unsafe` code |
+//! | 7 | [`store`] | system calls for files, and the worker threads |
+//! | 8 | [`server`] [`client`] [`cli`] | front doors |
 //!
 //! A module imports only from its own layer and those above it in this table; a test reads the
 //! `use` lines.
@@ -46,6 +47,8 @@ pub use server::Server;
 
 // Internals: public only for the program, tests, benches and the simulator. They may change in any release, so the
 // documentation does not show them and `missing_docs` is not asked of them.
+#[doc(hidden)]
+pub mod access;
 #[doc(hidden)]
 pub mod buffer;
 #[doc(hidden)]

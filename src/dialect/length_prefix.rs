@@ -214,6 +214,8 @@ impl LengthPrefix {
             out: &mut said,
             limits: context.limits,
             access: context.access,
+            caller: context.caller.clone(),
+            client: context.client,
             phase: context.phase,
             wall_clock_s: context.wall_clock_s,
             counters: context.counters,
@@ -223,6 +225,7 @@ impl LengthPrefix {
         };
         let action = run(&mut self.line, &mut inner);
         (context.refused, context.wrong_secret) = (inner.refused, inner.wrong_secret);
+        context.caller = inner.caller;
         let end = said.iter().position(|byte| *byte == b'\n').unwrap_or(said.len());
         frames::write_message(&said[..end], context.out);
         frames::write_message(said.get(end + 1..).unwrap_or_default(), context.out);

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::access::Caller;
 use crate::command::{Answer, Append, Command, Ends, Put};
 use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Phase, Protocol};
 use crate::dialect::spec::{Dialect, Secret, Traits};
@@ -57,11 +58,18 @@ impl Dialect for Listener {
 
 #[derive(Debug, Default)]
 pub struct Line {
-    /// The peer has shown the secret.
-    is_admitted: bool,
+    /// `None` for most connections.
+    kept: Option<Box<Kept>>,
+    exchange: Exchange,
+}
+
+/// What is kept from one request to the next.
+#[derive(Debug, Default)]
+struct Kept {
+    /// Who the peer has shown to be.
+    caller: Caller,
     /// Malformed requests in a row.
     malformed: u32,
-    exchange: Exchange,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +110,9 @@ impl Line {
             Err(failure) if text.is_empty() => return refuse(failure, None, context, Action::Next),
             Err(failure) => return refuse(failure, None, context, Action::Close(CloseReason::Malformed)),
         };
+        if let Some(kept) = self.kept.as_ref().filter(|kept| !kept.caller.is_anybody()) {
+            context.caller = kept.caller.clone();
+        }
         if request.verb == "QUIT" {
             context.out.extend_from_slice(b"OK 0\n");
             return Action::Close(CloseReason::Finished);
@@ -137,20 +148,23 @@ impl Line {
     /// A line of one byte costs a reply and a line of the log: not again and again.
     fn limit_malformed(&mut self, action: Action, context: &Context<'_>) -> Action {
         if !matches!(context.refused, Some(Failure::Malformed(_))) {
-            self.malformed = 0;
+            if let Some(kept) = &mut self.kept {
+                kept.malformed = 0;
+            }
             return action;
         }
-        self.malformed += 1;
-        if self.malformed < context.limits.malformed_lines_max { action } else { Action::Close(CloseReason::Malformed) }
+        let kept = self.kept.get_or_insert_default();
+        kept.malformed += 1;
+        if kept.malformed < context.limits.malformed_lines_max { action } else { Action::Close(CloseReason::Malformed) }
     }
 
     fn admitted(&self, context: &Context<'_>) -> bool {
-        self.is_admitted || !context.access.needs_secret()
+        !context.access.needs_secret() || self.kept.as_ref().is_some_and(|kept| !kept.caller.is_anybody())
     }
 
     fn auth(&mut self, secret: &[u8], context: &mut Context<'_>) -> Action {
-        if context.access.admits(secret) {
-            self.is_admitted = true;
+        if let Some(caller) = context.access.admit(secret, context.wall_clock_s) {
+            self.kept.get_or_insert_default().caller = caller;
             context.out.extend_from_slice(b"OK 0\n");
             return Action::Next;
         }

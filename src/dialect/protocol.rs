@@ -4,11 +4,13 @@
 //! (bytes to send, and one [`Action`]). Everything about a conversation is decided there; the session only obeys. A
 //! protocol never sees a socket, a file or a clock.
 
+use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::access::{Access, Caller, Rights};
 use crate::command::{Answer, Command, Put};
-use crate::config::{Access, Limits};
+use crate::config::Limits;
 use crate::counters::Counters;
 use crate::error::{CloseReason, Failure};
 use crate::object::Key;
@@ -68,6 +70,11 @@ pub struct Context<'a> {
     pub out: &'a mut Vec<u8>,
     pub limits: &'a Limits,
     pub access: &'a Access,
+    /// Who sent the request. A protocol that is shown credentials sets it for each request that it decodes; before, it
+    /// is what the connection itself proves.
+    pub caller: Caller,
+    /// The address of the client that sent the request.
+    pub client: IpAddr,
     pub phase: Phase,
     /// In seconds since 1970.
     pub wall_clock_s: u64,
@@ -85,6 +92,11 @@ impl Context<'_> {
     /// Fails where new requests are refused because the server is ending.
     pub fn check_serving(&self) -> Result<(), Failure> {
         if self.phase == Phase::Serving { Ok(()) } else { Err(Failure::Draining) }
+    }
+
+    /// What the caller may do with this name.
+    pub fn rights(&self, key: &Key) -> Rights {
+        self.access.rights(&self.caller, self.client, key)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A place to speak for the tests of single protocols. Not part of the program.
 
-use crate::config::{Access, Limits};
+use crate::access::{Access, Caller};
+use crate::config::Limits;
 use crate::counters::Counters;
 use crate::dialect::protocol::{Context, Phase};
 use crate::error::Failure;
@@ -24,6 +25,8 @@ pub(super) fn call_protocol<R>(phase: Phase, access: &Access, call: impl FnOnce(
         out: &mut said,
         limits: &limits,
         access,
+        caller: Caller::ANYBODY,
+        client: [127, 0, 0, 1].into(),
         phase,
         wall_clock_s: 0,
         counters: &counters,

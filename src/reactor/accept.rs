@@ -76,7 +76,7 @@ impl<P: Platform> Reactor<P> {
     pub(super) fn welcome(&mut self, mut stream: P::Stream, newcomer: Newcomer) {
         let (env, peer, place) = (&mut self.env, newcomer.peer, newcomer.place);
         let listening = &self.listeners.states[newcomer.listener].listening;
-        let wait = match env.access.needs_secret() && listening.kind().traits().secret != Secret::Unknown {
+        let wait = match env.access.takes_credentials() && listening.kind().traits().secret != Secret::Unknown {
             true => self.guesses.wait(ClientAddress::of(peer), env.clock.now, &env.limits),
             false => Some(Duration::ZERO),
         };

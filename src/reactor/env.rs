@@ -1,7 +1,8 @@
 //! What every call of a session is lent: time, bounds, chunks, counters, reports.
 
+use crate::access::Access;
 use crate::buffer::ChunkPool;
-use crate::config::{Access, Limits};
+use crate::config::Limits;
 use crate::counters::Counters;
 use crate::dialect::Phase;
 use crate::reactor::admission::Admission;

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use crate::access::Access;
 use crate::buffer::ChunkPool;
-use crate::config::{Access, Limits};
+use crate::config::Limits;
 use crate::counters::{Counters, Health};
 use crate::dialect::{Kind, Phase};
 use crate::ids::ConnId;

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Access, Limits, StoreConfig};
+use crate::access::Access;
+use crate::config::{Limits, StoreConfig};
 use crate::dialect::Listening;
 use crate::os::event_queue::{Control, EventQueue};
 use crate::os::{net, process};

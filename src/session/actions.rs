@@ -5,11 +5,9 @@ use std::borrow::Cow;
 use crate::command::{Command, Put};
 use crate::dialect::Action;
 use crate::error::{CloseReason, Failure};
-use crate::object::Key;
 use crate::platform::Op;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
-use crate::session::report::Request;
 use crate::session::state::{
     AwaitHeader, Discarding, Executing, Opening, Pausing, SendingPart, SendingReply, SlotRequest,
 };
@@ -51,9 +49,23 @@ impl Common {
     }
 
     fn start(&mut self, command: Command, cx: &mut Cx<'_>) -> Step {
-        if let Err(failure) = self.permits(&command, cx) {
-            return Step::refuse(failure, failure.words());
+        let command = match self.permit(command, cx) {
+            Ok(command) => command,
+            Err(failure) => return Step::refuse(failure, failure.words()),
+        };
+        if let Some(id) = Self::unchecked_upload(&command, cx) {
+            self.find_upload(id);
+            return Step::enter(Executing::Check(Box::new(command)));
         }
+        if let (Some(_), Command::Stat { key }) = (cx.access.rules(), &command) {
+            self.data.ops.push_back(Op::Stat { key: key.clone() });
+            return Step::enter(Executing::Filter(Box::new(command)));
+        }
+        self.run(command)
+    }
+
+    /// Gives a command to the store that may run.
+    pub(super) fn run(&mut self, command: Command) -> Step {
         let op = match command {
             Command::Append(_) | Command::Put(_) | Command::List { .. } => {
                 return Step::NeedSlot(SlotRequest::Command(command));
@@ -70,25 +82,30 @@ impl Common {
             Command::Rename { from, to, precondition } => Op::Rename { from, to, precondition },
         };
         self.data.ops.push_back(op);
-        Step::enter(Executing)
+        Step::enter(Executing::Tell)
+    }
+
+    /// Lists a directory; there is a slot.
+    pub(super) fn list(&mut self, command: Command, cx: &Cx<'_>) -> Step {
+        let Command::List { key, after, limit, digests } = command else { return self.run(command) };
+        let bytes_max = cx.limits.chunk_bytes * cx.limits.chunks_per_slot;
+        let executing = match cx.access.rules() {
+            None => Executing::Tell,
+            Some(_) => Executing::Filter(Box::new(Command::List { key: key.clone(), after: None, limit, digests })),
+        };
+        self.data.ops.push_back(Op::List { key, after, limit, bytes_max, digests });
+        Step::enter(executing)
     }
 
     fn start_store(&mut self, put: Put, content: Vec<u8>, cx: &mut Cx<'_>) -> Step {
-        if let Err(failure) = self.permits(&Command::Put(put.clone()), cx) {
-            return Step::refuse(failure, failure.words());
-        }
+        let put = match self.permit(Command::Put(put), cx) {
+            Ok(Command::Put(put)) => put,
+            Ok(_) => return self.fail_inside("an upload became another command", cx),
+            Err(failure) => return Step::refuse(failure, failure.words()),
+        };
         self.body_is_complete(cx.now);
         self.count_bytes(content.len() as u64);
         cx.counters.bytes_in += content.len() as u64;
         Step::NeedSlot(SlotRequest::Store(put, content))
-    }
-
-    /// Opens the report of a request, and checks whether it is allowed.
-    fn permits(&mut self, command: &Command, cx: &Cx<'_>) -> Result<(), Failure> {
-        if self.data.request.is_none() {
-            let (word, key) = (command.word(), command.key().cloned().unwrap_or_else(Key::root));
-            self.data.request = Some(Request::new(word, key, cx.now));
-        }
-        cx.access.permits(command)
     }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use crate::access::Caller;
 use crate::buffer::Chunk;
 use crate::config::Limits;
 use crate::dialect::{AnyProtocol, Context, Kind, Protocol};
@@ -79,6 +80,10 @@ impl Common {
         cx.counters.states[from as usize] -= 1;
         cx.counters.states[to as usize] += 1;
         self.name = to;
+        if to == Name::AwaitHeader && !self.data.caller.is_anybody() {
+            // The next request has to prove its caller anew.
+            self.data.caller = Caller::ANYBODY;
+        }
         self.entered = cx.now;
         self.active = cx.now;
         self.is_unseen = true;
@@ -213,10 +218,13 @@ impl Common {
     ) -> (R, Option<Failure>) {
         debug_assert!(cx.counters.agree(), "a dialect would send wrong figures: {:?}", cx.counters);
         let mut notes = Vec::new();
+        let caller = std::mem::take(&mut self.data.caller);
         let mut context = Context {
             out: self.data.outbox.text(),
             limits: cx.limits,
             access: cx.access,
+            caller,
+            client: self.peer.ip(),
             phase: cx.phase,
             wall_clock_s: cx.wall_clock_s,
             counters: cx.counters,
@@ -225,11 +233,12 @@ impl Common {
             notes: &mut notes,
         };
         let result = run(self.dialect.protocol(), &mut context);
-        let refused = context.refused;
+        let (refused, caller) = (context.refused, context.caller);
         if context.wrong_secret {
             self.wrong_secrets = self.wrong_secrets.saturating_add(1);
             self.has_new_wrong_secret = true;
         }
+        self.data.caller = caller;
         let kind = self.dialect.kind();
         if kind != self.counted_as {
             // Only now has the peer shown what it speaks.

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use crate::access::Access;
 use crate::buffer::ChunkPool;
-use crate::config::{Access, Limits};
+use crate::config::Limits;
 use crate::counters::Counters;
 use crate::dialect::Phase;
 use crate::session::report::Report;

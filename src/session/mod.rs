@@ -31,6 +31,7 @@ mod actions;
 mod behavior;
 mod common;
 mod cx;
+mod permission;
 mod report;
 mod reporting;
 mod request_data;
@@ -95,7 +96,7 @@ impl Session {
     /// Tells the present state about an event, and does what follows until a state goes on.
     fn advance(&mut self, cx: &mut Cx<'_>, event: impl FnOnce(State, &mut Common, &mut Cx<'_>) -> Step) {
         // What stands here meanwhile is never seen.
-        let state = std::mem::replace(&mut self.state, State::Executing(state::Executing));
+        let state = std::mem::replace(&mut self.state, State::Executing(state::Executing::Tell));
         let step = event(state, &mut self.common, cx);
         self.state = match step {
             Step::Stay(state) => state,

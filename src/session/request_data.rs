@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
+use crate::access::Caller;
 use crate::buffer::Outbox;
 use crate::platform::Op;
 use crate::session::report::{Request, SentSegments};
@@ -19,6 +20,8 @@ pub struct RequestData {
     pub(super) ops: VecDeque<Op>,
     /// Chunks that may still be taken.
     pub(super) credits: usize,
+    /// Who sent the request.
+    pub(super) caller: Caller,
     pub(super) request: Option<Request>,
     pub(super) segments: Option<Box<SentSegments>>,
     /// When the dialect was last told of a silence.
@@ -33,6 +36,7 @@ impl RequestData {
         outbox: Outbox::EMPTY,
         ops: VecDeque::new(),
         credits: 0,
+        caller: Caller::ANYBODY,
         request: None,
         segments: None,
         silence_told: None,
@@ -52,7 +56,8 @@ impl LazyRequestData {
     /// before that is over.
     pub(super) fn rest(&mut self, active: Instant, pool: &mut RequestDataPool) {
         let told_before = self.silence_told.is_none_or(|told| told <= active);
-        let RequestData { inbox, outbox, ops, credits, request, segments, silence_told: _, sent: _ } = &**self;
+        let RequestData { inbox, outbox, ops, credits, caller: _, request, segments, silence_told: _, sent: _ } =
+            &**self;
         if told_before
             && inbox.is_empty()
             && outbox.is_empty()
@@ -64,6 +69,7 @@ impl LazyRequestData {
             && pool.0.len() < POOL_MAX
         {
             data.silence_told = None;
+            data.caller = Caller::ANYBODY;
             pool.0.push(data);
         }
     }

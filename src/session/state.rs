@@ -119,8 +119,16 @@ pub enum Opening {
     Open,
 }
 
+/// What becomes of the answer.
 #[derive(Debug)]
-pub struct Executing;
+pub enum Executing {
+    /// It is told.
+    Tell,
+    /// It is told less what the caller may not see: the answer to this listing, or question.
+    Filter(Box<Command>),
+    /// It has the name of an upload. If the caller may store under that, this runs.
+    Check(Box<Command>),
+}
 
 /// An upload under way.
 #[derive(Debug)]

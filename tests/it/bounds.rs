@@ -6,8 +6,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use filewharf::Server;
+use filewharf::access::Access;
 use filewharf::buffer::Outbox;
-use filewharf::config::{Access, Limits};
+use filewharf::config::Limits;
 use filewharf::dialect::{Kind, Listening};
 use filewharf::error::CloseReason;
 use filewharf::ids::FileId;

@@ -4,7 +4,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use filewharf::config::{Access, Limits};
+use filewharf::access::Access;
+use filewharf::config::Limits;
 use filewharf::counters::{Counters, Queued};
 use filewharf::dialect::{Kind, Listening};
 use filewharf::error::{CloseReason, Failure};

@@ -6,7 +6,8 @@ use std::cell::RefCell;
 use std::sync::Once;
 use std::time::Duration;
 
-use filewharf::config::{Access, Limits};
+use filewharf::access::Access;
+use filewharf::config::Limits;
 use filewharf::dialect::{Kind, Listening};
 use filewharf::error::CloseReason;
 use log::{LevelFilter, Log, Metadata, Record};

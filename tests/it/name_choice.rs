@@ -1,7 +1,8 @@
 //! What takes more than one connection of the `name-choice` dialect, or shows only in the
 //! counters.
 
-use filewharf::config::{Access, Limits};
+use filewharf::access::Access;
+use filewharf::config::Limits;
 use filewharf::dialect::{Kind, Listening};
 use filewharf::platform::Counters;
 use std::time::Duration;

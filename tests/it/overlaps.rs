@@ -1,7 +1,8 @@
 //! Changes of one name that overlap: they happen in the order in which they had come in full, however
 //! long the store takes for each of their parts.
 
-use filewharf::config::{Access, Limits};
+use filewharf::access::Access;
+use filewharf::config::Limits;
 use filewharf::object::Durability;
 
 use support::client::{Running, assert_same, content, random};

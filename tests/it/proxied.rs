@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use filewharf::config::{Access, Limits};
+use filewharf::access::Access;
+use filewharf::config::Limits;
 use filewharf::dialect::{Kind, Listening};
 
 use support::rig::{Mode, Peer, Rig};

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use filewharf::config::{Access, Limits};
+use filewharf::access::Access;
+use filewharf::config::Limits;
 use filewharf::dialect::{Kind, Listening};
 use filewharf::session::state::Name;
 

@@ -1,6 +1,7 @@
 //! Clients that come, ask one thing and go, and those who come and wait.
 
-use filewharf::config::{Access, Limits};
+use filewharf::access::Access;
+use filewharf::config::Limits;
 use filewharf::dialect::{Kind, Listening};
 
 use support::rig::{Mode, Rig};

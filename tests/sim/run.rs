@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Instant;
 
-use filewharf::config::Access;
+use filewharf::access::Access;
 use filewharf::platform::Signal;
 use filewharf::reactor::{Reactor, Setup};
 use filewharf::server::Ceiling;

@@ -81,7 +81,7 @@ impl fmt::Debug for HeadCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Access;
+    use crate::access::Access;
     use crate::dialect::http::{Http, Listener};
     use crate::dialect::protocol::{Action, Phase, Protocol as _};
     use crate::dialect::testing::call_protocol;

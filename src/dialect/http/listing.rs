@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use crate::access::Rights;
 use crate::command::Command;
 use crate::counters::Health;
 use crate::dialect::http::index;
@@ -105,7 +106,7 @@ impl List {
     fn send_part(&mut self, listing: &Listing, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
         let is_page = self.format == ListingFormat::Page;
         let is_first = self.names_sent.is_none();
-        let writable = !context.access.is_read_only() && context.counters.health == Health::Good;
+        let writable = context.rights(&self.key).has(Rights::CREATE) && context.counters.health == Health::Good;
         let Self { key: dir, after, limit, .. } = &*self;
         let mut page = Page { dir, after: after.as_deref(), writable, limit: *limit, empty: false, next: None };
         let mut text = String::new();

@@ -139,7 +139,7 @@ impl Http {
 
     /// The command of a head that came before, byte for byte, where that is all that it depends on.
     fn begin_cached(&mut self, input: &[u8], context: &Context<'_>) -> Option<Action> {
-        if context.phase != Phase::Serving || context.access.needs_secret() {
+        if context.phase != Phase::Serving || context.access.takes_credentials() {
             return None;
         }
         let exchange = self.listener.head_cache.find(input)?;
@@ -156,7 +156,7 @@ impl Http {
             && let Request::Get(get) = &exchange.request
             && get.is_plain()
             && is_bodyless(head)
-            && !context.access.needs_secret()
+            && !context.access.takes_credentials()
         {
             self.listener.head_cache.record(bytes, exchange);
         }
@@ -290,7 +290,7 @@ impl Protocol for Http {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Access;
+    use crate::access::Access;
     use crate::dialect::testing::call_protocol;
     use crate::object::{Etag, Meta};
 

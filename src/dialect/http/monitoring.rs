@@ -1,9 +1,12 @@
 //! `/.filewharf/health` and `/.filewharf/metrics`. No file can be stored under that prefix, and neither waits for
 //! a disk.
 
+use crate::access::{DENIED, Rights};
 use crate::counters::Health;
 use crate::dialect::http::response::ResponseMeta;
 use crate::dialect::protocol::{Action, Context, Phase};
+use crate::error::Failure;
+use crate::object::Key;
 use crate::wire::http::head::{Head, Method};
 use crate::wire::metrics;
 
@@ -23,17 +26,25 @@ pub(super) fn health(head: &Head<'_>, response: &ResponseMeta, context: &mut Con
     Some(response.next_action())
 }
 
-/// The counters for Prometheus, if the head asks for them.
-pub(super) fn metrics(head: &Head<'_>, response: &ResponseMeta, context: &mut Context<'_>) -> Option<Action> {
+/// The counters for Prometheus, if the head asks for them. With an access file, those who may read the whole folder
+/// may read them.
+pub(super) fn metrics(
+    head: &Head<'_>,
+    response: &ResponseMeta,
+    context: &mut Context<'_>,
+) -> Result<Option<Action>, Failure> {
     if !is_read_of("/.filewharf/metrics", head) {
-        return None;
+        return Ok(None);
+    }
+    if context.access.rules().is_some() && !context.rights(&Key::root()).has(Rights::READ) {
+        return Err(if context.caller.is_anybody() { Failure::Unauthorized } else { DENIED });
     }
     let mut text = Vec::new();
     metrics::write(context.counters, &mut text);
     response.head(200, context);
     context.out.extend_from_slice(b"Cache-Control: no-store\r\n");
     response.content(metrics::CONTENT_TYPE, &text, context);
-    Some(response.next_action())
+    Ok(Some(response.next_action()))
 }
 
 fn is_read_of(path: &str, head: &Head<'_>) -> bool {

@@ -77,8 +77,10 @@ fn without_body(
     if head.method == Method::Options {
         return Err(options::respond(head, response, context));
     }
-    if let Some(action) = monitoring::metrics(head, response, context) {
-        return Err(action);
+    match monitoring::metrics(head, response, context) {
+        Ok(None) => {}
+        Ok(Some(action)) => return Err(action),
+        Err(failure) => return Err(response.refuse(failure, None, context)),
     }
     if context.phase == Phase::Draining {
         return Err(response.refuse_and_close(Failure::Draining, CloseReason::Drained, context));
@@ -179,6 +181,24 @@ fn of_resumable(
     (resumable, action)
 }
 
+/// Finds out who sent the request. Credentials that are wrong are refused also where none are needed: the client means
+/// to be somebody.
+fn authenticate(head: &Head<'_>, context: &mut Context<'_>) -> Result<(), Failure> {
+    if !context.access.takes_credentials() {
+        return Ok(());
+    }
+    let Some(value) = head.fields.authorization else {
+        return if context.access.needs_secret() { Err(Failure::Unauthorized) } else { Ok(()) };
+    };
+    let secret = basic::secret(value).ok_or(Failure::Unauthorized)?;
+    let Some(caller) = context.access.admit(&secret, context.wall_clock_s) else {
+        context.wrong_secret = true;
+        return Err(Failure::Unauthorized);
+    };
+    context.caller = caller;
+    Ok(())
+}
+
 /// What must hold of every request.
 fn permit(head: &Head<'_>, policy: &Policy, response: &ResponseMeta, context: &mut Context<'_>) -> Result<(), Failure> {
     if !policy.answers_for(head.fields.host) {
@@ -188,13 +208,7 @@ fn permit(head: &Head<'_>, policy: &Policy, response: &ResponseMeta, context: &m
     if head.method == Method::Options {
         return Ok(());
     }
-    if context.access.needs_secret() {
-        let secret = head.fields.authorization.and_then(basic::secret).ok_or(Failure::Unauthorized)?;
-        if !context.access.admits(&secret) {
-            context.wrong_secret = true;
-            return Err(Failure::Unauthorized);
-        }
-    }
+    authenticate(head, context)?;
     let is_read = matches!(head.method, Method::Get | Method::Head);
     if !is_read && head.fields.sec_fetch_site == Some("cross-site") && !response.permits_origin() {
         return Err(Failure::Denied("a page of another site may change nothing here, unless --cors permits it"));

@@ -313,7 +313,7 @@ fn now_s(context: &Context<'_>) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Access;
+    use crate::access::Access;
     use crate::dialect::protocol::Phase;
     use crate::dialect::testing::call_protocol;
     use crate::object::Etag;

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::text::Greeting;
 use super::*;
-use crate::config::Access;
+use crate::access::Access;
 use crate::dialect::Phase;
 use crate::dialect::testing::{self, Called};
 

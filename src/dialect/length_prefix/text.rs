@@ -108,7 +108,7 @@ pub(super) fn request_in<'a>(text: &'a [u8], context: &Context<'_>) -> Option<&'
         return None;
     }
     if line.starts_with(b"AUTH ") {
-        return context.access.needs_secret().then_some(line);
+        return context.access.takes_credentials().then_some(line);
     }
     let request = grammar::request(line).ok()?;
     let is_request = match (request.verb, request.word) {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::Access;
+use crate::access::Access;
 use crate::dialect::testing::{self, Called};
 use crate::object::{Durability, Etag, Meta, Placed, Stored};
 

@@ -13,9 +13,7 @@ use crate::platform::{Op, Source};
 use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
-use crate::session::state::{
-    AwaitHeader, Committing, Executing, Opening, Receiving, Sending, SlotRequest, Supply, Target,
-};
+use crate::session::state::{AwaitHeader, Committing, Opening, Receiving, Sending, SlotRequest, Supply, Target};
 use crate::session::step::Step;
 use crate::transfer::MinRate;
 
@@ -83,11 +81,7 @@ impl SlotRequest {
                 common.data.ops.push_back(Op::Create(put.clone()));
                 Step::enter(Opening::Create(Box::new(put)))
             }
-            Self::Command(Command::List { key, after, limit, digests }) => {
-                let bytes_max = cx.limits.chunk_bytes * cx.limits.chunks_per_slot;
-                common.data.ops.push_back(Op::List { key, after, limit, bytes_max, digests });
-                Step::enter(Executing)
-            }
+            Self::Command(command @ Command::List { .. }) => common.list(command, cx),
             Self::Command(Command::Append(append)) => {
                 let Append { upload, len, ends, is_verified } = *append;
                 common.data.ops.push_back(Op::OpenUpload { upload, len, client: ClientAddress::of(common.peer) });
@@ -95,7 +89,12 @@ impl SlotRequest {
             }
             Self::Command(command) => Step::Obey(Action::Run(command)),
             Self::Gather => Step::enter(AwaitHeader { since: Some(cx.now) }),
-            Self::Store(put, content) => {
+            Self::Store(mut put, content) => {
+                // The rules may be others than before it waited.
+                match common.permit_commit(put.key, put.precondition, false, cx) {
+                    Ok((key, precondition)) => (put.key, put.precondition) = (key, precondition),
+                    Err(failure) => return Step::refuse(failure, failure.words()),
+                }
                 // The content is on the slot's account, as one of its chunks.
                 common.data.credits -= 1;
                 common.data.ops.push_back(Op::Store { put, chunk: Chunk::holding(content) });

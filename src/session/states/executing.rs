@@ -14,13 +14,27 @@ impl Behavior for Executing {
 
     fn completed(self, done: Completion, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         common.give_back(done.chunk, cx);
-        let answer = match done.result {
-            Ok(Outcome::Listed(listing)) => Answer::Listed(listing),
-            Ok(Outcome::Found(node)) => Answer::Found(node),
-            Ok(Outcome::UploadFound(state)) => Answer::UploadFound(state),
-            Ok(Outcome::Deleted | Outcome::Made | Outcome::Renamed | Outcome::UploadRemoved) => Answer::Done,
-            Ok(_) => return Step::stay(self),
-            Err(error) => return error.into(),
+        let outcome = match (done.result, self) {
+            (Ok(Outcome::UploadFound(state)), Self::Check(command)) => {
+                return common.run_if_permitted(*command, &state.put.key, cx);
+            }
+            (Ok(outcome @ (Outcome::Listed(_) | Outcome::Found(_))), Self::Filter(asked)) => {
+                match common.filter(*asked, outcome, cx) {
+                    Ok(outcome) => outcome,
+                    Err(step) => return step,
+                }
+            }
+            (Ok(outcome), Self::Tell) => outcome,
+            // An operation of the request before this one.
+            (Ok(_), executing) => return Step::stay(executing),
+            (Err(error), _) => return error.into(),
+        };
+        let answer = match outcome {
+            Outcome::Listed(listing) => Answer::Listed(listing),
+            Outcome::Found(node) => Answer::Found(node),
+            Outcome::UploadFound(state) => Answer::UploadFound(state),
+            Outcome::Deleted | Outcome::Made | Outcome::Renamed | Outcome::UploadRemoved => Answer::Done,
+            _ => return Step::stay(Self::Tell),
         };
         let action = common.with_protocol(cx, |protocol, context| protocol.answered(Ok(answer), context));
         if let Action::Run(_) | Action::Store(..) = action {

@@ -1,6 +1,7 @@
 //! The body is complete: once every write has ended, it is verified and committed.
 
 use crate::error::{CloseReason, Failure};
+use crate::object::Precondition;
 use crate::platform::{Completion, Op};
 use crate::session::behavior::Behavior;
 use crate::session::common::Common;
@@ -39,8 +40,17 @@ impl Behavior for FinishingWrites {
                 then: AfterSaving::Answer,
             }));
         }
+        let is_new_name = finish.key.is_some();
+        let key = finish.key.unwrap_or_else(|| receiving.put.key.clone());
+        let precondition = std::mem::replace(&mut receiving.put.precondition, Precondition::None);
+        match common.permit_commit(key, precondition, is_new_name, cx) {
+            Ok((key, precondition)) => (receiving.put.key, receiving.put.precondition) = (key, precondition),
+            Err(failure) => {
+                let cause = "the rules permit it no more";
+                return receiving.fail_as(PartFate::Remove, failure, cause, common, cx);
+            }
+        }
         let Receiving { mut put, target, upload, .. } = *receiving;
-        put.key = finish.key.unwrap_or(put.key);
         // What goes before the content was not hashed.
         let digest = digest.filter(|_| finish.prepend.is_empty()).map(Box::new);
         common.data.ops.push_back(match target {

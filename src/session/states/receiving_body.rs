@@ -185,7 +185,7 @@ impl Receiving {
         }
         Step::enter(Box::new(Self {
             target,
-            upload: Upload::new(put.len, cx.limits.request_bytes_max),
+            upload: Upload::new(put.len, common.upload_len_max(&put.key, cx)),
             hasher: Hasher::new(put.hash),
             flush: Flush::Idle(0),
             min_rate: MinRate::new(cx.now, cx.limits.rate_window),
@@ -216,7 +216,7 @@ impl Receiving {
                 let checkpoints = Checkpoints::new(offset, !is_verified, cx.now);
                 Step::enter(Box::new(Self {
                     target: Target::Part(Part { id, file, ends, checkpoints }),
-                    upload: Upload::resume(offset, put.len, cx.limits.request_bytes_max),
+                    upload: Upload::resume(offset, put.len, common.upload_len_max(&put.key, cx)),
                     hasher,
                     flush: Flush::Idle(offset),
                     min_rate: MinRate::new(cx.now, cx.limits.rate_window),

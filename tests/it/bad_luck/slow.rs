@@ -3,7 +3,8 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use filewharf::config::{Access, Limits};
+use filewharf::access::Access;
+use filewharf::config::Limits;
 use filewharf::dialect::{Kind, Listening};
 use filewharf::error::CloseReason;
 

@@ -1,6 +1,7 @@
 //! Directories over HTTP: whole for programs that follow links, page by page for people and JSON.
 
-use filewharf::config::{Access, Limits};
+use filewharf::access::Access;
+use filewharf::config::Limits;
 use filewharf::dialect::{Kind, Listening};
 use filewharf::server::Ceiling;
 

@@ -11,7 +11,8 @@ mod sites;
 mod themes;
 mod uploads;
 
-use filewharf::config::{Access, Limits};
+use filewharf::access::Access;
+use filewharf::config::Limits;
 use filewharf::dialect::{Kind, Listening};
 
 use support::rig::{Mode, Rig};

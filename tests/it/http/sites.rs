@@ -4,7 +4,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use filewharf::config::{Access, Limits};
+use filewharf::access::Access;
+use filewharf::config::Limits;
 use filewharf::dialect::{Kind, Listening};
 use tempfile::TempDir;
 

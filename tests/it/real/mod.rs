@@ -16,7 +16,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use filewharf::config::{Access, Limits, StoreConfig};
+use filewharf::access::Access;
+use filewharf::config::{Limits, StoreConfig};
 use filewharf::dialect::Listening;
 use filewharf::ids::{ConnId, FileId, ListenerId};
 use filewharf::object::Etag;

@@ -6,8 +6,9 @@ use std::net::{Shutdown, TcpListener};
 use std::thread;
 use std::time::Duration;
 
+use filewharf::access::Access;
 use filewharf::client::{Address, Client, Options};
-use filewharf::config::{Access, Limits};
+use filewharf::config::Limits;
 use filewharf::dialect::{Kind, Listening};
 
 mod wire;

@@ -257,7 +257,7 @@ fn offset(face: Face, fields: &UploadFields<'_>) -> Result<u64, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Access;
+    use crate::access::Access;
     use crate::dialect::protocol::Phase;
     use crate::dialect::testing::call_protocol;
     use crate::wire::http::head;

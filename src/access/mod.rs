@@ -1,0 +1,18 @@
+//! Who may do what. `file` reads the access file, `rules` decides by names, `permission` what a command needs, and
+//! [`Access`] is the whole of it that a server has. Nothing here opens a file, asks the time or knows a dialect.
+
+mod caller;
+mod control;
+pub mod file;
+mod names;
+mod permission;
+mod rights;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+pub use caller::{Caller, Identity, Proof};
+pub use control::Access;
+pub use permission::{Asking, DENIED};
+pub use rights::Rights;
+pub use rules::{LinkKey, Rules, User};

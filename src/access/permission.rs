@@ -1,0 +1,250 @@
+//! What a command needs: the rights of the caller at its names decide whether it runs, and how. One decision for all
+//! dialects.
+//!
+//! A name where a caller may create and nothing else is a drop box: an upload gets a name of its own there, so that no
+//! answer tells what is there already.
+
+use std::net::{IpAddr, SocketAddr};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::access::caller::{Caller, Identity};
+use crate::access::control::{Access, Mode};
+use crate::access::names::parent;
+use crate::access::rights::Rights;
+use crate::access::rules::Rules;
+use crate::command::{Append, Command, Put};
+use crate::error::Failure;
+use crate::object::{Key, Listing, Node, Precondition};
+use crate::upload::{UploadId, UploadRef};
+use crate::wire::key;
+
+/// The rules do not permit it.
+pub const DENIED: Failure = Failure::Denied("this is not permitted here");
+const READ_ONLY: Failure = Failure::Denied("this server is read-only");
+const READ_SECRET: Failure = Failure::Denied("this secret permits reading only");
+
+/// Who asks, and what makes one request different from all others.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    pub caller: &'a Caller,
+    /// The address of the client.
+    pub from: IpAddr,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    pub wall_clock_s: u64,
+    /// Requests that have ended.
+    pub requests: u64,
+}
+
+impl Access {
+    /// The command as it may run. An upload that only the store knows by name is checked with
+    /// [`Access::permits_upload`] besides.
+    pub fn permit(&self, command: Command, asking: &Asking<'_>) -> Result<Command, Failure> {
+        if command.is_change() {
+            if self.is_read_only() {
+                return Err(READ_ONLY);
+            }
+            if asking.caller.identity() == Some(&Identity::ReadSecret) {
+                return Err(READ_SECRET);
+            }
+        }
+        match &self.mode {
+            Mode::Open | Mode::Secrets(_) => Ok(command),
+            Mode::Rules(rules) if rules.is_current(asking.caller, asking.wall_clock_s) => rules.permit(command, asking),
+            Mode::Rules(_) => Err(Failure::Unauthorized),
+        }
+    }
+
+    /// True if a caller may go on with an upload of this name, ask about it and give it up.
+    pub fn permits_upload(&self, key: &Key, asking: &Asking<'_>) -> bool {
+        self.rules().is_none_or(|rules| {
+            let rights = rules.rights(asking.caller, asking.from, key);
+            rights.has(Rights::CREATE) || rights.has(Rights::REPLACE)
+        })
+    }
+
+    /// What must hold where an upload gets its name, in place of `precondition`. The rules are asked anew: they may be
+    /// others than at its start. That what proved the caller has expired meanwhile does not matter.
+    pub fn permit_commit(
+        &self,
+        key: Key,
+        precondition: Precondition,
+        is_new_name: bool,
+        asking: &Asking<'_>,
+    ) -> Result<(Key, Precondition), Failure> {
+        let Some(rules) = self.rules() else { return Ok((key, precondition)) };
+        match rules.upload_way(&key, asking)? {
+            Way::Drop if is_new_name => Ok((drop_name(&key, &asking.seed())?, and(precondition, Precondition::Absent))),
+            Way::Drop | Way::Create => Ok((key, and(precondition, Precondition::Absent))),
+            Way::Replace => Ok((key, and(precondition, Precondition::Present))),
+            Way::Either => Ok((key, precondition)),
+        }
+    }
+
+    /// True if a caller may be told what was found under this name.
+    pub fn permits_found(&self, key: &Key, node: &Node, asking: &Asking<'_>) -> bool {
+        let rights = self.rights(asking.caller, asking.from, key);
+        rights.has(Rights::READ) || rights.has(Rights::LIST) && matches!(node, Node::Dir { .. })
+    }
+
+    /// Removes from a listing what the caller has no right at, and digests of what it may not read.
+    pub fn filter(&self, dir: &Key, listing: &mut Listing, asking: &Asking<'_>) {
+        let Some(rules) = self.rules() else { return };
+        listing.entries.retain_mut(|entry| {
+            let slash = if dir.is_root() { "" } else { "/" };
+            let key = Key::checked(&format!("{}{slash}{}", dir.as_str(), entry.name));
+            if let Node::File(meta) = &mut entry.node
+                && !rules.rights(asking.caller, asking.from, &key).has(Rights::READ)
+            {
+                meta.sha256 = None;
+            }
+            rules.is_visible(asking.caller, asking.from, &key)
+        });
+    }
+
+    /// Bytes that an upload of this name may have; `None`: no bound here.
+    pub fn upload_len_max(&self, key: &Key, asking: &Asking<'_>) -> Option<u64> {
+        self.rules()?.upload_len_max(asking.caller, asking.from, key)
+    }
+}
+
+/// How an upload may get its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Where nothing is, and nothing is told.
+    Drop,
+    /// Where nothing is.
+    Create,
+    /// Where something is.
+    Replace,
+    Either,
+}
+
+impl Rules {
+    fn permit(&self, command: Command, asking: &Asking<'_>) -> Result<Command, Failure> {
+        let rights = |key: &Key| self.rights(asking.caller, asking.from, key);
+        let is_permitted = match &command {
+            Command::Get { key } => rights(key).has(Rights::READ),
+            // What is there decides whether it may be told.
+            Command::Stat { key } => rights(key).has(Rights::READ) || rights(key).has(Rights::LIST),
+            Command::List { key, .. } => rights(key).has(Rights::LIST),
+            Command::Delete { key, .. } => rights(key).has(Rights::DELETE),
+            // Whether it is there already would be told.
+            Command::MakeDir { key } => rights(key).has(Rights::CREATE) && rights(key) != Rights::CREATE,
+            Command::Rename { .. } => return self.permit_rename(command, asking),
+            Command::Put(_) | Command::Append(_) => return self.permit_new(command, asking),
+            Command::CancelUpload { .. } | Command::StatUpload { .. } => true,
+        };
+        if is_permitted { Ok(command) } else { Err(DENIED) }
+    }
+
+    fn permit_new(&self, command: Command, asking: &Asking<'_>) -> Result<Command, Failure> {
+        match command {
+            Command::Put(put) => Ok(Command::Put(self.permit_put(put, &asking.seed(), asking)?)),
+            Command::Append(mut append) => {
+                if let Append { upload: UploadRef::New(new), .. } = &mut *append {
+                    // The same upload has the same name whenever it is gone on with.
+                    let seed = new.id.map_or_else(|| asking.seed(), |UploadId(id)| id.to_vec());
+                    new.put = self.permit_put(new.put.clone(), &seed, asking)?;
+                }
+                Ok(Command::Append(append))
+            }
+            other => Ok(other),
+        }
+    }
+
+    fn permit_put(&self, mut put: Put, seed: &[u8], asking: &Asking<'_>) -> Result<Put, Failure> {
+        let way = self.upload_way(&put.key, asking)?;
+        if put.len.zip(self.upload_len_max(asking.caller, asking.from, &put.key)).is_some_and(|(len, max)| len > max) {
+            return Err(Failure::TooLarge);
+        }
+        if !self.rights(asking.caller, asking.from, &put.key).has(Rights::READ) {
+            // That the content is there already would tell what it is.
+            put.sha256 = None;
+        }
+        match way {
+            Way::Drop => {
+                put.key = drop_name(&put.key, seed)?;
+                put.precondition = and(put.precondition, Precondition::Absent);
+            }
+            Way::Create => put.precondition = and(put.precondition, Precondition::Absent),
+            Way::Replace => put.precondition = and(put.precondition, Precondition::Present),
+            Way::Either => {}
+        }
+        Ok(put)
+    }
+
+    fn upload_way(&self, key: &Key, asking: &Asking<'_>) -> Result<Way, Failure> {
+        let rights = self.rights(asking.caller, asking.from, key);
+        match (rights.has(Rights::CREATE), rights.has(Rights::REPLACE)) {
+            (true, true) => Ok(Way::Either),
+            // Deeper, a folder that is there would be told from a file.
+            (true, false) if rights == Rights::CREATE => match parent(key.as_str()) {
+                Some(dir) if self.is_prefix(dir) => Ok(Way::Drop),
+                _ => Err(DENIED),
+            },
+            (true, false) => Ok(Way::Create),
+            (false, true) => Ok(Way::Replace),
+            (false, false) => Err(DENIED),
+        }
+    }
+
+    /// A folder moves with all that is in it, so no rule may lie beneath either name; and nothing becomes readable by it
+    /// that was not.
+    fn permit_rename(&self, command: Command, asking: &Asking<'_>) -> Result<Command, Failure> {
+        let Command::Rename { from, to, precondition } = command else { return Ok(command) };
+        let source = self.rights(asking.caller, asking.from, &from);
+        let target = self.rights(asking.caller, asking.from, &to);
+        let gained = target.and(Rights::READ.with(Rights::LIST));
+        if !source.has(Rights::DELETE.with(gained))
+            || target == Rights::CREATE
+            || self.has_beneath(&from)
+            || self.has_beneath(&to)
+        {
+            return Err(DENIED);
+        }
+        let precondition = match (target.has(Rights::CREATE), target.has(Rights::REPLACE)) {
+            (true, true) => precondition,
+            (true, false) => and(precondition, Precondition::Absent),
+            (false, true) => and(precondition, Precondition::Present),
+            (false, false) => return Err(DENIED),
+        };
+        Ok(Command::Rename { from, to, precondition })
+    }
+}
+
+impl Asking<'_> {
+    /// Of this request and of no other.
+    fn seed(&self) -> Vec<u8> {
+        format!("{} {} {}", self.peer, self.wall_clock_s, self.requests).into_bytes()
+    }
+}
+
+fn and(asked: Precondition, besides: Precondition) -> Precondition {
+    match asked {
+        Precondition::None => besides,
+        asked if asked == besides => asked,
+        asked => Precondition::All(Box::new([asked, besides])),
+    }
+}
+
+/// Hex digits in the names of a drop box.
+const DROP_DIGITS: usize = 16;
+
+/// The name with a part that no other upload has, before its extension.
+fn drop_name(key: &Key, seed: &[u8]) -> Result<Key, Failure> {
+    let digest = Sha256::new().chain_update(key.as_str()).chain_update(b"\0").chain_update(seed).finalize();
+    let digits: String = digest.iter().take(DROP_DIGITS / 2).map(|byte| format!("{byte:02x}")).collect();
+    let (stem, extension) = match key.name().rfind('.') {
+        Some(dot) if dot > 0 && key.name().len() - dot <= DROP_DIGITS => key.name().split_at(dot),
+        _ => (key.name(), ""),
+    };
+    // A long name is cut, so that the new one is a name too.
+    let mut len = stem.len().min(key::COMPONENT_LEN_MAX - DROP_DIGITS - 1 - extension.len());
+    while !stem.is_char_boundary(len) {
+        len -= 1;
+    }
+    let slash = if key.parent().is_empty() { "" } else { "/" };
+    key::relative(&format!("{}{slash}{}-{digits}{extension}", key.parent(), &stem[..len]))
+}

@@ -1,0 +1,251 @@
+//! The rules of an access file: who may do what, where. A pure decision by names; never asks what is stored there.
+//!
+//! The longest prefix that has a rule decides, whoever that rule is for. Within it the rights of the caller and those
+//! of anybody add up. A caller that no rule there is for has no rights.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::ops::Bound;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::access::caller::{Caller, Identity, Proof};
+use crate::access::names::{folded, parent};
+use crate::access::rights::Rights;
+use crate::config::Networks;
+use crate::object::Key;
+
+/// Who may do what. Shared by all that hold it, and replaced as a whole.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// By the folded prefix: of names that a file system may take for one, at most one has rules.
+    pub(super) prefixes: BTreeMap<Box<str>, Prefix>,
+    pub(super) credentials: Credentials,
+}
+
+/// The rules of one prefix.
+#[derive(Debug)]
+pub(super) struct Prefix {
+    /// As it was written.
+    pub exact: Box<str>,
+    pub grants: Vec<Grant>,
+}
+
+/// One `allow`.
+#[derive(Debug)]
+pub struct Grant {
+    /// `None`: anybody.
+    pub name: Option<Box<str>>,
+    pub rights: Rights,
+    /// Only for clients in these networks.
+    pub from: Option<Networks>,
+    /// Bytes of one upload at most.
+    pub max_size: Option<u64>,
+}
+
+/// What proves a name.
+#[derive(Debug, Default)]
+pub(super) struct Credentials {
+    /// By what they prove; what is shown is hashed before it is looked up, so that the time of the look-up tells
+    /// nothing of it.
+    pub proofs: HashMap<Proof, Credential>,
+    pub users: HashMap<Box<str>, User>,
+    pub keys: HashMap<Box<str>, LinkKey>,
+    /// How often each name is proved by an entry.
+    pub names: HashMap<Box<str>, usize>,
+}
+
+/// A name, ready to be handed out, and until when.
+#[derive(Debug)]
+pub struct Credential {
+    pub caller: Caller,
+    /// Seconds since 1970.
+    pub expires_s: Option<u64>,
+}
+
+/// A name that is proved by a password.
+#[derive(Debug)]
+pub struct User {
+    /// The hash in the format of PHC strings.
+    pub password_hash: Box<str>,
+    /// What a correct password gives.
+    pub proof: Proof,
+}
+
+/// A key that signs links.
+pub struct LinkKey {
+    pub id: Box<str>,
+    pub secret: Box<[u8]>,
+}
+
+impl std::fmt::Debug for LinkKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LinkKey({})", self.id)
+    }
+}
+
+impl Rules {
+    /// What a caller at this address may do with this name.
+    pub fn rights(&self, caller: &Caller, from: IpAddr, key: &Key) -> Rights {
+        self.grants(caller, from, key).fold(Rights::NONE, |rights, grant| rights | grant.rights)
+    }
+
+    /// Bytes that one upload of this name may have; `None`: no bound here.
+    pub fn upload_len_max(&self, caller: &Caller, from: IpAddr, key: &Key) -> Option<u64> {
+        let uploads = |grant: &&Grant| grant.rights.has(Rights::CREATE) || grant.rights.has(Rights::REPLACE);
+        let mut len_max = Some(0);
+        for grant in self.grants(caller, from, key).filter(uploads) {
+            len_max = len_max.zip(grant.max_size).map(|(one, other)| one.max(other));
+        }
+        len_max
+    }
+
+    /// The rules that apply.
+    fn grants<'a>(&'a self, caller: &'a Caller, from: IpAddr, key: &Key) -> impl Iterator<Item = &'a Grant> {
+        let knows = self.knows(caller);
+        let grants = self.deciding(key).map_or(&[][..], |prefix| &prefix.grants);
+        grants.iter().filter(move |grant| {
+            let is_for = match &grant.name {
+                None => true,
+                Some(name) => knows && caller.name() == Some(&**name),
+            };
+            is_for && grant.from.as_ref().is_none_or(|networks| networks.contain(from))
+        })
+    }
+
+    /// The longest prefix with a rule. None for a name of which a file system may take the front for that of another
+    /// rule than it has.
+    fn deciding(&self, key: &Key) -> Option<&Prefix> {
+        let whole = folded(key.as_str());
+        let mut longest = None;
+        let (mut exact, mut fold) = (Some(key.as_str()), Some(&*whole));
+        while let (Some(name), Some(folded)) = (exact, fold) {
+            if let Some(prefix) = self.prefixes.get(folded) {
+                if &*prefix.exact != name {
+                    return None;
+                }
+                longest = longest.or(Some(prefix));
+            }
+            // Both have as many components.
+            exact = parent(name);
+            fold = if exact.is_some() { Some(parent(folded).unwrap_or_default()) } else { None };
+        }
+        longest
+    }
+
+    /// The prefixes from this one on, in order.
+    fn from(&self, front: &str) -> impl Iterator<Item = (&Box<str>, &Prefix)> {
+        self.prefixes.range::<str, _>((Bound::Included(front), Bound::Unbounded))
+    }
+
+    /// True if a rule is for exactly this name.
+    pub fn is_prefix(&self, name: &str) -> bool {
+        self.prefixes.get(&*folded(name)).is_some_and(|prefix| &*prefix.exact == name)
+    }
+
+    /// True if a rule is for a name strictly beneath this one, however it is spelled.
+    pub fn has_beneath(&self, key: &Key) -> bool {
+        let mut front = folded(key.as_str());
+        if !front.is_empty() {
+            front.push('/');
+        }
+        let mut behind = self.from(&front).map(|(prefix, _)| prefix);
+        behind.find(|prefix| !prefix.is_empty()).is_some_and(|prefix| prefix.starts_with(&front))
+    }
+
+    /// True if the caller has a right at this name, or strictly beneath it.
+    pub fn is_visible(&self, caller: &Caller, from: IpAddr, key: &Key) -> bool {
+        if !self.rights(caller, from, key).is_none() {
+            return true;
+        }
+        let front = format!("{}/", folded(key.as_str()));
+        let beneath = self.from(&front);
+        beneath.take_while(|(prefix, _)| prefix.starts_with(&front)).any(|(_, prefix)| {
+            let key = Key::checked(&prefix.exact);
+            !self.rights(caller, from, &key).is_none()
+        })
+    }
+
+    /// True if what proved the caller is still in the file, though it may have expired.
+    pub fn knows(&self, caller: &Caller) -> bool {
+        match caller.identity() {
+            None => true,
+            Some(Identity::Secret | Identity::ReadSecret) => false,
+            Some(Identity::Named { name, proof: Proof::Proxy }) => self.credentials.names.contains_key(name),
+            Some(Identity::Named { name, proof }) => {
+                self.credentials.proofs.get(proof).is_some_and(|credential| credential.caller.name() == Some(&**name))
+            }
+        }
+    }
+
+    /// True if the caller may begin a request now: what proved it is in the file and has not expired.
+    pub fn is_current(&self, caller: &Caller, now_s: u64) -> bool {
+        match caller.identity() {
+            Some(Identity::Named { proof, .. }) if *proof != Proof::Proxy => {
+                let credential = self.credentials.proofs.get(proof);
+                self.knows(caller) && credential.is_some_and(|credential| credential.is_valid(now_s))
+            }
+            _ => self.knows(caller),
+        }
+    }
+
+    /// Who shows this token.
+    pub fn token(&self, shown: &[u8], now_s: u64) -> Option<Caller> {
+        self.proved(Proof::Token(Sha256::digest(shown).into()), now_s)
+    }
+
+    /// Who has the client certificate with this SHA-256.
+    pub fn certificate(&self, fingerprint: [u8; 32], now_s: u64) -> Option<Caller> {
+        self.proved(Proof::Certificate(fingerprint), now_s)
+    }
+
+    /// Who is proved by this.
+    pub fn proved(&self, proof: Proof, now_s: u64) -> Option<Caller> {
+        let credential = self.credentials.proofs.get(&proof)?;
+        credential.is_valid(now_s).then(|| credential.caller.clone())
+    }
+
+    /// The user of this name that a trusted proxy has identified, if the file has the name.
+    pub fn named_by_proxy(&self, name: &str) -> Option<Caller> {
+        self.credentials
+            .names
+            .contains_key(name)
+            .then(|| Identity::Named { name: name.into(), proof: Proof::Proxy }.into())
+    }
+
+    /// The user of this name, if it has a password.
+    pub fn user(&self, name: &str) -> Option<&User> {
+        self.credentials.users.get(name)
+    }
+
+    /// All users that have a password.
+    pub fn users(&self) -> impl Iterator<Item = &User> {
+        self.credentials.users.values()
+    }
+
+    /// The key of this id, which signs links.
+    pub fn link_key(&self, id: &str) -> Option<&LinkKey> {
+        self.credentials.keys.get(id)
+    }
+
+    /// Names that an entry proves, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.credentials.names.keys().map(|name| &**name)
+    }
+
+    /// A caller of this name, whatever would prove it. For questions about the rules.
+    pub fn as_if(&self, name: &str) -> Option<Caller> {
+        self.named_by_proxy(name)
+    }
+
+    /// True if a rule is for anybody.
+    pub fn has_public(&self) -> bool {
+        self.prefixes.values().flat_map(|prefix| &prefix.grants).any(|grant| grant.name.is_none())
+    }
+}
+
+impl Credential {
+    fn is_valid(&self, now_s: u64) -> bool {
+        self.expires_s.is_none_or(|expires_s| now_s < expires_s)
+    }
+}

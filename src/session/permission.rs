@@ -1,0 +1,121 @@
+//! Asks the rules, before a command goes to the store and again before an upload gets its name: the one place where all
+//! dialects come by. What the rules are is decided in `access`.
+
+use std::borrow::Cow;
+
+use crate::access::{Asking, DENIED, Rights};
+use crate::command::{Append, Command};
+use crate::dialect::Secret;
+use crate::error::Failure;
+use crate::object::{Key, Listing, Precondition};
+use crate::platform::{Op, Outcome};
+use crate::session::common::Common;
+use crate::session::cx::Cx;
+use crate::session::report::Request;
+use crate::session::step::Step;
+use crate::upload::{UploadId, UploadRef};
+
+impl Common {
+    /// Opens the report of a request, and checks whether it is allowed. The command may be changed so that it is.
+    pub(super) fn permit(&mut self, command: Command, cx: &Cx<'_>) -> Result<Command, Failure> {
+        let word = command.word();
+        let asked = command.key().cloned();
+        let permitted = cx.access.permit(command, &self.asking(cx));
+        if self.data.request.is_none() {
+            let stored = permitted.as_ref().ok().filter(|_| cx.access.rules().is_some()).and_then(Command::key);
+            let key = stored.cloned().or(asked).unwrap_or_else(Key::root);
+            self.data.request = Some(Request::new(word, key, cx.now));
+        }
+        permitted.map_err(|failure| self.as_told(failure))
+    }
+
+    /// Who asks.
+    fn asking(&self, cx: &Cx<'_>) -> Asking<'_> {
+        Asking {
+            caller: &self.data.caller,
+            from: self.peer.ip(),
+            peer: self.peer,
+            wall_clock_s: cx.wall_clock_s,
+            requests: cx.counters.requests.iter().sum::<u64>() + cx.counters.failed,
+        }
+    }
+
+    /// A client that has proved nothing is told to do so, if it can.
+    fn as_told(&self, failure: Failure) -> Failure {
+        let can_prove = self.dialect.kind().traits().secret != Secret::Unknown;
+        if failure == DENIED && self.data.caller.is_anybody() && can_prove { Failure::Unauthorized } else { failure }
+    }
+
+    fn denied(&self) -> Step {
+        Step::Refuse(self.as_told(DENIED), Cow::Borrowed("not permitted by the rules"))
+    }
+
+    /// The upload that a command is about, if its name must be looked up before it is known whether it may run.
+    pub(super) fn unchecked_upload(command: &Command, cx: &Cx<'_>) -> Option<UploadId> {
+        cx.access.rules()?;
+        match command {
+            Command::CancelUpload { id } | Command::StatUpload { id, .. } => Some(*id),
+            Command::Append(append) => match &**append {
+                Append { upload: UploadRef::Existing(id), .. } => Some(*id),
+                Append { upload: UploadRef::New(_), .. } => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The name of an upload is known: the command about it runs, if the caller may store there.
+    pub(super) fn run_if_permitted(&mut self, command: Command, key: &Key, cx: &mut Cx<'_>) -> Step {
+        if let Some(request) = &mut self.data.request {
+            request.key = key.clone();
+        }
+        if cx.access.permits_upload(key, &self.asking(cx)) { self.run(command) } else { self.denied() }
+    }
+
+    /// What the caller may be told of an answer; or what follows if that is nothing.
+    pub(super) fn filter(&mut self, asked: Command, outcome: Outcome, cx: &Cx<'_>) -> Result<Outcome, Step> {
+        match (asked, outcome) {
+            (Command::Stat { key }, Outcome::Found(node)) if cx.access.permits_found(&key, &node, &self.asking(cx)) => {
+                Ok(Outcome::Found(node))
+            }
+            (Command::List { key, limit, digests, .. }, Outcome::Listed(mut listing)) => {
+                let last = listing.entries.last().map(|entry| entry.name.clone());
+                // The rules may be others than when the listing began.
+                if !cx.access.rights(&self.data.caller, self.peer.ip(), &key).has(Rights::LIST) {
+                    return Err(self.denied());
+                }
+                cx.access.filter(&key, &mut listing, &self.asking(cx));
+                match last {
+                    // Where the next page begins could not be told.
+                    Some(last) if listing.more && listing.entries.is_empty() => {
+                        Err(self.list(Command::List { key, after: Some(last), limit, digests }, cx))
+                    }
+                    _ => Ok(Outcome::Listed(Listing { ..listing })),
+                }
+            }
+            _ => Err(self.denied()),
+        }
+    }
+
+    /// The name and the precondition with which an upload may become visible now.
+    pub(super) fn permit_commit(
+        &self,
+        key: Key,
+        precondition: Precondition,
+        is_new_name: bool,
+        cx: &Cx<'_>,
+    ) -> Result<(Key, Precondition), Failure> {
+        let permitted = cx.access.permit_commit(key, precondition, is_new_name, &self.asking(cx));
+        permitted.map_err(|failure| self.as_told(failure))
+    }
+
+    /// Bytes that an upload of this name may have.
+    pub(super) fn upload_len_max(&self, key: &Key, cx: &Cx<'_>) -> u64 {
+        let len_max = cx.access.upload_len_max(key, &self.asking(cx));
+        len_max.map_or(cx.limits.request_bytes_max, |len_max| len_max.min(cx.limits.request_bytes_max))
+    }
+
+    /// Looks up the name of an upload.
+    pub(super) fn find_upload(&mut self, id: UploadId) {
+        self.data.ops.push_back(Op::FindUpload { id, inquiry: crate::upload::Inquiry::Aside });
+    }
+}

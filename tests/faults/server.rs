@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::wire::{Talker, Wire};
-use support::client::{Client, PATIENCE, staged, wait_until};
+use support::client::{PATIENCE, staged, wait_until};
+use support::server::Program;
 
 /// The program under test: the one built beside this, or another one that `FILEWHARF_BINARY` names.
 pub fn binary() -> String {
@@ -20,10 +20,23 @@ pub fn binary() -> String {
 
 /// A server process. Killed when dropped; its log is kept until then.
 pub struct Served {
-    child: Child,
-    pub addresses: Vec<SocketAddr>,
+    program: Program,
     pub root: PathBuf,
     log: tempfile::NamedTempFile,
+}
+
+impl Deref for Served {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.program
+    }
+}
+
+impl DerefMut for Served {
+    fn deref_mut(&mut self) -> &mut Program {
+        &mut self.program
+    }
 }
 
 impl Served {
@@ -39,43 +52,11 @@ impl Served {
 
     /// The same; its log if it ends instead of listening.
     pub fn try_start(before: &[&str], root: &Path, options: &[&str]) -> Result<Self, String> {
-        let binary = binary();
-        let words: Vec<&str> = before.iter().copied().chain([&*binary]).collect();
-        let mut command = Command::new(words[0]);
-        command.args(&words[1..]).arg("serve").arg(root).args(options);
-        if !options.contains(&"--listen") {
-            command.args(["--listen", "127.0.0.1:0"]);
-        }
-        let listeners = options.iter().filter(|option| **option == "--listen").count().max(1);
         let log = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a file for the log");
         let sink = log.reopen().expect("the log can be opened again");
-        let mut child = command.stdout(Stdio::piped()).stderr(sink).spawn().expect("the built binary can be run");
-        let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
-        let mut addresses = Vec::new();
-        for _ in 0..listeners {
-            let mut line = String::new();
-            out.read_line(&mut line).expect("text");
-            let Some(address) = line.split(' ').nth(2).and_then(|address| address.parse().ok()) else {
-                let status = child.wait().expect("a child can be waited for");
-                let mut text = String::new();
-                let _ = log.reopen().expect("the log can be opened again").read_to_string(&mut text);
-                return Err(format!("{status}: {line}{text}"));
-            };
-            addresses.push(address);
-        }
-        Ok(Self { child, addresses, root: root.to_owned(), log })
-    }
-
-    pub fn address(&self) -> SocketAddr {
-        self.addresses[0]
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub fn client(&self) -> Client {
-        Client::connect(self.address())
+        let program = Program::try_start(before, &binary(), root, options, sink.into());
+        let program = program.map_err(|said| said + &fs::read_to_string(log.path()).unwrap_or_default())?;
+        Ok(Self { program, root: root.to_owned(), log })
     }
 
     /// Its log so far.
@@ -153,35 +134,10 @@ impl Served {
         tasks.filter_map(Result::ok).filter_map(|task| Some((id(&task.path())?, name(&task.path())))).collect()
     }
 
-    pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("the server lives");
-    }
-
-    /// Has it ended?
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("a child can be waited for").is_some()
-    }
-
-    /// Waits for the end: the exit code, if it was no signal.
-    pub fn wait(&mut self) -> Option<i32> {
-        let mut status = None;
-        wait_until("the server ends", || {
-            status = self.child.try_wait().expect("a child can be waited for");
-            status.is_some()
-        });
-        status.and_then(|status| status.code())
-    }
-
     /// Drains; the exit code.
     pub fn end(mut self) -> Option<i32> {
         self.signal(Signal::TERM);
         self.wait()
-    }
-
-    /// `kill -9`, and waits until it is gone.
-    pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 
     /// Waits until no connection, file or upload is open any more, as at the beginning, and nothing is
@@ -234,7 +190,6 @@ impl Drop for Served {
             let tail = log.len().saturating_sub(3000);
             eprintln!("the end of the server's log:\n{}", String::from_utf8_lossy(&log.as_bytes()[tail..]));
         }
-        self.kill();
     }
 }
 

@@ -24,7 +24,7 @@ const MEMORY_KIB_MAX: u64 = 8 * 1024;
 /// One request on one connection, answered and closed: the head, the content, and the time until
 /// the first byte of the answer.
 fn get(server: &Program, target: &str, accept: &str) -> (String, String, Duration) {
-    let mut stream = TcpStream::connect(server.address).expect("the server listens");
+    let mut stream = TcpStream::connect(server.address()).expect("the server listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let began = Instant::now();
     let head = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");

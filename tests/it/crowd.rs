@@ -31,7 +31,7 @@ fn ping(server: &Program) -> TcpStream {
 }
 
 fn connect(server: &Program) -> TcpStream {
-    let stream = TcpStream::connect(server.address).expect("the server listens");
+    let stream = TcpStream::connect(server.address()).expect("the server listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream
 }
@@ -99,7 +99,7 @@ fn nine_thousand_connections_cost_less_than_a_kibibyte_each_while_others_move_fi
     let _last = ping(&server);
     let each_begun = Memory::of(&server).each_since(&start, "20 bytes of a request line each");
 
-    let mut movers = Driver::connect(server.address, MOVERS, Wire::Line, Loss::Panics);
+    let mut movers = Driver::connect(server.address(), MOVERS, Wire::Line, Loss::Panics);
     for (what, get) in [("up", false), ("down", true)] {
         let outcome = movers.run(driver::each(1, |at, _| {
             let (path, content) = (format!("/moved/{at}"), Content::new(at as u64, FILE_LEN));

@@ -138,7 +138,7 @@ fn a_process_is_asleep_while_no_thread_of_it_wants_a_core() {
     use support::process;
 
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let idle = crate::program::Program::start(dir.path(), &[]);
+    let idle = crate::program::start(dir.path(), &[]);
     support::client::wait_until("an idle server", || process::is_asleep(idle.pid()));
     assert!(!process::is_asleep(std::process::id()), "this thread runs");
 }

@@ -4,40 +4,25 @@
 //! Pictures of the page are left in `target/page`, for people to look at.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use support::process;
+use support::server::Program;
+
+use crate::program;
 
 /// The whole script; each wait within it has its own, shorter end.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// A process that is killed when dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// A server of the directory, and the address of its page.
-fn serve(dir: &Path, flags: &[&str]) -> (Running, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_filewharf"));
-    command.arg("serve").arg(dir).args(["--listen", "http@127.0.0.1:0"]).args(flags);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the built binary can be run");
-    let mut server = Running(child);
-    let mut line = String::new();
-    let stdout = server.0.stdout.take().expect("a pipe");
-    BufReader::new(stdout).read_line(&mut line).expect("a line for the listener");
-    let address =
-        line.strip_prefix("listening on ").and_then(|rest| rest.split(' ').next()).expect("listening on ADDR");
-    (server, format!("http://{address}/"))
+fn serve(dir: &Path, flags: &[&str]) -> (Program, String) {
+    let server = program::start(dir, &[&["--listen", "http@127.0.0.1:0"], flags].concat());
+    let page = format!("http://{}/", server.address());
+    (server, page)
 }
 
 #[test]

@@ -2,120 +2,45 @@
 //! its server.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+use std::process::{ChildStderr, Command, Output, Stdio};
 use std::sync::mpsc::channel;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use support::client::{Client, PATIENCE, assert_same, content, sha256, wait_until};
 use support::process;
+use support::server::Program;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_filewharf");
 
-/// A server in a process of its own; killed when dropped.
-pub struct Program {
-    child: Child,
-    out: BufReader<ChildStdout>,
-    address: SocketAddr,
+/// A server without a log.
+pub fn start(root: &Path, options: &[&str]) -> Program {
+    behind(&[], root, options)
 }
 
-impl Program {
-    pub fn start(root: &Path, options: &[&str]) -> Self {
-        let mut command = Command::new(BINARY);
-        command.arg("serve").arg(root).args(["--listen", "127.0.0.1:0"]).args(options);
-        Self::run(command)
-    }
-
-    /// On an address that must be free.
-    pub fn at(root: &Path, address: SocketAddr) -> Self {
-        let mut command = Command::new(BINARY);
-        command.arg("serve").arg(root).args(["--listen", &address.to_string()]);
-        Self::run(command)
-    }
-
-    /// With a log, and what it can be read from if it is a pipe.
-    pub fn logging(root: &Path, options: &[&str], log: Stdio) -> (Self, Option<ChildStderr>) {
-        let mut command = Command::new(BINARY);
-        command.arg("serve").arg(root).args(["--listen", "127.0.0.1:0"]).args(options).stderr(log);
-        let mut program = Self::spawn(command);
-        let log = program.child.stderr.take();
-        (program, log)
-    }
-
-    /// In a shell that runs a command first.
-    pub fn behind(root: &Path, first: &str) -> Self {
-        let mut command = Command::new("sh");
-        let script = format!("{first} && exec \"$0\" serve \"$1\" --listen 127.0.0.1:0");
-        command.arg("-c").arg(script).arg(BINARY).arg(root);
-        Self::run(command)
-    }
-
-    /// With so few descriptors.
-    pub fn limited(root: &Path, descriptors: usize) -> Self {
-        Self::behind(root, &format!("ulimit -n {descriptors}"))
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    fn run(mut command: Command) -> Self {
-        command.stderr(Stdio::null());
-        Self::spawn(command)
-    }
-
-    fn spawn(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("the built binary can be run");
-        let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
-        let mut line = String::new();
-        out.read_line(&mut line).expect("a line");
-        let address = line.strip_prefix("listening on ").and_then(|rest| rest.strip_suffix(" (auto)\n"));
-        let address = address.and_then(|address| address.parse().ok());
-        Self { address: address.unwrap_or_else(|| panic!("the first line is {line:?}")), child, out }
-    }
-
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    pub fn client(&self) -> Client {
-        Client::connect(self.address)
-    }
-
-    pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("the server runs");
-    }
-
-    /// Waits for the end: the exit code and what was left on standard output.
-    pub fn wait(mut self) -> (Option<i32>, String) {
-        let mut status = None;
-        wait_until("the server ends", || {
-            status = self.child.try_wait().expect("a child can be waited for");
-            status.is_some()
-        });
-        let mut rest = String::new();
-        self.out.read_to_string(&mut rest).expect("text");
-        (status.and_then(|status| status.code()), rest)
-    }
-
-    /// Drains, and must end well.
-    pub fn end(self) {
-        self.signal(Signal::TERM);
-        assert_eq!(self.wait(), (Some(0), String::new()));
-    }
+/// On an address that must be free.
+pub fn at(root: &Path, address: SocketAddr) -> Program {
+    start(root, &["--listen", &address.to_string()])
 }
 
-impl Drop for Program {
-    fn drop(&mut self) {
-        // Both fail when it has ended, as it should have.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// With a log, and its other end if it is a pipe.
+pub fn logging(root: &Path, options: &[&str], log: Stdio) -> (Program, Option<ChildStderr>) {
+    let mut program = Program::try_start(&[], BINARY, root, options, log).expect("the server starts");
+    let log = program.take_log();
+    (program, log)
+}
+
+/// In a shell that runs a command first.
+pub fn behind_shell(root: &Path, first: &str) -> Program {
+    behind(&["sh", "-c", &format!("{first} && exec \"$0\" \"$@\"")], root, &[])
+}
+
+fn behind(before: &[&str], root: &Path, options: &[&str]) -> Program {
+    Program::try_start(before, BINARY, root, options, Stdio::null()).expect("the server starts")
 }
 
 /// Runs the binary to its end, which must come.
@@ -162,13 +87,13 @@ fn fails(arguments: &[&str], code: i32) -> String {
 #[test]
 fn the_server_prints_where_it_listens_and_nothing_else() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let program = Program::start(dir.path(), &["--listen", "line@127.0.0.1:0", "--verbose"]);
+    let options = ["--listen", "127.0.0.1:0", "--listen", "line@127.0.0.1:0", "--verbose"];
+    let program = start(dir.path(), &options);
     program.client().put("/file", b"content");
-    program.signal(Signal::TERM);
-    let (code, rest) = program.wait();
-    assert_eq!(code, Some(0));
-    let second = rest.strip_prefix("listening on 127.0.0.1:").and_then(|rest| rest.strip_suffix(" (line)\n"));
-    assert!(second.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0)), "{rest:?}");
+    let [first, second] = program.addresses[..] else { panic!("{}", program.said) };
+    assert_eq!(program.said, format!("listening on {first} (auto)\nlistening on {second} (line)\n"));
+    assert!([first, second].iter().all(|address| address.ip().is_loopback() && address.port() > 0));
+    program.end();
 }
 
 // covers: L2
@@ -176,7 +101,7 @@ fn the_server_prints_where_it_listens_and_nothing_else() {
 fn both_signals_drain_and_a_second_one_ends_it_at_once() {
     for signal in [Signal::TERM, Signal::INT] {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let program = Program::start(dir.path(), &[]);
+        let mut program = start(dir.path(), &[]);
         let mut client = program.client();
         client.send("PUT 10 /file\nhalf ");
         client.stream.set_nodelay(true).expect("a socket takes an option");
@@ -187,15 +112,15 @@ fn both_signals_drain_and_a_second_one_ends_it_at_once() {
         client.send("done.");
         assert!(client.line().starts_with("OK 0 "));
         drop((client, idle));
-        assert_eq!(program.wait().0, Some(0), "{signal:?}");
-        let program = Program::start(dir.path(), &[]);
+        assert_eq!(program.wait(), Some(0), "{signal:?}");
+        let mut program = start(dir.path(), &[]);
         let mut client = program.client();
         client.send("PUT 10 /file\nhalf ");
         program.client().expect("PING", "OK 0");
         program.signal(signal);
         wait_until("a closed listener", || std::net::TcpStream::connect(program.address()).is_err());
         program.signal(signal);
-        assert_eq!(program.wait().0, Some(1), "{signal:?} twice cuts off");
+        assert_eq!(program.wait(), Some(1), "{signal:?} twice cuts off");
         assert_eq!(fs::read(dir.path().join("file")).expect("the old file"), b"half done.");
     }
 }
@@ -204,7 +129,7 @@ fn both_signals_drain_and_a_second_one_ends_it_at_once() {
 fn a_hangup_drains_and_its_repetition_cuts_nothing_off() {
     process::can_be_sent(Signal::HUP.as_raw());
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let program = Program::start(dir.path(), &[]);
+    let mut program = start(dir.path(), &[]);
     let mut client = program.client();
     client.send("PUT 10 /file\nhalf ");
     program.client().expect("PING", "OK 0");
@@ -215,14 +140,14 @@ fn a_hangup_drains_and_its_repetition_cuts_nothing_off() {
     client.send("done.");
     assert!(client.line().starts_with("OK 0 "));
     drop(client);
-    assert_eq!(program.wait().0, Some(0));
+    assert_eq!(program.wait(), Some(0));
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn a_hangup_that_is_ignored_from_the_start_changes_nothing() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let program = Program::behind(dir.path(), "trap '' HUP");
+    let program = behind_shell(dir.path(), "trap '' HUP");
     program.signal(Signal::HUP);
     program.client().expect("PING", "OK 0");
     program.end();
@@ -232,7 +157,7 @@ fn a_hangup_that_is_ignored_from_the_start_changes_nothing() {
 #[test]
 fn a_port_in_use_is_named_and_the_exit_code_is_one() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let program = Program::start(dir.path(), &[]);
+    let program = start(dir.path(), &[]);
     let address = program.address().to_string();
     let root = dir.path().join("other");
     let error = fails(&["serve", &root.to_string_lossy(), "--quiet", "--listen", &address], 1);
@@ -282,7 +207,7 @@ fn directories_survive_a_round_trip() {
         fs::write(source.join(&name), &bytes).expect("a file");
         files.push((name, bytes));
     }
-    let program = Program::start(&dir.path().join("served"), &[]);
+    let program = start(&dir.path().join("served"), &[]);
     let address = program.address();
     run_well(&["put", "--recursive", &source.to_string_lossy(), &format!("{address}/in/")]);
     let listed = String::from_utf8(run_well(&["ls", &format!("{address}/in/source/")])).expect("UTF-8");
@@ -303,7 +228,7 @@ fn a_large_file_survives_a_round_trip_and_is_removed() {
     let secret = dir.path().join("secret");
     fs::write(&secret, "open sesame\n").expect("a file");
     let secret = secret.to_string_lossy().into_owned();
-    let program = Program::start(&dir.path().join("served"), &["--token-file", &secret]);
+    let program = start(&dir.path().join("served"), &["--token-file", &secret]);
     let url = format!("{}/big file", program.address());
     let (from, to) = (dir.path().join("big file"), dir.path().join("copy"));
     let bytes = content(1, 5 << 20);
@@ -322,7 +247,7 @@ fn a_large_file_survives_a_round_trip_and_is_removed() {
 
 #[test]
 fn an_unreachable_server_is_a_failure() {
-    let program = Program::start(tempfile::tempdir().expect("a temporary folder").path(), &[]);
+    let program = start(tempfile::tempdir().expect("a temporary folder").path(), &[]);
     let address = program.address().to_string();
     program.end();
     fails(&["get", "--retries", "0", &format!("{address}/file"), "-"], 1);
@@ -333,13 +258,13 @@ fn an_unreachable_server_is_a_failure() {
 #[cfg(target_os = "linux")]
 fn the_server_is_at_most_twelve_threads() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let program = Program::start(dir.path(), &[]);
+    let program = start(dir.path(), &[]);
     let bytes = content(1, 200_000);
     let mut clients: Vec<Client> = (0..20).map(|_| program.client()).collect();
     for (n, client) in clients.iter_mut().enumerate() {
         client.put(&format!("/file {n}"), &bytes);
     }
-    let threads = fs::read_dir(format!("/proc/{}/task", program.child.id())).expect("proc").count();
+    let threads = fs::read_dir(format!("/proc/{}/task", program.pid())).expect("proc").count();
     assert!(threads <= 12, "{threads}");
     drop(clients);
     program.end();
@@ -388,7 +313,7 @@ fn an_unusable_root_is_reported_with_a_remedy() {
         }
     }
     assert!(!Path::new(&at("no")).exists(), "only one level is made");
-    Program::start(Path::new(&at("one")), &[]).end();
+    start(Path::new(&at("one")), &[]).end();
 }
 
 #[test]
@@ -429,7 +354,7 @@ fn an_invalid_secret_is_refused_and_a_readable_file_is_warned_about() {
     }
     let (open, closed) = (file("open", "s3cret\n", 0o644), file("closed", "s3cret\n", 0o600));
     for (secret, warns) in [(&open, true), (&closed, false)] {
-        let (program, log) = Program::logging(Path::new(&root), &["--token-file", secret], Stdio::piped());
+        let (mut program, log) = logging(Path::new(&root), &["--token-file", secret], Stdio::piped());
         let address = program.address().to_string();
         let told = stderr(&run(&["put", secret, &address, "--token-file", secret]));
         program.signal(Signal::TERM);
@@ -438,7 +363,7 @@ fn an_invalid_secret_is_refused_and_a_readable_file_is_warned_about() {
         for told in [told, server] {
             assert_eq!(told.contains(&format!("chmod 600 {secret}")), warns, "{told}");
         }
-        assert_eq!(program.wait().0, Some(0));
+        assert_eq!(program.wait(), Some(0));
     }
     assert_eq!(
         stderr(&run(&["get", "-q", "127.0.0.1:1/x", "--retries", "0", "--token-file", &open])).lines().count(),
@@ -451,7 +376,7 @@ fn a_missing_secret_is_reported_with_its_flag() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let secret = dir.path().join("secret").to_string_lossy().into_owned();
     fs::write(&secret, "open sesame\n").expect("a file");
-    let program = Program::start(&dir.path().join("served"), &["--token-file", &secret]);
+    let program = start(&dir.path().join("served"), &["--token-file", &secret]);
     let told = fails(&["ls", &program.address().to_string()], 1);
     assert!(told.contains("(401)") && told.contains("--token-file"), "{told}");
     program.end();
@@ -465,7 +390,7 @@ fn one_file_takes_the_name_of_the_target() {
     for name in ["photo.jpg", "b"] {
         fs::write(local(name), name).expect("a file");
     }
-    let program = Program::start(&served, &[]);
+    let program = start(&served, &[]);
     let to = |path: &str| format!("{}{path}", program.address());
     let (photo, other) = (local("photo.jpg"), local("b"));
     for (arguments, stored, content) in [
@@ -525,7 +450,7 @@ fn a_terminal_gets_one_summary_and_no_amount_before_it_is_known() {
     let served = dir.path().join("served");
     fs::create_dir(&served).expect("a folder");
     fs::write(served.join("big"), &bytes).expect("a file");
-    let program = Program::start(&served, &[]);
+    let program = start(&served, &[]);
     let big = format!("{}/big", program.address());
     let copy = dir.path().join("copy").to_string_lossy().into_owned();
     fs::write(format!("{copy}.part"), &bytes[..2 << 20]).expect("a part");

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use support::client::{Client, Running, assert_same, content, limits, random, sha256, value, wait_until};
+use support::server::Program;
 
-use crate::program::Program;
+use crate::program;
 
 const LEN: usize = 3_000_000;
 /// As options of the program: what a kill loses, and where a checkpoint must have been.
@@ -41,7 +42,7 @@ fn safe(client: &mut Client, path: &str) -> usize {
 fn an_upload_cut_by_clients_that_vanish_and_servers_that_are_killed_loses_no_safe_byte() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let sync = SYNC.to_string();
-    let start = || Program::start(dir.path(), &["--upload-sync", &sync]);
+    let start = || program::start(dir.path(), &["--upload-sync", &sync]);
     let content = content(7, LEN);
     let request = format!("PUT {LEN} resume=token sha256={} /a/b", sha256(&content));
     let (mut server, mut state, mut told) = (start(), 1, 0);
@@ -230,7 +231,7 @@ fn go_when_free(server: &Program, request: &str) -> (Client, usize) {
 fn two_servers_on_one_folder_go_on_with_what_the_other_was_sent_also_if_it_was_killed() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let sync = SYNC.to_string();
-    let start = || Program::start(dir.path(), &["--shared", "--upload-sync", &sync]);
+    let start = || program::start(dir.path(), &["--shared", "--upload-sync", &sync]);
     let content = content(9, LEN);
     let request = format!("PUT {LEN} resume=token sha256={} /a/b", sha256(&content));
     let (mut servers, mut state, mut told) = ([start(), start()], 1, 0);

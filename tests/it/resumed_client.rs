@@ -11,9 +11,10 @@ use std::thread;
 use rustix::process::{Pid, Signal, kill_process};
 use support::client::{Running, assert_same, content, random, value, wait_until};
 use support::process;
+use support::server::Program;
 use tempfile::TempDir;
 
-use crate::program::{BINARY, Program};
+use crate::program::{self, BINARY};
 
 const LEN: usize = 9_000_000;
 /// As option of the server: what a kill of it loses at most, twice.
@@ -183,7 +184,7 @@ impl Drop for Started {
 }
 
 fn start(root: &Path) -> Program {
-    Program::start(root, &["--upload-sync", &SYNC.to_string()])
+    program::start(root, &["--upload-sync", &SYNC.to_string()])
 }
 
 /// Files in the directory that remembers uploads.
@@ -227,7 +228,7 @@ fn put_with_breaks(len: u64, sync: u64, breaks: &[Break]) -> (u64, u64) {
     let (root, local, state) = (dir.path().join("root"), dir.path().join("local"), dir.path().join("state"));
     fs::create_dir(&root).expect("created");
     write_content(&local, len);
-    let start = || Program::start(&root, &["--upload-sync", &sync.to_string()]);
+    let start = || program::start(&root, &["--upload-sync", &sync.to_string()]);
     let mut server = start();
     let link = Link::to(server.address(), Direction::ToServer);
     let target = format!("{}/d/f", link.address);

@@ -139,7 +139,7 @@ fn what_was_acknowledged_survives_fifty_kills_and_nothing_partial_is_seen() {
         let mut server = Program::start(&[], env!("CARGO_BIN_EXE_filewharf"), root.path(), &[]);
         let swept = wait_until_swept(root.path(), &server);
         slowest = slowest.max(swept);
-        let mut clients = Driver::connect(server.address, CONNECTIONS, Wire::Line, Loss::IsExpected);
+        let mut clients = Driver::connect(server.address(), CONNECTIONS, Wire::Line, Loss::IsExpected);
         let (enough, moment) = (random.below(ROUND_ACKS), Duration::from_millis(random.below(MOMENT_MS)));
         let acked = AtomicU64::new(0);
         let killer = rustix::process::Pid::from_raw(server.pid().cast_signed()).expect("a process");

@@ -2,7 +2,7 @@
 
 use std::net::TcpStream;
 
-use crate::program::Program;
+use crate::program;
 use support::client::{Client, Running, assert_same, content, wait_until};
 
 /// Descriptors this process may open, both ends of every connection included.
@@ -63,7 +63,7 @@ fn who_comes_when_all_places_are_taken_is_told_and_may_come_back() {
 #[test]
 fn when_descriptors_run_out_the_server_goes_on_with_those_it_has() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let program = Program::limited(dir.path(), 64);
+    let program = program::behind_shell(dir.path(), "ulimit -n 64");
     let mut early = program.client();
     early.put("/file", b"content");
     let crowd: Vec<TcpStream> = (0..200).filter_map(|_| TcpStream::connect(program.address()).ok()).collect();

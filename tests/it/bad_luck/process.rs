@@ -8,8 +8,9 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::program::Program;
+use crate::program;
 use support::client::{assert_same, content, visible, wait_until};
+use support::server::Program;
 
 /// One request of HTTP on a connection of its own, and all that is said.
 fn http(program: &Program, head: &str) -> String {
@@ -23,7 +24,7 @@ fn http(program: &Program, head: &str) -> String {
 #[test]
 fn connections_that_ended_before_they_were_accepted_cost_nothing() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let program = Program::start(dir.path(), &[]);
+    let program = program::start(dir.path(), &[]);
     program.client().put("/file", b"before");
     program.signal(Signal::STOP);
     for n in 0..60_u64 {
@@ -72,7 +73,7 @@ fn connections_that_ended_before_they_were_accepted_cost_nothing() {
 #[test]
 fn a_server_is_started_again_at_once_on_its_address() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let mut program = Program::start(dir.path(), &[]);
+    let mut program = program::start(dir.path(), &[]);
     let address = program.address();
     for n in 0..3 {
         for _ in 0..10 {
@@ -82,7 +83,7 @@ fn a_server_is_started_again_at_once_on_its_address() {
         }
         program.client().put("/file", &content(n, 1000));
         program.end();
-        program = Program::at(dir.path(), address);
+        program = program::at(dir.path(), address);
         assert_eq!(program.address(), address);
         assert_same(&program.client().get("/file"), &content(n, 1000), "from before");
     }
@@ -94,7 +95,7 @@ fn a_server_is_started_again_at_once_on_its_address() {
 #[test]
 fn a_log_that_nobody_reads_holds_up_neither_the_clients_nor_the_end() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let (program, log) = Program::logging(dir.path(), &[], Stdio::piped());
+    let (mut program, log) = program::logging(dir.path(), &[], Stdio::piped());
     let name = format!("/{}", "n".repeat(200));
     let mut client = program.client();
     client.put(&name, b"");
@@ -117,7 +118,7 @@ fn a_log_that_nobody_reads_holds_up_neither_the_clients_nor_the_end() {
     program.signal(Signal::TERM);
     wait_until("it drains", || TcpStream::connect(program.address()).is_err());
     program.signal(Signal::TERM);
-    assert_eq!(program.wait().0, Some(1), "an upload was cut off");
+    assert_eq!(program.wait(), Some(1), "an upload was cut off");
     drop((client, log));
 }
 
@@ -126,7 +127,7 @@ fn a_log_that_nobody_reads_holds_up_neither_the_clients_nor_the_end() {
 #[test]
 fn a_line_of_the_log_is_one_line_whatever_clients_say() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let (program, mut log) = Program::logging(dir.path(), &["-vv"], Stdio::piped());
+    let (program, mut log) = program::logging(dir.path(), &["-vv"], Stdio::piped());
     let (reader, all) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut text = String::new();
@@ -173,7 +174,7 @@ fn a_line_of_the_log_is_one_line_whatever_clients_say() {
 fn new_files_and_directories_have_the_modes_that_the_umask_leaves() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let program = Program::behind(dir.path(), "umask 027");
+    let program = program::behind_shell(dir.path(), "umask 027");
     let mut client = program.client();
     for (path, size) in [("made/small", 3), ("made/large", 100_000)] {
         client.put(&format!("/{path}"), &content(1, size));
@@ -205,7 +206,7 @@ fn memory_stays_within_what_is_told_at_the_start() {
     fs::write(dir.path().join("large"), content(1, 8 << 20)).expect("a file");
     let limits = ["--slots", "4", "--max-connections", "300", "--per-address", "100", "--hot-bytes", "0"];
     let options = [&limits[..], &["--portable"]].concat();
-    let (program, log) = Program::logging(dir.path(), &options, Stdio::piped());
+    let (mut program, log) = program::logging(dir.path(), &options, Stdio::piped());
     let told = std::io::BufReader::new(log.expect("a pipe")).lines().map_while(Result::ok);
     let mut told = told.filter_map(|line| line.split_once("memory: at most ")?.1.split(' ').next()?.parse().ok());
     let promised: u64 = told.next().expect("it is told at the start");
@@ -240,5 +241,5 @@ fn memory_stays_within_what_is_told_at_the_start() {
     drop((begun, client));
     program.signal(Signal::TERM);
     program.signal(Signal::TERM);
-    assert!(program.wait().0.is_some());
+    assert!(program.wait().is_some());
 }

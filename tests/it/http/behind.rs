@@ -156,7 +156,7 @@ fn haproxy_says_which_client_it_is_and_no_other_peer_is_believed() {
     let listen = format!("auto@{server}?proxy=127.0.0.1,10.0.0.0/8");
     let options = ["--token-file", token.to_str().expect("UTF-8"), "--listen", &listen];
     let out = fs::File::create(&log).expect("a file");
-    let (proxied, _) = crate::program::Program::logging(&bench.here("proxied"), &options, out.into());
+    let (mut proxied, _) = crate::program::logging(&bench.here("proxied"), &options, out.into());
     let configuration = format!(
         "defaults\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n\
          listen tcp1\n mode tcp\n bind {v1}\n server s {server} send-proxy\n\
@@ -220,7 +220,7 @@ fn haproxy_says_which_client_it_is_and_no_other_peer_is_believed() {
     let knows = curl_from(&bench, 6, &["-m", "5", "-u", ":s3cret", &format!("http://{v2}/0-5")]);
     assert_eq!((knows.0, knows.1.as_str()), (0, "content200"));
     proxied.signal(Signal::TERM);
-    assert_eq!(proxied.wait().0, Some(0));
+    assert_eq!(proxied.wait(), Some(0));
     assert!(!bench.served("forged").exists());
     bench.server.end();
 }

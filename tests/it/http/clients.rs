@@ -7,8 +7,9 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::program::Program;
+use crate::program;
 use support::client::{assert_same, content, wait_until};
+use support::server::Program;
 
 /// A server in a process, and a directory for what a client stores.
 pub(super) struct Bench {
@@ -26,7 +27,7 @@ impl Bench {
             .iter()
             .map(|option| if *option == "TOKEN" { token.to_str().expect("UTF-8") } else { option })
             .collect();
-        Self { server: Program::start(&dir.path().join("files"), &options), dir }
+        Self { server: program::start(&dir.path().join("files"), &options), dir }
     }
 
     pub(super) fn url(&self, path: &str) -> String {

@@ -10,8 +10,9 @@ use filewharf::dialect::{Kind, Listening};
 use tempfile::TempDir;
 
 use super::{Response, heard};
-use crate::program::Program;
+use crate::program;
 use support::rig::{Mode, Rig};
+use support::server::Program;
 
 /// A server with these options, on a listener that knows the machine as `box`.
 fn restricted(options: &[(&str, &str)]) -> Rig {
@@ -134,7 +135,7 @@ fn the_program_asks_for_a_host_only_on_loopback_without_a_secret() {
         (&["--allow-host", "*"], "evil.example", "", 200),
         (&["--token-file", token], "evil.example", "Authorization: Bearer a long enough secret\r\n", 200),
     ] {
-        let server = Program::start(&dir.path().join("files"), options);
+        let server = program::start(&dir.path().join("files"), options);
         assert_eq!(status(&server, host, more), code, "{options:?} {host}");
         server.end();
     }

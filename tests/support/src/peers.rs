@@ -137,7 +137,7 @@ impl Peer {
             name,
             role: Role::Own,
             speaks: Speaks::Driven(wire),
-            address: program.address,
+            address: program.address(),
             root: root.to_owned(),
             baseline: None,
             pid: program.pid(),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use crate::program::Program;
+use support::server::Program;
 
 /// What breaks.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,7 +44,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     fn start(&self) -> Program {
         let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
-        Program::start(&self.root, &options)
+        crate::program::start(&self.root, &options)
     }
 
     fn kill_and_restart(&self) {

@@ -4,6 +4,8 @@
 
 #[cfg(feature = "client")]
 mod args;
+#[cfg(feature = "serve")]
+mod check;
 mod flag;
 #[cfg(feature = "client")]
 mod get;
@@ -60,6 +62,8 @@ macro_rules! command {
 const COMMANDS: &[Command] = &[
     #[cfg(feature = "serve")]
     command!(serve_flags::USAGE, serve::parse),
+    #[cfg(feature = "serve")]
+    command!(check::USAGE, check::parse),
     #[cfg(feature = "client")]
     command!(put::USAGE, |words| args::parse(&put::USAGE, words, put::run)),
     #[cfg(feature = "client")]

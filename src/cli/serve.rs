@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 
 use lexopt::Parser;
@@ -67,16 +68,6 @@ fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
         .portable(args.store.portable)
         .shared(args.store.shared)
         .signals();
-    if let Some(file) = &args.tls.client_ca {
-        builder = builder.tls_client_ca(file);
-    }
-    match (&args.tls.certificate, &args.tls.key, &args.tls.self_signed) {
-        (Some(certificate), Some(key), None) => builder = builder.tls(certificate, key),
-        (None, None, Some(dir)) => builder = builder.tls_self_signed(dir),
-        (None, None, None) => {}
-        (Some(_), None, None) | (None, Some(_), None) => return Err("--tls-cert and --tls-key go together".into()),
-        (_, _, Some(_)) => return Err("--tls-self-signed stands instead of --tls-cert and --tls-key".into()),
-    }
     for listen in listens(args) {
         builder = builder.listen_at(listen);
     }
@@ -87,13 +78,23 @@ fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
         builder = builder.congestion(name);
     }
     if let Some(file) = &args.token_file {
-        let secret = secret::read(file)?;
-        if let Some(warning) = secret.warning {
-            log::warn!("{warning}");
-        }
-        builder = builder.secret(secret.text);
+        builder = builder.secret(read_secret(file)?);
+    }
+    if let Some(file) = &args.read_token_file {
+        builder = builder.read_secret(read_secret(file)?);
+    }
+    if let Some(file) = &args.access {
+        builder = builder.access(file);
     }
     Ok(builder)
+}
+
+fn read_secret(file: &Path) -> std::io::Result<String> {
+    let secret = secret::read(file)?;
+    if let Some(warning) = secret.warning {
+        log::warn!("{warning}");
+    }
+    Ok(secret.text)
 }
 
 /// Every address to listen on; those that speak HTTP with the options that the flags set for all.
@@ -120,9 +121,8 @@ fn listens(args: &Args) -> Vec<Listen> {
 fn announce(handle: &Handle) -> Result<(), String> {
     let mut out = std::io::stdout().lock();
     let mut write = || -> std::io::Result<()> {
-        for ((address, kind), is_tls) in handle.addresses().iter().zip(handle.encrypted()) {
-            let tls = if *is_tls { ", TLS" } else { "" };
-            writeln!(out, "listening on {address} ({kind}{tls})")?;
+        for (address, kind) in handle.addresses() {
+            writeln!(out, "listening on {address} ({kind})")?;
         }
         out.flush()
     };
@@ -130,6 +130,9 @@ fn announce(handle: &Handle) -> Result<(), String> {
 }
 
 fn warn_if_exposed(args: &Args, handle: &Handle) {
+    if args.access.is_some() {
+        return; // its rules say what anybody may do
+    }
     let what = if args.store.read_only { "read" } else { "read, replace and delete" };
     // The clients of the older systems cannot send a secret.
     let asks = |kind: Kind| args.token_file.is_some() && kind.traits().secret == Secret::Required;

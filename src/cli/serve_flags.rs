@@ -9,7 +9,7 @@ use super::flag::{
     Value::{self, *},
 };
 use super::usage::{ParseError, Usage};
-use crate::config::{Limits, StoreConfig, TlsFiles};
+use crate::config::{Limits, StoreConfig};
 use crate::object::Durability;
 use crate::server::Listen;
 use crate::wire::line::LINE_LEN_MAX;
@@ -21,7 +21,8 @@ pub(super) struct Args {
     pub(super) legacy: bool,
     pub(super) store: StoreConfig,
     pub(super) token_file: Option<PathBuf>,
-    pub(super) tls: TlsFiles,
+    pub(super) read_token_file: Option<PathBuf>,
+    pub(super) access: Option<PathBuf>,
     /// Options of every listener that speaks HTTP, unless its address sets them itself.
     pub(super) http: Vec<(String, String)>,
     pub(super) congestion: Option<String>,
@@ -36,6 +37,12 @@ impl Args {
         args.dir = operands.pop().unwrap_or_else(|| "files".into()).into();
         if args.quiet && args.verbose > 0 {
             return Err(USAGE.error("the argument '--quiet' cannot be used with '--verbose'"));
+        }
+        if args.read_token_file.is_some() && args.token_file.is_none() {
+            return Err(USAGE.error("the argument '--read-token-file' needs '--token-file'"));
+        }
+        if args.access.is_some() && args.token_file.is_some() {
+            return Err(USAGE.error("the argument '--access' cannot be used with '--token-file'"));
         }
         args.limits.turn_bytes_min = args.limits.turn_bytes_min.min(args.limits.turn_bytes_max);
         Ok(args)
@@ -74,7 +81,7 @@ const OPTIONS: &[Flag<Args>] = &[
             args.listen.push(text.parse()?);
             Ok(())
         }),
-        "Address to listen on, may be given many times; port 0 asks the kernel; ?proxy=NETWORK,… accepts proxies only, with the PROXY protocol; ?tls encrypts [default: 127.0.0.1:7070]",
+        "Address to listen on, may be given many times; port 0 asks the kernel; ?proxy=NETWORK,… accepts proxies only, with the PROXY protocol [default: 127.0.0.1:7070]",
     )
     .repeatable(),
     Flag::new(
@@ -102,21 +109,14 @@ const OPTIONS: &[Flag<Args>] = &[
         "Require the secret in the first line of this file from every client",
     ),
     Flag::new(
-        "tls-cert",
-        Path("FILE", |args, file| args.tls.certificate = Some(file)),
-        "The certificate of the addresses with ?tls, and behind it those of the authorities in between (PEM)",
-    ),
-    Flag::new("tls-key", Path("FILE", |args, file| args.tls.key = Some(file)), "Its private key (PEM)"),
-    Flag::new(
-        "tls-client-ca",
-        Path("FILE", |args, file| args.tls.client_ca = Some(file)),
-        "Ask clients of these addresses for a certificate of one of these authorities (PEM); one without is served too",
+        "read-token-file",
+        Path("FILE", |args, file| args.read_token_file = Some(file)),
+        "Also take the secret in the first line of this file, which permits reading only",
     ),
     Flag::new(
-        "tls-self-signed",
-        Path("FOLDER", |args, dir| args.tls.self_signed = Some(dir)),
-        "Instead of --tls-cert and --tls-key, make a certificate at the first start, keep it and its key in this folder, \
-         and print its fingerprint",
+        "access",
+        Path("FILE", |args, file| args.access = Some(file)),
+        "Who may do what, by the users, tokens and rules of this file; SIGHUP reads it again, and drains no more",
     ),
     Flag::new(
         "serve-html",

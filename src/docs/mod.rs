@@ -5,12 +5,13 @@
 /// link counts (CommonMark §4.7), so these replace those at the end of the page.
 macro_rules! page {
     ($name:ident, $file:literal) => {
-        #[doc = "[guarantees]: crate::docs::guarantees\n[http]: crate::docs::http\n[legacy]: crate::docs::legacy\n[line]: crate::docs::line\n[operations]: crate::docs::operations\n"]
+        #[doc = "[access]: crate::docs::access\n[guarantees]: crate::docs::guarantees\n[http]: crate::docs::http\n[legacy]: crate::docs::legacy\n[line]: crate::docs::line\n[operations]: crate::docs::operations\n"]
         #[doc = include_str!($file)]
         pub mod $name {}
     };
 }
 
+page!(access, "access.md");
 page!(guarantees, "guarantees.md");
 page!(http, "http.md");
 page!(legacy, "legacy.md");

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use signal_hook_mio::v1_0::Signals;
 use crate::counters::Counters;
 use crate::ids::{ConnId, ListenerId};
 use crate::os::process;
-use crate::platform::{Event, Readable, Signal};
+use crate::platform::{Event, NewRules, Readable, Signal};
 
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
@@ -29,11 +30,14 @@ const FIRST_LISTENER: usize = 2;
 pub struct Control {
     waker: Waker,
     requested: AtomicU8,
+    /// Rules that the loop has not taken yet.
+    rules: Mutex<Option<NewRules>>,
     counters: Mutex<Counters>,
 }
 
 const DRAIN: u8 = 1;
 const STOP: u8 = 2;
+const RULES: u8 = 4;
 
 impl Control {
     /// Asks the loop to drain or to stop.
@@ -43,6 +47,13 @@ impl Control {
             Signal::Stop => STOP,
         };
         self.requested.fetch_or(bit, Ordering::AcqRel);
+        self.wake();
+    }
+
+    /// Hands new rules to the loop, instead of those it has not taken yet.
+    pub fn replace_rules(&self, rules: NewRules) {
+        *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = Some(rules);
+        self.requested.fetch_or(RULES, Ordering::AcqRel);
         self.wake();
     }
 
@@ -72,6 +83,11 @@ impl Control {
     fn report(&self, events: &mut Vec<Event>) {
         events.push(Event::Completions);
         let requested = self.requested.swap(0, Ordering::AcqRel);
+        // Locked only now and then, and never for longer than it takes to store a pointer.
+        if requested & RULES != 0 {
+            let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner).take();
+            events.extend(rules.map(Event::Rules));
+        }
         if requested & DRAIN != 0 {
             events.push(Event::Signal(Signal::Drain));
         }
@@ -87,6 +103,8 @@ pub struct EventQueue {
     raw: Events,
     signals: Option<Signals>,
     has_received_signal: bool,
+    /// What SIGHUP asks, instead of to drain.
+    reload: Option<SyncSender<()>>,
     control: Arc<Control>,
 }
 
@@ -94,9 +112,10 @@ impl EventQueue {
     pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
-        let control = Control { waker, requested: AtomicU8::new(0), counters: Mutex::default() };
+        let control =
+            Control { waker, requested: AtomicU8::new(0), rules: Mutex::default(), counters: Mutex::default() };
         let raw = Events::with_capacity(EVENTS_MAX);
-        Ok(Self { poll, raw, signals: None, has_received_signal: false, control: Arc::new(control) })
+        Ok(Self { poll, raw, signals: None, has_received_signal: false, reload: None, control: Arc::new(control) })
     }
 
     pub const fn control(&self) -> &Arc<Control> {
@@ -115,10 +134,16 @@ impl EventQueue {
         Ok(())
     }
 
-    /// From now on SIGTERM, SIGINT and SIGHUP drain the server.
+    /// SIGHUP asks this from now on, and does not drain the server.
+    pub fn reload_on_hangup(&mut self, reload: SyncSender<()>) {
+        self.reload = Some(reload);
+    }
+
+    /// From now on SIGTERM and SIGINT drain the server, and SIGHUP if it asks nothing else.
     pub fn add_signals(&mut self) -> io::Result<()> {
         let mut signals = Signals::new([SIGTERM, SIGINT])?;
-        if !process::ignores_hangup() {
+        // One that was ignored from the start is still sent to read files again.
+        if self.reload.is_some() || !process::ignores_hangup() {
             signals.add_signal(SIGHUP)?;
         }
         self.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
@@ -138,6 +163,11 @@ impl EventQueue {
                 WAKER => self.control.report(events),
                 SIGNALS => {
                     for signal in self.signals.iter_mut().flat_map(Signals::pending) {
+                        if let (SIGHUP, Some(reload)) = (signal, &self.reload) {
+                            // Where one is asked for already, that has not begun.
+                            let _ = reload.try_send(());
+                            continue;
+                        }
                         // A terminal that closes sends SIGHUP, and its shell sends it again. A second
                         // event would end the server at once.
                         if signal != SIGHUP || !self.has_received_signal {

@@ -15,7 +15,6 @@ use crate::reactor::connections::{self, Connections};
 use crate::reactor::driver::{Buffers, Driver};
 use crate::reactor::env::Env;
 use crate::reactor::guesses::Guesses;
-use crate::reactor::key_queue::KeyQueue;
 use crate::reactor::listeners::{ListenerSetup, Listeners};
 use crate::reactor::name_locks::NameLocks;
 use crate::reactor::scheduling::Scheduler;
@@ -61,7 +60,6 @@ pub struct Reactor<P: Platform> {
     pub(super) connections: Connections<P::Stream>,
     pub(super) listeners: Listeners,
     pub(super) guesses: Guesses,
-    pub(super) key_queue: KeyQueue,
     pub(super) scheduler: Scheduler,
     pub(super) timers: Timers,
     /// The holders of slots are not checked before: see `contention`.
@@ -84,7 +82,6 @@ impl<P: Platform> Reactor<P> {
             connections: Connections::new(&limits),
             listeners: Listeners::new(listeners),
             guesses: Guesses::default(),
-            key_queue: KeyQueue::default(),
             scheduler: Scheduler::default(),
             timers: Timers::new(clock.now),
             contention_check_after: clock.now,

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::platform::{Event, Platform, Store};
+use crate::platform::{Event, NewRules, Platform, Store};
 use crate::reactor::parts::{Ended, Lifecycle, Reactor};
 use crate::reactor::scheduling::{RECEIVE_BATCH, REPLY_BATCH};
 use crate::session::{Disk, DiskPace};
@@ -64,17 +64,13 @@ impl<P: Platform> Reactor<P> {
         self.accept();
         self.run_queued();
         self.run_bulk();
-        self.use_key();
         self.advance_drain();
         self.finish_turn();
         Ok(())
     }
 
     fn has_work(&self) -> bool {
-        self.scheduler.has_work()
-            || self.locks.has_released()
-            || self.listeners.may_accept()
-            || !self.key_queue.is_empty()
+        self.scheduler.has_work() || self.locks.has_released() || self.listeners.may_accept()
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -102,6 +98,7 @@ impl<P: Platform> Reactor<P> {
                 }
             }
             Event::Signal(signal) => self.signalled(signal),
+            Event::Rules(NewRules(rules)) => self.env.access.replace_rules(rules),
             Event::Stream { id, readable, writable } => {
                 let Some(connection) = self.connections.get_mut(id) else {
                     if !self.arrival_event(id, readable) {

@@ -2,34 +2,40 @@
 //! the calling thread, and a handle for other threads.
 #![warn(missing_docs)]
 
+mod access_file;
 mod ceiling;
 mod error;
 mod limits;
 mod listen;
 #[doc(hidden)]
 pub mod platform;
+mod reload;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use crate::access::Access;
-use crate::config::{Limits, StoreConfig, TlsFiles};
+use crate::access::file::RULES_BYTES_MAX;
+use crate::access::{Access, Rules};
+use crate::config::{Limits, StoreConfig};
 use crate::dialect::Listening;
 use crate::os::event_queue::{Control, EventQueue};
-use crate::os::net::tls::{Acceptor, make_self_signed};
 use crate::os::{net, process};
-use crate::platform::Signal;
+use crate::platform::{NewRules, Signal};
 use crate::reactor::{ListenerSetup, Reactor, Setup};
 use crate::store::DiskStore;
 use platform::OsPlatform;
+use reload::Reloads;
 
 pub use crate::config::{NetworkError, Networks};
 pub use crate::counters::{Counters, Health, Histogram, Queued};
 pub use crate::dialect::{Kind, OptionError, UnknownDialect};
 pub use crate::object::Durability;
 pub use crate::reactor::Ended;
+#[doc(hidden)]
+pub use access_file::read as read_access_file;
 pub use ceiling::Ceiling;
 pub use error::{LimitError, ServerError};
 pub use listen::{Listen, ListenError};
@@ -48,7 +54,8 @@ pub struct Builder {
     limits: Limits,
     store: StoreConfig,
     secret: Option<Vec<u8>>,
-    tls: TlsFiles,
+    read_secret: Option<Vec<u8>>,
+    access: Option<PathBuf>,
     handles_signals: bool,
     congestion: Option<String>,
 }
@@ -126,29 +133,19 @@ impl Builder {
         self
     }
 
-    /// The certificate of listeners with TLS ([`Listen::is_tls`]) and its private key: PEM files. Behind the
-    /// certificate stand those of the authorities between it and one that clients know.
-    pub fn tls(mut self, certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
-        self.tls.certificate = Some(certificate.as_ref().to_owned());
-        self.tls.key = Some(key.as_ref().to_owned());
+    /// Also take this secret, which permits reading only. Needs [`Builder::secret`].
+    pub fn read_secret(mut self, secret: impl Into<Vec<u8>>) -> Self {
+        self.read_secret = Some(secret.into());
         self
     }
 
-    /// Instead of a certificate that was given, make one at the first start, and keep it and its key in this
-    /// directory. Clients must be told to trust it.
-    pub fn tls_self_signed(mut self, dir: impl AsRef<Path>) -> Self {
-        self.tls.self_signed = Some(dir.as_ref().to_owned());
+    /// Decide by the rules of this file who may do what. Not together with a secret.
+    pub fn access(mut self, file: impl AsRef<Path>) -> Self {
+        self.access = Some(file.as_ref().to_owned());
         self
     }
 
-    /// Ask clients of listeners with TLS for a certificate of one of these authorities (a PEM file). A client
-    /// without one is served too; one with another is refused.
-    pub fn tls_client_ca(mut self, authorities: impl AsRef<Path>) -> Self {
-        self.tls.client_ca = Some(authorities.as_ref().to_owned());
-        self
-    }
-
-    /// Drain on SIGTERM, SIGINT and SIGHUP (this not if it is ignored). For programs whose main job the server is.
+    /// Drain on SIGTERM, SIGINT and SIGHUP (this not if it is ignored; with an access file, SIGHUP reads it again). For programs whose main job the server is.
     pub fn signals(mut self) -> Self {
         self.handles_signals = true;
         self
@@ -173,7 +170,6 @@ impl Builder {
         limits::fit_descriptors(&mut self.limits);
         let mut listeners = Vec::new();
         let mut bound = Vec::new();
-        let mut are_tls = Vec::new();
         let started_s = process::unix_time();
         let speaks = self.listens.iter().map(|listen| Listening::new(listen.kind, &listen.options, started_s));
         let mut speaks = speaks.collect::<Result<Vec<_>, _>>().map_err(ServerError::Option)?;
@@ -183,50 +179,60 @@ impl Builder {
         if ceiling.total() == usize::MAX {
             return Err(ServerError::Limit(LimitError::Memory));
         }
-        let tls = self.open_tls()?;
+        let access = self.access_control()?;
+        if access.rules().is_some() {
+            // Those in effect, those that replace them, and those before, which the loop is not to free.
+            ceiling.shared = ceiling.shared.saturating_add(3 * RULES_BYTES_MAX);
+        }
+        let is_open = access.rules().map_or(self.secret.is_none(), |rules| rules.has_public());
         for (listen, speaks) in self.listens.iter().zip(&mut speaks) {
             let (listener, address) = self.bind(listen)?;
             // Pages in browsers on this machine reach it, and nothing but the host tells them from its users.
-            if address.ip().to_canonical().is_loopback() && self.secret.is_none() {
+            if address.ip().to_canonical().is_loopback() && is_open {
                 speaks.restrict_hosts(&process::machine_name());
             }
             listeners.push(listener);
             bound.push((address, listen.kind));
-            are_tls.push(listen.is_tls);
         }
-        let queue = EventQueue::new().map_err(ServerError::system("cannot make an event queue"))?;
+        let mut queue = EventQueue::new().map_err(ServerError::system("cannot make an event queue"))?;
         let control = Arc::clone(queue.control());
         let waker = Arc::clone(&control);
+        let mut reloads = Reloads::default();
+        if let (Some(file), Some(rules)) = (self.access.take(), access.rules()) {
+            reloads.push(read_again(file, Arc::clone(rules), Arc::clone(&control)));
+        }
+        let reload = reloads.start().map_err(ServerError::system("cannot start a thread"))?;
+        if let Some(reload) = &reload {
+            queue.reload_on_hangup(reload.clone());
+        }
         let store = DiskStore::open(&self.root, &self.store, &self.limits, Arc::new(move || waker.wake()))
             .map_err(|error| ServerError::Root(error.to_string()))?;
         let platform = OsPlatform::new(queue, listeners, self.handles_signals, store, &self.limits)
-            .map_err(ServerError::system("cannot watch the listeners"))?
-            .with_tls(tls.clone());
-        let listeners = speaks.into_iter().zip(self.listens);
-        let setup_of = |(listening, listen): (Listening, Listen)| ListenerSetup {
-            listening,
-            proxies: listen.proxies,
-            is_tls: listen.is_tls,
-        };
+            .map_err(ServerError::system("cannot watch the listeners"))?;
+        let proxies = self.listens.into_iter().map(|listen| listen.proxies);
+        let listeners = speaks.into_iter().zip(proxies);
         let setup = Setup {
-            access: Access::new(self.secret, self.store.read_only),
-            listeners: listeners.map(setup_of).collect(),
+            access,
+            listeners: listeners.map(|(listening, proxies)| ListenerSetup { listening, proxies }).collect(),
             limits: self.limits,
         };
-        Ok(Server { reactor: Reactor::new(platform, setup), bound, are_tls, control, ceiling, tls })
+        Ok(Server { reactor: Reactor::new(platform, setup), bound, control, reload, ceiling })
     }
 
-    /// What listeners with TLS show their clients; `None` if there are none.
-    fn open_tls(&self) -> Result<Option<Arc<Acceptor>>, ServerError> {
-        if self.listens.iter().all(|listen| !listen.is_tls) {
-            return Ok(None);
+    /// Who may do what.
+    fn access_control(&mut self) -> Result<Access, ServerError> {
+        let (secret, read_secret, read_only) = (self.secret.clone(), self.read_secret.take(), self.store.read_only);
+        match (&self.access, &secret, &read_secret) {
+            (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
+                Err(ServerError::Access("an access file and a secret exclude each other".to_owned()))
+            }
+            (Some(file), None, None) => {
+                let rules = access_file::read(file).map_err(ServerError::Access)?;
+                Ok(Access::with_rules(Arc::new(rules), read_only))
+            }
+            (None, None, Some(_)) => Err(ServerError::Access("a secret for reading needs another for all".to_owned())),
+            (None, ..) => Ok(Access::with_secrets(secret, read_secret, read_only)),
         }
-        if let Some(dir) = self.tls.self_signed.as_ref().filter(|_| self.tls.certificate.is_none()) {
-            let names = vec![process::machine_name(), "localhost".to_owned(), "127.0.0.1".to_owned()];
-            let fingerprint = make_self_signed(dir, names).map_err(ServerError::tls)?;
-            log::info!("TLS: the certificate in {} has the SHA-256 fingerprint {fingerprint}", dir.display());
-        }
-        Acceptor::open(self.tls.clone()).map(|acceptor| Some(Arc::new(acceptor))).map_err(ServerError::tls)
     }
 
     fn bind(&self, listen: &Listen) -> Result<(mio::net::TcpListener, SocketAddr), ServerError> {
@@ -234,7 +240,7 @@ impl Builder {
         let fail = |source| ServerError::Listen { address: address.clone(), kind: *kind, source };
         let resolved = net::resolve(address).map_err(fail)?;
         let listener = net::listen(resolved, &self.limits, self.congestion.as_deref()).map_err(fail)?;
-        if kind.traits().client_speaks_first || listen.is_tls {
+        if kind.traits().client_speaks_first {
             net::defer(&listener, self.limits.accept_defer);
         }
         let bound = listener.local_addr().map_err(fail)?;
@@ -246,10 +252,28 @@ impl Builder {
 pub struct Server {
     reactor: Reactor<OsPlatform>,
     bound: Vec<(SocketAddr, Kind)>,
-    are_tls: Vec<bool>,
     control: Arc<Control>,
+    reload: Option<SyncSender<()>>,
     ceiling: Ceiling,
-    tls: Option<Arc<Acceptor>>,
+}
+
+/// Reads the access file again and hands its rules to the loop.
+fn read_again(
+    file: PathBuf,
+    rules: Arc<Rules>,
+    control: Arc<Control>,
+) -> impl FnMut() -> Result<String, String> + Send + 'static {
+    // The loop gives up the rules that it had: freeing them is left to this thread.
+    let mut kept = vec![rules];
+    move || {
+        let rules = Arc::new(access_file::read(&file)?);
+        kept.push(Arc::clone(&rules));
+        if let [_, _, _] = *kept {
+            kept.remove(0);
+        }
+        control.replace_rules(NewRules(rules));
+        Ok(format!("read {} again", file.display()))
+    }
 }
 
 impl Server {
@@ -283,7 +307,8 @@ impl Server {
             limits: Limits::default(),
             store: StoreConfig::default(),
             secret: None,
-            tls: TlsFiles::default(),
+            read_secret: None,
+            access: None,
             handles_signals: false,
             congestion: None,
         }
@@ -291,12 +316,7 @@ impl Server {
 
     /// For other threads: ask for addresses and counters, drain, stop.
     pub fn handle(&self) -> Handle {
-        Handle {
-            bound: self.bound.clone().into(),
-            are_tls: self.are_tls.clone().into(),
-            control: Arc::clone(&self.control),
-            tls: self.tls.clone(),
-        }
+        Handle { bound: self.bound.clone().into(), control: Arc::clone(&self.control), reload: self.reload.clone() }
     }
 
     /// The most memory it can use.
@@ -338,9 +358,8 @@ impl Server {
 #[derive(Clone, Debug)]
 pub struct Handle {
     bound: Arc<[(SocketAddr, Kind)]>,
-    are_tls: Arc<[bool]>,
     control: Arc<Control>,
-    tls: Option<Arc<Acceptor>>,
+    reload: Option<SyncSender<()>>,
 }
 
 impl Handle {
@@ -349,20 +368,18 @@ impl Handle {
         &self.bound
     }
 
-    /// Which of these are encrypted, in the same order.
-    pub fn encrypted(&self) -> &[bool] {
-        &self.are_tls
-    }
-
-    /// Read the files of TLS again, for connections that begin from now on. On an error everything stays as it was.
-    /// Blocks on the disk.
-    pub fn reload_tls(&self) -> Result<(), ServerError> {
-        self.tls.as_ref().map_or(Ok(()), |tls| tls.reload()).map_err(ServerError::tls)
-    }
-
     /// Take no new work, let running transfers end. A second time: stop.
     pub fn drain(&self) {
         self.control.request(Signal::Drain);
+    }
+
+    /// Read the access file again, as SIGHUP does. Its rules are in effect a little later, or those before if it is
+    /// wrong. Nothing happens where there is none.
+    pub fn reload(&self) {
+        if let Some(reload) = &self.reload {
+            // Where one is asked for already, that has not begun.
+            let _ = reload.try_send(());
+        }
     }
 
     /// End now. Uploads that are cut off leave no visible file.

@@ -1,0 +1,141 @@
+//! `filewharf check`: says what is wrong with an access file, or who may do what by it. Changes nothing.
+
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::process::ExitCode;
+
+use lexopt::Parser;
+
+use super::flag::{Flag, Value::*};
+use super::usage::{Action, ParseError, Usage};
+use crate::access::{Caller, Rules};
+use crate::server::read_access_file;
+use crate::wire::key;
+
+#[derive(Debug)]
+pub(super) struct Args {
+    file: String,
+    name: Option<String>,
+    from: IpAddr,
+    paths: Vec<String>,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self { file: String::new(), name: None, from: Ipv4Addr::LOCALHOST.into(), paths: Vec::new() }
+    }
+}
+
+pub(super) static USAGE: Usage<Args> = Usage {
+    name: "check",
+    about: "Check an access file, or ask it who may do what",
+    line: "[OPTIONS] FILE [/PATH]...",
+    operand: ("FILE [/PATH]...", "The access file; for each path its rights are printed"),
+    operands: 1..=usize::MAX,
+    flags: &[(
+        "Options",
+        &[
+            Flag::new(
+                "as",
+                Text("NAME", |args: &mut Args, text| {
+                    args.name = Some(text.to_owned()).filter(|name| name != "@");
+                    Ok(())
+                }),
+                "The caller, a name in the file; anybody if not given",
+            ),
+            Flag::new(
+                "from",
+                Text("ADDRESS", |args, text| {
+                    args.from = text.parse().map_err(|_| "is no IP address")?;
+                    Ok(())
+                }),
+                "The address of the client [default: 127.0.0.1]",
+            ),
+        ],
+    )],
+    hints: &[],
+    notes: "Example:
+  filewharf check access
+  filewharf check access --as anna --from 10.0.0.7 /home/anna/notes.txt /pub/
+
+A line is RIGHTS, tab, PATH. The rights are those of r read, l list, c create, w replace, d delete
+and rename, or - for none. The exit code is 1 if the file is wrong.",
+};
+
+pub(super) fn parse(words: &mut Parser) -> Result<Action, ParseError> {
+    let (mut args, operands) = USAGE.parse(words)?;
+    let mut operands = operands.into_iter();
+    args.file = operands.next().unwrap_or_default().to_string_lossy().into_owned();
+    args.paths = operands.map(|path| path.to_string_lossy().into_owned()).collect();
+    Ok(Box::new(move || match run(&args) {
+        Ok(text) => {
+            // Errors of printing are ignored: they could only be printed.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(wrong) => {
+            let _ = writeln!(std::io::stderr(), "filewharf: {wrong}");
+            ExitCode::FAILURE
+        }
+    }))
+}
+
+fn run(args: &Args) -> Result<String, String> {
+    let rules = read_access_file(Path::new(&args.file))?;
+    if args.paths.is_empty() {
+        return Ok(format!("{}: no mistakes, {} names\n", args.file, rules.names().count()));
+    }
+    let caller = caller(&rules, args)?;
+    let mut text = String::new();
+    for path in &args.paths {
+        let key = key::absolute(path).map_err(|failure| format!("{path}: {failure}"))?.key;
+        text.push_str(&format!("{}\t{path}\n", rules.rights(&caller, args.from, &key)));
+    }
+    Ok(text)
+}
+
+fn caller(rules: &Rules, args: &Args) -> Result<Caller, String> {
+    match &args.name {
+        None => Ok(Caller::ANYBODY),
+        Some(name) => rules.as_if(name).ok_or_else(|| format!("{}: nothing proves the name {name}", args.file)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_checked_and_asked() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let file = dir.path().join("access");
+        let write = |text: &str, mode: u32| {
+            std::fs::write(&file, text).expect("a file");
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("a mode");
+        };
+        let ask = |words: &[&str]| {
+            let mut args = Args { file: file.display().to_string(), ..Args::default() };
+            args.name = words.first().filter(|name| **name != "@").map(|name| (*name).to_owned());
+            args.paths = words.iter().skip(1).map(|path| (*path).to_owned()).collect();
+            run(&args)
+        };
+        let hex = "0".repeat(64);
+        write(&format!("token ci sha256:{hex}\nallow ci rc /a\nallow @ l /a\nallow ci w /b from=10.0.0.0/8"), 0o640);
+        assert!(ask(&[]).is_ok_and(|text| text.ends_with(": no mistakes, 1 names\n")));
+        assert_eq!(ask(&["ci", "/a/x", "/b", "/"]), Ok("rlc\t/a/x\n-\t/b\n-\t/\n".to_owned()));
+        assert_eq!(ask(&["@", "/a/"]), Ok("l\t/a/\n".to_owned()));
+        assert!(ask(&["bob", "/a"]).is_err_and(|wrong| wrong.contains("bob")));
+        assert!(ask(&["@", "a"]).is_err());
+        for mode in [0o644, 0o660, 0o641, 0o750] {
+            write("", mode);
+            assert!(ask(&[]).is_err_and(|wrong| wrong.contains("chmod 640")), "{mode:o}");
+        }
+        write("\nallow", 0o400);
+        assert!(ask(&[]).is_err_and(|wrong| wrong.starts_with(&format!("{}:2: write: allow", file.display()))));
+        std::fs::remove_file(&file).expect("it is there");
+        assert!(ask(&[]).is_err_and(|wrong| wrong.starts_with(&format!("{}: No such file", file.display()))));
+    }
+}

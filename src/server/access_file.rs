@@ -1,0 +1,40 @@
+//! Opens the access file and reads its rules. What is in it is decided in `access`.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use crate::access::Rules;
+use crate::access::file::{self, FILE_LEN_MAX};
+
+/// Permission bits that the file may have: it helps to guess passwords.
+const MODE_MAX: u32 = 0o640;
+
+/// Reads the rules of an access file. The error names the file, and the line if one is wrong.
+pub fn read(path: &Path) -> Result<Rules, String> {
+    let name = path.display();
+    let text = text(path).map_err(|error| format!("{name}: {error}"))?;
+    file::parse(&text).map_err(|error| match error.line {
+        0 => format!("{name}: {error}"),
+        _ => format!("{name}:{error}"),
+    })
+}
+
+#[allow(clippy::disallowed_methods, reason = "the access file lies outside of the served directory")]
+fn text(path: &Path) -> io::Result<String> {
+    let open = File::open(path)?;
+    let metadata = open.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("is not a file, and could not be read again"));
+    }
+    let mode = metadata.mode() & 0o7777;
+    if mode & !MODE_MAX != 0 {
+        let why = format!("has mode {mode:04o}, and must have 0640 or less: chmod 640 {}", path.display());
+        return Err(io::Error::other(why));
+    }
+    let mut bytes = Vec::new();
+    // One byte more than is allowed shows that there is more.
+    open.take(FILE_LEN_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    String::from_utf8(bytes).map_err(|_| io::Error::other("is not UTF-8"))
+}

@@ -1,0 +1,70 @@
+//! Files that are read again while the server runs: on SIGHUP, or when a handle asks for it. Each is read on a thread of
+//! its own, never by the loop, and replaces what was read before only if all of it is right.
+
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+/// Reads files again and puts what they say into effect. Returns what to log: what was read, or what is wrong and
+/// therefore was not replaced.
+pub type Reload = Box<dyn FnMut() -> Result<String, String> + Send>;
+
+/// What is to be read again.
+#[derive(Default)]
+pub struct Reloads(Vec<Reload>);
+
+impl Reloads {
+    pub fn push(&mut self, reload: impl FnMut() -> Result<String, String> + Send + 'static) {
+        self.0.push(Box::new(reload));
+    }
+
+    /// Starts the thread; it ends when the last sender of what is returned is gone. `None` if there is nothing to read.
+    pub fn start(self) -> io::Result<Option<SyncSender<()>>> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        // A request that comes while another one waits means the same.
+        let (ask, asked) = sync_channel(1);
+        thread::Builder::new().name("reload".to_owned()).spawn(move || run(self.0, &asked))?;
+        Ok(Some(ask))
+    }
+}
+
+fn run(mut reloads: Vec<Reload>, asked: &Receiver<()>) {
+    while asked.recv().is_ok() {
+        for reload in &mut reloads {
+            match reload() {
+                Ok(done) => log::info!("{done}"),
+                Err(wrong) => log::error!("{wrong}; what was read before stays in effect"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_is_read_again_though_one_file_is_wrong() {
+        let (say, said) = std::sync::mpsc::channel();
+        let mut reloads = Reloads::default();
+        let first = say.clone();
+        reloads.push(move || {
+            first.send(1).map_err(|_| "nobody listens")?;
+            Err("a:1: wrong".to_owned())
+        });
+        reloads.push(move || {
+            say.send(2).map_err(|_| "nobody listens")?;
+            Ok("read b again".to_owned())
+        });
+        let ask = reloads.start().expect("a thread").expect("something to read");
+        for _ in 0..2 {
+            ask.send(()).expect("the thread runs");
+            assert_eq!((said.recv(), said.recv()), (Ok(1), Ok(2)));
+        }
+        drop(ask);
+        assert!(said.recv().is_err(), "the thread ends");
+        assert!(Reloads::default().start().expect("no thread").is_none());
+    }
+}

@@ -3,15 +3,19 @@
 //! hears, and what is stored, must not depend on any of that. And on the real platform ([`conformance`]),
 //! because memory can lie.
 //!
-//! The files in `tests/golden` are written so (escapes, in names too: \n \r \t \0 \\ \xNN):
+//! The files in `tests/golden` are written so (escapes, in names too: \n \r \t \0 \\ \xNN). What stands above
+//! the first title holds for every conversation of the file:
 //!
 //! ```text
 //! === title                begins a new server
-//! @ menu?list=choose       what it speaks (line, if not said)
+//! @ menu?list=choose       the dialect of the listener
 //! @ packets                every `<` line must have left in one send of its own
 //! @ every cut              cut everywhere, however many transcripts of HTTP there are
 //! @ secret WORD            this is asked of every client
 //! @ read-only              no change is taken
+//! @ smuggled               [`SMUGGLED`] follows the client's last piece; the server closes, and stores neither that
+//!                          nor /f
+//! @ not smuggled           takes this back
 //! = name content           a file that is there before
 //! > bytes                  the client sends; lines in a row are one piece, which may be cut anywhere
 //! > EOF                    the client closes its half (it sends nothing more)
@@ -46,18 +50,20 @@ use support::rig::{Mode, Rig};
 use world::{InMemory, World};
 
 /// One conversation.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Transcript {
     title: String,
     speaks: String,
     access: Access,
     packets: bool,
     every_cut: bool,
+    smuggled: bool,
     before: Vec<(String, Vec<u8>)>,
     steps: Vec<Step>,
     after: Vec<(String, Option<Vec<u8>>)>,
 }
 
+#[derive(Clone)]
 enum Step {
     Send(Vec<u8>),
     Finish,
@@ -73,7 +79,22 @@ enum Step {
 /// HTTP's conversations are long, and there are many: each is cut at so many places.
 const CUTS_OF_HTTP: usize = 12;
 
+/// A request that must never be answered: the bytes before it can be read in two ways.
+const SMUGGLED: &[u8] = b"PUT /hidden HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nh";
+
 impl Transcript {
+    /// Writes `@ smuggled` out.
+    fn completed(mut self) -> Self {
+        if self.smuggled {
+            let last =
+                self.steps.iter_mut().rev().find_map(|step| if let Step::Send(b) = step { Some(b) } else { None });
+            last.expect("the client sends something").extend(SMUGGLED);
+            self.steps.push(Step::Closed);
+            self.after.extend([("f".to_owned(), None), ("hidden".to_owned(), None)]);
+        }
+        self
+    }
+
     /// One page of a listing holds as much as a slot does: with seven bytes that is one name.
     fn lists(&self) -> bool {
         let shows = |words: &[u8]| {
@@ -124,25 +145,24 @@ impl Transcript {
             .map(|option| option.split_once('=').unwrap_or((option, "")))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        let kind: Kind = if kind.is_empty() { Kind::Line } else { kind.parse().expect("a dialect") };
+        let kind: Kind = kind.parse().expect("a dialect");
         Listening::new(kind, &options, 1_700_000_000).expect("good options")
     }
 }
 
 fn transcripts(file: &Path, text: &str) -> Vec<Transcript> {
+    let mut common = Transcript::default();
     let mut all: Vec<Transcript> = Vec::new();
     for (number, line) in text.lines().enumerate() {
         if let Some(title) = line.strip_prefix("=== ") {
-            all.push(Transcript { title: title.to_owned(), ..Transcript::default() });
-        } else if let Some(current) = all.last_mut()
-            && !line.is_empty()
-            && !line.starts_with('#')
-        {
+            all.push(Transcript { title: title.to_owned(), ..common.clone() });
+        } else if !line.is_empty() && !line.starts_with('#') {
+            let current = all.last_mut().unwrap_or(&mut common);
             let read = line.split_at_checked(2).and_then(|(kind, rest)| read_line(current, kind, rest));
             read.unwrap_or_else(|| panic!("{}, line {}: {line}", file.display(), number + 1));
         }
     }
-    all
+    all.into_iter().map(Transcript::completed).collect()
 }
 
 fn read_line(current: &mut Transcript, kind: &str, rest: &str) -> Option<()> {
@@ -153,6 +173,8 @@ fn read_line(current: &mut Transcript, kind: &str, rest: &str) -> Option<()> {
     match (kind, rest) {
         ("@ ", "packets") => current.packets = true,
         ("@ ", "every cut") => current.every_cut = true,
+        ("@ ", "smuggled") => current.smuggled = true,
+        ("@ ", "not smuggled") => current.smuggled = false,
         ("@ ", "read-only") => current.access = Access::new(None, true),
         ("@ ", secret) if secret.starts_with("secret ") => {
             current.access = Access::new(Some(unescape(&secret[7..])), false);

@@ -10,6 +10,7 @@ pub mod chunked;
 pub mod conditional;
 pub mod date;
 pub mod digest;
+pub mod forwarded;
 pub mod head;
 pub mod opening;
 pub mod structured;

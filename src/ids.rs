@@ -61,7 +61,11 @@ impl ClientAddress {
     pub const OTHERS: Self = Self(u128::MAX);
 
     pub fn of(peer: SocketAddr) -> Self {
-        match peer.ip().to_canonical() {
+        Self::of_ip(peer.ip())
+    }
+
+    pub fn of_ip(address: IpAddr) -> Self {
+        match address.to_canonical() {
             IpAddr::V4(ip) => Self(ip.to_ipv6_mapped().to_bits()),
             IpAddr::V6(ip) => Self(ip.to_bits() >> 64 << 64),
         }

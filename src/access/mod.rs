@@ -1,9 +1,10 @@
 //! Who may do what. `file` reads the access file, `rules` decides by names, `permission` what a command needs, and
-//! [`Access`] is the whole of it that a server has. Nothing here opens a file, asks the time or knows a dialect.
+//! [`Access`] is the whole of it that a server has; `guesses` counts wrong secrets. Nothing here opens a file, asks the time or knows a dialect.
 
 mod caller;
 mod control;
 pub mod file;
+mod guesses;
 mod names;
 mod permission;
 mod rights;
@@ -13,6 +14,7 @@ mod tests;
 
 pub use caller::{Caller, Identity, Proof};
 pub use control::Access;
+pub use guesses::Guesses;
 pub use permission::{Asking, DENIED};
 pub use rights::Rights;
 pub use rules::{LinkKey, Rules, User};

@@ -81,7 +81,7 @@ const OPTIONS: &[Flag<Args>] = &[
             args.listen.push(text.parse()?);
             Ok(())
         }),
-        "Address to listen on, may be given many times; port 0 asks the kernel; ?proxy=NETWORK,… accepts proxies only, with the PROXY protocol [default: 127.0.0.1:7070]",
+        "Address to listen on, may be given many times; port 0 asks the kernel; ?proxy=NETWORK,… accepts proxies only, with the PROXY protocol; ?trust=NETWORK,… believes X-Forwarded-For and Forwarded of these [default: 127.0.0.1:7070]",
     )
     .repeatable(),
     Flag::new(

@@ -216,6 +216,7 @@ impl LengthPrefix {
             access: context.access,
             caller: context.caller.clone(),
             client: context.client,
+            proxy: None,
             phase: context.phase,
             wall_clock_s: context.wall_clock_s,
             counters: context.counters,

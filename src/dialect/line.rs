@@ -163,6 +163,9 @@ impl Line {
     }
 
     fn auth(&mut self, secret: &[u8], context: &mut Context<'_>) -> Action {
+        if let Err(failure) = context.check_guesses() {
+            return refuse(failure, None, context, Action::Next);
+        }
         if let Some(caller) = context.access.admit(secret, context.wall_clock_s) {
             self.kept.get_or_insert_default().caller = caller;
             context.out.extend_from_slice(b"OK 0\n");

@@ -20,13 +20,13 @@ mod testing;
 
 use std::borrow::{Borrow, BorrowMut};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::config::Limits;
 use crate::counters::Counters;
-pub use protocol::{Action, BodyPart, Context, Finish, Phase, Protocol, Then};
+pub use protocol::{Action, BodyPart, Context, Finish, Phase, Protocol, Then, TrustedProxy};
 pub use spec::{Dialect, OptionError, Options, Secret, Traits};
 
 table::dialects! {
@@ -61,6 +61,17 @@ impl Listening {
         };
         let wait_ms = u32::try_from(limits.turned_away_timeout.as_millis()).unwrap_or(u32::MAX);
         Some(AnyProtocol::Auto(auto::Auto::turning_away(Arc::clone(http), is_http, wait_ms)))
+    }
+}
+
+impl Listening {
+    /// True if this peer is a proxy that may say which clients its requests are from.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        match self {
+            Self::Auto(listener) => listener.http.trusts(peer),
+            Self::Http(listener) => listener.trusts(peer),
+            _ => false,
+        }
     }
 }
 

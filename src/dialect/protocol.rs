@@ -6,13 +6,15 @@
 
 use std::net::IpAddr;
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::access::Guesses;
 use crate::access::{Access, Caller, Rights};
 use crate::command::{Answer, Command, Put};
 use crate::config::Limits;
 use crate::counters::Counters;
 use crate::error::{CloseReason, Failure};
+use crate::ids::ClientAddress;
 use crate::object::Key;
 pub use crate::wire::body::{BodyPart, Then};
 
@@ -73,8 +75,11 @@ pub struct Context<'a> {
     /// Who sent the request. A protocol that is shown credentials sets it for each request that it decodes; before, it
     /// is what the connection itself proves.
     pub caller: Caller,
-    /// The address of the client that sent the request.
+    /// The address of the client that sent the request: the peer, or the one that a trusted proxy names, which a
+    /// protocol sets for each request that it decodes.
     pub client: IpAddr,
+    /// The peer, if that is a trusted proxy.
+    pub proxy: Option<TrustedProxy<'a>>,
     pub phase: Phase,
     /// In seconds since 1970.
     pub wall_clock_s: u64,
@@ -88,7 +93,23 @@ pub struct Context<'a> {
     pub notes: &'a mut Vec<String>,
 }
 
+/// A peer that may say which clients its requests are from.
+pub struct TrustedProxy<'a> {
+    pub address: IpAddr,
+    /// Wrong secrets of its clients.
+    pub guesses: &'a mut Guesses,
+    pub now: Instant,
+}
+
 impl Context<'_> {
+    /// Fails where the client has shown too many wrong secrets of late; then a right one is refused as well. Elsewhere
+    /// than behind a trusted proxy, its connections are slowed down instead.
+    pub fn check_guesses(&mut self) -> Result<(), Failure> {
+        let Some(TrustedProxy { guesses, now, .. }) = &mut self.proxy else { return Ok(()) };
+        let may_try = guesses.may_try(ClientAddress::of_ip(self.client), *now, self.limits);
+        if may_try { Ok(()) } else { Err(Failure::Busy) }
+    }
+
     /// Fails where new requests are refused because the server is ending.
     pub fn check_serving(&self) -> Result<(), Failure> {
         if self.phase == Phase::Serving { Ok(()) } else { Err(Failure::Draining) }

@@ -27,6 +27,7 @@ pub(super) fn call_protocol<R>(phase: Phase, access: &Access, call: impl FnOnce(
         access,
         caller: Caller::ANYBODY,
         client: [127, 0, 0, 1].into(),
+        proxy: None,
         phase,
         wall_clock_s: 0,
         counters: &counters,

@@ -76,18 +76,25 @@ impl<P: Platform> Reactor<P> {
     pub(super) fn welcome(&mut self, mut stream: P::Stream, newcomer: Newcomer) {
         let (env, peer, place) = (&mut self.env, newcomer.peer, newcomer.place);
         let listening = &self.listeners.states[newcomer.listener].listening;
-        let wait = match env.access.takes_credentials() && listening.kind().traits().secret != Secret::Unknown {
-            true => self.guesses.wait(ClientAddress::of(peer), env.clock.now, &env.limits),
+        // Its connections are not those of one client.
+        let is_trusted = listening.trusts(peer.ip());
+        let shows_secrets = env.access.takes_credentials() && listening.kind().traits().secret != Secret::Unknown;
+        let wait = match shows_secrets && !is_trusted {
+            true => env.guesses.wait(ClientAddress::of(peer), env.clock.now, &env.limits),
             false => Some(Duration::ZERO),
         };
         if let Some(wait) = wait
             && match place {
+                None if is_trusted => self.connections.reserve(env.limits.connections_max),
                 None => self.connections.admit(peer, env.limits.connections_max),
-                Some(_) => self.connections.admit_reserved(peer),
+                Some(_) => is_trusted || self.connections.admit_reserved(peer),
             }
         {
             let dialect = listening.accept(peer);
             let id = self.converse(stream, newcomer, dialect);
+            if let Some(connection) = self.connections.get_mut(id).filter(|_| is_trusted) {
+                connection.session.trust_peer();
+            }
             if !wait.is_zero()
                 && let Some(connection) = self.connections.get_mut(id)
             {

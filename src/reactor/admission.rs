@@ -4,7 +4,6 @@
 //! gone take no places in it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::num::NonZeroU64;
 
 use crate::config::Limits;
@@ -68,8 +67,7 @@ pub(super) enum Admitted {
 }
 
 impl SlotPool for Admission {
-    fn try_take(&mut self, peer: SocketAddr, counters: &mut Counters) -> bool {
-        let address = ClientAddress::of(peer);
+    fn try_take(&mut self, address: ClientAddress, counters: &mut Counters) -> bool {
         let is_free = self.free > 0 && self.queue.is_empty() && !self.has_its_share(address);
         if is_free {
             self.free -= 1;

@@ -219,6 +219,8 @@ impl<S> Connections<S> {
         let Entry::Open(connection) = self.slab.remove(id.slot()) else { unreachable!("it has not arrived yet") };
         if connection.session.is_admitted() {
             self.admitted -= 1;
+        }
+        if connection.session.is_admitted() && !connection.session.trusts_peer() {
             self.shares.remove(ClientAddress::of(connection.session.peer()));
         }
     }
@@ -230,7 +232,8 @@ impl<S> Connections<S> {
         admits
     }
 
-    /// Counts one more whose address is not known yet, unless all connections are taken.
+    /// Counts one more whose address is not known yet, or is that of a trusted proxy, unless all connections are
+    /// taken.
     pub(super) const fn reserve(&mut self, connections_max: usize) -> bool {
         let admits = self.admitted < connections_max;
         self.admitted += admits as usize;

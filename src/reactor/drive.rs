@@ -2,7 +2,6 @@
 //! close it, free it, or arm its timer.
 
 use crate::error::StoreError;
-use crate::ids::ClientAddress;
 use crate::ids::ConnId;
 use crate::platform::{Completion, Platform, Readable, Stream};
 use crate::reactor::admission::Admitted;
@@ -45,12 +44,9 @@ impl<P: Platform> Reactor<P> {
     fn finish_drive(&mut self, id: ConnId) {
         let Self { connections, env, scheduler, .. } = self;
         let Some(connection) = connections.get_mut(id) else { return };
-        let (peer, address) = (connection.session.peer(), ClientAddress::of(connection.session.peer()));
+        let (peer, address) = (connection.session.peer(), connection.session.slot_of());
         let session = &mut connection.session;
         scheduler.charge(session.take_work());
-        if session.take_wrong_secret() {
-            self.guesses.failed(address, env.clock.now, &env.limits);
-        }
         if let Some(reason) = session.ended_because()
             && let Some(mut stream) = connection.stream.take()
         {
@@ -182,7 +178,7 @@ impl<P: Platform> Driver<'_, P> {
         if !session.wants_slot() || self.connection.ticket.is_some() {
             return false;
         }
-        let address = ClientAddress::of(session.peer());
+        let address = session.slot_of();
         if session.release_slot(&self.env.limits) {
             self.env.admission.release(address, &mut self.env.counters);
         }
@@ -200,7 +196,7 @@ impl<P: Platform> Driver<'_, P> {
         let admitted = if session.is_upload_without_slot() {
             self.env.admission.request_again(self.id, &mut self.env.counters)
         } else {
-            self.env.admission.request(self.id, address, &mut self.env.counters)
+            self.env.admission.request(self.id, session.claim_slot(), &mut self.env.counters)
         };
         match admitted {
             Admitted::Granted => {
@@ -232,7 +228,7 @@ impl<P: Platform> Driver<'_, P> {
             self.tell(Session::granted);
         } else {
             // Its time ran out in this turn, and it was not driven since.
-            let address = ClientAddress::of(self.connection.session.peer());
+            let address = self.connection.session.slot_of();
             self.env.admission.release(address, &mut self.env.counters);
         }
     }

@@ -1,6 +1,7 @@
 //! What every call of a session is lent: time, bounds, chunks, counters, reports.
 
 use crate::access::Access;
+use crate::access::Guesses;
 use crate::buffer::ChunkPool;
 use crate::config::Limits;
 use crate::counters::Counters;
@@ -21,6 +22,7 @@ pub(super) struct Env {
     /// As the store was at the start of the turn.
     pub disk: Disk,
     pub admission: Admission,
+    pub guesses: Guesses,
 }
 
 impl Env {
@@ -37,6 +39,7 @@ impl Env {
             reports: &mut self.reports,
             disk: self.disk,
             slots: &mut self.admission,
+            guesses: &mut self.guesses,
         }
     }
 }

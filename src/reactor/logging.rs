@@ -1,11 +1,13 @@
 //! The log of requests: one line for each that ended, and a bounded number of lines a second about what failed:
 //! a refused line may be much shorter than the log line about it.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::reactor::env::Env;
 use crate::session::Report;
+use crate::wire::http::forwarded::UNKNOWN;
 
 /// How many lines about failures one connection has caused in one second of the server's uptime. Eight bytes, as
 /// each idle connection has one.
@@ -39,6 +41,22 @@ impl LogQuota {
     }
 }
 
+/// The client of a request: the peer, or the one that the peer named.
+struct Shown {
+    peer: SocketAddr,
+    client: Option<IpAddr>,
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.client {
+            None => self.peer.fmt(f),
+            Some(UNKNOWN) => write!(f, "unknown via={}", self.peer),
+            Some(client) => write!(f, "{client} via={}", self.peer),
+        }
+    }
+}
+
 impl Env {
     /// Logs what the sessions have reported since the last call; all of it is about `peer`. The sink must not
     /// block: see `os::log`.
@@ -48,23 +66,26 @@ impl Env {
         }
         let (now, uptime, lines_max) = (self.clock.now, self.clock.uptime(), self.limits.log_lines_per_s_max);
         for report in self.reports.drain(..) {
-            let (word, key, bytes, began, result) = match report {
+            let (word, key, bytes, began, client, result) = match report {
                 Report::Note(note) => {
                     if quota.admits(lines_max, peer, uptime) {
                         log::info!(target: Report::TARGET, "note peer={peer} {}", note.escape_debug());
                     }
                     continue;
                 }
-                Report::Request { word, key, bytes, began, result } => (word, key, bytes, began, result),
+                Report::Request { word, key, bytes, began, client, result } => {
+                    (word, key, bytes, began, client, result)
+                }
             };
             let ms = now.saturating_duration_since(began).as_millis();
             let key = key.as_str().escape_debug();
+            let peer = Shown { peer, client };
             match result {
                 Ok(()) => log::info!(
                     target: Report::TARGET,
                     "{word} peer={peer} key=\"/{key}\" bytes={bytes} result=ok ms={ms}"
                 ),
-                Err(trouble) if quota.admits(lines_max, peer, uptime) => log::info!(
+                Err(trouble) if quota.admits(lines_max, peer.peer, uptime) => log::info!(
                     target: Report::TARGET,
                     "{word} peer={peer} key=\"/{key}\" bytes={bytes} result=failed told=\"{}\" cause=\"{}\" ms={ms}",
                     trouble.failure,

@@ -16,7 +16,7 @@
 //! |---|---|
 //! | `parts` | the [`Reactor`] and the parts it consists of |
 //! | `turn` | one turn: wait, dispatch events, run what is queued |
-//! | `accept`, `listeners`, `addresses`, `guesses` | new connections, and when they are refused or delayed |
+//! | `accept`, `listeners`, `addresses` | new connections, and when they are refused or delayed |
 //! | `arrivals` | connections from proxies, until their header says for which client they are |
 //! | `connections` | the slab: entries, generations, how many are admitted |
 //! | `scheduling` | which connections run in a turn, and their byte budgets |
@@ -40,7 +40,6 @@ mod drain;
 mod drive;
 mod driver;
 mod env;
-mod guesses;
 mod listeners;
 mod logging;
 mod name_locks;

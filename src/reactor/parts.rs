@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::access::Access;
+use crate::access::Guesses;
 use crate::buffer::ChunkPool;
 use crate::config::Limits;
 use crate::counters::{Counters, Health};
@@ -14,7 +15,6 @@ use crate::reactor::clock::Clock;
 use crate::reactor::connections::{self, Connections};
 use crate::reactor::driver::{Buffers, Driver};
 use crate::reactor::env::Env;
-use crate::reactor::guesses::Guesses;
 use crate::reactor::listeners::{ListenerSetup, Listeners};
 use crate::reactor::name_locks::NameLocks;
 use crate::reactor::scheduling::Scheduler;
@@ -59,7 +59,6 @@ pub struct Reactor<P: Platform> {
     pub(super) env: Env,
     pub(super) connections: Connections<P::Stream>,
     pub(super) listeners: Listeners,
-    pub(super) guesses: Guesses,
     pub(super) scheduler: Scheduler,
     pub(super) timers: Timers,
     /// The holders of slots are not checked before: see `contention`.
@@ -81,7 +80,6 @@ impl<P: Platform> Reactor<P> {
             platform,
             connections: Connections::new(&limits),
             listeners: Listeners::new(listeners),
-            guesses: Guesses::default(),
             scheduler: Scheduler::default(),
             timers: Timers::new(clock.now),
             contention_check_after: clock.now,
@@ -95,6 +93,7 @@ impl<P: Platform> Reactor<P> {
             lifecycle: Lifecycle::Serving,
             env: Env {
                 admission: Admission::new(&limits, &mut counters),
+                guesses: Guesses::default(),
                 clock,
                 access,
                 phase: Phase::Serving,

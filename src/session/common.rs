@@ -1,19 +1,19 @@
 //! What a session has in every state: its dialect, buffers, slot and clocks, and what several states do alike.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use crate::access::Caller;
 use crate::buffer::Chunk;
 use crate::config::Limits;
-use crate::dialect::{AnyProtocol, Context, Kind, Protocol};
+use crate::dialect::{AnyProtocol, Context, Kind, Protocol, TrustedProxy};
 use crate::error::{CloseReason, Failure};
-use crate::ids::FileId;
+use crate::ids::{ClientAddress, FileId};
 use crate::object::Key;
 use crate::platform::Op;
 use crate::session::cx::Cx;
 use crate::session::report::{Report, Request};
-use crate::session::request_data::LazyRequestData;
+use crate::session::request_data::{Forwarded, LazyRequestData};
 use crate::session::state::{Done, Name, State};
 use crate::session::step::Step;
 
@@ -33,7 +33,8 @@ pub(super) struct Common {
     pub is_without_slot: bool,
     /// Shown on this connection so far.
     pub wrong_secrets: u8,
-    pub has_new_wrong_secret: bool,
+    /// The peer is a proxy that may say which clients its requests are from.
+    pub is_from_proxy: bool,
     pub data: LazyRequestData,
     /// When the state was entered.
     pub entered: Instant,
@@ -57,7 +58,7 @@ impl Common {
             has_slot: false,
             is_without_slot: false,
             wrong_secrets: 0,
-            has_new_wrong_secret: false,
+            is_from_proxy: false,
             data: LazyRequestData::default(),
             entered: cx.now,
             active: cx.now,
@@ -142,7 +143,10 @@ impl Common {
             return false; // its share is given back first, or kept for the slot
         }
         if !self.has_slot {
-            return cx.slots.try_take(self.peer, cx.counters);
+            return cx.slots.try_take(self.claim_slot(), cx.counters);
+        }
+        if self.data.forwarded.as_ref().is_some_and(|from| from.slot_of != ClientAddress::of_ip(from.client)) {
+            return false; // it is counted in the share of another client
         }
         // A client that pipelines must not keep its slot from requests that wait.
         !cx.slots.has_waiting()
@@ -217,14 +221,19 @@ impl Common {
         run: impl FnOnce(&mut dyn Protocol, &mut Context<'_>) -> R,
     ) -> (R, Option<Failure>) {
         debug_assert!(cx.counters.agree(), "a dialect would send wrong figures: {:?}", cx.counters);
-        let mut notes = Vec::new();
+        let (client, mut notes) = (self.client(), Vec::new());
         let caller = std::mem::take(&mut self.data.caller);
+        let proxy = match self.is_from_proxy {
+            true => Some(TrustedProxy { address: self.peer.ip(), guesses: &mut *cx.guesses, now: cx.now }),
+            false => None,
+        };
         let mut context = Context {
             out: self.data.outbox.text(),
             limits: cx.limits,
             access: cx.access,
             caller,
-            client: self.peer.ip(),
+            client,
+            proxy,
             phase: cx.phase,
             wall_clock_s: cx.wall_clock_s,
             counters: cx.counters,
@@ -233,10 +242,13 @@ impl Common {
             notes: &mut notes,
         };
         let result = run(self.dialect.protocol(), &mut context);
-        let (refused, caller) = (context.refused, context.caller);
-        if context.wrong_secret {
+        let Context { refused, wrong_secret, client, caller, .. } = context;
+        if wrong_secret {
             self.wrong_secrets = self.wrong_secrets.saturating_add(1);
-            self.has_new_wrong_secret = true;
+            cx.guesses.failed(ClientAddress::of_ip(client), cx.now, cx.limits);
+        }
+        if self.is_from_proxy {
+            self.identify(client, cx);
         }
         self.data.caller = caller;
         let kind = self.dialect.kind();
@@ -248,6 +260,37 @@ impl Common {
         }
         cx.reports.extend(notes.into_iter().map(Report::Note));
         (result, refused)
+    }
+
+    /// The address of the client that sent the present request.
+    pub(super) fn client(&self) -> IpAddr {
+        self.data.forwarded.as_ref().map_or(self.peer.ip(), |from| from.client)
+    }
+
+    /// A trusted proxy sends requests of this client from now on.
+    fn identify(&mut self, client: IpAddr, cx: &mut Cx<'_>) {
+        match &self.data.forwarded {
+            Some(from) if from.client == client => return,
+            Some(_) => self.report_segments(cx), // they were the last client's
+            None => {}
+        }
+        let slot_of = self.data.forwarded.as_ref().map_or(ClientAddress::of_ip(client), |from| from.slot_of);
+        self.data.forwarded = Some(Box::new(Forwarded { client, slot_of }));
+    }
+
+    /// In whose share the slot is counted that this connection has, or waits for.
+    pub(super) fn slot_of(&self) -> ClientAddress {
+        self.data.forwarded.as_ref().map_or_else(|| ClientAddress::of(self.peer), |from| from.slot_of)
+    }
+
+    /// The same for a slot that is to be taken for the present request.
+    pub(super) fn claim_slot(&mut self) -> ClientAddress {
+        if self.is_from_proxy
+            && let Some(from) = &mut self.data.forwarded
+        {
+            from.slot_of = ClientAddress::of_ip(from.client);
+        }
+        self.slot_of()
     }
 
     /// The deadline, or the end of the silence that the dialect waits for if that is sooner.

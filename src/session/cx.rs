@@ -1,13 +1,14 @@
 //! What the reactor lends a session for one call.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::access::Access;
+use crate::access::Guesses;
 use crate::buffer::ChunkPool;
 use crate::config::Limits;
 use crate::counters::Counters;
 use crate::dialect::Phase;
+use crate::ids::ClientAddress;
 use crate::session::report::Report;
 
 /// What the reactor lends a session for one call.
@@ -24,12 +25,13 @@ pub struct Cx<'a> {
     pub reports: &'a mut Vec<Report>,
     pub disk: Disk,
     pub slots: &'a mut dyn SlotPool,
+    pub guesses: &'a mut Guesses,
 }
 
 /// The transfer slots, as far as a session sees them.
 pub trait SlotPool {
-    /// Takes a slot for a transfer of `peer`, if it can have one at once.
-    fn try_take(&mut self, peer: SocketAddr, counters: &mut Counters) -> bool;
+    /// Takes a slot for a transfer of `client`, if it can have one at once.
+    fn try_take(&mut self, client: ClientAddress, counters: &mut Counters) -> bool;
 
     /// True while requests wait for a slot.
     fn has_waiting(&self) -> bool;

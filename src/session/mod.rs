@@ -123,6 +123,16 @@ impl Session {
         self.common.peer
     }
 
+    /// The peer is a proxy that may say which clients its requests are from.
+    pub const fn trust_peer(&mut self) {
+        self.common.is_from_proxy = true;
+    }
+
+    /// True if the peer may say so.
+    pub const fn trusts_peer(&self) -> bool {
+        self.common.is_from_proxy
+    }
+
     pub const fn speaks(&self) -> Kind {
         self.common.dialect.kind()
     }
@@ -465,11 +475,6 @@ impl Session {
         if self.speaks().traits().decodes_slowly { self.common.dialect.protocol().take_work() } else { 0 }
     }
 
-    /// True once after a wrong secret was shown.
-    pub const fn take_wrong_secret(&mut self) -> bool {
-        std::mem::replace(&mut self.common.has_new_wrong_secret, false)
-    }
-
     /// True while there is work that a drain waits for: not on an idle connection, nor while only the last reply is
     /// read.
     pub fn is_busy(&self) -> bool {
@@ -518,7 +523,10 @@ impl Session {
 
     /// Nothing moves any more: memory that is only needed while something is under way is given back.
     pub fn rest(&mut self, pool: &mut RequestDataPool) {
-        self.common.data.rest(self.common.active, pool);
+        // The share of an upload is given back last.
+        if !self.common.is_without_slot {
+            self.common.data.rest(self.common.active, pool);
+        }
         if self.common.name == Name::SendingBody {
             self.common.data.shrink();
         }

@@ -33,7 +33,7 @@ impl Common {
     fn asking(&self, cx: &Cx<'_>) -> Asking<'_> {
         Asking {
             caller: &self.data.caller,
-            from: self.peer.ip(),
+            from: self.client(),
             peer: self.peer,
             wall_clock_s: cx.wall_clock_s,
             requests: cx.counters.requests.iter().sum::<u64>() + cx.counters.failed,
@@ -80,7 +80,7 @@ impl Common {
             (Command::List { key, limit, digests, .. }, Outcome::Listed(mut listing)) => {
                 let last = listing.entries.last().map(|entry| entry.name.clone());
                 // The rules may be others than when the listing began.
-                if !cx.access.rights(&self.data.caller, self.peer.ip(), &key).has(Rights::LIST) {
+                if !cx.access.rights(&self.data.caller, self.client(), &key).has(Rights::LIST) {
                     return Err(self.denied());
                 }
                 cx.access.filter(&key, &mut listing, &self.asking(cx));

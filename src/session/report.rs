@@ -1,6 +1,7 @@
 //! What the log and the counters are told of each request, once it has ended. Writes nothing itself.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::error::Failure;
@@ -19,6 +20,8 @@ pub enum Report {
         /// Bytes of content that moved.
         bytes: u64,
         began: Instant,
+        /// The client, where a trusted proxy named it.
+        client: Option<IpAddr>,
         result: Result<(), RequestError>,
     },
 }
@@ -71,8 +74,8 @@ impl Request {
         Self { word, key, bytes: 0, began, complete: None, segment: None }
     }
 
-    pub(super) fn report(self, result: Result<(), RequestError>, reports: &mut Vec<Report>) {
+    pub(super) fn report(self, result: Result<(), RequestError>, client: Option<IpAddr>, reports: &mut Vec<Report>) {
         let Self { word, key, bytes, began, .. } = self;
-        reports.push(Report::Request { word, key, bytes, began, result });
+        reports.push(Report::Request { word, key, bytes, began, client, result });
     }
 }

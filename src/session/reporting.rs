@@ -1,6 +1,7 @@
 //! Closes the report of a request when it ends, and joins the many requests of one download.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::error::Failure;
@@ -26,10 +27,16 @@ impl Common {
                 Some(segment) if result.is_ok() => self.report_segment(request, segment, cx),
                 _ => {
                     self.report_segments(cx);
-                    request.report(result, cx.reports);
+                    request.report(result, self.forwarded_client(), cx.reports);
                 }
             }
         }
+    }
+
+    /// The client of the present request, if it is not the peer.
+    fn forwarded_client(&self) -> Option<IpAddr> {
+        let client = self.client();
+        (client != self.peer.ip()).then_some(client)
     }
 
     /// Joins a segment to those before it, so that a download of many segments is one line.
@@ -55,7 +62,7 @@ impl Common {
         let Some(mut segments) = self.data.segments.take() else { return };
         // The log counts from `began` to now; the time since the last segment is not the download's.
         segments.request.began = cx.now - segments.ended.saturating_duration_since(segments.request.began);
-        segments.request.report(Ok(()), cx.reports);
+        segments.request.report(Ok(()), self.forwarded_client(), cx.reports);
     }
 
     /// Closes the report of the request under way as failed.

@@ -2,14 +2,26 @@
 //! Most connections are idle most of the time, and hold one pointer.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
 use crate::access::Caller;
 use crate::buffer::Outbox;
+use crate::ids::ClientAddress;
 use crate::platform::Op;
 use crate::session::report::{Request, SentSegments};
 use crate::session::state::Sending;
+
+/// The client that a trusted proxy sends requests of.
+#[derive(Debug)]
+pub(super) struct Forwarded {
+    /// Of the present request.
+    pub client: IpAddr,
+    /// In whose share the slot of this connection is counted, while it has one or waits for one. The request before
+    /// may have been that of another client.
+    pub slot_of: ClientAddress,
+}
 
 #[derive(Debug)]
 pub struct RequestData {
@@ -18,6 +30,8 @@ pub struct RequestData {
     pub(super) outbox: Outbox,
     /// Wanted, not yet submitted.
     pub(super) ops: VecDeque<Op>,
+    /// The client of the request, where a trusted proxy sends it.
+    pub(super) forwarded: Option<Box<Forwarded>>,
     /// Chunks that may still be taken.
     pub(super) credits: usize,
     /// Who sent the request.
@@ -35,6 +49,7 @@ impl RequestData {
         inbox: Vec::new(),
         outbox: Outbox::EMPTY,
         ops: VecDeque::new(),
+        forwarded: None,
         credits: 0,
         caller: Caller::ANYBODY,
         request: None,
@@ -56,8 +71,18 @@ impl LazyRequestData {
     /// before that is over.
     pub(super) fn rest(&mut self, active: Instant, pool: &mut RequestDataPool) {
         let told_before = self.silence_told.is_none_or(|told| told <= active);
-        let RequestData { inbox, outbox, ops, credits, caller: _, request, segments, silence_told: _, sent: _ } =
-            &**self;
+        let RequestData {
+            inbox,
+            outbox,
+            ops,
+            credits,
+            caller: _,
+            request,
+            segments,
+            forwarded: _,
+            silence_told: _,
+            sent: _,
+        } = &**self;
         if told_before
             && inbox.is_empty()
             && outbox.is_empty()
@@ -70,6 +95,7 @@ impl LazyRequestData {
         {
             data.silence_told = None;
             data.caller = Caller::ANYBODY;
+            data.forwarded = None;
             pool.0.push(data);
         }
     }
@@ -93,7 +119,11 @@ impl LazyRequestData {
 
     /// Bytes of heap of a session with a few operations and a download, contents not counted.
     pub(super) const fn bytes() -> usize {
-        size_of::<RequestData>() + OPS_KEPT * size_of::<Op>() + size_of::<Sending>() + size_of::<SentSegments>()
+        size_of::<RequestData>()
+            + OPS_KEPT * size_of::<Op>()
+            + size_of::<Sending>()
+            + size_of::<SentSegments>()
+            + size_of::<Forwarded>()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::config::Limits;
+use crate::ids::ClientAddress;
 use crate::session::Session;
 use crate::session::behavior::{Behavior, in_state};
 use crate::session::cx::{Cx, DiskPace};
@@ -18,6 +19,16 @@ impl Session {
     /// Since when a slot is needed.
     pub fn waits_for_slot_since(&self) -> Option<Instant> {
         self.wants_slot().then_some(self.common.entered)
+    }
+
+    /// In whose share the slot is counted that it has, or waits for.
+    pub fn slot_of(&self) -> ClientAddress {
+        self.common.slot_of()
+    }
+
+    /// The same for a slot that it is about to ask for.
+    pub fn claim_slot(&mut self) -> ClientAddress {
+        self.common.claim_slot()
     }
 
     /// True while it has one, also one that it could not give back yet.

@@ -38,7 +38,7 @@ impl Log for Listener {
 }
 
 /// The lines since this was asked last.
-fn lines() -> Vec<String> {
+pub(crate) fn lines() -> Vec<String> {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         log::set_logger(&Listener).expect("there is no other logger");

@@ -24,6 +24,7 @@
 //! | `layers` | reads the sources: who imports whom, and where system calls may stand |
 //! | `regressions` | defects once found, each with the events that showed it |
 //! | `proxied` | listeners for proxies: whose a connection is, and whom the server believes that |
+//! | `forwarded` | HTTP proxies that say for which client each request is, and whom the server believes that |
 //! | `real` | the real platform, with clocks that stand still |
 //!
 //! What they share is `tests/support`: the platform in memory (`support::rig`), a raw client and a server in
@@ -38,6 +39,7 @@ mod bounds;
 mod corpus;
 mod counters;
 mod figures;
+mod forwarded;
 mod fresh;
 mod golden;
 mod http;

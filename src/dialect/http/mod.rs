@@ -29,13 +29,14 @@ mod request;
 mod response;
 mod resumable;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::command::Answer;
 use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Phase, Protocol};
 use crate::dialect::spec::{Dialect, OptionError, Options, Secret, Traits};
 use crate::error::{CloseReason, Failure};
+use crate::wire::http::forwarded;
 use crate::wire::http::head::{self, Expect, Framing, Head, HeadError};
 use head_cache::HeadCache;
 pub use listing::REPLY_BYTES_MIN;
@@ -55,7 +56,7 @@ impl Dialect for Listener {
     type Protocol = Http;
 
     const TRAITS: Traits = Traits {
-        options: &["serve-html", "cors=ORIGIN", "allow-host=NAME"],
+        options: &["serve-html", "cors=ORIGIN", "allow-host=NAME", "trust=NETWORK,…"],
         client_speaks_first: true,
         secret: Secret::Required,
         kept_bytes_max: HeadCache::BYTES_MAX,
@@ -75,6 +76,13 @@ impl Dialect for Listener {
     }
 }
 
+impl Listener {
+    /// True if this peer is a proxy that may say which clients its requests are from.
+    pub(super) fn trusts(&self, peer: IpAddr) -> bool {
+        self.policy.trusts(peer)
+    }
+}
+
 /// One connection's side of the protocol.
 #[derive(Debug)]
 pub struct Http {
@@ -90,6 +98,32 @@ pub struct Http {
 impl Http {
     pub const fn new(listener: Arc<Listener>) -> Self {
         Self { listener, scanned: 0, is_last_request: false, exchange: None }
+    }
+
+    /// Finds out for which client a trusted proxy sends this head.
+    fn identify(&self, head: &[u8], context: &mut Context<'_>) -> Result<(), HeadError> {
+        if context.proxy.is_some()
+            && let Some(client) = forwarded::client(head, |address| self.listener.trusts(address))?
+        {
+            context.client = client;
+        }
+        Ok(())
+    }
+
+    /// The action for a head that was found.
+    fn decode_head(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Result<Action, HeadError> {
+        self.identify(bytes, context)?;
+        match head::parse_found(bytes) {
+            Ok(head) => {
+                let action = self.begin(&head, context);
+                self.cache(&head, bytes, context);
+                Ok(action)
+            }
+            Err(error) => {
+                let bytes = head::as_http_1_1(bytes).ok_or(error)?;
+                Ok(self.begin(&head::parse_found(&bytes)?, context))
+            }
+        }
     }
 
     fn begin(&mut self, head: &Head<'_>, context: &mut Context<'_>) -> Action {
@@ -139,7 +173,7 @@ impl Http {
 
     /// The command of a head that came before, byte for byte, where that is all that it depends on.
     fn begin_cached(&mut self, input: &[u8], context: &Context<'_>) -> Option<Action> {
-        if context.phase != Phase::Serving || context.access.takes_credentials() {
+        if context.proxy.is_some() || context.phase != Phase::Serving || context.access.takes_credentials() {
             return None;
         }
         let exchange = self.listener.head_cache.find(input)?;
@@ -156,6 +190,7 @@ impl Http {
             && let Request::Get(get) = &exchange.request
             && get.is_plain()
             && is_bodyless(head)
+            && context.proxy.is_none()
             && !context.access.takes_credentials()
         {
             self.listener.head_cache.record(bytes, exchange);
@@ -176,24 +211,19 @@ fn is_bodyless(head: &Head<'_>) -> bool {
 impl Protocol for Http {
     fn decode(&mut self, input: &[u8], context: &mut Context<'_>) -> (usize, Action) {
         self.exchange = None;
+        if let Some(proxy) = &context.proxy {
+            context.client = proxy.address;
+        }
         let scanned = std::mem::take(&mut self.scanned) as usize;
         if let Some(action) = self.begin_cached(input, context) {
             return (input.len(), action);
         }
         let len_max = context.limits.head_len_max;
         match head::end(input, scanned) {
-            Ok(Some(len)) if len <= len_max => match head::parse_found(&input[..len]) {
-                Ok(head) => {
-                    let action = self.begin(&head, context);
-                    self.cache(&head, &input[..len], context);
-                    (len, action)
-                }
-                Err(error) => match head::as_http_1_1(&input[..len]).as_deref().map(head::parse_found) {
-                    Some(Ok(head)) => (len, self.begin(&head, context)),
-                    Some(Err(error)) => (len, Self::refuse_head(error, context)),
-                    None => (len, Self::refuse_head(error, context)),
-                },
-            },
+            Ok(Some(len)) if len <= len_max => {
+                let action = self.decode_head(&input[..len], context);
+                (len, action.unwrap_or_else(|error| Self::refuse_head(error, context)))
+            }
             Ok(None) if input.len() < len_max => {
                 self.scanned = u32::try_from(input.len()).unwrap_or(0);
                 (0, Action::More)
@@ -289,8 +319,11 @@ impl Protocol for Http {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
-    use crate::access::Access;
+    use crate::access::{Access, Guesses};
+    use crate::dialect::protocol::TrustedProxy;
     use crate::dialect::testing::call_protocol;
     use crate::object::{Etag, Meta};
 
@@ -303,6 +336,40 @@ mod tests {
                 http.decode(format!("GET /f HTTP/1.1\r\nHost: x\r\nX: {long}\r\n\r\n").as_bytes(), context);
             assert!(matches!(action, Action::Close(_)), "{action:?}");
         });
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "any instant will do")]
+    fn the_client_of_a_request_is_found_at_every_split_and_forgotten_before_the_next() {
+        let trust = [("trust".to_owned(), "10.0.0.0/8".to_owned())];
+        let listener = Arc::new(Listener::listen(&trust, 0).expect("good"));
+        let proxy = IpAddr::from([10, 0, 0, 1]);
+        for (fields, named) in [
+            ("X-Forwarded-For: 192.0.2.1, 192.0.2.5", Some(IpAddr::from([192, 0, 2, 5]))),
+            ("Forwarded: for=192.0.2.1, for=\"192.0.2.5:80\"", Some(IpAddr::from([192, 0, 2, 5]))),
+            ("Accept: */*", None),
+        ] {
+            let head = format!("GET /f HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n");
+            for split in 0..=head.len() {
+                for (peer, wanted) in [(Some(proxy), named.unwrap_or(proxy)), (None, [203, 0, 113, 9].into())] {
+                    let mut http = Http::new(Arc::clone(&listener));
+                    // A context borrows from nothing that is made here.
+                    let guesses = Box::leak(Box::<Guesses>::default());
+                    call_protocol(Phase::Serving, &Access::default(), |context| {
+                        context.client = [203, 0, 113, 9].into();
+                        let now = Instant::now();
+                        context.proxy = peer.map(|address| TrustedProxy { address, guesses, now });
+                        if split < head.len() {
+                            assert_eq!(http.decode(&head.as_bytes()[..split], context), (0, Action::More));
+                            assert_eq!(context.client, peer.unwrap_or([203, 0, 113, 9].into()), "{fields}, {split}");
+                        }
+                        let (used, action) = http.decode(head.as_bytes(), context);
+                        assert!(used == head.len() && matches!(action, Action::Run(_)), "{action:?}");
+                        assert_eq!(context.client, wanted, "{fields}, {split}");
+                    });
+                }
+            }
+        }
     }
 
     /// RFC 9110 §8.8.2.1: what is said of its time must not lie in the future.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::config::{NetworkError, Networks};
 use crate::dialect::spec::{OptionError, Options};
 
 /// The options of the listener's address.
@@ -12,6 +13,8 @@ pub(super) struct Policy {
     pub(super) serve_active: bool,
     pub(super) origins: Origins,
     hosts: Hosts,
+    /// Proxies that may say which clients their requests are from.
+    trusted: Option<Networks>,
 }
 
 /// Which pages of other sites may use this server from a browser (CORS, the Fetch standard).
@@ -53,7 +56,13 @@ impl Policy {
         top.eq_ignore_ascii_case("localhost") || self.hosts.allowed.iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 
-    /// Reads `serve-html`, `cors=ORIGIN` (an origin, or `*`) and `allow-host=NAME` (a name, or `*`).
+    /// True if this is the address of a trusted proxy.
+    pub(super) fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted.as_ref().is_some_and(|networks| networks.contain(address))
+    }
+
+    /// Reads `serve-html`, `cors=ORIGIN` (an origin, or `*`), `allow-host=NAME` (a name, or `*`) and
+    /// `trust=NETWORK,…`.
     pub(super) fn new(options: &Options) -> Result<Self, OptionError> {
         let mut policy = Self::default();
         for (name, value) in options {
@@ -63,6 +72,11 @@ impl Policy {
                 ("cors", "*") => policy.origins = Origins::Any,
                 ("cors", origin) => policy.origins = Origins::One(checked_origin(origin)?.into()),
                 ("allow-host", host) => policy.hosts.allowed.push(checked_host(host)?.into()),
+                ("trust", _) if policy.trusted.is_some() => return Err(OptionError::Repeated("trust")),
+                ("trust", networks) => {
+                    let refused = |error: NetworkError| OptionError::invalid("trust", networks, error.reason());
+                    policy.trusted = Some(networks.parse().map_err(refused)?);
+                }
                 (name, value) => return Err(OptionError::invalid(name, value, "takes no value")),
             }
         }
@@ -150,6 +164,14 @@ mod tests {
         assert_eq!(policy("cors", "*").expect("good").origins, Origins::Any);
         let one = policy("cors", "https://example.org:8443").expect("good").origins;
         assert_eq!(one, Origins::One("https://example.org:8443".into()));
+        let proxied = policy("trust", "10.0.0.0/8,::1").expect("good");
+        for (address, is_trusted) in
+            [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("::1", true), ("11.0.0.0", false), ("::2", false)]
+        {
+            assert_eq!(proxied.trusts(address.parse().expect("an address")), is_trusted, "{address}");
+        }
+        let twice = [("trust", "::1"), ("trust", "::2")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(Policy::new(&twice).map(|_| ()), Err(OptionError::Repeated("trust")));
         for (name, value) in [
             ("serve-html", "no"),
             ("cors", ""),
@@ -160,6 +182,9 @@ mod tests {
             ("allow-host", ""),
             ("allow-host", "a:80"),
             ("allow-host", "http://a"),
+            ("trust", ""),
+            ("trust", "localhost"),
+            ("trust", "10.0.0.1/8"),
             ("other", ""),
         ] {
             assert!(policy(name, value).is_err(), "{name}={value}");

@@ -191,6 +191,7 @@ fn authenticate(head: &Head<'_>, context: &mut Context<'_>) -> Result<(), Failur
         return if context.access.needs_secret() { Err(Failure::Unauthorized) } else { Ok(()) };
     };
     let secret = basic::secret(value).ok_or(Failure::Unauthorized)?;
+    context.check_guesses()?;
     let Some(caller) = context.access.admit(&secret, context.wall_clock_s) else {
         context.wrong_secret = true;
         return Err(Failure::Unauthorized);

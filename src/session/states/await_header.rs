@@ -35,7 +35,7 @@ impl Behavior for AwaitHeader {
         }
         let wrong_secrets = common.wrong_secrets;
         let (used, mut action) = common.with_protocol(cx, |protocol, context| protocol.decode(data, context));
-        if common.wrong_secrets != wrong_secrets {
+        if common.wrong_secrets != wrong_secrets && !common.is_from_proxy {
             action = after_wrong_secret(action, common, cx);
         }
         match action {

@@ -84,7 +84,8 @@ impl SlotRequest {
             Self::Command(command @ Command::List { .. }) => common.list(command, cx),
             Self::Command(Command::Append(append)) => {
                 let Append { upload, len, ends, is_verified } = *append;
-                common.data.ops.push_back(Op::OpenUpload { upload, len, client: ClientAddress::of(common.peer) });
+                let client = ClientAddress::of_ip(common.client());
+                common.data.ops.push_back(Op::OpenUpload { upload, len, client });
                 Step::enter(Opening::Append { ends, is_verified })
             }
             Self::Command(command) => Step::Obey(Action::Run(command)),

@@ -101,7 +101,7 @@ fn element(mut rest: &[u8]) -> Result<(Hop, &[u8]), HeadError> {
             [] | [b',', ..] => return Ok((hop.unwrap_or(Ok(UNKNOWN)), rest)),
             [b';', behind @ ..] => rest = behind,
             _ => {
-                let (name, value, behind) = pair(rest)?;
+                let Pair { name, value, behind } = pair(rest)?;
                 if name.eq_ignore_ascii_case(b"for") && hop.replace(node(&value)).is_some() {
                     return Err(MALFORMED);
                 }
@@ -114,19 +114,26 @@ fn element(mut rest: &[u8]) -> Result<(Hop, &[u8]), HeadError> {
     }
 }
 
-/// The first `name=value` and what follows it. Without quotes an address with a port is no token, but is sent.
-fn pair(text: &[u8]) -> Result<(&[u8], Vec<u8>, &[u8]), HeadError> {
+struct Pair<'a> {
+    name: &'a [u8],
+    value: Vec<u8>,
+    /// What follows it.
+    behind: &'a [u8],
+}
+
+/// The first `name=value`. Without quotes an address with a port is no token, but is sent.
+fn pair(text: &[u8]) -> Result<Pair<'_>, HeadError> {
     let equals = text.iter().position(|byte| !is_token(*byte)).filter(|at| *at > 0 && text[*at] == b'=');
     let (name, value) = text.split_at(equals.ok_or(MALFORMED)?);
     match &value[1..] {
         [b'"', quoted @ ..] => {
             let (value, behind) = unquoted(quoted)?;
-            Ok((name, value, behind))
+            Ok(Pair { name, value, behind })
         }
         value => {
             let is_end = |byte: &u8| !is_token(*byte) && !b":[]".contains(byte);
             let (value, behind) = value.split_at(value.iter().position(is_end).unwrap_or(value.len()));
-            if value.is_empty() { Err(MALFORMED) } else { Ok((name, value.to_vec(), behind)) }
+            if value.is_empty() { Err(MALFORMED) } else { Ok(Pair { name, value: value.to_vec(), behind }) }
         }
     }
 }

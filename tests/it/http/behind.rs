@@ -125,7 +125,7 @@ fn haproxy_finds_a_server_healthy_that_asks_for_a_secret() {
 }
 
 /// curl from this address; its exit code and what it said, the status last.
-fn curl_from(bench: &Bench, host: u8, arguments: &[&str]) -> (i32, String) {
+pub(super) fn curl_from(bench: &Bench, host: u8, arguments: &[&str]) -> (i32, String) {
     let from = format!("127.0.0.{host}");
     let all = [&["-sS", "-m", "60", "--interface", &from, "-w", "%{http_code}"], arguments].concat();
     let (code, said) = bench.run("curl", &all);
@@ -133,7 +133,7 @@ fn curl_from(bench: &Bench, host: u8, arguments: &[&str]) -> (i32, String) {
 }
 
 /// What is answered to a client at this address.
-fn forged(to: SocketAddr, host: u8, says: &[u8]) -> String {
+pub(super) fn forged(to: SocketAddr, host: u8, says: &[u8]) -> String {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::from(([127, 0, 0, host], 0)).into()).expect("an address of this machine");
     socket.connect(&to.into()).expect("it listens");

@@ -9,6 +9,7 @@ mod listings;
 mod mirrors;
 mod sites;
 mod themes;
+mod trusted;
 mod uploads;
 
 use filewharf::access::Access;

@@ -1,5 +1,5 @@
 //! Guesses of the secret, by address: after a number of wrong ones, new connections of the address are read one
-//! after the other, with a delay.
+//! after the other, with a delay. Connections of trusted proxies have many clients: there single requests are refused.
 //!
 //! The session bounds what one connection may try. A client that knows the secret waits only with a new
 //! connection, and only while another one at its address guesses.
@@ -19,14 +19,14 @@ struct Guesser {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Guesses(HashMap<ClientAddress, Guesser>);
+pub struct Guesses(HashMap<ClientAddress, Guesser>);
 
 impl Guesses {
     /// Most bytes of one entry of the table, for the accounting of memory.
-    pub(super) const ENTRY_BYTES: usize = 3 * (size_of::<ClientAddress>() + size_of::<Guesser>());
+    pub const ENTRY_BYTES: usize = 3 * (size_of::<ClientAddress>() + size_of::<Guesser>());
 
     /// A wrong secret was shown.
-    pub(super) fn failed(&mut self, address: ClientAddress, now: Instant, limits: &Limits) {
+    pub fn failed(&mut self, address: ClientAddress, now: Instant, limits: &Limits) {
         let memory = limits.wrong_secret_memory;
         if self.is_full(limits) && !self.0.contains_key(&address) {
             self.0.retain(|_, guesser| now < guesser.last + memory);
@@ -37,16 +37,8 @@ impl Guesses {
     }
 
     /// How long a new connection must not be read; `None` if that is too long, and it is refused.
-    pub(super) fn wait(&mut self, address: ClientAddress, now: Instant, limits: &Limits) -> Option<Duration> {
-        let key = self.key(address, limits);
-        let Some(guesser) = self.0.get_mut(&key) else { return Some(Duration::ZERO) };
-        if now >= guesser.last + limits.wrong_secret_memory {
-            self.0.remove(&key);
-            return Some(Duration::ZERO);
-        }
-        if guesser.wrong < limits.wrong_secrets_max {
-            return Some(Duration::ZERO);
-        }
+    pub fn wait(&mut self, address: ClientAddress, now: Instant, limits: &Limits) -> Option<Duration> {
+        let Some(guesser) = self.guesser(address, now, limits) else { return Some(Duration::ZERO) };
         let next = guesser.next.max(now);
         let wait = next - now;
         if wait > limits.wrong_secret_wait_max {
@@ -54,6 +46,26 @@ impl Guesses {
         }
         guesser.next = next + limits.wrong_secret_delay;
         Some(wait)
+    }
+
+    /// True if a request of this address may show a secret now, where requests do not wait.
+    pub fn may_try(&mut self, address: ClientAddress, now: Instant, limits: &Limits) -> bool {
+        let Some(guesser) = self.guesser(address, now, limits) else { return true };
+        let is_time = guesser.next <= now;
+        if is_time {
+            guesser.next = now + limits.wrong_secret_delay;
+        }
+        is_time
+    }
+
+    /// What is known of an address that has guessed too often.
+    fn guesser(&mut self, address: ClientAddress, now: Instant, limits: &Limits) -> Option<&mut Guesser> {
+        let key = self.key(address, limits);
+        if now >= self.0.get(&key)?.last + limits.wrong_secret_memory {
+            self.0.remove(&key);
+            return None;
+        }
+        self.0.get_mut(&key).filter(|guesser| guesser.wrong >= limits.wrong_secrets_max)
     }
 
     fn is_full(&self, limits: &Limits) -> bool {
@@ -98,5 +110,22 @@ mod tests {
         assert_eq!(guesses.0.len(), 3, "two, and all others");
         assert_eq!(guesses.wait(third, later, &limits), Some(Duration::ZERO));
         assert_eq!(guesses.wait(fourth, later, &limits), Some(delay), "as one address");
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
+    fn a_request_of_an_address_that_guesses_is_refused_until_its_time_has_come() {
+        let (now, limits, mut guesses) = (Instant::now(), Limits::default(), Guesses::default());
+        let [one, other] = [1, 2].map(|n| ClientAddress::of(([192, 0, 2, n], 1).into()));
+        for _ in 0..limits.wrong_secrets_max {
+            assert!(guesses.may_try(one, now, &limits));
+            guesses.failed(one, now, &limits);
+        }
+        for n in 0..3 {
+            let now = now + n * limits.wrong_secret_delay;
+            assert_eq!([0; 3].map(|_| guesses.may_try(one, now, &limits)), [true, false, false]);
+            assert!(guesses.may_try(other, now, &limits));
+        }
+        assert!(guesses.may_try(one, now + limits.wrong_secret_memory, &limits), "forgotten");
     }
 }

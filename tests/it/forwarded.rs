@@ -1,0 +1,366 @@
+//! HTTP proxies that say in each request for which client it is: whose word counts, and what the client then counts
+//! for. In virtual time.
+
+use std::sync::Arc;
+
+use filewharf::access::{Access, file};
+use filewharf::config::Limits;
+use filewharf::dialect::{Kind, Listening};
+
+use crate::logged::lines;
+use support::rig::{Mode, Peer, Rig};
+
+/// 127.0.0.1 is the proxy, where `Rig::connect` comes from.
+fn behind(kind: Kind, limits: Limits, access: Access) -> Rig {
+    let trust = ("trust".to_owned(), "10.0.0.0/8,127.0.0.1".to_owned());
+    Rig::speaking(Listening::new(kind, &[trust], 0).expect("a good option"), Mode::PLAIN, limits, access)
+}
+
+fn with_a_secret(kind: Kind) -> Rig {
+    behind(kind, Limits::default(), Access::new(Some(b"s3cret".to_vec()), false))
+}
+
+/// The address of a client.
+fn client(host: u8) -> String {
+    format!("192.0.2.{host}")
+}
+
+/// The ways in which a proxy names this client, whatever it was sent before.
+fn ways(host: u8) -> Vec<String> {
+    let client = client(host);
+    vec![
+        format!("X-Forwarded-For: {client}\r\n"),
+        format!("X-Forwarded-For: 203.0.113.9, {client}\r\n"),
+        format!("X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: {client}\r\n"),
+        format!("X-Forwarded-For: 203.0.113.9, {client}, 10.0.0.3\r\n"),
+        format!("Forwarded: for={client}\r\n"),
+        format!("Forwarded: for=203.0.113.9;by=10.0.0.1, for=\"{client}:4711\";proto=https\r\n"),
+        format!("forwarded: for=203.0.113.9\r\nX-Forwarded-For: {client}\r\nforwarded: For={client}, for=10.0.0.3\r\n"),
+    ]
+}
+
+fn get(fields: &str, secret: &str) -> Vec<u8> {
+    format!("GET /f HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n{fields}\r\n").into_bytes()
+}
+
+fn put(fields: &str, name: &str, len: usize) -> Vec<u8> {
+    format!("PUT /{name} HTTP/1.1\r\nHost: x\r\nContent-Length: {len}\r\n{fields}\r\n").into_bytes()
+}
+
+/// The status of the last answer that is new behind `heard`.
+fn status(peer: &Peer, heard: &mut usize) -> String {
+    let all = peer.heard();
+    let new = String::from_utf8_lossy(&all[*heard..]).into_owned();
+    *heard = all.len();
+    let last = new.rfind("HTTP/1.1 ").map(|at| new[at + 9..at + 12].to_owned());
+    last.unwrap_or_default()
+}
+
+#[test]
+fn a_request_is_logged_for_the_client_that_a_trusted_proxy_names() {
+    for kind in [Kind::Http, Kind::Auto] {
+        let mut rig = behind(kind, Limits::default(), Access::default());
+        rig.place("f", b"content");
+        let proxy = rig.connect();
+        let _ = lines();
+        // Clients alternate on one connection, and the proxy has requests of its own.
+        for host in [5, 6, 5] {
+            for way in ways(host) {
+                rig.send(&proxy, &get(&way, "x"));
+                let said = lines();
+                assert!(said[0].starts_with(&format!("get peer={} via=127.0.0.1:", client(host))), "{way}: {said:?}");
+                rig.send(&proxy, &get("", "x"));
+                assert!(lines()[0].starts_with("get peer=127.0.0.1:"));
+            }
+        }
+        rig.send(&proxy, &get("Forwarded: for=_hidden\r\n", "x"));
+        assert!(lines()[0].starts_with("get peer=unknown via=127.0.0.1:"));
+        // Many in one packet.
+        rig.send(&proxy, &[7, 8, 7, 9].map(|host| get(&ways(host)[0], "x")).concat());
+        let said = lines();
+        for (line, host) in said.iter().zip([7, 8, 7, 9]) {
+            assert!(line.starts_with(&format!("get peer={} ", client(host))), "{said:?}");
+        }
+        assert!(!proxy.is_closed() && said.len() == 4);
+    }
+}
+
+#[test]
+fn a_field_is_never_believed_from_another_address_or_without_the_option() {
+    let plain = Listening::new(Kind::Http, &[], 0).expect("no options");
+    let plain = Rig::speaking(plain, Mode::PLAIN, Limits::default(), Access::default());
+    let trusting = behind(Kind::Http, Limits::default(), Access::default());
+    let mut believed = 0;
+    for (mut rig, host) in [(plain, 1), (trusting, 2)] {
+        let forger = rig.connect_from(host);
+        let _ = lines();
+        let malformed =
+            ["Forwarded: \"\r\n", "X-Forwarded-For: x\r\n", "Forwarded: for=1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\n"];
+        for way in ways(5).iter().map(String::as_str).chain(malformed) {
+            for _ in 0..3 {
+                rig.send(&forger, &get(way, "x"));
+                let said = lines();
+                believed += said.iter().filter(|line| !line.starts_with(&format!("get peer=127.0.0.{host}:"))).count();
+                assert_eq!(said.len(), 1);
+            }
+        }
+        assert!(!forger.is_closed());
+    }
+    assert_eq!(believed, 0);
+}
+
+#[test]
+fn fields_that_contradict_each_other_are_refused() {
+    for fields in [
+        "Forwarded: for=192.0.2.1\r\nX-Forwarded-For: 192.0.2.2\r\n",
+        "Forwarded: for=unknown\r\nX-Forwarded-For: 192.0.2.2\r\n",
+        "Forwarded: for=\"192.0.2.1\r\n",
+        "X-Forwarded-For: 192.0.2.1, client.example\r\n",
+    ] {
+        let mut rig = behind(Kind::Http, Limits::default(), Access::default());
+        rig.place("f", b"content");
+        let proxy = rig.connect();
+        rig.send(&proxy, &get(fields, "x"));
+        assert!(proxy.heard().starts_with(b"HTTP/1.1 400 ") && proxy.is_closed(), "{fields}");
+    }
+}
+
+/// A cached head must not bring back the client, or the trust, of the one that sent it first.
+#[test]
+fn the_same_head_from_a_proxy_and_from_a_forger_is_understood_differently() {
+    let mut rig = behind(Kind::Http, Limits::default(), Access::default());
+    rig.place("f", b"content");
+    let (proxy, forger) = (rig.connect(), rig.connect_from(2));
+    let head = b"GET /f HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.5\r\n\r\n";
+    let bad = b"GET /f HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: x\r\n\r\n";
+    for _ in 0..4 {
+        for (peer, wanted) in [(&forger, "get peer=127.0.0.2:"), (&proxy, "get peer=192.0.2.5 via=")] {
+            let _ = lines();
+            rig.send(peer, head);
+            assert!(lines()[0].starts_with(wanted));
+        }
+        rig.send(&forger, bad);
+    }
+    assert!(!forger.is_closed());
+    rig.send(&proxy, bad);
+    assert!(proxy.heard().ends_with(b"no address\n") && proxy.is_closed());
+}
+
+#[test]
+fn a_client_that_guesses_is_slowed_down_and_not_the_others_behind_its_proxy() {
+    let limits = Limits::default();
+    let mut rig = with_a_secret(Kind::Auto);
+    let (proxy, mut heard) = (rig.connect(), 0);
+    let mut ask = |rig: &mut Rig, host: u8, secret: &str| {
+        let ways = ways(host);
+        rig.send(&proxy, &get(&ways[usize::from(host) % ways.len()], secret));
+        status(&proxy, &mut heard)
+    };
+    for _ in 0..limits.wrong_secrets_max {
+        assert_eq!(ask(&mut rig, 5, "wrong"), "401");
+        assert_eq!(ask(&mut rig, 6, "s3cret"), "404");
+    }
+    // Also a right guess is not told, but for one now and then.
+    assert_eq!(ask(&mut rig, 5, "wrong"), "401");
+    for _ in 0..3 {
+        assert_eq!(
+            [ask(&mut rig, 5, "wrong"), ask(&mut rig, 5, "s3cret"), ask(&mut rig, 6, "s3cret")],
+            ["429", "429", "404"]
+        );
+    }
+    rig.pass(limits.wrong_secret_delay);
+    assert_eq!([ask(&mut rig, 5, "s3cret"), ask(&mut rig, 5, "s3cret")], ["404", "429"]);
+    // New connections of the proxy do not wait, and what it asks itself is that of another client.
+    let second = rig.connect();
+    rig.send(&second, &get("", "s3cret"));
+    assert!(second.heard().starts_with(b"HTTP/1.1 404 "));
+    rig.send(&second, &get(&ways(5)[0], "s3cret"));
+    assert!(String::from_utf8_lossy(&second.heard()).contains("HTTP/1.1 429 "));
+    assert!(String::from_utf8_lossy(&second.heard()).contains("Retry-After: 1\r\n"));
+    rig.pass(limits.wrong_secret_memory);
+    assert_eq!([ask(&mut rig, 5, "s3cret"), ask(&mut rig, 5, "s3cret")], ["404", "404"]);
+}
+
+#[test]
+fn a_forger_is_slowed_down_whatever_clients_it_names() {
+    let limits = Limits::default();
+    let mut rig = with_a_secret(Kind::Http);
+    for n in 0..limits.wrong_secrets_max {
+        let forger = rig.connect_from(2);
+        rig.send(&forger, &get(&ways(n)[usize::from(n) % 7], "wrong"));
+        assert!(forger.heard().starts_with(b"HTTP/1.1 401 "));
+    }
+    let [first, late] = [0; 2].map(|_| rig.connect_from(2));
+    for peer in [&first, &late] {
+        rig.send(peer, &get(&ways(77)[0], "s3cret"));
+    }
+    assert!(late.heard().is_empty(), "it is not read yet");
+    rig.pass(limits.wrong_secret_wait_max);
+    assert!(late.heard().starts_with(b"HTTP/1.1 404 "));
+}
+
+#[test]
+fn guesses_of_the_line_protocol_through_a_trusted_proxy_are_those_of_the_proxy() {
+    let limits = Limits::default();
+    let mut rig = with_a_secret(Kind::Auto);
+    let peer = rig.connect();
+    for _ in 0..limits.wrong_secrets_max {
+        let guesser = rig.connect();
+        rig.send(&guesser, b"AUTH wrong\n");
+        assert!(guesser.heard().starts_with(b"ERR 401 "));
+    }
+    rig.send(&peer, b"AUTH s3cret\nAUTH s3cret\n");
+    assert!(String::from_utf8_lossy(&peer.heard()).starts_with("OK 0\nERR 429 "), "one, then none for a while");
+}
+
+#[test]
+fn the_connections_of_a_trusted_proxy_are_bounded_by_those_of_all() {
+    for kind in [Kind::Http, Kind::Auto] {
+        let limits = Limits::default().with(|l| l.connections_max = 8);
+        let mut rig = behind(kind, limits, Access::default());
+        for _ in 0..3 {
+            let others: Vec<_> = (0..4).map(|_| rig.connect_from(2)).collect();
+            let fifth = rig.connect_from(2);
+            rig.send(&fifth, &get("", "x"));
+            assert!(fifth.heard().starts_with(b"HTTP/1.1 429 "), "the share of its address");
+            rig.finish(&fifth);
+            for peer in &others {
+                rig.finish(peer);
+            }
+            let proxied: Vec<_> = (0..8).map(|_| rig.connect()).collect();
+            for (peer, host) in proxied.iter().zip(0..) {
+                // Also one that speaks `line`.
+                rig.send(
+                    peer,
+                    &if host == 3 && kind == Kind::Auto { b"PING\n".to_vec() } else { get(&ways(host)[0], "x") },
+                );
+                assert!(peer.heard().starts_with(b"HTTP/1.1 404 ") || peer.heard() == b"OK 0\n");
+            }
+            let ninth = rig.connect();
+            rig.send(&ninth, &get("", "x"));
+            assert!(ninth.heard().starts_with(b"HTTP/1.1 429 "));
+            rig.finish(&ninth);
+            for peer in &proxied {
+                rig.finish(peer);
+            }
+            assert_eq!(rig.counters().open, 0);
+        }
+    }
+}
+
+fn four_slots() -> Limits {
+    Limits::default().with(|l| l.slots = 4)
+}
+
+fn slots(rig: &Rig) -> (u64, u64) {
+    (rig.counters().slots_used, rig.counters().slots_waiting)
+}
+
+#[test]
+fn the_share_of_slots_is_that_of_the_client_and_not_of_its_proxy() {
+    let mut rig = behind(Kind::Http, four_slots(), Access::default());
+    let upload = |rig: &mut Rig, from: u8, host: u8, name: &str| {
+        let peer = rig.connect_from(from);
+        rig.send(&peer, &[put(&ways(host)[0], name, 100_000), vec![b'x']].concat());
+        peer
+    };
+    let mut all: Vec<_> = (0..3).map(|n| upload(&mut rig, 1, 5, &format!("a{n}"))).collect();
+    assert_eq!(slots(&rig), (2, 1), "its share is 2");
+    all.push(upload(&mut rig, 1, 6, "b"));
+    assert_eq!(slots(&rig), (3, 1));
+    // One that waits gives up, and one that is held back moves up.
+    all.push(upload(&mut rig, 1, 5, "a3"));
+    rig.cut(&all[2]);
+    rig.cut(&all[0]);
+    assert_eq!(slots(&rig), (3, 0));
+    // A forger has one share, whatever it says.
+    let forged: Vec<_> = (0..3).map(|n| upload(&mut rig, 2, 10 + n, &format!("f{n}"))).collect();
+    assert_eq!(slots(&rig), (4, 2));
+    for peer in all.iter().chain(&forged) {
+        rig.send(peer, &[b'x'; 99_999]);
+    }
+    assert_eq!(slots(&rig), (0, 0));
+    assert!(forged.iter().all(|peer| peer.heard().starts_with(b"HTTP/1.1 201 ")));
+    // All was given back under the address it was taken under.
+    let again: Vec<_> = [5, 5, 6, 6].map(|host| upload(&mut rig, 1, host, "again")).into_iter().collect();
+    assert_eq!(slots(&rig), (4, 0));
+    drop(again);
+}
+
+#[test]
+fn a_slot_is_not_kept_for_the_request_of_another_client() {
+    let mut rig = behind(Kind::Http, four_slots(), Access::default());
+    for _ in 0..3 {
+        let proxy = rig.connect();
+        // In one packet: 5 ends its upload, 6 begins one.
+        let both = [put(&ways(5)[0], "a", 100_000), vec![b'x'; 100_000], put(&ways(6)[0], "b", 100_000), b"x".to_vec()];
+        rig.send(&proxy, &both.concat());
+        assert_eq!(slots(&rig), (1, 0));
+        let mut upload = |host: u8, name: &str| {
+            let peer = rig.connect();
+            rig.send(&peer, &[put(&ways(host)[0], name, 100_000), vec![b'x']].concat());
+            peer
+        };
+        let all = [upload(5, "c"), upload(5, "d"), upload(6, "e"), upload(6, "f")];
+        assert_eq!(slots(&rig), (4, 1), "two of 5, two of 6, and one of 6 waits");
+        for peer in all.iter().chain([&proxy]) {
+            rig.send(peer, &[b'x'; 99_999]);
+            rig.finish(peer);
+        }
+        assert_eq!(slots(&rig), (0, 0));
+    }
+}
+
+#[test]
+fn an_upload_that_goes_on_without_a_slot_gives_back_the_share_of_its_client() {
+    let mut rig = behind(Kind::Http, four_slots(), Access::default());
+    for _ in 0..3 {
+        let proxies: Vec<_> = (0..5).map(|_| rig.connect()).collect();
+        for (proxy, host) in proxies.iter().zip([5, 5, 6, 6, 7]) {
+            rig.send(proxy, &[put(&ways(host)[1], &format!("{host}"), 1_000_000), vec![b'x'; 300_000]].concat());
+        }
+        assert_eq!(slots(&rig), (4, 1));
+        rig.send(&proxies[0], b"x");
+        assert_eq!(slots(&rig), (4, 0), "it goes on without");
+        for (n, proxy) in proxies.iter().enumerate() {
+            rig.send(proxy, &vec![b'x'; if n == 0 { 699_999 } else { 700_000 }]);
+            // The next request on its connection is another client's.
+            rig.send(proxy, &get(&ways(9)[0], "x"));
+        }
+        assert_eq!(slots(&rig), (0, 0));
+        let again: Vec<_> = (0..2).map(|_| rig.connect()).collect();
+        for proxy in &again {
+            rig.send(proxy, &[put(&ways(5)[0], "g", 100_000), vec![b'x']].concat());
+        }
+        assert_eq!(slots(&rig), (2, 0));
+        for proxy in proxies.iter().chain(&again) {
+            rig.cut(proxy);
+        }
+        assert_eq!(slots(&rig), (0, 0));
+    }
+}
+
+#[test]
+fn a_rule_for_a_network_is_one_for_the_client_and_not_for_its_proxy() {
+    let rules = "allow @ r /near/ from=192.0.2.0/24\nallow @ r /own/ from=127.0.0.0/8\n";
+    let access = Access::with_rules(Arc::new(file::parse(rules).expect("good rules")), false);
+    let mut rig = behind(Kind::Http, Limits::default(), access);
+    rig.place("near/f", b"content");
+    rig.place("own/f", b"content");
+    let (proxy, forger) = (rig.connect(), rig.connect_from(2));
+    let mut ask = |peer: &Peer, fields: &str, name: &str| {
+        let mut heard = peer.heard().len();
+        rig.send(peer, format!("GET /{name}/f HTTP/1.1\r\nHost: x\r\n{fields}\r\n").as_bytes());
+        status(peer, &mut heard)
+    };
+    for _ in 0..3 {
+        for way in ways(5) {
+            assert_eq!([ask(&proxy, &way, "near"), ask(&proxy, &way, "own")], ["200", "401"], "{way}");
+            assert_eq!([ask(&forger, &way, "near"), ask(&forger, &way, "own")], ["401", "200"], "{way}");
+        }
+        for hidden in ["Forwarded: for=unknown\r\n", "X-Forwarded-For: 198.51.100.1\r\n"] {
+            assert_eq!([ask(&proxy, hidden, "near"), ask(&proxy, hidden, "own")], ["401", "401"], "{hidden}");
+        }
+        assert_eq!([ask(&proxy, "", "near"), ask(&proxy, "", "own")], ["401", "200"]);
+    }
+}

@@ -115,6 +115,10 @@ pub enum Ends {
     WithThisPart,
     /// Once it is as long as was announced; not yet where that is not known.
     AtItsLength,
+    /// Never: another is joined from it.
+    Never,
+    /// Once all its parts are in it.
+    Joined,
 }
 
 /// How a command went, on its way back to the dialect.

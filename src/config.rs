@@ -166,6 +166,8 @@ limits! {
     uploads_kept_max: usize = 1024,
     /// Bytes of unfinished uploads that are kept, by their announced lengths.
     uploads_kept_bytes_max: u64 = 1 << 40,
+    /// Uploads that one may be joined from. No flag.
+    upload_parts_max: usize = 64,
     /// Time for which an upload is kept to which nothing is added.
     upload_expiry: Duration = Duration::from_secs(24 * 3600),
     /// Bytes of an upload that can be resumed after which what was received is made durable: at most twice as many
@@ -232,6 +234,11 @@ impl Limits {
     /// How many disk workers may list at once: opens and reads must find one that does not.
     pub fn list_workers(&self) -> usize {
         (self.io_workers / 2).max(1)
+    }
+
+    /// How many workers may join uploads at once.
+    pub fn join_workers(&self) -> usize {
+        (self.sync_workers / 2).max(1)
     }
 }
 

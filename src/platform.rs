@@ -59,6 +59,9 @@ pub enum Op {
     /// Writes this part of a staging file to the disk, and waits for it: bounds the dirty memory of a long
     /// upload. Promises nothing about durability.
     Flush { file: FileId, offset: u64, len: u64 },
+    /// Copies the next bytes behind `offset` into an upload that is joined from others: a few MiB at most. `digest` is the
+    /// state of its digest there, where one is wanted.
+    Join { file: FileId, offset: u64, digest: Option<DigestState> },
     /// One page of a directory.
     List {
         key: Key,
@@ -111,6 +114,11 @@ pub enum Outcome {
     /// Removed, and as durably as configured.
     Deleted,
     Flushed,
+    /// A `Join` ended: so many bytes were copied, never 0.
+    Joined {
+        len: u64,
+        digest: Option<DigestState>,
+    },
     Listed(Listing),
     /// The directory is there.
     Made,

@@ -5,6 +5,9 @@
 
 use std::fmt;
 
+use sha2::digest::common::hazmat::SerializableState as _;
+use sha2::{Digest as _, Sha256};
+
 use crate::error::Failure;
 use crate::object::{Key, Precondition, Stored};
 
@@ -15,6 +18,15 @@ pub const LONGER_ALREADY: Failure = Failure::Malformed("the upload is longer tha
 
 /// A newer request took the upload over.
 pub const TAKEN_OVER: Failure = Failure::Conflict("another request went on with this upload");
+
+/// An upload that is joined from others takes no bytes of its own.
+pub const JOINED: Failure = Failure::Denied("the upload is joined from others: nothing can be added to it");
+/// What is to be joined is not there.
+pub const NO_PART: Failure = Failure::Conflict("one of the partial uploads is not there");
+/// What is to be joined would get a name of its own.
+pub const NOT_PARTIAL: Failure = Failure::Conflict("one of the uploads to be joined is not a partial one");
+/// What is to be joined is still to come.
+pub const PART_UNFINISHED: Failure = Failure::Conflict("one of the partial uploads is not complete");
 
 /// An upload as announced by its head.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,19 +108,38 @@ pub enum Inquiry {
     Final,
 }
 
-/// A hash in the middle of its content; only `transfer` can read it.
+/// A hash in the middle of its content.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DigestState(pub Box<[u8]>);
 
 impl DigestState {
     /// Longest state, in bytes: SHA-256 with a block that is not full.
     pub const LEN_MAX: usize = 128;
+
+    /// The state behind these bytes too; `None` if this is none.
+    pub fn after(&self, bytes: &[u8]) -> Option<Self> {
+        let mut hasher = Sha256::deserialize(self.0.as_ref().try_into().ok()?).ok()?;
+        hasher.update(bytes);
+        Some(Self(hasher.serialize().as_slice().into()))
+    }
 }
 
 impl fmt::Debug for DigestState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "DigestState({} bytes)", self.0.len())
     }
+}
+
+/// What becomes of an upload once all of it has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It gets its final name.
+    #[default]
+    Whole,
+    /// It is kept until another is joined from it.
+    Partial,
+    /// It is joined from these, in this order; no request adds to it.
+    Final(Box<[UploadId]>),
 }
 
 /// An upload to be made.
@@ -122,9 +153,12 @@ pub struct NewUpload {
     /// What the client wants to be told again with the state of the upload, as it was written on the wire; at most
     /// [`NewUpload::METADATA_LEN_MAX`] bytes.
     pub metadata: Box<str>,
+    /// One that is [`Role::Final`] has no length of its own: the store adds up those of its parts.
+    pub role: Role,
 }
 
 impl NewUpload {
+    /// Three times as many for one that is [`Role::Final`], whose parts are named there.
     pub const METADATA_LEN_MAX: usize = 2048;
 }
 
@@ -155,6 +189,7 @@ pub struct UploadState {
     /// Bytes that need never be sent again: they are as durable as the store makes things. Never falls.
     pub offset: u64,
     pub stage: UploadStage,
+    pub role: Role,
     /// When it is removed if nothing happens to it, in seconds since 1970.
     pub expires_s: u64,
 }

@@ -26,7 +26,7 @@ use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Phase, Protoco
 use crate::dialect::spec::{Dialect, Secret, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::{ExpectedKind, Key, Node};
-use crate::upload::{GoAhead, Inquiry, NewUpload, UploadId, UploadRef, UploadStage, UploadState};
+use crate::upload::{GoAhead, Inquiry, NewUpload, Role, UploadId, UploadRef, UploadStage, UploadState};
 use crate::wire::key::{self, Path};
 use crate::wire::line::{self, Request};
 use crate::wire::range::decimal;
@@ -232,7 +232,7 @@ impl Line {
         let put = Put { precondition, mtime: options.mtime, hash, sha256, go_ahead, ..Put::new(path.key, len) };
         let Some(token) = options.resume else { return Ok(Command::Put(put)) };
         let id = Some(upload_id(&token, &put.key));
-        let upload = UploadRef::New(Box::new(NewUpload { id, put, metadata: "".into() }));
+        let upload = UploadRef::New(Box::new(NewUpload { id, put, metadata: "".into(), role: Role::Whole }));
         Ok(Command::Append(Box::new(Append { upload, len: None, ends: Ends::WithThisPart, is_verified: false })))
     }
 

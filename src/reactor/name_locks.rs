@@ -88,6 +88,7 @@ fn name_use(op: &Op) -> NameUse<'_> {
         | Op::EndPart { .. }
         | Op::FindUpload { .. }
         | Op::Flush { .. }
+        | Op::Join { .. }
         | Op::MakeDir { .. }
         | Op::OpenUpload { .. }
         | Op::Read { .. }

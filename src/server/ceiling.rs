@@ -69,6 +69,7 @@ impl Ceiling {
                 slot.saturating_mul(3),
                 limits.list_kept_bytes_max,
                 limits.list_workers().saturating_mul(limits.list_window_bytes),
+                limits.join_workers().saturating_mul(crate::store::WORKER_BUFFER_BYTES),
                 // A crowd that the bounds do not permit counts where it is opened.
                 sum([limits.uploads_kept_max, limits.slots, limits.uploads_without_slot_max])
                     .saturating_mul(crate::store::UPLOAD_ENTRY_BYTES),

@@ -194,6 +194,7 @@ impl DiskStore {
             }
             Op::Checkpoint { file, .. }
             | Op::Flush { file, .. }
+            | Op::Join { file, .. }
             | Op::Read { file, .. }
             | Op::Warm { file, .. }
             | Op::Write { file, .. } => self.files.held(*file),
@@ -270,7 +271,7 @@ impl Store for DiskStore {
     fn submit(&mut self, conn: ConnId, op: Op) {
         let held = self.held(&op);
         let queue = self.pool.queue_of(&op);
-        if queue == WorkQueue::Sync {
+        if matches!(queue, WorkQueue::Sync | WorkQueue::Join) {
             self.pool.syncing.fetch_add(1, Ordering::Relaxed);
         }
         self.in_flight += 1;
@@ -339,7 +340,7 @@ impl Store for DiskStore {
         Queued {
             in_flight: self.in_flight,
             io: (queues.len(WorkQueue::Io) + queues.len(WorkQueue::List)) as u64,
-            sync: queues.len(WorkQueue::Sync) as u64,
+            sync: (queues.len(WorkQueue::Sync) + queues.len(WorkQueue::Join)) as u64,
         }
     }
 }

@@ -139,7 +139,7 @@ impl DiskStore {
         let pool = Pool {
             fs: Arc::clone(&fs),
             uploads,
-            queues: WorkQueues::new(limits.list_workers()),
+            queues: WorkQueues::new(limits.list_workers(), limits.join_workers()),
             completions: Completions::new(wake),
             groups: SyncGroups::default(),
             latency: DiskLatency::start(),

@@ -1,4 +1,5 @@
-//! The body is complete: once every write has ended, it is verified and committed.
+//! The body is complete: once every write has ended, it is verified and committed. An upload that is joined from others
+//! has no body; its bytes are copied here, a step at a time.
 
 use crate::error::{CloseReason, Failure};
 use crate::object::Precondition;
@@ -15,6 +16,10 @@ impl Behavior for FinishingWrites {
     fn begin(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         let Self(mut receiving) = self;
         if !receiving.upload.is_written() || common.has_ops() {
+            return Step::stay(Self(receiving));
+        }
+        if let Some(op) = receiving.join_due() {
+            common.data.ops.push_back(op);
             return Step::stay(Self(receiving));
         }
         let completes = receiving.completes();

@@ -16,7 +16,7 @@ use crate::session::cx::{Cx, DiskPace};
 use crate::session::state::{AfterSaving, FinishingWrites, Part, PartFate, Receiving, Saving, Target};
 use crate::session::step::{Consumed, Step};
 use crate::transfer::{Checkpoints, Flush, Hasher, MinRate, Upload};
-use crate::upload::{DigestState, PartEnd, TAKEN_OVER, UploadState};
+use crate::upload::{DigestState, PartEnd, Role, TAKEN_OVER, UploadState};
 
 /// What the store says of an upload that is opened.
 pub(super) struct Resumed {
@@ -202,8 +202,19 @@ impl Receiving {
         cx: &mut Cx<'_>,
     ) -> Step {
         let Resumed { upload, file, digest } = resumed;
-        let UploadState { id, offset, ref put, .. } = *upload;
+        let UploadState { id, offset, ref put, ref role, .. } = *upload;
         let put = put.clone();
+        let ends = match role {
+            Role::Whole => ends,
+            Role::Partial => Ends::Never,
+            Role::Final(_) => Ends::Joined,
+        };
+        // Of others the head says how long they are.
+        if ends == Ends::Joined && put.len > Some(common.upload_len_max(&put.key, cx)) {
+            common.data.ops.extend(file.map(|file| Op::EndPart { file, end: PartEnd::Remove }));
+            let then = AfterSaving::Refuse(Failure::TooLarge, "joined it is longer than allowed".into());
+            return Step::enter(Box::new(Saving::Ending(then)));
+        }
         let hasher = match &digest {
             Some(state) => Hasher::resume(state),
             // Of nothing there is no state; of anything else there must be one.
@@ -241,10 +252,34 @@ impl Receiving {
         match &self.target {
             Target::Part(part) => match part.ends {
                 Ends::WithThisPart => true,
-                Ends::AtItsLength => self.upload.is_at_its_end(),
+                Ends::AtItsLength | Ends::Joined => self.upload.is_at_its_end(),
+                Ends::Never => false,
             },
             Target::File(_) | Target::Whole(_) => true,
         }
+    }
+
+    /// The next step of an upload that is joined from others, until all of them are in it.
+    pub(super) fn join_due(&self) -> Option<Op> {
+        match &self.target {
+            Target::Part(part) if part.ends == Ends::Joined && !self.upload.is_at_its_end() => {
+                let (offset, digest) = (self.upload.launched(), self.hasher.state());
+                Some(Op::Join { file: part.file, offset, digest })
+            }
+            _ => None,
+        }
+    }
+
+    /// A step of it ended.
+    fn joined(&mut self, len: u64, digest: Option<&DigestState>) -> Result<(), StoreError> {
+        let inside = |failure| StoreError::refused(failure, "join");
+        let len = usize::try_from(len).map_err(|_| inside(Failure::Internal))?;
+        self.upload.launch(len).map_err(inside)?;
+        self.upload.finish_write(len);
+        if let Some(state) = digest {
+            self.hasher = Hasher::resume(state).ok_or(inside(Failure::Internal))?;
+        }
+        Ok(())
     }
 
     /// Makes safe what was received of an upload that can be resumed, if it is time.
@@ -316,6 +351,7 @@ impl Receiving {
         self.min_rate.store_ended(cx.now);
         match (done.result?, self.flush) {
             (Outcome::Written, _) => self.upload.finish_write(written),
+            (Outcome::Joined { len, digest }, _) => self.joined(len, digest.as_ref())?,
             (Outcome::Flushed, Flush::Running(to)) => self.flush = Flush::Idle(to),
             (Outcome::Saved(safe), _) => {
                 if let Target::Part(part) = &mut self.target {

@@ -31,6 +31,8 @@ pub(crate) struct Caps {
     pub(crate) noreplace: bool,
     /// Reserving space pays here.
     pub(crate) reserve: bool,
+    /// `copy_file_range`; else bytes are read and written.
+    pub(crate) copy: bool,
     /// Write-back can be started early.
     pub(crate) write_back: bool,
     /// Every change passes this kernel.
@@ -49,6 +51,7 @@ impl Caps {
             cached: false,
             noreplace: false,
             reserve: false,
+            copy: false,
             write_back: false,
             local: false,
             inline: true,
@@ -67,7 +70,8 @@ impl Caps {
         let memory = linux::is_memory(root);
         let write_back = cfg!(target_os = "linux") && !memory;
         let local = inline && linux::is_local(root);
-        let mut caps = Self { openat2, cached, write_back, local, inline, ..Self::portable() };
+        let copy = cfg!(target_os = "linux");
+        let mut caps = Self { openat2, cached, copy, write_back, local, inline, ..Self::portable() };
         caps.pages = if inline { memory.then_some(Pages::Memory) } else { Some(Pages::Unknown) };
         let mut reserve = true;
         if let Some(stage) = stage

@@ -67,6 +67,14 @@ mod native {
         retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, from, len))
     }
 
+    /// Copies up to `len` bytes between files at these offsets; 0 at the end of the first.
+    pub(crate) fn copy_range(from: (BorrowedFd<'_>, u64), to: (BorrowedFd<'_>, u64), len: u64) -> Result<u64, Errno> {
+        let (mut from_at, mut to_at) = (from.1, to.1);
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        retry_on_intr(|| rustix::fs::copy_file_range(from.0, Some(&mut from_at), to.0, Some(&mut to_at), len))
+            .map(|n| n as u64)
+    }
+
     /// Reads only what is in the page cache; `EAGAIN` when the first byte is not.
     pub(crate) fn pread_cached(file: BorrowedFd<'_>, buf: &mut [u8], offset: u64) -> Result<usize, Errno> {
         retry_on_intr(|| preadv2(file, &mut [IoSliceMut::new(buf)], offset, ReadWriteFlags::NOWAIT))
@@ -144,6 +152,7 @@ mod native {
         open_beneath(BorrowedFd<'_>, &str, OFlags, Resolve) -> Result<OwnedFd, Errno> = Err(Errno::NOSYS);
         rename_noreplace(BorrowedFd<'_>, &str, BorrowedFd<'_>, &str) -> Result<(), Errno> = Err(Errno::NOSYS);
         reserve(BorrowedFd<'_>, u64, u64) -> Result<(), Errno> = Err(Errno::OPNOTSUPP);
+        copy_range((BorrowedFd<'_>, u64), (BorrowedFd<'_>, u64), u64) -> Result<u64, Errno> = Err(Errno::NOSYS);
         pread_cached(BorrowedFd<'_>, &mut [u8], u64) -> Result<usize, Errno> = Err(Errno::OPNOTSUPP);
         send_file(BorrowedFd<'_>, BorrowedFd<'_>, u64, usize) -> Result<usize, Errno> = Err(Errno::NOSYS);
         path_of(BorrowedFd<'_>) -> Result<Box<[u8]>, Errno> = Err(Errno::NOSYS);
@@ -158,8 +167,8 @@ mod native {
 }
 
 pub(crate) use native::{
-    can_enter_tree, file_system, has_space, is_local, is_memory, is_on_this_machine, logs_files, open_beneath, path_of,
-    pread_cached, rename_noreplace, reserve, send_file,
+    can_enter_tree, copy_range, file_system, has_space, is_local, is_memory, is_on_this_machine, logs_files,
+    open_beneath, path_of, pread_cached, rename_noreplace, reserve, send_file,
 };
 
 /// True if a release of Linux, such as `6.1.0-13-amd64`, is this version or a later one.

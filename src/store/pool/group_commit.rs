@@ -14,6 +14,7 @@ use crate::store::fs::root::Dir;
 use crate::store::pool::jobs::{Job, Pending};
 use crate::store::pool::shared::Pool;
 use crate::store::pool::workers::WorkQueue;
+use crate::upload::UploadId;
 
 impl Pool {
     /// Finishes a change once all its syncs are done, here or by another leader.
@@ -27,6 +28,7 @@ impl Pool {
         for mut pending in all {
             let Some(dir) = pending.syncs.dirs.pop() else {
                 self.uploads.unsynced.forget(&pending.syncs.created);
+                self.remove_joined(&pending.syncs.joined);
                 self.completions.push(pending.finished);
                 continue;
             };
@@ -60,6 +62,16 @@ impl Pool {
                 }
             }
             batch = self.groups.next_batch(dir.id);
+        }
+    }
+
+    /// What was joined is durable under its final name.
+    fn remove_joined(&self, parts: &[UploadId]) {
+        for id in parts {
+            match self.uploads.remove_partial(*id) {
+                Ok(file) => self.defer_unlink(file),
+                Err(error) => log::warn!(target: errno::TARGET, "a partial upload stays behind: {error}"),
+            }
         }
     }
 

@@ -31,6 +31,7 @@ impl Pool {
             }
             Op::MakeDir { .. } if self.uploads.durable => WorkQueue::Sync,
             Op::Create(put) if self.uploads.durable && put.sha256.is_some() => WorkQueue::Sync,
+            Op::Join { .. } => WorkQueue::Join,
             Op::List { .. } => WorkQueue::List,
             _ => WorkQueue::Io,
         }
@@ -45,7 +46,7 @@ impl Pool {
                 self.syncing.fetch_sub(jobs, Ordering::Relaxed);
             }
             Job::Serve { conn, op, held } => {
-                let syncs = usize::from(self.queue_of(&op) == WorkQueue::Sync);
+                let syncs = usize::from(matches!(self.queue_of(&op), WorkQueue::Sync | WorkQueue::Join));
                 let (result, chunk) = self.serve(op, held, scratch);
                 match result {
                     Ok((reply, syncs)) => {
@@ -160,6 +161,10 @@ impl Pool {
             }
             (Op::EndPart { end, .. }, Held::Staging(staged)) => {
                 self.uploads.end_part(&staged, end).map(|(outcome, syncs)| (Reply::Plain(outcome), syncs))
+            }
+            (Op::Join { offset, digest, .. }, Held::Staging(staged)) => {
+                let joined = self.uploads.join(&staged, offset, digest);
+                joined.map(|(len, digest)| plain(Outcome::Joined { len, digest }))
             }
             (Op::FindUpload { id, .. }, _) => {
                 self.uploads.find_upload(id).map(|state| plain(Outcome::UploadFound(Box::new(state))))

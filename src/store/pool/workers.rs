@@ -22,6 +22,8 @@ pub(crate) enum WorkQueue {
     /// Lists. Done by the same workers, but never by all of them at once.
     List,
     Sync,
+    /// Steps of joins. Done by the workers that sync, never by all of them at once.
+    Join,
     /// Frees the blocks of files that lost their names.
     Free,
 }
@@ -41,6 +43,7 @@ struct Queue<J> {
     /// How many jobs are inside, for the loop, which asks often and must not wait for the lock.
     /// Changed under the lock only.
     len: AtomicUsize,
+    /// The same of lists; in the queue of those that sync, of steps of joins, which have the same turns.
     lists_len: AtomicUsize,
     /// How many lists may be at work at once.
     listing_max: usize,
@@ -100,14 +103,14 @@ impl<J> Queue<J> {
 }
 
 impl<J> WorkQueues<J> {
-    pub(crate) fn new(listing_max: usize) -> Self {
-        Self { io: Queue::new(listing_max), sync: Queue::new(0), free: Queue::new(0) }
+    pub(crate) fn new(listing_max: usize, joining_max: usize) -> Self {
+        Self { io: Queue::new(listing_max), sync: Queue::new(joining_max), free: Queue::new(0) }
     }
 
     fn queue(&self, kind: WorkQueue) -> &Queue<J> {
         match kind {
             WorkQueue::Io | WorkQueue::List => &self.io,
-            WorkQueue::Sync => &self.sync,
+            WorkQueue::Sync | WorkQueue::Join => &self.sync,
             WorkQueue::Free => &self.free,
         }
     }
@@ -116,7 +119,7 @@ impl<J> WorkQueues<J> {
     pub(crate) fn push(&self, kind: WorkQueue, job: J) {
         let queue = self.queue(kind);
         let mut inside = lock(&queue.inside);
-        if kind == WorkQueue::List {
+        if matches!(kind, WorkQueue::List | WorkQueue::Join) {
             inside.lists.push_back(job);
         } else {
             inside.jobs.push_back(job);
@@ -129,7 +132,8 @@ impl<J> WorkQueues<J> {
     /// How many jobs no worker has taken yet. Never waits.
     pub(crate) fn len(&self, kind: WorkQueue) -> usize {
         let queue = self.queue(kind);
-        if kind == WorkQueue::List { &queue.lists_len } else { &queue.len }.load(Ordering::Relaxed)
+        let is_list = matches!(kind, WorkQueue::List | WorkQueue::Join);
+        if is_list { &queue.lists_len } else { &queue.len }.load(Ordering::Relaxed)
     }
 
     /// Takes more jobs for a worker that has one already: those at the head of the queue that are
@@ -182,7 +186,7 @@ where
 {
     let word = match kind {
         WorkQueue::Io | WorkQueue::List => "io",
-        WorkQueue::Sync => "sync",
+        WorkQueue::Sync | WorkQueue::Join => "sync",
         WorkQueue::Free => "free",
     };
     for n in 0..count {
@@ -214,7 +218,7 @@ mod tests {
 
     #[test]
     fn the_length_of_a_queue_follows_every_push_and_take() {
-        let queues = WorkQueues::new(1);
+        let queues = WorkQueues::new(1, 1);
         let lens = |queues: &WorkQueues<u8>| (queues.len(WorkQueue::Io), queues.len(WorkQueue::Sync));
         for job in 0..5 {
             queues.push(WorkQueue::Sync, job);
@@ -231,7 +235,7 @@ mod tests {
 
     #[test]
     fn lists_never_take_every_worker_and_are_not_kept_waiting_for_ever() {
-        let queues = WorkQueues::new(2);
+        let queues = WorkQueues::new(2, 1);
         for job in 0..6 {
             queues.push(WorkQueue::List, job);
         }

@@ -24,6 +24,8 @@ pub(crate) struct Attachment {
     pub(crate) folder: Arc<Folder>,
     pub(crate) info: OwnedFd,
     pub(crate) generation: u64,
+    /// The uploads that this one is joined from, with their lengths; of most there are none.
+    pub(crate) joins: Box<[(UploadId, u64)]>,
     /// The last slot that is as durable as the store makes things.
     saved: Mutex<Slot>,
     /// Held over each write to the record: flock(2) does not exclude threads that have the same open file.
@@ -59,7 +61,12 @@ impl Attachment {
     ) -> Self {
         let (generation, saved) = (saved.generation, Mutex::new(saved));
         let (writing, superseded) = (Mutex::default(), AtomicBool::new(false));
-        Self { id, folder, info, generation, saved, writing, superseded, renewed: renewed.map(Mutex::new) }
+        let joins = Box::default();
+        Self { id, folder, info, generation, joins, saved, writing, superseded, renewed: renewed.map(Mutex::new) }
+    }
+
+    pub(crate) fn joining(self, joins: Box<[(UploadId, u64)]>) -> Self {
+        Self { joins, ..self }
     }
 
     /// Keeps all others from writing to the record, whatever process they are in.

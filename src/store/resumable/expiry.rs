@@ -131,6 +131,10 @@ impl Pass {
         }
         let folder = Arc::clone(&self.folder);
         let Some(found) = uploads.find_record(&folder, id)? else { return self.look_at_torn(uploads, id) };
+        if uploads.look_at_join(&folder, &found, id)? {
+            self.removed += 1;
+            return Ok(());
+        }
         let is_over = self.now_ns / 1_000_000_000 >= found.slot.expires_s;
         let has_leftover = found.slot.status == Status::Expired && folder.part_len(id).is_ok_and(|len| len.is_some());
         if self.renewed(uploads, &found.slot).is_some() {

@@ -43,7 +43,8 @@ pub(crate) fn not_found() -> StoreError {
 pub(crate) fn state(id: UploadId, header: &Header, slot: &Slot, stage: UploadStage) -> UploadState {
     let mut put = header.put.clone();
     put.len = slot.len;
-    UploadState { id, put, metadata: header.metadata.clone(), offset: slot.offset, stage, expires_s: slot.expires_s }
+    let (metadata, role) = (header.metadata.clone(), header.role.clone());
+    UploadState { id, put, metadata, offset: slot.offset, stage, role, expires_s: slot.expires_s }
 }
 
 impl Uploads {
@@ -196,7 +197,7 @@ impl Uploads {
     }
 
     /// What has the final name, if that is what was the part.
-    fn stored_now(&self, found: &Found) -> Option<Stored> {
+    pub(crate) fn stored_now(&self, found: &Found) -> Option<Stored> {
         let key = &found.header.put.key;
         let dir = self.fs.dir(key.parent()).ok()?;
         let there = standing(dir.fd.as_fd(), key.name()).ok()??;
@@ -235,7 +236,7 @@ impl Uploads {
         folder.remove(id).map_err(|e| self.kept_error("unlinkat", "", e))?;
         lock(&self.kept.index).remove(id);
         let dirs = if self.durable { vec![self.synced_for(&folder.dir)] } else { Vec::new() };
-        Ok(PendingSyncs { dirs, created: Vec::new() })
+        Ok(PendingSyncs { dirs, ..PendingSyncs::default() })
     }
 
     /// Refuses what another process writes to.

@@ -23,18 +23,22 @@ use crate::store::resumable::slot::{Slot, Status};
 use crate::store::upload::pending_syncs::PendingSyncs;
 use crate::store::upload::staged::{Place, Staged};
 use crate::store::upload::write::Uploads;
-use crate::upload::{NewUpload, UploadId, UploadStage};
+use crate::upload::{NewUpload, Role, UploadId, UploadStage};
 
 impl Uploads {
     /// Makes an upload. Nothing but its folder is left to sync.
     pub(crate) fn make_upload(
         &self,
         new: &NewUpload,
+        joins: Box<[(UploadId, u64)]>,
         client: ClientAddress,
     ) -> Result<(Opened, PendingSyncs), StoreError> {
         let (put, path) = (&new.put, new.put.key.as_str());
-        let refused = self.refuse_early(&put.key, &put.precondition);
-        refused.inspect_err(|error| self.fs.health.commit_ended(Some(error.failure)))?;
+        // A partial upload never gets the name.
+        if new.role != Role::Partial {
+            let refused = self.refuse_early(&put.key, &put.precondition);
+            refused.inspect_err(|error| self.fs.health.commit_ended(Some(error.failure)))?;
+        }
         self.space.check(&self.fs, put.len)?;
         let id = match new.id {
             Some(id) => id,
@@ -50,12 +54,12 @@ impl Uploads {
         if let Some(forgotten) = forgotten {
             self.forget_ended(&folder, forgotten)?;
         }
-        let made = self.make_files(id, &header, &slot, &folder);
+        let made = self.make_files(id, &header, (&slot, joins), &folder);
         match made {
             Ok(staged) => {
                 let syncs = if self.durable { vec![self.synced_for(&folder.dir)] } else { Vec::new() };
                 let state = state(id, &header, &slot, UploadStage::Unfinished);
-                let syncs = PendingSyncs { dirs: syncs, created: Vec::new() };
+                let syncs = PendingSyncs { dirs: syncs, ..PendingSyncs::default() };
                 Ok((Opened { state, staged: Some(staged), digest: None }, syncs))
             }
             Err(error) => {
@@ -73,7 +77,8 @@ impl Uploads {
     ) -> Result<(Header, Slot), StoreError> {
         let now_ns = self.now_ns(folder, new.put.key.as_str())?;
         let created_s = now_ns / 1_000_000_000;
-        let header = Header { put: new.put.clone(), metadata: new.metadata.clone(), client, created_s };
+        let (put, metadata, role) = (new.put.clone(), new.metadata.clone(), new.role.clone());
+        let header = Header { put, metadata, client, created_s, role };
         let mut slot = Slot {
             sequence: 1,
             generation: 1,
@@ -96,7 +101,7 @@ impl Uploads {
         &self,
         id: UploadId,
         header: &Header,
-        slot: &Slot,
+        (slot, joins): (&Slot, Box<[(UploadId, u64)]>),
         folder: &Arc<Folder>,
     ) -> Result<Staged, StoreError> {
         let path = header.put.key.as_str();
@@ -114,7 +119,8 @@ impl Uploads {
         let (part, info, now) = made.inspect_err(|_| {
             let _ = folder.remove(id);
         })?;
-        let attachment = Arc::new(Attachment::new((id, Arc::clone(folder)), info, slot.clone(), now));
+        let attachment = Attachment::new((id, Arc::clone(folder)), info, slot.clone(), now);
+        let attachment = Arc::new(attachment.joining(joins));
         lock(&self.kept.index).attach(id, share_of(slot, header.client), &attachment);
         self.kept.is_used.store(true, Ordering::Relaxed);
         Ok(Staged::new(part, Place::Kept(attachment), path, slot.len))

@@ -9,6 +9,7 @@
 //! | `attachment` | the right of one connection to write |
 //! | `journal` | writes to a record |
 //! | `make`, `open` | new uploads, and those that are gone on with |
+//! | `join` | uploads that are joined from others |
 //! | `found` | what a record says to a reader |
 //! | `part` | checkpoints, and the end of a part |
 //! | `expiry` | uploads whose time is over, and leftovers |
@@ -18,6 +19,7 @@ pub(crate) mod expiry;
 pub(crate) mod folder;
 pub(crate) mod found;
 pub(crate) mod index;
+pub(crate) mod join;
 pub(crate) mod journal;
 pub(crate) mod kept;
 pub(crate) mod make;

@@ -21,7 +21,7 @@ use crate::store::upload::pending_syncs::{Change, PendingSyncs};
 use crate::store::upload::staged::{Place, Staged};
 use crate::store::upload::write::Uploads;
 use crate::upload::{
-    DigestState, LONGER_ALREADY, NewUpload, OTHER_LENGTH, UploadId, UploadRef, UploadStage, UploadState,
+    DigestState, JOINED, LONGER_ALREADY, NewUpload, OTHER_LENGTH, Role, UploadId, UploadRef, UploadStage, UploadState,
 };
 
 /// What a connection is told, and what it writes to.
@@ -47,6 +47,7 @@ impl Uploads {
                 let opened = self.go_on(*id, len, None)?;
                 opened.map(nothing_to_sync).ok_or_else(not_found)
             }
+            UploadRef::New(new) if matches!(new.role, Role::Final(_)) => self.begin_join(new, client),
             UploadRef::New(new) => {
                 if let Some(Change { outcome: Outcome::Committed(stored), syncs, .. }) =
                     self.find_same(&new.put)?.map(|same| *same)
@@ -57,7 +58,8 @@ impl Uploads {
                     Some(id) => self.go_on(id, None, Some(&new.put))?,
                     None => None,
                 };
-                there.map_or_else(|| self.make_upload(new, client), |opened| Ok(nothing_to_sync(opened)))
+                let make = || self.make_upload(new, Box::default(), client);
+                there.map_or_else(make, |opened| Ok(nothing_to_sync(opened)))
             }
         }
     }
@@ -71,6 +73,9 @@ impl Uploads {
             {
                 self.check_unowned(&folder, id, &found)?;
                 return Ok(None);
+            }
+            if let Role::Final(_) = found.header.role {
+                return Err(StoreError::refused(JOINED, "upload"));
             }
             match found.stage {
                 Stage::Expired | Stage::Lost => Err(StoreError::refused(Failure::Gone, "upload")),
@@ -95,7 +100,7 @@ impl Uploads {
     /// True if this is an upload of the same content to the same name, as far as that can be told.
     pub(crate) fn is_wanted(&self, found: &Found, wanted: &Put) -> bool {
         let (put, len) = (&found.header.put, found.slot.len);
-        let is_same = (&put.key, put.hash) == (&wanted.key, wanted.hash);
+        let is_same = (&put.key, put.hash) == (&wanted.key, wanted.hash) && found.header.role == Role::Whole;
         match found.stage {
             Stage::Unfinished => is_same && len == wanted.len,
             // Another content may come with the same token, and the file may be another by now.
@@ -146,6 +151,7 @@ fn there_already(new: &NewUpload, stored: Stored) -> Opened {
         metadata: new.metadata.clone(),
         offset: stored.meta.len,
         stage: UploadStage::Complete(Some(stored)),
+        role: new.role.clone(),
         expires_s: 0,
     };
     Opened { state, staged: None, digest: None }

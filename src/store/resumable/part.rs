@@ -75,6 +75,8 @@ impl Uploads {
     /// The connection lets go of the upload.
     pub(crate) fn end_part(&self, staged: &Staged, end: PartEnd) -> Result<(Outcome, PendingSyncs), StoreError> {
         let attachment = staged.attachment().ok_or_else(no_part)?;
+        // What was joined until here is in its parts too.
+        let end = if attachment.joins.is_empty() { end } else { PartEnd::Remove };
         let ended = |slot: &Slot| Ok((self.part_ended(attachment, slot)?, PendingSyncs::default()));
         match end {
             PartEnd::Save { offset, digest } => {

@@ -18,6 +18,7 @@
 //! metadata TEXT
 //! digest sha256, or none
 //! mtime N, or none
+//! role partial            or "role final ID..." for one that is joined from these; of most there is no such line
 //! precondition WORD...    a line for each that must hold at the commit
 //! client HEX              the client group in whose share it counts
 //! created N               seconds since 1970
@@ -43,6 +44,10 @@
 //! * any other record without a part: removed or lost;
 //! * a part without a record: it was being made or removed. It is swept away.
 //!
+//! An upload that is joined from others is made and committed in one request. Its parts are removed once its final name is
+//! durable. Found unfinished, it is removed: its parts are all there. Found complete, it has them removed, if the file is
+//! still the one that has its name.
+//!
 //! A reader in another process than the writer's, or after the writer was killed, may see a slot or a missing part that
 //! is in the page cache only. It syncs them before it believes them.
 
@@ -54,7 +59,7 @@ use crate::command::Put;
 use crate::ids::ClientAddress;
 use crate::object::{Etag, Key, Precondition};
 use crate::store::resumable::slot::{SLOT_LEN, Slot};
-use crate::upload::UploadId;
+use crate::upload::{Role, UploadId};
 use crate::wire::key::{has_control, relative};
 
 pub(crate) const HEADER_LEN: usize = 8 * 1024;
@@ -72,6 +77,7 @@ pub(crate) struct Header {
     pub(crate) metadata: Box<str>,
     pub(crate) client: ClientAddress,
     pub(crate) created_s: u64,
+    pub(crate) role: Role,
 }
 
 /// What an info file holds.
@@ -139,6 +145,7 @@ impl Header {
             if *hash { "sha256" } else { "none" },
             or(mtime.map(|mtime| mtime.to_string()), "none"),
         );
+        say_role(&self.role, &mut text);
         say_precondition(precondition, &mut text);
         let _ = writeln!(text, "client {:032x}\ncreated {}", self.client.to_bits(), self.created_s);
         let checksum = hex(&checksum(id, text.as_bytes()));
@@ -161,6 +168,8 @@ impl Header {
         let metadata = next("metadata")?.into();
         let hash = next("digest")? == "sha256";
         let mtime = optional(next("mtime")?, "none")?;
+        let mut lines = lines.peekable();
+        let role = lines.next_if(|line| line.starts_with("role ")).map_or(Some(Role::Whole), read_role)?;
         let mut rest = lines.collect::<Vec<_>>();
         let created_s = rest.pop()?.strip_prefix("created ")?.parse().ok()?;
         let client = u128::from_str_radix(rest.pop()?.strip_prefix("client ")?, 16).ok()?;
@@ -172,7 +181,7 @@ impl Header {
             _ => Precondition::All(all.into()),
         };
         let put = Put { precondition, mtime, hash, ..Put::new(key, len) };
-        Some(Self { put, metadata, client: ClientAddress::from_bits(client), created_s })
+        Some(Self { put, metadata, client: ClientAddress::from_bits(client), created_s, role })
     }
 }
 
@@ -183,6 +192,29 @@ fn key_of(path: &str) -> Option<Key> {
 /// `None` if it is neither a number nor this word.
 fn optional<T: std::str::FromStr>(text: &str, none: &str) -> Option<Option<T>> {
     if text == none { Some(None) } else { text.parse().ok().map(Some) }
+}
+
+fn say_role(role: &Role, text: &mut String) {
+    match role {
+        Role::Whole => {}
+        Role::Partial => text.push_str("role partial\n"),
+        Role::Final(parts) => {
+            text.push_str("role final");
+            parts.iter().for_each(|id| {
+                let _ = write!(text, " {id}");
+            });
+            text.push('\n');
+        }
+    }
+}
+
+fn read_role(line: &str) -> Option<Role> {
+    let mut words = line.split(' ').skip(1);
+    match words.next()? {
+        "partial" => Some(Role::Partial),
+        "final" => words.map(UploadId::parse).collect::<Option<_>>().map(Role::Final),
+        _ => None,
+    }
 }
 
 fn say_precondition(precondition: &Precondition, text: &mut String) {
@@ -237,7 +269,8 @@ mod tests {
     fn header(precondition: Precondition) -> Header {
         let key = relative("a/ü b/c.txt").expect("a key");
         let put = Put { precondition, mtime: Some(-5), hash: true, ..Put::new(key, Some(77)) };
-        Header { put, metadata: "filename YQ==,empty".into(), client: ClientAddress::from_bits(9), created_s: 12 }
+        let metadata = "filename YQ==,empty".into();
+        Header { put, metadata, client: ClientAddress::from_bits(9), created_s: 12, role: Role::Whole }
     }
 
     fn headers() -> Vec<Header> {
@@ -257,6 +290,9 @@ mod tests {
         .into();
         let mut plain = header(Precondition::None);
         plain.put = Put::new(plain.put.key, None);
+        for role in [Role::Partial, Role::Final([ID, UploadId([1; 16])].into()), Role::Final([].into())] {
+            headers.push(Header { role, ..header(Precondition::Absent) });
+        }
         headers.push(Header { metadata: "".into(), ..plain });
         headers
     }

@@ -102,7 +102,10 @@ impl Uploads {
         if published.is_err() {
             self.abort(staged);
         }
-        let (((meta, placed, displaced), syncs), _lock) = published?;
+        let (((meta, placed, displaced), mut syncs), _lock) = published?;
+        if let Some(attachment) = staged.attachment() {
+            syncs.joined.extend(attachment.joins.iter().map(|(id, _)| *id));
+        }
         let durability = if self.durable { Durability::Durable } else { Durability::Written };
         let stored = Stored { meta, durability, placed };
         self.was_committed(staged, stored);

@@ -155,7 +155,7 @@ impl Uploads {
             return PendingSyncs::default();
         }
         let above = self.unsynced.above(dir.id);
-        let mut syncs = PendingSyncs { dirs: Vec::new(), created: above.created };
+        let mut syncs = PendingSyncs { created: above.created, ..PendingSyncs::default() };
         for dir in &above.dirs {
             syncs.add(&self.synced_for(dir));
         }

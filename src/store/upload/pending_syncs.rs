@@ -10,6 +10,7 @@ use crate::platform::Outcome;
 use crate::store::fs::root::Dir;
 use crate::store::fs::stat::DirId;
 use crate::store::mutex::lock;
+use crate::upload::UploadId;
 
 /// What a change leaves to be done.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct PendingSyncs {
     pub(crate) dirs: Vec<Arc<Dir>>,
     /// Directories that are durable once all of `dirs` are synced.
     pub(crate) created: Vec<DirCreation>,
+    /// Uploads that another was joined from: removed once all of `dirs` are synced.
+    pub(crate) joined: Vec<UploadId>,
 }
 
 impl PendingSyncs {
@@ -37,6 +40,7 @@ impl PendingSyncs {
             self.add(dir);
         }
         self.created.extend(other.created);
+        self.joined.extend(other.joined);
     }
 
     /// Has a directory synced before all others.

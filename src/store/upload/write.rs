@@ -217,7 +217,11 @@ impl Uploads {
 
     /// Removes a staging file. What cannot be removed is swept at the next start. What can be resumed stays.
     pub(crate) fn abort(&self, staged: &Staged) {
-        let Place::Staging(dir, name) = &staged.place else { return };
+        let (dir, name) = match &staged.place {
+            Place::Staging(dir, name) => (dir, name),
+            Place::Kept(attachment) if attachment.joins.is_empty() => return,
+            Place::Kept(attachment) => return self.abort_join(attachment, &staged.path),
+        };
         match unlinkat(&dir.fd, &**name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => {

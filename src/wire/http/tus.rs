@@ -1,4 +1,4 @@
-//! The fields of tus 1.0.0 that have a grammar of their own: `Upload-Metadata` and `Upload-Checksum`.
+//! The fields of tus 1.0.0 that have a grammar of their own: `Upload-Metadata`, `Upload-Checksum` and `Upload-Concat`.
 
 use base64ct::{Base64Unpadded, Encoding as _};
 
@@ -24,6 +24,35 @@ impl Checksum {
             "sha1" => digest.try_into().map(Self::Sha1).map_err(|_| bad),
             "sha256" => digest.try_into().map(Self::Sha256).map_err(|_| bad),
             _ => Err(Failure::Malformed("Upload-Checksum is offered with sha1 and sha256 only")),
+        }
+    }
+}
+
+/// What `Upload-Concat` says of an upload that is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Concat<'a> {
+    /// Another will be joined from it.
+    Partial,
+    /// It is joined from the uploads at these addresses; at least one.
+    Final(Vec<&'a str>),
+}
+
+impl<'a> Concat<'a> {
+    /// `parts_max` addresses at most.
+    pub fn parse(text: &'a str, parts_max: usize) -> Result<Self, Failure> {
+        let bad = Failure::Malformed("Upload-Concat is neither partial nor final; and addresses");
+        if text == "partial" {
+            return Ok(Self::Partial);
+        }
+        let list = text.strip_prefix("final;").ok_or(bad)?;
+        if !list.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+            return Err(bad);
+        }
+        let parts: Vec<_> = list.split(' ').filter(|part| !part.is_empty()).take(parts_max.saturating_add(1)).collect();
+        match parts.len() {
+            0 => Err(bad),
+            n if n > parts_max => Err(Failure::Malformed("Upload-Concat names too many uploads")),
+            _ => Ok(Self::Final(parts)),
         }
     }
 }
@@ -94,10 +123,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_upload_is_partial_or_names_what_it_is_joined_from() {
+        assert_eq!(Concat::parse("partial", 2), Ok(Concat::Partial));
+        for text in ["final;/a b", "final; /a  b "] {
+            assert_eq!(Concat::parse(text, 2), Ok(Concat::Final(vec!["/a", "b"])), "{text}");
+        }
+        for text in
+            ["", "Partial", "partial;", "final", "final;", "final; ", "final;a\tb", "final;\u{e4}", "final;a b c"]
+        {
+            assert!(Concat::parse(text, 2).is_err(), "{text}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn no_text_breaks_it(text in "([a-z]{1,3}|=|,| |[A-Z0-9+/]{1,4}|\u{fc}|sha1 |sha256 ){0,12}") {
+        fn no_text_breaks_it(text in "([a-z]{1,3}|=|,| |;|[A-Z0-9+/]{1,4}|\u{fc}|sha1 |sha256 |final;|partial){0,12}") {
             let _ = (metadata(&text, "a"), Checksum::parse(&text));
+            if let Ok(Concat::Final(parts)) = Concat::parse(&text, 3) {
+                prop_assert!((1..=3).contains(&parts.len()) && parts.iter().all(|part| !part.contains(' ')));
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use filewharf::error::StoreError;
 use filewharf::ids::{ConnId, FileId};
 use filewharf::object::{Etag, Key, Meta, Node, Precondition, Stored};
 use filewharf::platform::{Completion, Health, Op, Outcome, Platform as _, Queued, ReadNow, Store};
-use filewharf::upload::{UploadId, UploadRef, UploadStage, UploadState};
+use filewharf::upload::{Role, UploadId, UploadRef, UploadStage, UploadState};
 
 use super::StillPlatform;
 use support::client::wait_until;
@@ -87,12 +87,15 @@ impl StillPlatform {
     }
 
     fn real_upload(&mut self, id: UploadId) -> UploadId {
+        self.known_upload(id).unwrap_or_else(|| {
+            self.named_uploads.push(id);
+            id
+        })
+    }
+
+    fn known_upload(&self, id: UploadId) -> Option<UploadId> {
         let number = usize::try_from(u128::from_be_bytes(id.0)).unwrap_or(usize::MAX);
-        if let Some(real) = number.checked_sub(1).and_then(|place| self.uploads.get(place)) {
-            return *real;
-        }
-        self.named_uploads.push(id);
-        id
+        number.checked_sub(1).and_then(|place| self.uploads.get(place)).copied()
     }
 
     fn real_op(&mut self, mut op: Op) -> Op {
@@ -116,6 +119,9 @@ impl StillPlatform {
             }
             Op::OpenUpload { upload: UploadRef::New(new), .. } => {
                 new.id = new.id.map(|id| self.real_upload(id));
+                if let Role::Final(parts) = &mut new.role {
+                    parts.iter_mut().for_each(|id| *id = self.known_upload(*id).unwrap_or(*id));
+                }
             }
             _ => {}
         }

@@ -9,7 +9,7 @@ use crate::dialect::http::resumable::model::{COMPLETE, OTHER_OFFSET, Resumable};
 use crate::dialect::http::resumable::part_digest::PartDigest;
 use crate::error::Failure;
 use crate::object::ExpectedKind;
-use crate::upload::{LONGER_ALREADY, NewUpload, OTHER_LENGTH, UploadRef, UploadState};
+use crate::upload::{LONGER_ALREADY, NewUpload, OTHER_LENGTH, Role, UploadRef, UploadState};
 use crate::wire::http::conditional::Preconditions;
 use crate::wire::http::head::{Framing, Head, UploadFields};
 use crate::wire::http::tus::Checksum;
@@ -71,7 +71,7 @@ pub(super) fn create(
     let metadata = whole.map_or_else(|| MARK.to_owned(), |whole| format!("{MARK}{}", digest::format(&whole)));
     let precondition = Preconditions::parse(&head.fields)?.for_change();
     let put = Put { precondition, hash: whole.is_some(), ..Put::new(key, len) };
-    let upload = UploadRef::New(Box::new(NewUpload { id: None, put, metadata: metadata.into() }));
+    let upload = UploadRef::New(Box::new(NewUpload { id: None, put, metadata: metadata.into(), role: Role::Whole }));
     Ok(Append { upload, len, ends: ends(interop), is_verified: this.part.is_wanted() })
 }
 

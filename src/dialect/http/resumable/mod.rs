@@ -28,7 +28,7 @@ use crate::dialect::http::response::{Refusal, ResponseMeta};
 use crate::dialect::protocol::{Action, BodyPart, Context, Finish};
 use crate::error::{CloseReason, Failure};
 use crate::object::Stored;
-use crate::upload::{Inquiry, UploadId, UploadRef, UploadStage, UploadState};
+use crate::upload::{Inquiry, Role, UploadId, UploadRef, UploadStage, UploadState};
 use crate::wire::http::head::{Head, Method, UploadFields};
 use crate::wire::http::{structured, target};
 use crate::wire::range::decimal;
@@ -180,7 +180,7 @@ impl Resumable {
     /// The upload is open, and attached to this connection if it is not complete.
     fn resumed(&mut self, upload: &UploadState, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
         self.learn(upload);
-        self.whole = draft::digest_of(upload);
+        self.whole = draft::digest_of(upload).or(self.whole);
         let offset = self.known.map_or(0, |known| known.offset);
         match (self.wish, upload.stage) {
             (Wish::Append, _) if self.at != offset => self.refuse(OTHER_OFFSET, response, context),
@@ -208,9 +208,11 @@ impl Resumable {
             }
             Face::Tus | Face::Draft(_) => {}
         }
-        let is_whole = match self.face {
-            Face::Tus => left == Some(0),
-            Face::Draft(interop) => interop.completes_now(),
+        let is_whole = match (&upload.role, self.face) {
+            (Role::Partial, _) => false,
+            (Role::Final(_), _) => true,
+            (Role::Whole, Face::Tus) => left == Some(0),
+            (Role::Whole, Face::Draft(interop)) => interop.completes_now(),
         };
         if self.wish == Wish::Create && self.incoming.is_over() && !is_whole {
             return Reply { this: self, response }.saved(context);

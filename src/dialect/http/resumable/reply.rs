@@ -10,7 +10,7 @@ use crate::dialect::http::resumable::{draft, tus};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Placed, Stored};
-use crate::upload::{UploadStage, UploadState};
+use crate::upload::{Role, UploadStage, UploadState};
 use crate::wire::http::date;
 use crate::wire::http::tus::Checksum;
 use crate::wire::status;
@@ -52,7 +52,8 @@ impl Reply<'_> {
         self.completeness(true, context);
         self.offset(context);
         validators(&stored.meta, context);
-        if let Face::Draft(_) = self.this.face {
+        // A client of tus asks for it only where an upload is joined.
+        if matches!(self.this.face, Face::Draft(_)) || self.this.whole.is_some() {
             repr_digest(stored.meta.sha256.as_ref(), context.out);
         }
         self.end(is_made, context)
@@ -75,7 +76,13 @@ impl Reply<'_> {
         let has_content = self.this.face == Face::Tus;
         self.begin(if has_content { 200 } else { 204 }, context);
         self.completeness(is_complete, context);
-        self.offset(context);
+        // What is still being joined has no offset.
+        if is_complete || !matches!(upload.role, Role::Final(_)) {
+            self.offset(context);
+        }
+        if let Some(concat) = tus::concat_of(upload).filter(|_| has_content) {
+            field("Upload-Concat", &concat, context.out);
+        }
         match self.this.known.and_then(|known| known.len) {
             Some(len) => field("Upload-Length", &len, context.out),
             None if has_content => field("Upload-Defer-Length", &1, context.out),

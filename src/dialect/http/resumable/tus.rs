@@ -1,5 +1,5 @@
 //! What a head asks for in tus 1.0.0: core, creation, creation-with-upload, creation-defer-length, termination,
-//! checksum and expiration.
+//! checksum, expiration and concatenation.
 
 use crate::command::{Append, Ends, Put};
 use crate::config::Limits;
@@ -8,20 +8,26 @@ use crate::dialect::http::response::Refusal;
 use crate::dialect::http::resumable::model::Resumable;
 use crate::dialect::http::resumable::part_digest::PartDigest;
 use crate::error::Failure;
-use crate::object::{ExpectedKind, Key};
-use crate::upload::{NewUpload, UploadRef, UploadState};
+use crate::object::{ExpectedKind, Key, Precondition};
+use crate::upload::{NewUpload, Role, UploadId, UploadRef, UploadState};
 use crate::wire::http::conditional::Preconditions;
+use crate::wire::http::digest;
 use crate::wire::http::head::{Head, UploadFields};
-use crate::wire::http::tus::{Checksum, metadata};
+use crate::wire::http::tus::{Checksum, Concat, metadata};
 use crate::wire::key::{self, Path};
 use crate::wire::range::decimal;
 
 pub(super) const VERSION: &str = "1.0.0";
 pub(super) const EXTENSIONS: &str =
-    "creation,creation-with-upload,creation-defer-length,termination,checksum,expiration";
+    "creation,creation-with-upload,creation-defer-length,termination,checksum,expiration,concatenation";
 const CONTENT_TYPE: &str = "application/offset+octet-stream";
-/// In front of what this face keeps with an upload.
+/// In front of what this face keeps with an upload: `Upload-Metadata`; of one that is joined from others,
+/// `Upload-Concat` and a tab before that.
 const MARK: &str = "tus ";
+/// For the log and the rules, a partial upload in a folder is called so.
+const PARTIAL: &str = "partial";
+/// How the path of every upload ends, without its id. What a proxy has in front of it is not known here.
+const PLACE: &str = ".filewharf/uploads";
 
 pub(super) fn check_version(fields: &UploadFields<'_>) -> Result<(), Refusal<'static>> {
     if fields.tus_resumable == Some(VERSION) {
@@ -33,7 +39,21 @@ pub(super) fn check_version(fields: &UploadFields<'_>) -> Result<(), Refusal<'st
 
 /// `Upload-Metadata`, as the client wrote it.
 pub(super) fn metadata_of(upload: &UploadState) -> Option<&str> {
-    upload.metadata.strip_prefix(MARK).filter(|text| !text.is_empty())
+    let kept = upload.metadata.strip_prefix(MARK)?;
+    let text = match upload.role {
+        Role::Final(_) => kept.split_once('\t')?.1,
+        Role::Whole | Role::Partial => kept,
+    };
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// `Upload-Concat`, as the client wrote it.
+pub(super) fn concat_of(upload: &UploadState) -> Option<&str> {
+    match upload.role {
+        Role::Whole => None,
+        Role::Partial => Some("partial"),
+        Role::Final(_) => upload.metadata.strip_prefix(MARK)?.split_once('\t').map(|(concat, _)| concat),
+    }
 }
 
 pub(super) fn create(
@@ -42,9 +62,12 @@ pub(super) fn create(
     fields: &UploadFields<'_>,
     limits: &Limits,
 ) -> Result<Append, Refusal<'static>> {
-    if fields.upload_concat.is_some() {
-        return Err(Failure::NotImplemented("uploads are not joined here: Upload-Concat is not offered").into());
-    }
+    let concat = fields.upload_concat.map(|text| Concat::parse(text, limits.upload_parts_max)).transpose()?;
+    let role = match concat {
+        Some(Concat::Final(parts)) => return join(this, head, fields, &parts),
+        Some(Concat::Partial) => Role::Partial,
+        None => Role::Whole,
+    };
     let len = match (fields.upload_length, fields.upload_defer_length) {
         (Some(len), None) => Some(decimal(len).ok_or(Failure::Malformed("Upload-Length is not a number"))?),
         (None, Some("1")) => None,
@@ -55,22 +78,68 @@ pub(super) fn create(
         return Err(Failure::TooLarge.into());
     }
     let text = fields.upload_metadata.unwrap_or_default();
-    let metadata = format!("{MARK}{text}");
-    if metadata.len() > NewUpload::METADATA_LEN_MAX {
+    let kept = format!("{MARK}{text}");
+    if kept.len() > NewUpload::METADATA_LEN_MAX {
         return Err(Failure::TooLarge.into());
     }
     let path = this.path.as_ref().ok_or(Failure::Internal)?;
-    let key = final_name(path, text)?;
+    let mut precondition = Precondition::None;
+    let key = if role == Role::Partial {
+        // Its metadata is only kept: it never gets a name. What may be stored there may be a part of it.
+        metadata(text, "")?;
+        if path.expected_kind == ExpectedKind::Dir { inside(&path.key, PARTIAL)? } else { path.key.clone() }
+    } else {
+        precondition = Preconditions::parse(&head.fields)?.for_change();
+        final_name(path, text)?
+    };
     this.path = Some(Path { key: key.clone(), expected_kind: ExpectedKind::Either });
     if !this.incoming.is_over() {
         check_content_type(fields)?;
     }
     check_coding(head)?;
     read_checksum(this, fields)?;
-    let precondition = Preconditions::parse(&head.fields)?.for_change();
     let put = Put { precondition, ..Put::new(key, len) };
-    let upload = UploadRef::New(Box::new(NewUpload { id: None, put, metadata: metadata.into() }));
+    let upload = UploadRef::New(Box::new(NewUpload { id: None, put, metadata: kept.into(), role }));
     Ok(Append { upload, len, ends: Ends::AtItsLength, is_verified: this.part.is_wanted() })
+}
+
+/// An upload that is joined from others.
+fn join(
+    this: &mut Resumable,
+    head: &Head<'_>,
+    fields: &UploadFields<'_>,
+    parts: &[&str],
+) -> Result<Append, Refusal<'static>> {
+    if [fields.upload_length, fields.upload_defer_length, fields.upload_checksum].iter().any(Option::is_some) {
+        return Err(
+            Failure::Malformed("an upload that is joined has neither a length nor a checksum of its own").into()
+        );
+    }
+    if !this.incoming.is_over() {
+        return Err(Failure::Malformed("an upload that is joined has no body").into());
+    }
+    let parts: Option<Box<[UploadId]>> = parts.iter().map(|url| id_in(url)).collect();
+    let parts = parts.ok_or(Failure::Malformed("Upload-Concat names what is no upload of this server"))?;
+    let text = fields.upload_metadata.unwrap_or_default();
+    let kept = format!("{MARK}{}\t{text}", fields.upload_concat.unwrap_or_default());
+    if kept.len() > 3 * NewUpload::METADATA_LEN_MAX {
+        return Err(Failure::TooLarge.into());
+    }
+    let path = this.path.as_ref().ok_or(Failure::Internal)?;
+    let key = final_name(path, text)?;
+    this.path = Some(Path { key: key.clone(), expected_kind: ExpectedKind::Either });
+    this.whole = digest::sha256(head.fields.repr_digest.lines())?;
+    let precondition = Preconditions::parse(&head.fields)?.for_change();
+    let put = Put { precondition, hash: this.whole.is_some(), ..Put::new(key, None) };
+    let upload = NewUpload { id: None, put, metadata: kept.into(), role: Role::Final(parts) };
+    Ok(Append { upload: UploadRef::New(Box::new(upload)), len: None, ends: Ends::Joined, is_verified: false })
+}
+
+/// The upload at this address, relative or absolute.
+fn id_in(url: &str) -> Option<UploadId> {
+    let (place, id) = url.rsplit_once('/')?;
+    let before = place.strip_suffix(PLACE)?;
+    UploadId::parse(id).filter(|_| before.is_empty() || before.ends_with('/'))
 }
 
 /// The length of the whole, where this request tells it.
@@ -123,7 +192,11 @@ fn final_name(target: &Path, text: &str) -> Result<Key, Failure> {
         (None, Some(name)) => name,
         (None, None) => return Err(Failure::Malformed("Upload-Metadata has neither filename nor name for the file")),
     };
-    if target.key.is_root() { key::relative(&name) } else { key::relative(&format!("{}/{name}", target.key.as_str())) }
+    inside(&target.key, &name)
+}
+
+fn inside(dir: &Key, name: &str) -> Result<Key, Failure> {
+    if dir.is_root() { key::relative(name) } else { key::relative(&format!("{}/{name}", dir.as_str())) }
 }
 
 #[cfg(test)]
@@ -133,6 +206,19 @@ mod tests {
     fn name(target: &str, text: &str) -> Option<String> {
         let target = key::absolute(target).expect("a path");
         final_name(&target, text).ok().map(|key| key.as_str().to_owned())
+    }
+
+    #[test]
+    fn an_upload_is_known_by_the_end_of_its_address() {
+        let id = UploadId([0xAB; 16]);
+        for before in ["", "/", "../", "../../", "http://host:1/", "https://host/prefix/a/"] {
+            assert_eq!(id_in(&format!("{before}.filewharf/uploads/{id}")), Some(id), "{before}");
+        }
+        let good = format!("/.filewharf/uploads/{id}");
+        for bad in ["", "/", &id.to_string(), &good[..good.len() - 1], &format!("{good}/"), &format!("{good}?a")] {
+            assert_eq!(id_in(bad), None, "{bad}");
+        }
+        assert_eq!(id_in(&format!("/x.filewharf/uploads/{id}")), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod cuts;
 mod ends;
 #[cfg(target_os = "linux")]
 mod failing;
+mod joins;
 mod sharing;
 
 use super::*;
@@ -14,7 +15,7 @@ use crate::store::resumable::folder::{info_name, part_name};
 use crate::store::resumable::record::{Info, newest, slot_at};
 use crate::store::resumable::slot::Slot;
 use crate::transfer::Hasher;
-use crate::upload::{DigestState, Inquiry, NewUpload, PartEnd, UploadId, UploadRef, UploadStage, UploadState};
+use crate::upload::{DigestState, Inquiry, NewUpload, PartEnd, Role, UploadId, UploadRef, UploadStage, UploadState};
 
 const ID: UploadId = UploadId([0x5A; 16]);
 const CLIENT: ClientAddress = ClientAddress::from_bits(1);
@@ -36,7 +37,7 @@ fn hashed(name: &str, len: Option<u64>) -> Put {
 }
 
 fn new(id: Option<UploadId>, put: Put) -> UploadRef {
-    UploadRef::New(Box::new(NewUpload { id, put, metadata: "filename eA==".into() }))
+    UploadRef::New(Box::new(NewUpload { id, put, metadata: "filename eA==".into(), role: Role::Whole }))
 }
 
 /// The upload of most tests.

@@ -75,6 +75,28 @@ fn tuspy_goes_on_when_the_server_is_killed() {
     survives(Client::TusPy, &KILLS);
 }
 
+/// Every part goes on by itself.
+#[test]
+#[ignore = "needs node, npm and a registry"]
+fn parallel_parts_survive_cuts_and_kills() {
+    let bench = Bench::new(&["--upload-sync", "1M"]);
+    for parallel in ["parallel=4", "parallel=2"] {
+        for breaks in [CUTS, KILLS] {
+            let bytes = bench.file("f", SIZE);
+            bench.link.plan(breaks);
+            let report = bench.run(Client::TusJs, &["file=f", parallel]);
+            report.succeeded(1);
+            bench.assert_stored("f", &bytes);
+            let again = bench.link.sent() - SIZE;
+            // A kill ends all parts at once.
+            assert!(again < 4 * breaks.len() as u64 * (IN_FLIGHT + NOT_DURABLE), "{again} bytes again: {report:#?}");
+            println!("{parallel}, {breaks:?}: {again} bytes were sent again");
+            fs::remove_file(bench.served("f")).expect("it is there");
+        }
+    }
+    bench.link.end();
+}
+
 /// The server answers a client that asks again about what it had acknowledged.
 #[test]
 #[ignore = "needs node, npm, python3, pip and a registry"]

@@ -33,8 +33,8 @@ fn what_the_server_can_do_is_said() {
     assert!(matches!(status, 200 | 204), "{head}");
     assert_eq!((field(&head, "Tus-Version"), field(&head, "Tus-Max-Size")), (Some("1.0.0"), Some("5242880")), "{head}");
     let extensions = field(&head, "Tus-Extension").unwrap_or_default();
-    for wanted in ["creation", "creation-with-upload", "creation-defer-length", "termination", "checksum", "expiration"]
-    {
+    let all = "creation,creation-with-upload,creation-defer-length,termination,checksum,expiration,concatenation";
+    for wanted in all.split(',') {
         assert!(extensions.split(',').any(|own| own.trim() == wanted), "{wanted} is not in {extensions}");
     }
     let algorithms = field(&head, "Tus-Checksum-Algorithm").unwrap_or_default();

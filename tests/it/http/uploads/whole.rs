@@ -30,6 +30,30 @@ fn tus_js_stores_a_file_in_each_of_its_forms() {
     bench.link.end();
 }
 
+/// Each part is an upload of its own, without a name; the server joins them.
+#[test]
+#[ignore = "needs node, npm and a registry"]
+fn tus_js_stores_a_file_in_parallel_parts() {
+    let bench = Bench::new(&[]);
+    let bytes = bench.file("f", (64 << 20) + 4321);
+    for (parts, words) in [(4, &[][..]), (2, &[]), (3, &["chunk=10000000"])] {
+        let (name, parallel) = (format!("meta.filename=of {parts}"), format!("parallel={parts}"));
+        let report = bench.run(Client::TusJs, &[&["file=f", &*name, &*parallel], words].concat());
+        report.succeeded(1);
+        assert_eq!(report.count("POST 201"), parts + 1, "{report:#?}");
+        bench.assert_stored(&format!("of {parts}"), &bytes);
+        // Of the parts nothing is left; the record of the whole is.
+        let kept = fs::read_dir(bench.served(".filewharf/uploads")).expect("a folder").flatten();
+        let kept: Vec<_> = kept.map(|entry| entry.file_name()).filter(|name| name != "CLOCK").collect();
+        assert!(kept.iter().all(|name| name.to_string_lossy().ends_with(".info")), "{kept:?}");
+        let (status, head) = bench.curl(&["-I", "-H", "Tus-Resumable: 1.0.0", &report.successes[0]]);
+        let length = bytes.len().to_string();
+        assert_eq!((status, field(&head, "Upload-Length")), (200, Some(&*length)), "{head}");
+        assert!(field(&head, "Upload-Concat").is_some_and(|concat| concat.starts_with("final;")), "{head}");
+    }
+    bench.link.end();
+}
+
 #[test]
 #[ignore = "needs node, npm and a registry"]
 fn tus_js_stores_an_empty_file() {

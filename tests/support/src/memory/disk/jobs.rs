@@ -309,6 +309,11 @@ impl Disk {
                 let then = uploads::Then::Saved;
                 (Work::Upload(uploads::Step::Sync { id, ino, offset, digest, then }), None)
             }
+            Op::Join { file, offset, digest } => {
+                let Staged { ino, upload, .. } = *self.staged(file);
+                let id = upload.expect("only an upload that outlives its connection is joined");
+                (Work::Upload(uploads::Step::Join { id, ino, offset, digest }), None)
+            }
             Op::EndPart { file, end } => {
                 let staged = self.take_staged(file);
                 assert!(!self.writing.contains_key(&staged.ino), "a part ends while writes are under way");
@@ -453,6 +458,7 @@ impl Disk {
     /// An upload that outlives its connection also outlives a commit that failed.
     fn unstage(&mut self, staged: &Staged) {
         match staged.upload {
+            Some(id) if self.uploads.is_joined(id) => self.forget_upload(id),
             Some(id) => self.uploads.detach(id),
             None => self.tree.remove(staged.dir, &staged.name),
         }
@@ -511,7 +517,7 @@ impl Disk {
                 Next::Again(Work::Settle(dirs, outcome, Some(id)))
             }
             (next, upload) => {
-                upload.into_iter().for_each(|id| self.uploads.completed(id, Some(stored)));
+                upload.into_iter().for_each(|id| self.upload_completed(id, Some(stored)));
                 next
             }
         })
@@ -554,7 +560,7 @@ impl Disk {
             return Ok(Next::Again(Work::Settle(dirs, outcome, upload)));
         }
         if let (Some(id), Outcome::Committed(stored)) = (upload, &outcome) {
-            self.uploads.completed(id, Some(*stored));
+            self.upload_completed(id, Some(*stored));
         }
         Ok(Next::Done(outcome))
     }

@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use filewharf::error::{Failure, StoreError};
 use filewharf::object::Stored;
 use filewharf::platform::Outcome;
+use filewharf::transfer::Hasher;
 use filewharf::upload::{
-    DigestState, LONGER_ALREADY, NewUpload, OTHER_LENGTH, PartEnd, Put, UploadId, UploadRef, UploadStage, UploadState,
+    DigestState, JOINED, LONGER_ALREADY, NO_PART, NOT_PARTIAL, NewUpload, OTHER_LENGTH, PART_UNFINISHED, PartEnd, Put,
+    Role, UploadId, UploadRef, UploadStage, UploadState,
 };
 
 use super::jobs::{Disk, Next, Open, Staged, Stepping, Work, failing, refused};
@@ -18,11 +20,15 @@ use crate::memory::faults::Faults;
 use crate::memory::rng::Rng;
 use crate::memory::{EXPIRY_S, STARTED_S};
 
+/// Bytes that one step of a join copies: few, so that even small ones take several.
+const JOIN_STEP: usize = 7;
+
 /// What is known of one upload.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
     put: Put,
     metadata: Box<str>,
+    role: Role,
     offset: u64,
     digest: Option<DigestState>,
 }
@@ -53,6 +59,13 @@ pub(super) enum Step {
     Made(UploadId, Ino),
     /// The record says something new: make that durable, then open the upload.
     Learned(UploadId, Ino),
+    /// Copy the next bytes of its parts.
+    Join {
+        id: UploadId,
+        ino: Ino,
+        offset: u64,
+        digest: Option<DigestState>,
+    },
     /// Make the bytes durable.
     Sync {
         id: UploadId,
@@ -98,6 +111,18 @@ impl Uploads {
 
     fn kept_mut(&mut self, id: UploadId) -> &mut Kept {
         self.kept.entry(id).or_default()
+    }
+
+    /// What it is joined from.
+    fn parts(&self, id: UploadId) -> Box<[UploadId]> {
+        match self.kept.get(&id).and_then(|kept| kept.seen.as_ref()) {
+            Some(Record { role: Role::Final(parts), .. }) => parts.clone(),
+            _ => Box::default(),
+        }
+    }
+
+    pub(super) fn is_joined(&self, id: UploadId) -> bool {
+        !self.parts(id).is_empty()
     }
 
     /// The connection has let go.
@@ -146,6 +171,26 @@ impl Disk {
                 let kept = self.uploads.kept_mut(id);
                 kept.durable.clone_from(&kept.seen);
                 Ok(Next::Done(self.opened_upload(id, Some(ino))))
+            }
+            Step::Join { id, ino, offset, digest } => {
+                self.fit(rng, faults)?;
+                let mut whole = Vec::new();
+                for part in &self.uploads.parts(id) {
+                    let Some(super::Child::File(ino)) = self.tree.child(UPLOADS, &part.to_string()) else {
+                        return Err(refused(NO_PART));
+                    };
+                    whole.extend_from_slice(&self.tree.file(ino).bytes);
+                }
+                let from = usize::try_from(offset).expect("small");
+                let bytes = &whole[from..whole.len().min(from + JOIN_STEP)];
+                let digest = digest.map(|state| {
+                    let mut hasher = Hasher::resume(&state).expect("the state of a hasher");
+                    hasher.update(bytes);
+                    hasher.state().expect("it hashes")
+                });
+                self.tree.file_mut(ino).bytes.truncate(from);
+                self.tree.file_mut(ino).bytes.extend_from_slice(bytes);
+                Ok(Next::Done(Outcome::Joined { len: bytes.len() as u64, digest }))
             }
             Step::Sync { id, ino, offset, digest, then } => {
                 let synced = self.fit(rng, faults).and_then(|()| match durable {
@@ -225,7 +270,14 @@ impl Disk {
         {
             return Ok(as_upload(new, same));
         }
+        if let UploadRef::New(new) = &upload
+            && let Role::Final(parts) = &new.role
+        {
+            let put = Put { len: Some(self.len_of_parts(parts)?), ..new.put.clone() };
+            return self.make_upload(NewUpload { put, ..NewUpload::clone(new) }, None);
+        }
         let id = match upload {
+            UploadRef::Existing(id) if self.uploads.is_joined(id) => return Err(refused(JOINED)),
             UploadRef::Existing(id) => id,
             UploadRef::New(new) => match new.id.filter(|id| self.uploads.seen(*id).is_ok()) {
                 None => return self.make_upload(*new, len),
@@ -260,8 +312,35 @@ impl Disk {
         Ok(Next::Done(self.opened_upload(id, Some(ino))))
     }
 
+    fn len_of_parts(&self, parts: &[UploadId]) -> Result<u64, StoreError> {
+        let len = |id: &UploadId| match self.uploads.seen(*id) {
+            Ok(Record { role: Role::Partial, put, offset, .. }) if put.len == Some(*offset) => Ok(*offset),
+            Ok(Record { role: Role::Partial, .. }) => Err(refused(PART_UNFINISHED)),
+            Ok(_) => Err(refused(NOT_PARTIAL)),
+            Err(_) => Err(refused(NO_PART)),
+        };
+        parts.iter().map(len).sum()
+    }
+
+    /// It has its final name, for good: what it was joined from is not needed any more.
+    pub(super) fn upload_completed(&mut self, id: UploadId, stored: Option<Stored>) {
+        self.uploads.completed(id, stored);
+        self.uploads.parts(id).iter().for_each(|part| self.forget_upload(*part));
+    }
+
+    /// Removes record and part.
+    pub(super) fn forget_upload(&mut self, id: UploadId) {
+        *self.uploads.kept_mut(id) = Kept::default();
+        let name = id.to_string();
+        if self.tree.child(UPLOADS, &name).is_some() {
+            self.tree.remove(UPLOADS, &name);
+        }
+    }
+
     fn make_upload(&mut self, new: NewUpload, len: Option<u64>) -> Stepping {
-        self.may_replace(&new.put.key, &new.put.precondition)?;
+        if new.role != Role::Partial {
+            self.may_replace(&new.put.key, &new.put.precondition)?;
+        }
         let id = new.id.unwrap_or_else(|| {
             self.uploads.named += 1;
             UploadId(self.uploads.named.to_be_bytes())
@@ -269,7 +348,7 @@ impl Disk {
         let put = Put { len: new.put.len.or(len), ..new.put };
         let ino = self.tree.create(UPLOADS, &id.to_string());
         let digest = None;
-        let record = Record { put, metadata: new.metadata, offset: 0, digest };
+        let record = Record { put, metadata: new.metadata, role: new.role, offset: 0, digest };
         *self.uploads.kept_mut(id) = Kept { seen: Some(record), ..Kept::default() };
         Ok(Next::Again(Work::Upload(Step::Made(id, ino))))
     }
@@ -288,19 +367,23 @@ impl Disk {
     }
 
     fn upload_state(&self, id: UploadId) -> Result<Box<UploadState>, StoreError> {
-        let Record { put, metadata, offset, .. } = self.uploads.seen(id)?.clone();
+        let Record { put, metadata, role, offset, .. } = self.uploads.seen(id)?.clone();
         let stage = self.uploads.kept[&id].complete.map_or(UploadStage::Unfinished, UploadStage::Complete);
         let offset = match (stage, put.len) {
             (UploadStage::Complete(_), Some(len)) => len,
             _ => offset,
         };
-        Ok(Box::new(UploadState { id, put, metadata, offset, stage, expires_s: STARTED_S + EXPIRY_S }))
+        Ok(Box::new(UploadState { id, put, metadata, role, offset, stage, expires_s: STARTED_S + EXPIRY_S }))
     }
 
     /// What a connection asks when it is done with an upload.
     pub(super) fn end_part(&self, staged: &Staged, end: PartEnd) -> Step {
         let id = staged.upload.expect("only a part of an upload ends");
         match end {
+            _ if self.uploads.is_joined(id) => {
+                let state = self.upload_state(id).expect("an upload that is open has a record");
+                Step::Remove(id, Removed::ByConnection(state))
+            }
             PartEnd::Save { offset, digest } => {
                 Step::Sync { id, ino: staged.ino, offset, digest, then: Then::PartEnded }
             }
@@ -328,6 +411,8 @@ impl Disk {
             kept.is_attached = false;
             let record = kept.seen.clone().expect("those without one are gone");
             match self.tree.child(UPLOADS, &id.to_string()) {
+                // Its parts are all there.
+                Some(_) if matches!(record.role, Role::Final(_)) => self.forget_upload(id),
                 Some(super::Child::File(ino)) => {
                     let held = self.tree.file(ino).bytes.len() as u64;
                     assert!(
@@ -345,6 +430,7 @@ impl Disk {
                         self.tree.sync_dir(dir);
                     }
                     self.tree.sync_dir(UPLOADS);
+                    self.upload_completed(id, None);
                 }
             }
         }
@@ -364,6 +450,7 @@ fn as_upload(new: &NewUpload, same: Next) -> Next {
             id: new.id.unwrap_or(UploadId([0; 16])),
             put: new.put.clone(),
             metadata: new.metadata.clone(),
+            role: new.role.clone(),
             offset: stored.meta.len,
             stage: UploadStage::Complete(Some(stored)),
             expires_s: STARTED_S,

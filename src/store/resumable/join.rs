@@ -1,0 +1,247 @@
+//! Uploads that are joined from others: a new one, into which their bytes are copied a step at a time, and which is
+//! then committed like any other. The parts are only read, until its final name is durable. Never runs on the loop.
+//!
+//! A part that is complete never changes, so it is not locked while it is read: it is there as it was, or it is gone.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use rustix::io::{Errno, pread, retry_on_intr};
+
+use crate::command::Put;
+use crate::error::{Failure, StoreError};
+use crate::ids::ClientAddress;
+use crate::store::fs::errno::TARGET;
+use crate::store::fs::linux;
+use crate::store::fs::read::SCRATCH;
+use crate::store::fs::stat::standing;
+use crate::store::mutex::lock;
+use crate::store::resumable::attachment::Attachment;
+use crate::store::resumable::folder::{Folder, part_name, write_at};
+use crate::store::resumable::found::{Found, Stage};
+use crate::store::resumable::journal::Sync;
+use crate::store::resumable::open::Opened;
+use crate::store::resumable::slot::{Slot, Status};
+use crate::store::upload::deferred_unlink::keep_open;
+use crate::store::upload::pending_syncs::PendingSyncs;
+use crate::store::upload::staged::Staged;
+use crate::store::upload::write::Uploads;
+use crate::upload::{DigestState, NO_PART, NOT_PARTIAL, NewUpload, PART_UNFINISHED, Role, UploadId};
+
+/// Bytes copied by one job.
+const STEP: u64 = 8 * 1024 * 1024;
+
+fn internal() -> StoreError {
+    StoreError::refused(Failure::Internal, "join")
+}
+
+/// Where the byte at `offset` of the whole is: in which part, at which offset there, and how many follow in it.
+fn place_of(joins: &[(UploadId, u64)], offset: u64) -> Option<(UploadId, u64, u64)> {
+    let mut start = 0;
+    for (id, len) in joins {
+        let from = offset - start;
+        if from < *len {
+            return Some((*id, from, len - from));
+        }
+        start += len;
+    }
+    None
+}
+
+impl Uploads {
+    /// Makes an upload that is as long as its parts together.
+    pub(crate) fn begin_join(
+        &self,
+        new: &NewUpload,
+        client: ClientAddress,
+    ) -> Result<(Opened, PendingSyncs), StoreError> {
+        let Role::Final(parts) = &new.role else { return Err(internal()) };
+        let joins = self.complete_parts(parts)?;
+        let len = joins.iter().try_fold(0_u64, |sum, (_, len)| sum.checked_add(*len));
+        let len = len.ok_or(StoreError::refused(Failure::TooLarge, "join"))?;
+        let new = NewUpload { put: Put { len: Some(len), ..new.put.clone() }, ..new.clone() };
+        self.make_upload(&new, joins, client)
+    }
+
+    /// The parts with their lengths; refused unless all of each is there.
+    fn complete_parts(&self, parts: &[UploadId]) -> Result<Box<[(UploadId, u64)]>, StoreError> {
+        let refused = |failure| StoreError::refused(failure, "join");
+        let folder = self.existing_folder("")?.ok_or(refused(NO_PART))?;
+        let complete = |id: &UploadId| {
+            let found = self.find_record(&folder, *id)?.ok_or(refused(NO_PART))?;
+            match (&found.header.role, found.stage) {
+                (_, Stage::Expired | Stage::Lost) => Err(refused(NO_PART)),
+                (Role::Partial, _) if found.slot.len == Some(found.slot.offset) => Ok((*id, found.slot.offset)),
+                (Role::Partial, _) => Err(refused(PART_UNFINISHED)),
+                (Role::Whole | Role::Final(_), _) => Err(refused(NOT_PARTIAL)),
+            }
+        };
+        parts.iter().map(complete).collect()
+    }
+
+    /// Copies what follows behind `offset`, a step at most; returns how many bytes, and the digest state behind them.
+    pub(crate) fn join(
+        &self,
+        staged: &Staged,
+        offset: u64,
+        mut digest: Option<DigestState>,
+    ) -> Result<(u64, Option<DigestState>), StoreError> {
+        staged.check()?;
+        self.fs.health.check_writable()?;
+        let attachment = staged.attachment().ok_or_else(internal)?;
+        self.check_lease(attachment, &staged.path)?;
+        let mut at = offset;
+        while let Some((id, from, left)) = place_of(&attachment.joins, at).filter(|_| at < offset + STEP) {
+            let part = attachment.folder.open_part(id).map_err(|e| self.kept_error("openat part", &staged.path, e))?;
+            let part = part.ok_or(StoreError::refused(NO_PART, "join"))?;
+            let len = left.min(offset + STEP - at);
+            self.space.take(&self.fs, staged, at, len)?;
+            let copied = if digest.is_none() { self.copy(staged, &part, (from, at), len)? } else { 0 };
+            self.read_and_write(staged, &part, (from + copied, at + copied), len - copied, digest.as_mut())?;
+            at += len;
+        }
+        if at == offset {
+            return Err(internal());
+        }
+        if self.durable {
+            self.flush(staged, offset, at - offset)?;
+        }
+        Ok((at - offset, digest))
+    }
+
+    /// Copies within the kernel, or within the file system where it can share blocks; fewer bytes where neither can.
+    fn copy(&self, staged: &Staged, part: &OwnedFd, (from, to): (u64, u64), len: u64) -> Result<u64, StoreError> {
+        let mut done = 0;
+        while self.fs.caps.copy && done < len {
+            match linux::copy_range((part.as_fd(), from + done), (staged.file.as_fd(), to + done), len - done) {
+                Ok(n) if n > 0 => done += n,
+                Ok(_) => break,
+                // These say that the call is not for these files.
+                Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::PERM) => break,
+                Err(errno) => return Err(self.fs.change_error("copy_file_range", &staged.path, errno)),
+            }
+        }
+        Ok(done)
+    }
+
+    fn read_and_write(
+        &self,
+        staged: &Staged,
+        part: &OwnedFd,
+        (from, to): (u64, u64),
+        len: u64,
+        mut digest: Option<&mut DigestState>,
+    ) -> Result<(), StoreError> {
+        let path = &staged.path;
+        let mut block = vec![0; usize::try_from(len).unwrap_or(SCRATCH).min(SCRATCH)];
+        let mut done = 0;
+        while done < len {
+            let wanted = usize::try_from(len - done).unwrap_or(SCRATCH).min(SCRATCH);
+            let n = retry_on_intr(|| pread(part, &mut block[..wanted], from + done))
+                .map_err(|e| self.kept_error("pread part", path, e))?;
+            if n == 0 {
+                log::error!(target: TARGET, "a partial upload has lost bytes that were recorded: path={path:?}");
+                return Err(StoreError::refused(NO_PART, "pread part"));
+            }
+            if let Some(digest) = &mut digest {
+                **digest = digest.after(&block[..n]).ok_or_else(internal)?;
+            }
+            write_at(&staged.file, &block[..n], to + done).map_err(|e| self.fs.change_error("pwrite", path, e))?;
+            done += n as u64;
+        }
+        Ok(())
+    }
+
+    /// A commit has failed: nothing of the upload stays but its parts.
+    pub(crate) fn abort_join(&self, attachment: &Attachment, path: &str) {
+        let aborted = || -> Result<(), StoreError> {
+            let _lock = self.lock_record(attachment, path)?;
+            if self.newest_of(attachment, path)?.status != Status::Unfinished {
+                // Without its file, the record would say that it is complete.
+                self.record_locked(attachment, path, Sync::AsConfigured, |slot| slot.status = Status::Expired)?;
+            }
+            self.remove_files(&attachment.folder, attachment.id).map(drop)
+        };
+        if let Err(error) = aborted() {
+            log::warn!(target: TARGET, "an upload that was joined stays behind: path={path:?} {error}");
+        }
+    }
+
+    /// Removes an upload that another was joined from. Returns its file where freeing it takes a while.
+    pub(crate) fn remove_partial(&self, id: UploadId) -> Result<Option<OwnedFd>, StoreError> {
+        let Some(folder) = self.existing_folder("")? else { return Ok(None) };
+        let removed = self.with_record(&folder, id, |found| {
+            if found.header.role != Role::Partial {
+                return Ok(None);
+            }
+            self.check_unowned(&folder, id, &found)?;
+            let (dir, name) = (folder.dir.fd.as_fd(), part_name(id));
+            let there = standing(dir, &name).map_err(|e| self.kept_error("fstatat part", "", e))?;
+            let file = there.and_then(|there| keep_open(&self.fs, (dir, &name), &there));
+            self.remove_files(&folder, id).map(|_| file)
+        });
+        removed.map(Option::flatten)
+    }
+
+    /// A pass has found the record of one that was joined. True if nothing is left of it: it was not complete when its
+    /// process ended.
+    pub(crate) fn look_at_join(&self, folder: &Folder, found: &Found, id: UploadId) -> Result<bool, StoreError> {
+        let Role::Final(parts) = &found.header.role else { return Ok(false) };
+        match found.stage {
+            Stage::Unfinished if !lock(&self.kept.index).contains(id) => self.remove_unfinished_join(folder, id),
+            Stage::Complete if parts.iter().any(|part| folder.open_info(*part).is_ok_and(|info| info.is_some())) => {
+                self.end_join(folder, id, parts).map(|()| false)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn remove_unfinished_join(&self, folder: &Folder, id: UploadId) -> Result<bool, StoreError> {
+        let removed = self.with_record(folder, id, |found| {
+            let is_ours = lock(&self.kept.index).contains(id);
+            if is_ours || found.stage != Stage::Unfinished || self.check_unowned(folder, id, &found).is_err() {
+                return Ok(false);
+            }
+            if found.slot.status != Status::Unfinished {
+                // As in `abort_join`.
+                let mut slot = Slot { status: Status::Expired, ..found.slot.clone() };
+                self.write_next((id, &found.info), &found.slot, &mut slot, "")?;
+                self.sync_record((id, &found.info), slot.sequence, "")?;
+            }
+            folder.remove(id).map_err(|e| self.kept_error("unlinkat", "", e))?;
+            Ok(true)
+        })?;
+        Ok(removed == Some(true))
+    }
+
+    /// The process ended after the commit and before the parts were removed.
+    fn end_join(&self, folder: &Folder, id: UploadId, parts: &[UploadId]) -> Result<(), StoreError> {
+        let is_stored = self.with_record(folder, id, |mut found| {
+            if found.stage != Stage::Complete || self.stored_now(&found).is_none() {
+                return Ok(false);
+            }
+            self.believe(folder, id, &mut found).map(|()| true)
+        })?;
+        if is_stored == Some(true) {
+            for part in parts {
+                self.remove_partial(*part)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_of_the_whole_is_in_one_part() {
+        let id = |n| UploadId([n; 16]);
+        let joins = [(id(1), 3), (id(2), 0), (id(3), 2)];
+        let places: Vec<_> = (0..6).map(|offset| place_of(&joins, offset)).collect();
+        let wanted =
+            [(1, 0, 3), (1, 1, 2), (1, 2, 1), (3, 0, 2), (3, 1, 1)].map(|(n, from, left)| Some((id(n), from, left)));
+        assert_eq!(places[..5], wanted);
+        assert_eq!((places[5], place_of(&[], 0)), (None, None));
+    }
+}

@@ -18,6 +18,7 @@
 //! | `story` | what clients do, and what they may find afterwards |
 //! | `workload` | the clients |
 //! | `parts` | uploads in parts, and what may be found of them |
+//! | `joins` | the same of uploads that are joined from others |
 //! | `examine` | one image |
 //! | `report` | what is kept of a bad one |
 //!
@@ -26,6 +27,7 @@
 mod device;
 mod examine;
 mod image;
+mod joins;
 mod parts;
 mod report;
 mod server;

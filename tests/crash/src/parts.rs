@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::thread;
 
 use crate::device::Device;
+use crate::joins::Joined;
 use crate::story::{Event, Found, Violation, Visible, Wrong};
 use crate::workload::Client;
 use support::content::{Content, Random};
@@ -12,6 +13,8 @@ use support::content::{Content, Random};
 /// Connections that upload in parts, and how many uploads each makes.
 const LINES: usize = 6;
 const UPLOADS: usize = 4;
+/// Connections that have their uploads joined from others.
+const JOINERS: usize = 3;
 /// Parts of one upload at most.
 const PARTS_MAX: u64 = 6;
 /// Several checkpoints fit into one part: see `server::Server::start`.
@@ -28,7 +31,11 @@ pub struct Upload {
 }
 
 /// The uploads of every connection.
-pub struct Plans(Vec<Vec<Upload>>);
+pub struct Plans {
+    parts: Vec<Vec<Upload>>,
+    /// Those of the connections behind these.
+    joins: Vec<Vec<Joined>>,
+}
 
 /// What a client knows of an upload, and from which place of the log on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,13 +57,25 @@ impl Plans {
             Upload { path: format!("/parts/{line}/{n}"), content, ends }
         };
         let mut line = |line| (0..UPLOADS).map(|n| upload(line, n, random)).collect();
-        Self((0..LINES).map(&mut line).collect())
+        let parts = (0..LINES).map(&mut line).collect();
+        let mut joined = |line| (0..UPLOADS).map(|n| Joined::new(format!("/joins/{line}/{n}"), random)).collect();
+        Self { parts, joins: (0..JOINERS).map(&mut joined).collect() }
     }
 
     /// Makes every upload; the first reply that is another than expected ends the run.
     pub fn run(&self, address: SocketAddr, device: &Device) -> Result<(), String> {
         thread::scope(|scope| {
-            let lines: Vec<_> = (self.0.iter().enumerate())
+            let joiners: Vec<_> = (self.joins.iter().enumerate())
+                .map(|(line, uploads)| {
+                    scope.spawn(move || {
+                        uploads.iter().enumerate().try_for_each(|(n, upload)| {
+                            let tell = |told| device.note(Event::Told { line: LINES + line, upload: n, told });
+                            upload.make(address, tell)
+                        })
+                    })
+                })
+                .collect();
+            let lines: Vec<_> = (self.parts.iter().enumerate())
                 .map(|(line, uploads)| {
                     scope.spawn(move || {
                         uploads.iter().enumerate().try_for_each(|(n, upload)| {
@@ -66,13 +85,17 @@ impl Plans {
                     })
                 })
                 .collect();
-            lines.into_iter().try_for_each(|line| line.join().map_err(|_| "a client panicked".to_owned())?)
+            lines
+                .into_iter()
+                .chain(joiners)
+                .try_for_each(|line| line.join().map_err(|_| "a client panicked".to_owned())?)
         })
     }
 
     /// Takes the files of these uploads from what is visible.
     pub fn take_from(&self, visible: &mut Visible) -> Visible {
-        let paths = self.0.iter().flatten().map(|upload| &upload.path);
+        let joined = self.joins.iter().flatten().map(|upload| &upload.path);
+        let paths = self.parts.iter().flatten().map(|upload| &upload.path).chain(joined);
         paths.filter_map(|path| Some((path.clone(), visible.remove(path)?))).collect()
     }
 
@@ -87,9 +110,15 @@ impl Plans {
         let mut violations = Vec::new();
         let mut client = Client::connect(address)?;
         let mut gone_on = 0;
-        for (line, uploads) in self.0.iter().enumerate() {
+        let last_told = |line, n| told.iter().filter(|(of, _)| *of == (line, n)).map(|(_, told): &ToldOf| *told).max();
+        for (line, uploads) in self.joins.iter().enumerate() {
             for (n, upload) in uploads.iter().enumerate() {
-                let told = told.iter().filter(|(of, _)| *of == (line, n)).map(|(_, told)| *told).max();
+                violations.extend(upload.judge(last_told(LINES + line, n), visible.get(&upload.path), address)?);
+            }
+        }
+        for (line, uploads) in self.parts.iter().enumerate() {
+            for (n, upload) in uploads.iter().enumerate() {
+                let told = last_told(line, n);
                 let state = upload.state(&mut client)?;
                 violations.extend(upload.judge(told, state, visible.get(&upload.path)));
                 let goes_on = matches!(state, Some(Told::Safe(_))) && gone_on < GONE_ON_MAX && random.below(4) == 0;
@@ -220,7 +249,7 @@ mod tests {
     #[test]
     fn each_part_ends_within_its_upload_and_none_before_the_one_before() {
         for seed in 0..50 {
-            for upload in Plans::new(&mut Random::new(seed)).0.iter().flatten() {
+            for upload in Plans::new(&mut Random::new(seed)).parts.iter().flatten() {
                 assert!(upload.ends.is_sorted() && upload.ends.iter().all(|end| *end < upload.content.len));
             }
         }

@@ -81,7 +81,7 @@ impl Server {
         command
             .arg("serve")
             .arg(dir)
-            .args(["--quiet", "--upload-sync", "16384", "--listen", "line@127.0.0.1:0"])
+            .args(["--quiet", "--upload-sync", "16384", "--listen", "127.0.0.1:0"])
             .args(run.arguments());
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let filter = answering_success(run.silenced());

@@ -5,6 +5,7 @@
 
 mod networks;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::object::Durability;
@@ -240,6 +241,18 @@ impl Limits {
     pub fn join_workers(&self) -> usize {
         (self.sync_workers / 2).max(1)
     }
+}
+
+/// What a server shows the clients of its listeners with TLS, in PEM files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Its certificate, and behind it those of the authorities in between.
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    /// The authorities whose certificates clients may show.
+    pub client_ca: Option<PathBuf>,
+    /// Instead of a certificate and a key: the folder of those that the server makes itself.
+    pub self_signed: Option<PathBuf>,
 }
 
 /// How the store keeps files.

@@ -73,6 +73,8 @@ pub struct Counters {
     pub turned_away: u64,
     /// Connections closed at listeners for proxies, because no header said for which client they were.
     pub unidentified: u64,
+    /// Connections closed at listeners with TLS, because the handshake failed.
+    pub handshakes_failed: u64,
     /// Times accepting stopped for want of descriptors or memory.
     pub accept_exhausted: u64,
     /// Connections ended, by reason, in the order of [`CloseReason::ALL`].

@@ -252,6 +252,54 @@ pub trait Stream {
 
     /// Makes the drop of the stream send a reset instead of an end of stream.
     fn reset_on_drop(&mut self);
+
+    // Encrypted streams. The defaults are those of a plain one.
+
+    /// Goes on with the handshake that [`Platform::secure`] began. The private key is used only if `may_use_key`.
+    fn handshake(&mut self, _may_use_key: bool) -> io::Result<Handshake> {
+        Ok(Handshake::Done)
+    }
+
+    /// True if the next `recv` may give something though no event will tell of it: a short read has not emptied
+    /// the socket, or bytes are held on this side of it.
+    fn holds_input(&self) -> bool {
+        false
+    }
+
+    /// True if the last `send` has found the send buffer full: the next one would return `WouldBlock`. It may have
+    /// encrypted bytes that it did not report; the caller shows these first in the next call.
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    /// False if file content must pass through [`Stream::send`].
+    fn takes_files(&self) -> bool {
+        true
+    }
+
+    /// Sends the end that the encryption has, before the sending half is closed. After `WouldBlock`, call it again.
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The SHA-256 of the certificate that the peer has shown and that was verified.
+    fn peer_certificate(&self) -> Option<[u8; 32]> {
+        None
+    }
+}
+
+/// The result of [`Stream::handshake`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// The stream can be used.
+    Done,
+    /// An event tells when to go on.
+    Waits,
+    /// The next step uses the private key, which takes as long as hundreds of small requests: it waits until it may.
+    NeedsKey,
+    /// It failed. Without a reason, the peer has only looked whether the port is open; `is_told` if the peer was sent
+    /// an answer.
+    Failed { reason: String, is_told: bool },
 }
 
 /// The rules of an access file, on their way to the loop.
@@ -338,6 +386,11 @@ pub trait Platform {
 
     /// Registers `stream` for events in both directions, edge-triggered. Called once per stream.
     fn register(&mut self, stream: &mut Self::Stream, id: ConnId) -> io::Result<()>;
+
+    /// Begins the handshake of an encrypted connection. `received` has been read of it already.
+    fn secure(&mut self, _stream: &mut Self::Stream, _is_http: bool, _received: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
 
     fn close_listeners(&mut self);
 

@@ -68,6 +68,16 @@ fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
         .portable(args.store.portable)
         .shared(args.store.shared)
         .signals();
+    if let Some(file) = &args.tls.client_ca {
+        builder = builder.tls_client_ca(file);
+    }
+    match (&args.tls.certificate, &args.tls.key, &args.tls.self_signed) {
+        (Some(certificate), Some(key), None) => builder = builder.tls(certificate, key),
+        (None, None, Some(dir)) => builder = builder.tls_self_signed(dir),
+        (None, None, None) => {}
+        (Some(_), None, None) | (None, Some(_), None) => return Err("--tls-cert and --tls-key go together".into()),
+        (_, _, Some(_)) => return Err("--tls-self-signed stands instead of --tls-cert and --tls-key".into()),
+    }
     for listen in listens(args) {
         builder = builder.listen_at(listen);
     }
@@ -121,8 +131,9 @@ fn listens(args: &Args) -> Vec<Listen> {
 fn announce(handle: &Handle) -> Result<(), String> {
     let mut out = std::io::stdout().lock();
     let mut write = || -> std::io::Result<()> {
-        for (address, kind) in handle.addresses() {
-            writeln!(out, "listening on {address} ({kind})")?;
+        for ((address, kind), is_tls) in handle.addresses().iter().zip(handle.encrypted()) {
+            let tls = if *is_tls { ", TLS" } else { "" };
+            writeln!(out, "listening on {address} ({kind}{tls})")?;
         }
         out.flush()
     };

@@ -9,7 +9,7 @@ use super::flag::{
     Value::{self, *},
 };
 use super::usage::{ParseError, Usage};
-use crate::config::{Limits, StoreConfig};
+use crate::config::{Limits, StoreConfig, TlsFiles};
 use crate::object::Durability;
 use crate::server::Listen;
 use crate::wire::line::LINE_LEN_MAX;
@@ -23,6 +23,7 @@ pub(super) struct Args {
     pub(super) token_file: Option<PathBuf>,
     pub(super) read_token_file: Option<PathBuf>,
     pub(super) access: Option<PathBuf>,
+    pub(super) tls: TlsFiles,
     /// Options of every listener that speaks HTTP, unless its address sets them itself.
     pub(super) http: Vec<(String, String)>,
     pub(super) congestion: Option<String>,
@@ -81,7 +82,7 @@ const OPTIONS: &[Flag<Args>] = &[
             args.listen.push(text.parse()?);
             Ok(())
         }),
-        "Address to listen on, may be given many times; port 0 asks the kernel; ?proxy=NETWORK,… accepts proxies only, with the PROXY protocol; ?trust=NETWORK,… believes X-Forwarded-For and Forwarded of these [default: 127.0.0.1:7070]",
+        "Address to listen on, may be given many times; port 0 asks the kernel; ?proxy=NETWORK,… accepts proxies only, with the PROXY protocol; ?trust=NETWORK,… believes X-Forwarded-For and Forwarded of these; ?tls encrypts [default: 127.0.0.1:7070]",
     )
     .repeatable(),
     Flag::new(
@@ -117,6 +118,23 @@ const OPTIONS: &[Flag<Args>] = &[
         "access",
         Path("FILE", |args, file| args.access = Some(file)),
         "Who may do what, by the users, tokens and rules of this file; SIGHUP reads it again, and drains no more",
+    ),
+    Flag::new(
+        "tls-cert",
+        Path("FILE", |args, file| args.tls.certificate = Some(file)),
+        "The certificate of the addresses with ?tls, and behind it those of the authorities in between (PEM)",
+    ),
+    Flag::new("tls-key", Path("FILE", |args, file| args.tls.key = Some(file)), "Its private key (PEM)"),
+    Flag::new(
+        "tls-client-ca",
+        Path("FILE", |args, file| args.tls.client_ca = Some(file)),
+        "Ask clients of these addresses for a certificate of one of these authorities (PEM); one without is served too",
+    ),
+    Flag::new(
+        "tls-self-signed",
+        Path("FOLDER", |args, dir| args.tls.self_signed = Some(dir)),
+        "Instead of --tls-cert and --tls-key, make a certificate at the first start, keep it and its key in this folder, \
+         and print its fingerprint",
     ),
     Flag::new(
         "serve-html",

@@ -67,6 +67,9 @@ impl<P: Platform> Reactor<P> {
         if self.listeners.states[listener].proxies.is_some() {
             return self.await_header(stream, peer, listener);
         }
+        if self.listeners.states[listener].is_tls {
+            return self.await_handshake(stream, peer, listener);
+        }
         // A client that sends first has often sent already.
         let (readable, registration) = (Readable::Bytes, Registration::NotYet);
         self.welcome(stream, Newcomer { peer, listener, place: None, held: Vec::new(), readable, registration });

@@ -1,5 +1,6 @@
-//! Connections from proxies: each begins with a header that says which client it is from. Until that is whole, a
-//! connection has an entry, a timer and the bytes of the header; then it is accepted as its client's.
+//! Connections that are not their clients' yet. Each that comes from a proxy begins with a header that says which
+//! client it is from; `handshakes` has those that are to be encrypted, behind that. Until then a connection has an
+//! entry, a timer and the bytes of the header; then it is accepted as its client's.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -7,7 +8,7 @@ use std::net::SocketAddr;
 use crate::ids::ConnId;
 use crate::platform::{Platform, Readable, Store, Stream};
 use crate::reactor::accept::Newcomer;
-use crate::reactor::connections::{Arrival, Registration};
+use crate::reactor::connections::{Arrival, Registration, Stage};
 use crate::reactor::parts::Reactor;
 use crate::reactor::timers::Deadline;
 use crate::wire::proxy_header::{self, Header};
@@ -42,17 +43,26 @@ impl<P: Platform> Reactor<P> {
     pub(super) fn arrival_event(&mut self, id: ConnId, readable: Readable) -> bool {
         let Some(arrival) = self.connections.arrival_mut(id) else { return false };
         arrival.readable = readable.max(arrival.readable);
-        self.read_header(id);
+        match arrival.stage {
+            Stage::Header => self.read_header(id),
+            Stage::Handshake => self.shake_hands(id, false),
+            // A client that ends its stream before the handshake is done never ends that.
+            Stage::KeyQueue if readable == Readable::BytesThenEnd => self.end_arrival(id, None),
+            Stage::KeyQueue => {}
+        }
         true
     }
 
-    /// The header was not whole in time.
+    /// The header or the handshake did not come in time.
     pub(super) fn arrival_expired(&mut self, id: ConnId, at: Deadline) {
         let Some(arrival) = self.connections.arrival_mut(id).filter(|arrival| arrival.timer == Some(at)) else {
             return;
         };
         arrival.timer = None;
-        self.end_arrival(id, Some("the header is not whole in time"));
+        match arrival.stage {
+            Stage::Header => self.end_arrival(id, Some("the header is not whole in time")),
+            Stage::Handshake | Stage::KeyQueue => self.end_handshake(id, "it does not end in time", false),
+        }
     }
 
     /// No listener is left.
@@ -97,8 +107,8 @@ impl<P: Platform> Reactor<P> {
         }
     }
 
-    /// Waits for more of the header: an event or the timer.
-    fn rest_arrival(&mut self, id: ConnId) {
+    /// Waits for more: an event or the timer.
+    pub(super) fn rest_arrival(&mut self, id: ConnId) {
         let Some(arrival) = self.connections.arrival_mut(id) else { return };
         if arrival.registration == Registration::Registered {
             return;
@@ -113,8 +123,11 @@ impl<P: Platform> Reactor<P> {
         }
     }
 
-    /// From here on the connection is the client's.
+    /// From here on the connection is the client's, unless it is to be encrypted first.
     fn identified(&mut self, id: ConnId, header: Header) {
+        if self.arrival_listener(id).is_some_and(|listener| listener.is_tls) {
+            return self.begin_handshake(id, &header);
+        }
         let Some(mut arrival) = self.connections.take_arrival(id) else { return };
         self.timers.disarm(id, &mut arrival.timer);
         let client = header.client.unwrap_or(arrival.peer);
@@ -130,11 +143,20 @@ impl<P: Platform> Reactor<P> {
         self.welcome(arrival.stream, newcomer);
     }
 
-    fn end_arrival(&mut self, id: ConnId, reason: Option<&str>) {
-        let Some(mut arrival) = self.connections.take_arrival(id) else { return };
+    /// Frees everything but the stream.
+    pub(super) fn remove_arrival(&mut self, id: ConnId) -> Option<Box<Arrival<P::Stream>>> {
+        let mut arrival = self.connections.take_arrival(id)?;
         self.connections.free_reserved(id);
         self.timers.disarm(id, &mut arrival.timer);
         self.listeners.retry_at = None; // a descriptor is free again
+        if let Some(client) = arrival.client {
+            self.connections.release_share(client);
+        }
+        Some(arrival)
+    }
+
+    pub(super) fn end_arrival(&mut self, id: ConnId, reason: Option<&str>) {
+        let Some(mut arrival) = self.remove_arrival(id) else { return };
         if let Some(reason) = reason {
             self.count_refusal(arrival.peer, reason);
             // A plain end would mean success to some clients.

@@ -89,11 +89,25 @@ impl<S: Stream> Connection<S> {
     }
 }
 
-/// A connection from a proxy that has not yet named its client.
+/// What a connection waits for before it is the client's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The header of the proxy.
+    Header,
+    /// The messages of the client that make it an encrypted one.
+    Handshake,
+    /// Its turn to use the private key: see `handshakes`.
+    KeyQueue,
+}
+
+/// A connection that is not its client's yet: its proxy has not named that, or it is not encrypted yet.
 pub(super) struct Arrival<S> {
     pub stream: S,
-    /// The proxy.
+    pub stage: Stage,
+    /// Whoever connected: the client, or the proxy.
     pub peer: SocketAddr,
+    /// The client, once it is known, and counted among those of its address.
+    pub client: Option<SocketAddr>,
     /// The place of its listener.
     pub listener: usize,
     generation: u32,
@@ -107,7 +121,9 @@ impl<S: Stream> Arrival<S> {
     pub(super) const fn new(stream: S, peer: SocketAddr, listener: usize) -> Self {
         Self {
             stream,
+            stage: Stage::Header,
             peer,
+            client: None,
             listener,
             generation: 0,
             held: Vec::new(),
@@ -121,7 +137,7 @@ impl<S: Stream> Arrival<S> {
 /// What a place of the slab has.
 enum Entry<S> {
     Open(Connection<S>),
-    /// From a proxy that has not yet said for which client; `None` only within one step, in which that is decided.
+    /// Not its client's yet; `None` only within one step, in which that is decided.
     Arriving(Option<Box<Arrival<S>>>),
 }
 
@@ -243,6 +259,11 @@ impl<S> Connections<S> {
     /// The address of one that was reserved is known: false if that has its share already.
     pub(super) fn admit_reserved(&mut self, peer: SocketAddr) -> bool {
         self.shares.add(ClientAddress::of(peer))
+    }
+
+    /// The client of one that was reserved is gone, or counted anew.
+    pub(super) fn release_share(&mut self, client: SocketAddr) {
+        self.shares.remove(ClientAddress::of(client));
     }
 
     /// Connections that are only told that they are refused.

@@ -1,6 +1,8 @@
 //! Driving one connection: run its operations, send, receive, until nothing moves or its budget is spent; then
 //! close it, free it, or arm its timer.
 
+use std::io::ErrorKind;
+
 use crate::error::StoreError;
 use crate::ids::ConnId;
 use crate::platform::{Completion, Platform, Readable, Stream};
@@ -52,6 +54,9 @@ impl<P: Platform> Reactor<P> {
         {
             if session.wants_reset() {
                 stream.reset_on_drop();
+            } else {
+                // The connection is over, whether it takes this or not.
+                let _ = stream.finish();
             }
             drop(stream);
             env.counters.closed[reason as usize] += 1;
@@ -249,6 +254,17 @@ impl<P: Platform> Driver<'_, P> {
     fn shut_down(&mut self) -> bool {
         let session = &mut self.connection.session;
         let Some(stream) = self.connection.stream.as_mut().filter(|_| session.wants_shutdown()) else { return false };
+        match stream.finish() {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.connection.writable = false;
+                return false;
+            }
+            Err(error) => {
+                self.socket_failed(&error);
+                return true;
+            }
+        }
         if self.connection.readable == Readable::Nothing && session.may_close_at_once() {
             session.closed(&mut self.env.cx());
             return true;

@@ -13,11 +13,13 @@ pub struct ListenerSetup {
     pub listening: Listening,
     /// Where connections are accepted only from these, each with a header that says for which client it is.
     pub proxies: Option<Networks>,
+    /// True where connections are encrypted.
+    pub is_tls: bool,
 }
 
 impl From<Listening> for ListenerSetup {
     fn from(listening: Listening) -> Self {
-        Self { listening, proxies: None }
+        Self { listening, proxies: None, is_tls: false }
     }
 }
 
@@ -26,6 +28,8 @@ pub(super) struct ListenerState {
     pub listening: Listening,
     /// See [`ListenerSetup::proxies`].
     pub proxies: Option<Networks>,
+    /// See [`ListenerSetup::is_tls`].
+    pub is_tls: bool,
     /// False once `accept` found the backlog empty, until an event reports the next connection.
     pub has_backlog: bool,
 }
@@ -41,7 +45,12 @@ pub(super) struct Listeners {
 impl Listeners {
     pub(super) fn new(listeners: Vec<ListenerSetup>) -> Self {
         // Registering a listener reports no connection that came before: try `accept` once.
-        let state = |ListenerSetup { listening, proxies }| ListenerState { listening, proxies, has_backlog: true };
+        let state = |ListenerSetup { listening, proxies, is_tls }| ListenerState {
+            listening,
+            proxies,
+            is_tls,
+            has_backlog: true,
+        };
         Self { states: listeners.into_iter().map(state).collect(), retry_at: None }
     }
 

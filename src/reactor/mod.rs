@@ -18,6 +18,7 @@
 //! | `turn` | one turn: wait, dispatch events, run what is queued |
 //! | `accept`, `listeners`, `addresses` | new connections, and when they are refused or delayed |
 //! | `arrivals` | connections from proxies, until their header says for which client they are |
+//! | `handshakes`, `key_queue` | connections that are to be encrypted, until they are; who may use the private key |
 //! | `connections` | the slab: entries, generations, how many are admitted |
 //! | `scheduling` | which connections run in a turn, and their byte budgets |
 //! | `driver`, `drive`, `receive`, `send` | one connection: its operations, its input, its output |
@@ -40,6 +41,8 @@ mod drain;
 mod drive;
 mod driver;
 mod env;
+mod handshakes;
+mod key_queue;
 mod listeners;
 mod logging;
 mod name_locks;

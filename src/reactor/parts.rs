@@ -15,6 +15,7 @@ use crate::reactor::clock::Clock;
 use crate::reactor::connections::{self, Connections};
 use crate::reactor::driver::{Buffers, Driver};
 use crate::reactor::env::Env;
+use crate::reactor::key_queue::KeyQueue;
 use crate::reactor::listeners::{ListenerSetup, Listeners};
 use crate::reactor::name_locks::NameLocks;
 use crate::reactor::scheduling::Scheduler;
@@ -59,6 +60,7 @@ pub struct Reactor<P: Platform> {
     pub(super) env: Env,
     pub(super) connections: Connections<P::Stream>,
     pub(super) listeners: Listeners,
+    pub(super) key_queue: KeyQueue,
     pub(super) scheduler: Scheduler,
     pub(super) timers: Timers,
     /// The holders of slots are not checked before: see `contention`.
@@ -80,6 +82,7 @@ impl<P: Platform> Reactor<P> {
             platform,
             connections: Connections::new(&limits),
             listeners: Listeners::new(listeners),
+            key_queue: KeyQueue::default(),
             scheduler: Scheduler::default(),
             timers: Timers::new(clock.now),
             contention_check_after: clock.now,

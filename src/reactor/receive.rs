@@ -68,7 +68,7 @@ impl<P: Platform> Driver<'_, P> {
                 if connection.registration == Registration::NotYet {
                     connection.registration = Registration::NotYetButRead;
                 }
-                if n < end - kept && connection.readable == Readable::Bytes {
+                if n < end - kept && connection.readable == Readable::Bytes && !stream.holds_input() {
                     connection.readable = Readable::Nothing;
                 }
                 self.platform.store().received();

@@ -29,11 +29,12 @@ impl<P: Platform> Driver<'_, P> {
             return false;
         }
         let session = &self.connection.session;
+        let takes_files = self.connection.stream.as_ref().is_some_and(Stream::takes_files);
         let sent = match session.outgoing() {
             Outgoing::Nothing => return false,
             Outgoing::Outbox => self.send_outbox(budget, false),
-            Outgoing::File { file, offset, len, hash } if hash || len <= COPIED_LEN_MAX => {
-                let most = if hash { HASHED_LEN_MAX } else { COPIED_LEN_MAX };
+            Outgoing::File { file, offset, len, hash } if hash || !takes_files || len <= COPIED_LEN_MAX => {
+                let most = if hash || !takes_files { HASHED_LEN_MAX } else { COPIED_LEN_MAX };
                 self.send_copied(budget, file, offset, len.min(most), len)
             }
             Outgoing::File { .. } if !session.outbox().is_empty() => self.send_outbox(budget, true),
@@ -60,6 +61,7 @@ impl<P: Platform> Driver<'_, P> {
         let n = session.outbox().slices(&mut slices);
         trim(&mut slices[..n], budget.bytes);
         let n = stream.send(&slices[..n], more)?;
+        self.connection.writable = !stream.is_full();
         budget.spend(n);
         session.sent(n, &mut self.env.cx());
         Ok(())
@@ -106,6 +108,7 @@ impl<P: Platform> Driver<'_, P> {
         };
         trim(&mut slices[..count], allowed);
         let n = stream.send(&slices[..count], (content.len() as u64) < len)?;
+        self.connection.writable = !stream.is_full();
         budget.spend(n);
         let of_file = n.saturating_sub(head);
         if head > 0 {

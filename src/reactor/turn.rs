@@ -64,13 +64,17 @@ impl<P: Platform> Reactor<P> {
         self.accept();
         self.run_queued();
         self.run_bulk();
+        self.use_key();
         self.advance_drain();
         self.finish_turn();
         Ok(())
     }
 
     fn has_work(&self) -> bool {
-        self.scheduler.has_work() || self.locks.has_released() || self.listeners.may_accept()
+        self.scheduler.has_work()
+            || self.locks.has_released()
+            || self.listeners.may_accept()
+            || !self.key_queue.is_empty()
     }
 
     fn next_deadline(&self) -> Option<Instant> {

@@ -28,6 +28,8 @@ pub enum ServerError {
     },
     /// The access file is wrong, with its name and the line; or there is a secret besides.
     Access(String),
+    /// The certificate and the key of TLS cannot be used, and why.
+    Tls(String),
     /// The directory cannot be served, and why.
     Root(String),
     /// A call failed that has nothing to do with what was asked for.
@@ -40,6 +42,10 @@ pub enum ServerError {
 }
 
 impl ServerError {
+    pub(super) fn tls(error: impl fmt::Display) -> Self {
+        Self::Tls(error.to_string())
+    }
+
     pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { what, source }
     }
@@ -52,7 +58,7 @@ impl fmt::Display for ServerError {
             Self::TooManyAddresses(max) => write!(f, "more than {max} addresses to listen on"),
             Self::Option(error) => error.fmt(f),
             Self::Listen { address, kind, source } => write!(f, "cannot listen on {address} ({kind}): {source}"),
-            Self::Access(reason) | Self::Root(reason) => f.write_str(reason),
+            Self::Access(reason) | Self::Root(reason) | Self::Tls(reason) => f.write_str(reason),
             Self::System { what, source } => write!(f, "{what}: {source}"),
         }
     }
@@ -64,7 +70,7 @@ impl Error for ServerError {
             Self::Limit(error) => Some(error),
             Self::Option(error) => Some(error),
             Self::Listen { source, .. } | Self::System { source, .. } => Some(source),
-            Self::TooManyAddresses(_) | Self::Access(_) | Self::Root(_) => None,
+            Self::TooManyAddresses(_) | Self::Access(_) | Self::Root(_) | Self::Tls(_) => None,
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct Listen {
     /// Of the query as well (`proxy=`): connections are accepted from these addresses only, and each must begin with a
     /// header of the PROXY protocol, version 1 or 2, which says for which client it is.
     pub proxies: Option<Networks>,
+    /// Of the query as well (`tls`): connections are encrypted, behind the header of a proxy.
+    pub is_tls: bool,
 }
 
 /// Why a text does not say where to listen.
@@ -61,8 +63,9 @@ impl fmt::Display for ListenError {
 
 impl std::error::Error for ListenError {}
 
-/// The option that every dialect has.
+/// The options that every dialect has.
 const PROXY: &str = "proxy";
+const TLS: &str = "tls";
 
 fn networks(value: &str) -> Result<Networks, ListenError> {
     value.parse().map_err(|error: NetworkError| {
@@ -73,7 +76,7 @@ fn networks(value: &str) -> Result<Networks, ListenError> {
 impl Listen {
     /// An address in a dialect, without options.
     pub fn new(kind: Kind, address: impl Into<String>) -> Self {
-        Self { kind, address: address.into(), options: Vec::new(), proxies: None }
+        Self { kind, address: address.into(), options: Vec::new(), proxies: None, is_tls: false }
     }
 }
 
@@ -97,9 +100,21 @@ impl FromStr for Listen {
             return Err(ListenError::Option(OptionError::Repeated(PROXY)));
         }
         drop(proxies);
+        let mut is_tls = false;
+        for (_, value) in options.extract_if(.., |(name, _)| name == TLS) {
+            let error = match (is_tls, value.is_empty()) {
+                (_, false) => OptionError::Invalid { option: format!("{TLS}={value}"), reason: "tls has no value" },
+                (true, true) => OptionError::Repeated(TLS),
+                (false, true) => {
+                    is_tls = true;
+                    continue;
+                }
+            };
+            return Err(ListenError::Option(error));
+        }
         // What the dialect does not understand is wrong usage, not a failure to start.
         Listening::new(kind, &options, 0).map_err(ListenError::Option)?;
-        Ok(Self { kind, address: address.to_owned(), options, proxies: first })
+        Ok(Self { kind, address: address.to_owned(), options, proxies: first, is_tls })
     }
 }
 

@@ -19,9 +19,10 @@ use std::time::Duration;
 
 use crate::access::file::RULES_BYTES_MAX;
 use crate::access::{Access, Rules};
-use crate::config::{Limits, StoreConfig};
+use crate::config::{Limits, StoreConfig, TlsFiles};
 use crate::dialect::Listening;
 use crate::os::event_queue::{Control, EventQueue};
+use crate::os::net::tls::{Acceptor, make_self_signed};
 use crate::os::{net, process};
 use crate::platform::{NewRules, Signal};
 use crate::reactor::{ListenerSetup, Reactor, Setup};
@@ -56,6 +57,7 @@ pub struct Builder {
     secret: Option<Vec<u8>>,
     read_secret: Option<Vec<u8>>,
     access: Option<PathBuf>,
+    tls: TlsFiles,
     handles_signals: bool,
     congestion: Option<String>,
 }
@@ -145,6 +147,28 @@ impl Builder {
         self
     }
 
+    /// The certificate of listeners with TLS ([`Listen::is_tls`]) and its private key: PEM files. Behind the
+    /// certificate stand those of the authorities between it and one that clients know.
+    pub fn tls(mut self, certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
+        self.tls.certificate = Some(certificate.as_ref().to_owned());
+        self.tls.key = Some(key.as_ref().to_owned());
+        self
+    }
+
+    /// Instead of a certificate that was given, make one at the first start, and keep it and its key in this
+    /// directory. Clients must be told to trust it.
+    pub fn tls_self_signed(mut self, dir: impl AsRef<Path>) -> Self {
+        self.tls.self_signed = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// Ask clients of listeners with TLS for a certificate of one of these authorities (a PEM file). A client
+    /// without one is served too; one with another is refused.
+    pub fn tls_client_ca(mut self, authorities: impl AsRef<Path>) -> Self {
+        self.tls.client_ca = Some(authorities.as_ref().to_owned());
+        self
+    }
+
     /// Drain on SIGTERM, SIGINT and SIGHUP (this not if it is ignored; with an access file, SIGHUP reads it again). For programs whose main job the server is.
     pub fn signals(mut self) -> Self {
         self.handles_signals = true;
@@ -170,6 +194,7 @@ impl Builder {
         limits::fit_descriptors(&mut self.limits);
         let mut listeners = Vec::new();
         let mut bound = Vec::new();
+        let mut are_tls = Vec::new();
         let started_s = process::unix_time();
         let speaks = self.listens.iter().map(|listen| Listening::new(listen.kind, &listen.options, started_s));
         let mut speaks = speaks.collect::<Result<Vec<_>, _>>().map_err(ServerError::Option)?;
@@ -185,6 +210,7 @@ impl Builder {
             ceiling.shared = ceiling.shared.saturating_add(3 * RULES_BYTES_MAX);
         }
         let is_open = access.rules().map_or(self.secret.is_none(), |rules| rules.has_public());
+        let tls = self.open_tls()?;
         for (listen, speaks) in self.listens.iter().zip(&mut speaks) {
             let (listener, address) = self.bind(listen)?;
             // Pages in browsers on this machine reach it, and nothing but the host tells them from its users.
@@ -193,6 +219,7 @@ impl Builder {
             }
             listeners.push(listener);
             bound.push((address, listen.kind));
+            are_tls.push(listen.is_tls);
         }
         let mut queue = EventQueue::new().map_err(ServerError::system("cannot make an event queue"))?;
         let control = Arc::clone(queue.control());
@@ -208,15 +235,16 @@ impl Builder {
         let store = DiskStore::open(&self.root, &self.store, &self.limits, Arc::new(move || waker.wake()))
             .map_err(|error| ServerError::Root(error.to_string()))?;
         let platform = OsPlatform::new(queue, listeners, self.handles_signals, store, &self.limits)
-            .map_err(ServerError::system("cannot watch the listeners"))?;
-        let proxies = self.listens.into_iter().map(|listen| listen.proxies);
-        let listeners = speaks.into_iter().zip(proxies);
-        let setup = Setup {
-            access,
-            listeners: listeners.map(|(listening, proxies)| ListenerSetup { listening, proxies }).collect(),
-            limits: self.limits,
+            .map_err(ServerError::system("cannot watch the listeners"))?
+            .with_tls(tls.clone());
+        let listeners = speaks.into_iter().zip(self.listens);
+        let setup_of = |(listening, listen): (Listening, Listen)| ListenerSetup {
+            listening,
+            proxies: listen.proxies,
+            is_tls: listen.is_tls,
         };
-        Ok(Server { reactor: Reactor::new(platform, setup), bound, control, reload, ceiling })
+        let setup = Setup { access, listeners: listeners.map(setup_of).collect(), limits: self.limits };
+        Ok(Server { reactor: Reactor::new(platform, setup), bound, are_tls, control, reload, ceiling, tls })
     }
 
     /// Who may do what.
@@ -235,12 +263,25 @@ impl Builder {
         }
     }
 
+    /// What listeners with TLS show their clients; `None` if there are none.
+    fn open_tls(&self) -> Result<Option<Arc<Acceptor>>, ServerError> {
+        if self.listens.iter().all(|listen| !listen.is_tls) {
+            return Ok(None);
+        }
+        if let Some(dir) = self.tls.self_signed.as_ref().filter(|_| self.tls.certificate.is_none()) {
+            let names = vec![process::machine_name(), "localhost".to_owned(), "127.0.0.1".to_owned()];
+            let fingerprint = make_self_signed(dir, names).map_err(ServerError::tls)?;
+            log::info!("TLS: the certificate in {} has the SHA-256 fingerprint {fingerprint}", dir.display());
+        }
+        Acceptor::open(self.tls.clone()).map(|acceptor| Some(Arc::new(acceptor))).map_err(ServerError::tls)
+    }
+
     fn bind(&self, listen: &Listen) -> Result<(mio::net::TcpListener, SocketAddr), ServerError> {
         let Listen { address, kind, .. } = listen;
         let fail = |source| ServerError::Listen { address: address.clone(), kind: *kind, source };
         let resolved = net::resolve(address).map_err(fail)?;
         let listener = net::listen(resolved, &self.limits, self.congestion.as_deref()).map_err(fail)?;
-        if kind.traits().client_speaks_first {
+        if kind.traits().client_speaks_first || listen.is_tls {
             net::defer(&listener, self.limits.accept_defer);
         }
         let bound = listener.local_addr().map_err(fail)?;
@@ -252,9 +293,11 @@ impl Builder {
 pub struct Server {
     reactor: Reactor<OsPlatform>,
     bound: Vec<(SocketAddr, Kind)>,
+    are_tls: Vec<bool>,
     control: Arc<Control>,
     reload: Option<SyncSender<()>>,
     ceiling: Ceiling,
+    tls: Option<Arc<Acceptor>>,
 }
 
 /// Reads the access file again and hands its rules to the loop.
@@ -309,6 +352,7 @@ impl Server {
             secret: None,
             read_secret: None,
             access: None,
+            tls: TlsFiles::default(),
             handles_signals: false,
             congestion: None,
         }
@@ -316,7 +360,13 @@ impl Server {
 
     /// For other threads: ask for addresses and counters, drain, stop.
     pub fn handle(&self) -> Handle {
-        Handle { bound: self.bound.clone().into(), control: Arc::clone(&self.control), reload: self.reload.clone() }
+        Handle {
+            bound: self.bound.clone().into(),
+            are_tls: self.are_tls.clone().into(),
+            control: Arc::clone(&self.control),
+            reload: self.reload.clone(),
+            tls: self.tls.clone(),
+        }
     }
 
     /// The most memory it can use.
@@ -358,14 +408,27 @@ impl Server {
 #[derive(Clone, Debug)]
 pub struct Handle {
     bound: Arc<[(SocketAddr, Kind)]>,
+    are_tls: Arc<[bool]>,
     control: Arc<Control>,
     reload: Option<SyncSender<()>>,
+    tls: Option<Arc<Acceptor>>,
 }
 
 impl Handle {
     /// The addresses really bound, with what they speak, in the order they were asked for.
     pub fn addresses(&self) -> &[(SocketAddr, Kind)] {
         &self.bound
+    }
+
+    /// Which of these are encrypted, in the same order.
+    pub fn encrypted(&self) -> &[bool] {
+        &self.are_tls
+    }
+
+    /// Read the files of TLS again, for connections that begin from now on. On an error everything stays as it was.
+    /// Blocks on the disk.
+    pub fn reload_tls(&self) -> Result<(), ServerError> {
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.reload()).map_err(ServerError::tls)
     }
 
     /// Take no new work, let running transfers end. A second time: stop.

@@ -11,6 +11,7 @@ use crate::config::Limits;
 use crate::counters::Counters;
 use crate::ids::{ConnId, FileId, ListenerId};
 use crate::os::event_queue::EventQueue;
+use crate::os::net::tls::Acceptor;
 use crate::os::net::{BulkSenders, Listeners, SlowReaders, TcpConnection};
 use crate::os::{process, sys};
 use crate::platform::{AcceptError, Event, Platform, SendFile};
@@ -29,6 +30,7 @@ pub struct OsPlatform {
     store: DiskStore,
     bulk: Arc<BulkSenders>,
     slow: SlowReaders,
+    tls: Option<Arc<Acceptor>>,
     /// The counters that other threads see are those of the turn before the last.
     counters_are_stale: bool,
     /// `TRIM_SLOTS` were in use since the last trim.
@@ -55,10 +57,17 @@ impl OsPlatform {
             store,
             bulk: BulkSenders::new(limits),
             slow: SlowReaders::new(process::clock())?,
+            tls: None,
             counters_are_stale: false,
             trim_is_due: false,
             trimmed_at: None,
         })
+    }
+
+    /// With what the connections of listeners with TLS begin.
+    pub fn with_tls(mut self, tls: Option<Arc<Acceptor>>) -> Self {
+        self.tls = tls;
+        self
     }
 
     /// Gives free memory back after many transfers, when none is left. With glibc, 512 uploads at once leave 6 to 9
@@ -110,6 +119,12 @@ impl Platform for OsPlatform {
 
     fn register(&mut self, stream: &mut TcpConnection, id: ConnId) -> io::Result<()> {
         self.slow.register(stream, id, BulkSenders::is_full(&self.bulk), self.queue.registry())
+    }
+
+    fn secure(&mut self, stream: &mut TcpConnection, is_http: bool, received: &[u8]) -> io::Result<()> {
+        let acceptor = self.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        stream.secure(acceptor.accept(is_http, received)?);
+        Ok(())
     }
 
     fn close_listeners(&mut self) {

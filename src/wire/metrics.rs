@@ -45,6 +45,8 @@ impl Text {
         self.one("connections_turned_away_total", "Connections turned away: there were too many.", c.turned_away);
         let help = "Connections closed at listeners for proxies: not from a proxy, or without a valid header.";
         self.one("connections_unidentified_total", help, c.unidentified);
+        let help = "Connections closed because the TLS handshake failed.";
+        self.one("tls_handshakes_failed_total", help, c.handshakes_failed);
         let help = "Times accepting rested for want of descriptors or memory.";
         self.one("accept_exhausted_total", help, c.accept_exhausted);
         let reasons = CloseReason::ALL.into_iter().map(CloseReason::word).zip(c.closed);

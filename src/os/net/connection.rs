@@ -1,6 +1,6 @@
 //! One TCP connection. Never decides what is sent.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
@@ -12,10 +12,11 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
 
 use super::send_mode::{BulkSenders, SendMode};
+use super::tls::TlsSession;
 use crate::buffer::SLICES_MAX;
 use crate::ids::ConnId;
 use crate::os::sys;
-use crate::platform::Stream;
+use crate::platform::{Handshake, Stream};
 
 /// Bytes the kernel takes ahead for a connection in bulk mode: as many as it has space for by default. With half of
 /// that, 64 fast readers cost a tenth more.
@@ -101,20 +102,66 @@ impl TcpConnection {
         (self.id != UNREGISTERED).then_some(self.id)
     }
 
+    /// From here on everything passes through this session.
+    pub(crate) fn secure(&mut self, session: TlsSession) {
+        self.mode = SendMode::Tls(Box::new(session));
+    }
+
+    /// The session of an encrypted connection, and its socket.
+    fn tls(&mut self, more: bool) -> Option<(&mut TlsSession, RawSocket<'_>)> {
+        match &mut self.mode {
+            SendMode::Tls(session) => Some((session, RawSocket { stream: &self.stream, more })),
+            _ => None,
+        }
+    }
+
     /// For `sendfile`.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
 }
 
+/// The socket below a session.
+struct RawSocket<'a> {
+    stream: &'a TcpStream,
+    more: bool,
+}
+
+impl Read for RawSocket<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        // Not through the C library, where a call that may wait looks twice whether its thread is to end.
+        let (_, n) = rustix::net::recv(self.stream, buf, RecvFlags::empty())?;
+        Ok(n)
+    }
+}
+
+impl Write for RawSocket<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        Ok(rustix::net::send(self.stream, buf, send_flags(self.more))?)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let flags = send_flags(self.more);
+        Ok(rustix::net::sendmsg(self.stream, bufs, &mut SendAncillaryBuffer::default(), flags)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Stream for TcpConnection {
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        // Not through the C library, where a call that may wait looks twice whether its thread is to end.
-        let (_, n) = rustix::net::recv(&self.stream, buf, RecvFlags::empty())?;
-        Ok(n)
+        if let Some((session, mut socket)) = self.tls(false) {
+            return session.recv(&mut socket, buf);
+        }
+        RawSocket { stream: &self.stream, more: false }.read(buf)
     }
 
     fn send(&mut self, bufs: &[&[u8]], more: bool) -> io::Result<usize> {
+        if let Some((session, mut socket)) = self.tls(more) {
+            return session.send(&mut socket, bufs);
+        }
         // Before the head of the next file the mode may stay.
         if !more {
             self.leave_bulk_mode();
@@ -144,11 +191,40 @@ impl Stream for TcpConnection {
     }
 
     fn unacknowledged(&self) -> io::Result<usize> {
-        sys::unacknowledged(self.stream.as_fd())
+        let in_kernel = sys::unacknowledged(self.stream.as_fd())?;
+        let is_held = matches!(&self.mode, SendMode::Tls(session) if session.holds_output());
+        Ok(in_kernel + usize::from(is_held))
     }
 
     fn reset_on_drop(&mut self) {
         let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+
+    fn handshake(&mut self, may_use_key: bool) -> io::Result<Handshake> {
+        match self.tls(false) {
+            Some((session, mut socket)) => session.handshake(&mut socket, may_use_key),
+            None => Ok(Handshake::Done),
+        }
+    }
+
+    fn holds_input(&self) -> bool {
+        matches!(&self.mode, SendMode::Tls(session) if session.holds_input())
+    }
+
+    fn is_full(&self) -> bool {
+        matches!(&self.mode, SendMode::Tls(session) if session.is_full())
+    }
+
+    fn takes_files(&self) -> bool {
+        !matches!(self.mode, SendMode::Tls(_))
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.tls(false).map_or(Ok(()), |(session, mut socket)| session.finish(&mut socket))
+    }
+
+    fn peer_certificate(&self) -> Option<[u8; 32]> {
+        if let SendMode::Tls(session) = &self.mode { session.peer_certificate() } else { None }
     }
 }
 

@@ -7,6 +7,8 @@ mod send_mode;
 mod slow_readers;
 #[cfg(all(test, target_os = "linux"))]
 mod testing;
+#[cfg_attr(not(feature = "tls"), path = "tls/absent.rs")]
+pub mod tls;
 
 pub use address::resolve;
 pub use connection::TcpConnection;

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
+use super::tls::TlsSession;
 use crate::config::Limits;
 
 /// Connections in bulk mode at once; so what they may pin in the kernel is bounded too.
@@ -19,7 +20,11 @@ pub(super) enum SendMode {
     Slow(#[expect(dead_code, reason = "held to be counted")] Arc<SlowReader>),
     /// The reader is slow, and nothing is to be sent to it: `slow_readers` need not watch it.
     SlowIdle(Weak<SlowReader>),
+    /// Encrypted, for as long as the connection lasts.
+    Tls(Box<TlsSession>),
 }
+
+const _: () = assert!(size_of::<SendMode>() <= 16, "TLS costs plain connections nothing");
 
 /// Bulk mode: a few connections that send a large file straight from the page cache may have more bytes in the
 /// kernel than `Limits::unsent_bytes_max`, and only full packets leave until `TcpConnection::push`: without that,

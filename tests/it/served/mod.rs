@@ -6,10 +6,12 @@ mod front;
 mod names;
 mod order;
 
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use filewharf::config::Limits;
 use filewharf::object::Durability;
+use filewharf::os::net::tls::make_self_signed;
 use filewharf::server::Builder;
 
 use support::client::{Running, limits};
@@ -49,6 +51,23 @@ static TORTURE: LazyLock<Setting> =
 static PORTABLE_TORTURE: LazyLock<Setting> =
     LazyLock::new(|| Setting { shape: |builder| builder.portable(true).limits(torture()), largest: 5000, names: 30 });
 
+/// Encrypted.
+static TLS: LazyLock<Setting> =
+    LazyLock::new(|| Setting { shape: |builder| encrypted(builder), largest: 20 << 20, names: 2500 });
+
+static TLS_UNDER_TORTURE: LazyLock<Setting> =
+    LazyLock::new(|| Setting { shape: |builder| encrypted(builder).limits(torture()), largest: 5000, names: 30 });
+
+/// With a certificate that is made once and used by all servers of these tests.
+pub fn encrypted(builder: Builder) -> Builder {
+    static DIR: LazyLock<PathBuf> = LazyLock::new(|| {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("identity");
+        make_self_signed(&dir, vec!["localhost".to_owned()]).expect("a certificate");
+        dir
+    });
+    builder.tls_self_signed(&*DIR).listen_at("auto@127.0.0.1:0?tls".parse().expect("an address"))
+}
+
 fn torture() -> Limits {
     limits().with(|l| {
         l.slots = 1;
@@ -80,6 +99,8 @@ macro_rules! in_every_setting {
         crate::served::in_every_setting!(@ not_durable NOT_DURABLE $($test)+);
         crate::served::in_every_setting!(@ under_torture TORTURE $($test)+);
         crate::served::in_every_setting!(@ portable_under_torture PORTABLE_TORTURE $($test)+);
+        crate::served::in_every_setting!(@ encrypted TLS $($test)+);
+        crate::served::in_every_setting!(@ encrypted_under_torture TLS_UNDER_TORTURE $($test)+);
     };
     (@ $module:ident $setting:ident $($test:ident)+) => {
         mod $module {

@@ -18,6 +18,8 @@ use filewharf::server::{Builder, Handle};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+use crate::tls;
+
 /// How long a test waits for anything before it fails. Never reached by a server that works, also where
 /// a sync takes seconds: a file in a new directory of fifty levels waits for fifty of them.
 pub const PATIENCE: Duration = Duration::from_secs(300);
@@ -277,6 +279,9 @@ impl Running {
     }
 
     pub fn client(&self) -> Client {
+        if self.handle.encrypted()[0] {
+            return Client::over(tls::tunnel(self.address(), &tls::config()));
+        }
         Client::connect(self.address())
     }
 

@@ -11,6 +11,7 @@
 //! | `figures`, `table` | measured values, and the tables they are printed in |
 //! | `peers` | other servers, for comparison |
 //! | `process` | a process seen from outside |
+//! | `tls` | clients with TLS: the configuration, and a tunnel for those that know only sockets |
 //! | `targets` | the bodies of the fuzz targets |
 
 pub mod client;
@@ -25,6 +26,7 @@ pub mod rig;
 pub mod server;
 pub mod table;
 pub mod targets;
+pub mod tls;
 
 pub use codec::{Task, Wire};
 pub use content::Content;

@@ -219,7 +219,7 @@ impl Rig {
     pub fn behind(proxies: &str, listening: Listening, limits: Limits, access: Access) -> Self {
         let world = Rc::new(RefCell::new(Still::new(Mode::PLAIN)));
         let proxies = Some(proxies.parse().expect("networks"));
-        let setup = Setup { limits, access, listeners: vec![ListenerSetup { listening, proxies }] };
+        let setup = Setup { limits, access, listeners: vec![ListenerSetup { listening, proxies, is_tls: false }] };
         Self { reactor: Reactor::new(MemPlatform::new(&world), setup), world }
     }
 

@@ -1,0 +1,81 @@
+//! What stands for TLS in a build without it: an acceptor that cannot be had, so that no session ever begins.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io::{self, Read, Write};
+
+use crate::config::TlsFiles;
+use crate::platform::Handshake;
+
+/// No session begins, so none holds anything.
+pub const AHEAD_BYTES_MAX: usize = 0;
+
+/// TLS is not part of this build.
+#[derive(Debug)]
+pub struct IdentityError;
+
+impl fmt::Display for IdentityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this build of filewharf has no TLS (the feature \"tls\")")
+    }
+}
+
+impl std::error::Error for IdentityError {}
+
+#[derive(Debug)]
+pub struct Acceptor(Infallible);
+
+impl Acceptor {
+    pub fn open(_files: TlsFiles) -> Result<Self, IdentityError> {
+        Err(IdentityError)
+    }
+
+    pub fn reload(&self) -> Result<(), IdentityError> {
+        match self.0 {}
+    }
+
+    pub fn accept(&self, _is_http: bool, _received: &[u8]) -> io::Result<TlsSession> {
+        match self.0 {}
+    }
+}
+
+pub fn make_self_signed(_dir: &std::path::Path, _names: Vec<String>) -> Result<String, IdentityError> {
+    Err(IdentityError)
+}
+
+#[derive(Debug)]
+pub struct TlsSession(Infallible);
+
+impl TlsSession {
+    pub fn handshake(&mut self, _socket: &mut (impl Read + Write), _may_use_key: bool) -> io::Result<Handshake> {
+        match self.0 {}
+    }
+
+    pub fn recv(&mut self, _socket: &mut (impl Read + Write), _buf: &mut [u8]) -> io::Result<usize> {
+        match self.0 {}
+    }
+
+    pub const fn holds_input(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub fn send(&mut self, _socket: &mut (impl Read + Write), _bufs: &[&[u8]]) -> io::Result<usize> {
+        match self.0 {}
+    }
+
+    pub const fn is_full(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub const fn holds_output(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub fn finish(&mut self, _socket: &mut (impl Read + Write)) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    pub const fn peer_certificate(&self) -> Option<[u8; 32]> {
+        match self.0 {}
+    }
+}

@@ -1,0 +1,147 @@
+//! The certificate, its key and the authorities of clients: read from PEM files and checked, or made at the first
+//! start. Every error names the file. Never holds a key longer than it takes to make the configuration.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+use sha2::{Digest as _, Sha256};
+
+use crate::config::TlsFiles;
+
+#[cfg(feature = "tls-aws-lc-rs")]
+use rustls::crypto::aws_lc_rs as provider;
+#[cfg(not(feature = "tls-aws-lc-rs"))]
+use rustls::crypto::ring as provider;
+
+/// The names of the files in the directory of `--tls-self-signed`.
+const CERTIFICATE_NAME: &str = "cert.pem";
+const KEY_NAME: &str = "key.pem";
+/// Tickets that a client gets with each handshake of TLS 1.3: browsers and curl use one connection after another.
+const TICKETS: usize = 2;
+
+/// Why a server cannot speak TLS.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// A file cannot be read or written.
+    File(PathBuf, io::Error),
+    /// A file has not what it should have.
+    Content(PathBuf, String),
+    /// Neither of the files is given.
+    Missing(&'static str),
+    /// The cryptography fails.
+    Cryptography(String),
+}
+
+impl fmt::Display for IdentityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Content(path, what) => write!(f, "{}: {what}", path.display()),
+            Self::Missing(flag) => write!(f, "a listener speaks TLS, and {flag} is not given"),
+            Self::Cryptography(error) => write!(f, "cannot set up TLS: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for IdentityError {}
+
+fn failed(error: impl fmt::Display) -> IdentityError {
+    IdentityError::Cryptography(error.to_string())
+}
+
+fn content(path: &Path, error: impl fmt::Display) -> IdentityError {
+    IdentityError::Content(path.to_owned(), error.to_string())
+}
+
+/// Reads what the files have into a configuration.
+pub(super) fn read(files: &TlsFiles) -> Result<ServerConfig, IdentityError> {
+    let in_dir = |name| files.self_signed.as_ref().map(|dir| dir.join(name));
+    let certificate = files.certificate.clone().or_else(|| in_dir(CERTIFICATE_NAME));
+    let certificate = certificate.ok_or(IdentityError::Missing("--tls-cert"))?;
+    let key = files.key.clone().or_else(|| in_dir(KEY_NAME)).ok_or(IdentityError::Missing("--tls-key"))?;
+    let chain = certificates(&certificate)?;
+    let secret = private_key(&key)?;
+    let cryptography = Arc::new(provider::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&cryptography));
+    let builder = builder.with_safe_default_protocol_versions().map_err(failed)?;
+    let builder = match &files.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            for authority in certificates(path)? {
+                roots.add(authority).map_err(|error| content(path, error))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), cryptography);
+            let verifier = verifier.allow_unauthenticated().build();
+            builder.with_client_cert_verifier(verifier.map_err(|error| content(path, error))?)
+        }
+    };
+    let mut config = builder.with_single_cert(chain, secret).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => content(&key, format_args!("not the key of {}", certificate.display())),
+        error => content(&certificate, error),
+    })?;
+    // What is resumed is in the hands of the clients: it costs no memory here.
+    config.ticketer = provider::Ticketer::new().map_err(failed)?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = TICKETS;
+    Ok(config)
+}
+
+#[allow(clippy::disallowed_methods, reason = "no peer names this file")]
+fn contents(path: &Path) -> Result<Vec<u8>, IdentityError> {
+    fs::read(path).map_err(|error| IdentityError::File(path.to_owned(), error))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let pem = contents(path)?;
+    let all = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let all = all.map_err(|error| content(path, error))?;
+    if all.is_empty() {
+        return Err(content(path, "there is no certificate in it (PEM)"));
+    }
+    Ok(all)
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
+    PrivateKeyDer::from_pem_slice(&contents(path)?).map_err(|error| match error {
+        pem::Error::NoItemsFound => content(path, "there is no private key in it that is not encrypted (PEM)"),
+        error => content(path, error),
+    })
+}
+
+/// Makes a key and a certificate that it signs itself in `dir`, unless they are there. Returns the SHA-256 of the
+/// certificate, in hexadecimal digits.
+pub fn make_self_signed(dir: &Path, names: Vec<String>) -> Result<String, IdentityError> {
+    let (certificate, key) = (dir.join(CERTIFICATE_NAME), dir.join(KEY_NAME));
+    if !certificate.exists() {
+        let made = rcgen::generate_simple_self_signed(names).map_err(failed)?;
+        fs::create_dir_all(dir).map_err(|error| IdentityError::File(dir.to_owned(), error))?;
+        // The certificate last: a start that was cut off between them makes both again.
+        write(&key, made.signing_key.serialize_pem().as_bytes(), 0o600)?;
+        write(&certificate, made.cert.pem().as_bytes(), 0o644)?;
+    }
+    let first = certificates(&certificate)?.swap_remove(0);
+    Ok(Sha256::digest(&first).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Writes a file whole or not at all.
+fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), IdentityError> {
+    let part = path.with_extension("pem.part");
+    let all = || {
+        let _ = fs::remove_file(&part);
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&part)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&part, path)
+    };
+    all().map_err(|error| IdentityError::File(path.to_owned(), error))
+}

@@ -1,0 +1,65 @@
+//! TLS: what a server shows its clients, and the session of one connection. Plain connections never come here.
+
+mod identity;
+mod session;
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::ServerConfig;
+
+use crate::config::TlsFiles;
+
+pub use identity::{IdentityError, make_self_signed};
+pub use session::{AHEAD_BYTES_MAX, TlsSession};
+
+/// What every session of a server begins with. A reload replaces it for new connections.
+pub struct Acceptor {
+    files: TlsFiles,
+    /// Locked for the clone of an `Arc`.
+    configs: Mutex<Configs>,
+}
+
+/// With ALPN for HTTP, and without.
+struct Configs {
+    http: Arc<ServerConfig>,
+    other: Arc<ServerConfig>,
+}
+
+impl Acceptor {
+    /// Reads the files.
+    pub fn open(files: TlsFiles) -> Result<Self, IdentityError> {
+        let configs = Mutex::new(Configs::read(&files)?);
+        Ok(Self { files, configs })
+    }
+
+    /// Reads the files again. On an error everything stays as it was. Blocks on the disk: for another thread than
+    /// that of the loop.
+    pub fn reload(&self) -> Result<(), IdentityError> {
+        let configs = Configs::read(&self.files)?;
+        *self.configs.lock().unwrap_or_else(PoisonError::into_inner) = configs;
+        Ok(())
+    }
+
+    /// Begins a session. `received`: what has been read of the client already.
+    pub fn accept(&self, is_http: bool, received: &[u8]) -> io::Result<TlsSession> {
+        let configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = if is_http { &configs.http } else { &configs.other };
+        TlsSession::new(Arc::clone(config), received)
+    }
+}
+
+impl Configs {
+    fn read(files: &TlsFiles) -> Result<Self, IdentityError> {
+        let other = identity::read(files)?;
+        let mut http = other.clone();
+        http.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { http: Arc::new(http), other: Arc::new(other) })
+    }
+}
+
+impl std::fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Acceptor").field("files", &self.files).finish_non_exhaustive()
+    }
+}

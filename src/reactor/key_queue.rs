@@ -1,0 +1,89 @@
+//! The queue of handshakes that are about to use the private key: one may in a turn, and while something is
+//! transferred all of them together for no more than a fifth of the time, which is what a flood of handshakes costs
+//! transfers. Nothing is lost where nothing is transferred. Never reads a clock.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::ids::ConnId;
+
+/// Transfers go on for so many times as long as a use of the private key took, before the next one.
+const TRANSFER_SHARE: u32 = 4;
+
+#[derive(Debug, Default)]
+pub(super) struct KeyQueue {
+    /// Some may have ended meanwhile.
+    waiting: VecDeque<ConnId>,
+    /// The key is not used before, unless nothing was transferred in a turn.
+    not_before: Option<Instant>,
+    /// Bytes that all connections had transferred when a turn last asked.
+    transferred: u64,
+}
+
+impl KeyQueue {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Appends a handshake. Where `most` wait, those that have ended are removed first.
+    pub(super) fn join(&mut self, id: ConnId, most: usize, mut is_open: impl FnMut(ConnId) -> bool) {
+        if self.waiting.len() >= most {
+            self.waiting.retain(|id| is_open(*id));
+        }
+        self.waiting.push_back(id);
+    }
+
+    /// Asked once in a turn: true if one handshake may use the key now. `transferred`: bytes that all connections have
+    /// transferred since the start.
+    pub(super) fn may_use_key(&mut self, now: Instant, transferred: u64) -> bool {
+        let is_transferring = std::mem::replace(&mut self.transferred, transferred) != transferred;
+        !is_transferring || self.not_before.is_none_or(|at| at <= now)
+    }
+
+    pub(super) fn pop(&mut self) -> Option<ConnId> {
+        self.waiting.pop_front()
+    }
+
+    /// The key was used, which took so long and ended now.
+    pub(super) fn used_key(&mut self, took: Duration, now: Instant) {
+        self.not_before = Some(now + TRANSFER_SHARE * took);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: ConnId = ConnId::new(1, 1);
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
+    fn while_something_is_transferred_the_key_is_used_for_a_fifth_of_the_time() {
+        let (mut queue, mut now, mut used) = (KeyQueue::default(), Instant::now(), 0);
+        for turn in 1..=1000 {
+            now += Duration::from_micros(100);
+            if queue.may_use_key(now, turn) {
+                now += Duration::from_micros(200);
+                queue.used_key(Duration::from_micros(200), now);
+                used += 1;
+            }
+        }
+        assert_eq!(used, 125, "200 of every 1000 microseconds, and 100 until the next turn");
+        for _ in 0..3 {
+            assert!(queue.may_use_key(now, 1000), "nothing is transferred");
+            queue.used_key(Duration::from_micros(200), now);
+        }
+        assert!(!queue.may_use_key(now, 1001));
+    }
+
+    #[test]
+    fn those_that_wait_are_no_more_than_may_be_open() {
+        let mut queue = KeyQueue::default();
+        for _ in 0..1000 {
+            queue.join(ID, 8, |_| false);
+            assert!(queue.waiting.len() <= 8);
+        }
+        assert_eq!(queue.pop(), Some(ID));
+        assert!(!queue.is_empty());
+    }
+}

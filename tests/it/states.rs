@@ -150,6 +150,7 @@ fn every_wait_for_the_peer_has_its_deadline() {
     }
 }
 
+// covers: H3 R6
 #[test]
 fn a_trickle_pushes_no_deadline_back() {
     for mode in modes() {

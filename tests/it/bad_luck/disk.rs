@@ -8,29 +8,6 @@ use filewharf::error::CloseReason;
 
 use support::client::{Running, assert_same, content, visible, wait_until};
 
-// covers: K10 L5
-#[test]
-fn a_served_directory_that_is_removed_gives_errors_and_the_server_lives() {
-    let outer = tempfile::tempdir().expect("a temporary folder");
-    let root = outer.path().join("served");
-    let server = Running::on(&root, |builder| builder);
-    let mut client = server.client();
-    client.put("/file", b"content");
-    fs::remove_dir_all(&root).expect("the folder goes");
-    client.expect("GET /file", "ERR 404 ");
-    for size in [3, 100_000] {
-        let line = client.try_put("/file", &content(1, size));
-        assert!(line.starts_with("ERR "), "{line}");
-    }
-    client.expect("MKDIR /a/", "ERR ");
-    client.expect("DELETE /file", "ERR ");
-    let listed = client.ask("LIST /");
-    assert!(listed == "OK 0" || listed.starts_with("ERR "), "{listed}");
-    client.expect("PING", "OK 0");
-    drop(client);
-    server.wait_until_quiet();
-}
-
 /// The directory that was opened at the start is the one that is served, wherever it is.
 // covers: L5
 #[test]
@@ -56,27 +33,6 @@ fn a_served_directory_that_is_moved_goes_on_and_what_takes_its_place_is_left_alo
         assert_eq!(visible(&root), ["stranger"]);
         assert!(!root.join(".filewharf").exists());
     }
-}
-
-// covers: F18
-#[test]
-fn a_staging_directory_that_is_removed_is_made_again() {
-    let server = Running::start();
-    let mut client = server.client();
-    client.put("/file", b"content");
-    fs::remove_dir_all(server.path(".filewharf")).expect("the folder goes");
-    for size in [3, 100_000] {
-        let bytes = content(1, size);
-        let line = client.try_put("/file", &bytes);
-        if line.starts_with("OK ") {
-            assert_same(&client.get("/file"), &bytes, "after the staging folder went");
-        } else {
-            assert!(line.starts_with("ERR 5"), "{line}");
-        }
-    }
-    client.put("/file", b"content");
-    drop(client);
-    server.assert_serves();
 }
 
 // covers: F18
@@ -184,20 +140,6 @@ fn what_may_not_be_read_or_written_is_refused() {
     drop(client);
     server.assert_serves();
     server.wait_until_quiet();
-}
-
-#[test]
-fn aborted_uploads_leave_staging_empty() {
-    let server = Running::start();
-    for round in 0..20_usize {
-        let mut client = server.client();
-        client.send("PUT 1000000 /file\n");
-        client.send(content(1, round * 10_000));
-        if round % 2 == 0 { client.reset() } else { drop(client) }
-    }
-    server.assert_serves();
-    server.wait_until_quiet();
-    assert_eq!(visible(&server.path("")), Vec::<String>::new());
 }
 
 #[test]

@@ -203,21 +203,3 @@ fn what_is_no_regular_file_is_not_served() {
         server.wait_until_quiet();
     }
 }
-
-#[test]
-fn links_that_stay_inside_are_followed_only_where_that_was_chosen() {
-    let server = Running::with(|builder| builder.links_inside(true).shared(true));
-    let outside = outside();
-    let mut client = server.client();
-    client.put("/folder/file", b"inside");
-    symlink("folder/file", server.path("link")).expect("a link");
-    symlink(outside.path().join("secret"), server.path("leaf")).expect("a link");
-    let inside = client.ask("GET /link");
-    assert!(inside.starts_with("OK 6 ") || inside.starts_with("ERR 4"), "{inside}");
-    if inside.starts_with("OK ") {
-        assert_eq!(client.bytes(6), b"inside");
-    }
-    client.expect("GET /leaf", "ERR 4");
-    let strict = Running::on(&server.path(""), |builder| builder.shared(true));
-    strict.client().expect("GET /link", "ERR 4");
-}

@@ -218,12 +218,17 @@ mod tests {
     fn chunk_lengths_and_trailers_are_strict() {
         assert_eq!(chunk_len(b"1aF"), Ok(0x1af));
         assert_eq!(chunk_len(b"ffffffffffffffff"), Ok(u64::MAX));
-        for bad in [&b""[..], b"0x1", b"-1", b" 1", b"1;x", b"00000000000000001"] {
+        for bad in [&b""[..], b"0x1", b"-1", b"+1", b" 1", b"1 ", b"g", b"1;x", b"1;a=b", b"00000000000000001"] {
             assert!(chunk_len(bad).is_err(), "{bad:?}");
         }
-        let digest = [7; 32];
-        assert_eq!(trailer(format!("sha256={}", hex(&digest)).as_bytes()), Ok(digest));
-        assert!(trailer(b"sha256=00").is_err());
+        let digest = hex(&[7; 32]);
+        assert_eq!(trailer(format!("sha256={digest}").as_bytes()), Ok([7; 32]));
+        for bad in ["", "sha256=", "sha256=00", "sha1=abc", "\u{e9}", &digest] {
+            assert!(trailer(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+        for bad in ["", "x", &digest[1..], &format!("{digest}0"), &digest.replace('7', "g")] {
+            assert_eq!(sha256(bad), None, "{bad:?}");
+        }
     }
 
     proptest! {

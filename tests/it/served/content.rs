@@ -12,7 +12,6 @@ in_every_setting!(
     trailers_are_right_both_ways,
     a_wrong_trailer_stores_nothing,
     ranges_are_cut_out_of_the_file,
-    a_version_can_be_asked_for,
     the_modification_time_is_kept,
     a_thousand_requests_may_be_pipelined,
     a_half_closed_client_gets_every_answer,
@@ -156,25 +155,6 @@ fn ranges_are_cut_out_of_the_file(setting: &Setting) {
     client.put("/empty", b"");
     client.expect("GET range=0- /empty", "ERR 416 ");
     client.expect("PING", "OK 0");
-}
-
-fn a_version_can_be_asked_for(setting: &Setting) {
-    let server = setting.start();
-    let mut client = server.client();
-    let first = client.put("/file", b"first");
-    client.expect("GET if=00 /file", "ERR 412 ");
-    assert_eq!(client.fetch(&format!("GET if={first} /file")).1, b"first");
-    assert!(client.try_put(&format!("if={first} /file"), b"second").starts_with("OK "));
-    assert!(client.try_put(&format!("if={first} /file"), b"third").starts_with("ERR 412 "));
-    assert!(client.try_put("if=absent /file", b"third").starts_with("ERR 412 "));
-    assert!(client.try_put("if=absent /new", b"new").starts_with("OK "));
-    client.expect(&format!("GET if={first} /file"), "ERR 412 ");
-    assert_eq!(client.get("/file"), b"second");
-    let large = content(4, setting.largest.min(100_000));
-    assert!(client.try_put("if=absent /file", &large).starts_with("ERR 412 "));
-    assert_eq!(client.get("/file"), b"second");
-    client.expect(&format!("DELETE if={first} /file"), "ERR 412 ");
-    client.expect("DELETE /file", "OK 0");
 }
 
 fn the_modification_time_is_kept(setting: &Setting) {

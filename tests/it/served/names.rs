@@ -12,7 +12,6 @@ in_every_setting!(
     names_are_moved_with_what_they_hold,
     names_may_hold_anything_but_control_bytes,
     names_that_only_look_the_same_are_different,
-    what_is_missing_is_said_to_be_missing,
 );
 
 /// The escaping of an option's value.
@@ -164,15 +163,4 @@ fn names_that_only_look_the_same_are_different(setting: &Setting) {
     for name in ["B", "b"] {
         assert!(client.try_put(&format!("if=absent /{name}"), b"x").starts_with("OK 0 "), "{name}");
     }
-}
-
-fn what_is_missing_is_said_to_be_missing(setting: &Setting) {
-    let server = setting.start();
-    let mut client = server.client();
-    for request in ["GET /none", "STAT /none", "LIST /none/", "DELETE /none", "RENAME /none\t/x", "GET /no/ne"] {
-        client.expect(request, "ERR 404 ");
-    }
-    drop(client);
-    server.wait_until_quiet();
-    assert_eq!(server.counters().failed, 6);
 }

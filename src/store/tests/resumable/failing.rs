@@ -260,3 +260,33 @@ fn bytes_of_a_store_that_did_not_sync_are_synced_before_one_that_does_tells_of_t
     change_slot(&watched.bench, ID, |slot| slot.owner.boot = [9; 16]);
     assert_eq!(watched.bench.offset(ID), 300, "also when the machine has started anew");
 }
+
+#[test]
+fn the_parts_of_a_join_stay_until_the_name_of_the_whole_is_durable() {
+    let config = StoreConfig::default();
+    let mut watched = Watched::new(&config);
+    let partial = |id| {
+        let put = put("d/f", Some(3), Precondition::None);
+        UploadRef::New(Box::new(NewUpload { id: Some(id), put, metadata: "".into(), role: Role::Partial }))
+    };
+    let parts = [UploadId([1; 16]), UploadId([2; 16])];
+    for id in parts {
+        let (_, file, _) = watched.bench.open_upload(partial(id)).unwrap();
+        let file = file.unwrap();
+        watched.bench.store.write_now(file, 0, b"abc").unwrap();
+        watched.bench.end_part(file, PartEnd::Save { offset: 3, digest: None }).unwrap();
+    }
+    let put = put("d/f", None, Precondition::None);
+    let role = Role::Final(parts.into());
+    let whole = UploadRef::New(Box::new(NewUpload { id: None, put, metadata: "".into(), role }));
+    let (_, file, _) = watched.bench.open_upload(whole).unwrap();
+    let file = file.unwrap();
+    watched.bench.run(Op::Join { file, offset: 0, digest: None }).unwrap();
+    watched.fail(OTHER, Errno::IO);
+    let (key, precondition, prepend) = (key("d/f"), Precondition::None, Box::default());
+    let op = Op::Commit { file, key, len: 6, prepend, mtime: None, digest: None, precondition };
+    assert!(watched.bench.run(op).is_err(), "the name may be lost in a power cut");
+    for id in parts {
+        assert_eq!(watched.bench.offset(id), 3);
+    }
+}

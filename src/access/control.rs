@@ -87,6 +87,11 @@ impl Access {
         }
     }
 
+    /// Who a trusted proxy says is logged in there; `None` if the access file does not permit that.
+    pub fn named_by_proxy(&self, name: &str, now_s: u64) -> Option<Caller> {
+        self.rules()?.named_by_proxy(name, now_s)
+    }
+
     /// True if a caller that was proved before may still begin a request.
     pub fn is_current(&self, caller: &Caller, now_s: u64) -> bool {
         match &self.mode {

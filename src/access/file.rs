@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! user  NAME  $argon2id$…          expires=2027-01-31      # a name that a password proves
+//! user  NAME  proxy                expires=2027-01-31      # … a trusted proxy, which has asked for one
 //! token NAME  sha256:HEX           expires=2027-01-31      # … a token, of which this is the SHA-256
 //! cert  NAME  sha256:HEX           expires=2027-01-31      # … a client certificate
 //! key   ID    base64:…                                     # signs links
@@ -87,12 +88,13 @@ type Reason = String;
 impl Reading {
     fn entry(&mut self, words: &[&str], line: usize) -> Result<(), Reason> {
         match *words {
+            ["user", name, "proxy", ref options @ ..] => self.proxied(name, options),
             ["user", name, hash, ref options @ ..] => self.user(name, hash, options),
             ["token", name, hash, ref options @ ..] => self.credential(name, Proof::Token(digest(hash)?), options),
             ["cert", name, hash, ref options @ ..] => self.credential(name, Proof::Certificate(digest(hash)?), options),
             ["key", id, secret] => self.key(id, secret),
             ["allow", name, rights, prefix, ref options @ ..] => self.allow(name, rights, prefix, options, line),
-            ["user", ..] => Err("write: user NAME HASH [expires=DAY]".to_owned()),
+            ["user", ..] => Err("write: user NAME HASH [expires=DAY], or user NAME proxy [expires=DAY]".to_owned()),
             ["token" | "cert", ..] => Err(format!("write: {} NAME sha256:HEX [expires=DAY]", words[0])),
             ["key", ..] => Err("write: key ID base64:SECRET".to_owned()),
             ["allow", ..] => Err("write: allow NAME RIGHTS /PREFIX/ [max-size=BYTES] [from=NETWORK,…]".to_owned()),
@@ -114,21 +116,20 @@ impl Reading {
         Ok(())
     }
 
-    fn credential(&mut self, name: &str, proof: Proof, options: &[&str]) -> Result<(), Reason> {
-        check_name(name)?;
-        let mut expires_s = None;
-        for option in options {
-            match option.split_once('=') {
-                Some(("expires", _)) if expires_s.is_some() => return Err("expires= is given twice".to_owned()),
-                Some(("expires", day)) => {
-                    expires_s = Some(Utc::parse_day(day).ok_or("expires= takes a day such as 2027-01-31")?);
-                }
-                _ => return Err(format!("{option:?} is no option here, only expires=")),
-            }
-        }
+    fn proxied(&mut self, name: &str, options: &[&str]) -> Result<(), Reason> {
+        let credential = credential(name, Proof::Proxy, options)?;
         let credentials = &mut self.rules.credentials;
-        let caller = Identity::Named { name: name.into(), proof }.into();
-        if credentials.proofs.insert(proof, Credential { caller, expires_s }).is_some() {
+        if credentials.proxied.insert(name.into(), credential).is_some() {
+            return Err(format!("{name} may be named by a proxy already"));
+        }
+        *credentials.names.entry(name.into()).or_default() += 1;
+        Ok(())
+    }
+
+    fn credential(&mut self, name: &str, proof: Proof, options: &[&str]) -> Result<(), Reason> {
+        let credential = credential(name, proof, options)?;
+        let credentials = &mut self.rules.credentials;
+        if credentials.proofs.insert(proof, credential).is_some() {
             return Err("another entry has the same hash".to_owned());
         }
         *credentials.names.entry(name.into()).or_default() += 1;
@@ -214,6 +215,21 @@ fn words(line: &str) -> Result<Vec<&str>, &'static str> {
         rest = tail.trim_start();
     }
     if key::has_control(&line.replace('\t', " ")) { Err("the line has control characters") } else { Ok(words) }
+}
+
+fn credential(name: &str, proof: Proof, options: &[&str]) -> Result<Credential, Reason> {
+    check_name(name)?;
+    let mut expires_s = None;
+    for option in options {
+        match option.split_once('=') {
+            Some(("expires", _)) if expires_s.is_some() => return Err("expires= is given twice".to_owned()),
+            Some(("expires", day)) => {
+                expires_s = Some(Utc::parse_day(day).ok_or("expires= takes a day such as 2027-01-31")?);
+            }
+            _ => return Err(format!("{option:?} is no option here, only expires=")),
+        }
+    }
+    Ok(Credential { caller: Identity::Named { name: name.into(), proof }.into(), expires_s })
 }
 
 fn check_name(name: &str) -> Result<(), Reason> {

@@ -50,6 +50,8 @@ pub(super) struct Credentials {
     /// nothing of it.
     pub proofs: HashMap<Proof, Credential>,
     pub users: HashMap<Box<str>, User>,
+    /// Names that a trusted proxy may give.
+    pub proxied: HashMap<Box<str>, Credential>,
     pub keys: HashMap<Box<str>, LinkKey>,
     /// How often each name is proved by an entry.
     pub names: HashMap<Box<str>, usize>,
@@ -205,12 +207,11 @@ impl Rules {
         credential.is_valid(now_s).then(|| credential.caller.clone())
     }
 
-    /// The user of this name that a trusted proxy has identified, if the file has the name.
-    pub fn named_by_proxy(&self, name: &str) -> Option<Caller> {
-        self.credentials
-            .names
-            .contains_key(name)
-            .then(|| Identity::Named { name: name.into(), proof: Proof::Proxy }.into())
+    /// The user of this name that a trusted proxy has identified, if the file permits that. A name that only a token,
+    /// a certificate or a password proves is another, though a user of the proxy may have the same.
+    pub fn named_by_proxy(&self, name: &str, now_s: u64) -> Option<Caller> {
+        let credential = self.credentials.proxied.get(name)?;
+        credential.is_valid(now_s).then(|| credential.caller.clone())
     }
 
     /// The user of this name, if it has a password.
@@ -235,7 +236,8 @@ impl Rules {
 
     /// A caller of this name, whatever would prove it. For questions about the rules.
     pub fn as_if(&self, name: &str) -> Option<Caller> {
-        self.named_by_proxy(name)
+        let is_known = self.credentials.names.contains_key(name);
+        is_known.then(|| Identity::Named { name: name.into(), proof: Proof::Proxy }.into())
     }
 
     /// True if a rule is for anybody.

@@ -73,6 +73,15 @@ impl Listening {
             _ => false,
         }
     }
+
+    /// True if such a proxy may also say which user is logged in there.
+    pub fn trusts_users(&self) -> bool {
+        match self {
+            Self::Auto(listener) => listener.http.trusts_users(),
+            Self::Http(listener) => listener.trusts_users(),
+            _ => false,
+        }
+    }
 }
 
 impl AnyProtocol {

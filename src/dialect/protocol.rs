@@ -96,6 +96,9 @@ pub struct Context<'a> {
 /// A peer that may say which clients its requests are from.
 pub struct TrustedProxy<'a> {
     pub address: IpAddr,
+    /// Who it says is logged in there, which a protocol sets for each request that it decodes; `None` if it says
+    /// nothing.
+    pub user: Option<Result<Caller, Failure>>,
     /// Wrong secrets of its clients.
     pub guesses: &'a mut Guesses,
     pub now: Instant,

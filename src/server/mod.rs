@@ -205,6 +205,11 @@ impl Builder {
             return Err(ServerError::Limit(LimitError::Memory));
         }
         let access = self.access_control()?;
+        if access.rules().is_none() && speaks.iter().any(Listening::trusts_users) {
+            let reason = "needs an access file, which has the users";
+            let option = "remote-user".to_owned();
+            return Err(ServerError::Option(OptionError::Invalid { option, reason }));
+        }
         if access.rules().is_some() {
             // Those in effect, those that replace them, and those before, which the loop is not to free.
             ceiling.shared = ceiling.shared.saturating_add(3 * RULES_BYTES_MAX);

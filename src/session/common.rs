@@ -224,7 +224,7 @@ impl Common {
         let (client, mut notes) = (self.client(), Vec::new());
         let caller = std::mem::take(&mut self.data.caller);
         let proxy = match self.is_from_proxy {
-            true => Some(TrustedProxy { address: self.peer.ip(), guesses: &mut *cx.guesses, now: cx.now }),
+            true => Some(TrustedProxy { address: self.peer.ip(), user: None, guesses: &mut *cx.guesses, now: cx.now }),
             false => None,
         };
         let mut context = Context {

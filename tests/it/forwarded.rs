@@ -364,3 +364,95 @@ fn a_rule_for_a_network_is_one_for_the_client_and_not_for_its_proxy() {
         assert_eq!([ask(&proxy, "", "near"), ask(&proxy, "", "own")], ["401", "200"]);
     }
 }
+
+/// The rules of these, and 127.0.0.1 may name users.
+fn with_users(options: &[(&str, &str)], users: &str) -> Rig {
+    let rules = format!("{users}allow anna rlcwd /home/anna/\nallow ben rlcwd /home/ben/\nallow @ r /pub/\n");
+    let access = Access::with_rules(Arc::new(file::parse(&rules).expect("good rules")), false);
+    let options: Vec<_> = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let listening = Listening::new(Kind::Auto, &options, 0).expect("good options");
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, Limits::default(), access);
+    ["home/anna/f", "home/ben/f", "pub/f"].into_iter().for_each(|name| rig.place(name, b"content"));
+    rig
+}
+
+const TRUST: (&str, &str) = ("trust", "127.0.0.1");
+const REMOTE_USER: (&str, &str) = ("remote-user", "");
+/// The token is `s3cret`.
+const USERS: &str = "user anna proxy\nuser ben proxy expires=2001-01-01\n\
+    token ci sha256:1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0\nallow ci r /home/\n";
+
+/// The statuses of GET of the files of anna, of ben, and of anybody.
+fn asks(rig: &mut Rig, peer: &Peer, fields: &str) -> [String; 3] {
+    ["home/anna", "home/ben", "pub"].map(|dir| {
+        let mut heard = peer.heard().len();
+        rig.send(peer, format!("GET /{dir}/f HTTP/1.1\r\nHost: x\r\n{fields}\r\n").as_bytes());
+        status(peer, &mut heard)
+    })
+}
+
+#[test]
+fn the_user_that_a_trusted_proxy_names_is_the_caller_of_that_request_only() {
+    let mut rig = with_users(&[TRUST, REMOTE_USER], USERS);
+    let proxy = rig.connect();
+    for _ in 0..3 {
+        for fields in ["Remote-User: anna\r\n", "Remote-User: anna\r\nX-Forwarded-For: 192.0.2.1\r\n"] {
+            assert_eq!(asks(&mut rig, &proxy, fields), ["200", "403", "200"]);
+            // What it passes on of the credentials it has checked is not ours to check.
+            let passed_on = format!("{fields}Authorization: Basic YW5uYTpwYXNz\r\n");
+            assert_eq!(asks(&mut rig, &proxy, &passed_on), ["200", "403", "200"]);
+        }
+        for nobody in ["", "Remote-User:\r\n", "Remote_User: anna\r\n"] {
+            assert_eq!(asks(&mut rig, &proxy, nobody), ["401", "401", "200"], "{nobody}");
+        }
+        // Expired, unknown, and one that only a token proves.
+        for name in ["ben", "carl", "ci", "@", "ANNA", "anna,ben", "\u{e4}"] {
+            let fields = format!("Remote-User: {name}\r\n");
+            assert_eq!(asks(&mut rig, &proxy, &fields), ["403", "403", "403"], "{name}");
+        }
+    }
+    // Many in one packet.
+    let get = |fields: &str| format!("GET /home/anna/f HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+    let all = [get("Remote-User: anna\r\n"), get(""), get("Remote-User: anna\r\n"), get("Remote-User: x\r\n")].concat();
+    let before = proxy.heard().len();
+    rig.send(&proxy, all.as_bytes());
+    let said = String::from_utf8_lossy(&proxy.heard()[before..]).into_owned();
+    let statuses: Vec<_> = said.split("HTTP/1.1 ").skip(1).map(|reply| reply[..3].to_owned()).collect();
+    assert_eq!(statuses, ["200", "401", "200", "403"]);
+    // An upload of anna, and one of nobody behind it.
+    let mut heard = proxy.heard().len();
+    rig.send(&proxy, &put("Remote-User: anna\r\n", "home/anna/new", 5));
+    rig.send(&proxy, b"hello");
+    assert_eq!(status(&proxy, &mut heard), "201");
+    rig.send(&proxy, &put("", "home/anna/new", 5));
+    rig.send(&proxy, b"wrong");
+    assert_eq!(status(&proxy, &mut heard), "401");
+    assert_eq!(rig.file("home/anna/new").as_deref(), Some(&b"hello"[..]));
+}
+
+#[test]
+fn a_user_is_never_believed_from_another_address_or_without_the_option() {
+    let mut believed = 0;
+    for (options, host) in [(&[TRUST, REMOTE_USER][..], 2), (&[TRUST], 1), (&[TRUST], 2), (&[], 1)] {
+        let mut rig = with_users(options, USERS);
+        let peer = rig.connect_from(host);
+        for fields in ["", "X-Forwarded-For: 127.0.0.1\r\n", "Forwarded: for=127.0.0.1\r\n"] {
+            let fields = format!("Remote-User: anna\r\n{fields}");
+            believed += usize::from(asks(&mut rig, &peer, &fields) != ["401", "401", "200"]);
+            let with_token = format!("{fields}Authorization: Bearer s3cret\r\n");
+            assert_eq!(asks(&mut rig, &peer, &with_token)[2], "200");
+        }
+        assert_eq!(asks(&mut rig, &peer, "Remote-User: a\r\nRemote-User: b\r\n"), ["401", "401", "200"]);
+    }
+    assert_eq!(believed, 0);
+}
+
+#[test]
+fn two_users_are_none() {
+    for fields in ["Remote-User: anna\r\nRemote-User: ben\r\n", "Remote-User:\r\nRemote-User: anna\r\n"] {
+        let mut rig = with_users(&[TRUST, REMOTE_USER], USERS);
+        let (proxy, mut heard) = (rig.connect(), 0);
+        rig.send(&proxy, format!("GET /home/anna/f HTTP/1.1\r\nHost: x\r\n{fields}\r\n").as_bytes());
+        assert_eq!((status(&proxy, &mut heard).as_str(), proxy.is_closed()), ("400", true));
+    }
+}

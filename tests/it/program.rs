@@ -372,6 +372,19 @@ fn an_invalid_secret_is_refused_and_a_readable_file_is_warned_about() {
 }
 
 #[test]
+fn users_that_a_proxy_names_need_a_trusted_proxy_and_an_access_file() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let root = dir.path().to_string_lossy().into_owned();
+    for (options, wanted) in [
+        ("remote-user", "remote-user: needs trust=NETWORK"),
+        ("trust=::1&remote-user", "remote-user: needs an access file"),
+    ] {
+        let out = run(&["serve", &root, "--listen", &format!("http@127.0.0.1:0?{options}")]);
+        assert!(out.status.code().is_some_and(|code| code != 0) && stderr(&out).contains(wanted), "{out:?}");
+    }
+}
+
+#[test]
 fn a_missing_secret_is_reported_with_its_flag() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let secret = dir.path().join("secret").to_string_lossy().into_owned();

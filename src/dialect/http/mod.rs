@@ -32,6 +32,7 @@ mod resumable;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use crate::access::Caller;
 use crate::command::Answer;
 use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Phase, Protocol};
 use crate::dialect::spec::{Dialect, OptionError, Options, Secret, Traits};
@@ -45,6 +46,8 @@ use request::{Exchange, Request};
 use response::ResponseMeta;
 pub use response::TURNED_AWAY;
 
+const UNKNOWN_USER: &str = "the access file has no such user";
+
 /// What the connections of one listener share.
 #[derive(Debug, Default)]
 pub struct Listener {
@@ -56,7 +59,7 @@ impl Dialect for Listener {
     type Protocol = Http;
 
     const TRAITS: Traits = Traits {
-        options: &["serve-html", "cors=ORIGIN", "allow-host=NAME", "trust=NETWORK,…"],
+        options: &["serve-html", "cors=ORIGIN", "allow-host=NAME", "trust=NETWORK,…", "remote-user"],
         client_speaks_first: true,
         secret: Secret::Required,
         kept_bytes_max: HeadCache::BYTES_MAX,
@@ -81,6 +84,11 @@ impl Listener {
     pub(super) fn trusts(&self, peer: IpAddr) -> bool {
         self.policy.trusts(peer)
     }
+
+    /// True if such a proxy may also say which user is logged in there.
+    pub(super) const fn trusts_users(&self) -> bool {
+        self.policy.trusts_users
+    }
 }
 
 /// One connection's side of the protocol.
@@ -100,12 +108,18 @@ impl Http {
         Self { listener, scanned: 0, is_last_request: false, exchange: None }
     }
 
-    /// Finds out for which client a trusted proxy sends this head.
+    /// Finds out for which client and user a trusted proxy sends this head.
     fn identify(&self, head: &[u8], context: &mut Context<'_>) -> Result<(), HeadError> {
-        if context.proxy.is_some()
-            && let Some(client) = forwarded::client(head, |address| self.listener.trusts(address))?
-        {
+        let Some(proxy) = &mut context.proxy else { return Ok(()) };
+        if let Some(client) = forwarded::client(head, |address| self.listener.trusts(address))? {
             context.client = client;
+        }
+        if self.listener.policy.trusts_users {
+            // What the connection proves is the proxy's.
+            context.caller = Caller::ANYBODY;
+            let user = forwarded::remote_user(head)?;
+            let known = user.map(|user| context.access.named_by_proxy(user, context.wall_clock_s));
+            proxy.user = known.map(|caller| caller.ok_or(Failure::Denied(UNKNOWN_USER)));
         }
         Ok(())
     }
@@ -358,7 +372,7 @@ mod tests {
                     call_protocol(Phase::Serving, &Access::default(), |context| {
                         context.client = [203, 0, 113, 9].into();
                         let now = Instant::now();
-                        context.proxy = peer.map(|address| TrustedProxy { address, guesses, now });
+                        context.proxy = peer.map(|address| TrustedProxy { address, user: None, guesses, now });
                         if split < head.len() {
                             assert_eq!(http.decode(&head.as_bytes()[..split], context), (0, Action::More));
                             assert_eq!(context.client, peer.unwrap_or([203, 0, 113, 9].into()), "{fields}, {split}");

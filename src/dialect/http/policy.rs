@@ -15,6 +15,8 @@ pub(super) struct Policy {
     hosts: Hosts,
     /// Proxies that may say which clients their requests are from.
     trusted: Option<Networks>,
+    /// They may also say which user is logged in there.
+    pub(super) trusts_users: bool,
 }
 
 /// Which pages of other sites may use this server from a browser (CORS, the Fetch standard).
@@ -61,8 +63,8 @@ impl Policy {
         self.trusted.as_ref().is_some_and(|networks| networks.contain(address))
     }
 
-    /// Reads `serve-html`, `cors=ORIGIN` (an origin, or `*`), `allow-host=NAME` (a name, or `*`) and
-    /// `trust=NETWORK,…`.
+    /// Reads `serve-html`, `cors=ORIGIN` (an origin, or `*`), `allow-host=NAME` (a name, or `*`),
+    /// `trust=NETWORK,…` and `remote-user`.
     pub(super) fn new(options: &Options) -> Result<Self, OptionError> {
         let mut policy = Self::default();
         for (name, value) in options {
@@ -77,8 +79,13 @@ impl Policy {
                     let refused = |error: NetworkError| OptionError::invalid("trust", networks, error.reason());
                     policy.trusted = Some(networks.parse().map_err(refused)?);
                 }
+                ("remote-user", "") => policy.trusts_users = true,
                 (name, value) => return Err(OptionError::invalid(name, value, "takes no value")),
             }
+        }
+        if policy.trusts_users && policy.trusted.is_none() {
+            let reason = "needs trust=NETWORK,… beside it, the networks of the proxies";
+            return Err(OptionError::Invalid { option: "remote-user".to_owned(), reason });
         }
         Ok(policy)
     }
@@ -183,6 +190,8 @@ mod tests {
             ("allow-host", "a:80"),
             ("allow-host", "http://a"),
             ("trust", ""),
+            ("remote-user", ""),
+            ("remote-user", "anna"),
             ("trust", "localhost"),
             ("trust", "10.0.0.1/8"),
             ("other", ""),

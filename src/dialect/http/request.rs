@@ -184,6 +184,11 @@ fn of_resumable(
 /// Finds out who sent the request. Credentials that are wrong are refused also where none are needed: the client means
 /// to be somebody.
 fn authenticate(head: &Head<'_>, context: &mut Context<'_>) -> Result<(), Failure> {
+    if let Some(user) = context.proxy.as_mut().and_then(|proxy| proxy.user.take()) {
+        context.caller = user?;
+        // It has seen the credentials, and may have passed them on.
+        return Ok(());
+    }
     if !context.access.takes_credentials() {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Which client a proxy speaks for: `Forwarded` (RFC 7239) and `X-Forwarded-For`. Never decides whose word counts.
+//! Which client a proxy speaks for: `Forwarded` (RFC 7239) and `X-Forwarded-For`; and which user: `Remote-User`. Never decides whose word counts.
 //!
 //! Each proxy on the way appends the address that it was reached from, so only the end of a list is known to be true:
 //! the client is the last address that belongs to no trusted proxy. What stands before it may be forged, and is never
@@ -43,6 +43,18 @@ pub fn client(head: &[u8], trusts: impl Fn(IpAddr) -> bool) -> Result<Option<IpA
         }
         _ => Ok(standard.or(common)),
     }
+}
+
+/// The user that a proxy says is logged in there. Two are refused: a proxy that appends its own leaves one that was
+/// forged.
+pub fn remote_user(head: &[u8]) -> Result<Option<&str>, HeadError> {
+    let mut lines = values(head, b"remote-user");
+    let user = lines.next().filter(|user| !user.is_empty());
+    if lines.next().is_some() {
+        return Err(HeadError::BadRequest("Remote-User stands twice"));
+    }
+    let user = user.map(std::str::from_utf8).transpose();
+    user.map_err(|_| HeadError::BadRequest("a field value is not UTF-8"))
 }
 
 /// `hops`: the last comes first.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use rustix::process::Signal;
@@ -106,6 +107,65 @@ fn haproxy_and_nginx_name_the_client_of_each_request_and_no_other_peer_is_believ
     for through in [common, nginx] {
         let knows = curl_from(&bench, 6, &["-u", ":s3cret", &format!("http://{through}/0-5-0")]);
         assert_eq!((knows.0, knows.1.as_str()), (0, "content200"));
+    }
+    program.signal(Signal::TERM);
+    assert_eq!(program.wait(), Some(0));
+    bench.server.end();
+}
+
+#[test]
+#[ignore = "needs haproxy, nginx and curl"]
+fn the_user_that_is_logged_in_at_a_proxy_is_the_caller_and_no_other_peer_is_believed() {
+    let bench = Bench::new(&[]);
+    let (server, home, root) = (free_address(), bench.here(""), bench.here("proxied"));
+    let rules = "user anna proxy\nuser ben proxy\nallow anna rlcwd /anna/\nallow ben rlcwd /ben/\nallow @ r /pub/\n";
+    fs::write(home.join("access"), rules).expect("a file");
+    fs::set_permissions(home.join("access"), fs::Permissions::from_mode(0o600)).expect("a mode");
+    fs::create_dir_all(root.join("pub")).expect("a folder");
+    fs::write(root.join("pub/f"), "content").expect("a file");
+    fs::write(home.join("users"), "anna:{PLAIN}a1\nben:{PLAIN}b2\ncarl:{PLAIN}c3\n").expect("a file");
+    let listen = format!("http@{server}?trust=127.0.0.1&remote-user&allow-host=files");
+    let access = home.join("access");
+    let options = ["--access", access.to_str().expect("UTF-8"), "--listen", &listen, "--listen", "http@127.0.0.1:0"];
+    let (mut program, _) = crate::program::logging(&root, &options, std::process::Stdio::null());
+    let (nginx, anonymous) = (free_address(), free_address());
+    let configuration = nginx_before(server, nginx, &home).replace(
+        "proxy_set_header Forwarded",
+        &format!(
+            "auth_basic files; auth_basic_user_file {}; proxy_set_header Remote-User $remote_user;\n\
+             proxy_set_header Forwarded",
+            home.join("users").display()
+        ),
+    );
+    let _nginx = proxy("nginx", &["-c"], &home, &configuration, nginx);
+    let configuration = format!(
+        "defaults\n mode http\n http-reuse always\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n\
+         listen anonymous\n bind {anonymous}\n option forwardfor\n http-request del-header Remote-User\n\
+         server s {server}\n",
+    );
+    let _haproxy = proxy("haproxy", &["-db", "-f"], &home, &configuration, anonymous);
+    fs::write(bench.here("up"), "content").expect("a file");
+    let ask = |to: SocketAddr, name: &str, arguments: &[&str]| {
+        let url = format!("http://{to}{name}");
+        let said = curl_from(&bench, 9, &[&["-o", "said"], arguments, &[&url]].concat()).1;
+        said.parse::<u16>().expect("a status")
+    };
+    let forges = ["-H", "Remote-User: anna"];
+    for n in 0..5 {
+        // They share the connections of the proxy.
+        for (user, wanted) in [("anna:a1", [201, 403, 200]), ("ben:b2", [403, 201, 200]), ("carl:c3", [403; 3])] {
+            for more in [&[][..], &forges] {
+                let by = [&["-u", user], more].concat();
+                let put = [&by[..], &["-T", "up"]].concat();
+                let name = |dir: &str| format!("/{dir}/{n}-{}", more.len());
+                let said = [ask(nginx, &name("anna"), &put), ask(nginx, &name("ben"), &put), ask(nginx, "/pub/f", &by)];
+                assert_eq!(said, wanted, "{user} {more:?}");
+            }
+        }
+        assert_eq!(ask(nginx, "/pub/f", &forges), 401, "nginx asks for a user");
+        for to in [anonymous, server, program.addresses[1]] {
+            assert_eq!([ask(to, "/anna/0-0", &forges), ask(to, "/pub/f", &forges)], [401, 200], "{to}");
+        }
     }
     program.signal(Signal::TERM);
     assert_eq!(program.wait(), Some(0));

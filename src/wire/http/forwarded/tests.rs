@@ -210,3 +210,23 @@ fn no_prefix_of_few_characters_changes_the_client() {
         }
     }
 }
+
+#[test]
+fn one_user_is_named_or_none() {
+    for (lines, wanted) in [
+        (&[][..], Ok(None)),
+        (&["Remote-User: anna"], Ok(Some("anna"))),
+        (&["remote-USER:\t anna \t"], Ok(Some("anna"))),
+        (&["Remote-User: anna, ben"], Ok(Some("anna, ben"))),
+        (&["Remote-User:"], Ok(None)),
+        (&["Remote_User: anna", "X-Remote-User: anna", "Remote-Users: anna", "A: Remote-User: anna"], Ok(None)),
+        (&["Remote-User: anna", "Remote-User: anna"], Err(())),
+        (&["Remote-User:", "Accept: x", "remote-user: anna"], Err(())),
+        (&["Remote-User: anna", "Remote-User:"], Err(())),
+    ] {
+        let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+        let head = format!("GET /Remote-User:x HTTP/1.1\r\nHost: x\r\n{lines}\r\n");
+        assert_eq!(remote_user(head.as_bytes()).map_err(|_| ()), wanted, "{lines}");
+    }
+    assert!(remote_user(b"GET / HTTP/1.1\r\nRemote-User: \xff\r\n\r\n").is_err());
+}

@@ -164,10 +164,8 @@ impl Rules {
             put.sha256 = None;
         }
         match way {
-            Way::Drop => {
-                put.key = drop_name(&put.key, seed)?;
-                put.precondition = and(put.precondition, Precondition::Absent);
-            }
+            // That nothing has this name is checked when it gets it: one that can be resumed may be complete already.
+            Way::Drop => put.key = drop_name(&put.key, seed)?,
             Way::Create => put.precondition = and(put.precondition, Precondition::Absent),
             Way::Replace => put.precondition = and(put.precondition, Precondition::Present),
             Way::Either => {}

@@ -119,6 +119,9 @@ impl Rules {
     /// rule than it has.
     fn deciding(&self, key: &Key) -> Option<&Prefix> {
         let whole = folded(key.as_str());
+        if !key.is_root() && whole.split('/').any(str::is_empty) {
+            return None; // such a file system has no name of dots and blanks only
+        }
         let mut longest = None;
         let (mut exact, mut fold) = (Some(key.as_str()), Some(&*whole));
         while let (Some(name), Some(folded)) = (exact, fold) {
@@ -148,7 +151,7 @@ impl Rules {
     /// True if a rule is for a name strictly beneath this one, however it is spelled.
     pub fn has_beneath(&self, key: &Key) -> bool {
         let mut front = folded(key.as_str());
-        if !front.is_empty() {
+        if !key.is_root() {
             front.push('/');
         }
         let mut behind = self.from(&front).map(|(prefix, _)| prefix);

@@ -25,6 +25,7 @@
 //! | `regressions` | defects once found, each with the events that showed it |
 //! | `proxied` | listeners for proxies: whose a connection is, and whom the server believes that |
 //! | `forwarded` | HTTP proxies that say for which client each request is, and whom the server believes that |
+//! | `access` | who may do what: every right, operation and dialect against an oracle, and tricks with names |
 //! | `real` | the real platform, with clocks that stand still |
 //!
 //! What they share is `tests/support`: the platform in memory (`support::rig`), a raw client and a server in
@@ -34,6 +35,7 @@
 //! a fixed port or asserts how long something took; every wait has an end ([`support::client::PATIENCE`]).
 #![allow(clippy::disallowed_methods, reason = "tests stand outside: they have clocks, threads and files")]
 
+mod access;
 mod bad_luck;
 mod bounds;
 mod corpus;

@@ -7,13 +7,14 @@ use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use filewharf::access::Access;
+use filewharf::access::{Access, Rules};
 use filewharf::config::Limits;
 use filewharf::dialect::{Kind, Listening};
 use filewharf::ids::{ConnId, ListenerId};
-use filewharf::platform::{Completion, Counters, Event, Health, Op, Readable, Signal, Source};
+use filewharf::platform::{Completion, Counters, Event, Health, NewRules, Op, Readable, Signal, Source};
 use filewharf::reactor::{Ended, ListenerSetup, Reactor, Setup};
 
 pub use crate::memory::STARTED_S;
@@ -450,6 +451,12 @@ impl Rig {
     /// Lets time pass without a turn: what comes next and the deadlines are seen together.
     pub fn skip(&mut self, time: Duration) {
         self.world().now += time;
+    }
+
+    /// The access file was read again.
+    pub fn replace_rules(&mut self, rules: Rules) {
+        self.world().events.push(Event::Rules(NewRules(Arc::new(rules))));
+        self.settle();
     }
 
     pub fn drain(&mut self) {

@@ -173,8 +173,8 @@ impl Outbox {
         at
     }
 
-    /// The first `n` bytes have left; emptied chunks go to `home`. Memory of a short text is kept: who
-    /// has nothing more to say gives back all of this, or [`Outbox::shrink`]s it.
+    /// The first `n` bytes have left; emptied chunks go to `home`. Memory of a short text is kept: a
+    /// connection with nothing more to send frees it, or [`Outbox::shrink`]s it.
     pub fn sent(&mut self, mut n: usize, home: &mut Vec<Chunk>) {
         let text = n.min(self.text_len());
         self.at += text;

@@ -43,7 +43,7 @@ pub enum Command {
         /// What must hold at `to`.
         precondition: Precondition,
     },
-    /// What stands at a name?
+    /// Looks up a name.
     Stat { key: Key },
     /// How far an upload is.
     StatUpload { id: UploadId, inquiry: Inquiry },
@@ -68,7 +68,7 @@ impl Command {
         })
     }
 
-    /// Does it change the served directory?
+    /// True if it changes the served directory.
     pub const fn is_change(&self) -> bool {
         match self {
             Self::Append(_)

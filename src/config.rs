@@ -189,7 +189,7 @@ limits! {
     cache_files_max: usize = 1024,
     /// Memory for their content, in bytes.
     cache_bytes_max: usize = 8 * 1024 * 1024,
-    /// Largest file whose content is kept in memory, in bytes. No flag.
+    /// Largest file kept in memory with its content, in bytes. No flag.
     cache_file_bytes_max: usize = 16 * 1024,
     /// Larger ones that are kept open: each costs a descriptor. No flag.
     cache_open_max: usize = 64,

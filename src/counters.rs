@@ -44,7 +44,7 @@ impl Health {
 /// What waits at the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Queued {
-    /// Operations handed in whose completion has not been taken yet, those at work included.
+    /// Operations submitted and not completed yet, those at work included.
     pub in_flight: u64,
     /// Jobs that no worker has taken yet, in the lane of opens, reads, writes and listings.
     pub io: u64,

@@ -27,7 +27,7 @@ impl Key {
         &self.0
     }
 
-    /// Is this the served directory itself?
+    /// True for the served directory itself.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
@@ -162,7 +162,7 @@ pub enum Precondition {
 }
 
 impl Precondition {
-    /// Does it hold where this file, or none, is?
+    /// Whether it holds for the existing file, or for none.
     pub fn holds(&self, there: Option<&Meta>) -> bool {
         let is = |etag: &Etag| there.is_some_and(|meta| meta.etag == *etag);
         match self {
@@ -177,7 +177,7 @@ impl Precondition {
         }
     }
 
-    /// Must the change be such that it cannot replace a file?
+    /// True if the change must not be able to replace a file.
     pub fn wants_absent(&self) -> bool {
         match self {
             Self::Absent => true,
@@ -187,7 +187,7 @@ impl Precondition {
     }
 }
 
-/// Was there a file before an upload got its name?
+/// Whether an upload replaced a file when it got its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {
     New,

@@ -83,7 +83,7 @@ pub enum Op {
         upload: UploadRef,
         /// Its length, where it is known only now.
         len: Option<u64>,
-        /// In whose share one that is made counts.
+        /// The client that a new upload is counted against.
         client: ClientAddress,
     },
     /// Reads up to `len` bytes into `chunk`, which comes back with the completion.

@@ -10,7 +10,7 @@ use crate::config::Limits;
 use crate::error::Failure;
 use crate::upload::DigestState;
 
-/// SHA-256 of a body as it passes, where somebody wants it.
+/// SHA-256 of a body as it passes, if it is needed.
 #[derive(Clone, Debug, Default)]
 pub struct Hasher(Option<Box<Sha256>>);
 
@@ -20,7 +20,7 @@ impl Hasher {
         Self(wanted.then(Box::default))
     }
 
-    /// Is somebody interested? Then every byte must pass through this process.
+    /// True if it is needed: then every byte must pass through this process.
     pub const fn is_wanted(&self) -> bool {
         self.0.is_some()
     }
@@ -63,7 +63,7 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// An upload of `end` bytes, or of at most `len_max` where nobody said.
+    /// An upload of `end` bytes, or of at most `len_max` if the length is unknown.
     pub const fn new(end: Option<u64>, len_max: u64) -> Self {
         Self { next: 0, end, len_max, written: 0 }
     }
@@ -105,7 +105,7 @@ impl Upload {
         self.end.is_some_and(|end| self.next < end)
     }
 
-    /// Has the store taken over everything it was handed?
+    /// True once the store has written everything it was given.
     pub const fn is_written(&self) -> bool {
         self.written == self.next
     }
@@ -129,7 +129,7 @@ impl Flush {
         }
     }
 
-    /// Must the upload pause until the running flush is done?
+    /// True if the upload must pause until the running flush is done.
     pub const fn is_behind(self, launched: u64, window: u64) -> bool {
         match self {
             Self::Idle(_) => false,

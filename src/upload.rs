@@ -43,7 +43,7 @@ pub struct Put {
     /// The SHA-256 of its content, where that is known. Announced by a peer that waits to be told: where the file of this
     /// name has it already, and the length, nothing is received. Once all was received, it is kept with the file.
     pub sha256: Option<Box<[u8; 32]>>,
-    /// Does the peer wait to be told before it sends the body?
+    /// Whether the peer waits for a reply before it sends the body.
     pub go_ahead: GoAhead,
 }
 
@@ -62,7 +62,7 @@ impl Put {
     }
 }
 
-/// Does the peer wait to be told before it sends the body?
+/// Whether the peer waits for a reply before it sends the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GoAhead {
     /// No: it is on its way already.

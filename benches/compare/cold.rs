@@ -1,4 +1,4 @@
-//! Small downloads from memory while others wait for a slow disk: does anybody wait who need not?
+//! Small downloads from memory while others wait for a slow disk: whether they wait as well.
 //!
 //! The disk is made slow for the server's processes by a control group (blkio of cgroup v1), where
 //! there is one and it may be used; else the files are cold on a disk as fast as it is.

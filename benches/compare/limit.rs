@@ -118,7 +118,7 @@ impl Loop {
         self.connected += 1;
     }
 
-    /// Does what can be done; is the connection still wanted?
+    /// Does what can be done. True while the connection is still wanted.
     fn drive(&mut self, line: &mut Line) -> bool {
         loop {
             let progress = match &mut line.state {
@@ -183,7 +183,7 @@ impl Loop {
         }
     }
 
-    /// Begins to send a large file, and keeps a small one; is the connection still wanted?
+    /// Begins to send a large file, and keeps a small one. True while the connection is still wanted.
     fn open(&mut self, line: &mut Line, path: &str) -> bool {
         let whole = self.root.join(path);
         let (file, len) = self.opened.entry(path.to_owned()).or_insert_with(|| {

@@ -1,4 +1,4 @@
-//! Small downloads while 64 large uploads keep the server busy: how long does the small one wait?
+//! Small downloads while 64 large uploads keep the server busy: how long the small one waits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

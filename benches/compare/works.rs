@@ -136,7 +136,7 @@ pub static WORKS: [Work; 16] = [
 ];
 
 impl Work {
-    /// Does this server take part?
+    /// Whether this server takes part.
     pub fn suits(&self, peer: &Peer) -> bool {
         if peer.name == LOGGING {
             return matches!(&self.kind, Kind::Requests(requests) if requests.len() == SMALL.len);

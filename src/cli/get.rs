@@ -87,7 +87,7 @@ enum Local {
 }
 
 const IS_DIR: &str = "is a folder; use --recursive";
-/// How many files whose names look like those of parts are kept for the end.
+/// How many files named like parts are kept for the end.
 const DEFERRED_MAX: usize = 10_000;
 
 pub(super) fn run(args: &Args) -> Result<bool, UsageError> {
@@ -166,7 +166,7 @@ fn open_dir(path: &Path, create: bool) -> io::Result<Arc<Dir>> {
 struct Walk<'a> {
     worker: Worker<'a>,
     recursive: bool,
-    /// Files whose names look like those of parts: they come when no other file is being written.
+    /// Files named like parts: they are fetched when no other file is being written.
     deferred: Vec<Job>,
 }
 

@@ -29,7 +29,7 @@ pub(super) struct Connection {
     stream: BufReader<TcpStream>,
     output: Vec<u8>,
     timeout: Duration,
-    /// Requests whose reply has not been read.
+    /// Requests without a reply so far.
     pending_replies: u32,
     /// The body of a request has not been sent to its end.
     is_sending: bool,

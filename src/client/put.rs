@@ -1,4 +1,4 @@
-//! Uploads in one piece: small files, and streams whose length may not be known. Larger files are in `upload`.
+//! Uploads in one piece: small files, and streams of unknown length. Larger files are in `upload`.
 //!
 //! The digest is computed while sending and follows the body, so nothing is read twice. If a body cannot be completed
 //! as announced, the connection is closed, and the server stores nothing.
@@ -52,7 +52,7 @@ impl Client {
         self.attempt(path, progress, || true, |connection, progress| send_file(connection, path, local, progress))
     }
 
-    /// Uploads the content of `reader`, whose length need not be known. A stream cannot be read twice, so this is tried
+    /// Uploads the content of `reader`, of known or unknown length. A stream cannot be read twice, so this is tried
     /// again only while at most 1 MiB has been read.
     pub fn put(
         &mut self,

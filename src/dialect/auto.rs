@@ -51,7 +51,7 @@ impl Dialect for Listener {
     }
 }
 
-/// A connection whose first line has not come yet.
+/// A connection before its first line.
 #[derive(Debug)]
 pub struct Auto {
     http: Arc<http::Listener>,

@@ -10,7 +10,7 @@ use crate::object::Key;
 use crate::wire::http::opening::{NOT_HTTP, Opening, opening};
 use crate::wire::key;
 
-/// Why a connection is closed whose request failed so.
+/// The close reason of a connection after a request that failed so.
 pub(super) const fn close_reason(failure: Failure) -> CloseReason {
     match failure {
         Failure::Malformed(_) => CloseReason::Malformed,

@@ -186,7 +186,7 @@ impl LengthPrefix {
         }
     }
 
-    /// The text is whole: what is it?
+    /// Interprets a complete text.
     fn complete(&mut self, text: Box<Text>, context: &mut Context<'_>) -> Action {
         match text.purpose {
             Purpose::Lost => Action::Next,

@@ -13,7 +13,7 @@
 //!
 //! `Done` leaves alone, in one send, and nothing before it. It is said when the file is open or
 //! the upload may begin: a client that is refused an upload sees a reset instead and does not take
-//! its file for stored. A choice that nobody knows gets `Done` and the end, whereupon its client
+//! its file for stored. An unknown choice gets `Done` and the end, whereupon its client
 //! says by itself what choices there are. An upload ends with the stream; one of exactly the text
 //! above is a client that has no such file, and changes nothing.
 //!

@@ -34,7 +34,7 @@ pub enum Action {
     /// The reply goes on: once the output was sent, wait for a slot and give this to the store. Its answer comes to
     /// [`Protocol::answered`].
     Continue(Command),
-    /// Store a small file whose content is already known; the answer is `Stored` or a failure.
+    /// Store a small file with content already known; the answer is `Stored` or a failure.
     Store(Put, Vec<u8>),
     /// Wait until the peer's system has acknowledged all output, and so long besides; then call
     /// [`Protocol::paused`]. For peers that take one packet for one message.

@@ -1,5 +1,5 @@
 //! The order of operations on one name: changes happen one at a time, in the order in which their requests were
-//! complete, and no reader sees a name whose change has been accepted in full but is not visible yet.
+//! complete, and no reader sees a name while a change of it is accepted in full but not visible yet.
 //!
 //! A commit waits for the disk. A GET that arrives meanwhile, on any connection, must not be answered with
 //! the version before: it is parked here until the change is done. Bookkeeping only; the reactor submits what

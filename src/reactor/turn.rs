@@ -117,7 +117,7 @@ impl<P: Platform> Reactor<P> {
         }
     }
 
-    /// Operations whose name locks were released, of whatever connection.
+    /// Operations of any connection that have released their name locks.
     pub(super) fn submit_released(&mut self) {
         while let Some((id, op)) = self.locks.pop_released() {
             let Some(mut driver) = self.driver(id) else { unreachable!("an entry outlives its operations") };

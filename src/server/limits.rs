@@ -50,7 +50,7 @@ pub(super) fn check(limits: &Limits) -> Result<(), LimitError> {
 /// where they are few, and an eighth for connections that are turned away.
 pub(super) fn fit_descriptors(limits: &mut Limits) {
     let limit = process::raise_descriptor_limit();
-    // Where there are very few, most of them must still serve somebody.
+    // Where there are very few, most of them must still be left for clients.
     let descriptors = limit - DESCRIPTORS_KEPT.min(limit / 2);
     let kept = if limits.cache_files_max > 0 { limits.cache_open_max } else { 0 };
     let uploads = limits.slots.saturating_add(limits.uploads_without_slot_max);

@@ -94,7 +94,7 @@ impl Session {
         true
     }
 
-    /// True for an upload without a slot whose next bytes must be held in chunks.
+    /// True for an upload that has no slot and must hold its next bytes in chunks.
     pub fn lacks_slot(&self, pace: DiskPace) -> bool {
         self.common.is_without_slot && pace == DiskPace::Lags && self.common.name == Name::ReceivingBody
     }

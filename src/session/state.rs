@@ -99,11 +99,11 @@ pub enum SlotRequest {
     Command(Command),
     /// A message longer than a head is to be gathered.
     Gather,
-    /// A small file whose content is known.
+    /// A small file with known content.
     Store(Put, Vec<u8>),
     /// A download that cannot be sent straight from the page cache; its reply has not begun.
     Download { file: FileId, meta: Meta },
-    /// A download whose file could not be kept warm; it is under way.
+    /// A download of a file that could not be kept warm; it is under way.
     Resume(Box<Sending>),
     /// An upload that gave its slot back, before the disk began to lag.
     ResumeUpload(Box<Receiving>),

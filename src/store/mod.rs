@@ -67,7 +67,7 @@ pub struct DiskStore {
     cache: Option<FileCache>,
     ready: VecDeque<Finished>,
     partial: PartialSends,
-    /// Operations submitted whose completion has not been taken.
+    /// Operations submitted and not completed yet.
     in_flight: u64,
     turn: Turn,
     /// When uploads that fail are tried again at the earliest.

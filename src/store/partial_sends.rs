@@ -1,5 +1,5 @@
 //! Sends from a file that took less than was asked for: the socket is full, unless the file was truncated. A
-//! connection whose socket is not full must not wait for its event, which would never come.
+//! connection with room in its socket must not wait for its event, which would never come.
 //!
 //! Instead of one look at the file after each of them there is one after a turn, for all that were sent one
 //! after the other from the same open file: a tenth of the calls for 8,000 slow downloads of one file.
@@ -22,7 +22,7 @@ impl PartialSends {
         self.noted.push((file, conn));
     }
 
-    /// Calls `changed` for each connection whose file has changed since it was opened, even if it is long enough
+    /// Calls `changed` for each connection of a file that has changed since it was opened, even if it is long enough
     /// now: it may have been truncated, sent from, and written anew meanwhile.
     pub(crate) fn look(&mut self, files: &Handles, mut changed: impl FnMut(ConnId)) {
         let mut last: Option<(Arc<OpenFile>, bool)> = None;

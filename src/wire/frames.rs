@@ -163,7 +163,7 @@ impl Extent {
                 }
                 Reading::Inside => match input.get(used) {
                     None => return Ok(Step::Part(used)),
-                    // No text at all, so nobody counted its characters.
+                    // No text at all, so its length does not count characters.
                     Some(next) if !self.text.continues(*next) => self.reading = Reading::Over,
                     Some(_) => self.reading = Reading::Characters,
                 },

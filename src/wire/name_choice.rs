@@ -69,8 +69,8 @@ fn request(input: &[u8], at: usize, used: usize) -> Cut<'_> {
     }
 }
 
-/// Where the choice stands that ends `input`, in whatever case. A line end behind `GET` is
-/// somebody at a keyboard; behind `PUT` it is content.
+/// Where the choice stands that ends `input`, in whatever case. A line end behind `GET` was
+/// typed at a keyboard; behind `PUT` it is content.
 fn last(input: &[u8]) -> Option<usize> {
     let is_choice = |at: &usize| [&b":PUT"[..], b":GET"].iter().any(|choice| input[*at..].eq_ignore_ascii_case(choice));
     let line = input.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));

@@ -1,4 +1,4 @@
-//! `NAME SIZE` directly followed by `SIZE` bytes: where does the number end, and where the name?
+//! `NAME SIZE` directly followed by `SIZE` bytes: finds the end of the name and of the number.
 //!
 //! Nothing separates the number from the content, and nothing separates a blank inside the name
 //! from the one before the number. But when the stream has ended its length is known: with the

@@ -86,7 +86,7 @@ impl Fault<'_> {
         format!("{} of {} #{} in {}", self.error, self.call, self.nth, self.thread)
     }
 
-    /// Does it leave the store read-only until a restart?
+    /// Whether it leaves the store read-only until a restart.
     fn degrades(&self) -> bool {
         let passing = ["ENOSPC", "EDQUOT", "EINTR"].contains(&self.error);
         matches!(self.call, "fdatasync" | "fsync") && !passing || self.error == "EROFS"

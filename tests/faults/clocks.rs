@@ -80,7 +80,7 @@ fn a_monotonic_clock_that_begins_late_is_as_good() {
 // covers: L2
 #[test]
 #[ignore = "needs a release build"]
-fn deadlines_that_passed_while_the_server_was_stopped_end_nobody_who_did_its_part() {
+fn deadlines_that_passed_while_the_server_was_stopped_end_no_client_that_did_its_part() {
     let root = dir();
     // Until it is stopped, all of them must meet these on a machine that may rest for seconds.
     let options = ["--stall-timeout", "8", "--idle-timeout", "8", "--head-timeout", "8", "--rate-window", "30"];

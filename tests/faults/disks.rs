@@ -277,11 +277,11 @@ fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))"
     assert!(matches!(server.end(), Some(0 | 1)), "it ends by itself");
 }
 
-/// A disk that hangs holds up those who wait for it, and nobody else.
+/// A disk that hangs holds up the requests that need it, and no others.
 // covers: R11
 #[test]
 #[ignore = "needs root, loop devices, e2fsprogs and a release build"]
-fn a_frozen_disk_holds_up_only_who_waits_for_it() {
+fn a_frozen_disk_holds_up_only_requests_that_need_it() {
     let disk = Mounted::image(64, &["mkfs.ext4", "-q"], "");
     let server =
         Served::start(&disk.path().join("served"), &["--slots", "8", "--per-address", "100", "--slot-timeout", "0.2"]);

@@ -88,7 +88,7 @@ pub fn dies(server: &mut Served) -> bool {
     }
 }
 
-/// What a dead process leaves: its directory, a lock that nobody holds, and staging files.
+/// What a dead process leaves: its directory, a lock that is not held, and staging files.
 fn leave_behind(root: &Path) {
     for owner in ["4000001-1", "4000002-1"] {
         let dir = root.join(".filewharf/staging").join(owner);
@@ -231,7 +231,7 @@ fn a_start_that_cannot_succeed_says_why_and_leaves_nothing_half_started() {
 /// A directory that the dead made, and did not sync, looks like an old one to the next.
 #[test]
 #[ignore = "needs root, strace and a release build"]
-fn what_a_dead_process_may_not_have_synced_is_synced_before_anybody_is_served() {
+fn what_a_dead_process_may_not_have_synced_is_synced_before_a_client_is_served() {
     let root = dir();
     for (left, error, syncs) in [(false, "", false), (true, "", true), (true, ":error=EIO", true)] {
         if left {
@@ -261,7 +261,7 @@ fn what_a_dead_process_may_not_have_synced_is_synced_before_anybody_is_served() 
 // covers: R12
 #[test]
 #[ignore = "needs a release build"]
-fn a_log_that_is_full_or_gone_stops_nobody() {
+fn a_log_that_is_full_or_gone_stops_no_client() {
     let root = dir();
     for sink in ["/dev/full", "closed"] {
         let mut command = Command::new(binary());

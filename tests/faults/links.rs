@@ -83,7 +83,7 @@ fn every_byte_arrives_over_links_that_are_slow_lossy_or_cut_small() {
 fn peers_that_vanish_are_given_up_and_leave_nothing() {
     let cable = Cable::lay();
     let root = dir();
-    // Those who come before and behind them are served under the same deadlines, on a machine that may
+    // Clients before and after them are served under the same deadlines, on a machine that may
     // rest for a second.
     let options = ["--stall-timeout", "6", "--idle-timeout", "8", "--head-timeout", "6", "--rate-window", "6"];
     let server = served(&cable, root.path(), &[&options[..], &["--linger-timeout", "1"]].concat());
@@ -124,7 +124,7 @@ fn peers_that_vanish_are_given_up_and_leave_nothing() {
 // covers: N15
 #[test]
 #[ignore = "needs root, iproute2, iptables and a release build"]
-fn thousands_of_half_open_connections_keep_nobody_out() {
+fn thousands_of_half_open_connections_keep_no_client_out() {
     let cable = Cable::lay();
     let root = dir();
     let server = served(&cable, root.path(), &[]);
@@ -221,7 +221,7 @@ fn reset(stream: TcpStream) {
 // covers: N8
 #[test]
 #[ignore = "needs a release build; prints figures"]
-fn a_storm_of_resets_stops_nobody() {
+fn a_storm_of_resets_stops_no_other_client() {
     beside_a_canary(&[], "20,000 resets", |server| {
         for n in 0..20_000 {
             let Ok(mut stream) = TcpStream::connect(server.address()) else { continue };
@@ -237,7 +237,7 @@ fn a_storm_of_resets_stops_nobody() {
 // covers: R5 R6
 #[test]
 #[ignore = "needs 4,000 descriptors and a release build; prints figures"]
-fn slow_heads_and_slow_bodies_are_ended_and_stop_nobody() {
+fn slow_heads_and_slow_bodies_are_ended_and_stop_no_other_client() {
     filewharf::os::process::raise_descriptor_limit();
     // The canary is under the same deadlines, and must meet them beside all that.
     let timeouts = ["--head-timeout", "8", "--rate-window", "8", "--min-rate", "1K", "--linger-timeout", "0.5"];
@@ -286,7 +286,7 @@ fn a_head_or_a_body_that_is_too_slow_is_told_so() {
 // covers: N12 R7
 #[test]
 #[ignore = "needs a release build; prints figures"]
-fn readers_that_do_not_read_are_ended_and_stop_nobody() {
+fn readers_that_do_not_read_are_ended_and_stop_no_other_client() {
     // The canary is under the same deadlines, and must meet them beside all that.
     let options = ["--stall-timeout", "5", "--rate-window", "5", "--send-buffer", "64K"];
     beside_a_canary(&options, "500 readers that do not read", |server| {
@@ -311,14 +311,14 @@ fn readers_that_do_not_read_are_ended_and_stop_nobody() {
     });
 }
 
-/// More come than there are descriptors: those who are in are served, the others later.
+/// More clients than descriptors: those accepted are served, the others later.
 // covers: R2
 #[test]
 #[ignore = "needs a release build; prints figures"]
 fn a_server_with_few_descriptors_recovers_whenever_some_are_free() {
     let root = dir();
     let limit = ["prlimit", "--nofile=40", "--"];
-    // Who is silent takes a descriptor at once, and none comes later than those who are served after all.
+    // A silent client takes a descriptor at once, and none is accepted after those that are served in the end.
     let server = Served::behind(&limit, root.path(), &["--idle-timeout", "1", "--accept-defer", "0"]);
     server.assert_serves();
     let base = server.descriptors_at_rest();

@@ -16,7 +16,7 @@ use support::client::content;
 const CALLS: &str =
     "trace=pwrite64,utimensat,fdatasync,fsync,syncfs,ioctl,mkdirat,renameat,renameat2,linkat,unlinkat,sendto,sendmsg";
 
-/// Syncs take their time, so that who does not wait for one is seen.
+/// Syncs take their time, so that a reply that does not wait for one is seen.
 const SLOWLY: &str = "inject=fdatasync,fsync,syncfs:delay_enter=20000";
 
 /// Changes, one after the other, and the calls that each must make in this order. `UPLOAD` is a
@@ -195,7 +195,7 @@ fn make(changes: &[(&str, &[&str])], root: &Path) {
 // covers: C8
 #[test]
 #[ignore = "needs root and strace"]
-fn a_served_directory_that_was_made_at_the_start_is_durable_before_anybody_is_served() {
+fn a_served_directory_that_was_made_at_the_start_is_durable_before_a_client_is_served() {
     let base = dir();
     let trace = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a file");
     let out = text(trace.path());

@@ -94,7 +94,7 @@ pub fn converse(wire: Wire, address: SocketAddr) -> Told {
     STEPS.into_iter().filter_map(ask).collect()
 }
 
-/// Was everything served?
+/// Whether everything was served.
 pub fn all_served(told: &Told) -> bool {
     told.iter().all(|(_, reply)| matches!(reply, Reply::Served(_)))
 }
@@ -108,7 +108,7 @@ pub enum Refusal {
     MayBeVisible,
 }
 
-/// Is everything what the replies said, and nothing torn?
+/// True if everything is what the replies said, and nothing is torn.
 #[track_caller]
 pub fn check(root: &Path, wire: Wire, told: &Told, refusal: Refusal, what: &str) {
     for (step, reply) in told {
@@ -130,7 +130,7 @@ pub fn check(root: &Path, wire: Wire, told: &Told, refusal: Refusal, what: &str)
 }
 
 /// Does the directory look as before the step, and as after it? Neither means torn or lost. Directories
-/// that were made for a change are only gone again where somebody was there to take them away.
+/// that were made for a change are only gone again where a client was left to remove them.
 fn state(root: &Path, step: Step, refusal: Refusal) -> (bool, bool) {
     let holds = |name: &str, seed, len| fs::read(root.join(name)).is_ok_and(|bytes| bytes == content(seed, len));
     let absent = |name: &str| !root.join(name).exists();

@@ -113,7 +113,7 @@ impl Served {
         wait_until("the server sleeps", || self.is_asleep());
     }
 
-    /// Does every thread sleep, however often one looks?
+    /// True if every thread sleeps, each time it is looked at.
     pub fn is_asleep(&self) -> bool {
         let sleeps = |(tid, _): (u32, String)| {
             let stat = fs::read_to_string(format!("/proc/{}/task/{tid}/stat", self.pid())).unwrap_or_default();
@@ -158,7 +158,7 @@ impl Served {
         wait_until("leftovers are swept", || self.is_swept());
     }
 
-    /// Has it nothing left to sweep?
+    /// True if nothing is left to sweep.
     pub fn is_swept(&self) -> bool {
         let dirs = fs::read_dir(self.root.join(".filewharf/staging")).expect("a staging folder");
         dirs.count() == 1 && staged(&self.root).is_empty()

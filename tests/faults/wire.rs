@@ -58,7 +58,7 @@ pub enum Expects {
     Nothing,
 }
 
-/// May the connection be used again?
+/// Whether the connection may be used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum After {
     Goes,
@@ -326,7 +326,7 @@ impl Talker {
         }
     }
 
-    /// Is the connection of the last reply still there, as far as that reply told?
+    /// Whether the last reply left its connection open.
     pub const fn is_kept(&self) -> bool {
         self.stream.is_some()
     }

@@ -1,5 +1,5 @@
 //! What is bounded stays within its bound, in virtual time: the slice of a turn, what all of them move
-//! together, memory that the disk has not taken, the memory of who is idle; and what follows when
+//! together, memory that the disk has not taken, the memory of idle connections; and what follows when
 //! descriptors run out.
 
 use std::collections::VecDeque;
@@ -404,7 +404,7 @@ fn an_upload_to_a_slow_disk_holds_the_chunks_of_its_slot() {
 }
 
 #[test]
-fn who_is_idle_holds_nothing() {
+fn an_idle_connection_holds_nothing() {
     for mode in Mode::all() {
         let mut rig = Rig::new(mode, limits(), Access::default());
         rig.place("there", &[b'b'; 200]);
@@ -449,7 +449,7 @@ fn the_memory_that_is_promised_counts_what_is_spoken() {
 }
 
 #[test]
-fn without_descriptors_those_who_come_wait_and_somebody_is_told() {
+fn without_descriptors_new_connections_wait_and_the_log_says_so() {
     let mut rig = rig(limits());
     rig.exhaust(true);
     let waits = rig.connect();
@@ -491,7 +491,7 @@ fn a_part_of_a_head_costs_what_it_holds() {
 
 /// It is on the account of its slot, which could not be given to another meanwhile.
 #[test]
-fn a_long_message_is_stored_before_who_waits_for_a_slot() {
+fn a_long_message_is_stored_before_requests_that_wait_for_a_slot() {
     let limits = limits().with(|l| {
         l.slots = 1;
         l.message_bytes_max = 100_000;

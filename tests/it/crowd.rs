@@ -78,7 +78,7 @@ fn nine_thousand_connections_cost_less_than_a_kibibyte_each_while_others_move_fi
         return;
     }
     let root = process::dir(env!("CARGO_TARGET_TMPDIR"));
-    // Those who have begun wait until a gigabyte has gone to the disk and back. Who is silent is to be seen at once.
+    // Requests that have begun wait until a gigabyte has gone to the disk and back. Silent clients are accepted at once.
     let timeouts = ["--head-timeout", "3600", "--idle-timeout", "3600", "--accept-defer", "0"];
     let arguments = [&timeouts[..], &["--per-address", "100"]].concat();
     let server = Program::start(&[], env!("CARGO_BIN_EXE_filewharf"), root.path(), &arguments);

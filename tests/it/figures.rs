@@ -70,7 +70,7 @@ fn the_ratio_of_a_row_that_names_a_peer_is_to_that_one() {
 }
 
 #[test]
-fn nobody_is_compared_where_no_peer_was_measured() {
+fn nothing_is_compared_where_no_peer_was_measured() {
     let mut measured = measured();
     measured.rows.retain(|row| row.role != Role::Peer);
     assert_eq!(measured.ratio(&measured.rows[0], 0), None);
@@ -115,7 +115,7 @@ fn tables_and_plot_name_every_server_and_which_is_slower() {
 }
 
 #[test]
-fn who_did_not_end_is_named_in_every_table_and_compared_with_nobody() {
+fn a_peer_that_did_not_end_is_named_in_every_table_and_not_compared() {
     let mut measured = measured();
     measured.rows[2].rounds = Err("did not end in 20 s".to_owned());
     assert_eq!(measured.best(0).map(|row| row.peer), Some("slower"));

@@ -53,7 +53,7 @@ fn write_in_place(root: &Path, n: u32) -> Option<Vec<u8>> {
     Some(version(n))
 }
 
-/// Its directory is watched by nobody.
+/// Its directory is not watched.
 fn write_by_another_name(root: &Path, n: u32) -> Option<Vec<u8>> {
     let other = root.join("other");
     if n == 1 {
@@ -137,7 +137,7 @@ fn ask(client: &mut Client, change: impl FnOnce() -> Option<Vec<u8>>) -> (Option
     (len.map(|len| client.bytes(len)), wanted)
 }
 
-fn nobody_is_shown_what_was_before(mut change: impl FnMut(&Path, u32) -> Option<Vec<u8>>, server: &Running) {
+fn the_old_content_is_never_served(mut change: impl FnMut(&Path, u32) -> Option<Vec<u8>>, server: &Running) {
     let root = server.path("");
     fs::create_dir_all(root.join("a/b")).expect("a folder");
     fs::write(root.join(NAME), version(0)).expect("room");
@@ -179,44 +179,44 @@ fn server(dir: &TempDir) -> Running {
 #[test]
 fn a_file_that_was_replaced_is_seen() {
     let dir = dir();
-    nobody_is_shown_what_was_before(replace, &server(&dir));
+    the_old_content_is_never_served(replace, &server(&dir));
 }
 
 #[test]
 fn a_write_in_place_is_seen() {
     let dir = dir();
-    nobody_is_shown_what_was_before(write_in_place, &server(&dir));
+    the_old_content_is_never_served(write_in_place, &server(&dir));
 }
 
 #[test]
 fn a_write_by_another_name_of_the_file_is_seen() {
     let dir = dir();
-    nobody_is_shown_what_was_before(write_by_another_name, &server(&dir));
+    the_old_content_is_never_served(write_by_another_name, &server(&dir));
 }
 
 #[test]
 fn a_deletion_is_seen() {
     let dir = dir();
-    nobody_is_shown_what_was_before(delete, &server(&dir));
+    the_old_content_is_never_served(delete, &server(&dir));
 }
 
 #[test]
 fn a_file_that_was_cut_short_is_seen() {
     let dir = dir();
-    nobody_is_shown_what_was_before(cut_short, &server(&dir));
+    the_old_content_is_never_served(cut_short, &server(&dir));
 }
 
 #[test]
 fn a_directory_in_another_ones_place_is_seen() {
     let dir = dir();
-    nobody_is_shown_what_was_before(move_an_ancestor, &server(&dir));
+    the_old_content_is_never_served(move_an_ancestor, &server(&dir));
 }
 
 // covers: K10
 #[test]
 fn a_link_in_the_way_is_seen() {
     let dir = dir();
-    nobody_is_shown_what_was_before(put_a_link_in_the_way, &server(&dir));
+    the_old_content_is_never_served(put_a_link_in_the_way, &server(&dir));
 }
 
 // covers: K4
@@ -229,7 +229,7 @@ fn an_upload_to_this_server_is_seen() {
         writer.put(&format!("/{NAME}"), &version(n));
         Some(version(n))
     };
-    nobody_is_shown_what_was_before(upload, &server);
+    the_old_content_is_never_served(upload, &server);
 }
 
 /// More clients than the server receives from before it answers the first: the last of them are received

@@ -8,7 +8,7 @@
 //! | `served` | the main job, on real sockets and a real directory, in every setting |
 //! | `sharing` | several servers on one directory |
 //! | `slow` | downloads of a crowd of fast and slow readers, on real sockets |
-//! | `fresh` | files that others change, on real sockets: nobody is shown what was before |
+//! | `fresh` | files that others change, on real sockets: the old content is never served |
 //! | `bad_luck` | peers that break off, stall, lie or attack; resources that run out |
 //! | `program` | the built binary: its lines, its exit codes, its signals |
 //! | `resumed_client` | the client of the built binary, whose transfers are cut off wherever it hurts |
@@ -21,7 +21,7 @@
 //! | `counters` | the facts for the operator follow what happens |
 //! | `page` | the web page of a directory, in a browser |
 //! | `pages` | the README and the manual: links, length, completeness |
-//! | `layers` | reads the sources: who imports whom, and where system calls may stand |
+//! | `layers` | reads the sources: which module imports which, and where system calls may stand |
 //! | `regressions` | defects once found, each with the events that showed it |
 //! | `proxied` | listeners for proxies: whose a connection is, and whom the server believes that |
 //! | `forwarded` | HTTP proxies that say for which client each request is, and whom the server believes that |

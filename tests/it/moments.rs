@@ -52,7 +52,7 @@ fn not_acknowledged() -> (Rig, Peer) {
 }
 
 #[test]
-fn who_never_acknowledges_what_was_said_is_reset_when_the_time_is_over() {
+fn a_client_that_never_acknowledges_the_output_is_reset_when_the_time_is_over() {
     let (mut rig, peer) = not_acknowledged();
     assert_eq!(said(&peer), "Done");
     rig.pass(seconds(60) - STEP);
@@ -64,7 +64,7 @@ fn who_never_acknowledges_what_was_said_is_reset_when_the_time_is_over() {
 }
 
 #[test]
-fn who_acknowledges_late_is_looked_at_again() {
+fn a_client_that_acknowledges_late_is_checked_again() {
     let (mut rig, peer) = not_acknowledged();
     assert_eq!(rig.sleep(), Some(Duration::from_millis(5)), "no event will say so");
     for _ in 0..3 {
@@ -177,7 +177,7 @@ fn the_loop_sleeps_until_the_next_deadline() {
 }
 
 #[test]
-fn who_drains_waits_for_no_transfer_longer_than_its_time() {
+fn a_drain_waits_for_no_transfer_longer_than_its_time() {
     let limits = limits().with(|l| {
         l.drain_grace = seconds(7);
         l.rate_bytes_per_s_min = 0;
@@ -377,7 +377,7 @@ fn a_long_text_in_doubt_ends_in_silence_or_with_its_stream() {
 
 /// The kernel took much at once and asks for no more for a while, but it passes on enough.
 #[test]
-fn who_reads_what_the_kernel_holds_is_not_too_slow() {
+fn a_client_that_reads_what_the_kernel_holds_is_not_too_slow() {
     let mode = Mode { window: 1000, ..Mode::PLAIN };
     let limits = limits().with(|l| {
         l.rate_bytes_per_s_min = 10;
@@ -397,7 +397,7 @@ fn who_reads_what_the_kernel_holds_is_not_too_slow() {
 }
 
 #[test]
-fn who_does_not_read_is_too_slow_whatever_our_disk_does() {
+fn a_client_that_does_not_read_is_too_slow_whatever_the_disk_does() {
     let mode = Mode { held: true, deferred: true, lags: false, window: 40 };
     let limits = limits().with(|l| {
         l.rate_bytes_per_s_min = 10;
@@ -460,7 +460,7 @@ fn no_silence_ends_a_content_while_the_disk_is_at_work() {
 }
 
 #[test]
-fn who_reads_no_reply_is_reset_and_not_taken_for_silent() {
+fn a_client_that_reads_no_reply_is_reset_and_not_taken_for_silent() {
     let limits = limits().with(|l| l.idle_timeout = seconds(30));
     let listening = Listening::new(Kind::Pickle, &[], 0).expect("no options");
     let mut rig = Rig::speaking(listening, Mode { window: 3, ..Mode::PLAIN }, limits, Access::default());
@@ -499,9 +499,9 @@ fn a_name_is_waited_for_from_when_its_count_was_taken() {
     assert!(peer.is_closed());
 }
 
-/// Who waits for its client may be told of it together with its first bytes, who does not must not.
+/// Where the client speaks first, its connection may be reported with its first bytes; otherwise it must not.
 #[test]
-fn who_speaks_unasked_does_not_wait_for_its_client() {
+fn a_dialect_that_speaks_first_does_not_wait_for_its_client() {
     for kind in Kind::ALL {
         let mut rig = speaking(kind);
         let peer = rig.connect();
@@ -513,7 +513,7 @@ fn who_speaks_unasked_does_not_wait_for_its_client() {
 }
 
 #[test]
-fn a_drain_waits_for_who_has_not_read_its_reply() {
+fn a_drain_waits_for_a_client_that_has_not_read_its_reply() {
     let mut rig = Rig::new(Mode { window: 3, ..Mode::PLAIN }, limits(), Access::default());
     let peer = rig.connect();
     rig.send_unread(&peer, b"PING\n");

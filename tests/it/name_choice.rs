@@ -68,7 +68,7 @@ fn twelve_clients_of_one_run_store_twelve_files() {
 }
 
 #[test]
-fn a_silent_upload_keeps_nobody_waiting() {
+fn a_silent_upload_keeps_no_client_waiting() {
     let mut rig = rig(Mode::PLAIN);
     let (silent, half) = (rig.connect(), rig.connect());
     rig.send(&silent, b"3c.txt:PUT");

@@ -145,7 +145,7 @@ proptest! {
         rig.place("name", b"the good file");
         let peer = rig.connect();
         let came = &content.as_bytes()[..1 + cut.index(content.len() - 1)];
-        // Cut at some places it looks like a whole file that begins with digits: nobody can tell.
+        // Cut at some places it looks like a whole file that begins with digits.
         let size = content.len().to_string();
         let fits = |digits: usize| size[..digits].parse() == Ok(size.len() + came.len() - digits);
         prop_assume!(!(1..size.len()).any(fits));

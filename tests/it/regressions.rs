@@ -20,7 +20,7 @@ fn name_size(mode: Mode, limits: Limits) -> Rig {
 /// A reader of the counters kept the last facts from being published, and an idle server had no
 /// next turn in which to do it.
 #[test]
-fn facts_do_not_stay_old_because_somebody_reads_them() {
+fn facts_do_not_stay_old_because_they_are_read() {
     let server = Running::start();
     let (handle, over) = (server.handle(), AtomicBool::new(false));
     std::thread::scope(|scope| {
@@ -40,7 +40,7 @@ fn facts_do_not_stay_old_because_somebody_reads_them() {
     });
 }
 
-/// What came behind the end of a conversation was held on the account of a slot that nobody gave
+/// What came behind the end of a conversation was held on the account of a slot that was never given
 /// back any more.
 #[test]
 fn bytes_behind_the_end_of_a_conversation_keep_no_slot() {
@@ -146,7 +146,7 @@ fn what_is_left_of_a_message_is_thrown_away_with_its_file() {
 /// A client that is told nothing takes a plain end for success. Found by the simulator.
 // covers: R1
 #[test]
-fn who_is_turned_away_without_a_word_sees_a_reset() {
+fn a_connection_that_is_turned_away_without_a_reply_sees_a_reset() {
     let limits = Limits::default().with(|l| l.connections_max = 1);
     for kind in [Kind::Menu, Kind::NameChoice, Kind::NameSize, Kind::Pickle] {
         let listening = Listening::new(kind, &[], 0).expect("no options");
@@ -228,13 +228,13 @@ fn so_many_are_heard_when_they_are_turned_away_and_the_others_are_reset() {
     assert_eq!(rig.counters().open, 1);
 }
 
-/// The same for who was accepted and cannot be watched.
+/// The same for a connection that was accepted and cannot be registered.
 #[test]
-fn who_cannot_be_watched_sees_a_reset() {
+fn a_connection_that_cannot_be_registered_sees_a_reset() {
     for kind in [Kind::Menu, Kind::NameChoice, Kind::NameSize, Kind::Pickle, Kind::Line] {
         let listening = Listening::new(kind, &[], 0).expect("no options");
         let mut rig = Rig::speaking(listening, Mode::PLAIN, Limits::default(), Access::default());
-        rig.watches_nobody();
+        rig.watches_no_connection();
         let peer = rig.connect();
         assert!(peer.is_gone() && peer.is_reset(), "{kind}");
         assert_eq!(rig.counters().open, 0, "{kind}");
@@ -265,7 +265,7 @@ fn a_first_line_that_is_too_long_for_everything_is_refused_once() {
 /// may stop half-way: the peer was told that it is too slow, unasked, and let go. Found by the
 /// simulator.
 #[test]
-fn nobody_is_blamed_for_a_disk_that_takes_long_to_remove_a_staging_file() {
+fn a_disk_that_takes_long_to_remove_a_staging_file_ends_no_client() {
     let mode = Mode { deferred: true, ..Mode::PLAIN };
     let mut rig = Rig::new(mode, Limits::default().with(|l| l.chunk_bytes = 16), Access::default());
     let peer = rig.connect();

@@ -106,7 +106,7 @@ fn said(peer: &Peer) -> String {
     String::from_utf8_lossy(&peer.heard()).into_owned()
 }
 
-/// Everything is as if nobody had ever been there.
+/// Nothing is left of any connection.
 #[track_caller]
 fn assert_clean(rig: &mut Rig) {
     let counters = rig.counters();
@@ -175,7 +175,7 @@ fn a_trickle_pushes_no_deadline_back() {
 }
 
 #[test]
-fn who_is_fast_enough_may_take_as_long_as_it_takes() {
+fn a_client_that_is_fast_enough_may_take_as_long_as_it_takes() {
     for mode in modes() {
         let mut rig = rig(mode);
         let peer = rig.connect();
@@ -221,7 +221,7 @@ fn a_peer_that_does_not_read_its_replies_is_reset() {
 }
 
 #[test]
-fn who_waits_for_a_slot_is_told_busy_at_its_deadline_or_served_before() {
+fn a_request_that_waits_for_a_slot_is_told_busy_at_its_deadline_or_served_before() {
     for mode in modes() {
         for leaves in [false, true] {
             let mut rig = Rig::new(mode, limits().with(|l| l.rate_bytes_per_s_min = 0), Access::default());
@@ -303,7 +303,7 @@ fn a_server_that_drains_listens_as_long_as_it_was_told_to() {
 }
 
 #[test]
-fn a_server_that_drains_takes_nobody_new_while_transfers_end() {
+fn a_server_that_drains_takes_no_new_client_while_transfers_end() {
     let mut rig = rig(Mode::PLAIN);
     let (busy, idle) = (rig.connect(), rig.connect());
     rig.send(&busy, b"PUT 5 /x\nhel");
@@ -320,7 +320,7 @@ fn a_server_that_drains_takes_nobody_new_while_transfers_end() {
 }
 
 #[test]
-fn a_drain_does_not_wait_for_who_only_hears_our_last_words() {
+fn a_drain_does_not_wait_for_clients_that_only_read_the_last_reply() {
     let mut rig = rig(Mode::PLAIN);
     let (idle, lingers) = (rig.connect(), rig.connect());
     rig.pass(limits().linger_timeout);
@@ -378,7 +378,7 @@ fn no_time_at_our_own_disk_is_a_reader_too_slow() {
     assert!(said(&peer).ends_with(&"a".repeat(200)) && !peer.is_closed(), "{}", said(&peer));
 }
 
-/// What waits in the kernel has left us, and nobody has read it.
+/// What waits in the kernel has left the server, and is not read.
 #[test]
 fn what_the_peer_has_not_acknowledged_has_not_been_read() {
     for (unread, is_reset) in [(0, false), (950, true)] {
@@ -499,7 +499,7 @@ fn stored_from(conversation: &str) -> usize {
 
 /// At whatever moment a request arrives after the last byte of a body: it is shown that version.
 #[test]
-fn nobody_reads_an_older_version_than_a_body_accepted_in_full() {
+fn no_client_reads_an_older_version_than_a_body_accepted_in_full() {
     for mode in Mode::all().filter(|mode| mode.window == usize::MAX) {
         for (size, turns) in [(10, 0), (40, 0), (40, 1), (40, 2), (40, 3), (60, 0), (60, 1), (60, 2), (60, 4)] {
             let mut rig = Rig::new(mode, limits().with(|l| l.slots = 4), Access::default());

@@ -1,4 +1,4 @@
-//! Clients that come, ask one thing and go, and those who come and wait.
+//! Clients that send one request and close, and clients that wait.
 
 use filewharf::access::Access;
 use filewharf::config::Limits;
@@ -13,7 +13,7 @@ fn speaking(kind: Kind) -> Rig {
 }
 
 #[test]
-fn who_leaves_right_after_the_answer_was_never_watched() {
+fn a_client_that_closes_right_after_the_reply_is_never_registered() {
     let mut rig = speaking(Kind::Auto);
     let peer = rig.come(ASKS);
     rig.turn();
@@ -26,7 +26,7 @@ fn who_leaves_right_after_the_answer_was_never_watched() {
 }
 
 #[test]
-fn who_announces_the_end_in_another_way_and_has_not_is_watched_at_once() {
+fn a_client_that_announces_its_end_and_stays_is_registered_at_once() {
     let mut rig = speaking(Kind::Auto);
     let peer = rig.come(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     rig.turn();
@@ -34,7 +34,7 @@ fn who_announces_the_end_in_another_way_and_has_not_is_watched_at_once() {
 }
 
 #[test]
-fn who_stays_after_the_answer_is_looked_at_once_more_and_then_watched() {
+fn a_client_that_stays_after_the_reply_is_checked_once_more_and_then_registered() {
     let mut rig = speaking(Kind::Auto);
     let peer = rig.come(ASKS);
     rig.turn();
@@ -48,7 +48,7 @@ fn who_stays_after_the_answer_is_looked_at_once_more_and_then_watched() {
 }
 
 #[test]
-fn who_asks_again_before_it_is_watched_is_answered_and_watched() {
+fn a_second_request_before_the_registration_is_answered_and_the_client_registered() {
     let mut rig = speaking(Kind::Auto);
     let peer = rig.come(ASKS);
     rig.turn();
@@ -59,7 +59,7 @@ fn who_asks_again_before_it_is_watched_is_answered_and_watched() {
 }
 
 #[test]
-fn who_says_nothing_or_half_a_request_is_watched_at_once() {
+fn a_client_that_sends_nothing_or_half_a_request_is_registered_at_once() {
     for says in [&b""[..], b"PI"] {
         let mut rig = speaking(Kind::Auto);
         let peer = rig.come(says);

@@ -13,7 +13,7 @@
 //! + TOKENS                      nothing where they are just left out; … again for the same tokens
 //! ```
 //!
-//! The list holds defects that somebody thought of. All others are made by `cargo mutants`
+//! The list holds defects that were thought of. All others are made by `cargo mutants`
 //! (`cargo install cargo-mutants --locked`), which `.cargo/mutants.toml` tells what to leave out:
 //!
 //! ```text

@@ -60,7 +60,7 @@ struct Write {
     /// By then it is over.
     end: u64,
     fate: Fate,
-    /// By then somebody had read it.
+    /// By then it had been read.
     seen: u64,
 }
 
@@ -234,7 +234,7 @@ impl Model {
         }
     }
 
-    /// A conditional change of this version succeeded: it was there, and nobody else replaced it.
+    /// A conditional change of this version succeeded: it was there, and no other change replaced it.
     pub fn replaced(&mut self, id: WriteId, etag: &str) {
         if let Some(before) = self.replaced.insert(etag.to_owned(), id.number)
             && id.epoch == self.epoch
@@ -244,7 +244,7 @@ impl Model {
         }
     }
 
-    /// Is this certainly there, and was for the whole of this read?
+    /// True if this certainly existed during the whole of this read.
     pub fn is_there(&self, id: ReadId, key: &str) -> Option<bool> {
         let writes = self.by_key.get(key)?.iter().map(|number| &self.writes[*number]);
         let newest = writes.clone().filter(|w| w.certain_by() < id.start).map(|w| w.start).max().unwrap_or(0);
@@ -271,7 +271,7 @@ impl Model {
         key.ends_with(".part") || self.by_key.keys().any(|known| spoken(known))
     }
 
-    /// Is what is found after a crash what may be there?
+    /// True if what is found after a crash is allowed.
     fn judge(&mut self, found: &BTreeMap<String, Vec<u8>>) {
         for (key, history) in &self.by_key {
             let shown = found.get(&**key).map_or(Shown::Absent, |bytes| Shown::Bytes(bytes));

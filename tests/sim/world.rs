@@ -100,12 +100,12 @@ impl World {
         self.agenda.insert((self.now_us + delay_us, self.sequence), item);
     }
 
-    /// Does an acknowledgement promise to survive a power cut?
+    /// Whether an acknowledged change must survive a power cut.
     pub fn is_durable(&self) -> bool {
         self.shape.durability == Durability::Durable
     }
 
-    /// Do clients say what they say without a gap, and does the server listen in time?
+    /// Whether clients send without a gap and the server reads in time.
     pub fn is_prompt(&self) -> bool {
         self.calm || self.shape.pace_us <= 300 && self.faults.peer_stall == 0 && self.faults.clock_jump == 0
     }

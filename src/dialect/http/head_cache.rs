@@ -1,4 +1,4 @@
-//! Requests for files whose head came before, byte for byte: parsing one again takes a tenth of the CPU time of a
+//! Requests for files with a head that came before, byte for byte: parsing one again takes a tenth of the CPU time of a
 //! small download.
 //!
 //! An entry is never out of date: it depends on these bytes and on one listener's options, and on nothing else.

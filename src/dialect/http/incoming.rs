@@ -1,4 +1,4 @@
-//! The body of a request: where it ends, who waits for whom, and what is done with one that is refused.
+//! The body of a request: its end, `100-continue`, and what is done with one that is refused.
 
 use crate::dialect::http::response::{Refusal, ResponseMeta};
 use crate::dialect::protocol::{Action, BodyPart, Context, Then};

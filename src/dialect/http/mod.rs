@@ -211,7 +211,7 @@ impl Http {
         }
     }
 
-    /// The request whose body is received.
+    /// The request of the body being received.
     fn request(&mut self) -> Option<&mut Request> {
         self.exchange.as_mut().map(|exchange| &mut Arc::make_mut(exchange).request)
     }

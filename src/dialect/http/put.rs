@@ -15,7 +15,7 @@ use crate::wire::http::head::{Framing, Head, Method};
 use crate::wire::http::{digest, target};
 use crate::wire::key::Path;
 
-/// A PUT; or a request of a method that is not offered, whose body must be discarded.
+/// A PUT; or a request of a method that is not offered: its body is discarded.
 #[derive(Clone, Debug)]
 pub(super) struct Upload {
     /// What is to be stored, once that is known.

@@ -30,7 +30,7 @@ pub(super) enum Request {
     Delete(Key),
     Get(Get),
     List(List),
-    /// PUT, and methods that are not offered, whose body must be discarded.
+    /// PUT, and methods that are not offered: their body is discarded.
     Upload(Upload),
     Resumable(Box<Resumable>),
 }
@@ -181,8 +181,8 @@ fn of_resumable(
     (resumable, action)
 }
 
-/// Finds out who sent the request. Credentials that are wrong are refused also where none are needed: the client means
-/// to be somebody.
+/// Authenticates the request. Wrong credentials are refused also where none are needed: the client does not mean to be
+/// anonymous.
 fn authenticate(head: &Head<'_>, context: &mut Context<'_>) -> Result<(), Failure> {
     if let Some(user) = context.proxy.as_mut().and_then(|proxy| proxy.user.take()) {
         context.caller = user?;

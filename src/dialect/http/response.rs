@@ -102,7 +102,7 @@ impl ResponseMeta {
         self.keep_alive = false;
     }
 
-    /// Prepares for content whose length is not known before its end: HTTP/1.0 has no chunks, so there the end of
+    /// Prepares for content of a length not known before its end: HTTP/1.0 has no chunks, so there the end of
     /// the connection is the end of the content.
     pub(super) fn set_length_unknown(&mut self) {
         if self.version == Version::Http10 {
@@ -164,7 +164,7 @@ impl ResponseMeta {
         self.content("text/plain; charset=utf-8", text.as_bytes(), context);
     }
 
-    /// The rest of a response whose content is complete: its type, its length, the content.
+    /// The rest of a response with complete content: its type, its length, the content.
     pub(super) fn content(&self, media_type: &str, content: &[u8], context: &mut Context<'_>) {
         content_type(media_type, context.out);
         content_length(content.len() as u64, context.out);

@@ -69,7 +69,7 @@ fn names_in_the_inbox_do_not_repeat() {
 }
 
 #[test]
-fn who_is_turned_away_hears_one_whole_message() {
+fn a_connection_that_is_turned_away_gets_one_complete_message() {
     assert_eq!(TURNED_AWAY, message(&TURNED_AWAY[HEADER_LEN..]));
 }
 

@@ -1,4 +1,4 @@
-//! A GET whose file is being opened or sent.
+//! A GET while its file is opened or sent.
 
 use crate::dialect::line::options::OnlyIf;
 use crate::dialect::line::say::{refuse, say_opened};

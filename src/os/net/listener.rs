@@ -136,7 +136,7 @@ mod tests {
     use super::super::testing::{client_of, listener, wait_for_next};
     use super::*;
 
-    /// Waits for the next connection, and says whose it is.
+    /// Waits for the next connection. Returns the address of its client.
     fn next(listener: &TcpListener) -> SocketAddr {
         wait_for_next(listener);
         accept(listener).expect("a connection waits").1

@@ -1,4 +1,4 @@
-//! Slow readers: downloads of many whose clients take long to read. Whether their sockets take bytes again is looked
+//! Slow readers: many downloads to clients that take long to read. Whether their sockets take bytes again is looked
 //! at every few milliseconds for all of them together, through an epoll of their own: each wake-up of the loop for
 //! one of them costs an eighth of what it is woken for. Everything else is reported at once, as for any connection.
 //!
@@ -50,7 +50,7 @@ impl SlowReaders {
         (Arc::strong_count(&self.members) > 1).then_some(self.next_look)
     }
 
-    /// Reports those whose sockets take bytes again, if it is time.
+    /// Reports the sockets that take bytes again, if it is time.
     pub fn look(&mut self, now: Instant, events: &mut Vec<Event>) -> io::Result<()> {
         self.now = now;
         if self.deadline().is_none_or(|at| now < at) {

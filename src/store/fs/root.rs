@@ -21,7 +21,7 @@ use crate::store::fs::stat::{self, DirId};
 use crate::store::fs::sync::{Calls, OpenBeneath, SyncCalls};
 use crate::store::mutex::lock;
 
-/// An open directory: the same one is renamed into and synced, even if someone moves it.
+/// An open directory: the same one is renamed into and synced, even if it is moved meanwhile.
 #[derive(Debug)]
 pub(crate) struct Dir {
     /// Open for reading, because `O_PATH` cannot be synced.

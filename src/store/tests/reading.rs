@@ -182,7 +182,7 @@ fn a_file_that_became_shorter_is_told_so_and_never_padded() {
 }
 
 #[test]
-fn whose_file_was_changed_is_told_to_send_again_though_its_socket_seemed_full() {
+fn a_send_of_a_changed_file_is_repeated_though_its_socket_seemed_full() {
     in_every_mode(|bench| {
         let again = |bench: &mut Bench| {
             let mut told = Vec::new();

@@ -61,7 +61,7 @@ fn of_three_uploads_that_are_announced_together_the_last_to_send_is_refused_at_i
 }
 
 #[test]
-fn uploads_that_are_announced_and_send_nothing_keep_nobody_out() {
+fn uploads_that_are_announced_and_send_nothing_keep_no_other_out() {
     let (mut bench, _dir) = with_free(250 * MIB, Limits::default());
     for n in 0..100 {
         bench.create(&format!("silent{n}"), Some(200 * MIB), Precondition::None).unwrap();

@@ -147,7 +147,7 @@ fn where_all_is_synced_a_change_waits_for_one_sync_behind_it_and_content_enters_
 }
 
 #[test]
-fn who_asks_for_no_durability_waits_for_no_sync() {
+fn a_store_without_durability_waits_for_no_sync() {
     let config = StoreConfig { durability: Durability::Written, ..StoreConfig::default() };
     for scope in [Scope::Dir, Scope::Everything] {
         makes(scope, &config, [&[]; 10]);

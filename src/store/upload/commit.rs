@@ -25,7 +25,7 @@ use crate::store::upload::pending_syncs::{Change, PendingSyncs};
 use crate::store::upload::staged::Staged;
 use crate::store::upload::write::Uploads;
 
-/// Times the directories are made anew when someone removes them under us.
+/// Times the directories are made anew when they are removed meanwhile.
 const PUBLISH_TRIES: u32 = 8;
 
 /// An upload that is complete.

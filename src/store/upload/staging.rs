@@ -1,8 +1,8 @@
 //! The staging directory of this process, and the sweeping of those that dead processes left.
 //!
 //! `.filewharf/staging/<pid>-<start>/` with a file `LOCK` held by `flock`: alive as long as the
-//! lock is held. Nothing outside `.filewharf` is ever touched here, and a directory whose lock is
-//! held by someone else never is either.
+//! lock is held. Nothing outside `.filewharf` is ever touched here, and neither is a directory that
+//! another process has locked.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};

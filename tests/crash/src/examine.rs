@@ -35,7 +35,7 @@ pub struct Examiner<'a> {
 pub struct Cut {
     /// The place in the log of the workload.
     pub place: usize,
-    /// After a recovery from that, a second cut: had the upload after the first one been acknowledged?
+    /// After a recovery from that, a second cut: whether the upload after the first one was acknowledged.
     pub again: Option<bool>,
 }
 

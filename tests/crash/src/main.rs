@@ -279,7 +279,7 @@ impl Tally {
         acked: usize,
     ) {
         self.images += 1;
-        // What a file system does not promise, nobody above it can.
+        // What a file system does not promise, no program above it can.
         if tears.contains(&Tear::Sectors) && violations.iter().all(|violation| violation.wrong == Wrong::Unmountable) {
             self.unmountable += violations.len();
             return;

@@ -33,7 +33,7 @@ impl Run {
         }
     }
 
-    /// Must it be caught?
+    /// Whether the checks must fail.
     pub fn is_control(self) -> bool {
         !self.silenced().is_empty()
     }

@@ -150,7 +150,7 @@ fn put(path: String, over: Over, random: &mut Random) -> Change {
     Change::Put { path, content: Content::new(random.next() >> 8, len), framing, over }
 }
 
-/// Is it a name that all connections write?
+/// True for a name that all connections write.
 fn is_hot(path: &str) -> bool {
     path.rsplit('/').next().is_some_and(|name| name.starts_with("hot-"))
 }

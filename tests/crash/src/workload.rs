@@ -15,7 +15,7 @@ use crate::story::{Change, Event, Framing, Over, Plan};
 /// Longest wait for one reply.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// After one of so many changes somebody syncs all of the file system, as systems do now and then: what
+/// After one of so many changes all of the file system is synced, as systems do now and then: what
 /// was made before is on the disk for long, what comes next is new.
 const SYNC_EVERY: usize = 16;
 

@@ -49,7 +49,7 @@ pub enum Stored {
     Yes,
     /// The server says that it is not, or it was never sent whole.
     No,
-    /// All was sent, and nobody answered.
+    /// All was sent, and no reply came.
     Perhaps,
 }
 
@@ -85,7 +85,7 @@ impl Dialect {
         }
     }
 
-    /// Uploads. `Perhaps` where it failed behind the last byte, or where nobody ever answers.
+    /// Uploads. `Perhaps` where it failed after the last byte, or where no reply ever comes.
     pub fn put(self, address: SocketAddr, name: &str, content: Content, ending: Ending) -> Stored {
         let mut sent_whole = false;
         match self.try_put(address, name, content, ending, &mut sent_whole) {

@@ -54,7 +54,7 @@ const LOOKS_MIN: usize = 100;
 /// How much the mean of a third may be above that of the third before, in KiB. The free memory at the end of
 /// the heap comes and goes: 64 KiB were seen in half an hour.
 const GROWTH_MAX_KIB: u64 = 512;
-/// How long an upload that nobody answers may take to be seen.
+/// How long an upload without a reply may take to be visible.
 const SEEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// What all threads share.
@@ -64,7 +64,7 @@ struct Soak {
     /// Twice the number of the server's life, and one more from just before its end to its next start.
     clock: AtomicU64,
     ended: AtomicBool,
-    /// Held by workers for one piece of work, and by the one who wants the server at rest.
+    /// Held by workers for one piece of work, and by the check that wants the server at rest.
     work: RwLock<()>,
     tally: Mutex<Tally>,
 }
@@ -93,7 +93,7 @@ impl Soak {
         self.addresses[DIALECTS.iter().position(|known| *known == dialect).expect("it is listed")]
     }
 
-    /// In which of its lives is the server, at least?
+    /// How often the server has been started, at least.
     fn life(&self) -> u64 {
         self.clock.load(SeqCst) / 2
     }

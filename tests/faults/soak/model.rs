@@ -1,5 +1,5 @@
 //! What must be in the directory: for every name, what was acknowledged last, and what may have come
-//! after it without anybody having heard.
+//! after it without a reply.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -34,7 +34,7 @@ fn thousands_of_idle_connections_do_not_disturb_one_that_works() {
 
 // covers: R1
 #[test]
-fn who_comes_when_all_places_are_taken_is_told_and_may_come_back() {
+fn a_client_beyond_the_limit_is_told_and_may_come_back() {
     let server = Running::limited(|limits| {
         limits.connections_max = 10;
         limits.per_address_percent = 100;
@@ -67,7 +67,7 @@ fn when_descriptors_run_out_the_server_goes_on_with_those_it_has() {
     let mut early = program.client();
     early.put("/file", b"content");
     let crowd: Vec<TcpStream> = (0..200).filter_map(|_| TcpStream::connect(program.address()).ok()).collect();
-    // Some were turned away, some wait in the backlog; who was in works on.
+    // Some were turned away, some wait in the backlog; the others work on.
     for _ in 0..5 {
         assert_eq!(early.get("/file"), b"content");
         early.put("/file", b"content");

@@ -98,7 +98,7 @@ fn a_reset_at_any_byte_of_an_upload_leaves_the_old_file_and_nothing_else() {
 
 // covers: N5
 #[test]
-fn a_complete_upload_is_stored_even_if_nobody_hears_it() {
+fn a_complete_upload_is_stored_even_if_its_reply_is_not_read() {
     let server = server();
     for upload in uploads() {
         for half in [true, false] {

@@ -90,10 +90,10 @@ fn a_server_is_started_again_at_once_on_its_address() {
     program.end();
 }
 
-/// A pipe that is never read is full at some time, and who writes to it waits for ever.
+/// A pipe that is never read is full at some time, and a write to it waits for ever.
 // covers: R12
 #[test]
-fn a_log_that_nobody_reads_holds_up_neither_the_clients_nor_the_end() {
+fn a_log_that_is_not_read_holds_up_neither_the_clients_nor_the_end() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let (mut program, log) = program::logging(dir.path(), &[], Stdio::piped());
     let name = format!("/{}", "n".repeat(200));
@@ -110,7 +110,7 @@ fn a_log_that_nobody_reads_holds_up_neither_the_clients_nor_the_end() {
     let metrics = http(&program, "GET /.filewharf/metrics HTTP/1.1");
     let dropped = metrics.lines().find_map(|line| line.strip_prefix("filewharf_log_lines_dropped_total "));
     assert!(dropped.is_some_and(|dropped| dropped != "0"), "it was never full: {dropped:?}");
-    // An end that has something to say, which nobody reads either.
+    // An end that logs something, which is not read either.
     client.send("PUT 100 /other\nhalf");
     wait_until("an upload is under way", || {
         http(&program, "GET /.filewharf/metrics HTTP/1.1").contains("\nfilewharf_slots_used 1\n")

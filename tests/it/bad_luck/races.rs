@@ -58,7 +58,7 @@ fn swap(root: &Path, stop: &AtomicBool) {
 
 // covers: K10
 #[test]
-fn a_directory_that_becomes_a_link_in_the_middle_of_a_request_leads_nobody_out() {
+fn a_directory_that_becomes_a_link_in_the_middle_of_a_request_leads_to_nothing_outside() {
     for portable in [false, true] {
         let (server, outside) = (server(portable), TempDir::new().expect("a temporary folder"));
         fs::write(outside.path().join("secret"), "from outside").expect("a file");
@@ -164,7 +164,7 @@ fn a_directory_is_not_removed_from_under_an_upload_that_was_acknowledged() {
 
 // covers: K3
 #[test]
-fn of_many_who_replace_the_version_they_have_seen_one_succeeds() {
+fn of_many_clients_that_replace_the_version_they_have_seen_one_succeeds() {
     let server = server(false);
     let mut etag = server.client().put("/file", b"first");
     let mut clients: Vec<_> = (0..6).map(|_| server.client()).collect();

@@ -34,7 +34,7 @@ fn a_reader_that_never_reads_is_let_go() {
         let (got, error) = client.rest();
         assert!(got.len() < bytes.len() && error.is_some(), "what was sent must not look whole");
         server.assert_serves();
-        // Where nobody is let go so soon, as one who reads may be slow as well.
+        // With the default deadlines, as a client that reads may be slow as well.
         let other = Running::on(&server.path(""), |builder| builder.portable(portable).read_only(true));
         assert_same(&other.client().get("/file"), &bytes, "to one who reads");
     }
@@ -62,7 +62,7 @@ fn a_full_queue_is_told_at_once() {
 }
 
 #[test]
-fn who_gave_up_takes_no_place_in_the_queue() {
+fn a_request_that_gave_up_takes_no_place_in_the_queue() {
     let server = Running::limited(|limits| {
         limits.slots = 1;
         limits.slot_queue_max = 3;

@@ -95,7 +95,7 @@ fn an_urgent_byte_during_a_download_changes_nothing() {
 /// stream like any. So this is a client that says nonsense, and must be treated as one.
 // covers: N18
 #[test]
-fn a_flood_of_urgent_bytes_stops_nobody() {
+fn a_flood_of_urgent_bytes_stops_no_client() {
     let server = Running::start();
     for begin in [
         "",

@@ -28,7 +28,7 @@ pub trait World {
     fn is_reset(&self) -> bool;
     /// The server has let the connection go.
     fn is_gone(&self) -> bool;
-    /// Files that nobody will close any more.
+    /// Files that will not be closed any more.
     fn left_open(&mut self) -> usize;
     fn counters(&self) -> Counters;
     /// What is stored under a name.

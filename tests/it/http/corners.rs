@@ -180,7 +180,7 @@ fn a_go_ahead_is_not_given_before_the_store_is_ready() {
 }
 
 #[test]
-fn who_gets_no_slot_in_time_is_told_429_and_when_to_come_back() {
+fn a_request_without_a_slot_in_time_is_told_429_and_when_to_come_back() {
     // RFC 6585 §4.
     let mut rig = server(Limits::default().with(|l| l.slots = 1));
     let first = rig.connect();
@@ -226,10 +226,10 @@ fn a_page_offers_changes_only_where_they_are_taken() {
     }
 }
 
-/// RFC 9112 §9.6: who says that nothing follows need not be waited for. What follows all the same, unread
+/// RFC 9112 §9.6: a client that said that nothing follows need not be waited for. What follows all the same, unread
 /// behind a close, would turn the answer into a reset.
 #[test]
-fn who_said_that_nothing_follows_is_let_go_with_the_answer() {
+fn a_client_that_said_that_nothing_follows_is_closed_with_the_reply() {
     for (kind, says, at_once) in [
         (Kind::Http, "GET /f HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", true),
         (Kind::Http, "GET /f HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\nmore", false),

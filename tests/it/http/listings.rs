@@ -49,7 +49,7 @@ fn link(n: usize) -> String {
 }
 
 #[test]
-fn who_names_no_form_gets_a_complete_index_with_names_in_full() {
+fn a_client_that_names_no_form_gets_a_complete_index_with_names_in_full() {
     for accept in ["", "Accept: */*\r\n"] {
         let reply = heard(&mut many(64 * 1024), format!("GET /many/ HTTP/1.1\r\nHost: x\r\n{accept}\r\n"));
         let response = Response::new(&reply);

@@ -122,13 +122,13 @@ pub struct StillPlatform {
 }
 
 impl StillPlatform {
-    /// Is something on its way that will lead to an event, as long as it may take?
+    /// True while something is on its way that will lead to an event.
     fn awaits(&mut self) -> bool {
         let connecting = self.connected && !self.seen.accepted.get();
         connecting || self.os.get_mut().store().queued().in_flight > 0
     }
 
-    /// Has the client sent what the server has not read, and perhaps never will?
+    /// True if the client has sent what the server has not read, and perhaps never will.
     fn leaves_unread(&self) -> bool {
         let read = self.seen.received.get() == self.sent && (!self.finished || self.seen.end_received.get());
         !(read || self.seen.dropped.get())

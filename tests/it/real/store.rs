@@ -33,7 +33,7 @@ impl StillPlatform {
         self.numbered(meta);
     }
 
-    /// A version that nobody has seen is the next one.
+    /// A version not seen before is the next one.
     fn numbered(&mut self, meta: Meta) -> Meta {
         let place = self.versions.iter().position(|version| *version == meta.etag).unwrap_or_else(|| {
             self.versions.push(meta.etag);

@@ -1,4 +1,4 @@
-//! Many at once, and who sees what when: a reader has one version, and never an older one than it
+//! Many at once, and which version is read when: a reader has one version, and never an older one than it
 //! could have known of.
 
 use std::thread;
@@ -9,7 +9,7 @@ use support::client::{Running, assert_same, content, value, wait_until};
 in_every_setting!(
     many_clients_move_files_both_ways_at_once,
     a_reader_in_the_middle_keeps_its_version,
-    nobody_reads_an_older_version_than_a_body_accepted_in_full,
+    no_client_reads_an_older_version_than_a_body_accepted_in_full,
     a_version_that_was_acknowledged_is_what_everybody_gets,
     of_many_writers_of_one_name_each_stores_a_whole_version,
     of_many_creators_of_one_name_exactly_one_succeeds,
@@ -63,7 +63,7 @@ fn a_reader_in_the_middle_keeps_its_version(setting: &Setting) {
 /// The server has taken the whole body (its counter says so), its `OK` may not have left yet: a
 /// request that is sent now must wait for the commit.
 // covers: K4
-fn nobody_reads_an_older_version_than_a_body_accepted_in_full(setting: &Setting) {
+fn no_client_reads_an_older_version_than_a_body_accepted_in_full(setting: &Setting) {
     let server = setting.start();
     let mut writer = server.client();
     let mut readers = [server.client(), server.client(), server.client()];
@@ -105,7 +105,7 @@ fn a_version_that_was_acknowledged_is_what_everybody_gets(setting: &Setting) {
     }
 }
 
-/// A body that says who wrote it, so that a mix of two shows.
+/// A body that names its writer, so that a mix of two shows.
 fn signed(writer: u64, version: u64, size: usize) -> Vec<u8> {
     let mut bytes = format!("{writer:08}{version:08}").into_bytes();
     bytes.extend(content(writer << 32 | version, size));

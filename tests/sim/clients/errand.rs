@@ -70,7 +70,7 @@ impl Errands {
         self.now.as_ref()
     }
 
-    /// Is everything done that was to be done in the calm?
+    /// True once everything for the calm is done.
     pub const fn is_reached(&self, reads: bool) -> bool {
         self.reached > reads as u8
     }
@@ -85,7 +85,7 @@ impl Errands {
         }
     }
 
-    /// The upload is stored, or was refused, or nobody knows.
+    /// The upload is stored, or was refused, or its fate is unknown.
     pub fn put_ended(&mut self, io: &mut Io<'_>, fate: Fate) {
         if let Some(Errand::Put { write, calm, .. }) = self.now.take() {
             io.model.end_write(write, fate);

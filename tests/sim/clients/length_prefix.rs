@@ -12,7 +12,7 @@ pub struct LengthPrefix {
     errands: Errands,
     number: usize,
     greeting: bool,
-    /// It has left; what still comes is nobody's.
+    /// It has left; what still comes is ignored.
     over: bool,
     /// Content that still comes, and what has come.
     body: Option<(usize, Vec<u8>)>,

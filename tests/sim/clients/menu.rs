@@ -129,7 +129,7 @@ impl Client for Menu {
                 };
                 let (name, content) = said.split_at(at + end.len());
                 let name = String::from_utf8_lossy(name).into_owned();
-                // Names that bad networks have cut are nobody's.
+                // Names that bad networks have cut belong to no client.
                 if SHARED.contains(&&*name) || name.starts_with("own") && io.calm {
                     self.errands.got_other(io, &name, content);
                 } else {

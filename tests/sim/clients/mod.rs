@@ -69,7 +69,7 @@ pub enum Plan {
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// By the server, in order; was everything sent by then, our end of stream included?
+    /// By the server, in order; and whether everything was sent by then, with our end of stream.
     InOrder { all_sent: bool },
     /// With a reset, by whomever, or with the server's death.
     Broken,
@@ -165,7 +165,7 @@ impl Peer {
         self.alarm == alarm
     }
 
-    /// For who wonders why a run does not end.
+    /// To find out why a run does not end.
     pub fn describe(&self) -> String {
         let Self { number, listener, link, ended, done, .. } = self;
         let (out, inbox) = (self.out.bytes.len(), self.inbox.len());
@@ -292,7 +292,7 @@ impl Peer {
         let World { net, rng, .. } = world;
         net.peer_drop(link, reset, rng);
         self.link = None;
-        // Those who come again at once, all in step, would keep each other out for ever.
+        // Clients that come again at once, all in step, would keep each other out for ever.
         let delay = if world.calm { world.rng.range(20_000..=500_000) } else { Self::pace(world) };
         self.wake(world, delay);
     }
@@ -349,13 +349,13 @@ impl Peer {
         let patience = self.patience_until.saturating_sub(world.now_us).max(1);
         self.wake(world, patience);
         if !world.calm && (world.faults.peer_reset > 0 || world.faults.peer_end > 0) {
-            // Those who may break off do not only do so when something happens.
+            // Clients that may break off do not only do so when something happens.
             let delay = world.rng.range(1..=20_000_000);
             self.wake(world, delay);
         }
     }
 
-    /// Nothing goes wrong any more: who has broken off or stalls starts over.
+    /// Nothing goes wrong any more: a client that has broken off or stalls starts over.
     pub fn calm_down(&mut self, world: &mut World) {
         self.alarm_at = None;
         if let Some(link) = self.link {

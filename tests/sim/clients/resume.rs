@@ -51,7 +51,7 @@ impl Upload {
     fn new(number: usize, begun: u32, io: &Io<'_>) -> Self {
         let group = number / 6;
         let (token, key) = match io.calm {
-            // In the calm nobody takes it away.
+            // In the calm it is not taken away.
             true => (format!("calm-{number}-{begun}"), format!("resumed-{number}.bin")),
             false => (format!("group-{group}-{begun}"), format!("group-{group}.bin")),
         };

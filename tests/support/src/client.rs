@@ -24,12 +24,12 @@ use crate::tls;
 /// a sync takes seconds: a file in a new directory of fifty levels waits for fifty of them.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Waits until `done` says so.
+/// Waits until `done` returns true.
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !done() {
         assert!(Instant::now() < until, "this never came: {what}");
-        // Nobody unparks: this lets the others run, and wakes up often enough.
+        // Never unparked: this lets the others run, and wakes up often enough.
         std::thread::park_timeout(Duration::from_millis(1));
     }
 }
@@ -201,15 +201,15 @@ pub fn value(line: &str, key: &str) -> Option<String> {
     line.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned)
 }
 
-/// May this server end with requests cut off?
+/// Whether this server may end with requests cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CutOffs {
     Forbidden,
     Allowed,
 }
 
-/// The defaults, but for the times that somebody else's syncs may take: a drain waits for them as long
-/// as a test does, and so does who waits for a slot.
+/// The defaults, but for the time that syncs of other tests may take: a drain waits for them as long
+/// as a test does, and so does a request that waits for a slot.
 pub fn limits() -> Limits {
     Limits::default().with(|l| {
         l.drain_timeout = PATIENCE;

@@ -27,7 +27,7 @@ impl Content {
         &pattern()[start..start + left]
     }
 
-    /// Are these the bytes at `offset`?
+    /// True if these are the bytes at `offset`.
     pub fn matches(&self, mut offset: u64, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             let here = self.at(offset);

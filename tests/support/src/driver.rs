@@ -132,7 +132,7 @@ impl Driver {
         outcome
     }
 
-    /// Does what can be done now; is anything left to do?
+    /// Does what can be done now. True if anything is left to do.
     fn drive(
         &mut self,
         at: usize,
@@ -200,7 +200,7 @@ impl Work {
         (&self.head[of_head..], body)
     }
 
-    /// Bytes came; is the reply complete?
+    /// Takes bytes. True once the reply is complete.
     fn take(&mut self, wire: Wire, mut bytes: &[u8]) -> bool {
         if self.body.is_none() {
             let before = self.reply.len();

@@ -62,7 +62,7 @@ pub enum Role {
     /// It is compared with the best of the peers.
     Own,
     Peer,
-    /// What nobody can fall below; no peer.
+    /// The lower bound; no peer.
     Limit,
 }
 

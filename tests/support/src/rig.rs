@@ -263,7 +263,7 @@ impl Rig {
         self.world().link(peer).arrive(b"", true);
     }
 
-    /// Were events about this connection asked for?
+    /// True if events of this connection were asked for.
     pub fn watches(&mut self, peer: &Peer) -> bool {
         self.world().link(peer).id.is_some()
     }
@@ -331,7 +331,7 @@ impl Rig {
     }
 
     /// The client has sent bytes, which the server finds in its next turn. Before it receives the last of
-    /// them, somebody else replaces a file.
+    /// them, another process replaces a file.
     pub fn send_later(&mut self, peer: &Peer, bytes: &[u8], meanwhile: Option<(&str, &[u8])>) {
         let mut world = self.world();
         let link = world.link(peer);
@@ -366,17 +366,17 @@ impl Rig {
         self.world().holds_completions = true;
     }
 
-    /// Descriptors run out for those who come, or are there again.
+    /// Descriptors run out for new connections, or are there again.
     pub fn exhaust(&mut self, exhausted: bool) {
         self.world().shape.descriptors = if exhausted { 0 } else { usize::MAX };
     }
 
-    /// From here on the kernel can tell of nobody who comes.
-    pub fn watches_nobody(&mut self) {
+    /// From here on the kernel cannot report new connections.
+    pub fn watches_no_connection(&mut self) {
         self.world().faults.register_fails = 1000;
     }
 
-    /// How often somebody was to be told that there are no descriptors.
+    /// How often the log was to say that there are no descriptors.
     pub fn shed(&mut self) -> u32 {
         self.world().shed
     }
@@ -480,7 +480,7 @@ impl Rig {
         self.world().sleep
     }
 
-    /// Has the server ended after a drain?
+    /// True once the server has ended after a drain.
     pub fn has_ended(&self) -> bool {
         self.reactor.has_ended()
     }

@@ -99,7 +99,7 @@ fn a_move_over_a_file_leaves_a_file_there() {
 }
 
 #[test]
-fn a_file_that_nobody_sent_is_not_overlooked() {
+fn a_file_that_was_never_sent_is_not_overlooked() {
     assert_eq!(judged([upload("/0-a", OLD)], &[("/9-a", b"x")]), [Wrong::Torn]);
     assert_eq!(judged([upload("/0-a", OLD)], &[("/stray", b"x")]), [Wrong::Torn]);
     // The second upload has not been sent yet.

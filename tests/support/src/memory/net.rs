@@ -2,7 +2,7 @@
 //!
 //! An edge is reported only after `WouldBlock` was told, or less was read than was asked for, or after
 //! registering. One that told of the end of the stream is the last. What a peer sent before it reset
-//! the connection may arrive or not; who closes with unread bytes resets.
+//! the connection may arrive or not; a close with unread bytes resets.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
@@ -210,7 +210,7 @@ impl Net {
 
     // ---- the client's end ----
 
-    /// Connects; `None` if nobody listens or the backlog is full.
+    /// Connects; `None` without a listener or if the backlog is full.
     pub fn connect(&mut self, listener: usize, peer: usize) -> Option<LinkId> {
         if !self.listening || self.listeners[listener].backlog.len() >= self.backlog_max {
             return None;
@@ -462,7 +462,7 @@ impl Net {
         }
     }
 
-    /// A new server listens. Registering does not tell of those who wait already.
+    /// A new server listens. Registering does not report connections that wait already.
     pub fn listen(&mut self) {
         self.listening = true;
         self.stale.clear();

@@ -48,7 +48,7 @@ pub struct Disk {
     /// Writes on their way, by file.
     writing: BTreeMap<Ino, u32>,
     pub done: VecDeque<Completion>,
-    /// Has the server been told of what is in `done`?
+    /// Whether the server has been told of what is in `done`.
     pub rung: bool,
     pub degraded: bool,
     pub lagging: bool,
@@ -121,7 +121,7 @@ pub enum Stepped {
     Done(Completion),
 }
 
-/// Is it over?
+/// Whether it is over.
 pub(super) enum Next {
     Again(Work),
     Done(Outcome),
@@ -435,7 +435,7 @@ impl Disk {
         }
     }
 
-    /// Is the store fit for a change?
+    /// Whether the store accepts changes.
     pub(super) fn fit(&self, rng: &mut Rng, faults: &Faults) -> Result<(), StoreError> {
         if self.degraded {
             return Err(refused(Failure::Denied("a sync failed")));

@@ -105,6 +105,11 @@ impl<P: Platform> Driver<'_, P> {
                 connection.readable = Readable::Nothing;
                 return false;
             }
+            // The encryption has not ended with it: only where nothing was under way is that as good as an end.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => match connection.session.is_between_messages() {
+                true => connection.session.received_eof(&mut env.cx()),
+                false => connection.session.cut_short(&error.to_string(), &mut env.cx()),
+            },
             Err(error) => {
                 budget.spend(0);
                 self.socket_failed(&error);

@@ -77,6 +77,12 @@ impl Ceiling {
         }
     }
 
+    /// Each connection holds so many bytes more, those that are turned away included.
+    pub(super) fn add_per_connection(&mut self, bytes: usize, limits: &Limits) {
+        self.connection = self.connection.saturating_add(bytes);
+        self.shared = self.shared.saturating_add(bytes.saturating_mul(limits.turned_away_max));
+    }
+
     /// All of it; `usize::MAX` stands for all that is more.
     pub const fn total(&self) -> usize {
         let connections = self.connection.saturating_mul(self.connections);

@@ -149,6 +149,22 @@ mod tests {
     }
 
     #[test]
+    fn every_dialect_can_be_encrypted_also_behind_proxies() {
+        for kind in Kind::ALL {
+            for (query, is_tls, is_proxied) in
+                [("", false, false), ("?tls", true, false), ("?tls&proxy=::1", true, true)]
+            {
+                let listen: Listen = format!("{kind}@127.0.0.1:0{query}").parse().expect("good options");
+                assert_eq!((listen.is_tls, listen.proxies.is_some(), listen.options), (is_tls, is_proxied, vec![]));
+            }
+        }
+        for (query, wanted) in [("tls=1", "tls=1: tls has no value"), ("tls&tls", "tls= is given twice")] {
+            let error = format!("line@127.0.0.1:0?{query}").parse::<Listen>().expect_err("it is wrong");
+            assert_eq!(error.to_string(), wanted);
+        }
+    }
+
+    #[test]
     fn a_list_of_proxies_that_is_wrong_is_refused_and_quoted() {
         for (query, wanted) in [
             ("proxy", "proxy=: write addresses or networks, for example 10.0.0.0/8,::1"),

@@ -10,6 +10,7 @@ mod listen;
 #[doc(hidden)]
 pub mod platform;
 mod reload;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ use crate::access::{Access, Rules};
 use crate::config::{Limits, StoreConfig, TlsFiles};
 use crate::dialect::Listening;
 use crate::os::event_queue::{Control, EventQueue};
-use crate::os::net::tls::{Acceptor, make_self_signed};
+use crate::os::net::tls::SESSION_BYTES_MAX;
 use crate::os::{net, process};
 use crate::platform::{NewRules, Signal};
 use crate::reactor::{ListenerSetup, Reactor, Setup};
@@ -169,7 +170,8 @@ impl Builder {
         self
     }
 
-    /// Drain on SIGTERM, SIGINT and SIGHUP (this not if it is ignored; with an access file, SIGHUP reads it again). For programs whose main job the server is.
+    /// Drain on SIGTERM, SIGINT and SIGHUP (this not if it is ignored; with an access file or TLS, SIGHUP reads
+    /// these files again). For programs whose main job the server is.
     pub fn signals(mut self) -> Self {
         self.handles_signals = true;
         self
@@ -199,6 +201,9 @@ impl Builder {
         let speaks = self.listens.iter().map(|listen| Listening::new(listen.kind, &listen.options, started_s));
         let mut speaks = speaks.collect::<Result<Vec<_>, _>>().map_err(ServerError::Option)?;
         let mut ceiling = Ceiling::of(&self.limits, speaks.iter().any(|speaks| speaks.kind().traits().holds_messages));
+        if self.listens.iter().any(|listen| listen.is_tls) {
+            ceiling.add_per_connection(SESSION_BYTES_MAX, &self.limits);
+        }
         let kept = speaks.iter().map(|speaks| speaks.kind().traits().kept_bytes_max).sum();
         ceiling.shared = ceiling.shared.saturating_add(kept);
         if ceiling.total() == usize::MAX {
@@ -215,7 +220,7 @@ impl Builder {
             ceiling.shared = ceiling.shared.saturating_add(3 * RULES_BYTES_MAX);
         }
         let is_open = access.rules().map_or(self.secret.is_none(), |rules| rules.has_public());
-        let tls = self.open_tls()?;
+        let tls = tls::open(&self.tls, &self.listens)?;
         for (listen, speaks) in self.listens.iter().zip(&mut speaks) {
             let (listener, address) = self.bind(listen)?;
             // Pages in browsers on this machine reach it, and nothing but the host tells them from its users.
@@ -233,6 +238,9 @@ impl Builder {
         if let (Some(file), Some(rules)) = (self.access.take(), access.rules()) {
             reloads.push(read_again(file, Arc::clone(rules), Arc::clone(&control)));
         }
+        if let Some(acceptor) = &tls {
+            reloads.push(tls::read_again(acceptor));
+        }
         let reload = reloads.start().map_err(ServerError::system("cannot start a thread"))?;
         if let Some(reload) = &reload {
             queue.reload_on_hangup(reload.clone());
@@ -241,7 +249,7 @@ impl Builder {
             .map_err(|error| ServerError::Root(error.to_string()))?;
         let platform = OsPlatform::new(queue, listeners, self.handles_signals, store, &self.limits)
             .map_err(ServerError::system("cannot watch the listeners"))?
-            .with_tls(tls.clone());
+            .with_tls(tls);
         let listeners = speaks.into_iter().zip(self.listens);
         let setup_of = |(listening, listen): (Listening, Listen)| ListenerSetup {
             listening,
@@ -249,7 +257,7 @@ impl Builder {
             is_tls: listen.is_tls,
         };
         let setup = Setup { access, listeners: listeners.map(setup_of).collect(), limits: self.limits };
-        Ok(Server { reactor: Reactor::new(platform, setup), bound, are_tls, control, reload, ceiling, tls })
+        Ok(Server { reactor: Reactor::new(platform, setup), bound, are_tls, control, reload, ceiling })
     }
 
     /// Who may do what.
@@ -266,19 +274,6 @@ impl Builder {
             (None, None, Some(_)) => Err(ServerError::Access("a secret for reading needs another for all".to_owned())),
             (None, ..) => Ok(Access::with_secrets(secret, read_secret, read_only)),
         }
-    }
-
-    /// What listeners with TLS show their clients; `None` if there are none.
-    fn open_tls(&self) -> Result<Option<Arc<Acceptor>>, ServerError> {
-        if self.listens.iter().all(|listen| !listen.is_tls) {
-            return Ok(None);
-        }
-        if let Some(dir) = self.tls.self_signed.as_ref().filter(|_| self.tls.certificate.is_none()) {
-            let names = vec![process::machine_name(), "localhost".to_owned(), "127.0.0.1".to_owned()];
-            let fingerprint = make_self_signed(dir, names).map_err(ServerError::tls)?;
-            log::info!("TLS: the certificate in {} has the SHA-256 fingerprint {fingerprint}", dir.display());
-        }
-        Acceptor::open(self.tls.clone()).map(|acceptor| Some(Arc::new(acceptor))).map_err(ServerError::tls)
     }
 
     fn bind(&self, listen: &Listen) -> Result<(mio::net::TcpListener, SocketAddr), ServerError> {
@@ -302,7 +297,6 @@ pub struct Server {
     control: Arc<Control>,
     reload: Option<SyncSender<()>>,
     ceiling: Ceiling,
-    tls: Option<Arc<Acceptor>>,
 }
 
 /// Reads the access file again and hands its rules to the loop.
@@ -370,7 +364,6 @@ impl Server {
             are_tls: self.are_tls.clone().into(),
             control: Arc::clone(&self.control),
             reload: self.reload.clone(),
-            tls: self.tls.clone(),
         }
     }
 
@@ -416,7 +409,6 @@ pub struct Handle {
     are_tls: Arc<[bool]>,
     control: Arc<Control>,
     reload: Option<SyncSender<()>>,
-    tls: Option<Arc<Acceptor>>,
 }
 
 impl Handle {
@@ -430,19 +422,13 @@ impl Handle {
         &self.are_tls
     }
 
-    /// Read the files of TLS again, for connections that begin from now on. On an error everything stays as it was.
-    /// Blocks on the disk.
-    pub fn reload_tls(&self) -> Result<(), ServerError> {
-        self.tls.as_ref().map_or(Ok(()), |tls| tls.reload()).map_err(ServerError::tls)
-    }
-
     /// Take no new work, let running transfers end. A second time: stop.
     pub fn drain(&self) {
         self.control.request(Signal::Drain);
     }
 
-    /// Read the access file again, as SIGHUP does. Its rules are in effect a little later, or those before if it is
-    /// wrong. Nothing happens where there is none.
+    /// Read the access file again, and the certificate and key of TLS, as SIGHUP does. Each is in effect a little later,
+    /// or what was before if it is wrong. Nothing happens where there is none.
     pub fn reload(&self) {
         if let Some(reload) = &self.reload {
             // Where one is asked for already, that has not begun.

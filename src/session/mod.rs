@@ -189,6 +189,11 @@ impl Session {
         self.common.data.inbox.len()
     }
 
+    /// True while no part of a message of the peer is here or on its way.
+    pub fn is_between_messages(&self) -> bool {
+        self.common.data.inbox.is_empty() && !matches!(self.common.name, Name::ReceivingBody)
+    }
+
     /// True while a message is awaited of which more is here than a head may have.
     pub fn is_gathering(&self, limits: &Limits) -> bool {
         self.common.name == Name::AwaitHeader && self.common.holds_long_input(limits)
@@ -218,6 +223,11 @@ impl Session {
     /// plain end would mean success.
     pub fn given_up(&mut self, cause: &str, cx: &mut Cx<'_>) {
         self.cut_off(CloseReason::Internal, cause, true, cx);
+    }
+
+    /// The peer's stream was cut off, and only looks as if it had ended.
+    pub fn cut_short(&mut self, cause: &str, cx: &mut Cx<'_>) {
+        self.cut_off(CloseReason::CutShort, cause, true, cx);
     }
 
     fn cut_off(&mut self, reason: CloseReason, cause: &str, is_reset: bool, cx: &mut Cx<'_>) {

@@ -445,6 +445,10 @@ fn the_memory_that_is_promised_counts_what_is_spoken() {
     });
     assert!(http.shared > line.shared + 1024, "what is kept of files that are asked for often");
     assert_eq!(http.slot, line.slot);
+    let tls = Server::builder().root(dir.path()).tls_self_signed(dir.path());
+    let tls = tls.listen_at("line@127.0.0.1:0?tls".parse().expect("an address")).build();
+    let tls = tls.expect("a server").ceiling();
+    assert!(tls.connection > line.connection + 64 * 1024 && tls.shared > line.shared, "records");
     assert!(pickle.slot >= 2 * Limits::default().message_bytes_max && pickle.slot > line.slot, "whole messages");
 }
 

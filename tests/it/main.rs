@@ -26,6 +26,7 @@
 //! | `proxied` | listeners for proxies: whose a connection is, and whom the server believes that |
 //! | `forwarded` | HTTP proxies that say for which client each request is, and whom the server believes that |
 //! | `access` | who may do what: every right, operation and dialect against an oracle, and tricks with names |
+//! | `tls` | encrypted connections: handshakes, certificates, ends, and what goes wrong |
 //! | `real` | the real platform, with clocks that stand still |
 //!
 //! What they share is `tests/support`: the platform in memory (`support::rig`), a raw client and a server in
@@ -65,6 +66,7 @@ mod served;
 mod sharing;
 mod slow;
 mod states;
+mod tls;
 mod turns;
 mod visits;
 

@@ -58,14 +58,18 @@ static TLS: LazyLock<Setting> =
 static TLS_UNDER_TORTURE: LazyLock<Setting> =
     LazyLock::new(|| Setting { shape: |builder| encrypted(builder).limits(torture()), largest: 5000, names: 30 });
 
+fn encrypted(builder: Builder) -> Builder {
+    with_identity(builder).listen_at("auto@127.0.0.1:0?tls".parse().expect("an address"))
+}
+
 /// With a certificate that is made once and used by all servers of these tests.
-pub fn encrypted(builder: Builder) -> Builder {
+pub fn with_identity(builder: Builder) -> Builder {
     static DIR: LazyLock<PathBuf> = LazyLock::new(|| {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("identity");
         make_self_signed(&dir, vec!["localhost".to_owned()]).expect("a certificate");
         dir
     });
-    builder.tls_self_signed(&*DIR).listen_at("auto@127.0.0.1:0?tls".parse().expect("an address"))
+    builder.tls_self_signed(&*DIR)
 }
 
 fn torture() -> Limits {

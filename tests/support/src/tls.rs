@@ -57,6 +57,53 @@ impl ServerCertVerifier for Trusting {
     }
 }
 
+/// An authority that signs the certificates of clients and servers.
+pub struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
+
+/// A certificate and its key.
+pub struct Identity {
+    pub certificate: rcgen::Certificate,
+    pub key: rcgen::KeyPair,
+}
+
+impl Authority {
+    pub fn new(name: &str) -> Self {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let key = rcgen::KeyPair::generate().expect("random numbers");
+        Self(rcgen::CertifiedIssuer::self_signed(params, key).expect("a certificate"))
+    }
+
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    pub fn signs(&self, name: &str) -> Identity {
+        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        let key = rcgen::KeyPair::generate().expect("random numbers");
+        Identity { certificate: params.signed_by(&key, &self.0).expect("a certificate"), key }
+    }
+}
+
+impl Identity {
+    /// Writes both as `cert.pem` and `key.pem`.
+    pub fn write(&self, dir: &std::path::Path) {
+        std::fs::write(dir.join("cert.pem"), self.certificate.pem()).expect("the folder is there");
+        std::fs::write(dir.join("key.pem"), self.key.serialize_pem()).expect("the folder is there");
+    }
+}
+
+/// The configuration of a client that shows this.
+pub fn showing(identity: &Identity) -> Arc<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().expect("there are cipher suites for these");
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(Trusting));
+    let key = rustls::pki_types::PrivateKeyDer::try_from(identity.key.serialize_der()).expect("a key");
+    let chain = vec![identity.certificate.der().clone()];
+    Arc::new(builder.with_client_auth_cert(chain, key).expect("they belong together"))
+}
+
 /// The configuration of a client without a certificate, with these versions of the protocol.
 pub fn versions(versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));

@@ -8,7 +8,7 @@ use crate::config::TlsFiles;
 use crate::platform::Handshake;
 
 /// No session begins, so none holds anything.
-pub const AHEAD_BYTES_MAX: usize = 0;
+pub const SESSION_BYTES_MAX: usize = 0;
 
 /// TLS is not part of this build.
 #[derive(Debug)]

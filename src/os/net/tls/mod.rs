@@ -2,6 +2,8 @@
 
 mod identity;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +13,7 @@ use rustls::ServerConfig;
 use crate::config::TlsFiles;
 
 pub use identity::{IdentityError, make_self_signed};
-pub use session::{AHEAD_BYTES_MAX, TlsSession};
+pub use session::{SESSION_BYTES_MAX, TlsSession};
 
 /// What every session of a server begins with. A reload replaces it for new connections.
 pub struct Acceptor {

@@ -18,6 +18,9 @@ use crate::platform::Handshake;
 pub const AHEAD_BYTES_MAX: usize = 32 * 1024;
 /// Bytes of the longest record, and of what rustls holds of one that is not whole.
 const RECORD_BYTES_MAX: usize = 16 * 1024 + 2048 + 5;
+/// Records that are received, whole and in part, and what rustls puts around them and those that are sent: more
+/// than the messages of a handshake, which are 64 KiB at most while nothing else is held.
+pub const SESSION_BYTES_MAX: usize = AHEAD_BYTES_MAX + 3 * RECORD_BYTES_MAX + 8 * 1024;
 /// A record is received directly into rustls where the caller has less space than this behind the longest record.
 const RECEIVED_BYTES_MIN: usize = 8 * 1024;
 /// Bytes that are read at once during a handshake.
@@ -72,9 +75,8 @@ impl TlsSession {
                         }
                         Ok(None) => {}
                         Err((error, mut alert)) => {
-                            // The client may see a reset instead.
-                            let _ = alert.write_all(socket);
-                            return Ok(Handshake::Failed { reason: error.to_string(), is_told: true });
+                            let is_told = alert.write(socket).is_ok_and(|n| n > 0);
+                            return Ok(Handshake::Failed { reason: error.to_string(), is_told });
                         }
                     }
                     let mut bytes = [0; HELLO_BYTES];
@@ -96,8 +98,8 @@ impl TlsSession {
                     match accepted.into_connection(Arc::clone(config)) {
                         Ok(connection) => self.stage = Stage::Open(connection),
                         Err((error, mut alert)) => {
-                            let _ = alert.write_all(socket);
-                            return Ok(Handshake::Failed { reason: error.to_string(), is_told: true });
+                            let is_told = alert.write(socket).is_ok_and(|n| n > 0);
+                            return Ok(Handshake::Failed { reason: error.to_string(), is_told });
                         }
                     }
                 }
@@ -143,11 +145,17 @@ impl TlsSession {
                     }
                     break;
                 }
-                Err(error) if filled > 0 => {
+                Err(error) => {
+                    // Records before the one that is wrong have content.
+                    while let Ok(n @ 1..) = connection.reader().read(&mut buf[filled..]) {
+                        filled += n;
+                    }
+                    if filled == 0 {
+                        return Err(error);
+                    }
                     self.failed = Some(error);
                     break;
                 }
-                Err(error) => return Err(error),
             }
         }
         Ok(filled)

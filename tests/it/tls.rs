@@ -1,0 +1,405 @@
+//! Encrypted connections over loopback, with rustls as the client: handshakes, certificates, ends of streams, and
+//! what goes wrong. That encrypted connections serve as others do, `served` shows in all its tests.
+
+use std::fs;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use filewharf::dialect::Kind;
+use filewharf::server::{Builder, Server};
+use support::client::{PATIENCE, Running, assert_same, content, limits, wait_until};
+use support::tls::rustls::{self, ClientConfig, HandshakeKind, ProtocolVersion};
+use support::tls::{Authority, Identity, TlsStream, config, connect, showing, versions};
+use tempfile::TempDir;
+
+use crate::served::with_identity;
+
+/// A server whose first listener is this one.
+fn serving(listen: &str, change: impl FnOnce(Builder) -> Builder) -> Running {
+    let listen = listen.parse().expect("an address");
+    Running::with(|builder| change(with_identity(builder)).listen_at(listen))
+}
+
+fn http() -> Running {
+    serving("http@127.0.0.1:0?tls", |builder| builder)
+}
+
+/// Sends a request and reads the head of the reply.
+fn ask(stream: &mut TlsStream, request: &str, body: &[u8]) -> String {
+    stream.write_all(request.as_bytes()).expect("the server reads");
+    stream.write_all(body).expect("the server reads");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a head in time");
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).expect("text")
+}
+
+fn get(stream: &mut TlsStream, path: &str, more: &str) -> Vec<u8> {
+    let head = ask(stream, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n"), b"");
+    let len = head.split("Content-Length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+    let mut body = vec![0; len.and_then(|len| len.parse().ok()).unwrap_or_else(|| panic!("a length: {head}"))];
+    stream.read_exact(&mut body).expect("a body in time");
+    body
+}
+
+fn put(stream: &mut TlsStream, path: &str, body: &[u8]) {
+    let head = format!("PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = ask(stream, &head, body);
+    assert!(head.starts_with("HTTP/1.1 20"), "{head}");
+}
+
+#[test]
+fn files_of_every_size_go_both_ways_in_both_versions_on_one_connection() {
+    let server = http();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let mut stream = connect(server.address(), &Arc::new(versions(&[version])));
+        for len in [0, 1, 5000, 16_384, 16_385, 1 << 20, 64 << 20] {
+            let bytes = content(len as u64, len);
+            put(&mut stream, "/f", &bytes);
+            assert_same(&get(&mut stream, "/f", ""), &bytes, "all of it");
+            if len > 10 {
+                let range = get(&mut stream, "/f", &format!("Range: bytes=3-{}\r\n", len - 2));
+                assert_same(&range, &bytes[3..len - 1], "a part");
+            }
+        }
+        assert_eq!(stream.conn.protocol_version().map(|known| known == version.version), Some(true));
+        assert_eq!(stream.conn.alpn_protocol(), None, "the client offers none");
+    }
+}
+
+#[test]
+fn a_slow_reader_gets_everything_and_holds_up_nobody() {
+    let server = http();
+    let bytes = content(1, 30 << 20);
+    fs::write(server.path("big"), &bytes).expect("the folder is there");
+    fs::write(server.path("small"), b"small").expect("the folder is there");
+    let mut slow = connect(server.address(), &config());
+    slow.write_all(b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("the server reads");
+    let mut sent = 0;
+    wait_until("a full socket", || {
+        let mut other = connect(server.address(), &config());
+        assert_eq!(get(&mut other, "/small", ""), b"small");
+        let before = std::mem::replace(&mut sent, server.counters().bytes_out);
+        sent > 100_000 && sent - before <= 10
+    });
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        slow.read_exact(&mut byte).expect("a head in time");
+        head.push(byte[0]);
+    }
+    let mut heard = vec![0; bytes.len()];
+    let (slowly, rest) = heard.split_at_mut(200_000);
+    for part in slowly.chunks_mut(777) {
+        slow.read_exact(part).expect("more in time");
+    }
+    slow.read_exact(rest).expect("more in time");
+    assert_same(&heard, &bytes, "all of it");
+}
+
+#[test]
+fn what_every_dialect_answers_is_the_same_encrypted() {
+    let speak = |kind: Kind, tls: bool, says: &[u8]| {
+        let query = if tls { "?tls" } else { "" };
+        let server = serving(&format!("{kind}@127.0.0.1:0{query}"), |builder| builder);
+        let mut client = server.client();
+        client.send(says);
+        client.finish();
+        let (heard, error) = client.rest();
+        let heard = String::from_utf8_lossy(&heard).into_owned();
+        // A port, and a date.
+        let stable = heard.lines().filter(|line| !line.starts_with("Date: ") && kind.name() != "pickle");
+        (stable.collect::<Vec<_>>().join("\n"), error.is_some())
+    };
+    for kind in Kind::ALL {
+        for says in [&b"PING\n"[..], b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n", b"x.txt:GET", b"1\n", b""] {
+            assert_eq!(speak(kind, true, says), speak(kind, false, says), "{kind}: {}", says.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn an_upload_whose_end_is_that_of_the_stream_is_not_stored_if_the_encryption_does_not_end() {
+    let server = serving("name-choice@127.0.0.1:0?tls", |builder| builder);
+    for is_whole in [false, true] {
+        let mut stream = connect(server.address(), &config());
+        stream.write_all(b"1c.txt:PUT").expect("the server reads");
+        let mut done = [0; 4];
+        stream.read_exact(&mut done).expect("a reply in time");
+        assert_eq!(&done, b"Done");
+        stream.write_all(b"the half of it").expect("the server reads");
+        if is_whole {
+            stream.conn.send_close_notify();
+            stream.flush().expect("the server reads");
+        }
+        stream.sock.shutdown(Shutdown::Write).expect("it is connected");
+        let mut rest = Vec::new();
+        let end = stream.read_to_end(&mut rest);
+        assert_eq!(end.is_ok(), is_whole, "{end:?}");
+        wait_until("an end", || server.counters().open == 0);
+        assert_eq!(server.path("c.txt").exists(), is_whole);
+    }
+}
+
+#[test]
+fn a_framed_upload_is_answered_though_the_encryption_does_not_end() {
+    let server = http();
+    let mut stream = connect(server.address(), &config());
+    stream.write_all(b"PUT /f HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello").expect("it reads");
+    stream.sock.shutdown(Shutdown::Write).expect("it is connected");
+    let mut reply = Vec::new();
+    let _ = stream.read_to_end(&mut reply);
+    assert!(reply.starts_with(b"HTTP/1.1 201"), "{}", reply.escape_ascii());
+    assert_eq!(fs::read(server.path("f")).expect("it is stored"), b"hello");
+}
+
+#[test]
+fn a_session_is_resumed() {
+    let server = http();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let config = Arc::new(versions(&[version]));
+        for wanted in [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed] {
+            let mut stream = connect(server.address(), &config);
+            put(&mut stream, "/f", b"x");
+            assert_eq!(stream.conn.handshake_kind(), Some(wanted), "{version:?}");
+        }
+    }
+}
+
+#[test]
+fn http_is_agreed_on_by_name_and_other_dialects_have_none() {
+    let offering = |name: &str| {
+        let mut config = versions(rustls::ALL_VERSIONS);
+        config.alpn_protocols = vec![name.as_bytes().to_vec()];
+        Arc::new(config)
+    };
+    for (listen, offered, agreed) in [
+        ("http@127.0.0.1:0?tls", "http/1.1", Some(Some(&b"http/1.1"[..]))),
+        ("auto@127.0.0.1:0?tls", "http/1.1", Some(Some(&b"http/1.1"[..]))),
+        ("http@127.0.0.1:0?tls", "h2", None),
+        ("line@127.0.0.1:0?tls", "h2", Some(None)),
+    ] {
+        let server = serving(listen, |builder| builder);
+        let mut stream = connect(server.address(), &offering(offered));
+        let done = stream.conn.complete_io(&mut stream.sock);
+        assert_eq!(done.is_ok().then(|| stream.conn.alpn_protocol()), agreed, "{listen} {offered}");
+    }
+}
+
+#[test]
+fn a_handshake_that_stalls_is_closed_in_time() {
+    let quick = |builder: Builder| builder.limits(limits().with(|l| l.head_timeout = Duration::from_millis(50)));
+    let server = serving("http@127.0.0.1:0?tls", quick);
+    for says in [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", &first_message()] {
+        let mut stream = TcpStream::connect(server.address()).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
+        stream.write_all(says).expect("the kernel takes it");
+        let mut heard = Vec::new();
+        let end = stream.read_to_end(&mut heard);
+        assert!(end.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset), "{}", says.escape_ascii());
+    }
+    await_failed(&server, 3);
+    let mut stream = connect(server.address(), &config());
+    put(&mut stream, "/f", b"x");
+}
+
+/// Facts are published at the end of a turn.
+fn await_failed(server: &Running, handshakes: u64) {
+    wait_until("the facts", || server.counters().handshakes_failed >= handshakes);
+    assert_eq!(server.counters().handshakes_failed, handshakes);
+}
+
+/// What a client begins with.
+fn first_message() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    support::tls::client(&config()).write_tls(&mut bytes).expect("memory takes it");
+    bytes
+}
+
+#[test]
+fn a_client_without_tls_is_told_in_http_and_reset_otherwise() {
+    let server = http();
+    let speak = |says: &[u8]| {
+        let mut client = support::client::Client::connect(server.address());
+        client.send(says);
+        client.rest()
+    };
+    let (heard, error) = speak(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let heard = String::from_utf8(heard).expect("text");
+    let (head, body) = heard.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.1 400 ") && body.contains("https") && error.is_none(), "{heard}");
+    assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{heard}");
+    let (heard, error) = speak(b"PING\n");
+    assert!(heard.is_empty() && error.is_some());
+    await_failed(&server, 2);
+}
+
+#[test]
+fn a_client_that_only_looks_whether_the_port_is_open_is_not_counted() {
+    let server = http();
+    drop(TcpStream::connect(server.address()).expect("it listens"));
+    let mut stream = connect(server.address(), &config());
+    put(&mut stream, "/f", b"x");
+    assert_eq!(server.counters().handshakes_failed, 0);
+}
+
+#[test]
+fn the_header_of_a_proxy_comes_before_the_handshake() {
+    let server = serving("line@127.0.0.1:0?proxy=127.0.0.1/32&tls", |builder| builder);
+    let header = b"PROXY TCP4 192.0.2.1 198.51.100.1 50851 7070\r\n";
+    let hello = first_message();
+    for split in [0, 1, header.len() - 1, header.len(), header.len() + 1, header.len() + hello.len()] {
+        let mut sock = TcpStream::connect(server.address()).expect("it listens");
+        sock.set_read_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
+        let mut conn = support::tls::client(&config());
+        let mut all = header.to_vec();
+        conn.write_tls(&mut all).expect("memory takes it");
+        for part in [&all[..split.min(all.len())], &all[split.min(all.len())..]] {
+            sock.write_all(part).expect("the server reads");
+        }
+        let mut stream = rustls::StreamOwned::new(conn, sock);
+        stream.write_all(b"PING\nQUIT\n").expect("the server reads");
+        let mut heard = String::new();
+        stream.read_to_string(&mut heard).expect("an end");
+        assert_eq!(heard, "OK 0\nOK 0\n", "split at {split}");
+    }
+    // Without a header there is no handshake.
+    let mut stream = connect(server.address(), &config());
+    assert!(stream.conn.complete_io(&mut stream.sock).is_err());
+    wait_until("the refusal", || server.counters().unidentified == 1);
+}
+
+/// A server with the identity in this folder.
+fn identified(dir: &Path, change: impl FnOnce(Builder) -> Builder) -> Running {
+    Running::with(|builder| {
+        change(builder.tls(dir.join("cert.pem"), dir.join("key.pem")))
+            .listen_at("http@127.0.0.1:0?tls".parse().expect("an address"))
+    })
+}
+
+fn certificate_of(stream: &TlsStream) -> Vec<u8> {
+    stream.conn.peer_certificates().expect("a handshake")[0].to_vec()
+}
+
+#[test]
+fn after_a_reload_new_connections_see_the_new_certificate_and_older_ones_go_on() {
+    let dir = TempDir::new().expect("a temporary folder");
+    let authority = Authority::new("authority");
+    let identities: Vec<Identity> = ["localhost", "localhost"].map(|name| authority.signs(name)).into();
+    identities[0].write(dir.path());
+    let server = identified(dir.path(), |builder| builder);
+    let seen = |stream: &mut TlsStream| {
+        put(stream, "/f", b"x");
+        identities.iter().position(|own| certificate_of(stream) == own.certificate.der().to_vec())
+    };
+    let client = config();
+    let mut first = connect(server.address(), &client);
+    assert_eq!(seen(&mut first), Some(0));
+    identities[1].write(dir.path());
+    server.handle().reload();
+    wait_until("the new certificate", || seen(&mut connect(server.address(), &config())) == Some(1));
+    assert_eq!(seen(&mut first), Some(0), "this one goes on");
+    assert_eq!(seen(&mut connect(server.address(), &client)), Some(1), "no session of before is resumed");
+}
+
+#[test]
+fn a_reload_in_the_middle_of_many_transfers_breaks_none() {
+    let dir = TempDir::new().expect("a temporary folder");
+    let authority = Authority::new("authority");
+    authority.signs("localhost").write(dir.path());
+    let server = identified(dir.path(), |builder| builder);
+    let bytes = content(3, 3_000_000);
+    fs::write(server.path("f"), &bytes).expect("the folder is there");
+    let mut streams: Vec<_> = (0..20).map(|_| connect(server.address(), &config())).collect();
+    for stream in &mut streams {
+        stream.write_all(b"GET /f HTTP/1.0\r\nHost: localhost\r\n\r\n").expect("the server reads");
+    }
+    for (nth, stream) in streams.iter_mut().enumerate() {
+        let mut heard = Vec::new();
+        std::io::Read::by_ref(stream).take(100_000).read_to_end(&mut heard).expect("a part in time");
+        if nth % 5 == 0 {
+            authority.signs("localhost").write(dir.path());
+            server.handle().reload();
+        }
+        stream.read_to_end(&mut heard).expect("an end");
+        assert!(heard.ends_with(&bytes), "{nth}");
+    }
+}
+
+#[test]
+fn a_client_may_show_a_certificate_of_the_authority_and_no_other() {
+    let dir = TempDir::new().expect("a temporary folder");
+    let (authority, other) = (Authority::new("authority"), Authority::new("another"));
+    authority.signs("localhost").write(dir.path());
+    fs::write(dir.path().join("ca.pem"), authority.pem()).expect("the folder is there");
+    let server = identified(dir.path(), |builder| builder.tls_client_ca(dir.path().join("ca.pem")));
+    let ask = |config: &Arc<ClientConfig>| {
+        let mut stream = connect(server.address(), config);
+        let request = b"GET /missing HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let mut reply = [0; 12];
+        stream.write_all(request).and_then(|()| stream.read_exact(&mut reply)).is_ok()
+    };
+    let known = showing(&authority.signs("box7"));
+    assert!(ask(&known) && ask(&known), "the second time it is resumed");
+    assert!(ask(&config()), "without one");
+    assert!(!ask(&showing(&other.signs("box7"))));
+    await_failed(&server, 1);
+}
+
+#[test]
+fn a_certificate_of_its_own_is_made_once_and_its_key_is_for_the_owner_only() {
+    let dir = TempDir::new().expect("a temporary folder");
+    let own = dir.path().join("tls/own");
+    let start = || {
+        let listen = "http@127.0.0.1:0?tls".parse().expect("an address");
+        Running::with(|builder| builder.tls_self_signed(&own).listen_at(listen))
+    };
+    let see = |server: &Running| {
+        let mut stream = connect(server.address(), &config());
+        put(&mut stream, "/f", b"x");
+        certificate_of(&stream)
+    };
+    let first = see(&start());
+    assert_eq!(see(&start()), first);
+    let mode = fs::metadata(own.join("key.pem")).expect("a key").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(fs::read_dir(&own).expect("the folder is there").count(), 2);
+}
+
+#[test]
+fn a_server_without_a_certificate_does_not_start_and_says_what_is_missing() {
+    let dir = TempDir::new().expect("a temporary folder");
+    fs::write(dir.path().join("empty"), "").expect("the folder is there");
+    let path = |name: &str| dir.path().join(name);
+    let build = |change: &dyn Fn(Builder) -> Builder| {
+        let listen = "line@127.0.0.1:0?tls".parse().expect("an address");
+        let server = change(Server::builder().root(path("root")).listen_at(listen)).build();
+        server.err().expect("it cannot start").to_string()
+    };
+    assert!(build(&|builder| builder).contains("--tls-cert"));
+    assert!(build(&|builder| builder.tls(path("none"), path("none"))).contains("/none: No such file"));
+    assert!(build(&|builder| builder.tls(path("empty"), path("empty"))).contains("/empty: there is no certificate"));
+    assert!(!path("root").exists(), "nothing is half started");
+}
+
+#[test]
+fn many_handshakes_at_once_all_end_well() {
+    let server = http();
+    let client = config();
+    let mut streams: Vec<_> = (0..200).map(|_| connect(server.address(), &client)).collect();
+    for stream in &mut streams {
+        stream.conn.write_tls(&mut stream.sock).expect("the server reads");
+    }
+    for (nth, stream) in streams.iter_mut().enumerate() {
+        put(stream, &format!("/{nth}"), b"x");
+    }
+    assert_eq!(streams[0].conn.protocol_version(), Some(ProtocolVersion::TLSv1_3));
+    assert_eq!(fs::read_dir(server.path("")).expect("the folder is there").count(), 200 + 1);
+}

@@ -8,7 +8,7 @@ use lexopt::Parser;
 use super::flag::{Flag, Value::*};
 use super::reporter::print_line;
 use super::usage::{Action, ParseError, Usage, WRONG_USAGE};
-use crate::client::{Equality, RemotePath};
+use crate::client::{Equality, RemotePath, TlsOptions};
 
 /// What the flags of a client command set; no command has all of them.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub(super) struct Args {
     /// Leave out what is there already and equal.
     pub(super) update: Option<Equality>,
     pub(super) token_file: Option<PathBuf>,
+    pub(super) tls: TlsOptions,
     pub(super) retries: u32,
     pub(super) timeout_s: u64,
     pub(super) parallel: u8,
@@ -34,6 +35,7 @@ impl Default for Args {
             quiet: false,
             update: None,
             token_file: None,
+            tls: TlsOptions::default(),
             retries: 5,
             timeout_s: 60,
             parallel: 4,
@@ -89,6 +91,33 @@ pub(super) const CONNECTION: (&str, &[Flag<Args>]) = (
             Number("SECONDS", 1..=86_400, |args| &mut args.timeout_s),
             "Give a connection up when no byte has moved for this long",
         ),
+        #[cfg(feature = "tls")]
+        Flag::new(
+            "ca",
+            Path("FILE", |args, file| args.tls.ca = Some(file)),
+            "Over TLS, trust these certificates (PEM) of authorities or servers, and not the system's",
+        ),
+        #[cfg(feature = "tls")]
+        Flag::new(
+            "fingerprint",
+            Text("sha256:HEX", |args, text| {
+                args.tls.fingerprint = Some(fingerprint(text).ok_or("is not sha256: and 64 hexadecimal digits")?);
+                Ok(())
+            }),
+            "Over TLS, trust the server with this certificate only, whatever its name and dates",
+        ),
+        #[cfg(feature = "tls")]
+        Flag::new(
+            "cert",
+            Path("FILE", |args, file| args.tls.certificate = Some(file)),
+            "Over TLS, show this certificate (PEM); needs --key",
+        ),
+        #[cfg(feature = "tls")]
+        Flag::new(
+            "key",
+            Path("FILE", |args, file| args.tls.key = Some(file)),
+            "The private key of the certificate of --cert (PEM)",
+        ),
     ],
 );
 
@@ -100,7 +129,7 @@ pub(super) fn parse(
 ) -> Result<Action, ParseError> {
     let (args, operands) = usage.parse(words)?;
     let args = Args { operands: operands.into_iter().map(PathBuf::from).collect(), ..args };
-    Ok(Box::new(move || match run(&args) {
+    Ok(Box::new(move || match args.check_tls().and_then(|()| run(&args)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(UsageError(why)) => {
@@ -110,7 +139,27 @@ pub(super) fn parse(
     }))
 }
 
+/// Parses `sha256:HEX`; colons between the digits do not matter.
+#[cfg(feature = "tls")]
+fn fingerprint(text: &str) -> Option<[u8; 32]> {
+    let digits: String = text.strip_prefix("sha256:").unwrap_or(text).chars().filter(|c| *c != ':').collect();
+    crate::wire::line::sha256(&digits)
+}
+
 impl Args {
+    /// Flags of TLS on a command without it would let their user believe that a connection is encrypted.
+    fn check_tls(&self) -> Result<(), UsageError> {
+        let TlsOptions { ca, fingerprint, certificate, key } = &self.tls;
+        let has_flags = ca.is_some() || fingerprint.is_some() || certificate.is_some() || key.is_some();
+        if has_flags && !self.operands.iter().any(|operand| operand.to_string_lossy().starts_with("tls://")) {
+            return Err(UsageError("--ca, --fingerprint, --cert and --key are for tls://HOST:PORT".to_owned()));
+        }
+        if ca.is_some() && fingerprint.is_some() {
+            return Err(UsageError("--ca and --fingerprint each say whom to trust: give one".to_owned()));
+        }
+        Ok(())
+    }
+
     /// The operands, all of them on servers.
     pub(super) fn remotes(&self) -> Result<Vec<RemotePath>, UsageError> {
         self.operands.iter().map(|operand| remote(&operand.to_string_lossy())).collect()

@@ -55,9 +55,10 @@ A DEST that is a folder takes the files under their names; DEST ending in / is m
 which is what --update of a folder needs to find the files again.
 - is standard output. While a file comes it is DEST.part, with its version and the digests of what
 is already there in DEST.part.etag; a later get goes on from there. The port is 7070 if none is
-given. After a failure the rest is fetched all the same. Names of the server are used beneath
-DEST only, where no link is followed; folders are fetched 64 deep. Exit code 0: all is there,
-1: something failed, 2: wrong usage, 130: ended by Ctrl-C.",
+given. Write tls://HOST:PORT for a server that speaks TLS. After a failure the rest is fetched all
+the same. Names of the server are used beneath DEST only, where no link is followed; folders are
+fetched 64 deep. Exit code 0: all is there, 1: something failed, 2: wrong usage, 130: ended by
+Ctrl-C.",
 };
 
 /// Where the files go.
@@ -131,7 +132,7 @@ fn to_stdout(args: &Args, remotes: &[RemotePath]) -> Result<bool, UsageError> {
 
 /// Separates the remote files from the destination.
 fn parse_operands(mut operands: Vec<PathBuf>) -> Result<(Vec<RemotePath>, PathBuf), UsageError> {
-    let is_dest = |last: &PathBuf| last.to_str().is_none_or(|last| !RemotePath::has_explicit_port(last));
+    let is_dest = |last: &PathBuf| last.to_str().is_none_or(|last| !RemotePath::is_explicit(last));
     let dest = if operands.len() > 1 { operands.pop_if(|last| is_dest(last)) } else { None };
     let remotes = operands.iter().map(|operand| match operand.to_str() {
         Some(text) => args::remote(text),

@@ -26,7 +26,8 @@ pub(super) static USAGE: Usage<Args> = Usage {
   filewharf ls 127.0.0.1:7070/folder/ | cut -f 3
 
 In a pipe each line is SIZE, tab, DATE, tab, NAME: bytes, UTC as 2001-09-09T01:46:40Z, and the
-name, which ends in / for a folder (its size is -). The port is 7070 if none is given.",
+name, which ends in / for a folder (its size is -). The port is 7070 if none is given. Write
+tls://HOST:PORT for a server that speaks TLS.",
 };
 
 pub(super) fn run(args: &Args) -> Result<bool, UsageError> {

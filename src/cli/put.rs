@@ -65,11 +65,11 @@ pub(super) static USAGE: Usage<Args> = Usage {
 One FILE and a target without a final slash: into the target if it is a folder, else this is the
 new name. With several files, --name or a final slash the target is a folder. Files keep their
 names, missing folders are made, a folder x becomes /inbox/x/. File modes are not kept. The
-port is 7070 if none is given. After a failure the rest is sent all the same. A file of 8 MiB or
-more whose upload broke off goes on where it stopped when the same command is given again, unless
-the file was changed; tokens of such uploads are kept in $XDG_STATE_HOME/filewharf, by default
-~/.local/state/filewharf. Exit code 0: all is stored, 1: something failed, 2: wrong usage,
-130: ended by Ctrl-C.",
+port is 7070 if none is given. Write tls://HOST:PORT for a server that speaks TLS. After a failure
+the rest is sent all the same. A file of 8 MiB or more whose upload broke off goes on where it
+stopped when the same command is given again, unless the file was changed; tokens of such uploads
+are kept in $XDG_STATE_HOME/filewharf, by default ~/.local/state/filewharf. Exit code 0: all is
+stored, 1: something failed, 2: wrong usage, 130: ended by Ctrl-C.",
 };
 
 #[derive(Debug)]

@@ -15,7 +15,8 @@ pub(super) static USAGE: Usage<Args> = Usage {
     notes: "Example:
   filewharf rm 127.0.0.1:7070/old.txt '127.0.0.1:7070/old folder/'
 
-The port is 7070 if none is given. After a failure the rest is removed all the same.",
+The port is 7070 if none is given. Write tls://HOST:PORT for a server that speaks TLS. After a
+failure the rest is removed all the same.",
 };
 
 pub(super) fn run(args: &Args) -> Result<bool, UsageError> {

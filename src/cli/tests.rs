@@ -296,7 +296,7 @@ fn several_connections_are_used_for_several_files_and_one_for_one() {
 
 #[test]
 fn an_unreachable_server_is_a_failure() {
-    let address = Address { host: "127.0.0.1".to_owned(), port: 1 };
+    let address = Address { host: "127.0.0.1".to_owned(), port: 1, tls: false };
     assert_end(&format!("ls {address}"), FAILED);
 }
 

@@ -10,7 +10,7 @@ use super::args::{Args, UsageError};
 use super::interrupt;
 use super::reporter::{Reporter, Transfer};
 use super::secret;
-use crate::client::{Address, Client, ClientError, Equality, Options};
+use crate::client::{Address, Client, ClientError, Equality, Options, Tls};
 
 #[derive(Debug)]
 pub(super) struct Run {
@@ -27,6 +27,10 @@ impl Run {
     pub(super) fn new(args: &Args, transfer: Option<Transfer>) -> Result<Self, UsageError> {
         let secret = args.token_file.as_deref().map(secret::read).transpose();
         let secret = secret.map_err(|error| UsageError(error.to_string()))?;
+        let tls = Tls::new(args.tls.clone());
+        if args.operands.iter().any(|operand| operand.to_string_lossy().starts_with("tls://")) {
+            tls.load().map_err(|error| UsageError(error.to_string()))?;
+        }
         let reporter = Reporter::new(args.quiet, transfer);
         if let Some(warning) = secret.as_ref().and_then(|secret| secret.warning.as_ref()) {
             reporter.warn(warning);
@@ -35,6 +39,7 @@ impl Run {
         let defaults = Options::default();
         let options = Options {
             token: secret.map(|secret| secret.text),
+            tls,
             connect_timeout: defaults.connect_timeout.min(timeout),
             io_timeout: timeout,
             retries: args.retries,

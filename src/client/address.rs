@@ -1,4 +1,4 @@
-//! `HOST:PORT/path`: the address of a server and a path on it. Names are resolved when a connection is opened.
+//! `HOST:PORT/path`, perhaps with `tls://` before it: the address of a server and a path on it. Names are resolved when a connection is opened.
 
 use std::fmt;
 
@@ -6,6 +6,8 @@ use crate::wire::key;
 
 /// The port if none is given.
 pub const DEFAULT_PORT: u16 = 7070;
+/// What stands before the address of a server with TLS.
+const TLS_SCHEME: &str = "tls://";
 
 /// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -14,10 +16,13 @@ pub struct Address {
     pub host: String,
     /// The TCP port.
     pub port: u16,
+    /// Whether the server is spoken to over TLS.
+    pub tls: bool,
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.tls { TLS_SCHEME } else { "" })?;
         if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
         } else {
@@ -26,7 +31,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// A file or directory on a server, as `HOST[:PORT][/path]`.
+/// A file or directory on a server, as `[tls://]HOST[:PORT][/path]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemotePath {
     /// The server.
@@ -39,8 +44,10 @@ pub struct RemotePath {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParseError {
-    /// It begins with a scheme, as in `http://`.
+    /// It begins with another scheme than `tls://`, such as `http://`.
     Scheme,
+    /// It begins with `tls://`, and this build has no TLS.
+    NoTls,
     /// It does not begin with `HOST` or `HOST:PORT`.
     Syntax,
     /// This is no port from 1 to 65535.
@@ -50,8 +57,12 @@ pub enum ParseError {
 }
 
 impl RemotePath {
-    /// Parses `HOST[:PORT][/path]`.
+    /// Parses `[tls://]HOST[:PORT][/path]`.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
+        let (tls, text) = split_scheme(text);
+        if tls && !cfg!(feature = "tls") {
+            return Err(ParseError::NoTls);
+        }
         if text.contains("://") {
             return Err(ParseError::Scheme);
         }
@@ -63,15 +74,16 @@ impl RemotePath {
         })?;
         let path = if path.is_empty() { "/" } else { path };
         key::absolute(path).map_err(|failure| ParseError::Path(failure.words()))?;
-        Ok(Self { address: Address { host: host.to_owned(), port }, path: path.to_owned() })
+        Ok(Self { address: Address { host: host.to_owned(), port, tls }, path: path.to_owned() })
     }
 
-    /// True for a text with a host and a port, which is not taken for a local file.
-    pub fn has_explicit_port(text: &str) -> bool {
+    /// True for a text with a scheme, or with a host and a port, which is not taken for a local file.
+    pub fn is_explicit(text: &str) -> bool {
+        let (tls, text) = split_scheme(text);
         let authority = text.split('/').next().unwrap_or(text);
         let is_number =
             |port: &str| !port.is_empty() && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
-        matches!(split(authority), Some((_, Some(port))) if is_number(port))
+        tls || matches!(split(authority), Some((_, Some(port))) if is_number(port))
     }
 
     /// The last component, `None` for the root.
@@ -89,7 +101,8 @@ impl fmt::Display for RemotePath {
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Scheme => f.write_str("write HOST:PORT/path, without a scheme"),
+            Self::Scheme => f.write_str("write HOST:PORT/path, or tls://HOST:PORT/path; there is no other scheme"),
+            Self::NoTls => f.write_str("this build of filewharf has no TLS (the feature \"tls\")"),
             Self::Syntax => {
                 f.write_str("write HOST:PORT/path, for example 127.0.0.1:7070/folder/ or [::1]:7070/folder/")
             }
@@ -100,6 +113,11 @@ impl fmt::Display for ParseError {
 }
 
 impl std::error::Error for ParseError {}
+
+/// Splits off `tls://`: whether it was there.
+fn split_scheme(text: &str) -> (bool, &str) {
+    text.strip_prefix(TLS_SCHEME).map_or((false, text), |rest| (true, rest))
+}
 
 /// Splits `HOST[:PORT]`, without the brackets around IPv6.
 fn split(authority: &str) -> Option<(&str, Option<&str>)> {
@@ -144,6 +162,31 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_scheme_says_that_the_server_speaks_tls() {
+        for (text, host, path, display) in [
+            ("tls://box", "box", "/", "tls://box:7070"),
+            ("tls://box:7070/a/b", "box", "/a/b", "tls://box:7070"),
+            ("tls://[::1]:7070/", "::1", "/", "tls://[::1]:7070"),
+        ] {
+            let got = RemotePath::parse(text).expect(text);
+            let address = &got.address;
+            assert_eq!((address.tls, address.host.as_str(), address.port), (true, host, 7070), "{text}");
+            assert_eq!((got.path.as_str(), address.to_string().as_str()), (path, display));
+        }
+        assert!(!RemotePath::parse("box:7070").expect("a path").address.tls);
+        for text in ["tls://", "tls:///a", "tls://tls://h:1", "tls://:1", "TLS://h:1", "tls:/h:1"] {
+            assert!(RemotePath::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn a_build_without_tls_says_so() {
+        assert_eq!(RemotePath::parse("tls://box:7070/a"), Err(ParseError::NoTls));
+    }
+
     #[test]
     fn invalid_remote_paths_are_refused() {
         let texts =
@@ -154,12 +197,12 @@ mod tests {
     }
 
     #[test]
-    fn only_an_explicit_port_makes_a_remote_path() {
-        for yes in ["h:1", "h:1/a", "[::1]:70/"] {
-            assert!(RemotePath::has_explicit_port(yes), "{yes}");
+    fn only_a_scheme_or_a_port_makes_a_remote_path() {
+        for yes in ["h:1", "h:1/a", "[::1]:70/", "tls://h", "tls://h:1/a", "tls://"] {
+            assert!(RemotePath::is_explicit(yes), "{yes}");
         }
         for no in ["h", "h/a", "./h:1", "a:b", "h:123456", "", ".", "-"] {
-            assert!(!RemotePath::has_explicit_port(no), "{no}");
+            assert!(!RemotePath::is_explicit(no), "{no}");
         }
     }
 

@@ -1,32 +1,28 @@
 //! The framing on one connection: requests and bodies out, replies and bodies in.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{SendFlags, send};
 use sha2::{Digest as _, Sha256};
 
 use super::address::Address;
 use super::error::ErrorKind;
 use super::options::Options;
+use super::stream::Stream;
+use super::tls::explain;
 use crate::wire::line::{self, LINE_LEN_MAX, Reply};
 
 /// Most bytes read from the socket by one call.
 const INPUT_BYTES: usize = 256 << 10;
 /// Bytes of a body that are gathered before they are sent.
 const OUTPUT_BYTES: usize = 256 << 10;
-/// A closed peer is reported as an error instead of by SIGPIPE, which Rust's runtime ignores where this flag is missing.
-#[cfg(not(target_vendor = "apple"))]
-const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
-#[cfg(target_vendor = "apple")]
-const NO_SIGNAL: SendFlags = SendFlags::empty();
 
 /// A connection to a server, authenticated if the options have a secret.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Stream>,
     output: Vec<u8>,
     timeout: Duration,
     /// Requests without a reply so far.
@@ -43,6 +39,7 @@ impl Connection {
             .and_then(|()| stream.set_read_timeout(Some(options.io_timeout)))
             .and_then(|()| stream.set_write_timeout(Some(options.io_timeout)))
             .map_err(ErrorKind::ConnectionLost)?;
+        let stream = Stream::begin(stream, address, &options.tls)?;
         let mut connection = Self {
             stream: BufReader::with_capacity(INPUT_BYTES, stream),
             output: Vec::new(),
@@ -56,10 +53,14 @@ impl Connection {
         Ok(connection)
     }
 
-    /// True if a request can be sent: no bytes and no end of stream are waiting to be read.
-    pub(super) fn is_idle(&self) -> bool {
-        let is_silent = matches!(self.poll(PollFlags::IN, Duration::ZERO), Ok(flags) if flags.is_empty());
-        is_silent && self.stream.buffer().is_empty() && self.is_between_requests()
+    /// Gives the connection back if a request can be sent: no bytes and no end of stream are waiting to be read.
+    pub(super) fn if_idle(mut self) -> Option<Self> {
+        let is_silent = match self.poll(PollFlags::IN, Duration::ZERO) {
+            Ok(flags) if flags.is_empty() => true,
+            Ok(_) => matches!(self.stream.get_mut().has_input(), Ok(false)),
+            Err(_) => false,
+        };
+        (is_silent && self.stream.buffer().is_empty() && self.is_between_requests()).then_some(self)
     }
 
     /// True if all requests were sent completely and all replies were read.
@@ -76,7 +77,7 @@ impl Connection {
     /// Sends a request without a body.
     pub(super) fn send_request(&mut self, line: &str) -> Result<(), ErrorKind> {
         self.pending_replies += 1;
-        self.stream.get_mut().write_all(line.as_bytes()).map_err(ErrorKind::ConnectionLost)
+        self.stream.get_mut().send_all(line.as_bytes()).map_err(explain)
     }
 
     /// Begins a request with a body; it is sent together with the first bytes of the body.
@@ -118,21 +119,21 @@ impl Connection {
     /// it is read at once, and also when sending fails.
     pub(super) fn flush(&mut self) -> Result<(), ErrorKind> {
         let mut sent = 0;
-        while sent < self.output.len() {
+        while sent < self.output.len() || self.stream.get_ref().holds_unsent() {
             let ready = self.poll(PollFlags::IN | PollFlags::OUT, self.timeout).map_err(ErrorKind::ConnectionLost)?;
             if ready.is_empty() {
                 return Err(ErrorKind::ConnectionLost(io::ErrorKind::TimedOut.into()));
             }
-            if ready != PollFlags::OUT {
+            if ready != PollFlags::OUT && self.stream.get_mut().has_input().map_err(explain)? {
                 return Err(self.early_reply());
             }
-            match send(self.stream.get_ref(), &self.output[sent..], SendFlags::DONTWAIT | NO_SIGNAL) {
+            match self.stream.get_mut().send_some(&self.output[sent..]) {
                 Ok(count) => sent += count,
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-                Err(errno) => {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error) => {
                     return Err(match self.early_reply() {
                         refusal @ ErrorKind::Refused { .. } => refusal,
-                        _ => ErrorKind::ConnectionLost(errno.into()),
+                        _ => ErrorKind::ConnectionLost(error),
                     });
                 }
             }
@@ -169,7 +170,7 @@ impl Connection {
     fn line(&mut self) -> Result<Vec<u8>, ErrorKind> {
         let mut line = Vec::new();
         let mut limited = self.stream.by_ref().take(LINE_LEN_MAX as u64);
-        limited.read_until(b'\n', &mut line).map_err(ErrorKind::ConnectionLost)?;
+        limited.read_until(b'\n', &mut line).map_err(explain)?;
         if line.pop_if(|byte| *byte == b'\n').is_some() {
             line.pop_if(|byte| *byte == b'\r');
             return Ok(line);
@@ -197,7 +198,7 @@ impl Connection {
                     left -= piece as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(ErrorKind::ConnectionLost(error)),
+                Err(error) => return Err(explain(error)),
             }
         }
         Ok(())
@@ -225,12 +226,21 @@ impl Connection {
     fn poll(&self, events: PollFlags, timeout: Duration) -> io::Result<PollFlags> {
         let timeout = Timespec::try_from(timeout).map_err(|_| io::ErrorKind::InvalidInput)?;
         loop {
-            let mut fds = [PollFd::new(self.stream.get_ref(), events)];
+            let mut fds = [PollFd::new(self.stream.get_ref().socket(), events)];
             match poll(&mut fds, Some(&timeout)) {
                 Ok(_) => return Ok(fds[0].revents()),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
+        }
+    }
+}
+
+impl Drop for Connection {
+    /// A connection that is given up within a request just breaks off.
+    fn drop(&mut self) {
+        if self.is_between_requests() {
+            self.stream.get_mut().end();
         }
     }
 }

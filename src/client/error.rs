@@ -13,7 +13,7 @@ use crate::wire::line::Reply;
 /// An operation that failed.
 #[derive(Debug)]
 pub struct ClientError {
-    /// The server, as `HOST:PORT`.
+    /// The server, as `HOST:PORT` or `tls://HOST:PORT`.
     pub peer: String,
     /// The file or directory on the server; empty if the request names none.
     pub path: String,
@@ -59,6 +59,8 @@ pub enum ErrorKind {
     SourceChanged,
     /// The reply is not one of the `line` protocol.
     Protocol(String),
+    /// There is no TLS between server and client, above all because the certificate is not trusted; says why.
+    Tls(String),
     /// No connection could be made; trying again may work.
     Unreachable(io::Error),
 }
@@ -93,7 +95,7 @@ impl ErrorKind {
 
     /// True if every other request to this server will fail the same way.
     pub fn affects_server(&self) -> bool {
-        matches!(self, Self::UnknownHost(_) | Self::Unreachable(_) | Self::Refused { code: 401, .. })
+        matches!(self, Self::UnknownHost(_) | Self::Unreachable(_) | Self::Tls(_) | Self::Refused { code: 401, .. })
     }
 
     pub(crate) fn at(self, peer: impl fmt::Display, path: &str) -> ClientError {
@@ -137,6 +139,7 @@ impl fmt::Display for ErrorKind {
             Self::Protocol(got) => {
                 write!(f, "the server does not speak the line protocol: {}", printable(got))
             }
+            Self::Tls(why) => f.write_str(why),
             Self::Unreachable(source) if is_timeout(source) => {
                 f.write_str("could not connect in time; is the server running there?")
             }

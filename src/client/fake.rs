@@ -37,7 +37,7 @@ impl Fake {
                 thread::spawn(move || serve(stream, &state));
             }
         });
-        Self { address: Address { host: "127.0.0.1".to_owned(), port }, state }
+        Self { address: Address { host: "127.0.0.1".to_owned(), port, tls: false }, state }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

@@ -57,6 +57,9 @@ mod put;
 mod requests;
 mod retry;
 mod sink;
+mod socket;
+mod stream;
+mod tls;
 mod upload;
 mod upload_record;
 
@@ -75,5 +78,6 @@ pub use list::Listing;
 pub use options::{Options, Progress};
 pub use put::Stored;
 pub use requests::Client;
+pub use tls::{Tls, TlsOptions};
 
 pub(crate) use {address::as_dir, error::printable};

@@ -4,12 +4,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ErrorKind;
+use super::tls::Tls;
 
 /// How a client behaves.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The server's secret, sent first on every connection.
     pub token: Option<String>,
+    /// What connections to an [`Address`](super::Address) with TLS need.
+    pub tls: Tls,
     /// Time for one connection to be made.
     pub connect_timeout: Duration,
     /// Time without a single byte of progress after which a connection counts as lost.
@@ -36,6 +39,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             token: None,
+            tls: Tls::default(),
             connect_timeout: Duration::from_secs(10),
             io_timeout: Duration::from_secs(60),
             retries: 5,

@@ -121,7 +121,7 @@ impl Client {
         &mut self,
         work: impl FnOnce(&mut Connection) -> Result<T, ErrorKind>,
     ) -> Result<T, ErrorKind> {
-        let mut connection = match self.connection.take().filter(Connection::is_idle) {
+        let mut connection = match self.connection.take().and_then(Connection::if_idle) {
             Some(connection) => connection,
             None => Connection::open(&self.address, &self.options)?,
         };

@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     fn address() -> Address {
-        Address { host: "h".to_owned(), port: 1 }
+        Address { host: "h".to_owned(), port: 1, tls: false }
     }
 
     fn open(dir: &Path, path: &str, source: &Source) -> (UploadRecord, bool) {

@@ -27,6 +27,7 @@
 //! | `forwarded` | HTTP proxies that say for which client each request is, and whom the server believes that |
 //! | `access` | who may do what: every right, operation and dialect against an oracle, and tricks with names |
 //! | `tls` | encrypted connections: handshakes, certificates, ends, and what goes wrong |
+//! | `tls_client` | the built binary as a client over TLS: whom it trusts, and connections that break off |
 //! | `real` | the real platform, with clocks that stand still |
 //!
 //! What they share is `tests/support`: the platform in memory (`support::rig`), a raw client and a server in
@@ -67,6 +68,7 @@ mod sharing;
 mod slow;
 mod states;
 mod tls;
+mod tls_client;
 mod turns;
 mod visits;
 

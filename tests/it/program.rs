@@ -44,7 +44,7 @@ fn behind(before: &[&str], root: &Path, options: &[&str]) -> Program {
 }
 
 /// Runs the binary to its end, which must come.
-fn run(arguments: &[&str]) -> Output {
+pub fn run(arguments: &[&str]) -> Output {
     let child = Command::new(BINARY)
         .args(arguments)
         .stdin(Stdio::null())
@@ -64,12 +64,12 @@ fn run(arguments: &[&str]) -> Output {
     }
 }
 
-fn stderr(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[track_caller]
-fn run_well(arguments: &[&str]) -> Vec<u8> {
+pub fn run_well(arguments: &[&str]) -> Vec<u8> {
     let output = run(arguments);
     assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", stderr(&output));
     output.stdout

@@ -23,14 +23,14 @@ const CUTS: usize = 18;
 
 /// Which bytes are counted and stopped.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
+pub enum Direction {
     ToServer,
     ToClient,
 }
 
 /// Passes connections on, so many bytes in one direction; then they hang until they are cut off.
-struct Link {
-    address: SocketAddr,
+pub struct Link {
+    pub address: SocketAddr,
     shared: Arc<Shared>,
 }
 
@@ -50,7 +50,7 @@ struct LinkState {
 }
 
 impl Link {
-    fn to(server: SocketAddr, direction: Direction) -> Self {
+    pub fn to(server: SocketAddr, direction: Direction) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let state = LinkState { server, direction, budget: 0, passed: 0, open: Vec::new(), cuts: 0 };
@@ -75,19 +75,19 @@ impl Link {
     }
 
     /// Lets so many bytes pass.
-    fn allow(&self, bytes: u64) {
+    pub fn allow(&self, bytes: u64) {
         self.shared.lock().budget = bytes;
         self.shared.changed.notify_all();
     }
 
     /// Lets so many bytes pass, and waits until they have or `ended`.
-    fn pass(&self, bytes: u64, mut ended: impl FnMut() -> bool) {
+    pub fn pass(&self, bytes: u64, mut ended: impl FnMut() -> bool) {
         self.allow(bytes);
         wait_until("the bytes have passed", || self.shared.lock().budget == 0 || ended());
     }
 
     /// Cuts all connections off.
-    fn cut(&self) {
+    pub fn cut(&self) {
         let mut state = self.shared.lock();
         state.cuts += 1;
         for stream in state.open.drain(..) {
@@ -100,7 +100,7 @@ impl Link {
         self.shared.lock().server = server;
     }
 
-    fn passed(&self) -> u64 {
+    pub fn passed(&self) -> u64 {
         self.shared.lock().passed
     }
 }
@@ -140,10 +140,10 @@ impl Shared {
 }
 
 /// A client that is killed when dropped.
-struct Started(Child);
+pub struct Started(Child);
 
 impl Started {
-    fn start(state: &Path, arguments: &[&str]) -> Self {
+    pub fn start(state: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new(BINARY);
         command.args(arguments).env("XDG_STATE_HOME", state).stdin(Stdio::null()).stdout(Stdio::null());
         Self(command.spawn().expect("the built binary can be run"))
@@ -165,12 +165,12 @@ impl Started {
         (self.ended().and_then(|status| status.code()), told)
     }
 
-    fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn ended(&mut self) -> Option<ExitStatus> {
         self.0.try_wait().expect("a child can be waited for")
     }
 
     #[track_caller]
-    fn ends_well(mut self) {
+    pub fn ends_well(mut self) {
         wait_until("the client ends", || self.ended().is_some());
         assert_eq!(self.ended().and_then(|status| status.code()), Some(0));
     }

@@ -164,7 +164,7 @@ pub fn client(data: &[u8]) {
     let Some((&what, says)) = data.split_first() else { return };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
     let port = listener.local_addr().expect("an address").port();
-    let address = Address { host: "127.0.0.1".to_owned(), port };
+    let address = Address { host: "127.0.0.1".to_owned(), port, tls: false };
     let says = says.to_vec();
     let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("the client comes");

@@ -13,7 +13,7 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureSch
 
 use crate::client::PATIENCE;
 
-pub use rustls;
+pub use {rcgen, rustls};
 
 /// A blocking client.
 pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
@@ -80,13 +80,27 @@ impl Authority {
     }
 
     pub fn signs(&self, name: &str) -> Identity {
-        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        self.signs_with(name, |_| {})
+    }
+
+    /// The same with something else in it.
+    pub fn signs_with(&self, name: &str, change: impl FnOnce(&mut rcgen::CertificateParams)) -> Identity {
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        change(&mut params);
         let key = rcgen::KeyPair::generate().expect("random numbers");
         Identity { certificate: params.signed_by(&key, &self.0).expect("a certificate"), key }
     }
 }
 
 impl Identity {
+    /// Signs itself, as an authority does.
+    pub fn own(name: &str) -> Self {
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().expect("random numbers");
+        Self { certificate: params.self_signed(&key).expect("a certificate"), key }
+    }
+
     /// Writes both as `cert.pem` and `key.pem`.
     pub fn write(&self, dir: &std::path::Path) {
         std::fs::write(dir.join("cert.pem"), self.certificate.pem()).expect("the folder is there");

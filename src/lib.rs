@@ -22,7 +22,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`ids`] [`error`] [`object`] [`command`] [`config`] [`counters`] [`calendar`] [`upload`] | words |
+//! | 0 | [`ids`] [`error`] [`object`] [`command`] [`config`] [`counters`] [`time`] [`upload`] | words |
 //! | 1 | [`buffer`] [`wire`] | held bytes; byte grammars |
 //! | 2 | [`access`] | who may do what |
 //! | 3 | [`dialect`] [`transfer`] [`platform`] | meaning; accounting of one body; the ports |
@@ -51,8 +51,6 @@ pub use server::Server;
 pub mod access;
 #[doc(hidden)]
 pub mod buffer;
-#[doc(hidden)]
-pub mod calendar;
 #[cfg(any(feature = "client", feature = "serve"))]
 #[doc(hidden)]
 pub mod cli;
@@ -80,6 +78,8 @@ pub mod reactor;
 pub mod session;
 #[doc(hidden)]
 pub mod store;
+#[doc(hidden)]
+pub mod time;
 #[doc(hidden)]
 pub mod transfer;
 #[doc(hidden)]

@@ -20,7 +20,7 @@ use crate::access::caller::{Identity, Proof};
 use crate::access::names::{folded, parent};
 use crate::access::rights::Rights;
 use crate::access::rules::{Credential, Grant, LinkKey, Prefix, Rules, User};
-use crate::calendar::Utc;
+use crate::time::Utc;
 use crate::wire::key;
 use crate::wire::range::decimal;
 

@@ -10,8 +10,8 @@ use indicatif::BinaryBytes;
 use super::args::{Args, CONNECTION, UsageError};
 use super::usage::Usage;
 use super::worker::{Run, Worker};
-use crate::calendar::Utc;
 use crate::client::{Client, ClientError, Entry, ErrorKind, printable};
+use crate::time::Utc;
 
 pub(super) static USAGE: Usage<Args> = Usage {
     name: "ls",

@@ -112,17 +112,11 @@ fn send(
     }
     progress.position(0);
     let mut hasher = Sha256::new();
-    send_bytes(
-        connection,
-        body.local,
-        0..body.len.unwrap_or(u64::MAX),
-        body.len.is_none(),
-        reader,
-        &mut |piece, at| {
-            hasher.update(piece);
-            progress.position(at);
-        },
-    )?;
+    let framing = body.len.map_or(Framing::Chunks, |len| Framing::Span(0..len));
+    send_bytes(connection, body.local, framing, reader, &mut |piece, at| {
+        hasher.update(piece);
+        progress.position(at);
+    })?;
     if body.len.is_none() {
         connection.push(b"0\n")?;
     }
@@ -130,16 +124,26 @@ fn send(
     stored(connection.finish())
 }
 
-/// Sends what `reader` has, which begins at the start of `span` of the body. If it is not sent in chunks, it must end
-/// where `span` ends. `take` is given each piece and the offset of its end.
+/// How the bytes of a body are delimited.
+pub(super) enum Framing {
+    /// As chunks, up to the end of the stream.
+    Chunks,
+    /// As they are: this span of the body, which must end where the source ends.
+    Span(Range<u64>),
+}
+
+/// Sends what `reader` has. `take` is given each piece and the offset of its end in the body.
 pub(super) fn send_bytes(
     connection: &mut Connection,
     local: &Path,
-    span: Range<u64>,
-    in_chunks: bool,
+    framing: Framing,
     reader: &mut dyn Read,
     take: &mut dyn FnMut(&[u8], u64),
 ) -> Result<(), ErrorKind> {
+    let (in_chunks, span) = match framing {
+        Framing::Chunks => (true, 0..u64::MAX),
+        Framing::Span(span) => (false, span),
+    };
     let mut buffer = vec![0; READ_BYTES];
     let mut at = span.start;
     loop {

@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::error::{ClientError, ErrorKind};
 use super::options::Progress;
 use super::prefix_digest::PrefixDigest;
-use super::put::{self, Stored};
+use super::put::{self, Framing, Stored};
 use super::requests::Client;
 use super::retry::Retry;
 use super::upload_record::{Source, UploadRecord};
@@ -166,13 +166,13 @@ impl<'a> Upload<'a> {
         if let Stage::Sent(_) = self.stage {
             file.seek(SeekFrom::Start(offset)).map_err(|error| read_error(local, error))?;
             // If it has the file, the server has confirmed that already, and the span is empty.
-            put::send_bytes(connection, local, span, false, file, &mut |_, at| progress.position(at))?;
+            put::send_bytes(connection, local, Framing::Span(span), file, &mut |_, at| progress.position(at))?;
             return put::stored(connection.finish());
         }
         self.stage = Stage::Begun;
         let digest = &mut self.digest;
         digest.seek(file, offset).map_err(|error| read_error(local, error))?;
-        put::send_bytes(connection, local, span, false, file, &mut |piece, at| {
+        put::send_bytes(connection, local, Framing::Span(span), file, &mut |piece, at| {
             digest.update(piece);
             progress.position(at);
         })?;

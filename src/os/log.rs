@@ -20,7 +20,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use simple_logger::SimpleLogger;
 
-use crate::calendar::Utc;
+use crate::time::Utc;
 
 /// Lines about the server that may wait for the sink.
 const LINES_MAX: usize = 4096;

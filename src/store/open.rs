@@ -106,12 +106,7 @@ impl DiskStore {
         if config.durability == Durability::Durable
             && staging.as_ref().is_some_and(|staging| staging.current().has_neighbours())
         {
-            // One that died may have made directories, and files visible, that it did not sync any
-            // more. To us they look like old ones, whose own entries need no sync.
-            linux::sync_file_system(fd.as_fd()).map_err(|e| {
-                let cause = io::Error::from(e);
-                OpenError::Unusable(format!("cannot sync what another process has left in {name}: {cause}"))
-            })?;
+            sync_leftovers(root, fd.as_fd())?;
         }
         let calls: Calls = calls(fd.as_fd()).into();
         let caps = find_caps(config, fd.as_fd(), &calls, staging.as_ref());
@@ -216,6 +211,15 @@ fn find_caps(config: &StoreConfig, root: BorrowedFd<'_>, calls: &Calls, staging:
     }
     let stage = staging.map(Staging::current);
     Caps::probe(root, calls.inline, stage.as_ref().map(|stage| stage.fd.as_fd()))
+}
+
+/// Syncs what other processes have left. One that died may have made directories, and files visible, without syncing
+/// them. To this process they look like old ones, and the entries of those need no sync.
+fn sync_leftovers(root: &Path, fd: BorrowedFd<'_>) -> Result<(), OpenError> {
+    linux::sync_file_system(fd).map_err(|e| {
+        let (name, cause) = (root.display(), io::Error::from(e));
+        OpenError::Unusable(format!("cannot sync what another process has left in {name}: {cause}"))
+    })
 }
 
 /// Why nothing can be staged in the directory, and what to do.

@@ -3,9 +3,9 @@
 
 use std::fmt::Write as _;
 
-use crate::calendar::Utc;
 use crate::dialect::http::page::escape;
 use crate::object::{Entry, Key, Node};
+use crate::time::Utc;
 use crate::wire::http::target;
 
 /// Value of `Content-Security-Policy`: only text and links.

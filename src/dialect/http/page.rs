@@ -10,8 +10,8 @@ use std::sync::LazyLock;
 use base64ct::{Base64, Encoding as _};
 use sha2::{Digest as _, Sha256};
 
-use crate::calendar::Utc;
 use crate::object::{Entry, Key, Node};
+use crate::time::Utc;
 use crate::wire::http::target;
 
 /// The document, with `{{words}}` as placeholders.

@@ -2,7 +2,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use crate::calendar::Utc;
+use crate::time::Utc;
 
 /// The last second of the year 9999: later ones have no form.
 const SECONDS_MAX: i64 = 253_402_300_799;

@@ -92,6 +92,16 @@ impl Access {
         self.rules()?.named_by_proxy(name, now_s)
     }
 
+    /// True if the certificate of a client may prove who it is.
+    pub fn takes_certificates(&self) -> bool {
+        self.rules().is_some_and(|rules| rules.has_certificates())
+    }
+
+    /// Who has the client certificate with this SHA-256; anybody if the access file has it not.
+    pub fn certified(&self, fingerprint: &[u8; 32], now_s: u64) -> Caller {
+        self.rules().and_then(|rules| rules.certificate(*fingerprint, now_s)).unwrap_or_default()
+    }
+
     /// True if a caller that was proved before may still begin a request.
     pub fn is_current(&self, caller: &Caller, now_s: u64) -> bool {
         match &self.mode {

@@ -91,7 +91,10 @@ impl Reading {
             ["user", name, "proxy", ref options @ ..] => self.proxied(name, options),
             ["user", name, hash, ref options @ ..] => self.user(name, hash, options),
             ["token", name, hash, ref options @ ..] => self.credential(name, Proof::Token(digest(hash)?), options),
-            ["cert", name, hash, ref options @ ..] => self.credential(name, Proof::Certificate(digest(hash)?), options),
+            ["cert", name, hash, ref options @ ..] => {
+                self.rules.credentials.has_certificates = true;
+                self.credential(name, Proof::Certificate(digest(hash)?), options)
+            }
             ["key", id, secret] => self.key(id, secret),
             ["allow", name, rights, prefix, ref options @ ..] => self.allow(name, rights, prefix, options, line),
             ["user", ..] => Err("write: user NAME HASH [expires=DAY], or user NAME proxy [expires=DAY]".to_owned()),

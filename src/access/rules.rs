@@ -53,6 +53,7 @@ pub(super) struct Credentials {
     /// Names that a trusted proxy may give.
     pub proxied: HashMap<Box<str>, Credential>,
     pub keys: HashMap<Box<str>, LinkKey>,
+    pub has_certificates: bool,
     /// How often each name is proved by an entry.
     pub names: HashMap<Box<str>, usize>,
 }
@@ -176,7 +177,7 @@ impl Rules {
         match caller.identity() {
             None => true,
             Some(Identity::Secret | Identity::ReadSecret) => false,
-            Some(Identity::Named { name, proof: Proof::Proxy }) => self.credentials.names.contains_key(name),
+            Some(Identity::Named { name, proof: Proof::Proxy }) => self.credentials.proxied.contains_key(name),
             Some(Identity::Named { name, proof }) => {
                 self.credentials.proofs.get(proof).is_some_and(|credential| credential.caller.name() == Some(&**name))
             }
@@ -237,10 +238,16 @@ impl Rules {
         self.credentials.names.keys().map(|name| &**name)
     }
 
-    /// A caller of this name, whatever would prove it. For questions about the rules.
+    /// A caller of this name, by one of the entries that prove it. For questions about the rules.
     pub fn as_if(&self, name: &str) -> Option<Caller> {
-        let is_known = self.credentials.names.contains_key(name);
-        is_known.then(|| Identity::Named { name: name.into(), proof: Proof::Proxy }.into())
+        let Credentials { proofs, proxied, .. } = &self.credentials;
+        let callers = proofs.values().chain(proxied.values()).map(|credential| &credential.caller);
+        callers.into_iter().find(|caller| caller.name() == Some(name)).cloned()
+    }
+
+    /// True if a certificate proves a name.
+    pub fn has_certificates(&self) -> bool {
+        self.credentials.has_certificates
     }
 
     /// True if a rule is for anybody.

@@ -130,6 +130,7 @@ impl<P: Platform> Reactor<P> {
 
     fn converse(&mut self, stream: P::Stream, newcomer: Newcomer, dialect: AnyProtocol) -> ConnId {
         let Newcomer { peer, place, held, readable, registration, .. } = newcomer;
+        self.env.certificate = None; // it speaks for nobody before it has a request
         let mut session = Session::new(dialect, peer, &mut self.env.cx());
         session.begin_with(held);
         let mut connection = Connection::new(stream, session, readable, registration);

@@ -14,6 +14,8 @@ pub(super) struct Env {
     pub clock: Clock,
     pub limits: Limits,
     pub access: Access,
+    /// Of the connection that is worked on; see [`Cx::certificate`].
+    pub certificate: Option<[u8; 32]>,
     pub phase: Phase,
     pub pool: ChunkPool,
     pub counters: Counters,
@@ -33,6 +35,7 @@ impl Env {
             wall_clock_s: self.clock.wall_clock_s,
             limits: &self.limits,
             access: &self.access,
+            certificate: self.certificate.as_ref(),
             phase: self.phase,
             pool: &mut self.pool,
             counters: &mut self.counters,

@@ -9,7 +9,7 @@ use crate::config::Limits;
 use crate::counters::{Counters, Health};
 use crate::dialect::{Kind, Phase};
 use crate::ids::ConnId;
-use crate::platform::Platform;
+use crate::platform::{Platform, Stream as _};
 use crate::reactor::admission::Admission;
 use crate::reactor::clock::Clock;
 use crate::reactor::connections::{self, Connections};
@@ -99,6 +99,7 @@ impl<P: Platform> Reactor<P> {
                 guesses: Guesses::default(),
                 clock,
                 access,
+                certificate: None,
                 phase: Phase::Serving,
                 pool: ChunkPool::new(limits.chunk_bytes),
                 counters,
@@ -111,9 +112,14 @@ impl<P: Platform> Reactor<P> {
 
     /// A connection together with the parts that working on it needs; `None` once it is gone.
     pub(super) fn driver(&mut self, id: ConnId) -> Option<Driver<'_, P>> {
+        let connection = self.connections.get_mut(id)?;
+        self.env.certificate = match &connection.stream {
+            Some(stream) if self.env.access.takes_certificates() => stream.peer_certificate(),
+            _ => None,
+        };
         Some(Driver {
             id,
-            connection: self.connections.get_mut(id)?,
+            connection,
             platform: &mut self.platform,
             env: &mut self.env,
             scheduler: &mut self.scheduler,

@@ -53,15 +53,11 @@ impl Common {
             Ok(command) => command,
             Err(failure) => return Step::refuse(failure, failure.words()),
         };
-        if let Some(id) = Self::unchecked_upload(&command, cx) {
-            self.find_upload(id);
-            return Step::enter(Executing::Check(Box::new(command)));
-        }
         if let (Some(_), Command::Stat { key }) = (cx.access.rules(), &command) {
             self.data.ops.push_back(Op::Stat { key: key.clone() });
             return Step::enter(Executing::Filter(Box::new(command)));
         }
-        self.run(command)
+        self.run_checked(command, cx)
     }
 
     /// Gives a command to the store that may run.

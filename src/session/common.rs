@@ -222,7 +222,10 @@ impl Common {
     ) -> (R, Option<Failure>) {
         debug_assert!(cx.counters.agree(), "a dialect would send wrong figures: {:?}", cx.counters);
         let (client, mut notes) = (self.client(), Vec::new());
-        let caller = std::mem::take(&mut self.data.caller);
+        let mut caller = std::mem::take(&mut self.data.caller);
+        if let (true, Some(certificate)) = (caller.is_anybody(), cx.certificate) {
+            caller = cx.access.certified(certificate, cx.wall_clock_s);
+        }
         let proxy = match self.is_from_proxy {
             true => Some(TrustedProxy { address: self.peer.ip(), user: None, guesses: &mut *cx.guesses, now: cx.now }),
             false => None,

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use crate::access::{Asking, DENIED, Rights};
-use crate::command::{Append, Command};
+use crate::command::Command;
 use crate::dialect::Secret;
 use crate::error::Failure;
 use crate::object::{Key, Listing, Precondition};
@@ -12,8 +12,9 @@ use crate::platform::{Op, Outcome};
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::report::Request;
+use crate::session::state::{Check, Executing};
 use crate::session::step::Step;
-use crate::upload::{UploadId, UploadRef};
+use crate::upload::{Inquiry, Role, UploadId, UploadRef};
 
 impl Common {
     /// Opens the report of a request, and checks whether it is allowed. The command may be changed so that it is.
@@ -50,25 +51,34 @@ impl Common {
         Step::Refuse(self.as_told(DENIED), Cow::Borrowed("not permitted by the rules"))
     }
 
-    /// The upload that a command is about, if its name must be looked up before it is known whether it may run.
-    pub(super) fn unchecked_upload(command: &Command, cx: &Cx<'_>) -> Option<UploadId> {
-        cx.access.rules()?;
-        match command {
-            Command::CancelUpload { id } | Command::StatUpload { id, .. } => Some(*id),
-            Command::Append(append) => match &**append {
-                Append { upload: UploadRef::Existing(id), .. } => Some(*id),
-                Append { upload: UploadRef::New(_), .. } => None,
-            },
-            _ => None,
+    /// Runs a command, once the names are looked up of all uploads that it is about and the caller may store there.
+    pub(super) fn run_checked(&mut self, command: Command, cx: &Cx<'_>) -> Step {
+        match cx.access.rules().and_then(|_| upload_of(&command, 0)) {
+            None => self.run(command),
+            Some(id) => self.look_up(Box::new(Check { command, checked: 0 }), id),
         }
     }
 
-    /// The name of an upload is known: the command about it runs, if the caller may store there.
-    pub(super) fn run_if_permitted(&mut self, command: Command, key: &Key, cx: &mut Cx<'_>) -> Step {
-        if let Some(request) = &mut self.data.request {
+    fn look_up(&mut self, check: Box<Check>, id: UploadId) -> Step {
+        self.data.ops.push_back(Op::FindUpload { id, inquiry: Inquiry::Aside });
+        Step::enter(Executing::Check(check))
+    }
+
+    /// The name of an upload is known.
+    pub(super) fn looked_up(&mut self, mut check: Box<Check>, key: &Key, cx: &Cx<'_>) -> Step {
+        if check.command.key().is_none()
+            && let Some(request) = &mut self.data.request
+        {
             request.key = key.clone();
         }
-        if cx.access.permits_upload(key, &self.asking(cx)) { self.run(command) } else { self.denied() }
+        if !cx.access.permits_upload(key, &self.asking(cx)) {
+            return self.denied();
+        }
+        check.checked += 1;
+        match upload_of(&check.command, check.checked) {
+            None => self.run(check.command),
+            Some(id) => self.look_up(check, id),
+        }
     }
 
     /// What the caller may be told of an answer; or what follows if that is nothing.
@@ -113,9 +123,19 @@ impl Common {
         let len_max = cx.access.upload_len_max(key, &self.asking(cx));
         len_max.map_or(cx.limits.request_bytes_max, |len_max| len_max.min(cx.limits.request_bytes_max))
     }
+}
 
-    /// Looks up the name of an upload.
-    pub(super) fn find_upload(&mut self, id: UploadId) {
-        self.data.ops.push_back(Op::FindUpload { id, inquiry: crate::upload::Inquiry::Aside });
+/// The uploads that a command is about and does not name, in their order.
+fn upload_of(command: &Command, place: usize) -> Option<UploadId> {
+    match command {
+        Command::CancelUpload { id } | Command::StatUpload { id, .. } => (place == 0).then_some(*id),
+        Command::Append(append) => match &append.upload {
+            UploadRef::Existing(id) => (place == 0).then_some(*id),
+            UploadRef::New(new) => match &new.role {
+                Role::Final(parts) => parts.get(place).copied(),
+                Role::Whole | Role::Partial => None,
+            },
+        },
+        _ => None,
     }
 }

@@ -2,12 +2,14 @@
 
 use crate::command::Answer;
 use crate::dialect::Action;
+use crate::error::Failure;
 use crate::platform::{Completion, Outcome};
 use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::state::Executing;
 use crate::session::step::Step;
+use crate::upload::NO_PART;
 
 impl Behavior for Executing {
     const NEEDS_SLOT: bool = true;
@@ -15,8 +17,8 @@ impl Behavior for Executing {
     fn completed(self, done: Completion, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         common.give_back(done.chunk, cx);
         let outcome = match (done.result, self) {
-            (Ok(Outcome::UploadFound(state)), Self::Check(command)) => {
-                return common.run_if_permitted(*command, &state.put.key, cx);
+            (Ok(Outcome::UploadFound(state)), Self::Check(check)) => {
+                return common.looked_up(check, &state.put.key, cx);
             }
             (Ok(outcome @ (Outcome::Listed(_) | Outcome::Found(_))), Self::Filter(asked)) => {
                 match common.filter(*asked, outcome, cx) {
@@ -27,6 +29,10 @@ impl Behavior for Executing {
             (Ok(outcome), Self::Tell) => outcome,
             // An operation of the request before this one.
             (Ok(_), executing) => return Step::stay(executing),
+            // What is to be joined is told as the store would.
+            (Err(error), Self::Check(check)) if error.failure == Failure::NotFound && check.is_join() => {
+                return Step::refuse(NO_PART, NO_PART.words());
+            }
             (Err(error), _) => return error.into(),
         };
         let answer = match outcome {

@@ -333,3 +333,73 @@ fn a_proof_holds_for_one_request_over_http_and_for_the_connection_in_line() {
         "{heard}"
     );
 }
+
+#[test]
+fn a_certificate_proves_a_name_in_every_dialect_until_the_request_proves_another() {
+    let entries = format!("cert box sha256:{}\nallow box r /f\nallow anna r /g\nallow @ r /h\n", "07".repeat(32));
+    for kind in [Kind::Line, Kind::Http, Kind::LengthPrefix] {
+        let mut rig = rig(kind, &entries);
+        for key in ["f", "g", "h"] {
+            rig.place(key, format!("content of {key}").as_bytes());
+        }
+        let mut sees = |certificate: Option<u8>, key: &str, proof: bool| {
+            let peer = rig.connect();
+            if let Some(byte) = certificate {
+                peer.shows_certificate([byte; 32]);
+            }
+            let get = format!("GET /{key}");
+            let proves = |text: String| if proof { text } else { String::new() };
+            let says = match kind {
+                Kind::Line => format!("{}{get}\n", proves(format!("AUTH anna{TOKEN}\n"))),
+                Kind::Http => {
+                    let proof = proves(format!("Authorization: Bearer anna{TOKEN}\r\n"));
+                    format!("{get} HTTP/1.1\r\nHost: x\r\n{proof}\r\n")
+                }
+                _ => {
+                    format!("{}{:<64}{get}", proves(format!("{:<64}AUTH anna{TOKEN}", 12 + TOKEN.len() - 3)), get.len())
+                }
+            };
+            rig.send(&peer, says.as_bytes());
+            let heard = String::from_utf8_lossy(&peer.heard()).into_owned();
+            rig.finish(&peer);
+            heard.contains(&format!("content of {key}"))
+        };
+        for (certificate, proof, seen) in [
+            (None, false, "h"),
+            (Some(7), false, "fh"),
+            (Some(8), false, "h"),
+            (Some(7), true, "gh"),
+            (None, true, "gh"),
+        ] {
+            for key in ["f", "g", "h"] {
+                assert_eq!(sees(certificate, key, proof), seen.contains(key), "{kind:?} {certificate:?} {key} {proof}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_upload_is_not_joined_from_those_of_another() {
+    let mut rig = rig(Kind::Http, "allow anna rlcw /a\nallow bob rlcw /b\n");
+    let tus = "Tus-Resumable: 1.0.0\r\n";
+    let partial = format!(
+        "{tus}Upload-Length: 4\r\nUpload-Concat: partial\r\nContent-Type: application/offset+octet-stream\r\nContent-Length: 4\r\n"
+    );
+    let make = |rig: &mut Rig, name: &str, path: &str| {
+        let (status, heard) = http(rig, name, &format!("POST {path}"), &partial, "part");
+        assert_eq!(status, 201, "{heard}");
+        heard.split("uploads/").nth(1).and_then(|rest| rest.get(..32)).expect("an id").to_owned()
+    };
+    let (of_anna, of_bob) = (make(&mut rig, "anna", "/a/x"), make(&mut rig, "bob", "/b/x"));
+    let join = |rig: &mut Rig, ids: &[&str]| {
+        let ids: Vec<_> = ids.iter().map(|id| format!("/.filewharf/uploads/{id}")).collect();
+        http(rig, "bob", "POST /b/whole", &format!("{tus}Upload-Concat: final;{}\r\n", ids.join(" ")), "").0
+    };
+    assert_eq!(join(&mut rig, &[&of_bob, &of_anna]), 403);
+    assert_eq!(join(&mut rig, &[&of_anna]), 403);
+    let unknown = "0123456789abcdef".repeat(2);
+    assert_eq!(join(&mut rig, &[&of_bob, &unknown]), 409);
+    assert!(rig.names().is_empty(), "{:?}", rig.names());
+    assert_eq!(join(&mut rig, &[&of_bob, &of_bob]), 201);
+    assert_eq!(rig.file("b/whole").as_deref(), Some(&b"partpart"[..]));
+}

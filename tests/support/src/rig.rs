@@ -540,6 +540,11 @@ impl Peer {
         self.link(|link| link.probe.unacknowledged = Some(bytes));
     }
 
+    /// The client has shown this certificate.
+    pub fn shows_certificate(&self, fingerprint: [u8; 32]) {
+        self.link(|link| link.probe.certificate = Some(fingerprint));
+    }
+
     /// So many of the server's next calls are interrupted by a signal.
     pub fn interrupts(&self, calls: u32) {
         self.link(|link| link.probe.interruptions = calls);

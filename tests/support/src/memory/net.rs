@@ -73,6 +73,8 @@ pub struct Probe {
     pub interruptions: u32,
     /// Bytes that were sent and not acknowledged, where these are not those that were not read.
     pub unacknowledged: Option<usize>,
+    /// The SHA-256 of the certificate that the client has shown.
+    pub certificate: Option<[u8; 32]>,
     /// The file that others replace just before the last byte that is there now is received.
     pub meanwhile: Option<(String, Vec<u8>)>,
 }

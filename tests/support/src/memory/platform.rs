@@ -68,6 +68,10 @@ impl<W: World> Stream for MemStream<W> {
     fn reset_on_drop(&mut self) {
         self.resets = true;
     }
+
+    fn peer_certificate(&self) -> Option<[u8; 32]> {
+        self.world.borrow_mut().parts().net.links.get(&self.link)?.probe.certificate
+    }
 }
 
 impl<W: World> Drop for MemStream<W> {

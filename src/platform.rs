@@ -2,6 +2,8 @@
 //!
 //! `os` and `store` implement them with system calls, the simulator with a virtual clock. Nothing here does
 //! anything, and nothing below `server` knows which of the two it runs on.
+//!
+//! Long, because every operation and its completion is documented where it is declared.
 
 use std::io;
 use std::net::SocketAddr;

@@ -9,6 +9,8 @@
 //! One line asks, one line answers, a counted body may follow either. Requests may be pipelined;
 //! replies come in order. `wire::line` has the grammar; this file has the meaning. It never
 //! guesses where the next request begins: where that is not certain, the connection closes.
+//!
+//! One file, although it is long: options, refusals, limits and states of the dialect are read together.
 
 mod get;
 mod options;

@@ -19,6 +19,8 @@
 //! names end. A text ends in silence, since its client keeps the connection open for the reply;
 //! media end with the stream. What cannot be told apart is refused and never stored under a
 //! guessed name of text. Errors are said where the client expects a prompt, a name or a reply.
+//!
+//! One file, although it is long: options, refusals, limits and states of the dialect are read together.
 
 mod offer;
 

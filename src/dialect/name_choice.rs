@@ -19,6 +19,8 @@
 //!
 //! It never ends because some number of clients has been served, never empties a file whose new
 //! content does not come, and never makes one client wait for another.
+//!
+//! One file, although it is long: options, refusals, limits and states of the dialect are read together.
 
 mod body;
 mod counts;

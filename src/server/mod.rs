@@ -1,5 +1,7 @@
 //! The library's front door: a builder that binds and checks everything, a server that runs on
 //! the calling thread, and a handle for other threads.
+//!
+//! Long, because every method of the builder is documented.
 #![warn(missing_docs)]
 
 mod access_file;

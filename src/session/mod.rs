@@ -25,6 +25,8 @@
 //! [`state::Name::followers`] has every transition. `state` has the data of each state, `states` what each does, in a
 //! file of its own, and `behavior` the events. An event takes the state by value and returns a `Step`, which
 //! [`Session`] carries out: so no state calls another.
+//!
+//! Long, because each event is forwarded here to the state, once.
 #![allow(missing_docs, reason = "internal: only the reactor drives sessions")]
 
 mod actions;

@@ -4,11 +4,14 @@
 //! socket has taken all of the records it is in: until then the caller keeps it and shows it again, so that a
 //! connection whose last reply has not left is not done for anyone.
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::sync::Arc;
 
 use rustls::server::{Accepted, Acceptor as HelloReader};
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use sha2::{Digest as _, Sha256};
 
 use crate::buffer::SLICES_MAX;
@@ -103,7 +106,7 @@ impl TlsSession {
                         }
                     }
                 }
-                Stage::Open(connection) => return shake(connection, socket),
+                Stage::Open(connection) => return shake(connection, socket, may_use_key),
             }
         }
     }
@@ -258,26 +261,40 @@ fn refuse_plain(bytes: &[u8], socket: &mut impl Write) -> Option<Handshake> {
 }
 
 /// Goes on behind the first message of the server.
-fn shake(connection: &mut ServerConnection, socket: &mut (impl Read + Write)) -> io::Result<Handshake> {
+fn shake(
+    connection: &mut ServerConnection,
+    socket: &mut (impl Read + Write),
+    may_use_key: bool,
+) -> io::Result<Handshake> {
     loop {
         let is_sent = flush(connection, socket)?;
         if !connection.is_handshaking() {
             return Ok(if is_sent { Handshake::Done } else { Handshake::Waits });
         }
-        let n = match received(connection.read_tls(socket)) {
-            Ok(Some(n)) => n,
-            Ok(None) => return Ok(Handshake::Waits),
-            Err(error) => return Err(error),
-        };
-        if n == 0 {
-            return Ok(Handshake::Failed { reason: ENDED_EARLY.to_owned(), is_told: false });
+        let received = received(connection.read_tls(socket))?;
+        match received {
+            Some(0) => return Ok(Handshake::Failed { reason: ENDED_EARLY.to_owned(), is_told: false }),
+            // What was received is looked at with the key.
+            Some(_) if needs_key(connection) && !may_use_key => return Ok(Handshake::NeedsKey),
+            None if !needs_key(connection) || !may_use_key => return Ok(Handshake::Waits),
+            Some(_) | None => {}
         }
         if let Err(error) = connection.process_new_packets() {
             // The alert that says so; the client may see a reset instead.
             let is_told = flush(connection, socket).is_ok();
             return Ok(Handshake::Failed { reason: error.to_string(), is_told });
         }
+        if received.is_none() && needs_key(connection) {
+            return Ok(Handshake::Waits);
+        }
     }
+}
+
+/// True if the client was asked for another first message (RFC 8446 §4.1.4): the key is used behind that, and was not
+/// before.
+fn needs_key(connection: &ServerConnection) -> bool {
+    connection.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest)
+        && connection.negotiated_key_exchange_group().is_none()
 }
 
 /// False if the socket is full.

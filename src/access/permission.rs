@@ -91,15 +91,24 @@ impl Access {
     /// Removes from a listing what the caller has no right at, and digests of what it may not read.
     pub fn filter(&self, dir: &Key, listing: &mut Listing, asking: &Asking<'_>) {
         let Some(rules) = self.rules() else { return };
+        // Most folders have no rules beneath them, and some have long paths and many names.
+        let of_all = (!rules.has_beneath(dir)).then(|| rules.rights(asking.caller, asking.from, dir));
         listing.entries.retain_mut(|entry| {
-            let slash = if dir.is_root() { "" } else { "/" };
-            let key = Key::checked(&format!("{}{slash}{}", dir.as_str(), entry.name));
+            let (rights, is_visible) = match of_all {
+                Some(rights) => (rights, !rights.is_none()),
+                None => {
+                    let slash = if dir.is_root() { "" } else { "/" };
+                    let key = Key::checked(&format!("{}{slash}{}", dir.as_str(), entry.name));
+                    let rights = rules.rights(asking.caller, asking.from, &key);
+                    (rights, rules.is_visible(asking.caller, asking.from, &key))
+                }
+            };
             if let Node::File(meta) = &mut entry.node
-                && !rules.rights(asking.caller, asking.from, &key).has(Rights::READ)
+                && !rights.has(Rights::READ)
             {
                 meta.sha256 = None;
             }
-            rules.is_visible(asking.caller, asking.from, &key)
+            is_visible
         });
     }
 
@@ -179,7 +188,8 @@ impl Rules {
             (true, true) => Ok(Way::Either),
             // Deeper, a folder that is there would be told from a file.
             (true, false) if rights == Rights::CREATE => match parent(key.as_str()) {
-                Some(dir) if self.is_prefix(dir) => Ok(Way::Drop),
+                // The folder of the rule itself has its name in another.
+                Some(dir) if self.is_prefix(dir) && !self.is_prefix(key.as_str()) => Ok(Way::Drop),
                 _ => Err(DENIED),
             },
             (true, false) => Ok(Way::Create),

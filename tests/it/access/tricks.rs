@@ -252,6 +252,16 @@ fn a_drop_box_answers_the_same_in_line_for_names_that_are_there_and_names_that_a
 }
 
 #[test]
+fn the_folder_of_a_drop_box_gets_no_upload_beside_it() {
+    let mut rig = rig(Kind::Http, "allow @ c /drop\nallow anna rlcwd /\n");
+    let fields = "Tus-Resumable: 1.0.0\r\nUpload-Length: 6\r\n";
+    assert_eq!(http(&mut rig, "", "POST /drop", fields, "").0, 401);
+    assert_eq!(http(&mut rig, "bob", "POST /drop", fields, "").0, 403);
+    assert_eq!(http(&mut rig, "bob", "POST /drop/f", fields, "").0, 201);
+    assert_eq!(put_http(&mut rig, "bob", "/drop", "x"), 403);
+}
+
+#[test]
 fn long_names_and_extensions_are_kept_in_a_drop_box() {
     let mut rig = rig(Kind::Http, "allow @ c /drop\n");
     let long = "x".repeat(251) + ".pdf";

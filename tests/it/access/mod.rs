@@ -3,6 +3,7 @@
 mod legacy;
 mod matrix;
 mod oracle;
+mod program;
 mod reload;
 mod tricks;
 

@@ -58,18 +58,20 @@ limits! {
     per_address_percent: u8 = 50,
     /// Wrong secrets on one connection that are answered without delay. No flag.
     wrong_secrets_free: u8 = 4,
-    /// Wrong secrets after which a connection is closed, and its address is slowed down: see `wrong_secret_delay`.
-    /// No flag.
+    /// Wrong secrets after which a connection is closed. So many of one address in a short time, and its new
+    /// connections are slowed down (see `wrong_secret_delay`), and new passwords of it are refused. No flag.
     wrong_secrets_max: u8 = 10,
     /// Time in which a connection is not read after a wrong secret, and between two new connections of an
     /// address that is slowed down. No flag.
     wrong_secret_delay: Duration = Duration::from_millis(250),
     /// Longest time that a new connection waits for that; one that would wait longer is turned away. No flag.
     wrong_secret_wait_max: Duration = Duration::from_secs(5),
-    /// Time without a wrong secret after which an address is not slowed down any more. No flag.
+    /// Time in which `wrong_secrets_max` wrong secrets of an address are forgotten, one after the other. No flag.
     wrong_secret_memory: Duration = Duration::from_secs(60),
     /// Addresses that are remembered for wrong secrets; any more are taken for one address. No flag.
     wrong_secret_addresses_max: usize = 4096,
+    /// Passwords that wait for the worker that checks them; one more is told "busy" at once. No flag.
+    password_checks_max: usize = 32,
     /// Transfers that may hold memory at once: uploads, listings, and downloads that cannot be
     /// sent straight from the page cache.
     slots: usize = 512,
@@ -270,6 +272,8 @@ pub struct StoreConfig {
     pub portable: bool,
     /// Other servers, all of them with this set, may serve the root as well. Else the root is locked.
     pub shared: bool,
+    /// Passwords may be shown: a worker of its own checks them.
+    pub checks_passwords: bool,
 }
 
 impl Default for StoreConfig {
@@ -281,6 +285,7 @@ impl Default for StoreConfig {
             file_mode: None,
             portable: false,
             shared: false,
+            checks_passwords: false,
         }
     }
 }

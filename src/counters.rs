@@ -121,8 +121,9 @@ impl Counters {
     pub const REQUESTS: [&'static str; 8] = ["delete", "get", "list", "mkdir", "put", "rename", "stat", "append"];
 
     /// What each place of [`Counters::states`] counts: the states of a session, in their order.
-    pub const STATES: [&'static str; 15] = [
+    pub const STATES: [&'static str; 16] = [
         "await-header",
+        "verifying",
         "await-slot",
         "opening",
         "executing",

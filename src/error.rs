@@ -55,6 +55,8 @@ numbered! {
         Draining = "draining",
         /// It was there, and its time is over.
         Gone = "gone",
+        /// The address of the client has shown too many wrong passwords.
+        GuessLimit = "guess-limit",
         /// The server or its disk failed.
         Internal = "internal",
         /// Another server or request has it now; trying again may work.
@@ -95,6 +97,7 @@ impl Failure {
             Self::DigestMismatch => "the content does not match its digest, nothing was stored",
             Self::Draining => "the server is shutting down",
             Self::Gone => "its time is over",
+            Self::GuessLimit => "too many wrong passwords from this address, try again later",
             Self::Internal => "the server could not complete this, its log says why",
             Self::Locked => "in use by another request, try again",
             Self::NoSpace => "no space left for this file",

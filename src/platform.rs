@@ -18,6 +18,7 @@ use crate::ids::{ClientAddress, ConnId, FileId, ListenerId};
 use crate::object::{ExpectedKind, Key, Listing, Meta, Node, Precondition, Stored};
 use crate::upload::{DigestState, Inquiry, PartEnd, UploadId, UploadRef, UploadState};
 
+pub use crate::access::password::{Finding, PasswordCheck, Verdict, WorkMemory};
 pub use crate::counters::{Counters, Health, Queued};
 
 /// One operation of the store. It owns its bytes, so it may outlive its connection.
@@ -99,6 +100,8 @@ pub enum Op {
     /// A whole small upload in one operation: create, write, commit. `chunk` is the body and comes back with
     /// the completion.
     Store { put: Put, chunk: Chunk },
+    /// Checks a password, off the loop.
+    VerifyPassword(Box<PasswordCheck>),
     /// Brings this part of a file into the page cache, so that it can be read without blocking.
     Warm { file: FileId, offset: u64, len: usize },
     /// Writes the bytes of `chunk`, which comes back with the completion.
@@ -131,6 +134,7 @@ pub enum Outcome {
     },
     /// The chunk holds what was read; an empty chunk means the file ends before `offset`.
     Read,
+    PasswordVerified(Box<Verdict>),
     /// What an `EndPart` left.
     PartEnded(Box<UploadState>),
     Renamed,

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::access::link::{KeyDigest, Link};
+
 /// Who sent a request. One pointer; a clone copies nothing.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Caller(Option<Arc<Identity>>);
@@ -17,6 +19,8 @@ pub enum Identity {
     ReadSecret,
     /// A name of the access file.
     Named { name: Box<str>, proof: Proof },
+    /// The holder of a signed link, and the digest of the key that signed it.
+    Link { link: Box<Link>, key: KeyDigest },
 }
 
 /// By what a name was proved. If the access file has it no more, the name has no rights.
@@ -50,7 +54,15 @@ impl Caller {
     pub fn name(&self) -> Option<&str> {
         match self.identity()? {
             Identity::Named { name, .. } => Some(name),
-            Identity::Secret | Identity::ReadSecret => None,
+            Identity::Secret | Identity::ReadSecret | Identity::Link { .. } => None,
+        }
+    }
+
+    /// The link of its holder.
+    pub fn link(&self) -> Option<&Link> {
+        match self.identity()? {
+            Identity::Link { link, .. } => Some(link),
+            _ => None,
         }
     }
 }
@@ -68,6 +80,7 @@ impl fmt::Debug for Caller {
             Some(Identity::Secret) => f.write_str("(secret)"),
             Some(Identity::ReadSecret) => f.write_str("(read secret)"),
             Some(Identity::Named { name, .. }) => f.write_str(name),
+            Some(Identity::Link { link, .. }) => write!(f, "(link of {})", link.key_id),
         }
     }
 }

@@ -17,9 +17,11 @@ use base64ct::{Base64, Encoding as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::access::caller::{Identity, Proof};
+use crate::access::link::digest_of;
 use crate::access::names::{folded, parent};
+use crate::access::password::PasswordHash;
 use crate::access::rights::Rights;
-use crate::access::rules::{Credential, Grant, LinkKey, Prefix, Rules, User};
+use crate::access::rules::{Credential, Grant, LinkKey, Prefix, Rules};
 use crate::time::Utc;
 use crate::wire::key;
 use crate::wire::range::decimal;
@@ -106,16 +108,15 @@ impl Reading {
     }
 
     fn user(&mut self, name: &str, hash: &str, options: &[&str]) -> Result<(), Reason> {
-        if !hash.starts_with("$argon2id$") {
-            return Err("a password is kept as $argon2id$…, as filewharf passwd writes it".to_owned());
-        }
-        if self.rules.credentials.users.contains_key(name) {
+        let parsed = PasswordHash::parse(hash)
+            .map_err(|why| format!("{why}: a password is kept as $argon2id$…, as filewharf passwd writes it"))?;
+        if !self.rules.credentials.passwords.add(name, parsed) {
             return Err(format!("{name} has a password already"));
         }
         let proof =
             Proof::Password(Sha256::new().chain_update(name).chain_update(" ").chain_update(hash).finalize().into());
         self.credential(name, proof, options)?;
-        self.rules.credentials.users.insert(name.into(), User { password_hash: hash.into(), proof });
+        self.rules.credentials.users.insert(name.into(), proof);
         Ok(())
     }
 
@@ -144,7 +145,7 @@ impl Reading {
         let wrong = "a key is base64: and 16 to 64 random bytes, for example from: openssl rand -base64 32";
         let text = secret.strip_prefix("base64:").ok_or(wrong)?;
         let secret = Base64::decode_vec(text).ok().filter(|key| KEY_LEN.contains(&key.len())).ok_or(wrong)?;
-        let key = LinkKey { id: id.into(), secret: secret.into() };
+        let key = LinkKey { id: id.into(), digest: digest_of(&secret), secret: secret.into() };
         match self.rules.credentials.keys.insert(id.into(), key) {
             None => Ok(()),
             Some(_) => Err(format!("there is a key {id} already")),
@@ -235,9 +236,14 @@ fn credential(name: &str, proof: Proof, options: &[&str]) -> Result<Credential, 
     Ok(Credential { caller: Identity::Named { name: name.into(), proof }.into(), expires_s })
 }
 
-fn check_name(name: &str) -> Result<(), Reason> {
+/// True for what may be the name of a caller or a key.
+pub fn is_name(name: &str) -> bool {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@+".contains(&byte);
-    if name.is_empty() || name.len() > NAME_LEN_MAX || name.starts_with(['@', '-']) || !name.bytes().all(good) {
+    !name.is_empty() && name.len() <= NAME_LEN_MAX && !name.starts_with(['@', '-']) && name.bytes().all(good)
+}
+
+fn check_name(name: &str) -> Result<(), Reason> {
+    if !is_name(name) {
         return Err(format!(
             "{name:?} is no name: at most {NAME_LEN_MAX} letters, digits and . _ - + @, no @ or - at first"
         ));

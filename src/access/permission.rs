@@ -189,7 +189,11 @@ impl Rules {
             // Deeper, a folder that is there would be told from a file.
             (true, false) if rights == Rights::CREATE => match parent(key.as_str()) {
                 // The folder of the rule itself has its name in another.
-                Some(dir) if self.is_prefix(dir) && !self.is_prefix(key.as_str()) => Ok(Way::Drop),
+                Some(dir)
+                    if !self.is_prefix(key.as_str()) && (self.is_prefix(dir) || is_linked(asking.caller, dir)) =>
+                {
+                    Ok(Way::Drop)
+                }
                 _ => Err(DENIED),
             },
             (true, false) => Ok(Way::Create),
@@ -220,6 +224,11 @@ impl Rules {
         };
         Ok(Command::Rename { from, to, precondition })
     }
+}
+
+/// True if this is the directory that a link is for.
+fn is_linked(caller: &Caller, dir: &str) -> bool {
+    caller.link().is_some_and(|link| link.prefix.as_str() == dir)
 }
 
 impl Asking<'_> {

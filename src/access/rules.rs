@@ -10,7 +10,9 @@ use std::ops::Bound;
 use sha2::{Digest as _, Sha256};
 
 use crate::access::caller::{Caller, Identity, Proof};
+use crate::access::link::{KeyDigest, Link, LinkError};
 use crate::access::names::{folded, parent};
+use crate::access::password::{Decision, Finding, PasswordCheck, Passwords, Verdict};
 use crate::access::rights::Rights;
 use crate::config::Networks;
 use crate::object::Key;
@@ -49,7 +51,9 @@ pub(super) struct Credentials {
     /// By what they prove; what is shown is hashed before it is looked up, so that the time of the look-up tells
     /// nothing of it.
     pub proofs: HashMap<Proof, Credential>,
-    pub users: HashMap<Box<str>, User>,
+    pub passwords: Passwords,
+    /// What a correct password proves.
+    pub users: HashMap<Box<str>, Proof>,
     /// Names that a trusted proxy may give.
     pub proxied: HashMap<Box<str>, Credential>,
     pub keys: HashMap<Box<str>, LinkKey>,
@@ -66,19 +70,28 @@ pub struct Credential {
     pub expires_s: Option<u64>,
 }
 
-/// A name that is proved by a password.
+/// A file system may take the front of a name for that of another rule than it has: nobody has rights there.
+struct Misspelled;
+
+/// What came of a user and a password that were shown.
 #[derive(Debug)]
-pub struct User {
-    /// The hash in the format of PHC strings.
-    pub password_hash: Box<str>,
-    /// What a correct password gives.
-    pub proof: Proof,
+pub enum Admission {
+    Caller(Caller),
+    Wrong,
+    /// Not known before the password is checked.
+    Check(Box<PasswordCheck>),
+    /// Too many passwords are being checked.
+    Busy,
+    /// As [`Finding::TooManyGuesses`].
+    TooManyGuesses(u32),
 }
 
 /// A key that signs links.
 pub struct LinkKey {
     pub id: Box<str>,
     pub secret: Box<[u8]>,
+    /// What a link proves that it has signed.
+    pub digest: KeyDigest,
 }
 
 impl std::fmt::Debug for LinkKey {
@@ -90,12 +103,28 @@ impl std::fmt::Debug for LinkKey {
 impl Rules {
     /// What a caller at this address may do with this name.
     pub fn rights(&self, caller: &Caller, from: IpAddr, key: &Key) -> Rights {
-        self.grants(caller, from, key).fold(Rights::NONE, |rights, grant| rights | grant.rights)
+        self.grants(caller, from, key).fold(self.link_rights(caller, key), |rights, grant| rights | grant.rights)
+    }
+
+    /// What a link gives at this name: as a rule for its prefix would. So a rule beneath that decides there instead.
+    fn link_rights(&self, caller: &Caller, key: &Key) -> Rights {
+        let Some(link) = caller.link().filter(|link| link.covers(key) && self.knows(caller)) else {
+            return Rights::NONE;
+        };
+        match self.deciding(key) {
+            Ok(Some(prefix)) if prefix.exact.len() > link.prefix.as_str().len() => Rights::NONE,
+            Ok(_) => link.rights,
+            Err(Misspelled) => Rights::NONE,
+        }
     }
 
     /// Bytes that one upload of this name may have; `None`: no bound here.
     pub fn upload_len_max(&self, caller: &Caller, from: IpAddr, key: &Key) -> Option<u64> {
         let uploads = |grant: &&Grant| grant.rights.has(Rights::CREATE) || grant.rights.has(Rights::REPLACE);
+        let link = self.link_rights(caller, key);
+        if link.has(Rights::CREATE) || link.has(Rights::REPLACE) {
+            return None;
+        }
         let mut len_max = Some(0);
         for grant in self.grants(caller, from, key).filter(uploads) {
             len_max = len_max.zip(grant.max_size).map(|(one, other)| one.max(other));
@@ -106,7 +135,7 @@ impl Rules {
     /// The rules that apply.
     fn grants<'a>(&'a self, caller: &'a Caller, from: IpAddr, key: &Key) -> impl Iterator<Item = &'a Grant> {
         let knows = self.knows(caller);
-        let grants = self.deciding(key).map_or(&[][..], |prefix| &prefix.grants);
+        let grants = self.deciding(key).ok().flatten().map_or(&[][..], |prefix| &prefix.grants);
         grants.iter().filter(move |grant| {
             let is_for = match &grant.name {
                 None => true,
@@ -116,19 +145,18 @@ impl Rules {
         })
     }
 
-    /// The longest prefix with a rule. None for a name of which a file system may take the front for that of another
-    /// rule than it has.
-    fn deciding(&self, key: &Key) -> Option<&Prefix> {
+    /// The longest prefix with a rule.
+    fn deciding(&self, key: &Key) -> Result<Option<&Prefix>, Misspelled> {
         let whole = folded(key.as_str());
         if !key.is_root() && whole.split('/').any(str::is_empty) {
-            return None; // such a file system has no name of dots and blanks only
+            return Err(Misspelled); // such a file system has no name of dots and blanks only
         }
         let mut longest = None;
         let (mut exact, mut fold) = (Some(key.as_str()), Some(&*whole));
         while let (Some(name), Some(folded)) = (exact, fold) {
             if let Some(prefix) = self.prefixes.get(folded) {
                 if &*prefix.exact != name {
-                    return None;
+                    return Err(Misspelled);
                 }
                 longest = longest.or(Some(prefix));
             }
@@ -136,7 +164,7 @@ impl Rules {
             exact = parent(name);
             fold = if exact.is_some() { Some(parent(folded).unwrap_or_default()) } else { None };
         }
-        longest
+        Ok(longest)
     }
 
     /// The prefixes from this one on, in order.
@@ -177,6 +205,7 @@ impl Rules {
         match caller.identity() {
             None => true,
             Some(Identity::Secret | Identity::ReadSecret) => false,
+            Some(Identity::Link { link, key }) => self.link_key(&link.key_id).is_some_and(|known| known.digest == *key),
             Some(Identity::Named { name, proof: Proof::Proxy }) => self.credentials.proxied.contains_key(name),
             Some(Identity::Named { name, proof }) => {
                 self.credentials.proofs.get(proof).is_some_and(|credential| credential.caller.name() == Some(&**name))
@@ -191,6 +220,7 @@ impl Rules {
                 let credential = self.credentials.proofs.get(proof);
                 self.knows(caller) && credential.is_some_and(|credential| credential.is_valid(now_s))
             }
+            Some(Identity::Link { link, .. }) => self.knows(caller) && now_s < link.expires_s,
             _ => self.knows(caller),
         }
     }
@@ -218,14 +248,36 @@ impl Rules {
         credential.is_valid(now_s).then(|| credential.caller.clone())
     }
 
-    /// The user of this name, if it has a password.
-    pub fn user(&self, name: &str) -> Option<&User> {
-        self.credentials.users.get(name)
+    /// Who shows this password, or what is to be done to find out. `verdict` is that of the check that this asked for
+    /// before.
+    pub fn password(&self, user: &str, password: &[u8], verdict: Option<&Verdict>, now_s: u64) -> Admission {
+        match self.credentials.passwords.decide(user, password, verdict) {
+            Decision::Check(check) => Admission::Check(check),
+            Decision::Found(Finding::Right) => {
+                let proof = self.credentials.users.get(user);
+                proof.and_then(|proof| self.proved(*proof, now_s)).map_or(Admission::Wrong, Admission::Caller)
+            }
+            Decision::Found(Finding::Wrong) => Admission::Wrong,
+            Decision::Found(Finding::Busy) => Admission::Busy,
+            Decision::Found(Finding::TooManyGuesses(seconds)) => Admission::TooManyGuesses(seconds),
+        }
     }
 
-    /// All users that have a password.
-    pub fn users(&self) -> impl Iterator<Item = &User> {
-        self.credentials.users.values()
+    /// Those of all users.
+    pub const fn passwords(&self) -> &Passwords {
+        &self.credentials.passwords
+    }
+
+    /// Makes passwords work: see [`Passwords::set_key`].
+    pub const fn set_password_key(&mut self, key: [u8; 32]) {
+        self.credentials.passwords.set_key(key);
+    }
+
+    /// Who has this link, the value of the query parameter.
+    pub fn link(&self, text: &str, now_s: u64) -> Result<Caller, LinkError> {
+        let link = Link::verify(text, |id| self.link_key(id).map(|key| &*key.secret), now_s)?;
+        let key = self.link_key(&link.key_id).ok_or(LinkError::Wrong)?.digest;
+        Ok(Identity::Link { link: Box::new(link), key }.into())
     }
 
     /// The key of this id, which signs links.

@@ -13,6 +13,8 @@ mod get;
 mod interrupt;
 #[cfg(feature = "client")]
 mod ls;
+#[cfg(feature = "serve")]
+mod passwd;
 #[cfg(feature = "client")]
 mod pool;
 #[cfg(feature = "client")]
@@ -64,6 +66,8 @@ const COMMANDS: &[Command] = &[
     command!(serve_flags::USAGE, serve::parse),
     #[cfg(feature = "serve")]
     command!(check::USAGE, check::parse),
+    #[cfg(feature = "serve")]
+    command!(passwd::USAGE, passwd::parse),
     #[cfg(feature = "client")]
     command!(put::USAGE, |words| args::parse(&put::USAGE, words, put::run)),
     #[cfg(feature = "client")]

@@ -94,7 +94,7 @@ fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
         builder = builder.read_secret(read_secret(file)?);
     }
     if let Some(file) = &args.access {
-        builder = builder.access(file);
+        builder = builder.access(file).allow_plain_passwords(args.allows_plain_passwords);
     }
     Ok(builder)
 }

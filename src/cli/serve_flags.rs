@@ -24,6 +24,7 @@ pub(super) struct Args {
     pub(super) read_token_file: Option<PathBuf>,
     pub(super) access: Option<PathBuf>,
     pub(super) tls: TlsFiles,
+    pub(super) allows_plain_passwords: bool,
     /// Options of every listener that speaks HTTP, unless its address sets them itself.
     pub(super) http: Vec<(String, String)>,
     pub(super) congestion: Option<String>,
@@ -118,6 +119,12 @@ const OPTIONS: &[Flag<Args>] = &[
         "access",
         Path("FILE", |args, file| args.access = Some(file)),
         "Who may do what, by the users, tokens and rules of this file; SIGHUP reads it again, and drains no more",
+    ),
+    Flag::new(
+        "allow-plain-passwords",
+        Switch(|args| args.allows_plain_passwords = true),
+        "Take passwords also at addresses that are neither encrypted nor on the loopback interface, where others can \
+         read them",
     ),
     Flag::new(
         "tls-cert",

@@ -49,6 +49,12 @@ impl Dialect for Listener {
             http.restrict_hosts(machine);
         }
     }
+
+    fn refuse_passwords(&mut self) {
+        if let Some(http) = Arc::get_mut(&mut self.http) {
+            http.refuse_passwords();
+        }
+    }
 }
 
 /// A connection before its first line.
@@ -70,6 +76,11 @@ impl Auto {
 
     pub(super) const fn is_turned_away(&self) -> bool {
         self.turned_away.is_some()
+    }
+
+    /// For a first line that was not HTTP.
+    pub(super) fn found_line(&self) -> Line {
+        Line::new(self.http.refuses_passwords())
     }
 
     /// What the listener knows of HTTP, if the first line was HTTP.

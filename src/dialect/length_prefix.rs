@@ -69,7 +69,7 @@ impl Dialect for Listener {
     }
 
     fn accept(self: Arc<Self>, peer: SocketAddr) -> LengthPrefix {
-        LengthPrefix { listener: self, peer, line: Line::default(), exchange: Exchange::Header }
+        LengthPrefix { listener: self, peer, line: Line::new(true), exchange: Exchange::Header }
     }
 }
 
@@ -224,6 +224,8 @@ impl LengthPrefix {
             counters: context.counters,
             refused: None,
             wrong_secret: false,
+            verdict: context.verdict.take(),
+            retry_after_s: None,
             notes: &mut *context.notes,
         };
         let action = run(&mut self.line, &mut inner);

@@ -22,9 +22,9 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::access::Caller;
+use crate::access::{Admission, Caller};
 use crate::command::{Answer, Append, Command, Ends, Put};
-use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Phase, Protocol};
+use crate::dialect::protocol::{Action, BodyPart, Context, Finish, PASSWORD_IN_PLAIN, Phase, Protocol};
 use crate::dialect::spec::{Dialect, Secret, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::{ExpectedKind, Key, Node};
@@ -40,7 +40,9 @@ use upload::{Framing, PutExchange};
 
 pub const TURNED_AWAY: &[u8] = b"ERR 429 retry=1 the server has as many connections as it takes\n";
 #[derive(Debug, Default)]
-pub struct Listener;
+pub struct Listener {
+    refuses_passwords: bool,
+}
 
 impl Dialect for Listener {
     type Protocol = Line;
@@ -54,7 +56,11 @@ impl Dialect for Listener {
     };
 
     fn accept(self: Arc<Self>, _peer: SocketAddr) -> Line {
-        Line::default()
+        Line::new(self.refuses_passwords)
+    }
+
+    fn refuse_passwords(&mut self) {
+        self.refuses_passwords = true;
     }
 }
 
@@ -72,6 +78,7 @@ struct Kept {
     caller: Caller,
     /// Malformed requests in a row.
     malformed: u32,
+    refuses_passwords: bool,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +109,11 @@ enum StatVerb {
 }
 
 impl Line {
+    pub(super) fn new(refuses_passwords: bool) -> Self {
+        let kept = refuses_passwords.then(|| Box::new(Kept { refuses_passwords, ..Kept::default() }));
+        Self { kept, ..Self::default() }
+    }
+
     fn request(&mut self, text: &[u8], context: &mut Context<'_>) -> Action {
         if let Some(secret) = text.strip_prefix(b"AUTH ") {
             return self.auth(secret, context);
@@ -165,16 +177,50 @@ impl Line {
     }
 
     fn auth(&mut self, secret: &[u8], context: &mut Context<'_>) -> Action {
-        if let Err(failure) = context.check_guesses() {
+        if context.verdict.is_none()
+            && let Err(failure) = context.check_guesses()
+        {
             return refuse(failure, None, context, Action::Next);
         }
-        if let Some(caller) = context.access.admit(secret, context.wall_clock_s) {
-            self.kept.get_or_insert_default().caller = caller;
-            context.out.extend_from_slice(b"OK 0\n");
-            return Action::Next;
+        let admission = match context.access.admit(secret, context.wall_clock_s) {
+            Some(caller) => Admission::Caller(caller),
+            None => match self.password(secret, context) {
+                Ok(admission) => admission,
+                Err(failure) => return refuse(failure, None, context, Action::Next),
+            },
+        };
+        match admission {
+            Admission::Caller(caller) => {
+                self.kept.get_or_insert_default().caller = caller;
+                context.out.extend_from_slice(b"OK 0\n");
+                Action::Next
+            }
+            Admission::Check(check) => Action::Verify(check),
+            Admission::Busy => refuse(Failure::Busy, None, context, Action::Next),
+            Admission::TooManyGuesses(seconds) => {
+                context.retry_after_s = Some(seconds);
+                refuse(Failure::GuessLimit, None, context, Action::Next)
+            }
+            Admission::Wrong => {
+                context.wrong_secret = true;
+                refuse(Failure::Unauthorized, None, context, Action::Close(CloseReason::Refused))
+            }
         }
-        context.wrong_secret = true;
-        refuse(Failure::Unauthorized, None, context, Action::Close(CloseReason::Refused))
+    }
+
+    /// `USER PASSWORD`, where users have passwords. The password may have blanks.
+    fn password(&self, shown: &[u8], context: &Context<'_>) -> Result<Admission, Failure> {
+        let Some(rules) = context.access.rules().filter(|rules| !rules.passwords().is_empty()) else {
+            return Ok(Admission::Wrong);
+        };
+        let blank = memchr::memchr(b' ', shown);
+        let Some((user, blank)) = blank.and_then(|at| Some((std::str::from_utf8(&shown[..at]).ok()?, at))) else {
+            return Ok(Admission::Wrong);
+        };
+        if self.kept.as_ref().is_some_and(|kept| kept.refuses_passwords) {
+            return Err(PASSWORD_IN_PLAIN);
+        }
+        Ok(rules.password(user, &shown[blank + 1..], context.verdict.as_deref(), context.wall_clock_s))
     }
 
     /// A PUT that is refused still has a body on its way; where its end is certain it is thrown
@@ -378,6 +424,8 @@ impl Protocol for Line {
             Ok(None) => (0, Action::More),
             Ok(Some((text, used))) => {
                 let action = self.request(text, context);
+                // A line whose password has to be checked is shown again.
+                let used = if let Action::Verify(_) = action { 0 } else { used };
                 (used, self.limit_malformed(action, context))
             }
             Err(failure) => (0, refuse(failure, None, context, Action::Close(CloseReason::Malformed))),

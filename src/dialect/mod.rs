@@ -95,7 +95,7 @@ impl AnyProtocol {
         if let Self::Auto(auto) = self {
             *self = match auto.found_http() {
                 Some(listener) => Self::Http(http::Http::new(listener)),
-                None => Self::Line(line::Line::default()),
+                None => Self::Line(auto.found_line()),
             };
         }
     }

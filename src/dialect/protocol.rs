@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::access::Guesses;
+use crate::access::password::{PasswordCheck, Verdict};
 use crate::access::{Access, Caller, Rights};
 use crate::command::{Answer, Command, Put};
 use crate::config::Limits;
@@ -46,9 +47,16 @@ pub enum Action {
     Close(CloseReason),
     /// Close so that a peer that is still sending notices.
     Reset(CloseReason),
+    /// Have this password checked; none of the bytes shown is used. They are shown again together with the verdict.
+    Verify(Box<PasswordCheck>),
     /// The first line showed what the peer speaks: from here on another protocol decodes.
     Speak,
 }
+
+/// Passwords are read by whoever reads the connection.
+pub const PASSWORD_IN_PLAIN: Failure = Failure::Denied(
+    "this address takes no passwords, as it is not encrypted: use TLS, or start with --allow-plain-passwords",
+);
 
 /// What to do with a body that is complete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,6 +95,10 @@ pub struct Context<'a> {
     pub counters: &'a Counters,
     /// Set when the request was refused, for the log.
     pub refused: Option<Failure>,
+    /// In how many seconds trying again may help, where that depends on more than the failure.
+    pub retry_after_s: Option<u32>,
+    /// What came of the [`Action::Verify`] before, whose bytes are shown again.
+    pub verdict: Option<Box<Verdict>>,
     /// Set when a wrong secret was shown.
     pub wrong_secret: bool,
     /// Lines for the log about this peer.

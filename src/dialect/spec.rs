@@ -27,6 +27,9 @@ pub trait Dialect: Default + fmt::Debug {
 
     /// Answers only requests for this machine, of that name, and for hosts that an option allows.
     fn restrict_hosts(&mut self, _machine: &str) {}
+
+    /// Takes no passwords: others could read them on their way.
+    fn refuse_passwords(&mut self) {}
 }
 
 /// What is known of a dialect before anything is said in it.

@@ -50,6 +50,16 @@ macro_rules! dialects {
 
             /// Answers only requests for this machine, of that name, and for hosts that an option allows. To be
             /// called before the first connection.
+            pub fn refuse_passwords(&mut self) {
+                match self {
+                    $(Self::$kind(listener) => {
+                        if let Some(listener) = Arc::get_mut(listener) {
+                            listener.refuse_passwords();
+                        }
+                    })*
+                }
+            }
+
             pub fn restrict_hosts(&mut self, machine: &str) {
                 match self {
                     $(Self::$kind(listener) => {

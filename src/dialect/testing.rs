@@ -33,6 +33,8 @@ pub(super) fn call_protocol<R>(phase: Phase, access: &Access, call: impl FnOnce(
         counters: &counters,
         refused: None,
         wrong_secret: false,
+        verdict: None,
+        retry_after_s: None,
         notes: &mut notes,
     };
     let result = call(&mut context);

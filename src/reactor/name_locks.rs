@@ -93,6 +93,7 @@ fn name_use(op: &Op) -> NameUse<'_> {
         | Op::OpenUpload { .. }
         | Op::Read { .. }
         | Op::RemoveUpload { .. }
+        | Op::VerifyPassword(_)
         | Op::Warm { .. }
         | Op::Write { .. } => NameUse::None,
     }

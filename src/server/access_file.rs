@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::access::Rules;
 use crate::access::file::{self, FILE_LEN_MAX};
+use crate::os::process::random;
 
 /// Permission bits that the file may have: it helps to guess passwords.
 const MODE_MAX: u32 = 0o640;
@@ -15,10 +16,12 @@ const MODE_MAX: u32 = 0o640;
 pub fn read(path: &Path) -> Result<Rules, String> {
     let name = path.display();
     let text = text(path).map_err(|error| format!("{name}: {error}"))?;
-    file::parse(&text).map_err(|error| match error.line {
+    let mut rules = file::parse(&text).map_err(|error| match error.line {
         0 => format!("{name}: {error}"),
         _ => format!("{name}:{error}"),
-    })
+    })?;
+    rules.set_password_key(random().map_err(|error| format!("no random bytes: {error}"))?);
+    Ok(rules)
 }
 
 #[allow(clippy::disallowed_methods, reason = "the access file lies outside of the served directory")]

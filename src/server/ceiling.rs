@@ -4,6 +4,8 @@
 use std::fmt;
 use std::mem::size_of;
 
+use crate::access::Rules;
+use crate::access::file::RULES_BYTES_MAX;
 use crate::config::Limits;
 use crate::dialect::http;
 use crate::reactor::Reactor;
@@ -81,6 +83,13 @@ impl Ceiling {
     pub(super) fn add_per_connection(&mut self, bytes: usize, limits: &Limits) {
         self.connection = self.connection.saturating_add(bytes);
         self.shared = self.shared.saturating_add(bytes.saturating_mul(limits.turned_away_max));
+    }
+
+    /// Adds what the rules of an access file take.
+    pub(super) fn add_access(&mut self, rules: &Rules, limits: &Limits) {
+        let waiting = limits.password_checks_max.saturating_mul(limits.head_len_max);
+        // Three rules: those in effect, those that replace them, and those before, which the loop is not to free.
+        self.shared = sum([self.shared, 3 * RULES_BYTES_MAX, rules.passwords().memory(), waiting]);
     }
 
     /// All of it; `usize::MAX` stands for all that is more.

@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use crate::access::file::RULES_BYTES_MAX;
 use crate::access::{Access, Rules};
 use crate::config::{Limits, StoreConfig, TlsFiles};
 use crate::dialect::Listening;
@@ -61,6 +60,7 @@ pub struct Builder {
     read_secret: Option<Vec<u8>>,
     access: Option<PathBuf>,
     tls: TlsFiles,
+    allows_plain_passwords: bool,
     handles_signals: bool,
     congestion: Option<String>,
 }
@@ -172,6 +172,13 @@ impl Builder {
         self
     }
 
+    /// Take passwords also where others can read them on their way: at an address that is neither encrypted nor on the
+    /// loopback interface.
+    pub fn allow_plain_passwords(mut self, allows: bool) -> Self {
+        self.allows_plain_passwords = allows;
+        self
+    }
+
     /// Drain on SIGTERM, SIGINT and SIGHUP (this not if it is ignored; with an access file or TLS, SIGHUP reads
     /// these files again). For programs whose main job the server is.
     pub fn signals(mut self) -> Self {
@@ -217,18 +224,13 @@ impl Builder {
             let option = "remote-user".to_owned();
             return Err(ServerError::Option(OptionError::Invalid { option, reason }));
         }
-        if access.rules().is_some() {
-            // Those in effect, those that replace them, and those before, which the loop is not to free.
-            ceiling.shared = ceiling.shared.saturating_add(3 * RULES_BYTES_MAX);
+        if let Some(rules) = access.rules() {
+            ceiling.add_access(rules, &self.limits);
         }
-        let is_open = access.rules().map_or(self.secret.is_none(), |rules| rules.has_public());
         let tls = tls::open(&self.tls, &self.listens)?;
         for (listen, speaks) in self.listens.iter().zip(&mut speaks) {
             let (listener, address) = self.bind(listen)?;
-            // Pages in browsers on this machine reach it, and nothing but the host tells them from its users.
-            if address.ip().to_canonical().is_loopback() && is_open {
-                speaks.restrict_hosts(&process::machine_name());
-            }
+            self.restrict(speaks, listen, address, &access);
             listeners.push(listener);
             bound.push((address, listen.kind));
             are_tls.push(listen.is_tls);
@@ -262,6 +264,20 @@ impl Builder {
         Ok(Server { reactor: Reactor::new(platform, setup), bound, are_tls, control, reload, ceiling })
     }
 
+    /// Tells a listener what it must not take at this address.
+    fn restrict(&self, speaks: &mut Listening, listen: &Listen, address: SocketAddr, access: &Access) {
+        let is_loopback = address.ip().to_canonical().is_loopback();
+        let is_open = access.rules().map_or(self.secret.is_none(), |rules| rules.has_public());
+        // Pages in browsers on this machine reach it, and nothing but the host tells them from its users.
+        if is_loopback && is_open {
+            speaks.restrict_hosts(&process::machine_name());
+        }
+        let is_private = is_loopback || listen.is_tls || self.allows_plain_passwords;
+        if access.rules().is_some() && !is_private {
+            speaks.refuse_passwords();
+        }
+    }
+
     /// Who may do what.
     fn access_control(&mut self) -> Result<Access, ServerError> {
         let (secret, read_secret, read_only) = (self.secret.clone(), self.read_secret.take(), self.store.read_only);
@@ -271,6 +287,7 @@ impl Builder {
             }
             (Some(file), None, None) => {
                 let rules = access_file::read(file).map_err(ServerError::Access)?;
+                self.store.checks_passwords = true;
                 Ok(Access::with_rules(Arc::new(rules), read_only))
             }
             (None, None, Some(_)) => Err(ServerError::Access("a secret for reading needs another for all".to_owned())),
@@ -308,9 +325,14 @@ fn read_again(
     control: Arc<Control>,
 ) -> impl FnMut() -> Result<String, String> + Send + 'static {
     // The loop gives up the rules that it had: freeing them is left to this thread.
+    let password_memory = rules.passwords().memory();
     let mut kept = vec![rules];
     move || {
         let rules = Arc::new(access_file::read(&file)?);
+        if rules.passwords().memory() > password_memory {
+            let name = file.display();
+            return Err(format!("{name}: a password takes more memory to check than those at the start: restart"));
+        }
         kept.push(Arc::clone(&rules));
         if let [_, _, _] = *kept {
             kept.remove(0);
@@ -354,6 +376,7 @@ impl Server {
             read_secret: None,
             access: None,
             tls: TlsFiles::default(),
+            allows_plain_passwords: false,
             handles_signals: false,
             congestion: None,
         }

@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use crate::command::{Command, Put};
 use crate::dialect::Action;
 use crate::error::{CloseReason, Failure};
+use crate::ids::ClientAddress;
 use crate::platform::Op;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::state::{
-    AwaitHeader, Discarding, Executing, Opening, Pausing, SendingPart, SendingReply, SlotRequest,
+    AwaitHeader, Discarding, Executing, Opening, Pausing, SendingPart, SendingReply, SlotRequest, Verifying,
 };
 use crate::session::step::Step;
 
@@ -29,6 +30,19 @@ impl Common {
                 Step::Obey(Action::Close(CloseReason::Refused))
             }
             Action::Discard => Step::enter(Discarding { left: cx.limits.discard_bytes_max }),
+            Action::Verify(mut check) => {
+                check.client = ClientAddress::of_ip(self.client());
+                match cx.guesses.begin_check(check.client, cx.now, cx.limits) {
+                    Ok(()) => {
+                        self.data.ops.push_back(Op::VerifyPassword(check));
+                        Step::enter(Verifying)
+                    }
+                    Err(finding) => {
+                        self.data.verdict = Some(Box::new(check.verdict(finding)));
+                        Step::enter(AwaitHeader::NEXT)
+                    }
+                }
+            }
             Action::Close(reason) => {
                 if reason == CloseReason::Finished {
                     self.report(Ok(()), cx);

@@ -16,6 +16,7 @@ macro_rules! in_state {
     ($state:expr, $data:ident => $call:expr) => {
         match $state {
             State::AwaitHeader($data) => $call,
+            State::Verifying($data) => $call,
             State::AwaitSlot($data) => $call,
             State::Opening($data) => $call,
             State::Executing($data) => $call,

@@ -230,6 +230,8 @@ impl Common {
             true => Some(TrustedProxy { address: self.peer.ip(), user: None, guesses: &mut *cx.guesses, now: cx.now }),
             false => None,
         };
+        let verdict = self.data.verdict.take();
+        let was_checked = verdict.is_some();
         let mut context = Context {
             out: self.data.outbox.text(),
             limits: cx.limits,
@@ -242,13 +244,17 @@ impl Common {
             counters: cx.counters,
             refused: None,
             wrong_secret: false,
+            verdict,
+            retry_after_s: None,
             notes: &mut notes,
         };
         let result = run(self.dialect.protocol(), &mut context);
         let Context { refused, wrong_secret, client, caller, .. } = context;
         if wrong_secret {
             self.wrong_secrets = self.wrong_secrets.saturating_add(1);
-            cx.guesses.failed(ClientAddress::of_ip(client), cx.now, cx.limits);
+            if !was_checked {
+                cx.guesses.failed(ClientAddress::of_ip(client), cx.now, cx.limits);
+            }
         }
         if self.is_from_proxy {
             self.identify(client, cx);

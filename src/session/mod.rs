@@ -14,6 +14,7 @@
 //! small upload     AwaitHeader ─▶ ReceivingBody ─▶ FinishingWrites ─▶ Committing ─▶ AwaitHeader
 //! other command    AwaitHeader ─▶ Executing ─▶ AwaitHeader
 //! long reply       Executing ─▶ SendingPart ─▶ Executing
+//! new password     AwaitHeader ─▶ Verifying ─▶ AwaitHeader
 //! no free slot     AwaitHeader ─▶ AwaitSlot ─▶ Opening
 //! cold file        SendingBody ─▶ AwaitSlot ─▶ SendingBody
 //! slow disk        ReceivingBody ─▶ AwaitSlot ─▶ ReceivingBody
@@ -446,6 +447,7 @@ impl Session {
     pub fn completed(&mut self, done: Completion, cx: &mut Cx<'_>) {
         assert!(self.common.in_flight > 0, "a completion without an operation");
         self.common.in_flight -= 1;
+        Common::count_guess(&done, cx);
         self.advance(cx, |state, common, cx| in_state!(state, state => state.completed(done, common, cx)));
     }
 

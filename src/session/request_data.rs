@@ -7,6 +7,7 @@ use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
 use crate::access::Caller;
+use crate::access::password::Verdict;
 use crate::buffer::Outbox;
 use crate::ids::ClientAddress;
 use crate::platform::Op;
@@ -38,6 +39,8 @@ pub struct RequestData {
     pub(super) caller: Caller,
     pub(super) request: Option<Request>,
     pub(super) segments: Option<Box<SentSegments>>,
+    /// On the password in the bytes that are held.
+    pub(super) verdict: Option<Box<Verdict>>,
     /// When the dialect was last told of a silence.
     pub(super) silence_told: Option<Instant>,
     /// The memory of the last download, for the next.
@@ -54,6 +57,7 @@ impl RequestData {
         caller: Caller::ANYBODY,
         request: None,
         segments: None,
+        verdict: None,
         silence_told: None,
         sent: None,
     };
@@ -80,6 +84,7 @@ impl LazyRequestData {
             request,
             segments,
             forwarded: _,
+            verdict,
             silence_told: _,
             sent: _,
         } = &**self;
@@ -90,6 +95,7 @@ impl LazyRequestData {
             && *credits == 0
             && request.is_none()
             && segments.is_none()
+            && verdict.is_none()
             && let Some(mut data) = self.0.take()
             && pool.0.len() < POOL_MAX
         {

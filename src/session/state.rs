@@ -52,6 +52,8 @@ states! {
     /// Reading a request head; between requests this is the keep-alive state. What is left of the last reply is
     /// sent meanwhile.
     AwaitHeader(AwaitHeader),
+    /// Waiting for the worker that checks a password. The head of the request is held. Nothing is read.
+    Verifying(Verifying),
     /// Waiting for a transfer slot. Nothing is read.
     AwaitSlot(Box<SlotRequest>),
     /// Waiting for the store to open or create. Nothing is read.
@@ -91,6 +93,9 @@ pub struct AwaitHeader {
 impl AwaitHeader {
     pub const NEXT: Self = Self { since: None };
 }
+
+#[derive(Debug)]
+pub struct Verifying;
 
 /// What a slot is needed for.
 #[derive(Debug)]
@@ -321,12 +326,22 @@ impl Name {
     pub const fn followers(self) -> &'static [Self] {
         use Name::{
             AwaitHeader, AwaitSlot, Committing, Discarding, Done, Executing, FinishingWrites, Lingering, Opening,
-            Pausing, ReceivingBody, Saving, SendingBody, SendingPart, SendingReply,
+            Pausing, ReceivingBody, Saving, SendingBody, SendingPart, SendingReply, Verifying,
         };
         match self {
-            AwaitHeader => {
-                &[AwaitSlot, Opening, Executing, ReceivingBody, Committing, Pausing, Discarding, SendingReply, Done]
-            }
+            AwaitHeader => &[
+                Verifying,
+                AwaitSlot,
+                Opening,
+                Executing,
+                ReceivingBody,
+                Committing,
+                Pausing,
+                Discarding,
+                SendingReply,
+                Done,
+            ],
+            Verifying => &[AwaitHeader, Done],
             AwaitSlot => &[
                 AwaitHeader,
                 Opening,

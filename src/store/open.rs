@@ -9,8 +9,8 @@ use std::fs::create_dir;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, fstat, open};
@@ -138,11 +138,12 @@ impl DiskStore {
             completions: Completions::new(wake),
             groups: SyncGroups::default(),
             latency: DiskLatency::start(),
+            password_memory: Mutex::default(),
             syncing: AtomicUsize::new(0),
         };
         let mut store = Self::new(fs, Arc::new(pool), cache, limits);
         // An error drops the store, which ends the threads there are and removes its directory.
-        store.start_workers(limits).map_err(OpenError::Worker)?;
+        store.start_workers(config, limits).map_err(OpenError::Worker)?;
         store.start_sweep();
         store.start_pass();
         Ok(store)
@@ -166,12 +167,15 @@ impl DiskStore {
         }
     }
 
-    fn start_workers(&mut self, limits: &Limits) -> io::Result<()> {
+    fn start_workers(&mut self, config: &StoreConfig, limits: &Limits) -> io::Result<()> {
         // One frees: several would take the core from the loop one after the other.
-        for (queue, count) in
-            [(WorkQueue::Io, limits.io_workers), (WorkQueue::Sync, limits.sync_workers), (WorkQueue::Free, 1)]
-        {
-            spawn(&self.pool, queue, count.max(1), &mut self.workers, || {
+        for (queue, count) in [
+            (WorkQueue::Io, limits.io_workers.max(1)),
+            (WorkQueue::Sync, limits.sync_workers.max(1)),
+            (WorkQueue::Free, 1),
+            (WorkQueue::Passwords, usize::from(config.checks_passwords)),
+        ] {
+            spawn(&self.pool, queue, count, &mut self.workers, || {
                 let mut scratch = Vec::new();
                 move |pool: &Pool, job: Job| pool.work(job, &mut scratch)
             })?;

@@ -20,6 +20,7 @@
 //! | `logged` | the lines of the log, word for word |
 //! | `counters` | the facts for the operator follow what happens |
 //! | `page` | the web page of a directory, in a browser |
+//! | `passwords` | users with passwords: the check off the loop, its bounds, and signed links |
 //! | `pages` | the README and the manual: links, length, completeness |
 //! | `layers` | reads the sources: which module imports which, and where system calls may stand |
 //! | `regressions` | defects once found, each with the events that showed it |
@@ -57,6 +58,7 @@ mod name_size;
 mod overlaps;
 mod page;
 mod pages;
+mod passwords;
 mod program;
 mod proxied;
 mod real;

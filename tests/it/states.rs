@@ -13,7 +13,8 @@ use filewharf::session::state::Name;
 use support::rig::{Damage, Mode, Peer, Rig};
 
 const TABLE: &str = "\
-AwaitHeader -> AwaitSlot Opening Executing ReceivingBody Committing Pausing Discarding SendingReply Done
+AwaitHeader -> Verifying AwaitSlot Opening Executing ReceivingBody Committing Pausing Discarding SendingReply Done
+Verifying -> AwaitHeader Done
 AwaitSlot -> AwaitHeader Opening Executing ReceivingBody Saving Committing SendingBody Pausing Discarding SendingReply Done
 Opening -> AwaitHeader AwaitSlot ReceivingBody Saving SendingBody Pausing Discarding SendingReply Done
 Executing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done

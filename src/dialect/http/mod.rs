@@ -55,6 +55,12 @@ pub struct Listener {
     head_cache: HeadCache,
 }
 
+impl Listener {
+    pub(super) const fn refuses_passwords(&self) -> bool {
+        self.policy.refuses_passwords()
+    }
+}
+
 impl Dialect for Listener {
     type Protocol = Http;
 
@@ -76,6 +82,10 @@ impl Dialect for Listener {
 
     fn restrict_hosts(&mut self, machine: &str) {
         self.policy.restrict_hosts(machine);
+    }
+
+    fn refuse_passwords(&mut self) {
+        self.policy.refuse_passwords();
     }
 }
 
@@ -124,19 +134,27 @@ impl Http {
         Ok(())
     }
 
-    /// The action for a head that was found.
-    fn decode_head(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Result<Action, HeadError> {
+    /// The action for a head that was found, and how much of the input it used.
+    fn decode_head(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Result<(usize, Action), HeadError> {
         self.identify(bytes, context)?;
         match head::parse_found(bytes) {
             Ok(head) => {
-                let action = self.begin(&head, context);
+                let decided = self.begin_or_verify(&head, bytes.len(), context);
                 self.cache(&head, bytes, context);
-                Ok(action)
+                Ok(decided)
             }
             Err(error) => {
-                let bytes = head::as_http_1_1(bytes).ok_or(error)?;
-                Ok(self.begin(&head::parse_found(&bytes)?, context))
+                let as_http_1_1 = head::as_http_1_1(bytes).ok_or(error)?;
+                Ok(self.begin_or_verify(&head::parse_found(&as_http_1_1)?, bytes.len(), context))
             }
+        }
+    }
+
+    /// Begins a request whose head has this length, unless a password in it has to be checked first.
+    fn begin_or_verify(&mut self, head: &Head<'_>, len: usize, context: &mut Context<'_>) -> (usize, Action) {
+        match request::unchecked_password(head, &self.listener.policy, context) {
+            Some(check) => (0, Action::Verify(check)),
+            None => (len, self.begin(head, context)),
         }
     }
 
@@ -235,8 +253,8 @@ impl Protocol for Http {
         let len_max = context.limits.head_len_max;
         match head::end(input, scanned) {
             Ok(Some(len)) if len <= len_max => {
-                let action = self.decode_head(&input[..len], context);
-                (len, action.unwrap_or_else(|error| Self::refuse_head(error, context)))
+                let decided = self.decode_head(&input[..len], context);
+                decided.unwrap_or_else(|error| (len, Self::refuse_head(error, context)))
             }
             Ok(None) if input.len() < len_max => {
                 self.scanned = u32::try_from(input.len()).unwrap_or(0);

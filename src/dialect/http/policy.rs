@@ -17,6 +17,7 @@ pub(super) struct Policy {
     trusted: Option<Networks>,
     /// They may also say which user is logged in there.
     pub(super) trusts_users: bool,
+    refuses_passwords: bool,
 }
 
 /// Which pages of other sites may use this server from a browser (CORS, the Fetch standard).
@@ -44,6 +45,15 @@ impl Policy {
     pub(super) fn restrict_hosts(&mut self, machine: &str) {
         self.hosts.is_checked = !self.hosts.allowed.iter().any(|name| &**name == "*");
         self.hosts.allowed.push(machine.into());
+    }
+
+    /// Takes no passwords from now on.
+    pub(super) const fn refuse_passwords(&mut self) {
+        self.refuses_passwords = true;
+    }
+
+    pub(super) const fn refuses_passwords(&self) -> bool {
+        self.refuses_passwords
     }
 
     /// True if requests for this host, perhaps with a port, are answered here. Browsers always send one.

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::access::link::{self, LinkError};
+use crate::access::password::PasswordCheck;
+use crate::access::{Admission, Caller};
 use crate::command::Command;
 use crate::dialect::http::get::Get;
 use crate::dialect::http::listing::List;
@@ -10,7 +13,7 @@ use crate::dialect::http::put::Upload;
 use crate::dialect::http::response::{Refusal, ResponseMeta};
 use crate::dialect::http::resumable::Resumable;
 use crate::dialect::http::{monitoring, options, resumable};
-use crate::dialect::protocol::{Action, Context, Phase};
+use crate::dialect::protocol::{Action, Context, PASSWORD_IN_PLAIN, Phase};
 use crate::error::{CloseReason, Failure};
 use crate::object::{ExpectedKind, Key};
 use crate::wire::http::conditional::Preconditions;
@@ -181,27 +184,103 @@ fn of_resumable(
     (resumable, action)
 }
 
-/// Authenticates the request. Wrong credentials are refused also where none are needed: the client does not mean to be
-/// anonymous.
-fn authenticate(head: &Head<'_>, context: &mut Context<'_>) -> Result<(), Failure> {
+/// What is to be checked before it is known who sent the request, if that is so.
+pub(super) fn unchecked_password(
+    head: &Head<'_>,
+    policy: &Policy,
+    context: &Context<'_>,
+) -> Option<Box<PasswordCheck>> {
+    // No password is checked for a request that is refused anyway, or answered to everybody.
+    context.access.rules().filter(|rules| !rules.passwords().is_empty())?;
+    let is_proved = context.proxy.as_ref().is_some_and(|proxy| proxy.user.is_some());
+    if is_proved || head.method == Method::Options || !policy.answers_for(head.fields.host) {
+        return None;
+    }
+    match identify(head, policy, context) {
+        Err(Unknown::Unchecked(check)) => Some(check),
+        _ => None,
+    }
+}
+
+/// Why it is not known who sent a request.
+enum Unknown {
+    Refused(Failure),
+    /// The secret is wrong.
+    Wrong,
+    Unchecked(Box<PasswordCheck>),
+    /// The client may try again after so many seconds.
+    Later(Failure, Option<u32>),
+}
+
+impl From<Failure> for Unknown {
+    fn from(failure: Failure) -> Self {
+        Self::Refused(failure)
+    }
+}
+
+/// Who sent the request. Credentials that are wrong are refused also where none are needed: the client means to be
+/// somebody.
+fn identify(head: &Head<'_>, policy: &Policy, context: &Context<'_>) -> Result<Option<Caller>, Unknown> {
+    let (access, now_s) = (context.access, context.wall_clock_s);
+    if !access.takes_credentials() {
+        return Ok(None);
+    }
+    if let Some(rules) = access.rules()
+        && let Some(query) = head.query
+        && let Some(link) = target::parameter(query, link::PARAMETER)?
+    {
+        return rules.link(&link, now_s).map(Some).map_err(|error| match error {
+            LinkError::Wrong => Failure::Denied("this link is not valid").into(),
+            LinkError::Expired => Failure::Gone.into(),
+        });
+    }
+    let Some(value) = head.fields.authorization else {
+        return if access.needs_secret() { Err(Failure::Unauthorized.into()) } else { Ok(None) };
+    };
+    let shown = basic::credentials(value).ok_or(Failure::Unauthorized)?;
+    if let Some(caller) = access.admit(shown.secret(), now_s) {
+        return Ok(Some(caller));
+    }
+    let rules = access.rules().filter(|rules| !rules.passwords().is_empty());
+    let Some((rules, user)) = rules.zip(shown.user()) else { return Err(Unknown::Wrong) };
+    if policy.refuses_passwords() {
+        return Err(PASSWORD_IN_PLAIN.into());
+    }
+    match rules.password(user, shown.secret(), context.verdict.as_deref(), now_s) {
+        Admission::Caller(caller) => Ok(Some(caller)),
+        Admission::Wrong => Err(Unknown::Wrong),
+        Admission::Check(check) => Err(Unknown::Unchecked(check)),
+        Admission::Busy => Err(Unknown::Later(Failure::Busy, None)),
+        Admission::TooManyGuesses(seconds) => Err(Unknown::Later(Failure::GuessLimit, Some(seconds))),
+    }
+}
+
+/// Sets who sent the request.
+fn authenticate(head: &Head<'_>, policy: &Policy, context: &mut Context<'_>) -> Result<(), Failure> {
     if let Some(user) = context.proxy.as_mut().and_then(|proxy| proxy.user.take()) {
         context.caller = user?;
         // It has seen the credentials, and may have passed them on.
         return Ok(());
     }
-    if !context.access.takes_credentials() {
-        return Ok(());
+    // Passwords that have to be checked have a bound of their own.
+    if context.access.takes_credentials() && head.fields.authorization.is_some() && context.verdict.is_none() {
+        context.check_guesses()?;
     }
-    let Some(value) = head.fields.authorization else {
-        return if context.access.needs_secret() { Err(Failure::Unauthorized) } else { Ok(()) };
-    };
-    let secret = basic::secret(value).ok_or(Failure::Unauthorized)?;
-    context.check_guesses()?;
-    let Some(caller) = context.access.admit(&secret, context.wall_clock_s) else {
-        context.wrong_secret = true;
-        return Err(Failure::Unauthorized);
-    };
-    context.caller = caller;
+    match identify(head, policy, context) {
+        Ok(Some(caller)) => context.caller = caller,
+        Ok(None) => {}
+        Err(Unknown::Refused(failure)) => return Err(failure),
+        Err(Unknown::Wrong) => {
+            context.wrong_secret = true;
+            return Err(Failure::Unauthorized);
+        }
+        Err(Unknown::Later(failure, seconds)) => {
+            context.retry_after_s = seconds;
+            return Err(failure);
+        }
+        // It was checked before the request was begun; the rules can only have changed within this call.
+        Err(Unknown::Unchecked(_)) => return Err(Failure::Busy),
+    }
     Ok(())
 }
 
@@ -214,7 +293,7 @@ fn permit(head: &Head<'_>, policy: &Policy, response: &ResponseMeta, context: &m
     if head.method == Method::Options {
         return Ok(());
     }
-    authenticate(head, context)?;
+    authenticate(head, policy, context)?;
     let is_read = matches!(head.method, Method::Get | Method::Head);
     if !is_read && head.fields.sec_fetch_site == Some("cross-site") && !response.permits_origin() {
         return Err(Failure::Denied("a page of another site may change nothing here, unless --cors permits it"));

@@ -229,7 +229,7 @@ impl ResponseMeta {
             fields.push(("WWW-Authenticate", &"Basic realm=\"filewharf\", charset=\"UTF-8\""));
             fields.push(("WWW-Authenticate", &"Bearer"));
         }
-        let retry_after_s = status::retry_after_s(failure);
+        let retry_after_s = context.retry_after_s.or(status::retry_after_s(failure));
         fields.extend(retry_after_s.as_ref().map(|seconds| -> Field<'_> { ("Retry-After", seconds) }));
         self.text(status, &fields, &text, context);
         self.next_action()

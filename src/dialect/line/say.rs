@@ -14,7 +14,8 @@ use crate::wire::status::{code, retry_after_s};
 /// Says `ERR …` and hands back what is to be done then.
 pub fn refuse(failure: Failure, key: Option<&Key>, context: &mut Context<'_>, then: Action) -> Action {
     context.refused = Some(failure);
-    let retry = retry_after_s(failure).map_or_else(String::new, |seconds| format!("retry={seconds} "));
+    let seconds = context.retry_after_s.or(retry_after_s(failure));
+    let retry = seconds.map_or_else(String::new, |seconds| format!("retry={seconds} "));
     let _ = match key.filter(|key| !key.is_root()) {
         Some(key) => writeln!(context.out, "ERR {} {retry}{}: {key}", code(failure), failure.words()),
         None => writeln!(context.out, "ERR {} {retry}{}", code(failure), failure.words()),

@@ -15,3 +15,4 @@ mod saving;
 mod sending_body;
 mod sending_part;
 mod sending_reply;
+mod verifying;

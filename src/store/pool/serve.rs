@@ -4,9 +4,10 @@ use std::sync::atomic::Ordering;
 
 use crate::buffer::Chunk;
 use crate::error::StoreError;
-use crate::platform::{Op, Outcome};
+use crate::platform::{Finding, Op, Outcome, PasswordCheck, WorkMemory};
 use crate::store::fs::list::PageOf;
 use crate::store::fs::read::tail;
+use crate::store::mutex::lock;
 use crate::store::pool::jobs::{Finished, Held, Job, Pending, Reply, no_such_file};
 use crate::store::pool::shared::Pool;
 use crate::store::pool::workers::WorkQueue;
@@ -33,6 +34,7 @@ impl Pool {
             Op::Create(put) if self.uploads.durable && put.sha256.is_some() => WorkQueue::Sync,
             Op::Join { .. } => WorkQueue::Join,
             Op::List { .. } => WorkQueue::List,
+            Op::VerifyPassword(_) => WorkQueue::Passwords,
             _ => WorkQueue::Io,
         }
     }
@@ -97,8 +99,21 @@ impl Pool {
             }
             // They lost their file, not their chunk.
             (Op::Read { chunk, .. } | Op::Write { chunk, .. }, _) => (Err(no_such_file()), Some(chunk)),
+            (Op::VerifyPassword(check), _) => (Ok(plain(self.verify_password(&check))), None),
             (op, held) => (self.serve_plain(op, held, scratch), None),
         }
+    }
+
+    fn verify_password(&self, check: &PasswordCheck) -> Outcome {
+        if self.queues.is_closed() {
+            return Outcome::PasswordVerified(Box::new(check.verdict(Finding::Busy))); // no client waits any more
+        }
+        let mut memory = lock(&self.password_memory);
+        let verdict = check.run(&mut memory);
+        if self.queues.len(WorkQueue::Passwords) == 0 {
+            *memory = WorkMemory::default();
+        }
+        Outcome::PasswordVerified(Box::new(verdict))
     }
 
     fn serve_plain(&self, op: Op, held: Held, scratch: &mut Vec<u8>) -> Served {

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
+use crate::platform::WorkMemory;
 use crate::store::fs::read::OpenFile;
 use crate::store::fs::root::FileSystem;
 use crate::store::pool::completions::Completions;
@@ -23,6 +24,8 @@ pub(crate) struct Pool {
     pub(crate) completions: Completions,
     pub(crate) groups: SyncGroups,
     pub(crate) latency: DiskLatency,
+    /// Only the one worker for passwords locks this.
+    pub(crate) password_memory: Mutex<WorkMemory>,
     /// Jobs that sync, waiting or at work.
     pub(crate) syncing: AtomicUsize,
 }

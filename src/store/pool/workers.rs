@@ -26,6 +26,8 @@ pub(crate) enum WorkQueue {
     Join,
     /// Frees the blocks of files that lost their names.
     Free,
+    /// Checks passwords: one at a time, each has the processor and much memory for tens of milliseconds.
+    Passwords,
 }
 
 /// The queues between the loop and the workers.
@@ -34,6 +36,7 @@ pub(crate) struct WorkQueues<J> {
     io: Queue<J>,
     sync: Queue<J>,
     free: Queue<J>,
+    passwords: Queue<J>,
 }
 
 #[derive(Debug)]
@@ -104,7 +107,12 @@ impl<J> Queue<J> {
 
 impl<J> WorkQueues<J> {
     pub(crate) fn new(listing_max: usize, joining_max: usize) -> Self {
-        Self { io: Queue::new(listing_max), sync: Queue::new(joining_max), free: Queue::new(0) }
+        Self {
+            io: Queue::new(listing_max),
+            sync: Queue::new(joining_max),
+            free: Queue::new(0),
+            passwords: Queue::new(0),
+        }
     }
 
     fn queue(&self, kind: WorkQueue) -> &Queue<J> {
@@ -112,6 +120,7 @@ impl<J> WorkQueues<J> {
             WorkQueue::Io | WorkQueue::List => &self.io,
             WorkQueue::Sync | WorkQueue::Join => &self.sync,
             WorkQueue::Free => &self.free,
+            WorkQueue::Passwords => &self.passwords,
         }
     }
 
@@ -157,7 +166,7 @@ impl<J> WorkQueues<J> {
 
     /// Workers end when their queue is empty.
     pub(crate) fn close(&self) {
-        for queue in [&self.io, &self.sync, &self.free] {
+        for queue in [&self.io, &self.sync, &self.free, &self.passwords] {
             lock(&queue.inside).closed = true;
             queue.filled.notify_all();
         }
@@ -188,6 +197,7 @@ where
         WorkQueue::Io | WorkQueue::List => "io",
         WorkQueue::Sync | WorkQueue::Join => "sync",
         WorkQueue::Free => "free",
+        WorkQueue::Passwords => "passwords",
     };
     for n in 0..count {
         let (queues, mut run) = (Arc::clone(queues), worker());

@@ -116,6 +116,14 @@ pub fn query(raw: &str) -> Result<Query, Failure> {
     Ok(query)
 }
 
+/// The value of one parameter of a query, where it is there.
+pub fn parameter(raw: &str, name: &str) -> Result<Option<String>, Failure> {
+    let values = raw.split('&').filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let mut values = values.map(form_value);
+    let value = values.next().transpose()?;
+    if values.next().is_some() { Err(Failure::Malformed("an option is given twice")) } else { Ok(value) }
+}
+
 /// Appends `/` and the name, so that [`path`] parses the same key. The caller appends the `/` of a directory.
 pub fn encode_path(key: &Key, out: &mut Vec<u8>) {
     out.push(b'/');

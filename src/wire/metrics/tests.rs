@@ -39,7 +39,7 @@ fn busy() -> Counters {
         ..Counters::default()
     };
     counters.states[0] = 4;
-    counters.states[6] = 2;
+    counters.states[7] = 2;
     counters.dialects[1] = 6;
     counters.closed[CloseReason::Finished as usize] = 30;
     for _ in 0..21 {

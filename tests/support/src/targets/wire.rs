@@ -82,8 +82,12 @@ fn http_body(data: &[u8]) {
 
 fn http_values(text: &str) {
     let lines: Vec<&str> = text.split('\n').collect();
-    let _ =
-        (EntityTags::parse(&lines), digest::wants_sha256(&lines), accept::listing_format(&lines), basic::secret(text));
+    let _ = (
+        EntityTags::parse(&lines),
+        digest::wants_sha256(&lines),
+        accept::listing_format(&lines),
+        basic::credentials(text).is_some(),
+    );
     if let Ok(Some(sha256)) = digest::sha256(&lines) {
         assert_eq!(digest::sha256(&[&digest::format(&sha256)]), Ok(Some(sha256)));
     }

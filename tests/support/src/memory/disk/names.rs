@@ -1,5 +1,6 @@
 //! Operations on names: what stands where, conditions, directories, listings.
 
+use filewharf::access::password::WorkMemory;
 use filewharf::buffer::Chunk;
 use filewharf::command::Put;
 use filewharf::error::{Failure, StoreError};
@@ -88,6 +89,9 @@ impl Disk {
                 }
                 self.tree.remove(parent, key.name());
                 Ok(self.owing(&[key.parent()], Outcome::Deleted, durable))
+            }
+            Op::VerifyPassword(check) => {
+                Ok(Next::Done(Outcome::PasswordVerified(Box::new(check.run(&mut WorkMemory::default())))))
             }
             Op::MakeDir { key } => {
                 self.fit(rng, faults)?;

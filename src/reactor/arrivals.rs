@@ -149,7 +149,9 @@ impl<P: Platform> Reactor<P> {
         self.connections.free_reserved(id);
         self.timers.disarm(id, &mut arrival.timer);
         self.listeners.retry_at = None; // a descriptor is free again
-        if let Some(client) = arrival.client {
+        if let Some(client) = arrival.client
+            && self.has_share(client, arrival.listener)
+        {
             self.connections.release_share(client);
         }
         Some(arrival)

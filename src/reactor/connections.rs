@@ -106,7 +106,7 @@ pub(super) struct Arrival<S> {
     pub stage: Stage,
     /// Whoever connected: the client, or the proxy.
     pub peer: SocketAddr,
-    /// The client, once it is known, and counted among those of its address.
+    /// The client, once it is known, and counted among those of its address unless that is a trusted proxy.
     pub client: Option<SocketAddr>,
     /// The place of its listener.
     pub listener: usize,

@@ -14,7 +14,12 @@ use crate::wire::proxy_header::Header;
 impl<P: Platform> Reactor<P> {
     /// Takes a connection of a listener where connections are encrypted.
     pub(super) fn await_handshake(&mut self, mut stream: P::Stream, peer: SocketAddr, listener: usize) {
-        if !self.connections.admit(peer, self.env.limits.connections_max) {
+        let most = self.env.limits.connections_max;
+        let is_admitted = match self.has_share(peer, listener) {
+            true => self.connections.admit(peer, most),
+            false => self.connections.reserve(most),
+        };
+        if !is_admitted {
             self.env.counters.turned_away += 1;
             return stream.reset_on_drop();
         }
@@ -26,7 +31,8 @@ impl<P: Platform> Reactor<P> {
     pub(super) fn begin_handshake(&mut self, id: ConnId, header: &Header) {
         let Some(arrival) = self.connections.arrival_mut(id) else { return };
         let client = header.client.unwrap_or(arrival.peer);
-        if !self.connections.admit_reserved(client) {
+        let listener = arrival.listener;
+        if self.has_share(client, listener) && !self.connections.admit_reserved(client) {
             self.env.counters.turned_away += 1;
             if let Some(mut arrival) = self.remove_arrival(id) {
                 arrival.stream.reset_on_drop();
@@ -34,6 +40,11 @@ impl<P: Platform> Reactor<P> {
             return;
         }
         self.secure(id, client, header.len);
+    }
+
+    /// False where the connections of this address are not those of one client.
+    pub(super) fn has_share(&self, client: SocketAddr, listener: usize) -> bool {
+        !self.listeners.states[listener].listening.trusts(client.ip())
     }
 
     /// `begin`: where the bytes of the client begin that have been read.
@@ -99,7 +110,9 @@ impl<P: Platform> Reactor<P> {
         self.timers.disarm(id, &mut arrival.timer);
         let Some(client) = arrival.client else { unreachable!("its handshake began with it") };
         // Counted anew, and perhaps as one that is turned away.
-        self.connections.release_share(client);
+        if self.has_share(client, arrival.listener) {
+            self.connections.release_share(client);
+        }
         let newcomer = Newcomer {
             peer: client,
             listener: arrival.listener,

@@ -36,11 +36,11 @@ const ENDED_EARLY: &str = "the connection ended within the handshake";
 
 enum Stage {
     /// The first message of the client is not whole.
-    Hello { reader: HelloReader, config: Arc<ServerConfig>, is_first: bool },
+    Hello { reader: Box<HelloReader>, config: Arc<ServerConfig>, is_first: bool },
     /// The next step uses the private key. `None` only within that step.
-    Key { accepted: Option<Accepted>, config: Arc<ServerConfig> },
+    Key { accepted: Option<Box<Accepted>>, config: Arc<ServerConfig> },
     /// From the server's first message on.
-    Open(ServerConnection),
+    Open(Box<ServerConnection>),
 }
 
 /// One connection that speaks TLS.
@@ -55,15 +55,25 @@ pub struct TlsSession {
     has_sent_end: bool,
     /// An error behind content that was received before it.
     failed: Option<io::Error>,
+    /// The SHA-256 of the certificate that the client has shown.
+    certificate: Option<Box<[u8; 32]>>,
 }
 
 impl TlsSession {
     /// `received`: bytes of the client that were read before.
     pub fn new(config: Arc<ServerConfig>, received: &[u8]) -> io::Result<Self> {
-        let mut reader = HelloReader::default();
+        let mut reader = Box::new(HelloReader::default());
         feed(received, |bytes| reader.read_tls(bytes))?;
         let stage = Stage::Hello { reader, config, is_first: received.is_empty() };
-        Ok(Self { stage, ahead: 0, is_full: false, holds_input: false, has_sent_end: false, failed: None })
+        Ok(Self {
+            stage,
+            ahead: 0,
+            is_full: false,
+            holds_input: false,
+            has_sent_end: false,
+            failed: None,
+            certificate: None,
+        })
     }
 
     /// See [`Stream::handshake`](crate::platform::Stream::handshake).
@@ -73,7 +83,7 @@ impl TlsSession {
                 Stage::Hello { reader, config, is_first } => {
                     match reader.accept() {
                         Ok(Some(accepted)) => {
-                            self.stage = Stage::Key { accepted: Some(accepted), config: Arc::clone(config) };
+                            self.stage = Stage::Key { accepted: Some(Box::new(accepted)), config: Arc::clone(config) };
                             continue;
                         }
                         Ok(None) => {}
@@ -99,14 +109,21 @@ impl TlsSession {
                 Stage::Key { accepted, config } => {
                     let accepted = accepted.take().ok_or(ErrorKind::InvalidData)?;
                     match accepted.into_connection(Arc::clone(config)) {
-                        Ok(connection) => self.stage = Stage::Open(connection),
+                        Ok(connection) => self.stage = Stage::Open(Box::new(connection)),
                         Err((error, mut alert)) => {
                             let is_told = alert.write(socket).is_ok_and(|n| n > 0);
                             return Ok(Handshake::Failed { reason: error.to_string(), is_told });
                         }
                     }
                 }
-                Stage::Open(connection) => return shake(connection, socket, may_use_key),
+                Stage::Open(connection) => {
+                    let state = shake(connection, socket, may_use_key)?;
+                    let shown = connection.peer_certificates().and_then(<[_]>::first);
+                    if let (Handshake::Done, Some(certificate)) = (&state, shown) {
+                        self.certificate = Some(Box::new(Sha256::digest(certificate).into()));
+                    }
+                    return Ok(state);
+                }
             }
         }
     }
@@ -217,8 +234,7 @@ impl TlsSession {
 
     /// The SHA-256 of the certificate that the client has shown.
     pub fn peer_certificate(&self) -> Option<[u8; 32]> {
-        let Stage::Open(connection) = &self.stage else { return None };
-        connection.peer_certificates()?.first().map(|certificate| Sha256::digest(certificate).into())
+        self.certificate.as_deref().copied()
     }
 }
 

@@ -467,3 +467,25 @@ fn a_pair_that_is_wrong_is_named_and_the_one_before_stays() {
     own.acceptor.reload().expect("a good pair");
     assert_ne!(shown(), first);
 }
+
+#[test]
+fn the_certificate_of_a_client_is_known_by_its_digest_also_when_a_session_is_resumed() {
+    let dir = TempDir::new().expect("a temporary folder");
+    let authority = support::tls::Authority::new("authority");
+    authority.signs("localhost").write(dir.path());
+    let path = |name: &str| Some(dir.path().join(name));
+    std::fs::write(dir.path().join("ca.pem"), authority.pem()).expect("the folder is there");
+    let client_ca = path("ca.pem");
+    let files = TlsFiles { certificate: path("cert.pem"), key: path("key.pem"), client_ca, self_signed: None };
+    let server = Server { acceptor: Acceptor::open(files).expect("good files"), dir };
+    let client = authority.signs("box7");
+    let digest = sha2::Digest::finalize(sha2::Digest::chain_update(sha2::Sha256::default(), client.certificate.der()));
+    let showing = support::tls::showing(&client);
+    for wanted in [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed] {
+        let mut pair = server.pair(&showing);
+        pair.shake_hands();
+        assert_eq!(pair.client.handshake_kind(), Some(wanted));
+        assert_eq!(pair.session.peer_certificate(), Some(digest.into()));
+    }
+    assert_eq!(server.connected().session.peer_certificate(), None);
+}

@@ -30,6 +30,8 @@ mod secret;
 mod serve;
 #[cfg(feature = "serve")]
 mod serve_flags;
+#[cfg(feature = "serve")]
+mod sign;
 mod usage;
 #[cfg(feature = "client")]
 mod worker;
@@ -68,6 +70,8 @@ const COMMANDS: &[Command] = &[
     command!(check::USAGE, check::parse),
     #[cfg(feature = "serve")]
     command!(passwd::USAGE, passwd::parse),
+    #[cfg(feature = "serve")]
+    command!(sign::USAGE, sign::parse),
     #[cfg(feature = "client")]
     command!(put::USAGE, |words| args::parse(&put::USAGE, words, put::run)),
     #[cfg(feature = "client")]

@@ -42,7 +42,7 @@ NAMES = [
 class Browser:
     """One session of chromedriver (W3C WebDriver, and the DevTools commands behind it)."""
 
-    def __init__(self):
+    def __init__(self, trusting=False):
         self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self.driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
         for line in self.driver.stdout:
@@ -56,6 +56,7 @@ class Browser:
         wanted = {
             "goog:chromeOptions": {"args": flags.split()},
             "goog:loggingPrefs": {"browser": "ALL"},
+            "acceptInsecureCerts": trusting,
             "timeouts": {"script": PATIENCE_MS, "pageLoad": PATIENCE_MS},
             "unhandledPromptBehavior": "ignore",
         }
@@ -631,4 +632,5 @@ def main():
         browser.end()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,10 +1,11 @@
 //! HTTP from outside: `corners` of the RFCs by name, `themes` that every file server is asked
-//! about in one table, and the everyday `clients` against the built binary, what is in front of it
-//! (`behind`), what other `sites` can do, and `uploads` that can be resumed, by their clients.
+//! about in one table, and the everyday `clients` against the built binary, also `encrypted`, what is in front
+//! of it (`behind`), what other `sites` can do, and `uploads` that can be resumed, by their clients.
 
 mod behind;
 mod clients;
 mod corners;
+mod encrypted;
 mod listings;
 mod mirrors;
 mod sites;

@@ -174,7 +174,13 @@ impl Rules {
         }
         match way {
             // That nothing has this name is checked when it gets it: one that can be resumed may be complete already.
-            Way::Drop => put.key = drop_name(&put.key, seed)?,
+            Way::Drop => {
+                put.key = drop_name(&put.key, seed)?;
+                // What permits the name that was asked for may be for that alone.
+                if self.rights(asking.caller, asking.from, &put.key) != Rights::CREATE {
+                    return Err(DENIED);
+                }
+            }
             Way::Create => put.precondition = and(put.precondition, Precondition::Absent),
             Way::Replace => put.precondition = and(put.precondition, Precondition::Present),
             Way::Either => {}

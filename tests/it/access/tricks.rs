@@ -1,5 +1,7 @@
 //! Names that are spelled to escape a rule, folders that are moved, listings of a folder above, and drop boxes.
 
+use filewharf::access::Rights;
+use filewharf::access::link::Link;
 use filewharf::dialect::Kind;
 
 use crate::access::{TOKEN, http, line, put_http, rig};
@@ -259,6 +261,18 @@ fn the_folder_of_a_drop_box_gets_no_upload_beside_it() {
     assert_eq!(http(&mut rig, "bob", "POST /drop", fields, "").0, 403);
     assert_eq!(http(&mut rig, "bob", "POST /drop/f", fields, "").0, 201);
     assert_eq!(put_http(&mut rig, "bob", "/drop", "x"), 403);
+}
+
+#[test]
+fn a_link_that_creates_one_file_gets_no_upload_beside_it() {
+    let mut rig = rig(Kind::Http, "key k base64:AAAAAAAAAAAAAAAAAAAAAA==\nallow anna rlcwd /up\n");
+    let prefix = filewharf::wire::key::relative("up/f").expect("a key");
+    let link = Link { key_id: "k".into(), expires_s: 1 << 40, rights: Rights::CREATE, prefix };
+    let query = link.sign(&[0; 16]);
+    let fields = "Tus-Resumable: 1.0.0\r\nUpload-Length: 6\r\n";
+    for path in ["/up/f", "/up/g"] {
+        assert_eq!(http(&mut rig, "", &format!("POST {path}?fw={query}"), fields, "").0, 403, "{path}");
+    }
 }
 
 #[test]

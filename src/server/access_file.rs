@@ -1,9 +1,11 @@
 //! Opens the access file and reads its rules. What is in it is decided in `access`.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use crate::access::Rules;
 use crate::access::file::{self, FILE_LEN_MAX};
@@ -26,7 +28,8 @@ pub fn read(path: &Path) -> Result<Rules, String> {
 
 #[allow(clippy::disallowed_methods, reason = "the access file lies outside of the served directory")]
 fn text(path: &Path) -> io::Result<String> {
-    let open = File::open(path)?;
+    // Without the flag, a pipe is waited for before it is found to be no file.
+    let open = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
     let metadata = open.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::other("is not a file, and could not be read again"));
@@ -40,4 +43,20 @@ fn text(path: &Path) -> io::Result<String> {
     // One byte more than is allowed shows that there is more.
     open.take(FILE_LEN_MAX as u64 + 1).read_to_end(&mut bytes)?;
     String::from_utf8(bytes).map_err(|_| io::Error::other("is not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let pipe = dir.path().join("access");
+        mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).expect("a pipe");
+        let error = read(&pipe).expect_err("no file");
+        assert!(error.contains("is not a file"), "{error}");
+    }
 }

@@ -73,6 +73,15 @@ impl Access {
         !matches!(self.mode, Mode::Open)
     }
 
+    /// True if a client that proves nothing is served, be it only somewhere.
+    pub fn serves_anybody(&self) -> bool {
+        match &self.mode {
+            Mode::Open => true,
+            Mode::Secrets(_) => false,
+            Mode::Rules(rules) => rules.has_public(),
+        }
+    }
+
     /// The rules of the access file, if there is one.
     pub const fn rules(&self) -> Option<&Arc<Rules>> {
         if let Mode::Rules(rules) = &self.mode { Some(rules) } else { None }

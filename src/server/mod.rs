@@ -267,9 +267,9 @@ impl Builder {
     /// Tells a listener what it must not take at this address.
     fn restrict(&self, speaks: &mut Listening, listen: &Listen, address: SocketAddr, access: &Access) {
         let is_loopback = address.ip().to_canonical().is_loopback();
-        let is_open = access.rules().map_or(self.secret.is_none(), |rules| rules.has_public());
-        // Pages in browsers on this machine reach it, and nothing but the host tells them from its users.
-        if is_loopback && is_open {
+        // Pages in browsers on this machine reach it. While a client need prove nothing, only the host tells them from
+        // its users.
+        if is_loopback {
             speaks.restrict_hosts(&process::machine_name());
         }
         let is_private = is_loopback || listen.is_tls || self.allows_plain_passwords;

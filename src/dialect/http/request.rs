@@ -193,7 +193,7 @@ pub(super) fn unchecked_password(
     // No password is checked for a request that is refused anyway, or answered to everybody.
     context.access.rules().filter(|rules| !rules.passwords().is_empty())?;
     let is_proved = context.proxy.as_ref().is_some_and(|proxy| proxy.user.is_some());
-    if is_proved || head.method == Method::Options || !policy.answers_for(head.fields.host) {
+    if is_proved || head.method == Method::Options || is_misdirected(head, policy, context) {
         return None;
     }
     match identify(head, policy, context) {
@@ -284,9 +284,15 @@ fn authenticate(head: &Head<'_>, policy: &Policy, context: &mut Context<'_>) -> 
     Ok(())
 }
 
+/// True for a request that a page of another site may have sent under a name of its own, where nothing else would
+/// tell. The rules are asked last: most requests come under a name that is known.
+fn is_misdirected(head: &Head<'_>, policy: &Policy, context: &Context<'_>) -> bool {
+    !policy.answers_for(head.fields.host) && context.access.serves_anybody()
+}
+
 /// What must hold of every request.
 fn permit(head: &Head<'_>, policy: &Policy, response: &ResponseMeta, context: &mut Context<'_>) -> Result<(), Failure> {
-    if !policy.answers_for(head.fields.host) {
+    if is_misdirected(head, policy, context) {
         return Err(Failure::WrongHost);
     }
     // A preflight request carries no credentials (the Fetch standard).

@@ -3,8 +3,9 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::Arc;
 
-use filewharf::access::Access;
+use filewharf::access::{Access, file};
 use filewharf::config::Limits;
 use filewharf::dialect::{Kind, Listening};
 use tempfile::TempDir;
@@ -16,10 +17,14 @@ use support::server::Program;
 
 /// A server with these options, on a listener that knows the machine as `box`.
 fn restricted(options: &[(&str, &str)]) -> Rig {
+    restricted_with(options, Access::default())
+}
+
+fn restricted_with(options: &[(&str, &str)], access: Access) -> Rig {
     let options: Vec<_> = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let mut listening = Listening::new(Kind::Http, &options, 0).expect("good options");
     listening.restrict_hosts("box");
-    let mut rig = Rig::speaking(listening, Mode::PLAIN, Limits::default(), Access::default());
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, Limits::default(), access);
     rig.place("f", b"0123456789");
     rig
 }
@@ -117,6 +122,17 @@ fn status(server: &Program, host: &str, more: &str) -> u16 {
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("a response");
     Response::new(&text).code
+}
+
+#[test]
+fn rules_ask_for_a_host_where_they_permit_something_to_anybody() {
+    let named = format!("token ci sha256:{}\nallow ci r /\n", "0".repeat(64));
+    for (rules, code) in [(named.clone(), 401), (format!("{named}allow @ r /public/\n"), 421)] {
+        let rules = file::parse(&rules).expect("good rules");
+        let mut rig = restricted_with(&[], Access::with_rules(Arc::new(rules), false));
+        let response = Response::new(&heard(&mut rig, "GET /f HTTP/1.1\r\nHost: evil.example\r\n\r\n"));
+        assert_eq!(response.code, code, "{}", response.body);
+    }
 }
 
 #[test]

@@ -90,6 +90,9 @@ impl<P: Platform> Reactor<P> {
 
     /// Lets the first handshake in the queue use the private key, if it is time.
     pub(super) fn use_key(&mut self) {
+        if self.key_queue.is_empty() {
+            return;
+        }
         let transferred = self.env.counters.bytes_in + self.env.counters.bytes_out;
         if !self.key_queue.may_use_key(self.env.clock.now, transferred) {
             return;

@@ -9,7 +9,7 @@ use crate::config::Limits;
 use crate::counters::{Counters, Health};
 use crate::dialect::{Kind, Phase};
 use crate::ids::ConnId;
-use crate::platform::{Platform, Stream as _};
+use crate::platform::{Platform, Stream};
 use crate::reactor::admission::Admission;
 use crate::reactor::clock::Clock;
 use crate::reactor::connections::{self, Connections};
@@ -113,10 +113,9 @@ impl<P: Platform> Reactor<P> {
     /// A connection together with the parts that working on it needs; `None` once it is gone.
     pub(super) fn driver(&mut self, id: ConnId) -> Option<Driver<'_, P>> {
         let connection = self.connections.get_mut(id)?;
-        self.env.certificate = match &connection.stream {
-            Some(stream) if self.env.access.takes_certificates() => stream.peer_certificate(),
-            _ => None,
-        };
+        if self.env.access.takes_certificates() {
+            self.env.certificate = connection.stream.as_ref().and_then(Stream::peer_certificate);
+        }
         Some(Driver {
             id,
             connection,

@@ -32,7 +32,8 @@ impl Timers {
 
     fn deadline(&self, at: Instant) -> Deadline {
         // The last deadline is 584 years after the first.
-        let ns = u64::try_from(at.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX);
+        let since = at.saturating_duration_since(self.origin);
+        let ns = since.as_secs().saturating_mul(1_000_000_000).saturating_add(since.subsec_nanos().into());
         Deadline(NonZeroU64::MIN.saturating_add(ns))
     }
 

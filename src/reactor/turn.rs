@@ -102,7 +102,10 @@ impl<P: Platform> Reactor<P> {
                 }
             }
             Event::Signal(signal) => self.signalled(signal),
-            Event::Rules(NewRules(rules)) => self.env.access.replace_rules(rules),
+            Event::Rules(NewRules(rules)) => {
+                self.env.access.replace_rules(rules);
+                self.env.certificate = None; // only read again where the rules name certificates
+            }
             Event::Stream { id, readable, writable } => {
                 let Some(connection) = self.connections.get_mut(id) else {
                     if !self.arrival_event(id, readable) {

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
 
-use super::send_mode::{BulkSenders, SendMode};
+use super::send_mode::{BulkSenders, Encrypted, SendMode, Unsent};
 use super::tls::TlsSession;
 use crate::buffer::SLICES_MAX;
 use crate::ids::ConnId;
@@ -25,6 +25,10 @@ const BULK_UNSENT_BYTES: u32 = 4 * 1024 * 1024;
 /// What is to be sent at once before bulk mode is worth its calls.
 #[cfg(target_os = "linux")]
 const BULK_LEN_MIN: usize = 256 * 1024;
+/// The same for what is encrypted, of which less is sent at once. Bulk mode takes a quarter of the time of an
+/// encrypted download of 1 GiB.
+#[cfg(target_os = "linux")]
+const ENCRYPTED_BULK_LEN_MIN: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub struct TcpConnection {
@@ -103,14 +107,44 @@ impl TcpConnection {
     }
 
     /// From here on everything passes through this session.
-    pub(crate) fn secure(&mut self, session: TlsSession) {
-        self.mode = SendMode::Tls(Box::new(session));
+    pub(crate) fn secure(&mut self, session: TlsSession, senders: &Arc<BulkSenders>) {
+        let unsent = Unsent::Normal(Arc::downgrade(senders));
+        self.mode = SendMode::Tls(Box::new(Encrypted { session, unsent }));
     }
+
+    /// To be called before `len` bytes are sent over an encrypted connection: enters bulk mode with a long part of a
+    /// file that goes on, and leaves it at the end.
+    #[cfg(target_os = "linux")]
+    fn limit_unsent(&mut self, len: usize, more: bool) {
+        let SendMode::Tls(encrypted) = &mut self.mode else { return };
+        let socket = SockRef::from(&self.stream);
+        match &encrypted.unsent {
+            Unsent::Normal(senders) if more && len >= ENCRYPTED_BULK_LEN_MIN => {
+                if let Some(senders) = senders.upgrade()
+                    && (1..BULK_UNSENT_BYTES).contains(&senders.unsent_bytes)
+                    && !BulkSenders::is_full_for_encrypted(&senders)
+                    && socket.set_tcp_notsent_lowat(BULK_UNSENT_BYTES).is_ok()
+                {
+                    encrypted.unsent = Unsent::Bulk(senders);
+                }
+            }
+            Unsent::Bulk(senders) if !more => {
+                // If it fails, the connection is over, and the next call says so.
+                let _ = socket.set_tcp_notsent_lowat(senders.unsent_bytes);
+                encrypted.unsent = Unsent::Normal(Arc::downgrade(senders));
+            }
+            _ => {}
+        }
+    }
+
+    /// Only Linux takes so few bytes ahead that it matters.
+    #[cfg(not(target_os = "linux"))]
+    fn limit_unsent(&mut self, _len: usize, _more: bool) {}
 
     /// The session of an encrypted connection, and its socket.
     fn tls(&mut self, more: bool) -> Option<(&mut TlsSession, RawSocket<'_>)> {
         match &mut self.mode {
-            SendMode::Tls(session) => Some((session, RawSocket { stream: &self.stream, more })),
+            SendMode::Tls(encrypted) => Some((&mut encrypted.session, RawSocket { stream: &self.stream, more })),
             _ => None,
         }
     }
@@ -159,6 +193,9 @@ impl Stream for TcpConnection {
     }
 
     fn send(&mut self, bufs: &[&[u8]], more: bool) -> io::Result<usize> {
+        if let SendMode::Tls(_) = self.mode {
+            self.limit_unsent(bufs.iter().map(|buf| buf.len()).sum(), more);
+        }
         if let Some((session, mut socket)) = self.tls(more) {
             return session.send(&mut socket, bufs);
         }
@@ -192,7 +229,7 @@ impl Stream for TcpConnection {
 
     fn unacknowledged(&self) -> io::Result<usize> {
         let in_kernel = sys::unacknowledged(self.stream.as_fd())?;
-        let is_held = matches!(&self.mode, SendMode::Tls(session) if session.holds_output());
+        let is_held = matches!(&self.mode, SendMode::Tls(encrypted) if encrypted.session.holds_output());
         Ok(in_kernel + usize::from(is_held))
     }
 
@@ -208,11 +245,11 @@ impl Stream for TcpConnection {
     }
 
     fn holds_input(&self) -> bool {
-        matches!(&self.mode, SendMode::Tls(session) if session.holds_input())
+        matches!(&self.mode, SendMode::Tls(encrypted) if encrypted.session.holds_input())
     }
 
     fn is_full(&self) -> bool {
-        matches!(&self.mode, SendMode::Tls(session) if session.is_full())
+        matches!(&self.mode, SendMode::Tls(encrypted) if encrypted.session.is_full())
     }
 
     fn takes_files(&self) -> bool {
@@ -224,7 +261,7 @@ impl Stream for TcpConnection {
     }
 
     fn peer_certificate(&self) -> Option<[u8; 32]> {
-        if let SendMode::Tls(session) = &self.mode { session.peer_certificate() } else { None }
+        if let SendMode::Tls(encrypted) = &self.mode { encrypted.session.peer_certificate() } else { None }
     }
 }
 
@@ -274,5 +311,37 @@ mod tests {
         connection.send(&[b"reply"], false).expect("the socket takes bytes");
         assert!(!is_bulk(&connection));
         assert_eq!(Arc::strong_count(&senders), 1, "another may enter");
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_long_part_over_tls_enters_bulk_mode_and_the_end_of_the_file_leaves_it() {
+        use super::super::tls::{Acceptor, make_self_signed};
+        use crate::config::TlsFiles;
+
+        let dir = tempfile::TempDir::new().expect("a directory");
+        make_self_signed(dir.path(), vec!["localhost".to_owned()]).expect("a certificate");
+        let files = TlsFiles { self_signed: Some(dir.path().to_owned()), ..TlsFiles::default() };
+        let acceptor = Acceptor::open(files).expect("the files that were made");
+        let limits = Limits::default();
+        let senders = BulkSenders::new(&limits);
+        let listener = listener();
+        let _client = client_of(&listener);
+        wait_for_next(&listener);
+        let (mut connection, _) = accept(&listener).expect("a connection waits");
+        connection.secure(acceptor.accept(true, &[]).expect("nothing was received"), &senders);
+        let long = ENCRYPTED_BULK_LEN_MIN;
+        for (len, more, is_bulk) in
+            [(long, false, false), (long - 1, true, false), (long, true, true), (1, true, true), (long, false, false)]
+        {
+            connection.limit_unsent(len, more);
+            let unsent = SockRef::from(&connection.stream).tcp_notsent_lowat().expect("TCP_NOTSENT_LOWAT");
+            assert_eq!(
+                unsent,
+                if is_bulk { BULK_UNSENT_BYTES } else { limits.unsent_bytes_max as u32 },
+                "{len} {more}"
+            );
+            assert_eq!(Arc::strong_count(&senders), 1 + usize::from(is_bulk), "{len} {more}");
+        }
     }
 }

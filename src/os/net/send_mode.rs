@@ -21,15 +21,30 @@ pub(super) enum SendMode {
     /// The reader is slow, and nothing is to be sent to it: `slow_readers` need not watch it.
     SlowIdle(Weak<SlowReader>),
     /// Encrypted, for as long as the connection lasts.
-    Tls(Box<TlsSession>),
+    Tls(Box<Encrypted>),
 }
 
 const _: () = assert!(size_of::<SendMode>() <= 16, "TLS costs plain connections nothing");
 
-/// Bulk mode: a few connections that send a large file straight from the page cache may have more bytes in the
-/// kernel than `Limits::unsent_bytes_max`, and only full packets leave until `TcpConnection::push`: without that,
-/// every acknowledgement that comes meanwhile sends what there is, a quarter more packets. Each of them holds a
-/// clone of the `Arc`.
+/// An encrypted connection.
+#[derive(Debug)]
+pub(super) struct Encrypted {
+    pub session: TlsSession,
+    pub unsent: Unsent,
+}
+
+/// How much of an encrypted connection may wait in the kernel.
+#[derive(Debug)]
+pub(super) enum Unsent {
+    /// As of any other; it may enter bulk mode.
+    Normal(Weak<BulkSenders>),
+    Bulk(Arc<BulkSenders>),
+}
+
+/// Bulk mode: a few connections that send a large file may have more bytes in the kernel than
+/// `Limits::unsent_bytes_max`. Where it is sent straight from the page cache, only full packets leave until
+/// `TcpConnection::push`: without that, every acknowledgement that comes meanwhile sends what there is, a quarter more
+/// packets. Each of them holds a clone of the `Arc`.
 #[derive(Debug)]
 pub struct BulkSenders {
     /// What a connection gets back that leaves the mode.
@@ -43,6 +58,13 @@ impl BulkSenders {
 
     pub fn is_full(senders: &Arc<Self>) -> bool {
         Arc::strong_count(senders) > BULK_MAX
+    }
+
+    /// True where no more encrypted connections may enter: `slow_readers` does not watch these, and one may hold its
+    /// place for as long as its file takes.
+    #[cfg(target_os = "linux")]
+    pub(super) fn is_full_for_encrypted(senders: &Arc<Self>) -> bool {
+        Arc::strong_count(senders) > BULK_MAX / 2
     }
 }
 

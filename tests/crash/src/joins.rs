@@ -106,8 +106,9 @@ impl Joined {
 
 /// The reply to one request of tus, on a connection of its own.
 fn ask(address: SocketAddr, method: &str, path: &str, fields: &str, body: &[u8]) -> Result<String, String> {
-    let head =
-        format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nTus-Resumable: 1.0.0\r\n{fields}\r\n");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nTus-Resumable: 1.0.0\r\n{fields}\r\n"
+    );
     let said = || {
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;

@@ -309,7 +309,7 @@ pub enum Handshake {
 }
 
 /// The rules of an access file, on their way to the loop.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct NewRules(pub Arc<Rules>);
 
 /// What a signal or a handle requests.
@@ -334,15 +334,15 @@ pub enum Readable {
 }
 
 /// What [`Platform::wait`] reports. Spurious and late events are allowed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Event {
     /// A listener may have connections to accept.
     Acceptable(ListenerId),
     /// The store has completions.
     Completions,
     Signal(Signal),
-    /// The access file was read again.
-    Rules(NewRules),
+    /// The access file was read again: see [`Platform::take_rules`].
+    Rules,
     /// A stream became ready; `writable` means that its send buffer has space.
     Stream {
         id: ConnId,
@@ -399,6 +399,11 @@ pub trait Platform {
     }
 
     fn close_listeners(&mut self);
+
+    /// The rules of the access file that was read again, if the loop does not have them yet.
+    fn take_rules(&mut self) -> Option<NewRules> {
+        None
+    }
 
     /// Sends file content without copying it through this process (`sendfile`). `more` is that of
     /// [`Stream::send`]. `WouldBlock` means that the send buffer is full.

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use sha2::{Digest as _, Sha256};
 
 use crate::access::caller::{Caller, Identity};
-use crate::access::control::{Access, Mode};
+use crate::access::control::Access;
 use crate::access::names::parent;
 use crate::access::rights::Rights;
 use crate::access::rules::Rules;
@@ -38,22 +38,27 @@ pub struct Asking<'a> {
 }
 
 impl Access {
-    /// The command as it may run. An upload that only the store knows by name is checked with
-    /// [`Access::permits_upload`] besides.
-    pub fn permit(&self, command: Command, asking: &Asking<'_>) -> Result<Command, Failure> {
+    /// Whether the command may run, as far as no rules decide.
+    pub fn permit_without_rules(&self, command: &Command, caller: &Caller) -> Result<(), Failure> {
         if command.is_change() {
             if self.is_read_only() {
                 return Err(READ_ONLY);
             }
-            if asking.caller.identity() == Some(&Identity::ReadSecret) {
+            if caller.identity() == Some(&Identity::ReadSecret) {
                 return Err(READ_SECRET);
             }
         }
-        match &self.mode {
-            Mode::Open | Mode::Secrets(_) => Ok(command),
-            Mode::Rules(rules) if rules.is_current(asking.caller, asking.wall_clock_s) => rules.permit(command, asking),
-            Mode::Rules(_) => Err(Failure::Unauthorized),
+        Ok(())
+    }
+
+    /// The command as it may run by the rules. An upload that only the store knows by name is checked with
+    /// [`Access::permits_upload`] besides.
+    pub fn permit(&self, command: Command, rules: &Rules, asking: &Asking<'_>) -> Result<Command, Failure> {
+        self.permit_without_rules(&command, asking.caller)?;
+        if !rules.is_current(asking.caller, asking.wall_clock_s) {
+            return Err(Failure::Unauthorized);
         }
+        rules.permit(command, asking)
     }
 
     /// True if a caller may go on with an upload of this name, ask about it and give it up.

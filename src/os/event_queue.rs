@@ -57,6 +57,11 @@ impl Control {
         self.wake();
     }
 
+    /// Those, once. Locked only now and then, and never for longer than it takes to store a pointer.
+    pub fn take_rules(&self) -> Option<NewRules> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Ends the loop's wait for events.
     pub fn wake(&self) {
         if let Err(error) = self.waker.wake() {
@@ -83,10 +88,8 @@ impl Control {
     fn report(&self, events: &mut Vec<Event>) {
         events.push(Event::Completions);
         let requested = self.requested.swap(0, Ordering::AcqRel);
-        // Locked only now and then, and never for longer than it takes to store a pointer.
         if requested & RULES != 0 {
-            let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner).take();
-            events.extend(rules.map(Event::Rules));
+            events.push(Event::Rules);
         }
         if requested & DRAIN != 0 {
             events.push(Event::Signal(Signal::Drain));

@@ -102,9 +102,11 @@ impl<P: Platform> Reactor<P> {
                 }
             }
             Event::Signal(signal) => self.signalled(signal),
-            Event::Rules(NewRules(rules)) => {
-                self.env.access.replace_rules(rules);
-                self.env.certificate = None; // only read again where the rules name certificates
+            Event::Rules => {
+                if let Some(NewRules(rules)) = self.platform.take_rules() {
+                    self.env.access.replace_rules(rules);
+                    self.env.certificate = None; // only read again where the rules name certificates
+                }
             }
             Event::Stream { id, readable, writable } => {
                 let Some(connection) = self.connections.get_mut(id) else {

@@ -14,7 +14,7 @@ use crate::os::event_queue::EventQueue;
 use crate::os::net::tls::Acceptor;
 use crate::os::net::{BulkSenders, Listeners, SlowReaders, TcpConnection};
 use crate::os::{process, sys};
-use crate::platform::{AcceptError, Event, Platform, SendFile};
+use crate::platform::{AcceptError, Event, NewRules, Platform, SendFile};
 use crate::store::DiskStore;
 
 /// How soon counters are published again that a reader kept from being published.
@@ -165,6 +165,10 @@ impl Platform for OsPlatform {
     }
 
     #[cfg(feature = "serve")]
+    fn take_rules(&mut self) -> Option<NewRules> {
+        self.queue.control().take_rules()
+    }
+
     fn log_dropped(&self) -> u64 {
         crate::os::log::dropped()
     }

@@ -278,7 +278,7 @@ impl World {
             let readable = self.net.links.get_mut(&link).expect("just found").report(readable, writable);
             self.trace.note(self.now_us, "edge", &[id.to_token() as u64, readable as u64, u64::from(writable)]);
             let event = Event::Stream { id, readable, writable };
-            events.push(event.clone());
+            events.push(event);
             if self.rng.chance(self.faults.spurious_event) {
                 events.push(event);
             }

@@ -68,6 +68,8 @@ struct Still {
     /// The last part of the address of the next client.
     host: u8,
     events: Vec<Event>,
+    /// Those that were read again.
+    rules: Option<NewRules>,
     /// Operations have ended, and the server is not told yet.
     holds_completions: bool,
     /// How often a client was to be told that there are no descriptors.
@@ -101,6 +103,7 @@ impl Still {
             trace: Trace::off(),
             host: 1,
             events: Vec::new(),
+            rules: None,
             holds_completions: false,
             shed: 0,
             slept: false,
@@ -146,6 +149,10 @@ impl World for Still {
         }
         self.slept = events.is_empty() && timeout != Some(Duration::ZERO);
         self.sleep = timeout;
+    }
+
+    fn take_rules(&mut self) -> Option<NewRules> {
+        self.rules.take()
     }
 
     fn serves_now(&mut self, op: &Op) -> bool {
@@ -455,7 +462,8 @@ impl Rig {
 
     /// The access file was read again.
     pub fn replace_rules(&mut self, rules: Rules) {
-        self.world().events.push(Event::Rules(NewRules(Arc::new(rules))));
+        self.world().rules = Some(NewRules(Arc::new(rules)));
+        self.world().events.push(Event::Rules);
         self.settle();
     }
 

@@ -21,7 +21,7 @@ pub mod trace;
 use std::time::{Duration, Instant};
 
 use filewharf::ids::ConnId;
-use filewharf::platform::{Completion, Event, Op};
+use filewharf::platform::{Completion, Event, NewRules, Op};
 
 use disk::Disk;
 use faults::{Faults, Shape};
@@ -53,6 +53,11 @@ pub trait World {
 
     /// The server waits for events, at most so long.
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>);
+
+    /// See [`Platform::take_rules`].
+    fn take_rules(&mut self) -> Option<NewRules> {
+        None
+    }
 
     /// Whether this operation is served on the loop.
     fn serves_now(&mut self, op: &Op) -> bool;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use filewharf::ids::{ConnId, FileId, ListenerId};
-use filewharf::platform::{AcceptError, Counters, Event, Platform, ReadNow, SendFile, Store, Stream};
+use filewharf::platform::{AcceptError, Counters, Event, NewRules, Platform, ReadNow, SendFile, Store, Stream};
 
 use crate::memory::disk::MemStore;
 use crate::memory::net::LinkId;
@@ -117,6 +117,10 @@ impl<W: World> Platform for MemPlatform<W> {
         }
         let address = net.address(link);
         Ok((MemStream { world: Rc::clone(&self.world), link, resets: false }, address))
+    }
+
+    fn take_rules(&mut self) -> Option<NewRules> {
+        self.world.borrow_mut().take_rules()
     }
 
     fn shed(&mut self, listener: ListenerId) -> bool {

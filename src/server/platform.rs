@@ -164,11 +164,11 @@ impl Platform for OsPlatform {
         &mut self.store
     }
 
-    #[cfg(feature = "serve")]
     fn take_rules(&mut self) -> Option<NewRules> {
         self.queue.control().take_rules()
     }
 
+    #[cfg(feature = "serve")]
     fn log_dropped(&self) -> u64 {
         crate::os::log::dropped()
     }

@@ -48,8 +48,7 @@ macro_rules! dialects {
                 }
             }
 
-            /// Answers only requests for this machine, of that name, and for hosts that an option allows. To be
-            /// called before the first connection.
+            /// Takes no passwords. To be called before the first connection.
             pub fn refuse_passwords(&mut self) {
                 match self {
                     $(Self::$kind(listener) => {
@@ -60,6 +59,8 @@ macro_rules! dialects {
                 }
             }
 
+            /// Answers only requests for this machine, of that name, and for hosts that an option allows. To be
+            /// called before the first connection.
             pub fn restrict_hosts(&mut self, machine: &str) {
                 match self {
                     $(Self::$kind(listener) => {

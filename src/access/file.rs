@@ -24,7 +24,8 @@ use crate::access::rights::Rights;
 use crate::access::rules::{Credential, Grant, LinkKey, Prefix, Rules};
 use crate::time::Utc;
 use crate::wire::key;
-use crate::wire::range::decimal;
+use crate::wire::line::fingerprint;
+use crate::wire::range::bytes_with_unit;
 
 /// Longest file, in bytes.
 pub const FILE_LEN_MAX: usize = 256 << 10;
@@ -126,7 +127,7 @@ impl Reading {
         if credentials.proxied.insert(name.into(), credential).is_some() {
             return Err(format!("{name} may be named by a proxy already"));
         }
-        *credentials.names.entry(name.into()).or_default() += 1;
+        credentials.names.insert(name.into());
         Ok(())
     }
 
@@ -136,7 +137,7 @@ impl Reading {
         if credentials.proofs.insert(proof, credential).is_some() {
             return Err("another entry has the same hash".to_owned());
         }
-        *credentials.names.entry(name.into()).or_default() += 1;
+        credentials.names.insert(name.into());
         Ok(())
     }
 
@@ -187,7 +188,7 @@ impl Reading {
     fn finish(self) -> Result<Rules, FileError> {
         for (line, name, prefix) in self.allows {
             let wrong = |reason| Err(FileError { line, reason });
-            if let Some(name) = name.filter(|name| !self.rules.credentials.names.contains_key(name)) {
+            if let Some(name) = name.filter(|name| !self.rules.credentials.names.contains(name)) {
                 return wrong(format!("no user, token or cert has the name {name}"));
             }
             let mut front = parent(&prefix);
@@ -253,23 +254,10 @@ fn check_name(name: &str) -> Result<(), Reason> {
 
 /// `sha256:` and 64 hex digits; colons between them, as openssl writes fingerprints, are skipped.
 fn digest(text: &str) -> Result<[u8; 32], Reason> {
-    let wrong = || "write sha256: and 64 hex digits, for example from: printf %s SECRET | sha256sum".to_owned();
-    let digits: Vec<u8> =
-        text.strip_prefix("sha256:").ok_or_else(wrong)?.bytes().filter(|byte| *byte != b':').collect();
-    if digits.len() != 64 {
-        return Err(wrong());
-    }
-    let mut digest = [0; 32];
-    for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
-        let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-        *byte = value(pair[0]).zip(value(pair[1])).map(|(high, low)| high << 4 | low).ok_or_else(wrong)?;
-    }
-    Ok(digest)
+    let wrong = "write sha256: and 64 hex digits, for example from: printf %s SECRET | sha256sum";
+    Ok(text.strip_prefix("sha256:").and_then(fingerprint).ok_or(wrong)?)
 }
 
 fn bytes(text: &str) -> Result<u64, Reason> {
-    let unit = ['K', 'M', 'G', 'T'].iter().position(|unit| text.ends_with([*unit, unit.to_ascii_lowercase()]));
-    let (digits, shift) = unit.map_or((text, 0), |unit| (&text[..text.len() - 1], 10 * (unit + 1)));
-    let number = decimal(digits).and_then(|number| number.checked_mul(1 << shift));
-    number.ok_or_else(|| format!("max-size={text} is not a number of bytes such as 500M or 2G"))
+    bytes_with_unit(text).ok_or_else(|| format!("max-size={text} is not a number of bytes such as 500M or 2G"))
 }

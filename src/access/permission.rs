@@ -18,6 +18,7 @@ use crate::error::Failure;
 use crate::object::{Key, Listing, Node, Precondition};
 use crate::upload::{UploadId, UploadRef};
 use crate::wire::key;
+use crate::wire::line::hex;
 
 /// The rules do not permit it.
 pub const DENIED: Failure = Failure::Denied("this is not permitted here");
@@ -105,7 +106,7 @@ impl Access {
                     let slash = if dir.is_root() { "" } else { "/" };
                     let key = Key::checked(&format!("{}{slash}{}", dir.as_str(), entry.name));
                     let rights = rules.rights(asking.caller, asking.from, &key);
-                    (rights, rules.is_visible(asking.caller, asking.from, &key))
+                    (rights, !rights.is_none() || rules.has_rights_beneath(asking.caller, asking.from, &key))
                 }
             };
             if let Node::File(meta) = &mut entry.node
@@ -263,7 +264,7 @@ const DROP_DIGITS: usize = 16;
 /// The name with a part that no other upload has, before its extension.
 fn drop_name(key: &Key, seed: &[u8]) -> Result<Key, Failure> {
     let digest = Sha256::new().chain_update(key.as_str()).chain_update(b"\0").chain_update(seed).finalize();
-    let digits: String = digest.iter().take(DROP_DIGITS / 2).map(|byte| format!("{byte:02x}")).collect();
+    let digits = hex(&digest[..DROP_DIGITS / 2]);
     let (stem, extension) = match key.name().rfind('.') {
         Some(dot) if dot > 0 && key.name().len() - dot <= DROP_DIGITS => key.name().split_at(dot),
         _ => (key.name(), ""),

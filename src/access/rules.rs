@@ -3,7 +3,7 @@
 //! The longest prefix that has a rule decides, whoever that rule is for. Within it the rights of the caller and those
 //! of anybody add up. A caller that no rule there is for has no rights.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::Bound;
 
@@ -58,8 +58,8 @@ pub(super) struct Credentials {
     pub proxied: HashMap<Box<str>, Credential>,
     pub keys: HashMap<Box<str>, LinkKey>,
     pub has_certificates: bool,
-    /// How often each name is proved by an entry.
-    pub names: HashMap<Box<str>, usize>,
+    /// Names that an entry proves.
+    pub names: HashSet<Box<str>>,
 }
 
 /// A name, ready to be handed out, and until when.
@@ -187,11 +187,8 @@ impl Rules {
         behind.find(|prefix| !prefix.is_empty()).is_some_and(|prefix| prefix.starts_with(&front))
     }
 
-    /// True if the caller has a right at this name, or strictly beneath it.
-    pub fn is_visible(&self, caller: &Caller, from: IpAddr, key: &Key) -> bool {
-        if !self.rights(caller, from, key).is_none() {
-            return true;
-        }
+    /// True if the caller has a right strictly beneath this name.
+    pub fn has_rights_beneath(&self, caller: &Caller, from: IpAddr, key: &Key) -> bool {
         let front = format!("{}/", folded(key.as_str()));
         let beneath = self.from(&front);
         beneath.take_while(|(prefix, _)| prefix.starts_with(&front)).any(|(_, prefix)| {
@@ -287,7 +284,7 @@ impl Rules {
 
     /// Names that an entry proves, in no order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.credentials.names.keys().map(|name| &**name)
+        self.credentials.names.iter().map(|name| &**name)
     }
 
     /// A caller of this name, by one of the entries that prove it. For questions about the rules.

@@ -142,8 +142,7 @@ pub(super) fn parse(
 /// Parses `sha256:HEX`; colons between the digits do not matter.
 #[cfg(feature = "tls")]
 fn fingerprint(text: &str) -> Option<[u8; 32]> {
-    let digits: String = text.strip_prefix("sha256:").unwrap_or(text).chars().filter(|c| *c != ':').collect();
-    crate::wire::line::sha256(&digits)
+    crate::wire::line::fingerprint(text.strip_prefix("sha256:").unwrap_or(text))
 }
 
 impl Args {

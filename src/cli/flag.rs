@@ -7,6 +7,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::wire::range::{UNITS, bytes_with_unit};
+
 /// The outcome of setting a value; the error says what is wrong with it.
 pub(super) type SetResult = Result<(), Box<dyn Error>>;
 
@@ -123,15 +125,8 @@ fn within(number: u64, range: &RangeInclusive<u64>) -> Result<u64, Box<dyn Error
     Ok(number)
 }
 
-/// Letters of the powers of 1024.
-const UNITS: [char; 4] = ['K', 'M', 'G', 'T'];
-
 fn bytes(text: &str) -> Result<u64, &'static str> {
-    let unit = UNITS.iter().position(|unit| text.ends_with([*unit, unit.to_ascii_lowercase()]));
-    let (digits, shift) = unit.map_or((text, 0), |unit| (&text[..text.len() - 1], 10 * (unit + 1)));
-    crate::wire::range::decimal(digits)
-        .and_then(|number| number.checked_mul(1 << shift))
-        .ok_or("is not a number of bytes such as 500M or 1G (K, M, G and T are powers of 1024)")
+    bytes_with_unit(text).ok_or("is not a number of bytes such as 500M or 1G (K, M, G and T are powers of 1024)")
 }
 
 /// The shortest text that [`bytes`] reads as this number.

@@ -94,6 +94,11 @@ pub fn sha256(text: &str) -> Option<[u8; 32]> {
     Some(digest)
 }
 
+/// The same, perhaps with colons between them, as programs for certificates write a fingerprint.
+pub fn fingerprint(text: &str) -> Option<[u8; 32]> {
+    sha256(&text.replace(':', ""))
+}
+
 /// Writes bytes as lower-case hex digits.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";

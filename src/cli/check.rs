@@ -1,14 +1,12 @@
 //! `filewharf check`: says what is wrong with an access file, or who may do what by it. Changes nothing.
 
-use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-use std::process::ExitCode;
 
 use lexopt::Parser;
 
 use super::flag::{Flag, Value::*};
-use super::usage::{Action, ParseError, Usage};
+use super::usage::{Action, ParseError, Usage, print};
 use crate::access::{Caller, Rules};
 use crate::server::read_access_file;
 use crate::wire::key;
@@ -68,17 +66,7 @@ pub(super) fn parse(words: &mut Parser) -> Result<Action, ParseError> {
     let mut operands = operands.into_iter();
     args.file = operands.next().unwrap_or_default().to_string_lossy().into_owned();
     args.paths = operands.map(|path| path.to_string_lossy().into_owned()).collect();
-    Ok(Box::new(move || match run(&args) {
-        Ok(text) => {
-            // Errors of printing are ignored: they could only be printed.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
-        Err(wrong) => {
-            let _ = writeln!(std::io::stderr(), "filewharf: {wrong}");
-            ExitCode::FAILURE
-        }
-    }))
+    Ok(Box::new(move || print(run(&args))))
 }
 
 fn run(args: &Args) -> Result<String, String> {

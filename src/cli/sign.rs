@@ -1,13 +1,11 @@
 //! `filewharf sign`: prints a signed link for a path. Changes nothing and asks no server.
 
-use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use lexopt::Parser;
 
 use super::flag::{Flag, Value::*};
-use super::usage::{Action, ParseError, Usage};
+use super::usage::{Action, ParseError, Usage, print};
 use crate::access::Rights;
 use crate::access::link::{Link, PARAMETER, RIGHTS_MAX};
 use crate::os::process::unix_time;
@@ -88,17 +86,7 @@ pub(super) fn parse(words: &mut Parser) -> Result<Action, ParseError> {
     if args.access.as_os_str().is_empty() || args.key.is_empty() || args.expires.is_none() {
         return Err(USAGE.error("--access, --key and --expires are required"));
     }
-    Ok(Box::new(move || match run(&args, unix_time()) {
-        Ok(link) => {
-            // Errors of printing are ignored: they could only be printed.
-            let _ = writeln!(std::io::stdout(), "{link}");
-            ExitCode::SUCCESS
-        }
-        Err(wrong) => {
-            let _ = writeln!(std::io::stderr(), "filewharf: {wrong}");
-            ExitCode::FAILURE
-        }
-    }))
+    Ok(Box::new(move || print(run(&args, unix_time()).map(|link| link + "\n"))))
 }
 
 fn run(args: &Args, now_s: u64) -> Result<String, String> {

@@ -1,6 +1,6 @@
 //! The usage of a command: one table from which its arguments are parsed and its help is written.
 //!
-//! A new flag is one row. Nothing here acts on the arguments, and nothing prints.
+//! A new flag is one row. Nothing here acts on the arguments.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -135,6 +135,24 @@ pub(super) fn describe(error: Error) -> String {
             format!("unexpected value '{}' for '{option}' found; no more were expected", value.display())
         }
         other => other.to_string(),
+    }
+}
+
+/// Prints what a command found out, or why it could not, and says with which code the program ends.
+#[cfg(feature = "serve")]
+pub(super) fn print(result: Result<String, String>) -> ExitCode {
+    use std::io::Write as _;
+
+    // Errors of printing are ignored: they could only be printed.
+    match result {
+        Ok(text) => {
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(wrong) => {
+            let _ = writeln!(std::io::stderr(), "filewharf: {wrong}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -62,9 +62,7 @@ impl Listening {
         let wait_ms = u32::try_from(limits.turned_away_timeout.as_millis()).unwrap_or(u32::MAX);
         Some(AnyProtocol::Auto(auto::Auto::turning_away(Arc::clone(http), is_http, wait_ms)))
     }
-}
 
-impl Listening {
     /// True if this peer is a proxy that may say which clients its requests are from.
     pub fn trusts(&self, peer: IpAddr) -> bool {
         match self {

@@ -33,8 +33,8 @@ impl KeyQueue {
         self.waiting.push_back(id);
     }
 
-    /// Asked once in a turn in which one waits: true if one handshake may use the key now. `transferred`: bytes that all connections have
-    /// transferred since the start.
+    /// Asked once in a turn in which one waits: true if one handshake may use the key now. `transferred`: bytes that
+    /// all connections have transferred since the start.
     pub(super) fn may_use_key(&mut self, now: Instant, transferred: u64) -> bool {
         let is_transferring = std::mem::replace(&mut self.transferred, transferred) != transferred;
         !is_transferring || self.not_before.is_none_or(|at| at <= now)

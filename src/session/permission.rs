@@ -7,7 +7,7 @@ use crate::access::{Asking, DENIED, Rights};
 use crate::command::Command;
 use crate::dialect::Secret;
 use crate::error::Failure;
-use crate::object::{Key, Listing, Precondition};
+use crate::object::{Key, Precondition};
 use crate::platform::{Op, Outcome};
 use crate::session::common::Common;
 use crate::session::cx::Cx;
@@ -103,7 +103,7 @@ impl Common {
                     Some(last) if listing.more && listing.entries.is_empty() => {
                         Err(self.list(Command::List { key, after: Some(last), limit, digests }, cx))
                     }
-                    _ => Ok(Outcome::Listed(Listing { ..listing })),
+                    _ => Ok(Outcome::Listed(listing)),
                 }
             }
             _ => Err(self.denied()),

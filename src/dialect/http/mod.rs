@@ -59,6 +59,16 @@ impl Listener {
     pub(super) const fn refuses_passwords(&self) -> bool {
         self.policy.refuses_passwords()
     }
+
+    /// True if this peer is a proxy that may say which clients its requests are from.
+    pub(super) fn trusts(&self, peer: IpAddr) -> bool {
+        self.policy.trusts(peer)
+    }
+
+    /// True if such a proxy may also say which user is logged in there.
+    pub(super) const fn trusts_users(&self) -> bool {
+        self.policy.trusts_users
+    }
 }
 
 impl Dialect for Listener {
@@ -86,18 +96,6 @@ impl Dialect for Listener {
 
     fn refuse_passwords(&mut self) {
         self.policy.refuse_passwords();
-    }
-}
-
-impl Listener {
-    /// True if this peer is a proxy that may say which clients its requests are from.
-    pub(super) fn trusts(&self, peer: IpAddr) -> bool {
-        self.policy.trusts(peer)
-    }
-
-    /// True if such a proxy may also say which user is logged in there.
-    pub(super) const fn trusts_users(&self) -> bool {
-        self.policy.trusts_users
     }
 }
 

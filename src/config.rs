@@ -178,6 +178,8 @@ limits! {
     upload_sync_bytes: u64 = 16 * 1024 * 1024,
     /// The same in time, where few bytes come.
     upload_sync_interval: Duration = Duration::from_secs(5),
+    /// Longest time for which a signed link that a caller asks for is valid; 0: none is made.
+    link_lifetime_max: Duration = Duration::from_secs(7 * 24 * 3600),
     /// Digests that are kept with files, on the disk: 64 bytes each, in a file that grows as they are used; 0 keeps none.
     digests_max: usize = 1 << 20,
     /// Kernel send buffer of one connection, in bytes; 0 leaves it to the kernel.

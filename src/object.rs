@@ -37,6 +37,12 @@ impl Key {
         self.0.rsplit_once('/').map_or("", |(parent, _)| parent)
     }
 
+    /// What has this name, one of a listing, in the directory.
+    pub fn child(&self, name: &str) -> Self {
+        let slash = if self.is_root() { "" } else { "/" };
+        Self(format!("{}{slash}{name}", self.0).into())
+    }
+
     pub fn name(&self) -> &str {
         self.0.rsplit_once('/').map_or(&*self.0, |(_, name)| name)
     }

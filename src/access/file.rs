@@ -147,6 +147,7 @@ impl Reading {
         let text = secret.strip_prefix("base64:").ok_or(wrong)?;
         let secret = Base64::decode_vec(text).ok().filter(|key| KEY_LEN.contains(&key.len())).ok_or(wrong)?;
         let key = LinkKey { id: id.into(), digest: digest_of(&secret), secret: secret.into() };
+        self.rules.credentials.signing_key.get_or_insert_with(|| id.into());
         match self.rules.credentials.keys.insert(id.into(), key) {
             None => Ok(()),
             Some(_) => Err(format!("there is a key {id} already")),

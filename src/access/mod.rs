@@ -11,6 +11,7 @@ pub mod password;
 mod permission;
 mod rights;
 mod rules;
+mod sharing;
 #[cfg(test)]
 mod tests;
 

@@ -103,8 +103,7 @@ impl Access {
             let (rights, is_visible) = match of_all {
                 Some(rights) => (rights, !rights.is_none()),
                 None => {
-                    let slash = if dir.is_root() { "" } else { "/" };
-                    let key = Key::checked(&format!("{}{slash}{}", dir.as_str(), entry.name));
+                    let key = dir.child(&entry.name);
                     let rights = rules.rights(asking.caller, asking.from, &key);
                     (rights, !rights.is_none() || rules.has_rights_beneath(asking.caller, asking.from, &key))
                 }

@@ -57,6 +57,8 @@ pub(super) struct Credentials {
     /// Names that a trusted proxy may give.
     pub proxied: HashMap<Box<str>, Credential>,
     pub keys: HashMap<Box<str>, LinkKey>,
+    /// The id of the first key of the file, which signs the links that callers ask for.
+    pub signing_key: Option<Box<str>>,
     pub has_certificates: bool,
     /// Names that an entry proves.
     pub names: HashSet<Box<str>>,
@@ -134,14 +136,17 @@ impl Rules {
 
     /// The rules that apply.
     fn grants<'a>(&'a self, caller: &'a Caller, from: IpAddr, key: &Key) -> impl Iterator<Item = &'a Grant> {
+        let applies = move |grant: &&Grant| grant.from.as_ref().is_none_or(|networks| networks.contain(from));
+        self.grants_to(caller, key).filter(applies)
+    }
+
+    /// The rules for a caller, wherever it is.
+    pub(super) fn grants_to<'a>(&'a self, caller: &'a Caller, key: &Key) -> impl Iterator<Item = &'a Grant> {
         let knows = self.knows(caller);
         let grants = self.deciding(key).ok().flatten().map_or(&[][..], |prefix| &prefix.grants);
-        grants.iter().filter(move |grant| {
-            let is_for = match &grant.name {
-                None => true,
-                Some(name) => knows && caller.name() == Some(&**name),
-            };
-            is_for && grant.from.as_ref().is_none_or(|networks| networks.contain(from))
+        grants.iter().filter(move |grant| match &grant.name {
+            None => true,
+            Some(name) => knows && caller.name() == Some(&**name),
         })
     }
 
@@ -275,6 +280,16 @@ impl Rules {
         let link = Link::verify(text, |id| self.link_key(id).map(|key| &*key.secret), now_s)?;
         let key = self.link_key(&link.key_id).ok_or(LinkError::Wrong)?.digest;
         Ok(Identity::Link { link: Box::new(link), key }.into())
+    }
+
+    /// When what proved a named caller expires; `None` if it does not.
+    pub(super) fn expiry_s(&self, caller: &Caller) -> Option<u64> {
+        let credential = match caller.identity()? {
+            Identity::Named { name, proof: Proof::Proxy } => self.credentials.proxied.get(name),
+            Identity::Named { proof, .. } => self.credentials.proofs.get(proof),
+            _ => None,
+        };
+        credential?.expires_s
     }
 
     /// The key of this id, which signs links.

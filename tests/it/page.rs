@@ -1,9 +1,10 @@
 //! The web page of a directory in a real browser: `tests/page/browser.py` drives it, against a server
-//! that may be written to and one that may not, in the same directory.
+//! that may be written to and one that may not, in the same directory; `tests/page/sharing.py` the signed links of one.
 //!
 //! Pictures of the page are left in `target/page`, for people to look at.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use support::process;
 use support::server::Program;
 
+use crate::access::{TOKEN, entries};
 use crate::program;
 
 /// The whole script; each wait within it has its own, shorter end.
@@ -28,7 +30,6 @@ fn serve(dir: &Path, flags: &[&str]) -> (Program, String) {
 #[test]
 #[ignore = "needs chromium, chromedriver and python3"]
 fn the_page_of_a_directory_does_in_a_browser_what_it_offers() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let temporary = process::dir(env!("CARGO_TARGET_TMPDIR"));
     let dir = temporary.path().join("files");
     let (_writable, writable) = serve(&dir, &["--max-size", "32M", "--upload-sync", "1M"]);
@@ -37,8 +38,34 @@ fn the_page_of_a_directory_does_in_a_browser_what_it_offers() {
     fs::write(&secret, "open sesame").expect("a file can be made");
     let (_read_only, read_only) = serve(&dir, &["--read-only", "--token-file", &secret.to_string_lossy()]);
     let read_only = read_only.replacen("://", "://somebody:open%20sesame@", 1);
+    let words = [&*writable, &read_only, &dir.to_string_lossy()];
+    run("browser.py", &words);
+}
+
+#[test]
+#[ignore = "needs chromium, chromedriver and python3"]
+fn the_page_makes_links_and_a_link_leads_to_all_that_it_is_for() {
+    let temporary = process::dir(env!("CARGO_TARGET_TMPDIR"));
+    let (dir, file) = (temporary.path().join("files"), temporary.path().join("access"));
+    let allows = "key k base64:AAAAAAAAAAAAAAAAAAAAAA==\nallow anna rlcw /home/\nallow bob l /home/\n\
+        allow @ rl /home/public/\n";
+    fs::write(&file, entries(&["anna", "bob"], allows)).expect("a file can be made");
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("a mode can be set");
+    let file = file.to_string_lossy();
+    let (_server, page) = serve(&dir, &["--access", &file]);
+    let login = |name: &str| page.replacen("://", &format!("://{name}:{name}{TOKEN}@"), 1) + "home/";
+    let signed =
+        program::run(&["sign", "--access", &file, "--key", "k", "--rights", "rlcw", "--expires", "1h", "/home/inbox/"]);
+    let inbox = page.trim_end_matches('/').to_owned() + String::from_utf8_lossy(&signed.stdout).trim();
+    let public = format!("{page}home/public/");
+    run("sharing.py", &[&login("anna"), &login("bob"), &public, &inbox, &dir.to_string_lossy()]);
+}
+
+/// Runs a script of `tests/page` with these words, and behind them the directory for pictures.
+fn run(script: &str, words: &[&str]) {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page");
     let mut command = Command::new("python3");
-    command.arg(root.join("tests/page/browser.py")).args([&writable, &read_only]).arg(&dir);
+    command.arg(scripts.join(script)).args(words);
     command.arg(Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("page"));
     // The script ends the browser when it is told to end; a pipe that closes tells it.
     let mut script = command.stdin(Stdio::piped()).spawn().expect("python3 can be run");

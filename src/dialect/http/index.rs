@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-use crate::dialect::http::page::escape;
-use crate::object::{Entry, Key, Node};
+use crate::dialect::http::page::{Page, escape};
+use crate::object::{Entry, Node};
 use crate::time::Utc;
 use crate::wire::http::target;
 
@@ -16,25 +16,32 @@ pub const CONTENT_SECURITY_POLICY: &str =
 const NAME_COLUMNS: usize = 50;
 
 /// Appends what is before the names.
-pub fn begin(dir: &Key, out: &mut String) {
+pub fn begin(page: &Page<'_>, out: &mut String) {
+    let dir = page.dir;
     let mut title = String::from("Index of /");
     escape(dir.as_str(), &mut title);
     let _ = write!(
         out,
         "<!doctype html>\n<html>\n<head><meta charset=\"utf-8\"><title>{title}</title></head>\n<body>\n<h1>{title}</h1>\n<pre>\n"
     );
-    if !dir.is_root() {
-        out.push_str("<a href=\"../\">../</a>\n");
+    match &page.carried {
+        _ if dir.is_root() => {}
+        None => out.push_str("<a href=\"../\">../</a>\n"),
+        // A signed link does not lead above its own path.
+        Some(carried) if carried.prefix == dir => {}
+        Some(carried) => {
+            let _ = writeln!(out, "<a href=\"../{}\">../</a>", carried.query);
+        }
     }
 }
 
 /// Appends one name, with its time (UTC) and size.
-pub fn row(entry: &Entry, out: &mut String) {
+pub fn row(page: &Page<'_>, entry: &Entry, out: &mut String) {
     let (slash, mtime, size) = match entry.node {
         Node::File(meta) => ("", meta.mtime, meta.len.to_string()),
         Node::Dir { mtime } => ("/", mtime, "-".to_owned()),
     };
-    let _ = write!(out, "<a href=\"{}{slash}\">", target::component(&entry.name));
+    let _ = write!(out, "<a href=\"{}{slash}{}\">", target::component(&entry.name), page.query());
     escape(&entry.name, out);
     let blanks = NAME_COLUMNS.saturating_sub(entry.name.chars().count() + slash.len());
     let _ = writeln!(out, "{slash}</a>{:blanks$} {} {size:>19}", "", Utc::new(mtime).to_the_minute());

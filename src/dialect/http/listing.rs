@@ -7,11 +7,13 @@
 use std::fmt::Write as _;
 
 use crate::access::Rights;
+use crate::access::link::PARAMETER;
 use crate::command::Command;
 use crate::counters::Health;
 use crate::dialect::http::index;
-use crate::dialect::http::page::{self, Page};
+use crate::dialect::http::page::{self, Carried, Page};
 use crate::dialect::http::response::{ResponseMeta, field};
+use crate::dialect::http::sharing::Offer;
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Entry, Key, Listing, Node};
@@ -22,8 +24,10 @@ use crate::wire::json;
 
 /// Names of a page where no limit is asked for; its script, or a link, asks for more.
 const PAGE_NAMES: usize = 200;
-/// Bytes of a head, at most: `Link` has the longest name in it, with every byte escaped.
-const HEAD_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of a head, at most: `Link` has the longest name in it, with every byte escaped, and a signed link.
+const HEAD_BYTES_MAX: usize = 4 * 1024 + CARRIED_LEN_MAX;
+/// Longest signed link that the addresses of a listing carry on, in bytes: it is repeated for each name.
+const CARRIED_LEN_MAX: usize = 2 * 1024;
 /// Bytes that a reply about a directory takes even if it has few names: the template, the path, one name.
 pub const REPLY_BYTES_MIN: usize = HEAD_BYTES_MAX + page::FIXED_BYTES_MAX;
 
@@ -36,6 +40,8 @@ pub(super) struct List {
     format: ListingFormat,
     /// Names sent so far; `None` before the head.
     names_sent: Option<usize>,
+    /// The signed link that gives access to it, as a query with its `?`.
+    link: Option<Box<str>>,
 }
 
 impl List {
@@ -49,7 +55,8 @@ impl List {
             ListingFormat::Json | ListingFormat::Ndjson => names_max,
         };
         let limit = query.limit.map_or(default_limit, |limit| limit.min(names_max));
-        let list = Self { key, after: query.after, limit, format, names_sent: None };
+        let link = carried(head, &key, context)?;
+        let list = Self { key, after: query.after, limit, format, names_sent: None, link };
         let command = list.command(list.after.clone(), limit, context);
         Ok((list, command))
     }
@@ -84,12 +91,13 @@ impl List {
         context: &mut Context<'_>,
     ) -> Action {
         let mut text = open.to_owned();
+        let offer = Offer::new(&self.key, context);
         let bytes_max = content_bytes_max(context).saturating_sub(close.len());
         let fitting = write_rows(&listing.entries, bytes_max, &mut text, |entry, text| {
             if text.len() > open.len() {
                 text.push_str(between);
             }
-            write_object(entry, text);
+            write_object(entry, offer.has(&self.key, &entry.name), text);
         });
         if fitting > 0 || !open.is_empty() {
             text.push_str(close);
@@ -107,17 +115,22 @@ impl List {
         let is_page = self.format == ListingFormat::Page;
         let is_first = self.names_sent.is_none();
         let writable = context.rights(&self.key).has(Rights::CREATE) && context.counters.health == Health::Good;
+        let offer = Offer::new(&self.key, context);
+        let caller = context.caller.clone();
         let Self { key: dir, after, limit, .. } = &*self;
-        let mut page = Page { dir, after: after.as_deref(), writable, limit: *limit, empty: false, next: None };
+        let carried = self.link.as_deref().zip(caller.link());
+        let carried = carried.map(|(query, link)| Carried { query, prefix: &link.prefix });
+        let (after, limit) = (after.as_deref(), *limit);
+        let mut page = Page { dir, after, writable, offer: &offer, carried, limit, empty: false, next: None };
         let mut text = String::new();
         if is_first && is_page {
             page::begin(&page, &mut text);
         } else if is_first {
-            index::begin(dir, &mut text);
+            index::begin(&page, &mut text);
         }
         let bytes_max = content_bytes_max(context).saturating_sub(page::END_BYTES_MAX);
         let row = if is_page { page::row } else { index::row };
-        let fitting = write_rows(&listing.entries, bytes_max, &mut text, row);
+        let fitting = write_rows(&listing.entries, bytes_max, &mut text, |entry, text| row(&page, entry, text));
         let names = self.names_sent.unwrap_or(0) + fitting;
         page.empty = names == 0;
         page.next = last_before_more(listing, fitting);
@@ -179,7 +192,9 @@ impl List {
 
     /// RFC 8288: where the list continues.
     fn link_next(&self, last: &str, out: &mut Vec<u8>) {
-        let link = format!("Link: <?after={}&limit={}>; rel=\"next\"\r\n", target::component(last), self.limit);
+        let (last, limit) = (target::component(last), self.limit);
+        let carried = self.link.as_ref().map(|query| query.replacen('?', "&", 1)).unwrap_or_default();
+        let link = format!("Link: <?after={last}&limit={limit}{carried}>; rel=\"next\"\r\n");
         out.extend_from_slice(link.as_bytes());
     }
 
@@ -192,6 +207,16 @@ impl List {
         let failure = if let Failure::Conflict(_) = failure { Failure::NotFound } else { failure };
         response.refuse(failure, Some(&self.key), context)
     }
+}
+
+/// The signed link that the caller holds, if it is for this directory: the addresses of what is in it carry it on.
+fn carried(head: &Head<'_>, dir: &Key, context: &Context<'_>) -> Result<Option<Box<str>>, Failure> {
+    let Some(query) = head.query.filter(|_| context.caller.link().is_some_and(|link| link.covers(dir))) else {
+        return Ok(None);
+    };
+    let link = target::parameter(query, PARAMETER)?;
+    let query = link.map(|link| format!("?{PARAMETER}={}", target::component(&link)));
+    Ok(query.filter(|query| query.len() <= CARRIED_LEN_MAX).map(String::into_boxed_str))
 }
 
 /// The last of the `fitting` names that are sent, if more names follow it.
@@ -229,16 +254,15 @@ fn write_rows(
 }
 
 /// `{"name":"a.txt","type":"file","size":5,"mtime":1700000000,"etag":"…"}`. A directory has neither
-/// size nor etag.
-fn write_object(entry: &Entry, out: &mut String) {
+/// size nor etag. `"link":true` where the caller can make a signed link.
+fn write_object(entry: &Entry, has_link: bool, out: &mut String) {
     out.push_str("{\"name\":");
     json::quote(&entry.name, out);
     let _ = match entry.node {
-        Node::File(meta) => write!(
-            out,
-            ",\"type\":\"file\",\"size\":{},\"mtime\":{},\"etag\":\"{}\"}}",
-            meta.len, meta.mtime, meta.etag
-        ),
-        Node::Dir { mtime } => write!(out, ",\"type\":\"folder\",\"mtime\":{mtime}}}"),
+        Node::File(meta) => {
+            write!(out, ",\"type\":\"file\",\"size\":{},\"mtime\":{},\"etag\":\"{}\"", meta.len, meta.mtime, meta.etag)
+        }
+        Node::Dir { mtime } => write!(out, ",\"type\":\"folder\",\"mtime\":{mtime}"),
     };
+    out.push_str(if has_link { ",\"link\":true}" } else { "}" });
 }

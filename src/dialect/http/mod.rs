@@ -28,6 +28,7 @@ mod put;
 mod request;
 mod response;
 mod resumable;
+mod sharing;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

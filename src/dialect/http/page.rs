@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use base64ct::{Base64, Encoding as _};
 use sha2::{Digest as _, Sha256};
 
+use crate::dialect::http::sharing::Offer;
 use crate::object::{Entry, Key, Node};
 use crate::time::Utc;
 use crate::wire::http::target;
@@ -32,6 +33,10 @@ pub struct Page<'a> {
     pub after: Option<&'a str>,
     /// The client may upload and delete.
     pub writable: bool,
+    /// Names for which the client can make signed links.
+    pub offer: &'a Offer<'a>,
+    /// The signed link by which the client may see the page.
+    pub carried: Option<Carried<'a>>,
     /// Names asked for with one request.
     pub limit: usize,
     /// There are no names. Only known at the end, like `next`.
@@ -40,12 +45,29 @@ pub struct Page<'a> {
     pub next: Option<&'a str>,
 }
 
+/// A signed link that the addresses of a page carry on.
+pub struct Carried<'a> {
+    /// The query, with its `?`. It has no byte that HTML escapes.
+    pub query: &'a str,
+    /// The path that it is for.
+    pub prefix: &'a Key,
+}
+
+impl Page<'_> {
+    /// The query of the address of every name.
+    pub fn query(&self) -> &str {
+        self.carried.as_ref().map_or("", |carried| carried.query)
+    }
+}
+
 /// The placeholder that splits the template.
 const ROWS: &str = "{{rows}}";
 /// Ancestors with a link; more would make the page grow with the square of the depth.
 const CRUMBS_MAX: usize = 32;
-/// Bytes of [`end`], at most.
-pub const END_BYTES_MAX: usize = TEMPLATE.len() + SCRIPT.len() + 1024;
+/// Bytes of the signed links in them, at most.
+const CRUMBS_CARRIED_MAX: usize = 8 * 1024;
+/// Bytes of [`end`], at most: a name and a signed link are in it.
+pub const END_BYTES_MAX: usize = TEMPLATE.len() + SCRIPT.len() + 3 * 1024;
 /// Bytes of a page with one name, at most: a path has 4 KiB, and every byte of it may become six.
 pub const FIXED_BYTES_MAX: usize = STYLE.len() + END_BYTES_MAX + 64 * 1024;
 
@@ -92,9 +114,15 @@ fn fill(page: &Page<'_>, word: &str, out: &mut String) {
         "script" => out.push_str(SCRIPT),
         "title" => title(page.dir, out),
         "writable" => out.push_str(if page.writable { " data-writable" } else { "" }),
-        "crumbs" => crumbs(page.dir, out),
+        "links" => out.push_str(match page.offer {
+            Offer::Nothing => "",
+            Offer::Everything => " data-links=\"all\"",
+            Offer::ByName { .. } => " data-links",
+        }),
+        "crumbs" => crumbs(page, out),
         "before" if page.after.is_some() => {
-            out.push_str("<p class=\"before\"><a href=\"./\">From the first name</a></p>\n");
+            let query = page.query();
+            push(out, format_args!("<p class=\"before\"><a href=\"./{query}\">From the first name</a></p>\n"));
         }
         "before" => {}
         "full" => out.push_str(shown(page.empty)),
@@ -109,41 +137,54 @@ fn title(dir: &Key, out: &mut String) {
     out.push_str(" – filewharf");
 }
 
-/// The ancestors as links, and this directory.
-fn crumbs(dir: &Key, out: &mut String) {
-    let parts: Vec<&str> = dir.as_str().split('/').filter(|part| !part.is_empty()).collect();
-    let names = std::iter::once("Files").chain(parts.iter().copied());
-    for (depth, name) in names.enumerate() {
-        match parts.len() - depth {
-            above if above > CRUMBS_MAX && depth > 0 => continue,
+fn components(key: &Key) -> impl Iterator<Item = &str> {
+    key.as_str().split('/').filter(|part| !part.is_empty())
+}
+
+/// The ancestors as links, and this directory. A signed link does not lead above its own path.
+fn crumbs(page: &Page<'_>, out: &mut String) {
+    let (depth_max, query) = (components(page.dir).count(), page.query());
+    let (first, crumbs_max) = page.carried.as_ref().map_or((0, CRUMBS_MAX), |carried| {
+        (components(carried.prefix).count(), CRUMBS_MAX.min(CRUMBS_CARRIED_MAX / carried.query.len().max(1)))
+    });
+    let names = std::iter::once("Files").chain(components(page.dir));
+    for (depth, name) in names.enumerate().skip(first) {
+        match depth_max - depth {
+            above if above > crumbs_max && depth > first => continue,
             0 => out.push_str("<li aria-current=\"page\"><h1><bdi>"),
-            above => push(out, format_args!("<li><a href=\"{}\"><bdi>", "../".repeat(above))),
+            above => push(out, format_args!("<li><a href=\"{}{query}\"><bdi>", "../".repeat(above))),
         }
         escape(name, out);
-        out.push_str(if depth == parts.len() { "</bdi></h1></li>" } else { "</bdi></a></li>" });
+        out.push_str(if depth == depth_max { "</bdi></h1></li>" } else { "</bdi></a></li>" });
     }
 }
 
 /// The address of the next page, or of this one if there is none.
 fn next(page: &Page<'_>, out: &mut String) {
     match page.next {
-        Some(last) => push(out, format_args!("?after={}&amp;limit={}", target::component(last), page.limit)),
-        None => out.push_str("./"),
+        Some(last) => {
+            push(out, format_args!("?after={}&amp;limit={}", target::component(last), page.limit));
+            if let Some(carried) = &page.carried {
+                push(out, format_args!("&amp;{}", carried.query.trim_start_matches('?')));
+            }
+        }
+        None => push(out, format_args!("./{}", page.query())),
     }
 }
 
 /// Appends one row.
-pub fn row(entry: &Entry, out: &mut String) {
-    let link = target::component(&entry.name);
+pub fn row(page: &Page<'_>, entry: &Entry, out: &mut String) {
+    let (link, query) = (target::component(&entry.name), page.query());
+    let shared = if page.offer.has(page.dir, &entry.name) { " data-link" } else { "" };
     let mtime = match entry.node {
         Node::File(meta) => {
-            push(out, format_args!("<tr data-size=\"{}\" data-time=\"{}\">", meta.len, meta.mtime));
-            push(out, format_args!("<th scope=\"row\"><a class=\"file\" href=\"{link}\"><bdi>"));
+            push(out, format_args!("<tr data-size=\"{}\" data-time=\"{}\"{shared}>", meta.len, meta.mtime));
+            push(out, format_args!("<th scope=\"row\"><a class=\"file\" href=\"{link}{query}\"><bdi>"));
             meta.mtime
         }
         Node::Dir { mtime } => {
-            push(out, format_args!("<tr data-time=\"{mtime}\">"));
-            push(out, format_args!("<th scope=\"row\"><a class=\"folder\" href=\"{link}/\"><bdi>"));
+            push(out, format_args!("<tr data-time=\"{mtime}\"{shared}>"));
+            push(out, format_args!("<th scope=\"row\"><a class=\"folder\" href=\"{link}/{query}\"><bdi>"));
             mtime
         }
     };
@@ -156,7 +197,7 @@ pub fn row(entry: &Entry, out: &mut String) {
     date(mtime, out);
     out.push_str("</td><td>");
     if let Node::File(_) = entry.node {
-        push(out, format_args!("<a class=\"act get\" href=\"{link}\" download><span>Download</span></a>"));
+        push(out, format_args!("<a class=\"act get\" href=\"{link}{query}\" download><span>Download</span></a>"));
     }
     out.push_str("</td></tr>\n");
 }

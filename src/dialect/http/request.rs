@@ -12,7 +12,7 @@ use crate::dialect::http::policy::Policy;
 use crate::dialect::http::put::Upload;
 use crate::dialect::http::response::{Refusal, ResponseMeta};
 use crate::dialect::http::resumable::Resumable;
-use crate::dialect::http::{monitoring, options, resumable};
+use crate::dialect::http::{monitoring, options, resumable, sharing};
 use crate::dialect::protocol::{Action, Context, PASSWORD_IN_PLAIN, Phase};
 use crate::error::{CloseReason, Failure};
 use crate::object::{ExpectedKind, Key};
@@ -141,6 +141,10 @@ fn with_body(
         return (upload, action);
     }
     let command = match permitted {
+        Ok(()) if sharing::concerns(head) => match sharing::link(head, &upload.incoming, context) {
+            Ok(link) => return (upload, sharing::respond(&link, response, context)),
+            Err(failure) => Err(failure.into()),
+        },
         Ok(()) if head.method != Method::Put => {
             let action = upload.refuse_method(head.method, response, context);
             return (upload, action);

@@ -1,6 +1,7 @@
 //! Who may do what by an access file: the sessions of all dialects on the platform in memory.
 
 mod legacy;
+mod links;
 mod matrix;
 mod oracle;
 mod program;
@@ -17,10 +18,10 @@ use sha2::{Digest as _, Sha256};
 use support::rig::{Mode, Rig};
 
 /// The callers of these tests have their names, with this behind, for tokens.
-const TOKEN: &str = "-s-token";
+pub const TOKEN: &str = "-s-token";
 
 /// The entries of a file in which these names are proved.
-fn entries(names: &[&str], allows: &str) -> String {
+pub fn entries(names: &[&str], allows: &str) -> String {
     let tokens = names.iter().map(|name| {
         let digest = Sha256::digest(format!("{name}{TOKEN}"));
         let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();

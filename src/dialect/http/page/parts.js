@@ -12,15 +12,15 @@ const kept = {
 };
 
 async function sendInParts(item, address, headers) {
-  const size = item.file.size, key = ['upload', address, size, item.file.lastModified, Object.keys(headers)].join(' ');
+  const size = item.file.size, key = ['upload', address.split('?')[0], size, item.file.lastModified, Object.keys(headers)].join(' ');
   let at = kept.read(key), safe = -1, most = 0, isOld = !!at;
   const hold = value => { at = value; safe = -1; kept.write(key, value); };
   // A cancelled upload is removed from the server; one that a closed page leaves behind is not.
-  const forget = () => { if (at) fetch(at, { method: 'DELETE', headers: TUS }).catch(() => {}); hold(null); };
+  const forget = () => { if (at) fetch(at + pass, { method: 'DELETE', headers: TUS }).catch(() => {}); hold(null); };
   item.discard = forget;
   for (let breaks = 0; breaks <= RETRIES; breaks++) {
     const answer = !at ? await ask(item, 'POST', address, { ...TUS, ...headers, 'Upload-Length': size })
-      : safe < 0 ? await ask(item, 'HEAD', at, TUS) : await sendPart(item, at, safe);
+      : safe < 0 ? await ask(item, 'HEAD', at + pass, TUS) : await sendPart(item, at + pass, safe);
     if (item.state !== 'sending') return {};
     const { status } = answer, place = answer.field('Location');
     if (status === 201 && place) hold(new URL(place, address).href);

@@ -11,8 +11,12 @@ const make = (tag, props, ...kids) => {
   return node;
 };
 const writable = 'writable' in document.body.dataset;
+const linked = document.body.dataset.links === 'all';   // what is uploaded can be linked to
 // Not a relative address: those would carry a user's name and secret along, which fetch refuses.
 const here = location.origin + location.pathname;
+// A signed link is carried on: nothing here can be had without it.
+const shown = new URLSearchParams(location.search).get('fw');
+const pass = shown ? `?fw=${encodeURIComponent(shown)}` : '';
 const encode = path => path.toWellFormed().split('/').map(encodeURIComponent).join('/');
 const say = words => { $('said').textContent = words; };
 
@@ -86,11 +90,11 @@ const plain = text => text.normalize().toLowerCase();
 const rank = name => !/[\ud800-\uffff]/.test(name) ? name : name.replace(/[\ud800-\uffff]/g,
   unit => String.fromCharCode(unit.charCodeAt() + (unit < '\ue000' ? 0x2000 : -0x800)));
 
-function entry(name, folder, size, time) {
+function entry(name, folder, size, time, link) {
   const end = name.includes('.', 1) ? name.slice(name.lastIndexOf('.') + 1).toLowerCase() : '';
   const kind = folder ? 'folder' : KINDS.get(end) || 'file';
-  const href = encode(name) + (folder ? '/' : '');
-  return { name, kind, size: folder ? -1 : size, time, href, rank: rank(name), plain: plain(name) };
+  const href = encode(name) + (folder ? '/' : '') + pass;
+  return { name, link, kind, size: folder ? -1 : size, time, href, rank: rank(name), plain: plain(name) };
 }
 
 const byName = (a, b) => a.rank < b.rank ? -1 : a.rank > b.rank ? 1 : 0;
@@ -127,7 +131,7 @@ async function load() {
   loading = true;
   tell();
   try {
-    const address = `${here}?after=${encodeURIComponent(cursor)}`;
+    const address = `${here}?after=${encodeURIComponent(cursor)}${pass.replace('?', '&')}`;
     const answer = await fetch(address, { headers: { Accept: 'application/x-ndjson' }, cache: 'no-store' });
     const text = await answer.text();
     if (!answer.ok) throw new Error(reason(answer.status, text));
@@ -136,7 +140,7 @@ async function load() {
     if (lines.length) cursor = lines.at(-1).name;
     trouble = '';
     loading = false;
-    add(lines.map(line => entry(line.name, line.type === 'folder', line.size, line.mtime)));
+    add(lines.map(line => entry(line.name, line.type === 'folder', line.size, line.mtime, line.link)));
   } catch (error) {
     trouble = `More names could not be loaded: ${error.message}`;
     loading = loadingAll = false;
@@ -164,6 +168,7 @@ function row(entry) {
   const link = make('a', { href, className: kind, title: name }, make('bdi', { textContent: name }));
   const act = make('td', {});
   if (size >= 0) act.append(make('a', { href, download: '', className: 'act get', title: 'Download', ariaLabel: `Download ${name}` }));
+  if (entry.link) act.append(' ', make('button', { className: 'act share', title: 'Copy link', ariaLabel: `Copy link to ${name}` }));
   if (writable) act.append(' ', make('button', { className: 'act del', title: 'Delete', ariaLabel: `Delete ${name}` }));
   const node = make('tr', { className: fresh ? 'new' : '' },
     make('th', { scope: 'row' }, link),
@@ -258,9 +263,9 @@ function focusRow(place) {
 /* Start: the rows that the server wrote become the first entries. */
 
 for (const node of [...body.rows]) {
-  const { size, time } = node.dataset;
+  const { size, time, link } = node.dataset;
   cursor = node.querySelector('bdi').textContent;
-  loaded.set(cursor, entry(cursor, size === undefined, Number(size), Number(time)));
+  loaded.set(cursor, entry(cursor, size === undefined, Number(size), Number(time), link !== undefined));
 }
 view = [...loaded.values()];
 show();
@@ -303,6 +308,7 @@ body.addEventListener('click', event => {
   const node = event.target.closest('tr'), hit = event.target.closest('a, button');
   if (!hit || event.ctrlKey || event.metaKey || event.shiftKey) return;
   if (hit.matches('.del')) askRemoval(node.entry);
+  else if (hit.matches('.share')) openShare(node.entry);
   else if (!hit.matches('.get') && SHOWN.includes(node.entry.kind)) openPreview(node.entry);
   else return;
   event.preventDefault();
@@ -334,6 +340,40 @@ removal.querySelector('[value=delete]').onclick = async event => {
     else $('list').focus();
   } catch (error) {
     removal.querySelector('.error').textContent = error.message;
+  }
+  button.disabled = false;
+};
+
+/* Signed links */
+
+const share = $('share'), within = selector => share.querySelector(selector);
+let shared = null;
+function openShare(entry) {
+  shared = entry;
+  within('bdi').textContent = entry.name;
+  for (const note of share.querySelectorAll('[role]')) note.textContent = '';
+  within('input').parentNode.hidden = true;
+  share.showModal();
+}
+within('[value=copy]').onclick = async event => {
+  event.preventDefault();
+  const button = event.target, field = within('input'), address = here + shared.href;
+  button.disabled = true;
+  within('[role=alert]').textContent = within('[role=status]').textContent = '';
+  try {
+    const answer = await fetch(address, { method: 'POST', headers: { 'Filewharf-Link': within('select').value } });
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(reason(answer.status, text));
+    const { link, expires } = JSON.parse(text);
+    field.value = address + link;
+    field.parentNode.hidden = false;
+    field.select();
+    // Only pages that came over TLS have a clipboard.
+    const { clipboard } = navigator;
+    const copied = clipboard ? await clipboard.writeText(field.value).then(() => true, () => false) : document.execCommand('copy');
+    within('[role=status]').textContent = `${copied ? 'Copied. ' : ''}Valid until ${stamp(expires)}.`;
+  } catch (error) {
+    within('[role=alert]').textContent = error.message;
   }
   button.disabled = false;
 };

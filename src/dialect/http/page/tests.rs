@@ -83,7 +83,7 @@ fn pieces(html: &str) -> Vec<Piece> {
 fn document(page: &Page<'_>, listing: &Listing) -> String {
     let mut text = String::new();
     begin(page, &mut text);
-    listing.entries.iter().for_each(|entry| row(entry, &mut text));
+    listing.entries.iter().for_each(|entry| row(page, entry, &mut text));
     let before = text.len();
     end(page, &mut text);
     assert!(text.len() - before <= END_BYTES_MAX);
@@ -103,7 +103,8 @@ fn listing(names: &[String], more: bool) -> Listing {
 
 fn page<'a>(dir: &'a Key, listing: &'a Listing) -> Page<'a> {
     let next = listing.entries.last().filter(|_| listing.more).map(|last| &*last.name);
-    Page { dir, after: None, writable: true, limit: 1000, empty: listing.entries.is_empty(), next }
+    let (offer, empty) = (&Offer::Nothing, listing.entries.is_empty());
+    Page { dir, after: None, writable: true, offer, carried: None, limit: 1000, empty, next }
 }
 
 /// The value of an attribute.
@@ -254,6 +255,60 @@ fn a_page_leads_to_the_next_one_and_back_to_the_first() {
     assert!(!html.contains("From the first name"));
     assert!(html.contains("<p id=\"empty\" hidden>"));
     assert!(document(&page(&dir, &listing(&[], false)), &listing(&[], false)).contains("<p id=\"empty\">"));
+}
+
+#[test]
+fn a_page_that_a_link_leads_to_carries_the_link_on_and_leads_no_higher() {
+    let prefix = Key::checked("a/b");
+    let carry = |prefix| Some(Carried { query: "?fw=bGluaw", prefix });
+    let part = listing(&["file".to_owned(), "folder".to_owned()], true);
+    let dir = Key::checked("a/b/c/d");
+    let html = document(&Page { carried: carry(&prefix), after: Some("A"), ..page(&dir, &part) }, &part);
+    let links: Vec<_> = rows(&html).into_iter().map(|(link, _)| link).collect();
+    assert_eq!(links, ["file?fw=bGluaw", "folder/?fw=bGluaw"]);
+    assert!(html.contains("href=\"file?fw=bGluaw\" download"));
+    assert!(html.contains("href=\"?after=folder&amp;limit=1000&amp;fw=bGluaw\""));
+    assert!(html.contains("<a href=\"./?fw=bGluaw\">From the first name</a>"));
+    assert!(html.contains(
+        "<ol><li><a href=\"../../?fw=bGluaw\"><bdi>b</bdi></a></li><li><a href=\"../?fw=bGluaw\"><bdi>c</bdi></a></li>\
+         <li aria-current=\"page\"><h1><bdi>d</bdi></h1></li></ol>"
+    ));
+    let html = document(&Page { carried: carry(&dir), ..page(&dir, &part) }, &part);
+    assert!(html.contains("<ol><li aria-current=\"page\"><h1><bdi>d</bdi></h1></li></ol>"));
+    let root = Key::root();
+    let html = document(&Page { carried: carry(&root), ..page(&root, &part) }, &part);
+    assert!(html.contains("<ol><li aria-current=\"page\"><h1><bdi>Files</bdi></h1></li></ol>"));
+}
+
+#[test]
+fn the_longest_page_with_one_name_is_within_its_bound() {
+    let name = "\"".repeat(255);
+    let query = format!("?fw={}", "a".repeat(2048));
+    for dir in [vec!["'".repeat(255); 16].join("/"), vec!["'"; 2048].join("/")] {
+        let (dir, part) = (Key::checked(&dir), listing(std::slice::from_ref(&name), true));
+        for prefix in [Key::root(), Key::checked("'")] {
+            let carried = Some(Carried { query: &query, prefix: &prefix });
+            let html = document(&Page { carried, after: Some(&name), ..page(&dir, &part) }, &part);
+            assert!(html.len() <= FIXED_BYTES_MAX, "{}", html.len());
+        }
+    }
+}
+
+#[test]
+fn names_that_can_be_linked_to_are_marked() {
+    let (dir, names) = (Key::root(), listing(&["file".to_owned(), "folder".to_owned()], false));
+    let html = document(&Page { offer: &Offer::Everything, ..page(&dir, &names) }, &names);
+    assert!(html.contains("<body data-writable data-links=\"all\">"));
+    assert_eq!(html.matches(" data-link>").count(), 2);
+    assert!(!document(&page(&dir, &names), &names).contains(" data-link"));
+    let rules = crate::access::file::parse(
+        "key k base64:MDEyMzQ1Njc4OWFiY2RlZg==\nuser anna proxy\nallow anna l /\nallow anna r /file",
+    );
+    let rules = rules.expect("rules");
+    let offer = Offer::ByName { rules: &rules, caller: rules.as_if("anna").expect("a name") };
+    let html = document(&Page { offer: &offer, ..page(&dir, &names) }, &names);
+    assert!(html.contains("<body data-writable data-links>"));
+    assert_eq!(html.matches(" data-link>").count(), 1);
 }
 
 #[test]

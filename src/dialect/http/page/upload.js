@@ -74,7 +74,7 @@ async function send(item) {
 const taken = address => fetch(address, { method: 'HEAD', cache: 'no-store' }).then(answer => answer.ok, () => false);
 
 async function attempt(item, replace) {
-  const address = here + encode(item.path), inParts = item.file.size >= PARTS_FROM;
+  const address = here + encode(item.path) + pass, inParts = item.file.size >= PARTS_FROM;
   if (!replace && item.file.size >= LOOK_FIRST && await taken(address)) return { status: 412 };
   if (item.state !== 'sending') return {};
   Object.assign(item, { sent: 0, rate: 0, then: performance.now(), note: '' });
@@ -114,7 +114,7 @@ function stored(item) {
   settle(item, 'stored');
   const [name, ...rest] = item.path.split('/'), now = Math.floor(Date.now() / 1000);
   if (rest.length && loaded.has(name)) return;
-  add([Object.assign(entry(name, rest.length > 0, item.file.size, now), { fresh: true })]);
+  add([Object.assign(entry(name, rest.length > 0, item.file.size, now, linked), { fresh: true })]);
 }
 
 // One question at a time; "for all others" lasts until the queue is empty.

@@ -5,7 +5,6 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::ServerConfig;
@@ -44,10 +43,10 @@ impl Acceptor {
     }
 
     /// Begins a session. `received`: what has been read of the client already.
-    pub fn accept(&self, is_http: bool, received: &[u8]) -> io::Result<TlsSession> {
+    pub fn accept(&self, is_http: bool, received: &[u8]) -> TlsSession {
         let configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
         let config = if is_http { &configs.http } else { &configs.other };
-        TlsSession::new(Arc::clone(config), received)
+        TlsSession::new(Arc::clone(config), self.files.client_ca.is_some(), received)
     }
 }
 

@@ -1,0 +1,163 @@
+//! The handshake of a session, which stops where the private key is used until it may be. Never decides when.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
+
+use rustls::HandshakeKind;
+use rustls::server::UnbufferedServerConnection;
+use sha2::{Digest as _, Sha256};
+
+use super::records::{Step, step};
+use super::{HANDSHAKE_BYTES_MAX, Stage, TlsSession, hello};
+use crate::platform::Handshake;
+
+/// Bytes that are read at once during a handshake.
+const HELLO_BYTES: usize = 4096;
+/// What a client without TLS is told that speaks HTTP.
+const PLAIN_HTTP_REPLY: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 43\r\nConnection: close\r\n\r\nThis port speaks TLS: use https, not http.\n";
+const ENDED_EARLY: &str = "the connection ended within the handshake";
+
+impl TlsSession {
+    /// See [`Stream::handshake`](crate::platform::Stream::handshake).
+    pub fn handshake(&mut self, socket: &mut (impl Read + Write), may_use_key: bool) -> io::Result<Handshake> {
+        while let Stage::Hello { config, is_first } = &mut self.stage {
+            if hello::is_whole(&self.input) {
+                if !may_use_key {
+                    return Ok(Handshake::NeedsKey);
+                }
+                let connection = UnbufferedServerConnection::new(Arc::clone(config));
+                self.stage = Stage::Open(Box::new(connection.map_err(io::Error::other)?));
+                if let Err(error) = self.process() {
+                    return Ok(self.handshake_failed(&error, socket));
+                }
+                break;
+            }
+            let is_first = std::mem::take(is_first);
+            let Some(n) = self.read(socket)? else { return Ok(Handshake::Waits) };
+            if n == 0 {
+                // Whether the port is open was all it wanted to know.
+                let reason = if is_first { String::new() } else { ENDED_EARLY.to_owned() };
+                return Ok(Handshake::Failed { reason, is_told: false });
+            }
+            if is_first && let Some(failed) = refuse_plain(&self.input, socket) {
+                return Ok(failed);
+            }
+        }
+        let state = self.shake(socket, may_use_key)?;
+        let Stage::Open(connection) = &self.stage else { return Ok(state) };
+        let shown = connection.peer_certificates().and_then(<[_]>::first);
+        if let (Handshake::Done, Some(certificate)) = (&state, shown) {
+            self.certificate = Some(Box::new(Sha256::digest(certificate).into()));
+        }
+        Ok(state)
+    }
+
+    /// Goes on behind the first message of the server.
+    fn shake(&mut self, socket: &mut (impl Read + Write), may_use_key: bool) -> io::Result<Handshake> {
+        loop {
+            let is_sent = self.flush(socket)?;
+            if !self.is_handshaking() {
+                return Ok(if is_sent { Handshake::Done } else { Handshake::Waits });
+            }
+            let received = self.read(socket)?;
+            match received {
+                Some(0) => return Ok(Handshake::Failed { reason: ENDED_EARLY.to_owned(), is_told: false }),
+                // What was received is looked at with the key.
+                Some(_) if self.needs_key() && !may_use_key => return Ok(Handshake::NeedsKey),
+                None if !self.needs_key() || !may_use_key => return Ok(Handshake::Waits),
+                Some(_) | None => {}
+            }
+            if let Err(error) = self.process() {
+                return Ok(self.handshake_failed(&error, socket));
+            }
+            if received.is_none() && self.needs_key() {
+                return Ok(Handshake::Waits);
+            }
+        }
+    }
+
+    pub(super) fn is_handshaking(&self) -> bool {
+        matches!(&self.stage, Stage::Open(connection) if connection.is_handshaking())
+    }
+
+    /// True if the next bytes of the client take as long as the first: another first message that it was asked for
+    /// (RFC 8446 §4.1.4), or its certificate.
+    fn needs_key(&self) -> bool {
+        let Stage::Open(connection) = &self.stage else { return false };
+        let is_asked_again = connection.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest)
+            && connection.negotiated_key_exchange_group().is_none();
+        let verifies = self.verifies_clients
+            && connection.is_handshaking()
+            && connection.handshake_kind() != Some(HandshakeKind::Resumed);
+        is_asked_again || verifies
+    }
+
+    fn handshake_failed(&mut self, error: &rustls::Error, socket: &mut impl Write) -> Handshake {
+        // The alert that says so; the client may see a reset instead.
+        let is_told = !self.output.is_empty() && self.flush(socket).is_ok();
+        Handshake::Failed { reason: error.to_string(), is_told }
+    }
+
+    /// Reads some bytes of a handshake. `None` if the socket is empty.
+    fn read(&mut self, socket: &mut impl Read) -> io::Result<Option<usize>> {
+        if self.input.len() + HELLO_BYTES > HANDSHAKE_BYTES_MAX {
+            return Err(io::Error::new(ErrorKind::InvalidData, "a message of the handshake is too long"));
+        }
+        let mut bytes = [0; HELLO_BYTES];
+        let n = received(socket.read(&mut bytes))?;
+        if let Some(n) = n {
+            self.input.reserve_exact(n);
+            self.input.extend_from_slice(&bytes[..n]);
+        }
+        Ok(n)
+    }
+
+    /// Lets rustls use the input of a handshake.
+    fn process(&mut self) -> Result<(), rustls::Error> {
+        let Self { stage: Stage::Open(connection), input, output, content, .. } = self else { return Ok(()) };
+        let mut used = 0;
+        let result = loop {
+            let (n, step) = step(connection, &mut input[used..], output, |bytes| content.extend(bytes));
+            used += n;
+            match step {
+                Ok(Step::Again) => {}
+                Ok(Step::Waits) => break Ok(()),
+                Ok(Step::Ended) => {
+                    self.has_received_end = true;
+                    break Ok(());
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        if used == input.len() || self.has_received_end {
+            *input = Vec::new();
+        } else {
+            input.drain(..used);
+        }
+        if result.is_err() {
+            self.stage = Stage::Failed;
+        }
+        result
+    }
+}
+
+/// `None` if the socket is empty.
+fn received(result: io::Result<usize>) -> io::Result<Option<usize>> {
+    match result {
+        Ok(n) => Ok(Some(n)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Tells a client that has begun in plain text, if it speaks HTTP.
+fn refuse_plain(bytes: &[u8], socket: &mut impl Write) -> Option<Handshake> {
+    if bytes.first().is_none_or(|first| *first == hello::HANDSHAKE) {
+        return None;
+    }
+    let is_http = bytes.windows(6).any(|word| word == b" HTTP/");
+    // A fresh socket takes so few bytes at once.
+    let is_told = is_http && socket.write(PLAIN_HTTP_REPLY).is_ok();
+    Some(Handshake::Failed { reason: "the client does not speak TLS".to_owned(), is_told })
+}

@@ -1,11 +1,13 @@
 //! Who may do what by an access file: the sessions of all dialects on the platform in memory.
 
+mod crowd;
 mod legacy;
 mod links;
 mod matrix;
 mod oracle;
 mod program;
 mod reload;
+mod strangers;
 mod tricks;
 
 use std::sync::Arc;

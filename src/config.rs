@@ -180,6 +180,9 @@ limits! {
     upload_sync_interval: Duration = Duration::from_secs(5),
     /// Longest time for which a signed link that a caller asks for is valid; 0: none is made.
     link_lifetime_max: Duration = Duration::from_secs(7 * 24 * 3600),
+    /// Time after which what is stored beneath a prefix with a quota is counted again, because other programs may have
+    /// changed it.
+    quota_count_interval: Duration = Duration::from_secs(3600),
     /// Digests that are kept with files, on the disk: 64 bytes each, in a file that grows as they are used; 0 keeps none.
     digests_max: usize = 1 << 20,
     /// Kernel send buffer of one connection, in bytes; 0 leaves it to the kernel.
@@ -259,6 +262,15 @@ pub struct TlsFiles {
     pub self_signed: Option<PathBuf>,
 }
 
+/// How many bytes may be stored beneath a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// A path without the first `/`; empty for all of the served directory.
+    pub prefix: Box<str>,
+    /// All files beneath it together.
+    pub bytes_max: u64,
+}
+
 /// How the store keeps files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
@@ -276,6 +288,8 @@ pub struct StoreConfig {
     pub shared: bool,
     /// Passwords may be shown: a worker of its own checks them.
     pub checks_passwords: bool,
+    /// At most one for each prefix.
+    pub quotas: Vec<Quota>,
 }
 
 impl Default for StoreConfig {
@@ -288,6 +302,7 @@ impl Default for StoreConfig {
             portable: false,
             shared: false,
             checks_passwords: false,
+            quotas: Vec::new(),
         }
     }
 }

@@ -63,7 +63,7 @@ numbered! {
         Locked = "locked",
         /// The request breaks the grammar of its dialect.
         Malformed(&'static str) = "malformed",
-        /// The disk or the quota is full.
+        /// The disk is full, or a quota of its file system.
         NoSpace = "no-space",
         /// There is no such file or directory.
         NotFound = "not-found",
@@ -85,6 +85,10 @@ numbered! {
         WrongHost = "wrong-host",
         /// The file system cannot be reached, or nothing can be staged on it; trying again may work.
         Unavailable = "unavailable",
+        /// A quota of the access file is full.
+        OverQuota = "over-quota",
+        /// What is stored beneath a prefix with a quota is being counted; trying again may work.
+        Counting = "counting",
     }
 }
 
@@ -111,6 +115,8 @@ impl Failure {
             Self::WrongHost => {
                 "the Host of this request is not one of this server: to permit it, start with --allow-host NAME ('*' for any)"
             }
+            Self::OverQuota => "the quota of this folder has no space left for this file",
+            Self::Counting => "the quota of this folder is being counted, try again",
             Self::Unavailable => "the file system cannot be reached, try again",
         }
     }

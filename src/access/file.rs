@@ -8,9 +8,10 @@
 //! cert  NAME  sha256:HEX           expires=2027-01-31      # … a client certificate
 //! key   ID    base64:…                                     # signs links
 //! allow NAME  rlcwd  /a/folder/    max-size=2G from=10.0.0.0/8
-//! allow @     r      "/with blanks/"
+//! allow @     r      "/with blanks/"  quota=50G            # of all that is stored there
 //! ```
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use base64ct::{Base64, Encoding as _};
@@ -33,6 +34,8 @@ pub const FILE_LEN_MAX: usize = 256 << 10;
 pub const NAME_LEN_MAX: usize = 64;
 /// Most entries.
 pub const ENTRIES_MAX: usize = 4096;
+/// Most prefixes with a quota.
+pub const QUOTAS_MAX: usize = 256;
 /// Most memory of the rules of one file, in bytes: their text, and tables that are at most half empty.
 pub const RULES_BYTES_MAX: usize = 3 * FILE_LEN_MAX + ENTRIES_MAX * 512;
 /// Shortest and longest key that signs links, in bytes.
@@ -84,6 +87,8 @@ struct Reading {
     rules: Rules,
     /// The lines of the rules, with their names and prefixes, to be checked when all is known.
     allows: Vec<(usize, Option<Box<str>>, Box<str>)>,
+    /// The prefixes with a quota.
+    quotas: BTreeSet<Box<str>>,
 }
 
 type Reason = String;
@@ -103,7 +108,9 @@ impl Reading {
             ["user", ..] => Err("write: user NAME HASH [expires=DAY], or user NAME proxy [expires=DAY]".to_owned()),
             ["token" | "cert", ..] => Err(format!("write: {} NAME sha256:HEX [expires=DAY]", words[0])),
             ["key", ..] => Err("write: key ID base64:SECRET".to_owned()),
-            ["allow", ..] => Err("write: allow NAME RIGHTS /PREFIX/ [max-size=BYTES] [from=NETWORK,…]".to_owned()),
+            ["allow", ..] => {
+                Err("write: allow NAME RIGHTS /PREFIX/ [max-size=BYTES] [quota=BYTES] [from=NETWORK,…]".to_owned())
+            }
             _ => Err(format!("{:?} is none of user, token, cert, key and allow", words[0])),
         }
     }
@@ -163,24 +170,38 @@ impl Reading {
         if !exact.is_root() && folded.split('/').any(str::is_empty) {
             return Err(format!("{prefix:?}: a name of dots and blanks only can have no rule"));
         }
+        let mut quota = None;
         let mut grant = Grant { name: name.clone(), rights, from: None, max_size: None };
         for option in options {
             match option.split_once('=') {
                 Some(("from", networks)) if grant.from.is_none() => {
                     grant.from = Some(networks.parse().map_err(|error| format!("{option}: {error}"))?);
                 }
-                Some(("max-size", size)) if grant.max_size.is_none() => grant.max_size = Some(bytes(size)?),
-                Some(("from" | "max-size", _)) => return Err(format!("{option}: is given twice")),
-                Some((known @ ("quota" | "rate"), _)) => return Err(format!("{known}= is not offered yet")),
-                _ => return Err(format!("{option:?} is no option here, only from= and max-size=")),
+                Some(("max-size", size)) if grant.max_size.is_none() => grant.max_size = Some(bytes("max-size", size)?),
+                Some(("quota", size)) if quota.is_none() => quota = Some(bytes("quota", size)?),
+                Some(("from" | "max-size" | "quota", _)) => return Err(format!("{option}: is given twice")),
+                Some((known @ "rate", _)) => return Err(format!("{known}= is not offered yet")),
+                _ => return Err(format!("{option:?} is no option here, only from=, max-size= and quota=")),
             }
         }
         self.allows.push((line, name, exact.as_str().into()));
-        let fresh = || Prefix { exact: exact.as_str().into(), grants: Vec::new() };
+        if quota.is_some() {
+            self.quotas.insert(exact.as_str().into());
+            if self.quotas.len() > QUOTAS_MAX {
+                return Err(format!("there are more than {QUOTAS_MAX} prefixes with a quota"));
+            }
+        }
+        let fresh = || Prefix { exact: exact.as_str().into(), quota: None, grants: Vec::new() };
         let there = self.rules.prefixes.entry(folded.into()).or_insert_with(fresh);
         if &*there.exact != exact.as_str() {
             return Err(format!("/{} and {exact} are one name where the file system ignores case", there.exact));
         }
+        if let (Some(other), Some(quota)) = (there.quota, quota)
+            && other != quota
+        {
+            return Err(format!("{exact} has another quota already: a prefix has one, for all that store there"));
+        }
+        there.quota = there.quota.or(quota);
         there.grants.push(grant);
         Ok(())
     }
@@ -259,6 +280,6 @@ fn digest(text: &str) -> Result<[u8; 32], Reason> {
     Ok(text.strip_prefix("sha256:").and_then(fingerprint).ok_or(wrong)?)
 }
 
-fn bytes(text: &str) -> Result<u64, Reason> {
-    bytes_with_unit(text).ok_or_else(|| format!("max-size={text} is not a number of bytes such as 500M or 2G"))
+fn bytes(option: &str, text: &str) -> Result<u64, Reason> {
+    bytes_with_unit(text).ok_or_else(|| format!("{option}={text} is not a number of bytes such as 500M or 2G"))
 }

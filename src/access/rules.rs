@@ -14,7 +14,7 @@ use crate::access::link::{KeyDigest, Link, LinkError};
 use crate::access::names::{folded, parent};
 use crate::access::password::{Decision, Finding, PasswordCheck, Passwords, Verdict};
 use crate::access::rights::Rights;
-use crate::config::Networks;
+use crate::config::{Networks, Quota};
 use crate::object::Key;
 
 /// Who may do what. Shared by all that hold it, and replaced as a whole.
@@ -30,6 +30,8 @@ pub struct Rules {
 pub(super) struct Prefix {
     /// As it was written.
     pub exact: Box<str>,
+    /// Bytes that may be stored beneath it.
+    pub quota: Option<u64>,
     pub grants: Vec<Grant>,
 }
 
@@ -295,6 +297,12 @@ impl Rules {
     /// The key of this id, which signs links.
     pub fn link_key(&self, id: &str) -> Option<&LinkKey> {
         self.credentials.keys.get(id)
+    }
+
+    /// The quotas, in the order of their prefixes.
+    pub fn quotas(&self) -> Vec<Quota> {
+        let of = |prefix: &Prefix| Some(Quota { prefix: Box::clone(&prefix.exact), bytes_max: prefix.quota? });
+        self.prefixes.values().filter_map(of).collect()
     }
 
     /// Names that an entry proves, in no order.

@@ -8,6 +8,7 @@ use lexopt::Parser;
 use super::flag::{Flag, Value::*};
 use super::usage::{Action, ParseError, Usage, print};
 use crate::access::{Caller, Rules};
+use crate::config::Quota;
 use crate::server::read_access_file;
 use crate::wire::key;
 
@@ -58,7 +59,8 @@ pub(super) static USAGE: Usage<Args> = Usage {
   filewharf check access --as anna --from 10.0.0.7 /home/anna/notes.txt /pub/
 
 A line is RIGHTS, tab, PATH. The rights are those of r read, l list, c create, w replace, d delete
-and rename, or - for none. The exit code is 1 if the file is wrong.",
+and rename, or - for none. Without a PATH, the quotas of the
+file are printed: quota, tab, BYTES, tab, PREFIX. The exit code is 1 if the file is wrong.",
 };
 
 pub(super) fn parse(words: &mut Parser) -> Result<Action, ParseError> {
@@ -72,7 +74,11 @@ pub(super) fn parse(words: &mut Parser) -> Result<Action, ParseError> {
 fn run(args: &Args) -> Result<String, String> {
     let rules = read_access_file(Path::new(&args.file))?;
     if args.paths.is_empty() {
-        return Ok(format!("{}: no mistakes, {} names\n", args.file, rules.names().count()));
+        let mut text = format!("{}: no mistakes, {} names\n", args.file, rules.names().count());
+        for Quota { prefix, bytes_max } in rules.quotas() {
+            text.push_str(&format!("quota\t{bytes_max}\t/{prefix}\n"));
+        }
+        return Ok(text);
     }
     let caller = caller(&rules, args)?;
     let mut text = String::new();
@@ -115,6 +121,8 @@ mod tests {
         assert!(ask(&[]).is_ok_and(|text| text.ends_with(": no mistakes, 1 names\n")));
         assert_eq!(ask(&["ci", "/a/x", "/b", "/"]), Ok("rlc\t/a/x\n-\t/b\n-\t/\n".to_owned()));
         assert_eq!(ask(&["@", "/a/"]), Ok("l\t/a/\n".to_owned()));
+        write("allow @ c /a/b quota=1M\nallow @ c / quota=2000\nallow @ l /b", 0o640);
+        assert!(ask(&[]).is_ok_and(|text| text.ends_with("names\nquota\t2000\t/\nquota\t1048576\t/a/b\n")));
         assert!(ask(&["bob", "/a"]).is_err_and(|wrong| wrong.contains("bob")));
         assert!(ask(&["@", "a"]).is_err());
         for mode in [0o644, 0o660, 0o641, 0o750] {

@@ -229,6 +229,8 @@ const LIMITS: &[Flag<Args>] = limits! {
     "upload-sync-interval": Seconds() => upload_sync_interval, "The same where few bytes come";
     "max-link-time": Seconds() => link_lifetime_max,
         "Longest time for which a link that a user makes on the page is valid; 0: none is made";
+    "quota-interval": Seconds() => quota_count_interval,
+        "Time after which what is stored beneath a prefix with a quota is counted again";
     "digests": Count(0) => digests_max, "Digests of files that are kept, at 64 bytes on the disk; 0: none";
     "accept-defer": Seconds() => accept_defer,
         "How long the kernel holds a connection that has sent nothing before it hands it over; 0: not at all";

@@ -5,7 +5,7 @@ use std::fmt;
 use std::mem::size_of;
 
 use crate::access::Rules;
-use crate::access::file::RULES_BYTES_MAX;
+use crate::access::file::{FILE_LEN_MAX, QUOTAS_MAX, RULES_BYTES_MAX};
 use crate::config::Limits;
 use crate::dialect::http;
 use crate::reactor::Reactor;
@@ -88,8 +88,15 @@ impl Ceiling {
     /// Adds what the rules of an access file take.
     pub(super) fn add_access(&mut self, rules: &Rules, limits: &Limits) {
         let waiting = limits.password_checks_max.saturating_mul(limits.head_len_max);
+        let uploads = sum([limits.uploads_kept_max, limits.slots, limits.uploads_without_slot_max]);
+        // The prefixes twice, and what all uploads hold; a count beside one that was given up and ends.
+        let quotas = [
+            2 * FILE_LEN_MAX + QUOTAS_MAX * 512,
+            uploads.saturating_mul(crate::store::QUOTA_HOLDING_BYTES),
+            2 * crate::store::QUOTA_COUNT_BYTES,
+        ];
         // Three rules: those in effect, those that replace them, and those before, which the loop is not to free.
-        self.shared = sum([self.shared, 3 * RULES_BYTES_MAX, rules.passwords().memory(), waiting]);
+        self.shared = sum([self.shared, 3 * RULES_BYTES_MAX, rules.passwords().memory(), waiting, sum(quotas)]);
     }
 
     /// All of it; `usize::MAX` stands for all that is more.

@@ -288,6 +288,7 @@ impl Builder {
             (Some(file), None, None) => {
                 let rules = access_file::read(file).map_err(ServerError::Access)?;
                 self.store.checks_passwords = true;
+                self.store.quotas = rules.quotas();
                 Ok(Access::with_rules(Arc::new(rules), read_only))
             }
             (None, None, Some(_)) => Err(ServerError::Access("a secret for reading needs another for all".to_owned())),

@@ -165,7 +165,9 @@ impl Platform for OsPlatform {
     }
 
     fn take_rules(&mut self) -> Option<NewRules> {
-        self.queue.control().take_rules()
+        let rules = self.queue.control().take_rules()?;
+        self.store.set_quotas(&rules.0.quotas());
+        Some(rules)
     }
 
     #[cfg(feature = "serve")]

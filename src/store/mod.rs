@@ -10,6 +10,7 @@ mod mutex;
 mod open;
 mod partial_sends;
 mod pool;
+mod quota;
 mod resumable;
 mod send;
 mod upload;
@@ -23,6 +24,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::config::Quota;
 use crate::error::StoreError;
 use crate::ids::{ConnId, FileId};
 use crate::object::Node;
@@ -51,6 +53,11 @@ const COMMIT_NOW_MAX_AFAR: u64 = 1024 * 1024;
 /// Time between two tries whether uploads can be stored again.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Time between two looks whether a count for a quota is due.
+const COUNT_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+pub use self::quota::count::COUNT_BYTES as QUOTA_COUNT_BYTES;
+pub use self::quota::ledger::HOLDING_BYTES as QUOTA_HOLDING_BYTES;
 pub use self::resumable::index::ENTRY_BYTES as UPLOAD_ENTRY_BYTES;
 
 /// Memory that one disk worker may hold, for the accounting.
@@ -74,6 +81,8 @@ pub struct DiskStore {
     probe_at: Instant,
     /// When the uploads that are kept are looked through again at the earliest.
     pass_at: Instant,
+    /// When a count for a quota is asked for again at the earliest; not read while there is no quota.
+    count_at: Instant,
     scratch: Vec<u8>,
     dirty_bytes_max: u64,
 }
@@ -107,11 +116,38 @@ impl DiskStore {
         if now >= self.pass_at {
             self.begin_pass(now);
         }
+        if self.pool.uploads.quotas.is_used() && now >= self.count_at {
+            self.begin_count(now);
+        }
     }
 
     /// When [`refresh`](DiskStore::refresh) is to be called even if nothing happens.
     pub fn refresh_at(&self) -> Option<Instant> {
-        self.pool.uploads.kept.is_used.load(Ordering::Relaxed).then_some(self.pass_at)
+        let pass = self.pool.uploads.kept.is_used.load(Ordering::Relaxed).then_some(self.pass_at);
+        let count = self.pool.uploads.quotas.is_used().then_some(self.count_at);
+        [pass, count].into_iter().flatten().min()
+    }
+
+    /// These quotas hold from now on.
+    pub fn set_quotas(&mut self, quotas: &[Quota]) {
+        let uploads = &self.pool.uploads;
+        if uploads.staging.is_some() && (uploads.quotas.is_used() || !quotas.is_empty()) {
+            uploads.quotas.set(quotas, self.turn.now);
+            self.count_at = self.turn.now;
+            // What unfinished uploads take of new ones is found out at once.
+            self.pass_at = self.turn.now;
+        }
+    }
+
+    /// Has what is stored beneath a prefix counted, if that is due.
+    fn begin_count(&mut self, now: Instant) {
+        let books = self.pool.uploads.quotas.books();
+        let due = books.due().unwrap_or(now);
+        drop(books);
+        if due <= now {
+            self.pool.queues.push(WorkQueue::List, Job::Count(None));
+        }
+        self.count_at = due.max(now + COUNT_INTERVAL_MIN);
     }
 
     /// Has the uploads that are kept looked through, unless that is under way.

@@ -35,6 +35,8 @@ use crate::store::pool::latency::DiskLatency;
 use crate::store::pool::shared::Pool;
 use crate::store::pool::sync_groups::SyncGroups;
 use crate::store::pool::workers::{WorkQueue, WorkQueues, spawn};
+use crate::store::quota::count::{Count, Step};
+use crate::store::quota::ledger::Quotas;
 use crate::store::resumable::expiry::Pass;
 use crate::store::resumable::kept::Kept;
 use crate::store::upload::locks::ROOT_LOCK;
@@ -44,7 +46,7 @@ use crate::store::upload::staging::{Staging, Sweep};
 use crate::store::upload::write::Uploads;
 use crate::store::{DiskStore, Turn};
 
-/// Time for which the start waits for a look at the uploads that are kept.
+/// Time for which the start waits for a look at the uploads that are kept, and as long for what is stored to be counted.
 const START_PASS_MAX: Duration = Duration::from_millis(200);
 
 /// Why a store cannot be opened, in words for the operator.
@@ -128,6 +130,7 @@ impl DiskStore {
             stage: calls.stage,
             staging,
             space: Space::new(limits.free_bytes_min, limits.reserved_bytes_max),
+            quotas: Quotas::new(limits),
             unsynced: UnsyncedDirs::default(),
             kept: Kept::new(limits),
         };
@@ -145,7 +148,9 @@ impl DiskStore {
         // An error drops the store, which ends the threads there are and removes its directory.
         store.start_workers(config, limits).map_err(OpenError::Worker)?;
         store.start_sweep();
+        store.set_quotas(&config.quotas);
         store.start_pass();
+        store.start_count();
         Ok(store)
     }
 
@@ -162,6 +167,7 @@ impl DiskStore {
             turn: Turn { now: clock(), lagging: false, waits: None },
             probe_at: clock(),
             pass_at: clock(),
+            count_at: clock(),
             scratch: Vec::new(),
             dirty_bytes_max: limits.dirty_bytes_max,
         }
@@ -196,6 +202,22 @@ impl DiskStore {
                 return;
             }
             pass = at_work.step(uploads);
+        }
+    }
+
+    /// Counts what is stored for each quota. A large tree is counted while others are served.
+    fn start_count(&self) {
+        let began = clock();
+        let mut count = Count::begin(&self.pool.uploads.quotas);
+        while let Some(at_work) = count {
+            if clock().saturating_duration_since(began) >= START_PASS_MAX {
+                self.pool.queues.push(WorkQueue::List, Job::Count(Some(at_work)));
+                return;
+            }
+            count = match at_work.step(&self.fs, &self.pool.uploads.quotas) {
+                Step::GoesOn(count) => Some(count),
+                Step::Ended => Count::begin(&self.pool.uploads.quotas),
+            };
         }
     }
 

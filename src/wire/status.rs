@@ -23,8 +23,8 @@ pub const fn code(failure: Failure) -> u16 {
         Failure::Busy | Failure::GuessLimit => 429,
         Failure::Internal => 500,
         Failure::NotImplemented(_) => 501,
-        Failure::Draining | Failure::Unavailable => 503,
-        Failure::NoSpace => 507,
+        Failure::Draining | Failure::Unavailable | Failure::Counting => 503,
+        Failure::NoSpace | Failure::OverQuota => 507,
     }
 }
 
@@ -32,7 +32,7 @@ pub const fn code(failure: Failure) -> u16 {
 pub const fn retry_after_s(failure: Failure) -> Option<u32> {
     match failure {
         Failure::Busy | Failure::Locked => Some(1),
-        Failure::Draining | Failure::Unavailable => Some(5),
+        Failure::Draining | Failure::Unavailable | Failure::Counting => Some(5),
         _ => None,
     }
 }

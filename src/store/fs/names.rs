@@ -61,6 +61,11 @@ impl Bounds {
         let bytes = limits.list_window_bytes;
         Self { text: bytes / 2, names: bytes / 4 / size_of::<u32>(), kept: limits.list_kept_bytes_max }
     }
+
+    /// For names that are not kept for pages.
+    pub(crate) const fn of_bytes(bytes: usize) -> Self {
+        Self { text: bytes / 2, names: bytes / 4 / size_of::<u32>(), kept: 0 }
+    }
 }
 
 /// The smallest names of those that were offered, as many as the bounds allow.
@@ -155,11 +160,17 @@ impl Names {
         self.text.truncate(end);
     }
 
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.text.capacity() + self.at.capacity() * size_of::<u32>()
     }
 
-    fn last(&self) -> Option<&str> {
+    /// Those behind this one.
+    pub(crate) fn behind<'a>(&'a self, after: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+        let start = self.at.partition_point(|at| name_at(&self.text, *at) <= after.as_bytes());
+        self.at[start..].iter().filter_map(|at| str::from_utf8(name_at(&self.text, *at)).ok())
+    }
+
+    pub(crate) fn last(&self) -> Option<&str> {
         let at = *self.at.last()?;
         str::from_utf8(name_at(&self.text, at)).ok()
     }
@@ -185,9 +196,7 @@ pub(crate) struct Window {
 impl Window {
     /// Its names behind this one.
     pub(crate) fn behind(&self, after: &str) -> impl Iterator<Item = &str> {
-        let text = &self.names.text;
-        let start = self.names.at.partition_point(|at| name_at(text, *at) <= after.as_bytes());
-        self.names.at[start..].iter().filter_map(|at| str::from_utf8(name_at(text, *at)).ok())
+        self.names.behind(after)
     }
 
     /// The name behind which the directory goes on.

@@ -12,6 +12,7 @@ use crate::object::Meta;
 use crate::platform::{Op, Outcome, Source};
 use crate::store::fs::errno::TARGET;
 use crate::store::fs::read::OpenFile;
+use crate::store::quota::count::Count;
 use crate::store::resumable::expiry::Pass;
 use crate::store::resumable::open::Opened;
 use crate::store::upload::pending_syncs::PendingSyncs;
@@ -37,6 +38,8 @@ pub(crate) enum Job {
     Sweep(Sweep),
     /// A step of a pass over the uploads that are kept, or its beginning.
     Expire(Option<Box<Pass>>),
+    /// A step of a count for a quota, or the beginning of one that is due.
+    Count(Option<Box<Count>>),
 }
 
 /// The open file of an operation.

@@ -11,6 +11,7 @@ use crate::store::mutex::lock;
 use crate::store::pool::jobs::{Finished, Held, Job, Pending, Reply, no_such_file};
 use crate::store::pool::shared::Pool;
 use crate::store::pool::workers::WorkQueue;
+use crate::store::quota::count::{Count, Step};
 use crate::store::resumable::expiry::Pass;
 use crate::store::upload::commit::Commit;
 use crate::store::upload::pending_syncs::PendingSyncs;
@@ -68,6 +69,18 @@ impl Pool {
                         self.queues.push(WorkQueue::Sync, Job::Expire(Some(pass)));
                     }
                     _ => self.uploads.kept.is_passing.store(false, Ordering::Relaxed),
+                }
+            }
+            Job::Count(count) => {
+                let count = count.or_else(|| Count::begin(&self.uploads.quotas));
+                if let Some(count) = count
+                    && !self.queues.is_closed()
+                {
+                    let next = match count.step(&self.fs, &self.uploads.quotas) {
+                        Step::GoesOn(count) => Some(count),
+                        Step::Ended => None,
+                    };
+                    self.queues.push(WorkQueue::List, Job::Count(next));
                 }
             }
             Job::Sweep(mut sweep) => {

@@ -144,7 +144,9 @@ impl Pass {
             drop(found);
             self.expire(uploads, id)?;
         } else {
-            lock(&uploads.kept.index).found(id, share_of_stage(&found));
+            let share = share_of_stage(&found);
+            lock(&uploads.kept.index).found(id, share);
+            uploads.hold_found(id, &found.header.put.key, share);
         }
         Ok(())
     }
@@ -180,7 +182,9 @@ impl Pass {
             let Some(expires_s) = self.renewed(uploads, &found.slot) else { return Ok(()) };
             let mut slot = Slot { expires_s, ..found.slot.clone() };
             uploads.write_next((id, &found.info), &found.slot, &mut slot, "")?;
-            lock(&uploads.kept.index).found(id, Share { expires_s, ..share_of_stage(&found) });
+            let share = Share { expires_s, ..share_of_stage(&found) };
+            lock(&uploads.kept.index).found(id, share);
+            uploads.hold_found(id, &found.header.put.key, share);
             Ok(())
         })?;
         Ok(())

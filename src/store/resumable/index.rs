@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use crate::config::Limits;
 use crate::error::{Failure, StoreError};
 use crate::ids::ClientAddress;
+use crate::store::quota::ledger::Holding;
 use crate::store::resumable::attachment::Attachment;
 use crate::upload::UploadId;
 
@@ -48,6 +49,8 @@ pub(crate) struct Entry {
     /// The sequence number up to which its record is known to be durable.
     durable: u64,
     seen: u64,
+    /// What it holds of quotas, while it is unfinished.
+    holding: Option<Arc<Holding>>,
 }
 
 impl Index {
@@ -124,15 +127,20 @@ impl Index {
     pub(crate) fn ended(&mut self, id: UploadId, expires_s: u64) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.share = Share { bytes: 0, is_unfinished: false, expires_s, ..entry.share };
+            entry.holding = None;
         }
     }
 
     /// What is on the disk counts whether the bounds permit it or not.
     pub(crate) fn put(&mut self, id: UploadId, share: Share) {
         let seen = self.pass;
-        let entry = self.entries.entry(id).or_insert(Entry { share, attached: Weak::new(), durable: 0, seen });
+        let entry =
+            self.entries.entry(id).or_insert(Entry { share, attached: Weak::new(), durable: 0, seen, holding: None });
         entry.share = share;
         entry.seen = seen;
+        if !share.is_unfinished {
+            entry.holding = None;
+        }
     }
 
     /// A pass has found it. Where there are more than the bounds permit, the others only count once they are opened: no
@@ -149,6 +157,17 @@ impl Index {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.attached = Arc::downgrade(attached);
         }
+    }
+
+    /// What an upload holds of quotas from now on, until it has ended.
+    pub(crate) fn hold(&mut self, id: UploadId, holding: Option<Arc<Holding>>) {
+        if let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.share.is_unfinished) {
+            entry.holding = holding;
+        }
+    }
+
+    pub(crate) fn holding(&self, id: UploadId) -> Option<Arc<Holding>> {
+        self.entries.get(&id)?.holding.clone()
     }
 
     /// The record is durable up to this sequence number. Called under its lock.

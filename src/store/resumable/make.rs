@@ -50,12 +50,18 @@ impl Uploads {
         };
         let folder = self.kept_folder(path)?;
         let (header, slot) = self.first_record(new, client, &folder)?;
-        let forgotten = lock(&self.kept.index).admit(id, share_of(&slot, client))?;
+        let holding = self.quotas.reserve(&put.key, put.len, &self.holdings(&joins))?;
+        let forgotten = {
+            let mut index = lock(&self.kept.index);
+            let forgotten = index.admit(id, share_of(&slot, client))?;
+            index.hold(id, holding.clone());
+            forgotten
+        };
         if let Some(forgotten) = forgotten {
             self.forget_ended(&folder, forgotten)?;
         }
         let made = self.make_files(id, &header, (&slot, joins), &folder);
-        match made {
+        match made.map(|staged| staged.holding(holding)) {
             Ok(staged) => {
                 let syncs = if self.durable { vec![self.synced_for(&folder.dir)] } else { Vec::new() };
                 let state = state(id, &header, &slot, UploadStage::Unfinished);

@@ -6,6 +6,7 @@
 //! | `folder` | where they are, and the clock of the file system |
 //! | `index` | which there are, and their bounds |
 //! | `kept` | folder and index of one store |
+//! | `held` | what they hold of quotas |
 //! | `attachment` | the right of one connection to write |
 //! | `journal` | writes to a record |
 //! | `make`, `open` | new uploads, and those that are gone on with |
@@ -18,6 +19,7 @@ pub(crate) mod attachment;
 pub(crate) mod expiry;
 pub(crate) mod folder;
 pub(crate) mod found;
+pub(crate) mod held;
 pub(crate) mod index;
 pub(crate) mod join;
 pub(crate) mod journal;

@@ -118,8 +118,12 @@ impl Uploads {
         self.own_part(&part, path)?;
         self.check_lease_of(&newest, folder)?;
         let mut slot = Slot { len: learned(newest.len, len, newest.offset)?, ..newest.clone() };
+        let holding = self.hold(id, &header.put.key, share_of(&newest, header.client));
         if slot.len != newest.len {
             lock(&self.kept.index).check_bytes(id, share_of(&slot, header.client))?;
+            if let (Some(holding), Some(len)) = (&holding, slot.len) {
+                holding.cover(len)?;
+            }
         }
         if self.durable && newest.durability == Durability::Written {
             self.sync_part(&part, path)?;
@@ -136,9 +140,14 @@ impl Uploads {
         let attachment = Arc::new(Attachment::new((id, Arc::clone(folder)), info, slot.clone(), now));
         let older = lock(&self.kept.index).attached(id);
         older.inspect(|older| older.supersede());
-        lock(&self.kept.index).attach(id, share_of(&slot, header.client), &attachment);
+        let holding = {
+            let mut index = lock(&self.kept.index);
+            index.attach(id, share_of(&slot, header.client), &attachment);
+            index.hold(id, holding.clone());
+            holding
+        };
         self.kept.is_used.store(true, Ordering::Relaxed);
-        let staged = Staged::new(part, Place::Kept(attachment), path, slot.len);
+        let staged = Staged::new(part, Place::Kept(attachment), path, slot.len).holding(holding);
         Ok(Opened { state, staged: Some(staged), digest })
     }
 }

@@ -8,6 +8,7 @@ mod listing;
 #[cfg(target_os = "linux")]
 mod locks;
 mod names;
+mod quotas;
 mod reading;
 mod recovery;
 #[cfg(target_os = "linux")]

@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, linkat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Stat, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, linkat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use crate::command::Put;
@@ -18,6 +18,7 @@ use crate::store::fs::errno::SiteErrno;
 use crate::store::fs::linux;
 use crate::store::fs::stat::{self, may_replace};
 use crate::store::fs::stat::{At, standing};
+use crate::store::quota::ledger::Changing;
 use crate::store::upload::deferred_unlink::keep_open;
 use crate::store::upload::locks::lock_names;
 use crate::store::upload::parents::ResolvedParent;
@@ -78,8 +79,9 @@ impl Uploads {
         // All of it is written at once, which tells of a full disk just as well. Reserved room
         // would cost a sync more than it gains: its blocks are marked as written in a second step.
         let reserve = (!self.durable).then_some(bytes.len() as u64);
+        let holding = self.quotas.reserve(&put.key, Some(bytes.len() as u64), &[])?;
         self.space.check(&self.fs, Some(bytes.len() as u64))?;
-        let staged = self.stage_file(put.key.as_str(), reserve)?;
+        let staged = self.stage_file(put.key.as_str(), reserve)?.holding(holding);
         if let Err(error) = self.write(&staged, 0, bytes) {
             self.abort(&staged);
             return Err(error);
@@ -176,9 +178,14 @@ impl Uploads {
         let absent = precondition.wants_absent();
         let (dir, name) = staged.at();
         let from = (dir, &*name);
+        let changing = self.storing(staged, commit, there.as_ref()).map_err(Unplaced::Error)?;
         let displaced = there.as_ref().and_then(|there| keep_open(&self.fs, to, there));
         match self.place(from, to, absent) {
-            Ok(()) => {}
+            Ok(()) => {
+                if let Some(changing) = changing {
+                    changing.done();
+                }
+            }
             Err((_, Errno::EXIST)) if absent => {
                 return Err(Unplaced::Error(StoreError::refused(Failure::PreconditionFailed, "renameat2")));
             }
@@ -202,6 +209,21 @@ impl Uploads {
             }
             Err(errno) => Err(Unplaced::Error(errno::broken("fstat", path, errno))),
         }
+    }
+
+    /// Refuses what does not fit a quota.
+    fn storing<'a>(
+        &'a self,
+        staged: &'a Staged,
+        commit: &Commit<'_>,
+        there: Option<&Stat>,
+    ) -> Result<Option<Changing<'a>>, StoreError> {
+        if !self.quotas.is_used() {
+            return Ok(None);
+        }
+        let parts = staged.attachment().map_or_else(Vec::new, |attachment| self.holdings(&attachment.joins));
+        let (before, after) = (there.map_or(0, stat::len), commit.len + commit.prepend.len() as u64);
+        self.quotas.storing(commit.key, (before, after), staged.holding.as_deref(), &parts)
     }
 
     /// Gives a file its name; with `absent` never over anything.

@@ -46,12 +46,16 @@ impl Uploads {
         }
         let is_dir = stat::kind(&stat) == Kind::Dir;
         let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        let changing = if is_dir { None } else { self.quotas.removing(key, stat::len(&stat)) };
         let displaced = keep_open(&self.fs, (dir.fd.as_fd(), key.name()), &stat);
         unlinkat(&dir.fd, key.name(), flags).map_err(|errno| match errno {
             // POSIX lets a system say either.
             Errno::EXIST => self.fs.change_error("unlinkat", path, Errno::NOTEMPTY),
             errno => self.fs.change_error("unlinkat", path, errno),
         })?;
+        if let Some(changing) = changing {
+            changing.done();
+        }
         Ok(Change { outcome: Outcome::Deleted, syncs: self.syncs_for(&dir), displaced })
     }
 
@@ -141,6 +145,10 @@ impl Uploads {
         if there.is_some() && stat::kind(stat) == Kind::Dir {
             return Err(refused(Failure::Conflict("a file has that name"), "rename"));
         }
+        let is_dir = stat::kind(stat) == Kind::Dir;
+        let _moving = if is_dir { self.quotas.moving_dir(from, to)? } else { None };
+        let lens = (stat::len(stat), there.as_ref().map_or(0, stat::len));
+        let changing = if is_dir { None } else { self.quotas.moving((from, to), lens)? };
         let absent = precondition.wants_absent();
         let displaced = there.as_ref().and_then(|there| keep_open(&self.fs, target, there));
         self.place((source, from.name()), target, absent).map_err(|(site, errno)| match errno {
@@ -148,6 +156,9 @@ impl Uploads {
             Errno::INVAL => refused(Failure::Conflict("a folder cannot move into itself"), site),
             errno => self.fs.change_error(site, path, errno),
         })?;
+        if let Some(changing) = changing {
+            changing.done();
+        }
         Ok(Some(displaced))
     }
 

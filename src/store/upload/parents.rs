@@ -73,6 +73,7 @@ impl Uploads {
     }
 
     fn make_child(&self, at: &Arc<Dir>, part: &str) -> Result<(Arc<Dir>, Option<DirCreation>), Errno> {
+        self.quotas.making_dir(&at.path, part);
         let make = || {
             match mkdirat(&at.fd, part, Mode::from_raw_mode(0o777)) {
                 Ok(()) => match self.fs.child(at, part) {

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::error::{Failure, StoreError};
+use crate::store::quota::ledger::Holding;
 use crate::store::resumable::attachment::Attachment;
 use crate::store::resumable::folder::part_name;
 use crate::store::upload::staging::StageDir;
@@ -35,12 +36,18 @@ pub(crate) struct Staged {
     pub(crate) path: Box<str>,
     /// The space that is kept for it; the promise ends with the upload.
     pub(crate) promise: OnceLock<Arc<Promise>>,
+    /// What it holds of quotas.
+    pub(crate) holding: Option<Arc<Holding>>,
     failed: OnceLock<Failure>,
 }
 
 impl Staged {
     pub(crate) fn new(file: OwnedFd, place: Place, path: &str, len: Option<u64>) -> Self {
-        Self { file, place, len, path: path.into(), promise: OnceLock::new(), failed: OnceLock::new() }
+        Self { file, place, len, path: path.into(), promise: OnceLock::new(), holding: None, failed: OnceLock::new() }
+    }
+
+    pub(crate) fn holding(self, holding: Option<Arc<Holding>>) -> Self {
+        Self { holding, ..self }
     }
 
     /// The directory and the name of the file.

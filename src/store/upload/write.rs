@@ -21,6 +21,7 @@ use crate::store::fs::root::FileSystem;
 use crate::store::fs::stat::may_replace;
 use crate::store::fs::stat::standing;
 use crate::store::fs::sync::StageIn;
+use crate::store::quota::ledger::Quotas;
 use crate::store::resumable::kept::Kept;
 use crate::store::upload::pending_syncs::{Change, UnsyncedDirs};
 use crate::store::upload::space::Space;
@@ -54,6 +55,7 @@ pub(crate) struct Uploads {
     /// Where uploads grow; none in a read-only store.
     pub(crate) staging: Option<Staging>,
     pub(crate) space: Space,
+    pub(crate) quotas: Arc<Quotas>,
     pub(crate) unsynced: UnsyncedDirs,
     /// Uploads that outlive their connections.
     pub(crate) kept: Kept,
@@ -68,8 +70,10 @@ impl Uploads {
         if let Some(same) = self.find_same(put)? {
             return Ok(Created::Same(same));
         }
+        let holding = self.quotas.reserve(&put.key, put.len, &[])?;
         self.space.check(&self.fs, put.len)?;
-        self.stage_file(put.key.as_str(), put.len).map(Created::Staged)
+        let staged = self.stage_file(put.key.as_str(), put.len)?;
+        Ok(Created::Staged(staged.holding(holding)))
     }
 
     pub(crate) fn refuse_early(&self, key: &Key, precondition: &Precondition) -> Result<(), StoreError> {
@@ -158,6 +162,9 @@ impl Uploads {
         staged.check()?;
         if let Some(attachment) = staged.attachment() {
             self.check_lease(attachment, &staged.path).map_err(|error| staged.fail(error))?;
+        }
+        if let Some(holding) = &staged.holding {
+            holding.cover(offset + bytes.len() as u64).map_err(|error| staged.fail(error))?;
         }
         self.space.take(&self.fs, staged, offset, bytes.len() as u64).map_err(|error| staged.fail(error))?;
         let piece_max = if self.fs.caps.pages == Some(Pages::Memory) { usize::MAX } else { PIECE_MAX };

@@ -283,6 +283,7 @@ const fn is_passing(failure: Failure) -> bool {
             | Failure::TimedOut
             | Failure::Unauthorized
             | Failure::Unavailable
+            | Failure::Counting
     )
 }
 

@@ -1,0 +1,291 @@
+//! The numbers of all quotas: bytes stored, bytes of changes under way, and bytes that uploads hold. Pure: it locks
+//! nothing and touches no file.
+//!
+//! What is stored beneath a prefix never grows over its quota by a change of this process: all that may still come is
+//! counted before, in one step for all quotas on the way up.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::config::Quota;
+use crate::error::Failure;
+use crate::store::quota::cursor::{Cursor, Next};
+use crate::store::quota::entries::{AccountId, Change, Charges, held};
+
+/// Time until a count that was given up begins again; twice that after each.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_DOUBLINGS: u32 = 8;
+
+/// The quota of one prefix.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) prefix: Box<str>,
+    pub(crate) bytes_max: u64,
+    /// `None` until what is there was counted.
+    pub(crate) stored: Option<u64>,
+    /// Of changes under way that store something.
+    pub(crate) pending: u64,
+    /// Held for uploads.
+    pub(crate) reserved: u64,
+    /// When it is counted again.
+    due: Instant,
+    /// Counts in a row that were given up.
+    given_up: u32,
+}
+
+impl Account {
+    /// Refuses what would be stored besides.
+    fn admit(&self, bytes: u64) -> Result<(), Failure> {
+        let Some(stored) = self.stored else { return Err(Failure::Counting) };
+        let all = [self.pending, self.reserved, bytes].iter().fold(stored, |sum, part| sum.saturating_add(*part));
+        if all > self.bytes_max { Err(Failure::OverQuota) } else { Ok(()) }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Books {
+    pub(crate) accounts: BTreeMap<AccountId, Account>,
+    by_prefix: BTreeMap<Box<str>, AccountId>,
+    /// Of accounts, changes and counts.
+    last_number: u64,
+    pub(crate) changes: Vec<Change>,
+    /// Folders that were moved, and that are being moved.
+    pub(crate) moved: u64,
+    pub(crate) moving: usize,
+    pub(crate) cursor: Option<Cursor>,
+}
+
+/// What a count has found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) prefix: Box<str>,
+    pub(crate) bytes_max: u64,
+    pub(crate) before: Option<u64>,
+    pub(crate) now: u64,
+}
+
+/// The count was given up: a folder was moved, or other quotas hold.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct GivenUp;
+
+/// What follows behind a folder.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// This folder; true if it is the one that was read.
+    Dir(String, bool),
+    Counted(Counted),
+}
+
+impl Books {
+    pub(crate) fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// These quotas hold from now on. Of a prefix that had one, the numbers stay.
+    pub(crate) fn set(&mut self, quotas: &[Quota], now: Instant) {
+        self.accounts.retain(|_, account| quotas.iter().any(|quota| quota.prefix == account.prefix));
+        self.by_prefix.retain(|prefix, _| quotas.iter().any(|quota| quota.prefix == *prefix));
+        for Quota { prefix, bytes_max } in quotas {
+            if let Some(account) = self.by_prefix.get(prefix).and_then(|id| self.accounts.get_mut(id)) {
+                account.bytes_max = *bytes_max;
+                continue;
+            }
+            let id = self.number();
+            self.by_prefix.insert(Box::clone(prefix), id);
+            let (prefix, bytes_max) = (Box::clone(prefix), *bytes_max);
+            let account = Account { prefix, bytes_max, stored: None, pending: 0, reserved: 0, due: now, given_up: 0 };
+            self.accounts.insert(id, account);
+        }
+        // A change under way does not know of the new ones.
+        self.moved += 1;
+        self.give_up_count();
+    }
+
+    /// The accounts of all prefixes that a path is beneath, itself included.
+    pub(crate) fn covering(&self, path: &str) -> Vec<AccountId> {
+        let mut found = Vec::new();
+        let mut front = Some(path);
+        while let Some(prefix) = front {
+            found.extend(self.by_prefix.get(prefix));
+            let above = || prefix.rsplit_once('/').map_or("", |(above, _)| above);
+            front = (!prefix.is_empty()).then(above);
+        }
+        found
+    }
+
+    /// Raises what an upload holds for `path` to `bytes`, or to what is missing of that in `credit`; or refuses it, and
+    /// changes nothing.
+    pub(crate) fn reserve(
+        &mut self,
+        path: &str,
+        bytes: u64,
+        charges: &mut Charges,
+        credit: &Charges,
+    ) -> Result<(), Failure> {
+        let covering = self.covering(path);
+        let missing = |id| bytes.saturating_sub(held(charges, id)).saturating_sub(held(credit, id));
+        let wanted: Charges = covering.into_iter().map(|id| (id, missing(id))).collect();
+        for (id, bytes) in &wanted {
+            let account = &self.accounts[id];
+            match *bytes {
+                0 if account.stored.is_some() => {}
+                bytes => account.admit(bytes)?,
+            }
+        }
+        self.charge(&wanted, charges);
+        Ok(())
+    }
+
+    /// The same for what is there already, whether a quota permits it or not.
+    pub(crate) fn recover(&mut self, path: &str, bytes: u64, charges: &mut Charges) {
+        let missing = |id| (id, bytes.saturating_sub(held(charges, id)));
+        let wanted: Charges = self.covering(path).into_iter().map(missing).collect();
+        self.charge(&wanted, charges);
+    }
+
+    /// Raises what is held to `bytes` in each account, or refuses it, and changes nothing.
+    pub(crate) fn grow(&mut self, bytes: u64, charges: &mut Charges) -> Result<(), Failure> {
+        let missing = charges.iter().map(|(id, held)| (*id, bytes.saturating_sub(*held)));
+        let wanted: Charges = missing.filter(|(id, bytes)| *bytes > 0 && self.accounts.contains_key(id)).collect();
+        for (id, bytes) in &wanted {
+            self.accounts[id].admit(*bytes)?;
+        }
+        self.charge(&wanted, charges);
+        Ok(())
+    }
+
+    pub(crate) fn charge(&mut self, wanted: &Charges, charges: &mut Charges) {
+        for (id, bytes) in wanted {
+            let Some(account) = self.accounts.get_mut(id) else { continue };
+            account.reserved = account.reserved.saturating_add(*bytes);
+            match charges.iter_mut().find(|(held, _)| held == id) {
+                Some((_, held)) => *held = held.saturating_add(*bytes),
+                None => charges.push((*id, *bytes)),
+            }
+        }
+    }
+
+    /// Gives back all that is held.
+    pub(crate) fn release(&mut self, charges: &mut Charges) {
+        for (id, bytes) in charges.drain(..) {
+            if let Some(account) = self.accounts.get_mut(&id) {
+                account.reserved = account.reserved.saturating_sub(bytes);
+            }
+        }
+    }
+
+    /// Refuses to store `bytes` in place of `replaced` ones, of which `own` are held by the upload and `credit` by those
+    /// that it is joined from.
+    pub(crate) fn admit_store(
+        &self,
+        id: AccountId,
+        (bytes, replaced): (u64, u64),
+        (own, credit): (u64, u64),
+    ) -> Result<(), Failure> {
+        let account = &self.accounts[&id];
+        let Some(stored) = account.stored else { return Err(Failure::Counting) };
+        let missing = bytes.saturating_sub(own).saturating_sub(credit);
+        if missing > 0 {
+            account.admit(missing)?;
+        }
+        // What is held may be more than the quota is by now.
+        let all = stored.saturating_add(account.pending).saturating_add(bytes);
+        if all > account.bytes_max.saturating_add(replaced) { Err(Failure::OverQuota) } else { Ok(()) }
+    }
+
+    /// As if all counts were due.
+    #[cfg(test)]
+    pub(crate) fn make_due(&mut self, now: Instant) {
+        self.accounts.values_mut().for_each(|account| account.due = now);
+    }
+
+    /// The next count is due.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.accounts.values().map(|account| account.due).min()
+    }
+
+    /// Begins a count that is due: its number, and of which prefix. One at a time.
+    pub(crate) fn begin_count(&mut self, now: Instant) -> Option<(u64, Box<str>)> {
+        if self.cursor.is_some() || self.moving > 0 {
+            return None;
+        }
+        let due = self.accounts.iter().filter(|(_, account)| account.due <= now);
+        let (id, _) = due.min_by_key(|(_, account)| (account.stored.is_some(), account.due))?;
+        let (id, number) = (*id, self.number());
+        let account = self.accounts.get_mut(&id)?;
+        account.due = now + RETRY_MIN * (1 << account.given_up.min(RETRY_DOUBLINGS));
+        account.given_up += 1;
+        let prefix = Box::clone(&account.prefix);
+        self.cursor = Some(Cursor::before(&prefix, id, number));
+        Some((number, prefix))
+    }
+
+    pub(crate) fn give_up_count(&mut self) {
+        self.cursor = None;
+    }
+
+    /// What the count of this number works with.
+    fn count(&mut self, number: u64) -> Result<&mut Cursor, GivenUp> {
+        self.cursor.as_mut().filter(|cursor| cursor.number == number).ok_or(GivenUp)
+    }
+
+    /// As [`Cursor::next_file`]. A file that is being changed is left to the change.
+    pub(crate) fn next_file(
+        &mut self,
+        number: u64,
+        (dir, read): (&str, Option<&str>),
+        end: Option<&str>,
+    ) -> Result<(Next, bool), GivenUp> {
+        let cursor = self.cursor.as_mut().filter(|cursor| cursor.number == number).ok_or(GivenUp)?;
+        let next = cursor.next_file(read, end);
+        let Next::Look(name) = &next else { return Ok((next, false)) };
+        let changed = self.changes.iter_mut().find(|change| change.is_of(dir, name));
+        let is_left = changed.is_some();
+        if let Some(change) = changed {
+            change.left_by = Some(number);
+            cursor.leave_to_change();
+        }
+        Ok((next, is_left))
+    }
+
+    /// As [`Cursor::looked`]; true too if a change has begun meanwhile, to which it is left.
+    pub(crate) fn looked(&mut self, number: u64, (dir, name): (&str, &str), bytes: u64) -> Result<bool, GivenUp> {
+        let cursor = self.cursor.as_mut().filter(|cursor| cursor.number == number).ok_or(GivenUp)?;
+        if let Some(change) = self.changes.iter_mut().find(|change| change.is_of(dir, name)) {
+            change.left_by = Some(number);
+            cursor.leave_to_change();
+            return Ok(true);
+        }
+        Ok(cursor.looked(bytes))
+    }
+
+    pub(crate) fn files_are_done(&mut self, number: u64) -> Result<(), GivenUp> {
+        self.count(number).map(Cursor::files_are_done)
+    }
+
+    pub(crate) fn has_visited(&mut self, number: u64, path: &str) -> Result<bool, GivenUp> {
+        self.count(number).map(|cursor| cursor.has_visited(path))
+    }
+
+    /// Goes on to the next folder, or ends the count.
+    pub(crate) fn next_dir(
+        &mut self,
+        number: u64,
+        read: Option<&str>,
+        (now, interval): (Instant, Duration),
+    ) -> Result<Then, GivenUp> {
+        let cursor = self.count(number)?;
+        if let Some((path, is_read)) = cursor.next_dir(read) {
+            return Ok(Then::Dir(path, is_read));
+        }
+        let (id, bytes) = (cursor.account, cursor.bytes);
+        self.cursor = None;
+        let account = self.accounts.get_mut(&id).ok_or(GivenUp)?;
+        let counted = u64::try_from(bytes.max(0)).unwrap_or(u64::MAX);
+        let before = account.stored.replace(counted);
+        (account.due, account.given_up) = (now + interval, 0);
+        let prefix = Box::clone(&account.prefix);
+        Ok(Then::Counted(Counted { prefix, bytes_max: account.bytes_max, before, now: counted }))
+    }
+}

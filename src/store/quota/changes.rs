@@ -1,0 +1,161 @@
+//! Changes of names under way: what they store counts from before the system call, what they remove until behind it.
+
+use crate::error::Failure;
+use crate::store::quota::books::Books;
+use crate::store::quota::cursor::{Place, Seen};
+use crate::store::quota::entries::{AccountId, Change, Charges, End, Part, held};
+
+fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+impl Books {
+    /// A file of `after` bytes is about to get this name, in place of `before` ones; `charges`: what is held for it.
+    /// `None` if there is no quota here.
+    pub(crate) fn begin_store(
+        &mut self,
+        path: &str,
+        (before, after): (u64, u64),
+        charges: &mut Charges,
+        credit: &Charges,
+    ) -> Result<Option<u64>, Failure> {
+        let covering = self.covering(path);
+        for id in &covering {
+            self.admit_store(*id, (after, before), (held(charges, *id), held(credit, *id)))?;
+        }
+        let parts = covering.into_iter().map(|account| Part { account, pending: after, own: held(charges, account) });
+        let parts: Vec<_> = parts.collect();
+        self.release(charges);
+        Ok(self.begin(path, (before, after), parts))
+    }
+
+    /// A file of so many bytes is about to lose its name.
+    pub(crate) fn begin_remove(&mut self, path: &str, before: u64) -> Option<u64> {
+        let parts = self.covering(path).into_iter().map(|account| Part { account, pending: 0, own: 0 });
+        let parts: Vec<_> = parts.collect();
+        self.begin(path, (before, 0), parts)
+    }
+
+    /// A file of `bytes` is about to be moved over one of `replaced`.
+    pub(crate) fn begin_move(
+        &mut self,
+        (from, to): (&str, &str),
+        (bytes, replaced): (u64, u64),
+    ) -> Result<[Option<u64>; 2], Failure> {
+        let (source, target) = (self.covering(from), self.covering(to));
+        // Of those that have both names, only what is replaced changes.
+        let gains = |id: &AccountId| !source.contains(id);
+        for id in target.iter().filter(|id| gains(id)) {
+            self.admit_store(*id, (bytes, replaced), (0, 0))?;
+        }
+        let parts = |ids: &[AccountId], pending: &dyn Fn(&AccountId) -> u64| -> Vec<Part> {
+            ids.iter().map(|id| Part { account: *id, pending: pending(id), own: 0 }).collect()
+        };
+        let arriving = parts(&target, &|id| if gains(id) { bytes } else { 0 });
+        let leaving = parts(&source, &|_| 0);
+        Ok([self.begin(to, (replaced, bytes), arriving), self.begin(from, (bytes, 0), leaving)])
+    }
+
+    fn begin(&mut self, path: &str, (before, after): (u64, u64), parts: Vec<Part>) -> Option<u64> {
+        if parts.is_empty() {
+            return None;
+        }
+        for part in &parts {
+            if let Some(account) = self.accounts.get_mut(&part.account) {
+                account.pending = account.pending.saturating_add(part.pending);
+            }
+        }
+        let (dir, name) = split(path);
+        let (dir, name, number, moved) = (Place::of(dir), name.into(), self.number(), self.moved);
+        self.changes.push(Change { number, dir, name, before, after, parts, moved, left_by: None });
+        Some(number)
+    }
+
+    /// The change has ended. One that failed gives back what its upload had held.
+    pub(crate) fn end(&mut self, number: u64, end: End, charges: &mut Charges) {
+        let Some(at) = self.changes.iter().position(|change| change.number == number) else { return };
+        let change = self.changes.swap_remove(at);
+        let mut own = Charges::new();
+        for part in &change.parts {
+            let Some(account) = self.accounts.get_mut(&part.account) else { continue };
+            account.pending = account.pending.saturating_sub(part.pending);
+            match end {
+                End::Done => {
+                    let add = |stored: u64| stored.saturating_add(change.after).saturating_sub(change.before);
+                    account.stored = account.stored.map(add);
+                }
+                End::Failed if part.own > 0 => own.push((part.account, part.own)),
+                End::Failed => {}
+            }
+        }
+        self.charge(&own, charges);
+        self.count_change(&change, end);
+    }
+
+    /// Tells the count under way.
+    fn count_change(&mut self, change: &Change, end: End) {
+        let moved = self.moved;
+        let Some(cursor) = &mut self.cursor else { return };
+        if !change.parts.iter().any(|part| part.account == cursor.account) {
+            if change.moved != moved {
+                self.give_up_count();
+            }
+            return;
+        }
+        let now = if end == End::Done { change.after } else { change.before };
+        let is_known = if change.moved != moved {
+            false // its name may be another by now
+        } else if change.left_by == Some(cursor.number) {
+            cursor.add(now);
+            true
+        } else {
+            match cursor.seen(&change.dir, &change.name) {
+                Seen::Behind => {
+                    cursor.bytes += i128::from(now) - i128::from(change.before);
+                    true
+                }
+                Seen::Now => {
+                    cursor.disturb();
+                    true
+                }
+                Seen::Ahead => now == 0 || cursor.note_file(&change.dir, &change.name),
+            }
+        };
+        if !is_known {
+            self.give_up_count();
+        }
+    }
+
+    /// A folder was made.
+    pub(crate) fn made_dir(&mut self, path: &str) {
+        let covering = self.covering(path);
+        let Some(cursor) = self.cursor.as_mut().filter(|cursor| covering.contains(&cursor.account)) else { return };
+        if !cursor.note_dir(path) {
+            self.give_up_count();
+        }
+    }
+
+    /// A folder is about to be moved: `None` if that concerns no quota.
+    pub(crate) fn begin_move_dir(&mut self, from: &str, to: &str) -> Result<Option<()>, Failure> {
+        let (source, target) = (self.covering(from), self.covering(to));
+        if source.iter().any(|id| !target.contains(id)) || target.iter().any(|id| !source.contains(id)) {
+            return Err(Failure::Conflict("a folder cannot move into a quota or out of one"));
+        }
+        if source.iter().any(|id| self.accounts[id].stored.is_none()) {
+            return Err(Failure::Counting);
+        }
+        if source.is_empty() {
+            return Ok(None);
+        }
+        // Where it is in the order of the count changes, and all that is in it.
+        self.moving += 1;
+        self.give_up_count();
+        Ok(Some(()))
+    }
+
+    pub(crate) fn end_move_dir(&mut self) {
+        self.moving -= 1;
+        self.moved += 1;
+        self.give_up_count();
+    }
+}

@@ -1,0 +1,290 @@
+//! Counts the bytes of all files beneath a prefix, a step at a time, in bounded memory; never follows a link, and never
+//! leaves the file system. What the server does not show, its own folder included, does not count.
+//!
+//! Changes of this process meanwhile are counted by it or by their own end, see `cursor`; those of other programs as it
+//! happens to find them.
+
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use crate::os::process::clock;
+use crate::store::fs::errno::TARGET;
+use crate::store::fs::names::{Bounds, Gather, Names};
+use crate::store::fs::root::{Dir, FileSystem};
+use crate::store::fs::stat::{self, Kind, standing};
+use crate::store::quota::books::{Counted, GivenUp, Then};
+use crate::store::quota::cursor::Next;
+use crate::store::quota::ledger::Quotas;
+use crate::wire::key::{has_control, is_reserved};
+
+/// Time of one step: other jobs of the worker wait so long.
+const STEP: Duration = Duration::from_millis(1);
+/// Names looked at between two looks at the clock.
+const STEP_NAMES: usize = 32;
+/// Memory for the files of the folder that is being counted, and for the folders in it. Of those above, each keeps a
+/// quarter of what is left.
+const FILES_BYTES: usize = 256 * 1024;
+const DIRS_BYTES: usize = 512 * 1024;
+const DIRS_BYTES_MIN: usize = 1024;
+
+/// Memory of one count, for the accounting: a path has at most half as many folders as bytes.
+pub const COUNT_BYTES: usize = FILES_BYTES + DIRS_BYTES + 2 * 1024 * 1024;
+
+/// One count.
+#[derive(Debug)]
+pub(crate) struct Count {
+    number: u64,
+    prefix: Box<str>,
+    stage: Stage,
+    /// The folders above the present one, which have others in them that follow.
+    above: Vec<Level>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The prefix may be a file.
+    Prefix,
+    /// Or a folder.
+    First,
+    Files(Files),
+    NextDir,
+}
+
+/// The files of a folder.
+#[derive(Debug)]
+struct Files {
+    dir: Arc<Dir>,
+    names: Names,
+    /// False if more than `names` are in the folder.
+    is_complete: bool,
+    last: Box<str>,
+}
+
+/// The folders in a folder.
+#[derive(Debug)]
+struct Level {
+    path: Box<str>,
+    names: Names,
+    is_complete: bool,
+    last: Box<str>,
+}
+
+/// What a step leaves.
+#[derive(Debug)]
+pub(crate) enum Step {
+    GoesOn(Box<Count>),
+    Ended,
+}
+
+impl Count {
+    /// Begins the next one that is due.
+    pub(crate) fn begin(quotas: &Quotas) -> Option<Box<Self>> {
+        if !quotas.is_used() {
+            return None;
+        }
+        let (number, prefix) = quotas.books().begin_count(clock())?;
+        Some(Box::new(Self { number, prefix, stage: Stage::Prefix, above: Vec::new() }))
+    }
+
+    /// Does a little.
+    pub(crate) fn step(mut self: Box<Self>, fs: &FileSystem, quotas: &Quotas) -> Step {
+        let end = clock() + STEP;
+        loop {
+            for _ in 0..STEP_NAMES {
+                match self.advance(fs, quotas) {
+                    Ok(None) => {}
+                    Ok(Some(counted)) => {
+                        report(&counted);
+                        return Step::Ended;
+                    }
+                    Err(GivenUp) => return Step::Ended,
+                }
+            }
+            if clock() >= end {
+                return Step::GoesOn(self);
+            }
+        }
+    }
+
+    /// Looks at one file, or goes on to the next folder.
+    pub(crate) fn advance(&mut self, fs: &FileSystem, quotas: &Quotas) -> Result<Option<Counted>, GivenUp> {
+        match &mut self.stage {
+            Stage::Prefix => {
+                if let Some((above, name)) = split(&self.prefix)
+                    && let Some(dir) = passable(fs.dir(above), quotas)?
+                {
+                    look(quotas, self.number, &dir, (above, Some(name)), None)?;
+                }
+                quotas.books().files_are_done(self.number)?;
+                self.stage = Stage::First;
+                Ok(None)
+            }
+            Stage::First => {
+                self.stage = Stage::NextDir;
+                let prefix = self.prefix.clone();
+                self.visit(Some(&prefix), fs, quotas)
+            }
+            Stage::Files(files) => {
+                let read = files.names.behind(&files.last).next();
+                let end = if files.is_complete { None } else { files.names.last() };
+                match look(quotas, self.number, &files.dir, (&files.dir.path, read), end)? {
+                    Some(name) => files.last = name,
+                    None if files.is_complete => {
+                        quotas.books().files_are_done(self.number)?;
+                        self.stage = Stage::NextDir;
+                    }
+                    None => match passable(read_names(&files.dir, Some(&files.last), None), quotas)? {
+                        Some(read) => (files.names, files.is_complete) = read.files,
+                        None => files.is_complete = true,
+                    },
+                }
+                Ok(None)
+            }
+            Stage::NextDir => {
+                let read = self.next_read(fs, quotas)?;
+                self.visit(read.as_deref(), fs, quotas)
+            }
+        }
+    }
+
+    /// Begins with the files of the next folder: `read`, or one that was made since.
+    fn visit(&mut self, read: Option<&str>, fs: &FileSystem, quotas: &Quotas) -> Result<Option<Counted>, GivenUp> {
+        let then = quotas.books().next_dir(self.number, read, (clock(), quotas.interval))?;
+        let (path, is_read) = match then {
+            Then::Counted(counted) => return Ok(Some(counted)),
+            Then::Dir(path, is_read) => (path, is_read),
+        };
+        if is_read && let Some(level) = self.above.last_mut() {
+            level.last = name_of(&path).into();
+        }
+        let Some(dir) = passable(fs.dir(&path), quotas)? else { return Ok(None) };
+        let held: usize = self.above.iter().map(|level| level.names.bytes()).sum();
+        let bytes = (DIRS_BYTES.saturating_sub(held) / 4).max(DIRS_BYTES_MIN);
+        let Some(read) = passable(read_names(&dir, Some(""), Some(("", bytes))), quotas)? else { return Ok(None) };
+        let (names, is_complete) = read.dirs;
+        self.above.push(Level { path: path.into(), names, is_complete, last: "".into() });
+        let (names, is_complete) = read.files;
+        self.stage = Stage::Files(Files { dir, names, is_complete, last: "".into() });
+        Ok(None)
+    }
+
+    /// The next folder by the names that were read.
+    fn next_read(&mut self, fs: &FileSystem, quotas: &Quotas) -> Result<Option<String>, GivenUp> {
+        while let Some(level) = self.above.last_mut() {
+            while let Some(name) = level.names.behind(&level.last).next() {
+                let path = if level.path.is_empty() { name.to_owned() } else { format!("{}/{name}", level.path) };
+                if !quotas.books().has_visited(self.number, &path)? {
+                    return Ok(Some(path));
+                }
+                level.last = name.into();
+            }
+            if level.is_complete {
+                self.above.pop();
+                continue;
+            }
+            let dir = passable(fs.dir(&level.path), quotas)?;
+            let bytes = DIRS_BYTES_MIN.max(level.names.bytes());
+            let read =
+                dir.map(|dir| passable(read_names(&dir, None, Some((&level.last, bytes))), quotas)).transpose()?;
+            match read.flatten() {
+                Some(read) => (level.names, level.is_complete) = read.dirs,
+                None => {
+                    self.above.pop();
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Looks at the next file of a folder; returns its name.
+fn look(
+    quotas: &Quotas,
+    number: u64,
+    dir: &Dir,
+    (path, read): (&str, Option<&str>),
+    end: Option<&str>,
+) -> Result<Option<Box<str>>, GivenUp> {
+    let (next, is_left) = quotas.books().next_file(number, (path, read), end)?;
+    let Next::Look(name) = next else { return Ok(None) };
+    if is_left {
+        return Ok(Some(name));
+    }
+    loop {
+        let there = passable(standing(dir.fd.as_fd(), &name), quotas)?.flatten();
+        let bytes = there.filter(|stat| stat::kind(stat) == Kind::File).map_or(0, |stat| stat::len(&stat));
+        if quotas.books().looked(number, (path, &name), bytes)? {
+            return Ok(Some(name));
+        }
+    }
+}
+
+/// Names of a folder, and whether those are all.
+struct Read {
+    files: (Names, bool),
+    dirs: (Names, bool),
+}
+
+/// The files behind a name, and the folders behind another in so many bytes.
+fn read_names(dir: &Dir, files_behind: Option<&str>, dirs_behind: Option<(&str, usize)>) -> Result<Read, Errno> {
+    let mut files = Gather::new(Bounds::of_bytes(FILES_BYTES));
+    let mut dirs = Gather::new(Bounds::of_bytes(dirs_behind.map_or(0, |(_, bytes)| bytes)));
+    let mut names = rustix::fs::Dir::read_from(&dir.fd)?;
+    while let Some(entry) = names.read() {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().to_str() else { continue };
+        if matches!(name, "." | "..") || is_reserved(name.as_bytes()) || has_control(name) {
+            continue;
+        }
+        // Where the kind is not told, a name is tried as either.
+        let kind = entry.file_type();
+        if matches!(kind, FileType::RegularFile | FileType::Unknown) && files_behind.is_some_and(|behind| name > behind)
+        {
+            files.offer(name);
+        }
+        if matches!(kind, FileType::Directory | FileType::Unknown)
+            && dirs_behind.is_some_and(|(behind, _)| name > behind)
+        {
+            dirs.offer(name);
+        }
+    }
+    Ok(Read { files: files.finish(), dirs: dirs.finish() })
+}
+
+/// `None` for what is gone, or not to be reached. After any other error the count is given up, for it would be wrong.
+fn passable<T>(result: Result<T, Errno>, quotas: &Quotas) -> Result<Option<T>, GivenUp> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(
+            Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::PERM | Errno::XDEV | Errno::LOOP | Errno::NAMETOOLONG,
+        ) => Ok(None),
+        Err(cause) => {
+            log::warn!(target: TARGET, "what is stored cannot be counted for a quota: {cause}");
+            quotas.books().give_up_count();
+            Err(GivenUp)
+        }
+    }
+}
+
+fn split(path: &str) -> Option<(&str, &str)> {
+    if path.is_empty() { None } else { path.rsplit_once('/').or(Some(("", path))) }
+}
+
+fn name_of(path: &str) -> &str {
+    split(path).map_or("", |(_, name)| name)
+}
+
+fn report(counted: &Counted) {
+    let Counted { prefix, bytes_max, before, now } = counted;
+    match before {
+        Some(before) if before == now => {}
+        Some(before) => {
+            log::info!(target: TARGET, "quota of /{prefix}: {now} of {bytes_max} bytes are stored, not {before}");
+        }
+        None => log::info!(target: TARGET, "quota of /{prefix}: {now} of {bytes_max} bytes are stored"),
+    }
+}

@@ -1,0 +1,250 @@
+//! How far a count of one prefix has come: which names it has looked at, so that a change beside it is counted once.
+//!
+//! Folders are visited in the order of their components, each before those in it, and the files of one in the order
+//! of their names. So every name is either behind the cursor or ahead of it.
+
+use std::collections::BTreeSet;
+
+/// Names that changes have made ahead of the cursor and that it keeps: with more, the count begins anew.
+const NOTED_MAX: usize = 1024;
+
+/// A path whose byte order is that of its components: no name has a control character.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place(Box<str>);
+
+impl Place {
+    pub(crate) fn of(path: &str) -> Self {
+        Self(path.replace('/', "\0").into())
+    }
+
+    pub(crate) fn path(&self) -> String {
+        self.0.replace('\0', "/")
+    }
+}
+
+/// Where a name is, seen from the cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Ahead,
+    /// It is being looked at: what is found may be what was there before the change, or after it.
+    Now,
+    Behind,
+}
+
+/// What the cursor does with the files of its folder.
+#[derive(Debug, PartialEq, Eq)]
+enum Files {
+    /// Those up to this name are behind it; none is if that is empty.
+    UpTo(Box<str>),
+    /// This one is looked at. True if it was changed meanwhile.
+    At(Box<str>, bool),
+    /// All are behind it.
+    All,
+}
+
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    pub(crate) number: u64,
+    /// Whose count it is.
+    pub(crate) account: u64,
+    /// Bytes behind the cursor.
+    pub(crate) bytes: i128,
+    dir: Place,
+    files: Files,
+    /// Files of `dir` that were made since its names were read.
+    new_files: BTreeSet<Box<str>>,
+    /// Folders ahead that were made.
+    new_dirs: BTreeSet<Place>,
+}
+
+/// What follows in a folder.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// This name is to be looked at.
+    Look(Box<str>),
+    /// None of those that were read.
+    None,
+}
+
+impl Cursor {
+    /// Before everything beneath `prefix`, and before that itself.
+    pub(crate) fn before(prefix: &str, account: u64, number: u64) -> Self {
+        let above = prefix.rsplit_once('/').map_or("", |(above, _)| above);
+        Self {
+            number,
+            account,
+            bytes: 0,
+            dir: Place::of(above),
+            files: Files::UpTo("".into()),
+            new_files: BTreeSet::new(),
+            new_dirs: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, bytes: u64) {
+        self.bytes += i128::from(bytes);
+    }
+
+    pub(crate) fn seen(&self, dir: &Place, name: &str) -> Seen {
+        match dir.cmp(&self.dir) {
+            std::cmp::Ordering::Less => Seen::Behind,
+            std::cmp::Ordering::Greater => Seen::Ahead,
+            std::cmp::Ordering::Equal => match &self.files {
+                Files::All => Seen::Behind,
+                Files::UpTo(last) if name <= &**last => Seen::Behind,
+                Files::At(at, _) if name < &**at => Seen::Behind,
+                Files::At(at, _) if name == &**at => Seen::Now,
+                Files::UpTo(_) | Files::At(..) => Seen::Ahead,
+            },
+        }
+    }
+
+    /// What is looked at has changed.
+    pub(crate) fn disturb(&mut self) {
+        if let Files::At(_, is_changed) = &mut self.files {
+            *is_changed = true;
+        }
+    }
+
+    /// A file was made ahead. False if there are too many of them.
+    pub(crate) fn note_file(&mut self, dir: &Place, name: &str) -> bool {
+        if *dir == self.dir && self.files != Files::All {
+            self.new_files.insert(name.into());
+        }
+        self.new_files.len() <= NOTED_MAX
+    }
+
+    /// A folder was made. False if there are too many of them.
+    pub(crate) fn note_dir(&mut self, path: &str) -> bool {
+        let place = Place::of(path);
+        if place > self.dir {
+            self.new_dirs.insert(place);
+        }
+        self.new_dirs.len() <= NOTED_MAX
+    }
+
+    /// The next name to look at: `read`, the next of those that were read, or one that was made since. `end`: the last
+    /// that was read, if more are in the folder.
+    pub(crate) fn next_file(&mut self, read: Option<&str>, end: Option<&str>) -> Next {
+        let made = self.new_files.first().filter(|made| end.is_none_or(|end| ***made <= *end)).cloned();
+        let name = match (read, made) {
+            (Some(read), Some(made)) if *read <= *made => read.into(),
+            (Some(read), None) => read.into(),
+            (_, Some(made)) => made,
+            (None, None) => return Next::None,
+        };
+        self.new_files.remove(&name);
+        self.files = Files::At(Box::clone(&name), false);
+        Next::Look(name)
+    }
+
+    /// What is looked at has so many bytes. False if it has changed meanwhile: then it is to be looked at again.
+    pub(crate) fn looked(&mut self, bytes: u64) -> bool {
+        match std::mem::replace(&mut self.files, Files::All) {
+            Files::At(name, true) => {
+                self.files = Files::At(name, false);
+                false
+            }
+            Files::At(name, false) => {
+                self.add(bytes);
+                self.files = Files::UpTo(name);
+                true
+            }
+            other => {
+                self.files = other;
+                true
+            }
+        }
+    }
+
+    /// A change that is under way counts what is looked at once it ends.
+    pub(crate) fn leave_to_change(&mut self) {
+        if let Files::At(name, _) = &self.files {
+            self.files = Files::UpTo(Box::clone(name));
+        }
+    }
+
+    pub(crate) fn files_are_done(&mut self) {
+        self.files = Files::All;
+        self.new_files.clear();
+    }
+
+    /// Goes on to the next folder: `read`, the next of those that were read, or one that was made since. `None` if no
+    /// folder follows. False beside the folder if it is not the one that was read, which is to be shown again.
+    pub(crate) fn next_dir(&mut self, read: Option<&str>) -> Option<(String, bool)> {
+        let read = read.map(Place::of);
+        while self.new_dirs.first().is_some_and(|made| *made <= self.dir) {
+            self.new_dirs.pop_first();
+        }
+        let made = self.new_dirs.first().cloned();
+        let (next, is_read) = match (read, made) {
+            (Some(read), Some(made)) if read <= made => (read, true),
+            (Some(read), None) => (read, true),
+            (_, Some(made)) => (made, false),
+            (None, None) => return None,
+        };
+        self.new_dirs.remove(&next);
+        self.new_files.clear();
+        self.files = Files::UpTo("".into());
+        self.dir = next;
+        Some((self.dir.path(), is_read))
+    }
+
+    /// True for a folder that was visited already.
+    pub(crate) fn has_visited(&self, path: &str) -> bool {
+        Place::of(path) <= self.dir
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_in_the_order_of_their_components() {
+        let mut paths = ["b", "a/b", "", "a-b", "a", "a/b/c", "a.b", "a/b-c"].map(Place::of);
+        paths.sort();
+        assert_eq!(paths.map(|place| place.path()), ["", "a", "a/b", "a/b/c", "a/b-c", "a-b", "a.b", "b"]);
+    }
+
+    #[test]
+    fn a_name_is_ahead_then_looked_at_then_behind() {
+        let mut cursor = Cursor::before("p", 1, 1);
+        cursor.files_are_done();
+        assert_eq!(cursor.next_dir(Some("p")), Some(("p".to_owned(), true)));
+        let seen = |cursor: &Cursor, name| cursor.seen(&Place::of("p"), name);
+        assert_eq!(seen(&cursor, "f"), Seen::Ahead);
+        assert!(cursor.note_file(&Place::of("p"), "c"));
+        assert_eq!(cursor.next_file(Some("f"), None), Next::Look("c".into()));
+        assert!(cursor.looked(3));
+        assert_eq!(cursor.next_file(Some("f"), None), Next::Look("f".into()));
+        assert_eq!(
+            (seen(&cursor, "e"), seen(&cursor, "f"), seen(&cursor, "g")),
+            (Seen::Behind, Seen::Now, Seen::Ahead)
+        );
+        cursor.disturb();
+        assert!(!cursor.looked(9), "it has changed");
+        assert!(cursor.looked(5));
+        assert_eq!((seen(&cursor, "f"), cursor.bytes), (Seen::Behind, 8));
+        assert!(cursor.note_file(&Place::of("p"), "z"));
+        assert_eq!(cursor.next_file(None, Some("y")), Next::None, "names up to z are still to be read");
+        assert_eq!(cursor.next_file(None, None), Next::Look("z".into()));
+        cursor.files_are_done();
+        assert_eq!(seen(&cursor, "zz"), Seen::Behind);
+        assert_eq!(cursor.seen(&Place::of("p/d"), "a"), Seen::Ahead);
+    }
+
+    #[test]
+    fn folders_that_are_made_ahead_are_visited_in_their_order_and_once() {
+        let mut cursor = Cursor::before("", 1, 1);
+        assert_eq!(cursor.next_dir(Some("b")), Some(("b".to_owned(), true)));
+        for made in ["a", "c", "b/x", "d"] {
+            assert!(cursor.note_dir(made));
+        }
+        assert_eq!(cursor.next_dir(Some("d")), Some(("b/x".to_owned(), false)));
+        assert_eq!(cursor.next_dir(Some("d")), Some(("c".to_owned(), false)));
+        assert_eq!(cursor.next_dir(Some("d")), Some(("d".to_owned(), true)));
+        assert_eq!(cursor.next_dir(None), None, "a is behind");
+        assert!(cursor.has_visited("c/y") && !cursor.has_visited("e"));
+    }
+}

@@ -1,0 +1,234 @@
+//! The books behind their lock, what an upload holds of them, and the guard of a change.
+//!
+//! Without a quota nothing here locks or allocates. The lock is held for a few look-ups, so the loop may take it; no
+//! other lock is taken meanwhile but that of one holding.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use crate::config::{Limits, Quota};
+use crate::error::{Failure, StoreError};
+use crate::object::Key;
+use crate::store::mutex::lock;
+use crate::store::quota::books::Books;
+use crate::store::quota::entries::{Charges, End};
+
+/// An upload of unknown length holds so many bytes more at a time.
+const STEP: u64 = 1024 * 1024;
+/// Least time between two counts of one prefix.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// Memory for what one upload holds, for the accounting.
+pub const HOLDING_BYTES: usize = size_of::<Holding>() + 16 * size_of::<(u64, u64)>() + 64;
+
+/// All quotas of a store.
+#[derive(Debug)]
+pub(crate) struct Quotas {
+    /// False while there is none: then nothing is locked.
+    is_used: AtomicBool,
+    books: Mutex<Books>,
+    /// Time between two counts of one prefix.
+    pub(crate) interval: Duration,
+}
+
+/// What one upload holds, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Holding {
+    quotas: Arc<Quotas>,
+    charges: Mutex<Charges>,
+    /// Its upload may have so many bytes without holding more.
+    covered: AtomicU64,
+}
+
+/// A change of one or two names. Dropped before it is done, it has failed.
+#[derive(Debug)]
+pub(crate) struct Changing<'a> {
+    quotas: &'a Quotas,
+    numbers: [Option<u64>; 2],
+    holding: Option<&'a Holding>,
+    end: End,
+}
+
+/// A folder is being moved, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct MovingDir<'a>(&'a Quotas);
+
+const fn refused(failure: Failure) -> StoreError {
+    StoreError::refused(failure, "quota")
+}
+
+impl Quotas {
+    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+        let interval = limits.quota_count_interval.max(INTERVAL_MIN);
+        Arc::new(Self { is_used: AtomicBool::new(false), books: Mutex::default(), interval })
+    }
+
+    /// These hold from now on.
+    pub(crate) fn set(&self, quotas: &[Quota], now: Instant) {
+        let mut books = lock(&self.books);
+        books.set(quotas, now);
+        self.is_used.store(!quotas.is_empty(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_used(&self) -> bool {
+        self.is_used.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn books(&self) -> MutexGuard<'_, Books> {
+        lock(&self.books)
+    }
+
+    /// Holds what an upload of this length will take, or refuses it; `None` where there is no quota. `parts`: what the
+    /// uploads hold that it is joined from.
+    pub(crate) fn reserve(
+        self: &Arc<Self>,
+        key: &Key,
+        len: Option<u64>,
+        parts: &[Arc<Holding>],
+    ) -> Result<Option<Arc<Holding>>, StoreError> {
+        if !self.is_used() {
+            return Ok(None);
+        }
+        // Without a length, a quota that is full is told at once.
+        let (mut books, mut charges, bytes) = (self.books(), Charges::new(), len.unwrap_or(1));
+        books.reserve(key.as_str(), bytes, &mut charges, &sum(parts)).map_err(refused)?;
+        Ok(self.holding(charges, bytes))
+    }
+
+    /// The same for an upload that is there already, whether the quota permits it or not. `held`: what it holds by now.
+    pub(crate) fn recover(self: &Arc<Self>, key: &Key, bytes: u64, held: Option<Arc<Holding>>) -> Option<Arc<Holding>> {
+        if !self.is_used() {
+            return held;
+        }
+        let mut books = self.books();
+        let Some(held) = held else {
+            let mut charges = Charges::new();
+            books.recover(key.as_str(), bytes, &mut charges);
+            return self.holding(charges, bytes);
+        };
+        books.recover(key.as_str(), bytes, &mut lock(&held.charges));
+        held.covered.fetch_max(bytes, Ordering::Relaxed);
+        Some(Arc::clone(&held))
+    }
+
+    fn holding(self: &Arc<Self>, charges: Charges, bytes: u64) -> Option<Arc<Holding>> {
+        let (quotas, covered) = (Arc::clone(self), AtomicU64::new(bytes));
+        (!charges.is_empty()).then(|| Arc::new(Holding { quotas, charges: Mutex::new(charges), covered }))
+    }
+
+    /// A file is about to get this name, of `after` bytes in place of `before`.
+    pub(crate) fn storing<'a>(
+        &'a self,
+        key: &Key,
+        (before, after): (u64, u64),
+        holding: Option<&'a Holding>,
+        parts: &[Arc<Holding>],
+    ) -> Result<Option<Changing<'a>>, StoreError> {
+        if !self.is_used() {
+            return Ok(None);
+        }
+        let mut books = self.books();
+        let mut none = Charges::new();
+        let mut held = holding.map(|holding| lock(&holding.charges));
+        let charges = held.as_deref_mut().unwrap_or(&mut none);
+        let number = books.begin_store(key.as_str(), (before, after), charges, &sum(parts)).map_err(refused)?;
+        Ok(self.changing([number, None], holding))
+    }
+
+    /// A file of so many bytes is about to be removed.
+    pub(crate) fn removing(&self, key: &Key, before: u64) -> Option<Changing<'_>> {
+        if !self.is_used() {
+            return None;
+        }
+        let number = self.books().begin_remove(key.as_str(), before);
+        self.changing([number, None], None)
+    }
+
+    /// A file of `bytes` is about to be moved over one of `replaced`.
+    pub(crate) fn moving(
+        &self,
+        (from, to): (&Key, &Key),
+        (bytes, replaced): (u64, u64),
+    ) -> Result<Option<Changing<'_>>, StoreError> {
+        if !self.is_used() {
+            return Ok(None);
+        }
+        let numbers = self.books().begin_move((from.as_str(), to.as_str()), (bytes, replaced)).map_err(refused)?;
+        Ok(self.changing(numbers, None))
+    }
+
+    /// A folder is about to be moved.
+    pub(crate) fn moving_dir(&self, from: &Key, to: &Key) -> Result<Option<MovingDir<'_>>, StoreError> {
+        if !self.is_used() {
+            return Ok(None);
+        }
+        let begun = self.books().begin_move_dir(from.as_str(), to.as_str()).map_err(refused)?;
+        Ok(begun.map(|()| MovingDir(self)))
+    }
+
+    /// A folder is about to be made.
+    pub(crate) fn making_dir(&self, above: &str, name: &str) {
+        if self.is_used() {
+            let path = if above.is_empty() { name.to_owned() } else { format!("{above}/{name}") };
+            self.books().made_dir(&path);
+        }
+    }
+
+    fn changing<'a>(&'a self, numbers: [Option<u64>; 2], holding: Option<&'a Holding>) -> Option<Changing<'a>> {
+        let is_any = numbers.iter().any(Option::is_some);
+        is_any.then(|| Changing { quotas: self, numbers, holding, end: End::Failed })
+    }
+}
+
+/// What these hold together.
+fn sum(holdings: &[Arc<Holding>]) -> Charges {
+    holdings.iter().flat_map(|holding| lock(&holding.charges).clone()).collect()
+}
+
+impl Holding {
+    /// Holds enough for an upload that has so many bytes, or refuses more.
+    pub(crate) fn cover(&self, bytes: u64) -> Result<(), StoreError> {
+        if bytes <= self.covered.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let (mut books, mut charges) = (self.quotas.books(), lock(&self.charges));
+        let step = bytes.checked_next_multiple_of(STEP).unwrap_or(bytes);
+        let to = match books.grow(step, &mut charges) {
+            Ok(()) => step,
+            Err(_) => books.grow(bytes, &mut charges).map(|()| bytes).map_err(refused)?,
+        };
+        self.covered.fetch_max(to, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        let charges = self.charges.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.quotas.books().release(charges);
+    }
+}
+
+impl Changing<'_> {
+    /// It has happened.
+    pub(crate) fn done(mut self) {
+        self.end = End::Done;
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        let mut books = self.quotas.books();
+        let mut none = Charges::new();
+        let mut held = self.holding.map(|holding| lock(&holding.charges));
+        for number in self.numbers.into_iter().flatten() {
+            books.end(number, self.end, held.as_deref_mut().unwrap_or(&mut none));
+        }
+    }
+}
+
+impl Drop for MovingDir<'_> {
+    fn drop(&mut self) {
+        self.0.books().end_move_dir();
+    }
+}

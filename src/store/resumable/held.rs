@@ -1,0 +1,39 @@
+//! What uploads that are kept hold of quotas: all that they have announced, from when they are made or found until they
+//! have their name or are gone.
+
+use std::sync::Arc;
+
+use crate::object::Key;
+use crate::store::mutex::lock;
+use crate::store::quota::ledger::Holding;
+use crate::store::resumable::index::Share;
+use crate::store::upload::write::Uploads;
+use crate::upload::UploadId;
+
+impl Uploads {
+    /// What an upload that is there already holds: what it held by now, and what it takes besides.
+    pub(crate) fn hold(&self, id: UploadId, key: &Key, share: Share) -> Option<Arc<Holding>> {
+        if !self.quotas.is_used() {
+            return None;
+        }
+        let held = lock(&self.kept.index).holding(id);
+        self.quotas.recover(key, share.bytes, held)
+    }
+
+    /// The same for one that a pass has found.
+    pub(crate) fn hold_found(&self, id: UploadId, key: &Key, share: Share) {
+        if self.quotas.is_used() && share.is_unfinished {
+            let holding = self.hold(id, key, share);
+            lock(&self.kept.index).hold(id, holding);
+        }
+    }
+
+    /// What these uploads hold, of which another is joined.
+    pub(crate) fn holdings(&self, joins: &[(UploadId, u64)]) -> Vec<Arc<Holding>> {
+        if joins.is_empty() || !self.quotas.is_used() {
+            return Vec::new();
+        }
+        let index = lock(&self.kept.index);
+        joins.iter().filter_map(|(id, _)| index.holding(*id)).collect()
+    }
+}

@@ -1,0 +1,240 @@
+//! Quotas: what is stored beneath a prefix never grows over them, and what uploads hold comes back.
+
+use super::*;
+use crate::config::Quota;
+use crate::os::process::clock;
+use crate::store::quota::count::{Count, Step};
+
+const FULL: Failure = Failure::OverQuota;
+
+pub(super) fn with_quotas(quotas: &[(&str, u64)]) -> StoreConfig {
+    let quota = |(prefix, bytes_max): &(&str, u64)| Quota { prefix: (*prefix).into(), bytes_max: *bytes_max };
+    StoreConfig { quotas: quotas.iter().map(quota).collect(), ..StoreConfig::default() }
+}
+
+fn in_quota_modes(quotas: &[(&str, u64)], body: impl Fn(&mut Bench)) {
+    for durability in [Durability::Durable, Durability::Written] {
+        let dir = TempDir::new().unwrap();
+        let config = StoreConfig { durability, ..with_quotas(quotas) };
+        let mut bench = Bench::open(dir.path(), &config);
+        body(&mut bench);
+        let [mut counted, mut kept] = [(); 2].map(|()| Vec::new());
+        for (prefix, _) in quotas {
+            kept.push(bench.account(prefix));
+        }
+        bench.count_again();
+        for (prefix, _) in quotas {
+            counted.push(bench.account(prefix));
+        }
+        assert_eq!(kept, counted, "{durability:?}: a count finds other numbers");
+    }
+}
+
+impl Bench {
+    /// Bytes stored beneath a prefix, and held for uploads.
+    pub(super) fn account(&self, prefix: &str) -> (Option<u64>, u64) {
+        let books = self.store.pool.uploads.quotas.books();
+        let account = books.accounts.values().find(|account| &*account.prefix == prefix).expect("a quota");
+        assert_eq!((account.pending, books.changes.len()), (0, 0), "no change is under way");
+        (account.stored, account.reserved)
+    }
+
+    /// Counts all prefixes, from now to the end.
+    fn count_again(&self) {
+        let quotas = &self.store.pool.uploads.quotas;
+        quotas.books().make_due(clock());
+        while let Some(mut count) = Count::begin(quotas) {
+            while let Step::GoesOn(next) = count.step(&self.store.fs, quotas) {
+                count = next;
+            }
+        }
+    }
+
+    fn write(&mut self, file: FileId, offset: u64, len: usize) -> Result<(), Failure> {
+        self.store.write_now(file, offset, &vec![7; len]).map_err(|error| error.failure)
+    }
+
+    fn abort(&mut self, file: FileId) {
+        self.run(Op::Abort { file }).unwrap();
+    }
+
+    fn shift(&mut self, from: &str, to: &str) -> Result<(), Failure> {
+        let op = Op::Rename { from: key(from), to: key(to), precondition: Precondition::None };
+        self.run(op).map(drop)
+    }
+}
+
+#[test]
+fn an_upload_that_does_not_fit_beside_what_is_stored_and_held_is_refused_before_its_body() {
+    in_quota_modes(&[("q", 1000)], |bench| {
+        bench.store_file("q/a", &[1; 300], Precondition::None).unwrap();
+        let file = bench.create("q/b", Some(500), Precondition::None).unwrap();
+        assert_eq!(bench.account("q"), (Some(300), 500));
+        assert_eq!(bench.create("q/c", Some(201), Precondition::None), Err(FULL));
+        assert_eq!(bench.store_file("q/c", &[1; 201], Precondition::None), Err(FULL));
+        bench.store_file("elsewhere", &[1; 2000], Precondition::None).unwrap();
+        bench.store_file("qq", &[1; 2000], Precondition::None).unwrap();
+        bench.store_file("q/c", &[1; 200], Precondition::None).unwrap();
+        bench.write(file, 0, 500).unwrap();
+        bench.commit(file, "q/b", 500, Precondition::None).unwrap();
+        assert_eq!(bench.account("q"), (Some(1000), 0));
+        assert_eq!(bench.store_file("q/d", b"1", Precondition::None), Err(FULL));
+        bench.store_file("q/d", b"", Precondition::None).unwrap();
+        bench.delete("q/a", Precondition::None).unwrap();
+        assert_eq!(bench.account("q"), (Some(700), 0));
+    });
+}
+
+#[test]
+fn an_upload_of_unknown_length_is_refused_in_the_middle() {
+    in_quota_modes(&[("", 3 << 20)], |bench| {
+        let file = bench.create("f", None, Precondition::None).unwrap();
+        bench.write(file, 0, 100).unwrap();
+        assert_eq!(bench.account(""), (Some(0), 1 << 20), "it holds a step");
+        bench.write(file, 100, (2 << 20) - 100).unwrap();
+        bench.store_file("g", &[1; 1000], Precondition::None).unwrap();
+        bench.write(file, 2 << 20, (1 << 20) - 1000).unwrap();
+        assert_eq!(bench.account(""), (Some(1000), (3 << 20) - 1000), "less than a step was left");
+        assert_eq!(bench.write(file, (3 << 20) - 1000, 1), Err(FULL));
+        assert_eq!(bench.commit(file, "f", (3 << 20) - 1000, Precondition::None), Err(FULL), "its error is final");
+        assert_eq!(bench.account(""), (Some(1000), 0));
+        let file = bench.create("f", None, Precondition::None).unwrap();
+        bench.write(file, 0, 100).unwrap();
+        bench.commit(file, "f", 100, Precondition::None).unwrap();
+        assert_eq!(bench.account(""), (Some(1100), 0));
+        bench.store_file("rest", &vec![1; (3 << 20) - 1100], Precondition::None).unwrap();
+        assert_eq!(bench.create("x", None, Precondition::None), Err(FULL), "a full quota is told at once");
+    });
+}
+
+#[test]
+fn what_is_replaced_counts_until_it_is_gone_and_no_longer() {
+    in_quota_modes(&[("q", 1000)], |bench| {
+        bench.store_file("q/f", &[1; 600], Precondition::None).unwrap();
+        assert_eq!(bench.create("q/f", Some(500), Precondition::None), Err(FULL));
+        bench.store_file("q/f", &[1; 400], Precondition::None).unwrap();
+        assert_eq!(bench.account("q"), (Some(400), 0));
+        bench.store_file("q/f", &[1; 600], Precondition::None).unwrap();
+        assert_eq!(bench.account("q"), (Some(600), 0));
+    });
+}
+
+#[test]
+fn every_way_in_which_an_upload_ends_gives_back_what_it_held() {
+    in_quota_modes(&[("q", 1000)], |bench| {
+        let file = bench.create("q/f", Some(900), Precondition::None).unwrap();
+        bench.abort(file);
+        assert_eq!(bench.account("q"), (Some(0), 0), "aborted");
+        let file = bench.create("q/f", Some(900), Precondition::None).unwrap();
+        assert!(bench.commit(file, "q/f", 900, Precondition::None).is_err(), "its bytes are missing");
+        assert_eq!(bench.account("q"), (Some(0), 0), "of another length");
+        let file = bench.create("q/f", Some(3), Precondition::Absent).unwrap();
+        bench.write(file, 0, 3).unwrap();
+        bench.store_file("q/f", b"12345", Precondition::None).unwrap();
+        assert_eq!(bench.commit(file, "q/f", 3, Precondition::Absent), Err(Failure::PreconditionFailed));
+        assert_eq!(bench.account("q"), (Some(5), 0), "the name was taken");
+        let file = bench.create("q/d", Some(3), Precondition::None).unwrap();
+        bench.write(file, 0, 3).unwrap();
+        std::fs::create_dir(bench.path("q/d")).unwrap();
+        assert!(is_conflict(&bench.commit(file, "q/d", 3, Precondition::None)));
+        assert_eq!(bench.account("q"), (Some(5), 0), "a folder has the name");
+        assert!(bench.create("q/f/under", Some(3), Precondition::None).is_err());
+        assert_eq!(bench.account("q"), (Some(5), 0), "refused");
+    });
+}
+
+#[test]
+fn a_file_that_is_moved_takes_its_bytes_along_and_a_folder_stays_within_its_quota() {
+    in_quota_modes(&[("a", 1000), ("b", 100)], |bench| {
+        bench.store_file("a/f", &[1; 60], Precondition::None).unwrap();
+        bench.store_file("a/g", &[1; 200], Precondition::None).unwrap();
+        bench.store_file("b/h", &[1; 30], Precondition::None).unwrap();
+        bench.shift("a/f", "b/f").unwrap();
+        assert_eq!((bench.account("a"), bench.account("b")), ((Some(200), 0), (Some(90), 0)));
+        assert_eq!(bench.shift("a/g", "b/g"), Err(FULL));
+        bench.shift("b/f", "b/h").unwrap();
+        assert_eq!(bench.account("b"), (Some(60), 0), "what it replaced is gone");
+        bench.shift("b/h", "out").unwrap();
+        assert_eq!(bench.account("b"), (Some(0), 0));
+        bench.store_file("a/d/f", &[1; 10], Precondition::None).unwrap();
+        assert!(is_conflict(&bench.shift("a/d", "b/d")) && is_conflict(&bench.shift("a/d", "d")));
+        bench.shift("a/d", "a/e").unwrap();
+        assert_eq!(bench.account("a"), (Some(210), 0));
+    });
+}
+
+#[test]
+fn what_is_stored_counts_for_every_quota_above_it() {
+    in_quota_modes(&[("", 1000), ("q", 500), ("q/deep/f", 50)], |bench| {
+        bench.store_file("q/deep/f", &[1; 50], Precondition::None).unwrap();
+        assert_eq!(bench.store_file("q/deep/f", &[1; 51], Precondition::None), Err(FULL));
+        assert_eq!(bench.store_file("q/g", &[1; 451], Precondition::None), Err(FULL));
+        bench.store_file("q/g", &[1; 450], Precondition::None).unwrap();
+        assert_eq!(bench.store_file("f", &[1; 501], Precondition::None), Err(FULL));
+        assert_eq!(["", "q", "q/deep/f"].map(|prefix| bench.account(prefix).0), [Some(500), Some(500), Some(50)]);
+    });
+}
+
+#[test]
+fn what_others_have_stored_counts_and_nothing_is_stored_before_it_was_counted() {
+    let dir = TempDir::new().unwrap();
+    let write = |name: &str, len: usize| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, vec![1; len]).unwrap();
+    };
+    for (name, len) in [("q/a", 10), ("q/x/y/b", 200), ("q/x/c", 3000), ("q-not/d", 40000), (".filewharf/e", 1)] {
+        write(name, len);
+    }
+    std::os::unix::fs::symlink("a", dir.path().join("q/link")).unwrap();
+    std::os::unix::fs::symlink("/", dir.path().join("q/root")).unwrap();
+    fifo(&dir.path().join("q/fifo"));
+    let mut bench = Bench::open(dir.path(), &with_quotas(&[("q", 10000), ("q/a", 100), ("none", 1), ("", 1 << 30)]));
+    let stored = |bench: &Bench| ["q", "q/a", "none", ""].map(|prefix| bench.account(prefix).0.unwrap());
+    assert_eq!(stored(&bench), [3210, 10, 0, 43210]);
+    write("q/x/c", 4000);
+    write("none", 5);
+    bench.count_again();
+    assert_eq!(stored(&bench), [4210, 10, 5, 44215]);
+    // As if a reload had brought another.
+    let Quota { prefix, bytes_max } = with_quotas(&[("q/x", 5000)]).quotas.remove(0);
+    let quotas = &bench.store.pool.uploads.quotas;
+    quotas.set(&[Quota { prefix, bytes_max }], clock());
+    assert_eq!(bench.account("q/x"), (None, 0));
+    assert_eq!(bench.store_file("q/x/new", b"1", Precondition::None), Err(Failure::Counting));
+    assert_eq!(bench.shift("q/x/y", "q/x/z"), Err(Failure::Counting));
+    bench.store_file("q/new", b"1", Precondition::None).unwrap();
+    bench.delete("q/x/y/b", Precondition::None).unwrap();
+    bench.count_again();
+    assert_eq!(bench.account("q/x"), (Some(4000), 0));
+    bench.store.set_quotas(&[]);
+    bench.store_file("q/x/new", &[1; 9000], Precondition::None).unwrap();
+}
+
+#[test]
+fn an_upload_that_began_before_the_quota_is_checked_when_it_gets_its_name() {
+    let dir = TempDir::new().unwrap();
+    let mut bench = Bench::open(dir.path(), &StoreConfig::default());
+    let files = [100, 101].map(|len| bench.create("q/f", Some(len), Precondition::None).unwrap());
+    for (file, len) in files.into_iter().zip([100, 101]) {
+        bench.write(file, 0, len).unwrap();
+    }
+    bench.store.set_quotas(&with_quotas(&[("q", 100)]).quotas);
+    bench.count_again();
+    assert_eq!(bench.commit(files[1], "q/f", 101, Precondition::None), Err(FULL));
+    bench.commit(files[0], "q/f", 100, Precondition::None).unwrap();
+    assert_eq!(bench.account("q"), (Some(100), 0));
+}
+
+#[test]
+fn a_quota_that_became_smaller_refuses_what_was_held_under_the_larger() {
+    let dir = TempDir::new().unwrap();
+    let mut bench = Bench::open(dir.path(), &with_quotas(&[("q", 1000)]));
+    bench.store_file("q/a", &[1; 100], Precondition::None).unwrap();
+    let file = bench.create("q/b", Some(500), Precondition::None).unwrap();
+    bench.write(file, 0, 500).unwrap();
+    bench.store.set_quotas(&with_quotas(&[("q", 599)]).quotas);
+    assert_eq!(bench.account("q"), (Some(100), 500), "its numbers stay");
+    assert_eq!(bench.commit(file, "q/b", 500, Precondition::None), Err(FULL));
+    assert_eq!(bench.account("q"), (Some(100), 0));
+}

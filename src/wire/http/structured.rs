@@ -1,191 +1,37 @@
 //! Dictionaries and items of structured fields (RFC 9651). One mistake makes the whole field invalid.
 
-use crate::wire::http::syntax::is_token;
-use crate::wire::percent;
+use sfparse::{Parser, Value};
 
 /// The integer that is the value of `key` in a dictionary. `None` if there is none, or if the dictionary is invalid.
 pub fn integer(lines: &[&str], key: &str) -> Option<i64> {
     let text = lines.join(",");
-    let mut rest = Rest(text.trim_matches(' ').as_bytes());
+    let mut parser = Parser::new(text.as_bytes());
     let mut found = None;
-    if rest.0.is_empty() {
-        return None;
-    }
-    loop {
-        let name = rest.key()?;
-        let value = if rest.takes(b'=') { rest.member()? } else { None };
-        rest.parameters()?;
-        if name == key.as_bytes() {
+    while let Some((name, value)) = parser.parse_dict().ok()? {
+        if name == key {
             // The last of several counts (§4.2.2).
-            found = value;
+            found = if let Value::Integer(value) = value { Some(value) } else { None };
         }
-        rest.whitespace();
-        if rest.0.is_empty() {
-            return found;
-        }
-        if !rest.takes(b',') {
-            return None;
-        }
-        rest.whitespace();
     }
+    found
 }
 
 /// An item that is a boolean, `?0` or `?1`.
 pub fn boolean(text: &str) -> Option<bool> {
-    let mut rest = Rest(text.trim_matches(' ').as_bytes());
-    let value = match rest.0 {
-        [b'?', b'0', ..] => false,
-        [b'?', b'1', ..] => true,
-        _ => return None,
-    };
-    rest.0 = &rest.0[2..];
-    rest.parameters()?;
-    rest.0.is_empty().then_some(value)
+    if let Value::Bool(value) = item(text)? { Some(value) } else { None }
 }
 
 /// An item that is an integer from 0.
 pub fn count(text: &str) -> Option<u64> {
-    let mut rest = Rest(text.trim_matches(' ').as_bytes());
-    let value = rest.number()??;
-    rest.parameters()?;
-    u64::try_from(value).ok().filter(|_| rest.0.is_empty())
+    if let Value::Integer(value) = item(text)? { u64::try_from(value).ok() } else { None }
 }
 
-/// The input that is left. Each method consumes what it is named for, or returns `None`.
-struct Rest<'a>(&'a [u8]);
-
-impl<'a> Rest<'a> {
-    fn takes(&mut self, byte: u8) -> bool {
-        let rest = self.0.strip_prefix(&[byte]);
-        self.0 = rest.unwrap_or(self.0);
-        rest.is_some()
-    }
-
-    /// Consumes the bytes for which `is_part` is true.
-    fn run(&mut self, is_part: impl Fn(u8) -> bool) -> &'a [u8] {
-        let len = self.0.iter().position(|byte| !is_part(*byte)).unwrap_or(self.0.len());
-        let (run, rest) = self.0.split_at(len);
-        self.0 = rest;
-        run
-    }
-
-    fn whitespace(&mut self) {
-        self.run(|byte| matches!(byte, b' ' | b'\t'));
-    }
-
-    fn key(&mut self) -> Option<&'a [u8]> {
-        let first = *self.0.first()?;
-        let is_part =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-' | b'.' | b'*');
-        (first.is_ascii_lowercase() || first == b'*').then(|| self.run(is_part))
-    }
-
-    /// An item or an inner list, without its parameters; the number if it is an integer.
-    fn member(&mut self) -> Option<Option<i64>> {
-        if !self.takes(b'(') {
-            return self.bare_item();
-        }
-        loop {
-            self.run(|byte| byte == b' ');
-            if self.takes(b')') {
-                return Some(None);
-            }
-            self.bare_item()?;
-            self.parameters()?;
-            if !matches!(self.0.first()?, b' ' | b')') {
-                return None;
-            }
-        }
-    }
-
-    fn parameters(&mut self) -> Option<()> {
-        while self.takes(b';') {
-            self.run(|byte| byte == b' ');
-            self.key()?;
-            if self.takes(b'=') {
-                self.bare_item()?;
-            }
-        }
-        Some(())
-    }
-
-    fn bare_item(&mut self) -> Option<Option<i64>> {
-        match *self.0.first()? {
-            b'-' | b'0'..=b'9' => return self.number(),
-            b'"' => {
-                self.takes(b'"');
-                self.string()?;
-            }
-            b'*' | b'a'..=b'z' | b'A'..=b'Z' => {
-                self.run(|byte| is_token(byte) || matches!(byte, b':' | b'/'));
-            }
-            b':' => {
-                self.takes(b':');
-                let digits = self.run(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
-                let padding = self.run(|byte| byte == b'=');
-                if digits.len() % 4 == 1 || padding.len() > 2 || !self.takes(b':') {
-                    return None;
-                }
-            }
-            b'?' => {
-                self.takes(b'?');
-                if !self.takes(b'0') && !self.takes(b'1') {
-                    return None;
-                }
-            }
-            b'@' => {
-                self.takes(b'@');
-                self.number()??;
-            }
-            b'%' => {
-                self.takes(b'%');
-                self.display_string()?;
-            }
-            _ => return None,
-        }
-        Some(None)
-    }
-
-    /// An integer of at most 15 digits, or a decimal of at most 12 and 3.
-    fn number(&mut self) -> Option<Option<i64>> {
-        let sign = if self.takes(b'-') { -1 } else { 1 };
-        let whole = self.run(|byte| byte.is_ascii_digit());
-        let is_decimal = self.takes(b'.');
-        if is_decimal {
-            let part = self.run(|byte| byte.is_ascii_digit());
-            return ((1..=12).contains(&whole.len()) && (1..=3).contains(&part.len())).then_some(None);
-        }
-        if !(1..=15).contains(&whole.len()) {
-            return None;
-        }
-        Some(Some(sign * whole.iter().fold(0, |sum: i64, digit| sum * 10 + i64::from(digit - b'0'))))
-    }
-
-    /// What follows the first quote.
-    fn string(&mut self) -> Option<()> {
-        loop {
-            self.run(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
-            if self.takes(b'"') {
-                return Some(());
-            }
-            if !self.takes(b'\\') || !(self.takes(b'"') || self.takes(b'\\')) {
-                return None;
-            }
-        }
-    }
-
-    /// What follows the first percent sign: a quoted string with escapes that make UTF-8.
-    fn display_string(&mut self) -> Option<()> {
-        if !self.takes(b'"') {
-            return None;
-        }
-        let text = self.run(|byte| matches!(byte, b' '..=b'~') && byte != b'"');
-        let is_text = percent::decode(str::from_utf8(text).ok()?).is_some_and(|text| text.decode_utf8().is_ok());
-        // The digits of escapes are lower case.
-        let has_upper =
-            text.split(|byte| *byte == b'%').skip(1).any(|piece| piece.iter().take(2).any(u8::is_ascii_uppercase));
-        (is_text && !has_upper && self.takes(b'"')).then_some(())
-    }
+/// The only item.
+fn item(text: &str) -> Option<Value> {
+    let mut parser = Parser::new(text.as_bytes());
+    let value = parser.parse_item().ok()??;
+    // The parameters are read on the way to the end.
+    parser.parse_item().ok()?.is_none().then_some(value)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use sha2::{Digest as _, Sha256};
 
@@ -63,8 +63,27 @@ fn content(path: &Path, error: impl fmt::Display) -> IdentityError {
     IdentityError::Content(path.to_owned(), error.to_string())
 }
 
-/// Reads what the files have into a configuration.
-pub(super) fn read(files: &TlsFiles) -> Result<ServerConfig, IdentityError> {
+/// The keys of the tickets with which clients resume their sessions; rustls makes new ones every six hours.
+#[derive(Clone)]
+pub(super) struct Tickets {
+    keys: Arc<dyn ProducesTickets>,
+    /// Those that have verified the clients in them.
+    authorities: Vec<CertificateDer<'static>>,
+}
+
+impl Tickets {
+    /// Those of `before`, so that a reload does not end the sessions of all clients, unless a client in them might
+    /// no longer be one.
+    fn new(authorities: Vec<CertificateDer<'static>>, before: Option<Self>) -> Result<Self, IdentityError> {
+        match before {
+            Some(before) if before.authorities == authorities => Ok(before),
+            _ => Ok(Self { keys: provider::Ticketer::new().map_err(failed)?, authorities }),
+        }
+    }
+}
+
+/// Reads what the files have into a configuration. `before`: the tickets of the one that it replaces.
+pub(super) fn read(files: &TlsFiles, before: Option<Tickets>) -> Result<(ServerConfig, Tickets), IdentityError> {
     let in_dir = |name| files.self_signed.as_ref().map(|dir| dir.join(name));
     let certificate = files.certificate.clone().or_else(|| in_dir(CERTIFICATE_NAME));
     let certificate = certificate.ok_or(IdentityError::Missing("--tls-cert"))?;
@@ -74,12 +93,13 @@ pub(super) fn read(files: &TlsFiles) -> Result<ServerConfig, IdentityError> {
     let cryptography = Arc::new(preferring_short_keys());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&cryptography));
     let builder = builder.with_safe_default_protocol_versions().map_err(failed)?;
+    let authorities = files.client_ca.as_deref().map_or(Ok(Vec::new()), certificates)?;
     let builder = match &files.client_ca {
         None => builder.with_no_client_auth(),
         Some(path) => {
             let mut roots = RootCertStore::empty();
-            for authority in certificates(path)? {
-                roots.add(authority).map_err(|error| content(path, error))?;
+            for authority in &authorities {
+                roots.add(authority.clone()).map_err(|error| content(path, error))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), cryptography);
             let verifier = verifier.allow_unauthenticated().build();
@@ -91,11 +111,12 @@ pub(super) fn read(files: &TlsFiles) -> Result<ServerConfig, IdentityError> {
         error => content(&certificate, error),
     })?;
     // What is resumed is in the hands of the clients: it costs no memory here.
-    config.ticketer = provider::Ticketer::new().map_err(failed)?;
+    let tickets = Tickets::new(authorities, before)?;
+    config.ticketer = Arc::clone(&tickets.keys);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = TICKETS;
     config.ignore_client_order = true;
-    Ok(config)
+    Ok((config, tickets))
 }
 
 /// All suites are strong; those with AES-128 take less time for the same content than those with AES-256.

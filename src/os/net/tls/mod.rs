@@ -5,12 +5,13 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::ServerConfig;
 
 use crate::config::TlsFiles;
 
+use identity::Tickets;
 pub use identity::{IdentityError, make_self_signed};
 pub use session::{SESSION_BYTES_MAX, TlsSession};
 
@@ -25,37 +26,43 @@ pub struct Acceptor {
 struct Configs {
     http: Arc<ServerConfig>,
     other: Arc<ServerConfig>,
+    tickets: Tickets,
 }
 
 impl Acceptor {
     /// Reads the files.
     pub fn open(files: TlsFiles) -> Result<Self, IdentityError> {
-        let configs = Mutex::new(Configs::read(&files)?);
+        let configs = Mutex::new(Configs::read(&files, None)?);
         Ok(Self { files, configs })
     }
 
     /// Reads the files again. On an error everything stays as it was. Blocks on the disk: for another thread than
     /// that of the loop.
     pub fn reload(&self) -> Result<(), IdentityError> {
-        let configs = Configs::read(&self.files)?;
-        *self.configs.lock().unwrap_or_else(PoisonError::into_inner) = configs;
+        let before = self.configs().tickets.clone();
+        let configs = Configs::read(&self.files, Some(before))?;
+        *self.configs() = configs;
         Ok(())
+    }
+
+    fn configs(&self) -> MutexGuard<'_, Configs> {
+        self.configs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins a session. `received`: what has been read of the client already.
     pub fn accept(&self, is_http: bool, received: &[u8]) -> TlsSession {
-        let configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
+        let configs = self.configs();
         let config = if is_http { &configs.http } else { &configs.other };
         TlsSession::new(Arc::clone(config), self.files.client_ca.is_some(), received)
     }
 }
 
 impl Configs {
-    fn read(files: &TlsFiles) -> Result<Self, IdentityError> {
-        let other = identity::read(files)?;
+    fn read(files: &TlsFiles, before: Option<Tickets>) -> Result<Self, IdentityError> {
+        let (other, tickets) = identity::read(files, before)?;
         let mut http = other.clone();
         http.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { http: Arc::new(http), other: Arc::new(other) })
+        Ok(Self { http: Arc::new(http), other: Arc::new(other), tickets })
     }
 }
 

@@ -440,10 +440,10 @@ fn a_first_message_without_end_is_refused_before_it_is_large() {
 #[test]
 fn a_pair_that_is_wrong_is_named_and_the_one_before_stays() {
     let (own, other) = (Server::new(), Server::new());
-    let config = config();
     let dir = own.dir.path();
     let shown = || {
-        let mut pair = own.pair(&config);
+        // Without a session to resume, which would keep its certificate.
+        let mut pair = own.pair(&config());
         pair.shake_hands();
         pair.client.peer_certificates().expect("a handshake")[0].to_vec()
     };
@@ -566,4 +566,34 @@ fn a_session_without_work_holds_no_buffer() {
     pair.session.send(&mut pair.socket, &[&content]).expect("space");
     assert!(received == content && pair.heard() == content);
     assert_eq!(pair.session.buffered(), 0);
+}
+
+#[test]
+fn a_reload_lets_clients_resume_unless_their_authorities_have_changed() {
+    let dir = TempDir::new().expect("a temporary folder");
+    let authority = support::tls::Authority::new("authority");
+    authority.signs("localhost").write(dir.path());
+    let path = |name: &str| Some(dir.path().join(name));
+    let (certificate, key, client_ca) = (path("cert.pem"), path("key.pem"), path("ca.pem"));
+    let trust = |trusted: &[&support::tls::Authority]| {
+        let pem: String = trusted.iter().map(|authority| authority.pem()).collect();
+        std::fs::write(dir.path().join("ca.pem"), pem).expect("the folder is there");
+    };
+    trust(&[&authority]);
+    let files = TlsFiles { certificate, key, client_ca, self_signed: None };
+    let acceptor = Acceptor::open(files).expect("good files");
+    let config = support::tls::showing(&authority.signs("box7"));
+    let kind = || {
+        let session = acceptor.accept(true, &[]);
+        let mut pair = Pair { session, socket: Socket::default(), client: client(&config) };
+        pair.shake_hands();
+        pair.client.handshake_kind().expect("a handshake")
+    };
+    assert_eq!(kind(), rustls::HandshakeKind::Full);
+    authority.signs("localhost").write(dir.path());
+    acceptor.reload().expect("another pair");
+    assert_eq!(kind(), rustls::HandshakeKind::Resumed);
+    trust(&[&authority, &support::tls::Authority::new("another")]);
+    acceptor.reload().expect("another authority");
+    assert_eq!(kind(), rustls::HandshakeKind::Full);
 }

@@ -18,6 +18,8 @@ use crate::wire::line::{self, LINE_LEN_MAX, Reply};
 const INPUT_BYTES: usize = 256 << 10;
 /// Bytes of a body that are gathered before they are sent.
 const OUTPUT_BYTES: usize = 256 << 10;
+/// The first byte of what a server with TLS answers a client without (RFC 8446 §5.1).
+const TLS_ALERT: u8 = 21;
 
 /// A connection to a server, authenticated if the options have a secret.
 #[derive(Debug)]
@@ -132,7 +134,7 @@ impl Connection {
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Err(error) => {
                     return Err(match self.early_reply() {
-                        refusal @ ErrorKind::Refused { .. } => refusal,
+                        refusal @ (ErrorKind::Refused { .. } | ErrorKind::Tls(_)) => refusal,
                         _ => ErrorKind::ConnectionLost(error),
                     });
                 }
@@ -170,7 +172,12 @@ impl Connection {
     fn line(&mut self) -> Result<Vec<u8>, ErrorKind> {
         let mut line = Vec::new();
         let mut limited = self.stream.by_ref().take(LINE_LEN_MAX as u64);
-        limited.read_until(b'\n', &mut line).map_err(explain)?;
+        let result = limited.read_until(b'\n', &mut line);
+        // Also where a reset follows.
+        if line.first() == Some(&TLS_ALERT) {
+            return Err(ErrorKind::Tls("the server speaks TLS on this port: write tls:// before its name".to_owned()));
+        }
+        result.map_err(explain)?;
         if line.pop_if(|byte| *byte == b'\n').is_some() {
             line.pop_if(|byte| *byte == b'\r');
             return Ok(line);

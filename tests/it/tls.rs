@@ -224,7 +224,7 @@ fn first_message() -> Vec<u8> {
 }
 
 #[test]
-fn a_client_without_tls_is_told_in_http_and_reset_otherwise() {
+fn a_client_without_tls_is_told_in_http_and_reset_behind_an_alert_otherwise() {
     let server = http();
     let speak = |says: &[u8]| {
         let mut client = support::client::Client::connect(server.address());
@@ -237,7 +237,7 @@ fn a_client_without_tls_is_told_in_http_and_reset_otherwise() {
     assert!(head.starts_with("HTTP/1.1 400 ") && body.contains("https") && error.is_none(), "{heard}");
     assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{heard}");
     let (heard, error) = speak(b"PING\n");
-    assert!(heard.is_empty() && error.is_some());
+    assert!(heard == [21, 3, 1, 0, 2, 2, 10] && error.is_some(), "{heard:?} {error:?}");
     await_failed(&server, 2);
 }
 
@@ -306,7 +306,8 @@ fn after_a_reload_new_connections_see_the_new_certificate_and_older_ones_go_on()
     server.handle().reload();
     wait_until("the new certificate", || seen(&mut connect(server.address(), &config())) == Some(1));
     assert_eq!(seen(&mut first), Some(0), "this one goes on");
-    assert_eq!(seen(&mut connect(server.address(), &client)), Some(1), "no session of before is resumed");
+    let mut resumed = connect(server.address(), &client);
+    assert_eq!((seen(&mut resumed), resumed.conn.handshake_kind()), (Some(0), Some(HandshakeKind::Resumed)));
 }
 
 #[test]

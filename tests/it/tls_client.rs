@@ -146,6 +146,19 @@ fn a_port_without_tls_is_told_from_one_with_it() {
 }
 
 #[test]
+fn a_port_with_tls_is_told_from_one_without_it() {
+    let served = served(&Authority::new("one"));
+    let (local, remote) = (served.has("f", content(1, 9_000_000)), format!("{}/", served.server.address()));
+    let (file, back) = (format!("{remote}f"), served.local("back"));
+    for command in [&["ls", &remote][..], &["get", &file, &back], &["put", &local, &remote]] {
+        let output = run(command);
+        let told = stderr(&output);
+        assert!(told.contains("speaks TLS on this port: write tls:// before its name"), "{command:?}: {told}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+#[test]
 fn files_and_flags_that_do_not_fit_are_wrong_usage() {
     let served = served(&Authority::new("one"));
     let (ca, cert, key) = (served.local("ca.pem"), served.local("cert.pem"), served.local("key.pem"));

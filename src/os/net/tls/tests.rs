@@ -400,18 +400,21 @@ fn a_record_that_was_changed_is_an_error_behind_what_came_before_it() {
 #[test]
 fn a_client_without_tls_is_refused_and_one_of_http_is_told() {
     let server = Server::new();
-    for (says, told) in [
-        (&b"GET / HTTP/1.1\r\n\r\n"[..], true),
-        (b"PING\n", false),
-        (b"\0\0\0\0", false),
-        (b"\x16\x03\x01\x00\x05hello", false),
-        (b"", false),
+    let alert = b"\x15\x03\x01\x00\x02\x02\x0a";
+    for (says, begin, told) in [
+        (&b"GET / HTTP/1.1\r\n\r\n"[..], &b"HTTP/1.1 400 "[..], true),
+        (b"PING\n", alert, false),
+        (b"\0\0\0\0", alert, false),
+        (b"\x16\x03\x01\x00\x05hello", b"", false),
+        (b"", b"", false),
     ] {
         let mut pair = server.pair(&config());
         pair.socket.incoming.extend(says);
         pair.socket.has_ended = true;
         let Handshake::Failed { reason, is_told } = pair.shake() else { panic!("{says:?} is no handshake") };
-        assert_eq!((is_told, pair.socket.outgoing.is_empty(), reason.is_empty()), (told, !told, says.is_empty()));
+        assert_eq!((is_told, reason.is_empty()), (told, says.is_empty()));
+        let sent = pair.socket.outgoing;
+        assert!(sent.starts_with(begin) && sent.is_empty() == begin.is_empty(), "{says:?} is answered {sent:?}");
     }
 }
 

@@ -16,6 +16,8 @@ const HELLO_BYTES: usize = 4096;
 /// What a client without TLS is told that speaks HTTP.
 const PLAIN_HTTP_REPLY: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Content-Length: 43\r\nConnection: close\r\n\r\nThis port speaks TLS: use https, not http.\n";
+/// What another is told: a fatal alert, `unexpected_message` (RFC 8446 §6), behind which its connection is reset.
+const PLAIN_ALERT: &[u8] = &[21, 3, 1, 0, 2, 2, 10];
 const ENDED_EARLY: &str = "the connection ended within the handshake";
 
 impl TlsSession {
@@ -151,13 +153,13 @@ fn received(result: io::Result<usize>) -> io::Result<Option<usize>> {
     }
 }
 
-/// Tells a client that has begun in plain text, if it speaks HTTP.
+/// Tells a client that has begun in plain text.
 fn refuse_plain(bytes: &[u8], socket: &mut impl Write) -> Option<Handshake> {
     if bytes.first().is_none_or(|first| *first == hello::HANDSHAKE) {
         return None;
     }
     let is_http = bytes.windows(6).any(|word| word == b" HTTP/");
     // A fresh socket takes so few bytes at once.
-    let is_told = is_http && socket.write(PLAIN_HTTP_REPLY).is_ok();
-    Some(Handshake::Failed { reason: "the client does not speak TLS".to_owned(), is_told })
+    let is_sent = socket.write(if is_http { PLAIN_HTTP_REPLY } else { PLAIN_ALERT }).is_ok();
+    Some(Handshake::Failed { reason: "the client does not speak TLS".to_owned(), is_told: is_http && is_sent })
 }

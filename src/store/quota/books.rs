@@ -240,10 +240,8 @@ impl Books {
         let cursor = self.cursor.as_mut().filter(|cursor| cursor.number == number).ok_or(GivenUp)?;
         let next = cursor.next_file(read, end);
         let Next::Look(name) = &next else { return Ok((next, false)) };
-        let changed = self.changes.iter_mut().find(|change| change.is_of(dir, name));
-        let is_left = changed.is_some();
-        if let Some(change) = changed {
-            change.left_by = Some(number);
+        let is_left = self.changes.iter().any(|change| change.is_of(dir, name));
+        if is_left {
             cursor.leave_to_change();
         }
         Ok((next, is_left))
@@ -252,8 +250,7 @@ impl Books {
     /// As [`Cursor::looked`]; true too if a change has begun meanwhile, to which it is left.
     pub(crate) fn looked(&mut self, number: u64, (dir, name): (&str, &str), bytes: u64) -> Result<bool, GivenUp> {
         let cursor = self.cursor.as_mut().filter(|cursor| cursor.number == number).ok_or(GivenUp)?;
-        if let Some(change) = self.changes.iter_mut().find(|change| change.is_of(dir, name)) {
-            change.left_by = Some(number);
+        if self.changes.iter().any(|change| change.is_of(dir, name)) {
             cursor.leave_to_change();
             return Ok(true);
         }
@@ -279,8 +276,11 @@ impl Books {
         if let Some((path, is_read)) = cursor.next_dir(read) {
             return Ok(Then::Dir(path, is_read));
         }
-        let (id, bytes) = (cursor.account, cursor.bytes);
+        let (id, mut bytes) = (cursor.account, cursor.bytes);
         self.cursor = None;
+        // The cursor has passed these, and what they change counts when they end.
+        let is_passed = |change: &&Change| change.is_charged_to(id) && change.counted_by != Some(number);
+        bytes += self.changes.iter().filter(is_passed).map(|change| i128::from(change.before)).sum::<i128>();
         let account = self.accounts.get_mut(&id).ok_or(GivenUp)?;
         let counted = u64::try_from(bytes.max(0)).unwrap_or(u64::MAX);
         let before = account.stored.replace(counted);

@@ -2,7 +2,7 @@
 
 use crate::error::Failure;
 use crate::store::quota::books::Books;
-use crate::store::quota::cursor::{Place, Seen};
+use crate::store::quota::cursor::{Cursor, Place, Seen};
 use crate::store::quota::entries::{AccountId, Change, Charges, End, Part, held};
 
 fn split(path: &str) -> (&str, &str) {
@@ -67,7 +67,11 @@ impl Books {
         }
         let (dir, name) = split(path);
         let (dir, name, number, moved) = (Place::of(dir), name.into(), self.number(), self.moved);
-        self.changes.push(Change { number, dir, name, before, after, parts, moved, left_by: None });
+        let mut change = Change { number, dir, name, before, after, parts, moved, counted_by: None };
+        let cursor = self.cursor.as_ref().filter(|cursor| change.is_charged_to(cursor.account));
+        let is_counted = |cursor: &&Cursor| cursor.seen(&change.dir, &change.name) == Seen::Behind;
+        change.counted_by = cursor.filter(is_counted).map(|cursor| cursor.number);
+        self.changes.push(change);
         Some(number)
     }
 
@@ -96,7 +100,7 @@ impl Books {
     fn count_change(&mut self, change: &Change, end: End) {
         let moved = self.moved;
         let Some(cursor) = &mut self.cursor else { return };
-        if !change.parts.iter().any(|part| part.account == cursor.account) {
+        if !change.is_charged_to(cursor.account) {
             if change.moved != moved {
                 self.give_up_count();
             }
@@ -105,13 +109,14 @@ impl Books {
         let now = if end == End::Done { change.after } else { change.before };
         let is_known = if change.moved != moved {
             false // its name may be another by now
-        } else if change.left_by == Some(cursor.number) {
-            cursor.add(now);
+        } else if change.counted_by == Some(cursor.number) {
+            cursor.bytes += i128::from(now) - i128::from(change.before);
             true
         } else {
             match cursor.seen(&change.dir, &change.name) {
+                // The count has left it to the change, or has found no such name.
                 Seen::Behind => {
-                    cursor.bytes += i128::from(now) - i128::from(change.before);
+                    cursor.add(now);
                     true
                 }
                 Seen::Now => {

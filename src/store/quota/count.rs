@@ -114,12 +114,12 @@ impl Count {
     pub(crate) fn advance(&mut self, fs: &FileSystem, quotas: &Quotas) -> Result<Option<Counted>, GivenUp> {
         match &mut self.stage {
             Stage::Prefix => {
-                if let Some((above, name)) = split(&self.prefix)
-                    && let Some(dir) = passable(fs.dir(above), quotas)?
-                {
-                    look(quotas, self.number, &dir, (above, Some(name)), None)?;
+                if let Some((above, name)) = split(&self.prefix) {
+                    if let Some(dir) = passable(fs.dir(above), quotas)? {
+                        look(quotas, self.number, &dir, (above, Some(name)), None)?;
+                    }
+                    quotas.books().files_are_done(self.number)?;
                 }
-                quotas.books().files_are_done(self.number)?;
                 self.stage = Stage::First;
                 Ok(None)
             }

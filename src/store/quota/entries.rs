@@ -25,8 +25,8 @@ pub(crate) struct Change {
     pub(crate) parts: Vec<Part>,
     /// Folders that had been moved when it began.
     pub(crate) moved: u64,
-    /// The count that leaves this name to it.
-    pub(crate) left_by: Option<u64>,
+    /// The count that had passed the name when it began: what was there is counted.
+    pub(crate) counted_by: Option<u64>,
 }
 
 /// What it moves of one account.
@@ -47,6 +47,10 @@ pub(crate) enum End {
 }
 
 impl Change {
+    pub(crate) fn is_charged_to(&self, account: AccountId) -> bool {
+        self.parts.iter().any(|part| part.account == account)
+    }
+
     pub(crate) fn is_of(&self, dir: &str, name: &str) -> bool {
         *self.name == *name && self.dir == Place::of(dir)
     }

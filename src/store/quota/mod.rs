@@ -15,3 +15,5 @@ pub(crate) mod count;
 pub(crate) mod cursor;
 pub(crate) mod entries;
 pub(crate) mod ledger;
+#[cfg(test)]
+mod tests;

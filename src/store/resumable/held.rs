@@ -1,6 +1,7 @@
 //! What uploads that are kept hold of quotas: all that they have announced, from when they are made or found until they
 //! have their name or are gone.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::object::Key;
@@ -33,7 +34,9 @@ impl Uploads {
         if joins.is_empty() || !self.quotas.is_used() {
             return Vec::new();
         }
+        // One may be joined several times, and holds its bytes once.
+        let ids: BTreeSet<_> = joins.iter().map(|(id, _)| id.0).collect();
         let index = lock(&self.kept.index);
-        joins.iter().filter_map(|(id, _)| index.holding(*id)).collect()
+        ids.into_iter().filter_map(|id| index.holding(UploadId(id))).collect()
     }
 }

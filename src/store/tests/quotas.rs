@@ -238,3 +238,193 @@ fn a_quota_that_became_smaller_refuses_what_was_held_under_the_larger() {
     assert_eq!(bench.commit(file, "q/b", 500, Precondition::None), Err(FULL));
     assert_eq!(bench.account("q"), (Some(100), 0));
 }
+
+/// Small numbers that follow from a seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+}
+
+const MAX: [(&str, u64); 3] = [("", 9000), ("a", 4000), ("a/b", 2500)];
+const NAMES: [&str; 8] = ["f", "g", "a/f", "a/g", "a/d/f", "a/b/f", "a/b/g", "a/b/d/e/f"];
+const DIRS: [(&str, &str); 4] = [("a/d", "a/c"), ("a/c", "a/d"), ("a/b/d", "a/d2"), ("a/b/d/e", "a/b/e")];
+
+/// What a store should say: names with lengths, and what uploads hold.
+#[derive(Default)]
+struct Model {
+    files: std::collections::BTreeMap<String, u64>,
+    /// Open staging files, with their names, announced lengths and what was written.
+    open: Vec<(FileId, String, Option<u64>, u64)>,
+}
+
+impl Model {
+    fn is_in(path: &str, prefix: &str) -> bool {
+        prefix.is_empty() || path == prefix || path.starts_with(&format!("{prefix}/"))
+    }
+
+    fn stored(&self, prefix: &str) -> u64 {
+        self.files.iter().filter(|(path, _)| Self::is_in(path, prefix)).map(|(_, len)| len).sum()
+    }
+
+    /// Only of uploads with a length: what one without holds depends on the others.
+    fn held(&self, prefix: &str) -> u64 {
+        self.open.iter().filter(|(_, path, ..)| Self::is_in(path, prefix)).filter_map(|(_, _, len, _)| *len).sum()
+    }
+
+    /// Whether so many bytes more fit; `None` if an upload without a length makes that uncertain.
+    fn fits(&self, path: &str, len: u64) -> Option<bool> {
+        let above = || MAX.iter().filter(|(prefix, _)| Self::is_in(path, prefix));
+        if above().any(|(prefix, max)| self.stored(prefix) + self.held(prefix) + len > *max) {
+            return Some(false);
+        }
+        let is_certain = self.open.iter().all(|(_, _, len, _)| len.is_some());
+        is_certain.then_some(true)
+    }
+}
+
+impl Bench {
+    /// One operation, in the store and in the model.
+    fn random_step(&mut self, model: &mut Model, random: &mut Random) {
+        let pick = |random: &mut Random| NAMES[random.below(NAMES.len() as u64) as usize];
+        let (name, len) = (pick(random), random.below(1500));
+        let expect = |result: Result<(), Failure>, fits: Option<bool>| match result {
+            Ok(()) => assert_ne!(fits, Some(false), "{name} of {len} bytes is stored"),
+            Err(failure) => {
+                assert_eq!(failure, FULL);
+                assert_ne!(fits, Some(true), "{name} of {len} bytes is refused");
+            }
+        };
+        match random.below(9) {
+            0 | 1 => {
+                let (fits, stored) =
+                    (model.fits(name, len), self.store_file(name, &vec![1; len as usize], Precondition::None));
+                if stored.is_ok() {
+                    model.files.insert(name.to_owned(), len);
+                }
+                expect(stored.map(drop), fits);
+            }
+            2 if model.open.len() < 4 => {
+                let announced = (random.below(3) > 0).then_some(len);
+                let (fits, created) =
+                    (model.fits(name, announced.unwrap_or(1)), self.create(name, announced, Precondition::None));
+                if let Ok(file) = created {
+                    model.open.push((file, name.to_owned(), announced, 0));
+                }
+                expect(created.map(drop), fits);
+            }
+            3 | 4 if !model.open.is_empty() => {
+                let at = random.below(model.open.len() as u64) as usize;
+                let (file, name, announced, written) = model.open.swap_remove(at);
+                let more = announced.map_or(len, |announced| announced - written);
+                if random.below(4) == 0 || self.write(file, written, more as usize).is_err() {
+                    self.abort(file);
+                } else if announced.is_none() && random.below(2) == 0 {
+                    model.open.push((file, name, announced, written + more));
+                } else if self.commit(file, &name, written + more, Precondition::None).is_ok() {
+                    model.files.insert(name, written + more);
+                }
+            }
+            5 => {
+                let deleted = self.delete(name, Precondition::None).is_ok();
+                assert_eq!(deleted, model.files.remove(name).is_some());
+            }
+            6 => {
+                let to = pick(random);
+                if self.shift(name, to).is_ok()
+                    && let Some(len) = model.files.remove(name)
+                {
+                    model.files.insert(to.to_owned(), len);
+                }
+            }
+            7 => {
+                let (from, to) = DIRS[random.below(4) as usize];
+                if self.shift(from, to).is_ok() {
+                    let moved =
+                        |path: &String| path.strip_prefix(&format!("{from}/")).map(|rest| format!("{to}/{rest}"));
+                    let files = std::mem::take(&mut model.files);
+                    model.files = files.into_iter().map(|(path, len)| (moved(&path).unwrap_or(path), len)).collect();
+                }
+            }
+            _ => drop(self.run(Op::MakeDir { key: key(DIRS[random.below(4) as usize].1) })),
+        }
+    }
+}
+
+#[test]
+fn after_any_changes_the_numbers_are_those_of_a_model_and_of_a_fresh_count() {
+    for seed in 0..12 {
+        let dir = TempDir::new().unwrap();
+        let config = StoreConfig { durability: Durability::Written, ..with_quotas(&MAX) };
+        let (mut bench, mut model, mut random) = (Bench::open(dir.path(), &config), Model::default(), Random(seed));
+        let mut count: Option<Box<Count>> = None;
+        for step in 0..400 {
+            bench.random_step(&mut model, &mut random);
+            for (prefix, max) in MAX {
+                let (stored, held) = bench.account(prefix);
+                let stored = stored.expect("it was counted");
+                assert_eq!(stored, model.stored(prefix), "seed {seed}, step {step}: /{prefix}");
+                assert!(
+                    held >= model.held(prefix) && stored + held <= max,
+                    "seed {seed}, step {step}: /{prefix} {held}"
+                );
+            }
+            // A count goes on beside the changes.
+            let quotas = Arc::clone(&bench.store.pool.uploads.quotas);
+            for _ in 0..random.below(6) {
+                let Some(at_work) = &mut count else {
+                    quotas.books().make_due(clock());
+                    count = Count::begin(&quotas);
+                    continue;
+                };
+                if !matches!(at_work.advance(&bench.store.fs, &quotas), Ok(None)) {
+                    count = None;
+                }
+            }
+        }
+        for (file, ..) in std::mem::take(&mut model.open) {
+            bench.abort(file);
+        }
+        bench.store.pool.uploads.quotas.books().give_up_count();
+        bench.count_again();
+        for (prefix, _) in MAX {
+            assert_eq!(bench.account(prefix), (Some(model.stored(prefix)), 0), "seed {seed}: /{prefix}");
+        }
+    }
+}
+
+#[test]
+fn of_64_uploads_at_once_that_overshoot_together_those_that_fit_are_stored_while_it_is_counted() {
+    let dir = TempDir::new().unwrap();
+    let mut bench = Bench::open(dir.path(), &with_quotas(&[("q", 10 * 4096), ("", 1 << 30)]));
+    bench.inline = false;
+    for round in 0..4 {
+        for n in 0..64 {
+            let put = put(&format!("q/{round}/{}/f{n}", n % 5), Some(4096), Precondition::None);
+            bench.store.submit(CONN, Op::Store { put, chunk: chunk(&[1; 4096]) });
+        }
+        let mut stored = 0;
+        for _ in 0..64 {
+            bench.store.pool.uploads.quotas.books().make_due(clock());
+            bench
+                .store
+                .pool
+                .queues
+                .push(crate::store::pool::workers::WorkQueue::List, crate::store::pool::jobs::Job::Count(None));
+            match bench.next().result {
+                Ok(Outcome::Committed(_)) => stored += 1,
+                Err(error) => assert_eq!(error.failure, FULL),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((stored, bench.account("q")), (10, (Some(40960), 0)), "round {round}");
+        bench.count_again();
+        assert_eq!(bench.account("q"), (Some(40960), 0));
+        let names: Vec<_> = (0..64).map(|n| format!("q/{round}/{}/f{n}", n % 5)).collect();
+        let deleted = names.iter().filter(|name| bench.delete(name, Precondition::None).is_ok()).count();
+        assert_eq!((deleted, bench.account("q")), (10, (Some(0), 0)));
+    }
+}

@@ -7,16 +7,16 @@ const WHOLE: UploadId = UploadId([0xFF; 16]);
 /// Where each part of the content begins and ends; one is empty.
 const PIECES: [(usize, usize); 3] = [(0, 301), (301, 301), (301, LEN)];
 
-fn part_id(n: usize) -> UploadId {
+pub(super) fn part_id(n: usize) -> UploadId {
     UploadId([1 + n as u8; 16])
 }
 
-fn with_role(id: UploadId, put: Put, role: Role) -> UploadRef {
+pub(super) fn with_role(id: UploadId, put: Put, role: Role) -> UploadRef {
     UploadRef::New(Box::new(NewUpload { id: Some(id), put, metadata: "".into(), role }))
 }
 
 /// The upload that is joined from these.
-fn whole(put: Put, parts: &[UploadId]) -> UploadRef {
+pub(super) fn whole(put: Put, parts: &[UploadId]) -> UploadRef {
     with_role(WHOLE, put, Role::Final(parts.into()))
 }
 
@@ -30,7 +30,7 @@ fn to_f() -> Put {
 
 impl Bench {
     /// A partial upload of so many bytes, of which these have come.
-    fn partial(&mut self, id: UploadId, bytes: &[u8], len: u64) {
+    pub(super) fn partial(&mut self, id: UploadId, bytes: &[u8], len: u64) {
         // It never gets the name, so what has it does not matter.
         let put = put("d/f", Some(len), Precondition::Absent);
         let (_, file, _) = self.open_upload(with_role(id, put, Role::Partial)).unwrap();
@@ -50,14 +50,19 @@ impl Bench {
         }
     }
 
-    fn begin_join(&mut self, upload: UploadRef) -> FileId {
+    pub(super) fn begin_join(&mut self, upload: UploadRef) -> FileId {
         let (state, file, _) = self.open_upload(upload).unwrap();
         assert_eq!((state.offset, state.stage), (0, UploadStage::Unfinished));
         file.expect("it can be written")
     }
 
     /// Every step of a join; returns the digest state, and how many there were.
-    fn join(&mut self, file: FileId, len: u64, mut digest: Option<DigestState>) -> (Option<DigestState>, usize) {
+    pub(super) fn join(
+        &mut self,
+        file: FileId,
+        len: u64,
+        mut digest: Option<DigestState>,
+    ) -> (Option<DigestState>, usize) {
         let (mut offset, mut steps) = (0, 0);
         while offset < len {
             match self.run(Op::Join { file, offset, digest }).unwrap() {
@@ -73,7 +78,12 @@ impl Bench {
         (digest, steps)
     }
 
-    fn commit_joined(&mut self, file: FileId, name: &str, precondition: Precondition) -> Result<Stored, Failure> {
+    pub(super) fn commit_joined(
+        &mut self,
+        file: FileId,
+        name: &str,
+        precondition: Precondition,
+    ) -> Result<Stored, Failure> {
         let (len, prepend) = (LEN as u64, Box::default());
         let op = Op::Commit { file, key: key(name), len, prepend, mtime: None, digest: None, precondition };
         match self.run(op)? {

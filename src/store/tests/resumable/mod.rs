@@ -4,6 +4,7 @@ mod cuts;
 mod ends;
 #[cfg(target_os = "linux")]
 mod failing;
+mod held;
 mod joins;
 mod sharing;
 

@@ -271,6 +271,35 @@ pub struct Quota {
     pub bytes_max: u64,
 }
 
+impl TlsFiles {
+    /// The certificate that was given, or else the server's own.
+    pub fn certificate_path(&self) -> Option<PathBuf> {
+        self.certificate.clone().or_else(|| Some(self.self_signed.as_ref()?.join(Self::CERTIFICATE_NAME)))
+    }
+
+    /// The key that was given, or else the server's own.
+    pub fn key_path(&self) -> Option<PathBuf> {
+        self.key.clone().or_else(|| Some(self.self_signed.as_ref()?.join(Self::KEY_NAME)))
+    }
+
+    /// In the folder of those that the server makes itself.
+    pub const CERTIFICATE_NAME: &str = "cert.pem";
+    /// The same.
+    pub const KEY_NAME: &str = "key.pem";
+}
+
+/// Whether a server gives up the rights that it does not need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SandboxMode {
+    /// It keeps them.
+    #[default]
+    Off,
+    /// It gives up what the system lets it give up.
+    Auto,
+    /// It gives them up, or does not start.
+    Require,
+}
+
 /// How the store keeps files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {

@@ -11,6 +11,7 @@ use log::LevelFilter;
 use super::secret;
 use super::serve_flags::Args;
 use super::usage::{Action, ParseError};
+use crate::config::SandboxMode;
 use crate::dialect::{Kind, Secret};
 use crate::os::log::{install, write_last_line};
 use crate::platform::Health;
@@ -46,11 +47,15 @@ fn serve(args: &Args) -> Result<Ended, Box<dyn std::error::Error>> {
         (false, 1) => LevelFilter::Debug,
         (false, _) => LevelFilter::Trace,
     };
-    install(open_dir)?;
-    let server = builder(args)?.build()?;
+    let writer = install(open_dir)?;
+    let server = builder(args).and_then(|builder| Ok(builder.build()?));
+    // Threads take over the sandbox of the one that starts them.
+    writer.start()?;
+    let server = server?;
     let handle = server.handle();
     log::info!("serving {}", args.dir.display());
     log::info!("memory: {}", server.ceiling());
+    log::info!("sandbox={}", server.sandbox());
     warn_if_exposed(args, &handle);
     announce(&handle)?;
     let ended = server.run()?;
@@ -67,6 +72,7 @@ fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
         .links_inside(args.store.links_inside)
         .portable(args.store.portable)
         .shared(args.store.shared)
+        .sandbox(args.sandbox.unwrap_or(SandboxMode::Auto))
         .signals();
     if let Some(file) = &args.tls.client_ca {
         builder = builder.tls_client_ca(file);
@@ -86,6 +92,9 @@ fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
     }
     if let Some(name) = &args.congestion {
         builder = builder.congestion(name);
+    }
+    if let Some(user) = &args.user {
+        builder = builder.user(user);
     }
     if let Some(file) = &args.token_file {
         builder = builder.secret(read_secret(file)?);

@@ -9,7 +9,7 @@ use super::flag::{
     Value::{self, *},
 };
 use super::usage::{ParseError, Usage};
-use crate::config::{Limits, StoreConfig, TlsFiles};
+use crate::config::{Limits, SandboxMode, StoreConfig, TlsFiles};
 use crate::object::Durability;
 use crate::server::Listen;
 use crate::wire::line::LINE_LEN_MAX;
@@ -28,6 +28,9 @@ pub(super) struct Args {
     /// Options of every listener that speaks HTTP, unless its address sets them itself.
     pub(super) http: Vec<(String, String)>,
     pub(super) congestion: Option<String>,
+    /// `auto` if not said.
+    pub(super) sandbox: Option<SandboxMode>,
+    pub(super) user: Option<String>,
     pub(super) quiet: bool,
     pub(super) verbose: u32,
     pub(super) limits: Limits,
@@ -180,6 +183,28 @@ const OPTIONS: &[Flag<Args>] = &[
         Switch(|args| args.store.shared = true),
         "Let other servers serve the folder as well, all of them with this flag; without it, a second one does not \
          start unless it is read-only",
+    ),
+    Flag::new(
+        "sandbox",
+        Text("MODE", |args, text| {
+            args.sandbox = Some(match text {
+                "auto" => SandboxMode::Auto,
+                "require" => SandboxMode::Require,
+                "off" => SandboxMode::Off,
+                _ => return Err("is none of auto, require and off".into()),
+            });
+            Ok(())
+        }),
+        "Give up all rights that serving the folder does not need: as far as the system permits (auto), or do not start \
+         (require), or keep them (off) [default: auto]",
+    ),
+    Flag::new(
+        "user",
+        Text("USER[:GID]", |args, text| {
+            args.user = Some(text.to_owned());
+            Ok(())
+        }),
+        "Started by root, become this user, a name or a UID, once the addresses are bound",
     ),
     Flag::new("portable", Switch(|args| args.store.portable = true), "Use only system calls that every unix has"),
     Flag::new(

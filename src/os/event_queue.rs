@@ -106,6 +106,8 @@ pub struct EventQueue {
     raw: Events,
     signals: Option<Signals>,
     has_received_signal: bool,
+    /// From the start: in a sandbox it cannot be read any more.
+    ignores_hangup: bool,
     /// What SIGHUP asks, instead of to drain.
     reload: Option<SyncSender<()>>,
     control: Arc<Control>,
@@ -118,7 +120,15 @@ impl EventQueue {
         let control =
             Control { waker, requested: AtomicU8::new(0), rules: Mutex::default(), counters: Mutex::default() };
         let raw = Events::with_capacity(EVENTS_MAX);
-        Ok(Self { poll, raw, signals: None, has_received_signal: false, reload: None, control: Arc::new(control) })
+        Ok(Self {
+            poll,
+            raw,
+            signals: None,
+            has_received_signal: false,
+            ignores_hangup: process::ignores_hangup(),
+            reload: None,
+            control: Arc::new(control),
+        })
     }
 
     pub const fn control(&self) -> &Arc<Control> {
@@ -146,7 +156,7 @@ impl EventQueue {
     pub fn add_signals(&mut self) -> io::Result<()> {
         let mut signals = Signals::new([SIGTERM, SIGINT])?;
         // One that was ignored from the start is still sent to read files again.
-        if self.reload.is_some() || !process::ignores_hangup() {
+        if self.reload.is_some() || !self.ignores_hangup {
             signals.add_signal(SIGHUP)?;
         }
         self.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;

@@ -69,14 +69,25 @@ struct Waiting {
     flushes: Vec<SyncSender<()>>,
 }
 
-#[derive(Default)]
 struct Queue {
-    inside: Mutex<(Waiting, Stamp)>,
+    inside: Mutex<Inside>,
     filled: Condvar,
 }
 
+struct Inside {
+    waiting: Waiting,
+    stamp: Stamp,
+    /// Until there is the thread that writes: each caller does so itself.
+    sink: Option<Sink>,
+}
+
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, (Waiting, Stamp)> {
+    fn new(sink: Sink) -> Self {
+        let inside = Inside { waiting: Waiting::default(), stamp: Stamp::default(), sink: Some(sink) };
+        Self { inside: Mutex::new(inside), filled: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -93,14 +104,14 @@ impl Queue {
         let mut inside = self.lock();
         inside = self
             .filled
-            .wait_while(inside, |(waiting, _)| waiting.urgency == Urgency::None)
+            .wait_while(inside, |inside| inside.waiting.urgency == Urgency::None)
             .unwrap_or_else(PoisonError::into_inner);
         inside = self
             .filled
-            .wait_timeout_while(inside, BATCH_TIME, |(waiting, _)| waiting.urgency == Urgency::Soon)
+            .wait_timeout_while(inside, BATCH_TIME, |inside| inside.waiting.urgency == Urgency::Soon)
             .unwrap_or_else(PoisonError::into_inner)
             .0;
-        std::mem::replace(&mut inside.0, empty)
+        std::mem::replace(&mut inside.waiting, empty)
     }
 }
 
@@ -140,7 +151,10 @@ impl Log for QueueLogger {
             return;
         }
         let mut inside = self.queue.lock();
-        let (waiting, stamp) = &mut *inside;
+        let Inside { waiting, stamp, sink } = &mut *inside;
+        if let Some(sink) = sink {
+            return sink.line_at_once(record.level(), record.target(), &record.args().to_string());
+        }
         if record.target().starts_with(TRANSFERS) {
             if waiting.transfers.len() >= TRANSFERS_BYTES_MAX {
                 DROPPED.fetch_add(1, Ordering::Relaxed);
@@ -163,21 +177,37 @@ impl Log for QueueLogger {
         let (done, written) = sync_channel(1);
         {
             let mut inside = self.queue.lock();
-            inside.0.flushes.push(done);
-            self.queue.raise_urgency(&mut inside.0, Urgency::Now);
+            if inside.sink.is_some() {
+                return;
+            }
+            inside.waiting.flushes.push(done);
+            self.queue.raise_urgency(&mut inside.waiting, Urgency::Now);
         }
         let _ = written.recv_timeout(FLUSH_TIMEOUT);
     }
 }
 
-/// Installs the logger of the process. Errors if there is one already, or no thread can be made.
-pub fn install(level: LevelFilter) -> io::Result<()> {
-    let queue = Arc::new(Queue::default());
-    let (sink, taken) = (Sink::new(level), Arc::clone(&queue));
-    thread::Builder::new().name("log".into()).spawn(move || write_lines(&taken, &sink))?;
+/// Installs the logger of the process, without a thread: until [`Writer::start`], lines are written by those who log
+/// them. Errors if there is one already.
+pub fn install(level: LevelFilter) -> io::Result<Writer> {
+    let queue = Arc::new(Queue::new(Sink::new(level)));
+    let writer = Writer(Arc::clone(&queue));
     log::set_boxed_logger(Box::new(QueueLogger { level, queue })).map_err(io::Error::other)?;
     log::set_max_level(level);
-    Ok(())
+    Ok(writer)
+}
+
+/// The thread that writes what is logged, before it is started.
+pub struct Writer(Arc<Queue>);
+
+impl Writer {
+    /// From now on no caller waits for a line to be written. Errors if no thread can be made.
+    pub fn start(self) -> io::Result<()> {
+        let mut inside = self.0.lock();
+        let Some(sink) = inside.sink.take() else { return Ok(()) };
+        let taken = Arc::clone(&self.0);
+        thread::Builder::new().name("log".into()).spawn(move || write_lines(&taken, &sink)).map(drop)
+    }
 }
 
 /// Lines that were dropped since the start.
@@ -232,6 +262,15 @@ enum Sink {
 impl Sink {
     fn new(level: LevelFilter) -> Self {
         if io::stderr().is_terminal() { Self::Terminal(SimpleLogger::new().with_level(level)) } else { Self::Other }
+    }
+
+    /// The same where nothing may be waited for: a line that is not taken at once is dropped.
+    fn line_at_once(&self, level: Level, target: &str, text: &str) {
+        if poll_events(&io::stderr()).is_none_or(|events| events.contains(PollFlags::OUT)) {
+            self.line(level, target, text);
+        } else {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn line(&self, level: Level, target: &str, text: &str) {

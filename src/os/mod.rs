@@ -8,4 +8,5 @@ pub mod event_queue;
 pub mod log;
 pub mod net;
 pub mod process;
+pub mod sandbox;
 pub(crate) mod sys;

@@ -33,12 +33,16 @@ pub(crate) fn write_back(file: BorrowedFd<'_>, offset: u64, len: u64) -> io::Res
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// `FS_IOC_FIEMAP` of linux/fs.h.
+#[cfg(target_os = "linux")]
+pub(crate) const FIEMAP: u32 = 0xC020_660B;
+
 /// Writes a file to the disk and waits until its file system has entered it in its tree (btrfs: its
 /// ordered extents are done), without any sync (FIEMAP with `FIEMAP_FLAG_SYNC`, fiemap.rst of the
 /// kernel's documentation). Asks where the first byte is, and takes no extents as the answer.
 #[cfg(target_os = "linux")]
 pub(crate) fn enter_tree(file: BorrowedFd<'_>) -> io::Result<()> {
-    /// `struct fiemap` of linux/fiemap.h without extents, and its number in linux/fs.h.
+    /// `struct fiemap` of linux/fiemap.h without extents.
     #[repr(C)]
     struct Fiemap {
         start: u64,
@@ -49,11 +53,11 @@ pub(crate) fn enter_tree(file: BorrowedFd<'_>) -> io::Result<()> {
         reserved: u32,
     }
     const SYNC: u32 = 1;
-    const REQUEST: u32 = libc::_IOWR::<Fiemap>(b'f' as u32, 11) as u32;
+    const _: () = assert!(libc::_IOWR::<Fiemap>(b'f' as u32, 11) as u32 == FIEMAP);
     let mut map = Fiemap { start: 0, length: 1, flags: SYNC, mapped_extents: 0, extent_count: 0, reserved: 0 };
     // SAFETY: the descriptor is open for as long as the borrow lasts; with space for no extents, the call
     // reads and writes one `struct fiemap` through a pointer to one.
-    let result = unsafe { libc::ioctl(file.as_raw_fd(), REQUEST as _, &raw mut map) };
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), FIEMAP as _, &raw mut map) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -30,6 +30,8 @@ pub enum ServerError {
     Access(String),
     /// The certificate and the key of TLS cannot be used, and why.
     Tls(String),
+    /// The user cannot be changed, or a sandbox that is required cannot be had, and why.
+    Sandbox(String),
     /// The directory cannot be served, and why.
     Root(String),
     /// A call failed that has nothing to do with what was asked for.
@@ -58,7 +60,9 @@ impl fmt::Display for ServerError {
             Self::TooManyAddresses(max) => write!(f, "more than {max} addresses to listen on"),
             Self::Option(error) => error.fmt(f),
             Self::Listen { address, kind, source } => write!(f, "cannot listen on {address} ({kind}): {source}"),
-            Self::Access(reason) | Self::Root(reason) | Self::Tls(reason) => f.write_str(reason),
+            Self::Access(reason) | Self::Root(reason) | Self::Sandbox(reason) | Self::Tls(reason) => {
+                f.write_str(reason)
+            }
             Self::System { what, source } => write!(f, "{what}: {source}"),
         }
     }
@@ -70,7 +74,7 @@ impl Error for ServerError {
             Self::Limit(error) => Some(error),
             Self::Option(error) => Some(error),
             Self::Listen { source, .. } | Self::System { source, .. } => Some(source),
-            Self::TooManyAddresses(_) | Self::Access(_) | Self::Root(_) | Self::Tls(_) => None,
+            Self::TooManyAddresses(_) | Self::Access(_) | Self::Root(_) | Self::Sandbox(_) | Self::Tls(_) => None,
         }
     }
 }

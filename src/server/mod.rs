@@ -12,6 +12,7 @@ mod listen;
 #[doc(hidden)]
 pub mod platform;
 mod reload;
+mod sandbox;
 mod tls;
 
 use std::net::SocketAddr;
@@ -28,11 +29,11 @@ use crate::os::net::tls::SESSION_BYTES_MAX;
 use crate::os::{net, process};
 use crate::platform::{NewRules, Signal};
 use crate::reactor::{ListenerSetup, Reactor, Setup};
-use crate::store::DiskStore;
 use platform::OsPlatform;
 use reload::Reloads;
+use sandbox::Confinement;
 
-pub use crate::config::{NetworkError, Networks};
+pub use crate::config::{NetworkError, Networks, SandboxMode};
 pub use crate::counters::{Counters, Health, Histogram, Queued};
 pub use crate::dialect::{Kind, OptionError, UnknownDialect};
 pub use crate::object::Durability;
@@ -63,6 +64,7 @@ pub struct Builder {
     allows_plain_passwords: bool,
     handles_signals: bool,
     congestion: Option<String>,
+    confinement: Confinement,
 }
 
 impl Builder {
@@ -192,6 +194,22 @@ impl Builder {
         self
     }
 
+    /// Give up the rights that serving does not need: capabilities, files outside of the directory, system calls
+    /// (Linux, with the feature `sandbox`). This concerns the thread that calls [`Builder::build`] and those that it
+    /// starts from then on, the server's own among them, and cannot be undone: call it from the only thread of a
+    /// program, or from one that does nothing else and runs the server. [`SandboxMode::Off`] if not said.
+    pub fn sandbox(mut self, mode: SandboxMode) -> Self {
+        self.confinement.mode = mode;
+        self
+    }
+
+    /// Become this user once the addresses are bound and the files of TLS and access are read: `NAME` or `UID`, with
+    /// `:GID` or without. Concerns the whole process, which root must have started, and cannot be undone.
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.confinement.user = Some(user.into());
+        self
+    }
+
     /// Opens the directory, binds every address, starts the disk workers. Nothing is half started:
     /// on an error everything is closed again.
     pub fn build(mut self) -> Result<Server, ServerError> {
@@ -219,11 +237,7 @@ impl Builder {
             return Err(ServerError::Limit(LimitError::Memory));
         }
         let access = self.access_control()?;
-        if access.rules().is_none() && speaks.iter().any(Listening::trusts_users) {
-            let reason = "needs an access file, which has the users";
-            let option = "remote-user".to_owned();
-            return Err(ServerError::Option(OptionError::Invalid { option, reason }));
-        }
+        check_users(&access, &speaks)?;
         if let Some(rules) = access.rules() {
             ceiling.add_access(rules, &self.limits);
         }
@@ -239,18 +253,23 @@ impl Builder {
         let control = Arc::clone(queue.control());
         let waker = Arc::clone(&control);
         let mut reloads = Reloads::default();
+        self.confinement.files.extend(self.access.clone());
         if let (Some(file), Some(rules)) = (self.access.take(), access.rules()) {
             reloads.push(read_again(file, Arc::clone(rules), Arc::clone(&control)));
         }
         if let Some(acceptor) = &tls {
             reloads.push(tls::read_again(acceptor));
+            self.confinement.add_tls(&self.tls);
         }
-        let reload = reloads.start().map_err(ServerError::system("cannot start a thread"))?;
+        let (reload, reader) = reloads.prepare().unzip();
         if let Some(reload) = &reload {
             queue.reload_on_hangup(reload.clone());
         }
-        let store = DiskStore::open(&self.root, &self.store, &self.limits, Arc::new(move || waker.wake()))
-            .map_err(|error| ServerError::Root(error.to_string()))?;
+        let settings = (&self.store, &self.limits);
+        let (store, sandbox) = self.confinement.open_store(&self.root, settings, Arc::new(move || waker.wake()))?;
+        if let Some(reader) = reader {
+            reader.start().map_err(ServerError::system("cannot start a thread"))?;
+        }
         let platform = OsPlatform::new(queue, listeners, self.handles_signals, store, &self.limits)
             .map_err(ServerError::system("cannot watch the listeners"))?
             .with_tls(tls);
@@ -261,7 +280,7 @@ impl Builder {
             is_tls: listen.is_tls,
         };
         let setup = Setup { access, listeners: listeners.map(setup_of).collect(), limits: self.limits };
-        Ok(Server { reactor: Reactor::new(platform, setup), bound, are_tls, control, reload, ceiling })
+        Ok(Server { reactor: Reactor::new(platform, setup), bound, are_tls, control, reload, ceiling, sandbox })
     }
 
     /// Tells a listener what it must not take at this address.
@@ -309,6 +328,15 @@ impl Builder {
     }
 }
 
+/// Users that a proxy names are those of the access file.
+fn check_users(access: &Access, speaks: &[Listening]) -> Result<(), ServerError> {
+    if access.rules().is_some() || !speaks.iter().any(Listening::trusts_users) {
+        return Ok(());
+    }
+    let (option, reason) = ("remote-user".to_owned(), "needs an access file, which has the users");
+    Err(ServerError::Option(OptionError::Invalid { option, reason }))
+}
+
 /// A server that is bound and ready to run.
 pub struct Server {
     reactor: Reactor<OsPlatform>,
@@ -317,6 +345,7 @@ pub struct Server {
     control: Arc<Control>,
     reload: Option<SyncSender<()>>,
     ceiling: Ceiling,
+    sandbox: String,
 }
 
 /// Reads the access file again and hands its rules to the loop.
@@ -380,6 +409,7 @@ impl Server {
             allows_plain_passwords: false,
             handles_signals: false,
             congestion: None,
+            confinement: Confinement::default(),
         }
     }
 
@@ -396,6 +426,12 @@ impl Server {
     /// The most memory it can use.
     pub const fn ceiling(&self) -> Ceiling {
         self.ceiling
+    }
+
+    /// The measures of the sandbox that are in force, with commas in between; `off` if none were asked for, `none` if
+    /// the system has none.
+    pub fn sandbox(&self) -> &str {
+        &self.sandbox
     }
 
     /// Serves on this thread until it has drained or was stopped.

@@ -18,15 +18,24 @@ impl Reloads {
         self.0.push(Box::new(reload));
     }
 
-    /// Starts the thread; it ends when the last sender of what is returned is gone. `None` if there is nothing to read.
-    pub fn start(self) -> io::Result<Option<SyncSender<()>>> {
-        if self.0.is_empty() {
-            return Ok(None);
-        }
+    /// How to ask for all of it, once the reader was started. `None` if there is nothing to read.
+    pub fn prepare(self) -> Option<(SyncSender<()>, Reader)> {
         // A request that comes while another one waits means the same.
         let (ask, asked) = sync_channel(1);
-        thread::Builder::new().name("reload".to_owned()).spawn(move || run(self.0, &asked))?;
-        Ok(Some(ask))
+        (!self.0.is_empty()).then_some((ask, Reader { reloads: self.0, asked }))
+    }
+}
+
+/// What a thread is to do for [`Reloads`].
+pub struct Reader {
+    reloads: Vec<Reload>,
+    asked: Receiver<()>,
+}
+
+impl Reader {
+    /// Starts the thread; it ends when the last sender is gone.
+    pub fn start(self) -> io::Result<()> {
+        thread::Builder::new().name("reload".to_owned()).spawn(move || run(self.reloads, &self.asked)).map(drop)
     }
 }
 
@@ -58,13 +67,14 @@ mod tests {
             say.send(2).map_err(|_| "nobody listens")?;
             Ok("read b again".to_owned())
         });
-        let ask = reloads.start().expect("a thread").expect("something to read");
+        let (ask, reader) = reloads.prepare().expect("something to read");
+        reader.start().expect("a thread");
         for _ in 0..2 {
             ask.send(()).expect("the thread runs");
             assert_eq!((said.recv(), said.recv()), (Ok(1), Ok(2)));
         }
         drop(ask);
         assert!(said.recv().is_err(), "the thread ends");
-        assert!(Reloads::default().start().expect("no thread").is_none());
+        assert!(Reloads::default().prepare().is_none());
     }
 }

@@ -13,12 +13,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags, fstat, open};
+use rustix::fs::{Mode, OFlags, fstat, open, openat};
 use rustix::io::Errno;
 
 use crate::config::{Limits, StoreConfig};
 use crate::object::Durability;
 use crate::os::process::clock;
+use crate::os::sandbox::{Allowed, SandboxError};
 use crate::store::cache::FileCache;
 use crate::store::fs::caps::Caps;
 use crate::store::fs::errno::{SiteErrno, TARGET};
@@ -49,6 +50,9 @@ use crate::store::{DiskStore, Turn};
 /// Time for which the start waits for a look at the uploads that are kept, and as long for what is stored to be counted.
 const START_PASS_MAX: Duration = Duration::from_millis(200);
 
+/// Leaves to this thread, and to those that it starts, what the store needs from then on.
+pub type Confine<'a> = dyn FnMut(Allowed<'_>) -> Result<(), SandboxError> + 'a;
+
 /// Why a store cannot be opened, in words for the operator.
 #[derive(Debug)]
 pub enum OpenError {
@@ -56,6 +60,8 @@ pub enum OpenError {
     InUse(String),
     /// The directory cannot be made, opened or written in.
     Unusable(String),
+    /// The process cannot be confined to the directory.
+    Sandbox(SandboxError),
     Worker(io::Error),
 }
 
@@ -63,8 +69,16 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InUse(text) | Self::Unusable(text) => f.write_str(text),
+            Self::Sandbox(error) => error.fmt(f),
             Self::Worker(error) => write!(f, "cannot start a disk worker: {error}"),
         }
+    }
+}
+
+impl OpenError {
+    /// True if it does not concern the directory.
+    pub const fn is_of_sandbox(&self) -> bool {
+        matches!(self, Self::Sandbox(_))
     }
 }
 
@@ -79,11 +93,41 @@ impl DiskStore {
     ///
     /// If the directory cannot be used or a thread cannot be started.
     pub fn open(root: &Path, config: &StoreConfig, limits: &Limits, wake: Wake) -> Result<Self, OpenError> {
-        Self::open_synced_by(root, config, limits, wake, Calls::of)
+        Self::open_confined(root, config, limits, wake, &mut |_| Ok(()))
     }
 
-    /// The same, with the calls that `calls` chooses for the root.
+    /// The same. Calls `confine` between the two, which leaves to this thread what it needs from then on.
+    pub fn open_confined(
+        root: &Path,
+        config: &StoreConfig,
+        limits: &Limits,
+        wake: Wake,
+        confine: &mut Confine<'_>,
+    ) -> Result<Self, OpenError> {
+        let mut store = Self::open_without_workers(root, config, limits, wake, Calls::of)?;
+        let fd = &store.fs.root().fd;
+        let may_be_remounted = !linux::is_local(fd.as_fd()) && is_mount_point(fd.as_fd());
+        let allowed = Allowed { root: fd.as_fd(), writes: !config.read_only, may_be_remounted, files: &[] };
+        confine(allowed).map_err(OpenError::Sandbox)?;
+        store.start(config, limits)?;
+        Ok(store)
+    }
+
+    /// The same as [`open`](Self::open), with the calls that `calls` chooses for the root.
+    #[cfg(test)]
     pub(crate) fn open_synced_by<C: Into<Calls>>(
+        root: &Path,
+        config: &StoreConfig,
+        limits: &Limits,
+        wake: Wake,
+        calls: impl FnOnce(BorrowedFd<'_>) -> C,
+    ) -> Result<Self, OpenError> {
+        let mut store = Self::open_without_workers(root, config, limits, wake, calls)?;
+        store.start(config, limits)?;
+        Ok(store)
+    }
+
+    fn open_without_workers<C: Into<Calls>>(
         root: &Path,
         config: &StoreConfig,
         limits: &Limits,
@@ -144,14 +188,17 @@ impl DiskStore {
             password_memory: Mutex::default(),
             syncing: AtomicUsize::new(0),
         };
-        let mut store = Self::new(fs, Arc::new(pool), cache, limits);
-        // An error drops the store, which ends the threads there are and removes its directory.
-        store.start_workers(config, limits).map_err(OpenError::Worker)?;
-        store.start_sweep();
-        store.set_quotas(&config.quotas);
-        store.start_pass();
-        store.start_count();
-        Ok(store)
+        Ok(Self::new(fs, Arc::new(pool), cache, limits))
+    }
+
+    /// An error drops the store, which ends the threads there are and removes its directory.
+    fn start(&mut self, config: &StoreConfig, limits: &Limits) -> Result<(), OpenError> {
+        self.start_workers(config, limits).map_err(OpenError::Worker)?;
+        self.start_sweep();
+        self.set_quotas(&config.quotas);
+        self.start_pass();
+        self.start_count();
+        Ok(())
     }
 
     fn new(fs: Arc<FileSystem>, pool: Arc<Pool>, cache: Option<FileCache>, limits: &Limits) -> Self {
@@ -228,6 +275,13 @@ impl DiskStore {
             Err((site, cause)) => log::warn!(target: TARGET, "leftovers are not swept: {site}: {cause}"),
         }
     }
+}
+
+/// True if another file system is mounted above it.
+fn is_mount_point(dir: BorrowedFd<'_>) -> bool {
+    let above = openat(dir, "..", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let device = |fd: BorrowedFd<'_>| fstat(fd).map(|stat| stat.st_dev);
+    above.is_ok_and(|above| device(above.as_fd()) != device(dir))
 }
 
 fn find_caps(config: &StoreConfig, root: BorrowedFd<'_>, calls: &Calls, staging: Option<&Staging>) -> Caps {

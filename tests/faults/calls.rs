@@ -238,7 +238,7 @@ fn every_call_fails_once(wire: Wire) {
         for error in errors(thread, call) {
             for nth in 1.. {
                 let fault = Fault { thread, call, error, nth };
-                let id = server.threads().into_iter().find(|(_, name)| name == thread).expect("its thread").0;
+                let id = server.thread(thread);
                 if !suffer(&server, wire, base, id, &fault, &mut tally) {
                     break;
                 }

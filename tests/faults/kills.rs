@@ -44,7 +44,7 @@ fn dies_at_any_call(wire: Wire) {
         }
         for nth in 1.. {
             prepare(root.path());
-            let id = server.threads().into_iter().find(|(_, name)| name == thread).expect("its thread").0;
+            let id = server.thread(thread);
             let inject = format!("inject={call}:signal=KILL:when={nth}");
             let strace =
                 Strace::attach(Target::Thread(id), &["-e".into(), format!("trace={call}"), "-e".into(), inject]);

@@ -153,7 +153,7 @@ fn at_each_call(server: &mut Served, mut body: impl FnMut(&mut Served, &str, &st
 
 /// Has one call of one thread changed by `how` while `body` runs; the trace.
 fn injected(server: &mut Served, thread: &str, call: &str, how: &str, body: impl FnOnce(&mut Served)) -> String {
-    let id = server.threads().into_iter().find(|(_, name)| name == thread).expect("its thread").0;
+    let id = server.thread(thread);
     let options = ["-e".into(), format!("trace={call}"), "-e".into(), format!("inject={call}:{how}")];
     let strace = Strace::attach(Target::Thread(id), &options);
     body(server);

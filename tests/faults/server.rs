@@ -134,6 +134,16 @@ impl Served {
         tasks.filter_map(Result::ok).filter_map(|task| Some((id(&task.path())?, name(&task.path())))).collect()
     }
 
+    /// The one of this name, which it gives itself: that may come after the server says that it listens.
+    pub fn thread(&self, wanted: &str) -> u32 {
+        let mut id = None;
+        wait_until("a thread of this name", || {
+            id = self.threads().into_iter().find_map(|(id, name)| (name == wanted).then_some(id));
+            id.is_some()
+        });
+        id.expect("it was waited for")
+    }
+
     /// Drains; the exit code.
     pub fn end(mut self) -> Option<i32> {
         self.signal(Signal::TERM);

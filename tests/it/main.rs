@@ -65,6 +65,7 @@ mod real;
 mod regressions;
 mod resumed;
 mod resumed_client;
+mod sandbox;
 mod served;
 mod sharing;
 mod slow;

@@ -30,6 +30,10 @@ impl Program {
         let words: Vec<&str> = before.iter().copied().chain([binary]).collect();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg("serve").arg(root).args(options);
+        // To run all tests with another sandbox than the default.
+        if let Some(mode) = std::env::var_os("FILEWHARF_TEST_SANDBOX").filter(|_| !options.contains(&"--sandbox")) {
+            command.arg("--sandbox").arg(mode);
+        }
         if !options.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }

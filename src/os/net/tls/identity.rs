@@ -23,8 +23,6 @@ use rustls::crypto::aws_lc_rs as provider;
 use rustls::crypto::ring as provider;
 
 /// The names of the files in the directory of `--tls-self-signed`.
-const CERTIFICATE_NAME: &str = "cert.pem";
-const KEY_NAME: &str = "key.pem";
 /// Tickets that a client gets with each handshake of TLS 1.3: browsers and curl use one connection after another.
 const TICKETS: usize = 2;
 
@@ -84,10 +82,8 @@ impl Tickets {
 
 /// Reads what the files have into a configuration. `before`: the tickets of the one that it replaces.
 pub(super) fn read(files: &TlsFiles, before: Option<Tickets>) -> Result<(ServerConfig, Tickets), IdentityError> {
-    let in_dir = |name| files.self_signed.as_ref().map(|dir| dir.join(name));
-    let certificate = files.certificate.clone().or_else(|| in_dir(CERTIFICATE_NAME));
-    let certificate = certificate.ok_or(IdentityError::Missing("--tls-cert"))?;
-    let key = files.key.clone().or_else(|| in_dir(KEY_NAME)).ok_or(IdentityError::Missing("--tls-key"))?;
+    let certificate = files.certificate_path().ok_or(IdentityError::Missing("--tls-cert"))?;
+    let key = files.key_path().ok_or(IdentityError::Missing("--tls-key"))?;
     let chain = certificates(&certificate)?;
     let secret = private_key(&key)?;
     let cryptography = Arc::new(preferring_short_keys());
@@ -152,7 +148,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
 /// Makes a key and a certificate that it signs itself in `dir`, unless they are there. Returns the SHA-256 of the
 /// certificate, in hexadecimal digits.
 pub fn make_self_signed(dir: &Path, names: Vec<String>) -> Result<String, IdentityError> {
-    let (certificate, key) = (dir.join(CERTIFICATE_NAME), dir.join(KEY_NAME));
+    let (certificate, key) = (dir.join(TlsFiles::CERTIFICATE_NAME), dir.join(TlsFiles::KEY_NAME));
     if !certificate.exists() {
         let made = rcgen::KeyPair::generate().map_err(failed)?;
         // Never expires: clients trust this very certificate.

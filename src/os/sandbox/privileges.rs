@@ -1,0 +1,117 @@
+//! The user of the process and its capabilities (capabilities(7)). Given up, never asked for.
+
+use nix::errno::Errno;
+use nix::unistd::{Gid, Uid, User, geteuid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, no_new_privs as has_no_new_privs,
+    remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
+};
+
+/// The user and group that a word names: `NAME`, or `UID`, with `:GID` or without.
+fn find(text: &str) -> Result<(Uid, Gid), String> {
+    let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+    let group = group.map(|group| group.parse().map(Gid::from_raw).map_err(|_| format!("{group:?} is not a GID")));
+    let group = group.transpose()?;
+    let known = match user.parse().map(Uid::from_raw) {
+        Ok(uid) => match group {
+            Some(group) => return Ok((uid, group)),
+            None => User::from_uid(uid),
+        },
+        Err(_) => User::from_name(user),
+    };
+    let known = known.map_err(|error| format!("{user}: {error}"))?;
+    let known = known.ok_or_else(|| format!("there is no user {user:?}; write UID:GID for one without a name"))?;
+    Ok((known.uid, group.unwrap_or(known.gid)))
+}
+
+/// Becomes this user, without further groups, for ever.
+pub(super) fn become_user(text: &str) -> Result<String, String> {
+    let (uid, gid) = find(text)?;
+    if uid.is_root() || gid.as_raw() == 0 {
+        return Err(format!("{text:?} is root, or of its group: name a user that may do less"));
+    }
+    if geteuid().is_root() {
+        let told = |what: &'static str| move |error: Errno| format!("{what}: {error}");
+        setgroups(&[]).map_err(told("setgroups"))?;
+        setresgid(gid, gid, gid).map_err(told("setresgid"))?;
+        setresuid(uid, uid, uid).map_err(told("setresuid"))?;
+        check_is_final(uid, gid)?;
+    } else if geteuid() != uid {
+        return Err("the program must be started as root".to_owned());
+    }
+    Ok(format!("uid-{uid}"))
+}
+
+/// Looks whether root is really given up: a call that says so may have left a way back.
+fn check_is_final(uid: Uid, gid: Gid) -> Result<(), String> {
+    let users = getresuid().map_err(|error| format!("getresuid: {error}"))?;
+    let groups = getresgid().map_err(|error| format!("getresgid: {error}"))?;
+    let more = getgroups().map_err(|error| format!("getgroups: {error}"))?;
+    let all = [users.real, users.effective, users.saved].iter().all(|one| *one == uid)
+        && [groups.real, groups.effective, groups.saved].iter().all(|one| *one == gid)
+        && more.is_empty();
+    let root = Uid::from_raw(0);
+    if !all || setresuid(root, root, root).is_ok() {
+        return Err("the process could become root again".to_owned());
+    }
+    Ok(())
+}
+
+/// Programs that this process starts get no capability, whatever their files say. That takes a privilege.
+pub(super) fn empty_bounding_set() {
+    for capability in CapabilitySet::all().iter() {
+        // It may be unknown to this kernel.
+        let _ = remove_capability_from_bounding_set(capability);
+    }
+}
+
+pub(super) fn no_new_privs() -> Result<String, String> {
+    set_no_new_privs(true).map_err(|error| error.to_string())?;
+    match has_no_new_privs() {
+        Ok(true) => Ok("no-new-privs".to_owned()),
+        _ => Err("the kernel does not keep it".to_owned()),
+    }
+}
+
+pub(super) fn no_capabilities() -> Result<String, String> {
+    // Kernels before 4.3 have no ambient set.
+    let _ = clear_ambient_capability_set();
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    set_capabilities(None, sets).map_err(|error| error.to_string())?;
+    match capabilities(None) {
+        Ok(left) if left == sets => Ok("no-caps".to_owned()),
+        _ => Err("the kernel has left some".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_named_or_numbered_with_a_group_or_without() {
+        let of = |text: &str| find(text).map(|(uid, gid)| (uid.as_raw(), gid.as_raw()));
+        assert_eq!(of("4242:4343"), Ok((4242, 4343)));
+        assert_eq!(of("root"), Ok((0, 0)));
+        assert_eq!(of("0"), Ok((0, 0)));
+        assert_eq!(of("root:77"), Ok((0, 77)));
+        for (bad, why) in [
+            ("4242:x", "is not a GID"),
+            ("4242:", "is not a GID"),
+            ("no-such-user", "there is no user"),
+            ("", "there is no user"),
+            ("4294967290", "there is no user"),
+        ] {
+            let error = of(bad).expect_err(bad);
+            assert!(error.contains(why), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn root_is_not_become() {
+        for bad in ["0:0", "4242:0", "0:4242"] {
+            assert!(become_user(bad).expect_err(bad).contains("is root"));
+        }
+    }
+}

@@ -56,6 +56,20 @@ limits! {
     /// What one client address may have of the connections, and of the slots and of the places in their queue,
     /// in percent; 100 for no bound. An IPv6 /64 is one address.
     per_address_percent: u8 = 50,
+    /// Connections that one client may have, where that is less than its share; 0 for no such bound. Here a client is an
+    /// address, as nothing else is known of a connection that is idle.
+    client_connections_max: usize = 0,
+    /// Uploads that one client may have under way; 0 for no bound. A client is the name that it proved, else its
+    /// address.
+    client_uploads_max: usize = 0,
+    /// Requests of one client in a second; 0 for no bound. As many may come at once.
+    client_requests_per_s: u64 = 0,
+    /// Bytes that are received of one client in a second; 0 for no bound.
+    client_upload_bytes_per_s: u64 = 0,
+    /// Bytes that are sent to one client in a second; 0 for no bound.
+    client_download_bytes_per_s: u64 = 0,
+    /// Clients that are told apart at a time where what each does is counted; any more are taken for one. No flag.
+    client_groups_max: usize = 4096,
     /// Wrong secrets on one connection that are answered without delay. No flag.
     wrong_secrets_free: u8 = 4,
     /// Wrong secrets after which a connection is closed. So many of one address in a short time, and its new
@@ -122,6 +136,9 @@ limits! {
     /// What uploads together may move of that while small requests are about, which wait for the turn to end.
     /// Less than the read buffer takes would cost more calls for each byte. No flag.
     turn_bytes_shared: usize = 256 * 1024,
+    /// What the bulk transfers of one client may move in a turn while others have some as well. More would be more than a
+    /// socket takes at a time, and a client with one connection would get less than one with many. No flag.
+    turn_bytes_client: usize = 128 * 1024,
     /// What each small request may move in a turn where `turn_bytes` are spent. No flag.
     turn_bytes_min: usize = 16 * 1024,
     /// Most that one connection may move in a turn; an upload moves no more than `turn_bytes` or

@@ -45,6 +45,8 @@ numbered! {
     Failure {
         /// No transfer slot, descriptor or connection was free in time; trying again may work.
         Busy = "busy",
+        /// The client has had as many requests, or has as many uploads under way, as one may.
+        ClientLimit = "client-limit",
         /// Something of another kind stands where the request needs a file or a directory.
         Conflict(&'static str) = "conflict",
         /// The name or the operation is not allowed.
@@ -98,6 +100,7 @@ impl Failure {
         match self {
             Self::Busy => "the server is busy, try again",
             Self::Conflict(why) | Self::Denied(why) | Self::Malformed(why) | Self::NotImplemented(why) => why,
+            Self::ClientLimit => "too many requests of one client, try again later",
             Self::DigestMismatch => "the content does not match its digest, nothing was stored",
             Self::Draining => "the server is shutting down",
             Self::Gone => "its time is over",

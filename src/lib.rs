@@ -24,7 +24,7 @@
 //! |---|---|---|
 //! | 0 | [`ids`] [`error`] [`object`] [`command`] [`config`] [`counters`] [`time`] [`upload`] | words |
 //! | 1 | [`buffer`] [`wire`] | held bytes; byte grammars |
-//! | 2 | [`access`] | who may do what |
+//! | 2 | [`access`] [`groups`] | who may do what; what counts as one client |
 //! | 3 | [`dialect`] [`transfer`] [`platform`] | meaning; accounting of one body; the ports |
 //! | 4 | [`session`] | the state machine of one connection |
 //! | 5 | [`reactor`] | the loop |
@@ -64,6 +64,8 @@ pub mod counters;
 pub mod dialect;
 #[doc(hidden)]
 pub mod error;
+#[doc(hidden)]
+pub mod groups;
 #[doc(hidden)]
 pub mod ids;
 #[doc(hidden)]

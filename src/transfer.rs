@@ -197,12 +197,14 @@ pub struct MinRate {
     queued: u64,
     /// Since when the store keeps the peer waiting.
     store_since: Option<Instant>,
+    /// Since when the limits of its client do.
+    limit_since: Option<Instant>,
 }
 
 impl MinRate {
     /// A rate that begins now.
     pub fn new(now: Instant, window: Duration) -> Self {
-        Self { window_end: now + window, moved: 0, queued: 0, store_since: None }
+        Self { window_end: now + window, moved: 0, queued: 0, store_since: None, limit_since: None }
     }
 
     /// The peer sent or took `n` bytes.
@@ -222,12 +224,25 @@ impl MinRate {
         }
     }
 
+    /// From here on the peer waits for the limits of its client.
+    pub fn limit_began(&mut self, now: Instant) {
+        self.limit_since.get_or_insert(now);
+    }
+
+    /// They permit more: the time that took is not the peer's. True if it waited.
+    pub fn limit_ended(&mut self, now: Instant) -> bool {
+        let since = self.limit_since.take();
+        self.window_end += since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        since.is_some()
+    }
+
+    const fn waits_for_us(&self) -> bool {
+        self.store_since.is_some() || self.limit_since.is_some()
+    }
+
     /// When to look at the rate again; never while the peer waits for us.
     pub const fn deadline(&self) -> Option<Instant> {
-        match self.store_since {
-            None => Some(self.window_end),
-            Some(_) => None,
-        }
+        if self.waits_for_us() { None } else { Some(self.window_end) }
     }
 
     /// Bytes per second since the window began; None while the peer waits for us, and before `time_min` of it.
@@ -235,7 +250,7 @@ impl MinRate {
     pub fn rate(&self, now: Instant, limits: &Limits, queued: u64) -> Option<u64> {
         let (window, time_min) = (limits.rate_window, limits.contention_wait);
         let time = window.saturating_sub(self.window_end.saturating_duration_since(now));
-        if self.store_since.is_some() || time < time_min.min(window / 2) {
+        if self.waits_for_us() || time < time_min.min(window / 2) {
             return None;
         }
         let millis = time.as_millis().max(1);

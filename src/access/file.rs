@@ -7,7 +7,7 @@
 //! token NAME  sha256:HEX           expires=2027-01-31      # … a token, of which this is the SHA-256
 //! cert  NAME  sha256:HEX           expires=2027-01-31      # … a client certificate
 //! key   ID    base64:…                                     # signs links
-//! allow NAME  rlcwd  /a/folder/    max-size=2G from=10.0.0.0/8
+//! allow NAME  rlcwd  /a/folder/    max-size=2G rate=20M from=10.0.0.0/8
 //! allow @     r      "/with blanks/"  quota=50G            # of all that is stored there
 //! ```
 
@@ -109,7 +109,8 @@ impl Reading {
             ["token" | "cert", ..] => Err(format!("write: {} NAME sha256:HEX [expires=DAY]", words[0])),
             ["key", ..] => Err("write: key ID base64:SECRET".to_owned()),
             ["allow", ..] => {
-                Err("write: allow NAME RIGHTS /PREFIX/ [max-size=BYTES] [quota=BYTES] [from=NETWORK,…]".to_owned())
+                Err("write: allow NAME RIGHTS /PREFIX/ [max-size=BYTES] [quota=BYTES] [rate=BYTES] [from=NETWORK,…]"
+                    .to_owned())
             }
             _ => Err(format!("{:?} is none of user, token, cert, key and allow", words[0])),
         }
@@ -171,7 +172,7 @@ impl Reading {
             return Err(format!("{prefix:?}: a name of dots and blanks only can have no rule"));
         }
         let mut quota = None;
-        let mut grant = Grant { name: name.clone(), rights, from: None, max_size: None };
+        let mut grant = Grant { name: name.clone(), rights, from: None, max_size: None, rate: None };
         for option in options {
             match option.split_once('=') {
                 Some(("from", networks)) if grant.from.is_none() => {
@@ -179,9 +180,14 @@ impl Reading {
                 }
                 Some(("max-size", size)) if grant.max_size.is_none() => grant.max_size = Some(bytes("max-size", size)?),
                 Some(("quota", size)) if quota.is_none() => quota = Some(bytes("quota", size)?),
-                Some(("from" | "max-size" | "quota", _)) => return Err(format!("{option}: is given twice")),
-                Some((known @ "rate", _)) => return Err(format!("{known}= is not offered yet")),
-                _ => return Err(format!("{option:?} is no option here, only from=, max-size= and quota=")),
+                Some(("rate", rate)) if grant.rate.is_none() => {
+                    let rate = bytes_with_unit(rate).filter(|rate| *rate > 0);
+                    grant.rate =
+                        Some(rate.ok_or_else(|| format!("{option} is not a number of bytes per second, such as 20M"))?);
+                    self.rules.has_rates = true;
+                }
+                Some(("from" | "max-size" | "quota" | "rate", _)) => return Err(format!("{option}: is given twice")),
+                _ => return Err(format!("{option:?} is no option here, only from=, max-size=, quota= and rate=")),
             }
         }
         self.allows.push((line, name, exact.as_str().into()));

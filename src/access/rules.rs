@@ -23,6 +23,8 @@ pub struct Rules {
     /// By the folded prefix: of names that a file system may take for one, at most one has rules.
     pub(super) prefixes: BTreeMap<Box<str>, Prefix>,
     pub(super) credentials: Credentials,
+    /// True if a rule bounds a rate.
+    pub(super) has_rates: bool,
 }
 
 /// The rules of one prefix.
@@ -45,6 +47,8 @@ pub struct Grant {
     pub from: Option<Networks>,
     /// Bytes of one upload at most.
     pub max_size: Option<u64>,
+    /// Bytes per second each way, of each client.
+    pub rate: Option<u64>,
 }
 
 /// What proves a name.
@@ -134,6 +138,18 @@ impl Rules {
             len_max = len_max.zip(grant.max_size).map(|(one, other)| one.max(other));
         }
         len_max
+    }
+
+    /// Bytes per second that each client may move each way beneath the prefix, which is returned as well; `None`: no bound
+    /// here.
+    pub fn rate(&self, caller: &Caller, from: IpAddr, key: &Key) -> Option<(&str, u64)> {
+        if !self.has_rates || !self.link_rights(caller, key).is_none() {
+            return None;
+        }
+        let mut rates = self.grants(caller, from, key).filter(|grant| !grant.rights.is_none()).map(|grant| grant.rate);
+        let rate = rates.try_fold(0, |most: u64, rate| rate.map(|rate| most.max(rate)))?;
+        let prefix = self.deciding(key).ok().flatten()?;
+        (rate > 0).then_some((&*prefix.exact, rate))
     }
 
     /// The rules that apply.

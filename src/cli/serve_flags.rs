@@ -235,6 +235,14 @@ const LIMITS: &[Flag<Args>] = limits! {
     "slots": Count(1) => slots, "Transfers that may hold memory at once";
     "per-address": Number("PERCENT", 1..=100) => per_address_percent,
         "Share of the connections and slots that one client address may have; 100 behind a proxy";
+    "client-connections": Count(0) => client_connections_max, "Connections of one client address; 0: only --per-address";
+    "client-uploads": Count(0) => client_uploads_max,
+        "Uploads of one client at once; a client is a user, else an address; 0: no bound";
+    "client-requests": Count(0) => client_requests_per_s, "Requests of one client in a second; 0: no bound";
+    "client-upload-rate": Bytes(0) => client_upload_bytes_per_s,
+        "Bytes per second that one client may send; 0: no bound";
+    "client-download-rate": Bytes(0) => client_download_bytes_per_s,
+        "Bytes per second that one client may receive; 0: no bound";
     "slot-queue": Count(0) => slot_queue_max, "Requests waiting for a slot";
     "chunk-size": Bytes(1) => chunk_bytes, "Size of one chunk";
     "chunks": Number("N", 1..=128) => chunks_per_slot, "Chunks of one slot";

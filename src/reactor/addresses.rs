@@ -1,4 +1,5 @@
-//! How many connections each client address has: one address may have a share of all.
+//! How many connections each client address has: one address may have a share of all. Connections are counted by
+//! address, not by client group: nothing else is known of one that is idle.
 
 use std::collections::HashMap;
 
@@ -14,7 +15,9 @@ pub(super) struct AddressShares {
 
 impl AddressShares {
     pub(super) fn new(limits: &Limits) -> Self {
-        Self { connections: HashMap::new(), connections_max: limits.address_share(limits.connections_max) }
+        let bound = if limits.client_connections_max > 0 { limits.client_connections_max } else { usize::MAX };
+        let connections_max = limits.address_share(limits.connections_max).min(bound);
+        Self { connections: HashMap::new(), connections_max }
     }
 
     /// Counts a connection; false, and not counted, if its address has its share already.

@@ -1,59 +1,52 @@
 //! Transfer slots, which bound the memory of transfers, and the bounded wait queue in front of them.
 //!
-//! First come, first served. A request that is cancelled leaves the queue at once, so that requests that are
-//! gone take no places in it.
+//! Client groups get slots in turn, and the requests of one group in the order in which they came. A group that has its
+//! share gets the next one when it gives one back. A request that is cancelled leaves the queue at once, so that
+//! requests that are gone take no places in it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU64;
 
 use crate::config::Limits;
 use crate::counters::Counters;
-use crate::ids::{ClientAddress, ConnId};
+use crate::groups::{GroupId, Groups};
+use crate::ids::ConnId;
 use crate::session::SlotPool;
 
 /// Identifies a waiting request; earlier ones are smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket(NonZeroU64);
 
+/// The place of a request in the queue of its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// An upload without a slot that needs one again: it counts in the share of its group already, so it never has to
+    /// wait for that.
+    UnderWay(Ticket),
+    Request(Ticket),
+}
+
+impl Place {
+    const FIRST: Self = Self::UnderWay(Ticket(NonZeroU64::MIN));
+    const LAST: Self = Self::Request(Ticket(NonZeroU64::MAX));
+}
+
 /// The slots and the wait queue. Every change is counted where it is made.
-///
-/// An address has at most its share of the slots and of the queue together. Its further requests are held back
-/// until it gives back one of those, so the head of the queue never has to wait for its own address.
 #[derive(Debug)]
 pub(super) struct Admission {
     slots: usize,
     free: usize,
-    /// Uploads that gave their slot back and are still under way. Each counts in the share of its address.
+    /// Uploads that gave their slot back and are still under way. Each counts in the share of its group.
     without_slot: usize,
     without_slot_max: usize,
-    /// The wait queue.
-    queue: BTreeMap<Ticket, Queued>,
-    /// For requests that were held back: their ticket, and their later one in the queue.
-    requeued: BTreeMap<Ticket, Ticket>,
-    held_back: BTreeMap<(ClientAddress, Ticket), ConnId>,
-    shares: HashMap<ClientAddress, Share>,
-    slots_per_address: usize,
-    held_back_per_address: usize,
+    /// The requests that wait.
+    queue: BTreeMap<(GroupId, Place), ConnId>,
+    /// The groups with a request that may have the next free slot. The first one gets it.
+    groups: VecDeque<GroupId>,
+    slots_per_group: usize,
+    waiting_per_group: usize,
     queue_max: usize,
     next: Ticket,
-}
-
-/// A request in the wait queue.
-#[derive(Clone, Copy, Debug)]
-struct Queued {
-    id: ConnId,
-    /// The ticket that its connection knows.
-    ticket: Ticket,
-    /// True for an upload without a slot, which counts in the share of its address already.
-    is_upload_without_slot: bool,
-}
-
-/// What one address has.
-#[derive(Debug, Default)]
-struct Share {
-    /// Slots, places in the queue and uploads without a slot.
-    taken: usize,
-    held_back: usize,
 }
 
 /// The answer to a request for a slot.
@@ -61,17 +54,18 @@ struct Share {
 pub(super) enum Admitted {
     /// A slot was free and is now taken.
     Granted,
-    /// It waits in the queue, or is held back.
+    /// It waits.
     Queued(Ticket),
     QueueFull,
 }
 
 impl SlotPool for Admission {
-    fn try_take(&mut self, address: ClientAddress, counters: &mut Counters) -> bool {
-        let is_free = self.free > 0 && self.queue.is_empty() && !self.has_its_share(address);
+    fn try_take(&mut self, group: GroupId, groups: &mut Groups, counters: &mut Counters) -> bool {
+        let share = groups.share(group);
+        let is_free = self.free > 0 && self.groups.is_empty() && share.taken < self.slots_per_group;
         if is_free {
             self.free -= 1;
-            self.take_share(address);
+            share.taken += 1;
             self.count(counters);
         }
         is_free
@@ -91,11 +85,9 @@ impl Admission {
             without_slot: 0,
             without_slot_max: limits.uploads_without_slot_max,
             queue: BTreeMap::new(),
-            requeued: BTreeMap::new(),
-            held_back: BTreeMap::new(),
-            shares: HashMap::new(),
-            slots_per_address: limits.address_share(slots),
-            held_back_per_address: limits.address_share(queue_max),
+            groups: VecDeque::new(),
+            slots_per_group: limits.address_share(slots),
+            waiting_per_group: limits.address_share(queue_max),
             queue_max,
             next: Ticket(NonZeroU64::MIN),
         };
@@ -103,37 +95,30 @@ impl Admission {
         admission
     }
 
-    pub(super) fn request(&mut self, id: ConnId, address: ClientAddress, counters: &mut Counters) -> Admitted {
-        let is_full = self.waiting() >= self.queue_max;
-        let (taken, held_back) = self.shares.get(&address).map_or((0, 0), |share| (share.taken, share.held_back));
-        let admitted = if taken >= self.slots_per_address {
-            if is_full || held_back >= self.held_back_per_address {
-                return Admitted::QueueFull;
-            }
-            let ticket = self.ticket();
-            self.held_back.insert((address, ticket), id);
-            self.shares.entry(address).or_default().held_back += 1;
-            Admitted::Queued(ticket)
-        } else if self.free > 0 && self.queue.is_empty() {
-            self.free -= 1;
-            self.take_share(address);
-            Admitted::Granted
-        } else if is_full {
+    pub(super) fn request(
+        &mut self,
+        id: ConnId,
+        group: GroupId,
+        groups: &mut Groups,
+        counters: &mut Counters,
+    ) -> Admitted {
+        if self.try_take(group, groups, counters) {
+            return Admitted::Granted;
+        }
+        if self.waiting() >= self.queue_max || groups.share(group).waiting >= self.waiting_per_group {
             return Admitted::QueueFull;
-        } else {
-            self.take_share(address);
-            Admitted::Queued(self.enqueue(id, false))
-        };
-        self.count(counters);
-        admitted
+        }
+        let ticket = self.ticket();
+        self.enqueue((group, Place::Request(ticket)), id, groups, counters);
+        Admitted::Queued(ticket)
     }
 
     /// True if an upload may give its slot to a waiting request and go on without one.
     pub(super) fn wants_slot_of_upload(&self) -> bool {
-        self.free == 0 && !self.queue.is_empty() && self.without_slot < self.without_slot_max
+        self.free == 0 && !self.groups.is_empty() && self.without_slot < self.without_slot_max
     }
 
-    /// An upload gives its slot back and goes on. It still counts in the share of its address.
+    /// An upload gives its slot back and goes on. It still counts in the share of its group.
     pub(super) fn release_slot_of_upload(&mut self, counters: &mut Counters) {
         self.free += 1;
         self.without_slot += 1;
@@ -141,15 +126,21 @@ impl Admission {
     }
 
     /// An upload without a slot needs one again. It is never refused: it is under way, and their number is bounded.
-    pub(super) fn request_again(&mut self, id: ConnId, counters: &mut Counters) -> Admitted {
-        let admitted = if self.free > 0 && self.queue.is_empty() {
+    pub(super) fn request_again(
+        &mut self,
+        id: ConnId,
+        group: GroupId,
+        groups: &mut Groups,
+        counters: &mut Counters,
+    ) -> Admitted {
+        if self.free > 0 && self.groups.is_empty() {
             self.free -= 1;
-            Admitted::Granted
-        } else {
-            Admitted::Queued(self.enqueue(id, true))
-        };
-        self.count(counters);
-        admitted
+            self.count(counters);
+            return Admitted::Granted;
+        }
+        let ticket = self.ticket();
+        self.enqueue((group, Place::UnderWay(ticket)), id, groups, counters);
+        Admitted::Queued(ticket)
     }
 
     /// An upload without a slot has been granted one: it is as any other that holds a slot.
@@ -158,24 +149,17 @@ impl Admission {
     }
 
     /// An upload without a slot has ended.
-    pub(super) fn upload_without_slot_ended(&mut self, address: ClientAddress, counters: &mut Counters) {
+    pub(super) fn upload_without_slot_ended(&mut self, group: GroupId, groups: &mut Groups, counters: &mut Counters) {
         self.without_slot -= 1;
-        self.release_share(address);
+        self.release_share(group, groups);
         self.count(counters);
     }
 
-    fn enqueue(&mut self, id: ConnId, is_upload_without_slot: bool) -> Ticket {
-        let ticket = self.ticket();
-        self.queue.insert(ticket, Queued { id, ticket, is_upload_without_slot });
-        ticket
-    }
-
-    fn has_its_share(&self, address: ClientAddress) -> bool {
-        self.shares.get(&address).is_some_and(|share| share.taken >= self.slots_per_address)
-    }
-
-    fn take_share(&mut self, address: ClientAddress) {
-        self.shares.entry(address).or_default().taken += 1;
+    fn enqueue(&mut self, place: (GroupId, Place), id: ConnId, groups: &mut Groups, counters: &mut Counters) {
+        self.queue.insert(place, id);
+        groups.share(place.0).waiting += 1;
+        self.list(place.0, groups);
+        self.count(counters);
     }
 
     fn ticket(&mut self) -> Ticket {
@@ -183,61 +167,73 @@ impl Admission {
         std::mem::replace(&mut self.next, next)
     }
 
+    /// The request of a group that gets a slot before its others.
+    fn first_of(&self, group: GroupId) -> Option<(Place, ConnId)> {
+        let mut queue = self.queue.range((group, Place::FIRST)..=(group, Place::LAST));
+        queue.next().map(|((_, place), id)| (*place, *id))
+    }
+
+    /// Puts a group behind the others that wait for a free slot, if one of its requests may have that, and removes it
+    /// otherwise.
+    fn list(&mut self, group: GroupId, groups: &mut Groups) {
+        let share = groups.share(group);
+        let may_have_one = match self.first_of(group) {
+            None => false,
+            Some((Place::UnderWay(_), _)) => true,
+            Some((Place::Request(_), _)) => share.taken < self.slots_per_group,
+        };
+        if may_have_one == share.is_next {
+            return;
+        }
+        share.is_next = may_have_one;
+        if may_have_one {
+            self.groups.push_back(group);
+        } else {
+            self.groups.retain(|listed| *listed != group);
+        }
+    }
+
     /// A slot is given back.
-    pub(super) fn release(&mut self, address: ClientAddress, counters: &mut Counters) {
+    pub(super) fn release(&mut self, group: GroupId, groups: &mut Groups, counters: &mut Counters) {
         self.free += 1;
-        self.release_share(address);
+        self.release_share(group, groups);
         self.count(counters);
     }
 
-    /// An address has one slot or place in the queue less, and the first of its requests that are held back takes
-    /// that. It goes to the end of the queue: otherwise an address with many of them would overtake the others
-    /// again and again.
-    fn release_share(&mut self, address: ClientAddress) {
-        let end = self.ticket();
-        let Some(share) = self.shares.get_mut(&address) else { return };
-        let first = self.held_back.range((address, Ticket(NonZeroU64::MIN))..).next().map(|(key, id)| (*key, *id));
-        if let Some(((_, ticket), id)) = first.filter(|((of, _), _)| *of == address) {
-            self.held_back.remove(&(address, ticket));
-            self.queue.insert(end, Queued { id, ticket, is_upload_without_slot: false });
-            self.requeued.insert(ticket, end);
-            share.held_back -= 1;
-            return;
-        }
-        share.taken -= 1;
-        if share.taken == 0 {
-            self.shares.remove(&address);
-        }
+    fn release_share(&mut self, group: GroupId, groups: &mut Groups) {
+        groups.share(group).taken -= 1;
+        self.list(group, groups);
     }
 
-    /// Gives a slot, if one is free, to the head of the queue.
-    pub(super) fn grant_next(&mut self, counters: &mut Counters) -> Option<ConnId> {
+    /// Gives a slot, if one is free, to the first request of the group whose turn it is.
+    pub(super) fn grant_next(&mut self, groups: &mut Groups, counters: &mut Counters) -> Option<ConnId> {
         if self.free == 0 {
             return None;
         }
-        let (_, Queued { id, ticket, .. }) = self.queue.pop_first()?;
-        self.requeued.remove(&ticket);
+        let group = self.groups.pop_front()?;
+        let (place, id) = self.first_of(group).expect("a group that is listed has a request");
+        self.queue.remove(&(group, place));
+        let share = groups.share(group);
+        share.is_next = false;
+        share.waiting -= 1;
+        share.taken += usize::from(matches!(place, Place::Request(_)));
         self.free -= 1;
+        self.list(group, groups);
         self.count(counters);
         Some(id)
     }
 
-    /// The head of the queue.
+    /// The request that gets the next slot.
     pub(super) fn first(&self) -> Option<ConnId> {
-        self.queue.first_key_value().map(|(_, queued)| queued.id)
+        self.first_of(*self.groups.front()?).map(|(_, id)| id)
     }
 
     /// A waiting connection does not want a slot any more.
-    pub(super) fn cancel(&mut self, ticket: Ticket, address: ClientAddress, counters: &mut Counters) {
-        let place = self.requeued.remove(&ticket).unwrap_or(ticket);
-        if let Some(queued) = self.queue.remove(&place) {
-            if !queued.is_upload_without_slot {
-                self.release_share(address);
-            }
-        } else if self.held_back.remove(&(address, ticket)).is_some()
-            && let Some(share) = self.shares.get_mut(&address)
-        {
-            share.held_back -= 1;
+    pub(super) fn cancel(&mut self, ticket: Ticket, group: GroupId, groups: &mut Groups, counters: &mut Counters) {
+        let mut places = [Place::Request(ticket), Place::UnderWay(ticket)].into_iter();
+        if places.any(|place| self.queue.remove(&(group, place)).is_some()) {
+            groups.share(group).waiting -= 1;
+            self.list(group, groups);
         }
         self.count(counters);
     }
@@ -256,37 +252,80 @@ impl Admission {
         self.without_slot
     }
 
-    /// What all addresses have together, for the invariant checks.
-    pub(super) fn taken(&self) -> usize {
-        self.shares.values().map(|share| share.taken).sum()
-    }
-
-    /// What [`Self::taken`] must be: slots in use, requests in the queue, and uploads without a slot, each once.
-    pub(super) fn accounted_for(&self) -> usize {
-        let queued = self.queue.values().filter(|queued| !queued.is_upload_without_slot).count();
-        self.slots - self.free + queued + self.without_slot
+    /// What all groups have together: slots in use and uploads without a slot. For the invariant checks.
+    pub(super) const fn taken(&self) -> usize {
+        self.slots - self.free + self.without_slot
     }
 
     /// True if [`Self::grant_next`] would give a slot.
     pub(super) fn may_grant(&self) -> bool {
-        self.free > 0 && !self.queue.is_empty()
+        self.free > 0 && !self.groups.is_empty()
     }
 
-    /// Requests in the queue and those held back.
+    /// Requests that wait.
     pub(super) fn waiting(&self) -> usize {
-        self.queue.len() + self.held_back.len()
+        self.queue.len()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use crate::groups::Who;
+    use crate::ids::ClientAddress;
 
-    /// Any address will do where addresses have no share.
-    const ONE: ClientAddress = ClientAddress::OTHERS;
+    struct Bench {
+        admission: Admission,
+        groups: Groups,
+        counters: Counters,
+        clients: Vec<GroupId>,
+    }
 
-    fn one_slot_and_two_places(counters: &mut Counters) -> Admission {
-        Admission::new(&Limits { slots: 1, slot_queue_max: 2, per_address_percent: 100, ..Limits::default() }, counters)
+    impl Bench {
+        #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
+        fn new(limits: &Limits) -> Self {
+            let mut counters = Counters::default();
+            let (mut groups, now) = (Groups::new(limits, Instant::now()), Instant::now());
+            let client = |n: u8| groups.join(Who::Address(ClientAddress::of(([192, 0, 2, n], 1).into())), now);
+            let clients = (0..8).map(client).collect();
+            Self { admission: Admission::new(limits, &mut counters), groups, counters, clients }
+        }
+
+        fn request(&mut self, n: u32, client: usize) -> Admitted {
+            self.admission.request(id(n), self.clients[client], &mut self.groups, &mut self.counters)
+        }
+
+        fn waits(&mut self, n: u32, client: usize) -> Ticket {
+            ticket(self.request(n, client))
+        }
+
+        fn again(&mut self, n: u32, client: usize) -> Ticket {
+            ticket(self.admission.request_again(id(n), self.clients[client], &mut self.groups, &mut self.counters))
+        }
+
+        fn grant(&mut self) -> Option<u32> {
+            let granted = self.admission.grant_next(&mut self.groups, &mut self.counters);
+            granted.map(|id| u32::try_from(id.slot()).expect("few"))
+        }
+
+        fn release(&mut self, client: usize) {
+            self.admission.release(self.clients[client], &mut self.groups, &mut self.counters);
+        }
+
+        fn cancel(&mut self, ticket: Ticket, client: usize) {
+            self.admission.cancel(ticket, self.clients[client], &mut self.groups, &mut self.counters);
+        }
+
+        fn assert_empty(&self) {
+            assert_eq!(self.groups.totals().1, crate::groups::Share::default());
+            assert!(self.admission.waiting() == 0 && self.admission.free() == self.admission.slots);
+        }
+    }
+
+    fn one_slot_and_two_places() -> Bench {
+        Bench::new(&Limits { slots: 1, slot_queue_max: 2, per_address_percent: 100, ..Limits::default() })
     }
 
     fn id(n: u32) -> ConnId {
@@ -300,94 +339,101 @@ mod tests {
 
     #[test]
     fn slots_are_granted_in_order_of_arrival_and_the_queue_is_bounded() {
-        let counters = &mut Counters::default();
-        let mut admission = one_slot_and_two_places(counters);
-        assert_eq!(admission.request(id(1), ONE, counters), Admitted::Granted);
-        assert!(ticket(admission.request(id(2), ONE, counters)) < ticket(admission.request(id(3), ONE, counters)));
-        assert_eq!(admission.request(id(4), ONE, counters), Admitted::QueueFull);
-        assert_eq!(admission.grant_next(counters), None);
-        admission.release(ONE, counters);
-        assert_eq!(admission.request(id(5), ONE, counters), Admitted::QueueFull, "no request overtakes");
-        assert_eq!(admission.grant_next(counters), Some(id(2)));
-        assert_eq!(admission.grant_next(counters), None);
-        assert_eq!((counters.slots, counters.slots_used, counters.slots_waiting), (1, 1, 1));
+        let mut bench = one_slot_and_two_places();
+        assert_eq!(bench.request(1, 0), Admitted::Granted);
+        assert!(bench.waits(2, 0) < bench.waits(3, 0));
+        assert_eq!(bench.request(4, 0), Admitted::QueueFull);
+        assert_eq!(bench.grant(), None);
+        bench.release(0);
+        assert_eq!(bench.request(5, 0), Admitted::QueueFull, "no request overtakes");
+        assert_eq!((bench.grant(), bench.grant()), (Some(2), None));
+        let Counters { slots, slots_used, slots_waiting, .. } = bench.counters;
+        assert_eq!((slots, slots_used, slots_waiting), (1, 1, 1));
     }
 
     #[test]
     fn a_cancelled_request_makes_room_in_the_queue() {
-        let counters = &mut Counters::default();
-        let mut admission = one_slot_and_two_places(counters);
-        admission.request(id(1), ONE, counters);
-        let gone = ticket(admission.request(id(2), ONE, counters));
-        admission.request(id(3), ONE, counters);
-        admission.cancel(gone, ONE, counters);
-        assert_eq!(counters.slots_waiting, 1);
-        assert!(matches!(admission.request(id(4), ONE, counters), Admitted::Queued(_)));
-        admission.release(ONE, counters);
-        assert_eq!(admission.grant_next(counters), Some(id(3)));
+        let mut bench = one_slot_and_two_places();
+        bench.request(1, 0);
+        let gone = bench.waits(2, 0);
+        bench.waits(3, 0);
+        bench.cancel(gone, 0);
+        assert_eq!(bench.counters.slots_waiting, 1);
+        bench.waits(4, 0);
+        bench.release(0);
+        assert_eq!(bench.grant(), Some(3));
     }
 
     #[test]
-    fn an_address_has_its_share_of_the_slots_and_requests_of_others_do_not_wait_for_it() {
-        let counters = &mut Counters::default();
-        let limits = Limits { slots: 4, slot_queue_max: 8, ..Limits::default() };
-        let mut admission = Admission::new(&limits, counters);
-        let [one, other] = [1, 2].map(|n| ClientAddress::of(([192, 0, 2, n], 1).into()));
-        assert_eq!([1, 2].map(|n| admission.request(id(n), one, counters)), [Admitted::Granted; 2]);
-        let held_back: Vec<Ticket> = (3..7).map(|n| ticket(admission.request(id(n), one, counters))).collect();
-        assert_eq!(admission.request(id(7), one, counters), Admitted::QueueFull, "half of the queue");
-        assert_eq!((admission.free(), admission.queue.len(), counters.slots_waiting), (2, 0, 4));
-        assert_eq!(admission.request(id(8), other, counters), Admitted::Granted);
-        admission.cancel(held_back[0], one, counters);
-        admission.release(one, counters);
-        assert_eq!(admission.grant_next(counters), Some(id(4)), "the first that still waits");
-        assert_eq!(admission.grant_next(counters), None);
-        for address in [one, one, other] {
-            admission.release(address, counters);
+    fn clients_that_wait_get_slots_in_turn_however_many_requests_each_has() {
+        let mut bench = Bench::new(&Limits { slots: 1, ..Limits::default() });
+        assert_eq!(bench.request(1, 0), Admitted::Granted);
+        for n in 10..100 {
+            bench.waits(n, 1);
         }
-        assert_eq!([5, 6].map(|_| admission.grant_next(counters)), [Some(id(5)), Some(id(6))]);
+        for (n, client) in [(2, 2), (3, 2), (4, 3)] {
+            bench.waits(n, client);
+        }
+        let order = [0, 1, 2, 3, 1, 2].map(|holder| {
+            bench.release(holder);
+            bench.grant().expect("one waits")
+        });
+        assert_eq!(order, [10, 2, 4, 11, 3, 12]);
+    }
+
+    #[test]
+    fn a_client_has_its_share_of_the_slots_and_requests_of_others_do_not_wait_for_it() {
+        let mut bench = Bench::new(&Limits { slots: 4, slot_queue_max: 8, ..Limits::default() });
+        assert_eq!([1, 2].map(|n| bench.request(n, 0)), [Admitted::Granted; 2]);
+        let held_back: Vec<Ticket> = (3..7).map(|n| bench.waits(n, 0)).collect();
+        assert_eq!(bench.request(7, 0), Admitted::QueueFull, "half of the queue");
+        assert_eq!((bench.admission.free(), bench.admission.groups.len(), bench.counters.slots_waiting), (2, 0, 4));
+        assert_eq!(bench.request(8, 1), Admitted::Granted);
+        bench.cancel(held_back[0], 0);
+        bench.release(0);
+        assert_eq!((bench.grant(), bench.grant()), (Some(4), None), "the first that still waits");
+        for client in [0, 0, 1] {
+            bench.release(client);
+        }
+        assert_eq!([5, 6].map(|_| bench.grant()), [Some(5), Some(6)]);
         for _ in 0..2 {
-            admission.release(one, counters);
+            bench.release(0);
         }
-        assert!(admission.shares.is_empty() && admission.waiting() == 0 && admission.free() == 4);
+        bench.assert_empty();
     }
 
     #[test]
-    fn an_upload_without_a_slot_counts_in_the_share_of_its_address_once() {
-        let counters = &mut Counters::default();
-        let limits = Limits { slots: 2, uploads_without_slot_max: 1, ..Limits::default() };
-        let mut admission = Admission::new(&limits, counters);
-        let [one, two, three] = [1, 2, 3].map(|n| ClientAddress::of(([192, 0, 2, n], 1).into()));
-        assert_eq!(admission.request(id(1), one, counters), Admitted::Granted);
-        assert_eq!(admission.request(id(2), two, counters), Admitted::Granted);
-        assert!(!admission.wants_slot_of_upload(), "no request waits");
-        ticket(admission.request(id(3), three, counters));
-        assert!(admission.wants_slot_of_upload());
-        admission.release_slot_of_upload(counters);
-        assert_eq!(admission.grant_next(counters), Some(id(3)));
-        ticket(admission.request(id(4), one, counters));
-        assert_eq!(admission.queue.len(), 0, "one address has one upload, with or without a slot");
-        let ticket_of_5 = ticket(admission.request(id(5), ClientAddress::of(([192, 0, 2, 5], 1).into()), counters));
-        assert!(!admission.wants_slot_of_upload(), "one upload at most goes on without a slot");
+    fn an_upload_without_a_slot_counts_in_the_share_of_its_client_once() {
+        let mut bench = Bench::new(&Limits { slots: 2, uploads_without_slot_max: 1, ..Limits::default() });
+        assert_eq!([bench.request(1, 0), bench.request(2, 1)], [Admitted::Granted; 2]);
+        assert!(!bench.admission.wants_slot_of_upload(), "no request waits");
+        bench.waits(3, 2);
+        assert!(bench.admission.wants_slot_of_upload());
+        bench.admission.release_slot_of_upload(&mut bench.counters);
+        assert_eq!(bench.grant(), Some(3));
+        bench.waits(4, 0);
+        assert_eq!(bench.admission.groups.len(), 0, "one client has one upload, with or without a slot");
+        let ticket_of_5 = bench.waits(5, 4);
+        assert!(!bench.admission.wants_slot_of_upload(), "one upload at most goes on without a slot");
         // It needs a slot again, and gives up.
-        let again = ticket(admission.request_again(id(1), counters));
-        assert_eq!((admission.taken(), admission.accounted_for()), (4, 4));
-        admission.cancel(again, one, counters);
-        assert_eq!((admission.without_slot(), admission.taken(), admission.accounted_for()), (1, 4, 4));
-        // It needs a slot again, and is granted one.
-        admission.cancel(ticket_of_5, ClientAddress::of(([192, 0, 2, 5], 1).into()), counters);
-        ticket(admission.request_again(id(1), counters));
-        admission.release(three, counters);
-        assert_eq!(admission.grant_next(counters), Some(id(1)));
-        admission.slot_is_back();
-        assert_eq!((admission.without_slot(), admission.taken(), admission.accounted_for()), (0, 2, 2));
-        // It gives the slot back once more, and ends: a request of its address that was held back is next.
-        admission.release_slot_of_upload(counters);
-        admission.upload_without_slot_ended(one, counters);
-        assert_eq!(admission.grant_next(counters), Some(id(4)));
-        for address in [one, two] {
-            admission.release(address, counters);
+        let again = bench.again(1, 0);
+        assert_eq!((bench.groups.totals().1.taken, bench.admission.taken()), (3, 3));
+        bench.cancel(again, 0);
+        assert_eq!((bench.admission.without_slot(), bench.admission.taken()), (1, 3));
+        // It needs a slot again, and is granted one, before the request of its client that came earlier.
+        bench.cancel(ticket_of_5, 4);
+        bench.again(1, 0);
+        bench.release(2);
+        assert_eq!(bench.grant(), Some(1));
+        bench.admission.slot_is_back();
+        assert_eq!((bench.groups.totals().1.taken, bench.admission.taken()), (2, 2));
+        // It gives the slot back once more, and ends: a request of its client that was held back is next.
+        bench.admission.release_slot_of_upload(&mut bench.counters);
+        bench.admission.upload_without_slot_ended(bench.clients[0], &mut bench.groups, &mut bench.counters);
+        assert_eq!(bench.grant(), Some(4));
+        for client in [0, 1] {
+            bench.release(client);
         }
-        assert!(admission.shares.is_empty() && admission.waiting() == 0 && admission.free() == 2);
+        bench.assert_empty();
     }
 }

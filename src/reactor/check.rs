@@ -14,14 +14,15 @@ impl<P: Platform> Reactor<P> {
     /// Panics where something does not hold that must hold between turns.
     pub fn check_invariants(&mut self) {
         let mut slots = self.env.admission.free();
-        let mut without_slot = 0;
+        let (mut without_slot, mut held) = (0, 0);
         for (id, connection) in self.connections.iter_mut() {
             slots += usize::from(connection.session.holds_slot());
             without_slot += usize::from(connection.session.is_upload_without_slot());
+            held += connection.session.groups_held();
             if connection.session.ended_because().is_none() {
                 connection.unused.check(connection.session.held_len());
             }
-            if !connection.is_queued {
+            if !connection.is_queued && !self.scheduler.pacing.waits(id) {
                 check_resting(id, connection, &mut self.env, &self.locks);
             }
         }
@@ -29,8 +30,16 @@ impl<P: Platform> Reactor<P> {
         let admission = &self.env.admission;
         assert_eq!(without_slot, admission.without_slot(), "uploads without a slot");
         assert!(without_slot <= self.env.limits.uploads_without_slot_max, "{without_slot} uploads without a slot");
-        assert_eq!(admission.taken(), admission.accounted_for(), "shares of the addresses");
+        let (refs, share) = self.env.groups.totals();
+        assert_eq!((refs, share.taken), (held, admission.taken()), "what the client groups have");
+        assert_eq!(share.waiting, admission.waiting(), "requests of the client groups that wait");
         assert!(!self.env.admission.may_grant(), "a slot is free, and a request waits for one");
+        let connections = &self.connections;
+        self.scheduler.pacing.check(|id| connections.get(id).is_some_and(|connection| connection.is_queued));
+        // What one connection moves is bounded by its buffer, and the next of its client waits.
+        let limits = &self.env.limits;
+        let debt_max = limits.held_bytes_max() + limits.head_len_max + limits.turn_bytes_min;
+        assert!(self.env.groups.debt_max(self.env.clock.now) <= debt_max as u64, "a client moved more than it may");
         self.check_counters();
     }
 

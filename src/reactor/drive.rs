@@ -9,6 +9,7 @@ use crate::platform::{Completion, Platform, Readable, Stream};
 use crate::reactor::admission::Admitted;
 use crate::reactor::connections::Registration;
 use crate::reactor::driver::{Budget, Driver};
+use crate::reactor::env::Env;
 use crate::reactor::parts::Reactor;
 use crate::reactor::upload_locks::{Due, UploadLocks};
 use crate::session::state::Name;
@@ -46,7 +47,7 @@ impl<P: Platform> Reactor<P> {
     fn finish_drive(&mut self, id: ConnId) {
         let Self { connections, env, scheduler, .. } = self;
         let Some(connection) = connections.get_mut(id) else { return };
-        let (peer, address) = (connection.session.peer(), connection.session.slot_of());
+        let (peer, slot_of) = (connection.session.peer(), connection.session.slot_of());
         let session = &mut connection.session;
         scheduler.charge(session.take_work());
         if let Some(reason) = session.ended_because()
@@ -64,17 +65,19 @@ impl<P: Platform> Reactor<P> {
             connection.log_quota.close(peer);
             log::debug!("{peer}: closed {id}: {reason}");
         }
-        if session.release_slot(&env.limits) {
-            env.admission.release(address, &mut env.counters);
-        }
-        if session.release_share(&env.limits) {
-            env.admission.upload_without_slot_ended(address, &mut env.counters);
+        if let Some(group) = slot_of {
+            env.take_back(session, group);
         }
         if env.admission.wants_slot_of_upload() && session.go_on_without_slot(env.disk.pace, &env.limits) {
             env.admission.release_slot_of_upload(&mut env.counters);
         }
-        if let Some(ticket) = connection.ticket.take_if(|_| !session.wants_slot()) {
-            env.admission.cancel(ticket, address, &mut env.counters);
+        if let Some(group) = slot_of {
+            if let Some(ticket) = connection.ticket.take_if(|_| !session.wants_slot()) {
+                env.admission.cancel(ticket, group, &mut env.groups, &mut env.counters);
+            }
+            if connection.ticket.is_none() && !session.holds_slot() && !session.is_upload_without_slot() {
+                session.unclaim_slot(&mut env.groups);
+            }
         }
         let attached_to = session.attached_to();
         if attached_to.is_some() || self.uploads.holds(id) {
@@ -85,6 +88,7 @@ impl<P: Platform> Reactor<P> {
         if session.is_retirable() {
             debug_assert!(!session.holds_slot() && !session.is_upload_without_slot(), "a slot or share would leak");
             self.timers.disarm(id, &mut connection.timer);
+            scheduler.pacing.leave(id, env.clock.now);
             session.retire(&mut env.counters);
             connections.remove(id);
         } else if let Some(at) = session.deadline(&env.limits) {
@@ -111,6 +115,10 @@ impl<P: Platform> Driver<'_, P> {
             }
         }
         self.scheduler.charge(bytes - budget.bytes);
+        if !budget.is_paced && self.scheduler.pacing.waits(self.id) {
+            self.scheduler.pacing.leave(self.id, self.env.clock.now);
+            self.connection.session.let_go(self.env.clock.now);
+        }
         if self.locks.is_opening(self.id) && !self.may_be_complete() {
             self.locks.release(self.id);
         }
@@ -123,7 +131,7 @@ impl<P: Platform> Driver<'_, P> {
     /// Operations first, as their outcome may give bytes to send; then sending, which returns the chunks that
     /// receiving needs.
     fn step(&mut self, budget: &mut Budget) -> bool {
-        let (started, asked) = (self.start_ops(budget), self.ask_for_slot());
+        let (started, asked) = (self.start_ops(budget), self.ask_for_slot(budget));
         let ran = started || asked;
         if ran && self.reply_can_wait() {
             self.scheduler.replies.push(self.id);
@@ -173,7 +181,7 @@ impl<P: Platform> Driver<'_, P> {
         started
     }
 
-    fn ask_for_slot(&mut self) -> bool {
+    fn ask_for_slot(&mut self, budget: &mut Budget) -> bool {
         let more = self.connection.readable != Readable::Nothing || self.connection.session.has_unseen();
         let session = &mut self.connection.session;
         // What is at the store must end first: its completion is meant for an upload under way.
@@ -183,12 +191,8 @@ impl<P: Platform> Driver<'_, P> {
         if !session.wants_slot() || self.connection.ticket.is_some() {
             return false;
         }
-        let address = session.slot_of();
-        if session.release_slot(&self.env.limits) {
-            self.env.admission.release(address, &mut self.env.counters);
-        }
-        if session.release_share(&self.env.limits) {
-            self.env.admission.upload_without_slot_ended(address, &mut self.env.counters);
+        if let Some(group) = session.slot_of() {
+            self.env.take_back(session, group);
         }
         if session.has_ops() {
             return false; // what is still at the store has this slot's chunks
@@ -198,10 +202,16 @@ impl<P: Platform> Driver<'_, P> {
             session.granted(&mut self.env.cx());
             return true;
         }
-        let admitted = if session.is_upload_without_slot() {
-            self.env.admission.request_again(self.id, &mut self.env.counters)
-        } else {
-            self.env.admission.request(self.id, session.claim_slot(), &mut self.env.counters)
+        if self.permitted(budget).is_none() {
+            return false;
+        }
+        let session = &mut self.connection.session;
+        let Env { admission, groups, counters, clock, .. } = &mut *self.env;
+        let admitted = match session.slot_of() {
+            Some(group) if session.is_upload_without_slot() => {
+                admission.request_again(self.id, group, groups, counters)
+            }
+            _ => admission.request(self.id, session.claim_slot(groups, clock.now), groups, counters),
         };
         match admitted {
             Admitted::Granted => {
@@ -231,10 +241,9 @@ impl<P: Platform> Driver<'_, P> {
         }
         if self.connection.session.wants_slot() {
             self.tell(Session::granted);
-        } else {
+        } else if let Some(group) = self.connection.session.slot_of() {
             // Its time ran out in this turn, and it was not driven since.
-            let address = self.connection.session.slot_of();
-            self.env.admission.release(address, &mut self.env.counters);
+            self.env.admission.release(group, &mut self.env.groups, &mut self.env.counters);
         }
     }
 

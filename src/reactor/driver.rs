@@ -31,11 +31,13 @@ pub(super) struct Budget {
     calls: u32,
     /// False in the part of a turn that is for small requests.
     pub is_bulk: bool,
+    /// True if it could go on but for the limits of its client.
+    pub is_paced: bool,
 }
 
 impl Budget {
     pub(super) const fn new(bytes: usize, limits: &Limits, is_bulk: bool) -> Self {
-        Self { bytes, calls: limits.turn_calls, is_bulk }
+        Self { bytes, calls: limits.turn_calls, is_bulk, is_paced: false }
     }
 
     /// A call moved so many bytes.
@@ -77,6 +79,25 @@ impl<P: Platform> Driver<'_, P> {
         self.log_reports();
         self.enqueue();
         result
+    }
+
+    /// How many bytes the limits of the client permit to move now; `None` if the connection waits for that.
+    pub(super) fn permitted(&mut self, budget: &mut Budget) -> Option<usize> {
+        let Self { env, scheduler, connection, .. } = self;
+        let (groups, now) = (&mut env.groups, env.clock.now);
+        if !groups.is_limited() {
+            return Some(usize::MAX);
+        }
+        let Some(bucket) = connection.session.paced_by(groups, now) else { return Some(usize::MAX) };
+        let (room, at) = groups.admission(bucket.0, bucket.1, now);
+        if scheduler.pacing.may_go(self.id, bucket, room > 0, now) {
+            connection.session.let_go(now);
+            return Some(room);
+        }
+        scheduler.pacing.wait(self.id, bucket, at, now);
+        connection.session.hold_back(groups, now);
+        budget.is_paced = true;
+        None
     }
 
     /// Runs an operation at once if it cannot block, or else queues it at the store.

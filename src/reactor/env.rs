@@ -6,9 +6,10 @@ use crate::buffer::ChunkPool;
 use crate::config::Limits;
 use crate::counters::Counters;
 use crate::dialect::Phase;
+use crate::groups::{GroupId, Groups};
 use crate::reactor::admission::Admission;
 use crate::reactor::clock::Clock;
-use crate::session::{Cx, Disk, Report};
+use crate::session::{Cx, Disk, Report, Session};
 
 pub(super) struct Env {
     pub clock: Clock,
@@ -25,9 +26,20 @@ pub(super) struct Env {
     pub disk: Disk,
     pub admission: Admission,
     pub guesses: Guesses,
+    pub groups: Groups,
 }
 
 impl Env {
+    /// Takes back the slot, or the share of an upload without one, that a session does not need any more.
+    pub(super) fn take_back(&mut self, session: &mut Session, group: GroupId) {
+        if session.release_slot(&self.limits) {
+            self.admission.release(group, &mut self.groups, &mut self.counters);
+        }
+        if session.release_share(&self.limits) {
+            self.admission.upload_without_slot_ended(group, &mut self.groups, &mut self.counters);
+        }
+    }
+
     /// Everything a session is lent for one call.
     pub(super) const fn cx(&mut self) -> Cx<'_> {
         Cx {
@@ -43,6 +55,7 @@ impl Env {
             disk: self.disk,
             slots: &mut self.admission,
             guesses: &mut self.guesses,
+            groups: &mut self.groups,
         }
     }
 }

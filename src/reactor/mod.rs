@@ -20,8 +20,9 @@
 //! | `arrivals` | connections from proxies, until their header says for which client they are |
 //! | `handshakes`, `key_queue` | connections that are to be encrypted, until they are; who may use the private key |
 //! | `connections` | the slab: entries, generations, how many are admitted |
-//! | `scheduling` | which connections run in a turn, and their byte budgets |
+//! | `scheduling`, `bulk_queue` | which connections run in a turn, and their byte budgets; shares of clients |
 //! | `driver`, `drive`, `receive`, `send` | one connection: its operations, its input, its output |
+//! | `pacing` | connections that wait until their client may move more |
 //! | `admission`, `contention` | transfer slots, their wait queue, and slow holders of slots |
 //! | `name_locks` | the order of changes and reads of one name |
 //! | `clock`, `timers` | the time of a turn, deadlines |
@@ -33,6 +34,7 @@ mod accept;
 mod addresses;
 mod admission;
 mod arrivals;
+mod bulk_queue;
 mod check;
 mod clock;
 mod connections;
@@ -46,6 +48,7 @@ mod key_queue;
 mod listeners;
 mod logging;
 mod name_locks;
+mod pacing;
 mod parts;
 mod receive;
 mod scheduling;

@@ -8,9 +8,11 @@ use crate::buffer::ChunkPool;
 use crate::config::Limits;
 use crate::counters::{Counters, Health};
 use crate::dialect::{Kind, Phase};
+use crate::groups::Groups;
 use crate::ids::ConnId;
 use crate::platform::{Platform, Stream};
 use crate::reactor::admission::Admission;
+use crate::reactor::bulk_queue::BulkQueue;
 use crate::reactor::clock::Clock;
 use crate::reactor::connections::{self, Connections};
 use crate::reactor::driver::{Buffers, Driver};
@@ -18,6 +20,7 @@ use crate::reactor::env::Env;
 use crate::reactor::key_queue::KeyQueue;
 use crate::reactor::listeners::{ListenerSetup, Listeners};
 use crate::reactor::name_locks::NameLocks;
+use crate::reactor::pacing::Pacing;
 use crate::reactor::scheduling::Scheduler;
 use crate::reactor::timers::Timers;
 use crate::reactor::upload_locks::UploadLocks;
@@ -83,7 +86,7 @@ impl<P: Platform> Reactor<P> {
             connections: Connections::new(&limits),
             listeners: Listeners::new(listeners),
             key_queue: KeyQueue::default(),
-            scheduler: Scheduler::default(),
+            scheduler: Scheduler::new(&limits),
             timers: Timers::new(clock.now),
             contention_check_after: clock.now,
             locks: NameLocks::default(),
@@ -96,6 +99,7 @@ impl<P: Platform> Reactor<P> {
             lifecycle: Lifecycle::Serving,
             env: Env {
                 admission: Admission::new(&limits, &mut counters),
+                groups: Groups::new(&limits, clock.now),
                 guesses: Guesses::default(),
                 clock,
                 access,
@@ -131,6 +135,16 @@ impl<P: Platform> Reactor<P> {
     /// Most bytes of the table of addresses that show wrong secrets, for the accounting of memory.
     pub const fn guesses_bytes(limits: &Limits) -> usize {
         limits.wrong_secret_addresses_max * Guesses::ENTRY_BYTES
+    }
+
+    /// Most bytes of what is kept of client groups, for the accounting of memory.
+    pub const fn groups_bytes(limits: &Limits) -> usize {
+        limits.client_groups_max.saturating_mul(Groups::ENTRY_BYTES + BulkQueue::FLOW_BYTES)
+    }
+
+    /// Most bytes of one connection that waits for the limits of its client, for the accounting of memory.
+    pub const fn pacing_bytes() -> usize {
+        Pacing::WAIT_BYTES
     }
 
     /// Bytes of one entry of the slab, for the accounting of memory.

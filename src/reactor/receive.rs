@@ -34,6 +34,10 @@ impl<P: Platform> Driver<'_, P> {
 
     /// Shows the session the bytes it has not seen: those it holds, or else new ones.
     pub(super) fn receive(&mut self, budget: &mut Budget) -> bool {
+        if self.connection.readable == Readable::Nothing && !self.connection.session.has_unseen() {
+            return false;
+        }
+        let Some(permitted) = self.permitted(budget) else { return false };
         // What is held may be useless without what follows, and that may be at the socket already:
         // no event will say so again.
         if self.show_held() {
@@ -46,7 +50,7 @@ impl<P: Platform> Driver<'_, P> {
             return false;
         }
         let most = session.intake(&env.cx());
-        let wanted = most.min(budget.bytes);
+        let wanted = most.min(budget.bytes).min(permitted);
         if wanted == 0 {
             return false;
         }
@@ -72,7 +76,7 @@ impl<P: Platform> Driver<'_, P> {
                     connection.readable = Readable::Nothing;
                 }
                 self.platform.store().received();
-                session.arrived(n, &env.cx());
+                session.arrived(n, &mut env.cx());
                 connection.unused.add(n);
                 if gathers {
                     self.gather_message(held, n, most);

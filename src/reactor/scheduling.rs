@@ -3,14 +3,17 @@
 //! A bulk transfer is given many bytes at a time, because small parts cost more calls, so only as many of
 //! them run in a turn as `Limits::turn_bytes` allows; the others come first in the next turn. Small requests
 //! never wait for that: their events are taken in between two turns, and all of them run before any bulk
-//! transfer does. While there are small requests, turns with uploads are shorter.
+//! transfer does. While there are small requests, turns with uploads are shorter. How bulk transfers of several clients
+//! share a turn is decided in `bulk_queue`.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::config::Limits;
 use crate::ids::ConnId;
+use crate::reactor::bulk_queue::BulkQueue;
 use crate::reactor::connections::Connection;
+use crate::reactor::pacing::Pacing;
 use crate::session::state::Name;
 
 /// Requests received before the first of them is answered. More would hold more memory at once, and leave
@@ -46,20 +49,35 @@ impl InteractiveLoad {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Scheduler {
     /// Still ready, out of budget, or told something: these run in the next turn.
     pub run_queue: VecDeque<ConnId>,
     /// Bulk transfers that are ready.
-    pub bulk: VecDeque<ConnId>,
+    pub bulk: BulkQueue,
+    pub pacing: Pacing,
     /// Answered in this turn, and the reply is not sent yet; empty between turns.
     pub replies: Vec<ConnId>,
     /// Bytes that bulk transfers may still move in this turn.
     pub turn_bytes_left: usize,
+    /// Bytes that were charged since the start.
+    pub charged: u64,
     interactive: InteractiveLoad,
 }
 
 impl Scheduler {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            run_queue: VecDeque::new(),
+            bulk: BulkQueue::new(limits.turn_bytes_client),
+            pacing: Pacing::default(),
+            replies: Vec::new(),
+            turn_bytes_left: 0,
+            charged: 0,
+            interactive: InteractiveLoad::default(),
+        }
+    }
+
     pub(super) fn enqueue<S>(&mut self, id: ConnId, connection: &mut Connection<S>) {
         if !connection.is_queued {
             connection.is_queued = true;
@@ -69,7 +87,7 @@ impl Scheduler {
 
     /// True if the next turn has something to do without an event.
     pub(super) fn has_work(&self) -> bool {
-        !self.run_queue.is_empty() || !self.bulk.is_empty()
+        !self.run_queue.is_empty() || self.bulk.len() > 0
     }
 
     /// What a small request may move at a time.
@@ -96,6 +114,7 @@ impl Scheduler {
     /// Counts bytes that were moved, or work that took as long.
     pub(super) const fn charge(&mut self, bytes: usize) {
         self.turn_bytes_left = self.turn_bytes_left.saturating_sub(bytes);
+        self.charged = self.charged.wrapping_add(bytes as u64);
     }
 
     /// True once no more bulk bytes are left in this turn.

@@ -28,6 +28,12 @@ impl<P: Platform> Driver<'_, P> {
         if !self.connection.writable || self.connection.stream.is_none() {
             return false;
         }
+        if self.connection.session.outgoing() == Outgoing::Nothing {
+            return false;
+        }
+        let Some(permitted) = self.permitted(budget) else { return false };
+        let spared = budget.bytes.saturating_sub(permitted);
+        budget.bytes -= spared;
         let session = &self.connection.session;
         let takes_files = self.connection.stream.as_ref().is_some_and(Stream::takes_files);
         let sent = match session.outgoing() {
@@ -40,6 +46,9 @@ impl<P: Platform> Driver<'_, P> {
             Outgoing::File { .. } if !session.outbox().is_empty() => self.send_outbox(budget, true),
             Outgoing::File { file, offset, len, .. } => self.send_from_file(budget, file, offset, len),
         };
+        if budget.bytes > 0 {
+            budget.bytes += spared;
+        }
         match sent {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {

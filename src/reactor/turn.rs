@@ -4,6 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::platform::{Event, NewRules, Platform, Store};
+use crate::reactor::bulk_queue::Next;
 use crate::reactor::parts::{Ended, Lifecycle, Reactor};
 use crate::reactor::scheduling::{RECEIVE_BATCH, REPLY_BATCH};
 use crate::session::{Disk, DiskPace};
@@ -58,6 +59,7 @@ impl<P: Platform> Reactor<P> {
         self.buffers.events = events;
         self.submit_released();
         self.expire_timers();
+        self.wake_paced();
         self.end_slowest();
         self.grant_slots();
         // Most clients have sent their request by now, and it is answered in the same turn.
@@ -78,7 +80,12 @@ impl<P: Platform> Reactor<P> {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let others = [self.drain_deadline(), self.listeners.retry_at, self.contention_deadline()];
+        let others = [
+            self.drain_deadline(),
+            self.listeners.retry_at,
+            self.contention_deadline(),
+            self.scheduler.pacing.next_at(),
+        ];
         others.into_iter().flatten().chain(self.timers.next()).min()
     }
 
@@ -131,6 +138,15 @@ impl<P: Platform> Reactor<P> {
         }
     }
 
+    /// Clients that had to wait may move something again.
+    fn wake_paced(&mut self) {
+        while let Some(id) = self.scheduler.pacing.pop_due(self.env.clock.now) {
+            if let Some(connection) = self.connections.get_mut(id) {
+                self.scheduler.enqueue(id, connection);
+            }
+        }
+    }
+
     fn expire_timers(&mut self) {
         if self.env.clock.is_catching_up() {
             return;
@@ -151,7 +167,7 @@ impl<P: Platform> Reactor<P> {
 
     /// Free slots go to the head of the wait queue.
     pub(super) fn grant_slots(&mut self) {
-        while let Some(id) = self.env.admission.grant_next(&mut self.env.counters) {
+        while let Some(id) = self.env.admission.grant_next(&mut self.env.groups, &mut self.env.counters) {
             let mut driver = self.driver(id).expect("a connection that ends leaves the wait queue");
             driver.slot_granted();
         }
@@ -174,7 +190,8 @@ impl<P: Platform> Reactor<P> {
                 let Some(id) = self.scheduler.run_queue.pop_front() else { break };
                 let Some(connection) = self.connections.get_mut(id) else { continue };
                 if connection.session.is_bulk(&self.env.limits) {
-                    self.scheduler.bulk.push_back(id);
+                    let group = connection.session.bulk_group(&mut self.env.groups, self.env.clock.now);
+                    self.scheduler.bulk.push(group, id);
                     continue;
                 }
                 if self.scheduler.replies.len() >= REPLY_BATCH {
@@ -187,7 +204,7 @@ impl<P: Platform> Reactor<P> {
         }
     }
 
-    /// Runs bulk transfers, in the order in which they were queued, until the bytes of the turn are spent. Small
+    /// Runs bulk transfers until the bytes of the turn are spent, or each client has had its share. Small
     /// requests have bytes of their own: otherwise bulk transfers would starve beside many of them.
     fn run_bulk(&mut self) {
         let Self { env, scheduler, .. } = self;
@@ -195,14 +212,18 @@ impl<P: Platform> Reactor<P> {
         let answered = env.counters.requests_but_uploads();
         let upload_bytes = scheduler.upload_bytes(&env.limits, answered, env.clock.now);
         let received = env.counters.bytes_in;
+        scheduler.bulk.begin(env.clock.now);
         for _ in 0..self.scheduler.bulk.len() {
             if self.scheduler.is_spent() || self.env.counters.bytes_in - received >= upload_bytes as u64 {
                 break;
             }
-            let Some(id) = self.scheduler.bulk.pop_front() else { break };
+            let Some(Next { group, id, most }) = self.scheduler.bulk.next() else { break };
             let Some(connection) = self.connections.get_mut(id) else { continue };
             let bytes = self.scheduler.bulk_budget(connection.session.state(), upload_bytes, &self.env.limits);
-            self.drive(id, bytes, true);
+            let charged = self.scheduler.charged;
+            self.drive(id, bytes.min(most), true);
+            let moved = self.scheduler.charged.wrapping_sub(charged);
+            self.scheduler.bulk.charge(group, moved);
             // The next transfer takes longer than all replies together.
             self.send_replies();
         }

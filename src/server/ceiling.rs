@@ -51,7 +51,11 @@ impl Ceiling {
         // connection has.
         let replies = [limits.reply_bytes_max, limits.reply_bytes_max.max(metrics::LEN_MAX)];
         let slot = limits.chunk_bytes.saturating_mul(limits.chunks_per_slot);
-        let entry = Reactor::<OsPlatform>::entry_bytes() + Session::work_bytes() + TIMERS_BYTES + ADDRESS_BYTES;
+        let entry = Reactor::<OsPlatform>::entry_bytes()
+            + Reactor::<OsPlatform>::pacing_bytes()
+            + Session::work_bytes()
+            + TIMERS_BYTES
+            + ADDRESS_BYTES;
         let connection = sum([entry, limits.head_len_max, replies[0], replies[1]]);
         Self {
             connection,
@@ -62,6 +66,7 @@ impl Ceiling {
             shared: sum([
                 connection.saturating_mul(limits.turned_away_max),
                 Reactor::<OsPlatform>::guesses_bytes(limits),
+                Reactor::<OsPlatform>::groups_bytes(limits),
                 limits.read_buffer_bytes,
                 limits.held_bytes_max(),
                 RequestDataPool::BYTES_MAX,

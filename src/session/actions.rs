@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::command::{Command, Put};
 use crate::dialect::Action;
 use crate::error::{CloseReason, Failure};
+use crate::groups::Flow;
 use crate::ids::ClientAddress;
 use crate::platform::Op;
 use crate::session::common::Common;
@@ -62,8 +63,22 @@ impl Common {
         self.run_protocol(cx, |protocol, context| protocol.answered(Err(failure), context)).0
     }
 
+    /// Checks whether a command is allowed, and, if it is the first of its request, whether its client may have another.
+    fn admit(&mut self, command: Command, cx: &mut Cx<'_>) -> Result<Command, Failure> {
+        let is_first = self.data.request.is_none();
+        let is_upload = matches!(command, Command::Put(_) | Command::Append(_));
+        let permitted = self.permit(command, cx);
+        if let Some(key) = permitted.as_ref().ok().and_then(Command::key) {
+            self.keep_rate(key, cx);
+        }
+        if is_first {
+            self.count_request(is_upload, cx)?;
+        }
+        permitted
+    }
+
     fn start(&mut self, command: Command, cx: &mut Cx<'_>) -> Step {
-        let command = match self.permit(command, cx) {
+        let command = match self.admit(command, cx) {
             Ok(command) => command,
             Err(failure) => return Step::refuse(failure, failure.words()),
         };
@@ -108,7 +123,7 @@ impl Common {
     }
 
     fn start_store(&mut self, put: Put, content: Vec<u8>, cx: &mut Cx<'_>) -> Step {
-        let put = match self.permit(Command::Put(put), cx) {
+        let put = match self.admit(Command::Put(put), cx) {
             Ok(Command::Put(put)) => put,
             Ok(_) => return self.fail_inside("an upload became another command", cx),
             Err(failure) => return Step::refuse(failure, failure.words()),
@@ -116,6 +131,7 @@ impl Common {
         self.body_is_complete(cx.now);
         self.count_bytes(content.len() as u64);
         cx.counters.bytes_in += content.len() as u64;
+        self.charge(Flow::Up, content.len() as u64, cx);
         Step::NeedSlot(SlotRequest::Store(put, content))
     }
 }

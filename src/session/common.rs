@@ -8,13 +8,14 @@ use crate::buffer::Chunk;
 use crate::config::Limits;
 use crate::dialect::{AnyProtocol, Context, Kind, Protocol, TrustedProxy};
 use crate::error::{CloseReason, Failure};
+use crate::groups::Flow;
 use crate::ids::{ClientAddress, FileId};
 use crate::object::Key;
 use crate::platform::Op;
 use crate::session::cx::Cx;
 use crate::session::report::{Report, Request};
 use crate::session::request_data::{Forwarded, LazyRequestData};
-use crate::session::state::{Done, Name, State};
+use crate::session::state::{Done, Name, SlotRequest, State};
 use crate::session::step::Step;
 
 #[derive(Debug)]
@@ -85,6 +86,9 @@ impl Common {
             // The next request has to prove its caller anew.
             self.data.caller = Caller::ANYBODY;
         }
+        if matches!(to, Name::AwaitHeader | Name::Done) && self.data.group.is_some() {
+            self.leave_group(cx.groups);
+        }
         self.entered = cx.now;
         self.active = cx.now;
         self.is_unseen = true;
@@ -135,17 +139,26 @@ impl Common {
     }
 
     /// True if a request has a slot now: a free one, or that of the request before it.
-    pub(super) fn take_slot(&mut self, cx: &mut Cx<'_>) -> bool {
+    pub(super) fn take_slot(&mut self, request: &SlotRequest, cx: &mut Cx<'_>) -> bool {
         if self.has_ops() {
             return false; // what is still at the store may have chunks of the slot
         }
         if self.is_without_slot {
             return false; // its share is given back first, or kept for the slot
         }
-        if !self.has_slot {
-            return cx.slots.try_take(self.claim_slot(), cx.counters);
+        if cx.groups.is_limited() && request.is_upload() {
+            let group = self.group(cx.groups, cx.now);
+            if cx.groups.room(group, Flow::Up, cx.now) == 0 {
+                return false; // what comes with the head must not be more than its client may send
+            }
         }
-        if self.data.forwarded.as_ref().is_some_and(|from| from.slot_of != ClientAddress::of_ip(from.client)) {
+        if !self.has_slot {
+            let group = self.claim_slot(cx.groups, cx.now);
+            return cx.slots.try_take(group, cx.groups, cx.counters);
+        }
+        let group = self.group(cx.groups, cx.now);
+        let group = cx.groups.whole_of(group);
+        if self.data.slot_of != Some(group) {
             return false; // it is counted in the share of another client
         }
         // A client that pipelines must not keep its slot from requests that wait.
@@ -231,6 +244,7 @@ impl Common {
             false => None,
         };
         let verdict = self.data.verdict.take();
+        let retry_after_s = self.data.retry_after_s.take();
         let was_checked = verdict.is_some();
         let mut context = Context {
             out: self.data.outbox.text(),
@@ -245,7 +259,7 @@ impl Common {
             refused: None,
             wrong_secret: false,
             verdict,
-            retry_after_s: None,
+            retry_after_s,
             notes: &mut notes,
         };
         let result = run(self.dialect.protocol(), &mut context);
@@ -273,33 +287,17 @@ impl Common {
 
     /// The address of the client that sent the present request.
     pub(super) fn client(&self) -> IpAddr {
-        self.data.forwarded.as_ref().map_or(self.peer.ip(), |from| from.client)
+        self.data.forwarded.as_ref().map_or(self.peer.ip(), |from| from.0)
     }
 
     /// A trusted proxy sends requests of this client from now on.
     fn identify(&mut self, client: IpAddr, cx: &mut Cx<'_>) {
         match &self.data.forwarded {
-            Some(from) if from.client == client => return,
+            Some(from) if from.0 == client => return,
             Some(_) => self.report_segments(cx), // they were the last client's
             None => {}
         }
-        let slot_of = self.data.forwarded.as_ref().map_or(ClientAddress::of_ip(client), |from| from.slot_of);
-        self.data.forwarded = Some(Box::new(Forwarded { client, slot_of }));
-    }
-
-    /// In whose share the slot is counted that this connection has, or waits for.
-    pub(super) fn slot_of(&self) -> ClientAddress {
-        self.data.forwarded.as_ref().map_or_else(|| ClientAddress::of(self.peer), |from| from.slot_of)
-    }
-
-    /// The same for a slot that is to be taken for the present request.
-    pub(super) fn claim_slot(&mut self) -> ClientAddress {
-        if self.is_from_proxy
-            && let Some(from) = &mut self.data.forwarded
-        {
-            from.slot_of = ClientAddress::of_ip(from.client);
-        }
-        self.slot_of()
+        self.data.forwarded = Some(Box::new(Forwarded(client)));
     }
 
     /// The deadline, or the end of the silence that the dialect waits for if that is sooner.

@@ -8,7 +8,7 @@ use crate::buffer::ChunkPool;
 use crate::config::Limits;
 use crate::counters::Counters;
 use crate::dialect::Phase;
-use crate::ids::ClientAddress;
+use crate::groups::{GroupId, Groups};
 use crate::session::report::Report;
 
 /// What the reactor lends a session for one call.
@@ -28,12 +28,13 @@ pub struct Cx<'a> {
     pub disk: Disk,
     pub slots: &'a mut dyn SlotPool,
     pub guesses: &'a mut Guesses,
+    pub groups: &'a mut Groups,
 }
 
 /// The transfer slots, as far as a session sees them.
 pub trait SlotPool {
-    /// Takes a slot for a transfer of `client`, if it can have one at once.
-    fn try_take(&mut self, client: ClientAddress, counters: &mut Counters) -> bool;
+    /// Takes a slot for a transfer of a client, if it can have one at once.
+    fn try_take(&mut self, client: GroupId, groups: &mut Groups, counters: &mut Counters) -> bool;
 
     /// True while requests wait for a slot.
     fn has_waiting(&self) -> bool;

@@ -34,6 +34,7 @@ mod actions;
 mod behavior;
 mod common;
 mod cx;
+mod pacing;
 mod permission;
 mod report;
 mod reporting;
@@ -45,7 +46,7 @@ mod step;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::buffer::Outbox;
 use crate::command::Command;
@@ -61,8 +62,8 @@ use behavior::{Behavior, in_state};
 use common::Common;
 use request_data::LazyRequestData;
 use state::{
-    AfterSaving, AwaitHeader, Done, Lingering, Name, Pausing, Receiving, Saving, SendingReply, SlotRequest, State,
-    Supply, Target,
+    AfterSaving, AwaitHeader, Done, Lingering, Name, Receiving, Saving, SendingReply, SlotRequest, State, Supply,
+    Target,
 };
 use step::Step;
 
@@ -203,8 +204,11 @@ impl Session {
     }
 
     /// `n` bytes were received.
-    pub fn arrived(&mut self, n: usize, cx: &Cx<'_>) {
+    pub fn arrived(&mut self, n: usize, cx: &mut Cx<'_>) {
         self.common.active = cx.now;
+        if self.common.name == Name::AwaitHeader {
+            self.common.pay_for_request(cx);
+        }
         if let State::ReceivingBody(receiving) = &mut self.state {
             receiving.min_rate.moved(n);
         }
@@ -409,11 +413,6 @@ impl Session {
         });
     }
 
-    /// A connection of an address that shows wrong secrets is not read for a while.
-    pub fn wait_first(&mut self, delay: Duration, cx: &mut Cx<'_>) {
-        self.advance(cx, |_, _, cx| Pausing::enter(None, delay, cx));
-    }
-
     /// True if the reactor is to check now how much of what was sent is acknowledged.
     pub fn wants_look(&self, cx: &Cx<'_>) -> bool {
         matches!(&self.state, State::Pausing(pausing) if pausing.is_check_due(&self.common, cx))
@@ -591,7 +590,7 @@ impl Common {
                 }
                 Step::Obey(action) => self.obey(action, cx),
                 Step::Refuse(failure, cause) => Step::Obey(self.refuse(failure, cause, cx)),
-                Step::NeedSlot(request) if self.take_slot(cx) => request.granted(self, cx),
+                Step::NeedSlot(request) if self.take_slot(&request, cx) => request.granted(self, cx),
                 Step::NeedSlot(request) => Step::enter(Box::new(request)),
                 Step::End(reason, is_reset) => Step::Enter(self.end(reason, is_reset, cx)),
             }

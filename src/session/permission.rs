@@ -69,7 +69,7 @@ impl Common {
     }
 
     /// The name of an upload is known.
-    pub(super) fn looked_up(&mut self, mut check: Box<Check>, key: &Key, cx: &Cx<'_>) -> Step {
+    pub(super) fn looked_up(&mut self, mut check: Box<Check>, key: &Key, cx: &mut Cx<'_>) -> Step {
         if check.command.key().is_none()
             && let Some(request) = &mut self.data.request
         {
@@ -78,6 +78,7 @@ impl Common {
         if !cx.access.permits_upload(key, &self.asking(cx)) {
             return self.denied();
         }
+        self.keep_rate(key, cx);
         check.checked += 1;
         match upload_of(&check.command, check.checked) {
             None => self.run(check.command),
@@ -120,6 +121,18 @@ impl Common {
     ) -> Result<(Key, Precondition), Failure> {
         let permitted = cx.access.permit_commit(key, precondition, is_new_name, &self.asking(cx));
         permitted.map_err(|failure| self.as_told(failure))
+    }
+
+    /// What the request moves counts for the rate that the rules permit its client there.
+    pub(super) fn keep_rate(&mut self, key: &Key, cx: &mut Cx<'_>) {
+        let rules = cx.access.rules();
+        let rate = rules.and_then(|rules| rules.rate(&self.data.caller, self.client(), key));
+        let Some((prefix, bytes_per_s)) = rate else { return };
+        let group = self.group(cx.groups, cx.now);
+        let whole = cx.groups.whole_of(group);
+        let scope = cx.groups.join_scope(whole, prefix, bytes_per_s, cx.now);
+        self.data.group = Some(scope);
+        cx.groups.leave(group);
     }
 
     /// Bytes that an upload of this name may have.

@@ -9,20 +9,14 @@ use std::time::Instant;
 use crate::access::Caller;
 use crate::access::password::Verdict;
 use crate::buffer::Outbox;
-use crate::ids::ClientAddress;
+use crate::groups::GroupId;
 use crate::platform::Op;
 use crate::session::report::{Request, SentSegments};
 use crate::session::state::Sending;
 
-/// The client that a trusted proxy sends requests of.
+/// The client that a trusted proxy sends the present request of.
 #[derive(Debug)]
-pub(super) struct Forwarded {
-    /// Of the present request.
-    pub client: IpAddr,
-    /// In whose share the slot of this connection is counted, while it has one or waits for one. The request before
-    /// may have been that of another client.
-    pub slot_of: ClientAddress,
-}
+pub(super) struct Forwarded(pub IpAddr);
 
 #[derive(Debug)]
 pub struct RequestData {
@@ -37,6 +31,17 @@ pub struct RequestData {
     pub(super) credits: usize,
     /// Who sent the request.
     pub(super) caller: Caller,
+    /// The client group of the request, once that was needed.
+    pub(super) group: Option<GroupId>,
+    /// In whose share the slot of this connection is counted, while it has one or waits for one. The request before
+    /// may have been that of another client.
+    pub(super) slot_of: Option<GroupId>,
+    /// True for an upload that is counted among those of its client.
+    pub(super) is_counted_upload: bool,
+    /// True once the limits of the client have admitted a request that is not complete yet.
+    pub(super) is_admitted: bool,
+    /// When to try again, for the answer to a request that is refused.
+    pub(super) retry_after_s: Option<u32>,
     pub(super) request: Option<Request>,
     pub(super) segments: Option<Box<SentSegments>>,
     /// On the password in the bytes that are held.
@@ -55,6 +60,11 @@ impl RequestData {
         forwarded: None,
         credits: 0,
         caller: Caller::ANYBODY,
+        group: None,
+        slot_of: None,
+        is_counted_upload: false,
+        is_admitted: false,
+        retry_after_s: None,
         request: None,
         segments: None,
         verdict: None,
@@ -81,6 +91,11 @@ impl LazyRequestData {
             ops,
             credits,
             caller: _,
+            group,
+            slot_of,
+            is_counted_upload: _,
+            is_admitted: _,
+            retry_after_s: _,
             request,
             segments,
             forwarded: _,
@@ -94,6 +109,8 @@ impl LazyRequestData {
             && ops.is_empty()
             && *credits == 0
             && request.is_none()
+            && group.is_none()
+            && slot_of.is_none()
             && segments.is_none()
             && verdict.is_none()
             && let Some(mut data) = self.0.take()
@@ -102,6 +119,8 @@ impl LazyRequestData {
             data.silence_told = None;
             data.caller = Caller::ANYBODY;
             data.forwarded = None;
+            data.retry_after_s = None;
+            data.is_admitted = false;
             pool.0.push(data);
         }
     }

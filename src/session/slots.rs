@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::config::Limits;
-use crate::ids::ClientAddress;
+use crate::groups::{GroupId, Groups};
 use crate::session::Session;
 use crate::session::behavior::{Behavior, in_state};
 use crate::session::cx::{Cx, DiskPace};
@@ -22,13 +22,32 @@ impl Session {
     }
 
     /// In whose share the slot is counted that it has, or waits for.
-    pub fn slot_of(&self) -> ClientAddress {
-        self.common.slot_of()
+    pub fn slot_of(&self) -> Option<GroupId> {
+        self.common.data.slot_of
     }
 
     /// The same for a slot that it is about to ask for.
-    pub fn claim_slot(&mut self) -> ClientAddress {
-        self.common.claim_slot()
+    pub fn claim_slot(&mut self, groups: &mut Groups, now: Instant) -> GroupId {
+        self.common.claim_slot(groups, now)
+    }
+
+    /// It has no slot and waits for none.
+    pub fn unclaim_slot(&mut self, groups: &mut Groups) {
+        self.common.unclaim_slot(groups);
+    }
+
+    /// References to client groups that it has.
+    pub fn groups_held(&self) -> usize {
+        usize::from(self.common.data.group.is_some()) + usize::from(self.common.data.slot_of.is_some())
+    }
+
+    /// The client group among whose bulk transfers this is one.
+    pub fn bulk_group(&mut self, groups: &mut Groups, now: Instant) -> GroupId {
+        match self.common.name {
+            // It has no request yet.
+            Name::AwaitHeader => groups.find(self.common.who(), now),
+            _ => self.common.group(groups, now),
+        }
     }
 
     /// True while it has one, also one that it could not give back yet.

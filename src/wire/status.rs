@@ -20,7 +20,7 @@ pub const fn code(failure: Failure) -> u16 {
         Failure::WrongHost => 421,
         Failure::DigestMismatch => 422,
         Failure::Locked => 423,
-        Failure::Busy | Failure::GuessLimit => 429,
+        Failure::Busy | Failure::ClientLimit | Failure::GuessLimit => 429,
         Failure::Internal => 500,
         Failure::NotImplemented(_) => 501,
         Failure::Draining | Failure::Unavailable | Failure::Counting => 503,
@@ -28,7 +28,8 @@ pub const fn code(failure: Failure) -> u16 {
     }
 }
 
-/// In how many seconds trying again may help; for [`Failure::GuessLimit`] that is not always the same.
+/// In how many seconds trying again may help; for [`Failure::GuessLimit`] and [`Failure::ClientLimit`] that is not always
+/// the same.
 pub const fn retry_after_s(failure: Failure) -> Option<u32> {
     match failure {
         Failure::Busy | Failure::Locked => Some(1),

@@ -5,6 +5,7 @@
 //! | `golden` | whole conversations, at every cut, on the platform in memory, and on the real one |
 //! | `states` | the table of states; deadlines, drains and ends of stream in virtual time |
 //! | `bounds` | what is bounded stays within its bound: slices of a turn, memory, descriptors |
+//! | `fairness` | what each client has of the bytes, and the limits of one client |
 //! | `served` | the main job, on real sockets and a real directory, in every setting |
 //! | `sharing` | several servers on one directory |
 //! | `slow` | downloads of a crowd of fast and slow readers, on real sockets |
@@ -43,6 +44,7 @@ mod bad_luck;
 mod bounds;
 mod corpus;
 mod counters;
+mod fairness;
 mod figures;
 mod forwarded;
 mod fresh;

@@ -136,6 +136,11 @@ impl SlotRequest {
         }
     }
 
+    /// True where content is received next.
+    pub(in crate::session) const fn is_upload(&self) -> bool {
+        matches!(self, Self::Command(Command::Put(_) | Command::Append(_)) | Self::Store(..))
+    }
+
     /// Bytes of heap behind the content that waits with it.
     pub(in crate::session) const fn content_bytes(&self) -> usize {
         match self {

@@ -8,6 +8,7 @@ use crate::command::{Answer, Ends, Put};
 use crate::config::Limits;
 use crate::dialect::{Action, Then};
 use crate::error::{CloseReason, Failure, StoreError};
+use crate::groups::Flow;
 use crate::ids::FileId;
 use crate::platform::{Completion, Op, Outcome};
 use crate::session::behavior::Behavior;
@@ -76,6 +77,7 @@ impl Behavior for Box<Receiving> {
         };
         common.count_bytes(part.payload as u64);
         cx.counters.bytes_in += part.payload as u64;
+        common.charge(Flow::Up, part.payload as u64, cx);
         match part.then {
             Then::End => (self.complete(common, cx), consumed),
             // Without use, `Look` means that there is no room for these bytes: they come before what is at the socket.

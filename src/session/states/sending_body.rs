@@ -11,6 +11,7 @@ use crate::command::Answer;
 use crate::config::Limits;
 use crate::dialect::Action;
 use crate::error::{CloseReason, Failure};
+use crate::groups::Flow;
 use crate::ids::FileId;
 use crate::object::Meta;
 use crate::platform::{Completion, Op, Outcome, Source};
@@ -56,6 +57,7 @@ impl Behavior for Box<Sending> {
 
     fn sent(mut self, n: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         self.min_rate.moved(n);
+        common.charge(Flow::Down, n as u64, cx);
         self.begin(common, cx)
     }
 
@@ -198,6 +200,7 @@ impl Sending {
         }
         common.active = cx.now;
         common.count_sent(n as u64, cx);
+        common.charge(Flow::Down, n as u64, cx);
         self.begin(common, cx)
     }
 

@@ -428,6 +428,11 @@ impl Rig {
         self.settle();
     }
 
+    /// Bytes that the client has sent and the server has not received.
+    pub fn unreceived(&mut self, peer: &Peer) -> usize {
+        self.world().link(peer).unreceived()
+    }
+
     /// These clients read all there is; the server sees it in one turn.
     pub fn read_in_turn(&mut self, peers: &[&Peer]) {
         for peer in peers {

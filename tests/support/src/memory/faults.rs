@@ -153,6 +153,12 @@ impl Shape {
             l.turn_bytes = *rng.pick(&[64, 4096, 65_536]);
             l.turn_bytes_shared = turn_bytes_min;
             l.turn_bytes_min = turn_bytes_min;
+            l.turn_bytes_client = *rng.pick(&[1, 64, 4096]);
+            l.client_groups_max = *rng.pick(&[1, 2, 100]);
+            l.client_uploads_max = *rng.pick(&[0, 0, 1, 5]);
+            l.client_requests_per_s = *rng.pick(&[0, 0, 10, 100]);
+            l.client_upload_bytes_per_s = *rng.pick(&[0, 0, 2000, 1 << 20]);
+            l.client_download_bytes_per_s = *rng.pick(&[0, 0, 2000, 1 << 20]);
             l.turn_bytes_max = turn_bytes_min.max(*rng.pick(&[16, 200, 8192]));
             l.turn_calls = *rng.pick(&[1, 2, 3, 16]);
             l.accepts_per_turn = *rng.pick(&[1, 2, 64]);

@@ -148,6 +148,11 @@ impl Link {
         }
     }
 
+    /// What the server has not received.
+    pub fn unreceived(&self) -> usize {
+        self.up.len()
+    }
+
     /// What the peer has not read.
     pub fn unread(&self) -> usize {
         self.down.len()

@@ -1,0 +1,153 @@
+//! The limits of a client: to which client group a request belongs, what counts for it, and what a session waits for when
+//! the group has had as much as it may. That time is not taken for slowness of the peer.
+
+use std::time::{Duration, Instant};
+
+use crate::error::Failure;
+use crate::groups::{Flow, GroupId, Groups, Who};
+use crate::ids::ClientAddress;
+use crate::session::Session;
+use crate::session::common::Common;
+use crate::session::cx::Cx;
+use crate::session::state::{Pausing, State};
+
+impl Session {
+    /// A connection of an address that shows wrong secrets is not read for a while.
+    pub fn wait_first(&mut self, delay: Duration, cx: &mut Cx<'_>) {
+        self.advance(cx, |_, _, cx| Pausing::enter(None, delay, cx));
+    }
+
+    /// What must admit it before it goes on in its present state: a client of a dialect without words for a refusal
+    /// waits with its request, an upload with its content, a download with the file.
+    pub fn paced_by(&mut self, groups: &mut Groups, now: Instant) -> Option<(GroupId, Flow)> {
+        let common = &mut self.common;
+        match &self.state {
+            // One that gathers a message has begun, and holds a slot.
+            State::AwaitHeader(_) if !common.can_refuse() && !common.has_slot && !common.data.is_admitted => {
+                Some((groups.find(common.who(), now), Flow::Requests))
+            }
+            State::AwaitSlot(request) if request.is_upload() => Some((common.group(groups, now), Flow::Up)),
+            State::ReceivingBody(_) => common.data.group.map(|group| (group, Flow::Up)),
+            State::SendingBody(_) => common.data.group.map(|group| (group, Flow::Down)),
+            _ => None,
+        }
+    }
+
+    /// It waits for the limits of its client.
+    pub fn hold_back(&mut self, groups: &mut Groups, now: Instant) {
+        match &mut self.state {
+            State::ReceivingBody(receiving) => receiving.min_rate.limit_began(now),
+            State::SendingBody(sending) => sending.min_rate.limit_began(now),
+            // What it waits for stays as long as that is referred to.
+            State::AwaitHeader(_) => _ = self.common.group(groups, now),
+            _ => {}
+        }
+    }
+
+    /// It may go on.
+    pub fn let_go(&mut self, now: Instant) {
+        let has_waited = match &mut self.state {
+            State::ReceivingBody(receiving) => receiving.min_rate.limit_ended(now),
+            State::SendingBody(sending) => sending.min_rate.limit_ended(now),
+            _ => false,
+        };
+        if has_waited {
+            self.common.active = now;
+        }
+    }
+}
+
+impl Common {
+    /// Which client group sends the present request.
+    pub(super) fn who(&self) -> Who<'_> {
+        match self.data.caller.name() {
+            Some(name) => Who::Name(name),
+            None => Who::Address(ClientAddress::of_ip(self.client())),
+        }
+    }
+
+    /// The client group of the present request. It stays until the request is over.
+    pub(super) fn group(&mut self, groups: &mut Groups, now: Instant) -> GroupId {
+        if let Some(group) = self.data.group {
+            return group;
+        }
+        let group = groups.join(self.who(), now);
+        self.data.group = Some(group);
+        group
+    }
+
+    /// The request is over.
+    pub(super) fn leave_group(&mut self, groups: &mut Groups) {
+        if let Some(group) = self.data.group.take() {
+            if std::mem::take(&mut self.data.is_counted_upload) {
+                groups.end_upload(groups.whole_of(group));
+            }
+            groups.leave(group);
+        }
+    }
+
+    /// So many bytes of a file were received or sent.
+    pub(super) fn charge(&self, flow: Flow, bytes: u64, cx: &mut Cx<'_>) {
+        if cx.groups.is_limited()
+            && let Some(group) = self.data.group
+        {
+            cx.groups.charge(group, flow, bytes, cx.now);
+        }
+    }
+
+    /// True if a client of this dialect can be told to try again later. Others have to wait.
+    pub(super) fn can_refuse(&self) -> bool {
+        self.dialect.kind().traits().legacy_address.is_none()
+    }
+
+    /// A request that cannot be refused is counted when its first bytes come: others are not to begin meanwhile.
+    pub(super) fn pay_for_request(&mut self, cx: &mut Cx<'_>) {
+        if cx.groups.is_limited() && !self.can_refuse() && !self.data.is_admitted {
+            let group = self.group(cx.groups, cx.now);
+            cx.groups.charge(group, Flow::Requests, 1, cx.now);
+            self.data.is_admitted = true;
+        }
+    }
+
+    /// Counts a request of its client, and an upload.
+    pub(super) fn count_request(&mut self, is_upload: bool, cx: &mut Cx<'_>) -> Result<(), Failure> {
+        if !cx.groups.is_limited() {
+            return Ok(());
+        }
+        let group = self.group(cx.groups, cx.now);
+        let whole = cx.groups.whole_of(group);
+        let is_admitted = std::mem::take(&mut self.data.is_admitted);
+        if !self.can_refuse() {
+            if !is_admitted {
+                cx.groups.charge(group, Flow::Requests, 1, cx.now); // it came with the one before
+            }
+        } else if let Err(seconds) = cx.groups.begin_request(group, is_upload, cx.now) {
+            self.data.retry_after_s = Some(seconds);
+            return Err(Failure::ClientLimit);
+        }
+        if is_upload && !self.data.is_counted_upload {
+            cx.groups.begin_upload(whole);
+            self.data.is_counted_upload = true;
+        }
+        Ok(())
+    }
+
+    /// In whose share the slot is counted that is to be taken for the present request.
+    pub(super) fn claim_slot(&mut self, groups: &mut Groups, now: Instant) -> GroupId {
+        let group = self.group(groups, now);
+        let group = groups.whole_of(group);
+        if self.data.slot_of != Some(group) {
+            groups.hold(group);
+            self.unclaim_slot(groups);
+            self.data.slot_of = Some(group);
+        }
+        group
+    }
+
+    /// No slot is held or waited for.
+    pub(super) fn unclaim_slot(&mut self, groups: &mut Groups) {
+        if let Some(group) = self.data.slot_of.take() {
+            groups.leave(group);
+        }
+    }
+}

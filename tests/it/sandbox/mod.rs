@@ -30,10 +30,20 @@ fn start(root: &Path, options: &[&str]) -> (Program, String) {
     let log = tempfile::NamedTempFile::new().expect("a file");
     let sink = log.reopen().expect("the same file").into();
     let server = Program::try_start(&[], BINARY, root, options, sink).expect("the server starts");
-    server.client().expect("PING", "OK 0");
-    let log = fs::read_to_string(log.path()).expect("text");
-    let words = log.lines().find_map(|line| line.split_once("sandbox=")).expect("the log tells");
-    (server, words.1.to_owned())
+    let measures = told(log.path(), "sandbox=");
+    (server, measures)
+}
+
+/// The rest of the line of a log that has these words, which a thread of its own writes.
+fn told(log: &Path, words: &str) -> String {
+    let mut rest = None;
+    wait_until("a line of the log", || {
+        let log = fs::read_to_string(log).expect("text");
+        let mut lines = log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+        rest = lines.find_map(|line| Some(line.split_once(words)?.1.to_owned()));
+        rest.is_some()
+    });
+    rest.expect("it was waited for")
 }
 
 /// What is said under this name of each thread.
@@ -216,9 +226,10 @@ fn root_becomes_the_user_that_it_is_told() {
     for set in ["CapEff:", "CapPrm:", "CapInh:", "CapAmb:", "CapBnd:"] {
         all_are(server.pid(), set, "0000000000000000");
     }
-    let log = fs::read_to_string(log.path()).expect("text");
-    assert!(log.contains("sandbox=uid-65534,no-new-privs,no-caps,landlock-abi"), "{log}");
-    assert!(log.contains("stays in effect as it is, because it cannot be read again"), "the file is root's: {log}");
+    let measures = told(log.path(), "sandbox=");
+    assert!(measures.starts_with("uid-65534,no-new-privs,no-caps,landlock-abi"), "{measures}");
+    // It is root's.
+    told(log.path(), "stays in effect as it is, because it cannot be read again");
     server.end();
 }
 

@@ -186,7 +186,8 @@ limits! {
     uploads_kept_max: usize = 1024,
     /// Bytes of unfinished uploads that are kept, by their announced lengths.
     uploads_kept_bytes_max: u64 = 1 << 40,
-    /// Uploads that one may be joined from. No flag.
+    /// Uploads that one may be joined from. The addresses of more would not fit into a head of `head_len_max`
+    /// either. No flag.
     upload_parts_max: usize = 64,
     /// Time for which an upload is kept to which nothing is added.
     upload_expiry: Duration = Duration::from_secs(24 * 3600),
@@ -273,7 +274,7 @@ pub struct TlsFiles {
     /// Its certificate, and behind it those of the authorities in between.
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
-    /// The authorities whose certificates clients may show.
+    /// The authorities of the certificates that clients may show.
     pub client_ca: Option<PathBuf>,
     /// Instead of a certificate and a key: the folder of those that the server makes itself.
     pub self_signed: Option<PathBuf>,

@@ -7,6 +7,9 @@
 use std::fmt;
 use std::io;
 
+/// Why `tls` is refused in a build without that feature.
+pub const WITHOUT_TLS: &str = "this build of filewharf has no TLS (the feature \"tls\")";
+
 /// An enum whose values are numbered in their order and have a word each.
 macro_rules! numbered {
     ($(#[$meta:meta])* $enum:ident { $($(#[$doc:meta])* $name:ident $(($why:ty))? = $word:literal,)* }) => {

@@ -1,4 +1,4 @@
-//! Who sent a request. A caller is a name that was proved once; what it may do is looked up anew each time, so that a
+//! The callers of requests. A caller is a name that was proved once; what it may do is looked up anew each time, so that a
 //! caller stays valid when the rules are read again. Never decides anything, and never holds a secret.
 
 use std::fmt;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use crate::access::link::{KeyDigest, Link};
 
-/// Who sent a request. One pointer; a clone copies nothing.
+/// The caller of a request. One pointer; a clone copies nothing.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Caller(Option<Arc<Identity>>);
 
-/// Who a caller is, and by what it was proved.
+/// The identity of a caller, and what proved it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// The holder of the secret of `--token-file`.

@@ -1,4 +1,4 @@
-//! Who may do what in one server: everybody everything, the holders of a secret, or as an access file says.
+//! The access control of one server: everything is permitted, or what a secret permits, or what an access file says.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use crate::access::rights::Rights;
 use crate::access::rules::Rules;
 use crate::object::Key;
 
-/// Who may do what, as a server was told.
+/// The access control of a server.
 #[derive(Clone, Default)]
 pub struct Access {
     pub(super) mode: Mode,
@@ -68,7 +68,7 @@ impl Access {
         matches!(self.mode, Mode::Secrets(_))
     }
 
-    /// True if a client may prove who it is.
+    /// True if clients may show credentials.
     pub const fn takes_credentials(&self) -> bool {
         !matches!(self.mode, Mode::Open)
     }
@@ -87,7 +87,7 @@ impl Access {
         if let Mode::Rules(rules) = &self.mode { Some(rules) } else { None }
     }
 
-    /// Who shows this secret or token; `None` if it is wrong. Takes the same time wherever the first difference is.
+    /// The caller with this secret or token; `None` if it is wrong. Takes the same time wherever the first difference is.
     pub fn admit(&self, offered: &[u8], now_s: u64) -> Option<Caller> {
         match &self.mode {
             Mode::Open => Some(Caller::ANYBODY),
@@ -96,17 +96,17 @@ impl Access {
         }
     }
 
-    /// Who a trusted proxy says is logged in there; `None` if the access file does not permit that.
+    /// The user that a trusted proxy has logged in; `None` if the access file does not permit that.
     pub fn named_by_proxy(&self, name: &str, now_s: u64) -> Option<Caller> {
         self.rules()?.named_by_proxy(name, now_s)
     }
 
-    /// True if the certificate of a client may prove who it is.
+    /// True if a certificate of a client may prove a name.
     pub fn takes_certificates(&self) -> bool {
         self.rules().is_some_and(|rules| rules.has_certificates())
     }
 
-    /// Who has the client certificate with this SHA-256; anybody if the access file has it not.
+    /// The caller with the client certificate of this SHA-256; anybody if the access file has it not.
     pub fn certified(&self, fingerprint: &[u8; 32], now_s: u64) -> Caller {
         self.rules().and_then(|rules| rules.certificate(*fingerprint, now_s)).unwrap_or_default()
     }

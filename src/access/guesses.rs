@@ -3,7 +3,7 @@
 //! are refused. Connections of trusted
 //! proxies have many clients: there single requests are refused.
 //!
-//! The session bounds what one connection may try. A client that knows the secret, or whose password was checked
+//! The session bounds what one connection may try. A client that knows the secret, or has a password that was checked
 //! before, waits only with a new connection, and only while another one at its address guesses.
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! Signed links: a query that gives whoever has it some rights at one name and beneath it, until a time.
+//! Signed links: a query that gives its holder some rights at one name and beneath it, until a time.
 //!
 //! ```text
 //! ?fw=BASE64URL(PAYLOAD MAC)
@@ -44,7 +44,7 @@ pub struct Link {
 /// Why a link gives nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkError {
-    /// It is no link, or nobody with a key of this server has signed it.
+    /// It is no link, or no key of this server has signed it.
     Wrong,
     /// It was right once.
     Expired,

@@ -1,5 +1,6 @@
-//! Who may do what. `file` reads the access file, `rules` decides by names, `permission` what a command needs, and
-//! [`Access`] is the whole of it that a server has; `guesses` counts wrong secrets. Nothing here opens a file, asks the time or knows a dialect.
+//! Access control. `file` reads the access file, `rules` decides by names, `permission` by what a command needs, and
+//! [`Access`] is the whole of it that a server has; `guesses` counts wrong secrets, and `sharing` makes links. Nothing
+//! here opens a file, asks the time or knows a dialect.
 
 mod caller;
 mod control;
@@ -18,6 +19,6 @@ mod tests;
 pub use caller::{Caller, Identity, Proof};
 pub use control::Access;
 pub use guesses::Guesses;
-pub use permission::{Asking, DENIED};
+pub use permission::{Asking, DENIED, denied};
 pub use rights::Rights;
 pub use rules::{Admission, LinkKey, Rules};

@@ -1,7 +1,7 @@
 //! Names that a file system may take for one: it may ignore case, drop dots and blanks at the end of a name, or skip
 //! characters that cannot be seen. Never looks at a file system.
 
-/// The name as such a file system would compare it. Two names whose folded forms differ are two names for all of them,
+/// The name as such a file system would compare it. Two names with different folded forms are two names for all of them,
 /// except for those that also normalise Unicode. As many components as before, some perhaps empty.
 pub fn folded(name: &str) -> String {
     let mut folded = String::with_capacity(name.len());

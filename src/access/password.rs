@@ -137,7 +137,7 @@ impl WorkMemory {
 /// One password for the worker to check. The password is overwritten when this is dropped.
 #[derive(Clone)]
 pub struct PasswordCheck {
-    /// The client who has shown it.
+    /// The client that has shown it.
     pub client: ClientAddress,
     tag: Tag,
     password: Zeroizing<Box<[u8]>>,
@@ -279,7 +279,7 @@ impl Passwords {
         }
     }
 
-    /// The user whose hash is computed in place of that of a user who does not exist: always the same one, so that
+    /// The user of the hash that is computed in place of that of a user that does not exist: always the same one, so that
     /// the time tells nothing where users have hashes of different cost.
     fn stand_in(&self, user: &str) -> Option<&KnownHash> {
         let tag = self.tag(user, b"")?;

@@ -22,10 +22,14 @@ use crate::wire::line::hex;
 
 /// The rules do not permit it.
 pub const DENIED: Failure = Failure::Denied("this is not permitted here");
+/// What a caller that could prove itself is told in its place.
+pub fn denied(caller: &Caller) -> Failure {
+    if caller.is_anybody() { Failure::Unauthorized } else { DENIED }
+}
 const READ_ONLY: Failure = Failure::Denied("this server is read-only");
 const READ_SECRET: Failure = Failure::Denied("this secret permits reading only");
 
-/// Who asks, and what makes one request different from all others.
+/// The caller of a request, and what makes the request different from all others.
 #[derive(Clone, Copy, Debug)]
 pub struct Asking<'a> {
     pub caller: &'a Caller,

@@ -1,6 +1,6 @@
-//! The rules of an access file: who may do what, where. A pure decision by names; never asks what is stored there.
+//! The rules of an access file: the rights of each caller at each name. A pure decision by names; never asks what is stored there.
 //!
-//! The longest prefix that has a rule decides, whoever that rule is for. Within it the rights of the caller and those
+//! The longest prefix that has a rule decides, also if it is for another caller. Within it the rights of the caller and those
 //! of anybody add up. A caller that no rule there is for has no rights.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -17,7 +17,7 @@ use crate::access::rights::Rights;
 use crate::config::{Networks, Quota};
 use crate::object::Key;
 
-/// Who may do what. Shared by all that hold it, and replaced as a whole.
+/// The rules and credentials of an access file. Shared by all that hold it, and replaced as a whole.
 #[derive(Debug, Default)]
 pub struct Rules {
     /// By the folded prefix: of names that a file system may take for one, at most one has rules.
@@ -78,7 +78,7 @@ pub struct Credential {
     pub expires_s: Option<u64>,
 }
 
-/// A file system may take the front of a name for that of another rule than it has: nobody has rights there.
+/// A file system may take the front of a name for that of another rule than it has: no caller has rights there.
 struct Misspelled;
 
 /// What came of a user and a password that were shown.
@@ -245,17 +245,17 @@ impl Rules {
         }
     }
 
-    /// Who shows this token.
+    /// The caller with this token.
     pub fn token(&self, shown: &[u8], now_s: u64) -> Option<Caller> {
         self.proved(Proof::Token(Sha256::digest(shown).into()), now_s)
     }
 
-    /// Who has the client certificate with this SHA-256.
+    /// The caller with the client certificate of this SHA-256.
     pub fn certificate(&self, fingerprint: [u8; 32], now_s: u64) -> Option<Caller> {
         self.proved(Proof::Certificate(fingerprint), now_s)
     }
 
-    /// Who is proved by this.
+    /// The caller that this proves.
     pub fn proved(&self, proof: Proof, now_s: u64) -> Option<Caller> {
         let credential = self.credentials.proofs.get(&proof)?;
         credential.is_valid(now_s).then(|| credential.caller.clone())
@@ -268,7 +268,7 @@ impl Rules {
         credential.is_valid(now_s).then(|| credential.caller.clone())
     }
 
-    /// Who shows this password, or what is to be done to find out. `verdict` is that of the check that this asked for
+    /// The caller with this password, or what is to be done to find out. `verdict` is that of the check that this asked for
     /// before.
     pub fn password(&self, user: &str, password: &[u8], verdict: Option<&Verdict>, now_s: u64) -> Admission {
         match self.credentials.passwords.decide(user, password, verdict) {
@@ -293,7 +293,7 @@ impl Rules {
         self.credentials.passwords.set_key(key);
     }
 
-    /// Who has this link, the value of the query parameter.
+    /// The holder of this link, the value of the query parameter.
     pub fn link(&self, text: &str, now_s: u64) -> Result<Caller, LinkError> {
         let link = Link::verify(text, |id| self.link_key(id).map(|key| &*key.secret), now_s)?;
         let key = self.link_key(&link.key_id).ok_or(LinkError::Wrong)?.digest;

@@ -1,4 +1,4 @@
-//! `filewharf check`: says what is wrong with an access file, or who may do what by it. Changes nothing.
+//! `filewharf check`: says what is wrong with an access file, or which rights a caller has by it. Changes nothing.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;

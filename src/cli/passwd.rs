@@ -136,7 +136,7 @@ impl HiddenInput {
 
 impl Drop for HiddenInput {
     fn drop(&mut self) {
-        // There is nobody to tell if this fails: the terminal is gone.
+        // Not reported if this fails: the terminal is gone.
         let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.0);
     }
 }

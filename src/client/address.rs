@@ -1,7 +1,9 @@
-//! `HOST:PORT/path`, perhaps with `tls://` before it: the address of a server and a path on it. Names are resolved when a connection is opened.
+//! `HOST:PORT/path`, perhaps with `tls://` before it: the address of a server and a path on it. Names are resolved when
+//! a connection is opened.
 
 use std::fmt;
 
+use crate::error::WITHOUT_TLS;
 use crate::wire::key;
 
 /// The port if none is given.
@@ -102,7 +104,7 @@ impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Scheme => f.write_str("write HOST:PORT/path, or tls://HOST:PORT/path; there is no other scheme"),
-            Self::NoTls => f.write_str("this build of filewharf has no TLS (the feature \"tls\")"),
+            Self::NoTls => f.write_str(WITHOUT_TLS),
             Self::Syntax => {
                 f.write_str("write HOST:PORT/path, for example 127.0.0.1:7070/folder/ or [::1]:7070/folder/")
             }

@@ -15,7 +15,7 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// Begins on a socket that is connected to `address`. Over TLS, the server has shown who it is when this returns.
+    /// Begins on a socket that is connected to `address`. Over TLS, the certificate of the server was verified when this returns.
     pub(super) fn begin(socket: TcpStream, address: &Address, tls: &Tls) -> Result<Self, ErrorKind> {
         if address.tls {
             Ok(Self::Tls(Box::new(TlsStream::begin(socket, &address.host, tls)?)))

@@ -11,7 +11,7 @@ use std::time::Duration;
 use memchr::memchr;
 
 use crate::command::Answer;
-use crate::dialect::line::Line;
+use crate::dialect::line::{Line, Passwords};
 use crate::dialect::protocol::{Action, Context, Protocol};
 use crate::dialect::spec::{Dialect, OptionError, Options, Secret, Traits};
 use crate::dialect::{http, line};
@@ -80,7 +80,7 @@ impl Auto {
 
     /// For a first line that was not HTTP.
     pub(super) fn found_line(&self) -> Line {
-        Line::new(self.http.refuses_passwords())
+        Line::new(if self.http.refuses_passwords() { Passwords::RefusedInPlain } else { Passwords::Taken })
     }
 
     /// What the listener knows of HTTP, if the first line was HTTP.

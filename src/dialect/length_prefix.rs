@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use crate::command::{Answer, Command, Put};
 use crate::dialect::legacy::{Inbox, close_reason, refuse_http};
-use crate::dialect::line::{self, Line};
+use crate::dialect::line::{self, Line, Passwords};
 use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Protocol, Then};
 use crate::dialect::spec::{Dialect, OptionError, Options, Secret, Traits};
 use crate::error::{CloseReason, Failure};
@@ -69,7 +69,7 @@ impl Dialect for Listener {
     }
 
     fn accept(self: Arc<Self>, peer: SocketAddr) -> LengthPrefix {
-        LengthPrefix { listener: self, peer, line: Line::new(true), exchange: Exchange::Header }
+        LengthPrefix { listener: self, peer, line: Line::new(Passwords::RefusedInMessages), exchange: Exchange::Header }
     }
 }
 

@@ -38,10 +38,23 @@ pub(super) use say::refuse;
 use say::{say_complete, say_go, say_listing, say_node, say_stored, say_upload};
 use upload::{Framing, PutExchange};
 
+const PASSWORD_IN_MESSAGE: Failure =
+    Failure::Denied("messages take no passwords: use a token here, or the line protocol or HTTP");
 pub const TURNED_AWAY: &[u8] = b"ERR 429 retry=1 the server has as many connections as it takes\n";
 #[derive(Debug, Default)]
 pub struct Listener {
-    refuses_passwords: bool,
+    passwords: Passwords,
+}
+
+/// Whether passwords are taken. A token is: it can be removed alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Passwords {
+    #[default]
+    Taken,
+    /// The connection is neither encrypted nor on the loopback interface.
+    RefusedInPlain,
+    /// The requests come in messages of another dialect; its clients have none.
+    RefusedInMessages,
 }
 
 impl Dialect for Listener {
@@ -56,11 +69,11 @@ impl Dialect for Listener {
     };
 
     fn accept(self: Arc<Self>, _peer: SocketAddr) -> Line {
-        Line::new(self.refuses_passwords)
+        Line::new(self.passwords)
     }
 
     fn refuse_passwords(&mut self) {
-        self.refuses_passwords = true;
+        self.passwords = Passwords::RefusedInPlain;
     }
 }
 
@@ -74,11 +87,11 @@ pub struct Line {
 /// What is kept from one request to the next.
 #[derive(Debug, Default)]
 struct Kept {
-    /// Who the peer has shown to be.
+    /// The caller that the peer has proved to be.
     caller: Caller,
     /// Malformed requests in a row.
     malformed: u32,
-    refuses_passwords: bool,
+    passwords: Passwords,
 }
 
 #[derive(Debug, Default)]
@@ -109,8 +122,8 @@ enum StatVerb {
 }
 
 impl Line {
-    pub(super) fn new(refuses_passwords: bool) -> Self {
-        let kept = refuses_passwords.then(|| Box::new(Kept { refuses_passwords, ..Kept::default() }));
+    pub(super) fn new(passwords: Passwords) -> Self {
+        let kept = (passwords != Passwords::Taken).then(|| Box::new(Kept { passwords, ..Kept::default() }));
         Self { kept, ..Self::default() }
     }
 
@@ -217,8 +230,10 @@ impl Line {
         let Some((user, blank)) = blank.and_then(|at| Some((std::str::from_utf8(&shown[..at]).ok()?, at))) else {
             return Ok(Admission::Wrong);
         };
-        if self.kept.as_ref().is_some_and(|kept| kept.refuses_passwords) {
-            return Err(PASSWORD_IN_PLAIN);
+        match self.kept.as_ref().map_or(Passwords::Taken, |kept| kept.passwords) {
+            Passwords::Taken => {}
+            Passwords::RefusedInPlain => return Err(PASSWORD_IN_PLAIN),
+            Passwords::RefusedInMessages => return Err(PASSWORD_IN_MESSAGE),
         }
         Ok(rules.password(user, &shown[blank + 1..], context.verdict.as_deref(), context.wall_clock_s))
     }
@@ -424,7 +439,7 @@ impl Protocol for Line {
             Ok(None) => (0, Action::More),
             Ok(Some((text, used))) => {
                 let action = self.request(text, context);
-                // A line whose password has to be checked is shown again.
+                // A line with a password that has to be checked is shown again.
                 let used = if let Action::Verify(_) = action { 0 } else { used };
                 (used, self.limit_malformed(action, context))
             }

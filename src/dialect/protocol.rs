@@ -53,7 +53,7 @@ pub enum Action {
     Speak,
 }
 
-/// Passwords are read by whoever reads the connection.
+/// A password in plain text can be read on its way.
 pub const PASSWORD_IN_PLAIN: Failure = Failure::Denied(
     "this address takes no passwords, as it is not encrypted: use TLS, or start with --allow-plain-passwords",
 );
@@ -80,7 +80,7 @@ pub struct Context<'a> {
     pub out: &'a mut Vec<u8>,
     pub limits: &'a Limits,
     pub access: &'a Access,
-    /// Who sent the request. A protocol that is shown credentials sets it for each request that it decodes; before, it
+    /// The caller of the request. A protocol that is shown credentials sets it for each request that it decodes; before, it
     /// is what the connection itself proves.
     pub caller: Caller,
     /// The address of the client that sent the request: the peer, or the one that a trusted proxy names, which a
@@ -97,7 +97,7 @@ pub struct Context<'a> {
     pub refused: Option<Failure>,
     /// In how many seconds trying again may help, where that depends on more than the failure.
     pub retry_after_s: Option<u32>,
-    /// What came of the [`Action::Verify`] before, whose bytes are shown again.
+    /// What came of the [`Action::Verify`] before; its bytes are shown again.
     pub verdict: Option<Box<Verdict>>,
     /// Set when a wrong secret was shown.
     pub wrong_secret: bool,
@@ -108,7 +108,7 @@ pub struct Context<'a> {
 /// A peer that may say which clients its requests are from.
 pub struct TrustedProxy<'a> {
     pub address: IpAddr,
-    /// Who it says is logged in there, which a protocol sets for each request that it decodes; `None` if it says
+    /// The user that it says is logged in there, which a protocol sets for each request that it decodes; `None` if it says
     /// nothing.
     pub user: Option<Result<Caller, Failure>>,
     /// Wrong secrets of its clients.

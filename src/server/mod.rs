@@ -146,7 +146,7 @@ impl Builder {
         self
     }
 
-    /// Decide by the rules of this file who may do what. Not together with a secret.
+    /// Decide by the rules of this access file. Not together with a secret.
     pub fn access(mut self, file: impl AsRef<Path>) -> Self {
         self.access = Some(file.as_ref().to_owned());
         self
@@ -297,7 +297,7 @@ impl Builder {
         }
     }
 
-    /// Who may do what.
+    /// The access control.
     fn access_control(&mut self) -> Result<Access, ServerError> {
         let (secret, read_secret, read_only) = (self.secret.clone(), self.read_secret.take(), self.store.read_only);
         match (&self.access, &secret, &read_secret) {

@@ -18,7 +18,7 @@ pub struct Cx<'a> {
     pub wall_clock_s: u64,
     pub limits: &'a Limits,
     pub access: &'a Access,
-    /// The SHA-256 of the certificate of the client, where one may prove who it is.
+    /// The SHA-256 of the certificate of the client, where one may prove a name.
     pub certificate: Option<&'a [u8; 32]>,
     pub phase: Phase,
     pub pool: &'a mut ChunkPool,

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::access::{Asking, DENIED, Rights};
+use crate::access::{Asking, DENIED, Rights, denied};
 use crate::command::Command;
 use crate::dialect::Secret;
 use crate::error::Failure;
@@ -34,7 +34,7 @@ impl Common {
         permitted.map_err(|failure| self.as_told(failure))
     }
 
-    /// Who asks.
+    /// The caller and its request, for the rules.
     fn asking(&self, cx: &Cx<'_>) -> Asking<'_> {
         Asking {
             caller: &self.data.caller,
@@ -48,7 +48,7 @@ impl Common {
     /// A client that has proved nothing is told to do so, if it can.
     fn as_told(&self, failure: Failure) -> Failure {
         let can_prove = self.dialect.kind().traits().secret != Secret::Unknown;
-        if failure == DENIED && self.data.caller.is_anybody() && can_prove { Failure::Unauthorized } else { failure }
+        if failure == DENIED && can_prove { denied(&self.data.caller) } else { failure }
     }
 
     fn denied(&self) -> Step {

@@ -29,12 +29,12 @@ pub struct RequestData {
     pub(super) forwarded: Option<Box<Forwarded>>,
     /// Chunks that may still be taken.
     pub(super) credits: usize,
-    /// Who sent the request.
+    /// The caller of the request.
     pub(super) caller: Caller,
     /// The client group of the request, once that was needed.
     pub(super) group: Option<GroupId>,
-    /// In whose share the slot of this connection is counted, while it has one or waits for one. The request before
-    /// may have been that of another client.
+    /// The client group that is charged for the slot of this connection, while it has one or waits for one. The request
+    /// before may have been that of another client.
     pub(super) slot_of: Option<GroupId>,
     /// True for an upload that is counted among those of its client.
     pub(super) is_counted_upload: bool,

@@ -21,7 +21,7 @@ impl Session {
         self.wants_slot().then_some(self.common.entered)
     }
 
-    /// In whose share the slot is counted that it has, or waits for.
+    /// The client group that is charged for the slot that it has, or waits for.
     pub fn slot_of(&self) -> Option<GroupId> {
         self.common.data.slot_of
     }

@@ -216,6 +216,69 @@ fn no_more_passwords_wait_than_permitted_and_the_next_is_told_to_try_again() {
 }
 
 #[test]
+fn a_flood_of_wrong_passwords_takes_its_bounds_and_holds_up_no_other_request() {
+    let limits = limits().with(|limits| {
+        limits.password_checks_max = 8;
+        limits.wrong_secrets_max = 3;
+    });
+    let mut rig = rig_of(Kind::Http, DEFERRED, limits);
+    let (known, anybody) = (rig.connect(), rig.connect());
+    rig.send(&known, &get("/secret.txt", "anna:pässword"));
+    let plain = b"GET /open/file HTTP/1.1\r\nHost: x\r\n\r\n";
+    rig.send(&anybody, plain);
+    rig.send(&known, &get("/secret.txt", "anna:pässword"));
+    let (mut busy, mut over) = (0, 0);
+    for round in 0..4 {
+        rig.hold_completions(true);
+        let hosts = (40 * round + 2..40 * round + 42).flat_map(|host| [host, host]);
+        let flood: Vec<_> = hosts.map(|host| rig.connect_from(host)).collect();
+        for (n, peer) in flood.iter().enumerate() {
+            rig.send(peer, &get("/secret.txt", &format!("anna:guess {round} {n}")));
+            assert!(verifying(&rig) <= 8, "{}", verifying(&rig));
+        }
+        rig.hold_completions(false);
+        rig.send(&anybody, plain);
+        rig.send(&known, &get("/secret.txt", "anna:pässword"));
+        for peer in &flood {
+            let heard = heard(peer);
+            busy += usize::from(heard.contains(" 429 ") && heard.contains("\r\nRetry-After: 1\r\n"));
+            over += usize::from(heard.contains(" 401 "));
+            assert!(heard.contains(" 429 ") || heard.contains(" 401 "), "{heard}");
+        }
+    }
+    assert_eq!(over, 4 * 8, "so many are checked in a round");
+    assert_eq!(busy, 4 * (80 - 8), "no address has had too many yet");
+    assert_eq!(statuses(&anybody), vec!["200"; 5]);
+    assert_eq!(statuses(&known), vec!["200"; 6]);
+}
+
+#[test]
+fn no_password_is_checked_for_what_needs_none() {
+    let mut rig = rig(DEFERRED);
+    rig.hold_completions(true);
+    for (request, status) in [
+        ("GET /.filewharf/health HTTP/1.1\r\n", "200"),
+        ("OPTIONS /secret.txt HTTP/1.1\r\n", "204"),
+        ("GET /secret.txt HTTP/1.1\r\nContent-Length: 1\r\n", "400"),
+    ] {
+        let peer = rig.connect();
+        let credentials = Base64::encode_string(b"anna:guess");
+        rig.send(&peer, format!("{request}Host: x\r\nAuthorization: Basic {credentials}\r\n\r\n").as_bytes());
+        assert_eq!((verifying(&rig), statuses(&peer)), (0, vec![status.to_owned()]), "{request}");
+    }
+}
+
+#[test]
+fn messages_say_why_they_take_no_password() {
+    let mut rig = rig_of(Kind::LengthPrefix, DEFERRED, limits());
+    let peer = rig.connect();
+    let text = "AUTH anna pässword";
+    rig.send(&peer, format!("{:<64}{text}", text.len()).as_bytes());
+    rig.pass(Duration::from_millis(300));
+    assert!(heard(&peer).contains("ERR 403 messages take no passwords"), "{}", heard(&peer));
+}
+
+#[test]
 fn a_drain_waits_for_a_check_and_a_stop_does_not() {
     for stops in [false, true] {
         let mut rig = rig(DEFERRED);

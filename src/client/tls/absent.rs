@@ -6,9 +6,7 @@ use std::net::TcpStream;
 
 use super::options::TlsOptions;
 use crate::client::error::ErrorKind;
-
-/// Why `tls://` is refused.
-const WITHOUT_TLS: &str = "this build of filewharf has no TLS (the feature \"tls\")";
+use crate::error::WITHOUT_TLS;
 
 /// What connections over TLS have in common: there are none.
 #[derive(Clone, Debug, Default)]

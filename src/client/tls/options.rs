@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Whom a client trusts over TLS, and who it is itself. Files are PEM.
+/// The authorities that a client trusts over TLS, and its own certificate. Files are PEM.
 #[derive(Clone, Debug, Default)]
 pub struct TlsOptions {
     /// Certificates of authorities or of servers that are trusted, instead of the system's.

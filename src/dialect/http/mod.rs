@@ -138,30 +138,26 @@ impl Http {
         self.identify(bytes, context)?;
         match head::parse_found(bytes) {
             Ok(head) => {
-                let decided = self.begin_or_verify(&head, bytes.len(), context);
+                let decided = self.begin(&head, bytes.len(), context);
                 self.cache(&head, bytes, context);
                 Ok(decided)
             }
             Err(error) => {
                 let as_http_1_1 = head::as_http_1_1(bytes).ok_or(error)?;
-                Ok(self.begin_or_verify(&head::parse_found(&as_http_1_1)?, bytes.len(), context))
+                Ok(self.begin(&head::parse_found(&as_http_1_1)?, bytes.len(), context))
             }
         }
     }
 
     /// Begins a request whose head has this length, unless a password in it has to be checked first.
-    fn begin_or_verify(&mut self, head: &Head<'_>, len: usize, context: &mut Context<'_>) -> (usize, Action) {
-        match request::unchecked_password(head, &self.listener.policy, context) {
-            Some(check) => (0, Action::Verify(check)),
-            None => (len, self.begin(head, context)),
-        }
-    }
-
-    fn begin(&mut self, head: &Head<'_>, context: &mut Context<'_>) -> Action {
-        self.is_last_request |= !head.keep_alive && is_bodyless(head);
+    fn begin(&mut self, head: &Head<'_>, len: usize, context: &mut Context<'_>) -> (usize, Action) {
         let (exchange, action) = request::begin(head, &self.listener.policy, context);
+        if let Action::Verify(_) = action {
+            return (0, action);
+        }
+        self.is_last_request |= !head.keep_alive && is_bodyless(head);
         self.exchange = exchange;
-        self.end_if_over(action)
+        (len, self.end_if_over(action))
     }
 
     /// Refuses a head that was not understood: where the next request would begin is not certain any more.

@@ -1,7 +1,7 @@
 //! `/.filewharf/health` and `/.filewharf/metrics`. No file can be stored under that prefix, and neither waits for
 //! a disk.
 
-use crate::access::{DENIED, Rights};
+use crate::access::{Rights, denied};
 use crate::counters::Health;
 use crate::dialect::http::response::ResponseMeta;
 use crate::dialect::protocol::{Action, Context, Phase};
@@ -26,7 +26,7 @@ pub(super) fn health(head: &Head<'_>, response: &ResponseMeta, context: &mut Con
     Some(response.next_action())
 }
 
-/// The counters for Prometheus, if the head asks for them. With an access file, those who may read the whole folder
+/// The counters for Prometheus, if the head asks for them. With an access file, callers that may read the whole folder
 /// may read them.
 pub(super) fn metrics(
     head: &Head<'_>,
@@ -37,7 +37,7 @@ pub(super) fn metrics(
         return Ok(None);
     }
     if context.access.rules().is_some() && !context.rights(&Key::root()).has(Rights::READ) {
-        return Err(if context.caller.is_anybody() { Failure::Unauthorized } else { DENIED });
+        return Err(denied(&context.caller));
     }
     let mut text = Vec::new();
     metrics::write(context.counters, &mut text);

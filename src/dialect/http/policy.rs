@@ -9,7 +9,7 @@ use crate::dialect::spec::{OptionError, Options};
 #[derive(Debug, Default)]
 pub(super) struct Policy {
     /// HTML and other active content may run in a browser as part of this site. Without it such content is offered
-    /// as a download: otherwise whoever may upload could act as any visitor.
+    /// as a download: otherwise every client that may upload could act as any visitor.
     pub(super) serve_active: bool,
     pub(super) origins: Origins,
     hosts: Hosts,

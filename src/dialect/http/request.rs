@@ -38,7 +38,8 @@ pub(super) enum Request {
     Resumable(Box<Resumable>),
 }
 
-/// Decides what a head asks for. There is no exchange where the response is complete and no body follows.
+/// Decides what a head asks for. There is no exchange where the response is complete and no body follows. With
+/// [`Action::Verify`], nothing is decided: the head is to be shown again.
 pub(super) fn begin(head: &Head<'_>, policy: &Policy, context: &mut Context<'_>) -> (Option<Arc<Exchange>>, Action) {
     let mut response = ResponseMeta::new(head, policy);
     let (request, action) = match head.method {
@@ -76,7 +77,11 @@ fn without_body(
     if let Some(action) = monitoring::health(head, response, context) {
         return Err(action);
     }
-    permit(head, policy, response, context).map_err(|failure| response.refuse(failure, None, context))?;
+    match permit(head, policy, response, context) {
+        Ok(()) => {}
+        Err(Unpermitted::Unchecked(check)) => return Err(Action::Verify(check)),
+        Err(Unpermitted::Refused(failure)) => return Err(response.refuse(failure, None, context)),
+    }
     if head.method == Method::Options {
         return Err(options::respond(head, response, context));
     }
@@ -131,7 +136,11 @@ fn with_body(
     context: &mut Context<'_>,
 ) -> (Upload, Action) {
     let mut upload = Upload::new(head);
-    let mut permitted = permit(head, policy, response, context);
+    let mut permitted = match permit(head, policy, response, context) {
+        Err(Unpermitted::Unchecked(check)) => return (upload, Action::Verify(check)),
+        Err(Unpermitted::Refused(failure)) => Err(failure),
+        Ok(()) => Ok(()),
+    };
     if permitted.is_ok() && context.phase == Phase::Draining {
         permitted = Err(Failure::Draining);
     }
@@ -169,7 +178,11 @@ fn of_resumable(
     context: &mut Context<'_>,
 ) -> (Box<Resumable>, Action) {
     let mut resumable = Box::new(Resumable::new(head));
-    let mut permitted = permit(head, policy, response, context);
+    let mut permitted = match permit(head, policy, response, context) {
+        Err(Unpermitted::Unchecked(check)) => return (resumable, Action::Verify(check)),
+        Err(Unpermitted::Refused(failure)) => Err(failure),
+        Ok(()) => Ok(()),
+    };
     if permitted.is_ok() && context.phase == Phase::Draining {
         permitted = Err(Failure::Draining);
     }
@@ -188,25 +201,20 @@ fn of_resumable(
     (resumable, action)
 }
 
-/// What is to be checked before it is known who sent the request, if that is so.
-pub(super) fn unchecked_password(
-    head: &Head<'_>,
-    policy: &Policy,
-    context: &Context<'_>,
-) -> Option<Box<PasswordCheck>> {
-    // No password is checked for a request that is refused anyway, or answered to everybody.
-    context.access.rules().filter(|rules| !rules.passwords().is_empty())?;
-    let is_proved = context.proxy.as_ref().is_some_and(|proxy| proxy.user.is_some());
-    if is_proved || head.method == Method::Options || is_misdirected(head, policy, context) {
-        return None;
-    }
-    match identify(head, policy, context) {
-        Err(Unknown::Unchecked(check)) => Some(check),
-        _ => None,
+/// Why a request does not begin.
+enum Unpermitted {
+    Refused(Failure),
+    /// A password is to be checked first.
+    Unchecked(Box<PasswordCheck>),
+}
+
+impl From<Failure> for Unpermitted {
+    fn from(failure: Failure) -> Self {
+        Self::Refused(failure)
     }
 }
 
-/// Why it is not known who sent a request.
+/// Why the caller is not known.
 enum Unknown {
     Refused(Failure),
     /// The secret is wrong.
@@ -222,8 +230,7 @@ impl From<Failure> for Unknown {
     }
 }
 
-/// Who sent the request. Credentials that are wrong are refused also where none are needed: the client means to be
-/// somebody.
+/// The caller; `None` where no credentials are needed and none are shown. Wrong ones are refused also there.
 fn identify(head: &Head<'_>, policy: &Policy, context: &Context<'_>) -> Result<Option<Caller>, Unknown> {
     let (access, now_s) = (context.access, context.wall_clock_s);
     if !access.takes_credentials() {
@@ -259,31 +266,32 @@ fn identify(head: &Head<'_>, policy: &Policy, context: &Context<'_>) -> Result<O
     }
 }
 
-/// Sets who sent the request.
-fn authenticate(head: &Head<'_>, policy: &Policy, context: &mut Context<'_>) -> Result<(), Failure> {
+/// Sets the caller.
+fn authenticate(head: &Head<'_>, policy: &Policy, context: &mut Context<'_>) -> Result<(), Unpermitted> {
     if let Some(user) = context.proxy.as_mut().and_then(|proxy| proxy.user.take()) {
         context.caller = user?;
         // It has seen the credentials, and may have passed them on.
         return Ok(());
     }
+    let identified = identify(head, policy, context);
     // Passwords that have to be checked have a bound of their own.
-    if context.access.takes_credentials() && head.fields.authorization.is_some() && context.verdict.is_none() {
+    let is_bounded = context.verdict.is_some() || matches!(identified, Err(Unknown::Unchecked(_)));
+    if context.access.takes_credentials() && head.fields.authorization.is_some() && !is_bounded {
         context.check_guesses()?;
     }
-    match identify(head, policy, context) {
+    match identified {
         Ok(Some(caller)) => context.caller = caller,
         Ok(None) => {}
-        Err(Unknown::Refused(failure)) => return Err(failure),
+        Err(Unknown::Refused(failure)) => return Err(failure.into()),
         Err(Unknown::Wrong) => {
             context.wrong_secret = true;
-            return Err(Failure::Unauthorized);
+            return Err(Failure::Unauthorized.into());
         }
         Err(Unknown::Later(failure, seconds)) => {
             context.retry_after_s = seconds;
-            return Err(failure);
+            return Err(failure.into());
         }
-        // It was checked before the request was begun; the rules can only have changed within this call.
-        Err(Unknown::Unchecked(_)) => return Err(Failure::Busy),
+        Err(Unknown::Unchecked(check)) => return Err(Unpermitted::Unchecked(check)),
     }
     Ok(())
 }
@@ -295,9 +303,14 @@ fn is_misdirected(head: &Head<'_>, policy: &Policy, context: &Context<'_>) -> bo
 }
 
 /// What must hold of every request.
-fn permit(head: &Head<'_>, policy: &Policy, response: &ResponseMeta, context: &mut Context<'_>) -> Result<(), Failure> {
+fn permit(
+    head: &Head<'_>,
+    policy: &Policy,
+    response: &ResponseMeta,
+    context: &mut Context<'_>,
+) -> Result<(), Unpermitted> {
     if is_misdirected(head, policy, context) {
-        return Err(Failure::WrongHost);
+        return Err(Failure::WrongHost.into());
     }
     // A preflight request carries no credentials (the Fetch standard).
     if head.method == Method::Options {
@@ -306,7 +319,7 @@ fn permit(head: &Head<'_>, policy: &Policy, response: &ResponseMeta, context: &m
     authenticate(head, policy, context)?;
     let is_read = matches!(head.method, Method::Get | Method::Head);
     if !is_read && head.fields.sec_fetch_site == Some("cross-site") && !response.permits_origin() {
-        return Err(Failure::Denied("a page of another site may change nothing here, unless --cors permits it"));
+        return Err(Failure::Denied("a page of another site may change nothing here, unless --cors permits it").into());
     }
     Ok(())
 }

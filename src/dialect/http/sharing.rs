@@ -2,7 +2,7 @@
 //! gives no more than the caller has. A page of another site cannot send the field without being permitted to.
 
 use crate::access::link::PARAMETER;
-use crate::access::{Caller, DENIED, Rights, Rules};
+use crate::access::{Caller, Rights, Rules, denied};
 use crate::dialect::http::incoming::Incoming;
 use crate::dialect::http::response::ResponseMeta;
 use crate::dialect::protocol::{Action, Context};
@@ -70,8 +70,7 @@ pub(super) fn link(head: &Head<'_>, incoming: &Incoming, context: &mut Context<'
         _ => Rights::READ,
     };
     let made = rules.share(&context.caller, &path.key, rights, lifetime_s, context.wall_clock_s);
-    let refused = if context.caller.is_anybody() { Failure::Unauthorized } else { DENIED };
-    let (link, expires_s) = made.ok_or(refused)?;
+    let (link, expires_s) = made.ok_or_else(|| denied(&context.caller))?;
     let (caller, until) = (&context.caller, Utc::new(i64::try_from(expires_s).unwrap_or(i64::MAX)));
     context.notes.push(format!("{caller:?} made a link for {}, valid until {until}Z", path.key));
     Ok((link, expires_s))

@@ -1,4 +1,5 @@
-//! Which client a proxy speaks for: `Forwarded` (RFC 7239) and `X-Forwarded-For`; and which user: `Remote-User`. Never decides whose word counts.
+//! The client that a proxy forwards for: `Forwarded` (RFC 7239) and `X-Forwarded-For`; and its user: `Remote-User`.
+//! Never decides which proxies are trusted.
 //!
 //! Each proxy on the way appends the address that it was reached from, so only the end of a list is known to be true:
 //! the client is the last address that belongs to no trusted proxy. What stands before it may be forged, and is never
@@ -103,8 +104,8 @@ fn elements(mut rest: &[u8], hops: &mut Vec<Hop>) -> Result<(), HeadError> {
     }
 }
 
-/// The hop of the first element, and what follows it: nothing, or its comma. A proxy that does not say for whom it
-/// speaks is one that does not tell its client.
+/// The hop of the first element, and what follows it: nothing, or its comma. A proxy that does not
+/// say `for` does not tell its client.
 fn element(mut rest: &[u8]) -> Result<(Hop, &[u8]), HeadError> {
     let mut hop = None;
     loop {

@@ -41,6 +41,10 @@ fn stories() -> Vec<Story> {
         let says = texts.iter().map(|text| (message(text), 100)).collect();
         Story { kind: Kind::LengthPrefix, options: &[], says, hears, stores }
     };
+    let pickled = |message: &[u8], hears, stores| {
+        let says = vec![(message.to_vec(), 400)];
+        Story { kind: Kind::Pickle, options: &[], says, hears, stores }
+    };
     let len = NEW.len();
     vec![
         story(Kind::NameSize, &[(&new_size, 0)], "", "new.txt"),
@@ -51,6 +55,18 @@ fn stories() -> Vec<Story> {
         story(Kind::Menu, &[("sendtextnew.txt", 100), (NEW, 0)], "", "new.txt"),
         story(Kind::Menu, &[("sendtextold.txt", 100), (NEW, 0)], "", "old.txt"),
         story(Kind::Menu, &[("receivetext", 400), ("", 400), ("", 400), ("", 400)], SECRET, ""),
+        pickled(b"\x80\x02}X\x03\x00\x00\x00getX\x07\x00\x00\x00old.txts.", SECRET, ""),
+        pickled(
+            b"\x80\x03}(X\x03\x00\x00\x00putX\x07\x00\x00\x00new.txtX\x04\x00\x00\x00dataC\x0bnew contentu.",
+            "",
+            "new.txt",
+        ),
+        pickled(
+            b"\x80\x03}(X\x03\x00\x00\x00putX\x07\x00\x00\x00old.txtX\x04\x00\x00\x00dataC\x0bnew contentu.",
+            "",
+            "old.txt",
+        ),
+        Story { options: &[("inbox", "box")], ..pickled(b"\x80\x02}X\x03\x00\x00\x00sidK\x01s.", "", "") },
         messages(&["GET /old.txt"], SECRET, ""),
         messages(&[&format!("PUT {len} /new.txt"), NEW], "", "new.txt"),
         messages(&[&format!("PUT {len} /old.txt"), NEW], "", "old.txt"),

@@ -424,6 +424,8 @@ fn an_upload_is_not_joined_from_those_of_another() {
     let unknown = "0123456789abcdef".repeat(2);
     assert_eq!(join(&mut rig, &[&of_bob, &unknown]), 409);
     assert!(rig.names().is_empty(), "{:?}", rig.names());
-    assert_eq!(join(&mut rig, &[&of_bob, &of_bob]), 201);
+    assert_eq!(join(&mut rig, &[&of_bob, &unknown, &of_bob]), 400, "the same part twice");
+    let other = make(&mut rig, "bob", "/b/y");
+    assert_eq!(join(&mut rig, &[&of_bob, &other]), 201);
     assert_eq!(rig.file("b/whole").as_deref(), Some(&b"partpart"[..]));
 }

@@ -120,6 +120,10 @@ fn join(
     }
     let parts: Option<Box<[UploadId]>> = parts.iter().map(|url| id_in(url)).collect();
     let parts = parts.ok_or(Failure::Malformed("Upload-Concat names what is no upload of this server"))?;
+    // tus does not say what this means; joined, a client could multiply what it sends.
+    if parts.iter().enumerate().any(|(at, part)| parts[..at].contains(part)) {
+        return Err(Failure::Malformed("Upload-Concat names an upload twice").into());
+    }
     let text = fields.upload_metadata.unwrap_or_default();
     let kept = format!("{MARK}{}\t{text}", fields.upload_concat.unwrap_or_default());
     if kept.len() > 3 * NewUpload::METADATA_LEN_MAX {

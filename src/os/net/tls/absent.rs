@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 
 use crate::config::TlsFiles;
+use crate::error::WITHOUT_TLS;
 use crate::platform::Handshake;
 
 /// No session begins, so none holds anything.
@@ -16,7 +17,7 @@ pub struct IdentityError;
 
 impl fmt::Display for IdentityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this build of filewharf has no TLS (the feature \"tls\")")
+        f.write_str(WITHOUT_TLS)
     }
 }
 

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use sha2::{Digest as _, Sha256};
+
 /// One TCP connection: its slot in the slab and which use of that slot it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId {
@@ -52,7 +54,8 @@ impl fmt::Display for ConnId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId(pub u64);
 
-/// What counts as one client: an IPv4 address, or an IPv6 /64, which is what a provider assigns to one.
+/// What counts as one client: an IPv4 address, or an IPv6 /64, which is what a provider assigns to one; where a client
+/// has proved a name and that matters more, the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientAddress(u128);
 
@@ -69,6 +72,14 @@ impl ClientAddress {
             IpAddr::V4(ip) => Self(ip.to_ipv6_mapped().to_bits()),
             IpAddr::V6(ip) => Self(ip.to_bits() >> 64 << 64),
         }
+    }
+
+    /// A client that has proved this name, wherever it is. Never one of the addresses, nor [`Self::OTHERS`].
+    pub fn of_name(name: &str) -> Self {
+        let digest: [u8; 32] = Sha256::digest(name).into();
+        let half = digest.iter().take(16).fold(0, |bits, byte| bits << 8 | u128::from(*byte));
+        // No client has a multicast address, and those of a /64 end with zeros.
+        Self((half | 0xFF << 120 | 1) & !2)
     }
 
     pub const fn to_bits(self) -> u128 {
@@ -104,5 +115,10 @@ mod tests {
         assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff::"));
         assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
         assert_ne!(of("127.0.0.1"), of("127.0.0.2"));
+        let named = ClientAddress::of_name;
+        assert!(named("anna") == named("anna") && named("anna") != named("bob"));
+        assert_eq!(ClientAddress::from_bits(named("anna").to_bits()), named("anna"));
+        assert_eq!(named("anna").to_bits() >> 120, 0xFF);
+        assert_eq!(named("anna").to_bits() & 3, 1);
     }
 }

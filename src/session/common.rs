@@ -290,6 +290,11 @@ impl Common {
         self.data.forwarded.as_ref().map_or(self.peer.ip(), |from| from.0)
     }
 
+    /// Whose share of what is kept the present request counts in: that of the name, if one was proved.
+    pub(super) fn owner(&self) -> ClientAddress {
+        self.data.caller.name().map_or_else(|| ClientAddress::of_ip(self.client()), ClientAddress::of_name)
+    }
+
     /// A trusted proxy sends requests of this client from now on.
     fn identify(&mut self, client: IpAddr, cx: &mut Cx<'_>) {
         match &self.data.forwarded {

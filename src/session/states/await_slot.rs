@@ -8,7 +8,6 @@ use crate::command::{Append, Command, GoAhead};
 use crate::config::Limits;
 use crate::dialect::Action;
 use crate::error::{CloseReason, Failure};
-use crate::ids::ClientAddress;
 use crate::platform::{Op, Source};
 use crate::session::behavior::Behavior;
 use crate::session::common::Common;
@@ -84,7 +83,7 @@ impl SlotRequest {
             Self::Command(command @ Command::List { .. }) => common.list(command, cx),
             Self::Command(Command::Append(append)) => {
                 let Append { upload, len, ends, is_verified } = *append;
-                let client = ClientAddress::of_ip(common.client());
+                let client = common.owner();
                 common.data.ops.push_back(Op::OpenUpload { upload, len, client });
                 Step::enter(Opening::Append { ends, is_verified })
             }

@@ -6,6 +6,7 @@ mod links;
 mod matrix;
 mod oracle;
 mod program;
+mod quotas;
 mod reload;
 mod strangers;
 mod tricks;

@@ -419,6 +419,24 @@ fn a_client_without_tls_is_refused_and_one_of_http_is_told() {
 }
 
 #[test]
+fn a_client_that_speaks_another_protocol_is_told_so_behind_the_first_message_of_the_server() {
+    let server = Server::new();
+    let mut speaks = ClientConfig::clone(&config());
+    speaks.alpn_protocols = vec![b"h2".to_vec()];
+    let mut pair = server.pair(&Arc::new(speaks));
+    let up = pair.up();
+    pair.socket.incoming.extend(up);
+    let Handshake::Failed { is_told: true, .. } = pair.shake() else { panic!("there is no protocol in common") };
+    let sent = std::mem::take(&mut pair.socket.outgoing);
+    let mut rest = &sent[..];
+    while !rest.is_empty() {
+        pair.client.read_tls(&mut rest).expect("memory gives it");
+    }
+    let told = pair.client.process_new_packets().expect_err("an alert");
+    assert_eq!(told, rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol));
+}
+
+#[test]
 fn a_first_message_without_end_is_refused_before_it_is_large() {
     let server = Server::new();
     let mut pair = server.pair(&config());

@@ -78,8 +78,9 @@ pub(super) fn step(
         Ok(_) => Ok(Step::Waits),
         Err(error) => Err(error),
     };
-    // The alert that says so comes with the next call, and nothing else: another would find the error again.
-    if step.is_err()
+    // The alert that says so comes with the next calls, behind what goes before it. One more would find the error again.
+    while step.is_err()
+        && connection.wants_write()
         && let Ok(ConnectionState::EncodeTlsData(data)) = connection.process_tls_records(&mut records[used..]).state
     {
         encode(data, output);

@@ -280,14 +280,15 @@ impl Groups {
         now + waits.max().unwrap_or_default()
     }
 
-    /// As [`Groups::room`], and if that is nothing, as [`Groups::admits_at`], for a client that waits with what it wants:
-    /// a request may turn out to be an upload.
-    pub fn admission(&self, id: GroupId, flow: Flow, now: Instant) -> (usize, Instant) {
-        let (room, at) = (self.room(id, flow, now), self.admits_at(id, flow, now));
-        match flow {
-            Flow::Requests if !self.may_upload(id) => (0, at.max(now + UPLOAD_RETRY)),
-            _ => (room, at),
-        }
+    /// As [`Groups::room`], for a client that waits with what it wants: a request may turn out to be an upload.
+    pub fn room_for_waiting(&self, id: GroupId, flow: Flow, now: Instant) -> usize {
+        if flow == Flow::Requests && !self.may_upload(id) { 0 } else { self.room(id, flow, now) }
+    }
+
+    /// When to look again, where there is no room.
+    pub fn look_again_at(&self, id: GroupId, flow: Flow, now: Instant) -> Instant {
+        let at = self.admits_at(id, flow, now);
+        if flow == Flow::Requests && !self.may_upload(id) { at.max(now + UPLOAD_RETRY) } else { at }
     }
 
     /// So much has flowed.

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Rate {
     per_s: u64,
     burst: u64,
+    /// In which an empty bucket is full.
+    burst_time: Duration,
 }
 
 /// Least burst of bytes: less would mean a call for every few bytes.
@@ -17,12 +19,16 @@ const BURSTS_PER_S: u64 = 32;
 impl Rate {
     /// Bytes per second.
     pub(super) fn of_bytes(per_s: u64) -> Self {
-        Self { per_s, burst: (per_s / BURSTS_PER_S).max(BURST_BYTES_MIN) }
+        Self::new(per_s, (per_s / BURSTS_PER_S).max(BURST_BYTES_MIN))
     }
 
     /// Requests per second: as many may come at once.
-    pub(super) const fn of_requests(per_s: u64) -> Self {
-        Self { per_s, burst: per_s }
+    pub(super) fn of_requests(per_s: u64) -> Self {
+        Self::new(per_s, per_s)
+    }
+
+    fn new(per_s: u64, burst: u64) -> Self {
+        Self { per_s, burst, burst_time: time(burst, per_s) }
     }
 
     pub(super) const fn is_limited(self) -> bool {
@@ -33,11 +39,34 @@ impl Rate {
         self.burst
     }
 
-    /// In which so many tokens come: rounded up, so that the rate is never exceeded.
     fn time(self, tokens: u64) -> Duration {
-        let ns = (u128::from(tokens) * 1_000_000_000).div_ceil(u128::from(self.per_s.max(1)));
-        Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
+        time(tokens, self.per_s)
     }
+
+    /// The tokens that come in a time.
+    fn tokens(self, time: Duration) -> u64 {
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        match ns.checked_mul(self.per_s) {
+            Some(product) => product / NS_PER_S,
+            None => narrow(u128::from(ns) * u128::from(self.per_s) / u128::from(NS_PER_S)),
+        }
+    }
+}
+
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// In which so many tokens come: rounded up, so that the rate is never exceeded. Numbers that permit it are divided as
+/// 64 bits, which takes a tenth of the time: this is on the way of every request.
+fn time(tokens: u64, per_s: u64) -> Duration {
+    let per_s = per_s.max(1);
+    Duration::from_nanos(match tokens.checked_mul(NS_PER_S) {
+        Some(product) => product.div_ceil(per_s),
+        None => narrow((u128::from(tokens) * u128::from(NS_PER_S)).div_ceil(u128::from(per_s))),
+    })
+}
+
+fn narrow(number: u128) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,9 +86,7 @@ impl Bucket {
     /// Tokens in it.
     pub(super) fn tokens(self, rate: Rate, now: Instant) -> u64 {
         let missing = self.full.saturating_duration_since(now);
-        let there = rate.time(rate.burst).saturating_sub(missing);
-        let tokens = there.as_nanos() * u128::from(rate.per_s) / 1_000_000_000;
-        u64::try_from(tokens).unwrap_or(u64::MAX)
+        rate.tokens(rate.burst_time.saturating_sub(missing))
     }
 
     /// Takes tokens, also more than there are: then it is empty until they have come.
@@ -69,13 +96,12 @@ impl Bucket {
 
     /// Tokens that were taken and have not come yet.
     pub(super) fn debt(self, rate: Rate, now: Instant) -> u64 {
-        let missing = self.full.saturating_duration_since(now).saturating_sub(rate.time(rate.burst));
-        u64::try_from(missing.as_nanos() * u128::from(rate.per_s) / 1_000_000_000).unwrap_or(u64::MAX)
+        rate.tokens(self.full.saturating_duration_since(now).saturating_sub(rate.burst_time))
     }
 
     /// Time until so many tokens are in it, which is at most a burst.
     pub(super) fn wait(self, tokens: u64, rate: Rate, now: Instant) -> Duration {
-        let spare = rate.time(rate.burst).saturating_sub(rate.time(tokens));
+        let spare = rate.burst_time.saturating_sub(rate.time(tokens));
         self.full.saturating_duration_since(now).saturating_sub(spare)
     }
 }

@@ -89,11 +89,12 @@ impl<P: Platform> Driver<'_, P> {
             return Some(usize::MAX);
         }
         let Some(bucket) = connection.session.paced_by(groups, now) else { return Some(usize::MAX) };
-        let (room, at) = groups.admission(bucket.0, bucket.1, now);
+        let room = groups.room_for_waiting(bucket.0, bucket.1, now);
         if scheduler.pacing.may_go(self.id, bucket, room > 0, now) {
             connection.session.let_go(now);
             return Some(room);
         }
+        let at = groups.look_again_at(bucket.0, bucket.1, now);
         scheduler.pacing.wait(self.id, bucket, at, now);
         connection.session.hold_back(groups, now);
         budget.is_paced = true;

@@ -45,8 +45,8 @@ fn enforce(allowed: &Allowed<'_>) -> Result<RestrictionStatus, RulesetError> {
     if let Some(above) = above(allowed) {
         rules = rules.add_rule(PathBeneath::new(above, of_root))?;
     }
-    for dir in allowed.files.iter().flat_map(|file| dirs_of(file)) {
-        rules = grant(rules, &dir, AccessFs::ReadFile.into())?;
+    for path in allowed.files.iter().flat_map(|file| readable_for(file)) {
+        rules = grant(rules, &path, AccessFs::ReadFile.into())?;
     }
     // The reserve descriptor of the listeners is opened again when it was used.
     rules = grant(rules, Path::new("/dev/null"), AccessFs::ReadFile.into())?;
@@ -72,10 +72,27 @@ fn above(allowed: &Allowed<'_>) -> Option<OwnedFd> {
         return None;
     }
     let above = openat(allowed.root, "..", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let id = |fd| fstat(fd).ok().map(|stat| (stat.st_dev, stat.st_ino));
-    // That would be everything.
-    let is_top = id(above.as_fd()) == id(open(Path::new("/")).ok()?.as_fd());
-    (!is_top).then_some(above)
+    (!is_top(&above)).then_some(above)
+}
+
+/// True for the directory that all files are beneath: a right there is a right to everything.
+fn is_top(dir: &OwnedFd) -> bool {
+    let id = |fd: &OwnedFd| fstat(fd.as_fd()).ok().map(|stat| (stat.st_dev, stat.st_ino));
+    let top = open(Path::new("/")).ok().and_then(|top| id(&top));
+    top.is_none() || id(dir) == top
+}
+
+/// What must be readable for a file that may be replaced: its directories, or it alone where that would be everything.
+fn readable_for(file: &Path) -> Vec<PathBuf> {
+    let of_dir = |dir: PathBuf| match open(&dir) {
+        Ok(fd) if is_top(&fd) => {
+            let name = file.display();
+            log::warn!("{name} lies in the topmost folder: once it is replaced it cannot be read again");
+            file.to_owned()
+        }
+        _ => dir,
+    };
+    dirs_of(file).into_iter().map(of_dir).collect()
 }
 
 /// Where a file is replaced: the directory that its path names, and that to which symbolic links lead.
@@ -84,4 +101,32 @@ fn dirs_of(file: &Path) -> Vec<PathBuf> {
     let named = file.parent().map(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir }.to_owned());
     let real = std::fs::canonicalize(file).ok().and_then(|real| real.parent().map(Path::to_owned));
     named.into_iter().chain(real).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_in_the_topmost_folder_is_granted_alone() {
+        let readable = |file: &str| readable_for(Path::new(file));
+        assert_eq!(readable("/no-such-file"), [PathBuf::from("/no-such-file")]);
+        assert_eq!(readable("/proc/../no-such-file"), [PathBuf::from("/proc/../no-such-file")]);
+        assert_eq!(readable("/proc/no-such-file"), [PathBuf::from("/proc")]);
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "no peer names these files")]
+    fn a_file_in_the_topmost_folder_does_not_open_the_others() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let program = std::env::current_exe().expect("this program");
+        let restricted = move || {
+            let root = open(dir.path()).expect("the folder is there");
+            let files = [PathBuf::from("/no-such-file")];
+            let allowed = Allowed { root: root.as_fd(), writes: false, may_be_remounted: false, files: &files };
+            // A kernel without it has nothing to test.
+            restrict(&allowed).is_err() || std::fs::File::open(program).is_err()
+        };
+        assert!(std::thread::spawn(restricted).join().expect("it does not panic"), "every file can be read");
+    }
 }

@@ -143,12 +143,16 @@ impl Rules {
     /// Bytes per second that each client may move each way beneath the prefix, which is returned as well; `None`: no bound
     /// here.
     pub fn rate(&self, caller: &Caller, from: IpAddr, key: &Key) -> Option<(&str, u64)> {
-        if !self.has_rates || !self.link_rights(caller, key).is_none() {
+        if !self.has_rates {
             return None;
         }
-        let mut rates = self.grants(caller, from, key).filter(|grant| !grant.rights.is_none()).map(|grant| grant.rate);
-        let rate = rates.try_fold(0, |most: u64, rate| rate.map(|rate| most.max(rate)))?;
         let prefix = self.deciding(key).ok().flatten()?;
+        let rate = if self.link_rights(caller, key).is_none() {
+            most_generous(self.grants(caller, from, key))
+        } else {
+            // Who made the link is not known: it may be any of these.
+            most_generous(prefix.grants.iter())
+        }?;
         (rate > 0).then_some((&*prefix.exact, rate))
     }
 
@@ -342,6 +346,12 @@ impl Rules {
     pub fn has_public(&self) -> bool {
         self.prefixes.values().flat_map(|prefix| &prefix.grants).any(|grant| grant.name.is_none())
     }
+}
+
+/// The largest rate of these rules; `None` if one that gives a right has none.
+fn most_generous<'a>(grants: impl Iterator<Item = &'a Grant>) -> Option<u64> {
+    let mut rates = grants.filter(|grant| !grant.rights.is_none()).map(|grant| grant.rate);
+    rates.try_fold(0, |most: u64, rate| rate.map(|rate| most.max(rate)))
 }
 
 impl Credential {

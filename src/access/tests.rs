@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::file::{self, FILE_LEN_MAX};
 use super::*;
+use crate::access::link::Link;
 use crate::object::Key;
 use std::sync::Arc;
 
@@ -167,4 +168,22 @@ fn the_second_secret_permits_reading_only() {
         let caller = access.admit(secret.as_bytes(), 0).expect("a secret");
         assert_eq!(access.rights(&caller, HERE, &Key::root()).to_string(), want);
     }
+}
+
+#[test]
+fn a_link_is_bound_by_the_most_generous_rate_of_the_prefix() {
+    let of = |allowed: &str| {
+        let rules = rules(&format!("key k base64:AAAAAAAAAAAAAAAAAAAAAA==\ntoken anna {HEX}\n{allowed}"));
+        let prefix = Key::checked("home/big");
+        let link = Link { key_id: "k".into(), expires_s: NOW_S + 9, rights: Rights::READ, prefix };
+        let caller = rules.link(&link.sign(&[0; 16]), NOW_S).expect("a link");
+        let rate = rules.rate(&caller, HERE, &Key::checked("home/big"));
+        rate.map(|(prefix, rate)| (prefix.to_owned(), rate))
+    };
+    let home = |rate| Some(("home".to_owned(), rate));
+    assert_eq!(of("allow anna r /home/ rate=1K"), home(1024));
+    assert_eq!(of("allow anna r /home/ rate=1K\nallow @ r /home/ rate=2K from=192.0.2.0/24"), home(2048));
+    assert_eq!(of("allow anna r /home/ rate=1K\nallow @ - /home/"), home(1024), "that rule gives nothing");
+    assert_eq!(of("allow anna r /home/ rate=1K\nallow @ r /home/"), None, "one has no bound");
+    assert_eq!(of("allow anna r / rate=1K\nallow anna - /home/"), None, "no rule there gives a right");
 }

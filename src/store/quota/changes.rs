@@ -131,6 +131,12 @@ impl Books {
         }
     }
 
+    /// Enough new folders make a count begin anew: without this, its first one could be kept from ending.
+    pub(crate) fn check_counted(&self, path: &str) -> Result<(), Failure> {
+        let is_counted = |id: &AccountId| self.accounts[id].stored.is_some();
+        if self.covering(path).iter().all(is_counted) { Ok(()) } else { Err(Failure::Counting) }
+    }
+
     /// A folder was made.
     pub(crate) fn made_dir(&mut self, path: &str) {
         let covering = self.covering(path);

@@ -21,7 +21,8 @@ use crate::store::quota::cursor::Next;
 use crate::store::quota::ledger::Quotas;
 use crate::wire::key::{has_control, is_reserved};
 
-/// Time of one step: other jobs of the worker wait so long.
+/// Time after which a step ends: other jobs of the worker wait so long. Not bounded by it is a reading of the names of one
+/// folder, which is all of them each time.
 const STEP: Duration = Duration::from_millis(1);
 /// Names looked at between two looks at the clock.
 const STEP_NAMES: usize = 32;

@@ -166,6 +166,11 @@ impl Quotas {
         Ok(begun.map(|()| MovingDir(self)))
     }
 
+    /// Refuses new folders beneath a quota whose first count has not ended.
+    pub(crate) fn check_counted(&self, path: &str) -> Result<(), StoreError> {
+        if self.is_used() { self.books().check_counted(path).map_err(refused) } else { Ok(()) }
+    }
+
     /// A folder is about to be made.
     pub(crate) fn making_dir(&self, above: &str, name: &str) {
         if self.is_used() {

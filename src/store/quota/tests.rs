@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::config::Quota;
+use crate::error::Failure;
 use crate::os::process::clock;
 use crate::store::quota::books::{Books, GivenUp, Then};
 use crate::store::quota::cursor::Next;
@@ -216,4 +217,17 @@ fn a_count_beside_changes_is_right_whatever_step_comes_between() {
         }
     }
     assert!(counts > 3000, "{counts}");
+}
+
+#[test]
+fn no_folder_is_made_until_the_first_count_has_ended() {
+    let (mut books, tree) = (Books::default(), Tree::default());
+    assert_eq!(books.check_counted("p/d"), Ok(()), "no quota is there");
+    books.set(&[Quota { prefix: "p".into(), bytes_max: 9 }], clock());
+    assert_eq!(books.check_counted("p/d"), Err(Failure::Counting));
+    assert_eq!(books.check_counted("q/d"), Ok(()), "it has no quota");
+    let (number, _) = books.begin_count(clock()).expect("it is due");
+    let mut walk = Walk { number, ..Walk::default() };
+    while walk.step(&mut books, &tree).expect("nothing gives it up") {}
+    assert_eq!(books.check_counted("p/d"), Ok(()));
 }

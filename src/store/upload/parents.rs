@@ -40,6 +40,7 @@ impl Uploads {
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(self.fs.change_error("open folder", path, errno)),
         }
+        self.quotas.check_counted(path)?;
         for _ in 0..RACE_TRIES {
             let mut parent = ResolvedParent { dir: self.fs.root(), made: Vec::new() };
             let stepped = path.split('/').try_for_each(|part| self.step(&mut parent, part));

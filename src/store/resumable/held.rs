@@ -12,20 +12,22 @@ use crate::store::upload::write::Uploads;
 use crate::upload::UploadId;
 
 impl Uploads {
-    /// What an upload that is there already holds: what it held by now, and what it takes besides.
+    /// What an upload that is there already holds from now on: what it held by now, and what it takes besides. A pass and a
+    /// connection may find the same upload at once, so it is looked up and noted under one lock: its bytes count once.
     pub(crate) fn hold(&self, id: UploadId, key: &Key, share: Share) -> Option<Arc<Holding>> {
         if !self.quotas.is_used() {
             return None;
         }
-        let held = lock(&self.kept.index).holding(id);
-        self.quotas.recover(key, share.bytes, held)
+        let mut index = lock(&self.kept.index);
+        let holding = self.quotas.recover(key, share.bytes, index.holding(id));
+        index.hold(id, holding.clone());
+        holding
     }
 
     /// The same for one that a pass has found.
     pub(crate) fn hold_found(&self, id: UploadId, key: &Key, share: Share) {
         if self.quotas.is_used() && share.is_unfinished {
-            let holding = self.hold(id, key, share);
-            lock(&self.kept.index).hold(id, holding);
+            self.hold(id, key, share);
         }
     }
 

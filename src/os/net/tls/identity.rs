@@ -22,7 +22,6 @@ use rustls::crypto::aws_lc_rs as provider;
 #[cfg(not(feature = "tls-aws-lc-rs"))]
 use rustls::crypto::ring as provider;
 
-/// The names of the files in the directory of `--tls-self-signed`.
 /// Tickets that a client gets with each handshake of TLS 1.3: browsers and curl use one connection after another.
 const TICKETS: usize = 2;
 

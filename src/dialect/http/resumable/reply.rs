@@ -259,7 +259,9 @@ impl Resumable {
             (PART_MISMATCH, _) if self.face == Face::Tus => 460,
             (PART_MISMATCH, _) => 400,
             // Clients give up what they are told 429 of, or another error where they ask.
-            (Failure::Busy, Wish::Append) | (Failure::Conflict(_), Wish::Ask) => status::code(Failure::Locked),
+            (Failure::Busy | Failure::ClientLimit, Wish::Append) | (Failure::Conflict(_), Wish::Ask) => {
+                status::code(Failure::Locked)
+            }
             _ => status::code(failure),
         };
         if failure == Failure::TimedOut {
@@ -278,6 +280,7 @@ const fn is_passing(failure: Failure) -> bool {
     matches!(
         failure,
         Failure::Busy
+            | Failure::ClientLimit
             | Failure::Draining
             | Failure::Internal
             | Failure::TimedOut

@@ -141,6 +141,7 @@ impl<P: Platform> Driver<'_, P> {
         let shut_down = self.shut_down();
         let checked = self.check_unacknowledged();
         let received = self.receive(budget);
+        self.leave_wait_queue();
         ran || sent || shut_down || checked || received
     }
 
@@ -256,6 +257,7 @@ impl<P: Platform> Driver<'_, P> {
             connection.session.timed_out(in_kernel, &mut env.cx());
             // A silence may complete what is held.
             connection.unused.remove(held - connection.session.held_len());
+            self.leave_wait_queue();
             self.log_reports();
         }
     }

@@ -79,9 +79,10 @@ impl Common {
     /// The request is over.
     pub(super) fn leave_group(&mut self, groups: &mut Groups) {
         if let Some(group) = self.data.group.take() {
-            if std::mem::take(&mut self.data.is_counted_upload) {
-                groups.end_upload(groups.whole_of(group));
-            }
+            groups.leave(group);
+        }
+        if let Some(group) = self.data.counted_upload.take() {
+            groups.end_upload(group);
             groups.leave(group);
         }
     }
@@ -125,9 +126,10 @@ impl Common {
             self.data.retry_after_s = Some(seconds);
             return Err(Failure::ClientLimit);
         }
-        if is_upload && !self.data.is_counted_upload {
+        if is_upload && self.data.counted_upload.is_none() {
+            cx.groups.hold(whole);
             cx.groups.begin_upload(whole);
-            self.data.is_counted_upload = true;
+            self.data.counted_upload = Some(whole);
         }
         Ok(())
     }

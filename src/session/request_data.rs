@@ -36,8 +36,9 @@ pub struct RequestData {
     /// The client group that is charged for the slot of this connection, while it has one or waits for one. The request
     /// before may have been that of another client.
     pub(super) slot_of: Option<GroupId>,
-    /// True for an upload that is counted among those of its client.
-    pub(super) is_counted_upload: bool,
+    /// The client group among whose uploads the present one is counted. While the table is full, [`Self::group`] may
+    /// become part of another one meanwhile.
+    pub(super) counted_upload: Option<GroupId>,
     /// True once the limits of the client have admitted a request that is not complete yet.
     pub(super) is_admitted: bool,
     /// When to try again, for the answer to a request that is refused.
@@ -62,7 +63,7 @@ impl RequestData {
         caller: Caller::ANYBODY,
         group: None,
         slot_of: None,
-        is_counted_upload: false,
+        counted_upload: None,
         is_admitted: false,
         retry_after_s: None,
         request: None,
@@ -93,7 +94,7 @@ impl LazyRequestData {
             caller: _,
             group,
             slot_of,
-            is_counted_upload: _,
+            counted_upload,
             is_admitted: _,
             retry_after_s: _,
             request,
@@ -111,6 +112,7 @@ impl LazyRequestData {
             && request.is_none()
             && group.is_none()
             && slot_of.is_none()
+            && counted_upload.is_none()
             && segments.is_none()
             && verdict.is_none()
             && let Some(mut data) = self.0.take()

@@ -38,7 +38,8 @@ impl Session {
 
     /// References to client groups that it has.
     pub fn groups_held(&self) -> usize {
-        usize::from(self.common.data.group.is_some()) + usize::from(self.common.data.slot_of.is_some())
+        let data = &self.common.data;
+        [data.group, data.slot_of, data.counted_upload].into_iter().flatten().count()
     }
 
     /// The client group among whose bulk transfers this is one.

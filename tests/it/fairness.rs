@@ -8,6 +8,8 @@ use filewharf::dialect::{Kind, Listening};
 
 use support::rig::{Mode, Peer, Rig};
 
+use crate::access::{TOKEN, entries};
+
 const TURN: usize = 64 * 1024;
 const CLIENT: usize = 4 * 1024;
 const LONG: usize = 4 << 20;
@@ -331,4 +333,48 @@ fn the_rate_of_a_rule_is_part_of_the_rate_of_its_client() {
     let peers: Vec<Peer> = (0..3).map(|_| rig.connect_from(1)).collect();
     let sum: f64 = heard_in_ten_seconds(&mut rig, &peers, "long").iter().sum();
     assert!((sum - RATE as f64 * 5.0).abs() < TOLERANCE, "{sum}");
+}
+
+#[test]
+fn a_request_that_waited_too_long_leaves_the_wait_queue_of_its_client_and_not_that_of_the_next_request() {
+    let rules = entries(&["anna", "bob"], "allow anna rlcw /\nallow bob rlcw /");
+    let access = Access::with_rules(file::parse(&rules).expect("rules").into(), false);
+    let limits = Limits::default().with(|l| {
+        (l.slots, l.per_address_percent, l.slot_timeout) = (2, 50, Duration::from_secs(4));
+    });
+    let listening = Listening::new(Kind::Http, &[("allow-host".into(), "*".into())], 0).expect("it listens");
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, access);
+    rig.place("pub/x", b"x");
+    let head =
+        |name: &str, line: &str| format!("{line} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {name}{TOKEN}\r\n");
+    let (upload, peer) = (rig.connect_from(1), rig.connect_from(1));
+    rig.send(&upload, format!("{}Content-Length: 100000\r\n\r\n", head("anna", "PUT /up")).as_bytes());
+    let waits = head("anna", "GET /pub/");
+    let next = head("bob", "PUT /next");
+    rig.send(&peer, format!("{waits}\r\n{next}Content-Length: 5\r\n\r\nhello").as_bytes());
+    assert_eq!((rig.counters().slots_used, rig.counters().slots_waiting), (1, 1));
+    for _ in 0..5 {
+        rig.send(&upload, b"u");
+        rig.pass(Duration::from_secs(1));
+    }
+    let heard = String::from_utf8_lossy(&peer.heard()).into_owned();
+    assert!(heard.starts_with("HTTP/1.1 429 ") && heard.contains("HTTP/1.1 201 "), "{heard}");
+    assert_eq!((rig.counters().slots_used, rig.counters().slots_waiting), (1, 0));
+    rig.cut(&upload);
+    assert_eq!((rig.counters().slots_used, rig.counters().slots_waiting), (0, 0));
+}
+
+#[test]
+fn an_upload_ends_where_it_began_to_count_though_the_table_of_clients_is_full() {
+    let mut rig = ruled("allow @ rcw / rate=1M", |l| (l.client_groups_max, l.client_uploads_max) = (1, 1));
+    let peers: Vec<Peer> = (1..4).map(|host| rig.connect_from(host)).collect();
+    let begin = |rig: &mut Rig, n: usize| {
+        rig.send(&peers[n], format!("PUT 5 /up{n}\n").as_bytes());
+        peers[n].heard().is_empty()
+    };
+    assert!(begin(&mut rig, 0) && begin(&mut rig, 1));
+    rig.send(&peers[0], b"hello");
+    assert!(!begin(&mut rig, 2), "it is one client with the second");
+    rig.send(&peers[1], b"hello");
+    assert!(peers[..2].iter().all(|peer| peer.heard().starts_with(b"OK ")));
 }

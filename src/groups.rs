@@ -10,6 +10,7 @@ mod bucket;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
@@ -20,11 +21,16 @@ use bucket::{Bucket, Rate};
 
 /// Place in the table. It is only valid while the group is referred to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GroupId(u32);
+pub struct GroupId(NonZeroU32);
 
 impl GroupId {
     pub const fn index(self) -> usize {
-        self.0 as usize
+        self.0.get() as usize - 1
+    }
+
+    fn at(index: usize) -> Self {
+        let number = u32::try_from(index + 1).ok().and_then(NonZeroU32::new);
+        Self(number.expect("the number of groups is bounded"))
     }
 }
 
@@ -199,7 +205,7 @@ impl Groups {
         }
         let buckets = [Bucket::new(now); 3];
         let group = Group { key, refs: 0, uploads: 0, whole, rates, buckets, share: Share::default() };
-        let id = GroupId(u32::try_from(self.groups.insert(group)).expect("their number is bounded"));
+        let id = GroupId::at(self.groups.insert(group));
         self.by_key.insert(key, id);
         id
     }

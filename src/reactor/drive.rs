@@ -203,7 +203,7 @@ impl<P: Platform> Driver<'_, P> {
             session.granted(&mut self.env.cx());
             return true;
         }
-        if self.permitted(budget).is_none() {
+        if self.permitted(false, budget).is_none() {
             return false;
         }
         let session = &mut self.connection.session;

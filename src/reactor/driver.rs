@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 
 use crate::config::Limits;
 use crate::error::CloseReason;
+use crate::groups::Flow;
 use crate::ids::ConnId;
 use crate::platform::{Completion, Event, Op, Platform, Store};
 use crate::reactor::connections::Connection;
@@ -94,17 +95,20 @@ impl<P: Platform> Driver<'_, P> {
     }
 
     /// How many bytes the limits of the client permit to move now; `None` if the connection waits for that.
-    pub(super) fn permitted(&mut self, budget: &mut Budget) -> Option<usize> {
+    /// `sends`: whether they would be sent.
+    pub(super) fn permitted(&mut self, sends: bool, budget: &mut Budget) -> Option<usize> {
         let Self { env, scheduler, connection, .. } = self;
         let (groups, now) = (&mut env.groups, env.clock.now);
         if !groups.is_limited() {
             return Some(usize::MAX);
         }
-        let Some(bucket) = connection.session.paced_by(groups, now) else { return Some(usize::MAX) };
+        let paced_by = connection.session.paced_by(groups, now).filter(|(_, flow)| (*flow == Flow::Down) == sends);
+        let Some(bucket) = paced_by else { return Some(usize::MAX) };
         let room = groups.room_for_waiting(bucket.0, bucket.1, now);
         if scheduler.pacing.may_go(self.id, bucket, room > 0, now) {
             connection.session.let_go(now);
-            return Some(room);
+            // A request has as many bytes as it has.
+            return Some(if bucket.1 == Flow::Requests { usize::MAX } else { room });
         }
         let at = groups.look_again_at(bucket.0, bucket.1, now);
         scheduler.pacing.wait(self.id, bucket, at, now);

@@ -37,7 +37,7 @@ impl<P: Platform> Driver<'_, P> {
         if self.connection.readable == Readable::Nothing && !self.connection.session.has_unseen() {
             return false;
         }
-        let Some(permitted) = self.permitted(budget) else { return false };
+        let Some(permitted) = self.permitted(false, budget) else { return false };
         // What is held may be useless without what follows, and that may be at the socket already:
         // no event will say so again.
         if self.show_held() {

@@ -31,7 +31,7 @@ impl<P: Platform> Driver<'_, P> {
         if self.connection.session.outgoing() == Outgoing::Nothing {
             return false;
         }
-        let Some(permitted) = self.permitted(budget) else { return false };
+        let Some(permitted) = self.permitted(true, budget) else { return false };
         let spared = budget.bytes.saturating_sub(permitted);
         budget.bytes -= spared;
         let session = &self.connection.session;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::outside::{Cable, run};
 use crate::server::{Served, dir};
 use crate::wire::{Expects, Framing, Reply, Talker, Wire};
+use support::StopOnDrop;
 use support::client::{Client, assert_same, content, staged, wait_until};
 
 /// A server on one end of a cable.
@@ -202,8 +203,9 @@ fn beside_a_canary(options: &[&str], what: &str, storm: impl FnOnce(&Served)) {
     let ended = AtomicBool::new(false);
     let Canary { times, slowest, put_off } = std::thread::scope(|scope| {
         let canary = scope.spawn(|| Canary::work(server.address(), &ended));
+        let stop = StopOnDrop(&ended);
         storm(&server);
-        ended.store(true, SeqCst);
+        drop(stop);
         canary.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
     println!(

@@ -20,6 +20,7 @@ use filewharf::dialect::{Kind, Listening};
 use filewharf::object::Durability;
 use tempfile::TempDir;
 
+use support::StopOnDrop;
 use support::client::{Client, PATIENCE, Running};
 use support::rig::{Mode, Rig};
 
@@ -115,15 +116,6 @@ fn ask_on_and_on(address: SocketAddr, stop: &AtomicBool) {
                 break;
             }
         }
-    }
-}
-
-/// Stops the others also when an assertion fails.
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -9,6 +9,7 @@ use filewharf::access::Access;
 use filewharf::config::Limits;
 use filewharf::dialect::{Kind, Listening};
 
+use support::StopOnDrop;
 use support::client::{Running, wait_until};
 use support::rig::{Damage, Mode, Rig};
 
@@ -24,6 +25,7 @@ fn facts_do_not_stay_old_because_they_are_read() {
     let server = Running::start();
     let (handle, over) = (server.handle(), AtomicBool::new(false));
     std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&over);
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 std::hint::black_box(handle.counters());
@@ -36,7 +38,6 @@ fn facts_do_not_stay_old_because_they_are_read() {
                 counters.open == 0 && counters.accepted == round
             });
         }
-        over.store(true, Ordering::Relaxed);
     });
 }
 

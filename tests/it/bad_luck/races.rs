@@ -10,6 +10,7 @@ use std::thread;
 use filewharf::object::Durability;
 use tempfile::TempDir;
 
+use support::StopOnDrop;
 use support::client::{Running, assert_same, content, visible};
 
 /// How often each race is run.
@@ -26,15 +27,6 @@ fn http(server: &Running, head: &str, body: &[u8]) -> String {
     client.send(format!("{head}\r\nHost: localhost\r\nConnection: close\r\n{len}\r\n"));
     client.send_in_vain(body);
     client.last_words()
-}
-
-/// Stops the other thread also when an assertion fails.
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Puts a directory and a link that leads out in each other's place, again and again. A system without

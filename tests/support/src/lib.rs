@@ -13,6 +13,10 @@
 //! | `process` | a process seen from outside |
 //! | `tls` | clients with TLS: the configuration, and a tunnel for those that know only sockets |
 //! | `targets` | the bodies of the fuzz targets |
+//!
+//! and `StopOnDrop`, without which a failed assertion would leave the threads beside it running for ever.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub mod client;
 pub mod codec;
@@ -31,3 +35,12 @@ pub mod tls;
 pub use codec::{Task, Wire};
 pub use content::Content;
 pub use driver::Driver;
+
+/// Tells the threads of a scope to stop at its end, also when that is a failed assertion: the scope waits for them.
+pub struct StopOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}

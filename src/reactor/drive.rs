@@ -114,7 +114,7 @@ impl<P: Platform> Driver<'_, P> {
                 break;
             }
         }
-        self.scheduler.charge(bytes - budget.bytes);
+        self.scheduler.charge(budget.moved);
         if !budget.is_paced && self.scheduler.pacing.waits(self.id) {
             self.scheduler.pacing.leave(self.id, self.env.clock.now);
             self.connection.session.let_go(self.env.clock.now);

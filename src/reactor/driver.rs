@@ -29,6 +29,8 @@ pub(super) struct Buffers {
 pub(super) struct Budget {
     /// Bytes it may move; at least 1 while it may go on.
     pub bytes: usize,
+    /// Bytes that it has moved: a few more than it might.
+    pub moved: usize,
     calls: u32,
     /// False in the part of a turn that is for small requests.
     pub is_bulk: bool,
@@ -38,13 +40,19 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) const fn new(bytes: usize, limits: &Limits, is_bulk: bool) -> Self {
-        Self { bytes, calls: limits.turn_calls, is_bulk, is_paced: false }
+        Self { bytes, moved: 0, calls: limits.turn_calls, is_bulk, is_paced: false }
     }
 
     /// A call moved so many bytes.
     pub(super) const fn spend(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
+        self.moved = self.moved.saturating_add(bytes);
         self.calls = self.calls.saturating_sub(1);
+    }
+
+    /// Nothing more is to be done in this turn, though it may still move bytes.
+    pub(super) const fn end(&mut self) {
+        self.calls = 0;
     }
 
     pub(super) const fn is_spent(&self) -> bool {

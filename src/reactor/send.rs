@@ -32,8 +32,9 @@ impl<P: Platform> Driver<'_, P> {
             return false;
         }
         let Some(permitted) = self.permitted(true, budget) else { return false };
-        let spared = budget.bytes.saturating_sub(permitted);
-        budget.bytes -= spared;
+        // The turn pays for what is moved, not for what the limits of the client leave over.
+        let (bytes, moved) = (budget.bytes, budget.moved);
+        budget.bytes = bytes.min(permitted);
         let session = &self.connection.session;
         let takes_files = self.connection.stream.as_ref().is_some_and(Stream::takes_files);
         let sent = match session.outgoing() {
@@ -46,9 +47,7 @@ impl<P: Platform> Driver<'_, P> {
             Outgoing::File { .. } if !session.outbox().is_empty() => self.send_outbox(budget, true),
             Outgoing::File { file, offset, len, .. } => self.send_from_file(budget, file, offset, len),
         };
-        if budget.bytes > 0 {
-            budget.bytes += spared;
-        }
+        budget.bytes = bytes.saturating_sub(budget.moved - moved);
         match sent {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -135,7 +134,7 @@ impl<P: Platform> Driver<'_, P> {
         let allowed = allowed(budget, cx.limits.turn_bytes_min);
         if self.scheduler.is_spent() && len > allowed as u64 {
             // Requested in this turn, whose bulk bytes are given away: a small part would only be one more call.
-            budget.bytes = 0;
+            budget.end();
             return Ok(());
         }
         let part = usize::try_from(len).unwrap_or(usize::MAX).min(allowed);

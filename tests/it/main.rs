@@ -63,6 +63,7 @@ mod pages;
 mod passwords;
 mod program;
 mod proxied;
+mod rates;
 mod real;
 mod regressions;
 mod resumed;

@@ -1,0 +1,52 @@
+//! Rates of clients: what a transfer that waits for its rate leaves to others, in turns and in virtual time.
+
+use std::time::Duration;
+
+use filewharf::access::{Access, file};
+use filewharf::config::Limits;
+
+use support::rig::{Mode, Peer, Rig};
+
+const TURN: usize = 64 * 1024;
+const CLIENT: usize = 16 * 1024;
+
+fn millis(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn ruled(rules: &str, change: impl FnOnce(&mut Limits)) -> Rig {
+    let access = Access::with_rules(file::parse(rules).expect("rules").into(), false);
+    Rig::new(Mode::PLAIN, Limits::default().with(change), access)
+}
+
+#[test]
+fn a_turn_has_room_for_all_that_is_paced_since_each_moves_only_a_little() {
+    let mut rig = ruled("allow @ r /\nallow @ r /slow/ rate=64K", |l| {
+        (l.turn_bytes, l.turn_bytes_shared, l.turn_bytes_client) = (TURN, TURN, CLIENT);
+        (l.turn_bytes_max, l.turn_bytes_min, l.read_buffer_bytes) = (TURN, 512, TURN);
+    });
+    for name in ["slow/long", "long"] {
+        rig.place(name, &vec![b'l'; 4 << 20]);
+    }
+    let paced: Vec<Peer> = (2..12).map(|host| rig.connect_from(host)).collect();
+    let free = rig.connect_from(1);
+    for peer in &paced {
+        rig.arrive(peer, b"GET /slow/long\n");
+    }
+    rig.arrive(&free, b"GET /long\n");
+    let turn = |rig: &mut Rig| {
+        rig.skip(millis(40));
+        rig.turn();
+    };
+    for _ in 0..50 {
+        turn(&mut rig);
+    }
+    let heard = |peers: &[Peer]| -> Vec<usize> { peers.iter().map(|peer| peer.heard().len()).collect() };
+    for _ in 0..50 {
+        let (before, all) = (heard(&paced), rig.counters().bytes_out);
+        turn(&mut rig);
+        let moved: Vec<usize> = heard(&paced).iter().zip(before).map(|(after, before)| after - before).collect();
+        assert!(moved.iter().all(|bytes| *bytes > 0), "each in every turn: {moved:?}");
+        assert!(rig.counters().bytes_out - all >= (10 * 2048 + CLIENT) as u64, "and the free one its share");
+    }
+}

@@ -22,7 +22,7 @@ impl<P: Platform> Reactor<P> {
             if connection.session.ended_because().is_none() {
                 connection.unused.check(connection.session.held_len());
             }
-            if !connection.is_queued && !self.scheduler.pacing.waits(id) {
+            if !connection.is_queued && !self.env.pacing.waits(id) {
                 check_resting(id, connection, &mut self.env, &self.locks);
             }
         }
@@ -35,7 +35,7 @@ impl<P: Platform> Reactor<P> {
         assert_eq!(share.waiting, admission.waiting(), "requests of the client groups that wait");
         assert!(!self.env.admission.may_grant(), "a slot is free, and a request waits for one");
         let connections = &self.connections;
-        self.scheduler.pacing.check(|id| connections.get(id).is_some_and(|connection| connection.is_queued));
+        self.env.pacing.check(|id| connections.get(id).is_some_and(|connection| connection.is_queued));
         // What one connection moves is bounded by its buffer, and the next of its client waits.
         let limits = &self.env.limits;
         let debt_max = limits.held_bytes_max() + limits.head_len_max + limits.turn_bytes_min;

@@ -88,7 +88,7 @@ impl<P: Platform> Reactor<P> {
         if session.is_retirable() {
             debug_assert!(!session.holds_slot() && !session.is_upload_without_slot(), "a slot or share would leak");
             self.timers.disarm(id, &mut connection.timer);
-            scheduler.pacing.leave(id, env.clock.now);
+            env.pacing.leave(id, env.clock.now);
             session.retire(&mut env.counters);
             connections.remove(id);
         } else if let Some(at) = session.deadline(&env.limits) {
@@ -115,8 +115,8 @@ impl<P: Platform> Driver<'_, P> {
             }
         }
         self.scheduler.charge(budget.moved);
-        if !budget.is_paced && self.scheduler.pacing.waits(self.id) {
-            self.scheduler.pacing.leave(self.id, self.env.clock.now);
+        if !budget.is_paced && self.env.pacing.waits(self.id) {
+            self.env.pacing.leave(self.id, self.env.clock.now);
             self.connection.session.let_go(self.env.clock.now);
         }
         if self.locks.is_opening(self.id) && !self.may_be_complete() {

@@ -105,7 +105,7 @@ impl<P: Platform> Driver<'_, P> {
     /// How many bytes the limits of the client permit to move now; `None` if the connection waits for that.
     /// `sends`: whether they would be sent.
     pub(super) fn permitted(&mut self, sends: bool, budget: &mut Budget) -> Option<usize> {
-        let Self { env, scheduler, connection, .. } = self;
+        let Self { env, connection, .. } = self;
         let (groups, now) = (&mut env.groups, env.clock.now);
         if !groups.is_limited() {
             return Some(usize::MAX);
@@ -113,13 +113,13 @@ impl<P: Platform> Driver<'_, P> {
         let paced_by = connection.session.paced_by(groups, now).filter(|(_, flow)| (*flow == Flow::Down) == sends);
         let Some(bucket) = paced_by else { return Some(usize::MAX) };
         let room = groups.room_for_waiting(bucket.0, bucket.1, now);
-        if scheduler.pacing.may_go(self.id, bucket, room > 0, now) {
+        if env.pacing.may_go(self.id, bucket, room > 0, now) {
             connection.session.let_go(now);
             // A request has as many bytes as it has.
             return Some(if bucket.1 == Flow::Requests { usize::MAX } else { room });
         }
         let at = groups.look_again_at(bucket.0, bucket.1, now);
-        scheduler.pacing.wait(self.id, bucket, at, now);
+        env.pacing.wait(self.id, bucket, at, now);
         connection.session.hold_back(groups, now);
         budget.is_paced = true;
         None

@@ -9,6 +9,7 @@ use crate::dialect::Phase;
 use crate::groups::{GroupId, Groups};
 use crate::reactor::admission::Admission;
 use crate::reactor::clock::Clock;
+use crate::reactor::pacing::Pacing;
 use crate::session::{Cx, Disk, Report, Session};
 
 pub(super) struct Env {
@@ -27,6 +28,7 @@ pub(super) struct Env {
     pub admission: Admission,
     pub guesses: Guesses,
     pub groups: Groups,
+    pub pacing: Pacing,
 }
 
 impl Env {
@@ -41,7 +43,7 @@ impl Env {
     }
 
     /// Everything a session is lent for one call.
-    pub(super) const fn cx(&mut self) -> Cx<'_> {
+    pub(super) fn cx(&mut self) -> Cx<'_> {
         Cx {
             now: self.clock.now,
             wall_clock_s: self.clock.wall_clock_s,
@@ -56,6 +58,7 @@ impl Env {
             slots: &mut self.admission,
             guesses: &mut self.guesses,
             groups: &mut self.groups,
+            is_any_paced: !self.pacing.is_empty(),
         }
     }
 }

@@ -29,6 +29,10 @@ impl Pacing {
         + 3 * size_of::<(ConnId, Seat)>()
         + 2 * (size_of::<(BucketId, Instant)>() + size_of::<(Instant, BucketId)>());
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     pub(super) fn waits(&self, id: ConnId) -> bool {
         !self.seats.is_empty() && self.seats.contains_key(&id)
     }

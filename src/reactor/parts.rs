@@ -100,6 +100,7 @@ impl<P: Platform> Reactor<P> {
             env: Env {
                 admission: Admission::new(&limits, &mut counters),
                 groups: Groups::new(&limits, clock.now),
+                pacing: Pacing::default(),
                 guesses: Guesses::default(),
                 clock,
                 access,

@@ -13,7 +13,6 @@ use crate::config::Limits;
 use crate::ids::ConnId;
 use crate::reactor::bulk_queue::BulkQueue;
 use crate::reactor::connections::Connection;
-use crate::reactor::pacing::Pacing;
 use crate::session::state::Name;
 
 /// Requests received before the first of them is answered. More would hold more memory at once, and leave
@@ -55,7 +54,6 @@ pub(super) struct Scheduler {
     pub run_queue: VecDeque<ConnId>,
     /// Bulk transfers that are ready.
     pub bulk: BulkQueue,
-    pub pacing: Pacing,
     /// Answered in this turn, and the reply is not sent yet; empty between turns.
     pub replies: Vec<ConnId>,
     /// Bytes that bulk transfers may still move in this turn.
@@ -70,7 +68,6 @@ impl Scheduler {
         Self {
             run_queue: VecDeque::new(),
             bulk: BulkQueue::new(limits.turn_bytes_client),
-            pacing: Pacing::default(),
             replies: Vec::new(),
             turn_bytes_left: 0,
             charged: 0,

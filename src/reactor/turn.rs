@@ -84,7 +84,7 @@ impl<P: Platform> Reactor<P> {
             self.drain_deadline(),
             self.listeners.retry_at,
             self.contention_deadline(),
-            self.scheduler.pacing.next_at(),
+            self.env.pacing.next_at(),
         ];
         others.into_iter().flatten().chain(self.timers.next()).min()
     }
@@ -140,7 +140,7 @@ impl<P: Platform> Reactor<P> {
 
     /// Clients that had to wait may move something again.
     fn wake_paced(&mut self) {
-        while let Some(id) = self.scheduler.pacing.pop_due(self.env.clock.now) {
+        while let Some(id) = self.env.pacing.pop_due(self.env.clock.now) {
             if let Some(connection) = self.connections.get_mut(id) {
                 self.scheduler.enqueue(id, connection);
             }

@@ -148,8 +148,11 @@ impl Common {
         }
         if cx.groups.is_limited() && request.is_upload() {
             let group = self.group(cx.groups, cx.now);
-            if cx.groups.room(group, Flow::Up, cx.now) == 0 {
-                return false; // what comes with the head must not be more than its client may send
+            let room = cx.groups.room(group, Flow::Up, cx.now);
+            // What comes with the head must not be more than its client may send, nor come before what waits already:
+            // whether that waits for the same bucket is looked at when the slot is asked for.
+            if room == 0 || cx.is_any_paced && room < usize::MAX {
+                return false;
             }
         }
         if !self.has_slot {

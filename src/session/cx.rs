@@ -29,6 +29,8 @@ pub struct Cx<'a> {
     pub slots: &'a mut dyn SlotPool,
     pub guesses: &'a mut Guesses,
     pub groups: &'a mut Groups,
+    /// True while connections wait for the limits of their client: others of the same client must not overtake them.
+    pub is_any_paced: bool,
 }
 
 /// The transfer slots, as far as a session sees them.

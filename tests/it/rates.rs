@@ -19,6 +19,10 @@ fn ruled(rules: &str, change: impl FnOnce(&mut Limits)) -> Rig {
     Rig::new(Mode::PLAIN, Limits::default().with(change), access)
 }
 
+fn limited(change: impl FnOnce(&mut Limits)) -> Rig {
+    Rig::new(Mode::PLAIN, Limits::default().with(change), Access::default())
+}
+
 #[test]
 fn a_turn_has_room_for_all_that_is_paced_since_each_moves_only_a_little() {
     let mut rig = ruled("allow @ r /\nallow @ r /slow/ rate=64K", |l| {
@@ -49,4 +53,23 @@ fn a_turn_has_room_for_all_that_is_paced_since_each_moves_only_a_little() {
         assert!(moved.iter().all(|bytes| *bytes > 0), "each in every turn: {moved:?}");
         assert!(rig.counters().bytes_out - all >= (10 * 2048 + CLIENT) as u64, "and the free one its share");
     }
+}
+
+#[test]
+fn a_new_upload_does_not_overtake_those_of_its_client_that_wait_already() {
+    let mut rig = limited(|l| l.client_upload_bytes_per_s = 64 * 1024);
+    let long = rig.connect_from(1);
+    rig.arrive(&long, format!("PUT {} /long\n", 4 << 20).as_bytes());
+    rig.send(&long, &vec![b'u'; 4 << 20]);
+    let new = rig.connect_from(1);
+    let before = rig.unreceived(&long);
+    rig.skip(millis(40));
+    rig.arrive(&new, b"PUT 2048 /new\n");
+    rig.send_in_turn(&new, &[b'n'; 2048]);
+    assert!(rig.unreceived(&long) < before, "it came first");
+    assert_eq!(rig.names(), [""; 0]);
+    for _ in 0..5 {
+        rig.pass(millis(40));
+    }
+    assert_eq!(rig.names(), ["new"], "in its turn");
 }

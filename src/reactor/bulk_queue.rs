@@ -15,6 +15,10 @@ use crate::ids::ConnId;
 const ROUNDS_KEPT: u64 = 8;
 /// A group that has nothing ready is expected back within this time.
 const SHARED_FOR: Duration = Duration::from_millis(10);
+/// Places that a group keeps which has nothing ready.
+const READY_KEPT: usize = 4;
+/// Groups that are kept while nothing is queued at all.
+const FLOWS_KEPT: usize = 64;
 
 /// The transfers of one group.
 #[derive(Debug, Default)]
@@ -50,7 +54,7 @@ pub(super) struct Next {
 
 impl BulkQueue {
     /// Most bytes of one group, for the accounting of memory.
-    pub(super) const FLOW_BYTES: usize = 2 * size_of::<Flow>() + 4 * size_of::<ConnId>();
+    pub(super) const FLOW_BYTES: usize = 2 * size_of::<Flow>() + READY_KEPT * size_of::<ConnId>();
 
     pub(super) fn new(quantum: usize) -> Self {
         Self { quantum: i64::try_from(quantum).unwrap_or(i64::MAX / 16), ..Self::default() }
@@ -79,6 +83,10 @@ impl BulkQueue {
         }
         self.shared_until = self.shared_until.filter(|until| now < *until);
         self.round += 1;
+        if self.shared_until.is_none() && self.active.is_empty() && self.flows.capacity() > FLOWS_KEPT {
+            // The crowd is gone. Each group begins as a new one, which differs by a few rounds.
+            (self.flows, self.active) = (Vec::new(), VecDeque::new());
+        }
     }
 
     /// The next transfer of this turn; `None` if each group has had its bytes.
@@ -110,6 +118,7 @@ impl BulkQueue {
             self.len -= 1;
             if flow.ready.is_empty() {
                 self.active.pop_front();
+                flow.ready.shrink_to(READY_KEPT);
             }
             return Some(Next { group, id, most });
         }
@@ -121,5 +130,38 @@ impl BulkQueue {
             let flow = &mut self.flows[group.index()];
             flow.deficit = flow.deficit.saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+    use crate::groups::{Groups, Who};
+    use crate::ids::ClientAddress;
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
+    fn a_crowd_leaves_no_memory_behind() {
+        let now = Instant::now();
+        let (mut groups, mut queue) = (Groups::new(&Limits::default(), now), BulkQueue::new(1));
+        for n in 0..200 {
+            let group = groups.join(Who::Address(ClientAddress::of(([192, 0, 2, n], 1).into())), now);
+            for slot in 0..50 {
+                queue.push(group, ConnId::new(u32::from(n) * 50 + slot, 0));
+            }
+        }
+        let mut ran = 0;
+        while queue.len() > 0 {
+            queue.begin(now);
+            while let Some(next) = queue.next() {
+                queue.charge(next.group, 1);
+                ran += 1;
+            }
+        }
+        assert_eq!(ran, 200 * 50);
+        assert!(queue.flows.iter().all(|flow| flow.ready.capacity() <= READY_KEPT));
+        queue.begin(now + SHARED_FOR);
+        assert_eq!((queue.flows.capacity(), queue.active.capacity()), (0, 0));
     }
 }

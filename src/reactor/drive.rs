@@ -240,12 +240,8 @@ impl<P: Platform> Driver<'_, P> {
         if self.connection.session.take_share() {
             self.env.admission.slot_is_back();
         }
-        if self.connection.session.wants_slot() {
-            self.tell(Session::granted);
-        } else if let Some(group) = self.connection.session.slot_of() {
-            // Its time ran out in this turn, and it was not driven since.
-            self.env.admission.release(group, &mut self.env.groups, &mut self.env.counters);
-        }
+        debug_assert!(self.connection.session.wants_slot(), "one that wants no slot any more leaves the wait queue");
+        self.tell(Session::granted);
     }
 
     /// A timer of the connection has fired, though its deadline may have moved since.

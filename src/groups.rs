@@ -179,7 +179,13 @@ impl Groups {
         self.hold(whole);
         let id = self.entry(key, Some(whole), rates, now);
         let group = &mut self.groups[id.index()];
-        group.rates = rates; // the rules may be others than when the entry was made
+        if group.rates != rates {
+            // The rules are others than when the entry was made.
+            for (bucket, before) in group.buckets.iter_mut().zip(group.rates) {
+                bucket.change(before, rates[0], now);
+            }
+            group.rates = rates;
+        }
         let before = group.whole.replace(whole).filter(|_| group.refs > 0);
         self.hold(id);
         // While the table is full, others have the same entry: it counts for one of them.

@@ -99,6 +99,14 @@ impl Bucket {
         rate.tokens(self.full.saturating_duration_since(now).saturating_sub(rate.burst_time))
     }
 
+    /// It fills at another rate from now on: what is in it stays, up to what it then holds.
+    pub(super) fn change(&mut self, before: Rate, after: Rate, now: Instant) {
+        let missing = before.tokens(self.full.saturating_duration_since(now));
+        let debt = missing.saturating_sub(before.burst);
+        let missing = after.burst.saturating_sub(before.burst.saturating_sub(missing)).saturating_add(debt);
+        self.full = now + after.time(missing);
+    }
+
     /// Time until so many tokens are in it, which is at most a burst.
     pub(super) fn wait(self, tokens: u64, rate: Rate, now: Instant) -> Duration {
         let spare = rate.burst_time.saturating_sub(rate.time(tokens));

@@ -106,10 +106,13 @@ impl<P: Platform> Driver<'_, P> {
     /// `sends`: whether they would be sent.
     pub(super) fn permitted(&mut self, sends: bool, budget: &mut Budget) -> Option<usize> {
         let Self { env, connection, .. } = self;
-        let (groups, now) = (&mut env.groups, env.clock.now);
-        if !groups.is_limited() {
+        if !env.groups.is_limited() {
             return Some(usize::MAX);
         }
+        if env.pacing.is_outdated(self.id) {
+            connection.session.renew_rate(&mut env.cx());
+        }
+        let (groups, now) = (&mut env.groups, env.clock.now);
         let paced_by = connection.session.paced_by(groups, now).filter(|(_, flow)| (*flow == Flow::Down) == sends);
         let Some(bucket) = paced_by else { return Some(usize::MAX) };
         let room = groups.room_for_waiting(bucket.0, bucket.1, now);

@@ -21,6 +21,8 @@ pub(super) struct Pacing {
     wakes: BTreeMap<BucketId, Instant>,
     order: BTreeSet<(Instant, BucketId)>,
     next: u64,
+    /// What came before this waits for rates of older rules.
+    renewed: u64,
 }
 
 impl Pacing {
@@ -76,6 +78,20 @@ impl Pacing {
                 self.order.remove(&(at, seat.0));
             }
         }
+    }
+
+    /// The rules have changed: the first of each bucket is driven now, and the others after it.
+    pub(super) fn renew(&mut self, now: Instant) {
+        self.renewed = self.next;
+        let buckets: Vec<BucketId> = self.wakes.keys().copied().collect();
+        for bucket in buckets {
+            self.wake_at(bucket, now);
+        }
+    }
+
+    /// True if a connection waits for a rate that the rules gave before they changed.
+    pub(super) fn is_outdated(&self, id: ConnId) -> bool {
+        self.renewed > 0 && self.seats.get(&id).is_some_and(|seat| seat.1 < self.renewed)
     }
 
     fn wake_at(&mut self, bucket: BucketId, at: Instant) {

@@ -80,12 +80,8 @@ impl<P: Platform> Reactor<P> {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let others = [
-            self.drain_deadline(),
-            self.listeners.retry_at,
-            self.contention_deadline(),
-            self.env.pacing.next_at(),
-        ];
+        let others =
+            [self.drain_deadline(), self.listeners.retry_at, self.contention_deadline(), self.env.pacing.next_at()];
         others.into_iter().flatten().chain(self.timers.next()).min()
     }
 
@@ -112,6 +108,7 @@ impl<P: Platform> Reactor<P> {
             Event::Rules => {
                 if let Some(NewRules(rules)) = self.platform.take_rules() {
                     self.env.access.replace_rules(rules);
+                    self.env.pacing.renew(self.env.clock.now);
                     self.env.certificate = None; // only read again where the rules name certificates
                 }
             }

@@ -33,6 +33,18 @@ impl Session {
         }
     }
 
+    /// The rules have changed: what it moves counts for the rate that they permit now.
+    pub fn renew_rate(&mut self, cx: &mut Cx<'_>) {
+        let key = self.common.data.request.as_ref().map(|request| request.key.clone());
+        if let (Some(key), Some(group)) = (key, self.common.data.group) {
+            let whole = cx.groups.whole_of(group);
+            cx.groups.hold(whole);
+            self.common.data.group = Some(whole);
+            self.common.keep_rate(&key, cx);
+            cx.groups.leave(group);
+        }
+    }
+
     /// It waits for the limits of its client.
     pub fn hold_back(&mut self, groups: &mut Groups, now: Instant) {
         match &mut self.state {

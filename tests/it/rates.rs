@@ -73,3 +73,31 @@ fn a_new_upload_does_not_overtake_those_of_its_client_that_wait_already() {
     }
     assert_eq!(rig.names(), ["new"], "in its turn");
 }
+
+#[test]
+fn what_waits_for_a_rate_has_the_one_of_new_rules_at_once() {
+    for rule in ["rate=1M", "rate=64M", ""] {
+        let mut rig = ruled("allow @ rc / rate=1K", |_| {});
+        rig.place("long", &vec![b'l'; 4 << 20]);
+        let peers: Vec<Peer> = (0..6).map(|_| rig.connect_from(1)).collect();
+        for (n, peer) in peers.iter().enumerate() {
+            rig.arrive(peer, if n % 2 == 0 { b"GET /long\n" } else { b"PUT 4194304 /up\n" });
+            rig.arrive(peer, &[b'u'; 1 << 20]);
+        }
+        let moved = |rig: &mut Rig| -> Vec<usize> {
+            let moved = |peer: &Peer| peer.heard().len() + (1 << 20) - rig.unreceived(peer);
+            peers.iter().map(moved).collect()
+        };
+        rig.pass(millis(1));
+        rig.pass(Duration::from_secs(100)); // so long that others of them wait for it
+        let before = moved(&mut rig);
+        rig.replace_rules(file::parse(&format!("allow @ rc / {rule}")).expect("rules"));
+        for _ in 0..10 {
+            rig.pass(millis(50));
+        }
+        let after = moved(&mut rig);
+        assert!(before.iter().zip(&after).all(|(before, after)| after - before >= 32 * 1024), "{before:?}, {after:?}");
+        let sum = after.iter().sum::<usize>() - before.iter().sum::<usize>();
+        assert!(rule != "rate=1M" || sum <= 2 * ((1 << 20) / 2 + 64 * 1024), "{sum}: no more than it gives");
+    }
+}

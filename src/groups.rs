@@ -326,6 +326,19 @@ impl Groups {
         Ok(())
     }
 
+    /// Counts a request that was answered without a command: it cannot be refused any more. Returns how long its client
+    /// should not be listened to, which is bounded: what comes beyond a second burst is not counted.
+    pub fn count_answered(&mut self, who: Who<'_>, now: Instant) -> Duration {
+        if !self.requests.is_limited() {
+            return Duration::ZERO;
+        }
+        let id = self.find(who, now);
+        if self.groups[id.index()].buckets[Flow::Requests as usize].debt(self.requests, now) < self.requests.burst() {
+            self.charge(id, Flow::Requests, 1, now);
+        }
+        self.admits_at(id, Flow::Requests, now) - now
+    }
+
     /// In how many seconds to try again: the time, and a little more for each of many that are refused together.
     fn retry_after_s(&mut self, wait: Duration) -> u32 {
         self.refused = self.refused.wrapping_add(1);

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::dialect::Action;
 use crate::error::Failure;
 use crate::groups::{Flow, GroupId, Groups, Who};
 use crate::ids::ClientAddress;
@@ -144,6 +145,24 @@ impl Common {
             self.data.counted_upload = Some(whole);
         }
         Ok(())
+    }
+
+    /// Counts a request that the dialect answered on its own: with a refusal, or with what is not in the store. Beyond the
+    /// limit, the next one is not read for a while.
+    pub(super) fn count_answered(&self, action: Action, cx: &mut Cx<'_>) -> Action {
+        let is_command = matches!(action, Action::Run(_) | Action::Store(..));
+        if is_command || matches!(action, Action::More | Action::Speak | Action::Verify(_)) {
+            return action;
+        }
+        if !cx.groups.is_limited() || !self.can_refuse() {
+            return action;
+        }
+        let wait = cx.groups.count_answered(self.who(), cx.now);
+        match action {
+            Action::Next if !wait.is_zero() => Action::Pause(wait),
+            Action::Pause(delay) => Action::Pause(delay.max(wait)),
+            action => action,
+        }
     }
 
     /// In whose share the slot is counted that is to be taken for the present request.

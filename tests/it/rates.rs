@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use filewharf::access::{Access, file};
 use filewharf::config::Limits;
+use filewharf::dialect::{Kind, Listening};
 
 use support::rig::{Mode, Peer, Rig};
 
@@ -100,4 +101,71 @@ fn what_waits_for_a_rate_has_the_one_of_new_rules_at_once() {
         let sum = after.iter().sum::<usize>() - before.iter().sum::<usize>();
         assert!(rule != "rate=1M" || sum <= 2 * ((1 << 20) / 2 + 64 * 1024), "{sum}: no more than it gives");
     }
+}
+
+/// A server that admits four requests of a client in a second, and is shown `first` twice as often. What it says to
+/// the next request.
+fn after_eight(kind: Kind, rules: &str, first: &str, next: &str) -> String {
+    let options: &[(String, String)] = if kind == Kind::Http { &[("allow-host".into(), "*".into())] } else { &[] };
+    let access = Access::with_rules(file::parse(rules).expect("rules").into(), false);
+    let limits = Limits::default().with(|l| (l.client_requests_per_s, l.wrong_secrets_free) = (4, u8::MAX));
+    let listening = Listening::new(kind, options, 0).expect("it listens");
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, access);
+    rig.place("x", b"x");
+    for _ in 0..8 {
+        let peer = rig.connect_from(1);
+        rig.send(&peer, first.as_bytes());
+        rig.finish(&peer);
+        let heard = String::from_utf8_lossy(&peer.heard()).into_owned();
+        assert!(!heard.is_empty() && !heard.contains("429"), "{first:?} is answered: {heard:?}");
+    }
+    let peer = rig.connect_from(1);
+    rig.send(&peer, next.as_bytes());
+    let heard = String::from_utf8_lossy(&peer.heard()).into_owned();
+    rig.pass(Duration::from_secs(3));
+    rig.send(&peer, next.as_bytes());
+    let later = String::from_utf8_lossy(&peer.heard()[heard.len()..]).into_owned();
+    assert!(!later.contains("429"), "{first:?}: the debt is bounded: {later:?}");
+    heard
+}
+
+#[test]
+fn every_head_counts_for_the_requests_of_its_client_however_it_is_answered() {
+    const RULES: &str = "key k base64:AAAAAAAAAAAAAAAAAAAAAA==\nallow @ r /";
+    let get = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
+    for first in [
+        "GET /.filewharf/metrics HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /.filewharf/health HTTP/1.1\r\nHost: a\r\n\r\n",
+        "OPTIONS /x HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer none\r\n\r\n",
+        "GET /x?fw=none HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /x HTTP/1.1\r\nHost: a\r\nFilewharf-Link: 60\r\n\r\n",
+        "GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n",
+        "no head at all\r\n\r\n",
+        "GET /x HTTP/1.1\r\nHos",
+    ] {
+        let heard = after_eight(Kind::Http, RULES, first, get);
+        assert!(heard.starts_with("HTTP/1.1 429 "), "{first:?}: {heard:?}");
+    }
+    for first in ["PING\n", "AUTH none\n", "NOTHING\n", "GET\n", "GET x\n", "PI"] {
+        let heard = after_eight(Kind::Line, RULES, first, "STAT /x\n");
+        assert!(heard.starts_with("ERR 429 "), "{first:?}: {heard:?}");
+    }
+}
+
+#[test]
+fn a_client_beyond_its_requests_is_not_listened_to_on_connections_that_cannot_be_refused() {
+    let mut rig = limited(|l| l.client_requests_per_s = 4);
+    let peers: Vec<Peer> = (0..2).map(|_| rig.connect_from(1)).collect();
+    for peer in &peers {
+        rig.send(peer, &b"PING\n".repeat(100));
+    }
+    let answers = |rig: &mut Rig, seconds: u64| {
+        for _ in 0..10 * seconds {
+            rig.pass(millis(100));
+        }
+        peers.iter().map(|peer| peer.heard().len() / b"OK 0\n".len()).sum::<usize>()
+    };
+    let (first, then) = (answers(&mut rig, 2), answers(&mut rig, 10));
+    assert!((30..=50).contains(&(then - first)), "{first} in two seconds, {then} in twelve");
 }

@@ -38,6 +38,7 @@ impl Behavior for AwaitHeader {
         if common.wrong_secrets != wrong_secrets && !common.is_from_proxy {
             action = after_wrong_secret(action, common, cx);
         }
+        action = common.count_answered(action, cx);
         match action {
             Action::More if used == 0 => self.needs_more(data, common, cx),
             Action::Speak => {
@@ -53,7 +54,7 @@ impl Behavior for AwaitHeader {
         match common.with_protocol(cx, |protocol, context| protocol.ended(&held, context)) {
             // Nothing is left to send to a peer that closed between requests.
             Action::Close(reason) if common.data.outbox.is_empty() => Step::End(reason, false),
-            action => self.obey(action),
+            action => self.obey(common.count_answered(action, cx)),
         }
     }
 

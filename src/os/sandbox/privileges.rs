@@ -24,32 +24,42 @@ fn find(text: &str) -> Result<(Uid, Gid), String> {
     Ok((known.uid, group.unwrap_or(known.gid)))
 }
 
-/// Becomes this user, without further groups, for ever.
+/// Becomes this user, without further groups, for ever. A process that has the UID already gives up what else it has;
+/// one that is in groups which only root can leave is refused.
 pub(super) fn become_user(text: &str) -> Result<String, String> {
     let (uid, gid) = find(text)?;
     if uid.is_root() || gid.as_raw() == 0 {
         return Err(format!("{text:?} is root, or of its group: name a user that may do less"));
     }
-    if geteuid().is_root() {
-        let told = |what: &'static str| move |error: Errno| format!("{what}: {error}");
-        setgroups(&[]).map_err(told("setgroups"))?;
-        setresgid(gid, gid, gid).map_err(told("setresgid"))?;
-        setresuid(uid, uid, uid).map_err(told("setresuid"))?;
-        check_is_final(uid, gid)?;
-    } else if geteuid() != uid {
+    let is_root = geteuid().is_root();
+    if !is_root && geteuid() != uid {
         return Err("the program must be started as root".to_owned());
     }
+    let told = |what: &'static str| move |error: Errno| format!("{what}: {error}");
+    match setgroups(&[]) {
+        // Without the privilege, the groups are looked at below.
+        Err(Errno::EPERM) if !is_root => {}
+        done => done.map_err(told("setgroups"))?,
+    }
+    match setresgid(gid, gid, gid) {
+        Err(Errno::EPERM) if !is_root => return Err(format!("the program has another group than {gid}")),
+        done => done.map_err(told("setresgid"))?,
+    }
+    setresuid(uid, uid, uid).map_err(told("setresuid"))?;
+    check_is_final(uid, gid)?;
     Ok(format!("uid-{uid}"))
 }
 
-/// Looks whether root is really given up: a call that says so may have left a way back.
+/// Looks whether all else is really given up: a call that says so may have left a way back.
 fn check_is_final(uid: Uid, gid: Gid) -> Result<(), String> {
     let users = getresuid().map_err(|error| format!("getresuid: {error}"))?;
     let groups = getresgid().map_err(|error| format!("getresgid: {error}"))?;
     let more = getgroups().map_err(|error| format!("getgroups: {error}"))?;
+    if let Some(other) = more.iter().find(|other| **other != gid) {
+        return Err(format!("the program is also in group {other}: start it without, or as root"));
+    }
     let all = [users.real, users.effective, users.saved].iter().all(|one| *one == uid)
-        && [groups.real, groups.effective, groups.saved].iter().all(|one| *one == gid)
-        && more.is_empty();
+        && [groups.real, groups.effective, groups.saved].iter().all(|one| *one == gid);
     let root = Uid::from_raw(0);
     if !all || setresuid(root, root, root).is_ok() {
         return Err("the process could become root again".to_owned());

@@ -233,6 +233,39 @@ fn root_becomes_the_user_that_it_is_told() {
     server.end();
 }
 
+// covers: S8
+#[test]
+#[ignore = "needs root and setpriv"]
+fn a_program_that_is_the_user_already_gives_up_its_other_groups_or_does_not_start() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // The folder of the build may be closed to that user.
+    let (binary, root) = (dir.path().join("filewharf"), dir.path().join("root"));
+    fs::copy(BINARY, &binary).and_then(|_| fs::create_dir(&root)).expect("a copy, and a folder");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
+    chown(&root, Some(65_534), Some(65_534)).expect("root gives it away");
+    let start = |own: &[&str]| {
+        let log = tempfile::NamedTempFile::new().expect("a file");
+        let before = [&["setpriv", "--reuid=65534"], own, &["--"]].concat();
+        let sink = log.reopen().expect("the same file").into();
+        let server =
+            Program::try_start(&before, binary.to_str().expect("UTF-8"), &root, &["--user", "65534:65534"], sink);
+        server.map_err(|_| fs::read_to_string(log.path()).expect("text"))
+    };
+    for own in [&["--regid=65534", "--clear-groups"][..], &["--regid=65534", "--groups=65534"]] {
+        start(own).expect("there is nothing to give up").end();
+    }
+    let server = start(&["--rgid=65534", "--egid=65533", "--clear-groups"]).expect("it is its real group");
+    all_are(server.pid(), "Gid:", "65534\t65534\t65534\t65534");
+    server.end();
+    for (own, reason) in [
+        (["--regid=65533", "--clear-groups"], "the program has another group than 65534"),
+        (["--regid=65534", "--groups=65534,65533"], "the program is also in group 65533"),
+    ] {
+        let said = start(&own).err().expect("it has another group");
+        assert!(said.contains(reason), "{said}");
+    }
+}
+
 /// Code that came into the real program from outside.
 // covers: S8
 #[test]

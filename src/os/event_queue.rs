@@ -152,15 +152,24 @@ impl EventQueue {
         self.reload = Some(reload);
     }
 
-    /// From now on SIGTERM and SIGINT drain the server, and SIGHUP if it asks nothing else.
-    pub fn add_signals(&mut self) -> io::Result<()> {
-        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    /// Makes what signals are received through, which takes calls that a sandbox forbids.
+    pub fn prepare_signals(&mut self) -> io::Result<()> {
+        let mut signals = Signals::new::<[i32; 0], i32>([])?;
+        self.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        self.signals = Some(signals);
+        Ok(())
+    }
+
+    /// From now on SIGTERM and SIGINT drain the server, and SIGHUP if it asks nothing else. Without what they are
+    /// received through, nothing changes.
+    pub fn add_signals(&self) -> io::Result<()> {
+        let Some(signals) = &self.signals else { return Ok(()) };
+        signals.add_signal(SIGTERM)?;
+        signals.add_signal(SIGINT)?;
         // One that was ignored from the start is still sent to read files again.
         if self.reload.is_some() || !self.ignores_hangup {
             signals.add_signal(SIGHUP)?;
         }
-        self.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
-        self.signals = Some(signals);
         Ok(())
     }
 

@@ -249,7 +249,7 @@ impl Builder {
             bound.push((address, listen.kind));
             are_tls.push(listen.is_tls);
         }
-        let mut queue = EventQueue::new().map_err(ServerError::system("cannot make an event queue"))?;
+        let mut queue = self.event_queue()?;
         let control = Arc::clone(queue.control());
         let waker = Arc::clone(&control);
         let mut reloads = Reloads::default();
@@ -270,7 +270,7 @@ impl Builder {
         if let Some(reader) = reader {
             reader.start().map_err(ServerError::system("cannot start a thread"))?;
         }
-        let platform = OsPlatform::new(queue, listeners, self.handles_signals, store, &self.limits)
+        let platform = OsPlatform::new(queue, listeners, store, &self.limits)
             .map_err(ServerError::system("cannot watch the listeners"))?
             .with_tls(tls);
         let listeners = speaks.into_iter().zip(self.listens);
@@ -281,6 +281,14 @@ impl Builder {
         };
         let setup = Setup { access, listeners: listeners.map(setup_of).collect(), limits: self.limits };
         Ok(Server { reactor: Reactor::new(platform, setup), bound, are_tls, control, reload, ceiling, sandbox })
+    }
+
+    fn event_queue(&self) -> Result<EventQueue, ServerError> {
+        let mut queue = EventQueue::new().map_err(ServerError::system("cannot make an event queue"))?;
+        if self.handles_signals {
+            queue.prepare_signals().map_err(ServerError::system("cannot receive signals"))?;
+        }
+        Ok(queue)
     }
 
     /// Tells a listener what it must not take at this address.

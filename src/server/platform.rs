@@ -39,18 +39,15 @@ pub struct OsPlatform {
 }
 
 impl OsPlatform {
-    /// Registers everything with `queue`. `handles_signals`: SIGTERM, SIGINT and SIGHUP drain this server.
+    /// Registers everything with `queue`, whose signals drain this server from now on.
     pub fn new(
-        mut queue: EventQueue,
+        queue: EventQueue,
         mut listeners: Vec<TcpListener>,
-        handles_signals: bool,
         store: DiskStore,
         limits: &Limits,
     ) -> io::Result<Self> {
         queue.add_listeners(&mut listeners)?;
-        if handles_signals {
-            queue.add_signals()?;
-        }
+        queue.add_signals()?;
         Ok(Self {
             queue,
             listeners: Listeners::new(listeners),

@@ -251,7 +251,7 @@ impl Real {
         let config = StoreConfig { portable: calls == Calls::Portable, ..StoreConfig::default() };
         let store = DiskStore::open(dir.path(), &config, &limits, Arc::new(move || waker.wake()));
         let store = store.expect("a folder of our own");
-        let os = OsPlatform::new(queue, vec![listener], false, store, &limits).expect("a listener is watched");
+        let os = OsPlatform::new(queue, vec![listener], store, &limits).expect("a listener is watched");
         let seen = Rc::<Seen>::default();
         let platform = StillPlatform {
             os: RefCell::new(os),

@@ -8,6 +8,8 @@ mod listing;
 #[cfg(target_os = "linux")]
 mod locks;
 mod names;
+#[cfg(target_os = "linux")]
+mod quota_faults;
 mod quotas;
 mod reading;
 mod recovery;

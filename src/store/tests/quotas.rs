@@ -40,7 +40,7 @@ impl Bench {
     }
 
     /// Counts all prefixes, from now to the end.
-    fn count_again(&self) {
+    pub(super) fn count_again(&self) {
         let quotas = &self.store.pool.uploads.quotas;
         quotas.books().make_due(clock());
         while let Some(mut count) = Count::begin(quotas) {
@@ -50,15 +50,15 @@ impl Bench {
         }
     }
 
-    fn write(&mut self, file: FileId, offset: u64, len: usize) -> Result<(), Failure> {
+    pub(super) fn write(&mut self, file: FileId, offset: u64, len: usize) -> Result<(), Failure> {
         self.store.write_now(file, offset, &vec![7; len]).map_err(|error| error.failure)
     }
 
-    fn abort(&mut self, file: FileId) {
+    pub(super) fn abort(&mut self, file: FileId) {
         self.run(Op::Abort { file }).unwrap();
     }
 
-    fn shift(&mut self, from: &str, to: &str) -> Result<(), Failure> {
+    pub(super) fn shift(&mut self, from: &str, to: &str) -> Result<(), Failure> {
         let op = Op::Rename { from: key(from), to: key(to), precondition: Precondition::None };
         self.run(op).map(drop)
     }
@@ -240,17 +240,17 @@ fn a_quota_that_became_smaller_refuses_what_was_held_under_the_larger() {
 }
 
 /// Small numbers that follow from a seed.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, n: u64) -> u64 {
+    pub(super) fn below(&mut self, n: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % n
     }
 }
 
-const MAX: [(&str, u64); 3] = [("", 9000), ("a", 4000), ("a/b", 2500)];
-const NAMES: [&str; 8] = ["f", "g", "a/f", "a/g", "a/d/f", "a/b/f", "a/b/g", "a/b/d/e/f"];
+pub(super) const MAX: [(&str, u64); 3] = [("", 9000), ("a", 4000), ("a/b", 2500)];
+pub(super) const NAMES: [&str; 8] = ["f", "g", "a/f", "a/g", "a/d/f", "a/b/f", "a/b/g", "a/b/d/e/f"];
 const DIRS: [(&str, &str); 4] = [("a/d", "a/c"), ("a/c", "a/d"), ("a/b/d", "a/d2"), ("a/b/d/e", "a/b/e")];
 
 /// What a store should say: names with lengths, and what uploads hold.

@@ -283,6 +283,13 @@ impl Groups {
         rooms.min().map_or(usize::MAX, |room| usize::try_from(room).unwrap_or(usize::MAX))
     }
 
+    /// Bytes per second of a group, or of the whole of it if that is less, and how many are waited for at a time; `None`
+    /// without a limit.
+    pub fn slowest(&self, id: GroupId, flow: Flow) -> Option<(u64, u64)> {
+        let rates = self.counted(id).map(|group| self.rate(group, flow)).filter(|rate| rate.is_limited());
+        rates.map(|rate| (rate.per_s(), least(rate, flow))).min()
+    }
+
     /// When something may flow.
     pub fn admits_at(&self, id: GroupId, flow: Flow, now: Instant) -> Instant {
         let waits = self.counted(id).filter_map(|group| {

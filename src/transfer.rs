@@ -199,12 +199,14 @@ pub struct MinRate {
     store_since: Option<Instant>,
     /// Since when the limits of its client do.
     limit_since: Option<Instant>,
+    /// By how much such waits have moved the end of the window: fewer bytes than a [`Duration`] has.
+    limited_ms: u32,
 }
 
 impl MinRate {
     /// A rate that begins now.
     pub fn new(now: Instant, window: Duration) -> Self {
-        Self { window_end: now + window, moved: 0, queued: 0, store_since: None, limit_since: None }
+        Self { window_end: now + window, moved: 0, queued: 0, store_since: None, limit_since: None, limited_ms: 0 }
     }
 
     /// The peer sent or took `n` bytes.
@@ -232,7 +234,9 @@ impl MinRate {
     /// They permit more: the time that took is not the peer's. True if it waited.
     pub fn limit_ended(&mut self, now: Instant) -> bool {
         let since = self.limit_since.take();
-        self.window_end += since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let waited = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        self.window_end += waited;
+        self.limited_ms = self.limited_ms.saturating_add(u32::try_from(waited.as_millis()).unwrap_or(u32::MAX));
         since.is_some()
     }
 
@@ -245,16 +249,19 @@ impl MinRate {
         if self.waits_for_us() { None } else { Some(self.window_end) }
     }
 
-    /// Bytes per second since the window began; None while the peer waits for us, and before `time_min` of it.
-    /// `queued` as for [`MinRate::check`].
-    pub fn rate(&self, now: Instant, limits: &Limits, queued: u64) -> Option<u64> {
-        let (window, time_min) = (limits.rate_window, limits.contention_wait);
-        let time = window.saturating_sub(self.window_end.saturating_duration_since(now));
-        if self.waits_for_us() || time < time_min.min(window / 2) {
+    /// Bytes per second since the window began, the time included that the limits of its client took, which owe it `due`
+    /// bytes while it waits for them. None while the peer waits for our store, and before `contention_wait` of it. `queued` as for
+    /// [`MinRate::check`].
+    pub fn rate(&self, now: Instant, limits: &Limits, queued: u64, due: u64) -> Option<u64> {
+        let window = limits.rate_window;
+        let time =
+            (now + window + Duration::from_millis(self.limited_ms.into())).saturating_duration_since(self.window_end);
+        if self.store_since.is_some() || time < limits.contention_wait.min(window / 2) {
             return None;
         }
+        let due = if self.limit_since.is_some() { due } else { 0 };
         let millis = time.as_millis().max(1);
-        u64::try_from(u128::from(self.left(queued)) * 1000 / millis).ok()
+        u64::try_from(u128::from(self.left(queued).saturating_add(due)) * 1000 / millis).ok()
     }
 
     /// Bytes that left the kernel since the window began.

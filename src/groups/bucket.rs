@@ -35,6 +35,10 @@ impl Rate {
         self.per_s > 0
     }
 
+    pub(super) const fn per_s(self) -> u64 {
+        self.per_s
+    }
+
     pub(super) const fn burst(self) -> u64 {
         self.burst
     }

@@ -114,7 +114,14 @@ pub(super) trait Behavior: Into<State> {
 
     /// Bytes per second that the peer moves while it holds a slot; `None` where that does not depend on the peer, or
     /// is not known yet.
-    fn slot_rate(&self, _in_kernel: usize, _now: Instant, _common: &Common, _limits: &Limits) -> Option<u64> {
+    fn slot_rate(
+        &self,
+        _in_kernel: usize,
+        _due: u64,
+        _now: Instant,
+        _common: &Common,
+        _limits: &Limits,
+    ) -> Option<u64> {
         None
     }
 

@@ -28,10 +28,18 @@ impl Session {
                 Some((groups.find(common.who(), now), Flow::Requests))
             }
             State::AwaitSlot(request) if request.is_upload() => Some((common.group(groups, now), Flow::Up)),
-            State::ReceivingBody(_) => common.data.group.map(|group| (group, Flow::Up)),
-            State::SendingBody(_) => common.data.group.map(|group| (group, Flow::Down)),
-            _ => None,
+            _ => self.transfers(),
         }
+    }
+
+    /// Which bucket the content under way is counted in.
+    pub fn transfers(&self) -> Option<(GroupId, Flow)> {
+        let flow = match &self.state {
+            State::ReceivingBody(_) => Flow::Up,
+            State::SendingBody(_) => Flow::Down,
+            _ => return None,
+        };
+        self.common.data.group.map(|group| (group, flow))
     }
 
     /// The rules have changed: what it moves counts for the rate that they permit now.

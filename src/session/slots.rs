@@ -94,20 +94,24 @@ impl Session {
         self.common.is_without_slot
     }
 
-    /// True if this is an upload that holds a slot and needs none: its content goes straight to its file. It then
-    /// has given its slot back, and the caller takes it.
-    pub fn go_on_without_slot(&mut self, pace: DiskPace, limits: &Limits) -> bool {
+    /// True if this is an upload that holds a slot and needs none: its content goes straight to its file.
+    pub fn may_go_on_without_slot(&self, pace: DiskPace, limits: &Limits) -> bool {
         let Self { state, common } = self;
-        if !common.has_slot
-            || pace == DiskPace::Lags
-            || !matches!(&*state, State::ReceivingBody(receiving) if receiving.is_into_file())
-            || common.has_ops()
-            || common.data.credits != limits.chunks_per_slot
-            || common.holds_long_input(limits)
-            || common.data.outbox.len() > limits.reply_bytes_max
-        {
+        common.has_slot
+            && pace == DiskPace::KeepsUp
+            && matches!(state, State::ReceivingBody(receiving) if receiving.is_into_file())
+            && !common.has_ops()
+            && common.data.credits == limits.chunks_per_slot
+            && !common.holds_long_input(limits)
+            && common.data.outbox.len() <= limits.reply_bytes_max
+    }
+
+    /// True if this is such an upload. It then has given its slot back, and the caller takes it.
+    pub fn go_on_without_slot(&mut self, pace: DiskPace, limits: &Limits) -> bool {
+        if !self.may_go_on_without_slot(pace, limits) {
             return false;
         }
+        let common = &mut self.common;
         common.has_slot = false;
         common.data.credits = 0;
         common.is_without_slot = true;
@@ -143,10 +147,11 @@ impl Session {
         std::mem::replace(&mut self.common.is_without_slot, false)
     }
 
-    /// Bytes per second that the peer moves while it holds a slot; `in_kernel` as for [`Session::timed_out`]. `None`
-    /// where that does not depend on the peer, or is not known yet.
-    pub fn slot_rate(&self, in_kernel: usize, now: Instant, limits: &Limits) -> Option<u64> {
-        in_state!(&self.state, state => state.slot_rate(in_kernel, now, &self.common, limits))
+    /// Bytes per second that move while it holds a slot, also while it waits for the limits of its client, which owe it
+    /// `due` bytes; `in_kernel` as for [`Session::timed_out`]. `None` where that depends on neither of both, or is not
+    /// known yet.
+    pub fn slot_rate(&self, in_kernel: usize, due: u64, now: Instant, limits: &Limits) -> Option<u64> {
+        in_state!(&self.state, state => state.slot_rate(in_kernel, due, now, &self.common, limits))
     }
 
     /// Ends a transfer as one that is too slow.

@@ -169,3 +169,55 @@ fn a_client_beyond_its_requests_is_not_listened_to_on_connections_that_cannot_be
     let (first, then) = (answers(&mut rig, 2), answers(&mut rig, 10));
     assert!((30..=50).contains(&(then - first)), "{first} in two seconds, {then} in twelve");
 }
+
+/// A server with eight slots, of which two clients hold `each` with transfers beneath a rate, and how many seconds a
+/// third one waits for a slot. None if it gets none.
+fn waits_for_a_slot(mode: Mode, rate: &str, each: usize, request: &str) -> (Rig, Vec<Peer>, Option<u64>) {
+    let access = Access::with_rules(
+        file::parse(&format!("allow @ rlc /\nallow @ rlc /slow/ rate={rate}")).expect("rules").into(),
+        false,
+    );
+    let limits = Limits::default().with(|l| (l.slots, l.chunk_bytes) = (2 * each, 64 * 1024));
+    let mut rig = Rig::new(mode, limits, access);
+    rig.place("slow/long", &vec![b'l'; 1 << 20]);
+    let holders: Vec<Peer> = (0..2 * each).map(|n| rig.connect_from(1 + u8::from(n % 2 == 0))).collect();
+    for (n, peer) in holders.iter().enumerate() {
+        rig.send(peer, request.replace("{n}", &n.to_string()).as_bytes());
+    }
+    for peer in holders.iter().filter(|_| request.starts_with("PUT")) {
+        rig.send(peer, &[b'u'; 64 * 1024]);
+    }
+    assert_eq!(rig.counters().slots_used, 2 * each as u64);
+    let other = rig.connect_from(3);
+    rig.send(&other, b"LIST /\n");
+    let began = rig.counters().uptime_ms;
+    while other.heard().is_empty() {
+        rig.pass(Duration::from_secs(1));
+    }
+    let waited = (rig.counters().uptime_ms - began) / 1000;
+    let has_one = other.heard().starts_with(b"OK ");
+    (rig, holders, has_one.then_some(waited))
+}
+
+#[test]
+fn an_upload_that_waits_for_its_rate_goes_on_without_a_slot_while_requests_wait_for_one() {
+    let (mut rig, uploads, waited) = waits_for_a_slot(Mode::PLAIN, "16", 4, "PUT 1000000 /slow/{n}\n");
+    assert!(waited.is_some_and(|seconds| seconds <= 6), "{waited:?}");
+    rig.pass(Duration::from_secs(1000));
+    assert!(uploads.iter().all(|peer| !peer.is_closed() && peer.heard().is_empty()), "none was ended");
+}
+
+#[test]
+fn a_client_that_shares_its_rate_among_many_transfers_does_not_hold_slots_with_them_for_ever() {
+    let held = Mode { held: true, ..Mode::PLAIN };
+    let (_rig, downloads, waited) = waits_for_a_slot(held, "1K", 4, "GET /slow/long\n");
+    assert!(waited.is_some_and(|seconds| seconds < 30), "{waited:?}");
+    let ended = downloads.iter().filter(|peer| peer.is_closed()).count();
+    assert_eq!(ended, 1, "{ended} for one that waited {waited:?} s");
+    // One that moves as much as its client may is not slow, however little that is.
+    for each in [1, 2] {
+        let (_rig, downloads, waited) = waits_for_a_slot(held, "100", each, "GET /slow/long\n");
+        assert_eq!(waited, None, "{each}");
+        assert!(downloads.iter().all(|peer| !peer.is_closed()), "{each}");
+    }
+}

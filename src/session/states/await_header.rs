@@ -108,7 +108,7 @@ impl Behavior for AwaitHeader {
         }
     }
 
-    fn slot_rate(&self, _in_kernel: usize, now: Instant, common: &Common, limits: &Limits) -> Option<u64> {
+    fn slot_rate(&self, _in_kernel: usize, _due: u64, now: Instant, common: &Common, limits: &Limits) -> Option<u64> {
         common.held_rate(self.since.unwrap_or(common.entered), now, limits)
     }
 

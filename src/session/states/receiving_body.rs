@@ -147,8 +147,8 @@ impl Behavior for Box<Receiving> {
         Step::stay(self)
     }
 
-    fn slot_rate(&self, _in_kernel: usize, now: Instant, _common: &Common, limits: &Limits) -> Option<u64> {
-        self.min_rate.rate(now, limits, 0)
+    fn slot_rate(&self, _in_kernel: usize, due: u64, now: Instant, _common: &Common, limits: &Limits) -> Option<u64> {
+        self.min_rate.rate(now, limits, 0, due)
     }
 
     fn end_slow_transfer(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {

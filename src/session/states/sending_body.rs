@@ -117,8 +117,8 @@ impl Behavior for Box<Sending> {
         common.holds_long_input(limits) || self.supply.needs_slot()
     }
 
-    fn slot_rate(&self, in_kernel: usize, now: Instant, _common: &Common, limits: &Limits) -> Option<u64> {
-        self.min_rate.rate(now, limits, in_kernel as u64)
+    fn slot_rate(&self, in_kernel: usize, due: u64, now: Instant, _common: &Common, limits: &Limits) -> Option<u64> {
+        self.min_rate.rate(now, limits, in_kernel as u64, due)
     }
 
     fn end_slow_transfer(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {

@@ -23,7 +23,7 @@ impl Behavior for SendingPart {
         self.begin(common, cx)
     }
 
-    fn slot_rate(&self, _in_kernel: usize, now: Instant, common: &Common, limits: &Limits) -> Option<u64> {
+    fn slot_rate(&self, _in_kernel: usize, _due: u64, now: Instant, common: &Common, limits: &Limits) -> Option<u64> {
         common.held_rate(common.entered, now, limits)
     }
 

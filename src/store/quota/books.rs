@@ -27,6 +27,8 @@ pub(crate) struct Account {
     pub(crate) pending: u64,
     /// Held for uploads.
     pub(crate) reserved: u64,
+    /// Folders that were moved within it.
+    pub(crate) moves: u64,
     /// When it is counted again.
     due: Instant,
     /// Counts in a row that were given up.
@@ -49,8 +51,9 @@ pub(crate) struct Books {
     /// Of accounts, changes and counts.
     last_number: u64,
     pub(crate) changes: Vec<Change>,
-    /// Folders that were moved, and that are being moved.
-    pub(crate) moved: u64,
+    /// How often other quotas were set.
+    pub(crate) sets: u64,
+    /// Folders that are being moved.
     pub(crate) moving: usize,
     pub(crate) cursor: Option<Cursor>,
 }
@@ -94,11 +97,12 @@ impl Books {
             let id = self.number();
             self.by_prefix.insert(Box::clone(prefix), id);
             let (prefix, bytes_max) = (Box::clone(prefix), *bytes_max);
-            let account = Account { prefix, bytes_max, stored: None, pending: 0, reserved: 0, due: now, given_up: 0 };
+            let (stored, pending, reserved, moves) = (None, 0, 0, 0);
+            let account = Account { prefix, bytes_max, stored, pending, reserved, moves, due: now, given_up: 0 };
             self.accounts.insert(id, account);
         }
         // A change under way does not know of the new ones.
-        self.moved += 1;
+        self.sets += 1;
         self.give_up_count();
     }
 

@@ -65,9 +65,9 @@ impl Books {
                 account.pending = account.pending.saturating_add(part.pending);
             }
         }
-        let (dir, name) = split(path);
-        let (dir, name, number, moved) = (Place::of(dir), name.into(), self.number(), self.moved);
-        let mut change = Change { number, dir, name, before, after, parts, moved, counted_by: None };
+        let ((dir, name), moves) = (split(path), self.moves(&parts));
+        let (dir, name, number) = (Place::of(dir), name.into(), self.number());
+        let mut change = Change { number, dir, name, before, after, parts, moves, counted_by: None };
         let cursor = self.cursor.as_ref().filter(|cursor| change.is_charged_to(cursor.account));
         let is_counted = |cursor: &&Cursor| cursor.seen(&change.dir, &change.name) == Seen::Behind;
         change.counted_by = cursor.filter(is_counted).map(|cursor| cursor.number);
@@ -98,40 +98,37 @@ impl Books {
 
     /// Tells the count under way.
     fn count_change(&mut self, change: &Change, end: End) {
-        let moved = self.moved;
+        let is_elsewhere = change.moves != self.moves(&change.parts);
         let Some(cursor) = &mut self.cursor else { return };
+        if is_elsewhere {
+            // Its name may be another by now, or beneath a prefix that it does not know of.
+            self.give_up_count();
+            return;
+        }
         if !change.is_charged_to(cursor.account) {
-            if change.moved != moved {
-                self.give_up_count();
-            }
             return;
         }
         let now = if end == End::Done { change.after } else { change.before };
-        let is_known = if change.moved != moved {
-            false // its name may be another by now
-        } else if change.counted_by == Some(cursor.number) {
+        if change.counted_by == Some(cursor.number) {
             cursor.bytes += i128::from(now) - i128::from(change.before);
-            true
-        } else {
-            match cursor.seen(&change.dir, &change.name) {
-                // The count has left it to the change, or has found no such name.
-                Seen::Behind => {
-                    cursor.add(now);
-                    true
-                }
-                Seen::Now => {
-                    cursor.disturb();
-                    true
-                }
-                Seen::Ahead => now == 0 || cursor.note_file(&change.dir, &change.name),
-            }
-        };
-        if !is_known {
-            self.give_up_count();
+            return;
+        }
+        match cursor.seen(&change.dir, &change.name) {
+            // The count has left it to the change, or has found no such name.
+            Seen::Behind => cursor.add(now),
+            Seen::Now => cursor.disturb(),
+            Seen::Ahead if now > 0 => cursor.note_file(&change.dir, &change.name),
+            Seen::Ahead => {}
         }
     }
 
-    /// Enough new folders make a count begin anew: without this, its first one could be kept from ending.
+    /// Grows with each move of a folder that may have moved a name with these parts, and with other quotas.
+    fn moves(&self, parts: &[Part]) -> u64 {
+        let accounts = parts.iter().filter_map(|part| self.accounts.get(&part.account));
+        self.sets + accounts.map(|account| account.moves).sum::<u64>()
+    }
+
+    /// Refuses new folders until the first count has ended, since enough of them make it begin anew.
     pub(crate) fn check_counted(&self, path: &str) -> Result<(), Failure> {
         let is_counted = |id: &AccountId| self.accounts[id].stored.is_some();
         if self.covering(path).iter().all(is_counted) { Ok(()) } else { Err(Failure::Counting) }
@@ -146,8 +143,8 @@ impl Books {
         }
     }
 
-    /// A folder is about to be moved: `None` if that concerns no quota.
-    pub(crate) fn begin_move_dir(&mut self, from: &str, to: &str) -> Result<Option<()>, Failure> {
+    /// A folder is about to be moved within these accounts; `None` if that concerns no quota.
+    pub(crate) fn begin_move_dir(&mut self, from: &str, to: &str) -> Result<Option<Vec<AccountId>>, Failure> {
         let (source, target) = (self.covering(from), self.covering(to));
         if source.iter().any(|id| !target.contains(id)) || target.iter().any(|id| !source.contains(id)) {
             return Err(Failure::Conflict("a folder cannot move into a quota or out of one"));
@@ -158,15 +155,25 @@ impl Books {
         if source.is_empty() {
             return Ok(None);
         }
-        // Where it is in the order of the count changes, and all that is in it.
         self.moving += 1;
-        self.give_up_count();
-        Ok(Some(()))
+        self.give_up_count_of(&source);
+        Ok(Some(source))
     }
 
-    pub(crate) fn end_move_dir(&mut self) {
+    pub(crate) fn end_move_dir(&mut self, within: &[AccountId]) {
         self.moving -= 1;
-        self.moved += 1;
-        self.give_up_count();
+        for id in within {
+            if let Some(account) = self.accounts.get_mut(id) {
+                account.moves += 1;
+            }
+        }
+        self.give_up_count_of(within);
+    }
+
+    /// Where a folder is in the order of the count changes, and all that is in it.
+    fn give_up_count_of(&mut self, accounts: &[AccountId]) {
+        if self.cursor.as_ref().is_some_and(|cursor| accounts.contains(&cursor.account)) {
+            self.give_up_count();
+        }
     }
 }

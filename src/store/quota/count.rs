@@ -21,11 +21,12 @@ use crate::store::quota::cursor::Next;
 use crate::store::quota::ledger::Quotas;
 use crate::wire::key::{has_control, is_reserved};
 
-/// Time after which a step ends: other jobs of the worker wait so long. Not bounded by it is a reading of the names of one
-/// folder, which is all of them each time.
+/// Time after which a step ends: other jobs of the worker wait so long.
 const STEP: Duration = Duration::from_millis(1);
 /// Names looked at between two looks at the clock.
 const STEP_NAMES: usize = 32;
+/// Names read for each that could be looked at meanwhile.
+const READ_NAMES: usize = 16;
 /// Memory for the files of the folder that is being counted, and for the folders in it. Of those above, each keeps a
 /// quarter of what is left.
 const FILES_BYTES: usize = 256 * 1024;
@@ -51,8 +52,29 @@ enum Stage {
     Prefix,
     /// Or a folder.
     First,
+    Reading(Box<Reading>),
     Files(Files),
     NextDir,
+}
+
+/// The names of a folder are being read, which is all of them each time: the first ones behind another are kept.
+#[derive(Debug)]
+struct Reading {
+    dir: Arc<Dir>,
+    entries: rustix::fs::Dir,
+    wanted: Wanted,
+    files: Gather,
+    dirs: Gather,
+}
+
+#[derive(Debug)]
+enum Wanted {
+    /// All, of a folder that is visited.
+    All,
+    /// The files behind this one.
+    Files(Box<str>),
+    /// The folders behind this one.
+    Dirs(Box<str>),
 }
 
 /// The files of a folder.
@@ -129,26 +151,34 @@ impl Count {
                 let prefix = self.prefix.clone();
                 self.visit(Some(&prefix), fs, quotas)
             }
+            Stage::Reading(reading) => match passable(reading.read_some(), quotas)? {
+                Some(false) => Ok(None),
+                done => {
+                    self.was_read(done.is_some());
+                    Ok(None)
+                }
+            },
             Stage::Files(files) => {
                 let read = files.names.behind(&files.last).next();
                 let end = if files.is_complete { None } else { files.names.last() };
                 match look(quotas, self.number, &files.dir, (&files.dir.path, read), end)? {
-                    Some(name) => files.last = name,
-                    None if files.is_complete => {
+                    Looked::At(name) => files.last = name,
+                    Looked::AtAll if files.is_complete => {
                         quotas.books().files_are_done(self.number)?;
                         self.stage = Stage::NextDir;
                     }
-                    None => match passable(read_names(&files.dir, Some(&files.last), None), quotas)? {
-                        Some(read) => (files.names, files.is_complete) = read.files,
-                        None => files.is_complete = true,
-                    },
+                    Looked::AtAll | Looked::ReadAgain => {
+                        let (dir, wanted) = (Arc::clone(&files.dir), Wanted::Files(Box::clone(&files.last)));
+                        self.stage = Stage::NextDir;
+                        self.read(dir, wanted, 0, quotas)?;
+                    }
                 }
                 Ok(None)
             }
-            Stage::NextDir => {
-                let read = self.next_read(fs, quotas)?;
-                self.visit(read.as_deref(), fs, quotas)
-            }
+            Stage::NextDir => match self.next_read(fs, quotas)? {
+                NextRead::Dir(read) => self.visit(read.as_deref(), fs, quotas),
+                NextRead::Reading => Ok(None),
+            },
         }
     }
 
@@ -165,21 +195,50 @@ impl Count {
         let Some(dir) = passable(fs.dir(&path), quotas)? else { return Ok(None) };
         let held: usize = self.above.iter().map(|level| level.names.bytes()).sum();
         let bytes = (DIRS_BYTES.saturating_sub(held) / 4).max(DIRS_BYTES_MIN);
-        let Some(read) = passable(read_names(&dir, Some(""), Some(("", bytes))), quotas)? else { return Ok(None) };
-        let (names, is_complete) = read.dirs;
-        self.above.push(Level { path: path.into(), names, is_complete, last: "".into() });
-        let (names, is_complete) = read.files;
-        self.stage = Stage::Files(Files { dir, names, is_complete, last: "".into() });
+        self.read(dir, Wanted::All, bytes, quotas)?;
         Ok(None)
     }
 
+    /// Begins to read a folder, of which the names of folders may take so many bytes.
+    fn read(&mut self, dir: Arc<Dir>, wanted: Wanted, bytes: usize, quotas: &Quotas) -> Result<(), GivenUp> {
+        let Some(entries) = passable(rustix::fs::Dir::read_from(&dir.fd), quotas)? else { return Ok(()) };
+        let files = Gather::new(Bounds::of_bytes(FILES_BYTES));
+        let dirs = Gather::new(Bounds::of_bytes(bytes));
+        self.stage = Stage::Reading(Box::new(Reading { dir, entries, wanted, files, dirs }));
+        Ok(())
+    }
+
+    /// The folder was read; or, if that is false, its rest is gone or not to be reached.
+    fn was_read(&mut self, is_there: bool) {
+        let Stage::Reading(reading) = std::mem::replace(&mut self.stage, Stage::NextDir) else { return };
+        let Reading { dir, wanted, files, dirs, .. } = *reading;
+        if let Wanted::Dirs(_) = wanted {
+            if !is_there {
+                self.above.pop();
+            } else if let Some(level) = self.above.last_mut() {
+                (level.names, level.is_complete) = dirs.finish();
+            }
+            return;
+        }
+        if !is_there {
+            return;
+        }
+        if let Wanted::All = wanted {
+            let (names, is_complete) = dirs.finish();
+            self.above.push(Level { path: Box::clone(&dir.path), names, is_complete, last: "".into() });
+        }
+        let last = if let Wanted::Files(last) = wanted { last } else { "".into() };
+        let (names, is_complete) = files.finish();
+        self.stage = Stage::Files(Files { dir, names, is_complete, last });
+    }
+
     /// The next folder by the names that were read.
-    fn next_read(&mut self, fs: &FileSystem, quotas: &Quotas) -> Result<Option<String>, GivenUp> {
+    fn next_read(&mut self, fs: &FileSystem, quotas: &Quotas) -> Result<NextRead, GivenUp> {
         while let Some(level) = self.above.last_mut() {
             while let Some(name) = level.names.behind(&level.last).next() {
                 let path = if level.path.is_empty() { name.to_owned() } else { format!("{}/{name}", level.path) };
                 if !quotas.books().has_visited(self.number, &path)? {
-                    return Ok(Some(path));
+                    return Ok(NextRead::Dir(Some(path)));
                 }
                 level.last = name.into();
             }
@@ -187,73 +246,87 @@ impl Count {
                 self.above.pop();
                 continue;
             }
-            let dir = passable(fs.dir(&level.path), quotas)?;
-            let bytes = DIRS_BYTES_MIN.max(level.names.bytes());
-            let read =
-                dir.map(|dir| passable(read_names(&dir, None, Some((&level.last, bytes))), quotas)).transpose()?;
-            match read.flatten() {
-                Some(read) => (level.names, level.is_complete) = read.dirs,
-                None => {
-                    self.above.pop();
+            let (bytes, wanted) = (DIRS_BYTES_MIN.max(level.names.bytes()), Wanted::Dirs(Box::clone(&level.last)));
+            if let Some(dir) = passable(fs.dir(&level.path), quotas)? {
+                self.read(dir, wanted, bytes, quotas)?;
+                if matches!(self.stage, Stage::Reading(_)) {
+                    return Ok(NextRead::Reading);
                 }
             }
+            self.above.pop();
         }
-        Ok(None)
+        Ok(NextRead::Dir(None))
     }
 }
 
-/// Looks at the next file of a folder; returns its name.
+impl Reading {
+    /// Reads a few names. True if those were all.
+    fn read_some(&mut self) -> Result<bool, Errno> {
+        let (files_behind, dirs_behind) = match &self.wanted {
+            Wanted::All => (Some(""), Some("")),
+            Wanted::Files(behind) => (Some(&**behind), None),
+            Wanted::Dirs(behind) => (None, Some(&**behind)),
+        };
+        for _ in 0..READ_NAMES {
+            let Some(entry) = self.entries.read() else { return Ok(true) };
+            let entry = entry?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if matches!(name, "." | "..") || is_reserved(name.as_bytes()) || has_control(name) {
+                continue;
+            }
+            // Where the kind is not told, a name is tried as either.
+            let kind = entry.file_type();
+            let is_behind = |behind: Option<&str>| behind.is_some_and(|behind| name > behind);
+            if matches!(kind, FileType::RegularFile | FileType::Unknown) && is_behind(files_behind) {
+                self.files.offer(name);
+            }
+            if matches!(kind, FileType::Directory | FileType::Unknown) && is_behind(dirs_behind) {
+                self.dirs.offer(name);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// What follows by the names that were read.
+enum NextRead {
+    /// This folder, or none.
+    Dir(Option<String>),
+    /// More names are being read.
+    Reading,
+}
+
+/// The next file of a folder.
+enum Looked {
+    At(Box<str>),
+    AtAll,
+    ReadAgain,
+}
+
+/// Looks at the next file of a folder.
 fn look(
     quotas: &Quotas,
     number: u64,
     dir: &Dir,
     (path, read): (&str, Option<&str>),
     end: Option<&str>,
-) -> Result<Option<Box<str>>, GivenUp> {
+) -> Result<Looked, GivenUp> {
     let (next, is_left) = quotas.books().next_file(number, (path, read), end)?;
-    let Next::Look(name) = next else { return Ok(None) };
+    let name = match next {
+        Next::Look(name) => name,
+        Next::None => return Ok(Looked::AtAll),
+        Next::ReadAgain => return Ok(Looked::ReadAgain),
+    };
     if is_left {
-        return Ok(Some(name));
+        return Ok(Looked::At(name));
     }
     loop {
         let there = passable(standing(dir.fd.as_fd(), &name), quotas)?.flatten();
         let bytes = there.filter(|stat| stat::kind(stat) == Kind::File).map_or(0, |stat| stat::len(&stat));
         if quotas.books().looked(number, (path, &name), bytes)? {
-            return Ok(Some(name));
+            return Ok(Looked::At(name));
         }
     }
-}
-
-/// Names of a folder, and whether those are all.
-struct Read {
-    files: (Names, bool),
-    dirs: (Names, bool),
-}
-
-/// The files behind a name, and the folders behind another in so many bytes.
-fn read_names(dir: &Dir, files_behind: Option<&str>, dirs_behind: Option<(&str, usize)>) -> Result<Read, Errno> {
-    let mut files = Gather::new(Bounds::of_bytes(FILES_BYTES));
-    let mut dirs = Gather::new(Bounds::of_bytes(dirs_behind.map_or(0, |(_, bytes)| bytes)));
-    let mut names = rustix::fs::Dir::read_from(&dir.fd)?;
-    while let Some(entry) = names.read() {
-        let entry = entry?;
-        let Ok(name) = entry.file_name().to_str() else { continue };
-        if matches!(name, "." | "..") || is_reserved(name.as_bytes()) || has_control(name) {
-            continue;
-        }
-        // Where the kind is not told, a name is tried as either.
-        let kind = entry.file_type();
-        if matches!(kind, FileType::RegularFile | FileType::Unknown) && files_behind.is_some_and(|behind| name > behind)
-        {
-            files.offer(name);
-        }
-        if matches!(kind, FileType::Directory | FileType::Unknown)
-            && dirs_behind.is_some_and(|(behind, _)| name > behind)
-        {
-            dirs.offer(name);
-        }
-    }
-    Ok(Read { files: files.finish(), dirs: dirs.finish() })
 }
 
 /// `None` for what is gone, or not to be reached. After any other error the count is given up, for it would be wrong.

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeSet;
 
-/// Names that changes have made ahead of the cursor and that it keeps: with more, the count begins anew.
-const NOTED_MAX: usize = 1024;
+/// Folders that were made ahead of the cursor and that it keeps: with more, the count begins anew.
+const NEW_DIRS_MAX: usize = 1024;
+/// The same of files: of more it keeps the first half, and the rest of the folder is read again behind those.
+const NEW_FILES_MAX: usize = if cfg!(test) { 1 } else { 1024 };
 
 /// A path whose byte order is that of its components: no name has a control character.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +55,8 @@ pub(crate) struct Cursor {
     files: Files,
     /// Files of `dir` that were made since its names were read.
     new_files: BTreeSet<Box<str>>,
+    /// The first of those that are not kept: from there on the names that were read are not all.
+    forgotten: Option<Box<str>>,
     /// Folders ahead that were made.
     new_dirs: BTreeSet<Place>,
 }
@@ -64,6 +68,8 @@ pub(crate) enum Next {
     Look(Box<str>),
     /// None of those that were read.
     None,
+    /// Too many were made since: the names behind the last one are to be read again.
+    ReadAgain,
 }
 
 impl Cursor {
@@ -77,6 +83,7 @@ impl Cursor {
             dir: Place::of(above),
             files: Files::UpTo("".into()),
             new_files: BTreeSet::new(),
+            forgotten: None,
             new_dirs: BTreeSet::new(),
         }
     }
@@ -106,12 +113,18 @@ impl Cursor {
         }
     }
 
-    /// A file was made ahead. False if there are too many of them.
-    pub(crate) fn note_file(&mut self, dir: &Place, name: &str) -> bool {
-        if *dir == self.dir && self.files != Files::All {
-            self.new_files.insert(name.into());
+    /// A file was made ahead.
+    pub(crate) fn note_file(&mut self, dir: &Place, name: &str) {
+        let is_forgotten = self.forgotten.as_deref().is_some_and(|first| name >= first);
+        if *dir != self.dir || self.files == Files::All || is_forgotten {
+            return;
         }
-        self.new_files.len() <= NOTED_MAX
+        self.new_files.insert(name.into());
+        if self.new_files.len() > NEW_FILES_MAX {
+            let half = self.new_files.iter().nth(NEW_FILES_MAX.div_ceil(2)).cloned();
+            let rest = half.map(|half| self.new_files.split_off(&half));
+            self.forgotten = rest.and_then(|mut rest| rest.pop_first());
+        }
     }
 
     /// A folder was made. False if there are too many of them.
@@ -120,17 +133,20 @@ impl Cursor {
         if place > self.dir {
             self.new_dirs.insert(place);
         }
-        self.new_dirs.len() <= NOTED_MAX
+        self.new_dirs.len() <= NEW_DIRS_MAX
     }
 
     /// The next name to look at: `read`, the next of those that were read, or one that was made since. `end`: the last
     /// that was read, if more are in the folder.
     pub(crate) fn next_file(&mut self, read: Option<&str>, end: Option<&str>) -> Next {
+        let read = read.filter(|read| self.forgotten.as_deref().is_none_or(|first| *read < first));
         let made = self.new_files.first().filter(|made| end.is_none_or(|end| ***made <= *end)).cloned();
         let name = match (read, made) {
             (Some(read), Some(made)) if *read <= *made => read.into(),
             (Some(read), None) => read.into(),
             (_, Some(made)) => made,
+            // What is made from now on is noted again.
+            (None, None) if self.forgotten.take().is_some() => return Next::ReadAgain,
             (None, None) => return Next::None,
         };
         self.new_files.remove(&name);
@@ -167,6 +183,7 @@ impl Cursor {
     pub(crate) fn files_are_done(&mut self) {
         self.files = Files::All;
         self.new_files.clear();
+        self.forgotten = None;
     }
 
     /// Goes on to the next folder: `read`, the next of those that were read, or one that was made since. `None` if no
@@ -185,6 +202,7 @@ impl Cursor {
         };
         self.new_dirs.remove(&next);
         self.new_files.clear();
+        self.forgotten = None;
         self.files = Files::UpTo("".into());
         self.dir = next;
         Some((self.dir.path(), is_read))
@@ -214,7 +232,7 @@ mod tests {
         assert_eq!(cursor.next_dir(Some("p")), Some(("p".to_owned(), true)));
         let seen = |cursor: &Cursor, name| cursor.seen(&Place::of("p"), name);
         assert_eq!(seen(&cursor, "f"), Seen::Ahead);
-        assert!(cursor.note_file(&Place::of("p"), "c"));
+        cursor.note_file(&Place::of("p"), "c");
         assert_eq!(cursor.next_file(Some("f"), None), Next::Look("c".into()));
         assert!(cursor.looked(3));
         assert_eq!(cursor.next_file(Some("f"), None), Next::Look("f".into()));
@@ -226,7 +244,7 @@ mod tests {
         assert!(!cursor.looked(9), "it has changed");
         assert!(cursor.looked(5));
         assert_eq!((seen(&cursor, "f"), cursor.bytes), (Seen::Behind, 8));
-        assert!(cursor.note_file(&Place::of("p"), "z"));
+        cursor.note_file(&Place::of("p"), "z");
         assert_eq!(cursor.next_file(None, Some("y")), Next::None, "names up to z are still to be read");
         assert_eq!(cursor.next_file(None, None), Next::Look("z".into()));
         cursor.files_are_done();

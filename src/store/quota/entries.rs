@@ -23,8 +23,8 @@ pub(crate) struct Change {
     pub(crate) before: u64,
     pub(crate) after: u64,
     pub(crate) parts: Vec<Part>,
-    /// Folders that had been moved when it began.
-    pub(crate) moved: u64,
+    /// As `Books::moves` when it began.
+    pub(crate) moves: u64,
     /// The count that had passed the name when it began: what was there is counted.
     pub(crate) counted_by: Option<u64>,
 }

@@ -12,7 +12,7 @@ use crate::error::{Failure, StoreError};
 use crate::object::Key;
 use crate::store::mutex::lock;
 use crate::store::quota::books::Books;
-use crate::store::quota::entries::{Charges, End};
+use crate::store::quota::entries::{AccountId, Charges, End};
 
 /// An upload of unknown length holds so many bytes more at a time.
 const STEP: u64 = 1024 * 1024;
@@ -51,7 +51,10 @@ pub(crate) struct Changing<'a> {
 
 /// A folder is being moved, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct MovingDir<'a>(&'a Quotas);
+pub(crate) struct MovingDir<'a> {
+    quotas: &'a Quotas,
+    within: Vec<AccountId>,
+}
 
 const fn refused(failure: Failure) -> StoreError {
     StoreError::refused(failure, "quota")
@@ -163,7 +166,7 @@ impl Quotas {
             return Ok(None);
         }
         let begun = self.books().begin_move_dir(from.as_str(), to.as_str()).map_err(refused)?;
-        Ok(begun.map(|()| MovingDir(self)))
+        Ok(begun.map(|within| MovingDir { quotas: self, within }))
     }
 
     /// Refuses new folders beneath a quota whose first count has not ended.
@@ -234,6 +237,6 @@ impl Drop for Changing<'_> {
 
 impl Drop for MovingDir<'_> {
     fn drop(&mut self) {
-        self.0.books().end_move_dir();
+        self.quotas.books().end_move_dir(&self.within);
     }
 }

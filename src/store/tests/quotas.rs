@@ -397,6 +397,26 @@ fn after_any_changes_the_numbers_are_those_of_a_model_and_of_a_fresh_count() {
 }
 
 #[test]
+fn a_count_reads_and_looks_at_a_few_names_at_a_time() {
+    const FILES: usize = 1000;
+    let dir = TempDir::new().unwrap();
+    std::fs::create_dir(dir.path().join("q")).unwrap();
+    for n in 0..FILES {
+        std::fs::write(dir.path().join(format!("q/{n}")), "x").unwrap();
+    }
+    let bench = Bench::open(dir.path(), &with_quotas(&[("q", 5000)]));
+    let quotas = &bench.store.pool.uploads.quotas;
+    quotas.books().make_due(clock());
+    let mut count = Count::begin(quotas).expect("it is due");
+    let mut advances = 0;
+    while let Ok(None) = count.advance(&bench.store.fs, quotas) {
+        advances += 1;
+    }
+    assert!(advances > FILES + FILES / 20, "{advances} for {FILES} names that are read and looked at");
+    assert_eq!(bench.account("q"), (Some(FILES as u64), 0));
+}
+
+#[test]
 fn of_64_uploads_at_once_that_overshoot_together_those_that_fit_are_stored_while_it_is_counted() {
     let dir = TempDir::new().unwrap();
     let mut bench = Bench::open(dir.path(), &with_quotas(&[("q", 10 * 4096), ("", 1 << 30)]));

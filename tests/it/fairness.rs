@@ -200,6 +200,23 @@ fn small_files_count_for_the_rate_of_their_client_as_well() {
 }
 
 #[test]
+fn small_files_that_are_sent_one_by_one_count_for_the_rate_of_their_client_as_well() {
+    let mut rig = limited(Mode::PLAIN, |l| l.client_upload_bytes_per_s = 64 * 1024);
+    let peer = rig.connect_from(1);
+    let put = [b"PUT 4096 /new\n".as_slice(), &[b'n'; 4096]].concat();
+    let mut begun = 0;
+    for _ in 0..1000 {
+        if peer.heard().iter().filter(|byte| **byte == b'\n').count() == begun {
+            rig.send(&peer, &put);
+            begun += 1;
+        }
+        rig.pass(millis(10));
+    }
+    let received = rig.counters().bytes_in as f64;
+    assert!((received - 640.0 * 1024.0).abs() < 64.0 * 1024.0 / 2.0, "{received} bytes received");
+}
+
+#[test]
 fn a_transfer_that_waits_for_the_rate_of_its_client_is_not_slow() {
     let mut rig = limited(Mode::PLAIN, |l| {
         (l.client_upload_bytes_per_s, l.client_download_bytes_per_s) = (1000, 1000);

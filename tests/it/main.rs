@@ -83,4 +83,5 @@ mod big_directory;
 mod busy;
 mod crowd;
 mod durable;
+mod shares;
 mod storm;

@@ -103,16 +103,18 @@ fn what_waits_for_a_rate_has_the_one_of_new_rules_at_once() {
     }
 }
 
-/// A server that admits four requests of a client in a second, and is shown `first` twice as often. What it says to
+/// A server that admits four requests of a client in a second, and is shown `first` far more often. What it says to
 /// the next request.
-fn after_eight(kind: Kind, rules: &str, first: &str, next: &str) -> String {
+fn after_many(kind: Kind, rules: &str, first: &str, next: &str) -> String {
     let options: &[(String, String)] = if kind == Kind::Http { &[("allow-host".into(), "*".into())] } else { &[] };
     let access = Access::with_rules(file::parse(rules).expect("rules").into(), false);
     let limits = Limits::default().with(|l| (l.client_requests_per_s, l.wrong_secrets_free) = (4, u8::MAX));
     let listening = Listening::new(kind, options, 0).expect("it listens");
     let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, access);
     rig.place("x", b"x");
-    for _ in 0..8 {
+    // An address that shows many wrong secrets is not read for another reason.
+    let times = if ["Auth", "AUTH"].iter().any(|word| first.contains(word)) { 8 } else { 24 };
+    for _ in 0..times {
         let peer = rig.connect_from(1);
         rig.send(&peer, first.as_bytes());
         rig.finish(&peer);
@@ -144,11 +146,11 @@ fn every_head_counts_for_the_requests_of_its_client_however_it_is_answered() {
         "no head at all\r\n\r\n",
         "GET /x HTTP/1.1\r\nHos",
     ] {
-        let heard = after_eight(Kind::Http, RULES, first, get);
+        let heard = after_many(Kind::Http, RULES, first, get);
         assert!(heard.starts_with("HTTP/1.1 429 "), "{first:?}: {heard:?}");
     }
     for first in ["PING\n", "AUTH none\n", "NOTHING\n", "GET\n", "GET x\n", "PI"] {
-        let heard = after_eight(Kind::Line, RULES, first, "STAT /x\n");
+        let heard = after_many(Kind::Line, RULES, first, "STAT /x\n");
         assert!(heard.starts_with("ERR 429 "), "{first:?}: {heard:?}");
     }
 }

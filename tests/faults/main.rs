@@ -46,7 +46,7 @@
 //! | 200 clients at 40 descriptors | it recovers each time | `links::a_server_with_few_descriptors_*` |
 //! | the wall clock jumps by decades, also across a crash; the monotonic clock begins late | only what is told changes | `clocks::a_wall_clock_*`, `clocks::a_monotonic_clock_*` |
 //! | the process is stopped for longer than every deadline | a client that did its part meanwhile is served | `clocks::deadlines_that_passed_*` |
-//! | all dialects, broken connections, killed clients and servers, drains, a filling disk | no loss, nothing torn, no leak | `soak` |
+//! | all dialects, broken connections, killed clients and servers, drains, a filling disk, hostile clients under limits | no loss, nothing torn, no leak | `soak` |
 //!
 //! Whatever is told is told in the line protocol and in HTTP: a conversation goes on behind a refusal
 //! where it may, and a body that broke off never looks whole. What needs nothing from outside is tried

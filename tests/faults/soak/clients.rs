@@ -51,6 +51,8 @@ pub enum Stored {
     No,
     /// All was sent, and no reply came.
     Perhaps,
+    /// A limit of the server is reached: it may be asked again.
+    Refused,
 }
 
 /// A download: the bytes, or that there is no such file; or the connection ended, or the server is
@@ -60,6 +62,8 @@ pub enum Fetched {
     Bytes(Vec<u8>),
     Nothing,
     Failed,
+    /// A limit of the server is reached: it may be asked again.
+    Refused,
 }
 
 type Failed = std::io::Error;
@@ -161,6 +165,7 @@ impl Dialect {
         // 500 may come after the change has become visible.
         Ok(match &said {
             said if said.starts_with("OK ") || said.contains("stored") => Stored::Yes,
+            said if said.starts_with("ERR 429") => Stored::Refused,
             said if said.contains("ERR 500") || said.contains("could not complete") => Stored::Perhaps,
             _ => Stored::No,
         })
@@ -246,7 +251,11 @@ pub enum Reader {
 }
 
 fn missing(said: &str) -> Fetched {
-    if said.contains("ERR 404") || said.contains("no such file") { Fetched::Nothing } else { Fetched::Failed }
+    match said {
+        said if said.contains("ERR 404") || said.contains("no such file") => Fetched::Nothing,
+        said if said.starts_with("ERR 429") => Fetched::Refused,
+        _ => Fetched::Failed,
+    }
 }
 
 fn connect(address: SocketAddr) -> Result<TcpStream, Failed> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use lexopt::Parser;
 
 use super::flag::{Flag, Value::*};
-use super::usage::{Action, ParseError, Usage, print};
+use super::usage::{Action, Command, ParseError, Usage, print};
 use crate::access::{Caller, Rules};
 use crate::config::Quota;
 use crate::server::read_access_file;
@@ -27,11 +27,21 @@ impl Default for Args {
 }
 
 pub(super) static USAGE: Usage<Args> = Usage {
-    name: "check",
-    about: "Check an access file, or ask it who may do what",
-    line: "[OPTIONS] FILE [/PATH]...",
-    operand: ("FILE [/PATH]...", "The access file; for each path its rights are printed"),
-    operands: 1..=usize::MAX,
+    command: Command {
+        name: "check",
+        about: "Check an access file, or ask it who may do what",
+        line: "[OPTIONS] FILE [/PATH]...",
+        operand: ("FILE [/PATH]...", "The access file; for each path its rights are printed"),
+        operands: 1..=usize::MAX,
+        hints: &[],
+        notes: "Example:
+  filewharf check access
+  filewharf check access --as anna --from 10.0.0.7 /home/anna/notes.txt /pub/
+
+A line is RIGHTS, tab, PATH. The rights are those of r read, l list, c create, w replace, d delete
+and rename, or - for none. Without a PATH, the quotas of the
+file are printed: quota, tab, BYTES, tab, PREFIX. The exit code is 1 if the file is wrong.",
+    },
     flags: &[(
         "Options",
         &[
@@ -53,14 +63,6 @@ pub(super) static USAGE: Usage<Args> = Usage {
             ),
         ],
     )],
-    hints: &[],
-    notes: "Example:
-  filewharf check access
-  filewharf check access --as anna --from 10.0.0.7 /home/anna/notes.txt /pub/
-
-A line is RIGHTS, tab, PATH. The rights are those of r read, l list, c create, w replace, d delete
-and rename, or - for none. Without a PATH, the quotas of the
-file are printed: quota, tab, BYTES, tab, PREFIX. The exit code is 1 if the file is wrong.",
 };
 
 pub(super) fn parse(words: &mut Parser) -> Result<Action, ParseError> {

@@ -14,11 +14,18 @@ pub(super) type SetResult = Result<(), Box<dyn Error>>;
 
 /// One row of the table of flags of a command, which fills in an `A`.
 pub(super) struct Flag<A> {
+    pub(super) syntax: Syntax,
+    pub(super) value: Value<A>,
+}
+
+/// How a flag is written, and its help text.
+pub(super) struct Syntax {
     pub(super) long: &'static str,
     pub(super) short: Option<char>,
-    pub(super) value: Value<A>,
+    /// The name of the value in the help; nothing follows a flag without one.
+    pub(super) value_name: Option<&'static str>,
     pub(super) is_repeatable: bool,
-    help: &'static str,
+    pub(super) help: &'static str,
 }
 
 /// What follows a flag, and what it sets. The name is that of the value in the help; a field has the default.
@@ -57,44 +64,49 @@ impl<T: Copy + TryFrom<u64, Error: Error + 'static> + TryInto<u64>> Integer for 
 
 impl<A> Flag<A> {
     pub(super) const fn new(long: &'static str, value: Value<A>, help: &'static str) -> Self {
-        Self { long, short: None, value, is_repeatable: false, help }
+        let value_name = match value {
+            Value::Switch(_) => None,
+            Value::Path(name, _) | Value::Text(name, _) | Value::Number(name, ..) => Some(name),
+            Value::Count(..) => Some("N"),
+            Value::Bytes(..) => Some("BYTES"),
+            Value::Seconds(_) => Some("SECONDS"),
+        };
+        Self { syntax: Syntax { long, short: None, value_name, is_repeatable: false, help }, value }
     }
 
     /// Also accepted as one letter.
-    pub(super) const fn or(self, letter: char) -> Self {
-        Self { short: Some(letter), ..self }
+    pub(super) const fn or(mut self, letter: char) -> Self {
+        self.syntax.short = Some(letter);
+        self
     }
 
-    pub(super) const fn repeatable(self) -> Self {
-        Self { is_repeatable: true, ..self }
+    pub(super) const fn repeatable(mut self) -> Self {
+        self.syntax.is_repeatable = true;
+        self
     }
+}
 
+impl Syntax {
     /// As in `--max-size <BYTES>`.
     pub(super) fn usage(&self) -> String {
-        match &self.value {
-            Value::Switch(_) => format!("--{}", self.long),
-            Value::Path(name, _) | Value::Text(name, _) | Value::Number(name, ..) => {
-                format!("--{} <{name}>", self.long)
-            }
-            Value::Count(..) => format!("--{} <N>", self.long),
-            Value::Bytes(..) => format!("--{} <BYTES>", self.long),
-            Value::Seconds(_) => format!("--{} <SECONDS>", self.long),
+        match self.value_name {
+            None => format!("--{}", self.long),
+            Some(name) => format!("--{} <{name}>", self.long),
         }
-    }
-
-    /// The help text, with the default that `defaults` holds.
-    pub(super) fn help(&self, defaults: &mut A) -> String {
-        let default = match &self.value {
-            Value::Switch(_) | Value::Path(..) | Value::Text(..) => return self.help.to_owned(),
-            Value::Number(_, _, field) | Value::Count(_, field) => field(defaults).value().to_string(),
-            Value::Bytes(_, field) => with_unit(field(defaults).value()),
-            Value::Seconds(field) => field(defaults).as_secs_f64().to_string(),
-        };
-        format!("{} [default: {default}]", self.help)
     }
 }
 
 impl<A> Value<A> {
+    /// The value in these arguments as it is written, if the help shows it.
+    pub(super) fn shown(&self, args: &mut A) -> Option<String> {
+        match self {
+            Self::Switch(_) | Self::Path(..) | Self::Text(..) => None,
+            Self::Number(_, _, field) | Self::Count(_, field) => Some(field(args).value().to_string()),
+            Self::Bytes(_, field) => Some(with_unit(field(args).value())),
+            Self::Seconds(field) => Some(field(args).as_secs_f64().to_string()),
+        }
+    }
+
     /// Parses the value and sets what the flag stands for.
     pub(super) fn set(&self, args: &mut A, value: OsString) -> SetResult {
         if let Self::Path(_, set) = self {

@@ -14,16 +14,35 @@ use super::args::{self, Args, CHECKSUM, CONNECTION, PARALLEL, QUIET, UPDATE, Usa
 use super::flag::{Flag, Value::*};
 use super::pool;
 use super::reporter::Transfer;
-use super::usage::Usage;
+use super::usage::{Command, Usage};
 use super::worker::{Run, Worker};
 use crate::client::{Dir, Entry, Equality, RemotePath, as_dir, printable};
 
 pub(super) static USAGE: Usage<Args> = Usage {
-    name: "get",
-    about: "Fetch files from a server",
-    line: "[OPTIONS] HOST:PORT/PATH... [DEST]",
-    operand: ("HOST:PORT/PATH... [DEST]", "HOST[:PORT]/path of the files, then where they go"),
-    operands: 1..=usize::MAX,
+    command: Command {
+        name: "get",
+        about: "Fetch files from a server",
+        line: "[OPTIONS] HOST:PORT/PATH... [DEST]",
+        operand: ("HOST:PORT/PATH... [DEST]", "HOST[:PORT]/path of the files, then where they go"),
+        operands: 1..=usize::MAX,
+        hints: &[],
+        notes: "Examples:
+  filewharf get 127.0.0.1:7070/inbox/photo.jpg
+  filewharf get 127.0.0.1:7070/a.txt 127.0.0.1:7070/b.txt folder
+  filewharf get --recursive 127.0.0.1:7070/inbox/ folder
+  filewharf get --recursive --update 127.0.0.1:7070/inbox/ folder/
+  filewharf get 127.0.0.1:7070/backup/folder.tar - | tar x
+
+The last argument is DEST unless it looks like HOST:PORT/path; the default is the current folder.
+A DEST that is a folder takes the files under their names; DEST ending in / is made if missing,
+which is what --update of a folder needs to find the files again.
+- is standard output. While a file comes it is DEST.part, with its version and the digests of what
+is already there in DEST.part.etag; a later get goes on from there. The port is 7070 if none is
+given. Write tls://HOST:PORT for a server that speaks TLS. After a failure the rest is fetched all
+the same. Names of the server are used beneath DEST only, where no link is followed; folders are
+fetched 64 deep. Exit code 0: all is there, 1: something failed, 2: wrong usage, 130: ended by
+Ctrl-C.",
+    },
     flags: &[
         (
             "Options",
@@ -42,23 +61,6 @@ pub(super) static USAGE: Usage<Args> = Usage {
         ),
         CONNECTION,
     ],
-    hints: &[],
-    notes: "Examples:
-  filewharf get 127.0.0.1:7070/inbox/photo.jpg
-  filewharf get 127.0.0.1:7070/a.txt 127.0.0.1:7070/b.txt folder
-  filewharf get --recursive 127.0.0.1:7070/inbox/ folder
-  filewharf get --recursive --update 127.0.0.1:7070/inbox/ folder/
-  filewharf get 127.0.0.1:7070/backup/folder.tar - | tar x
-
-The last argument is DEST unless it looks like HOST:PORT/path; the default is the current folder.
-A DEST that is a folder takes the files under their names; DEST ending in / is made if missing,
-which is what --update of a folder needs to find the files again.
-- is standard output. While a file comes it is DEST.part, with its version and the digests of what
-is already there in DEST.part.etag; a later get goes on from there. The port is 7070 if none is
-given. Write tls://HOST:PORT for a server that speaks TLS. After a failure the rest is fetched all
-the same. Names of the server are used beneath DEST only, where no link is followed; folders are
-fetched 64 deep. Exit code 0: all is there, 1: something failed, 2: wrong usage, 130: ended by
-Ctrl-C.",
 };
 
 /// Where the files go.

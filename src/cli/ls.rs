@@ -8,26 +8,28 @@ use std::io::{self, BufWriter, IsTerminal as _, Write};
 use indicatif::BinaryBytes;
 
 use super::args::{Args, CONNECTION, UsageError};
-use super::usage::Usage;
+use super::usage::{Command, Usage};
 use super::worker::{Run, Worker};
 use crate::client::{Client, ClientError, Entry, ErrorKind, printable};
 use crate::time::Utc;
 
 pub(super) static USAGE: Usage<Args> = Usage {
-    name: "ls",
-    about: "List a folder of a server",
-    line: "[OPTIONS] HOST:PORT[/FOLDER/]",
-    operand: ("HOST:PORT[/FOLDER/]", "HOST[:PORT][/folder/]; the top folder if none is given"),
-    operands: 1..=1,
-    flags: &[CONNECTION],
-    hints: &[],
-    notes: "Example:
+    command: Command {
+        name: "ls",
+        about: "List a folder of a server",
+        line: "[OPTIONS] HOST:PORT[/FOLDER/]",
+        operand: ("HOST:PORT[/FOLDER/]", "HOST[:PORT][/folder/]; the top folder if none is given"),
+        operands: 1..=1,
+        hints: &[],
+        notes: "Example:
   filewharf ls 127.0.0.1:7070/
   filewharf ls 127.0.0.1:7070/folder/ | cut -f 3
 
 In a pipe each line is SIZE, tab, DATE, tab, NAME: bytes, UTC as 2001-09-09T01:46:40Z, and the
 name, which ends in / for a folder (its size is -). The port is 7070 if none is given. Write
 tls://HOST:PORT for a server that speaks TLS.",
+    },
+    flags: &[CONNECTION],
 };
 
 pub(super) fn run(args: &Args) -> Result<bool, UsageError> {

@@ -59,7 +59,7 @@ struct Command {
 
 macro_rules! command {
     ($usage:expr, $parse:expr) => {
-        Command { name: $usage.name, about: $usage.about, help: || $usage.help(), parse: $parse }
+        Command { name: $usage.command.name, about: $usage.command.about, help: || $usage.help(), parse: $parse }
     };
 }
 

@@ -8,7 +8,7 @@ use lexopt::Parser;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
-use super::usage::{Action, ParseError, Usage, WRONG_USAGE};
+use super::usage::{Action, Command, ParseError, Usage, WRONG_USAGE};
 use crate::access::file::is_name;
 use crate::access::password::PasswordHash;
 use crate::os::process::random;
@@ -19,18 +19,20 @@ const LEN_MAX: usize = 1024;
 const INTERRUPT: u8 = 3;
 
 pub(super) static USAGE: Usage<()> = Usage {
-    name: "passwd",
-    about: "Make the line of an access file for a user with a password",
-    line: "[USER]",
-    operand: ("[USER]", "Name of the user [default: the name you are logged in with]"),
-    operands: 0..=1,
-    flags: &[],
-    hints: &[],
-    notes: "The password is asked for twice on a terminal; otherwise it is the first line of standard input.
+    command: Command {
+        name: "passwd",
+        about: "Make the line of an access file for a user with a password",
+        line: "[USER]",
+        operand: ("[USER]", "Name of the user [default: the name you are logged in with]"),
+        operands: 0..=1,
+        hints: &[],
+        notes: "The password is asked for twice on a terminal; otherwise it is the first line of standard input.
 The line is printed: append it to the access file.
 
 Example:
   filewharf passwd anna",
+    },
+    flags: &[],
 };
 
 pub(super) fn parse(words: &mut Parser) -> Result<Action, ParseError> {

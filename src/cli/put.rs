@@ -13,21 +13,39 @@ use super::flag::{Flag, Value::*};
 use super::pool;
 use super::remote_dir::{Known, RemoteDir};
 use super::reporter::Transfer;
-use super::usage::Usage;
+use super::usage::{Command, Usage};
 use super::worker::{Run, Worker};
 use crate::client::{Address, ClientError, ErrorKind, RemotePath, as_dir};
 use crate::wire::key;
 
 pub(super) static USAGE: Usage<Args> = Usage {
-    name: "put",
-    about: "Send files to a server",
-    line: "[OPTIONS] FILE... HOST:PORT[/FOLDER/][NAME]",
-    operand: (
-        "FILE... HOST:PORT[/FOLDER/][NAME]",
-        "Local files, or - for standard input; then HOST[:PORT][/folder/] they go to, the top folder if none is \
+    command: Command {
+        name: "put",
+        about: "Send files to a server",
+        line: "[OPTIONS] FILE... HOST:PORT[/FOLDER/][NAME]",
+        operand: (
+            "FILE... HOST:PORT[/FOLDER/][NAME]",
+            "Local files, or - for standard input; then HOST[:PORT][/folder/] they go to, the top folder if none is \
          given, or the new name of one file",
-    ),
-    operands: 1..=usize::MAX,
+        ),
+        operands: 1..=usize::MAX,
+        hints: &[],
+        notes: "Examples:
+  filewharf put notes.txt photo.jpg 127.0.0.1:7070/inbox/
+  filewharf put --recursive folder 127.0.0.1:7070
+  filewharf put --recursive --update folder 127.0.0.1:7070
+  filewharf put photo.jpg 127.0.0.1:7070/inbox/renamed.jpg
+  tar c folder | filewharf put - 127.0.0.1:7070/backup/folder.tar
+
+One FILE and a target without a final slash: into the target if it is a folder, else this is the
+new name. With several files, --name or a final slash the target is a folder. Files keep their
+names, missing folders are made, a folder x becomes /inbox/x/. File modes are not kept. The
+port is 7070 if none is given. Write tls://HOST:PORT for a server that speaks TLS. After a failure
+the rest is sent all the same. A file of 8 MiB or more whose upload broke off goes on where it
+stopped when the same command is given again, unless the file was changed; tokens of such uploads
+are kept in $XDG_STATE_HOME/filewharf, by default ~/.local/state/filewharf. Exit code 0: all is
+stored, 1: something failed, 2: wrong usage, 130: ended by Ctrl-C.",
+    },
     flags: &[
         (
             "Options",
@@ -54,22 +72,6 @@ pub(super) static USAGE: Usage<Args> = Usage {
         ),
         CONNECTION,
     ],
-    hints: &[],
-    notes: "Examples:
-  filewharf put notes.txt photo.jpg 127.0.0.1:7070/inbox/
-  filewharf put --recursive folder 127.0.0.1:7070
-  filewharf put --recursive --update folder 127.0.0.1:7070
-  filewharf put photo.jpg 127.0.0.1:7070/inbox/renamed.jpg
-  tar c folder | filewharf put - 127.0.0.1:7070/backup/folder.tar
-
-One FILE and a target without a final slash: into the target if it is a folder, else this is the
-new name. With several files, --name or a final slash the target is a folder. Files keep their
-names, missing folders are made, a folder x becomes /inbox/x/. File modes are not kept. The
-port is 7070 if none is given. Write tls://HOST:PORT for a server that speaks TLS. After a failure
-the rest is sent all the same. A file of 8 MiB or more whose upload broke off goes on where it
-stopped when the same command is given again, unless the file was changed; tokens of such uploads
-are kept in $XDG_STATE_HOME/filewharf, by default ~/.local/state/filewharf. Exit code 0: all is
-stored, 1: something failed, 2: wrong usage, 130: ended by Ctrl-C.",
 };
 
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use super::flag::{
     Flag, SetResult,
     Value::{self, *},
 };
-use super::usage::{ParseError, Usage};
+use super::usage::{Command, ParseError, Usage};
 use crate::config::{Limits, SandboxMode, StoreConfig, TlsFiles};
 use crate::object::Durability;
 use crate::server::Listen;
@@ -41,13 +41,13 @@ impl Args {
         let (mut args, mut operands) = USAGE.parse(words)?;
         args.dir = operands.pop().unwrap_or_else(|| "files".into()).into();
         if args.quiet && args.verbose > 0 {
-            return Err(USAGE.error("the argument '--quiet' cannot be used with '--verbose'"));
+            return Err(USAGE.command.error("the argument '--quiet' cannot be used with '--verbose'"));
         }
         if args.read_token_file.is_some() && args.token_file.is_none() {
-            return Err(USAGE.error("the argument '--read-token-file' needs '--token-file'"));
+            return Err(USAGE.command.error("the argument '--read-token-file' needs '--token-file'"));
         }
         if args.access.is_some() && args.token_file.is_some() {
-            return Err(USAGE.error("the argument '--access' cannot be used with '--token-file'"));
+            return Err(USAGE.command.error("the argument '--access' cannot be used with '--token-file'"));
         }
         args.limits.turn_bytes_min = args.limits.turn_bytes_min.min(args.limits.turn_bytes_max);
         Ok(args)
@@ -60,23 +60,25 @@ impl Args {
 }
 
 pub(super) static USAGE: Usage<Args> = Usage {
-    name: "serve",
-    about: "Serve a folder",
-    line: "[OPTIONS] [DIR]",
-    operand: ("[DIR]", "The folder to serve; created if it is missing, but not its parents [default: files]"),
-    operands: 0..=1,
-    flags: &[("Options", OPTIONS), ("Limits", LIMITS)],
-    hints: &[
-        ("--port", "--listen 127.0.0.1:PORT"),
-        ("-p", "--listen 127.0.0.1:PORT"),
-        ("--host", "--listen ADDR:PORT"),
-        ("--bind", "--listen ADDR:PORT"),
-        ("--address", "--listen ADDR:PORT"),
-    ],
-    notes: "EXAMPLE:
+    command: Command {
+        name: "serve",
+        about: "Serve a folder",
+        line: "[OPTIONS] [DIR]",
+        operand: ("[DIR]", "The folder to serve; created if it is missing, but not its parents [default: files]"),
+        operands: 0..=1,
+        hints: &[
+            ("--port", "--listen 127.0.0.1:PORT"),
+            ("-p", "--listen 127.0.0.1:PORT"),
+            ("--host", "--listen ADDR:PORT"),
+            ("--bind", "--listen ADDR:PORT"),
+            ("--address", "--listen ADDR:PORT"),
+        ],
+        notes: "EXAMPLE:
   filewharf serve ./files --listen 127.0.0.1:7070
   curl -f -T notes.txt http://127.0.0.1:7070/notes.txt
   printf 'GET /notes.txt\\nQUIT\\n' | nc 127.0.0.1 7070",
+    },
+    flags: &[("Options", OPTIONS), ("Limits", LIMITS)],
 };
 
 const OPTIONS: &[Flag<Args>] = &[
@@ -305,11 +307,10 @@ mod tests {
     fn every_limit_flag_sets_one_field_and_shows_its_default() {
         let mut set = Vec::new();
         for flag in LIMITS {
-            let help = flag.help(&mut Args::default());
-            let default = help.rsplit("[default: ").next().and_then(|rest| rest.strip_suffix(']')).expect(flag.long);
-            let name = format!("--{}", flag.long);
-            assert_eq!(parse(&[&name, default]), Limits::default(), "{name} {default}");
-            let other = if flag.usage().ends_with("<BYTES>") { "99K" } else { "99" };
+            let default = flag.value.shown(&mut Args::default()).expect(flag.syntax.long);
+            let name = format!("--{}", flag.syntax.long);
+            assert_eq!(parse(&[&name, &default]), Limits::default(), "{name} {default}");
+            let other = if flag.syntax.value_name == Some("BYTES") { "99K" } else { "99" };
             let (before, after) = (fields(&Limits::default()), fields(&parse(&[&name, other])));
             let changed: Vec<_> = before.iter().zip(&after).filter(|(before, after)| before != after).collect();
             assert_eq!(changed.len(), 1, "{name} changes {changed:?}");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use lexopt::Parser;
 
 use super::flag::{Flag, Value::*};
-use super::usage::{Action, ParseError, Usage, print};
+use super::usage::{Action, Command, ParseError, Usage, print};
 use crate::access::Rights;
 use crate::access::link::{Link, PARAMETER, RIGHTS_MAX};
 use crate::os::process::unix_time;
@@ -33,11 +33,18 @@ enum Expiry {
 }
 
 pub(super) static USAGE: Usage<Args> = Usage {
-    name: "sign",
-    about: "Sign a link to a file or folder",
-    line: "--access FILE --key ID --expires TIME [--rights RIGHTS] /PATH",
-    operand: ("/PATH", "The file, or the folder with all that is beneath it"),
-    operands: 1..=1,
+    command: Command {
+        name: "sign",
+        about: "Sign a link to a file or folder",
+        line: "--access FILE --key ID --expires TIME [--rights RIGHTS] /PATH",
+        operand: ("/PATH", "The file, or the folder with all that is beneath it"),
+        operands: 1..=1,
+        hints: &[],
+        notes: "Example:
+  filewharf sign --access access --key k1 --expires 2h /pub/report.pdf
+
+The path with its query is printed: put https://HOST in front of it.",
+    },
     flags: &[(
         "Options",
         &[
@@ -73,18 +80,13 @@ pub(super) static USAGE: Usage<Args> = Usage {
             ),
         ],
     )],
-    hints: &[],
-    notes: "Example:
-  filewharf sign --access access --key k1 --expires 2h /pub/report.pdf
-
-The path with its query is printed: put https://HOST in front of it.",
 };
 
 pub(super) fn parse(words: &mut Parser) -> Result<Action, ParseError> {
     let (mut args, operands) = USAGE.parse(words)?;
     args.path = operands.into_iter().next().unwrap_or_default().to_string_lossy().into_owned();
     if args.access.as_os_str().is_empty() || args.key.is_empty() || args.expires.is_none() {
-        return Err(USAGE.error("--access, --key and --expires are required"));
+        return Err(USAGE.command.error("--access, --key and --expires are required"));
     }
     Ok(Box::new(move || print(run(&args, unix_time()).map(|link| link + "\n"))))
 }

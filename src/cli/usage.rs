@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use lexopt::{Arg, Error, Parser};
 
-use super::flag::{Flag, Value};
+use super::flag::{Flag, SetResult, Syntax};
 
 /// The exit code of wrong usage.
 pub(super) const WRONG_USAGE: u8 = 2;
@@ -30,7 +30,16 @@ pub(super) enum ParseError {
 }
 
 /// The arguments of a command, which are parsed into an `A`.
+///
+/// Only what sets an `A` and reads its defaults is generic: the rest would be in the program once per command.
 pub(super) struct Usage<A: 'static> {
+    pub(super) command: Command,
+    /// Groups of flags with their headings.
+    pub(super) flags: &'static [(&'static str, &'static [Flag<A>])],
+}
+
+/// A command, but for its flags.
+pub(super) struct Command {
     pub(super) name: &'static str,
     pub(super) about: &'static str,
     /// What follows the name in the line "Usage:".
@@ -39,49 +48,25 @@ pub(super) struct Usage<A: 'static> {
     pub(super) operand: (&'static str, &'static str),
     /// How many operands there may be.
     pub(super) operands: RangeInclusive<usize>,
-    /// Groups of flags with their headings.
-    pub(super) flags: &'static [(&'static str, &'static [Flag<A>])],
     /// Flags of other programs, and what to write instead.
     pub(super) hints: &'static [(&'static str, &'static str)],
     /// The end of the help text.
     pub(super) notes: &'static str,
 }
 
+/// A flag in the help: the heading of its group, how it is written, and its default.
+type HelpRow = (&'static str, &'static Syntax, Option<String>);
+
 impl<A: Default> Usage<A> {
     /// Parses the arguments behind the name of the command: what flags set, and the operands.
     pub(super) fn parse(&self, words: &mut Parser) -> Result<(A, Vec<OsString>), ParseError> {
-        let (mut args, mut operands, mut given) = (A::default(), Vec::new(), Vec::new());
-        while let Some(arg) = words.next().map_err(|error| self.error(&describe(error)))? {
-            let flag = match arg {
-                Arg::Value(operand) => {
-                    operands.push(operand);
-                    continue;
-                }
-                Arg::Long("help") | Arg::Short('h') => return Err(ParseError::Help(self.help())),
-                Arg::Long(long) => self.find(&format!("--{long}"), |flag| flag.long == long)?,
-                Arg::Short(letter) => self.find(&format!("-{letter}"), |flag| flag.short == Some(letter))?,
-            };
-            if !flag.is_repeatable && given.contains(&flag.long) {
-                return Err(self.error(&format!("the argument '{}' cannot be used multiple times", flag.usage())));
-            }
-            given.push(flag.long);
-            let value = match flag.value {
-                Value::Switch(_) => OsString::new(),
-                _ => words.value().map_err(|_| {
-                    self.error(&format!("a value is required for '{}' but none was supplied", flag.usage()))
-                })?,
-            };
-            flag.value.set(&mut args, value.clone()).map_err(|why| {
-                self.error(&format!("invalid value '{}' for '{}': {why}", value.display(), flag.usage()))
-            })?;
-        }
-        if operands.len() < *self.operands.start() {
-            let missing = self.operand.0;
-            return Err(self.error(&format!("the following required arguments were not provided:\n  {missing}")));
-        }
-        match operands.get(*self.operands.end()) {
-            Some(surplus) => Err(self.error(&format!("unexpected argument '{}' found", surplus.display()))),
-            None => Ok((args, operands)),
+        let mut args = A::default();
+        let (flags, values): (Vec<_>, Vec<_>) = self.all_flags().map(|flag| (&flag.syntax, &flag.value)).unzip();
+        let set = &mut |index: usize, value| values[index].set(&mut args, value);
+        match self.command.parse(words, &flags, set) {
+            Ok(operands) => Ok((args, operands)),
+            Err(Wrong::Usage(why)) => Err(self.command.error(&why)),
+            Err(Wrong::Help) => Err(ParseError::Help(self.help())),
         }
     }
 
@@ -89,32 +74,92 @@ impl<A: Default> Usage<A> {
         self.flags.iter().flat_map(|(_, flags)| *flags)
     }
 
-    fn find(&self, typed: &str, is_it: impl Fn(&Flag<A>) -> bool) -> Result<&'static Flag<A>, ParseError> {
-        self.all_flags().find(|flag| is_it(flag)).ok_or_else(|| {
-            let hint = self.hints.iter().find(|(other, _)| *other == typed).map(|(_, here)| format!("write '{here}'"));
-            let known = self.all_flags().map(|flag| format!("--{}", flag.long)).chain(["--help".to_owned()]);
-            let tip =
-                hint.or_else(|| similar(typed, known).map(|known| format!("a similar argument exists: '{known}'")));
-            let tip = tip.map(|tip| format!("\n\n  tip: {tip}")).unwrap_or_default();
-            self.error(&format!("unexpected argument '{typed}' found{tip}"))
-        })
+    /// The text for `--help`.
+    pub(super) fn help(&self) -> String {
+        let mut defaults = A::default();
+        let mut rows: Vec<HelpRow> = Vec::new();
+        for (heading, flags) in self.flags {
+            rows.extend(flags.iter().map(|flag| (*heading, &flag.syntax, flag.value.shown(&mut defaults))));
+        }
+        self.command.help(&rows)
+    }
+}
+
+/// Why arguments are not those of a command.
+enum Wrong {
+    Help,
+    Usage(String),
+}
+
+impl Command {
+    /// Parses the arguments: sets the value of each flag by its index, and returns the operands.
+    fn parse(
+        &self,
+        words: &mut Parser,
+        flags: &[&Syntax],
+        set: &mut dyn FnMut(usize, OsString) -> SetResult,
+    ) -> Result<Vec<OsString>, Wrong> {
+        let (mut operands, mut given) = (Vec::new(), Vec::new());
+        while let Some(arg) = words.next().map_err(|error| Wrong::Usage(describe(error)))? {
+            let (typed, index) = match arg {
+                Arg::Value(operand) => {
+                    operands.push(operand);
+                    continue;
+                }
+                Arg::Long("help") | Arg::Short('h') => return Err(Wrong::Help),
+                Arg::Long(long) => (format!("--{long}"), flags.iter().position(|flag| flag.long == long)),
+                Arg::Short(letter) => (format!("-{letter}"), flags.iter().position(|flag| flag.short == Some(letter))),
+            };
+            let index = index.ok_or_else(|| Wrong::Usage(self.unexpected(&typed, flags)))?;
+            let flag = flags[index];
+            if !flag.is_repeatable && given.contains(&index) {
+                return Err(Wrong::Usage(format!("the argument '{}' cannot be used multiple times", flag.usage())));
+            }
+            given.push(index);
+            let value = match flag.value_name {
+                None => OsString::new(),
+                Some(_) => words.value().map_err(|_| {
+                    Wrong::Usage(format!("a value is required for '{}' but none was supplied", flag.usage()))
+                })?,
+            };
+            set(index, value.clone()).map_err(|why| {
+                Wrong::Usage(format!("invalid value '{}' for '{}': {why}", value.display(), flag.usage()))
+            })?;
+        }
+        if operands.len() < *self.operands.start() {
+            let missing = self.operand.0;
+            return Err(Wrong::Usage(format!("the following required arguments were not provided:\n  {missing}")));
+        }
+        match operands.get(*self.operands.end()) {
+            Some(surplus) => Err(Wrong::Usage(format!("unexpected argument '{}' found", surplus.display()))),
+            None => Ok(operands),
+        }
+    }
+
+    fn unexpected(&self, typed: &str, flags: &[&Syntax]) -> String {
+        let hint = self.hints.iter().find(|(other, _)| *other == typed).map(|(_, here)| format!("write '{here}'"));
+        let known = flags.iter().map(|flag| format!("--{}", flag.long)).chain(["--help".to_owned()]);
+        let tip = hint.or_else(|| similar(typed, known).map(|known| format!("a similar argument exists: '{known}'")));
+        let tip = tip.map(|tip| format!("\n\n  tip: {tip}")).unwrap_or_default();
+        format!("unexpected argument '{typed}' found{tip}")
     }
 
     pub(super) fn error(&self, why: &str) -> ParseError {
         usage_error(why, &format!("filewharf {} {}", self.name, self.line))
     }
 
-    /// The text for `--help`.
-    pub(super) fn help(&self) -> String {
+    fn help(&self, rows: &[HelpRow]) -> String {
         let mut text = format!("{}\n\nUsage: filewharf {} {}\n\nArguments:\n", self.about, self.name, self.line);
         row(&mut text, self.operand.0, self.operand.1);
-        let mut defaults = A::default();
-        for (heading, flags) in self.flags {
-            let _ = writeln!(text, "\n{heading}:"); // writing to a String cannot fail, here and below
-            for flag in *flags {
-                let short = flag.short.map_or("    ".to_owned(), |letter| format!("-{letter}, "));
-                row(&mut text, &(short + &flag.usage()), &flag.help(&mut defaults));
+        let mut above = "";
+        for (heading, flag, default) in rows {
+            if *heading != above {
+                let _ = writeln!(text, "\n{heading}:"); // writing to a String cannot fail, here and below
+                above = heading;
             }
+            let short = flag.short.map_or("    ".to_owned(), |letter| format!("-{letter}, "));
+            let default = default.as_ref().map(|default| format!(" [default: {default}]")).unwrap_or_default();
+            row(&mut text, &(short + &flag.usage()), &(flag.help.to_owned() + &default));
         }
         text.push('\n');
         row(&mut text, "-h, --help", "Print help");
@@ -196,11 +241,15 @@ mod tests {
     }
 
     static USAGE: Usage<Args> = Usage {
-        name: "sing",
-        about: "Sing a song",
-        line: "[OPTIONS] [SONG]",
-        operand: ("[SONG]", "What to sing"),
-        operands: 0..=1,
+        command: Command {
+            name: "sing",
+            about: "Sing a song",
+            line: "[OPTIONS] [SONG]",
+            operand: ("[SONG]", "What to sing"),
+            operands: 0..=1,
+            hints: &[("--pitch", "--loud")],
+            notes: "Example:\n  filewharf sing",
+        },
         flags: &[(
             "Options",
             &[
@@ -218,8 +267,6 @@ mod tests {
                 Flag::new("file", Path("FILE", |args, file| args.file = file), "Notes"),
             ],
         )],
-        hints: &[("--pitch", "--loud")],
-        notes: "Example:\n  filewharf sing",
     };
 
     fn typed(line: &'static str) -> Result<(Args, Vec<OsString>), String> {

@@ -83,5 +83,6 @@ mod big_directory;
 mod busy;
 mod crowd;
 mod durable;
+mod hostile;
 mod shares;
 mod storm;

@@ -135,6 +135,7 @@ impl<P: Platform> Reactor<P> {
         session.begin_with(held);
         let mut connection = Connection::new(stream, session, readable, registration);
         connection.unused.add(connection.session.held_len());
+        self.env.log_reports(peer, &mut connection.log_quota);
         let id = match place {
             None => self.connections.insert(connection),
             Some(id) => {
@@ -144,7 +145,6 @@ impl<P: Platform> Reactor<P> {
         };
         log::debug!("{peer}: connected as {id}");
         if let Some(mut driver) = self.driver(id) {
-            driver.log_reports();
             driver.enqueue();
         }
         id

@@ -118,6 +118,7 @@ impl<P: Platform> Reactor<P> {
     /// A connection together with the parts that working on it needs; `None` once it is gone.
     pub(super) fn driver(&mut self, id: ConnId) -> Option<Driver<'_, P>> {
         let connection = self.connections.get_mut(id)?;
+        debug_assert!(self.env.reports.is_empty(), "they would be logged as those of this connection");
         if self.env.access.takes_certificates() {
             self.env.certificate = connection.stream.as_ref().and_then(Stream::peer_certificate);
         }

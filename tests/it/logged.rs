@@ -362,3 +362,27 @@ fn failures_of_one_connection_are_logged_a_few_times_a_second_and_counted_beyond
     rig.finish(&peer);
     assert!(lines().last().is_some_and(|line| line.ends_with(" 1 more lines were not logged")));
 }
+
+#[test]
+fn requests_refused_in_one_batch_are_logged_each_with_its_own_client() {
+    const WHY: &str = "too many requests of one client, try again later";
+    let limits = limits().with(|l| l.client_requests_per_s = 1);
+    let mut rig = Rig::new(Mode::PLAIN, limits, Access::default());
+    rig.place("x", b"x");
+    let peers = [2, 3].map(|host| rig.connect_from(host));
+    for peer in &peers {
+        rig.send(peer, b"STAT /x\n");
+    }
+    let _ = lines();
+    for (n, peer) in peers.iter().enumerate() {
+        rig.arrive(peer, format!("GET /file-{n}\n").as_bytes());
+    }
+    rig.turn();
+    let refused = |host: u8, n: usize| {
+        format!(
+            "get peer=127.0.0.{host}:50851 key=\"/file-{n}\" bytes=0 result=failed \
+             told=\"{WHY}\" cause=\"{WHY}\" ms=0"
+        )
+    };
+    assert_eq!(lines(), [refused(2, 0), refused(3, 1)]);
+}

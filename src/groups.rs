@@ -10,29 +10,13 @@ mod bucket;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
 
 use crate::config::Limits;
-use crate::ids::ClientAddress;
+use crate::ids::{ClientAddress, GroupId};
 use bucket::{Bucket, Rate};
-
-/// Place in the table. It is only valid while the group is referred to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GroupId(NonZeroU32);
-
-impl GroupId {
-    pub const fn index(self) -> usize {
-        self.0.get() as usize - 1
-    }
-
-    fn at(index: usize) -> Self {
-        let number = u32::try_from(index + 1).ok().and_then(NonZeroU32::new);
-        Self(number.expect("the number of groups is bounded"))
-    }
-}
 
 /// Which group a client belongs to.
 #[derive(Clone, Copy, Debug)]

@@ -1,10 +1,11 @@
-//! Names for things that outlive one call: connections, files and listeners.
+//! Names for things that outlive one call: connections, files, client groups and listeners.
 //!
 //! A slot is reused, a generation is not: a late event, timer or completion that carries an old
 //! generation can never reach the next user of the slot. This file never looks anything up.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 
 use sha2::{Digest as _, Sha256};
 
@@ -89,6 +90,22 @@ impl ClientAddress {
     /// The inverse of [`ClientAddress::to_bits`].
     pub const fn from_bits(bits: u128) -> Self {
         Self(bits)
+    }
+}
+
+/// A client group: its place in the table, which is only valid while the group is referred to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(NonZeroU32);
+
+impl GroupId {
+    pub const fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+
+    /// The inverse of [`GroupId::index`].
+    pub(crate) fn at(index: usize) -> Self {
+        let number = u32::try_from(index + 1).ok().and_then(NonZeroU32::new);
+        Self(number.expect("the number of groups is bounded"))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::access::Rules;
 use crate::buffer::Chunk;
 use crate::command::Put;
 use crate::error::StoreError;
-use crate::ids::{ClientAddress, ConnId, FileId, ListenerId};
+use crate::ids::{ClientAddress, ConnId, FileId, GroupId, ListenerId};
 use crate::object::{ExpectedKind, Key, Listing, Meta, Node, Precondition, Stored};
 use crate::upload::{DigestState, Inquiry, PartEnd, UploadId, UploadRef, UploadState};
 
@@ -204,9 +204,9 @@ pub trait Store {
     /// Runs `op` at once if that does not block on a disk; otherwise hands it back.
     fn try_now(&mut self, conn: ConnId, op: Op) -> Result<Completion, Op>;
 
-    /// Queues `op`. Never blocks and never fails, as a connection has a bounded number of operations in flight.
+    /// Queues `op`; clients take turns, and `None` is none of them. Never blocks and never fails, as a connection has a bounded number of operations in flight.
     /// [`Event::Completions`] reports the end.
-    fn submit(&mut self, conn: ConnId, op: Op);
+    fn submit(&mut self, conn: ConnId, client: Option<GroupId>, op: Op);
 
     fn next_completion(&mut self) -> Option<Completion>;
 

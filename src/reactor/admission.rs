@@ -9,8 +9,8 @@ use std::num::NonZeroU64;
 
 use crate::config::Limits;
 use crate::counters::Counters;
-use crate::groups::{GroupId, Groups};
-use crate::ids::ConnId;
+use crate::groups::Groups;
+use crate::ids::{ConnId, GroupId};
 use crate::session::SlotPool;
 
 /// Identifies a waiting request; earlier ones are smaller.

@@ -8,8 +8,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::groups::GroupId;
-use crate::ids::ConnId;
+use crate::ids::{ConnId, GroupId};
 
 /// Rounds that a group which had nothing ready gets later: a socket that was full takes no more than that at once.
 const ROUNDS_KEPT: u64 = 8;

@@ -133,8 +133,10 @@ impl<P: Platform> Driver<'_, P> {
         match self.platform.store().try_now(self.id, op) {
             Ok(done) => self.complete(done),
             Err(op) => {
+                let Env { groups, clock, .. } = &mut *self.env;
+                let client = self.connection.session.store_group(groups, clock.now);
                 let store = self.platform.store();
-                store.submit(self.id, op);
+                store.submit(self.id, Some(client), op);
                 self.env.counters.queued = store.queued();
             }
         }

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
-use crate::groups::{Flow, GroupId};
-use crate::ids::ConnId;
+use crate::groups::Flow;
+use crate::ids::{ConnId, GroupId};
 
 /// Of a group, for one direction or for requests.
 pub(super) type BucketId = (GroupId, Flow);

@@ -8,7 +8,8 @@ use crate::buffer::ChunkPool;
 use crate::config::Limits;
 use crate::counters::Counters;
 use crate::dialect::Phase;
-use crate::groups::{GroupId, Groups};
+use crate::groups::Groups;
+use crate::ids::GroupId;
 use crate::session::report::Report;
 
 /// What the reactor lends a session for one call.

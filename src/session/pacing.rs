@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::dialect::Action;
 use crate::error::Failure;
-use crate::groups::{Flow, GroupId, Groups, Who};
-use crate::ids::ClientAddress;
+use crate::groups::{Flow, Groups, Who};
+use crate::ids::{ClientAddress, GroupId};
 use crate::session::Session;
 use crate::session::common::Common;
 use crate::session::cx::Cx;

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::access::Caller;
 use crate::access::password::Verdict;
 use crate::buffer::Outbox;
-use crate::groups::GroupId;
+use crate::ids::GroupId;
 use crate::platform::Op;
 use crate::session::report::{Request, SentSegments};
 use crate::session::state::Sending;

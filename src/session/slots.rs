@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use crate::config::Limits;
-use crate::groups::{GroupId, Groups};
+use crate::groups::Groups;
+use crate::ids::GroupId;
 use crate::session::Session;
 use crate::session::behavior::{Behavior, in_state};
 use crate::session::cx::{Cx, DiskPace};
@@ -49,6 +50,11 @@ impl Session {
             Name::AwaitHeader => groups.find(self.common.who(), now),
             _ => self.common.group(groups, now),
         }
+    }
+
+    /// The client group in whose turns its operations are done; only until the next one is looked up.
+    pub fn store_group(&self, groups: &mut Groups, now: Instant) -> GroupId {
+        self.common.data.group.unwrap_or_else(|| groups.find(self.common.who(), now))
     }
 
     /// True while it has one, also one that it could not give back yet.

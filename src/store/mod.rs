@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Quota;
 use crate::error::StoreError;
-use crate::ids::{ConnId, FileId};
+use crate::ids::{ConnId, FileId, GroupId};
 use crate::object::Node;
 use crate::os::sys;
 use crate::platform::{Completion, Health, Op, Outcome, Queued, ReadNow, Source, Store};
@@ -304,14 +304,14 @@ impl Store for DiskStore {
         }
     }
 
-    fn submit(&mut self, conn: ConnId, op: Op) {
+    fn submit(&mut self, conn: ConnId, client: Option<GroupId>, op: Op) {
         let held = self.held(&op);
         let queue = self.pool.queue_of(&op);
         if matches!(queue, WorkQueue::Sync | WorkQueue::Join) {
             self.pool.syncing.fetch_add(1, Ordering::Relaxed);
         }
         self.in_flight += 1;
-        self.pool.queues.push(queue, Job::Serve { conn, op, held });
+        self.pool.queues.push_of(queue, client, Job::Serve { conn, client, op, held });
     }
 
     fn next_completion(&mut self) -> Option<Completion> {

@@ -89,6 +89,20 @@ fn a_client_with_one_upload_gets_as_many_bytes_as_one_with_two_hundred() {
 }
 
 #[test]
+fn operations_are_queued_at_a_disk_that_lags_as_those_of_their_client() {
+    let mode = Mode { deferred: true, lags: true, ..Mode::PLAIN };
+    let mut rig = Rig::new(mode, Limits::default(), Access::default());
+    let mut put = |host: u8, name: &str| {
+        let peer = rig.connect_from(host);
+        rig.send(&peer, &[format!("PUT {LONG} /{name}\n").as_bytes(), &[b'u'; 200_000]].concat());
+        rig.queued_of().expect("it is of a client")
+    };
+    let [first, second, other] = [put(1, "a"), put(1, "b"), put(2, "c")];
+    assert_eq!(first, second);
+    assert_ne!(first, other);
+}
+
+#[test]
 fn fifty_clients_get_the_same_however_many_connections_each_has() {
     let mut rig = rig(usize::MAX);
     rig.place("long", &[b'l'; LONG]);

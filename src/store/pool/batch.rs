@@ -27,21 +27,22 @@ impl Pool {
     pub(crate) fn store_many(&self, jobs: impl Iterator<Item = Job>) {
         let written: Vec<_> = jobs
             .map(|job| {
-                let Job::Serve { conn, op: Op::Store { put, chunk }, held: Held::None } = job else {
+                let Job::Serve { conn, client, op: Op::Store { put, chunk }, held: Held::None } = job else {
                     unreachable!("only small uploads are stored together")
                 };
                 let staged = self.uploads.store_staged(&put, chunk.data());
                 let staged = staged.inspect(|staged| sys::start_write_back(staged.file.as_fd(), chunk.len() as u64));
-                (conn, put, chunk, staged)
+                (conn, client, put, chunk, staged)
             })
             .collect();
         let mut pending = Vec::new();
-        for (conn, put, chunk, staged) in written {
+        for (conn, client, put, chunk, staged) in written {
             let commit = Commit::whole(&put, chunk.len() as u64);
             match staged.and_then(|staged| self.uploads.commit(&staged, &commit)) {
                 Ok(change) => {
                     let (reply, syncs) = self.changed(change);
-                    pending.push(Pending { finished: Finished { conn, result: Ok(reply), chunk: Some(chunk) }, syncs });
+                    let finished = Finished { conn, result: Ok(reply), chunk: Some(chunk) };
+                    pending.push(Pending { client, finished, syncs });
                 }
                 Err(error) => self.completions.push(Finished { conn, result: Err(error), chunk: Some(chunk) }),
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::buffer::Chunk;
 use crate::error::{Failure, StoreError};
-use crate::ids::{ConnId, FileId};
+use crate::ids::{ConnId, FileId, GroupId};
 use crate::object::Meta;
 use crate::platform::{Op, Outcome, Source};
 use crate::store::fs::errno::TARGET;
@@ -24,6 +24,7 @@ pub(crate) enum Job {
     /// One operation for a connection.
     Serve {
         conn: ConnId,
+        client: Option<GroupId>,
         op: Op,
         /// The file it names.
         held: Held,
@@ -73,6 +74,7 @@ pub(crate) struct Finished {
 /// A change that has happened and is not durable yet.
 #[derive(Debug)]
 pub(crate) struct Pending {
+    pub(crate) client: Option<GroupId>,
     /// Told once `syncs` are done.
     pub(crate) finished: Finished,
     pub(crate) syncs: PendingSyncs,

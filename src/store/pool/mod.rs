@@ -8,4 +8,5 @@ pub(crate) mod latency;
 pub(crate) mod serve;
 pub(crate) mod shared;
 pub(crate) mod sync_groups;
+pub(crate) mod turns;
 pub(crate) mod workers;

@@ -48,12 +48,13 @@ impl Pool {
                 self.store_many(std::iter::once(job).chain(more));
                 self.syncing.fetch_sub(jobs, Ordering::Relaxed);
             }
-            Job::Serve { conn, op, held } => {
+            Job::Serve { conn, client, op, held } => {
                 let syncs = usize::from(matches!(self.queue_of(&op), WorkQueue::Sync | WorkQueue::Join));
                 let (result, chunk) = self.serve(op, held, scratch);
                 match result {
                     Ok((reply, syncs)) => {
-                        self.finish_change(Pending { finished: Finished { conn, result: Ok(reply), chunk }, syncs });
+                        let finished = Finished { conn, result: Ok(reply), chunk };
+                        self.finish_change(Pending { client, finished, syncs });
                     }
                     Err(error) => self.completions.push(Finished { conn, result: Err(error), chunk }),
                 }

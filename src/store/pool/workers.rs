@@ -3,13 +3,14 @@
 //! All threads are made once, at start, and joined at the end. Nothing here knows what a job
 //! does, and nothing here ever drops a queued job.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
+use crate::ids::GroupId;
 use crate::store::mutex::lock;
+use crate::store::pool::turns::Turns;
 
 /// Added to the nice value of the process: a quarter of the weight of the loop.
 #[cfg(target_os = "linux")]
@@ -54,8 +55,8 @@ struct Queue<J> {
 
 #[derive(Debug)]
 struct Inside<J> {
-    jobs: VecDeque<J>,
-    lists: VecDeque<J>,
+    jobs: Turns<J>,
+    lists: Turns<J>,
     /// Lists at work.
     listing: usize,
     /// What was taken last.
@@ -65,7 +66,7 @@ struct Inside<J> {
 
 impl<J> Queue<J> {
     fn new(listing_max: usize) -> Self {
-        let (jobs, lists) = (VecDeque::new(), VecDeque::new());
+        let (jobs, lists) = (Turns::new(), Turns::new());
         let inside = Mutex::new(Inside { jobs, lists, listing: 0, last: WorkQueue::Io, closed: false });
         let (len, lists_len) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Self { inside, filled: Condvar::new(), len, lists_len, listing_max }
@@ -84,14 +85,14 @@ impl<J> Queue<J> {
         }
         loop {
             // While others wait, only one list is at work, and they go in turns if there is one worker.
-            let others_first = !inside.jobs.is_empty() && (inside.listing > 0 || inside.last == WorkQueue::List);
+            let others_first = inside.jobs.len() > 0 && (inside.listing > 0 || inside.last == WorkQueue::List);
             let kind = if inside.listing < self.listing_max && !others_first { WorkQueue::List } else { WorkQueue::Io };
             let mut taken = None;
             if kind == WorkQueue::List {
-                taken = inside.lists.pop_front().map(|job| (WorkQueue::List, job));
+                taken = inside.lists.pop().map(|job| (WorkQueue::List, job));
                 inside.listing += usize::from(taken.is_some());
             }
-            taken = taken.or_else(|| inside.jobs.pop_front().map(|job| (WorkQueue::Io, job)));
+            taken = taken.or_else(|| inside.jobs.pop().map(|job| (WorkQueue::Io, job)));
             if let Some((kind, job)) = taken {
                 inside.last = kind;
                 self.note_len(&inside);
@@ -124,14 +125,19 @@ impl<J> WorkQueues<J> {
         }
     }
 
-    /// Queues a job. Never blocks for longer than another push or pop takes.
+    /// Queues a job of the server itself. Never blocks for longer than another push or pop takes.
     pub(crate) fn push(&self, kind: WorkQueue, job: J) {
+        self.push_of(kind, None, job);
+    }
+
+    /// The same for a job of a client.
+    pub(crate) fn push_of(&self, kind: WorkQueue, client: Option<GroupId>, job: J) {
         let queue = self.queue(kind);
         let mut inside = lock(&queue.inside);
         if matches!(kind, WorkQueue::List | WorkQueue::Join) {
-            inside.lists.push_back(job);
+            inside.lists.push(client, job);
         } else {
-            inside.jobs.push_back(job);
+            inside.jobs.push(client, job);
         }
         queue.note_len(&inside);
         drop(inside);
@@ -145,8 +151,7 @@ impl<J> WorkQueues<J> {
         if is_list { &queue.lists_len } else { &queue.len }.load(Ordering::Relaxed)
     }
 
-    /// Takes more jobs for a worker that has one already: those at the head of the queue that are
-    /// `wanted`, and no more than `share` says of how many wait, so that other workers get theirs.
+    /// Takes more jobs for a worker that has one already: those next in turn that are `wanted`, and no more than `share` says of how many wait, so that other workers get theirs.
     pub(crate) fn take_more(
         &self,
         kind: WorkQueue,
@@ -157,8 +162,10 @@ impl<J> WorkQueues<J> {
         let mut inside = lock(&queue.inside);
         let most = share(inside.jobs.len());
         let mut more = Vec::new();
-        while more.len() < most && inside.jobs.front().is_some_and(&wanted) {
-            more.extend(inside.jobs.pop_front());
+        while more.len() < most
+            && let Some(job) = inside.jobs.pop_if(&wanted)
+        {
+            more.push(job);
         }
         queue.note_len(&inside);
         more

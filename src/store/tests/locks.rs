@@ -82,7 +82,7 @@ fn every_change_of_a_name_waits_while_another_server_changes_it() {
         let name = stripes[stripe].file_name().unwrap().to_str().unwrap();
         let other = lock_file(locks.as_fd(), name, FlockOperation::LockExclusive).unwrap();
         let op = bench.store.try_now(CONN, op).expect_err("a lock is never waited for on the loop");
-        bench.store.submit(CONN, op);
+        bench.store.submit(CONN, None, op);
         until_waited_for(&stripes[stripe], &mut bench);
         drop(other);
         bench.next().result.unwrap();

@@ -143,7 +143,7 @@ impl Bench {
         } else {
             op
         };
-        self.store.submit(CONN, op);
+        self.store.submit(CONN, None, op);
         self.next()
     }
 

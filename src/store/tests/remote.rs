@@ -88,7 +88,7 @@ fn no_call_on_a_file_system_of_another_machine_is_made_on_the_loop() {
             Op::Close { file },
         ] {
             let op = bench.store.try_now(CONN, op).expect_err("only on a worker");
-            bench.store.submit(CONN, op);
+            bench.store.submit(CONN, None, op);
             bench.next().result.unwrap();
         }
     }

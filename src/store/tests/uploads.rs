@@ -217,7 +217,7 @@ fn of_many_creators_of_one_name_exactly_one_wins() {
                 precondition: Precondition::Absent,
                 digest: None,
             };
-            bench.store.submit(ConnId::new(n as u32, 0), op);
+            bench.store.submit(ConnId::new(n as u32, 0), None, op);
         }
         let mut winners = Vec::new();
         for _ in &files {
@@ -239,7 +239,7 @@ fn many_commits_into_new_directories_share_their_syncs_and_all_end() {
         for n in 0..64_u32 {
             let name = format!("one/{}/{n}", n % 3);
             let op = Op::Store { put: put(&name, None, Precondition::None), chunk: chunk(name.as_bytes()) };
-            bench.store.submit(ConnId::new(n, 0), op);
+            bench.store.submit(ConnId::new(n, 0), None, op);
         }
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..64 {
@@ -272,7 +272,11 @@ fn a_change_beneath_a_directory_that_was_just_moved_owes_the_sync_of_the_move() 
     assert_eq!(pending("to/folder/deep"), ["to".into(), "to/folder/deep".into()]);
     assert_eq!(pending("to/folder"), ["to".into(), "to/folder".into()]);
     bench.store.in_flight += 1; // as if it had been submitted
-    pool.finish_change(Pending { finished: Finished { conn: CONN, result: Ok(reply), chunk: None }, syncs });
+    pool.finish_change(Pending {
+        client: None,
+        finished: Finished { conn: CONN, result: Ok(reply), chunk: None },
+        syncs,
+    });
     assert!(bench.next().result.is_ok());
     assert_eq!(pending("to/folder/deep"), ["to/folder/deep".into()]);
 }
@@ -397,10 +401,12 @@ fn without_syncs_nothing_waits_for_a_worker() {
 fn what_was_submitted_is_in_flight_until_its_completion_is_taken() {
     in_every_mode(|bench| {
         for n in 1..=5 {
-            bench
-                .store
-                .submit(CONN, Op::Store { put: put(&format!("f{n}"), None, Precondition::None), chunk: chunk(b"x") });
-            bench.store.submit(CONN, Op::Stat { key: key("f") });
+            bench.store.submit(
+                CONN,
+                None,
+                Op::Store { put: put(&format!("f{n}"), None, Precondition::None), chunk: chunk(b"x") },
+            );
+            bench.store.submit(CONN, None, Op::Stat { key: key("f") });
             let queued = bench.store.queued();
             assert_eq!(queued.in_flight, 2 * n);
             assert!(queued.io <= n, "{queued:?}");

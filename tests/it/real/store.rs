@@ -3,7 +3,7 @@
 //! else, conditions among it, is decided by the real store.
 
 use filewharf::error::StoreError;
-use filewharf::ids::{ConnId, FileId};
+use filewharf::ids::{ConnId, FileId, GroupId};
 use filewharf::object::{Etag, Key, Meta, Node, Precondition, Stored};
 use filewharf::platform::{Completion, Health, Op, Outcome, Platform as _, Queued, ReadNow, Store};
 use filewharf::upload::{Role, UploadId, UploadRef, UploadStage, UploadState};
@@ -21,7 +21,7 @@ const NOBODY: ConnId = ConnId::new(0, 0);
 impl StillPlatform {
     /// Gives the version that stands at `key` its number.
     pub(super) fn know(&mut self, key: &Key) {
-        self.os.get_mut().store().submit(NOBODY, Op::Stat { key: key.clone() });
+        self.os.get_mut().store().submit(NOBODY, None, Op::Stat { key: key.clone() });
         let mut found = None;
         wait_until("the version of a file", || {
             found = self.os.get_mut().store().next_completion();
@@ -157,9 +157,9 @@ impl Store for StillPlatform {
         Ok(self.seen(done))
     }
 
-    fn submit(&mut self, conn: ConnId, op: Op) {
+    fn submit(&mut self, conn: ConnId, client: Option<GroupId>, op: Op) {
         let op = self.real_op(op);
-        self.os.get_mut().store().submit(conn, op);
+        self.os.get_mut().store().submit(conn, client, op);
     }
 
     fn next_completion(&mut self) -> Option<Completion> {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use filewharf::access::{Access, Rules};
 use filewharf::config::Limits;
 use filewharf::dialect::{Kind, Listening};
-use filewharf::ids::{ConnId, ListenerId};
+use filewharf::ids::{ConnId, GroupId, ListenerId};
 use filewharf::platform::{Completion, Counters, Event, Health, NewRules, Op, Readable, Signal, Source};
 use filewharf::reactor::{Ended, ListenerSetup, Reactor, Setup};
 
@@ -391,6 +391,11 @@ impl Rig {
     /// Bytes of heap that all conversations together hold.
     pub fn content_bytes(&self, limits: &Limits) -> usize {
         self.reactor.sessions().map(|session| session.content_bytes(limits)).sum()
+    }
+
+    /// The client whose operation was queued at the disk last.
+    pub fn queued_of(&mut self) -> Option<GroupId> {
+        self.world().disk.queued_of
     }
 
     /// From the next turn on the disk does not keep up, or does.

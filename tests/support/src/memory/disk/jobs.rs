@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use filewharf::buffer::Chunk;
 use filewharf::command::Put;
 use filewharf::error::{Failure, StoreError};
-use filewharf::ids::{ConnId, FileId};
+use filewharf::ids::{ConnId, FileId, GroupId};
 use filewharf::object::{Durability, Key, Placed, Precondition, Stored};
 use filewharf::platform::{Completion, Health, Op, Outcome, ReadNow};
 use filewharf::upload::UploadId;
@@ -52,6 +52,8 @@ pub struct Disk {
     pub rung: bool,
     pub degraded: bool,
     pub lagging: bool,
+    /// Whose operation was queued last.
+    pub queued_of: Option<GroupId>,
     pub damage: Damage,
     /// What the server is told while no sync failed.
     pub told: Health,
@@ -177,6 +179,7 @@ impl Disk {
             rung: false,
             degraded: false,
             lagging: false,
+            queued_of: None,
             damage: Damage::None,
             told: Health::Good,
             reversed: false,

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use filewharf::error::StoreError;
-use filewharf::ids::{ConnId, FileId};
+use filewharf::ids::{ConnId, FileId, GroupId};
 use filewharf::platform::{Completion, Health, Op, Queued, ReadNow, Store};
 
 use super::jobs::{Job, Stepped};
@@ -46,9 +46,10 @@ impl<W: World> Store for MemStore<W> {
         }
     }
 
-    fn submit(&mut self, conn: ConnId, op: Op) {
+    fn submit(&mut self, conn: ConnId, client: Option<GroupId>, op: Op) {
         let mut world = self.world.borrow_mut();
         let Parts { disk, trace, now_us, .. } = world.parts();
+        disk.queued_of = client;
         let job: Job = disk.begin(conn, op);
         trace.note(now_us, "submit", &[conn.to_token() as u64, job.code()]);
         let number = disk.park(job);

@@ -1,0 +1,80 @@
+//! What waits for the workers of one queue: clients take turns, and within one, first come first served. A client with
+//! many uploads on a disk that lags gets no more of the workers than one with a single upload.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::ids::GroupId;
+
+/// Jobs by client; those of the server itself are of `None`, which has its turns like a client.
+#[derive(Debug)]
+pub(crate) struct Turns<J> {
+    /// None of them empty.
+    waiting: BTreeMap<Option<GroupId>, VecDeque<J>>,
+    /// Those with something waiting, the next one first.
+    order: VecDeque<Option<GroupId>>,
+    len: usize,
+}
+
+impl<J> Turns<J> {
+    pub(crate) const fn new() -> Self {
+        Self { waiting: BTreeMap::new(), order: VecDeque::new(), len: 0 }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn push(&mut self, client: Option<GroupId>, job: J) {
+        let jobs = self.waiting.entry(client).or_default();
+        if jobs.is_empty() {
+            self.order.push_back(client);
+        }
+        jobs.push_back(job);
+        self.len += 1;
+    }
+
+    /// The next job, if it is `wanted`. It is the turn of the next client then.
+    pub(crate) fn pop_if(&mut self, wanted: impl Fn(&J) -> bool) -> Option<J> {
+        let client = *self.order.front()?;
+        let jobs = self.waiting.get_mut(&client)?;
+        jobs.front().filter(|job| wanted(job))?;
+        let job = jobs.pop_front();
+        self.order.pop_front();
+        if jobs.is_empty() {
+            self.waiting.remove(&client);
+        } else {
+            self.order.push_back(client);
+        }
+        self.len -= 1;
+        job
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<J> {
+        self.pop_if(|_| true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_take_turns_and_what_one_asked_for_is_done_in_its_order() {
+        let [many, one] = [0, 1].map(GroupId::at);
+        let mut turns = Turns::new();
+        for n in 0..5 {
+            turns.push(Some(many), n);
+        }
+        turns.push(Some(one), 10);
+        turns.push(None, 20);
+        let taken: Vec<i32> = (0..4).filter_map(|_| turns.pop()).collect();
+        assert_eq!(taken, [0, 10, 20, 1]);
+        // One that comes back waits for those that have their turns, not for all that waits.
+        turns.push(Some(one), 11);
+        assert_eq!(turns.len(), 4);
+        assert_eq!(turns.pop_if(|n| *n > 10), None);
+        let taken: Vec<i32> = std::iter::from_fn(|| turns.pop()).collect();
+        assert_eq!(taken, [2, 11, 3, 4]);
+        assert_eq!((turns.len(), turns.waiting.len(), turns.order.len()), (0, 0, 0));
+    }
+}

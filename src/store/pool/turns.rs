@@ -1,23 +1,26 @@
 //! What waits for the workers of one queue: clients take turns, and within one, first come first served. A client with
 //! many uploads on a disk that lags gets no more of the workers than one with a single upload.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::ids::GroupId;
 
-/// Jobs by client; those of the server itself are of `None`, which has its turns like a client.
+/// Clients that have turns of their own; where there are more, some share theirs. Their places are kept.
+const PLACES_MAX: usize = 1024;
+
+/// Jobs by client; those of the server itself have their turns like a client.
 #[derive(Debug)]
 pub(crate) struct Turns<J> {
-    /// None of them empty.
-    waiting: BTreeMap<Option<GroupId>, VecDeque<J>>,
-    /// Those with something waiting, the next one first.
-    order: VecDeque<Option<GroupId>>,
+    /// By client; those of the server first.
+    waiting: Vec<VecDeque<J>>,
+    /// Places of those with something waiting, the next one first.
+    order: VecDeque<usize>,
     len: usize,
 }
 
 impl<J> Turns<J> {
     pub(crate) const fn new() -> Self {
-        Self { waiting: BTreeMap::new(), order: VecDeque::new(), len: 0 }
+        Self { waiting: Vec::new(), order: VecDeque::new(), len: 0 }
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -25,9 +28,13 @@ impl<J> Turns<J> {
     }
 
     pub(crate) fn push(&mut self, client: Option<GroupId>, job: J) {
-        let jobs = self.waiting.entry(client).or_default();
+        let place = client.map_or(0, |group| group.index() % PLACES_MAX + 1);
+        if self.waiting.len() <= place {
+            self.waiting.resize_with(place + 1, VecDeque::new);
+        }
+        let jobs = &mut self.waiting[place];
         if jobs.is_empty() {
-            self.order.push_back(client);
+            self.order.push_back(place);
         }
         jobs.push_back(job);
         self.len += 1;
@@ -35,15 +42,16 @@ impl<J> Turns<J> {
 
     /// The next job, if it is `wanted`. It is the turn of the next client then.
     pub(crate) fn pop_if(&mut self, wanted: impl Fn(&J) -> bool) -> Option<J> {
-        let client = *self.order.front()?;
-        let jobs = self.waiting.get_mut(&client)?;
+        let place = *self.order.front()?;
+        let jobs = &mut self.waiting[place];
         jobs.front().filter(|job| wanted(job))?;
         let job = jobs.pop_front();
         self.order.pop_front();
         if jobs.is_empty() {
-            self.waiting.remove(&client);
+            // A crowd leaves no memory behind.
+            *jobs = VecDeque::new();
         } else {
-            self.order.push_back(client);
+            self.order.push_back(place);
         }
         self.len -= 1;
         job
@@ -75,6 +83,7 @@ mod tests {
         assert_eq!(turns.pop_if(|n| *n > 10), None);
         let taken: Vec<i32> = std::iter::from_fn(|| turns.pop()).collect();
         assert_eq!(taken, [2, 11, 3, 4]);
-        assert_eq!((turns.len(), turns.waiting.len(), turns.order.len()), (0, 0, 0));
+        assert_eq!((turns.len(), turns.order.len()), (0, 0));
+        assert!(turns.waiting.iter().all(|jobs| jobs.capacity() == 0), "a crowd leaves no jobs behind");
     }
 }

@@ -191,8 +191,8 @@ pub enum SendFile {
     /// This many bytes were sent; never 0.
     Sent(usize),
     /// This many bytes were sent, never 0, and the send buffer is full: the next call would return `WouldBlock`.
-    /// Where that turns out to be wrong, because the file was truncated, the next wait reports the stream as
-    /// writable.
+    /// Where that turns out to be wrong, because the file was truncated or a signal came, the next wait reports
+    /// the stream as writable.
     SentUntilFull(usize),
     /// Reading would block on the disk: `Warm` the range first.
     Cold,

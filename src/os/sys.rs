@@ -1,7 +1,7 @@
 //! The few system calls that no safe wrapper offers. The only file with `unsafe`.
 //!
 //! Every function here takes borrowed descriptors and plain numbers and lends the kernel no memory
-//! of its caller, so nothing a caller does can break memory safety.
+//! of its caller for longer than the call, so nothing a caller does can break memory safety.
 #![allow(unsafe_code, reason = "rustix has no wrapper for these calls; each block says why it is sound")]
 
 use std::io;
@@ -16,6 +16,13 @@ pub(crate) fn start_write_back(file: BorrowedFd<'_>, len: u64) {
     let Ok(len) = i64::try_from(len) else { return };
     // SAFETY: the descriptor is open for as long as the borrow lasts, and no memory is passed.
     let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, len, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+/// Looks at many descriptors at once, which need not be open, without waiting (poll(2)). False if that failed.
+pub(crate) fn poll_now(polled: &mut [libc::pollfd]) -> bool {
+    let Ok(len) = polled.len().try_into() else { return false };
+    // SAFETY: the slice is borrowed for the call and has so many entries; a descriptor is only a number here.
+    unsafe { libc::poll(polled.as_mut_ptr(), len, 0) >= 0 }
 }
 
 /// Elsewhere the sync does all of it.

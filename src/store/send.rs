@@ -28,8 +28,8 @@ pub(crate) const WINDOW_BYTES: usize = 1024 * 1024;
 impl DiskStore {
     /// Sends file content straight from the page cache into a socket. `WouldBlock` means the
     /// socket; [`SendFile::Cold`] that the bytes must be warmed first. `conn` is the connection of the
-    /// socket, if it is registered for events: then [`SendFile::SentUntilFull`] may mean the end of a file that was
-    /// truncated, and [`send_again`](Self::send_again) must be called before the next wait.
+    /// socket, if it is registered for events: then [`SendFile::SentUntilFull`] may also mean the end of a file that was
+    /// truncated, or a signal, and [`send_again`](Self::send_again) must be called before the next wait.
     pub fn send_file(
         &mut self,
         file: FileId,
@@ -73,7 +73,7 @@ impl DiskStore {
                 }
                 Ok(n) => match conn {
                     Some(conn) => {
-                        self.partial.note(file, conn);
+                        self.partial.note(socket, conn);
                         return Ok(SendFile::SentUntilFull(n));
                     }
                     None if reading.is_as_opened() => return Ok(SendFile::SentUntilFull(n)),
@@ -86,10 +86,10 @@ impl DiskStore {
         self.copy_file(file, offset, len, socket)
     }
 
-    /// Calls `changed` for the connections that were told [`SendFile::SentUntilFull`] since the last call, though
+    /// Calls `has_room` for the connections that were told [`SendFile::SentUntilFull`] since the last call, though
     /// their socket may not be full.
-    pub fn send_again(&mut self, changed: impl FnMut(ConnId)) {
-        self.partial.look(&self.files, changed);
+    pub fn send_again(&mut self, has_room: impl FnMut(ConnId)) {
+        self.partial.look(has_room);
     }
 
     /// What the socket does not take is read again the next time.

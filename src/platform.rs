@@ -340,6 +340,8 @@ pub enum Event {
     Acceptable(ListenerId),
     /// The store has completions.
     Completions,
+    /// What [`Platform::hand_over`] has handed over is done: the handshake of this stream can go on.
+    Handshake(ConnId),
     Signal(Signal),
     /// The access file was read again: see [`Platform::take_rules`].
     Rules,
@@ -396,6 +398,12 @@ pub trait Platform {
     /// Begins the handshake of an encrypted connection. `received` has been read of it already.
     fn secure(&mut self, _stream: &mut Self::Stream, _is_http: bool, _received: &[u8]) -> io::Result<()> {
         Ok(())
+    }
+
+    /// Lets another thread take the step of this stream's handshake that uses the private key: [`Event::Handshake`]
+    /// reports the end. False if there is none, or if it has as many as it may have.
+    fn hand_over(&mut self, _stream: &mut Self::Stream, _id: ConnId) -> bool {
+        false
     }
 
     fn close_listeners(&mut self);

@@ -21,6 +21,24 @@ pub fn machine_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+/// Cores that this process may use at once, as far as that is known.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Added to the nice value of the process: a quarter of the weight of the loop.
+#[cfg(target_os = "linux")]
+const WORKER_NICENESS: i32 = 6;
+
+/// For a thread beside the loop. Where cores are few, the loop has precedence: every connection waits for it. On Linux
+/// a nice value belongs to a thread (sched(7)).
+pub fn lower_priority() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, WORKER_NICENESS) {
+        log::debug!("a worker keeps its priority: {error}");
+    }
+}
+
 /// Raises the soft limit on open files to the hard one; returns how many descriptors there are.
 pub fn raise_descriptor_limit() -> usize {
     let limit = getrlimit(Resource::Nofile);

@@ -47,8 +47,8 @@ impl<P: Platform> Reactor<P> {
             Stage::Header => self.read_header(id),
             Stage::Handshake => self.shake_hands(id, false),
             // A client that ends its stream before the handshake is done never ends that.
-            Stage::KeyQueue if readable == Readable::BytesThenEnd => self.end_arrival(id, None),
-            Stage::KeyQueue => {}
+            Stage::KeyQueue | Stage::KeyWorker if readable == Readable::BytesThenEnd => self.end_arrival(id, None),
+            Stage::KeyQueue | Stage::KeyWorker => {}
         }
         true
     }
@@ -61,7 +61,9 @@ impl<P: Platform> Reactor<P> {
         arrival.timer = None;
         match arrival.stage {
             Stage::Header => self.end_arrival(id, Some("the header is not whole in time")),
-            Stage::Handshake | Stage::KeyQueue => self.end_handshake(id, "it does not end in time", false),
+            Stage::Handshake | Stage::KeyQueue | Stage::KeyWorker => {
+                self.end_handshake(id, "it does not end in time", false);
+            }
         }
     }
 

@@ -98,6 +98,8 @@ pub(super) enum Stage {
     Handshake,
     /// Its turn to use the private key: see `handshakes`.
     KeyQueue,
+    /// Another thread, which uses the private key.
+    KeyWorker,
 }
 
 /// A connection that is not its client's yet: its proxy has not named that, or it is not encrypted yet.

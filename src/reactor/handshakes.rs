@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::dialect::Kind;
-use crate::ids::ConnId;
+use crate::groups::Who;
+use crate::ids::{ClientAddress, ConnId};
 use crate::platform::{Handshake, Platform, Readable, Stream};
 use crate::reactor::accept::Newcomer;
 use crate::reactor::connections::{Arrival, Stage};
@@ -85,18 +86,33 @@ impl<P: Platform> Reactor<P> {
 
     fn join_key_queue(&mut self, id: ConnId) {
         let Self { key_queue, connections, env, .. } = self;
-        key_queue.join(id, env.limits.connections_max, |id| connections.arrival_mut(id).is_some());
+        let Some(client) = connections.arrival_mut(id).and_then(|arrival| arrival.client) else { return };
+        let client = env.groups.find(Who::Address(ClientAddress::of(client)), env.clock.now);
+        key_queue.join(id, client, env.limits.connections_max, |id| connections.arrival_mut(id).is_some());
     }
 
-    /// Lets the first handshake in the queue use the private key, if it is time.
-    pub(super) fn use_key(&mut self) {
+    /// Lets the next handshake in the queue use the private key, if it is time, and another thread those behind it.
+    pub(super) fn use_keys(&mut self) {
         if self.key_queue.is_empty() {
             return;
         }
         let transferred = self.env.counters.bytes_in + self.env.counters.bytes_out;
-        if !self.key_queue.may_use_key(self.env.clock.now, transferred) {
-            return;
+        if self.key_queue.may_use_key(self.env.clock.now, transferred) {
+            self.use_key();
         }
+        let Self { key_queue, connections, platform, .. } = self;
+        let mut hand_over = |id| {
+            let Some(arrival) = connections.arrival_mut(id) else { return true };
+            let is_taken = platform.hand_over(&mut arrival.stream, id);
+            if is_taken {
+                arrival.stage = Stage::KeyWorker;
+            }
+            is_taken
+        };
+        while key_queue.pop_if(&mut hand_over).is_some() {}
+    }
+
+    fn use_key(&mut self) {
         while let Some(id) = self.key_queue.pop() {
             let Some(arrival) = self.connections.arrival_mut(id) else { continue };
             arrival.stage = Stage::Handshake;
@@ -105,6 +121,15 @@ impl<P: Platform> Reactor<P> {
             let now = self.platform.now();
             return self.key_queue.used_key(now.saturating_duration_since(began), now);
         }
+    }
+
+    /// Another thread has used the key for this handshake.
+    pub(super) fn handed_back(&mut self, id: ConnId) {
+        // It may have ended meanwhile.
+        let Some(arrival) = self.connections.arrival_mut(id) else { return };
+        debug_assert_eq!(arrival.stage, Stage::KeyWorker, "{id}");
+        arrival.stage = Stage::Handshake;
+        self.shake_hands(id, false);
     }
 
     /// From here on the connection is the client's.

@@ -1,19 +1,19 @@
-//! The queue of handshakes that are about to use the private key: one may in a turn, and while something is
-//! transferred all of them together for no more than an eighth of the time, which is what a flood of handshakes costs
-//! transfers. Nothing is lost where nothing is transferred. Never reads a clock.
+//! The queue of handshakes that are about to use the private key, in which clients take turns. One may on the loop in a
+//! turn of that, and while something is transferred all of them together for no more than an eighth of the time, which
+//! is what a flood of handshakes costs transfers. Nothing is lost where nothing is transferred. Never reads a clock.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::ids::ConnId;
+use crate::ids::{ConnId, GroupId};
+use crate::turns::Turns;
 
 /// Transfers go on for so many times as long as a use of the private key took, before the next one.
 const TRANSFER_SHARE: u32 = 7;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct KeyQueue {
     /// Some may have ended meanwhile.
-    waiting: VecDeque<ConnId>,
+    waiting: Turns<ConnId>,
     /// The key is not used before, unless nothing was transferred in a turn.
     not_before: Option<Instant>,
     /// Bytes that all connections had transferred when a turn last asked.
@@ -21,16 +21,20 @@ pub(super) struct KeyQueue {
 }
 
 impl KeyQueue {
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+    pub(super) const fn new() -> Self {
+        Self { waiting: Turns::new(), not_before: None, transferred: 0 }
     }
 
-    /// Appends a handshake. Where `most` wait, those that have ended are removed first.
-    pub(super) fn join(&mut self, id: ConnId, most: usize, mut is_open: impl FnMut(ConnId) -> bool) {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.waiting.len() == 0
+    }
+
+    /// Appends a handshake of a client. Where `most` wait, those that have ended are removed first.
+    pub(super) fn join(&mut self, id: ConnId, client: GroupId, most: usize, mut is_open: impl FnMut(ConnId) -> bool) {
         if self.waiting.len() >= most {
             self.waiting.retain(|id| is_open(*id));
         }
-        self.waiting.push_back(id);
+        self.waiting.push(Some(client), id);
     }
 
     /// Asked once in a turn in which one waits: true if one handshake may use the key now. `transferred`: bytes that
@@ -41,7 +45,12 @@ impl KeyQueue {
     }
 
     pub(super) fn pop(&mut self) -> Option<ConnId> {
-        self.waiting.pop_front()
+        self.waiting.pop()
+    }
+
+    /// The next one, if it is `wanted`.
+    pub(super) fn pop_if(&mut self, wanted: impl FnOnce(ConnId) -> bool) -> Option<ConnId> {
+        self.waiting.pop_if(|id| wanted(*id))
     }
 
     /// The key was used, which took so long and ended now.
@@ -59,7 +68,7 @@ mod tests {
     #[test]
     #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
     fn while_something_is_transferred_the_key_is_used_for_an_eighth_of_the_time() {
-        let (mut queue, mut now, mut used) = (KeyQueue::default(), Instant::now(), 0);
+        let (mut queue, mut now, mut used) = (KeyQueue::new(), Instant::now(), 0);
         for turn in 1..=1000 {
             now += Duration::from_micros(100);
             if queue.may_use_key(now, turn) {
@@ -78,9 +87,9 @@ mod tests {
 
     #[test]
     fn those_that_wait_are_no_more_than_may_be_open() {
-        let mut queue = KeyQueue::default();
-        for _ in 0..1000 {
-            queue.join(ID, 8, |_| false);
+        let mut queue = KeyQueue::new();
+        for n in 0..1000 {
+            queue.join(ID, GroupId::at(n % 3), 8, |_| false);
             assert!(queue.waiting.len() <= 8);
         }
         assert_eq!(queue.pop(), Some(ID));

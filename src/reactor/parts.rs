@@ -85,7 +85,7 @@ impl<P: Platform> Reactor<P> {
             platform,
             connections: Connections::new(&limits),
             listeners: Listeners::new(listeners),
-            key_queue: KeyQueue::default(),
+            key_queue: KeyQueue::new(),
             scheduler: Scheduler::new(&limits),
             timers: Timers::new(clock.now),
             contention_check_after: clock.now,

@@ -66,7 +66,7 @@ impl<P: Platform> Reactor<P> {
         self.accept();
         self.run_queued();
         self.run_bulk();
-        self.use_key();
+        self.use_keys();
         self.advance_drain();
         self.finish_turn();
         Ok(())
@@ -104,6 +104,7 @@ impl<P: Platform> Reactor<P> {
                     driver.enqueue();
                 }
             }
+            Event::Handshake(id) => self.handed_back(id),
             Event::Signal(signal) => self.signalled(signal),
             Event::Rules => {
                 if let Some(NewRules(rules)) = self.platform.take_rules() {

@@ -47,6 +47,7 @@ pub use listen::{Listen, ListenError};
 /// Where a server listens that is not told where.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";
 const LOOP_FAILED: &str = "the event loop failed";
+const NO_THREAD: &str = "cannot start a thread";
 /// Most listeners of one server.
 const LISTENERS_MAX: usize = 64;
 
@@ -268,11 +269,12 @@ impl Builder {
         let settings = (&self.store, &self.limits);
         let (store, sandbox) = self.confinement.open_store(&self.root, settings, Arc::new(move || waker.wake()))?;
         if let Some(reader) = reader {
-            reader.start().map_err(ServerError::system("cannot start a thread"))?;
+            reader.start().map_err(ServerError::system(NO_THREAD))?;
         }
         let platform = OsPlatform::new(queue, listeners, store, &self.limits)
             .map_err(ServerError::system("cannot watch the listeners"))?
-            .with_tls(tls);
+            .with_tls(tls)
+            .map_err(ServerError::system(NO_THREAD))?;
         let listeners = speaks.into_iter().zip(self.listens);
         let setup_of = |(listening, listen): (Listening, Listen)| ListenerSetup {
             listening,

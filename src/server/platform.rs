@@ -1,6 +1,7 @@
 //! The real platform: system clock, sockets, and the store on a disk.
 
 use std::io;
+use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use crate::config::Limits;
 use crate::counters::Counters;
 use crate::ids::{ConnId, FileId, ListenerId};
 use crate::os::event_queue::EventQueue;
-use crate::os::net::tls::Acceptor;
+use crate::os::net::tls::{Acceptor, KeyWorker};
 use crate::os::net::{BulkSenders, Listeners, SlowReaders, TcpConnection};
 use crate::os::{process, sys};
 use crate::platform::{AcceptError, Event, NewRules, Platform, SendFile};
@@ -31,6 +32,7 @@ pub struct OsPlatform {
     bulk: Arc<BulkSenders>,
     slow: SlowReaders,
     tls: Option<Arc<Acceptor>>,
+    key_worker: Option<KeyWorker>,
     /// The counters that other threads see are those of the turn before the last.
     counters_are_stale: bool,
     /// `TRIM_SLOTS` were in use since the last trim.
@@ -55,6 +57,7 @@ impl OsPlatform {
             bulk: BulkSenders::new(limits),
             slow: SlowReaders::new(process::clock())?,
             tls: None,
+            key_worker: None,
             counters_are_stale: false,
             trim_is_due: false,
             trimmed_at: None,
@@ -62,9 +65,13 @@ impl OsPlatform {
     }
 
     /// With what the connections of listeners with TLS begin.
-    pub fn with_tls(mut self, tls: Option<Arc<Acceptor>>) -> Self {
+    pub fn with_tls(mut self, tls: Option<Arc<Acceptor>>) -> io::Result<Self> {
+        if tls.is_some() {
+            let control = Arc::clone(self.queue.control());
+            self.key_worker = KeyWorker::start(move || control.wake())?;
+        }
         self.tls = tls;
-        self
+        Ok(self)
     }
 
     /// Gives free memory back after many transfers, when none is left. With glibc, 512 uploads at once leave 6 to 9
@@ -101,6 +108,8 @@ impl Platform for OsPlatform {
         let slow = self.slow.deadline().map(|at| at.saturating_duration_since(self.now()));
         let store = self.store.refresh_at().map(|at| at.saturating_duration_since(self.now()));
         self.queue.wait([timeout, no_wait, publish, slow, store].into_iter().flatten().min(), events)?;
+        let done = self.key_worker.iter_mut().flat_map(|worker| iter::from_fn(|| worker.next_done()));
+        events.extend(done.map(Event::Handshake));
         let now = self.now();
         self.store.refresh(now);
         self.slow.look(now, events)
@@ -122,6 +131,10 @@ impl Platform for OsPlatform {
         let acceptor = self.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         stream.secure(acceptor.accept(is_http, received), &self.bulk);
         Ok(())
+    }
+
+    fn hand_over(&mut self, stream: &mut TcpConnection, id: ConnId) -> bool {
+        self.key_worker.as_mut().is_some_and(|worker| stream.hand_over(id, worker))
     }
 
     fn close_listeners(&mut self) {

@@ -404,3 +404,22 @@ fn many_handshakes_at_once_all_end_well() {
     assert_eq!(streams[0].conn.protocol_version(), Some(ProtocolVersion::TLSv1_3));
     assert_eq!(fs::read_dir(server.path("")).expect("the folder is there").count(), 200 + 1);
 }
+
+#[test]
+fn clients_that_vanish_while_the_key_is_used_for_them_leave_nothing() {
+    let server = http();
+    let client = config();
+    for _ in 0..10 {
+        let mut streams: Vec<_> = (0..50).map(|_| connect(server.address(), &client)).collect();
+        for (nth, stream) in streams.iter_mut().enumerate() {
+            stream.conn.write_tls(&mut stream.sock).expect("the server reads");
+            if nth % 2 == 0 {
+                let socket = socket2::SockRef::from(&stream.sock);
+                socket.set_linger(Some(Duration::ZERO)).expect("a socket");
+            }
+        }
+    }
+    wait_until("the end of all of them", || server.counters().open == 0);
+    let mut stream = connect(server.address(), &client);
+    put(&mut stream, "/f", b"x");
+}

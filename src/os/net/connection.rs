@@ -12,7 +12,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
 
 use super::send_mode::{BulkSenders, Encrypted, SendMode, Unsent};
-use super::tls::TlsSession;
+use super::tls::{KeyWorker, TlsSession};
 use crate::buffer::SLICES_MAX;
 use crate::ids::ConnId;
 use crate::os::sys;
@@ -113,6 +113,13 @@ impl TcpConnection {
     pub(crate) fn secure(&mut self, session: TlsSession, senders: &Arc<BulkSenders>) {
         let unsent = Unsent::Normal(Arc::downgrade(senders));
         self.mode = SendMode::Tls(Box::new(Encrypted { session, unsent }));
+    }
+
+    /// Gives the session to the worker, for the step of the handshake that uses the private key. False if it does not
+    /// take it.
+    pub(crate) fn hand_over(&mut self, id: ConnId, worker: &mut KeyWorker) -> bool {
+        let SendMode::Tls(encrypted) = &mut self.mode else { return false };
+        worker.take(id, &mut encrypted.session)
     }
 
     /// To be called before `len` bytes are sent over an encrypted connection: enters bulk mode with a long part of a

@@ -8,5 +8,4 @@ pub(crate) mod latency;
 pub(crate) mod serve;
 pub(crate) mod shared;
 pub(crate) mod sync_groups;
-pub(crate) mod turns;
 pub(crate) mod workers;

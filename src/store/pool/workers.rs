@@ -9,12 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use crate::ids::GroupId;
+use crate::os::process;
 use crate::store::mutex::lock;
-use crate::store::pool::turns::Turns;
-
-/// Added to the nice value of the process: a quarter of the weight of the loop.
-#[cfg(target_os = "linux")]
-const WORKER_NICENESS: i32 = 6;
+use crate::turns::Turns;
 
 /// Which workers take a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,7 +206,7 @@ where
     for n in 0..count {
         let (queues, mut run) = (Arc::clone(queues), worker());
         let thread = Builder::new().name(format!("disk-{word}-{n}")).spawn(move || {
-            lower_priority();
+            process::lower_priority();
             let mut done = None;
             while let Some((taken, job)) = (*queues).as_ref().queue(kind).take(done) {
                 run(&queues, job);
@@ -219,14 +216,6 @@ where
         threads.push(thread?);
     }
     Ok(())
-}
-
-/// Where cores are few, the loop has precedence: every connection waits for it. On Linux a nice value belongs to a thread (sched(7)).
-fn lower_priority() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, WORKER_NICENESS) {
-        log::debug!("a disk worker keeps its priority: {error}");
-    }
 }
 
 #[cfg(test)]

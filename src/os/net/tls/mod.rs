@@ -1,6 +1,7 @@
 //! TLS: what a server shows its clients, and the session of one connection. Plain connections never come here.
 
 mod identity;
+mod key_worker;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use crate::config::TlsFiles;
 
 use identity::Tickets;
 pub use identity::{IdentityError, make_self_signed};
+pub use key_worker::KeyWorker;
 pub use session::{SESSION_BYTES_MAX, TlsSession};
 
 /// What every session of a server begins with. A reload replaces it for new connections.

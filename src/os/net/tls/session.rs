@@ -13,6 +13,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
@@ -36,6 +37,8 @@ enum Stage {
     Hello { config: Arc<ServerConfig>, is_first: bool },
     /// From the server's first message on.
     Open(Box<UnbufferedServerConnection>),
+    /// Another thread goes on with the handshake: it comes back from there with all that the session holds.
+    Lent(Receiver<TlsSession>),
     /// The client has broken the rules, and was told.
     Failed,
 }
@@ -68,9 +71,15 @@ pub struct TlsSession {
 impl TlsSession {
     /// `received`: bytes of the client that were read before.
     pub fn new(config: Arc<ServerConfig>, verifies_clients: bool, received: &[u8]) -> Self {
+        let stage = Stage::Hello { config, is_first: received.is_empty() };
+        Self { input: received.to_vec(), verifies_clients, ..Self::at(stage) }
+    }
+
+    /// A session that holds nothing.
+    const fn at(stage: Stage) -> Self {
         Self {
-            stage: Stage::Hello { config, is_first: received.is_empty() },
-            input: received.to_vec(),
+            stage,
+            input: Vec::new(),
             content: VecDeque::new(),
             output: Vec::new(),
             ahead: 0,
@@ -78,10 +87,17 @@ impl TlsSession {
             holds_input: false,
             has_received_end: false,
             has_sent_end: false,
-            verifies_clients,
+            verifies_clients: false,
             failed: None,
             certificate: None,
         }
+    }
+
+    /// Gives all of the session to another thread, for the step of the handshake that uses the private key. Until it is
+    /// back, the handshake waits.
+    pub fn lend(&mut self) -> Lent {
+        let (back, returned) = mpsc::sync_channel(1);
+        Lent { session: std::mem::replace(self, Self::at(Stage::Lent(returned))), back }
     }
 
     /// See [`Stream::recv`](crate::platform::Stream::recv). Nothing that was decrypted is left behind unless `buf` is
@@ -271,6 +287,24 @@ impl TlsSession {
     /// The SHA-256 of the certificate that the client has shown.
     pub fn peer_certificate(&self) -> Option<[u8; 32]> {
         self.certificate.as_deref().copied()
+    }
+}
+
+/// The session of a connection on its way through another thread.
+#[derive(Debug)]
+pub struct Lent {
+    session: TlsSession,
+    back: SyncSender<TlsSession>,
+}
+
+impl Lent {
+    /// Takes the step that uses the private key, and gives the session back.
+    pub fn use_key(mut self) {
+        if let Err(error) = self.session.use_key() {
+            self.session.failed = Some(io::Error::other(error));
+        }
+        // A connection that was closed meanwhile does not want it back.
+        let _ = self.back.send(self.session);
     }
 }
 

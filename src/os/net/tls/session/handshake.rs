@@ -1,7 +1,9 @@
-//! The handshake of a session, which stops where the private key is used until it may be. Never decides when.
+//! The handshake of a session, which stops where the private key is used until it may be, on this thread or another.
+//! Never decides when.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
+use std::sync::mpsc::TryRecvError;
 
 use rustls::HandshakeKind;
 use rustls::server::UnbufferedServerConnection;
@@ -23,14 +25,22 @@ const ENDED_EARLY: &str = "the connection ended within the handshake";
 impl TlsSession {
     /// See [`Stream::handshake`](crate::platform::Stream::handshake).
     pub fn handshake(&mut self, socket: &mut (impl Read + Write), may_use_key: bool) -> io::Result<Handshake> {
-        while let Stage::Hello { config, is_first } = &mut self.stage {
+        if let Stage::Lent(returned) = &self.stage {
+            match returned.try_recv() {
+                Ok(session) => *self = session,
+                Err(TryRecvError::Empty) => return Ok(Handshake::Waits),
+                Err(TryRecvError::Disconnected) => return Err(io::Error::other("the thread for handshakes has ended")),
+            }
+            if let Some(error) = self.failed.take() {
+                return Ok(self.handshake_failed(&error, socket));
+            }
+        }
+        while let Stage::Hello { is_first, .. } = &mut self.stage {
             if hello::is_whole(&self.input) {
                 if !may_use_key {
                     return Ok(Handshake::NeedsKey);
                 }
-                let connection = UnbufferedServerConnection::new(Arc::clone(config));
-                self.stage = Stage::Open(Box::new(connection.map_err(io::Error::other)?));
-                if let Err(error) = self.process() {
+                if let Err(error) = self.use_key() {
                     return Ok(self.handshake_failed(&error, socket));
                 }
                 break;
@@ -53,6 +63,15 @@ impl TlsSession {
             self.certificate = Some(Box::new(Sha256::digest(certificate).into()));
         }
         Ok(state)
+    }
+
+    /// Uses the private key for what has been received.
+    pub(super) fn use_key(&mut self) -> Result<(), rustls::Error> {
+        if let Stage::Hello { config, .. } = &self.stage {
+            let connection = UnbufferedServerConnection::new(Arc::clone(config))?;
+            self.stage = Stage::Open(Box::new(connection));
+        }
+        self.process()
     }
 
     /// Goes on behind the first message of the server.
@@ -95,7 +114,7 @@ impl TlsSession {
         is_asked_again || verifies
     }
 
-    fn handshake_failed(&mut self, error: &rustls::Error, socket: &mut impl Write) -> Handshake {
+    fn handshake_failed(&mut self, error: &impl ToString, socket: &mut impl Write) -> Handshake {
         // The alert that says so; the client may see a reset instead.
         let is_told = !self.output.is_empty() && self.flush(socket).is_ok();
         Handshake::Failed { reason: error.to_string(), is_told }

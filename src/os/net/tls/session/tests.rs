@@ -1,4 +1,4 @@
-//! Handshakes in memory.
+//! Handshakes in memory: a client that is asked for another first message.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};

@@ -1,5 +1,5 @@
-//! What waits for the workers of one queue: clients take turns, and within one, first come first served. A client with
-//! many uploads on a disk that lags gets no more of the workers than one with a single upload.
+//! A queue in which clients take turns, and within one, first come first served: a client with many uploads on a disk
+//! that lags, or with many handshakes, gets no more of what serves the queue than one with a single one.
 
 use std::collections::VecDeque;
 
@@ -41,7 +41,7 @@ impl<J> Turns<J> {
     }
 
     /// The next job, if it is `wanted`. It is the turn of the next client then.
-    pub(crate) fn pop_if(&mut self, wanted: impl Fn(&J) -> bool) -> Option<J> {
+    pub(crate) fn pop_if(&mut self, wanted: impl FnOnce(&J) -> bool) -> Option<J> {
         let place = *self.order.front()?;
         let jobs = &mut self.waiting[place];
         jobs.front().filter(|job| wanted(job))?;
@@ -59,6 +59,19 @@ impl<J> Turns<J> {
 
     pub(crate) fn pop(&mut self) -> Option<J> {
         self.pop_if(|_| true)
+    }
+
+    /// Removes all jobs that are not `wanted` any more.
+    pub(crate) fn retain(&mut self, mut wanted: impl FnMut(&J) -> bool) {
+        let Self { waiting, order, len } = self;
+        order.retain(|place| {
+            let jobs = &mut waiting[*place];
+            *len -= jobs.len();
+            jobs.retain(&mut wanted);
+            jobs.shrink_to_fit();
+            *len += jobs.len();
+            !jobs.is_empty()
+        });
     }
 }
 
@@ -85,5 +98,18 @@ mod tests {
         assert_eq!(taken, [2, 11, 3, 4]);
         assert_eq!((turns.len(), turns.order.len()), (0, 0));
         assert!(turns.waiting.iter().all(|jobs| jobs.capacity() == 0), "a crowd leaves no jobs behind");
+    }
+
+    #[test]
+    fn what_is_not_wanted_any_more_leaves_the_turns_of_the_others_as_they_are() {
+        let mut turns = Turns::new();
+        for n in 0..9 {
+            turns.push(Some(GroupId::at(n % 3)), n);
+        }
+        turns.retain(|n| n % 3 != 1 && *n != 2);
+        assert_eq!(turns.len(), 5);
+        let taken: Vec<usize> = std::iter::from_fn(|| turns.pop()).collect();
+        assert_eq!(taken, [0, 5, 3, 8, 6]);
+        assert_eq!((turns.len(), turns.order.len()), (0, 0));
     }
 }

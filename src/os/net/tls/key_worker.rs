@@ -1,0 +1,74 @@
+//! The thread that goes on with handshakes past their use of the private key, where the loop has no time for that.
+//! Never touches a socket.
+
+use std::io;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread::{Builder, JoinHandle};
+
+use super::session::{Lent, TlsSession};
+use crate::ids::ConnId;
+use crate::os::process;
+
+/// Handshakes that it has at once: some milliseconds of work.
+const HANDSHAKES_MAX: usize = 64;
+
+/// A handle of the thread, which ends with it.
+#[derive(Debug)]
+pub struct KeyWorker {
+    /// `None` once the thread is to end.
+    jobs: Option<SyncSender<(ConnId, Lent)>>,
+    done: Receiver<ConnId>,
+    /// Handshakes that the loop has not been told the end of.
+    under_way: usize,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl KeyWorker {
+    /// Starts the thread, if there is a second core: with one, it would only take the time of the loop. `wake` is called
+    /// when a handshake is done.
+    pub fn start(wake: impl Fn() + Send + 'static) -> io::Result<Option<Self>> {
+        if process::cores() < 2 { Ok(None) } else { Self::spawn(wake).map(Some) }
+    }
+
+    pub(super) fn spawn(wake: impl Fn() + Send + 'static) -> io::Result<Self> {
+        let (jobs, queue) = mpsc::sync_channel::<(ConnId, Lent)>(HANDSHAKES_MAX);
+        let (ended, done) = mpsc::channel();
+        let thread = Builder::new().name("tls-key".to_owned()).spawn(move || {
+            process::lower_priority();
+            for (id, lent) in queue {
+                lent.use_key();
+                if ended.send(id).is_err() {
+                    break;
+                }
+                wake();
+            }
+        });
+        Ok(Self { jobs: Some(jobs), done, under_way: 0, thread: Some(thread?) })
+    }
+
+    /// Takes the session of a connection. False if it has as many as it may have.
+    pub fn take(&mut self, id: ConnId, session: &mut TlsSession) -> bool {
+        let Some(jobs) = self.jobs.as_ref().filter(|_| self.under_way < HANDSHAKES_MAX) else { return false };
+        self.under_way += 1;
+        // There is space for all that are under way. If the thread has ended, the session finds out.
+        let _ = jobs.try_send((id, session.lend()));
+        true
+    }
+
+    /// The next connection whose session is back.
+    pub fn next_done(&mut self) -> Option<ConnId> {
+        let id = self.done.try_recv().ok()?;
+        self.under_way -= 1;
+        Some(id)
+    }
+}
+
+impl Drop for KeyWorker {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // It has panicked and said so, or it ends with what it has.
+            let _ = thread.join();
+        }
+    }
+}

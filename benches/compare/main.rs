@@ -32,13 +32,14 @@ mod place;
 mod results;
 mod rounds;
 mod slow;
+mod tls;
 mod works;
 
 use place::{FOLDER, Place};
 use support::Wire;
 use support::peers::{Congestion, Missing, Peer, Role, interrupted};
 use support::table::{self, Measured};
-use works::{WORKS, Work};
+use works::{Kind, WORKS, Work};
 
 /// With the name of the same server of another build.
 const OWN: [(&str, Wire, &str); 2] =
@@ -52,10 +53,15 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/compare/seed.
 /// The argument with which `benches/README.md` gets the results.
 const KEEP: &str = "--keep";
 
-/// Every server that can be had, started on the first core; each missing one is reported once.
-fn start(place: &Place, reported: &mut Vec<String>) -> Vec<Peer> {
+/// Every server that can be had for a work, started on the first core; each missing one is reported once.
+fn start(of: &Work, place: &Place, reported: &mut Vec<String>) -> Vec<Peer> {
     let (root, work) = (&place.root, &place.work);
     let binary = env!("CARGO_BIN_EXE_filewharf");
+    if let Kind::Tls(tls) = of.kind {
+        let (peers, missing) = tls.start(place, binary, std::env::var(OTHER_BUILD).ok());
+        missing.into_iter().for_each(|Missing(why)| report(why, reported));
+        return peers;
+    }
     let own = |name, wire, binary: &str| Peer::filewharf(name, wire, binary, &place.own(name));
     let mut peers: Vec<Peer> = OWN.iter().map(|(name, wire, _)| own(name, *wire, binary)).collect();
     if let Ok(other) = std::env::var(OTHER_BUILD) {
@@ -77,16 +83,20 @@ fn start(place: &Place, reported: &mut Vec<String>) -> Vec<Peer> {
     for other in others {
         match other {
             Ok(peer) => peers.push(peer),
-            Err(Missing(why)) if !reported.contains(&why) => {
-                println!("compare: {why}");
-                reported.push(why);
-            }
-            Err(_) => {}
+            Err(Missing(why)) => report(why, reported),
         }
     }
     let program = std::env::current_exe().expect("this program has a file");
     peers.push(Peer::limit(LIMIT, &program, limit::ARGUMENT, root));
     peers
+}
+
+/// Says once why a server is missing.
+fn report(why: String, reported: &mut Vec<String>) {
+    if !reported.contains(&why) {
+        println!("compare: {why}");
+        reported.push(why);
+    }
 }
 
 /// What is chosen: the works, each with the places where it is done and its name in the tables.
@@ -114,7 +124,7 @@ fn compare(words: &[String], rounds: usize, interrupted: &AtomicBool) -> Result<
             println!("compare: {title} left out: {why}");
             continue;
         }
-        let peers = start(place, &mut reported);
+        let peers = start(work, place, &mut reported);
         let Some(measured) = rounds::measure(work, title, rounds, &peers, interrupted) else {
             println!("compare: interrupted");
             return Err(all);

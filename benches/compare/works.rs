@@ -7,11 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::ftp;
+use crate::tls::{self, Key, Tls};
 use crate::{LOGGING, cold, idle, mix, slow};
 use support::codec::Manner;
 use support::driver::Loss;
 use support::peers::{Peer, Role, Speaks};
 use support::table::{Column, Rank, Unit};
+use support::tls::rustls::HandshakeKind;
 use support::{Content, Driver, Task, Wire, driver, process};
 
 pub const GIB: u64 = 1 << 30;
@@ -55,6 +57,7 @@ pub enum Kind {
     Slow,
     Mix,
     Cold,
+    Tls(Tls),
 }
 
 /// Connections that each ask for the same again and again.
@@ -111,12 +114,27 @@ const fn one_each(name: &'static str, manner: Manner) -> Work {
     Work { name, columns: &OF_REQUESTS, kind: Kind::Requests(requests) }
 }
 
+/// Over encrypted connections.
+const fn encrypted(name: &'static str, key: Key, what: tls::What) -> Work {
+    let columns: &[Column] = if matches!(what, tls::What::Idle) { &idle::COLUMNS } else { &OF_REQUESTS };
+    Work { name, columns, kind: Kind::Tls(Tls { key, what }) }
+}
+
+/// A small file again and again, each time with a new encrypted connection.
+const fn handshakes(name: &'static str, key: Key, kind: HandshakeKind) -> Work {
+    encrypted(name, key, tls::What::Handshakes { each: 100, kind })
+}
+
+const fn kept(name: &'static str, connections: usize, each: usize, file: Served) -> Work {
+    encrypted(name, Key::P256, tls::What::Kept { connections, each, file })
+}
+
 const fn other(name: &'static str, columns: &'static [Column], kind: Kind) -> Work {
     Work { name, columns, kind }
 }
 
 /// All of them. Each has servers of its own, so what one did to a server is not seen in the next.
-pub static WORKS: [Work; 16] = [
+pub static WORKS: [Work; 22] = [
     other(idle::NAME, &idle::COLUMNS, Kind::Idle),
     other(slow::NAME, &slow::COLUMNS, Kind::Slow),
     get("get 4 KiB, 64 connections", 64, 200, SMALL, With::Ftp),
@@ -133,6 +151,12 @@ pub static WORKS: [Work; 16] = [
     put("put 1 GiB, 64 streams of 16 MiB", 64, 1, 16 * MIB, 64, With::Ftp),
     other(mix::NAME, &mix::COLUMNS, Kind::Mix),
     other(cold::NAME, &cold::COLUMNS, Kind::Cold),
+    handshakes("TLS: a full handshake and 4 KiB each, P-256", Key::P256, HandshakeKind::Full),
+    handshakes("TLS: a full handshake and 4 KiB each, RSA-2048", Key::Rsa2048, HandshakeKind::Full),
+    handshakes("TLS: a resumed handshake and 4 KiB each", Key::P256, HandshakeKind::Resumed),
+    kept("TLS: get 4 KiB, 64 connections", 64, 100, SMALL),
+    kept("TLS: get 1 GiB, one stream", 1, 1, BIG),
+    encrypted("TLS: 1,000 idle connections, each", Key::P256, tls::What::Idle),
 ];
 
 impl Work {
@@ -146,6 +170,8 @@ impl Work {
         }
         match &self.kind {
             Kind::Requests(requests) => !matches!(peer.speaks, Speaks::Ftp(_)) || requests.with == With::Ftp,
+            // Only servers with TLS are started for these.
+            Kind::Tls(_) => true,
             Kind::Idle | Kind::Slow | Kind::Mix | Kind::Cold => matches!(peer.speaks, Speaks::Driven(_)),
         }
     }
@@ -166,6 +192,7 @@ impl Work {
             Kind::Requests(_) | Kind::Mix => 2000,
             Kind::Idle => idle::CROWD + 1000,
             Kind::Slow => slow::CROWD + 500,
+            Kind::Tls(_) => tls::IDLE + 500,
             Kind::Cold => return cold::forbidden(root),
         };
         let have = process::raise_descriptors();
@@ -176,7 +203,8 @@ impl Work {
     /// do one more first that warms caches; what takes long is done less often.
     pub fn counted(&self, most: usize) -> RangeInclusive<usize> {
         match &self.kind {
-            Kind::Requests(_) => 1..=most,
+            Kind::Tls(Tls { what: tls::What::Idle, .. }) => 0..=0,
+            Kind::Requests(_) | Kind::Tls(_) => 1..=most,
             Kind::Mix => 1..=most.min(3),
             Kind::Cold => 1..=most.min(2),
             // Memory that a process got it keeps: only the first round shows it.
@@ -192,6 +220,7 @@ impl Work {
             Kind::Slow => slow::round(peer),
             Kind::Mix => mix::round(peer),
             Kind::Cold => cold::round(peer),
+            Kind::Tls(tls) => tls.what.round(peer),
         }
     }
 }
@@ -202,6 +231,17 @@ pub fn wire(peer: &Peer) -> Wire {
         Speaks::Driven(wire) => wire,
         Speaks::Ftp(_) => unreachable!("works that FTP is no part of are not given to it"),
     }
+}
+
+/// What `run` costs a server, for each of so many units: [`OF_REQUESTS`]. It returns how long it took.
+pub fn measured(peer: &Peer, units: f64, run: impl FnOnce() -> Duration) -> Vec<f64> {
+    let processes = peer.processes();
+    processes.iter().copied().for_each(process::forget_peak);
+    let before = peer.cpu();
+    let elapsed = run();
+    let (cpu, memory) = (peer.cpu() - before, peer.memory("VmHWM:"));
+    assert_eq!(peer.processes(), processes, "processes came or went, and their CPU time with them");
+    vec![cpu.as_secs_f64() / units, elapsed.as_secs_f64() / units, memory as f64]
 }
 
 /// The name that a server's uploads have.
@@ -245,20 +285,11 @@ impl Requests {
 
     fn round(&self, peer: &Peer) -> Vec<f64> {
         let task = |at: usize, n: usize| self.task(peer, at * self.each + n);
-        let measured = |run: &mut dyn FnMut() -> Duration| {
-            let processes = peer.processes();
-            processes.iter().copied().for_each(process::forget_peak);
-            let before = peer.cpu();
-            let elapsed = run();
-            let (cpu, memory) = (peer.cpu() - before, peer.memory("VmHWM:"));
-            assert_eq!(peer.processes(), processes, "processes came or went, and their CPU time with them");
-            vec![cpu.as_secs_f64() / self.units(), elapsed.as_secs_f64() / self.units(), memory as f64]
-        };
         let row = match peer.speaks {
             Speaks::Driven(wire) => {
                 let clients = Driver::connect(peer.address, self.connections, wire, Loss::Panics);
                 let mut clients = clients.mannered(self.manner);
-                measured(&mut || {
+                measured(peer, self.units(), || {
                     let outcome = clients.run(driver::each(self.each, task));
                     assert_eq!(outcome.done, (self.connections * self.each) as u64);
                     outcome.elapsed
@@ -269,7 +300,7 @@ impl Requests {
                 peer.wait_for_rest();
                 let mut clients: Vec<_> =
                     (0..self.connections).map(|_| ftp::Client::connect(peer.address, dir)).collect();
-                measured(&mut || ftp::run(&mut clients, self.each, task))
+                measured(peer, self.units(), || ftp::run(&mut clients, self.each, task))
             }
         };
         if let What::Put { names, .. } = self.what

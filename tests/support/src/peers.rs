@@ -83,6 +83,12 @@ enum Clock {
     WithEnded,
 }
 
+/// Of servers with TLS.
+pub struct TlsFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
 /// A server that cannot be had, and why.
 pub struct Missing(pub String);
 
@@ -125,6 +131,14 @@ impl Peer {
         Self::own(name, wire, program, root)
     }
 
+    /// HTTP over TLS.
+    pub fn filewharf_tls(name: &'static str, binary: &str, root: &Path, files: &TlsFiles) -> Self {
+        let [certificate, key] = [&files.certificate, &files.key].map(|file| file.display().to_string());
+        let tls = ["--listen", "http@127.0.0.1:0?tls", "--tls-cert", &certificate, "--tls-key", &key];
+        let program = Program::start(&PINNED, binary, root, &[&OWN_FLAGS[..], &tls].concat());
+        Self::own(name, Wire::Http, program, root)
+    }
+
     /// With a line in its log for every request, as by default; the others write none.
     pub fn logging(name: &'static str, binary: &str, root: &Path, work: &Path) -> Self {
         let log = fs::File::create(work.join("filewharf.log")).expect("room for a log");
@@ -163,17 +177,49 @@ impl Peer {
 
     /// One worker, sendfile, DAV.
     pub fn nginx(root: &Path, work: &Path) -> Result<Self, Missing> {
+        Self::nginx_at(root, work, "")
+    }
+
+    /// The same over TLS.
+    pub fn nginx_tls(root: &Path, work: &Path, files: &TlsFiles) -> Result<Self, Missing> {
+        let TlsFiles { certificate, key } = files;
+        let tls = format!(
+            "ssl; ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {}; ssl_certificate_key {}",
+            certificate.display(),
+            key.display()
+        );
+        Self::nginx_at(root, work, &tls)
+    }
+
+    /// `ssl`: what stands behind its address.
+    fn nginx_at(root: &Path, work: &Path, ssl: &str) -> Result<Self, Missing> {
         let (port, work) = (free_port(), work.display());
         let conf = format!(
             "daemon off; worker_processes 1; worker_rlimit_nofile 16384; pid {work}/nginx.pid; error_log {work}/nginx.log;\n\
              events {{ worker_connections 12000; }}\n\
              http {{ access_log off; sendfile on; tcp_nopush on; client_max_body_size 0;\n\
              client_body_temp_path {work}/nginx-body; keepalive_requests 1000000; keepalive_timeout 300;\n\
-             server {{ listen 127.0.0.1:{port}; root {}; location / {{ dav_methods PUT; }} }} }}\n",
+             server {{ listen 127.0.0.1:{port} {ssl}; root {}; location / {{ dav_methods PUT; }} }} }}\n",
             root.display()
         );
         let path = written(&format!("{work}/nginx.conf"), &conf);
         Self::start("nginx", &["nginx", "-c", &path, "-g", "user root;"], port, root)
+    }
+
+    /// One file over TLS, from its memory: it is no file server.
+    pub fn haproxy_tls(file: &Path, work: &Path, files: &TlsFiles) -> Result<Self, Missing> {
+        let (port, pem) = (free_port(), format!("{}/haproxy.pem", work.display()));
+        let [certificate, key] = [&files.certificate, &files.key].map(|file| fs::read_to_string(file).expect("PEM"));
+        written(&pem, &(certificate + &key));
+        let conf = format!(
+            "global\n nbthread 1\n maxconn 5000\ndefaults\n mode http\n timeout client 300s\n timeout connect 5s\n \
+             timeout server 300s\nfrontend all\n bind 127.0.0.1:{port} ssl crt {pem}\n \
+             http-request return status 200 content-type application/octet-stream file {}\n",
+            file.display()
+        );
+        let path = written(&format!("{}/haproxy.cfg", work.display()), &conf);
+        let root = file.parent().expect("the file lies in a folder");
+        Self::start("haproxy", &["haproxy", "-db", "-f", &path], port, root)
     }
 
     /// FTP: two processes for each control connection. It refuses to serve a directory that it can write to

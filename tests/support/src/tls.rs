@@ -6,8 +6,9 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 
@@ -120,12 +121,29 @@ pub fn showing(identity: &Identity) -> Arc<ClientConfig> {
 
 /// The configuration of a client without a certificate, with these versions of the protocol.
 pub fn versions(versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    of_provider(ring::default_provider(), versions)
+}
+
+fn of_provider(provider: CryptoProvider, versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider));
     let builder = builder.with_protocol_versions(versions).expect("there are cipher suites for these");
     builder.dangerous().with_custom_certificate_verifier(Arc::new(Trusting)).with_no_client_auth()
 }
 
-/// The same with all of them.
+/// A client that offers one version, group and cipher suite, so that servers with other preferences do the same for it.
+/// It resumes sessions if it `resumes`.
+pub fn one_suite(resumes: bool) -> Arc<ClientConfig> {
+    let mut provider = ring::default_provider();
+    provider.cipher_suites = vec![ring::cipher_suite::TLS13_AES_128_GCM_SHA256];
+    provider.kx_groups = vec![ring::kx_group::X25519];
+    let mut config = of_provider(provider, &[&rustls::version::TLS13]);
+    if !resumes {
+        config.resumption = Resumption::disabled();
+    }
+    Arc::new(config)
+}
+
+/// The configuration of a client without a certificate that offers everything.
 pub fn config() -> Arc<ClientConfig> {
     Arc::new(versions(rustls::ALL_VERSIONS))
 }

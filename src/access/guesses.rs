@@ -21,9 +21,16 @@ struct Guesser {
     next: Instant,
     /// Passwords that are being checked: each may be wrong.
     checks: usize,
+    /// When it last showed a wrong secret.
+    wrong_at: Option<Instant>,
 }
 
 impl Guesser {
+    /// True if it has shown a wrong secret lately, or may be about to.
+    fn may_guess(&self, now: Instant, limits: &Limits) -> bool {
+        self.checks > 0 || self.wrong_at.is_some_and(|at| now < at + limits.wrong_secret_memory)
+    }
+
     /// Time until one more wrong secret is within the bound.
     fn wait(&self, now: Instant, limits: &Limits) -> Duration {
         let spare = limits.wrong_secret_memory - place(limits);
@@ -57,6 +64,7 @@ impl Guesses {
     pub fn failed(&mut self, address: ClientAddress, now: Instant, limits: &Limits) {
         let guesser = self.entry(address, now, limits);
         guesser.full = (guesser.full.max(now) + place(limits)).min(now + limits.wrong_secret_memory);
+        guesser.wrong_at = Some(now);
     }
 
     /// How long a new connection must not be read; `None` if that is too long, and it is refused.
@@ -88,9 +96,11 @@ impl Guesses {
     }
 
     /// A password is to be checked; otherwise why it is not. Those under way count as wrong: so an address never
-    /// has more of them checked at once than it may show wrong ones.
+    /// has more of them checked at once than it may show wrong ones. Addresses that have shown none lately have half of the
+    /// places to themselves.
     pub fn begin_check(&mut self, address: ClientAddress, now: Instant, limits: &Limits) -> Result<(), Finding> {
-        if self.checks >= limits.password_checks_max {
+        let under_way = self.checks;
+        if under_way >= limits.password_checks_max {
             return Err(Finding::Busy);
         }
         let guesser = self.entry(address, now, limits);
@@ -99,7 +109,8 @@ impl Guesses {
             let seconds = wait.as_millis().div_ceil(1000);
             return Err(Finding::TooManyGuesses(u32::try_from(seconds).unwrap_or(u32::MAX)));
         }
-        if guesser.wrong(now, limits) + guesser.checks >= usize::from(limits.wrong_secrets_max) {
+        let is_over = guesser.wrong(now, limits) + guesser.checks >= usize::from(limits.wrong_secrets_max);
+        if is_over || guesser.may_guess(now, limits) && under_way >= limits.password_checks_max.div_ceil(2) {
             return Err(Finding::Busy);
         }
         guesser.checks += 1;
@@ -125,7 +136,12 @@ impl Guesses {
         if self.is_full(limits) && !self.guessers.contains_key(&address) {
             self.guessers.retain(|_, guesser| now < guesser.full || guesser.checks > 0);
         }
-        self.guessers.entry(self.key(address, limits)).or_insert(Guesser { full: now, next: now, checks: 0 })
+        self.guessers.entry(self.key(address, limits)).or_insert(Guesser {
+            full: now,
+            next: now,
+            checks: 0,
+            wrong_at: None,
+        })
     }
 
     fn is_full(&self, limits: &Limits) -> bool {
@@ -225,9 +241,34 @@ mod tests {
 
     #[test]
     #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
+    fn addresses_that_guess_leave_half_of_the_places_to_those_that_do_not() {
+        let mut now = Instant::now();
+        let limits = Limits { password_checks_max: 4, ..Limits::default() };
+        let mut guesses = Guesses::default();
+        let [one, other, third, fourth] = addresses();
+        for address in [one, other] {
+            guesses.failed(address, now, &limits);
+            assert_eq!(guesses.begin_check(address, now, &limits), Ok(()));
+        }
+        for address in [one, other] {
+            assert_eq!(guesses.begin_check(address, now, &limits), Err(Finding::Busy));
+        }
+        for address in [third, fourth] {
+            assert_eq!(guesses.begin_check(address, now, &limits), Ok(()));
+        }
+        guesses.end_check(one, Finding::Right, now, &limits);
+        assert_eq!(guesses.begin_check(one, now, &limits), Err(Finding::Busy), "three of four are taken");
+        now += limits.wrong_secret_memory - Duration::from_millis(1);
+        assert_eq!(guesses.begin_check(one, now, &limits), Err(Finding::Busy), "not forgotten yet");
+        now += Duration::from_millis(1);
+        assert_eq!(guesses.begin_check(one, now, &limits), Ok(()), "it is forgotten");
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
     fn checks_are_bounded_over_all_addresses_and_counted_down_under_the_entry_they_began_under() {
         let now = Instant::now();
-        let limits = Limits { password_checks_max: 3, wrong_secret_addresses_max: 1, ..Limits::default() };
+        let limits = Limits { password_checks_max: 6, wrong_secret_addresses_max: 1, ..Limits::default() };
         let mut guesses = Guesses::default();
         let [one, other, third, fourth] = addresses();
         for address in [one, other, third] {

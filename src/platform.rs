@@ -76,6 +76,8 @@ pub enum Op {
         bytes_max: usize,
         /// Looks up the digests of the files.
         digests: bool,
+        /// Names that are left out as if they were not there.
+        hides: Option<Hides>,
     },
     /// Makes a directory and its parents.
     MakeDir { key: Key },
@@ -106,6 +108,23 @@ pub enum Op {
     Warm { file: FileId, offset: u64, len: usize },
     /// Writes the bytes of `chunk`, which comes back with the completion.
     Write { file: FileId, offset: u64, chunk: Chunk },
+}
+
+/// Which names of a directory are not shown to a caller.
+#[derive(Clone)]
+pub struct Hides(pub Arc<dyn Fn(&str) -> bool + Send + Sync>);
+
+impl Hides {
+    /// True if this name is not shown.
+    pub fn hides(&self, name: &str) -> bool {
+        self.0(name)
+    }
+}
+
+impl std::fmt::Debug for Hides {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hides").finish_non_exhaustive()
+    }
 }
 
 /// The result of the operation of the same name.

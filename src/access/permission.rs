@@ -84,6 +84,10 @@ impl Access {
         asking: &Asking<'_>,
     ) -> Result<(Key, Precondition), Failure> {
         let Some(rules) = self.rules() else { return Ok((key, precondition)) };
+        // Also where anybody may store: the entry that its rules were for is gone.
+        if !rules.knows(asking.caller) {
+            return Err(DENIED);
+        }
         match rules.upload_way(&key, asking)? {
             Way::Drop if is_new_name => Ok((drop_name(&key, &asking.seed())?, and(precondition, Precondition::Absent))),
             Way::Drop | Way::Create => Ok((key, and(precondition, Precondition::Absent))),
@@ -108,8 +112,7 @@ impl Access {
                 Some(rights) => (rights, !rights.is_none()),
                 None => {
                     let key = dir.child(&entry.name);
-                    let rights = rules.rights(asking.caller, asking.from, &key);
-                    (rights, !rights.is_none() || rules.has_rights_beneath(asking.caller, asking.from, &key))
+                    (rules.rights(asking.caller, asking.from, &key), rules.shows(asking.caller, asking.from, &key))
                 }
             };
             if let Node::File(meta) = &mut entry.node
@@ -159,12 +162,10 @@ impl Rules {
 
     fn permit_new(&self, command: Command, asking: &Asking<'_>) -> Result<Command, Failure> {
         match command {
-            Command::Put(put) => Ok(Command::Put(self.permit_put(put, &asking.seed(), asking)?)),
+            Command::Put(put) => Ok(Command::Put(self.permit_put(put, None, asking)?)),
             Command::Append(mut append) => {
                 if let Append { upload: UploadRef::New(new), .. } = &mut *append {
-                    // The same upload has the same name whenever it is gone on with.
-                    let seed = new.id.map_or_else(|| asking.seed(), |UploadId(id)| id.to_vec());
-                    new.put = self.permit_put(new.put.clone(), &seed, asking)?;
+                    new.put = self.permit_put(new.put.clone(), new.id, asking)?;
                 }
                 Ok(Command::Append(append))
             }
@@ -172,19 +173,23 @@ impl Rules {
         }
     }
 
-    fn permit_put(&self, mut put: Put, seed: &[u8], asking: &Asking<'_>) -> Result<Put, Failure> {
+    /// `id`: that of an upload that may be gone on with.
+    fn permit_put(&self, mut put: Put, id: Option<UploadId>, asking: &Asking<'_>) -> Result<Put, Failure> {
         let way = self.upload_way(&put.key, asking)?;
         if put.len.zip(self.upload_len_max(asking.caller, asking.from, &put.key)).is_some_and(|(len, max)| len > max) {
             return Err(Failure::TooLarge);
         }
-        if !self.rights(asking.caller, asking.from, &put.key).has(Rights::READ) {
-            // That the content is there already would tell what it is.
+        // That the content is there already would tell what it is, but for a name that only the upload's token gives.
+        let is_own = way == Way::Drop && id.is_some();
+        if !is_own && !self.rights(asking.caller, asking.from, &put.key).has(Rights::READ) {
             put.sha256 = None;
         }
         match way {
             // That nothing has this name is checked when it gets it: one that can be resumed may be complete already.
             Way::Drop => {
-                put.key = drop_name(&put.key, seed)?;
+                // The same upload has the same name whenever it is gone on with.
+                let seed = id.map_or_else(|| asking.seed(), |UploadId(id)| id.to_vec());
+                put.key = drop_name(&put.key, &seed)?;
                 // What permits the name that was asked for may be for that alone.
                 if self.rights(asking.caller, asking.from, &put.key) != Rights::CREATE {
                     return Err(DENIED);

@@ -214,8 +214,13 @@ impl Rules {
         behind.find(|prefix| !prefix.is_empty()).is_some_and(|prefix| prefix.starts_with(&front))
     }
 
+    /// True if a listing shows this name to the caller: it has a right there, or beneath.
+    pub fn shows(&self, caller: &Caller, from: IpAddr, key: &Key) -> bool {
+        !self.rights(caller, from, key).is_none() || self.has_rights_beneath(caller, from, key)
+    }
+
     /// True if the caller has a right strictly beneath this name.
-    pub fn has_rights_beneath(&self, caller: &Caller, from: IpAddr, key: &Key) -> bool {
+    fn has_rights_beneath(&self, caller: &Caller, from: IpAddr, key: &Key) -> bool {
         let front = format!("{}/", folded(key.as_str()));
         let beneath = self.from(&front);
         beneath.take_while(|(prefix, _)| prefix.starts_with(&front)).any(|(_, prefix)| {

@@ -118,7 +118,8 @@ impl Common {
             None => Executing::Tell,
             Some(_) => Executing::Filter(Box::new(Command::List { key: key.clone(), after: None, limit, digests })),
         };
-        self.data.ops.push_back(Op::List { key, after, limit, bytes_max, digests });
+        let hides = self.hides(&key, cx);
+        self.data.ops.push_back(Op::List { key, after, limit, bytes_max, digests, hides });
         Step::enter(executing)
     }
 

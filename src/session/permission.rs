@@ -2,13 +2,14 @@
 //! dialects come by. What the rules are is decided in `access`.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::access::{Asking, DENIED, Rights, denied};
 use crate::command::Command;
 use crate::dialect::Secret;
 use crate::error::Failure;
 use crate::object::{Key, Precondition};
-use crate::platform::{Op, Outcome};
+use crate::platform::{Hides, Op, Outcome};
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::report::Request;
@@ -78,12 +79,25 @@ impl Common {
         if !cx.access.permits_upload(key, &self.asking(cx)) {
             return self.denied();
         }
+        // Before it is noted as that of the upload.
+        let len = if let Command::Append(append) = &check.command { append.len } else { None };
+        if len > Some(self.upload_len_max(key, cx)) {
+            return Step::refuse(Failure::TooLarge, Failure::TooLarge.words());
+        }
         self.keep_rate(key, cx);
         check.checked += 1;
         match upload_of(&check.command, check.checked) {
             None => self.run(check.command),
             Some(id) => self.look_up(check, id),
         }
+    }
+
+    /// What is not shown to the caller in the listing of a directory; `None` where that is nothing.
+    pub(super) fn hides(&self, dir: &Key, cx: &Cx<'_>) -> Option<Hides> {
+        let rules = cx.access.rules().filter(|rules| rules.has_beneath(dir))?;
+        let (rules, caller) = (Arc::clone(rules), self.data.caller.clone());
+        let (from, dir) = (self.client(), dir.clone());
+        Some(Hides(Arc::new(move |name| !rules.shows(&caller, from, &dir.child(name)))))
     }
 
     /// What the caller may be told of an answer; or what follows if that is nothing.

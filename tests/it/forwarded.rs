@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use filewharf::access::{Access, file};
+use filewharf::access::link::Link;
+use filewharf::access::{Access, Rights, file};
 use filewharf::config::Limits;
 use filewharf::dialect::{Kind, Listening};
 
@@ -445,6 +446,38 @@ fn a_user_is_never_believed_from_another_address_or_without_the_option() {
         assert_eq!(asks(&mut rig, &peer, "Remote-User: a\r\nRemote-User: b\r\n"), ["401", "401", "200"]);
     }
     assert_eq!(believed, 0);
+}
+
+#[test]
+fn a_request_with_a_link_is_that_of_the_link_whatever_user_its_proxy_names() {
+    let mut rig = with_users(&[TRUST, REMOTE_USER], &format!("{USERS}key k base64:AAAAAAAAAAAAAAAAAAAAAA==\n"));
+    let prefix = filewharf::wire::key::relative("home/anna/f").expect("a key");
+    let good = Link { key_id: "k".into(), expires_s: 1 << 40, rights: Rights::READ, prefix }.sign(&[0; 16]);
+    let proxy = rig.connect();
+    for user in ["", "Remote-User: anna\r\n", "Remote-User: ben\r\n", "Remote-User: nobody\r\n"] {
+        for (link, told) in [(&*good, "200"), ("AAAA", "403")] {
+            let mut heard = proxy.heard().len();
+            rig.send(&proxy, format!("GET /home/anna/f?fw={link} HTTP/1.1\r\nHost: x\r\n{user}\r\n").as_bytes());
+            assert_eq!(status(&proxy, &mut heard), told, "{user}");
+        }
+    }
+}
+
+#[test]
+fn the_certificate_of_a_proxy_proves_nothing_in_any_part_of_a_request() {
+    let users = format!(
+        "{USERS}cert proxy sha256:{}\nallow @ c /drop/ max-size=4\nallow proxy rlcwd /drop/\n",
+        "07".repeat(32)
+    );
+    let mut rig = with_users(&[TRUST, REMOTE_USER], &users);
+    let proxy = rig.connect();
+    proxy.shows_certificate([7; 32]);
+    let chunked = "PUT /drop/f HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n";
+    let mut heard = 0;
+    rig.send(&proxy, chunked.as_bytes());
+    rig.send(&proxy, b"fives\r\n0\r\n\r\n");
+    assert_eq!(status(&proxy, &mut heard), "413");
+    assert!(!rig.names().iter().any(|name| name.starts_with("drop/")), "{:?}", rig.names());
 }
 
 #[test]

@@ -230,20 +230,21 @@ impl From<Failure> for Unknown {
     }
 }
 
+/// The holder of the link in the query, if there is one.
+fn linked(head: &Head<'_>, context: &Context<'_>) -> Result<Option<Caller>, Failure> {
+    let (Some(rules), Some(query)) = (context.access.rules(), head.query) else { return Ok(None) };
+    let Some(link) = target::parameter(query, link::PARAMETER)? else { return Ok(None) };
+    rules.link(&link, context.wall_clock_s).map(Some).map_err(|error| match error {
+        LinkError::Wrong => Failure::Denied("this link is not valid"),
+        LinkError::Expired => Failure::Gone,
+    })
+}
+
 /// The caller; `None` where no credentials are needed and none are shown. Wrong ones are refused also there.
 fn identify(head: &Head<'_>, policy: &Policy, context: &Context<'_>) -> Result<Option<Caller>, Unknown> {
     let (access, now_s) = (context.access, context.wall_clock_s);
     if !access.takes_credentials() {
         return Ok(None);
-    }
-    if let Some(rules) = access.rules()
-        && let Some(query) = head.query
-        && let Some(link) = target::parameter(query, link::PARAMETER)?
-    {
-        return rules.link(&link, now_s).map(Some).map_err(|error| match error {
-            LinkError::Wrong => Failure::Denied("this link is not valid").into(),
-            LinkError::Expired => Failure::Gone.into(),
-        });
     }
     let Some(value) = head.fields.authorization else {
         return if access.needs_secret() { Err(Failure::Unauthorized.into()) } else { Ok(None) };
@@ -268,7 +269,13 @@ fn identify(head: &Head<'_>, policy: &Policy, context: &Context<'_>) -> Result<O
 
 /// Sets the caller.
 fn authenticate(head: &Head<'_>, policy: &Policy, context: &mut Context<'_>) -> Result<(), Unpermitted> {
-    if let Some(user) = context.proxy.as_mut().and_then(|proxy| proxy.user.take()) {
+    let named = context.proxy.as_mut().and_then(|proxy| proxy.user.take());
+    // Where there is a link, nothing else counts.
+    if let Some(caller) = linked(head, context)? {
+        context.caller = caller;
+        return Ok(());
+    }
+    if let Some(user) = named {
         context.caller = user?;
         // It has seen the credentials, and may have passed them on.
         return Ok(());

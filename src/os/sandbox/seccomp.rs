@@ -19,15 +19,14 @@ type Calls = BTreeMap<i64, Vec<SeccompRule>>;
 const FILES: &[c_long] = &[
     libc::SYS_close, libc::SYS_close_range, libc::SYS_copy_file_range, libc::SYS_dup, libc::SYS_dup3,
     libc::SYS_faccessat, libc::SYS_faccessat2, libc::SYS_fadvise64, libc::SYS_fallocate, libc::SYS_fchmod,
-    libc::SYS_fchmodat, libc::SYS_fcntl, libc::SYS_fdatasync, libc::SYS_fgetxattr, libc::SYS_flistxattr,
+    libc::SYS_fcntl, libc::SYS_fdatasync, libc::SYS_fgetxattr, libc::SYS_flistxattr,
     libc::SYS_flock, libc::SYS_fremovexattr, libc::SYS_fsetxattr, libc::SYS_fstat, libc::SYS_fstatfs, libc::SYS_fsync,
     libc::SYS_ftruncate, libc::SYS_getdents64, libc::SYS_inotify_add_watch, libc::SYS_inotify_init1,
     libc::SYS_inotify_rm_watch, libc::SYS_linkat, libc::SYS_lseek, libc::SYS_mkdirat, libc::SYS_name_to_handle_at,
     libc::SYS_newfstatat, libc::SYS_openat, libc::SYS_openat2, libc::SYS_pread64, libc::SYS_preadv, libc::SYS_preadv2,
     libc::SYS_pwrite64, libc::SYS_pwritev, libc::SYS_pwritev2, libc::SYS_read, libc::SYS_readahead,
     libc::SYS_readlinkat, libc::SYS_readv, libc::SYS_renameat2, libc::SYS_splice, libc::SYS_statfs, libc::SYS_statx,
-    SYNC_FILE_RANGE, libc::SYS_syncfs, libc::SYS_unlinkat, libc::SYS_utimensat, libc::SYS_write,
-    libc::SYS_writev,
+    SYNC_FILE_RANGE, libc::SYS_syncfs, libc::SYS_unlinkat, libc::SYS_write, libc::SYS_writev,
 ];
 
 /// Connections that are there or that a listener hands over: none is begun, and nothing is bound.
@@ -153,6 +152,8 @@ fn allowed() -> Result<Calls, seccompiler::Error> {
         (libc::SYS_mprotect, no_code),
         (libc::SYS_clone, vec![rule(vec![thread])?]),
         (libc::SYS_ioctl, one_of(1, REQUESTS)?),
+        // Of an open file: Landlock lets the times of all others be set.
+        (libc::SYS_utimensat, vec![rule(vec![SeccompCondition::new(1, Qword, Eq, 0)?])?]),
         // The name of a thread, and glibc's names of memory.
         (libc::SYS_prctl, one_of(0, &[libc::PR_SET_NAME.cast_unsigned(), libc::PR_SET_VMA.cast_unsigned()])?),
         // The process ends itself.

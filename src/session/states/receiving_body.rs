@@ -211,10 +211,11 @@ impl Receiving {
             Role::Partial => Ends::Never,
             Role::Final(_) => Ends::Joined,
         };
-        // Of others the head says how long they are.
-        if ends == Ends::Joined && put.len > Some(common.upload_len_max(&put.key, cx)) {
-            common.data.ops.extend(file.map(|file| Op::EndPart { file, end: PartEnd::Remove }));
-            let then = AfterSaving::Refuse(Failure::TooLarge, "joined it is longer than allowed".into());
+        // By the rules of now, and for this caller.
+        if put.len > Some(common.upload_len_max(&put.key, cx)) {
+            let end = if ends == Ends::Joined { PartEnd::Remove } else { PartEnd::Keep };
+            common.data.ops.extend(file.map(|file| Op::EndPart { file, end }));
+            let then = AfterSaving::Refuse(Failure::TooLarge, "it is longer than allowed".into());
             return Step::enter(Box::new(Saving::Ending(then)));
         }
         let hasher = match &digest {

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use crate::error::{Failure, StoreError};
 use crate::object::{Entry, Listing, Node};
+use crate::platform::Hides;
 use crate::store::fs::errno;
 use crate::store::fs::names::{Gather, Times, Window};
 use crate::store::fs::root::FileSystem;
@@ -45,11 +46,13 @@ pub(crate) struct PageOf<'a> {
     pub(crate) bytes_max: usize,
     /// With the digests of files.
     pub(crate) digests: bool,
+    /// Names that are not shown.
+    pub(crate) hides: Option<&'a Hides>,
 }
 
 impl FileSystem {
     pub(crate) fn list(&self, path: &str, page_of: &PageOf<'_>) -> Result<Listing, StoreError> {
-        let &PageOf { after, limit, bytes_max, digests } = page_of;
+        let &PageOf { after, limit, bytes_max, digests, hides } = page_of;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let dir = match self.open_beneath(path, flags, self.links) {
             Ok(dir) => dir,
@@ -62,6 +65,9 @@ impl FileSystem {
         loop {
             let window = self.window(dir, path, &after)?;
             for name in window.behind(&after) {
+                if hides.is_some_and(|hides| hides.hides(name)) {
+                    continue;
+                }
                 let Some((stat, mut node)) = self.entry(dir, path, name)? else { continue };
                 if let Node::File(meta) = &mut node
                     && digests
@@ -76,7 +82,8 @@ impl FileSystem {
             }
             // A peer goes on behind the last name of a page, so an empty one must be the end.
             match window.next() {
-                Some(_) if entries.len() >= limit.max(1) => return Ok(page(entries, true)),
+                // Whether more follows is then to be seen from what is shown.
+                Some(_) if entries.len() >= limit.max(1) && hides.is_none() => return Ok(page(entries, true)),
                 Some(last) => after = last.into(),
                 None => return Ok(page(entries, false)),
             }

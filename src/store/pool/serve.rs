@@ -159,8 +159,8 @@ impl Pool {
                 self.uploads.flush(&staged, offset, len)?;
                 Ok(plain(Outcome::Flushed))
             }
-            (Op::List { key, after, limit, bytes_max, digests }, _) => {
-                let page_of = PageOf { after: after.as_deref(), limit, bytes_max, digests };
+            (Op::List { key, after, limit, bytes_max, digests, hides }, _) => {
+                let page_of = PageOf { after: after.as_deref(), limit, bytes_max, digests, hides: hides.as_ref() };
                 let listing = self.fs.list(key.as_str(), &page_of)?;
                 Ok(plain(Outcome::Listed(listing)))
             }

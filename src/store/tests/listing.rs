@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::atomic::Ordering;
 
 use super::*;
+use crate::platform::Hides;
 
 const FILES: usize = 600;
 
@@ -79,4 +80,33 @@ fn a_listing_shows_every_change_that_went_before_it() {
             assert!(bench.list("many", Some("y"), 999).unwrap().entries.len() == n + 1, "{n}");
         }
     });
+}
+
+#[test]
+fn names_that_are_hidden_take_no_place_and_tell_nothing_also_behind_the_end_of_a_window() {
+    let dir = TempDir::new().unwrap();
+    let limits = Limits { list_window_bytes: 4096, ..Limits::default() };
+    let mut bench = Bench::open_limited(dir.path(), &StoreConfig::default(), limits);
+    make_many(&mut bench);
+    let shown: Vec<String> = all().into_iter().filter(|name| name.ends_with('3') && **name < *"00400").collect();
+    let names = shown.clone();
+    let hides = Hides(Arc::new(move |name| !names.iter().any(|shown| shown == name)));
+    for limit in 1..=shown.len() + 1 {
+        let mut after = None;
+        for page in shown.chunks(limit) {
+            let op = Op::List {
+                key: key("many"),
+                after: after.take(),
+                limit,
+                bytes_max: 1 << 20,
+                digests: false,
+                hides: Some(hides.clone()),
+            };
+            let Ok(Outcome::Listed(listing)) = bench.run(op) else { panic!("no page") };
+            let names: Vec<_> = listing.entries.iter().map(|entry| &*entry.name).collect();
+            assert_eq!(names, page, "{limit}");
+            assert_eq!(listing.more, page.last() != shown.last(), "{limit}");
+            after = page.last().map(|name| name.as_str().into());
+        }
+    }
 }

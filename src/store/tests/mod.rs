@@ -199,7 +199,14 @@ impl Bench {
     }
 
     fn list(&mut self, name: &str, after: Option<&str>, limit: usize) -> Result<Listing, Failure> {
-        let op = Op::List { key: key(name), after: after.map(Into::into), limit, bytes_max: 1 << 20, digests: false };
+        let op = Op::List {
+            key: key(name),
+            after: after.map(Into::into),
+            limit,
+            bytes_max: 1 << 20,
+            digests: false,
+            hides: None,
+        };
         match self.run(op)? {
             Outcome::Listed(listing) => Ok(listing),
             other => panic!("{other:?}"),

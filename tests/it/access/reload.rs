@@ -2,6 +2,7 @@
 
 use filewharf::config::Limits;
 use filewharf::dialect::Kind;
+use sha2::{Digest as _, Sha256};
 
 use crate::access::{TOKEN, http, line, rig, rig_with, rules};
 use support::rig::Rig;
@@ -72,8 +73,8 @@ fn an_upload_whose_token_was_removed_is_refused_and_one_whose_token_expired_is_s
     for (after, is_stored) in [
         (expired, true),
         (crate::access::entries(&["bob"], "allow bob cw /"), false),
-        // What anybody may do, it may as well.
-        (crate::access::entries(&["bob"], "allow @ cw /"), true),
+        // Also where anybody may store, perhaps less.
+        (crate::access::entries(&["bob"], "allow @ cw /"), false),
     ] {
         let mut rig = rig(Kind::Line, "allow anna cw /");
         let peer = rig.connect();
@@ -91,6 +92,46 @@ fn an_upload_whose_token_was_removed_is_refused_and_one_whose_token_expired_is_s
 }
 
 const TUS: &str = "Tus-Resumable: 1.0.0\r\n";
+const DRAFT: &str = "Upload-Draft-Interop-Version: 8\r\n";
+
+/// Makes an upload: its id.
+fn made(rig: &mut Rig, name: &str, path: &str, fields: &str) -> String {
+    let (status, heard) = http(rig, name, &format!("POST {path}"), fields, "");
+    assert_eq!(status, 201, "{heard}");
+    heard.split("uploads/").nth(1).and_then(|rest| rest.get(..32)).expect("an id").to_owned()
+}
+
+#[test]
+fn the_size_that_a_rule_permits_bounds_uploads_whose_length_is_told_later() {
+    let rules = "allow @ c /drop max-size=4\nallow anna cw /a max-size=4\nallow bob cw /a\n";
+    let unknown = format!("{TUS}Upload-Defer-Length: 1\r\n");
+    let draft = format!("{DRAFT}Upload-Complete: ?0\r\nContent-Length: 0\r\n");
+    for (name, path) in [("", "/drop/f"), ("anna", "/a/f")] {
+        for len in [4, 5] {
+            let mut rig = rig(Kind::Http, rules);
+            let (body, status) = (&"fives"[..len], if len == 4 { 204 } else { 413 });
+            let id = made(&mut rig, name, path, &unknown);
+            let kind = "Content-Type: application/offset+octet-stream\r\n";
+            let fields = format!("{TUS}{kind}Upload-Offset: 0\r\nUpload-Length: {len}\r\nContent-Length: {len}\r\n");
+            assert_eq!(http(&mut rig, name, &format!("PATCH /.filewharf/uploads/{id}"), &fields, body).0, status);
+            assert_eq!(rig.names().len(), usize::from(len == 4), "{path} {len}");
+            let id = made(&mut rig, name, &format!("{path}2"), &draft);
+            let kind = "Content-Type: application/partial-upload\r\n";
+            let length = format!("Upload-Length: {len}\r\nContent-Length: {len}\r\n");
+            let fields = format!("{DRAFT}{kind}Upload-Offset: 0\r\nUpload-Complete: ?1\r\n{length}");
+            let told = http(&mut rig, name, &format!("PATCH /.filewharf/uploads/{id}"), &fields, body).0;
+            assert!(if len == 4 { (200..300).contains(&told) } else { told == 413 }, "{path} {len}: {told}");
+            assert_eq!(rig.names().len(), 2 * usize::from(len == 4), "{path} {len}");
+        }
+    }
+    // One that was made by a rule without a bound is not ended by a caller with another, and goes on for its own.
+    let mut rig = rig(Kind::Http, rules);
+    let id = made(&mut rig, "bob", "/a/f", &format!("{TUS}Upload-Length: 5\r\n"));
+    assert_eq!(tus(&mut rig, "anna", "PATCH", &id, 0, "fives"), 413);
+    assert!(rig.names().is_empty());
+    assert_eq!(tus(&mut rig, "bob", "PATCH", &id, 0, "fives"), 204);
+    assert_eq!(rig.file("a/f").as_deref(), Some(&b"fives"[..]));
+}
 
 fn tus(rig: &mut Rig, name: &str, method: &str, id: &str, at: usize, body: &str) -> u16 {
     let more = match method {
@@ -109,9 +150,7 @@ fn every_request_about_a_resumable_upload_needs_the_rights_at_its_name() {
     let fields = format!("{TUS}Upload-Length: 6\r\n");
     assert_eq!(http(&mut rig, "bob", "POST /a/f", &fields, "").0, 403);
     assert_eq!(http(&mut rig, "", "POST /a/f", &fields, "").0, 401);
-    let (status, heard) = http(&mut rig, "anna", "POST /a/f", &fields, "");
-    assert_eq!(status, 201, "{heard}");
-    let id = heard.split("uploads/").nth(1).and_then(|rest| rest.get(..32)).expect("an id").to_owned();
+    let id = made(&mut rig, "anna", "/a/f", &fields);
     for (name, refused) in [("bob", 403), ("", 401), ("ci", 403)] {
         for method in ["PATCH", "HEAD", "GET", "DELETE"] {
             let body = if method == "PATCH" { "xx" } else { "" };
@@ -137,8 +176,7 @@ fn every_request_about_a_resumable_upload_needs_the_rights_at_its_name() {
 #[test]
 fn the_last_part_of_a_resumable_upload_is_refused_when_the_rule_went_while_it_came() {
     let mut rig = rig(Kind::Http, "allow anna cw /a");
-    let (_, heard) = http(&mut rig, "anna", "POST /a/f", &format!("{TUS}Upload-Length: 6\r\n"), "");
-    let id = heard.split("uploads/").nth(1).and_then(|rest| rest.get(..32)).expect("an id").to_owned();
+    let id = made(&mut rig, "anna", "/a/f", &format!("{TUS}Upload-Length: 6\r\n"));
     let peer = rig.connect();
     let head = format!(
         "PATCH /.filewharf/uploads/{id} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer anna{TOKEN}\r\n{TUS}\
@@ -166,6 +204,14 @@ fn a_resumable_upload_into_a_drop_box_goes_on_under_its_own_name() {
         assert!(dropped.len() == 1 && dropped[0].ends_with(".txt"), "{dropped:?}");
     }
     assert_eq!(rig.file("drop/f.txt").as_deref(), Some(&b"there"[..]));
+    // A client that missed the answer and says what it has is told that it is there, and no other is.
+    let digest: String = Sha256::digest("ghijkl").iter().map(|byte| format!("{byte:02x}")).collect();
+    let ask = |token: &str| format!("PUT 6 resume={token} sha256={digest} /drop/g.txt\n");
+    let (first, rest) = line(&mut rig, "ci", &(ask("another-token") + "ghijkl"));
+    assert!(first.starts_with("GO 0") && rest.starts_with("OK "), "{first} {rest}");
+    let (first, rest) = line(&mut rig, "ci", &ask("another-token"));
+    assert!(first == "GO 6" && rest.starts_with("OK 0 "), "{first} {rest}");
+    assert!(line(&mut rig, "ci", &ask("a-third-token")).0.starts_with("GO 0"));
     let (first, _) = line(&mut rig, "ci", "STAT resume=token-of-the-client /drop/f.txt\n");
     assert!(!first.contains("ERR 403"), "{first}");
 }

@@ -177,6 +177,34 @@ fn the_listing_of_a_folder_leaves_out_what_the_caller_may_not_see() {
     }
 }
 
+#[test]
+fn the_pages_of_a_listing_are_those_of_a_folder_without_what_is_left_out() {
+    let rules = "allow anna l /home\nallow bob rlcwd /home/b2\nallow bob rlcwd /home/f2\nallow bob rlcwd /home/z\n";
+    let seen = ["a", "b", "c", "d", "e", "f", "g"];
+    let place = |rig: &mut Rig, names: &[&str]| names.iter().for_each(|name| rig.place(&format!("home/{name}"), b"x"));
+    for limit in 1..=8 {
+        let pages = [&seen[..], &[&seen[..], &["b2", "B2", "f2", "z"]].concat()].map(|names| {
+            let (mut by_http, mut by_line) = (rig(Kind::Http, rules), rig(Kind::Line, rules));
+            place(&mut by_http, names);
+            place(&mut by_line, names);
+            let mut pages = Vec::new();
+            for after in ["", "a", "b", "b1", "e", "f", "f1", "g", "y"] {
+                let target = format!("GET /home/?limit={limit}&after={after}");
+                let (_, heard) = http(&mut by_http, "anna", &target, "Accept: application/json\r\n", "");
+                let shown = heard.split("\"name\":\"").skip(1).filter_map(|rest| rest.split('"').next());
+                pages.push((shown.map(str::to_owned).collect::<Vec<_>>(), heard.contains("rel=\"next\"")));
+                let (first, rest) = line(&mut by_line, "anna", &format!("LIST limit={limit} after={after} /home\n"));
+                let shown = rest.lines().filter_map(|line| line.rsplit(' ').next());
+                pages.push((shown.map(str::to_owned).collect(), first.contains("more=1")));
+            }
+            pages
+        });
+        assert_eq!(pages[0], pages[1], "{limit}");
+        assert_eq!(pages[0][0].0, seen[..limit.min(7)]);
+        assert_eq!(pages[0][0].1, limit < 7);
+    }
+}
+
 const DROP: &str = "allow ci c /drop\nallow anna rlcwd /drop/of/anna\n";
 /// What is there.
 const KEPT: [&str; 3] = ["drop/there", "drop/folder-there/f", "drop/of/anna/f"];

@@ -7,7 +7,7 @@ use filewharf::error::{Failure, StoreError};
 use filewharf::object::{
     Durability, Entry, Etag, ExpectedKind, Key, Listing, Meta, Node, Placed, Precondition, Stored,
 };
-use filewharf::platform::{Op, Outcome, Source};
+use filewharf::platform::{Hides, Op, Outcome, Source};
 
 use super::jobs::{Commit, Disk, Next, Open, Stepping, Work, failing, refused};
 use super::tree::{Child, Ino, ROOT};
@@ -58,10 +58,10 @@ impl Disk {
                 let child = self.tree.at(key.as_str()).ok_or(refused(Failure::NotFound))?;
                 Ok(Next::Done(Outcome::Found(self.node(child))))
             }
-            Op::List { key, after, limit, bytes_max, digests } => {
+            Op::List { key, after, limit, bytes_max, digests, hides } => {
                 failing(rng, faults)?;
                 self.undamaged(&[])?;
-                let mut page = self.list(&key, after.as_deref(), limit, bytes_max)?;
+                let mut page = self.list(&key, after.as_deref(), limit, bytes_max, hides.as_ref())?;
                 for entry in page.entries.iter_mut().filter(|_| !digests) {
                     if let Node::File(meta) = &mut entry.node {
                         meta.sha256 = None;
@@ -230,7 +230,14 @@ impl Disk {
         }
     }
 
-    fn list(&self, key: &Key, after: Option<&str>, limit: usize, bytes_max: usize) -> Result<Listing, StoreError> {
+    fn list(
+        &self,
+        key: &Key,
+        after: Option<&str>,
+        limit: usize,
+        bytes_max: usize,
+        hides: Option<&Hides>,
+    ) -> Result<Listing, StoreError> {
         let dir = match self.tree.at(key.as_str()) {
             Some(Child::Dir(ino)) => ino,
             Some(Child::File(_)) => return Err(refused(Failure::Conflict("that is a file"))),
@@ -238,7 +245,7 @@ impl Disk {
         };
         let (mut listing, mut bytes) = (Listing { entries: Vec::new(), more: false }, 0);
         for (name, child) in self.tree.names(dir) {
-            if after.is_some_and(|after| **name <= *after) {
+            if after.is_some_and(|after| **name <= *after) || hides.is_some_and(|hides| hides.hides(name)) {
                 continue;
             }
             bytes += name.len() + 96;

@@ -280,7 +280,8 @@ pub trait Stream {
 
     // Encrypted streams. The defaults are those of a plain one.
 
-    /// Goes on with the handshake that [`Platform::secure`] began. The private key is used only if `may_use_key`.
+    /// Goes on with the handshake that [`Platform::secure`] began. The private key is used only if `may_use_key`,
+    /// and only for what was received before.
     fn handshake(&mut self, _may_use_key: bool) -> io::Result<Handshake> {
         Ok(Handshake::Done)
     }

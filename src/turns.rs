@@ -3,15 +3,13 @@
 
 use std::collections::VecDeque;
 
-use crate::ids::GroupId;
-
-/// Clients that have turns of their own; where there are more, some share theirs. Their places are kept.
+/// Turns of their own that there are for clients; where there are more clients, some share theirs. The places are kept.
 const PLACES_MAX: usize = 1024;
 
-/// Jobs by client; those of the server itself have their turns like a client.
+/// Jobs by client.
 #[derive(Debug)]
 pub(crate) struct Turns<J> {
-    /// By client; those of the server first.
+    /// By the number of a client.
     waiting: Vec<VecDeque<J>>,
     /// Places of those with something waiting, the next one first.
     order: VecDeque<usize>,
@@ -27,8 +25,9 @@ impl<J> Turns<J> {
         self.len
     }
 
-    pub(crate) fn push(&mut self, client: Option<GroupId>, job: J) {
-        let place = client.map_or(0, |group| group.index() % PLACES_MAX + 1);
+    /// `client`: any number that it has.
+    pub(crate) fn push(&mut self, client: usize, job: J) {
+        let place = client % PLACES_MAX;
         if self.waiting.len() <= place {
             self.waiting.resize_with(place + 1, VecDeque::new);
         }
@@ -81,17 +80,16 @@ mod tests {
 
     #[test]
     fn clients_take_turns_and_what_one_asked_for_is_done_in_its_order() {
-        let [many, one] = [0, 1].map(GroupId::at);
         let mut turns = Turns::new();
         for n in 0..5 {
-            turns.push(Some(many), n);
+            turns.push(0, n);
         }
-        turns.push(Some(one), 10);
-        turns.push(None, 20);
+        turns.push(1, 10);
+        turns.push(7, 20);
         let taken: Vec<i32> = (0..4).filter_map(|_| turns.pop()).collect();
         assert_eq!(taken, [0, 10, 20, 1]);
         // One that comes back waits for those that have their turns, not for all that waits.
-        turns.push(Some(one), 11);
+        turns.push(1, 11);
         assert_eq!(turns.len(), 4);
         assert_eq!(turns.pop_if(|n| *n > 10), None);
         let taken: Vec<i32> = std::iter::from_fn(|| turns.pop()).collect();
@@ -104,7 +102,7 @@ mod tests {
     fn what_is_not_wanted_any_more_leaves_the_turns_of_the_others_as_they_are() {
         let mut turns = Turns::new();
         for n in 0..9 {
-            turns.push(Some(GroupId::at(n % 3)), n);
+            turns.push(n % 3, n);
         }
         turns.retain(|n| n % 3 != 1 && *n != 2);
         assert_eq!(turns.len(), 5);

@@ -46,8 +46,10 @@ impl<P: Platform> Reactor<P> {
         match arrival.stage {
             Stage::Header => self.read_header(id),
             Stage::Handshake => self.shake_hands(id, false),
-            // A client that ends its stream before the handshake is done never ends that.
-            Stage::KeyQueue | Stage::KeyWorker if readable == Readable::BytesThenEnd => self.end_arrival(id, None),
+            // A client that ends its stream before it is answered never ends the handshake.
+            Stage::KeyQueue | Stage::KeyWorker if readable == Readable::BytesThenEnd && !arrival.is_answered => {
+                self.end_arrival(id, None);
+            }
             Stage::KeyQueue | Stage::KeyWorker => {}
         }
         true

@@ -115,6 +115,8 @@ pub(super) struct Arrival<S> {
     generation: u32,
     pub held: Vec<u8>,
     pub readable: Readable,
+    /// The private key was used for the first message of the client, which may have ended its stream behind the rest.
+    pub is_answered: bool,
     pub registration: Registration,
     pub timer: Option<Deadline>,
 }
@@ -130,6 +132,7 @@ impl<S: Stream> Arrival<S> {
             generation: 0,
             held: Vec::new(),
             readable: Readable::Bytes,
+            is_answered: false,
             registration: Registration::NotYet,
             timer: None,
         }

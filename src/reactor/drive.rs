@@ -198,15 +198,15 @@ impl<P: Platform> Driver<'_, P> {
         if session.has_ops() {
             return false; // what is still at the store has this slot's chunks
         }
+        if self.permitted(false, budget).is_none() {
+            return false;
+        }
+        let session = &mut self.connection.session;
         if session.holds_slot() {
             // It is full of what came behind the request: that cannot wait for another.
             session.granted(&mut self.env.cx());
             return true;
         }
-        if self.permitted(false, budget).is_none() {
-            return false;
-        }
-        let session = &mut self.connection.session;
         let Env { admission, groups, counters, clock, .. } = &mut *self.env;
         let admitted = match session.slot_of() {
             Some(group) if session.is_upload_without_slot() => {

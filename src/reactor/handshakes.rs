@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use crate::dialect::Kind;
-use crate::groups::Who;
 use crate::ids::{ClientAddress, ConnId};
 use crate::platform::{Handshake, Platform, Readable, Stream};
 use crate::reactor::accept::Newcomer;
@@ -87,7 +86,7 @@ impl<P: Platform> Reactor<P> {
     fn join_key_queue(&mut self, id: ConnId) {
         let Self { key_queue, connections, env, .. } = self;
         let Some(client) = connections.arrival_mut(id).and_then(|arrival| arrival.client) else { return };
-        let client = env.groups.find(Who::Address(ClientAddress::of(client)), env.clock.now);
+        let client = ClientAddress::of(client);
         key_queue.join(id, client, env.limits.connections_max, |id| connections.arrival_mut(id).is_some());
     }
 
@@ -115,7 +114,7 @@ impl<P: Platform> Reactor<P> {
     fn use_key(&mut self) {
         while let Some(id) = self.key_queue.pop() {
             let Some(arrival) = self.connections.arrival_mut(id) else { continue };
-            arrival.stage = Stage::Handshake;
+            (arrival.stage, arrival.is_answered) = (Stage::Handshake, true);
             let began = self.platform.now();
             self.shake_hands(id, true);
             let now = self.platform.now();
@@ -128,7 +127,7 @@ impl<P: Platform> Reactor<P> {
         // It may have ended meanwhile.
         let Some(arrival) = self.connections.arrival_mut(id) else { return };
         debug_assert_eq!(arrival.stage, Stage::KeyWorker, "{id}");
-        arrival.stage = Stage::Handshake;
+        (arrival.stage, arrival.is_answered) = (Stage::Handshake, true);
         self.shake_hands(id, false);
     }
 

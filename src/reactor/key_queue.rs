@@ -2,9 +2,10 @@
 //! turn of that, and while something is transferred all of them together for no more than an eighth of the time, which
 //! is what a flood of handshakes costs transfers. Nothing is lost where nothing is transferred. Never reads a clock.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
-use crate::ids::{ConnId, GroupId};
+use crate::ids::{ClientAddress, ConnId};
 use crate::turns::Turns;
 
 /// Transfers go on for so many times as long as a use of the private key took, before the next one.
@@ -14,6 +15,8 @@ const TRANSFER_SHARE: u32 = 7;
 pub(super) struct KeyQueue {
     /// Some may have ended meanwhile.
     waiting: Turns<ConnId>,
+    /// No client knows which others have its turns.
+    places: RandomState,
     /// The key is not used before, unless nothing was transferred in a turn.
     not_before: Option<Instant>,
     /// Bytes that all connections had transferred when a turn last asked.
@@ -21,8 +24,8 @@ pub(super) struct KeyQueue {
 }
 
 impl KeyQueue {
-    pub(super) const fn new() -> Self {
-        Self { waiting: Turns::new(), not_before: None, transferred: 0 }
+    pub(super) fn new() -> Self {
+        Self { waiting: Turns::new(), places: RandomState::new(), not_before: None, transferred: 0 }
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -30,11 +33,19 @@ impl KeyQueue {
     }
 
     /// Appends a handshake of a client. Where `most` wait, those that have ended are removed first.
-    pub(super) fn join(&mut self, id: ConnId, client: GroupId, most: usize, mut is_open: impl FnMut(ConnId) -> bool) {
+    pub(super) fn join(
+        &mut self,
+        id: ConnId,
+        client: ClientAddress,
+        most: usize,
+        mut is_open: impl FnMut(ConnId) -> bool,
+    ) {
         if self.waiting.len() >= most {
             self.waiting.retain(|id| is_open(*id));
         }
-        self.waiting.push(Some(client), id);
+        // The number of a group is only valid while it is referred to.
+        let place = usize::try_from(self.places.hash_one(client)).unwrap_or(usize::MAX);
+        self.waiting.push(place, id);
     }
 
     /// Asked once in a turn in which one waits: true if one handshake may use the key now. `transferred`: bytes that
@@ -89,7 +100,7 @@ mod tests {
     fn those_that_wait_are_no_more_than_may_be_open() {
         let mut queue = KeyQueue::new();
         for n in 0..1000 {
-            queue.join(ID, GroupId::at(n % 3), 8, |_| false);
+            queue.join(ID, ClientAddress::from_bits(n % 3), 8, |_| false);
             assert!(queue.waiting.len() <= 8);
         }
         assert_eq!(queue.pop(), Some(ID));

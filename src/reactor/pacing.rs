@@ -13,13 +13,17 @@ pub(super) type BucketId = (GroupId, Flow);
 /// The place of a connection in the queue of a bucket.
 type Seat = (BucketId, u64);
 
+/// When a bucket wakes its first connection, and since when that has waited. Two buckets that wait for the same bytes, of
+/// the whole of their client, wake at the same time: then the one that has waited for longer is first.
+type Wake = (Instant, u64);
+
 #[derive(Debug, Default)]
 pub(super) struct Pacing {
     waiting: BTreeMap<Seat, ConnId>,
     seats: HashMap<ConnId, Seat>,
     /// When the first of each bucket is driven. None while it is about to be.
-    wakes: BTreeMap<BucketId, Instant>,
-    order: BTreeSet<(Instant, BucketId)>,
+    wakes: BTreeMap<BucketId, Wake>,
+    order: BTreeSet<(Wake, BucketId)>,
     next: u64,
     /// What came before this waits for rates of older rules.
     renewed: u64,
@@ -29,7 +33,7 @@ impl Pacing {
     /// Most bytes of one connection that waits, for the accounting of memory.
     pub(super) const WAIT_BYTES: usize = 2 * size_of::<(Seat, ConnId)>()
         + 3 * size_of::<(ConnId, Seat)>()
-        + 2 * (size_of::<(BucketId, Instant)>() + size_of::<(Instant, BucketId)>());
+        + 2 * (size_of::<(BucketId, Wake)>() + size_of::<(Wake, BucketId)>());
 
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
@@ -40,7 +44,11 @@ impl Pacing {
     }
 
     fn first(&self, bucket: BucketId) -> Option<ConnId> {
-        self.waiting.range((bucket, 0)..=(bucket, u64::MAX)).next().map(|(_, id)| *id)
+        self.first_seat(bucket).map(|(_, id)| id)
+    }
+
+    fn first_seat(&self, bucket: BucketId) -> Option<(u64, ConnId)> {
+        self.waiting.range((bucket, 0)..=(bucket, u64::MAX)).next().map(|(seat, id)| (seat.1, *id))
     }
 
     /// True if a connection may move something: the bucket admits it, and no other waits for it longer. It waits no more
@@ -74,8 +82,8 @@ impl Pacing {
             self.waiting.remove(&seat);
             if self.first(seat.0).is_some() {
                 self.wake_at(seat.0, now);
-            } else if let Some(at) = self.wakes.remove(&seat.0) {
-                self.order.remove(&(at, seat.0));
+            } else if let Some(wake) = self.wakes.remove(&seat.0) {
+                self.order.remove(&(wake, seat.0));
             }
         }
     }
@@ -95,24 +103,25 @@ impl Pacing {
     }
 
     fn wake_at(&mut self, bucket: BucketId, at: Instant) {
+        let Some((seat, _)) = self.first_seat(bucket) else { return };
         match self.wakes.get(&bucket) {
-            Some(before) if *before <= at => return,
+            Some((before, _)) if *before <= at => return,
             Some(before) => self.order.remove(&(*before, bucket)),
             None => false,
         };
-        self.wakes.insert(bucket, at);
-        self.order.insert((at, bucket));
+        self.wakes.insert(bucket, (at, seat));
+        self.order.insert(((at, seat), bucket));
     }
 
     /// When the next bucket admits something.
     pub(super) fn next_at(&self) -> Option<Instant> {
-        self.order.first().map(|(at, _)| *at)
+        self.order.first().map(|((at, _), _)| *at)
     }
 
     /// A connection whose time has come: it is to be driven.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<ConnId> {
-        let (at, bucket) = *self.order.first().filter(|(at, _)| *at <= now)?;
-        self.order.remove(&(at, bucket));
+        let (wake, bucket) = *self.order.first().filter(|((at, _), _)| *at <= now)?;
+        self.order.remove(&(wake, bucket));
         self.wakes.remove(&bucket);
         self.first(bucket)
     }

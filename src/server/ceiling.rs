@@ -8,6 +8,7 @@ use crate::access::Rules;
 use crate::access::file::{FILE_LEN_MAX, QUOTAS_MAX, RULES_BYTES_MAX};
 use crate::config::Limits;
 use crate::dialect::http;
+use crate::os::net::tls::{KEY_WORKER_SESSIONS_MAX, SESSION_BYTES_MAX};
 use crate::reactor::Reactor;
 use crate::server::platform::OsPlatform;
 use crate::session::{RequestDataPool, Session};
@@ -84,10 +85,12 @@ impl Ceiling {
         }
     }
 
-    /// Each connection holds so many bytes more, those that are turned away included.
-    pub(super) fn add_per_connection(&mut self, bytes: usize, limits: &Limits) {
-        self.connection = self.connection.saturating_add(bytes);
-        self.shared = self.shared.saturating_add(bytes.saturating_mul(limits.turned_away_max));
+    /// Each connection may be encrypted, those that are turned away included. The worker for private keys may have
+    /// sessions of connections that were closed meanwhile.
+    pub(super) fn add_tls(&mut self, limits: &Limits) {
+        let others = limits.turned_away_max.saturating_add(KEY_WORKER_SESSIONS_MAX);
+        self.connection = self.connection.saturating_add(SESSION_BYTES_MAX);
+        self.shared = self.shared.saturating_add(SESSION_BYTES_MAX.saturating_mul(others));
     }
 
     /// Adds what the rules of an access file take.

@@ -25,7 +25,6 @@ use crate::access::{Access, Rules};
 use crate::config::{Limits, StoreConfig, TlsFiles};
 use crate::dialect::Listening;
 use crate::os::event_queue::{Control, EventQueue};
-use crate::os::net::tls::SESSION_BYTES_MAX;
 use crate::os::{net, process};
 use crate::platform::{NewRules, Signal};
 use crate::reactor::{ListenerSetup, Reactor, Setup};
@@ -230,7 +229,7 @@ impl Builder {
         let mut speaks = speaks.collect::<Result<Vec<_>, _>>().map_err(ServerError::Option)?;
         let mut ceiling = Ceiling::of(&self.limits, speaks.iter().any(|speaks| speaks.kind().traits().holds_messages));
         if self.listens.iter().any(|listen| listen.is_tls) {
-            ceiling.add_per_connection(SESSION_BYTES_MAX, &self.limits);
+            ceiling.add_tls(&self.limits);
         }
         let kept = speaks.iter().map(|speaks| speaks.kind().traits().kept_bytes_max).sum();
         ceiling.shared = ceiling.shared.saturating_add(kept);
@@ -266,6 +265,8 @@ impl Builder {
         if let Some(reload) = &reload {
             queue.reload_on_hangup(reload.clone());
         }
+        // In a sandbox, the share of the cores that a container has cannot be read.
+        let cores = process::cores();
         let settings = (&self.store, &self.limits);
         let (store, sandbox) = self.confinement.open_store(&self.root, settings, Arc::new(move || waker.wake()))?;
         if let Some(reader) = reader {
@@ -273,7 +274,7 @@ impl Builder {
         }
         let platform = OsPlatform::new(queue, listeners, store, &self.limits)
             .map_err(ServerError::system("cannot watch the listeners"))?
-            .with_tls(tls)
+            .with_tls(tls, cores)
             .map_err(ServerError::system(NO_THREAD))?;
         let listeners = speaks.into_iter().zip(self.listens);
         let setup_of = |(listening, listen): (Listening, Listen)| ListenerSetup {

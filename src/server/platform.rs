@@ -64,11 +64,12 @@ impl OsPlatform {
         })
     }
 
-    /// With what the connections of listeners with TLS begin.
-    pub fn with_tls(mut self, tls: Option<Arc<Acceptor>>) -> io::Result<Self> {
-        if tls.is_some() {
+    /// With what the connections of listeners with TLS begin. `cores`: how many the process may use at once.
+    pub fn with_tls(mut self, tls: Option<Arc<Acceptor>>, cores: usize) -> io::Result<Self> {
+        // With a single core, the worker would only take the time of the loop.
+        if tls.is_some() && cores > 1 {
             let control = Arc::clone(self.queue.control());
-            self.key_worker = KeyWorker::start(move || control.wake())?;
+            self.key_worker = Some(KeyWorker::start(move || control.wake())?);
         }
         self.tls = tls;
         Ok(self)

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use crate::command::{Command, Put};
 use crate::dialect::Action;
 use crate::error::{CloseReason, Failure};
-use crate::groups::Flow;
 use crate::ids::ClientAddress;
 use crate::platform::Op;
 use crate::session::common::Common;
@@ -132,7 +131,6 @@ impl Common {
         self.body_is_complete(cx.now);
         self.count_bytes(content.len() as u64);
         cx.counters.bytes_in += content.len() as u64;
-        self.charge(Flow::Up, content.len() as u64, cx);
         Step::NeedSlot(SlotRequest::Store(put, content))
     }
 }

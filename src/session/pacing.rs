@@ -102,10 +102,7 @@ impl Common {
         if let Some(group) = self.data.group.take() {
             groups.leave(group);
         }
-        if let Some(group) = self.data.counted_upload.take() {
-            groups.end_upload(group);
-            groups.leave(group);
-        }
+        self.end_counted_upload(groups);
     }
 
     /// So many bytes of a file were received or sent.
@@ -128,6 +125,24 @@ impl Common {
             let group = self.group(cx.groups, cx.now);
             cx.groups.charge(group, Flow::Requests, 1, cx.now);
             self.data.is_admitted = true;
+            // Until it is known to be none.
+            self.count_upload(group, cx.groups);
+        }
+    }
+
+    fn count_upload(&mut self, group: GroupId, groups: &mut Groups) {
+        if self.data.counted_upload.is_none() {
+            let whole = groups.whole_of(group);
+            groups.hold(whole);
+            groups.begin_upload(whole);
+            self.data.counted_upload = Some(whole);
+        }
+    }
+
+    fn end_counted_upload(&mut self, groups: &mut Groups) {
+        if let Some(group) = self.data.counted_upload.take() {
+            groups.end_upload(group);
+            groups.leave(group);
         }
     }
 
@@ -137,7 +152,6 @@ impl Common {
             return Ok(());
         }
         let group = self.group(cx.groups, cx.now);
-        let whole = cx.groups.whole_of(group);
         let is_admitted = std::mem::take(&mut self.data.is_admitted);
         if !self.can_refuse() {
             if !is_admitted {
@@ -147,22 +161,27 @@ impl Common {
             self.data.retry_after_s = Some(seconds);
             return Err(Failure::ClientLimit);
         }
-        if is_upload && self.data.counted_upload.is_none() {
-            cx.groups.hold(whole);
-            cx.groups.begin_upload(whole);
-            self.data.counted_upload = Some(whole);
+        match is_upload {
+            true => self.count_upload(group, cx.groups),
+            false => self.end_counted_upload(cx.groups),
         }
         Ok(())
     }
 
     /// Counts a request that the dialect answered on its own: with a refusal, or with what is not in the store. Beyond the
     /// limit, the next one is not read for a while.
-    pub(super) fn count_answered(&self, action: Action, cx: &mut Cx<'_>) -> Action {
+    pub(super) fn count_answered(&mut self, action: Action, cx: &mut Cx<'_>) -> Action {
         let is_command = matches!(action, Action::Run(_) | Action::Store(..));
         if is_command || matches!(action, Action::More | Action::Speak | Action::Verify(_)) {
             return action;
         }
-        if !cx.groups.is_limited() || !self.can_refuse() {
+        if !cx.groups.is_limited() {
+            return action;
+        }
+        if !self.can_refuse() {
+            // It was paid for when it began; the next one is another.
+            self.data.is_admitted = false;
+            self.end_counted_upload(cx.groups);
             return action;
         }
         let wait = cx.groups.count_answered(self.who(), cx.now);

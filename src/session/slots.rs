@@ -48,13 +48,19 @@ impl Session {
         match self.common.name {
             // It has no request yet.
             Name::AwaitHeader => groups.find(self.common.who(), now),
-            _ => self.common.group(groups, now),
+            _ => {
+                let group = self.common.group(groups, now);
+                groups.whole_of(group)
+            }
         }
     }
 
     /// The client group in whose turns its operations are done; only until the next one is looked up.
     pub fn store_group(&self, groups: &mut Groups, now: Instant) -> GroupId {
-        self.common.data.group.unwrap_or_else(|| groups.find(self.common.who(), now))
+        match self.common.data.group {
+            Some(group) => groups.whole_of(group),
+            None => groups.find(self.common.who(), now),
+        }
     }
 
     /// True while it has one, also one that it could not give back yet.

@@ -409,3 +409,25 @@ fn an_upload_ends_where_it_began_to_count_though_the_table_of_clients_is_full() 
     rig.send(&peers[1], b"hello");
     assert!(peers[..2].iter().all(|peer| peer.heard().starts_with(b"OK ")));
 }
+
+#[test]
+fn prefixes_with_rates_of_their_own_do_not_multiply_the_share_of_a_client() {
+    let rules: String = "abcd".chars().map(|dir| format!("allow @ r /{dir}/ rate=1G\n")).collect();
+    let mut rig = ruled(&format!("allow @ r /\n{rules}"), |l| {
+        (l.turn_bytes, l.turn_bytes_shared, l.turn_bytes_client) = (TURN, TURN, CLIENT);
+        (l.turn_bytes_max, l.turn_bytes_min, l.read_buffer_bytes) = (TURN, 512, TURN);
+    });
+    let names = ["a/long", "b/long", "c/long", "d/long", "long"];
+    let peers: Vec<Peer> = [1, 1, 1, 1, 2].into_iter().map(|host| rig.connect_from(host)).collect();
+    for (peer, name) in peers.iter().zip(names) {
+        rig.place(name, &[b'l'; LONG]);
+        rig.arrive(peer, format!("GET /{name}\n").as_bytes());
+    }
+    for _ in 0..300 {
+        rig.skip(millis(1));
+        rig.turn();
+    }
+    let heard = heard(&peers);
+    let share = heard[4] / heard.iter().sum::<f64>();
+    assert!(share >= 0.45, "{share}: {heard:?}");
+}

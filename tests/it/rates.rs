@@ -223,3 +223,71 @@ fn a_client_that_shares_its_rate_among_many_transfers_does_not_hold_slots_with_t
         assert!(downloads.iter().all(|peer| !peer.is_closed()), "{each}");
     }
 }
+
+#[test]
+fn transfers_that_wait_for_the_same_bytes_under_different_rules_take_turns() {
+    for names in [["long", "slow/long"], ["slow/long", "long"]] {
+        let rules = "allow @ r /\nallow @ r /slow/ rate=10M";
+        let mut rig = ruled(rules, |l| l.client_download_bytes_per_s = 1 << 20);
+        let peers = names.map(|name| {
+            rig.place(name, &vec![b'l'; 16 << 20]);
+            let peer = rig.connect_from(1);
+            rig.arrive(&peer, format!("GET /{name}\n").as_bytes());
+            rig.pass(millis(1));
+            peer
+        });
+        for _ in 0..500 {
+            rig.pass(millis(10));
+        }
+        let heard = peers.map(|peer| peer.heard().len());
+        assert!(heard.iter().all(|bytes| *bytes > 2 << 20), "{names:?} {heard:?}");
+    }
+}
+
+fn older(kind: Kind, change: impl FnOnce(&mut Limits)) -> Rig {
+    let listening = Listening::new(kind, &[], 0).expect("no options");
+    Rig::speaking(listening, Mode::PLAIN, Limits::default().with(change), Access::default())
+}
+
+#[test]
+fn the_uploads_of_a_client_of_an_older_system_are_bounded_though_it_says_late_that_they_are_some() {
+    let mut rig = older(Kind::NameSize, |l| l.client_uploads_max = 2);
+    let peers: Vec<Peer> = (0..5).map(|_| rig.connect_from(1)).collect();
+    for peer in &peers {
+        rig.send(peer, b"f");
+    }
+    for (n, peer) in peers.iter().enumerate() {
+        rig.send(peer, format!("{n} 100000").as_bytes());
+        rig.send(peer, &[b'x'; 20_000]);
+    }
+    assert_eq!(rig.counters().slots_used, 2);
+    for peer in &peers {
+        rig.send(peer, &[b'x'; 80_000]);
+        rig.finish(peer);
+    }
+    rig.pass(millis(2000));
+    assert_eq!(rig.names().len(), 5, "each in its turn: {:?}", rig.names());
+}
+
+#[test]
+fn messages_that_are_gathered_wait_for_the_rate_of_their_client() {
+    const LEN: usize = 900_000;
+    let mut rig = older(Kind::Pickle, |l| l.client_upload_bytes_per_s = LEN as u64 / 5);
+    let peer = rig.connect_from(1);
+    let mut stored = Vec::new();
+    for n in 0..4 {
+        let head = b"\x80\x03}(X\x03\x00\x00\x00putX\x02\x00\x00\x00";
+        let name = [b'f', b'0' + n];
+        let message = [&head[..], &name, b"X\x04\x00\x00\x00dataB", &(LEN as u32).to_le_bytes(), &[b'd'; LEN], b"u."];
+        rig.arrive(&peer, &message.concat());
+    }
+    for _ in 0..20 {
+        rig.pass(millis(1000));
+        stored.push(rig.names().len());
+    }
+    assert_eq!(stored[0], 1, "{stored:?}");
+    assert_eq!(stored[19], 4, "{stored:?}");
+    let second = stored.iter().position(|names| *names == 2).expect("it is stored");
+    let third = stored.iter().position(|names| *names == 3).expect("it is stored");
+    assert!((3..=5).contains(&second) && (8..=10).contains(&third), "one in five seconds: {stored:?}");
+}

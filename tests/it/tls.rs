@@ -355,6 +355,51 @@ fn a_client_may_show_a_certificate_of_the_authority_and_no_other() {
 }
 
 #[test]
+fn a_client_may_end_its_stream_behind_a_handshake_in_which_its_certificate_is_asked_for() {
+    let dir = TempDir::new().expect("a temporary folder");
+    let authority = Authority::new("authority");
+    authority.signs("localhost").write(dir.path());
+    fs::write(dir.path().join("ca.pem"), authority.pem()).expect("the folder is there");
+    let server = identified(dir.path(), |builder| builder.tls_client_ca(dir.path().join("ca.pem")));
+    fs::write(server.path("small"), b"small").expect("the folder is there");
+    for count in [1, 60] {
+        let mut streams: Vec<_> = (0..count).map(|_| connect(server.address(), &config())).collect();
+        let mut flights = Vec::new();
+        for TlsStream { conn, sock, .. } in &mut streams {
+            conn.write_tls(sock).expect("the server reads");
+        }
+        for TlsStream { conn, sock, .. } in &mut streams {
+            // Until only its own last messages are missing.
+            while conn.is_handshaking() && !conn.wants_write() {
+                conn.read_tls(sock).expect("the server answers");
+                conn.process_new_packets().expect("a handshake");
+            }
+        }
+        for TlsStream { conn, .. } in &mut streams {
+            conn.writer()
+                .write_all(b"GET /small HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                .expect("memory");
+            conn.send_close_notify();
+            let mut flight = Vec::new();
+            while conn.wants_write() {
+                conn.write_tls(&mut flight).expect("memory");
+            }
+            flights.push(flight);
+        }
+        // The last of the handshake, the request and the end, together.
+        for (stream, flight) in streams.iter_mut().zip(flights) {
+            stream.sock.write_all(&flight).expect("the server reads");
+            stream.sock.shutdown(Shutdown::Write).expect("a socket");
+        }
+        for stream in &mut streams {
+            let mut reply = Vec::new();
+            let _ = stream.read_to_end(&mut reply);
+            assert!(reply.ends_with(b"small"), "{}", String::from_utf8_lossy(&reply));
+        }
+    }
+}
+
+#[test]
 fn a_certificate_of_its_own_is_made_once_and_its_key_is_for_the_owner_only() {
     let dir = TempDir::new().expect("a temporary folder");
     let own = dir.path().join("tls/own");

@@ -8,6 +8,7 @@ use crate::command::{Append, Command, GoAhead};
 use crate::config::Limits;
 use crate::dialect::Action;
 use crate::error::{CloseReason, Failure};
+use crate::groups::Flow;
 use crate::platform::{Op, Source};
 use crate::session::behavior::Behavior;
 use crate::session::common::Common;
@@ -95,6 +96,8 @@ impl SlotRequest {
                     Ok((key, precondition)) => (put.key, put.precondition) = (key, precondition),
                     Err(failure) => return Step::refuse(failure, failure.words()),
                 }
+                // What a client may send in a time it may store in a time: it waits for that before this.
+                common.charge(Flow::Up, content.len() as u64, cx);
                 // The content is on the slot's account, as one of its chunks.
                 common.data.credits -= 1;
                 common.data.ops.push_back(Op::Store { put, chunk: Chunk::holding(content) });

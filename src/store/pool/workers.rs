@@ -131,11 +131,12 @@ impl<J> WorkQueues<J> {
     pub(crate) fn push_of(&self, kind: WorkQueue, client: Option<GroupId>, job: J) {
         let queue = self.queue(kind);
         let mut inside = lock(&queue.inside);
-        if matches!(kind, WorkQueue::List | WorkQueue::Join) {
-            inside.lists.push(client, job);
-        } else {
-            inside.jobs.push(client, job);
-        }
+        let jobs = match kind {
+            WorkQueue::List | WorkQueue::Join => &mut inside.lists,
+            _ => &mut inside.jobs,
+        };
+        // The server itself has its turns like a client.
+        jobs.push(client.map_or(0, |group| group.index() + 1), job);
         queue.note_len(&inside);
         drop(inside);
         queue.filled.notify_one();

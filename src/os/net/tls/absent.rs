@@ -11,6 +11,7 @@ use crate::platform::Handshake;
 
 /// No session begins, so none holds anything.
 pub const SESSION_BYTES_MAX: usize = 0;
+pub const KEY_WORKER_SESSIONS_MAX: usize = 0;
 
 /// TLS is not part of this build.
 #[derive(Debug)]
@@ -49,8 +50,8 @@ pub fn make_self_signed(_dir: &std::path::Path, _names: Vec<String>) -> Result<S
 pub struct KeyWorker(Infallible);
 
 impl KeyWorker {
-    pub fn start(_wake: impl Fn() + Send + 'static) -> io::Result<Option<Self>> {
-        Ok(None)
+    pub fn start(_wake: impl Fn() + Send + 'static) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     pub const fn take(&mut self, _id: ConnId, _session: &mut TlsSession) -> bool {

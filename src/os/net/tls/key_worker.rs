@@ -2,7 +2,7 @@
 //! Never touches a socket.
 
 use std::io;
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::thread::{Builder, JoinHandle};
 
 use super::session::{Lent, TlsSession};
@@ -10,12 +10,12 @@ use crate::ids::ConnId;
 use crate::os::process;
 
 /// Handshakes that it has at once: some milliseconds of work.
-const HANDSHAKES_MAX: usize = 64;
+pub const SESSIONS_MAX: usize = 64;
 
 /// A handle of the thread, which ends with it.
 #[derive(Debug)]
 pub struct KeyWorker {
-    /// `None` once the thread is to end.
+    /// `None` once the thread is to end, or has.
     jobs: Option<SyncSender<(ConnId, Lent)>>,
     done: Receiver<ConnId>,
     /// Handshakes that the loop has not been told the end of.
@@ -24,14 +24,9 @@ pub struct KeyWorker {
 }
 
 impl KeyWorker {
-    /// Starts the thread, if there is a second core: with one, it would only take the time of the loop. `wake` is called
-    /// when a handshake is done.
-    pub fn start(wake: impl Fn() + Send + 'static) -> io::Result<Option<Self>> {
-        if process::cores() < 2 { Ok(None) } else { Self::spawn(wake).map(Some) }
-    }
-
-    pub(super) fn spawn(wake: impl Fn() + Send + 'static) -> io::Result<Self> {
-        let (jobs, queue) = mpsc::sync_channel::<(ConnId, Lent)>(HANDSHAKES_MAX);
+    /// Starts the thread. `wake` is called when a handshake is done.
+    pub fn start(wake: impl Fn() + Send + 'static) -> io::Result<Self> {
+        let (jobs, queue) = mpsc::sync_channel::<(ConnId, Lent)>(SESSIONS_MAX);
         let (ended, done) = mpsc::channel();
         let thread = Builder::new().name("tls-key".to_owned()).spawn(move || {
             process::lower_priority();
@@ -48,10 +43,15 @@ impl KeyWorker {
 
     /// Takes the session of a connection. False if it has as many as it may have.
     pub fn take(&mut self, id: ConnId, session: &mut TlsSession) -> bool {
-        let Some(jobs) = self.jobs.as_ref().filter(|_| self.under_way < HANDSHAKES_MAX) else { return false };
+        let Some(jobs) = self.jobs.as_ref().filter(|_| self.under_way < SESSIONS_MAX) else { return false };
+        let sent = jobs.try_send((id, session.lend()));
+        if let Err(TrySendError::Full((_, lent)) | TrySendError::Disconnected((_, lent))) = sent {
+            // There is space for all that are under way, so the thread has panicked, and said so.
+            *session = lent.take_back();
+            self.jobs = None;
+            return false;
+        }
         self.under_way += 1;
-        // There is space for all that are under way. If the thread has ended, the session finds out.
-        let _ = jobs.try_send((id, session.lend()));
         true
     }
 
@@ -65,9 +65,10 @@ impl KeyWorker {
 
 impl Drop for KeyWorker {
     fn drop(&mut self) {
-        self.jobs = None;
+        // It ends with the handshake that it has, and not with all that wait.
+        (self.jobs, self.done) = (None, mpsc::channel().1);
         if let Some(thread) = self.thread.take() {
-            // It has panicked and said so, or it ends with what it has.
+            // It has panicked and said so, or it ends.
             let _ = thread.join();
         }
     }

@@ -14,7 +14,7 @@ use crate::config::TlsFiles;
 
 use identity::Tickets;
 pub use identity::{IdentityError, make_self_signed};
-pub use key_worker::KeyWorker;
+pub use key_worker::{KeyWorker, SESSIONS_MAX as KEY_WORKER_SESSIONS_MAX};
 pub use session::{SESSION_BYTES_MAX, TlsSession};
 
 /// What every session of a server begins with. A reload replaces it for new connections.

@@ -298,6 +298,11 @@ pub struct Lent {
 }
 
 impl Lent {
+    /// No thread takes it.
+    pub fn take_back(self) -> TlsSession {
+        self.session
+    }
+
     /// Takes the step that uses the private key, and gives the session back.
     pub fn use_key(mut self) {
         if let Err(error) = self.session.use_key() {

@@ -126,7 +126,13 @@ impl Pair {
     }
 
     fn shake(&mut self) -> Handshake {
-        self.session.handshake(&mut self.socket, true).expect("the socket works")
+        loop {
+            // What it reads with the key in hand waits for the next use of that.
+            match self.session.handshake(&mut self.socket, true).expect("the socket works") {
+                Handshake::NeedsKey => {}
+                state => return state,
+            }
+        }
     }
 
     fn shake_hands(&mut self) {
@@ -272,7 +278,7 @@ fn a_session_that_never_comes_back_is_an_error() {
 fn the_worker_takes_a_bounded_number_of_handshakes_and_gives_each_back() {
     let server = Server::new();
     let (woken, wakes) = std::sync::mpsc::sync_channel(0);
-    let mut worker = KeyWorker::spawn(move || woken.send(()).unwrap_or_default()).expect("a thread");
+    let mut worker = KeyWorker::start(move || woken.send(()).unwrap_or_default()).expect("a thread");
     let mut pairs = Vec::new();
     loop {
         let mut pair = server.pair(&config());

@@ -56,7 +56,15 @@ impl TlsSession {
                 return Ok(failed);
             }
         }
-        let state = self.shake(socket, may_use_key)?;
+        // What was received before is used first: behind it there may be the end of the stream.
+        if may_use_key
+            && self.needs_key()
+            && !self.input.is_empty()
+            && let Err(error) = self.use_key()
+        {
+            return Ok(self.handshake_failed(&error, socket));
+        }
+        let state = self.shake(socket)?;
         let Stage::Open(connection) = &self.stage else { return Ok(state) };
         let shown = connection.peer_certificates().and_then(<[_]>::first);
         if let (Handshake::Done, Some(certificate)) = (&state, shown) {
@@ -75,25 +83,21 @@ impl TlsSession {
     }
 
     /// Goes on behind the first message of the server.
-    fn shake(&mut self, socket: &mut (impl Read + Write), may_use_key: bool) -> io::Result<Handshake> {
+    fn shake(&mut self, socket: &mut (impl Read + Write)) -> io::Result<Handshake> {
         loop {
             let is_sent = self.flush(socket)?;
             if !self.is_handshaking() {
                 return Ok(if is_sent { Handshake::Done } else { Handshake::Waits });
             }
-            let received = self.read(socket)?;
-            match received {
+            match self.read(socket)? {
+                None => return Ok(Handshake::Waits),
                 Some(0) => return Ok(Handshake::Failed { reason: ENDED_EARLY.to_owned(), is_told: false }),
                 // What was received is looked at with the key.
-                Some(_) if self.needs_key() && !may_use_key => return Ok(Handshake::NeedsKey),
-                None if !self.needs_key() || !may_use_key => return Ok(Handshake::Waits),
-                Some(_) | None => {}
+                Some(_) if self.needs_key() => return Ok(Handshake::NeedsKey),
+                Some(_) => {}
             }
             if let Err(error) = self.process() {
                 return Ok(self.handshake_failed(&error, socket));
-            }
-            if received.is_none() && self.needs_key() {
-                return Ok(Handshake::Waits);
             }
         }
     }

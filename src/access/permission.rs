@@ -102,26 +102,16 @@ impl Access {
         rights.has(Rights::READ) || rights.has(Rights::LIST) && matches!(node, Node::Dir { .. })
     }
 
-    /// Removes from a listing what the caller has no right at, and digests of what it may not read.
+    /// Removes from a listing the digests of what the caller may not read.
     pub fn filter(&self, dir: &Key, listing: &mut Listing, asking: &Asking<'_>) {
-        let Some(rules) = self.rules() else { return };
-        // Most folders have no rules beneath them, and some have long paths and many names.
-        let of_all = (!rules.has_beneath(dir)).then(|| rules.rights(asking.caller, asking.from, dir));
-        listing.entries.retain_mut(|entry| {
-            let (rights, is_visible) = match of_all {
-                Some(rights) => (rights, !rights.is_none()),
-                None => {
-                    let key = dir.child(&entry.name);
-                    (rules.rights(asking.caller, asking.from, &key), rules.shows(asking.caller, asking.from, &key))
-                }
-            };
+        for entry in &mut listing.entries {
             if let Node::File(meta) = &mut entry.node
-                && !rights.has(Rights::READ)
+                && meta.sha256.is_some()
+                && !self.rights(asking.caller, asking.from, &dir.child(&entry.name)).has(Rights::READ)
             {
                 meta.sha256 = None;
             }
-            is_visible
-        });
+        }
     }
 
     /// Bytes that an upload of this name may have; `None`: no bound here.

@@ -265,8 +265,6 @@ impl Builder {
         if let Some(reload) = &reload {
             queue.reload_on_hangup(reload.clone());
         }
-        // In a sandbox, the share of the cores that a container has cannot be read.
-        let cores = process::cores();
         let settings = (&self.store, &self.limits);
         let (store, sandbox) = self.confinement.open_store(&self.root, settings, Arc::new(move || waker.wake()))?;
         if let Some(reader) = reader {
@@ -274,7 +272,7 @@ impl Builder {
         }
         let platform = OsPlatform::new(queue, listeners, store, &self.limits)
             .map_err(ServerError::system("cannot watch the listeners"))?
-            .with_tls(tls, cores)
+            .with_tls(tls)
             .map_err(ServerError::system(NO_THREAD))?;
         let listeners = speaks.into_iter().zip(self.listens);
         let setup_of = |(listening, listen): (Listening, Listen)| ListenerSetup {

@@ -64,10 +64,10 @@ impl OsPlatform {
         })
     }
 
-    /// With what the connections of listeners with TLS begin. `cores`: how many the process may use at once.
-    pub fn with_tls(mut self, tls: Option<Arc<Acceptor>>, cores: usize) -> io::Result<Self> {
+    /// With what the connections of listeners with TLS begin.
+    pub fn with_tls(mut self, tls: Option<Arc<Acceptor>>) -> io::Result<Self> {
         // With a single core, the worker would only take the time of the loop.
-        if tls.is_some() && cores > 1 {
+        if tls.as_ref().is_some_and(|tls| tls.has_cores()) {
             let control = Arc::clone(self.queue.control());
             self.key_worker = Some(KeyWorker::start(move || control.wake())?);
         }

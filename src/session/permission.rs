@@ -101,25 +101,17 @@ impl Common {
     }
 
     /// What the caller may be told of an answer; or what follows if that is nothing.
-    pub(super) fn filter(&mut self, asked: Command, outcome: Outcome, cx: &Cx<'_>) -> Result<Outcome, Step> {
+    pub(super) fn filter(&self, asked: Command, outcome: Outcome, cx: &Cx<'_>) -> Result<Outcome, Step> {
         match (asked, outcome) {
             (Command::Stat { key }, Outcome::Found(node)) if cx.access.permits_found(&key, &node, &self.asking(cx)) => {
                 Ok(Outcome::Found(node))
             }
-            (Command::List { key, limit, digests, .. }, Outcome::Listed(mut listing)) => {
-                let last = listing.entries.last().map(|entry| entry.name.clone());
-                // The rules may be others than when the listing began.
-                if !cx.access.rights(&self.data.caller, self.client(), &key).has(Rights::LIST) {
-                    return Err(self.denied());
-                }
+            // The rules may be others than when the listing began.
+            (Command::List { key, .. }, Outcome::Listed(mut listing))
+                if cx.access.rights(&self.data.caller, self.client(), &key).has(Rights::LIST) =>
+            {
                 cx.access.filter(&key, &mut listing, &self.asking(cx));
-                match last {
-                    // Where the next page begins could not be told.
-                    Some(last) if listing.more && listing.entries.is_empty() => {
-                        Err(self.list(Command::List { key, after: Some(last), limit, digests }, cx))
-                    }
-                    _ => Ok(Outcome::Listed(listing)),
-                }
+                Ok(Outcome::Listed(listing))
             }
             _ => Err(self.denied()),
         }

@@ -37,6 +37,10 @@ impl Acceptor {
         match self.0 {}
     }
 
+    pub const fn has_cores(&self) -> bool {
+        match self.0 {}
+    }
+
     pub fn accept(&self, _is_http: bool, _received: &[u8]) -> TlsSession {
         match self.0 {}
     }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustls::ServerConfig;
 
 use crate::config::TlsFiles;
+use crate::os::process;
 
 use identity::Tickets;
 pub use identity::{IdentityError, make_self_signed};
@@ -22,6 +23,7 @@ pub struct Acceptor {
     files: TlsFiles,
     /// Locked for the clone of an `Arc`.
     configs: Mutex<Configs>,
+    has_cores: bool,
 }
 
 /// With ALPN for HTTP, and without.
@@ -35,7 +37,9 @@ impl Acceptor {
     /// Reads the files.
     pub fn open(files: TlsFiles) -> Result<Self, IdentityError> {
         let configs = Mutex::new(Configs::read(&files, None)?);
-        Ok(Self { files, configs })
+        // Now: in a sandbox, the share of the cores that a container has cannot be read.
+        let has_cores = process::cores() > 1;
+        Ok(Self { files, configs, has_cores })
     }
 
     /// Reads the files again. On an error everything stays as it was. Blocks on the disk: for another thread than
@@ -49,6 +53,11 @@ impl Acceptor {
 
     fn configs(&self) -> MutexGuard<'_, Configs> {
         self.configs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True if handshakes may have another core than the loop.
+    pub const fn has_cores(&self) -> bool {
+        self.has_cores
     }
 
     /// Begins a session. `received`: what has been read of the client already.

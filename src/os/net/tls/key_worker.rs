@@ -55,7 +55,7 @@ impl KeyWorker {
         true
     }
 
-    /// The next connection whose session is back.
+    /// The next connection that has its session back.
     pub fn next_done(&mut self) -> Option<ConnId> {
         let id = self.done.try_recv().ok()?;
         self.under_way -= 1;

@@ -77,12 +77,11 @@ fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
     if let Some(file) = &args.tls.client_ca {
         builder = builder.tls_client_ca(file);
     }
-    match (&args.tls.certificate, &args.tls.key, &args.tls.self_signed) {
-        (Some(certificate), Some(key), None) => builder = builder.tls(certificate, key),
-        (None, None, Some(dir)) => builder = builder.tls_self_signed(dir),
-        (None, None, None) => {}
-        (Some(_), None, None) | (None, Some(_), None) => return Err("--tls-cert and --tls-key go together".into()),
-        (_, _, Some(_)) => return Err("--tls-self-signed stands instead of --tls-cert and --tls-key".into()),
+    if let (Some(certificate), Some(key)) = (&args.tls.certificate, &args.tls.key) {
+        builder = builder.tls(certificate, key);
+    }
+    if let Some(dir) = &args.tls.self_signed {
+        builder = builder.tls_self_signed(dir);
     }
     for listen in listens(args) {
         builder = builder.listen_at(listen);

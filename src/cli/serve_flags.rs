@@ -11,13 +11,15 @@ use super::flag::{
 use super::usage::{Command, ParseError, Usage};
 use crate::config::{Limits, SandboxMode, StoreConfig, TlsFiles};
 use crate::object::Durability;
-use crate::server::Listen;
+use crate::server::{DEFAULT_ADDRESS, Listen};
 use crate::wire::line::LINE_LEN_MAX;
 
 #[derive(Debug, Default)]
 pub(super) struct Args {
     pub(super) dir: PathBuf,
     pub(super) listen: Vec<Listen>,
+    /// The first of these as it was written.
+    first_listen: Option<String>,
     pub(super) legacy: bool,
     pub(super) store: StoreConfig,
     pub(super) token_file: Option<PathBuf>,
@@ -49,8 +51,33 @@ impl Args {
         if args.access.is_some() && args.token_file.is_some() {
             return Err(USAGE.command.error("the argument '--access' cannot be used with '--token-file'"));
         }
+        args.check_tls().map_err(|why| USAGE.command.error(&why))?;
         args.limits.turn_bytes_min = args.limits.turn_bytes_min.min(args.limits.turn_bytes_max);
         Ok(args)
+    }
+
+    /// Refuses flags of TLS that would have no effect: the operator believes that connections are encrypted.
+    fn check_tls(&self) -> Result<(), String> {
+        let TlsFiles { certificate, key, self_signed, client_ca } = &self.tls;
+        if certificate.is_some() != key.is_some() {
+            return Err("the arguments '--tls-cert' and '--tls-key' need each other".to_owned());
+        }
+        if certificate.is_some() && self_signed.is_some() {
+            return Err("the argument '--tls-self-signed' cannot be used with '--tls-cert'".to_owned());
+        }
+        if self.listen.iter().any(|listen| listen.is_tls) {
+            let has_identity = certificate.is_some() || self_signed.is_some();
+            let needed = "an address with ?tls needs '--tls-cert FILE --tls-key FILE' or '--tls-self-signed FOLDER'";
+            return if has_identity { Ok(()) } else { Err(needed.to_owned()) };
+        }
+        let given = [("cert", certificate), ("self-signed", self_signed), ("client-ca", client_ca)];
+        let Some((flag, _)) = given.into_iter().find(|(_, file)| file.is_some()) else { return Ok(()) };
+        let listen = self.first_listen.as_deref().unwrap_or(DEFAULT_ADDRESS);
+        let separator = if listen.contains('?') { '&' } else { '?' };
+        Err(format!(
+            "'--tls-{flag}' has no effect, because no address is encrypted\n\n  tip: write \
+             --listen '{listen}{separator}tls'"
+        ))
     }
 
     fn http(&mut self, name: &str, value: &str) -> SetResult {
@@ -86,6 +113,7 @@ const OPTIONS: &[Flag<Args>] = &[
         "listen",
         Text("[DIALECT@]ADDR:PORT[?OPTIONS]", |args: &mut Args, text| {
             args.listen.push(text.parse()?);
+            args.first_listen.get_or_insert_with(|| text.to_owned());
             Ok(())
         }),
         "Address to listen on, may be given many times; port 0 asks the kernel; ?proxy=NETWORK,… accepts proxies only, with the PROXY protocol; ?trust=NETWORK,… believes X-Forwarded-For and Forwarded of these; ?tls encrypts [default: 127.0.0.1:7070]",

@@ -8,10 +8,13 @@ use crate::config::TlsFiles;
 use crate::os::net::tls::{Acceptor, make_self_signed};
 use crate::os::{net, process};
 
+const WITHOUT_LISTENER: &str = "there is a certificate, and no address is encrypted: write ?tls after one";
+
 /// What listeners with TLS show their clients; `None` if there are none.
 pub(super) fn open(files: &TlsFiles, listens: &[Listen]) -> Result<Option<Arc<Acceptor>>, ServerError> {
     if listens.iter().all(|listen| !listen.is_tls) {
-        return Ok(None);
+        let is_unused = *files != TlsFiles::default();
+        return if is_unused { Err(ServerError::tls(WITHOUT_LISTENER)) } else { Ok(None) };
     }
     if let Some(dir) = files.self_signed.as_ref().filter(|_| files.certificate.is_none()) {
         let fingerprint = make_self_signed(dir, names(listens)).map_err(ServerError::tls)?;

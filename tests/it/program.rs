@@ -285,6 +285,14 @@ fn wrong_usage_of_serve_names_the_right_flag() {
         (&["--max-head", "1"], &["'--max-head <BYTES>'", "at least 4096"]),
         (&["--turn-bytes", "0"], &["'--turn-bytes <BYTES>'", "at least 1"]),
         (&["--max-size", "1GB"], &["'--max-size <BYTES>'", "1G", "powers of 1024"]),
+        (&["--tls-cert", "c", "--tls-key", "k"], &["'--tls-cert'", "--listen '127.0.0.1:7070?tls'"]),
+        (&["--tls-self-signed", "d", "--listen", "http@[::1]:0"], &["--listen 'http@[::1]:0?tls'"]),
+        (&["--tls-self-signed", "d", "--listen", "127.0.0.1:0?cors=*"], &["--listen '127.0.0.1:0?cors=*&tls'"]),
+        (&["--tls-client-ca", "c", "--legacy"], &["'--tls-client-ca'", "--listen '127.0.0.1:7070?tls'"]),
+        (&["--tls-cert", "c", "--listen", "127.0.0.1:0?tls"], &["'--tls-key'"]),
+        (&["--tls-key", "k", "--listen", "127.0.0.1:0?tls"], &["'--tls-cert'"]),
+        (&["--tls-cert", "c", "--tls-key", "k", "--tls-self-signed", "d"], &["'--tls-self-signed' cannot"]),
+        (&["--listen", "127.0.0.1:0?tls"], &["--tls-cert FILE --tls-key FILE", "--tls-self-signed FOLDER"]),
     ] {
         let error = fails(&[&["serve"], arguments].concat(), 2);
         for words in wanted {

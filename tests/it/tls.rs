@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filewharf::dialect::Kind;
-use filewharf::server::{Builder, Server};
+use filewharf::server::{Builder, Listen, Server};
 use support::client::{PATIENCE, Running, assert_same, content, limits, wait_until};
 use support::tls::rustls::{self, ClientConfig, HandshakeKind, ProtocolVersion};
 use support::tls::{Authority, Identity, TlsStream, config, connect, showing, versions};
@@ -20,8 +20,11 @@ use crate::served::with_identity;
 
 /// A server whose first listener is this one.
 fn serving(listen: &str, change: impl FnOnce(Builder) -> Builder) -> Running {
-    let listen = listen.parse().expect("an address");
-    Running::with(|builder| change(with_identity(builder)).listen_at(listen))
+    let listen: Listen = listen.parse().expect("an address");
+    Running::with(|builder| {
+        let builder = if listen.is_tls { with_identity(builder) } else { builder };
+        change(builder).listen_at(listen)
+    })
 }
 
 fn http() -> Running {
@@ -430,6 +433,10 @@ fn a_server_without_a_certificate_does_not_start_and_says_what_is_missing() {
         server.err().expect("it cannot start").to_string()
     };
     assert!(build(&|builder| builder).contains("--tls-cert"));
+    for with in [Builder::tls_self_signed, Builder::tls_client_ca] {
+        let server = with(Server::builder().root(path("root")).listen("127.0.0.1:0"), path("own")).build();
+        assert!(server.err().expect("nothing is encrypted").to_string().contains("?tls"));
+    }
     assert!(build(&|builder| builder.tls(path("none"), path("none"))).contains("/none: No such file"));
     assert!(build(&|builder| builder.tls(path("empty"), path("empty"))).contains("/empty: there is no certificate"));
     assert!(!path("root").exists(), "nothing is half started");

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rustix::fs::{Advice, fadvise};
 
+use crate::extent::Extent;
 use crate::mix;
 use crate::works::{MIB, wire};
 use support::driver::{Loss, Outcome, Step};
@@ -68,7 +69,7 @@ pub fn forbidden(root: &Path) -> Option<String> {
 }
 
 /// One round of one server.
-pub fn round(peer: &Peer) -> Vec<f64> {
+pub fn round(peer: &Peer, extent: Extent) -> Vec<f64> {
     let mut readers = Driver::connect(peer.address, READERS, wire(peer), Loss::Panics);
     // What is asked for again is known to the server, if it keeps anything.
     mix::small(&mut readers, Duration::from_millis(20));
@@ -81,7 +82,7 @@ pub fn round(peer: &Peer) -> Vec<f64> {
     let (small, cold) = thread::scope(|scope| {
         let cold = scope.spawn(|| cold_reads(peer, &ended));
         thread::sleep(Duration::from_millis(50));
-        let small = mix::small(&mut readers, TIME);
+        let small = mix::small(&mut readers, extent.part(TIME));
         ended.store(true, Ordering::Relaxed);
         drop(slow);
         (small, cold.join().expect("the downloads do not panic"))

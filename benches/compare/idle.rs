@@ -1,6 +1,7 @@
 //! What a crowd of keep-alive connections costs a server that has answered each of them once and
 //! now waits. Only the memory of its processes is seen; the kernel's own is about the same for all.
 
+use crate::extent::Extent;
 use crate::works::{SMALL, wire};
 use support::driver::Loss;
 use support::peers::Peer;
@@ -18,13 +19,14 @@ pub const CROWD: usize = 9_000;
 const FIRST: usize = 512;
 
 /// The first round of a process has to be the one that counts: memory that was got is kept.
-pub fn round(peer: &Peer) -> Vec<f64> {
+pub fn round(peer: &Peer, extent: Extent) -> Vec<f64> {
+    let connections = extent.count(CROWD);
     let first = asked(peer, FIRST);
     let before = peer.memory("VmRSS:");
-    let crowd = asked(peer, CROWD);
+    let crowd = asked(peer, connections);
     let after = peer.memory("VmRSS:");
     drop((first, crowd));
-    vec![after.saturating_sub(before) as f64 / CROWD as f64]
+    vec![after.saturating_sub(before) as f64 / connections as f64]
 }
 
 /// That many connections, each answered once and kept.

@@ -64,7 +64,7 @@ pub fn serve(root: &Path) {
     let poll = Poll::new().expect("an event queue");
     let mut listener = listener();
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE).expect("epoll");
-    println!("listening on {}", listener.local_addr().expect("an address"));
+    println!("listening on {} (http)", listener.local_addr().expect("an address"));
     let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).expect("inotify");
     let flags = WatchFlags::CLOSE_WRITE | WatchFlags::DELETE | WatchFlags::MOVE;
     inotify::add_watch(&watch, root, flags).expect("the folder is watched");

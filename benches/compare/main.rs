@@ -3,11 +3,12 @@
 //! work over loopback, on the same file system, in alternating rounds.
 //!
 //! `cargo bench --bench compare [-- WORDS]` does the works that have one of the words in their name,
-//! prints tables, and writes `table.md` and `plot.svg` to `target/compare`; `-- --keep` does all of
-//! them and puts both where `benches/README.md` shows them. The server is pinned to the first core, the client
+//! prints tables, and writes `table.md`, `tls.md` and `plot.svg` to `target/compare`; `-- --keep` does all of
+//! them and puts these where `benches/README.md` shows them. `-- --short` does one round of a twentieth of each work,
+//! to see that all of them still run. The server is pinned to the first core, the client
 //! to the second, congestion control to cubic; no server syncs. Only the ratios of one run
 //! mean anything; their spread over the rounds is printed. A server that needs too long for a round is
-//! killed and left out of the work.
+//! killed and left out of the work; the program fails if that is one of our own or the bare loop.
 //!
 //! Files are served from the directory of builds or from `FILEWHARF_CHECK_DIR`; uploads are measured a
 //! second time in memory (`/dev/shm`). `FILEWHARF_OTHER=PROGRAM` compares with another build alone, for
@@ -20,10 +21,11 @@
 )]
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::AtomicBool;
 
 mod cold;
+mod extent;
 mod ftp;
 mod idle;
 mod limit;
@@ -35,6 +37,7 @@ mod slow;
 mod tls;
 mod works;
 
+use extent::Extent;
 use place::{FOLDER, Place};
 use support::Wire;
 use support::peers::{Congestion, Missing, Peer, Role, interrupted};
@@ -52,6 +55,8 @@ const LIMIT: &str = "bare-loop";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/compare/seed.py");
 /// The argument with which `benches/README.md` gets the results.
 const KEEP: &str = "--keep";
+/// The argument for one round of a part of each work.
+const SHORT: &str = "--short";
 
 /// Every server that can be had for a work, started on the first core; each missing one is reported once.
 fn start(of: &Work, place: &Place, reported: &mut Vec<String>) -> Vec<Peer> {
@@ -112,7 +117,12 @@ fn chosen<'a>(words: &[String], places: &'a [Place]) -> Vec<(&'static Work, &'a 
 }
 
 /// Does what is chosen and prints its tables; `Err` has what was done before an interruption.
-fn compare(words: &[String], rounds: usize, interrupted: &AtomicBool) -> Result<Vec<Measured>, Vec<Measured>> {
+fn compare(
+    words: &[String],
+    rounds: usize,
+    extent: Extent,
+    interrupted: &AtomicBool,
+) -> Result<Vec<Measured>, Vec<Measured>> {
     let _congestion = Congestion::cubic();
     let first = Place::first();
     let in_memory = Place::in_memory(&first);
@@ -125,7 +135,7 @@ fn compare(words: &[String], rounds: usize, interrupted: &AtomicBool) -> Result<
             continue;
         }
         let peers = start(work, place, &mut reported);
-        let Some(measured) = rounds::measure(work, title, rounds, &peers, interrupted) else {
+        let Some(measured) = rounds::measure(work, title, rounds, extent, &peers, interrupted) else {
             println!("compare: interrupted");
             return Err(all);
         };
@@ -136,31 +146,46 @@ fn compare(words: &[String], rounds: usize, interrupted: &AtomicBool) -> Result<
     Ok(all)
 }
 
-fn main() {
+/// Our own servers and the bare loop, which may not fail in any work. Another file server may: thousands of slow
+/// readers are more than some can serve.
+fn failed(all: &[Measured]) -> bool {
+    let rows = all.iter().flat_map(|measured| &measured.rows);
+    rows.filter(|row| row.role != Role::Peer).any(|row| row.rounds.is_err())
+}
+
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [argument, root, ..] = &arguments[..]
         && argument == limit::ARGUMENT
     {
-        return limit::serve(Path::new(root));
+        limit::serve(Path::new(root));
+        return ExitCode::SUCCESS;
     }
-    if !arguments.iter().any(|argument| argument == "--bench") {
-        return; // `cargo test` starts benches too
+    let has = |word: &str| arguments.iter().any(|argument| argument == word);
+    if !has("--bench") {
+        return ExitCode::SUCCESS; // `cargo test` starts benches too
     }
-    let keep = arguments.iter().any(|argument| argument == KEEP);
+    let (keep, short) = (has(KEEP), has(SHORT));
     let words: Vec<String> = arguments.into_iter().filter(|argument| !argument.starts_with("--")).collect();
-    if keep && !words.is_empty() {
-        println!("compare: only a run of all works can be kept");
-        return;
+    if keep && (short || !words.is_empty()) {
+        println!("compare: only a whole run of all works can be kept");
+        return ExitCode::FAILURE;
     }
     let rounds = std::env::var("FILEWHARF_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(5);
+    let extent = if short { Extent::SHORT } else { Extent::WHOLE };
     let pinned =
         Command::new("taskset").args(["-pc", "1", &std::process::id().to_string()]).stdout(Stdio::null()).status();
     if !pinned.is_ok_and(|status| status.success()) {
         println!("compare: cannot pin to a core, so nothing is measured");
-        return;
+        return ExitCode::SUCCESS;
     }
-    match compare(&words, rounds, &interrupted()) {
-        Ok(all) if keep => results::keep(&all),
-        Ok(all) | Err(all) => results::write(&all),
+    let compared = compare(&words, rounds, extent, &interrupted());
+    let whole = compared.is_ok();
+    let (Ok(all) | Err(all)) = compared;
+    if keep && whole {
+        results::keep(&all);
+    } else {
+        results::write(&all);
     }
+    if failed(&all) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::extent::Extent;
 use crate::works::{MIB, SMALL, remove_uploads, upload, wire};
 use support::driver::{Loss, Outcome, Step};
 use support::peers::Peer;
@@ -32,14 +33,14 @@ const READERS: usize = 8;
 const TIME: Duration = Duration::from_secs(2);
 
 /// One round of one server.
-pub fn round(peer: &Peer) -> Vec<f64> {
+pub fn round(peer: &Peer, extent: Extent) -> Vec<f64> {
     let ended = AtomicBool::new(false);
     let mut readers = Driver::connect(peer.address, READERS, wire(peer), Loss::Panics);
     let (small, large) = thread::scope(|scope| {
         let large = scope.spawn(|| uploads(peer, &ended));
         // Uploads first come up to their speed.
         thread::sleep(Duration::from_millis(200));
-        let small = small(&mut readers, TIME);
+        let small = small(&mut readers, extent.part(TIME));
         ended.store(true, Ordering::Relaxed);
         (small, large.join().expect("the uploads do not panic"))
     });

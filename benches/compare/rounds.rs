@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use crate::extent::Extent;
 use crate::works::Work;
 use support::content::Random;
 use support::peers::Peer;
@@ -25,10 +26,11 @@ pub fn measure(
     work: &Work,
     title: String,
     rounds: usize,
+    extent: Extent,
     peers: &[Peer],
     interrupted: &AtomicBool,
 ) -> Option<Measured> {
-    let counted = work.counted(rounds);
+    let counted = work.counted(rounds, extent);
     let peers: Vec<&Peer> = peers.iter().filter(|peer| work.suits(peer)).collect();
     let mut rows: Vec<Row> = peers
         .iter()
@@ -41,7 +43,7 @@ pub fn measure(
                 return None;
             }
             let Ok(figures) = &mut row.rounds else { continue };
-            match in_time(peer, || work.round(peer)).and_then(|of_round| at_rest(peer, of_round)) {
+            match in_time(peer, || work.round(peer, extent)).and_then(|of_round| at_rest(peer, of_round)) {
                 Ok(of_round) if counted.contains(&round) => figures.push(of_round),
                 Ok(_) => {}
                 Err(why) => {
@@ -52,7 +54,7 @@ pub fn measure(
             }
         }
     }
-    Some(Measured { work: title, columns: work.columns, rows })
+    Some(Measured { work: title, settings: work.settings(), columns: work.columns, rows })
 }
 
 /// In which order a round meets so many servers: the same for ever.

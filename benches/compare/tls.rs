@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::extent::Extent;
 use crate::place::Place;
 use crate::works::{SMALL, Served, measured};
 use support::Wire;
@@ -117,9 +118,10 @@ impl What {
     }
 
     /// What is measured of a server.
-    pub fn round(self, peer: &Peer) -> Vec<f64> {
+    pub fn round(self, peer: &Peer, extent: Extent) -> Vec<f64> {
         match self {
             Self::Handshakes { each, kind } => {
+                let each = extent.count(each);
                 let configs: Vec<_> = (0..THREADS).map(|_| one_suite(kind == HandshakeKind::Resumed)).collect();
                 // The first handshake of each is a full one in any case.
                 for config in &configs {
@@ -134,6 +136,7 @@ impl What {
                 })
             }
             Self::Kept { connections, each, file } => {
+                let each = extent.count(each);
                 let config = one_suite(false);
                 let threads = connections.min(THREADS);
                 let crowds: Vec<_> = (0..threads).map(|_| asked(peer, &config, connections / threads)).collect();
@@ -147,14 +150,15 @@ impl What {
                 })
             }
             Self::Idle => {
+                let connections = extent.count(IDLE);
                 let config = one_suite(false);
                 // What is paid once is paid before.
                 let first = asked(peer, &config, FIRST);
                 let before = peer.memory("VmRSS:");
-                let crowd = asked(peer, &config, IDLE);
+                let crowd = asked(peer, &config, connections);
                 let after = peer.memory("VmRSS:");
                 drop((first, crowd));
-                vec![after.saturating_sub(before) as f64 / IDLE as f64]
+                vec![after.saturating_sub(before) as f64 / connections as f64]
             }
         }
     }

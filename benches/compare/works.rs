@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::extent::Extent;
 use crate::ftp;
 use crate::tls::{self, Key, Tls};
 use crate::{LOGGING, cold, idle, mix, slow};
@@ -20,6 +21,9 @@ pub const GIB: u64 = 1 << 30;
 pub const MIB: u64 = 1 << 20;
 /// Names that small uploads replace again and again.
 const NAMES: usize = 500;
+
+/// How the names of works with encrypted connections begin.
+pub const TLS: &str = "TLS: ";
 
 /// A file that stands in the served directory.
 #[derive(Clone, Copy)]
@@ -201,8 +205,9 @@ impl Work {
 
     /// The rounds that count of those that are done, from 0 on, where `most` are asked for. Most works
     /// do one more first that warms caches; what takes long is done less often.
-    pub fn counted(&self, most: usize) -> RangeInclusive<usize> {
+    pub fn counted(&self, most: usize, extent: Extent) -> RangeInclusive<usize> {
         match &self.kind {
+            _ if extent == Extent::SHORT => 0..=0,
             Kind::Tls(Tls { what: tls::What::Idle, .. }) => 0..=0,
             Kind::Requests(_) | Kind::Tls(_) => 1..=most,
             Kind::Mix => 1..=most.min(3),
@@ -213,15 +218,22 @@ impl Work {
     }
 
     /// One round of one server: a number for each column.
-    pub fn round(&self, peer: &Peer) -> Vec<f64> {
+    pub fn round(&self, peer: &Peer, extent: Extent) -> Vec<f64> {
         match &self.kind {
-            Kind::Requests(requests) => requests.round(peer),
-            Kind::Idle => idle::round(peer),
-            Kind::Slow => slow::round(peer),
-            Kind::Mix => mix::round(peer),
-            Kind::Cold => cold::round(peer),
-            Kind::Tls(tls) => tls.what.round(peer),
+            Kind::Requests(requests) => requests.round(peer, extent),
+            Kind::Idle => idle::round(peer, extent),
+            Kind::Slow => slow::round(peer, extent),
+            Kind::Mix => mix::round(peer, extent),
+            Kind::Cold => cold::round(peer, extent),
+            Kind::Tls(tls) => tls.what.round(peer, extent),
         }
+    }
+
+    /// How the servers were set that matters for it.
+    pub fn settings(&self) -> String {
+        let durability = if self.only_uploads() || matches!(self.kind, Kind::Mix) { "durability none, " } else { "" };
+        let logs = matches!(&self.kind, Kind::Requests(requests) if requests.len() == SMALL.len);
+        format!("{durability}log {}", if logs { "off but in filewharf-log" } else { "off" })
     }
 }
 
@@ -257,6 +269,7 @@ pub fn remove_uploads(peer: &Peer, names: usize) {
 }
 
 impl Requests {
+    /// Of one file.
     fn len(&self) -> u64 {
         match self.what {
             What::Get(served) => served.len,
@@ -264,34 +277,33 @@ impl Requests {
         }
     }
 
-    fn bytes(&self) -> u64 {
-        self.len() * (self.connections * self.each) as u64
+    /// Large transfers, of which each connection does one; they are told as a whole.
+    fn are_large(&self) -> bool {
+        self.each == 1
     }
 
-    /// One is a request; large transfers are told as a whole.
-    fn units(&self) -> f64 {
-        if self.bytes() / GIB == 1 && self.each == 1 { 1.0 } else { (self.connections * self.each) as f64 }
-    }
-
-    fn task(&self, peer: &Peer, number: usize) -> Task {
+    fn task(&self, peer: &Peer, number: usize, extent: Extent) -> Task {
         match self.what {
             What::Get(served) => served.fetch(),
             What::Put { len, names } => {
                 let path = upload(peer, number % names);
+                let len = if self.are_large() { extent.bytes(len) } else { len };
                 Task::Put { path, content: Content::new(2, len) }
             }
         }
     }
 
-    fn round(&self, peer: &Peer) -> Vec<f64> {
-        let task = |at: usize, n: usize| self.task(peer, at * self.each + n);
+    fn round(&self, peer: &Peer, extent: Extent) -> Vec<f64> {
+        let each = extent.count(self.each);
+        let units = if self.are_large() { 1.0 } else { (self.connections * each) as f64 };
+        let task = |at: usize, n: usize| self.task(peer, at * each + n, extent);
         let row = match peer.speaks {
             Speaks::Driven(wire) => {
                 let clients = Driver::connect(peer.address, self.connections, wire, Loss::Panics);
                 let mut clients = clients.mannered(self.manner);
-                measured(peer, self.units(), || {
-                    let outcome = clients.run(driver::each(self.each, task));
-                    assert_eq!(outcome.done, (self.connections * self.each) as u64);
+                measured(peer, units, || {
+                    let outcome = clients.run(driver::each(each, task));
+                    assert_eq!(outcome.done, (self.connections * each) as u64);
                     outcome.elapsed
                 })
             }
@@ -300,11 +312,11 @@ impl Requests {
                 peer.wait_for_rest();
                 let mut clients: Vec<_> =
                     (0..self.connections).map(|_| ftp::Client::connect(peer.address, dir)).collect();
-                measured(peer, self.units(), || ftp::run(&mut clients, self.each, task))
+                measured(peer, units, || ftp::run(&mut clients, each, task))
             }
         };
         if let What::Put { names, .. } = self.what
-            && self.bytes() >= GIB
+            && self.are_large()
         {
             remove_uploads(peer, names);
         }

@@ -24,7 +24,7 @@ fn measured() -> Measured {
         row("faster", Role::Peer, [10.0, 10.0, 20.0], 0.4),
         row("limit", Role::Limit, [1.0, 1.0, 1.0], 1.0),
     ];
-    Measured { work: "get".to_owned(), columns: &COLUMNS, rows }
+    Measured { work: "get".to_owned(), settings: "log off".to_owned(), columns: &COLUMNS, rows }
 }
 
 #[test]
@@ -70,6 +70,17 @@ fn the_ratio_of_a_row_that_names_a_peer_is_to_that_one() {
 }
 
 #[test]
+fn only_our_own_rows_are_compared_with_the_bare_loop() {
+    let measured = measured();
+    let ratios: Vec<_> = measured.rows.iter().map(|row| measured.ratio_to_limit(row, 0)).collect();
+    assert!(ratios[0].is_some_and(|ratio| (ratio - 12.0).abs() < 1e-9), "{ratios:?}");
+    assert_eq!(ratios[1..], [None; 3]);
+    // Where more is better, above 1 still means that the loop is better.
+    let fairness = measured.ratio_to_limit(&measured.rows[0], 1).expect("the loop was measured");
+    assert!((fairness - 2.0).abs() < 1e-9, "{fairness}");
+}
+
+#[test]
 fn nothing_is_compared_where_no_peer_was_measured() {
     let mut measured = measured();
     measured.rows.retain(|row| row.role != Role::Peer);
@@ -103,9 +114,11 @@ fn tables_and_plot_name_every_server_and_which_is_slower() {
     let all = [measured()];
     let markdown = table::markdown(&all);
     let cells: Vec<usize> = markdown.lines().map(|line| line.matches('|').count()).collect();
-    assert_eq!(cells, [6; 4], "{markdown}");
+    assert_eq!(cells, [7; 4], "{markdown}");
     assert!(
-        markdown.contains("| get: CPU | 12.0 µs, 1.20 (0.90-1.50) | 50.0 µs | **10.0 µs** | 1.00 µs |"),
+        markdown.contains(
+            "| get: CPU | log off | 12.0 µs, 1.20 (0.90-1.50), loop 12.00 | 50.0 µs | **10.0 µs** | 1.00 µs |"
+        ),
         "{markdown}"
     );
     assert_eq!(table::slower(&all).lines().count(), 2);

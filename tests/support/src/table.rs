@@ -45,6 +45,8 @@ pub struct Row {
 #[derive(Clone, Debug)]
 pub struct Measured {
     pub work: String,
+    /// How the servers were set: what they sync and log.
+    pub settings: String,
     pub columns: &'static [Column],
     pub rows: Vec<Row>,
 }
@@ -95,6 +97,17 @@ impl Measured {
         (medians.is_finite() && !each.is_empty()).then_some(ratio)
     }
 
+    /// One row of our own divided by the bare loop.
+    pub fn ratio_to_limit(&self, row: &Row, at: usize) -> Option<f64> {
+        let limit = self.done().find(|row| row.role == Role::Limit)?;
+        let of = |row: &Row| figures::median(&row.column(at));
+        let ratio = match self.columns[at].rank {
+            Rank::MostIsBest => of(limit) / of(row),
+            Rank::LeastIsBest | Rank::Unranked => of(row) / of(limit),
+        };
+        (row.role == Role::Own && ratio.is_finite()).then_some(ratio)
+    }
+
     /// Those that have figures.
     fn done(&self) -> impl Iterator<Item = &Row> {
         self.rows.iter().filter(|row| row.rounds.as_ref().is_ok_and(|rounds| !rounds.is_empty()))
@@ -138,13 +151,14 @@ pub fn aligned(lines: &[Vec<String>]) -> String {
     text
 }
 
-/// One work for a terminal: of every ranked column the median, the least and the ratio to the best peer.
+/// One work for a terminal: of every ranked column the median, the least, the ratio to the best peer and that to the
+/// bare loop.
 pub fn text(measured: &Measured) -> String {
-    let mut head = vec![measured.work.clone()];
+    let mut head = vec!["median".to_owned()];
     for column in measured.columns {
         head.push(column.name.to_owned());
         if column.rank != Rank::Unranked {
-            head.extend(["least", "ratio", "(rounds)"].map(str::to_owned));
+            head.extend(["least", "ratio", "(rounds)", "loop"].map(str::to_owned));
         }
     }
     let mut lines = vec![head];
@@ -161,11 +175,12 @@ pub fn text(measured: &Measured) -> String {
                     }
                     None => line.extend(["-", "-"].map(str::to_owned)),
                 }
+                line.push(measured.ratio_to_limit(row, at).map_or("-".to_owned(), |ratio| format!("{ratio:.2}")));
             }
         }
         lines.push(line);
     }
-    let mut text = aligned(&lines);
+    let mut text = format!("{}: {}\n", measured.work, measured.settings) + &aligned(&lines);
     for row in &measured.rows {
         if let Err(why) = &row.rounds {
             let _ = writeln!(text, "  {} {why}", row.peer);
@@ -203,7 +218,7 @@ pub fn slower(all: &[Measured]) -> String {
 }
 
 /// All works in one Markdown table, a column for each server: medians, the best peer's in bold. Those of
-/// our own are followed by their ratio to it.
+/// our own are followed by their ratio to it and to the bare loop.
 pub fn markdown(all: &[Measured]) -> String {
     let mut peers: Vec<(&str, Role)> = Vec::new();
     for row in all.iter().flat_map(|measured| &measured.rows) {
@@ -217,11 +232,18 @@ pub fn markdown(all: &[Measured]) -> String {
         Role::Limit => 2,
     });
     let names: Vec<&str> = peers.iter().map(|(peer, _)| *peer).collect();
-    let mut text = format!("| median | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
+    let mut text = format!("| median | settings | {} |\n|---|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
     for measured in all {
         for (at, column) in measured.ranked() {
             let cells: Vec<String> = names.iter().map(|peer| cell(measured, at, peer)).collect();
-            let _ = writeln!(text, "| {}: {} | {} |", measured.work, column.name, cells.join(" | "));
+            let _ = writeln!(
+                text,
+                "| {}: {} | {} | {} |",
+                measured.work,
+                column.name,
+                measured.settings,
+                cells.join(" | ")
+            );
         }
     }
     text
@@ -234,8 +256,11 @@ fn cell(measured: &Measured, at: usize, peer: &str) -> String {
         return why.clone();
     }
     let median = number(figures::median(&row.column(at)), measured.columns[at].unit);
+    let to_limit = measured.ratio_to_limit(row, at).map_or_else(String::new, |ratio| format!(", loop {ratio:.2}"));
     match measured.ratio(row, at) {
-        Some(it) if row.role == Role::Own => format!("{median}, {:.2} ({:.2}-{:.2})", it.medians, it.least, it.most),
+        Some(it) if row.role == Role::Own => {
+            format!("{median}, {:.2} ({:.2}-{:.2}){to_limit}", it.medians, it.least, it.most)
+        }
         Some(_) if measured.best(at).is_some_and(|best| best.peer == peer) => format!("**{median}**"),
         _ => median,
     }

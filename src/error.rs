@@ -82,8 +82,10 @@ numbered! {
         TimedOut = "timed-out",
         /// The body, name or line is longer than the limits allow.
         TooLarge = "too-large",
-        /// A secret is needed and was not given, or was wrong.
+        /// A secret is needed and was not given.
         Unauthorized = "unauthorized",
+        /// The secret, token or password that was given is wrong, or not valid any more.
+        WrongSecret = "wrong-secret",
         /// The path is longer than the path of any file.
         PathTooLong = "path-too-long",
         /// The request names a host that this listener does not answer for.
@@ -117,6 +119,7 @@ impl Failure {
             Self::TimedOut => "too slow",
             Self::TooLarge => "too large",
             Self::Unauthorized => "a secret is needed",
+            Self::WrongSecret => "the secret is wrong or has expired",
             Self::PathTooLong => "the path is longer than 4096 bytes",
             Self::WrongHost => {
                 "the Host of this request is not one of this server: to permit it, start with --allow-host NAME ('*' for any)"

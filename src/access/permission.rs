@@ -61,7 +61,7 @@ impl Access {
     pub fn permit(&self, command: Command, rules: &Rules, asking: &Asking<'_>) -> Result<Command, Failure> {
         self.permit_without_rules(&command, asking.caller)?;
         if !rules.is_current(asking.caller, asking.wall_clock_s) {
-            return Err(Failure::Unauthorized);
+            return Err(Failure::WrongSecret);
         }
         rules.permit(command, asking)
     }

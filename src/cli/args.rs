@@ -20,6 +20,7 @@ pub(super) struct Args {
     /// Leave out what is there already and equal.
     pub(super) update: Option<Equality>,
     pub(super) token_file: Option<PathBuf>,
+    pub(super) user: Option<String>,
     pub(super) tls: TlsOptions,
     pub(super) retries: u32,
     pub(super) timeout_s: u64,
@@ -35,6 +36,7 @@ impl Default for Args {
             quiet: false,
             update: None,
             token_file: None,
+            user: None,
             tls: TlsOptions::default(),
             retries: 5,
             timeout_s: 60,
@@ -78,7 +80,17 @@ pub(super) const CONNECTION: (&str, &[Flag<Args>]) = (
         Flag::new(
             "token-file",
             Path("FILE", |args, file| args.token_file = Some(file)),
-            "Read the server's secret from the first line of this file",
+            "Read the server's secret, or a token, from the first line of this file [default: the environment variable \
+             FILEWHARF_TOKEN]",
+        ),
+        Flag::new(
+            "user",
+            Text("NAME", |args: &mut Args, text| {
+                args.user = Some(text.to_owned());
+                Ok(())
+            }),
+            "Log in as this user of the server's access file; the password is that of the environment variable \
+             FILEWHARF_PASSWORD, or is asked for at the terminal",
         ),
         Flag::new(
             "retries",

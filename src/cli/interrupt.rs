@@ -23,8 +23,13 @@ pub(super) fn watch(last_words: impl FnOnce() + Send + 'static) -> io::Result<()
     thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
         if signals.read_exact(&mut [0]).is_ok() {
             last_words();
-            process::exit(INTERRUPTED);
+            end();
         }
     })?;
     Ok(())
+}
+
+/// Ends the program as Ctrl-C does.
+pub(super) fn end() -> ! {
+    process::exit(INTERRUPTED)
 }

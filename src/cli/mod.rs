@@ -6,6 +6,8 @@
 mod args;
 #[cfg(feature = "serve")]
 mod check;
+#[cfg(feature = "client")]
+mod credentials;
 mod flag;
 #[cfg(feature = "client")]
 mod get;
@@ -17,6 +19,7 @@ mod ls;
 mod passwd;
 #[cfg(feature = "client")]
 mod pool;
+mod prompt;
 #[cfg(feature = "client")]
 mod put;
 #[cfg(feature = "client")]

@@ -32,15 +32,21 @@ pub(super) fn read(file: &Path) -> io::Result<Secret> {
     if secret.trim().is_empty() {
         return Err(named("holds no secret, the first line is blank".to_owned()));
     }
-    if !(LEN_MIN..=LEN_MAX).contains(&secret.trim().len()) {
-        return Err(named(format!("a secret has at least {LEN_MIN} and at most {LEN_MAX} bytes")));
-    }
-    if key::has_control(secret) {
-        return Err(named("the secret in the first line has control characters".to_owned()));
-    }
+    check(secret).map_err(named)?;
     let mode = metadata.mode() & 0o777;
     let warning = (metadata.is_file() && mode & 0o004 != 0).then(|| {
         format!("every user of this machine can read the secret (mode {mode:03o}): chmod 600 {}", file.display())
     });
     Ok(Secret { text: secret.to_owned(), warning })
+}
+
+/// Refuses a secret that is too short, or that no request can carry.
+pub(super) fn check(secret: &str) -> Result<(), String> {
+    if !(LEN_MIN..=LEN_MAX).contains(&secret.trim().len()) {
+        return Err(format!("a secret has at least {LEN_MIN} and at most {LEN_MAX} bytes"));
+    }
+    if key::has_control(secret) {
+        return Err("the secret has control characters".to_owned());
+    }
+    Ok(())
 }

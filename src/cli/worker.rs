@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::args::{Args, UsageError};
+use super::credentials;
 use super::interrupt;
 use super::reporter::{Reporter, Transfer};
-use super::secret;
 use crate::client::{Address, Client, ClientError, Equality, Options, Tls};
 
 #[derive(Debug)]
@@ -25,20 +25,22 @@ pub(super) struct Run {
 impl Run {
     /// `transfer`: what content the command transfers, if any.
     pub(super) fn new(args: &Args, transfer: Option<Transfer>) -> Result<Self, UsageError> {
-        let secret = args.token_file.as_deref().map(secret::read).transpose();
-        let secret = secret.map_err(|error| UsageError(error.to_string()))?;
         let tls = Tls::new(args.tls.clone());
         if args.operands.iter().any(|operand| operand.to_string_lossy().starts_with("tls://")) {
             tls.load().map_err(|error| UsageError(error.to_string()))?;
         }
+        let credentials = credentials::find(args)?;
         let reporter = Reporter::new(args.quiet, transfer);
-        if let Some(warning) = secret.as_ref().and_then(|secret| secret.warning.as_ref()) {
+        let (user, token, warning) =
+            credentials.map_or((None, None, None), |found| (found.user, Some(found.secret), found.warning));
+        if let Some(warning) = warning {
             reporter.warn(warning);
         }
         let timeout = Duration::from_secs(args.timeout_s);
         let defaults = Options::default();
         let options = Options {
-            token: secret.map(|secret| secret.text),
+            user,
+            token,
             tls,
             connect_timeout: defaults.connect_timeout.min(timeout),
             io_timeout: timeout,

@@ -50,7 +50,8 @@ impl Connection {
             is_sending: false,
         };
         if let Some(token) = &options.token {
-            connection.ask(&format!("AUTH {token}\n"))?;
+            let user = options.user.as_ref().map(|user| format!("{user} ")).unwrap_or_default();
+            connection.ask(&format!("AUTH {user}{token}\n"))?;
         }
         Ok(connection)
     }

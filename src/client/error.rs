@@ -63,6 +63,11 @@ pub enum ErrorKind {
     Tls(String),
     /// No connection could be made; trying again may work.
     Unreachable(io::Error),
+    /// The server does not take the secret, token or password that was sent, or not any more.
+    WrongSecret {
+        /// The server's message.
+        message: String,
+    },
 }
 
 impl ErrorKind {
@@ -77,9 +82,21 @@ impl ErrorKind {
         Self::LocalFile { operation, path: path.into(), source }
     }
 
+    /// What this means where a secret was sent.
+    pub(super) fn as_answer_to_secret(self) -> Self {
+        match self {
+            Self::Refused { code: 401, message, .. } => Self::WrongSecret { message },
+            other => other,
+        }
+    }
+
     /// The code of a refusal.
     pub fn code(&self) -> Option<u16> {
-        if let Self::Refused { code, .. } = self { Some(*code) } else { None }
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            Self::WrongSecret { .. } => Some(401),
+            _ => None,
+        }
     }
 
     /// True if the same request may succeed a little later.
@@ -95,7 +112,7 @@ impl ErrorKind {
 
     /// True if every other request to this server will fail the same way.
     pub fn affects_server(&self) -> bool {
-        matches!(self, Self::UnknownHost(_) | Self::Unreachable(_) | Self::Tls(_) | Self::Refused { code: 401, .. })
+        matches!(self, Self::UnknownHost(_) | Self::Unreachable(_) | Self::Tls(_)) || self.code() == Some(401)
     }
 
     pub(crate) fn at(self, peer: impl fmt::Display, path: &str) -> ClientError {
@@ -127,7 +144,9 @@ impl fmt::Display for ErrorKind {
             Self::Refused { code, message, .. } => {
                 write!(f, "refused: {} ({code})", printable(message))?;
                 f.write_str(match code {
-                    401 => "; name a file with the server's secret in its first line: --token-file FILE",
+                    401 => {
+                        "; name a file with the server's secret in its first line, --token-file FILE, or a user, --user NAME"
+                    }
                     423 | 429 | 503 => "; try again later",
                     507 => "; the server's disk is full",
                     _ => "",
@@ -140,6 +159,7 @@ impl fmt::Display for ErrorKind {
                 write!(f, "the server does not speak the line protocol: {}", printable(got))
             }
             Self::Tls(why) => f.write_str(why),
+            Self::WrongSecret { message } => write!(f, "refused: {} (401)", printable(message)),
             Self::Unreachable(source) if is_timeout(source) => {
                 f.write_str("could not connect in time; is the server running there?")
             }

@@ -9,8 +9,10 @@ use super::tls::Tls;
 /// How a client behaves.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The server's secret, sent first on every connection.
+    /// The server's secret or a token, sent first on every connection; or the password of the user.
     pub token: Option<String>,
+    /// The user that logs in with a password.
+    pub user: Option<String>,
     /// What connections to an [`Address`](super::Address) with TLS need.
     pub tls: Tls,
     /// Time for one connection to be made.
@@ -39,6 +41,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             token: None,
+            user: None,
             tls: Tls::default(),
             connect_timeout: Duration::from_secs(10),
             io_timeout: Duration::from_secs(60),

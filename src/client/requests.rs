@@ -121,11 +121,13 @@ impl Client {
         &mut self,
         work: impl FnOnce(&mut Connection) -> Result<T, ErrorKind>,
     ) -> Result<T, ErrorKind> {
+        let showed_secret = self.options.token.is_some();
+        let judge = |kind: ErrorKind| if showed_secret { kind.as_answer_to_secret() } else { kind };
         let mut connection = match self.connection.take().and_then(Connection::if_idle) {
             Some(connection) => connection,
-            None => Connection::open(&self.address, &self.options)?,
+            None => Connection::open(&self.address, &self.options).map_err(judge)?,
         };
-        let result = work(&mut connection);
+        let result = work(&mut connection).map_err(judge);
         let in_step = matches!(&result, Ok(_) | Err(ErrorKind::Refused { code: 404 | 409 | 412 | 416, .. }));
         if in_step && connection.is_between_requests() {
             self.connection = Some(connection);

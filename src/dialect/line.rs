@@ -216,7 +216,7 @@ impl Line {
             }
             Admission::Wrong => {
                 context.wrong_secret = true;
-                refuse(Failure::Unauthorized, None, context, Action::Close(CloseReason::Refused))
+                refuse(Failure::WrongSecret, None, context, Action::Close(CloseReason::Refused))
             }
         }
     }

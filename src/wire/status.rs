@@ -7,7 +7,7 @@ use crate::error::Failure;
 pub const fn code(failure: Failure) -> u16 {
     match failure {
         Failure::Malformed(_) => 400,
-        Failure::Unauthorized => 401,
+        Failure::Unauthorized | Failure::WrongSecret => 401,
         Failure::Denied(_) => 403,
         Failure::NotFound => 404,
         Failure::TimedOut => 408,

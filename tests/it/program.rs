@@ -45,8 +45,14 @@ fn behind(before: &[&str], root: &Path, options: &[&str]) -> Program {
 
 /// Runs the binary to its end, which must come.
 pub fn run(arguments: &[&str]) -> Output {
+    run_in(&[], arguments)
+}
+
+/// With these variables in its environment besides.
+pub fn run_in(environment: &[(&str, &str)], arguments: &[&str]) -> Output {
     let child = Command::new(BINARY)
         .args(arguments)
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -393,13 +399,24 @@ fn users_that_a_proxy_names_need_a_trusted_proxy_and_an_access_file() {
 }
 
 #[test]
-fn a_missing_secret_is_reported_with_its_flag() {
+fn a_missing_secret_is_reported_with_its_flag_and_a_wrong_one_as_wrong() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let secret = dir.path().join("secret").to_string_lossy().into_owned();
+    let [secret, wrong] = ["secret", "wrong"].map(|name| dir.path().join(name).to_string_lossy().into_owned());
     fs::write(&secret, "open sesame\n").expect("a file");
+    fs::write(&wrong, "wrong\n").expect("a file");
     let program = start(&dir.path().join("served"), &["--token-file", &secret]);
-    let told = fails(&["ls", &program.address().to_string()], 1);
-    assert!(told.contains("(401)") && told.contains("--token-file"), "{told}");
+    let address = program.address().to_string();
+    let told = fails(&["ls", &address], 1);
+    assert!(told.contains("(401)") && told.contains("--token-file") && told.contains("--user"), "{told}");
+    let in_environment = stderr(&run_in(&[("FILEWHARF_TOKEN", "wrong")], &["ls", &address]));
+    for told in [fails(&["ls", &address, "--token-file", &wrong], 1), in_environment] {
+        assert!(told.contains("refused: the secret is wrong or has expired (401)"), "{told}");
+        assert!(!told.contains("--token-file"), "{told}");
+    }
+    for (token, arguments) in [("open sesame", &[][..]), ("wrong", &["--token-file", &secret])] {
+        let output = run_in(&[("FILEWHARF_TOKEN", token)], &[&["ls", &address], arguments].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
     program.end();
 }
 

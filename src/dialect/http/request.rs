@@ -292,7 +292,7 @@ fn authenticate(head: &Head<'_>, policy: &Policy, context: &mut Context<'_>) -> 
         Err(Unknown::Refused(failure)) => return Err(failure.into()),
         Err(Unknown::Wrong) => {
             context.wrong_secret = true;
-            return Err(Failure::Unauthorized.into());
+            return Err(Failure::WrongSecret.into());
         }
         Err(Unknown::Later(failure, seconds)) => {
             context.retry_after_s = seconds;

@@ -224,7 +224,7 @@ impl ResponseMeta {
             None => format!("{}\n", failure.words()),
         };
         let mut fields: Vec<Field<'_>> = field.into_iter().chain(more.iter().copied()).collect();
-        if failure == Failure::Unauthorized {
+        if matches!(failure, Failure::Unauthorized | Failure::WrongSecret) {
             // Browsers and curl know Basic; its user may be anything (RFC 7617, RFC 6750).
             fields.push(("WWW-Authenticate", &"Basic realm=\"filewharf\", charset=\"UTF-8\""));
             fields.push(("WWW-Authenticate", &"Bearer"));

@@ -6,10 +6,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 
+use filewharf::access::password::PasswordHash;
 use rustix::process::Signal;
 
 use crate::access::{TOKEN, entries};
-use crate::program::{logging, run, start, stderr};
+use crate::program::{logging, run, run_in, start, stderr};
 use support::client::wait_until;
 
 fn write(file: &Path, allows: &str) {
@@ -87,6 +88,39 @@ fn a_server_does_not_start_with_rules_that_are_wrong() {
     ] {
         assert_eq!(starts(options).0, Some(2), "{options:?}");
     }
+}
+
+#[test]
+fn the_client_logs_in_as_a_user_with_the_password_of_the_environment() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let access = dir.path().join("access");
+    let hash = PasswordHash::of("säsame 1".as_bytes(), [7; 16]);
+    write(&access, &format!("user anna {hash}\nallow anna rlcw /"));
+    let program = start(&dir.path().join("served"), &["--access", &access.display().to_string()]);
+    let file = dir.path().join("f").display().to_string();
+    fs::write(&file, "content").expect("a file");
+    let remote = format!("{}/", program.address());
+    let as_user = |user: &str, password: &str, more: &[&str]| {
+        // Nothing reads the token where there is a user.
+        let environment = [("FILEWHARF_PASSWORD", password), ("FILEWHARF_TOKEN", "a token")];
+        let output = run_in(&environment, &[&["put", &file, &remote, "--user", user], more].concat());
+        (output.status.code(), stderr(&output))
+    };
+    assert_eq!(as_user("anna", "säsame 1", &[]).0, Some(0));
+    assert_eq!(fs::read(dir.path().join("served/f")).expect("stored"), b"content");
+    for (user, password) in [("anna", "sesame 1"), ("ben", "säsame 1")] {
+        let (code, told) = as_user(user, password, &[]);
+        assert!(code == Some(1) && told.contains("the secret is wrong or has expired"), "{told}");
+    }
+    for (user, password, more, wanted) in [
+        ("anna:secret", "secret", &[][..], "FILEWHARF_PASSWORD"),
+        ("anna", "s\ncret", &[], "control characters"),
+        ("anna", "secret", &["--token-file", &file], "--user"),
+    ] {
+        let (code, told) = as_user(user, password, more);
+        assert!(code == Some(2) && told.contains(wanted), "{told}");
+    }
+    program.end();
 }
 
 #[test]

@@ -115,6 +115,6 @@ fn a_listener_that_others_can_reach_takes_passwords_only_where_that_is_permitted
 
 #[test]
 #[ignore = "needs python3"]
-fn a_password_is_read_twice_from_a_terminal_which_does_not_show_it() {
+fn a_password_is_read_from_a_terminal_which_does_not_show_it() {
     well(Command::new("python3").args(["-c", include_str!("terminal.py"), BINARY]));
 }

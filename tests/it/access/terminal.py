@@ -1,16 +1,18 @@
-"""`filewharf passwd` on a terminal of its own: terminal.py BINARY."""
+"""Passwords on a terminal of its own: terminal.py BINARY."""
 
 import os
 import pty
+import socket
+import subprocess
 import sys
 import termios
 
 
-def talk(*answers):
+def talk(*answers, command=("passwd", "anna")):
     """Answers one prompt after the other; the exit code and all that was shown."""
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execv(sys.argv[1], [sys.argv[1], "passwd", "anna"])
+        os.execv(sys.argv[1], [sys.argv[1], *command])
     shown = b""
     for answer in answers:
         before = len(shown)
@@ -39,3 +41,20 @@ code, shown = talk(b"\n")
 assert code == 1 and "the password is empty" in shown, shown
 code, shown = talk(b"s3\x03\n")
 assert code == 130 and "interrupted" in shown, shown
+
+# The client asks once, and what it sends is what was typed.
+server = socket.create_server(("127.0.0.1", 0))
+client = ("ls", "127.0.0.1:%d" % server.getsockname()[1], "--user", "anna")
+if os.fork() == 0:
+    peer = server.accept()[0]
+    asked = peer.makefile().readline()
+    peer.sendall(b"ERR 401 heard %s" % asked.replace("s3cret", "it").encode())
+    os._exit(0)
+code, shown = talk(b"s3cret\n", command=client)
+assert code == 1 and "heard AUTH anna it" in shown and "s3cret" not in shown, shown
+code, shown = talk(b"s3\x03\n", command=client)
+assert code == 130, shown
+code, shown = talk(b"\n", command=client)
+assert code == 2 and "the password is empty" in shown, shown
+ended = subprocess.run([sys.argv[1], *client], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+assert ended.returncode == 2 and b"set FILEWHARF_PASSWORD" in ended.stderr, ended

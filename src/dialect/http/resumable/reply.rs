@@ -285,6 +285,7 @@ const fn is_passing(failure: Failure) -> bool {
             | Failure::Internal
             | Failure::TimedOut
             | Failure::Unauthorized
+            | Failure::WrongSecret
             | Failure::Unavailable
             | Failure::Counting
     )

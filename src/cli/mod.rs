@@ -87,6 +87,7 @@ const COMMANDS: &[Command] = &[
 
 /// Runs the command that the arguments of the program name.
 pub fn run(words: impl Iterator<Item = OsString> + 'static) -> ExitCode {
+    crate::os::process::survive_file_size_limit();
     // Errors of printing are ignored: they could only be printed.
     match parse(&mut Parser::from_args(words)) {
         Ok(action) => action(),

@@ -151,7 +151,7 @@ const OPTIONS: &[Flag<Args>] = &[
     Flag::new(
         "access",
         Path("FILE", |args, file| args.access = Some(file)),
-        "Who may do what, by the users, tokens and rules of this file; SIGHUP reads it again, and drains no more",
+        "Who may do what, by the users, tokens and rules of this file; SIGHUP reads it again",
     ),
     Flag::new(
         "allow-plain-passwords",

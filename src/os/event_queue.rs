@@ -1,7 +1,7 @@
 //! One `mio::Poll` for listeners, connections, signals, and the waker through which disk workers and handles end its
 //! wait.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXCPU};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::counters::Counters;
 use crate::ids::{ConnId, ListenerId};
+use crate::os::log::terminal_is_open;
 use crate::os::process;
 use crate::platform::{Event, NewRules, Readable, Signal};
 
@@ -106,9 +107,9 @@ pub struct EventQueue {
     raw: Events,
     signals: Option<Signals>,
     has_received_signal: bool,
-    /// From the start: in a sandbox it cannot be read any more.
-    ignores_hangup: bool,
-    /// What SIGHUP asks, instead of to drain.
+    /// Standard error was a terminal at the start, and SIGHUP was not ignored.
+    ends_with_terminal: bool,
+    /// What SIGHUP asks, while that terminal is open.
     reload: Option<SyncSender<()>>,
     control: Arc<Control>,
 }
@@ -125,7 +126,7 @@ impl EventQueue {
             raw,
             signals: None,
             has_received_signal: false,
-            ignores_hangup: process::ignores_hangup(),
+            ends_with_terminal: io::stderr().is_terminal() && !process::ignores_hangup(),
             reload: None,
             control: Arc::new(control),
         })
@@ -147,7 +148,7 @@ impl EventQueue {
         Ok(())
     }
 
-    /// SIGHUP asks this from now on, and does not drain the server.
+    /// SIGHUP asks this from now on.
     pub fn reload_on_hangup(&mut self, reload: SyncSender<()>) {
         self.reload = Some(reload);
     }
@@ -160,15 +161,20 @@ impl EventQueue {
         Ok(())
     }
 
-    /// From now on SIGTERM and SIGINT drain the server, and SIGHUP if it asks nothing else. Without what they are
-    /// received through, nothing changes.
+    /// From now on SIGTERM, SIGINT and SIGXCPU drain the server, and SIGHUP where its terminal ends it; none of the
+    /// others ends it that a program may be sent by mistake. Without what they are received through, nothing changes.
     pub fn add_signals(&self) -> io::Result<()> {
         let Some(signals) = &self.signals else { return Ok(()) };
-        signals.add_signal(SIGTERM)?;
-        signals.add_signal(SIGINT)?;
+        for signal in [SIGTERM, SIGINT, SIGXCPU] {
+            signals.add_signal(signal)?;
+        }
+        process::survive_file_size_limit();
+        process::ignore_stray_signals();
         // One that was ignored from the start is still sent to read files again.
-        if self.reload.is_some() || !self.ignores_hangup {
+        if self.reload.is_some() || self.ends_with_terminal {
             signals.add_signal(SIGHUP)?;
+        } else {
+            process::ignore_hangup();
         }
         Ok(())
     }
@@ -185,14 +191,15 @@ impl EventQueue {
                 WAKER => self.control.report(events),
                 SIGNALS => {
                     for signal in self.signals.iter_mut().flat_map(Signals::pending) {
-                        if let (SIGHUP, Some(reload)) = (signal, &self.reload) {
+                        let is_window_closed = self.ends_with_terminal && !terminal_is_open();
+                        if let (SIGHUP, Some(reload), false) = (signal, &self.reload, is_window_closed) {
                             // Where one is asked for already, that has not begun.
                             let _ = reload.try_send(());
                             continue;
                         }
-                        // A terminal that closes sends SIGHUP, and its shell sends it again. A second
-                        // event would end the server at once.
-                        if signal != SIGHUP || !self.has_received_signal {
+                        // A second event ends the server at once. A terminal that closes sends SIGHUP, and its
+                        // shell sends it again; SIGXCPU comes every second (setrlimit(2)).
+                        if matches!(signal, SIGTERM | SIGINT) || !self.has_received_signal {
                             events.push(Event::Signal(Signal::Drain));
                         }
                         self.has_received_signal = true;

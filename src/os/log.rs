@@ -291,8 +291,8 @@ impl Sink {
     }
 }
 
-/// A terminal can hang up while its program runs on.
-fn terminal_is_open() -> bool {
+/// False once the terminal that is standard error has hung up: its program may run on.
+pub fn terminal_is_open() -> bool {
     let hung_up = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
     poll_events(&io::stderr()).is_some_and(|events| !events.intersects(hung_up))
 }

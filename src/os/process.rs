@@ -4,6 +4,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::os::sys;
+
 /// The monotonic clock.
 #[allow(clippy::disallowed_methods, reason = "this is where time comes from")]
 pub fn clock() -> Instant {
@@ -49,6 +51,24 @@ pub fn raise_descriptor_limit() -> usize {
     }
     // Without a limit, more than is ever needed.
     getrlimit(Resource::Nofile).current.map_or(1 << 20, |soft| usize::try_from(soft).unwrap_or(usize::MAX))
+}
+
+/// A write past the limit on the size of files (`ulimit -f`) fails from now on, as one to a full disk does. By default
+/// it ends the process (setrlimit(2), SIGXFSZ).
+pub fn survive_file_size_limit() {
+    sys::ignore_signal(libc::SIGXFSZ);
+}
+
+/// Ignores the signals that would end the process and ask nothing of a server.
+pub fn ignore_stray_signals() {
+    for signal in [libc::SIGUSR1, libc::SIGUSR2, libc::SIGALRM, libc::SIGVTALRM, libc::SIGPROF, libc::SIGIO] {
+        sys::ignore_signal(signal);
+    }
+}
+
+/// Ignores SIGHUP.
+pub fn ignore_hangup() {
+    sys::ignore_signal(libc::SIGHUP);
 }
 
 /// True if the process was started with SIGHUP ignored, as `nohup` does; a handler would undo that.

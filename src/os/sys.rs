@@ -74,6 +74,14 @@ pub(crate) fn enter_tree(_file: BorrowedFd<'_>) -> io::Result<()> {
     Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
 }
 
+/// From now on the process ignores this signal. Says nothing where the number is none.
+pub(crate) fn ignore_signal(signal: libc::c_int) {
+    // SAFETY: SIG_IGN is no handler, so no code runs when the signal comes.
+    unsafe {
+        libc::signal(signal, libc::SIG_IGN);
+    }
+}
+
 /// How often this thread has given up its core because it had to wait for something (getrusage(2),
 /// `ru_nvcsw`).
 #[cfg(target_os = "linux")]

@@ -11,7 +11,8 @@
 //! | `slow` | downloads of a crowd of fast and slow readers, on real sockets |
 //! | `fresh` | files that others change, on real sockets: the old content is never served |
 //! | `bad_luck` | peers that break off, stall, lie or attack; resources that run out |
-//! | `program` | the built binary: its lines, its exit codes, its signals |
+//! | `program` | the built binary: its lines, its exit codes |
+//! | `signals` | what signals do to it, and limits of the system that send some |
 //! | `resumed_client` | the client of the built binary, whose transfers are cut off wherever it hurts |
 //! | `legacy` | the dialects of older systems against clients in Python |
 //! | `http` | HTTP by the sections of its RFCs, and its everyday clients |
@@ -71,6 +72,7 @@ mod resumed_client;
 mod sandbox;
 mod served;
 mod sharing;
+mod signals;
 mod slow;
 mod states;
 mod tls;

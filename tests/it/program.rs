@@ -1,5 +1,4 @@
-//! The built binary: what it prints, how it exits, what it does on signals, and its client against
-//! its server.
+//! The built binary: what it prints, how it exits, and its client against its server.
 
 use std::fs;
 use std::io::Read as _;
@@ -12,7 +11,6 @@ use std::sync::mpsc::channel;
 use rustix::process::{Pid, Signal, kill_process};
 
 use support::client::{Client, PATIENCE, assert_same, content, sha256, wait_until};
-use support::process;
 use support::server::Program;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_filewharf");
@@ -99,63 +97,6 @@ fn the_server_prints_where_it_listens_and_nothing_else() {
     let [first, second] = program.addresses[..] else { panic!("{}", program.said) };
     assert_eq!(program.said, format!("listening on {first} (auto)\nlistening on {second} (line)\n"));
     assert!([first, second].iter().all(|address| address.ip().is_loopback() && address.port() > 0));
-    program.end();
-}
-
-// covers: L2
-#[test]
-fn both_signals_drain_and_a_second_one_ends_it_at_once() {
-    for signal in [Signal::TERM, Signal::INT] {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let mut program = start(dir.path(), &[]);
-        let mut client = program.client();
-        client.send("PUT 10 /file\nhalf ");
-        client.stream.set_nodelay(true).expect("a socket takes an option");
-        let mut idle = program.client();
-        idle.expect("PING", "OK 0");
-        program.signal(signal);
-        wait_until("a closed listener", || std::net::TcpStream::connect(program.address()).is_err());
-        client.send("done.");
-        assert!(client.line().starts_with("OK 0 "));
-        drop((client, idle));
-        assert_eq!(program.wait(), Some(0), "{signal:?}");
-        let mut program = start(dir.path(), &[]);
-        let mut client = program.client();
-        client.send("PUT 10 /file\nhalf ");
-        program.client().expect("PING", "OK 0");
-        program.signal(signal);
-        wait_until("a closed listener", || std::net::TcpStream::connect(program.address()).is_err());
-        program.signal(signal);
-        assert_eq!(program.wait(), Some(1), "{signal:?} twice cuts off");
-        assert_eq!(fs::read(dir.path().join("file")).expect("the old file"), b"half done.");
-    }
-}
-
-#[test]
-fn a_hangup_drains_and_its_repetition_cuts_nothing_off() {
-    process::can_be_sent(Signal::HUP.as_raw());
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let mut program = start(dir.path(), &[]);
-    let mut client = program.client();
-    client.send("PUT 10 /file\nhalf ");
-    program.client().expect("PING", "OK 0");
-    program.signal(Signal::HUP);
-    wait_until("a closed listener", || std::net::TcpStream::connect(program.address()).is_err());
-    // A terminal that closes sends one to its foreground group, and its shell another one.
-    program.signal(Signal::HUP);
-    client.send("done.");
-    assert!(client.line().starts_with("OK 0 "));
-    drop(client);
-    assert_eq!(program.wait(), Some(0));
-}
-
-#[test]
-#[cfg(target_os = "linux")]
-fn a_hangup_that_is_ignored_from_the_start_changes_nothing() {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let program = behind_shell(dir.path(), "trap '' HUP");
-    program.signal(Signal::HUP);
-    program.client().expect("PING", "OK 0");
     program.end();
 }
 

@@ -81,9 +81,9 @@ pub(crate) fn is_stale(errno: Errno) -> bool {
     matches!(errno, Errno::STALE | Errno::NOTCONN)
 }
 
-/// True for a full disk, which passes when space returns.
+/// True for a full disk, which passes when space returns, and for a file of our own that may not grow (`ulimit -f`).
 pub(crate) fn is_full(errno: Errno) -> bool {
-    matches!(errno, Errno::NOSPC | Errno::DQUOT)
+    matches!(errno, Errno::NOSPC | Errno::DQUOT | Errno::FBIG)
 }
 
 /// True if a failed sync says nothing about the disk itself. The change it was for fails all the same.
@@ -96,7 +96,7 @@ fn common(errno: Errno) -> Failure {
         Errno::ACCESS | Errno::PERM => NO_PERMISSION,
         Errno::AGAIN | Errno::MFILE | Errno::NFILE | Errno::NOMEM => Failure::Busy,
         Errno::NAMETOOLONG => NAME_TOO_LONG,
-        Errno::FBIG => Failure::TooLarge,
+        Errno::FBIG => Failure::TooLarge, // of the content that a client sends
         other => inside(other),
     }
 }

@@ -228,12 +228,14 @@ impl Uploads {
         }
     }
 
-    /// A failure around the folder, whatever the upload is called.
+    /// A failure around the folder, whatever the upload is called and however large it is.
     pub(crate) fn kept_error(&self, site: &'static str, path: &str, errno: Errno) -> StoreError {
         let mut error = self.fs.change_error(site, path, errno);
-        if matches!(error.failure, Failure::Conflict(_) | Failure::NotFound) {
-            error.failure = Failure::Unavailable;
-        }
+        error.failure = match error.failure {
+            Failure::Conflict(_) | Failure::NotFound => Failure::Unavailable,
+            Failure::TooLarge => Failure::NoSpace,
+            other => other,
+        };
         if is_stale(errno) {
             self.kept.forget_any_folder();
         }

@@ -201,7 +201,7 @@ const OPTIONS: &[Flag<Args>] = &[
             args.store.file_mode = Some(mode.ok_or("is not an octal mode up to 777")?);
             Ok(())
         }),
-        "Permission bits of new files, in octal, instead of 0666 less the umask",
+        "Permission bits of files with a new name, in octal, instead of 0666 less the umask",
     ),
     Flag::new(
         "allow-links-inside",

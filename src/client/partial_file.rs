@@ -10,7 +10,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FlockOperation, OFlags, flock, fstat};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat};
 use sha2::{Digest as _, Sha256};
 
 use super::dir::Dir;
@@ -143,6 +143,7 @@ impl<'a> PartialFile<'a> {
             // A file system that cannot keep the time is no reason to drop the content.
             let _ = self.locked().set_modified(mtime);
         }
+        self.take_mode(0);
         if !self.is_in_place(self.locked())? {
             let replaced = io::Error::other("something else took its place meanwhile");
             return Err(self.error("rename", replaced));
@@ -151,6 +152,16 @@ impl<'a> PartialFile<'a> {
         renamed.map_err(|error| ErrorKind::local("write", self.dir.path_of(&self.dest), error))?;
         // A small file has none, unless an earlier try left one.
         self.dir.remove(&self.record_name).map_err(|error| self.record_error("remove", error))
+    }
+
+    /// Gives the part the permission bits of the file that it will replace, and the owner where that is permitted: the
+    /// new content is open to no more users than the old one. `besides` is what writing it takes.
+    fn take_mode(&self, besides: u32) {
+        let Ok(there) = self.dir.stat(&self.dest) else { return };
+        if FileType::from_raw_mode(there.st_mode) == FileType::RegularFile {
+            let _ = std::os::unix::fs::fchown(self.locked(), Some(there.st_uid), Some(there.st_gid));
+            let _ = fchmod(self.locked(), Mode::from_raw_mode((there.st_mode & 0o777) | besides));
+        }
     }
 
     /// Removes the part, whose bytes are of no use.
@@ -211,6 +222,7 @@ impl Sink for PartialFile<'_> {
     fn begin(&mut self, etag: &str, total: u64) -> Result<(), ErrorKind> {
         if self.file.is_none() {
             self.file = self.lock(true)?;
+            self.take_mode(0o600);
         }
         (self.version, self.total, self.verified, self.record) = (Some(etag.to_owned()), total, 0, None);
         (self.whole, self.expected) = (PrefixDigest::new(), None);

@@ -1,6 +1,7 @@
 //! Downloads.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -47,6 +48,20 @@ fn files_of_every_size_arrive_with_their_time_and_leave_nothing_beside() {
         assert_eq!(time, SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000));
     }
     assert_eq!(fake.state().connections, 1);
+}
+
+#[test]
+fn a_file_that_is_downloaded_over_keeps_its_mode() {
+    let (fake, target) = (Fake::start(), Target::new());
+    fake.store("/f", b"new");
+    for mode in [0o600, 0o640, 0o400, 0o755] {
+        let _ = fs::remove_file(&target.dest);
+        fs::write(&target.dest, "old").expect("a file");
+        fs::set_permissions(&target.dest, Permissions::from_mode(mode)).expect("our own file");
+        client(&fake).get_file("/f", &target.dest, &mut ()).expect("downloaded");
+        target.assert_complete(b"new");
+        assert_eq!(fs::metadata(&target.dest).expect("there").permissions().mode() & 0o7777, mode);
+    }
 }
 
 #[test]

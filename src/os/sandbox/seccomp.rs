@@ -19,7 +19,7 @@ type Calls = BTreeMap<i64, Vec<SeccompRule>>;
 const FILES: &[c_long] = &[
     libc::SYS_close, libc::SYS_close_range, libc::SYS_copy_file_range, libc::SYS_dup, libc::SYS_dup3,
     libc::SYS_faccessat, libc::SYS_faccessat2, libc::SYS_fadvise64, libc::SYS_fallocate, libc::SYS_fchmod,
-    libc::SYS_fcntl, libc::SYS_fdatasync, libc::SYS_fgetxattr, libc::SYS_flistxattr,
+    libc::SYS_fchown, libc::SYS_fcntl, libc::SYS_fdatasync, libc::SYS_fgetxattr, libc::SYS_flistxattr,
     libc::SYS_flock, libc::SYS_fremovexattr, libc::SYS_fsetxattr, libc::SYS_fstat, libc::SYS_fstatfs, libc::SYS_fsync,
     libc::SYS_ftruncate, libc::SYS_getdents64, libc::SYS_inotify_add_watch, libc::SYS_inotify_init1,
     libc::SYS_inotify_rm_watch, libc::SYS_linkat, libc::SYS_lseek, libc::SYS_mkdirat, libc::SYS_name_to_handle_at,

@@ -20,7 +20,7 @@ pub(crate) struct Resolve {
 #[cfg(target_os = "linux")]
 mod native {
     use super::*;
-    use rustix::fs::{FallocateFlags, Mode, RenameFlags, ResolveFlags};
+    use rustix::fs::{FallocateFlags, Mode, RenameFlags, ResolveFlags, XattrFlags};
     use rustix::io::{ReadWriteFlags, preadv2, retry_on_intr};
     use std::io::IoSliceMut;
     use std::os::fd::AsRawFd as _;
@@ -96,6 +96,31 @@ mod native {
         rustix::fs::readlink(link, Vec::new()).map(|path| path.into_bytes().into())
     }
 
+    const ACCESS_ACL: &str = "system.posix_acl_access";
+    /// Most that the kernel keeps under one such name.
+    const ACL_BYTES_MAX: usize = 64 * 1024;
+
+    /// The access control list of a file, as the kernel encodes it; `None` where its mode says all.
+    pub(crate) fn access_acl(file: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
+        let len = match rustix::fs::fgetxattr_query(file, ACCESS_ACL) {
+            Ok(len) => len.min(ACL_BYTES_MAX),
+            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(None),
+            Err(errno) => return Err(errno),
+        };
+        let mut acl = vec![0; len];
+        let len = rustix::fs::fgetxattr(file, ACCESS_ACL, &mut acl)?;
+        acl.truncate(len);
+        Ok(Some(acl))
+    }
+
+    /// Gives a file this list, which sets its mode too, or leaves only the mode.
+    pub(crate) fn set_access_acl(file: BorrowedFd<'_>, acl: Option<&[u8]>) -> Result<(), Errno> {
+        match acl {
+            Some(acl) => rustix::fs::fsetxattr(file, ACCESS_ACL, acl, XattrFlags::empty()),
+            None => rustix::fs::fremovexattr(file, ACCESS_ACL),
+        }
+    }
+
     /// True for a file system in memory.
     pub(crate) fn is_memory(file: BorrowedFd<'_>) -> bool {
         matches!(file_system(file), Some(TMPFS | RAMFS))
@@ -156,6 +181,8 @@ mod native {
         pread_cached(BorrowedFd<'_>, &mut [u8], u64) -> Result<usize, Errno> = Err(Errno::OPNOTSUPP);
         send_file(BorrowedFd<'_>, BorrowedFd<'_>, u64, usize) -> Result<usize, Errno> = Err(Errno::NOSYS);
         path_of(BorrowedFd<'_>) -> Result<Box<[u8]>, Errno> = Err(Errno::NOSYS);
+        access_acl(BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> = Ok(None);
+        set_access_acl(BorrowedFd<'_>, Option<&[u8]>) -> Result<(), Errno> = Err(Errno::NOSYS);
         is_memory(BorrowedFd<'_>) -> bool = false;
         is_local(BorrowedFd<'_>) -> bool = false;
         is_on_this_machine(BorrowedFd<'_>) -> bool = true;
@@ -167,8 +194,8 @@ mod native {
 }
 
 pub(crate) use native::{
-    can_enter_tree, copy_range, file_system, has_space, is_local, is_memory, is_on_this_machine, logs_files,
-    open_beneath, path_of, pread_cached, rename_noreplace, reserve, send_file,
+    access_acl, can_enter_tree, copy_range, file_system, has_space, is_local, is_memory, is_on_this_machine,
+    logs_files, open_beneath, path_of, pread_cached, rename_noreplace, reserve, send_file, set_access_acl,
 };
 
 /// True if a release of Linux, such as `6.1.0-13-amd64`, is this version or a later one.

@@ -4,6 +4,7 @@
 mod cache;
 #[cfg(target_os = "linux")]
 mod digests;
+mod inherited;
 mod listing;
 #[cfg(target_os = "linux")]
 mod locks;

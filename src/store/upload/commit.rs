@@ -5,7 +5,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Stat, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, linkat, renameat, unlinkat};
+use rustix::fs::{
+    AtFlags, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, fchmod, fstat, futimens, linkat, renameat, unlinkat,
+};
 use rustix::io::Errno;
 
 use crate::command::Put;
@@ -20,6 +22,7 @@ use crate::store::fs::stat::{self, may_replace};
 use crate::store::fs::stat::{At, standing};
 use crate::store::quota::ledger::Changing;
 use crate::store::upload::deferred_unlink::keep_open;
+use crate::store::upload::inherited::{RESUMABLE, take_over};
 use crate::store::upload::locks::lock_names;
 use crate::store::upload::parents::ResolvedParent;
 use crate::store::upload::pending_syncs::{Change, PendingSyncs};
@@ -91,6 +94,7 @@ impl Uploads {
 
     pub(crate) fn commit(&self, staged: &Staged, commit: &Commit<'_>) -> Result<Change, StoreError> {
         let health = &self.fs.health;
+        let before = staged.attachment().map(|_| fstat(&staged.file));
         let published = health
             .check_writable()
             .and_then(|()| self.complete(staged, commit))
@@ -102,6 +106,10 @@ impl Uploads {
             result => health.commit_ended(result.as_ref().err().map(|error| error.failure)),
         }
         if published.is_err() {
+            if let Some(Ok(before)) = before {
+                // It stays, perhaps with the mode of a file that nothing may be written to.
+                let _ = fchmod(&staged.file, Mode::from_raw_mode(before.st_mode & 0o7777));
+            }
             self.abort(staged);
         }
         let (((meta, placed, displaced), mut syncs), _lock) = published?;
@@ -143,13 +151,30 @@ impl Uploads {
         }
         if self.durable {
             // A plain data sync need not keep what was set beside the content.
-            let all = mtime.is_some() || self.file_mode.is_some();
-            (self.fs.sync.content)(staged.file.as_fd(), all).map_err(|e| self.fs.sync_error("fdatasync", path, e))?;
-            // Another upload's sync may have failed meanwhile: then this one's success is not
-            // worth much either.
-            self.fs.health.check_writable()?;
+            let inherits = self.inherit_early(staged, key)?;
+            self.sync_content(staged, path, inherits || mtime.is_some() || self.file_mode.is_some())?;
         }
         Ok(())
+    }
+
+    /// Takes over what the file has now that will be replaced, so that one sync covers it with the content. What is there
+    /// when the name is given counts.
+    fn inherit_early(&self, staged: &Staged, key: &Key) -> Result<bool, StoreError> {
+        let Ok(dir) = self.fs.dir(key.parent()) else { return Ok(false) };
+        let at = (dir.fd.as_fd(), key.name());
+        let Ok(Some(there)) = standing(at.0, at.1) else { return Ok(false) };
+        self.inherit(staged, key, at, (&there, RESUMABLE))
+    }
+
+    fn inherit(&self, staged: &Staged, key: &Key, at: At<'_>, from: (&Stat, Mode)) -> Result<bool, StoreError> {
+        take_over(&staged.file, at, from.0, from.1).map_err(|(site, e)| self.fs.change_error(site, key.as_str(), e))
+    }
+
+    fn sync_content(&self, staged: &Staged, path: &str, all: bool) -> Result<(), StoreError> {
+        (self.fs.sync.content)(staged.file.as_fd(), all).map_err(|e| self.fs.sync_error("fdatasync", path, e))?;
+        // Another upload's sync may have failed meanwhile: then this one's success is not
+        // worth much either.
+        self.fs.health.check_writable()
     }
 
     fn publish(&self, staged: &Staged, commit: &Commit<'_>) -> Result<(Published, PendingSyncs), StoreError> {
@@ -175,6 +200,12 @@ impl Uploads {
         let there = standing(to.0, to.1).map_err(|e| Unplaced::Error(self.fs.change_error("fstatat", path, e)))?;
         may_replace(there.as_ref(), precondition)
             .map_err(|failure| Unplaced::Error(StoreError::refused(failure, "commit")))?;
+        if let Some(there) = &there
+            && self.inherit(staged, key, to, (there, Mode::empty())).map_err(Unplaced::Error)?
+            && self.durable
+        {
+            self.sync_content(staged, path, true).map_err(Unplaced::Error)?;
+        }
         let absent = precondition.wants_absent();
         let (dir, name) = staged.at();
         let from = (dir, &*name);

@@ -2,6 +2,7 @@
 
 pub(crate) mod commit;
 pub(crate) mod deferred_unlink;
+pub(crate) mod inherited;
 pub(crate) mod locks;
 pub(crate) mod namespace;
 pub(crate) mod parents;

@@ -225,3 +225,21 @@ fn an_upload_of_a_time_that_is_yet_to_come_expires_all_the_same() {
     bench.pass(3700);
     assert_eq!(bench.find(ID).err(), Some(Failure::Gone));
 }
+
+#[test]
+fn a_file_replaced_by_an_upload_in_parts_keeps_its_mode_and_a_part_stays_writable() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let mode_of = |path: PathBuf| path.metadata().unwrap().mode() & 0o7777;
+    in_each_mode(|mut bench, _| {
+        bench.store_file("d/f", b"old", Precondition::None).unwrap();
+        std::fs::set_permissions(bench.path("d/f"), std::fs::Permissions::from_mode(0o444)).unwrap();
+        let (file, _) = bench.part(f());
+        let part = bench.upload_path(&part_name(ID));
+        let before = mode_of(part.clone());
+        bench.write_part(file, 0, LEN);
+        let failed = bench.commit(file, "d/f", LEN as u64, Precondition::Absent);
+        assert_eq!((failed, mode_of(part)), (Err(Failure::PreconditionFailed), before));
+        bench.complete_upload(f());
+        assert_eq!(mode_of(bench.path("d/f")), 0o444);
+    });
+}

@@ -76,7 +76,7 @@ pub(super) fn list(client: &mut Client, path: &str, terminal: bool, out: &mut im
 /// One line of the listing.
 fn line(entry: &Entry, terminal: bool) -> String {
     let name = format!("{}{}", printable(&entry.name), if entry.dir { "/" } else { "" });
-    let date = Utc::new(i64::try_from(entry.mtime).unwrap_or(i64::MAX));
+    let date = Utc::new(entry.mtime);
     let size = match (entry.dir, terminal) {
         (true, _) => "-".to_owned(),
         (false, true) => BinaryBytes(entry.size).to_string(),

@@ -309,6 +309,31 @@ fn transferred(fake: &Fake, verb: &str) -> Vec<String> {
     names
 }
 
+#[test]
+fn a_file_from_before_1970_is_sent_listed_and_fetched_with_its_time_and_only_once() {
+    let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
+    let (from, to) = (dir.path().join("d"), dir.path().join("to"));
+    write(&from.join("f"), "1");
+    fs::create_dir(&to).expect("a folder");
+    let time = SystemTime::UNIX_EPOCH - Duration::from_millis(1_500);
+    fs::File::options().write(true).open(from.join("f")).and_then(|file| file.set_modified(time)).expect("a time");
+    for (line, verb) in [
+        (format!("put -r --update {} {}", from.display(), fake.address), "PUT"),
+        (format!("get -r --update {}/d {}", fake.address, to.display()), "GET"),
+    ] {
+        for want in [&["/d/f"][..], &[]] {
+            assert_end(&line, DONE);
+            assert_eq!(transferred(&fake, verb), want);
+        }
+    }
+    assert_eq!(fake.state().files["/d/f"].mtime, -2);
+    let fetched = fs::metadata(to.join("d/f")).and_then(|file| file.modified()).expect("a time");
+    assert_eq!(fetched, SystemTime::UNIX_EPOCH - Duration::from_secs(2));
+    let mut out = Vec::new();
+    ls::list(&mut Client::connect(&fake.address, Fake::options()).expect("up"), "/d", false, &mut out).expect("listed");
+    assert_eq!(String::from_utf8_lossy(&out), "1\t1969-12-31T23:59:58Z\tf\n");
+}
+
 fn set_time(path: &Path, seconds: u64) {
     let file = fs::File::options().write(true).open(path).expect("open");
     file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).expect("a time");

@@ -38,7 +38,7 @@ impl Entry {
             return Ok(false);
         }
         match (equality, self.sha256) {
-            (Equality::SizeAndTime, _) => Ok(source.mtime_seconds() == Some(self.mtime)),
+            (Equality::SizeAndTime, _) => Ok(source.mtime_seconds() == self.mtime),
             (Equality::Digest, None) => Ok(false),
             (Equality::Digest, Some(digest)) => {
                 let mut whole = PrefixDigest::new();
@@ -99,14 +99,14 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         fs::write(dir.path().join("f"), "hello").expect("written");
         let file = File::options().write(true).open(dir.path().join("f")).expect("open");
-        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_millis(7_900)).expect("a time");
+        file.set_modified(SystemTime::UNIX_EPOCH - Duration::from_millis(7_900)).expect("a time");
         let sha256 = Some(Sha256::digest("hello").into());
-        let entry = Entry { name: "f".to_owned(), dir: false, size: 5, mtime: 7, etag: None, sha256 };
+        let entry = Entry { name: "f".to_owned(), dir: false, size: 5, mtime: -8, etag: None, sha256 };
         let here = Dir::open(dir.path()).expect("open");
         let equal = |entry: &Entry, equality| here.has_equal(OsStr::new("f"), entry, equality);
         let both = |entry: &Entry| (equal(entry, Equality::SizeAndTime), equal(entry, Equality::Digest));
         assert_eq!(both(&entry), (true, true));
-        assert_eq!(both(&Entry { mtime: 8, ..entry.clone() }), (false, true));
+        assert_eq!(both(&Entry { mtime: -7, ..entry.clone() }), (false, true));
         assert_eq!(both(&Entry { sha256: Some([0; 32]), ..entry.clone() }), (true, false));
         assert_eq!(both(&Entry { sha256: None, ..entry.clone() }), (true, false));
         assert_eq!(both(&Entry { size: 6, ..entry.clone() }), (false, false));

@@ -3,7 +3,7 @@
 use super::address::last_component;
 use crate::wire::key;
 use crate::wire::line::{self, Reply};
-use crate::wire::range::decimal;
+use crate::wire::range::{decimal, signed_decimal};
 
 /// A file or directory on the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub struct Entry {
     pub dir: bool,
     /// Size in bytes; 0 for a directory.
     pub size: u64,
-    /// Seconds since 1970.
-    pub mtime: u64,
+    /// Seconds since 1970; negative before.
+    pub mtime: i64,
     /// The version; directories have none.
     pub etag: Option<String>,
     /// SHA-256, if the server keeps it and was asked for it.
@@ -35,7 +35,7 @@ impl Entry {
             name: last_component(path).to_owned(),
             dir: reply.key("folder") == Some("1"),
             size: number("size"),
-            mtime: number("mtime"),
+            mtime: reply.key("mtime").and_then(signed_decimal).unwrap_or(0),
             etag: reply.key("etag").map(str::to_owned),
             sha256: reply.key("sha256").and_then(line::sha256),
         }
@@ -47,7 +47,7 @@ impl Entry {
         let (size, mtime, etag) = (words.next()?, words.next()?, words.next()?);
         let sha256 = if has_digest { line::sha256(words.next()?) } else { None };
         let name = words.next()?;
-        let mtime = decimal(mtime)?;
+        let mtime = signed_decimal(mtime)?;
         match name.strip_suffix('/') {
             Some(name) if size == "-" => {
                 Some(Self { name: name.to_owned(), dir: true, size: 0, mtime, etag: None, sha256 })
@@ -68,13 +68,14 @@ mod tests {
     fn lines_of_a_listing_are_read_with_blanks_in_names() {
         let file = Entry::parse("12 34 ab-cd a b  c", false).expect("a file");
         assert_eq!((file.name.as_str(), file.size, file.mtime, file.dir), ("a b  c", 12, 34, false));
+        assert_eq!(Entry::parse("1 -2 3 n", false).expect("a file").mtime, -2);
         let dir = Entry::parse("- 5 - some folder/", false).expect("a folder");
         assert_eq!((dir.name.as_str(), dir.dir, dir.etag), ("some folder", true, None));
         let known = Entry::parse(&format!("1 2 e {} a b", "0a".repeat(32)), true).expect("a file");
         assert_eq!((known.name.as_str(), known.sha256), ("a b", Some([10; 32])));
         assert_eq!(Entry::parse("1 2 e - a", true).expect("a file").sha256, None);
         assert_eq!(Entry::parse("- 2 - - d/", true).expect("a folder").name, "d");
-        for bad in ["", "1 2 3", "x 2 3 n", "- 2 - n", "1 -2 3 n"] {
+        for bad in ["", "1 2 3", "x 2 3 n", "- 2 - n", "1 --2 3 n"] {
             assert_eq!(Entry::parse(bad, false), None, "{bad}");
         }
     }

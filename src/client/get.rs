@@ -10,7 +10,7 @@ use super::error::{ClientError, ErrorKind};
 use super::options::Progress;
 use super::requests::Client;
 use crate::wire::line::{self, Reply};
-use crate::wire::range::decimal;
+use crate::wire::range::{decimal, signed_decimal};
 
 /// Which part of which version to download.
 #[derive(Clone, Debug, Default)]
@@ -26,8 +26,8 @@ pub struct GetOptions<'a> {
 pub struct Download {
     /// The version.
     pub etag: String,
-    /// Seconds since 1970.
-    pub mtime: u64,
+    /// Seconds since 1970; negative before.
+    pub mtime: i64,
     /// Offset in the file of the first byte.
     pub first: u64,
     /// Number of bytes.
@@ -100,7 +100,7 @@ fn parse(reply: &Reply) -> Option<Download> {
     if !(1..=64).contains(&etag.len()) || !etag.bytes().all(is_etag) {
         return None;
     }
-    let mtime = reply.key("mtime").and_then(decimal).unwrap_or(0);
+    let mtime = reply.key("mtime").and_then(signed_decimal).unwrap_or(0);
     let (first, total) = match reply.key("range") {
         None => (0, size),
         Some(range) => {

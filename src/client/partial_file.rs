@@ -138,10 +138,13 @@ impl<'a> PartialFile<'a> {
     }
 
     /// Gives the complete file its time and its name.
-    pub(super) fn finish(self, mtime: u64) -> Result<(), ErrorKind> {
-        if let Some(mtime) = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(mtime)) {
+    pub(super) fn finish(self, mtime: i64) -> Result<(), ErrorKind> {
+        let distance = Duration::from_secs(mtime.unsigned_abs());
+        let epoch = SystemTime::UNIX_EPOCH;
+        let time = if mtime < 0 { epoch.checked_sub(distance) } else { epoch.checked_add(distance) };
+        if let Some(time) = time {
             // A file system that cannot keep the time is no reason to drop the content.
-            let _ = self.locked().set_modified(mtime);
+            let _ = self.locked().set_modified(time);
         }
         self.take_mode(0);
         if !self.is_in_place(self.locked())? {

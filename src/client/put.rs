@@ -59,7 +59,7 @@ impl Client {
         path: &str,
         reader: &mut dyn Read,
         len: Option<u64>,
-        mtime: Option<u64>,
+        mtime: Option<i64>,
         progress: &mut dyn Progress,
     ) -> Result<Stored, ClientError> {
         self.check(path)?;
@@ -83,7 +83,7 @@ struct Body<'a> {
     path: &'a str,
     local: &'a Path,
     len: Option<u64>,
-    mtime: Option<u64>,
+    mtime: Option<i64>,
 }
 
 /// Sends a local file from its start, on one connection.
@@ -94,7 +94,7 @@ pub(super) fn send_file(
     progress: &mut dyn Progress,
 ) -> Result<Stored, ErrorKind> {
     let (mut file, source) = Source::open(local)?;
-    let body = Body { path, local, len: Some(source.len), mtime: source.mtime_seconds() };
+    let body = Body { path, local, len: Some(source.len), mtime: Some(source.mtime_seconds()) };
     send(connection, &body, &mut file, progress)
 }
 
@@ -170,7 +170,7 @@ pub(super) fn send_bytes(
     if at == span.end || in_chunks { Ok(()) } else { Err(ErrorKind::SourceChanged) }
 }
 
-pub(super) fn mtime_option(mtime: Option<u64>) -> String {
+pub(super) fn mtime_option(mtime: Option<i64>) -> String {
     mtime.map_or_else(String::new, |mtime| format!(" mtime={mtime}"))
 }
 

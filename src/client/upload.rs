@@ -150,7 +150,7 @@ impl<'a> Upload<'a> {
             _ => "trailer=sha256".to_owned(),
         };
         let (len, token, mtime) =
-            (self.source.len, self.record.token(), put::mtime_option(self.source.mtime_seconds()));
+            (self.source.len, self.record.token(), put::mtime_option(Some(self.source.mtime_seconds())));
         format!("PUT {len} resume={token} {digest}{mtime} {}\n", self.path)
     }
 

@@ -50,9 +50,10 @@ impl Source {
         Self { len: metadata.len(), mtime }
     }
 
-    /// Seconds since 1970; `None` before.
-    pub(super) fn mtime_seconds(&self) -> Option<u64> {
-        u64::try_from(self.mtime.div_euclid(1_000_000_000)).ok()
+    /// Seconds since 1970; negative before.
+    pub(super) fn mtime_seconds(&self) -> i64 {
+        // No more than the seconds of `Metadata`.
+        self.mtime.div_euclid(1_000_000_000) as i64
     }
 }
 

@@ -111,6 +111,11 @@ pub fn decimal(text: &str) -> Option<u64> {
     text.parse().ok().filter(|_| is_decimal(text))
 }
 
+/// As [`decimal`], with `-` before the digits of a negative number.
+pub fn signed_decimal(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|_| is_decimal(text.strip_prefix('-').unwrap_or(text)))
+}
+
 /// Letters of the powers of 1024.
 pub const UNITS: [char; 4] = ['K', 'M', 'G', 'T'];
 

@@ -13,7 +13,7 @@ use crate::wire::line::Request;
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
     pub(crate) bytes: Arc<Vec<u8>>,
-    pub(crate) mtime: u64,
+    pub(crate) mtime: i64,
     pub(crate) etag: String,
     /// The digest that is kept of it.
     pub(crate) sha256: Option<[u8; 32]>,
@@ -73,7 +73,7 @@ pub(crate) struct Kept {
 }
 
 impl State {
-    pub(super) fn store(&mut self, path: &str, bytes: Vec<u8>, mtime: u64) -> String {
+    pub(super) fn store(&mut self, path: &str, bytes: Vec<u8>, mtime: i64) -> String {
         self.versions += 1;
         let etag = format!("{:x}-{:x}", bytes.len(), self.versions);
         self.files.insert(

@@ -321,11 +321,13 @@ mod tests {
     #[test]
     fn last_modified_is_never_later_than_the_date_of_the_response() {
         // The clock of this context stands at 1970.
-        for mtime in [-5, 0, 3600] {
+        for (mtime, second) in
+            [(-5, "31 Dec 1969 23:59:55"), (0, "01 Jan 1970 00:00:00"), (3600, "01 Jan 1970 00:00:00")]
+        {
             let meta = Meta { len: 1, mtime, etag: Etag([0; 16]), sha256: None };
             let heard = call_protocol(Phase::Serving, &Access::default(), |context| validators(&meta, context));
             let text = String::from_utf8(heard.said).expect("text");
-            assert!(text.contains("Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT\r\n"), "{text}");
+            assert!(text.contains(&format!(", {second} GMT\r\n")), "{text}");
         }
     }
 }

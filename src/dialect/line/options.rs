@@ -4,7 +4,7 @@
 use crate::error::Failure;
 use crate::object::{Etag, Precondition};
 use crate::wire::line::{self, Request};
-use crate::wire::range::{ByteRange, decimal};
+use crate::wire::range::{ByteRange, decimal, signed_decimal};
 
 /// `if=` as it was given: a tag that is well-formed but none of ours matches nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,10 +85,8 @@ impl Options {
                 self.limit = Some(usize::try_from(limit).unwrap_or(usize::MAX));
             }
             "mtime" => {
-                let mtime = value.strip_prefix('-').map_or_else(|| decimal(value), decimal);
-                let mtime = mtime.and_then(|seconds| i64::try_from(seconds).ok()).filter(|seconds| *seconds < 1 << 40);
-                let mtime = mtime.ok_or(Failure::Malformed("mtime= is not a number of seconds"))?;
-                self.mtime = Some(if value.starts_with('-') { -mtime } else { mtime });
+                let mtime = signed_decimal(value);
+                self.mtime = Some(mtime.ok_or(Failure::Malformed("mtime= is not a number of seconds"))?);
             }
             "range" => {
                 self.range = Some(ByteRange::parse(value).ok_or(Failure::Malformed("range= is not FIRST-LAST"))?);
@@ -117,14 +115,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_at_most_some_34_thousand_years_from_1970() {
-        // What of it a file system can keep is another matter, so no conversation goes so far.
-        let mtime = |value| {
+    fn a_time_is_any_number_of_seconds_before_or_after_1970() {
+        let mtime = |value: &str| {
             let mut options = Options::default();
             options.set("mtime", value).map(|()| options.mtime)
         };
-        assert_eq!(mtime("1099511627775"), Ok(Some((1 << 40) - 1)));
-        assert_eq!(mtime("-1099511627775"), Ok(Some(1 - (1 << 40))));
-        assert!(mtime("1099511627776").is_err() && mtime("-1099511627776").is_err());
+        for seconds in [i64::MIN, -1, 0, i64::MAX] {
+            assert_eq!(mtime(&seconds.to_string()), Ok(Some(seconds)));
+        }
+        for bad in ["", "-", "--1", "+1", "1-", "- 1", "9223372036854775808", "-9223372036854775809"] {
+            assert!(mtime(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -44,7 +44,7 @@ impl Times {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         [self.changed, self.modified].into_iter().all(|(seconds, nanos)| {
             let tick = if nanos == 0 { COARSE_TICK } else { TICK };
-            u64::try_from(seconds).is_ok_and(|seconds| Duration::new(seconds, nanos) + tick < now)
+            u64::try_from(seconds).map_or(true, |seconds| Duration::new(seconds, nanos) + tick < now)
         })
     }
 }
@@ -286,6 +286,7 @@ mod tests {
     fn times_are_past_once_a_tick_is_over() {
         let times = |nanos| Times { changed: (1000, nanos), modified: (900, 1) };
         let at = |ms| UNIX_EPOCH + Duration::from_millis(ms);
+        assert!(Times { changed: (1000, 1), modified: (-1, 999_999_999) }.are_past(at(1_000_051)));
         for (nanos, ms, past) in [
             (1, 1_000_000, false),
             (1, 1_000_050, false),

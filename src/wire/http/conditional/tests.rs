@@ -85,6 +85,8 @@ fn conditions_count_in_the_order_of_rfc_9110() {
         (["", "", "B", ""], Proceed),
         (["", "", "", THEN], NotModified),
         (["", "", "", BEFORE], Proceed),
+        (["", "", "", "Wed, 31 Dec 1969 23:59:59 GMT"], Proceed),
+        (["", "Wed, 31 Dec 1969 23:59:59 GMT", "", ""], Failed),
         (["", "", "B", THEN], Proceed),
         (["", "", "A", BEFORE], NotModified),
         (["B", "", "A", ""], Failed),

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::access::Rules;
+use crate::access::{ClientCertificate, Rules};
 use crate::buffer::Chunk;
 use crate::command::Put;
 use crate::error::StoreError;
@@ -308,8 +308,8 @@ pub trait Stream {
         Ok(())
     }
 
-    /// The SHA-256 of the certificate that the peer has shown and that was verified.
-    fn peer_certificate(&self) -> Option<[u8; 32]> {
+    /// The certificate that the peer has shown and that was verified.
+    fn peer_certificate(&self) -> Option<ClientCertificate> {
         None
     }
 }

@@ -36,6 +36,14 @@ pub enum Proof {
     Proxy,
 }
 
+/// The certificate of a client, which was verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    pub sha256: [u8; 32],
+    /// The first second, since 1970, at which it is not valid.
+    pub expires_s: u64,
+}
+
 impl Caller {
     /// A client that has proved nothing.
     pub const ANYBODY: Self = Self(None);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::access::caller::{Caller, Identity};
+use crate::access::caller::{Caller, ClientCertificate, Identity};
 use crate::access::rights::Rights;
 use crate::access::rules::Rules;
 use crate::object::Key;
@@ -106,9 +106,11 @@ impl Access {
         self.rules().is_some_and(|rules| rules.has_certificates())
     }
 
-    /// The caller with the client certificate of this SHA-256; anybody if the access file has it not.
-    pub fn certified(&self, fingerprint: &[u8; 32], now_s: u64) -> Caller {
-        self.rules().and_then(|rules| rules.certificate(*fingerprint, now_s)).unwrap_or_default()
+    /// The caller with this certificate; anybody if it has expired or is not in the access file. A connection, and a
+    /// session that is resumed, may outlast the certificate.
+    pub fn certified(&self, certificate: &ClientCertificate, now_s: u64) -> Caller {
+        let rules = self.rules().filter(|_| now_s < certificate.expires_s);
+        rules.and_then(|rules| rules.certificate(certificate.sha256, now_s)).unwrap_or_default()
     }
 
     /// True if a caller that was proved before may still begin a request.

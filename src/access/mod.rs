@@ -16,7 +16,7 @@ mod sharing;
 #[cfg(test)]
 mod tests;
 
-pub use caller::{Caller, Identity, Proof};
+pub use caller::{Caller, ClientCertificate, Identity, Proof};
 pub use control::Access;
 pub use guesses::Guesses;
 pub use permission::{Asking, DENIED, denied};

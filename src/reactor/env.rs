@@ -1,7 +1,6 @@
 //! What every call of a session is lent: time, bounds, chunks, counters, reports.
 
-use crate::access::Access;
-use crate::access::Guesses;
+use crate::access::{Access, ClientCertificate, Guesses};
 use crate::buffer::ChunkPool;
 use crate::config::Limits;
 use crate::counters::Counters;
@@ -18,7 +17,7 @@ pub(super) struct Env {
     pub limits: Limits,
     pub access: Access,
     /// Of the connection that is worked on; see [`Cx::certificate`].
-    pub certificate: Option<[u8; 32]>,
+    pub certificate: Option<ClientCertificate>,
     pub phase: Phase,
     pub pool: ChunkPool,
     pub counters: Counters,

@@ -239,8 +239,8 @@ impl Common {
         debug_assert!(cx.counters.agree(), "a dialect would send wrong figures: {:?}", cx.counters);
         let (client, mut notes) = (self.client(), Vec::new());
         let mut caller = std::mem::take(&mut self.data.caller);
-        // Once the head is decoded, the caller of the request stays.
-        if let (Name::AwaitHeader, true, Some(certificate)) = (self.name, caller.is_anybody(), cx.certificate) {
+        // Once the head is decoded, the caller of the request stays. Before, the certificate may expire at any time.
+        if let (Name::AwaitHeader, Some(certificate)) = (self.name, cx.certificate) {
             caller = cx.access.certified(certificate, cx.wall_clock_s);
         }
         let proxy = match self.is_from_proxy {

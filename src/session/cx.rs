@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use crate::access::Access;
-use crate::access::Guesses;
+use crate::access::{Access, ClientCertificate, Guesses};
 use crate::buffer::ChunkPool;
 use crate::config::Limits;
 use crate::counters::Counters;
@@ -19,8 +18,8 @@ pub struct Cx<'a> {
     pub wall_clock_s: u64,
     pub limits: &'a Limits,
     pub access: &'a Access,
-    /// The SHA-256 of the certificate of the client, where one may prove a name.
-    pub certificate: Option<&'a [u8; 32]>,
+    /// The certificate of the client, where one may prove a name.
+    pub certificate: Option<&'a ClientCertificate>,
     pub phase: Phase,
     pub pool: &'a mut ChunkPool,
     pub counters: &'a mut Counters,

@@ -471,7 +471,7 @@ fn the_certificate_of_a_proxy_proves_nothing_in_any_part_of_a_request() {
     );
     let mut rig = with_users(&[TRUST, REMOTE_USER], &users);
     let proxy = rig.connect();
-    proxy.shows_certificate([7; 32]);
+    proxy.shows_certificate([7; 32], u64::MAX);
     let chunked = "PUT /drop/f HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n";
     let mut heard = 0;
     rig.send(&proxy, chunked.as_bytes());

@@ -13,6 +13,7 @@ use socket2::SockRef;
 
 use super::send_mode::{BulkSenders, Encrypted, SendMode, Unsent};
 use super::tls::{KeyWorker, TlsSession};
+use crate::access::ClientCertificate;
 use crate::buffer::SLICES_MAX;
 use crate::ids::ConnId;
 use crate::os::sys;
@@ -271,7 +272,7 @@ impl Stream for TcpConnection {
         self.tls(false).map_or(Ok(()), |(session, mut socket)| session.finish(&mut socket))
     }
 
-    fn peer_certificate(&self) -> Option<[u8; 32]> {
+    fn peer_certificate(&self) -> Option<ClientCertificate> {
         if let SendMode::Tls(encrypted) = &self.mode { encrypted.session.peer_certificate() } else { None }
     }
 }

@@ -5,7 +5,7 @@ use filewharf::access::link::Link;
 use filewharf::dialect::Kind;
 
 use crate::access::{TOKEN, http, line, put_http, rig};
-use support::rig::Rig;
+use support::rig::{Rig, STARTED_S};
 
 const SECRET: &str = "what only anna may know";
 
@@ -397,7 +397,7 @@ fn a_certificate_proves_a_name_in_every_dialect_until_the_request_proves_another
         let mut sees = |certificate: Option<u8>, key: &str, proof: bool| {
             let peer = rig.connect();
             if let Some(byte) = certificate {
-                peer.shows_certificate([byte; 32]);
+                peer.shows_certificate([byte; 32], u64::MAX);
             }
             let get = format!("GET /{key}");
             let proves = |text: String| if proof { text } else { String::new() };
@@ -426,6 +426,29 @@ fn a_certificate_proves_a_name_in_every_dialect_until_the_request_proves_another
             for key in ["f", "g", "h"] {
                 assert_eq!(sees(certificate, key, proof), seen.contains(key), "{kind:?} {certificate:?} {key} {proof}");
             }
+        }
+    }
+}
+
+#[test]
+fn the_rights_of_a_certificate_end_with_it_also_on_a_connection_that_stays_open() {
+    let entries = format!("cert box sha256:{}\nallow box r /f\n", "07".repeat(32));
+    for kind in [Kind::Line, Kind::Http] {
+        let mut rig = rig(kind, &entries);
+        rig.place("f", b"content");
+        let get = if kind == Kind::Line { "GET /f\n" } else { "GET /f HTTP/1.1\r\nHost: x\r\n\r\n" };
+        for (expires_s, sees) in [(STARTED_S + 3, true), (STARTED_S, false), (0, false)] {
+            let peer = rig.connect();
+            peer.shows_certificate([7; 32], expires_s);
+            rig.send(&peer, get.as_bytes());
+            assert_eq!(peer.heard().ends_with(b"content"), sees, "{kind:?} {expires_s}");
+        }
+        // The clock of the rig stands still, so the end comes to it.
+        let open = rig.connect();
+        for left_s in [2, 1, 0, 0] {
+            open.shows_certificate([7; 32], STARTED_S + left_s);
+            rig.send(&open, get.as_bytes());
+            assert_eq!(open.heard().ends_with(b"content"), left_s > 0, "{kind:?}");
         }
     }
 }

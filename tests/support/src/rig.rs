@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use filewharf::access::{Access, Rules};
+use filewharf::access::{Access, ClientCertificate, Rules};
 use filewharf::config::Limits;
 use filewharf::dialect::{Kind, Listening};
 use filewharf::ids::{ConnId, GroupId, ListenerId};
@@ -558,9 +558,9 @@ impl Peer {
         self.link(|link| link.probe.unacknowledged = Some(bytes));
     }
 
-    /// The client has shown this certificate.
-    pub fn shows_certificate(&self, fingerprint: [u8; 32]) {
-        self.link(|link| link.probe.certificate = Some(fingerprint));
+    /// The client has shown the certificate with this SHA-256, which expires at this second since 1970.
+    pub fn shows_certificate(&self, sha256: [u8; 32], expires_s: u64) {
+        self.link(|link| link.probe.certificate = Some(ClientCertificate { sha256, expires_s }));
     }
 
     /// So many of the server's next calls are interrupted by a signal.

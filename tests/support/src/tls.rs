@@ -80,6 +80,20 @@ impl Authority {
         self.0.pem()
     }
 
+    pub fn der(&self) -> CertificateDer<'static> {
+        self.0.der().clone()
+    }
+
+    /// An authority that this one has signed.
+    pub fn signs_authority(&self, name: &str, change: impl FnOnce(&mut rcgen::CertificateParams)) -> Self {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        change(&mut params);
+        let key = rcgen::KeyPair::generate().expect("random numbers");
+        Self(rcgen::CertifiedIssuer::signed_by(params, key, &self.0).expect("a certificate"))
+    }
+
     pub fn signs(&self, name: &str) -> Identity {
         self.signs_with(name, |_| {})
     }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, Read, Write};
 
+use crate::access::ClientCertificate;
 use crate::config::TlsFiles;
 use crate::error::WITHOUT_TLS;
 use crate::ids::ConnId;
@@ -99,7 +100,7 @@ impl TlsSession {
         match self.0 {}
     }
 
-    pub const fn peer_certificate(&self) -> Option<[u8; 32]> {
+    pub const fn peer_certificate(&self) -> Option<ClientCertificate> {
         match self.0 {}
     }
 }

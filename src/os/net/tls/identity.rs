@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use sha2::{Digest as _, Sha256};
@@ -68,6 +69,14 @@ pub(super) struct Tickets {
     authorities: Vec<CertificateDer<'static>>,
 }
 
+/// What the files have, ready for use.
+pub(super) struct Identity {
+    pub config: ServerConfig,
+    pub tickets: Tickets,
+    /// `None` if clients are not asked for certificates.
+    pub verifier: Option<Arc<dyn ClientCertVerifier>>,
+}
+
 impl Tickets {
     /// Those of `before`, so that a reload does not end the sessions of all clients, unless a client in them might
     /// no longer be one.
@@ -80,7 +89,7 @@ impl Tickets {
 }
 
 /// Reads what the files have into a configuration. `before`: the tickets of the one that it replaces.
-pub(super) fn read(files: &TlsFiles, before: Option<Tickets>) -> Result<(ServerConfig, Tickets), IdentityError> {
+pub(super) fn read(files: &TlsFiles, before: Option<Tickets>) -> Result<Identity, IdentityError> {
     let certificate = files.certificate_path().ok_or(IdentityError::Missing("--tls-cert"))?;
     let key = files.key_path().ok_or(IdentityError::Missing("--tls-key"))?;
     let chain = certificates(&certificate)?;
@@ -89,17 +98,18 @@ pub(super) fn read(files: &TlsFiles, before: Option<Tickets>) -> Result<(ServerC
     let builder = ServerConfig::builder_with_provider(Arc::clone(&cryptography));
     let builder = builder.with_safe_default_protocol_versions().map_err(failed)?;
     let authorities = files.client_ca.as_deref().map_or(Ok(Vec::new()), certificates)?;
-    let builder = match &files.client_ca {
-        None => builder.with_no_client_auth(),
-        Some(path) => {
-            let mut roots = RootCertStore::empty();
-            for authority in &authorities {
-                roots.add(authority.clone()).map_err(|error| content(path, error))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), cryptography);
-            let verifier = verifier.allow_unauthenticated().build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| content(path, error))?)
+    let mut verifier = None;
+    if let Some(path) = &files.client_ca {
+        let mut roots = RootCertStore::empty();
+        for authority in &authorities {
+            roots.add(authority.clone()).map_err(|error| content(path, error))?;
         }
+        let made = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), cryptography);
+        verifier = Some(made.allow_unauthenticated().build().map_err(|error| content(path, error))?);
+    }
+    let builder = match &verifier {
+        None => builder.with_no_client_auth(),
+        Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
     };
     let mut config = builder.with_single_cert(chain, secret).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => content(&key, format_args!("not the key of {}", certificate.display())),
@@ -111,7 +121,7 @@ pub(super) fn read(files: &TlsFiles, before: Option<Tickets>) -> Result<(ServerC
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = TICKETS;
     config.ignore_client_order = true;
-    Ok((config, tickets))
+    Ok(Identity { config, tickets, verifier })
 }
 
 /// All suites are strong; those with AES-128 take less time for the same content than those with AES-256.

@@ -9,11 +9,12 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::ServerConfig;
+use rustls::server::danger::ClientCertVerifier;
 
 use crate::config::TlsFiles;
 use crate::os::process;
 
-use identity::Tickets;
+use identity::{Identity, Tickets};
 pub use identity::{IdentityError, make_self_signed};
 pub use key_worker::{KeyWorker, SESSIONS_MAX as KEY_WORKER_SESSIONS_MAX};
 pub use session::{SESSION_BYTES_MAX, TlsSession};
@@ -31,6 +32,7 @@ struct Configs {
     http: Arc<ServerConfig>,
     other: Arc<ServerConfig>,
     tickets: Tickets,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl Acceptor {
@@ -64,16 +66,16 @@ impl Acceptor {
     pub fn accept(&self, is_http: bool, received: &[u8]) -> TlsSession {
         let configs = self.configs();
         let config = if is_http { &configs.http } else { &configs.other };
-        TlsSession::new(Arc::clone(config), self.files.client_ca.is_some(), received)
+        TlsSession::new(Arc::clone(config), configs.verifier.clone(), received)
     }
 }
 
 impl Configs {
     fn read(files: &TlsFiles, before: Option<Tickets>) -> Result<Self, IdentityError> {
-        let (other, tickets) = identity::read(files, before)?;
+        let Identity { config: other, tickets, verifier } = identity::read(files, before)?;
         let mut http = other.clone();
         http.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { http: Arc::new(http), other: Arc::new(other), tickets })
+        Ok(Self { http: Arc::new(http), other: Arc::new(other), tickets, verifier })
     }
 }
 

@@ -4,6 +4,7 @@
 //! socket has taken all of the records it is in: until then the caller keeps it and shows it again, so that a
 //! connection whose last reply has not left is not done for anyone.
 
+mod client_certificate;
 mod handshake;
 mod hello;
 mod records;
@@ -17,6 +18,9 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
+use rustls::server::danger::ClientCertVerifier;
+
+use crate::access::ClientCertificate;
 
 pub use self::records::AHEAD_BYTES_MAX;
 use self::records::{RECORD_BYTES_MAX, SCRATCH, Scratch, Step, encrypt, end, step};
@@ -60,19 +64,19 @@ pub struct TlsSession {
     holds_input: bool,
     has_received_end: bool,
     has_sent_end: bool,
-    /// Certificates of clients are verified, which takes as long as a use of the private key.
-    verifies_clients: bool,
+    /// Verifies the certificates of clients, which takes as long as a use of the private key.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// An error behind content that was received before it.
     failed: Option<io::Error>,
-    /// The SHA-256 of the certificate that the client has shown.
-    certificate: Option<Box<[u8; 32]>>,
+    /// What the client has shown, and what was verified.
+    certificate: Option<Box<ClientCertificate>>,
 }
 
 impl TlsSession {
     /// `received`: bytes of the client that were read before.
-    pub fn new(config: Arc<ServerConfig>, verifies_clients: bool, received: &[u8]) -> Self {
+    pub fn new(config: Arc<ServerConfig>, verifier: Option<Arc<dyn ClientCertVerifier>>, received: &[u8]) -> Self {
         let stage = Stage::Hello { config, is_first: received.is_empty() };
-        Self { input: received.to_vec(), verifies_clients, ..Self::at(stage) }
+        Self { input: received.to_vec(), verifier, ..Self::at(stage) }
     }
 
     /// A session that holds nothing.
@@ -87,7 +91,7 @@ impl TlsSession {
             holds_input: false,
             has_received_end: false,
             has_sent_end: false,
-            verifies_clients: false,
+            verifier: None,
             failed: None,
             certificate: None,
         }
@@ -284,8 +288,8 @@ impl TlsSession {
         self.input.capacity() + self.content.capacity() + self.output.capacity()
     }
 
-    /// The SHA-256 of the certificate that the client has shown.
-    pub fn peer_certificate(&self) -> Option<[u8; 32]> {
+    /// The certificate that the client has shown.
+    pub fn peer_certificate(&self) -> Option<ClientCertificate> {
         self.certificate.as_deref().copied()
     }
 }

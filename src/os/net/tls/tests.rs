@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::session::AHEAD_BYTES_MAX;
 use super::*;
+use crate::access::ClientCertificate;
 use crate::platform::Handshake;
 
 /// The server's end of a connection.
@@ -511,7 +512,7 @@ fn a_pair_that_is_wrong_is_named_and_the_one_before_stays() {
 }
 
 #[test]
-fn the_certificate_of_a_client_is_known_by_its_digest_also_when_a_session_is_resumed() {
+fn the_certificate_of_a_client_and_its_end_are_known_also_when_a_session_is_resumed() {
     let dir = TempDir::new().expect("a temporary folder");
     let authority = support::tls::Authority::new("authority");
     authority.signs("localhost").write(dir.path());
@@ -520,14 +521,15 @@ fn the_certificate_of_a_client_is_known_by_its_digest_also_when_a_session_is_res
     let client_ca = path("ca.pem");
     let files = TlsFiles { certificate: path("cert.pem"), key: path("key.pem"), client_ca, self_signed: None };
     let server = Server { acceptor: Acceptor::open(files).expect("good files"), dir };
-    let client = authority.signs("box7");
+    let client = authority.signs_with("box7", |params| params.not_after = rcgen::date_time_ymd(2099, 2, 1));
     let digest = sha2::Digest::finalize(sha2::Digest::chain_update(sha2::Sha256::default(), client.certificate.der()));
     let showing = support::tls::showing(&client);
     for wanted in [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed] {
         let mut pair = server.pair(&showing);
         pair.shake_hands();
         assert_eq!(pair.client.handshake_kind(), Some(wanted));
-        assert_eq!(pair.session.peer_certificate(), Some(digest.into()));
+        let known = ClientCertificate { sha256: digest.into(), expires_s: 4_073_587_201 };
+        assert_eq!(pair.session.peer_certificate(), Some(known));
     }
     assert_eq!(server.connected().session.peer_certificate(), None);
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
+use filewharf::access::ClientCertificate;
 use filewharf::ids::ConnId;
 use filewharf::platform::Readable;
 
@@ -73,8 +74,8 @@ pub struct Probe {
     pub interruptions: u32,
     /// Bytes that were sent and not acknowledged, where these are not those that were not read.
     pub unacknowledged: Option<usize>,
-    /// The SHA-256 of the certificate that the client has shown.
-    pub certificate: Option<[u8; 32]>,
+    /// The certificate that the client has shown.
+    pub certificate: Option<ClientCertificate>,
     /// The file that others replace just before the last byte that is there now is received.
     pub meanwhile: Option<(String, Vec<u8>)>,
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use filewharf::access::ClientCertificate;
 use filewharf::ids::{ConnId, FileId, ListenerId};
 use filewharf::platform::{AcceptError, Counters, Event, NewRules, Platform, ReadNow, SendFile, Store, Stream};
 
@@ -69,7 +70,7 @@ impl<W: World> Stream for MemStream<W> {
         self.resets = true;
     }
 
-    fn peer_certificate(&self) -> Option<[u8; 32]> {
+    fn peer_certificate(&self) -> Option<ClientCertificate> {
         self.world.borrow_mut().parts().net.links.get(&self.link)?.probe.certificate
     }
 }

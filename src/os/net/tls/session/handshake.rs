@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::mpsc::TryRecvError;
 
 use rustls::HandshakeKind;
+use rustls::pki_types::UnixTime;
 use rustls::server::UnbufferedServerConnection;
-use sha2::{Digest as _, Sha256};
 
 use super::records::{Step, step};
-use super::{HANDSHAKE_BYTES_MAX, Stage, TlsSession, hello};
+use super::{HANDSHAKE_BYTES_MAX, Stage, TlsSession, client_certificate, hello};
 use crate::platform::Handshake;
 
 /// Bytes that are read at once during a handshake.
@@ -64,13 +64,7 @@ impl TlsSession {
         {
             return Ok(self.handshake_failed(&error, socket));
         }
-        let state = self.shake(socket)?;
-        let Stage::Open(connection) = &self.stage else { return Ok(state) };
-        let shown = connection.peer_certificates().and_then(<[_]>::first);
-        if let (Handshake::Done, Some(certificate)) = (&state, shown) {
-            self.certificate = Some(Box::new(Sha256::digest(certificate).into()));
-        }
-        Ok(state)
+        self.shake(socket)
     }
 
     /// Uses the private key for what has been received.
@@ -79,7 +73,17 @@ impl TlsSession {
             let connection = UnbufferedServerConnection::new(Arc::clone(config))?;
             self.stage = Stage::Open(Box::new(connection));
         }
-        self.process()
+        self.process()?;
+        if let (Stage::Open(connection), Some(verifier)) = (&self.stage, &self.verifier)
+            && let Some(chain) = connection.peer_certificates()
+        {
+            let known = client_certificate::known(chain, &**verifier);
+            // That of a session was verified when the session began.
+            let is_valid = connection.handshake_kind() != Some(HandshakeKind::Resumed)
+                || client_certificate::is_valid(chain, &**verifier, UnixTime::now());
+            self.certificate = known.filter(|_| is_valid).map(Box::new);
+        }
+        Ok(())
     }
 
     /// Goes on behind the first message of the server.
@@ -112,7 +116,7 @@ impl TlsSession {
         let Stage::Open(connection) = &self.stage else { return false };
         let is_asked_again = connection.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest)
             && connection.negotiated_key_exchange_group().is_none();
-        let verifies = self.verifies_clients
+        let verifies = self.verifier.is_some()
             && connection.is_handshaking()
             && connection.handshake_kind() != Some(HandshakeKind::Resumed);
         is_asked_again || verifies

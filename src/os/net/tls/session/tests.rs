@@ -48,7 +48,7 @@ fn peers() -> (TlsSession, ClientConnection) {
     let client = client.with_safe_default_protocol_versions().expect("versions");
     let client = Arc::new(client.with_root_certificates(roots).with_no_client_auth());
     let client = ClientConnection::new(client, ServerName::try_from("localhost").expect("a name"));
-    (TlsSession::new(Arc::new(server.expect("a pair")), false, &[]), client.expect("a client"))
+    (TlsSession::new(Arc::new(server.expect("a pair")), None, &[]), client.expect("a client"))
 }
 
 fn send(client: &mut ClientConnection, pipe: &mut Pipe) {

@@ -333,6 +333,8 @@ pub struct StoreConfig {
     pub portable: bool,
     /// Other servers, all of them with this set, may serve the root as well. Else the root is locked.
     pub shared: bool,
+    /// Take any file system for one that keeps what was synced, and not only those that are known to.
+    pub trust_fs: bool,
     /// Passwords may be shown: a worker of its own checks them.
     pub checks_passwords: bool,
     /// At most one for each prefix.
@@ -348,6 +350,7 @@ impl Default for StoreConfig {
             file_mode: None,
             portable: false,
             shared: false,
+            trust_fs: false,
             checks_passwords: false,
             quotas: Vec::new(),
         }

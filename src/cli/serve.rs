@@ -72,6 +72,7 @@ fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
         .links_inside(args.store.links_inside)
         .portable(args.store.portable)
         .shared(args.store.shared)
+        .trust_file_system(args.store.trust_fs)
         .sandbox(args.sandbox.unwrap_or(SandboxMode::Auto))
         .signals();
     if let Some(file) = &args.tls.client_ca {

@@ -215,6 +215,12 @@ const OPTIONS: &[Flag<Args>] = &[
          start unless it is read-only",
     ),
     Flag::new(
+        "trust-fs",
+        Switch(|args| args.store.trust_fs = true),
+        "Answer stored=durable on any file system; without it only on ext4, xfs, btrfs, f2fs, zfs, overlay over these, \
+         nfs, ceph and gluster, and stored=written elsewhere",
+    ),
+    Flag::new(
         "sandbox",
         Text("MODE", |args, text| {
             args.sandbox = Some(match text {

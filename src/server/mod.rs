@@ -134,6 +134,12 @@ impl Builder {
         self
     }
 
+    /// Promise durability on any file system, not only where it is known that what was synced is kept.
+    pub fn trust_file_system(mut self, trusts: bool) -> Self {
+        self.store.trust_fs = trusts;
+        self
+    }
+
     /// Ask every client for this secret.
     pub fn secret(mut self, secret: impl Into<Vec<u8>>) -> Self {
         self.secret = Some(secret.into());

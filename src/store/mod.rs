@@ -53,6 +53,8 @@ const COMMIT_NOW_MAX_AFAR: u64 = 1024 * 1024;
 /// Time between two tries whether uploads can be stored again.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Time between two looks at what other servers of the folder have left.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two looks whether a count for a quota is due.
 const COUNT_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
@@ -83,6 +85,8 @@ pub struct DiskStore {
     pass_at: Instant,
     /// When a count for a quota is asked for again at the earliest; not read while there is no quota.
     count_at: Instant,
+    /// When to look again at what other servers of the folder have left; not read without any.
+    look_at: Instant,
     scratch: Vec<u8>,
     dirty_bytes_max: u64,
 }
@@ -119,13 +123,25 @@ impl DiskStore {
         if self.pool.uploads.quotas.is_used() && now >= self.count_at {
             self.begin_count(now);
         }
+        if self.looks() && now >= self.look_at {
+            self.look_at = now + LOOK_INTERVAL;
+            if !self.pool.is_looking.swap(true, Ordering::Relaxed) {
+                self.pool.queues.push(WorkQueue::Io, Job::Look);
+            }
+        }
     }
 
     /// When [`refresh`](DiskStore::refresh) is to be called even if nothing happens.
     pub fn refresh_at(&self) -> Option<Instant> {
         let pass = self.pool.uploads.kept.is_used.load(Ordering::Relaxed).then_some(self.pass_at);
         let count = self.pool.uploads.quotas.is_used().then_some(self.count_at);
-        [pass, count].into_iter().flatten().min()
+        let look = self.looks().then_some(self.look_at);
+        [pass, count, look].into_iter().flatten().min()
+    }
+
+    /// True if other servers may leave something for this one.
+    fn looks(&self) -> bool {
+        self.fs.shared && self.pool.uploads.staging.is_some()
     }
 
     /// These quotas hold from now on.

@@ -9,7 +9,7 @@ use std::fs::create_dir;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -44,6 +44,7 @@ use crate::store::upload::locks::ROOT_LOCK;
 use crate::store::upload::pending_syncs::UnsyncedDirs;
 use crate::store::upload::space::Space;
 use crate::store::upload::staging::{Staging, Sweep};
+use crate::store::upload::synced_entries::SyncedEntries;
 use crate::store::upload::write::Uploads;
 use crate::store::{DiskStore, Turn};
 
@@ -155,6 +156,7 @@ impl DiskStore {
             sync_leftovers(root, fd.as_fd())?;
         }
         let calls: Calls = calls(fd.as_fd()).into();
+        let stored = promised(config, fd.as_fd());
         let caps = find_caps(config, fd.as_fd(), &calls, staging.as_ref());
         let links = config.links_inside && caps.openat2 && linux::path_of(fd.as_fd()).is_ok();
         if config.links_inside && !links {
@@ -169,6 +171,7 @@ impl DiskStore {
         let uploads = Uploads {
             fs: Arc::clone(&fs),
             durable: config.durability == Durability::Durable,
+            stored,
             // `as`, because the width of a mode differs between systems; the mask fits all.
             file_mode: config.file_mode.map(|mode| Mode::from_raw_mode((mode & 0o7777) as _)),
             stage: calls.stage,
@@ -176,6 +179,7 @@ impl DiskStore {
             space: Space::new(limits.free_bytes_min, limits.reserved_bytes_max),
             quotas: Quotas::new(limits),
             unsynced: UnsyncedDirs::default(),
+            synced_entries: SyncedEntries::default(),
             kept: Kept::new(limits),
         };
         let pool = Pool {
@@ -187,7 +191,10 @@ impl DiskStore {
             latency: DiskLatency::start(),
             password_memory: Mutex::default(),
             syncing: AtomicUsize::new(0),
+            is_looking: AtomicBool::new(false),
         };
+        // A disk that has failed for servers that still run is not written to, not even by the first request.
+        fs.look_elsewhere();
         Ok(Self::new(fs, Arc::new(pool), cache, limits))
     }
 
@@ -215,6 +222,7 @@ impl DiskStore {
             probe_at: clock(),
             pass_at: clock(),
             count_at: clock(),
+            look_at: clock(),
             scratch: Vec::new(),
             dirty_bytes_max: limits.dirty_bytes_max,
         }
@@ -291,6 +299,21 @@ fn find_caps(config: &StoreConfig, root: BorrowedFd<'_>, calls: &Calls, staging:
     }
     let stage = staging.map(Staging::current);
     Caps::probe(root, calls.inline, stage.as_ref().map(|stage| stage.fd.as_fd()))
+}
+
+/// What an upload is acknowledged as. A sync says nothing where it is not known that the file system keeps its word.
+fn promised(config: &StoreConfig, root: BorrowedFd<'_>) -> Durability {
+    if config.durability == Durability::Written || config.trust_fs || linux::keeps_synced(root) {
+        return config.durability;
+    }
+    if !config.read_only {
+        log::warn!(
+            target: TARGET,
+            "uploads are answered with stored=written: this file system is not known to keep what was synced \
+             (--trust-fs, if it does)"
+        );
+    }
+    Durability::Written
 }
 
 /// Syncs what other processes have left. One that died may have made directories, and files visible, without syncing

@@ -17,6 +17,8 @@ const COMMITS_MAX: u32 = 3;
 pub(crate) struct StoreHealth {
     read_only: bool,
     degraded: AtomicBool,
+    /// The same for another server of the folder that lives.
+    degraded_elsewhere: AtomicBool,
     /// Commits that failed inside since the last success.
     in_a_row: AtomicU32,
     probing: AtomicBool,
@@ -32,7 +34,7 @@ impl StoreHealth {
     }
 
     pub(crate) fn state(&self) -> Health {
-        if self.degraded.load(Acquire) {
+        if self.degraded.load(Acquire) || self.degraded_elsewhere.load(Acquire) {
             Health::Degraded
         } else if self.read_only {
             Health::ReadOnly
@@ -53,12 +55,25 @@ impl StoreHealth {
     }
 
     /// From now on no change is accepted: the kernel has marked lost pages as clean, so nothing
-    /// it says about later syncs can be believed.
-    pub(crate) fn degrade(&self, site: &'static str, cause: Errno) {
-        if !self.degraded.swap(true, AcqRel) {
+    /// it says about later syncs can be believed. True if one was accepted before.
+    pub(crate) fn degrade(&self, site: &'static str, cause: Errno) -> bool {
+        let was_accepted = !self.degraded.swap(true, AcqRel);
+        if was_accepted {
             log::error!(
                 target: TARGET,
                 "store.degraded site={site} cause={cause}: no change is accepted until a restart, reading goes on"
+            );
+        }
+        was_accepted
+    }
+
+    /// Whether the disk has failed for another server of the folder that lives.
+    pub(crate) fn is_degraded_elsewhere(&self, is: bool) {
+        if self.degraded_elsewhere.swap(is, AcqRel) != is && is {
+            log::error!(
+                target: TARGET,
+                "store.degraded: a sync of another server of this folder has failed: no change is accepted until all \
+                 that ran then have been restarted, reading goes on"
             );
         }
     }

@@ -8,6 +8,8 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::os::sys;
+#[cfg(target_os = "linux")]
+use crate::store::fs::kinds::{self, Mount};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Resolve {
@@ -24,20 +26,6 @@ mod native {
     use rustix::io::{ReadWriteFlags, preadv2, retry_on_intr};
     use std::io::IoSliceMut;
     use std::os::fd::AsRawFd as _;
-
-    const TMPFS: u64 = 0x0102_1994;
-    const RAMFS: u64 = 0x8584_58F6;
-    const EXT4: u64 = 0xEF53;
-    const XFS: u64 = 0x5846_5342;
-    const BTRFS: u64 = 0x9123_683E;
-    const F2FS: u64 = 0xF2F5_2010;
-    const OVERLAY: u64 = 0x794C_7630;
-    const ZFS: u64 = 0x2FC1_2FC1;
-    const BCACHEFS: u64 = 0xCA45_1A4E;
-    const SQUASHFS: u64 = 0x7371_7368;
-    const EROFS: u64 = 0xE0F5_E1E2;
-    const EXFAT: u64 = 0x2011_BAB0;
-    const VFAT: u64 = 0x4D44;
 
     /// Opens a name without ever leaving `at`, whatever others rename meanwhile.
     pub(crate) fn open_beneath(
@@ -123,20 +111,50 @@ mod native {
 
     /// True for a file system in memory.
     pub(crate) fn is_memory(file: BorrowedFd<'_>) -> bool {
-        matches!(file_system(file), Some(TMPFS | RAMFS))
+        file_system(file).is_some_and(kinds::is_memory)
     }
 
-    /// True if every change of this file system passes this kernel: not over a network, nor where another
-    /// file system lies beneath.
+    /// See [`kinds::is_local`].
     pub(crate) fn is_local(file: BorrowedFd<'_>) -> bool {
-        matches!(file_system(file), Some(TMPFS | RAMFS | EXT4 | XFS | BTRFS | F2FS))
+        file_system(file).is_some_and(kinds::is_local)
     }
 
     /// True if no call on this file system waits for another machine or another process. A frozen server behind a
     /// mount holds up also what promises not to wait (`RESOLVE_CACHED`). Unknown ones may.
     pub(crate) fn is_on_this_machine(file: BorrowedFd<'_>) -> bool {
-        let more = [OVERLAY, ZFS, BCACHEFS, SQUASHFS, EROFS, EXFAT, VFAT];
-        is_local(file) || file_system(file).is_some_and(|kind| more.contains(&kind))
+        file_system(file).is_some_and(kinds::is_on_this_machine)
+    }
+
+    /// True if what was synced is known to be kept here. Reads files outside of the root.
+    pub(crate) fn keeps_synced(dir: BorrowedFd<'_>) -> bool {
+        match file_system(dir) {
+            Some(kinds::FUSE) => mount_of(dir).is_some_and(|mount| kinds::keeps_synced_in_process(&mount.name)),
+            Some(kinds::OVERLAY) => mount_of(dir).is_some_and(|mount| keeps_synced_beneath(dir, &mount)),
+            kind => kind.is_some_and(kinds::keeps_synced),
+        }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "no peer names this file")]
+    fn mount_of(dir: BorrowedFd<'_>) -> Option<Mount> {
+        let device = rustix::fs::fstat(dir).ok()?.st_dev;
+        let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+        Mount::of_device(&device, &std::fs::read_to_string("/proc/self/mountinfo").ok()?)
+    }
+
+    /// An overlay shows the space of the file system that it writes to; what has the path of that here is another one
+    /// in a container.
+    fn keeps_synced_beneath(overlay: BorrowedFd<'_>, mount: &Mount) -> bool {
+        let (Some(upper), None) = (mount.option("upperdir"), mount.option("volatile")) else { return false };
+        let (Ok(upper), Ok(shown)) = (rustix::fs::statfs(upper), rustix::fs::fstatfs(overlay)) else { return false };
+        let is_it = (upper.f_blocks, upper.f_files) == (shown.f_blocks, shown.f_files);
+        is_it && kinds::keeps_synced(kind_of(&upper))
+    }
+
+    /// When a file or directory was made, in nanoseconds since 1970; 0 where that is not known.
+    pub(crate) fn made_at(file: &OwnedFd) -> i128 {
+        use rustix::fs::{AtFlags, StatxFlags, statx};
+        statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME)
+            .map_or(0, |stat| i128::from(stat.stx_btime.tv_sec) * 1_000_000_000 + i128::from(stat.stx_btime.tv_nsec))
     }
 
     /// True if the file system has this many bytes free.
@@ -147,7 +165,7 @@ mod native {
 
     /// True if a sync writes a log of single files, beside the tree that is written now and then.
     pub(crate) fn logs_files(file: BorrowedFd<'_>) -> bool {
-        file_system(file) == Some(BTRFS)
+        file_system(file) == Some(kinds::BTRFS)
     }
 
     /// True if [`enter_tree`] waits for the tree. Before Linux 6.1 the call behind it waits
@@ -156,9 +174,13 @@ mod native {
         is_since(rustix::system::uname().release().to_bytes(), (6, 1))
     }
 
-    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "its type differs between processors")]
     pub(crate) fn file_system(file: BorrowedFd<'_>) -> Option<u64> {
-        rustix::fs::fstatfs(file).ok().map(|fs| fs.f_type as u64 & 0xFFFF_FFFF)
+        rustix::fs::fstatfs(file).ok().map(|fs| kind_of(&fs))
+    }
+
+    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "its type differs between processors")]
+    const fn kind_of(fs: &rustix::fs::StatFs) -> u64 {
+        fs.f_type as u64 & 0xFFFF_FFFF
     }
 }
 
@@ -186,6 +208,8 @@ mod native {
         is_memory(BorrowedFd<'_>) -> bool = false;
         is_local(BorrowedFd<'_>) -> bool = false;
         is_on_this_machine(BorrowedFd<'_>) -> bool = true;
+        keeps_synced(BorrowedFd<'_>) -> bool = false;
+        made_at(&OwnedFd) -> i128 = 0;
         file_system(BorrowedFd<'_>) -> Option<u64> = None;
         has_space(BorrowedFd<'_>, u64) -> bool = false;
         logs_files(BorrowedFd<'_>) -> bool = false;
@@ -195,7 +219,8 @@ mod native {
 
 pub(crate) use native::{
     access_acl, can_enter_tree, copy_range, file_system, has_space, is_local, is_memory, is_on_this_machine,
-    logs_files, open_beneath, path_of, pread_cached, rename_noreplace, reserve, send_file, set_access_acl,
+    keeps_synced, logs_files, made_at, open_beneath, path_of, pread_cached, rename_noreplace, reserve, send_file,
+    set_access_acl,
 };
 
 /// True if a release of Linux, such as `6.1.0-13-amd64`, is this version or a later one.

@@ -1,10 +1,13 @@
 //! The file system beneath the root: opening names, reading, listing, and what the kernel offers.
 
 pub(crate) mod caps;
+pub(crate) mod degraded;
 pub(crate) mod digests;
 pub(crate) mod errno;
 pub(crate) mod health;
 pub(crate) mod inotify;
+#[cfg(target_os = "linux")]
+pub(crate) mod kinds;
 pub(crate) mod linux;
 pub(crate) mod list;
 pub(crate) mod names;

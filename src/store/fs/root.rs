@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use crate::config::Limits;
 use crate::error::{Failure, StoreError};
 use crate::store::fs::caps::{Caps, Pages, pages_of};
+use crate::store::fs::degraded::{Mark, leave_mark};
 use crate::store::fs::digests::Digests;
 use crate::store::fs::errno::{self, TARGET};
 use crate::store::fs::health::StoreHealth;
@@ -50,6 +51,7 @@ pub(crate) struct FileSystem {
     /// Names of large directories, for their next pages.
     pub(crate) windows: Windows,
     pub(crate) health: StoreHealth,
+    mark: Mark,
     pub(crate) digests: Digests,
     pages: OnceLock<Pages>,
 }
@@ -84,6 +86,7 @@ impl FileSystem {
             shared: options.shared,
             windows: Windows::new(limits),
             health: StoreHealth::new(options.read_only),
+            mark: Mark::default(),
             pages: caps.pages.map_or_else(OnceLock::new, OnceLock::from),
         }
     }
@@ -106,7 +109,7 @@ impl FileSystem {
 
     pub(crate) fn change_error(&self, site: &'static str, path: &str, errno: Errno) -> StoreError {
         if errno == Errno::ROFS {
-            self.health.degrade(site, errno);
+            self.degrade(site, errno);
         }
         errno::changing(site, path, errno)
     }
@@ -115,9 +118,36 @@ impl FileSystem {
     pub(crate) fn sync_error(&self, site: &'static str, path: &str, errno: Errno) -> StoreError {
         if !errno::is_passing(errno) {
             log::error!(target: TARGET, "store.fsync_failed path={path:?} site={site} cause={errno}");
-            self.health.degrade(site, errno);
+            self.degrade(site, errno);
         }
         errno::broken(site, path, errno)
+    }
+
+    /// No change is accepted from now on, here and by the other servers of the folder.
+    pub(crate) fn degrade(&self, site: &'static str, cause: Errno) {
+        if self.health.degrade(site, cause)
+            && self.shared
+            && let Err(errno) = leave_mark(self.root().fd.as_fd())
+        {
+            log::error!(target: TARGET, "other servers of this folder are not told: cause={errno}");
+        }
+    }
+
+    /// Finds out whether the disk has failed for another server of the folder.
+    pub(crate) fn look_elsewhere(&self) {
+        if self.shared {
+            match self.mark.counts(self.root().fd.as_fd()) {
+                Ok(counts) => self.health.is_degraded_elsewhere(counts),
+                Err(errno) => log::debug!(target: TARGET, "whether the disk has failed elsewhere: cause={errno}"),
+            }
+        }
+    }
+
+    /// After a sync: refuses if another one has failed meanwhile, of whatever server. Then the success of this one is
+    /// not worth much either.
+    pub(crate) fn check_synced(&self) -> Result<(), StoreError> {
+        self.look_elsewhere();
+        self.health.check_writable()
     }
 
     /// True if the served directory itself was removed.

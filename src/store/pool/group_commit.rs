@@ -28,6 +28,7 @@ impl Pool {
         for mut pending in all {
             let Some(dir) = pending.syncs.dirs.pop() else {
                 self.uploads.unsynced.forget(&pending.syncs.created);
+                self.uploads.synced_entries.were_synced(&pending.syncs.entries);
                 self.remove_joined(&pending.syncs.joined);
                 self.completions.push(pending.finished);
                 continue;

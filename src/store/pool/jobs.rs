@@ -35,6 +35,8 @@ pub(crate) enum Job {
     FinishChange(Pending),
     /// Try whether uploads can be stored again.
     Probe,
+    /// Look at what other servers of the folder have left for this one.
+    Look,
     /// A step of the removal of leftovers.
     Sweep(Sweep),
     /// A step of a pass over the uploads that are kept, or its beginning.

@@ -62,6 +62,10 @@ impl Pool {
             }
             Job::Free(file) => drop(file),
             Job::Probe => self.uploads.probe_staging(),
+            Job::Look => {
+                self.fs.look_elsewhere();
+                self.is_looking.store(false, Ordering::Relaxed);
+            }
             Job::FinishChange(pending) => self.finish_change(pending),
             Job::Expire(pass) => {
                 let pass = pass.or_else(|| Pass::begin(&self.uploads).map(Box::new));

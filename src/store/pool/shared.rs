@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
 use crate::platform::WorkMemory;
@@ -28,6 +28,8 @@ pub(crate) struct Pool {
     pub(crate) password_memory: Mutex<WorkMemory>,
     /// Jobs that sync, waiting or at work.
     pub(crate) syncing: AtomicUsize,
+    /// A look at what other servers have left is under way.
+    pub(crate) is_looking: AtomicBool,
 }
 
 impl fmt::Debug for Pool {

@@ -11,7 +11,6 @@ use crate::store::fs::errno::TARGET;
 use crate::store::fs::stat::{self, Kind, standing};
 use crate::store::mutex::lock;
 use crate::store::resumable::folder::{Folder, Locked, is_linked, read_info};
-use crate::store::resumable::journal::durability;
 use crate::store::resumable::record::{Header, Info};
 use crate::store::resumable::slot::{Slot, Status};
 use crate::store::upload::pending_syncs::PendingSyncs;
@@ -202,8 +201,7 @@ impl Uploads {
         let dir = self.fs.dir(key.parent()).ok()?;
         let there = standing(dir.fd.as_fd(), key.name()).ok()??;
         let is_it = stat::kind(&there) == Kind::File && stat::id(&there).1 == found.slot.inode;
-        let (meta, durability) = (stat::meta(&there), durability(self.durable));
-        is_it.then_some(Stored { meta, durability, placed: Placed::New })
+        is_it.then_some(Stored { meta: stat::meta(&there), durability: self.stored, placed: Placed::New })
     }
 
     /// Removes an upload that no connection is attached to.

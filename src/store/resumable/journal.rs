@@ -169,7 +169,7 @@ impl Uploads {
             // Both contents are in the tree by now; this brings it to the disk.
             (self.fs.sync.names)(self.fs.root().fd.as_fd()).map_err(|e| self.fs.sync_error("syncfs", path, e))?;
         }
-        self.fs.health.check_writable()?;
+        self.fs.check_synced()?;
         lock(&self.kept.index).is_durable(id, sequence);
         Ok(())
     }

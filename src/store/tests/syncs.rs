@@ -77,6 +77,10 @@ impl Noted {
     }
 }
 
+fn shared(durability: Durability) -> StoreConfig {
+    StoreConfig { shared: true, durability, ..StoreConfig::default() }
+}
+
 /// What is done, and how.
 type Change<'a> = (&'a str, &'a dyn Fn(&mut Bench));
 
@@ -236,9 +240,94 @@ fn a_change_is_refused_if_another_sync_fails_while_its_own_runs() {
         let mut noted = Noted::new(scope, &StoreConfig::default());
         let fs = Arc::clone(&noted.bench.store.fs);
         with_seen(noted.dir.path(), |_, seen| {
-            seen.meanwhile = Some(Box::new(move || fs.health.degrade("fsync folder", Errno::IO)));
+            seen.meanwhile = Some(Box::new(move || fs.degrade("fsync folder", Errno::IO)));
         });
         assert_eq!(noted.bench.store_file("f", b"x", Precondition::None), Err(Failure::Internal), "{scope:?}");
+    }
+}
+
+#[test]
+fn a_change_waits_for_the_folders_above_it_that_another_server_has_made_or_moved() {
+    let mut noted = Noted::new(Scope::Dir, &shared(Durability::Durable));
+    // It syncs nothing, as if it was killed before.
+    let mut other = Bench::open(noted.dir.path(), &shared(Durability::Written));
+    other.make("a/b").unwrap();
+    let mut store = |name| {
+        noted.bench.store_file(name, b"x", Precondition::None).unwrap();
+        noted.syncs()
+    };
+    let all = ["content of UPLOAD", "/a/b: f", "/a: b", "/: a"];
+    assert_eq!(store("a/b/f"), all);
+    assert_eq!(store("a/b/g"), ["content of UPLOAD", "/a/b: f g"], "once is enough");
+    other.rename("a/b", "c", Precondition::None).unwrap();
+    assert_eq!(store("c/h"), ["content of UPLOAD", "/c: f g h", "/: a c"]);
+    other.rename("a", "c/a", Precondition::None).unwrap();
+    assert_eq!(store("c/a/f"), ["content of UPLOAD", "/c/a: f", "/c: a f g h"]);
+    other.make("d").unwrap();
+    noted.bench.make("d/e").unwrap();
+    assert_eq!(noted.syncs(), ["/: c d", "/d: e"]);
+}
+
+#[test]
+fn a_folder_above_whose_sync_failed_is_synced_by_the_next_change() {
+    let mut noted = Noted::new(Scope::Dir, &shared(Durability::Durable));
+    let mut other = Bench::open(noted.dir.path(), &shared(Durability::Written));
+    other.make("a").unwrap();
+    noted.next_fails(Some(Errno::NOSPC), None);
+    assert!(noted.bench.store_file("a/f", b"x", Precondition::None).is_err());
+    noted.syncs();
+    noted.bench.store_file("a/f", b"x", Precondition::None).unwrap();
+    assert_eq!(noted.syncs(), ["content of UPLOAD", "/a: f", "/: a"]);
+}
+
+#[test]
+fn a_disk_that_failed_for_one_server_takes_no_change_of_the_others_until_all_that_ran_then_have_ended() {
+    let config = shared(Durability::Durable);
+    let mut noted = Noted::new(Scope::Dir, &config);
+    let root = noted.dir.path().to_owned();
+    let (mut other, open) = (Bench::open(&root, &config), || Bench::open(&root, &config));
+    other.store_file("g", b"x", Precondition::None).unwrap();
+    noted.next_fails(Some(Errno::IO), None);
+    assert_eq!(noted.bench.store_file("f", b"x", Precondition::None), Err(Failure::Internal));
+    // It finds out at the latest by the sync of its own change.
+    assert_eq!(other.store_file("g", b"y", Precondition::None), Err(Failure::Internal));
+    assert_eq!((other.store.health(), other.content("g")), (Health::Degraded, b"y".to_vec()));
+    let Noted { bench, dir: _dir } = noted;
+    drop(bench);
+    let mut later = open();
+    assert_eq!(later.store.health(), Health::Degraded, "one that ran then still runs");
+    drop(other);
+    later.store.fs.look_elsewhere();
+    assert_eq!(later.store.health(), Health::Good);
+    later.store_file("g", b"z", Precondition::None).unwrap();
+    assert_eq!(open().store.health(), Health::Good, "the mark counts no more");
+}
+
+#[test]
+fn servers_that_do_not_share_the_folder_leave_no_mark() {
+    let mut noted = Noted::new(Scope::Dir, &StoreConfig::default());
+    noted.next_fails(Some(Errno::IO), None);
+    assert_eq!(noted.bench.store_file("f", b"x", Precondition::None), Err(Failure::Internal));
+    assert!(!noted.dir.path().join(".filewharf/DEGRADED").exists());
+}
+
+#[test]
+fn an_upload_is_told_to_be_durable_only_where_that_is_known_or_trusted() {
+    let Ok(memory) = TempDir::new_in("/dev/shm") else { return };
+    let fd = rustix::fs::open(memory.path(), rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
+    if !linux::is_memory(fd.as_fd()) {
+        return;
+    }
+    for (trust_fs, durability, told) in [
+        (false, Durability::Durable, Durability::Written),
+        (true, Durability::Durable, Durability::Durable),
+        (true, Durability::Written, Durability::Written),
+    ] {
+        let config = StoreConfig { trust_fs, durability, ..StoreConfig::default() };
+        let mut bench = Bench::open(memory.path(), &config);
+        let op = Op::Store { put: put("f", None, Precondition::None), chunk: chunk(b"x") };
+        let Ok(Outcome::Committed(stored)) = bench.run(op) else { panic!("not stored") };
+        assert_eq!(stored.durability, told, "{config:?}");
     }
 }
 

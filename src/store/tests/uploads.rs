@@ -30,7 +30,7 @@ fn an_upload_is_seen_only_when_it_is_complete() {
             panic!("not committed")
         };
         assert_eq!((meta.len, meta.mtime), (10, -5));
-        assert_eq!(level == Durability::Durable, bench.store.pool.uploads.durable);
+        assert_eq!(level, bench.store.pool.uploads.stored);
         assert_eq!(bench.content("a/b/c.txt"), b"0123456789");
         assert_eq!(bench.stat("a/b/c.txt"), Ok(Node::File(meta)));
         assert_eq!(bench.open_file("a/b/c.txt").unwrap().1, meta);

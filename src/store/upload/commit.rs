@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::command::Put;
 use crate::error::{Failure, StoreError};
-use crate::object::{Durability, Key, Meta, Placed, Precondition, Stored};
+use crate::object::{Key, Meta, Placed, Precondition, Stored};
 use crate::platform::Outcome;
 use crate::store::fs::digests;
 use crate::store::fs::errno;
@@ -116,8 +116,7 @@ impl Uploads {
         if let Some(attachment) = staged.attachment() {
             syncs.joined.extend(attachment.joins.iter().map(|(id, _)| *id));
         }
-        let durability = if self.durable { Durability::Durable } else { Durability::Written };
-        let stored = Stored { meta, durability, placed };
+        let stored = Stored { meta, durability: self.stored, placed };
         self.was_committed(staged, stored);
         Ok(Change { outcome: Outcome::Committed(stored), syncs, displaced })
     }

@@ -11,4 +11,5 @@ pub(crate) mod same;
 pub(crate) mod space;
 pub(crate) mod staged;
 pub(crate) mod staging;
+pub(crate) mod synced_entries;
 pub(crate) mod write;

@@ -120,14 +120,14 @@ impl Uploads {
                 "store.fsync_failed folder={path:?} cause={errno}: state unknown of {changes} changes"
             );
             if !is_passing(errno) {
-                self.fs.health.degrade("fsync folder", errno);
+                self.fs.degrade("fsync folder", errno);
             }
             if is_stale(errno) {
                 self.reopen_unsynced(dir);
             }
         });
         // Another sync may have failed while this one ran.
-        if synced.is_ok() && self.fs.health.state() == Health::Degraded { Err(Errno::IO) } else { synced }
+        synced.and_then(|()| self.fs.check_synced().map_err(|_| Errno::IO))
     }
 
     /// Later changes may need the sync of this directory as well: without another descriptor none of them could
@@ -161,7 +161,27 @@ impl Uploads {
         for dir in &above.dirs {
             syncs.add(&self.synced_for(dir));
         }
+        self.add_entries_above(dir, &mut syncs);
         syncs
+    }
+
+    /// Where servers share the root: the syncs of each directory on the way to `dir` whose entry there this server has
+    /// not synced itself. A sync of the whole file system covers them anyway.
+    fn add_entries_above(&self, dir: &Dir, syncs: &mut PendingSyncs) {
+        if !self.fs.shared || self.fs.sync.scope == Scope::Everything || dir.path.is_empty() {
+            return;
+        }
+        let mut at = self.fs.root();
+        for part in dir.path.split('/') {
+            // It was moved or removed since: then there is no way to it that could be kept.
+            let Ok(child) = self.fs.child(&at, part) else { return };
+            let (entry, is_synced) = self.synced_entries.look_up(&at, part, &child);
+            if !is_synced {
+                syncs.add(&at);
+                syncs.entries.push(entry);
+            }
+            at = child;
+        }
     }
 
     /// The directory whose sync brings the names in `dir` to the disk.

@@ -10,6 +10,7 @@ use crate::platform::Outcome;
 use crate::store::fs::root::Dir;
 use crate::store::fs::stat::DirId;
 use crate::store::mutex::lock;
+use crate::store::upload::synced_entries::SyncedEntry;
 use crate::upload::UploadId;
 
 /// What a change leaves to be done.
@@ -29,6 +30,8 @@ pub(crate) struct PendingSyncs {
     pub(crate) dirs: Vec<Arc<Dir>>,
     /// Directories that are durable once all of `dirs` are synced.
     pub(crate) created: Vec<DirCreation>,
+    /// Entries of directories that were synced once all of `dirs` are.
+    pub(crate) entries: Vec<SyncedEntry>,
     /// Uploads that another was joined from: removed once all of `dirs` are synced.
     pub(crate) joined: Vec<UploadId>,
 }
@@ -40,6 +43,7 @@ impl PendingSyncs {
             self.add(dir);
         }
         self.created.extend(other.created);
+        self.entries.extend(other.entries);
         self.joined.extend(other.joined);
     }
 

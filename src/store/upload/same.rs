@@ -9,7 +9,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::command::Put;
 use crate::error::StoreError;
-use crate::object::{Durability, Meta, Placed, Stored};
+use crate::object::{Meta, Placed, Stored};
 use crate::platform::Outcome;
 use crate::store::fs::stat::{self, Kind, may_replace};
 use crate::store::upload::pending_syncs::Change;
@@ -44,8 +44,8 @@ impl Uploads {
             synced.map_err(|errno: Errno| self.fs.sync_error("fdatasync", path, errno))?;
             self.fs.health.check_writable()?;
         }
-        let durability = if self.durable { Durability::Durable } else { Durability::Written };
-        let stored = Stored { meta: Meta { sha256: Some(digest), ..meta }, durability, placed: Placed::Replaced };
+        let meta = Meta { sha256: Some(digest), ..meta };
+        let stored = Stored { meta, durability: self.stored, placed: Placed::Replaced };
         let syncs = self.syncs_for(&dir);
         Ok(Some(Box::new(Change { outcome: Outcome::Committed(stored), syncs, displaced: None })))
     }

@@ -11,7 +11,7 @@ use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use crate::command::Put;
 use crate::error::{Failure, StoreError};
-use crate::object::{Key, Precondition};
+use crate::object::{Durability, Key, Precondition};
 use crate::os::sys;
 use crate::store::fs::caps::Pages;
 use crate::store::fs::errno::SiteErrno;
@@ -27,6 +27,7 @@ use crate::store::upload::pending_syncs::{Change, UnsyncedDirs};
 use crate::store::upload::space::Space;
 use crate::store::upload::staged::{Place, Staged};
 use crate::store::upload::staging::{StageDir, Staging};
+use crate::store::upload::synced_entries::SyncedEntries;
 
 /// How much is moved at a time when bytes must go before a content.
 const PREPEND_BLOCK: usize = 256 * 1024;
@@ -50,6 +51,8 @@ pub(crate) struct Uploads {
     pub(crate) fs: Arc<FileSystem>,
     /// Sync before a change is acknowledged.
     pub(crate) durable: bool,
+    /// What an upload is acknowledged as.
+    pub(crate) stored: Durability,
     pub(crate) file_mode: Option<Mode>,
     pub(crate) stage: StageIn,
     /// Where uploads grow; none in a read-only store.
@@ -57,6 +60,7 @@ pub(crate) struct Uploads {
     pub(crate) space: Space,
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) unsynced: UnsyncedDirs,
+    pub(crate) synced_entries: SyncedEntries,
     /// Uploads that outlive their connections.
     pub(crate) kept: Kept,
 }

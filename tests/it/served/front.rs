@@ -223,7 +223,7 @@ fn a_read_only_server_changes_nothing() {
 #[test]
 fn the_reply_says_what_was_promised() {
     for (durability, level) in [(Durability::Durable, "durable"), (Durability::Written, "written")] {
-        let server = Running::with(|builder| builder.durability(durability));
+        let server = Running::with(|builder| builder.durability(durability).trust_file_system(true));
         let mut client = server.client();
         for size in [0, 10, 100_000] {
             let line = client.try_put("/file", &content(1, size));

@@ -136,7 +136,7 @@ impl LengthPrefix {
     /// A text may take its time, as a header may not: nothing before it is awaited any more.
     fn read_on(&mut self, text: Box<Text>) -> Action {
         self.exchange = Exchange::Text(text);
-        Action::Next
+        Action::Proceed
     }
 
     /// From here on the text goes straight into the inbox, if there is one.

@@ -144,7 +144,7 @@ impl Menu {
             Exchange::Greeting => match menu::greeting(input) {
                 Word::Known((), used) => {
                     self.enter(Exchange::Verb, None);
-                    (used, Action::Next)
+                    (used, Action::Proceed)
                 }
                 Word::Partial => (0, Action::More),
                 Word::Unknown => self.verb(input, following, context),
@@ -188,7 +188,7 @@ impl Menu {
                 let said = if verb == Verb::Send { "send is selected" } else { "receive is selected" };
                 context.notes.push(said.to_owned());
                 self.enter(Exchange::Type(verb), None);
-                (used, Action::Next)
+                (used, Action::Proceed)
             }
             Word::Partial => (0, Action::More),
             Word::Unknown => {
@@ -246,7 +246,7 @@ impl Menu {
                 };
             }
         }
-        Action::Next
+        Action::Proceed
     }
 
     fn name(&mut self, input: &[u8], following: Following, context: &mut Context<'_>) -> (usize, Action) {
@@ -383,7 +383,7 @@ impl Protocol for Menu {
         }
         match self.look(held, Following::Nothing, context) {
             // A type without a name, or half a word.
-            (_, Action::More | Action::Next) => {
+            (_, Action::More | Action::Proceed | Action::Next) => {
                 let why = "the connection ended in the middle of the menu";
                 let _ = refuse(Failure::Malformed(why), why, context);
                 Action::Close(CloseReason::CutShort)

@@ -17,11 +17,11 @@ use crate::session::step::Step;
 impl Common {
     pub(super) fn obey(&mut self, action: Action, cx: &mut Cx<'_>) -> Step {
         match action {
-            Action::More => Step::enter(AwaitHeader::NEXT),
+            Action::More | Action::Proceed => Step::enter(AwaitHeader::Idle),
             Action::Run(command) => self.start(command, cx),
             Action::Next => {
                 self.report(Ok(()), cx);
-                Step::enter(AwaitHeader::NEXT)
+                Step::enter(AwaitHeader::Idle)
             }
             Action::Store(put, content) => self.start_store(put, content, cx),
             Action::Pause(delay) => Pausing::enter(None, delay, cx),
@@ -39,7 +39,7 @@ impl Common {
                     }
                     Err(finding) => {
                         self.data.verdict = Some(Box::new(check.verdict(finding)));
-                        Step::enter(AwaitHeader::NEXT)
+                        Step::enter(AwaitHeader::Idle)
                     }
                 }
             }

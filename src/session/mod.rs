@@ -82,7 +82,7 @@ pub struct Session {
 impl Session {
     /// A connection has been accepted; a dialect that speaks first does so.
     pub fn new(dialect: AnyProtocol, peer: SocketAddr, cx: &mut Cx<'_>) -> Self {
-        let mut session = Self { state: AwaitHeader::NEXT.into(), common: Common::new(dialect, peer, cx) };
+        let mut session = Self { state: AwaitHeader::Idle.into(), common: Common::new(dialect, peer, cx) };
         session.advance(cx, |state, common, cx| {
             match common.with_protocol(cx, |protocol, context| protocol.opened(context)) {
                 Action::More => Step::Stay(state),

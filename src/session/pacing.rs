@@ -10,7 +10,7 @@ use crate::ids::{ClientAddress, GroupId};
 use crate::session::Session;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
-use crate::session::state::{Pausing, State};
+use crate::session::state::{AwaitHeader, Pausing, State};
 
 impl Session {
     /// A connection of an address that shows wrong secrets is not read for a while.
@@ -23,8 +23,10 @@ impl Session {
     pub fn paced_by(&mut self, groups: &mut Groups, now: Instant) -> Option<(GroupId, Flow)> {
         let common = &mut self.common;
         match &self.state {
-            // One that gathers a message has begun, and holds a slot.
-            State::AwaitHeader(_) if !common.can_refuse() && !common.has_slot && !common.data.is_admitted => {
+            // What has begun is read on.
+            State::AwaitHeader(AwaitHeader::Idle | AwaitHeader::HeldBack)
+                if !common.can_refuse() && !common.has_slot && !common.data.is_admitted =>
+            {
                 Some((groups.find(common.who(), now), Flow::Requests))
             }
             State::AwaitSlot(request) if request.is_upload() => Some((common.group(groups, now), Flow::Up)),
@@ -59,8 +61,11 @@ impl Session {
         match &mut self.state {
             State::ReceivingBody(receiving) => receiving.min_rate.limit_began(now),
             State::SendingBody(sending) => sending.min_rate.limit_began(now),
-            // What it waits for stays as long as that is referred to.
-            State::AwaitHeader(_) => _ = self.common.group(groups, now),
+            State::AwaitHeader(awaiting) => {
+                *awaiting = AwaitHeader::HeldBack;
+                // What it waits for stays as long as that is referred to.
+                self.common.group(groups, now);
+            }
             _ => {}
         }
     }
@@ -70,6 +75,10 @@ impl Session {
         let has_waited = match &mut self.state {
             State::ReceivingBody(receiving) => receiving.min_rate.limit_ended(now),
             State::SendingBody(sending) => sending.min_rate.limit_ended(now),
+            State::AwaitHeader(awaiting @ AwaitHeader::HeldBack) => {
+                *awaiting = AwaitHeader::Idle;
+                true
+            }
             _ => false,
         };
         if has_waited {
@@ -172,7 +181,7 @@ impl Common {
     /// limit, the next one is not read for a while.
     pub(super) fn count_answered(&mut self, action: Action, cx: &mut Cx<'_>) -> Action {
         let is_command = matches!(action, Action::Run(_) | Action::Store(..));
-        if is_command || matches!(action, Action::More | Action::Speak | Action::Verify(_)) {
+        if is_command || matches!(action, Action::More | Action::Proceed | Action::Speak | Action::Verify(_)) {
             return action;
         }
         if !cx.groups.is_limited() {

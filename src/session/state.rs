@@ -85,13 +85,14 @@ states! {
 }
 
 #[derive(Debug)]
-pub struct AwaitHeader {
-    /// Since when a head is incomplete; `None` before its first byte.
-    pub since: Option<Instant>,
-}
-
-impl AwaitHeader {
-    pub const NEXT: Self = Self { since: None };
+pub enum AwaitHeader {
+    /// Before the first byte of a head.
+    Idle,
+    /// Since then a head is incomplete.
+    Begun(Instant),
+    /// Before the first byte as well, and not read: the limits of the client admit no other request. That is neither
+    /// silence nor slowness of the peer.
+    HeldBack,
 }
 
 #[derive(Debug)]

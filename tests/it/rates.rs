@@ -291,3 +291,44 @@ fn messages_that_are_gathered_wait_for_the_rate_of_their_client() {
     let third = stored.iter().position(|names| *names == 3).expect("it is stored");
     assert!((3..=5).contains(&second) && (8..=10).contains(&third), "one in five seconds: {stored:?}");
 }
+
+#[test]
+fn the_words_of_one_request_are_not_requests_of_their_own() {
+    // The end of a word and the beginning of a name in one packet; the length of a message, then the message.
+    let text = ["sendtex", "town.", "txt", "the text"].map(str::to_owned);
+    let message = [format!("{:<64}", 13), "Hello Ser".to_owned(), "ver!".to_owned(), String::new()];
+    for (kind, pieces, answer) in
+        [(Kind::Menu, text, "Give the filenameFile writted"), (Kind::LengthPrefix, message, "Hello Client!")]
+    {
+        let mut rig = older(kind, |l| l.client_requests_per_s = 1);
+        for _ in 0..3 {
+            let peer = rig.connect_from(1);
+            for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+                rig.send(&peer, piece.as_bytes());
+            }
+            rig.pass(millis(500));
+            let heard = String::from_utf8_lossy(&peer.heard()).into_owned();
+            assert!(heard.ends_with(answer), "{heard:?}");
+            rig.pass(millis(1000));
+        }
+        assert_eq!(rig.names(), if kind == Kind::Menu { &["own.txt"][..] } else { &[] });
+    }
+}
+
+#[test]
+fn a_request_that_waits_for_the_limits_of_its_client_is_not_taken_for_silence() {
+    let mut rig = older(Kind::NameChoice, |l| l.client_uploads_max = 1);
+    let (long, waits) = (rig.connect_from(1), rig.connect_from(1));
+    rig.send(&long, b"long:PUTx");
+    rig.send(&waits, b"waits:PUTx");
+    rig.finish(&waits);
+    for _ in 0..60 {
+        rig.pass(millis(2000));
+        rig.send(&long, &[b'x'; 1000]);
+    }
+    assert!(!waits.is_closed(), "to this client that would mean success");
+    rig.finish(&long);
+    rig.pass(millis(1000));
+    assert_eq!(rig.names(), ["long", "waits"]);
+    assert!(waits.is_closed() && !waits.is_reset());
+}

@@ -67,7 +67,7 @@ fn every_seed_keeps_every_promise() {
     }
     let seconds = began.elapsed().as_secs_f64();
     println!(
-        "{count} seeds, {} turns, {:.1} h of virtual time, {} crashes, {} reads, {} acknowledged writes, {:.1} seeds/s",
+        "{count} seeds from {from}, {} turns, {:.1} h of virtual time, {} crashes, {} reads, {} acknowledged writes, {:.1} seeds/s",
         sum.turns,
         sum.virtual_us as f64 / 3.6e9,
         sum.crashes,

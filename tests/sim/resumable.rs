@@ -11,6 +11,8 @@ struct Said {
     offset: u64,
     /// Connections that send all that is left.
     finishing: u32,
+    /// How many of those there have been.
+    finishes: u32,
     /// All of it may have been sent: then it may be stored, and the next request begins anew.
     may_be_complete: bool,
 }
@@ -19,8 +21,8 @@ struct Said {
 #[derive(Clone, Copy, Debug)]
 pub struct Floor {
     offset: u64,
-    /// Nothing was on its way that could complete the upload.
-    is_quiet: bool,
+    /// How many connections had been to complete the upload by then; `None` while one was.
+    finishes: Option<u32>,
 }
 
 impl Resumable {
@@ -31,7 +33,7 @@ impl Resumable {
     /// A request is made.
     pub fn begin(&mut self, token: &str) -> Floor {
         let said = self.said(token);
-        Floor { offset: said.offset, is_quiet: said.finishing == 0 }
+        Floor { offset: said.offset, finishes: (said.finishing == 0).then_some(said.finishes) }
     }
 
     /// An offset was said to a request.
@@ -45,10 +47,11 @@ impl Resumable {
     }
 
     /// A client may go on from an offset below `len`, so the upload was not complete then. (What is merely asked about may
-    /// be on its way to its final name.)
+    /// be on its way to its final name.) The reply may be read long after it was sent: where another client has begun to
+    /// complete the upload since the request, or has done so, the reply says nothing of that.
     pub fn goes_on(&mut self, token: &str, offset: u64, len: u64, floor: Floor) {
         let said = self.said(token);
-        if (1..len).contains(&offset) && offset >= floor.offset && floor.is_quiet && said.finishing == 0 {
+        if (1..len).contains(&offset) && offset >= floor.offset && floor.finishes == Some(said.finishes) {
             said.may_be_complete = false;
         }
     }
@@ -57,6 +60,7 @@ impl Resumable {
     pub fn finishes(&mut self, token: &str) {
         let said = self.said(token);
         said.finishing += 1;
+        said.finishes += 1;
         said.may_be_complete = true;
     }
 

@@ -36,7 +36,7 @@ fn decode(protocol: &mut LengthPrefix, input: &[u8]) -> (Action, Vec<u8>) {
             let (used, action) = protocol.decode(&input[at..], context);
             at += used;
             match action {
-                Action::Next if at < input.len() => {}
+                Action::Next | Action::Proceed if at < input.len() => {}
                 Action::More if used > 0 && at < input.len() => {}
                 action => return action,
             }
@@ -216,7 +216,7 @@ fn a_server_that_ends_keeps_no_more_messages() {
         let (action, out, _) = call_protocol(&Access::default(), |context| {
             context.phase = Phase::Draining;
             match protocol.decode(&input, context) {
-                (used, Action::Next) => protocol.decode(&input[used..], context).1,
+                (used, Action::Proceed) => protocol.decode(&input[used..], context).1,
                 (_, action) => action,
             }
         });

@@ -45,7 +45,7 @@ impl Behavior for AwaitHeader {
                 common.dialect.speak();
                 (Step::stay(self), Consumed::Took(0))
             }
-            action => (self.obey(action), Consumed::Took(used)),
+            action => (self.obey(action, common, cx), Consumed::Took(used)),
         }
     }
 
@@ -54,7 +54,10 @@ impl Behavior for AwaitHeader {
         match common.with_protocol(cx, |protocol, context| protocol.ended(&held, context)) {
             // Nothing is left to send to a peer that closed between requests.
             Action::Close(reason) if common.data.outbox.is_empty() => Step::End(reason, false),
-            action => self.obey(common.count_answered(action, cx)),
+            action => {
+                let action = common.count_answered(action, cx);
+                self.obey(action, common, cx)
+            }
         }
     }
 
@@ -66,12 +69,12 @@ impl Behavior for AwaitHeader {
         let (used, action) = common.with_protocol(cx, |protocol, context| protocol.quiet(&held, context));
         common.keep(held[used..].to_vec());
         common.is_unseen = true;
-        (self.obey(action), true)
+        (self.obey(action, common, cx), true)
     }
 
     fn completed(self, done: Completion, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         common.give_back(done.chunk, cx);
-        if self.since.is_none() {
+        if !matches!(self, Self::Begun(_)) {
             // The peer is not listened to before the last request has ended at our own disk.
             (common.entered, common.active) = (cx.now, cx.now);
         }
@@ -85,14 +88,15 @@ impl Behavior for AwaitHeader {
         if common.has_ops() {
             return None;
         }
-        Some(common.or_silence(match self.since {
+        Some(common.or_silence(match self {
+            Self::HeldBack => return None,
             // A message in pieces may take its time, but not keep a slot for ever.
-            since if common.has_slot => {
-                let whole = since.unwrap_or(common.entered) + GATHER_STALLS * limits.stall_timeout;
+            _ if common.has_slot => {
+                let whole = self.since(common) + GATHER_STALLS * limits.stall_timeout;
                 whole.min(common.active + limits.stall_timeout)
             }
-            Some(since) => since + limits.head_timeout,
-            None => common.active + limits.idle_timeout,
+            Self::Begun(since) => *since + limits.head_timeout,
+            Self::Idle => common.active + limits.idle_timeout,
         }))
     }
 
@@ -101,7 +105,7 @@ impl Behavior for AwaitHeader {
             common.stop_sending("the reply is not read", cx)
         } else if common.has_slot {
             Step::refuse(Failure::TimedOut, "the message stopped half-way")
-        } else if self.since.is_some() {
+        } else if let Self::Begun(_) = self {
             Step::refuse(Failure::TimedOut, CloseReason::HeadTimeout.word())
         } else {
             Step::End(CloseReason::IdleTimeout, false)
@@ -109,7 +113,7 @@ impl Behavior for AwaitHeader {
     }
 
     fn slot_rate(&self, _in_kernel: usize, _due: u64, now: Instant, common: &Common, limits: &Limits) -> Option<u64> {
-        common.held_rate(self.since.unwrap_or(common.entered), now, limits)
+        common.held_rate(self.since(common), now, limits)
     }
 
     fn end_slow_transfer(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
@@ -125,7 +129,8 @@ impl Behavior for AwaitHeader {
     }
 
     fn is_busy(&self, common: &Common) -> bool {
-        !common.data.inbox.is_empty() || !common.data.outbox.is_empty() || common.has_ops()
+        let holds = !common.data.inbox.is_empty() || !common.data.outbox.is_empty() || common.has_ops();
+        holds || matches!(self, Self::HeldBack)
     }
 
     fn drained(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
@@ -142,14 +147,27 @@ impl Behavior for AwaitHeader {
 }
 
 impl AwaitHeader {
-    fn obey(self, action: Action) -> Step {
-        if action == Action::More { Step::stay(self) } else { Step::Obey(action) }
+    fn obey(self, action: Action, common: &mut Common, cx: &Cx<'_>) -> Step {
+        match action {
+            Action::More => Step::stay(self),
+            Action::Proceed => {
+                (common.entered, common.active, common.is_unseen) = (cx.now, cx.now, true);
+                Step::stay(Self::Idle)
+            }
+            action => Step::Obey(action),
+        }
+    }
+
+    fn since(&self, common: &Common) -> Instant {
+        if let Self::Begun(since) = self { *since } else { common.entered }
     }
 
     fn needs_more(mut self, data: &[u8], common: &mut Common, cx: &mut Cx<'_>) -> (Step, Consumed) {
         common.is_unseen = false;
         if data.len() < cx.limits.head_len_max {
-            self.since.get_or_insert(cx.now);
+            if !matches!(self, Self::Begun(_)) {
+                self = Self::Begun(cx.now);
+            }
             return (Step::stay(self), Consumed::Wait);
         }
         if data.len() < common.dialect.message_len_max(cx.limits) {
@@ -160,7 +178,7 @@ impl AwaitHeader {
         let failure = Failure::Malformed("the request is too long");
         let action = match common.refuse(failure, "no end of the head within its limit".into(), cx) {
             // The same bytes would only be refused again and again.
-            Action::More | Action::Next | Action::Discard => Action::Close(CloseReason::Malformed),
+            Action::More | Action::Proceed | Action::Next | Action::Discard => Action::Close(CloseReason::Malformed),
             action => action,
         };
         (Step::Obey(action), Consumed::Took(0))

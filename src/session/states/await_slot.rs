@@ -89,7 +89,7 @@ impl SlotRequest {
                 Step::enter(Opening::Append { ends, is_verified })
             }
             Self::Command(command) => Step::Obey(Action::Run(command)),
-            Self::Gather => Step::enter(AwaitHeader { since: Some(cx.now) }),
+            Self::Gather => Step::enter(AwaitHeader::Begun(cx.now)),
             Self::Store(mut put, content) => {
                 // The rules may be others than before it waited.
                 match common.permit_commit(put.key, put.precondition, false, cx) {

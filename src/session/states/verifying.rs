@@ -24,7 +24,7 @@ impl Behavior for Verifying {
         match done.result {
             Ok(Outcome::PasswordVerified(verdict)) => {
                 common.data.verdict = Some(verdict);
-                Step::enter(AwaitHeader::NEXT)
+                Step::enter(AwaitHeader::Idle)
             }
             // A request is decoded only once everything of the one before has ended.
             Ok(_) => common.fail_inside("another operation ended while a password was checked", cx),

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64ct::{Base64Unpadded, Encoding as _};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
@@ -27,7 +27,7 @@ const HASH_LEN_MAX: usize = 64;
 const DEFAULT_KIB: u32 = 19_456;
 const DEFAULT_PASSES: u32 = 2;
 
-/// HMAC-SHA256 of a user and a password, under a key that no other process and no other access file has.
+/// HMAC-SHA256 of a user, the hash of its password and a password, under a key that no other process has.
 type Tag = [u8; 32];
 
 /// One argon2id hash with its parameters.
@@ -212,6 +212,8 @@ pub enum Decision {
 #[derive(Debug)]
 struct KnownHash {
     hash: Arc<PasswordHash>,
+    /// Of the text of the hash.
+    digest: [u8; 32],
     /// Of the password, once it has been shown and found right. A user has one: so this cache has a bound.
     right: OnceLock<Tag>,
 }
@@ -229,7 +231,8 @@ impl Passwords {
     pub fn add(&mut self, user: &str, hash: PasswordHash) -> bool {
         let is_new = !self.users.contains_key(user);
         if is_new {
-            self.users.insert(user.into(), KnownHash { hash: Arc::new(hash), right: OnceLock::new() });
+            let digest = Sha256::digest(hash.to_string()).into();
+            self.users.insert(user.into(), KnownHash { hash: Arc::new(hash), digest, right: OnceLock::new() });
         }
         is_new
     }
@@ -237,6 +240,17 @@ impl Passwords {
     /// Without 32 random bytes that nothing else uses, no password is right.
     pub const fn set_key(&mut self, key: [u8; 32]) {
         self.key = Some(key);
+    }
+
+    /// Knows the passwords that are known to be right in `before`, of users that have the same hash there.
+    pub fn keep(&mut self, before: &Self) {
+        self.key = before.key;
+        for (user, known) in &self.users {
+            let same = before.users.get(user).filter(|old| old.digest == known.digest);
+            if let Some(right) = same.and_then(|old| old.right.get()) {
+                let _ = known.right.set(*right); // nothing is known yet
+            }
+        }
     }
 
     /// True if there is no user: then no password is right.
@@ -253,8 +267,13 @@ impl Passwords {
     /// Whether this is the password of this user. `verdict` is that of the check that this asked for last, if there
     /// was one.
     pub fn decide(&self, user: &str, password: &[u8], verdict: Option<&Verdict>) -> Decision {
-        let Some(tag) = self.tag(user, password) else { return Decision::Found(Finding::Wrong) };
         let known = self.users.get(user);
+        let Some((checked, tag)) = known
+            .or_else(|| self.stand_in(user))
+            .and_then(|checked| Some((checked, self.tag(user, checked, known.is_some(), password)?)))
+        else {
+            return Decision::Found(Finding::Wrong);
+        };
         if known.and_then(|known| known.right.get()).is_some_and(|right| right.ct_eq(&tag).into()) {
             return Decision::Found(Finding::Right);
         }
@@ -267,32 +286,36 @@ impl Passwords {
             }
             return Decision::Found(verdict.finding);
         }
-        match known.or_else(|| self.stand_in(user)) {
-            None => Decision::Found(Finding::Wrong),
-            Some(KnownHash { hash, .. }) => Decision::Check(Box::new(PasswordCheck {
-                client: ClientAddress::OTHERS,
-                tag,
-                password: Zeroizing::new(password.into()),
-                hash: Arc::clone(hash),
-                is_known: known.is_some(),
-            })),
-        }
+        Decision::Check(Box::new(PasswordCheck {
+            client: ClientAddress::OTHERS,
+            tag,
+            password: Zeroizing::new(password.into()),
+            hash: Arc::clone(&checked.hash),
+            is_known: known.is_some(),
+        }))
     }
 
     /// The user of the hash that is computed in place of that of a user that does not exist: always the same one, so that
     /// the time tells nothing where users have hashes of different cost.
     fn stand_in(&self, user: &str) -> Option<&KnownHash> {
-        let tag = self.tag(user, b"")?;
+        let tag = self.mac(&[user.as_bytes()])?;
         let number = u64::from_le_bytes(*tag.first_chunk().expect("a tag has more than 8 bytes"));
         self.users.values().nth(usize::try_from(number % (self.users.len().max(1) as u64)).unwrap_or(0))
     }
 
-    fn tag(&self, user: &str, password: &[u8]) -> Option<Tag> {
+    /// A verdict about one hash must say nothing about the next one of the same user: the file may be read again
+    /// while a password is checked.
+    fn tag(&self, user: &str, checked: &KnownHash, is_known: bool, password: &[u8]) -> Option<Tag> {
+        self.mac(&[user.as_bytes(), &checked.digest, &[u8::from(is_known)], password])
+    }
+
+    fn mac(&self, parts: &[&[u8]]) -> Option<Tag> {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.key.as_ref()?).expect("HMAC takes keys of every length");
-        // With the length before it, no other pair is the same bytes.
-        mac.update(&(user.len() as u64).to_le_bytes());
-        mac.update(user.as_bytes());
-        mac.update(password);
+        for part in parts {
+            // With the length before each, no others are the same bytes.
+            mac.update(&(part.len() as u64).to_le_bytes());
+            mac.update(part);
+        }
         Some(mac.finalize().into_bytes().into())
     }
 }
@@ -406,11 +429,43 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_says_nothing_to_the_next_access_file() {
+    fn a_verdict_says_nothing_to_another_process() {
         let old = passwords();
         let verdict = checked(&old, "anna", "pässword");
         let new = Passwords { key: Some([8; 32]), ..passwords() };
         assert!(matches!(new.decide("anna", "pässword".as_bytes(), Some(&verdict)), Decision::Check(_)));
+    }
+
+    #[test]
+    fn the_next_access_file_knows_the_right_passwords_of_users_that_have_the_same_hash() {
+        let old = passwords();
+        let password = "pässword".as_bytes();
+        let verdict = checked(&old, "anna", "pässword");
+        assert!(matches!(old.decide("anna", password, Some(&verdict)), Decision::Found(Finding::Right)));
+        let read_again = |hash: &str| {
+            let mut new = Passwords { key: Some([8; 32]), ..Passwords::default() };
+            assert!(new.add("ben", PasswordHash::parse(SMALL).expect("a hash")));
+            assert!(new.add("anna", PasswordHash::parse(hash).expect("a hash")));
+            new.keep(&old);
+            new
+        };
+        let same = read_again(SMALL);
+        assert!(matches!(same.decide("anna", password, None), Decision::Found(Finding::Right)));
+        assert!(matches!(same.decide("anna", b"password", None), Decision::Check(_)));
+        assert!(matches!(same.decide("ben", password, None), Decision::Check(_)), "the same hash, and another user");
+        // The password was changed while the old one was being checked.
+        for changed in [SMALL.replace("k0HL", "k1HL"), SMALL.replace("c2Fs", "c3Fs"), SMALL.replace("t=3", "t=4")] {
+            let new = read_again(&changed);
+            assert!(matches!(new.decide("anna", password, Some(&verdict)), Decision::Check(_)), "{changed}");
+            assert!(matches!(new.decide("anna", password, None), Decision::Check(_)), "{changed}");
+        }
+        let mut without = Passwords::default();
+        assert!(without.add("ben", PasswordHash::parse(SMALL).expect("a hash")));
+        without.keep(&old);
+        let verdict = checked(&without, "anna", "pässword");
+        assert_eq!(verdict.finding, Finding::Wrong);
+        assert!(matches!(same.decide("anna", password, Some(&verdict)), Decision::Found(Finding::Right)));
+        assert!(matches!(read_again(SMALL).decide("anna", password, Some(&verdict)), Decision::Found(Finding::Right)));
     }
 
     #[test]

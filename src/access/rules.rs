@@ -297,6 +297,11 @@ impl Rules {
         &self.credentials.passwords
     }
 
+    /// Knows the right passwords that are known in `before`: see [`Passwords::keep`].
+    pub fn keep_passwords(&mut self, before: &Self) {
+        self.credentials.passwords.keep(&before.credentials.passwords);
+    }
+
     /// Makes passwords work: see [`Passwords::set_key`].
     pub const fn set_password_key(&mut self, key: [u8; 32]) {
         self.credentials.passwords.set_key(key);

@@ -375,11 +375,15 @@ fn read_again(
     let password_memory = rules.passwords().memory();
     let mut kept = vec![rules];
     move || {
-        let rules = Arc::new(access_file::read(&file)?);
+        let mut rules = access_file::read(&file)?;
         if rules.passwords().memory() > password_memory {
             let name = file.display();
             return Err(format!("{name}: a password takes more memory to check than those at the start: restart"));
         }
+        if let Some(before) = kept.last() {
+            rules.keep_passwords(before);
+        }
+        let rules = Arc::new(rules);
         kept.push(Arc::clone(&rules));
         if let [_, _, _] = *kept {
             kept.remove(0);

@@ -78,11 +78,13 @@ limits! {
     /// Time in which a connection is not read after a wrong secret, and between two new connections of an
     /// address that is slowed down. No flag.
     wrong_secret_delay: Duration = Duration::from_millis(250),
-    /// Longest time that a new connection waits for that; one that would wait longer is turned away. No flag.
+    /// Longest time that a new connection waits for that; one that would wait longer does not, and its requests with
+    /// a secret are refused. No flag.
     wrong_secret_wait_max: Duration = Duration::from_secs(5),
     /// Time in which `wrong_secrets_max` wrong secrets of an address are forgotten, one after the other. No flag.
     wrong_secret_memory: Duration = Duration::from_secs(60),
-    /// Addresses that are remembered for wrong secrets; any more are taken for one address. No flag.
+    /// Addresses that are remembered for wrong secrets. Where there are more, IPv6 networks of one /48 count together, and
+    /// those with the fewest wrong secrets are forgotten. No flag.
     wrong_secret_addresses_max: usize = 4096,
     /// Passwords that wait for the worker that checks them; one more is told "busy" at once. No flag.
     password_checks_max: usize = 32,

@@ -75,6 +75,13 @@ impl ClientAddress {
         }
     }
 
+    /// The IPv6 /48 of the network, which is what a provider assigns to a site; `None` for an IPv4 address. Never one of the
+    /// addresses.
+    pub const fn site(self) -> Option<Self> {
+        const MARK: u128 = 2;
+        if self.0 >> 32 == 0xFFFF { None } else { Some(Self(self.0 >> 80 << 80 | MARK)) }
+    }
+
     /// A client that has proved this name, wherever it is. Never one of the addresses, nor [`Self::OTHERS`].
     pub fn of_name(name: &str) -> Self {
         let digest: [u8; 32] = Sha256::digest(name).into();
@@ -132,6 +139,11 @@ mod tests {
         assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff::"));
         assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
         assert_ne!(of("127.0.0.1"), of("127.0.0.2"));
+        let site = of("2001:db8:0:1::1").site();
+        assert!(site == of("2001:db8:0:ffff::").site() && site != of("2001:db8:1:1::1").site());
+        assert_eq!(site.and_then(ClientAddress::site), site);
+        assert!(site != Some(of("2001:db8:0::")) && of("192.0.2.1").site().is_none());
+        assert_ne!(of("::1").site(), Some(of("::1")));
         let named = ClientAddress::of_name;
         assert!(named("anna") == named("anna") && named("anna") != named("bob"));
         assert_eq!(ClientAddress::from_bits(named("anna").to_bits()), named("anna"));

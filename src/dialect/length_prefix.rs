@@ -31,7 +31,7 @@ use std::time::Duration;
 use crate::command::{Answer, Command, Put};
 use crate::dialect::legacy::{Inbox, close_reason, refuse_http};
 use crate::dialect::line::{self, Line, Passwords};
-use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Protocol, Then};
+use crate::dialect::protocol::{Action, BodyPart, Context, Finish, GuessLimit, Protocol, Then};
 use crate::dialect::spec::{Dialect, OptionError, Options, Secret, Traits};
 use crate::error::{CloseReason, Failure};
 use crate::object::{Key, Precondition};
@@ -219,6 +219,7 @@ impl LengthPrefix {
             caller: context.caller.clone(),
             client: context.client,
             proxy: None,
+            guesses: context.guesses.as_mut().map(|limit| GuessLimit { guesses: &mut *limit.guesses, now: limit.now }),
             phase: context.phase,
             wall_clock_s: context.wall_clock_s,
             counters: context.counters,

@@ -89,7 +89,9 @@ pub struct Context<'a> {
     /// protocol sets for each request that it decodes.
     pub client: IpAddr,
     /// The peer, if that is a trusted proxy.
-    pub proxy: Option<TrustedProxy<'a>>,
+    pub proxy: Option<TrustedProxy>,
+    /// Wrong secrets, where the requests that show one are bounded and not the connection.
+    pub guesses: Option<GuessLimit<'a>>,
     pub phase: Phase,
     /// In seconds since 1970.
     pub wall_clock_s: u64,
@@ -108,21 +110,24 @@ pub struct Context<'a> {
 }
 
 /// A peer that may say which clients its requests are from.
-pub struct TrustedProxy<'a> {
+pub struct TrustedProxy {
     pub address: IpAddr,
     /// The user that it says is logged in there, which a protocol sets for each request that it decodes; `None` if it says
     /// nothing.
     pub user: Option<Result<Caller, Failure>>,
-    /// Wrong secrets of its clients.
+}
+
+/// What bounds the secrets that requests of a client may show.
+pub struct GuessLimit<'a> {
     pub guesses: &'a mut Guesses,
     pub now: Instant,
 }
 
 impl Context<'_> {
-    /// Fails where the client has shown too many wrong secrets of late; then a right one is refused as well. Elsewhere
-    /// than behind a trusted proxy, its connections are slowed down instead.
+    /// Fails where the client has shown too many wrong secrets of late; then a right one is refused as well. A
+    /// connection that was slowed down instead has no such bound.
     pub fn check_guesses(&mut self) -> Result<(), Failure> {
-        let Some(TrustedProxy { guesses, now, .. }) = &mut self.proxy else { return Ok(()) };
+        let Some(GuessLimit { guesses, now }) = &mut self.guesses else { return Ok(()) };
         let may_try = guesses.may_try(ClientAddress::of_ip(self.client), *now, self.limits);
         if may_try { Ok(()) } else { Err(Failure::Busy) }
     }

@@ -28,6 +28,7 @@ pub(super) fn call_protocol<R>(phase: Phase, access: &Access, call: impl FnOnce(
         caller: Caller::ANYBODY,
         client: [127, 0, 0, 1].into(),
         proxy: None,
+        guesses: None,
         phase,
         wall_clock_s: 0,
         counters: &counters,

@@ -10,7 +10,7 @@ use crate::ids::{ConnId, ListenerId};
 use crate::platform::{AcceptError, Platform, Readable, Stream};
 use crate::reactor::connections::{Connection, Registration};
 use crate::reactor::parts::Reactor;
-use crate::session::Session;
+use crate::session::{PeerRole, Session};
 
 /// A connection at its beginning.
 pub(super) struct Newcomer {
@@ -82,26 +82,26 @@ impl<P: Platform> Reactor<P> {
         // Its connections are not those of one client.
         let is_trusted = listening.trusts(peer.ip());
         let shows_secrets = env.access.takes_credentials() && listening.kind().traits().secret != Secret::Unknown;
-        let wait = match shows_secrets && !is_trusted {
-            true => env.guesses.wait(ClientAddress::of(peer), env.clock.now, &env.limits),
-            false => Some(Duration::ZERO),
+        let is_admitted = match place {
+            None if is_trusted => self.connections.reserve(env.limits.connections_max),
+            None => self.connections.admit(peer, env.limits.connections_max),
+            Some(_) => is_trusted || self.connections.admit_reserved(peer),
         };
-        if let Some(wait) = wait
-            && match place {
-                None if is_trusted => self.connections.reserve(env.limits.connections_max),
-                None => self.connections.admit(peer, env.limits.connections_max),
-                Some(_) => is_trusted || self.connections.admit_reserved(peer),
-            }
-        {
+        if is_admitted {
+            let wait = match shows_secrets && !is_trusted {
+                true => env.guesses.wait(ClientAddress::of(peer), env.clock.now, &env.limits),
+                false => Some(Duration::ZERO),
+            };
             let dialect = listening.accept(peer);
             let id = self.converse(stream, newcomer, dialect);
-            if let Some(connection) = self.connections.get_mut(id).filter(|_| is_trusted) {
-                connection.session.trust_peer();
-            }
-            if !wait.is_zero()
-                && let Some(connection) = self.connections.get_mut(id)
-            {
-                connection.session.wait_first(wait, &mut self.env.cx());
+            if let Some(connection) = self.connections.get_mut(id) {
+                let session = &mut connection.session;
+                match wait {
+                    _ if is_trusted => session.set_peer_role(PeerRole::TrustedProxy),
+                    Some(Duration::ZERO) => {}
+                    Some(wait) => session.wait_first(wait, &mut self.env.cx()),
+                    None => session.set_peer_role(PeerRole::LimitedClient),
+                }
             }
             return;
         }

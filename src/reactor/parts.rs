@@ -136,7 +136,7 @@ impl<P: Platform> Reactor<P> {
 
     /// Most bytes of the table of addresses that show wrong secrets, for the accounting of memory.
     pub const fn guesses_bytes(limits: &Limits) -> usize {
-        limits.wrong_secret_addresses_max * Guesses::ENTRY_BYTES
+        Guesses::bytes_max(limits)
     }
 
     /// Most bytes of what is kept of client groups, for the accounting of memory.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::access::Caller;
 use crate::buffer::Chunk;
 use crate::config::Limits;
-use crate::dialect::{AnyProtocol, Context, Kind, Protocol, TrustedProxy};
+use crate::dialect::{AnyProtocol, Context, GuessLimit, Kind, Protocol, TrustedProxy};
 use crate::error::{CloseReason, Failure};
 use crate::groups::Flow;
 use crate::ids::{ClientAddress, FileId};
@@ -34,13 +34,22 @@ pub(super) struct Common {
     pub is_without_slot: bool,
     /// Shown on this connection so far.
     pub wrong_secrets: u8,
-    /// The peer is a proxy that may say which clients its requests are from.
-    pub is_from_proxy: bool,
+    pub peer_role: PeerRole,
     pub data: LazyRequestData,
     /// When the state was entered.
     pub entered: Instant,
     /// When the peer last moved a byte.
     pub active: Instant,
+}
+
+/// What is known of the peer when the connection begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerRole {
+    Client,
+    /// Its address has guessed too often, and too many of its connections wait already.
+    LimitedClient,
+    /// It may say which clients its requests are from.
+    TrustedProxy,
 }
 
 impl Common {
@@ -59,7 +68,7 @@ impl Common {
             has_slot: false,
             is_without_slot: false,
             wrong_secrets: 0,
-            is_from_proxy: false,
+            peer_role: PeerRole::Client,
             data: LazyRequestData::default(),
             entered: cx.now,
             active: cx.now,
@@ -243,10 +252,9 @@ impl Common {
         if let (Name::AwaitHeader, Some(certificate)) = (self.name, cx.certificate) {
             caller = cx.access.certified(certificate, cx.wall_clock_s);
         }
-        let proxy = match self.is_from_proxy {
-            true => Some(TrustedProxy { address: self.peer.ip(), user: None, guesses: &mut *cx.guesses, now: cx.now }),
-            false => None,
-        };
+        let is_from_proxy = self.peer_role == PeerRole::TrustedProxy;
+        let guesses =
+            (self.peer_role != PeerRole::Client).then(|| GuessLimit { guesses: &mut *cx.guesses, now: cx.now });
         let verdict = self.data.verdict.take();
         let retry_after_s = self.data.retry_after_s.take();
         let was_checked = verdict.is_some();
@@ -256,7 +264,8 @@ impl Common {
             access: cx.access,
             caller,
             client,
-            proxy,
+            proxy: is_from_proxy.then(|| TrustedProxy { address: self.peer.ip(), user: None }),
+            guesses,
             phase: cx.phase,
             wall_clock_s: cx.wall_clock_s,
             counters: cx.counters,
@@ -274,7 +283,7 @@ impl Common {
                 cx.guesses.failed(ClientAddress::of_ip(client), cx.now, cx.limits);
             }
         }
-        if self.is_from_proxy {
+        if is_from_proxy {
             self.identify(client, cx);
         }
         self.data.caller = caller;

@@ -60,6 +60,7 @@ use crate::platform::{Completion, Op};
 use crate::upload::UploadId;
 use behavior::{Behavior, in_state};
 use common::Common;
+pub use common::PeerRole;
 use request_data::LazyRequestData;
 use state::{
     AfterSaving, AwaitHeader, Done, Lingering, Name, Receiving, Saving, SendingReply, SlotRequest, State, Supply,
@@ -127,14 +128,13 @@ impl Session {
         self.common.peer
     }
 
-    /// The peer is a proxy that may say which clients its requests are from.
-    pub const fn trust_peer(&mut self) {
-        self.common.is_from_proxy = true;
+    pub const fn set_peer_role(&mut self, role: PeerRole) {
+        self.common.peer_role = role;
     }
 
-    /// True if the peer may say so.
+    /// True if the peer may say which clients its requests are from.
     pub const fn trusts_peer(&self) -> bool {
-        self.common.is_from_proxy
+        matches!(self.common.peer_role, PeerRole::TrustedProxy)
     }
 
     pub const fn speaks(&self) -> Kind {

@@ -253,6 +253,42 @@ fn a_flood_of_wrong_passwords_takes_its_bounds_and_holds_up_no_other_request() {
 }
 
 #[test]
+fn requests_without_credentials_are_served_to_an_address_that_guesses() {
+    for kind in [Kind::Http, Kind::Line] {
+        let mut rig = rig_of(kind, Mode::PLAIN, Limits::default());
+        let (guess, right, plain, refused) = match kind {
+            Kind::Http => (
+                get("/open/file", "anna:guess"),
+                get("/open/file", "anna:pässword"),
+                b"GET /open/file HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+                " 429 ",
+            ),
+            _ => (
+                b"AUTH guess\n".to_vec(),
+                b"AUTH anna p\xc3\xa4ssword\n".to_vec(),
+                b"GET /open/file\n".to_vec(),
+                "ERR 429 ",
+            ),
+        };
+        for round in 0..20 {
+            for _ in 0..60 {
+                let guesser = rig.connect();
+                rig.send(&guesser, &guess);
+            }
+            let (honest, late) = (rig.connect(), rig.connect());
+            rig.send(&honest, &plain);
+            rig.send(&late, &right);
+            if !heard(&honest).ends_with("public") {
+                rig.pass(Limits::default().wrong_secret_wait_max);
+            }
+            assert!(heard(&honest).ends_with("public"), "{kind:?} {round}: {}", heard(&honest));
+            // To tell whether a password is right would be to let it be guessed.
+            assert!(round == 0 || heard(&late).contains(refused), "{kind:?} {round}: {}", heard(&late));
+        }
+    }
+}
+
+#[test]
 fn no_password_is_checked_for_what_needs_none() {
     let mut rig = rig(DEFERRED);
     rig.hold_completions(true);

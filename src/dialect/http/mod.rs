@@ -346,10 +346,8 @@ impl Protocol for Http {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
-    use crate::access::{Access, Guesses};
+    use crate::access::Access;
     use crate::dialect::protocol::TrustedProxy;
     use crate::dialect::testing::call_protocol;
     use crate::object::{Etag, Meta};
@@ -380,12 +378,9 @@ mod tests {
             for split in 0..=head.len() {
                 for (peer, wanted) in [(Some(proxy), named.unwrap_or(proxy)), (None, [203, 0, 113, 9].into())] {
                     let mut http = Http::new(Arc::clone(&listener));
-                    // A context borrows from nothing that is made here.
-                    let guesses = Box::leak(Box::<Guesses>::default());
                     call_protocol(Phase::Serving, &Access::default(), |context| {
                         context.client = [203, 0, 113, 9].into();
-                        let now = Instant::now();
-                        context.proxy = peer.map(|address| TrustedProxy { address, user: None, guesses, now });
+                        context.proxy = peer.map(|address| TrustedProxy { address, user: None });
                         if split < head.len() {
                             assert_eq!(http.decode(&head.as_bytes()[..split], context), (0, Action::More));
                             assert_eq!(context.client, peer.unwrap_or([203, 0, 113, 9].into()), "{fields}, {split}");

@@ -7,7 +7,7 @@ use crate::dialect::Action;
 use crate::error::{CloseReason, Failure};
 use crate::platform::Completion;
 use crate::session::behavior::Behavior;
-use crate::session::common::Common;
+use crate::session::common::{Common, PeerRole};
 use crate::session::cx::Cx;
 use crate::session::state::{AwaitHeader, SlotRequest};
 use crate::session::step::{Consumed, Step};
@@ -35,7 +35,7 @@ impl Behavior for AwaitHeader {
         }
         let wrong_secrets = common.wrong_secrets;
         let (used, mut action) = common.with_protocol(cx, |protocol, context| protocol.decode(data, context));
-        if common.wrong_secrets != wrong_secrets && !common.is_from_proxy {
+        if common.wrong_secrets != wrong_secrets && common.peer_role != PeerRole::TrustedProxy {
             action = after_wrong_secret(action, common, cx);
         }
         action = common.count_answered(action, cx);

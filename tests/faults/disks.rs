@@ -399,6 +399,33 @@ fn a_staging_directory_on_another_file_system_is_refused_at_the_start() {
     assert!(said.starts_with("exit status: 1") && said.contains("another file system"), "{said}");
 }
 
+/// Nothing can be moved into a directory whose project it is not of, so a file has to be of it from the beginning.
+#[test]
+#[ignore = "needs root, loop devices, e2fsprogs, xfsprogs and a release build"]
+fn files_fall_under_the_project_of_their_directory() {
+    let disk = Mounted::image(300, &["mkfs.xfs", "-q"], "");
+    for (sandbox, projects) in [("off", [("a", "7"), ("b", "8")]), ("require", [("c", "7"), ("", "9")])] {
+        let root = disk.path().join(sandbox);
+        for (name, project) in projects {
+            let dir = root.join(name);
+            fs::create_dir_all(&dir).expect("a folder");
+            run(&["chattr", "-p", project, "+P", &text(&dir)]);
+        }
+        let server = Served::start(&root, &["--sandbox", sandbox]);
+        for (name, project) in projects.into_iter().chain([("made", projects[1].1)]) {
+            for (file, len) in [("small", 100), ("large", 300_000), ("large", 400_000), ("deep/er/f", 10)] {
+                let path = format!("{name}/{file}").trim_start_matches('/').to_owned();
+                server.client().put(&format!("/{path}"), &content(1, len));
+                let told = run(&["lsattr", "-p", &text(&root.join(&path))]);
+                let inherited = projects[1].0.is_empty() || name != "made";
+                let expected = if inherited { project } else { "0" };
+                assert_eq!(told.split_whitespace().next(), Some(expected), "{sandbox}: {path}: {told}");
+            }
+        }
+        assert_eq!(server.end(), Some(0));
+    }
+}
+
 /// Other mounts beneath the root do not belong to it.
 // covers: S5
 #[test]

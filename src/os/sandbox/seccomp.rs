@@ -88,7 +88,7 @@ const DEADLY: &[c_long] = &[
     libc::SYS_userfaultfd,
 ];
 
-/// What `ioctl` may ask: about sockets, terminals, and the extents of a file.
+/// What `ioctl` may ask: about sockets, terminals, and the extents and flags of a file.
 const REQUESTS: &[u32] = &[
     libc::FIONBIO as u32,
     libc::FIONREAD as u32,
@@ -96,6 +96,7 @@ const REQUESTS: &[u32] = &[
     libc::TCGETS as u32,
     libc::TIOCGWINSZ as u32,
     crate::os::sys::FIEMAP,
+    libc::FS_IOC_GETFLAGS as u32,
 ];
 
 /// Leaves the calls of a running server to this thread and those that it starts.

@@ -33,6 +33,12 @@ pub(crate) struct Caps {
     pub(crate) reserve: bool,
     /// `copy_file_range`; else bytes are read and written.
     pub(crate) copy: bool,
+    /// A file can be made without a name and be given one later; else what a directory gives to files is imitated.
+    pub(crate) unnamed: bool,
+    /// Directories may have quotas of projects.
+    pub(crate) projects: bool,
+    /// Directories may have security labels.
+    pub(crate) labels: bool,
     /// Write-back can be started early.
     pub(crate) write_back: bool,
     /// Every change passes this kernel.
@@ -52,6 +58,9 @@ impl Caps {
             noreplace: false,
             reserve: false,
             copy: false,
+            unnamed: false,
+            projects: false,
+            labels: false,
             write_back: false,
             local: false,
             inline: true,
@@ -78,6 +87,8 @@ impl Caps {
             && let Ok(file) = probe_file(stage)
         {
             caps.noreplace = has_noreplace(stage);
+            caps.unnamed = has_unnamed(stage);
+            (caps.projects, caps.labels) = (linux::has_projects(root), linux::has_labels(root));
             reserve = !is_missing(linux::reserve(file.as_fd(), 0, 4096).err());
             // Reserving costs more than it brings where there is no disk to lay out.
             caps.reserve = reserve && !memory;
@@ -117,6 +128,11 @@ fn probe_file(stage: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 fn has_noreplace(stage: BorrowedFd<'_>) -> bool {
     let there = linux::rename_noreplace(stage, PROBE, stage, PROBE_TO);
     there.is_ok() && rustix::fs::renameat(stage, PROBE_TO, stage, PROBE).is_ok()
+}
+
+fn has_unnamed(stage: BorrowedFd<'_>) -> bool {
+    let named = linux::make_unnamed(stage).and_then(|file| linux::name_unnamed(file.as_fd(), stage, PROBE_TO));
+    named.is_ok() && unlinkat(stage, PROBE_TO, AtFlags::empty()).is_ok()
 }
 
 /// Whether the kernel tells that this file, which has at least one byte, is in memory.

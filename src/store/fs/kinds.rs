@@ -27,6 +27,11 @@ pub(crate) const fn is_local(kind: u64) -> bool {
     matches!(kind, TMPFS | RAMFS | EXT4 | XFS | BTRFS | F2FS)
 }
 
+/// True if directories may have quotas of a project.
+pub(crate) const fn has_projects(kind: u64) -> bool {
+    matches!(kind, EXT4 | XFS | F2FS)
+}
+
 /// True if no call on it waits for another machine or another process. Unknown ones may.
 pub(crate) const fn is_on_this_machine(kind: u64) -> bool {
     is_local(kind) || matches!(kind, OVERLAY | ZFS | BCACHEFS | SQUASHFS | EROFS | EXFAT | VFAT)

@@ -22,7 +22,7 @@ pub(crate) struct Resolve {
 #[cfg(target_os = "linux")]
 mod native {
     use super::*;
-    use rustix::fs::{FallocateFlags, Mode, RenameFlags, ResolveFlags, XattrFlags};
+    use rustix::fs::{AtFlags, CWD, FallocateFlags, IFlags, Mode, RenameFlags, ResolveFlags, XattrFlags};
     use rustix::io::{ReadWriteFlags, preadv2, retry_on_intr};
     use std::io::IoSliceMut;
     use std::os::fd::AsRawFd as _;
@@ -80,25 +80,35 @@ mod native {
 
     /// The path of an open file as it is now, without links.
     pub(crate) fn path_of(file: BorrowedFd<'_>) -> Result<Box<[u8]>, Errno> {
-        let link = format!("/proc/self/fd/{}", file.as_raw_fd());
-        rustix::fs::readlink(link, Vec::new()).map(|path| path.into_bytes().into())
+        rustix::fs::readlink(link_of(file), Vec::new()).map(|path| path.into_bytes().into())
     }
 
     const ACCESS_ACL: &str = "system.posix_acl_access";
+    const DEFAULT_ACL: &str = "system.posix_acl_default";
+    const LABEL: &str = "security.selinux";
     /// Most that the kernel keeps under one such name.
-    const ACL_BYTES_MAX: usize = 64 * 1024;
+    const ATTRIBUTE_BYTES_MAX: usize = 64 * 1024;
 
     /// The access control list of a file, as the kernel encodes it; `None` where its mode says all.
     pub(crate) fn access_acl(file: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
-        let len = match rustix::fs::fgetxattr_query(file, ACCESS_ACL) {
-            Ok(len) => len.min(ACL_BYTES_MAX),
+        attribute(file, ACCESS_ACL)
+    }
+
+    /// The list that a directory gives to what is made in it.
+    pub(crate) fn default_acl(dir: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
+        attribute(dir, DEFAULT_ACL)
+    }
+
+    fn attribute(file: BorrowedFd<'_>, name: &str) -> Result<Option<Vec<u8>>, Errno> {
+        let len = match rustix::fs::fgetxattr_query(file, name) {
+            Ok(len) => len.min(ATTRIBUTE_BYTES_MAX),
             Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(None),
             Err(errno) => return Err(errno),
         };
-        let mut acl = vec![0; len];
-        let len = rustix::fs::fgetxattr(file, ACCESS_ACL, &mut acl)?;
-        acl.truncate(len);
-        Ok(Some(acl))
+        let mut value = vec![0; len];
+        let len = rustix::fs::fgetxattr(file, name, &mut value)?;
+        value.truncate(len);
+        Ok(Some(value))
     }
 
     /// Gives a file this list, which sets its mode too, or leaves only the mode.
@@ -107,6 +117,52 @@ mod native {
             Some(acl) => rustix::fs::fsetxattr(file, ACCESS_ACL, acl, XattrFlags::empty()),
             None => rustix::fs::fremovexattr(file, ACCESS_ACL),
         }
+    }
+
+    /// True if files of different directories may have different security labels here (SELinux).
+    pub(crate) fn has_labels(dir: BorrowedFd<'_>) -> bool {
+        rustix::fs::fgetxattr_query(dir, LABEL).is_ok()
+    }
+
+    /// True if both have the same label, or none.
+    pub(crate) fn have_same_label(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
+        attribute(one, LABEL) == attribute(other, LABEL)
+    }
+
+    /// True if directories may have quotas of a project here, under which falls what is made in them.
+    pub(crate) fn has_projects(dir: BorrowedFd<'_>) -> bool {
+        file_system(dir).is_some_and(kinds::has_projects) && rustix::fs::ioctl_getflags(dir).is_ok()
+    }
+
+    /// True if what is made in this directory falls under its project.
+    pub(crate) fn passes_on_project(dir: BorrowedFd<'_>) -> bool {
+        rustix::fs::ioctl_getflags(dir).is_ok_and(|flags| flags.contains(IFlags::PROJECT_INHERIT))
+    }
+
+    /// Takes from a directory what it would give to new files, but for its group. What it cannot lose it keeps.
+    pub(crate) fn pass_on_nothing(dir: BorrowedFd<'_>) {
+        let _ = rustix::fs::fremovexattr(dir, DEFAULT_ACL);
+        if has_projects(dir)
+            && let Ok(flags) = rustix::fs::ioctl_getflags(dir)
+            && flags.contains(IFlags::PROJECT_INHERIT)
+        {
+            let _ = rustix::fs::ioctl_setflags(dir, flags - IFlags::PROJECT_INHERIT);
+        }
+    }
+
+    /// Makes a file in a directory without a name there, with all that the directory gives to a file.
+    pub(crate) fn make_unnamed(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        retry_on_intr(|| rustix::fs::openat(dir, ".", flags, Mode::from_raw_mode(0o666)))
+    }
+
+    /// Gives such a file its first name, in any directory of its file system.
+    pub(crate) fn name_unnamed(file: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+        rustix::fs::linkat(CWD, link_of(file), dir, name, AtFlags::SYMLINK_FOLLOW)
+    }
+
+    fn link_of(file: BorrowedFd<'_>) -> String {
+        format!("/proc/self/fd/{}", file.as_raw_fd())
     }
 
     /// True for a file system in memory.
@@ -205,6 +261,14 @@ mod native {
         path_of(BorrowedFd<'_>) -> Result<Box<[u8]>, Errno> = Err(Errno::NOSYS);
         access_acl(BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> = Ok(None);
         set_access_acl(BorrowedFd<'_>, Option<&[u8]>) -> Result<(), Errno> = Err(Errno::NOSYS);
+        default_acl(BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> = Ok(None);
+        has_labels(BorrowedFd<'_>) -> bool = false;
+        have_same_label(BorrowedFd<'_>, BorrowedFd<'_>) -> bool = true;
+        has_projects(BorrowedFd<'_>) -> bool = false;
+        passes_on_project(BorrowedFd<'_>) -> bool = false;
+        pass_on_nothing(BorrowedFd<'_>) -> () = ();
+        make_unnamed(BorrowedFd<'_>) -> Result<OwnedFd, Errno> = Err(Errno::OPNOTSUPP);
+        name_unnamed(BorrowedFd<'_>, BorrowedFd<'_>, &str) -> Result<(), Errno> = Err(Errno::OPNOTSUPP);
         is_memory(BorrowedFd<'_>) -> bool = false;
         is_local(BorrowedFd<'_>) -> bool = false;
         is_on_this_machine(BorrowedFd<'_>) -> bool = true;
@@ -218,9 +282,10 @@ mod native {
 }
 
 pub(crate) use native::{
-    access_acl, can_enter_tree, copy_range, file_system, has_space, is_local, is_memory, is_on_this_machine,
-    keeps_synced, logs_files, made_at, open_beneath, path_of, pread_cached, rename_noreplace, reserve, send_file,
-    set_access_acl,
+    access_acl, can_enter_tree, copy_range, default_acl, file_system, has_labels, has_projects, has_space,
+    have_same_label, is_local, is_memory, is_on_this_machine, keeps_synced, logs_files, made_at, make_unnamed,
+    name_unnamed, open_beneath, pass_on_nothing, passes_on_project, path_of, pread_cached, rename_noreplace, reserve,
+    send_file, set_access_acl,
 };
 
 /// True if a release of Linux, such as `6.1.0-13-amd64`, is this version or a later one.

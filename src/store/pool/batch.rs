@@ -30,7 +30,8 @@ impl Pool {
                 let Job::Serve { conn, client, op: Op::Store { put, chunk }, held: Held::None } = job else {
                     unreachable!("only small uploads are stored together")
                 };
-                let staged = self.uploads.store_staged(&put, chunk.data());
+                let target = self.uploads.nearest_dir(put.key.parent());
+                let staged = self.uploads.store_staged(&put, chunk.data(), target.as_deref());
                 let staged = staged.inspect(|staged| sys::start_write_back(staged.file.as_fd(), chunk.len() as u64));
                 (conn, client, put, chunk, staged)
             })

@@ -149,6 +149,7 @@ impl Pool {
                     mtime,
                     precondition: &precondition,
                     digest: digest.as_deref(),
+                    dir: None,
                 };
                 self.uploads.commit(&staged, &commit).map(|change| self.changed(change))
             }

@@ -160,7 +160,8 @@ impl Uploads {
         folder: &Arc<Folder>,
     ) -> Result<(OwnedFd, OwnedFd, Option<Instant>), StoreError> {
         let path = header.put.key.as_str();
-        let made = (self.stage)(folder.dir.fd.as_fd(), &part_name(id));
+        let target = if header.role == Role::Partial { None } else { self.nearest_dir(header.put.key.parent()) };
+        let made = self.make_file((folder.dir.fd.as_fd(), &part_name(id)), target.as_deref());
         let part = made.inspect_err(|errno| {
             if *errno == Errno::NOENT {
                 self.kept.forget_folder(folder);

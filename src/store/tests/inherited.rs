@@ -1,4 +1,4 @@
-//! What a file takes over from the one that it replaces, and what not.
+//! What a file takes over from the one that it replaces or from its directory, and what not.
 use super::*;
 use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -86,6 +86,109 @@ mod lists {
     fn acl_of(path: &Path) -> Option<Vec<u8>> {
         let mut space = [0; 256];
         getxattr(path, ACL, &mut space).ok().map(|len| space[..len].to_vec())
+    }
+
+    const DEFAULT_ACL: &str = "system.posix_acl_default";
+
+    /// What decides about access: mode, group, list.
+    fn access_of(path: &Path) -> (u32, u32, Option<Vec<u8>>) {
+        (mode_of(path), path.metadata().unwrap().gid(), acl_of(path))
+    }
+
+    /// A file and a directory like those that are made in `dir` itself.
+    fn made_in_place(dir: &Path) -> [(u32, u32, Option<Vec<u8>>); 2] {
+        let (file, inner) = (dir.join("file in place"), dir.join("directory in place"));
+        std::fs::write(&file, "").unwrap();
+        std::fs::create_dir(&inner).unwrap();
+        [access_of(&file), access_of(&inner)]
+    }
+
+    fn store_everywhere(bench: &mut Bench) {
+        for folder in ["", "new/"] {
+            bench.store_file(&format!("d/{folder}whole"), b"new", Precondition::None).unwrap();
+            let name = format!("d/{folder}pieces");
+            let file = bench.create(&name, Some(3), Precondition::None).unwrap();
+            bench.store.write_now(file, 0, b"new").unwrap();
+            bench.commit(file, &name, 3, Precondition::None).unwrap();
+        }
+        bench.make("d/made").unwrap();
+    }
+
+    fn assert_like_in_place(bench: &mut Bench) {
+        store_everywhere(bench);
+        let dir = bench.path("d");
+        let [file, inner] = made_in_place(&dir);
+        for name in ["whole", "pieces"] {
+            assert_eq!(access_of(&dir.join(name)), file, "{name}");
+            assert_eq!(access_of(&dir.join("new").join(name)), made_in_place_of(&dir.join("new")), "new/{name}");
+        }
+        assert_eq!((access_of(&dir.join("made")), access_of(&dir.join("new"))), (inner.clone(), inner));
+    }
+
+    fn made_in_place_of(dir: &Path) -> (u32, u32, Option<Vec<u8>>) {
+        let file = dir.join("file in place");
+        std::fs::write(&file, "").unwrap();
+        access_of(&file)
+    }
+
+    #[test]
+    fn new_files_and_directories_get_the_group_that_their_directory_gives() {
+        in_every_mode(|bench| {
+            let dir = bench.path("d");
+            std::fs::create_dir(&dir).unwrap();
+            if std::os::unix::fs::chown(&dir, None, Some(4711)).is_err() {
+                return; // only root can
+            }
+            set_permissions(&dir, Permissions::from_mode(0o2775)).unwrap();
+            assert_like_in_place(bench);
+            assert_eq!(access_of(&dir.join("whole")).1, 4711);
+        });
+    }
+
+    #[test]
+    fn new_files_and_directories_get_the_list_that_their_directory_gives() {
+        in_every_mode(|bench| {
+            let dir = bench.path("d");
+            std::fs::create_dir(&dir).unwrap();
+            match setxattr(&dir, DEFAULT_ACL, &with_one_more_user(), XattrFlags::empty()) {
+                Err(Errno::OPNOTSUPP) => return,
+                set => set.unwrap(),
+            }
+            assert_like_in_place(bench);
+            assert!(acl_of(&dir.join("whole")).is_some());
+        });
+    }
+
+    #[test]
+    fn what_the_root_gives_is_not_given_to_files_in_other_directories() {
+        for config in modes() {
+            let root = TempDir::new().unwrap();
+            let other = root.path().join("d");
+            std::fs::create_dir(&other).unwrap();
+            match setxattr(root.path(), DEFAULT_ACL, &with_one_more_user(), XattrFlags::empty()) {
+                Err(Errno::OPNOTSUPP) => return,
+                set => set.unwrap(),
+            }
+            if std::os::unix::fs::chown(root.path(), None, Some(4711)).is_ok() {
+                set_permissions(root.path(), Permissions::from_mode(0o2775)).unwrap();
+            }
+            let mut bench = Bench::open(root.path(), &config);
+            assert_like_in_place(&mut bench);
+            assert_eq!(acl_of(&other.join("whole")), None);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_where_a_list_is_given_gets_no_list() {
+        in_every_mode(|bench| {
+            let path = make(bench, "f", 0o600);
+            match setxattr(bench.path(""), DEFAULT_ACL, &with_one_more_user(), XattrFlags::empty()) {
+                Err(Errno::OPNOTSUPP) => return,
+                set => set.unwrap(),
+            }
+            replace(bench, "f");
+            assert_eq!((mode_of(&path), acl_of(&path)), (0o600, None));
+        });
     }
 
     #[test]

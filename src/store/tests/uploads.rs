@@ -347,7 +347,7 @@ fn new_files_get_the_mode_that_was_chosen() {
 fn what_comes_behind_a_failed_write_is_refused_for_the_same_reason() {
     let dir = TempDir::new().unwrap();
     let bench = Bench::open(dir.path(), &StoreConfig::default());
-    let mut staged = bench.store.pool.uploads.stage_file("f", None).unwrap();
+    let mut staged = bench.store.pool.uploads.stage_file("f", None, None).unwrap();
     let good =
         std::mem::replace(&mut staged.file, std::fs::File::options().write(true).open("/dev/full").unwrap().into());
     assert_eq!(bench.store.pool.uploads.write(&staged, 0, b"x").unwrap_err().failure, Failure::NoSpace);

@@ -4,6 +4,7 @@
 //! is removed, an upload that can be resumed stays, and the final name is left as it was.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{
     AtFlags, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, fchmod, fstat, futimens, linkat, renameat, unlinkat,
@@ -18,6 +19,7 @@ use crate::store::fs::digests;
 use crate::store::fs::errno;
 use crate::store::fs::errno::SiteErrno;
 use crate::store::fs::linux;
+use crate::store::fs::root::Dir;
 use crate::store::fs::stat::{self, may_replace};
 use crate::store::fs::stat::{At, standing};
 use crate::store::quota::ledger::Changing;
@@ -44,6 +46,8 @@ pub(crate) struct Commit<'a> {
     pub(crate) precondition: &'a Precondition,
     /// Of all of it, to be kept.
     pub(crate) digest: Option<&'a [u8; 32]>,
+    /// The directory, where it was opened a moment ago.
+    pub(crate) dir: Option<Arc<Dir>>,
 }
 
 impl<'a> Commit<'a> {
@@ -56,6 +60,7 @@ impl<'a> Commit<'a> {
             mtime: put.mtime,
             precondition: &put.precondition,
             digest: put.sha256.as_deref(),
+            dir: None,
         }
     }
 }
@@ -72,19 +77,21 @@ enum Unplaced {
 
 impl Uploads {
     pub(crate) fn store(&self, put: &Put, bytes: &[u8]) -> Result<Change, StoreError> {
-        let staged = self.store_staged(put, bytes)?;
-        self.commit(&staged, &Commit::whole(put, bytes.len() as u64))
+        let dir = self.nearest_dir(put.key.parent());
+        let staged = self.store_staged(put, bytes, dir.as_deref())?;
+        let dir = dir.filter(|dir| *dir.path == *put.key.parent());
+        self.commit(&staged, &Commit { dir, ..Commit::whole(put, bytes.len() as u64) })
     }
 
-    /// A whole small upload in its staging file.
-    pub(crate) fn store_staged(&self, put: &Put, bytes: &[u8]) -> Result<Staged, StoreError> {
+    /// A whole small upload in its staging file, like one that is made in `target`.
+    pub(crate) fn store_staged(&self, put: &Put, bytes: &[u8], target: Option<&Dir>) -> Result<Staged, StoreError> {
         self.fs.health.check_writable()?;
         // All of it is written at once, which tells of a full disk just as well. Reserved room
         // would cost a sync more than it gains: its blocks are marked as written in a second step.
         let reserve = (!self.durable).then_some(bytes.len() as u64);
         let holding = self.quotas.reserve(&put.key, Some(bytes.len() as u64), &[])?;
         self.space.check(&self.fs, Some(bytes.len() as u64))?;
-        let staged = self.stage_file(put.key.as_str(), reserve)?.holding(holding);
+        let staged = self.stage_file(put.key.as_str(), reserve, target)?.holding(holding);
         if let Err(error) = self.write(&staged, 0, bytes) {
             self.abort(&staged);
             return Err(error);
@@ -179,8 +186,9 @@ impl Uploads {
     fn publish(&self, staged: &Staged, commit: &Commit<'_>) -> Result<(Published, PendingSyncs), StoreError> {
         let key = commit.key;
         let _locks = lock_names(&self.fs, &[key])?;
+        let mut found = commit.dir.clone().map(ResolvedParent::found);
         for _ in 0..PUBLISH_TRIES {
-            let parent = self.make_parents(key.parent())?;
+            let parent = found.take().map_or_else(|| self.make_parents(key.parent()), Ok)?;
             match self.publish_in(&parent, staged, commit) {
                 Ok(published) => return Ok((published, self.syncs_for(&parent.dir))),
                 Err(Unplaced::Race) => self.undo(parent),

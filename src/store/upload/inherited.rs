@@ -1,20 +1,122 @@
-//! What a file takes over from the one that it replaces: permission bits, access control list, group, and the owner
-//! where this process may give files away.
+//! What a file takes over: from the directory in which it appears, or from the file that it replaces.
 //!
-//! Set before the file gets its name, so that it is never more open than the old one was; the bits that run a program as
-//! its owner or group are not kept, as in a write.
+//! A directory gives files its group (setgid), an access control list, the project of a quota, a security label. Files
+//! grow elsewhere, so where a directory gives any of these, a file is made in it without a name, so that the kernel
+//! gives all of them, and is then named in the private directory. Where that cannot be done, group and list are set by
+//! hand. Private directories give nothing.
+//!
+//! A file that is replaced passes on its permission bits, its list, its group, and its owner where this process may give
+//! files away. These are set before the new file gets the name, so that it is never more open than the old one was; the
+//! bits that run a program as its owner or group are not kept, as in a write.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, openat};
 use rustix::io::{Errno, retry_on_intr};
+use rustix::process::getegid;
 
 use crate::store::fs::errno::SiteErrno;
 use crate::store::fs::linux;
+use crate::store::fs::root::Dir;
 use crate::store::fs::stat::{At, Kind, kind};
+use crate::store::upload::write::Uploads;
 
 /// A file that can be read and written by its owner, as an upload that is resumed must be.
 pub(crate) const RESUMABLE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+const SETGID: Mode = Mode::SGID;
+
+/// Takes from a private directory what it would give to files.
+pub(crate) fn pass_on_nothing(dir: BorrowedFd<'_>, stat: &Stat) {
+    if has_setgid(stat) {
+        // On a directory, this takes the bit away as well.
+        let _ = fchmod(dir, Mode::RWXU);
+    }
+    linux::pass_on_nothing(dir);
+}
+
+fn has_setgid(dir: &Stat) -> bool {
+    Mode::from_raw_mode(dir.st_mode).contains(SETGID)
+}
+
+/// What a directory gives to a file, as far as it can be set by hand.
+struct Gifts {
+    group: Option<Gid>,
+    acl: Option<Vec<u8>>,
+}
+
+impl Gifts {
+    fn of(dir: BorrowedFd<'_>) -> Result<Self, Errno> {
+        let stat = fstat(dir)?;
+        // Other systems need no bit for it.
+        let group = has_setgid(&stat) || cfg!(not(target_os = "linux"));
+        let group = Some(Gid::from_raw(stat.st_gid)).filter(|gid| group && *gid != getegid());
+        Ok(Self { group, acl: linux::default_acl(dir)? })
+    }
+
+    /// What cannot be set is left as it is.
+    fn give(&self, file: &OwnedFd) {
+        if self.group.is_some() {
+            let _ = fchown(file, None, self.group);
+        }
+        if let Some(acl) = &self.acl {
+            let _ = linux::set_access_acl(file.as_fd(), Some(&of_new_file(acl)));
+        }
+    }
+}
+
+/// The list of a file that is made with mode 666 where this is the default: nothing in it may be run (acl(5), OBJECT
+/// CREATION AND DEFAULT ACLs).
+fn of_new_file(acl: &[u8]) -> Vec<u8> {
+    const VERSION_LEN: usize = 4;
+    const ENTRY_LEN: usize = 8;
+    const EXECUTE: u8 = 1;
+    let (owner, group, mask, others) = (0x01, 0x04, 0x10, 0x20);
+    let mut acl = acl.to_vec();
+    let entries = || acl.iter().skip(VERSION_LEN).step_by(ENTRY_LEN);
+    let of_group = if entries().any(|tag| *tag == mask) { mask } else { group };
+    for entry in acl.get_mut(VERSION_LEN..).unwrap_or_default().chunks_exact_mut(ENTRY_LEN) {
+        if [owner, of_group, others].contains(&entry[0]) {
+            entry[2] &= !EXECUTE;
+        }
+    }
+    acl
+}
+
+impl Uploads {
+    /// The directory at a path, or the one above it that is there: what is made in between passes on what it has.
+    pub(crate) fn nearest_dir(&self, mut path: &str) -> Option<Arc<Dir>> {
+        loop {
+            match self.fs.dir(path) {
+                Ok(dir) => return Some(dir),
+                Err(Errno::NOENT) if !path.is_empty() => path = path.rsplit_once('/').map_or("", |(above, _)| above),
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Makes a file in a private directory, like one that is made in `target`.
+    pub(crate) fn make_file(&self, at: At<'_>, target: Option<&Dir>) -> Result<OwnedFd, Errno> {
+        let Some(target) = target.map(|target| target.fd.as_fd()) else { return (self.stage)(at.0, at.1) };
+        let gifts = Gifts::of(target)?;
+        let caps = &self.fs.caps;
+        let gives = gifts.group.is_some()
+            || gifts.acl.is_some()
+            || caps.projects && linux::passes_on_project(target)
+            || caps.labels && !linux::have_same_label(target, at.0);
+        if gives
+            && caps.unnamed
+            && let Ok(file) = linux::make_unnamed(target)
+            && linux::name_unnamed(file.as_fd(), at.0, at.1).is_ok()
+        {
+            return Ok(file);
+        }
+        let file = (self.stage)(at.0, at.1)?;
+        gifts.give(&file);
+        Ok(file)
+    }
+}
 
 /// Gives `file` the properties of what stands at a name, and `besides` for now. True if one of them has changed: then
 /// only a sync that covers more than the content brings them to the disk.

@@ -21,6 +21,7 @@ use crate::store::fs::root::FileSystem;
 use crate::store::fs::stat;
 use crate::store::fs::stat::standing;
 use crate::store::mutex::lock;
+use crate::store::upload::inherited::pass_on_nothing;
 use crate::wire::key::RESERVED;
 
 /// The file that is locked, here and in each staging directory.
@@ -108,8 +109,8 @@ fn lock_stripe(fs: &FileSystem, stripe: u8) -> Result<OwnedFd, SiteErrno> {
     }
 }
 
-/// Opens `name`, made if missing, only for us; it must lie on the file system of `at`, because
-/// finished uploads are renamed out of it.
+/// Opens `name`, made if missing, only for us, and so that it gives nothing to files; it must lie on the file system of
+/// `at`, because finished uploads are renamed out of it.
 pub(crate) fn private_dir(at: BorrowedFd<'_>, name: &'static str) -> Result<OwnedFd, SiteErrno> {
     match mkdirat(at, name, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
@@ -121,6 +122,7 @@ pub(crate) fn private_dir(at: BorrowedFd<'_>, name: &'static str) -> Result<Owne
     if stat::id(&above).0 != stat::id(&here).0 {
         return Err((".filewharf on another file system", Errno::XDEV));
     }
+    pass_on_nothing(dir.as_fd(), &here);
     Ok(dir)
 }
 

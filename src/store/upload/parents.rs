@@ -32,17 +32,24 @@ struct Step {
     name: Box<str>,
 }
 
+impl ResolvedParent {
+    /// One that was there.
+    pub(crate) fn found(dir: Arc<Dir>) -> Self {
+        Self { dir, made: Vec::new() }
+    }
+}
+
 impl Uploads {
     /// A directory for a change; what is missing of it is made.
     pub(crate) fn make_parents(&self, path: &str) -> Result<ResolvedParent, StoreError> {
         match self.fs.dir(path) {
-            Ok(dir) => return Ok(ResolvedParent { dir, made: Vec::new() }),
+            Ok(dir) => return Ok(ResolvedParent::found(dir)),
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(self.fs.change_error("open folder", path, errno)),
         }
         self.quotas.check_counted(path)?;
         for _ in 0..RACE_TRIES {
-            let mut parent = ResolvedParent { dir: self.fs.root(), made: Vec::new() };
+            let mut parent = ResolvedParent::found(self.fs.root());
             let stepped = path.split('/').try_for_each(|part| self.step(&mut parent, part));
             match stepped {
                 Ok(()) => return Ok(parent),

@@ -17,7 +17,7 @@ use crate::store::fs::caps::Pages;
 use crate::store::fs::errno::SiteErrno;
 use crate::store::fs::errno::{TARGET, is_stale};
 use crate::store::fs::resolve::dir_flags;
-use crate::store::fs::root::FileSystem;
+use crate::store::fs::root::{Dir, FileSystem};
 use crate::store::fs::stat::may_replace;
 use crate::store::fs::stat::standing;
 use crate::store::fs::sync::StageIn;
@@ -70,30 +70,35 @@ impl Uploads {
     pub(crate) fn create(&self, put: &Put) -> Result<Created, StoreError> {
         self.fs.health.check_writable()?;
         let refused = self.refuse_early(&put.key, &put.precondition);
-        refused.inspect_err(|error| self.fs.health.commit_ended(Some(error.failure)))?;
+        let target = refused.inspect_err(|error| self.fs.health.commit_ended(Some(error.failure)))?;
         if let Some(same) = self.find_same(put)? {
             return Ok(Created::Same(same));
         }
         let holding = self.quotas.reserve(&put.key, put.len, &[])?;
         self.space.check(&self.fs, put.len)?;
-        let staged = self.stage_file(put.key.as_str(), put.len)?;
+        let staged = self.stage_file(put.key.as_str(), put.len, target.as_deref())?;
         Ok(Created::Staged(staged.holding(holding)))
     }
 
-    pub(crate) fn refuse_early(&self, key: &Key, precondition: &Precondition) -> Result<(), StoreError> {
+    /// The directory, or the nearest one above it that is there.
+    pub(crate) fn refuse_early(&self, key: &Key, precondition: &Precondition) -> Result<Option<Arc<Dir>>, StoreError> {
         if key.is_root() {
             return Err(StoreError::refused(Failure::Conflict("that is a folder"), "create"));
         }
         let path = key.as_str();
-        let there = match self.fs.dir(key.parent()) {
-            Ok(dir) => standing(dir.fd.as_fd(), key.name()).map_err(|e| self.fs.change_error("fstatat", path, e))?,
+        let dir = match self.fs.dir(key.parent()) {
+            Ok(dir) => Some(dir),
             Err(Errno::NOENT) => None,
             Err(errno) => return Err(self.fs.change_error("open folder", path, errno)),
         };
-        may_replace(there.as_ref(), precondition).map_err(|failure| StoreError::refused(failure, "create"))
+        let there = dir.as_ref().map(|dir| standing(dir.fd.as_fd(), key.name())).transpose();
+        let there = there.map_err(|e| self.fs.change_error("fstatat", path, e))?.flatten();
+        may_replace(there.as_ref(), precondition).map_err(|failure| StoreError::refused(failure, "create"))?;
+        Ok(dir.or_else(|| self.nearest_dir(key.parent())))
     }
 
-    pub(crate) fn stage_file(&self, path: &str, len: Option<u64>) -> Result<Staged, StoreError> {
+    /// A staging file, like one that is made in `target`.
+    pub(crate) fn stage_file(&self, path: &str, len: Option<u64>, target: Option<&Dir>) -> Result<Staged, StoreError> {
         let Some(staging) = &self.staging else {
             return Err(StoreError::refused(Failure::Denied("the server is read-only"), "read-only"));
         };
@@ -101,7 +106,7 @@ impl Uploads {
         let mut renewed = false;
         let (file, name) = loop {
             let name = staging.fresh_name();
-            match (self.stage)(dir.fd.as_fd(), &name) {
+            match self.make_file((dir.fd.as_fd(), &name), target) {
                 Ok(file) => break (file, name),
                 Err(errno) if !renewed && (errno == Errno::NOENT || is_stale(errno)) => {
                     renewed = true;
@@ -149,7 +154,7 @@ impl Uploads {
         // Staging has descriptors of its own: it may work where the root does not.
         let opened = self.fs.open_beneath("", dir_flags(), false);
         let opened = opened.map_err(|errno| self.fs.change_error("open folder", "", errno));
-        let staged = opened.and_then(|_| self.stage_file("", None)).and_then(|staged| {
+        let staged = opened.and_then(|_| self.stage_file("", None, None)).and_then(|staged| {
             let written = self.write(&staged, 0, b"x").and_then(|()| {
                 if !self.durable {
                     return Ok(());

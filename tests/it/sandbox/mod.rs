@@ -233,6 +233,26 @@ fn root_becomes_the_user_that_it_is_told() {
     server.end();
 }
 
+/// A group that the server is not in can only be given by the kernel.
+#[test]
+#[ignore = "needs root"]
+fn files_get_the_group_of_their_folder_also_where_the_server_is_not_in_it() {
+    const UID: u32 = 65_534;
+    let root = tempfile::tempdir().expect("a directory");
+    for (dir, mode) in [(root.path().to_owned(), 0o755), (root.path().join("team"), 0o2770)] {
+        fs::create_dir_all(&dir).expect("a directory");
+        chown(&dir, Some(UID), Some(4711)).expect("root gives it away");
+        fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).expect("a mode");
+    }
+    let (server, _) = start(root.path(), &["--sandbox", "require", "--user", "65534:65534"]);
+    for (name, gid) in [("team/small", 4711), ("team/large", 4711), ("team/new/f", 4711), ("other/f", UID)] {
+        let len = if name.ends_with("large") { 300_000 } else { 100 };
+        server.client().put(&format!("/{name}"), &content(1, len));
+        assert_eq!(fs::metadata(root.path().join(name)).expect("a file").gid(), gid, "{name}");
+    }
+    server.end();
+}
+
 // covers: S8
 #[test]
 #[ignore = "needs root and setpriv"]

@@ -98,12 +98,22 @@ impl Access {
 
     /// True if a caller may be told what was found under this name.
     pub fn permits_found(&self, key: &Key, node: &Node, asking: &Asking<'_>) -> bool {
-        let rights = self.rights(asking.caller, asking.from, key);
-        rights.has(Rights::READ) || rights.has(Rights::LIST) && matches!(node, Node::Dir { .. })
+        let may_list = || self.rules().is_none_or(|rules| rules.may_list(asking.caller, asking.from, key));
+        self.rights(asking.caller, asking.from, key).has(Rights::READ) || matches!(node, Node::Dir { .. }) && may_list()
     }
 
-    /// Removes from a listing the digests of what the caller may not read.
-    pub fn filter(&self, dir: &Key, listing: &mut Listing, asking: &Asking<'_>) {
+    /// Removes from a listing what the caller may not list, and the digests of what it may not read; false if it may not
+    /// have the listing.
+    pub fn filter(&self, dir: &Key, listing: &mut Listing, asking: &Asking<'_>) -> bool {
+        if let Some(rules) = self.rules()
+            && !rules.rights(asking.caller, asking.from, dir).has(Rights::LIST)
+        {
+            if !rules.may_list(asking.caller, asking.from, dir) {
+                return false;
+            }
+            let leads_on = |name: &str| rules.may_list(asking.caller, asking.from, &dir.child(name));
+            listing.entries.retain(|entry| leads_on(&entry.name));
+        }
         for entry in &mut listing.entries {
             if let Node::File(meta) = &mut entry.node
                 && meta.sha256.is_some()
@@ -112,6 +122,7 @@ impl Access {
                 meta.sha256 = None;
             }
         }
+        true
     }
 
     /// Bytes that an upload of this name may have; `None`: no bound here.
@@ -138,8 +149,8 @@ impl Rules {
         let is_permitted = match &command {
             Command::Get { key } => rights(key).has(Rights::READ),
             // What is there decides whether it may be told.
-            Command::Stat { key } => rights(key).has(Rights::READ) || rights(key).has(Rights::LIST),
-            Command::List { key, .. } => rights(key).has(Rights::LIST),
+            Command::Stat { key } => rights(key).has(Rights::READ) || self.may_list(asking.caller, asking.from, key),
+            Command::List { key, .. } => self.may_list(asking.caller, asking.from, key),
             Command::Delete { key, .. } => rights(key).has(Rights::DELETE),
             // Whether it is there already would be told.
             Command::MakeDir { key } => rights(key).has(Rights::CREATE) && rights(key) != Rights::CREATE,

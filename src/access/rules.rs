@@ -214,19 +214,27 @@ impl Rules {
         behind.find(|prefix| !prefix.is_empty()).is_some_and(|prefix| prefix.starts_with(&front))
     }
 
-    /// True if a listing shows this name to the caller: it has a right there, or beneath.
-    pub fn shows(&self, caller: &Caller, from: IpAddr, key: &Key) -> bool {
-        !self.rights(caller, from, key).is_none() || self.has_rights_beneath(caller, from, key)
+    /// True if the caller may list a directory, or if it may list one beneath it and has proved a name: the listing then
+    /// has only the names on the way there.
+    pub fn may_list(&self, caller: &Caller, from: IpAddr, key: &Key) -> bool {
+        let may_list = |rights: Rights| rights.has(Rights::LIST);
+        may_list(self.rights(caller, from, key))
+            || caller.name().is_some() && self.any_beneath(caller, from, key, may_list)
     }
 
-    /// True if the caller has a right strictly beneath this name.
-    fn has_rights_beneath(&self, caller: &Caller, from: IpAddr, key: &Key) -> bool {
-        let front = format!("{}/", folded(key.as_str()));
-        let beneath = self.from(&front);
-        beneath.take_while(|(prefix, _)| prefix.starts_with(&front)).any(|(_, prefix)| {
-            let key = Key::checked(&prefix.exact);
-            !self.rights(caller, from, &key).is_none()
-        })
+    /// True if a listing shows this name to the caller: it has a right there, or beneath.
+    pub fn shows(&self, caller: &Caller, from: IpAddr, key: &Key) -> bool {
+        let has_any = |rights: Rights| !rights.is_none();
+        has_any(self.rights(caller, from, key)) || self.any_beneath(caller, from, key, has_any)
+    }
+
+    /// True if the caller has such rights at a prefix strictly beneath this name.
+    fn any_beneath(&self, caller: &Caller, from: IpAddr, key: &Key, is_such: impl Fn(Rights) -> bool) -> bool {
+        let exact = if key.is_root() { String::new() } else { format!("{}/", key.as_str()) };
+        let front = folded(&exact);
+        let beneath = self.from(&front).take_while(|(prefix, _)| prefix.starts_with(&front));
+        let mut exactly = beneath.map(|(_, prefix)| &prefix.exact).filter(|name| name.starts_with(&exact));
+        exactly.any(|name| !name.is_empty() && is_such(self.rights(caller, from, &Key::checked(name))))
     }
 
     /// True if what proved the caller is still in the file, though it may have expired.

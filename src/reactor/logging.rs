@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::access::{Caller, Identity};
 use crate::reactor::env::Env;
 use crate::session::Report;
 use crate::wire::http::forwarded::UNKNOWN;
@@ -41,10 +42,11 @@ impl LogQuota {
     }
 }
 
-/// The client of a request: the peer, or the one that the peer named.
+/// The client of a request: the peer, or the one that the peer named, and what it has proved.
 struct Shown {
     peer: SocketAddr,
     client: Option<IpAddr>,
+    caller: Caller,
 }
 
 impl fmt::Display for Shown {
@@ -53,6 +55,13 @@ impl fmt::Display for Shown {
             None => self.peer.fmt(f),
             Some(UNKNOWN) => write!(f, "unknown via={}", self.peer),
             Some(client) => write!(f, "{client} via={}", self.peer),
+        }?;
+        match self.caller.identity() {
+            None => Ok(()),
+            Some(Identity::Secret) => f.write_str(" secret=full"),
+            Some(Identity::ReadSecret) => f.write_str(" secret=read"),
+            Some(Identity::Named { name, .. }) => write!(f, " user={name}"),
+            Some(Identity::Link { link, .. }) => write!(f, " link={}", link.key_id),
         }
     }
 }
@@ -66,20 +75,20 @@ impl Env {
         }
         let (now, uptime, lines_max) = (self.clock.now, self.clock.uptime(), self.limits.log_lines_per_s_max);
         for report in self.reports.drain(..) {
-            let (word, key, bytes, began, client, result) = match report {
+            let (word, key, caller, bytes, began, client, result) = match report {
                 Report::Note(note) => {
                     if quota.admits(lines_max, peer, uptime) {
                         log::info!(target: Report::TARGET, "note peer={peer} {}", note.escape_debug());
                     }
                     continue;
                 }
-                Report::Request { word, key, bytes, began, client, result } => {
-                    (word, key, bytes, began, client, result)
+                Report::Request { word, key, caller, bytes, began, client, result } => {
+                    (word, key, caller, bytes, began, client, result)
                 }
             };
             let ms = now.saturating_duration_since(began).as_millis();
             let key = key.as_str().escape_debug();
-            let peer = Shown { peer, client };
+            let peer = Shown { peer, client, caller };
             match result {
                 Ok(()) => log::info!(
                     target: Report::TARGET,

@@ -233,7 +233,8 @@ impl Common {
     ) -> R {
         let (result, refused) = self.run_protocol(cx, run);
         if let Some(failure) = refused {
-            self.data.request.get_or_insert_with(|| Request::new("request", Key::root(), cx.now));
+            let caller = self.data.caller.clone();
+            self.data.request.get_or_insert_with(|| Request::new("request", Key::root(), caller, cx.now));
             self.report_failure(failure, failure.words(), cx);
         }
         result

@@ -30,7 +30,7 @@ impl Common {
         if self.data.request.is_none() {
             let stored = permitted.as_ref().ok().filter(|_| cx.access.rules().is_some()).and_then(Command::key);
             let key = stored.cloned().or(asked).unwrap_or_else(Key::root);
-            self.data.request = Some(Request::new(word, key, cx.now));
+            self.data.request = Some(Request::new(word, key, self.data.caller.clone(), cx.now));
         }
         permitted.map_err(|failure| self.as_told(failure))
     }
@@ -97,7 +97,11 @@ impl Common {
         let rules = cx.access.rules().filter(|rules| rules.has_beneath(dir))?;
         let (rules, caller) = (Arc::clone(rules), self.data.caller.clone());
         let (from, dir) = (self.client(), dir.clone());
-        Some(Hides(Arc::new(move |name| !rules.shows(&caller, from, &dir.child(name)))))
+        if rules.rights(&caller, from, &dir).has(Rights::LIST) {
+            Some(Hides(Arc::new(move |name| !rules.shows(&caller, from, &dir.child(name)))))
+        } else {
+            Some(Hides(Arc::new(move |name| !rules.may_list(&caller, from, &dir.child(name)))))
+        }
     }
 
     /// What the caller may be told of an answer; or what follows if that is nothing.
@@ -107,11 +111,9 @@ impl Common {
                 Ok(Outcome::Found(node))
             }
             // The rules may be others than when the listing began.
-            (Command::List { key, .. }, Outcome::Listed(mut listing))
-                if cx.access.rights(&self.data.caller, self.client(), &key).has(Rights::LIST) =>
-            {
-                cx.access.filter(&key, &mut listing, &self.asking(cx));
-                Ok(Outcome::Listed(listing))
+            (Command::List { key, .. }, Outcome::Listed(mut listing)) => {
+                let may_have = cx.access.filter(&key, &mut listing, &self.asking(cx));
+                if may_have { Ok(Outcome::Listed(listing)) } else { Err(self.denied()) }
             }
             _ => Err(self.denied()),
         }

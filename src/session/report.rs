@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Instant;
 
+use crate::access::Caller;
 use crate::error::Failure;
 use crate::object::Key;
 
@@ -17,6 +18,7 @@ pub enum Report {
         /// Its kind: `put`, `get`, …
         word: &'static str,
         key: Key,
+        caller: Caller,
         /// Bytes of content that moved.
         bytes: u64,
         began: Instant,
@@ -45,6 +47,7 @@ pub struct RequestError {
 pub(super) struct Request {
     pub word: &'static str,
     pub key: Key,
+    pub caller: Caller,
     pub bytes: u64,
     pub began: Instant,
     /// When the whole body of an upload had come.
@@ -70,12 +73,12 @@ pub(super) struct SentSegments {
 }
 
 impl Request {
-    pub(super) const fn new(word: &'static str, key: Key, began: Instant) -> Self {
-        Self { word, key, bytes: 0, began, complete: None, segment: None }
+    pub(super) const fn new(word: &'static str, key: Key, caller: Caller, began: Instant) -> Self {
+        Self { word, key, caller, bytes: 0, began, complete: None, segment: None }
     }
 
     pub(super) fn report(self, result: Result<(), RequestError>, client: Option<IpAddr>, reports: &mut Vec<Report>) {
-        let Self { word, key, bytes, began, .. } = self;
-        reports.push(Report::Request { word, key, bytes, began, client, result });
+        let Self { word, key, caller, bytes, began, .. } = self;
+        reports.push(Report::Request { word, key, caller, bytes, began, client, result });
     }
 }

@@ -42,7 +42,11 @@ impl Common {
     /// Joins a segment to those before it, so that a download of many segments is one line.
     fn report_segment(&mut self, mut request: Request, segment: Segment, cx: &mut Cx<'_>) {
         match &self.data.segments {
-            Some(sent) if sent.end == segment.first && sent.request.key == request.key => {
+            Some(sent)
+                if sent.end == segment.first
+                    && sent.request.key == request.key
+                    && sent.request.caller == request.caller =>
+            {
                 request.bytes += sent.request.bytes;
                 request.began = sent.request.began;
             }

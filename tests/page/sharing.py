@@ -66,11 +66,36 @@ def links_are_made_where_the_caller_may_read(browser, bob, guest, anna, bob_url,
     browser.click("#all")
     browser.until("document.querySelector('#status').textContent.startsWith('251 files')")
     browser.until("document.querySelectorAll('#rows .share').length === 251")
-    for who, url, offered in [(bob, bob_url, ["public"]), (guest, public, [])]:
+    for who, url, offered, visitor in [(bob, bob_url, ["public"], "Logged in as bob"), (guest, public, [], "Log in")]:
         who.open(url)
         who.until("document.querySelector('#rows tr')")
         assert who.run(OFFERED) == offered, who.run(OFFERED)
+        assert who.run("return document.querySelector('#visitor').textContent") == visitor
     return album
+
+
+def a_login_leads_back_and_every_folder_knows_the_visitor(visitor, anna, public, shots):
+    visitor.open(public)
+    visitor.until("document.querySelector('#visitor a')")
+    visitor.shot(shots / "log-in.png")
+    login = visitor.run("return document.querySelector('#visitor a').href")
+    assert fetched(login) == 401
+    # Nothing can be typed where the browser asks for a user and a password: it takes them from an address first. That
+    # one leads to addresses with a password in them as well, for which Chromium waits to be asked.
+    visitor.open(anna.split("@")[0] + "@" + login.split("://")[1])
+    visitor.open(login)
+    visitor.until("location.href === arguments[0] && document.querySelector('#visitor bdi')?.textContent === 'anna'", public)
+    visitor.screen(390, 844)
+    visitor.shot(shots / "logged-in-phone.png")
+    assert visitor.run("return document.documentElement.scrollWidth <= innerWidth"), "scrolls sideways"
+    visitor.screen(1280, 900)
+    visitor.shot(shots / "logged-in.png")
+    # The served folder shows the way to what is hers.
+    visitor.click("nav li:first-child a")
+    visitor.until("document.querySelectorAll('#rows tr').length === 1 && document.querySelector('#visitor bdi')")
+    visitor.click("#rows a.folder")
+    visitor.until(ROW, "note.txt")
+    assert visitor.run("return document.querySelector('#visitor bdi').textContent") == "anna"
 
 
 def a_link_to_a_folder_shows_all_of_it_and_nothing_else(browser, album, shots):
@@ -122,10 +147,11 @@ def main():
     browsers = []
     try:
         # A browser each: one that was given a password gives it to every page of the server.
-        for _ in range(3):
+        for _ in range(4):
             browsers.append(Browser())
-        owner, other, guest = browsers
+        owner, other, guest, visitor = browsers
         album = links_are_made_where_the_caller_may_read(owner, other, guest, anna, bob, public, shots)
+        a_login_leads_back_and_every_folder_knows_the_visitor(visitor, anna, public, shots)
         a_link_to_a_folder_shows_all_of_it_and_nothing_else(guest, album, shots)
         assert not guest.complaints()
         a_link_that_may_create_takes_uploads_small_and_large(guest, inbox, folder)

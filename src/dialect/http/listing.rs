@@ -11,6 +11,7 @@ use crate::access::link::PARAMETER;
 use crate::command::Command;
 use crate::counters::Health;
 use crate::dialect::http::index;
+use crate::dialect::http::login::Visitor;
 use crate::dialect::http::page::{self, Carried, Page};
 use crate::dialect::http::response::{ResponseMeta, field};
 use crate::dialect::http::sharing::Offer;
@@ -121,7 +122,8 @@ impl List {
         let carried = self.link.as_deref().zip(caller.link());
         let carried = carried.map(|(query, link)| Carried { query, prefix: &link.prefix });
         let (after, limit) = (after.as_deref(), *limit);
-        let mut page = Page { dir, after, writable, offer: &offer, carried, limit, empty: false, next: None };
+        let visitor = &Visitor::new(context);
+        let mut page = Page { dir, after, visitor, writable, offer: &offer, carried, limit, empty: false, next: None };
         let mut text = String::new();
         if is_first && is_page {
             page::begin(&page, &mut text);

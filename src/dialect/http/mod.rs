@@ -19,6 +19,7 @@ mod head_cache;
 mod incoming;
 mod index;
 mod listing;
+mod login;
 mod media_type;
 mod monitoring;
 mod options;

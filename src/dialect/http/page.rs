@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use base64ct::{Base64, Encoding as _};
 use sha2::{Digest as _, Sha256};
 
+use crate::dialect::http::login::{self, Visitor};
 use crate::dialect::http::sharing::Offer;
 use crate::object::{Entry, Key, Node};
 use crate::time::Utc;
@@ -31,6 +32,7 @@ pub struct Page<'a> {
     pub dir: &'a Key,
     /// The name behind which this page begins.
     pub after: Option<&'a str>,
+    pub visitor: &'a Visitor,
     /// The client may upload and delete.
     pub writable: bool,
     /// Names for which the client can make signed links.
@@ -120,6 +122,7 @@ fn fill(page: &Page<'_>, word: &str, out: &mut String) {
             Offer::ByName { .. } => " data-links",
         }),
         "crumbs" => crumbs(page, out),
+        "visitor" => visitor(page, out),
         "before" if page.after.is_some() => {
             let query = page.query();
             push(out, format_args!("<p class=\"before\"><a href=\"./{query}\">From the first name</a></p>\n"));
@@ -156,6 +159,22 @@ fn crumbs(page: &Page<'_>, out: &mut String) {
         }
         escape(name, out);
         out.push_str(if depth == depth_max { "</bdi></h1></li>" } else { "</bdi></a></li>" });
+    }
+}
+
+/// The name that the client has proved, or where it can prove one.
+fn visitor(page: &Page<'_>, out: &mut String) {
+    match page.visitor {
+        Visitor::Unnamed => {}
+        Visitor::Anybody => {
+            let address = login::address(page.dir);
+            push(out, format_args!("<p id=\"visitor\"><a class=\"button\" href=\"{address}\">Log in</a></p>\n"));
+        }
+        Visitor::Named(caller) => {
+            out.push_str("<p id=\"visitor\"><span class=\"unseen\">Logged in as </span><bdi>");
+            escape(caller.name().unwrap_or_default(), out);
+            out.push_str("</bdi></p>\n");
+        }
     }
 }
 

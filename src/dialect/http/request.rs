@@ -12,7 +12,7 @@ use crate::dialect::http::policy::Policy;
 use crate::dialect::http::put::Upload;
 use crate::dialect::http::response::{Refusal, ResponseMeta};
 use crate::dialect::http::resumable::Resumable;
-use crate::dialect::http::{monitoring, options, resumable, sharing};
+use crate::dialect::http::{login, monitoring, options, resumable, sharing};
 use crate::dialect::protocol::{Action, Context, PASSWORD_IN_PLAIN, Phase};
 use crate::error::{CloseReason, Failure};
 use crate::object::{ExpectedKind, Key};
@@ -85,10 +85,12 @@ fn without_body(
     if head.method == Method::Options {
         return Err(options::respond(head, response, context));
     }
-    match monitoring::metrics(head, response, context) {
-        Ok(None) => {}
-        Ok(Some(action)) => return Err(action),
-        Err(failure) => return Err(response.refuse(failure, None, context)),
+    for respond in [monitoring::metrics, login::respond] {
+        match respond(head, response, context) {
+            Ok(None) => {}
+            Ok(Some(action)) => return Err(action),
+            Err(failure) => return Err(response.refuse(failure, None, context)),
+        }
     }
     if context.phase == Phase::Draining {
         return Err(response.refuse_and_close(Failure::Draining, CloseReason::Drained, context));

@@ -10,6 +10,7 @@ mod quotas;
 mod reload;
 mod strangers;
 mod tricks;
+mod visitors;
 
 use std::sync::Arc;
 

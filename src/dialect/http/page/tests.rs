@@ -104,7 +104,17 @@ fn listing(names: &[String], more: bool) -> Listing {
 fn page<'a>(dir: &'a Key, listing: &'a Listing) -> Page<'a> {
     let next = listing.entries.last().filter(|_| listing.more).map(|last| &*last.name);
     let (offer, empty) = (&Offer::Nothing, listing.entries.is_empty());
-    Page { dir, after: None, writable: true, offer, carried: None, limit: 1000, empty, next }
+    Page {
+        dir,
+        after: None,
+        visitor: &Visitor::Anybody,
+        writable: true,
+        offer,
+        carried: None,
+        limit: 1000,
+        empty,
+        next,
+    }
 }
 
 /// The value of an attribute.

@@ -83,7 +83,7 @@ impl ErrorKind {
     }
 
     /// What this means where a secret was sent.
-    pub(super) fn as_answer_to_secret(self) -> Self {
+    pub(super) fn into_answer_to_secret(self) -> Self {
         match self {
             Self::Refused { code: 401, message, .. } => Self::WrongSecret { message },
             other => other,

@@ -122,7 +122,7 @@ impl Client {
         work: impl FnOnce(&mut Connection) -> Result<T, ErrorKind>,
     ) -> Result<T, ErrorKind> {
         let showed_secret = self.options.token.is_some();
-        let judge = |kind: ErrorKind| if showed_secret { kind.as_answer_to_secret() } else { kind };
+        let judge = |kind: ErrorKind| if showed_secret { kind.into_answer_to_secret() } else { kind };
         let mut connection = match self.connection.take().and_then(Connection::if_idle) {
             Some(connection) => connection,
             None => Connection::open(&self.address, &self.options).map_err(judge)?,

@@ -239,6 +239,10 @@ pub trait Store {
     /// Reads from the loop itself, without blocking on a disk.
     fn read_now(&mut self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<ReadNow, StoreError>;
 
+    /// Fails if the content of a file that is open for reading may have changed since it was opened: what was read of
+    /// it is not of one version then. [`Op::Read`] checks that itself.
+    fn check_version(&self, file: FileId) -> Result<(), StoreError>;
+
     /// How many bytes an upload may have written since its last [`Op::Flush`]; `None` when uploads need no
     /// flushing.
     fn flush_window(&self) -> Option<u64>;

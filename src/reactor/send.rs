@@ -105,6 +105,12 @@ impl<P: Platform> Driver<'_, P> {
             session.source_failed(TRUNCATED, cx);
             return Ok(());
         }
+        if content.len() as u64 == len
+            && let Err(error) = store.check_version(file)
+        {
+            session.source_failed(error.cause(), cx);
+            return Ok(());
+        }
         let mut slices = [&[][..]; SLICES_MAX];
         let count = if together {
             slices[0] = &scratch[..at + content.len()];
@@ -138,6 +144,12 @@ impl<P: Platform> Driver<'_, P> {
             return Ok(());
         }
         let part = usize::try_from(len).unwrap_or(usize::MAX).min(allowed);
+        if part as u64 == len
+            && let Err(error) = self.platform.store().check_version(file)
+        {
+            session.source_failed(error.cause(), cx);
+            return Ok(());
+        }
         match self.platform.send_file(stream, file, offset, part, (part as u64) < len)? {
             sent @ (SendFile::Sent(n) | SendFile::SentUntilFull(n)) => {
                 self.connection.writable = matches!(sent, SendFile::Sent(_));

@@ -374,6 +374,14 @@ impl Store for DiskStore {
         self.fs.read_now(reading, offset, &mut buf[..len], end.is_some())
     }
 
+    fn check_version(&self, file: FileId) -> Result<(), StoreError> {
+        match self.files.get(file) {
+            Some(Held::Cached(_)) => Ok(()),
+            Some(Held::Reading(file)) => self.fs.check_version(file),
+            _ => Err(no_such_file()),
+        }
+    }
+
     fn flush_window(&self) -> Option<u64> {
         let wanted = self.pool.uploads.durable || self.turn.lagging;
         if !wanted || !self.fs.caps.write_back || self.fs.pages_known() == Pages::Memory {

@@ -76,7 +76,7 @@ impl DiskStore {
                         self.partial.note(socket, conn);
                         return Ok(SendFile::SentUntilFull(n));
                     }
-                    None if reading.is_as_opened() => return Ok(SendFile::SentUntilFull(n)),
+                    None if self.fs.is_as_opened(reading) => return Ok(SendFile::SentUntilFull(n)),
                     None => return Ok(SendFile::Sent(n)),
                 },
                 Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => reading.refuse_sendfile(),

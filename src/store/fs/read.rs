@@ -42,17 +42,25 @@ pub(crate) struct OpenFile {
     copied: AtomicBool,
 }
 
-/// What changes with the content of a file. Not the ctime: that changes also when another file gets its name.
+/// What changes with the content of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Version {
     len: u64,
     mtime: (i64, u64),
+    /// It also changes with the names of the file.
+    ctime: (i64, u64),
+    links: u64,
 }
 
 impl Version {
     #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, reason = "their types differ between systems")]
     fn of(stat: &Stat) -> Self {
-        Self { len: stat::len(stat), mtime: (stat.st_mtime as i64, stat.st_mtime_nsec as u64) }
+        Self {
+            len: stat::len(stat),
+            mtime: (stat.st_mtime as i64, stat.st_mtime_nsec as u64),
+            ctime: (stat.st_ctime as i64, stat.st_ctime_nsec as u64),
+            links: stat.st_nlink as u64,
+        }
     }
 }
 
@@ -175,6 +183,30 @@ impl FileSystem {
         }
         Ok(Some(usize::try_from(len).unwrap_or(usize::MAX)))
     }
+
+    /// Refuses what was read of an open file if that may not be of one version.
+    pub(crate) fn check_version(&self, file: &OpenFile) -> Result<(), StoreError> {
+        let changed = StoreError::refused(Failure::Internal, "the file was changed while it was sent");
+        if self.is_as_opened(file) { Ok(()) } else { Err(changed) }
+    }
+
+    /// True if the content of a file is what it was when it was opened; false if that cannot be known.
+    pub(crate) fn is_as_opened(&self, file: &OpenFile) -> bool {
+        let (before, Ok(stat)) = (file.version, fstat(&file.fd)) else { return false };
+        let now = Version::of(&stat);
+        let is_same = Version { ctime: before.ctime, links: before.links, ..now } == before;
+        // A change of its names explains a new ctime: one was added or removed, or it was renamed.
+        is_same && (now.ctime == before.ctime || now.links != before.links || self.is_renamed(file))
+    }
+
+    /// True if a file is known to be at another path than the one by which it was opened. Asks the kernel only, no disk.
+    fn is_renamed(&self, file: &OpenFile) -> bool {
+        let (root, path) = (linux::path_of(self.root().fd.as_fd()), linux::path_of(file.fd.as_fd()));
+        let (Ok(root), Ok(path)) = (root, path) else { return false };
+        let root = root.strip_suffix(b"/").unwrap_or(&root);
+        let name = path.strip_prefix(root).and_then(|path| path.strip_prefix(b"/"));
+        name != Some(file.path.as_bytes())
+    }
 }
 
 fn found(path: &str, stat: Result<Stat, Errno>) -> Result<(Stat, Node), StoreError> {
@@ -225,11 +257,6 @@ impl OpenFile {
 
     pub(crate) const fn len_at_first(&self) -> u64 {
         self.version.len
-    }
-
-    /// True if its content has not changed since it was opened; false if that cannot be known.
-    pub(crate) fn is_as_opened(&self) -> bool {
-        fstat(&self.fd).is_ok_and(|stat| Version::of(&stat) == self.version)
     }
 
     /// Its descriptor, if it has lost its last name and is longer than `len`: closing it frees its blocks.

@@ -101,6 +101,7 @@ impl Pool {
         match (op, held) {
             (Op::Read { offset, len, mut chunk, .. }, Held::Reading(file)) => {
                 let result = file.fill(offset, len, &mut chunk);
+                let result = result.and_then(|()| self.fs.check_version(&file));
                 (result.map(|()| plain(Outcome::Read)), Some(chunk))
             }
             (Op::Read { offset, len, mut chunk, .. }, Held::Cached(content)) => {

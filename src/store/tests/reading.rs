@@ -181,6 +181,28 @@ fn a_file_that_became_shorter_is_told_so_and_never_padded() {
     });
 }
 
+// covers: F21
+#[test]
+fn what_was_read_of_a_file_that_is_written_in_place_is_refused_and_a_copy_in_memory_is_not() {
+    in_every_mode(|bench| {
+        for len in [1, 4096, 100_000] {
+            bench.store_file("f", &pattern(len), Precondition::None).unwrap();
+            for _ in 0..3 {
+                // The third time from the cache, where there is one.
+                let (file, _, _) = bench.open_file("f").unwrap();
+                assert!(bench.store.check_version(file).is_ok());
+                let is_copy = bench.store.in_memory(file, 0).is_some();
+                let written = std::fs::OpenOptions::new().write(true).open(bench.path("f")).unwrap();
+                std::os::unix::fs::FileExt::write_all_at(&written, b"x", 0).unwrap();
+                assert_eq!(bench.store.check_version(file).is_ok(), is_copy, "{len}");
+                let read = bench.complete(Op::Read { file, offset: 0, len: 1, chunk: Chunk::new(8) });
+                assert_eq!(read.result.is_ok(), is_copy, "{len}");
+                bench.run(Op::Close { file }).unwrap();
+            }
+        }
+    });
+}
+
 #[test]
 fn a_send_is_repeated_where_the_socket_only_seemed_full() {
     in_every_mode(|bench| {

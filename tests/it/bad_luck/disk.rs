@@ -106,22 +106,6 @@ fn a_file_cut_behind_what_was_sent_ends_its_download_without_delay() {
     wait_until("they are counted", || server.closed(CloseReason::SourceFailed) == 8);
 }
 
-// covers: F10
-#[test]
-fn a_file_that_grows_while_it_is_sent_keeps_its_promised_length() {
-    let server = Running::start();
-    let bytes = content(1, 8 << 20);
-    fs::write(server.path("file"), &bytes).expect("a file");
-    let mut client = server.client();
-    client.expect("GET /file", "OK 8388608 ");
-    let mut got = client.bytes(1000);
-    let mut file = fs::OpenOptions::new().append(true).open(server.path("file")).expect("the file");
-    std::io::Write::write_all(&mut file, b"more").expect("it grows");
-    got.extend(client.bytes(bytes.len() - 1000));
-    assert_same(&got, &bytes, "its first length");
-    client.expect("PING", "OK 0");
-}
-
 #[test]
 fn what_may_not_be_read_or_written_is_refused() {
     if rustix::process::geteuid().is_root() {

@@ -10,3 +10,4 @@ mod races;
 mod requests;
 mod slow;
 mod urgent;
+mod versions;

@@ -179,6 +179,10 @@ impl Store for StillPlatform {
         self.os.get_mut().store().read_now(file, offset, buf)
     }
 
+    fn check_version(&self, file: FileId) -> Result<(), StoreError> {
+        self.os.borrow_mut().store().check_version(file)
+    }
+
     fn flush_window(&self) -> Option<u64> {
         self.os.borrow_mut().store().flush_window()
     }

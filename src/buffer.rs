@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 /// in flight (a credit).
 #[derive(Debug)]
 pub struct Chunk {
-    bytes: Box<[u8]>,
+    /// What was ever filled: the rest of the memory is not touched, so it costs neither zeroes nor pages.
+    bytes: Vec<u8>,
+    size: usize,
     start: usize,
     end: usize,
 }
@@ -16,28 +18,32 @@ pub struct Chunk {
 impl Chunk {
     /// An empty chunk of `size` bytes.
     pub fn new(size: usize) -> Self {
-        Self { bytes: vec![0; size].into_boxed_slice(), start: 0, end: 0 }
+        Self { bytes: Vec::with_capacity(size), size, start: 0, end: 0 }
     }
 
     /// A full chunk of its own size, for bytes that were gathered elsewhere.
-    pub fn holding(bytes: Vec<u8>) -> Self {
-        let end = bytes.len();
-        Self { bytes: bytes.into_boxed_slice(), start: 0, end }
+    pub const fn holding(bytes: Vec<u8>) -> Self {
+        let size = bytes.len();
+        Self { bytes, size, start: 0, end: size }
     }
 
     pub fn data(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }
 
-    /// The room behind them.
-    pub fn space(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.end..]
+    /// At most `len` bytes of the free space after them, to be filled.
+    pub fn space(&mut self, len: usize) -> &mut [u8] {
+        let to = self.end + len.min(self.size - self.end);
+        if self.bytes.len() < to {
+            self.bytes.resize(to, 0);
+        }
+        &mut self.bytes[self.end..to]
     }
 
-    /// The first `n` bytes of the room have been filled.
+    /// The first `n` bytes of the free space have been filled.
     pub fn commit(&mut self, n: usize) {
         self.end += n;
-        assert!(self.end <= self.bytes.len(), "more bytes filled than there was room for");
+        assert!(self.end <= self.bytes.len(), "more bytes filled than there was space for");
     }
 
     /// The first `n` bytes are not needed any more.
@@ -48,8 +54,10 @@ impl Chunk {
 
     /// Copies as much of `from` as fits; returns how much that was.
     pub fn fill(&mut self, from: &[u8]) -> usize {
-        let n = from.len().min(self.bytes.len() - self.end);
-        self.bytes[self.end..self.end + n].copy_from_slice(&from[..n]);
+        let n = from.len().min(self.size - self.end);
+        let (over, new) = from[..n].split_at(n.min(self.bytes.len() - self.end));
+        self.bytes[self.end..self.end + over.len()].copy_from_slice(over);
+        self.bytes.extend_from_slice(new);
         self.end += n;
         n
     }
@@ -68,31 +76,48 @@ impl Chunk {
     }
 }
 
-/// Chunks that are at home, kept for the next transfer. Who may take one is decided by slots: this
-/// never holds, and never hands out, more than there are credits.
+/// Free chunks, kept for the next transfer. Slots decide which session may take one: this never keeps, and never hands
+/// out, more than there are credits.
 #[derive(Debug)]
 pub struct ChunkPool {
     free: Vec<Chunk>,
+    /// The fewest that were free at once since the last [`ChunkPool::trim`]: the load does without these.
+    unused: usize,
     chunk_bytes: usize,
 }
 
 impl ChunkPool {
     /// An empty pool for chunks of this size.
     pub const fn new(chunk_bytes: usize) -> Self {
-        Self { free: Vec::new(), chunk_bytes }
+        Self { free: Vec::new(), unused: 0, chunk_bytes }
     }
 
     pub fn take(&mut self) -> Chunk {
-        self.free.pop().unwrap_or_else(|| Chunk::new(self.chunk_bytes))
+        let chunk = self.free.pop();
+        self.unused = self.unused.min(self.free.len());
+        chunk.unwrap_or_else(|| Chunk::new(self.chunk_bytes))
     }
 
-    /// A chunk comes home. It is freed if it has another size, or enough are at home already: a
-    /// crowd must not leave its memory behind.
+    /// A chunk is free again. One of another size is dropped.
     pub fn give(&mut self, mut chunk: Chunk) {
-        if chunk.bytes.len() == self.chunk_bytes && self.free.len() < KEPT_MAX {
+        if chunk.size == self.chunk_bytes {
             chunk.clear();
             self.free.push(chunk);
         }
+    }
+
+    /// True if more are free than are kept without a load.
+    pub const fn has_surplus(&self) -> bool {
+        self.free.len() > KEPT_MIN
+    }
+
+    /// Drops the surplus that no transfer has needed since the last call. Call it until there is none: a crowd must not
+    /// leave its memory.
+    pub fn trim(&mut self) {
+        let surplus = self.free.len().saturating_sub(KEPT_MIN);
+        // Those at the front were free for longest.
+        self.free.drain(..surplus.min(self.unused));
+        self.unused = self.free.len();
     }
 
     pub const fn chunk_bytes(&self) -> usize {
@@ -100,8 +125,8 @@ impl ChunkPool {
     }
 }
 
-/// Chunks kept for the next transfer.
-const KEPT_MAX: usize = 16;
+/// Chunks that are kept without a load.
+const KEPT_MIN: usize = 16;
 
 /// At most this many pieces leave in one vectored write.
 pub const SLICES_MAX: usize = 8;
@@ -244,5 +269,49 @@ mod tests {
             assert_eq!(got, whole, "step {step}");
             assert_eq!(home.len(), 3);
         }
+    }
+
+    #[test]
+    fn a_chunk_holds_what_was_filled_last_and_no_more_than_its_size() {
+        let mut chunk = Chunk::new(10);
+        assert_eq!((chunk.fill(b"abcdef"), chunk.data()), (6, &b"abcdef"[..]));
+        chunk.consume(2);
+        assert_eq!((chunk.fill(b"ghijkl"), chunk.data()), (4, &b"cdefghij"[..]));
+        chunk.clear();
+        assert_eq!((chunk.fill(b"xy"), chunk.data()), (2, &b"xy"[..]));
+        chunk.space(3).copy_from_slice(b"123");
+        chunk.commit(3);
+        assert_eq!((chunk.fill(b"6789abc"), chunk.data()), (5, &b"xy1236789a"[..]));
+        assert_eq!(chunk.space(9), b"");
+        chunk.clear();
+        assert_eq!(chunk.space(99).len(), 10);
+    }
+
+    #[test]
+    fn a_small_body_touches_no_more_memory_than_its_length() {
+        let mut chunk = Chunk::new(64 * 1024);
+        chunk.fill(b"small");
+        assert_eq!(chunk.bytes.len(), 5);
+    }
+
+    #[test]
+    fn what_the_load_needs_is_kept_and_given_back_after_it() {
+        let mut pool = ChunkPool::new(8);
+        for _ in 0..3 {
+            let taken: Vec<_> = (0..100).map(|_| pool.take()).collect();
+            taken.into_iter().for_each(|chunk| pool.give(chunk));
+            pool.trim();
+            assert_eq!(pool.free.len(), 100, "all were needed since the last time");
+        }
+        let taken: Vec<_> = (0..40).map(|_| pool.take()).collect();
+        taken.into_iter().for_each(|chunk| pool.give(chunk));
+        pool.trim();
+        assert_eq!(pool.free.len(), 40);
+        assert!(pool.has_surplus());
+        pool.trim();
+        assert_eq!(pool.free.len(), KEPT_MIN);
+        assert!(!pool.has_surplus());
+        pool.give(Chunk::new(9));
+        assert_eq!(pool.free.len(), KEPT_MIN, "of another size");
     }
 }

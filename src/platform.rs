@@ -455,6 +455,9 @@ pub trait Platform {
         0
     }
 
+    /// Gives free memory of the allocator back to the system.
+    fn trim_memory(&mut self) {}
+
     /// Called at the end of each turn.
     fn publish(&mut self, counters: &Counters);
 }

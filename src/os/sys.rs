@@ -112,6 +112,21 @@ pub(crate) fn trim_memory() {
     }
 }
 
+/// What a thread allocates in one piece of 128 KiB or more is mapped by itself, and unmapped as it is freed
+/// (mallopt(3), `M_MMAP_THRESHOLD`). glibc otherwise takes the size of each such piece that is freed for its new threshold,
+/// up to 32 MiB, and keeps later ones in a heap of each thread that had one.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn map_large_allocations() {
+    // SAFETY: the call takes numbers, and moves nothing that is in use.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 * 1024);
+    }
+}
+
+/// Other allocators decide for themselves.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn map_large_allocations() {}
+
 /// Other allocators decide for themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(crate) fn trim_memory() {}

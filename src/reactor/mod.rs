@@ -26,6 +26,7 @@
 //! | `admission`, `contention` | transfer slots, their wait queue, and slow holders of slots |
 //! | `name_locks` | the order of changes and reads of one name |
 //! | `clock`, `timers` | the time of a turn, deadlines |
+//! | `crowd` | memory that many transfers leave |
 //! | `drain` | ending: drain, then stop |
 //! | `env`, `logging` | what every call of a session is lent; the log of requests |
 //! | `check` | what must hold between turns |
@@ -39,6 +40,7 @@ mod check;
 mod clock;
 mod connections;
 mod contention;
+mod crowd;
 mod drain;
 mod drive;
 mod driver;

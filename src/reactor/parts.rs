@@ -15,6 +15,7 @@ use crate::reactor::admission::Admission;
 use crate::reactor::bulk_queue::BulkQueue;
 use crate::reactor::clock::Clock;
 use crate::reactor::connections::{self, Connections};
+use crate::reactor::crowd::Crowd;
 use crate::reactor::driver::{Buffers, Driver};
 use crate::reactor::env::Env;
 use crate::reactor::key_queue::KeyQueue;
@@ -72,6 +73,7 @@ pub struct Reactor<P: Platform> {
     pub(super) uploads: UploadLocks,
     pub(super) buffers: Buffers,
     pub(super) lifecycle: Lifecycle,
+    pub(super) crowd: Crowd,
 }
 
 impl<P: Platform> Reactor<P> {
@@ -97,6 +99,7 @@ impl<P: Platform> Reactor<P> {
                 events: Vec::with_capacity(1024),
             },
             lifecycle: Lifecycle::Serving,
+            crowd: Crowd::default(),
             env: Env {
                 admission: Admission::new(&limits, &mut counters),
                 groups: Groups::new(&limits, clock.now),

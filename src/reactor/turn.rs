@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::platform::{Event, NewRules, Platform, Store};
 use crate::reactor::bulk_queue::Next;
+use crate::reactor::env::Env;
 use crate::reactor::parts::{Ended, Lifecycle, Reactor};
 use crate::reactor::scheduling::{RECEIVE_BATCH, REPLY_BATCH};
 use crate::session::{Disk, DiskPace};
@@ -68,6 +69,10 @@ impl<P: Platform> Reactor<P> {
         self.run_bulk();
         self.use_keys();
         self.advance_drain();
+        let Env { counters, pool, clock, .. } = &mut self.env;
+        if self.crowd.turn_ended(counters.slots_used, pool, clock.now) {
+            self.platform.trim_memory();
+        }
         self.finish_turn();
         Ok(())
     }
@@ -80,8 +85,13 @@ impl<P: Platform> Reactor<P> {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let others =
-            [self.drain_deadline(), self.listeners.retry_at, self.contention_deadline(), self.env.pacing.next_at()];
+        let others = [
+            self.drain_deadline(),
+            self.listeners.retry_at,
+            self.contention_deadline(),
+            self.env.pacing.next_at(),
+            self.crowd.deadline(),
+        ];
         others.into_iter().flatten().chain(self.timers.next()).min()
     }
 

@@ -20,11 +20,6 @@ use crate::store::DiskStore;
 
 /// How soon counters are published again that a reader kept from being published.
 const PUBLISH_AGAIN: Duration = Duration::from_millis(1);
-/// Slots in use at once that leave enough free memory in the allocator to be worth giving back.
-const TRIM_SLOTS: u64 = 32;
-/// The allocator takes a while to find it, so it is asked at most so often.
-const TRIM_INTERVAL: Duration = Duration::from_secs(5);
-
 pub struct OsPlatform {
     queue: EventQueue,
     listeners: Listeners,
@@ -35,9 +30,6 @@ pub struct OsPlatform {
     key_worker: Option<KeyWorker>,
     /// The counters that other threads see are those of the turn before the last.
     counters_are_stale: bool,
-    /// `TRIM_SLOTS` were in use since the last trim.
-    trim_is_due: bool,
-    trimmed_at: Option<Instant>,
 }
 
 impl OsPlatform {
@@ -59,8 +51,6 @@ impl OsPlatform {
             tls: None,
             key_worker: None,
             counters_are_stale: false,
-            trim_is_due: false,
-            trimmed_at: None,
         })
     }
 
@@ -73,20 +63,6 @@ impl OsPlatform {
         }
         self.tls = tls;
         Ok(self)
-    }
-
-    /// Gives free memory back after many transfers, when none is left. With glibc, 512 uploads at once leave 6 to 9
-    /// MiB resident so, and 12 to 20 MiB without.
-    fn trim_memory(&mut self, slots_used: u64) {
-        self.trim_is_due |= slots_used >= TRIM_SLOTS;
-        if self.trim_is_due && slots_used == 0 {
-            let now = self.now();
-            if self.trimmed_at.is_none_or(|then| now.saturating_duration_since(then) >= TRIM_INTERVAL) {
-                sys::trim_memory();
-                self.trimmed_at = Some(now);
-                self.trim_is_due = false;
-            }
-        }
     }
 }
 
@@ -186,8 +162,11 @@ impl Platform for OsPlatform {
         crate::os::log::dropped()
     }
 
+    fn trim_memory(&mut self) {
+        sys::trim_memory();
+    }
+
     fn publish(&mut self, counters: &Counters) {
-        self.trim_memory(counters.slots_used);
         // The next turn comes soon then, so that they do not stay stale while the server is idle.
         self.counters_are_stale = !self.queue.control().publish(counters);
     }

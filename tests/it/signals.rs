@@ -2,7 +2,7 @@
 
 use std::fs;
 #[cfg(target_os = "linux")]
-use std::os::fd::OwnedFd;
+use std::os::{fd::OwnedFd, unix::fs::PermissionsExt as _};
 
 use rustix::process::Signal;
 
@@ -80,6 +80,7 @@ fn a_window_that_closes_ends_also_a_server_that_has_files_to_read_again() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let access = dir.path().join("access");
     fs::write(&access, "allow @ r /\n").expect("a file");
+    fs::set_permissions(&access, fs::Permissions::from_mode(0o600)).expect("a mode");
     let options = ["--access", &access.to_string_lossy()];
     let (terminal, window) = terminal();
     let (mut program, _) = logging(&dir.path().join("served"), &options, terminal.into());

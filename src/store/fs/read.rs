@@ -267,10 +267,12 @@ impl OpenFile {
 
     /// Reads up to `len` bytes behind what the chunk holds.
     pub(crate) fn fill(&self, offset: u64, len: usize, chunk: &mut Chunk) -> Result<(), StoreError> {
-        let len = len.min(chunk.space().len());
         let mut done = 0;
-        while done < len {
-            let space = &mut chunk.space()[..len - done];
+        loop {
+            let space = chunk.space(len - done);
+            if space.is_empty() {
+                break;
+            }
             match retry_on_intr(|| pread(&self.fd, &mut *space, offset + done as u64)) {
                 Ok(0) => break,
                 Ok(n) => {

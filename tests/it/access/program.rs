@@ -6,12 +6,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 
+use base64ct::{Base64, Encoding as _};
 use filewharf::access::password::PasswordHash;
 use rustix::process::Signal;
 
 use crate::access::{TOKEN, entries};
 use crate::program::{logging, run, run_in, start, stderr};
-use support::client::wait_until;
+use support::client::{Client, wait_until};
+use support::process;
 
 fn write(file: &Path, allows: &str) {
     fs::write(file, entries(&["anna"], allows)).expect("a file");
@@ -145,5 +147,40 @@ fn a_second_secret_permits_reading_only() {
     assert!(all.ask("DELETE /f").starts_with("OK "));
     assert!(program.client().ask("LIST /").starts_with("ERR 401 "));
     drop((all, reader));
+    program.end();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_memory_of_password_checks_and_of_long_messages_is_given_back_at_once() {
+    const MIB: u64 = 1 << 20;
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let file = dir.path().join("access");
+    write(&file, &format!("user anna {}\nallow anna rlcw /\nallow @ rc /", PasswordHash::of(b"right", [7; 16])));
+    let listens = ["--listen", "http@127.0.0.1:0", "--listen", "pickle@127.0.0.1:0"];
+    let program = start(&dir.path().join("served"), &[&["--access", &file.to_string_lossy()], &listens[..]].concat());
+    let memory = || process::bytes(program.pid(), "RssAnon:");
+    let at_first = memory();
+    for n in 0..4 {
+        let mut client = program.client();
+        let credentials = Base64::encode_string(format!("anna:wrong{n}").as_bytes());
+        client.send(format!("GET /f HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {credentials}\r\n\r\n"));
+        assert!(client.line().starts_with("HTTP/1.1 401 "));
+        assert!(memory() < at_first + 8 * MIB, "a check of 19 MiB leaves {} bytes", memory() - at_first);
+    }
+
+    // A text of 900,000 bytes that is not complete.
+    let message = [&b"\x80\x02X"[..], &900_000_u32.to_le_bytes(), &[b'x'; 899_000]].concat();
+    for _ in 0..3 {
+        let clients = (0..16).map(|_| {
+            let mut client = Client::connect(program.addresses[1]);
+            client.send(&message);
+            client
+        });
+        let clients: Vec<_> = clients.collect();
+        wait_until("messages are held", || memory() > at_first + 12 * MIB);
+        drop(clients);
+        wait_until("their memory is free", || memory() < at_first + 4 * MIB);
+    }
     program.end();
 }

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use lexopt::Parser;
 
-use super::flag::{Flag, Value::*};
+use super::flag::{Flag, Value::*, seconds};
 use super::reporter::print_line;
 use super::usage::{Action, ParseError, Usage, WRONG_USAGE};
 use crate::client::{Equality, RemotePath, TlsOptions};
@@ -22,7 +23,8 @@ pub(super) struct Args {
     pub(super) token_file: Option<PathBuf>,
     pub(super) user: Option<String>,
     pub(super) tls: TlsOptions,
-    pub(super) retries: u32,
+    /// How long a failed request is tried again; the command decides if `None`.
+    pub(super) retry_for: Option<Duration>,
     pub(super) timeout_s: u64,
     pub(super) parallel: u8,
 }
@@ -38,7 +40,7 @@ impl Default for Args {
             token_file: None,
             user: None,
             tls: TlsOptions::default(),
-            retries: 5,
+            retry_for: None,
             timeout_s: 60,
             parallel: 4,
         }
@@ -93,10 +95,13 @@ pub(super) const CONNECTION: (&str, &[Flag<Args>]) = (
              FILEWHARF_PASSWORD, or is asked for at the terminal",
         ),
         Flag::new(
-            "retries",
-            Number("N", 0..=u32::MAX as u64, |args| &mut args.retries),
-            "How often to try again after a lost connection or a busy server; a transfer that made progress starts \
-             counting anew",
+            "retry-for",
+            Text("SECONDS", |args, text| {
+                args.retry_for = Some(seconds(text).ok_or("is not a number of seconds")?);
+                Ok(())
+            }),
+            "How long to try again after a lost connection or a busy server, from the last progress on: 5, and 300 for \
+             put and get once this run has reached the server",
         ),
         Flag::new(
             "timeout",

@@ -154,7 +154,7 @@ fn with_unit(mut bytes: u64) -> String {
     unit.map_or_else(|| bytes.to_string(), |unit| format!("{bytes}{unit}"))
 }
 
-fn seconds(text: &str) -> Option<Duration> {
+pub(super) fn seconds(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(text.parse().ok()?).ok()
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::client::{ClientError, ErrorKind, Progress, printable};
+use crate::client::{ClientError, ErrorKind, OnRetry, Progress, Waiting, printable};
 
 /// The length is known: a bar. `wide_msg` is cut to what fits into the line.
 const BAR: &str = "{wide_msg} {bytes}/{total_bytes} {bar:20} {bytes_per_sec} {eta} left";
@@ -15,6 +15,11 @@ const BAR: &str = "{wide_msg} {bytes}/{total_bytes} {bar:20} {bytes_per_sec} {et
 const COUNT: &str = "{wide_msg} {bytes} {bytes_per_sec} {elapsed}";
 /// Nothing is known yet.
 const WAIT: &str = "{wide_msg}";
+
+/// Shortest wait for another try that is worth a line.
+const WAIT_MIN: Duration = Duration::from_millis(500);
+/// A wait that lasts is named again after this time.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// What is transferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +175,22 @@ impl Reporter {
         }
     }
 
+    /// Says why the run waits: once for each reason and minute, whichever workers wait, and not for a moment's wait.
+    pub(super) fn on_retry(&self) -> OnRetry {
+        let (bar, quiet, last) = (self.bar.clone(), self.quiet, Mutex::new(None));
+        OnRetry::new(move |Waiting { error, wait, left, .. }| {
+            if quiet || *wait < WAIT_MIN {
+                return;
+            }
+            let (now, reason) = (Instant::now(), error.kind.to_string());
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            if !matches!(&*last, Some((then, said)) if *said == reason && now - *then < SAY_AGAIN) {
+                bar.suspend(|| print_line(&format!("{error} (trying again for up to {:.0} s)", left.as_secs_f64())));
+                *last = Some((now, reason));
+            }
+        })
+    }
+
     /// Clears the bar and prints a summary; true if everything was done.
     pub(super) fn finish(&self) -> bool {
         let is_visible = !self.bar.is_hidden() && self.transfer.is_some();
@@ -269,12 +290,6 @@ impl Progress for TransferProgress<'_> {
             bar.reset_eta();
         }
         (self.position, self.resumed) = (bytes, Some(resumed));
-    }
-
-    fn retrying(&mut self, kind: &ErrorKind, wait: Duration) {
-        if !self.reporter.bar.is_hidden() {
-            self.reporter.warn(format!("{}: {kind} (next try in {:.1} s)", self.name, wait.as_secs_f64()));
-        }
     }
 }
 

@@ -15,7 +15,7 @@ const FAILED: ExitCode = ExitCode::FAILURE;
 
 /// Runs a command. Words hold no blanks.
 fn filewharf(line: &str) -> ExitCode {
-    let words: Vec<OsString> = line.split(' ').chain(["--retries", "0"]).map(OsString::from).collect();
+    let words: Vec<OsString> = line.split(' ').chain(["--retry-for", "0"]).map(OsString::from).collect();
     run(words.into_iter())
 }
 

@@ -1,6 +1,6 @@
 //! One run of a client command, and the workers that share it, each with a connection of its own.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::env;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,14 +12,26 @@ use super::interrupt;
 use super::reporter::{Reporter, Transfer};
 use crate::client::{Address, Client, ClientError, Equality, Options, Tls};
 
+/// How long `put` and `get` try again once they have reached a server: unattended jobs outlast its restart.
+const RETRY_FOR_REACHED: Duration = Duration::from_secs(300);
+
+/// What a run has learned of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Server {
+    Reached,
+    /// Nothing can be expected of it any more; further requests to it are skipped.
+    Unusable,
+}
+
 #[derive(Debug)]
 pub(super) struct Run {
     options: Options,
+    /// How long what fails is tried again at a server that was reached.
+    retry_for_reached: Duration,
     pub(super) parallel: usize,
     pub(super) reporter: Reporter,
     pub(super) update: Option<Equality>,
-    /// Servers of which nothing can be expected any more; further requests to them are skipped.
-    unusable: Mutex<HashSet<Address>>,
+    servers: Mutex<HashMap<Address, Server>>,
 }
 
 impl Run {
@@ -44,7 +56,8 @@ impl Run {
             tls,
             connect_timeout: defaults.connect_timeout.min(timeout),
             io_timeout: timeout,
-            retries: args.retries,
+            retry_for: args.retry_for.unwrap_or(defaults.retry_for),
+            on_retry: reporter.on_retry(),
             state_dir: state_dir(),
             ..defaults
         };
@@ -54,16 +67,32 @@ impl Run {
             reporter.warn(format!("Ctrl-C will end this without a word: {error}"));
         }
         let (parallel, update) = (usize::from(args.parallel), args.update);
-        Ok(Self { options, parallel, reporter, update, unusable: Mutex::default() })
+        let retry_for_reached = match (args.retry_for, transfer) {
+            (None, Some(_)) => RETRY_FOR_REACHED,
+            _ => options.retry_for,
+        };
+        Ok(Self { options, retry_for_reached, parallel, reporter, update, servers: Mutex::default() })
     }
 
     /// False for a server of which nothing can be expected any more.
     pub(super) fn can_use(&self, address: &Address) -> bool {
-        !self.unusable().contains(address)
+        self.servers().get(address) != Some(&Server::Unusable)
     }
 
-    fn unusable(&self) -> MutexGuard<'_, HashSet<Address>> {
-        self.unusable.lock().unwrap_or_else(PoisonError::into_inner)
+    fn connect(&self, address: &Address) -> Result<Client, ClientError> {
+        let options = Options { retry_for: self.retry_for(address), ..self.options.clone() };
+        let mut client = Client::connect(address, options)?;
+        self.servers().entry(address.clone()).or_insert(Server::Reached);
+        client.set_retry_for(self.retry_for(address));
+        Ok(client)
+    }
+
+    fn retry_for(&self, address: &Address) -> Duration {
+        if self.servers().contains_key(address) { self.retry_for_reached } else { self.options.retry_for }
+    }
+
+    fn servers(&self) -> MutexGuard<'_, HashMap<Address, Server>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -120,7 +149,7 @@ impl<'a> Worker<'a> {
         }
         let client = match self.client.take().filter(|client| client.address() == address) {
             Some(client) => client,
-            None => match Client::connect(address, self.run.options.clone()) {
+            None => match self.run.connect(address) {
                 Ok(client) => client,
                 Err(error) => return Some(Err(error)),
             },
@@ -131,10 +160,37 @@ impl<'a> Worker<'a> {
     /// Reports and counts a failure.
     pub(super) fn fail(&self, address: &Address, error: &ClientError) {
         // Many workers find out at the same time; one of them reports it.
-        if !error.kind.affects_server() || self.run.unusable().insert(address.clone()) {
+        let learn = || self.run.servers().insert(address.clone(), Server::Unusable);
+        if !error.kind.affects_server() || learn() != Some(Server::Unusable) {
             self.run.reporter.failed(error);
         } else {
             self.run.reporter.skipped();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::fake::Fake;
+
+    #[test]
+    fn a_transfer_outlasts_a_restart_of_the_server_that_it_has_reached() {
+        let fake = Fake::start();
+        let never_reached = Address { host: "127.0.0.1".to_owned(), port: 1, tls: false };
+        for (transfer, retry_for_s, before, reached) in [
+            (Some(Transfer::Files), None, 5, 300),
+            (Some(Transfer::ToStdout), None, 5, 300),
+            (None, None, 5, 5),
+            (Some(Transfer::Files), Some(7), 7, 7),
+            (None, Some(0), 0, 0),
+        ] {
+            let args = Args { retry_for: retry_for_s.map(Duration::from_secs), ..Args::default() };
+            let run = Run::new(&args, transfer).expect("good arguments");
+            assert_eq!(run.retry_for(&fake.address).as_secs(), before, "{transfer:?}");
+            run.connect(&fake.address).expect("the fake server answers");
+            assert_eq!(run.retry_for(&fake.address).as_secs(), reached, "{transfer:?}");
+            assert_eq!(run.retry_for(&never_reached).as_secs(), before, "{transfer:?}: another server");
         }
     }
 }

@@ -97,7 +97,7 @@ impl Client {
         let segment_first = segment_first.clamp(segment_min, segment_max.max(1));
         let mut segments =
             Segments { path, size: segment_first, size_max: segment_max, has_range: true, asks_digest: true };
-        let mut retry = Retry::new(&self.options);
+        let mut retry = Retry::new();
         let mut restarts = 0;
         loop {
             let before = sink.verified();
@@ -127,7 +127,9 @@ impl Client {
                     }
                     // Small segments make progress even where connections break often.
                     segments.size = (segments.size / 4).max(segment_min);
-                    sink.rewind().and_then(|()| retry.pause(kind, progress))
+                    sink.rewind().map_err(|kind| self.error(path, kind))?;
+                    retry.pause(self.error(path, kind), &self.options)?;
+                    Ok(())
                 }
             };
             next.map_err(|kind| self.error(path, kind))?;

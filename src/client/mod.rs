@@ -1,6 +1,6 @@
 //! The client: a blocking library over the `line` protocol, as `filewharf put|get|ls|rm` use it.
 //!
-//! * [`Client::connect`] opens a connection; [`Options`] has the secret, timeouts and retries.
+//! * [`Client::connect`] opens a connection; [`Options`] has the secret, timeouts and how long to try again.
 //! * [`Client::put_file`], [`Client::get_file`], [`Client::list`] and others transfer and list. A lost connection
 //!   is opened again, transfers resume where they stopped, and all content is checked by SHA-256.
 //! * A [`Progress`] is called back while a transfer runs; `&mut ()` ignores all calls.
@@ -78,6 +78,7 @@ pub use list::Listing;
 pub use options::{Options, Progress};
 pub use put::Stored;
 pub use requests::Client;
+pub use retry::{OnRetry, Waiting};
 pub use tls::{Tls, TlsOptions};
 
 pub(crate) use {address::as_dir, error::printable};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::error::ErrorKind;
+use super::retry::OnRetry;
 use super::tls::Tls;
 
 /// How a client behaves.
@@ -19,8 +19,10 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// Time without a single byte of progress after which a connection counts as lost.
     pub io_timeout: Duration,
-    /// How often a failed request is tried again. A transfer that made progress starts counting anew.
-    pub retries: u32,
+    /// How long a failed request is tried again, from its failure on. A transfer that makes progress has this time again.
+    pub retry_for: Duration,
+    /// Called before each wait for another try.
+    pub on_retry: OnRetry,
     /// Wait before the first retry; it doubles with each.
     pub backoff_first: Duration,
     /// Longest wait between tries.
@@ -45,7 +47,8 @@ impl Default for Options {
             tls: Tls::default(),
             connect_timeout: Duration::from_secs(10),
             io_timeout: Duration::from_secs(60),
-            retries: 5,
+            retry_for: Duration::from_secs(5),
+            on_retry: OnRetry::default(),
             backoff_first: Duration::from_millis(200),
             backoff_max: Duration::from_secs(5),
             segment_min: 64 << 10,
@@ -64,8 +67,6 @@ pub trait Progress {
     fn total(&mut self, _bytes: u64) {}
     /// Bytes transferred from the start of the file. Decreases when a try is lost.
     fn position(&mut self, _bytes: u64) {}
-    /// A try failed; the next one begins after `wait`.
-    fn retrying(&mut self, _kind: &ErrorKind, _wait: Duration) {}
 }
 
 /// Ignores all calls.

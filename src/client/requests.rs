@@ -1,5 +1,7 @@
 //! The client itself: its connection, retries, and the requests that have no body.
 
+use std::time::Duration;
+
 use super::address::{Address, as_dir};
 use super::connection::Connection;
 use super::entry::Entry;
@@ -18,7 +20,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects, with retries, and sends the secret if there is one.
+    /// Connects, with more tries as the options say, and sends the secret if there is one.
     pub fn connect(address: &Address, options: Options) -> Result<Self, ClientError> {
         let mut client = Self { address: address.clone(), options, connection: None };
         client.attempt("", &mut (), || true, |_, _| Ok(()))?;
@@ -28,6 +30,11 @@ impl Client {
     /// The address of the server.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Changes [`Options::retry_for`] for what comes.
+    pub fn set_retry_for(&mut self, time: Duration) {
+        self.options.retry_for = time;
     }
 
     /// Returns once the server has answered.
@@ -97,7 +104,7 @@ impl Client {
         kind.at(&self.address, path)
     }
 
-    /// Runs `work` on a connection, and again on a new one as often as [`Options`] allow and while `may_retry`.
+    /// Runs `work` on a connection, and again on a new one as long as [`Options`] allow and while `may_retry`.
     pub(super) fn attempt<T>(
         &mut self,
         path: &str,
@@ -105,12 +112,12 @@ impl Client {
         may_retry: impl Fn() -> bool,
         mut work: impl FnMut(&mut Connection, &mut dyn Progress) -> Result<T, ErrorKind>,
     ) -> Result<T, ClientError> {
-        let mut retry = Retry::new(&self.options);
+        let mut retry = Retry::new();
         loop {
             match self.once(|connection| work(connection, progress)) {
                 Ok(done) => return Ok(done),
                 Err(kind) if !may_retry() => return Err(self.error(path, kind)),
-                Err(kind) => retry.pause(kind, progress).map_err(|kind| self.error(path, kind))?,
+                Err(kind) => retry.pause(self.error(path, kind), &self.options)?,
             }
         }
     }

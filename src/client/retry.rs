@@ -1,55 +1,101 @@
-//! How often and how soon a failed request is tried again.
+//! For how long and how soon a failed request is tried again.
 
+use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::error::ErrorKind;
-use super::options::{Options, Progress};
+use super::error::{ClientError, ErrorKind};
+use super::options::Options;
 
 /// Longest wait that a server's `retry=` may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// How often content that arrives damaged is sent again.
+const DAMAGED_MAX: u32 = 5;
 
-/// Counts the failures of one operation.
+/// A try that failed, and the wait before the next one.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Waiting<'a> {
+    /// What failed.
+    pub error: &'a ClientError,
+    /// How long the client waits now.
+    pub wait: Duration,
+    /// How long from now on it tries again.
+    pub left: Duration,
+}
+
+type Listener = dyn Fn(&Waiting<'_>) + Send + Sync;
+
+/// A function that is called before each wait, by the thread that waits.
+#[derive(Clone, Default)]
+pub struct OnRetry(Option<Arc<Listener>>);
+
+impl OnRetry {
+    /// Has `listener` called.
+    pub fn new(listener: impl Fn(&Waiting<'_>) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(listener)))
+    }
+}
+
+impl fmt::Debug for OnRetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnRetry")
+    }
+}
+
+/// The failures of one operation since it made progress.
 #[derive(Debug)]
 pub(super) struct Retry {
-    first: Duration,
-    max: Duration,
-    retries: u32,
     failures: u32,
+    /// The time of the first one.
+    since: Option<Instant>,
 }
 
 impl Retry {
-    pub(super) fn new(options: &Options) -> Self {
-        Self { first: options.backoff_first, max: options.backoff_max, retries: options.retries, failures: 0 }
+    pub(super) fn new() -> Self {
+        Self { failures: 0, since: None }
     }
 
-    /// Starts counting anew, after progress that is not lost by the next failure.
+    /// Forgets the failures, after progress that is not lost by the next one.
     pub(super) fn reset(&mut self) {
-        self.failures = 0;
+        *self = Self::new();
     }
 
-    /// Waits before the next try; gives the error back if there should be none.
-    pub(super) fn pause(&mut self, kind: ErrorKind, progress: &mut dyn Progress) -> Result<(), ErrorKind> {
-        let Some(wait) = self.wait(&kind) else { return Err(kind) };
-        progress.retrying(&kind, wait);
+    /// Waits before the next try; returns the error if there should be none.
+    pub(super) fn pause(&mut self, error: ClientError, options: &Options) -> Result<(), ClientError> {
+        let now = Instant::now();
+        let Some(wait) = self.wait(&error.kind, options, now) else { return Err(error) };
+        if let OnRetry(Some(listener)) = &options.on_retry {
+            listener(&Waiting { error: &error, wait, left: self.left(options, now) });
+        }
         thread::sleep(wait);
         Ok(())
     }
 
-    fn wait(&mut self, kind: &ErrorKind) -> Option<Duration> {
-        if !kind.is_retryable() || self.failures >= self.retries {
+    fn left(&mut self, options: &Options, now: Instant) -> Duration {
+        options.retry_for.saturating_sub(now - *self.since.get_or_insert(now))
+    }
+
+    fn wait(&mut self, kind: &ErrorKind, options: &Options, now: Instant) -> Option<Duration> {
+        let left = self.left(options, now);
+        // Content that is damaged each time costs a whole transfer each time.
+        let is_damaged_again = matches!(kind, ErrorKind::DigestMismatch) && self.failures >= DAMAGED_MAX;
+        if !kind.is_retryable() || left.is_zero() || is_damaged_again {
             return None;
         }
-        let doubled = self.first.saturating_mul(1 << self.failures.min(16)).min(self.max);
+        let doubled = options.backoff_first.saturating_mul(1 << self.failures.min(16)).min(options.backoff_max);
         self.failures += 1;
         // Random, so that many clients that were cut off together do not return together.
         let random = f64::from(RandomState::new().hash_one(0u8) as u32) / f64::from(u32::MAX);
         let wait = doubled.mul_f64(0.5 + 0.5 * random);
-        match kind {
-            ErrorKind::Refused { retry_after: Some(asked), .. } => Some(wait.max((*asked).min(RETRY_AFTER_MAX))),
-            _ => Some(wait),
-        }
+        let wait = match kind {
+            ErrorKind::Refused { retry_after: Some(asked), .. } => wait.max((*asked).min(RETRY_AFTER_MAX)),
+            _ => wait,
+        };
+        // The last try is made at the end of the time.
+        Some(wait.min(left))
     }
 }
 
@@ -63,27 +109,38 @@ mod tests {
 
     // covers: K9
     #[test]
-    fn waits_double_up_to_a_bound_and_end() {
-        let mut retry = Retry::new(&Options::default());
-        for base in [200, 400, 800, 1600, 3200] {
-            let wait = retry.wait(&lost()).expect("tries are left").as_millis();
+    fn waits_double_up_to_a_bound_until_the_time_is_over() {
+        let (options, start) = (Options { retry_for: Duration::from_secs(300), ..Options::default() }, Instant::now());
+        let mut retry = Retry::new();
+        for base in [200, 400, 800, 1600, 3200, 5000, 5000] {
+            let wait = retry.wait(&lost(), &options, start).expect("time is left").as_millis();
             assert!((base / 2..=base).contains(&wait), "{wait} of {base}");
         }
-        assert_eq!(retry.wait(&lost()), None);
+        let end = start + options.retry_for;
+        let just_before = end - Duration::from_millis(7);
+        assert_eq!(retry.wait(&lost(), &options, just_before), Some(Duration::from_millis(7)));
+        assert_eq!(retry.wait(&lost(), &options, end), None);
         retry.reset();
-        assert!(retry.wait(&lost()).is_some());
+        assert!(retry.wait(&lost(), &options, end).is_some());
+        for tries in 0..8 {
+            let waits = retry.wait(&ErrorKind::DigestMismatch, &options, end).is_some();
+            assert_eq!(waits, tries < 4, "{tries}: content that is damaged again and again");
+        }
+        let once = Options { retry_for: Duration::ZERO, ..Options::default() };
+        assert_eq!(Retry::new().wait(&lost(), &once, start), None);
     }
 
     #[test]
     fn the_server_may_ask_for_a_longer_wait_within_reason() {
-        let mut retry = Retry::new(&Options::default());
+        let options = Options { retry_for: Duration::from_secs(300), ..Options::default() };
+        let (mut retry, now) = (Retry::new(), Instant::now());
         let busy = |seconds| ErrorKind::Refused {
             code: 429,
             message: String::new(),
             retry_after: Some(Duration::from_secs(seconds)),
         };
-        assert_eq!(retry.wait(&busy(7)), Some(Duration::from_secs(7)));
-        assert_eq!(retry.wait(&busy(86_400)), Some(RETRY_AFTER_MAX));
-        assert_eq!(retry.wait(&ErrorKind::SourceChanged), None);
+        assert_eq!(retry.wait(&busy(7), &options, now), Some(Duration::from_secs(7)));
+        assert_eq!(retry.wait(&busy(86_400), &options, now), Some(RETRY_AFTER_MAX));
+        assert_eq!(retry.wait(&ErrorKind::SourceChanged, &options, now), None);
     }
 }

@@ -54,7 +54,7 @@ impl Client {
     ) -> Result<Stored, ClientError> {
         let opened = Upload::open(self, path, local);
         let mut upload = opened.map_err(|kind| self.error(path, kind))?;
-        let mut retry = Retry::new(&self.options);
+        let mut retry = Retry::new();
         loop {
             let kept = upload.kept;
             let kind = match self.once(|connection| upload.send(connection, progress)) {
@@ -68,7 +68,7 @@ impl Client {
                 retry.reset();
             }
             if !upload.falls_back(&kind) {
-                retry.pause(kind, progress).map_err(|kind| self.error(path, kind))?;
+                retry.pause(self.error(path, kind), &self.options)?;
             }
         }
     }

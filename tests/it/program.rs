@@ -197,7 +197,7 @@ fn an_unreachable_server_is_a_failure() {
     let program = start(tempfile::tempdir().expect("a temporary folder").path(), &[]);
     let address = program.address().to_string();
     program.end();
-    fails(&["get", "--retries", "0", &format!("{address}/file"), "-"], 1);
+    fails(&["get", "--retry-for", "0", &format!("{address}/file"), "-"], 1);
 }
 
 // covers: R17
@@ -321,7 +321,7 @@ fn an_invalid_secret_is_refused_and_a_readable_file_is_warned_about() {
         assert_eq!(program.wait(), Some(0));
     }
     assert_eq!(
-        stderr(&run(&["get", "-q", "127.0.0.1:1/x", "--retries", "0", "--token-file", &open])).lines().count(),
+        stderr(&run(&["get", "-q", "127.0.0.1:1/x", "--retry-for", "0", "--token-file", &open])).lines().count(),
         1
     );
 }

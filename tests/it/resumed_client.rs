@@ -232,7 +232,7 @@ fn put_with_breaks(len: u64, sync: u64, breaks: &[Break]) -> (u64, u64) {
     let mut server = start();
     let link = Link::to(server.address(), Direction::ToServer);
     let target = format!("{}/d/f", link.address);
-    let arguments = ["put", local.to_str().expect("UTF-8"), &target, "--retries", "1000"];
+    let arguments = ["put", local.to_str().expect("UTF-8"), &target, "--retry-for", "1000"];
     let mut client = Started::start(&state, &arguments);
     let mut seed = 1;
     for what in breaks {
@@ -326,7 +326,7 @@ fn a_get_survives_cut_links_and_kills_of_both_ends_and_fetches_little_again() {
     let mut server = start(&root);
     let link = Link::to(server.address(), Direction::ToClient);
     let source = format!("{}/d/f", link.address);
-    let arguments = ["get", &source, local.to_str().expect("UTF-8"), "--retries", "1000"];
+    let arguments = ["get", &source, local.to_str().expect("UTF-8"), "--retry-for", "1000"];
     let mut client = Started::start(&state, &arguments);
     let mut seed = 2;
     for cut in 0..CUTS {

@@ -220,7 +220,7 @@ fn transfers_that_break_off_without_a_word_go_on_where_they_stopped() {
             Direction::ToServer => ["put", &local, &remote],
             Direction::ToClient => ["get", &remote, &back],
         };
-        let mut client = Started::start(&state, &[&words[..], &["--ca", &ca, "--retries", "1000"]].concat());
+        let mut client = Started::start(&state, &[&words[..], &["--ca", &ca, "--retry-for", "1000"]].concat());
         for _ in 0..5 {
             link.pass(LEN as u64 / 6, || client.ended().is_some());
             assert_eq!(client.ended(), None, "it cannot be done before all has passed");

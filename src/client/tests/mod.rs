@@ -28,7 +28,8 @@ fn client(fake: &Fake) -> Client {
 
 /// A client that tries once.
 fn impatient(fake: &Fake) -> Client {
-    Client::connect(&fake.address, Options { retries: 0, ..Fake::options() }).expect("the fake server answers")
+    Client::connect(&fake.address, Options { retry_for: Duration::ZERO, ..Fake::options() })
+        .expect("the fake server answers")
 }
 
 /// Notes what it is told.
@@ -36,7 +37,6 @@ fn impatient(fake: &Fake) -> Client {
 struct Notes {
     totals: Vec<u64>,
     last: u64,
-    retries: usize,
 }
 
 impl Progress for Notes {
@@ -46,9 +46,5 @@ impl Progress for Notes {
 
     fn position(&mut self, bytes: u64) {
         self.last = bytes;
-    }
-
-    fn retrying(&mut self, _trouble: &ErrorKind, _wait: Duration) {
-        self.retries += 1;
     }
 }

@@ -27,10 +27,10 @@ impl Bench {
         self.dir.path().join("local")
     }
 
-    /// One run of a client that tries so often.
-    fn run(&self, retries: u32) -> Result<Stored, ClientError> {
+    /// One run of a client that tries again for this long.
+    fn run(&self, retry_for_s: u64) -> Result<Stored, ClientError> {
         let state_dir = Some(self.dir.path().join("state"));
-        let options = Options { retries, state_dir, ..Fake::options() };
+        let options = Options { retry_for: Duration::from_secs(retry_for_s), state_dir, ..Fake::options() };
         let mut client = Client::connect(&self.fake.address, options).expect("the fake server answers");
         client.put_file("/d/f", &self.local(), &mut ())
     }
@@ -103,25 +103,25 @@ fn many_cuts_are_survived_as_long_as_bytes_arrive() {
 fn tries_without_progress_are_bounded() {
     let bench = Bench::new();
     bench.cut(&[0; 50]);
-    let error = bench.run(3).expect_err("lost");
+    let error = bench.run(0).expect_err("lost");
     assert!(matches!(error.kind, ErrorKind::ConnectionLost(_)), "{error}");
-    assert_eq!(bench.fake.state().cut_uploads.len(), 50 - 4);
+    assert_eq!(bench.fake.state().cut_uploads.len(), 50 - 1);
 }
 
 #[test]
 fn a_lost_confirmation_is_asked_for_and_nothing_is_sent_again() {
-    for retries in [5, 0] {
+    for retry_for_s in [5, 0] {
         let bench = Bench::new();
         bench.fake.state().lose_confirmations = 1;
-        let first = bench.run(retries);
-        if retries == 0 {
+        let first = bench.run(retry_for_s);
+        if retry_for_s == 0 {
             first.expect_err("lost");
             bench.run(0).expect("stored");
         } else {
             first.expect("stored");
         }
         bench.assert_stored();
-        assert_eq!(bench.received(), LEN as u64, "{retries}");
+        assert_eq!(bench.received(), LEN as u64, "{retry_for_s}");
     }
 }
 
@@ -253,15 +253,6 @@ fn a_server_that_keeps_more_than_there_is_is_refused() {
     }
 }
 
-/// Writes another file before the next try.
-struct Replacing(PathBuf, Vec<u8>);
-
-impl Progress for Replacing {
-    fn retrying(&mut self, _kind: &ErrorKind, _wait: Duration) {
-        fs::write(&self.0, &self.1).expect("written");
-    }
-}
-
 #[test]
 fn a_file_that_is_changed_between_two_tries_is_sent_anew() {
     for len in [LEN, LEN / 4, 2 * LEN] {
@@ -270,8 +261,10 @@ fn a_file_that_is_changed_between_two_tries_is_sent_anew() {
         OpenOptions::new().write(true).open(bench.local()).expect("open").set_modified(old).expect("a time");
         bench.cut(&[500_000]);
         bench.bytes = noise(len + 1)[..len].to_vec();
-        let mut replacing = Replacing(bench.local(), bench.bytes.clone());
-        client(&bench.fake).put_file("/d/f", &bench.local(), &mut replacing).expect("stored");
+        let (local, other) = (bench.local(), bench.bytes.clone());
+        let on_retry = OnRetry::new(move |_| fs::write(&local, &other).expect("written"));
+        let mut client = Client::connect(&bench.fake.address, Options { on_retry, ..Fake::options() }).expect("up");
+        client.put_file("/d/f", &bench.local(), &mut ()).expect("stored");
         bench.assert_stored();
         let log = bench.fake.state().log.clone();
         let token = |line: &str| line.split("resume=").nth(1).expect("a token")[..32].to_owned();

@@ -3,6 +3,8 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write as _};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use super::*;
@@ -50,20 +52,27 @@ fn an_upload_whose_connection_is_lost_is_sent_again() {
     let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
     let bytes = noise(2 << 20);
     fake.state().cut_uploads = [0, 1 << 20, 2 << 20].into();
-    let mut notes = Notes::default();
-    client(&fake).put_file("/f", &local(&dir, &bytes), &mut notes).expect("stored");
-    assert_eq!(notes.retries, 3);
+    client(&fake).put_file("/f", &local(&dir, &bytes), &mut ()).expect("stored");
+    assert_eq!(fake.state().connections, 4);
     assert!(fake.content("/f").expect("there") == bytes);
 }
 
 #[test]
-fn retries_are_bounded_and_the_lost_connection_is_reported() {
+fn retries_end_with_their_time_and_the_lost_connection_is_reported() {
     let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));
-    fake.state().cut_uploads = vec![0; 50].into();
-    let mut notes = Notes::default();
-    let error = client(&fake).put_file("/f", &local(&dir, &noise(1 << 20)), &mut notes).expect_err("lost");
+    fake.state().cut_uploads = vec![0; 1 << 20].into();
+    let waits = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&waits);
+    let on_retry = OnRetry::new(move |waiting| {
+        assert!(matches!(waiting.error.kind, ErrorKind::ConnectionLost(_)) && waiting.wait <= waiting.left);
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    let options = Options { retry_for: Duration::from_millis(20), on_retry, ..Fake::options() };
+    let mut client = Client::connect(&fake.address, options).expect("the fake server answers");
+    let error = client.put_file("/f", &local(&dir, &noise(1 << 20)), &mut ()).expect_err("lost");
     assert!(matches!(error.kind, ErrorKind::ConnectionLost(_)), "{error}");
-    assert_eq!(notes.retries, 5);
+    let tries = (1 << 20) - fake.state().cut_uploads.len();
+    assert_eq!(waits.load(Ordering::Relaxed), tries - 1);
     assert!(error.to_string().starts_with(&format!("{}/f: ", fake.address)), "{error}");
     assert_eq!(fake.content("/f"), None);
 }

@@ -249,7 +249,7 @@ fn kill_client(soak: &Soak, name: &str, known: &mut Known, content: Content, ran
     let mut command = Command::new(binary());
     command.arg("put").arg("-").arg("--name").arg(name.split('/').nth(1).expect("a name")).arg(&target);
     command
-        .args(["--quiet", "--retries", "0"])
+        .args(["--quiet", "--retry-for", "0"])
         .stdin(fs::OpenOptions::new().read(true).open(&source).expect("it is there"));
     let mut child = command.stderr(Stdio::null()).spawn().expect("the client can be run");
     std::thread::park_timeout(Duration::from_millis(random.below(25)));

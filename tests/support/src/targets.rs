@@ -174,7 +174,7 @@ pub fn client(data: &[u8]) {
         let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
         let _ = stream.read_to_end(&mut Vec::new());
     });
-    let options = Options { retries: 0, io_timeout: Duration::from_secs(5), ..Options::default() };
+    let options = Options { retry_for: Duration::ZERO, io_timeout: Duration::from_secs(5), ..Options::default() };
     if let Ok(mut client) = Client::connect(&address, options) {
         match what % 5 {
             0 => drop(client.stat("/a")),

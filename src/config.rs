@@ -186,7 +186,7 @@ limits! {
     accept_retry: Duration = Duration::from_millis(100),
     /// Uploads that can be resumed and that are kept, unfinished ones and those whose end may still be asked for.
     uploads_kept_max: usize = 1024,
-    /// Bytes of unfinished uploads that are kept, by their announced lengths.
+    /// Bytes of unfinished uploads that are kept.
     uploads_kept_bytes_max: u64 = 1 << 40,
     /// Uploads that one may be joined from. The addresses of more would not fit into a head of `head_len_max`
     /// either. No flag.

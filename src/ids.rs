@@ -90,6 +90,11 @@ impl ClientAddress {
         Self((half | 0xFF << 120 | 1) & !2)
     }
 
+    /// True for a client that has proved a name.
+    pub const fn is_name(self) -> bool {
+        self.0 >> 120 == 0xFF && self.0 & 3 == 1
+    }
+
     pub const fn to_bits(self) -> u128 {
         self.0
     }
@@ -149,5 +154,7 @@ mod tests {
         assert_eq!(ClientAddress::from_bits(named("anna").to_bits()), named("anna"));
         assert_eq!(named("anna").to_bits() >> 120, 0xFF);
         assert_eq!(named("anna").to_bits() & 3, 1);
+        let addresses = [of("192.0.2.1"), of("ff02::1"), of("2001:db8::1"), ClientAddress::OTHERS];
+        assert!(named("anna").is_name() && !addresses.iter().any(|address| address.is_name()));
     }
 }

@@ -150,13 +150,19 @@ impl Books {
 
     /// Raises what is held to `bytes` in each account, or refuses it, and changes nothing.
     pub(crate) fn grow(&mut self, bytes: u64, charges: &mut Charges) -> Result<(), Failure> {
+        let wanted = self.admit_more(bytes, charges)?;
+        self.charge(&wanted, charges);
+        Ok(())
+    }
+
+    /// What is missing in each account of `bytes`, or a refusal.
+    pub(crate) fn admit_more(&self, bytes: u64, charges: &Charges) -> Result<Charges, Failure> {
         let missing = charges.iter().map(|(id, held)| (*id, bytes.saturating_sub(*held)));
         let wanted: Charges = missing.filter(|(id, bytes)| *bytes > 0 && self.accounts.contains_key(id)).collect();
         for (id, bytes) in &wanted {
             self.accounts[id].admit(*bytes)?;
         }
-        self.charge(&wanted, charges);
-        Ok(())
+        Ok(wanted)
     }
 
     pub(crate) fn charge(&mut self, wanted: &Charges, charges: &mut Charges) {

@@ -14,7 +14,7 @@ use crate::store::mutex::lock;
 use crate::store::quota::books::Books;
 use crate::store::quota::entries::{AccountId, Charges, End};
 
-/// An upload of unknown length holds so many bytes more at a time.
+/// An upload that does not hold all of its length holds so many bytes more at a time.
 const STEP: u64 = 1024 * 1024;
 /// Least time between two counts of one prefix.
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
@@ -96,6 +96,21 @@ impl Quotas {
         let (mut books, mut charges, bytes) = (self.books(), Charges::new(), len.unwrap_or(1));
         books.reserve(key.as_str(), bytes, &mut charges, &sum(parts)).map_err(refused)?;
         Ok(self.holding(charges, bytes))
+    }
+
+    /// The same for an upload that outlives its connection: one that does not fit is refused, and one that does holds
+    /// only what comes. What is announced and never sent must not keep the quota from others.
+    pub(crate) fn announce(
+        self: &Arc<Self>,
+        key: &Key,
+        len: Option<u64>,
+        parts: &[Arc<Holding>],
+    ) -> Result<Option<Arc<Holding>>, StoreError> {
+        if !parts.is_empty() {
+            return self.reserve(key, len, parts); // all of it has come
+        }
+        drop(self.reserve(key, len, parts)?);
+        self.reserve(key, None, parts)
     }
 
     /// The same for an upload that is there already, whether the quota permits it or not. `held`: what it holds by now.
@@ -194,13 +209,18 @@ fn sum(holdings: &[Arc<Holding>]) -> Charges {
 }
 
 impl Holding {
-    /// Holds enough for an upload that has so many bytes, or refuses more.
-    pub(crate) fn cover(&self, bytes: u64) -> Result<(), StoreError> {
+    /// Refuses an upload that would have so many bytes in the end.
+    pub(crate) fn admit(&self, bytes: u64) -> Result<(), StoreError> {
+        self.quotas.books().admit_more(bytes, &lock(&self.charges)).map(drop).map_err(refused)
+    }
+
+    /// Holds enough for an upload that has so many bytes, of `len` if that is known, or refuses more.
+    pub(crate) fn cover(&self, bytes: u64, len: Option<u64>) -> Result<(), StoreError> {
         if bytes <= self.covered.load(Ordering::Relaxed) {
             return Ok(());
         }
         let (mut books, mut charges) = (self.quotas.books(), lock(&self.charges));
-        let step = bytes.checked_next_multiple_of(STEP).unwrap_or(bytes);
+        let step = bytes.checked_next_multiple_of(STEP).unwrap_or(bytes).min(len.unwrap_or(u64::MAX)).max(bytes);
         let to = match books.grow(step, &mut charges) {
             Ok(()) => step,
             Err(_) => books.grow(bytes, &mut charges).map(|()| bytes).map_err(refused)?,

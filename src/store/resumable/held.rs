@@ -1,5 +1,5 @@
-//! What uploads that are kept hold of quotas: all that they have announced, from when they are made or found until they
-//! have their name or are gone.
+//! What uploads that are kept hold of quotas: what has come of them, from when they are made or found until they have
+//! their name or are gone.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

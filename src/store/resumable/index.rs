@@ -15,6 +15,9 @@ use crate::upload::UploadId;
 /// Memory of one upload that is kept, for the accounting: nodes of a B-tree are half full at worst.
 pub const ENTRY_BYTES: usize = 2 * (size_of::<UploadId>() + size_of::<Entry>()) + 64;
 
+/// Clients that have proved a name keep this part of the places: addresses cost nothing.
+const NAMES_DIVISOR: usize = 8;
+
 #[derive(Debug)]
 pub(crate) struct Index {
     entries: BTreeMap<UploadId, Entry>,
@@ -27,6 +30,8 @@ pub(crate) struct Index {
 struct Bounds {
     count: usize,
     count_per_client: usize,
+    /// Of clients that have proved no name, together.
+    count_of_addresses: usize,
     bytes: u64,
     bytes_per_client: u64,
 }
@@ -35,7 +40,7 @@ struct Bounds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Share {
     pub(crate) client: ClientAddress,
-    /// Its announced length, or what it has; 0 for one that is complete or has expired.
+    /// What it has; 0 for one that is complete or has expired.
     pub(crate) bytes: u64,
     /// False for one that is kept only so that its end can still be asked for.
     pub(crate) is_unfinished: bool,
@@ -58,6 +63,7 @@ impl Index {
         let bounds = Bounds {
             count: limits.uploads_kept_max,
             count_per_client: limits.address_share(limits.uploads_kept_max),
+            count_of_addresses: limits.uploads_kept_max - limits.uploads_kept_max / NAMES_DIVISOR,
             bytes: limits.uploads_kept_bytes_max,
             bytes_per_client: limits.address_share_bytes(limits.uploads_kept_bytes_max),
         };
@@ -79,11 +85,15 @@ impl Index {
     /// Counts an upload that is about to be made. Returns the one that is to be forgotten for it, if any.
     pub(crate) fn admit(&mut self, id: UploadId, share: Share) -> Result<Option<UploadId>, StoreError> {
         self.check_bytes(id, share)?;
-        let others = self.entries.values().filter(|entry| entry.share.is_unfinished);
-        let of_client = others.filter(|entry| entry.share.client == share.client).count();
+        let clients = || self.entries.values().map(|entry| entry.share).filter(|share| share.is_unfinished);
+        let of_client = clients().filter(|other| other.client == share.client).count();
         let is_new = !self.entries.contains_key(&id);
         if is_new && of_client >= self.bounds.count_per_client {
             return Err(StoreError::refused(Failure::Busy, "uploads kept for one client"));
+        }
+        let of_addresses = || clients().filter(|other| !other.client.is_name()).count();
+        if is_new && !share.client.is_name() && of_addresses() >= self.bounds.count_of_addresses {
+            return Err(StoreError::refused(Failure::Busy, "uploads kept for clients without a name"));
         }
         let mut forgotten = None;
         if is_new && self.entries.len() >= self.bounds.count {
@@ -114,7 +124,7 @@ impl Index {
         Ok(())
     }
 
-    /// An upload of unknown length has so many bytes now.
+    /// An upload has so many bytes now.
     pub(crate) fn grow(&mut self, id: UploadId, bytes: u64) -> Result<(), StoreError> {
         let Some(entry) = self.entries.get(&id) else { return Ok(()) };
         let share = Share { bytes, ..entry.share };
@@ -232,6 +242,23 @@ mod tests {
         assert_eq!(refusal(&mut index, 5, share(4, 0)), Some(Failure::Busy));
         index.remove(id(1));
         assert_eq!(refusal(&mut index, 5, share(1, 300)), None);
+    }
+
+    #[test]
+    fn clients_without_a_name_leave_places_to_those_with_one() {
+        let mut index = index(16, 1000);
+        for n in 0..14 {
+            assert_eq!(refusal(&mut index, n, share(1 + u128::from(n) % 2, 0)), None);
+        }
+        for address in 1..100 {
+            assert_eq!(refusal(&mut index, 20, share(address, 0)), Some(Failure::Busy));
+        }
+        for (n, name) in [(20, "anna"), (21, "ben")] {
+            let client = ClientAddress::of_name(name);
+            assert_eq!(refusal(&mut index, n, Share { client, ..share(0, 0) }), None);
+        }
+        let more = ClientAddress::of_name("eve");
+        assert_eq!(refusal(&mut index, 22, Share { client: more, ..share(0, 0) }), Some(Failure::Busy));
     }
 
     #[test]

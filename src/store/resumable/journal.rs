@@ -253,7 +253,7 @@ pub(crate) fn durability(durable: bool) -> Durability {
 
 pub(crate) fn share_of(slot: &Slot, client: ClientAddress) -> Share {
     let is_unfinished = matches!(slot.status, Status::Unfinished | Status::Committing);
-    let bytes = if is_unfinished { slot.len.unwrap_or(slot.offset) } else { 0 };
+    let bytes = if is_unfinished { slot.offset } else { 0 };
     Share { client, bytes, is_unfinished, expires_s: slot.expires_s }
 }
 

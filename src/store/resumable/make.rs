@@ -16,6 +16,7 @@ use crate::store::mutex::lock;
 use crate::store::resumable::attachment::Attachment;
 use crate::store::resumable::folder::{Folder, part_name, write_at};
 use crate::store::resumable::found::state;
+use crate::store::resumable::index::Share;
 use crate::store::resumable::journal::{durability, share_of};
 use crate::store::resumable::open::Opened;
 use crate::store::resumable::record::Header;
@@ -50,10 +51,12 @@ impl Uploads {
         };
         let folder = self.kept_folder(path)?;
         let (header, slot) = self.first_record(new, client, &folder)?;
-        let holding = self.quotas.reserve(&put.key, put.len, &self.holdings(&joins))?;
+        let holding = self.quotas.announce(&put.key, put.len, &self.holdings(&joins))?;
         let forgotten = {
             let mut index = lock(&self.kept.index);
-            let forgotten = index.admit(id, share_of(&slot, client))?;
+            let share = share_of(&slot, client);
+            index.check_bytes(id, Share { bytes: put.len.unwrap_or(0), ..share })?;
+            let forgotten = index.admit(id, share)?;
             index.hold(id, holding.clone());
             forgotten
         };

@@ -15,6 +15,7 @@ use crate::store::mutex::lock;
 use crate::store::resumable::attachment::Attachment;
 use crate::store::resumable::folder::Folder;
 use crate::store::resumable::found::{Found, Stage, not_found, state};
+use crate::store::resumable::index::Share;
 use crate::store::resumable::journal::{durability, share_of};
 use crate::store::resumable::slot::{Slot, Status};
 use crate::store::upload::pending_syncs::{Change, PendingSyncs};
@@ -120,10 +121,9 @@ impl Uploads {
         let mut slot = Slot { len: learned(newest.len, len, newest.offset)?, ..newest.clone() };
         let holding = self.hold(id, &header.put.key, share_of(&newest, header.client));
         if slot.len != newest.len {
-            lock(&self.kept.index).check_bytes(id, share_of(&slot, header.client))?;
-            if let (Some(holding), Some(len)) = (&holding, slot.len) {
-                holding.cover(len)?;
-            }
+            let bytes = slot.len.unwrap_or(slot.offset);
+            lock(&self.kept.index).check_bytes(id, Share { bytes, ..share_of(&slot, header.client) })?;
+            holding.iter().try_for_each(|holding| holding.admit(bytes))?;
         }
         if self.durable && newest.durability == Durability::Written {
             self.sync_part(&part, path)?;

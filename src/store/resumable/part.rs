@@ -52,9 +52,7 @@ impl Uploads {
         staged.check()?;
         self.fs.health.check_writable()?;
         let path = &staged.path;
-        if staged.len.is_none() {
-            lock(&self.kept.index).grow(attachment.id, offset)?;
-        }
+        lock(&self.kept.index).grow(attachment.id, offset)?;
         if offset > attachment.saved().offset {
             self.sync_part(&staged.file, path).map_err(|error| staged.fail(error))?;
         }

@@ -173,7 +173,7 @@ impl Uploads {
             self.check_lease(attachment, &staged.path).map_err(|error| staged.fail(error))?;
         }
         if let Some(holding) = &staged.holding {
-            holding.cover(offset + bytes.len() as u64).map_err(|error| staged.fail(error))?;
+            holding.cover(offset + bytes.len() as u64, staged.len).map_err(|error| staged.fail(error))?;
         }
         self.space.take(&self.fs, staged, offset, bytes.len() as u64).map_err(|error| staged.fail(error))?;
         let piece_max = if self.fs.caps.pages == Some(Pages::Memory) { usize::MAX } else { PIECE_MAX };

@@ -118,6 +118,22 @@ fn a_client_that_waits_to_send_its_body_is_told_before_that_it_does_not_fit() {
 }
 
 #[test]
+fn uploads_that_are_announced_and_not_sent_keep_the_quota_from_no_other() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let running = limited(dir.path());
+    for n in 0..20 {
+        let mut client = running.client();
+        client.send(format!(
+            "POST /q/u{n} HTTP/1.1\r\nHost: 127.0.0.1\r\nTus-Resumable: 1.0.0\r\nUpload-Length: {}\r\n\
+             Content-Length: 0\r\n\r\n",
+            FIT * LEN - 100
+        ));
+        assert_eq!(client.line().trim_end(), "HTTP/1.1 201 Created");
+    }
+    running.client().put("/q/f", &[b'x'; LEN]);
+}
+
+#[test]
 fn after_a_server_was_killed_the_next_one_counts_what_is_there_and_what_is_unfinished() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let (file, root) = (dir.path().join("access"), dir.path().join("served"));
@@ -127,8 +143,10 @@ fn after_a_server_was_killed_the_next_one_counts_what_is_there_and_what_is_unfin
     program.client().put("/a/f", &[b'x'; 300]);
     let mut resumed = program.client();
     resumed.send(
-        "POST /a/g HTTP/1.1\r\nHost: 127.0.0.1\r\nTus-Resumable: 1.0.0\r\nUpload-Length: 500\r\nContent-Length: 0\r\n\r\n",
+        "POST /a/g HTTP/1.1\r\nHost: 127.0.0.1\r\nTus-Resumable: 1.0.0\r\nUpload-Length: 700\r\n\
+         Content-Type: application/offset+octet-stream\r\nContent-Length: 500\r\n\r\n",
     );
+    resumed.send([b'x'; 500]);
     assert_eq!(resumed.line().trim_end(), "HTTP/1.1 201 Created");
     let mut half = program.client();
     half.send("PUT * /a/h\n64\nhalf");
@@ -153,15 +171,18 @@ fn unfinished_uploads_count_for_the_name_that_was_proved_and_for_the_address_wit
     let (file, root) = (dir.path().join("access"), dir.path().join("served"));
     write(&file, &entries(&["anna", "bob"], "allow anna rlcwd /\nallow bob rlcwd /\nallow @ c /open"));
     let begun = || {
-        let limits = support::client::limits().with(|limits| limits.uploads_kept_bytes_max = 1000);
+        let limits = support::client::limits().with(|limits| limits.uploads_kept_bytes_max = 1002);
         Running::on(&root, |builder| builder.limits(limits).access(&file))
     };
     let begin = |running: &Running, name: &str, len: usize| {
         let token = if name.is_empty() { String::new() } else { format!("Authorization: Bearer {name}{TOKEN}\r\n") };
         let mut client = running.client();
         client.send(format!(
-            "POST /open/f HTTP/1.1\r\nHost: 127.0.0.1\r\n{token}Tus-Resumable: 1.0.0\r\nUpload-Length: {len}\r\nContent-Length: 0\r\n\r\n"
+            "POST /open/f HTTP/1.1\r\nHost: 127.0.0.1\r\n{token}Tus-Resumable: 1.0.0\r\nUpload-Length: {}\r\n\
+             Content-Type: application/offset+octet-stream\r\nContent-Length: {len}\r\n\r\n",
+            len + 1
         ));
+        client.send(vec![b'x'; len]);
         client.line().split(' ').nth(1).unwrap_or_default().to_owned()
     };
     let running = begun();
@@ -173,5 +194,5 @@ fn unfinished_uploads_count_for_the_name_that_was_proved_and_for_the_address_wit
     let running = begun();
     assert_eq!(begin(&running, "anna", 101), "507", "its record says whose it is");
     assert_eq!(begin(&running, "", 200), "201", "anybody at this address");
-    assert_eq!(begin(&running, "anna", 1), "507", "all is taken");
+    assert_eq!(begin(&running, "anna", 2), "507", "all is taken");
 }

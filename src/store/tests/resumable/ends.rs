@@ -73,7 +73,12 @@ fn make(bench: &mut Bench, n: u128, client: u128, len: Option<u64>) -> Result<Op
 
 fn made(bench: &mut Bench, n: u128, client: u128, len: Option<u64>) -> Option<Failure> {
     let opened = make(bench, n, client, len);
-    opened.map(|(_, file, _)| bench.end_part(file.unwrap(), PartEnd::Keep).unwrap()).err()
+    let send_all = |(_, file, _): Opened| {
+        let (file, len) = (file.unwrap(), len.map_or(0, |len| len as usize));
+        bench.write_part(file, 0, len);
+        bench.save(file, len).unwrap();
+    };
+    opened.map(send_all).err()
 }
 
 #[test]

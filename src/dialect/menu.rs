@@ -64,6 +64,7 @@ impl Dialect for Listener {
     const TRAITS: Traits = Traits {
         legacy_address: Some("127.0.0.1:4456"),
         options: &["list=choose", "text=FILE", "code=FILE", "image=FILE", "audio=FILE", "video=FILE"],
+        end_means_success: true,
         ..Traits::named("menu")
     };
 

@@ -63,7 +63,8 @@ pub struct Listener {
 impl Dialect for Listener {
     type Protocol = NameChoice;
 
-    const TRAITS: Traits = Traits { legacy_address: Some("127.0.0.1:50000"), ..Traits::named("name-choice") };
+    const TRAITS: Traits =
+        Traits { legacy_address: Some("127.0.0.1:50000"), end_means_success: true, ..Traits::named("name-choice") };
 
     fn accept(self: Arc<Self>, peer: SocketAddr) -> NameChoice {
         // A client reached over both families is the same client.

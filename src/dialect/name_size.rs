@@ -50,7 +50,8 @@ pub struct Listener;
 impl Dialect for Listener {
     type Protocol = NameSize;
 
-    const TRAITS: Traits = Traits { legacy_address: Some("127.0.1.1:5010"), ..Traits::named("name-size") };
+    const TRAITS: Traits =
+        Traits { legacy_address: Some("127.0.1.1:5010"), end_means_success: true, ..Traits::named("name-size") };
 
     fn accept(self: Arc<Self>, peer: SocketAddr) -> NameSize {
         NameSize { peer, exchange: Exchange::Held(HeldInput::Unsure) }

@@ -47,6 +47,8 @@ pub struct Traits {
     pub client_speaks_first: bool,
     /// A client shuts down its sending side behind its last request, often before the answer.
     pub half_closes_after_request: bool,
+    /// A client that has sent its file takes a plain end of the connection for success.
+    pub end_means_success: bool,
     /// A message may cost much more than its bytes: requests are bulk work.
     pub decodes_slowly: bool,
     /// A message may be longer than a head and must be seen whole: up to `Limits::message_bytes_max` in a slot.
@@ -77,6 +79,7 @@ impl Traits {
             turned_away: b"",
             client_speaks_first: false,
             half_closes_after_request: false,
+            end_means_success: false,
             decodes_slowly: false,
             holds_messages: false,
             secret: Secret::Unknown,

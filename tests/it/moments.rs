@@ -523,3 +523,32 @@ fn a_drain_waits_for_a_client_that_has_not_read_its_reply() {
     rig.read(&peer, 3);
     assert!(said(&peer) == "OK 0\n" && peer.is_closed());
 }
+
+#[test]
+fn an_upload_that_comes_once_its_connection_is_given_up_is_reset_where_a_plain_end_means_success() {
+    let name_quiet = seconds(10);
+    let limits = limits().with(|l| l.head_timeout = seconds(60));
+    for (kind, early, late, drains) in [
+        (Kind::NameSize, "", "late 5", true),
+        (Kind::NameChoice, "", "late:PUT", true),
+        (Kind::NameChoice, "", "late:PUT", false),
+        (Kind::NameChoice, "la", "te:PUT", false),
+        (Kind::Menu, "", "sendimagelate.jpg", true),
+        (Kind::Menu, "sendimage", "late.jpg", true),
+    ] {
+        let listening = Listening::new(kind, &[], 0).expect("no options");
+        let mut rig = Rig::speaking(listening, Mode::PLAIN, limits.clone(), Access::default());
+        let peer = rig.connect();
+        rig.send(&peer, early.as_bytes());
+        if drains {
+            rig.drain();
+        } else {
+            rig.pass(name_quiet);
+        }
+        assert!(peer.is_closed() && !peer.is_gone(), "{kind:?} {early}: it is given up");
+        rig.send(&peer, late.as_bytes());
+        rig.send(&peer, b"\xFF2345");
+        rig.finish(&peer);
+        assert!(peer.is_gone() && peer.is_reset(), "{kind:?} {early}");
+    }
+}

@@ -18,11 +18,15 @@ impl Behavior for Lingering {
         usize::MAX
     }
 
-    fn consume(self, data: &[u8], _common: &mut Common, _cx: &mut Cx<'_>) -> (Step, Consumed) {
+    fn consume(self, data: &[u8], common: &mut Common, _cx: &mut Cx<'_>) -> (Step, Consumed) {
         if data.is_empty() {
             return (Step::stay(self), Consumed::Wait);
         }
+        // The connection was given up, and a file comes after all.
+        let was_given_up =
+            matches!(self.reason, CloseReason::Drained | CloseReason::IdleTimeout | CloseReason::HeadTimeout);
         let step = match self.left.checked_sub(data.len() as u64) {
+            _ if was_given_up && common.dialect.kind().traits().end_means_success => Step::End(self.reason, true),
             Some(left) => Step::stay(Self { left, ..self }),
             None => Step::End(CloseReason::LingerEnded, false),
         };

@@ -280,6 +280,8 @@ pub struct TlsFiles {
     pub client_ca: Option<PathBuf>,
     /// Instead of a certificate and a key: the folder of those that the server makes itself.
     pub self_signed: Option<PathBuf>,
+    /// Names and addresses that such a certificate is for, besides those that the server knows itself by.
+    pub names: Vec<String>,
 }
 
 /// How many bytes may be stored beneath a prefix.

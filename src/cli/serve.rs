@@ -84,6 +84,9 @@ fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
     if let Some(dir) = &args.tls.self_signed {
         builder = builder.tls_self_signed(dir);
     }
+    for name in &args.tls.names {
+        builder = builder.tls_name(name);
+    }
     for listen in listens(args) {
         builder = builder.listen_at(listen);
     }

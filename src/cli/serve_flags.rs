@@ -58,12 +58,15 @@ impl Args {
 
     /// Refuses flags of TLS that would have no effect: the operator believes that connections are encrypted.
     fn check_tls(&self) -> Result<(), String> {
-        let TlsFiles { certificate, key, self_signed, client_ca } = &self.tls;
+        let TlsFiles { certificate, key, self_signed, client_ca, names } = &self.tls;
         if certificate.is_some() != key.is_some() {
             return Err("the arguments '--tls-cert' and '--tls-key' need each other".to_owned());
         }
         if certificate.is_some() && self_signed.is_some() {
             return Err("the argument '--tls-self-signed' cannot be used with '--tls-cert'".to_owned());
+        }
+        if !names.is_empty() && self_signed.is_none() {
+            return Err("the argument '--tls-name' needs '--tls-self-signed'".to_owned());
         }
         if self.listen.iter().any(|listen| listen.is_tls) {
             let has_identity = certificate.is_some() || self_signed.is_some();
@@ -174,8 +177,22 @@ const OPTIONS: &[Flag<Args>] = &[
         "tls-self-signed",
         Path("FOLDER", |args, dir| args.tls.self_signed = Some(dir)),
         "Instead of --tls-cert and --tls-key, make a certificate at the first start, keep it and its key in this folder, \
-         and print its fingerprint",
+         and print its fingerprint; it is for the addresses that are listened on, the name of this machine and localhost",
     ),
+    Flag::new(
+        "tls-name",
+        Text("NAME", |args: &mut Args, text| {
+            let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._*:".contains(&byte);
+            if text.is_empty() || !text.bytes().all(is_good) {
+                return Err("is neither the name of a host nor an IP address".into());
+            }
+            args.tls.names.push(text.to_owned());
+            Ok(())
+        }),
+        "A name or an address by which clients know this server, for the certificate of --tls-self-signed; may be given \
+         many times",
+    )
+    .repeatable(),
     Flag::new(
         "serve-html",
         Switch(|args| args.http.push(("serve-html".to_owned(), String::new()))),

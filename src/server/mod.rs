@@ -173,6 +173,13 @@ impl Builder {
         self
     }
 
+    /// A name or an address by which clients know the server, for the certificate of [`Builder::tls_self_signed`]; more may
+    /// be added.
+    pub fn tls_name(mut self, name: impl Into<String>) -> Self {
+        self.tls.names.push(name.into());
+        self
+    }
+
     /// Ask clients of listeners with TLS for a certificate of one of these authorities (a PEM file). A client
     /// without one is served too; one with another is refused.
     pub fn tls_client_ca(mut self, authorities: impl AsRef<Path>) -> Self {

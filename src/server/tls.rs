@@ -8,6 +8,8 @@ use crate::config::TlsFiles;
 use crate::os::net::tls::{Acceptor, make_self_signed};
 use crate::os::{net, process};
 
+/// Addresses of interfaces in a certificate that the server makes itself, at most.
+const INTERFACES_MAX: usize = 64;
 const WITHOUT_LISTENER: &str = "there is a certificate, and no address is encrypted: write ?tls after one";
 
 /// What listeners with TLS show their clients; `None` if there are none.
@@ -17,8 +19,22 @@ pub(super) fn open(files: &TlsFiles, listens: &[Listen]) -> Result<Option<Arc<Ac
         return if is_unused { Err(ServerError::tls(WITHOUT_LISTENER)) } else { Ok(None) };
     }
     if let Some(dir) = files.self_signed.as_ref().filter(|_| files.certificate.is_none()) {
-        let fingerprint = make_self_signed(dir, names(listens)).map_err(ServerError::tls)?;
-        log::info!("TLS: the certificate in {} has the SHA-256 fingerprint {fingerprint}", dir.display());
+        let named = named(files, listens);
+        let mut all = [&named[..], &known_as(listens)].concat();
+        all.sort();
+        all.dedup();
+        let own = make_self_signed(dir, all, process::unix_time()).map_err(ServerError::tls)?;
+        let (dir, fingerprint) = (dir.display(), own.fingerprint());
+        log::info!(
+            "TLS: clients trust the certificate in {dir} with --ca {dir}/cert.pem, or --fingerprint {fingerprint}"
+        );
+        let missing: Vec<_> = named.into_iter().filter(|name| !own.covers(name)).collect();
+        if !missing.is_empty() {
+            log::warn!(
+                "TLS: the certificate in {dir} is not for {}: remove the folder to have another one made",
+                missing.join(", ")
+            );
+        }
     }
     Acceptor::open(files.clone()).map(|acceptor| Some(Arc::new(acceptor))).map_err(ServerError::tls)
 }
@@ -32,15 +48,22 @@ pub(super) fn read_again(acceptor: &Arc<Acceptor>) -> impl FnMut() -> Result<Str
     }
 }
 
-/// What clients may call this machine.
-fn names(listens: &[Listen]) -> Vec<String> {
+/// The names and addresses that the operator gave.
+fn named(files: &TlsFiles, listens: &[Listen]) -> Vec<String> {
+    let listened = listens.iter().filter(|listen| listen.is_tls);
+    let ips = listened.filter_map(|listen| net::resolve(&listen.address).ok()).map(|address| address.ip());
+    ips.filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()).chain(files.names.iter().cloned()).collect()
+}
+
+/// What clients may call this machine besides: where every address is listened on, by each of them.
+fn known_as(listens: &[Listen]) -> Vec<String> {
     let mut names = vec![process::machine_name()];
-    names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
-    let addresses = listens.iter().filter_map(|listen| net::resolve(&listen.address).ok());
-    let named = addresses.map(|address| address.ip()).filter(|ip| !ip.is_unspecified());
-    names.extend(named.map(|ip| ip.to_string()));
     names.retain(|name| !name.is_empty() && name.is_ascii());
-    names.sort();
-    names.dedup();
+    names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+    let addresses =
+        listens.iter().filter(|listen| listen.is_tls).filter_map(|listen| net::resolve(&listen.address).ok());
+    if addresses.map(|address| address.ip()).any(|ip| ip.is_unspecified()) {
+        names.extend(net::of_interfaces().into_iter().take(INTERFACES_MAX).map(|ip| ip.to_string()));
+    }
     names
 }

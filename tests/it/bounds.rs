@@ -694,7 +694,7 @@ fn guesses_of_the_secret_on_one_connection_are_slowed_down_and_end_it() {
         assert!(refused() <= before + 1 && delays < 100, "{before}, {}", refused());
         delays += 1;
     }
-    assert_eq!(refused(), wrong_secrets_max.into());
+    assert_eq!(refused(), usize::from(wrong_secrets_max));
     rig.send(&knows, b"GET /x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer s3cret\r\n\r\n");
     assert!(knows.heard().starts_with(b"HTTP/1.1 404 "), "at once, from the same address");
 }

@@ -239,6 +239,8 @@ fn wrong_usage_of_serve_names_the_right_flag() {
         (&["--tls-cert", "c", "--listen", "127.0.0.1:0?tls"], &["'--tls-key'"]),
         (&["--tls-key", "k", "--listen", "127.0.0.1:0?tls"], &["'--tls-cert'"]),
         (&["--tls-cert", "c", "--tls-key", "k", "--tls-self-signed", "d"], &["'--tls-self-signed' cannot"]),
+        (&["--tls-name", "a.example", "--listen", "127.0.0.1:0?tls"], &["'--tls-name' needs '--tls-self-signed'"]),
+        (&["--tls-name", "https://a.example"], &["'--tls-name <NAME>'", "name of a host"]),
         (&["--listen", "127.0.0.1:0?tls"], &["--tls-cert FILE --tls-key FILE", "--tls-self-signed FOLDER"]),
     ] {
         let error = fails(&[&["serve"], arguments].concat(), 2);

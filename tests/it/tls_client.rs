@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 use support::client::{assert_same, content};
 use support::server::Program;
@@ -130,7 +131,9 @@ fn servers_that_are_not_trusted_are_named_with_what_is_wrong_and_not_tried_again
     for (identity, file, what) in cases {
         let served = Served::with(identity, &[]);
         let (code, told) = served.ls(&["--ca", &file(&served)]);
-        assert_eq!((code, told), (Some(1), format!("the server's certificate {what}")));
+        let pin = fingerprint(identity);
+        let remedy = format!("if the server tells this fingerprint at its start, trust it with --fingerprint {pin}");
+        assert_eq!((code, told), (Some(1), format!("the server's certificate {what}; {remedy}")));
     }
 }
 
@@ -232,4 +235,39 @@ fn transfers_that_break_off_without_a_word_go_on_where_they_stopped() {
     }
     assert_same(&fs::read(served.dir.path().join("root/f")).expect("stored"), &bytes, "what is stored");
     assert_same(&fs::read(&back).expect("fetched"), &bytes, "what is fetched");
+}
+
+#[test]
+fn a_server_that_made_its_certificate_is_reached_under_every_name_that_it_was_told() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let own = path(dir.path(), "own");
+    let serve = |options: &[&str]| {
+        let flags = [&["--listen", "line@0.0.0.0:0?tls", "--tls-self-signed", &own], options].concat();
+        program::logging(&dir.path().join("served"), &flags, Stdio::piped())
+    };
+    let ends_with_log = |(server, log): (Program, Option<std::process::ChildStderr>)| {
+        server.end();
+        std::io::read_to_string(log.expect("a pipe")).expect("text")
+    };
+    let (server, log) = serve(&["--tls-name", "127.0.0.9", "--tls-name", "files.example"]);
+    let port = server.address().port();
+    let ca = path(dir.path(), "own/cert.pem");
+    for host in ["127.0.0.1", "localhost", "127.0.0.9"] {
+        program::run_well(&["ls", &format!("tls://{host}:{port}"), "--ca", &ca]);
+    }
+    // Every address of this machine is listened on.
+    for ip in filewharf::os::net::of_interfaces().into_iter().filter(std::net::IpAddr::is_ipv4) {
+        program::run_well(&["ls", &format!("tls://{ip}:{port}"), "--ca", &ca]);
+    }
+    // The line that the client is told to type is one that works.
+    let told = program::run(&["ls", &format!("tls://127.0.0.8:{port}"), "--ca", &ca]);
+    let told = program::stderr(&told);
+    let pin = told.trim().rsplit(' ').next().expect("a fingerprint").to_owned();
+    assert!(told.contains("is not for 127.0.0.8") && told.contains("--fingerprint sha256:"), "{told}");
+    program::run_well(&["ls", &format!("tls://127.0.0.8:{port}"), "--fingerprint", &pin]);
+    let log = ends_with_log((server, log));
+    assert!(log.contains(&format!("--ca {ca}, or --fingerprint {pin}")) && !log.contains("is not for"), "{log}");
+    // It is kept, and what it is not for is told.
+    let log = ends_with_log(serve(&["--tls-name", "files.example", "--tls-name", "new.example"]));
+    assert!(log.contains(&format!("--fingerprint {pin}")) && log.contains("is not for new.example: remove"), "{log}");
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error};
 
-use super::trust::OtherFingerprint;
+use super::trust::{OtherFingerprint, Untrusted};
 use crate::client::error::{ErrorKind, printable};
 
 /// What a failure of a connection means. What the server or the user must change is no [`ErrorKind::ConnectionLost`]:
@@ -52,6 +52,14 @@ fn refused(alert: AlertDescription) -> Option<&'static str> {
 }
 
 fn certificate(why: &CertificateError) -> String {
+    if let CertificateError::Other(other) = why
+        && let Some(Untrusted { why, fingerprint }) = other.0.downcast_ref()
+    {
+        return format!(
+            "{}; if the server tells this fingerprint at its start, trust it with --fingerprint {fingerprint}",
+            certificate(why)
+        );
+    }
     match why {
         CertificateError::UnknownIssuer => "the server's certificate is not trusted: name its file, or that of the \
                                             authority that signed it, with --ca FILE"

@@ -127,6 +127,21 @@ impl fmt::Display for OtherFingerprint {
 
 impl std::error::Error for OtherFingerprint {}
 
+/// The certificate of the server is not trusted. Its fingerprint, with which it would be.
+#[derive(Debug)]
+pub(super) struct Untrusted {
+    pub(super) why: CertificateError,
+    pub(super) fingerprint: String,
+}
+
+impl fmt::Display for Untrusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.why.fmt(f)
+    }
+}
+
+impl std::error::Error for Untrusted {}
+
 impl Verifier {
     fn new(options: &TlsOptions, cryptography: &Arc<CryptoProvider>) -> Result<Self, String> {
         let rule = match (options.fingerprint, &options.ca) {
@@ -181,11 +196,18 @@ impl ServerCertVerifier for Verifier {
             }
             Rule::Chain { check, own } => match check.verify_server_cert(certificate, intermediates, name, ocsp, now) {
                 Err(error) if is_authority(&error) && own.contains(certificate) => {
-                    verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
-                    Ok(ServerCertVerified::assertion())
+                    verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
+                        .map(|()| ServerCertVerified::assertion())
                 }
                 result => result,
-            },
+            }
+            .map_err(|error| match error {
+                rustls::Error::InvalidCertificate(why) => {
+                    let fingerprint = format!("sha256:{}", hex(&Sha256::digest(certificate)));
+                    CertificateError::Other(OtherError(Arc::new(Untrusted { why, fingerprint }))).into()
+                }
+                other => other,
+            }),
         }
     }
 

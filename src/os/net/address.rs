@@ -1,7 +1,7 @@
 //! What a listener's address stands for. Numbers and `localhost` are never looked up.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The address behind `ADDR:PORT`: numbers, `localhost`, or, where the client and with it the system's resolver
 /// is part of the program, any name. The resolver is a sixteenth of a server that is linked statically.
@@ -25,6 +25,28 @@ fn look_up(text: &str) -> io::Result<SocketAddr> {
 #[cfg(not(feature = "client"))]
 fn look_up(_text: &str) -> io::Result<SocketAddr> {
     Err(io::Error::new(io::ErrorKind::NotFound, "is neither an IP address nor localhost"))
+}
+
+/// The addresses of this machine's interfaces, but for those that other machines cannot reach by their number alone.
+#[cfg(all(feature = "tls", target_os = "linux"))]
+pub fn of_interfaces() -> Vec<IpAddr> {
+    // What cannot be read is left out: the addresses are for convenience.
+    let found = nix::ifaddrs::getifaddrs().into_iter().flatten().filter_map(|interface| interface.address);
+    let ips = found.filter_map(|address| {
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::from(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::from(address.ip())))
+    });
+    ips.filter(|ip| match ip {
+        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
+        IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
+    })
+    .collect()
+}
+
+/// None are known.
+#[cfg(not(all(feature = "tls", target_os = "linux")))]
+pub fn of_interfaces() -> Vec<IpAddr> {
+    Vec::new()
 }
 
 #[cfg(test)]

@@ -330,9 +330,10 @@ mod tests {
     fn a_long_part_over_tls_enters_bulk_mode_and_the_end_of_the_file_leaves_it() {
         use super::super::tls::{Acceptor, make_self_signed};
         use crate::config::TlsFiles;
+        use crate::os::process;
 
         let dir = tempfile::TempDir::new().expect("a directory");
-        make_self_signed(dir.path(), vec!["localhost".to_owned()]).expect("a certificate");
+        make_self_signed(dir.path(), vec!["localhost".to_owned()], process::unix_time()).expect("a certificate");
         let files = TlsFiles { self_signed: Some(dir.path().to_owned()), ..TlsFiles::default() };
         let acceptor = Acceptor::open(files).expect("the files that were made");
         let limits = Limits::default();

@@ -10,7 +10,7 @@ mod testing;
 #[cfg_attr(not(feature = "tls"), path = "tls/absent.rs")]
 pub mod tls;
 
-pub use address::resolve;
+pub use address::{of_interfaces, resolve};
 pub use connection::TcpConnection;
 pub use listener::{Listeners, defer, listen};
 pub use send_mode::BulkSenders;

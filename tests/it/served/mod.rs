@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 use filewharf::config::Limits;
 use filewharf::object::Durability;
 use filewharf::os::net::tls::make_self_signed;
+use filewharf::os::process::unix_time;
 use filewharf::server::Builder;
 
 use support::client::{Running, limits};
@@ -66,7 +67,7 @@ fn encrypted(builder: Builder) -> Builder {
 pub fn with_identity(builder: Builder) -> Builder {
     static DIR: LazyLock<PathBuf> = LazyLock::new(|| {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("identity");
-        make_self_signed(&dir, vec!["localhost".to_owned()]).expect("a certificate");
+        make_self_signed(&dir, vec!["localhost".to_owned()], unix_time()).expect("a certificate");
         dir
     });
     builder.tls_self_signed(&*DIR)

@@ -47,7 +47,24 @@ impl Acceptor {
     }
 }
 
-pub fn make_self_signed(_dir: &std::path::Path, _names: Vec<String>) -> Result<String, IdentityError> {
+#[derive(Debug)]
+pub struct OwnCertificate(Infallible);
+
+impl OwnCertificate {
+    pub fn fingerprint(&self) -> String {
+        match self.0 {}
+    }
+
+    pub fn covers(&self, _name: &str) -> bool {
+        match self.0 {}
+    }
+}
+
+pub fn make_self_signed(
+    _: &std::path::Path,
+    _names: Vec<String>,
+    _now_s: u64,
+) -> Result<OwnCertificate, IdentityError> {
     Err(IdentityError)
 }
 

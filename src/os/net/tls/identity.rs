@@ -4,19 +4,25 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustls::client::danger::ServerCertVerifier as _;
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, ProducesTickets, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::TlsFiles;
+use crate::time::Utc;
+use crate::wire::line::hex;
 
 #[cfg(feature = "tls-aws-lc-rs")]
 use rustls::crypto::aws_lc_rs as provider;
@@ -154,24 +160,76 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
     })
 }
 
-/// Makes a key and a certificate that it signs itself in `dir`, unless they are there. Returns the SHA-256 of the
-/// certificate, in hexadecimal digits.
-pub fn make_self_signed(dir: &Path, names: Vec<String>) -> Result<String, IdentityError> {
-    let (certificate, key) = (dir.join(TlsFiles::CERTIFICATE_NAME), dir.join(TlsFiles::KEY_NAME));
-    if !certificate.exists() {
-        let made = rcgen::KeyPair::generate().map_err(failed)?;
-        // Never expires: clients trust this very certificate.
-        let mut params = rcgen::CertificateParams::new(names).map_err(failed)?;
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(rcgen::DnType::CommonName, "filewharf");
-        let signed = params.self_signed(&made).map_err(failed)?;
-        fs::create_dir_all(dir).map_err(|error| IdentityError::File(dir.to_owned(), error))?;
-        // The certificate last: a start that was cut off between them makes both again.
-        write(&key, made.serialize_pem().as_bytes(), 0o600)?;
-        write(&certificate, signed.pem().as_bytes(), 0o644)?;
+/// Days for which a certificate is valid that the server makes itself: the systems of Apple refuse more than 825.
+const VALID_DAYS: u64 = 820;
+/// Days before its end in which a start makes another one.
+const RENEWED_DAYS: u64 = 30;
+const DAY_S: u64 = 24 * 3600;
+
+/// A certificate that a server has made itself.
+#[derive(Debug)]
+pub struct OwnCertificate(CertificateDer<'static>);
+
+/// Makes a key and a certificate that it signs itself in `dir`, for these names and addresses, unless they are there and
+/// do not end soon.
+pub fn make_self_signed(dir: &Path, names: Vec<String>, now_s: u64) -> Result<OwnCertificate, IdentityError> {
+    let (path, key) = (dir.join(TlsFiles::CERTIFICATE_NAME), dir.join(TlsFiles::KEY_NAME));
+    let first = || certificates(&path).map(|mut all| OwnCertificate(all.swap_remove(0)));
+    if path.exists() {
+        let before = first()?;
+        if !before.has_ended(now_s + RENEWED_DAYS * DAY_S)? {
+            return Ok(before);
+        }
+        log::warn!("TLS: the certificate in {} ends soon: tell clients to trust the new one", dir.display());
+        // The certificate goes first and comes last: a start that was cut off in between makes both.
+        fs::remove_file(&path).map_err(|error| IdentityError::File(path.clone(), error))?;
     }
-    let first = certificates(&certificate)?.swap_remove(0);
-    Ok(Sha256::digest(&first).iter().map(|byte| format!("{byte:02x}")).collect())
+    // Another key, and with it another serial number: clients refuse two certificates that have the same.
+    let made = rcgen::KeyPair::generate().map_err(failed)?;
+    let mut params = rcgen::CertificateParams::new(names).map_err(failed)?;
+    // The clocks of clients may be late.
+    let from_s = now_s.saturating_sub(DAY_S);
+    [params.not_before, params.not_after] = [from_s, from_s + VALID_DAYS * DAY_S].map(|at_s| {
+        let Utc { year, month, day, .. } = Utc::new(i64::try_from(at_s).unwrap_or(0));
+        let number = |number: i64| u8::try_from(number).unwrap_or(1);
+        rcgen::date_time_ymd(i32::try_from(year.min(9999)).unwrap_or(9999), number(month), number(day))
+    });
+    params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "filewharf");
+    let signed = params.self_signed(&made).map_err(failed)?;
+    fs::create_dir_all(dir).map_err(|error| IdentityError::File(dir.to_owned(), error))?;
+    write(&key, made.serialize_pem().as_bytes(), 0o600)?;
+    write(&path, signed.pem().as_bytes(), 0o644)?;
+    first()
+}
+
+impl OwnCertificate {
+    /// As clients are told it.
+    pub fn fingerprint(&self) -> String {
+        format!("sha256:{}", hex(&Sha256::digest(&self.0)))
+    }
+
+    /// False for a name or an address that it is not for. Names that are no such are not judged.
+    pub fn covers(&self, name: &str) -> bool {
+        match (ParsedCertificate::try_from(&self.0), ServerName::try_from(name)) {
+            (Ok(certificate), Ok(name)) => verify_server_name(&certificate, &name).is_ok(),
+            _ => true,
+        }
+    }
+
+    fn has_ended(&self, at_s: u64) -> Result<bool, IdentityError> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.clone()).map_err(failed)?;
+        let builder = WebPkiServerVerifier::builder_with_provider(roots.into(), provider::default_provider().into());
+        let verifier = builder.build().map_err(failed)?;
+        use rustls::CertificateError::{Expired, ExpiredContext};
+        let (name, at) = (ServerName::from(Ipv4Addr::LOCALHOST), UnixTime::since_unix_epoch(Duration::from_secs(at_s)));
+        // Dates are checked before all else.
+        let verified = verifier.verify_server_cert(&self.0, &[], &name, &[], at);
+        Ok(matches!(verified, Err(rustls::Error::InvalidCertificate(Expired | ExpiredContext { .. }))))
+    }
 }
 
 /// Writes a file whole or not at all.
@@ -185,4 +243,47 @@ fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), IdentityError> {
         fs::rename(&part, path)
     };
     all().map_err(|error| IdentityError::File(path.to_owned(), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const NOW_S: u64 = 1_700_000_000;
+
+    fn made(dir: &TempDir, names: &[&str], now_s: u64) -> OwnCertificate {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        make_self_signed(dir.path(), names, now_s).expect("a certificate")
+    }
+
+    #[test]
+    fn an_own_certificate_is_for_the_names_it_was_made_for() {
+        let dir = TempDir::new().expect("a temporary folder");
+        let own = made(&dir, &["files.example", "*.wild.example", "192.0.2.7", "2001:db8::7"], NOW_S);
+        for name in ["files.example", "a.wild.example", "192.0.2.7", "2001:db8::7"] {
+            assert!(own.covers(name), "{name}");
+        }
+        for name in ["other.example", "wild.example", "192.0.2.8", "::1", "localhost"] {
+            assert!(!own.covers(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_own_certificate_is_valid_for_as_long_as_clients_accept_and_made_again_before_its_end() {
+        let dir = TempDir::new().expect("a temporary folder");
+        let own = made(&dir, &["localhost"], NOW_S);
+        let days = |days: u64| NOW_S + days * DAY_S;
+        let has_ended = |at_s| own.has_ended(at_s).expect("a certificate");
+        assert!(!has_ended(NOW_S) && !has_ended(days(818)) && has_ended(days(820)), "at most 825 days");
+        let first = own.fingerprint();
+        for (day, is_same) in [(0, true), (780, true), (791, false), (5000, false)] {
+            let again = made(&dir, &["localhost"], days(day));
+            assert_eq!(again.fingerprint() == first, is_same, "day {day}");
+            assert!(!again.has_ended(days(day + 29)).expect("a certificate"), "day {day}");
+            let files = TlsFiles { self_signed: Some(dir.path().to_owned()), ..TlsFiles::default() };
+            read(&files, None).expect("the key is that of the certificate");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use crate::config::TlsFiles;
 use crate::os::process;
 
 use identity::{Identity, Tickets};
-pub use identity::{IdentityError, make_self_signed};
+pub use identity::{IdentityError, OwnCertificate, make_self_signed};
 pub use key_worker::{KeyWorker, SESSIONS_MAX as KEY_WORKER_SESSIONS_MAX};
 pub use session::{SESSION_BYTES_MAX, TlsSession};
 

@@ -79,7 +79,7 @@ struct Server {
 impl Server {
     fn new() -> Self {
         let dir = TempDir::new().expect("a temporary folder");
-        make_self_signed(dir.path(), vec!["localhost".to_owned()]).expect("a certificate");
+        make_self_signed(dir.path(), vec!["localhost".to_owned()], process::unix_time()).expect("a certificate");
         let files = TlsFiles { self_signed: Some(dir.path().to_owned()), ..TlsFiles::default() };
         Self { acceptor: Acceptor::open(files).expect("the files that were made"), dir }
     }
@@ -519,7 +519,7 @@ fn the_certificate_of_a_client_and_its_end_are_known_also_when_a_session_is_resu
     let path = |name: &str| Some(dir.path().join(name));
     std::fs::write(dir.path().join("ca.pem"), authority.pem()).expect("the folder is there");
     let client_ca = path("ca.pem");
-    let files = TlsFiles { certificate: path("cert.pem"), key: path("key.pem"), client_ca, self_signed: None };
+    let files = TlsFiles { certificate: path("cert.pem"), key: path("key.pem"), client_ca, ..TlsFiles::default() };
     let server = Server { acceptor: Acceptor::open(files).expect("good files"), dir };
     let client = authority.signs_with("box7", |params| params.not_after = rcgen::date_time_ymd(2099, 2, 1));
     let digest = sha2::Digest::finalize(sha2::Digest::chain_update(sha2::Sha256::default(), client.certificate.der()));
@@ -542,7 +542,7 @@ fn a_certificate_of_a_client_is_verified_only_when_the_key_may_be_used_and_not_w
     std::fs::write(dir.path().join("ca.pem"), authority.pem()).expect("the folder is there");
     let path = |name: &str| Some(dir.path().join(name));
     let (certificate, key, client_ca) = (path("cert.pem"), path("key.pem"), path("ca.pem"));
-    let files = TlsFiles { certificate, key, client_ca, self_signed: None };
+    let files = TlsFiles { certificate, key, client_ca, ..TlsFiles::default() };
     let server = Server { acceptor: Acceptor::open(files).expect("good files"), dir };
     let showing = support::tls::showing(&authority.signs("box7"));
     for uses in [2, 1] {
@@ -624,7 +624,7 @@ fn a_reload_lets_clients_resume_unless_their_authorities_have_changed() {
         std::fs::write(dir.path().join("ca.pem"), pem).expect("the folder is there");
     };
     trust(&[&authority]);
-    let files = TlsFiles { certificate, key, client_ca, self_signed: None };
+    let files = TlsFiles { certificate, key, client_ca, ..TlsFiles::default() };
     let acceptor = Acceptor::open(files).expect("good files");
     let config = support::tls::showing(&authority.signs("box7"));
     let kind = || {

@@ -24,11 +24,13 @@ pub enum Health {
     Degraded,
     /// Nothing can be staged, or several commits in a row failed inside. Changes are tried on.
     Failing,
+    /// The path of the served folder does not lead to it any more: nothing is read or changed until it leads to a folder.
+    Gone,
 }
 
 impl Health {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::Good, Self::ReadOnly, Self::Degraded, Self::Failing];
+    pub const ALL: [Self; 5] = [Self::Good, Self::ReadOnly, Self::Degraded, Self::Failing, Self::Gone];
 
     /// One word for people and programs.
     pub const fn word(self) -> &'static str {
@@ -37,6 +39,7 @@ impl Health {
             Self::ReadOnly => "read-only",
             Self::Degraded => "degraded",
             Self::Failing => "failing",
+            Self::Gone => "gone",
         }
     }
 }

@@ -28,7 +28,9 @@ fn run(args: &Args) -> ExitCode {
     let ended = serve(args);
     log::logger().flush();
     match ended {
-        Ok(Ended { cut_off: 0, health: Health::Good | Health::ReadOnly | Health::Failing }) => ExitCode::SUCCESS,
+        Ok(Ended { cut_off: 0, health: Health::Good | Health::ReadOnly | Health::Failing | Health::Gone }) => {
+            ExitCode::SUCCESS
+        }
         Ok(Ended { cut_off, health }) => {
             write_last_line(&format!("filewharf: ended with {cut_off} requests cut off, the store is {health:?}"));
             ExitCode::FAILURE

@@ -271,7 +271,8 @@ impl FileCache {
         !full(&self.known)
     }
 
-    fn clear(&mut self) {
+    /// Forgets all files.
+    pub(crate) fn clear(&mut self) {
         let Known { watched, unwatched, .. } = std::mem::take(&mut self.known);
         for watch in watched.into_keys().chain(unwatched) {
             self.watch.remove(watch);

@@ -53,7 +53,7 @@ const COMMIT_NOW_MAX_AFAR: u64 = 1024 * 1024;
 /// Time between two tries whether uploads can be stored again.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Time between two looks at what other servers of the folder have left.
+/// Time between two looks at the path of the root, and at what other servers of the folder have left.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two looks whether a count for a quota is due.
 const COUNT_INTERVAL_MIN: Duration = Duration::from_secs(1);
@@ -85,7 +85,7 @@ pub struct DiskStore {
     pass_at: Instant,
     /// When a count for a quota is asked for again at the earliest; not read while there is no quota.
     count_at: Instant,
-    /// When to look again at what other servers of the folder have left; not read without any.
+    /// When to look again at the path of the root, and at what other servers of the folder have left.
     look_at: Instant,
     scratch: Vec<u8>,
     dirty_bytes_max: u64,
@@ -123,9 +123,13 @@ impl DiskStore {
         if self.pool.uploads.quotas.is_used() && now >= self.count_at {
             self.begin_count(now);
         }
-        if self.looks() && now >= self.look_at {
+        if now >= self.look_at {
             self.look_at = now + LOOK_INTERVAL;
-            if !self.pool.is_looking.swap(true, Ordering::Relaxed) {
+            // What takes the place of the root is opened by a look that begins after this.
+            if let Some(cache) = self.cache.as_mut().filter(|_| self.fs.health.is_gone()) {
+                cache.clear();
+            }
+            if !self.pool.is_looking.swap(true, Ordering::Acquire) {
                 self.pool.queues.push(WorkQueue::Io, Job::Look);
             }
         }
@@ -135,13 +139,7 @@ impl DiskStore {
     pub fn refresh_at(&self) -> Option<Instant> {
         let pass = self.pool.uploads.kept.is_used.load(Ordering::Relaxed).then_some(self.pass_at);
         let count = self.pool.uploads.quotas.is_used().then_some(self.count_at);
-        let look = self.looks().then_some(self.look_at);
-        [pass, count, look].into_iter().flatten().min()
-    }
-
-    /// True if other servers may leave something for this one.
-    fn looks(&self) -> bool {
-        self.fs.shared && self.pool.uploads.staging.is_some()
+        [pass, count, Some(self.look_at)].into_iter().flatten().min()
     }
 
     /// These quotas hold from now on.
@@ -211,6 +209,9 @@ impl DiskStore {
 
     /// Opens a file, unless it is kept.
     fn open_now(&mut self, path: &str) -> Option<Result<Outcome, StoreError>> {
+        if let Err(error) = self.fs.health.check_readable() {
+            return Some(Err(error));
+        }
         let now = self.turn.now;
         if let Some((content, meta)) = self.cache.as_mut().and_then(|cache| cache.get(path, now)) {
             let file = match content {
@@ -229,6 +230,9 @@ impl DiskStore {
     }
 
     fn stat_now(&mut self, path: &str) -> Option<Result<Outcome, StoreError>> {
+        if let Err(error) = self.fs.health.check_readable() {
+            return Some(Err(error));
+        }
         let kept = self.cache.as_mut().and_then(|cache| cache.get(path, self.turn.now));
         let node = kept.map(|(_, meta)| Ok(Node::File(meta))).or_else(|| self.fs.stat_now(path))?;
         Some(node.map(Outcome::Found))

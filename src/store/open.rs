@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags, fstat, open, openat};
+use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 
 use crate::config::{Limits, StoreConfig};
@@ -25,7 +25,7 @@ use crate::store::fs::caps::Caps;
 use crate::store::fs::errno::{SiteErrno, TARGET};
 use crate::store::fs::linux;
 use crate::store::fs::reserved::has_aliases;
-use crate::store::fs::root::{Dir, FileSystem, FsOptions};
+use crate::store::fs::root::{Dir, FileSystem, FsOptions, is_mount_point};
 use crate::store::fs::stat;
 use crate::store::fs::sync::{Calls, SyncCalls};
 use crate::store::handles::Handles;
@@ -192,6 +192,7 @@ impl DiskStore {
             password_memory: Mutex::default(),
             syncing: AtomicUsize::new(0),
             is_looking: AtomicBool::new(false),
+            unfit: Mutex::default(),
         };
         // A disk that has failed for servers that still run is not written to, not even by the first request.
         fs.look_elsewhere();
@@ -283,13 +284,6 @@ impl DiskStore {
             Err((site, cause)) => log::warn!(target: TARGET, "leftovers are not swept: {site}: {cause}"),
         }
     }
-}
-
-/// True if another file system is mounted above it.
-fn is_mount_point(dir: BorrowedFd<'_>) -> bool {
-    let above = openat(dir, "..", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let device = |fd: BorrowedFd<'_>| fstat(fd).map(|stat| stat.st_dev);
-    above.is_ok_and(|above| device(above.as_fd()) != device(dir))
 }
 
 fn find_caps(config: &StoreConfig, root: BorrowedFd<'_>, calls: &Calls, staging: Option<&Staging>) -> Caps {

@@ -20,6 +20,7 @@ pub(super) fn health(head: &Head<'_>, response: &ResponseMeta, context: &mut Con
         (Phase::Draining, _) => (503, "draining\n"),
         (Phase::Serving, Health::Degraded) => (503, "degraded\n"),
         (Phase::Serving, Health::Failing) => (503, "failing\n"),
+        (Phase::Serving, Health::Gone) => (503, "gone\n"),
         (Phase::Serving, Health::Good | Health::ReadOnly) => (200, "ok\n"),
     };
     response.text(code, &[("Cache-Control", &"no-store")], text, context);

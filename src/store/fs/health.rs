@@ -19,6 +19,8 @@ pub(crate) struct StoreHealth {
     degraded: AtomicBool,
     /// The same for another server of the folder that lives.
     degraded_elsewhere: AtomicBool,
+    /// The path of the root does not lead to it.
+    gone: AtomicBool,
     /// Commits that failed inside since the last success.
     in_a_row: AtomicU32,
     probing: AtomicBool,
@@ -36,6 +38,8 @@ impl StoreHealth {
     pub(crate) fn state(&self) -> Health {
         if self.degraded.load(Acquire) || self.degraded_elsewhere.load(Acquire) {
             Health::Degraded
+        } else if self.gone.load(Acquire) {
+            Health::Gone
         } else if self.read_only {
             Health::ReadOnly
         } else if self.is_failing() {
@@ -51,7 +55,22 @@ impl StoreHealth {
             Health::Good | Health::Failing => Ok(()),
             Health::ReadOnly => Err(StoreError::refused(Failure::Denied("the server is read-only"), "read-only")),
             Health::Degraded => Err(StoreError::refused(Failure::Internal, "degraded")),
+            Health::Gone => Err(StoreError::refused(Failure::Unavailable, "gone")),
         }
+    }
+
+    /// Refuses a reader while the root is not the one that was opened.
+    pub(crate) fn check_readable(&self) -> Result<(), StoreError> {
+        if self.is_gone() { Err(StoreError::refused(Failure::Unavailable, "gone")) } else { Ok(()) }
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Acquire)
+    }
+
+    /// Whether the path of the root leads elsewhere, or nowhere. True if that is news.
+    pub(crate) fn set_gone(&self, is: bool) -> bool {
+        self.gone.swap(is, AcqRel) != is
     }
 
     /// From now on no change is accepted: the kernel has marked lost pages as clean, so nothing

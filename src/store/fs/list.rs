@@ -53,6 +53,7 @@ pub(crate) struct PageOf<'a> {
 impl FileSystem {
     pub(crate) fn list(&self, path: &str, page_of: &PageOf<'_>) -> Result<Listing, StoreError> {
         let &PageOf { after, limit, bytes_max, digests, hides } = page_of;
+        self.health.check_readable()?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let dir = match self.open_beneath(path, flags, self.links) {
             Ok(dir) => dir,

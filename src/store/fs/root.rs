@@ -2,11 +2,12 @@
 //!
 //! Fixed after the start, or behind a lock that is held for a few instructions.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use rustix::fs::{Mode, OFlags, fstat, open};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, open, statat};
 use rustix::io::Errno;
 
 use crate::config::Limits;
@@ -32,6 +33,43 @@ pub(crate) struct Dir {
     pub(crate) path: Box<str>,
 }
 
+/// What the path of the root leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RootAt {
+    Here,
+    /// To another directory, or to none.
+    Elsewhere,
+    Unknown,
+}
+
+/// Why what has the path of the root cannot take its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    OtherFileSystem,
+    Errno(Errno),
+}
+
+impl From<Errno> for Unfit {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherFileSystem => f.write_str("its path leads to another file system"),
+            Self::Errno(errno) => errno.fmt(f),
+        }
+    }
+}
+
+/// True if another file system is mounted at this directory.
+pub(crate) fn is_mount_point(dir: BorrowedFd<'_>) -> bool {
+    let above = statat(dir, "..", AtFlags::empty());
+    above.is_ok_and(|above| fstat(dir).is_ok_and(|dir| above.st_dev != dir.st_dev))
+}
+
 /// The file system beneath the root, as all threads see it.
 #[derive(Debug)]
 pub(crate) struct FileSystem {
@@ -39,6 +77,8 @@ pub(crate) struct FileSystem {
     root: Mutex<Arc<Dir>>,
     root_path: PathBuf,
     kind: Option<u64>,
+    /// Something was mounted at the path of the root.
+    is_mounted: bool,
     pub(crate) caps: Caps,
     pub(crate) open: OpenBeneath,
     pub(crate) sync: SyncCalls,
@@ -75,6 +115,7 @@ impl FileSystem {
     ) -> Self {
         Self {
             kind: linux::file_system(root.fd.as_fd()),
+            is_mounted: is_mount_point(root.fd.as_fd()),
             digests: Digests::open(root.fd.as_fd(), limits.digests_max, !options.read_only, options.shared),
             root: Mutex::new(Arc::new(root)),
             root_path: path.to_owned(),
@@ -159,23 +200,54 @@ impl FileSystem {
         Arc::clone(&lock(&self.root))
     }
 
+    /// What the path of the root leads to now.
+    pub(crate) fn look_at_root(&self) -> RootAt {
+        let Ok(ours) = fstat(&self.root().fd) else { return RootAt::Unknown };
+        match statat(CWD, &self.root_path, AtFlags::empty()) {
+            // Not every file system of another machine or process counts the names of a directory.
+            Ok(_) if ours.st_nlink == 0 && self.caps.local => RootAt::Elsewhere,
+            Ok(there) if stat::id(&there) == stat::id(&ours) => RootAt::Here,
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => RootAt::Elsewhere,
+            // This process may not look, or the disk fails: that says nothing about the path.
+            Err(_) => RootAt::Unknown,
+        }
+    }
+
+    /// Opens what has the path of the root, if it can take the place of the root.
+    pub(crate) fn open_successor(&self) -> Result<Arc<Dir>, Unfit> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = open(&self.root_path, flags, Mode::empty())?;
+        let id = stat::id(&fstat(&fd)?);
+        // Where nothing is mounted any more, the empty directory below has the path. And what is known of a file system
+        // is known of its kind.
+        let is_mounted = is_mount_point(fd.as_fd());
+        if linux::file_system(fd.as_fd()) != self.kind || self.is_mounted && !is_mounted {
+            return Err(Unfit::OtherFileSystem);
+        }
+        Ok(Arc::new(Dir { fd, id, path: "".into() }))
+    }
+
+    /// Serves another directory from now on.
+    pub(crate) fn set_root(&self, root: Arc<Dir>) {
+        *lock(&self.root) = root;
+    }
+
     /// The descriptor of the root has become stale: opens the root again by its path. True if another
     /// descriptor is used from now on.
     pub(crate) fn reopen_root(&self) -> bool {
         let stale = self.root();
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let Ok(fd) = open(&self.root_path, flags, Mode::empty()) else { return false };
-        let Ok(id) = fstat(&fd).map(|stat| stat::id(&stat)) else { return false };
-        // Where nothing is mounted any more, a directory of another file system may have the path.
-        if linux::file_system(fd.as_fd()) != self.kind {
-            log::warn!(target: TARGET, "the served folder is stale, and its path leads to another file system");
-            return false;
-        }
+        let fresh = match self.open_successor() {
+            Ok(fresh) => fresh,
+            Err(unfit) => {
+                log::warn!(target: TARGET, "the served folder is stale, and cannot be opened again: {unfit}");
+                return false;
+            }
+        };
         let mut root = lock(&self.root);
         // Another worker may have been faster.
         if Arc::ptr_eq(&root, &stale) {
-            log::warn!(target: TARGET, "the served folder was stale: opened again, {:?} is now {id:?}", stale.id);
-            *root = Arc::new(Dir { fd, id, path: "".into() });
+            log::warn!(target: TARGET, "the served folder was stale: opened again, {:?} is now {:?}", stale.id, fresh.id);
+            *root = fresh;
         }
         true
     }

@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod group_commit;
 pub(crate) mod jobs;
 pub(crate) mod latency;
+pub(crate) mod look;
 pub(crate) mod serve;
 pub(crate) mod shared;
 pub(crate) mod sync_groups;

@@ -63,8 +63,8 @@ impl Pool {
             Job::Free(file) => drop(file),
             Job::Probe => self.uploads.probe_staging(),
             Job::Look => {
-                self.fs.look_elsewhere();
-                self.is_looking.store(false, Ordering::Relaxed);
+                self.look();
+                self.is_looking.store(false, Ordering::Release);
             }
             Job::FinishChange(pending) => self.finish_change(pending),
             Job::Expire(pass) => {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::platform::WorkMemory;
 use crate::store::fs::read::OpenFile;
-use crate::store::fs::root::FileSystem;
+use crate::store::fs::root::{FileSystem, Unfit};
 use crate::store::pool::completions::Completions;
 use crate::store::pool::jobs::{Job, Reply};
 use crate::store::pool::latency::DiskLatency;
@@ -28,8 +28,10 @@ pub(crate) struct Pool {
     pub(crate) password_memory: Mutex<WorkMemory>,
     /// Jobs that sync, waiting or at work.
     pub(crate) syncing: AtomicUsize,
-    /// A look at what other servers have left is under way.
+    /// A look at the path of the root, and at what other servers have left, is under way.
     pub(crate) is_looking: AtomicBool,
+    /// Why the directory at the path of the root was not taken in its place last time.
+    pub(crate) unfit: Mutex<Option<Unfit>>,
 }
 
 impl fmt::Debug for Pool {

@@ -205,7 +205,6 @@ impl Books {
     }
 
     /// As if all counts were due.
-    #[cfg(test)]
     pub(crate) fn make_due(&mut self, now: Instant) {
         self.accounts.values_mut().for_each(|account| account.due = now);
     }

@@ -124,6 +124,7 @@ impl Uploads {
 
     /// How far an upload is.
     pub(crate) fn find_upload(&self, id: UploadId) -> Result<UploadState, StoreError> {
+        self.fs.health.check_readable()?;
         let folder = self.existing_folder("")?.ok_or_else(not_found)?;
         let attached = lock(&self.kept.index).attached(id);
         if let Some(attached) = attached {

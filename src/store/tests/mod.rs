@@ -16,6 +16,8 @@ mod reading;
 mod recovery;
 #[cfg(target_os = "linux")]
 mod remote;
+#[cfg(target_os = "linux")]
+mod replaced_root;
 mod resumable;
 mod space;
 #[cfg(target_os = "linux")]

@@ -10,7 +10,6 @@
 //! bits that run a program as its owner or group are not kept, as in a write.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 
 use rustix::fs::{Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, openat};
 use rustix::io::{Errno, retry_on_intr};
@@ -18,9 +17,7 @@ use rustix::process::getegid;
 
 use crate::store::fs::errno::SiteErrno;
 use crate::store::fs::linux;
-use crate::store::fs::root::Dir;
 use crate::store::fs::stat::{At, Kind, kind};
-use crate::store::upload::write::Uploads;
 
 /// A file that can be read and written by its owner, as an upload that is resumed must be.
 pub(crate) const RESUMABLE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -41,13 +38,13 @@ fn has_setgid(dir: &Stat) -> bool {
 }
 
 /// What a directory gives to a file, as far as it can be set by hand.
-struct Gifts {
+pub(crate) struct Gifts {
     group: Option<Gid>,
     acl: Option<Vec<u8>>,
 }
 
 impl Gifts {
-    fn of(dir: BorrowedFd<'_>) -> Result<Self, Errno> {
+    pub(crate) fn of(dir: BorrowedFd<'_>) -> Result<Self, Errno> {
         let stat = fstat(dir)?;
         // Other systems need no bit for it.
         let group = has_setgid(&stat) || cfg!(not(target_os = "linux"));
@@ -55,8 +52,13 @@ impl Gifts {
         Ok(Self { group, acl: linux::default_acl(dir)? })
     }
 
+    /// True if a file that is made elsewhere lacks something.
+    pub(crate) fn are_any(&self) -> bool {
+        self.group.is_some() || self.acl.is_some()
+    }
+
     /// What cannot be set is left as it is.
-    fn give(&self, file: &OwnedFd) {
+    pub(crate) fn give(&self, file: &OwnedFd) {
         if self.group.is_some() {
             let _ = fchown(file, None, self.group);
         }
@@ -82,40 +84,6 @@ fn of_new_file(acl: &[u8]) -> Vec<u8> {
         }
     }
     acl
-}
-
-impl Uploads {
-    /// The directory at a path, or the one above it that is there: what is made in between passes on what it has.
-    pub(crate) fn nearest_dir(&self, mut path: &str) -> Option<Arc<Dir>> {
-        loop {
-            match self.fs.dir(path) {
-                Ok(dir) => return Some(dir),
-                Err(Errno::NOENT) if !path.is_empty() => path = path.rsplit_once('/').map_or("", |(above, _)| above),
-                Err(_) => return None,
-            }
-        }
-    }
-
-    /// Makes a file in a private directory, like one that is made in `target`.
-    pub(crate) fn make_file(&self, at: At<'_>, target: Option<&Dir>) -> Result<OwnedFd, Errno> {
-        let Some(target) = target.map(|target| target.fd.as_fd()) else { return (self.stage)(at.0, at.1) };
-        let gifts = Gifts::of(target)?;
-        let caps = &self.fs.caps;
-        let gives = gifts.group.is_some()
-            || gifts.acl.is_some()
-            || caps.projects && linux::passes_on_project(target)
-            || caps.labels && !linux::have_same_label(target, at.0);
-        if gives
-            && caps.unnamed
-            && let Ok(file) = linux::make_unnamed(target)
-            && linux::name_unnamed(file.as_fd(), at.0, at.1).is_ok()
-        {
-            return Ok(file);
-        }
-        let file = (self.stage)(at.0, at.1)?;
-        gifts.give(&file);
-        Ok(file)
-    }
 }
 
 /// Gives `file` the properties of what stands at a name, and `besides` for now. True if one of them has changed: then

@@ -40,6 +40,17 @@ impl ResolvedParent {
 }
 
 impl Uploads {
+    /// The directory at a path, or the one above it that is there: what is made in between passes on what it has.
+    pub(crate) fn nearest_dir(&self, mut path: &str) -> Option<Arc<Dir>> {
+        loop {
+            match self.fs.dir(path) {
+                Ok(dir) => return Some(dir),
+                Err(Errno::NOENT) if !path.is_empty() => path = path.rsplit_once('/').map_or("", |(above, _)| above),
+                Err(_) => return None,
+            }
+        }
+    }
+
     /// A directory for a change; what is missing of it is made.
     pub(crate) fn make_parents(&self, path: &str) -> Result<ResolvedParent, StoreError> {
         match self.fs.dir(path) {

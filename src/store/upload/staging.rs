@@ -61,7 +61,7 @@ impl Staging {
             let ours = private_dir(root, RESERVED)?;
             self.root_lock.renew(ours.as_fd())?;
             *current = Arc::new(StageDir::prepare(ours.as_fd())?);
-            log::warn!(target: TARGET, "the staging folder was removed by someone else; made a new one");
+            log::warn!(target: TARGET, "the staging folder is not there any more; made a new one");
         }
         Ok(Arc::clone(&current))
     }

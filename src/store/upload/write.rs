@@ -3,7 +3,7 @@
 //! The first error of a file is final. Nothing here ever touches a final name; missing directories
 //! are made at the commit, so an upload that is given up leaves no trace.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, fchmod, unlinkat};
@@ -16,13 +16,14 @@ use crate::os::sys;
 use crate::store::fs::caps::Pages;
 use crate::store::fs::errno::SiteErrno;
 use crate::store::fs::errno::{TARGET, is_stale};
+use crate::store::fs::linux;
 use crate::store::fs::resolve::dir_flags;
 use crate::store::fs::root::{Dir, FileSystem};
-use crate::store::fs::stat::may_replace;
-use crate::store::fs::stat::standing;
+use crate::store::fs::stat::{At, may_replace, standing};
 use crate::store::fs::sync::StageIn;
 use crate::store::quota::ledger::Quotas;
 use crate::store::resumable::kept::Kept;
+use crate::store::upload::inherited::Gifts;
 use crate::store::upload::pending_syncs::{Change, UnsyncedDirs};
 use crate::store::upload::space::Space;
 use crate::store::upload::staged::{Place, Staged};
@@ -127,6 +128,26 @@ impl Uploads {
             return Err(self.fs.change_error("fchmod", path, errno));
         }
         Ok(staged)
+    }
+
+    /// Makes a file in a private directory, like one that is made in `target`.
+    pub(crate) fn make_file(&self, at: At<'_>, target: Option<&Dir>) -> Result<OwnedFd, Errno> {
+        let Some(target) = target.map(|target| target.fd.as_fd()) else { return (self.stage)(at.0, at.1) };
+        let gifts = Gifts::of(target)?;
+        let caps = &self.fs.caps;
+        let lacks = gifts.are_any()
+            || caps.projects && linux::passes_on_project(target)
+            || caps.labels && !linux::have_same_label(target, at.0);
+        if lacks
+            && caps.unnamed
+            && let Ok(file) = linux::make_unnamed(target)
+            && linux::name_unnamed(file.as_fd(), at.0, at.1).is_ok()
+        {
+            return Ok(file);
+        }
+        let file = (self.stage)(at.0, at.1)?;
+        gifts.give(&file);
+        Ok(file)
     }
 
     fn renew_staging(&self, staging: &Staging, gone: &Arc<StageDir>) -> Result<Arc<StageDir>, SiteErrno> {

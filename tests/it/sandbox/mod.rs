@@ -253,6 +253,32 @@ fn files_get_the_group_of_their_folder_also_where_the_server_is_not_in_it() {
     server.end();
 }
 
+#[test]
+fn a_root_that_is_replaced_is_served_only_after_a_restart_where_the_sandbox_forbids_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let root = dir.path().join("root");
+    for sandbox in ["auto", "off"] {
+        let log = tempfile::NamedTempFile::new().expect("a file");
+        let sink = log.reopen().expect("the same file").into();
+        let server = Program::try_start(&[], BINARY, &root, &["--sandbox", sandbox], sink).expect("the server starts");
+        let is_confined = told(log.path(), "sandbox=").contains("landlock");
+        server.client().put("/f", b"one");
+        fs::rename(&root, dir.path().join(sandbox)).expect("it is moved away");
+        fs::create_dir(&root).expect("a directory");
+        fs::write(root.join("f"), "two").expect("a file");
+        told(log.path(), "the served folder is not at its path any more");
+        if is_confined {
+            told(log.path(), "a restart is needed to serve it: Permission denied");
+            let line = server.client().ask("GET /f");
+            assert!(line.starts_with("ERR 503 ") && line.contains("retry="), "{line}");
+        } else {
+            told(log.path(), "is served from now on");
+            assert_eq!(server.client().get("/f"), b"two");
+        }
+        server.end();
+    }
+}
+
 // covers: S8
 #[test]
 #[ignore = "needs root and setpriv"]

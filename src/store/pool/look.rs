@@ -1,0 +1,85 @@
+//! A look at the path of the root, once a second, and at what other servers of the folder have left.
+//!
+//! All names are resolved beneath an open directory, so that another program that moves or replaces it is not followed:
+//! its files would be served, and its place written to, though its path leads elsewhere. While it does, nothing is
+//! read or changed. As soon as there is a directory again, that is served: what is staged, kept and locked in the
+//! reserved directory is then in the new one; uploads that had begun before end up in it too.
+
+use std::os::fd::AsFd as _;
+use std::sync::atomic::Ordering;
+
+use rustix::io::Errno;
+
+use crate::os::process::clock;
+use crate::store::fs::errno::TARGET;
+use crate::store::fs::root::{RootAt, Unfit};
+use crate::store::mutex::lock;
+use crate::store::pool::jobs::Job;
+use crate::store::pool::shared::Pool;
+use crate::store::pool::workers::WorkQueue;
+use crate::store::upload::staging::Sweep;
+
+impl Pool {
+    pub(crate) fn look(&self) {
+        match self.fs.look_at_root() {
+            RootAt::Here => {
+                if self.fs.health.set_gone(false) {
+                    log::warn!(target: TARGET, "the served folder is at its path again");
+                }
+            }
+            RootAt::Elsewhere if self.fs.health.set_gone(true) => {
+                log::error!(
+                    target: TARGET,
+                    "the served folder is not at its path any more: nothing is read or stored until a folder is there"
+                );
+            }
+            // Only now, so that the loop has seen in between that the root is gone.
+            RootAt::Elsewhere => self.take_successor(),
+            RootAt::Unknown => {}
+        }
+        if self.uploads.staging.is_some() {
+            self.fs.look_elsewhere();
+        }
+    }
+
+    /// Serves the directory that has the path of the root now, if there is one.
+    fn take_successor(&self) {
+        match self.settle_in_successor() {
+            Ok(()) => {
+                *lock(&self.unfit) = None;
+                self.fs.health.set_gone(false);
+                log::warn!(target: TARGET, "another folder is at the path of the served one, and is served from now on");
+            }
+            Err(Unfit::Errno(Errno::NOENT)) => {}
+            Err(unfit) => {
+                // Once for each reason.
+                if lock(&self.unfit).replace(unfit) != Some(unfit) {
+                    log::error!(
+                        target: TARGET,
+                        "another folder is at the path of the served one, and a restart is needed to serve it: {unfit}"
+                    );
+                }
+            }
+        }
+    }
+
+    fn settle_in_successor(&self) -> Result<(), Unfit> {
+        let root = self.fs.open_successor()?;
+        let uploads = &self.uploads;
+        if let Some(staging) = &uploads.staging {
+            staging.renew(root.fd.as_fd(), &staging.current()).map_err(|(_, errno)| Unfit::Errno(errno))?;
+            uploads.kept.forget_any_folder();
+            // Those that are in the new one, if any, expire.
+            uploads.kept.is_used.store(true, Ordering::Relaxed);
+            if let Ok(sweep) = Sweep::beside(&staging.current()) {
+                self.queues.push(WorkQueue::Sync, Job::Sweep(sweep));
+            }
+        }
+        self.fs.set_root(root);
+        if uploads.quotas.is_used() {
+            uploads.quotas.books().make_due(clock());
+            self.queues.push(WorkQueue::List, Job::Count(None));
+        }
+        Ok(())
+    }
+}

@@ -233,7 +233,7 @@ impl RequestOptions {
     /// `None` for most requests.
     fn new(head: &Head<'_>) -> Result<Option<Self>, Failure> {
         let fields = &head.fields;
-        let preconditions = Preconditions::parse(fields)?;
+        let preconditions = Preconditions::parse_of_read(fields)?;
         // RFC 9110 §6.5.1: trailers are for clients that announce to read them.
         let mut codings = fields.te.lines().iter().flat_map(|line| line.split(','));
         let wish = fields.want_repr_digest.lines();

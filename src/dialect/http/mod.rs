@@ -39,6 +39,8 @@ use crate::command::Answer;
 use crate::dialect::protocol::{Action, BodyPart, Context, Finish, Phase, Protocol};
 use crate::dialect::spec::{Dialect, OptionError, Options, Secret, Traits};
 use crate::error::{CloseReason, Failure};
+use crate::wire::body::Then;
+use crate::wire::http::chunked::Chunked;
 use crate::wire::http::forwarded;
 use crate::wire::http::head::{self, Expect, Framing, Head, HeadError};
 use head_cache::HeadCache;
@@ -135,9 +137,32 @@ impl Http {
     }
 
     /// The action for a head that was found, and how much of the input it used.
-    fn decode_head(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Result<(usize, Action), HeadError> {
+    fn decode_head(
+        &mut self,
+        bytes: &[u8],
+        behind: &[u8],
+        context: &mut Context<'_>,
+    ) -> Result<(usize, Action), HeadError> {
         self.identify(bytes, context)?;
         match head::parse_found(bytes) {
+            Ok(mut head) if head.framing == Framing::Chunked && head.method.is_without_body() => {
+                let mut len = bytes.len();
+                match empty_chunked(behind) {
+                    // A client that waits for permission to send gets its answer at once.
+                    EmptyBody::Incomplete
+                        if head.expect == Expect::None && bytes.len() + behind.len() < context.limits.head_len_max =>
+                    {
+                        return Ok((0, Action::More));
+                    }
+                    EmptyBody::Complete(body_len) => {
+                        head.framing = Framing::None;
+                        len += body_len;
+                    }
+                    EmptyBody::Incomplete | EmptyBody::NotEmpty => {}
+                }
+                // Not to be cached: the head alone is not the request.
+                Ok(self.begin(&head, len, context))
+            }
             Ok(head) => {
                 let decided = self.begin(&head, bytes.len(), context);
                 self.cache(&head, bytes, context);
@@ -231,6 +256,25 @@ impl Http {
     }
 }
 
+/// Most bytes of a chunked body without content that are waited for.
+const EMPTY_BODY_LEN_MAX: usize = 256;
+
+/// What follows a head that announces a chunked body where none is expected. HAProxy sends such requests for clients that
+/// end them by an empty frame of HTTP/2.
+enum EmptyBody {
+    Complete(usize),
+    Incomplete,
+    NotEmpty,
+}
+
+fn empty_chunked(behind: &[u8]) -> EmptyBody {
+    match Chunked::default().step(behind, 1) {
+        Ok(BodyPart { skip, payload: 0, then: Then::End }) => EmptyBody::Complete(skip),
+        Ok(BodyPart { payload: 0, .. }) if behind.len() < EMPTY_BODY_LEN_MAX => EmptyBody::Incomplete,
+        _ => EmptyBody::NotEmpty,
+    }
+}
+
 /// True if the head announces neither a body nor an expectation.
 fn is_bodyless(head: &Head<'_>) -> bool {
     (head.framing, head.expect) == (Framing::None, Expect::None)
@@ -249,7 +293,8 @@ impl Protocol for Http {
         let len_max = context.limits.head_len_max;
         match head::end(input, scanned) {
             Ok(Some(len)) if len <= len_max => {
-                let decided = self.decode_head(&input[..len], context);
+                let (head, behind) = input.split_at(len);
+                let decided = self.decode_head(head, behind, context);
                 decided.unwrap_or_else(|error| (len, Self::refuse_head(error, context)))
             }
             Ok(None) if input.len() < len_max => {

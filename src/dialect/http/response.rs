@@ -15,7 +15,7 @@ use crate::wire::status;
 /// Capacity reserved for a head, so that it is allocated in one piece.
 const HEAD_BYTES: usize = 512;
 /// What a permitted page of another site may read, beside what every page may: clients of tus are such pages.
-const EXPOSED: &str = "Content-Range, ETag, Link, Location, Repr-Digest, Retry-After, \
+const EXPOSED: &str = "Accept-Patch, Accept-Ranges, Content-Disposition, Content-Range, ETag, Link, Location, Repr-Digest, Retry-After, \
     Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, Upload-Complete, \
     Upload-Concat, Upload-Defer-Length, Upload-Expires, Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset";
 

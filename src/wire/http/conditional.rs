@@ -100,9 +100,20 @@ pub enum Evaluation {
 impl Preconditions {
     /// An invalid date is ignored (RFC 9110 §13.1.3); an invalid tag is an error, because a change might depend on it.
     pub fn parse(fields: &Fields<'_>) -> Result<Self, Failure> {
+        Self::with(fields, EntityTags::parse(fields.if_none_match.lines())?)
+    }
+
+    /// As [`Self::parse`], for GET and HEAD: an `If-None-Match` with an invalid tag matches nothing, for there are clients
+    /// that send any word as one, and content that is sent once too often does no harm.
+    pub fn parse_of_read(fields: &Fields<'_>) -> Result<Self, Failure> {
+        let none_match = EntityTags::parse(fields.if_none_match.lines());
+        Self::with(fields, none_match.unwrap_or_else(|_| Some(EntityTags::List([].into()))))
+    }
+
+    fn with(fields: &Fields<'_>, none_match: Option<EntityTags>) -> Result<Self, Failure> {
         Ok(Self {
             matches: EntityTags::parse(fields.if_match.lines())?,
-            none_match: EntityTags::parse(fields.if_none_match.lines())?,
+            none_match,
             modified_since: fields.if_modified_since.and_then(date::parse),
             unmodified_since: fields.if_unmodified_since.and_then(date::parse),
         })

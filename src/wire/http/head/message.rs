@@ -62,6 +62,11 @@ impl<'a> Method<'a> {
             other => Self::Other(other),
         }
     }
+
+    /// True if a body of this method has no meaning (RFC 9110 §9.3).
+    pub const fn is_without_body(self) -> bool {
+        matches!(self, Self::Delete | Self::Get | Self::Head | Self::Options)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -133,7 +133,15 @@ pub enum ExpectedKind {
 pub struct Entry {
     /// One component, any UTF-8 without control bytes.
     pub name: Box<str>,
-    pub node: Node,
+    pub is_dir: bool,
+    /// `None` where it could not be looked at.
+    pub node: Option<Node>,
+}
+
+impl Entry {
+    pub fn new(name: &str, node: Node) -> Self {
+        Self { name: name.into(), is_dir: matches!(node, Node::Dir { .. }), node: Some(node) }
+    }
 }
 
 /// One page of a directory, in byte order of names.
@@ -143,6 +151,9 @@ pub struct Listing {
     pub entries: Vec<Entry>,
     /// Names were left out after the last entry.
     pub more: bool,
+    /// How many names of the whole directory cannot be listed, because no protocol can carry them: they are not UTF-8,
+    /// or hold control characters.
+    pub unlisted: u64,
 }
 
 /// What must be true of the name at the moment a change becomes visible.

@@ -115,7 +115,7 @@ impl Access {
             listing.entries.retain(|entry| leads_on(&entry.name));
         }
         for entry in &mut listing.entries {
-            if let Node::File(meta) = &mut entry.node
+            if let Some(Node::File(meta)) = &mut entry.node
                 && meta.sha256.is_some()
                 && !self.rights(asking.caller, asking.from, &dir.child(&entry.name)).has(Rights::READ)
             {

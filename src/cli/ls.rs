@@ -77,12 +77,17 @@ pub(super) fn list(client: &mut Client, path: &str, terminal: bool, out: &mut im
 fn line(entry: &Entry, terminal: bool) -> String {
     let name = format!("{}{}", printable(&entry.name), if entry.dir { "/" } else { "" });
     let date = Utc::new(entry.mtime);
-    let size = match (entry.dir, terminal) {
+    let size = match (entry.dir || entry.unseen, terminal) {
         (true, _) => "-".to_owned(),
         (false, true) => BinaryBytes(entry.size).to_string(),
         (false, false) => entry.size.to_string(),
     };
-    if terminal { format!("{size:>12}  {}  {name}", date.to_the_minute()) } else { format!("{size}\t{date}Z\t{name}") }
+    match (entry.unseen, terminal) {
+        (true, true) => format!("{size:>12}  {:16}  {name}", "-"),
+        (true, false) => format!("{size}\t-\t{name}"),
+        (false, true) => format!("{size:>12}  {}  {name}", date.to_the_minute()),
+        (false, false) => format!("{size}\t{date}Z\t{name}"),
+    }
 }
 
 #[cfg(test)]
@@ -98,9 +103,13 @@ mod tests {
             mtime: 1_000_000_000,
             etag: None,
             sha256: None,
+            unseen: false,
         };
         assert_eq!(line(&entry("a b", false), false), "1536\t2001-09-09T01:46:40Z\ta b");
         assert_eq!(line(&entry("x\u{1b}[2J", true), false), "-\t2001-09-09T01:46:40Z\tx\\u{1b}[2J/");
+        let unseen = Entry { unseen: true, ..entry("a", false) };
+        assert_eq!(line(&unseen, false), "-\t-\ta");
+        assert_eq!(line(&unseen, true), format!("{:>12}  {:16}  a", "-", "-"));
         assert_eq!(line(&entry("a", false), true), "    1.50 KiB  2001-09-09 01:46  a");
     }
 }

@@ -34,7 +34,7 @@ impl Entry {
     /// True if an open local file is equal to this one.
     fn equals(&self, file: &File, equality: Equality) -> io::Result<bool> {
         let source = Source::of(&file.metadata()?);
-        if self.dir || source.len != self.size {
+        if self.dir || self.unseen || source.len != self.size {
             return Ok(false);
         }
         match (equality, self.sha256) {
@@ -101,7 +101,7 @@ mod tests {
         let file = File::options().write(true).open(dir.path().join("f")).expect("open");
         file.set_modified(SystemTime::UNIX_EPOCH - Duration::from_millis(7_900)).expect("a time");
         let sha256 = Some(Sha256::digest("hello").into());
-        let entry = Entry { name: "f".to_owned(), dir: false, size: 5, mtime: -8, etag: None, sha256 };
+        let entry = Entry { name: "f".to_owned(), dir: false, size: 5, mtime: -8, etag: None, sha256, unseen: false };
         let here = Dir::open(dir.path()).expect("open");
         let equal = |entry: &Entry, equality| here.has_equal(OsStr::new("f"), entry, equality);
         let both = |entry: &Entry| (equal(entry, Equality::SizeAndTime), equal(entry, Equality::Digest));

@@ -21,6 +21,8 @@ pub struct Entry {
     pub etag: Option<String>,
     /// SHA-256, if the server keeps it and was asked for it.
     pub sha256: Option<[u8; 32]>,
+    /// The server could not look at it: size, time and version are not known.
+    pub unseen: bool,
 }
 
 impl Entry {
@@ -38,6 +40,7 @@ impl Entry {
             mtime: reply.key("mtime").and_then(signed_decimal).unwrap_or(0),
             etag: reply.key("etag").map(str::to_owned),
             sha256: reply.key("sha256").and_then(line::sha256),
+            unseen: false,
         }
     }
 
@@ -47,14 +50,16 @@ impl Entry {
         let (size, mtime, etag) = (words.next()?, words.next()?, words.next()?);
         let sha256 = if has_digest { line::sha256(words.next()?) } else { None };
         let name = words.next()?;
-        let mtime = signed_decimal(mtime)?;
+        let unseen = (size, mtime, etag) == ("-", "-", "-");
+        let mtime = if unseen { 0 } else { signed_decimal(mtime)? };
         match name.strip_suffix('/') {
             Some(name) if size == "-" => {
-                Some(Self { name: name.to_owned(), dir: true, size: 0, mtime, etag: None, sha256 })
+                Some(Self { name: name.to_owned(), dir: true, size: 0, mtime, etag: None, sha256, unseen })
             }
             _ => {
-                let (name, etag) = (name.to_owned(), Some(etag.to_owned()));
-                Some(Self { name, dir: false, size: decimal(size)?, mtime, etag, sha256 })
+                let (name, etag) = (name.to_owned(), Some(etag.to_owned()).filter(|_| !unseen));
+                let size = if unseen { 0 } else { decimal(size)? };
+                Some(Self { name, dir: false, size, mtime, etag, sha256, unseen })
             }
         }
     }
@@ -75,6 +80,10 @@ mod tests {
         assert_eq!((known.name.as_str(), known.sha256), ("a b", Some([10; 32])));
         assert_eq!(Entry::parse("1 2 e - a", true).expect("a file").sha256, None);
         assert_eq!(Entry::parse("- 2 - - d/", true).expect("a folder").name, "d");
+        let unseen = Entry::parse("- - - a b", false).expect("a file");
+        assert_eq!((unseen.name.as_str(), unseen.dir, unseen.unseen, unseen.etag), ("a b", false, true, None));
+        let unseen = Entry::parse("- - - - d/", true).expect("a folder");
+        assert_eq!((unseen.name.as_str(), unseen.dir, unseen.unseen), ("d", true, true));
         for bad in ["", "1 2 3", "x 2 3 n", "- 2 - n", "1 --2 3 n"] {
             assert_eq!(Entry::parse(bad, false), None, "{bad}");
         }
@@ -83,7 +92,8 @@ mod tests {
     #[test]
     fn names_that_leave_their_directory_are_not_safe() {
         for bad in ["", ".", "..", "../a", "a/b", "/etc", "a\0", "a\u{1b}"] {
-            let entry = Entry { name: bad.to_owned(), dir: false, size: 0, mtime: 0, etag: None, sha256: None };
+            let entry =
+                Entry { name: bad.to_owned(), dir: false, size: 0, mtime: 0, etag: None, sha256: None, unseen: false };
             assert!(!entry.is_safe(), "{bad:?}");
         }
     }

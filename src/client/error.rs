@@ -61,6 +61,8 @@ pub enum ErrorKind {
     Protocol(String),
     /// There is no TLS between server and client, above all because the certificate is not trusted; says why.
     Tls(String),
+    /// The folder holds this number of names that the protocol cannot carry, so its listing is not complete.
+    Unlisted(u64),
     /// No connection could be made; trying again may work.
     Unreachable(io::Error),
     /// The server does not take the secret, token or password that was sent, or not any more.
@@ -157,6 +159,10 @@ impl fmt::Display for ErrorKind {
             }
             Self::Protocol(got) => {
                 write!(f, "the server does not speak the line protocol: {}", printable(got))
+            }
+            Self::Unlisted(count) => {
+                let are = if *count == 1 { "name in this folder is" } else { "names in this folder are" };
+                write!(f, "{count} {are} not listed by the server: not UTF-8, or with control characters")
             }
             Self::Tls(why) => f.write_str(why),
             Self::WrongSecret { message } => write!(f, "refused: {} (401)", printable(message)),

@@ -6,6 +6,7 @@ use super::entry::Entry;
 use super::error::{ClientError, ErrorKind};
 use super::requests::Client;
 use crate::wire::line::{Reply, escape};
+use crate::wire::range::decimal;
 
 /// Most names in one page; the protocol promises no more.
 const PAGE_NAMES_MAX: usize = 1000;
@@ -66,6 +67,10 @@ fn page(connection: &mut Connection, line: &str, after: Option<&str>, digests: b
     // A page that does not advance would be requested again without end.
     if next.take_if(|last| last.as_deref() <= after).is_some() {
         entries.push(Err(ErrorKind::Protocol("a page of the listing does not lead on".to_owned())));
+    }
+    // Every page tells; the last one counts.
+    if let (None, Some(count)) = (&next, reply.key("unlisted").and_then(decimal)) {
+        entries.push(Err(ErrorKind::Unlisted(count)));
     }
     Ok(Page { entries, next: next.flatten() })
 }

@@ -33,7 +33,8 @@
 //! | the file system shuts down | errors, the server lives; read-only mode only once a sync has met it | `disks::a_file_system_that_shuts_down_*` |
 //! | the disk hangs, or syncs take long | requests that need it wait, all others go on; no deadline runs against a client | `disks::a_frozen_disk_*`, `disks::a_slow_disk_*` |
 //! | opens fail with `ESTALE` or `ENOTCONN`, as on a mount whose server was restarted | tried again, then 503 with a time to retry; health is 503 until uploads can be stored; no restart is needed | `remote::a_stale_*` |
-//! | a mount does not answer | requests that need it wait, the loop does not | `remote::a_mount_*` |
+//! | a mount does not answer | requests that need it wait, the loop does not | `remote::a_mount_that_*` |
+//! | a mount inside the folder does not answer, or is dead | listed by its name; no listing waits for it | `remote::a_mount_in_*` |
 //! | two servers on one directory, each rename delayed | a compare-and-swap counter loses nothing; without common locks it does | `sharing::*` |
 //! | a client resets while its upload is committed | stored all the same | `disks::an_upload_whose_client_resets_*` |
 //! | the power is cut while a file is being replaced, half of it brought to the disk by another's sync | the old one or the new one is there, whole | `cuts::a_cut_while_*` |

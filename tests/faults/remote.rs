@@ -205,3 +205,31 @@ fn a_mount_that_does_not_answer_holds_up_only_what_waits_for_it() {
     wait_until("nothing is left", || staged(&remote.root()).is_empty());
     assert_eq!(server.end(), Some(0));
 }
+
+// covers: F22
+#[test]
+#[ignore = "needs root, bindfs and a release build"]
+fn a_mount_in_a_folder_that_does_not_answer_or_is_dead_holds_up_no_listing() {
+    let remote = Remote::mount();
+    let server = Served::start(remote.dir.path(), &[]);
+    let mut clients: Vec<_> = (0..8).map(|_| server.client()).collect();
+    for (signal, state) in [(Signal::STOP, "it does not answer"), (Signal::KILL, "it is dead")] {
+        remote.signal(signal);
+        // More than there are disk workers.
+        for client in &mut clients {
+            client.send("LIST /\n");
+        }
+        for client in &mut clients {
+            let len = client.line().split(' ').nth(1).and_then(|len| len.parse().ok()).expect("a length");
+            let body = String::from_utf8(client.bytes(len)).expect("text");
+            assert!(body.contains(" behind/\n") && body.contains("- - - mount/\n"), "{state}: {body}");
+        }
+        let reply = ask(&server, Wire::Http, Wire::Http.get("/"));
+        assert!(
+            matches!(&reply, Reply::Served(body) if String::from_utf8_lossy(body).contains("\"mount/\"")),
+            "{state}"
+        );
+    }
+    drop(clients);
+    assert_eq!(server.end(), Some(0));
+}

@@ -78,6 +78,7 @@ mod states;
 mod tls;
 mod tls_client;
 mod turns;
+mod unlisted;
 mod visits;
 
 // Slow checks that print figures; they are ignored unless asked for.

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::dialect::http::page::{Page, escape};
+use crate::dialect::http::page::{Page, Unlisted, escape};
 use crate::object::{Entry, Node};
 use crate::time::Utc;
 use crate::wire::http::target;
@@ -14,6 +14,9 @@ pub const CONTENT_SECURITY_POLICY: &str =
 
 /// Columns for names; longer ones move the rest of their line.
 const NAME_COLUMNS: usize = 50;
+
+/// As wide as a time.
+const UNKNOWN_MINUTE: &str = "-               ";
 
 /// Appends what is before the names.
 pub fn begin(page: &Page<'_>, out: &mut String) {
@@ -37,17 +40,23 @@ pub fn begin(page: &Page<'_>, out: &mut String) {
 
 /// Appends one name, with its time (UTC) and size.
 pub fn row(page: &Page<'_>, entry: &Entry, out: &mut String) {
-    let (slash, mtime, size) = match entry.node {
-        Node::File(meta) => ("", meta.mtime, meta.len.to_string()),
-        Node::Dir { mtime } => ("/", mtime, "-".to_owned()),
+    let slash = if entry.is_dir { "/" } else { "" };
+    let minute = |mtime| Utc::new(mtime).to_the_minute().to_string();
+    let (mtime, size) = match entry.node {
+        Some(Node::File(meta)) => (minute(meta.mtime), meta.len.to_string()),
+        Some(Node::Dir { mtime }) => (minute(mtime), "-".to_owned()),
+        None => (UNKNOWN_MINUTE.to_owned(), "-".to_owned()),
     };
     let _ = write!(out, "<a href=\"{}{slash}{}\">", target::component(&entry.name), page.query());
     escape(&entry.name, out);
     let blanks = NAME_COLUMNS.saturating_sub(entry.name.chars().count() + slash.len());
-    let _ = writeln!(out, "{slash}</a>{:blanks$} {} {size:>19}", "", Utc::new(mtime).to_the_minute());
+    let _ = writeln!(out, "{slash}</a>{:blanks$} {mtime} {size:>19}", "");
 }
 
 /// Appends what is behind the names.
-pub fn end(out: &mut String) {
+pub fn end(page: &Page<'_>, out: &mut String) {
+    if page.unlisted > 0 {
+        let _ = writeln!(out, "{}", Unlisted(page.unlisted));
+    }
     out.push_str("</pre>\n</body>\n</html>\n");
 }

@@ -104,6 +104,7 @@ impl List {
             text.push_str(close);
         }
         response.head(200, context);
+        unlisted(listing.unlisted, context.out);
         if let Some(last) = last_before_more(listing, fitting) {
             self.link_next(last, context.out);
         }
@@ -123,7 +124,18 @@ impl List {
         let carried = carried.map(|(query, link)| Carried { query, prefix: &link.prefix });
         let (after, limit) = (after.as_deref(), *limit);
         let visitor = &Visitor::new(context);
-        let mut page = Page { dir, after, visitor, writable, offer: &offer, carried, limit, empty: false, next: None };
+        let mut page = Page {
+            dir,
+            after,
+            visitor,
+            writable,
+            offer: &offer,
+            carried,
+            limit,
+            empty: false,
+            next: None,
+            unlisted: listing.unlisted,
+        };
         let mut text = String::new();
         if is_first && is_page {
             page::begin(&page, &mut text);
@@ -141,12 +153,11 @@ impl List {
         if next.is_none() && is_page {
             page::end(&page, &mut text);
         } else if next.is_none() {
-            index::end(&mut text);
+            index::end(&page, &mut text);
         }
         if is_first {
-            let link = page.next.filter(|_| next.is_none());
             let content = next.is_none().then_some(text.as_str());
-            self.send_head(link, content, response, context);
+            self.send_head(&page, content, response, context);
         }
         match next {
             Some(_) if response.head_only => response.next_action(),
@@ -165,10 +176,9 @@ impl List {
     }
 
     /// The head of the page or the index, with the content where that is complete; otherwise it follows in parts.
-    /// `link` is the last name of this page, where more follow.
     fn send_head(
         &self,
-        link: Option<&str>,
+        page: &Page<'_>,
         content: Option<&str>,
         response: &mut ResponseMeta,
         context: &mut Context<'_>,
@@ -181,7 +191,8 @@ impl List {
         let policy = if is_page { page::content_security_policy() } else { index::CONTENT_SECURITY_POLICY };
         field("Content-Security-Policy", &policy, context.out);
         field("Referrer-Policy", &"same-origin", context.out);
-        if let Some(last) = link {
+        unlisted(page.unlisted, context.out);
+        if let Some(last) = page.next.filter(|_| content.is_some()) {
             self.link_next(last, context.out);
         }
         vary(context.out);
@@ -232,6 +243,13 @@ fn content_bytes_max(context: &Context<'_>) -> usize {
     (context.limits.chunk_bytes * context.limits.chunks_per_slot).max(REPLY_BYTES_MIN) - HEAD_BYTES_MAX
 }
 
+/// How many names of the directory are not listed, where there are such.
+fn unlisted(count: u64, out: &mut Vec<u8>) {
+    if count > 0 {
+        field("Unlisted-Names", &count, out);
+    }
+}
+
 /// The response depends on `Accept`, and on what is there now.
 fn vary(out: &mut Vec<u8>) {
     out.extend_from_slice(b"Vary: Accept\r\nCache-Control: no-cache\r\n");
@@ -256,15 +274,17 @@ fn write_rows(
 }
 
 /// `{"name":"a.txt","type":"file","size":5,"mtime":1700000000,"etag":"…"}`. A directory has neither
-/// size nor etag. `"link":true` where the caller can make a signed link.
+/// size nor etag, and what could not be looked at has no mtime either. `"link":true` where the caller can make a signed link.
 fn write_object(entry: &Entry, has_link: bool, out: &mut String) {
     out.push_str("{\"name\":");
     json::quote(&entry.name, out);
+    out.push_str(if entry.is_dir { ",\"type\":\"folder\"" } else { ",\"type\":\"file\"" });
     let _ = match entry.node {
-        Node::File(meta) => {
-            write!(out, ",\"type\":\"file\",\"size\":{},\"mtime\":{},\"etag\":\"{}\"", meta.len, meta.mtime, meta.etag)
+        Some(Node::File(meta)) => {
+            write!(out, ",\"size\":{},\"mtime\":{},\"etag\":\"{}\"", meta.len, meta.mtime, meta.etag)
         }
-        Node::Dir { mtime } => write!(out, ",\"type\":\"folder\",\"mtime\":{mtime}"),
+        Some(Node::Dir { mtime }) => write!(out, ",\"mtime\":{mtime}"),
+        None => Ok(()),
     };
     out.push_str(if has_link { ",\"link\":true}" } else { "}" });
 }

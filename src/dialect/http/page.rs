@@ -45,6 +45,19 @@ pub struct Page<'a> {
     pub empty: bool,
     /// The name behind which the next page begins.
     pub next: Option<&'a str>,
+    /// How many names of the directory cannot be listed.
+    pub unlisted: u64,
+}
+
+/// Says how many names are not listed, and why.
+pub struct Unlisted(pub u64);
+
+impl std::fmt::Display for Unlisted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(count) = self;
+        let are = if *count == 1 { "name is" } else { "names are" };
+        write!(f, "{count} {are} not listed: not UTF-8, or with control characters")
+    }
 }
 
 /// A signed link that the addresses of a page carry on.
@@ -128,6 +141,8 @@ fn fill(page: &Page<'_>, word: &str, out: &mut String) {
             push(out, format_args!("<p class=\"before\"><a href=\"./{query}\">From the first name</a></p>\n"));
         }
         "before" => {}
+        "unlisted" if page.unlisted > 0 => push(out, format_args!("<p>{}</p>\n", Unlisted(page.unlisted))),
+        "unlisted" => {}
         "full" => out.push_str(shown(page.empty)),
         "complete" => out.push_str(shown(page.next.is_some())),
         "next" => next(page, out),
@@ -196,26 +211,39 @@ pub fn row(page: &Page<'_>, entry: &Entry, out: &mut String) {
     let (link, query) = (target::component(&entry.name), page.query());
     let shared = if page.offer.has(page.dir, &entry.name) { " data-link" } else { "" };
     let mtime = match entry.node {
-        Node::File(meta) => {
+        Some(Node::File(meta)) => {
             push(out, format_args!("<tr data-size=\"{}\" data-time=\"{}\"{shared}>", meta.len, meta.mtime));
             push(out, format_args!("<th scope=\"row\"><a class=\"file\" href=\"{link}{query}\"><bdi>"));
-            meta.mtime
+            Some(meta.mtime)
         }
-        Node::Dir { mtime } => {
+        Some(Node::Dir { mtime }) => {
             push(out, format_args!("<tr data-time=\"{mtime}\"{shared}>"));
             push(out, format_args!("<th scope=\"row\"><a class=\"folder\" href=\"{link}/{query}\"><bdi>"));
-            mtime
+            Some(mtime)
+        }
+        None => {
+            let (class, slash) = if entry.is_dir { ("folder", "/") } else { ("file", "") };
+            push(
+                out,
+                format_args!("<tr{shared}><th scope=\"row\"><a class=\"{class}\" href=\"{link}{slash}{query}\"><bdi>"),
+            );
+            None
         }
     };
     escape(&entry.name, out);
     out.push_str("</bdi></a></th><td>");
-    if let Node::File(meta) = entry.node {
-        human(meta.len, out);
+    match entry.node {
+        Some(Node::File(meta)) => human(meta.len, out),
+        Some(Node::Dir { .. }) => {}
+        None => out.push('-'),
     }
     out.push_str("</td><td>");
-    date(mtime, out);
+    match mtime {
+        Some(mtime) => date(mtime, out),
+        None => out.push('-'),
+    }
     out.push_str("</td><td>");
-    if let Node::File(_) = entry.node {
+    if let Some(Node::File(_)) = entry.node {
         push(out, format_args!("<a class=\"act get\" href=\"{link}{query}\" download><span>Download</span></a>"));
     }
     out.push_str("</td></tr>\n");

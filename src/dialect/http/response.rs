@@ -16,7 +16,8 @@ use crate::wire::status;
 const HEAD_BYTES: usize = 512;
 /// What a permitted page of another site may read, beside what every page may: clients of tus are such pages.
 const EXPOSED: &str = "Accept-Patch, Accept-Ranges, Content-Disposition, Content-Range, ETag, Link, Location, Repr-Digest, Retry-After, \
-    Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, Upload-Complete, \
+    Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, Unlisted-Names, \
+    Upload-Complete, \
     Upload-Concat, Upload-Defer-Length, Upload-Expires, Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset";
 
 /// Capacity reserved around a chunk: its length, line ends, the last chunk.

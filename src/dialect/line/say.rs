@@ -104,22 +104,31 @@ pub(super) fn say_node(node: Node, tells_digest: bool, out: &mut Vec<u8>) {
 pub(super) fn say_listing(listing: &Listing, digests: bool, out: &mut Vec<u8>) {
     let mut body = Vec::new();
     for entry in &listing.entries {
-        let (digest, slash) = match entry.node {
-            Node::File(meta) => {
+        let digest = match entry.node {
+            Some(Node::File(meta)) => {
                 let _ = write!(body, "{} {} {} ", meta.len, meta.mtime, meta.etag);
-                (meta.sha256, "")
+                meta.sha256
             }
-            Node::Dir { mtime } => {
+            Some(Node::Dir { mtime }) => {
                 let _ = write!(body, "- {mtime} - ");
-                (None, "/")
+                None
+            }
+            None => {
+                body.extend_from_slice(b"- - - ");
+                None
             }
         };
+        let slash = if entry.is_dir { "/" } else { "" };
         if digests {
             let _ = write!(body, "{} ", digest.map_or_else(|| "-".into(), |digest| line::hex(&digest)));
         }
         let _ = writeln!(body, "{}{slash}", entry.name);
     }
-    let _ = writeln!(out, "OK {}{}", body.len(), if listing.more { " more=1" } else { "" });
+    let _ = write!(out, "OK {}{}", body.len(), if listing.more { " more=1" } else { "" });
+    if listing.unlisted > 0 {
+        let _ = write!(out, " unlisted={}", listing.unlisted);
+    }
+    out.push(b'\n');
     // The reply lives on the account of the transfer slot, so it takes no more than it must.
     out.reserve_exact(body.len());
     out.append(&mut body);
@@ -128,7 +137,24 @@ pub(super) fn say_listing(listing: &Listing, digests: bool, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::Etag;
+    use crate::object::{Entry, Etag};
+
+    #[test]
+    fn a_listing_tells_what_it_does_not_know_and_how_many_names_it_left_out() {
+        let unseen = |name: &str, is_dir| Entry { name: name.into(), is_dir, node: None };
+        let entries = vec![unseen("a", false), unseen("b", true), Entry::new("c", Node::Dir { mtime: 5 })];
+        let listing = Listing { entries, more: true, unlisted: 2 };
+        for (digests, reply) in [
+            (false, "OK 32 more=1 unlisted=2\n- - - a\n- - - b/\n- 5 - c/\n"),
+            (true, "OK 38 more=1 unlisted=2\n- - - - a\n- - - - b/\n- 5 - - c/\n"),
+        ] {
+            let mut out = Vec::new();
+            say_listing(&listing, digests, &mut out);
+            let body = reply.split_once('\n').expect("a line").1.len();
+            let reply = reply.replace("OK 32", &format!("OK {body}")).replace("OK 38", &format!("OK {body}"));
+            assert_eq!(String::from_utf8_lossy(&out), reply);
+        }
+    }
 
     #[test]
     fn an_open_file_is_told_of_in_plain_numbers_also_one_from_before_1970() {

@@ -77,7 +77,7 @@ impl Found {
     /// Looks through one page. False when the list is full.
     pub(super) fn look(&mut self, class: &Class, listing: &Listing) -> bool {
         for entry in &listing.entries {
-            let (Node::File(meta), Some(stem)) = (entry.node, class.stem(&entry.name)) else { continue };
+            let (Some(Node::File(meta)), Some(stem)) = (entry.node, class.stem(&entry.name)) else { continue };
             match self {
                 Self::Newest(best) if best.as_ref().is_none_or(|(newest, _)| meta.mtime >= *newest) => {
                     *best = Some((meta.mtime, entry.name.clone()));

@@ -4,7 +4,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::os::sys;
@@ -38,6 +38,14 @@ mod native {
         how.set(ResolveFlags::NO_SYMLINKS, !resolve.links);
         how.set(ResolveFlags::CACHED, resolve.cached);
         retry_on_intr(|| rustix::fs::openat2(at, path, flags | OFlags::CLOEXEC, Mode::empty(), how))
+    }
+
+    /// Looks at a name of a directory, and fails with `EXDEV` where another file system is mounted: that one is not
+    /// asked, so it cannot be waited for.
+    pub(crate) fn look_at(dir: BorrowedFd<'_>, name: &str) -> Result<Stat, Errno> {
+        let how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::fstat(retry_on_intr(|| rustix::fs::openat2(dir, name, flags, Mode::empty(), how))?)
     }
 
     /// Renames, and fails with `EEXIST` if anything has the new name.
@@ -253,6 +261,7 @@ mod native {
 
     always! {
         open_beneath(BorrowedFd<'_>, &str, OFlags, Resolve) -> Result<OwnedFd, Errno> = Err(Errno::NOSYS);
+        look_at(BorrowedFd<'_>, &str) -> Result<Stat, Errno> = Err(Errno::NOSYS);
         rename_noreplace(BorrowedFd<'_>, &str, BorrowedFd<'_>, &str) -> Result<(), Errno> = Err(Errno::NOSYS);
         reserve(BorrowedFd<'_>, u64, u64) -> Result<(), Errno> = Err(Errno::OPNOTSUPP);
         copy_range((BorrowedFd<'_>, u64), (BorrowedFd<'_>, u64), u64) -> Result<u64, Errno> = Err(Errno::NOSYS);
@@ -283,7 +292,7 @@ mod native {
 
 pub(crate) use native::{
     access_acl, can_enter_tree, copy_range, default_acl, file_system, has_labels, has_projects, has_space,
-    have_same_label, is_local, is_memory, is_on_this_machine, keeps_synced, logs_files, made_at, make_unnamed,
+    have_same_label, is_local, is_memory, is_on_this_machine, keeps_synced, logs_files, look_at, made_at, make_unnamed,
     name_unnamed, open_beneath, pass_on_nothing, passes_on_project, path_of, pread_cached, rename_noreplace, reserve,
     send_file, set_access_acl,
 };

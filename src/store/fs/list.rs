@@ -8,14 +8,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, fstat, statat};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, Dir, DirEntry, FileType, OFlags, Stat, fstat, statat};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use crate::error::{Failure, StoreError};
 use crate::object::{Entry, Listing, Node};
 use crate::platform::Hides;
 use crate::store::fs::errno;
-use crate::store::fs::names::{Gather, Times, Window};
+use crate::store::fs::linux;
+use crate::store::fs::names::{Gather, Times, Type, Window};
 use crate::store::fs::root::FileSystem;
 use crate::store::fs::stat::{self, Kind};
 use crate::wire::key::{has_control, is_reserved};
@@ -31,9 +32,24 @@ fn cost(name: &str, digests: bool) -> usize {
 }
 
 /// Waits for its connection on the account of a transfer slot, so it takes no more than it must.
-fn page(mut entries: Vec<Entry>, more: bool) -> Listing {
+fn page(mut entries: Vec<Entry>, more: bool, unlisted: u64) -> Listing {
     entries.shrink_to_fit();
-    Listing { entries, more }
+    Listing { entries, more, unlisted }
+}
+
+/// A name that the rules of no caller mention.
+const UNNAMED: &str = "\u{fffd}";
+
+/// Names looked through for one that is listed.
+const LOOKED_THROUGH_MAX: u32 = 1000;
+
+/// A name of a directory.
+enum Name<'a> {
+    Listed(&'a str, Type),
+    /// Does not exist for peers.
+    Hidden,
+    /// No protocol can carry it.
+    Unlisted,
 }
 
 /// Which page of a directory.
@@ -65,30 +81,44 @@ impl FileSystem {
         let (mut entries, mut bytes) = (Vec::new(), 0);
         loop {
             let window = self.window(dir, path, &after)?;
-            for name in window.behind(&after) {
+            let unlisted = if hides.is_some_and(|hides| hides.hides(UNNAMED)) { 0 } else { window.unlisted };
+            for (name, kind) in window.behind(&after) {
                 if hides.is_some_and(|hides| hides.hides(name)) {
                     continue;
                 }
-                let Some((stat, mut node)) = self.entry(dir, path, name)? else { continue };
-                if let Node::File(meta) = &mut node
+                let Some((stat, mut entry)) = self.entry(dir, path, name, kind)? else { continue };
+                if let (Some(stat), Some(Node::File(meta))) = (&stat, &mut entry.node)
                     && digests
                 {
-                    meta.sha256 = self.digests.find(&stat, meta);
+                    meta.sha256 = self.digests.find(stat, meta);
                 }
                 bytes += cost(name, digests);
                 if entries.len() >= limit || (bytes > bytes_max && !entries.is_empty()) {
-                    return Ok(page(entries, true));
+                    return Ok(page(entries, true, unlisted));
                 }
-                entries.push(Entry { name: name.into(), node });
+                entries.push(entry);
             }
             // A peer goes on behind the last name of a page, so an empty one must be the end.
             match window.next() {
                 // Whether more follows is then to be seen from what is shown.
-                Some(_) if entries.len() >= limit.max(1) && hides.is_none() => return Ok(page(entries, true)),
+                Some(_) if entries.len() >= limit.max(1) && hides.is_none() => {
+                    return Ok(page(entries, true, unlisted));
+                }
                 Some(last) => after = last.into(),
-                None => return Ok(page(entries, false)),
+                None => return Ok(page(entries, false, unlisted)),
             }
         }
+    }
+
+    /// True if nothing in a directory is listed, though it may not be empty; false if that takes long to find out.
+    pub(crate) fn lists_nothing(&self, path: &str) -> bool {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = self.open_beneath(path, flags, false).and_then(Dir::new);
+        let is_listed = |entry: Result<DirEntry, Errno>| match entry {
+            Ok(entry) => matches!(self.name_of(&entry), Name::Listed(..)),
+            Err(_) => true,
+        };
+        dir.is_ok_and(|names| !names.zip(0..).any(|(entry, nth)| nth == LOOKED_THROUGH_MAX || is_listed(entry)))
     }
 
     /// The names behind `after`, or the first of them: kept from before, or read.
@@ -104,8 +134,9 @@ impl FileSystem {
         }
         let mut gather = Gather::new(self.windows.bounds);
         self.gather(dir, path, after, &mut gather)?;
+        let unlisted = gather.unlisted();
         let (names, complete) = gather.finish();
-        let window = Arc::new(Window { dir: id, times, after: after.into(), names, complete });
+        let window = Arc::new(Window { dir: id, times, after: after.into(), names, complete, unlisted });
         // Where other machines make changes, times are told of late.
         if self.caps.local && times.are_past(now) && Times::of(&look()?) == times {
             self.windows.keep(Arc::clone(&window));
@@ -116,27 +147,52 @@ impl FileSystem {
     /// Offers every name of a directory behind `after` that may be listed.
     fn gather(&self, dir: BorrowedFd<'_>, path: &str, after: &str, names: &mut Gather) -> Result<(), StoreError> {
         self.windows.count_read();
-        let mut dir = Dir::read_from(dir).map_err(|e| errno::broken("getdents", path, e))?;
+        // Not opened again: that takes the permission to search it, and its names can be read without.
+        let dir = fcntl_dupfd_cloexec(dir, 0).and_then(Dir::new);
+        let mut dir = dir.map_err(|e| errno::broken("dup", path, e))?;
+        dir.rewind();
         while let Some(entry) = dir.read() {
             let entry = entry.map_err(|e| errno::broken("getdents", path, e))?;
-            let Ok(name) = entry.file_name().to_str() else { continue };
-            let hidden = matches!(name, "." | "..") || is_reserved(name.as_bytes()) || has_control(name);
-            let candidate = match entry.file_type() {
-                FileType::RegularFile | FileType::Directory | FileType::Unknown => true,
-                FileType::Symlink => self.links,
-                _ => false,
-            };
-            if candidate && !hidden && name > after {
-                names.offer(name);
+            match self.name_of(&entry) {
+                Name::Listed(name, kind) if name > after => names.offer_as(name, kind),
+                Name::Listed(..) | Name::Hidden => {}
+                Name::Unlisted => names.count_unlisted(),
             }
         }
         Ok(())
     }
 
-    /// What stands at a name of the directory; `None` for what is not listed, or is gone.
-    fn entry(&self, dir: BorrowedFd<'_>, path: &str, name: &str) -> Result<Option<(Stat, Node)>, StoreError> {
-        let found = |stat: Stat| stat::node(&stat).map(|node| (stat, node));
-        match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+    /// What a listing does with an entry of a directory.
+    fn name_of<'a>(&self, entry: &'a DirEntry) -> Name<'a> {
+        let kind = match entry.file_type() {
+            FileType::RegularFile => Type::File,
+            FileType::Directory => Type::Dir,
+            FileType::Unknown => Type::Other,
+            FileType::Symlink if self.links => Type::Other,
+            _ => return Name::Hidden,
+        };
+        match entry.file_name().to_str() {
+            Ok(name) if matches!(name, "." | "..") || is_reserved(name.as_bytes()) => Name::Hidden,
+            Ok(name) if !has_control(name) => Name::Listed(name, kind),
+            _ => Name::Unlisted,
+        }
+    }
+
+    /// What stands at a name of the directory; `None` for what is not listed, or is gone. What is mounted there is not
+    /// looked at: another machine or process may have to answer.
+    fn entry(
+        &self,
+        dir: BorrowedFd<'_>,
+        path: &str,
+        name: &str,
+        kind: Type,
+    ) -> Result<Option<(Option<Stat>, Entry)>, StoreError> {
+        let found = |stat: Stat| stat::node(&stat).map(|node| (Some(stat), Entry::new(name, node)));
+        let looked_at = match kind {
+            Type::Dir | Type::Other if self.caps.openat2 => linux::look_at(dir, name),
+            _ => statat(dir, name, AtFlags::SYMLINK_NOFOLLOW),
+        };
+        match looked_at {
             Ok(stat) if stat::kind(&stat) == Kind::Other => {
                 if !self.links || FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
                     return Ok(None);
@@ -147,7 +203,11 @@ impl FileSystem {
             }
             Ok(stat) => Ok(found(stat)),
             Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(errno::reading("fstatat", path, errno)),
+            Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => Err(errno::reading("fstatat", path, errno)),
+            Err(errno) => {
+                log::debug!(target: errno::TARGET, "not looked at: path={path:?} name={name:?} cause={errno}");
+                Ok(Some((None, Entry { name: name.into(), is_dir: kind == Type::Dir, node: None })))
+            }
         }
     }
 

@@ -68,6 +68,15 @@ impl Bounds {
     }
 }
 
+/// What the directory itself tells of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Type {
+    File,
+    Dir,
+    /// A link, or not told.
+    Other,
+}
+
 /// The smallest names of those that were offered, as many as the bounds allow.
 #[derive(Debug)]
 pub(crate) struct Gather {
@@ -75,14 +84,29 @@ pub(crate) struct Gather {
     bounds: Bounds,
     /// The smallest name that was left out: no greater one may come in, or there would be a gap.
     bar: Option<Box<[u8]>>,
+    /// Names that no protocol can carry.
+    unlisted: u64,
 }
 
 impl Gather {
     pub(crate) fn new(bounds: Bounds) -> Self {
-        Self { names: Names::default(), bounds, bar: None }
+        Self { names: Names::default(), bounds, bar: None, unlisted: 0 }
+    }
+
+    /// There is a name that no protocol can carry.
+    pub(crate) fn count_unlisted(&mut self) {
+        self.unlisted += 1;
+    }
+
+    pub(crate) const fn unlisted(&self) -> u64 {
+        self.unlisted
     }
 
     pub(crate) fn offer(&mut self, name: &str) {
+        self.offer_as(name, Type::Other);
+    }
+
+    pub(crate) fn offer_as(&mut self, name: &str, kind: Type) {
         let name = name.as_bytes();
         if self.bar.as_deref().is_some_and(|bar| name >= bar) {
             return;
@@ -95,7 +119,7 @@ impl Gather {
                 return;
             }
         }
-        self.names.push(name);
+        self.names.push(name, kind);
     }
 
     /// Keeps the smaller half, so that the work for each name stays small whatever their order.
@@ -117,6 +141,8 @@ impl Gather {
 
 /// Bytes of the length before each name.
 const LEN_BYTES: usize = size_of::<u16>();
+/// Beside the length, in its high bits: the type of the name.
+const TYPE_SHIFT: u32 = 14;
 
 /// Names without an allocation for each.
 #[derive(Debug, Default)]
@@ -128,9 +154,10 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    fn push(&mut self, name: &[u8]) {
+    fn push(&mut self, name: &[u8], kind: Type) {
         // No file system has longer names, nor are the bounds larger.
         let (Ok(len), Ok(at)) = (u16::try_from(name.len()), u32::try_from(self.text.len())) else { return };
+        let len = len | (kind as u16) << TYPE_SHIFT;
         self.at.push(at);
         self.text.extend_from_slice(&len.to_ne_bytes());
         self.text.extend_from_slice(name);
@@ -166,8 +193,16 @@ impl Names {
 
     /// Those behind this one.
     pub(crate) fn behind<'a>(&'a self, after: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.typed_behind(after).map(|(name, _)| name)
+    }
+
+    /// The same, with their types.
+    fn typed_behind<'a>(&'a self, after: &str) -> impl Iterator<Item = (&'a str, Type)> + use<'a> {
         let start = self.at.partition_point(|at| name_at(&self.text, *at) <= after.as_bytes());
-        self.at[start..].iter().filter_map(|at| str::from_utf8(name_at(&self.text, *at)).ok())
+        self.at[start..].iter().filter_map(|at| {
+            let name = str::from_utf8(name_at(&self.text, *at)).ok()?;
+            Some((name, type_at(&self.text, *at)))
+        })
     }
 
     pub(crate) fn last(&self) -> Option<&str> {
@@ -178,7 +213,16 @@ impl Names {
 
 fn name_at(text: &[u8], at: u32) -> &[u8] {
     let (len, rest) = text[at as usize..].split_at(LEN_BYTES);
-    &rest[..usize::from(u16::from_ne_bytes([len[0], len[1]]))]
+    &rest[..usize::from(u16::from_ne_bytes([len[0], len[1]]) & !(3 << TYPE_SHIFT))]
+}
+
+fn type_at(text: &[u8], at: u32) -> Type {
+    let len = &text[at as usize..];
+    match u16::from_ne_bytes([len[0], len[1]]) >> TYPE_SHIFT {
+        0 => Type::File,
+        1 => Type::Dir,
+        _ => Type::Other,
+    }
 }
 
 /// A part of a directory: every name behind `after` up to its last one.
@@ -191,12 +235,14 @@ pub(crate) struct Window {
     pub(crate) names: Names,
     /// Whether no name follows.
     pub(crate) complete: bool,
+    /// How many names of the whole directory no protocol can carry.
+    pub(crate) unlisted: u64,
 }
 
 impl Window {
     /// Its names behind this one.
-    pub(crate) fn behind(&self, after: &str) -> impl Iterator<Item = &str> {
-        self.names.behind(after)
+    pub(crate) fn behind(&self, after: &str) -> impl Iterator<Item = (&str, Type)> {
+        self.names.typed_behind(after)
     }
 
     /// The name behind which the directory goes on.
@@ -307,10 +353,10 @@ mod tests {
             let mut gather = Gather::new(windows.bounds);
             gather.offer(name);
             let (names, complete) = gather.finish();
-            Arc::new(Window { dir: (1, dir), times: times(seconds), after: after.into(), names, complete })
+            Arc::new(Window { dir: (1, dir), times: times(seconds), after: after.into(), names, complete, unlisted: 0 })
         };
         windows.keep(window(7, 1, "", "a"));
-        assert!(windows.find((1, 7), times(1), "").is_some_and(|window| window.behind("").eq(["a"])));
+        assert!(windows.find((1, 7), times(1), "").is_some_and(|window| window.behind("").eq([("a", Type::Other)])));
         assert!(windows.find((1, 8), times(1), "").is_none());
         assert!(windows.find((1, 7), times(2), "").is_none());
         assert!(windows.find((1, 7), times(1), "").is_none(), "it is of an older version of the directory");

@@ -50,7 +50,7 @@ impl Bench {
         let op = Op::List { key: key(dir), after: None, limit: 1000, bytes_max: 1 << 20, digests: true, hides: None };
         let Outcome::Listed(listing) = self.run(op).unwrap() else { panic!("no listing") };
         let listed = listing.entries.into_iter().find(|entry| &*entry.name == last).unwrap();
-        let Node::File(listed) = listed.node else { panic!("a folder") };
+        let Some(Node::File(listed)) = listed.node else { panic!("a folder") };
         assert_eq!(listed.sha256, meta.sha256, "{name}: LIST and STAT");
         meta.sha256
     }

@@ -34,7 +34,7 @@ fn an_upload_is_seen_only_when_it_is_complete() {
         assert_eq!(bench.content("a/b/c.txt"), b"0123456789");
         assert_eq!(bench.stat("a/b/c.txt"), Ok(Node::File(meta)));
         assert_eq!(bench.open_file("a/b/c.txt").unwrap().1, meta);
-        assert_eq!(bench.list("a/b", None, 9).unwrap().entries[0].node, Node::File(meta));
+        assert_eq!(bench.list("a/b", None, 9).unwrap().entries[0].node, Some(Node::File(meta)));
         assert!(matches!(bench.stat("a/b"), Ok(Node::Dir { .. })));
         assert_eq!(bench.staged(), 0);
     });

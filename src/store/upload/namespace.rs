@@ -50,6 +50,9 @@ impl Uploads {
         let displaced = keep_open(&self.fs, (dir.fd.as_fd(), key.name()), &stat);
         unlinkat(&dir.fd, key.name(), flags).map_err(|errno| match errno {
             // POSIX lets a system say either.
+            Errno::EXIST | Errno::NOTEMPTY if self.fs.lists_nothing(path) => {
+                refused(Failure::Conflict(NOT_LISTED), "unlinkat")
+            }
             Errno::EXIST => self.fs.change_error("unlinkat", path, Errno::NOTEMPTY),
             errno => self.fs.change_error("unlinkat", path, errno),
         })?;
@@ -169,6 +172,9 @@ impl Uploads {
         stat.filter(|stat| stat::kind(stat) != Kind::Other).ok_or(refused(Failure::NotFound, "fstatat"))
     }
 }
+
+/// Why a directory cannot be removed that seems empty.
+const NOT_LISTED: &str = "the folder is not empty: it holds only what is not listed (names that are not UTF-8 or have control characters, links)";
 
 fn refused(failure: Failure, site: &'static str) -> StoreError {
     StoreError::refused(failure, site)

@@ -135,7 +135,7 @@ impl StillPlatform {
             Outcome::Found(node) => Outcome::Found(self.numbered_node(node)),
             Outcome::Listed(mut listing) => {
                 for entry in &mut listing.entries {
-                    entry.node = self.numbered_node(entry.node);
+                    entry.node = entry.node.map(|node| self.numbered_node(node));
                 }
                 Outcome::Listed(listing)
             }

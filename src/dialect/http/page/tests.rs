@@ -91,14 +91,11 @@ fn document(page: &Page<'_>, listing: &Listing) -> String {
 }
 
 fn listing(names: &[String], more: bool) -> Listing {
-    let entries = names.iter().enumerate().map(|(place, name)| Entry {
-        name: name.as_str().into(),
-        node: match place % 2 {
-            0 => Node::File(Meta { len: place as u64, mtime: 1_795_234_019, etag: Etag([7; 16]), sha256: None }),
-            _ => Node::Dir { mtime: -1 },
-        },
+    let entries = names.iter().enumerate().map(|(place, name)| {
+        let meta = Meta { len: place as u64, mtime: 1_795_234_019, etag: Etag([7; 16]), sha256: None };
+        Entry::new(name, if place % 2 == 0 { Node::File(meta) } else { Node::Dir { mtime: -1 } })
     });
-    Listing { entries: entries.collect(), more }
+    Listing { entries: entries.collect(), more, unlisted: 0 }
 }
 
 fn page<'a>(dir: &'a Key, listing: &'a Listing) -> Page<'a> {
@@ -114,6 +111,7 @@ fn page<'a>(dir: &'a Key, listing: &'a Listing) -> Page<'a> {
         limit: 1000,
         empty,
         next,
+        unlisted: listing.unlisted,
     }
 }
 

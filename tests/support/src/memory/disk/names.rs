@@ -63,7 +63,7 @@ impl Disk {
                 self.undamaged(&[])?;
                 let mut page = self.list(&key, after.as_deref(), limit, bytes_max, hides.as_ref())?;
                 for entry in page.entries.iter_mut().filter(|_| !digests) {
-                    if let Node::File(meta) = &mut entry.node {
+                    if let Some(Node::File(meta)) = &mut entry.node {
                         meta.sha256 = None;
                     }
                 }
@@ -243,7 +243,7 @@ impl Disk {
             Some(Child::File(_)) => return Err(refused(Failure::Conflict("that is a file"))),
             None => return Err(refused(Failure::NotFound)),
         };
-        let (mut listing, mut bytes) = (Listing { entries: Vec::new(), more: false }, 0);
+        let (mut listing, mut bytes) = (Listing { entries: Vec::new(), more: false, unlisted: 0 }, 0);
         for (name, child) in self.tree.names(dir) {
             if after.is_some_and(|after| **name <= *after) || hides.is_some_and(|hides| hides.hides(name)) {
                 continue;
@@ -253,7 +253,7 @@ impl Disk {
                 listing.more = true;
                 break;
             }
-            listing.entries.push(Entry { name: name.clone(), node: self.node(*child) });
+            listing.entries.push(Entry::new(name, self.node(*child)));
         }
         Ok(listing)
     }

@@ -111,13 +111,14 @@ impl ChunkPool {
         self.free.len() > KEPT_MIN
     }
 
-    /// Drops the surplus that no transfer has needed since the last call. Call it until there is none: a crowd must not
-    /// leave its memory.
-    pub fn trim(&mut self) {
-        let surplus = self.free.len().saturating_sub(KEPT_MIN);
+    /// Drops the surplus that no transfer has needed since the last call; returns how many chunks that are. Call it until
+    /// there is none: a crowd must not leave its memory.
+    pub fn trim(&mut self) -> usize {
+        let dropped = self.free.len().saturating_sub(KEPT_MIN).min(self.unused);
         // Those at the front were free for longest.
-        self.free.drain(..surplus.min(self.unused));
+        self.free.drain(..dropped);
         self.unused = self.free.len();
+        dropped
     }
 
     pub const fn chunk_bytes(&self) -> usize {
@@ -126,7 +127,7 @@ impl ChunkPool {
 }
 
 /// Chunks that are kept without a load.
-const KEPT_MIN: usize = 16;
+const KEPT_MIN: usize = 4;
 
 /// At most this many pieces leave in one vectored write.
 pub const SLICES_MAX: usize = 8;
@@ -300,16 +301,13 @@ mod tests {
         for _ in 0..3 {
             let taken: Vec<_> = (0..100).map(|_| pool.take()).collect();
             taken.into_iter().for_each(|chunk| pool.give(chunk));
-            pool.trim();
-            assert_eq!(pool.free.len(), 100, "all were needed since the last time");
+            assert_eq!((pool.trim(), pool.free.len()), (0, 100), "all were needed since the last time");
         }
         let taken: Vec<_> = (0..40).map(|_| pool.take()).collect();
         taken.into_iter().for_each(|chunk| pool.give(chunk));
-        pool.trim();
-        assert_eq!(pool.free.len(), 40);
+        assert_eq!((pool.trim(), pool.free.len()), (60, 40));
         assert!(pool.has_surplus());
-        pool.trim();
-        assert_eq!(pool.free.len(), KEPT_MIN);
+        assert_eq!((pool.trim(), pool.free.len()), (40 - KEPT_MIN, KEPT_MIN));
         assert!(!pool.has_surplus());
         pool.give(Chunk::new(9));
         assert_eq!(pool.free.len(), KEPT_MIN, "of another size");

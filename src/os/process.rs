@@ -53,9 +53,9 @@ pub fn raise_descriptor_limit() -> usize {
     getrlimit(Resource::Nofile).current.map_or(1 << 20, |soft| usize::try_from(soft).unwrap_or(usize::MAX))
 }
 
-/// Makes the allocator of this process give the memory of large allocations back as they are freed, where it can be told.
-pub fn map_large_allocations() {
-    sys::map_large_allocations();
+/// Makes the allocator of this process keep little memory that is free, where it can be told.
+pub fn keep_little_memory() {
+    sys::keep_little_memory();
 }
 
 /// A write past the limit on the size of files (`ulimit -f`) fails from now on, as one to a full disk does. By default

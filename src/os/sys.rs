@@ -112,20 +112,22 @@ pub(crate) fn trim_memory() {
     }
 }
 
-/// What a thread allocates in one piece of 128 KiB or more is mapped by itself, and unmapped as it is freed
-/// (mallopt(3), `M_MMAP_THRESHOLD`). glibc otherwise takes the size of each such piece that is freed for its new threshold,
-/// up to 32 MiB, and keeps later ones in a heap of each thread that had one.
+/// Tells the allocator to keep little that is free (mallopt(3)). By default glibc
+/// * takes the size of each large piece that is freed for the least that it maps by itself, up to 32 MiB, and so keeps
+///   later ones in a heap of each thread that had one: here, pieces of 128 KiB or more are unmapped as they are freed;
+/// * gives each thread a heap, up to eight for a core, and what one thread has free no other uses: here, two heaps.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub(crate) fn map_large_allocations() {
+pub(crate) fn keep_little_memory() {
     // SAFETY: the call takes numbers, and moves nothing that is in use.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, 128 * 1024);
+        libc::mallopt(libc::M_ARENA_MAX, 2);
     }
 }
 
 /// Other allocators decide for themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(crate) fn map_large_allocations() {}
+pub(crate) fn keep_little_memory() {}
 
 /// Other allocators decide for themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]

@@ -17,6 +17,8 @@ pub(super) struct Crowd {
     ends_at: Option<Instant>,
     /// Most slots in use at the end of a turn of this interval.
     slots_max: u64,
+    /// What the allocator may have free since it gave memory back: most slots in use at once, and chunks dropped.
+    left: u64,
 }
 
 impl Crowd {
@@ -24,11 +26,12 @@ impl Crowd {
         self.ends_at
     }
 
-    /// Call it after each turn, with the slots in use. Drops the chunks that were free for a whole interval. True once no
-    /// crowd was here for one, and no surplus is left: then the allocator is to give its free memory back too, which it
+    /// Call it after each turn, with the slots in use. Drops the chunks that were free for a whole interval. True once a
+    /// crowd is over for one, and no surplus is left: then the allocator is to give its free memory back too, which it
     /// takes a while to find.
     pub(super) fn turn_ended(&mut self, slots: u64, pool: &mut ChunkPool, now: Instant) -> bool {
         self.slots_max = slots.max(self.slots_max);
+        self.left = slots.max(self.left);
         let Some(end) = self.ends_at else {
             if self.slots_max >= CROWD_SLOTS || pool.has_surplus() {
                 self.ends_at = Some(now + INTERVAL);
@@ -38,11 +41,11 @@ impl Crowd {
         if now < end {
             return false;
         }
-        pool.trim();
+        self.left += pool.trim() as u64;
         let is_over = self.slots_max < CROWD_SLOTS && !pool.has_surplus();
         self.slots_max = slots;
         self.ends_at = (!is_over).then_some(now + INTERVAL);
-        is_over
+        is_over && std::mem::take(&mut self.left) >= CROWD_SLOTS
     }
 }
 
@@ -74,5 +77,14 @@ mod tests {
         assert!(!pool.has_surplus() && intervals <= 2, "{intervals}");
         assert_eq!(crowd.deadline(), None);
         assert!(!crowd.turn_ended(0, &mut pool, at));
+
+        // A few chunks are dropped, but the allocator is not searched for so little.
+        let taken: Vec<_> = (0..20).map(|_| pool.take()).collect();
+        taken.into_iter().for_each(|chunk| pool.give(chunk));
+        assert!(!crowd.turn_ended(0, &mut pool, at));
+        while let Some(next) = crowd.deadline() {
+            assert!(!crowd.turn_ended(0, &mut pool, next));
+        }
+        assert!(!pool.has_surplus());
     }
 }

@@ -227,9 +227,9 @@ impl Builder {
 
     /// Opens the directory, binds every address, starts the disk workers. Nothing is half started:
     /// on an error everything is closed again. From then on glibc's allocator gives large allocations of the process back
-    /// as they are freed; without that, [`Server::ceiling`] would not hold.
+    /// as they are freed, and has two heaps for all threads; without that, [`Server::ceiling`] would not hold.
     pub fn build(mut self) -> Result<Server, ServerError> {
-        process::map_large_allocations();
+        process::keep_little_memory();
         if self.listens.is_empty() {
             self.listens.push(Listen::new(Kind::Auto, DEFAULT_ADDRESS));
         }

@@ -100,6 +100,29 @@ fn the_server_prints_where_it_listens_and_nothing_else() {
     program.end();
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn the_threads_of_a_server_share_their_free_memory() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let program = start(dir.path(), &[]);
+    program.client().put("/file", b"content");
+    // glibc reserves 64 MiB for each heap but the first; what is not in use of it can be neither read nor written.
+    let is_heap = |line: &&str| {
+        let mut ends = line
+            .split_once(' ')
+            .filter(|(_, rest)| rest.starts_with("---p"))
+            .into_iter()
+            .flat_map(|(range, _)| range.split('-'));
+        let mut next = || ends.next().and_then(|end| u64::from_str_radix(end, 16).ok()).unwrap_or(0);
+        let start = next();
+        next().saturating_sub(start) > 48 << 20
+    };
+    let maps = fs::read_to_string(format!("/proc/{}/maps", program.pid())).expect("the process lives");
+    let heaps: Vec<_> = maps.lines().filter(is_heap).collect();
+    assert!(heaps.len() <= 1, "{heaps:#?}");
+    program.end();
+}
+
 // covers: L4
 #[test]
 fn a_port_in_use_is_named_and_the_exit_code_is_one() {

@@ -19,6 +19,7 @@ mod upload;
 mod tests;
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -39,7 +40,7 @@ use self::handles::Handles;
 use self::partial_sends::PartialSends;
 use self::pool::jobs::{Finished, Held, Job, Reply, no_such_file};
 use self::pool::shared::Pool;
-use self::pool::workers::WorkQueue;
+use self::pool::workers::{DirHash, WorkQueue};
 use self::resumable::open::Opened;
 
 /// Most bytes of an upload between two flushes: more does not make a disk faster.
@@ -76,6 +77,7 @@ pub struct DiskStore {
     cache: Option<FileCache>,
     ready: VecDeque<Finished>,
     partial: PartialSends,
+    dir_hasher: RandomState,
     /// Operations submitted and not completed yet.
     in_flight: u64,
     turn: Turn,
@@ -331,7 +333,8 @@ impl Store for DiskStore {
             self.pool.syncing.fetch_add(1, Ordering::Relaxed);
         }
         self.in_flight += 1;
-        self.pool.queues.push_of(queue, client, Job::Serve { conn, client, op, held });
+        let dir = dir_of(&op, &held).map(|path| DirHash(self.dir_hasher.hash_one(path)));
+        self.pool.queues.push_of(queue, client, dir, Job::Serve { conn, client, op, held });
     }
 
     fn next_completion(&mut self) -> Option<Completion> {
@@ -406,6 +409,17 @@ impl Store for DiskStore {
             io: (queues.len(WorkQueue::Io) + queues.len(WorkQueue::List)) as u64,
             sync: (queues.len(WorkQueue::Sync) + queues.len(WorkQueue::Join)) as u64,
         }
+    }
+}
+
+/// The directory that a worker may have to wait for with this operation, if it only reads.
+fn dir_of<'a>(op: &'a Op, held: &'a Held) -> Option<&'a str> {
+    let parent = |path: &'a str| path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    match (op, held) {
+        (Op::List { key, .. }, _) => Some(key.as_str()),
+        (Op::Open { key } | Op::Stat { key }, _) => Some(key.parent()),
+        (_, Held::Reading(file)) => Some(parent(file.path())),
+        _ => None,
     }
 }
 

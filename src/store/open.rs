@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::create_dir;
+use std::hash::RandomState;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -185,7 +186,7 @@ impl DiskStore {
         let pool = Pool {
             fs: Arc::clone(&fs),
             uploads,
-            queues: WorkQueues::new(limits.list_workers(), limits.join_workers()),
+            queues: WorkQueues::new(limits.io_workers, limits.list_workers(), limits.join_workers()),
             completions: Completions::new(wake),
             groups: SyncGroups::default(),
             latency: DiskLatency::start(),
@@ -218,6 +219,7 @@ impl DiskStore {
             cache,
             ready: VecDeque::new(),
             partial: PartialSends::default(),
+            dir_hasher: RandomState::new(),
             in_flight: 0,
             turn: Turn { now: clock(), lagging: false, waits: None },
             probe_at: clock(),

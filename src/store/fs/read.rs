@@ -257,6 +257,10 @@ impl OpenFile {
         fstat(&self.fd).map(|stat| stat::etag(&stat)).map_err(|e| self.failed("fstat", e))
     }
 
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     pub(crate) const fn len_at_first(&self) -> u64 {
         self.version.len
     }

@@ -38,7 +38,7 @@ impl Pool {
                 Some(_) => {
                     // Not here: leading another directory could keep this one waiting.
                     pending.syncs.dirs.push(dir);
-                    self.queues.push_of(WorkQueue::Sync, pending.client, Job::FinishChange(pending));
+                    self.queues.push_of(WorkQueue::Sync, pending.client, None, Job::FinishChange(pending));
                 }
                 None => led = self.groups.join(dir.id, pending).map(|first| (dir, vec![first])),
             }
@@ -59,7 +59,7 @@ impl Pool {
                     Err(errno) => self.fail(pending, errno),
                     Ok(()) if pending.syncs.dirs.is_empty() => self.finish_change(pending),
                     // Not here: leading another directory could keep this one waiting.
-                    Ok(()) => self.queues.push_of(WorkQueue::Sync, pending.client, Job::FinishChange(pending)),
+                    Ok(()) => self.queues.push_of(WorkQueue::Sync, pending.client, None, Job::FinishChange(pending)),
                 }
             }
             batch = self.groups.next_batch(dir.id);

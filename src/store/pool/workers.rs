@@ -3,6 +3,7 @@
 //! All threads are made once, at start, and joined at the end. Nothing here knows what a job
 //! does, and nothing here ever drops a queued job.
 
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -50,10 +51,48 @@ struct Queue<J> {
     listing_max: usize,
 }
 
+/// A directory, as a hash of its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct DirHash(pub(crate) u64);
+
+/// A job, and what decides when it is its turn.
+#[derive(Debug)]
+struct Waiting<J> {
+    kind: WorkQueue,
+    client: usize,
+    /// `None` where it concerns none, or is not bounded by it.
+    dir: Option<DirHash>,
+    job: J,
+}
+
+/// What a worker has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    kind: WorkQueue,
+    dir: Option<DirHash>,
+}
+
+/// The jobs of one directory.
+#[derive(Debug)]
+struct OfDir<J> {
+    at_work: usize,
+    lists_at_work: usize,
+    /// Jobs, and lists, that wait until others of the directory have ended.
+    held: [VecDeque<Waiting<J>>; 2],
+}
+
 #[derive(Debug)]
 struct Inside<J> {
-    jobs: Turns<J>,
-    lists: Turns<J>,
+    jobs: Turns<Waiting<J>>,
+    lists: Turns<Waiting<J>>,
+    /// Directories with a job at work: at most one for each worker.
+    dirs: HashMap<DirHash, OfDir<J>>,
+    /// Jobs and lists that are held.
+    held: [usize; 2],
+    /// How many jobs of one directory may be at work at once: one that hangs must not hold every worker.
+    of_dir_max: usize,
+    /// The same of lists.
+    lists_of_dir_max: usize,
     /// Lists at work.
     listing: usize,
     /// What was taken last.
@@ -62,23 +101,32 @@ struct Inside<J> {
 }
 
 impl<J> Queue<J> {
-    fn new(listing_max: usize) -> Self {
-        let (jobs, lists) = (Turns::new(), Turns::new());
-        let inside = Mutex::new(Inside { jobs, lists, listing: 0, last: WorkQueue::Io, closed: false });
+    fn new(listing_max: usize, of_dir_max: usize) -> Self {
+        let inside = Mutex::new(Inside {
+            jobs: Turns::new(),
+            lists: Turns::new(),
+            dirs: HashMap::new(),
+            held: [0; 2],
+            of_dir_max: of_dir_max.max(1),
+            lists_of_dir_max: listing_max.saturating_sub(1).max(1),
+            listing: 0,
+            last: WorkQueue::Io,
+            closed: false,
+        });
         let (len, lists_len) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Self { inside, filled: Condvar::new(), len, lists_len, listing_max }
     }
 
     fn note_len(&self, inside: &Inside<J>) {
-        self.len.store(inside.jobs.len(), Ordering::Relaxed);
-        self.lists_len.store(inside.lists.len(), Ordering::Relaxed);
+        self.len.store(inside.jobs.len() + inside.held[0], Ordering::Relaxed);
+        self.lists_len.store(inside.lists.len() + inside.held[1], Ordering::Relaxed);
     }
 
     /// The next job for a worker whose last one was `done`.
-    fn take(&self, done: Option<WorkQueue>) -> Option<(WorkQueue, J)> {
+    fn take(&self, done: Option<Taken>) -> Option<(Taken, J)> {
         let mut inside = lock(&self.inside);
-        if done == Some(WorkQueue::List) {
-            inside.listing -= 1;
+        if let Some(done) = done {
+            inside.end(done);
         }
         loop {
             // While others wait, only one list is at work, and they go in turns if there is one worker.
@@ -86,14 +134,15 @@ impl<J> Queue<J> {
             let kind = if inside.listing < self.listing_max && !others_first { WorkQueue::List } else { WorkQueue::Io };
             let mut taken = None;
             if kind == WorkQueue::List {
-                taken = inside.lists.pop().map(|job| (WorkQueue::List, job));
-                inside.listing += usize::from(taken.is_some());
+                taken = inside.begin(WorkQueue::List);
             }
-            taken = taken.or_else(|| inside.jobs.pop().map(|job| (WorkQueue::Io, job)));
-            if let Some((kind, job)) = taken {
-                inside.last = kind;
-                self.note_len(&inside);
-                return Some((kind, job));
+            taken = taken.or_else(|| inside.begin(WorkQueue::Io));
+            self.note_len(&inside);
+            if taken.is_some() {
+                return taken;
+            }
+            if others_first {
+                continue; // they are all held, so a list may begin
             }
             if inside.closed {
                 return None;
@@ -103,13 +152,67 @@ impl<J> Queue<J> {
     }
 }
 
+impl<J> Inside<J> {
+    fn turns(&mut self, kind: WorkQueue) -> &mut Turns<Waiting<J>> {
+        match kind {
+            WorkQueue::List | WorkQueue::Join => &mut self.lists,
+            _ => &mut self.jobs,
+        }
+    }
+
+    /// The next job whose directory has not its share of the workers. Those of others are held until one of them ends.
+    fn begin(&mut self, kind: WorkQueue) -> Option<(Taken, J)> {
+        loop {
+            let next = self.turns(kind).pop()?;
+            let is_list = kind == WorkQueue::List;
+            if let Some(dir) = next.dir {
+                let of_dir = self.dirs.entry(dir);
+                let of_dir = of_dir.or_insert_with(|| OfDir { at_work: 0, lists_at_work: 0, held: Default::default() });
+                if of_dir.at_work >= self.of_dir_max || is_list && of_dir.lists_at_work >= self.lists_of_dir_max {
+                    of_dir.held[usize::from(is_list)].push_back(next);
+                    self.held[usize::from(is_list)] += 1;
+                    continue;
+                }
+                of_dir.at_work += 1;
+                of_dir.lists_at_work += usize::from(is_list);
+            }
+            self.listing += usize::from(is_list);
+            self.last = kind;
+            return Some((Taken { kind, dir: next.dir }, next.job));
+        }
+    }
+
+    /// A job has ended: one that is held for it has its turn again.
+    fn end(&mut self, Taken { kind, dir }: Taken) {
+        let is_list = kind == WorkQueue::List;
+        self.listing -= usize::from(is_list);
+        let Some((dir, of_dir)) = dir.and_then(|dir| Some((dir, self.dirs.get_mut(&dir)?))) else { return };
+        of_dir.at_work -= 1;
+        of_dir.lists_at_work -= usize::from(is_list);
+        let [jobs, lists] = &mut of_dir.held;
+        let may_list = of_dir.lists_at_work < self.lists_of_dir_max;
+        let next = match is_list {
+            true => lists.pop_front().or_else(|| jobs.pop_front()),
+            false => jobs.pop_front().or_else(|| if may_list { lists.pop_front() } else { None }),
+        };
+        if of_dir.at_work == 0 && of_dir.held.iter().all(VecDeque::is_empty) {
+            self.dirs.remove(&dir);
+        }
+        if let Some(next) = next {
+            self.held[usize::from(next.kind == WorkQueue::List)] -= 1;
+            self.turns(next.kind).push(next.client, next);
+        }
+    }
+}
+
 impl<J> WorkQueues<J> {
-    pub(crate) fn new(listing_max: usize, joining_max: usize) -> Self {
+    /// `reading` is the number of workers that read; `listing_max` of them may list at once.
+    pub(crate) fn new(reading: usize, listing_max: usize, joining_max: usize) -> Self {
         Self {
-            io: Queue::new(listing_max),
-            sync: Queue::new(joining_max),
-            free: Queue::new(0),
-            passwords: Queue::new(0),
+            io: Queue::new(listing_max, reading.saturating_sub(1)),
+            sync: Queue::new(joining_max, usize::MAX),
+            free: Queue::new(0, usize::MAX),
+            passwords: Queue::new(0, usize::MAX),
         }
     }
 
@@ -124,19 +227,16 @@ impl<J> WorkQueues<J> {
 
     /// Queues a job of the server itself. Never blocks for longer than another push or pop takes.
     pub(crate) fn push(&self, kind: WorkQueue, job: J) {
-        self.push_of(kind, None, job);
+        self.push_of(kind, None, None, job);
     }
 
-    /// The same for a job of a client.
-    pub(crate) fn push_of(&self, kind: WorkQueue, client: Option<GroupId>, job: J) {
+    /// The same for a job of a client, which may wait for a directory.
+    pub(crate) fn push_of(&self, kind: WorkQueue, client: Option<GroupId>, dir: Option<DirHash>, job: J) {
         let queue = self.queue(kind);
         let mut inside = lock(&queue.inside);
-        let jobs = match kind {
-            WorkQueue::List | WorkQueue::Join => &mut inside.lists,
-            _ => &mut inside.jobs,
-        };
         // The server itself has its turns like a client.
-        jobs.push(client.map_or(0, |group| group.index() + 1), job);
+        let client = client.map_or(0, |group| group.index() + 1);
+        inside.turns(kind).push(client, Waiting { kind, client, dir, job });
         queue.note_len(&inside);
         drop(inside);
         queue.filled.notify_one();
@@ -161,9 +261,9 @@ impl<J> WorkQueues<J> {
         let most = share(inside.jobs.len());
         let mut more = Vec::new();
         while more.len() < most
-            && let Some(job) = inside.jobs.pop_if(&wanted)
+            && let Some(job) = inside.jobs.pop_if(|waiting| wanted(&waiting.job))
         {
-            more.push(job);
+            more.push(job.job);
         }
         queue.note_len(&inside);
         more
@@ -223,44 +323,81 @@ where
 mod tests {
     use super::*;
 
+    fn took(kind: WorkQueue, job: u8) -> Option<(Taken, u8)> {
+        Some((Taken { kind, dir: None }, job))
+    }
+
+    #[test]
+    fn a_directory_that_hangs_never_holds_every_worker_and_no_job_is_lost_by_it() {
+        let queues = WorkQueues::new(4, 2, 1);
+        let queue = queues.queue(WorkQueue::Io);
+        let (hung, other) = (Some(DirHash(1)), Some(DirHash(2)));
+        for job in 0..8 {
+            queues.push_of(WorkQueue::List, None, hung, job);
+            queues.push_of(WorkQueue::Io, None, hung, 10 + job);
+        }
+        queues.push_of(WorkQueue::List, None, other, 50);
+        queues.push_of(WorkQueue::Io, None, other, 60);
+        let mut taken: Vec<_> = (0..4).map(|_| queue.take(None).expect("a job")).collect();
+        let of_dir = |taken: &[(Taken, u8)], dir| taken.iter().filter(|(taken, _)| taken.dir == dir).count();
+        assert_eq!(of_dir(&taken, hung), 3, "one worker is left to others: {taken:?}");
+        assert_eq!(taken.iter().filter(|(one, _)| one.dir == hung && one.kind == WorkQueue::List).count(), 1);
+        assert_eq!(queues.len(WorkQueue::Io) + queues.len(WorkQueue::List), 14);
+        // That worker does everything that others ask for.
+        let at = taken.iter().position(|(one, _)| one.dir == other).expect("one of the others");
+        let (done, first) = taken.remove(at);
+        let (last, second) = queue.take(Some(done)).expect("a job");
+        assert_eq!((last.dir, [first.min(second), first.max(second)]), (other, [50, 60]));
+        // It has answered: what was held is done.
+        let (mut done, mut jobs): (Vec<_>, Vec<_>) = taken.into_iter().unzip();
+        while queues.len(WorkQueue::Io) + queues.len(WorkQueue::List) > 0 {
+            let next = done.iter().position(|taken: &Taken| taken.kind == WorkQueue::List).unwrap_or(0);
+            let (taken, job) = queue.take(Some(done.remove(next))).expect("a job");
+            jobs.push(job);
+            done.push(taken);
+        }
+        jobs.sort_unstable();
+        assert_eq!(jobs, [0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17]);
+    }
+
     #[test]
     fn the_length_of_a_queue_follows_every_push_and_take() {
-        let queues = WorkQueues::new(1, 1);
+        let queues = WorkQueues::new(4, 1, 1);
         let lens = |queues: &WorkQueues<u8>| (queues.len(WorkQueue::Io), queues.len(WorkQueue::Sync));
         for job in 0..5 {
             queues.push(WorkQueue::Sync, job);
         }
         queues.push(WorkQueue::Io, 9);
         assert_eq!(lens(&queues), (1, 5));
-        assert_eq!(queues.queue(WorkQueue::Sync).take(None), Some((WorkQueue::Io, 0)));
+        assert_eq!(queues.queue(WorkQueue::Sync).take(None), took(WorkQueue::Io, 0));
         assert_eq!(lens(&queues), (1, 4));
         assert_eq!(queues.take_more(WorkQueue::Sync, |waiting| waiting / 2, |_| true), [1, 2]);
         assert_eq!(lens(&queues), (1, 2));
-        assert_eq!(queues.queue(WorkQueue::Io).take(None), Some((WorkQueue::Io, 9)));
+        assert_eq!(queues.queue(WorkQueue::Io).take(None), took(WorkQueue::Io, 9));
         assert_eq!(lens(&queues), (0, 2));
     }
 
     #[test]
     fn lists_never_take_every_worker_and_are_not_kept_waiting_for_ever() {
-        let queues = WorkQueues::new(2, 1);
+        let queues = WorkQueues::new(4, 2, 1);
         for job in 0..6 {
             queues.push(WorkQueue::List, job);
         }
         let queue = queues.queue(WorkQueue::Io);
         assert_eq!(queues.len(WorkQueue::List), 6);
-        assert_eq!(queue.take(None), Some((WorkQueue::List, 0)));
-        assert_eq!(queue.take(None), Some((WorkQueue::List, 1)));
+        assert_eq!(queue.take(None), took(WorkQueue::List, 0));
+        assert_eq!(queue.take(None), took(WorkQueue::List, 1));
         // Two of four workers list: the others are for opens only.
         for job in 10..14 {
             queues.push(WorkQueue::Io, job);
         }
-        assert_eq!(queue.take(None), Some((WorkQueue::Io, 10)));
-        assert_eq!(queue.take(None), Some((WorkQueue::Io, 11)));
+        assert_eq!(queue.take(None), took(WorkQueue::Io, 10));
+        assert_eq!(queue.take(None), took(WorkQueue::Io, 11));
         // One list has ended. The other goes on, so opens come first.
-        assert_eq!(queue.take(Some(WorkQueue::List)), Some((WorkQueue::Io, 12)));
+        assert_eq!(queue.take(Some(Taken { kind: WorkQueue::List, dir: None })), took(WorkQueue::Io, 12));
         // No list is at work: one begins though an open waits; then the open has its turn.
-        assert_eq!(queue.take(Some(WorkQueue::List)), Some((WorkQueue::List, 2)));
-        assert_eq!(queue.take(Some(WorkQueue::List)), Some((WorkQueue::Io, 13)));
-        assert_eq!(queue.take(Some(WorkQueue::Io)), Some((WorkQueue::List, 3)));
+        assert_eq!(queue.take(Some(Taken { kind: WorkQueue::List, dir: None })), took(WorkQueue::List, 2));
+        assert_eq!(queue.take(Some(Taken { kind: WorkQueue::List, dir: None })), took(WorkQueue::Io, 13));
+        assert_eq!(queue.take(Some(Taken { kind: WorkQueue::Io, dir: None })), took(WorkQueue::List, 3));
     }
 }

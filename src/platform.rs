@@ -229,6 +229,12 @@ pub trait Store {
 
     fn next_completion(&mut self) -> Option<Completion>;
 
+    /// An upload that the connection that is attached to it is to leave: another server wants it. Asked for with the
+    /// completions.
+    fn next_wanted(&mut self) -> Option<UploadId> {
+        None
+    }
+
     /// True while the disk does not keep up: bytes are held in chunks and written with [`Op::Write`] instead of
     /// [`Store::write_now`]. Changes only between turns.
     fn is_lagging(&self) -> bool;

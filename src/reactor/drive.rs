@@ -27,7 +27,7 @@ impl<P: Platform> Reactor<P> {
     }
 
     /// Tells the connections that an upload passes from one to another.
-    fn hand_over_uploads(&mut self) {
+    pub(super) fn hand_over_uploads(&mut self) {
         for due in self.uploads.take_due() {
             let (Due::Supersede(id) | Due::Refuse(id) | Due::Submit(id, _)) = &due;
             let Some(mut driver) = self.driver(*id) else { continue };

@@ -113,6 +113,10 @@ impl<P: Platform> Reactor<P> {
                     driver.complete(done);
                     driver.enqueue();
                 }
+                while let Some(id) = self.platform.store().next_wanted() {
+                    self.uploads.is_wanted_elsewhere(id);
+                }
+                self.hand_over_uploads();
             }
             Event::Handshake(id) => self.handed_back(id),
             Event::Signal(signal) => self.signalled(signal),

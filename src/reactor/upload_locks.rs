@@ -109,6 +109,15 @@ impl UploadLocks {
         }
     }
 
+    /// Another server waits for this upload.
+    pub(super) fn is_wanted_elsewhere(&mut self, id: UploadId) {
+        if let Some(holder) = self.uploads.get_mut(&id)
+            && holder.next.is_none()
+        {
+            self.due.extend(holder.supersede());
+        }
+    }
+
     fn attach(&mut self, conn: ConnId, id: UploadId, hold: Hold) {
         self.uploads.insert(id, Holder { conn, hold, next: None });
         self.held.insert(conn, id);
@@ -210,6 +219,20 @@ mod tests {
         locks.driven(conn(3), None, false);
         locks.driven(conn(2), None, false);
         assert!(locks.uploads.is_empty() && locks.held.is_empty());
+    }
+
+    #[test]
+    fn a_connection_leaves_its_upload_for_another_server_unless_it_was_told_already() {
+        let mut locks = UploadLocks::default();
+        locks.is_wanted_elsewhere(ID);
+        assert!(locks.take_due().is_empty(), "no connection is attached");
+        locks.driven(conn(1), Some(ID), false);
+        locks.is_wanted_elsewhere(ID);
+        assert!(matches!(locks.take_due()[..], [Due::Supersede(older)] if older == conn(1)));
+        assert!(locks.acquire(conn(2), ID, remove(ID)).is_none());
+        locks.take_due();
+        locks.is_wanted_elsewhere(ID);
+        assert!(locks.take_due().is_empty());
     }
 
     #[test]

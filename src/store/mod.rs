@@ -13,6 +13,7 @@ mod pool;
 mod quota;
 mod resumable;
 mod send;
+mod take_overs;
 mod upload;
 
 #[cfg(test)]
@@ -31,17 +32,20 @@ use crate::ids::{ConnId, FileId, GroupId};
 use crate::object::Node;
 use crate::os::sys;
 use crate::platform::{Completion, Health, Op, Outcome, Queued, ReadNow, Source, Store};
+use crate::upload::UploadId;
 
 use self::cache::{Content, FileCache};
 use self::fs::caps::Pages;
 use self::fs::read::tail;
 use self::fs::root::FileSystem;
 use self::handles::Handles;
+use self::mutex::lock;
 use self::partial_sends::PartialSends;
 use self::pool::jobs::{Finished, Held, Job, Reply, no_such_file};
 use self::pool::shared::Pool;
 use self::pool::workers::{DirHash, WorkQueue};
 use self::resumable::open::Opened;
+use self::take_overs::{TakeOvers, Wanted};
 
 /// Most bytes of an upload between two flushes: more does not make a disk faster.
 const FLUSH_WINDOW_MAX: u64 = 16 * 1024 * 1024;
@@ -56,6 +60,8 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Time between two looks at the path of the root, and at what other servers of the folder have left.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The same while one may want an upload that is attached here, where a look takes microseconds.
+const LOOK_INTERVAL_LOCAL: Duration = Duration::from_millis(100);
 /// Time between two looks whether a count for a quota is due.
 const COUNT_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
@@ -89,6 +95,7 @@ pub struct DiskStore {
     count_at: Instant,
     /// When to look again at the path of the root, and at what other servers of the folder have left.
     look_at: Instant,
+    take_overs: TakeOvers,
     scratch: Vec<u8>,
     dirty_bytes_max: u64,
 }
@@ -125,8 +132,12 @@ impl DiskStore {
         if self.pool.uploads.quotas.is_used() && now >= self.count_at {
             self.begin_count(now);
         }
+        while let Some((conn, Wanted { op, client, .. })) = self.take_overs.pop_due(now) {
+            self.queue(conn, client, op, Held::None);
+        }
         if now >= self.look_at {
-            self.look_at = now + LOOK_INTERVAL;
+            let is_soon = self.fs.caps.inline && self.pool.uploads.kept.is_attached.load(Ordering::Relaxed);
+            self.look_at = now + if is_soon { LOOK_INTERVAL_LOCAL } else { LOOK_INTERVAL };
             // What takes the place of the root is opened by a look that begins after this.
             if let Some(cache) = self.cache.as_mut().filter(|_| self.fs.health.is_gone()) {
                 cache.clear();
@@ -141,7 +152,7 @@ impl DiskStore {
     pub fn refresh_at(&self) -> Option<Instant> {
         let pass = self.pool.uploads.kept.is_used.load(Ordering::Relaxed).then_some(self.pass_at);
         let count = self.pool.uploads.quotas.is_used().then_some(self.count_at);
-        [pass, count, Some(self.look_at)].into_iter().flatten().min()
+        [pass, count, Some(self.look_at), self.take_overs.next_at()].into_iter().flatten().min()
     }
 
     /// These quotas hold from now on.
@@ -182,6 +193,15 @@ impl DiskStore {
         drop(self);
     }
 
+    fn queue(&mut self, conn: ConnId, client: Option<GroupId>, op: Op, held: Held) {
+        let queue = self.pool.queue_of(&op);
+        if matches!(queue, WorkQueue::Sync | WorkQueue::Join) {
+            self.pool.syncing.fetch_add(1, Ordering::Relaxed);
+        }
+        let dir = dir_of(&op, &held).map(|path| DirHash(self.dir_hasher.hash_one(path)));
+        self.pool.queues.push_of(queue, client, dir, Job::Serve { conn, client, op, held });
+    }
+
     /// Results get their file ids here, on the loop.
     fn admit(&mut self, finished: Finished) -> Completion {
         let Finished { conn, result, chunk } = finished;
@@ -189,6 +209,7 @@ impl DiskStore {
         self.received();
         let result = result.map(|reply| match reply {
             Reply::Plain(outcome) => outcome,
+            Reply::Wanted(_) => unreachable!("it waits, or is an error by now"),
             Reply::Created(staged) => Outcome::Created(self.files.add(Held::Staging(Arc::new(staged)))),
             Reply::Opened(file, meta, source) => {
                 Outcome::Opened { file: self.files.add(Held::Reading(Arc::new(file))), meta, source }
@@ -328,22 +349,31 @@ impl Store for DiskStore {
 
     fn submit(&mut self, conn: ConnId, client: Option<GroupId>, op: Op) {
         let held = self.held(&op);
-        let queue = self.pool.queue_of(&op);
-        if matches!(queue, WorkQueue::Sync | WorkQueue::Join) {
-            self.pool.syncing.fetch_add(1, Ordering::Relaxed);
-        }
         self.in_flight += 1;
-        let dir = dir_of(&op, &held).map(|path| DirHash(self.dir_hasher.hash_one(path)));
-        self.pool.queues.push_of(queue, client, dir, Job::Serve { conn, client, op, held });
+        self.queue(conn, client, op, held);
     }
 
     fn next_completion(&mut self) -> Option<Completion> {
-        if self.ready.is_empty() {
-            self.pool.completions.take(&mut self.ready);
+        loop {
+            if self.ready.is_empty() {
+                self.pool.completions.take(&mut self.ready);
+            }
+            let mut finished = self.ready.pop_front()?;
+            let conn = finished.conn;
+            match finished.result {
+                Ok(Reply::Wanted(wanted)) => match self.take_overs.wait(conn, *wanted, self.turn.now) {
+                    Some(error) => finished.result = Err(error),
+                    None => continue,
+                },
+                _ => self.take_overs.ended(conn),
+            }
+            self.in_flight -= 1;
+            return Some(self.admit(finished));
         }
-        let finished = self.ready.pop_front()?;
-        self.in_flight -= 1;
-        Some(self.admit(finished))
+    }
+
+    fn next_wanted(&mut self) -> Option<UploadId> {
+        lock(&self.pool.wanted).pop()
     }
 
     fn received(&mut self) {

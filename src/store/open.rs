@@ -41,6 +41,7 @@ use crate::store::quota::count::{Count, Step};
 use crate::store::quota::ledger::Quotas;
 use crate::store::resumable::expiry::Pass;
 use crate::store::resumable::kept::Kept;
+use crate::store::take_overs::TakeOvers;
 use crate::store::upload::locks::ROOT_LOCK;
 use crate::store::upload::pending_syncs::UnsyncedDirs;
 use crate::store::upload::space::Space;
@@ -194,6 +195,7 @@ impl DiskStore {
             syncing: AtomicUsize::new(0),
             is_looking: AtomicBool::new(false),
             unfit: Mutex::default(),
+            wanted: Mutex::default(),
         };
         // A disk that has failed for servers that still run is not written to, not even by the first request.
         fs.look_elsewhere();
@@ -226,6 +228,7 @@ impl DiskStore {
             pass_at: clock(),
             count_at: clock(),
             look_at: clock(),
+            take_overs: TakeOvers::default(),
             scratch: Vec::new(),
             dirty_bytes_max: limits.dirty_bytes_max,
         }

@@ -1,7 +1,7 @@
 //! File systems of other machines: what was opened there has become stale, or the other end is away.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -115,7 +115,7 @@ fn a_stale_staging_directory_is_made_again_and_until_then_health_says_so() {
 
 /// A directory that another process serves to the kernel. That process can be stopped, like a machine that does
 /// not answer. Unmounted when dropped.
-struct Remote {
+pub struct Remote {
     dir: TempDir,
     process: Child,
 }
@@ -123,17 +123,23 @@ struct Remote {
 impl Remote {
     fn mount() -> Self {
         let dir = dir();
-        let [behind, mount] = ["behind", "mount"].map(|name| dir.path().join(name));
-        for name in [&behind, &mount] {
-            fs::create_dir(name).expect("a folder");
-        }
-        let process = Command::new("bindfs").arg("-f").args([&behind, &mount]).spawn().expect("bindfs can be run");
+        let served = dir.path().join("behind");
+        fs::create_dir(&served).expect("a folder");
+        Self::over(&served, dir, &[])
+    }
+
+    /// Mounts `served` in `dir`.
+    pub fn over(served: &Path, dir: TempDir, options: &[&str]) -> Self {
+        let mount = dir.path().join("mount");
+        fs::create_dir(&mount).expect("a folder");
+        let mut command = Command::new("bindfs");
+        let process = command.arg("-f").args(options).args([served, &mount]).spawn().expect("bindfs can be run");
         let remote = Self { dir, process };
         wait_until("it is mounted", || try_run(&["mountpoint", "-q", &text(&remote.root())]).is_ok());
         remote
     }
 
-    fn root(&self) -> PathBuf {
+    pub fn root(&self) -> PathBuf {
         self.dir.path().join("mount")
     }
 

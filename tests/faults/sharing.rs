@@ -8,8 +8,9 @@ use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::outside::{Mounted, Strace, Target, text};
-use crate::server::Served;
-use support::client::value;
+use crate::remote::Remote;
+use crate::server::{Served, dir};
+use support::client::{assert_same, content, value, wait_until};
 
 const CLIENTS: usize = 8;
 const INCREMENTS: u64 = 500;
@@ -79,4 +80,33 @@ fn in_memory_two_servers_lose_no_increment_of_a_counter() {
 #[ignore = "needs root, strace, loop devices, e2fsprogs and a release build"]
 fn on_a_disk_two_servers_lose_no_increment_of_a_counter() {
     is_never_lost_but_without_common_locks(&Mounted::image(64, &["mkfs.ext4", "-q"], ""), "ext4");
+}
+
+/// Two mounts of one directory through processes, each of which remembers what was read through it, as two machines do.
+#[test]
+#[ignore = "needs root, bindfs and a release build"]
+fn servers_of_machines_that_remember_what_they_have_read_agree_on_the_offset_of_an_upload() {
+    const LEN: usize = 30_000;
+    const PARTS: usize = 6;
+    let served = dir();
+    let remembering = "kernel_cache,attr_timeout=0,entry_timeout=0";
+    let options = ["--enable-lock-forwarding", "--multithreaded", "-o", remembering];
+    let mounts = [(); 2].map(|()| Remote::over(served.path(), dir(), &options));
+    let servers = mounts.each_ref().map(|mount| Served::start(&mount.root(), &["--shared"]));
+    let content = content(1, LEN);
+    for (part, bytes) in content.chunks(LEN / PARTS).enumerate() {
+        let (mut client, offset) = (servers[part % 2].client(), part * bytes.len());
+        assert_eq!(client.ask(&format!("PUT {LEN} resume=token /f")), format!("GO {offset}"));
+        client.send(bytes);
+        if part == PARTS - 1 {
+            assert!(client.line().starts_with("OK 0 "));
+            continue;
+        }
+        drop(client);
+        let told = format!("OK 0 offset={} ", offset + bytes.len());
+        for server in &servers {
+            wait_until("both tell the offset", || server.client().ask("STAT resume=token /f").starts_with(&told));
+        }
+    }
+    servers.iter().for_each(|server| assert_same(&server.client().get("/f"), &content, "the file"));
 }

@@ -38,6 +38,8 @@ pub(crate) struct Digests {
     entries: u64,
     /// Open once there is one.
     table: OnceLock<OwnedFd>,
+    /// Other machines may write to the table, and this one would not notice.
+    is_remote: bool,
     /// False where the table may only be read, or could not be made.
     is_writable: AtomicBool,
 }
@@ -49,6 +51,7 @@ impl Digests {
         let digests = Self {
             entries: entries_max as u64,
             table: OnceLock::new(),
+            is_remote: !linux::is_on_this_machine(root),
             is_writable: AtomicBool::new(is_writable && entries_max > 0),
         };
         if entries_max > 0
@@ -86,6 +89,9 @@ impl Digests {
     /// The digest of this version of a file. Waits for the disk.
     pub(crate) fn find(&self, stat: &Stat, meta: &Meta) -> Option<[u8; 32]> {
         let table = self.table.get()?;
+        if self.is_remote {
+            linux::drop_cached(table.as_fd());
+        }
         let (offset, mut bytes) = (self.offset(stat::id(stat).1), [0; ENTRY_LEN]);
         match retry_on_intr(|| pread(table, &mut bytes, offset)) {
             Ok(ENTRY_LEN) => decode(&bytes, meta),
@@ -96,6 +102,9 @@ impl Digests {
     /// The same without waiting; `None` if it would have to.
     pub(crate) fn find_now(&self, stat: &Stat, meta: &Meta) -> Option<Option<[u8; 32]>> {
         let Some(table) = self.table.get() else { return Some(None) };
+        if self.is_remote {
+            return None;
+        }
         let (offset, mut bytes) = (self.offset(stat::id(stat).1), [0; ENTRY_LEN]);
         match linux::pread_cached(table.as_fd(), &mut bytes, offset) {
             Ok(ENTRY_LEN) => Some(decode(&bytes, meta)),
@@ -218,13 +227,15 @@ mod tests {
     #[test]
     fn every_inode_has_a_place_in_the_table_and_neighbours_have_neighbours() {
         for entries in [1, 7, 1024, 1 << 20] {
-            let digests = Digests { entries, table: OnceLock::new(), is_writable: AtomicBool::new(false) };
+            let digests =
+                Digests { entries, table: OnceLock::new(), is_remote: false, is_writable: AtomicBool::new(false) };
             for ino in [0, 1, entries - 1, entries, 1 << 32, u64::MAX - 1, u64::MAX] {
                 assert!(digests.offset(ino) < entries * 64, "{ino}");
             }
             assert_eq!(digests.offset(entries + 1) % 64, 0);
         }
-        let digests = Digests { entries: 1 << 20, table: OnceLock::new(), is_writable: AtomicBool::new(false) };
+        let digests =
+            Digests { entries: 1 << 20, table: OnceLock::new(), is_remote: false, is_writable: AtomicBool::new(false) };
         assert_eq!(digests.offset(5 << 32 | 9), digests.offset(5 << 32 | 8) + 64);
     }
 

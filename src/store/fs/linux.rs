@@ -86,6 +86,11 @@ mod native {
         retry_on_intr(|| rustix::fs::sendfile(socket, file, Some(&mut at), len))
     }
 
+    /// Has what comes next be read from the file system, and not from this machine's memory of it. What is dirty stays.
+    pub(crate) fn drop_cached(file: BorrowedFd<'_>) {
+        let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+    }
+
     /// The path of an open file as it is now, without links.
     pub(crate) fn path_of(file: BorrowedFd<'_>) -> Result<Box<[u8]>, Errno> {
         rustix::fs::readlink(link_of(file), Vec::new()).map(|path| path.into_bytes().into())
@@ -282,6 +287,7 @@ mod native {
         is_local(BorrowedFd<'_>) -> bool = false;
         is_on_this_machine(BorrowedFd<'_>) -> bool = true;
         keeps_synced(BorrowedFd<'_>) -> bool = false;
+        drop_cached(BorrowedFd<'_>) -> () = ();
         made_at(&OwnedFd) -> i128 = 0;
         file_system(BorrowedFd<'_>) -> Option<u64> = None;
         has_space(BorrowedFd<'_>, u64) -> bool = false;
@@ -291,7 +297,7 @@ mod native {
 }
 
 pub(crate) use native::{
-    access_acl, can_enter_tree, copy_range, default_acl, file_system, has_labels, has_projects, has_space,
+    access_acl, can_enter_tree, copy_range, default_acl, drop_cached, file_system, has_labels, has_projects, has_space,
     have_same_label, is_local, is_memory, is_on_this_machine, keeps_synced, logs_files, look_at, made_at, make_unnamed,
     name_unnamed, open_beneath, pass_on_nothing, passes_on_project, path_of, pread_cached, rename_noreplace, reserve,
     send_file, set_access_acl,

@@ -32,6 +32,11 @@ impl Completions {
         }
     }
 
+    /// Wakes the loop for something else than an operation.
+    pub(crate) fn wake(&self) {
+        (self.wake)();
+    }
+
     /// Moves all that is there to `ready`, which must be empty.
     pub(crate) fn take(&self, ready: &mut VecDeque<Finished>) {
         debug_assert!(ready.is_empty(), "operations would overtake each other");

@@ -15,6 +15,7 @@ use crate::store::fs::read::OpenFile;
 use crate::store::quota::count::Count;
 use crate::store::resumable::expiry::Pass;
 use crate::store::resumable::open::Opened;
+use crate::store::take_overs::Wanted;
 use crate::store::upload::pending_syncs::PendingSyncs;
 use crate::store::upload::staged::Staged;
 use crate::store::upload::staging::Sweep;
@@ -62,6 +63,8 @@ pub(crate) enum Reply {
     Created(Staged),
     Opened(OpenFile, Meta, Source),
     UploadOpened(Box<Opened>),
+    /// Another server is attached to the upload.
+    Wanted(Box<Wanted>),
     /// This file is in the page cache from the first to the second offset.
     Warmed(FileId, u64, u64),
 }

@@ -39,6 +39,21 @@ impl Pool {
         }
         if self.uploads.staging.is_some() {
             self.fs.look_elsewhere();
+            self.look_for_wanted();
+        }
+    }
+
+    /// Finds the uploads that another server of the folder wants, for the loop.
+    fn look_for_wanted(&self) {
+        if !self.fs.shared {
+            return;
+        }
+        let kept = &self.uploads.kept;
+        kept.is_attached.store(lock(&kept.index).has_attached(), Ordering::Relaxed);
+        let wanted = self.uploads.wanted();
+        if !wanted.is_empty() {
+            lock(&self.wanted).extend(wanted);
+            self.completions.wake();
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::buffer::Chunk;
 use crate::error::StoreError;
+use crate::ids::GroupId;
 use crate::platform::{Finding, Op, Outcome, PasswordCheck, WorkMemory};
 use crate::store::fs::list::PageOf;
 use crate::store::fs::read::tail;
@@ -13,9 +14,12 @@ use crate::store::pool::shared::Pool;
 use crate::store::pool::workers::WorkQueue;
 use crate::store::quota::count::{Count, Step};
 use crate::store::resumable::expiry::Pass;
+use crate::store::resumable::wanted::is_elsewhere;
+use crate::store::take_overs::Wanted;
 use crate::store::upload::commit::Commit;
 use crate::store::upload::pending_syncs::PendingSyncs;
 use crate::store::upload::write::Created;
+use crate::upload::UploadId;
 
 /// The result, and what must be synced before it is true.
 type Served = Result<(Reply, PendingSyncs), StoreError>;
@@ -50,13 +54,17 @@ impl Pool {
             }
             Job::Serve { conn, client, op, held } => {
                 let syncs = usize::from(matches!(self.queue_of(&op), WorkQueue::Sync | WorkQueue::Join));
+                let again = self.uploads.again(&op);
                 let (result, chunk) = self.serve(op, held, scratch);
                 match result {
                     Ok((reply, syncs)) => {
                         let finished = Finished { conn, result: Ok(reply), chunk };
                         self.finish_change(Pending { client, finished, syncs });
                     }
-                    Err(error) => self.completions.push(Finished { conn, result: Err(error), chunk }),
+                    Err(error) => {
+                        let result = self.tried(again, client, error);
+                        self.completions.push(Finished { conn, result, chunk });
+                    }
                 }
                 self.syncing.fetch_sub(syncs, Ordering::Relaxed);
             }
@@ -93,6 +101,22 @@ impl Pool {
                     self.queues.push(WorkQueue::Sync, Job::Sweep(sweep));
                 }
             }
+        }
+    }
+
+    /// An operation has failed: it waits where another server is to leave the upload first.
+    fn tried(
+        &self,
+        again: Option<(UploadId, Op)>,
+        client: Option<GroupId>,
+        error: StoreError,
+    ) -> Result<Reply, StoreError> {
+        match again {
+            Some((id, op)) if is_elsewhere(&error) && !self.queues.is_closed() => {
+                self.uploads.want(id);
+                Ok(Reply::Wanted(Box::new(Wanted { op, client, error })))
+            }
+            _ => Err(error),
         }
     }
 

@@ -16,6 +16,7 @@ use crate::store::pool::workers::{WorkQueue, WorkQueues};
 use crate::store::upload::deferred_unlink::{AT_ONCE_MAX, WAITING_MAX};
 use crate::store::upload::pending_syncs::{Change, PendingSyncs};
 use crate::store::upload::write::Uploads;
+use crate::upload::UploadId;
 
 pub(crate) struct Pool {
     pub(crate) fs: Arc<FileSystem>,
@@ -32,6 +33,8 @@ pub(crate) struct Pool {
     pub(crate) is_looking: AtomicBool,
     /// Why the directory at the path of the root was not taken in its place last time.
     pub(crate) unfit: Mutex<Option<Unfit>>,
+    /// Uploads that connections of this server are to leave.
+    pub(crate) wanted: Mutex<Vec<UploadId>>,
 }
 
 impl fmt::Debug for Pool {

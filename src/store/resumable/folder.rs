@@ -9,6 +9,7 @@ use rustix::fs::{
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use crate::store::fs::errno::SiteErrno;
+use crate::store::fs::linux;
 use crate::store::fs::resolve::dir_flags;
 use crate::store::fs::root::Dir;
 use crate::store::fs::stat::{self, standing};
@@ -28,6 +29,9 @@ pub(crate) struct Folder {
     /// The reserved folder above it.
     pub(crate) above: OwnedFd,
     clock: OwnedFd,
+    /// Other machines may write to the records, and this one would not notice: what it remembers of a record is dropped
+    /// before each look.
+    is_remote: bool,
 }
 
 pub(crate) fn part_name(id: UploadId) -> String {
@@ -63,7 +67,8 @@ impl Folder {
         let clock = openat(&fd, CLOCK, flags, Mode::RUSR | Mode::WUSR).map_err(|e| ("openat CLOCK", e))?;
         let id = fstat(&fd).map(|stat| stat::id(&stat)).map_err(|e| ("fstat .filewharf/uploads", e))?;
         let path = format!("{RESERVED}/{UPLOADS}").into();
-        Ok(Self { dir: Arc::new(Dir { fd, id, path }), above, clock })
+        let is_remote = !linux::is_on_this_machine(fd.as_fd());
+        Ok(Self { dir: Arc::new(Dir { fd, id, path }), above, clock, is_remote })
     }
 
     /// Nanoseconds since 1970, by the clock of the file system.
@@ -109,6 +114,31 @@ impl Folder {
     /// The length of a part, if it is there.
     pub(crate) fn part_len(&self, id: UploadId) -> Result<Option<u64>, Errno> {
         Ok(standing(self.dir.fd.as_fd(), &part_name(id))?.map(|stat| stat::len(&stat)))
+    }
+
+    pub(crate) fn read_info(&self, info: &OwnedFd, id: UploadId) -> Result<Info, Errno> {
+        self.read_whole(info).map(|bytes| Info::parse(&bytes, id))
+    }
+
+    /// The newest whole slot.
+    pub(crate) fn read_slot(&self, info: &OwnedFd, id: UploadId) -> Result<Option<Slot>, Errno> {
+        self.read_whole(info).map(|bytes| newest(&bytes, id))
+    }
+
+    fn read_whole(&self, info: &OwnedFd) -> Result<Vec<u8>, Errno> {
+        if self.is_remote {
+            linux::drop_cached(info.as_fd());
+        }
+        let mut bytes = vec![0; INFO_LEN];
+        let mut done = 0;
+        while done < bytes.len() {
+            match retry_on_intr(|| pread(info, &mut bytes[done..], done as u64))? {
+                0 => break,
+                n => done += n,
+            }
+        }
+        bytes.truncate(done);
+        Ok(bytes)
     }
 
     /// Removes the record first: see [`record`](super::record).
@@ -163,28 +193,6 @@ impl Drop for Locked<'_> {
 /// False for a record that was removed since it was opened.
 pub(crate) fn is_linked(info: &OwnedFd) -> Result<bool, Errno> {
     Ok(fstat(info)?.st_nlink > 0)
-}
-
-pub(crate) fn read_info(info: &OwnedFd, id: UploadId) -> Result<Info, Errno> {
-    read_whole(info).map(|bytes| Info::parse(&bytes, id))
-}
-
-/// The newest whole slot.
-pub(crate) fn read_slot(info: &OwnedFd, id: UploadId) -> Result<Option<Slot>, Errno> {
-    read_whole(info).map(|bytes| newest(&bytes, id))
-}
-
-fn read_whole(info: &OwnedFd) -> Result<Vec<u8>, Errno> {
-    let mut bytes = vec![0; INFO_LEN];
-    let mut done = 0;
-    while done < bytes.len() {
-        match retry_on_intr(|| pread(info, &mut bytes[done..], done as u64))? {
-            0 => break,
-            n => done += n,
-        }
-    }
-    bytes.truncate(done);
-    Ok(bytes)
 }
 
 pub(crate) fn write_slot(info: &OwnedFd, id: UploadId, slot: &Slot) -> Result<(), Errno> {

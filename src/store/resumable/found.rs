@@ -10,7 +10,7 @@ use crate::object::{Durability, Placed, Stored};
 use crate::store::fs::errno::TARGET;
 use crate::store::fs::stat::{self, Kind, standing};
 use crate::store::mutex::lock;
-use crate::store::resumable::folder::{Folder, Locked, is_linked, read_info};
+use crate::store::resumable::folder::{Folder, Locked, is_linked};
 use crate::store::resumable::record::{Header, Info};
 use crate::store::resumable::slot::{Slot, Status};
 use crate::store::upload::pending_syncs::PendingSyncs;
@@ -34,6 +34,10 @@ pub(crate) enum Stage {
     /// What was recorded is not there: its part was removed, or a power cut took what was never synced.
     Lost,
 }
+
+/// Where an upload is found to be attached to another server: of this machine, and of another.
+pub(crate) const PART_LOCKED: &str = "flock part";
+pub(crate) const LEASE_HELD: &str = "lease";
 
 pub(crate) fn not_found() -> StoreError {
     StoreError::refused(Failure::NotFound, "upload")
@@ -94,7 +98,7 @@ impl Uploads {
         id: UploadId,
         info: &OwnedFd,
     ) -> Result<Option<(Box<Header>, Slot, Stage)>, StoreError> {
-        match read_info(info, id).map_err(|e| self.kept_error("pread info", "", e))? {
+        match folder.read_info(info, id).map_err(|e| self.kept_error("pread info", "", e))? {
             Info::Whole(header, slot) => {
                 let stage = self.stage(folder, id, &slot).map_err(|e| self.kept_error("fstatat part", "", e))?;
                 Ok(Some((header, *slot, stage)))
@@ -128,7 +132,8 @@ impl Uploads {
         let folder = self.existing_folder("")?.ok_or_else(not_found)?;
         let attached = lock(&self.kept.index).attached(id);
         if let Some(attached) = attached {
-            let info = read_info(&attached.info, id).map_err(|e| self.kept_error("pread info", "", e))?;
+            let info =
+                attached.folder.read_info(&attached.info, id).map_err(|e| self.kept_error("pread info", "", e))?;
             let Info::Whole(header, _) = info else { return Err(not_found()) };
             // What is being written to the record may not be durable yet.
             return Ok(state(id, &header, &attached.saved(), UploadStage::Unfinished));
@@ -255,7 +260,7 @@ impl Uploads {
             return Ok(());
         }
         if self.now_ns(folder, "")? < slot.lease_until_ns {
-            return Err(StoreError::refused(Failure::Locked, "lease"));
+            return Err(StoreError::refused(Failure::Locked, LEASE_HELD));
         }
         Ok(())
     }
@@ -271,7 +276,7 @@ impl Uploads {
                 std::mem::forget(held);
                 Ok(())
             }
-            None => Err(StoreError::refused(Failure::Locked, "flock part")),
+            None => Err(StoreError::refused(Failure::Locked, PART_LOCKED)),
         }
     }
 }

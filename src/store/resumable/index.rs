@@ -82,6 +82,10 @@ impl Index {
         self.entries.get(&id)?.attached.upgrade()
     }
 
+    pub(crate) fn has_attached(&self) -> bool {
+        self.entries.values().any(|entry| entry.attached.strong_count() > 0)
+    }
+
     /// Counts an upload that is about to be made. Returns the one that is to be forgotten for it, if any.
     pub(crate) fn admit(&mut self, id: UploadId, share: Share) -> Result<Option<UploadId>, StoreError> {
         self.check_bytes(id, share)?;

@@ -15,7 +15,7 @@ use crate::store::fs::stat;
 use crate::store::fs::sync::Scope;
 use crate::store::mutex::lock;
 use crate::store::resumable::attachment::{Attachment, LEASE, Lease, RecordLock};
-use crate::store::resumable::folder::{Folder, is_linked, read_slot, write_slot};
+use crate::store::resumable::folder::{Folder, is_linked, write_slot};
 use crate::store::resumable::index::Share;
 use crate::store::resumable::slot::{Slot, Status};
 use crate::store::upload::staged::Staged;
@@ -79,7 +79,7 @@ impl Uploads {
         if !is_linked(info).map_err(|e| self.kept_error("fstat info", path, e))? {
             return Err(StoreError::refused(Failure::Gone, "removed"));
         }
-        let newest = read_slot(info, id).map_err(|e| self.kept_error("pread info", path, e))?;
+        let newest = attachment.folder.read_slot(info, id).map_err(|e| self.kept_error("pread info", path, e))?;
         let Some(newest) = newest else {
             log::error!(target: TARGET, "the record of an upload is damaged: path={path:?} upload={id:?}");
             return Err(StoreError::refused(Failure::Internal, "record"));

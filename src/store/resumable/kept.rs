@@ -35,6 +35,8 @@ pub(crate) struct Kept {
     /// True while there may be uploads, which expire.
     pub(crate) is_used: AtomicBool,
     pub(crate) is_passing: AtomicBool,
+    /// A connection was attached to an upload at the last look for those that other servers want.
+    pub(crate) is_attached: AtomicBool,
     /// When the last whole pass began: by the clock of the file system, and by one that does not jump.
     pub(crate) last_pass: Mutex<Option<(u64, Instant)>>,
     /// As if so many seconds more had passed.
@@ -55,6 +57,7 @@ impl Kept {
             pass_interval: (limits.upload_expiry / 8).clamp(PASS_INTERVAL_MIN, PASS_INTERVAL_MAX),
             is_used: AtomicBool::new(false),
             is_passing: AtomicBool::new(false),
+            is_attached: AtomicBool::new(false),
             last_pass: Mutex::default(),
             #[cfg(test)]
             passed_s: std::sync::atomic::AtomicU64::new(0),

@@ -30,3 +30,4 @@ pub(crate) mod owner;
 pub(crate) mod part;
 pub(crate) mod record;
 pub(crate) mod slot;
+pub(crate) mod wanted;

@@ -128,6 +128,7 @@ impl Uploads {
         if self.durable && newest.durability == Durability::Written {
             self.sync_part(&part, path)?;
         }
+        self.is_had(folder, id);
         slot.status = Status::Unfinished;
         slot.durability = durability(self.durable);
         slot.generation += 1;

@@ -7,7 +7,6 @@ use crate::platform::Outcome;
 use crate::store::fs::errno::TARGET;
 use crate::store::mutex::lock;
 use crate::store::resumable::attachment::Attachment;
-use crate::store::resumable::folder::read_info;
 use crate::store::resumable::found::{not_found, state};
 use crate::store::resumable::journal::{Sync, durability, share_of};
 use crate::store::resumable::record::Info;
@@ -122,7 +121,8 @@ impl Uploads {
 
     fn part_ended(&self, attachment: &Attachment, slot: &Slot) -> Result<Outcome, StoreError> {
         let id = attachment.id;
-        let info = read_info(&attachment.info, id).map_err(|e| self.kept_error("pread info", "", e))?;
+        let info =
+            attachment.folder.read_info(&attachment.info, id).map_err(|e| self.kept_error("pread info", "", e))?;
         let Info::Whole(header, _) = info else { return Err(not_found()) };
         lock(&self.kept.index).put(id, share_of(slot, header.client));
         let state: UploadState = state(id, &header, slot, UploadStage::Unfinished);

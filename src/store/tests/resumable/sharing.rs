@@ -42,6 +42,52 @@ fn an_upload_is_locked_while_another_store_is_attached_and_free_as_soon_as_that_
 }
 
 #[test]
+fn a_request_waits_until_the_store_that_is_attached_has_left_the_upload_for_it() {
+    let (dir, mut one, mut other) = two();
+    let mark = dir.path().join(format!(".filewharf/wanted/{ID}"));
+    let (file, _) = one.part(f());
+    one.write_part(file, 0, 300);
+    other.store.take_overs.within = Duration::MAX / 4;
+    other.store.submit(CONN, None, Op::OpenUpload { upload: f(), len: None, client: CLIENT });
+    let wait = |other: &mut Bench| {
+        while other.store.take_overs.next_at().is_none() {
+            other.bell.recv_timeout(WATCHDOG).expect("the try ends");
+            assert!(other.store.next_completion().is_none(), "it waits");
+        }
+    };
+    wait(&mut other);
+    assert_eq!(other.store.queued().in_flight, 1, "it is not over");
+    assert!(mark.exists());
+    assert_eq!(other.store.pool.uploads.wanted(), [], "it is not attached there");
+    assert_eq!((one.store.pool.uploads.wanted(), mark.exists()), (vec![ID], false));
+    let again = |other: &mut Bench, seconds| other.store.refresh(clock() + Duration::from_secs(seconds));
+    again(&mut other, 1);
+    wait(&mut other);
+    one.save(file, 300).unwrap();
+    again(&mut other, 10);
+    let done = other.next();
+    let Ok(Outcome::UploadOpened { upload, .. }) = done.result else { panic!("{done:?}") };
+    assert_eq!((done.conn, upload.offset, mark.exists()), (CONN, 300, false));
+    assert_eq!(other.store.queued().in_flight, 0);
+}
+
+#[test]
+fn a_store_that_attaches_to_an_upload_does_not_leave_it_for_a_request_before() {
+    let (dir, mut one, mut other) = two();
+    let (file, _) = one.part(f());
+    assert_eq!(other.open_upload(f()).err(), Some(Failure::Locked));
+    one.save(file, 0).unwrap();
+    one.part(f());
+    assert_eq!(one.store.pool.uploads.wanted(), []);
+    // One that no server takes away is swept.
+    let mark = dir.path().join(".filewharf/wanted").join(UploadId([9; 16]).to_string());
+    std::fs::write(&mark, "").unwrap();
+    assert_eq!((one.store.pool.uploads.wanted(), mark.exists()), (vec![], true));
+    one.store.pool.uploads.kept.passed_s.store(100, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!((one.store.pool.uploads.wanted(), mark.exists()), (vec![], false));
+}
+
+#[test]
 fn an_upload_of_a_store_that_ended_is_free_at_once() {
     let (_dir, mut one, mut other) = two();
     let (file, _) = one.part(f());

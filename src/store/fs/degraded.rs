@@ -15,7 +15,6 @@ use std::sync::Mutex;
 use rustix::fs::{Dir, FlockOperation, Mode, OFlags, Stat, flock, fstat, openat, renameat};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::store::fs::resolve::dir_flags;
 use crate::store::fs::stat::{self, DirId, standing};
 use crate::store::mutex::lock;
 use crate::wire::key::RESERVED;
@@ -38,8 +37,9 @@ pub(crate) struct Mark {
 
 /// Leaves the mark for all servers that are there now.
 pub(crate) fn leave_mark(root: BorrowedFd<'_>) -> Result<(), Errno> {
-    let ours = openat(root, RESERVED, dir_flags(), Mode::empty())?;
-    let staging = openat(&ours, STAGING, dir_flags(), Mode::empty())?;
+    let dir_flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let ours = openat(root, RESERVED, dir_flags, Mode::empty())?;
+    let staging = openat(&ours, STAGING, dir_flags, Mode::empty())?;
     let mut text = String::new();
     for entry in Dir::read_from(&staging)? {
         let entry = entry?;

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::access::{ClientCertificate, Rules};
+use crate::access::Rules;
 use crate::buffer::Chunk;
 use crate::command::Put;
 use crate::error::StoreError;
@@ -18,6 +18,7 @@ use crate::ids::{ClientAddress, ConnId, FileId, GroupId, ListenerId};
 use crate::object::{ExpectedKind, Key, Listing, Meta, Node, Precondition, Stored};
 use crate::upload::{DigestState, Inquiry, PartEnd, UploadId, UploadRef, UploadState};
 
+pub use crate::access::ClientCertificate;
 pub use crate::access::password::{Finding, PasswordCheck, Verdict, WorkMemory};
 pub use crate::counters::{Counters, Health, Queued};
 

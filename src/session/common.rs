@@ -255,7 +255,7 @@ impl Common {
         }
         let is_from_proxy = self.peer_role == PeerRole::TrustedProxy;
         let guesses =
-            (self.peer_role != PeerRole::Client).then(|| GuessLimit { guesses: &mut *cx.guesses, now: cx.now });
+            (self.peer_role != PeerRole::Client).then_some(GuessLimit { guesses: &mut *cx.guesses, now: cx.now });
         let verdict = self.data.verdict.take();
         let retry_after_s = self.data.retry_after_s.take();
         let was_checked = verdict.is_some();

@@ -13,10 +13,10 @@ use socket2::SockRef;
 
 use super::send_mode::{BulkSenders, Encrypted, SendMode, Unsent};
 use super::tls::{KeyWorker, TlsSession};
-use crate::access::ClientCertificate;
 use crate::buffer::SLICES_MAX;
 use crate::ids::ConnId;
 use crate::os::sys;
+use crate::platform::ClientCertificate;
 use crate::platform::{Handshake, Stream};
 
 /// Bytes the kernel takes ahead for a connection in bulk mode: as many as it has space for by default. With half of

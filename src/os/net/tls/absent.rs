@@ -4,10 +4,10 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, Read, Write};
 
-use crate::access::ClientCertificate;
 use crate::config::TlsFiles;
 use crate::error::WITHOUT_TLS;
 use crate::ids::ConnId;
+use crate::platform::ClientCertificate;
 use crate::platform::Handshake;
 
 /// No session begins, so none holds anything.

@@ -20,7 +20,7 @@ use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
 use rustls::server::danger::ClientCertVerifier;
 
-use crate::access::ClientCertificate;
+use crate::platform::ClientCertificate;
 
 pub use self::records::AHEAD_BYTES_MAX;
 use self::records::{RECORD_BYTES_MAX, SCRATCH, Scratch, Step, encrypt, end, step};

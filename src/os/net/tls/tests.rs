@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::session::AHEAD_BYTES_MAX;
 use super::*;
-use crate::access::ClientCertificate;
+use crate::platform::ClientCertificate;
 use crate::platform::Handshake;
 
 /// The server's end of a connection.

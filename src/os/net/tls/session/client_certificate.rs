@@ -7,7 +7,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::{CertificateError, Error};
 use sha2::{Digest as _, Sha256};
 
-use crate::access::ClientCertificate;
+use crate::platform::ClientCertificate;
 
 /// True if the first of these certificates is valid at this time, and so are those of the authorities in between.
 pub(super) fn is_valid(chain: &[CertificateDer<'_>], verifier: &dyn ClientCertVerifier, now: UnixTime) -> bool {

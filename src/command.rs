@@ -42,6 +42,8 @@ pub enum Command {
         to: Key,
         /// What must hold at `to`.
         precondition: Precondition,
+        /// Bytes that a file may have there.
+        len_max: Option<u64>,
     },
     /// Looks up a name.
     Stat { key: Key },

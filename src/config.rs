@@ -284,13 +284,39 @@ pub struct TlsFiles {
     pub names: Vec<String>,
 }
 
-/// How many bytes may be stored beneath a prefix.
+/// How much may be stored beneath a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quota {
     /// A path without the first `/`; empty for all of the served directory.
     pub prefix: Box<str>,
+    pub unit: QuotaUnit,
     /// All files beneath it together.
-    pub bytes_max: u64,
+    pub max: u64,
+}
+
+/// What a quota counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum QuotaUnit {
+    Bytes,
+    /// The names of files.
+    Names,
+}
+
+impl QuotaUnit {
+    /// What a file of this length counts, or a name that has none.
+    pub fn of(self, len: Option<u64>) -> u64 {
+        match self {
+            Self::Bytes => len.unwrap_or(0),
+            Self::Names => len.is_some().into(),
+        }
+    }
+
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Names => "names",
+        }
+    }
 }
 
 impl TlsFiles {

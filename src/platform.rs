@@ -96,8 +96,8 @@ pub enum Op {
     Read { file: FileId, offset: u64, len: usize, chunk: Chunk },
     /// Removes an upload that no connection is attached to.
     RemoveUpload { id: UploadId },
-    /// Moves a file or directory; the precondition is that of `to`.
-    Rename { from: Key, to: Key, precondition: Precondition },
+    /// Moves a file or directory; the precondition is that of `to`. With `len_max`, only a file of at most as many bytes.
+    Rename { from: Key, to: Key, precondition: Precondition, len_max: Option<u64> },
     /// Looks what a name stands for.
     Stat { key: Key },
     /// A whole small upload in one operation: create, write, commit. `chunk` is the body and comes back with

@@ -8,7 +8,7 @@
 //! cert  NAME  sha256:HEX           expires=2027-01-31      # … a client certificate
 //! key   ID    base64:…                                     # signs links
 //! allow NAME  rlcwd  /a/folder/    max-size=2G rate=20M from=10.0.0.0/8
-//! allow @     r      "/with blanks/"  quota=50G            # of all that is stored there
+//! allow @     r      "/with blanks/"  quota=50G max-names=10000   # of all that is stored there
 //! ```
 
 use std::collections::BTreeSet;
@@ -26,7 +26,7 @@ use crate::access::rules::{Credential, Grant, LinkKey, Prefix, Rules};
 use crate::time::Utc;
 use crate::wire::key;
 use crate::wire::line::fingerprint;
-use crate::wire::range::bytes_with_unit;
+use crate::wire::range::{bytes_with_unit, decimal};
 
 /// Longest file, in bytes.
 pub const FILE_LEN_MAX: usize = 256 << 10;
@@ -109,7 +109,7 @@ impl Reading {
             ["token" | "cert", ..] => Err(format!("write: {} NAME sha256:HEX [expires=DAY]", words[0])),
             ["key", ..] => Err("write: key ID base64:SECRET".to_owned()),
             ["allow", ..] => {
-                Err("write: allow NAME RIGHTS /PREFIX/ [max-size=BYTES] [quota=BYTES] [rate=BYTES] [from=NETWORK,…]"
+                Err("write: allow NAME RIGHTS /PREFIX/ [max-size=BYTES] [quota=BYTES] [max-names=N] [rate=BYTES] [from=NETWORK,…]"
                     .to_owned())
             }
             _ => Err(format!("{:?} is none of user, token, cert, key and allow", words[0])),
@@ -171,7 +171,7 @@ impl Reading {
         if !exact.is_root() && folded.split('/').any(str::is_empty) {
             return Err(format!("{prefix:?}: a name of dots and blanks only can have no rule"));
         }
-        let mut quota = None;
+        let (mut quota, mut names_max) = (None, None);
         let mut grant = Grant { name: name.clone(), rights, from: None, max_size: None, rate: None };
         for option in options {
             match option.split_once('=') {
@@ -180,34 +180,44 @@ impl Reading {
                 }
                 Some(("max-size", size)) if grant.max_size.is_none() => grant.max_size = Some(bytes("max-size", size)?),
                 Some(("quota", size)) if quota.is_none() => quota = Some(bytes("quota", size)?),
+                Some(("max-names", count)) if names_max.is_none() => {
+                    let count = decimal(count).ok_or_else(|| format!("{option} is not a number of files"))?;
+                    names_max = Some(count);
+                }
                 Some(("rate", rate)) if grant.rate.is_none() => {
                     let rate = bytes_with_unit(rate).filter(|rate| *rate > 0);
                     grant.rate =
                         Some(rate.ok_or_else(|| format!("{option} is not a number of bytes per second, such as 20M"))?);
                     self.rules.has_rates = true;
                 }
-                Some(("from" | "max-size" | "quota" | "rate", _)) => return Err(format!("{option}: is given twice")),
-                _ => return Err(format!("{option:?} is no option here, only from=, max-size=, quota= and rate=")),
+                Some(("from" | "max-size" | "max-names" | "quota" | "rate", _)) => {
+                    return Err(format!("{option}: is given twice"));
+                }
+                _ => {
+                    return Err(format!(
+                        "{option:?} is no option here, only from=, max-size=, max-names=, quota= and rate="
+                    ));
+                }
             }
         }
         self.allows.push((line, name, exact.as_str().into()));
-        if quota.is_some() {
+        if quota.or(names_max).is_some() {
             self.quotas.insert(exact.as_str().into());
             if self.quotas.len() > QUOTAS_MAX {
                 return Err(format!("there are more than {QUOTAS_MAX} prefixes with a quota"));
             }
         }
-        let fresh = || Prefix { exact: exact.as_str().into(), quota: None, grants: Vec::new() };
+        let fresh = || Prefix { exact: exact.as_str().into(), quota: None, names_max: None, grants: Vec::new() };
         let there = self.rules.prefixes.entry(folded.into()).or_insert_with(fresh);
         if &*there.exact != exact.as_str() {
             return Err(format!("/{} and {exact} are one name where the file system ignores case", there.exact));
         }
-        if let (Some(other), Some(quota)) = (there.quota, quota)
-            && other != quota
-        {
-            return Err(format!("{exact} has another quota already: a prefix has one, for all that store there"));
+        for (known, given) in [(&mut there.quota, quota), (&mut there.names_max, names_max)] {
+            if known.zip(given).is_some_and(|(known, given)| known != given) {
+                return Err(format!("{exact} has another quota already: a prefix has one, for all that store there"));
+            }
+            *known = known.or(given);
         }
-        there.quota = there.quota.or(quota);
         there.grants.push(grant);
         Ok(())
     }

@@ -145,20 +145,26 @@ enum Way {
 
 impl Rules {
     fn permit(&self, command: Command, asking: &Asking<'_>) -> Result<Command, Failure> {
-        let rights = |key: &Key| self.rights(asking.caller, asking.from, key);
-        let is_permitted = match &command {
-            Command::Get { key } => rights(key).has(Rights::READ),
-            // What is there decides whether it may be told.
-            Command::Stat { key } => rights(key).has(Rights::READ) || self.may_list(asking.caller, asking.from, key),
-            Command::List { key, .. } => self.may_list(asking.caller, asking.from, key),
-            Command::Delete { key, .. } => rights(key).has(Rights::DELETE),
-            // Whether it is there already would be told.
-            Command::MakeDir { key } => rights(key).has(Rights::CREATE) && rights(key) != Rights::CREATE,
-            Command::Rename { .. } => return self.permit_rename(command, asking),
-            Command::Put(_) | Command::Append(_) => return self.permit_new(command, asking),
-            Command::CancelUpload { .. } | Command::StatUpload { .. } => true,
-        };
-        if is_permitted { Ok(command) } else { Err(DENIED) }
+        match &command {
+            Command::Rename { .. } => self.permit_rename(command, asking),
+            Command::Put(_) | Command::Append(_) => self.permit_new(command, asking),
+            Command::CancelUpload { .. } | Command::StatUpload { .. } => Ok(command),
+            Command::Get { key }
+            | Command::Stat { key }
+            | Command::List { key, .. }
+            | Command::Delete { key, .. }
+            | Command::MakeDir { key } => {
+                let rights = self.rights(asking.caller, asking.from, key);
+                if is_permitted(&command, rights, self.may_list(asking.caller, asking.from, key)) {
+                    return Ok(command);
+                }
+                let above = self.rights_above(asking.caller, asking.from, key);
+                let is_hidden = rights.is_none()
+                    && !matches!(command, Command::MakeDir { .. })
+                    && is_permitted(&command, above, above.has(Rights::LIST));
+                Err(if is_hidden { Failure::NotFound } else { DENIED })
+            }
+        }
     }
 
     fn permit_new(&self, command: Command, asking: &Asking<'_>) -> Result<Command, Failure> {
@@ -226,8 +232,12 @@ impl Rules {
     /// A folder moves with all that is in it, so no rule may lie beneath either name; and nothing becomes readable by it
     /// that was not.
     fn permit_rename(&self, command: Command, asking: &Asking<'_>) -> Result<Command, Failure> {
-        let Command::Rename { from, to, precondition } = command else { return Ok(command) };
-        let source = self.rights(asking.caller, asking.from, &from);
+        let Command::Rename { from, to, precondition, .. } = command else { return Ok(command) };
+        let mut source = self.rights(asking.caller, asking.from, &from);
+        let is_hidden = source.is_none();
+        if is_hidden {
+            source = self.rights_above(asking.caller, asking.from, &from);
+        }
         let target = self.rights(asking.caller, asking.from, &to);
         let gained = target.and(Rights::READ.with(Rights::LIST));
         if !source.has(Rights::DELETE.with(gained))
@@ -243,7 +253,27 @@ impl Rules {
             (false, true) => and(precondition, Precondition::Present),
             (false, false) => return Err(DENIED),
         };
-        Ok(Command::Rename { from, to, precondition })
+        // What stands beneath the same prefix has met its bounds.
+        let is_within = self.is_same_prefix(&from, &to);
+        let len_max = self.upload_len_max(asking.caller, asking.from, &to).filter(|_| !is_within);
+        if is_hidden {
+            return Err(Failure::NotFound);
+        }
+        Ok(Command::Rename { from, to, precondition, len_max })
+    }
+}
+
+/// Whether these rights at its name permit a command that is about one name.
+fn is_permitted(command: &Command, rights: Rights, may_list: bool) -> bool {
+    match command {
+        Command::Get { .. } => rights.has(Rights::READ),
+        // What is there decides whether it may be told.
+        Command::Stat { .. } => rights.has(Rights::READ) || may_list,
+        Command::List { .. } => may_list,
+        Command::Delete { .. } => rights.has(Rights::DELETE),
+        // Whether it is there already would be told.
+        Command::MakeDir { .. } => rights.has(Rights::CREATE) && rights != Rights::CREATE,
+        _ => false,
     }
 }
 

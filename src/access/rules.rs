@@ -14,7 +14,7 @@ use crate::access::link::{KeyDigest, Link, LinkError};
 use crate::access::names::{folded, parent};
 use crate::access::password::{Decision, Finding, PasswordCheck, Passwords, Verdict};
 use crate::access::rights::Rights;
-use crate::config::{Networks, Quota};
+use crate::config::{Networks, Quota, QuotaUnit};
 use crate::object::Key;
 
 /// The rules and credentials of an access file. Shared by all that hold it, and replaced as a whole.
@@ -34,6 +34,8 @@ pub(super) struct Prefix {
     pub exact: Box<str>,
     /// Bytes that may be stored beneath it.
     pub quota: Option<u64>,
+    /// Files that may be there.
+    pub names_max: Option<u64>,
     pub grants: Vec<Grant>,
 }
 
@@ -154,6 +156,23 @@ impl Rules {
             most_generous(prefix.grants.iter())
         }?;
         (rate > 0).then_some((&*prefix.exact, rate))
+    }
+
+    /// The rights at the nearest name above that has any, of a caller with none at this name nor beneath. A name that does not
+    /// exist is answered by them: so is this one, or the answer would tell that it has a rule.
+    pub(super) fn rights_above(&self, caller: &Caller, from: IpAddr, key: &Key) -> Rights {
+        if self.any_beneath(caller, from, key, |rights| !rights.is_none()) {
+            return Rights::NONE; // a listing shows it
+        }
+        let above = std::iter::successors(parent(key.as_str()), |name| parent(name));
+        let rights = above.map(|name| self.rights(caller, from, &Key::checked(name)));
+        rights.into_iter().find(|rights| !rights.is_none()).unwrap_or(Rights::NONE)
+    }
+
+    /// True if one prefix decides for both names.
+    pub(super) fn is_same_prefix(&self, one: &Key, other: &Key) -> bool {
+        let prefix = |key| self.deciding(key).ok().flatten().map(|prefix| &*prefix.exact);
+        prefix(one) == prefix(other)
     }
 
     /// The rules that apply.
@@ -339,8 +358,11 @@ impl Rules {
 
     /// The quotas, in the order of their prefixes.
     pub fn quotas(&self) -> Vec<Quota> {
-        let of = |prefix: &Prefix| Some(Quota { prefix: Box::clone(&prefix.exact), bytes_max: prefix.quota? });
-        self.prefixes.values().filter_map(of).collect()
+        let of = |prefix: &Prefix| {
+            let quota = |unit, max: Option<u64>| Some(Quota { prefix: Box::clone(&prefix.exact), unit, max: max? });
+            [quota(QuotaUnit::Bytes, prefix.quota), quota(QuotaUnit::Names, prefix.names_max)]
+        };
+        self.prefixes.values().flat_map(of).flatten().collect()
     }
 
     /// Names that an entry proves, in no order.

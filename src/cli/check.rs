@@ -8,7 +8,7 @@ use lexopt::Parser;
 use super::flag::{Flag, Value::*};
 use super::usage::{Action, Command, ParseError, Usage, print};
 use crate::access::{Caller, Rules};
-use crate::config::Quota;
+use crate::config::{Quota, QuotaUnit};
 use crate::server::read_access_file;
 use crate::wire::key;
 
@@ -77,8 +77,9 @@ fn run(args: &Args) -> Result<String, String> {
     let rules = read_access_file(Path::new(&args.file))?;
     if args.paths.is_empty() {
         let mut text = format!("{}: no mistakes, {} names\n", args.file, rules.names().count());
-        for Quota { prefix, bytes_max } in rules.quotas() {
-            text.push_str(&format!("quota\t{bytes_max}\t/{prefix}\n"));
+        for Quota { prefix, unit, max } in rules.quotas() {
+            let word = if unit == QuotaUnit::Bytes { "quota" } else { "max-names" };
+            text.push_str(&format!("{word}\t{max}\t/{prefix}\n"));
         }
         return Ok(text);
     }

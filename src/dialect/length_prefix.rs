@@ -40,7 +40,7 @@ use crate::wire::line as grammar;
 use text::{Purpose, SHOWN_LEN_MAX, Text, needs_framing, request_in};
 
 pub const TURNED_AWAY: &[u8] =
-    b"52                                                              ERROR the server has as many connections as it takes";
+    b"63                                                              ERROR too many connections: of this address, or of all together";
 /// How long the tail of a text may be behind the rest: both leave the client in one send.
 const GRACE: Duration = Duration::from_millis(200);
 /// So many names that are taken are stepped over for one message.

@@ -40,7 +40,7 @@ use upload::{Framing, PutExchange};
 
 const PASSWORD_IN_MESSAGE: Failure =
     Failure::Denied("messages take no passwords: use a token here, or the line protocol or HTTP");
-pub const TURNED_AWAY: &[u8] = b"ERR 429 retry=1 the server has as many connections as it takes\n";
+pub const TURNED_AWAY: &[u8] = b"ERR 429 retry=1 too many connections: of this address, or of all together\n";
 #[derive(Debug, Default)]
 pub struct Listener {
     passwords: Passwords,
@@ -370,7 +370,7 @@ impl Line {
         }
         let precondition = OnlyIf::precondition(options.only)?;
         self.exchange = Exchange::Plain(from.clone());
-        Ok(Action::Run(Command::Rename { from, to, precondition }))
+        Ok(Action::Run(Command::Rename { from, to, precondition, len_max: None }))
     }
 
     /// The body may come, from its first byte on.

@@ -103,7 +103,7 @@ impl Common {
             Command::CancelUpload { id } => Op::RemoveUpload { id },
             Command::Delete { key, expected_kind, precondition } => Op::Delete { key, expected_kind, precondition },
             Command::MakeDir { key } => Op::MakeDir { key },
-            Command::Rename { from, to, precondition } => Op::Rename { from, to, precondition },
+            Command::Rename { from, to, precondition, len_max } => Op::Rename { from, to, precondition, len_max },
         };
         self.data.ops.push_back(op);
         Step::enter(Executing::Tell)

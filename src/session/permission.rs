@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::access::{Asking, DENIED, Rights, denied};
+use crate::access::{Asking, DENIED, Rights};
 use crate::command::Command;
 use crate::dialect::Secret;
 use crate::error::Failure;
@@ -49,7 +49,8 @@ impl Common {
     /// A client that has proved nothing is told to do so, if it can.
     fn as_told(&self, failure: Failure) -> Failure {
         let can_prove = self.dialect.kind().traits().secret != Secret::Unknown;
-        if failure == DENIED && can_prove { denied(&self.data.caller) } else { failure }
+        let is_refused = failure == DENIED || failure == Failure::NotFound;
+        if is_refused && can_prove && self.data.caller.is_anybody() { Failure::Unauthorized } else { failure }
     }
 
     fn denied(&self) -> Step {

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use support::tls::rustls::{self, ClientConfig, HandshakeKind, ProtocolVersion};
 use support::tls::{Authority, Identity, TlsStream, config, connect, showing, versions};
 use tempfile::TempDir;
 
+use crate::program::logging;
 use crate::served::with_identity;
 
 /// A server whose first listener is this one.
@@ -440,6 +442,29 @@ fn a_server_without_a_certificate_does_not_start_and_says_what_is_missing() {
     assert!(build(&|builder| builder.tls(path("none"), path("none"))).contains("/none: No such file"));
     assert!(build(&|builder| builder.tls(path("empty"), path("empty"))).contains("/empty: there is no certificate"));
     assert!(!path("root").exists(), "nothing is half started");
+}
+
+#[test]
+fn a_key_and_a_secret_that_every_user_can_read_are_named_in_a_warning() {
+    let dir = TempDir::new().expect("a temporary folder");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    Authority::new("authority").signs("localhost").write(dir.path());
+    fs::write(path("token"), "a secret").expect("the folder is there");
+    for (mode, warns) in [(0o644, true), (0o604, true), (0o640, false), (0o600, false)] {
+        for name in ["key.pem", "token"] {
+            fs::set_permissions(path(name), fs::Permissions::from_mode(mode)).expect("it is there");
+        }
+        let [certificate, key, token] = ["cert.pem", "key.pem", "token"].map(path);
+        let options = ["--listen", "line@127.0.0.1:0?tls", "--tls-cert", &certificate, "--tls-key", &key];
+        let options = [&options[..], &["--token-file", &token]].concat();
+        let (program, log) = logging(&dir.path().join("root"), &options, Stdio::piped());
+        drop(program);
+        let mut text = String::new();
+        log.expect("a pipe").read_to_string(&mut text).expect("text");
+        for file in [&key, &token] {
+            assert_eq!(text.contains(&format!("chmod 600 {file}")), warns, "{mode:o}: {text}");
+        }
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::dialect::protocol::{Action, Context, PASSWORD_IN_PLAIN, Phase};
 use crate::error::{CloseReason, Failure};
 use crate::object::{ExpectedKind, Key};
 use crate::wire::http::conditional::Preconditions;
-use crate::wire::http::head::{Expect, Framing, Head, Method};
+use crate::wire::http::head::{Expect, Fields, Framing, Head, Method};
 use crate::wire::http::{basic, target};
 use crate::wire::key::Path;
 
@@ -311,6 +311,29 @@ fn is_misdirected(head: &Head<'_>, policy: &Policy, context: &Context<'_>) -> bo
     !policy.answers_for(head.fields.host) && context.access.serves_anybody()
 }
 
+/// True for a request that a page of another site has sent. Browsers tell that in `Sec-Fetch-Site` where the address is
+/// secure; older ones, and all of them elsewhere, name the site of the page.
+fn is_cross_site(fields: &Fields<'_>) -> bool {
+    match (fields.sec_fetch_site, fields.origin) {
+        (Some(site), _) => site == "cross-site",
+        (None, Some(origin)) => {
+            let of_page = origin.split_once("://").map(|(_, authority)| host_name(authority));
+            let own = fields.host.map(host_name);
+            !of_page.zip(own).is_some_and(|(page, own)| !page.is_empty() && page.eq_ignore_ascii_case(own))
+        }
+        (None, None) => false,
+    }
+}
+
+/// Without the port: it is no part of what a site is.
+fn host_name(authority: &str) -> &str {
+    let end = match authority.starts_with('[') {
+        true => authority.find(']').map_or(authority.len(), |end| end + 1),
+        false => authority.find(':').unwrap_or(authority.len()),
+    };
+    &authority[..end]
+}
+
 /// What must hold of every request.
 fn permit(
     head: &Head<'_>,
@@ -327,7 +350,7 @@ fn permit(
     }
     authenticate(head, policy, context)?;
     let is_read = matches!(head.method, Method::Get | Method::Head);
-    if !is_read && head.fields.sec_fetch_site == Some("cross-site") && !response.permits_origin() {
+    if !is_read && is_cross_site(&head.fields) && !response.permits_origin() {
         return Err(Failure::Denied("a page of another site may change nothing here, unless --cors permits it").into());
     }
     Ok(())

@@ -25,8 +25,8 @@ const CHUNK_FRAME_BYTES: usize = 32;
 
 /// Sent to a connection that is accepted above the limit, and closed.
 pub const TURNED_AWAY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\n\
-    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 50\r\nConnection: close\r\n\r\n\
-    the server has as many connections as it can take\n";
+    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 58\r\nConnection: close\r\n\r\n\
+    too many connections: of this address, or of all together\n";
 
 /// A response field: its name and its value.
 pub(super) type Field<'a> = (&'a str, &'a dyn Display);

@@ -199,8 +199,8 @@ impl Pool {
                 let (file, meta, source) = self.fs.open_file(key.as_str())?;
                 Ok(without_syncs(Reply::Opened(file, meta, source)))
             }
-            (Op::Rename { from, to, precondition }, _) => {
-                self.uploads.rename(&from, &to, &precondition).map(|change| self.changed(change))
+            (Op::Rename { from, to, precondition, len_max }, _) => {
+                self.uploads.rename((&from, &to), &precondition, len_max).map(|change| self.changed(change))
             }
             (Op::Stat { key }, _) => self.fs.stat(key.as_str()).map(|node| plain(Outcome::Found(node))),
             (Op::Warm { file, offset, len }, Held::Reading(open)) => {

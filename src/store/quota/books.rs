@@ -1,4 +1,4 @@
-//! The numbers of all quotas: bytes stored, bytes of changes under way, and bytes that uploads hold. Pure: it locks
+//! The numbers of all quotas, of bytes or of names: those stored, those of changes under way, and those that uploads hold. Pure: it locks
 //! nothing and touches no file.
 //!
 //! What is stored beneath a prefix never grows over its quota by a change of this process: all that may still come is
@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::config::Quota;
+use crate::config::{Quota, QuotaUnit};
 use crate::error::Failure;
 use crate::store::quota::cursor::{Cursor, Next};
 use crate::store::quota::entries::{AccountId, Change, Charges, held};
@@ -20,7 +20,8 @@ const RETRY_DOUBLINGS: u32 = 8;
 #[derive(Debug)]
 pub(crate) struct Account {
     pub(crate) prefix: Box<str>,
-    pub(crate) bytes_max: u64,
+    pub(crate) unit: QuotaUnit,
+    pub(crate) max: u64,
     /// `None` until what is there was counted.
     pub(crate) stored: Option<u64>,
     /// Of changes under way that store something.
@@ -40,14 +41,14 @@ impl Account {
     fn admit(&self, bytes: u64) -> Result<(), Failure> {
         let Some(stored) = self.stored else { return Err(Failure::Counting) };
         let all = [self.pending, self.reserved, bytes].iter().fold(stored, |sum, part| sum.saturating_add(*part));
-        if all > self.bytes_max { Err(Failure::OverQuota) } else { Ok(()) }
+        if all > self.max { Err(Failure::OverQuota) } else { Ok(()) }
     }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     pub(crate) accounts: BTreeMap<AccountId, Account>,
-    by_prefix: BTreeMap<Box<str>, AccountId>,
+    by_prefix: BTreeMap<Box<str>, Vec<AccountId>>,
     /// Of accounts, changes and counts.
     last_number: u64,
     pub(crate) changes: Vec<Change>,
@@ -62,7 +63,8 @@ pub(crate) struct Books {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Counted {
     pub(crate) prefix: Box<str>,
-    pub(crate) bytes_max: u64,
+    pub(crate) unit: QuotaUnit,
+    pub(crate) max: u64,
     pub(crate) before: Option<u64>,
     pub(crate) now: u64,
 }
@@ -87,19 +89,22 @@ impl Books {
 
     /// These quotas hold from now on. Of a prefix that had one, the numbers stay.
     pub(crate) fn set(&mut self, quotas: &[Quota], now: Instant) {
-        self.accounts.retain(|_, account| quotas.iter().any(|quota| quota.prefix == account.prefix));
-        self.by_prefix.retain(|prefix, _| quotas.iter().any(|quota| quota.prefix == *prefix));
-        for Quota { prefix, bytes_max } in quotas {
-            if let Some(account) = self.by_prefix.get(prefix).and_then(|id| self.accounts.get_mut(id)) {
-                account.bytes_max = *bytes_max;
+        let is_of = |quota: &Quota, account: &Account| (&quota.prefix, quota.unit) == (&account.prefix, account.unit);
+        self.accounts.retain(|_, account| quotas.iter().any(|quota| is_of(quota, account)));
+        for quota in quotas {
+            if let Some(account) = self.accounts.values_mut().find(|account| is_of(quota, account)) {
+                account.max = quota.max;
                 continue;
             }
             let id = self.number();
-            self.by_prefix.insert(Box::clone(prefix), id);
-            let (prefix, bytes_max) = (Box::clone(prefix), *bytes_max);
+            let Quota { prefix, unit, max } = quota.clone();
             let (stored, pending, reserved, moves) = (None, 0, 0, 0);
-            let account = Account { prefix, bytes_max, stored, pending, reserved, moves, due: now, given_up: 0 };
+            let account = Account { prefix, unit, max, stored, pending, reserved, moves, due: now, given_up: 0 };
             self.accounts.insert(id, account);
+        }
+        self.by_prefix.clear();
+        for (id, account) in &self.accounts {
+            self.by_prefix.entry(Box::clone(&account.prefix)).or_default().push(*id);
         }
         // A change under way does not know of the new ones.
         self.sets += 1;
@@ -111,11 +116,16 @@ impl Books {
         let mut found = Vec::new();
         let mut front = Some(path);
         while let Some(prefix) = front {
-            found.extend(self.by_prefix.get(prefix));
+            found.extend(self.by_prefix.get(prefix).into_iter().flatten());
             let above = || prefix.rsplit_once('/').map_or("", |(above, _)| above);
             front = (!prefix.is_empty()).then(above);
         }
         found
+    }
+
+    /// Those of them that count bytes. An upload holds no name before it gets it.
+    fn covering_bytes(&self, path: &str) -> impl Iterator<Item = AccountId> {
+        self.covering(path).into_iter().filter(|id| self.accounts[id].unit == QuotaUnit::Bytes)
     }
 
     /// Raises what an upload holds for `path` to `bytes`, or to what is missing of that in `credit`; or refuses it, and
@@ -127,9 +137,8 @@ impl Books {
         charges: &mut Charges,
         credit: &Charges,
     ) -> Result<(), Failure> {
-        let covering = self.covering(path);
         let missing = |id| bytes.saturating_sub(held(charges, id)).saturating_sub(held(credit, id));
-        let wanted: Charges = covering.into_iter().map(|id| (id, missing(id))).collect();
+        let wanted: Charges = self.covering_bytes(path).map(|id| (id, missing(id))).collect();
         for (id, bytes) in &wanted {
             let account = &self.accounts[id];
             match *bytes {
@@ -144,7 +153,7 @@ impl Books {
     /// The same for what is there already, whether a quota permits it or not.
     pub(crate) fn recover(&mut self, path: &str, bytes: u64, charges: &mut Charges) {
         let missing = |id| (id, bytes.saturating_sub(held(charges, id)));
-        let wanted: Charges = self.covering(path).into_iter().map(missing).collect();
+        let wanted: Charges = self.covering_bytes(path).map(missing).collect();
         self.charge(&wanted, charges);
     }
 
@@ -176,6 +185,17 @@ impl Books {
         }
     }
 
+    /// Gives back what is held above `bytes` in each account.
+    pub(crate) fn shrink(&mut self, bytes: u64, charges: &mut Charges) {
+        for (id, held) in charges.iter_mut() {
+            let surplus = held.saturating_sub(bytes);
+            *held -= surplus;
+            if let Some(account) = self.accounts.get_mut(id) {
+                account.reserved = account.reserved.saturating_sub(surplus);
+            }
+        }
+    }
+
     /// Gives back all that is held.
     pub(crate) fn release(&mut self, charges: &mut Charges) {
         for (id, bytes) in charges.drain(..) {
@@ -185,15 +205,19 @@ impl Books {
         }
     }
 
-    /// Refuses to store `bytes` in place of `replaced` ones, of which `own` are held by the upload and `credit` by those
-    /// that it is joined from.
+    /// Refuses to store a file of this length in place of one of the other, of which `own` is held by the upload and
+    /// `credit` by those that it is joined from.
     pub(crate) fn admit_store(
         &self,
         id: AccountId,
-        (bytes, replaced): (u64, u64),
+        (after, before): (Option<u64>, Option<u64>),
         (own, credit): (u64, u64),
     ) -> Result<(), Failure> {
         let account = &self.accounts[&id];
+        let [bytes, replaced] = [after, before].map(|len| account.unit.of(len));
+        if account.unit == QuotaUnit::Names && replaced > 0 {
+            return Ok(()); // never two of one name
+        }
         let Some(stored) = account.stored else { return Err(Failure::Counting) };
         let missing = bytes.saturating_sub(own).saturating_sub(credit);
         if missing > 0 {
@@ -201,7 +225,7 @@ impl Books {
         }
         // What is held may be more than the quota is by now.
         let all = stored.saturating_add(account.pending).saturating_add(bytes);
-        if all > account.bytes_max.saturating_add(replaced) { Err(Failure::OverQuota) } else { Ok(()) }
+        if all > account.max.saturating_add(replaced) { Err(Failure::OverQuota) } else { Ok(()) }
     }
 
     /// As if all counts were due.
@@ -226,7 +250,7 @@ impl Books {
         account.due = now + RETRY_MIN * (1 << account.given_up.min(RETRY_DOUBLINGS));
         account.given_up += 1;
         let prefix = Box::clone(&account.prefix);
-        self.cursor = Some(Cursor::before(&prefix, id, number));
+        self.cursor = Some(Cursor::before(&prefix, (id, account.unit), number));
         Some((number, prefix))
     }
 
@@ -257,13 +281,13 @@ impl Books {
     }
 
     /// As [`Cursor::looked`]; true too if a change has begun meanwhile, to which it is left.
-    pub(crate) fn looked(&mut self, number: u64, (dir, name): (&str, &str), bytes: u64) -> Result<bool, GivenUp> {
+    pub(crate) fn looked(&mut self, number: u64, (dir, name): (&str, &str), len: Option<u64>) -> Result<bool, GivenUp> {
         let cursor = self.cursor.as_mut().filter(|cursor| cursor.number == number).ok_or(GivenUp)?;
         if self.changes.iter().any(|change| change.is_of(dir, name)) {
             cursor.leave_to_change();
             return Ok(true);
         }
-        Ok(cursor.looked(bytes))
+        Ok(cursor.looked(len))
     }
 
     pub(crate) fn files_are_done(&mut self, number: u64) -> Result<(), GivenUp> {
@@ -285,16 +309,16 @@ impl Books {
         if let Some((path, is_read)) = cursor.next_dir(read) {
             return Ok(Then::Dir(path, is_read));
         }
-        let (id, mut bytes) = (cursor.account, cursor.bytes);
+        let (id, unit, mut counted) = (cursor.account, cursor.unit, cursor.counted);
         self.cursor = None;
         // The cursor has passed these, and what they change counts when they end.
         let is_passed = |change: &&Change| change.is_charged_to(id) && change.counted_by != Some(number);
-        bytes += self.changes.iter().filter(is_passed).map(|change| i128::from(change.before)).sum::<i128>();
+        counted += self.changes.iter().filter(is_passed).map(|change| i128::from(unit.of(change.before))).sum::<i128>();
         let account = self.accounts.get_mut(&id).ok_or(GivenUp)?;
-        let counted = u64::try_from(bytes.max(0)).unwrap_or(u64::MAX);
-        let before = account.stored.replace(counted);
+        let now_stored = u64::try_from(counted.max(0)).unwrap_or(u64::MAX);
+        let before = account.stored.replace(now_stored);
         (account.due, account.given_up) = (now + interval, 0);
         let prefix = Box::clone(&account.prefix);
-        Ok(Then::Counted(Counted { prefix, bytes_max: account.bytes_max, before, now: counted }))
+        Ok(Then::Counted(Counted { prefix, unit, max: account.max, before, now: now_stored }))
     }
 }

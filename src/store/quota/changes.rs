@@ -10,53 +10,54 @@ fn split(path: &str) -> (&str, &str) {
 }
 
 impl Books {
-    /// A file of `after` bytes is about to get this name, in place of `before` ones; `charges`: what is held for it.
+    /// A file of `after` bytes is about to get this name, in place of one of `before`; `charges`: what is held for it.
     /// `None` if there is no quota here.
     pub(crate) fn begin_store(
         &mut self,
         path: &str,
-        (before, after): (u64, u64),
+        (before, after): (Option<u64>, u64),
         charges: &mut Charges,
         credit: &Charges,
     ) -> Result<Option<u64>, Failure> {
         let covering = self.covering(path);
         for id in &covering {
-            self.admit_store(*id, (after, before), (held(charges, *id), held(credit, *id)))?;
+            self.admit_store(*id, (Some(after), before), (held(charges, *id), held(credit, *id)))?;
         }
-        let parts = covering.into_iter().map(|account| Part { account, pending: after, own: held(charges, account) });
+        let pending = |id| self.accounts[&id].unit.of(Some(after));
+        let parts = covering.into_iter().map(|id| Part { account: id, pending: pending(id), own: held(charges, id) });
         let parts: Vec<_> = parts.collect();
         self.release(charges);
-        Ok(self.begin(path, (before, after), parts))
+        Ok(self.begin(path, (before, Some(after)), parts))
     }
 
     /// A file of so many bytes is about to lose its name.
     pub(crate) fn begin_remove(&mut self, path: &str, before: u64) -> Option<u64> {
         let parts = self.covering(path).into_iter().map(|account| Part { account, pending: 0, own: 0 });
         let parts: Vec<_> = parts.collect();
-        self.begin(path, (before, 0), parts)
+        self.begin(path, (Some(before), None), parts)
     }
 
     /// A file of `bytes` is about to be moved over one of `replaced`.
     pub(crate) fn begin_move(
         &mut self,
         (from, to): (&str, &str),
-        (bytes, replaced): (u64, u64),
+        (bytes, replaced): (u64, Option<u64>),
     ) -> Result<[Option<u64>; 2], Failure> {
         let (source, target) = (self.covering(from), self.covering(to));
         // Of those that have both names, only what is replaced changes.
         let gains = |id: &AccountId| !source.contains(id);
         for id in target.iter().filter(|id| gains(id)) {
-            self.admit_store(*id, (bytes, replaced), (0, 0))?;
+            self.admit_store(*id, (Some(bytes), replaced), (0, 0))?;
         }
         let parts = |ids: &[AccountId], pending: &dyn Fn(&AccountId) -> u64| -> Vec<Part> {
             ids.iter().map(|id| Part { account: *id, pending: pending(id), own: 0 }).collect()
         };
-        let arriving = parts(&target, &|id| if gains(id) { bytes } else { 0 });
+        let arriving = parts(&target, &|id| if gains(id) { self.accounts[id].unit.of(Some(bytes)) } else { 0 });
         let leaving = parts(&source, &|_| 0);
-        Ok([self.begin(to, (replaced, bytes), arriving), self.begin(from, (bytes, 0), leaving)])
+        Ok([self.begin(to, (replaced, Some(bytes)), arriving), self.begin(from, (Some(bytes), None), leaving)])
     }
 
-    fn begin(&mut self, path: &str, (before, after): (u64, u64), parts: Vec<Part>) -> Option<u64> {
+    fn begin(&mut self, path: &str, (before, after): (Option<u64>, Option<u64>), parts: Vec<Part>) -> Option<u64> {
         if parts.is_empty() {
             return None;
         }
@@ -85,7 +86,8 @@ impl Books {
             account.pending = account.pending.saturating_sub(part.pending);
             match end {
                 End::Done => {
-                    let add = |stored: u64| stored.saturating_add(change.after).saturating_sub(change.before);
+                    let [before, after] = [change.before, change.after].map(|len| account.unit.of(len));
+                    let add = |stored: u64| stored.saturating_add(after).saturating_sub(before);
                     account.stored = account.stored.map(add);
                 }
                 End::Failed if part.own > 0 => own.push((part.account, part.own)),
@@ -110,14 +112,15 @@ impl Books {
         }
         let now = if end == End::Done { change.after } else { change.before };
         if change.counted_by == Some(cursor.number) {
-            cursor.bytes += i128::from(now) - i128::from(change.before);
+            let [now, before] = [now, change.before].map(|len| i128::from(cursor.unit.of(len)));
+            cursor.counted += now - before;
             return;
         }
         match cursor.seen(&change.dir, &change.name) {
             // The count has left it to the change, or has found no such name.
             Seen::Behind => cursor.add(now),
             Seen::Now => cursor.disturb(),
-            Seen::Ahead if now > 0 => cursor.note_file(&change.dir, &change.name),
+            Seen::Ahead if now.is_some() => cursor.note_file(&change.dir, &change.name),
             Seen::Ahead => {}
         }
     }

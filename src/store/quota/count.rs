@@ -322,8 +322,8 @@ fn look(
     }
     loop {
         let there = passable(standing(dir.fd.as_fd(), &name), quotas)?.flatten();
-        let bytes = there.filter(|stat| stat::kind(stat) == Kind::File).map_or(0, |stat| stat::len(&stat));
-        if quotas.books().looked(number, (path, &name), bytes)? {
+        let len = there.filter(|stat| stat::kind(stat) == Kind::File).map(|stat| stat::len(&stat));
+        if quotas.books().looked(number, (path, &name), len)? {
             return Ok(Looked::At(name));
         }
     }
@@ -353,12 +353,13 @@ fn name_of(path: &str) -> &str {
 }
 
 fn report(counted: &Counted) {
-    let Counted { prefix, bytes_max, before, now } = counted;
+    let Counted { prefix, unit, max, before, now } = counted;
+    let unit = unit.word();
     match before {
         Some(before) if before == now => {}
         Some(before) => {
-            log::info!(target: TARGET, "quota of /{prefix}: {now} of {bytes_max} bytes are stored, not {before}");
+            log::info!(target: TARGET, "quota of /{prefix}: {now} of {max} {unit} are stored, not {before}");
         }
-        None => log::info!(target: TARGET, "quota of /{prefix}: {now} of {bytes_max} bytes are stored"),
+        None => log::info!(target: TARGET, "quota of /{prefix}: {now} of {max} {unit} are stored"),
     }
 }

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::config::QuotaUnit;
+
 /// Folders that were made ahead of the cursor and that it keeps: with more, the count begins anew.
 const NEW_DIRS_MAX: usize = 1024;
 /// The same of files: of more it keeps the first half, and the rest of the folder is read again behind those.
@@ -49,8 +51,9 @@ pub(crate) struct Cursor {
     pub(crate) number: u64,
     /// Whose count it is.
     pub(crate) account: u64,
-    /// Bytes behind the cursor.
-    pub(crate) bytes: i128,
+    pub(crate) unit: QuotaUnit,
+    /// What is behind the cursor.
+    pub(crate) counted: i128,
     dir: Place,
     files: Files,
     /// Files of `dir` that were made since its names were read.
@@ -74,12 +77,13 @@ pub(crate) enum Next {
 
 impl Cursor {
     /// Before everything beneath `prefix`, and before that itself.
-    pub(crate) fn before(prefix: &str, account: u64, number: u64) -> Self {
+    pub(crate) fn before(prefix: &str, (account, unit): (u64, QuotaUnit), number: u64) -> Self {
         let above = prefix.rsplit_once('/').map_or("", |(above, _)| above);
         Self {
             number,
             account,
-            bytes: 0,
+            unit,
+            counted: 0,
             dir: Place::of(above),
             files: Files::UpTo("".into()),
             new_files: BTreeSet::new(),
@@ -88,8 +92,9 @@ impl Cursor {
         }
     }
 
-    pub(crate) fn add(&mut self, bytes: u64) {
-        self.bytes += i128::from(bytes);
+    /// A file of this length, or a name that has none, is behind the cursor.
+    pub(crate) fn add(&mut self, len: Option<u64>) {
+        self.counted += i128::from(self.unit.of(len));
     }
 
     pub(crate) fn seen(&self, dir: &Place, name: &str) -> Seen {
@@ -154,15 +159,15 @@ impl Cursor {
         Next::Look(name)
     }
 
-    /// What is looked at has so many bytes. False if it has changed meanwhile: then it is to be looked at again.
-    pub(crate) fn looked(&mut self, bytes: u64) -> bool {
+    /// What is looked at is a file of this length, or none. False if it has changed meanwhile: then it is to be looked at again.
+    pub(crate) fn looked(&mut self, len: Option<u64>) -> bool {
         match std::mem::replace(&mut self.files, Files::All) {
             Files::At(name, true) => {
                 self.files = Files::At(name, false);
                 false
             }
             Files::At(name, false) => {
-                self.add(bytes);
+                self.add(len);
                 self.files = Files::UpTo(name);
                 true
             }
@@ -227,23 +232,23 @@ mod tests {
 
     #[test]
     fn a_name_is_ahead_then_looked_at_then_behind() {
-        let mut cursor = Cursor::before("p", 1, 1);
+        let mut cursor = Cursor::before("p", (1, QuotaUnit::Bytes), 1);
         cursor.files_are_done();
         assert_eq!(cursor.next_dir(Some("p")), Some(("p".to_owned(), true)));
         let seen = |cursor: &Cursor, name| cursor.seen(&Place::of("p"), name);
         assert_eq!(seen(&cursor, "f"), Seen::Ahead);
         cursor.note_file(&Place::of("p"), "c");
         assert_eq!(cursor.next_file(Some("f"), None), Next::Look("c".into()));
-        assert!(cursor.looked(3));
+        assert!(cursor.looked(Some(3)));
         assert_eq!(cursor.next_file(Some("f"), None), Next::Look("f".into()));
         assert_eq!(
             (seen(&cursor, "e"), seen(&cursor, "f"), seen(&cursor, "g")),
             (Seen::Behind, Seen::Now, Seen::Ahead)
         );
         cursor.disturb();
-        assert!(!cursor.looked(9), "it has changed");
-        assert!(cursor.looked(5));
-        assert_eq!((seen(&cursor, "f"), cursor.bytes), (Seen::Behind, 8));
+        assert!(!cursor.looked(Some(9)), "it has changed");
+        assert!(cursor.looked(Some(5)));
+        assert_eq!((seen(&cursor, "f"), cursor.counted), (Seen::Behind, 8));
         cursor.note_file(&Place::of("p"), "z");
         assert_eq!(cursor.next_file(None, Some("y")), Next::None, "names up to z are still to be read");
         assert_eq!(cursor.next_file(None, None), Next::Look("z".into()));
@@ -254,7 +259,7 @@ mod tests {
 
     #[test]
     fn folders_that_are_made_ahead_are_visited_in_their_order_and_once() {
-        let mut cursor = Cursor::before("", 1, 1);
+        let mut cursor = Cursor::before("", (1, QuotaUnit::Bytes), 1);
         assert_eq!(cursor.next_dir(Some("b")), Some(("b".to_owned(), true)));
         for made in ["a", "c", "b/x", "d"] {
             assert!(cursor.note_dir(made));

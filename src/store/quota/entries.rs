@@ -19,9 +19,9 @@ pub(crate) struct Change {
     pub(crate) number: u64,
     pub(crate) dir: Place,
     pub(crate) name: Box<str>,
-    /// Bytes of what has the name before and after it.
-    pub(crate) before: u64,
-    pub(crate) after: u64,
+    /// The length of what has the name before and after it.
+    pub(crate) before: Option<u64>,
+    pub(crate) after: Option<u64>,
     pub(crate) parts: Vec<Part>,
     /// As `Books::moves` when it began.
     pub(crate) moves: u64,

@@ -134,11 +134,11 @@ impl Quotas {
         (!charges.is_empty()).then(|| Arc::new(Holding { quotas, charges: Mutex::new(charges), covered }))
     }
 
-    /// A file is about to get this name, of `after` bytes in place of `before`.
+    /// A file is about to get this name, of `after` bytes in place of one of `before`.
     pub(crate) fn storing<'a>(
         &'a self,
         key: &Key,
-        (before, after): (u64, u64),
+        (before, after): (Option<u64>, u64),
         holding: Option<&'a Holding>,
         parts: &[Arc<Holding>],
     ) -> Result<Option<Changing<'a>>, StoreError> {
@@ -162,11 +162,11 @@ impl Quotas {
         self.changing([number, None], None)
     }
 
-    /// A file of `bytes` is about to be moved over one of `replaced`.
+    /// A file of `bytes` is about to be moved, over one of `replaced`.
     pub(crate) fn moving(
         &self,
         (from, to): (&Key, &Key),
-        (bytes, replaced): (u64, u64),
+        (bytes, replaced): (u64, Option<u64>),
     ) -> Result<Option<Changing<'_>>, StoreError> {
         if !self.is_used() {
             return Ok(None);
@@ -212,6 +212,12 @@ impl Holding {
     /// Refuses an upload that would have so many bytes in the end.
     pub(crate) fn admit(&self, bytes: u64) -> Result<(), StoreError> {
         self.quotas.books().admit_more(bytes, &lock(&self.charges)).map(drop).map_err(refused)
+    }
+
+    /// Its upload has so many bytes, and nothing adds to it: gives back what is held besides.
+    pub(crate) fn shrink_to(&self, bytes: u64) {
+        self.quotas.books().shrink(bytes, &mut lock(&self.charges));
+        self.covered.store(bytes, Ordering::Relaxed);
     }
 
     /// Holds enough for an upload that has so many bytes, of `len` if that is known, or refuses more.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::config::Quota;
+use crate::config::{Quota, QuotaUnit};
 use crate::error::Failure;
 use crate::os::process::clock;
 use crate::store::quota::books::{Books, GivenUp, Then};
@@ -48,7 +48,7 @@ struct Change {
     numbers: Vec<u64>,
     writes: Vec<(String, Option<u64>)>,
     /// What these names had before.
-    before: Vec<(String, u64)>,
+    before: Vec<(String, Option<u64>)>,
     is_applied: bool,
     fails: bool,
 }
@@ -59,7 +59,7 @@ struct Walk {
     number: u64,
     above: Vec<(String, Vec<String>)>,
     files: Option<(String, Vec<String>)>,
-    looking: Option<(String, u64)>,
+    looking: Option<(String, Option<u64>)>,
     /// The last name of the folder that was looked at.
     last: String,
     read_again: usize,
@@ -70,7 +70,7 @@ impl Walk {
         if let Some((dir, names)) = &mut self.files {
             if let Some((name, bytes)) = self.looking.take() {
                 if !books.looked(self.number, (dir, &name), bytes)? {
-                    self.looking = Some((name.clone(), tree.files.get(&path(dir, &name)).copied().unwrap_or(0)));
+                    self.looking = Some((name.clone(), tree.files.get(&path(dir, &name)).copied()));
                 }
                 return Ok(true);
             }
@@ -80,7 +80,7 @@ impl Walk {
                     names.retain(|other| **other > *name);
                     self.last = name.to_string();
                     if !is_left {
-                        let bytes = tree.files.get(&path(dir, &name)).copied().unwrap_or(0);
+                        let bytes = tree.files.get(&path(dir, &name)).copied();
                         self.looking = Some((name.into(), bytes));
                     }
                 }
@@ -129,7 +129,7 @@ fn begin(books: &mut Books, tree: &mut Tree, under_way: &[Change], random: &mut 
     let names =
         ["c/d/a", "c/d/b", "c/d/c", "c/d/d", "c/d/e", "c/d/f", "c/d/g", "c/d/h", "a", "b", "c/a", "e/a", "e/f/a"];
     let pick = |random: &mut Random| names[random.below(names.len())];
-    let (one, two, len) = (pick(random), pick(random), random.below(100) as u64 + 1);
+    let (one, two, len) = (pick(random), pick(random), random.below(4) as u64 * 25);
     let is_busy = |name: &str| under_way.iter().flat_map(|change| &change.writes).any(|(busy, _)| busy == name);
     let there = |tree: &Tree, name: &str| tree.files.get(name).copied();
     let fails = random.below(5) == 0;
@@ -154,14 +154,15 @@ fn begin(books: &mut Books, tree: &mut Tree, under_way: &[Change], random: &mut 
             tree.dirs.insert(dir);
         }
     }
-    let was = |name: &str| there(tree, name).unwrap_or(0);
+    let was = |name: &str| there(tree, name);
+    let len_of = |name: &str| was(name).expect("it is there");
     let numbers = match kind {
         0 => {
             let sizes = (was(one), len);
             vec![books.begin_store(one, sizes, &mut Charges::new(), &Charges::new()).expect("it fits")]
         }
-        1 => vec![books.begin_remove(one, was(one))],
-        _ => books.begin_move((one, two), (was(one), was(two))).expect("it fits").to_vec(),
+        1 => vec![books.begin_remove(one, len_of(one))],
+        _ => books.begin_move((one, two), (len_of(one), was(two))).expect("it fits").to_vec(),
     };
     let before = writes.iter().map(|(name, _)| ((*name).to_owned(), was(name))).collect();
     let writes = writes.into_iter().map(|(name, len)| (name.to_owned(), len)).collect();
@@ -169,10 +170,11 @@ fn begin(books: &mut Books, tree: &mut Tree, under_way: &[Change], random: &mut 
 }
 
 /// What should be counted: a change counts once it has ended.
-fn total(tree: &Tree, under_way: &[Change]) -> u64 {
-    let mut files = tree.files.clone();
+fn total(tree: &Tree, under_way: &[Change], unit: QuotaUnit) -> u64 {
+    let mut files: BTreeMap<String, Option<u64>> =
+        tree.files.iter().map(|(name, len)| (name.clone(), Some(*len))).collect();
     files.extend(under_way.iter().flat_map(|change| change.before.clone()));
-    files.values().sum()
+    files.values().map(|len| unit.of(*len)).sum()
 }
 
 #[test]
@@ -180,7 +182,8 @@ fn a_count_beside_changes_is_right_whatever_step_comes_between() {
     let (mut counts, mut read_again) = (0, 0);
     for seed in 0..300 {
         let (mut books, mut tree, mut random) = (Books::default(), Tree::default(), Random(seed));
-        books.set(&[Quota { prefix: "".into(), bytes_max: 1 << 40 }], clock());
+        let unit = if seed % 2 == 0 { QuotaUnit::Bytes } else { QuotaUnit::Names };
+        books.set(&[Quota { prefix: "".into(), unit, max: 1 << 40 }], clock());
         let (mut walk, mut under_way) = (None::<Walk>, Vec::<Change>::new());
         for step in 0..600 {
             let stored = |books: &Books| books.accounts.values().next().and_then(|account| account.stored);
@@ -223,7 +226,7 @@ fn a_count_beside_changes_is_right_whatever_step_comes_between() {
                 },
             }
             if let Some(stored) = stored(&books) {
-                assert_eq!(stored, total(&tree, &under_way), "seed {seed}, step {step}");
+                assert_eq!(stored, total(&tree, &under_way, unit), "seed {seed}, step {step}");
             }
         }
     }
@@ -235,7 +238,7 @@ fn a_count_beside_changes_is_right_whatever_step_comes_between() {
 fn no_folder_is_made_until_the_first_count_has_ended() {
     let (mut books, tree) = (Books::default(), Tree::default());
     assert_eq!(books.check_counted("p/d"), Ok(()), "no quota is there");
-    books.set(&[Quota { prefix: "p".into(), bytes_max: 9 }], clock());
+    books.set(&[Quota { prefix: "p".into(), unit: QuotaUnit::Bytes, max: 9 }], clock());
     assert_eq!(books.check_counted("p/d"), Err(Failure::Counting));
     assert_eq!(books.check_counted("q/d"), Ok(()), "it has no quota");
     let (number, _) = books.begin_count(clock()).expect("it is due");

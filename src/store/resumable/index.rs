@@ -17,6 +17,9 @@ pub const ENTRY_BYTES: usize = 2 * (size_of::<UploadId>() + size_of::<Entry>()) 
 
 /// Clients that have proved a name keep this part of the places: addresses cost nothing.
 const NAMES_DIVISOR: usize = 8;
+/// Times that uploads may be joined from one: a client whose digest was wrong, or that was cut off, tries again.
+const JOINS_MAX: u8 = 8;
+const JOINED_TOO_OFTEN: Failure = Failure::Conflict("its parts were joined too often: cancel them and send them again");
 
 #[derive(Debug)]
 pub(crate) struct Index {
@@ -54,6 +57,8 @@ pub(crate) struct Entry {
     /// The sequence number up to which its record is known to be durable.
     durable: u64,
     seen: u64,
+    /// How often others were joined from it.
+    joins: u8,
     /// What it holds of quotas, while it is unfinished.
     holding: Option<Arc<Holding>>,
 }
@@ -148,8 +153,14 @@ impl Index {
     /// What is on the disk counts whether the bounds permit it or not.
     pub(crate) fn put(&mut self, id: UploadId, share: Share) {
         let seen = self.pass;
-        let entry =
-            self.entries.entry(id).or_insert(Entry { share, attached: Weak::new(), durable: 0, seen, holding: None });
+        let entry = self.entries.entry(id).or_insert(Entry {
+            share,
+            attached: Weak::new(),
+            durable: 0,
+            seen,
+            joins: 0,
+            holding: None,
+        });
         entry.share = share;
         entry.seen = seen;
         if !share.is_unfinished {
@@ -182,6 +193,24 @@ impl Index {
 
     pub(crate) fn holding(&self, id: UploadId) -> Option<Arc<Holding>> {
         self.entries.get(&id)?.holding.clone()
+    }
+
+    /// Refuses to join from parts that were joined too often: each time all of their bytes are copied.
+    pub(crate) fn check_joins(&self, parts: &[UploadId]) -> Result<(), StoreError> {
+        let is_over = |id: &UploadId| self.entries.get(id).is_some_and(|entry| entry.joins >= JOINS_MAX);
+        match parts.iter().any(is_over) {
+            true => Err(StoreError::refused(JOINED_TOO_OFTEN, "join")),
+            false => Ok(()),
+        }
+    }
+
+    /// Another upload is being joined from these.
+    pub(crate) fn count_join(&mut self, parts: &[UploadId]) {
+        for id in parts {
+            if let Some(entry) = self.entries.get_mut(id) {
+                entry.joins = entry.joins.saturating_add(1);
+            }
+        }
     }
 
     /// The record is durable up to this sequence number. Called under its lock.

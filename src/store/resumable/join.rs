@@ -56,10 +56,13 @@ impl Uploads {
     ) -> Result<(Opened, PendingSyncs), StoreError> {
         let Role::Final(parts) = &new.role else { return Err(internal()) };
         let joins = self.complete_parts(parts)?;
+        lock(&self.kept.index).check_joins(parts)?;
         let len = joins.iter().try_fold(0_u64, |sum, (_, len)| sum.checked_add(*len));
         let len = len.ok_or(StoreError::refused(Failure::TooLarge, "join"))?;
         let new = NewUpload { put: Put { len: Some(len), ..new.put.clone() }, ..new.clone() };
-        self.make_upload(&new, joins, client)
+        let made = self.make_upload(&new, joins, client)?;
+        lock(&self.kept.index).count_join(parts);
+        Ok(made)
     }
 
     /// The parts with their lengths; refused unless all of each is there.

@@ -114,6 +114,9 @@ impl Uploads {
     /// Gives back what was reserved behind the offset, under the lock of the record and before another may write there.
     /// What cannot be cut now is cut when the upload is opened.
     fn cut(&self, staged: &Staged, offset: u64) {
+        if let Some(holding) = &staged.holding {
+            holding.shrink_to(offset);
+        }
         if let Err(cause) = ftruncate(&staged.file, offset) {
             log::debug!(target: TARGET, "a part is not cut: path={:?} cause={cause}", staged.path);
         }

@@ -63,7 +63,7 @@ fn every_change_of_a_name_waits_while_another_server_changes_it() {
     }
     let locks = dir.path().join(".filewharf/locks");
     let locks = rustix::fs::open(&locks, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
-    let rename = || Op::Rename { from: key("from"), to: key("to"), precondition: Precondition::Absent };
+    let rename = || Op::Rename { from: key("from"), to: key("to"), precondition: Precondition::Absent, len_max: None };
     let file = bench.create("committed", Some(0), Precondition::None).unwrap();
     let commit = Op::Commit {
         file,
@@ -77,7 +77,7 @@ fn every_change_of_a_name_waits_while_another_server_changes_it() {
     let delete =
         Op::Delete { key: key("deleted"), expected_kind: ExpectedKind::Either, precondition: Precondition::None };
     let store = Op::Store { put: put("stored", None, Precondition::Present), chunk: chunk(b"after") };
-    let back = Op::Rename { from: key("to"), to: key("from"), precondition: Precondition::None };
+    let back = Op::Rename { from: key("to"), to: key("from"), precondition: Precondition::None, len_max: None };
     for (stripe, op) in [(0, store), (1, commit), (2, rename()), (2, back), (3, rename()), (4, delete)] {
         let name = stripes[stripe].file_name().unwrap().to_str().unwrap();
         let other = lock_file(locks.as_fd(), name, FlockOperation::LockExclusive).unwrap();

@@ -235,7 +235,7 @@ impl Bench {
     }
 
     fn rename(&mut self, from: &str, to: &str, precondition: Precondition) -> Result<Outcome, Failure> {
-        self.run(Op::Rename { from: key(from), to: key(to), precondition })
+        self.run(Op::Rename { from: key(from), to: key(to), precondition, len_max: None })
     }
 
     /// Everything through the workers, as the reactor reads a file that is `Held`.

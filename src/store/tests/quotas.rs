@@ -1,14 +1,15 @@
 //! Quotas: what is stored beneath a prefix never grows over them, and what uploads hold comes back.
 
 use super::*;
-use crate::config::Quota;
+use crate::config::{Quota, QuotaUnit};
 use crate::os::process::clock;
 use crate::store::quota::count::{Count, Step};
 
 const FULL: Failure = Failure::OverQuota;
 
 pub(super) fn with_quotas(quotas: &[(&str, u64)]) -> StoreConfig {
-    let quota = |(prefix, bytes_max): &(&str, u64)| Quota { prefix: (*prefix).into(), bytes_max: *bytes_max };
+    let quota =
+        |(prefix, bytes_max): &(&str, u64)| Quota { prefix: (*prefix).into(), unit: QuotaUnit::Bytes, max: *bytes_max };
     StoreConfig { quotas: quotas.iter().map(quota).collect(), ..StoreConfig::default() }
 }
 
@@ -59,7 +60,7 @@ impl Bench {
     }
 
     pub(super) fn shift(&mut self, from: &str, to: &str) -> Result<(), Failure> {
-        let op = Op::Rename { from: key(from), to: key(to), precondition: Precondition::None };
+        let op = Op::Rename { from: key(from), to: key(to), precondition: Precondition::None, len_max: None };
         self.run(op).map(drop)
     }
 }
@@ -105,6 +106,37 @@ fn an_upload_of_unknown_length_is_refused_in_the_middle() {
         bench.store_file("rest", &vec![1; (3 << 20) - 1100], Precondition::None).unwrap();
         assert_eq!(bench.create("x", None, Precondition::None), Err(FULL), "a full quota is told at once");
     });
+}
+
+#[test]
+fn a_quota_of_names_bounds_how_many_files_are_there_whatever_they_hold() {
+    let dir = TempDir::new().unwrap();
+    let quota = Quota { prefix: "q".into(), unit: QuotaUnit::Names, max: 3 };
+    let config = StoreConfig { quotas: vec![quota], ..StoreConfig::default() };
+    let mut bench = Bench::open(dir.path(), &config);
+    let store =
+        |bench: &mut Bench, name: &str, bytes: &[u8]| bench.store_file(name, bytes, Precondition::None).map(drop);
+    for name in ["q/a", "q/b", "q/deep/c"] {
+        store(&mut bench, name, b"").unwrap();
+    }
+    assert_eq!(store(&mut bench, "q/d", b""), Err(FULL));
+    assert_eq!(store(&mut bench, "q/deep/d", &[1; 1000]), Err(FULL));
+    store(&mut bench, "q/b", &[1; 1000]).unwrap();
+    store(&mut bench, "x", b"").unwrap();
+    assert_eq!(bench.shift("x", "q/x"), Err(FULL));
+    bench.shift("x", "q/b").unwrap();
+    bench.shift("q/b", "q/elsewhere").unwrap();
+    bench.shift("q/a", "q/elsewhere").unwrap();
+    assert_eq!(bench.account("q"), (Some(2), 0), "one has replaced another");
+    let file = bench.create("q/unknown", None, Precondition::None).unwrap();
+    store(&mut bench, "q/last", b"").unwrap();
+    bench.write(file, 0, 1000).unwrap();
+    assert_eq!(bench.commit(file, "q/unknown", 1000, Precondition::None).map(drop), Err(FULL));
+    bench.delete("q/last", Precondition::None).unwrap();
+    bench.shift("q/deep/c", "out").unwrap();
+    assert_eq!(bench.account("q"), (Some(1), 0));
+    bench.count_again();
+    assert_eq!(bench.account("q"), (Some(1), 0), "a count finds the same");
 }
 
 #[test]
@@ -197,9 +229,9 @@ fn what_others_have_stored_counts_and_nothing_is_stored_before_it_was_counted() 
     bench.count_again();
     assert_eq!(stored(&bench), [4210, 10, 5, 44215]);
     // As if a reload had brought another.
-    let Quota { prefix, bytes_max } = with_quotas(&[("q/x", 5000)]).quotas.remove(0);
+    let quota = with_quotas(&[("q/x", 5000)]).quotas.remove(0);
     let quotas = &bench.store.pool.uploads.quotas;
-    quotas.set(&[Quota { prefix, bytes_max }], clock());
+    quotas.set(&[quota], clock());
     assert_eq!(bench.account("q/x"), (None, 0));
     assert_eq!(bench.store_file("q/x/new", b"1", Precondition::None), Err(Failure::Counting));
     assert_eq!(bench.shift("q/x/y", "q/x/z"), Err(Failure::Counting));

@@ -82,7 +82,7 @@ fn no_call_on_a_file_system_of_another_machine_is_made_on_the_loop() {
             Op::Create(put("new", Some(1), Precondition::None)),
             Op::Store { put: put("new", Some(1), Precondition::None), chunk: chunk(b"x") },
             Op::MakeDir { key: key("folder") },
-            Op::Rename { from: key("file"), to: key("to"), precondition: Precondition::None },
+            Op::Rename { from: key("file"), to: key("to"), precondition: Precondition::None, len_max: None },
             Op::Delete { key: key("to"), expected_kind: ExpectedKind::Either, precondition: Precondition::None },
             Op::Abort { file: upload },
             Op::Close { file },

@@ -267,7 +267,7 @@ fn a_change_beneath_a_directory_that_was_just_moved_owes_the_sync_of_the_move() 
     };
     assert_eq!(pending("from/folder/deep"), ["from/folder/deep".into()]);
     // Everybody sees the move, but it has not been synced yet.
-    let moved = pool.uploads.rename(&key("from/folder"), &key("to/folder"), &Precondition::None).unwrap();
+    let moved = pool.uploads.rename((&key("from/folder"), &key("to/folder")), &Precondition::None, None).unwrap();
     let (reply, syncs) = pool.changed(moved);
     assert_eq!(pending("to/folder/deep"), ["to".into(), "to/folder/deep".into()]);
     assert_eq!(pending("to/folder"), ["to".into(), "to/folder".into()]);
@@ -479,7 +479,7 @@ fn a_large_file_that_loses_its_name_on_the_loop_is_freed_by_a_worker_and_not_too
     assert_eq!(replaces(&mut bench, AT_ONCE_MAX + 1), 1);
     assert_eq!(replaces(&mut bench, 1 << 43), 1, "somebody may count on its room");
     ["from", "to"].into_iter().for_each(|name| large(&bench, name));
-    let op = Op::Rename { from: key("from"), to: key("to"), precondition: Precondition::None };
+    let op = Op::Rename { from: key("from"), to: key("to"), precondition: Precondition::None, len_max: None };
     assert!(matches!(bench.store.try_now(CONN, op).unwrap().result, Ok(Outcome::Renamed)));
     assert_eq!(freed(&bench), 2, "what is moved over goes too");
     loop {

@@ -260,7 +260,7 @@ impl Uploads {
             return Ok(None);
         }
         let parts = staged.attachment().map_or_else(Vec::new, |attachment| self.holdings(&attachment.joins));
-        let (before, after) = (there.map_or(0, stat::len), commit.len + commit.prepend.len() as u64);
+        let (before, after) = (there.map(stat::len), commit.len + commit.prepend.len() as u64);
         self.quotas.storing(commit.key, (before, after), staged.holding.as_deref(), &parts)
     }
 

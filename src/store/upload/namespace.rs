@@ -68,7 +68,13 @@ impl Uploads {
         Ok(Change { outcome: Outcome::Made, syncs: self.syncs_above(&parent.dir), displaced: None })
     }
 
-    pub(crate) fn rename(&self, from: &Key, to: &Key, precondition: &Precondition) -> Changed {
+    /// With `len_max`, only a file is moved, of at most as many bytes: what is in a directory is not looked at.
+    pub(crate) fn rename(
+        &self,
+        (from, to): (&Key, &Key),
+        precondition: &Precondition,
+        len_max: Option<u64>,
+    ) -> Changed {
         self.fs.health.check_writable()?;
         if from.is_root() || to.is_root() {
             return Err(refused(Failure::Conflict("the served folder itself stays"), "rename"));
@@ -76,6 +82,13 @@ impl Uploads {
         let _locks = lock_names(&self.fs, &[from, to])?;
         let source = self.fs.dir(from.parent()).map_err(|e| errno::reading("open folder", from.as_str(), e))?;
         let stat = self.source(source.fd.as_fd(), from)?;
+        if let Some(len_max) = len_max {
+            match stat::kind(&stat) {
+                Kind::File if stat::len(&stat) <= len_max => {}
+                Kind::File => return Err(refused(Failure::TooLarge, "rename")),
+                _ => return Err(refused(Failure::Conflict(TO_BOUNDED), "rename")),
+            }
+        }
         let kept = self.kept_digest(&stat);
         let parent = self.make_parents(to.parent())?;
         let place = || self.rename_in((source.fd.as_fd(), from), &stat, (&parent, to), precondition);
@@ -150,7 +163,7 @@ impl Uploads {
         }
         let is_dir = stat::kind(stat) == Kind::Dir;
         let _moving = if is_dir { self.quotas.moving_dir(from, to)? } else { None };
-        let lens = (stat::len(stat), there.as_ref().map_or(0, stat::len));
+        let lens = (stat::len(stat), there.as_ref().map(stat::len));
         let changing = if is_dir { None } else { self.quotas.moving((from, to), lens)? };
         let absent = precondition.wants_absent();
         let displaced = there.as_ref().and_then(|there| keep_open(&self.fs, target, there));
@@ -175,6 +188,7 @@ impl Uploads {
 
 /// Why a directory cannot be removed that seems empty.
 const NOT_LISTED: &str = "the folder is not empty: it holds only what is not listed (names that are not UTF-8 or have control characters, links)";
+const TO_BOUNDED: &str = "a folder cannot move to where the size of a file is bounded";
 
 fn refused(failure: Failure, site: &'static str) -> StoreError {
     StoreError::refused(failure, site)

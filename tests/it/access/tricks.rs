@@ -454,6 +454,67 @@ fn the_rights_of_a_certificate_end_with_it_also_on_a_connection_that_stays_open(
 }
 
 #[test]
+fn a_file_is_not_moved_to_where_it_could_not_be_uploaded() {
+    let mut rig = rig(
+        Kind::Line,
+        "allow anna rlcwd /in\nallow anna rlcwd /small max-size=4\nallow anna rlcwd /tiny max-size=2\n\
+         allow anna rld /read\nallow anna rlcwd /large max-size=100\n",
+    );
+    for dir in ["in", "read", "large", "small"] {
+        rig.place(&format!("{dir}/four"), b"four");
+        rig.place(&format!("{dir}/five"), b"fives");
+        rig.place(&format!("{dir}/dir/five"), b"fives");
+    }
+    let mut to = |from: &str, to: &str| line(&mut rig, "anna", &format!("RENAME {from}\t{to}\n")).0;
+    for dir in ["in", "read", "large"] {
+        assert!(to(&format!("/{dir}/five"), "/small/f").starts_with("ERR 413 "), "{dir}");
+        assert!(to(&format!("/{dir}/dir"), "/small/d").starts_with("ERR 409 "), "{dir}");
+        assert!(to(&format!("/{dir}/four"), "/tiny/f").starts_with("ERR 413 "), "{dir}");
+        assert_eq!(to(&format!("/{dir}/four"), &format!("/small/four-{dir}")), "OK 0");
+    }
+    assert!(to("/small/four", "/tiny/f").starts_with("ERR 413 "));
+    // What others have stored there may be larger, and stays beneath its prefix.
+    assert_eq!(to("/small/five", "/small/other"), "OK 0");
+    assert_eq!(to("/small/dir", "/small/elsewhere"), "OK 0");
+    assert_eq!(to("/small/other", "/in/back"), "OK 0");
+    assert!(to("/in/back", "/small/other").starts_with("ERR 413 "));
+}
+
+#[test]
+fn no_answer_tells_a_name_with_rules_for_others_from_one_that_does_not_exist() {
+    let rules = "allow anna rlcwd /\nallow anna l /names\nallow anna r /closed\nallow bob rlcwd /bob\n\
+        allow bob rlcwd /names/bob\nallow bob rlcwd /closed/bob\nallow bob - /bob/deep\n\
+        allow ci rl /ci\nallow anna rl /ci/anna\n";
+    for kind in [Kind::Line, Kind::Http] {
+        let mut rig = rig(kind, rules);
+        for key in ["bob/f", "names/bob/f", "closed/bob/f", "bob/deep/f", "ci/f"] {
+            rig.place(key, b"x");
+        }
+        let mut told = |name: &str, method: &str, path: &str| match kind {
+            Kind::Line => line(&mut rig, name, &format!("{method} {path}\n")).0.get(..7).unwrap_or_default().to_owned(),
+            _ => http(&mut rig, name, &format!("{method} {path}"), "", "").0.to_string(),
+        };
+        let methods: &[&str] =
+            if kind == Kind::Line { &["GET", "STAT", "LIST", "DELETE"] } else { &["GET", "HEAD", "DELETE"] };
+        for dir in ["", "/names", "/closed"] {
+            for beneath in ["", "/", "/f", "/deep", "/deep/f", "/none/x/"] {
+                for method in methods {
+                    let [there, not_there] =
+                        ["bob", "nobody"].map(|name| told("anna", method, &format!("{dir}/{name}{beneath}")));
+                    assert_eq!(there, not_there, "{kind:?} {method} {dir}/bob{beneath}");
+                }
+            }
+        }
+        if kind == Kind::Line {
+            assert_eq!(told("anna", "RENAME", "/bob/f\t/g"), told("anna", "RENAME", "/nobody/f\t/g"));
+        }
+        assert!(told("anna", "GET", "/bob/f").contains("404"));
+        assert!(told("ci", "GET", "/bob/f").contains("403"), "it may do nothing above");
+        assert!(told("", "GET", "/bob/f").contains("401"), "so that it can log in");
+    }
+}
+
+#[test]
 fn an_upload_is_not_joined_from_those_of_another() {
     let mut rig = rig(Kind::Http, "allow anna rlcw /a\nallow bob rlcw /b\n");
     let tus = "Tus-Resumable: 1.0.0\r\n";

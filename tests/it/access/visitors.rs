@@ -44,7 +44,7 @@ fn folders_on_the_way_to_one_that_a_user_may_list_show_that_way_and_nothing_else
         ("bob", "/home/ci/", Err("403")),
         ("anna", "/HOME/", Err("403")),
         ("anna", "/Home/anna/", Err("403")),
-        ("anna", "/home/anna/for-bob/", Err("403")),
+        ("anna", "/home/anna/for-bob/", Err("404")),
         ("ci", "/home/", Ok(&["ci/", "f"])),
         // A caller that has proved nothing is asked to.
         ("", "/", Err("401")),

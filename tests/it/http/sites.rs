@@ -84,6 +84,19 @@ fn a_page_of_another_site_changes_nothing_unless_it_is_let_in() {
         (None, "Sec-Fetch-Site: same-origin\r\n", 201, 204),
         (None, "Sec-Fetch-Site: none\r\n", 201, 204),
         (None, "", 201, 204),
+        // Over plain HTTP browsers send the origin only.
+        (None, "Origin: http://a.example\r\n", 403, 403),
+        (None, "Origin: http://localhost.a.example\r\n", 403, 403),
+        (None, "Origin: http://a.localhost\r\n", 403, 403),
+        (None, "Origin: http://localhost@a.example\r\n", 403, 403),
+        (None, "Origin: null\r\n", 403, 403),
+        (None, "Origin: \r\n", 403, 403),
+        (None, "Origin: http://\r\n", 403, 403),
+        (None, "Origin: http://[::1]:80\r\n", 403, 403),
+        (Some("http://a.example"), "Origin: http://a.example\r\n", 201, 204),
+        (Some("*"), "Origin: null\r\n", 201, 204),
+        (None, "Origin: http://LOCALHOST:3000\r\n", 201, 204),
+        (None, "Sec-Fetch-Site: same-origin\r\nOrigin: http://public.example\r\n", 201, 204),
     ] {
         let options: Vec<_> = cors.iter().map(|origin| ("cors", *origin)).collect();
         let mut rig = restricted(&options);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -154,6 +154,11 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityErr
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
+    let mode = fs::metadata(path).map_or(0, |metadata| metadata.mode() & 0o777);
+    if mode & 0o004 != 0 {
+        let path = path.display();
+        log::warn!("TLS: every user of this machine can read the private key (mode {mode:03o}): chmod 600 {path}");
+    }
     PrivateKeyDer::from_pem_slice(&contents(path)?).map_err(|error| match error {
         pem::Error::NoItemsFound => content(path, "there is no private key in it that is not encrypted (PEM)"),
         error => content(path, error),

@@ -246,6 +246,28 @@ fn parts_that_outlived_the_commit_are_removed_at_the_next_start_if_the_file_is_t
 }
 
 #[test]
+fn parts_are_joined_in_vain_a_few_times_only() {
+    let dir = TempDir::new().unwrap();
+    let mut bench = Bench::open(dir.path(), &StoreConfig::default());
+    bench.partial(part_id(0), &[3; 600], 600);
+    bench.partial(part_id(1), &[4; 600], 600);
+    for _ in 0..8 {
+        let joined = bench.begin_join(whole(to_f(), &[part_id(0)]));
+        bench.end_part(joined, PartEnd::Remove).unwrap();
+    }
+    for parts in [&[part_id(0)][..], &[part_id(1), part_id(0)]] {
+        assert!(is_conflict(&bench.open_upload(whole(to_f(), parts))));
+    }
+    let joined = bench.begin_join(whole(to_f(), &[part_id(1)]));
+    bench.end_part(joined, PartEnd::Remove).unwrap();
+    bench.remove(part_id(0)).unwrap();
+    bench.partial(part_id(0), &[3; LEN - 600], LEN as u64 - 600);
+    let joined = bench.begin_join(whole(to_f(), &[part_id(0), part_id(1)]));
+    bench.join(joined, LEN as u64, None);
+    bench.commit_joined(joined, "d/f", Precondition::None).unwrap();
+}
+
+#[test]
 fn a_join_for_which_there_is_no_space_loses_nothing() {
     let dir = TempDir::new().unwrap();
     let limits = Limits::default().with(|limits| limits.uploads_kept_bytes_max = 5 * 1024 * 1024);

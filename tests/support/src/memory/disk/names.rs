@@ -98,8 +98,17 @@ impl Disk {
                 self.make_way(key.as_str())?;
                 Ok(self.owing(&[key.as_str()], Outcome::Made, durable))
             }
-            Op::Rename { from, to, precondition } => {
+            Op::Rename { from, to, precondition, len_max } => {
                 self.fit(rng, faults)?;
+                match (len_max, self.tree.at(from.as_str())) {
+                    (Some(len_max), Some(Child::File(ino))) if self.meta(ino).len > len_max => {
+                        return Err(StoreError::refused(Failure::TooLarge, "rename"));
+                    }
+                    (Some(_), Some(Child::Dir(_))) => {
+                        return Err(StoreError::refused(Failure::Conflict("a bound"), "rename"));
+                    }
+                    _ => {}
+                }
                 self.rename(&from, &to, &precondition, durable)
             }
             other => unreachable!("{other:?} is served elsewhere"),

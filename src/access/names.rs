@@ -1,27 +1,17 @@
-//! Names that a file system may take for one: it may ignore case, drop dots and blanks at the end of a name, or skip
-//! characters that cannot be seen. Never looks at a file system.
+//! Paths as a file system may compare them that takes some names for one: see [`crate::wire::folding`].
 
-/// The name as such a file system would compare it. Two names with different folded forms are two names for all of them,
-/// except for those that also normalise Unicode. As many components as before, some perhaps empty.
-pub fn folded(name: &str) -> String {
-    let mut folded = String::with_capacity(name.len());
-    for (place, component) in name.split('/').enumerate() {
+use crate::wire::folding::fold;
+
+/// Each name in it folded. As many components as before, some perhaps empty.
+pub fn folded(path: &str) -> String {
+    let mut folded = String::with_capacity(path.len());
+    for (place, component) in path.split('/').enumerate() {
         if place > 0 {
             folded.push('/');
         }
-        let start = folded.len();
-        // Upper case first: some letters of lower case share their capital.
-        let visible = component.chars().filter(|c| !is_ignorable(*c));
-        folded.extend(visible.flat_map(char::to_uppercase).flat_map(char::to_lowercase));
-        let len = folded[start..].trim_end_matches(['.', ' ']).len();
-        folded.truncate(start + len);
+        fold(component, &mut folded);
     }
     folded
-}
-
-/// Characters that HFS+ skips when it compares names.
-const fn is_ignorable(c: char) -> bool {
-    matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
 }
 
 /// The name without its last component; `None` for the served directory.
@@ -44,6 +34,9 @@ mod tests {
             ("\u{17f}", "S"),
             ("stra\u{df}e", "STRASSE"),
             ("pu\u{200c}b", "pub"),
+            ("pu\u{ad}b", "pub"),
+            ("p\u{2060}u\u{fe0f}b\u{e0001}", "pub"),
+            ("\u{fb01}les", "FILES"),
             ("...", ""),
         ] {
             assert_eq!(folded(one), folded(other), "{one} {other}");

@@ -7,6 +7,7 @@ use std::fmt;
 
 use crate::error::Failure;
 use crate::object::{ExpectedKind, Key};
+use crate::wire::folding::fold;
 
 /// Longest name, in bytes: with the `/` before it, the 4,096 bytes that Linux takes as a path.
 pub const KEY_LEN_MAX: usize = 4095;
@@ -90,9 +91,21 @@ fn check(part: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// True for [`RESERVED`] in any letter case. Such names are neither taken nor listed.
+/// True for [`RESERVED`] as some file system may spell it, in any letter case. Such names are neither taken nor listed.
+/// That a directory is the reserved one under another name besides, the store sees when it opens it.
 pub fn is_reserved(part: &[u8]) -> bool {
-    part.eq_ignore_ascii_case(RESERVED.as_bytes())
+    if !part.is_ascii() {
+        let mut folded = String::new();
+        fold(&String::from_utf8_lossy(part), &mut folded);
+        return folded == RESERVED;
+    }
+    let kept = part.iter().rposition(|byte| !b". ".contains(byte)).map_or(0, |last| last + 1);
+    part[..kept].eq_ignore_ascii_case(RESERVED.as_bytes()) || is_short_reserved(&part[..kept])
+}
+
+/// True for the names that vfat, NTFS and Samba give to [`RESERVED`] where names have 8 letters: `FILEWH~1`.
+fn is_short_reserved(part: &[u8]) -> bool {
+    part.split_last().is_some_and(|(digit, stem)| digit.is_ascii_digit() && stem.eq_ignore_ascii_case(b"filewh~"))
 }
 
 /// True where it has a byte below 0x20, or DEL. Such names are neither taken nor listed.
@@ -136,6 +149,21 @@ mod tests {
             &long, &deep,
         ] {
             assert!(matches!(absolute(path), Err(Failure::Malformed(_))), "{path:?}");
+        }
+        for path in [
+            "/.filewharf./x",
+            "/.filewharf. ./x",
+            "/.file\u{ad}wharf/x",
+            "/\u{200b}.FileWharf\u{fe0f}.",
+            "/.\u{fb01}lewharf",
+        ] {
+            assert!(matches!(absolute(path), Err(Failure::Denied(_))), "{path}");
+        }
+        for path in ["/FILEWH~1/uploads/x", "/filewh~9", "/d/Filewh~2.", "/filewh~1 "] {
+            assert!(matches!(absolute(path), Err(Failure::Denied(_))), "{path}");
+        }
+        for path in ["/filewh~", "/filewh~10", "/filewh~a", "/file.~1~", "/filewharf", "/ .filewharf", "/\u{ad}"] {
+            assert!(absolute(path).is_ok(), "{path}");
         }
         let nested = ["/x/.filewharf", "/x/.filewharf/", "/a/b/.FileWharf/staging/x", "/.FILEWHARF/staging"];
         for path in ["/.filewharf", "/.filewharf/", "/.filewharf/staging/x"].into_iter().chain(nested) {

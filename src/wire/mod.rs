@@ -1,6 +1,7 @@
 //! Byte grammars: pure functions from bytes to values and back. No state, no meaning, no I/O.
 
 pub mod body;
+pub mod folding;
 pub mod frames;
 pub mod http;
 pub mod json;

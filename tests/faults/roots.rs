@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::outside::{run, text};
+use crate::outside::{run, text, try_run};
 use crate::server::{Served, dir};
 
 /// A bind mount stands for the short name that a file system such as vfat gives, and for letters that
@@ -14,7 +14,7 @@ fn the_reserved_directory_is_not_served_under_a_second_name() {
     let root = dir();
     let own = root.path().join(".filewharf");
     fs::create_dir(&own).expect("a folder");
-    let others = [".FILEWHARF", "FILEWH~1"].map(|name| root.path().join(name));
+    let others = [".FILEWHARF", "FI12AB~1"].map(|name| root.path().join(name));
     for other in &others {
         fs::create_dir(other).expect("a folder");
         run(&["mount", "--bind", &text(&own), &text(other)]);
@@ -26,21 +26,53 @@ fn the_reserved_directory_is_not_served_under_a_second_name() {
     let staging = fs::read_dir(own.join("staging")).expect("a folder").next().expect("an entry").expect("an entry");
     let staging = staging.file_name().into_string().expect("text");
     let requests = [
-        format!("GET /FILEWH~1/staging/{staging}/LOCK"),
+        format!("GET /FI12AB~1/staging/{staging}/LOCK"),
         format!("GET /.FILEWHARF/staging/{staging}/LOCK"),
-        "STAT /FILEWH~1".to_owned(),
-        "LIST /FILEWH~1/staging".to_owned(),
-        "MKDIR /FILEWH~1/new".to_owned(),
-        "RENAME /FILEWH~1\t/other".to_owned(),
-        "DELETE /FILEWH~1".to_owned(),
+        "STAT /FI12AB~1".to_owned(),
+        "LIST /FI12AB~1/staging".to_owned(),
+        "MKDIR /FI12AB~1/new".to_owned(),
+        "RENAME /FI12AB~1\t/other".to_owned(),
+        "DELETE /FI12AB~1".to_owned(),
     ];
     let replies = requests.each_ref().map(|request| client.ask(request));
-    let write = server.client().try_put("/FILEWH~1/new", b"x");
+    let write = server.client().try_put("/FI12AB~1/new", b"x");
     drop((client, upload, server));
     for other in &others {
         run(&["umount", &text(other)]);
     }
     for reply in replies.iter().chain([&write]) {
         assert!(reply.starts_with("ERR 403 "), "{requests:?}: {replies:?} {write:?}");
+    }
+}
+
+/// Where the kernel has no vfat, nothing is tested.
+// covers: S7
+#[test]
+#[ignore = "needs root, mkfs.vfat and a release build"]
+#[allow(clippy::print_stdout, reason = "says that it is skipped")]
+fn on_a_file_system_that_takes_names_for_one_no_spelling_leads_to_what_is_closed() {
+    let (image, root) = (dir(), dir());
+    let disk = text(&image.path().join("disk"));
+    run(&["truncate", "-s", "64M", &disk]);
+    run(&["mkfs.vfat", &disk]);
+    if let Err(why) = try_run(&["mount", "-o", "loop,utf8=1", &disk, &text(root.path())]) {
+        return println!("skipped: {why}");
+    }
+    let access = image.path().join("access");
+    fs::write(&access, "allow @ rlcwd /\nallow @ - /closed/\n").expect("a file");
+    run(&["chmod", "600", &text(&access)]);
+    fs::create_dir(root.path().join("closed")).expect("a folder");
+    fs::write(root.path().join("closed/f"), "closed").expect("a file");
+    let server = Served::start(root.path(), &["--access", &text(&access)]);
+    let replies: Vec<_> =
+        [".filewharf", ".FILEWHARF", ".filewharf.", ".filewharf. .", "FILEWH~1", "Closed", "closed.", "CLOSED .."]
+            .iter()
+            .flat_map(|dir| [format!("GET /{dir}/LOCK"), format!("GET /{dir}/f"), format!("MKDIR /{dir}/new/")])
+            .map(|request| (server.client().ask(&request), request))
+            .collect();
+    drop(server);
+    run(&["umount", &text(root.path())]);
+    for (reply, request) in replies {
+        assert!(reply.starts_with("ERR 403 ") || reply.starts_with("ERR 401 "), "{request}: {reply}");
     }
 }

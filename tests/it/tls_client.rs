@@ -253,18 +253,18 @@ fn a_server_that_made_its_certificate_is_reached_under_every_name_that_it_was_to
     let port = server.address().port();
     let ca = path(dir.path(), "own/cert.pem");
     for host in ["127.0.0.1", "localhost", "127.0.0.9"] {
-        program::run_well(&["ls", &format!("tls://{host}:{port}"), "--ca", &ca]);
+        run_well(&["ls", &format!("tls://{host}:{port}"), "--ca", &ca]);
     }
     // Every address of this machine is listened on.
     for ip in filewharf::os::net::of_interfaces().into_iter().filter(std::net::IpAddr::is_ipv4) {
-        program::run_well(&["ls", &format!("tls://{ip}:{port}"), "--ca", &ca]);
+        run_well(&["ls", &format!("tls://{ip}:{port}"), "--ca", &ca]);
     }
     // The line that the client is told to type is one that works.
-    let told = program::run(&["ls", &format!("tls://127.0.0.8:{port}"), "--ca", &ca]);
-    let told = program::stderr(&told);
+    let told = run(&["ls", &format!("tls://127.0.0.8:{port}"), "--ca", &ca]);
+    let told = stderr(&told);
     let pin = told.trim().rsplit(' ').next().expect("a fingerprint").to_owned();
     assert!(told.contains("is not for 127.0.0.8") && told.contains("--fingerprint sha256:"), "{told}");
-    program::run_well(&["ls", &format!("tls://127.0.0.8:{port}"), "--fingerprint", &pin]);
+    run_well(&["ls", &format!("tls://127.0.0.8:{port}"), "--fingerprint", &pin]);
     let log = ends_with_log((server, log));
     assert!(log.contains(&format!("--ca {ca}, or --fingerprint {pin}")) && !log.contains("is not for"), "{log}");
     // It is kept, and what it is not for is told.

@@ -18,8 +18,8 @@ type Calls = BTreeMap<i64, Vec<SeccompRule>>;
 #[rustfmt::skip]
 const FILES: &[c_long] = &[
     libc::SYS_close, libc::SYS_close_range, libc::SYS_copy_file_range, libc::SYS_dup, libc::SYS_dup3,
-    libc::SYS_faccessat, libc::SYS_faccessat2, libc::SYS_fadvise64, libc::SYS_fallocate, libc::SYS_fchmod,
-    libc::SYS_fchown, libc::SYS_fcntl, libc::SYS_fdatasync, libc::SYS_fgetxattr, libc::SYS_flistxattr,
+    libc::SYS_faccessat, libc::SYS_faccessat2, libc::SYS_fadvise64, libc::SYS_fallocate,
+    libc::SYS_fchown, libc::SYS_fdatasync, libc::SYS_fgetxattr, libc::SYS_flistxattr,
     libc::SYS_flock, libc::SYS_fremovexattr, libc::SYS_fsetxattr, libc::SYS_fstat, libc::SYS_fstatfs, libc::SYS_fsync,
     libc::SYS_ftruncate, libc::SYS_getdents64, libc::SYS_inotify_add_watch, libc::SYS_inotify_init1,
     libc::SYS_inotify_rm_watch, libc::SYS_linkat, libc::SYS_lseek, libc::SYS_mkdirat, libc::SYS_name_to_handle_at,
@@ -99,6 +99,16 @@ const REQUESTS: &[u32] = &[
     libc::FS_IOC_GETFLAGS as u32,
 ];
 
+/// What `fcntl` may ask: copies of a descriptor, and its flags. Nothing that sends signals (`F_SETOWN`, `F_SETSIG`).
+const DESCRIPTOR_REQUESTS: &[u32] = &[
+    libc::F_DUPFD.cast_unsigned(),
+    libc::F_DUPFD_CLOEXEC.cast_unsigned(),
+    libc::F_GETFD.cast_unsigned(),
+    libc::F_SETFD.cast_unsigned(),
+    libc::F_GETFL.cast_unsigned(),
+    libc::F_SETFL.cast_unsigned(),
+];
+
 /// Leaves the calls of a running server to this thread and those that it starts.
 pub(super) fn restrict() -> Result<String, String> {
     let filters = filters().map_err(|error| error.to_string())?;
@@ -153,6 +163,8 @@ fn allowed() -> Result<Calls, seccompiler::Error> {
         (libc::SYS_mprotect, no_code),
         (libc::SYS_clone, vec![rule(vec![thread])?]),
         (libc::SYS_ioctl, one_of(1, REQUESTS)?),
+        (libc::SYS_fcntl, one_of(1, DESCRIPTOR_REQUESTS)?),
+        (libc::SYS_fchmod, vec![rule(vec![arg(1, MaskedEq(libc::S_ISUID.into()), 0)?])?]),
         // Of an open file: Landlock lets the times of all others be set.
         (libc::SYS_utimensat, vec![rule(vec![SeccompCondition::new(1, Qword, Eq, 0)?])?]),
         // The name of a thread, and glibc's names of memory.

@@ -14,14 +14,16 @@ use crate::store::fs::stat;
 use crate::store::fs::stat::standing;
 use crate::wire::key::{RESERVED, is_reserved};
 
-/// [`RESERVED`] in other letters.
-const OTHER_CASE: &str = ".FILEWHARF";
+/// [`RESERVED`] as it can be spelled where case, dots and blanks at the end or unseen characters do not count, and its
+/// short name.
+const SPELLINGS: [&str; 5] = [".FILEWHARF", ".filewharf.", ".filewharf ", ".file\u{ad}wharf", "FILEWH~1"];
 
 /// Whether the reserved directory may have a second name in `root`. Unknown where it does not exist yet, as
 /// in a read-only store: then it may.
 pub(crate) fn has_aliases(root: BorrowedFd<'_>) -> bool {
     let Ok(Some(reserved)) = standing(root, RESERVED) else { return true };
-    matches!(standing(root, OTHER_CASE), Ok(Some(other)) if stat::id(&other) == stat::id(&reserved))
+    let is_it = |name| matches!(standing(root, name), Ok(Some(other)) if stat::id(&other) == stat::id(&reserved));
+    SPELLINGS.into_iter().any(is_it)
 }
 
 impl FileSystem {

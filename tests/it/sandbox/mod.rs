@@ -154,7 +154,11 @@ fn a_confined_thread_serves_its_folder() {
         fs::create_dir(at("a")).and_then(|()| fs::create_dir(at("b"))).expect("directories");
         fs::write(at("a/x"), content(1, 10_000)).expect("a file");
         fs::rename(at("a/x"), at("b/x")).expect("into another directory");
-        fs::OpenOptions::new().write(true).truncate(true).open(at("b/x")).expect("cut");
+        let cut = fs::OpenOptions::new().write(true).truncate(true).open(at("b/x")).expect("cut");
+        cut.set_permissions(fs::Permissions::from_mode(0o2640)).expect("a mode");
+        let set_uid = cut.set_permissions(fs::Permissions::from_mode(0o4755)).expect_err("the owner's rights");
+        assert_eq!(set_uid.kind(), ErrorKind::PermissionDenied);
+        cut.try_clone().expect("a copy of a descriptor");
         let unnamed = open(at("a"), OFlags::TMPFILE | OFlags::RDWR, Mode::RUSR).expect("a file without a name");
         let name = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&unnamed));
         linkat(CWD, name, CWD, at("b/y"), AtFlags::SYMLINK_FOLLOW).expect("a name in another directory");
@@ -345,6 +349,10 @@ fn what_any_thread_of_the_server_is_made_to_call_fails() {
             // Landlock does not look at these.
             (libc::SYS_fchmodat, [Number(here), Text("/etc/passwd"), Number(0o666)]),
             (libc::SYS_utimensat, [Number(here), Text("/etc/passwd"), Number(0)]),
+            (libc::SYS_fcntl, [Number(0), Number(libc::F_SETOWN as u64), Number(1)]),
+            // `F_SETSIG`.
+            (libc::SYS_fcntl, [Number(0), Number(10), Number(9)]),
+            (libc::SYS_fchmod, [Number(0), Number(0o4755), Number(0)]),
             (libc::SYS_kill, [Number(1), Number(0), Number(0)]),
             (libc::SYS_setuid, [Number(0), Number(0), Number(0)]),
             (libc::SYS_io_uring_setup, [Number(1), Number(0), Number(0)]),

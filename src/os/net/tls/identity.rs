@@ -22,7 +22,6 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::TlsFiles;
 use crate::time::Utc;
-use crate::wire::line::hex;
 
 #[cfg(feature = "tls-aws-lc-rs")]
 use rustls::crypto::aws_lc_rs as provider;
@@ -213,7 +212,8 @@ pub fn make_self_signed(dir: &Path, names: Vec<String>, now_s: u64) -> Result<Ow
 impl OwnCertificate {
     /// As clients are told it.
     pub fn fingerprint(&self) -> String {
-        format!("sha256:{}", hex(&Sha256::digest(&self.0)))
+        let digits: String = Sha256::digest(&self.0).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("sha256:{digits}")
     }
 
     /// False for a name or an address that it is not for. Names that are no such are not judged.

@@ -222,6 +222,7 @@ pub enum SendFile {
 
 pub trait Store {
     /// Runs `op` at once if that does not block on a disk; otherwise hands it back.
+    #[allow(clippy::result_large_err, reason = "it is moved once; a box would cost an allocation for each operation")]
     fn try_now(&mut self, conn: ConnId, op: Op) -> Result<Completion, Op>;
 
     /// Queues `op`; clients take turns, and `None` is none of them. Never blocks and never fails, as a connection has a bounded number of operations in flight.

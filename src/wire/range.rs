@@ -74,9 +74,8 @@ impl Ranges {
             if count > RANGES_MAX {
                 return Self::Whole;
             }
-            match range.resolve(len) {
-                Ok(part) => join(part, &mut parts),
-                Err(_) => {}
+            if let Ok(part) = range.resolve(len) {
+                join(part, &mut parts);
             }
         }
         match parts.len() {

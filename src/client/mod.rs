@@ -75,10 +75,9 @@ pub use entry::Entry;
 pub use error::{ClientError, ErrorKind};
 pub use get::{Download, GetOptions};
 pub use list::Listing;
-pub use options::{Options, Progress};
+pub use options::{OnRetry, Options, Progress, Waiting};
 pub use put::Stored;
 pub use requests::Client;
-pub use retry::{OnRetry, Waiting};
 pub use tls::{Tls, TlsOptions};
 
 pub(crate) use {address::as_dir, error::printable};

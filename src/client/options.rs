@@ -1,9 +1,11 @@
 //! What the user of a client can set, and what a client reports while it works.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::retry::OnRetry;
+use super::error::ClientError;
 use super::tls::Tls;
 
 /// How a client behaves.
@@ -56,6 +58,43 @@ impl Default for Options {
             resume_len_min: 8 << 20,
             state_dir: None,
         }
+    }
+}
+
+/// A try that failed, and the wait before the next one.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Waiting<'a> {
+    /// What failed.
+    pub error: &'a ClientError,
+    /// How long the client waits now.
+    pub wait: Duration,
+    /// How long from now on it tries again.
+    pub left: Duration,
+}
+
+type Listener = dyn Fn(&Waiting<'_>) + Send + Sync;
+
+/// A function that is called before each wait, by the thread that waits.
+#[derive(Clone, Default)]
+pub struct OnRetry(Option<Arc<Listener>>);
+
+impl OnRetry {
+    /// Has `listener` called.
+    pub fn new(listener: impl Fn(&Waiting<'_>) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(listener)))
+    }
+
+    pub(super) fn call(&self, waiting: &Waiting<'_>) {
+        if let Some(listener) = &self.0 {
+            listener(waiting);
+        }
+    }
+}
+
+impl fmt::Debug for OnRetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnRetry")
     }
 }
 

@@ -1,49 +1,16 @@
 //! For how long and how soon a failed request is tried again.
 
-use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::error::{ClientError, ErrorKind};
-use super::options::Options;
+use super::options::{Options, Waiting};
 
 /// Longest wait that a server's `retry=` may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// How often content that arrives damaged is sent again.
 const DAMAGED_MAX: u32 = 5;
-
-/// A try that failed, and the wait before the next one.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Waiting<'a> {
-    /// What failed.
-    pub error: &'a ClientError,
-    /// How long the client waits now.
-    pub wait: Duration,
-    /// How long from now on it tries again.
-    pub left: Duration,
-}
-
-type Listener = dyn Fn(&Waiting<'_>) + Send + Sync;
-
-/// A function that is called before each wait, by the thread that waits.
-#[derive(Clone, Default)]
-pub struct OnRetry(Option<Arc<Listener>>);
-
-impl OnRetry {
-    /// Has `listener` called.
-    pub fn new(listener: impl Fn(&Waiting<'_>) + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(listener)))
-    }
-}
-
-impl fmt::Debug for OnRetry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnRetry")
-    }
-}
 
 /// The failures of one operation since it made progress.
 #[derive(Debug)]
@@ -67,9 +34,7 @@ impl Retry {
     pub(super) fn pause(&mut self, error: ClientError, options: &Options) -> Result<(), ClientError> {
         let now = Instant::now();
         let Some(wait) = self.wait(&error.kind, options, now) else { return Err(error) };
-        if let OnRetry(Some(listener)) = &options.on_retry {
-            listener(&Waiting { error: &error, wait, left: self.left(options, now) });
-        }
+        options.on_retry.call(&Waiting { error: &error, wait, left: self.left(options, now) });
         thread::sleep(wait);
         Ok(())
     }

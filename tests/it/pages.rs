@@ -57,7 +57,7 @@ fn the_readme_is_short_and_links_to_each_page_of_the_manual() {
 
 /// Words that begin with `--`, without what follows the name of the flag.
 fn flags(text: &str) -> std::collections::BTreeSet<&str> {
-    let words = text.split(|c: char| c.is_whitespace() || matches!(c, '`' | ',' | '|' | '(' | ')' | '.' | '\\'));
+    let words = text.split(|c: char| c.is_whitespace() || matches!(c, '`' | ',' | '|' | '(' | ')' | '.' | ';' | '\\'));
     words.filter(|word| word.starts_with("--") && word.len() > 3).collect()
 }
 

@@ -14,8 +14,7 @@ use signal_hook_mio::v1_0::Signals;
 
 use crate::counters::Counters;
 use crate::ids::{ConnId, ListenerId};
-use crate::os::log::terminal_is_open;
-use crate::os::process;
+use crate::os::{process, stderr};
 use crate::platform::{Event, NewRules, Readable, Signal};
 
 /// Events taken from the kernel at once.
@@ -191,7 +190,7 @@ impl EventQueue {
                 WAKER => self.control.report(events),
                 SIGNALS => {
                     for signal in self.signals.iter_mut().flat_map(Signals::pending) {
-                        let is_window_closed = self.ends_with_terminal && !terminal_is_open();
+                        let is_window_closed = self.ends_with_terminal && !stderr::is_open();
                         if let (SIGHUP, Some(reload), false) = (signal, &self.reload, is_window_closed) {
                             // Where one is asked for already, that has not begun.
                             let _ = reload.try_send(());

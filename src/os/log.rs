@@ -17,9 +17,9 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use simple_logger::SimpleLogger;
 
+use crate::os::stderr;
 use crate::time::Utc;
 
 /// Lines about the server that may wait for the sink.
@@ -219,7 +219,7 @@ pub fn dropped() -> u64 {
 /// ever on a reader, and holds the lock of `eprintln!`.
 pub fn write_last_line(line: &str) {
     let stderr = io::stderr();
-    if poll_events(&stderr).is_none_or(|events| events.contains(PollFlags::OUT)) {
+    if stderr::takes_bytes() {
         let _ = rustix::io::write(&stderr, format!("{line}\n").as_bytes());
     }
 }
@@ -266,7 +266,7 @@ impl Sink {
 
     /// The same where nothing may be waited for: a line that is not taken at once is dropped.
     fn line_at_once(&self, level: Level, target: &str, text: &str) {
-        if poll_events(&io::stderr()).is_none_or(|events| events.contains(PollFlags::OUT)) {
+        if stderr::takes_bytes() {
             self.line(level, target, text);
         } else {
             DROPPED.fetch_add(1, Ordering::Relaxed);
@@ -277,7 +277,7 @@ impl Sink {
         let mut stamp = Stamp::default();
         let (second, ms) = stamp.now();
         match self {
-            Self::Terminal(logger) if terminal_is_open() => {
+            Self::Terminal(logger) if stderr::is_open() => {
                 // The time in front is ours, as in every other line: that of simple_logger needs a
                 // crate for dates.
                 write(&format!("{second}.{ms:03}Z "));
@@ -289,19 +289,6 @@ impl Sink {
             Self::Other => write(&format!("{second}.{ms:03}Z {level:<5} [{target}] {text}\n")),
         }
     }
-}
-
-/// False once the terminal that is standard error has hung up: its program may run on.
-pub fn terminal_is_open() -> bool {
-    let hung_up = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
-    poll_events(&io::stderr()).is_some_and(|events| !events.intersects(hung_up))
-}
-
-/// Whether it takes bytes, and whether it has hung up. `None` where the system cannot say: with a limit of no descriptors, for one.
-fn poll_events(stderr: &io::Stderr) -> Option<PollFlags> {
-    let mut asked = [PollFd::new(stderr, PollFlags::OUT)];
-    poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).ok()?;
-    Some(asked[0].revents())
 }
 
 /// Writes whole lines. What cannot be written is counted.

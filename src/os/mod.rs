@@ -9,4 +9,5 @@ pub mod log;
 pub mod net;
 pub mod process;
 pub mod sandbox;
+pub(crate) mod stderr;
 pub(crate) mod sys;

@@ -92,8 +92,9 @@ fn a_stale_staging_directory_is_made_again_and_until_then_health_says_so() {
         server.wait_until_swept();
         let stagings = || fs::read_dir(root.path().join(".filewharf/staging")).expect("a folder").count();
         let strace = inject(&server, "openat", errno, "1");
-        for wire in Wire::BOTH {
-            Talker::new(wire, server.address()).put("/file", &content(1, 300_000));
+        // Not both under one name: each thread meets the error once, and then it would be the file that is replaced.
+        for (wire, path) in Wire::BOTH.into_iter().zip(["/file", "/other"]) {
+            Talker::new(wire, server.address()).put(path, &content(1, 300_000));
         }
         assert!(end(&server, strace), "{errno}: it did not happen");
         assert!(stagings() > 1, "{errno}: there is a new one");

@@ -102,7 +102,7 @@ pub enum Op {
     Stat { key: Key },
     /// A whole small upload in one operation: create, write, commit. `chunk` is the body and comes back with
     /// the completion.
-    Store { put: Put, chunk: Chunk },
+    Store { put: Box<Put>, chunk: Chunk },
     /// Checks a password, off the loop.
     VerifyPassword(Box<PasswordCheck>),
     /// Brings this part of a file into the page cache, so that it can be read without blocking.
@@ -222,7 +222,6 @@ pub enum SendFile {
 
 pub trait Store {
     /// Runs `op` at once if that does not block on a disk; otherwise hands it back.
-    #[allow(clippy::result_large_err, reason = "it is moved once; a box would cost an allocation for each operation")]
     fn try_now(&mut self, conn: ConnId, op: Op) -> Result<Completion, Op>;
 
     /// Queues `op`; clients take turns, and `None` is none of them. Never blocks and never fails, as a connection has a bounded number of operations in flight.

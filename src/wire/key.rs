@@ -99,6 +99,9 @@ pub fn is_reserved(part: &[u8]) -> bool {
         fold(&String::from_utf8_lossy(part), &mut folded);
         return folded == RESERVED;
     }
+    if !matches!(part, [b'.' | b'f' | b'F', ..]) {
+        return false;
+    }
     let kept = part.iter().rposition(|byte| !b". ".contains(byte)).map_or(0, |last| last + 1);
     part[..kept].eq_ignore_ascii_case(RESERVED.as_bytes()) || is_short_reserved(&part[..kept])
 }

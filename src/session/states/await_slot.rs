@@ -100,7 +100,7 @@ impl SlotRequest {
                 common.charge(Flow::Up, content.len() as u64, cx);
                 // The content is on the slot's account, as one of its chunks.
                 common.data.credits -= 1;
-                common.data.ops.push_back(Op::Store { put, chunk: Chunk::holding(content) });
+                common.data.ops.push_back(Op::Store { put: Box::new(put), chunk: Chunk::holding(content) });
                 Step::enter(Committing)
             }
             Self::Download { file, meta } => Sending::start(file, meta, Source::Held, common, cx),

@@ -62,7 +62,7 @@ impl Behavior for FinishingWrites {
             Target::Whole(chunk) => {
                 debug_assert!(finish.prepend.is_empty(), "the length of this upload was known before its content");
                 put.sha256 = digest;
-                Op::Store { put, chunk }
+                Op::Store { put: Box::new(put), chunk }
             }
             Target::File(file) | Target::Part(Part { file, .. }) => Op::Commit {
                 file,

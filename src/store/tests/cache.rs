@@ -175,7 +175,8 @@ fn the_kernel_is_asked_once_for_all_that_was_received_and_again_after_a_change_o
     let newer = open(&mut bench, "f");
     assert_eq!(newer, meta_of(&bench.path("f")));
     // Nothing is received while an upload ends, but who waited for it must see it.
-    let stored = bench.complete(Op::Store { put: put("g", None, Precondition::None), chunk: chunk(b"newest") });
+    let stored =
+        bench.complete(Op::Store { put: Box::new(put("g", None, Precondition::None)), chunk: chunk(b"newest") });
     assert!(stored.result.is_ok());
     assert_eq!(open(&mut bench, "g"), meta_of(&bench.path("g")));
 }

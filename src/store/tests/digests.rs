@@ -34,7 +34,7 @@ impl Bench {
             (op, len)
         } else {
             let put = Put { mtime, hash: true, sha256, ..put(name, Some(bytes.len() as u64), Precondition::None) };
-            (Op::Store { put, chunk: chunk(bytes) }, bytes.len() as u64)
+            (Op::Store { put: Box::new(put), chunk: chunk(bytes) }, bytes.len() as u64)
         };
         let Outcome::Committed(stored) = self.run(op).unwrap() else { panic!("not committed") };
         assert_eq!((stored.meta.len, stored.meta.sha256), (len, Some(digest(bytes))));

@@ -76,7 +76,7 @@ fn every_change_of_a_name_waits_while_another_server_changes_it() {
     };
     let delete =
         Op::Delete { key: key("deleted"), expected_kind: ExpectedKind::Either, precondition: Precondition::None };
-    let store = Op::Store { put: put("stored", None, Precondition::Present), chunk: chunk(b"after") };
+    let store = Op::Store { put: Box::new(put("stored", None, Precondition::Present)), chunk: chunk(b"after") };
     let back = Op::Rename { from: key("to"), to: key("from"), precondition: Precondition::None, len_max: None };
     for (stripe, op) in [(0, store), (1, commit), (2, rename()), (2, back), (3, rename()), (4, delete)] {
         let name = stripes[stripe].file_name().unwrap().to_str().unwrap();

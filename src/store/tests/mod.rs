@@ -181,7 +181,7 @@ impl Bench {
     }
 
     fn store_file(&mut self, name: &str, bytes: &[u8], precondition: Precondition) -> Result<Meta, Failure> {
-        let done = self.complete(Op::Store { put: put(name, None, precondition), chunk: chunk(bytes) });
+        let done = self.complete(Op::Store { put: Box::new(put(name, None, precondition)), chunk: chunk(bytes) });
         assert!(done.chunk.is_some(), "the chunk comes back");
         match done.result.map_err(|error| error.failure)? {
             Outcome::Committed(stored) => Ok(stored.meta),

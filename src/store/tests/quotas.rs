@@ -456,7 +456,7 @@ fn of_64_uploads_at_once_that_overshoot_together_those_that_fit_are_stored_while
     for round in 0..4 {
         for n in 0..64 {
             let put = put(&format!("q/{round}/{}/f{n}", n % 5), Some(4096), Precondition::None);
-            bench.store.submit(CONN, None, Op::Store { put, chunk: chunk(&[1; 4096]) });
+            bench.store.submit(CONN, None, Op::Store { put: Box::new(put), chunk: chunk(&[1; 4096]) });
         }
         let mut stored = 0;
         for _ in 0..64 {

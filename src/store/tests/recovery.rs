@@ -57,7 +57,7 @@ fn two_stores_share_a_root_and_exactly_one_creates_a_name() {
         for round in 0..20 {
             let name = format!("r/{round}");
             for bench in &mut stores {
-                let op = Op::Store { put: put(&name, None, Precondition::Absent), chunk: chunk(b"x") };
+                let op = Op::Store { put: Box::new(put(&name, None, Precondition::Absent)), chunk: chunk(b"x") };
                 bench.store.submit(CONN, None, op);
             }
             let won = stores.iter_mut().filter_map(|bench| bench.next().result.ok()).count();

@@ -80,7 +80,7 @@ fn no_call_on_a_file_system_of_another_machine_is_made_on_the_loop() {
             Op::Open { key: key("file") },
             Op::Stat { key: key("file") },
             Op::Create(put("new", Some(1), Precondition::None)),
-            Op::Store { put: put("new", Some(1), Precondition::None), chunk: chunk(b"x") },
+            Op::Store { put: Box::new(put("new", Some(1), Precondition::None)), chunk: chunk(b"x") },
             Op::MakeDir { key: key("folder") },
             Op::Rename { from: key("file"), to: key("to"), precondition: Precondition::None, len_max: None },
             Op::Delete { key: key("to"), expected_kind: ExpectedKind::Either, precondition: Precondition::None },

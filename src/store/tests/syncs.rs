@@ -168,7 +168,7 @@ fn what_is_set_beside_the_content_counts_too() {
     ] {
         let mut noted = Noted::new(Scope::Everything, &config);
         let put = Put { mtime, ..put("f", None, Precondition::None) };
-        assert!(noted.bench.complete(Op::Store { put, chunk: chunk(b"x") }).result.is_ok());
+        assert!(noted.bench.complete(Op::Store { put: Box::new(put), chunk: chunk(b"x") }).result.is_ok());
         assert_eq!(noted.syncs(), [expected, "/: f"]);
     }
 }
@@ -325,7 +325,7 @@ fn an_upload_is_told_to_be_durable_only_where_that_is_known_or_trusted() {
     ] {
         let config = StoreConfig { trust_fs, durability, ..StoreConfig::default() };
         let mut bench = Bench::open(memory.path(), &config);
-        let op = Op::Store { put: put("f", None, Precondition::None), chunk: chunk(b"x") };
+        let op = Op::Store { put: Box::new(put("f", None, Precondition::None)), chunk: chunk(b"x") };
         let Ok(Outcome::Committed(stored)) = bench.run(op) else { panic!("not stored") };
         assert_eq!(stored.durability, told, "{config:?}");
     }

@@ -56,7 +56,7 @@ fn what_is_longer_than_one_piece_is_written_whole_and_in_its_place() {
 fn an_upload_is_told_whether_it_replaced_a_file_and_obeys_any_precondition() {
     in_every_mode(|bench| {
         let mut store = |precondition: Precondition| {
-            let op = Op::Store { put: put("f", None, precondition), chunk: chunk(b"new") };
+            let op = Op::Store { put: Box::new(put("f", None, precondition)), chunk: chunk(b"new") };
             match bench.complete(op).result.map_err(|error| error.failure) {
                 Ok(Outcome::Committed(stored)) => Ok((stored.placed, stored.meta)),
                 Ok(other) => panic!("{other:?}"),
@@ -238,7 +238,7 @@ fn many_commits_into_new_directories_share_their_syncs_and_all_end() {
     in_every_mode(|bench| {
         for n in 0..64_u32 {
             let name = format!("one/{}/{n}", n % 3);
-            let op = Op::Store { put: put(&name, None, Precondition::None), chunk: chunk(name.as_bytes()) };
+            let op = Op::Store { put: Box::new(put(&name, None, Precondition::None)), chunk: chunk(name.as_bytes()) };
             bench.store.submit(ConnId::new(n, 0), None, op);
         }
         let mut seen = std::collections::BTreeSet::new();
@@ -386,7 +386,7 @@ fn without_syncs_nothing_waits_for_a_worker() {
     let dir = TempDir::new().unwrap();
     let config = StoreConfig { durability: Durability::Written, ..StoreConfig::default() };
     let mut bench = Bench::open(dir.path(), &config);
-    let op = Op::Store { put: put("a/b", None, Precondition::None), chunk: chunk(b"x") };
+    let op = Op::Store { put: Box::new(put("a/b", None, Precondition::None)), chunk: chunk(b"x") };
     assert!(bench.store.try_now(CONN, op).is_ok());
     assert!(bench.store.try_now(CONN, Op::Stat { key: key("a/b") }).is_ok());
     assert!(
@@ -404,7 +404,7 @@ fn what_was_submitted_is_in_flight_until_its_completion_is_taken() {
             bench.store.submit(
                 CONN,
                 None,
-                Op::Store { put: put(&format!("f{n}"), None, Precondition::None), chunk: chunk(b"x") },
+                Op::Store { put: Box::new(put(&format!("f{n}"), None, Precondition::None)), chunk: chunk(b"x") },
             );
             bench.store.submit(CONN, None, Op::Stat { key: key("f") });
             let queued = bench.store.queued();

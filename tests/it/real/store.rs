@@ -2,6 +2,7 @@
 //! made of differs from run to run, and so does the time of what is stored without one; everything
 //! else, conditions among it, is decided by the real store.
 
+use filewharf::command::Put;
 use filewharf::error::StoreError;
 use filewharf::ids::{ConnId, FileId, GroupId};
 use filewharf::object::{Etag, Key, Meta, Node, Precondition, Stored};
@@ -98,17 +99,19 @@ impl StillPlatform {
         number.checked_sub(1).and_then(|place| self.uploads.get(place)).copied()
     }
 
+    fn make_put_real(&mut self, put: &mut Put) {
+        put.mtime = put.mtime.or(Some(started()));
+        put.precondition = self.real_precondition(put.precondition.clone());
+    }
+
     fn real_op(&mut self, mut op: Op) -> Op {
-        let still = i64::try_from(STARTED_S).expect("it is not so late");
         match &mut op {
             Op::Commit { mtime, precondition, .. } => {
-                *mtime = mtime.or(Some(still));
+                *mtime = mtime.or(Some(started()));
                 *precondition = self.real_precondition(precondition.clone());
             }
-            Op::Create(put) | Op::Store { put, .. } => {
-                put.mtime = put.mtime.or(Some(still));
-                put.precondition = self.real_precondition(put.precondition.clone());
-            }
+            Op::Create(put) => self.make_put_real(put),
+            Op::Store { put, .. } => self.make_put_real(put),
             Op::Delete { precondition, .. } | Op::Rename { precondition, .. } => {
                 *precondition = self.real_precondition(precondition.clone());
             }
@@ -198,4 +201,9 @@ impl Store for StillPlatform {
     fn queued(&self) -> Queued {
         self.os.borrow_mut().store().queued()
     }
+}
+
+/// When the simulated server starts, as a modification time.
+fn started() -> i64 {
+    i64::try_from(STARTED_S).expect("it is not so late")
 }

@@ -36,7 +36,7 @@ impl Disk {
                 let staged = self.create(&put, rng, faults)?;
                 let bytes = chunk.expect("a small upload has a chunk").data();
                 self.tree.file_mut(staged.ino).bytes = bytes.to_vec();
-                let Put { key, mtime, precondition, sha256: digest, .. } = put;
+                let Put { key, mtime, precondition, sha256: digest, .. } = *put;
                 let len = bytes.len() as u64;
                 let commit = Commit { staged, key, len, prepend: Box::default(), mtime, precondition, digest };
                 Ok(Next::Again(Work::Complete(Box::new(commit))))

@@ -182,7 +182,7 @@ impl Uploads {
     }
 
     /// The folder, with its own name as durable as the store makes things.
-    fn kept_folder(&self, path: &str) -> Result<Arc<Folder>, StoreError> {
+    pub(crate) fn kept_folder(&self, path: &str) -> Result<Arc<Folder>, StoreError> {
         let root = self.fs.root();
         let prepare = |folder: &Folder| -> Result<(), SiteErrno> {
             if self.durable {

@@ -128,6 +128,12 @@ impl Uploads {
         if self.durable && newest.durability == Durability::Written {
             self.sync_part(&part, path)?;
         }
+        if self.durable && self.durable_up_to(id, &newest) == 0 {
+            // The process that made it may have been killed before these names were durable.
+            let folder = self.kept_folder(path)?;
+            self.sync_dir(&self.synced_for(&folder.dir), 1)
+                .map_err(|e| self.kept_error("fsync .filewharf/uploads", path, e))?;
+        }
         self.is_had(folder, id);
         slot.status = Status::Unfinished;
         slot.durability = durability(self.durable);

@@ -243,7 +243,7 @@ fn what_another_process_wrote_is_synced_before_it_is_told_or_written_over() {
     assert_eq!(watched.syncs(), [RECORD]);
     change_slot(&watched.bench, ID, |slot| slot.sequence += 3);
     watched.bench.part(f());
-    assert_eq!(watched.syncs(), [RECORD, RECORD], "the last offset that was told, and the generation");
+    assert_eq!(watched.syncs(), [FOLDER, RECORD, RECORD], "its names, the last offset that was told, the generation");
 }
 
 #[test]

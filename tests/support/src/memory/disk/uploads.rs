@@ -1,7 +1,8 @@
 //! Uploads that outlive their connections: a part that no name leads to, and a record beside it.
 //!
 //! A record is seen at once and durable one step later; a power cut keeps either. The bytes it speaks of are synced a
-//! step before it is written. A record whose part is gone stands for an upload that has its final name.
+//! step before it is written. Clients are told durable records only, as by the product's store: one that a process left
+//! without a sync is synced first. A record whose part is gone stands for an upload that has its final name.
 
 use std::collections::BTreeMap;
 
@@ -57,8 +58,8 @@ pub(super) enum Step {
     Open(UploadRef, Option<u64>),
     /// The part and its record are there: make them durable.
     Made(UploadId, Ino),
-    /// The record says something new: make that durable, then open the upload.
-    Learned(UploadId, Ino),
+    /// Make the record and the names durable, which a process that was killed may have left, then open the upload.
+    Attach(UploadId, Ino),
     /// Copy the next bytes of its parts.
     Join {
         id: UploadId,
@@ -125,6 +126,12 @@ impl Uploads {
         !self.parts(id).is_empty()
     }
 
+    /// The record is durable as it is seen.
+    fn seal(&mut self, id: UploadId) {
+        let kept = self.kept_mut(id);
+        kept.durable.clone_from(&kept.seen);
+    }
+
     /// The connection has let go.
     pub(super) fn detach(&mut self, id: UploadId) {
         self.kept_mut(id).is_attached = false;
@@ -162,14 +169,15 @@ impl Disk {
                         return Err(self.sync_failed(None));
                     }
                     self.tree.sync_dir(UPLOADS);
-                    let kept = self.uploads.kept_mut(id);
-                    kept.durable.clone_from(&kept.seen);
+                    self.uploads.seal(id);
                 }
                 Ok(Next::Done(self.opened_upload(id, Some(ino))))
             }
-            Step::Learned(id, ino) => {
-                let kept = self.uploads.kept_mut(id);
-                kept.durable.clone_from(&kept.seen);
+            Step::Attach(id, ino) => {
+                if durable {
+                    self.tree.sync_dir(UPLOADS);
+                }
+                self.uploads.seal(id);
                 Ok(Next::Done(self.opened_upload(id, Some(ino))))
             }
             Step::Join { id, ino, offset, digest } => {
@@ -214,8 +222,7 @@ impl Disk {
                 again(Step::Seal(id, then))
             }
             Step::Seal(id, then) => {
-                let kept = self.uploads.kept_mut(id);
-                kept.durable.clone_from(&kept.seen);
+                self.uploads.seal(id);
                 self.end_if_last(id, then);
                 let state = self.upload_state(id)?;
                 Ok(Next::Done(match then {
@@ -245,7 +252,13 @@ impl Disk {
             }
             Step::Find(id) => {
                 failing(rng, faults)?;
-                Ok(Next::Done(Outcome::UploadFound(self.upload_state(id)?)))
+                let mut state = self.upload_state(id)?;
+                match self.uploads.kept_mut(id) {
+                    // A save may be under way.
+                    Kept { is_attached: true, durable: Some(durable), .. } => state.offset = durable.offset,
+                    _ => self.uploads.seal(id),
+                }
+                Ok(Next::Done(Outcome::UploadFound(state)))
             }
         }
     }
@@ -307,9 +320,8 @@ impl Disk {
         self.tree.truncate(ino, record.offset);
         if record.put.len.is_none() && len.is_some() {
             self.uploads.kept_mut(id).seen.as_mut().expect("it was there above").put.len = len;
-            return Ok(Next::Again(Work::Upload(Step::Learned(id, ino))));
         }
-        Ok(Next::Done(self.opened_upload(id, Some(ino))))
+        Ok(Next::Again(Work::Upload(Step::Attach(id, ino))))
     }
 
     fn len_of_parts(&self, parts: &[UploadId]) -> Result<u64, StoreError> {

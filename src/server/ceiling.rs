@@ -76,6 +76,7 @@ impl Ceiling {
                 // A listing on its way from the store to the reply that is made of it.
                 slot.saturating_mul(3),
                 limits.list_kept_bytes_max,
+                crate::store::MOUNTS_BYTES,
                 limits.list_workers().saturating_mul(limits.list_window_bytes),
                 limits.join_workers().saturating_mul(crate::store::WORKER_BUFFER_BYTES),
                 // A crowd that the bounds do not permit counts where it is opened.

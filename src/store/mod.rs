@@ -65,6 +65,7 @@ const LOOK_INTERVAL_LOCAL: Duration = Duration::from_millis(100);
 /// Time between two looks whether a count for a quota is due.
 const COUNT_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
+pub use self::fs::mounts::MOUNTS_BYTES;
 pub use self::quota::count::COUNT_BYTES as QUOTA_COUNT_BYTES;
 pub use self::quota::ledger::HOLDING_BYTES as QUOTA_HOLDING_BYTES;
 pub use self::resumable::index::ENTRY_BYTES as UPLOAD_ENTRY_BYTES;
@@ -198,7 +199,7 @@ impl DiskStore {
         if matches!(queue, WorkQueue::Sync | WorkQueue::Join) {
             self.pool.syncing.fetch_add(1, Ordering::Relaxed);
         }
-        let dir = dir_of(&op, &held).map(|path| DirHash(self.dir_hasher.hash_one(path)));
+        let dir = self.dir_of(&op, &held).map(|path| DirHash(self.dir_hasher.hash_one(path)));
         self.pool.queues.push_of(queue, client, dir, Job::Serve { conn, client, op, held });
     }
 
@@ -259,6 +260,22 @@ impl DiskStore {
         let kept = self.cache.as_mut().and_then(|cache| cache.get(path, self.turn.now));
         let node = kept.map(|(_, meta)| Ok(Node::File(meta))).or_else(|| self.fs.stat_now(path))?;
         Some(node.map(Outcome::Found))
+    }
+
+    /// What a worker may have to wait for with this operation, if it only reads: the directory, or the mount that it is in.
+    fn dir_of<'a>(&self, op: &'a Op, held: &'a Held) -> Option<&'a str> {
+        let (path, is_dir) = match (op, held) {
+            (Op::List { key, .. }, _) => (key.as_str(), true),
+            (Op::Open { key } | Op::Stat { key }, _) => (key.as_str(), false),
+            (_, Held::Reading(file)) => (file.path(), false),
+            _ => return None,
+        };
+        let dir = if is_dir { path } else { path.rsplit_once('/').map_or("", |(parent, _)| parent) };
+        Some(self.fs.mounts.of(path).unwrap_or(dir))
+    }
+
+    fn closes_now(&self, file: FileId) -> bool {
+        self.files.reading(file).map_or(self.fs.caps.inline, |file| file.is_inline())
     }
 
     fn waits(&mut self) -> i64 {
@@ -324,7 +341,7 @@ impl Store for DiskStore {
                 Some(result) => Ok(Completion { conn, result, chunk: None }),
                 None => Err(op),
             },
-            Op::Close { file } if self.fs.caps.inline => {
+            Op::Close { file } if self.closes_now(*file) => {
                 let result = match self.files.take(*file) {
                     Held::Reading(file) => {
                         self.pool.close(file);
@@ -439,17 +456,6 @@ impl Store for DiskStore {
             io: (queues.len(WorkQueue::Io) + queues.len(WorkQueue::List)) as u64,
             sync: (queues.len(WorkQueue::Sync) + queues.len(WorkQueue::Join)) as u64,
         }
-    }
-}
-
-/// The directory that a worker may have to wait for with this operation, if it only reads.
-fn dir_of<'a>(op: &'a Op, held: &'a Held) -> Option<&'a str> {
-    let parent = |path: &'a str| path.rsplit_once('/').map_or("", |(parent, _)| parent);
-    match (op, held) {
-        (Op::List { key, .. }, _) => Some(key.as_str()),
-        (Op::Open { key } | Op::Stat { key }, _) => Some(key.parent()),
-        (_, Held::Reading(file)) => Some(parent(file.path())),
-        _ => None,
     }
 }
 

@@ -426,31 +426,6 @@ fn files_fall_under_the_project_of_their_directory() {
     }
 }
 
-/// Other mounts beneath the root do not belong to it.
-// covers: S5
-#[test]
-#[ignore = "needs root and a release build"]
-fn a_mount_inside_the_root_is_not_served() {
-    let (root, outside) = (dir(), dir());
-    fs::write(outside.path().join("secret"), "secret").expect("a file");
-    let inside = root.path().join("inside");
-    fs::create_dir(&inside).expect("a folder");
-    for portable in [&[][..], &["--portable"]] {
-        run(&["mount", "-t", "tmpfs", "-o", "size=1M", "filewharf-faults", &text(&inside)]);
-        fs::write(inside.join("secret"), "secret").expect("a file");
-        let server = Served::start(root.path(), portable);
-        let mut client = server.client();
-        let read = client.ask("GET /inside/secret");
-        let write = client.try_put("/inside/new", b"x");
-        let names = visible(&inside);
-        drop((client, server));
-        run(&["umount", &text(&inside)]);
-        assert!(read.starts_with("ERR 404 "), "{read}");
-        assert!(write.starts_with("ERR 4"), "{write}");
-        assert_eq!(names, ["secret"]);
-    }
-}
-
 /// Uploads of announced length where two fit and three do not, beside others that announce as much and
 /// send nothing.
 fn two_of_three_are_stored(disk: &Mounted) {

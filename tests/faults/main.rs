@@ -38,7 +38,8 @@
 //! | two servers on one directory, each rename delayed | a compare-and-swap counter loses nothing; without common locks it does | `sharing::*` |
 //! | a client resets while its upload is committed | stored all the same | `disks::an_upload_whose_client_resets_*` |
 //! | the power is cut while a file is being replaced, half of it brought to the disk by another's sync | the old one or the new one is there, whole | `cuts::a_cut_while_*` |
-//! | staging on another file system; a mount inside the root | refused at the start; not served | `disks::a_staging_directory_on_another_*`, `disks::a_mount_inside_*` |
+//! | staging on another file system | refused at the start | `disks::a_staging_directory_on_another_*` |
+//! | file systems are mounted inside the root, and unmounted | read like the rest; one that does not answer holds up only what is in it | `mounts::*` |
 //! | links: 8 Mbit/s, 5 % and 20 % lost, segments of 100 bytes | slower, every byte right | `links::every_byte_arrives_*` |
 //! | peers vanish in an upload, a download, a head, between requests | given up by their deadlines, nothing left | `links::peers_that_vanish_*` |
 //! | 3,000 half-open connections | others get in | `links::thousands_of_half_open_*` |
@@ -67,6 +68,7 @@ mod cuts;
 mod disks;
 mod kills;
 mod links;
+mod mounts;
 mod order;
 mod outside;
 mod parts;

@@ -144,7 +144,7 @@ impl Remote {
         self.dir.path().join("mount")
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process), signal).expect("it lives");
     }
 }

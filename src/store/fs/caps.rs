@@ -72,7 +72,7 @@ impl Caps {
     pub(crate) fn probe(root: BorrowedFd<'_>, inline: bool, stage: Option<BorrowedFd<'_>>) -> Self {
         let opens = |cached| {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-            linux::open_beneath(root, ".", flags, Resolve { links: false, cached })
+            linux::open_beneath(root, ".", flags, Resolve { links: false, cached, mounts: false })
         };
         let openat2 = opens(false).is_ok();
         let cached = openat2 && inline && matches!(opens(true), Ok(_) | Err(Errno::AGAIN));

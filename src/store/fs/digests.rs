@@ -7,7 +7,7 @@
 //!
 //! Not an extended attribute: to set one changes the ctime, so it could not be tied to it; and what is tied to the mtime
 //! only would survive a program that restores that. Nor is the device part of an entry: it may differ after a restart,
-//! and what is served lies on one file system.
+//! and a table tells of the files of one file system only.
 //!
 //! Recorded when a staged file gets its name, which no other program can have opened. A write in the same tick of the
 //! clock as the rename would leave the ctime as it is; but it sets the mtime to that tick, and a file whose mtime

@@ -17,6 +17,8 @@ pub(crate) struct Resolve {
     pub(crate) links: bool,
     /// Say `EAGAIN` instead of reading a disk.
     pub(crate) cached: bool,
+    /// Into what is mounted on the way, too.
+    pub(crate) mounts: bool,
 }
 
 #[cfg(target_os = "linux")]
@@ -34,7 +36,8 @@ mod native {
         flags: OFlags,
         resolve: Resolve,
     ) -> Result<OwnedFd, Errno> {
-        let mut how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        let mut how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        how.set(ResolveFlags::NO_XDEV, !resolve.mounts);
         how.set(ResolveFlags::NO_SYMLINKS, !resolve.links);
         how.set(ResolveFlags::CACHED, resolve.cached);
         retry_on_intr(|| rustix::fs::openat2(at, path, flags | OFlags::CLOEXEC, Mode::empty(), how))
@@ -203,6 +206,11 @@ mod native {
         }
     }
 
+    /// The list of what is mounted: proc_pid_mountinfo(5).
+    pub(crate) fn list_of_mounts() -> Option<OwnedFd> {
+        rustix::fs::open("/proc/self/mountinfo", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+    }
+
     #[allow(clippy::disallowed_methods, reason = "no peer names this file")]
     fn mount_of(dir: BorrowedFd<'_>) -> Option<Mount> {
         let device = rustix::fs::fstat(dir).ok()?.st_dev;
@@ -287,6 +295,7 @@ mod native {
         is_local(BorrowedFd<'_>) -> bool = false;
         is_on_this_machine(BorrowedFd<'_>) -> bool = true;
         keeps_synced(BorrowedFd<'_>) -> bool = false;
+        list_of_mounts() -> Option<OwnedFd> = None;
         drop_cached(BorrowedFd<'_>) -> () = ();
         made_at(&OwnedFd) -> i128 = 0;
         file_system(BorrowedFd<'_>) -> Option<u64> = None;
@@ -298,9 +307,9 @@ mod native {
 
 pub(crate) use native::{
     access_acl, can_enter_tree, copy_range, default_acl, drop_cached, file_system, has_labels, has_projects, has_space,
-    have_same_label, is_local, is_memory, is_on_this_machine, keeps_synced, logs_files, look_at, made_at, make_unnamed,
-    name_unnamed, open_beneath, pass_on_nothing, passes_on_project, path_of, pread_cached, rename_noreplace, reserve,
-    send_file, set_access_acl,
+    have_same_label, is_local, is_memory, is_on_this_machine, keeps_synced, list_of_mounts, logs_files, look_at,
+    made_at, make_unnamed, name_unnamed, open_beneath, pass_on_nothing, passes_on_project, path_of, pread_cached,
+    rename_noreplace, reserve, send_file, set_access_acl,
 };
 
 /// True if a release of Linux, such as `6.1.0-13-amd64`, is this version or a later one.

@@ -90,7 +90,7 @@ impl FileSystem {
                 if let (Some(stat), Some(Node::File(meta))) = (&stat, &mut entry.node)
                     && digests
                 {
-                    meta.sha256 = self.digests.find(stat, meta);
+                    meta.sha256 = self.digest(path, stat, meta);
                 }
                 bytes += cost(name, digests);
                 if entries.len() >= limit || (bytes > bytes_max && !entries.is_empty()) {
@@ -138,7 +138,8 @@ impl FileSystem {
         let (names, complete) = gather.finish();
         let window = Arc::new(Window { dir: id, times, after: after.into(), names, complete, unlisted });
         // Where other machines make changes, times are told of late.
-        if self.caps.local && times.are_past(now) && Times::of(&look()?) == times {
+        let is_local = if self.mounts.of(path).is_some() { linux::is_local(dir) } else { self.caps.local };
+        if is_local && times.are_past(now) && Times::of(&look()?) == times {
             self.windows.keep(Arc::clone(&window));
         }
         Ok(window)

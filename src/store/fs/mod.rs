@@ -10,6 +10,7 @@ pub(crate) mod inotify;
 pub(crate) mod kinds;
 pub(crate) mod linux;
 pub(crate) mod list;
+pub(crate) mod mounts;
 pub(crate) mod names;
 pub(crate) mod read;
 pub(crate) mod reserved;

@@ -16,7 +16,7 @@ use crate::buffer::Chunk;
 use crate::error::{Failure, StoreError};
 use crate::object::{Etag, Meta, Node};
 use crate::platform::{ReadNow, Source};
-use crate::store::fs::caps::Pages;
+use crate::store::fs::caps::{Pages, pages_of};
 use crate::store::fs::errno;
 use crate::store::fs::linux;
 use crate::store::fs::root::FileSystem;
@@ -36,6 +36,9 @@ pub(crate) struct OpenFile {
     fd: OwnedFd,
     path: Box<str>,
     version: Version,
+    pages: Pages,
+    /// It is on this machine: a call for it waits for no other.
+    is_inline: bool,
     /// What was in memory last, and when that was seen. Only the loop looks.
     warm: Mutex<Option<(Range<u64>, Instant)>>,
     /// The file system has no `sendfile`: copy instead.
@@ -73,7 +76,7 @@ impl FileSystem {
         self.health.check_readable()?;
         let (file, stat, source) = self.opened(path, self.open_beneath(path, open_flags(), self.links))?;
         let meta = stat::meta(&stat);
-        Ok((file, Meta { sha256: self.digests.find(&stat, &meta), ..meta }, source))
+        Ok((file, Meta { sha256: self.digest(path, &stat, &meta), ..meta }, source))
     }
 
     /// The same if that does not wait for a disk.
@@ -96,7 +99,11 @@ impl FileSystem {
             Kind::Dir => return Err(StoreError::refused(Failure::Conflict("that is a folder"), "open")),
             Kind::Other => return Err(StoreError::refused(Failure::NotFound, "open")),
         }
-        let pages = if stat::len(&stat) == 0 { self.pages_known() } else { self.pages(&fd) };
+        let (is_inline, pages) = match self.mounts.of(path) {
+            Some(_) => self.mounted_pages(&fd),
+            None if stat::len(&stat) == 0 => (self.caps.inline, self.pages_known()),
+            None => (self.caps.inline, self.pages(&fd)),
+        };
         let source = match pages {
             Pages::Memory | Pages::Told => Source::Direct,
             Pages::Unknown => Source::Held,
@@ -106,6 +113,8 @@ impl FileSystem {
                 fd,
                 path: path.into(),
                 version: Version::of(&stat),
+                pages,
+                is_inline,
                 warm: Mutex::default(),
                 copied: AtomicBool::new(false),
             },
@@ -114,11 +123,27 @@ impl FileSystem {
         ))
     }
 
+    /// Whether calls for a file of another file system wait for no other machine, and where its pages are.
+    fn mounted_pages(&self, file: &OwnedFd) -> (bool, Pages) {
+        let is_inline = self.caps.openat2 && linux::is_on_this_machine(file.as_fd());
+        let pages = match is_inline {
+            false => Pages::Unknown,
+            true if linux::is_memory(file.as_fd()) => Pages::Memory,
+            true => pages_of(file.as_fd()).unwrap_or(Pages::Unknown),
+        };
+        (is_inline, pages)
+    }
+
+    /// The digest of a file, as the table of the root knows it: that says nothing about other file systems.
+    pub(crate) fn digest(&self, path: &str, stat: &Stat, meta: &Meta) -> Option<[u8; 32]> {
+        if self.mounts.of(path).is_some() { None } else { self.digests.find(stat, meta) }
+    }
+
     pub(crate) fn stat(&self, path: &str) -> Result<Node, StoreError> {
         self.health.check_readable()?;
         let (stat, node) = found(path, self.stat_beneath(path, self.links))?;
         Ok(match node {
-            Node::File(meta) => Node::File(Meta { sha256: self.digests.find(&stat, &meta), ..meta }),
+            Node::File(meta) => Node::File(Meta { sha256: self.digest(path, &stat, &meta), ..meta }),
             dir @ Node::Dir { .. } => dir,
         })
     }
@@ -143,11 +168,10 @@ impl FileSystem {
         buf: &mut [u8],
         trusted: bool,
     ) -> Result<ReadNow, StoreError> {
-        let pages = self.pages_known();
-        if pages == Pages::Unknown {
+        if file.pages == Pages::Unknown {
             return Ok(ReadNow::Cold);
         }
-        if pages == Pages::Told {
+        if file.pages == Pages::Told {
             match linux::pread_cached(file.fd.as_fd(), buf, offset) {
                 Ok(0) if buf.is_empty() || file.len()? <= offset => return Ok(ReadNow::Bytes(0)),
                 Ok(n) if n > 0 => return Ok(ReadNow::Bytes(n)),
@@ -164,7 +188,7 @@ impl FileSystem {
     /// How much of a window can be sent without waiting: `None` when its first or last byte is
     /// not in memory, 0 when the file ends before it. `len` is not 0.
     pub(crate) fn sendable(&self, file: &OpenFile, offset: u64, len: usize) -> Result<Option<usize>, StoreError> {
-        if self.pages_known() == Pages::Memory {
+        if file.pages == Pages::Memory {
             return Ok(Some(len));
         }
         let mut len = len as u64;
@@ -218,6 +242,10 @@ fn found(path: &str, stat: Result<Stat, Errno>) -> Result<(Stat, Node), StoreErr
 }
 
 impl OpenFile {
+    pub(crate) const fn is_inline(&self) -> bool {
+        self.is_inline
+    }
+
     pub(crate) fn sends_directly(&self) -> bool {
         !self.copied.load(Relaxed)
     }

@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, statat};
 use rustix::io::Errno;
 
 use crate::store::fs::linux;
-use crate::store::fs::root::FileSystem;
+use crate::store::fs::root::{Dir, FileSystem};
 use crate::store::fs::stat;
 use crate::store::fs::stat::standing;
 use crate::wire::key::{RESERVED, is_reserved};
@@ -27,29 +27,33 @@ pub(crate) fn has_aliases(root: BorrowedFd<'_>) -> bool {
 }
 
 impl FileSystem {
-    /// Fails with `EACCES` if the first component of `path` is the reserved directory.
-    pub(crate) fn refuse_alias(&self, path: &[u8]) -> Result<(), Errno> {
-        if !self.aliases || path.is_empty() {
+    /// Fails with `EACCES` if the first component of `path` is the reserved directory of `top`.
+    pub(crate) fn refuse_alias(&self, top: &Dir, path: &[u8]) -> Result<(), Errno> {
+        // Whether another file system has aliases was not found out.
+        if !self.aliases && top.path.is_empty() || path.is_empty() {
             return Ok(());
         }
-        let root = self.root();
-        let root = root.fd.as_fd();
-        let Some(reserved) = standing(root, RESERVED)? else { return Ok(()) };
+        let top = top.fd.as_fd();
+        let Some(reserved) = standing(top, RESERVED)? else { return Ok(()) };
         let first = path.split(|byte| *byte == b'/').next().unwrap_or(path);
-        match statat(root, first, AtFlags::SYMLINK_NOFOLLOW) {
+        match statat(top, first, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if stat::id(&stat) == stat::id(&reserved) => Err(Errno::ACCESS),
             // The call that follows meets it again.
             _ => Ok(()),
         }
     }
 
-    /// Fails with `EACCES` if a file that was opened through links is in a reserved directory. Only the kernel
+    /// Fails with `EACCES` if a file that was opened from `top` through links is in a reserved directory. Only the kernel
     /// knows where the links have led.
-    pub(crate) fn refuse_linked(&self, file: BorrowedFd<'_>) -> Result<(), Errno> {
-        let (root, file) = (linux::path_of(self.root().fd.as_fd())?, linux::path_of(file)?);
-        // The root was moved between the two calls: try again.
-        let path = file.strip_prefix(&*root).ok_or(Errno::AGAIN)?;
+    pub(crate) fn refuse_linked(&self, top: &Dir, file: BorrowedFd<'_>) -> Result<(), Errno> {
+        let (above, file) = (linux::path_of(top.fd.as_fd())?, linux::path_of(file)?);
+        // It was moved between the two calls: try again.
+        let path = file.strip_prefix(&*above).ok_or(Errno::AGAIN)?;
         let path = path.strip_prefix(b"/").unwrap_or(path);
-        if path.split(|byte| *byte == b'/').any(is_reserved) { Err(Errno::ACCESS) } else { self.refuse_alias(path) }
+        if path.split(|byte| *byte == b'/').any(is_reserved) {
+            Err(Errno::ACCESS)
+        } else {
+            self.refuse_alias(top, path)
+        }
     }
 }

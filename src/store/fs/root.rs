@@ -18,6 +18,7 @@ use crate::store::fs::digests::Digests;
 use crate::store::fs::errno::{self, TARGET};
 use crate::store::fs::health::StoreHealth;
 use crate::store::fs::linux;
+use crate::store::fs::mounts::Mounts;
 use crate::store::fs::names::Windows;
 use crate::store::fs::stat::{self, DirId};
 use crate::store::fs::sync::{Calls, OpenBeneath, SyncCalls};
@@ -88,6 +89,8 @@ pub(crate) struct FileSystem {
     pub(crate) aliases: bool,
     /// Other servers may change names in the root.
     pub(crate) shared: bool,
+    /// Other file systems inside the root.
+    pub(crate) mounts: Mounts,
     /// Names of large directories, for their next pages.
     pub(crate) windows: Windows,
     pub(crate) health: StoreHealth,
@@ -116,6 +119,7 @@ impl FileSystem {
         Self {
             kind: linux::file_system(root.fd.as_fd()),
             is_mounted: is_mount_point(root.fd.as_fd()),
+            mounts: Mounts::inside(root.fd.as_fd()),
             digests: Digests::open(root.fd.as_fd(), limits.digests_max, !options.read_only, options.shared),
             root: Mutex::new(Arc::new(root)),
             root_path: path.to_owned(),
@@ -229,6 +233,7 @@ impl FileSystem {
 
     /// Serves another directory from now on.
     pub(crate) fn set_root(&self, root: Arc<Dir>) {
+        self.mounts.look(root.fd.as_fd());
         *lock(&self.root) = root;
     }
 

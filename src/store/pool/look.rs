@@ -23,6 +23,7 @@ impl Pool {
     pub(crate) fn look(&self) {
         match self.fs.look_at_root() {
             RootAt::Here => {
+                self.fs.mounts.look(self.fs.root().fd.as_fd());
                 if self.fs.health.set_gone(false) {
                     log::warn!(target: TARGET, "the served folder is at its path again");
                 }

@@ -8,6 +8,8 @@ mod inherited;
 mod listing;
 #[cfg(target_os = "linux")]
 mod locks;
+#[cfg(target_os = "linux")]
+mod mounts;
 mod names;
 #[cfg(target_os = "linux")]
 mod quota_faults;

@@ -152,7 +152,7 @@ impl Uploads {
     /// be acknowledged before a restart.
     fn reopen_unsynced(&self, stale: &Dir) {
         // The first opens the root again if that is stale too.
-        if self.fs.open_beneath(&stale.path, dir_flags(), false).is_ok()
+        if self.fs.open_own(&stale.path, dir_flags(), false).is_ok()
             && let Ok(fresh) = self.fs.dir(&stale.path)
         {
             self.unsynced.replace(stale.id, &fresh);

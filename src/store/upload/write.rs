@@ -173,7 +173,7 @@ impl Uploads {
     /// Tries whether uploads can be stored again, with one that nothing asked for.
     pub(crate) fn probe_staging(&self) {
         // Staging has descriptors of its own: it may work where the root does not.
-        let opened = self.fs.open_beneath("", dir_flags(), false);
+        let opened = self.fs.open_own("", dir_flags(), false);
         let opened = opened.map_err(|errno| self.fs.change_error("open folder", "", errno));
         let staged = opened.and_then(|_| self.stage_file("", None, None)).and_then(|staged| {
             let written = self.write(&staged, 0, b"x").and_then(|()| {

@@ -7,11 +7,11 @@
 use std::fmt::Write as _;
 
 use crate::access::Rights;
-use crate::access::link::PARAMETER;
+use crate::access::link;
 use crate::command::Command;
 use crate::counters::Health;
 use crate::dialect::http::index;
-use crate::dialect::http::login::Visitor;
+use crate::dialect::http::login::{self, Visitor};
 use crate::dialect::http::page::{self, Carried, Page};
 use crate::dialect::http::response::{ResponseMeta, field};
 use crate::dialect::http::sharing::Offer;
@@ -47,7 +47,8 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn new(head: &Head<'_>, key: Key, context: &Context<'_>) -> Result<(Self, Command), Failure> {
-        let query = head.query.map(target::query).transpose()?.unwrap_or_default();
+        let query = head.query.map(|query| target::query(query, &[link::PARAMETER, login::PARAMETER]));
+        let query = query.transpose()?.unwrap_or_default();
         let format = accept::listing_format(head.fields.accept.lines());
         let names_max = context.limits.list_names_max;
         let default_limit = match format {
@@ -227,8 +228,8 @@ fn carried(head: &Head<'_>, dir: &Key, context: &Context<'_>) -> Result<Option<B
     let Some(query) = head.query.filter(|_| context.caller.link().is_some_and(|link| link.covers(dir))) else {
         return Ok(None);
     };
-    let link = target::parameter(query, PARAMETER)?;
-    let query = link.map(|link| format!("?{PARAMETER}={}", target::component(&link)));
+    let link = target::parameter(query, link::PARAMETER)?;
+    let query = link.map(|link| format!("?{}={}", link::PARAMETER, target::component(&link)));
     Ok(query.filter(|query| query.len() <= CARRIED_LEN_MAX).map(String::into_boxed_str))
 }
 

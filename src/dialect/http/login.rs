@@ -11,7 +11,7 @@ use crate::wire::http::target;
 use crate::wire::key;
 
 /// The name of the query parameter.
-const PARAMETER: &str = "login";
+pub(super) const PARAMETER: &str = "login";
 
 /// What the page of a directory says of its visitor.
 #[derive(Debug)]

@@ -95,8 +95,9 @@ fn plain_path(raw: &str) -> Result<Path, Failure> {
     key::absolute(std::str::from_utf8(&path).map_err(|_| Failure::Malformed("the path is not UTF-8"))?)
 }
 
-/// Parses a query. Unknown names are ignored.
-pub fn query(raw: &str) -> Result<Query, Failure> {
+/// Parses the query of a directory. Names in `others` are read elsewhere. Of all others only those are ignored that
+/// programs add on their own: a client that asks for what does not exist must not take the plain list for it.
+pub fn query(raw: &str, others: &[&str]) -> Result<Query, Failure> {
     let mut query = Query::default();
     for pair in raw.split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -107,13 +108,28 @@ pub fn query(raw: &str) -> Result<Query, Failure> {
                 let limit = limit.ok_or(Failure::Malformed("limit= is not a number from 1"))?;
                 query.limit.replace(usize::try_from(limit).unwrap_or(usize::MAX)).is_some()
             }
-            _ => false,
+            name if others.contains(&name) || is_added(name) => false,
+            _ => return Err(UNKNOWN_QUERY),
         };
         if earlier {
             return Err(Failure::Malformed("an option is given twice"));
         }
     }
     Ok(query)
+}
+
+const UNKNOWN_QUERY: Failure = Failure::Malformed(
+    "the query of a folder is after=NAME and limit=N: there are no archives, no search and no recursive listing",
+);
+
+/// True for a name that caches are bypassed with, and for one that tells where a link was followed.
+fn is_added(name: &str) -> bool {
+    const CACHE: [&str; 10] = ["v", "ver", "t", "ts", "cb", "r", "rnd", "rand", "random", "nocache"];
+    const TRACKING: [&str; 5] = ["ref", "source", "igsh", "igshid", "mkt_tok"];
+    let has_end = ["clid", "clkid", "braid"].iter().any(|end| name.ends_with(end));
+    let has_start = ["_", "utm_", "mc_"].iter().any(|start| name.starts_with(start));
+    let is_number = name.bytes().all(|byte| byte.is_ascii_digit());
+    is_number || has_start || has_end || CACHE.contains(&name) || TRACKING.contains(&name)
 }
 
 /// The value of one parameter of a query, where it is there.
@@ -264,16 +280,87 @@ mod tests {
             ("after=%C3%BC", Some("ü"), None),
             ("after=a=b", Some("a=b"), None),
             ("after", Some(""), None),
-            ("x=%zz&&unknown&LIMIT=0", None, None),
+            ("fw=%zz&&_=17&1764000000&utm_source=a&fbclid=%&v=2", None, None),
             ("limit=99999999999999999", None, Some(99_999_999_999_999_999)),
         ] {
             let want = Query { after: after.map(Into::into), limit };
-            assert_eq!(query(raw), Ok(want), "{raw}");
+            assert_eq!(query(raw, &["fw"]), Ok(want), "{raw}");
         }
         for raw in
             ["limit=0", "limit=", "limit=-1", "limit=x", "limit=1&limit=1", "after=a&after=b", "after=%", "after=%ff"]
         {
-            assert!(matches!(query(raw), Err(Failure::Malformed(_))), "{raw}");
+            assert!(matches!(query(raw, &[]), Err(Failure::Malformed(_))), "{raw}");
+        }
+    }
+
+    #[test]
+    fn only_what_programs_add_to_an_address_is_ignored() {
+        for raw in [
+            "_",
+            "_=1",
+            "_ga=1",
+            "1764000000",
+            "v=1.2",
+            "t=1",
+            "ts=1",
+            "cb=1",
+            "nocache",
+            "rand=0.1",
+            "utm_campaign=a",
+            "mc_cid=1",
+            "fbclid=a",
+            "gclid=a",
+            "gbraid=a",
+            "msclkid=a",
+            "ref=mail",
+            "igshid=a",
+            "",
+            "&",
+            "v=1&_=2",
+        ] {
+            assert_eq!(query(raw, &[]), Ok(Query::default()), "{raw}");
+        }
+        for raw in [
+            "archive=tar",
+            "archive",
+            "recursive",
+            "recursive=1",
+            "r=1&recursive",
+            "zip",
+            "tar",
+            "download",
+            "depth=2",
+            "format=json",
+            "json",
+            "list",
+            "search=a",
+            "q=a",
+            "filter=a",
+            "sort=size",
+            "C=M;O=D",
+            "order=desc",
+            "offset=5",
+            "page=2",
+            "start=5",
+            "delete",
+            "prefix=a",
+            "list-type=2",
+            "max-keys=3",
+            "marker=a",
+            "versionId=1",
+            "LIMIT=5",
+            "Limit=5",
+            "limit =5",
+            "limits=5",
+            "after%3Da",
+            "%61fter=a",
+            "fw=a",
+            "login=/",
+            "x",
+            "v;limit=5",
+        ] {
+            assert_eq!(query(raw, &[]), Err(UNKNOWN_QUERY), "{raw}");
+            assert_eq!(query(&format!("limit=5&{raw}"), &[]), Err(UNKNOWN_QUERY), "{raw}");
         }
     }
 
@@ -304,12 +391,12 @@ mod tests {
             let mut raw = b"after=".to_vec();
             encode_component(&after, &mut raw);
             let raw = String::from_utf8(raw).expect("ASCII");
-            prop_assert_eq!(query(&raw), Ok(Query { after: Some(after.into()), limit: None }));
+            prop_assert_eq!(query(&raw, &[]), Ok(Query { after: Some(after.into()), limit: None }));
         }
 
         #[test]
         fn no_text_breaks_it(raw in "(/|%|%2[0-9a-fA-F]|%[0-9a-f]{2}|\\.|[a-z]|&|=|\\+|after=|limit=|ü){0,12}") {
-            let _ = (path(&raw), query(&raw));
+            let _ = (path(&raw), query(&raw, &[]));
         }
     }
 }

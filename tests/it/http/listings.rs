@@ -232,3 +232,22 @@ fn a_reply_about_a_directory_takes_no_more_memory_than_its_slot() {
         }
     }
 }
+
+#[test]
+fn a_query_that_a_directory_does_not_know_is_refused_and_not_answered_with_the_plain_list() {
+    let mut rig = server(Limits::default());
+    rig.place("d/a", b"");
+    for method in ["GET", "HEAD"] {
+        for accept in ["text/html", "*/*", "application/json"] {
+            for (query, code) in
+                [("archive=tar", 400), ("recursive", 400), ("Limit=1", 400), ("_=17", 200), ("fw=x&login=%2F", 200)]
+            {
+                let head = format!("{method} /d/?{query} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n");
+                let reply = heard(&mut rig, head);
+                assert!(reply.starts_with(&format!("HTTP/1.1 {code} ")), "{query}: {reply}");
+                let is_told = reply.contains("after=NAME and limit=N");
+                assert_eq!(is_told, code == 400 && method == "GET", "{query}: {reply}");
+            }
+        }
+    }
+}

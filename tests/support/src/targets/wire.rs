@@ -57,7 +57,11 @@ fn http_head(data: &[u8]) {
     assert!(lengths + codings <= 1);
     assert_eq!(matches!(head.framing, Framing::Length(_)), lengths == 1);
     assert_eq!(head.framing == Framing::Chunked, codings == 1);
-    let _ = (Preconditions::parse(&head.fields), target::path(head.path), head.query.map(target::query));
+    let _ = (
+        Preconditions::parse(&head.fields),
+        target::path(head.path),
+        head.query.map(|query| target::query(query, &["fw"])),
+    );
 }
 
 /// A body is the same at every split.

@@ -11,6 +11,9 @@ use sha2::{Digest as _, Sha256};
 use crate::error::Failure;
 use crate::object::{Key, Precondition, Stored};
 
+/// What is to be stored would replace a directory.
+pub const NAME_IS_DIR: Failure = Failure::Conflict("a folder has that name");
+
 /// An upload has one length.
 pub const OTHER_LENGTH: Failure = Failure::Malformed("the length of an upload cannot change");
 /// It has come further than the length that is told now.

@@ -56,10 +56,14 @@ impl Common {
         }
     }
 
-    /// Reports a failure, tells the peer, and returns what the dialect then wants.
+    /// Tells the dialect of a failure, reports it, and returns what the dialect then wants.
     pub(super) fn refuse(&mut self, failure: Failure, cause: Cow<'static, str>, cx: &mut Cx<'_>) -> Action {
-        self.report_failure(failure, cause, cx);
-        self.run_protocol(cx, |protocol, context| protocol.answered(Err(failure), context)).0
+        let action = self.run_protocol(cx, |protocol, context| protocol.answered(Err(failure), context)).0;
+        // A dialect that tries something else goes on with the same request: that has one line in the log.
+        if !matches!(action, Action::Run(_)) {
+            self.report_failure(failure, cause, cx);
+        }
+        action
     }
 
     /// Checks whether a command is allowed, and, if it is the first of its request, whether its client may have another.

@@ -386,3 +386,18 @@ fn requests_refused_in_one_batch_are_logged_each_with_its_own_client() {
     };
     assert_eq!(lines(), [refused(2, 0), refused(3, 1)]);
 }
+
+#[test]
+fn an_upload_to_a_directory_without_its_slash_is_one_line_with_its_final_name() {
+    let listening = Listening::new(Kind::Http, &[], 0).expect("no options");
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, limits(), Access::default());
+    rig.place("d/x", b"");
+    let head = "POST /d HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\nUpload-Length: 0\r\n";
+    // a.txt
+    let good = format!("{head}Upload-Metadata: filename YS50eHQ=\r\n\r\n");
+    check(&mut rig, &good, &["append key=\"/d/a.txt\" bytes=0 result=ok ms=0"]);
+    let told = "told=\"a folder has that name\" cause=\"memory\"";
+    check(&mut rig, &format!("{head}\r\n"), &[&format!("append key=\"/d\" bytes=0 result=failed {told} ms=0")]);
+    let counters = rig.counters();
+    assert_eq!((counters.requests.iter().sum::<u64>(), counters.failed), (1, 1));
+}

@@ -6,6 +6,7 @@
 use rustix::io::Errno;
 
 use crate::error::{Failure, StoreError};
+use crate::upload::NAME_IS_DIR;
 
 /// The log target of the store.
 pub(crate) const TARGET: &str = "filewharf::store";
@@ -47,7 +48,7 @@ pub(crate) fn changing(site: &'static str, path: &str, errno: Errno) -> StoreErr
             log::debug!(target: TARGET, "path.escape path={path:?} site={site} cause={errno}");
             Failure::Conflict("a link or another file system is in the way")
         }
-        Errno::ISDIR => Failure::Conflict("a folder has that name"),
+        Errno::ISDIR => NAME_IS_DIR,
         Errno::EXIST => Failure::Conflict("something else has that name"),
         Errno::NOTEMPTY => Failure::Conflict("the folder is not empty"),
         Errno::BUSY => Failure::Conflict("that is in use by the system"),

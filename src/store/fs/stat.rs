@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use crate::error::Failure;
 use crate::object::{Etag, Meta, Node, Precondition};
+use crate::upload::NAME_IS_DIR;
 
 /// A directory, whatever name it is reached by: device and inode.
 pub(crate) type DirId = (u64, u64);
@@ -105,7 +106,7 @@ pub(crate) fn may_replace(there: Option<&Stat>, precondition: &Precondition) -> 
     let file = match there.map(|stat| (kind(stat), stat)) {
         None => None,
         Some((Kind::File, stat)) => Some(meta(stat)),
-        Some((Kind::Dir, _)) => return Err(Failure::Conflict("a folder has that name")),
+        Some((Kind::Dir, _)) => return Err(NAME_IS_DIR),
         Some((Kind::Other, _)) => return Err(Failure::Conflict("something that is not a file has that name")),
     };
     if precondition.holds(file.as_ref()) { Ok(()) } else { Err(Failure::PreconditionFailed) }

@@ -541,3 +541,31 @@ fn an_upload_is_not_joined_from_those_of_another() {
     assert_eq!(join(&mut rig, &[&of_bob, &other]), 201);
     assert_eq!(rig.file("b/whole").as_deref(), Some(&b"partpart"[..]));
 }
+
+#[test]
+fn an_upload_to_a_directory_without_its_slash_needs_the_rights_of_its_final_name() {
+    let allows = "allow anna cl /\nallow bob l /d/\nallow anna cl /d/\nallow bob cl /d/b.txt/\nallow @ c /drop/\n";
+    let mut rig = rig(Kind::Http, allows);
+    for name in ["d/x", "drop/x"] {
+        rig.place(name, b"");
+    }
+    let mut post = |name: &str, dir: &str, file: &str| {
+        let fields = "Tus-Resumable: 1.0.0\r\nUpload-Length: 0\r\n";
+        http(&mut rig, name, &format!("POST {dir}"), &format!("{fields}Upload-Metadata: filename {file}\r\n"), "").0
+    };
+    // a.txt, x, b.txt
+    for (name, dir, file, status) in [
+        ("anna", "/d", "YS50eHQ=", 201),
+        ("anna", "/d", "eA==", 412),
+        ("bob", "/d", "YS50eHQ=", 403),
+        ("bob", "/d", "Yi50eHQ=", 201),
+        ("", "/d", "Yy50eHQ=", 401),
+        ("", "/drop", "YS50eHQ=", 201),
+        ("", "/other", "YS50eHQ=", 401),
+    ] {
+        assert_eq!(post(name, dir, file), status, "{name} {dir} {file}");
+    }
+    let listed = http(&mut rig, "bob", "GET /d/", "Accept: application/x-ndjson\r\n", "").1;
+    let names: Vec<_> = listed.matches("\"name\":\"").collect();
+    assert_eq!(names.len(), 3, "{listed}");
+}

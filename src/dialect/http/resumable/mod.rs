@@ -68,6 +68,7 @@ impl Resumable {
             at: 0,
             depth: head.path.bytes().filter(|byte| *byte == b'/').count().saturating_sub(1),
             path: None,
+            in_dir: None,
             known: None,
             part: PartDigest::NONE,
             whole: None,

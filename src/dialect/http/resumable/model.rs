@@ -1,5 +1,6 @@
 //! What is known of one request about an upload that can be resumed.
 
+use crate::command::Append;
 use crate::dialect::http::incoming::Incoming;
 use crate::dialect::http::resumable::interop::Interop;
 use crate::dialect::http::resumable::part_digest::PartDigest;
@@ -34,6 +35,8 @@ pub(crate) struct Resumable {
     pub(super) depth: usize,
     /// The final name, where the target is that, or the folder for it.
     pub(super) path: Option<Path>,
+    /// What is tried next if the target is a folder, without the slash at its end: a file in it.
+    pub(super) in_dir: Option<Box<Append>>,
     pub(super) known: Option<Known>,
     /// Of what this request brings.
     pub(super) part: PartDigest,

@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use crate::access::DENIED;
+use crate::command::Command;
 use crate::config::Limits;
 use crate::dialect::http::response::{Field, Refusal, ResponseMeta, field, repr_digest, validators};
 use crate::dialect::http::resumable::interop::Interop;
@@ -9,10 +11,11 @@ use crate::dialect::http::resumable::model::{COMPLETE, Face, OTHER_OFFSET, PART_
 use crate::dialect::http::resumable::{draft, tus};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
-use crate::object::{Placed, Stored};
-use crate::upload::{Role, UploadStage, UploadState};
+use crate::object::{ExpectedKind, Placed, Stored};
+use crate::upload::{NAME_IS_DIR, Role, UploadStage, UploadState};
 use crate::wire::http::date;
 use crate::wire::http::tus::Checksum;
+use crate::wire::key::Path;
 use crate::wire::status;
 
 /// A response that is being written.
@@ -254,7 +257,21 @@ impl Resumable {
     }
 
     /// The store refused, or the body broke off.
-    pub(crate) fn failed(&self, failure: Failure, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
+    pub(crate) fn failed(
+        &mut self,
+        failure: Failure,
+        response: &mut ResponseMeta,
+        context: &mut Context<'_>,
+    ) -> Action {
+        // What may not be stored itself may be a folder in which something may be.
+        if matches!(failure, NAME_IS_DIR | DENIED | Failure::Unauthorized)
+            && self.known.is_none()
+            && let Some(append) = self.in_dir.take()
+        {
+            let command = Command::Append(append);
+            self.path = command.key().map(|key| Path { key: key.clone(), expected_kind: ExpectedKind::Either });
+            return Action::Run(command);
+        }
         let status = match (failure, self.wish) {
             (PART_MISMATCH, _) if self.face == Face::Tus => 460,
             (PART_MISMATCH, _) => 400,

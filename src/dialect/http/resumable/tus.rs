@@ -92,6 +92,7 @@ pub(super) fn create(
         precondition = Preconditions::parse(&head.fields)?.for_change();
         final_name(path, text)?
     };
+    let target = path.clone();
     this.path = Some(Path { key: key.clone(), expected_kind: ExpectedKind::Either });
     if !this.incoming.is_over() {
         check_content_type(fields)?;
@@ -100,7 +101,9 @@ pub(super) fn create(
     read_checksum(this, fields)?;
     let put = Put { precondition, ..Put::new(key, len) };
     let upload = UploadRef::New(Box::new(NewUpload { id: None, put, metadata: kept.into(), role }));
-    Ok(Append { upload, len, ends: Ends::AtItsLength, is_verified: this.part.is_wanted() })
+    let append = Append { upload, len, ends: Ends::AtItsLength, is_verified: this.part.is_wanted() };
+    this.in_dir = in_dir(&target, text, &append);
+    Ok(append)
 }
 
 /// An upload that is joined from others.
@@ -131,12 +134,29 @@ fn join(
     }
     let path = this.path.as_ref().ok_or(Failure::Internal)?;
     let key = final_name(path, text)?;
+    let target = path.clone();
     this.path = Some(Path { key: key.clone(), expected_kind: ExpectedKind::Either });
     this.whole = digest::sha256(head.fields.repr_digest.lines())?;
     let precondition = Preconditions::parse(&head.fields)?.for_change();
     let put = Put { precondition, hash: this.whole.is_some(), ..Put::new(key, None) };
     let upload = NewUpload { id: None, put, metadata: kept.into(), role: Role::Final(parts) };
-    Ok(Append { upload: UploadRef::New(Box::new(upload)), len: None, ends: Ends::Joined, is_verified: false })
+    let upload = UploadRef::New(Box::new(upload));
+    let append = Append { upload, len: None, ends: Ends::Joined, is_verified: false };
+    this.in_dir = in_dir(&target, text, &append);
+    Ok(append)
+}
+
+/// The same upload under its name in the target, if that could be a folder without the slash at its end.
+fn in_dir(target: &Path, text: &str, append: &Append) -> Option<Box<Append>> {
+    if target.expected_kind == ExpectedKind::Dir {
+        return None;
+    }
+    let dir = Path { expected_kind: ExpectedKind::Dir, ..target.clone() };
+    let key = final_name(&dir, text).ok()?;
+    let mut append = Box::new(append.clone());
+    let UploadRef::New(new) = &mut append.upload else { return None };
+    new.put.key = key;
+    Some(append)
 }
 
 /// The upload at this address, relative or absolute.

@@ -8,6 +8,7 @@ use filewharf::object::{
     Durability, Entry, Etag, ExpectedKind, Key, Listing, Meta, Node, Placed, Precondition, Stored,
 };
 use filewharf::platform::{Hides, Op, Outcome, Source};
+use filewharf::upload::NAME_IS_DIR;
 
 use super::jobs::{Commit, Disk, Next, Open, Stepping, Work, failing, refused};
 use super::tree::{Child, Ino, ROOT};
@@ -221,7 +222,7 @@ impl Disk {
         let file = match there.map(|child| self.node(child)) {
             None => None,
             Some(Node::File(meta)) => Some(meta),
-            Some(Node::Dir { .. }) => return Err(refused(Failure::Conflict("a folder has that name"))),
+            Some(Node::Dir { .. }) => return Err(refused(NAME_IS_DIR)),
         };
         if precondition.holds(file.as_ref()) { Ok(()) } else { Err(refused(Failure::PreconditionFailed)) }
     }

@@ -123,6 +123,9 @@ impl Counters {
     /// What each element of [`Counters::requests`] counts.
     pub const REQUESTS: [&'static str; 8] = ["delete", "get", "list", "mkdir", "put", "rename", "stat", "append"];
 
+    /// The kind of requests that were refused before it was known.
+    pub const UNKNOWN: &'static str = "unknown";
+
     /// What each place of [`Counters::states`] counts: the states of a session, in their order.
     pub const STATES: [&'static str; 16] = [
         "await-header",
@@ -146,6 +149,34 @@ impl Counters {
     /// Room in [`Counters::dialects`].
     pub const DIALECTS_MAX: usize = 16;
 
+    /// The open connections by the name of their state.
+    pub fn open_by_state(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Self::STATES.into_iter().zip(self.states)
+    }
+
+    /// The open connections by the name of what they speak.
+    pub fn open_by_dialect(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.dialect_names.iter().copied().zip(self.dialects)
+    }
+
+    /// The connections that have ended by the name of the reason.
+    pub fn closed_by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        CloseReason::ALL.into_iter().map(CloseReason::word).zip(self.closed)
+    }
+
+    /// The requests that were answered well by the name of their kind.
+    pub fn answered_by_kind(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Self::REQUESTS.into_iter().zip(self.requests)
+    }
+
+    /// The requests that were refused or failed, by the name of their kind and of the failure.
+    pub fn failed_by_kind(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        let kinds = Self::REQUESTS.into_iter().chain([Self::UNKNOWN]).zip(self.failures);
+        kinds.flat_map(|(kind, failures)| {
+            Failure::ALL.into_iter().zip(failures).map(move |(failure, count)| (kind, failure.word(), count))
+        })
+    }
+
     /// True if the gauges agree with each other. They must at any moment, not only between turns: a request for
     /// them is answered in the middle of one.
     pub fn agree(&self) -> bool {
@@ -156,7 +187,7 @@ impl Counters {
 
     /// Requests answered well that brought no content.
     pub fn requests_but_uploads(&self) -> u64 {
-        Self::REQUESTS.iter().zip(self.requests).filter(|(word, _)| **word != "put").map(|(_, count)| count).sum()
+        self.answered_by_kind().filter(|(kind, _)| *kind != "put").map(|(_, count)| count).sum()
     }
 
     /// Counts one request of the kind named by `Command::word` that was answered well.

@@ -132,12 +132,12 @@ const OPTIONS: &[Flag<Args>] = &[
         Text("LEVEL", |args, text| {
             args.store.durability = match text {
                 "durable" => Durability::Durable,
-                "none" => Durability::Written,
-                _ => return Err("is neither durable nor none".into()),
+                "written" | "none" => Durability::Written,
+                _ => return Err("is neither durable nor written".into()),
             };
             Ok(())
         }),
-        "What OK promises about an upload: on stable storage (durable), or complete in the kernel's cache (none) \
+        "What OK promises about an upload: on stable storage (durable), or complete in the kernel's cache (written; none means the same) \
          [default: durable]",
     ),
     Flag::new("read-only", Switch(|args| args.store.read_only = true), "Refuse every change"),

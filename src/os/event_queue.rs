@@ -2,6 +2,7 @@
 //! wait.
 
 use std::io::{self, IsTerminal as _};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
@@ -14,7 +15,7 @@ use signal_hook_mio::v1_0::Signals;
 
 use crate::counters::Counters;
 use crate::ids::{ConnId, ListenerId};
-use crate::os::{process, stderr};
+use crate::os::{process, stderr, sys};
 use crate::platform::{Event, NewRules, Readable, Signal};
 
 /// Events taken from the kernel at once.
@@ -133,6 +134,11 @@ impl EventQueue {
 
     pub const fn control(&self) -> &Arc<Control> {
         &self.control
+    }
+
+    /// Readable while there are events.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        sys::descriptor_of(&self.poll)
     }
 
     pub fn registry(&self) -> &Registry {

@@ -5,7 +5,6 @@
 #![allow(unsafe_code, reason = "rustix has no wrapper for these calls; each block says why it is sound")]
 
 use std::io;
-#[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd as _;
 use std::os::fd::BorrowedFd;
 
@@ -23,6 +22,12 @@ pub(crate) fn poll_now(polled: &mut [libc::pollfd]) -> bool {
     let Ok(len) = polled.len().try_into() else { return false };
     // SAFETY: the slice is borrowed for the call and has so many entries; a descriptor is only a number here.
     unsafe { libc::poll(polled.as_mut_ptr(), len, 0) >= 0 }
+}
+
+/// The descriptor that mio waits at, which it does not lend.
+pub(crate) fn descriptor_of(poll: &mio::Poll) -> BorrowedFd<'_> {
+    // SAFETY: the descriptor belongs to the `Poll`, which is borrowed for as long as this is.
+    unsafe { BorrowedFd::borrow_raw(poll.as_raw_fd()) }
 }
 
 /// Elsewhere the sync does all of it.

@@ -171,8 +171,12 @@ impl<P: Platform> Reactor<P> {
         self.connections.iter().map(|(_, connection)| &connection.session)
     }
 
+    pub const fn platform(&self) -> &P {
+        &self.platform
+    }
+
     /// The platform, for tests that change it between turns.
-    pub const fn platform(&mut self) -> &mut P {
+    pub const fn platform_mut(&mut self) -> &mut P {
         &mut self.platform
     }
 }

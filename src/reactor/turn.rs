@@ -40,10 +40,12 @@ impl<P: Platform> Reactor<P> {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if self.has_work() {
-            return Some(Duration::ZERO);
-        }
-        self.next_deadline().map(|at| at.saturating_duration_since(self.env.clock.now))
+        self.due().map(|at| at.saturating_duration_since(self.env.clock.now))
+    }
+
+    /// When the next turn has something to do though no event comes: in the past, as of the last turn, if it has now.
+    pub fn due(&self) -> Option<Instant> {
+        if self.has_work() { Some(self.env.clock.now) } else { self.next_deadline() }
     }
 
     fn turn_after(&mut self, timeout: Option<Duration>) -> io::Result<()> {

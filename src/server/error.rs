@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use super::listen::ListenError;
 use crate::dialect::{Kind, OptionError};
 
 /// Why a server cannot start or go on.
@@ -15,6 +16,8 @@ pub enum ServerError {
     Limit(LimitError),
     /// There are more addresses to listen on than this.
     TooManyAddresses(usize),
+    /// A text does not say where to listen.
+    Address(ListenError),
     /// A dialect does not take an option of an address.
     Option(OptionError),
     /// An address cannot be listened on.
@@ -58,6 +61,7 @@ impl fmt::Display for ServerError {
         match self {
             Self::Limit(error) => error.fmt(f),
             Self::TooManyAddresses(max) => write!(f, "more than {max} addresses to listen on"),
+            Self::Address(error) => error.fmt(f),
             Self::Option(error) => error.fmt(f),
             Self::Listen { address, kind, source } => write!(f, "cannot listen on {address} ({kind}): {source}"),
             Self::Access(reason) | Self::Root(reason) | Self::Sandbox(reason) | Self::Tls(reason) => {
@@ -72,6 +76,7 @@ impl Error for ServerError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Limit(error) => Some(error),
+            Self::Address(error) => Some(error),
             Self::Option(error) => Some(error),
             Self::Listen { source, .. } | Self::System { source, .. } => Some(source),
             Self::TooManyAddresses(_) | Self::Access(_) | Self::Root(_) | Self::Sandbox(_) | Self::Tls(_) => None,

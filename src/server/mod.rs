@@ -6,6 +6,7 @@
 
 mod access_file;
 mod ceiling;
+mod driven;
 mod error;
 mod limits;
 mod listen;
@@ -19,7 +20,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::time::Duration;
 
 use crate::access::{Access, Rules};
 use crate::config::{Limits, StoreConfig, TlsFiles};
@@ -54,7 +54,7 @@ const LISTENERS_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Builder {
     root: PathBuf,
-    listens: Vec<Listen>,
+    listens: Vec<Result<Listen, ListenError>>,
     limits: Limits,
     store: StoreConfig,
     secret: Option<Vec<u8>>,
@@ -74,20 +74,21 @@ impl Builder {
         self
     }
 
-    /// Also listen on this address, in any dialect that the first line tells.
-    pub fn listen(self, address: impl ToString) -> Self {
-        self.listen_as(Kind::Auto, address)
+    /// Also listen here: `[DIALECT@]ADDR:PORT[?option=value&…]`, as [`Listen`] reads it. Without a dialect, the first
+    /// line of each connection tells which it is.
+    pub fn listen(mut self, address: impl ToString) -> Self {
+        self.listens.push(address.to_string().parse());
+        self
     }
 
-    /// Also listen on this address, in this dialect.
-    pub fn listen_as(mut self, kind: Kind, address: impl ToString) -> Self {
-        self.listens.push(Listen::new(kind, address.to_string()));
-        self
+    /// The same in this dialect: `ADDR:PORT[?option=value&…]`.
+    pub fn listen_as(self, kind: Kind, address: impl ToString) -> Self {
+        self.listen(format!("{kind}@{}", address.to_string()))
     }
 
     /// Also listen as this says, its options included.
     pub fn listen_at(mut self, listen: Listen) -> Self {
-        self.listens.push(listen);
+        self.listens.push(Ok(listen));
         self
     }
 
@@ -231,9 +232,11 @@ impl Builder {
     pub fn build(mut self) -> Result<Server, ServerError> {
         process::keep_little_memory();
         if self.listens.is_empty() {
-            self.listens.push(Listen::new(Kind::Auto, DEFAULT_ADDRESS));
+            self.listens.push(Ok(Listen::new(Kind::Auto, DEFAULT_ADDRESS)));
         }
-        if self.listens.len() > LISTENERS_MAX {
+        let listens = std::mem::take(&mut self.listens).into_iter().collect::<Result<Vec<_>, _>>();
+        let listens = listens.map_err(ServerError::Address)?;
+        if listens.len() > LISTENERS_MAX {
             return Err(ServerError::TooManyAddresses(LISTENERS_MAX));
         }
         limits::check(&self.limits).map_err(ServerError::Limit)?;
@@ -242,24 +245,16 @@ impl Builder {
         let mut bound = Vec::new();
         let mut are_tls = Vec::new();
         let started_s = process::unix_time();
-        let speaks = self.listens.iter().map(|listen| Listening::new(listen.kind, &listen.options, started_s));
+        let speaks = listens.iter().map(|listen| Listening::new(listen.kind, &listen.options, started_s));
         let mut speaks = speaks.collect::<Result<Vec<_>, _>>().map_err(ServerError::Option)?;
-        let mut ceiling = Ceiling::of(&self.limits, speaks.iter().any(|speaks| speaks.kind().traits().holds_messages));
-        if self.listens.iter().any(|listen| listen.is_tls) {
-            ceiling.add_tls(&self.limits);
-        }
-        let kept = speaks.iter().map(|speaks| speaks.kind().traits().kept_bytes_max).sum();
-        ceiling.shared = ceiling.shared.saturating_add(kept);
-        if ceiling.total() == usize::MAX {
-            return Err(ServerError::Limit(LimitError::Memory));
-        }
+        let mut ceiling = self.ceiling(&listens, &speaks)?;
         let access = self.access_control()?;
         check_users(&access, &speaks)?;
         if let Some(rules) = access.rules() {
             ceiling.add_access(rules, &self.limits);
         }
-        let tls = tls::open(&self.tls, &self.listens)?;
-        for (listen, speaks) in self.listens.iter().zip(&mut speaks) {
+        let tls = tls::open(&self.tls, &listens)?;
+        for (listen, speaks) in listens.iter().zip(&mut speaks) {
             let (listener, address) = self.bind(listen)?;
             self.restrict(speaks, listen, address, &access);
             listeners.push(listener);
@@ -291,7 +286,7 @@ impl Builder {
             .map_err(ServerError::system("cannot watch the listeners"))?
             .with_tls(tls)
             .map_err(ServerError::system(NO_THREAD))?;
-        let listeners = speaks.into_iter().zip(self.listens);
+        let listeners = speaks.into_iter().zip(listens);
         let setup_of = |(listening, listen): (Listening, Listen)| ListenerSetup {
             listening,
             proxies: listen.proxies,
@@ -299,6 +294,17 @@ impl Builder {
         };
         let setup = Setup { access, listeners: listeners.map(setup_of).collect(), limits: self.limits };
         Ok(Server { reactor: Reactor::new(platform, setup), bound, are_tls, control, reload, ceiling, sandbox })
+    }
+
+    /// The most memory, but for access control.
+    fn ceiling(&self, listens: &[Listen], speaks: &[Listening]) -> Result<Ceiling, ServerError> {
+        let mut ceiling = Ceiling::of(&self.limits, speaks.iter().any(|speaks| speaks.kind().traits().holds_messages));
+        if listens.iter().any(|listen| listen.is_tls) {
+            ceiling.add_tls(&self.limits);
+        }
+        let kept = speaks.iter().map(|speaks| speaks.kind().traits().kept_bytes_max).sum();
+        ceiling.shared = ceiling.shared.saturating_add(kept);
+        if ceiling.total() == usize::MAX { Err(ServerError::Limit(LimitError::Memory)) } else { Ok(ceiling) }
     }
 
     fn event_queue(&self) -> Result<EventQueue, ServerError> {
@@ -467,30 +473,6 @@ impl Server {
     /// Serves on this thread until it has drained or was stopped.
     pub fn run(mut self) -> Result<Ended, ServerError> {
         self.reactor.run().map_err(ServerError::system(LOOP_FAILED))
-    }
-
-    /// One turn of the loop, for a program that drives it from a loop of its own: waits at most `timeout` for
-    /// something to happen, then does one bounded slice of work. Returns how the server ended, once it has drained
-    /// or was stopped.
-    ///
-    /// Deadlines and new connections wait between two turns, so call it again soon.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// # let dir = tempfile::tempdir()?;
-    /// let mut server = filewharf::Server::builder().root(dir.path()).listen("127.0.0.1:0").build()?;
-    /// # server.handle().drain();
-    /// while server.turn(Duration::from_millis(10))?.is_none() {
-    ///     // Whatever else the program does.
-    /// }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn turn(&mut self, timeout: Duration) -> Result<Option<Ended>, ServerError> {
-        if self.reactor.ended().is_none() {
-            self.reactor.turn_within(timeout).map_err(ServerError::system(LOOP_FAILED))?;
-        }
-        Ok(self.reactor.ended())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::iter;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -64,6 +65,18 @@ impl OsPlatform {
         self.tls = tls;
         Ok(self)
     }
+
+    /// When it has something to do though no event comes.
+    pub fn due(&self) -> Option<Instant> {
+        let now = self.store.has_to_send_again().then(|| self.now());
+        let publish = self.counters_are_stale.then(|| self.now() + PUBLISH_AGAIN);
+        [now, publish, self.slow.deadline(), self.store.refresh_at()].into_iter().flatten().min()
+    }
+
+    /// Readable while there are events.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.queue.fd()
+    }
 }
 
 impl Platform for OsPlatform {
@@ -81,10 +94,8 @@ impl Platform for OsPlatform {
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         self.store.send_again(|id| events.push(Event::writable(id)));
         let no_wait = (!events.is_empty()).then_some(Duration::ZERO);
-        let publish = self.counters_are_stale.then_some(PUBLISH_AGAIN);
-        let slow = self.slow.deadline().map(|at| at.saturating_duration_since(self.now()));
-        let store = self.store.refresh_at().map(|at| at.saturating_duration_since(self.now()));
-        self.queue.wait([timeout, no_wait, publish, slow, store].into_iter().flatten().min(), events)?;
+        let due = self.due().map(|at| at.saturating_duration_since(self.now()));
+        self.queue.wait([timeout, no_wait, due].into_iter().flatten().min(), events)?;
         let done = self.key_worker.iter_mut().flat_map(|worker| iter::from_fn(|| worker.next_done()));
         events.extend(done.map(Event::Handshake));
         let now = self.now();

@@ -24,6 +24,10 @@ impl PartialSends {
         self.sockets.push(libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 });
     }
 
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
     /// Calls `has_room` for each connection that may send more.
     pub(crate) fn look(&mut self, mut has_room: impl FnMut(ConnId)) {
         if self.connections.is_empty() {

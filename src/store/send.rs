@@ -92,6 +92,11 @@ impl DiskStore {
         self.partial.look(has_room);
     }
 
+    /// True if [`DiskStore::send_again`] has any to look at.
+    pub const fn has_to_send_again(&self) -> bool {
+        !self.partial.is_empty()
+    }
+
     /// What the socket does not take is read again the next time.
     fn copy_file(&mut self, file: FileId, offset: u64, len: usize, socket: BorrowedFd<'_>) -> io::Result<SendFile> {
         let mut scratch = std::mem::take(&mut self.scratch);

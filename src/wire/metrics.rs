@@ -8,7 +8,6 @@ use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
 use crate::counters::{Counters, Health, Histogram};
-use crate::error::{CloseReason, Failure};
 
 /// The media type.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -36,9 +35,8 @@ impl Text {
     }
 
     fn connections(&mut self, c: &Counters) {
-        let states = Counters::STATES.into_iter().zip(c.states);
-        self.each("connections", "Connections open, by what they do.", "state", states);
-        let mut dialects: Vec<_> = c.dialect_names.iter().copied().zip(c.dialects).collect();
+        self.each("connections", "Connections open, by what they do.", "state", c.open_by_state());
+        let mut dialects: Vec<_> = c.open_by_dialect().collect();
         dialects.sort_unstable();
         self.each("dialect_connections", "Connections open, by what they speak.", "dialect", dialects);
         self.one("connections_accepted_total", "Connections accepted.", c.accepted);
@@ -49,21 +47,22 @@ impl Text {
         self.one("tls_handshakes_failed_total", help, c.handshakes_failed);
         let help = "Times accepting rested for want of descriptors or memory.";
         self.one("accept_exhausted_total", help, c.accept_exhausted);
-        let reasons = CloseReason::ALL.into_iter().map(CloseReason::word).zip(c.closed);
-        self.each("connections_closed_total", "Connections ended, by reason.", "reason", reasons);
+        self.each("connections_closed_total", "Connections ended, by reason.", "reason", c.closed_by_reason());
+    }
+
+    fn failed(&mut self, c: &Counters, kind: &str) {
+        for (_, failure, count) in c.failed_by_kind().filter(|(of, _, count)| *of == kind && *count > 0) {
+            self.sample("requests_total", &[("kind", kind), ("outcome", failure)], count);
+        }
     }
 
     fn requests(&mut self, c: &Counters) {
         self.begin("requests_total", "Requests, by kind and outcome.");
-        let kinds = Counters::REQUESTS.into_iter().zip(c.requests.map(Some)).chain([("unknown", None)]);
-        for ((kind, answered), failures) in kinds.zip(c.failures) {
-            if let Some(answered) = answered {
-                self.sample("requests_total", &[("kind", kind), ("outcome", "ok")], answered);
-            }
-            for (failure, count) in Failure::ALL.into_iter().zip(failures).filter(|(_, count)| *count > 0) {
-                self.sample("requests_total", &[("kind", kind), ("outcome", failure.word())], count);
-            }
+        for (kind, count) in c.answered_by_kind() {
+            self.sample("requests_total", &[("kind", kind), ("outcome", "ok")], count);
+            self.failed(c, kind);
         }
+        self.failed(c, Counters::UNKNOWN);
         self.one("received_bytes_total", "Bytes of file content received.", c.bytes_in);
         self.one("sent_bytes_total", "Bytes of file content sent.", c.bytes_out);
         let help = "From the last byte of an upload to its acknowledgement.";

@@ -1,12 +1,14 @@
 //! A program that drives the server from a loop of its own, and limits that no server can keep.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-use std::time::Duration;
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
 
 use filewharf::server::{LimitError, ServerError};
 use filewharf::{Limits, Server};
+use rustix::event::{PollFd, PollFlags, poll};
 
+const LONG: Duration = Duration::from_millis(100);
 const WAIT: Duration = Duration::from_millis(1);
 
 #[test]
@@ -31,6 +33,45 @@ fn a_program_may_drive_the_server_from_a_loop_of_its_own() {
     };
     assert_eq!(ended.cut_off, 0);
     assert_eq!(server.turn(WAIT).expect("nothing is left to do"), Some(ended));
+}
+
+/// With poll(2), so that it runs on every system.
+#[test]
+fn a_program_that_waits_for_its_own_events_too_serves_a_transfer_without_a_tick() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(dir.path().join("f"), vec![b'x'; 3_000_000]).expect("a file");
+    let mut server = Server::builder().root(dir.path()).listen("127.0.0.1:0").build().expect("a server");
+    let address = server.handle().addresses()[0].0;
+    let client = std::thread::spawn(move || {
+        let mut client = TcpStream::connect(address).expect("the server listens");
+        client.write_all(b"GET /f\n").expect("it is sent");
+        client.shutdown(Shutdown::Write).expect("it is sent");
+        let mut reply = Vec::new();
+        client.read_to_end(&mut reply).expect("an answer");
+        reply.len()
+    });
+    let mut turns = 0;
+    while !client.is_finished() {
+        let wait = server.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        // So that the test ends: the thread of the client does not wake this one.
+        let wait = wait.unwrap_or(LONG).min(LONG);
+        poll(&mut [PollFd::new(&server, PollFlags::IN)], Some(&wait.try_into().expect("short"))).expect("poll(2)");
+        assert_eq!(server.turn(Duration::ZERO).expect("the loop runs"), None);
+        turns += 1;
+    }
+    assert!(client.join().expect("it is served") > 3_000_000);
+    assert!(turns < 10_000, "{turns} turns: it waits between two events");
+}
+
+#[test]
+fn what_an_address_is_asked_for_besides_is_read_or_refused() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let build = |address: &str| Server::builder().root(dir.path()).listen(address).build();
+    let refused = |address: &str| build(address).err().expect("refused").to_string();
+    assert!(build("http@127.0.0.1:0?cors=*").is_ok());
+    assert_eq!(refused("127.0.0.1:0?tsl").split(',').next(), Some("auto knows no option \"tsl\""));
+    assert!(refused("127.0.0.1:0?tls").contains("speaks TLS"));
+    assert!(refused("127.0.0.1").contains("is not ADDR:PORT"));
 }
 
 #[test]

@@ -284,9 +284,9 @@ impl Real {
     fn rest(&mut self) {
         let until = Instant::now() + PATIENCE;
         loop {
-            self.reactor.platform().slept = false;
+            self.reactor.platform_mut().slept = false;
             self.reactor.turn().expect("the system never fails here");
-            if self.reactor.platform().slept {
+            if self.reactor.platform_mut().slept {
                 break;
             }
             assert!(Instant::now() < until, "the server never comes to rest");
@@ -339,7 +339,7 @@ impl World for Real {
         fs::write(&path, bytes).expect("a file");
         let file = fs::OpenOptions::new().write(true).open(&path).expect("it is there");
         file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(STARTED_S)).expect("a time");
-        self.reactor.platform().know(&filewharf::wire::key::relative(key).expect("a good name"));
+        self.reactor.platform_mut().know(&filewharf::wire::key::relative(key).expect("a good name"));
     }
 
     fn connect(&mut self) {
@@ -350,11 +350,11 @@ impl World for Real {
             self.older.push(older);
             self.seen = Rc::default();
             (self.heard, self.end) = (Vec::new(), End::Open);
-            let platform = self.reactor.platform();
+            let platform = self.reactor.platform_mut();
             platform.seen = Rc::clone(&self.seen);
             (platform.sent, platform.finished) = (0, false);
         }
-        self.reactor.platform().connected = true;
+        self.reactor.platform_mut().connected = true;
         self.acknowledge();
         self.rest();
     }
@@ -365,7 +365,7 @@ impl World for Real {
         while !rest.is_empty() && Instant::now() < until {
             match self.client().write(rest) {
                 Ok(n) => {
-                    self.reactor.platform().sent += n;
+                    self.reactor.platform_mut().sent += n;
                     rest = &rest[n..];
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.rest(),
@@ -379,12 +379,12 @@ impl World for Real {
     fn finish(&mut self) {
         // The server may have gone already.
         let _ = self.client().shutdown(Shutdown::Write);
-        self.reactor.platform().finished = true;
+        self.reactor.platform_mut().finished = true;
         self.rest();
     }
 
     fn pass(&mut self, time: Duration) {
-        self.reactor.platform().now += time;
+        self.reactor.platform_mut().now += time;
         self.reactor.turn().expect("the system never fails here");
         self.rest();
     }

@@ -184,7 +184,8 @@ impl Common {
         if is_command || matches!(action, Action::More | Action::Proceed | Action::Speak | Action::Verify(_)) {
             return action;
         }
-        if !cx.groups.is_limited() {
+        // A connection that is turned away has made no request yet.
+        if !cx.groups.is_limited() || self.dialect.is_turned_away() {
             return action;
         }
         if !self.can_refuse() {

@@ -332,3 +332,20 @@ fn a_request_that_waits_for_the_limits_of_its_client_is_not_taken_for_silence() 
     assert_eq!(rig.names(), ["long", "waits"]);
     assert!(waits.is_closed() && !waits.is_reset());
 }
+
+#[test]
+fn connections_that_are_turned_away_are_no_requests_of_their_client() {
+    for admitted_says in ["GET /f\n", "GET /f HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        let mut rig = older(Kind::Auto, |l| (l.connections_max, l.client_requests_per_s) = (1, 2));
+        let admitted = rig.connect_from(1);
+        for late_says in ["GET /f\n", "PUT 1 /f\nf", "GET /f HTTP/1.1\r\nHost: x\r\n\r\n", "GET"].repeat(2) {
+            let late = rig.connect_from(1);
+            rig.send(&late, late_says.as_bytes());
+            rig.finish(&late);
+            assert!(late.is_closed() && rig.counters().open == 1);
+        }
+        rig.send(&admitted, admitted_says.as_bytes());
+        let heard = String::from_utf8_lossy(&admitted.heard()).into_owned();
+        assert!(heard.starts_with("ERR 404 ") || heard.starts_with("HTTP/1.1 404 "), "{heard}");
+    }
+}

@@ -284,7 +284,7 @@ pub struct TlsFiles {
     pub names: Vec<String>,
 }
 
-/// How much may be stored beneath a prefix.
+/// How much may be stored under a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quota {
     /// A path without the first `/`; empty for all of the served directory.

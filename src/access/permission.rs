@@ -253,7 +253,7 @@ impl Rules {
             (false, true) => and(precondition, Precondition::Present),
             (false, false) => return Err(DENIED),
         };
-        // What stands beneath the same prefix has met its bounds.
+        // What is under the same prefix has met its bounds.
         let is_within = self.is_same_prefix(&from, &to);
         let len_max = self.upload_len_max(asking.caller, asking.from, &to).filter(|_| !is_within);
         if is_hidden {

@@ -158,7 +158,7 @@ impl Rules {
         (rate > 0).then_some((&*prefix.exact, rate))
     }
 
-    /// The rights at the nearest name above that has any, of a caller with none at this name nor beneath. A name that does not
+    /// The rights at the nearest name above that has any, of a caller with none at this name nor under it. A name that does not
     /// exist is answered by them: so is this one, or the answer would tell that it has a rule.
     pub(super) fn rights_above(&self, caller: &Caller, from: IpAddr, key: &Key) -> Rights {
         if self.any_beneath(caller, from, key, |rights| !rights.is_none()) {
@@ -233,7 +233,7 @@ impl Rules {
         behind.find(|prefix| !prefix.is_empty()).is_some_and(|prefix| prefix.starts_with(&front))
     }
 
-    /// True if the caller may list a directory, or if it may list one beneath it and has proved a name: the listing then
+    /// True if the caller may list a directory, or if it may list one under it and has proved a name: the listing then
     /// has only the names on the way there.
     pub fn may_list(&self, caller: &Caller, from: IpAddr, key: &Key) -> bool {
         let may_list = |rights: Rights| rights.has(Rights::LIST);
@@ -247,7 +247,7 @@ impl Rules {
         has_any(self.rights(caller, from, key)) || self.any_beneath(caller, from, key, has_any)
     }
 
-    /// True if the caller has such rights at a prefix strictly beneath this name.
+    /// True if the caller has such rights at a prefix strictly under this name.
     fn any_beneath(&self, caller: &Caller, from: IpAddr, key: &Key, is_such: impl Fn(Rights) -> bool) -> bool {
         let exact = if key.is_root() { String::new() } else { format!("{}/", key.as_str()) };
         let front = folded(&exact);

@@ -30,7 +30,7 @@ pub enum Action {
     Receive,
     /// Send this part of the open file behind the output, and hash it if asked to; then call [`Protocol::sent`].
     Send { range: Range<u64>, hash: bool },
-    /// The request goes on behind the bytes that were used: decode what follows them, as long as that may take.
+    /// The request continues after the bytes that were used: decode what follows them, as long as that may take.
     Proceed,
     /// This exchange is over: decode the next request.
     Next,

@@ -28,7 +28,7 @@ const MARK_BYTES_MAX: u64 = 64 * 1024;
 /// A mark is one file: its inode, and when that was changed last.
 type MarkId = (DirId, i128);
 
-/// What is known of the mark beneath a root.
+/// What is known of the mark under a root.
 #[derive(Debug, Default)]
 pub(crate) struct Mark {
     /// One without a living server: it is not read again.

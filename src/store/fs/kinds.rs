@@ -22,7 +22,7 @@ pub(crate) const fn is_memory(kind: u64) -> bool {
     matches!(kind, TMPFS | RAMFS)
 }
 
-/// True if every change of it passes this kernel: not over a network, nor where another file system lies beneath.
+/// True if every change of it passes this kernel: not over a network, nor where it lies on another file system.
 pub(crate) const fn is_local(kind: u64) -> bool {
     matches!(kind, TMPFS | RAMFS | EXT4 | XFS | BTRFS | F2FS)
 }

@@ -1,6 +1,6 @@
 //! A look at the path of the root, once a second, and at what other servers of the folder have left.
 //!
-//! All names are resolved beneath an open directory, so that another program that moves or replaces it is not followed:
+//! All names are resolved from an open directory, so that another program that moves or replaces it is not followed:
 //! its files would be served, and its place written to, though its path leads elsewhere. While it does, nothing is
 //! read or changed. As soon as there is a directory again, that is served: what is staged, kept and locked in the
 //! reserved directory is then in the new one; uploads that had begun before end up in it too.

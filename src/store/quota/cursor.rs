@@ -52,7 +52,7 @@ pub(crate) struct Cursor {
     /// Whose count it is.
     pub(crate) account: u64,
     pub(crate) unit: QuotaUnit,
-    /// What is behind the cursor.
+    /// What is after the cursor.
     pub(crate) counted: i128,
     dir: Place,
     files: Files,
@@ -92,7 +92,7 @@ impl Cursor {
         }
     }
 
-    /// A file of this length, or a name that has none, is behind the cursor.
+    /// A file of this length, or a name that has none, is after the cursor.
     pub(crate) fn add(&mut self, len: Option<u64>) {
         self.counted += i128::from(self.unit.of(len));
     }

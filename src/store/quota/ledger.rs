@@ -14,7 +14,7 @@ use crate::store::mutex::lock;
 use crate::store::quota::books::Books;
 use crate::store::quota::entries::{AccountId, Charges, End};
 
-/// An upload that does not hold all of its length holds so many bytes more at a time.
+/// An upload that does not hold all of its length holds this number of bytes more at a time.
 const STEP: u64 = 1024 * 1024;
 /// Least time between two counts of one prefix.
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
@@ -209,18 +209,18 @@ fn sum(holdings: &[Arc<Holding>]) -> Charges {
 }
 
 impl Holding {
-    /// Refuses an upload that would have so many bytes in the end.
+    /// Refuses an upload that would have this number of `bytes` in the end.
     pub(crate) fn admit(&self, bytes: u64) -> Result<(), StoreError> {
         self.quotas.books().admit_more(bytes, &lock(&self.charges)).map(drop).map_err(refused)
     }
 
-    /// Its upload has so many bytes, and nothing adds to it: gives back what is held besides.
+    /// Its upload has this number of bytes, and nothing adds to it: gives back what is held besides.
     pub(crate) fn shrink_to(&self, bytes: u64) {
         self.quotas.books().shrink(bytes, &mut lock(&self.charges));
         self.covered.store(bytes, Ordering::Relaxed);
     }
 
-    /// Holds enough for an upload that has so many bytes, of `len` if that is known, or refuses more.
+    /// Holds enough for an upload that has this number of bytes, of `len` if that is known, or refuses more.
     pub(crate) fn cover(&self, bytes: u64, len: Option<u64>) -> Result<(), StoreError> {
         if bytes <= self.covered.load(Ordering::Relaxed) {
             return Ok(());

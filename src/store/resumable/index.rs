@@ -17,7 +17,7 @@ pub const ENTRY_BYTES: usize = 2 * (size_of::<UploadId>() + size_of::<Entry>()) 
 
 /// Clients that have proved a name keep this part of the places: addresses cost nothing.
 const NAMES_DIVISOR: usize = 8;
-/// Times that uploads may be joined from one: a client whose digest was wrong, or that was cut off, tries again.
+/// How often the same upload may be a part of a join: a client whose digest was wrong, or that was cut off, tries again.
 const JOINS_MAX: u8 = 8;
 const JOINED_TOO_OFTEN: Failure = Failure::Conflict("its parts were joined too often: cancel them and send them again");
 
@@ -133,7 +133,7 @@ impl Index {
         Ok(())
     }
 
-    /// An upload has so many bytes now.
+    /// An upload has this number of bytes now.
     pub(crate) fn grow(&mut self, id: UploadId, bytes: u64) -> Result<(), StoreError> {
         let Some(entry) = self.entries.get(&id) else { return Ok(()) };
         let share = Share { bytes, ..entry.share };

@@ -473,7 +473,7 @@ fn a_file_is_not_moved_to_where_it_could_not_be_uploaded() {
         assert_eq!(to(&format!("/{dir}/four"), &format!("/small/four-{dir}")), "OK 0");
     }
     assert!(to("/small/four", "/tiny/f").starts_with("ERR 413 "));
-    // What others have stored there may be larger, and stays beneath its prefix.
+    // What others have stored there may be larger, and stays under its prefix.
     assert_eq!(to("/small/five", "/small/other"), "OK 0");
     assert_eq!(to("/small/dir", "/small/elsewhere"), "OK 0");
     assert_eq!(to("/small/other", "/in/back"), "OK 0");

@@ -63,7 +63,7 @@ fn folders_on_the_way_to_one_that_a_user_may_list_show_that_way_and_nothing_else
         let (first, _) = line(&mut rig, name, request);
         assert!(first.starts_with(wanted), "{name} {request}: {first}");
     }
-    // Readable names in a folder that may not be listed are not shown for what lies beneath one of them.
+    // Readable names in a folder that may not be listed are not shown for what is under one of them.
     let mut rig = served(Kind::Line, "allow anna r /\nallow anna rl /home/anna/\n");
     assert_eq!(listed(&mut rig, "anna", "/"), Ok(vec!["home/".to_owned()]));
     assert_eq!(listed(&mut rig, "anna", "/home"), Ok(vec!["anna/".to_owned()]));
@@ -87,7 +87,7 @@ fn a_page_names_its_visitor_or_offers_to_log_in() {
     let link = link.split('"').find(|word| word.starts_with("?fw=")).expect("a link").to_owned();
     let shared = page(&mut rig, "", &format!("/home/anna/{link}"));
     assert!(!shared.contains("Log in") && !shared.contains("id=\"visitor\""), "{shared}");
-    // Where there are no users, nobody can log in.
+    // Where there are no users, there is no log-in.
     let mut open = Rig::new(Mode::PLAIN, Limits::default(), Access::default());
     assert!(!http(&mut open, "", "GET /", "Accept: text/html\r\n", "").1.contains("Log in"));
 }

@@ -284,7 +284,7 @@ impl Http {
         if io.calm && request.calm {
             match response.status {
                 _ if good => self.reached += 1,
-                429 => {}
+                status if io.passes(&status.to_string()) => {}
                 _ => io.model.wrong(format!("http: with faults off, {request:?} is answered {}", response.head)),
             }
         }

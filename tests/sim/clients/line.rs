@@ -93,7 +93,7 @@ impl Line {
         if io.calm && request.calm {
             match reply.code() {
                 None => self.reached += 1,
-                Some("429") => {}
+                Some(code) if io.passes(code) => {}
                 Some(_) => io.model.wrong(format!("line: with faults off, {request:?} is answered {}", reply.line)),
             }
         }

@@ -98,6 +98,16 @@ pub struct Io<'a> {
     pub content_max: u64,
     /// No gap in what a client sends is long enough to be a silence that means something.
     pub prompt: bool,
+    /// Three uploads of a client move less than each must where requests wait for slots.
+    pub is_slow: bool,
+}
+
+impl Io<'_> {
+    /// True for a refusal that passes, also with faults off. A client with a low rate is sure of two transfers only: where
+    /// it has more, and requests wait for slots, the slowest is ended.
+    pub fn passes(&self, code: &str) -> bool {
+        code == "429" || code == "408" && self.is_slow
+    }
 }
 
 /// What a client wants of its connection.
@@ -176,6 +186,8 @@ impl Peer {
 
     fn io<R>(&mut self, world: &mut World, run: impl FnOnce(&mut dyn Client, &mut Io<'_>) -> R) -> R {
         let prompt = world.is_prompt();
+        let limits = &world.shape.limits;
+        let is_slow = (1..limits.contention_bytes_per_s_min * 3).contains(&limits.client_upload_bytes_per_s);
         let mut io = Io {
             rng: &mut world.rng,
             model: &mut world.model,
@@ -184,6 +196,7 @@ impl Peer {
             out: &mut self.out,
             content_max: world.shape.content_max,
             prompt,
+            is_slow,
         };
         run(&mut *self.client, &mut io)
     }

@@ -185,7 +185,8 @@ impl Resume {
         let code = line.strip_prefix("ERR ").and_then(|rest| rest.get(..3));
         let fate = if matches!(code, Some("500" | "507")) { Fate::Unsure } else { Fate::Refused };
         io.model.end_write(write, fate);
-        if code.is_none() || code == Some("422") || io.calm && self.upload().is_calm && code != Some("429") {
+        let passes = code.is_some_and(|code| io.passes(code));
+        if code.is_none() || code == Some("422") || io.calm && self.upload().is_calm && !passes {
             io.model.wrong(format!("resume: {:?} is answered {line}", self.upload().request()));
         }
         io.out.close();

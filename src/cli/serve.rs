@@ -59,6 +59,9 @@ fn serve(args: &Args) -> Result<Ended, Box<dyn std::error::Error>> {
     log::info!("memory: {}", server.ceiling());
     log::info!("sandbox={}", server.sandbox());
     warn_if_exposed(args, &handle);
+    for port in ports_without_ipv4(handle.addresses()) {
+        log::info!("[::]:{port} is reached over IPv6 only: for IPv4 too, add --listen 0.0.0.0:{port}");
+    }
     announce(&handle)?;
     let ended = server.run()?;
     log::info!("ended");
@@ -170,9 +173,27 @@ fn warn_if_exposed(args: &Args, handle: &Handle) {
     }
 }
 
+/// The ports on which all IPv6 addresses are listened on, and no IPv4 address is.
+fn ports_without_ipv4(addresses: &[(SocketAddr, Kind)]) -> impl Iterator<Item = u16> {
+    let wildcards = addresses.iter().filter(|(address, _)| address.is_ipv6() && address.ip().is_unspecified());
+    let ports = wildcards.map(|(address, _)| address.port());
+    ports.filter(|port| !addresses.iter().any(|(address, _)| address.is_ipv4() && address.port() == *port))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wildcard_of_ipv6_without_one_of_ipv4_is_noticed() {
+        let found = |addresses: &[&str]| {
+            let addresses = addresses.iter().map(|address| (address.parse().expect("an address"), Kind::Auto));
+            ports_without_ipv4(&addresses.collect::<Vec<_>>()).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&["[::]:80"]), [80]);
+        assert_eq!(found(&["[::]:80", "0.0.0.0:80", "[::]:81", "127.0.0.1:82"]), [81]);
+        assert_eq!(found(&["[::1]:80", "0.0.0.0:81", "[::]:82", "127.0.0.1:82"]), [0; 0]);
+    }
 
     #[test]
     fn http_flags_apply_to_every_http_listener_and_to_no_other() {

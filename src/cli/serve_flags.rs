@@ -119,7 +119,7 @@ const OPTIONS: &[Flag<Args>] = &[
             args.first_listen.get_or_insert_with(|| text.to_owned());
             Ok(())
         }),
-        "Address to listen on, may be given many times; port 0 asks the kernel; ?proxy=NETWORK,… accepts proxies only, with the PROXY protocol; ?trust=NETWORK,… believes X-Forwarded-For and Forwarded of these; ?tls encrypts [default: 127.0.0.1:7070]",
+        "Address to listen on, may be given many times; port 0 asks the kernel; [::] takes IPv6 only; ?proxy=NETWORK,… accepts proxies only, with the PROXY protocol; ?trust=NETWORK,… believes X-Forwarded-For and Forwarded of these; ?tls encrypts [default: 127.0.0.1:7070]",
     )
     .repeatable(),
     Flag::new(
@@ -197,7 +197,7 @@ const OPTIONS: &[Flag<Args>] = &[
         "serve-html",
         Switch(|args| args.http.push(("serve-html".to_owned(), String::new()))),
         "Let browsers run HTML and other active content as part of this site, instead of offering it as a \
-         download: only if you trust everyone who can upload",
+         download, and send the index.html of a folder in place of its names: only if you trust everyone who can upload",
     ),
     Flag::new(
         "cors",

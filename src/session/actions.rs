@@ -59,9 +59,15 @@ impl Common {
     /// Tells the dialect of a failure, reports it, and returns what the dialect then wants.
     pub(super) fn refuse(&mut self, failure: Failure, cause: Cow<'static, str>, cx: &mut Cx<'_>) -> Action {
         let action = self.run_protocol(cx, |protocol, context| protocol.answered(Err(failure), context)).0;
-        // A dialect that tries something else continues the same request: that has one line in the log.
-        if !matches!(action, Action::Run(_)) {
-            self.report_failure(failure, cause, cx);
+        match (&action, &mut self.data.request) {
+            // A dialect that tries something else continues the same request: that has one line in the log.
+            (Action::Run(command), Some(request)) => {
+                request.word = command.word();
+                if let Some(key) = command.key() {
+                    request.key = key.clone();
+                }
+            }
+            _ => self.report_failure(failure, cause, cx),
         }
         action
     }

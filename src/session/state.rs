@@ -356,9 +356,18 @@ impl Name {
                 SendingReply,
                 Done,
             ],
-            Opening => {
-                &[AwaitHeader, AwaitSlot, ReceivingBody, Saving, SendingBody, Pausing, Discarding, SendingReply, Done]
-            }
+            Opening => &[
+                AwaitHeader,
+                AwaitSlot,
+                Executing,
+                ReceivingBody,
+                Saving,
+                SendingBody,
+                Pausing,
+                Discarding,
+                SendingReply,
+                Done,
+            ],
             // A dialect may ask for the next thing as soon as it has the answer to this one.
             Executing | Committing | Pausing => &[
                 AwaitHeader,

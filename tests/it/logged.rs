@@ -401,3 +401,16 @@ fn an_upload_to_a_directory_without_its_slash_is_one_line_with_its_final_name() 
     let counters = rig.counters();
     assert_eq!((counters.requests.iter().sum::<u64>(), counters.failed), (1, 1));
 }
+
+#[test]
+fn a_listing_in_place_of_an_index_is_logged_as_one() {
+    let listening = Listening::new(Kind::Http, &[("serve-html".to_owned(), String::new())], 0).expect("good options");
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, limits(), Access::default());
+    for name in ["d/x", "e/index.html"] {
+        rig.place(name, b"123");
+    }
+    let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+    check(&mut rig, &get("/d/"), &["list key=\"/d\" bytes=0 result=ok ms=0"]);
+    check(&mut rig, &get("/e/"), &["get key=\"/e/index.html\" bytes=3 result=ok ms=0"]);
+    assert_eq!(rig.counters().failed, 0);
+}

@@ -16,7 +16,7 @@ const TABLE: &str = "\
 AwaitHeader -> Verifying AwaitSlot Opening Executing ReceivingBody Committing Pausing Discarding SendingReply Done
 Verifying -> AwaitHeader Done
 AwaitSlot -> AwaitHeader Opening Executing ReceivingBody Saving Committing SendingBody Pausing Discarding SendingReply Done
-Opening -> AwaitHeader AwaitSlot ReceivingBody Saving SendingBody Pausing Discarding SendingReply Done
+Opening -> AwaitHeader AwaitSlot Executing ReceivingBody Saving SendingBody Pausing Discarding SendingReply Done
 Executing -> AwaitHeader AwaitSlot Opening Executing ReceivingBody Committing SendingBody SendingPart Pausing Discarding SendingReply Done
 ReceivingBody -> AwaitHeader AwaitSlot FinishingWrites Saving Pausing Discarding SendingReply Done
 FinishingWrites -> AwaitHeader Saving Committing Pausing SendingReply Done

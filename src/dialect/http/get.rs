@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::ops::Range;
 
 use crate::command::Command;
+use crate::dialect::http::listing::List;
 use crate::dialect::http::media_type;
 use crate::dialect::http::response::{Refusal, ResponseMeta, content_length, field, repr_digest, validators};
 use crate::dialect::protocol::{Action, Context};
@@ -13,6 +14,9 @@ use crate::wire::http::conditional::{Evaluation, Preconditions, if_range_holds};
 use crate::wire::http::head::{Head, Version};
 use crate::wire::http::{chunked, digest, target};
 use crate::wire::range::Ranges;
+
+/// With `--serve-html`, this file of a directory is sent in place of its listing.
+const INDEX: &str = "index.html";
 
 /// A GET or HEAD of a file.
 #[derive(Clone, Debug)]
@@ -24,6 +28,8 @@ pub(super) struct Get {
     query: Option<Box<str>>,
     options: Option<Box<RequestOptions>>,
     body: Body,
+    /// The listing of the directory for which this file is sent, if it is there.
+    listing: Option<Box<(List, Command)>>,
 }
 
 /// What most requests do not ask for.
@@ -65,7 +71,26 @@ impl Get {
     pub(super) fn new(head: &Head<'_>, key: Key) -> Result<Self, Failure> {
         let options = RequestOptions::new(head)?.map(Box::new);
         let media_type = media_type::of(&key);
-        Ok(Self { key, media_type, query: head.query.map(Into::into), options, body: Body::Single })
+        Ok(Self { key, media_type, query: head.query.map(Into::into), options, body: Body::Single, listing: None })
+    }
+
+    /// The page that is stored for a directory.
+    pub(super) fn index(head: &Head<'_>, dir: &Key, listing: (List, Command)) -> Result<Self, Failure> {
+        let get = Self::new(head, dir.child(INDEX))?;
+        Ok(Self { listing: Some(Box::new(listing)), ..get })
+    }
+
+    /// The listing, where there is no file to send in its place.
+    pub(super) fn listing_instead(&mut self, failure: Failure) -> Option<(List, Command)> {
+        let is_absent = matches!(
+            failure,
+            Failure::NotFound
+                | Failure::Conflict(_)
+                | Failure::Denied(_)
+                | Failure::Malformed(_)
+                | Failure::Unauthorized
+        );
+        self.listing.take_if(|_| is_absent).map(|listing| *listing)
     }
 
     pub(super) fn command(&self) -> Command {
@@ -74,7 +99,7 @@ impl Get {
 
     /// True for the whole file without preconditions: answering it changes nothing here, so that it can be shared.
     pub(super) fn is_plain(&self) -> bool {
-        self.options.is_none() && matches!(self.body, Body::Single)
+        self.options.is_none() && self.listing.is_none() && matches!(self.body, Body::Single)
     }
 
     /// The file is open: decides in the order of RFC 9110 §13.2.2.
@@ -207,6 +232,9 @@ impl Get {
         repr_digest(meta.sha256.as_ref(), context.out);
         media_type::write_fields(self.media_type, self.key.name(), response.serve_active, context.out);
         context.out.extend_from_slice(b"Accept-Ranges: bytes\r\n");
+        if self.listing.is_some() {
+            context.out.extend_from_slice(b"Vary: Accept\r\n");
+        }
     }
 
     /// A directory is redirected to its name with a `/` at the end: links in its page are relative to that.

@@ -38,6 +38,8 @@ pub(super) struct List {
     key: Key,
     after: Option<Box<str>>,
     limit: usize,
+    /// Neither `after=` nor `limit=` was given.
+    is_whole: bool,
     format: ListingFormat,
     /// Names sent so far; `None` before the head.
     names_sent: Option<usize>,
@@ -49,6 +51,7 @@ impl List {
     pub(super) fn new(head: &Head<'_>, key: Key, context: &Context<'_>) -> Result<(Self, Command), Failure> {
         let query = head.query.map(|query| target::query(query, &[link::PARAMETER, login::PARAMETER]));
         let query = query.transpose()?.unwrap_or_default();
+        let is_whole = query == target::Query::default();
         let format = accept::listing_format(head.fields.accept.lines());
         let names_max = context.limits.list_names_max;
         let default_limit = match format {
@@ -58,9 +61,14 @@ impl List {
         };
         let limit = query.limit.map_or(default_limit, |limit| limit.min(names_max));
         let link = carried(head, &key, context)?;
-        let list = Self { key, after: query.after, limit, format, names_sent: None, link };
+        let list = Self { key, after: query.after, limit, is_whole, format, names_sent: None, link };
         let command = list.command(list.after.clone(), limit, context);
         Ok((list, command))
+    }
+
+    /// True if a page that is stored in the directory may be sent instead: HTML, and not a part of the listing.
+    pub(super) fn may_be_replaced(&self) -> bool {
+        self.is_whole && matches!(self.format, ListingFormat::Page | ListingFormat::Index)
     }
 
     /// Asks for the next part, of at most `limit` names.

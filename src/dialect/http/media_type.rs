@@ -24,11 +24,62 @@ pub(super) fn write_fields(media_type: &str, name: &str, serve_active: bool, out
     }
 }
 
-/// By the extension of the name. Browsers do not show the type for unknown ones.
+/// By the name and its extension. Browsers do not show what has the type for unknown ones.
 #[cfg(feature = "media-types")]
 pub(super) fn of(key: &Key) -> &'static str {
-    mime_guess::from_path(key.name()).first_raw().unwrap_or(UNKNOWN)
+    let name = key.name();
+    let extension = std::path::Path::new(name).extension().and_then(std::ffi::OsStr::to_str);
+    let own = match extension {
+        Some(extension) => EXTENSIONS.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension)).map(|row| row.1),
+        None => NAMES.iter().any(|known| known.eq_ignore_ascii_case(name)).then_some("text/plain"),
+    };
+    own.or_else(|| mime_guess::from_path(name).first_raw()).unwrap_or(UNKNOWN)
 }
+
+/// What `mime_guess` does not know, or knows by a rare meaning.
+#[cfg(feature = "media-types")]
+const EXTENSIONS: [(&str, &str); 22] = [
+    ("3mf", "model/3mf"),
+    ("cjs", "text/javascript"),
+    ("diff", "text/plain"),
+    ("go", "text/plain"),
+    ("jsonl", "application/x-ndjson"),
+    ("kt", "text/plain"),
+    ("m2ts", "video/mp2t"),
+    ("m3u8", "application/vnd.apple.mpegurl"),
+    ("mobileconfig", "application/x-apple-aspen-config"),
+    ("mtl", "model/mtl"),
+    ("mts", "video/mp2t"),
+    ("ndjson", "application/x-ndjson"),
+    ("obj", "model/obj"),
+    ("patch", "text/plain"),
+    ("ps1", "text/plain"),
+    ("rpm", "application/x-rpm"),
+    ("stl", "model/stl"),
+    ("swift", "text/plain"),
+    ("ts", "video/mp2t"),
+    ("tsx", "text/plain"),
+    ("usdz", "model/vnd.usdz+zip"),
+    ("zst", "application/zstd"),
+];
+
+/// Texts with names that have no extension.
+#[cfg(feature = "media-types")]
+const NAMES: [&str; 13] = [
+    "authors",
+    "changelog",
+    "changes",
+    "copying",
+    "dockerfile",
+    "install",
+    "licence",
+    "license",
+    "makefile",
+    "news",
+    "notice",
+    "readme",
+    "todo",
+];
 
 #[cfg(not(feature = "media-types"))]
 pub(super) const fn of(_: &Key) -> &'static str {
@@ -63,7 +114,7 @@ mod tests {
     // covers: S17
     #[test]
     fn active_content_is_a_download_unless_the_operator_permits_it() {
-        for name in ["a.html", "A.HTM", "a.xhtml", "a.svg", "a.xml", "a.xsl", "a.mjs", "a.js", "b/a.pdf"] {
+        for name in ["a.html", "A.HTM", "a.xhtml", "a.svg", "a.xml", "a.xsl", "a.mjs", "a.cjs", "a.js", "b/a.pdf"] {
             let text = described(name, false);
             assert!(text.contains("Content-Disposition: attachment"), "{name}: {text}");
             assert!(text.contains("sandbox"), "{name}: {text}");
@@ -73,6 +124,65 @@ mod tests {
             let text = described(name, false);
             assert!(!text.contains("attachment"), "{name}: {text}");
             assert!(text.contains("X-Content-Type-Options: nosniff\r\n"), "{name}: {text}");
+        }
+    }
+
+    #[test]
+    fn common_names_have_the_type_that_their_programs_expect() {
+        for (name, wanted) in [
+            ("a.ts", "video/mp2t"),
+            ("a.MTS", "video/mp2t"),
+            ("a.m2ts", "video/mp2t"),
+            ("a.obj", "model/obj"),
+            ("a.mtl", "model/mtl"),
+            ("a.usdz", "model/vnd.usdz+zip"),
+            ("a.glb", "model/gltf-binary"),
+            ("a.mobileconfig", "application/x-apple-aspen-config"),
+            ("a.cjs", "text/javascript"),
+            ("a.mjs", "application/javascript"),
+            ("a.jsonl", "application/x-ndjson"),
+            ("a.ndjson", "application/x-ndjson"),
+            ("a.patch", "text/plain"),
+            ("a.diff", "text/plain"),
+            ("README", "text/plain"),
+            ("d/Makefile", "text/plain"),
+            ("LICENSE", "text/plain"),
+            ("a.md", "text/markdown"),
+            ("a.stl", "model/stl"),
+            ("a.rpm", "application/x-rpm"),
+            ("a.log", "text/plain"),
+            ("a.yaml", "text/x-yaml"),
+            ("a.toml", "text/x-toml"),
+            ("a.rs", "text/x-rust"),
+            ("a.py", "text/plain"),
+            ("a.webp", "image/webp"),
+            ("a.avif", "image/avif"),
+            ("a.wasm", "application/wasm"),
+            ("a.webmanifest", "application/manifest+json"),
+            ("a.apk", "application/vnd.android.package-archive"),
+            ("a.zst", "application/zstd"),
+            ("a.flac", "audio/flac"),
+            ("a.opus", "audio/ogg"),
+            ("a.mkv", "video/x-matroska"),
+            ("a.m3u8", "application/vnd.apple.mpegurl"),
+            ("a.heic", "image/heic"),
+            ("a.jxl", "image/jxl"),
+            ("a.vtt", "text/vtt"),
+            ("a.woff2", "font/woff2"),
+            ("a.geojson", "application/geo+json"),
+            ("a.parquet", "application/vnd.apache.parquet"),
+            ("a.ics", "text/calendar"),
+            ("a.go", "text/plain"),
+            ("a.sh", "application/x-sh"),
+            ("a.conf", "text/plain"),
+            ("a.ini", "text/plain"),
+            ("a.bin", UNKNOWN),
+            ("readme2", UNKNOWN),
+            ("ts", UNKNOWN),
+            ("a.readme", UNKNOWN),
+            (".ts", UNKNOWN),
+        ] {
+            assert_eq!(of(&relative(name).expect("a good name")), wanted, "{name}");
         }
     }
 

@@ -205,6 +205,12 @@ impl Http {
             let reason = if is_timeout { CloseReason::TooSlow } else { CloseReason::Refused };
             return ResponseMeta::default().refuse_and_close(failure, reason, context);
         };
+        if let Request::Get(get) = request
+            && let Some((list, command)) = get.listing_instead(failure)
+        {
+            *request = Request::List(list);
+            return Action::Run(command);
+        }
         let action = match request {
             Request::Resumable(resumable) => resumable.failed(failure, response, context),
             _ if is_timeout => response.refuse_and_close(failure, CloseReason::TooSlow, context),

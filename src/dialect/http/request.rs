@@ -95,11 +95,11 @@ fn without_body(
     if context.phase == Phase::Draining {
         return Err(response.refuse_and_close(Failure::Draining, CloseReason::Drained, context));
     }
-    command(head, context).map_err(|failure| response.refuse(failure, None, context))
+    command(head, response.serve_active, context).map_err(|failure| response.refuse(failure, None, context))
 }
 
 /// GET, HEAD and DELETE.
-fn command(head: &Head<'_>, context: &Context<'_>) -> Result<(Request, Command), Failure> {
+fn command(head: &Head<'_>, serves_pages: bool, context: &Context<'_>) -> Result<(Request, Command), Failure> {
     let Path { key, expected_kind } = match target::path(head.path) {
         Ok(path) => path,
         // As HEAD of it, which other methods come to without a path.
@@ -114,8 +114,13 @@ fn command(head: &Head<'_>, context: &Context<'_>) -> Result<(Request, Command),
         return Ok((Request::Delete(key.clone()), Command::Delete { key, expected_kind, precondition }));
     }
     if expected_kind == ExpectedKind::Dir {
-        let (list, command) = List::new(head, key, context)?;
-        return Ok((Request::List(list), command));
+        let (list, command) = List::new(head, key.clone(), context)?;
+        if !(serves_pages && list.may_be_replaced()) {
+            return Ok((Request::List(list), command));
+        }
+        let get = Get::index(head, &key, (list, command))?;
+        let command = get.command();
+        return Ok((Request::Get(get), command));
     }
     let get = Get::new(head, key)?;
     let command = get.command();

@@ -1,7 +1,7 @@
 //! What a listener's address stands for. Numbers and `localhost` are never looked up.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
 /// The address behind `ADDR:PORT`: numbers, `localhost`, or, where the client and with it the system's resolver
 /// is part of the program, any name. The resolver is a sixteenth of a server that is linked statically.
@@ -9,12 +9,39 @@ pub fn resolve(text: &str) -> io::Result<SocketAddr> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
+    if let Some(scoped) = with_scope(text) {
+        return scoped;
+    }
     let (name, port) = text.rsplit_once(':').ok_or(io::ErrorKind::InvalidInput)?;
     let port = port.parse().map_err(|_| io::ErrorKind::InvalidInput)?;
     if name.eq_ignore_ascii_case("localhost") {
         return Ok((Ipv4Addr::LOCALHOST, port).into());
     }
     look_up(text)
+}
+
+/// `[IPV6%INTERFACE]:PORT`, which `parse` takes only with the number of the interface.
+fn with_scope(text: &str) -> Option<io::Result<SocketAddr>> {
+    let (ip, rest) = text.strip_prefix('[')?.split_once('%')?;
+    let (interface, port) = rest.split_once("]:")?;
+    let (ip, port) = (ip.parse().ok()?, port.parse().ok()?);
+    Some(index_of(interface).map(|index| SocketAddrV6::new(ip, port, 0, index).into()))
+}
+
+/// The number of an interface (RFC 4007 §11.2).
+#[cfg(target_os = "linux")]
+fn index_of(interface: &str) -> io::Result<u32> {
+    use rustix::net::{AddressFamily, SocketType, socket};
+
+    // Any socket serves.
+    let socket = socket(AddressFamily::INET6, SocketType::DGRAM, None)?;
+    let index = rustix::net::netdevice::name_to_index(socket, interface);
+    index.map_err(|_| io::Error::new(io::ErrorKind::NotFound, format!("there is no network interface {interface}")))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn index_of(_interface: &str) -> io::Result<u32> {
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "here the interface behind % is given by its number"))
 }
 
 #[cfg(feature = "client")]
@@ -59,6 +86,26 @@ mod tests {
             assert_eq!(resolve(text).expect(text).to_string(), text);
         }
         for bad in ["", "7070", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:65536", ":7070"] {
+            assert!(resolve(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_interface_of_a_link_local_address_has_a_name_or_a_number() {
+        let number = std::fs::read_to_string("/sys/class/net/lo/ifindex").expect("the loopback interface");
+        let number = number.trim();
+        for (text, wanted) in [
+            ("[fe80::1%lo]:80", format!("[fe80::1%{number}]:80")),
+            ("[fe80::1%7]:80", "[fe80::1%7]:80".to_owned()),
+            ("[fe80::1]:80", "[fe80::1]:80".to_owned()),
+            ("[::1%lo]:0", format!("[::1%{number}]:0")),
+        ] {
+            assert_eq!(resolve(text).expect(text).to_string(), wanted);
+        }
+        let error = resolve("[fe80::1%none0]:80").expect_err("no such interface").to_string();
+        assert_eq!(error, "there is no network interface none0");
+        for bad in ["[fe80::1%]:80", "[fe80::1%lo]", "[fe80::1%lo]:x", "[127.0.0.1%lo]:80", "[%lo]:80"] {
             assert!(resolve(bad).is_err(), "{bad}");
         }
     }

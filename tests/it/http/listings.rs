@@ -251,3 +251,38 @@ fn a_query_that_a_directory_does_not_know_is_refused_and_not_answered_with_the_p
         }
     }
 }
+
+#[test]
+fn a_folder_with_an_index_is_a_page_where_the_operator_serves_html() {
+    for is_served in [true, false] {
+        let options = if is_served { &[("serve-html".to_owned(), String::new())][..] } else { &[] };
+        let listening = Listening::new(Kind::Http, options, 0).expect("good options");
+        let mut rig = Rig::speaking(listening, Mode::PLAIN, Limits::default(), Access::default());
+        for name in ["site/index.html", "plain/a", "odd/index.html/a"] {
+            rig.place(name, b"<p>Hello");
+        }
+        let mut ask = |target: &str, accept: &str| {
+            let head = format!("GET {target} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n");
+            let twice = [(); 2].map(|()| heard(&mut rig, &head));
+            assert_eq!(twice[0], twice[1], "from the cache, too");
+            Response::new(&twice[0])
+        };
+        for (target, accept, is_index) in [
+            ("/site/", "text/html", true),
+            ("/site/", "*/*", true),
+            ("/site/?utm_source=a", "text/html", true),
+            ("/site/", "application/json", false),
+            ("/site/?limit=1000", "text/html", false),
+            ("/site/?after=a", "*/*", false),
+            ("/plain/", "text/html", false),
+            ("/odd/", "text/html", false),
+            ("/", "*/*", false),
+        ] {
+            let response = ask(target, accept);
+            assert_eq!((response.code, response.body == "<p>Hello"), (200, is_index && is_served), "{target} {accept}");
+            assert!(response.field("Vary").is_some(), "{target} {accept}: {}", response.head);
+        }
+        assert_eq!(ask("/none/", "text/html").code, 404);
+        assert_eq!(ask("/site", "text/html").code, 301);
+    }
+}

@@ -48,7 +48,12 @@ pub enum Command {
     /// Looks up a name.
     Stat { key: Key },
     /// How far an upload is.
-    StatUpload { id: UploadId, inquiry: Inquiry },
+    StatUpload {
+        id: UploadId,
+        inquiry: Inquiry,
+        /// Its final name, where the client says it.
+        key: Option<Key>,
+    },
 }
 
 impl Command {
@@ -66,7 +71,8 @@ impl Command {
                 UploadRef::New(new) => &new.put.key,
                 UploadRef::Existing(_) => return None,
             },
-            Self::CancelUpload { .. } | Self::StatUpload { .. } => return None,
+            Self::StatUpload { key, .. } => return key.as_ref(),
+            Self::CancelUpload { .. } => return None,
         })
     }
 

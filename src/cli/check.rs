@@ -39,8 +39,8 @@ pub(super) static USAGE: Usage<Args> = Usage {
   filewharf check access --as anna --from 10.0.0.7 /home/anna/notes.txt /pub/
 
 A line is RIGHTS, tab, PATH. The rights are those of r read, l list, c create, w replace, d delete
-and rename, or - for none. Without a PATH, the quotas of the
-file are printed: quota, tab, BYTES, tab, PREFIX. The exit code is 1 if the file is wrong.",
+and rename, or - for none. Without a PATH, the quotas of the file are printed: quota, tab, BYTES,
+tab, PREFIX. The exit code is 1 if the file is wrong.",
     },
     flags: &[(
         "Options",

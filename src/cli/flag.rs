@@ -118,12 +118,21 @@ impl<A> Value<A> {
             Self::Switch(set) => set(args),
             Self::Path(_, set) => set(args, text.into()),
             Self::Text(_, set) => set(args, text)?,
-            Self::Number(_, range, field) => field(args).set(within(text.parse()?, range)?)?,
-            Self::Count(least, field) => field(args).set(within(text.parse()?, &(*least..=u64::MAX))?)?,
+            Self::Number(_, range, field) => field(args).set(whole_number(text, range)?)?,
+            Self::Count(least, field) => field(args).set(whole_number(text, &(*least..=u64::MAX))?)?,
             Self::Bytes(least, field) => field(args).set(within(bytes(text)?, &(*least..=u64::MAX))?)?,
             Self::Seconds(field) => *field(args) = seconds(text).ok_or("is not a number of seconds")?,
         }
         Ok(())
+    }
+}
+
+fn whole_number(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Box<dyn Error>> {
+    let number: i128 = text.parse().map_err(|_| "is not a whole number")?;
+    match u64::try_from(number) {
+        Ok(number) => within(number, range),
+        Err(_) if number < 0 => Err(format!("must be at least {}", range.start()).into()),
+        Err(_) => Err(format!("must be at most {}", range.end()).into()),
     }
 }
 
@@ -161,6 +170,24 @@ pub(super) fn seconds(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_that_does_not_fit_is_told_with_its_bounds() {
+        let all = &(0..=u64::MAX);
+        for (text, range, wanted) in [
+            ("-1", all, "must be at least 0"),
+            ("-1", &(1..=9), "must be at least 1"),
+            ("0", &(1..=9), "must be at least 1"),
+            ("10", &(1..=9), "must be at most 9"),
+            ("18446744073709551616", all, "must be at most 18446744073709551615"),
+            ("1.5", all, "is not a whole number"),
+            ("", all, "is not a whole number"),
+            ("many", all, "is not a whole number"),
+        ] {
+            assert_eq!(whole_number(text, range).expect_err(text).to_string(), wanted);
+        }
+        assert_eq!(whole_number("9", &(1..=9)).expect("good"), 9);
+    }
 
     #[test]
     fn sizes_take_a_unit_and_refuse_what_does_not_fit() {

@@ -16,7 +16,7 @@ use super::pool;
 use super::reporter::Transfer;
 use super::usage::{Command, Usage};
 use super::worker::{Run, Worker};
-use crate::client::{Dir, Entry, Equality, RemotePath, as_dir, printable};
+use crate::client::{Dir, Entry, Equality, ErrorKind, RemotePath, as_dir, printable};
 
 pub(super) static USAGE: Usage<Args> = Usage {
     command: Command {
@@ -313,10 +313,18 @@ fn download(worker: &mut Worker<'_>, job: Job) {
     match result {
         Ok(Some(Ok(_))) => reporter.done(),
         Ok(Some(Err(error))) if error.kind.code() == Some(409) => reporter.failed_text(format!("{remote}: {IS_DIR}")),
+        Ok(Some(Err(error))) if is_taken_by_dir(&error.kind) => {
+            let why = "is a folder here; if the other one is a folder too, use --recursive";
+            reporter.failed_text(format!("{remote}: {local} {why}"));
+        }
         Ok(Some(Err(error))) => worker.fail(&remote.address, &error),
         Ok(None) => {}
         Err(error) => reporter.failed_text(format!("{local}: {error}")),
     }
+}
+
+fn is_taken_by_dir(kind: &ErrorKind) -> bool {
+    matches!(kind, ErrorKind::LocalFile { source, .. } if source.kind() == io::ErrorKind::IsADirectory)
 }
 
 impl Local {

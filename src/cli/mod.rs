@@ -127,9 +127,16 @@ fn parse(words: &mut Parser) -> Result<Action, ParseError> {
 fn find(name: &str) -> Result<&'static Command, ParseError> {
     COMMANDS.iter().find(|command| command.name == name).ok_or_else(|| {
         let tip = similar(name, COMMANDS.iter().map(|command| command.name.to_owned()));
-        let tip = tip.map(|known| format!("\n\n  tip: a similar subcommand exists: '{known}'")).unwrap_or_default();
+        let tip = tip.map(|known| format!("a similar subcommand exists: '{known}'")).or_else(|| serve_tip(name));
+        let tip = tip.map(|tip| format!("\n\n  tip: {tip}")).unwrap_or_default();
         usage_error(&format!("unrecognized subcommand '{name}'{tip}"), USAGE_LINE)
     })
+}
+
+/// For a folder in place of a command.
+fn serve_tip(name: &str) -> Option<String> {
+    let is_dir = cfg!(feature = "serve") && std::path::Path::new(name).is_dir();
+    is_dir.then(|| format!("to serve this folder, write 'filewharf serve {name}'"))
 }
 
 fn unexpected(flag: &str) -> ParseError {

@@ -54,6 +54,13 @@ fn every_help_has_examples_that_work_and_fits_the_screen() {
         let help = help();
         assert!(help.to_lowercase().contains("example"), "{name}");
         assert!(help.lines().all(|line| line.len() <= 100), "{help}");
+        // Paragraphs are filled: a line ends where the next word would not fit.
+        for pair in help.lines().collect::<Vec<_>>().windows(2) {
+            let is_text = |line: &str| line.starts_with(|c: char| c.is_alphanumeric());
+            let next = pair[1].split(' ').next().unwrap_or_default();
+            let is_filled = pair[0].len() + 1 + next.len() > 90;
+            assert!(is_filled || !is_text(pair[0]) || !is_text(pair[1]), "{name}: {pair:#?}");
+        }
         for example in help.split(['\n', '|']).filter_map(|part| part.trim().strip_prefix("filewharf ")) {
             assert!(typed(example.split(' ')).is_ok(), "{example}");
         }

@@ -54,6 +54,13 @@ pub enum ParseError {
     Syntax,
     /// This is no port from 1 to 65535.
     Port(String),
+    /// There is a colon before the path, as `scp` has it.
+    Colon {
+        /// Without it.
+        instead: String,
+    },
+    /// There is a user before the host, as `scp` has it.
+    User,
     /// The path cannot be requested, with the reason.
     Path(&'static str),
 }
@@ -70,7 +77,15 @@ impl RemotePath {
         }
         let (authority, path) = text.split_at(text.find('/').unwrap_or(text.len()));
         let (host, port) = split(authority).ok_or(ParseError::Syntax)?;
+        if host.contains('@') {
+            return Err(ParseError::User);
+        }
         let port = port.map_or(Ok(DEFAULT_PORT), |port| match port.parse() {
+            _ if !port.bytes().any(|byte| byte.is_ascii_digit()) => {
+                let host = authority.strip_suffix(port).and_then(|host| host.strip_suffix(':')).unwrap_or(host);
+                let slash = if port.is_empty() { "" } else { "/" };
+                Err(ParseError::Colon { instead: format!("{host}{slash}{port}{path}") })
+            }
             Ok(0) | Err(_) => Err(ParseError::Port(port.to_owned())),
             Ok(port) => Ok(port),
         })?;
@@ -109,6 +124,8 @@ impl fmt::Display for ParseError {
                 f.write_str("write HOST:PORT/path, for example 127.0.0.1:7070/folder/ or [::1]:7070/folder/")
             }
             Self::Port(port) => write!(f, "{port} is no port, it must be 1 to 65535"),
+            Self::Colon { instead } => write!(f, "a port follows the colon: write {instead}"),
+            Self::User => f.write_str("write HOST without a user; --user NAME logs in"),
             Self::Path(reason) => f.write_str(reason),
         }
     }
@@ -195,6 +212,21 @@ mod tests {
             ["", "/a", ":7070/a", "h:0/a", "h:65536/", "h:x/a", "::1/a", "http://h:1/a", "h:1/a/../b", "h:1/a\nb"];
         for text in texts {
             assert!(RemotePath::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_scp_would_take_is_answered_with_what_to_write() {
+        for (text, wanted) in [
+            ("h:/tmp", "a port follows the colon: write h/tmp"),
+            ("h:", "a port follows the colon: write h"),
+            ("h:dir/f", "a port follows the colon: write h/dir/f"),
+            ("[::1]:/tmp", "a port follows the colon: write [::1]/tmp"),
+            ("root@h:/tmp", "write HOST without a user; --user NAME logs in"),
+            ("root@h/f", "write HOST without a user; --user NAME logs in"),
+            ("h:7070x/f", "7070x is no port, it must be 1 to 65535"),
+        ] {
+            assert_eq!(RemotePath::parse(text).expect_err(text).to_string(), wanted);
         }
     }
 

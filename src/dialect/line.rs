@@ -327,8 +327,8 @@ impl Line {
         let (options, Path { key, expected_kind }) = pieces(request, &["digest", "resume"])?;
         if let Some(token) = options.resume {
             let id = upload_id(&token, &key);
-            self.exchange = Exchange::Plain(key);
-            return Ok(Action::Run(Command::StatUpload { id, inquiry: Inquiry::Aside }));
+            self.exchange = Exchange::Plain(key.clone());
+            return Ok(Action::Run(Command::StatUpload { id, inquiry: Inquiry::Aside, key: Some(key) }));
         }
         let verb = match expected_kind {
             ExpectedKind::Dir => StatVerb::StatDir,

@@ -103,6 +103,9 @@ impl Traits {
     }
 }
 
+/// What the address of every dialect may have besides; the server reads it.
+const OF_EVERY_ADDRESS: &[&str] = &["tls", "proxy=NETWORK,…"];
+
 /// Why a listener cannot be as its address says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OptionError {
@@ -128,8 +131,8 @@ impl OptionError {
 impl fmt::Display for OptionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown { dialect, option, known: [] } => write!(f, "{dialect} knows no option {option:?}"),
             Self::Unknown { dialect, option, known } => {
+                let known = [known, OF_EVERY_ADDRESS].concat();
                 write!(f, "{dialect} knows no option {option:?}, only {}", known.join(", "))
             }
             Self::Repeated(name) => write!(f, "{name}= is given twice"),

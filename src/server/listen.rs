@@ -38,6 +38,11 @@ pub enum ListenError {
         /// The port.
         port: String,
     },
+    /// It is the address of a page.
+    Scheme {
+        /// Without the scheme.
+        instead: String,
+    },
     /// It is not `ADDR:PORT`.
     Syntax(String),
 }
@@ -53,6 +58,7 @@ impl fmt::Display for ListenError {
                 "write 127.0.0.1:{port} for this machine only, 0.0.0.0:{port} for every IPv4 address, [::]:{port} for \
                  every IPv6 address"
             ),
+            Self::Scheme { instead } => write!(f, "write {instead}, without a scheme"),
             Self::Syntax(text) => {
                 let port = if is_number(text) { text } else { "7070" };
                 write!(f, "{text:?} is not ADDR:PORT, for example 127.0.0.1:{port}")
@@ -86,6 +92,9 @@ impl FromStr for Listen {
     /// Reads `[DIALECT@]ADDR:PORT[?option=value&…]`.
     fn from_str(text: &str) -> Result<Self, ListenError> {
         let (text, query) = text.split_once('?').unwrap_or((text, ""));
+        if let Some((scheme, rest)) = text.split_once("://") {
+            return Err(ListenError::Scheme { instead: without_scheme(scheme, rest) });
+        }
         let (kind, address) = match text.split_once('@') {
             Some((kind, address)) => (kind.parse().map_err(ListenError::Dialect)?, address),
             None => (Kind::Auto, text),
@@ -116,6 +125,15 @@ impl FromStr for Listen {
         Listening::new(kind, &options, 0).map_err(ListenError::Option)?;
         Ok(Self { kind, address: address.to_owned(), options, proxies: first, is_tls })
     }
+}
+
+/// What stands for an address that browsers take.
+fn without_scheme(scheme: &str, rest: &str) -> String {
+    let address = rest.split('/').next().unwrap_or_default();
+    let has_port = address.rsplit_once(':').is_some_and(|(_, port)| is_number(port));
+    let port = if has_port { "" } else { ":7070" };
+    let query = if matches!(scheme, "https" | "tls" | "wss") { "?tls" } else { "" };
+    format!("{address}{port}{query}")
 }
 
 fn is_number(text: &str) -> bool {
@@ -165,6 +183,20 @@ mod tests {
     }
 
     #[test]
+    fn the_address_of_a_page_is_told_as_an_address_to_listen_on() {
+        for (text, wanted) in [
+            ("https://0.0.0.0:8443", "write 0.0.0.0:8443?tls, without a scheme"),
+            ("https://[::1]:8443/files/?x", "write [::1]:8443?tls, without a scheme"),
+            ("tls://localhost", "write localhost:7070?tls, without a scheme"),
+            ("http://127.0.0.1:80/", "write 127.0.0.1:80, without a scheme"),
+            ("tcp://[::1]", "write [::1]:7070, without a scheme"),
+        ] {
+            assert_eq!(text.parse::<Listen>().expect_err("it is wrong").to_string(), wanted);
+        }
+        assert!("http@127.0.0.1:0?cors=https://a.example".parse::<Listen>().is_ok());
+    }
+
+    #[test]
     fn a_list_of_proxies_that_is_wrong_is_refused_and_quoted() {
         for (query, wanted) in [
             ("proxy", "proxy=: write addresses or networks, for example 10.0.0.0/8,::1"),
@@ -173,7 +205,8 @@ mod tests {
                 "proxy=10.0.0.1/8: the address of a network has no bits behind its prefix, for example 10.0.0.0/8",
             ),
             ("proxy=::1&proxy=::1", "proxy= is given twice"),
-            ("proxies=::1", "line knows no option \"proxies\""),
+            ("proxies=::1", "line knows no option \"proxies\", only tls, proxy=NETWORK,…"),
+            ("tsl", "line knows no option \"tsl\", only tls, proxy=NETWORK,…"),
         ] {
             let error = format!("line@127.0.0.1:0?{query}").parse::<Listen>().expect_err("it is wrong");
             assert_eq!(error.to_string(), wanted);

@@ -109,7 +109,7 @@ impl Common {
                 return Step::enter(Opening::Open);
             }
             Command::Stat { key } => Op::Stat { key },
-            Command::StatUpload { id, inquiry } => Op::FindUpload { id, inquiry },
+            Command::StatUpload { id, inquiry, .. } => Op::FindUpload { id, inquiry },
             Command::CancelUpload { id } => Op::RemoveUpload { id },
             Command::Delete { key, expected_kind, precondition } => Op::Delete { key, expected_kind, precondition },
             Command::MakeDir { key } => Op::MakeDir { key },

@@ -21,7 +21,7 @@ impl Common {
     /// Opens the report of a request, and checks whether it is allowed. The command may be changed so that it is.
     pub(super) fn permit(&mut self, command: Command, cx: &Cx<'_>) -> Result<Command, Failure> {
         let word = command.word();
-        let asked = command.key().cloned();
+        let (asked, upload) = (command.key().cloned(), upload_of(&command, 0));
         // Without rules, no more than this is looked at: it is on the way of every small request.
         let permitted = match cx.access.rules() {
             None => cx.access.permit_without_rules(&command, &self.data.caller).map(|()| command),
@@ -29,7 +29,7 @@ impl Common {
         };
         if self.data.request.is_none() {
             let stored = permitted.as_ref().ok().filter(|_| cx.access.rules().is_some()).and_then(Command::key);
-            let key = stored.cloned().or(asked).unwrap_or_else(Key::root);
+            let key = stored.cloned().or(asked).or_else(|| upload.map(shown)).unwrap_or_else(Key::root);
             self.data.request = Some(Request::new(word, key, self.data.caller.clone(), cx.now));
         }
         permitted.map_err(|failure| self.as_told(failure))
@@ -149,6 +149,13 @@ impl Common {
         let len_max = cx.access.upload_len_max(key, &self.asking(cx));
         len_max.map_or(cx.limits.request_bytes_max, |len_max| len_max.min(cx.limits.request_bytes_max))
     }
+}
+
+/// What the log has of an upload until its name is known.
+fn shown(id: UploadId) -> Key {
+    // The whole id would be the right to go on with it.
+    let UploadId([first, second, ..]) = id;
+    Key::root().child(&format!(".filewharf/uploads/{first:02x}{second:02x}…"))
 }
 
 /// The uploads that a command is about and does not name, in their order.

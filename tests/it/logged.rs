@@ -414,3 +414,27 @@ fn a_listing_in_place_of_an_index_is_logged_as_one() {
     check(&mut rig, &get("/e/"), &["get key=\"/e/index.html\" bytes=3 result=ok ms=0"]);
     assert_eq!(rig.counters().failed, 0);
 }
+
+#[test]
+fn requests_about_an_upload_are_logged_with_its_final_name_as_far_as_it_is_known() {
+    let mut rig = Rig::new(Mode::PLAIN, limits(), Access::default());
+    let told = "result=failed told=\"no such file or folder\" cause=\"memory\" ms=0";
+    check(&mut rig, "STAT resume=t1 /d/x\n", &[&format!("stat key=\"/d/x\" bytes=0 {told}")]);
+    let listening = Listening::new(Kind::Http, &[], 0).expect("no options");
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, limits(), Access::default());
+    let ask = |method: &str, id: u32| {
+        format!("{method} /.filewharf/uploads/{id:032x} HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\n\r\n")
+    };
+    let make = "POST /d/x HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\nUpload-Length: 9\r\n\r\n";
+    check(&mut rig, make, &["append key=\"/d/x\" bytes=0 result=ok ms=0"]);
+    check(&mut rig, &ask("HEAD", 1), &["stat key=\"/d/x\" bytes=0 result=ok ms=0"]);
+    let peer = rig.connect();
+    rig.send(&peer, ask("HEAD", 2).as_bytes());
+    rig.send(&peer, ask("DELETE", 1).as_bytes());
+    rig.finish(&peer);
+    let lines = lines();
+    assert_eq!(lines.len(), 2);
+    for line in lines {
+        assert!(line.contains("key=\"/.filewharf/uploads/") && !line.contains(&"0".repeat(31)), "{line}");
+    }
+}

@@ -474,3 +474,36 @@ fn a_terminal_gets_one_summary_and_no_amount_before_it_is_known() {
     assert_eq!(stderr(&run(&["put", &copy, &target])), "", "a pipe is shown nothing");
     program.end();
 }
+
+#[test]
+fn what_was_probably_meant_is_told() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().to_str().expect("UTF-8");
+    for (arguments, wanted) in [
+        (&["."][..], "to serve this folder, write 'filewharf serve .'"),
+        (&[path], &format!("to serve this folder, write 'filewharf serve {path}'")),
+        (&["serve", path, "--max-connections", "-1"], "must be at least 1"),
+        (&["serve", path, "--max-connections", "many"], "is not a whole number"),
+        (&["serve", path, "--listen", "https://0.0.0.0:8443"], "write 0.0.0.0:8443?tls"),
+        (&["serve", path, "--listen", "127.0.0.1:0?tsl"], "remote-user, tls, proxy=NETWORK"),
+        (&["put", "/dev/null", "127.0.0.1:/tmp"], "write 127.0.0.1/tmp"),
+    ] {
+        let error = fails(arguments, 2);
+        assert!(error.contains(wanted), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_fetched_onto_a_folder_needs_recursive_and_that_is_told() {
+    let (dir, here) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    fs::create_dir_all(here.path().join("d")).expect("a folder");
+    let program = start(dir.path(), &[]);
+    program.client().put("/d/f", b"content");
+    let [address] = program.addresses[..] else { panic!("{}", program.said) };
+    let into = here.path().to_str().expect("UTF-8");
+    for remote in ["d", "d/"] {
+        let error = fails(&["get", "-q", &format!("{address}/{remote}"), into], 1);
+        assert!(error.contains("use --recursive"), "{error}");
+    }
+    program.end();
+}

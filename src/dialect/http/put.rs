@@ -99,7 +99,10 @@ impl Upload {
         response: &mut ResponseMeta,
         context: &mut Context<'_>,
     ) -> Action {
-        let failure = Failure::NotImplemented("this method is not offered");
+        let failure = Failure::NotImplemented(match method {
+            Method::Post => "there is no upload by a form: store a file with PUT (curl -T FILE, not -F or -d)",
+            _ => "this method is not offered",
+        });
         let then = self.incoming.after_refusal(failure, response, context);
         let allowed: Field<'_> = ("Allow", &options::allowed(context));
         let (status, field) = match method {

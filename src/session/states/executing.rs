@@ -38,7 +38,12 @@ impl Behavior for Executing {
         let answer = match outcome {
             Outcome::Listed(listing) => Answer::Listed(listing),
             Outcome::Found(node) => Answer::Found(node),
-            Outcome::UploadFound(state) => Answer::UploadFound(state),
+            Outcome::UploadFound(state) => {
+                if let Some(request) = &mut common.data.request {
+                    request.key = state.put.key.clone();
+                }
+                Answer::UploadFound(state)
+            }
             Outcome::Deleted | Outcome::Made | Outcome::Renamed | Outcome::UploadRemoved => Answer::Done,
             _ => return Step::stay(Self::Tell),
         };

@@ -104,9 +104,9 @@ impl Resumable {
                 if let Face::Draft(_) = self.face {
                     draft::check_question(&fields)?;
                 }
-                Ok(Command::StatUpload { id: parsed?, inquiry: Inquiry::Final })
+                Ok(Command::StatUpload { id: parsed?, inquiry: Inquiry::Final, key: None })
             }
-            Wish::Look => Ok(Command::StatUpload { id: parsed?, inquiry: Inquiry::Aside }),
+            Wish::Look => Ok(Command::StatUpload { id: parsed?, inquiry: Inquiry::Aside, key: None }),
             Wish::Cancel => Ok(Command::CancelUpload { id: parsed? }),
             Wish::Append => {
                 self.at = offset(self.face, &fields)?;

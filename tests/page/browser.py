@@ -465,6 +465,9 @@ class Check:
         self.drop("too large.bin", "new Uint8Array(40_000_000)")
         self.item("too large.bin", "failed")
         self.browser.until(f"{ITEM}.querySelector('span').innerText.includes('(413)')", "too large.bin")
+        # What a proxy refuses is not shown as the source of its page.
+        for text, shown in [("\\n<html>\\r\\n<b>413</b></html>", "The server answered 413."), ("a < b", "a < b (413)")]:
+            assert self.browser.run(f"return reason(413, '{text}')") == shown
         self.counted("5 of 7 files stored, 1 failed, 1 skipped")
         self.drop("sub", "'not a folder'")
         self.browser.until(f"document.querySelector('#question').open || {ITEM}?.className === 'failed'", "sub")

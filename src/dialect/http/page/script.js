@@ -60,9 +60,9 @@ function ago(seconds) {
   return 'just now';
 }
 
-// What a refusal says, for people.
+// What a refusal says, for people. What a proxy says is a page of its own.
 function reason(status, text) {
-  const words = (text || '').trim().slice(0, 300);
+  const words = (text || '').trim().replace(/^<.*/s, '').slice(0, 300);
   return words ? `${words} (${status})` : `The server answered ${status}.`;
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Caps {
     pub(crate) copy: bool,
     /// A file can be made without a name and be given one later; else what a directory gives to files is imitated.
     pub(crate) unnamed: bool,
+    /// Files may have access control lists.
+    pub(crate) acls: bool,
     /// Directories may have quotas of projects.
     pub(crate) projects: bool,
     /// Directories may have security labels.
@@ -59,6 +61,7 @@ impl Caps {
             reserve: false,
             copy: false,
             unnamed: false,
+            acls: true,
             projects: false,
             labels: false,
             write_back: false,
@@ -88,6 +91,7 @@ impl Caps {
         {
             caps.noreplace = has_noreplace(stage);
             caps.unnamed = has_unnamed(stage);
+            caps.acls = linux::has_acls(root);
             (caps.projects, caps.labels) = (linux::has_projects(root), linux::has_labels(root));
             reserve = !is_missing(linux::reserve(file.as_fd(), 0, 4096).err());
             // Reserving costs more than it brings where there is no disk to lay out.

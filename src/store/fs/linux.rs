@@ -115,6 +115,11 @@ mod native {
         attribute(dir, DEFAULT_ACL)
     }
 
+    /// True if files may have such lists here.
+    pub(crate) fn has_acls(dir: BorrowedFd<'_>) -> bool {
+        !matches!(rustix::fs::fgetxattr_query(dir, ACCESS_ACL), Err(Errno::OPNOTSUPP | Errno::NOSYS))
+    }
+
     fn attribute(file: BorrowedFd<'_>, name: &str) -> Result<Option<Vec<u8>>, Errno> {
         let len = match rustix::fs::fgetxattr_query(file, name) {
             Ok(len) => len.min(ATTRIBUTE_BYTES_MAX),
@@ -284,6 +289,7 @@ mod native {
         access_acl(BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> = Ok(None);
         set_access_acl(BorrowedFd<'_>, Option<&[u8]>) -> Result<(), Errno> = Err(Errno::NOSYS);
         default_acl(BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> = Ok(None);
+        has_acls(BorrowedFd<'_>) -> bool = false;
         has_labels(BorrowedFd<'_>) -> bool = false;
         have_same_label(BorrowedFd<'_>, BorrowedFd<'_>) -> bool = true;
         has_projects(BorrowedFd<'_>) -> bool = false;
@@ -306,10 +312,10 @@ mod native {
 }
 
 pub(crate) use native::{
-    access_acl, can_enter_tree, copy_range, default_acl, drop_cached, file_system, has_labels, has_projects, has_space,
-    have_same_label, is_local, is_memory, is_on_this_machine, keeps_synced, list_of_mounts, logs_files, look_at,
-    made_at, make_unnamed, name_unnamed, open_beneath, pass_on_nothing, passes_on_project, path_of, pread_cached,
-    rename_noreplace, reserve, send_file, set_access_acl,
+    access_acl, can_enter_tree, copy_range, default_acl, drop_cached, file_system, has_acls, has_labels, has_projects,
+    has_space, have_same_label, is_local, is_memory, is_on_this_machine, keeps_synced, list_of_mounts, logs_files,
+    look_at, made_at, make_unnamed, name_unnamed, open_beneath, pass_on_nothing, passes_on_project, path_of,
+    pread_cached, rename_noreplace, reserve, send_file, set_access_acl,
 };
 
 /// True if a release of Linux, such as `6.1.0-13-amd64`, is this version or a later one.

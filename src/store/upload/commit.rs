@@ -24,7 +24,7 @@ use crate::store::fs::stat::{self, may_replace};
 use crate::store::fs::stat::{At, standing};
 use crate::store::quota::ledger::Changing;
 use crate::store::upload::deferred_unlink::keep_open;
-use crate::store::upload::inherited::{RESUMABLE, take_over};
+use crate::store::upload::inherited::{Heir, RESUMABLE};
 use crate::store::upload::locks::lock_names;
 use crate::store::upload::parents::ResolvedParent;
 use crate::store::upload::pending_syncs::{Change, PendingSyncs};
@@ -105,8 +105,8 @@ impl Uploads {
         let published = health
             .check_writable()
             .and_then(|()| self.complete(staged, commit))
-            .and_then(|()| self.commit_begins(staged))
-            .and_then(|lock| self.publish(staged, commit).map(|published| (published, lock)));
+            .and_then(|heir| Ok((heir, self.commit_begins(staged)?)))
+            .and_then(|(heir, lock)| self.publish(staged, commit, heir).map(|published| (published, lock)));
         match &published {
             // A change with syncs to come counts once they are done.
             Ok(((_, syncs), _)) if !syncs.dirs.is_empty() => {}
@@ -129,7 +129,7 @@ impl Uploads {
     }
 
     /// Everything that concerns the content: after this its bytes are where they were promised.
-    fn complete(&self, staged: &Staged, commit: &Commit<'_>) -> Result<(), StoreError> {
+    fn complete(&self, staged: &Staged, commit: &Commit<'_>) -> Result<Heir, StoreError> {
         let &Commit { key, len, prepend, mtime, digest, .. } = commit;
         let path = key.as_str();
         staged.check()?;
@@ -155,25 +155,35 @@ impl Uploads {
             // Where this fails, the digest is perhaps not kept.
             let _ = set_mtime(staged.file.as_fd(), digests::before(&stat));
         }
+        let mut heir = Heir::new(stat);
         if self.durable {
             // A plain data sync need not keep what was set beside the content.
-            let inherits = self.inherit_early(staged, key)?;
+            let inherits = self.inherit_early(staged, commit, &mut heir)?;
             self.sync_content(staged, path, inherits || mtime.is_some() || self.file_mode.is_some())?;
         }
-        Ok(())
+        Ok(heir)
     }
 
     /// Takes over what the file has now that will be replaced, so that one sync covers it with the content. What is there
     /// when the name is given counts.
-    fn inherit_early(&self, staged: &Staged, key: &Key) -> Result<bool, StoreError> {
-        let Ok(dir) = self.fs.dir(key.parent()) else { return Ok(false) };
+    fn inherit_early(&self, staged: &Staged, commit: &Commit<'_>, heir: &mut Heir) -> Result<bool, StoreError> {
+        let key = commit.key;
+        let dir = commit.dir.clone().map_or_else(|| self.fs.dir(key.parent()), Ok);
+        let Ok(dir) = dir else { return Ok(false) };
         let at = (dir.fd.as_fd(), key.name());
         let Ok(Some(there)) = standing(at.0, at.1) else { return Ok(false) };
-        self.inherit(staged, key, at, (&there, RESUMABLE))
+        self.inherit(staged, heir, (at, &there), RESUMABLE)
     }
 
-    fn inherit(&self, staged: &Staged, key: &Key, at: At<'_>, from: (&Stat, Mode)) -> Result<bool, StoreError> {
-        take_over(&staged.file, at, from.0, from.1).map_err(|(site, e)| self.fs.change_error(site, key.as_str(), e))
+    fn inherit(
+        &self,
+        staged: &Staged,
+        heir: &mut Heir,
+        from: (At<'_>, &Stat),
+        besides: Mode,
+    ) -> Result<bool, StoreError> {
+        let inherited = heir.take_over(&staged.file, from, (besides, self.fs.caps.acls));
+        inherited.map_err(|(site, e)| self.fs.change_error(site, &staged.path, e))
     }
 
     fn sync_content(&self, staged: &Staged, path: &str, all: bool) -> Result<(), StoreError> {
@@ -183,13 +193,18 @@ impl Uploads {
         self.fs.health.check_writable()
     }
 
-    fn publish(&self, staged: &Staged, commit: &Commit<'_>) -> Result<(Published, PendingSyncs), StoreError> {
+    fn publish(
+        &self,
+        staged: &Staged,
+        commit: &Commit<'_>,
+        mut heir: Heir,
+    ) -> Result<(Published, PendingSyncs), StoreError> {
         let key = commit.key;
         let _locks = lock_names(&self.fs, &[key])?;
         let mut found = commit.dir.clone().map(ResolvedParent::found);
         for _ in 0..PUBLISH_TRIES {
             let parent = found.take().map_or_else(|| self.make_parents(key.parent()), Ok)?;
-            match self.publish_in(&parent, staged, commit) {
+            match self.publish_in(&parent, staged, commit, &mut heir) {
                 Ok(published) => return Ok((published, self.syncs_for(&parent.dir))),
                 Err(Unplaced::Race) => self.undo(parent),
                 Err(Unplaced::Error(error)) => {
@@ -201,14 +216,20 @@ impl Uploads {
         Err(self.fs.gone("renameat", key.as_str()))
     }
 
-    fn publish_in(&self, parent: &ResolvedParent, staged: &Staged, commit: &Commit<'_>) -> Result<Published, Unplaced> {
+    fn publish_in(
+        &self,
+        parent: &ResolvedParent,
+        staged: &Staged,
+        commit: &Commit<'_>,
+        heir: &mut Heir,
+    ) -> Result<Published, Unplaced> {
         let &Commit { key, precondition, .. } = commit;
         let (path, to) = (key.as_str(), (parent.dir.fd.as_fd(), key.name()));
         let there = standing(to.0, to.1).map_err(|e| Unplaced::Error(self.fs.change_error("fstatat", path, e)))?;
         may_replace(there.as_ref(), precondition)
             .map_err(|failure| Unplaced::Error(StoreError::refused(failure, "commit")))?;
         if let Some(there) = &there
-            && self.inherit(staged, key, to, (there, Mode::empty())).map_err(Unplaced::Error)?
+            && self.inherit(staged, heir, (to, there), Mode::empty()).map_err(Unplaced::Error)?
             && self.durable
         {
             self.sync_content(staged, path, true).map_err(Unplaced::Error)?;

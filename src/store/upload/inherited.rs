@@ -17,7 +17,7 @@ use rustix::process::getegid;
 
 use crate::store::fs::errno::SiteErrno;
 use crate::store::fs::linux;
-use crate::store::fs::stat::{At, Kind, kind};
+use crate::store::fs::stat::{self, At, Kind, kind};
 
 /// A file that can be read and written by its owner, as an upload that is resumed must be.
 pub(crate) const RESUMABLE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -44,12 +44,13 @@ pub(crate) struct Gifts {
 }
 
 impl Gifts {
-    pub(crate) fn of(dir: BorrowedFd<'_>) -> Result<Self, Errno> {
+    pub(crate) fn of(dir: BorrowedFd<'_>, has_acls: bool) -> Result<Self, Errno> {
         let stat = fstat(dir)?;
         // Other systems need no bit for it.
         let group = has_setgid(&stat) || cfg!(not(target_os = "linux"));
         let group = Some(Gid::from_raw(stat.st_gid)).filter(|gid| group && *gid != getegid());
-        Ok(Self { group, acl: linux::default_acl(dir)? })
+        let acl = if has_acls { linux::default_acl(dir)? } else { None };
+        Ok(Self { group, acl })
     }
 
     /// True if a file that is made elsewhere lacks something.
@@ -86,21 +87,52 @@ fn of_new_file(acl: &[u8]) -> Vec<u8> {
     acl
 }
 
-/// Gives `file` the properties of what stands at a name, and `besides` for now. True if one of them has changed: then
-/// only a sync that covers more than the content brings them to the disk.
-pub(crate) fn take_over(file: &OwnedFd, at: At<'_>, there: &Stat, besides: Mode) -> Result<bool, SiteErrno> {
-    if kind(there) != Kind::File {
-        return Ok(false);
+/// What is known of a file that takes over from another: what was found out is not asked again.
+pub(crate) struct Heir {
+    /// Its mode, owner and group as they are now.
+    now: Stat,
+    /// What it has taken over from.
+    from: Option<Stat>,
+}
+
+impl Heir {
+    pub(crate) const fn new(now: Stat) -> Self {
+        Self { now, from: None }
     }
-    let ours = fstat(file).map_err(|e| ("fstat", e))?;
-    let changed = take_owner(file, &ours, there) | take_acl(file, at)?;
-    let mode = Mode::from_raw_mode(there.st_mode & 0o777) | besides;
-    let now = if changed { fstat(file).map_err(|e| ("fstat", e))? } else { ours };
-    if Mode::from_raw_mode(now.st_mode & 0o7777) == mode {
-        return Ok(changed);
+
+    /// Gives `file`, which is this one, the properties of what stands at a name, and `besides` for now. True if one of
+    /// them has changed: then only a sync that covers more than the content brings them to the disk.
+    pub(crate) fn take_over(
+        &mut self,
+        file: &OwnedFd,
+        (at, there): (At<'_>, &Stat),
+        (besides, has_acls): (Mode, bool),
+    ) -> Result<bool, SiteErrno> {
+        if kind(there) != Kind::File {
+            return Ok(false);
+        }
+        let mut changed = false;
+        if !self.from.as_ref().is_some_and(|from| is_same(from, there)) {
+            changed = take_owner(file, &self.now, there) | (has_acls && take_acl(file, at)?);
+            if changed {
+                self.now = fstat(file).map_err(|e| ("fstat", e))?;
+            }
+            self.from = Some(*there);
+        }
+        let mode = Mode::from_raw_mode(there.st_mode & 0o777) | besides;
+        if Mode::from_raw_mode(self.now.st_mode & 0o7777) == mode {
+            return Ok(changed);
+        }
+        fchmod(file, mode).map_err(|e| ("fchmod", e))?;
+        self.now.st_mode = self.now.st_mode & !0o7777 | mode.as_raw_mode();
+        Ok(true)
     }
-    fchmod(file, mode).map_err(|e| ("fchmod", e))?;
-    Ok(true)
+}
+
+/// True if nothing has changed at a name: a new list sets the ctime.
+fn is_same(before: &Stat, now: &Stat) -> bool {
+    let access = |stat: &Stat| (stat.st_mode, stat.st_uid, stat.st_gid);
+    (stat::etag(before), access(before)) == (stat::etag(now), access(now))
 }
 
 /// Where the owner cannot be changed, perhaps the group can.

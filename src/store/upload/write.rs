@@ -133,8 +133,8 @@ impl Uploads {
     /// Makes a file in a private directory, like one that is made in `target`.
     pub(crate) fn make_file(&self, at: At<'_>, target: Option<&Dir>) -> Result<OwnedFd, Errno> {
         let Some(target) = target.map(|target| target.fd.as_fd()) else { return (self.stage)(at.0, at.1) };
-        let gifts = Gifts::of(target)?;
         let caps = &self.fs.caps;
+        let gifts = Gifts::of(target, caps.acls)?;
         let lacks = gifts.are_any()
             || caps.projects && linux::passes_on_project(target)
             || caps.labels && !linux::have_same_label(target, at.0);

@@ -4,6 +4,7 @@
 //! of its caller for longer than the call, so nothing a caller does can break memory safety.
 #![allow(unsafe_code, reason = "rustix has no wrapper for these calls; each block says why it is sound")]
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::fd::BorrowedFd;
@@ -77,6 +78,39 @@ pub(crate) fn enter_tree(file: BorrowedFd<'_>) -> io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn enter_tree(_file: BorrowedFd<'_>) -> io::Result<()> {
     Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
+}
+
+/// True if the file at a name of a directory has this extended attribute; a link is not followed (getxattrat(2), since
+/// Linux 6.13). Unlike with fgetxattr(2), the file need not be opened, and so not be readable.
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) fn has_attribute(dir: BorrowedFd<'_>, name: &CStr, attribute: &CStr) -> io::Result<bool> {
+    /// `struct xattr_args` of linux/xattr.h.
+    #[repr(C)]
+    struct Args {
+        value: u64,
+        size: u32,
+        flags: u32,
+    }
+    let (at, args) = (libc::AT_SYMLINK_NOFOLLOW, Args { value: 0, size: 0, flags: 0 });
+    let (name, attribute, size) = (name.as_ptr(), attribute.as_ptr(), size_of::<Args>());
+    // SAFETY: the descriptor is open, and both strings and the arguments are there, for as long as the call lasts; with
+    // a size of 0 it writes nothing.
+    let result = unsafe { libc::syscall(GETXATTRAT, dir.as_raw_fd(), name, at, attribute, &raw const args, size) };
+    match (result, io::Error::last_os_error()) {
+        (0.., _) => Ok(true),
+        (_, error) if error.raw_os_error() == Some(libc::ENODATA) => Ok(false),
+        (_, error) => Err(error),
+    }
+}
+
+/// Not every libc has the name.
+#[cfg(target_os = "linux")]
+pub(crate) const GETXATTRAT: libc::c_long = 464;
+
+/// Elsewhere there is no such call.
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+pub(crate) fn has_attribute(_dir: BorrowedFd<'_>, _name: &CStr, _attribute: &CStr) -> io::Result<bool> {
+    Err(io::Error::from_raw_os_error(libc::ENOSYS))
 }
 
 /// From now on the process ignores this signal. Says nothing where the number is none.

@@ -26,7 +26,7 @@ const FILES: &[c_long] = &[
     libc::SYS_newfstatat, libc::SYS_openat, libc::SYS_openat2, libc::SYS_pread64, libc::SYS_preadv, libc::SYS_preadv2,
     libc::SYS_pwrite64, libc::SYS_pwritev, libc::SYS_pwritev2, libc::SYS_read, libc::SYS_readahead,
     libc::SYS_readlinkat, libc::SYS_readv, libc::SYS_renameat2, libc::SYS_splice, libc::SYS_statfs, libc::SYS_statx,
-    SYNC_FILE_RANGE, libc::SYS_syncfs, libc::SYS_unlinkat, libc::SYS_write, libc::SYS_writev,
+    SYNC_FILE_RANGE, crate::os::sys::GETXATTRAT, libc::SYS_syncfs, libc::SYS_unlinkat, libc::SYS_write, libc::SYS_writev,
 ];
 
 /// Connections that are there or that a listener hands over: none is begun, and nothing is bound.

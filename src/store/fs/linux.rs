@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use crate::os::sys;
 #[cfg(target_os = "linux")]
 use crate::store::fs::kinds::{self, Mount};
+use crate::store::fs::stat::At;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Resolve {
@@ -108,6 +109,12 @@ mod native {
     /// The access control list of a file, as the kernel encodes it; `None` where its mode says all.
     pub(crate) fn access_acl(file: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
         attribute(file, ACCESS_ACL)
+    }
+
+    /// True if it is known that the file at this name has no such list.
+    pub(crate) fn lacks_access_acl((dir, name): At<'_>) -> bool {
+        let name = std::ffi::CString::new(name);
+        name.is_ok_and(|name| matches!(sys::has_attribute(dir, &name, c"system.posix_acl_access"), Ok(false)))
     }
 
     /// The list that a directory gives to what is made in it.
@@ -287,6 +294,7 @@ mod native {
         send_file(BorrowedFd<'_>, BorrowedFd<'_>, u64, usize) -> Result<usize, Errno> = Err(Errno::NOSYS);
         path_of(BorrowedFd<'_>) -> Result<Box<[u8]>, Errno> = Err(Errno::NOSYS);
         access_acl(BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> = Ok(None);
+        lacks_access_acl(At<'_>) -> bool = false;
         set_access_acl(BorrowedFd<'_>, Option<&[u8]>) -> Result<(), Errno> = Err(Errno::NOSYS);
         default_acl(BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> = Ok(None);
         has_acls(BorrowedFd<'_>) -> bool = false;
@@ -313,9 +321,9 @@ mod native {
 
 pub(crate) use native::{
     access_acl, can_enter_tree, copy_range, default_acl, drop_cached, file_system, has_acls, has_labels, has_projects,
-    has_space, have_same_label, is_local, is_memory, is_on_this_machine, keeps_synced, list_of_mounts, logs_files,
-    look_at, made_at, make_unnamed, name_unnamed, open_beneath, pass_on_nothing, passes_on_project, path_of,
-    pread_cached, rename_noreplace, reserve, send_file, set_access_acl,
+    has_space, have_same_label, is_local, is_memory, is_on_this_machine, keeps_synced, lacks_access_acl,
+    list_of_mounts, logs_files, look_at, made_at, make_unnamed, name_unnamed, open_beneath, pass_on_nothing,
+    passes_on_project, path_of, pread_cached, rename_noreplace, reserve, send_file, set_access_acl,
 };
 
 /// True if a release of Linux, such as `6.1.0-13-amd64`, is this version or a later one.

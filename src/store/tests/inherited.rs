@@ -191,6 +191,38 @@ mod lists {
         });
     }
 
+    /// A file that gets a list while content is synced.
+    static CHANGED: std::sync::Mutex<Option<PathBuf>> = std::sync::Mutex::new(None);
+
+    fn change_and_sync(file: BorrowedFd<'_>, all: bool) -> Result<(), Errno> {
+        if let Some(path) = CHANGED.lock().unwrap().take() {
+            let changed = || path.metadata().map(|about| (about.ctime(), about.ctime_nsec())).unwrap();
+            let before = changed();
+            // Until the clock of the file system has ticked.
+            while changed() == before {
+                setxattr(&path, ACL, &with_one_more_user(), XattrFlags::empty())?;
+            }
+        }
+        crate::store::fs::linux::sync_file(file, all)
+    }
+
+    #[test]
+    fn a_list_that_a_file_gets_while_the_one_that_replaces_it_is_synced_is_kept() {
+        let dir = TempDir::new().unwrap();
+        let probe = setxattr(dir.path(), ACL, &with_one_more_user(), XattrFlags::empty());
+        if probe == Err(Errno::OPNOTSUPP) {
+            return; // this file system has none
+        }
+        let names = crate::store::fs::linux::sync_dir;
+        let sync = SyncCalls { content: change_and_sync, names, scope: Scope::Dir };
+        let mut bench = Bench::open_synced_by(dir.path(), &StoreConfig::default(), Limits::default(), |_| sync);
+        let path = make(&bench, "f", 0o660);
+        *CHANGED.lock().unwrap() = Some(path.clone());
+        bench.store_file("f", b"new", Precondition::None).unwrap();
+        assert_eq!(*CHANGED.lock().unwrap(), None);
+        assert_eq!((mode_of(&path), acl_of(&path)), (0o660, Some(with_one_more_user())));
+    }
+
     #[test]
     fn a_file_that_is_replaced_keeps_its_access_control_list() {
         in_every_mode(|bench| {

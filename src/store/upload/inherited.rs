@@ -146,18 +146,23 @@ fn take_owner(file: &OwnedFd, ours: &Stat, there: &Stat) -> bool {
     }
 }
 
-fn take_acl(file: &OwnedFd, (dir, name): At<'_>) -> Result<bool, SiteErrno> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let theirs = match retry_on_intr(|| openat(dir, name, flags, Mode::empty())) {
-        Ok(there) => linux::access_acl(there.as_fd()).map_err(|e| ("fgetxattr", e))?,
-        // Not even this server may read it: then its list is not known, and its mode has to do.
-        Err(Errno::ACCESS | Errno::PERM | Errno::NOENT) => None,
-        Err(errno) => return Err(("openat", errno)),
-    };
+fn take_acl(file: &OwnedFd, at: At<'_>) -> Result<bool, SiteErrno> {
+    // Most files have none, which takes one call to find out where the kernel has that.
+    let theirs = if linux::lacks_access_acl(at) { None } else { access_acl_at(at)? };
     let ours = linux::access_acl(file.as_fd()).map_err(|e| ("fgetxattr", e))?;
     if ours == theirs {
         return Ok(false);
     }
     linux::set_access_acl(file.as_fd(), theirs.as_deref()).map_err(|e| ("fsetxattr", e))?;
     Ok(true)
+}
+
+fn access_acl_at((dir, name): At<'_>) -> Result<Option<Vec<u8>>, SiteErrno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    match retry_on_intr(|| openat(dir, name, flags, Mode::empty())) {
+        Ok(there) => linux::access_acl(there.as_fd()).map_err(|e| ("fgetxattr", e)),
+        // Not even this server may read it: then its list is not known, and its mode has to do.
+        Err(Errno::ACCESS | Errno::PERM | Errno::NOENT) => Ok(None),
+        Err(errno) => Err(("openat", errno)),
+    }
 }

@@ -253,7 +253,7 @@ impl Builder {
         if let Some(rules) = access.rules() {
             ceiling.add_access(rules, &self.limits);
         }
-        let tls = tls::open(&self.tls, &listens)?;
+        let tls = tls::open(&self.tls, &listens, self.store.shared.then_some(&*self.root))?;
         for (listen, speaks) in listens.iter().zip(&mut speaks) {
             let (listener, address) = self.bind(listen)?;
             self.restrict(speaks, listen, address, &access);
@@ -270,7 +270,7 @@ impl Builder {
             reloads.push(read_again(file, Arc::clone(rules), Arc::clone(&control)));
         }
         if let Some(acceptor) = &tls {
-            reloads.push(tls::read_again(acceptor));
+            tls::read_again(acceptor, &mut reloads);
             self.confinement.add_tls(&self.tls);
         }
         let (reload, reader) = reloads.prepare().unzip();

@@ -1,19 +1,28 @@
 //! What a server with TLS begins with, and how it is read again.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::error::ServerError;
 use super::listen::Listen;
+use super::reload::Reloads;
 use crate::config::TlsFiles;
 use crate::os::net::tls::{Acceptor, make_self_signed};
 use crate::os::{net, process};
+use crate::wire::key::RESERVED;
 
+/// The keys of tickets, where servers share them.
+const TICKETS: &str = "TICKETS";
 /// Addresses of interfaces in a certificate that the server makes itself, at most.
 const INTERFACES_MAX: usize = 64;
 const WITHOUT_LISTENER: &str = "there is a certificate, and no address is encrypted: write ?tls after one";
 
-/// What listeners with TLS show their clients; `None` if there are none.
-pub(super) fn open(files: &TlsFiles, listens: &[Listen]) -> Result<Option<Arc<Acceptor>>, ServerError> {
+/// What listeners with TLS show their clients; `None` if there are none. `root`: the folder, where other servers share it.
+pub(super) fn open(
+    files: &TlsFiles,
+    listens: &[Listen],
+    root: Option<&Path>,
+) -> Result<Option<Arc<Acceptor>>, ServerError> {
     if listens.iter().all(|listen| !listen.is_tls) {
         let is_unused = *files != TlsFiles::default();
         return if is_unused { Err(ServerError::tls(WITHOUT_LISTENER)) } else { Ok(None) };
@@ -36,15 +45,28 @@ pub(super) fn open(files: &TlsFiles, listens: &[Listen]) -> Result<Option<Arc<Ac
             );
         }
     }
-    Acceptor::open(files.clone()).map(|acceptor| Some(Arc::new(acceptor))).map_err(ServerError::tls)
+    let tickets = root.map(|root| root.join(RESERVED).join(TICKETS));
+    Acceptor::open(files.clone(), tickets).map(|acceptor| Some(Arc::new(acceptor))).map_err(ServerError::tls)
 }
 
-/// Reads the files again, for connections that begin from then on.
-pub(super) fn read_again(acceptor: &Arc<Acceptor>) -> impl FnMut() -> Result<String, String> + Send + 'static {
-    let acceptor = Arc::clone(acceptor);
-    move || match acceptor.reload() {
+/// Reads the files again, for connections that begin from then on, and looks at the keys of tickets that servers share.
+pub(super) fn read_again(acceptor: &Arc<Acceptor>, reloads: &mut Reloads) {
+    let again = Arc::clone(acceptor);
+    reloads.push(move || match again.reload() {
         Ok(()) => Ok("TLS: read the certificate and its key again".to_owned()),
         Err(error) => Err(format!("TLS: {error}")),
+    });
+    if acceptor.shares_tickets() {
+        let acceptor = Arc::clone(acceptor);
+        let mut fails = false;
+        reloads.look(move || {
+            let refreshed = acceptor.refresh_tickets();
+            // The first of several failures says all.
+            if let (Err(error), false) = (&refreshed, fails) {
+                log::warn!("TLS: sessions are not resumed at other servers: {RESERVED}/{TICKETS}: {error}");
+            }
+            fails = refreshed.is_err();
+        });
     }
 }
 

@@ -179,6 +179,24 @@ fn a_session_is_resumed() {
 }
 
 #[test]
+fn servers_that_share_a_folder_resume_each_others_sessions() {
+    let dir = TempDir::new().expect("a temporary folder");
+    let start = || {
+        Running::on(dir.path(), |builder| {
+            with_identity(builder).shared(true).listen_at("http@127.0.0.1:0?tls".parse::<Listen>().expect("an address"))
+        })
+    };
+    let (first, second, config) = (start(), start(), config());
+    for (server, wanted) in [(&first, HandshakeKind::Full), (&second, HandshakeKind::Resumed)] {
+        let mut stream = connect(server.address(), &config);
+        put(&mut stream, "/f", b"x");
+        assert_eq!(stream.conn.handshake_kind(), Some(wanted));
+    }
+    let keys = fs::metadata(dir.path().join(".filewharf/TICKETS")).expect("the keys of tickets");
+    assert_eq!(keys.permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
 fn http_is_agreed_on_by_name_and_other_dialects_have_none() {
     let offering = |name: &str| {
         let mut config = versions(rustls::ALL_VERSIONS);

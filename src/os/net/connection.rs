@@ -335,7 +335,7 @@ mod tests {
         let dir = tempfile::TempDir::new().expect("a directory");
         make_self_signed(dir.path(), vec!["localhost".to_owned()], process::unix_time()).expect("a certificate");
         let files = TlsFiles { self_signed: Some(dir.path().to_owned()), ..TlsFiles::default() };
-        let acceptor = Acceptor::open(files).expect("the files that were made");
+        let acceptor = Acceptor::open(files, None).expect("the files that were made");
         let limits = Limits::default();
         let senders = BulkSenders::new(&limits);
         let listener = listener();

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 
 use crate::config::TlsFiles;
 use crate::error::WITHOUT_TLS;
@@ -30,11 +31,19 @@ impl std::error::Error for IdentityError {}
 pub struct Acceptor(Infallible);
 
 impl Acceptor {
-    pub fn open(_files: TlsFiles) -> Result<Self, IdentityError> {
+    pub fn open(_files: TlsFiles, _shared: Option<PathBuf>) -> Result<Self, IdentityError> {
         Err(IdentityError)
     }
 
     pub fn reload(&self) -> Result<(), IdentityError> {
+        match self.0 {}
+    }
+
+    pub const fn shares_tickets(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub fn refresh_tickets(&self) -> io::Result<()> {
         match self.0 {}
     }
 

@@ -23,6 +23,8 @@ use sha2::{Digest as _, Sha256};
 use crate::config::TlsFiles;
 use crate::time::Utc;
 
+use super::tickets::{TicketSecrets, Ticketer};
+
 #[cfg(feature = "tls-aws-lc-rs")]
 use rustls::crypto::aws_lc_rs as provider;
 #[cfg(not(feature = "tls-aws-lc-rs"))]
@@ -66,7 +68,8 @@ fn content(path: &Path, error: impl fmt::Display) -> IdentityError {
     IdentityError::Content(path.to_owned(), error.to_string())
 }
 
-/// The keys of the tickets with which clients resume their sessions; rustls makes new ones every six hours.
+/// The keys of the tickets with which clients resume their sessions. Where servers do not share them, rustls makes new
+/// ones every six hours.
 #[derive(Clone)]
 pub(super) struct Tickets {
     keys: Arc<dyn ProducesTickets>,
@@ -85,16 +88,27 @@ pub(super) struct Identity {
 impl Tickets {
     /// Those of `before`, so that a reload does not end the sessions of all clients, unless a client in them might
     /// no longer be one.
-    fn new(authorities: Vec<CertificateDer<'static>>, before: Option<Self>) -> Result<Self, IdentityError> {
-        match before {
-            Some(before) if before.authorities == authorities => Ok(before),
-            _ => Ok(Self { keys: provider::Ticketer::new().map_err(failed)?, authorities }),
+    fn new(
+        authorities: Vec<CertificateDer<'static>>,
+        before: Option<Self>,
+        shared: Option<&Arc<TicketSecrets>>,
+    ) -> Result<Self, IdentityError> {
+        match (before, shared) {
+            (Some(before), _) if before.authorities == authorities => Ok(before),
+            (_, Some(secrets)) => {
+                Ok(Self { keys: Arc::new(Ticketer::new(Arc::clone(secrets), &authorities)), authorities })
+            }
+            (_, None) => Ok(Self { keys: provider::Ticketer::new().map_err(failed)?, authorities }),
         }
     }
 }
 
 /// Reads what the files have into a configuration. `before`: the tickets of the one that it replaces.
-pub(super) fn read(files: &TlsFiles, before: Option<Tickets>) -> Result<Identity, IdentityError> {
+pub(super) fn read(
+    files: &TlsFiles,
+    before: Option<Tickets>,
+    shared: Option<&Arc<TicketSecrets>>,
+) -> Result<Identity, IdentityError> {
     let certificate = files.certificate_path().ok_or(IdentityError::Missing("--tls-cert"))?;
     let key = files.key_path().ok_or(IdentityError::Missing("--tls-key"))?;
     let chain = certificates(&certificate)?;
@@ -121,7 +135,7 @@ pub(super) fn read(files: &TlsFiles, before: Option<Tickets>) -> Result<Identity
         error => content(&certificate, error),
     })?;
     // What is resumed is in the hands of the clients: it costs no memory here.
-    let tickets = Tickets::new(authorities, before)?;
+    let tickets = Tickets::new(authorities, before, shared)?;
     config.ticketer = Arc::clone(&tickets.keys);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = TICKETS;
@@ -288,7 +302,7 @@ mod tests {
             assert_eq!(again.fingerprint() == first, is_same, "day {day}");
             assert!(!again.has_ended(days(day + 29)).expect("a certificate"), "day {day}");
             let files = TlsFiles { self_signed: Some(dir.path().to_owned()), ..TlsFiles::default() };
-            read(&files, None).expect("the key is that of the certificate");
+            read(&files, None, None).expect("the key is that of the certificate");
         }
     }
 }

@@ -81,7 +81,7 @@ impl Server {
         let dir = TempDir::new().expect("a temporary folder");
         make_self_signed(dir.path(), vec!["localhost".to_owned()], process::unix_time()).expect("a certificate");
         let files = TlsFiles { self_signed: Some(dir.path().to_owned()), ..TlsFiles::default() };
-        Self { acceptor: Acceptor::open(files).expect("the files that were made"), dir }
+        Self { acceptor: Acceptor::open(files, None).expect("the files that were made"), dir }
     }
 
     fn pair(&self, config: &Arc<ClientConfig>) -> Pair {
@@ -520,7 +520,7 @@ fn the_certificate_of_a_client_and_its_end_are_known_also_when_a_session_is_resu
     std::fs::write(dir.path().join("ca.pem"), authority.pem()).expect("the folder is there");
     let client_ca = path("ca.pem");
     let files = TlsFiles { certificate: path("cert.pem"), key: path("key.pem"), client_ca, ..TlsFiles::default() };
-    let server = Server { acceptor: Acceptor::open(files).expect("good files"), dir };
+    let server = Server { acceptor: Acceptor::open(files, None).expect("good files"), dir };
     let client = authority.signs_with("box7", |params| params.not_after = rcgen::date_time_ymd(2099, 2, 1));
     let digest = sha2::Digest::finalize(sha2::Digest::chain_update(sha2::Sha256::default(), client.certificate.der()));
     let showing = support::tls::showing(&client);
@@ -543,7 +543,7 @@ fn a_certificate_of_a_client_is_verified_only_when_the_key_may_be_used_and_not_w
     let path = |name: &str| Some(dir.path().join(name));
     let (certificate, key, client_ca) = (path("cert.pem"), path("key.pem"), path("ca.pem"));
     let files = TlsFiles { certificate, key, client_ca, ..TlsFiles::default() };
-    let server = Server { acceptor: Acceptor::open(files).expect("good files"), dir };
+    let server = Server { acceptor: Acceptor::open(files, None).expect("good files"), dir };
     let showing = support::tls::showing(&authority.signs("box7"));
     for uses in [2, 1] {
         let mut pair = server.pair(&showing);
@@ -625,7 +625,7 @@ fn a_reload_lets_clients_resume_unless_their_authorities_have_changed() {
     };
     trust(&[&authority]);
     let files = TlsFiles { certificate, key, client_ca, ..TlsFiles::default() };
-    let acceptor = Acceptor::open(files).expect("good files");
+    let acceptor = Acceptor::open(files, None).expect("good files");
     let config = support::tls::showing(&authority.signs("box7"));
     let kind = || {
         let session = acceptor.accept(true, &[]);
@@ -640,4 +640,26 @@ fn a_reload_lets_clients_resume_unless_their_authorities_have_changed() {
     trust(&[&authority, &support::tls::Authority::new("another")]);
     acceptor.reload().expect("another authority");
     assert_eq!(kind(), rustls::HandshakeKind::Full);
+}
+
+#[test]
+fn clients_resume_at_one_server_what_they_began_at_another_only_where_the_servers_share_tickets() {
+    let dir = TempDir::new().expect("a temporary folder");
+    make_self_signed(dir.path(), vec!["localhost".to_owned()], process::unix_time()).expect("a certificate");
+    let files = TlsFiles { self_signed: Some(dir.path().to_owned()), ..TlsFiles::default() };
+    for (shares, wanted) in [(true, rustls::HandshakeKind::Resumed), (false, rustls::HandshakeKind::Full)] {
+        let tickets = || shares.then(|| dir.path().join("TICKETS"));
+        let servers = [(); 2].map(|()| Acceptor::open(files.clone(), tickets()).expect("good files"));
+        servers.iter().for_each(|server| server.refresh_tickets().expect("the folder is there"));
+        for versions in [&[&rustls::version::TLS13], &[&rustls::version::TLS12]] {
+            let config = Arc::new(support::tls::versions(versions));
+            let kinds = servers.each_ref().map(|server| {
+                let session = server.accept(true, &[]);
+                let mut pair = Pair { session, socket: Socket::default(), client: client(&config) };
+                pair.shake_hands();
+                pair.client.handshake_kind().expect("a handshake")
+            });
+            assert_eq!(kinds, [rustls::HandshakeKind::Full, wanted], "{versions:?}");
+        }
+    }
 }

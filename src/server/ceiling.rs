@@ -77,6 +77,10 @@ impl Ceiling {
                 slot.saturating_mul(3),
                 limits.list_kept_bytes_max,
                 crate::store::MOUNTS_BYTES,
+                // Each mount that is written to keeps uploads of its own.
+                crate::store::MOUNTS_WRITTEN_MAX
+                    .saturating_mul(limits.uploads_kept_max)
+                    .saturating_mul(crate::store::UPLOAD_ENTRY_BYTES),
                 limits.list_workers().saturating_mul(limits.list_window_bytes),
                 limits.join_workers().saturating_mul(crate::store::WORKER_BUFFER_BYTES),
                 // A crowd that the bounds do not permit counts where it is opened.

@@ -3,10 +3,12 @@
 use crate::config::Limits;
 use crate::os::process;
 use crate::server::error::LimitError;
+use crate::store::{MOUNT_DESCRIPTORS, MOUNTS_WRITTEN_MAX};
 use crate::wire::line::LINE_LEN_MAX;
 
-/// Descriptors that are neither connections nor transfers: listeners, log, directories, the poll.
-const DESCRIPTORS_KEPT: usize = 64;
+/// Descriptors that are neither connections nor transfers: listeners, log, directories, the poll, and mounts that are
+/// written to.
+const DESCRIPTORS_KEPT: usize = 64 + MOUNTS_WRITTEN_MAX * MOUNT_DESCRIPTORS;
 /// Operations of one connection are counted in a byte.
 const CHUNKS_PER_SLOT_MAX: usize = 128;
 /// Names of a listing are found by 32-bit offsets into half of their memory.

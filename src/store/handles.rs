@@ -8,8 +8,7 @@ use slab::Slab;
 
 use crate::ids::FileId;
 use crate::store::fs::read::OpenFile;
-use crate::store::pool::jobs::Held;
-use crate::store::upload::staged::Staged;
+use crate::store::pool::jobs::{Growing, Held};
 
 /// The low bits of an id are the index, the others count the uses of the table: 16 million files at once, and
 /// 10^12 files before a number comes again.
@@ -54,7 +53,7 @@ impl Handles {
         if let Some(Held::Cached(content)) = self.get(id) { Some(content) } else { None }
     }
 
-    pub(crate) fn staging(&self, id: FileId) -> Option<&Arc<Staged>> {
+    pub(crate) fn staging(&self, id: FileId) -> Option<&Arc<Growing>> {
         if let Some(Held::Staging(staged)) = self.get(id) { Some(staged) } else { None }
     }
 

@@ -20,7 +20,6 @@ mod upload;
 mod tests;
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -41,9 +40,9 @@ use self::fs::root::FileSystem;
 use self::handles::Handles;
 use self::mutex::lock;
 use self::partial_sends::PartialSends;
-use self::pool::jobs::{Finished, Held, Job, Reply, no_such_file};
+use self::pool::jobs::{Finished, Growing, Held, Job, Reply, no_such_file};
 use self::pool::shared::Pool;
-use self::pool::workers::{DirHash, WorkQueue};
+use self::pool::workers::WorkQueue;
 use self::resumable::open::Opened;
 use self::take_overs::{TakeOvers, Wanted};
 
@@ -66,6 +65,7 @@ const LOOK_INTERVAL_LOCAL: Duration = Duration::from_millis(100);
 const COUNT_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 pub use self::fs::mounts::MOUNTS_BYTES;
+pub use self::pool::mounted::{MOUNT_DESCRIPTORS, MOUNTS_WRITTEN_MAX};
 pub use self::quota::count::COUNT_BYTES as QUOTA_COUNT_BYTES;
 pub use self::quota::ledger::HOLDING_BYTES as QUOTA_HOLDING_BYTES;
 pub use self::resumable::index::ENTRY_BYTES as UPLOAD_ENTRY_BYTES;
@@ -84,7 +84,6 @@ pub struct DiskStore {
     cache: Option<FileCache>,
     ready: VecDeque<Finished>,
     partial: PartialSends,
-    dir_hasher: RandomState,
     /// Operations submitted and not completed yet.
     in_flight: u64,
     turn: Turn,
@@ -119,7 +118,8 @@ impl DiskStore {
         // While something is being synced, a write from the loop may have to wait behind the
         // journal of the file system: then it is the workers' business.
         let syncs = self.pool.uploads.durable && self.pool.syncing.load(Ordering::Relaxed) > 0;
-        let lagging = syncs || !self.fs.caps.inline || self.pool.latency.is_slow(now);
+        let is_remote = !self.fs.caps.inline || self.pool.mounted.are_remote();
+        let lagging = syncs || is_remote || self.pool.latency.is_slow(now);
         self.turn = Turn { now, lagging, waits: None };
         if self.fs.health.is_failing() && now >= self.probe_at {
             self.probe_at = now + PROBE_INTERVAL;
@@ -184,7 +184,12 @@ impl DiskStore {
         self.pass_at = now + kept.pass_interval;
         let wanted = kept.is_used.load(Ordering::Relaxed) || self.fs.shared;
         if wanted && !kept.is_passing.swap(true, Ordering::Relaxed) {
-            self.pool.queues.push(WorkQueue::Sync, Job::Expire(None));
+            self.pool.expire(Arc::clone(&self.pool.uploads), None);
+        }
+        for (_, uploads) in self.pool.mounted.all() {
+            if !uploads.kept.is_passing.swap(true, Ordering::Relaxed) {
+                self.pool.expire(uploads, None);
+            }
         }
     }
 
@@ -199,7 +204,8 @@ impl DiskStore {
         if matches!(queue, WorkQueue::Sync | WorkQueue::Join) {
             self.pool.syncing.fetch_add(1, Ordering::Relaxed);
         }
-        let dir = self.dir_of(&op, &held).map(|path| DirHash(self.dir_hasher.hash_one(path)));
+        let mount = self.pool.mount_changed(&op, &held);
+        let dir = mount.as_deref().or_else(|| self.dir_of(&op, &held)).map(|path| self.pool.dir_hash(path));
         self.pool.queues.push_of(queue, client, dir, Job::Serve { conn, client, op, held });
     }
 
@@ -211,13 +217,13 @@ impl DiskStore {
         let result = result.map(|reply| match reply {
             Reply::Plain(outcome) => outcome,
             Reply::Wanted(_) => unreachable!("it waits, or is an error by now"),
-            Reply::Created(staged) => Outcome::Created(self.files.add(Held::Staging(Arc::new(staged)))),
+            Reply::Created(growing) => Outcome::Created(self.files.add(Held::Staging(growing))),
             Reply::Opened(file, meta, source) => {
                 Outcome::Opened { file: self.files.add(Held::Reading(Arc::new(file))), meta, source }
             }
-            Reply::UploadOpened(opened) => {
+            Reply::UploadOpened(opened, uploads) => {
                 let Opened { state, staged, digest } = *opened;
-                let file = staged.map(|staged| self.files.add(Held::Staging(Arc::new(staged))));
+                let file = staged.map(|staged| self.files.add(Held::Staging(Growing::new(staged, uploads))));
                 Outcome::UploadOpened { upload: Box::new(state), file, digest }
             }
             Reply::Warmed(file, start, end) => {
@@ -274,6 +280,14 @@ impl DiskStore {
         Some(self.fs.mounts.of(path).unwrap_or(dir))
     }
 
+    /// True if an operation changes something that is mounted inside the root: only workers may wait for that.
+    fn is_in_mount(&self, op: &Op) -> bool {
+        match op {
+            Op::Commit { file, .. } => self.files.staging(*file).is_some_and(|one| !one.uploads.fs.at.is_empty()),
+            op => self.pool.names_mount(op),
+        }
+    }
+
     fn closes_now(&self, file: FileId) -> bool {
         self.files.reading(file).map_or(self.fs.caps.inline, |file| file.is_inline())
     }
@@ -327,6 +341,7 @@ impl DiskStore {
             && !self.pool.uploads.durable
             && !self.turn.lagging
             && self.pool.defers_unlinks()
+            && !self.is_in_mount(op)
     }
 }
 
@@ -355,7 +370,8 @@ impl Store for DiskStore {
             op_ref if self.changes_now(op_ref) => {
                 let held = self.held(&op);
                 let (pool, waits) = (Arc::clone(&self.pool), self.waits());
-                let (result, chunk) = pool.latency.measure_since(waits, || pool.serve(op, held, &mut Vec::new()));
+                let (result, chunk) =
+                    pool.latency.measure_since(waits, || pool.serve(&pool.uploads, op, held, &mut Vec::new()));
                 // Without durability nothing is owed.
                 let result = result.map(|(reply, _)| reply);
                 Ok(self.admit(Finished { conn, result, chunk }))
@@ -376,6 +392,13 @@ impl Store for DiskStore {
                 self.pool.completions.take(&mut self.ready);
             }
             let mut finished = self.ready.pop_front()?;
+            let begins = matches!(finished.result, Ok(Reply::Created(_) | Reply::UploadOpened(..)));
+            if begins && !self.turn.lagging && self.pool.mounted.are_remote() {
+                // From the next turn on, workers write: this upload may be on another machine.
+                self.ready.push_front(finished);
+                self.pool.completions.wake();
+                return None;
+            }
             let conn = finished.conn;
             match finished.result {
                 Ok(Reply::Wanted(wanted)) => match self.take_overs.wait(conn, *wanted, self.turn.now) {
@@ -410,7 +433,7 @@ impl Store for DiskStore {
     fn write_now(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let waits = self.waits();
         let Some(staged) = self.files.staging(file) else { return Err(no_such_file()) };
-        self.pool.latency.measure_since(waits, || self.pool.uploads.write(staged, offset, bytes))
+        self.pool.latency.measure_since(waits, || staged.uploads.write(staged, offset, bytes))
     }
 
     fn read_now(&mut self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<ReadNow, StoreError> {
@@ -446,7 +469,10 @@ impl Store for DiskStore {
     }
 
     fn health(&self) -> Health {
-        self.fs.health.state()
+        match self.fs.health.state() {
+            Health::Good | Health::Failing if self.pool.mounted.are_degraded() => Health::Degraded,
+            state => state,
+        }
     }
 
     fn queued(&self) -> Queued {
@@ -469,5 +495,6 @@ impl Drop for DiskStore {
         if let Some(staging) = &self.pool.uploads.staging {
             staging.current().remove();
         }
+        self.pool.mounted.close_all();
     }
 }

@@ -22,11 +22,9 @@ use crate::object::Durability;
 use crate::os::process::clock;
 use crate::os::sandbox::{Allowed, SandboxError};
 use crate::store::cache::FileCache;
-use crate::store::fs::caps::Caps;
 use crate::store::fs::errno::{SiteErrno, TARGET};
 use crate::store::fs::linux;
-use crate::store::fs::reserved::has_aliases;
-use crate::store::fs::root::{Dir, FileSystem, FsOptions, is_mount_point};
+use crate::store::fs::root::{Dir, FileSystem, is_mount_point};
 use crate::store::fs::stat;
 use crate::store::fs::sync::{Calls, SyncCalls};
 use crate::store::handles::Handles;
@@ -34,19 +32,16 @@ use crate::store::partial_sends::PartialSends;
 use crate::store::pool::completions::{Completions, Wake};
 use crate::store::pool::jobs::Job;
 use crate::store::pool::latency::DiskLatency;
+use crate::store::pool::mounted::Mounted;
 use crate::store::pool::shared::Pool;
 use crate::store::pool::sync_groups::SyncGroups;
 use crate::store::pool::workers::{WorkQueue, WorkQueues, spawn};
 use crate::store::quota::count::{Count, Step};
 use crate::store::quota::ledger::Quotas;
 use crate::store::resumable::expiry::Pass;
-use crate::store::resumable::kept::Kept;
 use crate::store::take_overs::TakeOvers;
 use crate::store::upload::locks::ROOT_LOCK;
-use crate::store::upload::pending_syncs::UnsyncedDirs;
-use crate::store::upload::space::Space;
 use crate::store::upload::staging::{Staging, Sweep};
-use crate::store::upload::synced_entries::SyncedEntries;
 use crate::store::upload::write::Uploads;
 use crate::store::{DiskStore, Turn};
 
@@ -158,36 +153,23 @@ impl DiskStore {
             sync_leftovers(root, fd.as_fd())?;
         }
         let calls: Calls = calls(fd.as_fd()).into();
-        let stored = promised(config, fd.as_fd());
-        let caps = find_caps(config, fd.as_fd(), &calls, staging.as_ref());
-        let links = config.links_inside && caps.openat2 && linux::path_of(fd.as_fd()).is_ok();
-        if config.links_inside && !links {
-            log::warn!(target: TARGET, "links are not followed: that takes openat2 and /proc");
-        }
-        let aliases = has_aliases(fd.as_fd());
-        let options = FsOptions { links, aliases, shared: config.shared, read_only: config.read_only };
+        let dir = Dir { fd, id, path: "".into() };
+        let uploads = Uploads::over(dir, root, (staging, Quotas::new(limits)), &calls, (config, limits));
+        let (fs, uploads) = (Arc::clone(&uploads.fs), Arc::new(uploads));
         // With links, a file may depend on directories that are not on the way to its name.
-        let cache = if caps.cached && !links && caps.local { FileCache::new(limits, clock()) } else { None };
-        let fs = FileSystem::new(Dir { fd, id, path: "".into() }, root, caps, &calls, (options, limits));
-        let fs = Arc::new(fs);
-        let uploads = Uploads {
-            fs: Arc::clone(&fs),
-            durable: config.durability == Durability::Durable,
-            stored,
-            // `as`, because the width of a mode differs between systems; the mask fits all.
-            file_mode: config.file_mode.map(|mode| Mode::from_raw_mode((mode & 0o7777) as _)),
-            stage: calls.stage,
-            staging,
-            space: Space::new(limits.free_bytes_min, limits.reserved_bytes_max),
-            quotas: Quotas::new(limits),
-            unsynced: UnsyncedDirs::default(),
-            synced_entries: SyncedEntries::default(),
-            kept: Kept::new(limits),
-        };
+        let is_cached = fs.caps.cached && !fs.links && fs.caps.local;
+        let cache = if is_cached { FileCache::new(limits, clock()) } else { None };
+        let mounted = Mounted::new(config, limits);
+        mounted.note(fs.mounts.look(fs.root().fd.as_fd()));
         let pool = Pool {
             fs: Arc::clone(&fs),
             uploads,
-            queues: WorkQueues::new(limits.io_workers, limits.list_workers(), limits.join_workers()),
+            mounted,
+            dir_hasher: RandomState::new(),
+            queues: WorkQueues::new(
+                (limits.io_workers, limits.list_workers()),
+                (limits.sync_workers, limits.join_workers()),
+            ),
             completions: Completions::new(wake),
             groups: SyncGroups::default(),
             latency: DiskLatency::start(),
@@ -221,7 +203,6 @@ impl DiskStore {
             cache,
             ready: VecDeque::new(),
             partial: PartialSends::default(),
-            dir_hasher: RandomState::new(),
             in_flight: 0,
             turn: Turn { now: clock(), lagging: false, waits: None },
             probe_at: clock(),
@@ -259,7 +240,7 @@ impl DiskStore {
         while let Some(at_work) = pass {
             if clock().saturating_duration_since(began) >= START_PASS_MAX {
                 uploads.kept.is_passing.store(true, Ordering::Relaxed);
-                self.pool.queues.push(WorkQueue::Sync, Job::Expire(Some(at_work)));
+                self.pool.queues.push(WorkQueue::Sync, Job::Expire(Arc::clone(uploads), Some(at_work)));
                 return;
             }
             pass = at_work.step(uploads);
@@ -271,8 +252,9 @@ impl DiskStore {
         let began = clock();
         let mut count = Count::begin(&self.pool.uploads.quotas);
         while let Some(at_work) = count {
-            if clock().saturating_duration_since(began) >= START_PASS_MAX {
-                self.pool.queues.push(WorkQueue::List, Job::Count(Some(at_work)));
+            let is_mount = at_work.mount(&self.fs).is_some();
+            if is_mount || clock().saturating_duration_since(began) >= START_PASS_MAX {
+                self.pool.count(Some(at_work));
                 return;
             }
             count = match at_work.step(&self.fs, &self.pool.uploads.quotas) {
@@ -285,34 +267,10 @@ impl DiskStore {
     fn start_sweep(&self) {
         let Some(staging) = &self.pool.uploads.staging else { return };
         match Sweep::beside(&staging.current()) {
-            Ok(sweep) => self.pool.queues.push(WorkQueue::Sync, Job::Sweep(sweep)),
+            Ok(sweep) => self.pool.queues.push(WorkQueue::Sync, Job::Sweep(sweep, None)),
             Err((site, cause)) => log::warn!(target: TARGET, "leftovers are not swept: {site}: {cause}"),
         }
     }
-}
-
-fn find_caps(config: &StoreConfig, root: BorrowedFd<'_>, calls: &Calls, staging: Option<&Staging>) -> Caps {
-    if config.portable {
-        log::info!(target: TARGET, "portable mode: only calls that every unix has, reads go to disk workers");
-        return Caps { inline: calls.inline, ..Caps::portable() };
-    }
-    let stage = staging.map(Staging::current);
-    Caps::probe(root, calls.inline, stage.as_ref().map(|stage| stage.fd.as_fd()))
-}
-
-/// What an upload is acknowledged as. A sync says nothing where it is not known that the file system keeps its word.
-fn promised(config: &StoreConfig, root: BorrowedFd<'_>) -> Durability {
-    if config.durability == Durability::Written || config.trust_fs || linux::keeps_synced(root) {
-        return config.durability;
-    }
-    if !config.read_only {
-        log::warn!(
-            target: TARGET,
-            "uploads are answered with stored=written: this file system is not known to keep what was synced \
-             (--trust-fs, if it does)"
-        );
-    }
-    Durability::Written
 }
 
 /// Syncs what other processes have left. One that died may have made directories, and files visible, without syncing

@@ -39,7 +39,7 @@
 //! | a client resets while its upload is committed | stored all the same | `disks::an_upload_whose_client_resets_*` |
 //! | the power is cut while a file is being replaced, half of it brought to the disk by another's sync | the old one or the new one is there, whole | `cuts::a_cut_while_*` |
 //! | staging on another file system | refused at the start | `disks::a_staging_directory_on_another_*` |
-//! | file systems are mounted inside the root, and unmounted | read like the rest; one that does not answer holds up only what is in it | `mounts::*` |
+//! | file systems are mounted inside the root, and unmounted | read and written like the rest; one that does not answer holds up only what is in it; one that is not used can be unmounted | `mounts::*` |
 //! | links: 8 Mbit/s, 5 % and 20 % lost, segments of 100 bytes | slower, every byte right | `links::every_byte_arrives_*` |
 //! | peers vanish in an upload, a download, a head, between requests | given up by their deadlines, nothing left | `links::peers_that_vanish_*` |
 //! | 3,000 half-open connections | others get in | `links::thousands_of_half_open_*` |

@@ -19,11 +19,11 @@ use crate::store::mutex::lock;
 use crate::wire::key::{has_control, is_reserved};
 
 /// Mounts that are served; those that were mounted last are not.
-const SERVED_MAX: usize = 1024;
+pub(crate) const SERVED_MAX: usize = 1024;
 /// Bytes of all their paths together.
 const TEXT_MAX: usize = 256 * 1024;
 /// Memory of the table, for the accounting: one is read while another is in use.
-pub const MOUNTS_BYTES: usize = 2 * (TEXT_MAX + 2 * SERVED_MAX * (size_of::<Box<str>>() + 16));
+pub const MOUNTS_BYTES: usize = 2 * (TEXT_MAX + 2 * SERVED_MAX * (size_of::<(Box<str>, u64)>() + 16));
 /// Most that is read of the list of all mounts.
 const LIST_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -58,8 +58,8 @@ const OF_THE_SYSTEM: [&str; 22] = [
 pub(crate) struct Mounts {
     /// The list of all mounts, opened before a sandbox forbids that. `None` where there is none.
     list: Option<Mutex<List>>,
-    /// Paths of mount points, in order.
-    served: Mutex<Vec<Box<str>>>,
+    /// Mount points, in the order of their paths, and the kernel's numbers of the mounts.
+    served: Mutex<Vec<(Box<str>, u64)>>,
     /// False while there are none: then no request waits for the lock.
     are_any: AtomicBool,
 }
@@ -72,43 +72,56 @@ struct List {
 }
 
 impl Mounts {
-    /// Finds out what is mounted inside `root`.
-    pub(crate) fn inside(root: BorrowedFd<'_>) -> Self {
+    /// Of which none is known before the first look.
+    pub(crate) fn unknown() -> Self {
         let list = linux::list_of_mounts().map(|fd| Mutex::new(List { file: fd.into(), root: None }));
-        let mounts = Self { list, ..Self::default() };
-        mounts.look(root);
-        mounts
+        Self { list, ..Self::default() }
     }
 
-    /// Reads the list again if anything was mounted or unmounted since. Never waits for what is mounted.
-    pub(crate) fn look(&self, root: BorrowedFd<'_>) {
-        let Some(list) = &self.list else { return };
-        let Ok(root) = linux::path_of(root) else { return };
+    /// Reads the list again if anything was mounted or unmounted since. Never waits for what is mounted. The result are
+    /// those that were not there before.
+    pub(crate) fn look(&self, root: BorrowedFd<'_>) -> Vec<Box<str>> {
+        let Some(list) = &self.list else { return Vec::new() };
+        let Ok(root) = linux::path_of(root) else { return Vec::new() };
         let mut list = lock(list);
         // Asked in any case: it tells each change once.
         let has_changed = list.has_changed();
-        if !has_changed && list.root.as_ref() == Some(&root) {
-            return;
+        // That a directory was renamed in which something is mounted is not told.
+        if !has_changed && list.root.as_ref() == Some(&root) && !self.are_any.load(Ordering::Acquire) {
+            return Vec::new();
         }
         match list.read(&root) {
             Ok(served) => {
                 list.root = Some(root);
-                self.serve(served);
+                self.serve(served)
             }
             Err(cause) => {
                 list.root = None;
                 log::warn!(target: TARGET, "what is mounted in the served folder cannot be found out: {cause}");
+                Vec::new()
             }
         }
     }
 
-    fn serve(&self, served: Vec<Box<str>>) {
+    fn serve(&self, served: Vec<(Box<str>, u64)>) -> Vec<Box<str>> {
         let mut before = lock(&self.served);
-        if *before != served {
-            log::info!(target: TARGET, "file systems mounted in the served folder are served too: {served:?}");
-            self.are_any.store(!served.is_empty(), Ordering::Release);
-            *before = served;
+        if *before == served {
+            return Vec::new();
         }
+        let names: Vec<_> = served.iter().map(|(path, _)| path).collect();
+        log::info!(target: TARGET, "file systems mounted in the served folder are served too: {names:?}");
+        let new = served.iter().filter(|mount| before.binary_search(mount).is_err()).map(|(path, _)| path.clone());
+        let new = new.collect();
+        self.are_any.store(!served.is_empty(), Ordering::Release);
+        *before = served;
+        new
+    }
+
+    /// The kernel's number of what is mounted at a path; it is not used again for another one.
+    pub(crate) fn number_of(&self, path: &str) -> Option<u64> {
+        let served = lock(&self.served);
+        let at = served.binary_search_by(|(point, _)| (**point).cmp(path)).ok()?;
+        Some(served[at].1)
     }
 
     /// The mount point at or above a path: the part of it that names that.
@@ -119,7 +132,7 @@ impl Mounts {
         let served = lock(&self.served);
         let ends = path.bytes().enumerate().rev().filter(|(_, byte)| *byte == b'/').map(|(end, _)| end);
         let mut above = std::iter::once(path.len()).chain(ends).map(|end| &path[..end]);
-        above.find(|above| served.binary_search_by(|point| (**point).cmp(above)).is_ok())
+        above.find(|above| served.binary_search_by(|(point, _)| (**point).cmp(above)).is_ok())
     }
 }
 
@@ -130,31 +143,35 @@ impl List {
         poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().intersects(PollFlags::PRI | PollFlags::ERR)
     }
 
-    fn read(&mut self, root: &[u8]) -> io::Result<Vec<Box<str>>> {
+    fn read(&mut self, root: &[u8]) -> io::Result<Vec<(Box<str>, u64)>> {
         self.file.rewind()?;
         let mut lines = BufReader::new((&self.file).take(LIST_BYTES_MAX));
         let (mut served, mut line, mut text, mut left_out) = (Vec::new(), Vec::new(), 0, 0);
         while lines.read_until(b'\n', &mut line)? > 0 {
-            if let Some(point) = point_inside(&line, root) {
-                text += point.len();
-                if served.len() < SERVED_MAX && text <= TEXT_MAX { served.push(point) } else { left_out += 1 }
+            if let Some(mount) = point_inside(&line, root) {
+                text += mount.0.len();
+                if served.len() < SERVED_MAX && text <= TEXT_MAX { served.push(mount) } else { left_out += 1 }
             }
             line.clear();
         }
         if left_out > 0 {
             log::warn!(target: TARGET, "{left_out} file systems mounted in the served folder are not served: too many");
         }
-        served.sort_unstable();
-        served.dedup();
+        // Of several at one path the last covers the others.
+        served.reverse();
+        served.sort_by(|(one, _), (other, _)| one.cmp(other));
+        served.dedup_by(|(one, _), (other, _)| one == other);
         Ok(served)
     }
 }
 
-/// The path inside `root` of the mount that a line of proc_pid_mountinfo(5) tells of, if that is to be served.
-fn point_inside(line: &[u8], root: &[u8]) -> Option<Box<str>> {
+/// The path inside `root` of the mount that a line of proc_pid_mountinfo(5) tells of, and its number, if it is to be
+/// served.
+fn point_inside(line: &[u8], root: &[u8]) -> Option<(Box<str>, u64)> {
     let mut fields = line.split(|byte| *byte == b' ');
+    let number = str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     // What of its file system is mounted: a reserved directory is not served under another name.
-    let source = unescaped(fields.nth(3)?);
+    let source = unescaped(fields.nth(2)?);
     let point = unescaped(fields.next()?);
     let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
     if OF_THE_SYSTEM.iter().any(|name| name.as_bytes() == kind) {
@@ -163,7 +180,7 @@ fn point_inside(line: &[u8], root: &[u8]) -> Option<Box<str>> {
     let inside = point.strip_prefix(root.strip_suffix(b"/").unwrap_or(root))?.strip_prefix(b"/")?;
     let inside = str::from_utf8(inside).ok().filter(|inside| !inside.is_empty() && !has_control(inside))?;
     let mut parts = source.split(|byte| *byte == b'/').chain(inside.as_bytes().split(|byte| *byte == b'/'));
-    (!parts.any(is_reserved)).then(|| inside.into())
+    (!parts.any(is_reserved)).then(|| (inside.into(), number))
 }
 
 /// A path without its escapes, which are `\` and three octal digits.
@@ -189,7 +206,7 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 impl Mounts {
     pub(crate) fn set(&self, points: &[&str]) {
-        self.serve(points.iter().map(|point| Box::from(*point)).collect());
+        self.serve((1..).zip(points).map(|(number, point)| (Box::from(*point), number)).collect());
     }
 }
 
@@ -200,7 +217,11 @@ mod tests {
     #[test]
     fn a_line_tells_of_a_mount_inside_the_root_if_that_holds_files() {
         let line = |point: &str, kind: &str| format!("60 22 0:50 / {point} rw shared:9 master:2 - {kind} src rw,a=b\n");
-        let inside = |point, kind, root: &str| point_inside(line(point, kind).as_bytes(), root.as_bytes());
+        let inside = |point, kind, root: &str| {
+            let (path, number) = point_inside(line(point, kind).as_bytes(), root.as_bytes())?;
+            assert_eq!(number, 60);
+            Some(path)
+        };
         assert_eq!(inside("/srv/d/vol", "ext4", "/srv/d").as_deref(), Some("vol"));
         assert_eq!(inside("/srv/d/a/b\\040c\\134", "fuse.sshfs", "/srv/d").as_deref(), Some("a/b c\\"));
         assert_eq!(inside("/mnt", "nfs4", "/").as_deref(), Some("mnt"));

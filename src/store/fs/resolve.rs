@@ -59,7 +59,7 @@ impl FileSystem {
 
     /// The same on the file system of the root only.
     pub(crate) fn open_own(&self, path: &str, flags: OFlags, links: bool) -> Result<OwnedFd, Errno> {
-        let open = || self.open_from(&Start { top: self.root(), rest: path, is_mount: false }, flags, links);
+        let open = || self.open_from(&Start { top: self.root(), rest: self.rest(path), is_mount: false }, flags, links);
         let opened = open();
         let Err(errno) = opened else { return opened };
         if !is_stale(errno) {
@@ -151,10 +151,20 @@ impl FileSystem {
 
     /// A directory for a change.
     pub(crate) fn dir(&self, path: &str) -> Result<Arc<Dir>, Errno> {
-        if path.is_empty() {
+        if self.rest(path).is_empty() {
             return Ok(self.root());
         }
         let fd = self.open_own(path, dir_flags(), false)?;
+        let id = stat::id(&fstat(&fd)?);
+        Ok(Arc::new(Dir { fd, id, path: path.into() }))
+    }
+
+    /// A directory that is only read, in whatever is mounted there.
+    pub(crate) fn dir_beneath(&self, path: &str) -> Result<Arc<Dir>, Errno> {
+        if self.mounts.of(path).is_none() {
+            return self.dir(path);
+        }
+        let fd = self.open_beneath(path, dir_flags(), false)?;
         let id = stat::id(&fstat(&fd)?);
         Ok(Arc::new(Dir { fd, id, path: path.into() }))
     }

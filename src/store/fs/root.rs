@@ -76,6 +76,8 @@ pub(crate) fn is_mount_point(dir: BorrowedFd<'_>) -> bool {
 pub(crate) struct FileSystem {
     /// Another descriptor of the served directory where the first has become stale.
     root: Mutex<Arc<Dir>>,
+    /// The path at which it is mounted inside the root of the store; empty for that.
+    pub(crate) at: Box<str>,
     root_path: PathBuf,
     kind: Option<u64>,
     /// Something was mounted at the path of the root.
@@ -119,7 +121,8 @@ impl FileSystem {
         Self {
             kind: linux::file_system(root.fd.as_fd()),
             is_mounted: is_mount_point(root.fd.as_fd()),
-            mounts: Mounts::inside(root.fd.as_fd()),
+            mounts: if root.path.is_empty() { Mounts::unknown() } else { Mounts::default() },
+            at: root.path.clone(),
             digests: Digests::open(root.fd.as_fd(), limits.digests_max, !options.read_only, options.shared),
             root: Mutex::new(Arc::new(root)),
             root_path: path.to_owned(),
@@ -200,6 +203,16 @@ impl FileSystem {
         fstat(&self.root().fd).is_ok_and(|stat| stat.st_nlink == 0)
     }
 
+    /// What of the path of a name follows behind the root.
+    pub(crate) fn rest<'a>(&self, path: &'a str) -> &'a str {
+        let rest = path.strip_prefix(&*self.at).unwrap_or(path);
+        if self.at.is_empty() { rest } else { rest.strip_prefix('/').unwrap_or(rest) }
+    }
+
+    pub(crate) fn root_path(&self) -> &Path {
+        &self.root_path
+    }
+
     pub(crate) fn root(&self) -> Arc<Dir> {
         Arc::clone(&lock(&self.root))
     }
@@ -233,13 +246,16 @@ impl FileSystem {
 
     /// Serves another directory from now on.
     pub(crate) fn set_root(&self, root: Arc<Dir>) {
-        self.mounts.look(root.fd.as_fd());
         *lock(&self.root) = root;
     }
 
     /// The descriptor of the root has become stale: opens the root again by its path. True if another
     /// descriptor is used from now on.
     pub(crate) fn reopen_root(&self) -> bool {
+        // A mount is closed, and opened again from the root.
+        if !self.at.is_empty() {
+            return false;
+        }
         let stale = self.root();
         let fresh = match self.open_successor() {
             Ok(fresh) => fresh,

@@ -4,6 +4,7 @@
 //! one sync brings to the journal need not be brought there by the next.
 
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
 
 use crate::os::sys;
 use crate::platform::Op;
@@ -18,10 +19,11 @@ const BATCH_MAX: usize = 16;
 const SHARE: usize = 4;
 
 impl Pool {
-    /// Takes those that wait behind a small upload and can be stored together with it.
+    /// Takes those that wait behind a small upload into the root and can be stored together with it.
     pub(crate) fn batch(&self) -> Vec<Job> {
         let share = |waiting: usize| (waiting / SHARE).min(BATCH_MAX - 1);
-        self.queues.take_more(WorkQueue::Sync, share, |job| matches!(job, Job::Serve { op: Op::Store { .. }, .. }))
+        let is_small = |job: &Job| matches!(job, Job::Serve { op: op @ Op::Store { .. }, .. } if !self.names_mount(op));
+        self.queues.take_more(WorkQueue::Sync, share, is_small)
     }
 
     pub(crate) fn store_many(&self, jobs: impl Iterator<Item = Job>) {
@@ -43,7 +45,7 @@ impl Pool {
                 Ok(change) => {
                     let (reply, syncs) = self.changed(change);
                     let finished = Finished { conn, result: Ok(reply), chunk: Some(chunk) };
-                    pending.push(Pending { client, finished, syncs });
+                    pending.push(Pending { client, finished, syncs, uploads: Arc::clone(&self.uploads) });
                 }
                 Err(error) => self.completions.push(Finished { conn, result: Err(error), chunk: Some(chunk) }),
             }

@@ -14,6 +14,7 @@ use crate::store::fs::root::Dir;
 use crate::store::pool::jobs::{Job, Pending};
 use crate::store::pool::shared::Pool;
 use crate::store::pool::workers::WorkQueue;
+use crate::store::upload::write::Uploads;
 use crate::upload::UploadId;
 
 impl Pool {
@@ -27,9 +28,9 @@ impl Pool {
         let mut led: Option<(Arc<Dir>, Vec<Pending>)> = None;
         for mut pending in all {
             let Some(dir) = pending.syncs.dirs.pop() else {
-                self.uploads.unsynced.forget(&pending.syncs.created);
-                self.uploads.synced_entries.were_synced(&pending.syncs.entries);
-                self.remove_joined(&pending.syncs.joined);
+                pending.uploads.unsynced.forget(&pending.syncs.created);
+                pending.uploads.synced_entries.were_synced(&pending.syncs.entries);
+                self.remove_joined(&pending.uploads, &pending.syncs.joined);
                 self.completions.push(pending.finished);
                 continue;
             };
@@ -38,28 +39,35 @@ impl Pool {
                 Some(_) => {
                     // Not here: leading another directory could keep this one waiting.
                     pending.syncs.dirs.push(dir);
-                    self.queues.push_of(WorkQueue::Sync, pending.client, None, Job::FinishChange(pending));
+                    self.finish_later(pending);
                 }
                 None => led = self.groups.join(dir.id, pending).map(|first| (dir, vec![first])),
             }
         }
         if let Some((dir, batch)) = led {
-            self.lead(&dir, batch);
+            let uploads = Arc::clone(&batch[0].uploads);
+            self.lead(&uploads, &dir, batch);
         }
     }
 
-    fn lead(&self, dir: &Dir, mut batch: Vec<Pending>) {
+    fn finish_later(&self, pending: Pending) {
+        let share = self.share_of(&pending.uploads);
+        self.queues.push_of(WorkQueue::Sync, pending.client, share, Job::FinishChange(pending));
+    }
+
+    /// All of a batch are in one directory, so of one file system.
+    fn lead(&self, uploads: &Uploads, dir: &Dir, mut batch: Vec<Pending>) {
         while !batch.is_empty() {
-            let result = self.uploads.sync_dir(dir, batch.len());
+            let result = uploads.sync_dir(dir, batch.len());
             if result.is_ok() {
-                self.fs.health.commit_ended(None);
+                uploads.fs.health.commit_ended(None);
             }
             for pending in batch {
                 match result {
-                    Err(errno) => self.fail(pending, errno),
+                    Err(errno) => self.fail(uploads, pending, errno),
                     Ok(()) if pending.syncs.dirs.is_empty() => self.finish_change(pending),
                     // Not here: leading another directory could keep this one waiting.
-                    Ok(()) => self.queues.push_of(WorkQueue::Sync, pending.client, None, Job::FinishChange(pending)),
+                    Ok(()) => self.finish_later(pending),
                 }
             }
             batch = self.groups.next_batch(dir.id);
@@ -67,18 +75,18 @@ impl Pool {
     }
 
     /// What was joined is durable under its final name.
-    fn remove_joined(&self, parts: &[UploadId]) {
+    fn remove_joined(&self, uploads: &Uploads, parts: &[UploadId]) {
         for id in parts {
-            match self.uploads.remove_partial(*id) {
+            match uploads.remove_partial(*id) {
                 Ok(file) => self.defer_unlink(file),
                 Err(error) => log::warn!(target: errno::TARGET, "a partial upload stays behind: {error}"),
             }
         }
     }
 
-    fn fail(&self, mut pending: Pending, errno: Errno) {
+    fn fail(&self, uploads: &Uploads, mut pending: Pending, errno: Errno) {
         let failure = errno::inside(errno);
-        self.fs.health.commit_ended(Some(failure));
+        uploads.fs.health.commit_ended(Some(failure));
         pending.finished.result = Err(StoreError { failure, site: "fsync folder", source: Some(errno.into()) });
         self.completions.push(pending.finished);
     }

@@ -2,6 +2,7 @@
 //!
 //! A job owns all it needs (bytes, descriptors), so it outlives its connection.
 
+use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ use crate::object::Meta;
 use crate::platform::{Op, Outcome, Source};
 use crate::store::fs::errno::TARGET;
 use crate::store::fs::read::OpenFile;
+use crate::store::pool::mounted::Slot;
+use crate::store::pool::workers::DirHash;
 use crate::store::quota::count::Count;
 use crate::store::resumable::expiry::Pass;
 use crate::store::resumable::open::Opened;
@@ -19,6 +22,7 @@ use crate::store::take_overs::Wanted;
 use crate::store::upload::pending_syncs::PendingSyncs;
 use crate::store::upload::staged::Staged;
 use crate::store::upload::staging::Sweep;
+use crate::store::upload::write::Uploads;
 
 #[derive(Debug)]
 pub(crate) enum Job {
@@ -39,9 +43,15 @@ pub(crate) enum Job {
     /// Look at what other servers of the folder have left for this one.
     Look,
     /// A step of the removal of leftovers.
-    Sweep(Sweep),
+    Sweep(Sweep, Option<DirHash>),
     /// A step of a pass over the uploads that are kept, or its beginning.
-    Expire(Option<Box<Pass>>),
+    Expire(Arc<Uploads>, Option<Box<Pass>>),
+    /// Look for what an earlier process has left in a mount.
+    Adopt(Box<str>),
+    /// The same as `Look`, for a mount that is written to.
+    LookIn(Arc<Slot>, Arc<Uploads>),
+    /// Close a mount that is not written to any more.
+    CloseMount(Arc<Slot>),
     /// A step of a count for a quota, or the beginning of one that is due.
     Count(Option<Box<Count>>),
 }
@@ -53,16 +63,37 @@ pub(crate) enum Held {
     Reading(Arc<OpenFile>),
     /// Its content is in memory.
     Cached(Arc<[u8]>),
-    Staging(Arc<Staged>),
+    Staging(Arc<Growing>),
+}
+
+/// An upload, and whose file system it is in.
+#[derive(Debug)]
+pub(crate) struct Growing {
+    staged: Staged,
+    pub(crate) uploads: Arc<Uploads>,
+}
+
+impl Growing {
+    pub(crate) fn new(staged: Staged, uploads: Arc<Uploads>) -> Arc<Self> {
+        Arc::new(Self { staged, uploads })
+    }
+}
+
+impl Deref for Growing {
+    type Target = Staged;
+
+    fn deref(&self) -> &Staged {
+        &self.staged
+    }
 }
 
 /// A result on its way to the loop, which alone gives out file ids.
 #[derive(Debug)]
 pub(crate) enum Reply {
     Plain(Outcome),
-    Created(Staged),
+    Created(Arc<Growing>),
     Opened(OpenFile, Meta, Source),
-    UploadOpened(Box<Opened>),
+    UploadOpened(Box<Opened>, Arc<Uploads>),
     /// Another server is attached to the upload.
     Wanted(Box<Wanted>),
     /// This file is in the page cache from the first to the second offset.
@@ -83,6 +114,7 @@ pub(crate) struct Pending {
     /// Told once `syncs` are done.
     pub(crate) finished: Finished,
     pub(crate) syncs: PendingSyncs,
+    pub(crate) uploads: Arc<Uploads>,
 }
 
 /// The id names nothing, or a file of the other kind. A mistake of ours, not of a peer.

@@ -18,12 +18,13 @@ use crate::store::pool::jobs::Job;
 use crate::store::pool::shared::Pool;
 use crate::store::pool::workers::WorkQueue;
 use crate::store::upload::staging::Sweep;
+use crate::store::upload::write::Uploads;
 
 impl Pool {
     pub(crate) fn look(&self) {
         match self.fs.look_at_root() {
             RootAt::Here => {
-                self.fs.mounts.look(self.fs.root().fd.as_fd());
+                self.look_at_mounts();
                 if self.fs.health.set_gone(false) {
                     log::warn!(target: TARGET, "the served folder is at its path again");
                 }
@@ -40,18 +41,18 @@ impl Pool {
         }
         if self.uploads.staging.is_some() {
             self.fs.look_elsewhere();
-            self.look_for_wanted();
+            self.look_for_wanted(&self.uploads);
         }
     }
 
     /// Finds the uploads that another server of the folder wants, for the loop.
-    fn look_for_wanted(&self) {
+    pub(crate) fn look_for_wanted(&self, uploads: &Uploads) {
         if !self.fs.shared {
             return;
         }
-        let kept = &self.uploads.kept;
+        let kept = &uploads.kept;
         kept.is_attached.store(lock(&kept.index).has_attached(), Ordering::Relaxed);
-        let wanted = self.uploads.wanted();
+        let wanted = uploads.wanted();
         if !wanted.is_empty() {
             lock(&self.wanted).extend(wanted);
             self.completions.wake();
@@ -88,7 +89,7 @@ impl Pool {
             // Those that are in the new one, if any, expire.
             uploads.kept.is_used.store(true, Ordering::Relaxed);
             if let Ok(sweep) = Sweep::beside(&staging.current()) {
-                self.queues.push(WorkQueue::Sync, Job::Sweep(sweep));
+                self.queues.push(WorkQueue::Sync, Job::Sweep(sweep, None));
             }
         }
         self.fs.set_root(root);

@@ -6,6 +6,8 @@ pub(crate) mod group_commit;
 pub(crate) mod jobs;
 pub(crate) mod latency;
 pub(crate) mod look;
+pub(crate) mod mounted;
+pub(crate) mod route;
 pub(crate) mod serve;
 pub(crate) mod shared;
 pub(crate) mod sync_groups;

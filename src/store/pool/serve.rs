@@ -1,15 +1,16 @@
 //! What each operation does, whether a worker or the loop runs it.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::buffer::Chunk;
-use crate::error::StoreError;
-use crate::ids::GroupId;
+use crate::error::{Failure, StoreError};
+use crate::ids::{ConnId, GroupId};
 use crate::platform::{Finding, Op, Outcome, PasswordCheck, WorkMemory};
 use crate::store::fs::list::PageOf;
 use crate::store::fs::read::tail;
 use crate::store::mutex::lock;
-use crate::store::pool::jobs::{Finished, Held, Job, Pending, Reply, no_such_file};
+use crate::store::pool::jobs::{Finished, Growing, Held, Job, Pending, Reply, no_such_file};
 use crate::store::pool::shared::Pool;
 use crate::store::pool::workers::WorkQueue;
 use crate::store::quota::count::{Count, Step};
@@ -18,7 +19,7 @@ use crate::store::resumable::wanted::is_elsewhere;
 use crate::store::take_overs::Wanted;
 use crate::store::upload::commit::Commit;
 use crate::store::upload::pending_syncs::PendingSyncs;
-use crate::store::upload::write::Created;
+use crate::store::upload::write::{Created, Uploads};
 use crate::upload::UploadId;
 
 /// The result, and what must be synced before it is true.
@@ -46,7 +47,7 @@ impl Pool {
 
     pub(crate) fn work(&self, job: Job, scratch: &mut Vec<u8>) {
         match job {
-            Job::Serve { op: Op::Store { .. }, .. } if self.uploads.durable => {
+            Job::Serve { op: ref op @ Op::Store { .. }, .. } if self.uploads.durable && !self.names_mount(op) => {
                 let more = self.batch();
                 let jobs = 1 + more.len();
                 self.store_many(std::iter::once(job).chain(more));
@@ -54,17 +55,12 @@ impl Pool {
             }
             Job::Serve { conn, client, op, held } => {
                 let syncs = usize::from(matches!(self.queue_of(&op), WorkQueue::Sync | WorkQueue::Join));
-                let again = self.uploads.again(&op);
-                let (result, chunk) = self.serve(op, held, scratch);
-                match result {
-                    Ok((reply, syncs)) => {
-                        let finished = Finished { conn, result: Ok(reply), chunk };
-                        self.finish_change(Pending { client, finished, syncs });
-                    }
-                    Err(error) => {
-                        let result = self.tried(again, client, error);
-                        self.completions.push(Finished { conn, result, chunk });
-                    }
+                let finished = match self.uploads_for(&op, &held) {
+                    Ok(uploads) => self.served(uploads, (conn, client), op, held, scratch),
+                    Err(error) => Some(Finished { conn, result: Err(error), chunk: chunk_of(op) }),
+                };
+                if let Some(finished) = finished {
+                    self.completions.push(finished);
                 }
                 self.syncing.fetch_sub(syncs, Ordering::Relaxed);
             }
@@ -75,45 +71,88 @@ impl Pool {
                 self.is_looking.store(false, Ordering::Release);
             }
             Job::FinishChange(pending) => self.finish_change(pending),
-            Job::Expire(pass) => {
-                let pass = pass.or_else(|| Pass::begin(&self.uploads).map(Box::new));
-                match pass.and_then(|pass| pass.step(&self.uploads)) {
-                    Some(pass) if !self.queues.is_closed() => {
-                        self.queues.push(WorkQueue::Sync, Job::Expire(Some(pass)));
-                    }
-                    _ => self.uploads.kept.is_passing.store(false, Ordering::Relaxed),
+            Job::Expire(uploads, pass) => {
+                let pass = pass.or_else(|| Pass::begin(&uploads).map(Box::new));
+                match pass.and_then(|pass| pass.step(&uploads)) {
+                    Some(pass) if !self.queues.is_closed() => self.expire(uploads, Some(pass)),
+                    _ => uploads.kept.is_passing.store(false, Ordering::Relaxed),
                 }
             }
+            Job::Adopt(mount) => self.adopt(&mount),
+            Job::LookIn(slot, uploads) => self.look_in(&slot, &uploads),
+            Job::CloseMount(slot) => self.mounted.close(&self.fs, &slot),
             Job::Count(count) => {
+                let is_new = count.is_none();
                 let count = count.or_else(|| Count::begin(&self.uploads.quotas));
                 if let Some(count) = count
                     && !self.queues.is_closed()
                 {
+                    if is_new && count.mount(&self.fs).is_some() {
+                        return self.count(Some(count));
+                    }
                     let next = match count.step(&self.fs, &self.uploads.quotas) {
                         Step::GoesOn(count) => Some(count),
                         Step::Ended => None,
                     };
-                    self.queues.push(WorkQueue::List, Job::Count(next));
+                    self.count(next);
                 }
             }
-            Job::Sweep(mut sweep) => {
+            Job::Sweep(mut sweep, share) => {
                 if !self.queues.is_closed() && sweep.step() {
-                    self.queues.push(WorkQueue::Sync, Job::Sweep(sweep));
+                    self.queues.push_of(WorkQueue::Sync, None, share, Job::Sweep(sweep, share));
                 }
             }
         }
     }
 
+    /// Does an operation; `None` where its end is told once what it has changed is synced.
+    fn served(
+        &self,
+        uploads: Arc<Uploads>,
+        (conn, client): (ConnId, Option<GroupId>),
+        op: Op,
+        held: Held,
+        scratch: &mut Vec<u8>,
+    ) -> Option<Finished> {
+        let again = uploads.again(&op);
+        let (result, chunk) = self.serve(&uploads, op, held, scratch);
+        match result {
+            Ok((reply, syncs)) => {
+                let finished = Finished { conn, result: Ok(reply), chunk };
+                self.finish_change(Pending { client, finished, syncs, uploads });
+                None
+            }
+            Err(error) => {
+                if error.failure == Failure::Unavailable && !uploads.fs.at.is_empty() {
+                    self.mounted.is_stale(&uploads);
+                }
+                let result = self.tried(&uploads, again, client, error);
+                Some(Finished { conn, result, chunk })
+            }
+        }
+    }
+
+    pub(crate) fn count(&self, count: Option<Box<Count>>) {
+        let mount = count.as_ref().and_then(|count| count.mount(&self.fs)).map(|mount| self.dir_hash(mount));
+        self.queues.push_of(WorkQueue::List, None, mount, Job::Count(count));
+    }
+
+    pub(crate) fn expire(&self, uploads: Arc<Uploads>, pass: Option<Box<Pass>>) {
+        let share = self.share_of(&uploads);
+        self.queues.push_of(WorkQueue::Sync, None, share, Job::Expire(uploads, pass));
+    }
+
     /// An operation has failed: it waits where another server is to leave the upload first.
     fn tried(
         &self,
+        uploads: &Uploads,
         again: Option<(UploadId, Op)>,
         client: Option<GroupId>,
         error: StoreError,
     ) -> Result<Reply, StoreError> {
         match again {
             Some((id, op)) if is_elsewhere(&error) && !self.queues.is_closed() => {
-                self.uploads.want(id);
+                uploads.want(id);
                 Ok(Reply::Wanted(Box::new(Wanted { op, client, error })))
             }
             _ => Err(error),
@@ -121,7 +160,13 @@ impl Pool {
     }
 
     /// Does what `op` says, and hands its chunk back.
-    pub(crate) fn serve(&self, op: Op, held: Held, scratch: &mut Vec<u8>) -> (Served, Option<Chunk>) {
+    pub(crate) fn serve(
+        &self,
+        uploads: &Arc<Uploads>,
+        op: Op,
+        held: Held,
+        scratch: &mut Vec<u8>,
+    ) -> (Served, Option<Chunk>) {
         match (op, held) {
             (Op::Read { offset, len, mut chunk, .. }, Held::Reading(file)) => {
                 let result = file.fill(offset, len, &mut chunk);
@@ -134,16 +179,16 @@ impl Pool {
                 (Ok(plain(Outcome::Read)), Some(chunk))
             }
             (Op::Write { offset, chunk, .. }, Held::Staging(staged)) => {
-                let result = self.latency.measure(|| self.uploads.write(&staged, offset, chunk.data()));
+                let result = self.latency.measure(|| uploads.write(&staged, offset, chunk.data()));
                 (result.map(|()| plain(Outcome::Written)), Some(chunk))
             }
             (Op::Store { put, chunk }, _) => {
-                (self.uploads.store(&put, chunk.data()).map(|change| self.changed(change)), Some(chunk))
+                (uploads.store(&put, chunk.data()).map(|change| self.changed(change)), Some(chunk))
             }
             // They lost their file, not their chunk.
             (Op::Read { chunk, .. } | Op::Write { chunk, .. }, _) => (Err(no_such_file()), Some(chunk)),
             (Op::VerifyPassword(check), _) => (Ok(plain(self.verify_password(&check))), None),
-            (op, held) => (self.serve_plain(op, held, scratch), None),
+            (op, held) => (self.serve_plain(uploads, op, held, scratch), None),
         }
     }
 
@@ -159,10 +204,10 @@ impl Pool {
         Outcome::PasswordVerified(Box::new(verdict))
     }
 
-    fn serve_plain(&self, op: Op, held: Held, scratch: &mut Vec<u8>) -> Served {
+    fn serve_plain(&self, uploads: &Arc<Uploads>, op: Op, held: Held, scratch: &mut Vec<u8>) -> Served {
         match (op, held) {
             (Op::Abort { .. }, Held::Staging(staged)) => {
-                self.uploads.abort(&staged);
+                uploads.abort(&staged);
                 Ok(plain(Outcome::Aborted))
             }
             (Op::Close { .. }, Held::Reading(_) | Held::Cached(_)) => Ok(plain(Outcome::Closed)),
@@ -176,17 +221,17 @@ impl Pool {
                     digest: digest.as_deref(),
                     dir: None,
                 };
-                self.uploads.commit(&staged, &commit).map(|change| self.changed(change))
+                uploads.commit(&staged, &commit).map(|change| self.changed(change))
             }
-            (Op::Create(put), _) => match self.uploads.create(&put)? {
-                Created::Staged(staged) => Ok(without_syncs(Reply::Created(staged))),
+            (Op::Create(put), _) => match uploads.create(&put)? {
+                Created::Staged(staged) => Ok(without_syncs(Reply::Created(Growing::new(staged, Arc::clone(uploads))))),
                 Created::Same(change) => Ok(self.changed(*change)),
             },
             (Op::Delete { key, expected_kind, precondition }, _) => {
-                self.uploads.delete(&key, expected_kind, &precondition).map(|change| self.changed(change))
+                uploads.delete(&key, expected_kind, &precondition).map(|change| self.changed(change))
             }
             (Op::Flush { offset, len, .. }, Held::Staging(staged)) => {
-                self.uploads.flush(&staged, offset, len)?;
+                uploads.flush(&staged, offset, len)?;
                 Ok(plain(Outcome::Flushed))
             }
             (Op::List { key, after, limit, bytes_max, digests, hides }, _) => {
@@ -194,13 +239,13 @@ impl Pool {
                 let listing = self.fs.list(key.as_str(), &page_of)?;
                 Ok(plain(Outcome::Listed(listing)))
             }
-            (Op::MakeDir { key }, _) => self.uploads.make_dir(&key).map(|change| self.changed(change)),
+            (Op::MakeDir { key }, _) => uploads.make_dir(&key).map(|change| self.changed(change)),
             (Op::Open { key }, _) => {
                 let (file, meta, source) = self.fs.open_file(key.as_str())?;
                 Ok(without_syncs(Reply::Opened(file, meta, source)))
             }
             (Op::Rename { from, to, precondition, len_max }, _) => {
-                self.uploads.rename((&from, &to), &precondition, len_max).map(|change| self.changed(change))
+                uploads.rename((&from, &to), &precondition, len_max).map(|change| self.changed(change))
             }
             (Op::Stat { key }, _) => self.fs.stat(key.as_str()).map(|node| plain(Outcome::Found(node))),
             (Op::Warm { file, offset, len }, Held::Reading(open)) => {
@@ -208,35 +253,42 @@ impl Pool {
                 Ok(without_syncs(Reply::Warmed(file, offset, end)))
             }
             (Op::Warm { .. }, Held::Cached(_)) => Ok(plain(Outcome::Warmed)),
-            (op, held) => self.serve_resumable(op, held),
+            (op, held) => self.serve_resumable(uploads, op, held),
         }
     }
 
     /// Uploads that can be resumed.
-    fn serve_resumable(&self, op: Op, held: Held) -> Served {
+    fn serve_resumable(&self, uploads: &Arc<Uploads>, op: Op, held: Held) -> Served {
         match (op, held) {
             (Op::Checkpoint { offset, digest, .. }, Held::Staging(staged)) => {
-                self.uploads.checkpoint(&staged, offset, digest).map(|offset| plain(Outcome::Saved(offset)))
+                uploads.checkpoint(&staged, offset, digest).map(|offset| plain(Outcome::Saved(offset)))
             }
             (Op::EndPart { end, .. }, Held::Staging(staged)) => {
-                self.uploads.end_part(&staged, end).map(|(outcome, syncs)| (Reply::Plain(outcome), syncs))
+                uploads.end_part(&staged, end).map(|(outcome, syncs)| (Reply::Plain(outcome), syncs))
             }
             (Op::Join { offset, digest, .. }, Held::Staging(staged)) => {
-                let joined = self.uploads.join(&staged, offset, digest);
+                let joined = uploads.join(&staged, offset, digest);
                 joined.map(|(len, digest)| plain(Outcome::Joined { len, digest }))
             }
             (Op::FindUpload { id, .. }, _) => {
-                self.uploads.find_upload(id).map(|state| plain(Outcome::UploadFound(Box::new(state))))
+                uploads.find_upload(id).map(|state| plain(Outcome::UploadFound(Box::new(state))))
             }
             (Op::OpenUpload { upload, len, client }, _) => {
-                let opened = self.uploads.open_upload(&upload, len, client);
-                opened.map(|(opened, syncs)| (Reply::UploadOpened(Box::new(opened)), syncs))
+                let opened = uploads.open_upload(&upload, len, client);
+                opened.map(|(opened, syncs)| (Reply::UploadOpened(Box::new(opened), Arc::clone(uploads)), syncs))
             }
             (Op::RemoveUpload { id }, _) => {
-                self.uploads.remove_upload(id).map(|syncs| (Reply::Plain(Outcome::UploadRemoved), syncs))
+                uploads.remove_upload(id).map(|syncs| (Reply::Plain(Outcome::UploadRemoved), syncs))
             }
             _ => Err(no_such_file()),
         }
+    }
+}
+
+fn chunk_of(op: Op) -> Option<Chunk> {
+    match op {
+        Op::Store { chunk, .. } | Op::Read { chunk, .. } | Op::Write { chunk, .. } => Some(chunk),
+        _ => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the loop and the workers share.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
@@ -11,8 +12,9 @@ use crate::store::fs::root::{FileSystem, Unfit};
 use crate::store::pool::completions::Completions;
 use crate::store::pool::jobs::{Job, Reply};
 use crate::store::pool::latency::DiskLatency;
+use crate::store::pool::mounted::Mounted;
 use crate::store::pool::sync_groups::SyncGroups;
-use crate::store::pool::workers::{WorkQueue, WorkQueues};
+use crate::store::pool::workers::{DirHash, WorkQueue, WorkQueues};
 use crate::store::upload::deferred_unlink::{AT_ONCE_MAX, WAITING_MAX};
 use crate::store::upload::pending_syncs::{Change, PendingSyncs};
 use crate::store::upload::write::Uploads;
@@ -20,7 +22,10 @@ use crate::upload::UploadId;
 
 pub(crate) struct Pool {
     pub(crate) fs: Arc<FileSystem>,
-    pub(crate) uploads: Uploads,
+    pub(crate) uploads: Arc<Uploads>,
+    /// The same of what is mounted inside the root.
+    pub(crate) mounted: Mounted,
+    pub(crate) dir_hasher: RandomState,
     pub(crate) queues: WorkQueues<Job>,
     pub(crate) completions: Completions,
     pub(crate) groups: SyncGroups,
@@ -67,6 +72,16 @@ impl Pool {
     /// Closes a file. It may have lost its name while it was read.
     pub(crate) fn close(&self, file: Arc<OpenFile>) {
         self.defer_unlink(Arc::into_inner(file).and_then(|file| file.into_nameless(AT_ONCE_MAX)));
+    }
+
+    /// What a job in this directory, or in this mount, waits for.
+    pub(crate) fn dir_hash(&self, path: &str) -> DirHash {
+        DirHash(self.dir_hasher.hash_one(path))
+    }
+
+    /// The same of a job for uploads: those of one mount have one share of the workers.
+    pub(crate) fn share_of(&self, uploads: &Uploads) -> Option<DirHash> {
+        if uploads.fs.at.is_empty() { None } else { Some(self.dir_hash(&uploads.fs.at)) }
     }
 
     /// What a change leaves besides its syncs.

@@ -206,11 +206,12 @@ impl<J> Inside<J> {
 }
 
 impl<J> WorkQueues<J> {
-    /// `reading` is the number of workers that read; `listing_max` of them may list at once.
-    pub(crate) fn new(reading: usize, listing_max: usize, joining_max: usize) -> Self {
+    /// `reading` is the number of workers that read; `listing_max` of them may list at once. `syncing` and `joining_max`:
+    /// the same of those that sync.
+    pub(crate) fn new((reading, listing_max): (usize, usize), (syncing, joining_max): (usize, usize)) -> Self {
         Self {
             io: Queue::new(listing_max, reading.saturating_sub(1)),
-            sync: Queue::new(joining_max, usize::MAX),
+            sync: Queue::new(joining_max, syncing.saturating_sub(1)),
             free: Queue::new(0, usize::MAX),
             passwords: Queue::new(0, usize::MAX),
         }
@@ -249,7 +250,7 @@ impl<J> WorkQueues<J> {
         if is_list { &queue.lists_len } else { &queue.len }.load(Ordering::Relaxed)
     }
 
-    /// Takes more jobs for a worker that has one already: those next in turn that are `wanted`, and no more than `share` says of how many wait, so that other workers get theirs.
+    /// Takes more jobs for a worker that has one already: those next in turn that are `wanted` and wait for no mount, and no more than `share` says of how many wait, so that other workers get theirs.
     pub(crate) fn take_more(
         &self,
         kind: WorkQueue,
@@ -261,7 +262,7 @@ impl<J> WorkQueues<J> {
         let most = share(inside.jobs.len());
         let mut more = Vec::new();
         while more.len() < most
-            && let Some(job) = inside.jobs.pop_if(|waiting| wanted(&waiting.job))
+            && let Some(job) = inside.jobs.pop_if(|waiting| waiting.dir.is_none() && wanted(&waiting.job))
         {
             more.push(job.job);
         }
@@ -329,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_directory_that_hangs_never_holds_every_worker_and_no_job_is_lost_by_it() {
-        let queues = WorkQueues::new(4, 2, 1);
+        let queues = WorkQueues::new((4, 2), (5, 1));
         let queue = queues.queue(WorkQueue::Io);
         let (hung, other) = (Some(DirHash(1)), Some(DirHash(2)));
         for job in 0..8 {
@@ -362,7 +363,7 @@ mod tests {
 
     #[test]
     fn the_length_of_a_queue_follows_every_push_and_take() {
-        let queues = WorkQueues::new(4, 1, 1);
+        let queues = WorkQueues::new((4, 1), (5, 1));
         let lens = |queues: &WorkQueues<u8>| (queues.len(WorkQueue::Io), queues.len(WorkQueue::Sync));
         for job in 0..5 {
             queues.push(WorkQueue::Sync, job);
@@ -379,7 +380,7 @@ mod tests {
 
     #[test]
     fn lists_never_take_every_worker_and_are_not_kept_waiting_for_ever() {
-        let queues = WorkQueues::new(4, 2, 1);
+        let queues = WorkQueues::new((4, 2), (5, 1));
         for job in 0..6 {
             queues.push(WorkQueue::List, job);
         }

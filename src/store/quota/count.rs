@@ -1,5 +1,5 @@
-//! Counts the bytes of all files beneath a prefix, a step at a time, in bounded memory; never follows a link, and never
-//! leaves the file system. What the server does not show, its own folder included, does not count.
+//! Counts the bytes of all files beneath a prefix, a step at a time, in bounded memory; never follows a link. What is
+//! mounted inside counts; a step does not go from one file system into another, as it may have to wait there. What the server does not show, its own folder included, does not count.
 //!
 //! Changes of this process meanwhile are counted by it or by their own end, see `cursor`; those of other programs as it
 //! happens to find them.
@@ -55,6 +55,8 @@ enum Stage {
     Reading(Box<Reading>),
     Files(Files),
     NextDir,
+    /// This folder, which may be on another file system than the one before.
+    Enter(Box<str>),
 }
 
 /// The names of a folder are being read, which is all of them each time: the first ones behind another are kept.
@@ -116,8 +118,12 @@ impl Count {
     /// Does a little.
     pub(crate) fn step(mut self: Box<Self>, fs: &FileSystem, quotas: &Quotas) -> Step {
         let end = clock() + STEP;
+        let mount: Option<Box<str>> = self.mount(fs).map(Box::from);
         loop {
             for _ in 0..STEP_NAMES {
+                if mount.as_deref() != self.mount(fs) {
+                    return Step::GoesOn(self);
+                }
                 match self.advance(fs, quotas) {
                     Ok(None) => {}
                     Ok(Some(counted)) => {
@@ -133,12 +139,23 @@ impl Count {
         }
     }
 
+    /// The mount that the next step may have to wait for.
+    pub(crate) fn mount<'a>(&'a self, fs: &FileSystem) -> Option<&'a str> {
+        fs.mounts.of(match &self.stage {
+            Stage::Prefix | Stage::First => &self.prefix,
+            Stage::Enter(path) => path,
+            Stage::Reading(reading) => &reading.dir.path,
+            Stage::Files(files) => &files.dir.path,
+            Stage::NextDir => self.above.last().map_or("", |level| &level.path),
+        })
+    }
+
     /// Looks at one file, or goes on to the next folder.
     pub(crate) fn advance(&mut self, fs: &FileSystem, quotas: &Quotas) -> Result<Option<Counted>, GivenUp> {
         match &mut self.stage {
             Stage::Prefix => {
                 if let Some((above, name)) = split(&self.prefix) {
-                    if let Some(dir) = passable(fs.dir(above), quotas)? {
+                    if let Some(dir) = passable(fs.dir_beneath(above), quotas)? {
                         look(quotas, self.number, &dir, (above, Some(name)), None)?;
                     }
                     quotas.books().files_are_done(self.number)?;
@@ -149,7 +166,7 @@ impl Count {
             Stage::First => {
                 self.stage = Stage::NextDir;
                 let prefix = self.prefix.clone();
-                self.visit(Some(&prefix), fs, quotas)
+                self.visit(Some(&prefix), quotas)
             }
             Stage::Reading(reading) => match passable(reading.read_some(), quotas)? {
                 Some(false) => Ok(None),
@@ -176,14 +193,18 @@ impl Count {
                 Ok(None)
             }
             Stage::NextDir => match self.next_read(fs, quotas)? {
-                NextRead::Dir(read) => self.visit(read.as_deref(), fs, quotas),
+                NextRead::Dir(read) => self.visit(read.as_deref(), quotas),
                 NextRead::Reading => Ok(None),
             },
+            Stage::Enter(path) => {
+                let path = std::mem::take(path);
+                self.enter(&path, fs, quotas)
+            }
         }
     }
 
     /// Begins with the files of the next folder: `read`, or one that was made since.
-    fn visit(&mut self, read: Option<&str>, fs: &FileSystem, quotas: &Quotas) -> Result<Option<Counted>, GivenUp> {
+    fn visit(&mut self, read: Option<&str>, quotas: &Quotas) -> Result<Option<Counted>, GivenUp> {
         let then = quotas.books().next_dir(self.number, read, (clock(), quotas.interval))?;
         let (path, is_read) = match then {
             Then::Counted(counted) => return Ok(Some(counted)),
@@ -192,7 +213,14 @@ impl Count {
         if is_read && let Some(level) = self.above.last_mut() {
             level.last = name_of(&path).into();
         }
-        let Some(dir) = passable(fs.dir(&path), quotas)? else { return Ok(None) };
+        self.stage = Stage::Enter(path.into());
+        Ok(None)
+    }
+
+    /// Begins to read a folder.
+    fn enter(&mut self, path: &str, fs: &FileSystem, quotas: &Quotas) -> Result<Option<Counted>, GivenUp> {
+        self.stage = Stage::NextDir;
+        let Some(dir) = passable(fs.dir_beneath(path), quotas)? else { return Ok(None) };
         let held: usize = self.above.iter().map(|level| level.names.bytes()).sum();
         let bytes = (DIRS_BYTES.saturating_sub(held) / 4).max(DIRS_BYTES_MIN);
         self.read(dir, Wanted::All, bytes, quotas)?;
@@ -247,7 +275,7 @@ impl Count {
                 continue;
             }
             let (bytes, wanted) = (DIRS_BYTES_MIN.max(level.names.bytes()), Wanted::Dirs(Box::clone(&level.last)));
-            if let Some(dir) = passable(fs.dir(&level.path), quotas)? {
+            if let Some(dir) = passable(fs.dir_beneath(&level.path), quotas)? {
                 self.read(dir, wanted, bytes, quotas)?;
                 if matches!(self.stage, Stage::Reading(_)) {
                     return Ok(NextRead::Reading);

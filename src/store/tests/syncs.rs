@@ -228,7 +228,8 @@ fn a_change_that_waits_for_its_sync_while_another_sync_fails_is_refused_though_i
         noted.syncs();
         let finished = Finished { conn: CONN, result: Ok(reply), chunk: None };
         noted.bench.store.in_flight += 1;
-        pool.finish_change(Pending { client: None, finished, syncs });
+        let uploads = Arc::clone(&pool.uploads);
+        pool.finish_change(Pending { client: None, finished, syncs, uploads });
         let later = noted.bench.next().result.map_err(|error| error.failure);
         assert_eq!((later.err(), noted.syncs()), (Some(Failure::Internal), vec![]), "{scope:?}");
     }

@@ -276,6 +276,7 @@ fn a_change_beneath_a_directory_that_was_just_moved_owes_the_sync_of_the_move() 
         client: None,
         finished: Finished { conn: CONN, result: Ok(reply), chunk: None },
         syncs,
+        uploads: Arc::clone(&pool.uploads),
     });
     assert!(bench.next().result.is_ok());
     assert_eq!(pending("to/folder/deep"), ["to/folder/deep".into()]);

@@ -82,7 +82,8 @@ pub(crate) fn lock_names(fs: &FileSystem, keys: &[&Key]) -> Result<Vec<OwnedFd>,
         return Ok(Vec::new());
     }
     // One name may have several spellings where the file system ignores case.
-    let mut stripes: Vec<u8> = keys.iter().map(|key| if fs.aliases { 0 } else { stripe(key) }).collect();
+    let mut stripes: Vec<u8> =
+        keys.iter().map(|key| if fs.aliases { 0 } else { stripe(fs.rest(key.as_str())) }).collect();
     // In one order everywhere: two renames never wait for each other.
     stripes.sort_unstable();
     stripes.dedup();
@@ -127,8 +128,8 @@ pub(crate) fn private_dir(at: BorrowedFd<'_>, name: &'static str) -> Result<Owne
 }
 
 /// Which of the 256 files is for a name, on every machine (FNV-1a).
-pub(crate) fn stripe(key: &Key) -> u8 {
+pub(crate) fn stripe(path: &str) -> u8 {
     let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-    let hash = key.as_str().as_bytes().iter().fold(0x811C_9DC5, step);
+    let hash = path.as_bytes().iter().fold(0x811C_9DC5, step);
     hash.to_le_bytes().into_iter().fold(0, |folded, byte| folded ^ byte)
 }

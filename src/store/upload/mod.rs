@@ -5,6 +5,7 @@ pub(crate) mod deferred_unlink;
 pub(crate) mod inherited;
 pub(crate) mod locks;
 pub(crate) mod namespace;
+pub(crate) mod open;
 pub(crate) mod parents;
 pub(crate) mod pending_syncs;
 pub(crate) mod same;

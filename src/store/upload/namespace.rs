@@ -180,7 +180,7 @@ impl Uploads {
 
     /// What is to be removed or moved: a file or a directory, or it does not exist.
     fn source(&self, dir: BorrowedFd<'_>, key: &Key) -> Result<Stat, StoreError> {
-        let is_reserved = self.fs.refuse_alias(&self.fs.root(), key.as_str().as_bytes());
+        let is_reserved = self.fs.refuse_alias(&self.fs.root(), self.fs.rest(key.as_str()).as_bytes());
         is_reserved.map_err(|e| errno::reading("fstatat", key.as_str(), e))?;
         let stat = standing(dir, key.name()).map_err(|e| errno::reading("fstatat", key.as_str(), e))?;
         stat.filter(|stat| stat::kind(stat) != Kind::Other).ok_or(refused(Failure::NotFound, "fstatat"))

@@ -45,7 +45,9 @@ impl Uploads {
         loop {
             match self.fs.dir(path) {
                 Ok(dir) => return Some(dir),
-                Err(Errno::NOENT) if !path.is_empty() => path = path.rsplit_once('/').map_or("", |(above, _)| above),
+                Err(Errno::NOENT) if !self.fs.rest(path).is_empty() => {
+                    path = path.rsplit_once('/').map_or("", |(above, _)| above);
+                }
                 Err(_) => return None,
             }
         }
@@ -61,7 +63,7 @@ impl Uploads {
         self.quotas.check_counted(path)?;
         for _ in 0..RACE_TRIES {
             let mut parent = ResolvedParent::found(self.fs.root());
-            let stepped = path.split('/').try_for_each(|part| self.step(&mut parent, part));
+            let stepped = self.fs.rest(path).split('/').try_for_each(|part| self.step(&mut parent, part));
             match stepped {
                 Ok(()) => return Ok(parent),
                 // A directory was removed after the walk had passed it: again, from the root.
@@ -186,11 +188,11 @@ impl Uploads {
     /// Where servers share the root: the syncs of each directory on the way to `dir` whose entry there this server has
     /// not synced itself. A sync of the whole file system covers them anyway.
     fn add_entries_above(&self, dir: &Dir, syncs: &mut PendingSyncs) {
-        if !self.fs.shared || self.fs.sync.scope == Scope::Everything || dir.path.is_empty() {
+        if !self.fs.shared || self.fs.sync.scope == Scope::Everything || self.fs.rest(&dir.path).is_empty() {
             return;
         }
         let mut at = self.fs.root();
-        for part in dir.path.split('/') {
+        for part in self.fs.rest(&dir.path).split('/') {
             // It was moved or removed since: then there is no way to it that could be kept.
             let Ok(child) = self.fs.child(&at, part) else { return };
             let (entry, is_synced) = self.synced_entries.look_up(&at, part, &child);

@@ -213,7 +213,6 @@ fn a_join_that_the_server_did_not_survive_is_removed_at_the_next_start() {
             bench.pass(10);
             assert_eq!(bench.uploads().len(), before.len() + 2, "a connection is attached");
             // The server is killed.
-            std::mem::forget(bench.store.files.take(file));
             let mut bench = bench.again(config);
             assert!(bench.has_all_parts() && bench.uploads() == before);
             let file = bench.begin_join(whole(to_f(), &all()));

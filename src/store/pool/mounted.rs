@@ -1,0 +1,294 @@
+//! Uploads into what is mounted inside the root: each mount has a reserved directory, locks, syncs and space of its own,
+//! because nothing can be renamed from one file system into another.
+//!
+//! It is opened by the first change in the mount, and closed when it was not used for a while and keeps no upload: what
+//! is open there keeps the operator from unmounting it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{OFlags, fstat};
+use rustix::io::Errno;
+
+use crate::config::{Limits, StoreConfig};
+use crate::error::{Failure, StoreError};
+use crate::object::Durability;
+use crate::os::process::clock;
+use crate::platform::Health;
+use crate::store::fs::errno::{self, SiteErrno, TARGET};
+use crate::store::fs::linux;
+use crate::store::fs::mounts::SERVED_MAX;
+use crate::store::fs::resolve::{dir_flags, look_flags};
+use crate::store::fs::root::{Dir, FileSystem};
+use crate::store::fs::stat::{self, standing};
+use crate::store::fs::sync::Calls;
+use crate::store::mutex::lock;
+use crate::store::quota::ledger::Quotas;
+use crate::store::upload::locks::ROOT_LOCK;
+use crate::store::upload::staging::Staging;
+use crate::store::upload::write::Uploads;
+use crate::upload::UploadId;
+use crate::wire::key::RESERVED;
+
+/// Mounts that are written to at a time.
+pub const MOUNTS_WRITTEN_MAX: usize = 16;
+/// Descriptors that each of them takes.
+pub const MOUNT_DESCRIPTORS: usize = 8;
+/// After so long without a change a mount is closed.
+const IDLE: Duration = Duration::from_secs(10);
+/// Room for clients is left when what was left in mounts is looked for.
+const ADOPTED_MAX: usize = MOUNTS_WRITTEN_MAX / 2;
+
+pub(crate) const POINT: Failure = Failure::Conflict("another file system is mounted there");
+const TOO_MANY: Failure = Failure::Busy;
+const READ_ONLY: Failure = Failure::Denied("the file system that is mounted there is read-only");
+const IN_USE: Failure = Failure::Conflict("another server writes to the file system that is mounted there");
+
+/// One mount.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) path: Box<str>,
+    /// The kernel's number of the mount: another one may be at the same path later.
+    number: u64,
+    /// Held while it is opened or closed, which may have to wait for the other file system.
+    changing: Mutex<()>,
+    open: Mutex<Open>,
+    /// What is open has become stale.
+    is_stale: AtomicBool,
+    pub(crate) is_looking: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Open {
+    uploads: Option<Arc<Uploads>>,
+    used: Instant,
+}
+
+/// All mounts that are written to.
+pub(crate) struct Mounted {
+    config: StoreConfig,
+    limits: Limits,
+    slots: Mutex<Vec<Arc<Slot>>>,
+    /// How many are open; and of those, which may wait for another machine or process.
+    open: AtomicUsize,
+    remote: AtomicUsize,
+    /// Mounts in which an earlier process may have left something.
+    unseen: Mutex<VecDeque<Box<str>>>,
+}
+
+impl fmt::Debug for Mounted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mounted").field("slots", &self.slots).finish_non_exhaustive()
+    }
+}
+
+impl Mounted {
+    pub(crate) fn new(config: &StoreConfig, limits: &Limits) -> Self {
+        // A table of digests is that of the root.
+        let limits = Limits { digests_max: 0, ..limits.clone() };
+        let (slots, unseen) = (Mutex::default(), Mutex::default());
+        let (open, remote) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { config: config.clone(), limits, slots, open, remote, unseen }
+    }
+
+    /// The uploads of a mount, opened if they are not; `None` where nothing is mounted any more. Waits for the other
+    /// file system. True if they were opened.
+    pub(crate) fn at(
+        &self,
+        fs: &FileSystem,
+        quotas: &Arc<Quotas>,
+        mount: &str,
+    ) -> Result<Option<(Arc<Uploads>, bool)>, StoreError> {
+        let Some(slot) = self.slot(fs, mount)? else { return Ok(None) };
+        let _changing = lock(&slot.changing);
+        if let Some(uploads) = slot.used() {
+            return Ok(Some((uploads, false)));
+        }
+        let Some(uploads) = self.open(fs, quotas, mount)? else { return Ok(None) };
+        let uploads = Arc::new(uploads);
+        self.count(&uploads, 1);
+        *lock(&slot.open) = Open { uploads: Some(Arc::clone(&uploads)), used: clock() };
+        log::debug!(target: TARGET, "the file system that is mounted at /{mount} is written to");
+        Ok(Some((uploads, true)))
+    }
+
+    fn slot(&self, fs: &FileSystem, mount: &str) -> Result<Option<Arc<Slot>>, StoreError> {
+        let Some(number) = fs.mounts.number_of(mount) else { return Ok(None) };
+        let mut slots = lock(&self.slots);
+        if let Some(slot) = slots.iter().find(|slot| *slot.path == *mount && slot.number == number) {
+            return Ok(Some(Arc::clone(slot)));
+        }
+        if slots.len() >= MOUNTS_WRITTEN_MAX {
+            return Err(StoreError::refused(TOO_MANY, "mounts written to"));
+        }
+        let slot = Arc::new(Slot {
+            path: mount.into(),
+            number,
+            changing: Mutex::default(),
+            open: Mutex::new(Open { uploads: None, used: clock() }),
+            is_stale: AtomicBool::new(false),
+            is_looking: AtomicBool::new(false),
+        });
+        slots.push(Arc::clone(&slot));
+        Ok(Some(slot))
+    }
+
+    fn open(&self, fs: &FileSystem, quotas: &Arc<Quotas>, mount: &str) -> Result<Option<Uploads>, StoreError> {
+        // Where nothing is mounted any more, the directory below is part of the root.
+        if self.config.portable || fs.open_own(mount, look_flags(), false).err() == Some(Errno::XDEV) {
+            let dir = open_top(fs, mount).map_err(|e| errno::changing("open folder", mount, e))?;
+            let staging = Staging::prepare(dir.fd.as_fd(), self.config.shared);
+            let staging = staging.map_err(|cause| refusal(mount, cause))?;
+            if self.config.durability == Durability::Durable && staging.current().has_neighbours() {
+                let synced = linux::sync_file_system(dir.fd.as_fd());
+                synced.map_err(|e| errno::broken("syncfs", mount, e))?;
+            }
+            let calls = Calls::of(dir.fd.as_fd());
+            let (path, config) = (fs.root_path().join(mount), (&self.config, &self.limits));
+            let uploads = Uploads::over(dir, &path, (Some(staging), Arc::clone(quotas)), &calls, config);
+            uploads.fs.look_elsewhere();
+            return Ok(Some(uploads));
+        }
+        Ok(None)
+    }
+
+    /// One more is open, or with the greatest number one fewer.
+    fn count(&self, uploads: &Uploads, by: usize) {
+        self.open.fetch_add(by, Ordering::AcqRel);
+        if !uploads.fs.caps.inline {
+            self.remote.fetch_add(by, Ordering::AcqRel);
+        }
+    }
+
+    /// Those that are open.
+    pub(crate) fn all(&self) -> Vec<(Arc<Slot>, Arc<Uploads>)> {
+        let slots = lock(&self.slots);
+        slots.iter().filter_map(|slot| Some((Arc::clone(slot), lock(&slot.open).uploads.clone()?))).collect()
+    }
+
+    /// Those that keep this upload.
+    pub(crate) fn keeper_of(&self, id: UploadId) -> Option<Arc<Uploads>> {
+        let slots = lock(&self.slots);
+        let mut open = slots.iter().filter_map(|slot| lock(&slot.open).uploads.clone());
+        open.find(|uploads| lock(&uploads.kept.index).contains(id))
+    }
+
+    /// True while calls for a mount that is written to may wait for another machine or process.
+    pub(crate) fn are_remote(&self) -> bool {
+        self.remote.load(Ordering::Acquire) > 0
+    }
+
+    pub(crate) fn are_degraded(&self) -> bool {
+        let is_degraded = |(_, uploads): &(_, Arc<Uploads>)| uploads.fs.health.state() == Health::Degraded;
+        self.open.load(Ordering::Acquire) > 0 && self.all().iter().any(is_degraded)
+    }
+
+    /// A change has failed because what is open became stale.
+    pub(crate) fn is_stale(&self, uploads: &Uploads) {
+        let slots = lock(&self.slots);
+        if let Some(slot) = slots.iter().find(|slot| slot.path == uploads.fs.at) {
+            slot.is_stale.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Those that are to be closed. Forgets those that are.
+    pub(crate) fn idle(&self, fs: &FileSystem) -> Vec<Arc<Slot>> {
+        let mut slots = lock(&self.slots);
+        slots.retain(|slot| lock(&slot.open).uploads.is_some() || Arc::strong_count(slot) > 1);
+        slots.iter().filter(|slot| slot.is_to_be_closed(fs)).map(Arc::clone).collect()
+    }
+
+    /// Closes one. Waits for the other file system.
+    pub(crate) fn close(&self, fs: &FileSystem, slot: &Slot) {
+        let _changing = lock(&slot.changing);
+        if !slot.is_to_be_closed(fs) {
+            return;
+        }
+        let Some(uploads) = lock(&slot.open).uploads.take() else { return };
+        self.count(&uploads, usize::MAX);
+        slot.is_stale.store(false, Ordering::Relaxed);
+        match Arc::into_inner(uploads) {
+            Some(uploads) => remove_staging(&uploads),
+            // Uploads that have begun end in what they began in.
+            None => log::info!(target: TARGET, "/{} is not mounted any more", slot.path),
+        }
+    }
+
+    /// The server ends: no worker runs any more.
+    pub(crate) fn close_all(&self) {
+        for (_, uploads) in self.all() {
+            remove_staging(&uploads);
+        }
+    }
+
+    /// These were mounted.
+    pub(crate) fn note(&self, mounts: Vec<Box<str>>) {
+        if !self.config.read_only {
+            let mut unseen = lock(&self.unseen);
+            unseen.extend(mounts);
+            unseen.truncate(SERVED_MAX);
+        }
+    }
+
+    /// Mounts in which to look for what an earlier process has left: its staging files and its uploads.
+    pub(crate) fn unseen(&self) -> Vec<Box<str>> {
+        let room = ADOPTED_MAX.saturating_sub(lock(&self.slots).len());
+        let mut unseen = lock(&self.unseen);
+        let len = room.min(unseen.len());
+        unseen.drain(..len).collect()
+    }
+}
+
+impl Slot {
+    fn used(&self) -> Option<Arc<Uploads>> {
+        let mut open = lock(&self.open);
+        open.used = clock();
+        open.uploads.clone()
+    }
+
+    /// What has failed to sync stays, so that it is known to have.
+    fn is_to_be_closed(&self, fs: &FileSystem) -> bool {
+        let open = lock(&self.open);
+        let Some(uploads) = &open.uploads else { return false };
+        if uploads.fs.health.state() == Health::Degraded {
+            return false;
+        }
+        let is_here = fs.mounts.number_of(&self.path) == Some(self.number);
+        let is_used = Arc::strong_count(uploads) > 1
+            || clock().saturating_duration_since(open.used) < IDLE
+            || !lock(&uploads.kept.index).is_empty();
+        !is_here || self.is_stale.load(Ordering::Relaxed) || !is_used
+    }
+}
+
+/// True if a server has written to a mount before.
+pub(crate) fn was_written_to(fs: &FileSystem, mount: &str) -> bool {
+    let top = fs.open_beneath(mount, look_flags() | OFlags::DIRECTORY, false);
+    top.is_ok_and(|top| standing(top.as_fd(), RESERVED).is_ok_and(|reserved| reserved.is_some()))
+}
+
+fn open_top(fs: &FileSystem, mount: &str) -> Result<Dir, Errno> {
+    let fd = fs.open_beneath(mount, dir_flags(), false)?;
+    let id = stat::id(&fstat(&fd)?);
+    Ok(Dir { fd, id, path: mount.into() })
+}
+
+fn remove_staging(uploads: &Uploads) {
+    if let Some(staging) = &uploads.staging {
+        staging.current().remove();
+    }
+}
+
+/// Why nothing can be staged in a mount.
+fn refusal(mount: &str, (site, errno): SiteErrno) -> StoreError {
+    let failure = match (site, errno) {
+        (ROOT_LOCK, Errno::AGAIN) => IN_USE,
+        (_, Errno::ROFS) => READ_ONLY,
+        _ => return errno::changing(site, mount, errno),
+    };
+    StoreError { failure, site, source: Some(errno.into()) }
+}

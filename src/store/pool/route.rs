@@ -1,0 +1,151 @@
+//! Which file system an operation changes: the root, or one that is mounted inside.
+
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::error::StoreError;
+use crate::object::Key;
+use crate::platform::Op;
+use crate::store::fs::errno::{OTHER_FILE_SYSTEM, TARGET};
+use crate::store::pool::jobs::{Held, Job};
+use crate::store::pool::mounted::{self, Slot};
+use crate::store::pool::shared::Pool;
+use crate::store::pool::workers::WorkQueue;
+use crate::store::upload::staging::Sweep;
+use crate::store::upload::write::Uploads;
+use crate::upload::{UploadId, UploadRef};
+
+/// What an operation changes.
+enum Changes<'a> {
+    /// The name in its directory.
+    Name(&'a Key),
+    /// A directory, which is made.
+    Dir(&'a Key),
+    /// An upload that is kept.
+    Upload(UploadId),
+    Nothing,
+}
+
+fn changes(op: &Op) -> Changes<'_> {
+    match op {
+        Op::Create(put) => Changes::Name(&put.key),
+        Op::Store { put, .. } => Changes::Name(&put.key),
+        Op::Delete { key, .. } | Op::Rename { from: key, .. } => Changes::Name(key),
+        Op::MakeDir { key } => Changes::Dir(key),
+        Op::OpenUpload { upload: UploadRef::New(new), .. } => Changes::Name(&new.put.key),
+        Op::OpenUpload { upload: UploadRef::Existing(id), .. }
+        | Op::FindUpload { id, .. }
+        | Op::RemoveUpload { id } => Changes::Upload(*id),
+        _ => Changes::Nothing,
+    }
+}
+
+impl Pool {
+    /// The mount that an operation may have to wait for, if it changes something: known without asking it.
+    pub(crate) fn mount_changed(&self, op: &Op, held: &Held) -> Option<Box<str>> {
+        if let Held::Staging(growing) = held {
+            return Some(growing.uploads.fs.at.clone()).filter(|at| !at.is_empty());
+        }
+        match changes(op) {
+            // What has a mount point as its name is refused without waiting.
+            Changes::Name(key) => self.fs.mounts.of(key.parent()).map(Box::from),
+            Changes::Dir(key) => self.fs.mounts.of(key.as_str()).map(Box::from),
+            Changes::Upload(id) => self.mounted.keeper_of(id).map(|uploads| uploads.fs.at.clone()),
+            Changes::Nothing => None,
+        }
+    }
+
+    /// True if an operation names something in a mount, or a mount point: then it is not for the loop.
+    pub(crate) fn names_mount(&self, op: &Op) -> bool {
+        let is_in = |key: &Key| self.fs.mounts.of(key.as_str()).is_some();
+        match changes(op) {
+            Changes::Name(key) | Changes::Dir(key) => is_in(key) || matches!(op, Op::Rename { to, .. } if is_in(to)),
+            Changes::Upload(_) | Changes::Nothing => false,
+        }
+    }
+
+    /// Those that an operation belongs to. Waits for the file system that they are in.
+    pub(crate) fn uploads_for(&self, op: &Op, held: &Held) -> Result<Arc<Uploads>, StoreError> {
+        if let Held::Staging(growing) = held {
+            return Ok(Arc::clone(&growing.uploads));
+        }
+        match changes(op) {
+            Changes::Name(key) => {
+                let mount = self.fs.mounts.of(key.parent());
+                if let Op::Rename { to, .. } = op {
+                    self.refuse_point(to)?;
+                    if self.fs.mounts.of(to.parent()) != mount {
+                        return Err(StoreError::refused(OTHER_FILE_SYSTEM, "rename"));
+                    }
+                }
+                self.refuse_point(key)?;
+                self.uploads_at(mount)
+            }
+            Changes::Dir(key) => self.uploads_at(self.fs.mounts.of(key.as_str())),
+            Changes::Upload(id) => Ok(self.mounted.keeper_of(id).unwrap_or_else(|| Arc::clone(&self.uploads))),
+            Changes::Nothing => Ok(Arc::clone(&self.uploads)),
+        }
+    }
+
+    /// What has a mount point as its name cannot be changed, and looking at it may have to wait.
+    fn refuse_point(&self, key: &Key) -> Result<(), StoreError> {
+        let is_point = self.fs.mounts.of(key.as_str()) == Some(key.as_str());
+        if is_point { Err(StoreError::refused(mounted::POINT, "mount point")) } else { Ok(()) }
+    }
+
+    fn uploads_at(&self, mount: Option<&str>) -> Result<Arc<Uploads>, StoreError> {
+        let Some(mount) = mount else { return Ok(Arc::clone(&self.uploads)) };
+        self.fs.health.check_writable()?;
+        let Some((uploads, is_new)) = self.mounted.at(&self.fs, &self.uploads.quotas, mount)? else {
+            return Ok(Arc::clone(&self.uploads));
+        };
+        if is_new {
+            let share = self.share_of(&uploads);
+            if let Some(staging) = &uploads.staging
+                && let Ok(sweep) = Sweep::beside(&staging.current())
+            {
+                self.queues.push_of(WorkQueue::Sync, None, share, Job::Sweep(sweep, share));
+            }
+            uploads.kept.is_passing.store(true, Ordering::Relaxed);
+            self.expire(Arc::clone(&uploads), None);
+        }
+        Ok(uploads)
+    }
+
+    /// Opens a mount in which an earlier process may have left something.
+    pub(crate) fn adopt(&self, mount: &str) {
+        if mounted::was_written_to(&self.fs, mount)
+            && let Err(error) = self.uploads_at(Some(mount))
+        {
+            log::debug!(target: TARGET, "nothing is looked for in /{mount}: {error}");
+        }
+    }
+
+    /// Once a second: has mounts that came looked at, and those closed that are not used.
+    pub(crate) fn look_at_mounts(&self) {
+        self.mounted.note(self.fs.mounts.look(self.fs.root().fd.as_fd()));
+        for mount in self.mounted.unseen() {
+            let share = Some(self.dir_hash(&mount));
+            self.queues.push_of(WorkQueue::Sync, None, share, Job::Adopt(mount));
+        }
+        for slot in self.mounted.idle(&self.fs) {
+            let share = Some(self.dir_hash(&slot.path));
+            self.queues.push_of(WorkQueue::Sync, None, share, Job::CloseMount(slot));
+        }
+        if self.fs.shared {
+            for (slot, uploads) in self.mounted.all() {
+                if !slot.is_looking.swap(true, Ordering::Acquire) {
+                    let share = self.share_of(&uploads);
+                    self.queues.push_of(WorkQueue::Io, None, share, Job::LookIn(slot, uploads));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn look_in(&self, slot: &Slot, uploads: &Uploads) {
+        uploads.fs.look_elsewhere();
+        self.look_for_wanted(uploads);
+        slot.is_looking.store(false, Ordering::Release);
+    }
+}

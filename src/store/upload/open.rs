@@ -1,0 +1,86 @@
+//! The uploads of one file system: what it can do is found out when it is first written to.
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::Mode;
+
+use crate::config::{Limits, StoreConfig};
+use crate::object::Durability;
+use crate::store::fs::caps::Caps;
+use crate::store::fs::errno::TARGET;
+use crate::store::fs::linux;
+use crate::store::fs::reserved::has_aliases;
+use crate::store::fs::root::{Dir, FileSystem, FsOptions};
+use crate::store::fs::sync::Calls;
+use crate::store::quota::ledger::Quotas;
+use crate::store::resumable::kept::Kept;
+use crate::store::upload::pending_syncs::UnsyncedDirs;
+use crate::store::upload::space::Space;
+use crate::store::upload::staging::Staging;
+use crate::store::upload::synced_entries::SyncedEntries;
+use crate::store::upload::write::Uploads;
+
+impl Uploads {
+    /// Those of the file system of `root`, which `path` leads to.
+    pub(crate) fn over(
+        root: Dir,
+        path: &Path,
+        (staging, quotas): (Option<Staging>, Arc<Quotas>),
+        calls: &Calls,
+        (config, limits): (&StoreConfig, &Limits),
+    ) -> Self {
+        let fd = root.fd.as_fd();
+        let stored = promised(config, fd, !root.path.is_empty());
+        let caps = find_caps(config, fd, calls, staging.as_ref());
+        let links = config.links_inside && caps.openat2 && linux::path_of(fd).is_ok();
+        if config.links_inside && !links {
+            log::warn!(target: TARGET, "links are not followed: that takes openat2 and /proc");
+        }
+        let aliases = has_aliases(fd);
+        let options = FsOptions { links, aliases, shared: config.shared, read_only: config.read_only };
+        let fs = Arc::new(FileSystem::new(root, path, caps, calls, (options, limits)));
+        Self {
+            fs,
+            durable: config.durability == Durability::Durable,
+            stored,
+            // `as`, because the width of a mode differs between systems; the mask fits all.
+            file_mode: config.file_mode.map(|mode| Mode::from_raw_mode((mode & 0o7777) as _)),
+            stage: calls.stage,
+            staging,
+            space: Space::new(limits.free_bytes_min, limits.reserved_bytes_max),
+            quotas,
+            unsynced: UnsyncedDirs::default(),
+            synced_entries: SyncedEntries::default(),
+            kept: Kept::new(limits),
+        }
+    }
+}
+
+fn find_caps(config: &StoreConfig, root: BorrowedFd<'_>, calls: &Calls, staging: Option<&Staging>) -> Caps {
+    if config.portable {
+        log::info!(target: TARGET, "portable mode: only calls that every unix has, reads go to disk workers");
+        return Caps { inline: calls.inline, ..Caps::portable() };
+    }
+    let stage = staging.map(Staging::current);
+    Caps::probe(root, calls.inline, stage.as_ref().map(|stage| stage.fd.as_fd()))
+}
+
+/// What an upload is acknowledged as. A sync says nothing where it is not known that the file system keeps its word.
+fn promised(config: &StoreConfig, root: BorrowedFd<'_>, is_mounted: bool) -> Durability {
+    if config.durability == Durability::Written || config.trust_fs || linux::keeps_synced(root) {
+        return config.durability;
+    }
+    if !config.read_only {
+        // A mount is opened again and again.
+        let level = if is_mounted { log::Level::Debug } else { log::Level::Warn };
+        log::log!(
+            target: TARGET,
+            level,
+            "uploads are answered with stored=written: this file system is not known to keep what was synced \
+             (--trust-fs, if it does)"
+        );
+    }
+    Durability::Written
+}

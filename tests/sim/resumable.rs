@@ -15,6 +15,8 @@ struct Said {
     finishes: u32,
     /// All of it may have been sent: then it may be stored, and the next request begins anew.
     may_be_complete: bool,
+    /// How often it has been known to be incomplete after that.
+    era: u32,
 }
 
 /// What a reply must not be below.
@@ -23,6 +25,8 @@ pub struct Floor {
     offset: u64,
     /// How many connections had been to complete the upload by then; `None` while one was.
     finishes: Option<u32>,
+    /// When the request was made; `None` while the upload may have been complete.
+    era: Option<u32>,
 }
 
 impl Resumable {
@@ -33,16 +37,25 @@ impl Resumable {
     /// A request is made.
     pub fn begin(&mut self, token: &str) -> Floor {
         let said = self.said(token);
-        Floor { offset: said.offset, finishes: (said.finishing == 0).then_some(said.finishes) }
+        Floor {
+            offset: said.offset,
+            finishes: (said.finishing == 0).then_some(said.finishes),
+            era: (!said.may_be_complete).then_some(said.era),
+        }
     }
 
-    /// An offset was said to a request.
+    /// An offset was said to a request. If the upload may have been complete since that was made, and another has begun
+    /// with the same token, the reply may be about either.
     pub fn heard(&mut self, token: &str, offset: u64, floor: Floor) -> Result<(), String> {
         let said = self.said(token);
-        if offset < floor.offset && !said.may_be_complete {
-            return Err(format!("{token}: offset {offset} was said, and {} before", floor.offset));
+        if said.may_be_complete {
+            said.offset = offset;
+        } else if floor.era == Some(said.era) {
+            if offset < floor.offset {
+                return Err(format!("{token}: offset {offset} was said, and {} before", floor.offset));
+            }
+            said.offset = said.offset.max(offset);
         }
-        said.offset = if said.may_be_complete { offset } else { said.offset.max(offset) };
         Ok(())
     }
 
@@ -52,6 +65,7 @@ impl Resumable {
     pub fn goes_on(&mut self, token: &str, offset: u64, len: u64, floor: Floor) {
         let said = self.said(token);
         if (1..len).contains(&offset) && offset >= floor.offset && floor.finishes == Some(said.finishes) {
+            said.era += u32::from(said.may_be_complete);
             said.may_be_complete = false;
         }
     }

@@ -153,7 +153,7 @@ impl Common {
 
 /// What the log has of an upload until its name is known.
 fn shown(id: UploadId) -> Key {
-    // The whole id would be the right to go on with it.
+    // The whole id would be the right to continue it.
     let UploadId([first, second, ..]) = id;
     Key::root().child(&format!(".filewharf/uploads/{first:02x}{second:02x}…"))
 }

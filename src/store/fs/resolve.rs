@@ -44,7 +44,7 @@ struct Start<'a> {
 }
 
 impl FileSystem {
-    /// Opens a name beneath the root for a reader, in whatever is mounted there. What has become stale on the way to it
+    /// Opens a name under the root for a reader, in whatever is mounted there. What has become stale on the way to it
     /// is resolved again, once.
     pub(crate) fn open_beneath(&self, path: &str, flags: OFlags, links: bool) -> Result<OwnedFd, Errno> {
         if self.mounts.of(path).is_none() {

@@ -203,7 +203,7 @@ impl FileSystem {
         fstat(&self.root().fd).is_ok_and(|stat| stat.st_nlink == 0)
     }
 
-    /// What of the path of a name follows behind the root.
+    /// The part of the path of a name that follows the root.
     pub(crate) fn rest<'a>(&self, path: &'a str) -> &'a str {
         let rest = path.strip_prefix(&*self.at).unwrap_or(path);
         if self.at.is_empty() { rest } else { rest.strip_prefix('/').unwrap_or(rest) }

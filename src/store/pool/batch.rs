@@ -19,7 +19,7 @@ const BATCH_MAX: usize = 16;
 const SHARE: usize = 4;
 
 impl Pool {
-    /// Takes those that wait behind a small upload into the root and can be stored together with it.
+    /// Takes those that wait after a small upload into the root and can be stored together with it.
     pub(crate) fn batch(&self) -> Vec<Job> {
         let share = |waiting: usize| (waiting / SHARE).min(BATCH_MAX - 1);
         let is_small = |job: &Job| matches!(job, Job::Serve { op: op @ Op::Store { .. }, .. } if !self.names_mount(op));

@@ -66,7 +66,7 @@ pub(crate) enum Held {
     Staging(Arc<Growing>),
 }
 
-/// An upload, and whose file system it is in.
+/// An upload, and the file system it is in.
 #[derive(Debug)]
 pub(crate) struct Growing {
     staged: Staged,

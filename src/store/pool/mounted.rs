@@ -38,7 +38,7 @@ use crate::wire::key::RESERVED;
 pub const MOUNTS_WRITTEN_MAX: usize = 16;
 /// Descriptors that each of them takes.
 pub const MOUNT_DESCRIPTORS: usize = 8;
-/// After so long without a change a mount is closed.
+/// A mount is closed after this time without a change.
 const IDLE: Duration = Duration::from_secs(10);
 /// Room for clients is left when what was left in mounts is looked for.
 const ADOPTED_MAX: usize = MOUNTS_WRITTEN_MAX / 2;

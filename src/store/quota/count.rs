@@ -1,4 +1,4 @@
-//! Counts the bytes of all files beneath a prefix, a step at a time, in bounded memory; never follows a link. What is
+//! Counts the bytes of all files under a prefix, a step at a time, in bounded memory; never follows a link. What is
 //! mounted inside counts; a step does not go from one file system into another, as it may have to wait there. What the server does not show, its own folder included, does not count.
 //!
 //! Changes of this process meanwhile are counted by it or by their own end, see `cursor`; those of other programs as it

@@ -2,7 +2,7 @@
 //! another: `.filewharf/TICKETS`, which only its owner may read.
 //!
 //! The file has at most two secrets: the one for new tickets, replaced after six hours by the first server that finds it
-//! old, and the one before it, whose tickets are taken as long again. It is replaced whole, by a rename. Where two
+//! old, and the one before it, the tickets of which are taken as long again. It is replaced whole, by a rename. Where two
 //! servers do that at once, the last one wins, and the other finds that at its next look. What cannot be read or written
 //! costs clients full handshakes, nothing else: a server then has secrets of its own.
 //!

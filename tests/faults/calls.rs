@@ -133,7 +133,8 @@ impl Fault<'_> {
     }
 }
 
-/// How often each thread makes each call in the conversation: thread, id, call, times.
+/// How often each thread makes each call in the conversation: thread, id, call, times. Calls that this strace has no
+/// name for are left out, as it can do nothing to them.
 pub fn sites(server: &Served, wire: Wire) -> Vec<(String, u32, String, usize)> {
     prepare(&server.root);
     calls_of(server, |server| {
@@ -153,6 +154,7 @@ pub fn calls_of(server: &Served, body: impl FnOnce(&Served)) -> Vec<(String, u32
         let Some((id, call)) = line.split_once(' ') else { continue };
         if let (Ok(id), Some((call, _))) = (id.parse(), call.trim_start().split_once('('))
             && call.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            && !call.starts_with("syscall_")
         {
             *counts.entry((id, call)).or_default() += 1;
         }

@@ -110,7 +110,7 @@ impl Mounted {
         }
         let Some(uploads) = self.open(fs, quotas, mount)? else { return Ok(None) };
         let uploads = Arc::new(uploads);
-        self.count(&uploads, 1);
+        self.count(&uploads);
         *lock(&slot.open) = Open { uploads: Some(Arc::clone(&uploads)), used: clock() };
         log::debug!(target: TARGET, "the file system that is mounted at /{mount} is written to");
         Ok(Some((uploads, true)))
@@ -156,12 +156,16 @@ impl Mounted {
         Ok(None)
     }
 
-    /// One more is open, or with the greatest number one fewer.
-    fn count(&self, uploads: &Uploads, by: usize) {
-        self.open.fetch_add(by, Ordering::AcqRel);
-        if !uploads.fs.caps.inline {
-            self.remote.fetch_add(by, Ordering::AcqRel);
-        }
+    /// One more is open.
+    fn count(&self, uploads: &Uploads) {
+        self.open.fetch_add(1, Ordering::AcqRel);
+        self.remote.fetch_add(usize::from(!uploads.fs.caps.inline), Ordering::AcqRel);
+    }
+
+    /// One fewer is.
+    fn discount(&self, uploads: &Uploads) {
+        self.open.fetch_sub(1, Ordering::AcqRel);
+        self.remote.fetch_sub(usize::from(!uploads.fs.caps.inline), Ordering::AcqRel);
     }
 
     /// Those that are open.
@@ -209,7 +213,7 @@ impl Mounted {
             return;
         }
         let Some(uploads) = lock(&slot.open).uploads.take() else { return };
-        self.count(&uploads, usize::MAX);
+        self.discount(&uploads);
         slot.is_stale.store(false, Ordering::Relaxed);
         match Arc::into_inner(uploads) {
             Some(uploads) => remove_staging(&uploads),

@@ -44,10 +44,13 @@ use support::peers::{Congestion, Missing, Peer, Role, interrupted};
 use support::table::{self, Measured};
 use works::{Kind, WORKS, Work};
 
-/// With the name of the same server of another build.
-const OWN: [(&str, Wire, &str); 2] =
-    [("filewharf-http", Wire::Http, "other-http"), ("filewharf-line", Wire::Line, "other-line")];
-/// Names the program of another build, to be compared with instead of all others.
+/// Each with the names of the same server of another build, which is started twice.
+const OWN: [(&str, Wire, [&str; 2]); 2] = [
+    ("filewharf-http", Wire::Http, ["other-http", "other-http-again"]),
+    ("filewharf-line", Wire::Line, ["other-line", "other-line-again"]),
+];
+/// Names the program of another build, to be compared with instead of all others. Its second start shows how far
+/// two starts of one program differ, which is no difference of the builds.
 const OTHER_BUILD: &str = "FILEWHARF_OTHER";
 /// With a line in the log for every request; only for small requests, where that can be seen.
 const LOGGING: &str = "filewharf-log";
@@ -70,11 +73,12 @@ fn start(of: &Work, place: &Place, reported: &mut Vec<String>) -> Vec<Peer> {
     let own = |name, wire, binary: &str| Peer::filewharf(name, wire, binary, &place.own(name));
     let mut peers: Vec<Peer> = OWN.iter().map(|(name, wire, _)| own(name, *wire, binary)).collect();
     if let Ok(other) = std::env::var(OTHER_BUILD) {
-        for (at, (_, wire, name)) in OWN.into_iter().enumerate() {
-            peers[at].baseline = Some(name);
-            let mut peer = own(name, wire, &other);
-            peer.role = Role::Peer;
-            peers.push(peer);
+        for (at, (_, wire, [first, again])) in OWN.into_iter().enumerate() {
+            peers[at].baseline = Some(first);
+            let (mut reference, mut repeated) = (own(first, wire, &other), own(again, wire, &other));
+            reference.role = Role::Peer;
+            repeated.baseline = Some(first);
+            peers.extend([reference, repeated]);
         }
         return peers;
     }

@@ -59,9 +59,9 @@ impl Tls {
         let own = |name, binary: &str| Peer::filewharf_tls(name, binary, &place.own(name), &files);
         let mut peers = vec![own("filewharf-http", binary)];
         if let Some(other) = other {
-            let mut other = own("other-http", &other);
-            other.role = Role::Peer;
-            peers.push(other);
+            let mut reference = own("other-http", &other);
+            reference.role = Role::Peer;
+            peers.extend([reference, own("other-http-again", &other)]);
             return (peers, Vec::new());
         }
         let mut others = vec![Peer::nginx_tls(&place.root, &place.work, &files)];

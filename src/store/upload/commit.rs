@@ -86,12 +86,10 @@ impl Uploads {
     /// A whole small upload in its staging file, like one that is made in `target`.
     pub(crate) fn store_staged(&self, put: &Put, bytes: &[u8], target: Option<&Dir>) -> Result<Staged, StoreError> {
         self.fs.health.check_writable()?;
-        // All of it is written at once, which tells of a full disk just as well. Reserved room
-        // would cost a sync more than it gains: its blocks are marked as written in a second step.
-        let reserve = (!self.durable).then_some(bytes.len() as u64);
         let holding = self.quotas.reserve(&put.key, Some(bytes.len() as u64), &[])?;
         self.space.check(&self.fs, Some(bytes.len() as u64))?;
-        let staged = self.stage_file(put.key.as_str(), reserve, target)?.holding(holding);
+        // No space is reserved ahead: one write of all of it reports a full disk just as well.
+        let staged = self.stage_file(put.key.as_str(), None, target)?.holding(holding);
         if let Err(error) = self.write(&staged, 0, bytes) {
             self.abort(&staged);
             return Err(error);

@@ -2,36 +2,35 @@
 //!
 //! | module | what belongs there |
 //! |---|---|
-//! | `golden` | whole conversations, at every cut, on the platform in memory, and on the real one |
-//! | `states` | the table of states; deadlines, drains and ends of stream in virtual time |
-//! | `bounds` | what is bounded stays within its bound: slices of a turn, memory, descriptors |
-//! | `fairness` | what each client has of the bytes, and the limits of one client |
-//! | `served` | the main job, on real sockets and a real directory, in every setting |
-//! | `sharing` | several servers on one directory |
-//! | `slow` | downloads of a crowd of fast and slow readers, on real sockets |
-//! | `fresh` | files that others change, on real sockets: the old content is never served |
-//! | `bad_luck` | peers that break off, stall, lie or attack; resources that run out |
-//! | `program` | the built binary: its lines, its exit codes |
-//! | `signals` | what signals do to it, and limits of the system that send some |
-//! | `resumed_client` | the client of the built binary, whose transfers are cut off wherever it hurts |
-//! | `legacy` | the dialects of older systems against clients in Python |
-//! | `http` | HTTP by the sections of its RFCs, and its everyday clients |
+//! | `access` | rights, rules, quotas, passwords, signed links: every right, operation and dialect against an oracle |
+//! | `bench_tables` | the figures and tables that benches report |
+//! | `clients` | programs of other projects against the built binary |
 //! | `corpus` | the fuzz targets over their committed inputs |
-//! | `big_directory` | a directory with 100,000 files |
-//! | `moments` | limits at their last moment, and how long the loop sleeps |
-//! | `logged` | the lines of the log, word for word |
-//! | `counters` | the facts for the operator follow what happens |
-//! | `page` | the web page of a directory, in a browser |
-//! | `passwords` | users with passwords: the check off the loop, its bounds, and signed links |
-//! | `pages` | the README and the manual: links, length, completeness |
+//! | `counters` | the metrics for the operator |
+//! | `dialects` | the older dialects: what takes more than a transcript |
+//! | `fairness` | what each client gets while others want it too |
+//! | `files` | the directory on disk while other programs use it too |
+//! | `golden` | whole conversations, at every cut, on the platform in memory, and on the real one |
+//! | `http` | HTTP by the sections of its RFCs |
 //! | `layers` | reads the sources: which module imports which, and where system calls may stand |
-//! | `regressions` | defects once found, each with the events that showed it |
-//! | `proxied` | listeners for proxies: whose a connection is, and whom the server believes that |
-//! | `forwarded` | HTTP proxies that say for which client each request is, and whom the server believes that |
-//! | `access` | who may do what: every right, operation and dialect against an oracle, and tricks with names |
-//! | `tls` | encrypted connections: handshakes, certificates, ends, and what goes wrong |
-//! | `tls_client` | the built binary as a client over TLS: whom it trusts, and connections that break off |
+//! | `library` | the server driven by a program's own loop, limits that are refused |
+//! | `limits` | what is bounded stays within its bound: turns, memory, slots, connections |
+//! | `load` | slow checks that print figures |
+//! | `logged` | the lines of the log, word for word |
+//! | `pages` | the README and the manual: links, length, completeness |
+//! | `peers` | peers that abort, stall, lie or attack, on real sockets |
+//! | `program` | the built binary: its lines, exit codes, signals, sandbox |
+//! | `proxies` | which client a connection or request of a proxy counts for |
 //! | `real` | the real platform, with clocks that stand still |
+//! | `regressions` | defects once found, each with the events that showed it |
+//! | `resumable` | transfers that are cut off and resumed |
+//! | `served` | the main job, on real sockets and a real directory, in every setting |
+//! | `states` | the table of states; deadlines, drains and ends of stream in virtual time |
+//! | `tls` | encrypted connections: handshakes, certificates, ends, and what goes wrong |
+//!
+//! Where a test belongs: what computes is tested beside its code; bytes in and out are a transcript in `tests/golden`;
+//! what depends on time is in `states`; what depends on the disk, in `src/store/tests`; what takes another program, in
+//! `clients`. All else goes by its subject to one of these modules.
 //!
 //! What they share is `tests/support`: the platform in memory (`support::rig`), a raw client and a server in
 //! a thread (`support::client`).
@@ -41,51 +40,27 @@
 #![allow(clippy::disallowed_methods, reason = "tests stand outside: they have clocks, threads and files")]
 
 mod access;
-mod bad_luck;
-mod bounds;
+mod bench_tables;
+mod clients;
 mod corpus;
 mod counters;
+mod dialects;
 mod fairness;
-mod figures;
-mod forwarded;
-mod fresh;
+mod files;
 mod golden;
 mod http;
 mod layers;
-mod legacy;
-mod length_prefix;
+mod library;
+mod limits;
+mod load;
 mod logged;
-mod moments;
-mod name_choice;
-mod name_size;
-mod overlaps;
-mod page;
 mod pages;
-mod passwords;
+mod peers;
 mod program;
-mod proxied;
-mod rates;
+mod proxies;
 mod real;
 mod regressions;
-mod resumed;
-mod resumed_client;
-mod sandbox;
+mod resumable;
 mod served;
-mod sharing;
-mod signals;
-mod slow;
 mod states;
 mod tls;
-mod tls_client;
-mod turns;
-mod unlisted;
-mod visits;
-
-// Slow checks that print figures; they are ignored unless asked for.
-mod big_directory;
-mod busy;
-mod crowd;
-mod durable;
-mod hostile;
-mod shares;
-mod storm;

@@ -1,16 +1,16 @@
 //! Who may do what by an access file: the sessions of all dialects on the platform in memory.
 
-mod crowd;
+mod identity;
 mod legacy;
 mod links;
 mod matrix;
+mod names;
 mod oracle;
+mod passwords;
 mod program;
 mod quotas;
 mod reload;
-mod strangers;
-mod tricks;
-mod visitors;
+mod reload_under_load;
 
 use std::sync::Arc;
 

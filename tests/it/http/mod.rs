@@ -1,17 +1,10 @@
-//! HTTP from outside: `corners` of the RFCs by name, `themes` that every file server is asked
-//! about in one table, and the everyday `clients` against the built binary, also `encrypted`, what is in front
-//! of it (`behind`), what other `sites` can do, and `uploads` that can be resumed, by their clients.
+//! HTTP in virtual time: `sections` of the RFCs as one table of requests and replies, `responses` that need more than a
+//! row, `listings`, and requests of pages of other sites (`cross_site`). Programs that speak HTTP are in `clients`.
 
-mod behind;
-mod clients;
-mod corners;
-mod encrypted;
+mod cross_site;
 mod listings;
-mod mirrors;
-mod sites;
-mod themes;
-mod trusted;
-mod uploads;
+mod responses;
+mod sections;
 
 use filewharf::access::Access;
 use filewharf::config::Limits;

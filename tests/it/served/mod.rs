@@ -1,10 +1,10 @@
 //! The main job on real sockets and a real directory, the same tests in every setting: what a client
 //! sees must not depend on buffers, budgets, or what the system offers.
 
+mod concurrent;
 mod content;
-mod front;
 mod names;
-mod order;
+mod server;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;

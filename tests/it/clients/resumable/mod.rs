@@ -1,12 +1,11 @@
 //! Uploads that can be resumed, by the clients that people use, as the registries have them: whole
-//! (`whole`), on a link that breaks (`broken`), refused (`refused`), by hand (`by_hand`), and by the IETF `draft`. Each
-//! file is compared byte by byte: a client that reports success has stored what it sent.
+//! (`whole`), on a link that breaks (`cuts`), refused (`refused`), with `curl`, and by the IETF `draft`. Each file is compared byte by byte: a client that reports success has stored what it sent.
 
-mod broken;
-mod by_hand;
+mod curl;
+mod cuts;
+mod cutting_proxy;
 mod draft;
 mod refused;
-mod unsteady;
 mod whole;
 
 use std::fs;
@@ -19,7 +18,7 @@ use tempfile::TempDir;
 use support::client::{assert_same, content};
 use support::process;
 
-use unsteady::Unsteady;
+use cutting_proxy::Unsteady;
 
 /// What speaks.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -12,7 +12,7 @@ use support::tls::{Authority, Identity};
 use tempfile::TempDir;
 
 use crate::program::{self, run, run_well, stderr};
-use crate::resumed_client::{Direction, Link, Started};
+use crate::resumable::cut_client::{Direction, Link, Started};
 
 /// A server with TLS, and the files of its client.
 struct Served {

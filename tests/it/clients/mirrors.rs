@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::clients::Bench;
+use super::http::Bench;
 
 const FILES: usize = 2300;
 /// Names that mean something else in an address, in HTML or in both.

@@ -18,7 +18,7 @@ use filewharf::os::sandbox::{Allowed, Sandbox};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
 use rustix::process::{geteuid, getpid, test_kill_process};
 
-use super::program::{self, BINARY, stderr};
+use crate::program::{self, BINARY, stderr};
 use support::client::{content, wait_until};
 use support::process;
 use support::server::Program;

@@ -1,5 +1,9 @@
 //! The built binary: what it prints, how it exits, and its client against its server.
 
+mod process;
+mod sandbox;
+mod signals;
+
 use std::fs;
 use std::io::Read as _;
 use std::net::SocketAddr;

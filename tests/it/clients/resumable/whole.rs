@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::super::behind::{free_address, proxy};
+use super::super::proxies::{free_address, proxy};
 use super::{Bench, Client, field};
 
 #[test]

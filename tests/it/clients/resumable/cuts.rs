@@ -4,7 +4,7 @@
 use std::fs;
 use std::thread;
 
-use super::unsteady::Break::{self, Connection, Reply, Server};
+use super::cutting_proxy::Break::{self, Connection, Reply, Server};
 use super::{Bench, Client};
 
 const MIB: u64 = 1 << 20;

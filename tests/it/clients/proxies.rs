@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use super::clients::Bench;
+use super::http::Bench;
 use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
 use support::client::{PATIENCE, wait_until};

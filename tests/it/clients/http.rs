@@ -214,7 +214,7 @@ fn aria2c_fetches_one_file_over_eight_connections() {
 fn the_client_in_the_library_of_python_is_served() {
     let bench = Bench::new(&[]);
     fs::write(bench.served("f"), content(6, 100_000)).expect("a file");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/http/client.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients/client.py");
     let (address, served) = (bench.server.address(), bench.served(""));
     let arguments =
         [script.to_str(), Some(&address.ip().to_string()), Some(&address.port().to_string()), served.to_str()]

@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::Command;
 
-use super::unsteady::Break::{Connection, Reply, Server};
+use super::cutting_proxy::Break::{Connection, Reply, Server};
 use super::{Bench, Client, address, field};
 use support::client::wait_until;
 

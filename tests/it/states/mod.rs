@@ -1,6 +1,10 @@
 //! The states of a session: their table, and in virtual time every deadline, a drain in every
 //! state, an end of the stream at every byte.
 
+mod moments;
+mod order_of_changes;
+mod registration;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;

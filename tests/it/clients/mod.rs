@@ -1,0 +1,12 @@
+//! Programs of other projects, unchanged, against the built binary: browsers, HTTP clients, proxies, tus clients, and the
+//! clients of the older systems in Python. All of them are ignored unless asked for: a bare machine has none.
+
+mod browser;
+mod credentials;
+mod http;
+mod legacy;
+mod mirrors;
+mod proxies;
+mod resumable;
+mod tls;
+mod trusted_proxies;

@@ -1,0 +1,5 @@
+//! The older dialects, one file each: what takes more than a transcript.
+
+mod length_prefix;
+mod name_choice;
+mod name_size;

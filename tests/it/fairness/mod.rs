@@ -1,0 +1,5 @@
+//! What each client gets while others want it too: bytes, turns, rates.
+
+mod rates;
+mod shares;
+mod slow_readers;

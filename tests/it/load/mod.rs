@@ -1,0 +1,9 @@
+//! Slow checks that print figures: crowds, storms, large directories, busy disks. Ignored unless asked for.
+
+mod big_directory;
+mod busy_disk;
+mod crowd;
+mod durable;
+mod hostile;
+mod kills;
+mod shares;

@@ -88,7 +88,7 @@ mod tests {
         }
     }
 
-    // covers: L8
+    // covers: clocks-jump
     #[test]
     fn dates_are_right_around_leap_days_and_centuries() {
         for (seconds, want) in [

@@ -288,7 +288,7 @@ impl MinRate {
 mod tests {
     use super::*;
 
-    // covers: H14
+    // covers: more-body-than-announced
     #[test]
     fn an_upload_never_takes_more_than_was_announced() {
         let mut upload = Upload::new(Some(10), 1 << 40);

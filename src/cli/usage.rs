@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(typed("-- --loud").map(|(_, operands)| operands), Ok(vec!["--loud".into()]));
     }
 
-    // covers: L3
+    // covers: wrong-options
     #[test]
     fn wrong_usage_is_reported_with_the_right_one() {
         for (line, want) in [

@@ -227,7 +227,7 @@ fn is_unseen(c: char) -> bool {
 mod tests {
     use super::*;
 
-    // covers: H19
+    // covers: line-ends-in-names
     #[test]
     fn messages_of_a_server_cannot_steer_the_terminal() {
         let reply = Reply::parse("ERR 404 \u{1b}[2Jgone\u{202e}").expect("a reply");

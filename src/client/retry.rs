@@ -72,7 +72,7 @@ mod tests {
         ErrorKind::ConnectionLost(std::io::ErrorKind::ConnectionReset.into())
     }
 
-    // covers: K9
+    // covers: all-try-again
     #[test]
     fn waits_double_up_to_a_bound_until_the_time_is_over() {
         let (options, start) = (Options { retry_for: Duration::from_secs(300), ..Options::default() }, Instant::now());

@@ -72,7 +72,7 @@ impl Timers {
 mod tests {
     use super::*;
 
-    // covers: R16
+    // covers: many-deadlines
     #[test]
     #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
     fn a_connection_has_one_entry_and_it_is_the_earliest() {

@@ -142,7 +142,7 @@ mod tests {
         }
     }
 
-    // covers: H11
+    // covers: odd-names
     #[test]
     fn bad_paths_are_refused() {
         let long = format!("/{}", "x".repeat(256));
@@ -174,7 +174,7 @@ mod tests {
         }
     }
 
-    // covers: H11
+    // covers: odd-names
     #[test]
     fn the_longest_and_the_deepest_path_are_taken_and_one_more_is_not() {
         let name = "x".repeat(COMPONENT_LEN_MAX);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     proptest! {
-        // covers: H11
+        // covers: odd-names
         #[test]
         fn an_accepted_path_is_written_back_unchanged(path in "/[a-z./\\\\ \\x00-\\x20é]{0,40}") {
             if let Ok(got) = absolute(&path) {

@@ -216,7 +216,7 @@ mod tests {
             }
         }
 
-        // covers: H15
+        // covers: two-readings
         #[test]
         fn any_bytes_are_cut_within_bounds(input in prop::collection::vec(prop_oneof![any::<u8>(), Just(b':'), Just(b'P'), Just(b'U'), Just(b'T'), Just(b'1')], 0..60)) {
             for client in [Client::Waits, Client::Pushes] {

@@ -335,7 +335,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
-        // covers: H15
+        // covers: two-readings
         #[test]
         fn any_file_of_a_name_without_such_blanks_is_recovered(name in "[a-z0-9_.é]{1,12}(/[a-z0-9 ]{0,6}[a-z]){0,2}( [a-z.]{1,5}){0,2}", content in content()) {
             prop_assume!(key::relative(&name).is_ok() && !name.as_bytes().windows(2).any(|w| w[0] == b' ' && w[1].is_ascii_digit()));

@@ -189,7 +189,7 @@ mod tests {
         }
     }
 
-    // covers: H9
+    // covers: odd-ranges
     #[test]
     fn a_set_of_ranges_is_resolved_or_ignored() {
         use Ranges::{One, Unsatisfiable, Whole};
@@ -238,7 +238,7 @@ mod tests {
         }
     }
 
-    // covers: H9
+    // covers: odd-ranges
     #[test]
     fn many_ranges_mean_the_whole_file() {
         let set = |count: usize| (0..count).map(|at| format!("{}-{}", 2 * at, 2 * at)).collect::<Vec<_>>().join(",");
@@ -253,7 +253,7 @@ mod tests {
     }
 
     proptest! {
-        // covers: H9
+        // covers: odd-ranges
         #[test]
         fn parts_lie_in_the_file_and_apart(set in "(([0-9]{0,2}-[0-9]{0,2})?[, ]?){0,6}", len in 0_u64..40) {
             let parts = match Ranges::parse(&format!("bytes={set}"), len) {

@@ -1,4 +1,4 @@
-//! Which faults of `faults.txt` have a test. A test says so itself, by a comment `covers: N3 N6` at it.
+//! Which faults of `faults.txt` have a test. A test says so itself, by a comment `covers: half-close reset-in-upload` at it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,18 +6,18 @@ use std::path::Path;
 
 const FAULTS: &str = include_str!("faults.txt");
 
-/// Every fault by its number; true if it should have a test.
+/// Every fault by its name; true if it should have a test.
 fn faults() -> BTreeMap<&'static str, bool> {
     let lines = FAULTS.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let faults: Vec<_> = lines
-        .map(|line| (line.split_once(' ').expect("a number and words").0, !line.contains("[not tested: ")))
+        .map(|line| (line.split_once(' ').expect("a name and words").0, !line.contains("[not tested: ")))
         .collect();
     let unique: BTreeMap<_, _> = faults.iter().copied().collect();
-    assert_eq!(unique.len(), faults.len(), "a number is given twice");
+    assert_eq!(unique.len(), faults.len(), "a name is given twice");
     faults.into_iter().collect()
 }
 
-/// The numbers that the comments in all files below a directory give.
+/// The names that the comments in all files below a directory give.
 fn tags(dir: &Path, into: &mut BTreeSet<String>) {
     for entry in fs::read_dir(dir).expect("the sources").filter_map(Result::ok) {
         let path = entry.path();

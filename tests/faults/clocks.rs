@@ -13,7 +13,7 @@ use support::client::{assert_same, content, staged, wait_until};
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
 /// The wall clock is only told, never waited for.
-// covers: C9 L8
+// covers: clock-back-across-crash clocks-jump
 #[test]
 #[ignore = "needs libfaketime and a release build"]
 fn a_wall_clock_that_jumps_by_decades_changes_only_what_is_told() {
@@ -60,7 +60,7 @@ fn a_wall_clock_that_jumps_by_decades_changes_only_what_is_told() {
 }
 
 /// A machine that has run for a hundred years.
-// covers: L8
+// covers: clocks-jump
 #[test]
 #[ignore = "needs root, a kernel with time namespaces and a release build"]
 fn a_monotonic_clock_that_begins_late_is_as_good() {
@@ -78,7 +78,7 @@ fn a_monotonic_clock_that_begins_late_is_as_good() {
 }
 
 /// Who has sent all it should while the server was stopped is not told that it was too slow.
-// covers: L2
+// covers: interrupted
 #[test]
 #[ignore = "needs a release build"]
 fn deadlines_that_passed_while_the_server_was_stopped_end_no_client_that_did_its_part() {

@@ -58,7 +58,7 @@ fn after_a_cut(make: &[&str], change: Change, options: &[&str]) -> Option<Vec<u8
     fs::read(disk.path().join("served/to/file")).ok()
 }
 
-// covers: C4
+// covers: cut-before-directory-sync
 #[test]
 #[ignore = "needs root, strace, loop devices, mkfs of ext4, xfs and btrfs, and a release build"]
 fn a_cut_while_a_file_is_replaced_leaves_one_of_the_two_whole() {

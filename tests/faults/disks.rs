@@ -86,21 +86,21 @@ fn is_full_and_recovers(disk: &Mounted) {
     assert_eq!(staged(&root), Vec::<PathBuf>::new());
 }
 
-// covers: F1
+// covers: full-disk
 #[test]
 #[ignore = "needs root and a release build"]
 fn a_small_file_system_in_memory_fills_up_and_recovers() {
     is_full_and_recovers(&Mounted::tmpfs("size=8M"));
 }
 
-// covers: F1 F8
+// covers: full-disk short-calls
 #[test]
 #[ignore = "needs root, loop devices, e2fsprogs and a release build"]
 fn a_small_disk_fills_up_and_recovers() {
     is_full_and_recovers(&Mounted::image(32, &["mkfs.ext4", "-q", "-m", "0"], ""));
 }
 
-// covers: F3
+// covers: no-inodes
 #[test]
 #[ignore = "needs root, loop devices, e2fsprogs and a release build"]
 fn a_disk_without_inodes_says_that_it_is_full_and_recovers() {
@@ -129,7 +129,7 @@ fn a_disk_without_inodes_says_that_it_is_full_and_recovers() {
 }
 
 /// Only btrfs counts what one directory holds here: other quotas need kernels that keep them.
-// covers: F2
+// covers: quota-used-up
 #[test]
 #[ignore = "needs root, loop devices, btrfs-progs and a release build"]
 fn a_quota_that_is_used_up_is_told_as_a_full_disk() {
@@ -161,7 +161,7 @@ fn a_quota_that_is_used_up_is_told_as_a_full_disk() {
     assert_eq!(server.end(), Some(0));
 }
 
-// covers: F13
+// covers: disk-turns-read-only
 #[test]
 #[ignore = "needs root, loop devices, e2fsprogs and a release build"]
 fn a_disk_that_becomes_read_only_takes_no_change_and_is_read_on() {
@@ -235,7 +235,7 @@ fn a_disk_that_becomes_read_only_while_a_change_waits_for_its_sync_is_not_said_t
     assert_eq!(server.end(), Some(1), "it shows in the exit code");
 }
 
-// covers: F14
+// covers: disk-shuts-down
 #[test]
 #[ignore = "needs root, loop devices, e2fsprogs and a release build"]
 fn a_file_system_that_shuts_down_gives_errors_and_the_server_lives() {
@@ -278,7 +278,7 @@ fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))"
 }
 
 /// A disk that hangs holds up the requests that need it, and no others.
-// covers: R11
+// covers: hanging-disk
 #[test]
 #[ignore = "needs root, loop devices, e2fsprogs and a release build"]
 fn a_frozen_disk_holds_up_only_requests_that_need_it() {
@@ -324,7 +324,7 @@ fn a_frozen_disk_holds_up_only_requests_that_need_it() {
 
 /// Every sync takes 3 s; deadlines of 2 s do not run while the disk is the slow one. They do run while
 /// a client is, and so leave it a moment: its machine may be busy.
-// covers: F16
+// covers: slow-disk
 #[test]
 #[ignore = "needs root, strace and a release build"]
 fn a_slow_disk_delays_uploads_and_cuts_none_off() {
@@ -356,7 +356,7 @@ fn a_slow_disk_delays_uploads_and_cuts_none_off() {
 }
 
 /// A reset while the commit is under way does not cancel it.
-// covers: N7
+// covers: reset-in-commit
 #[test]
 #[ignore = "needs root, strace and a release build"]
 fn an_upload_whose_client_resets_during_the_sync_is_stored_all_the_same() {
@@ -385,7 +385,7 @@ fn an_upload_whose_client_resets_during_the_sync_is_stored_all_the_same() {
     server.assert_back_to(base, "resets during commits");
 }
 
-// covers: F15
+// covers: staging-elsewhere
 #[test]
 #[ignore = "needs root and a release build"]
 fn a_staging_directory_on_another_file_system_is_refused_at_the_start() {

@@ -18,14 +18,14 @@ use support::client::{content, staged};
 /// Calls before which it makes no difference when the server dies.
 const IDLE: [&str; 5] = ["brk", "epoll_wait", "futex", "getrusage", "restart_syscall"];
 
-// covers: R18 C1 C5 C12 L11
+// covers: no-memory kill-at-any-call crash-after-acknowledgement ends-itself panic
 #[test]
 #[ignore = "needs root, strace and a release build"]
 fn a_server_that_dies_at_any_call_loses_nothing_it_acknowledged_and_shows_nothing_torn() {
     dies_at_any_call(Wire::Line);
 }
 
-// covers: C1
+// covers: kill-at-any-call
 #[test]
 #[ignore = "needs root, strace and a release build"]
 fn a_server_that_dies_at_any_call_loses_nothing_it_acknowledged_in_http() {
@@ -99,7 +99,7 @@ fn leave_behind(root: &Path) {
     }
 }
 
-// covers: L12
+// covers: leftovers-at-start
 #[test]
 #[ignore = "needs a release build; prints figures"]
 fn a_start_beside_ten_thousand_leftovers_serves_at_once_and_sweeps_them() {
@@ -137,7 +137,7 @@ const OF_A_START: [&str; 12] = [
     "newfstatat",
 ];
 
-// covers: C6
+// covers: crash-in-sweep
 #[test]
 #[ignore = "needs root, strace and a release build"]
 fn a_recovery_that_dies_at_any_call_is_taken_up_by_the_next() {
@@ -170,7 +170,7 @@ fn a_recovery_that_dies_at_any_call_is_taken_up_by_the_next() {
 }
 
 /// What makes a start fail must be said in one line, or be done without.
-// covers: R17
+// covers: no-threads
 #[test]
 #[ignore = "needs root, strace and a release build"]
 fn a_start_that_cannot_succeed_says_why_and_leaves_nothing_half_started() {
@@ -258,7 +258,7 @@ fn what_a_dead_process_may_not_have_synced_is_synced_before_a_client_is_served()
 }
 
 /// A log that cannot be written is nothing a client may notice.
-// covers: R12
+// covers: log-not-read
 #[test]
 #[ignore = "needs a release build"]
 fn a_log_that_is_full_or_gone_stops_no_client() {

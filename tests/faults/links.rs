@@ -38,7 +38,7 @@ fn moves(cable: &Cable, server: &Served, len: usize, what: &str) {
     println!("links: {what}: {len} bytes both ways, in the line protocol and in HTTP, in {:.2?}", began.elapsed());
 }
 
-// covers: N1 N14
+// covers: bytes-cut-anywhere lossy-link
 #[test]
 #[ignore = "needs root, iproute2, iptables and a release build"]
 fn every_byte_arrives_over_links_that_are_slow_lossy_or_cut_small() {
@@ -78,7 +78,7 @@ fn every_byte_arrives_over_links_that_are_slow_lossy_or_cut_small() {
 }
 
 /// Peers that vanish without a word, while they send, while they read, and while they wait.
-// covers: N10 N11 N15
+// covers: vanishes-in-upload vanishes-in-download vanishes-in-head
 #[test]
 #[ignore = "needs root, iproute2, iptables and a release build"]
 fn peers_that_vanish_are_given_up_and_leave_nothing() {
@@ -122,7 +122,7 @@ fn peers_that_vanish_are_given_up_and_leave_nothing() {
 }
 
 /// Connections that never get further than their SYN.
-// covers: N15
+// covers: vanishes-in-head
 #[test]
 #[ignore = "needs root, iproute2, iptables and a release build"]
 fn thousands_of_half_open_connections_keep_no_client_out() {
@@ -220,7 +220,7 @@ fn reset(stream: TcpStream) {
     let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
 }
 
-// covers: N8
+// covers: storm-of-resets
 #[test]
 #[ignore = "needs a release build; prints figures"]
 fn a_storm_of_resets_stops_no_other_client() {
@@ -236,7 +236,7 @@ fn a_storm_of_resets_stops_no_other_client() {
     });
 }
 
-// covers: R5 R6
+// covers: slow-heads slow-bodies
 #[test]
 #[ignore = "needs 4,000 descriptors and a release build; prints figures"]
 fn slow_heads_and_slow_bodies_are_ended_and_stop_no_other_client() {
@@ -263,7 +263,7 @@ fn slow_heads_and_slow_bodies_are_ended_and_stop_no_other_client() {
 }
 
 /// In HTTP by a status of its own, and then the end: nothing else is taken from such a client.
-// covers: H3
+// covers: endless-head
 #[test]
 #[ignore = "needs a release build"]
 fn a_head_or_a_body_that_is_too_slow_is_told_so() {
@@ -285,7 +285,7 @@ fn a_head_or_a_body_that_is_too_slow_is_told_so() {
     assert_eq!(server.end(), Some(0));
 }
 
-// covers: N12 R7
+// covers: never-reads readers-that-do-not-read
 #[test]
 #[ignore = "needs a release build; prints figures"]
 fn readers_that_do_not_read_are_ended_and_stop_no_other_client() {
@@ -314,7 +314,7 @@ fn readers_that_do_not_read_are_ended_and_stop_no_other_client() {
 }
 
 /// More clients than descriptors: those accepted are served, the others later.
-// covers: R2
+// covers: no-descriptors-to-accept
 #[test]
 #[ignore = "needs a release build; prints figures"]
 fn a_server_with_few_descriptors_recovers_whenever_some_are_free() {

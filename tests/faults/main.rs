@@ -1,7 +1,7 @@
 //! Faults, from outside: the real program beside `strace`, on small and failing disks, on bad links,
 //! under jumping clocks, and for as long as one likes under all of them at once.
 //!
-//! `faults.txt` lists every fault and what is expected; the tests that show one name it (`covers: N3`), here and
+//! `faults.txt` lists every fault and what is expected; the tests that show one name it (`covers: half-close`), here and
 //! elsewhere.
 //!
 //! Everything here is ignored unless asked for, but the check of that list: it needs root, Linux, and
@@ -52,7 +52,7 @@
 //!
 //! Whatever is told is told in the line protocol and in HTTP: a conversation goes on behind a refusal
 //! where it may, and a body that broke off never looks whole. What needs nothing from outside is tried
-//! elsewhere: `grep -rn "covers: N3" src tests`.
+//! elsewhere: `grep -rn "covers: half-close" src tests`.
 //!
 //! Not here: failures of memory (they end the process by design), a `close` that fails (an injected
 //! failure leaves the descriptor open, the kernel does not), errors that would be lies (`EAGAIN`

@@ -52,7 +52,7 @@ fn copied(server: &Served) -> tempfile::TempDir {
 }
 
 /// Mounts of any kind, those that are made and ended while the server runs included.
-// covers: S5
+// covers: mounts-inside
 #[test]
 #[ignore = "needs root and a release build"]
 fn what_is_mounted_inside_the_root_is_read_like_the_rest() {
@@ -118,7 +118,7 @@ fn what_is_mounted_inside_the_root_is_read_like_the_rest() {
     }
 }
 
-// covers: F22
+// covers: hanging-mount-inside
 #[test]
 #[ignore = "needs root, bindfs and a release build"]
 fn a_mount_inside_the_root_that_does_not_answer_holds_up_only_what_is_in_it() {
@@ -169,7 +169,7 @@ fn a_mount_inside_the_root_that_does_not_answer_holds_up_only_what_is_in_it() {
 }
 
 /// Each mount has a reserved directory of its own, which ends with the use of it.
-// covers: S5
+// covers: mounts-inside
 #[test]
 #[ignore = "needs root and a release build"]
 fn what_is_mounted_inside_the_root_is_written_to_and_can_be_unmounted_soon_after() {
@@ -236,7 +236,7 @@ fn what_is_mounted_inside_the_root_is_written_to_and_can_be_unmounted_soon_after
 }
 
 /// What a server that died has left in a mount is removed, and an upload in parts resumed, by the next one.
-// covers: S5
+// covers: mounts-inside
 #[test]
 #[ignore = "needs root and a release build"]
 fn what_a_dead_server_has_left_in_a_mount_is_swept_and_its_uploads_resumed() {
@@ -274,7 +274,7 @@ fn what_a_dead_server_has_left_in_a_mount_is_swept_and_its_uploads_resumed() {
     assert_eq!(server.end(), Some(0));
 }
 
-// covers: F22
+// covers: hanging-mount-inside
 #[test]
 #[ignore = "needs root, bindfs and a release build"]
 fn uploads_into_a_mount_that_does_not_answer_hold_up_no_others() {

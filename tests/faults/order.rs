@@ -153,7 +153,7 @@ fn words(call: &str, root: &Path) -> String {
     words
 }
 
-// covers: C4 C7 C8
+// covers: cut-before-directory-sync deletion-lasts directories-last
 #[test]
 #[ignore = "needs root and strace"]
 fn a_change_is_acknowledged_only_after_every_sync_it_owes_and_nothing_is_named_before_its_own() {
@@ -193,7 +193,7 @@ fn make(changes: &[(&str, &[&str])], root: &Path) {
     }
 }
 
-// covers: C8
+// covers: directories-last
 #[test]
 #[ignore = "needs root and strace"]
 fn a_served_directory_that_was_made_at_the_start_is_durable_before_a_client_is_served() {

@@ -165,7 +165,7 @@ fn is_fit(server: &Served) -> bool {
     matches!(health, Reply::Served(_))
 }
 
-// covers: F1 F2 F4 F5 F6
+// covers: full-disk quota-used-up write-fails file-sync-fails directory-sync-fails
 #[test]
 #[ignore = "needs root, strace and a release build"]
 fn every_call_of_an_upload_in_parts_fails_once_and_no_safe_byte_is_lost() {
@@ -212,7 +212,7 @@ fn every_call_of_an_upload_in_parts_fails_once_and_no_safe_byte_is_lost() {
     assert!(told > 50 && restarts > 10, "the walk has missed the interesting calls");
 }
 
-// covers: C1
+// covers: kill-at-any-call
 #[test]
 #[ignore = "needs root, strace and a release build"]
 fn a_server_that_dies_at_any_call_of_an_upload_in_parts_loses_no_safe_byte() {
@@ -273,21 +273,21 @@ fn goes_on_once_there_is_space(disk: &Mounted) {
     assert_eq!(server.end(), Some(0), "a full disk is no broken promise");
 }
 
-// covers: F1
+// covers: full-disk
 #[test]
 #[ignore = "needs root and a release build"]
 fn an_upload_in_parts_into_a_full_file_system_in_memory_goes_on_once_there_is_space() {
     goes_on_once_there_is_space(&Mounted::tmpfs("size=12M"));
 }
 
-// covers: F1
+// covers: full-disk
 #[test]
 #[ignore = "needs root, loop devices, e2fsprogs and a release build"]
 fn an_upload_in_parts_into_a_full_disk_goes_on_once_there_is_space() {
     goes_on_once_there_is_space(&Mounted::image(32, &["mkfs.ext4", "-q", "-m", "0"], ""));
 }
 
-// covers: F2
+// covers: quota-used-up
 #[test]
 #[ignore = "needs root, loop devices, btrfs-progs and a release build"]
 fn an_upload_in_parts_beyond_a_quota_goes_on_once_something_else_is_deleted() {
@@ -313,7 +313,7 @@ fn an_upload_in_parts_beyond_a_quota_goes_on_once_something_else_is_deleted() {
     assert_eq!(server.end(), Some(0));
 }
 
-// covers: F13
+// covers: disk-turns-read-only
 #[test]
 #[ignore = "needs root, loop devices, e2fsprogs and a release build"]
 fn an_upload_in_parts_on_a_disk_that_becomes_read_only_goes_on_when_that_is_repaired() {

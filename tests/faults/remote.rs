@@ -36,7 +36,7 @@ fn health(server: &Served) -> Reply {
     ask(server, Wire::Http, Wire::Http.get("/.filewharf/health"))
 }
 
-// covers: F20
+// covers: remote-disk
 #[test]
 #[ignore = "needs root, strace and a release build"]
 fn a_stale_directory_is_told_as_unavailable_and_served_again_without_a_restart() {
@@ -82,7 +82,7 @@ fn a_stale_directory_is_told_as_unavailable_and_served_again_without_a_restart()
     assert_eq!(server.end(), Some(0), "nothing of this is a failure of the disk");
 }
 
-// covers: F20
+// covers: remote-disk
 #[test]
 #[ignore = "needs root, strace and a release build"]
 fn a_stale_staging_directory_is_made_again_and_until_then_health_says_so() {
@@ -157,7 +157,7 @@ impl Drop for Remote {
     }
 }
 
-// covers: F20
+// covers: remote-disk
 #[test]
 #[ignore = "needs root, bindfs and a release build"]
 fn a_mount_that_does_not_answer_holds_up_only_what_waits_for_it() {
@@ -213,7 +213,7 @@ fn a_mount_that_does_not_answer_holds_up_only_what_waits_for_it() {
     assert_eq!(server.end(), Some(0));
 }
 
-// covers: F22
+// covers: hanging-mount-inside
 #[test]
 #[ignore = "needs root, bindfs and a release build"]
 fn a_mount_in_a_folder_that_does_not_answer_or_is_dead_holds_up_no_listing() {

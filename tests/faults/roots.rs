@@ -7,7 +7,7 @@ use crate::server::{Served, dir};
 
 /// A bind mount stands for the short name that a file system such as vfat gives, and for letters that
 /// another takes for the same. Only the portable walk would enter one.
-// covers: S7
+// covers: own-files
 #[test]
 #[ignore = "needs root and a release build"]
 fn the_reserved_directory_is_not_served_under_a_second_name() {
@@ -46,7 +46,7 @@ fn the_reserved_directory_is_not_served_under_a_second_name() {
 }
 
 /// NTFS by FUSE, which takes any case for the same name. A kernel with vfat is rare where tests run.
-// covers: S7
+// covers: own-files
 #[test]
 #[ignore = "needs root, ntfs-3g and a release build"]
 fn on_a_file_system_that_takes_names_for_one_no_spelling_leads_to_what_is_closed() {

@@ -68,14 +68,14 @@ fn is_never_lost_but_without_common_locks(disk: &Mounted, what: &str) {
     assert!(lost_without > 0, "the test shows nothing");
 }
 
-// covers: K11
+// covers: shared-directory
 #[test]
 #[ignore = "needs root, strace and a release build"]
 fn in_memory_two_servers_lose_no_increment_of_a_counter() {
     is_never_lost_but_without_common_locks(&Mounted::tmpfs("size=16M"), "tmpfs");
 }
 
-// covers: K11
+// covers: shared-directory
 #[test]
 #[ignore = "needs root, strace, loop devices, e2fsprogs and a release build"]
 fn on_a_disk_two_servers_lose_no_increment_of_a_counter() {

@@ -14,7 +14,7 @@ use support::targets;
 const FILES_MAX: usize = 280;
 const BYTES_MAX: usize = 200 << 10;
 
-// covers: H1
+// covers: random-bytes
 #[test]
 fn every_target_takes_its_corpus() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");

@@ -2,6 +2,10 @@
 //! threads see them. That gauges changed in place agree with a count of the connections is checked
 //! by the reactor itself after every turn of every test.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use support::StopOnDrop;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use filewharf::access::Access;
@@ -89,7 +93,7 @@ fn a_connection_is_counted_in_each_state_it_passes_through() {
     assert_eq!((counters.slots, counters.slots_used, counters.slots_waiting), (1, 0, 0));
 }
 
-// covers: K12
+// covers: slot-used-again
 #[test]
 fn a_connection_that_has_ended_is_counted_until_the_store_lets_it_go() {
     let mut rig = Rig::new(SLOW, limits(), Access::default());
@@ -195,7 +199,7 @@ fn other_threads_see_the_facts_of_a_real_server() {
     assert!(text.contains("\nfilewharf_requests_total{kind=\"put\",outcome=\"ok\"} 2\n"), "{text}");
 }
 
-// covers: N19
+// covers: spurious-events
 #[test]
 fn an_event_for_a_connection_that_has_gone_does_not_reach_the_next_one_at_its_place() {
     let mut rig = Rig::new(Mode::PLAIN, limits(), Access::default());
@@ -225,7 +229,7 @@ fn bytes_of_contents_are_counted_in_both_directions_however_they_go() {
     }
 }
 
-// covers: N7
+// covers: reset-in-commit
 #[test]
 fn an_upload_that_is_stored_after_its_connection_was_cut_counts_as_stored() {
     let mut rig = Rig::new(SLOW, limits(), Access::default());
@@ -255,4 +259,27 @@ fn an_upload_that_breaks_off_with_its_connection_counts_as_failed_and_one_that_i
         assert_eq!(rig.file("x").is_some(), stored);
         assert_eq!((counters.requests.iter().sum::<u64>(), counters.failed), if stored { (1, 0) } else { (0, 1) });
     }
+}
+
+/// A reader of the counters kept the last facts from being published, and an idle server had no
+/// next turn in which to do it.
+#[test]
+fn facts_do_not_stay_old_because_they_are_read() {
+    let server = Running::start();
+    let (handle, over) = (server.handle(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&over);
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                std::hint::black_box(handle.counters());
+            }
+        });
+        for round in 1..=300 {
+            server.client().expect("PING", "OK 0");
+            wait_until("the end is counted", || {
+                let counters = handle.counters();
+                counters.open == 0 && counters.accepted == round
+            });
+        }
+    });
 }

@@ -22,7 +22,6 @@
 //! | `program` | the built binary: its lines, exit codes, signals, sandbox |
 //! | `proxies` | which client a connection or request of a proxy counts for |
 //! | `real` | the real platform, with clocks that stand still |
-//! | `regressions` | defects once found, each with the events that showed it |
 //! | `resumable` | transfers that are cut off and resumed |
 //! | `served` | the main job, on real sockets and a real directory, in every setting |
 //! | `states` | the table of states; deadlines, drains and ends of stream in virtual time |
@@ -59,7 +58,6 @@ mod peers;
 mod program;
 mod proxies;
 mod real;
-mod regressions;
 mod resumable;
 mod served;
 mod states;

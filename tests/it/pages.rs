@@ -74,3 +74,37 @@ fn the_manual_has_a_row_for_each_flag_of_serve() {
     let unknown: Vec<_> = told.difference(&known).collect();
     assert!(unknown.is_empty(), "in the manual only: {unknown:?}");
 }
+
+/// The words in the first cell of each row of a table, without its head.
+fn first_cells(table: &str) -> std::collections::BTreeSet<String> {
+    let cells = table.lines().filter_map(|line| line.trim_start_matches("//! ").strip_prefix("| `")?.split('|').next());
+    let words = cells.flat_map(|cell| cell.split(','));
+    words.map(|word| word.trim().trim_matches('`').to_owned()).collect()
+}
+
+/// The directories in a directory of the project.
+fn dirs(of: &str) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(root().join(of)).expect("a directory").map(|entry| entry.expect("an entry").path());
+    let names = entries.filter(|path| path.is_dir()).map(|path| path.file_name().expect("a name").to_owned());
+    names.map(move |name| format!("{of}/{}", name.to_str().expect("UTF-8")))
+}
+
+#[test]
+fn the_table_of_test_modules_has_a_row_for_each() {
+    let main = include_str!("main.rs");
+    let modules = main.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';')).map(str::to_owned);
+    assert_eq!(first_cells(main), modules.collect());
+}
+
+#[test]
+fn the_table_for_contributors_has_a_row_for_each_directory() {
+    let page = text(&root().join(".github/CONTRIBUTING.md"));
+    let (_, table) = page.split_once("## Where things are").expect("the table of directories");
+    let (table, _) = table.split_once("\n## ").expect("what follows it");
+    let rows = first_cells(table);
+    for row in &rows {
+        assert!(root().join(row).is_dir(), "{row} is no directory");
+    }
+    let missing: Vec<_> = dirs("src").chain(dirs("tests")).filter(|dir| !rows.contains(dir)).collect();
+    assert!(missing.is_empty(), "without a row: {missing:?}");
+}

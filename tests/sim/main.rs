@@ -35,7 +35,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
-// covers: C12 K12
+// covers: ends-itself slot-used-again
 #[test]
 fn every_seed_keeps_every_promise() {
     let (from, count) = (number("SIM_FROM").unwrap_or(0), number("SIM_SEEDS").unwrap_or(SEEDS));

@@ -183,7 +183,7 @@ impl Model {
     }
 
     /// The read showed this. False, and a violation, if it may not.
-    // covers: K1
+    // covers: replaced-by-many
     pub fn end_read(&mut self, id: ReadId, key: &str, shown: Shown<'_>) -> bool {
         self.reads += 1;
         let now = self.tick();

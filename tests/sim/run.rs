@@ -161,7 +161,7 @@ impl Run {
 
     /// What conversations hold is never more than was promised at the start, neither one of them nor
     /// all together.
-    // covers: R10
+    // covers: memory-limit
     fn check_memory(&mut self) -> Result<(), String> {
         let limits = self.world.borrow().shape.limits.clone();
         let ceiling = Ceiling::of(&limits, true);

@@ -90,7 +90,7 @@ fn the_secret_is_sent_first_and_a_wrong_one_is_not_retried() {
     assert_eq!(error.kind.code(), Some(401));
 }
 
-// covers: C5
+// covers: crash-after-acknowledgement
 #[test]
 fn a_removal_whose_answer_was_lost_counts_as_done() {
     let fake = Fake::start();

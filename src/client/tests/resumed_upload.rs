@@ -64,7 +64,7 @@ impl Bench {
     }
 }
 
-// covers: C5 K9
+// covers: crash-after-acknowledgement all-try-again
 #[test]
 fn an_upload_goes_on_where_it_was_cut_off_and_sends_nothing_twice() {
     let bench = Bench::new();

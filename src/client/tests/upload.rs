@@ -46,7 +46,7 @@ fn a_stream_of_unknown_length_arrives_in_chunks() {
     assert!(fake.state().log.contains(&"PUT * trailer=sha256 /s".to_owned()));
 }
 
-// covers: C5 K9
+// covers: crash-after-acknowledgement all-try-again
 #[test]
 fn an_upload_whose_connection_is_lost_is_sent_again() {
     let (fake, dir) = (Fake::start(), tempfile::tempdir().expect("a folder"));

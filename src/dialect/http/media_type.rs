@@ -111,7 +111,7 @@ mod tests {
         String::from_utf8(out).expect("text")
     }
 
-    // covers: S17
+    // covers: script-in-uploads
     #[test]
     fn active_content_is_a_download_unless_the_operator_permits_it() {
         for name in ["a.html", "A.HTM", "a.xhtml", "a.svg", "a.xml", "a.xsl", "a.mjs", "a.cjs", "a.js", "b/a.pdf"] {
@@ -186,7 +186,7 @@ mod tests {
         }
     }
 
-    // covers: S13
+    // covers: names-in-pages
     #[test]
     fn a_name_of_any_characters_is_encoded_in_one_field() {
         let text = described("a \"b\" \u{1F600}\\.html", false);

@@ -28,7 +28,7 @@ fn with_links(body: impl Fn(&mut Bench, &Path)) {
 const LEAVES: [&str; 8] =
     ["out", "leaf", "dangling", "inside/up", "link", "fifo", "out/secret", "inside/up/inside/file"];
 
-// covers: S2
+// covers: symbolic-links
 #[test]
 fn reading_never_follows_a_link() {
     with_links(|bench, _| {
@@ -45,7 +45,7 @@ fn reading_never_follows_a_link() {
     });
 }
 
-// covers: S2
+// covers: symbolic-links
 #[test]
 fn uploads_and_new_directories_never_follow_or_replace_a_link() {
     with_links(|bench, _| {
@@ -64,7 +64,7 @@ fn uploads_and_new_directories_never_follow_or_replace_a_link() {
     });
 }
 
-// covers: S2
+// covers: symbolic-links
 #[test]
 fn links_and_fifos_can_be_neither_removed_nor_moved_nor_overwritten() {
     with_links(|bench, _| {
@@ -129,7 +129,7 @@ fn a_name_that_the_file_system_does_not_take_is_malformed() {
     });
 }
 
-// covers: S7
+// covers: own-files
 #[test]
 fn no_link_that_stays_inside_leads_into_a_reserved_directory() {
     let dir = TempDir::new().unwrap();

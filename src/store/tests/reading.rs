@@ -11,7 +11,7 @@ fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|n| (n % 251) as u8).collect()
 }
 
-// covers: F11
+// covers: replaced-while-sent
 #[test]
 fn an_open_file_is_one_version_whatever_happens_to_its_name() {
     in_every_mode(|bench| {
@@ -147,7 +147,7 @@ fn a_send_is_not_cut_short_where_what_was_seen_in_memory_ends() {
     });
 }
 
-// covers: F9
+// covers: truncated-while-sent
 #[test]
 fn a_file_that_became_shorter_is_told_so_and_never_padded() {
     in_every_mode(|bench| {
@@ -181,7 +181,7 @@ fn a_file_that_became_shorter_is_told_so_and_never_padded() {
     });
 }
 
-// covers: F21
+// covers: overwritten-while-sent
 #[test]
 fn what_was_read_of_a_file_that_is_written_in_place_is_refused_and_a_copy_in_memory_is_not() {
     in_every_mode(|bench| {

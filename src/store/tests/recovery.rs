@@ -16,7 +16,7 @@ fn until(bench: &mut Bench, what: impl Fn(&Bench) -> bool) {
     }
 }
 
-// covers: K11
+// covers: shared-directory
 #[test]
 fn leftovers_of_dead_processes_are_swept_and_nothing_else() {
     for config in modes() {
@@ -47,7 +47,7 @@ fn leftovers_of_dead_processes_are_swept_and_nothing_else() {
     }
 }
 
-// covers: K2
+// covers: created-by-many
 #[test]
 fn two_stores_share_a_root_and_exactly_one_creates_a_name() {
     for config in modes() {
@@ -66,7 +66,7 @@ fn two_stores_share_a_root_and_exactly_one_creates_a_name() {
     }
 }
 
-// covers: F18
+// covers: staging-removed
 #[test]
 fn a_staging_directory_removed_by_hand_is_made_again() {
     in_every_mode(|bench| {
@@ -120,7 +120,7 @@ fn a_read_only_store_makes_nothing_and_refuses_changes_in_words() {
     }
 }
 
-// covers: L4
+// covers: cannot-start
 #[test]
 fn a_directory_that_cannot_be_used_is_refused_in_words() {
     let dir = TempDir::new().unwrap();

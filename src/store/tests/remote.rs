@@ -207,7 +207,7 @@ fn a_directory_that_is_stale_when_it_is_synced_is_opened_again_for_the_changes_t
     }
 }
 
-// covers: F20
+// covers: remote-disk
 #[test]
 fn a_staging_directory_that_is_stale_or_gone_is_made_again_and_uploads_in_the_old_one_are_finished() {
     for errno in [Errno::STALE, Errno::NOTCONN, Errno::NOENT] {
@@ -228,7 +228,7 @@ fn a_staging_directory_that_is_stale_or_gone_is_made_again_and_uploads_in_the_ol
     }
 }
 
-// covers: F20
+// covers: remote-disk
 #[test]
 fn a_stale_root_is_opened_again_by_its_path_but_not_on_another_file_system() {
     let dir = TempDir::new().unwrap();

@@ -232,7 +232,7 @@ fn of_many_creators_of_one_name_exactly_one_wins() {
     });
 }
 
-// covers: C8
+// covers: directories-last
 #[test]
 fn many_commits_into_new_directories_share_their_syncs_and_all_end() {
     in_every_mode(|bench| {
@@ -282,7 +282,7 @@ fn a_change_beneath_a_directory_that_was_just_moved_owes_the_sync_of_the_move() 
     assert_eq!(pending("to/folder/deep"), ["to/folder/deep".into()]);
 }
 
-// covers: F5
+// covers: file-sync-fails
 #[test]
 fn after_a_failed_sync_nothing_changes_and_reading_goes_on() {
     in_every_mode(|bench| {
@@ -306,7 +306,7 @@ fn after_a_failed_sync_nothing_changes_and_reading_goes_on() {
     });
 }
 
-// covers: H13
+// covers: impossible-size
 #[test]
 fn a_file_that_cannot_fit_is_refused_before_its_body() {
     in_every_mode(|bench| {
@@ -333,7 +333,7 @@ fn long_uploads_are_flushed_in_windows_that_share_one_bound() {
     });
 }
 
-// covers: S6
+// covers: file-modes
 #[test]
 fn new_files_get_the_mode_that_was_chosen() {
     let dir = TempDir::new().unwrap();

@@ -27,7 +27,7 @@ fn extent(len: u64, stream: &[u8], cut: usize) -> Result<Option<(usize, bool)>, 
     }
 }
 
-// covers: H15
+// covers: two-readings
 #[test]
 fn headers_are_digits_among_blanks() {
     let padded = |text: &str| format!("{text:<64}").into_bytes();

@@ -172,7 +172,7 @@ mod tests {
     use crate::object::ExpectedKind;
     use proptest::prelude::*;
 
-    // covers: H10
+    // covers: odd-targets
     #[test]
     fn escapes_are_decoded_once() {
         for (raw, key, dir) in [
@@ -193,7 +193,7 @@ mod tests {
         }
     }
 
-    // covers: H10
+    // covers: odd-targets
     #[test]
     fn tricks_are_refused() {
         for raw in [
@@ -375,7 +375,7 @@ mod tests {
     }
 
     proptest! {
-        // covers: S13
+        // covers: names-in-pages
         #[test]
         fn every_name_comes_back_from_its_address(name in "[^/\\x00-\\x1f\\x7f]{1,20}(/[^/\\x00-\\x1f\\x7f]{1,20}){0,3}") {
             let Ok(key) = key::relative(&name) else { return Ok(()) };

@@ -131,7 +131,7 @@ mod tests {
         assert!(big(&[0x7f; 1785]).is_ok());
     }
 
-    // covers: H17
+    // covers: pickle-bombs
     #[test]
     fn the_work_for_long_numbers_is_bounded() {
         let mut budget = NumberBudget::default();

@@ -135,7 +135,7 @@ fn lists_may_grow_after_they_were_put_somewhere() {
     assert_eq!(read(b"N(K\x01K\x0210.").as_deref(), Err(&Failure::Malformed("the pickle takes more than it has made")));
 }
 
-// covers: H16
+// covers: pickle-calls
 #[test]
 fn what_is_not_plain_data_is_refused_by_its_opcode() {
     let forbidden = Failure::Denied("only plain data is taken, no classes and no calls");
@@ -219,7 +219,7 @@ fn containers_that_hold_themselves_are_refused() {
     }
 }
 
-// covers: H17
+// covers: pickle-bombs
 #[test]
 fn depth_is_bounded_however_it_is_made() {
     let nested = |depth: usize| [b"]".repeat(depth), b"a".repeat(depth - 1), b".".to_vec()].concat();
@@ -237,7 +237,7 @@ fn depth_is_bounded_however_it_is_made() {
     assert_eq!(read(&shared), deep);
 }
 
-// covers: H17
+// covers: pickle-bombs
 #[test]
 fn a_thousand_laughs_cost_nothing() {
     let mut laughs = b"]q\0(NNNNNNNNNNe".to_vec();
@@ -265,7 +265,7 @@ fn a_document_is_as_heavy_as_its_limit_and_no_heavier() {
     }
 }
 
-// covers: H17
+// covers: pickle-bombs
 #[test]
 fn counts_and_lengths_are_bounded() {
     let many = Err(Failure::Malformed("the pickle has too many parts"));

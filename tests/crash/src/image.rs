@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(bytes(&copy, 4095, 4098), vec![7; 4098]);
     }
 
-    // covers: C2
+    // covers: power-cut
     #[test]
     fn what_was_flushed_is_there_however_the_rest_is_torn() {
         let records = [write(0, 1, 4096), Record::Flush, write(4096, 2, 4096), write(0, 3, 1024)];

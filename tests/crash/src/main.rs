@@ -89,7 +89,7 @@ impl Settings {
     }
 }
 
-// covers: C2 C3
+// covers: power-cut machine-power-cut
 fn main() -> ExitCode {
     let Some(settings) = Settings::parse() else {
         eprintln!("{USAGE}");
@@ -112,7 +112,7 @@ fn main() -> ExitCode {
 }
 
 /// The controls, then the real server; true if all is as it must be.
-// covers: F19
+// covers: lying-disk
 fn try_file_system(kind: Kind, settings: &Settings) -> Result<bool, String> {
     let work = tempfile::tempdir().map_err(|e| e.to_string())?;
     let (files, mount_point) = (work.path().join("files"), work.path().join("mount"));

@@ -377,7 +377,7 @@ fn fill(soak: &Soak, disk: &Path, random: &mut Random) {
     fs::remove_file(&ballast).expect("it goes");
 }
 
-// covers: R9 L9
+// covers: come-and-go long-run
 #[test]
 #[ignore = "needs root, loop devices and a release build; SOAK_SECONDS says how long"]
 fn soak() {

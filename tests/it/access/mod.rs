@@ -1,5 +1,7 @@
 //! Who may do what by an access file: the sessions of all dialects on the platform in memory.
 
+mod credentials;
+mod drop_boxes;
 mod identity;
 mod legacy;
 mod links;

@@ -10,8 +10,8 @@ use support::server::Program;
 use support::tls::rcgen::SanType;
 use support::tls::{Authority, Identity};
 
-use super::proxies::{curl_from, free_address, proxy};
 use super::http::Bench;
+use super::proxies::{curl_from, free_address, proxy};
 
 /// A server with TLS beside a plain one, and in the directory of its clients `ca.pem`, `cert.pem` and `key.pem` of its own
 /// and `client/` of a client.

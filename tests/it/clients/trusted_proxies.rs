@@ -8,8 +8,8 @@ use std::path::Path;
 use rustix::process::Signal;
 use support::client::wait_until;
 
-use super::proxies::{curl_from, forged, free_address, proxy};
 use super::http::Bench;
+use super::proxies::{curl_from, forged, free_address, proxy};
 
 /// Each way to the server sets one field, but for `both`, and `chain` goes through nginx.
 fn haproxy_before(server: SocketAddr, [common, standard, nginx, both, chain]: [SocketAddr; 5]) -> String {

@@ -104,7 +104,7 @@ fn a_message_that_cannot_be_kept_is_read_to_its_end() {
     every_way(&limits, &wire, &heard, &["Hello Server!"]);
 }
 
-// covers: N3
+// covers: stream-ends-in-upload
 #[test]
 fn a_long_message_that_is_cut_off_is_not_kept() {
     let wire = message(&"x".repeat(5000), 5001);

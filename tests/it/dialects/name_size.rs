@@ -132,7 +132,7 @@ proptest! {
         prop_assert!(rig.names().iter().all(|name| !name.contains('.')), "{:?}", rig.names());
     }
 
-    // covers: N3
+    // covers: stream-ends-in-upload
     #[test]
     fn a_cut_upload_never_replaces_the_good_file(
         content in "[a-z\\n][ -~\\n]{1,300}",

@@ -204,14 +204,14 @@ fn a_directory_in_another_ones_place_is_seen() {
     the_old_content_is_never_served(move_an_ancestor, &server(&dir));
 }
 
-// covers: K10
+// covers: others-change-names
 #[test]
 fn a_link_in_the_way_is_seen() {
     let dir = dir();
     the_old_content_is_never_served(put_a_link_in_the_way, &server(&dir));
 }
 
-// covers: K4
+// covers: reads-beside-replaces
 #[test]
 fn an_upload_to_this_server_is_seen() {
     let dir = dir();
@@ -226,7 +226,7 @@ fn an_upload_to_this_server_is_seen() {
 
 /// More clients than the server receives from before it answers the first: the last of them are received
 /// late in the turn, after others were served from what is remembered of the file.
-// covers: K4
+// covers: reads-beside-replaces
 #[test]
 fn a_change_before_the_last_byte_is_seen_however_late_in_a_turn_that_is_received() {
     const CROWD: usize = 130;

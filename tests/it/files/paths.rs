@@ -26,7 +26,7 @@ fn assert_untouched(outside: &Path) {
     assert_eq!(fs::read(outside.join("secret")).expect("still there"), b"secret", "changed outside of the root");
 }
 
-// covers: H11 S1
+// covers: odd-names names-that-escape
 #[test]
 fn no_trick_of_a_path_is_accepted() {
     let server = Running::start();
@@ -70,7 +70,7 @@ fn no_trick_of_a_path_is_accepted() {
     assert_eq!(visible(&server.path("")), Vec::<String>::new());
 }
 
-// covers: H12 S7
+// covers: reserved-name own-files
 #[test]
 fn the_staging_directory_cannot_be_named() {
     let server = Running::start();
@@ -86,7 +86,7 @@ fn the_staging_directory_cannot_be_named() {
     assert!(client.try_put("/.filewharf", b"x").starts_with("ERR 403 "));
 }
 
-// covers: S2
+// covers: symbolic-links
 #[test]
 fn a_link_never_leads_out_of_the_root() {
     for server in servers() {
@@ -158,7 +158,7 @@ fn a_link_where_a_file_is_to_be_put_is_never_followed() {
 }
 
 /// Another name of a file that lies outside: it is replaced, and never written through.
-// covers: S3
+// covers: hard-links
 #[test]
 fn a_hard_link_to_a_file_outside_is_replaced_and_the_file_is_left_alone() {
     for server in servers() {
@@ -180,7 +180,7 @@ fn a_hard_link_to_a_file_outside_is_replaced_and_the_file_is_left_alone() {
     }
 }
 
-// covers: S4
+// covers: special-files
 #[test]
 fn what_is_no_regular_file_is_not_served() {
     for server in servers() {

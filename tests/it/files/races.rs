@@ -48,7 +48,7 @@ fn swap(root: &Path, stop: &AtomicBool) {
     }
 }
 
-// covers: K10
+// covers: others-change-names
 #[test]
 fn a_directory_that_becomes_a_link_in_the_middle_of_a_request_leads_to_nothing_outside() {
     for portable in [false, true] {
@@ -103,7 +103,7 @@ fn a_directory_that_becomes_a_link_in_the_middle_of_a_request_leads_to_nothing_o
     }
 }
 
-// covers: K5
+// covers: file-against-directory
 #[test]
 fn of_a_file_and_a_directory_of_one_name_one_is_stored_and_the_other_told_so() {
     for portable in [false, true] {
@@ -126,7 +126,7 @@ fn of_a_file_and_a_directory_of_one_name_one_is_stored_and_the_other_told_so() {
     }
 }
 
-// covers: K6
+// covers: directory-removed-under-upload
 #[test]
 fn a_directory_is_not_removed_from_under_an_upload_that_was_acknowledged() {
     for portable in [false, true] {
@@ -154,7 +154,7 @@ fn a_directory_is_not_removed_from_under_an_upload_that_was_acknowledged() {
     }
 }
 
-// covers: K3
+// covers: conditional-replaces
 #[test]
 fn of_many_clients_that_replace_the_version_they_have_seen_one_succeeds() {
     let server = server(false);

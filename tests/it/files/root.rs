@@ -9,7 +9,7 @@ use filewharf::error::CloseReason;
 use support::client::{Running, assert_same, content, visible, wait_until};
 
 /// The directory that was opened at the start is the one that is served, wherever it is.
-// covers: L5
+// covers: root-moved
 #[test]
 fn a_served_directory_that_is_moved_goes_on_and_what_takes_its_place_is_left_alone() {
     for portable in [false, true] {
@@ -35,7 +35,7 @@ fn a_served_directory_that_is_moved_goes_on_and_what_takes_its_place_is_left_alo
     }
 }
 
-// covers: F18
+// covers: staging-removed
 #[test]
 fn a_staging_file_that_is_removed_fails_that_upload_only() {
     let server = Running::start();
@@ -56,7 +56,7 @@ fn a_staging_file_that_is_removed_fails_that_upload_only() {
     server.wait_until_quiet();
 }
 
-// covers: F9
+// covers: truncated-while-sent
 #[test]
 fn a_file_that_shrinks_while_it_is_sent_is_never_padded() {
     let bytes = content(1, 16 << 20);

@@ -39,7 +39,7 @@ fn a_counter_that_several_servers_compare_and_swap_loses_no_increment() {
     assert_eq!(count, stored.load(Relaxed), "increments lost; {} were refused", refused.load(Relaxed));
 }
 
-// covers: K11
+// covers: shared-directory
 #[test]
 fn a_second_server_says_why_it_does_not_start() {
     let dir = tempfile::tempdir().expect("a temporary folder");

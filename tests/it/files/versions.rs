@@ -41,7 +41,7 @@ fn append(path: &Path) {
     file.write_all_at(b"more", LEN as u64).expect("it grows");
 }
 
-// covers: F10 F21
+// covers: grows-while-sent overwritten-while-sent
 #[test]
 fn a_file_that_is_changed_in_place_while_it_is_sent_is_never_a_mix_that_looks_whole() {
     for portable in [false, true] {

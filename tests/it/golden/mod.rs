@@ -382,7 +382,7 @@ fn every_conversation_goes_as_written_when_it_arrives_whole() {
     }
 }
 
-// covers: N1
+// covers: bytes-cut-anywhere
 #[test]
 fn every_conversation_goes_as_written_byte_by_byte() {
     for transcript in all() {
@@ -393,7 +393,7 @@ fn every_conversation_goes_as_written_byte_by_byte() {
     }
 }
 
-// covers: N1
+// covers: bytes-cut-anywhere
 #[test]
 fn every_conversation_goes_as_written_at_every_cut() {
     for transcript in all() {
@@ -450,7 +450,7 @@ fn every_message_is_gathered_as_written() {
     }
 }
 
-// covers: R8 K13
+// covers: transfers-at-full-speed budget-spent
 #[test]
 fn every_conversation_goes_as_written_on_the_smallest_budget() {
     let limits = limits().with(|l| {

@@ -12,7 +12,7 @@ use support::rig::{Mode, Rig};
 
 const GET: &str = "GET /f HTTP/1.1\r\nHost: x\r\n";
 
-// covers: H3
+// covers: endless-head
 #[test]
 fn a_target_that_is_too_long_is_414_and_fields_that_are_too_long_are_431() {
     // RFC 9110 §15.5.15, RFC 6585 §5.
@@ -160,7 +160,7 @@ fn metrics_are_the_text_of_prometheus() {
     );
 }
 
-// covers: H8
+// covers: expectations
 #[test]
 fn a_go_ahead_is_not_given_before_the_store_is_ready() {
     // RFC 9110 §10.1.1: the only slot is taken, so the second upload waits without its go-ahead.
@@ -192,7 +192,7 @@ fn a_request_without_a_slot_in_time_is_told_429_and_when_to_come_back() {
     assert_eq!((told.code, told.field("Retry-After")), (429, Some("1")));
 }
 
-// covers: R1
+// covers: too-many-connections
 #[test]
 fn what_a_crowded_server_says_is_a_whole_response() {
     let text = String::from_utf8(filewharf::dialect::http::TURNED_AWAY.to_vec()).expect("text");

@@ -231,7 +231,7 @@ const ROWS: &[Row] = &[
     ),
 ];
 
-// covers: H10
+// covers: odd-targets
 #[test]
 fn every_theme_is_answered_as_its_section_says() {
     let mut seen = Vec::new();

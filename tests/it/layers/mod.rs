@@ -205,7 +205,7 @@ fn below_the_os_nothing_reaches_the_world() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
-// covers: S16
+// covers: unsafe-code
 #[test]
 fn unsafe_stands_in_one_file() {
     let unsafe_blocks = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"];

@@ -52,7 +52,7 @@ fn next(head: &str) -> Option<String> {
     Some(line.split_once(">; rel=\"next\"").expect("the next page").0.to_owned())
 }
 
-// covers: R14
+// covers: long-listing
 #[test]
 #[ignore = "makes 100,000 files; prints figures of a release build"]
 fn every_name_of_a_directory_with_a_hundred_thousand_files_is_found_in_bounded_memory() {

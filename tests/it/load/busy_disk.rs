@@ -22,7 +22,7 @@ fn small() -> String {
     "/small".to_owned()
 }
 
-// covers: R8
+// covers: transfers-at-full-speed
 #[test]
 #[ignore = "needs 2 GiB of a real disk and a release build; prints figures"]
 fn small_downloads_stay_quick_while_large_uploads_are_synced() {

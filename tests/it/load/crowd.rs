@@ -70,7 +70,7 @@ impl Memory {
     }
 }
 
-// covers: R10
+// covers: memory-limit
 #[test]
 #[ignore = "needs 10,000 descriptors and a release build; prints figures"]
 fn nine_thousand_connections_cost_less_than_a_kibibyte_each_while_others_move_files() {

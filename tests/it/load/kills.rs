@@ -126,7 +126,7 @@ fn wait_until_swept(root: &Path, server: &Program) -> Duration {
     }
 }
 
-// covers: C1
+// covers: kill-at-any-call
 #[test]
 #[ignore = "needs a minute and a release build; prints figures"]
 fn what_was_acknowledged_survives_fifty_kills_and_nothing_partial_is_seen() {

@@ -58,7 +58,7 @@ fn offsets(len: usize) -> Vec<usize> {
     offsets
 }
 
-// covers: N3
+// covers: stream-ends-in-upload
 #[test]
 fn an_upload_that_ends_early_leaves_the_old_file_and_nothing_else() {
     let server = server();
@@ -78,7 +78,7 @@ fn an_upload_that_ends_early_leaves_the_old_file_and_nothing_else() {
     server.assert_serves();
 }
 
-// covers: N6
+// covers: reset-in-upload
 #[test]
 fn a_reset_at_any_byte_of_an_upload_leaves_the_old_file_and_nothing_else() {
     let server = server();
@@ -96,7 +96,7 @@ fn a_reset_at_any_byte_of_an_upload_leaves_the_old_file_and_nothing_else() {
     assert_eq!(visible(&server.path("")), ["file"]);
 }
 
-// covers: N5
+// covers: close-after-sending
 #[test]
 fn a_complete_upload_is_stored_even_if_its_reply_is_not_read() {
     let server = server();
@@ -135,7 +135,7 @@ fn a_reader_that_leaves_in_the_middle_costs_nothing() {
     }
 }
 
-// covers: N8
+// covers: storm-of-resets
 #[test]
 fn a_storm_of_resets_leaves_nothing_behind() {
     let server = Running::start();

@@ -32,7 +32,7 @@ fn thousands_of_idle_connections_do_not_disturb_one_that_works() {
     server.assert_serves();
 }
 
-// covers: R1
+// covers: too-many-connections
 #[test]
 fn a_client_beyond_the_limit_is_told_and_may_come_back() {
     let server = Running::limited(|limits| {
@@ -59,7 +59,7 @@ fn a_client_beyond_the_limit_is_told_and_may_come_back() {
 }
 
 /// The server is a process of its own, so that its descriptors can run out without ours.
-// covers: R2
+// covers: no-descriptors-to-accept
 #[test]
 fn when_descriptors_run_out_the_server_goes_on_with_those_it_has() {
     let dir = tempfile::tempdir().expect("a temporary folder");

@@ -14,7 +14,7 @@ fn refused_for_good(server: &Running, request: &[u8], reply: &str) {
     assert!(said.starts_with(reply) && said.lines().count() == 1, "{shown}: {said:?} and not {reply:?}");
 }
 
-// covers: H2 H3 H4 H13
+// covers: other-protocol endless-head odd-lengths impossible-size
 #[test]
 fn a_request_that_cannot_be_read_or_taken_is_refused_and_the_connection_closed() {
     let server = Running::start();
@@ -52,7 +52,7 @@ fn a_request_that_cannot_be_read_or_taken_is_refused_and_the_connection_closed()
     assert_eq!(visible(&server.path("")), Vec::<String>::new());
 }
 
-// covers: H3
+// covers: endless-head
 #[test]
 fn the_longest_line_is_served_and_one_byte_more_is_not() {
     let server = Running::start();
@@ -65,7 +65,7 @@ fn the_longest_line_is_served_and_one_byte_more_is_not() {
     refused_for_good(&server, line(4097).as_bytes(), "ERR 400 ");
 }
 
-// covers: H13
+// covers: impossible-size
 #[test]
 fn a_size_that_no_disk_has_is_refused_or_fails_without_being_allocated() {
     let server = Running::limited(|limits| limits.request_bytes_max = u64::MAX);
@@ -81,7 +81,7 @@ fn a_size_that_no_disk_has_is_refused_or_fails_without_being_allocated() {
     assert_eq!(visible(&server.path("")), Vec::<String>::new());
 }
 
-// covers: N17
+// covers: refused-while-sending
 #[test]
 fn a_refused_body_is_thrown_away_and_the_next_request_found() {
     let server = Running::start();
@@ -107,7 +107,7 @@ fn a_refused_body_is_thrown_away_and_the_next_request_found() {
     server.wait_until_quiet();
 }
 
-// covers: H1
+// covers: random-bytes
 #[test]
 fn random_bytes_never_stop_the_server() {
     let server = Running::limited(|limits: &mut Limits| limits.chunk_bytes = 100);

@@ -13,7 +13,7 @@ use support::rig::{Mode, Rig};
 /// A deadline that a silent peer misses. A peer that must be served beside it sends all at once.
 const SOON: Duration = Duration::from_millis(200);
 
-// covers: N12
+// covers: never-reads
 #[test]
 fn a_reader_that_never_reads_is_let_go() {
     for (portable, trailer) in [(false, ""), (true, ""), (false, " trailer=sha256")] {
@@ -89,7 +89,7 @@ fn a_request_that_gave_up_takes_no_place_in_the_queue() {
 }
 
 /// Every byte that is read is activity, but the rate decides. In virtual time.
-// covers: N13
+// covers: reads-byte-by-byte
 #[test]
 fn a_reader_that_reads_byte_by_byte_is_let_go() {
     for (deferred, held) in [(false, false), (true, false), (true, true)] {

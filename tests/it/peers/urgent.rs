@@ -46,7 +46,7 @@ fn conversations() -> Vec<(Vec<u8>, Vec<u8>, &'static str)> {
     conversations
 }
 
-// covers: N18
+// covers: urgent-data
 #[test]
 fn an_urgent_byte_anywhere_in_an_upload_changes_nothing() {
     let server = Running::start();
@@ -70,7 +70,7 @@ fn an_urgent_byte_anywhere_in_an_upload_changes_nothing() {
     server.assert_serves();
 }
 
-// covers: N18
+// covers: urgent-data
 #[test]
 fn an_urgent_byte_during_a_download_changes_nothing() {
     let server = Running::start();
@@ -93,7 +93,7 @@ fn an_urgent_byte_during_a_download_changes_nothing() {
 
 /// Of several urgent bytes only the last one is urgent to the system; the others are bytes of the
 /// stream like any. So this is a client that says nonsense, and must be treated as one.
-// covers: N18
+// covers: urgent-data
 #[test]
 fn a_flood_of_urgent_bytes_stops_no_client() {
     let server = Running::start();

@@ -127,7 +127,7 @@ fn the_threads_of_a_server_share_their_free_memory() {
     program.end();
 }
 
-// covers: L4
+// covers: cannot-start
 #[test]
 fn a_port_in_use_is_named_and_the_exit_code_is_one() {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -140,7 +140,7 @@ fn a_port_in_use_is_named_and_the_exit_code_is_one() {
     program.end();
 }
 
-// covers: L4
+// covers: cannot-start
 #[test]
 fn a_root_that_is_a_file_is_refused() {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -150,7 +150,7 @@ fn a_root_that_is_a_file_is_refused() {
     assert!(error.lines().count() == 1 && error.contains("file"), "{error}");
 }
 
-// covers: L3
+// covers: wrong-options
 #[test]
 fn wrong_usage_exits_with_two() {
     for arguments in [
@@ -227,7 +227,7 @@ fn an_unreachable_server_is_a_failure() {
     fails(&["get", "--retry-for", "0", &format!("{address}/file"), "-"], 1);
 }
 
-// covers: R17
+// covers: no-threads
 #[test]
 #[cfg(target_os = "linux")]
 fn the_server_is_at_most_twelve_threads() {

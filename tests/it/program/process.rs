@@ -20,7 +20,7 @@ fn http(program: &Program, head: &str) -> String {
 }
 
 /// They wait in the backlog while the server is stopped, so each has ended when it is accepted.
-// covers: N9
+// covers: ended-before-accept
 #[test]
 fn connections_that_ended_before_they_were_accepted_cost_nothing() {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -69,7 +69,7 @@ fn connections_that_ended_before_they_were_accepted_cost_nothing() {
 }
 
 /// A server that closes first leaves its address in use by connections that are over.
-// covers: N20
+// covers: address-still-used
 #[test]
 fn a_server_is_started_again_at_once_on_its_address() {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -91,7 +91,7 @@ fn a_server_is_started_again_at_once_on_its_address() {
 }
 
 /// A pipe that is never read is full at some time, and a write to it waits for ever.
-// covers: R12
+// covers: log-not-read
 #[test]
 fn a_log_that_is_not_read_holds_up_neither_the_clients_nor_the_end() {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -123,7 +123,7 @@ fn a_log_that_is_not_read_holds_up_neither_the_clients_nor_the_end() {
 }
 
 /// Whatever names and fields say, a line of the log is one line, and steers no terminal.
-// covers: H19
+// covers: line-ends-in-names
 #[test]
 fn a_line_of_the_log_is_one_line_whatever_clients_say() {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -169,7 +169,7 @@ fn a_line_of_the_log_is_one_line_whatever_clients_say() {
     assert_eq!(puts, stored, "one line each: {text}");
 }
 
-// covers: S6
+// covers: file-modes
 #[test]
 fn new_files_and_directories_have_the_modes_that_the_umask_leaves() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -194,7 +194,7 @@ fn new_files_and_directories_have_the_modes_that_the_umask_leaves() {
 }
 
 /// Every queue that a client can fill is filled, by more clients than there is room for.
-// covers: R10
+// covers: memory-limit
 #[test]
 #[cfg(target_os = "linux")]
 fn memory_stays_within_what_is_told_at_the_start() {

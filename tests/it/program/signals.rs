@@ -11,7 +11,7 @@ use support::process;
 
 use crate::program::{behind_shell, logging, start};
 
-// covers: L2
+// covers: interrupted
 #[test]
 fn both_signals_drain_and_a_second_one_ends_it_at_once() {
     for signal in [Signal::TERM, Signal::INT] {

@@ -38,7 +38,7 @@ fn many_clients_move_files_both_ways_at_once(setting: &Setting) {
     assert_eq!(server.counters().requests[4], clients);
 }
 
-// covers: F11 F12
+// covers: replaced-while-sent deleted-while-sent
 fn a_reader_in_the_middle_keeps_its_version(setting: &Setting) {
     let server = setting.start();
     let (old, new) = (content(1, setting.largest), content(2, setting.largest / 2 + 1));
@@ -62,7 +62,7 @@ fn a_reader_in_the_middle_keeps_its_version(setting: &Setting) {
 
 /// The server has taken the whole body (its counter says so), its `OK` may not have left yet: a
 /// request that is sent now must wait for the commit.
-// covers: K4
+// covers: reads-beside-replaces
 fn no_client_reads_an_older_version_than_a_body_accepted_in_full(setting: &Setting) {
     let server = setting.start();
     let mut writer = server.client();
@@ -118,7 +118,7 @@ fn assert_signed(bytes: &[u8], size: usize) {
     assert_same(bytes, &signed(writer, version, size), "one whole version");
 }
 
-// covers: K1
+// covers: replaced-by-many
 fn of_many_writers_of_one_name_each_stores_a_whole_version(setting: &Setting) {
     let server = setting.start();
     let size = setting.largest.min(150_000);
@@ -139,7 +139,7 @@ fn of_many_writers_of_one_name_each_stores_a_whole_version(setting: &Setting) {
     server.wait_until_quiet();
 }
 
-// covers: K2
+// covers: created-by-many
 fn of_many_creators_of_one_name_exactly_one_succeeds(setting: &Setting) {
     let server = setting.start();
     for (round, size) in [10, 100, setting.largest.min(150_000)].into_iter().enumerate() {
@@ -156,7 +156,7 @@ fn of_many_creators_of_one_name_exactly_one_succeeds(setting: &Setting) {
     }
 }
 
-// covers: K11
+// covers: shared-directory
 #[test]
 fn two_servers_may_share_a_directory() {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -185,7 +185,7 @@ fn two_servers_may_share_a_directory() {
     two.wait_until_quiet();
 }
 
-// covers: S7
+// covers: own-files
 #[test]
 fn the_reserved_directory_of_a_nested_server_is_not_served() {
     let dir = tempfile::tempdir().expect("a temporary folder");

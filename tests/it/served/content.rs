@@ -122,7 +122,7 @@ fn a_wrong_trailer_stores_nothing(setting: &Setting) {
     server.wait_until_quiet();
 }
 
-// covers: H9
+// covers: odd-ranges
 fn ranges_are_cut_out_of_the_file(setting: &Setting) {
     let server = setting.start();
     let mut client = server.client();
@@ -172,7 +172,7 @@ fn the_modification_time_is_kept(setting: &Setting) {
     }
 }
 
-// covers: N2
+// covers: pipelined
 fn a_thousand_requests_may_be_pipelined(setting: &Setting) {
     let server = setting.start();
     let mut client = server.client();
@@ -208,7 +208,7 @@ fn a_thousand_requests_may_be_pipelined(setting: &Setting) {
     client.expect("PING", "OK 0");
 }
 
-// covers: N4
+// covers: half-close
 fn a_half_closed_client_gets_every_answer(setting: &Setting) {
     let server = setting.start();
     let bytes = content(6, setting.largest.min(3 << 20));
@@ -227,7 +227,7 @@ fn a_half_closed_client_gets_every_answer(setting: &Setting) {
     server.wait_until_quiet();
 }
 
-// covers: N2 H14
+// covers: pipelined more-body-than-announced
 fn a_put_and_the_next_requests_may_share_a_packet(setting: &Setting) {
     let server = setting.start();
     for size in sizes(setting).into_iter().filter(|size| *size < 1 << 20) {

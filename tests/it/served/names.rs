@@ -40,7 +40,7 @@ fn list_all(client: &mut Client, dir: &str, options: &str) -> (Vec<String>, usiz
     }
 }
 
-// covers: R14
+// covers: long-listing
 fn a_directory_is_listed_in_pages_without_a_gap(setting: &Setting) {
     let server = setting.start();
     fs::create_dir(server.path("many")).expect("a folder");
@@ -62,7 +62,7 @@ fn a_directory_is_listed_in_pages_without_a_gap(setting: &Setting) {
     assert_eq!(client.fetch(&format!("LIST after={} /many/", escaped(&wanted[setting.names - 1]))).1, b"");
 }
 
-// covers: S7
+// covers: own-files
 fn a_listing_holds_files_and_directories_only(setting: &Setting) {
     let server = setting.start();
     let mut client = server.client();
@@ -82,7 +82,7 @@ fn a_listing_holds_files_and_directories_only(setting: &Setting) {
     assert_eq!(names, ["f/"], "no staging folder");
 }
 
-// covers: S4
+// covers: special-files
 fn directories_are_made_with_their_parents_and_removed_when_empty(setting: &Setting) {
     let server = setting.start();
     let mut client = server.client();
@@ -127,7 +127,7 @@ fn names_are_moved_with_what_they_hold(setting: &Setting) {
     assert_eq!(client.get("/other"), b"content");
 }
 
-// covers: H11
+// covers: odd-names
 fn names_may_hold_anything_but_control_bytes(setting: &Setting) {
     let server = setting.start();
     let mut client = server.client();
@@ -149,7 +149,7 @@ fn names_may_hold_anything_but_control_bytes(setting: &Setting) {
 }
 
 /// Nothing is folded or normalised: what you type is the name.
-// covers: K14
+// covers: names-differ-in-case
 fn names_that_only_look_the_same_are_different(setting: &Setting) {
     let server = setting.start();
     let mut client = server.client();

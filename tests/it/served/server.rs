@@ -21,7 +21,7 @@ fn is_refused(server: &Running) -> bool {
     std::net::TcpStream::connect(server.address()).is_err()
 }
 
-// covers: L1
+// covers: drain
 fn a_drain_lets_a_running_upload_finish_and_refuses_the_next_request(setting: &Setting) {
     let mut server = setting.start();
     let bytes = content(1, setting.largest.min(1 << 20));
@@ -116,7 +116,7 @@ fn a_stop_cuts_off_and_leaves_nothing_visible(setting: &Setting) {
     assert_cut_off(server, client);
 }
 
-// covers: L1
+// covers: drain
 #[test]
 fn a_drain_that_lasts_too_long_ends_in_a_stop() {
     let server = Running::limited(|limits| limits.drain_timeout = std::time::Duration::from_millis(50));
@@ -158,7 +158,7 @@ fn several_listeners_serve_one_directory() {
     }
 }
 
-// covers: L4
+// covers: cannot-start
 #[test]
 fn an_address_that_is_taken_is_named_and_nothing_is_half_started() {
     let server = Running::start();
@@ -170,7 +170,7 @@ fn an_address_that_is_taken_is_named_and_nothing_is_half_started() {
     assert!(!root.exists(), "the folder was made before the address was tried");
 }
 
-// covers: S9
+// covers: wrong-secret
 #[test]
 fn a_secret_is_asked_of_everybody() {
     let server = Running::with(|builder| builder.secret("open sesame"));

@@ -29,7 +29,7 @@ pub const ALL: [(&str, Target); 11] = [
     ("name_choice", |data| converse(Kind::NameChoice, &[], data)),
     ("name_size", |data| converse(Kind::NameSize, &[], data)),
     ("pickle", |data| converse(Kind::Pickle, &[("inbox", "notes")], data)),
-    // covers: H1
+    // covers: random-bytes
     ("session", session),
     ("wire", wire::all),
 ];

@@ -191,7 +191,7 @@ proptest! {
     }
 }
 
-// covers: S13
+// covers: names-in-pages
 #[test]
 fn hostile_names_are_only_names() {
     let names = NASTY.map(str::to_owned);

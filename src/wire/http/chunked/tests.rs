@@ -69,7 +69,7 @@ fn what_is_not_complete_is_waited_for() {
     }
 }
 
-// covers: H7
+// covers: lying-chunks
 #[test]
 fn framing_that_could_be_read_in_two_ways_is_refused() {
     for stream in [
@@ -132,7 +132,7 @@ fn after_an_error_there_is_only_that() {
     assert_eq!(chunked.left_min(), 0);
 }
 
-// covers: H7
+// covers: lying-chunks
 #[test]
 fn extensions_and_trailers_are_bounded() {
     let whole = |stream: &str| decode(stream.as_bytes(), 1000, usize::MAX);
@@ -151,7 +151,7 @@ fn extensions_and_trailers_are_bounded() {
     assert!(whole(&format!("0\r\nA:{}", "x".repeat(EXTRAS_LEN_MAX as usize))).is_err());
 }
 
-// covers: H7
+// covers: lying-chunks
 #[test]
 fn a_size_may_have_sixteen_digits() {
     let mut chunked = Chunked::default();

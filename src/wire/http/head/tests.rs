@@ -337,7 +337,7 @@ fn http_1_1_names_one_host() {
     assert_eq!(refused("GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n"), 400);
 }
 
-// covers: H4
+// covers: odd-lengths
 #[test]
 fn a_length_is_one_plain_number() {
     for (text, len) in
@@ -372,7 +372,7 @@ fn a_length_is_one_plain_number() {
     assert_eq!(refused(&with("Content-Length: 5\r\nContent-length: 5\r\n")), 400);
 }
 
-// covers: H5
+// covers: both-lengths
 #[test]
 fn the_only_transfer_coding_is_chunked() {
     for text in ["chunked", "Chunked", "CHUNKED", " \tchunked \t"] {
@@ -406,7 +406,7 @@ fn the_only_transfer_coding_is_chunked() {
     }
 }
 
-// covers: H6
+// covers: odd-lines
 #[test]
 fn smuggling_shapes_are_refused() {
     for fields in [
@@ -498,7 +498,7 @@ fn values_that_matter_are_utf_8() {
     assert_eq!(parse(b"GET /\xff HTTP/1.1\r\nHost: h\r\n\r\n").map_err(HeadError::status), Err(400));
 }
 
-// covers: H21
+// covers: many-fields
 #[test]
 fn fields_are_bounded() {
     let lines = |count: usize| with(&"X: y\r\n".repeat(count - 1));
@@ -551,7 +551,7 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    // covers: S11
+    // covers: smuggled-heads
     #[test]
     fn a_head_that_is_taken_is_unambiguous(pieces in prop::collection::vec(piece(), 0..16)) {
         let lines = [&b"PUT /a HTTP/1.1\r\nHost: h\r\n"[..], &pieces.concat(), b"\r\n\r\n"].concat();

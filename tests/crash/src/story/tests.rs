@@ -59,7 +59,7 @@ fn an_acknowledged_replacement_is_not_followed_by_the_version_before() {
     assert_eq!(judged(changes(), &[("/0-a", &new), ("/flat/0-b", &old[..1])]), [Wrong::Torn]);
 }
 
-// covers: C7
+// covers: deletion-lasts
 #[test]
 fn what_was_acknowledged_as_deleted_stays_deleted() {
     let old = OLD.bytes();
@@ -110,7 +110,7 @@ fn a_file_that_was_never_sent_is_not_overlooked() {
     assert_eq!(history.judge(2, &found)[0].wrong, Wrong::Returned);
 }
 
-// covers: K1
+// covers: replaced-by-many
 #[test]
 fn of_a_name_that_all_write_no_version_is_older_than_an_acknowledged_one() {
     const LAST: Content = Content::new(3, 70);

@@ -31,7 +31,7 @@ fn held_off(what: &str, begin: impl Fn(usize) -> Vec<u8> + Send + Sync, drip: Dr
     target.assert_nothing_is_left(what);
 }
 
-// covers: N12 N13
+// covers: never-reads reads-byte-by-byte
 #[test]
 #[ignore = "needs 10,000 descriptors, 20 s and a release build; prints figures"]
 fn slow_heads_on_nine_tenths_of_the_connections_hold_up_no_other_client() {

@@ -64,7 +64,7 @@ fn all_are(pid: u32, name: &str, wanted: &str) {
     assert!(all.iter().all(|value| value == wanted), "{name} {all:?}");
 }
 
-// covers: S8
+// covers: sandbox
 #[test]
 fn every_thread_has_given_up_its_rights() {
     let root = tempfile::tempdir().expect("a directory");
@@ -120,7 +120,7 @@ fn confined(root: &Path, files: &[PathBuf], act: impl Fn() + Copy + Send + 'stat
     confined.join().expect("a confined thread");
 }
 
-// covers: S8
+// covers: sandbox
 #[test]
 fn a_confined_thread_reaches_nothing_else() {
     let root = tempfile::tempdir().expect("a directory");
@@ -181,7 +181,7 @@ fn a_confined_process_that_executes_a_program_is_killed() {
             panic!("{}", Command::new("/bin/true").exec());
         });
     }
-    let name = "sandbox::a_confined_process_that_executes_a_program_is_killed";
+    let name = "program::sandbox::a_confined_process_that_executes_a_program_is_killed";
     let this = std::env::current_exe().expect("this program");
     let output = Command::new(this).args(["--exact", name, "--nocapture"]).env(EXECUTES, "1").output();
     let output = output.expect("this program runs again");
@@ -206,7 +206,7 @@ fn what_cannot_be_had_stops_the_start_with_a_reason() {
     assert!(stderr(&output).contains("none of auto, require and off"), "{}", stderr(&output));
 }
 
-// covers: S8
+// covers: sandbox
 #[test]
 #[ignore = "needs root"]
 fn root_becomes_the_user_that_it_is_told() {
@@ -283,7 +283,7 @@ fn a_root_that_is_replaced_is_served_only_after_a_restart_where_the_sandbox_forb
     }
 }
 
-// covers: S8
+// covers: sandbox
 #[test]
 #[ignore = "needs root and setpriv"]
 fn a_program_that_is_the_user_already_gives_up_its_other_groups_or_does_not_start() {
@@ -317,7 +317,7 @@ fn a_program_that_is_the_user_already_gives_up_its_other_groups_or_does_not_star
 }
 
 /// Code that came into the real program from outside.
-// covers: S8
+// covers: sandbox
 #[test]
 #[cfg(target_arch = "x86_64")]
 #[ignore = "needs to trace processes, and a kernel with Landlock"]

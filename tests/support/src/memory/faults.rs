@@ -12,30 +12,30 @@ use crate::memory::rng::Rng;
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     // The network.
-    // covers: F8
+    // covers: short-calls
     pub partial: u64,
     pub interrupted: u64,
-    // covers: N19
+    // covers: spurious-events
     pub spurious_event: u64,
-    // covers: N19
+    // covers: spurious-events
     pub stale_event: u64,
-    // covers: N19
+    // covers: spurious-events
     pub late_event: u64,
-    // covers: R3
+    // covers: accept-errors
     pub accept_gone: u64,
     pub register_fails: u64,
     // The peers.
-    // covers: N6
+    // covers: reset-in-upload
     pub peer_reset: u64,
-    // covers: N3
+    // covers: stream-ends-in-upload
     pub peer_end: u64,
     pub peer_stall: u64,
     pub peer_hostile: u64,
     // The disk.
     pub no_space: u64,
-    // covers: F4
+    // covers: write-fails
     pub io_error: u64,
-    // covers: F5
+    // covers: file-sync-fails
     pub sync_error: u64,
     pub cold: u64,
     pub held: u64,

@@ -217,7 +217,7 @@ impl Tree {
     }
 
     /// The power goes: only what is durable stays, and any part of what is not.
-    // covers: C3
+    // covers: machine-power-cut
     pub fn cut(&mut self, rng: &mut Rng) {
         let changes = std::mem::take(&mut self.changes);
         let survivors = rng.below(changes.len() as u64 + 1) as usize;

@@ -409,7 +409,7 @@ impl Disk {
 
     /// A start looks at what was left: parts without a record go; what has its final name says so, once that is
     /// durable.
-    // covers: C3
+    // covers: machine-power-cut
     pub fn recover_uploads(&mut self) {
         let ids: Vec<UploadId> = self.uploads.kept.keys().copied().collect();
         self.uploads.kept.retain(|_, kept| kept.seen.is_some());

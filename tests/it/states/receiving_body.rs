@@ -1,0 +1,147 @@
+//! ReceivingBody, FinishingWrites and Discarding: bodies, the disk that they wait for, and bodies that are refused.
+
+use std::time::Duration;
+
+use filewharf::access::Access;
+use filewharf::config::Limits;
+use filewharf::dialect::{Kind, Listening};
+
+use support::rig::{Mode, Rig};
+
+use super::{plain_rig, said, seconds, short_limits};
+
+#[test]
+fn a_refused_body_is_thrown_away_up_to_its_limit() {
+    for (len, goes_on) in [(100, true), (101, false)] {
+        let mut rig = plain_rig();
+        let peer = rig.connect();
+        rig.send(&peer, format!("PUT {len} /../x\n{}PING\n", "a".repeat(len)).as_bytes());
+        assert!(said(&peer).starts_with("ERR 400 "));
+        assert_eq!((said(&peer).ends_with("\nOK 0\n"), peer.is_closed()), (goes_on, !goes_on), "{len} bytes");
+    }
+}
+
+/// What comes while our own disk is at work may have come late because of that.
+#[test]
+fn no_silence_ends_a_content_while_the_disk_is_at_work() {
+    let listening = Listening::new(Kind::Menu, &[], 0).expect("no options");
+    let mut rig = Rig::speaking(listening, Mode { deferred: true, ..Mode::PLAIN }, short_limits(), Access::default());
+    let peer = rig.connect();
+    rig.send(&peer, b"sendtext");
+    rig.send(&peer, b"a.txt");
+    rig.pass(seconds(1));
+    rig.hold_completions(true);
+    // The store asks for a write-back every five bytes, and this one does not end.
+    rig.send(&peer, b"hello");
+    rig.pass(seconds(2));
+    rig.send(&peer, b" you");
+    rig.hold_completions(false);
+    rig.pass(seconds(2));
+    assert_eq!(rig.file("a.txt"), Some(b"hello you".to_vec()), "{}", said(&peer));
+}
+
+/// In some dialects a silence ends the content: but not while we do not listen.
+#[test]
+fn a_silence_while_our_own_disk_is_at_work_ends_no_upload() {
+    let listening = Listening::new(Kind::NameSize, &[], 0).expect("no options");
+    let limits = Limits::default().with(|l| {
+        l.chunk_bytes = 16;
+        l.chunks_per_slot = 4;
+        l.rate_bytes_per_s_min = 0;
+    });
+    let mut rig =
+        Rig::speaking(listening, Mode { deferred: true, lags: true, ..Mode::PLAIN }, limits, Access::default());
+    let peer = rig.connect();
+    rig.send(&peer, &[b"a 50000".as_slice(), &[b'x'; 20_000]].concat());
+    rig.hold_completions(true);
+    rig.send(&peer, &[b'x'; 100]);
+    rig.pass(Duration::from_secs(50));
+    rig.hold_completions(false);
+    rig.send(&peer, &[b'x'; 29_900]);
+    rig.pass(Duration::from_secs(5));
+    rig.finish(&peer);
+    assert_eq!(rig.names(), ["a"]);
+    assert_eq!(rig.file("a").map(|bytes| bytes.len()), Some(50_000));
+}
+
+fn name_size(mode: Mode, limits: Limits) -> Rig {
+    let listening = Listening::new(Kind::NameSize, &[], 0).expect("no options");
+    Rig::speaking(listening, mode, limits, Access::default())
+}
+
+/// The name under which an upload was announced stayed blocked when it was stored under another.
+#[test]
+fn an_upload_that_ends_under_another_name_lets_the_first_one_go() {
+    let mode = Mode { deferred: true, lags: true, ..Mode::PLAIN };
+    let mut rig = name_size(mode, Limits::default().with(|l| l.chunks_per_slot = 64));
+    let cut = rig.connect();
+    let mut bytes = b"a 50000\n".to_vec();
+    bytes.extend([b'x'; 20_000]);
+    rig.send_hurried(&cut, [bytes.as_slice(), b"y", b"z"], true);
+    assert_eq!(rig.names(), ["a.part"]);
+    let next = rig.connect();
+    rig.send_hurried(&next, [b"a 5hello".as_slice()], true);
+    rig.pass(Duration::from_secs(5));
+    assert!(next.is_gone());
+    assert_eq!(rig.file("a"), Some(b"hello".to_vec()));
+}
+
+/// The end of the stream was taken for the end of the content while bytes before it were still
+/// held: the disk had not kept up when they came, and did so again when the end came. Found by the
+/// simulator.
+#[test]
+fn what_is_held_for_a_slow_disk_belongs_to_the_upload_that_its_stream_ends() {
+    let content = b"0123456789 0123456789 0123456789";
+    let framed = |bytes: &str| format!("{:<64}{bytes}", bytes.len());
+    let put = format!("{}{:<64}", framed("PUT 32 /a.txt"), 32);
+    // A text so long goes into its file as it comes.
+    let text = format!("{:<64}{}", 6032, "x".repeat(6000));
+    let inbox = [("inbox".to_owned(), "in".to_owned())];
+    for (kind, options, name, front) in [
+        (Kind::NameChoice, &[][..], "a.txt", "a.txt:PUT"),
+        (Kind::Menu, &[], "a.jpg", "sendimagea.jpg"),
+        (Kind::LengthPrefix, &[], "a.txt", &put),
+        (Kind::LengthPrefix, &inbox, "in/0-000001-127.0.0.1-50851.txt", &text),
+    ] {
+        let listening = Listening::new(kind, options, 0).expect("good options");
+        let limits = Limits::default().with(|l| {
+            l.chunk_bytes = 16;
+            l.chunks_per_slot = 2;
+        });
+        let mode = Mode { deferred: true, lags: true, ..Mode::PLAIN };
+        let mut rig = Rig::speaking(listening, mode, limits, Access::default());
+        let peer = rig.connect();
+        rig.send(&peer, front.as_bytes());
+        rig.pass(Duration::from_millis(50));
+        rig.hold_completions(true);
+        // In two pieces: after the first the dialect has said that it has seen everything.
+        rig.send_in_turn(&peer, &content[..3]);
+        rig.send_in_turn(&peer, &content[3..]);
+        rig.lags(false);
+        rig.finish_in_turn(&peer);
+        rig.hold_completions(false);
+        assert!(!peer.is_reset(), "{kind}");
+        assert!(rig.file(name).is_some_and(|file| file.ends_with(content)), "{kind}");
+    }
+}
+
+/// An upload had been refused, and removing its staging file took the disk longer than a message
+/// may stop half-way: the peer was told that it is too slow, unasked, and let go. Found by the
+/// simulator.
+#[test]
+fn a_disk_that_takes_long_to_remove_a_staging_file_ends_no_client() {
+    let mode = Mode { deferred: true, ..Mode::PLAIN };
+    let mut rig = Rig::new(mode, Limits::default().with(|l| l.chunk_bytes = 16), Access::default());
+    let peer = rig.connect();
+    let wrong = "0".repeat(64);
+    rig.send(&peer, format!("PUT 20 sha256={wrong} /a\n0123456789012345678").as_bytes());
+    rig.hold_completions(true);
+    rig.send_in_turn(&peer, b"9");
+    rig.pass(Duration::from_secs(100));
+    rig.hold_completions(false);
+    assert!(peer.heard().starts_with(b"ERR 422 ") && !peer.is_closed());
+    rig.send(&peer, b"PING\n");
+    assert!(peer.heard().ends_with(b"\nOK 0\n"));
+    assert_eq!(peer.heard().iter().filter(|byte| **byte == b'\n').count(), 2);
+    assert_eq!((rig.open_files(), rig.counters().slots_used), (0, 0));
+}

@@ -22,7 +22,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`ids`] [`error`] [`object`] [`command`] [`config`] [`counters`] [`time`] [`upload`] `turns` | words |
+//! | 0 | [`ids`] [`error`] [`object`] [`command`] [`config`] [`counters`] [`time`] [`upload`] `fair_queue` | words |
 //! | 1 | [`buffer`] [`wire`] | held bytes; byte grammars |
 //! | 2 | [`access`] [`groups`] | who may do what; what counts as one client |
 //! | 3 | [`dialect`] [`transfer`] [`platform`] | meaning; accounting of one body; the ports |
@@ -64,6 +64,7 @@ pub mod counters;
 pub mod dialect;
 #[doc(hidden)]
 pub mod error;
+mod fair_queue;
 #[doc(hidden)]
 pub mod groups;
 #[doc(hidden)]
@@ -84,7 +85,6 @@ pub mod store;
 pub mod time;
 #[doc(hidden)]
 pub mod transfer;
-mod turns;
 #[doc(hidden)]
 pub mod upload;
 #[doc(hidden)]

@@ -5,8 +5,8 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
+use crate::fair_queue::FairQueue;
 use crate::ids::{ClientAddress, ConnId};
-use crate::turns::Turns;
 
 /// Transfers go on for so many times as long as a use of the private key took, before the next one.
 const TRANSFER_SHARE: u32 = 7;
@@ -14,7 +14,7 @@ const TRANSFER_SHARE: u32 = 7;
 #[derive(Debug)]
 pub(super) struct KeyQueue {
     /// Some may have ended meanwhile.
-    waiting: Turns<ConnId>,
+    waiting: FairQueue<ConnId>,
     /// No client knows which others have its turns.
     places: RandomState,
     /// The key is not used before, unless nothing was transferred in a turn.
@@ -25,7 +25,7 @@ pub(super) struct KeyQueue {
 
 impl KeyQueue {
     pub(super) fn new() -> Self {
-        Self { waiting: Turns::new(), places: RandomState::new(), not_before: None, transferred: 0 }
+        Self { waiting: FairQueue::new(), places: RandomState::new(), not_before: None, transferred: 0 }
     }
 
     pub(super) const fn is_empty(&self) -> bool {

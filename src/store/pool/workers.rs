@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
+use crate::fair_queue::FairQueue;
 use crate::ids::GroupId;
 use crate::os::process;
 use crate::store::mutex::lock;
-use crate::turns::Turns;
 
 /// Which workers take a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +83,8 @@ struct OfDir<J> {
 
 #[derive(Debug)]
 struct Inside<J> {
-    jobs: Turns<Waiting<J>>,
-    lists: Turns<Waiting<J>>,
+    jobs: FairQueue<Waiting<J>>,
+    lists: FairQueue<Waiting<J>>,
     /// Directories with a job at work: at most one for each worker.
     dirs: HashMap<DirHash, OfDir<J>>,
     /// Jobs and lists that are held.
@@ -103,8 +103,8 @@ struct Inside<J> {
 impl<J> Queue<J> {
     fn new(listing_max: usize, of_dir_max: usize) -> Self {
         let inside = Mutex::new(Inside {
-            jobs: Turns::new(),
-            lists: Turns::new(),
+            jobs: FairQueue::new(),
+            lists: FairQueue::new(),
             dirs: HashMap::new(),
             held: [0; 2],
             of_dir_max: of_dir_max.max(1),
@@ -153,7 +153,7 @@ impl<J> Queue<J> {
 }
 
 impl<J> Inside<J> {
-    fn turns(&mut self, kind: WorkQueue) -> &mut Turns<Waiting<J>> {
+    fn turns(&mut self, kind: WorkQueue) -> &mut FairQueue<Waiting<J>> {
         match kind {
             WorkQueue::List | WorkQueue::Join => &mut self.lists,
             _ => &mut self.jobs,

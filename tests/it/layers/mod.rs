@@ -65,7 +65,7 @@ fn sources() -> Vec<Source> {
 /// The layer of a module of the crate.
 fn layer(module: &str) -> Option<u8> {
     Some(match module {
-        "ids" | "error" | "object" | "command" | "config" | "counters" | "time" | "turns" | "upload" => 0,
+        "ids" | "error" | "object" | "command" | "config" | "counters" | "time" | "fair_queue" | "upload" => 0,
         "buffer" | "wire" => 1,
         "access" | "groups" => 2,
         "dialect" | "transfer" | "platform" => 3,

@@ -8,7 +8,7 @@ const PLACES_MAX: usize = 1024;
 
 /// Jobs by client.
 #[derive(Debug)]
-pub(crate) struct Turns<J> {
+pub(crate) struct FairQueue<J> {
     /// By the number of a client.
     waiting: Vec<VecDeque<J>>,
     /// Places of those with something waiting, the next one first.
@@ -16,7 +16,7 @@ pub(crate) struct Turns<J> {
     len: usize,
 }
 
-impl<J> Turns<J> {
+impl<J> FairQueue<J> {
     pub(crate) const fn new() -> Self {
         Self { waiting: Vec::new(), order: VecDeque::new(), len: 0 }
     }
@@ -80,34 +80,34 @@ mod tests {
 
     #[test]
     fn clients_take_turns_and_what_one_asked_for_is_done_in_its_order() {
-        let mut turns = Turns::new();
+        let mut queue = FairQueue::new();
         for n in 0..5 {
-            turns.push(0, n);
+            queue.push(0, n);
         }
-        turns.push(1, 10);
-        turns.push(7, 20);
-        let taken: Vec<i32> = (0..4).filter_map(|_| turns.pop()).collect();
+        queue.push(1, 10);
+        queue.push(7, 20);
+        let taken: Vec<i32> = (0..4).filter_map(|_| queue.pop()).collect();
         assert_eq!(taken, [0, 10, 20, 1]);
         // One that comes back waits for those that have their turns, not for all that waits.
-        turns.push(1, 11);
-        assert_eq!(turns.len(), 4);
-        assert_eq!(turns.pop_if(|n| *n > 10), None);
-        let taken: Vec<i32> = std::iter::from_fn(|| turns.pop()).collect();
+        queue.push(1, 11);
+        assert_eq!(queue.len(), 4);
+        assert_eq!(queue.pop_if(|n| *n > 10), None);
+        let taken: Vec<i32> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(taken, [2, 11, 3, 4]);
-        assert_eq!((turns.len(), turns.order.len()), (0, 0));
-        assert!(turns.waiting.iter().all(|jobs| jobs.capacity() == 0), "a crowd leaves no jobs behind");
+        assert_eq!((queue.len(), queue.order.len()), (0, 0));
+        assert!(queue.waiting.iter().all(|jobs| jobs.capacity() == 0), "a crowd leaves no jobs behind");
     }
 
     #[test]
     fn what_is_not_wanted_any_more_leaves_the_turns_of_the_others_as_they_are() {
-        let mut turns = Turns::new();
+        let mut queue = FairQueue::new();
         for n in 0..9 {
-            turns.push(n % 3, n);
+            queue.push(n % 3, n);
         }
-        turns.retain(|n| n % 3 != 1 && *n != 2);
-        assert_eq!(turns.len(), 5);
-        let taken: Vec<usize> = std::iter::from_fn(|| turns.pop()).collect();
+        queue.retain(|n| n % 3 != 1 && *n != 2);
+        assert_eq!(queue.len(), 5);
+        let taken: Vec<usize> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(taken, [0, 5, 3, 8, 6]);
-        assert_eq!((turns.len(), turns.order.len()), (0, 0));
+        assert_eq!((queue.len(), queue.order.len()), (0, 0));
     }
 }

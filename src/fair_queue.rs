@@ -1,76 +1,128 @@
 //! A queue in which clients take turns, and within one, first come first served: a client with many uploads on a disk
 //! that lags, or with many handshakes, gets no more of what serves the queue than one with a single one.
+//!
+//! It holds memory for what waits, and none for clients with nothing in it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU64;
 
-/// Turns of their own that there are for clients; where there are more clients, some share theirs. The places are kept.
-const PLACES_MAX: usize = 1024;
+/// Identifies an item of the queue; within a client, earlier ones are smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(NonZeroU64);
 
-/// Jobs by client.
+/// Tickets of items that go before the others of their client have this bit not set.
+const IN_ORDER: u64 = 1 << 63;
+/// The most entries of the order that are kept while the queue is empty.
+const ORDER_KEPT: usize = 64;
+
+/// Items by client. A client is any number that it has.
 #[derive(Debug)]
-pub(crate) struct FairQueue<J> {
-    /// By the number of a client.
-    waiting: Vec<VecDeque<J>>,
-    /// Places of those with something waiting, the next one first.
+pub(crate) struct FairQueue<T> {
+    items: BTreeMap<(usize, Ticket), T>,
+    /// The clients with an item, the next one first.
     order: VecDeque<usize>,
-    len: usize,
+    next: NonZeroU64,
 }
 
-impl<J> FairQueue<J> {
+impl<T> FairQueue<T> {
     pub(crate) const fn new() -> Self {
-        Self { waiting: Vec::new(), order: VecDeque::new(), len: 0 }
+        Self { items: BTreeMap::new(), order: VecDeque::new(), next: NonZeroU64::MIN }
     }
 
-    pub(crate) const fn len(&self) -> usize {
-        self.len
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
     }
 
-    /// `client`: any number that it has.
-    pub(crate) fn push(&mut self, client: usize, job: J) {
-        let place = client % PLACES_MAX;
-        if self.waiting.len() <= place {
-            self.waiting.resize_with(place + 1, VecDeque::new);
+    /// Clients with an item.
+    pub(crate) fn clients(&self) -> usize {
+        self.order.len()
+    }
+
+    pub(crate) fn push(&mut self, client: usize, item: T) -> Ticket {
+        self.insert(client, IN_ORDER, item)
+    }
+
+    /// Appends an item to those that go before all others of their client.
+    pub(crate) fn push_urgent(&mut self, client: usize, item: T) -> Ticket {
+        self.insert(client, 0, item)
+    }
+
+    fn insert(&mut self, client: usize, class: u64, item: T) -> Ticket {
+        if self.order.is_empty() || self.first_of(client).is_none() {
+            self.order.push_back(client);
         }
-        let jobs = &mut self.waiting[place];
-        if jobs.is_empty() {
-            self.order.push_back(place);
-        }
-        jobs.push_back(job);
-        self.len += 1;
+        let ticket = Ticket(self.next | class);
+        self.next = self.next.saturating_add(1);
+        self.items.insert((client, ticket), item);
+        ticket
     }
 
-    /// The next job, if it is `wanted`. It is the turn of the next client then.
-    pub(crate) fn pop_if(&mut self, wanted: impl FnOnce(&J) -> bool) -> Option<J> {
-        let place = *self.order.front()?;
-        let jobs = &mut self.waiting[place];
-        jobs.front().filter(|job| wanted(job))?;
-        let job = jobs.pop_front();
-        self.order.pop_front();
-        if jobs.is_empty() {
-            // A crowd leaves no memory behind.
-            *jobs = VecDeque::new();
-        } else {
-            self.order.push_back(place);
-        }
-        self.len -= 1;
-        job
+    fn first_of(&self, client: usize) -> Option<(Ticket, &T)> {
+        let (first, last) = (Ticket(NonZeroU64::MIN), Ticket(NonZeroU64::MAX));
+        self.items.range((client, first)..=(client, last)).next().map(|((_, ticket), item)| (*ticket, item))
     }
 
-    pub(crate) fn pop(&mut self) -> Option<J> {
+    /// The client whose turn it is.
+    pub(crate) fn turn(&self) -> Option<usize> {
+        self.order.front().copied()
+    }
+
+    /// The next client that `may` take its turn, and its first item.
+    pub(crate) fn next(&self, may: impl Fn(usize, &T) -> bool) -> Option<(usize, &T)> {
+        let mut firsts = self.order.iter().filter_map(|client| Some((*client, self.first_of(*client)?.1)));
+        firsts.find(|(client, item)| may(*client, item))
+    }
+
+    /// It is the turn of the next client.
+    pub(crate) fn pass(&mut self) {
+        if let Some(client) = self.order.pop_front() {
+            self.order.push_back(client);
+        }
+    }
+
+    /// Takes the first item of the client whose turn it is, and stays.
+    pub(crate) fn take(&mut self) -> Option<T> {
+        let client = self.turn()?;
+        let (ticket, _) = self.first_of(client)?;
+        self.remove(client, ticket)
+    }
+
+    /// Takes the next item, if it is `wanted`. It is the turn of the next client then.
+    pub(crate) fn pop_if(&mut self, wanted: impl FnOnce(&T) -> bool) -> Option<T> {
+        let client = self.turn()?;
+        self.first_of(client).filter(|(_, item)| wanted(item))?;
+        let item = self.take();
+        if self.turn() == Some(client) {
+            self.pass();
+        }
+        item
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<T> {
         self.pop_if(|_| true)
     }
 
-    /// Removes all jobs that are not `wanted` any more.
-    pub(crate) fn retain(&mut self, mut wanted: impl FnMut(&J) -> bool) {
-        let Self { waiting, order, len } = self;
-        order.retain(|place| {
-            let jobs = &mut waiting[*place];
-            *len -= jobs.len();
-            jobs.retain(&mut wanted);
-            jobs.shrink_to_fit();
-            *len += jobs.len();
-            !jobs.is_empty()
-        });
+    /// Removes an item wherever it is.
+    pub(crate) fn remove(&mut self, client: usize, ticket: Ticket) -> Option<T> {
+        let item = self.items.remove(&(client, ticket))?;
+        if self.items.is_empty() {
+            self.order.clear();
+            self.order.shrink_to(ORDER_KEPT);
+        } else if self.first_of(client).is_none() {
+            match self.turn() == Some(client) {
+                true => drop(self.order.pop_front()),
+                false => self.order.retain(|listed| *listed != client),
+            }
+        }
+        Some(item)
+    }
+
+    /// Removes all items that are not `wanted` any more.
+    pub(crate) fn retain(&mut self, mut wanted: impl FnMut(&T) -> bool) {
+        self.items.retain(|_, item| wanted(item));
+        let mut order = std::mem::take(&mut self.order);
+        order.retain(|client| self.first_of(*client).is_some());
+        self.order = order;
     }
 }
 
@@ -94,8 +146,17 @@ mod tests {
         assert_eq!(queue.pop_if(|n| *n > 10), None);
         let taken: Vec<i32> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(taken, [2, 11, 3, 4]);
-        assert_eq!((queue.len(), queue.order.len()), (0, 0));
-        assert!(queue.waiting.iter().all(|jobs| jobs.capacity() == 0), "a crowd leaves no jobs behind");
+        assert_eq!((queue.len(), queue.clients()), (0, 0));
+    }
+
+    #[test]
+    fn a_crowd_leaves_no_memory_behind() {
+        let mut queue = FairQueue::new();
+        for n in 0..10_000 {
+            queue.push(n, n);
+        }
+        assert_eq!(std::iter::from_fn(|| queue.pop()).count(), 10_000);
+        assert!(queue.order.capacity() <= ORDER_KEPT);
     }
 
     #[test]
@@ -108,6 +169,20 @@ mod tests {
         assert_eq!(queue.len(), 5);
         let taken: Vec<usize> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(taken, [0, 5, 3, 8, 6]);
-        assert_eq!((queue.len(), queue.order.len()), (0, 0));
+        assert_eq!((queue.len(), queue.clients()), (0, 0));
+    }
+
+    #[test]
+    fn a_client_keeps_its_turn_while_it_is_served_and_what_is_urgent_goes_before_its_others() {
+        let mut queue = FairQueue::new();
+        let late = queue.push(0, "late");
+        queue.push(1, "other");
+        queue.push_urgent(0, "first");
+        queue.push_urgent(0, "second");
+        assert_eq!((queue.turn(), queue.take(), queue.take()), (Some(0), Some("first"), Some("second")));
+        assert_eq!(queue.next(|client, _| client != 0), Some((1, &"other")));
+        queue.pass();
+        assert_eq!(queue.remove(0, late), Some("late"));
+        assert_eq!((queue.remove(0, late), queue.turn(), queue.take()), (None, Some(1), Some("other")));
     }
 }

@@ -5,37 +5,32 @@
 //! are several, a turn is one round: each gets `Limits::turn_bytes_client`, and what it missed in the last rounds. Turns
 //! stay that short for a while after a group has left: it may only wait until its client has read.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::fair_queue::FairQueue;
 use crate::ids::{ConnId, GroupId};
 
 /// Rounds that a group which had nothing ready gets later: a socket that was full takes no more than that at once.
 const ROUNDS_KEPT: u64 = 8;
 /// A group that has nothing ready is expected back within this time.
 const SHARED_FOR: Duration = Duration::from_millis(10);
-/// Places that a group keeps which has nothing ready.
-const READY_KEPT: usize = 4;
-/// Groups that are kept while nothing is queued at all.
-const FLOWS_KEPT: usize = 64;
+/// Accounts that are kept while nothing is queued at all.
+const ACCOUNTS_KEPT: usize = 64;
 
-/// The transfers of one group.
-#[derive(Debug, Default)]
-struct Flow {
-    ready: VecDeque<ConnId>,
+/// The bytes of one group.
+#[derive(Clone, Debug, Default)]
+struct Account {
     /// Bytes that it may still move; negative where its last transfer moved more than was left.
     deficit: i64,
     /// The last round in which it was given bytes.
     round: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct BulkQueue {
-    /// By group. The place of a group that is gone is used by the next one, with what is queued there.
-    flows: Vec<Flow>,
-    /// Those with something ready, the next one first.
-    active: VecDeque<GroupId>,
-    len: usize,
+    ready: FairQueue<ConnId>,
+    /// By group. The account of a group that is gone is used by the next one with its number.
+    accounts: Vec<Account>,
     /// Bytes of a group in a round.
     quantum: i64,
     round: u64,
@@ -45,7 +40,8 @@ pub(super) struct BulkQueue {
 /// A transfer that runs now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Next {
-    pub group: GroupId,
+    /// The number of its group.
+    pub group: usize,
     pub id: ConnId,
     /// Bytes that it may move.
     pub most: usize,
@@ -53,81 +49,71 @@ pub(super) struct Next {
 
 impl BulkQueue {
     /// Most bytes of one group, for the accounting of memory.
-    pub(super) const FLOW_BYTES: usize = 2 * size_of::<Flow>() + READY_KEPT * size_of::<ConnId>();
+    pub(super) const ACCOUNT_BYTES: usize = 2 * size_of::<Account>();
 
     pub(super) fn new(quantum: usize) -> Self {
-        Self { quantum: i64::try_from(quantum).unwrap_or(i64::MAX / 16), ..Self::default() }
+        let quantum = i64::try_from(quantum).unwrap_or(i64::MAX / 16);
+        Self { ready: FairQueue::new(), accounts: Vec::new(), quantum, round: 0, shared_until: None }
     }
 
-    pub(super) const fn len(&self) -> usize {
-        self.len
+    pub(super) fn len(&self) -> usize {
+        self.ready.len()
     }
 
     pub(super) fn push(&mut self, group: GroupId, id: ConnId) {
-        if self.flows.len() <= group.index() {
-            self.flows.resize_with(group.index() + 1, Flow::default);
+        if self.accounts.len() <= group.index() {
+            self.accounts.resize(group.index() + 1, Account::default());
         }
-        let flow = &mut self.flows[group.index()];
-        if flow.ready.is_empty() {
-            self.active.push_back(group);
-        }
-        flow.ready.push_back(id);
-        self.len += 1;
+        self.ready.push(group.index(), id);
     }
 
     /// A turn begins.
     pub(super) fn begin(&mut self, now: Instant) {
-        if self.active.len() > 1 {
+        if self.ready.clients() > 1 {
             self.shared_until = Some(now + SHARED_FOR);
         }
         self.shared_until = self.shared_until.filter(|until| now < *until);
         self.round += 1;
-        if self.shared_until.is_none() && self.active.is_empty() && self.flows.capacity() > FLOWS_KEPT {
+        if self.shared_until.is_none() && self.ready.len() == 0 && self.accounts.capacity() > ACCOUNTS_KEPT {
             // The crowd is gone. Each group begins as a new one, which differs by a few rounds.
-            (self.flows, self.active) = (Vec::new(), VecDeque::new());
+            self.accounts = Vec::new();
         }
     }
 
     /// The next transfer of this turn; `None` if each group has had its bytes.
     pub(super) fn next(&mut self) -> Option<Next> {
         loop {
-            let group = *self.active.front()?;
-            let flow = &mut self.flows[group.index()];
+            let group = self.ready.turn()?;
+            let account = &mut self.accounts[group];
             let most = match self.shared_until {
                 None => usize::MAX,
-                Some(_) if flow.round != self.round => {
-                    let rounds = i64::try_from((self.round - flow.round).min(ROUNDS_KEPT)).unwrap_or(1);
+                Some(_) if account.round != self.round => {
+                    let rounds = i64::try_from((self.round - account.round).min(ROUNDS_KEPT)).unwrap_or(1);
                     let most = self.quantum.saturating_mul(rounds);
-                    flow.deficit = flow.deficit.saturating_add(most).min(ROUNDS_KEPT as i64 * self.quantum);
-                    flow.round = self.round;
+                    account.deficit = account.deficit.saturating_add(most).min(ROUNDS_KEPT as i64 * self.quantum);
+                    account.round = self.round;
                     continue;
                 }
-                Some(_) if flow.deficit <= 0 => {
-                    self.active.rotate_left(1);
+                Some(_) if account.deficit <= 0 => {
+                    self.ready.pass();
                     // All of them have had theirs once one comes by again.
-                    let next = self.active.front().map(|group| self.flows[group.index()].round);
+                    let next = self.ready.turn().map(|group| self.accounts[group].round);
                     if next == Some(self.round) {
                         return None;
                     }
                     continue;
                 }
-                Some(_) => usize::try_from(flow.deficit).unwrap_or(usize::MAX),
+                Some(_) => usize::try_from(account.deficit).unwrap_or(usize::MAX),
             };
-            let id = flow.ready.pop_front()?;
-            self.len -= 1;
-            if flow.ready.is_empty() {
-                self.active.pop_front();
-                flow.ready.shrink_to(READY_KEPT);
-            }
-            return Some(Next { group, id, most });
+            return Some(Next { group, id: self.ready.take()?, most });
         }
     }
 
     /// A transfer has moved so many bytes.
-    pub(super) fn charge(&mut self, group: GroupId, bytes: u64) {
+    pub(super) fn charge(&mut self, group: usize, bytes: u64) {
         if self.shared_until.is_some() {
-            let flow = &mut self.flows[group.index()];
-            flow.deficit = flow.deficit.saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
+            let deficit = &mut self.accounts[group].deficit;
+            *deficit = deficit.saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
     }
 }
@@ -159,8 +145,7 @@ mod tests {
             }
         }
         assert_eq!(ran, 200 * 50);
-        assert!(queue.flows.iter().all(|flow| flow.ready.capacity() <= READY_KEPT));
         queue.begin(now + SHARED_FOR);
-        assert_eq!((queue.flows.capacity(), queue.active.capacity()), (0, 0));
+        assert_eq!(queue.accounts.capacity(), 0);
     }
 }

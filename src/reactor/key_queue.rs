@@ -15,8 +15,8 @@ const TRANSFER_SHARE: u32 = 7;
 pub(super) struct KeyQueue {
     /// Some may have ended meanwhile.
     waiting: FairQueue<ConnId>,
-    /// No client knows which others have its turns.
-    places: RandomState,
+    /// No client knows which others have its number.
+    numbers: RandomState,
     /// The key is not used before, unless nothing was transferred in a turn.
     not_before: Option<Instant>,
     /// Bytes that all connections had transferred when a turn last asked.
@@ -25,10 +25,10 @@ pub(super) struct KeyQueue {
 
 impl KeyQueue {
     pub(super) fn new() -> Self {
-        Self { waiting: FairQueue::new(), places: RandomState::new(), not_before: None, transferred: 0 }
+        Self { waiting: FairQueue::new(), numbers: RandomState::new(), not_before: None, transferred: 0 }
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.waiting.len() == 0
     }
 
@@ -44,8 +44,8 @@ impl KeyQueue {
             self.waiting.retain(|id| is_open(*id));
         }
         // The number of a group is only valid while it is referred to.
-        let place = usize::try_from(self.places.hash_one(client)).unwrap_or(usize::MAX);
-        self.waiting.push(place, id);
+        let number = usize::try_from(self.numbers.hash_one(client)).unwrap_or(usize::MAX);
+        self.waiting.push(number, id);
     }
 
     /// Asked once in a turn in which one waits: true if one handshake may use the key now. `transferred`: bytes that

@@ -144,7 +144,7 @@ impl<P: Platform> Reactor<P> {
 
     /// Most bytes of what is kept of client groups, for the accounting of memory.
     pub const fn groups_bytes(limits: &Limits) -> usize {
-        limits.client_groups_max.saturating_mul(Groups::ENTRY_BYTES + BulkQueue::FLOW_BYTES)
+        limits.client_groups_max.saturating_mul(Groups::ENTRY_BYTES + BulkQueue::ACCOUNT_BYTES)
     }
 
     /// Most bytes of one connection that waits for the limits of its client, for the accounting of memory.

@@ -67,10 +67,10 @@ impl<T> FairQueue<T> {
         self.order.front().copied()
     }
 
-    /// The next client that `may` take its turn, and its first item.
-    pub(crate) fn next(&self, may: impl Fn(usize, &T) -> bool) -> Option<(usize, &T)> {
-        let mut firsts = self.order.iter().filter_map(|client| Some((*client, self.first_of(*client)?.1)));
-        firsts.find(|(client, item)| may(*client, item))
+    /// The first item of the next client for which that is `wanted`.
+    pub(crate) fn next(&self, wanted: impl Fn(&T) -> bool) -> Option<&T> {
+        let mut firsts = self.order.iter().filter_map(|client| self.first_of(*client));
+        firsts.find(|(_, item)| wanted(item)).map(|(_, item)| item)
     }
 
     /// It is the turn of the next client.
@@ -180,7 +180,7 @@ mod tests {
         queue.push_urgent(0, "first");
         queue.push_urgent(0, "second");
         assert_eq!((queue.turn(), queue.take(), queue.take()), (Some(0), Some("first"), Some("second")));
-        assert_eq!(queue.next(|client, _| client != 0), Some((1, &"other")));
+        assert_eq!(queue.next(|item| *item != "late"), Some(&"other"));
         queue.pass();
         assert_eq!(queue.remove(0, late), Some("late"));
         assert_eq!((queue.remove(0, late), queue.turn(), queue.take()), (None, Some(1), Some("other")));

@@ -43,17 +43,6 @@ struct Key {
     scope: u64,
 }
 
-/// What a group has of the slots.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Share {
-    /// Slots, and uploads without one.
-    pub taken: usize,
-    /// Requests that wait for a slot.
-    pub waiting: usize,
-    /// True while one of them may have the next slot that is free.
-    pub is_next: bool,
-}
-
 #[derive(Debug)]
 struct Group {
     key: Key,
@@ -63,7 +52,6 @@ struct Group {
     whole: Option<GroupId>,
     rates: [Rate; 2],
     buckets: [Bucket; 3],
-    share: Share,
 }
 
 impl Group {
@@ -194,7 +182,7 @@ impl Groups {
             return *id;
         }
         let buckets = [Bucket::new(now); 3];
-        let group = Group { key, refs: 0, uploads: 0, whole, rates, buckets, share: Share::default() };
+        let group = Group { key, refs: 0, uploads: 0, whole, rates, buckets };
         let id = GroupId::at(self.groups.insert(group));
         self.by_key.insert(key, id);
         id
@@ -236,11 +224,6 @@ impl Groups {
     /// The group of the client, for one that stands for what it does beneath a prefix.
     pub fn whole_of(&self, id: GroupId) -> GroupId {
         self.groups[id.index()].whole.unwrap_or(id)
-    }
-
-    /// What the group has of the slots.
-    pub fn share(&mut self, id: GroupId) -> &mut Share {
-        &mut self.groups[id.index()].share
     }
 
     /// The rate of a group, and of the whole of it.
@@ -353,17 +336,9 @@ impl Groups {
         *uploads = uploads.checked_sub(1).expect("an upload that ended had begun");
     }
 
-    /// References to all groups, less those of groups among each other, and slots and waiting requests of all of them.
-    /// For the invariant checks.
-    pub fn totals(&self) -> (usize, Share) {
-        let mut totals = (0, Share::default());
-        for (_, group) in &self.groups {
-            totals.0 += group.refs as usize;
-            totals.0 -= usize::from(group.whole.is_some());
-            totals.1.taken += group.share.taken;
-            totals.1.waiting += group.share.waiting;
-        }
-        totals
+    /// References to all groups, less those of groups among each other. For the invariant checks.
+    pub fn refs(&self) -> usize {
+        self.groups.iter().map(|(_, group)| group.refs as usize - usize::from(group.whole.is_some())).sum()
     }
 
     /// The most that a bucket lacks beyond its burst: tokens taken ahead of their time.

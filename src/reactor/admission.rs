@@ -4,32 +4,13 @@
 //! share gets the next one when it gives one back. A request that is cancelled leaves the queue at once, so that
 //! requests that are gone take no places in it.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::num::NonZeroU64;
+use std::collections::BTreeMap;
 
 use crate::config::Limits;
 use crate::counters::Counters;
-use crate::groups::Groups;
+use crate::fair_queue::{FairQueue, Ticket};
 use crate::ids::{ConnId, GroupId};
 use crate::session::SlotPool;
-
-/// Identifies a waiting request; earlier ones are smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Ticket(NonZeroU64);
-
-/// The place of a request in the queue of its group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    /// An upload without a slot that needs one again: it counts in the share of its group already, so it never has to
-    /// wait for that.
-    UnderWay(Ticket),
-    Request(Ticket),
-}
-
-impl Place {
-    const FIRST: Self = Self::UnderWay(Ticket(NonZeroU64::MIN));
-    const LAST: Self = Self::Request(Ticket(NonZeroU64::MAX));
-}
 
 /// The slots and the wait queue. Every change is counted where it is made.
 #[derive(Debug)]
@@ -39,14 +20,40 @@ pub(super) struct Admission {
     /// Uploads that gave their slot back and are still under way. Each counts in the share of its group.
     without_slot: usize,
     without_slot_max: usize,
-    /// The requests that wait.
-    queue: BTreeMap<(GroupId, Place), ConnId>,
-    /// The groups with a request that may have the next free slot. The first one gets it.
-    groups: VecDeque<GroupId>,
+    queue: FairQueue<Waiter>,
+    /// Only of groups that have something.
+    shares: BTreeMap<GroupId, Share>,
     slots_per_group: usize,
     waiting_per_group: usize,
     queue_max: usize,
-    next: Ticket,
+}
+
+/// A request that waits.
+#[derive(Debug)]
+struct Waiter {
+    id: ConnId,
+    group: GroupId,
+    /// True for an upload without a slot that needs one again: it counts in the share of its group already, so it never
+    /// has to wait for that.
+    has_share: bool,
+}
+
+/// What a group has.
+#[derive(Debug, Default)]
+struct Share {
+    /// Slots, and uploads without one.
+    taken: usize,
+    waiting: usize,
+}
+
+impl Waiter {
+    fn may_have_slot(&self, shares: &BTreeMap<GroupId, Share>, slots_per_group: usize) -> bool {
+        self.has_share || taken(shares, self.group) < slots_per_group
+    }
+}
+
+fn taken(shares: &BTreeMap<GroupId, Share>, group: GroupId) -> usize {
+    shares.get(&group).map_or(0, |share| share.taken)
 }
 
 /// The answer to a request for a slot.
@@ -60,12 +67,11 @@ pub(super) enum Admitted {
 }
 
 impl SlotPool for Admission {
-    fn try_take(&mut self, group: GroupId, groups: &mut Groups, counters: &mut Counters) -> bool {
-        let share = groups.share(group);
-        let is_free = self.free > 0 && self.groups.is_empty() && share.taken < self.slots_per_group;
+    fn try_take(&mut self, group: GroupId, counters: &mut Counters) -> bool {
+        let is_free = self.free > 0 && taken(&self.shares, group) < self.slots_per_group && self.next().is_none();
         if is_free {
             self.free -= 1;
-            share.taken += 1;
+            self.shares.entry(group).or_default().taken += 1;
             self.count(counters);
         }
         is_free
@@ -84,38 +90,30 @@ impl Admission {
             free: slots,
             without_slot: 0,
             without_slot_max: limits.uploads_without_slot_max,
-            queue: BTreeMap::new(),
-            groups: VecDeque::new(),
+            queue: FairQueue::new(),
+            shares: BTreeMap::new(),
             slots_per_group: limits.address_share(slots),
             waiting_per_group: limits.address_share(queue_max),
             queue_max,
-            next: Ticket(NonZeroU64::MIN),
         };
         admission.count(counters);
         admission
     }
 
-    pub(super) fn request(
-        &mut self,
-        id: ConnId,
-        group: GroupId,
-        groups: &mut Groups,
-        counters: &mut Counters,
-    ) -> Admitted {
-        if self.try_take(group, groups, counters) {
+    pub(super) fn request(&mut self, id: ConnId, group: GroupId, counters: &mut Counters) -> Admitted {
+        if self.try_take(group, counters) {
             return Admitted::Granted;
         }
-        if self.waiting() >= self.queue_max || groups.share(group).waiting >= self.waiting_per_group {
+        let waiting = self.shares.get(&group).map_or(0, |share| share.waiting);
+        if self.waiting() >= self.queue_max || waiting >= self.waiting_per_group {
             return Admitted::QueueFull;
         }
-        let ticket = self.ticket();
-        self.enqueue((group, Place::Request(ticket)), id, groups, counters);
-        Admitted::Queued(ticket)
+        Admitted::Queued(self.enqueue(Waiter { id, group, has_share: false }, counters))
     }
 
     /// True if an upload may give its slot to a waiting request and go on without one.
     pub(super) fn wants_slot_of_upload(&self) -> bool {
-        self.free == 0 && !self.groups.is_empty() && self.without_slot < self.without_slot_max
+        self.free == 0 && self.without_slot < self.without_slot_max && self.next().is_some()
     }
 
     /// An upload gives its slot back and goes on. It still counts in the share of its group.
@@ -126,21 +124,13 @@ impl Admission {
     }
 
     /// An upload without a slot needs one again. It is never refused: it is under way, and their number is bounded.
-    pub(super) fn request_again(
-        &mut self,
-        id: ConnId,
-        group: GroupId,
-        groups: &mut Groups,
-        counters: &mut Counters,
-    ) -> Admitted {
-        if self.free > 0 && self.groups.is_empty() {
+    pub(super) fn request_again(&mut self, id: ConnId, group: GroupId, counters: &mut Counters) -> Admitted {
+        if self.free > 0 && self.next().is_none() {
             self.free -= 1;
             self.count(counters);
             return Admitted::Granted;
         }
-        let ticket = self.ticket();
-        self.enqueue((group, Place::UnderWay(ticket)), id, groups, counters);
-        Admitted::Queued(ticket)
+        Admitted::Queued(self.enqueue(Waiter { id, group, has_share: true }, counters))
     }
 
     /// An upload without a slot has been granted one: it is as any other that holds a slot.
@@ -149,91 +139,75 @@ impl Admission {
     }
 
     /// An upload without a slot has ended.
-    pub(super) fn upload_without_slot_ended(&mut self, group: GroupId, groups: &mut Groups, counters: &mut Counters) {
+    pub(super) fn upload_without_slot_ended(&mut self, group: GroupId, counters: &mut Counters) {
         self.without_slot -= 1;
-        self.release_share(group, groups);
+        self.change_share(group, |share| share.taken -= 1);
         self.count(counters);
     }
 
-    fn enqueue(&mut self, place: (GroupId, Place), id: ConnId, groups: &mut Groups, counters: &mut Counters) {
-        self.queue.insert(place, id);
-        groups.share(place.0).waiting += 1;
-        self.list(place.0, groups);
-        self.count(counters);
-    }
-
-    fn ticket(&mut self) -> Ticket {
-        let next = Ticket(self.next.0.saturating_add(1));
-        std::mem::replace(&mut self.next, next)
-    }
-
-    /// The request of a group that gets a slot before its others.
-    fn first_of(&self, group: GroupId) -> Option<(Place, ConnId)> {
-        let mut queue = self.queue.range((group, Place::FIRST)..=(group, Place::LAST));
-        queue.next().map(|((_, place), id)| (*place, *id))
-    }
-
-    /// Puts a group behind the others that wait for a free slot, if one of its requests may have that, and removes it
-    /// otherwise.
-    fn list(&mut self, group: GroupId, groups: &mut Groups) {
-        let share = groups.share(group);
-        let may_have_one = match self.first_of(group) {
-            None => false,
-            Some((Place::UnderWay(_), _)) => true,
-            Some((Place::Request(_), _)) => share.taken < self.slots_per_group,
+    fn enqueue(&mut self, waiter: Waiter, counters: &mut Counters) -> Ticket {
+        let (group, has_share) = (waiter.group, waiter.has_share);
+        self.change_share(group, |share| share.waiting += 1);
+        let ticket = match has_share {
+            true => self.queue.push_urgent(group.index(), waiter),
+            false => self.queue.push(group.index(), waiter),
         };
-        if may_have_one == share.is_next {
-            return;
+        self.count(counters);
+        ticket
+    }
+
+    /// What a group has is kept only while that is something.
+    fn change_share(&mut self, group: GroupId, change: impl FnOnce(&mut Share)) {
+        let share = self.shares.entry(group).or_default();
+        change(share);
+        if let Share { taken: 0, waiting: 0 } = share {
+            self.shares.remove(&group);
         }
-        share.is_next = may_have_one;
-        if may_have_one {
-            self.groups.push_back(group);
-        } else {
-            self.groups.retain(|listed| *listed != group);
-        }
+    }
+
+    /// The request that gets the next slot. Few groups are passed over: each has its share of the slots.
+    fn next(&self) -> Option<&Waiter> {
+        self.queue.next(|waiter| waiter.may_have_slot(&self.shares, self.slots_per_group))
     }
 
     /// A slot is given back.
-    pub(super) fn release(&mut self, group: GroupId, groups: &mut Groups, counters: &mut Counters) {
+    pub(super) fn release(&mut self, group: GroupId, counters: &mut Counters) {
         self.free += 1;
-        self.release_share(group, groups);
+        self.change_share(group, |share| share.taken -= 1);
         self.count(counters);
     }
 
-    fn release_share(&mut self, group: GroupId, groups: &mut Groups) {
-        groups.share(group).taken -= 1;
-        self.list(group, groups);
-    }
-
-    /// Gives a slot, if one is free, to the first request of the group whose turn it is.
-    pub(super) fn grant_next(&mut self, groups: &mut Groups, counters: &mut Counters) -> Option<ConnId> {
-        if self.free == 0 {
+    /// Gives a slot, if one is free, to the first request of the group whose turn it is. A group that has its share
+    /// misses its turn.
+    pub(super) fn grant_next(&mut self, counters: &mut Counters) -> Option<ConnId> {
+        if !self.may_grant() {
             return None;
         }
-        let group = self.groups.pop_front()?;
-        let (place, id) = self.first_of(group).expect("a group that is listed has a request");
-        self.queue.remove(&(group, place));
-        let share = groups.share(group);
-        share.is_next = false;
-        share.waiting -= 1;
-        share.taken += usize::from(matches!(place, Place::Request(_)));
+        let Self { queue, shares, slots_per_group, .. } = self;
+        let waiter = loop {
+            match queue.pop_if(|waiter| waiter.may_have_slot(shares, *slots_per_group)) {
+                Some(waiter) => break waiter,
+                None => queue.pass(),
+            }
+        };
+        self.change_share(waiter.group, |share| {
+            share.waiting -= 1;
+            share.taken += usize::from(!waiter.has_share);
+        });
         self.free -= 1;
-        self.list(group, groups);
         self.count(counters);
-        Some(id)
+        Some(waiter.id)
     }
 
     /// The request that gets the next slot.
     pub(super) fn first(&self) -> Option<ConnId> {
-        self.first_of(*self.groups.front()?).map(|(_, id)| id)
+        self.next().map(|waiter| waiter.id)
     }
 
     /// A waiting connection does not want a slot any more.
-    pub(super) fn cancel(&mut self, ticket: Ticket, group: GroupId, groups: &mut Groups, counters: &mut Counters) {
-        let mut places = [Place::Request(ticket), Place::UnderWay(ticket)].into_iter();
-        if places.any(|place| self.queue.remove(&(group, place)).is_some()) {
-            groups.share(group).waiting -= 1;
-            self.list(group, groups);
+    pub(super) fn cancel(&mut self, ticket: Ticket, group: GroupId, counters: &mut Counters) {
+        if self.queue.remove(group.index(), ticket).is_some() {
+            self.change_share(group, |share| share.waiting -= 1);
         }
         self.count(counters);
     }
@@ -252,19 +226,21 @@ impl Admission {
         self.without_slot
     }
 
-    /// What all groups have together: slots in use and uploads without a slot. For the invariant checks.
-    pub(super) const fn taken(&self) -> usize {
-        self.slots - self.free + self.without_slot
-    }
-
     /// True if [`Self::grant_next`] would give a slot.
     pub(super) fn may_grant(&self) -> bool {
-        self.free > 0 && !self.groups.is_empty()
+        self.free > 0 && self.next().is_some()
     }
 
     /// Requests that wait.
     pub(super) fn waiting(&self) -> usize {
         self.queue.len()
+    }
+
+    /// Panics where the groups have others than all have together.
+    pub(super) fn check(&self) {
+        let sum = |of: fn(&Share) -> usize| self.shares.values().map(of).sum::<usize>();
+        let used = self.slots - self.free + self.without_slot;
+        assert_eq!((sum(|share| share.taken), sum(|share| share.waiting)), (used, self.waiting()));
     }
 }
 
@@ -273,12 +249,11 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::groups::Who;
+    use crate::groups::{Groups, Who};
     use crate::ids::ClientAddress;
 
     struct Bench {
         admission: Admission,
-        groups: Groups,
         counters: Counters,
         clients: Vec<GroupId>,
     }
@@ -290,11 +265,11 @@ mod tests {
             let (mut groups, now) = (Groups::new(limits, Instant::now()), Instant::now());
             let client = |n: u8| groups.join(Who::Address(ClientAddress::of(([192, 0, 2, n], 1).into())), now);
             let clients = (0..8).map(client).collect();
-            Self { admission: Admission::new(limits, &mut counters), groups, counters, clients }
+            Self { admission: Admission::new(limits, &mut counters), counters, clients }
         }
 
         fn request(&mut self, n: u32, client: usize) -> Admitted {
-            self.admission.request(id(n), self.clients[client], &mut self.groups, &mut self.counters)
+            self.admission.request(id(n), self.clients[client], &mut self.counters)
         }
 
         fn waits(&mut self, n: u32, client: usize) -> Ticket {
@@ -302,24 +277,29 @@ mod tests {
         }
 
         fn again(&mut self, n: u32, client: usize) -> Ticket {
-            ticket(self.admission.request_again(id(n), self.clients[client], &mut self.groups, &mut self.counters))
+            ticket(self.admission.request_again(id(n), self.clients[client], &mut self.counters))
         }
 
         fn grant(&mut self) -> Option<u32> {
-            let granted = self.admission.grant_next(&mut self.groups, &mut self.counters);
+            let granted = self.admission.grant_next(&mut self.counters);
             granted.map(|id| u32::try_from(id.slot()).expect("few"))
         }
 
         fn release(&mut self, client: usize) {
-            self.admission.release(self.clients[client], &mut self.groups, &mut self.counters);
+            self.admission.release(self.clients[client], &mut self.counters);
         }
 
         fn cancel(&mut self, ticket: Ticket, client: usize) {
-            self.admission.cancel(ticket, self.clients[client], &mut self.groups, &mut self.counters);
+            self.admission.cancel(ticket, self.clients[client], &mut self.counters);
+        }
+
+        fn taken(&self) -> usize {
+            self.admission.check();
+            self.admission.shares.values().map(|share| share.taken).sum()
         }
 
         fn assert_empty(&self) {
-            assert_eq!(self.groups.totals().1, crate::groups::Share::default());
+            assert_eq!(self.taken(), 0);
             assert!(self.admission.waiting() == 0 && self.admission.free() == self.admission.slots);
         }
     }
@@ -387,7 +367,7 @@ mod tests {
         assert_eq!([1, 2].map(|n| bench.request(n, 0)), [Admitted::Granted; 2]);
         let held_back: Vec<Ticket> = (3..7).map(|n| bench.waits(n, 0)).collect();
         assert_eq!(bench.request(7, 0), Admitted::QueueFull, "half of the queue");
-        assert_eq!((bench.admission.free(), bench.admission.groups.len(), bench.counters.slots_waiting), (2, 0, 4));
+        assert_eq!((bench.admission.free(), bench.admission.may_grant(), bench.counters.slots_waiting), (2, false, 4));
         assert_eq!(bench.request(8, 1), Admitted::Granted);
         bench.cancel(held_back[0], 0);
         bench.release(0);
@@ -412,24 +392,24 @@ mod tests {
         bench.admission.release_slot_of_upload(&mut bench.counters);
         assert_eq!(bench.grant(), Some(3));
         bench.waits(4, 0);
-        assert_eq!(bench.admission.groups.len(), 0, "one client has one upload, with or without a slot");
+        assert_eq!(bench.admission.first(), None, "one client has one upload, with or without a slot");
         let ticket_of_5 = bench.waits(5, 4);
         assert!(!bench.admission.wants_slot_of_upload(), "one upload at most goes on without a slot");
         // It needs a slot again, and gives up.
         let again = bench.again(1, 0);
-        assert_eq!((bench.groups.totals().1.taken, bench.admission.taken()), (3, 3));
+        assert_eq!(bench.taken(), 3);
         bench.cancel(again, 0);
-        assert_eq!((bench.admission.without_slot(), bench.admission.taken()), (1, 3));
+        assert_eq!((bench.admission.without_slot(), bench.taken()), (1, 3));
         // It needs a slot again, and is granted one, before the request of its client that came earlier.
         bench.cancel(ticket_of_5, 4);
         bench.again(1, 0);
         bench.release(2);
         assert_eq!(bench.grant(), Some(1));
         bench.admission.slot_is_back();
-        assert_eq!((bench.groups.totals().1.taken, bench.admission.taken()), (2, 2));
+        assert_eq!(bench.taken(), 2);
         // It gives the slot back once more, and ends: a request of its client that was held back is next.
         bench.admission.release_slot_of_upload(&mut bench.counters);
-        bench.admission.upload_without_slot_ended(bench.clients[0], &mut bench.groups, &mut bench.counters);
+        bench.admission.upload_without_slot_ended(bench.clients[0], &mut bench.counters);
         assert_eq!(bench.grant(), Some(4));
         for client in [0, 1] {
             bench.release(client);

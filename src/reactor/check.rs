@@ -30,9 +30,8 @@ impl<P: Platform> Reactor<P> {
         let admission = &self.env.admission;
         assert_eq!(without_slot, admission.without_slot(), "uploads without a slot");
         assert!(without_slot <= self.env.limits.uploads_without_slot_max, "{without_slot} uploads without a slot");
-        let (refs, share) = self.env.groups.totals();
-        assert_eq!((refs, share.taken), (held, admission.taken()), "what the client groups have");
-        assert_eq!(share.waiting, admission.waiting(), "requests of the client groups that wait");
+        admission.check();
+        assert_eq!(self.env.groups.refs(), held, "references to client groups");
         assert!(!self.env.admission.may_grant(), "a slot is free, and a request waits for one");
         let connections = &self.connections;
         self.env.pacing.check(|id| connections.get(id).is_some_and(|connection| connection.is_queued));

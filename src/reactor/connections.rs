@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use slab::Slab;
 
 use crate::config::Limits;
+use crate::fair_queue::Ticket;
 use crate::ids::{ClientAddress, ConnId};
 use crate::platform::{Readable, Stream};
 use crate::reactor::addresses::AddressShares;
-use crate::reactor::admission::Ticket;
 use crate::reactor::logging::LogQuota;
 use crate::reactor::timers::Deadline;
 use crate::session::Session;

@@ -73,7 +73,7 @@ impl<P: Platform> Reactor<P> {
         }
         if let Some(group) = slot_of {
             if let Some(ticket) = connection.ticket.take_if(|_| !session.wants_slot()) {
-                env.admission.cancel(ticket, group, &mut env.groups, &mut env.counters);
+                env.admission.cancel(ticket, group, &mut env.counters);
             }
             if connection.ticket.is_none() && !session.holds_slot() && !session.is_upload_without_slot() {
                 session.unclaim_slot(&mut env.groups);
@@ -210,9 +210,9 @@ impl<P: Platform> Driver<'_, P> {
         let Env { admission, groups, counters, clock, .. } = &mut *self.env;
         let admitted = match session.slot_of() {
             Some(group) if session.is_upload_without_slot() => {
-                admission.request_again(self.id, group, groups, counters)
+                admission.request_again(self.id, group, counters)
             }
-            _ => admission.request(self.id, session.claim_slot(groups, clock.now), groups, counters),
+            _ => admission.request(self.id, session.claim_slot(groups, clock.now), counters),
         };
         match admitted {
             Admitted::Granted => {

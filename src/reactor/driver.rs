@@ -98,7 +98,7 @@ impl<P: Platform> Driver<'_, P> {
         if let Some(ticket) = connection.ticket.take_if(|_| !connection.session.wants_slot())
             && let Some(group) = connection.session.slot_of()
         {
-            env.admission.cancel(ticket, group, &mut env.groups, &mut env.counters);
+            env.admission.cancel(ticket, group, &mut env.counters);
         }
     }
 

@@ -35,10 +35,10 @@ impl Env {
     /// Takes back the slot, or the share of an upload without one, that a session does not need any more.
     pub(super) fn take_back(&mut self, session: &mut Session, group: GroupId) {
         if session.release_slot(&self.limits) {
-            self.admission.release(group, &mut self.groups, &mut self.counters);
+            self.admission.release(group, &mut self.counters);
         }
         if session.release_share(&self.limits) {
-            self.admission.upload_without_slot_ended(group, &mut self.groups, &mut self.counters);
+            self.admission.upload_without_slot_ended(group, &mut self.counters);
         }
     }
 

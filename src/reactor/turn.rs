@@ -181,7 +181,7 @@ impl<P: Platform> Reactor<P> {
 
     /// Free slots go to the head of the wait queue.
     pub(super) fn grant_slots(&mut self) {
-        while let Some(id) = self.env.admission.grant_next(&mut self.env.groups, &mut self.env.counters) {
+        while let Some(id) = self.env.admission.grant_next(&mut self.env.counters) {
             let mut driver = self.driver(id).expect("a connection that ends leaves the wait queue");
             driver.slot_granted();
         }

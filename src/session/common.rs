@@ -166,7 +166,7 @@ impl Common {
         }
         if !self.has_slot {
             let group = self.claim_slot(cx.groups, cx.now);
-            return cx.slots.try_take(group, cx.groups, cx.counters);
+            return cx.slots.try_take(group, cx.counters);
         }
         let group = self.group(cx.groups, cx.now);
         let group = cx.groups.whole_of(group);

@@ -36,7 +36,7 @@ pub struct Cx<'a> {
 /// The transfer slots, as far as a session sees them.
 pub trait SlotPool {
     /// Takes a slot for a transfer of a client, if it can have one at once.
-    fn try_take(&mut self, client: GroupId, groups: &mut Groups, counters: &mut Counters) -> bool;
+    fn try_take(&mut self, client: GroupId, counters: &mut Counters) -> bool;
 
     /// True while requests wait for a slot.
     fn has_waiting(&self) -> bool;

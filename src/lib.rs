@@ -24,7 +24,7 @@
 //! |---|---|---|
 //! | 0 | [`ids`] [`error`] [`object`] [`command`] [`config`] [`counters`] [`time`] [`upload`] `fair_queue` | words |
 //! | 1 | [`buffer`] [`wire`] | held bytes; byte grammars |
-//! | 2 | [`access`] [`groups`] | who may do what; what counts as one client |
+//! | 2 | [`access`] [`admission`] [`groups`] | who may do what; transfer slots; what counts as one client |
 //! | 3 | [`dialect`] [`transfer`] [`platform`] | meaning; accounting of one body; the ports |
 //! | 4 | [`session`] | the state machine of one connection |
 //! | 5 | [`reactor`] | the loop |
@@ -49,6 +49,8 @@ pub use server::Server;
 // documentation does not show them and `missing_docs` is not asked of them.
 #[doc(hidden)]
 pub mod access;
+#[doc(hidden)]
+pub mod admission;
 #[doc(hidden)]
 pub mod buffer;
 #[cfg(any(feature = "client", feature = "serve"))]

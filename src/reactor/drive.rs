@@ -3,10 +3,10 @@
 
 use std::io::ErrorKind;
 
+use crate::admission::Admitted;
 use crate::error::StoreError;
 use crate::ids::ConnId;
 use crate::platform::{Completion, Platform, Readable, Stream};
-use crate::reactor::admission::Admitted;
 use crate::reactor::connections::Registration;
 use crate::reactor::driver::{Budget, Driver};
 use crate::reactor::env::Env;

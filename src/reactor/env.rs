@@ -1,13 +1,13 @@
 //! What every call of a session is lent: time, bounds, chunks, counters, reports.
 
 use crate::access::{Access, ClientCertificate, Guesses};
+use crate::admission::Admission;
 use crate::buffer::ChunkPool;
 use crate::config::Limits;
 use crate::counters::Counters;
 use crate::dialect::Phase;
 use crate::groups::Groups;
 use crate::ids::GroupId;
-use crate::reactor::admission::Admission;
 use crate::reactor::clock::Clock;
 use crate::reactor::pacing::Pacing;
 use crate::session::{Cx, Disk, Report, Session};

@@ -23,7 +23,7 @@
 //! | `scheduling`, `bulk_queue` | which connections run in a turn, and their byte budgets; shares of clients |
 //! | `driver`, `drive`, `receive`, `send` | one connection: its operations, its input, its output |
 //! | `pacing` | connections that wait until their client may move more |
-//! | `admission`, `contention` | transfer slots, their wait queue, and slow holders of slots |
+//! | `contention` | slow holders of transfer slots |
 //! | `name_locks` | the order of changes and reads of one name |
 //! | `clock`, `timers` | the time of a turn, deadlines |
 //! | `crowd` | memory that many transfers leave |
@@ -33,7 +33,6 @@
 
 mod accept;
 mod addresses;
-mod admission;
 mod arrivals;
 mod bulk_queue;
 mod check;

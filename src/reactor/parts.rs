@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::access::Access;
 use crate::access::Guesses;
+use crate::admission::Admission;
 use crate::buffer::ChunkPool;
 use crate::config::Limits;
 use crate::counters::{Counters, Health};
@@ -11,7 +12,6 @@ use crate::dialect::{Kind, Phase};
 use crate::groups::Groups;
 use crate::ids::ConnId;
 use crate::platform::{Platform, Stream};
-use crate::reactor::admission::Admission;
 use crate::reactor::bulk_queue::BulkQueue;
 use crate::reactor::clock::Clock;
 use crate::reactor::connections::{self, Connections};

@@ -174,7 +174,7 @@ impl Common {
             return false; // it is counted in the share of another client
         }
         // A client that pipelines must not keep its slot from requests that wait.
-        !cx.slots.has_waiting()
+        cx.slots.waiting() == 0
             && self.data.credits == cx.limits.chunks_per_slot
             && self.data.outbox.len() <= cx.limits.reply_bytes_max
     }

@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use crate::access::{Access, ClientCertificate, Guesses};
+use crate::admission::Admission;
 use crate::buffer::ChunkPool;
 use crate::config::Limits;
 use crate::counters::Counters;
 use crate::dialect::Phase;
 use crate::groups::Groups;
-use crate::ids::GroupId;
 use crate::session::report::Report;
 
 /// What the reactor lends a session for one call.
@@ -26,20 +26,11 @@ pub struct Cx<'a> {
     /// Requests that ended, for the log.
     pub reports: &'a mut Vec<Report>,
     pub disk: Disk,
-    pub slots: &'a mut dyn SlotPool,
+    pub slots: &'a mut Admission,
     pub guesses: &'a mut Guesses,
     pub groups: &'a mut Groups,
     /// True while connections wait for the limits of their client: others of the same client must not overtake them.
     pub is_any_paced: bool,
-}
-
-/// The transfer slots, as far as a session sees them.
-pub trait SlotPool {
-    /// Takes a slot for a transfer of a client, if it can have one at once.
-    fn try_take(&mut self, client: GroupId, counters: &mut Counters) -> bool;
-
-    /// True while requests wait for a slot.
-    fn has_waiting(&self) -> bool;
 }
 
 /// What a session must know of the disk in this turn.

@@ -68,7 +68,7 @@ use state::{
 };
 use step::Step;
 
-pub use cx::{Cx, Disk, DiskPace, SlotPool};
+pub use cx::{Cx, Disk, DiskPace};
 pub use report::{Report, RequestError};
 pub use request_data::RequestDataPool;
 pub use step::{Consumed, Outgoing};

@@ -67,7 +67,7 @@ fn layer(module: &str) -> Option<u8> {
     Some(match module {
         "ids" | "error" | "object" | "command" | "config" | "counters" | "time" | "fair_queue" | "upload" => 0,
         "buffer" | "wire" => 1,
-        "access" | "groups" => 2,
+        "access" | "admission" | "groups" => 2,
         "dialect" | "transfer" | "platform" => 3,
         "session" => 4,
         "reactor" => 5,

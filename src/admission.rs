@@ -10,11 +10,10 @@ use crate::config::Limits;
 use crate::counters::Counters;
 use crate::fair_queue::{FairQueue, Ticket};
 use crate::ids::{ConnId, GroupId};
-use crate::session::SlotPool;
 
 /// The slots and the wait queue. Every change is counted where it is made.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub struct Admission {
     slots: usize,
     free: usize,
     /// Uploads that gave their slot back and are still under way. Each counts in the share of its group.
@@ -58,7 +57,7 @@ fn taken(shares: &BTreeMap<GroupId, Share>, group: GroupId) -> usize {
 
 /// The answer to a request for a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Admitted {
+pub enum Admitted {
     /// A slot was free and is now taken.
     Granted,
     /// It waits.
@@ -66,24 +65,8 @@ pub(super) enum Admitted {
     QueueFull,
 }
 
-impl SlotPool for Admission {
-    fn try_take(&mut self, group: GroupId, counters: &mut Counters) -> bool {
-        let is_free = self.free > 0 && taken(&self.shares, group) < self.slots_per_group && self.next().is_none();
-        if is_free {
-            self.free -= 1;
-            self.shares.entry(group).or_default().taken += 1;
-            self.count(counters);
-        }
-        is_free
-    }
-
-    fn has_waiting(&self) -> bool {
-        self.waiting() > 0
-    }
-}
-
 impl Admission {
-    pub(super) fn new(limits: &Limits, counters: &mut Counters) -> Self {
+    pub fn new(limits: &Limits, counters: &mut Counters) -> Self {
         let (slots, queue_max) = (limits.slots, limits.slot_queue_max);
         let admission = Self {
             slots,
@@ -100,7 +83,18 @@ impl Admission {
         admission
     }
 
-    pub(super) fn request(&mut self, id: ConnId, group: GroupId, counters: &mut Counters) -> Admitted {
+    /// Takes a slot for a transfer of a client group, if it can have one at once.
+    pub fn try_take(&mut self, group: GroupId, counters: &mut Counters) -> bool {
+        let is_free = self.free > 0 && taken(&self.shares, group) < self.slots_per_group && self.next().is_none();
+        if is_free {
+            self.free -= 1;
+            self.shares.entry(group).or_default().taken += 1;
+            self.count(counters);
+        }
+        is_free
+    }
+
+    pub fn request(&mut self, id: ConnId, group: GroupId, counters: &mut Counters) -> Admitted {
         if self.try_take(group, counters) {
             return Admitted::Granted;
         }
@@ -112,19 +106,19 @@ impl Admission {
     }
 
     /// True if an upload may give its slot to a waiting request and go on without one.
-    pub(super) fn wants_slot_of_upload(&self) -> bool {
+    pub fn wants_slot_of_upload(&self) -> bool {
         self.free == 0 && self.without_slot < self.without_slot_max && self.next().is_some()
     }
 
     /// An upload gives its slot back and goes on. It still counts in the share of its group.
-    pub(super) fn release_slot_of_upload(&mut self, counters: &mut Counters) {
+    pub fn release_slot_of_upload(&mut self, counters: &mut Counters) {
         self.free += 1;
         self.without_slot += 1;
         self.count(counters);
     }
 
     /// An upload without a slot needs one again. It is never refused: it is under way, and their number is bounded.
-    pub(super) fn request_again(&mut self, id: ConnId, group: GroupId, counters: &mut Counters) -> Admitted {
+    pub fn request_again(&mut self, id: ConnId, group: GroupId, counters: &mut Counters) -> Admitted {
         if self.free > 0 && self.next().is_none() {
             self.free -= 1;
             self.count(counters);
@@ -134,12 +128,12 @@ impl Admission {
     }
 
     /// An upload without a slot has been granted one: it is as any other that holds a slot.
-    pub(super) const fn slot_is_back(&mut self) {
+    pub const fn slot_is_back(&mut self) {
         self.without_slot -= 1;
     }
 
     /// An upload without a slot has ended.
-    pub(super) fn upload_without_slot_ended(&mut self, group: GroupId, counters: &mut Counters) {
+    pub fn upload_without_slot_ended(&mut self, group: GroupId, counters: &mut Counters) {
         self.without_slot -= 1;
         self.change_share(group, |share| share.taken -= 1);
         self.count(counters);
@@ -171,7 +165,7 @@ impl Admission {
     }
 
     /// A slot is given back.
-    pub(super) fn release(&mut self, group: GroupId, counters: &mut Counters) {
+    pub fn release(&mut self, group: GroupId, counters: &mut Counters) {
         self.free += 1;
         self.change_share(group, |share| share.taken -= 1);
         self.count(counters);
@@ -179,7 +173,7 @@ impl Admission {
 
     /// Gives a slot, if one is free, to the first request of the group whose turn it is. A group that has its share
     /// misses its turn.
-    pub(super) fn grant_next(&mut self, counters: &mut Counters) -> Option<ConnId> {
+    pub fn grant_next(&mut self, counters: &mut Counters) -> Option<ConnId> {
         if !self.may_grant() {
             return None;
         }
@@ -200,12 +194,12 @@ impl Admission {
     }
 
     /// The request that gets the next slot.
-    pub(super) fn first(&self) -> Option<ConnId> {
+    pub fn first(&self) -> Option<ConnId> {
         self.next().map(|waiter| waiter.id)
     }
 
     /// A waiting connection does not want a slot any more.
-    pub(super) fn cancel(&mut self, ticket: Ticket, group: GroupId, counters: &mut Counters) {
+    pub fn cancel(&mut self, ticket: Ticket, group: GroupId, counters: &mut Counters) {
         if self.queue.remove(group.index(), ticket).is_some() {
             self.change_share(group, |share| share.waiting -= 1);
         }
@@ -218,26 +212,26 @@ impl Admission {
         counters.slots_waiting = self.waiting() as u64;
     }
 
-    pub(super) const fn free(&self) -> usize {
+    pub const fn free(&self) -> usize {
         self.free
     }
 
-    pub(super) const fn without_slot(&self) -> usize {
+    pub const fn without_slot(&self) -> usize {
         self.without_slot
     }
 
     /// True if [`Self::grant_next`] would give a slot.
-    pub(super) fn may_grant(&self) -> bool {
+    pub fn may_grant(&self) -> bool {
         self.free > 0 && self.next().is_some()
     }
 
     /// Requests that wait.
-    pub(super) fn waiting(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.queue.len()
     }
 
     /// Panics where the groups have others than all have together.
-    pub(super) fn check(&self) {
+    pub fn check(&self) {
         let sum = |of: fn(&Share) -> usize| self.shares.values().map(of).sum::<usize>();
         let used = self.slots - self.free + self.without_slot;
         assert_eq!((sum(|share| share.taken), sum(|share| share.waiting)), (used, self.waiting()));

@@ -209,9 +209,7 @@ impl<P: Platform> Driver<'_, P> {
         }
         let Env { admission, groups, counters, clock, .. } = &mut *self.env;
         let admitted = match session.slot_of() {
-            Some(group) if session.is_upload_without_slot() => {
-                admission.request_again(self.id, group, counters)
-            }
+            Some(group) if session.is_upload_without_slot() => admission.request_again(self.id, group, counters),
             _ => admission.request(self.id, session.claim_slot(groups, clock.now), counters),
         };
         match admitted {

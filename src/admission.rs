@@ -4,12 +4,16 @@
 //! share gets the next one when it gives one back. A request that is cancelled leaves the queue at once, so that
 //! requests that are gone take no places in it.
 
+mod slot;
+
 use std::collections::BTreeMap;
 
 use crate::config::Limits;
 use crate::counters::Counters;
-use crate::fair_queue::{FairQueue, Ticket};
+use crate::fair_queue::FairQueue;
+use crate::groups::Groups;
 use crate::ids::{ConnId, GroupId};
+pub use slot::Slot;
 
 /// The slots and the wait queue. Every change is counted where it is made.
 #[derive(Debug)]
@@ -23,6 +27,7 @@ pub struct Admission {
     /// Only of groups that have something.
     shares: BTreeMap<GroupId, Share>,
     slots_per_group: usize,
+    chunks_per_slot: usize,
     waiting_per_group: usize,
     queue_max: usize,
 }
@@ -55,16 +60,6 @@ fn taken(shares: &BTreeMap<GroupId, Share>, group: GroupId) -> usize {
     shares.get(&group).map_or(0, |share| share.taken)
 }
 
-/// The answer to a request for a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admitted {
-    /// A slot was free and is now taken.
-    Granted,
-    /// It waits.
-    Queued(Ticket),
-    QueueFull,
-}
-
 impl Admission {
     pub fn new(limits: &Limits, counters: &mut Counters) -> Self {
         let (slots, queue_max) = (limits.slots, limits.slot_queue_max);
@@ -75,6 +70,7 @@ impl Admission {
             without_slot_max: limits.uploads_without_slot_max,
             queue: FairQueue::new(),
             shares: BTreeMap::new(),
+            chunks_per_slot: limits.chunks_per_slot,
             slots_per_group: limits.address_share(slots),
             waiting_per_group: limits.address_share(queue_max),
             queue_max,
@@ -84,70 +80,107 @@ impl Admission {
     }
 
     /// Takes a slot for a transfer of a client group, if it can have one at once.
-    pub fn try_take(&mut self, group: GroupId, counters: &mut Counters) -> bool {
-        let is_free = self.free > 0 && taken(&self.shares, group) < self.slots_per_group && self.next().is_none();
-        if is_free {
+    pub fn try_take(&mut self, client: GroupId, groups: &mut Groups, counters: &mut Counters) -> Slot {
+        if self.free == 0 || taken(&self.shares, client) >= self.slots_per_group || self.next().is_some() {
+            return Slot::None;
+        }
+        groups.hold(client);
+        self.free -= 1;
+        self.shares.entry(client).or_default().taken += 1;
+        self.count(counters);
+        Slot::Held { client, credits: self.chunks_per_slot }
+    }
+
+    /// Asks for a slot for a request of a client group, or for an upload that gave its slot back. It is held then, or
+    /// waits; none where the wait queue is full. An upload under way is never refused, and their number is bounded.
+    #[must_use]
+    pub fn request(
+        &mut self,
+        slot: Slot,
+        id: ConnId,
+        client: GroupId,
+        groups: &mut Groups,
+        counters: &mut Counters,
+    ) -> Slot {
+        if let Slot::ShareOnly { client } = slot {
+            if self.free == 0 || self.next().is_some() {
+                return self.enqueue(Waiter { id, group: client, has_share: true }, counters);
+            }
             self.free -= 1;
-            self.shares.entry(group).or_default().taken += 1;
+            self.without_slot -= 1;
             self.count(counters);
+            return Slot::Held { client, credits: self.chunks_per_slot };
         }
-        is_free
+        debug_assert!(slot.is_none(), "it has a slot, or waits for one: {slot:?}");
+        let taken = self.try_take(client, groups, counters);
+        let waiting = self.shares.get(&client).map_or(0, |share| share.waiting);
+        if taken.is_held() || self.waiting() >= self.queue_max || waiting >= self.waiting_per_group {
+            return taken;
+        }
+        groups.hold(client);
+        self.enqueue(Waiter { id, group: client, has_share: false }, counters)
     }
 
-    pub fn request(&mut self, id: ConnId, group: GroupId, counters: &mut Counters) -> Admitted {
-        if self.try_take(group, counters) {
-            return Admitted::Granted;
-        }
-        let waiting = self.shares.get(&group).map_or(0, |share| share.waiting);
-        if self.waiting() >= self.queue_max || waiting >= self.waiting_per_group {
-            return Admitted::QueueFull;
-        }
-        Admitted::Queued(self.enqueue(Waiter { id, group, has_share: false }, counters))
+    fn enqueue(&mut self, waiter: Waiter, counters: &mut Counters) -> Slot {
+        let Waiter { group: client, has_share, .. } = waiter;
+        self.change_share(client, |share| share.waiting += 1);
+        let ticket = match has_share {
+            true => self.queue.push_urgent(client.index(), waiter),
+            false => self.queue.push(client.index(), waiter),
+        };
+        self.count(counters);
+        Slot::Waiting { client, ticket, has_share }
     }
 
-    /// True if an upload may give its slot to a waiting request and go on without one.
+    /// True if an upload may give its slot to a waiting request and continue without one.
     pub fn wants_slot_of_upload(&self) -> bool {
         self.free == 0 && self.without_slot < self.without_slot_max && self.next().is_some()
     }
 
-    /// An upload gives its slot back and goes on. It still counts in the share of its group.
-    pub fn release_slot_of_upload(&mut self, counters: &mut Counters) {
+    /// An upload gives its slot back and continues. It still counts in the share of its group.
+    #[must_use]
+    pub fn keep_share(&mut self, slot: Slot, counters: &mut Counters) -> Slot {
+        let Slot::Held { client, .. } = slot else { return slot };
         self.free += 1;
         self.without_slot += 1;
         self.count(counters);
+        Slot::ShareOnly { client }
     }
 
-    /// An upload without a slot needs one again. It is never refused: it is under way, and their number is bounded.
-    pub fn request_again(&mut self, id: ConnId, group: GroupId, counters: &mut Counters) -> Admitted {
-        if self.free > 0 && self.next().is_none() {
-            self.free -= 1;
-            self.count(counters);
-            return Admitted::Granted;
+    /// No slot is wanted any more, while one is waited for.
+    #[must_use]
+    pub fn stop_waiting(&mut self, slot: Slot, groups: &mut Groups, counters: &mut Counters) -> Slot {
+        let Slot::Waiting { client, ticket, has_share } = slot else { return slot };
+        if self.queue.remove(client.index(), ticket).is_some() {
+            self.change_share(client, |share| share.waiting -= 1);
         }
-        Admitted::Queued(self.enqueue(Waiter { id, group, has_share: true }, counters))
+        self.count(counters);
+        if has_share {
+            return Slot::ShareOnly { client };
+        }
+        groups.leave(client);
+        Slot::None
     }
 
-    /// An upload without a slot has been granted one: it is as any other that holds a slot.
-    pub const fn slot_is_back(&mut self) {
-        self.without_slot -= 1;
-    }
-
-    /// An upload without a slot has ended.
-    pub fn upload_without_slot_ended(&mut self, group: GroupId, counters: &mut Counters) {
-        self.without_slot -= 1;
-        self.change_share(group, |share| share.taken -= 1);
+    /// Ends a right, whatever it is.
+    pub fn give_back(&mut self, slot: Slot, groups: &mut Groups, counters: &mut Counters) {
+        match self.stop_waiting(slot, groups, counters) {
+            Slot::None | Slot::Waiting { .. } => return,
+            Slot::Held { client, .. } => {
+                self.free += 1;
+                self.end_share(client, groups);
+            }
+            Slot::ShareOnly { client } => {
+                self.without_slot -= 1;
+                self.end_share(client, groups);
+            }
+        }
         self.count(counters);
     }
 
-    fn enqueue(&mut self, waiter: Waiter, counters: &mut Counters) -> Ticket {
-        let (group, has_share) = (waiter.group, waiter.has_share);
-        self.change_share(group, |share| share.waiting += 1);
-        let ticket = match has_share {
-            true => self.queue.push_urgent(group.index(), waiter),
-            false => self.queue.push(group.index(), waiter),
-        };
-        self.count(counters);
-        ticket
+    fn end_share(&mut self, client: GroupId, groups: &mut Groups) {
+        self.change_share(client, |share| share.taken -= 1);
+        groups.leave(client);
     }
 
     /// What a group has is kept only while that is something.
@@ -164,15 +197,8 @@ impl Admission {
         self.queue.next(|waiter| waiter.may_have_slot(&self.shares, self.slots_per_group))
     }
 
-    /// A slot is given back.
-    pub fn release(&mut self, group: GroupId, counters: &mut Counters) {
-        self.free += 1;
-        self.change_share(group, |share| share.taken -= 1);
-        self.count(counters);
-    }
-
-    /// Gives a slot, if one is free, to the first request of the group whose turn it is. A group that has its share
-    /// misses its turn.
+    /// Gives a slot, if one is free, to the first request of the group whose turn it is, which is told:
+    /// [`Slot::granted`]. A group that has its share misses its turn.
     pub fn grant_next(&mut self, counters: &mut Counters) -> Option<ConnId> {
         if !self.may_grant() {
             return None;
@@ -189,6 +215,7 @@ impl Admission {
             share.taken += usize::from(!waiter.has_share);
         });
         self.free -= 1;
+        self.without_slot -= usize::from(waiter.has_share);
         self.count(counters);
         Some(waiter.id)
     }
@@ -196,14 +223,6 @@ impl Admission {
     /// The request that gets the next slot.
     pub fn first(&self) -> Option<ConnId> {
         self.next().map(|waiter| waiter.id)
-    }
-
-    /// A waiting connection does not want a slot any more.
-    pub fn cancel(&mut self, ticket: Ticket, group: GroupId, counters: &mut Counters) {
-        if self.queue.remove(group.index(), ticket).is_some() {
-            self.change_share(group, |share| share.waiting -= 1);
-        }
-        self.count(counters);
     }
 
     fn count(&self, counters: &mut Counters) {
@@ -243,13 +262,24 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::groups::{Groups, Who};
+    use crate::fair_queue::Ticket;
+    use crate::groups::Who;
     use crate::ids::ClientAddress;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Admitted {
+        Granted,
+        Queued,
+        QueueFull,
+    }
 
     struct Bench {
         admission: Admission,
+        groups: Groups,
         counters: Counters,
         clients: Vec<GroupId>,
+        /// Of each connection.
+        held: BTreeMap<u32, Slot>,
     }
 
     impl Bench {
@@ -259,32 +289,58 @@ mod tests {
             let (mut groups, now) = (Groups::new(limits, Instant::now()), Instant::now());
             let client = |n: u8| groups.join(Who::Address(ClientAddress::of(([192, 0, 2, n], 1).into())), now);
             let clients = (0..8).map(client).collect();
-            Self { admission: Admission::new(limits, &mut counters), counters, clients }
+            let admission = Admission::new(limits, &mut counters);
+            Self { admission, groups, counters, clients, held: BTreeMap::new() }
         }
 
         fn request(&mut self, n: u32, client: usize) -> Admitted {
-            self.admission.request(id(n), self.clients[client], &mut self.counters)
+            let Self { admission, groups, counters, clients, held } = self;
+            let slot = held.entry(n).or_default();
+            *slot = admission.request(std::mem::take(slot), id(n), clients[client], groups, counters);
+            match slot {
+                Slot::None => Admitted::QueueFull,
+                Slot::Waiting { .. } => Admitted::Queued,
+                Slot::Held { .. } => Admitted::Granted,
+                Slot::ShareOnly { .. } => panic!("a request was ignored"),
+            }
         }
 
         fn waits(&mut self, n: u32, client: usize) -> Ticket {
-            ticket(self.request(n, client))
-        }
-
-        fn again(&mut self, n: u32, client: usize) -> Ticket {
-            ticket(self.admission.request_again(id(n), self.clients[client], &mut self.counters))
+            assert_eq!(self.request(n, client), Admitted::Queued);
+            let Slot::Waiting { ticket, .. } = self.held[&n] else { unreachable!("it is queued") };
+            ticket
         }
 
         fn grant(&mut self) -> Option<u32> {
-            let granted = self.admission.grant_next(&mut self.counters);
-            granted.map(|id| u32::try_from(id.slot()).expect("few"))
+            let granted = self.admission.grant_next(&mut self.counters)?;
+            let n = u32::try_from(granted.slot()).expect("few");
+            let slot = self.held.get_mut(&n).expect("it waits");
+            *slot = std::mem::take(slot).granted(1);
+            Some(n)
         }
 
+        /// A connection of this client gives its slot back.
         fn release(&mut self, client: usize) {
-            self.admission.release(self.clients[client], &mut self.counters);
+            let client = Some(self.clients[client]);
+            let held = self.held.iter().find(|(_, slot)| slot.is_held() && slot.client() == client);
+            let n = *held.expect("it has one").0;
+            self.give_back(n);
         }
 
-        fn cancel(&mut self, ticket: Ticket, client: usize) {
-            self.admission.cancel(ticket, self.clients[client], &mut self.counters);
+        fn give_back(&mut self, n: u32) {
+            let slot = self.held.remove(&n).expect("it has something");
+            self.admission.give_back(slot, &mut self.groups, &mut self.counters);
+        }
+
+        fn keep_share(&mut self, n: u32) {
+            let slot = self.held.get_mut(&n).expect("it has one");
+            *slot = self.admission.keep_share(std::mem::take(slot), &mut self.counters);
+            assert!(slot.is_share_only());
+        }
+
+        fn stop_waiting(&mut self, n: u32) {
+            let slot = self.held.get_mut(&n).expect("it waits");
+            *slot = self.admission.stop_waiting(std::mem::take(slot), &mut self.groups, &mut self.counters);
         }
 
         fn taken(&self) -> usize {
@@ -294,6 +350,7 @@ mod tests {
 
         fn assert_empty(&self) {
             assert_eq!(self.taken(), 0);
+            assert_eq!(self.groups.refs(), self.clients.len());
             assert!(self.admission.waiting() == 0 && self.admission.free() == self.admission.slots);
         }
     }
@@ -304,11 +361,6 @@ mod tests {
 
     fn id(n: u32) -> ConnId {
         ConnId::new(n, 0)
-    }
-
-    fn ticket(admitted: Admitted) -> Ticket {
-        let Admitted::Queued(ticket) = admitted else { panic!("{admitted:?}") };
-        ticket
     }
 
     #[test]
@@ -329,9 +381,9 @@ mod tests {
     fn a_cancelled_request_makes_room_in_the_queue() {
         let mut bench = one_slot_and_two_places();
         bench.request(1, 0);
-        let gone = bench.waits(2, 0);
+        bench.waits(2, 0);
         bench.waits(3, 0);
-        bench.cancel(gone, 0);
+        bench.give_back(2);
         assert_eq!(bench.counters.slots_waiting, 1);
         bench.waits(4, 0);
         bench.release(0);
@@ -359,11 +411,13 @@ mod tests {
     fn a_client_has_its_share_of_the_slots_and_requests_of_others_do_not_wait_for_it() {
         let mut bench = Bench::new(&Limits { slots: 4, slot_queue_max: 8, ..Limits::default() });
         assert_eq!([1, 2].map(|n| bench.request(n, 0)), [Admitted::Granted; 2]);
-        let held_back: Vec<Ticket> = (3..7).map(|n| bench.waits(n, 0)).collect();
+        for n in 3..7 {
+            bench.waits(n, 0);
+        }
         assert_eq!(bench.request(7, 0), Admitted::QueueFull, "half of the queue");
         assert_eq!((bench.admission.free(), bench.admission.may_grant(), bench.counters.slots_waiting), (2, false, 4));
         assert_eq!(bench.request(8, 1), Admitted::Granted);
-        bench.cancel(held_back[0], 0);
+        bench.give_back(3);
         bench.release(0);
         assert_eq!((bench.grant(), bench.grant()), (Some(4), None), "the first that still waits");
         for client in [0, 0, 1] {
@@ -383,27 +437,27 @@ mod tests {
         assert!(!bench.admission.wants_slot_of_upload(), "no request waits");
         bench.waits(3, 2);
         assert!(bench.admission.wants_slot_of_upload());
-        bench.admission.release_slot_of_upload(&mut bench.counters);
+        bench.keep_share(1);
         assert_eq!(bench.grant(), Some(3));
         bench.waits(4, 0);
         assert_eq!(bench.admission.first(), None, "one client has one upload, with or without a slot");
-        let ticket_of_5 = bench.waits(5, 4);
+        bench.waits(5, 4);
         assert!(!bench.admission.wants_slot_of_upload(), "one upload at most goes on without a slot");
         // It needs a slot again, and gives up.
-        let again = bench.again(1, 0);
+        bench.waits(1, 0);
         assert_eq!(bench.taken(), 3);
-        bench.cancel(again, 0);
+        bench.stop_waiting(1);
+        assert!(bench.held[&1].is_share_only());
         assert_eq!((bench.admission.without_slot(), bench.taken()), (1, 3));
         // It needs a slot again, and is granted one, before the request of its client that came earlier.
-        bench.cancel(ticket_of_5, 4);
-        bench.again(1, 0);
+        bench.give_back(5);
+        bench.waits(1, 0);
         bench.release(2);
         assert_eq!(bench.grant(), Some(1));
-        bench.admission.slot_is_back();
         assert_eq!(bench.taken(), 2);
         // It gives the slot back once more, and ends: a request of its client that was held back is next.
-        bench.admission.release_slot_of_upload(&mut bench.counters);
-        bench.admission.upload_without_slot_ended(bench.clients[0], &mut bench.counters);
+        bench.keep_share(1);
+        bench.give_back(1);
         assert_eq!(bench.grant(), Some(4));
         for client in [0, 1] {
             bench.release(client);

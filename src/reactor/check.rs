@@ -16,8 +16,8 @@ impl<P: Platform> Reactor<P> {
         let mut slots = self.env.admission.free();
         let (mut without_slot, mut held) = (0, 0);
         for (id, connection) in self.connections.iter_mut() {
-            slots += usize::from(connection.session.holds_slot());
-            without_slot += usize::from(connection.session.is_upload_without_slot());
+            slots += usize::from(connection.session.slot().is_held());
+            without_slot += usize::from(connection.session.slot().is_share_only());
             held += connection.session.groups_held();
             if connection.session.ended_because().is_none() {
                 connection.unused.check(connection.session.held_len());
@@ -78,9 +78,9 @@ fn check_resting<S>(id: ConnId, connection: &mut Connection<S>, env: &mut Env, l
     assert!(opens || !locks.is_opening(id), "{id}: holds up other changes of its name: {state:?}");
     let is_idle = connection.stream.is_none() || !sends && !reads;
     assert!(is_idle, "{id}: ready, willing, and in no queue: {state:?}");
-    let waits = session.wants_slot();
+    let (waits, is_queued) = (state == Name::AwaitSlot, session.slot().is_waiting());
     let lacks_slot = rests && session.lacks_slot(env.disk.pace) && more;
     assert!(!lacks_slot, "{id}: has bytes for chunks, has no slot, and asked for none");
-    assert!(!waits || !rests || connection.ticket.is_some(), "{id}: wants a slot, and is not in the wait queue");
-    assert!(waits || connection.ticket.is_none(), "{id}: in the wait queue, and wants no slot");
+    assert!(!waits || !rests || is_queued, "{id}: wants a slot, and is not in the wait queue");
+    assert!(waits || !is_queued, "{id}: in the wait queue, and wants no slot");
 }

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use slab::Slab;
 
 use crate::config::Limits;
-use crate::fair_queue::Ticket;
 use crate::ids::{ClientAddress, ConnId};
 use crate::platform::{Readable, Stream};
 use crate::reactor::addresses::AddressShares;
@@ -56,8 +55,6 @@ pub(super) struct Connection<S> {
     generation: u32,
     /// True while it is in the run queue or among the bulk transfers.
     pub is_queued: bool,
-    /// Its entry in the wait queue for slots.
-    pub ticket: Option<Ticket>,
     /// The earliest entry this connection has in the timers.
     pub timer: Option<Deadline>,
     pub unused: UnusedBytes,
@@ -74,7 +71,6 @@ impl<S: Stream> Connection<S> {
             registration,
             generation: 0,
             is_queued: false,
-            ticket: None,
             timer: None,
             unused: UnusedBytes::default(),
             log_quota: LogQuota::default(),

@@ -31,7 +31,7 @@ impl<P: Platform> Reactor<P> {
         let mut slowest = None;
         for (id, connection) in self.connections.iter() {
             // A queued connection may have bytes in the kernel that were not read yet.
-            if connection.is_queued || !connection.session.holds_slot() {
+            if connection.is_queued || !connection.session.slot().is_held() {
                 continue;
             }
             let in_kernel = connection.file_bytes_in_kernel();

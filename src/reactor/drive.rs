@@ -3,13 +3,11 @@
 
 use std::io::ErrorKind;
 
-use crate::admission::Admitted;
 use crate::error::StoreError;
 use crate::ids::ConnId;
 use crate::platform::{Completion, Platform, Readable, Stream};
 use crate::reactor::connections::Registration;
 use crate::reactor::driver::{Budget, Driver};
-use crate::reactor::env::Env;
 use crate::reactor::parts::Reactor;
 use crate::reactor::upload_locks::{Due, UploadLocks};
 use crate::session::state::Name;
@@ -47,7 +45,7 @@ impl<P: Platform> Reactor<P> {
     fn finish_drive(&mut self, id: ConnId) {
         let Self { connections, env, scheduler, .. } = self;
         let Some(connection) = connections.get_mut(id) else { return };
-        let (peer, slot_of) = (connection.session.peer(), connection.session.slot_of());
+        let peer = connection.session.peer();
         let session = &mut connection.session;
         scheduler.charge(session.take_work());
         if let Some(reason) = session.ended_because()
@@ -65,20 +63,7 @@ impl<P: Platform> Reactor<P> {
             connection.log_quota.close(peer);
             log::debug!("{peer}: closed {id}: {reason}");
         }
-        if let Some(group) = slot_of {
-            env.take_back(session, group);
-        }
-        if env.admission.wants_slot_of_upload() && session.go_on_without_slot(env.disk.pace, &env.limits) {
-            env.admission.release_slot_of_upload(&mut env.counters);
-        }
-        if let Some(group) = slot_of {
-            if let Some(ticket) = connection.ticket.take_if(|_| !session.wants_slot()) {
-                env.admission.cancel(ticket, group, &mut env.counters);
-            }
-            if connection.ticket.is_none() && !session.holds_slot() && !session.is_upload_without_slot() {
-                session.unclaim_slot(&mut env.groups);
-            }
-        }
+        session.give_back_slot(&mut env.cx());
         let attached_to = session.attached_to();
         if attached_to.is_some() || self.uploads.holds(id) {
             self.uploads.driven(id, attached_to, session.has_ops());
@@ -86,7 +71,7 @@ impl<P: Platform> Reactor<P> {
         session.rest(&mut self.buffers.spare);
         let may_grant = env.admission.may_grant();
         if session.is_retirable() {
-            debug_assert!(!session.holds_slot() && !session.is_upload_without_slot(), "a slot or share would leak");
+            debug_assert!(session.slot().is_none(), "a slot or share would leak");
             self.timers.disarm(id, &mut connection.timer);
             env.pacing.leave(id, env.clock.now);
             session.retire(&mut env.counters);
@@ -141,7 +126,6 @@ impl<P: Platform> Driver<'_, P> {
         let shut_down = self.shut_down();
         let checked = self.check_unacknowledged();
         let received = self.receive(budget);
-        self.leave_wait_queue();
         ran || sent || shut_down || checked || received
     }
 
@@ -184,62 +168,16 @@ impl<P: Platform> Driver<'_, P> {
 
     fn ask_for_slot(&mut self, budget: &mut Budget) -> bool {
         let more = self.connection.readable != Readable::Nothing || self.connection.session.has_unseen();
-        let session = &mut self.connection.session;
-        // What is at the store must end first: its completion is meant for an upload under way.
-        if more && session.lacks_slot(self.env.disk.pace) && !session.has_ops() {
-            session.need_slot_again(&mut self.env.cx());
-        }
-        if !session.wants_slot() || self.connection.ticket.is_some() {
-            return false;
-        }
-        if let Some(group) = session.slot_of() {
-            self.env.take_back(session, group);
-        }
-        if session.has_ops() {
-            return false; // what is still at the store has this slot's chunks
-        }
-        if self.permitted(false, budget).is_none() {
+        if !self.connection.session.wants_slot(more, &mut self.env.cx()) || self.permitted(false, budget).is_none() {
             return false;
         }
         let session = &mut self.connection.session;
-        if session.holds_slot() {
-            // It is full of what came behind the request: that cannot wait for another.
-            session.granted(&mut self.env.cx());
-            return true;
+        let is_decided = session.ask_for_slot(self.id, &mut self.env.cx());
+        // The connection that is attached to its upload may hold the very slot this one waits for.
+        if !is_decided && let Some(upload) = session.wants_upload() {
+            self.uploads.announce(self.id, upload);
         }
-        let Env { admission, groups, counters, clock, .. } = &mut *self.env;
-        let admitted = match session.slot_of() {
-            Some(group) if session.is_upload_without_slot() => admission.request_again(self.id, group, counters),
-            _ => admission.request(self.id, session.claim_slot(groups, clock.now), counters),
-        };
-        match admitted {
-            Admitted::Granted => {
-                if session.take_share() {
-                    self.env.admission.slot_is_back();
-                }
-                session.granted(&mut self.env.cx());
-            }
-            Admitted::QueueFull => session.not_granted("the wait queue for slots is full", &mut self.env.cx()),
-            Admitted::Queued(ticket) => {
-                // The connection that is attached to it may hold the very slot this one waits for.
-                if let Some(upload) = session.wants_upload() {
-                    self.uploads.announce(self.id, upload);
-                }
-                self.connection.ticket = Some(ticket);
-                return false;
-            }
-        }
-        true
-    }
-
-    /// The head of the wait queue has been given a slot.
-    pub(super) fn slot_granted(&mut self) {
-        self.connection.ticket = None;
-        if self.connection.session.take_share() {
-            self.env.admission.slot_is_back();
-        }
-        debug_assert!(self.connection.session.wants_slot(), "one that wants no slot any more leaves the wait queue");
-        self.tell(Session::granted);
+        is_decided
     }
 
     /// A timer of the connection has fired, though its deadline may have moved since.
@@ -251,7 +189,6 @@ impl<P: Platform> Driver<'_, P> {
             connection.session.timed_out(in_kernel, &mut env.cx());
             // A silence may complete what is held.
             connection.unused.remove(held - connection.session.held_len());
-            self.leave_wait_queue();
             self.log_reports();
         }
     }

@@ -85,21 +85,9 @@ impl<P: Platform> Driver<'_, P> {
     /// Tells the session something, outside of a drive; what it then wants, the next turn does.
     pub(super) fn tell<R>(&mut self, tell: impl FnOnce(&mut Session, &mut crate::session::Cx<'_>) -> R) -> R {
         let result = tell(&mut self.connection.session, &mut self.env.cx());
-        self.leave_wait_queue();
         self.log_reports();
         self.enqueue();
         result
-    }
-
-    /// Gives up the place in the wait queue as soon as no slot is wanted: the next request may be that of another
-    /// group, and the place is in the queue of this one.
-    pub(super) fn leave_wait_queue(&mut self) {
-        let Self { connection, env, .. } = self;
-        if let Some(ticket) = connection.ticket.take_if(|_| !connection.session.wants_slot())
-            && let Some(group) = connection.session.slot_of()
-        {
-            env.admission.cancel(ticket, group, &mut env.counters);
-        }
     }
 
     /// How many bytes the limits of the client permit to move now; `None` if the connection waits for that.
@@ -146,7 +134,6 @@ impl<P: Platform> Driver<'_, P> {
     /// connection must be driven, or go on if it is being driven.
     pub(super) fn complete(&mut self, done: Completion) {
         self.connection.session.completed(done, &mut self.env.cx());
-        self.leave_wait_queue();
         if !self.connection.session.is_changing() {
             self.locks.op_ended(self.id);
         }

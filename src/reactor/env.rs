@@ -7,10 +7,9 @@ use crate::config::Limits;
 use crate::counters::Counters;
 use crate::dialect::Phase;
 use crate::groups::Groups;
-use crate::ids::GroupId;
 use crate::reactor::clock::Clock;
 use crate::reactor::pacing::Pacing;
-use crate::session::{Cx, Disk, Report, Session};
+use crate::session::{Cx, Disk, Report};
 
 pub(super) struct Env {
     pub clock: Clock,
@@ -32,16 +31,6 @@ pub(super) struct Env {
 }
 
 impl Env {
-    /// Takes back the slot, or the share of an upload without one, that a session does not need any more.
-    pub(super) fn take_back(&mut self, session: &mut Session, group: GroupId) {
-        if session.release_slot(&self.limits) {
-            self.admission.release(group, &mut self.counters);
-        }
-        if session.release_share(&self.limits) {
-            self.admission.upload_without_slot_ended(group, &mut self.counters);
-        }
-    }
-
     /// Everything a session is lent for one call.
     pub(super) fn cx(&mut self) -> Cx<'_> {
         Cx {

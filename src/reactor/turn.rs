@@ -8,7 +8,7 @@ use crate::reactor::bulk_queue::Next;
 use crate::reactor::env::Env;
 use crate::reactor::parts::{Ended, Lifecycle, Reactor};
 use crate::reactor::scheduling::{RECEIVE_BATCH, REPLY_BATCH};
-use crate::session::{Disk, DiskPace};
+use crate::session::{Disk, DiskPace, Session};
 
 impl<P: Platform> Reactor<P> {
     /// Turns until the server has drained or was stopped.
@@ -183,7 +183,7 @@ impl<P: Platform> Reactor<P> {
     pub(super) fn grant_slots(&mut self) {
         while let Some(id) = self.env.admission.grant_next(&mut self.env.counters) {
             let mut driver = self.driver(id).expect("a connection that ends leaves the wait queue");
-            driver.slot_granted();
+            driver.tell(Session::granted);
         }
     }
 

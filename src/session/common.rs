@@ -8,14 +8,13 @@ use crate::buffer::Chunk;
 use crate::config::Limits;
 use crate::dialect::{AnyProtocol, Context, GuessLimit, Kind, Protocol, TrustedProxy};
 use crate::error::{CloseReason, Failure};
-use crate::groups::Flow;
 use crate::ids::{ClientAddress, FileId};
 use crate::object::Key;
 use crate::platform::Op;
 use crate::session::cx::Cx;
 use crate::session::report::{Report, Request};
 use crate::session::request_data::{Forwarded, LazyRequestData};
-use crate::session::state::{Done, Name, SlotRequest, State};
+use crate::session::state::{Done, Name, State};
 use crate::session::step::Step;
 
 #[derive(Debug)]
@@ -29,9 +28,6 @@ pub(super) struct Common {
     /// True if the dialect may decide anew about the bytes that are held: they are new, or something changed.
     pub is_unseen: bool,
     pub in_flight: u8,
-    pub has_slot: bool,
-    /// True for an upload that gave its slot back and goes on: it still counts in the share of its address.
-    pub is_without_slot: bool,
     /// Shown on this connection so far.
     pub wrong_secrets: u8,
     pub peer_role: PeerRole,
@@ -65,8 +61,6 @@ impl Common {
             name: Name::AwaitHeader,
             is_unseen: false,
             in_flight: 0,
-            has_slot: false,
-            is_without_slot: false,
             wrong_secrets: 0,
             peer_role: PeerRole::Client,
             data: LazyRequestData::default(),
@@ -91,6 +85,9 @@ impl Common {
         cx.counters.states[from as usize] -= 1;
         cx.counters.states[to as usize] += 1;
         self.name = to;
+        if to != Name::AwaitSlot && self.data.slot.is_waiting() {
+            self.stop_waiting(cx);
+        }
         if to == Name::AwaitHeader && !self.data.caller.is_anybody() {
             // The next request has to prove its caller anew.
             self.data.caller = Caller::ANYBODY;
@@ -147,46 +144,14 @@ impl Common {
         left.min(room).saturating_add(ahead)
     }
 
-    /// True if a request has a slot now: a free one, or that of the request before it.
-    pub(super) fn take_slot(&mut self, request: &SlotRequest, cx: &mut Cx<'_>) -> bool {
-        if self.has_ops() {
-            return false; // what is still at the store may have chunks of the slot
-        }
-        if self.is_without_slot {
-            return false; // its share is given back first, or kept for the slot
-        }
-        if cx.groups.is_limited() && request.is_upload() {
-            let group = self.group(cx.groups, cx.now);
-            let room = cx.groups.room(group, Flow::Up, cx.now);
-            // What comes with the head must not be more than its client may send, nor come before what waits already:
-            // whether that waits for the same bucket is looked at when the slot is asked for.
-            if room == 0 || cx.is_any_paced && room < usize::MAX {
-                return false;
-            }
-        }
-        if !self.has_slot {
-            let group = self.claim_slot(cx.groups, cx.now);
-            return cx.slots.try_take(group, cx.counters);
-        }
-        let group = self.group(cx.groups, cx.now);
-        let group = cx.groups.whole_of(group);
-        if self.data.slot_of != Some(group) {
-            return false; // it is counted in the share of another client
-        }
-        // A client that pipelines must not keep its slot from requests that wait.
-        cx.slots.waiting() == 0
-            && self.data.credits == cx.limits.chunks_per_slot
-            && self.data.outbox.len() <= cx.limits.reply_bytes_max
-    }
-
     pub(super) fn take_chunk(&mut self, cx: &mut Cx<'_>) -> Option<Chunk> {
-        self.data.credits = self.data.credits.checked_sub(1)?;
+        self.data.slot.take_credit()?;
         Some(cx.pool.take())
     }
 
     pub(super) fn give_back(&mut self, chunks: impl IntoIterator<Item = Chunk>, cx: &mut Cx<'_>) {
         for chunk in chunks {
-            self.data.credits += 1;
+            self.data.slot.return_credit();
             cx.pool.give(chunk);
         }
     }

@@ -536,10 +536,7 @@ impl Session {
 
     /// Nothing moves any more: memory that is only needed while something is under way is given back.
     pub fn rest(&mut self, pool: &mut RequestDataPool) {
-        // The share of an upload is given back last.
-        if !self.common.is_without_slot {
-            self.common.data.rest(self.common.active, pool);
-        }
+        self.common.data.rest(self.common.active, pool);
         if self.common.name == Name::SendingBody {
             self.common.data.shrink();
         }
@@ -559,7 +556,7 @@ impl Session {
     /// its chunks wherever they are. For the accounting of memory.
     pub fn content_bytes(&self, limits: &Limits) -> usize {
         let data = &self.common.data;
-        let chunks = if self.common.has_slot { limits.chunks_per_slot - data.credits } else { 0 };
+        let chunks = if data.slot.is_held() { limits.chunks_per_slot - data.slot.credits() } else { 0 };
         let message = if let State::AwaitSlot(request) = &self.state { request.content_bytes() } else { 0 };
         data.inbox.capacity() + data.outbox.text_capacity() + chunks * limits.chunk_bytes + message
     }
@@ -567,10 +564,8 @@ impl Session {
     /// What must hold between turns; a broken one is a bug of ours.
     pub fn check_invariants(&self, limits: &Limits) {
         let common = &self.common;
-        assert!(common.data.credits <= limits.chunks_per_slot, "more credits at home than a slot has");
-        assert!(common.has_slot || common.data.credits == 0, "credits without a slot");
-        assert!(!common.has_slot || !common.is_without_slot, "with and without a slot");
-        let held_max = limits.head_len_max.max(if common.has_slot { limits.message_bytes_max } else { 0 });
+        assert!(common.data.slot.credits() <= limits.chunks_per_slot, "more credits at home than a slot has");
+        let held_max = limits.head_len_max.max(if common.holds_slot() { limits.message_bytes_max } else { 0 });
         assert!(common.data.inbox.len() <= held_max, "more bytes held than a head or a message may have");
         let is_waiting = self.deadline(limits).is_some() || self.has_ops();
         let name = common.name;

@@ -25,7 +25,7 @@ impl Session {
         match &self.state {
             // What has begun is read on.
             State::AwaitHeader(AwaitHeader::Idle | AwaitHeader::HeldBack)
-                if !common.can_refuse() && !common.has_slot && !common.data.is_admitted =>
+                if !common.can_refuse() && !common.holds_slot() && !common.data.is_admitted =>
             {
                 Some((groups.find(common.who(), now), Flow::Requests))
             }
@@ -104,6 +104,12 @@ impl Common {
         let group = groups.join(self.who(), now);
         self.data.group = Some(group);
         group
+    }
+
+    /// The group of the client that sends the present request, which is charged for its slot.
+    pub(super) fn client_group(&mut self, groups: &mut Groups, now: Instant) -> GroupId {
+        let group = self.group(groups, now);
+        groups.whole_of(group)
     }
 
     /// The request is over.
@@ -199,25 +205,6 @@ impl Common {
             Action::Next if !wait.is_zero() => Action::Pause(wait),
             Action::Pause(delay) => Action::Pause(delay.max(wait)),
             action => action,
-        }
-    }
-
-    /// In whose share the slot is counted that is to be taken for the present request.
-    pub(super) fn claim_slot(&mut self, groups: &mut Groups, now: Instant) -> GroupId {
-        let group = self.group(groups, now);
-        let group = groups.whole_of(group);
-        if self.data.slot_of != Some(group) {
-            groups.hold(group);
-            self.unclaim_slot(groups);
-            self.data.slot_of = Some(group);
-        }
-        group
-    }
-
-    /// No slot is held or waited for.
-    pub(super) fn unclaim_slot(&mut self, groups: &mut Groups) {
-        if let Some(group) = self.data.slot_of.take() {
-            groups.leave(group);
         }
     }
 }

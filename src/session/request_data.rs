@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::access::Caller;
 use crate::access::password::Verdict;
+use crate::admission::Slot;
 use crate::buffer::Outbox;
 use crate::ids::GroupId;
 use crate::platform::Op;
@@ -27,15 +28,11 @@ pub struct RequestData {
     pub(super) ops: VecDeque<Op>,
     /// The client of the request, where a trusted proxy sends it.
     pub(super) forwarded: Option<Box<Forwarded>>,
-    /// Chunks that may still be taken.
-    pub(super) credits: usize,
+    pub(super) slot: Slot,
     /// The caller of the request.
     pub(super) caller: Caller,
     /// The client group of the request, once that was needed.
     pub(super) group: Option<GroupId>,
-    /// The client group that is charged for the slot of this connection, while it has one or waits for one. The request
-    /// before may have been that of another client.
-    pub(super) slot_of: Option<GroupId>,
     /// The client group among whose uploads the present one is counted. While the table is full, [`Self::group`] may
     /// become part of another one meanwhile.
     pub(super) counted_upload: Option<GroupId>,
@@ -59,10 +56,9 @@ impl RequestData {
         outbox: Outbox::EMPTY,
         ops: VecDeque::new(),
         forwarded: None,
-        credits: 0,
+        slot: Slot::None,
         caller: Caller::ANYBODY,
         group: None,
-        slot_of: None,
         counted_upload: None,
         is_admitted: false,
         retry_after_s: None,
@@ -90,10 +86,9 @@ impl LazyRequestData {
             inbox,
             outbox,
             ops,
-            credits,
+            slot,
             caller: _,
             group,
-            slot_of,
             counted_upload,
             is_admitted: _,
             retry_after_s: _,
@@ -108,10 +103,9 @@ impl LazyRequestData {
             && inbox.is_empty()
             && outbox.is_empty()
             && ops.is_empty()
-            && *credits == 0
+            && slot.is_none()
             && request.is_none()
             && group.is_none()
-            && slot_of.is_none()
             && counted_upload.is_none()
             && segments.is_none()
             && verdict.is_none()

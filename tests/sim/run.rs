@@ -169,7 +169,7 @@ impl Run {
         let mut total = ceiling.shared;
         for session in self.reactor().sessions() {
             let content = session.content_bytes(&limits);
-            let most = ceiling.connection - fixed + if session.holds_slot() { ceiling.slot } else { 0 };
+            let most = ceiling.connection - fixed + if session.slot().is_held() { ceiling.slot } else { 0 };
             if content > most {
                 return Err(format!("{:?} holds {content} bytes, promised are {most}", session.state()));
             }

@@ -22,7 +22,7 @@ impl Behavior for AwaitHeader {
         if common.has_unseen() || !common.may_decode(cx) {
             return 0;
         }
-        let most = match common.has_slot {
+        let most = match common.holds_slot() {
             false => cx.limits.head_len_max,
             true => common.dialect.message_len_max(cx.limits).max(cx.limits.head_len_max),
         };
@@ -91,7 +91,7 @@ impl Behavior for AwaitHeader {
         Some(common.or_silence(match self {
             Self::HeldBack => return None,
             // A message in pieces may take its time, but not keep a slot for ever.
-            _ if common.has_slot => {
+            _ if common.holds_slot() => {
                 let whole = self.since(common) + GATHER_STALLS * limits.stall_timeout;
                 whole.min(common.active + limits.stall_timeout)
             }
@@ -103,7 +103,7 @@ impl Behavior for AwaitHeader {
     fn timed_out(self, _in_kernel: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         if !common.data.outbox.is_empty() {
             common.stop_sending("the reply is not read", cx)
-        } else if common.has_slot {
+        } else if common.holds_slot() {
             Step::refuse(Failure::TimedOut, "the message stopped half-way")
         } else if let Self::Begun(_) = self {
             Step::refuse(Failure::TimedOut, CloseReason::HeadTimeout.word())
@@ -171,7 +171,7 @@ impl AwaitHeader {
             return (Step::stay(self), Consumed::Wait);
         }
         if data.len() < common.dialect.message_len_max(cx.limits) {
-            let step = if common.has_slot { Step::stay(self) } else { Step::NeedSlot(SlotRequest::Gather) };
+            let step = if common.holds_slot() { Step::stay(self) } else { Step::NeedSlot(SlotRequest::Gather) };
             return (step, Consumed::Wait);
         }
         // Every dialect refuses what is longer than its own limit; this keeps memory bounded if one does not.

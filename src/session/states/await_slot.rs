@@ -67,8 +67,7 @@ impl SlotRequest {
     /// The slot is there.
     pub(in crate::session) fn granted(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         debug_assert!(cx.counters.slots_used > 0, "a slot that is not counted");
-        common.has_slot = true;
-        common.data.credits = cx.limits.chunks_per_slot;
+        debug_assert!(common.holds_slot(), "no slot is held");
         match self {
             Self::Command(Command::Put(put)) => {
                 let is_small = put.len.is_some_and(|len| len <= cx.pool.chunk_bytes() as u64);
@@ -99,7 +98,8 @@ impl SlotRequest {
                 // What a client may send in a time it may store in a time: it waits for that before this.
                 common.charge(Flow::Up, content.len() as u64, cx);
                 // The content is on the slot's account, as one of its chunks.
-                common.data.credits -= 1;
+                let taken = common.data.slot.take_credit();
+                debug_assert!(taken.is_some(), "a slot without a chunk");
                 common.data.ops.push_back(Op::Store { put: Box::new(put), chunk: Chunk::holding(content) });
                 Step::enter(Committing)
             }

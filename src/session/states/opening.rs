@@ -24,7 +24,7 @@ impl Behavior for Opening {
                 let answer = Answer::Stored(stored);
                 Step::Obey(common.with_protocol(cx, |protocol, context| protocol.answered(Ok(answer), context)))
             }
-            (Ok(Outcome::Opened { file, meta, source: Source::Held }), Self::Open) if !common.has_slot => {
+            (Ok(Outcome::Opened { file, meta, source: Source::Held }), Self::Open) if !common.holds_slot() => {
                 Step::NeedSlot(SlotRequest::Download { file, meta })
             }
             (Ok(Outcome::Opened { file, meta, source }), Self::Open) => Sending::start(file, meta, source, common, cx),

@@ -38,15 +38,15 @@ impl Behavior for Box<Receiving> {
     }
 
     fn intake(&mut self, common: &Common, cx: &Cx<'_>) -> usize {
-        let room = self.room(common.data.credits, cx);
+        let room = self.room(common.data.slot.credits(), cx);
         common.body_intake(room, cx.limits)
     }
 
     fn consume(mut self, data: &[u8], common: &mut Common, cx: &mut Cx<'_>) -> (Step, Consumed) {
         let room = match cx.disk.pace {
             // Without a slot, bytes that were read must not be held until the write-back has caught up.
-            DiskPace::KeepsUp if common.is_without_slot => usize::MAX,
-            _ => self.room(common.data.credits, cx),
+            DiskPace::KeepsUp if common.data.slot.is_share_only() => usize::MAX,
+            _ => self.room(common.data.slot.credits(), cx),
         };
         let part = match common.dialect.protocol().body(data, room) {
             Ok(part) => part,

@@ -35,7 +35,7 @@ impl Behavior for Box<Sending> {
     fn begin(mut self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         let is_sent = common.data.outbox.is_empty();
         match self.supply {
-            Supply::Held if self.next < self.end && common.data.credits > 0 => {
+            Supply::Held if self.next < self.end && common.data.slot.credits() > 0 => {
                 let left = usize::try_from(self.end - self.next).unwrap_or(usize::MAX);
                 self.supply = Supply::HeldReading;
                 if is_sent {

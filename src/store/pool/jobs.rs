@@ -13,7 +13,7 @@ use crate::object::Meta;
 use crate::platform::{Op, Outcome, Source};
 use crate::store::fs::errno::TARGET;
 use crate::store::fs::read::OpenFile;
-use crate::store::pool::mounted::Slot;
+use crate::store::pool::mounted::Mount;
 use crate::store::pool::workers::DirHash;
 use crate::store::quota::count::Count;
 use crate::store::resumable::expiry::Pass;
@@ -49,9 +49,9 @@ pub(crate) enum Job {
     /// Look for what an earlier process has left in a mount.
     Adopt(Box<str>),
     /// The same as `Look`, for a mount that is written to.
-    LookIn(Arc<Slot>, Arc<Uploads>),
+    LookIn(Arc<Mount>, Arc<Uploads>),
     /// Close a mount that is not written to any more.
-    CloseMount(Arc<Slot>),
+    CloseMount(Arc<Mount>),
     /// A step of a count for a quota, or the beginning of one that is due.
     Count(Option<Box<Count>>),
 }

@@ -50,7 +50,7 @@ const IN_USE: Failure = Failure::Conflict("another server writes to the file sys
 
 /// One mount.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub(crate) struct Mount {
     pub(crate) path: Box<str>,
     /// The kernel's number of the mount: another one may be at the same path later.
     number: u64,
@@ -72,7 +72,7 @@ struct Open {
 pub(crate) struct Mounted {
     config: StoreConfig,
     limits: Limits,
-    slots: Mutex<Vec<Arc<Slot>>>,
+    mounts: Mutex<Vec<Arc<Mount>>>,
     /// How many are open; and of those, which may wait for another machine or process.
     open: AtomicUsize,
     remote: AtomicUsize,
@@ -82,7 +82,7 @@ pub(crate) struct Mounted {
 
 impl fmt::Debug for Mounted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mounted").field("slots", &self.slots).finish_non_exhaustive()
+        f.debug_struct("Mounted").field("mounts", &self.mounts).finish_non_exhaustive()
     }
 }
 
@@ -90,9 +90,9 @@ impl Mounted {
     pub(crate) fn new(config: &StoreConfig, limits: &Limits) -> Self {
         // A table of digests is that of the root.
         let limits = Limits { digests_max: 0, ..limits.clone() };
-        let (slots, unseen) = (Mutex::default(), Mutex::default());
+        let (mounts, unseen) = (Mutex::default(), Mutex::default());
         let (open, remote) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { config: config.clone(), limits, slots, open, remote, unseen }
+        Self { config: config.clone(), limits, mounts, open, remote, unseen }
     }
 
     /// The uploads of a mount, opened if they are not; `None` where nothing is mounted any more. Waits for the other
@@ -101,40 +101,40 @@ impl Mounted {
         &self,
         fs: &FileSystem,
         quotas: &Arc<Quotas>,
-        mount: &str,
+        path: &str,
     ) -> Result<Option<(Arc<Uploads>, bool)>, StoreError> {
-        let Some(slot) = self.slot(fs, mount)? else { return Ok(None) };
-        let _changing = lock(&slot.changing);
-        if let Some(uploads) = slot.used() {
+        let Some(mount) = self.mount(fs, path)? else { return Ok(None) };
+        let _changing = lock(&mount.changing);
+        if let Some(uploads) = mount.used() {
             return Ok(Some((uploads, false)));
         }
-        let Some(uploads) = self.open(fs, quotas, mount)? else { return Ok(None) };
+        let Some(uploads) = self.open(fs, quotas, path)? else { return Ok(None) };
         let uploads = Arc::new(uploads);
         self.count(&uploads);
-        *lock(&slot.open) = Open { uploads: Some(Arc::clone(&uploads)), used: clock() };
-        log::debug!(target: TARGET, "the file system that is mounted at /{mount} is written to");
+        *lock(&mount.open) = Open { uploads: Some(Arc::clone(&uploads)), used: clock() };
+        log::debug!(target: TARGET, "the file system that is mounted at /{path} is written to");
         Ok(Some((uploads, true)))
     }
 
-    fn slot(&self, fs: &FileSystem, mount: &str) -> Result<Option<Arc<Slot>>, StoreError> {
-        let Some(number) = fs.mounts.number_of(mount) else { return Ok(None) };
-        let mut slots = lock(&self.slots);
-        if let Some(slot) = slots.iter().find(|slot| *slot.path == *mount && slot.number == number) {
-            return Ok(Some(Arc::clone(slot)));
+    fn mount(&self, fs: &FileSystem, path: &str) -> Result<Option<Arc<Mount>>, StoreError> {
+        let Some(number) = fs.mounts.number_of(path) else { return Ok(None) };
+        let mut mounts = lock(&self.mounts);
+        if let Some(mount) = mounts.iter().find(|mount| *mount.path == *path && mount.number == number) {
+            return Ok(Some(Arc::clone(mount)));
         }
-        if slots.len() >= MOUNTS_WRITTEN_MAX {
+        if mounts.len() >= MOUNTS_WRITTEN_MAX {
             return Err(StoreError::refused(TOO_MANY, "mounts written to"));
         }
-        let slot = Arc::new(Slot {
-            path: mount.into(),
+        let mount = Arc::new(Mount {
+            path: path.into(),
             number,
             changing: Mutex::default(),
             open: Mutex::new(Open { uploads: None, used: clock() }),
             is_stale: AtomicBool::new(false),
             is_looking: AtomicBool::new(false),
         });
-        slots.push(Arc::clone(&slot));
-        Ok(Some(slot))
+        mounts.push(Arc::clone(&mount));
+        Ok(Some(mount))
     }
 
     fn open(&self, fs: &FileSystem, quotas: &Arc<Quotas>, mount: &str) -> Result<Option<Uploads>, StoreError> {
@@ -169,15 +169,15 @@ impl Mounted {
     }
 
     /// Those that are open.
-    pub(crate) fn all(&self) -> Vec<(Arc<Slot>, Arc<Uploads>)> {
-        let slots = lock(&self.slots);
-        slots.iter().filter_map(|slot| Some((Arc::clone(slot), lock(&slot.open).uploads.clone()?))).collect()
+    pub(crate) fn all(&self) -> Vec<(Arc<Mount>, Arc<Uploads>)> {
+        let mounts = lock(&self.mounts);
+        mounts.iter().filter_map(|mount| Some((Arc::clone(mount), lock(&mount.open).uploads.clone()?))).collect()
     }
 
     /// Those that keep this upload.
     pub(crate) fn keeper_of(&self, id: UploadId) -> Option<Arc<Uploads>> {
-        let slots = lock(&self.slots);
-        let mut open = slots.iter().filter_map(|slot| lock(&slot.open).uploads.clone());
+        let mounts = lock(&self.mounts);
+        let mut open = mounts.iter().filter_map(|mount| lock(&mount.open).uploads.clone());
         open.find(|uploads| lock(&uploads.kept.index).contains(id))
     }
 
@@ -193,32 +193,32 @@ impl Mounted {
 
     /// A change has failed because what is open became stale.
     pub(crate) fn is_stale(&self, uploads: &Uploads) {
-        let slots = lock(&self.slots);
-        if let Some(slot) = slots.iter().find(|slot| slot.path == uploads.fs.at) {
-            slot.is_stale.store(true, Ordering::Relaxed);
+        let mounts = lock(&self.mounts);
+        if let Some(mount) = mounts.iter().find(|mount| mount.path == uploads.fs.at) {
+            mount.is_stale.store(true, Ordering::Relaxed);
         }
     }
 
     /// Those that are to be closed. Forgets those that are.
-    pub(crate) fn idle(&self, fs: &FileSystem) -> Vec<Arc<Slot>> {
-        let mut slots = lock(&self.slots);
-        slots.retain(|slot| lock(&slot.open).uploads.is_some() || Arc::strong_count(slot) > 1);
-        slots.iter().filter(|slot| slot.is_to_be_closed(fs)).map(Arc::clone).collect()
+    pub(crate) fn idle(&self, fs: &FileSystem) -> Vec<Arc<Mount>> {
+        let mut mounts = lock(&self.mounts);
+        mounts.retain(|mount| lock(&mount.open).uploads.is_some() || Arc::strong_count(mount) > 1);
+        mounts.iter().filter(|mount| mount.is_to_be_closed(fs)).map(Arc::clone).collect()
     }
 
     /// Closes one. Waits for the other file system.
-    pub(crate) fn close(&self, fs: &FileSystem, slot: &Slot) {
-        let _changing = lock(&slot.changing);
-        if !slot.is_to_be_closed(fs) {
+    pub(crate) fn close(&self, fs: &FileSystem, mount: &Mount) {
+        let _changing = lock(&mount.changing);
+        if !mount.is_to_be_closed(fs) {
             return;
         }
-        let Some(uploads) = lock(&slot.open).uploads.take() else { return };
+        let Some(uploads) = lock(&mount.open).uploads.take() else { return };
         self.discount(&uploads);
-        slot.is_stale.store(false, Ordering::Relaxed);
+        mount.is_stale.store(false, Ordering::Relaxed);
         match Arc::into_inner(uploads) {
             Some(uploads) => remove_staging(&uploads),
             // Uploads that have begun end in what they began in.
-            None => log::info!(target: TARGET, "/{} is not mounted any more", slot.path),
+            None => log::info!(target: TARGET, "/{} is not mounted any more", mount.path),
         }
     }
 
@@ -240,14 +240,14 @@ impl Mounted {
 
     /// Mounts in which to look for what an earlier process has left: its staging files and its uploads.
     pub(crate) fn unseen(&self) -> Vec<Box<str>> {
-        let room = ADOPTED_MAX.saturating_sub(lock(&self.slots).len());
+        let room = ADOPTED_MAX.saturating_sub(lock(&self.mounts).len());
         let mut unseen = lock(&self.unseen);
         let len = room.min(unseen.len());
         unseen.drain(..len).collect()
     }
 }
 
-impl Slot {
+impl Mount {
     fn used(&self) -> Option<Arc<Uploads>> {
         let mut open = lock(&self.open);
         open.used = clock();

@@ -9,7 +9,7 @@ use crate::object::Key;
 use crate::platform::Op;
 use crate::store::fs::errno::{OTHER_FILE_SYSTEM, TARGET};
 use crate::store::pool::jobs::{Held, Job};
-use crate::store::pool::mounted::{self, Slot};
+use crate::store::pool::mounted::{self, Mount};
 use crate::store::pool::shared::Pool;
 use crate::store::pool::workers::WorkQueue;
 use crate::store::upload::staging::Sweep;
@@ -129,23 +129,23 @@ impl Pool {
             let share = Some(self.dir_hash(&mount));
             self.queues.push_of(WorkQueue::Sync, None, share, Job::Adopt(mount));
         }
-        for slot in self.mounted.idle(&self.fs) {
-            let share = Some(self.dir_hash(&slot.path));
-            self.queues.push_of(WorkQueue::Sync, None, share, Job::CloseMount(slot));
+        for mount in self.mounted.idle(&self.fs) {
+            let share = Some(self.dir_hash(&mount.path));
+            self.queues.push_of(WorkQueue::Sync, None, share, Job::CloseMount(mount));
         }
         if self.fs.shared {
-            for (slot, uploads) in self.mounted.all() {
-                if !slot.is_looking.swap(true, Ordering::Acquire) {
+            for (mount, uploads) in self.mounted.all() {
+                if !mount.is_looking.swap(true, Ordering::Acquire) {
                     let share = self.share_of(&uploads);
-                    self.queues.push_of(WorkQueue::Io, None, share, Job::LookIn(slot, uploads));
+                    self.queues.push_of(WorkQueue::Io, None, share, Job::LookIn(mount, uploads));
                 }
             }
         }
     }
 
-    pub(crate) fn look_in(&self, slot: &Slot, uploads: &Uploads) {
+    pub(crate) fn look_in(&self, mount: &Mount, uploads: &Uploads) {
         uploads.fs.look_elsewhere();
         self.look_for_wanted(uploads);
-        slot.is_looking.store(false, Ordering::Release);
+        mount.is_looking.store(false, Ordering::Release);
     }
 }

@@ -79,8 +79,8 @@ impl Pool {
                 }
             }
             Job::Adopt(mount) => self.adopt(&mount),
-            Job::LookIn(slot, uploads) => self.look_in(&slot, &uploads),
-            Job::CloseMount(slot) => self.mounted.close(&self.fs, &slot),
+            Job::LookIn(mount, uploads) => self.look_in(&mount, &uploads),
+            Job::CloseMount(mount) => self.mounted.close(&self.fs, &mount),
             Job::Count(count) => {
                 let is_new = count.is_none();
                 let count = count.or_else(|| Count::begin(&self.uploads.quotas));

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use crate::store::mutex::lock;
+use crate::store::resumable::checkpoint::Checkpoint;
 use crate::store::resumable::folder::{Folder, Locked};
-use crate::store::resumable::slot::Slot;
 use crate::upload::UploadId;
 
 /// For how long an owner may write behind each write to the record; another process waits longer, see `LEASE`.
@@ -26,8 +26,8 @@ pub(crate) struct Attachment {
     pub(crate) generation: u64,
     /// The uploads that this one is joined from, with their lengths; of most there are none.
     pub(crate) joins: Box<[(UploadId, u64)]>,
-    /// The last slot that is as durable as the store makes things.
-    saved: Mutex<Slot>,
+    /// The last checkpoint that is as durable as the store makes things.
+    saved: Mutex<Checkpoint>,
     /// Held over each write to the record: flock(2) does not exclude threads that have the same open file.
     writing: Mutex<()>,
     /// Another connection went on with the upload.
@@ -56,7 +56,7 @@ impl Attachment {
     pub(crate) fn new(
         (id, folder): (UploadId, Arc<Folder>),
         info: OwnedFd,
-        saved: Slot,
+        saved: Checkpoint,
         renewed: Option<Instant>,
     ) -> Self {
         let (generation, saved) = (saved.generation, Mutex::new(saved));
@@ -89,14 +89,14 @@ impl Attachment {
         self.superseded.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn saved(&self) -> Slot {
+    pub(crate) fn saved(&self) -> Checkpoint {
         lock(&self.saved).clone()
     }
 
-    /// `slot` is durable; the lease in it began at `now` or later.
-    pub(crate) fn was_saved(&self, slot: Slot, now: Option<Instant>) {
+    /// `checkpoint` is durable; the lease in it began at `now` or later.
+    pub(crate) fn was_saved(&self, checkpoint: Checkpoint, now: Option<Instant>) {
         self.was_renewed(now);
-        *lock(&self.saved) = slot;
+        *lock(&self.saved) = checkpoint;
     }
 
     pub(crate) fn was_renewed(&self, now: Option<Instant>) {

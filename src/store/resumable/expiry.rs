@@ -15,11 +15,11 @@ use crate::error::StoreError;
 use crate::store::fs::errno::TARGET;
 use crate::store::mutex::lock;
 use crate::store::resumable::attachment::LEASE;
+use crate::store::resumable::checkpoint::{Checkpoint, Status};
 use crate::store::resumable::folder::{Folder, mtime_ns};
 use crate::store::resumable::found::{Found, Stage};
 use crate::store::resumable::index::Share;
 use crate::store::resumable::journal::{duration_ns, share_of};
-use crate::store::resumable::slot::{Slot, Status};
 use crate::store::upload::write::Uploads;
 use crate::upload::UploadId;
 
@@ -135,9 +135,10 @@ impl Pass {
             self.removed += 1;
             return Ok(());
         }
-        let is_over = self.now_ns / 1_000_000_000 >= found.slot.expires_s;
-        let has_leftover = found.slot.status == Status::Expired && folder.part_len(id).is_ok_and(|len| len.is_some());
-        if self.renewed(uploads, &found.slot).is_some() {
+        let is_over = self.now_ns / 1_000_000_000 >= found.checkpoint.expires_s;
+        let has_leftover =
+            found.checkpoint.status == Status::Expired && folder.part_len(id).is_ok_and(|len| len.is_some());
+        if self.renewed(uploads, &found.checkpoint).is_some() {
             drop(found);
             self.renew(uploads, id)?;
         } else if is_over || has_leftover {
@@ -165,10 +166,10 @@ impl Pass {
 
     /// When a record expires whose time is not what the clock makes of it: that has jumped, or was wrong when the record
     /// was written.
-    fn renewed(&self, uploads: &Uploads, slot: &Slot) -> Option<u64> {
+    fn renewed(&self, uploads: &Uploads, checkpoint: &Checkpoint) -> Option<u64> {
         let (now_s, expiry_s) = (self.now_ns / 1_000_000_000, uploads.kept.expiry_s);
-        let left_s = slot.expires_s.saturating_sub(now_s.saturating_sub(self.jump_s));
-        let is_wrong = slot.expires_s > now_s + expiry_s || self.jump_s > 0 && left_s > 0;
+        let left_s = checkpoint.expires_s.saturating_sub(now_s.saturating_sub(self.jump_s));
+        let is_wrong = checkpoint.expires_s > now_s + expiry_s || self.jump_s > 0 && left_s > 0;
         is_wrong.then(|| now_s + left_s.min(expiry_s))
     }
 
@@ -179,9 +180,9 @@ impl Pass {
             if is_attached || uploads.check_unowned(&folder, id, &found).is_err() {
                 return Ok(());
             }
-            let Some(expires_s) = self.renewed(uploads, &found.slot) else { return Ok(()) };
-            let mut slot = Slot { expires_s, ..found.slot.clone() };
-            uploads.write_next((id, &found.info), &found.slot, &mut slot, "")?;
+            let Some(expires_s) = self.renewed(uploads, &found.checkpoint) else { return Ok(()) };
+            let mut checkpoint = Checkpoint { expires_s, ..found.checkpoint.clone() };
+            uploads.write_next((id, &found.info), &found.checkpoint, &mut checkpoint, "")?;
             let share = Share { expires_s, ..share_of_stage(&found) };
             lock(&uploads.kept.index).found(id, share);
             uploads.hold_found(id, &found.header.put.key, share);
@@ -200,7 +201,7 @@ impl Pass {
             if is_attached || uploads.check_unowned(&folder, id, &found).is_err() {
                 return Ok(());
             }
-            let is_over = now_s >= found.slot.expires_s;
+            let is_over = now_s >= found.checkpoint.expires_s;
             match found.stage {
                 Stage::Expired if !is_over => {}
                 Stage::Unfinished if !is_over => return Ok(()),
@@ -218,21 +219,21 @@ impl Pass {
 
     /// From now on the upload is gone, and its record says so for a while.
     fn mark(&mut self, uploads: &Uploads, id: UploadId, found: &Found) -> Result<(), StoreError> {
-        let mut slot = Slot {
+        let mut checkpoint = Checkpoint {
             status: Status::Expired,
-            generation: found.slot.generation + 1,
+            generation: found.checkpoint.generation + 1,
             lease_until_ns: 0,
             digest: None,
-            ..found.slot.clone()
+            ..found.checkpoint.clone()
         };
-        slot.expires_s = self.now_ns / 1_000_000_000 + uploads.kept.expiry_s;
-        uploads.write_next((id, &found.info), &found.slot, &mut slot, "")?;
-        if found.slot.status != Status::Unfinished {
-            // Its commit has failed. Without its part, the slot before this one would say that it is complete.
-            uploads.sync_record((id, &found.info), slot.sequence, "")?;
+        checkpoint.expires_s = self.now_ns / 1_000_000_000 + uploads.kept.expiry_s;
+        uploads.write_next((id, &found.info), &found.checkpoint, &mut checkpoint, "")?;
+        if found.checkpoint.status != Status::Unfinished {
+            // Its commit has failed. Without its part, the checkpoint before this one would say that it is complete.
+            uploads.sync_record((id, &found.info), checkpoint.sequence, "")?;
         }
         // Of any other, a part that is missing says the same.
-        lock(&uploads.kept.index).found(id, share_of(&slot, found.header.client));
+        lock(&uploads.kept.index).found(id, share_of(&checkpoint, found.header.client));
         self.removed += 1;
         Ok(())
     }
@@ -245,7 +246,7 @@ fn failed(uploads: &Uploads, error: &dyn std::fmt::Display) {
 }
 
 fn share_of_stage(found: &Found) -> Share {
-    let share = share_of(&found.slot, found.header.client);
+    let share = share_of(&found.checkpoint, found.header.client);
     if found.stage == Stage::Unfinished {
         return share;
     }

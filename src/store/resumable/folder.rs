@@ -13,8 +13,8 @@ use crate::store::fs::linux;
 use crate::store::fs::resolve::dir_flags;
 use crate::store::fs::root::Dir;
 use crate::store::fs::stat::{self, standing};
-use crate::store::resumable::record::{INFO_LEN, Info, newest, slot_at};
-use crate::store::resumable::slot::Slot;
+use crate::store::resumable::checkpoint::Checkpoint;
+use crate::store::resumable::record::{INFO_LEN, Info, checkpoint_at, newest};
 use crate::store::upload::locks::private_dir;
 use crate::upload::UploadId;
 use crate::wire::key::RESERVED;
@@ -120,8 +120,8 @@ impl Folder {
         self.read_whole(info).map(|bytes| Info::parse(&bytes, id))
     }
 
-    /// The newest whole slot.
-    pub(crate) fn read_slot(&self, info: &OwnedFd, id: UploadId) -> Result<Option<Slot>, Errno> {
+    /// The newest whole checkpoint.
+    pub(crate) fn read_checkpoint(&self, info: &OwnedFd, id: UploadId) -> Result<Option<Checkpoint>, Errno> {
         self.read_whole(info).map(|bytes| newest(&bytes, id))
     }
 
@@ -195,8 +195,8 @@ pub(crate) fn is_linked(info: &OwnedFd) -> Result<bool, Errno> {
     Ok(fstat(info)?.st_nlink > 0)
 }
 
-pub(crate) fn write_slot(info: &OwnedFd, id: UploadId, slot: &Slot) -> Result<(), Errno> {
-    write_at(info, &slot.encode(id), slot_at(slot.sequence))
+pub(crate) fn write_checkpoint(info: &OwnedFd, id: UploadId, checkpoint: &Checkpoint) -> Result<(), Errno> {
+    write_at(info, &checkpoint.encode(id), checkpoint_at(checkpoint.sequence))
 }
 
 pub(crate) fn write_at(file: &OwnedFd, bytes: &[u8], offset: u64) -> Result<(), Errno> {

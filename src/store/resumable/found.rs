@@ -10,9 +10,9 @@ use crate::object::{Durability, Placed, Stored};
 use crate::store::fs::errno::TARGET;
 use crate::store::fs::stat::{self, Kind, standing};
 use crate::store::mutex::lock;
+use crate::store::resumable::checkpoint::{Checkpoint, Status};
 use crate::store::resumable::folder::{Folder, Locked, is_linked};
 use crate::store::resumable::record::{Header, Info};
-use crate::store::resumable::slot::{Slot, Status};
 use crate::store::upload::pending_syncs::PendingSyncs;
 use crate::store::upload::write::Uploads;
 use crate::upload::{UploadId, UploadStage, UploadState};
@@ -22,7 +22,7 @@ use crate::upload::{UploadId, UploadStage, UploadState};
 pub(crate) struct Found {
     pub(crate) info: OwnedFd,
     pub(crate) header: Box<Header>,
-    pub(crate) slot: Slot,
+    pub(crate) checkpoint: Checkpoint,
     pub(crate) stage: Stage,
 }
 
@@ -43,11 +43,11 @@ pub(crate) fn not_found() -> StoreError {
     StoreError::refused(Failure::NotFound, "upload")
 }
 
-pub(crate) fn state(id: UploadId, header: &Header, slot: &Slot, stage: UploadStage) -> UploadState {
+pub(crate) fn state(id: UploadId, header: &Header, checkpoint: &Checkpoint, stage: UploadStage) -> UploadState {
     let mut put = header.put.clone();
-    put.len = slot.len;
+    put.len = checkpoint.len;
     let (metadata, role) = (header.metadata.clone(), header.role.clone());
-    UploadState { id, put, metadata, offset: slot.offset, stage, role, expires_s: slot.expires_s }
+    UploadState { id, put, metadata, offset: checkpoint.offset, stage, role, expires_s: checkpoint.expires_s }
 }
 
 impl Uploads {
@@ -65,7 +65,7 @@ impl Uploads {
         let info = folder.open_info(id).map_err(|e| self.kept_error("openat info", "", e))?;
         let Some(info) = info else { return Ok(None) };
         let read = self.read_record(folder, id, &info)?;
-        Ok(read.map(|(header, slot, stage)| Found { info, header, slot, stage }))
+        Ok(read.map(|(header, checkpoint, stage)| Found { info, header, checkpoint, stage }))
     }
 
     /// Opens and locks the record of an upload, and hands it to `body`: what it says, and which files there are, stays
@@ -87,7 +87,7 @@ impl Uploads {
             return Ok(None);
         }
         match self.read_record(folder, id, &info)? {
-            Some((header, slot, stage)) => body(Found { info, header, slot, stage }).map(Some),
+            Some((header, checkpoint, stage)) => body(Found { info, header, checkpoint, stage }).map(Some),
             None => Ok(None),
         }
     }
@@ -97,27 +97,27 @@ impl Uploads {
         folder: &Folder,
         id: UploadId,
         info: &OwnedFd,
-    ) -> Result<Option<(Box<Header>, Slot, Stage)>, StoreError> {
+    ) -> Result<Option<(Box<Header>, Checkpoint, Stage)>, StoreError> {
         match folder.read_info(info, id).map_err(|e| self.kept_error("pread info", "", e))? {
-            Info::Whole(header, slot) => {
-                let stage = self.stage(folder, id, &slot).map_err(|e| self.kept_error("fstatat part", "", e))?;
-                Ok(Some((header, *slot, stage)))
+            Info::Whole(header, checkpoint) => {
+                let stage = self.stage(folder, id, &checkpoint).map_err(|e| self.kept_error("fstatat part", "", e))?;
+                Ok(Some((header, *checkpoint, stage)))
             }
             Info::Torn => Ok(None),
             Info::Foreign => Err(StoreError::refused(Failure::Locked, "a record of a later version")),
         }
     }
 
-    fn stage(&self, folder: &Folder, id: UploadId, slot: &Slot) -> Result<Stage, Errno> {
+    fn stage(&self, folder: &Folder, id: UploadId, checkpoint: &Checkpoint) -> Result<Stage, Errno> {
         let part_len = folder.part_len(id)?;
-        let owner = &slot.owner;
+        let owner = &checkpoint.owner;
         // What was not synced is in the page cache of one run of one kernel.
-        let is_there = slot.durability == Durability::Durable || owner.shares_kernel_with(&self.kept.owner);
-        Ok(match (slot.status, part_len) {
+        let is_there = checkpoint.durability == Durability::Durable || owner.shares_kernel_with(&self.kept.owner);
+        Ok(match (checkpoint.status, part_len) {
             (Status::Expired, _) => Stage::Expired,
             (Status::Committing | Status::Complete, None) => Stage::Complete,
             (_, None) => Stage::Lost,
-            (_, Some(len)) if len < slot.offset || slot.offset > 0 && !is_there => {
+            (_, Some(len)) if len < checkpoint.offset || checkpoint.offset > 0 && !is_there => {
                 // A part that is complete keeps its length for as long as it has not its final name.
                 log::error!(target: TARGET, "an upload has lost bytes that were recorded: upload={id:?}");
                 Stage::Lost
@@ -139,15 +139,15 @@ impl Uploads {
             return Ok(state(id, &header, &attached.saved(), UploadStage::Unfinished));
         }
         let found = self.find_record(&folder, id)?.ok_or_else(not_found)?;
-        if found.stage == Stage::Unfinished && self.is_believed(id, &found.slot) {
-            return Ok(state(id, &found.header, &found.slot, UploadStage::Unfinished));
+        if found.stage == Stage::Unfinished && self.is_believed(id, &found.checkpoint) {
+            return Ok(state(id, &found.header, &found.checkpoint, UploadStage::Unfinished));
         }
         // Another process may be committing it at this moment.
         let state = self.with_record(&folder, id, |mut found| match found.stage {
             Stage::Expired | Stage::Lost => Err(StoreError::refused(Failure::Gone, "upload")),
             Stage::Unfinished => {
                 self.believe(&folder, id, &mut found)?;
-                Ok(state(id, &found.header, &found.slot, UploadStage::Unfinished))
+                Ok(state(id, &found.header, &found.checkpoint, UploadStage::Unfinished))
             }
             Stage::Complete => {
                 self.believe(&folder, id, &mut found)?;
@@ -157,10 +157,10 @@ impl Uploads {
         state?.ok_or_else(not_found)
     }
 
-    /// True if an offset in this slot may be told as it is.
-    fn is_believed(&self, id: UploadId, slot: &Slot) -> bool {
-        let is_synced = slot.offset == 0 || slot.durability == Durability::Durable;
-        !self.durable || is_synced && self.durable_up_to(id, slot) >= slot.sequence
+    /// True if an offset in this checkpoint may be told as it is.
+    fn is_believed(&self, id: UploadId, checkpoint: &Checkpoint) -> bool {
+        let is_synced = checkpoint.offset == 0 || checkpoint.durability == Durability::Durable;
+        !self.durable || is_synced && self.durable_up_to(id, checkpoint) >= checkpoint.sequence
     }
 
     /// Makes durable what was read, under the lock of the record: it may have been in the page cache only.
@@ -168,8 +168,8 @@ impl Uploads {
         if !self.durable {
             return Ok(());
         }
-        if self.durable_up_to(id, &found.slot) < found.slot.sequence {
-            self.sync_again((id, &found.info), &found.slot, "")?;
+        if self.durable_up_to(id, &found.checkpoint) < found.checkpoint.sequence {
+            self.sync_again((id, &found.info), &found.checkpoint, "")?;
         }
         match found.stage {
             Stage::Complete => {
@@ -178,13 +178,13 @@ impl Uploads {
                     .map_err(|e| self.kept_error("fsync .filewharf/uploads", "", e))
             }
             // A store that does not sync has written it.
-            Stage::Unfinished if found.slot.durability == Durability::Written && found.slot.offset > 0 => {
+            Stage::Unfinished if found.checkpoint.durability == Durability::Written && found.checkpoint.offset > 0 => {
                 let part = folder.open_part(id).map_err(|e| self.kept_error("openat part", "", e))?;
                 self.sync_part(&part.ok_or_else(not_found)?, "")?;
-                let mut slot = Slot { durability: Durability::Durable, ..found.slot.clone() };
-                self.write_next((id, &found.info), &found.slot, &mut slot, "")?;
-                self.sync_record((id, &found.info), slot.sequence, "")?;
-                found.slot = slot;
+                let mut checkpoint = Checkpoint { durability: Durability::Durable, ..found.checkpoint.clone() };
+                self.write_next((id, &found.info), &found.checkpoint, &mut checkpoint, "")?;
+                self.sync_record((id, &found.info), checkpoint.sequence, "")?;
+                found.checkpoint = checkpoint;
                 Ok(())
             }
             Stage::Unfinished | Stage::Expired | Stage::Lost => Ok(()),
@@ -192,13 +192,13 @@ impl Uploads {
     }
 
     pub(crate) fn complete_state(&self, id: UploadId, found: &Found) -> UploadState {
-        let stored = found.slot.stored.or_else(|| self.stored_now(found));
-        let mut slot = found.slot.clone();
+        let stored = found.checkpoint.stored.or_else(|| self.stored_now(found));
+        let mut checkpoint = found.checkpoint.clone();
         if let Some(stored) = stored {
-            (slot.offset, slot.len) = (stored.meta.len, Some(stored.meta.len));
+            (checkpoint.offset, checkpoint.len) = (stored.meta.len, Some(stored.meta.len));
         }
-        slot.offset = slot.len.unwrap_or(slot.offset);
-        state(id, &found.header, &slot, UploadStage::Complete(stored))
+        checkpoint.offset = checkpoint.len.unwrap_or(checkpoint.offset);
+        state(id, &found.header, &checkpoint, UploadStage::Complete(stored))
     }
 
     /// What has the final name, if that is what was the part.
@@ -206,7 +206,7 @@ impl Uploads {
         let key = &found.header.put.key;
         let dir = self.fs.dir(key.parent()).ok()?;
         let there = standing(dir.fd.as_fd(), key.name()).ok()??;
-        let is_it = stat::kind(&there) == Kind::File && stat::id(&there).1 == found.slot.inode;
+        let is_it = stat::kind(&there) == Kind::File && stat::id(&there).1 == found.checkpoint.inode;
         is_it.then_some(Stored { meta: stat::meta(&there), durability: self.stored, placed: Placed::New })
     }
 
@@ -249,17 +249,17 @@ impl Uploads {
             && let Some(part) = folder.open_part(id).map_err(|e| self.kept_error("openat part", "", e))?
         {
             self.own_part(&part, "")?;
-            self.check_lease_of(&found.slot, folder)?;
+            self.check_lease_of(&found.checkpoint, folder)?;
         }
         Ok(())
     }
 
     /// Refuses while a process of another machine may write. One of this machine would hold the lock of the part.
-    pub(crate) fn check_lease_of(&self, slot: &Slot, folder: &Folder) -> Result<(), StoreError> {
-        if !self.fs.shared || slot.lease_until_ns == 0 || slot.owner.shares_kernel_with(&self.kept.owner) {
+    pub(crate) fn check_lease_of(&self, checkpoint: &Checkpoint, folder: &Folder) -> Result<(), StoreError> {
+        if !self.fs.shared || checkpoint.lease_until_ns == 0 || checkpoint.owner.shares_kernel_with(&self.kept.owner) {
             return Ok(());
         }
-        if self.now_ns(folder, "")? < slot.lease_until_ns {
+        if self.now_ns(folder, "")? < checkpoint.lease_until_ns {
             return Err(StoreError::refused(Failure::Locked, LEASE_HELD));
         }
         Ok(())

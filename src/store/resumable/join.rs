@@ -16,11 +16,11 @@ use crate::store::fs::read::SCRATCH;
 use crate::store::fs::stat::standing;
 use crate::store::mutex::lock;
 use crate::store::resumable::attachment::Attachment;
+use crate::store::resumable::checkpoint::{Checkpoint, Status};
 use crate::store::resumable::folder::{Folder, part_name, write_at};
 use crate::store::resumable::found::{Found, Stage};
 use crate::store::resumable::journal::Sync;
 use crate::store::resumable::open::Opened;
-use crate::store::resumable::slot::{Slot, Status};
 use crate::store::upload::deferred_unlink::keep_open;
 use crate::store::upload::pending_syncs::PendingSyncs;
 use crate::store::upload::staged::Staged;
@@ -73,7 +73,9 @@ impl Uploads {
             let found = self.find_record(&folder, *id)?.ok_or(refused(NO_PART))?;
             match (&found.header.role, found.stage) {
                 (_, Stage::Expired | Stage::Lost) => Err(refused(NO_PART)),
-                (Role::Partial, _) if found.slot.len == Some(found.slot.offset) => Ok((*id, found.slot.offset)),
+                (Role::Partial, _) if found.checkpoint.len == Some(found.checkpoint.offset) => {
+                    Ok((*id, found.checkpoint.offset))
+                }
                 (Role::Partial, _) => Err(refused(PART_UNFINISHED)),
                 (Role::Whole | Role::Final(_), _) => Err(refused(NOT_PARTIAL)),
             }
@@ -160,7 +162,9 @@ impl Uploads {
             let _lock = self.lock_record(attachment, path)?;
             if self.newest_of(attachment, path)?.status != Status::Unfinished {
                 // Without its file, the record would say that it is complete.
-                self.record_locked(attachment, path, Sync::AsConfigured, |slot| slot.status = Status::Expired)?;
+                self.record_locked(attachment, path, Sync::AsConfigured, |checkpoint| {
+                    checkpoint.status = Status::Expired;
+                })?;
             }
             self.remove_files(&attachment.folder, attachment.id).map(drop)
         };
@@ -204,11 +208,11 @@ impl Uploads {
             if is_ours || found.stage != Stage::Unfinished || self.check_unowned(folder, id, &found).is_err() {
                 return Ok(false);
             }
-            if found.slot.status != Status::Unfinished {
+            if found.checkpoint.status != Status::Unfinished {
                 // As in `abort_join`.
-                let mut slot = Slot { status: Status::Expired, ..found.slot.clone() };
-                self.write_next((id, &found.info), &found.slot, &mut slot, "")?;
-                self.sync_record((id, &found.info), slot.sequence, "")?;
+                let mut checkpoint = Checkpoint { status: Status::Expired, ..found.checkpoint.clone() };
+                self.write_next((id, &found.info), &found.checkpoint, &mut checkpoint, "")?;
+                self.sync_record((id, &found.info), checkpoint.sequence, "")?;
             }
             folder.remove(id).map_err(|e| self.kept_error("unlinkat", "", e))?;
             Ok(true)

@@ -15,9 +15,9 @@ use crate::store::fs::stat;
 use crate::store::fs::sync::Scope;
 use crate::store::mutex::lock;
 use crate::store::resumable::attachment::{Attachment, LEASE, Lease, RecordLock};
-use crate::store::resumable::folder::{Folder, is_linked, write_slot};
+use crate::store::resumable::checkpoint::{Checkpoint, Status};
+use crate::store::resumable::folder::{Folder, is_linked, write_checkpoint};
 use crate::store::resumable::index::Share;
-use crate::store::resumable::slot::{Slot, Status};
 use crate::store::upload::staged::Staged;
 use crate::store::upload::write::Uploads;
 use crate::upload::{TAKEN_OVER, UploadId};
@@ -36,14 +36,14 @@ fn superseded() -> StoreError {
 }
 
 impl Uploads {
-    /// Writes the next slot of an upload that a connection is attached to.
+    /// Writes the next checkpoint of an upload that a connection is attached to.
     pub(crate) fn record(
         &self,
         attachment: &Attachment,
         path: &str,
         sync: Sync,
-        change: impl FnOnce(&mut Slot),
-    ) -> Result<Slot, StoreError> {
+        change: impl FnOnce(&mut Checkpoint),
+    ) -> Result<Checkpoint, StoreError> {
         let _lock = self.lock_record(attachment, path)?;
         self.record_locked(attachment, path, sync, change)
     }
@@ -57,29 +57,29 @@ impl Uploads {
         attachment: &Attachment,
         path: &str,
         sync: Sync,
-        change: impl FnOnce(&mut Slot),
-    ) -> Result<Slot, StoreError> {
+        change: impl FnOnce(&mut Checkpoint),
+    ) -> Result<Checkpoint, StoreError> {
         let (id, info) = (attachment.id, &attachment.info);
         let now = attachment.is_leased().then(clock);
         let newest = self.newest_of(attachment, path)?;
-        let mut slot = newest.clone();
-        self.stamp(&mut slot, &attachment.folder, path)?;
-        change(&mut slot);
-        self.write_next((id, info), &newest, &mut slot, path)?;
+        let mut checkpoint = newest.clone();
+        self.stamp(&mut checkpoint, &attachment.folder, path)?;
+        change(&mut checkpoint);
+        self.write_next((id, info), &newest, &mut checkpoint, path)?;
         if sync == Sync::AsConfigured {
-            self.sync_record((id, info), slot.sequence, path)?;
-            attachment.was_saved(slot.clone(), now);
+            self.sync_record((id, info), checkpoint.sequence, path)?;
+            attachment.was_saved(checkpoint.clone(), now);
         }
-        Ok(slot)
+        Ok(checkpoint)
     }
 
-    /// The newest slot, read under the lock of the record; refused if the upload was removed or another goes on with it.
-    pub(crate) fn newest_of(&self, attachment: &Attachment, path: &str) -> Result<Slot, StoreError> {
+    /// The newest checkpoint, read under the lock of the record; refused if the upload was removed or attached again.
+    pub(crate) fn newest_of(&self, attachment: &Attachment, path: &str) -> Result<Checkpoint, StoreError> {
         let (id, info) = (attachment.id, &attachment.info);
         if !is_linked(info).map_err(|e| self.kept_error("fstat info", path, e))? {
             return Err(StoreError::refused(Failure::Gone, "removed"));
         }
-        let newest = attachment.folder.read_slot(info, id).map_err(|e| self.kept_error("pread info", path, e))?;
+        let newest = attachment.folder.read_checkpoint(info, id).map_err(|e| self.kept_error("pread info", path, e))?;
         let Some(newest) = newest else {
             log::error!(target: TARGET, "the record of an upload is damaged: path={path:?} upload={id:?}");
             return Err(StoreError::refused(Failure::Internal, "record"));
@@ -90,12 +90,12 @@ impl Uploads {
         Ok(newest)
     }
 
-    /// When the next slot expires, and until when its owner may write.
-    pub(crate) fn stamp(&self, slot: &mut Slot, folder: &Folder, path: &str) -> Result<(), StoreError> {
+    /// When the next checkpoint expires, and until when its owner may write.
+    pub(crate) fn stamp(&self, checkpoint: &mut Checkpoint, folder: &Folder, path: &str) -> Result<(), StoreError> {
         let now_ns = self.now_ns(folder, path)?;
-        slot.expires_s = now_ns / 1_000_000_000 + self.kept.expiry_s;
-        slot.owner = self.kept.owner;
-        slot.lease_until_ns = if self.fs.shared { now_ns.saturating_add(duration_ns(LEASE)) } else { 0 };
+        checkpoint.expires_s = now_ns / 1_000_000_000 + self.kept.expiry_s;
+        checkpoint.owner = self.kept.owner;
+        checkpoint.lease_until_ns = if self.fs.shared { now_ns.saturating_add(duration_ns(LEASE)) } else { 0 };
         Ok(())
     }
 
@@ -103,13 +103,13 @@ impl Uploads {
         self.kept.now_ns(folder).map_err(|(site, errno)| self.kept_error(site, path, errno))
     }
 
-    /// Writes `slot` behind `newest`, under the lock of the record. It never takes the place of the last slot that is
-    /// durable: torn, it would leave an older one.
+    /// Writes `checkpoint` after `newest`, under the lock of the record. It never overwrites the last one that is durable:
+    /// torn, it would leave an older one.
     pub(crate) fn write_next(
         &self,
         (id, info): (UploadId, &OwnedFd),
-        newest: &Slot,
-        slot: &mut Slot,
+        newest: &Checkpoint,
+        checkpoint: &mut Checkpoint,
         path: &str,
     ) -> Result<(), StoreError> {
         let durable = self.durable_up_to(id, newest);
@@ -121,26 +121,26 @@ impl Uploads {
                 self.sync_again((id, info), newest, path)?;
             }
         }
-        slot.sequence = newest.sequence + step;
-        write_slot(info, id, slot).map_err(|e| self.kept_error("pwrite info", path, e))
+        checkpoint.sequence = newest.sequence + step;
+        write_checkpoint(info, id, checkpoint).map_err(|e| self.kept_error("pwrite info", path, e))
     }
 
     /// The sequence number up to which a record that ends with `newest` is known to be durable. What another process
     /// wrote, it may not have synced.
-    pub(crate) fn durable_up_to(&self, id: UploadId, newest: &Slot) -> u64 {
+    pub(crate) fn durable_up_to(&self, id: UploadId, newest: &Checkpoint) -> u64 {
         if newest.owner == self.kept.owner { lock(&self.kept.index).durable(id) } else { 0 }
     }
 
-    /// Makes the newest slot durable, under the lock of the record. It is written again first: if a sync has failed since
-    /// it was written, the kernel takes its page for clean, and the next sync would succeed without it.
+    /// Makes the newest checkpoint durable, under the lock of the record. It is written again first: if a sync has failed
+    /// since it was written, the kernel takes its page for clean, and the next sync would succeed without it.
     pub(crate) fn sync_again(
         &self,
         (id, info): (UploadId, &OwnedFd),
-        newest: &Slot,
+        newest: &Checkpoint,
         path: &str,
     ) -> Result<(), StoreError> {
         self.fs.health.check_writable()?;
-        write_slot(info, id, newest).map_err(|e| self.kept_error("pwrite info", path, e))?;
+        write_checkpoint(info, id, newest).map_err(|e| self.kept_error("pwrite info", path, e))?;
         self.sync_record((id, info), newest.sequence, path)
     }
 
@@ -181,9 +181,9 @@ impl Uploads {
         let path = &staged.path;
         let lock = self.lock_record(attachment, path)?;
         let stat = fstat(&staged.file).map_err(|e| self.kept_error("fstat part", path, e))?;
-        self.record_locked(attachment, path, Sync::AsConfigured, |slot| {
-            slot.status = Status::Committing;
-            slot.inode = stat::id(&stat).1;
+        self.record_locked(attachment, path, Sync::AsConfigured, |checkpoint| {
+            checkpoint.status = Status::Committing;
+            checkpoint.inode = stat::id(&stat).1;
         })?;
         Ok(Some(lock))
     }
@@ -192,15 +192,15 @@ impl Uploads {
     pub(crate) fn was_committed(&self, staged: &Staged, stored: Stored) {
         let Some(attachment) = staged.attachment() else { return };
         // The offset stays: if a power cut takes the name back, the upload goes on from there.
-        let slot = self.record_locked(attachment, &staged.path, Sync::Never, |slot| {
-            slot.status = Status::Complete;
-            slot.lease_until_ns = 0;
-            slot.stored = Some(stored);
+        let checkpoint = self.record_locked(attachment, &staged.path, Sync::Never, |checkpoint| {
+            checkpoint.status = Status::Complete;
+            checkpoint.lease_until_ns = 0;
+            checkpoint.stored = Some(stored);
         });
-        match slot {
-            Ok(slot) => {
+        match checkpoint {
+            Ok(checkpoint) => {
                 let mut index = lock(&self.kept.index);
-                index.ended(attachment.id, slot.expires_s);
+                index.ended(attachment.id, checkpoint.expires_s);
             }
             Err(error) => {
                 log::warn!(target: TARGET, "what was stored is not recorded: path={:?} {error}", staged.path);
@@ -251,10 +251,10 @@ pub(crate) fn durability(durable: bool) -> Durability {
     if durable { Durability::Durable } else { Durability::Written }
 }
 
-pub(crate) fn share_of(slot: &Slot, client: ClientAddress) -> Share {
-    let is_unfinished = matches!(slot.status, Status::Unfinished | Status::Committing);
-    let bytes = if is_unfinished { slot.offset } else { 0 };
-    Share { client, bytes, is_unfinished, expires_s: slot.expires_s }
+pub(crate) fn share_of(checkpoint: &Checkpoint, client: ClientAddress) -> Share {
+    let is_unfinished = matches!(checkpoint.status, Status::Unfinished | Status::Committing);
+    let bytes = if is_unfinished { checkpoint.offset } else { 0 };
+    Share { client, bytes, is_unfinished, expires_s: checkpoint.expires_s }
 }
 
 pub(crate) fn duration_ns(duration: Duration) -> u64 {

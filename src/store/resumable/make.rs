@@ -14,13 +14,13 @@ use crate::os::process::{clock, random};
 use crate::store::fs::errno::SiteErrno;
 use crate::store::mutex::lock;
 use crate::store::resumable::attachment::Attachment;
+use crate::store::resumable::checkpoint::{Checkpoint, Status};
 use crate::store::resumable::folder::{Folder, part_name, write_at};
 use crate::store::resumable::found::state;
 use crate::store::resumable::index::Share;
 use crate::store::resumable::journal::{durability, share_of};
 use crate::store::resumable::open::Opened;
 use crate::store::resumable::record::Header;
-use crate::store::resumable::slot::{Slot, Status};
 use crate::store::upload::pending_syncs::PendingSyncs;
 use crate::store::upload::staged::{Place, Staged};
 use crate::store::upload::write::Uploads;
@@ -50,11 +50,11 @@ impl Uploads {
             })?),
         };
         let folder = self.kept_folder(path)?;
-        let (header, slot) = self.first_record(new, client, &folder)?;
+        let (header, checkpoint) = self.first_record(new, client, &folder)?;
         let holding = self.quotas.announce(&put.key, put.len, &self.holdings(&joins))?;
         let forgotten = {
             let mut index = lock(&self.kept.index);
-            let share = share_of(&slot, client);
+            let share = share_of(&checkpoint, client);
             index.check_bytes(id, Share { bytes: put.len.unwrap_or(0), ..share })?;
             let forgotten = index.admit(id, share)?;
             index.hold(id, holding.clone());
@@ -63,11 +63,11 @@ impl Uploads {
         if let Some(forgotten) = forgotten {
             self.forget_ended(&folder, forgotten)?;
         }
-        let made = self.make_files(id, &header, (&slot, joins), &folder);
+        let made = self.make_files(id, &header, (&checkpoint, joins), &folder);
         match made.map(|staged| staged.holding(holding)) {
             Ok(staged) => {
                 let syncs = if self.durable { vec![self.synced_for(&folder.dir)] } else { Vec::new() };
-                let state = state(id, &header, &slot, UploadStage::Unfinished);
+                let state = state(id, &header, &checkpoint, UploadStage::Unfinished);
                 let syncs = PendingSyncs { dirs: syncs, ..PendingSyncs::default() };
                 Ok((Opened { state, staged: Some(staged), digest: None }, syncs))
             }
@@ -83,12 +83,12 @@ impl Uploads {
         new: &NewUpload,
         client: ClientAddress,
         folder: &Folder,
-    ) -> Result<(Header, Slot), StoreError> {
+    ) -> Result<(Header, Checkpoint), StoreError> {
         let now_ns = self.now_ns(folder, new.put.key.as_str())?;
         let created_s = now_ns / 1_000_000_000;
         let (put, metadata, role) = (new.put.clone(), new.metadata.clone(), new.role.clone());
         let header = Header { put, metadata, client, created_s, role };
-        let mut slot = Slot {
+        let mut checkpoint = Checkpoint {
             sequence: 1,
             generation: 1,
             status: Status::Unfinished,
@@ -102,19 +102,19 @@ impl Uploads {
             digest: None,
             stored: None,
         };
-        self.stamp(&mut slot, folder, new.put.key.as_str())?;
-        Ok((header, slot))
+        self.stamp(&mut checkpoint, folder, new.put.key.as_str())?;
+        Ok((header, checkpoint))
     }
 
     fn make_files(
         &self,
         id: UploadId,
         header: &Header,
-        (slot, joins): (&Slot, Box<[(UploadId, u64)]>),
+        (checkpoint, joins): (&Checkpoint, Box<[(UploadId, u64)]>),
         folder: &Arc<Folder>,
     ) -> Result<Staged, StoreError> {
         let path = header.put.key.as_str();
-        let Some(content) = header.info(id, slot) else {
+        let Some(content) = header.info(id, checkpoint) else {
             return Err(StoreError::refused(Failure::TooLarge, "record"));
         };
         let making = self.clear_place(id, header, folder)?;
@@ -122,17 +122,17 @@ impl Uploads {
             // From here on other processes see a whole record.
             drop(making);
             self.sync_part(&part, path)?;
-            self.sync_record((id, &info), slot.sequence, path)?;
+            self.sync_record((id, &info), checkpoint.sequence, path)?;
             Ok((part, info, now))
         });
         let (part, info, now) = made.inspect_err(|_| {
             let _ = folder.remove(id);
         })?;
-        let attachment = Attachment::new((id, Arc::clone(folder)), info, slot.clone(), now);
+        let attachment = Attachment::new((id, Arc::clone(folder)), info, checkpoint.clone(), now);
         let attachment = Arc::new(attachment.joining(joins));
-        lock(&self.kept.index).attach(id, share_of(slot, header.client), &attachment);
+        lock(&self.kept.index).attach(id, share_of(checkpoint, header.client), &attachment);
         self.kept.is_used.store(true, Ordering::Relaxed);
-        Ok(Staged::new(part, Place::Kept(attachment), path, slot.len))
+        Ok(Staged::new(part, Place::Kept(attachment), path, checkpoint.len))
     }
 
     /// Removes what another upload of this id has left. Until the result is dropped, no other process makes an upload.

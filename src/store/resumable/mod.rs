@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `record`, `slot`, `owner` | the files of an upload, and what they mean after a crash |
+//! | `record`, `checkpoint`, `owner` | the files of an upload, and what they mean after a crash |
 //! | `folder` | where they are, and the clock of the file system |
 //! | `index` | which there are, and their bounds |
 //! | `kept` | folder and index of one store |
@@ -16,6 +16,7 @@
 //! | `expiry` | uploads whose time is over, and leftovers |
 
 pub(crate) mod attachment;
+pub(crate) mod checkpoint;
 pub(crate) mod expiry;
 pub(crate) mod folder;
 pub(crate) mod found;
@@ -29,5 +30,4 @@ pub(crate) mod open;
 pub(crate) mod owner;
 pub(crate) mod part;
 pub(crate) mod record;
-pub(crate) mod slot;
 pub(crate) mod wanted;

@@ -13,11 +13,11 @@ use crate::os::process::clock;
 use crate::platform::Outcome;
 use crate::store::mutex::lock;
 use crate::store::resumable::attachment::Attachment;
+use crate::store::resumable::checkpoint::{Checkpoint, Status};
 use crate::store::resumable::folder::Folder;
 use crate::store::resumable::found::{Found, Stage, not_found, state};
 use crate::store::resumable::index::Share;
 use crate::store::resumable::journal::{durability, share_of};
-use crate::store::resumable::slot::{Slot, Status};
 use crate::store::upload::pending_syncs::{Change, PendingSyncs};
 use crate::store::upload::staged::{Place, Staged};
 use crate::store::upload::write::Uploads;
@@ -100,7 +100,7 @@ impl Uploads {
 
     /// True if this is an upload of the same content to the same name, as far as that can be told.
     pub(crate) fn is_wanted(&self, found: &Found, wanted: &Put) -> bool {
-        let (put, len) = (&found.header.put, found.slot.len);
+        let (put, len) = (&found.header.put, found.checkpoint.len);
         let is_same = (&put.key, put.hash) == (&wanted.key, wanted.hash) && found.header.role == Role::Whole;
         match found.stage {
             Stage::Unfinished => is_same && len == wanted.len,
@@ -111,18 +111,18 @@ impl Uploads {
 
     /// Attaches the caller, under the lock of the record: what was attached before can record nothing any more.
     fn attach(&self, folder: &Arc<Folder>, id: UploadId, len: Option<u64>, found: Found) -> Result<Opened, StoreError> {
-        let Found { info, header, slot: newest, .. } = found;
+        let Found { info, header, checkpoint: newest, .. } = found;
         let path = header.put.key.as_str();
         let now = self.fs.shared.then(clock);
         let part = folder.open_part(id).map_err(|e| self.kept_error("openat part", path, e))?;
         let part = part.ok_or_else(not_found)?;
         self.own_part(&part, path)?;
         self.check_lease_of(&newest, folder)?;
-        let mut slot = Slot { len: learned(newest.len, len, newest.offset)?, ..newest.clone() };
+        let mut checkpoint = Checkpoint { len: learned(newest.len, len, newest.offset)?, ..newest.clone() };
         let holding = self.hold(id, &header.put.key, share_of(&newest, header.client));
-        if slot.len != newest.len {
-            let bytes = slot.len.unwrap_or(slot.offset);
-            lock(&self.kept.index).check_bytes(id, Share { bytes, ..share_of(&slot, header.client) })?;
+        if checkpoint.len != newest.len {
+            let bytes = checkpoint.len.unwrap_or(checkpoint.offset);
+            lock(&self.kept.index).check_bytes(id, Share { bytes, ..share_of(&checkpoint, header.client) })?;
             holding.iter().try_for_each(|holding| holding.admit(bytes))?;
         }
         if self.durable && newest.durability == Durability::Written {
@@ -135,26 +135,26 @@ impl Uploads {
                 .map_err(|e| self.kept_error("fsync .filewharf/uploads", path, e))?;
         }
         self.is_had(folder, id);
-        slot.status = Status::Unfinished;
-        slot.durability = durability(self.durable);
-        slot.generation += 1;
-        self.stamp(&mut slot, folder, path)?;
-        self.write_next((id, &info), &newest, &mut slot, path)?;
-        self.sync_record((id, &info), slot.sequence, path)?;
-        ftruncate(&part, slot.offset).map_err(|e| self.fs.change_error("ftruncate", path, e))?;
-        let digest = slot.digest.clone();
-        let state = state(id, &header, &slot, UploadStage::Unfinished);
-        let attachment = Arc::new(Attachment::new((id, Arc::clone(folder)), info, slot.clone(), now));
+        checkpoint.status = Status::Unfinished;
+        checkpoint.durability = durability(self.durable);
+        checkpoint.generation += 1;
+        self.stamp(&mut checkpoint, folder, path)?;
+        self.write_next((id, &info), &newest, &mut checkpoint, path)?;
+        self.sync_record((id, &info), checkpoint.sequence, path)?;
+        ftruncate(&part, checkpoint.offset).map_err(|e| self.fs.change_error("ftruncate", path, e))?;
+        let digest = checkpoint.digest.clone();
+        let state = state(id, &header, &checkpoint, UploadStage::Unfinished);
+        let attachment = Arc::new(Attachment::new((id, Arc::clone(folder)), info, checkpoint.clone(), now));
         let older = lock(&self.kept.index).attached(id);
         older.inspect(|older| older.supersede());
         let holding = {
             let mut index = lock(&self.kept.index);
-            index.attach(id, share_of(&slot, header.client), &attachment);
+            index.attach(id, share_of(&checkpoint, header.client), &attachment);
             index.hold(id, holding.clone());
             holding
         };
         self.kept.is_used.store(true, Ordering::Relaxed);
-        let staged = Staged::new(part, Place::Kept(attachment), path, slot.len).holding(holding);
+        let staged = Staged::new(part, Place::Kept(attachment), path, checkpoint.len).holding(holding);
         Ok(Opened { state, staged: Some(staged), digest })
     }
 }

@@ -7,10 +7,10 @@ use crate::platform::Outcome;
 use crate::store::fs::errno::TARGET;
 use crate::store::mutex::lock;
 use crate::store::resumable::attachment::Attachment;
+use crate::store::resumable::checkpoint::{Checkpoint, Status};
 use crate::store::resumable::found::{not_found, state};
 use crate::store::resumable::journal::{Sync, durability, share_of};
 use crate::store::resumable::record::Info;
-use crate::store::resumable::slot::{Slot, Status};
 use crate::store::upload::pending_syncs::PendingSyncs;
 use crate::store::upload::staged::Staged;
 use crate::store::upload::write::Uploads;
@@ -37,7 +37,7 @@ impl Uploads {
         digest: Option<DigestState>,
     ) -> Result<u64, StoreError> {
         let attachment = staged.attachment().ok_or_else(no_part)?;
-        self.save(staged, attachment, (offset, digest), Then::GoesOn).map(|slot| slot.offset)
+        self.save(staged, attachment, (offset, digest), Then::GoesOn).map(|checkpoint| checkpoint.offset)
     }
 
     /// First the bytes, then the record that counts them.
@@ -47,7 +47,7 @@ impl Uploads {
         attachment: &Attachment,
         (offset, digest): (u64, Option<DigestState>),
         then: Then,
-    ) -> Result<Slot, StoreError> {
+    ) -> Result<Checkpoint, StoreError> {
         staged.check()?;
         self.fs.health.check_writable()?;
         let path = &staged.path;
@@ -55,16 +55,16 @@ impl Uploads {
         if offset > attachment.saved().offset {
             self.sync_part(&staged.file, path).map_err(|error| staged.fail(error))?;
         }
-        self.record(attachment, path, Sync::AsConfigured, |slot| {
-            debug_assert!(offset >= slot.offset, "the offset of an upload falls");
-            if offset >= slot.offset {
-                (slot.offset, slot.digest) = (offset, digest);
+        self.record(attachment, path, Sync::AsConfigured, |checkpoint| {
+            debug_assert!(offset >= checkpoint.offset, "the offset of an upload falls");
+            if offset >= checkpoint.offset {
+                (checkpoint.offset, checkpoint.digest) = (offset, digest);
             }
-            slot.status = Status::Unfinished;
-            slot.durability = durability(self.durable);
+            checkpoint.status = Status::Unfinished;
+            checkpoint.durability = durability(self.durable);
             if then == Then::LetsGo {
-                slot.lease_until_ns = 0;
-                self.cut(staged, slot.offset);
+                checkpoint.lease_until_ns = 0;
+                self.cut(staged, checkpoint.offset);
             }
         })
     }
@@ -74,24 +74,24 @@ impl Uploads {
         let attachment = staged.attachment().ok_or_else(no_part)?;
         // What was joined until here is in its parts too.
         let end = if attachment.joins.is_empty() { end } else { PartEnd::Remove };
-        let ended = |slot: &Slot| Ok((self.part_ended(attachment, slot)?, PendingSyncs::default()));
+        let ended = |checkpoint: &Checkpoint| Ok((self.part_ended(attachment, checkpoint)?, PendingSyncs::default()));
         match end {
             PartEnd::Save { offset, digest } => {
-                let slot = self.save(staged, attachment, (offset, digest), Then::LetsGo)?;
-                ended(&slot)
+                let checkpoint = self.save(staged, attachment, (offset, digest), Then::LetsGo)?;
+                ended(&checkpoint)
             }
             PartEnd::Keep => {
-                let slot = attachment.saved();
+                let checkpoint = attachment.saved();
                 if let Err(error) = self.let_go(staged, attachment) {
                     log::debug!(target: TARGET, "a part is not released: path={:?} {error}", staged.path);
                 }
-                ended(&slot)
+                ended(&checkpoint)
             }
             PartEnd::Remove => {
-                let slot = attachment.saved();
+                let checkpoint = attachment.saved();
                 let _lock = self.lock_record(attachment, &staged.path)?;
                 self.newest_of(attachment, &staged.path)?;
-                let outcome = self.part_ended(attachment, &slot)?;
+                let outcome = self.part_ended(attachment, &checkpoint)?;
                 Ok((outcome, self.remove_files(&attachment.folder, attachment.id)?))
             }
         }
@@ -104,9 +104,9 @@ impl Uploads {
             self.cut(staged, self.newest_of(attachment, &staged.path)?.offset);
             return Ok(());
         }
-        let released = self.record_locked(attachment, &staged.path, Sync::Never, |slot| {
-            slot.lease_until_ns = 0;
-            self.cut(staged, slot.offset);
+        let released = self.record_locked(attachment, &staged.path, Sync::Never, |checkpoint| {
+            checkpoint.lease_until_ns = 0;
+            self.cut(staged, checkpoint.offset);
         });
         released.map(drop)
     }
@@ -122,13 +122,13 @@ impl Uploads {
         }
     }
 
-    fn part_ended(&self, attachment: &Attachment, slot: &Slot) -> Result<Outcome, StoreError> {
+    fn part_ended(&self, attachment: &Attachment, checkpoint: &Checkpoint) -> Result<Outcome, StoreError> {
         let id = attachment.id;
         let info =
             attachment.folder.read_info(&attachment.info, id).map_err(|e| self.kept_error("pread info", "", e))?;
         let Info::Whole(header, _) = info else { return Err(not_found()) };
-        lock(&self.kept.index).put(id, share_of(slot, header.client));
-        let state: UploadState = state(id, &header, slot, UploadStage::Unfinished);
+        lock(&self.kept.index).put(id, share_of(checkpoint, header.client));
+        let state: UploadState = state(id, &header, checkpoint, UploadStage::Unfinished);
         Ok(Outcome::PartEnded(Box::new(state)))
     }
 }

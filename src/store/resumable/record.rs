@@ -4,9 +4,9 @@
 //!
 //! * `ID.part`: its bytes. Only those before the recorded offset count; it is cut to it when it is opened.
 //! * `ID.info`: its record, 16 KiB. At 0 a header of text, filled up with zeroes to 8 KiB, which never changes; at
-//!   8 KiB and at 12 KiB one slot of 512 bytes each ([`slot`](super::slot)), which are written in turn: the one with
-//!   an odd sequence number at 8 KiB. The whole slot with the highest number counts, so a write that was torn
-//!   leaves the one before.
+//!   8 KiB and at 12 KiB one checkpoint of 512 bytes each ([`checkpoint`](super::checkpoint)), which are written in
+//!   turn: the one with an odd sequence number at 8 KiB. The whole checkpoint with the highest number counts, so a
+//!   write that was torn leaves the one before.
 //! * `CLOCK`: empty. Touched to ask the file system for the time, so that all machines that share it agree.
 //!
 //! The header has one line for each of these, in this order, and zeroes behind the last:
@@ -25,21 +25,21 @@
 //! checksum HEX            SHA-256 of the id and all lines before
 //! ```
 //!
-//! Every write to a slot is made under flock(2) on `ID.info`, after a look whether the generation is still that of the
+//! Every checkpoint is written under flock(2) on `ID.info`, after a look whether the generation is still that of the
 //! writer. To open an upload raises the generation, so that what was attached before can record nothing any more.
 //!
 //! The order of the steps, each of which is durable before the next where the store promises durability:
 //!
 //! * **made**: part and record, the folder; only then is the id told.
-//! * **checkpoint**: the part; the slot with the offset. Only then is the offset told.
-//! * **commit**: the part; a slot "being committed"; the part is renamed to its final name; that folder. A slot
-//!   "complete" follows, for which nothing waits.
+//! * **saved**: the part; the checkpoint with the offset. Only then is the offset told.
+//! * **commit**: the part; a checkpoint "being committed"; the part is renamed to its final name; that folder. A
+//!   checkpoint "complete" follows, for which nothing waits.
 //! * **removed**: the record; the part.
-//! * **expired**: a slot "expired"; the part is removed; the record, once its time is over as well.
+//! * **expired**: a checkpoint "expired"; the part is removed; the record, once its time is over as well.
 //!
 //! So a reader concludes:
 //!
-//! * part and record: unfinished, whatever the slot says, except that an expired one is still to lose its part;
+//! * part and record: unfinished, whatever the checkpoint says, except that an expired one is still to lose its part;
 //! * a record that says "being committed" or "complete", without a part: complete;
 //! * any other record without a part: removed or lost;
 //! * a part without a record: it was being made or removed. It is swept away.
@@ -48,8 +48,8 @@
 //! durable. Found unfinished, it is removed: its parts are all there. Found complete, it has them removed, if the file is
 //! still the one that has its name.
 //!
-//! A reader in another process than the writer's, or after the writer was killed, may see a slot or a missing part that
-//! is in the page cache only. It syncs them before it believes them.
+//! A reader in another process than the writer's, or after the writer was killed, may see a checkpoint or a missing part
+//! that is in the page cache only. It syncs them before it believes them.
 
 use std::fmt::Write as _;
 
@@ -58,13 +58,13 @@ use sha2::{Digest as _, Sha256};
 use crate::command::Put;
 use crate::ids::ClientAddress;
 use crate::object::{Etag, Key, Precondition};
-use crate::store::resumable::slot::{SLOT_LEN, Slot};
+use crate::store::resumable::checkpoint::{CHECKPOINT_LEN, Checkpoint};
 use crate::upload::{Role, UploadId};
 use crate::wire::key::{has_control, relative};
 
 pub(crate) const HEADER_LEN: usize = 8 * 1024;
 pub(crate) const INFO_LEN: usize = 16 * 1024;
-const SLOT_AT: [usize; 2] = [8 * 1024, 12 * 1024];
+const CHECKPOINTS_AT: [usize; 2] = [8 * 1024, 12 * 1024];
 
 const FORMAT: &str = "filewharf-upload 1";
 const FORMAT_WORD: &str = "filewharf-upload ";
@@ -83,25 +83,25 @@ pub(crate) struct Header {
 /// What an info file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Info {
-    Whole(Box<Header>, Box<Slot>),
+    Whole(Box<Header>, Box<Checkpoint>),
     /// It was being made when the machine failed, or the disk has lost it.
     Torn,
     /// Of a later version of this program: not to be touched.
     Foreign,
 }
 
-/// Where the slot with this sequence number is.
-pub(crate) const fn slot_at(sequence: u64) -> u64 {
-    SLOT_AT[if sequence % 2 == 1 { 0 } else { 1 }] as u64
+/// Where the checkpoint with this sequence number is.
+pub(crate) const fn checkpoint_at(sequence: u64) -> u64 {
+    CHECKPOINTS_AT[if sequence % 2 == 1 { 0 } else { 1 }] as u64
 }
 
-/// The newest slot that is whole.
-pub(crate) fn newest(info: &[u8], id: UploadId) -> Option<Slot> {
-    let slots = SLOT_AT.into_iter().filter_map(|at| {
-        let slot = Slot::decode(info.get(at..at + SLOT_LEN)?.try_into().ok()?, id)?;
-        (slot_at(slot.sequence) == at as u64).then_some(slot)
+/// The newest checkpoint that is whole.
+pub(crate) fn newest(info: &[u8], id: UploadId) -> Option<Checkpoint> {
+    let checkpoints = CHECKPOINTS_AT.into_iter().filter_map(|at| {
+        let checkpoint = Checkpoint::decode(info.get(at..at + CHECKPOINT_LEN)?.try_into().ok()?, id)?;
+        (checkpoint_at(checkpoint.sequence) == at as u64).then_some(checkpoint)
     });
-    slots.max_by_key(|slot| slot.sequence)
+    checkpoints.max_by_key(|checkpoint| checkpoint.sequence)
 }
 
 impl Info {
@@ -111,7 +111,7 @@ impl Info {
             return Self::Foreign;
         }
         match Header::parse(head, id).zip(newest(info, id)) {
-            Some((header, slot)) => Self::Whole(Box::new(header), Box::new(slot)),
+            Some((header, checkpoint)) => Self::Whole(Box::new(header), Box::new(checkpoint)),
             None => Self::Torn,
         }
     }
@@ -119,14 +119,14 @@ impl Info {
 
 impl Header {
     /// The first content of an info file; `None` if that does not fit.
-    pub(crate) fn info(&self, id: UploadId, first: &Slot) -> Option<Vec<u8>> {
+    pub(crate) fn info(&self, id: UploadId, first: &Checkpoint) -> Option<Vec<u8>> {
         debug_assert_eq!(first.sequence, 1);
         let mut info = self.text(id)?.into_bytes();
         if info.len() > HEADER_LEN {
             return None;
         }
         info.resize(INFO_LEN, 0);
-        info[SLOT_AT[0]..SLOT_AT[0] + SLOT_LEN].copy_from_slice(&first.encode(id));
+        info[CHECKPOINTS_AT[0]..CHECKPOINTS_AT[0] + CHECKPOINT_LEN].copy_from_slice(&first.encode(id));
         Some(info)
     }
 
@@ -262,7 +262,7 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::resumable::slot::tests::slot;
+    use crate::store::resumable::checkpoint::tests::checkpoint;
 
     const ID: UploadId = UploadId([0xAB; 16]);
 
@@ -300,17 +300,17 @@ mod tests {
     #[test]
     fn an_info_file_reads_what_it_wrote() {
         for header in headers() {
-            let info = header.info(ID, &slot(1, 0)).expect("it fits");
+            let info = header.info(ID, &checkpoint(1, 0)).expect("it fits");
             assert_eq!(info.len(), INFO_LEN);
-            assert_eq!(Info::parse(&info, ID), Info::Whole(Box::new(header), Box::new(slot(1, 0))));
+            assert_eq!(Info::parse(&info, ID), Info::Whole(Box::new(header), Box::new(checkpoint(1, 0))));
             assert_eq!(Info::parse(&info, UploadId([0; 16])), Info::Torn, "the record of another upload");
         }
     }
 
     #[test]
     fn every_prefix_of_an_info_file_and_every_changed_byte_of_its_header_is_torn() {
-        let info = header(Precondition::Absent).info(ID, &slot(1, 0)).expect("it fits");
-        for len in (0..SLOT_AT[0] + SLOT_LEN).filter(|len| len % 7 == 0 || *len < 600) {
+        let info = header(Precondition::Absent).info(ID, &checkpoint(1, 0)).expect("it fits");
+        for len in (0..CHECKPOINTS_AT[0] + CHECKPOINT_LEN).filter(|len| len % 7 == 0 || *len < 600) {
             let mut torn = info[..len].to_vec();
             let parsed = Info::parse(&torn, ID);
             assert!(matches!(parsed, Info::Torn | Info::Foreign), "{len}");
@@ -327,33 +327,36 @@ mod tests {
 
     #[test]
     fn a_later_version_is_told_from_a_torn_record() {
-        let mut info = header(Precondition::None).info(ID, &slot(1, 0)).expect("it fits");
+        let mut info = header(Precondition::None).info(ID, &checkpoint(1, 0)).expect("it fits");
         info["filewharf-upload ".len()] = b'2';
         assert_eq!(Info::parse(&info, ID), Info::Foreign);
     }
 
     #[test]
-    fn the_newest_whole_slot_counts() {
-        let mut info = header(Precondition::None).info(ID, &slot(1, 0)).expect("it fits");
+    fn the_newest_whole_checkpoint_counts() {
+        let mut info = header(Precondition::None).info(ID, &checkpoint(1, 0)).expect("it fits");
         for sequence in 2..6 {
-            let at = usize::try_from(slot_at(sequence)).expect("small");
-            let bytes = slot(sequence, sequence * 100).encode(ID);
-            for cut in 1..SLOT_LEN {
+            let at = usize::try_from(checkpoint_at(sequence)).expect("small");
+            let bytes = checkpoint(sequence, sequence * 100).encode(ID);
+            for cut in 1..CHECKPOINT_LEN {
                 let mut torn = info.clone();
                 torn[at..at + cut].copy_from_slice(&bytes[..cut]);
                 let newest = newest(&torn, ID).expect("one of both is whole");
-                assert!(newest.sequence == sequence - 1 || torn[at..at + SLOT_LEN] == bytes, "{sequence} cut at {cut}");
+                assert!(
+                    newest.sequence == sequence - 1 || torn[at..at + CHECKPOINT_LEN] == bytes,
+                    "{sequence} cut at {cut}"
+                );
             }
-            info[at..at + SLOT_LEN].copy_from_slice(&bytes);
-            assert_eq!(newest(&info, ID), Some(slot(sequence, sequence * 100)));
+            info[at..at + CHECKPOINT_LEN].copy_from_slice(&bytes);
+            assert_eq!(newest(&info, ID), Some(checkpoint(sequence, sequence * 100)));
         }
     }
 
     #[test]
     fn what_does_not_fit_is_not_recorded() {
         let tags: Box<[Etag]> = (0..255).map(|n| Etag([n; 16])).collect();
-        assert_eq!(header(Precondition::AnyOf(tags)).info(ID, &slot(1, 0)), None);
+        assert_eq!(header(Precondition::AnyOf(tags)).info(ID, &checkpoint(1, 0)), None);
         let two_lines = Header { metadata: "a\nclient 0".into(), ..header(Precondition::None) };
-        assert_eq!(two_lines.info(ID, &slot(1, 0)), None);
+        assert_eq!(two_lines.info(ID, &checkpoint(1, 0)), None);
     }
 }

@@ -98,7 +98,7 @@ fn walk(root: &Path) -> BTreeMap<String, (u64, Vec<u8>)> {
     files
 }
 
-/// The changed slots of a record, torn in the middle.
+/// The changed checkpoints of a record, torn in the middle.
 fn torn(old: &[u8], new: &[u8]) -> Vec<u8> {
     let mut torn = new.to_vec();
     for at in [8 * 1024, 12 * 1024].map(|at| at + 300) {
@@ -306,7 +306,7 @@ fn no_power_cut_behind_a_kill_takes_back_an_offset_that_was_told() {
     }
 }
 
-/// Then the newest slot is in the page cache only.
+/// Then the newest checkpoint is in the page cache only.
 #[test]
 fn no_power_cut_behind_a_failed_sync_of_the_record_takes_back_an_offset_that_was_told() {
     for fails in 0..7 {

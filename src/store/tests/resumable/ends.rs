@@ -37,7 +37,9 @@ fn an_upload_whose_expiry_was_cut_short_loses_its_part_in_the_next_pass() {
     let (file, _) = bench.part(f());
     bench.write_part(file, 0, 300);
     bench.save(file, 300).unwrap();
-    change_slot(&bench, ID, |slot| slot.status = crate::store::resumable::slot::Status::Expired);
+    change_checkpoint(&bench, ID, |checkpoint| {
+        checkpoint.status = crate::store::resumable::checkpoint::Status::Expired;
+    });
     assert_eq!(bench.find(ID).err(), Some(Failure::Gone));
     bench.pass(0);
     assert_eq!(bench.uploads(), [info_name(ID)]);
@@ -226,7 +228,7 @@ fn an_upload_of_a_time_that_is_yet_to_come_expires_all_the_same() {
     let (_dir, mut bench) = limited(hour);
     let (file, _) = bench.part(f());
     bench.save(file, 0).unwrap();
-    change_slot(&bench, ID, |slot| slot.expires_s += 1_000_000_000);
+    change_checkpoint(&bench, ID, |checkpoint| checkpoint.expires_s += 1_000_000_000);
     bench.pass(0);
     assert_eq!(bench.offset(ID), 0);
     bench.pass(3700);

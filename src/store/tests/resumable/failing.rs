@@ -238,10 +238,10 @@ fn what_another_process_wrote_is_synced_before_it_is_told_or_written_over() {
     watched.bench.write_part(file, 0, 300);
     watched.bench.save(file, 300).unwrap();
     watched.syncs();
-    change_slot(&watched.bench, ID, |slot| slot.owner.process += 1);
+    change_checkpoint(&watched.bench, ID, |checkpoint| checkpoint.owner.process += 1);
     watched.bench.find(ID).unwrap();
     assert_eq!(watched.syncs(), [RECORD]);
-    change_slot(&watched.bench, ID, |slot| slot.sequence += 3);
+    change_checkpoint(&watched.bench, ID, |checkpoint| checkpoint.sequence += 3);
     watched.bench.part(f());
     assert_eq!(watched.syncs(), [FOLDER, RECORD, RECORD], "its names, the last offset that was told, the generation");
 }
@@ -257,7 +257,7 @@ fn bytes_of_a_store_that_did_not_sync_are_synced_before_one_that_does_tells_of_t
     assert_eq!(watched.bench.offset(ID), 300);
     let syncs = watched.syncs();
     assert!(syncs.contains(&PART) && syncs.last() == Some(&RECORD), "{syncs:?}");
-    change_slot(&watched.bench, ID, |slot| slot.owner.boot = [9; 16]);
+    change_checkpoint(&watched.bench, ID, |checkpoint| checkpoint.owner.boot = [9; 16]);
     assert_eq!(watched.bench.offset(ID), 300, "also when the machine has started anew");
 }
 

@@ -207,8 +207,8 @@ fn a_join_that_the_server_did_not_survive_is_removed_at_the_next_start() {
             let file = bench.begin_join(whole(to_f(), &all()));
             bench.join(file, LEN as u64, None);
             if is_committing {
-                let status = crate::store::resumable::slot::Status::Committing;
-                change_slot(&bench, WHOLE, |slot| slot.status = status);
+                let status = crate::store::resumable::checkpoint::Status::Committing;
+                change_checkpoint(&bench, WHOLE, |checkpoint| checkpoint.status = status);
             }
             bench.pass(10);
             assert_eq!(bench.uploads().len(), before.len() + 2, "a connection is attached");

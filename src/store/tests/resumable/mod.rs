@@ -11,10 +11,10 @@ mod sharing;
 use super::*;
 use crate::ids::ClientAddress;
 use crate::object::{Etag, Stored};
+use crate::store::resumable::checkpoint::Checkpoint;
 use crate::store::resumable::expiry::Pass;
 use crate::store::resumable::folder::{info_name, part_name};
-use crate::store::resumable::record::{Info, newest, slot_at};
-use crate::store::resumable::slot::Slot;
+use crate::store::resumable::record::{Info, checkpoint_at, newest};
 use crate::transfer::Hasher;
 use crate::upload::{DigestState, Inquiry, NewUpload, PartEnd, Role, UploadId, UploadRef, UploadStage, UploadState};
 
@@ -170,14 +170,14 @@ impl Bench {
     }
 }
 
-/// Changes the newest slot of a record in its place.
-fn change_slot(bench: &Bench, id: UploadId, change: impl FnOnce(&mut Slot)) {
+/// Changes the newest checkpoint of a record in its place.
+fn change_checkpoint(bench: &Bench, id: UploadId, change: impl FnOnce(&mut Checkpoint)) {
     let path = bench.upload_path(&info_name(id));
     let mut info = std::fs::read(&path).unwrap();
-    let mut slot = newest(&info, id).unwrap();
-    change(&mut slot);
-    let at = usize::try_from(slot_at(slot.sequence)).unwrap();
-    info[at..at + 512].copy_from_slice(&slot.encode(id));
+    let mut checkpoint = newest(&info, id).unwrap();
+    change(&mut checkpoint);
+    let at = usize::try_from(checkpoint_at(checkpoint.sequence)).unwrap();
+    info[at..at + 512].copy_from_slice(&checkpoint.encode(id));
     std::fs::write(path, info).unwrap();
 }
 
@@ -387,7 +387,7 @@ fn an_upload_that_is_removed_is_gone_for_its_writer_too() {
 }
 
 #[test]
-fn a_torn_or_damaged_slot_leaves_the_one_before_and_two_leave_no_upload() {
+fn a_torn_or_damaged_checkpoint_leaves_the_one_before_and_two_leave_no_upload() {
     in_each_mode(|mut bench, _| {
         let (file, _) = bench.part(f());
         for offset in [100, 200, 300] {
@@ -397,7 +397,7 @@ fn a_torn_or_damaged_slot_leaves_the_one_before_and_two_leave_no_upload() {
         bench.end_part(file, PartEnd::Keep).unwrap();
         let path = bench.upload_path(&info_name(ID));
         let whole = std::fs::read(&path).unwrap();
-        let newest_at = usize::try_from(slot_at(newest(&whole, ID).unwrap().sequence)).unwrap();
+        let newest_at = usize::try_from(checkpoint_at(newest(&whole, ID).unwrap().sequence)).unwrap();
         let mut torn = whole.clone();
         torn[newest_at + 100] ^= 1;
         std::fs::write(&path, &torn).unwrap();
@@ -433,7 +433,7 @@ fn bytes_that_were_never_synced_do_not_count_behind_a_restart_of_the_machine() {
         let (file, _) = bench.part(f());
         bench.write_part(file, 0, 300);
         bench.save(file, 300).unwrap();
-        change_slot(&bench, ID, |slot| slot.owner.boot = [9; 16]);
+        change_checkpoint(&bench, ID, |checkpoint| checkpoint.owner.boot = [9; 16]);
         assert_eq!(bench.find(ID).err(), gone.then_some(Failure::Gone), "{durability:?}");
     }
 }

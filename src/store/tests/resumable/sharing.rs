@@ -104,7 +104,7 @@ fn an_upload_of_another_machine_is_locked_until_its_lease_is_over() {
     one.write_part(file, 0, 300);
     one.checkpoint(file, 300).unwrap();
     drop(one);
-    change_slot(&other, ID, |slot| slot.owner = Owner { machine: [7; 16], ..slot.owner });
+    change_checkpoint(&other, ID, |checkpoint| checkpoint.owner = Owner { machine: [7; 16], ..checkpoint.owner });
     assert_eq!(other.open_upload(f()).err(), Some(Failure::Locked));
     assert_eq!(other.remove(ID), Err(Failure::Locked));
     assert_eq!(other.offset(ID), 300);
@@ -119,7 +119,7 @@ fn a_lease_is_renewed_while_bytes_come_and_lapsed_it_permits_no_write() {
     let (file, _) = one.part(f());
     let attachment = one.store.files.staging(file).and_then(|staged| staged.attachment().cloned()).unwrap();
     one.write_part(file, 0, 100);
-    let slot = attachment.saved();
+    let saved = attachment.saved();
     attachment.pretend_age(Duration::from_secs(31));
     let checkpoint = attachment.lock().unwrap();
     one.write_part(file, 0, 100);
@@ -128,7 +128,7 @@ fn a_lease_is_renewed_while_bytes_come_and_lapsed_it_permits_no_write() {
     one.write_part(file, 100, 200);
     let info = std::fs::read(one.upload_path(&info_name(ID))).unwrap();
     let renewed = newest(&info, ID).unwrap();
-    assert!(renewed.sequence > slot.sequence && renewed.lease_until_ns > slot.lease_until_ns);
+    assert!(renewed.sequence > saved.sequence && renewed.lease_until_ns > saved.lease_until_ns);
     assert_eq!(renewed.offset, 0, "bytes that were not synced do not count");
     assert_eq!(one.checkpoint(file, 200), Ok(200));
     attachment.pretend_age(Duration::from_secs(61));
@@ -180,7 +180,9 @@ fn a_writer_whose_upload_another_store_has_taken_over_does_not_remove_it() {
     one.write_part(file, 0, 300);
     one.checkpoint(file, 300).unwrap();
     // Another machine went on with it when the lease was over.
-    change_slot(&one, ID, |slot| (slot.generation, slot.sequence) = (slot.generation + 1, slot.sequence + 1));
+    change_checkpoint(&one, ID, |newest| {
+        (newest.generation, newest.sequence) = (newest.generation + 1, newest.sequence + 1);
+    });
     assert!(is_conflict(&one.end_part(file, PartEnd::Remove)));
     assert_eq!(other.offset(ID), 300);
 }

@@ -1,4 +1,4 @@
-//! One slot of the record of an upload: what changes while it grows. `record` describes the file it is in.
+//! One checkpoint of an upload: what its record holds that changes while it grows. `record` describes the file.
 //!
 //! All numbers are little-endian.
 //!
@@ -29,10 +29,10 @@ use crate::object::{Durability, Etag, Meta, Placed, Stored};
 use crate::store::resumable::owner::Owner;
 use crate::upload::{DigestState, UploadId};
 
-pub(crate) const SLOT_LEN: usize = 512;
+pub(crate) const CHECKPOINT_LEN: usize = 512;
 
 const MAGIC: &[u8; 8] = b"FWSLOT01";
-const CHECKSUM_AT: usize = SLOT_LEN - 32;
+const CHECKSUM_AT: usize = CHECKPOINT_LEN - 32;
 const UNKNOWN: u64 = u64::MAX;
 const DIGEST_AT: usize = 120;
 
@@ -46,7 +46,7 @@ pub(crate) enum Status {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Slot {
+pub(crate) struct Checkpoint {
     pub(crate) sequence: u64,
     pub(crate) generation: u64,
     pub(crate) status: Status,
@@ -61,9 +61,9 @@ pub(crate) struct Slot {
     pub(crate) stored: Option<Stored>,
 }
 
-impl Slot {
-    pub(crate) fn encode(&self, id: UploadId) -> [u8; SLOT_LEN] {
-        let mut bytes = [0; SLOT_LEN];
+impl Checkpoint {
+    pub(crate) fn encode(&self, id: UploadId) -> [u8; CHECKPOINT_LEN] {
+        let mut bytes = [0; CHECKPOINT_LEN];
         bytes[..8].copy_from_slice(MAGIC);
         put(&mut bytes, 8, self.sequence);
         put(&mut bytes, 16, self.generation);
@@ -97,8 +97,8 @@ impl Slot {
         bytes
     }
 
-    /// `None` for a slot that was not written as a whole, or for another upload.
-    pub(crate) fn decode(bytes: &[u8; SLOT_LEN], id: UploadId) -> Option<Self> {
+    /// `None` for a checkpoint that was not written as a whole, or for another upload.
+    pub(crate) fn decode(bytes: &[u8; CHECKPOINT_LEN], id: UploadId) -> Option<Self> {
         if bytes[..8] != *MAGIC || bytes[CHECKSUM_AT..] != checksum(id, bytes) {
             return None;
         }
@@ -130,15 +130,15 @@ impl Slot {
     }
 }
 
-fn put(bytes: &mut [u8; SLOT_LEN], at: usize, number: u64) {
+fn put(bytes: &mut [u8; CHECKPOINT_LEN], at: usize, number: u64) {
     bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
 }
 
-fn get(bytes: &[u8; SLOT_LEN], at: usize) -> u64 {
+fn get(bytes: &[u8; CHECKPOINT_LEN], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes of 512"))
 }
 
-fn checksum(id: UploadId, bytes: &[u8; SLOT_LEN]) -> [u8; 32] {
+fn checksum(id: UploadId, bytes: &[u8; CHECKPOINT_LEN]) -> [u8; 32] {
     Sha256::new().chain_update(id.0).chain_update(&bytes[..CHECKSUM_AT]).finalize().into()
 }
 
@@ -148,8 +148,8 @@ pub(crate) mod tests {
 
     const ID: UploadId = UploadId([7; 16]);
 
-    pub(crate) fn slot(sequence: u64, offset: u64) -> Slot {
-        Slot {
+    pub(crate) fn checkpoint(sequence: u64, offset: u64) -> Checkpoint {
+        Checkpoint {
             sequence,
             generation: 3,
             status: Status::Unfinished,
@@ -166,36 +166,36 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_slot_reads_what_it_wrote() {
+    fn a_checkpoint_reads_what_it_wrote() {
         let meta = Meta { len: 7, mtime: -1, etag: Etag([9; 16]), sha256: None };
         let stored = |durability, placed| Some(Stored { meta, durability, placed });
-        let other = Slot {
+        let other = Checkpoint {
             status: Status::Complete,
             durability: Durability::Written,
             len: None,
             digest: None,
             stored: stored(Durability::Written, Placed::Replaced),
-            ..slot(1, 0)
+            ..checkpoint(1, 0)
         };
-        let new = Slot { stored: stored(Durability::Durable, Placed::New), ..slot(1, u64::MAX) };
-        for slot in [slot(2, 3), other, new, Slot { status: Status::Expired, ..slot(4, 5) }] {
-            assert_eq!(Slot::decode(&slot.encode(ID), ID), Some(slot));
+        let new = Checkpoint { stored: stored(Durability::Durable, Placed::New), ..checkpoint(1, u64::MAX) };
+        for checkpoint in [checkpoint(2, 3), other, new, Checkpoint { status: Status::Expired, ..checkpoint(4, 5) }] {
+            assert_eq!(Checkpoint::decode(&checkpoint.encode(ID), ID), Some(checkpoint));
         }
     }
 
     #[test]
-    fn a_slot_that_is_torn_changed_or_of_another_upload_is_none() {
-        let (old, new) = (slot(1, 10).encode(ID), slot(3, 990).encode(ID));
-        assert_eq!(Slot::decode(&new, UploadId([8; 16])), None);
-        assert_eq!(Slot::decode(&[0; SLOT_LEN], ID), None);
-        for at in 1..SLOT_LEN {
+    fn a_checkpoint_that_is_torn_changed_or_of_another_upload_is_none() {
+        let (old, new) = (checkpoint(1, 10).encode(ID), checkpoint(3, 990).encode(ID));
+        assert_eq!(Checkpoint::decode(&new, UploadId([8; 16])), None);
+        assert_eq!(Checkpoint::decode(&[0; CHECKPOINT_LEN], ID), None);
+        for at in 1..CHECKPOINT_LEN {
             let mut torn = old;
             torn[..at].copy_from_slice(&new[..at]);
-            let whole = Slot::decode(&torn, ID);
+            let whole = Checkpoint::decode(&torn, ID);
             assert!(whole.is_none() || torn == old || torn == new, "torn at {at}");
             let mut changed = new;
             changed[at] ^= 0x10;
-            assert_eq!(Slot::decode(&changed, ID), None, "changed at {at}");
+            assert_eq!(Checkpoint::decode(&changed, ID), None, "changed at {at}");
         }
     }
 }

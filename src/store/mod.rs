@@ -7,14 +7,16 @@ mod cache;
 mod fs;
 mod handles;
 mod mutex;
+mod namespace;
 mod open;
 mod partial_sends;
 mod pool;
 mod quota;
 mod resumable;
 mod send;
+mod staging;
 mod take_overs;
-mod upload;
+mod volume;
 
 #[cfg(test)]
 mod tests;

@@ -39,10 +39,10 @@ use crate::store::pool::workers::{WorkQueue, WorkQueues, spawn};
 use crate::store::quota::count::{Count, Step};
 use crate::store::quota::ledger::Quotas;
 use crate::store::resumable::expiry::Pass;
+use crate::store::staging::dirs::{Staging, Sweep};
+use crate::store::staging::locks::ROOT_LOCK;
+use crate::store::staging::write::Uploads;
 use crate::store::take_overs::TakeOvers;
-use crate::store::upload::locks::ROOT_LOCK;
-use crate::store::upload::staging::{Staging, Sweep};
-use crate::store::upload::write::Uploads;
 use crate::store::{DiskStore, Turn};
 
 /// Time for which the start waits for a look at the uploads that are kept, and as long for what is stored to be counted.

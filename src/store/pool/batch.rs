@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use crate::os::sys;
 use crate::platform::Op;
+use crate::store::namespace::commit::Commit;
 use crate::store::pool::jobs::{Finished, Held, Job, Pending};
 use crate::store::pool::shared::Pool;
 use crate::store::pool::workers::WorkQueue;
-use crate::store::upload::commit::Commit;
 
 /// Most small uploads of one batch: the last waits for the syncs of all.
 const BATCH_MAX: usize = 16;

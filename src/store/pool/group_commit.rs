@@ -14,7 +14,7 @@ use crate::store::fs::root::Dir;
 use crate::store::pool::jobs::{Job, Pending};
 use crate::store::pool::shared::Pool;
 use crate::store::pool::workers::WorkQueue;
-use crate::store::upload::write::Uploads;
+use crate::store::staging::write::Uploads;
 use crate::upload::UploadId;
 
 impl Pool {

@@ -18,11 +18,11 @@ use crate::store::pool::workers::DirHash;
 use crate::store::quota::count::Count;
 use crate::store::resumable::expiry::Pass;
 use crate::store::resumable::open::Opened;
+use crate::store::staging::dirs::Sweep;
+use crate::store::staging::pending_syncs::PendingSyncs;
+use crate::store::staging::staged::Staged;
+use crate::store::staging::write::Uploads;
 use crate::store::take_overs::Wanted;
-use crate::store::upload::pending_syncs::PendingSyncs;
-use crate::store::upload::staged::Staged;
-use crate::store::upload::staging::Sweep;
-use crate::store::upload::write::Uploads;
 
 #[derive(Debug)]
 pub(crate) enum Job {

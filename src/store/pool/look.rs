@@ -17,8 +17,8 @@ use crate::store::mutex::lock;
 use crate::store::pool::jobs::Job;
 use crate::store::pool::shared::Pool;
 use crate::store::pool::workers::WorkQueue;
-use crate::store::upload::staging::Sweep;
-use crate::store::upload::write::Uploads;
+use crate::store::staging::dirs::Sweep;
+use crate::store::staging::write::Uploads;
 
 impl Pool {
     pub(crate) fn look(&self) {

@@ -28,9 +28,9 @@ use crate::store::fs::stat::{self, standing};
 use crate::store::fs::sync::Calls;
 use crate::store::mutex::lock;
 use crate::store::quota::ledger::Quotas;
-use crate::store::upload::locks::ROOT_LOCK;
-use crate::store::upload::staging::Staging;
-use crate::store::upload::write::Uploads;
+use crate::store::staging::dirs::Staging;
+use crate::store::staging::locks::ROOT_LOCK;
+use crate::store::staging::write::Uploads;
 use crate::upload::UploadId;
 use crate::wire::key::RESERVED;
 

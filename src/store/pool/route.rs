@@ -12,8 +12,8 @@ use crate::store::pool::jobs::{Held, Job};
 use crate::store::pool::mounted::{self, Mount};
 use crate::store::pool::shared::Pool;
 use crate::store::pool::workers::WorkQueue;
-use crate::store::upload::staging::Sweep;
-use crate::store::upload::write::Uploads;
+use crate::store::staging::dirs::Sweep;
+use crate::store::staging::write::Uploads;
 use crate::upload::{UploadId, UploadRef};
 
 /// What an operation changes.

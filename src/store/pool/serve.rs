@@ -10,16 +10,16 @@ use crate::platform::{Finding, Op, Outcome, PasswordCheck, WorkMemory};
 use crate::store::fs::list::PageOf;
 use crate::store::fs::read::tail;
 use crate::store::mutex::lock;
+use crate::store::namespace::commit::Commit;
 use crate::store::pool::jobs::{Finished, Growing, Held, Job, Pending, Reply, no_such_file};
 use crate::store::pool::shared::Pool;
 use crate::store::pool::workers::WorkQueue;
 use crate::store::quota::count::{Count, Step};
 use crate::store::resumable::expiry::Pass;
 use crate::store::resumable::wanted::is_elsewhere;
+use crate::store::staging::pending_syncs::PendingSyncs;
+use crate::store::staging::write::{Created, Uploads};
 use crate::store::take_overs::Wanted;
-use crate::store::upload::commit::Commit;
-use crate::store::upload::pending_syncs::PendingSyncs;
-use crate::store::upload::write::{Created, Uploads};
 use crate::upload::UploadId;
 
 /// The result, and what must be synced before it is true.

@@ -9,15 +9,15 @@ use std::sync::{Arc, Mutex};
 use crate::platform::WorkMemory;
 use crate::store::fs::read::OpenFile;
 use crate::store::fs::root::{FileSystem, Unfit};
+use crate::store::namespace::deferred_unlink::{AT_ONCE_MAX, WAITING_MAX};
 use crate::store::pool::completions::Completions;
 use crate::store::pool::jobs::{Job, Reply};
 use crate::store::pool::latency::DiskLatency;
 use crate::store::pool::mounted::Mounted;
 use crate::store::pool::sync_groups::SyncGroups;
 use crate::store::pool::workers::{DirHash, WorkQueue, WorkQueues};
-use crate::store::upload::deferred_unlink::{AT_ONCE_MAX, WAITING_MAX};
-use crate::store::upload::pending_syncs::{Change, PendingSyncs};
-use crate::store::upload::write::Uploads;
+use crate::store::staging::pending_syncs::{Change, PendingSyncs};
+use crate::store::staging::write::Uploads;
 use crate::upload::UploadId;
 
 pub(crate) struct Pool {

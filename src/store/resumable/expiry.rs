@@ -20,7 +20,7 @@ use crate::store::resumable::folder::{Folder, mtime_ns};
 use crate::store::resumable::found::{Found, Stage};
 use crate::store::resumable::index::Share;
 use crate::store::resumable::journal::{duration_ns, share_of};
-use crate::store::upload::write::Uploads;
+use crate::store::staging::write::Uploads;
 use crate::upload::UploadId;
 
 /// Names looked at in one step: a commit queued behind a step waits about a millisecond.

@@ -15,7 +15,7 @@ use crate::store::fs::root::Dir;
 use crate::store::fs::stat::{self, standing};
 use crate::store::resumable::checkpoint::Checkpoint;
 use crate::store::resumable::record::{INFO_LEN, Info, checkpoint_at, newest};
-use crate::store::upload::locks::private_dir;
+use crate::store::staging::locks::private_dir;
 use crate::upload::UploadId;
 use crate::wire::key::RESERVED;
 

@@ -13,8 +13,8 @@ use crate::store::mutex::lock;
 use crate::store::resumable::checkpoint::{Checkpoint, Status};
 use crate::store::resumable::folder::{Folder, Locked, is_linked};
 use crate::store::resumable::record::{Header, Info};
-use crate::store::upload::pending_syncs::PendingSyncs;
-use crate::store::upload::write::Uploads;
+use crate::store::staging::pending_syncs::PendingSyncs;
+use crate::store::staging::write::Uploads;
 use crate::upload::{UploadId, UploadStage, UploadState};
 
 /// The record of an upload, open, and what it amounts to with its part.

@@ -8,7 +8,7 @@ use crate::object::Key;
 use crate::store::mutex::lock;
 use crate::store::quota::ledger::Holding;
 use crate::store::resumable::index::Share;
-use crate::store::upload::write::Uploads;
+use crate::store::staging::write::Uploads;
 use crate::upload::UploadId;
 
 impl Uploads {

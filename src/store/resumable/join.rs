@@ -15,16 +15,16 @@ use crate::store::fs::linux;
 use crate::store::fs::read::SCRATCH;
 use crate::store::fs::stat::standing;
 use crate::store::mutex::lock;
+use crate::store::namespace::deferred_unlink::keep_open;
 use crate::store::resumable::attachment::Attachment;
 use crate::store::resumable::checkpoint::{Checkpoint, Status};
 use crate::store::resumable::folder::{Folder, part_name, write_at};
 use crate::store::resumable::found::{Found, Stage};
 use crate::store::resumable::journal::Sync;
 use crate::store::resumable::open::Opened;
-use crate::store::upload::deferred_unlink::keep_open;
-use crate::store::upload::pending_syncs::PendingSyncs;
-use crate::store::upload::staged::Staged;
-use crate::store::upload::write::Uploads;
+use crate::store::staging::pending_syncs::PendingSyncs;
+use crate::store::staging::staged::Staged;
+use crate::store::staging::write::Uploads;
 use crate::upload::{DigestState, NO_PART, NOT_PARTIAL, NewUpload, PART_UNFINISHED, Role, UploadId};
 
 /// Bytes copied by one job.

@@ -18,8 +18,8 @@ use crate::store::resumable::attachment::{Attachment, LEASE, Lease, RecordLock};
 use crate::store::resumable::checkpoint::{Checkpoint, Status};
 use crate::store::resumable::folder::{Folder, is_linked, write_checkpoint};
 use crate::store::resumable::index::Share;
-use crate::store::upload::staged::Staged;
-use crate::store::upload::write::Uploads;
+use crate::store::staging::staged::Staged;
+use crate::store::staging::write::Uploads;
 use crate::upload::{TAKEN_OVER, UploadId};
 
 /// Does a write to the record wait until it is durable?

@@ -21,9 +21,9 @@ use crate::store::resumable::index::Share;
 use crate::store::resumable::journal::{durability, share_of};
 use crate::store::resumable::open::Opened;
 use crate::store::resumable::record::Header;
-use crate::store::upload::pending_syncs::PendingSyncs;
-use crate::store::upload::staged::{Place, Staged};
-use crate::store::upload::write::Uploads;
+use crate::store::staging::pending_syncs::PendingSyncs;
+use crate::store::staging::staged::{Place, Staged};
+use crate::store::staging::write::Uploads;
 use crate::upload::{NewUpload, Role, UploadId, UploadStage};
 
 impl Uploads {

@@ -18,9 +18,9 @@ use crate::store::resumable::folder::Folder;
 use crate::store::resumable::found::{Found, Stage, not_found, state};
 use crate::store::resumable::index::Share;
 use crate::store::resumable::journal::{durability, share_of};
-use crate::store::upload::pending_syncs::{Change, PendingSyncs};
-use crate::store::upload::staged::{Place, Staged};
-use crate::store::upload::write::Uploads;
+use crate::store::staging::pending_syncs::{Change, PendingSyncs};
+use crate::store::staging::staged::{Place, Staged};
+use crate::store::staging::write::Uploads;
 use crate::upload::{
     DigestState, JOINED, LONGER_ALREADY, NewUpload, OTHER_LENGTH, Role, UploadId, UploadRef, UploadStage, UploadState,
 };

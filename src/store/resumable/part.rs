@@ -11,9 +11,9 @@ use crate::store::resumable::checkpoint::{Checkpoint, Status};
 use crate::store::resumable::found::{not_found, state};
 use crate::store::resumable::journal::{Sync, durability, share_of};
 use crate::store::resumable::record::Info;
-use crate::store::upload::pending_syncs::PendingSyncs;
-use crate::store::upload::staged::Staged;
-use crate::store::upload::write::Uploads;
+use crate::store::staging::pending_syncs::PendingSyncs;
+use crate::store::staging::staged::Staged;
+use crate::store::staging::write::Uploads;
 use crate::upload::{DigestState, PartEnd, UploadStage, UploadState};
 
 /// Does the connection let go of the upload with this write to the record?

@@ -19,8 +19,8 @@ use crate::store::resumable::attachment::LEASE;
 use crate::store::resumable::folder::{Folder, mtime_ns};
 use crate::store::resumable::found::{LEASE_HELD, PART_LOCKED};
 use crate::store::resumable::journal::duration_ns;
-use crate::store::upload::locks::private_dir;
-use crate::store::upload::write::Uploads;
+use crate::store::staging::locks::private_dir;
+use crate::store::staging::write::Uploads;
 use crate::upload::UploadId;
 
 const WANTED: &str = "wanted";

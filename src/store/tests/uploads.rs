@@ -3,10 +3,10 @@ use super::super::{COMMIT_NOW_MAX, COMMIT_NOW_MAX_AFAR};
 use super::*;
 use crate::object::{Placed, Stored};
 use crate::platform::Health;
+use crate::store::namespace::deferred_unlink::{AT_ONCE_MAX, WAITING_MAX};
 use crate::store::pool::jobs::Finished;
 use crate::store::pool::jobs::Pending;
 use crate::store::pool::workers::WorkQueue;
-use crate::store::upload::deferred_unlink::{AT_ONCE_MAX, WAITING_MAX};
 use std::os::unix::fs::PermissionsExt;
 
 #[test]

@@ -15,11 +15,11 @@ use crate::store::fs::errno;
 use crate::store::fs::stat::{self, Kind, may_replace};
 use crate::store::fs::stat::{At, standing};
 use crate::store::fs::sync::Scope;
-use crate::store::upload::deferred_unlink::keep_open;
-use crate::store::upload::locks::lock_names;
-use crate::store::upload::parents::ResolvedParent;
-use crate::store::upload::pending_syncs::{Change, PendingSyncs};
-use crate::store::upload::write::Uploads;
+use crate::store::namespace::deferred_unlink::keep_open;
+use crate::store::staging::locks::lock_names;
+use crate::store::staging::parents::ResolvedParent;
+use crate::store::staging::pending_syncs::{Change, PendingSyncs};
+use crate::store::staging::write::Uploads;
 
 type Changed = Result<Change, StoreError>;
 

@@ -10,7 +10,7 @@ use crate::platform::Outcome;
 use crate::store::fs::root::Dir;
 use crate::store::fs::stat::DirId;
 use crate::store::mutex::lock;
-use crate::store::upload::synced_entries::SyncedEntry;
+use crate::store::staging::synced_entries::SyncedEntry;
 use crate::upload::UploadId;
 
 /// What a change leaves to be done.

@@ -10,7 +10,7 @@ use crate::error::{Failure, StoreError};
 use crate::store::quota::ledger::Holding;
 use crate::store::resumable::attachment::Attachment;
 use crate::store::resumable::folder::part_name;
-use crate::store::upload::staging::StageDir;
+use crate::store::staging::dirs::StageDir;
 
 /// A promise counts while the upload is on course to be complete this long after it was made, ...
 const COURSE: Duration = Duration::from_secs(3600);

@@ -21,14 +21,14 @@ use crate::store::fs::resolve::dir_flags;
 use crate::store::fs::root::{Dir, FileSystem};
 use crate::store::fs::stat::{At, may_replace, standing};
 use crate::store::fs::sync::StageIn;
+use crate::store::namespace::inherited::Gifts;
 use crate::store::quota::ledger::Quotas;
 use crate::store::resumable::kept::Kept;
-use crate::store::upload::inherited::Gifts;
-use crate::store::upload::pending_syncs::{Change, UnsyncedDirs};
-use crate::store::upload::space::Space;
-use crate::store::upload::staged::{Place, Staged};
-use crate::store::upload::staging::{StageDir, Staging};
-use crate::store::upload::synced_entries::SyncedEntries;
+use crate::store::staging::dirs::{StageDir, Staging};
+use crate::store::staging::pending_syncs::{Change, UnsyncedDirs};
+use crate::store::staging::space::Space;
+use crate::store::staging::staged::{Place, Staged};
+use crate::store::staging::synced_entries::SyncedEntries;
 
 /// How much is moved at a time when bytes must go before a content.
 const PREPEND_BLOCK: usize = 256 * 1024;

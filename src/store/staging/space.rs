@@ -18,7 +18,7 @@ use crate::os::process::clock;
 use crate::store::fs::linux;
 use crate::store::fs::root::FileSystem;
 use crate::store::mutex::lock;
-use crate::store::upload::staged::{Promise, Staged};
+use crate::store::staging::staged::{Promise, Staged};
 
 /// Shorter uploads are promised nothing: writing them tells of a full disk soon enough.
 pub(crate) const PROMISE_MIN: u64 = 1024 * 1024;

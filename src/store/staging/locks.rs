@@ -21,7 +21,7 @@ use crate::store::fs::root::FileSystem;
 use crate::store::fs::stat;
 use crate::store::fs::stat::standing;
 use crate::store::mutex::lock;
-use crate::store::upload::inherited::pass_on_nothing;
+use crate::store::namespace::inherited::pass_on_nothing;
 use crate::wire::key::RESERVED;
 
 /// The file that is locked, here and in each staging directory.

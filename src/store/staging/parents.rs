@@ -12,8 +12,8 @@ use crate::store::fs::errno::{TARGET, is_passing, is_stale};
 use crate::store::fs::resolve::dir_flags;
 use crate::store::fs::root::Dir;
 use crate::store::fs::sync::Scope;
-use crate::store::upload::pending_syncs::{DirCreation, PendingSyncs};
-use crate::store::upload::write::Uploads;
+use crate::store::staging::pending_syncs::{DirCreation, PendingSyncs};
+use crate::store::staging::write::Uploads;
 
 /// Times a walk that met a removal is repeated.
 const RACE_TRIES: u32 = 8;

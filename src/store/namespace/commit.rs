@@ -22,14 +22,14 @@ use crate::store::fs::linux;
 use crate::store::fs::root::Dir;
 use crate::store::fs::stat::{self, may_replace};
 use crate::store::fs::stat::{At, standing};
+use crate::store::namespace::deferred_unlink::keep_open;
+use crate::store::namespace::inherited::{Heir, RESUMABLE};
 use crate::store::quota::ledger::Changing;
-use crate::store::upload::deferred_unlink::keep_open;
-use crate::store::upload::inherited::{Heir, RESUMABLE};
-use crate::store::upload::locks::lock_names;
-use crate::store::upload::parents::ResolvedParent;
-use crate::store::upload::pending_syncs::{Change, PendingSyncs};
-use crate::store::upload::staged::Staged;
-use crate::store::upload::write::Uploads;
+use crate::store::staging::locks::lock_names;
+use crate::store::staging::parents::ResolvedParent;
+use crate::store::staging::pending_syncs::{Change, PendingSyncs};
+use crate::store::staging::staged::Staged;
+use crate::store::staging::write::Uploads;
 
 /// Times the directories are made anew when they are removed meanwhile.
 const PUBLISH_TRIES: u32 = 8;

@@ -16,11 +16,11 @@ use crate::store::fs::root::{Dir, FileSystem, FsOptions};
 use crate::store::fs::sync::Calls;
 use crate::store::quota::ledger::Quotas;
 use crate::store::resumable::kept::Kept;
-use crate::store::upload::pending_syncs::UnsyncedDirs;
-use crate::store::upload::space::Space;
-use crate::store::upload::staging::Staging;
-use crate::store::upload::synced_entries::SyncedEntries;
-use crate::store::upload::write::Uploads;
+use crate::store::staging::dirs::Staging;
+use crate::store::staging::pending_syncs::UnsyncedDirs;
+use crate::store::staging::space::Space;
+use crate::store::staging::synced_entries::SyncedEntries;
+use crate::store::staging::write::Uploads;
 
 impl Uploads {
     /// Those of the file system of `root`, which `path` leads to.

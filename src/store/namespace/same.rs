@@ -12,8 +12,8 @@ use crate::error::StoreError;
 use crate::object::{Meta, Placed, Stored};
 use crate::platform::Outcome;
 use crate::store::fs::stat::{self, Kind, may_replace};
-use crate::store::upload::pending_syncs::Change;
-use crate::store::upload::write::Uploads;
+use crate::store::staging::pending_syncs::Change;
+use crate::store::staging::write::Uploads;
 
 impl Uploads {
     /// The file that has the name of an upload, if it has the announced length and digest, and the modification time

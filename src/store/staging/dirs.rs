@@ -16,7 +16,7 @@ use crate::store::fs::errno::SiteErrno;
 use crate::store::fs::errno::TARGET;
 use crate::store::fs::resolve::dir_flags;
 use crate::store::mutex::lock;
-use crate::store::upload::locks::{LOCK, RootLock, lock_file, private_dir};
+use crate::store::staging::locks::{LOCK, RootLock, lock_file, private_dir};
 use crate::wire::key::RESERVED;
 
 /// Files removed in one step of a sweep: a commit queued behind a step waits about a millisecond.

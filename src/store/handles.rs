@@ -8,7 +8,8 @@ use slab::Slab;
 
 use crate::ids::FileId;
 use crate::store::fs::read::OpenFile;
-use crate::store::pool::jobs::{Growing, Held};
+use crate::store::pool::growing::Growing;
+use crate::store::pool::jobs::Held;
 
 /// The low bits of an id are the index, the others count the uses of the table: 16 million files at once, and
 /// 10^12 files before a number comes again.

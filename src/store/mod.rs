@@ -42,7 +42,8 @@ use self::fs::root::FileSystem;
 use self::handles::Handles;
 use self::mutex::lock;
 use self::partial_sends::PartialSends;
-use self::pool::jobs::{Finished, Growing, Held, Job, Reply, no_such_file};
+use self::pool::growing::Growing;
+use self::pool::jobs::{Finished, Held, Job, Reply, no_such_file};
 use self::pool::shared::Pool;
 use self::pool::workers::WorkQueue;
 use self::resumable::open::Opened;
@@ -119,7 +120,7 @@ impl DiskStore {
         self.received();
         // While something is being synced, a write from the loop may have to wait behind the
         // journal of the file system: then it is the workers' business.
-        let syncs = self.pool.uploads.durable && self.pool.syncing.load(Ordering::Relaxed) > 0;
+        let syncs = self.fs.durable && self.pool.syncing.load(Ordering::Relaxed) > 0;
         let is_remote = !self.fs.caps.inline || self.pool.mounted.are_remote();
         let lagging = syncs || is_remote || self.pool.latency.is_slow(now);
         self.turn = Turn { now, lagging, waits: None };
@@ -132,14 +133,14 @@ impl DiskStore {
         if now >= self.pass_at {
             self.begin_pass(now);
         }
-        if self.pool.uploads.quotas.is_used() && now >= self.count_at {
+        if self.pool.volume.names.quotas.is_used() && now >= self.count_at {
             self.begin_count(now);
         }
         while let Some((conn, Wanted { op, client, .. })) = self.take_overs.pop_due(now) {
             self.queue(conn, client, op, Held::None);
         }
         if now >= self.look_at {
-            let is_soon = self.fs.caps.inline && self.pool.uploads.kept.is_attached.load(Ordering::Relaxed);
+            let is_soon = self.fs.caps.inline && self.pool.volume.resumable.is_attached.load(Ordering::Relaxed);
             self.look_at = now + if is_soon { LOOK_INTERVAL_LOCAL } else { LOOK_INTERVAL };
             // What takes the place of the root is opened by a look that begins after this.
             if let Some(cache) = self.cache.as_mut().filter(|_| self.fs.health.is_gone()) {
@@ -153,16 +154,16 @@ impl DiskStore {
 
     /// When [`refresh`](DiskStore::refresh) is to be called even if nothing happens.
     pub fn refresh_at(&self) -> Option<Instant> {
-        let pass = self.pool.uploads.kept.is_used.load(Ordering::Relaxed).then_some(self.pass_at);
-        let count = self.pool.uploads.quotas.is_used().then_some(self.count_at);
+        let pass = self.pool.volume.resumable.is_used.load(Ordering::Relaxed).then_some(self.pass_at);
+        let count = self.pool.volume.names.quotas.is_used().then_some(self.count_at);
         [pass, count, Some(self.look_at), self.take_overs.next_at()].into_iter().flatten().min()
     }
 
     /// These quotas hold from now on.
     pub fn set_quotas(&mut self, quotas: &[Quota]) {
-        let uploads = &self.pool.uploads;
-        if uploads.staging.is_some() && (uploads.quotas.is_used() || !quotas.is_empty()) {
-            uploads.quotas.set(quotas, self.turn.now);
+        let volume = &self.pool.volume;
+        if volume.stage_dirs().is_some() && (volume.names.quotas.is_used() || !quotas.is_empty()) {
+            volume.names.quotas.set(quotas, self.turn.now);
             self.count_at = self.turn.now;
             // What unfinished uploads take of new ones is found out at once.
             self.pass_at = self.turn.now;
@@ -171,7 +172,7 @@ impl DiskStore {
 
     /// Has what is stored beneath a prefix counted, if that is due.
     fn begin_count(&mut self, now: Instant) {
-        let books = self.pool.uploads.quotas.books();
+        let books = self.pool.volume.names.quotas.books();
         let due = books.due().unwrap_or(now);
         drop(books);
         if due <= now {
@@ -182,15 +183,15 @@ impl DiskStore {
 
     /// Has the uploads that are kept looked through, unless that is under way.
     fn begin_pass(&mut self, now: Instant) {
-        let kept = &self.pool.uploads.kept;
-        self.pass_at = now + kept.pass_interval;
-        let wanted = kept.is_used.load(Ordering::Relaxed) || self.fs.shared;
-        if wanted && !kept.is_passing.swap(true, Ordering::Relaxed) {
-            self.pool.expire(Arc::clone(&self.pool.uploads), None);
+        let uploads = &self.pool.volume.resumable;
+        self.pass_at = now + uploads.pass_interval;
+        let wanted = uploads.is_used.load(Ordering::Relaxed) || self.fs.shared;
+        if wanted && !uploads.is_passing.swap(true, Ordering::Relaxed) {
+            self.pool.expire(Arc::clone(&self.pool.volume), None);
         }
-        for (_, uploads) in self.pool.mounted.all() {
-            if !uploads.kept.is_passing.swap(true, Ordering::Relaxed) {
-                self.pool.expire(uploads, None);
+        for (_, volume) in self.pool.mounted.all() {
+            if !volume.resumable.is_passing.swap(true, Ordering::Relaxed) {
+                self.pool.expire(volume, None);
             }
         }
     }
@@ -223,9 +224,9 @@ impl DiskStore {
             Reply::Opened(file, meta, source) => {
                 Outcome::Opened { file: self.files.add(Held::Reading(Arc::new(file))), meta, source }
             }
-            Reply::UploadOpened(opened, uploads) => {
-                let Opened { state, staged, digest } = *opened;
-                let file = staged.map(|staged| self.files.add(Held::Staging(Growing::new(staged, uploads))));
+            Reply::UploadOpened(opened, volume) => {
+                let Opened { state, part, digest } = *opened;
+                let file = part.map(|part| self.files.add(Held::Staging(Growing::part(part, volume))));
                 Outcome::UploadOpened { upload: Box::new(state), file, digest }
             }
             Reply::Warmed(file, start, end) => {
@@ -285,7 +286,7 @@ impl DiskStore {
     /// True if an operation changes something that is mounted inside the root: only workers may wait for that.
     fn is_in_mount(&self, op: &Op) -> bool {
         match op {
-            Op::Commit { file, .. } => self.files.staging(*file).is_some_and(|one| !one.uploads.fs.at.is_empty()),
+            Op::Commit { file, .. } => self.files.staging(*file).is_some_and(|one| !one.volume.fs.at.is_empty()),
             op => self.pool.names_mount(op),
         }
     }
@@ -319,7 +320,7 @@ impl DiskStore {
         let quick = match op {
             // To ask for free space may take a while where another machine has the disk.
             Op::Create(put) => {
-                let is_told = self.fs.caps.local || !self.pool.uploads.space.checks(put.len);
+                let is_told = self.fs.caps.local || !self.pool.volume.names.staging.space.checks(put.len);
                 is_told && put.sha256.is_none()
             }
             // The table of digests may be on the disk only.
@@ -328,9 +329,10 @@ impl DiskStore {
             Op::Rename { .. } if self.fs.digests.is_used() => false,
             // No client waits for an abort, and a large file takes a while to free.
             Op::Commit { file, prepend, .. } => {
-                let staged = self.files.staging(*file).filter(|staged| staged.attachment().is_none());
+                let staged = self.files.staging(*file).filter(|growing| growing.as_part().is_none());
                 let len_max = if self.fs.caps.local { COMMIT_NOW_MAX } else { COMMIT_NOW_MAX_AFAR };
-                prepend.is_empty() && staged.and_then(|staged| staged.len).is_some_and(|len| len <= len_max)
+                prepend.is_empty()
+                    && staged.and_then(|growing| growing.as_staged().len).is_some_and(|len| len <= len_max)
             }
             Op::Delete { .. } | Op::MakeDir { .. } | Op::Rename { .. } | Op::Store { .. } => true,
             _ => false,
@@ -340,7 +342,7 @@ impl DiskStore {
         quick
             && !waits
             && self.fs.caps.inline
-            && !self.pool.uploads.durable
+            && !self.fs.durable
             && !self.turn.lagging
             && self.pool.defers_unlinks()
             && !self.is_in_mount(op)
@@ -373,7 +375,7 @@ impl Store for DiskStore {
                 let held = self.held(&op);
                 let (pool, waits) = (Arc::clone(&self.pool), self.waits());
                 let (result, chunk) =
-                    pool.latency.measure_since(waits, || pool.serve(&pool.uploads, op, held, &mut Vec::new()));
+                    pool.latency.measure_since(waits, || pool.serve(&pool.volume, op, held, &mut Vec::new()));
                 // Without durability nothing is owed.
                 let result = result.map(|(reply, _)| reply);
                 Ok(self.admit(Finished { conn, result, chunk }))
@@ -434,8 +436,8 @@ impl Store for DiskStore {
 
     fn write_now(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let waits = self.waits();
-        let Some(staged) = self.files.staging(file) else { return Err(no_such_file()) };
-        self.pool.latency.measure_since(waits, || staged.uploads.write(staged, offset, bytes))
+        let Some(growing) = self.files.staging(file) else { return Err(no_such_file()) };
+        self.pool.latency.measure_since(waits, || growing.write(offset, bytes))
     }
 
     fn read_now(&mut self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<ReadNow, StoreError> {
@@ -462,7 +464,7 @@ impl Store for DiskStore {
     }
 
     fn flush_window(&self) -> Option<u64> {
-        let wanted = self.pool.uploads.durable || self.turn.lagging;
+        let wanted = self.fs.durable || self.turn.lagging;
         if !wanted || !self.fs.caps.write_back || self.fs.pages_known() == Pages::Memory {
             return None;
         }
@@ -494,8 +496,8 @@ impl Drop for DiskStore {
             // A worker that panicked has said so already.
             let _ = worker.join();
         }
-        if let Some(staging) = &self.pool.uploads.staging {
-            staging.current().remove();
+        if let Some(dirs) = self.pool.volume.stage_dirs() {
+            dirs.current().remove();
         }
         self.pool.mounted.close_all();
     }

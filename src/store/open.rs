@@ -39,10 +39,10 @@ use crate::store::pool::workers::{WorkQueue, WorkQueues, spawn};
 use crate::store::quota::count::{Count, Step};
 use crate::store::quota::ledger::Quotas;
 use crate::store::resumable::expiry::Pass;
-use crate::store::staging::dirs::{Staging, Sweep};
+use crate::store::staging::dirs::{StageDirs, Sweep};
 use crate::store::staging::locks::ROOT_LOCK;
-use crate::store::staging::write::Uploads;
 use crate::store::take_overs::TakeOvers;
+use crate::store::volume::Volume;
 use crate::store::{DiskStore, Turn};
 
 /// Time for which the start waits for a look at the uploads that are kept, and as long for what is stored to be counted.
@@ -142,20 +142,19 @@ impl DiskStore {
         let looked_at = fstat(&fd);
         let looked_at = looked_at.map_err(|e| OpenError::Unusable(format!("cannot look at the folder {name}: {e}")))?;
         let id = stat::id(&looked_at);
-        let staging = if config.read_only {
+        let dirs = if config.read_only {
             None
         } else {
-            Some(Staging::prepare(fd.as_fd(), config.shared).map_err(|cause| refusal(root, config.shared, cause))?)
+            Some(StageDirs::prepare(fd.as_fd(), config.shared).map_err(|cause| refusal(root, config.shared, cause))?)
         };
-        if config.durability == Durability::Durable
-            && staging.as_ref().is_some_and(|staging| staging.current().has_neighbours())
+        if config.durability == Durability::Durable && dirs.as_ref().is_some_and(|dirs| dirs.current().has_neighbours())
         {
             sync_leftovers(root, fd.as_fd())?;
         }
         let calls: Calls = calls(fd.as_fd()).into();
         let dir = Dir { fd, id, path: "".into() };
-        let uploads = Uploads::over(dir, root, (staging, Quotas::new(limits)), &calls, (config, limits));
-        let (fs, uploads) = (Arc::clone(&uploads.fs), Arc::new(uploads));
+        let volume = Volume::over(dir, root, (dirs, Quotas::new(limits)), &calls, (config, limits));
+        let (fs, volume) = (Arc::clone(&volume.fs), Arc::new(volume));
         // With links, a file may depend on directories that are not on the way to its name.
         let is_cached = fs.caps.cached && !fs.links && fs.caps.local;
         let cache = if is_cached { FileCache::new(limits, clock()) } else { None };
@@ -163,7 +162,7 @@ impl DiskStore {
         mounted.note(fs.mounts.look(fs.root().fd.as_fd()));
         let pool = Pool {
             fs: Arc::clone(&fs),
-            uploads,
+            volume,
             mounted,
             dir_hasher: RandomState::new(),
             queues: WorkQueues::new(
@@ -233,14 +232,14 @@ impl DiskStore {
 
     /// Finds out which uploads are kept. A crowd of them is looked through while others are served.
     fn start_pass(&mut self) {
-        let uploads = &self.pool.uploads;
+        let uploads = &self.pool.volume.resumable;
         let began = clock();
-        self.pass_at = began + uploads.kept.pass_interval;
+        self.pass_at = began + uploads.pass_interval;
         let mut pass = Pass::begin(uploads).map(Box::new);
         while let Some(at_work) = pass {
             if clock().saturating_duration_since(began) >= START_PASS_MAX {
-                uploads.kept.is_passing.store(true, Ordering::Relaxed);
-                self.pool.queues.push(WorkQueue::Sync, Job::Expire(Arc::clone(uploads), Some(at_work)));
+                uploads.is_passing.store(true, Ordering::Relaxed);
+                self.pool.queues.push(WorkQueue::Sync, Job::Expire(Arc::clone(&self.pool.volume), Some(at_work)));
                 return;
             }
             pass = at_work.step(uploads);
@@ -250,23 +249,23 @@ impl DiskStore {
     /// Counts what is stored for each quota. A large tree is counted while others are served.
     fn start_count(&self) {
         let began = clock();
-        let mut count = Count::begin(&self.pool.uploads.quotas);
+        let mut count = Count::begin(&self.pool.volume.names.quotas);
         while let Some(at_work) = count {
             let is_mount = at_work.mount(&self.fs).is_some();
             if is_mount || clock().saturating_duration_since(began) >= START_PASS_MAX {
                 self.pool.count(Some(at_work));
                 return;
             }
-            count = match at_work.step(&self.fs, &self.pool.uploads.quotas) {
+            count = match at_work.step(&self.fs, &self.pool.volume.names.quotas) {
                 Step::GoesOn(count) => Some(count),
-                Step::Ended => Count::begin(&self.pool.uploads.quotas),
+                Step::Ended => Count::begin(&self.pool.volume.names.quotas),
             };
         }
     }
 
     fn start_sweep(&self) {
-        let Some(staging) = &self.pool.uploads.staging else { return };
-        match Sweep::beside(&staging.current()) {
+        let Some(dirs) = self.pool.volume.stage_dirs() else { return };
+        match Sweep::beside(&dirs.current()) {
             Ok(sweep) => self.pool.queues.push(WorkQueue::Sync, Job::Sweep(sweep, None)),
             Err((site, cause)) => log::warn!(target: TARGET, "leftovers are not swept: {site}: {cause}"),
         }

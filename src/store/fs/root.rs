@@ -91,6 +91,8 @@ pub(crate) struct FileSystem {
     pub(crate) aliases: bool,
     /// Other servers may change names in the root.
     pub(crate) shared: bool,
+    /// Sync before a change is acknowledged.
+    pub(crate) durable: bool,
     /// Other file systems inside the root.
     pub(crate) mounts: Mounts,
     /// Names of large directories, for their next pages.
@@ -107,6 +109,7 @@ pub(crate) struct FsOptions {
     pub(crate) links: bool,
     pub(crate) aliases: bool,
     pub(crate) shared: bool,
+    pub(crate) durable: bool,
     pub(crate) read_only: bool,
 }
 
@@ -132,6 +135,7 @@ impl FileSystem {
             links: options.links,
             aliases: options.aliases,
             shared: options.shared,
+            durable: options.durable,
             windows: Windows::new(limits),
             health: StoreHealth::new(options.read_only),
             mark: Mark::default(),

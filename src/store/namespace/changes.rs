@@ -15,15 +15,15 @@ use crate::store::fs::errno;
 use crate::store::fs::stat::{self, Kind, may_replace};
 use crate::store::fs::stat::{At, standing};
 use crate::store::fs::sync::Scope;
+use crate::store::namespace::Namespace;
 use crate::store::namespace::deferred_unlink::keep_open;
-use crate::store::staging::locks::lock_names;
+use crate::store::namespace::stripes::lock_names;
 use crate::store::staging::parents::ResolvedParent;
 use crate::store::staging::pending_syncs::{Change, PendingSyncs};
-use crate::store::staging::write::Uploads;
 
 type Changed = Result<Change, StoreError>;
 
-impl Uploads {
+impl Namespace {
     pub(crate) fn delete(&self, key: &Key, expected_kind: ExpectedKind, precondition: &Precondition) -> Changed {
         self.fs.health.check_writable()?;
         if key.is_root() {
@@ -59,13 +59,13 @@ impl Uploads {
         if let Some(changing) = changing {
             changing.done();
         }
-        Ok(Change { outcome: Outcome::Deleted, syncs: self.syncs_for(&dir), displaced })
+        Ok(Change { outcome: Outcome::Deleted, syncs: self.parents.syncs_for(&dir), displaced })
     }
 
     pub(crate) fn make_dir(&self, key: &Key) -> Changed {
         self.fs.health.check_writable()?;
-        let parent = self.make_parents(key.as_str())?;
-        Ok(Change { outcome: Outcome::Made, syncs: self.syncs_above(&parent.dir), displaced: None })
+        let parent = self.parents.make_parents(key.as_str())?;
+        Ok(Change { outcome: Outcome::Made, syncs: self.parents.syncs_above(&parent.dir), displaced: None })
     }
 
     /// With `len_max`, only a file is moved, of at most as many bytes: what is in a directory is not looked at.
@@ -90,24 +90,24 @@ impl Uploads {
             }
         }
         let kept = self.kept_digest(&stat);
-        let parent = self.make_parents(to.parent())?;
+        let parent = self.parents.make_parents(to.parent())?;
         let place = || self.rename_in((source.fd.as_fd(), from), &stat, (&parent, to), precondition);
-        let is_tracked = self.durable && stat::kind(&stat) == Kind::Dir;
+        let is_tracked = self.fs.durable && stat::kind(&stat) == Kind::Dir;
         let placed = self
             .sync_parents(&parent, to)
-            .and_then(|()| if is_tracked { self.unsynced.move_to(&parent.dir, place) } else { place() });
+            .and_then(|()| if is_tracked { self.parents.unsynced.move_to(&parent.dir, place) } else { place() });
         match placed {
             Ok(None) => Ok(Change { outcome: Outcome::Renamed, syncs: PendingSyncs::default(), displaced: None }),
             Ok(Some(displaced)) => {
                 self.keep_digest_moved(&stat, (parent.dir.fd.as_fd(), to.name()), kept);
-                let mut syncs = self.syncs_for(&source);
-                syncs.join(self.syncs_for(&parent.dir));
+                let mut syncs = self.parents.syncs_for(&source);
+                syncs.join(self.parents.syncs_for(&parent.dir));
                 // It stands at its new place for good before the old one forgets it.
                 syncs.put_first(&parent.dir);
                 Ok(Change { outcome: Outcome::Renamed, syncs, displaced })
             }
             Err(error) => {
-                self.undo(parent);
+                self.parents.undo(parent);
                 Err(error)
             }
         }
@@ -138,8 +138,8 @@ impl Uploads {
         if self.fs.sync.scope == Scope::Everything {
             return Ok(()); // they were there before: no sync has one without the other
         }
-        self.syncs_above(&parent.dir).dirs.iter().try_for_each(|dir| {
-            self.sync_dir(dir, 1).map_err(|errno| self.fs.change_error("fsync folder", to.as_str(), errno))
+        self.parents.syncs_above(&parent.dir).dirs.iter().try_for_each(|dir| {
+            self.parents.sync_dir(dir, 1).map_err(|errno| self.fs.change_error("fsync folder", to.as_str(), errno))
         })
     }
 

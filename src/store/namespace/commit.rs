@@ -6,9 +6,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{
-    AtFlags, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, fchmod, fstat, futimens, linkat, renameat, unlinkat,
-};
+use rustix::fs::{AtFlags, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, linkat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use crate::command::Put;
@@ -22,14 +20,14 @@ use crate::store::fs::linux;
 use crate::store::fs::root::Dir;
 use crate::store::fs::stat::{self, may_replace};
 use crate::store::fs::stat::{At, standing};
+use crate::store::namespace::Namespace;
 use crate::store::namespace::deferred_unlink::keep_open;
 use crate::store::namespace::inherited::{Heir, RESUMABLE};
-use crate::store::quota::ledger::Changing;
-use crate::store::staging::locks::lock_names;
+use crate::store::namespace::stripes::lock_names;
+use crate::store::quota::ledger::Holding;
 use crate::store::staging::parents::ResolvedParent;
 use crate::store::staging::pending_syncs::{Change, PendingSyncs};
 use crate::store::staging::staged::Staged;
-use crate::store::staging::write::Uploads;
 
 /// Times the directories are made anew when they are removed meanwhile.
 const PUBLISH_TRIES: u32 = 8;
@@ -75,55 +73,35 @@ enum Unplaced {
     Error(StoreError),
 }
 
-impl Uploads {
-    pub(crate) fn store(&self, put: &Put, bytes: &[u8]) -> Result<Change, StoreError> {
-        let dir = self.nearest_dir(put.key.parent());
-        let staged = self.store_staged(put, bytes, dir.as_deref())?;
-        let dir = dir.filter(|dir| *dir.path == *put.key.parent());
-        self.commit(&staged, &Commit { dir, ..Commit::whole(put, bytes.len() as u64) })
-    }
-
-    /// A whole small upload in its staging file, like one that is made in `target`.
-    pub(crate) fn store_staged(&self, put: &Put, bytes: &[u8], target: Option<&Dir>) -> Result<Staged, StoreError> {
-        self.fs.health.check_writable()?;
-        let holding = self.quotas.reserve(&put.key, Some(bytes.len() as u64), &[])?;
-        self.space.check(&self.fs, Some(bytes.len() as u64))?;
-        // No space is reserved ahead: one write of all of it reports a full disk just as well.
-        let staged = self.stage_file(put.key.as_str(), None, target)?.holding(holding);
-        if let Err(error) = self.write(&staged, 0, bytes) {
-            self.abort(&staged);
-            return Err(error);
-        }
-        Ok(staged)
-    }
-
+impl Namespace {
     pub(crate) fn commit(&self, staged: &Staged, commit: &Commit<'_>) -> Result<Change, StoreError> {
+        let committed = self.commit_when(staged, commit, &[], || Ok(()));
+        committed.map(|(change, ..)| change).inspect_err(|_| self.staging.abort(staged))
+    }
+
+    /// The same for a file that the caller keeps if this fails. `ready` is called once the content is complete; its result
+    /// is dropped before this returns an error. `parts`: what the uploads hold that it is joined from.
+    pub(crate) fn commit_when<T>(
+        &self,
+        staged: &Staged,
+        commit: &Commit<'_>,
+        parts: &[Arc<Holding>],
+        ready: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<(Change, Stored, T), StoreError> {
         let health = &self.fs.health;
-        let before = staged.attachment().map(|_| fstat(&staged.file));
         let published = health
             .check_writable()
             .and_then(|()| self.complete(staged, commit))
-            .and_then(|heir| Ok((heir, self.commit_begins(staged)?)))
-            .and_then(|(heir, lock)| self.publish(staged, commit, heir).map(|published| (published, lock)));
+            .and_then(|heir| Ok((heir, ready()?)))
+            .and_then(|(heir, ready)| Ok((self.publish(staged, commit, parts, heir)?, ready)));
         match &published {
             // A change with syncs to come counts once they are done.
             Ok(((_, syncs), _)) if !syncs.dirs.is_empty() => {}
             result => health.commit_ended(result.as_ref().err().map(|error| error.failure)),
         }
-        if published.is_err() {
-            if let Some(Ok(before)) = before {
-                // It stays, perhaps with the mode of a file that nothing may be written to.
-                let _ = fchmod(&staged.file, Mode::from_raw_mode(before.st_mode & 0o7777));
-            }
-            self.abort(staged);
-        }
-        let (((meta, placed, displaced), mut syncs), _lock) = published?;
-        if let Some(attachment) = staged.attachment() {
-            syncs.joined.extend(attachment.joins.iter().map(|(id, _)| *id));
-        }
+        let (((meta, placed, displaced), syncs), ready) = published?;
         let stored = Stored { meta, durability: self.stored, placed };
-        self.was_committed(staged, stored);
-        Ok(Change { outcome: Outcome::Committed(stored), syncs, displaced })
+        Ok((Change { outcome: Outcome::Committed(stored), syncs, displaced }, stored, ready))
     }
 
     /// Everything that concerns the content: after this its bytes are where they were promised.
@@ -140,11 +118,7 @@ impl Uploads {
             return Err(StoreError::refused(Failure::Internal, "length"));
         }
         if !prepend.is_empty() {
-            if staged.attachment().is_some() {
-                // Its bytes would be others than those that its record counts.
-                return Err(StoreError::refused(Failure::Internal, "prepend"));
-            }
-            self.prepend(staged, len, prepend)?;
+            self.staging.prepend(staged, len, prepend)?;
         }
         if let Some(seconds) = mtime {
             let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
@@ -154,10 +128,10 @@ impl Uploads {
             let _ = set_mtime(staged.file.as_fd(), digests::before(&stat));
         }
         let mut heir = Heir::new(stat);
-        if self.durable {
+        if self.fs.durable {
             // A plain data sync need not keep what was set beside the content.
             let inherits = self.inherit_early(staged, commit, &mut heir)?;
-            self.sync_content(staged, path, inherits || mtime.is_some() || self.file_mode.is_some())?;
+            self.sync_content(staged, path, inherits || mtime.is_some() || self.staging.file_mode.is_some())?;
         }
         Ok(heir)
     }
@@ -195,18 +169,19 @@ impl Uploads {
         &self,
         staged: &Staged,
         commit: &Commit<'_>,
+        parts: &[Arc<Holding>],
         mut heir: Heir,
     ) -> Result<(Published, PendingSyncs), StoreError> {
         let key = commit.key;
         let _locks = lock_names(&self.fs, &[key])?;
         let mut found = commit.dir.clone().map(ResolvedParent::found);
         for _ in 0..PUBLISH_TRIES {
-            let parent = found.take().map_or_else(|| self.make_parents(key.parent()), Ok)?;
-            match self.publish_in(&parent, staged, commit, &mut heir) {
-                Ok(published) => return Ok((published, self.syncs_for(&parent.dir))),
-                Err(Unplaced::Race) => self.undo(parent),
+            let parent = found.take().map_or_else(|| self.parents.make_parents(key.parent()), Ok)?;
+            match self.publish_in(&parent, staged, (commit, parts), &mut heir) {
+                Ok(published) => return Ok((published, self.parents.syncs_for(&parent.dir))),
+                Err(Unplaced::Race) => self.parents.undo(parent),
                 Err(Unplaced::Error(error)) => {
-                    self.undo(parent);
+                    self.parents.undo(parent);
                     return Err(error);
                 }
             }
@@ -218,7 +193,7 @@ impl Uploads {
         &self,
         parent: &ResolvedParent,
         staged: &Staged,
-        commit: &Commit<'_>,
+        (commit, parts): (&Commit<'_>, &[Arc<Holding>]),
         heir: &mut Heir,
     ) -> Result<Published, Unplaced> {
         let &Commit { key, precondition, .. } = commit;
@@ -228,14 +203,15 @@ impl Uploads {
             .map_err(|failure| Unplaced::Error(StoreError::refused(failure, "commit")))?;
         if let Some(there) = &there
             && self.inherit(staged, heir, (to, there), Mode::empty()).map_err(Unplaced::Error)?
-            && self.durable
+            && self.fs.durable
         {
             self.sync_content(staged, path, true).map_err(Unplaced::Error)?;
         }
         let absent = precondition.wants_absent();
-        let (dir, name) = staged.at();
-        let from = (dir, &*name);
-        let changing = self.storing(staged, commit, there.as_ref()).map_err(Unplaced::Error)?;
+        let from = staged.at();
+        let (before, after) = (there.as_ref().map(stat::len), commit.len + commit.prepend.len() as u64);
+        let changing = self.quotas.storing(key, (before, after), staged.holding.as_deref(), parts);
+        let changing = changing.map_err(Unplaced::Error)?;
         let displaced = there.as_ref().and_then(|there| keep_open(&self.fs, to, there));
         match self.place(from, to, absent) {
             Ok(()) => {
@@ -266,21 +242,6 @@ impl Uploads {
             }
             Err(errno) => Err(Unplaced::Error(errno::broken("fstat", path, errno))),
         }
-    }
-
-    /// Refuses what does not fit a quota.
-    fn storing<'a>(
-        &'a self,
-        staged: &'a Staged,
-        commit: &Commit<'_>,
-        there: Option<&Stat>,
-    ) -> Result<Option<Changing<'a>>, StoreError> {
-        if !self.quotas.is_used() {
-            return Ok(None);
-        }
-        let parts = staged.attachment().map_or_else(Vec::new, |attachment| self.holdings(&attachment.joins));
-        let (before, after) = (there.map(stat::len), commit.len + commit.prepend.len() as u64);
-        self.quotas.storing(commit.key, (before, after), staged.holding.as_deref(), &parts)
     }
 
     /// Gives a file its name; with `absent` never over anything.

@@ -12,10 +12,10 @@ use crate::error::StoreError;
 use crate::object::{Meta, Placed, Stored};
 use crate::platform::Outcome;
 use crate::store::fs::stat::{self, Kind, may_replace};
+use crate::store::namespace::Namespace;
 use crate::store::staging::pending_syncs::Change;
-use crate::store::staging::write::Uploads;
 
-impl Uploads {
+impl Namespace {
     /// The file that has the name of an upload, if it has the announced length and digest, and the modification time
     /// that is asked for.
     pub(crate) fn find_same(&self, put: &Put) -> Result<Option<Box<Change>>, StoreError> {
@@ -39,14 +39,14 @@ impl Uploads {
         }
         // It may be another file than the one that was looked at before.
         may_replace(Some(&stat), &put.precondition).map_err(|failure| StoreError::refused(failure, "create"))?;
-        if self.durable {
+        if self.fs.durable {
             let synced = (self.fs.sync.content)(file.as_fd(), put.mtime.is_some());
             synced.map_err(|errno: Errno| self.fs.sync_error("fdatasync", path, errno))?;
             self.fs.health.check_writable()?;
         }
         let meta = Meta { sha256: Some(digest), ..meta };
         let stored = Stored { meta, durability: self.stored, placed: Placed::Replaced };
-        let syncs = self.syncs_for(&dir);
+        let syncs = self.parents.syncs_for(&dir);
         Ok(Some(Box::new(Change { outcome: Outcome::Committed(stored), syncs, displaced: None })))
     }
 }

@@ -32,8 +32,8 @@ impl Pool {
                 let Job::Serve { conn, client, op: Op::Store { put, chunk }, held: Held::None } = job else {
                     unreachable!("only small uploads are stored together")
                 };
-                let target = self.uploads.nearest_dir(put.key.parent());
-                let staged = self.uploads.store_staged(&put, chunk.data(), target.as_deref());
+                let target = self.volume.names.parents.nearest_dir(put.key.parent());
+                let staged = self.volume.names.store_staged(&put, chunk.data(), target.as_deref());
                 let staged = staged.inspect(|staged| sys::start_write_back(staged.file.as_fd(), chunk.len() as u64));
                 (conn, client, put, chunk, staged)
             })
@@ -41,11 +41,11 @@ impl Pool {
         let mut pending = Vec::new();
         for (conn, client, put, chunk, staged) in written {
             let commit = Commit::whole(&put, chunk.len() as u64);
-            match staged.and_then(|staged| self.uploads.commit(&staged, &commit)) {
+            match staged.and_then(|staged| self.volume.names.commit(&staged, &commit)) {
                 Ok(change) => {
                     let (reply, syncs) = self.changed(change);
                     let finished = Finished { conn, result: Ok(reply), chunk: Some(chunk) };
-                    pending.push(Pending { client, finished, syncs, uploads: Arc::clone(&self.uploads) });
+                    pending.push(Pending { client, finished, syncs, volume: Arc::clone(&self.volume) });
                 }
                 Err(error) => self.completions.push(Finished { conn, result: Err(error), chunk: Some(chunk) }),
             }

@@ -14,7 +14,7 @@ use crate::store::fs::root::Dir;
 use crate::store::pool::jobs::{Job, Pending};
 use crate::store::pool::shared::Pool;
 use crate::store::pool::workers::WorkQueue;
-use crate::store::staging::write::Uploads;
+use crate::store::volume::Volume;
 use crate::upload::UploadId;
 
 impl Pool {
@@ -28,9 +28,8 @@ impl Pool {
         let mut led: Option<(Arc<Dir>, Vec<Pending>)> = None;
         for mut pending in all {
             let Some(dir) = pending.syncs.dirs.pop() else {
-                pending.uploads.unsynced.forget(&pending.syncs.created);
-                pending.uploads.synced_entries.were_synced(&pending.syncs.entries);
-                self.remove_joined(&pending.uploads, &pending.syncs.joined);
+                pending.volume.names.parents.were_synced(&pending.syncs);
+                self.remove_joined(&pending.volume, &pending.syncs.joined);
                 self.completions.push(pending.finished);
                 continue;
             };
@@ -45,26 +44,26 @@ impl Pool {
             }
         }
         if let Some((dir, batch)) = led {
-            let uploads = Arc::clone(&batch[0].uploads);
-            self.lead(&uploads, &dir, batch);
+            let volume = Arc::clone(&batch[0].volume);
+            self.lead(&volume, &dir, batch);
         }
     }
 
     fn finish_later(&self, pending: Pending) {
-        let share = self.share_of(&pending.uploads);
+        let share = self.share_of(&pending.volume);
         self.queues.push_of(WorkQueue::Sync, pending.client, share, Job::FinishChange(pending));
     }
 
     /// All of a batch are in one directory, so of one file system.
-    fn lead(&self, uploads: &Uploads, dir: &Dir, mut batch: Vec<Pending>) {
+    fn lead(&self, volume: &Volume, dir: &Dir, mut batch: Vec<Pending>) {
         while !batch.is_empty() {
-            let result = uploads.sync_dir(dir, batch.len());
+            let result = volume.names.parents.sync_dir(dir, batch.len());
             if result.is_ok() {
-                uploads.fs.health.commit_ended(None);
+                volume.fs.health.commit_ended(None);
             }
             for pending in batch {
                 match result {
-                    Err(errno) => self.fail(uploads, pending, errno),
+                    Err(errno) => self.fail(volume, pending, errno),
                     Ok(()) if pending.syncs.dirs.is_empty() => self.finish_change(pending),
                     // Not here: leading another directory could keep this one waiting.
                     Ok(()) => self.finish_later(pending),
@@ -75,18 +74,18 @@ impl Pool {
     }
 
     /// What was joined is durable under its final name.
-    fn remove_joined(&self, uploads: &Uploads, parts: &[UploadId]) {
+    fn remove_joined(&self, volume: &Volume, parts: &[UploadId]) {
         for id in parts {
-            match uploads.remove_partial(*id) {
+            match volume.resumable.remove_partial(*id) {
                 Ok(file) => self.defer_unlink(file),
                 Err(error) => log::warn!(target: errno::TARGET, "a partial upload stays behind: {error}"),
             }
         }
     }
 
-    fn fail(&self, uploads: &Uploads, mut pending: Pending, errno: Errno) {
+    fn fail(&self, volume: &Volume, mut pending: Pending, errno: Errno) {
         let failure = errno::inside(errno);
-        uploads.fs.health.commit_ended(Some(failure));
+        volume.fs.health.commit_ended(Some(failure));
         pending.finished.result = Err(StoreError { failure, site: "fsync folder", source: Some(errno.into()) });
         self.completions.push(pending.finished);
     }

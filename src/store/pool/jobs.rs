@@ -2,7 +2,6 @@
 //!
 //! A job owns all it needs (bytes, descriptors), so it outlives its connection.
 
-use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use crate::object::Meta;
 use crate::platform::{Op, Outcome, Source};
 use crate::store::fs::errno::TARGET;
 use crate::store::fs::read::OpenFile;
+use crate::store::pool::growing::Growing;
 use crate::store::pool::mounted::Mount;
 use crate::store::pool::workers::DirHash;
 use crate::store::quota::count::Count;
@@ -20,9 +20,8 @@ use crate::store::resumable::expiry::Pass;
 use crate::store::resumable::open::Opened;
 use crate::store::staging::dirs::Sweep;
 use crate::store::staging::pending_syncs::PendingSyncs;
-use crate::store::staging::staged::Staged;
-use crate::store::staging::write::Uploads;
 use crate::store::take_overs::Wanted;
+use crate::store::volume::Volume;
 
 #[derive(Debug)]
 pub(crate) enum Job {
@@ -45,11 +44,11 @@ pub(crate) enum Job {
     /// A step of the removal of leftovers.
     Sweep(Sweep, Option<DirHash>),
     /// A step of a pass over the uploads that are kept, or its beginning.
-    Expire(Arc<Uploads>, Option<Box<Pass>>),
+    Expire(Arc<Volume>, Option<Box<Pass>>),
     /// Look for what an earlier process has left in a mount.
     Adopt(Box<str>),
     /// The same as `Look`, for a mount that is written to.
-    LookIn(Arc<Mount>, Arc<Uploads>),
+    LookIn(Arc<Mount>, Arc<Volume>),
     /// Close a mount that is not written to any more.
     CloseMount(Arc<Mount>),
     /// A step of a count for a quota, or the beginning of one that is due.
@@ -66,34 +65,13 @@ pub(crate) enum Held {
     Staging(Arc<Growing>),
 }
 
-/// An upload, and the file system it is in.
-#[derive(Debug)]
-pub(crate) struct Growing {
-    staged: Staged,
-    pub(crate) uploads: Arc<Uploads>,
-}
-
-impl Growing {
-    pub(crate) fn new(staged: Staged, uploads: Arc<Uploads>) -> Arc<Self> {
-        Arc::new(Self { staged, uploads })
-    }
-}
-
-impl Deref for Growing {
-    type Target = Staged;
-
-    fn deref(&self) -> &Staged {
-        &self.staged
-    }
-}
-
 /// A result on its way to the loop, which alone gives out file ids.
 #[derive(Debug)]
 pub(crate) enum Reply {
     Plain(Outcome),
     Created(Arc<Growing>),
     Opened(OpenFile, Meta, Source),
-    UploadOpened(Box<Opened>, Arc<Uploads>),
+    UploadOpened(Box<Opened>, Arc<Volume>),
     /// Another server is attached to the upload.
     Wanted(Box<Wanted>),
     /// This file is in the page cache from the first to the second offset.
@@ -114,7 +92,7 @@ pub(crate) struct Pending {
     /// Told once `syncs` are done.
     pub(crate) finished: Finished,
     pub(crate) syncs: PendingSyncs,
-    pub(crate) uploads: Arc<Uploads>,
+    pub(crate) volume: Arc<Volume>,
 }
 
 /// The id names nothing, or a file of the other kind. A mistake of ours, not of a peer.

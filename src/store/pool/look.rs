@@ -18,7 +18,7 @@ use crate::store::pool::jobs::Job;
 use crate::store::pool::shared::Pool;
 use crate::store::pool::workers::WorkQueue;
 use crate::store::staging::dirs::Sweep;
-use crate::store::staging::write::Uploads;
+use crate::store::volume::Volume;
 
 impl Pool {
     pub(crate) fn look(&self) {
@@ -39,19 +39,19 @@ impl Pool {
             RootAt::Elsewhere => self.take_successor(),
             RootAt::Unknown => {}
         }
-        if self.uploads.staging.is_some() {
+        if self.volume.stage_dirs().is_some() {
             self.fs.look_elsewhere();
-            self.look_for_wanted(&self.uploads);
+            self.look_for_wanted(&self.volume);
         }
     }
 
     /// Finds the uploads that another server of the folder wants, for the loop.
-    pub(crate) fn look_for_wanted(&self, uploads: &Uploads) {
+    pub(crate) fn look_for_wanted(&self, volume: &Volume) {
         if !self.fs.shared {
             return;
         }
-        let kept = &uploads.kept;
-        kept.is_attached.store(lock(&kept.index).has_attached(), Ordering::Relaxed);
+        let uploads = &volume.resumable;
+        uploads.is_attached.store(lock(&uploads.index).has_attached(), Ordering::Relaxed);
         let wanted = uploads.wanted();
         if !wanted.is_empty() {
             lock(&self.wanted).extend(wanted);
@@ -82,19 +82,19 @@ impl Pool {
 
     fn settle_in_successor(&self) -> Result<(), Unfit> {
         let root = self.fs.open_successor()?;
-        let uploads = &self.uploads;
-        if let Some(staging) = &uploads.staging {
-            staging.renew(root.fd.as_fd(), &staging.current()).map_err(|(_, errno)| Unfit::Errno(errno))?;
-            uploads.kept.forget_any_folder();
+        let volume = &self.volume;
+        if let Some(dirs) = volume.stage_dirs() {
+            dirs.renew(root.fd.as_fd(), &dirs.current()).map_err(|(_, errno)| Unfit::Errno(errno))?;
+            volume.resumable.forget_any_folder();
             // Those that are in the new one, if any, expire.
-            uploads.kept.is_used.store(true, Ordering::Relaxed);
-            if let Ok(sweep) = Sweep::beside(&staging.current()) {
+            volume.resumable.is_used.store(true, Ordering::Relaxed);
+            if let Ok(sweep) = Sweep::beside(&dirs.current()) {
                 self.queues.push(WorkQueue::Sync, Job::Sweep(sweep, None));
             }
         }
         self.fs.set_root(root);
-        if uploads.quotas.is_used() {
-            uploads.quotas.books().make_due(clock());
+        if volume.names.quotas.is_used() {
+            volume.names.quotas.books().make_due(clock());
             self.queues.push(WorkQueue::List, Job::Count(None));
         }
         Ok(())

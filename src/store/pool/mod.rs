@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 pub(crate) mod completions;
 pub(crate) mod group_commit;
+pub(crate) mod growing;
 pub(crate) mod jobs;
 pub(crate) mod latency;
 pub(crate) mod look;

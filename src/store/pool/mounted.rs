@@ -28,9 +28,9 @@ use crate::store::fs::stat::{self, standing};
 use crate::store::fs::sync::Calls;
 use crate::store::mutex::lock;
 use crate::store::quota::ledger::Quotas;
-use crate::store::staging::dirs::Staging;
+use crate::store::staging::dirs::StageDirs;
 use crate::store::staging::locks::ROOT_LOCK;
-use crate::store::staging::write::Uploads;
+use crate::store::volume::Volume;
 use crate::upload::UploadId;
 use crate::wire::key::RESERVED;
 
@@ -64,7 +64,7 @@ pub(crate) struct Mount {
 
 #[derive(Debug)]
 struct Open {
-    uploads: Option<Arc<Uploads>>,
+    volume: Option<Arc<Volume>>,
     used: Instant,
 }
 
@@ -102,18 +102,18 @@ impl Mounted {
         fs: &FileSystem,
         quotas: &Arc<Quotas>,
         path: &str,
-    ) -> Result<Option<(Arc<Uploads>, bool)>, StoreError> {
+    ) -> Result<Option<(Arc<Volume>, bool)>, StoreError> {
         let Some(mount) = self.mount(fs, path)? else { return Ok(None) };
         let _changing = lock(&mount.changing);
-        if let Some(uploads) = mount.used() {
-            return Ok(Some((uploads, false)));
+        if let Some(volume) = mount.used() {
+            return Ok(Some((volume, false)));
         }
-        let Some(uploads) = self.open(fs, quotas, path)? else { return Ok(None) };
-        let uploads = Arc::new(uploads);
-        self.count(&uploads);
-        *lock(&mount.open) = Open { uploads: Some(Arc::clone(&uploads)), used: clock() };
+        let Some(volume) = self.open(fs, quotas, path)? else { return Ok(None) };
+        let volume = Arc::new(volume);
+        self.count(&volume);
+        *lock(&mount.open) = Open { volume: Some(Arc::clone(&volume)), used: clock() };
         log::debug!(target: TARGET, "the file system that is mounted at /{path} is written to");
-        Ok(Some((uploads, true)))
+        Ok(Some((volume, true)))
     }
 
     fn mount(&self, fs: &FileSystem, path: &str) -> Result<Option<Arc<Mount>>, StoreError> {
@@ -129,7 +129,7 @@ impl Mounted {
             path: path.into(),
             number,
             changing: Mutex::default(),
-            open: Mutex::new(Open { uploads: None, used: clock() }),
+            open: Mutex::new(Open { volume: None, used: clock() }),
             is_stale: AtomicBool::new(false),
             is_looking: AtomicBool::new(false),
         });
@@ -137,48 +137,48 @@ impl Mounted {
         Ok(Some(mount))
     }
 
-    fn open(&self, fs: &FileSystem, quotas: &Arc<Quotas>, mount: &str) -> Result<Option<Uploads>, StoreError> {
+    fn open(&self, fs: &FileSystem, quotas: &Arc<Quotas>, mount: &str) -> Result<Option<Volume>, StoreError> {
         // Where nothing is mounted any more, the directory below is part of the root.
         if self.config.portable || fs.open_own(mount, look_flags(), false).err() == Some(Errno::XDEV) {
             let dir = open_top(fs, mount).map_err(|e| errno::changing("open folder", mount, e))?;
-            let staging = Staging::prepare(dir.fd.as_fd(), self.config.shared);
-            let staging = staging.map_err(|cause| refusal(mount, cause))?;
-            if self.config.durability == Durability::Durable && staging.current().has_neighbours() {
+            let dirs = StageDirs::prepare(dir.fd.as_fd(), self.config.shared);
+            let dirs = dirs.map_err(|cause| refusal(mount, cause))?;
+            if self.config.durability == Durability::Durable && dirs.current().has_neighbours() {
                 let synced = linux::sync_file_system(dir.fd.as_fd());
                 synced.map_err(|e| errno::broken("syncfs", mount, e))?;
             }
             let calls = Calls::of(dir.fd.as_fd());
             let (path, config) = (fs.root_path().join(mount), (&self.config, &self.limits));
-            let uploads = Uploads::over(dir, &path, (Some(staging), Arc::clone(quotas)), &calls, config);
-            uploads.fs.look_elsewhere();
-            return Ok(Some(uploads));
+            let volume = Volume::over(dir, &path, (Some(dirs), Arc::clone(quotas)), &calls, config);
+            volume.fs.look_elsewhere();
+            return Ok(Some(volume));
         }
         Ok(None)
     }
 
     /// One more is open.
-    fn count(&self, uploads: &Uploads) {
+    fn count(&self, volume: &Volume) {
         self.open.fetch_add(1, Ordering::AcqRel);
-        self.remote.fetch_add(usize::from(!uploads.fs.caps.inline), Ordering::AcqRel);
+        self.remote.fetch_add(usize::from(!volume.fs.caps.inline), Ordering::AcqRel);
     }
 
     /// One fewer is.
-    fn discount(&self, uploads: &Uploads) {
+    fn discount(&self, volume: &Volume) {
         self.open.fetch_sub(1, Ordering::AcqRel);
-        self.remote.fetch_sub(usize::from(!uploads.fs.caps.inline), Ordering::AcqRel);
+        self.remote.fetch_sub(usize::from(!volume.fs.caps.inline), Ordering::AcqRel);
     }
 
     /// Those that are open.
-    pub(crate) fn all(&self) -> Vec<(Arc<Mount>, Arc<Uploads>)> {
+    pub(crate) fn all(&self) -> Vec<(Arc<Mount>, Arc<Volume>)> {
         let mounts = lock(&self.mounts);
-        mounts.iter().filter_map(|mount| Some((Arc::clone(mount), lock(&mount.open).uploads.clone()?))).collect()
+        mounts.iter().filter_map(|mount| Some((Arc::clone(mount), lock(&mount.open).volume.clone()?))).collect()
     }
 
     /// Those that keep this upload.
-    pub(crate) fn keeper_of(&self, id: UploadId) -> Option<Arc<Uploads>> {
+    pub(crate) fn keeper_of(&self, id: UploadId) -> Option<Arc<Volume>> {
         let mounts = lock(&self.mounts);
-        let mut open = mounts.iter().filter_map(|mount| lock(&mount.open).uploads.clone());
-        open.find(|uploads| lock(&uploads.kept.index).contains(id))
+        let mut open = mounts.iter().filter_map(|mount| lock(&mount.open).volume.clone());
+        open.find(|volume| lock(&volume.resumable.index).contains(id))
     }
 
     /// True while calls for a mount that is written to may wait for another machine or process.
@@ -187,14 +187,14 @@ impl Mounted {
     }
 
     pub(crate) fn are_degraded(&self) -> bool {
-        let is_degraded = |(_, uploads): &(_, Arc<Uploads>)| uploads.fs.health.state() == Health::Degraded;
+        let is_degraded = |(_, volume): &(_, Arc<Volume>)| volume.fs.health.state() == Health::Degraded;
         self.open.load(Ordering::Acquire) > 0 && self.all().iter().any(is_degraded)
     }
 
     /// A change has failed because what is open became stale.
-    pub(crate) fn is_stale(&self, uploads: &Uploads) {
+    pub(crate) fn is_stale(&self, volume: &Volume) {
         let mounts = lock(&self.mounts);
-        if let Some(mount) = mounts.iter().find(|mount| mount.path == uploads.fs.at) {
+        if let Some(mount) = mounts.iter().find(|mount| mount.path == volume.fs.at) {
             mount.is_stale.store(true, Ordering::Relaxed);
         }
     }
@@ -202,7 +202,7 @@ impl Mounted {
     /// Those that are to be closed. Forgets those that are.
     pub(crate) fn idle(&self, fs: &FileSystem) -> Vec<Arc<Mount>> {
         let mut mounts = lock(&self.mounts);
-        mounts.retain(|mount| lock(&mount.open).uploads.is_some() || Arc::strong_count(mount) > 1);
+        mounts.retain(|mount| lock(&mount.open).volume.is_some() || Arc::strong_count(mount) > 1);
         mounts.iter().filter(|mount| mount.is_to_be_closed(fs)).map(Arc::clone).collect()
     }
 
@@ -212,11 +212,11 @@ impl Mounted {
         if !mount.is_to_be_closed(fs) {
             return;
         }
-        let Some(uploads) = lock(&mount.open).uploads.take() else { return };
-        self.discount(&uploads);
+        let Some(volume) = lock(&mount.open).volume.take() else { return };
+        self.discount(&volume);
         mount.is_stale.store(false, Ordering::Relaxed);
-        match Arc::into_inner(uploads) {
-            Some(uploads) => remove_staging(&uploads),
+        match Arc::into_inner(volume) {
+            Some(volume) => remove_staging(&volume),
             // Uploads that have begun end in what they began in.
             None => log::info!(target: TARGET, "/{} is not mounted any more", mount.path),
         }
@@ -224,8 +224,8 @@ impl Mounted {
 
     /// The server ends: no worker runs any more.
     pub(crate) fn close_all(&self) {
-        for (_, uploads) in self.all() {
-            remove_staging(&uploads);
+        for (_, volume) in self.all() {
+            remove_staging(&volume);
         }
     }
 
@@ -248,23 +248,23 @@ impl Mounted {
 }
 
 impl Mount {
-    fn used(&self) -> Option<Arc<Uploads>> {
+    fn used(&self) -> Option<Arc<Volume>> {
         let mut open = lock(&self.open);
         open.used = clock();
-        open.uploads.clone()
+        open.volume.clone()
     }
 
     /// What has failed to sync stays, so that it is known to have.
     fn is_to_be_closed(&self, fs: &FileSystem) -> bool {
         let open = lock(&self.open);
-        let Some(uploads) = &open.uploads else { return false };
-        if uploads.fs.health.state() == Health::Degraded {
+        let Some(volume) = &open.volume else { return false };
+        if volume.fs.health.state() == Health::Degraded {
             return false;
         }
         let is_here = fs.mounts.number_of(&self.path) == Some(self.number);
-        let is_used = Arc::strong_count(uploads) > 1
+        let is_used = Arc::strong_count(volume) > 1
             || clock().saturating_duration_since(open.used) < IDLE
-            || !lock(&uploads.kept.index).is_empty();
+            || !lock(&volume.resumable.index).is_empty();
         !is_here || self.is_stale.load(Ordering::Relaxed) || !is_used
     }
 }
@@ -281,9 +281,9 @@ fn open_top(fs: &FileSystem, mount: &str) -> Result<Dir, Errno> {
     Ok(Dir { fd, id, path: mount.into() })
 }
 
-fn remove_staging(uploads: &Uploads) {
-    if let Some(staging) = &uploads.staging {
-        staging.current().remove();
+fn remove_staging(volume: &Volume) {
+    if let Some(dirs) = volume.stage_dirs() {
+        dirs.current().remove();
     }
 }
 

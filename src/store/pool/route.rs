@@ -13,7 +13,7 @@ use crate::store::pool::mounted::{self, Mount};
 use crate::store::pool::shared::Pool;
 use crate::store::pool::workers::WorkQueue;
 use crate::store::staging::dirs::Sweep;
-use crate::store::staging::write::Uploads;
+use crate::store::volume::Volume;
 use crate::upload::{UploadId, UploadRef};
 
 /// What an operation changes.
@@ -45,13 +45,13 @@ impl Pool {
     /// The mount that an operation may have to wait for, if it changes something: known without asking it.
     pub(crate) fn mount_changed(&self, op: &Op, held: &Held) -> Option<Box<str>> {
         if let Held::Staging(growing) = held {
-            return Some(growing.uploads.fs.at.clone()).filter(|at| !at.is_empty());
+            return Some(growing.volume.fs.at.clone()).filter(|at| !at.is_empty());
         }
         match changes(op) {
             // What has a mount point as its name is refused without waiting.
             Changes::Name(key) => self.fs.mounts.of(key.parent()).map(Box::from),
             Changes::Dir(key) => self.fs.mounts.of(key.as_str()).map(Box::from),
-            Changes::Upload(id) => self.mounted.keeper_of(id).map(|uploads| uploads.fs.at.clone()),
+            Changes::Upload(id) => self.mounted.keeper_of(id).map(|volume| volume.fs.at.clone()),
             Changes::Nothing => None,
         }
     }
@@ -66,9 +66,9 @@ impl Pool {
     }
 
     /// Those that an operation belongs to. Waits for the file system that they are in.
-    pub(crate) fn uploads_for(&self, op: &Op, held: &Held) -> Result<Arc<Uploads>, StoreError> {
+    pub(crate) fn volume_for(&self, op: &Op, held: &Held) -> Result<Arc<Volume>, StoreError> {
         if let Held::Staging(growing) = held {
-            return Ok(Arc::clone(&growing.uploads));
+            return Ok(Arc::clone(&growing.volume));
         }
         match changes(op) {
             Changes::Name(key) => {
@@ -80,11 +80,11 @@ impl Pool {
                     }
                 }
                 self.refuse_point(key)?;
-                self.uploads_at(mount)
+                self.volume_at(mount)
             }
-            Changes::Dir(key) => self.uploads_at(self.fs.mounts.of(key.as_str())),
-            Changes::Upload(id) => Ok(self.mounted.keeper_of(id).unwrap_or_else(|| Arc::clone(&self.uploads))),
-            Changes::Nothing => Ok(Arc::clone(&self.uploads)),
+            Changes::Dir(key) => self.volume_at(self.fs.mounts.of(key.as_str())),
+            Changes::Upload(id) => Ok(self.mounted.keeper_of(id).unwrap_or_else(|| Arc::clone(&self.volume))),
+            Changes::Nothing => Ok(Arc::clone(&self.volume)),
         }
     }
 
@@ -94,29 +94,29 @@ impl Pool {
         if is_point { Err(StoreError::refused(mounted::POINT, "mount point")) } else { Ok(()) }
     }
 
-    fn uploads_at(&self, mount: Option<&str>) -> Result<Arc<Uploads>, StoreError> {
-        let Some(mount) = mount else { return Ok(Arc::clone(&self.uploads)) };
+    fn volume_at(&self, mount: Option<&str>) -> Result<Arc<Volume>, StoreError> {
+        let Some(mount) = mount else { return Ok(Arc::clone(&self.volume)) };
         self.fs.health.check_writable()?;
-        let Some((uploads, is_new)) = self.mounted.at(&self.fs, &self.uploads.quotas, mount)? else {
-            return Ok(Arc::clone(&self.uploads));
+        let Some((volume, is_new)) = self.mounted.at(&self.fs, &self.volume.names.quotas, mount)? else {
+            return Ok(Arc::clone(&self.volume));
         };
         if is_new {
-            let share = self.share_of(&uploads);
-            if let Some(staging) = &uploads.staging
-                && let Ok(sweep) = Sweep::beside(&staging.current())
+            let share = self.share_of(&volume);
+            if let Some(dirs) = volume.stage_dirs()
+                && let Ok(sweep) = Sweep::beside(&dirs.current())
             {
                 self.queues.push_of(WorkQueue::Sync, None, share, Job::Sweep(sweep, share));
             }
-            uploads.kept.is_passing.store(true, Ordering::Relaxed);
-            self.expire(Arc::clone(&uploads), None);
+            volume.resumable.is_passing.store(true, Ordering::Relaxed);
+            self.expire(Arc::clone(&volume), None);
         }
-        Ok(uploads)
+        Ok(volume)
     }
 
     /// Opens a mount in which an earlier process may have left something.
     pub(crate) fn adopt(&self, mount: &str) {
         if mounted::was_written_to(&self.fs, mount)
-            && let Err(error) = self.uploads_at(Some(mount))
+            && let Err(error) = self.volume_at(Some(mount))
         {
             log::debug!(target: TARGET, "nothing is looked for in /{mount}: {error}");
         }
@@ -134,18 +134,18 @@ impl Pool {
             self.queues.push_of(WorkQueue::Sync, None, share, Job::CloseMount(mount));
         }
         if self.fs.shared {
-            for (mount, uploads) in self.mounted.all() {
+            for (mount, volume) in self.mounted.all() {
                 if !mount.is_looking.swap(true, Ordering::Acquire) {
-                    let share = self.share_of(&uploads);
-                    self.queues.push_of(WorkQueue::Io, None, share, Job::LookIn(mount, uploads));
+                    let share = self.share_of(&volume);
+                    self.queues.push_of(WorkQueue::Io, None, share, Job::LookIn(mount, volume));
                 }
             }
         }
     }
 
-    pub(crate) fn look_in(&self, mount: &Mount, uploads: &Uploads) {
-        uploads.fs.look_elsewhere();
-        self.look_for_wanted(uploads);
+    pub(crate) fn look_in(&self, mount: &Mount, volume: &Volume) {
+        volume.fs.look_elsewhere();
+        self.look_for_wanted(volume);
         mount.is_looking.store(false, Ordering::Release);
     }
 }

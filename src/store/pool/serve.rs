@@ -11,15 +11,17 @@ use crate::store::fs::list::PageOf;
 use crate::store::fs::read::tail;
 use crate::store::mutex::lock;
 use crate::store::namespace::commit::Commit;
-use crate::store::pool::jobs::{Finished, Growing, Held, Job, Pending, Reply, no_such_file};
+use crate::store::namespace::create::Created;
+use crate::store::pool::growing::Growing;
+use crate::store::pool::jobs::{Finished, Held, Job, Pending, Reply, no_such_file};
 use crate::store::pool::shared::Pool;
 use crate::store::pool::workers::WorkQueue;
 use crate::store::quota::count::{Count, Step};
 use crate::store::resumable::expiry::Pass;
 use crate::store::resumable::wanted::is_elsewhere;
 use crate::store::staging::pending_syncs::PendingSyncs;
-use crate::store::staging::write::{Created, Uploads};
 use crate::store::take_overs::Wanted;
+use crate::store::volume::Volume;
 use crate::upload::UploadId;
 
 /// The result, and what must be synced before it is true.
@@ -36,8 +38,8 @@ impl Pool {
             Op::OpenUpload { .. } | Op::Checkpoint { .. } | Op::EndPart { .. } | Op::RemoveUpload { .. } => {
                 WorkQueue::Sync
             }
-            Op::MakeDir { .. } if self.uploads.durable => WorkQueue::Sync,
-            Op::Create(put) if self.uploads.durable && put.sha256.is_some() => WorkQueue::Sync,
+            Op::MakeDir { .. } if self.fs.durable => WorkQueue::Sync,
+            Op::Create(put) if self.fs.durable && put.sha256.is_some() => WorkQueue::Sync,
             Op::Join { .. } => WorkQueue::Join,
             Op::List { .. } => WorkQueue::List,
             Op::VerifyPassword(_) => WorkQueue::Passwords,
@@ -47,7 +49,7 @@ impl Pool {
 
     pub(crate) fn work(&self, job: Job, scratch: &mut Vec<u8>) {
         match job {
-            Job::Serve { op: ref op @ Op::Store { .. }, .. } if self.uploads.durable && !self.names_mount(op) => {
+            Job::Serve { op: ref op @ Op::Store { .. }, .. } if self.fs.durable && !self.names_mount(op) => {
                 let more = self.batch();
                 let jobs = 1 + more.len();
                 self.store_many(std::iter::once(job).chain(more));
@@ -55,8 +57,8 @@ impl Pool {
             }
             Job::Serve { conn, client, op, held } => {
                 let syncs = usize::from(matches!(self.queue_of(&op), WorkQueue::Sync | WorkQueue::Join));
-                let finished = match self.uploads_for(&op, &held) {
-                    Ok(uploads) => self.served(uploads, (conn, client), op, held, scratch),
+                let finished = match self.volume_for(&op, &held) {
+                    Ok(volume) => self.served(volume, (conn, client), op, held, scratch),
                     Err(error) => Some(Finished { conn, result: Err(error), chunk: chunk_of(op) }),
                 };
                 if let Some(finished) = finished {
@@ -65,32 +67,32 @@ impl Pool {
                 self.syncing.fetch_sub(syncs, Ordering::Relaxed);
             }
             Job::Free(file) => drop(file),
-            Job::Probe => self.uploads.probe_staging(),
+            Job::Probe => self.volume.names.staging.probe(),
             Job::Look => {
                 self.look();
                 self.is_looking.store(false, Ordering::Release);
             }
             Job::FinishChange(pending) => self.finish_change(pending),
-            Job::Expire(uploads, pass) => {
-                let pass = pass.or_else(|| Pass::begin(&uploads).map(Box::new));
-                match pass.and_then(|pass| pass.step(&uploads)) {
-                    Some(pass) if !self.queues.is_closed() => self.expire(uploads, Some(pass)),
-                    _ => uploads.kept.is_passing.store(false, Ordering::Relaxed),
+            Job::Expire(volume, pass) => {
+                let pass = pass.or_else(|| Pass::begin(&volume.resumable).map(Box::new));
+                match pass.and_then(|pass| pass.step(&volume.resumable)) {
+                    Some(pass) if !self.queues.is_closed() => self.expire(volume, Some(pass)),
+                    _ => volume.resumable.is_passing.store(false, Ordering::Relaxed),
                 }
             }
             Job::Adopt(mount) => self.adopt(&mount),
-            Job::LookIn(mount, uploads) => self.look_in(&mount, &uploads),
+            Job::LookIn(mount, volume) => self.look_in(&mount, &volume),
             Job::CloseMount(mount) => self.mounted.close(&self.fs, &mount),
             Job::Count(count) => {
                 let is_new = count.is_none();
-                let count = count.or_else(|| Count::begin(&self.uploads.quotas));
+                let count = count.or_else(|| Count::begin(&self.volume.names.quotas));
                 if let Some(count) = count
                     && !self.queues.is_closed()
                 {
                     if is_new && count.mount(&self.fs).is_some() {
                         return self.count(Some(count));
                     }
-                    let next = match count.step(&self.fs, &self.uploads.quotas) {
+                    let next = match count.step(&self.fs, &self.volume.names.quotas) {
                         Step::GoesOn(count) => Some(count),
                         Step::Ended => None,
                     };
@@ -108,25 +110,25 @@ impl Pool {
     /// Does an operation; `None` where its end is told once what it has changed is synced.
     fn served(
         &self,
-        uploads: Arc<Uploads>,
+        volume: Arc<Volume>,
         (conn, client): (ConnId, Option<GroupId>),
         op: Op,
         held: Held,
         scratch: &mut Vec<u8>,
     ) -> Option<Finished> {
-        let again = uploads.again(&op);
-        let (result, chunk) = self.serve(&uploads, op, held, scratch);
+        let again = volume.resumable.again(&op);
+        let (result, chunk) = self.serve(&volume, op, held, scratch);
         match result {
             Ok((reply, syncs)) => {
                 let finished = Finished { conn, result: Ok(reply), chunk };
-                self.finish_change(Pending { client, finished, syncs, uploads });
+                self.finish_change(Pending { client, finished, syncs, volume });
                 None
             }
             Err(error) => {
-                if error.failure == Failure::Unavailable && !uploads.fs.at.is_empty() {
-                    self.mounted.is_stale(&uploads);
+                if error.failure == Failure::Unavailable && !volume.fs.at.is_empty() {
+                    self.mounted.is_stale(&volume);
                 }
-                let result = self.tried(&uploads, again, client, error);
+                let result = self.tried(&volume, again, client, error);
                 Some(Finished { conn, result, chunk })
             }
         }
@@ -137,22 +139,22 @@ impl Pool {
         self.queues.push_of(WorkQueue::List, None, mount, Job::Count(count));
     }
 
-    pub(crate) fn expire(&self, uploads: Arc<Uploads>, pass: Option<Box<Pass>>) {
-        let share = self.share_of(&uploads);
-        self.queues.push_of(WorkQueue::Sync, None, share, Job::Expire(uploads, pass));
+    pub(crate) fn expire(&self, volume: Arc<Volume>, pass: Option<Box<Pass>>) {
+        let share = self.share_of(&volume);
+        self.queues.push_of(WorkQueue::Sync, None, share, Job::Expire(volume, pass));
     }
 
     /// An operation has failed: it waits where another server is to leave the upload first.
     fn tried(
         &self,
-        uploads: &Uploads,
+        volume: &Volume,
         again: Option<(UploadId, Op)>,
         client: Option<GroupId>,
         error: StoreError,
     ) -> Result<Reply, StoreError> {
         match again {
             Some((id, op)) if is_elsewhere(&error) && !self.queues.is_closed() => {
-                uploads.want(id);
+                volume.resumable.want(id);
                 Ok(Reply::Wanted(Box::new(Wanted { op, client, error })))
             }
             _ => Err(error),
@@ -162,7 +164,7 @@ impl Pool {
     /// Does what `op` says, and hands its chunk back.
     pub(crate) fn serve(
         &self,
-        uploads: &Arc<Uploads>,
+        volume: &Arc<Volume>,
         op: Op,
         held: Held,
         scratch: &mut Vec<u8>,
@@ -178,17 +180,17 @@ impl Pool {
                 chunk.fill(&rest[..rest.len().min(len)]);
                 (Ok(plain(Outcome::Read)), Some(chunk))
             }
-            (Op::Write { offset, chunk, .. }, Held::Staging(staged)) => {
-                let result = self.latency.measure(|| uploads.write(&staged, offset, chunk.data()));
+            (Op::Write { offset, chunk, .. }, Held::Staging(growing)) => {
+                let result = self.latency.measure(|| growing.write(offset, chunk.data()));
                 (result.map(|()| plain(Outcome::Written)), Some(chunk))
             }
             (Op::Store { put, chunk }, _) => {
-                (uploads.store(&put, chunk.data()).map(|change| self.changed(change)), Some(chunk))
+                (volume.names.store(&put, chunk.data()).map(|change| self.changed(change)), Some(chunk))
             }
             // They lost their file, not their chunk.
             (Op::Read { chunk, .. } | Op::Write { chunk, .. }, _) => (Err(no_such_file()), Some(chunk)),
             (Op::VerifyPassword(check), _) => (Ok(plain(self.verify_password(&check))), None),
-            (op, held) => (self.serve_plain(uploads, op, held, scratch), None),
+            (op, held) => (self.serve_plain(volume, op, held, scratch), None),
         }
     }
 
@@ -204,14 +206,14 @@ impl Pool {
         Outcome::PasswordVerified(Box::new(verdict))
     }
 
-    fn serve_plain(&self, uploads: &Arc<Uploads>, op: Op, held: Held, scratch: &mut Vec<u8>) -> Served {
+    fn serve_plain(&self, volume: &Arc<Volume>, op: Op, held: Held, scratch: &mut Vec<u8>) -> Served {
         match (op, held) {
-            (Op::Abort { .. }, Held::Staging(staged)) => {
-                uploads.abort(&staged);
+            (Op::Abort { .. }, Held::Staging(growing)) => {
+                growing.abort();
                 Ok(plain(Outcome::Aborted))
             }
             (Op::Close { .. }, Held::Reading(_) | Held::Cached(_)) => Ok(plain(Outcome::Closed)),
-            (Op::Commit { key, len, prepend, mtime, precondition, digest, .. }, Held::Staging(staged)) => {
+            (Op::Commit { key, len, prepend, mtime, precondition, digest, .. }, Held::Staging(growing)) => {
                 let commit = Commit {
                     key: &key,
                     len,
@@ -221,17 +223,19 @@ impl Pool {
                     digest: digest.as_deref(),
                     dir: None,
                 };
-                uploads.commit(&staged, &commit).map(|change| self.changed(change))
+                growing.commit(&commit).map(|change| self.changed(change))
             }
-            (Op::Create(put), _) => match uploads.create(&put)? {
-                Created::Staged(staged) => Ok(without_syncs(Reply::Created(Growing::new(staged, Arc::clone(uploads))))),
+            (Op::Create(put), _) => match volume.names.create(&put)? {
+                Created::Staged(staged) => {
+                    Ok(without_syncs(Reply::Created(Growing::staged(staged, Arc::clone(volume)))))
+                }
                 Created::Same(change) => Ok(self.changed(*change)),
             },
             (Op::Delete { key, expected_kind, precondition }, _) => {
-                uploads.delete(&key, expected_kind, &precondition).map(|change| self.changed(change))
+                volume.names.delete(&key, expected_kind, &precondition).map(|change| self.changed(change))
             }
-            (Op::Flush { offset, len, .. }, Held::Staging(staged)) => {
-                uploads.flush(&staged, offset, len)?;
+            (Op::Flush { offset, len, .. }, Held::Staging(growing)) => {
+                growing.flush(offset, len)?;
                 Ok(plain(Outcome::Flushed))
             }
             (Op::List { key, after, limit, bytes_max, digests, hides }, _) => {
@@ -239,13 +243,13 @@ impl Pool {
                 let listing = self.fs.list(key.as_str(), &page_of)?;
                 Ok(plain(Outcome::Listed(listing)))
             }
-            (Op::MakeDir { key }, _) => uploads.make_dir(&key).map(|change| self.changed(change)),
+            (Op::MakeDir { key }, _) => volume.names.make_dir(&key).map(|change| self.changed(change)),
             (Op::Open { key }, _) => {
                 let (file, meta, source) = self.fs.open_file(key.as_str())?;
                 Ok(without_syncs(Reply::Opened(file, meta, source)))
             }
             (Op::Rename { from, to, precondition, len_max }, _) => {
-                uploads.rename((&from, &to), &precondition, len_max).map(|change| self.changed(change))
+                volume.names.rename((&from, &to), &precondition, len_max).map(|change| self.changed(change))
             }
             (Op::Stat { key }, _) => self.fs.stat(key.as_str()).map(|node| plain(Outcome::Found(node))),
             (Op::Warm { file, offset, len }, Held::Reading(open)) => {
@@ -253,21 +257,22 @@ impl Pool {
                 Ok(without_syncs(Reply::Warmed(file, offset, end)))
             }
             (Op::Warm { .. }, Held::Cached(_)) => Ok(plain(Outcome::Warmed)),
-            (op, held) => self.serve_resumable(uploads, op, held),
+            (op, held) => self.serve_resumable(volume, op, held),
         }
     }
 
     /// Uploads that can be resumed.
-    fn serve_resumable(&self, uploads: &Arc<Uploads>, op: Op, held: Held) -> Served {
+    fn serve_resumable(&self, volume: &Arc<Volume>, op: Op, held: Held) -> Served {
+        let uploads = &volume.resumable;
         match (op, held) {
-            (Op::Checkpoint { offset, digest, .. }, Held::Staging(staged)) => {
-                uploads.checkpoint(&staged, offset, digest).map(|offset| plain(Outcome::Saved(offset)))
+            (Op::Checkpoint { offset, digest, .. }, Held::Staging(growing)) => {
+                uploads.checkpoint(growing.need_part()?, offset, digest).map(|offset| plain(Outcome::Saved(offset)))
             }
-            (Op::EndPart { end, .. }, Held::Staging(staged)) => {
-                uploads.end_part(&staged, end).map(|(outcome, syncs)| (Reply::Plain(outcome), syncs))
+            (Op::EndPart { end, .. }, Held::Staging(growing)) => {
+                uploads.end_part(growing.need_part()?, end).map(|(outcome, syncs)| (Reply::Plain(outcome), syncs))
             }
-            (Op::Join { offset, digest, .. }, Held::Staging(staged)) => {
-                let joined = uploads.join(&staged, offset, digest);
+            (Op::Join { offset, digest, .. }, Held::Staging(growing)) => {
+                let joined = uploads.join(growing.need_part()?, offset, digest);
                 joined.map(|(len, digest)| plain(Outcome::Joined { len, digest }))
             }
             (Op::FindUpload { id, .. }, _) => {
@@ -275,7 +280,7 @@ impl Pool {
             }
             (Op::OpenUpload { upload, len, client }, _) => {
                 let opened = uploads.open_upload(&upload, len, client);
-                opened.map(|(opened, syncs)| (Reply::UploadOpened(Box::new(opened), Arc::clone(uploads)), syncs))
+                opened.map(|(opened, syncs)| (Reply::UploadOpened(Box::new(opened), Arc::clone(volume)), syncs))
             }
             (Op::RemoveUpload { id }, _) => {
                 uploads.remove_upload(id).map(|syncs| (Reply::Plain(Outcome::UploadRemoved), syncs))

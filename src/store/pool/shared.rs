@@ -17,12 +17,12 @@ use crate::store::pool::mounted::Mounted;
 use crate::store::pool::sync_groups::SyncGroups;
 use crate::store::pool::workers::{DirHash, WorkQueue, WorkQueues};
 use crate::store::staging::pending_syncs::{Change, PendingSyncs};
-use crate::store::staging::write::Uploads;
+use crate::store::volume::Volume;
 use crate::upload::UploadId;
 
 pub(crate) struct Pool {
     pub(crate) fs: Arc<FileSystem>,
-    pub(crate) uploads: Arc<Uploads>,
+    pub(crate) volume: Arc<Volume>,
     /// The same of what is mounted inside the root.
     pub(crate) mounted: Mounted,
     pub(crate) dir_hasher: RandomState,
@@ -80,8 +80,8 @@ impl Pool {
     }
 
     /// The same of a job for uploads: those of one mount have one share of the workers.
-    pub(crate) fn share_of(&self, uploads: &Uploads) -> Option<DirHash> {
-        if uploads.fs.at.is_empty() { None } else { Some(self.dir_hash(&uploads.fs.at)) }
+    pub(crate) fn share_of(&self, volume: &Volume) -> Option<DirHash> {
+        if volume.fs.at.is_empty() { None } else { Some(self.dir_hash(&volume.fs.at)) }
     }
 
     /// What a change leaves besides its syncs.

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use crate::store::mutex::lock;
+use crate::store::quota::ledger::Holding;
 use crate::store::resumable::checkpoint::Checkpoint;
-use crate::store::resumable::folder::{Folder, Locked};
+use crate::store::resumable::folder::{Folder, Locked, part_name};
+use crate::store::staging::staged::{PrivateDir, Staged};
 use crate::upload::UploadId;
 
 /// For how long an owner may write behind each write to the record; another process waits longer, see `LEASE`.
@@ -34,6 +36,25 @@ pub(crate) struct Attachment {
     superseded: AtomicBool,
     /// When the lease was renewed; `None` where no other process shares the folder.
     renewed: Option<Mutex<Instant>>,
+}
+
+/// The part of an upload, and the right of one connection to write to it.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) staged: Staged,
+    pub(crate) attachment: Arc<Attachment>,
+}
+
+impl Part {
+    /// `file` is the part of the upload that is attached; `path` is its final name.
+    pub(crate) fn new(file: OwnedFd, attachment: Arc<Attachment>, path: &str, len: Option<u64>) -> Self {
+        let at = (Arc::clone(&attachment.folder) as Arc<dyn PrivateDir>, part_name(attachment.id));
+        Self { staged: Staged::new(file, at, path, len), attachment }
+    }
+
+    pub(crate) fn holding(self, holding: Option<Arc<Holding>>) -> Self {
+        Self { staged: self.staged.holding(holding), ..self }
+    }
 }
 
 /// The record is locked until this is dropped.

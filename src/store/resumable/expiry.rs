@@ -20,7 +20,7 @@ use crate::store::resumable::folder::{Folder, mtime_ns};
 use crate::store::resumable::found::{Found, Stage};
 use crate::store::resumable::index::Share;
 use crate::store::resumable::journal::{duration_ns, share_of};
-use crate::store::staging::write::Uploads;
+use crate::store::resumable::uploads::ResumableUploads;
 use crate::upload::UploadId;
 
 /// Names looked at in one step: a commit queued behind a step waits about a millisecond.
@@ -45,25 +45,25 @@ pub(crate) struct Pass {
 
 impl Pass {
     /// `None` if there are no uploads, or if they cannot be looked at now.
-    pub(crate) fn begin(uploads: &Uploads) -> Option<Self> {
+    pub(crate) fn begin(uploads: &ResumableUploads) -> Option<Self> {
         let begun = || -> Result<Option<Self>, StoreError> {
             let Some(folder) = uploads.existing_folder("")? else { return Ok(None) };
             let names = Dir::read_from(&folder.dir.fd).map_err(|e| uploads.kept_error("read uploads", "", e))?;
             let now_ns = uploads.now_ns(&folder, "")?;
-            let began = uploads.kept.steady_now();
-            let jump_s = lock(&uploads.kept.last_pass).map_or(0, |(then_ns, then)| {
+            let began = uploads.steady_now();
+            let jump_s = lock(&uploads.last_pass).map_or(0, |(then_ns, then)| {
                 let passed = duration_ns(began.saturating_duration_since(then));
                 now_ns.saturating_sub(then_ns).saturating_sub(passed) / 1_000_000_000
             });
             let jump_s = if jump_s < JUMP_MIN_S { 0 } else { jump_s };
-            lock(&uploads.kept.index).begin_pass();
+            lock(&uploads.index).begin_pass();
             Ok(Some(Self { folder, names, now_ns, began, jump_s, removed: 0 }))
         };
         begun().inspect_err(|error| failed(uploads, error)).ok().flatten()
     }
 
     /// Does a little; `None` when there is nothing left to do.
-    pub(crate) fn step(mut self: Box<Self>, uploads: &Uploads) -> Option<Box<Self>> {
+    pub(crate) fn step(mut self: Box<Self>, uploads: &ResumableUploads) -> Option<Box<Self>> {
         for _ in 0..STEP {
             let entry = match self.names.read() {
                 Some(Ok(entry)) => entry,
@@ -91,20 +91,20 @@ impl Pass {
         Some(self)
     }
 
-    fn end(&self, uploads: &Uploads) {
-        *lock(&uploads.kept.last_pass) = Some((self.now_ns, self.began));
-        let mut index = lock(&uploads.kept.index);
+    fn end(&self, uploads: &ResumableUploads) {
+        *lock(&uploads.last_pass) = Some((self.now_ns, self.began));
+        let mut index = lock(&uploads.index);
         index.end_pass();
-        uploads.kept.is_used.store(!index.is_empty(), Ordering::Relaxed);
+        uploads.is_used.store(!index.is_empty(), Ordering::Relaxed);
         if self.removed > 0 {
             log::info!(target: TARGET, "removed {} uploads whose time was over, and leftovers", self.removed);
         }
     }
 
-    fn look_at_part(&mut self, uploads: &Uploads, id: UploadId) -> Result<(), StoreError> {
+    fn look_at_part(&mut self, uploads: &ResumableUploads, id: UploadId) -> Result<(), StoreError> {
         let failed = |site| move |errno| uploads.kept_error(site, "", errno);
         let info = self.folder.open_info(id).map_err(failed("openat info"))?;
-        if info.is_some() || lock(&uploads.kept.index).contains(id) {
+        if info.is_some() || lock(&uploads.index).contains(id) {
             return Ok(());
         }
         let Some(part) = self.folder.open_part(id).map_err(failed("openat part"))? else { return Ok(()) };
@@ -116,7 +116,7 @@ impl Pass {
     }
 
     /// False for a file that another process may be making.
-    fn is_settled(&self, uploads: &Uploads, file: &OwnedFd) -> Result<bool, Errno> {
+    fn is_settled(&self, uploads: &ResumableUploads, file: &OwnedFd) -> Result<bool, Errno> {
         if !uploads.fs.shared {
             return Ok(true);
         }
@@ -124,8 +124,8 @@ impl Pass {
         Ok(age_ns > duration_ns(LEASE))
     }
 
-    fn look_at_record(&mut self, uploads: &Uploads, id: UploadId) -> Result<(), StoreError> {
-        let attached = lock(&uploads.kept.index).attached(id);
+    fn look_at_record(&mut self, uploads: &ResumableUploads, id: UploadId) -> Result<(), StoreError> {
+        let attached = lock(&uploads.index).attached(id);
         if attached.is_some() {
             return Ok(());
         }
@@ -146,17 +146,17 @@ impl Pass {
             self.expire(uploads, id)?;
         } else {
             let share = share_of_stage(&found);
-            lock(&uploads.kept.index).found(id, share);
+            lock(&uploads.index).found(id, share);
             uploads.hold_found(id, &found.header.put.key, share);
         }
         Ok(())
     }
 
     /// A record that is torn, if it is there at all. One that is being made is in the index.
-    fn look_at_torn(&mut self, uploads: &Uploads, id: UploadId) -> Result<(), StoreError> {
+    fn look_at_torn(&mut self, uploads: &ResumableUploads, id: UploadId) -> Result<(), StoreError> {
         let failed = |site| move |errno| uploads.kept_error(site, "", errno);
         let Some(info) = self.folder.open_info(id).map_err(failed("openat info"))? else { return Ok(()) };
-        let is_ours = lock(&uploads.kept.index).contains(id);
+        let is_ours = lock(&uploads.index).contains(id);
         if !is_ours && self.is_settled(uploads, &info).map_err(failed("fstat info"))? {
             self.folder.remove(id).map_err(failed("unlinkat"))?;
             self.removed += 1;
@@ -166,17 +166,17 @@ impl Pass {
 
     /// When a record expires whose time is not what the clock makes of it: that has jumped, or was wrong when the record
     /// was written.
-    fn renewed(&self, uploads: &Uploads, checkpoint: &Checkpoint) -> Option<u64> {
-        let (now_s, expiry_s) = (self.now_ns / 1_000_000_000, uploads.kept.expiry_s);
+    fn renewed(&self, uploads: &ResumableUploads, checkpoint: &Checkpoint) -> Option<u64> {
+        let (now_s, expiry_s) = (self.now_ns / 1_000_000_000, uploads.expiry_s);
         let left_s = checkpoint.expires_s.saturating_sub(now_s.saturating_sub(self.jump_s));
         let is_wrong = checkpoint.expires_s > now_s + expiry_s || self.jump_s > 0 && left_s > 0;
         is_wrong.then(|| now_s + left_s.min(expiry_s))
     }
 
-    fn renew(&self, uploads: &Uploads, id: UploadId) -> Result<(), StoreError> {
+    fn renew(&self, uploads: &ResumableUploads, id: UploadId) -> Result<(), StoreError> {
         let folder = Arc::clone(&self.folder);
         uploads.with_record(&folder, id, |found| {
-            let is_attached = lock(&uploads.kept.index).attached(id).is_some();
+            let is_attached = lock(&uploads.index).attached(id).is_some();
             if is_attached || uploads.check_unowned(&folder, id, &found).is_err() {
                 return Ok(());
             }
@@ -184,7 +184,7 @@ impl Pass {
             let mut checkpoint = Checkpoint { expires_s, ..found.checkpoint.clone() };
             uploads.write_next((id, &found.info), &found.checkpoint, &mut checkpoint, "")?;
             let share = Share { expires_s, ..share_of_stage(&found) };
-            lock(&uploads.kept.index).found(id, share);
+            lock(&uploads.index).found(id, share);
             uploads.hold_found(id, &found.header.put.key, share);
             Ok(())
         })?;
@@ -192,12 +192,12 @@ impl Pass {
     }
 
     /// The time of an upload is over, or that of its tombstone.
-    fn expire(&mut self, uploads: &Uploads, id: UploadId) -> Result<(), StoreError> {
+    fn expire(&mut self, uploads: &ResumableUploads, id: UploadId) -> Result<(), StoreError> {
         let folder = Arc::clone(&self.folder);
         let now_s = self.now_ns / 1_000_000_000;
         uploads.with_record(&folder, id, |found| {
             // A connection may have gone on with it meanwhile.
-            let is_attached = lock(&uploads.kept.index).attached(id).is_some();
+            let is_attached = lock(&uploads.index).attached(id).is_some();
             if is_attached || uploads.check_unowned(&folder, id, &found).is_err() {
                 return Ok(());
             }
@@ -218,7 +218,7 @@ impl Pass {
     }
 
     /// From now on the upload is gone, and its record says so for a while.
-    fn mark(&mut self, uploads: &Uploads, id: UploadId, found: &Found) -> Result<(), StoreError> {
+    fn mark(&mut self, uploads: &ResumableUploads, id: UploadId, found: &Found) -> Result<(), StoreError> {
         let mut checkpoint = Checkpoint {
             status: Status::Expired,
             generation: found.checkpoint.generation + 1,
@@ -226,23 +226,23 @@ impl Pass {
             digest: None,
             ..found.checkpoint.clone()
         };
-        checkpoint.expires_s = self.now_ns / 1_000_000_000 + uploads.kept.expiry_s;
+        checkpoint.expires_s = self.now_ns / 1_000_000_000 + uploads.expiry_s;
         uploads.write_next((id, &found.info), &found.checkpoint, &mut checkpoint, "")?;
         if found.checkpoint.status != Status::Unfinished {
             // Its commit has failed. Without its part, the checkpoint before this one would say that it is complete.
             uploads.sync_record((id, &found.info), checkpoint.sequence, "")?;
         }
         // Of any other, a part that is missing says the same.
-        lock(&uploads.kept.index).found(id, share_of(&checkpoint, found.header.client));
+        lock(&uploads.index).found(id, share_of(&checkpoint, found.header.client));
         self.removed += 1;
         Ok(())
     }
 }
 
 /// Not all uploads could be looked at: that is tried again.
-fn failed(uploads: &Uploads, error: &dyn std::fmt::Display) {
+fn failed(uploads: &ResumableUploads, error: &dyn std::fmt::Display) {
     log::warn!(target: TARGET, "uploads do not expire: {error}");
-    uploads.kept.is_used.store(true, Ordering::Relaxed);
+    uploads.is_used.store(true, Ordering::Relaxed);
 }
 
 fn share_of_stage(found: &Found) -> Share {

@@ -1,6 +1,6 @@
 //! `.filewharf/uploads`: its files by their names, and the clock of its file system.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{
@@ -40,6 +40,12 @@ pub(crate) fn part_name(id: UploadId) -> String {
 
 pub(crate) fn info_name(id: UploadId) -> String {
     format!("{id}.info")
+}
+
+impl AsFd for Folder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.fd.as_fd()
+    }
 }
 
 impl Folder {

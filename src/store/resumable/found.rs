@@ -1,7 +1,6 @@
 //! What a record says to a reader, and what of it may be told.
 
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::Arc;
 
 use rustix::io::Errno;
 
@@ -13,8 +12,8 @@ use crate::store::mutex::lock;
 use crate::store::resumable::checkpoint::{Checkpoint, Status};
 use crate::store::resumable::folder::{Folder, Locked, is_linked};
 use crate::store::resumable::record::{Header, Info};
+use crate::store::resumable::uploads::ResumableUploads;
 use crate::store::staging::pending_syncs::PendingSyncs;
-use crate::store::staging::write::Uploads;
 use crate::upload::{UploadId, UploadStage, UploadState};
 
 /// The record of an upload, open, and what it amounts to with its part.
@@ -50,16 +49,7 @@ pub(crate) fn state(id: UploadId, header: &Header, checkpoint: &Checkpoint, stag
     UploadState { id, put, metadata, offset: checkpoint.offset, stage, role, expires_s: checkpoint.expires_s }
 }
 
-impl Uploads {
-    /// The folder, if there is one.
-    pub(crate) fn existing_folder(&self, path: &str) -> Result<Option<Arc<Folder>>, StoreError> {
-        // A read-only store has no locks, so it shows nothing that another process may be changing.
-        if self.staging.is_none() {
-            return Ok(None);
-        }
-        self.kept.folder(self.fs.root().fd.as_fd()).map_err(self.kept_failed(path))
-    }
-
+impl ResumableUploads {
     /// Reads the record of an upload; `None` if there is none.
     pub(crate) fn find_record(&self, folder: &Folder, id: UploadId) -> Result<Option<Found>, StoreError> {
         let info = folder.open_info(id).map_err(|e| self.kept_error("openat info", "", e))?;
@@ -112,7 +102,7 @@ impl Uploads {
         let part_len = folder.part_len(id)?;
         let owner = &checkpoint.owner;
         // What was not synced is in the page cache of one run of one kernel.
-        let is_there = checkpoint.durability == Durability::Durable || owner.shares_kernel_with(&self.kept.owner);
+        let is_there = checkpoint.durability == Durability::Durable || owner.shares_kernel_with(&self.owner);
         Ok(match (checkpoint.status, part_len) {
             (Status::Expired, _) => Stage::Expired,
             (Status::Committing | Status::Complete, None) => Stage::Complete,
@@ -130,7 +120,7 @@ impl Uploads {
     pub(crate) fn find_upload(&self, id: UploadId) -> Result<UploadState, StoreError> {
         self.fs.health.check_readable()?;
         let folder = self.existing_folder("")?.ok_or_else(not_found)?;
-        let attached = lock(&self.kept.index).attached(id);
+        let attached = lock(&self.index).attached(id);
         if let Some(attached) = attached {
             let info =
                 attached.folder.read_info(&attached.info, id).map_err(|e| self.kept_error("pread info", "", e))?;
@@ -160,12 +150,12 @@ impl Uploads {
     /// True if an offset in this checkpoint may be told as it is.
     fn is_believed(&self, id: UploadId, checkpoint: &Checkpoint) -> bool {
         let is_synced = checkpoint.offset == 0 || checkpoint.durability == Durability::Durable;
-        !self.durable || is_synced && self.durable_up_to(id, checkpoint) >= checkpoint.sequence
+        !self.fs.durable || is_synced && self.durable_up_to(id, checkpoint) >= checkpoint.sequence
     }
 
     /// Makes durable what was read, under the lock of the record: it may have been in the page cache only.
     pub(crate) fn believe(&self, folder: &Folder, id: UploadId, found: &mut Found) -> Result<(), StoreError> {
-        if !self.durable {
+        if !self.fs.durable {
             return Ok(());
         }
         if self.durable_up_to(id, &found.checkpoint) < found.checkpoint.sequence {
@@ -174,7 +164,9 @@ impl Uploads {
         match found.stage {
             Stage::Complete => {
                 // The name that the part has now is at least as durable as the loss of its old one.
-                self.sync_dir(&self.synced_for(&folder.dir), 1)
+                self.names
+                    .parents
+                    .sync_dir(&self.names.parents.synced_for(&folder.dir), 1)
                     .map_err(|e| self.kept_error("fsync .filewharf/uploads", "", e))
             }
             // A store that does not sync has written it.
@@ -207,7 +199,7 @@ impl Uploads {
         let dir = self.fs.dir(key.parent()).ok()?;
         let there = standing(dir.fd.as_fd(), key.name()).ok()??;
         let is_it = stat::kind(&there) == Kind::File && stat::id(&there).1 == found.checkpoint.inode;
-        is_it.then_some(Stored { meta: stat::meta(&there), durability: self.stored, placed: Placed::New })
+        is_it.then_some(Stored { meta: stat::meta(&there), durability: self.names.stored, placed: Placed::New })
     }
 
     /// Removes an upload that no connection is attached to.
@@ -238,8 +230,8 @@ impl Uploads {
     /// Removes the files of an upload, under the lock of its record.
     pub(crate) fn remove_files(&self, folder: &Folder, id: UploadId) -> Result<PendingSyncs, StoreError> {
         folder.remove(id).map_err(|e| self.kept_error("unlinkat", "", e))?;
-        lock(&self.kept.index).remove(id);
-        let dirs = if self.durable { vec![self.synced_for(&folder.dir)] } else { Vec::new() };
+        lock(&self.index).remove(id);
+        let dirs = if self.fs.durable { vec![self.names.parents.synced_for(&folder.dir)] } else { Vec::new() };
         Ok(PendingSyncs { dirs, ..PendingSyncs::default() })
     }
 
@@ -256,7 +248,7 @@ impl Uploads {
 
     /// Refuses while a process of another machine may write. One of this machine would hold the lock of the part.
     pub(crate) fn check_lease_of(&self, checkpoint: &Checkpoint, folder: &Folder) -> Result<(), StoreError> {
-        if !self.fs.shared || checkpoint.lease_until_ns == 0 || checkpoint.owner.shares_kernel_with(&self.kept.owner) {
+        if !self.fs.shared || checkpoint.lease_until_ns == 0 || checkpoint.owner.shares_kernel_with(&self.owner) {
             return Ok(());
         }
         if self.now_ns(folder, "")? < checkpoint.lease_until_ns {

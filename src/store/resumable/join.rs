@@ -16,15 +16,15 @@ use crate::store::fs::read::SCRATCH;
 use crate::store::fs::stat::standing;
 use crate::store::mutex::lock;
 use crate::store::namespace::deferred_unlink::keep_open;
-use crate::store::resumable::attachment::Attachment;
+use crate::store::resumable::attachment::{Attachment, Part};
 use crate::store::resumable::checkpoint::{Checkpoint, Status};
 use crate::store::resumable::folder::{Folder, part_name, write_at};
 use crate::store::resumable::found::{Found, Stage};
 use crate::store::resumable::journal::Sync;
 use crate::store::resumable::open::Opened;
+use crate::store::resumable::uploads::ResumableUploads;
 use crate::store::staging::pending_syncs::PendingSyncs;
 use crate::store::staging::staged::Staged;
-use crate::store::staging::write::Uploads;
 use crate::upload::{DigestState, NO_PART, NOT_PARTIAL, NewUpload, PART_UNFINISHED, Role, UploadId};
 
 /// Bytes copied by one job.
@@ -47,7 +47,7 @@ fn place_of(joins: &[(UploadId, u64)], offset: u64) -> Option<(UploadId, u64, u6
     None
 }
 
-impl Uploads {
+impl ResumableUploads {
     /// Makes an upload that is as long as its parts together.
     pub(crate) fn begin_join(
         &self,
@@ -56,12 +56,12 @@ impl Uploads {
     ) -> Result<(Opened, PendingSyncs), StoreError> {
         let Role::Final(parts) = &new.role else { return Err(internal()) };
         let joins = self.complete_parts(parts)?;
-        lock(&self.kept.index).check_joins(parts)?;
+        lock(&self.index).check_joins(parts)?;
         let len = joins.iter().try_fold(0_u64, |sum, (_, len)| sum.checked_add(*len));
         let len = len.ok_or(StoreError::refused(Failure::TooLarge, "join"))?;
         let new = NewUpload { put: Put { len: Some(len), ..new.put.clone() }, ..new.clone() };
         let made = self.make_upload(&new, joins, client)?;
-        lock(&self.kept.index).count_join(parts);
+        lock(&self.index).count_join(parts);
         Ok(made)
     }
 
@@ -86,20 +86,20 @@ impl Uploads {
     /// Copies what follows behind `offset`, a step at most; returns how many bytes, and the digest state behind them.
     pub(crate) fn join(
         &self,
-        staged: &Staged,
+        joined: &Part,
         offset: u64,
         mut digest: Option<DigestState>,
     ) -> Result<(u64, Option<DigestState>), StoreError> {
+        let Part { staged, attachment } = joined;
         staged.check()?;
         self.fs.health.check_writable()?;
-        let attachment = staged.attachment().ok_or_else(internal)?;
         self.check_lease(attachment, &staged.path)?;
         let mut at = offset;
         while let Some((id, from, left)) = place_of(&attachment.joins, at).filter(|_| at < offset + STEP) {
             let part = attachment.folder.open_part(id).map_err(|e| self.kept_error("openat part", &staged.path, e))?;
             let part = part.ok_or(StoreError::refused(NO_PART, "join"))?;
             let len = left.min(offset + STEP - at);
-            self.space.take(&self.fs, staged, at, len)?;
+            self.names.staging.space.take(&self.fs, staged, at, len)?;
             let copied = if digest.is_none() { self.copy(staged, &part, (from, at), len)? } else { 0 };
             self.read_and_write(staged, &part, (from + copied, at + copied), len - copied, digest.as_mut())?;
             at += len;
@@ -107,8 +107,8 @@ impl Uploads {
         if at == offset {
             return Err(internal());
         }
-        if self.durable {
-            self.flush(staged, offset, at - offset)?;
+        if self.fs.durable {
+            self.names.staging.flush(staged, offset, at - offset)?;
         }
         Ok((at - offset, digest))
     }
@@ -194,7 +194,7 @@ impl Uploads {
     pub(crate) fn look_at_join(&self, folder: &Folder, found: &Found, id: UploadId) -> Result<bool, StoreError> {
         let Role::Final(parts) = &found.header.role else { return Ok(false) };
         match found.stage {
-            Stage::Unfinished if !lock(&self.kept.index).contains(id) => self.remove_unfinished_join(folder, id),
+            Stage::Unfinished if !lock(&self.index).contains(id) => self.remove_unfinished_join(folder, id),
             Stage::Complete if parts.iter().any(|part| folder.open_info(*part).is_ok_and(|info| info.is_some())) => {
                 self.end_join(folder, id, parts).map(|()| false)
             }
@@ -204,7 +204,7 @@ impl Uploads {
 
     fn remove_unfinished_join(&self, folder: &Folder, id: UploadId) -> Result<bool, StoreError> {
         let removed = self.with_record(folder, id, |found| {
-            let is_ours = lock(&self.kept.index).contains(id);
+            let is_ours = lock(&self.index).contains(id);
             if is_ours || found.stage != Stage::Unfinished || self.check_unowned(folder, id, &found).is_err() {
                 return Ok(false);
             }

@@ -3,23 +3,18 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
-use rustix::fs::fstat;
-use rustix::io::Errno;
-
 use crate::error::{Failure, StoreError};
 use crate::ids::ClientAddress;
-use crate::object::{Durability, Stored};
+use crate::object::Durability;
 use crate::os::process::clock;
-use crate::store::fs::errno::{SiteErrno, TARGET, is_stale};
-use crate::store::fs::stat;
+use crate::store::fs::errno::TARGET;
 use crate::store::fs::sync::Scope;
 use crate::store::mutex::lock;
-use crate::store::resumable::attachment::{Attachment, LEASE, Lease, RecordLock};
+use crate::store::resumable::attachment::{Attachment, LEASE, Lease, Part, RecordLock};
 use crate::store::resumable::checkpoint::{Checkpoint, Status};
 use crate::store::resumable::folder::{Folder, is_linked, write_checkpoint};
 use crate::store::resumable::index::Share;
-use crate::store::staging::staged::Staged;
-use crate::store::staging::write::Uploads;
+use crate::store::resumable::uploads::ResumableUploads;
 use crate::upload::{TAKEN_OVER, UploadId};
 
 /// Does a write to the record wait until it is durable?
@@ -35,7 +30,7 @@ fn superseded() -> StoreError {
     StoreError::refused(TAKEN_OVER, "generation")
 }
 
-impl Uploads {
+impl ResumableUploads {
     /// Writes the next checkpoint of an upload that a connection is attached to.
     pub(crate) fn record(
         &self,
@@ -93,14 +88,10 @@ impl Uploads {
     /// When the next checkpoint expires, and until when its owner may write.
     pub(crate) fn stamp(&self, checkpoint: &mut Checkpoint, folder: &Folder, path: &str) -> Result<(), StoreError> {
         let now_ns = self.now_ns(folder, path)?;
-        checkpoint.expires_s = now_ns / 1_000_000_000 + self.kept.expiry_s;
-        checkpoint.owner = self.kept.owner;
+        checkpoint.expires_s = now_ns / 1_000_000_000 + self.expiry_s;
+        checkpoint.owner = self.owner;
         checkpoint.lease_until_ns = if self.fs.shared { now_ns.saturating_add(duration_ns(LEASE)) } else { 0 };
         Ok(())
-    }
-
-    pub(crate) fn now_ns(&self, folder: &Folder, path: &str) -> Result<u64, StoreError> {
-        self.kept.now_ns(folder).map_err(|(site, errno)| self.kept_error(site, path, errno))
     }
 
     /// Writes `checkpoint` after `newest`, under the lock of the record. It never overwrites the last one that is durable:
@@ -114,7 +105,7 @@ impl Uploads {
     ) -> Result<(), StoreError> {
         let durable = self.durable_up_to(id, newest);
         let mut step = 1;
-        if self.durable && durable < newest.sequence {
+        if self.fs.durable && durable < newest.sequence {
             if durable > 0 && (newest.sequence - durable) % 2 == 1 {
                 step = 2;
             } else {
@@ -128,7 +119,7 @@ impl Uploads {
     /// The sequence number up to which a record that ends with `newest` is known to be durable. What another process
     /// wrote, it may not have synced.
     pub(crate) fn durable_up_to(&self, id: UploadId, newest: &Checkpoint) -> u64 {
-        if newest.owner == self.kept.owner { lock(&self.kept.index).durable(id) } else { 0 }
+        if newest.owner == self.owner { lock(&self.index).durable(id) } else { 0 }
     }
 
     /// Makes the newest checkpoint durable, under the lock of the record. It is written again first: if a sync has failed
@@ -146,7 +137,7 @@ impl Uploads {
 
     /// Waits until the bytes of a part are durable, if the store promises that.
     pub(crate) fn sync_part(&self, part: &OwnedFd, path: &str) -> Result<(), StoreError> {
-        if self.durable {
+        if self.fs.durable {
             (self.fs.sync.content)(part.as_fd(), false).map_err(|e| self.fs.sync_error("fdatasync", path, e))?;
             // Another upload's sync may have failed meanwhile: then this one's success is not worth much either.
             self.fs.health.check_writable()?;
@@ -161,7 +152,7 @@ impl Uploads {
         sequence: u64,
         path: &str,
     ) -> Result<(), StoreError> {
-        if !self.durable {
+        if !self.fs.durable {
             return Ok(());
         }
         (self.fs.sync.content)(info.as_fd(), false).map_err(|e| self.fs.sync_error("fdatasync info", path, e))?;
@@ -170,45 +161,19 @@ impl Uploads {
             (self.fs.sync.names)(self.fs.root().fd.as_fd()).map_err(|e| self.fs.sync_error("syncfs", path, e))?;
         }
         self.fs.check_synced()?;
-        lock(&self.kept.index).is_durable(id, sequence);
+        lock(&self.index).is_durable(id, sequence);
         Ok(())
     }
 
-    /// The content is where it was promised, and the part is about to get its final name. Nothing else changes the
-    /// record or removes the part until the result is dropped.
-    pub(crate) fn commit_begins<'a>(&self, staged: &'a Staged) -> Result<Option<RecordLock<'a>>, StoreError> {
-        let Some(attachment) = staged.attachment() else { return Ok(None) };
-        let path = &staged.path;
-        let lock = self.lock_record(attachment, path)?;
-        let stat = fstat(&staged.file).map_err(|e| self.kept_error("fstat part", path, e))?;
-        self.record_locked(attachment, path, Sync::AsConfigured, |checkpoint| {
-            checkpoint.status = Status::Committing;
-            checkpoint.inode = stat::id(&stat).1;
-        })?;
-        Ok(Some(lock))
+    /// Writes to a part; refused once another connection or another process may.
+    pub(crate) fn write(&self, part: &Part, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let Part { staged, attachment } = part;
+        staged.check()?;
+        self.check_lease(attachment, &staged.path).map_err(|error| staged.fail(error))?;
+        self.names.staging.write(staged, offset, bytes)
     }
 
-    /// The part has its final name. A reader can tell that without this, though not what was stored.
-    pub(crate) fn was_committed(&self, staged: &Staged, stored: Stored) {
-        let Some(attachment) = staged.attachment() else { return };
-        // The offset stays: if a power cut takes the name back, the upload goes on from there.
-        let checkpoint = self.record_locked(attachment, &staged.path, Sync::Never, |checkpoint| {
-            checkpoint.status = Status::Complete;
-            checkpoint.lease_until_ns = 0;
-            checkpoint.stored = Some(stored);
-        });
-        match checkpoint {
-            Ok(checkpoint) => {
-                let mut index = lock(&self.kept.index);
-                index.ended(attachment.id, checkpoint.expires_s);
-            }
-            Err(error) => {
-                log::warn!(target: TARGET, "what was stored is not recorded: path={:?} {error}", staged.path);
-            }
-        }
-    }
-
-    /// Before each write to a part: refused once another connection or another process may write to it.
+    /// Before each write to a part.
     pub(crate) fn check_lease(&self, attachment: &Attachment, path: &str) -> Result<(), StoreError> {
         if attachment.is_superseded() {
             return Err(superseded());
@@ -226,24 +191,6 @@ impl Uploads {
                 Ok(())
             }
         }
-    }
-
-    /// A failure around the folder, whatever the upload is called and however large it is.
-    pub(crate) fn kept_error(&self, site: &'static str, path: &str, errno: Errno) -> StoreError {
-        let mut error = self.fs.change_error(site, path, errno);
-        error.failure = match error.failure {
-            Failure::Conflict(_) | Failure::NotFound => Failure::Unavailable,
-            Failure::TooLarge => Failure::NoSpace,
-            other => other,
-        };
-        if is_stale(errno) {
-            self.kept.forget_any_folder();
-        }
-        error
-    }
-
-    pub(crate) fn kept_failed(&self, path: &str) -> impl Fn(SiteErrno) -> StoreError {
-        move |(site, errno)| self.kept_error(site, path, errno)
     }
 }
 

@@ -11,9 +11,8 @@ use rustix::io::Errno;
 use crate::error::{Failure, StoreError};
 use crate::ids::ClientAddress;
 use crate::os::process::{clock, random};
-use crate::store::fs::errno::SiteErrno;
 use crate::store::mutex::lock;
-use crate::store::resumable::attachment::Attachment;
+use crate::store::resumable::attachment::{Attachment, Part};
 use crate::store::resumable::checkpoint::{Checkpoint, Status};
 use crate::store::resumable::folder::{Folder, part_name, write_at};
 use crate::store::resumable::found::state;
@@ -21,12 +20,11 @@ use crate::store::resumable::index::Share;
 use crate::store::resumable::journal::{durability, share_of};
 use crate::store::resumable::open::Opened;
 use crate::store::resumable::record::Header;
+use crate::store::resumable::uploads::ResumableUploads;
 use crate::store::staging::pending_syncs::PendingSyncs;
-use crate::store::staging::staged::{Place, Staged};
-use crate::store::staging::write::Uploads;
 use crate::upload::{NewUpload, Role, UploadId, UploadStage};
 
-impl Uploads {
+impl ResumableUploads {
     /// Makes an upload. Nothing but its folder is left to sync.
     pub(crate) fn make_upload(
         &self,
@@ -37,10 +35,10 @@ impl Uploads {
         let (put, path) = (&new.put, new.put.key.as_str());
         // A partial upload never gets the name.
         if new.role != Role::Partial {
-            let refused = self.refuse_early(&put.key, &put.precondition);
+            let refused = self.names.refuse_early(&put.key, &put.precondition);
             refused.inspect_err(|error| self.fs.health.commit_ended(Some(error.failure)))?;
         }
-        self.space.check(&self.fs, put.len)?;
+        self.names.staging.space.check(&self.fs, put.len)?;
         let id = match new.id {
             Some(id) => id,
             None => UploadId(random().map_err(|error| StoreError {
@@ -49,11 +47,11 @@ impl Uploads {
                 source: Some(error),
             })?),
         };
-        let folder = self.kept_folder(path)?;
+        let folder = self.make_folder(path)?;
         let (header, checkpoint) = self.first_record(new, client, &folder)?;
-        let holding = self.quotas.announce(&put.key, put.len, &self.holdings(&joins))?;
+        let holding = self.names.quotas.announce(&put.key, put.len, &self.holdings(&joins))?;
         let forgotten = {
-            let mut index = lock(&self.kept.index);
+            let mut index = lock(&self.index);
             let share = share_of(&checkpoint, client);
             index.check_bytes(id, Share { bytes: put.len.unwrap_or(0), ..share })?;
             let forgotten = index.admit(id, share)?;
@@ -64,15 +62,15 @@ impl Uploads {
             self.forget_ended(&folder, forgotten)?;
         }
         let made = self.make_files(id, &header, (&checkpoint, joins), &folder);
-        match made.map(|staged| staged.holding(holding)) {
-            Ok(staged) => {
-                let syncs = if self.durable { vec![self.synced_for(&folder.dir)] } else { Vec::new() };
+        match made.map(|part| part.holding(holding)) {
+            Ok(part) => {
+                let syncs = if self.fs.durable { vec![self.names.parents.synced_for(&folder.dir)] } else { Vec::new() };
                 let state = state(id, &header, &checkpoint, UploadStage::Unfinished);
                 let syncs = PendingSyncs { dirs: syncs, ..PendingSyncs::default() };
-                Ok((Opened { state, staged: Some(staged), digest: None }, syncs))
+                Ok((Opened { state, part: Some(part), digest: None }, syncs))
             }
             Err(error) => {
-                lock(&self.kept.index).remove(id);
+                lock(&self.index).remove(id);
                 Err(error)
             }
         }
@@ -92,12 +90,12 @@ impl Uploads {
             sequence: 1,
             generation: 1,
             status: Status::Unfinished,
-            durability: durability(self.durable),
+            durability: durability(self.fs.durable),
             offset: 0,
             len: new.put.len,
             expires_s: 0,
             lease_until_ns: 0,
-            owner: self.kept.owner,
+            owner: self.owner,
             inode: 0,
             digest: None,
             stored: None,
@@ -112,7 +110,7 @@ impl Uploads {
         header: &Header,
         (checkpoint, joins): (&Checkpoint, Box<[(UploadId, u64)]>),
         folder: &Arc<Folder>,
-    ) -> Result<Staged, StoreError> {
+    ) -> Result<Part, StoreError> {
         let path = header.put.key.as_str();
         let Some(content) = header.info(id, checkpoint) else {
             return Err(StoreError::refused(Failure::TooLarge, "record"));
@@ -130,9 +128,9 @@ impl Uploads {
         })?;
         let attachment = Attachment::new((id, Arc::clone(folder)), info, checkpoint.clone(), now);
         let attachment = Arc::new(attachment.joining(joins));
-        lock(&self.kept.index).attach(id, share_of(checkpoint, header.client), &attachment);
-        self.kept.is_used.store(true, Ordering::Relaxed);
-        Ok(Staged::new(part, Place::Kept(attachment), path, checkpoint.len))
+        lock(&self.index).attach(id, share_of(checkpoint, header.client), &attachment);
+        self.is_used.store(true, Ordering::Relaxed);
+        Ok(Part::new(part, attachment, path, checkpoint.len))
     }
 
     /// Removes what another upload of this id has left. Until the result is dropped, no other process makes an upload.
@@ -163,15 +161,16 @@ impl Uploads {
         folder: &Arc<Folder>,
     ) -> Result<(OwnedFd, OwnedFd, Option<Instant>), StoreError> {
         let path = header.put.key.as_str();
-        let target = if header.role == Role::Partial { None } else { self.nearest_dir(header.put.key.parent()) };
-        let made = self.make_file((folder.dir.fd.as_fd(), &part_name(id)), target.as_deref());
+        let target =
+            if header.role == Role::Partial { None } else { self.names.parents.nearest_dir(header.put.key.parent()) };
+        let made = self.names.staging.make_file((folder.dir.fd.as_fd(), &part_name(id)), target.as_deref());
         let part = made.inspect_err(|errno| {
             if *errno == Errno::NOENT {
-                self.kept.forget_folder(folder);
+                self.forget_folder(folder);
             }
         });
         let part = part.map_err(|e| self.kept_error("openat part", path, e))?;
-        if let Some(mode) = self.file_mode {
+        if let Some(mode) = self.names.staging.file_mode {
             fchmod(&part, mode).map_err(|e| self.fs.change_error("fchmod", path, e))?;
         }
         let now = self.fs.shared.then(clock);
@@ -179,18 +178,5 @@ impl Uploads {
         let info = folder.make_info(id).map_err(|e| self.kept_error("openat info", path, e))?;
         write_at(&info, content, 0).map_err(|e| self.kept_error("pwrite info", path, e))?;
         Ok((part, info, now))
-    }
-
-    /// The folder, with its own name as durable as the store makes things.
-    pub(crate) fn kept_folder(&self, path: &str) -> Result<Arc<Folder>, StoreError> {
-        let root = self.fs.root();
-        let prepare = |folder: &Folder| -> Result<(), SiteErrno> {
-            if self.durable {
-                (self.fs.sync.names)(folder.above.as_fd()).map_err(|e| ("fsync .filewharf", e))?;
-                (self.fs.sync.names)(root.fd.as_fd()).map_err(|e| ("fsync root", e))?;
-            }
-            Ok(())
-        };
-        self.kept.make_folder(root.fd.as_fd(), prepare).map_err(self.kept_failed(path))
     }
 }

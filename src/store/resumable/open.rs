@@ -12,15 +12,14 @@ use crate::object::{Durability, Stored};
 use crate::os::process::clock;
 use crate::platform::Outcome;
 use crate::store::mutex::lock;
-use crate::store::resumable::attachment::Attachment;
+use crate::store::resumable::attachment::{Attachment, Part};
 use crate::store::resumable::checkpoint::{Checkpoint, Status};
 use crate::store::resumable::folder::Folder;
 use crate::store::resumable::found::{Found, Stage, not_found, state};
 use crate::store::resumable::index::Share;
 use crate::store::resumable::journal::{durability, share_of};
+use crate::store::resumable::uploads::ResumableUploads;
 use crate::store::staging::pending_syncs::{Change, PendingSyncs};
-use crate::store::staging::staged::{Place, Staged};
-use crate::store::staging::write::Uploads;
 use crate::upload::{
     DigestState, JOINED, LONGER_ALREADY, NewUpload, OTHER_LENGTH, Role, UploadId, UploadRef, UploadStage, UploadState,
 };
@@ -30,11 +29,11 @@ use crate::upload::{
 pub(crate) struct Opened {
     pub(crate) state: UploadState,
     /// `None` for an upload that is complete.
-    pub(crate) staged: Option<Staged>,
+    pub(crate) part: Option<Part>,
     pub(crate) digest: Option<DigestState>,
 }
 
-impl Uploads {
+impl ResumableUploads {
     pub(crate) fn open_upload(
         &self,
         upload: &UploadRef,
@@ -51,7 +50,7 @@ impl Uploads {
             UploadRef::New(new) if matches!(new.role, Role::Final(_)) => self.begin_join(new, client),
             UploadRef::New(new) => {
                 if let Some(Change { outcome: Outcome::Committed(stored), syncs, .. }) =
-                    self.find_same(&new.put)?.map(|same| *same)
+                    self.names.find_same(&new.put)?.map(|same| *same)
                 {
                     return Ok((there_already(new, stored), syncs));
                 }
@@ -82,7 +81,7 @@ impl Uploads {
                 Stage::Expired | Stage::Lost => Err(StoreError::refused(Failure::Gone, "upload")),
                 Stage::Complete => {
                     self.believe(&folder, id, &mut found)?;
-                    Ok(Some(Opened { state: self.complete_state(id, &found), staged: None, digest: None }))
+                    Ok(Some(Opened { state: self.complete_state(id, &found), part: None, digest: None }))
                 }
                 Stage::Unfinished => {
                     let mut opened = self.attach(&folder, id, len, found)?;
@@ -122,21 +121,23 @@ impl Uploads {
         let holding = self.hold(id, &header.put.key, share_of(&newest, header.client));
         if checkpoint.len != newest.len {
             let bytes = checkpoint.len.unwrap_or(checkpoint.offset);
-            lock(&self.kept.index).check_bytes(id, Share { bytes, ..share_of(&checkpoint, header.client) })?;
+            lock(&self.index).check_bytes(id, Share { bytes, ..share_of(&checkpoint, header.client) })?;
             holding.iter().try_for_each(|holding| holding.admit(bytes))?;
         }
-        if self.durable && newest.durability == Durability::Written {
+        if self.fs.durable && newest.durability == Durability::Written {
             self.sync_part(&part, path)?;
         }
-        if self.durable && self.durable_up_to(id, &newest) == 0 {
+        if self.fs.durable && self.durable_up_to(id, &newest) == 0 {
             // The process that made it may have been killed before these names were durable.
-            let folder = self.kept_folder(path)?;
-            self.sync_dir(&self.synced_for(&folder.dir), 1)
+            let folder = self.make_folder(path)?;
+            self.names
+                .parents
+                .sync_dir(&self.names.parents.synced_for(&folder.dir), 1)
                 .map_err(|e| self.kept_error("fsync .filewharf/uploads", path, e))?;
         }
         self.is_had(folder, id);
         checkpoint.status = Status::Unfinished;
-        checkpoint.durability = durability(self.durable);
+        checkpoint.durability = durability(self.fs.durable);
         checkpoint.generation += 1;
         self.stamp(&mut checkpoint, folder, path)?;
         self.write_next((id, &info), &newest, &mut checkpoint, path)?;
@@ -145,17 +146,17 @@ impl Uploads {
         let digest = checkpoint.digest.clone();
         let state = state(id, &header, &checkpoint, UploadStage::Unfinished);
         let attachment = Arc::new(Attachment::new((id, Arc::clone(folder)), info, checkpoint.clone(), now));
-        let older = lock(&self.kept.index).attached(id);
+        let older = lock(&self.index).attached(id);
         older.inspect(|older| older.supersede());
         let holding = {
-            let mut index = lock(&self.kept.index);
+            let mut index = lock(&self.index);
             index.attach(id, share_of(&checkpoint, header.client), &attachment);
             index.hold(id, holding.clone());
             holding
         };
-        self.kept.is_used.store(true, Ordering::Relaxed);
-        let staged = Staged::new(part, Place::Kept(attachment), path, checkpoint.len).holding(holding);
-        Ok(Opened { state, staged: Some(staged), digest })
+        self.is_used.store(true, Ordering::Relaxed);
+        let part = Part::new(part, attachment, path, checkpoint.len).holding(holding);
+        Ok(Opened { state, part: Some(part), digest })
     }
 }
 
@@ -170,7 +171,7 @@ fn there_already(new: &NewUpload, stored: Stored) -> Opened {
         role: new.role.clone(),
         expires_s: 0,
     };
-    Opened { state, staged: None, digest: None }
+    Opened { state, part: None, digest: None }
 }
 
 /// The length that an upload has from now on.

@@ -2,18 +2,18 @@
 
 use rustix::fs::ftruncate;
 
-use crate::error::{Failure, StoreError};
+use crate::error::StoreError;
 use crate::platform::Outcome;
 use crate::store::fs::errno::TARGET;
 use crate::store::mutex::lock;
-use crate::store::resumable::attachment::Attachment;
+use crate::store::resumable::attachment::{Attachment, Part};
 use crate::store::resumable::checkpoint::{Checkpoint, Status};
 use crate::store::resumable::found::{not_found, state};
 use crate::store::resumable::journal::{Sync, durability, share_of};
 use crate::store::resumable::record::Info;
+use crate::store::resumable::uploads::ResumableUploads;
 use crate::store::staging::pending_syncs::PendingSyncs;
 use crate::store::staging::staged::Staged;
-use crate::store::staging::write::Uploads;
 use crate::upload::{DigestState, PartEnd, UploadStage, UploadState};
 
 /// Does the connection let go of the upload with this write to the record?
@@ -23,35 +23,24 @@ enum Then {
     LetsGo,
 }
 
-fn no_part() -> StoreError {
-    log::error!(target: TARGET, "an operation on a part named another file");
-    StoreError::refused(Failure::Internal, "part")
-}
-
-impl Uploads {
+impl ResumableUploads {
     /// Makes what was received durable up to `offset`.
-    pub(crate) fn checkpoint(
-        &self,
-        staged: &Staged,
-        offset: u64,
-        digest: Option<DigestState>,
-    ) -> Result<u64, StoreError> {
-        let attachment = staged.attachment().ok_or_else(no_part)?;
-        self.save(staged, attachment, (offset, digest), Then::GoesOn).map(|checkpoint| checkpoint.offset)
+    pub(crate) fn checkpoint(&self, part: &Part, offset: u64, digest: Option<DigestState>) -> Result<u64, StoreError> {
+        self.save(part, (offset, digest), Then::GoesOn).map(|checkpoint| checkpoint.offset)
     }
 
     /// First the bytes, then the record that counts them.
     fn save(
         &self,
-        staged: &Staged,
-        attachment: &Attachment,
+        part: &Part,
         (offset, digest): (u64, Option<DigestState>),
         then: Then,
     ) -> Result<Checkpoint, StoreError> {
+        let Part { staged, attachment } = part;
         staged.check()?;
         self.fs.health.check_writable()?;
         let path = &staged.path;
-        lock(&self.kept.index).grow(attachment.id, offset)?;
+        lock(&self.index).grow(attachment.id, offset)?;
         if offset > attachment.saved().offset {
             self.sync_part(&staged.file, path).map_err(|error| staged.fail(error))?;
         }
@@ -61,7 +50,7 @@ impl Uploads {
                 (checkpoint.offset, checkpoint.digest) = (offset, digest);
             }
             checkpoint.status = Status::Unfinished;
-            checkpoint.durability = durability(self.durable);
+            checkpoint.durability = durability(self.fs.durable);
             if then == Then::LetsGo {
                 checkpoint.lease_until_ns = 0;
                 self.cut(staged, checkpoint.offset);
@@ -70,19 +59,19 @@ impl Uploads {
     }
 
     /// The connection lets go of the upload.
-    pub(crate) fn end_part(&self, staged: &Staged, end: PartEnd) -> Result<(Outcome, PendingSyncs), StoreError> {
-        let attachment = staged.attachment().ok_or_else(no_part)?;
+    pub(crate) fn end_part(&self, part: &Part, end: PartEnd) -> Result<(Outcome, PendingSyncs), StoreError> {
+        let Part { staged, attachment } = part;
         // What was joined until here is in its parts too.
         let end = if attachment.joins.is_empty() { end } else { PartEnd::Remove };
         let ended = |checkpoint: &Checkpoint| Ok((self.part_ended(attachment, checkpoint)?, PendingSyncs::default()));
         match end {
             PartEnd::Save { offset, digest } => {
-                let checkpoint = self.save(staged, attachment, (offset, digest), Then::LetsGo)?;
+                let checkpoint = self.save(part, (offset, digest), Then::LetsGo)?;
                 ended(&checkpoint)
             }
             PartEnd::Keep => {
                 let checkpoint = attachment.saved();
-                if let Err(error) = self.let_go(staged, attachment) {
+                if let Err(error) = self.let_go(part) {
                     log::debug!(target: TARGET, "a part is not released: path={:?} {error}", staged.path);
                 }
                 ended(&checkpoint)
@@ -98,7 +87,8 @@ impl Uploads {
     }
 
     /// Nothing more is recorded of this part; what it has taken behind the offset is given back.
-    fn let_go(&self, staged: &Staged, attachment: &Attachment) -> Result<(), StoreError> {
+    fn let_go(&self, part: &Part) -> Result<(), StoreError> {
+        let Part { staged, attachment } = part;
         let _lock = self.lock_record(attachment, &staged.path)?;
         if !attachment.is_leased() {
             self.cut(staged, self.newest_of(attachment, &staged.path)?.offset);
@@ -127,7 +117,7 @@ impl Uploads {
         let info =
             attachment.folder.read_info(&attachment.info, id).map_err(|e| self.kept_error("pread info", "", e))?;
         let Info::Whole(header, _) = info else { return Err(not_found()) };
-        lock(&self.kept.index).put(id, share_of(checkpoint, header.client));
+        lock(&self.index).put(id, share_of(checkpoint, header.client));
         let state: UploadState = state(id, &header, checkpoint, UploadStage::Unfinished);
         Ok(Outcome::PartEnded(Box::new(state)))
     }

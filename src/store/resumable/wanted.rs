@@ -19,15 +19,15 @@ use crate::store::resumable::attachment::LEASE;
 use crate::store::resumable::folder::{Folder, mtime_ns};
 use crate::store::resumable::found::{LEASE_HELD, PART_LOCKED};
 use crate::store::resumable::journal::duration_ns;
+use crate::store::resumable::uploads::ResumableUploads;
 use crate::store::staging::locks::private_dir;
-use crate::store::staging::write::Uploads;
 use crate::upload::UploadId;
 
 const WANTED: &str = "wanted";
 /// Marks that one look takes in.
 const LOOK_MAX: usize = 4096;
 
-impl Uploads {
+impl ResumableUploads {
     /// An operation that may find its upload attached to another server, for another try.
     pub(crate) fn again(&self, op: &Op) -> Option<(UploadId, Op)> {
         if !self.fs.shared {
@@ -65,7 +65,7 @@ impl Uploads {
         let ids = names.filter_map(|entry| UploadId::parse(entry.ok()?.file_name().to_str().ok()?));
         let mut wanted = Vec::new();
         for id in ids.take(LOOK_MAX) {
-            let is_here = lock(&self.kept.index).attached(id).is_some();
+            let is_here = lock(&self.index).attached(id).is_some();
             if is_here {
                 wanted.push(id);
             }

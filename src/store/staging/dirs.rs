@@ -33,15 +33,15 @@ pub(crate) struct StageDir {
     _lock: OwnedFd,
 }
 
-/// Where uploads grow until they are complete.
+/// The staging directory of this process, which may be made again.
 #[derive(Debug)]
-pub(crate) struct Staging {
+pub(crate) struct StageDirs {
     current: Mutex<Arc<StageDir>>,
     next: AtomicU64,
     root_lock: RootLock,
 }
 
-impl Staging {
+impl StageDirs {
     /// Locks `root`, and makes and locks a directory of our own beneath it.
     pub(crate) fn prepare(root: BorrowedFd<'_>, shared: bool) -> Result<Self, SiteErrno> {
         let ours = private_dir(root, RESERVED)?;
@@ -69,6 +69,12 @@ impl Staging {
     /// A name not used in this directory yet.
     pub(crate) fn fresh_name(&self) -> String {
         format!("{:x}", self.next.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl AsFd for StageDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

@@ -1,11 +1,8 @@
-//! Locks between servers: one on the root, and with `--shared` one on each name while it is changed.
-//!
-//! `.filewharf/LOCK` is held by every store that writes, exclusively unless all of them share the root.
-//! Servers that share it also lock one of the 256 files in `.filewharf/locks/` over the look at a name and
-//! its rename or removal: `renameat2` has no "only if it is still this version".
+//! Locks between servers, and private directories. `.filewharf/LOCK` is held by every store that writes, exclusively
+//! unless all of them share the root.
 //!
 //! Each file is opened afresh for each lock: flock(2) belongs to the open file, so threads of one process
-//! exclude each other as well. Waiting is for workers only.
+//! exclude each other as well.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
@@ -13,24 +10,17 @@ use std::sync::Mutex;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::error::StoreError;
-use crate::object::Key;
 use crate::store::fs::errno::SiteErrno;
 use crate::store::fs::resolve::dir_flags;
-use crate::store::fs::root::FileSystem;
 use crate::store::fs::stat;
 use crate::store::fs::stat::standing;
 use crate::store::mutex::lock;
-use crate::store::namespace::inherited::pass_on_nothing;
-use crate::wire::key::RESERVED;
+use crate::store::staging::gifts::pass_on_nothing;
 
 /// The file that is locked, here and in each staging directory.
 pub(crate) const LOCK: &str = "LOCK";
 /// Where the lock on the root failed.
 pub(crate) const ROOT_LOCK: &str = "flock .filewharf/LOCK";
-const STRIPES: &str = "locks";
-/// Times a file that was removed by hand between its opening and its locking is opened again.
-const LOCK_TRIES: u32 = 8;
 
 /// Opens `name` in `dir`, made if missing, and locks it until the descriptor is closed. `ENOENT` if the
 /// file was removed meanwhile: such a lock excludes nothing.
@@ -76,40 +66,6 @@ impl RootLock {
     }
 }
 
-/// Keeps other servers from changing these names until the result is dropped. Empty where none may.
-pub(crate) fn lock_names(fs: &FileSystem, keys: &[&Key]) -> Result<Vec<OwnedFd>, StoreError> {
-    if !fs.shared {
-        return Ok(Vec::new());
-    }
-    // One name may have several spellings where the file system ignores case.
-    let mut stripes: Vec<u8> =
-        keys.iter().map(|key| if fs.aliases { 0 } else { stripe(fs.rest(key.as_str())) }).collect();
-    // In one order everywhere: two renames never wait for each other.
-    stripes.sort_unstable();
-    stripes.dedup();
-    let locks = stripes.into_iter().map(|stripe| lock_stripe(fs, stripe));
-    locks.collect::<Result<_, _>>().map_err(|(site, errno)| {
-        let path = keys.first().map_or("", |key| key.as_str());
-        fs.change_error(site, path, errno)
-    })
-}
-
-fn lock_stripe(fs: &FileSystem, stripe: u8) -> Result<OwnedFd, SiteErrno> {
-    let root = fs.root();
-    let root = root.fd.as_fd();
-    let name = format!("{RESERVED}/{STRIPES}/{stripe:02x}");
-    let mut tries = 0;
-    loop {
-        match lock_file(root, &name, FlockOperation::LockExclusive) {
-            Err(Errno::NOENT) if tries < LOCK_TRIES => {
-                tries += 1;
-                private_dir(private_dir(root, RESERVED)?.as_fd(), STRIPES)?;
-            }
-            result => return result.map_err(|errno| ("flock .filewharf/locks", errno)),
-        }
-    }
-}
-
 /// Opens `name`, made if missing, only for us, and so that it gives nothing to files; it must lie on the file system of
 /// `at`, because finished uploads are renamed out of it.
 pub(crate) fn private_dir(at: BorrowedFd<'_>, name: &'static str) -> Result<OwnedFd, SiteErrno> {
@@ -125,11 +81,4 @@ pub(crate) fn private_dir(at: BorrowedFd<'_>, name: &'static str) -> Result<Owne
     }
     pass_on_nothing(dir.as_fd(), &here);
     Ok(dir)
-}
-
-/// Which of the 256 files is for a name, on every machine (FNV-1a).
-pub(crate) fn stripe(path: &str) -> u8 {
-    let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-    let hash = path.as_bytes().iter().fold(0x811C_9DC5, step);
-    hash.to_le_bytes().into_iter().fold(0, |folded, byte| folded ^ byte)
 }

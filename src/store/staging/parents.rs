@@ -10,10 +10,11 @@ use crate::error::StoreError;
 use crate::platform::Health;
 use crate::store::fs::errno::{TARGET, is_passing, is_stale};
 use crate::store::fs::resolve::dir_flags;
-use crate::store::fs::root::Dir;
+use crate::store::fs::root::{Dir, FileSystem};
 use crate::store::fs::sync::Scope;
-use crate::store::staging::pending_syncs::{DirCreation, PendingSyncs};
-use crate::store::staging::write::Uploads;
+use crate::store::quota::ledger::Quotas;
+use crate::store::staging::pending_syncs::{DirCreation, PendingSyncs, UnsyncedDirs};
+use crate::store::staging::synced_entries::SyncedEntries;
 
 /// Times a walk that met a removal is repeated.
 const RACE_TRIES: u32 = 8;
@@ -39,7 +40,20 @@ impl ResolvedParent {
     }
 }
 
-impl Uploads {
+/// The directories in which changes are made.
+#[derive(Debug)]
+pub(crate) struct Parents {
+    fs: Arc<FileSystem>,
+    quotas: Arc<Quotas>,
+    pub(crate) unsynced: UnsyncedDirs,
+    synced_entries: SyncedEntries,
+}
+
+impl Parents {
+    pub(crate) fn new(fs: Arc<FileSystem>, quotas: Arc<Quotas>) -> Self {
+        Self { fs, quotas, unsynced: UnsyncedDirs::default(), synced_entries: SyncedEntries::default() }
+    }
+
     /// The directory at a path, or the one above it that is there: what is made in between passes on what it has.
     pub(crate) fn nearest_dir(&self, mut path: &str) -> Option<Arc<Dir>> {
         loop {
@@ -110,7 +124,7 @@ impl Uploads {
                 Err(errno) => Err(errno),
             }
         };
-        if self.durable {
+        if self.fs.durable {
             return self.unsynced.make(at, make);
         }
         // Nothing is syncs, so nothing is noted; the number is only there to be forgotten.
@@ -165,7 +179,7 @@ impl Uploads {
     /// so new that its own entry may not be durable.
     pub(crate) fn syncs_for(&self, dir: &Arc<Dir>) -> PendingSyncs {
         let mut syncs = self.syncs_above(dir);
-        if self.durable {
+        if self.fs.durable {
             syncs.add(&self.synced_for(dir));
         }
         syncs
@@ -173,7 +187,7 @@ impl Uploads {
 
     /// The same without the directory itself.
     pub(crate) fn syncs_above(&self, dir: &Arc<Dir>) -> PendingSyncs {
-        if !self.durable {
+        if !self.fs.durable {
             return PendingSyncs::default();
         }
         let above = self.unsynced.above(dir.id);
@@ -202,6 +216,12 @@ impl Uploads {
             }
             at = child;
         }
+    }
+
+    /// All directories of these were synced.
+    pub(crate) fn were_synced(&self, syncs: &PendingSyncs) {
+        self.unsynced.forget(&syncs.created);
+        self.synced_entries.were_synced(&syncs.entries);
     }
 
     /// The directory whose sync brings the names in `dir` to the disk.

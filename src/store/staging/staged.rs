@@ -1,36 +1,32 @@
 //! One upload that is not visible yet: the file in which it grows, and the space promised to it.
 
-use std::borrow::Cow;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::fmt::Debug;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::error::{Failure, StoreError};
+use crate::store::fs::stat::At;
 use crate::store::quota::ledger::Holding;
-use crate::store::resumable::attachment::Attachment;
-use crate::store::resumable::folder::part_name;
-use crate::store::staging::dirs::StageDir;
 
 /// A promise counts while the upload is on course to be complete this long after it was made, ...
 const COURSE: Duration = Duration::from_secs(3600);
 /// ... which is not asked before this time.
 const COURSE_GRACE: Duration = Duration::from_secs(10);
-/// Where an upload grows.
-#[derive(Debug)]
-pub(crate) enum Place {
-    /// A staging file, which ends with the connection or with this process.
-    Staging(Arc<StageDir>, String),
-    /// The part of an upload that can be resumed, which outlives both.
-    Kept(Arc<Attachment>),
-}
+
+/// A private directory: it stays what it is, and locked, for as long as a file grows in it.
+pub(crate) trait PrivateDir: AsFd + Debug + Send + Sync {}
+
+impl<T: AsFd + Debug + Send + Sync> PrivateDir for T {}
 
 /// One upload.
 #[derive(Debug)]
 pub(crate) struct Staged {
     /// The one descriptor that writes and syncs: a failed write-back is reported to it only.
     pub(crate) file: OwnedFd,
-    pub(crate) place: Place,
+    dir: Arc<dyn PrivateDir>,
+    name: Box<str>,
     pub(crate) len: Option<u64>,
     /// The final name as announced, for the log.
     pub(crate) path: Box<str>,
@@ -42,8 +38,10 @@ pub(crate) struct Staged {
 }
 
 impl Staged {
-    pub(crate) fn new(file: OwnedFd, place: Place, path: &str, len: Option<u64>) -> Self {
-        Self { file, place, len, path: path.into(), promise: OnceLock::new(), holding: None, failed: OnceLock::new() }
+    /// `file` has this name in `dir`; `path` is its final name.
+    pub(crate) fn new(file: OwnedFd, (dir, name): (Arc<dyn PrivateDir>, String), path: &str, len: Option<u64>) -> Self {
+        let (promise, failed) = (OnceLock::new(), OnceLock::new());
+        Self { file, dir, name: name.into(), len, path: path.into(), promise, holding: None, failed }
     }
 
     pub(crate) fn holding(self, holding: Option<Arc<Holding>>) -> Self {
@@ -51,19 +49,8 @@ impl Staged {
     }
 
     /// The directory and the name of the file.
-    pub(crate) fn at(&self) -> (BorrowedFd<'_>, Cow<'_, str>) {
-        match &self.place {
-            Place::Staging(dir, name) => (dir.fd.as_fd(), name.into()),
-            Place::Kept(attachment) => (attachment.folder.dir.fd.as_fd(), part_name(attachment.id).into()),
-        }
-    }
-
-    /// What the connection may record, if the upload can be resumed.
-    pub(crate) fn attachment(&self) -> Option<&Arc<Attachment>> {
-        match &self.place {
-            Place::Staging(..) => None,
-            Place::Kept(attachment) => Some(attachment),
-        }
+    pub(crate) fn at(&self) -> At<'_> {
+        (self.dir.as_fd(), &self.name)
     }
 
     /// Every later step is refused too: what is in the file cannot be known any more.

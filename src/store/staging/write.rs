@@ -1,4 +1,4 @@
-//! Uploads that are not visible yet: making, writing, flushing and dropping staging files.
+//! Staging files: making, writing, flushing and dropping them.
 //!
 //! The first error of a file is final. Nothing here ever touches a final name; missing directories
 //! are made at the commit, so an upload that is given up leaves no trace.
@@ -9,9 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, fchmod, unlinkat};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
-use crate::command::Put;
 use crate::error::{Failure, StoreError};
-use crate::object::{Durability, Key, Precondition};
 use crate::os::sys;
 use crate::store::fs::caps::Pages;
 use crate::store::fs::errno::SiteErrno;
@@ -19,16 +17,12 @@ use crate::store::fs::errno::{TARGET, is_stale};
 use crate::store::fs::linux;
 use crate::store::fs::resolve::dir_flags;
 use crate::store::fs::root::{Dir, FileSystem};
-use crate::store::fs::stat::{At, may_replace, standing};
+use crate::store::fs::stat::At;
 use crate::store::fs::sync::StageIn;
-use crate::store::namespace::inherited::Gifts;
-use crate::store::quota::ledger::Quotas;
-use crate::store::resumable::kept::Kept;
-use crate::store::staging::dirs::{StageDir, Staging};
-use crate::store::staging::pending_syncs::{Change, UnsyncedDirs};
+use crate::store::staging::dirs::{StageDir, StageDirs};
+use crate::store::staging::gifts::Gifts;
 use crate::store::staging::space::Space;
-use crate::store::staging::staged::{Place, Staged};
-use crate::store::staging::synced_entries::SyncedEntries;
+use crate::store::staging::staged::Staged;
 
 /// How much is moved at a time when bytes must go before a content.
 const PREPEND_BLOCK: usize = 256 * 1024;
@@ -39,79 +33,32 @@ const PREPEND_BLOCK: usize = 256 * 1024;
 /// where it was not measured.
 const PIECE_MAX: usize = 256 * 1024;
 
-/// What became of an upload that begins.
+/// Where uploads grow until they have their names.
 #[derive(Debug)]
-pub(crate) enum Created {
-    Staged(Staged),
-    /// The file is there, as it was announced.
-    Same(Box<Change>),
-}
-
-#[derive(Debug)]
-pub(crate) struct Uploads {
+pub(crate) struct Staging {
     pub(crate) fs: Arc<FileSystem>,
-    /// Sync before a change is acknowledged.
-    pub(crate) durable: bool,
-    /// What an upload is acknowledged as.
-    pub(crate) stored: Durability,
     pub(crate) file_mode: Option<Mode>,
-    pub(crate) stage: StageIn,
-    /// Where uploads grow; none in a read-only store.
-    pub(crate) staging: Option<Staging>,
+    pub(crate) make: StageIn,
+    /// None in a read-only store.
+    pub(crate) dirs: Option<StageDirs>,
     pub(crate) space: Space,
-    pub(crate) quotas: Arc<Quotas>,
-    pub(crate) unsynced: UnsyncedDirs,
-    pub(crate) synced_entries: SyncedEntries,
-    /// Uploads that outlive their connections.
-    pub(crate) kept: Kept,
 }
 
-impl Uploads {
-    /// Refuses what can be known now, then makes a staging file, unless the file is there already.
-    pub(crate) fn create(&self, put: &Put) -> Result<Created, StoreError> {
-        self.fs.health.check_writable()?;
-        let refused = self.refuse_early(&put.key, &put.precondition);
-        let target = refused.inspect_err(|error| self.fs.health.commit_ended(Some(error.failure)))?;
-        if let Some(same) = self.find_same(put)? {
-            return Ok(Created::Same(same));
-        }
-        let holding = self.quotas.reserve(&put.key, put.len, &[])?;
-        self.space.check(&self.fs, put.len)?;
-        let staged = self.stage_file(put.key.as_str(), put.len, target.as_deref())?;
-        Ok(Created::Staged(staged.holding(holding)))
-    }
-
-    /// The directory, or the nearest one above it that is there.
-    pub(crate) fn refuse_early(&self, key: &Key, precondition: &Precondition) -> Result<Option<Arc<Dir>>, StoreError> {
-        if key.is_root() {
-            return Err(StoreError::refused(Failure::Conflict("that is a folder"), "create"));
-        }
-        let path = key.as_str();
-        let dir = match self.fs.dir(key.parent()) {
-            Ok(dir) => Some(dir),
-            Err(Errno::NOENT) => None,
-            Err(errno) => return Err(self.fs.change_error("open folder", path, errno)),
-        };
-        let there = dir.as_ref().map(|dir| standing(dir.fd.as_fd(), key.name())).transpose();
-        let there = there.map_err(|e| self.fs.change_error("fstatat", path, e))?.flatten();
-        may_replace(there.as_ref(), precondition).map_err(|failure| StoreError::refused(failure, "create"))?;
-        Ok(dir.or_else(|| self.nearest_dir(key.parent())))
-    }
-
+impl Staging {
     /// A staging file, like one that is made in `target`.
     pub(crate) fn stage_file(&self, path: &str, len: Option<u64>, target: Option<&Dir>) -> Result<Staged, StoreError> {
-        let Some(staging) = &self.staging else {
+        let Some(dirs) = &self.dirs else {
             return Err(StoreError::refused(Failure::Denied("the server is read-only"), "read-only"));
         };
-        let mut dir = staging.current();
+        let mut dir = dirs.current();
         let mut renewed = false;
         let (file, name) = loop {
-            let name = staging.fresh_name();
+            let name = dirs.fresh_name();
             match self.make_file((dir.fd.as_fd(), &name), target) {
                 Ok(file) => break (file, name),
                 Err(errno) if !renewed && (errno == Errno::NOENT || is_stale(errno)) => {
                     renewed = true;
-                    dir = match self.renew_staging(staging, &dir) {
+                    dir = match self.renew_dir(dirs, &dir) {
                         Ok(dir) => dir,
                         Err((site, Errno::NOENT)) => return Err(self.fs.gone(site, path)),
                         Err((site, errno)) => return Err(self.staging_error(site, path, errno)),
@@ -120,7 +67,7 @@ impl Uploads {
                 Err(errno) => return Err(self.staging_error("openat staging", path, errno)),
             }
         };
-        let staged = Staged::new(file, Place::Staging(dir, name), path, len);
+        let staged = Staged::new(file, (dir, name), path, len);
         if let Some(mode) = self.file_mode
             && let Err(errno) = fchmod(&staged.file, mode)
         {
@@ -132,7 +79,7 @@ impl Uploads {
 
     /// Makes a file in a private directory, like one that is made in `target`.
     pub(crate) fn make_file(&self, at: At<'_>, target: Option<&Dir>) -> Result<OwnedFd, Errno> {
-        let Some(target) = target.map(|target| target.fd.as_fd()) else { return (self.stage)(at.0, at.1) };
+        let Some(target) = target.map(|target| target.fd.as_fd()) else { return (self.make)(at.0, at.1) };
         let caps = &self.fs.caps;
         let gifts = Gifts::of(target, caps.acls)?;
         let lacks = gifts.are_any()
@@ -145,16 +92,14 @@ impl Uploads {
         {
             return Ok(file);
         }
-        let file = (self.stage)(at.0, at.1)?;
+        let file = (self.make)(at.0, at.1)?;
         gifts.give(&file);
         Ok(file)
     }
 
-    fn renew_staging(&self, staging: &Staging, gone: &Arc<StageDir>) -> Result<Arc<StageDir>, SiteErrno> {
-        match staging.renew(self.fs.root().fd.as_fd(), gone) {
-            Err((_, errno)) if is_stale(errno) && self.fs.reopen_root() => {
-                staging.renew(self.fs.root().fd.as_fd(), gone)
-            }
+    fn renew_dir(&self, dirs: &StageDirs, gone: &Arc<StageDir>) -> Result<Arc<StageDir>, SiteErrno> {
+        match dirs.renew(self.fs.root().fd.as_fd(), gone) {
+            Err((_, errno)) if is_stale(errno) && self.fs.reopen_root() => dirs.renew(self.fs.root().fd.as_fd(), gone),
             renewed => renewed,
         }
     }
@@ -171,13 +116,13 @@ impl Uploads {
     }
 
     /// Tries whether uploads can be stored again, with one that nothing asked for.
-    pub(crate) fn probe_staging(&self) {
+    pub(crate) fn probe(&self) {
         // Staging has descriptors of its own: it may work where the root does not.
         let opened = self.fs.open_own("", dir_flags(), false);
         let opened = opened.map_err(|errno| self.fs.change_error("open folder", "", errno));
         let staged = opened.and_then(|_| self.stage_file("", None, None)).and_then(|staged| {
             let written = self.write(&staged, 0, b"x").and_then(|()| {
-                if !self.durable {
+                if !self.fs.durable {
                     return Ok(());
                 }
                 (self.fs.sync.content)(staged.file.as_fd(), false).map_err(|e| self.fs.sync_error("fdatasync", "", e))
@@ -190,9 +135,6 @@ impl Uploads {
 
     pub(crate) fn write(&self, staged: &Staged, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         staged.check()?;
-        if let Some(attachment) = staged.attachment() {
-            self.check_lease(attachment, &staged.path).map_err(|error| staged.fail(error))?;
-        }
         if let Some(holding) = &staged.holding {
             holding.cover(offset + bytes.len() as u64, staged.len).map_err(|error| staged.fail(error))?;
         }
@@ -252,14 +194,10 @@ impl Uploads {
         }
     }
 
-    /// Removes a staging file. What cannot be removed is swept at the next start. What can be resumed stays.
+    /// Removes a staging file. What cannot be removed is swept at the next start.
     pub(crate) fn abort(&self, staged: &Staged) {
-        let (dir, name) = match &staged.place {
-            Place::Staging(dir, name) => (dir, name),
-            Place::Kept(attachment) if attachment.joins.is_empty() => return,
-            Place::Kept(attachment) => return self.abort_join(attachment, &staged.path),
-        };
-        match unlinkat(&dir.fd, &**name, AtFlags::empty()) {
+        let (dir, name) = staged.at();
+        match unlinkat(dir, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => {
                 let path = &staged.path;

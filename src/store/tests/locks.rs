@@ -1,7 +1,8 @@
 //! Several stores on one root: who may start, and what waits for whom.
 use super::*;
 use crate::os::process::clock;
-use crate::store::staging::locks::{lock_file, stripe};
+use crate::store::namespace::stripes::stripe;
+use crate::store::staging::locks::lock_file;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;

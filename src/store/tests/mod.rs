@@ -79,7 +79,7 @@ fn in_every_mode(body: impl Fn(&mut Bench)) {
             sync.unwrap_or_else(|| SyncCalls::of(root))
         });
         body(&mut bench);
-        let made = bench.store.pool.uploads.unsynced.0.lock().unwrap();
+        let made = bench.store.pool.volume.names.parents.unsynced.0.lock().unwrap();
         assert!(made.parents.is_empty() && made.moves.is_empty(), "{config:?}: folders owe a sync");
         drop(made);
         drop(bench);

@@ -34,7 +34,7 @@ fn in_quota_modes(quotas: &[(&str, u64)], body: impl Fn(&mut Bench)) {
 impl Bench {
     /// Bytes stored beneath a prefix, and held for uploads.
     pub(super) fn account(&self, prefix: &str) -> (Option<u64>, u64) {
-        let books = self.store.pool.uploads.quotas.books();
+        let books = self.store.pool.volume.names.quotas.books();
         let account = books.accounts.values().find(|account| &*account.prefix == prefix).expect("a quota");
         assert_eq!((account.pending, books.changes.len()), (0, 0), "no change is under way");
         (account.stored, account.reserved)
@@ -42,7 +42,7 @@ impl Bench {
 
     /// Counts all prefixes, from now to the end.
     pub(super) fn count_again(&self) {
-        let quotas = &self.store.pool.uploads.quotas;
+        let quotas = &self.store.pool.volume.names.quotas;
         quotas.books().make_due(clock());
         while let Some(mut count) = Count::begin(quotas) {
             while let Step::GoesOn(next) = count.step(&self.store.fs, quotas) {
@@ -230,7 +230,7 @@ fn what_others_have_stored_counts_and_nothing_is_stored_before_it_was_counted() 
     assert_eq!(stored(&bench), [4210, 10, 5, 44215]);
     // As if a reload had brought another.
     let quota = with_quotas(&[("q/x", 5000)]).quotas.remove(0);
-    let quotas = &bench.store.pool.uploads.quotas;
+    let quotas = &bench.store.pool.volume.names.quotas;
     quotas.set(&[quota], clock());
     assert_eq!(bench.account("q/x"), (None, 0));
     assert_eq!(bench.store_file("q/x/new", b"1", Precondition::None), Err(Failure::Counting));
@@ -405,7 +405,7 @@ fn after_any_changes_the_numbers_are_those_of_a_model_and_of_a_fresh_count() {
                 );
             }
             // A count goes on beside the changes.
-            let quotas = Arc::clone(&bench.store.pool.uploads.quotas);
+            let quotas = Arc::clone(&bench.store.pool.volume.names.quotas);
             for _ in 0..random.below(6) {
                 let Some(at_work) = &mut count else {
                     quotas.books().make_due(clock());
@@ -420,7 +420,7 @@ fn after_any_changes_the_numbers_are_those_of_a_model_and_of_a_fresh_count() {
         for (file, ..) in std::mem::take(&mut model.open) {
             bench.abort(file);
         }
-        bench.store.pool.uploads.quotas.books().give_up_count();
+        bench.store.pool.volume.names.quotas.books().give_up_count();
         bench.count_again();
         for (prefix, _) in MAX {
             assert_eq!(bench.account(prefix), (Some(model.stored(prefix)), 0), "seed {seed}: /{prefix}");
@@ -437,7 +437,7 @@ fn a_count_reads_and_looks_at_a_few_names_at_a_time() {
         std::fs::write(dir.path().join(format!("q/{n}")), "x").unwrap();
     }
     let bench = Bench::open(dir.path(), &with_quotas(&[("q", 5000)]));
-    let quotas = &bench.store.pool.uploads.quotas;
+    let quotas = &bench.store.pool.volume.names.quotas;
     quotas.books().make_due(clock());
     let mut count = Count::begin(quotas).expect("it is due");
     let mut advances = 0;
@@ -460,7 +460,7 @@ fn of_64_uploads_at_once_that_overshoot_together_those_that_fit_are_stored_while
         }
         let mut stored = 0;
         for _ in 0..64 {
-            bench.store.pool.uploads.quotas.books().make_due(clock());
+            bench.store.pool.volume.names.quotas.books().make_due(clock());
             bench
                 .store
                 .pool

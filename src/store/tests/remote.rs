@@ -170,10 +170,10 @@ fn uploads_that_cannot_be_begun_count_as_failed_and_the_root_is_probed_as_well_a
         assert_eq!(bench.create("a/file", Some(1 << 20), Precondition::None), Err(Failure::Unavailable));
     }
     assert_eq!(bench.store.health(), Health::Failing);
-    bench.store.pool.uploads.probe_staging();
+    bench.store.pool.volume.names.staging.probe();
     assert_eq!(bench.store.health(), Health::Failing, "staging works, the root does not");
     meets(dir.path(), Meets::Some(0, Errno::STALE));
-    bench.store.pool.uploads.probe_staging();
+    bench.store.pool.volume.names.staging.probe();
     assert_eq!(bench.store.health(), Health::Good);
 }
 
@@ -214,7 +214,7 @@ fn a_staging_directory_that_is_stale_or_gone_is_made_again_and_uploads_in_the_ol
         let dir = TempDir::new().unwrap();
         let mut bench = remote(dir.path(), &StoreConfig::default());
         let staging = |bench: &Bench| {
-            let fd = bench.store.pool.uploads.staging.as_ref().unwrap().current().fd.as_raw_fd();
+            let fd = bench.store.pool.volume.stage_dirs().unwrap().current().fd.as_raw_fd();
             std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap()
         };
         let old = staging(&bench);

@@ -21,7 +21,7 @@ fn with_free(free: u64, limits: Limits) -> (Bench, TempDir) {
 }
 
 fn set_free(bench: &Bench, free: u64) {
-    *lock(&bench.store.pool.uploads.space.free) = Some(free);
+    *lock(&bench.store.pool.volume.names.staging.space.free) = Some(free);
 }
 
 fn begin(bench: &mut Bench, name: &str, len: u64) -> Result<FileId, Failure> {
@@ -77,8 +77,8 @@ fn an_upload_takes_no_block_of_the_disk_before_its_body_comes_and_then_one_windo
         let mut bench = Bench::open_limited(dir.path(), &StoreConfig::default(), limits);
         set_free(&bench, 1 << 40);
         let file = bench.create("x", Some(278 * MIB), Precondition::None).unwrap();
-        let staged = bench.store.files.staging(file).unwrap();
-        let staged = std::fs::File::from(staged.file.try_clone().unwrap());
+        let growing = bench.store.files.staging(file).unwrap();
+        let staged = std::fs::File::from(growing.as_staged().file.try_clone().unwrap());
         let taken = || staged.metadata().unwrap().blocks() * 512;
         assert_eq!(taken(), 0);
         bench.store.write_now(file, 0, &PART).unwrap();
@@ -103,7 +103,7 @@ fn uploads_leave_free_what_is_to_stay_free() {
     assert!(bench.store_file("small", b"x", Precondition::None).is_ok());
     let unannounced = bench.create("chunked", None, Precondition::None).unwrap();
     set_free(&bench, 99 * MIB);
-    bench.store.pool.uploads.space.forget_measurement();
+    bench.store.pool.volume.names.staging.space.forget_measurement();
     assert_eq!(bench.store_file("small", b"x", Precondition::None), Err(Failure::NoSpace));
     let written = (0..8).map(|n| bench.store.write_now(unannounced, n * PART.len() as u64, &PART));
     let failure = written.filter_map(Result::err).map(|error| error.failure).next();

@@ -222,14 +222,15 @@ fn a_change_that_waits_for_its_sync_while_another_sync_fails_is_refused_though_i
     for scope in [Scope::Dir, Scope::Everything] {
         let mut noted = Noted::new(scope, &StoreConfig::default());
         let pool = Arc::clone(&noted.bench.store.pool);
-        let (reply, syncs) = pool.changed(pool.uploads.store(&put("later/f", None, Precondition::None), b"x").unwrap());
+        let (reply, syncs) =
+            pool.changed(pool.volume.names.store(&put("later/f", None, Precondition::None), b"x").unwrap());
         noted.next_fails(Some(Errno::IO), None);
         assert_eq!(noted.bench.store_file("first/f", b"x", Precondition::None), Err(Failure::Internal));
         noted.syncs();
         let finished = Finished { conn: CONN, result: Ok(reply), chunk: None };
         noted.bench.store.in_flight += 1;
-        let uploads = Arc::clone(&pool.uploads);
-        pool.finish_change(Pending { client: None, finished, syncs, uploads });
+        let volume = Arc::clone(&pool.volume);
+        pool.finish_change(Pending { client: None, finished, syncs, volume });
         let later = noted.bench.next().result.map_err(|error| error.failure);
         assert_eq!((later.err(), noted.syncs()), (Some(Failure::Internal), vec![]), "{scope:?}");
     }

@@ -30,7 +30,7 @@ fn an_upload_is_seen_only_when_it_is_complete() {
             panic!("not committed")
         };
         assert_eq!((meta.len, meta.mtime), (10, -5));
-        assert_eq!(level, bench.store.pool.uploads.stored);
+        assert_eq!(level, bench.store.pool.volume.names.stored);
         assert_eq!(bench.content("a/b/c.txt"), b"0123456789");
         assert_eq!(bench.stat("a/b/c.txt"), Ok(Node::File(meta)));
         assert_eq!(bench.open_file("a/b/c.txt").unwrap().1, meta);
@@ -262,12 +262,12 @@ fn a_change_beneath_a_directory_that_was_just_moved_owes_the_sync_of_the_move() 
     }
     let (pool, fs) = (Arc::clone(&bench.store.pool), Arc::clone(&bench.store.fs));
     let pending = |path: &str| -> Vec<Box<str>> {
-        let syncs = pool.uploads.syncs_for(&fs.dir(path).unwrap());
+        let syncs = pool.volume.names.parents.syncs_for(&fs.dir(path).unwrap());
         syncs.dirs.iter().map(|dir| dir.path.clone()).collect()
     };
     assert_eq!(pending("from/folder/deep"), ["from/folder/deep".into()]);
     // Everybody sees the move, but it has not been synced yet.
-    let moved = pool.uploads.rename((&key("from/folder"), &key("to/folder")), &Precondition::None, None).unwrap();
+    let moved = pool.volume.names.rename((&key("from/folder"), &key("to/folder")), &Precondition::None, None).unwrap();
     let (reply, syncs) = pool.changed(moved);
     assert_eq!(pending("to/folder/deep"), ["to".into(), "to/folder/deep".into()]);
     assert_eq!(pending("to/folder"), ["to".into(), "to/folder".into()]);
@@ -276,7 +276,7 @@ fn a_change_beneath_a_directory_that_was_just_moved_owes_the_sync_of_the_move() 
         client: None,
         finished: Finished { conn: CONN, result: Ok(reply), chunk: None },
         syncs,
-        uploads: Arc::clone(&pool.uploads),
+        volume: Arc::clone(&pool.volume),
     });
     assert!(bench.next().result.is_ok());
     assert_eq!(pending("to/folder/deep"), ["to/folder/deep".into()]);
@@ -323,7 +323,7 @@ fn long_uploads_are_flushed_in_windows_that_share_one_bound() {
             assert_eq!(window, 4 * 1024 * 1024);
         }
         assert_eq!(
-            bench.store.pool.uploads.durable && bench.store.fs.caps.write_back,
+            bench.store.pool.volume.fs.durable && bench.store.fs.caps.write_back,
             bench.store.flush_window().is_some()
         );
         bench.store.write_now(files[0], 0, &[1; 100_000]).unwrap();
@@ -348,14 +348,14 @@ fn new_files_get_the_mode_that_was_chosen() {
 fn what_comes_behind_a_failed_write_is_refused_for_the_same_reason() {
     let dir = TempDir::new().unwrap();
     let bench = Bench::open(dir.path(), &StoreConfig::default());
-    let mut staged = bench.store.pool.uploads.stage_file("f", None, None).unwrap();
+    let mut staged = bench.store.pool.volume.names.staging.stage_file("f", None, None).unwrap();
     let good =
         std::mem::replace(&mut staged.file, std::fs::File::options().write(true).open("/dev/full").unwrap().into());
-    assert_eq!(bench.store.pool.uploads.write(&staged, 0, b"x").unwrap_err().failure, Failure::NoSpace);
+    assert_eq!(bench.store.pool.volume.names.staging.write(&staged, 0, b"x").unwrap_err().failure, Failure::NoSpace);
     // The other worker may be the first to be heard.
     staged.file = good;
-    assert_eq!(bench.store.pool.uploads.write(&staged, 1, b"y").unwrap_err().failure, Failure::NoSpace);
-    bench.store.pool.uploads.abort(&staged);
+    assert_eq!(bench.store.pool.volume.names.staging.write(&staged, 1, b"y").unwrap_err().failure, Failure::NoSpace);
+    bench.store.pool.volume.names.staging.abort(&staged);
 }
 
 #[test]

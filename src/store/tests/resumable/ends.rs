@@ -144,7 +144,7 @@ fn there_is_space_for_two_of_three_uploads_and_one_is_told_so() {
     // The portable way reserves nothing on the real file system.
     let config = StoreConfig { portable: true, ..StoreConfig::default() };
     let mut bench = Bench::open(dir.path(), &config);
-    *bench.store.pool.uploads.space.free.lock().unwrap() = Some(5 * MIB);
+    *bench.store.pool.volume.names.staging.space.free.lock().unwrap() = Some(5 * MIB);
     let mut write = |n: u128| {
         let (_, file, _) = make(&mut bench, n, 1, Some(2 * MIB)).map_err(|_| Failure::NoSpace)?;
         let file = file.unwrap();
@@ -212,7 +212,7 @@ fn a_clock_that_jumps_forward_lets_no_upload_expire_before_its_time() {
     bench.save(file, 300).unwrap();
     bench.pass(0);
     let jump = |bench: &Bench, seconds| {
-        bench.store.pool.uploads.kept.jumped_s.store(seconds, std::sync::atomic::Ordering::Relaxed);
+        bench.store.pool.volume.resumable.jumped_s.store(seconds, std::sync::atomic::Ordering::Relaxed);
     };
     jump(&bench, 1_000_000_000);
     bench.pass(1800);

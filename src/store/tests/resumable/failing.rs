@@ -197,7 +197,7 @@ fn a_record_whose_sync_failed_is_written_again_before_it_is_believed() {
         watched.syncs();
         if opens {
             // What it was before is not known to this process.
-            lock(&watched.bench.store.pool.uploads.kept.index).remove(ID);
+            lock(&watched.bench.store.pool.volume.resumable.index).remove(ID);
             watched.fail(RECORD, Errno::DQUOT);
             assert_eq!(watched.bench.open_upload(f()).err(), Some(Failure::NoSpace));
             watched.bench.part(f());

@@ -63,10 +63,10 @@ fn what_an_upload_held_comes_back_when_it_is_cancelled_or_expires() {
     assert_eq!(bench.account("d"), (Some(0), 0), "removed while it was written");
     let (file, _) = bench.part(f());
     bench.save(file, 0).unwrap();
-    bench.store.pool.uploads.kept.passed_s.store(100_000, std::sync::atomic::Ordering::Relaxed);
-    let mut pass = Pass::begin(&bench.store.pool.uploads).map(Box::new);
+    bench.store.pool.volume.resumable.passed_s.store(100_000, std::sync::atomic::Ordering::Relaxed);
+    let mut pass = Pass::begin(&bench.store.pool.volume.resumable).map(Box::new);
     while let Some(next) = pass {
-        pass = next.step(&bench.store.pool.uploads);
+        pass = next.step(&bench.store.pool.volume.resumable);
     }
     assert_eq!(bench.account("d"), (Some(0), 0), "expired");
 }

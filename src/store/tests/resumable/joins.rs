@@ -274,10 +274,10 @@ fn a_join_for_which_there_is_no_space_loses_nothing() {
     let bytes = vec![3; 2 * 1024 * 1024];
     bench.partial(part_id(0), &bytes, bytes.len() as u64);
     let before = bench.uploads();
-    *lock(&bench.store.pool.uploads.space.free) = Some(1024 * 1024);
+    *lock(&bench.store.pool.volume.names.staging.space.free) = Some(1024 * 1024);
     assert_eq!(bench.open_upload(whole(to_f(), &[part_id(0)])).err(), Some(Failure::NoSpace));
-    *lock(&bench.store.pool.uploads.space.free) = None;
-    bench.store.pool.uploads.space.forget_measurement();
+    *lock(&bench.store.pool.volume.names.staging.space.free) = None;
+    bench.store.pool.volume.names.staging.space.forget_measurement();
     // One client has half of the bytes.
     assert_eq!(bench.open_upload(whole(to_f(), &[part_id(0)])).err(), Some(Failure::NoSpace));
     assert_eq!((bench.uploads(), bench.offset(part_id(0))), (before, bytes.len() as u64));

@@ -155,8 +155,8 @@ impl Bench {
 
     /// A whole pass over the folder, as if so many seconds had passed since the start.
     fn pass(&self, after_s: u64) {
-        let uploads = &self.store.pool.uploads;
-        uploads.kept.passed_s.store(after_s, std::sync::atomic::Ordering::Relaxed);
+        let uploads = &self.store.pool.volume.resumable;
+        uploads.passed_s.store(after_s, std::sync::atomic::Ordering::Relaxed);
         let mut pass = Pass::begin(uploads).map(Box::new);
         while let Some(at_work) = pass {
             pass = at_work.step(uploads);

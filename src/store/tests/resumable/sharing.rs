@@ -32,7 +32,7 @@ fn an_upload_is_locked_while_another_store_is_attached_and_free_as_soon_as_that_
     other.pass(25 * 3600);
     assert_eq!(one.offset(ID), 300, "only its owner lets it expire");
     one.save(file, 300).unwrap();
-    other.store.pool.uploads.kept.passed_s.store(0, std::sync::atomic::Ordering::Relaxed);
+    other.store.pool.volume.resumable.passed_s.store(0, std::sync::atomic::Ordering::Relaxed);
     let (file, offset) = other.part(f());
     assert_eq!((offset, one.open_upload(f()).err()), (300, Some(Failure::Locked)));
     other.write_part(file, 300, 400);
@@ -58,8 +58,8 @@ fn a_request_waits_until_the_store_that_is_attached_has_left_the_upload_for_it()
     wait(&mut other);
     assert_eq!(other.store.queued().in_flight, 1, "it is not over");
     assert!(mark.exists());
-    assert_eq!(other.store.pool.uploads.wanted(), [], "it is not attached there");
-    assert_eq!((one.store.pool.uploads.wanted(), mark.exists()), (vec![ID], false));
+    assert_eq!(other.store.pool.volume.resumable.wanted(), [], "it is not attached there");
+    assert_eq!((one.store.pool.volume.resumable.wanted(), mark.exists()), (vec![ID], false));
     let again = |other: &mut Bench, seconds| other.store.refresh(clock() + Duration::from_secs(seconds));
     again(&mut other, 1);
     wait(&mut other);
@@ -78,13 +78,13 @@ fn a_store_that_attaches_to_an_upload_does_not_leave_it_for_a_request_before() {
     assert_eq!(other.open_upload(f()).err(), Some(Failure::Locked));
     one.save(file, 0).unwrap();
     one.part(f());
-    assert_eq!(one.store.pool.uploads.wanted(), []);
+    assert_eq!(one.store.pool.volume.resumable.wanted(), []);
     // One that no server takes away is swept.
     let mark = dir.path().join(".filewharf/wanted").join(UploadId([9; 16]).to_string());
     std::fs::write(&mark, "").unwrap();
-    assert_eq!((one.store.pool.uploads.wanted(), mark.exists()), (vec![], true));
-    one.store.pool.uploads.kept.passed_s.store(100, std::sync::atomic::Ordering::Relaxed);
-    assert_eq!((one.store.pool.uploads.wanted(), mark.exists()), (vec![], false));
+    assert_eq!((one.store.pool.volume.resumable.wanted(), mark.exists()), (vec![], true));
+    one.store.pool.volume.resumable.passed_s.store(100, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!((one.store.pool.volume.resumable.wanted(), mark.exists()), (vec![], false));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn an_upload_of_another_machine_is_locked_until_its_lease_is_over() {
     assert_eq!(other.open_upload(f()).err(), Some(Failure::Locked));
     assert_eq!(other.remove(ID), Err(Failure::Locked));
     assert_eq!(other.offset(ID), 300);
-    let passed = &other.store.pool.uploads.kept.passed_s;
+    let passed = &other.store.pool.volume.resumable.passed_s;
     passed.store(91, std::sync::atomic::Ordering::Relaxed);
     other.complete_upload(f());
 }
@@ -117,7 +117,8 @@ fn an_upload_of_another_machine_is_locked_until_its_lease_is_over() {
 fn a_lease_is_renewed_while_bytes_come_and_lapsed_it_permits_no_write() {
     let (_dir, mut one, mut other) = two();
     let (file, _) = one.part(f());
-    let attachment = one.store.files.staging(file).and_then(|staged| staged.attachment().cloned()).unwrap();
+    let part = one.store.files.staging(file).and_then(|growing| growing.as_part()).unwrap();
+    let attachment = Arc::clone(&part.attachment);
     one.write_part(file, 0, 100);
     let saved = attachment.saved();
     attachment.pretend_age(Duration::from_secs(31));

@@ -1,14 +1,19 @@
-//! The uploads that a store keeps: their folder, once there is one, and their index.
+//! The uploads that one file system keeps: their folder, once there is one, and their index.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd as _;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 use crate::config::Limits;
+use crate::error::{Failure, StoreError};
 use crate::os::process::clock;
-use crate::store::fs::errno::SiteErrno;
+use crate::store::fs::errno::{SiteErrno, is_stale};
+use crate::store::fs::root::FileSystem;
 use crate::store::mutex::lock;
+use crate::store::namespace::Namespace;
 use crate::store::resumable::folder::Folder;
 use crate::store::resumable::index::Index;
 use crate::store::resumable::owner::Owner;
@@ -24,8 +29,11 @@ struct Known {
     is_prepared: bool,
 }
 
+/// Uploads that outlive their connections.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct ResumableUploads {
+    pub(crate) fs: Arc<FileSystem>,
+    pub(crate) names: Arc<Namespace>,
     folder: Mutex<Option<Known>>,
     pub(crate) index: Mutex<Index>,
     pub(crate) owner: Owner,
@@ -47,9 +55,11 @@ pub(crate) struct Kept {
     pub(crate) jumped_s: std::sync::atomic::AtomicU64,
 }
 
-impl Kept {
-    pub(crate) fn new(limits: &Limits) -> Self {
+impl ResumableUploads {
+    pub(crate) fn new(names: Arc<Namespace>, limits: &Limits) -> Self {
         Self {
+            fs: Arc::clone(&names.fs),
+            names,
             folder: Mutex::default(),
             index: Mutex::new(Index::new(limits)),
             owner: Owner::this(),
@@ -67,26 +77,39 @@ impl Kept {
     }
 
     /// The folder, if there is one.
-    pub(crate) fn folder(&self, root: BorrowedFd<'_>) -> Result<Option<Arc<Folder>>, SiteErrno> {
+    pub(crate) fn existing_folder(&self, path: &str) -> Result<Option<Arc<Folder>>, StoreError> {
+        // A read-only store has no locks, so it shows nothing that another process may be changing.
+        if self.names.staging.dirs.is_none() {
+            return Ok(None);
+        }
+        self.open_folder().map_err(self.kept_failed(path))
+    }
+
+    fn open_folder(&self) -> Result<Option<Arc<Folder>>, SiteErrno> {
         let mut known = lock(&self.folder);
         if known.is_none() {
-            *known = Folder::open(root)?.map(|folder| Known { folder: Arc::new(folder), is_prepared: false });
+            let folder = Folder::open(self.fs.root().fd.as_fd())?;
+            *known = folder.map(|folder| Known { folder: Arc::new(folder), is_prepared: false });
         }
         Ok(known.as_ref().map(|known| Arc::clone(&known.folder)))
     }
 
-    /// The folder, made if it is missing. `prepare` is called before anything is made in it for the first time.
-    pub(crate) fn make_folder(
-        &self,
-        root: BorrowedFd<'_>,
-        prepare: impl FnOnce(&Folder) -> Result<(), SiteErrno>,
-    ) -> Result<Arc<Folder>, SiteErrno> {
+    /// The folder, made if it is missing, with its own name as durable as the store makes things.
+    pub(crate) fn make_folder(&self, path: &str) -> Result<Arc<Folder>, StoreError> {
+        self.prepare_folder().map_err(self.kept_failed(path))
+    }
+
+    fn prepare_folder(&self) -> Result<Arc<Folder>, SiteErrno> {
         let mut known = lock(&self.folder);
         if let Some(Known { folder, is_prepared: true }) = &*known {
             return Ok(Arc::clone(folder));
         }
-        let folder = Arc::new(Folder::make(root)?);
-        prepare(&folder)?;
+        let root = self.fs.root();
+        let folder = Arc::new(Folder::make(root.fd.as_fd())?);
+        if self.fs.durable {
+            (self.fs.sync.names)(folder.above.as_fd()).map_err(|e| ("fsync .filewharf", e))?;
+            (self.fs.sync.names)(root.fd.as_fd()).map_err(|e| ("fsync root", e))?;
+        }
         *known = Some(Known { folder: Arc::clone(&folder), is_prepared: true });
         Ok(folder)
     }
@@ -105,8 +128,8 @@ impl Kept {
     }
 
     /// Nanoseconds since 1970, by the clock of the file system.
-    pub(crate) fn now_ns(&self, folder: &Folder) -> Result<u64, SiteErrno> {
-        let now = folder.now_ns()?;
+    pub(crate) fn now_ns(&self, folder: &Folder, path: &str) -> Result<u64, StoreError> {
+        let now = folder.now_ns().map_err(self.kept_failed(path))?;
         #[cfg(test)]
         let now = now + self.jumped_s.load(std::sync::atomic::Ordering::Relaxed) * 1_000_000_000;
         #[cfg(test)]
@@ -120,5 +143,23 @@ impl Kept {
         #[cfg(test)]
         let now = now + Duration::from_secs(self.passed_s.load(std::sync::atomic::Ordering::Relaxed));
         now
+    }
+
+    /// A failure around the folder, whatever the upload is called and however large it is.
+    pub(crate) fn kept_error(&self, site: &'static str, path: &str, errno: Errno) -> StoreError {
+        let mut error = self.fs.change_error(site, path, errno);
+        error.failure = match error.failure {
+            Failure::Conflict(_) | Failure::NotFound => Failure::Unavailable,
+            Failure::TooLarge => Failure::NoSpace,
+            other => other,
+        };
+        if is_stale(errno) {
+            self.forget_any_folder();
+        }
+        error
+    }
+
+    pub(crate) fn kept_failed(&self, path: &str) -> impl Fn(SiteErrno) -> StoreError {
+        move |(site, errno)| self.kept_error(site, path, errno)
     }
 }

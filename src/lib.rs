@@ -30,10 +30,11 @@
 //! | 5 | [`reactor`] | the loop |
 //! | 6 | [`os`] | system calls for sockets, events and the clock; the only `unsafe` code |
 //! | 7 | [`store`] | system calls for files, and the worker threads |
-//! | 8 | [`server`] [`client`] [`cli`] | front doors |
+//! | 8 | [`server`] [`client`] [`cli`] `docs` | front doors |
 //!
-//! A module imports only from its own layer and those above it in this table; a test reads the
-//! `use` lines.
+//! A module imports only from its own layer and those above it in this table. Of those above [`os`], [`os`] and
+//! [`store`] use only words, [`buffer`], [`platform`] and `wire::key`; [`client`] uses only layers 0 and 1. A test reads
+//! this table, and that of [`store`], and compares them with the paths in the code.
 
 // The public API.
 #[cfg(feature = "client")]

@@ -2,6 +2,22 @@
 //!
 //! Nothing here waits for a disk. Opens and reads are asked for in a way that says "would wait";
 //! changes run on the loop only when no sync was asked for and the disk keeps up.
+//!
+//! # Layers
+//!
+//! | layer | modules | what |
+//! |---|---|---|
+//! | 0 | `mutex` | |
+//! | 1 | `fs` | the file system beneath the root: opening, reading, listing |
+//! | 2 | `quota` | how much is stored beneath a prefix |
+//! | 3 | `staging` | files that are not visible yet, directories for changes |
+//! | 4 | `namespace` | changes of names |
+//! | 5 | `resumable` | uploads that outlive their connections |
+//! | 6 | `volume` | all of these for one file system: the root, or a mount in it |
+//! | 7 | `pool` `take_overs` | the workers, and what they do |
+//! | 8 | `cache` `handles` `open` `partial_sends` `send` | what the loop does itself |
+//!
+//! A module imports only from its own layer and those above it in this table.
 
 mod cache;
 mod fs;

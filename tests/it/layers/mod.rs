@@ -1,8 +1,10 @@
-//! Reads the sources: a module imports only from its own layer and those below it, system calls
-//! stand in `os` and `store` only, no modules import each other in a circle, and a few habits that no lint knows.
+//! Reads the sources: a module imports only from its own layer and those below it, as the tables of layers say; system
+//! calls stand in `os` and `store` only; neither files nor directories import each other in a circle; and a few habits
+//! that no lint knows.
 
 mod modules;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,13 +20,6 @@ struct Source {
     name: String,
     all: String,
     code: String,
-}
-
-impl Source {
-    /// The first part of its path: its module.
-    fn module(&self) -> &str {
-        self.name.split(['/', '.']).next().expect("a name")
-    }
 }
 
 fn root() -> PathBuf {
@@ -62,61 +57,72 @@ fn sources() -> Vec<Source> {
     sources
 }
 
-/// The layer of a module of the crate.
-fn layer(module: &str) -> Option<u8> {
-    Some(match module {
-        "ids" | "error" | "object" | "command" | "config" | "counters" | "time" | "fair_queue" | "upload" => 0,
-        "buffer" | "wire" => 1,
-        "access" | "admission" | "groups" => 2,
-        "dialect" | "transfer" | "platform" => 3,
-        "session" => 4,
-        "reactor" => 5,
-        "os" => 6,
-        "store" => 7,
-        "server" | "client" | "cli" | "docs" => 7,
-        _ => return None,
-    })
+/// The table of layers at the head of a file, the lowest first.
+struct Layers {
+    /// Before the names of the files that it is about.
+    prefix: &'static str,
+    /// The row of each module.
+    rows: BTreeMap<String, usize>,
 }
 
-/// Every `crate::module` that is named, also those in braces behind `crate::`.
-fn imports(code: &str) -> Vec<String> {
-    let word = |text: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("").to_owned();
-    let mut found = Vec::new();
-    for (at, _) in code.match_indices("crate::") {
-        let rest = &code[at + "crate::".len()..];
-        match rest.strip_prefix('{') {
-            None => found.push(word(rest)),
-            Some(list) => {
-                let list = &list[..list.find(';').unwrap_or(list.len())];
-                found.extend(list.split(',').map(|part| word(part.trim())));
-            }
-        }
+impl Layers {
+    fn read(file: &str, prefix: &'static str) -> Self {
+        let text = fs::read_to_string(root().join(file)).expect("the file is there");
+        let lines =
+            text.lines().skip_while(|line| *line != "//! # Layers").skip_while(|line| !line.starts_with("//! |"));
+        let table = lines.take_while(|line| line.starts_with("//! |")).skip(2).enumerate();
+        let words = |line: &str| {
+            line.split('|').nth(2).expect("a cell").split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let rows = table.flat_map(|(row, line)| words(line).into_iter().map(move |module| (module, row))).collect();
+        Self { prefix, rows }
     }
-    found.retain(|name| layer(name).is_some());
-    found
+
+    fn of_crate() -> Self {
+        Self::read("lib.rs", "")
+    }
+
+    fn all() -> [Self; 2] {
+        [Self::of_crate(), Self::read("store/mod.rs", "store/")]
+    }
+
+    /// The module of a file, if the table is about that.
+    fn module<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let module = name.strip_prefix(self.prefix)?.split(['/', '.']).next().filter(|module| !module.is_empty())?;
+        (!matches!(module, "lib" | "main" | "mod")).then_some(module)
+    }
+
+    fn row(&self, name: &str) -> Option<usize> {
+        self.rows.get(self.module(name)?).copied()
+    }
+
+    /// True if a file may use something of another: its own layer has it, or one below, and the module is no exception.
+    fn permits(&self, name: &str, other: &str) -> bool {
+        let (Some(own), Some(row)) = (self.row(name), self.row(other)) else { return true };
+        let (module, theirs) = (self.module(name), self.module(other));
+        let is_usable = match module.filter(|_| self.prefix.is_empty()) {
+            Some("os" | "store") => {
+                row == 0 || matches!(theirs, Some("os" | "platform" | "buffer")) || other == "wire/key.rs"
+            }
+            Some("client") => row <= 1,
+            _ => true,
+        };
+        row <= own && (is_usable || module == theirs)
+    }
+}
+
+fn imports() -> Imports {
+    let sources = sources();
+    Imports::of(sources.iter().map(|source| (source.name.as_str(), source.code.as_str())))
 }
 
 #[test]
 fn a_module_imports_only_from_its_layer_and_those_below() {
     let mut wrong = Vec::new();
-    for source in sources() {
-        let Some(own) = layer(source.module()) else { continue };
-        for import in imports(&source.code) {
-            let theirs = layer(&import).expect("only modules with a layer are found");
-            let permitted = match source.module() {
-                "os" | "store" => {
-                    theirs == 0
-                        || matches!(import.as_str(), "os" | "platform" | "buffer")
-                        || import == source.module()
-                        || import == "wire"
-                            && source.code.matches("crate::wire::").count()
-                                == source.code.matches("crate::wire::key").count()
-                }
-                "client" => theirs <= 1 || import == "client",
-                _ => theirs <= own,
-            };
-            if !permitted {
-                wrong.push(format!("src/{} imports {import}", source.name));
+    for layers in Layers::all() {
+        for (name, other) in imports().pairs() {
+            if !layers.permits(name, other) {
+                wrong.push(format!("src/{name} imports src/{other}"));
             }
         }
     }
@@ -124,11 +130,42 @@ fn a_module_imports_only_from_its_layer_and_those_below() {
 }
 
 #[test]
-fn no_modules_import_each_other_in_a_circle() {
-    let sources = sources();
-    let imports = Imports::of(sources.iter().map(|source| (source.name.as_str(), source.code.as_str())));
-    let circles = imports.circles();
+fn no_files_or_directories_import_each_other_in_a_circle() {
+    let circles = imports().circles();
     assert!(circles.is_empty(), "import circles: {circles:#?}");
+}
+
+/// Methods in another directory would hide that the two import each other.
+#[test]
+fn methods_stand_in_the_directory_of_their_type_or_below_it() {
+    let (sources, imports) = (sources(), imports());
+    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let defines = |source: &Source, name: &str| {
+        let keyword = [format!("struct {name}"), format!("enum {name}")];
+        source
+            .code
+            .lines()
+            .any(|line| keyword.iter().any(|word| line.ends_with(word) || line.contains(&format!("{word} "))))
+    };
+    let mut wrong = Vec::new();
+    for source in &sources {
+        let methods = source.code.lines().filter(|line| line.starts_with("impl ") && !line.contains(" for "));
+        for name in methods.map(|line| word(&line["impl ".len()..])) {
+            let is_away = |other: &&Source| {
+                !format!("{}/", directory(&source.name)).starts_with(&format!("{}/", directory(&other.name)))
+            };
+            let used = imports.of_file(&source.name);
+            let others = sources.iter().filter(|other| used.contains(&other.name)).filter(is_away);
+            if others.into_iter().any(|other| defines(other, &name)) {
+                wrong.push(format!("src/{} has methods of {name}", source.name));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+fn directory(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(directory, _)| directory)
 }
 
 /// Adding a dialect takes its own file and its entry in the list, nothing else. `auto`, `line` and `http` are known
@@ -156,12 +193,11 @@ fn a_dialect_is_named_in_its_own_file_and_the_list_only() {
 
 #[test]
 fn every_module_has_a_layer() {
-    let unknown: Vec<String> = sources()
-        .iter()
-        .filter(|source| layer(source.module()).is_none() && !matches!(source.module(), "lib" | "main"))
-        .map(|source| source.name.clone())
-        .collect();
-    assert_eq!(unknown, Vec::<String>::new());
+    for layers in Layers::all() {
+        let sources = sources();
+        let modules: BTreeSet<_> = sources.iter().filter_map(|source| layers.module(&source.name)).collect();
+        assert_eq!(modules, layers.rows.keys().map(String::as_str).collect(), "src/{}", layers.prefix);
+    }
 }
 
 #[test]
@@ -184,7 +220,9 @@ fn below_the_os_nothing_reaches_the_world() {
         "std::os::",
     ];
     let mut wrong = Vec::new();
-    for source in sources().iter().filter(|source| layer(source.module()).is_some_and(|own| own <= 5)) {
+    let (layers, sources) = (Layers::of_crate(), sources());
+    let is_pure = |source: &&Source| layers.row(&source.name).is_some_and(|row| row < layers.rows["os"]);
+    for source in sources.iter().filter(is_pure) {
         for word in world.iter().filter(|word| source.code.contains(**word)) {
             wrong.push(format!("src/{} mentions {word}", source.name));
         }
@@ -240,8 +278,11 @@ fn every_file_says_what_it_is_and_is_short() {
 
 #[test]
 fn the_checks_above_find_what_they_look_for() {
-    assert_eq!(imports("use crate::os::net;\nuse crate::{session, wire::key};"), ["os", "session", "wire"]);
-    assert_eq!(imports("let x = crate::reactor::Reactor::new();"), ["reactor"]);
+    let layers = Layers::of_crate();
+    assert!(
+        layers.row("ids.rs") < layers.row("session/mod.rs") && layers.row("os/net/mod.rs") < layers.row("cli/mod.rs")
+    );
+    assert!(layers.permits("store/mod.rs", "wire/key.rs") && !layers.permits("store/mod.rs", "wire/line.rs"));
     assert_eq!(code_of("a // crate::os\nb"), "a \nb");
     assert_eq!(code_of("a\n#[cfg(test)]\nmod tests {\n.unwrap()"), "a");
 }

@@ -111,27 +111,54 @@ impl Imports {
         Self(imports.collect())
     }
 
-    /// Files that import each other, directly or through others.
-    pub(crate) fn circles(&self) -> Vec<BTreeSet<String>> {
-        let reach: BTreeMap<&String, BTreeSet<String>> = self.0.keys().map(|file| (file, self.reached(file))).collect();
-        let mut circles: Vec<BTreeSet<String>> = Vec::new();
-        for (file, reached) in &reach {
-            let circle: BTreeSet<_> = reached.iter().filter(|other| reach[other].contains(*file)).cloned().collect();
-            if circle.contains(*file) && !circles.contains(&circle) {
-                circles.push(circle);
-            }
-        }
-        circles
+    /// The files that this one uses something of.
+    pub(crate) fn of_file(&self, file: &str) -> &BTreeSet<String> {
+        &self.0[file]
     }
 
-    fn reached(&self, file: &str) -> BTreeSet<String> {
-        let mut reached = BTreeSet::new();
-        let mut next = vec![file.to_owned()];
-        while let Some(file) = next.pop() {
-            next.extend(self.0[&file].iter().filter(|other| reached.insert((*other).clone())).cloned());
-        }
-        reached
+    /// Each file with each that it uses something of.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.0.iter().flat_map(|(file, used)| used.iter().map(move |other| (file, other)))
     }
+
+    /// What imports each other in a directory, at any level: its files, and its directories with all that is in them.
+    pub(crate) fn circles(&self) -> Vec<BTreeSet<String>> {
+        let mut levels = BTreeMap::<Vec<String>, BTreeMap<String, BTreeSet<String>>>::new();
+        for (file, other) in self.pairs() {
+            let (from, to) = (module_of(file), module_of(other));
+            let depth = from.iter().zip(&to).take_while(|(one, other)| one == other).count();
+            let entry = |module: &[String], file: &str| match module.get(depth) {
+                Some(_) => module[..=depth].join("/"),
+                None => file.to_owned(),
+            };
+            let entries = levels.entry(from[..depth].to_vec()).or_default();
+            entries.entry(entry(&from, file)).or_default().insert(entry(&to, other));
+        }
+        levels.values().flat_map(circles_of).collect()
+    }
+}
+
+fn circles_of(entries: &BTreeMap<String, BTreeSet<String>>) -> Vec<BTreeSet<String>> {
+    let reach: BTreeMap<_, _> = entries.keys().map(|entry| (entry, reached(entries, entry))).collect();
+    let mut circles = Vec::new();
+    for (entry, found) in &reach {
+        let back = |other: &&String| reach.get(other).is_some_and(|found| found.contains(*entry));
+        let circle: BTreeSet<_> = found.iter().filter(back).cloned().collect();
+        if circle.contains(*entry) && !circles.contains(&circle) {
+            circles.push(circle);
+        }
+    }
+    circles
+}
+
+fn reached(entries: &BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet<String> {
+    let mut reached = BTreeSet::new();
+    let mut next = vec![from.to_owned()];
+    while let Some(entry) = next.pop() {
+        let used = entries.get(&entry).into_iter().flatten();
+        next.extend(used.filter(|other| reached.insert((*other).clone())).cloned());
+    }
+    reached
 }
 
 #[test]
@@ -151,5 +178,18 @@ fn imports_are_read_from_paths_and_circles_are_found() {
     assert_eq!(used("a/b.rs"), "a/c.rs a/d.rs e.rs");
     assert_eq!(used("a/c.rs"), "e.rs");
     assert_eq!(used("a/d.rs"), "a/b.rs e.rs");
-    assert_eq!(imports.circles(), [BTreeSet::from(["a/b.rs".to_owned(), "a/d.rs".to_owned()])]);
+    let circle = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(imports.circles(), [circle(&["a/b", "a/d"])]);
+
+    let files = [
+        ("lib.rs", ""),
+        ("a/b/mod.rs", ""),
+        ("a/b/one.rs", "use crate::a::c::one;"),
+        ("a/b/two.rs", ""),
+        ("a/c/one.rs", ""),
+        ("a/c/two.rs", "use crate::a::b::two;"),
+        ("a/mod.rs", "use self::b::one;"),
+        ("a/d.rs", "use crate::a::X;"),
+    ];
+    assert_eq!(Imports::of(files.into_iter()).circles(), [circle(&["a/b", "a/c"])], "no two of their files do");
 }

@@ -106,7 +106,7 @@ impl Ceiling {
         let quotas = [
             2 * FILE_LEN_MAX + QUOTAS_MAX * 512,
             uploads.saturating_mul(crate::store::QUOTA_HOLDING_BYTES),
-            2 * crate::store::QUOTA_COUNT_BYTES,
+            2 * crate::store::WALK_BYTES,
         ];
         // Three rules: those in effect, those that replace them, and those before, which the loop is not to free.
         self.shared = sum([self.shared, 3 * RULES_BYTES_MAX, rules.passwords().memory(), waiting, sum(quotas)]);

@@ -84,8 +84,8 @@ const LOOK_INTERVAL_LOCAL: Duration = Duration::from_millis(100);
 const COUNT_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 pub use self::fs::mounts::MOUNTS_BYTES;
+pub use self::fs::walk::WALK_BYTES;
 pub use self::pool::mounted::{MOUNT_DESCRIPTORS, MOUNTS_WRITTEN_MAX};
-pub use self::quota::count::COUNT_BYTES as QUOTA_COUNT_BYTES;
 pub use self::quota::ledger::HOLDING_BYTES as QUOTA_HOLDING_BYTES;
 pub use self::resumable::index::ENTRY_BYTES as UPLOAD_ENTRY_BYTES;
 

@@ -18,3 +18,4 @@ pub(crate) mod resolve;
 pub(crate) mod root;
 pub(crate) mod stat;
 pub(crate) mod sync;
+pub(crate) mod walk;

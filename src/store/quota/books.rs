@@ -76,8 +76,7 @@ pub(crate) struct GivenUp;
 /// What follows behind a folder.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Then {
-    /// This folder; true if it is the one that was read.
-    Dir(String, bool),
+    Dir(String),
     Counted(Counted),
 }
 
@@ -294,10 +293,6 @@ impl Books {
         self.count(number).map(Cursor::files_are_done)
     }
 
-    pub(crate) fn has_visited(&mut self, number: u64, path: &str) -> Result<bool, GivenUp> {
-        self.count(number).map(|cursor| cursor.has_visited(path))
-    }
-
     /// Goes on to the next folder, or ends the count.
     pub(crate) fn next_dir(
         &mut self,
@@ -306,8 +301,8 @@ impl Books {
         (now, interval): (Instant, Duration),
     ) -> Result<Then, GivenUp> {
         let cursor = self.count(number)?;
-        if let Some((path, is_read)) = cursor.next_dir(read) {
-            return Ok(Then::Dir(path, is_read));
+        if let Some(path) = cursor.next_dir(read) {
+            return Ok(Then::Dir(path));
         }
         let (id, unit, mut counted) = (cursor.account, cursor.unit, cursor.counted);
         self.cursor = None;

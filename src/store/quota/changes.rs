@@ -1,8 +1,9 @@
 //! Changes of names under way: what they store counts from before the system call, what they remove until behind it.
 
 use crate::error::Failure;
+use crate::store::fs::walk::Place;
 use crate::store::quota::books::Books;
-use crate::store::quota::cursor::{Cursor, Place, Seen};
+use crate::store::quota::cursor::{Cursor, Seen};
 use crate::store::quota::entries::{AccountId, Change, Charges, End, Part, held};
 
 fn split(path: &str) -> (&str, &str) {

@@ -6,25 +6,12 @@
 use std::collections::BTreeSet;
 
 use crate::config::QuotaUnit;
+use crate::store::fs::walk::Place;
 
 /// Folders that were made ahead of the cursor and that it keeps: with more, the count begins anew.
 const NEW_DIRS_MAX: usize = 1024;
 /// The same of files: of more it keeps the first half, and the rest of the folder is read again behind those.
 const NEW_FILES_MAX: usize = if cfg!(test) { 1 } else { 1024 };
-
-/// A path whose byte order is that of its components: no name has a control character.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place(Box<str>);
-
-impl Place {
-    pub(crate) fn of(path: &str) -> Self {
-        Self(path.replace('/', "\0").into())
-    }
-
-    pub(crate) fn path(&self) -> String {
-        self.0.replace('\0', "/")
-    }
-}
 
 /// Where a name is, seen from the cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,30 +179,18 @@ impl Cursor {
     }
 
     /// Goes on to the next folder: `read`, the next of those that were read, or one that was made since. `None` if no
-    /// folder follows. False beside the folder if it is not the one that was read, which is to be shown again.
-    pub(crate) fn next_dir(&mut self, read: Option<&str>) -> Option<(String, bool)> {
-        let read = read.map(Place::of);
+    /// folder follows.
+    pub(crate) fn next_dir(&mut self, read: Option<&str>) -> Option<String> {
         while self.new_dirs.first().is_some_and(|made| *made <= self.dir) {
             self.new_dirs.pop_first();
         }
-        let made = self.new_dirs.first().cloned();
-        let (next, is_read) = match (read, made) {
-            (Some(read), Some(made)) if read <= made => (read, true),
-            (Some(read), None) => (read, true),
-            (_, Some(made)) => (made, false),
-            (None, None) => return None,
-        };
+        let next = read.map(Place::of).into_iter().chain(self.new_dirs.first().cloned()).min()?;
         self.new_dirs.remove(&next);
         self.new_files.clear();
         self.forgotten = None;
         self.files = Files::UpTo("".into());
         self.dir = next;
-        Some((self.dir.path(), is_read))
-    }
-
-    /// True for a folder that was visited already.
-    pub(crate) fn has_visited(&self, path: &str) -> bool {
-        Place::of(path) <= self.dir
+        Some(self.dir.path())
     }
 }
 
@@ -224,17 +199,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_in_the_order_of_their_components() {
-        let mut paths = ["b", "a/b", "", "a-b", "a", "a/b/c", "a.b", "a/b-c"].map(Place::of);
-        paths.sort();
-        assert_eq!(paths.map(|place| place.path()), ["", "a", "a/b", "a/b/c", "a/b-c", "a-b", "a.b", "b"]);
-    }
-
-    #[test]
     fn a_name_is_ahead_then_looked_at_then_behind() {
         let mut cursor = Cursor::before("p", (1, QuotaUnit::Bytes), 1);
         cursor.files_are_done();
-        assert_eq!(cursor.next_dir(Some("p")), Some(("p".to_owned(), true)));
+        assert_eq!(cursor.next_dir(Some("p")), Some("p".to_owned()));
         let seen = |cursor: &Cursor, name| cursor.seen(&Place::of("p"), name);
         assert_eq!(seen(&cursor, "f"), Seen::Ahead);
         cursor.note_file(&Place::of("p"), "c");
@@ -260,14 +228,13 @@ mod tests {
     #[test]
     fn folders_that_are_made_ahead_are_visited_in_their_order_and_once() {
         let mut cursor = Cursor::before("", (1, QuotaUnit::Bytes), 1);
-        assert_eq!(cursor.next_dir(Some("b")), Some(("b".to_owned(), true)));
+        assert_eq!(cursor.next_dir(Some("b")), Some("b".to_owned()));
         for made in ["a", "c", "b/x", "d"] {
             assert!(cursor.note_dir(made));
         }
-        assert_eq!(cursor.next_dir(Some("d")), Some(("b/x".to_owned(), false)));
-        assert_eq!(cursor.next_dir(Some("d")), Some(("c".to_owned(), false)));
-        assert_eq!(cursor.next_dir(Some("d")), Some(("d".to_owned(), true)));
+        assert_eq!(cursor.next_dir(Some("d")), Some("b/x".to_owned()));
+        assert_eq!(cursor.next_dir(Some("d")), Some("c".to_owned()));
+        assert_eq!(cursor.next_dir(Some("d")), Some("d".to_owned()));
         assert_eq!(cursor.next_dir(None), None, "a is behind");
-        assert!(cursor.has_visited("c/y") && !cursor.has_visited("e"));
     }
 }

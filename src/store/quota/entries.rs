@@ -1,6 +1,6 @@
 //! Entries of the books: what uploads hold, and changes of names that are under way. Plain data.
 
-use crate::store::quota::cursor::Place;
+use crate::store::fs::walk::Place;
 
 /// The number of a quota.
 pub(crate) type AccountId = u64;

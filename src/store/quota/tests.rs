@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::{Quota, QuotaUnit};
 use crate::error::Failure;
 use crate::os::process::clock;
+use crate::store::fs::walk::Place;
 use crate::store::quota::books::{Books, GivenUp, Then};
 use crate::store::quota::cursor::Next;
 use crate::store::quota::entries::{Charges, End};
@@ -58,6 +59,8 @@ struct Change {
 struct Walk {
     number: u64,
     above: Vec<(String, Vec<String>)>,
+    /// The folder that was visited last.
+    at: Option<Place>,
     files: Option<(String, Vec<String>)>,
     looking: Option<(String, Option<u64>)>,
     /// The last name of the folder that was looked at.
@@ -102,7 +105,7 @@ impl Walk {
                 None => drop(self.above.pop()),
                 Some(name) => {
                     let path = path(above, name);
-                    if books.has_visited(self.number, &path)? {
+                    if self.at.as_ref().is_some_and(|at| Place::of(&path) <= *at) {
                         names.remove(0);
                     } else {
                         read = Some(path);
@@ -115,7 +118,8 @@ impl Walk {
         }
         match books.next_dir(self.number, read.as_deref(), (clock(), Duration::from_secs(1)))? {
             Then::Counted(_) => Ok(false),
-            Then::Dir(dir, _) => {
+            Then::Dir(dir) => {
+                self.at = Some(Place::of(&dir));
                 self.above.push((dir.clone(), Tree::in_dir(tree.dirs.iter(), &dir)));
                 self.last.clear();
                 self.files = Some((dir.clone(), Tree::in_dir(tree.files.keys(), &dir)));

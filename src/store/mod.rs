@@ -15,21 +15,20 @@
 //! | 5 | `resumable` | uploads that outlive their connections |
 //! | 6 | `volume` | all of these for one file system: the root, or a mount in it |
 //! | 7 | `pool` `take_overs` | the workers, and what they do |
-//! | 8 | `cache` `handles` `open` `partial_sends` `send` | what the loop does itself |
+//! | 8 | `cache` `content` `handles` `open` | what the loop does itself |
 //!
 //! A module imports only from its own layer and those above it in this table.
 
 mod cache;
+mod content;
 mod fs;
 mod handles;
 mod mutex;
 mod namespace;
 mod open;
-mod partial_sends;
 mod pool;
 mod quota;
 mod resumable;
-mod send;
 mod staging;
 mod take_overs;
 mod volume;
@@ -47,6 +46,7 @@ use crate::config::Quota;
 use crate::error::StoreError;
 use crate::ids::{ConnId, FileId, GroupId};
 use crate::object::Node;
+use crate::os::net::send::PartialSends;
 use crate::os::sys;
 use crate::platform::{Completion, Health, Op, Outcome, Queued, ReadNow, Source, Store};
 use crate::upload::UploadId;
@@ -57,7 +57,6 @@ use self::fs::read::tail;
 use self::fs::root::FileSystem;
 use self::handles::Handles;
 use self::mutex::lock;
-use self::partial_sends::PartialSends;
 use self::pool::growing::Growing;
 use self::pool::jobs::{Finished, Held, Job, Reply, no_such_file};
 use self::pool::shared::Pool;

@@ -19,6 +19,7 @@ use rustix::io::Errno;
 
 use crate::config::{Limits, StoreConfig};
 use crate::object::Durability;
+use crate::os::net::send::PartialSends;
 use crate::os::process::clock;
 use crate::os::sandbox::{Allowed, SandboxError};
 use crate::store::cache::FileCache;
@@ -28,7 +29,6 @@ use crate::store::fs::root::{Dir, FileSystem, is_mount_point};
 use crate::store::fs::stat;
 use crate::store::fs::sync::{Calls, SyncCalls};
 use crate::store::handles::Handles;
-use crate::store::partial_sends::PartialSends;
 use crate::store::pool::completions::{Completions, Wake};
 use crate::store::pool::jobs::Job;
 use crate::store::pool::latency::DiskLatency;

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
 
-use super::send_mode::{BulkSenders, Encrypted, SendMode, Unsent};
+use super::send::{BulkSenders, Encrypted, SendMode, Unsent};
 use super::tls::{KeyWorker, TlsSession};
 use crate::buffer::SLICES_MAX;
 use crate::ids::ConnId;

@@ -3,8 +3,7 @@
 mod address;
 mod connection;
 mod listener;
-mod send_mode;
-mod slow_readers;
+pub(crate) mod send;
 #[cfg(all(test, target_os = "linux"))]
 mod testing;
 #[cfg_attr(not(feature = "tls"), path = "tls/absent.rs")]
@@ -13,5 +12,4 @@ pub mod tls;
 pub use address::{of_interfaces, resolve};
 pub use connection::TcpConnection;
 pub use listener::{Listeners, defer, listen};
-pub use send_mode::BulkSenders;
-pub use slow_readers::SlowReaders;
+pub use send::{BulkSenders, SlowReaders};

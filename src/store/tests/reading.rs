@@ -1,7 +1,7 @@
 //! Reading and listing.
 use super::*;
 use crate::platform::{ReadNow, SendFile};
-use crate::store::send::WINDOW_BYTES;
+use crate::store::content::WINDOW_BYTES;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;

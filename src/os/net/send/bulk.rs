@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Weak};
 
-use super::tls::TlsSession;
+use super::super::tls::TlsSession;
 use crate::config::Limits;
 
 /// Connections in bulk mode at once; so what they may pin in the kernel is bounded too.
 const BULK_MAX: usize = 64;
 
 #[derive(Debug)]
-pub(super) enum SendMode {
+pub(in super::super) enum SendMode {
     /// As any other; nothing is known of the reader.
     Untested,
     /// As any other: the reader was found not to be slow.
@@ -28,14 +28,14 @@ const _: () = assert!(size_of::<SendMode>() <= 16, "TLS costs plain connections 
 
 /// An encrypted connection.
 #[derive(Debug)]
-pub(super) struct Encrypted {
+pub(in super::super) struct Encrypted {
     pub session: TlsSession,
     pub unsent: Unsent,
 }
 
 /// How much of an encrypted connection may wait in the kernel.
 #[derive(Debug)]
-pub(super) enum Unsent {
+pub(in super::super) enum Unsent {
     /// As of any other; it may enter bulk mode.
     Normal(Weak<BulkSenders>),
     Bulk(Arc<BulkSenders>),
@@ -48,7 +48,7 @@ pub(super) enum Unsent {
 #[derive(Debug)]
 pub struct BulkSenders {
     /// What a connection gets back that leaves the mode.
-    pub(super) unsent_bytes: u32,
+    pub(in super::super) unsent_bytes: u32,
 }
 
 impl BulkSenders {
@@ -63,11 +63,11 @@ impl BulkSenders {
     /// True where no more encrypted connections may enter: `slow_readers` does not watch these, and one may hold its
     /// place for as long as its file takes.
     #[cfg(target_os = "linux")]
-    pub(super) fn is_full_for_encrypted(senders: &Arc<Self>) -> bool {
+    pub(in super::super) fn is_full_for_encrypted(senders: &Arc<Self>) -> bool {
         Arc::strong_count(senders) > BULK_MAX / 2
     }
 }
 
 /// Each connection that `slow_readers` watches holds a clone of its `Arc`.
 #[derive(Debug)]
-pub(super) struct SlowReader;
+pub(in super::super) struct SlowReader;

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
 
-use super::connection::{TcpConnection, UNREGISTERED};
-use super::send_mode::{SendMode, SlowReader};
+use super::super::connection::{TcpConnection, UNREGISTERED};
+use super::bulk::{SendMode, SlowReader};
 use crate::ids::ConnId;
 use crate::platform::Event;
 
@@ -164,8 +164,8 @@ mod tests {
     use std::io::Read as _;
     use std::net::TcpStream;
 
-    use super::super::listener::accept;
-    use super::super::testing::{client_of, listener};
+    use super::super::super::listener::accept;
+    use super::super::super::testing::{client_of, listener};
     use super::*;
     use crate::platform::Stream as _;
 

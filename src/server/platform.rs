@@ -13,8 +13,9 @@ use crate::config::Limits;
 use crate::counters::Counters;
 use crate::ids::{ConnId, FileId, ListenerId};
 use crate::os::event_queue::EventQueue;
+use crate::os::net::send::Sending;
 use crate::os::net::tls::{Acceptor, KeyWorker};
-use crate::os::net::{BulkSenders, Listeners, SlowReaders, TcpConnection};
+use crate::os::net::{Listeners, TcpConnection};
 use crate::os::{process, sys};
 use crate::platform::{AcceptError, Event, NewRules, Platform, SendFile};
 use crate::store::DiskStore;
@@ -25,8 +26,7 @@ pub struct OsPlatform {
     queue: EventQueue,
     listeners: Listeners,
     store: DiskStore,
-    bulk: Arc<BulkSenders>,
-    slow: SlowReaders,
+    sending: Sending,
     tls: Option<Arc<Acceptor>>,
     key_worker: Option<KeyWorker>,
     /// The counters that other threads see are those of the turn before the last.
@@ -47,8 +47,7 @@ impl OsPlatform {
             queue,
             listeners: Listeners::new(listeners),
             store,
-            bulk: BulkSenders::new(limits),
-            slow: SlowReaders::new(process::clock())?,
+            sending: Sending::new(limits, process::clock())?,
             tls: None,
             key_worker: None,
             counters_are_stale: false,
@@ -68,9 +67,8 @@ impl OsPlatform {
 
     /// When it has something to do though no event comes.
     pub fn due(&self) -> Option<Instant> {
-        let now = self.store.has_to_send_again().then(|| self.now());
         let publish = self.counters_are_stale.then(|| self.now() + PUBLISH_AGAIN);
-        [now, publish, self.slow.deadline(), self.store.refresh_at()].into_iter().flatten().min()
+        [publish, self.sending.due(|| self.now()), self.store.refresh_at()].into_iter().flatten().min()
     }
 
     /// Readable while there are events.
@@ -92,7 +90,7 @@ impl Platform for OsPlatform {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
-        self.store.send_again(|id| events.push(Event::writable(id)));
+        self.sending.look_at_partial(events);
         let no_wait = (!events.is_empty()).then_some(Duration::ZERO);
         let due = self.due().map(|at| at.saturating_duration_since(self.now()));
         self.queue.wait([timeout, no_wait, due].into_iter().flatten().min(), events)?;
@@ -100,7 +98,7 @@ impl Platform for OsPlatform {
         events.extend(done.map(Event::Handshake));
         let now = self.now();
         self.store.refresh(now);
-        self.slow.look(now, events)
+        self.sending.look_at_slow(now, events)
     }
 
     fn accept(&mut self, listener: ListenerId) -> Result<(TcpConnection, SocketAddr), AcceptError> {
@@ -112,12 +110,12 @@ impl Platform for OsPlatform {
     }
 
     fn register(&mut self, stream: &mut TcpConnection, id: ConnId) -> io::Result<()> {
-        self.slow.register(stream, id, BulkSenders::is_full(&self.bulk), self.queue.registry())
+        self.sending.register(stream.socket(), id, self.queue.registry())
     }
 
     fn secure(&mut self, stream: &mut TcpConnection, is_http: bool, received: &[u8]) -> io::Result<()> {
         let acceptor = self.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-        stream.secure(acceptor.accept(is_http, received), &self.bulk);
+        stream.secure(acceptor.accept(is_http, received), self.sending.bulk());
         Ok(())
     }
 
@@ -137,25 +135,8 @@ impl Platform for OsPlatform {
         len: usize,
         more: bool,
     ) -> io::Result<SendFile> {
-        stream.use_bulk_mode(&self.bulk, len);
-        let sent =
-            self.store.send_file(file, offset, len, stream.fd(), stream.registered_as()).inspect_err(|error| {
-                if error.kind() == io::ErrorKind::WouldBlock {
-                    stream.blocked();
-                }
-            })?;
-        match sent {
-            SendFile::SentUntilFull(_) => {
-                self.slow.socket_filled(stream, BulkSenders::is_full(&self.bulk), self.queue.registry());
-            }
-            SendFile::Sent(n) if more || n < len => {}
-            // Nothing follows at once: this was the end, or a disk is waited for.
-            SendFile::Sent(_) | SendFile::Cold | SendFile::Truncated => {
-                stream.push();
-                self.slow.file_sent(stream);
-            }
-        }
-        Ok(sent)
+        let content = &mut self.store.content(file);
+        self.sending.send_file(stream.socket(), content, (offset, len), more, self.queue.registry())
     }
 
     fn store(&mut self) -> &mut DiskStore {

@@ -46,7 +46,6 @@ use crate::config::Quota;
 use crate::error::StoreError;
 use crate::ids::{ConnId, FileId, GroupId};
 use crate::object::Node;
-use crate::os::net::send::PartialSends;
 use crate::os::sys;
 use crate::platform::{Completion, Health, Op, Outcome, Queued, ReadNow, Source, Store};
 use crate::upload::UploadId;
@@ -101,7 +100,6 @@ pub struct DiskStore {
     /// `None` where nothing can be cached.
     cache: Option<FileCache>,
     ready: VecDeque<Finished>,
-    partial: PartialSends,
     /// Operations submitted and not completed yet.
     in_flight: u64,
     turn: Turn,

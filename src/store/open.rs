@@ -19,7 +19,6 @@ use rustix::io::Errno;
 
 use crate::config::{Limits, StoreConfig};
 use crate::object::Durability;
-use crate::os::net::send::PartialSends;
 use crate::os::process::clock;
 use crate::os::sandbox::{Allowed, SandboxError};
 use crate::store::cache::FileCache;
@@ -201,7 +200,6 @@ impl DiskStore {
             files: Handles::default(),
             cache,
             ready: VecDeque::new(),
-            partial: PartialSends::default(),
             in_flight: 0,
             turn: Turn { now: clock(), lagging: false, waits: None },
             probe_at: clock(),

@@ -12,4 +12,3 @@ pub mod tls;
 pub use address::{of_interfaces, resolve};
 pub use connection::TcpConnection;
 pub use listener::{Listeners, defer, listen};
-pub use send::{BulkSenders, SlowReaders};

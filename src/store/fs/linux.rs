@@ -80,16 +80,6 @@ mod native {
         retry_on_intr(|| preadv2(file, &mut [IoSliceMut::new(buf)], offset, ReadWriteFlags::NOWAIT))
     }
 
-    pub(crate) fn send_file(
-        socket: BorrowedFd<'_>,
-        file: BorrowedFd<'_>,
-        offset: u64,
-        len: usize,
-    ) -> Result<usize, Errno> {
-        let mut at = offset;
-        retry_on_intr(|| rustix::fs::sendfile(socket, file, Some(&mut at), len))
-    }
-
     /// Has what comes next be read from the file system, and not from this machine's memory of it. What is dirty stays.
     pub(crate) fn drop_cached(file: BorrowedFd<'_>) {
         let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
@@ -291,7 +281,6 @@ mod native {
         reserve(BorrowedFd<'_>, u64, u64) -> Result<(), Errno> = Err(Errno::OPNOTSUPP);
         copy_range((BorrowedFd<'_>, u64), (BorrowedFd<'_>, u64), u64) -> Result<u64, Errno> = Err(Errno::NOSYS);
         pread_cached(BorrowedFd<'_>, &mut [u8], u64) -> Result<usize, Errno> = Err(Errno::OPNOTSUPP);
-        send_file(BorrowedFd<'_>, BorrowedFd<'_>, u64, usize) -> Result<usize, Errno> = Err(Errno::NOSYS);
         path_of(BorrowedFd<'_>) -> Result<Box<[u8]>, Errno> = Err(Errno::NOSYS);
         access_acl(BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> = Ok(None);
         lacks_access_acl(At<'_>) -> bool = false;
@@ -323,7 +312,7 @@ pub(crate) use native::{
     access_acl, can_enter_tree, copy_range, default_acl, drop_cached, file_system, has_acls, has_labels, has_projects,
     has_space, have_same_label, is_local, is_memory, is_on_this_machine, keeps_synced, lacks_access_acl,
     list_of_mounts, logs_files, look_at, made_at, make_unnamed, name_unnamed, open_beneath, pass_on_nothing,
-    passes_on_project, path_of, pread_cached, rename_noreplace, reserve, send_file, set_access_acl,
+    passes_on_project, path_of, pread_cached, rename_noreplace, reserve, set_access_acl,
 };
 
 /// True if a release of Linux, such as `6.1.0-13-amd64`, is this version or a later one.

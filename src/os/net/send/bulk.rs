@@ -1,73 +1,183 @@
-//! The ways in which the bytes of a large file get into the kernel.
+//! Bulk mode: a socket that takes a large file may hold more of it in the kernel.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use super::super::tls::TlsSession;
+use socket2::SockRef;
+
+use super::socket::{BulkSenders, SendMode, Socket, Unsent};
 use crate::config::Limits;
 
 /// Connections in bulk mode at once; so what they may pin in the kernel is bounded too.
 const BULK_MAX: usize = 64;
-
-#[derive(Debug)]
-pub(in super::super) enum SendMode {
-    /// As any other; nothing is known of the reader.
-    Untested,
-    /// As any other: the reader was found not to be slow.
-    Normal,
-    /// Many bytes at a time.
-    Bulk(Arc<BulkSenders>),
-    /// The reader is slow, and the socket full: `slow_readers` tells when it takes bytes again.
-    Slow(#[expect(dead_code, reason = "held to be counted")] Arc<SlowReader>),
-    /// The reader is slow, and nothing is to be sent to it: `slow_readers` need not watch it.
-    SlowIdle(Weak<SlowReader>),
-    /// Encrypted, for as long as the connection lasts.
-    Tls(Box<Encrypted>),
-}
-
-const _: () = assert!(size_of::<SendMode>() <= 16, "TLS costs plain connections nothing");
-
-/// An encrypted connection.
-#[derive(Debug)]
-pub(in super::super) struct Encrypted {
-    pub session: TlsSession,
-    pub unsent: Unsent,
-}
-
-/// How much of an encrypted connection may wait in the kernel.
-#[derive(Debug)]
-pub(in super::super) enum Unsent {
-    /// As of any other; it may enter bulk mode.
-    Normal(Weak<BulkSenders>),
-    Bulk(Arc<BulkSenders>),
-}
-
-/// Bulk mode: a few connections that send a large file may have more bytes in the kernel than
-/// `Limits::unsent_bytes_max`. Where it is sent straight from the page cache, only full packets leave until
-/// `TcpConnection::push`: without that, every acknowledgement that comes meanwhile sends what there is, a quarter more
-/// packets. Each of them holds a clone of the `Arc`.
-#[derive(Debug)]
-pub struct BulkSenders {
-    /// What a connection gets back that leaves the mode.
-    pub(in super::super) unsent_bytes: u32,
-}
+/// Bytes the kernel takes ahead for a connection in bulk mode: as many as it has space for by default. With half of
+/// that, 64 fast readers cost a tenth more.
+#[cfg(target_os = "linux")]
+const BULK_UNSENT_BYTES: u32 = 4 * 1024 * 1024;
+/// What is to be sent at once before bulk mode is worth its calls.
+#[cfg(target_os = "linux")]
+const BULK_LEN_MIN: usize = 256 * 1024;
+/// The same for what is encrypted, of which less is sent at once. Bulk mode takes a quarter of the time of an
+/// encrypted download of 1 GiB.
+#[cfg(target_os = "linux")]
+const ENCRYPTED_BULK_LEN_MIN: usize = 64 * 1024;
 
 impl BulkSenders {
-    pub fn new(limits: &Limits) -> Arc<Self> {
+    pub(super) fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self { unsent_bytes: u32::try_from(limits.unsent_bytes_max).unwrap_or(u32::MAX) })
     }
 
-    pub fn is_full(senders: &Arc<Self>) -> bool {
+    pub(super) fn is_full(senders: &Arc<Self>) -> bool {
         Arc::strong_count(senders) > BULK_MAX
     }
 
     /// True where no more encrypted connections may enter: `slow_readers` does not watch these, and one may hold its
     /// place for as long as its file takes.
     #[cfg(target_os = "linux")]
-    pub(in super::super) fn is_full_for_encrypted(senders: &Arc<Self>) -> bool {
+    fn is_full_for_encrypted(senders: &Arc<Self>) -> bool {
         Arc::strong_count(senders) > BULK_MAX / 2
     }
 }
 
-/// Each connection that `slow_readers` watches holds a clone of its `Arc`.
-#[derive(Debug)]
-pub(in super::super) struct SlowReader;
+impl Socket {
+    /// To be called before `len` bytes of a file are sent: enters bulk mode if that helps and not too many have.
+    #[cfg(target_os = "linux")]
+    pub(super) fn use_bulk_mode(&mut self, senders: &Arc<BulkSenders>, len: usize) {
+        if matches!(self.mode, SendMode::Untested | SendMode::Normal)
+            && len >= BULK_LEN_MIN
+            && (1..BULK_UNSENT_BYTES).contains(&senders.unsent_bytes)
+            && !BulkSenders::is_full(senders)
+            && SockRef::from(&self.stream).set_tcp_notsent_lowat(BULK_UNSENT_BYTES).is_ok()
+        {
+            self.mode = SendMode::Bulk(Arc::clone(senders));
+            // Without it there are only more packets.
+            let _ = SockRef::from(&self.stream).set_tcp_cork(true);
+        }
+    }
+
+    /// Only Linux takes so few bytes ahead that it matters.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn use_bulk_mode(&mut self, _senders: &Arc<BulkSenders>, _len: usize) {}
+
+    /// Sends the last packet of a file, which is not full, where nothing follows it.
+    pub(super) fn push(&self) {
+        if let SendMode::Bulk(_) = self.mode {
+            // Set again, it sends what is held back (tcp(7)), in one call instead of two.
+            let _ = SockRef::from(&self.stream).set_tcp_nodelay(true);
+        }
+    }
+
+    /// The file is sent: what follows gains nothing from bulk mode.
+    pub(crate) fn leave_bulk_mode(&mut self) {
+        #[cfg(target_os = "linux")]
+        if let SendMode::Bulk(senders) = &self.mode {
+            let socket = SockRef::from(&self.stream);
+            // If they fail, the connection is over, and the next call says so.
+            let _ = socket.set_tcp_cork(false);
+            let _ = socket.set_tcp_notsent_lowat(senders.unsent_bytes);
+            self.mode = SendMode::Normal;
+        }
+    }
+
+    /// To be called before `len` bytes are sent over an encrypted connection: enters bulk mode with a long part of a
+    /// file that goes on, and leaves it at the end.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn limit_unsent(&mut self, len: usize, more: bool) {
+        let SendMode::Tls(encrypted) = &mut self.mode else { return };
+        let socket = SockRef::from(&self.stream);
+        match &encrypted.unsent {
+            Unsent::Normal(senders) if more && len >= ENCRYPTED_BULK_LEN_MIN => {
+                if let Some(senders) = senders.upgrade()
+                    && (1..BULK_UNSENT_BYTES).contains(&senders.unsent_bytes)
+                    && !BulkSenders::is_full_for_encrypted(&senders)
+                    && socket.set_tcp_notsent_lowat(BULK_UNSENT_BYTES).is_ok()
+                {
+                    encrypted.unsent = Unsent::Bulk(senders);
+                }
+            }
+            Unsent::Bulk(senders) if !more => {
+                // If it fails, the connection is over, and the next call says so.
+                let _ = socket.set_tcp_notsent_lowat(senders.unsent_bytes);
+                encrypted.unsent = Unsent::Normal(Arc::downgrade(senders));
+            }
+            _ => {}
+        }
+    }
+
+    /// Only Linux takes so few bytes ahead that it matters.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn limit_unsent(&mut self, _len: usize, _more: bool) {}
+}
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests {
+    use super::super::super::connection::TcpConnection;
+    use super::super::super::listener::accept;
+    use super::super::super::testing::{client_of, listener, wait_for_next};
+    use super::*;
+    use crate::config::Limits;
+    use crate::platform::Stream as _;
+
+    #[test]
+    fn a_large_part_of_a_file_enters_bulk_mode_and_a_reply_of_its_own_leaves_it() {
+        let limits = Limits::default();
+        let senders = BulkSenders::new(&limits);
+        let listener = listener();
+        let _client = client_of(&listener);
+        wait_for_next(&listener);
+        let (mut connection, _) = accept(&listener).expect("a connection waits");
+        let is_bulk = |connection: &TcpConnection| {
+            let socket = SockRef::from(&connection.socket.stream);
+            let unsent = socket.tcp_notsent_lowat().expect("TCP_NOTSENT_LOWAT");
+            let bulk = matches!(connection.socket.mode, SendMode::Bulk(_));
+            assert_eq!(unsent == BULK_UNSENT_BYTES, bulk);
+            assert_eq!(unsent == limits.unsent_bytes_max as u32, !bulk);
+            assert_eq!(socket.tcp_cork().expect("TCP_CORK"), bulk);
+            bulk
+        };
+        connection.socket.use_bulk_mode(&senders, BULK_LEN_MIN - 1);
+        assert!(!is_bulk(&connection));
+        connection.socket.use_bulk_mode(&senders, BULK_LEN_MIN);
+        assert!(is_bulk(&connection));
+        connection.send(&[b"head"], true).expect("the socket takes bytes");
+        connection.socket.push();
+        assert!(is_bulk(&connection));
+        assert!(SockRef::from(&connection.socket.stream).tcp_nodelay().expect("TCP_NODELAY"));
+        connection.send(&[b"reply"], false).expect("the socket takes bytes");
+        assert!(!is_bulk(&connection));
+        assert_eq!(Arc::strong_count(&senders), 1, "another may enter");
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_long_part_over_tls_enters_bulk_mode_and_the_end_of_the_file_leaves_it() {
+        use super::super::super::tls::{Acceptor, make_self_signed};
+        use crate::config::TlsFiles;
+        use crate::os::process;
+
+        let dir = tempfile::TempDir::new().expect("a directory");
+        make_self_signed(dir.path(), vec!["localhost".to_owned()], process::unix_time()).expect("a certificate");
+        let files = TlsFiles { self_signed: Some(dir.path().to_owned()), ..TlsFiles::default() };
+        let acceptor = Acceptor::open(files, None).expect("the files that were made");
+        let limits = Limits::default();
+        let senders = BulkSenders::new(&limits);
+        let listener = listener();
+        let _client = client_of(&listener);
+        wait_for_next(&listener);
+        let (mut connection, _) = accept(&listener).expect("a connection waits");
+        connection.secure(acceptor.accept(true, &[]), &senders);
+        let long = ENCRYPTED_BULK_LEN_MIN;
+        for (len, more, is_bulk) in
+            [(long, false, false), (long - 1, true, false), (long, true, true), (1, true, true), (long, false, false)]
+        {
+            connection.socket.limit_unsent(len, more);
+            let unsent = SockRef::from(&connection.socket.stream).tcp_notsent_lowat().expect("TCP_NOTSENT_LOWAT");
+            assert_eq!(
+                unsent,
+                if is_bulk { BULK_UNSENT_BYTES } else { limits.unsent_bytes_max as u32 },
+                "{len} {more}"
+            );
+            assert_eq!(Arc::strong_count(&senders), 1 + usize::from(is_bulk), "{len} {more}");
+        }
+    }
+}

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
 
-use super::super::connection::{TcpConnection, UNREGISTERED};
-use super::bulk::{SendMode, SlowReader};
+use super::socket::{SendMode, SlowReader, Socket, UNREGISTERED};
 use crate::ids::ConnId;
 use crate::platform::Event;
 
@@ -30,7 +29,7 @@ const FAST_MS: u32 = 32;
 const EVENTS_MAX: usize = 1024;
 
 #[derive(Debug)]
-pub struct SlowReaders {
+pub(crate) struct SlowReaders {
     poll: Poll,
     events: Events,
     members: Arc<SlowReader>,
@@ -72,72 +71,72 @@ impl SlowReaders {
 
     /// Registers a connection with `main`. Where many send large files (`crowded`), one whose first file has filled
     /// its socket already begins as a slow reader.
-    pub fn register(&self, stream: &mut TcpConnection, id: ConnId, crowded: bool, main: &Registry) -> io::Result<()> {
-        stream.id = id;
-        let is_untested = matches!(stream.mode, SendMode::Untested);
-        if crowded && stream.filled_at_ms != 0 && is_untested && self.add(stream, id) {
-            main.register(stream.source(), token(id), all_but_writable())?;
-            stream.mode = SendMode::Slow(Arc::clone(&self.members));
+    pub fn register(&self, socket: &mut Socket, id: ConnId, crowded: bool, main: &Registry) -> io::Result<()> {
+        socket.id = id;
+        let is_untested = matches!(socket.mode, SendMode::Untested);
+        if crowded && socket.filled_at_ms != 0 && is_untested && self.add(socket, id) {
+            main.register(&mut socket.stream, token(id), all_but_writable())?;
+            socket.mode = SendMode::Slow(Arc::clone(&self.members));
             return Ok(());
         }
-        main.register(stream.source(), token(id), interest())
+        main.register(&mut socket.stream, token(id), interest())
     }
 
     /// A socket has just been filled from a file of which more is to follow. In a crowd a reader that is slow, or
     /// not known yet, is watched here from now on; one that turns out not to be slow is watched by `main` again.
-    pub fn socket_filled(&self, stream: &mut TcpConnection, crowded: bool, main: &Registry) {
-        stream.blocked();
+    pub fn socket_filled(&self, socket: &mut Socket, crowded: bool, main: &Registry) {
+        socket.blocked();
         // Wraps after 49 days; a reader that is taken for slow by mistake leaves soon.
         #[allow(clippy::cast_possible_truncation, reason = "only differences count")]
         let now = (self.now.saturating_duration_since(self.began).as_millis() as u32).max(1);
-        let before = std::mem::replace(&mut stream.filled_at_ms, now);
+        let before = std::mem::replace(&mut socket.filled_at_ms, now);
         let took = now.wrapping_sub(before);
-        match stream.mode {
-            SendMode::Untested if crowded => self.enter(stream, main),
-            SendMode::Normal if crowded && before != 0 && took >= SLOW_MS => self.enter(stream, main),
-            SendMode::Slow(_) if before != 0 && took < FAST_MS => self.leave(stream, main),
+        match socket.mode {
+            SendMode::Untested if crowded => self.enter(socket, main),
+            SendMode::Normal if crowded && before != 0 && took >= SLOW_MS => self.enter(socket, main),
+            SendMode::Slow(_) if before != 0 && took < FAST_MS => self.leave(socket, main),
             _ => {}
         }
     }
 
     /// The file is sent. The connection stays registered here: to leave costs two calls and a wake-up, and most
     /// clients are gone then.
-    pub fn file_sent(&self, stream: &mut TcpConnection) {
-        stream.filled_at_ms = 0;
-        if let SendMode::Slow(_) = stream.mode {
-            stream.mode = SendMode::SlowIdle(Arc::downgrade(&self.members));
+    pub fn file_sent(&self, socket: &mut Socket) {
+        socket.filled_at_ms = 0;
+        if let SendMode::Slow(_) = socket.mode {
+            socket.mode = SendMode::SlowIdle(Arc::downgrade(&self.members));
         }
     }
 
     /// On an error nothing changes. A connection that is not registered yet enters when it is.
-    fn enter(&self, stream: &mut TcpConnection, main: &Registry) {
-        let id = stream.id;
-        if id == UNREGISTERED || !self.add(stream, id) {
+    fn enter(&self, socket: &mut Socket, main: &Registry) {
+        let id = socket.id;
+        if id == UNREGISTERED || !self.add(socket, id) {
             return;
         }
-        match main.reregister(stream.source(), token(id), all_but_writable()) {
-            Ok(()) => stream.mode = SendMode::Slow(Arc::clone(&self.members)),
-            Err(_) => self.remove(stream),
+        match main.reregister(&mut socket.stream, token(id), all_but_writable()) {
+            Ok(()) => socket.mode = SendMode::Slow(Arc::clone(&self.members)),
+            Err(_) => self.remove(socket),
         }
     }
 
     /// On an error nothing changes.
-    fn leave(&self, stream: &mut TcpConnection, main: &Registry) {
-        let id = stream.id;
-        if main.reregister(stream.source(), token(id), interest()).is_ok() {
-            self.remove(stream);
-            stream.mode = SendMode::Normal;
+    fn leave(&self, socket: &mut Socket, main: &Registry) {
+        let id = socket.id;
+        if main.reregister(&mut socket.stream, token(id), interest()).is_ok() {
+            self.remove(socket);
+            socket.mode = SendMode::Normal;
         }
     }
 
-    fn add(&self, stream: &TcpConnection, id: ConnId) -> bool {
-        let fd = stream.fd().as_raw_fd();
+    fn add(&self, socket: &Socket, id: ConnId) -> bool {
+        let fd = socket.fd().as_raw_fd();
         self.poll.registry().register(&mut SourceFd(&fd), token(id), Interest::WRITABLE).is_ok()
     }
 
-    fn remove(&self, stream: &TcpConnection) {
+    fn remove(&self, socket: &Socket) {
         // If it fails, that the socket takes bytes is reported twice.
-        let _ = self.poll.registry().deregister(&mut SourceFd(&stream.fd().as_raw_fd()));
+        let _ = self.poll.registry().deregister(&mut SourceFd(&socket.fd().as_raw_fd()));
     }
 }
 
@@ -164,6 +163,7 @@ mod tests {
     use std::io::Read as _;
     use std::net::TcpStream;
 
+    use super::super::super::connection::TcpConnection;
     use super::super::super::listener::accept;
     use super::super::super::testing::{client_of, listener};
     use super::*;
@@ -190,18 +190,18 @@ mod tests {
         }
 
         fn register(&mut self, crowded: bool) {
-            self.slow.register(&mut self.stream, ID, crowded, self.main.registry()).expect("it can be watched");
+            self.slow.register(&mut self.stream.socket, ID, crowded, self.main.registry()).expect("it can be watched");
         }
 
         /// Fills the socket, so long after the start.
         fn fill(&mut self, at_ms: u64, crowded: bool) {
             self.slow.now = self.slow.began + Duration::from_millis(at_ms);
             while self.stream.send(&[&[0; 4096]], true).is_ok() {}
-            self.slow.socket_filled(&mut self.stream, crowded, self.main.registry());
+            self.slow.socket_filled(&mut self.stream.socket, crowded, self.main.registry());
         }
 
         fn is_slow(&self) -> bool {
-            let is = matches!(self.stream.mode, SendMode::Slow(_));
+            let is = matches!(self.stream.socket.mode, SendMode::Slow(_));
             assert_eq!(self.slow.deadline().is_some(), is, "nothing is looked at without members");
             is
         }
@@ -282,14 +282,14 @@ mod tests {
         scene.register(true);
         scene.fill(1000, true);
         assert!(scene.is_slow());
-        scene.slow.file_sent(&mut scene.stream);
+        scene.slow.file_sent(&mut scene.stream.socket);
         assert!(!scene.is_slow());
         scene.drain();
         while scene.stream.send(&[&[0; 4096]], true).is_ok() {}
         assert!(scene.is_slow(), "it is full again");
         scene.drain();
         assert!(scene.is_reported(2000));
-        scene.slow.file_sent(&mut scene.stream);
+        scene.slow.file_sent(&mut scene.stream.socket);
         assert!(!scene.is_slow());
         scene.fill(3000, true);
         assert!(scene.is_slow(), "the same, where a file filled it");

@@ -291,9 +291,8 @@ pub trait Stream {
 
     // Encrypted streams. The defaults are those of a plain one.
 
-    /// Goes on with the handshake that [`Platform::secure`] began. The private key is used only if `may_use_key`,
-    /// and only for what was received before.
-    fn handshake(&mut self, _may_use_key: bool) -> io::Result<Handshake> {
+    /// Continues the handshake that [`Platform::secure`] began.
+    fn handshake(&mut self) -> io::Result<Handshake> {
         Ok(Handshake::Done)
     }
 
@@ -332,7 +331,8 @@ pub enum Handshake {
     Done,
     /// An event tells when to go on.
     Waits,
-    /// The next step uses the private key, which takes as long as hundreds of small requests: it waits until it may.
+    /// The next step uses the private key, which takes as long as hundreds of small requests: see
+    /// [`Platform::use_key`].
     NeedsKey,
     /// It failed. Without a reason, the peer has only looked whether the port is open; `is_told` if the peer was sent
     /// an answer.
@@ -371,7 +371,7 @@ pub enum Event {
     Acceptable(ListenerId),
     /// The store has completions.
     Completions,
-    /// What [`Platform::hand_over`] has handed over is done: the handshake of this stream can go on.
+    /// The step that [`Platform::use_key`] began is done: the handshake of this stream continues.
     Handshake(ConnId),
     Signal(Signal),
     /// The access file was read again: see [`Platform::take_rules`].
@@ -432,9 +432,9 @@ pub trait Platform {
     }
 
     /// Lets another thread take the step of this stream's handshake that uses the private key: [`Event::Handshake`]
-    /// reports the end. False if there is none, or if it has as many as it may have.
-    fn hand_over(&mut self, _stream: &mut Self::Stream, _id: ConnId) -> bool {
-        false
+    /// reports the end. False, until the next such event, while the thread has as many as it may have.
+    fn use_key(&mut self, _stream: &mut Self::Stream, _id: ConnId) -> io::Result<bool> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn close_listeners(&mut self);

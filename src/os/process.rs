@@ -23,20 +23,12 @@ pub fn machine_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Cores that this process may use at once, as far as that is known.
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// Added to the nice value of the process: a quarter of the weight of the loop.
-#[cfg(target_os = "linux")]
-const WORKER_NICENESS: i32 = 6;
-
-/// For a thread beside the loop. Where cores are few, the loop has precedence: every connection waits for it. On Linux
-/// a nice value belongs to a thread (sched(7)).
-pub fn lower_priority() {
+/// For a thread beside the loop: adds this to its nice value. Where cores are few, the loop has precedence: every
+/// connection waits for it. On Linux a nice value belongs to a thread (sched(7)).
+#[cfg_attr(not(target_os = "linux"), allow(unused_variables, reason = "a nice value belongs to the process"))]
+pub fn lower_priority(niceness: i32) {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, WORKER_NICENESS) {
+    if let Err(error) = rustix::process::setpriority_process(None, niceness) {
         log::debug!("a worker keeps its priority: {error}");
     }
 }

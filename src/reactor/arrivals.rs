@@ -45,12 +45,12 @@ impl<P: Platform> Reactor<P> {
         arrival.readable = readable.max(arrival.readable);
         match arrival.stage {
             Stage::Header => self.read_header(id),
-            Stage::Handshake => self.shake_hands(id, false),
+            Stage::Handshake => self.shake_hands(id),
             // A client that ends its stream before it is answered never ends the handshake.
-            Stage::KeyQueue | Stage::KeyWorker if readable == Readable::BytesThenEnd && !arrival.is_answered => {
+            Stage::Key if readable == Readable::BytesThenEnd && !arrival.is_answered => {
                 self.end_arrival(id, None);
             }
-            Stage::KeyQueue | Stage::KeyWorker => {}
+            Stage::Key => {}
         }
         true
     }
@@ -63,7 +63,7 @@ impl<P: Platform> Reactor<P> {
         arrival.timer = None;
         match arrival.stage {
             Stage::Header => self.end_arrival(id, Some("the header is not whole in time")),
-            Stage::Handshake | Stage::KeyQueue | Stage::KeyWorker => {
+            Stage::Handshake | Stage::Key => {
                 self.end_handshake(id, "it does not end in time", false);
             }
         }

@@ -92,10 +92,8 @@ pub(super) enum Stage {
     Header,
     /// The messages of the client that make it an encrypted one.
     Handshake,
-    /// Its turn to use the private key: see `handshakes`.
-    KeyQueue,
-    /// Another thread, which uses the private key.
-    KeyWorker,
+    /// The thread that uses the private key.
+    Key,
 }
 
 /// A connection that is not its client's yet: its proxy has not named that, or it is not encrypted yet.

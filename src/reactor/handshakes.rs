@@ -57,7 +57,7 @@ impl<P: Platform> Reactor<P> {
         arrival.stage = Stage::Handshake;
         let held = std::mem::take(&mut arrival.held);
         match self.platform.secure(&mut arrival.stream, is_http, &held[begin..]) {
-            Ok(()) => self.shake_hands(id, false),
+            Ok(()) => self.shake_hands(id),
             Err(error) => self.end_handshake(id, &error.to_string(), false),
         }
     }
@@ -67,14 +67,14 @@ impl<P: Platform> Reactor<P> {
         self.listeners.states.get(arrival.listener)
     }
 
-    /// Goes on with a handshake as far as it can.
-    pub(super) fn shake_hands(&mut self, id: ConnId, may_use_key: bool) {
+    /// Continues a handshake as far as it can.
+    pub(super) fn shake_hands(&mut self, id: ConnId) {
         let Some(arrival) = self.connections.arrival_mut(id) else { return };
-        match arrival.stream.handshake(may_use_key) {
+        match arrival.stream.handshake() {
             Ok(Handshake::Done) => self.secured(id),
             Ok(Handshake::Waits) => self.rest_arrival(id),
             Ok(Handshake::NeedsKey) => {
-                arrival.stage = Stage::KeyQueue;
+                arrival.stage = Stage::Key;
                 self.join_key_queue(id);
                 self.rest_arrival(id);
             }
@@ -90,45 +90,34 @@ impl<P: Platform> Reactor<P> {
         key_queue.join(id, client, env.limits.connections_max, |id| connections.arrival_mut(id).is_some());
     }
 
-    /// Lets the next handshake in the queue use the private key, if it is time, and another thread those behind it.
-    pub(super) fn use_keys(&mut self) {
-        if self.key_queue.is_empty() {
-            return;
-        }
-        let transferred = self.env.counters.bytes_in + self.env.counters.bytes_out;
-        if self.key_queue.may_use_key(self.env.clock.now, transferred) {
-            self.use_key();
-        }
-        let Self { key_queue, connections, platform, .. } = self;
-        let mut hand_over = |id| {
-            let Some(arrival) = connections.arrival_mut(id) else { return true };
-            let is_taken = platform.hand_over(&mut arrival.stream, id);
-            if is_taken {
-                arrival.stage = Stage::KeyWorker;
+    /// Gives handshakes of the queue to the thread that uses the private key, as many as it takes. What then waits, an
+    /// [`Event::Handshake`](crate::platform::Event::Handshake) continues.
+    pub(super) fn use_key(&mut self) {
+        loop {
+            let Self { key_queue, connections, platform, .. } = self;
+            let mut failed = None;
+            let taken = key_queue.pop_if(|id| {
+                let Some(arrival) = connections.arrival_mut(id) else { return true };
+                platform.use_key(&mut arrival.stream, id).unwrap_or_else(|error| {
+                    failed = Some(error);
+                    true
+                })
+            });
+            match (taken, failed) {
+                (Some(id), Some(error)) => self.end_handshake(id, &error.to_string(), false),
+                (Some(_), None) => {}
+                (None, _) => return,
             }
-            is_taken
-        };
-        while key_queue.pop_if(&mut hand_over).is_some() {}
-    }
-
-    fn use_key(&mut self) {
-        while let Some(id) = self.key_queue.pop() {
-            let Some(arrival) = self.connections.arrival_mut(id) else { continue };
-            (arrival.stage, arrival.is_answered) = (Stage::Handshake, true);
-            let began = self.platform.now();
-            self.shake_hands(id, true);
-            let now = self.platform.now();
-            return self.key_queue.used_key(now.saturating_duration_since(began), now);
         }
     }
 
-    /// Another thread has used the key for this handshake.
+    /// The private key was used for this handshake.
     pub(super) fn handed_back(&mut self, id: ConnId) {
         // It may have ended meanwhile.
         let Some(arrival) = self.connections.arrival_mut(id) else { return };
-        debug_assert_eq!(arrival.stage, Stage::KeyWorker, "{id}");
+        debug_assert_eq!(arrival.stage, Stage::Key, "{id}");
         (arrival.stage, arrival.is_answered) = (Stage::Handshake, true);
-        self.shake_hands(id, false);
+        self.shake_hands(id);
     }
 
     /// From here on the connection is the client's.

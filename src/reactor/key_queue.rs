@@ -1,35 +1,21 @@
-//! The queue of handshakes that are about to use the private key, in which clients take turns. One may on the loop in a
-//! turn of that, and while something is transferred all of them together for no more than an eighth of the time, which
-//! is what a flood of handshakes costs transfers. Nothing is lost where nothing is transferred. Never reads a clock.
+//! The queue of handshakes that wait for the thread that uses the private key. Clients take turns in it.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::time::{Duration, Instant};
 
 use crate::fair_queue::FairQueue;
 use crate::ids::{ClientAddress, ConnId};
-
-/// Transfers go on for so many times as long as a use of the private key took, before the next one.
-const TRANSFER_SHARE: u32 = 7;
 
 #[derive(Debug)]
 pub(super) struct KeyQueue {
     /// Some may have ended meanwhile.
     waiting: FairQueue<ConnId>,
-    /// No client knows which others have its number.
+    /// Keyed, so that no client can choose with which others it shares its number.
     numbers: RandomState,
-    /// The key is not used before, unless nothing was transferred in a turn.
-    not_before: Option<Instant>,
-    /// Bytes that all connections had transferred when a turn last asked.
-    transferred: u64,
 }
 
 impl KeyQueue {
     pub(super) fn new() -> Self {
-        Self { waiting: FairQueue::new(), numbers: RandomState::new(), not_before: None, transferred: 0 }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.len() == 0
+        Self { waiting: FairQueue::new(), numbers: RandomState::new() }
     }
 
     /// Appends a handshake of a client. Where `most` wait, those that have ended are removed first.
@@ -48,25 +34,9 @@ impl KeyQueue {
         self.waiting.push(number, id);
     }
 
-    /// Asked once in a turn in which one waits: true if one handshake may use the key now. `transferred`: bytes that
-    /// all connections have transferred since the start.
-    pub(super) fn may_use_key(&mut self, now: Instant, transferred: u64) -> bool {
-        let is_transferring = std::mem::replace(&mut self.transferred, transferred) != transferred;
-        !is_transferring || self.not_before.is_none_or(|at| at <= now)
-    }
-
-    pub(super) fn pop(&mut self) -> Option<ConnId> {
-        self.waiting.pop()
-    }
-
     /// The next one, if it is `wanted`.
     pub(super) fn pop_if(&mut self, wanted: impl FnOnce(ConnId) -> bool) -> Option<ConnId> {
         self.waiting.pop_if(|id| wanted(*id))
-    }
-
-    /// The key was used, which took so long and ended now.
-    pub(super) fn used_key(&mut self, took: Duration, now: Instant) {
-        self.not_before = Some(now + TRANSFER_SHARE * took);
     }
 }
 
@@ -77,33 +47,13 @@ mod tests {
     const ID: ConnId = ConnId::new(1, 1);
 
     #[test]
-    #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
-    fn while_something_is_transferred_the_key_is_used_for_an_eighth_of_the_time() {
-        let (mut queue, mut now, mut used) = (KeyQueue::new(), Instant::now(), 0);
-        for turn in 1..=1000 {
-            now += Duration::from_micros(100);
-            if queue.may_use_key(now, turn) {
-                now += Duration::from_micros(200);
-                queue.used_key(Duration::from_micros(200), now);
-                used += 1;
-            }
-        }
-        assert_eq!(used, 72, "200 of every 1600 microseconds");
-        for _ in 0..3 {
-            assert!(queue.may_use_key(now, 1000), "nothing is transferred");
-            queue.used_key(Duration::from_micros(200), now);
-        }
-        assert!(!queue.may_use_key(now, 1001));
-    }
-
-    #[test]
     fn those_that_wait_are_no_more_than_may_be_open() {
         let mut queue = KeyQueue::new();
         for n in 0..1000 {
             queue.join(ID, ClientAddress::from_bits(n % 3), 8, |_| false);
             assert!(queue.waiting.len() <= 8);
         }
-        assert_eq!(queue.pop(), Some(ID));
-        assert!(!queue.is_empty());
+        assert_eq!(queue.pop_if(|_| false), None);
+        assert_eq!(queue.pop_if(|id| id == ID), Some(ID));
     }
 }

@@ -18,7 +18,7 @@
 //! | `turn` | one turn: wait, dispatch events, run what is queued |
 //! | `accept`, `listeners`, `addresses` | new connections, and when they are refused or delayed |
 //! | `arrivals` | connections from proxies, until their header says for which client they are |
-//! | `handshakes`, `key_queue` | connections that are to be encrypted, until they are; who may use the private key |
+//! | `handshakes`, `key_queue` | connections that are to be encrypted, until they are; the turns of clients at the private key |
 //! | `connections` | the slab: entries, generations, how many are admitted |
 //! | `scheduling`, `bulk_queue` | which connections run in a turn, and their byte budgets; shares of clients |
 //! | `driver`, `drive`, `receive`, `send` | one connection: its operations, its input, its output |

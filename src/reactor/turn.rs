@@ -68,8 +68,8 @@ impl<P: Platform> Reactor<P> {
         // Most clients have sent their request by now, and it is answered in the same turn.
         self.accept();
         self.run_queued();
+        self.use_key();
         self.run_bulk();
-        self.use_keys();
         self.advance_drain();
         let Env { counters, pool, clock, .. } = &mut self.env;
         if self.crowd.turn_ended(counters.slots_used, pool, clock.now) {
@@ -80,10 +80,7 @@ impl<P: Platform> Reactor<P> {
     }
 
     fn has_work(&self) -> bool {
-        self.scheduler.has_work()
-            || self.locks.has_released()
-            || self.listeners.may_accept()
-            || !self.key_queue.is_empty()
+        self.scheduler.has_work() || self.locks.has_released() || self.listeners.may_accept()
     }
 
     fn next_deadline(&self) -> Option<Instant> {

@@ -56,8 +56,7 @@ impl OsPlatform {
 
     /// With what the connections of listeners with TLS begin.
     pub fn with_tls(mut self, tls: Option<Arc<Acceptor>>) -> io::Result<Self> {
-        // With a single core, the worker would only take the time of the loop.
-        if tls.as_ref().is_some_and(|tls| tls.has_cores()) {
+        if tls.is_some() {
             let control = Arc::clone(self.queue.control());
             self.key_worker = Some(KeyWorker::start(move || control.wake())?);
         }
@@ -119,8 +118,11 @@ impl Platform for OsPlatform {
         Ok(())
     }
 
-    fn hand_over(&mut self, stream: &mut TcpConnection, id: ConnId) -> bool {
-        self.key_worker.as_mut().is_some_and(|worker| stream.hand_over(id, worker))
+    fn use_key(&mut self, stream: &mut TcpConnection, id: ConnId) -> io::Result<bool> {
+        match (self.key_worker.as_mut(), stream.session()) {
+            (Some(worker), Some(session)) => worker.take(id, session),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     fn close_listeners(&mut self) {

@@ -12,7 +12,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
 
 use super::send::{BulkSenders, Encrypted, SendMode, Socket, Unsent};
-use super::tls::{KeyWorker, TlsSession};
+use super::tls::TlsSession;
 use crate::buffer::SLICES_MAX;
 use crate::ids::ConnId;
 use crate::os::sys;
@@ -44,11 +44,9 @@ impl TcpConnection {
         self.socket.mode = SendMode::Tls(Box::new(Encrypted { session, unsent }));
     }
 
-    /// Gives the session to the worker, for the step of the handshake that uses the private key. False if it does not
-    /// take it.
-    pub(crate) fn hand_over(&mut self, id: ConnId, worker: &mut KeyWorker) -> bool {
-        let SendMode::Tls(encrypted) = &mut self.socket.mode else { return false };
-        worker.take(id, &mut encrypted.session)
+    /// The session of an encrypted connection.
+    pub(crate) fn session(&mut self) -> Option<&mut TlsSession> {
+        if let SendMode::Tls(encrypted) = &mut self.socket.mode { Some(&mut encrypted.session) } else { None }
     }
 
     /// The session of an encrypted connection, and its socket.
@@ -143,9 +141,9 @@ impl Stream for TcpConnection {
         let _ = SockRef::from(&self.socket.stream).set_linger(Some(Duration::ZERO));
     }
 
-    fn handshake(&mut self, may_use_key: bool) -> io::Result<Handshake> {
+    fn handshake(&mut self) -> io::Result<Handshake> {
         match self.tls(false) {
-            Some((session, mut socket)) => session.handshake(&mut socket, may_use_key),
+            Some((session, mut socket)) => session.handshake(&mut socket),
             None => Ok(Handshake::Done),
         }
     }

@@ -14,6 +14,9 @@ use crate::ids::GroupId;
 use crate::os::process;
 use crate::store::mutex::lock;
 
+/// Added to the nice value of the process: a quarter of the weight of the loop.
+const NICENESS: i32 = 6;
+
 /// Which workers take a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WorkQueue {
@@ -308,7 +311,7 @@ where
     for n in 0..count {
         let (queues, mut run) = (Arc::clone(queues), worker());
         let thread = Builder::new().name(format!("disk-{word}-{n}")).spawn(move || {
-            process::lower_priority();
+            process::lower_priority(NICENESS);
             let mut done = None;
             while let Some((taken, job)) = (*queues).as_ref().queue(kind).take(done) {
                 run(&queues, job);

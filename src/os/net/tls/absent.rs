@@ -47,10 +47,6 @@ impl Acceptor {
         match self.0 {}
     }
 
-    pub const fn has_cores(&self) -> bool {
-        match self.0 {}
-    }
-
     pub fn accept(&self, _is_http: bool, _received: &[u8]) -> TlsSession {
         match self.0 {}
     }
@@ -85,7 +81,7 @@ impl KeyWorker {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    pub const fn take(&mut self, _id: ConnId, _session: &mut TlsSession) -> bool {
+    pub const fn take(&mut self, _id: ConnId, _session: &mut TlsSession) -> io::Result<bool> {
         match self.0 {}
     }
 
@@ -98,7 +94,7 @@ impl KeyWorker {
 pub struct TlsSession(Infallible);
 
 impl TlsSession {
-    pub fn handshake(&mut self, _socket: &mut (impl Read + Write), _may_use_key: bool) -> io::Result<Handshake> {
+    pub fn handshake(&mut self, _socket: &mut (impl Read + Write)) -> io::Result<Handshake> {
         match self.0 {}
     }
 

@@ -1,24 +1,29 @@
-//! The thread that goes on with handshakes past their use of the private key, where the loop has no time for that.
-//! Never touches a socket.
+//! The thread that uses the private key: it takes the step of a handshake that takes longer than hundreds of small
+//! requests. Where it shares a core with the loop, the kernel gives it an eighth of the time that both want. Never
+//! touches a socket.
 
 use std::io;
-use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{Builder, JoinHandle};
 
-use super::session::{Lent, TlsSession};
+use super::session::{Lent, TlsSession, WORKER_ENDED};
 use crate::ids::ConnId;
 use crate::os::process;
 
 /// Handshakes that it has at once: some milliseconds of work.
 pub const SESSIONS_MAX: usize = 64;
 
+/// Added to the nice value of the process: an eighth of the weight of the loop, which is what a flood of handshakes
+/// costs transfers.
+const NICENESS: i32 = 9;
+
 /// A handle of the thread, which ends with it.
 #[derive(Debug)]
 pub struct KeyWorker {
-    /// `None` once the thread is to end, or has.
+    /// `None` once the thread is to end.
     jobs: Option<SyncSender<(ConnId, Lent)>>,
     done: Receiver<ConnId>,
-    /// Handshakes that the loop has not been told the end of.
+    /// Handshakes whose end has not been reported to the loop.
     under_way: usize,
     thread: Option<JoinHandle<()>>,
 }
@@ -29,7 +34,7 @@ impl KeyWorker {
         let (jobs, queue) = mpsc::sync_channel::<(ConnId, Lent)>(SESSIONS_MAX);
         let (ended, done) = mpsc::channel();
         let thread = Builder::new().name("tls-key".to_owned()).spawn(move || {
-            process::lower_priority();
+            process::lower_priority(NICENESS);
             for (id, lent) in queue {
                 lent.use_key();
                 if ended.send(id).is_err() {
@@ -42,17 +47,12 @@ impl KeyWorker {
     }
 
     /// Takes the session of a connection. False if it has as many as it may have.
-    pub fn take(&mut self, id: ConnId, session: &mut TlsSession) -> bool {
-        let Some(jobs) = self.jobs.as_ref().filter(|_| self.under_way < SESSIONS_MAX) else { return false };
-        let sent = jobs.try_send((id, session.lend()));
-        if let Err(TrySendError::Full((_, lent)) | TrySendError::Disconnected((_, lent))) = sent {
-            // There is space for all that are under way, so the thread has panicked, and said so.
-            *session = lent.take_back();
-            self.jobs = None;
-            return false;
-        }
+    pub fn take(&mut self, id: ConnId, session: &mut TlsSession) -> io::Result<bool> {
+        let Some(jobs) = self.jobs.as_ref().filter(|_| self.under_way < SESSIONS_MAX) else { return Ok(false) };
+        // There is space for all that are under way, so an error means that the thread has panicked.
+        jobs.try_send((id, session.lend())).map_err(|_| io::Error::other(WORKER_ENDED))?;
         self.under_way += 1;
-        true
+        Ok(true)
     }
 
     /// The next connection that has its session back.

@@ -34,6 +34,8 @@ const _: () = assert!(SESSION_BYTES_MAX > AHEAD_BYTES_MAX + 2 * RECORD_BYTES_MAX
 /// Records are received directly into the buffer of the caller where it has more space than this behind the longest
 /// record.
 const RECEIVED_BYTES_MIN: usize = 8 * 1024;
+/// What a handshake fails with that needs the thread for private keys after that has panicked.
+pub const WORKER_ENDED: &str = "the thread for handshakes has ended";
 const CUT_OFF: &str = "the connection ended, and its encryption did not (no close_notify)";
 
 enum Stage {
@@ -97,8 +99,8 @@ impl TlsSession {
         }
     }
 
-    /// Gives all of the session to another thread, for the step of the handshake that uses the private key. Until it is
-    /// back, the handshake waits.
+    /// Gives all of the session to the thread that takes the step of the handshake that uses the private key. Until it
+    /// is back, the handshake waits.
     pub fn lend(&mut self) -> Lent {
         let (back, returned) = mpsc::sync_channel(1);
         Lent { session: std::mem::replace(self, Self::at(Stage::Lent(returned))), back }
@@ -302,11 +304,6 @@ pub struct Lent {
 }
 
 impl Lent {
-    /// No thread takes it.
-    pub fn take_back(self) -> TlsSession {
-        self.session
-    }
-
     /// Takes the step that uses the private key, and gives the session back.
     pub fn use_key(mut self) {
         if let Err(error) = self.session.use_key() {

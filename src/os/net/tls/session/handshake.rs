@@ -1,5 +1,4 @@
-//! The handshake of a session, which stops where the private key is used until it may be, on this thread or another.
-//! Never decides when.
+//! The handshake of a session, which stops where the private key is used: another thread takes that step.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use rustls::pki_types::UnixTime;
 use rustls::server::UnbufferedServerConnection;
 
 use super::records::{Step, step};
-use super::{HANDSHAKE_BYTES_MAX, Stage, TlsSession, client_certificate, hello};
+use super::{HANDSHAKE_BYTES_MAX, Stage, TlsSession, WORKER_ENDED, client_certificate, hello};
 use crate::platform::Handshake;
 
 /// Bytes that are read at once during a handshake.
@@ -24,12 +23,12 @@ const ENDED_EARLY: &str = "the connection ended within the handshake";
 
 impl TlsSession {
     /// See [`Stream::handshake`](crate::platform::Stream::handshake).
-    pub fn handshake(&mut self, socket: &mut (impl Read + Write), may_use_key: bool) -> io::Result<Handshake> {
+    pub fn handshake(&mut self, socket: &mut (impl Read + Write)) -> io::Result<Handshake> {
         if let Stage::Lent(returned) = &self.stage {
             match returned.try_recv() {
                 Ok(session) => *self = session,
                 Err(TryRecvError::Empty) => return Ok(Handshake::Waits),
-                Err(TryRecvError::Disconnected) => return Err(io::Error::other("the thread for handshakes has ended")),
+                Err(TryRecvError::Disconnected) => return Err(io::Error::other(WORKER_ENDED)),
             }
             if let Some(error) = self.failed.take() {
                 return Ok(self.handshake_failed(&error, socket));
@@ -37,13 +36,7 @@ impl TlsSession {
         }
         while let Stage::Hello { is_first, .. } = &mut self.stage {
             if hello::is_whole(&self.input) {
-                if !may_use_key {
-                    return Ok(Handshake::NeedsKey);
-                }
-                if let Err(error) = self.use_key() {
-                    return Ok(self.handshake_failed(&error, socket));
-                }
-                break;
+                return Ok(Handshake::NeedsKey);
             }
             let is_first = std::mem::take(is_first);
             let Some(n) = self.read(socket)? else { return Ok(Handshake::Waits) };
@@ -55,14 +48,6 @@ impl TlsSession {
             if is_first && let Some(failed) = refuse_plain(&self.input, socket) {
                 return Ok(failed);
             }
-        }
-        // What was received before is used first: behind it there may be the end of the stream.
-        if may_use_key
-            && self.needs_key()
-            && !self.input.is_empty()
-            && let Err(error) = self.use_key()
-        {
-            return Ok(self.handshake_failed(&error, socket));
         }
         self.shake(socket)
     }

@@ -44,7 +44,7 @@ fn a_session_that_never_comes_back_is_an_error() {
     let mut pair = server.pair(&config());
     pair.needs_key();
     drop(pair.session.lend());
-    assert!(pair.session.handshake(&mut pair.socket, false).is_err());
+    assert!(pair.session.handshake(&mut pair.socket).is_err());
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn the_worker_takes_a_bounded_number_of_handshakes_and_gives_each_back() {
         let mut pair = server.pair(&config());
         pair.needs_key();
         let id = ConnId::new(pairs.len() as u32, 1);
-        if !worker.take(id, &mut pair.session) {
+        if !worker.take(id, &mut pair.session).expect("the thread runs") {
             assert_eq!(pair.shake_without_key(), Handshake::NeedsKey, "what is not taken stays as it is");
             break;
         }
@@ -75,6 +75,6 @@ fn the_worker_takes_a_bounded_number_of_handshakes_and_gives_each_back() {
     }
     let mut pair = server.pair(&config());
     pair.needs_key();
-    assert!(worker.take(ConnId::new(99, 1), &mut pair.session), "there is space again");
+    assert!(worker.take(ConnId::new(99, 1), &mut pair.session).expect("the thread runs"), "there is space again");
     drop(wakes);
 }

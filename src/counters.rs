@@ -127,7 +127,9 @@ impl Counters {
     pub const UNKNOWN: &'static str = "unknown";
 
     /// What each place of [`Counters::states`] counts: the states of a session, in their order.
-    pub const STATES: [&'static str; 16] = [
+    pub const STATES: [&'static str; 18] = [
+        "proxy-header",
+        "handshake",
         "await-header",
         "verifying",
         "await-slot",

@@ -11,6 +11,7 @@
 //! # One connection
 //!
 //! ```text
+//! begin      ProxyHeader ─▶ Handshake ─▶ AwaitHeader
 //! download   AwaitHeader ─▶ Opening ─▶ SendingBody ─▶ AwaitHeader
 //! upload     AwaitHeader ─▶ Opening ─▶ ReceivingBody ─▶ FinishingWrites ─▶ Committing ─▶ AwaitHeader
 //! end        AwaitHeader ─▶ SendingReply ─▶ Lingering ─▶ Done

@@ -1,180 +1,204 @@
-//! Connections that are not their clients' yet. Each that comes from a proxy begins with a header that says which
-//! client it is from; `handshakes` has those that are to be encrypted, behind that. Until then a connection has an
-//! entry, a timer and the bytes of the header; then it is accepted as its client's.
+//! Connections before their first request: the header of a proxy names the client, the listener admits it, and the
+//! handshake encrypts the connection. What of this a connection has passes before its dialect begins.
 
-use std::io::ErrorKind;
+use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use crate::ids::ConnId;
-use crate::platform::{Platform, Readable, Store, Stream};
-use crate::reactor::accept::Newcomer;
-use crate::reactor::connections::{Arrival, Registration, Stage};
+use crate::dialect::{AnyProtocol, Kind, Secret};
+use crate::error::CloseReason;
+use crate::ids::{ClientAddress, ConnId, ListenerId};
+use crate::platform::{Handshake, Platform, Readable, Stream};
+use crate::reactor::connections::Connection;
 use crate::reactor::parts::Reactor;
-use crate::reactor::timers::Deadline;
-use crate::wire::proxy_header::{self, Header};
-
-/// What became of a connection that is to begin with a header.
-enum Outcome {
-    /// Its first bytes are those of the client.
-    Is(Header),
-    /// More bytes are needed.
-    Incomplete,
-    /// The connection is over.
-    Ended(Option<String>),
-}
+use crate::session::state::{self, AwaitHeader, ProxyHeader};
+use crate::session::{Arrival, ArrivalEvent, PeerRole, Session, count_unidentified};
 
 impl<P: Platform> Reactor<P> {
-    /// Takes a connection of a listener for proxies, if it comes from one.
-    pub(super) fn await_header(&mut self, mut stream: P::Stream, peer: SocketAddr, listener: usize) {
-        let is_trusted = self.listeners.states[listener].proxies.as_ref().is_some_and(|own| own.contain(peer.ip()));
-        if !is_trusted {
-            self.count_refusal(peer, "its address is not that of a proxy");
+    /// Takes a connection, or turns it away.
+    pub(super) fn accepted(&mut self, mut stream: P::Stream, peer: SocketAddr, id: ListenerId) {
+        self.env.counters.accepted += 1;
+        let Some(listener) = self.listeners.get(id) else { return };
+        let (is_proxied, is_tls) = (listener.proxies.is_some(), listener.is_tls);
+        if listener.proxies.as_ref().is_some_and(|proxies| !proxies.contain(peer.ip())) {
+            count_unidentified(peer, "its address is not that of a proxy", &mut self.env.counters);
             return stream.reset_on_drop();
         }
-        if !self.connections.reserve(self.env.limits.connections_max) {
-            self.env.counters.turned_away += 1;
-            return stream.reset_on_drop();
-        }
-        let id = self.connections.insert_arrival(Arrival::new(stream, peer, listener));
-        self.read_header(id);
-    }
-
-    /// An event of a connection that is no client's yet; false if it is none of these.
-    pub(super) fn arrival_event(&mut self, id: ConnId, readable: Readable) -> bool {
-        let Some(arrival) = self.connections.arrival_mut(id) else { return false };
-        arrival.readable = readable.max(arrival.readable);
-        match arrival.stage {
-            Stage::Header => self.read_header(id),
-            Stage::Handshake => self.shake_hands(id),
-            // A client that ends its stream before it is answered never ends the handshake.
-            Stage::Key if readable == Readable::BytesThenEnd && !arrival.is_answered => {
-                self.end_arrival(id, None);
+        let role = if is_proxied { PeerRole::Unidentified } else { listener.role_of(peer) };
+        let mut dialect = listener.listening.accept(peer);
+        if !self.connections.admit(peer, role, self.env.limits.connections_max) {
+            match self.turn_away(&mut stream, id, !is_proxied && !is_tls) {
+                Some(refusal) => dialect = refusal,
+                None => return,
             }
-            Stage::Key => {}
         }
-        true
-    }
-
-    /// The header or the handshake did not come in time.
-    pub(super) fn arrival_expired(&mut self, id: ConnId, at: Deadline) {
-        let Some(arrival) = self.connections.arrival_mut(id).filter(|arrival| arrival.timer == Some(at)) else {
-            return;
+        let first = match (is_proxied, is_tls) {
+            (true, _) => ProxyHeader { listener: id, is_whole: false }.into(),
+            (false, true) => state::Handshake::default().into(),
+            (false, false) => AwaitHeader::Idle.into(),
         };
-        arrival.timer = None;
-        match arrival.stage {
-            Stage::Header => self.end_arrival(id, Some("the header is not whole in time")),
-            Stage::Handshake | Stage::Key => {
-                self.end_handshake(id, "it does not end in time", false);
+        let session = Session::new(first, dialect, peer, role, &mut self.env.cx());
+        let id = self.connections.insert(Connection::new(stream, session));
+        match (is_proxied, is_tls) {
+            (true, _) => {}
+            (false, true) => self.encrypt(id),
+            (false, false) => self.open(id),
+        }
+        if let Some(connection) = self.connections.get_mut(id) {
+            self.scheduler.enqueue(id, connection);
+        }
+    }
+
+    /// Turns a connection away. It may have a dialect that refuses its request; `None` if it is to be closed at once.
+    /// `may_speak`: what comes next is its dialect.
+    fn turn_away(&mut self, stream: &mut P::Stream, id: ListenerId, may_speak: bool) -> Option<AnyProtocol> {
+        let env = &mut self.env;
+        env.counters.turned_away += 1;
+        let listening = &self.listeners.get(id)?.listening;
+        if !may_speak {
+            stream.reset_on_drop();
+            return None;
+        }
+        let has_entry = self.connections.turned_away() < env.limits.turned_away_max;
+        if let Some(dialect) = listening.turn_away(&env.limits).filter(|_| has_entry) {
+            return Some(dialect);
+        }
+        match listening.kind().traits().turned_away {
+            // Without a refusal in the dialect, a plain end would mean success to the client.
+            b"" => stream.reset_on_drop(),
+            refusal => {
+                // A fresh socket takes so few bytes at once; if not, the client sees a plain close.
+                let _ = stream.send(&[refusal], false);
+                let _ = stream.shutdown_write();
+            }
+        }
+        // Closing a socket with unread bytes would reset the connection before the refusal is read.
+        let _ = stream.recv(&mut self.buffers.scratch);
+        None
+    }
+
+    /// Continues with a queued connection before its first request as far as what was received permits.
+    pub(super) fn arrive(&mut self, id: ConnId, arrival: Arrival) {
+        if let Arrival::Admission(listener) = arrival {
+            self.admit(id, listener);
+        }
+        self.shake_hands(id);
+    }
+
+    /// The header of a proxy has named the client.
+    fn admit(&mut self, id: ConnId, at: ListenerId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let (Some(listener), Some(mut stream)) = (self.listeners.get(at), connection.stream.take()) else { return };
+        let peer = connection.session.peer();
+        let (is_tls, role) = (listener.is_tls, listener.role_of(peer));
+        let mut admitted = Some(listener.listening.accept(peer));
+        if role == PeerRole::Client && !self.connections.add_share(peer) {
+            admitted = self.turn_away(&mut stream, at, !is_tls);
+            if admitted.is_some() {
+                self.connections.turn_away();
+            }
+        }
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.stream = Some(stream);
+        let (session, cx) = (&mut connection.session, &mut self.env.cx());
+        match admitted {
+            None => session.end(CloseReason::Refused, false, cx),
+            Some(dialect) => {
+                session.arrive(ArrivalEvent::Admitted(dialect, role), cx);
+                if is_tls { self.encrypt(id) } else { self.open(id) }
             }
         }
     }
 
-    /// No listener is left.
-    pub(super) fn end_arrivals(&mut self) {
-        for id in self.connections.arrivals() {
-            self.end_arrival(id, None);
-        }
-    }
-
-    fn read_header(&mut self, id: ConnId) {
-        match self.receive_header(id) {
-            Outcome::Is(header) => self.identified(id, header),
-            Outcome::Ended(reason) => self.end_arrival(id, reason.as_deref()),
-            Outcome::Incomplete => self.rest_arrival(id),
-        }
-    }
-
-    /// Receives until the header is whole or the socket is empty. What is behind the header, and the header, are no
-    /// more bytes than a connection may hold of a head.
-    fn receive_header(&mut self, id: ConnId) -> Outcome {
-        let len_max = self.env.limits.head_len_max;
-        let Some(arrival) = self.connections.arrival_mut(id) else { return Outcome::Ended(None) };
-        loop {
-            let free = len_max - arrival.held.len();
-            match arrival.stream.recv(&mut self.buffers.scratch[..free]) {
-                // A proxy that checks whether this port is open says nothing.
-                Ok(0) if arrival.held.is_empty() => return Outcome::Ended(None),
-                Ok(0) => return Outcome::Ended(Some("the connection ended within its header".to_owned())),
-                Ok(n) => {
-                    self.platform.store().received();
-                    arrival.held.extend_from_slice(&self.buffers.scratch[..n]);
-                    match proxy_header::parse(&arrival.held, len_max) {
-                        Ok(Some(header)) => return Outcome::Is(header),
-                        Ok(None) => {}
-                        Err(error) => return Outcome::Ended(Some(error.to_string())),
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Outcome::Incomplete,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Outcome::Ended(None),
-            }
-        }
-    }
-
-    /// Waits for more: an event or the timer.
-    pub(super) fn rest_arrival(&mut self, id: ConnId) {
-        let Some(arrival) = self.connections.arrival_mut(id) else { return };
-        if arrival.registration == Registration::Registered {
-            return;
-        }
-        arrival.registration = Registration::Registered;
-        // Events that come from now on tell what there is to read.
-        arrival.readable = Readable::Nothing;
-        self.timers.arm(id, &mut arrival.timer, self.env.clock.now + self.env.limits.head_timeout);
-        if let Err(error) = self.platform.register(&mut arrival.stream, id) {
-            log::warn!("{}: cannot register the connection for events: {error}", arrival.peer);
-            self.end_arrival(id, None);
-        }
-    }
-
-    /// From here on the connection is the client's, unless it is to be encrypted first.
-    fn identified(&mut self, id: ConnId, header: Header) {
-        if self.arrival_listener(id).is_some_and(|listener| listener.is_tls) {
-            return self.begin_handshake(id, &header);
-        }
-        let Some(mut arrival) = self.connections.take_arrival(id) else { return };
-        self.timers.disarm(id, &mut arrival.timer);
-        let client = header.client.unwrap_or(arrival.peer);
-        log::debug!("{}: a proxy's connection, for {client}", arrival.peer);
-        let newcomer = Newcomer {
-            peer: client,
-            listener: arrival.listener,
-            place: Some(id),
-            held: arrival.held.split_off(header.len),
-            readable: arrival.readable.max(Readable::Bytes),
-            registration: arrival.registration,
-        };
-        self.welcome(arrival.stream, newcomer);
-    }
-
-    /// Frees everything but the stream.
-    pub(super) fn remove_arrival(&mut self, id: ConnId) -> Option<Box<Arrival<P::Stream>>> {
-        let mut arrival = self.connections.take_arrival(id)?;
-        self.connections.free_reserved(id);
-        self.timers.disarm(id, &mut arrival.timer);
-        self.listeners.retry_at = None; // a descriptor is free again
-        if let Some(client) = arrival.client
-            && self.has_share(client, arrival.listener)
+    fn encrypt(&mut self, id: ConnId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let (session, cx) = (&mut connection.session, &mut self.env.cx());
+        session.arrive(ArrivalEvent::Encrypts, cx);
+        let received = session.take_held();
+        connection.unused.remove(received.len());
+        let is_http = matches!(session.speaks(), Kind::Auto | Kind::Http);
+        if let Some(stream) = &mut connection.stream
+            && let Err(error) = self.platform.secure(stream, is_http, &received)
         {
-            self.connections.release_share(client);
-        }
-        Some(arrival)
-    }
-
-    pub(super) fn end_arrival(&mut self, id: ConnId, reason: Option<&str>) {
-        let Some(mut arrival) = self.remove_arrival(id) else { return };
-        if let Some(reason) = reason {
-            self.count_refusal(arrival.peer, reason);
-            // A plain end would mean success to some clients.
-            arrival.stream.reset_on_drop();
+            session.arrive(failed(&error), cx);
         }
     }
 
-    fn count_refusal(&mut self, peer: SocketAddr, reason: &str) {
-        let refused = &mut self.env.counters.unidentified;
-        *refused += 1;
-        if refused.is_power_of_two() {
-            log::warn!("{peer}: closed at a listener for proxies: {reason} ({refused} so far)");
+    /// Continues a handshake as far as it can.
+    fn shake_hands(&mut self, id: ConnId) {
+        let Self { connections, env, .. } = self;
+        let Some(connection) = connections.get_mut(id) else { return };
+        let (session, cx) = (&mut connection.session, &mut env.cx());
+        let Some(stream) = &mut connection.stream else { return };
+        match session.arrival() {
+            Some(Arrival::Handshake) => {}
+            Some(Arrival::Key) if connection.readable == Readable::BytesThenEnd => return session.received_eof(cx),
+            _ => return,
+        }
+        match stream.handshake() {
+            Ok(Handshake::Done) => {
+                // What the client sent after its last message may be there already.
+                connection.readable = connection.readable.max(Readable::Bytes);
+                self.open(id);
+            }
+            Ok(Handshake::Waits) => {}
+            Ok(Handshake::NeedsKey) => {
+                session.arrive(ArrivalEvent::NeedsKey, cx);
+                let client = ClientAddress::of(session.peer());
+                let most = env.limits.connections_max;
+                self.key_queue.join(id, client, most, |id| connections.get(id).is_some());
+            }
+            Ok(Handshake::Failed { reason: cause, is_told }) => {
+                session.arrive(ArrivalEvent::Failed { reason: CloseReason::Malformed, cause, is_told }, cx);
+            }
+            Err(error) => session.arrive(failed(&error), cx),
         }
     }
+
+    /// Gives handshakes of the queue to the thread that uses the private key, as many as it takes. What then waits, an
+    /// [`Event::Handshake`](crate::platform::Event::Handshake) continues.
+    pub(super) fn use_key(&mut self) {
+        let Self { key_queue, connections, platform, env, scheduler, .. } = self;
+        let mut is_taken = |id| {
+            let Some(connection) = connections.get_mut(id) else { return true };
+            let Some(stream) = &mut connection.stream else { return true };
+            platform.use_key(stream, id).unwrap_or_else(|error| {
+                connection.session.arrive(failed(&error), &mut env.cx());
+                scheduler.enqueue(id, connection);
+                true
+            })
+        };
+        while key_queue.pop_if(&mut is_taken).is_some() {}
+    }
+
+    /// The private key was used for this handshake, which may have ended meanwhile.
+    pub(super) fn key_used(&mut self, id: ConnId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.session.arrive(ArrivalEvent::KeyUsed, &mut self.env.cx());
+        self.scheduler.enqueue(id, connection);
+    }
+
+    /// From here on the connection is the client's.
+    fn open(&mut self, id: ConnId) {
+        let Self { connections, env, .. } = self;
+        let Some(connection) = connections.get_mut(id) else { return };
+        let session = &mut connection.session;
+        let peer = session.peer();
+        env.certificate = None; // it speaks for nobody before it has a request
+        session.open(&mut env.cx());
+        let shows_secrets = env.access.takes_credentials() && session.speaks().traits().secret != Secret::Unknown;
+        if shows_secrets && session.has_share() {
+            match env.guesses.wait(ClientAddress::of(peer), env.clock.now, &env.limits) {
+                Some(Duration::ZERO) => {}
+                Some(wait) => session.wait_first(wait, &mut env.cx()),
+                None => session.set_peer_role(PeerRole::LimitedClient),
+            }
+        }
+        env.log_reports(peer, &mut connection.log_quota);
+        log::debug!("{peer}: connected as {id}");
+    }
+}
+
+fn failed(error: &io::Error) -> ArrivalEvent {
+    ArrivalEvent::Failed { reason: CloseReason::PeerReset, cause: error.to_string(), is_told: false }
 }

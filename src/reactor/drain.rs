@@ -80,8 +80,12 @@ impl<P: Platform> Reactor<P> {
     }
 
     fn close_listeners(&mut self) {
-        // Without its header a connection has no client yet, and so no request.
-        self.end_arrivals();
+        self.tell_all(|session, cx| {
+            // It has no request, and no listener to admit it.
+            if session.arrival().is_some() {
+                session.drained(cx);
+            }
+        });
         self.listeners.states.clear();
         self.platform.close_listeners();
     }

@@ -3,7 +3,7 @@
 
 use std::io::ErrorKind;
 
-use crate::error::StoreError;
+use crate::error::{CloseReason, StoreError};
 use crate::ids::ConnId;
 use crate::platform::{Completion, Platform, Readable, Stream};
 use crate::reactor::connections::Registration;
@@ -11,7 +11,7 @@ use crate::reactor::driver::{Budget, Driver};
 use crate::reactor::parts::Reactor;
 use crate::reactor::upload_locks::{Due, UploadLocks};
 use crate::session::state::Name;
-use crate::session::{Outgoing, Session};
+use crate::session::{Arrival, Outgoing, Session};
 use crate::upload::TAKEN_OVER;
 
 impl<P: Platform> Reactor<P> {
@@ -19,6 +19,9 @@ impl<P: Platform> Reactor<P> {
     pub(super) fn drive(&mut self, id: ConnId, bytes: usize, is_bulk: bool) {
         let Some(mut driver) = self.driver(id) else { return };
         driver.run(bytes, is_bulk);
+        if let Some(Arrival::Admission(_)) = driver.connection.session.arrival() {
+            driver.enqueue();
+        }
         self.submit_released();
         self.finish_drive(id);
         self.hand_over_uploads();
@@ -208,7 +211,7 @@ impl<P: Platform> Driver<'_, P> {
             }
         }
         if self.connection.readable == Readable::Nothing && session.may_close_at_once() {
-            session.closed(&mut self.env.cx());
+            session.end(CloseReason::Finished, false, &mut self.env.cx());
             return true;
         }
         match stream.shutdown_write() {

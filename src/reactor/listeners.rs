@@ -1,10 +1,12 @@
 //! What is known of each listener, and when to accept again after descriptors ran out.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::config::Networks;
 use crate::dialect::Listening;
 use crate::ids::ListenerId;
+use crate::session::PeerRole;
 
 /// One listener.
 #[derive(Debug)]
@@ -34,6 +36,13 @@ pub(super) struct ListenerState {
     pub has_backlog: bool,
 }
 
+impl ListenerState {
+    /// What a connection of this client is.
+    pub(super) fn role_of(&self, client: SocketAddr) -> PeerRole {
+        if self.listening.trusts(client.ip()) { PeerRole::TrustedProxy } else { PeerRole::Client }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Listeners {
     /// By `ListenerId`; empty once the listeners are closed.
@@ -52,6 +61,11 @@ impl Listeners {
             has_backlog: true,
         };
         Self { states: listeners.into_iter().map(state).collect(), retry_at: None }
+    }
+
+    /// `None` once the listeners are closed.
+    pub(super) fn get(&self, ListenerId(index): ListenerId) -> Option<&ListenerState> {
+        self.states.get(usize::from(index))
     }
 
     /// An event: connections may be waiting at a listener.

@@ -17,8 +17,8 @@
 //! | `parts` | the [`Reactor`] and the parts it consists of |
 //! | `turn` | one turn: wait, dispatch events, run what is queued |
 //! | `accept`, `listeners`, `addresses` | new connections, and when they are refused or delayed |
-//! | `arrivals` | connections from proxies, until their header says for which client they are |
-//! | `handshakes`, `key_queue` | connections that are to be encrypted, until they are; the turns of clients at the private key |
+//! | `arrivals` | connections before their first request: admission, the handshake |
+//! | `key_queue` | handshakes that wait for the private key |
 //! | `connections` | the slab: entries, generations, how many are admitted |
 //! | `scheduling`, `bulk_queue` | which connections run in a turn, and their byte budgets; shares of clients |
 //! | `driver`, `drive`, `receive`, `send` | one connection: its operations, its input, its output |
@@ -44,7 +44,6 @@ mod drain;
 mod drive;
 mod driver;
 mod env;
-mod handshakes;
 mod key_queue;
 mod listeners;
 mod logging;

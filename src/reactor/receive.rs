@@ -22,12 +22,12 @@ struct Content {
 }
 
 impl<P: Platform> Driver<'_, P> {
-    /// Receives for a connection that waits for a request, and leaves what the request asks for to its
+    /// Receives for a connection that waits for a request, or for the header before it, and leaves what the request asks for to its
     /// drive. Bodies wait for that as well: they are what the budgets are for. A request that is refused at once
     /// is logged at once: other connections receive before this one is driven.
     pub(super) fn receive_request(&mut self) {
         let (session, limits) = (&self.connection.session, &self.env.limits);
-        if session.state() == Name::AwaitHeader && !session.is_bulk(limits) {
+        if matches!(session.state(), Name::ProxyHeader | Name::AwaitHeader) && !session.is_bulk(limits) {
             let mut budget = Budget::new(limits.turn_bytes_max, limits, false);
             self.receive(&mut budget);
             self.log_reports();

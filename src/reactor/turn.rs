@@ -117,7 +117,7 @@ impl<P: Platform> Reactor<P> {
                 }
                 self.hand_over_uploads();
             }
-            Event::Handshake(id) => self.handed_back(id),
+            Event::Handshake(id) => self.key_used(id),
             Event::Signal(signal) => self.signalled(signal),
             Event::Rules => {
                 if let Some(NewRules(rules)) = self.platform.take_rules() {
@@ -128,9 +128,7 @@ impl<P: Platform> Reactor<P> {
             }
             Event::Stream { id, readable, writable } => {
                 let Some(connection) = self.connections.get_mut(id) else {
-                    if !self.arrival_event(id, readable) {
-                        self.env.counters.stale_events += 1;
-                    }
+                    self.env.counters.stale_events += 1;
                     return;
                 };
                 connection.readable = readable.max(connection.readable);
@@ -163,10 +161,7 @@ impl<P: Platform> Reactor<P> {
             return;
         }
         while let Some((at, id)) = self.timers.pop_due(self.env.clock.now) {
-            let Some(mut driver) = self.driver(id) else {
-                self.arrival_expired(id, at);
-                continue;
-            };
+            let Some(mut driver) = self.driver(id) else { continue };
             if driver.connection.timer != Some(at) {
                 continue; // a later entry took its place
             }
@@ -193,8 +188,11 @@ impl<P: Platform> Reactor<P> {
             let batch = left.min(RECEIVE_BATCH);
             left -= batch;
             for index in 0..batch {
-                if let Some(mut driver) = self.driver(self.scheduler.run_queue[index]) {
-                    driver.receive_request();
+                let id = self.scheduler.run_queue[index];
+                let Some(mut driver) = self.driver(id) else { continue };
+                driver.receive_request();
+                if let Some(arrival) = driver.connection.session.arrival() {
+                    self.arrive(id, arrival);
                 }
             }
             for _ in 0..batch {

@@ -15,6 +15,8 @@ use crate::session::step::{Consumed, Step};
 macro_rules! in_state {
     ($state:expr, $data:ident => $call:expr) => {
         match $state {
+            State::ProxyHeader($data) => $call,
+            State::Handshake($data) => $call,
             State::AwaitHeader($data) => $call,
             State::Verifying($data) => $call,
             State::AwaitSlot($data) => $call,

@@ -11,6 +11,7 @@ use crate::error::{CloseReason, Failure};
 use crate::ids::{ClientAddress, FileId};
 use crate::object::Key;
 use crate::platform::Op;
+use crate::session::arrival::PeerRole;
 use crate::session::cx::Cx;
 use crate::session::report::{Report, Request};
 use crate::session::request_data::{Forwarded, LazyRequestData};
@@ -38,31 +39,27 @@ pub(super) struct Common {
     pub active: Instant,
 }
 
-/// What is known of the peer when the connection begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PeerRole {
-    Client,
-    /// Its address has guessed too often, and too many of its connections wait already.
-    LimitedClient,
-    /// It may say which clients its requests are from.
-    TrustedProxy,
-}
-
 impl Common {
-    pub(super) fn new(dialect: AnyProtocol, peer: SocketAddr, cx: &mut Cx<'_>) -> Self {
+    pub(super) fn new(
+        name: Name,
+        dialect: AnyProtocol,
+        peer: SocketAddr,
+        peer_role: PeerRole,
+        cx: &mut Cx<'_>,
+    ) -> Self {
         let counted_as = dialect.kind();
         cx.counters.open += 1;
-        cx.counters.states[Name::AwaitHeader as usize] += 1;
+        cx.counters.states[name as usize] += 1;
         cx.counters.dialects[counted_as as usize] += 1;
         Self {
             dialect,
             peer,
             counted_as,
-            name: Name::AwaitHeader,
+            name,
             is_unseen: false,
             in_flight: 0,
             wrong_secrets: 0,
-            peer_role: PeerRole::Client,
+            peer_role,
             data: LazyRequestData::default(),
             entered: cx.now,
             active: cx.now,
@@ -95,7 +92,9 @@ impl Common {
         if matches!(to, Name::AwaitHeader | Name::Done) && self.data.group.is_some() {
             self.leave_group(cx.groups);
         }
-        self.entered = cx.now;
+        if to != Name::Handshake {
+            self.entered = cx.now; // a handshake has what is left of the time of the header
+        }
         self.active = cx.now;
         self.is_unseen = true;
     }

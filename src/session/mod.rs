@@ -1,4 +1,4 @@
-//! One request and reply after another on one connection: the state machine of the server.
+//! One connection from accept to end: the state machine of the server.
 //!
 //! Pure: a session never does I/O and never asks the time. It is told what happened (`received`,
 //! `sent`, `completed`, `timed_out`, always with the present time in [`Cx`]), and is asked what it
@@ -7,6 +7,9 @@
 //! again: that is the whole driving contract.
 //!
 //! ```text
+//! from a proxy     ProxyHeader ─▶ AwaitHeader
+//! encrypted        Handshake ─▶ AwaitHeader
+//! both             ProxyHeader ─▶ Handshake ─▶ AwaitHeader
 //! download         AwaitHeader ─▶ Opening ─▶ SendingBody ─▶ AwaitHeader
 //! upload           AwaitHeader ─▶ Opening ─▶ ReceivingBody ─▶ FinishingWrites ─▶ Committing ─▶ AwaitHeader
 //! part of upload   ReceivingBody ─▶ FinishingWrites ─▶ Saving ─▶ AwaitHeader
@@ -30,7 +33,9 @@
 //! Long, because each event is forwarded here to the state, once.
 #![allow(missing_docs, reason = "internal: only the reactor drives sessions")]
 
+mod accepted;
 mod actions;
+mod arrival;
 mod behavior;
 mod common;
 mod cx;
@@ -52,7 +57,7 @@ use crate::buffer::Outbox;
 use crate::command::Command;
 use crate::config::Limits;
 use crate::counters::Counters;
-use crate::dialect::{Action, AnyProtocol, Kind};
+use crate::dialect::{AnyProtocol, Kind};
 use crate::error::{CloseReason, Failure, StoreError};
 use crate::ids::FileId;
 use crate::object::Key;
@@ -60,17 +65,15 @@ use crate::platform::{Completion, Op};
 use crate::upload::UploadId;
 use behavior::{Behavior, in_state};
 use common::Common;
-pub use common::PeerRole;
 use request_data::LazyRequestData;
-use state::{
-    AfterSaving, AwaitHeader, Done, Lingering, Name, Receiving, Saving, SendingReply, SlotRequest, State, Supply,
-    Target,
-};
+use state::{AfterSaving, Done, Lingering, Name, Receiving, Saving, SendingReply, SlotRequest, State, Supply, Target};
 use step::Step;
 
+pub use arrival::{Arrival, ArrivalEvent, PeerRole};
 pub use cx::{Cx, Disk, DiskPace};
 pub use report::{Report, RequestError};
 pub use request_data::RequestDataPool;
+pub use states::proxy_header::count_unidentified;
 pub use step::{Consumed, Outgoing};
 
 /// One connection's conversation.
@@ -81,16 +84,10 @@ pub struct Session {
 }
 
 impl Session {
-    /// A connection has been accepted; a dialect that speaks first does so.
-    pub fn new(dialect: AnyProtocol, peer: SocketAddr, cx: &mut Cx<'_>) -> Self {
-        let mut session = Self { state: AwaitHeader::Idle.into(), common: Common::new(dialect, peer, cx) };
-        session.advance(cx, |state, common, cx| {
-            match common.with_protocol(cx, |protocol, context| protocol.opened(context)) {
-                Action::More => Step::Stay(state),
-                action => Step::Obey(action),
-            }
-        });
-        session
+    /// A connection has been accepted: it begins in this state.
+    pub fn new(first: State, dialect: AnyProtocol, peer: SocketAddr, peer_role: PeerRole, cx: &mut Cx<'_>) -> Self {
+        let common = Common::new(first.name(), dialect, peer, peer_role, cx);
+        Self { state: first, common }
     }
 
     /// The connection is not counted any more.
@@ -110,8 +107,8 @@ impl Session {
         debug_assert_eq!(self.state.name(), self.common.name, "a state that was not entered");
     }
 
-    /// Ends the conversation from outside.
-    fn end(&mut self, reason: CloseReason, is_reset: bool, cx: &mut Cx<'_>) {
+    /// Ends the connection from outside.
+    pub fn end(&mut self, reason: CloseReason, is_reset: bool, cx: &mut Cx<'_>) {
         self.advance(cx, |state, common, cx| in_state!(state, state => state.end(reason, is_reset, common, cx)));
     }
 
@@ -132,9 +129,9 @@ impl Session {
         self.common.peer_role = role;
     }
 
-    /// True if the peer may say which clients its requests are from.
-    pub const fn trusts_peer(&self) -> bool {
-        matches!(self.common.peer_role, PeerRole::TrustedProxy)
+    /// True if it counts among the connections of its client's address.
+    pub const fn has_share(&self) -> bool {
+        self.is_admitted() && matches!(self.common.peer_role, PeerRole::Client | PeerRole::LimitedClient)
     }
 
     pub const fn speaks(&self) -> Kind {
@@ -173,14 +170,6 @@ impl Session {
     /// Keeps the bytes that [`Session::consume`] could not use. A part of a head costs what it holds, not its limit.
     pub fn hold(&mut self, rest: &[u8]) {
         self.common.keep(rest.to_vec());
-    }
-
-    /// Bytes of the peer that were read before the session began.
-    pub fn begin_with(&mut self, held: Vec<u8>) {
-        if !held.is_empty() {
-            self.common.keep(held);
-            self.common.is_unseen = true;
-        }
     }
 
     /// As [`Session::hold`], for bytes that are held already and did not move.
@@ -396,11 +385,6 @@ impl Session {
         matches!(self.state, State::SendingReply(SendingReply(CloseReason::Finished)))
             && self.common.data.inbox.is_empty()
             && self.common.dialect.protocol_ref().was_last_request()
-    }
-
-    /// The connection was closed without lingering.
-    pub fn closed(&mut self, cx: &mut Cx<'_>) {
-        self.end(CloseReason::Finished, false, cx);
     }
 
     /// Our half was closed.

@@ -8,7 +8,7 @@ use crate::command::{Command, Ends, Put};
 use crate::counters::Counters;
 use crate::dialect::Action;
 use crate::error::{CloseReason, Failure};
-use crate::ids::FileId;
+use crate::ids::{FileId, ListenerId};
 use crate::object::Meta;
 use crate::platform::Source;
 use crate::transfer::{Checkpoints, Flush, Hasher, MinRate, Upload};
@@ -49,6 +49,10 @@ macro_rules! states {
 }
 
 states! {
+    /// Reading the header in which a proxy names the client.
+    ProxyHeader(ProxyHeader),
+    /// The messages that make the connection an encrypted one. The stream reads and sends them.
+    Handshake(Handshake),
     /// Reading a request head; between requests this is the keep-alive state. What is left of the last reply is
     /// sent meanwhile.
     AwaitHeader(AwaitHeader),
@@ -82,6 +86,23 @@ states! {
     Lingering(Lingering),
     /// Over. The connection is freed when no operation is in flight.
     Done(Done),
+}
+
+#[derive(Debug)]
+pub struct ProxyHeader {
+    /// Where the client is admitted once it is known.
+    pub listener: ListenerId,
+    /// The header is complete.
+    pub is_whole: bool,
+}
+
+/// Together with the header before it, it has `Limits::head_timeout`.
+#[derive(Debug, Default)]
+pub struct Handshake {
+    /// The next step uses the private key.
+    pub awaits_key: bool,
+    /// The key was used for the first message of the client, which may have ended its stream after the rest.
+    pub is_answered: bool,
 }
 
 #[derive(Debug)]
@@ -326,10 +347,11 @@ impl Name {
     /// The states that may follow. Everything may end in `Done`: the peer can vanish at any time.
     pub const fn followers(self) -> &'static [Self] {
         use Name::{
-            AwaitHeader, AwaitSlot, Committing, Discarding, Done, Executing, FinishingWrites, Lingering, Opening,
-            Pausing, ReceivingBody, Saving, SendingBody, SendingPart, SendingReply, Verifying,
+            AwaitHeader, AwaitSlot, Committing, Discarding, Done, Executing, FinishingWrites, Handshake, Lingering,
+            Opening, Pausing, ProxyHeader, ReceivingBody, Saving, SendingBody, SendingPart, SendingReply, Verifying,
         };
         match self {
+            ProxyHeader => &[Handshake, AwaitHeader, Done],
             AwaitHeader => &[
                 Verifying,
                 AwaitSlot,
@@ -342,7 +364,7 @@ impl Name {
                 SendingReply,
                 Done,
             ],
-            Verifying => &[AwaitHeader, Done],
+            Handshake | Verifying => &[AwaitHeader, Done],
             AwaitSlot => &[
                 AwaitHeader,
                 Opening,

@@ -39,8 +39,8 @@ fn busy() -> Counters {
         dialect_names: &DIALECTS,
         ..Counters::default()
     };
-    counters.states[0] = 4;
-    counters.states[7] = 2;
+    counters.states[2] = 4;
+    counters.states[9] = 2;
     counters.dialects[1] = 6;
     counters.closed[CloseReason::Finished as usize] = 30;
     for _ in 0..21 {

@@ -10,6 +10,32 @@ use crate::config::Limits;
 use crate::error::Failure;
 use crate::upload::DigestState;
 
+/// Bytes that all connections have moved since the start, over any socket. Each is entered once, by the call that moved it;
+/// what a connection, a client or a turn has moved is the difference of two readings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meter(u64);
+
+impl Meter {
+    /// Bytes were moved, or work was done that takes as long.
+    pub const fn enter(&mut self, bytes: usize) {
+        self.0 = self.0.saturating_add(bytes as u64);
+    }
+
+    pub const fn reading(self) -> u64 {
+        self.0
+    }
+
+    /// What it will read once so many bytes more were moved.
+    pub const fn after(self, bytes: usize) -> u64 {
+        self.0.saturating_add(bytes as u64)
+    }
+
+    /// Bytes until that reading.
+    pub fn left_until(self, reading: u64) -> usize {
+        usize::try_from(reading.saturating_sub(self.0)).unwrap_or(usize::MAX)
+    }
+}
+
 /// SHA-256 of a body as it passes, if it is needed.
 #[derive(Clone, Debug, Default)]
 pub struct Hasher(Option<Box<Sha256>>);

@@ -46,11 +46,10 @@ impl<P: Platform> Reactor<P> {
 
     /// After every drive: close the socket, take back the slot, arm the timer, free the entry.
     fn finish_drive(&mut self, id: ConnId) {
-        let Self { connections, env, scheduler, .. } = self;
+        let Self { connections, env, .. } = self;
         let Some(connection) = connections.get_mut(id) else { return };
         let peer = connection.session.peer();
         let session = &mut connection.session;
-        scheduler.charge(session.take_work());
         if let Some(reason) = session.ended_because()
             && let Some(mut stream) = connection.stream.take()
         {
@@ -91,9 +90,10 @@ impl<P: Platform> Reactor<P> {
 impl<P: Platform> Driver<'_, P> {
     fn run(&mut self, bytes: usize, is_bulk: bool) {
         self.connection.is_queued = false;
-        let mut budget = Budget::new(bytes, &self.env.limits, is_bulk);
+        let is_turn_spent = self.scheduler.is_spent(self.env.meter);
+        let mut budget = Budget::new(bytes, self.env, is_turn_spent, is_bulk);
         while self.step(&mut budget) {
-            if budget.is_spent() {
+            if budget.is_spent(self.env.meter) {
                 self.env.counters.yields += 1;
                 self.enqueue();
                 // A file that is not needed any more is closed now, so that the next request is received in
@@ -102,7 +102,6 @@ impl<P: Platform> Driver<'_, P> {
                 break;
             }
         }
-        self.scheduler.charge(budget.moved);
         if !budget.is_paced && self.env.pacing.waits(self.id) {
             self.env.pacing.leave(self.id, self.env.clock.now);
             self.connection.session.let_go(self.env.clock.now);
@@ -157,7 +156,7 @@ impl<P: Platform> Driver<'_, P> {
         let mut started = false;
         while let Some(op) = self.connection.session.next_op() {
             started = true;
-            budget.spend(0);
+            budget.spend(0, &mut self.env.meter);
             let op = match UploadLocks::upload_of(&op) {
                 Some(upload) => self.uploads.acquire(self.id, upload, op),
                 None => self.locks.acquire(self.id, op),

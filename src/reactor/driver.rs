@@ -3,7 +3,6 @@
 
 use std::io::{self, ErrorKind};
 
-use crate::config::Limits;
 use crate::error::CloseReason;
 use crate::groups::Flow;
 use crate::ids::ConnId;
@@ -14,6 +13,7 @@ use crate::reactor::name_locks::NameLocks;
 use crate::reactor::scheduling::Scheduler;
 use crate::reactor::upload_locks::UploadLocks;
 use crate::session::{RequestDataPool, Session};
+use crate::transfer::Meter;
 
 /// Memory that all connections share.
 pub(super) struct Buffers {
@@ -27,26 +27,30 @@ pub(super) struct Buffers {
 /// What one connection may still do in this turn.
 #[derive(Debug)]
 pub(super) struct Budget {
-    /// Bytes it may move; at least 1 while it may go on.
-    pub bytes: usize,
-    /// Bytes that it has moved: a few more than it might.
-    pub moved: usize,
+    /// The reading of the meter at which its bytes are spent; a call may move a few more.
+    pub until: u64,
     calls: u32,
     /// False in the part of a turn that is for small requests.
     pub is_bulk: bool,
+    /// True if the bulk bytes of the turn were spent before.
+    pub is_turn_spent: bool,
     /// True if it could go on but for the limits of its client.
     pub is_paced: bool,
 }
 
 impl Budget {
-    pub(super) const fn new(bytes: usize, limits: &Limits, is_bulk: bool) -> Self {
-        Self { bytes, moved: 0, calls: limits.turn_calls, is_bulk, is_paced: false }
+    pub(super) const fn new(bytes: usize, env: &Env, is_turn_spent: bool, is_bulk: bool) -> Self {
+        Self { until: env.meter.after(bytes), calls: env.limits.turn_calls, is_bulk, is_turn_spent, is_paced: false }
+    }
+
+    /// Bytes it may move; at least 1 while it may go on.
+    pub(super) fn bytes(&self, meter: Meter) -> usize {
+        meter.left_until(self.until)
     }
 
     /// A call moved so many bytes.
-    pub(super) const fn spend(&mut self, bytes: usize) {
-        self.bytes = self.bytes.saturating_sub(bytes);
-        self.moved = self.moved.saturating_add(bytes);
+    pub(super) const fn spend(&mut self, bytes: usize, meter: &mut Meter) {
+        meter.enter(bytes);
         self.calls = self.calls.saturating_sub(1);
     }
 
@@ -55,8 +59,8 @@ impl Budget {
         self.calls = 0;
     }
 
-    pub(super) const fn is_spent(&self) -> bool {
-        self.bytes == 0 || self.calls == 0
+    pub(super) fn is_spent(&self, meter: Meter) -> bool {
+        self.calls == 0 || self.bytes(meter) == 0
     }
 }
 

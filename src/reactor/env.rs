@@ -10,6 +10,7 @@ use crate::groups::Groups;
 use crate::reactor::clock::Clock;
 use crate::reactor::pacing::Pacing;
 use crate::session::{Cx, Disk, Report};
+use crate::transfer::Meter;
 
 pub(super) struct Env {
     pub clock: Clock,
@@ -19,6 +20,7 @@ pub(super) struct Env {
     pub certificate: Option<ClientCertificate>,
     pub phase: Phase,
     pub pool: ChunkPool,
+    pub meter: Meter,
     pub counters: Counters,
     /// Requests that ended and are not logged yet, all of one connection.
     pub reports: Vec<Report>,
@@ -41,6 +43,7 @@ impl Env {
             certificate: self.certificate.as_ref(),
             phase: self.phase,
             pool: &mut self.pool,
+            meter: &mut self.meter,
             counters: &mut self.counters,
             reports: &mut self.reports,
             disk: self.disk,

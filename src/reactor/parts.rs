@@ -26,6 +26,7 @@ use crate::reactor::scheduling::Scheduler;
 use crate::reactor::timers::Timers;
 use crate::reactor::upload_locks::UploadLocks;
 use crate::session::{Disk, DiskPace, RequestDataPool, Session};
+use crate::transfer::Meter;
 
 /// What a reactor is built from.
 #[derive(Debug)]
@@ -110,6 +111,7 @@ impl<P: Platform> Reactor<P> {
                 certificate: None,
                 phase: Phase::Serving,
                 pool: ChunkPool::new(limits.chunk_bytes),
+                meter: Meter::default(),
                 counters,
                 reports: Vec::new(),
                 disk: Disk { pace: DiskPace::KeepsUp, flush_window: None },

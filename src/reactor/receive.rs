@@ -28,7 +28,7 @@ impl<P: Platform> Driver<'_, P> {
     pub(super) fn receive_request(&mut self) {
         let (session, limits) = (&self.connection.session, &self.env.limits);
         if matches!(session.state(), Name::ProxyHeader | Name::AwaitHeader) && !session.is_bulk(limits) {
-            let mut budget = Budget::new(limits.turn_bytes_max, limits, false);
+            let mut budget = Budget::new(limits.turn_bytes_max, self.env, false, false);
             self.receive(&mut budget);
             self.log_reports();
         }
@@ -52,7 +52,7 @@ impl<P: Platform> Driver<'_, P> {
             return false;
         }
         let most = session.intake(&env.cx());
-        let wanted = most.min(budget.bytes).min(permitted);
+        let wanted = most.min(budget.bytes(env.meter)).min(permitted);
         if wanted == 0 {
             return false;
         }
@@ -70,7 +70,7 @@ impl<P: Platform> Driver<'_, P> {
         let end = scratch.len().min(kept.saturating_add(wanted));
         match stream.recv(&mut scratch[kept..end]) {
             Ok(n) if n > 0 => {
-                budget.spend(n);
+                budget.spend(n, &mut env.meter);
                 if connection.registration == Registration::NotYet {
                     connection.registration = Registration::NotYetButRead;
                 }
@@ -117,7 +117,7 @@ impl<P: Platform> Driver<'_, P> {
                 false => connection.session.cut_short(&error.to_string(), &mut env.cx()),
             },
             Err(error) => {
-                budget.spend(0);
+                budget.spend(0, &mut self.env.meter);
                 self.socket_failed(&error);
             }
         }

@@ -14,6 +14,7 @@ use crate::ids::ConnId;
 use crate::reactor::bulk_queue::BulkQueue;
 use crate::reactor::connections::Connection;
 use crate::session::state::Name;
+use crate::transfer::Meter;
 
 /// Requests received before the first of them is answered. More would hold more memory at once, and leave
 /// the caches of the processor before they are decoded.
@@ -56,10 +57,8 @@ pub(super) struct Scheduler {
     pub bulk: BulkQueue,
     /// Answered in this turn, and the reply is not sent yet; empty between turns.
     pub replies: Vec<ConnId>,
-    /// Bytes that bulk transfers may still move in this turn.
-    pub turn_bytes_left: usize,
-    /// Bytes that were charged since the start.
-    pub charged: u64,
+    /// The reading of the meter at which the bytes of this turn are spent.
+    turn_until: u64,
     interactive: InteractiveLoad,
 }
 
@@ -69,8 +68,7 @@ impl Scheduler {
             run_queue: VecDeque::new(),
             bulk: BulkQueue::new(limits.turn_bytes_client),
             replies: Vec::new(),
-            turn_bytes_left: 0,
-            charged: 0,
+            turn_until: 0,
             interactive: InteractiveLoad::default(),
         }
     }
@@ -88,8 +86,8 @@ impl Scheduler {
     }
 
     /// What a small request may move at a time.
-    pub(super) const fn small_budget(&self, limits: &Limits) -> usize {
-        if self.is_spent() { limits.turn_bytes_min } else { limits.turn_bytes_max }
+    pub(super) fn small_budget(&self, meter: Meter, limits: &Limits) -> usize {
+        if self.is_spent(meter) { limits.turn_bytes_min } else { limits.turn_bytes_max }
     }
 
     /// What uploads together may receive in a turn, when so many requests have been answered since the start: with 64 of them, a quarter of the bytes
@@ -108,14 +106,13 @@ impl Scheduler {
         if state == Name::SendingBody { most } else { most.min(upload_bytes) }
     }
 
-    /// Counts bytes that were moved, or work that took as long.
-    pub(super) const fn charge(&mut self, bytes: usize) {
-        self.turn_bytes_left = self.turn_bytes_left.saturating_sub(bytes);
-        self.charged = self.charged.wrapping_add(bytes as u64);
+    /// A part of a turn begins, with so many bytes.
+    pub(super) const fn begin(&mut self, bytes: usize, meter: Meter) {
+        self.turn_until = meter.after(bytes);
     }
 
     /// True once no more bulk bytes are left in this turn.
-    pub(super) const fn is_spent(&self) -> bool {
-        self.turn_bytes_left == 0
+    pub(super) fn is_spent(&self, meter: Meter) -> bool {
+        meter.left_until(self.turn_until) == 0
     }
 }

@@ -32,9 +32,9 @@ impl<P: Platform> Driver<'_, P> {
             return false;
         }
         let Some(permitted) = self.permitted(true, budget) else { return false };
-        // The turn pays for what is moved, not for what the limits of the client leave over.
-        let (bytes, moved) = (budget.bytes, budget.moved);
-        budget.bytes = bytes.min(permitted);
+        // The limits of the client bound this call only.
+        let until = budget.until;
+        budget.until = until.min(self.env.meter.after(permitted));
         let session = &self.connection.session;
         let takes_files = self.connection.stream.as_ref().is_some_and(Stream::takes_files);
         let sent = match session.outgoing() {
@@ -47,7 +47,7 @@ impl<P: Platform> Driver<'_, P> {
             Outgoing::File { .. } if !session.outbox().is_empty() => self.send_outbox(budget, true),
             Outgoing::File { file, offset, len, .. } => self.send_from_file(budget, file, offset, len),
         };
-        budget.bytes = bytes.saturating_sub(budget.moved - moved);
+        budget.until = until;
         match sent {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -55,7 +55,7 @@ impl<P: Platform> Driver<'_, P> {
                 return false;
             }
             Err(error) => {
-                budget.spend(0);
+                budget.spend(0, &mut self.env.meter);
                 self.socket_failed(&error);
             }
         }
@@ -67,10 +67,10 @@ impl<P: Platform> Driver<'_, P> {
         let session = &mut self.connection.session;
         let mut slices = [&[][..]; SLICES_MAX];
         let n = session.outbox().slices(&mut slices);
-        trim(&mut slices[..n], budget.bytes);
+        trim(&mut slices[..n], budget.bytes(self.env.meter));
         let n = stream.send(&slices[..n], more)?;
         self.connection.writable = !stream.is_full();
-        budget.spend(n);
+        budget.spend(n, &mut self.env.meter);
         session.sent(n, &mut self.env.cx());
         Ok(())
     }
@@ -81,7 +81,8 @@ impl<P: Platform> Driver<'_, P> {
         let Some(stream) = self.connection.stream.as_mut() else { return Ok(()) };
         let (session, cx) = (&mut self.connection.session, &mut self.env.cx());
         let (store, scratch) = (self.platform.store(), &mut self.buffers.scratch);
-        let allowed = allowed(budget, cx.limits.turn_bytes_min);
+        // A few more than the budget, rather than another call for the last of them.
+        let allowed = budget.bytes(*cx.meter).saturating_add(cx.limits.turn_bytes_min);
         let room = usize::try_from(most).unwrap_or(usize::MAX).min(scratch.len()).min(allowed);
         let head = session.outbox().len();
         let together = head + room <= TOGETHER_LEN_MAX.min(scratch.len());
@@ -123,7 +124,7 @@ impl<P: Platform> Driver<'_, P> {
         trim(&mut slices[..count], allowed);
         let n = stream.send(&slices[..count], (content.len() as u64) < len)?;
         self.connection.writable = !stream.is_full();
-        budget.spend(n);
+        budget.spend(n, cx.meter);
         let of_file = n.saturating_sub(head);
         if head > 0 {
             session.sent(n - of_file, cx);
@@ -137,8 +138,8 @@ impl<P: Platform> Driver<'_, P> {
     fn send_from_file(&mut self, budget: &mut Budget, file: FileId, offset: u64, len: u64) -> io::Result<()> {
         let Some(stream) = self.connection.stream.as_mut() else { return Ok(()) };
         let (session, cx) = (&mut self.connection.session, &mut self.env.cx());
-        let allowed = allowed(budget, cx.limits.turn_bytes_min);
-        if self.scheduler.is_spent() && len > allowed as u64 {
+        let allowed = budget.bytes(*cx.meter).saturating_add(cx.limits.turn_bytes_min);
+        if budget.is_turn_spent && len > allowed as u64 {
             // Requested in this turn, whose bulk bytes are given away: a small part would only be one more call.
             budget.end();
             return Ok(());
@@ -153,7 +154,7 @@ impl<P: Platform> Driver<'_, P> {
         match self.platform.send_file(stream, file, offset, part, (part as u64) < len)? {
             sent @ (SendFile::Sent(n) | SendFile::SentUntilFull(n)) => {
                 self.connection.writable = matches!(sent, SendFile::Sent(_));
-                budget.spend(n);
+                budget.spend(n, cx.meter);
                 session.sent_file(n, None, cx);
             }
             SendFile::Cold => session.found_cold(cx),
@@ -161,11 +162,6 @@ impl<P: Platform> Driver<'_, P> {
         }
         Ok(())
     }
-}
-
-/// Bytes for one call: a few more than the budget, rather than another call for the last of them.
-const fn allowed(budget: &Budget, turn_bytes_min: usize) -> usize {
-    budget.bytes.saturating_add(turn_bytes_min)
 }
 
 /// Cuts the slices down to `most` bytes together.

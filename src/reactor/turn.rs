@@ -181,7 +181,7 @@ impl<P: Platform> Reactor<P> {
 
     /// Runs what is queued now: small requests, all of them. Bulk transfers are put aside for [`Self::run_bulk`].
     fn run_queued(&mut self) {
-        self.scheduler.turn_bytes_left = self.env.limits.turn_bytes;
+        self.scheduler.begin(self.env.limits.turn_bytes, self.env.meter);
         // Counted now, so that the turn is finite: what is queued from here on runs in the next.
         let mut left = self.scheduler.run_queue.len();
         while left > 0 {
@@ -206,7 +206,7 @@ impl<P: Platform> Reactor<P> {
                 if self.scheduler.replies.len() >= REPLY_BATCH {
                     self.send_replies();
                 }
-                let bytes = self.scheduler.small_budget(&self.env.limits);
+                let bytes = self.scheduler.small_budget(self.env.meter, &self.env.limits);
                 self.drive(id, bytes, false);
             }
             self.send_replies();
@@ -217,22 +217,21 @@ impl<P: Platform> Reactor<P> {
     /// requests have bytes of their own: otherwise bulk transfers would starve beside many of them.
     fn run_bulk(&mut self) {
         let Self { env, scheduler, .. } = self;
-        scheduler.turn_bytes_left = env.limits.turn_bytes;
+        scheduler.begin(env.limits.turn_bytes, env.meter);
         let answered = env.counters.requests_but_uploads();
         let upload_bytes = scheduler.upload_bytes(&env.limits, answered, env.clock.now);
         let received = env.counters.bytes_in;
         scheduler.bulk.begin(env.clock.now);
         for _ in 0..self.scheduler.bulk.len() {
-            if self.scheduler.is_spent() || self.env.counters.bytes_in - received >= upload_bytes as u64 {
+            if self.scheduler.is_spent(self.env.meter) || self.env.counters.bytes_in - received >= upload_bytes as u64 {
                 break;
             }
             let Some(Next { group, id, most }) = self.scheduler.bulk.next() else { break };
             let Some(connection) = self.connections.get_mut(id) else { continue };
             let bytes = self.scheduler.bulk_budget(connection.session.state(), upload_bytes, &self.env.limits);
-            let charged = self.scheduler.charged;
+            let before = self.env.meter.reading();
             self.drive(id, bytes.min(most), true);
-            let moved = self.scheduler.charged.wrapping_sub(charged);
-            self.scheduler.bulk.charge(group, moved);
+            self.scheduler.bulk.charge(group, self.env.meter.reading() - before);
             // The next transfer takes longer than all replies together.
             self.send_replies();
         }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::command::{Command, Put};
 use crate::dialect::Action;
 use crate::error::{CloseReason, Failure};
+use crate::groups::Flow;
 use crate::ids::ClientAddress;
 use crate::platform::Op;
 use crate::session::common::Common;
@@ -139,8 +140,7 @@ impl Common {
             Err(failure) => return Step::refuse(failure, failure.words()),
         };
         self.body_is_complete(cx.now);
-        self.count_bytes(content.len() as u64);
-        cx.counters.bytes_in += content.len() as u64;
+        self.count(Flow::Up, content.len() as u64, cx);
         Step::NeedSlot(SlotRequest::Store(put, content))
     }
 }

@@ -10,6 +10,7 @@ use crate::counters::Counters;
 use crate::dialect::Phase;
 use crate::groups::Groups;
 use crate::session::report::Report;
+use crate::transfer::Meter;
 
 /// What the reactor lends a session for one call.
 pub struct Cx<'a> {
@@ -22,6 +23,7 @@ pub struct Cx<'a> {
     pub certificate: Option<&'a ClientCertificate>,
     pub phase: Phase,
     pub pool: &'a mut ChunkPool,
+    pub meter: &'a mut Meter,
     pub counters: &'a mut Counters,
     /// Requests that ended, for the log.
     pub reports: &'a mut Vec<Report>,

@@ -154,6 +154,9 @@ impl Session {
             (step, consumed) = in_state!(state, state => state.consume(data, common, cx));
             step
         });
+        if self.speaks().traits().decodes_slowly {
+            cx.meter.enter(self.common.dialect.protocol().take_work());
+        }
         consumed
     }
 
@@ -465,11 +468,6 @@ impl Session {
     /// True for a transfer under way with more to move than a small request.
     pub fn is_bulk(&self, limits: &Limits) -> bool {
         in_state!(&self.state, state => state.is_bulk(&self.common, limits))
-    }
-
-    /// What decoding has cost since this was last called, in bytes of an upload that take as long.
-    pub fn take_work(&mut self) -> usize {
-        if self.speaks().traits().decodes_slowly { self.common.dialect.protocol().take_work() } else { 0 }
     }
 
     /// True while there is work that a drain waits for: not on an idle connection, nor while only the last reply is

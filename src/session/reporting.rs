@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::error::Failure;
+use crate::groups::Flow;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
 use crate::session::report::{Report, Request, RequestError, Segment, SentSegments};
@@ -81,14 +82,21 @@ impl Common {
         }
     }
 
-    pub(super) fn count_bytes(&mut self, n: u64) {
+    /// So many bytes of content were received or sent; they count for the rate of the client.
+    pub(super) fn moved(&mut self, flow: Flow, n: u64, cx: &mut Cx<'_>) {
+        self.count(flow, n, cx);
+        self.charge(flow, n, cx);
+    }
+
+    /// The same of bytes that count for the rate at another time.
+    pub(super) fn count(&mut self, flow: Flow, n: u64, cx: &mut Cx<'_>) {
         if let Some(request) = &mut self.data.request {
             request.bytes += n;
         }
-    }
-
-    pub(super) fn count_sent(&mut self, n: u64, cx: &mut Cx<'_>) {
-        self.count_bytes(n);
-        cx.counters.bytes_out += n;
+        match flow {
+            Flow::Up => cx.counters.bytes_in += n,
+            Flow::Down => cx.counters.bytes_out += n,
+            Flow::Requests => debug_assert!(false, "a request is no content"),
+        }
     }
 }

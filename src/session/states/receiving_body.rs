@@ -75,9 +75,7 @@ impl Behavior for Box<Receiving> {
                 Consumed::Content { skip: part.skip, len: content.len(), file: *file, offset }
             }
         };
-        common.count_bytes(part.payload as u64);
-        cx.counters.bytes_in += part.payload as u64;
-        common.charge(Flow::Up, part.payload as u64, cx);
+        common.moved(Flow::Up, part.payload as u64, cx);
         match part.then {
             Then::End => (self.complete(common, cx), consumed),
             // Without use, `Look` means that there is no room for these bytes: they come before what is at the socket.

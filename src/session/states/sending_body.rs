@@ -81,7 +81,7 @@ impl Behavior for Box<Sending> {
                 self.hasher.update(chunk.data());
                 self.supply = Supply::Held;
                 common.data.outbox.push(chunk);
-                common.count_sent(n, cx);
+                common.count(Flow::Down, n, cx);
                 return self.begin(common, cx);
             }
             (Ok(_), chunk) => common.give_back(chunk, cx),
@@ -199,8 +199,7 @@ impl Sending {
             self.hasher.update(bytes);
         }
         common.active = cx.now;
-        common.count_sent(n as u64, cx);
-        common.charge(Flow::Down, n as u64, cx);
+        common.moved(Flow::Down, n as u64, cx);
         self.begin(common, cx)
     }
 

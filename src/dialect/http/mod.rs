@@ -14,21 +14,17 @@
 //! head asks for, a file per method answers it, and `response` writes heads. A head that could be read in two ways
 //! is refused and the connection closes, so that nothing hidden behind it is taken for a request.
 
-mod get;
 mod head_cache;
 mod incoming;
 mod index;
-mod listing;
 mod login;
 mod media_type;
+mod methods;
 mod monitoring;
-mod options;
 mod page;
 mod policy;
-mod put;
 mod request;
 mod response;
-mod resumable;
 mod sharing;
 
 use std::net::{IpAddr, SocketAddr};
@@ -44,7 +40,7 @@ use crate::wire::http::chunked::Chunked;
 use crate::wire::http::forwarded;
 use crate::wire::http::head::{self, Expect, Framing, Head, HeadError};
 use head_cache::HeadCache;
-pub use listing::REPLY_BYTES_MIN;
+pub use methods::listing::REPLY_BYTES_MIN;
 use policy::Policy;
 use request::{Exchange, Request};
 use response::ResponseMeta;

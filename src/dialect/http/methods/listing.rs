@@ -34,7 +34,7 @@ pub const REPLY_BYTES_MIN: usize = HEAD_BYTES_MAX + page::FIXED_BYTES_MAX;
 
 /// A GET or HEAD of a directory.
 #[derive(Clone, Debug)]
-pub(super) struct List {
+pub(crate) struct List {
     key: Key,
     after: Option<Box<str>>,
     limit: usize,
@@ -48,7 +48,11 @@ pub(super) struct List {
 }
 
 impl List {
-    pub(super) fn new(head: &Head<'_>, key: Key, context: &Context<'_>) -> Result<(Self, Command), Failure> {
+    pub(crate) fn new(
+        head: &Head<'_>,
+        key: Key,
+        context: &Context<'_>,
+    ) -> Result<(Self, Command), Failure> {
         let query = head.query.map(|query| target::query(query, &[link::PARAMETER, login::PARAMETER]));
         let query = query.transpose()?.unwrap_or_default();
         let is_whole = query == target::Query::default();
@@ -67,7 +71,7 @@ impl List {
     }
 
     /// True if a page that is stored in the directory may be sent instead: HTML, and not a part of the listing.
-    pub(super) fn may_be_replaced(&self) -> bool {
+    pub(crate) fn may_be_replaced(&self) -> bool {
         self.is_whole && matches!(self.format, ListingFormat::Page | ListingFormat::Index)
     }
 
@@ -77,7 +81,7 @@ impl List {
         Command::List { key: self.key.clone(), after, limit: limit.min(part_max), digests: false }
     }
 
-    pub(super) fn listed(
+    pub(crate) fn listed(
         &mut self,
         listing: &Listing,
         response: &mut ResponseMeta,
@@ -220,7 +224,12 @@ impl List {
         out.extend_from_slice(link.as_bytes());
     }
 
-    pub(super) fn failed(&self, failure: Failure, response: &ResponseMeta, context: &mut Context<'_>) -> Action {
+    pub(crate) fn failed(
+        &self,
+        failure: Failure,
+        response: &ResponseMeta,
+        context: &mut Context<'_>,
+    ) -> Action {
         if self.names_sent.is_some() {
             // What was sent must not look complete.
             return Action::Reset(CloseReason::SourceFailed);

@@ -3,10 +3,10 @@
 use crate::command::{Append, Ends, Put};
 use crate::config::Limits;
 use crate::dialect::http::incoming::check_coding;
+use crate::dialect::http::methods::resumable::interop::Interop;
+use crate::dialect::http::methods::resumable::model::{COMPLETE, OTHER_OFFSET, Resumable};
+use crate::dialect::http::methods::resumable::part_digest::PartDigest;
 use crate::dialect::http::response::Refusal;
-use crate::dialect::http::resumable::interop::Interop;
-use crate::dialect::http::resumable::model::{COMPLETE, OTHER_OFFSET, Resumable};
-use crate::dialect::http::resumable::part_digest::PartDigest;
 use crate::error::Failure;
 use crate::object::ExpectedKind;
 use crate::upload::{LONGER_ALREADY, NewUpload, OTHER_LENGTH, Role, UploadRef, UploadState};

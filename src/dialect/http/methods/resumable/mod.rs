@@ -33,19 +33,19 @@ use crate::wire::http::head::{Head, Method, UploadFields};
 use crate::wire::http::{structured, target};
 use crate::wire::range::decimal;
 use interop::Interop;
-pub(super) use model::Resumable;
+pub(crate) use model::Resumable;
 use model::{COMPLETE, Face, Known, METHODS, OTHER_OFFSET, PART_MISMATCH, UPLOADS, Wish};
 use part_digest::PartDigest;
 use reply::Reply;
 pub(super) use reply::announce;
 
 /// True if the target is an upload.
-pub(super) fn is_upload(head: &Head<'_>) -> bool {
+pub(crate) fn is_upload(head: &Head<'_>) -> bool {
     head.path.starts_with(UPLOADS)
 }
 
 /// True if the head asks for something of an upload that can be resumed.
-pub(super) fn concerns(head: &Head<'_>) -> bool {
+pub(crate) fn concerns(head: &Head<'_>) -> bool {
     if is_upload(head) {
         return true;
     }
@@ -58,7 +58,7 @@ pub(super) fn concerns(head: &Head<'_>) -> bool {
 }
 
 impl Resumable {
-    pub(super) fn new(head: &Head<'_>) -> Self {
+    pub(crate) fn new(head: &Head<'_>) -> Self {
         let fields = fields(head);
         let face = if fields.tus_resumable.is_some() { Face::Tus } else { Face::Draft(Interop::of(&fields)) };
         Self {
@@ -75,7 +75,7 @@ impl Resumable {
         }
     }
 
-    pub(super) fn command(
+    pub(crate) fn command(
         &mut self,
         head: &Head<'_>,
         response: &mut ResponseMeta,
@@ -138,7 +138,7 @@ impl Resumable {
     }
 
     /// The store has answered.
-    pub(super) fn answered(
+    pub(crate) fn answered(
         &mut self,
         answer: Answer,
         response: &mut ResponseMeta,
@@ -223,20 +223,25 @@ impl Resumable {
     }
 
     /// So many bytes are safe, while the body is still received.
-    pub(super) fn is_safe(&mut self, offset: u64, response: &ResponseMeta, context: &mut Context<'_>) {
+    pub(crate) fn is_safe(
+        &mut self,
+        offset: u64,
+        response: &ResponseMeta,
+        context: &mut Context<'_>,
+    ) {
         if let Some(known) = &mut self.known {
             known.offset = known.offset.max(offset);
         }
         Reply { this: self, response }.interim_offset(context);
     }
 
-    pub(super) fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
+    pub(crate) fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
         let part = self.incoming.body(raw, payload_max)?;
         self.part.update(&raw[part.skip..part.skip + part.payload]);
         Ok(part)
     }
 
-    pub(super) fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
+    pub(crate) fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
         if !self.part.agrees() {
             return Err(PART_MISMATCH);
         }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use crate::command::{Command, GoAhead, Put};
 use crate::config::Limits;
 use crate::dialect::http::incoming::{Incoming, check_coding};
-use crate::dialect::http::options;
+use crate::dialect::http::methods::options;
 use crate::dialect::http::response::{Field, Refusal, ResponseMeta, field, repr_digest, validators};
 use crate::dialect::protocol::{Action, Context, Finish};
 use crate::error::Failure;
@@ -17,10 +17,10 @@ use crate::wire::key::Path;
 
 /// A PUT; or a request of a method that is not offered: its body is discarded.
 #[derive(Clone, Debug)]
-pub(super) struct Upload {
+pub(crate) struct Upload {
     /// What is to be stored, once that is known.
     path: Option<Path>,
-    pub(super) incoming: Incoming,
+    pub(crate) incoming: Incoming,
     /// From `Repr-Digest` or `Content-Digest`.
     digest: Option<[u8; 32]>,
     /// From `Want-Repr-Digest`.
@@ -29,11 +29,11 @@ pub(super) struct Upload {
 
 impl Upload {
     /// What the head says about the body, whether or not the request is valid.
-    pub(super) fn new(head: &Head<'_>) -> Self {
+    pub(crate) fn new(head: &Head<'_>) -> Self {
         Self { path: None, incoming: Incoming::new(head), digest: None, wants_digest: false }
     }
 
-    pub(super) fn command(
+    pub(crate) fn command(
         &mut self,
         head: &Head<'_>,
         path: Path,
@@ -79,7 +79,7 @@ impl Upload {
     }
 
     /// Says why nothing was stored.
-    pub(super) fn refuse(
+    pub(crate) fn refuse(
         &self,
         refusal: impl Into<Refusal<'static>>,
         response: &mut ResponseMeta,
@@ -93,7 +93,7 @@ impl Upload {
     }
 
     /// The method is known and not offered, or not known at all (RFC 9110 §15.5.6, §15.6.2).
-    pub(super) fn refuse_method(
+    pub(crate) fn refuse_method(
         &self,
         method: Method<'_>,
         response: &mut ResponseMeta,
@@ -117,7 +117,12 @@ impl Upload {
     }
 
     /// The upload is complete under its final name (RFC 9110 §9.3.4).
-    pub(super) fn stored(&self, stored: &Stored, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
+    pub(crate) fn stored(
+        &self,
+        stored: &Stored,
+        response: &mut ResponseMeta,
+        context: &mut Context<'_>,
+    ) -> Action {
         // It was there already. Whether the body comes all the same is not known (RFC 9110 §10.1.1).
         if self.incoming.go_ahead() == GoAhead::Awaited {
             response.set_close();
@@ -144,7 +149,7 @@ impl Upload {
         response.next_action()
     }
 
-    pub(super) fn finish(&self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
+    pub(crate) fn finish(&self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
         match self.digest {
             Some(_) if self.digest != digest => Err(Failure::DigestMismatch),
             _ => Ok(Finish::default()),

@@ -1,7 +1,7 @@
 //! OPTIONS, also the preflight requests of browsers, and expectations that cannot be met.
 
+use crate::dialect::http::methods::resumable;
 use crate::dialect::http::response::{Refusal, ResponseMeta, field};
-use crate::dialect::http::resumable;
 use crate::dialect::protocol::{Action, Context};
 use crate::error::Failure;
 use crate::wire::http::head::Head;
@@ -13,11 +13,11 @@ const PREFLIGHT_AGE_S: u32 = 600;
 const METHODS: &str = "GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS";
 
 /// The methods offered for files (RFC 9110 §10.2.1).
-pub(super) fn allowed(context: &Context<'_>) -> &'static str {
+pub(crate) fn allowed(context: &Context<'_>) -> &'static str {
     if context.access.is_read_only() { "GET, HEAD, OPTIONS" } else { "GET, HEAD, PUT, DELETE, OPTIONS" }
 }
 
-pub(super) fn respond(head: &Head<'_>, response: &ResponseMeta, context: &mut Context<'_>) -> Action {
+pub(crate) fn respond(head: &Head<'_>, response: &ResponseMeta, context: &mut Context<'_>) -> Action {
     let methods = if context.access.is_read_only() { allowed(context) } else { METHODS };
     response.head(204, context);
     field("Allow", &methods, context.out);
@@ -37,11 +37,11 @@ pub(super) fn respond(head: &Head<'_>, response: &ResponseMeta, context: &mut Co
 }
 
 /// RFC 9110 §10.1.1.
-pub(super) const fn unmet_expectation() -> Refusal<'static> {
+pub(crate) const fn unmet_expectation() -> Refusal<'static> {
     let failure = Failure::Malformed("the only expectation that can be met is 100-continue");
     Refusal { status: 417, failure, field: None }
 }
 
-pub(super) fn refuse_expectation(response: &ResponseMeta, context: &mut Context<'_>) -> Action {
+pub(crate) fn refuse_expectation(response: &ResponseMeta, context: &mut Context<'_>) -> Action {
     response.refuse_as(unmet_expectation(), None, context)
 }

@@ -4,9 +4,9 @@
 use crate::command::{Append, Ends, Put};
 use crate::config::Limits;
 use crate::dialect::http::incoming::check_coding;
+use crate::dialect::http::methods::resumable::model::Resumable;
+use crate::dialect::http::methods::resumable::part_digest::PartDigest;
 use crate::dialect::http::response::Refusal;
-use crate::dialect::http::resumable::model::Resumable;
-use crate::dialect::http::resumable::part_digest::PartDigest;
 use crate::error::Failure;
 use crate::object::{ExpectedKind, Key, Precondition};
 use crate::upload::{NewUpload, Role, UploadId, UploadRef, UploadState};

@@ -2,8 +2,8 @@
 
 use crate::command::Append;
 use crate::dialect::http::incoming::Incoming;
-use crate::dialect::http::resumable::interop::Interop;
-use crate::dialect::http::resumable::part_digest::PartDigest;
+use crate::dialect::http::methods::resumable::interop::Interop;
+use crate::dialect::http::methods::resumable::part_digest::PartDigest;
 use crate::error::Failure;
 use crate::upload::UploadId;
 use crate::wire::http::head::{Head, Method, UploadFields};

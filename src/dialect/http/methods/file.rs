@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::ops::Range;
 
 use crate::command::Command;
-use crate::dialect::http::listing::List;
 use crate::dialect::http::media_type;
+use crate::dialect::http::methods::listing::List;
 use crate::dialect::http::response::{Refusal, ResponseMeta, content_length, field, repr_digest, validators};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
@@ -20,7 +20,7 @@ const INDEX: &str = "index.html";
 
 /// A GET or HEAD of a file.
 #[derive(Clone, Debug)]
-pub(super) struct Get {
+pub(crate) struct Get {
     key: Key,
     /// Looked up when the head is parsed, so that cached heads do without.
     media_type: &'static str,
@@ -68,20 +68,24 @@ struct Part {
 }
 
 impl Get {
-    pub(super) fn new(head: &Head<'_>, key: Key) -> Result<Self, Failure> {
+    pub(crate) fn new(head: &Head<'_>, key: Key) -> Result<Self, Failure> {
         let options = RequestOptions::new(head)?.map(Box::new);
         let media_type = media_type::of(&key);
         Ok(Self { key, media_type, query: head.query.map(Into::into), options, body: Body::Single, listing: None })
     }
 
     /// The page that is stored for a directory.
-    pub(super) fn index(head: &Head<'_>, dir: &Key, listing: (List, Command)) -> Result<Self, Failure> {
+    pub(crate) fn index(
+        head: &Head<'_>,
+        dir: &Key,
+        listing: (List, Command),
+    ) -> Result<Self, Failure> {
         let get = Self::new(head, dir.child(INDEX))?;
         Ok(Self { listing: Some(Box::new(listing)), ..get })
     }
 
     /// The listing, where there is no file to send in its place.
-    pub(super) fn listing_instead(&mut self, failure: Failure) -> Option<(List, Command)> {
+    pub(crate) fn listing_instead(&mut self, failure: Failure) -> Option<(List, Command)> {
         let is_absent = matches!(
             failure,
             Failure::NotFound
@@ -93,17 +97,22 @@ impl Get {
         self.listing.take_if(|_| is_absent).map(|listing| *listing)
     }
 
-    pub(super) fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         Command::Get { key: self.key.clone() }
     }
 
     /// True for the whole file without preconditions: answering it changes nothing here, so that it can be shared.
-    pub(super) fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         self.options.is_none() && self.listing.is_none() && matches!(self.body, Body::Single)
     }
 
     /// The file is open: decides in the order of RFC 9110 §13.2.2.
-    pub(super) fn opened(&mut self, meta: &Meta, response: &ResponseMeta, context: &mut Context<'_>) -> Action {
+    pub(crate) fn opened(
+        &mut self,
+        meta: &Meta,
+        response: &ResponseMeta,
+        context: &mut Context<'_>,
+    ) -> Action {
         let Some(options) = self.options.take() else { return self.send_whole(meta, response, context) };
         let without_digest = Meta { sha256: None, ..*meta };
         let meta = if options.digest == DigestWish::Never { &without_digest } else { meta };
@@ -145,7 +154,12 @@ impl Get {
         }
     }
 
-    pub(super) fn send_whole(&self, meta: &Meta, response: &ResponseMeta, context: &mut Context<'_>) -> Action {
+    pub(crate) fn send_whole(
+        &self,
+        meta: &Meta,
+        response: &ResponseMeta,
+        context: &mut Context<'_>,
+    ) -> Action {
         self.head(200, meta, response, context);
         content_length(meta.len, context.out);
         if response.head_only {
@@ -198,7 +212,7 @@ impl Get {
     }
 
     /// The range of the last [`Action::Send`] has left.
-    pub(super) fn sent(
+    pub(crate) fn sent(
         &mut self,
         digest: Option<[u8; 32]>,
         response: &ResponseMeta,
@@ -238,7 +252,12 @@ impl Get {
     }
 
     /// A directory is redirected to its name with a `/` at the end: links in its page are relative to that.
-    pub(super) fn failed(&self, failure: Failure, response: &ResponseMeta, context: &mut Context<'_>) -> Action {
+    pub(crate) fn failed(
+        &self,
+        failure: Failure,
+        response: &ResponseMeta,
+        context: &mut Context<'_>,
+    ) -> Action {
         let Failure::Conflict(_) = failure else { return response.refuse(failure, Some(&self.key), context) };
         // Relative to the target: a proxy in front of this server may have removed a prefix of the path.
         let mut location = format!("{}/", target::component(self.key.name()));

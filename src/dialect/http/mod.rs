@@ -10,10 +10,12 @@
 //! S                                       S  hello
 //! ```
 //!
-//! `wire::http` has the grammar and all its strictness; this directory has the meaning. `request` decides what a
-//! head asks for, a file per method answers it, and `response` writes heads. A head that could be read in two ways
+//! `wire::http` has the grammar and all its strictness; this directory has the meaning. `gate` checks what must hold of
+//! every request, a file of `methods` answers those of one method, and `response` writes heads. A head that could be read in two ways
 //! is refused and the connection closes, so that nothing hidden behind it is taken for a request.
 
+mod gate;
+mod handler;
 mod head_cache;
 mod incoming;
 mod index;
@@ -23,7 +25,6 @@ mod methods;
 mod monitoring;
 mod page;
 mod policy;
-mod request;
 mod response;
 mod sharing;
 
@@ -39,10 +40,12 @@ use crate::wire::body::Then;
 use crate::wire::http::chunked::Chunked;
 use crate::wire::http::forwarded;
 use crate::wire::http::head::{self, Expect, Framing, Head, HeadError};
+use handler::Exchange;
 use head_cache::HeadCache;
+use methods::file::File;
+use methods::get::Get;
 pub use methods::listing::REPLY_BYTES_MIN;
 use policy::Policy;
-use request::{Exchange, Request};
 use response::ResponseMeta;
 pub use response::TURNED_AWAY;
 
@@ -107,7 +110,7 @@ pub struct Http {
     scanned: u32,
     /// The request had no body, and asked to close the connection (RFC 9112 §9.6): nothing more will come.
     is_last_request: bool,
-    /// Shared with the head cache and other connections; copied when it changes.
+    /// One of a plain file may be shared with the head cache and other connections; it is copied when it changes.
     exchange: Option<Arc<Exchange>>,
 }
 
@@ -173,12 +176,17 @@ impl Http {
 
     /// Begins a request whose head has this length, unless a password in it has to be checked first.
     fn begin(&mut self, head: &Head<'_>, len: usize, context: &mut Context<'_>) -> (usize, Action) {
-        let (exchange, action) = request::begin(head, &self.listener.policy, context);
+        let policy = &self.listener.policy;
+        let mut exchange = methods::exchange(head, ResponseMeta::new(head, policy));
+        let action = match Arc::get_mut(&mut exchange) {
+            Some(exchange) => gate::begin(head, policy, exchange, context),
+            None => Action::Reset(CloseReason::Internal),
+        };
         if let Action::Verify(_) = action {
             return (0, action);
         }
         self.is_last_request |= !head.keep_alive && is_bodyless(head);
-        self.exchange = exchange;
+        self.exchange = Some(exchange);
         (len, self.end_if_over(action))
     }
 
@@ -197,25 +205,31 @@ impl Http {
     /// A failure in the middle of a request, or before one was complete.
     fn failed(&mut self, failure: Failure, context: &mut Context<'_>) -> Action {
         let is_timeout = failure == Failure::TimedOut;
-        let Some(Exchange { response, request }) = self.exchange.as_mut().map(Arc::make_mut) else {
+        let Some(Exchange { response, handler }) = self.exchange() else {
             let reason = if is_timeout { CloseReason::TooSlow } else { CloseReason::Refused };
             return ResponseMeta::default().refuse_and_close(failure, reason, context);
         };
-        if let Request::Get(get) = request
-            && let Some((list, command)) = get.listing_instead(failure)
-        {
-            *request = Request::List(list);
-            return Action::Run(command);
-        }
-        let action = match request {
-            Request::Resumable(resumable) => resumable.failed(failure, response, context),
-            _ if is_timeout => response.refuse_and_close(failure, CloseReason::TooSlow, context),
-            Request::Delete(key) => response.refuse(failure, Some(key), context),
-            Request::Get(get) => get.failed(failure, response, context),
-            Request::List(list) => list.failed(failure, response, context),
-            Request::Upload(upload) => upload.refuse(failure, response, context),
+        let action = match failure {
+            Failure::TimedOut => handler.timed_out(response, context),
+            failure => handler.failed(failure, response, context),
         };
         self.end_if_over(action)
+    }
+
+    /// The exchange, to be changed: a shared one is copied.
+    fn exchange(&mut self) -> Option<&mut Exchange> {
+        let exchange = self.exchange.as_mut()?;
+        if Arc::get_mut(exchange).is_none() {
+            let file = exchange.handler.plain()?.clone();
+            *exchange = Exchange::new(exchange.response.clone(), Get::File(file));
+        }
+        Arc::get_mut(exchange)
+    }
+
+    /// What answering a plain file takes: nothing of it changes, so that it may be shared.
+    fn plain(&self) -> Option<(&ResponseMeta, &File)> {
+        let exchange = self.exchange.as_deref()?;
+        Some((&exchange.response, exchange.handler.plain()?))
     }
 
     /// Frees an exchange that is over: an idle connection keeps none.
@@ -232,8 +246,7 @@ impl Http {
             return None;
         }
         let exchange = self.listener.head_cache.find(input)?;
-        let Request::Get(get) = &exchange.request else { return None };
-        let command = get.command();
+        let command = exchange.handler.plain()?.command();
         self.is_last_request |= !exchange.response.keep_alive();
         self.exchange = Some(exchange);
         Some(Action::Run(command))
@@ -242,19 +255,13 @@ impl Http {
     /// Caches a head for which [`Http::begin_cached`] would decide the same.
     fn cache(&self, head: &Head<'_>, bytes: &[u8], context: &Context<'_>) {
         if let Some(exchange) = &self.exchange
-            && let Request::Get(get) = &exchange.request
-            && get.is_plain()
+            && exchange.handler.plain().is_some()
             && is_bodyless(head)
             && context.proxy.is_none()
             && !context.access.takes_credentials()
         {
             self.listener.head_cache.record(bytes, exchange);
         }
-    }
-
-    /// The request of the body being received.
-    fn request(&mut self) -> Option<&mut Request> {
-        self.exchange.as_mut().map(|exchange| &mut Arc::make_mut(exchange).request)
     }
 }
 
@@ -321,55 +328,31 @@ impl Protocol for Http {
             Ok(answer) => answer,
             Err(failure) => return self.failed(failure, context),
         };
-        let Some(exchange) = &mut self.exchange else { return Action::Reset(CloseReason::Internal) };
-        if let (Answer::Opened(meta), Request::Get(get)) = (&answer, &exchange.request)
-            && get.is_plain()
-        {
-            let action = get.send_whole(meta, &exchange.response, context);
-            return self.end_if_over(action);
-        }
-        let Exchange { response, request } = Arc::make_mut(exchange);
-        let action = match (answer, request) {
-            (Answer::Opened(meta), Request::Get(get)) => get.opened(&meta, response, context),
-            (Answer::Listed(listing), Request::List(list)) => list.listed(&listing, response, context),
-            (Answer::Created, Request::Upload(upload)) => upload.incoming.receive(context),
-            (Answer::Stored(stored), Request::Upload(upload)) => upload.stored(&stored, response, context),
-            (answer, Request::Resumable(resumable)) => resumable.answered(answer, response, context),
-            (Answer::Done, Request::Delete(_)) => response.no_content(context),
-            _ => Action::Reset(CloseReason::Internal),
+        let action = match (&answer, self.plain()) {
+            (Answer::Opened(meta), Some((response, file))) => file.send_whole(meta, response, context),
+            _ => match self.exchange() {
+                Some(Exchange { response, handler }) => handler.answered(answer, response, context),
+                None => Action::Reset(CloseReason::Internal),
+            },
         };
         self.end_if_over(action)
     }
 
     fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
-        match self.request() {
-            Some(Request::Upload(upload)) => upload.incoming.body(raw, payload_max),
-            Some(Request::Resumable(resumable)) => resumable.body(raw, payload_max),
-            _ => Err(Failure::Internal),
-        }
+        self.exchange().ok_or(Failure::Internal)?.handler.body(raw, payload_max)
     }
 
     fn body_left(&self) -> u64 {
-        match self.exchange.as_deref().map(|exchange| &exchange.request) {
-            Some(Request::Upload(upload)) => upload.incoming.left(),
-            Some(Request::Resumable(resumable)) => resumable.incoming.left(),
-            _ => 0,
-        }
+        self.exchange.as_ref().map_or(0, |exchange| exchange.handler.body_left())
     }
 
     fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
-        match self.request() {
-            Some(Request::Upload(upload)) => upload.finish(digest),
-            Some(Request::Resumable(resumable)) => resumable.finish(digest),
-            _ => Err(Failure::Internal),
-        }
+        self.exchange().ok_or(Failure::Internal)?.handler.finish(digest)
     }
 
     fn saved(&mut self, offset: u64, context: &mut Context<'_>) {
-        if let Some(Exchange { response, request: Request::Resumable(resumable) }) =
-            self.exchange.as_mut().map(Arc::make_mut)
-        {
-            resumable.is_safe(offset, response, context);
+        if let Some(Exchange { response, handler }) = self.exchange() {
+            handler.saved(offset, response, context);
         }
     }
 
@@ -378,15 +361,12 @@ impl Protocol for Http {
     }
 
     fn sent(&mut self, digest: Option<[u8; 32]>, context: &mut Context<'_>) -> Action {
-        let action = match &mut self.exchange {
-            Some(exchange) if matches!(&exchange.request, Request::Get(get) if get.is_plain()) => {
-                exchange.response.next_action()
-            }
-            Some(exchange) => match Arc::make_mut(exchange) {
-                Exchange { response, request: Request::Get(get) } => get.sent(digest, response, context),
-                _ => Action::Reset(CloseReason::Internal),
+        let action = match self.plain() {
+            Some((response, _)) => response.next_action(),
+            None => match self.exchange() {
+                Some(Exchange { response, handler }) => handler.sent(digest, response, context),
+                None => Action::Reset(CloseReason::Internal),
             },
-            None => Action::Reset(CloseReason::Internal),
         };
         self.end_if_over(action)
     }

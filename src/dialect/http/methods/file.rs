@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use crate::command::Command;
 use crate::dialect::http::media_type;
-use crate::dialect::http::methods::listing::List;
 use crate::dialect::http::response::{Refusal, ResponseMeta, content_length, field, repr_digest, validators};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
@@ -20,7 +19,7 @@ const INDEX: &str = "index.html";
 
 /// A GET or HEAD of a file.
 #[derive(Clone, Debug)]
-pub(crate) struct Get {
+pub(crate) struct File {
     key: Key,
     /// Looked up when the head is parsed, so that cached heads do without.
     media_type: &'static str,
@@ -28,8 +27,8 @@ pub(crate) struct Get {
     query: Option<Box<str>>,
     options: Option<Box<RequestOptions>>,
     body: Body,
-    /// The listing of the directory for which this file is sent, if it is there.
-    listing: Option<Box<(List, Command)>>,
+    /// It is sent in place of the listing of its directory.
+    is_index: bool,
 }
 
 /// What most requests do not ask for.
@@ -67,34 +66,16 @@ struct Part {
     range: Range<u64>,
 }
 
-impl Get {
+impl File {
     pub(crate) fn new(head: &Head<'_>, key: Key) -> Result<Self, Failure> {
         let options = RequestOptions::new(head)?.map(Box::new);
         let media_type = media_type::of(&key);
-        Ok(Self { key, media_type, query: head.query.map(Into::into), options, body: Body::Single, listing: None })
+        Ok(Self { key, media_type, query: head.query.map(Into::into), options, body: Body::Single, is_index: false })
     }
 
     /// The page that is stored for a directory.
-    pub(crate) fn index(
-        head: &Head<'_>,
-        dir: &Key,
-        listing: (List, Command),
-    ) -> Result<Self, Failure> {
-        let get = Self::new(head, dir.child(INDEX))?;
-        Ok(Self { listing: Some(Box::new(listing)), ..get })
-    }
-
-    /// The listing, where there is no file to send in its place.
-    pub(crate) fn listing_instead(&mut self, failure: Failure) -> Option<(List, Command)> {
-        let is_absent = matches!(
-            failure,
-            Failure::NotFound
-                | Failure::Conflict(_)
-                | Failure::Denied(_)
-                | Failure::Malformed(_)
-                | Failure::Unauthorized
-        );
-        self.listing.take_if(|_| is_absent).map(|listing| *listing)
+    pub(crate) fn index(head: &Head<'_>, dir: &Key) -> Result<Self, Failure> {
+        Ok(Self { is_index: true, ..Self::new(head, dir.child(INDEX))? })
     }
 
     pub(crate) fn command(&self) -> Command {
@@ -103,7 +84,7 @@ impl Get {
 
     /// True for the whole file without preconditions: answering it changes nothing here, so that it can be shared.
     pub(crate) fn is_plain(&self) -> bool {
-        self.options.is_none() && self.listing.is_none() && matches!(self.body, Body::Single)
+        self.options.is_none() && !self.is_index && matches!(self.body, Body::Single)
     }
 
     /// The file is open: decides in the order of RFC 9110 §13.2.2.
@@ -246,7 +227,7 @@ impl Get {
         repr_digest(meta.sha256.as_ref(), context.out);
         media_type::write_fields(self.media_type, self.key.name(), response.serve_active, context.out);
         context.out.extend_from_slice(b"Accept-Ranges: bytes\r\n");
-        if self.listing.is_some() {
+        if self.is_index {
             context.out.extend_from_slice(b"Vary: Accept\r\n");
         }
     }

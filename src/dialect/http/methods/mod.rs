@@ -1,7 +1,42 @@
-//! What each method does, a file per method.
+//! What each method does: a file for each, behind [`Handler`](crate::dialect::http::handler::Handler), and a row in the
+//! table here.
 
+pub(super) mod delete;
 pub(super) mod file;
+pub(super) mod get;
 pub(super) mod listing;
 pub(super) mod options;
+pub(super) mod post;
+pub(super) mod progress;
 pub(super) mod put;
 pub(super) mod resumable;
+pub(super) mod unoffered;
+
+use std::sync::Arc;
+
+use crate::dialect::http::handler::Exchange;
+use crate::dialect::http::methods::delete::Delete;
+use crate::dialect::http::methods::get::Get;
+use crate::dialect::http::methods::options::Options;
+use crate::dialect::http::methods::post::Post;
+use crate::dialect::http::methods::progress::Progress;
+use crate::dialect::http::methods::put::Upload;
+use crate::dialect::http::methods::resumable::Resumable;
+use crate::dialect::http::methods::unoffered::Unoffered;
+use crate::dialect::http::response::ResponseMeta;
+use crate::wire::http::head::{Head, Method};
+
+/// The exchange that a head begins.
+pub(super) fn exchange(head: &Head<'_>, response: ResponseMeta) -> Arc<Exchange> {
+    match head.method {
+        Method::Get if progress::concerns(head) => Exchange::new(response, Progress::new(head)),
+        Method::Get => Exchange::new(response, Get::Unread),
+        Method::Options => Exchange::new(response, Options),
+        _ if resumable::concerns(head) => Exchange::new(response, Resumable::new(head)),
+        Method::Head => Exchange::new(response, Get::Unread),
+        Method::Delete => Exchange::new(response, Delete::default()),
+        Method::Put => Exchange::new(response, Upload::new(head)),
+        Method::Post => Exchange::new(response, Post::new(head)),
+        Method::Other(_) => Exchange::new(response, Unoffered::new(head)),
+    }
+}

@@ -1,26 +1,25 @@
-//! PUT, and the bodies of requests that are refused.
+//! PUT of a file.
 
 use std::fmt::Display;
 
-use crate::command::{Command, GoAhead, Put};
-use crate::config::Limits;
+use crate::command::{Answer, Command, GoAhead, Put};
+use crate::dialect::http::handler::Handler;
 use crate::dialect::http::incoming::{Incoming, check_coding};
-use crate::dialect::http::methods::options;
-use crate::dialect::http::response::{Field, Refusal, ResponseMeta, field, repr_digest, validators};
+use crate::dialect::http::response::{Refusal, ResponseMeta, field, repr_digest, validators};
 use crate::dialect::protocol::{Action, Context, Finish};
-use crate::error::Failure;
+use crate::error::{CloseReason, Failure};
 use crate::object::{ExpectedKind, Placed, Stored};
 use crate::wire::http::conditional::Preconditions;
-use crate::wire::http::head::{Framing, Head, Method};
+use crate::wire::http::head::{Framing, Head};
 use crate::wire::http::{digest, target};
 use crate::wire::key::Path;
 
-/// A PUT; or a request of a method that is not offered: its body is discarded.
-#[derive(Clone, Debug)]
-pub(crate) struct Upload {
+/// A PUT.
+#[derive(Debug)]
+pub(super) struct Upload {
     /// What is to be stored, once that is known.
     path: Option<Path>,
-    pub(crate) incoming: Incoming,
+    incoming: Incoming,
     /// From `Repr-Digest` or `Content-Digest`.
     digest: Option<[u8; 32]>,
     /// From `Want-Repr-Digest`.
@@ -33,96 +32,8 @@ impl Upload {
         Self { path: None, incoming: Incoming::new(head), digest: None, wants_digest: false }
     }
 
-    pub(crate) fn command(
-        &mut self,
-        head: &Head<'_>,
-        path: Path,
-        limits: &Limits,
-    ) -> Result<Command, Refusal<'static>> {
-        let Path { key, expected_kind } = path.clone();
-        self.path = Some(path);
-        if expected_kind == ExpectedKind::Dir {
-            return Err(Failure::Malformed("a PUT stores a file, so its path must not end in /").into());
-        }
-        // RFC 9110 §14.4: a server that ignores Content-Range would store the part as the whole.
-        if head.fields.content_range.is_some() {
-            let words = "a part of a file cannot be stored: PUT it whole, without Content-Range";
-            return Err(Failure::Malformed(words).into());
-        }
-        check_coding(head)?;
-        let len = match head.framing {
-            Framing::Length(len) => Some(len),
-            Framing::Chunked => None,
-            // RFC 9112 §6.3: neither a length nor a coding means an empty body. The client more likely forgot its
-            // length, or a proxy understood a field that is unknown here.
-            Framing::None => {
-                let failure = Failure::Malformed("PUT needs a Content-Length or chunks");
-                return Err(Refusal { status: 411, failure, field: None });
-            }
-        };
-        if len.is_some_and(|len| len > limits.request_bytes_max) {
-            return Err(Failure::TooLarge.into());
-        }
-        let precondition = Preconditions::parse(&head.fields)?.for_change();
-        let digests = [head.fields.repr_digest.lines(), head.fields.content_digest.lines()].map(digest::sha256);
-        // Without a coding, and whole, the content is the representation.
-        self.digest = match digests {
-            [Ok(Some(one)), Ok(Some(other))] if one != other => return Err(Failure::DigestMismatch.into()),
-            [one, other] => one?.or(other?),
-        };
-        self.wants_digest = digest::wants_sha256(head.fields.want_repr_digest.lines());
-        let hash = self.digest.is_some() || self.wants_digest;
-        // The body of a client that does not wait is on its way.
-        let sha256 =
-            self.digest.filter(|_| self.incoming.go_ahead() == GoAhead::Awaited && len.is_some()).map(Box::new);
-        Ok(Command::Put(Put { precondition, hash, sha256, go_ahead: self.incoming.go_ahead(), ..Put::new(key, len) }))
-    }
-
-    /// Says why nothing was stored.
-    pub(crate) fn refuse(
-        &self,
-        refusal: impl Into<Refusal<'static>>,
-        response: &mut ResponseMeta,
-        context: &mut Context<'_>,
-    ) -> Action {
-        let refusal = refusal.into();
-        let then = self.incoming.after_refusal(refusal.failure, response, context);
-        let name = self.path.as_ref().map(|path| path as &dyn Display);
-        response.refuse_as(refusal, name, context);
-        then
-    }
-
-    /// The method is known and not offered, or not known at all (RFC 9110 §15.5.6, §15.6.2).
-    pub(crate) fn refuse_method(
-        &self,
-        method: Method<'_>,
-        response: &mut ResponseMeta,
-        context: &mut Context<'_>,
-    ) -> Action {
-        let failure = Failure::NotImplemented(match method {
-            Method::Post => "there is no upload by a form: store a file with PUT (curl -T FILE, not -F or -d)",
-            _ => "this method is not offered",
-        });
-        let then = self.incoming.after_refusal(failure, response, context);
-        let allowed: Field<'_> = ("Allow", &options::allowed(context));
-        let (status, field) = match method {
-            Method::Post
-            | Method::Other("PATCH" | "TRACE" | "PROPFIND" | "PROPPATCH" | "MKCOL" | "COPY" | "MOVE" | "LOCK") => {
-                (405, Some(allowed))
-            }
-            _ => (501, None),
-        };
-        response.refuse_as(Refusal { status, failure, field }, None, context);
-        then
-    }
-
     /// The upload is complete under its final name (RFC 9110 §9.3.4).
-    pub(crate) fn stored(
-        &self,
-        stored: &Stored,
-        response: &mut ResponseMeta,
-        context: &mut Context<'_>,
-    ) -> Action {
+    fn stored(&self, stored: &Stored, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
         // It was there already. Whether the body comes all the same is not known (RFC 9110 §10.1.1).
         if self.incoming.go_ahead() == GoAhead::Awaited {
             response.set_close();
@@ -148,8 +59,77 @@ impl Upload {
         }
         response.next_action()
     }
+}
 
-    pub(crate) fn finish(&self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
+impl Handler for Upload {
+    fn command(
+        &mut self,
+        head: &Head<'_>,
+        _response: &mut ResponseMeta,
+        context: &mut Context<'_>,
+    ) -> Result<Action, Refusal<'static>> {
+        let path = target::path(head.path)?;
+        let Path { key, expected_kind } = path.clone();
+        self.path = Some(path);
+        if expected_kind == ExpectedKind::Dir {
+            return Err(Failure::Malformed("a PUT stores a file, so its path must not end in /").into());
+        }
+        // RFC 9110 §14.4: a server that ignores Content-Range would store the part as the whole.
+        if head.fields.content_range.is_some() {
+            let words = "a part of a file cannot be stored: PUT it whole, without Content-Range";
+            return Err(Failure::Malformed(words).into());
+        }
+        check_coding(head)?;
+        let len = match head.framing {
+            Framing::Length(len) => Some(len),
+            Framing::Chunked => None,
+            // RFC 9112 §6.3: neither a length nor a coding means an empty body. The client more likely forgot its
+            // length, or a proxy understood a field that is unknown here.
+            Framing::None => {
+                let failure = Failure::Malformed("PUT needs a Content-Length or chunks");
+                return Err(Refusal { status: 411, failure, field: None });
+            }
+        };
+        if len.is_some_and(|len| len > context.limits.request_bytes_max) {
+            return Err(Failure::TooLarge.into());
+        }
+        let precondition = Preconditions::parse(&head.fields)?.for_change();
+        let digests = [head.fields.repr_digest.lines(), head.fields.content_digest.lines()].map(digest::sha256);
+        // Without a coding, and whole, the content is the representation.
+        self.digest = match digests {
+            [Ok(Some(one)), Ok(Some(other))] if one != other => return Err(Failure::DigestMismatch.into()),
+            [one, other] => one?.or(other?),
+        };
+        self.wants_digest = digest::wants_sha256(head.fields.want_repr_digest.lines());
+        let hash = self.digest.is_some() || self.wants_digest;
+        // The body of a client that does not wait is on its way.
+        let sha256 =
+            self.digest.filter(|_| self.incoming.go_ahead() == GoAhead::Awaited && len.is_some()).map(Box::new);
+        let go_ahead = self.incoming.go_ahead();
+        Ok(Action::Run(Command::Put(Put { precondition, hash, sha256, go_ahead, ..Put::new(key, len) })))
+    }
+
+    fn answered(&mut self, answer: Answer, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
+        match answer {
+            Answer::Created => self.incoming.receive(context),
+            Answer::Stored(stored) => self.stored(&stored, response, context),
+            _ => Action::Reset(CloseReason::Internal),
+        }
+    }
+
+    fn name(&self) -> Option<&dyn Display> {
+        self.path.as_ref().map(|path| path as &dyn Display)
+    }
+
+    fn incoming(&mut self) -> Option<&mut Incoming> {
+        Some(&mut self.incoming)
+    }
+
+    fn body_left(&self) -> u64 {
+        self.incoming.left()
+    }
+
+    fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
         match self.digest {
             Some(_) if self.digest != digest => Err(Failure::DigestMismatch),
             _ => Ok(Finish::default()),

@@ -21,17 +21,21 @@ mod part_digest;
 mod reply;
 mod tus;
 
+use crate::access::DENIED;
 use crate::command::{Answer, Append, Command, Ends};
 use crate::config::Limits;
+use crate::dialect::http::handler::Handler;
 use crate::dialect::http::incoming::Incoming;
 use crate::dialect::http::response::{Refusal, ResponseMeta};
 use crate::dialect::protocol::{Action, BodyPart, Context, Finish};
 use crate::error::{CloseReason, Failure};
-use crate::object::Stored;
-use crate::upload::{Inquiry, Role, UploadId, UploadRef, UploadStage, UploadState};
+use crate::object::{ExpectedKind, Stored};
+use crate::upload::{Inquiry, NAME_IS_DIR, Role, UploadId, UploadRef, UploadStage, UploadState};
 use crate::wire::http::head::{Head, Method, UploadFields};
 use crate::wire::http::{structured, target};
+use crate::wire::key::Path;
 use crate::wire::range::decimal;
+use crate::wire::status;
 use interop::Interop;
 pub(crate) use model::Resumable;
 use model::{COMPLETE, Face, Known, METHODS, OTHER_OFFSET, PART_MISMATCH, UPLOADS, Wish};
@@ -44,7 +48,7 @@ pub(crate) fn is_upload(head: &Head<'_>) -> bool {
     head.path.starts_with(UPLOADS)
 }
 
-/// True if the head asks for something of an upload that can be resumed.
+/// True if the head asks to make, continue or give up an upload that can be resumed, or where it continues.
 pub(crate) fn concerns(head: &Head<'_>) -> bool {
     if is_upload(head) {
         return true;
@@ -75,7 +79,7 @@ impl Resumable {
         }
     }
 
-    pub(crate) fn command(
+    fn read(
         &mut self,
         head: &Head<'_>,
         response: &mut ResponseMeta,
@@ -137,33 +141,6 @@ impl Resumable {
         Ok(Command::Append(Box::new(append)))
     }
 
-    /// The store has answered.
-    pub(crate) fn answered(
-        &mut self,
-        answer: Answer,
-        response: &mut ResponseMeta,
-        context: &mut Context<'_>,
-    ) -> Action {
-        match answer {
-            Answer::Resumed(upload) => self.resumed(&upload, response, context),
-            Answer::Saved(upload) => {
-                self.learn(&upload);
-                Reply { this: self, response }.saved(context)
-            }
-            Answer::Stored(stored) => {
-                self.is_stored(&stored);
-                Reply { this: self, response }.stored(&stored, context)
-            }
-            Answer::UploadFound(upload) => {
-                self.learn(&upload);
-                Reply { this: self, response }.found(&upload, context)
-            }
-            Answer::Done if self.wish == Wish::Invalidate => self.refuse(draft::WRONG_LENGTH, response, context),
-            Answer::Done => Reply { this: self, response }.cancelled(context),
-            _ => Action::Reset(CloseReason::Internal),
-        }
-    }
-
     fn learn(&mut self, upload: &UploadState) {
         let UploadState { id, offset, expires_s, .. } = *upload;
         self.known = Some(Known { id, offset, len: upload.put.len, expires_s });
@@ -184,11 +161,11 @@ impl Resumable {
         self.whole = draft::digest_of(upload).or(self.whole);
         let offset = self.known.map_or(0, |known| known.offset);
         match (self.wish, upload.stage) {
-            (Wish::Append, _) if self.at != offset => self.refuse(OTHER_OFFSET, response, context),
+            (Wish::Append, _) if self.at != offset => self.refuse(OTHER_OFFSET.into(), response, context),
             (Wish::Append, UploadStage::Complete(stored)) if self.incoming.is_over() => {
                 Reply { this: self, response }.complete_already(stored.as_ref(), context)
             }
-            (_, UploadStage::Complete(_)) => self.refuse(COMPLETE, response, context),
+            (_, UploadStage::Complete(_)) => self.refuse(COMPLETE.into(), response, context),
             (_, UploadStage::Unfinished) => self.unfinished(upload, response, context),
         }
     }
@@ -198,14 +175,14 @@ impl Resumable {
         let part = self.incoming.len();
         match self.face {
             Face::Tus if part.zip(left).is_some_and(|(part, left)| part > left) => {
-                return self.refuse(Failure::TooLarge, response, context);
+                return self.refuse(Failure::TooLarge.into(), response, context);
             }
             Face::Draft(_) if part.zip(left).is_some_and(|(part, left)| part > left) => {
                 self.wish = Wish::Invalidate;
                 return Action::Run(Command::CancelUpload { id: upload.id });
             }
             Face::Draft(interop) if !draft::fits(interop, part, left) => {
-                return self.refuse(draft::WRONG_LENGTH, response, context);
+                return self.refuse(draft::WRONG_LENGTH.into(), response, context);
             }
             Face::Tus | Face::Draft(_) => {}
         }
@@ -221,27 +198,97 @@ impl Resumable {
         Reply { this: self, response }.interim_created(context);
         self.incoming.receive(context)
     }
+}
 
-    /// So many bytes are safe, while the body is still received.
-    pub(crate) fn is_safe(
+impl Handler for Resumable {
+    fn command(
         &mut self,
-        offset: u64,
-        response: &ResponseMeta,
+        head: &Head<'_>,
+        response: &mut ResponseMeta,
         context: &mut Context<'_>,
-    ) {
+    ) -> Result<Action, Refusal<'static>> {
+        self.read(head, response, context.limits).map(Action::Run)
+    }
+
+    fn answered(&mut self, answer: Answer, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
+        match answer {
+            Answer::Resumed(upload) => self.resumed(&upload, response, context),
+            Answer::Saved(upload) => {
+                self.learn(&upload);
+                Reply { this: self, response }.saved(context)
+            }
+            Answer::Stored(stored) => {
+                self.is_stored(&stored);
+                Reply { this: self, response }.stored(&stored, context)
+            }
+            Answer::UploadFound(upload) => {
+                self.learn(&upload);
+                Reply { this: self, response }.found(&upload, context)
+            }
+            Answer::Done if self.wish == Wish::Invalidate => self.refuse(draft::WRONG_LENGTH.into(), response, context),
+            Answer::Done => Reply { this: self, response }.cancelled(context),
+            _ => Action::Reset(CloseReason::Internal),
+        }
+    }
+
+    fn failed(&mut self, failure: Failure, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
+        // What may not be stored itself may be a folder in which something may be.
+        if matches!(failure, NAME_IS_DIR | DENIED | Failure::Unauthorized)
+            && self.known.is_none()
+            && let Some(append) = self.in_dir.take()
+        {
+            let command = Command::Append(append);
+            self.path = command.key().map(|key| Path { key: key.clone(), expected_kind: ExpectedKind::Either });
+            return Action::Run(command);
+        }
+        let status = match (failure, self.wish) {
+            (PART_MISMATCH, _) if self.face == Face::Tus => 460,
+            (PART_MISMATCH, _) => 400,
+            // Clients give up what they are told 429 of, or another error where they ask.
+            (Failure::Busy | Failure::ClientLimit, Wish::Append) | (Failure::Conflict(_), Wish::Ask) => {
+                status::code(Failure::Locked)
+            }
+            _ => status::code(failure),
+        };
+        if failure == Failure::TimedOut {
+            response.set_close();
+        }
+        match self.refuse(Refusal { status, failure, field: None }, response, context) {
+            Action::Close(_) if failure == Failure::TimedOut => Action::Close(CloseReason::TooSlow),
+            then => then,
+        }
+    }
+
+    fn timed_out(&mut self, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
+        self.failed(Failure::TimedOut, response, context)
+    }
+
+    fn refuse(&mut self, refusal: Refusal<'static>, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {
+        self.say_refusal(refusal, response, context)
+    }
+
+    fn incoming(&mut self) -> Option<&mut Incoming> {
+        Some(&mut self.incoming)
+    }
+
+    fn body_left(&self) -> u64 {
+        self.incoming.left()
+    }
+
+    fn saved(&mut self, offset: u64, response: &ResponseMeta, context: &mut Context<'_>) {
         if let Some(known) = &mut self.known {
             known.offset = known.offset.max(offset);
         }
         Reply { this: self, response }.interim_offset(context);
     }
 
-    pub(crate) fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
+    fn body(&mut self, raw: &[u8], payload_max: usize) -> Result<BodyPart, Failure> {
         let part = self.incoming.body(raw, payload_max)?;
         self.part.update(&raw[part.skip..part.skip + part.payload]);
         Ok(part)
     }
 
-    pub(crate) fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
+    fn finish(&mut self, digest: Option<[u8; 32]>) -> Result<Finish, Failure> {
         if !self.part.agrees() {
             return Err(PART_MISMATCH);
         }
@@ -286,7 +333,7 @@ mod tests {
         let (mut resumable, response) = appending("Upload-Draft-Interop-Version: 9\r\n");
         let heard = call_protocol(Phase::Serving, &Access::default(), |context| {
             for offset in [3, 6] {
-                resumable.is_safe(offset, &response, context);
+                resumable.saved(offset, &response, context);
             }
         });
         let said = String::from_utf8_lossy(&heard.said).into_owned();
@@ -301,7 +348,7 @@ mod tests {
     fn a_client_that_named_no_version_is_told_of_no_offset() {
         let (mut resumable, response) = appending("");
         let heard = call_protocol(Phase::Serving, &Access::default(), |context| {
-            resumable.is_safe(3, &response, context);
+            resumable.saved(3, &response, context);
         });
         assert_eq!(heard.said, b"");
     }

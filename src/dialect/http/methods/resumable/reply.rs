@@ -2,21 +2,17 @@
 
 use std::fmt::Display;
 
-use crate::access::DENIED;
-use crate::command::Command;
 use crate::config::Limits;
 use crate::dialect::http::methods::resumable::interop::Interop;
-use crate::dialect::http::methods::resumable::model::{COMPLETE, Face, OTHER_OFFSET, PART_MISMATCH, Resumable, Wish};
+use crate::dialect::http::methods::resumable::model::{COMPLETE, Face, OTHER_OFFSET, Resumable, Wish};
 use crate::dialect::http::methods::resumable::{draft, tus};
 use crate::dialect::http::response::{Field, Refusal, ResponseMeta, field, repr_digest, validators};
 use crate::dialect::protocol::{Action, Context};
 use crate::error::{CloseReason, Failure};
-use crate::object::{ExpectedKind, Placed, Stored};
-use crate::upload::{NAME_IS_DIR, Role, UploadStage, UploadState};
+use crate::object::{Placed, Stored};
+use crate::upload::{Role, UploadStage, UploadState};
 use crate::wire::http::date;
 use crate::wire::http::tus::Checksum;
-use crate::wire::key::Path;
-use crate::wire::status;
 
 /// A response that is being written.
 pub(super) struct Reply<'a> {
@@ -191,13 +187,12 @@ fn limit(age: &str, left_s: u64, limits: &Limits) -> String {
 
 impl Resumable {
     /// Says why the request was not served.
-    pub(crate) fn refuse(
+    pub(super) fn say_refusal(
         &self,
-        refusal: impl Into<Refusal<'static>>,
+        refusal: Refusal<'static>,
         response: &mut ResponseMeta,
         context: &mut Context<'_>,
     ) -> Action {
-        let refusal = refusal.into();
         let failure = refusal.failure;
         if self.wish == Wish::Ask && is_passing(failure) {
             context.refused = Some(failure);
@@ -254,40 +249,6 @@ impl Resumable {
         };
         let text = format!("{{\"type\":\"{registry}#{problem}\",\"title\":\"{title}\"{offsets}}}\n");
         response.content("application/problem+json", text.as_bytes(), context);
-    }
-
-    /// The store refused, or the body broke off.
-    pub(crate) fn failed(
-        &mut self,
-        failure: Failure,
-        response: &mut ResponseMeta,
-        context: &mut Context<'_>,
-    ) -> Action {
-        // What may not be stored itself may be a folder in which something may be.
-        if matches!(failure, NAME_IS_DIR | DENIED | Failure::Unauthorized)
-            && self.known.is_none()
-            && let Some(append) = self.in_dir.take()
-        {
-            let command = Command::Append(append);
-            self.path = command.key().map(|key| Path { key: key.clone(), expected_kind: ExpectedKind::Either });
-            return Action::Run(command);
-        }
-        let status = match (failure, self.wish) {
-            (PART_MISMATCH, _) if self.face == Face::Tus => 460,
-            (PART_MISMATCH, _) => 400,
-            // Clients give up what they are told 429 of, or another error where they ask.
-            (Failure::Busy | Failure::ClientLimit, Wish::Append) | (Failure::Conflict(_), Wish::Ask) => {
-                status::code(Failure::Locked)
-            }
-            _ => status::code(failure),
-        };
-        if failure == Failure::TimedOut {
-            response.set_close();
-        }
-        match self.refuse(Refusal { status, failure, field: None }, response, context) {
-            Action::Close(_) if failure == Failure::TimedOut => Action::Close(CloseReason::TooSlow),
-            then => then,
-        }
     }
 }
 

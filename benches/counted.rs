@@ -23,7 +23,7 @@ const EACH: usize = 16;
 fn parse_http(times: usize) {
     for _ in 0..times {
         let len = head::end(black_box(GET), 0).unwrap().unwrap();
-        let head = head::parse_found(&GET[..len]).unwrap();
+        let head = head::parse_found(&GET[..len], head::Sender::Client).unwrap();
         black_box(target::path(head.path).unwrap());
     }
 }

@@ -80,7 +80,7 @@ fn http(c: &mut Criterion) {
             b.iter(|| {
                 let bytes = black_box(text.as_bytes());
                 let len = head::end(bytes, 0).unwrap().unwrap();
-                let head = head::parse_found(&bytes[..len]).unwrap();
+                let head = head::parse_found(&bytes[..len], head::Sender::Client).unwrap();
                 black_box((target::path(head.path).unwrap(), head.framing))
             });
         });

@@ -39,7 +39,7 @@ use crate::error::{CloseReason, Failure};
 use crate::wire::body::Then;
 use crate::wire::http::chunked::Chunked;
 use crate::wire::http::forwarded;
-use crate::wire::http::head::{self, Expect, Framing, Head, HeadError};
+use crate::wire::http::head::{self, Expect, Framing, Head, HeadError, Sender};
 use handler::Exchange;
 use head_cache::HeadCache;
 use methods::file::File;
@@ -120,15 +120,15 @@ impl Http {
     }
 
     /// Finds out for which client and user a trusted proxy sends this head.
-    fn identify(&self, head: &[u8], context: &mut Context<'_>) -> Result<(), HeadError> {
-        let Some(proxy) = &mut context.proxy else { return Ok(()) };
-        if let Some(client) = forwarded::client(head, |address| self.listener.trusts(address))? {
+    fn identify(&self, head: &Head<'_>, context: &mut Context<'_>) -> Result<(), HeadError> {
+        let (Some(proxy), Some(fields)) = (&mut context.proxy, &head.forwarded) else { return Ok(()) };
+        if let Some(client) = forwarded::client(fields, |address| self.listener.trusts(address))? {
             context.client = client;
         }
         if self.listener.policy.trusts_users {
             // What the connection proves is the proxy's.
             context.caller = Caller::ANYBODY;
-            let user = forwarded::remote_user(head)?;
+            let user = forwarded::remote_user(fields)?;
             let known = user.map(|user| context.access.named_by_proxy(user, context.wall_clock_s));
             proxy.user = known.map(|caller| caller.ok_or(Failure::Denied(UNKNOWN_USER)));
         }
@@ -142,8 +142,8 @@ impl Http {
         behind: &[u8],
         context: &mut Context<'_>,
     ) -> Result<(usize, Action), HeadError> {
-        self.identify(bytes, context)?;
-        match head::parse_found(bytes) {
+        let sender = if context.proxy.is_some() { Sender::Proxy } else { Sender::Client };
+        match head::parse_found(bytes, sender) {
             Ok(mut head) if head.framing == Framing::Chunked && head.method.is_without_body() => {
                 let mut len = bytes.len();
                 match empty_chunked(behind) {
@@ -160,22 +160,23 @@ impl Http {
                     EmptyBody::Incomplete | EmptyBody::NotEmpty => {}
                 }
                 // Not to be cached: the head alone is not the request.
-                Ok(self.begin(&head, len, context))
+                self.begin(&head, len, context)
             }
             Ok(head) => {
-                let decided = self.begin(&head, bytes.len(), context);
+                let decided = self.begin(&head, bytes.len(), context)?;
                 self.cache(&head, bytes, context);
                 Ok(decided)
             }
             Err(error) => {
                 let as_http_1_1 = head::as_http_1_1(bytes).ok_or(error)?;
-                Ok(self.begin(&head::parse_found(&as_http_1_1)?, bytes.len(), context))
+                self.begin(&head::parse_found(&as_http_1_1, sender)?, bytes.len(), context)
             }
         }
     }
 
     /// Begins a request whose head has this length, unless a password in it has to be checked first.
-    fn begin(&mut self, head: &Head<'_>, len: usize, context: &mut Context<'_>) -> (usize, Action) {
+    fn begin(&mut self, head: &Head<'_>, len: usize, context: &mut Context<'_>) -> Result<(usize, Action), HeadError> {
+        self.identify(head, context)?;
         let policy = &self.listener.policy;
         let mut exchange = methods::exchange(head, ResponseMeta::new(head, policy));
         let action = match Arc::get_mut(&mut exchange) {
@@ -183,11 +184,11 @@ impl Http {
             None => Action::Reset(CloseReason::Internal),
         };
         if let Action::Verify(_) = action {
-            return (0, action);
+            return Ok((0, action));
         }
         self.is_last_request |= !head.keep_alive && is_bodyless(head);
         self.exchange = Some(exchange);
-        (len, self.end_if_over(action))
+        Ok((len, self.end_if_over(action)))
     }
 
     /// Refuses a head that was not understood: where the next request would begin is not certain any more.

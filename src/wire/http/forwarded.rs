@@ -11,7 +11,7 @@ mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::wire::http::head::HeadError;
+use crate::wire::http::head::{ForwardedFields, HeadError};
 use crate::wire::http::syntax::is_token;
 
 /// The address of a client that its proxy does not tell.
@@ -22,17 +22,17 @@ const HOPS_MAX: usize = 64;
 
 type Hop = Result<IpAddr, HeadError>;
 
-/// The client that the fields of a head name, a head that was parsed; `None` if there are no such fields. Where all
+/// The client that the fields of a head name; `None` if there are no such fields. Where all
 /// addresses are trusted, it is the first.
 ///
 /// A proxy sets one of the two fields, and passes on what a client sends as the other: where there are both, they must
 /// name the same client.
-pub fn client(head: &[u8], trusts: impl Fn(IpAddr) -> bool) -> Result<Option<IpAddr>, HeadError> {
-    let common = values(head, b"x-forwarded-for").flat_map(|value| value.rsplit(|byte| *byte == b','));
+pub fn client(fields: &ForwardedFields<'_>, trusts: impl Fn(IpAddr) -> bool) -> Result<Option<IpAddr>, HeadError> {
+    let common = fields.x_forwarded_for.iter().rev().flat_map(|value| value.rsplit(|byte| *byte == b','));
     let common = common.map(<[u8]>::trim_ascii).filter(|node| !node.is_empty()).map(node);
     let common = last_untrusted(common, &trusts)?;
     let mut hops = Vec::new();
-    for line in values(head, b"forwarded") {
+    for line in fields.forwarded.iter().rev() {
         let before = hops.len();
         elements(line, &mut hops)?;
         hops[before..].reverse();
@@ -48,14 +48,13 @@ pub fn client(head: &[u8], trusts: impl Fn(IpAddr) -> bool) -> Result<Option<IpA
 
 /// The user that a proxy says is logged in there. Two are refused: a proxy that appends its own leaves one that was
 /// forged.
-pub fn remote_user(head: &[u8]) -> Result<Option<&str>, HeadError> {
-    let mut lines = values(head, b"remote-user");
-    let user = lines.next().filter(|user| !user.is_empty());
-    if lines.next().is_some() {
-        return Err(HeadError::BadRequest("Remote-User stands twice"));
-    }
-    let user = user.map(std::str::from_utf8).transpose();
-    user.map_err(|_| HeadError::BadRequest("a field value is not UTF-8"))
+pub fn remote_user<'a>(fields: &ForwardedFields<'a>) -> Result<Option<&'a str>, HeadError> {
+    let user = match fields.remote_user[..] {
+        [] | [b""] => return Ok(None),
+        [user] => user,
+        _ => return Err(HeadError::BadRequest("Remote-User stands twice")),
+    };
+    std::str::from_utf8(user).map(Some).map_err(|_| HeadError::BadRequest("a field value is not UTF-8"))
 }
 
 /// `hops`: the last comes first.
@@ -75,15 +74,6 @@ fn last_untrusted(
         }
     }
     Ok(first)
-}
-
-/// The values of a field, the last line first; `name` in lower case.
-fn values<'a>(head: &'a [u8], name: &'static [u8]) -> impl Iterator<Item = &'a [u8]> {
-    head.split(|byte| *byte == b'\n').rev().filter_map(move |line| {
-        let (found, value) = line.split_at_checked(name.len())?;
-        let value = value.strip_prefix(b":")?;
-        found.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
-    })
 }
 
 const MALFORMED: HeadError = HeadError::BadRequest("the Forwarded field breaks its grammar");

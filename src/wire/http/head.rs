@@ -4,6 +4,7 @@
 //! error, and closes the connection (request smuggling, RFC 9112 §11.2).
 
 mod fields;
+mod forwarded_fields;
 mod message;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use std::mem::MaybeUninit;
 
 use fields::{Control, NAME_LEN_MAX, lower_case};
 pub use fields::{Fields, VALUES_MAX, Values};
+pub use forwarded_fields::ForwardedFields;
 pub use message::{Expect, Framing, HeadError, Method, Version};
 pub use upload_fields::UploadFields;
 
@@ -36,6 +38,8 @@ pub struct Head<'a> {
     pub fields: Fields<'a>,
     /// `None` if there are none, and of GET.
     pub upload: Option<Box<UploadFields<'a>>>,
+    /// `None` unless they were asked for.
+    pub forwarded: Option<Box<ForwardedFields<'a>>>,
 }
 
 /// Length of the head at the start of `input`, its empty line included; `Ok(None)` if it is not complete. Then the
@@ -87,13 +91,21 @@ pub fn looks_like_http(first_line: &[u8]) -> bool {
 /// Parses a complete head.
 pub fn parse(head: &[u8]) -> Result<Head<'_>, HeadError> {
     match end(head, 0)? {
-        Some(len) if len == head.len() => parse_found(head),
+        Some(len) if len == head.len() => parse_found(head, Sender::Client),
         _ => Err(HeadError::BadRequest("the head does not end where it should")),
     }
 }
 
+/// What has sent a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    Client,
+    /// One that is trusted to say for which client.
+    Proxy,
+}
+
 /// The same for exactly the bytes that [`end`] found: `httparse` alone would accept lines without CR.
-pub fn parse_found(head: &[u8]) -> Result<Head<'_>, HeadError> {
+pub fn parse_found(head: &[u8], sender: Sender) -> Result<Head<'_>, HeadError> {
     debug_assert_eq!(end(head, 0), Ok(Some(head.len())), "a head that end() did not find");
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
     // Not initialised: most heads have few lines.
@@ -110,11 +122,15 @@ pub fn parse_found(head: &[u8]) -> Result<Head<'_>, HeadError> {
     let target = request.path.ok_or(HeadError::BadRequest("there is no target"))?;
     let mut fields = Fields::default();
     let mut control = Control::default();
+    let mut forwarded = (sender == Sender::Proxy).then(Box::<ForwardedFields<'_>>::default);
     for line in request.headers.iter() {
         let mut buffer = [0; NAME_LEN_MAX];
         let name = lower_case(line.name, &mut buffer);
         if !control.take(name, line.value)? {
             fields.take(name, line.value)?;
+        }
+        if let Some(forwarded) = &mut forwarded {
+            forwarded.take(name, line.value);
         }
     }
     let method = Method::new(method);
@@ -125,7 +141,7 @@ pub fn parse_found(head: &[u8]) -> Result<Head<'_>, HeadError> {
         (control.framing(version)?, control.keep_alive(version), control.expect(version));
     // RFC 9112 §3.2.2: the host of an absolute target takes the place of the field.
     fields.host = authority.or(control.host());
-    Ok(Head { method, path, query, version, framing, keep_alive, expect, fields, upload })
+    Ok(Head { method, path, query, version, framing, keep_alive, expect, fields, upload, forwarded })
 }
 
 /// In a pass of their own, which GET does without.

@@ -88,12 +88,7 @@ impl File {
     }
 
     /// The file is open: decides in the order of RFC 9110 §13.2.2.
-    pub(crate) fn opened(
-        &mut self,
-        meta: &Meta,
-        response: &ResponseMeta,
-        context: &mut Context<'_>,
-    ) -> Action {
+    pub(crate) fn opened(&mut self, meta: &Meta, response: &ResponseMeta, context: &mut Context<'_>) -> Action {
         let Some(options) = self.options.take() else { return self.send_whole(meta, response, context) };
         let without_digest = Meta { sha256: None, ..*meta };
         let meta = if options.digest == DigestWish::Never { &without_digest } else { meta };
@@ -135,12 +130,7 @@ impl File {
         }
     }
 
-    pub(crate) fn send_whole(
-        &self,
-        meta: &Meta,
-        response: &ResponseMeta,
-        context: &mut Context<'_>,
-    ) -> Action {
+    pub(crate) fn send_whole(&self, meta: &Meta, response: &ResponseMeta, context: &mut Context<'_>) -> Action {
         self.head(200, meta, response, context);
         content_length(meta.len, context.out);
         if response.head_only {
@@ -233,12 +223,7 @@ impl File {
     }
 
     /// A directory is redirected to its name with a `/` at the end: links in its page are relative to that.
-    pub(crate) fn failed(
-        &self,
-        failure: Failure,
-        response: &ResponseMeta,
-        context: &mut Context<'_>,
-    ) -> Action {
+    pub(crate) fn failed(&self, failure: Failure, response: &ResponseMeta, context: &mut Context<'_>) -> Action {
         let Failure::Conflict(_) = failure else { return response.refuse(failure, Some(&self.key), context) };
         // Relative to the target: a proxy in front of this server may have removed a prefix of the path.
         let mut location = format!("{}/", target::component(self.key.name()));

@@ -48,11 +48,7 @@ pub(crate) struct List {
 }
 
 impl List {
-    pub(crate) fn new(
-        head: &Head<'_>,
-        key: Key,
-        context: &Context<'_>,
-    ) -> Result<(Self, Command), Failure> {
+    pub(crate) fn new(head: &Head<'_>, key: Key, context: &Context<'_>) -> Result<(Self, Command), Failure> {
         let query = head.query.map(|query| target::query(query, &[link::PARAMETER, login::PARAMETER]));
         let query = query.transpose()?.unwrap_or_default();
         let is_whole = query == target::Query::default();
@@ -224,12 +220,7 @@ impl List {
         out.extend_from_slice(link.as_bytes());
     }
 
-    pub(crate) fn failed(
-        &self,
-        failure: Failure,
-        response: &ResponseMeta,
-        context: &mut Context<'_>,
-    ) -> Action {
+    pub(crate) fn failed(&self, failure: Failure, response: &ResponseMeta, context: &mut Context<'_>) -> Action {
         if self.names_sent.is_some() {
             // What was sent must not look complete.
             return Action::Reset(CloseReason::SourceFailed);

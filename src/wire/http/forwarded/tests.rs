@@ -1,4 +1,5 @@
 use super::*;
+use crate::wire::http::head::{self, Sender};
 
 /// The client that a head with these lines names, if 10.0.0.0/8 and 2001:db8:ff::/48 are trusted.
 fn client_of(lines: &[&str]) -> Result<Option<String>, HeadError> {
@@ -8,7 +9,8 @@ fn client_of(lines: &[&str]) -> Result<Option<String>, HeadError> {
         IpAddr::V4(address) => address.octets()[0] == 10,
         IpAddr::V6(address) => address.segments()[..3] == [0x2001, 0xdb8, 0xff],
     };
-    client(head.as_bytes(), trusts).map(|found| found.map(|address| address.to_string()))
+    let head = head::parse_found(head.as_bytes(), Sender::Proxy)?;
+    client(head.forwarded.as_deref().expect("asked for"), trusts).map(|found| found.map(|address| address.to_string()))
 }
 
 fn named(lines: &[&str]) -> String {
@@ -226,7 +228,10 @@ fn one_user_is_named_or_none() {
     ] {
         let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
         let head = format!("GET /Remote-User:x HTTP/1.1\r\nHost: x\r\n{lines}\r\n");
-        assert_eq!(remote_user(head.as_bytes()).map_err(|_| ()), wanted, "{lines}");
+        let head = head::parse_found(head.as_bytes(), Sender::Proxy).expect("good");
+        let fields = head.forwarded.as_deref().expect("asked for");
+        assert_eq!(remote_user(fields).map_err(|_| ()), wanted, "{lines}");
     }
-    assert!(remote_user(b"GET / HTTP/1.1\r\nRemote-User: \xff\r\n\r\n").is_err());
+    let fields = ForwardedFields { remote_user: vec![b"\xff"], ..ForwardedFields::default() };
+    assert!(remote_user(&fields).is_err());
 }

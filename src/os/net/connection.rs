@@ -14,7 +14,6 @@ use socket2::SockRef;
 use super::send::{BulkSenders, Encrypted, SendMode, Socket, Unsent};
 use super::tls::TlsSession;
 use crate::buffer::SLICES_MAX;
-use crate::ids::ConnId;
 use crate::os::sys;
 use crate::platform::ClientCertificate;
 use crate::platform::{Handshake, Stream};

@@ -8,7 +8,7 @@ mod slot;
 
 use std::collections::BTreeMap;
 
-use crate::config::Limits;
+use crate::config::Fixed;
 use crate::counters::Counters;
 use crate::fair_queue::FairQueue;
 use crate::groups::Groups;
@@ -61,7 +61,7 @@ fn taken(shares: &BTreeMap<GroupId, Share>, group: GroupId) -> usize {
 }
 
 impl Admission {
-    pub fn new(limits: &Limits, counters: &mut Counters) -> Self {
+    pub fn new(limits: &Fixed, counters: &mut Counters) -> Self {
         let (slots, queue_max) = (limits.slots, limits.slot_queue_max);
         let admission = Self {
             slots,
@@ -262,6 +262,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::config::Limits;
     use crate::fair_queue::Ticket;
     use crate::groups::Who;
     use crate::ids::ClientAddress;
@@ -284,9 +285,9 @@ mod tests {
 
     impl Bench {
         #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
-        fn new(limits: &Limits) -> Self {
+        fn new(limits: &Fixed) -> Self {
             let mut counters = Counters::default();
-            let (mut groups, now) = (Groups::new(limits, Instant::now()), Instant::now());
+            let (mut groups, now) = (Groups::new(&Limits::default(), Instant::now()), Instant::now());
             let client = |n: u8| groups.join(Who::Address(ClientAddress::of(([192, 0, 2, n], 1).into())), now);
             let clients = (0..8).map(client).collect();
             let admission = Admission::new(limits, &mut counters);
@@ -356,7 +357,7 @@ mod tests {
     }
 
     fn one_slot_and_two_places() -> Bench {
-        Bench::new(&Limits { slots: 1, slot_queue_max: 2, per_address_percent: 100, ..Limits::default() })
+        Bench::new(&Fixed { slots: 1, slot_queue_max: 2, per_address_percent: 100, ..Fixed::default() })
     }
 
     fn id(n: u32) -> ConnId {
@@ -392,7 +393,7 @@ mod tests {
 
     #[test]
     fn clients_that_wait_get_slots_in_turn_however_many_requests_each_has() {
-        let mut bench = Bench::new(&Limits { slots: 1, ..Limits::default() });
+        let mut bench = Bench::new(&Fixed { slots: 1, ..Fixed::default() });
         assert_eq!(bench.request(1, 0), Admitted::Granted);
         for n in 10..100 {
             bench.waits(n, 1);
@@ -409,7 +410,7 @@ mod tests {
 
     #[test]
     fn a_client_has_its_share_of_the_slots_and_requests_of_others_do_not_wait_for_it() {
-        let mut bench = Bench::new(&Limits { slots: 4, slot_queue_max: 8, ..Limits::default() });
+        let mut bench = Bench::new(&Fixed { slots: 4, slot_queue_max: 8, ..Fixed::default() });
         assert_eq!([1, 2].map(|n| bench.request(n, 0)), [Admitted::Granted; 2]);
         for n in 3..7 {
             bench.waits(n, 0);
@@ -432,7 +433,7 @@ mod tests {
 
     #[test]
     fn an_upload_without_a_slot_counts_in_the_share_of_its_client_once() {
-        let mut bench = Bench::new(&Limits { slots: 2, uploads_without_slot_max: 1, ..Limits::default() });
+        let mut bench = Bench::new(&Fixed { slots: 2, uploads_without_slot_max: 1, ..Fixed::default() });
         assert_eq!([bench.request(1, 0), bench.request(2, 1)], [Admitted::Granted; 2]);
         assert!(!bench.admission.wants_slot_of_upload(), "no request waits");
         bench.waits(3, 2);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::config::Limits;
+use crate::config::{Limits, Live};
 use crate::ids::{ClientAddress, GroupId};
 use bucket::{Bucket, Rate};
 
@@ -58,6 +58,13 @@ impl Group {
     fn is_needed(&self, now: Instant) -> bool {
         self.refs > 0 || self.buckets.iter().any(|bucket| !bucket.is_full(now))
     }
+
+    fn set_rates(&mut self, rates: [Rate; 2], now: Instant) {
+        for ((bucket, before), after) in self.buckets.iter_mut().zip(self.rates).zip(rates) {
+            bucket.change(before, after, now);
+        }
+        self.rates = rates;
+    }
 }
 
 #[derive(Debug)]
@@ -100,22 +107,37 @@ impl Groups {
     pub const ENTRY_BYTES: usize = 3 * size_of::<(Key, GroupId)>() + 2 * size_of::<Group>();
 
     pub fn new(limits: &Limits, now: Instant) -> Self {
-        let rates = [limits.client_upload_bytes_per_s, limits.client_download_bytes_per_s].map(Rate::of_bytes);
-        let requests = Rate::of_requests(limits.client_requests_per_s);
-        let is_limited = requests.is_limited() || rates.iter().any(|rate| rate.is_limited());
-        Self {
+        let mut groups = Self {
             groups: Slab::new(),
             by_key: HashMap::new(),
             names: RandomState::new(),
-            groups_max: limits.client_groups_max,
-            sweep_at: SWEEP_MIN.min(limits.client_groups_max),
+            groups_max: limits.fixed.client_groups_max,
+            sweep_at: SWEEP_MIN.min(limits.fixed.client_groups_max),
             swept: now,
-            rates,
-            requests,
-            uploads_max: limits.client_uploads_max,
-            is_limited: is_limited || limits.client_uploads_max > 0,
+            rates: [Rate::default(); 2],
+            requests: Rate::default(),
+            uploads_max: 0,
+            is_limited: false,
             refused: 0,
+        };
+        groups.set_limits(&limits.live, now);
+        groups
+    }
+
+    /// Other rates from now on. What is in the bucket of a client stays, up to what it then holds.
+    pub fn set_limits(&mut self, limits: &Live, now: Instant) {
+        let rates = [limits.client_upload_bytes_per_s, limits.client_download_bytes_per_s].map(Rate::of_bytes);
+        let before = std::mem::replace(&mut self.requests, Rate::of_requests(limits.client_requests_per_s));
+        for (_, group) in &mut self.groups {
+            if group.key.scope == 0 {
+                group.set_rates(rates, now);
+            }
+            group.buckets[Flow::Requests as usize].change(before, self.requests, now);
         }
+        (self.rates, self.uploads_max) = (rates, limits.client_uploads_max);
+        let is_limited = self.requests.is_limited() || rates.iter().any(|rate| rate.is_limited());
+        // The rules may limit prefixes.
+        self.is_limited |= is_limited || self.uploads_max > 0;
     }
 
     /// False while no group can be over a limit: then nothing needs to be counted.
@@ -151,13 +173,8 @@ impl Groups {
         self.hold(whole);
         let id = self.entry(key, Some(whole), rates, now);
         let group = &mut self.groups[id.index()];
-        if group.rates != rates {
-            // The rules are others than when the entry was made.
-            for (bucket, before) in group.buckets.iter_mut().zip(group.rates) {
-                bucket.change(before, rates[0], now);
-            }
-            group.rates = rates;
-        }
+        // The rules may be others than when the entry was made.
+        group.set_rates(rates, now);
         let before = group.whole.replace(whole).filter(|_| group.refs > 0);
         self.hold(id);
         // While the table is full, others have the same entry: it counts for one of them.

@@ -189,19 +189,19 @@ impl Checkpoints {
     /// True if one is to begin, with `launched` bytes of the upload received.
     pub fn is_due(&self, launched: u64, now: Instant, limits: &Limits) -> bool {
         self.at(launched, limits).is_some_and(|at| now >= at)
-            || self.is_wanted && !self.is_running && launched - self.safe >= limits.upload_sync_bytes
+            || self.is_wanted && !self.is_running && launched - self.safe >= limits.live.upload_sync_bytes
     }
 
     /// When one is to begin though few bytes come.
     pub fn at(&self, launched: u64, limits: &Limits) -> Option<Instant> {
         let is_next = self.is_wanted && !self.is_running && launched > self.safe;
-        is_next.then(|| self.ended + limits.upload_sync_interval)
+        is_next.then(|| self.ended + limits.live.upload_sync_interval)
     }
 
     /// True if the upload must pause until the running one is done: more would have to be sent again after a
     /// failure than the operator permits.
     pub const fn is_behind(&self, launched: u64, limits: &Limits) -> bool {
-        self.is_running && launched - self.safe >= limits.upload_sync_bytes.saturating_mul(2)
+        self.is_running && launched - self.safe >= limits.live.upload_sync_bytes.saturating_mul(2)
     }
 
     pub const fn began(&mut self) {
@@ -279,10 +279,10 @@ impl MinRate {
     /// bytes while it waits for them. None while the peer waits for our store, and before `contention_wait` of it. `queued` as for
     /// [`MinRate::check`].
     pub fn rate(&self, now: Instant, limits: &Limits, queued: u64, due: u64) -> Option<u64> {
-        let window = limits.rate_window;
+        let window = limits.fixed.rate_window;
         let time =
             (now + window + Duration::from_millis(self.limited_ms.into())).saturating_duration_since(self.window_end);
-        if self.store_since.is_some() || time < limits.contention_wait.min(window / 2) {
+        if self.store_since.is_some() || time < limits.live.contention_wait.min(window / 2) {
             return None;
         }
         let due = if self.limit_since.is_some() { due } else { 0 };
@@ -299,11 +299,11 @@ impl MinRate {
     /// sent are still in the kernel: what left it counts, not what it took, for it may take megabytes
     /// at once and then nothing for a while.
     pub fn check(&mut self, now: Instant, limits: &Limits, queued: u64) -> Result<(), Failure> {
-        let window = limits.rate_window;
+        let window = limits.fixed.rate_window;
         if now < self.window_end {
             return Ok(());
         }
-        let wanted = u128::from(limits.rate_bytes_per_s_min) * window.as_millis() / 1000;
+        let wanted = u128::from(limits.live.rate_bytes_per_s_min) * window.as_millis() / 1000;
         let enough = u128::from(self.left(queued)) >= wanted;
         *self = Self { queued, ..Self::new(now, window) };
         if enough { Ok(()) } else { Err(Failure::TimedOut) }
@@ -331,7 +331,10 @@ mod tests {
     }
 
     fn limits() -> Limits {
-        Limits { rate_window: Duration::from_secs(10), rate_bytes_per_s_min: 10, ..Limits::default() }
+        Limits::default().with(|limits| {
+            limits.fixed.rate_window = Duration::from_secs(10);
+            limits.live.rate_bytes_per_s_min = 10;
+        })
     }
 
     #[test]

@@ -23,10 +23,11 @@ use crate::access::names::{folded, parent};
 use crate::access::password::PasswordHash;
 use crate::access::rights::Rights;
 use crate::access::rules::{Credential, Grant, LinkKey, Prefix, Rules};
+use crate::config::unit;
 use crate::time::Utc;
 use crate::wire::key;
 use crate::wire::line::fingerprint;
-use crate::wire::range::{bytes_with_unit, decimal};
+use crate::wire::range::decimal;
 
 /// Longest file, in bytes.
 pub const FILE_LEN_MAX: usize = 256 << 10;
@@ -185,7 +186,7 @@ impl Reading {
                     names_max = Some(count);
                 }
                 Some(("rate", rate)) if grant.rate.is_none() => {
-                    let rate = bytes_with_unit(rate).filter(|rate| *rate > 0);
+                    let rate = unit::bytes(rate).filter(|rate| *rate > 0);
                     grant.rate =
                         Some(rate.ok_or_else(|| format!("{option} is not a number of bytes per second, such as 20M"))?);
                     self.rules.has_rates = true;
@@ -297,5 +298,5 @@ fn digest(text: &str) -> Result<[u8; 32], Reason> {
 }
 
 fn bytes(option: &str, text: &str) -> Result<u64, Reason> {
-    bytes_with_unit(text).ok_or_else(|| format!("{option}={text} is not a number of bytes such as 500M or 2G"))
+    unit::bytes(text).ok_or_else(|| format!("{option}={text} is not a number of bytes such as 500M or 2G"))
 }

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::access::password::Finding;
-use crate::config::Limits;
+use crate::config::{Fixed, Limits};
 use crate::ids::ClientAddress;
 
 #[derive(Clone, Copy, Debug)]
@@ -32,19 +32,19 @@ struct Guesser {
 impl Guesser {
     /// True if it has shown a wrong secret lately, or may be about to.
     fn may_guess(&self, now: Instant, limits: &Limits) -> bool {
-        self.checks > 0 || self.wrong_at.is_some_and(|at| now < at + limits.wrong_secret_memory)
+        self.checks > 0 || self.wrong_at.is_some_and(|at| now < at + limits.live.wrong_secret_memory)
     }
 
     /// Time until one more wrong secret is within the bound.
     fn wait(&self, now: Instant, limits: &Limits) -> Duration {
-        let spare = limits.wrong_secret_memory - place(limits);
+        let spare = limits.live.wrong_secret_memory - place(limits);
         self.full.saturating_duration_since(now).saturating_sub(spare)
     }
 
     /// Both are counted together from now on.
     fn add(&mut self, other: &Self, now: Instant, limits: &Limits) {
         let unforgotten = self.full.saturating_duration_since(now) + other.full.saturating_duration_since(now);
-        self.full = now + unforgotten.min(limits.wrong_secret_memory);
+        self.full = now + unforgotten.min(limits.live.wrong_secret_memory);
         self.next = self.next.max(other.next);
         self.checks += other.checks;
         self.wrong_at = self.wrong_at.max(other.wrong_at);
@@ -62,7 +62,7 @@ const SPACE_DIVISOR: usize = 16;
 
 /// How long one place in a bucket takes to fill.
 fn place(limits: &Limits) -> Duration {
-    limits.wrong_secret_memory / u32::from(limits.wrong_secrets_max.max(1))
+    limits.live.wrong_secret_memory / u32::from(limits.live.wrong_secrets_max.max(1))
 }
 
 #[derive(Debug, Default)]
@@ -77,14 +77,14 @@ impl Guesses {
     const ENTRY_BYTES: usize = 4 * (size_of::<ClientAddress>() + size_of::<Guesser>());
 
     /// Most bytes of the table, for the accounting of memory.
-    pub const fn bytes_max(limits: &Limits) -> usize {
+    pub const fn bytes_max(limits: &Fixed) -> usize {
         (limits.wrong_secret_addresses_max + limits.password_checks_max) * Self::ENTRY_BYTES
     }
 
     /// A wrong secret was shown.
     pub fn failed(&mut self, address: ClientAddress, now: Instant, limits: &Limits) {
         let guesser = self.entry(address, now, limits);
-        guesser.full = (guesser.full.max(now) + place(limits)).min(now + limits.wrong_secret_memory);
+        guesser.full = (guesser.full.max(now) + place(limits)).min(now + limits.live.wrong_secret_memory);
         guesser.wrong_at = Some(now);
     }
 
@@ -94,10 +94,10 @@ impl Guesses {
         let Some(guesser) = self.guesser(address, now, limits) else { return Some(Duration::ZERO) };
         let next = guesser.next.max(now);
         let wait = next - now;
-        if wait > limits.wrong_secret_wait_max {
+        if wait > limits.live.wrong_secret_wait_max {
             return None;
         }
-        guesser.next = next + limits.wrong_secret_delay;
+        guesser.next = next + limits.live.wrong_secret_delay;
         Some(wait)
     }
 
@@ -106,7 +106,7 @@ impl Guesses {
         let Some(guesser) = self.guesser(address, now, limits) else { return true };
         let is_time = guesser.next <= now;
         if is_time {
-            guesser.next = now + limits.wrong_secret_delay;
+            guesser.next = now + limits.live.wrong_secret_delay;
         }
         is_time
     }
@@ -122,7 +122,7 @@ impl Guesses {
     /// places to themselves.
     pub fn begin_check(&mut self, address: ClientAddress, now: Instant, limits: &Limits) -> Result<(), Finding> {
         let under_way = self.checks;
-        if under_way >= limits.password_checks_max {
+        if under_way >= limits.fixed.password_checks_max {
             return Err(Finding::Busy);
         }
         let guesser = self.entry(address, now, limits);
@@ -131,8 +131,8 @@ impl Guesses {
             let seconds = wait.as_millis().div_ceil(1000);
             return Err(Finding::TooManyGuesses(u32::try_from(seconds).unwrap_or(u32::MAX)));
         }
-        let is_over = guesser.wrong(now, limits) + guesser.checks >= usize::from(limits.wrong_secrets_max);
-        if is_over || guesser.may_guess(now, limits) && under_way >= limits.password_checks_max.div_ceil(2) {
+        let is_over = guesser.wrong(now, limits) + guesser.checks >= usize::from(limits.live.wrong_secrets_max);
+        if is_over || guesser.may_guess(now, limits) && under_way >= limits.fixed.password_checks_max.div_ceil(2) {
             return Err(Finding::Busy);
         }
         guesser.checks += 1;
@@ -153,7 +153,9 @@ impl Guesses {
     }
 
     fn entry(&mut self, address: ClientAddress, now: Instant, limits: &Limits) -> &mut Guesser {
-        if self.guessers.len() >= limits.wrong_secret_addresses_max && !self.guessers.contains_key(&self.key(address)) {
+        if self.guessers.len() >= limits.fixed.wrong_secret_addresses_max
+            && !self.guessers.contains_key(&self.key(address))
+        {
             self.make_space(now, limits);
         }
         let key = self.key(address);
@@ -169,7 +171,7 @@ impl Guesses {
     /// stay: they are bounded by the number of these.
     fn make_space(&mut self, now: Instant, limits: &Limits) {
         self.guessers.retain(|_, guesser| now < guesser.full || guesser.checks > 0);
-        let most = limits.wrong_secret_addresses_max;
+        let most = limits.fixed.wrong_secret_addresses_max;
         let aim = most - most.div_ceil(SPACE_DIVISOR);
         if self.guessers.len() > aim {
             self.gather(now, limits);
@@ -212,6 +214,10 @@ impl Guesses {
 mod tests {
     use super::*;
 
+    fn fixed(fixed: Fixed) -> Limits {
+        Limits { fixed, ..Limits::default() }
+    }
+
     fn addresses() -> [ClientAddress; 4] {
         [1, 2, 3, 4].map(|n| ClientAddress::of(([192, 0, 2, n], 1).into()))
     }
@@ -223,18 +229,18 @@ mod tests {
         let limits = Limits::default();
         let mut guesses = Guesses::default();
         let [one, other, ..] = addresses();
-        let delay = limits.wrong_secret_delay;
-        for _ in 0..limits.wrong_secrets_max {
+        let delay = limits.live.wrong_secret_delay;
+        for _ in 0..limits.live.wrong_secrets_max {
             assert_eq!(guesses.wait(one, now, &limits), Some(Duration::ZERO));
             guesses.failed(one, now, &limits);
         }
-        let most = limits.wrong_secret_wait_max.as_millis() / delay.as_millis();
+        let most = limits.live.wrong_secret_wait_max.as_millis() / delay.as_millis();
         for n in 0..=u32::try_from(most).expect("few") {
             assert_eq!(guesses.wait(one, now, &limits), Some(n * delay));
         }
         assert_eq!(guesses.wait(one, now, &limits), None);
         assert_eq!(guesses.wait(other, now, &limits), Some(Duration::ZERO));
-        let later = now + limits.wrong_secret_memory;
+        let later = now + limits.live.wrong_secret_memory;
         assert_eq!(guesses.wait(one, later, &limits), Some(Duration::ZERO), "forgotten");
     }
 
@@ -243,24 +249,24 @@ mod tests {
     fn a_request_of_an_address_that_guesses_is_refused_until_its_time_has_come() {
         let (now, limits, mut guesses) = (Instant::now(), Limits::default(), Guesses::default());
         let [one, other] = [1, 2].map(|n| ClientAddress::of(([192, 0, 2, n], 1).into()));
-        for _ in 0..limits.wrong_secrets_max {
+        for _ in 0..limits.live.wrong_secrets_max {
             assert!(guesses.may_try(one, now, &limits));
             guesses.failed(one, now, &limits);
         }
         for n in 0..3 {
-            let now = now + n * limits.wrong_secret_delay;
+            let now = now + n * limits.live.wrong_secret_delay;
             assert_eq!([0; 3].map(|_| guesses.may_try(one, now, &limits)), [true, false, false]);
             assert!(guesses.may_try(other, now, &limits));
         }
-        assert!(guesses.may_try(one, now + limits.wrong_secret_memory, &limits), "forgotten");
+        assert!(guesses.may_try(one, now + limits.live.wrong_secret_memory, &limits), "forgotten");
     }
 
     #[test]
     #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
     fn wrong_passwords_of_an_address_are_bounded_and_it_is_told_when_to_try_again() {
         let mut now = Instant::now();
-        let limits = Limits { password_checks_max: 100, ..Limits::default() };
-        let most = usize::from(limits.wrong_secrets_max);
+        let limits = fixed(Fixed { password_checks_max: 100, ..Fixed::default() });
+        let most = usize::from(limits.live.wrong_secrets_max);
         let mut guesses = Guesses::default();
         let [one, other, ..] = addresses();
         for _ in 0..most {
@@ -289,7 +295,7 @@ mod tests {
     #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
     fn addresses_that_guess_leave_half_of_the_places_to_those_that_do_not() {
         let mut now = Instant::now();
-        let limits = Limits { password_checks_max: 4, ..Limits::default() };
+        let limits = fixed(Fixed { password_checks_max: 4, ..Fixed::default() });
         let mut guesses = Guesses::default();
         let [one, other, third, fourth] = addresses();
         for address in [one, other] {
@@ -304,7 +310,7 @@ mod tests {
         }
         guesses.end_check(one, Finding::Right, now, &limits);
         assert_eq!(guesses.begin_check(one, now, &limits), Err(Finding::Busy), "three of four are taken");
-        now += limits.wrong_secret_memory - Duration::from_millis(1);
+        now += limits.live.wrong_secret_memory - Duration::from_millis(1);
         assert_eq!(guesses.begin_check(one, now, &limits), Err(Finding::Busy), "not forgotten yet");
         now += Duration::from_millis(1);
         assert_eq!(guesses.begin_check(one, now, &limits), Ok(()), "it is forgotten");
@@ -314,7 +320,7 @@ mod tests {
     #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
     fn checks_are_bounded_over_all_addresses_and_keep_their_entries_in_a_full_table() {
         let now = Instant::now();
-        let limits = Limits { password_checks_max: 3, wrong_secret_addresses_max: 1, ..Limits::default() };
+        let limits = fixed(Fixed { password_checks_max: 3, wrong_secret_addresses_max: 1, ..Fixed::default() });
         let mut guesses = Guesses::default();
         let [one, other, third, fourth] = addresses();
         for address in [one, other, third] {
@@ -340,10 +346,10 @@ mod tests {
         let mut now = Instant::now();
         let limits = Limits::default();
         let mut guesses = Guesses::default();
-        let most = limits.wrong_secret_addresses_max;
+        let most = limits.fixed.wrong_secret_addresses_max;
         let addresses = |n: u32| [ClientAddress::of_ip(n.to_be_bytes().into()), network(n as u16, 7)];
         for address in (0..3 * most as u32).flat_map(addresses) {
-            for _ in 0..limits.wrong_secrets_max {
+            for _ in 0..limits.live.wrong_secrets_max {
                 guesses.failed(address, now, &limits);
             }
             now += Duration::from_micros(50);
@@ -365,10 +371,10 @@ mod tests {
     #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
     fn a_full_table_forgets_those_that_guessed_least_and_keeps_those_that_are_limited() {
         let now = Instant::now();
-        let limits = Limits { wrong_secret_addresses_max: 160, ..Limits::default() };
+        let limits = fixed(Fixed { wrong_secret_addresses_max: 160, ..Fixed::default() });
         let mut guesses = Guesses::default();
         let limited = ClientAddress::of_ip([192, 0, 2, 1].into());
-        for _ in 0..limits.wrong_secrets_max {
+        for _ in 0..limits.live.wrong_secrets_max {
             guesses.failed(limited, now, &limits);
         }
         // Each address guesses once, to make the server forget the one that is limited.
@@ -383,7 +389,7 @@ mod tests {
     #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
     fn networks_of_one_site_are_counted_together_where_the_table_is_full() {
         let now = Instant::now();
-        let limits = Limits { wrong_secret_addresses_max: 16, ..Limits::default() };
+        let limits = fixed(Fixed { wrong_secret_addresses_max: 16, ..Fixed::default() });
         let mut guesses = Guesses::default();
         for n in 0..15 {
             guesses.failed(network(1, n), now, &limits);
@@ -405,7 +411,7 @@ mod tests {
     #[allow(clippy::disallowed_methods, reason = "any instant will do as the origin")]
     fn checks_that_began_before_their_networks_were_gathered_end_under_the_site() {
         let now = Instant::now();
-        let limits = Limits { wrong_secret_addresses_max: 4, ..Limits::default() };
+        let limits = fixed(Fixed { wrong_secret_addresses_max: 4, ..Fixed::default() });
         let mut guesses = Guesses::default();
         for n in 0..4 {
             assert_eq!(guesses.begin_check(network(1, n), now, &limits), Ok(()));

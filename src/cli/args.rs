@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use lexopt::Parser;
 
-use super::flag::{Flag, Value::*, seconds};
+use super::flag::{Flag, Value::*};
 use super::reporter::print_line;
 use super::usage::{Action, ParseError, Usage, WRONG_USAGE};
 use crate::client::{Equality, RemotePath, TlsOptions};
+use crate::config::unit::seconds;
 
 /// What the flags of a client command set; no command has all of them.
 #[derive(Debug)]

@@ -1,13 +1,13 @@
 //! One flag of a command: how its value is written, what it sets, and what the default is.
-#![cfg_attr(not(feature = "serve"), allow(dead_code, reason = "some kinds of values are used by `serve` only"))]
+#![cfg_attr(not(all(feature = "serve", feature = "client")), allow(dead_code, reason = "some are for one of them"))]
 
 use std::error::Error;
 use std::ffi::OsString;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use crate::wire::range::{UNITS, bytes_with_unit};
+use crate::config::unit::{Quantity, whole_number};
+use crate::config::{Limit, Limits};
 
 /// The outcome of setting a value; the error says what is wrong with it.
 pub(super) type SetResult = Result<(), Box<dyn Error>>;
@@ -34,32 +34,8 @@ pub(super) enum Value<A> {
     Switch(fn(&mut A)),
     Path(&'static str, fn(&mut A, PathBuf)),
     Text(&'static str, fn(&mut A, &str) -> SetResult),
-    Number(&'static str, RangeInclusive<u64>, Field<A>),
-    /// A number from the first one on.
-    Count(u64, Field<A>),
-    /// A number of bytes from the first one on, perhaps with a unit.
-    Bytes(u64, Field<A>),
-    Seconds(fn(&mut A) -> &mut Duration),
-}
-
-/// The field that a flag sets.
-type Field<A> = fn(&mut A) -> &mut dyn Integer;
-
-/// A field of any unsigned type.
-pub(super) trait Integer {
-    fn value(&self) -> u64;
-    fn set(&mut self, value: u64) -> SetResult;
-}
-
-impl<T: Copy + TryFrom<u64, Error: Error + 'static> + TryInto<u64>> Integer for T {
-    fn value(&self) -> u64 {
-        (*self).try_into().unwrap_or(u64::MAX)
-    }
-
-    fn set(&mut self, value: u64) -> SetResult {
-        *self = value.try_into()?;
-        Ok(())
-    }
+    Number(&'static str, RangeInclusive<u64>, fn(&mut A) -> &mut dyn Quantity),
+    Limit(&'static Limit, fn(&mut A) -> &mut Limits),
 }
 
 impl<A> Flag<A> {
@@ -67,9 +43,7 @@ impl<A> Flag<A> {
         let value_name = match value {
             Value::Switch(_) => None,
             Value::Path(name, _) | Value::Text(name, _) | Value::Number(name, ..) => Some(name),
-            Value::Count(..) => Some("N"),
-            Value::Bytes(..) => Some("BYTES"),
-            Value::Seconds(_) => Some("SECONDS"),
+            Value::Limit(limit, _) => Some(limit.unit.name()),
         };
         Self { syntax: Syntax { long, short: None, value_name, is_repeatable: false, help }, value }
     }
@@ -101,9 +75,8 @@ impl<A> Value<A> {
     pub(super) fn shown(&self, args: &mut A) -> Option<String> {
         match self {
             Self::Switch(_) | Self::Path(..) | Self::Text(..) => None,
-            Self::Number(_, _, field) | Self::Count(_, field) => Some(field(args).value().to_string()),
-            Self::Bytes(_, field) => Some(with_unit(field(args).value())),
-            Self::Seconds(field) => Some(field(args).as_secs_f64().to_string()),
+            Self::Number(_, _, field) => Some(field(args).get().to_string()),
+            Self::Limit(limit, limits) => Some(limit.shown(limits(args))),
         }
     }
 
@@ -118,87 +91,9 @@ impl<A> Value<A> {
             Self::Switch(set) => set(args),
             Self::Path(_, set) => set(args, text.into()),
             Self::Text(_, set) => set(args, text)?,
-            Self::Number(_, range, field) => field(args).set(whole_number(text, range)?)?,
-            Self::Count(least, field) => field(args).set(whole_number(text, &(*least..=u64::MAX))?)?,
-            Self::Bytes(least, field) => field(args).set(within(bytes(text)?, &(*least..=u64::MAX))?)?,
-            Self::Seconds(field) => *field(args) = seconds(text).ok_or("is not a number of seconds")?,
+            Self::Number(_, range, field) => field(args).set(whole_number(text, range.clone().into_inner())?)?,
+            Self::Limit(limit, limits) => limit.parse(text, limits(args))?,
         }
         Ok(())
-    }
-}
-
-fn whole_number(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Box<dyn Error>> {
-    let number: i128 = text.parse().map_err(|_| "is not a whole number")?;
-    match u64::try_from(number) {
-        Ok(number) => within(number, range),
-        Err(_) if number < 0 => Err(format!("must be at least {}", range.start()).into()),
-        Err(_) => Err(format!("must be at most {}", range.end()).into()),
-    }
-}
-
-fn within(number: u64, range: &RangeInclusive<u64>) -> Result<u64, Box<dyn Error>> {
-    if number < *range.start() {
-        return Err(format!("must be at least {}", range.start()).into());
-    }
-    if number > *range.end() {
-        return Err(format!("must be at most {}", range.end()).into());
-    }
-    Ok(number)
-}
-
-fn bytes(text: &str) -> Result<u64, &'static str> {
-    bytes_with_unit(text).ok_or("is not a number of bytes such as 500M or 1G (K, M, G and T are powers of 1024)")
-}
-
-/// The shortest text that [`bytes`] reads as this number.
-fn with_unit(mut bytes: u64) -> String {
-    let mut unit = None;
-    for larger in UNITS {
-        if bytes == 0 || !bytes.is_multiple_of(1024) {
-            break;
-        }
-        bytes /= 1024;
-        unit = Some(larger);
-    }
-    unit.map_or_else(|| bytes.to_string(), |unit| format!("{bytes}{unit}"))
-}
-
-pub(super) fn seconds(text: &str) -> Option<Duration> {
-    Duration::try_from_secs_f64(text.parse().ok()?).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_that_does_not_fit_is_told_with_its_bounds() {
-        let all = &(0..=u64::MAX);
-        for (text, range, wanted) in [
-            ("-1", all, "must be at least 0"),
-            ("-1", &(1..=9), "must be at least 1"),
-            ("0", &(1..=9), "must be at least 1"),
-            ("10", &(1..=9), "must be at most 9"),
-            ("18446744073709551616", all, "must be at most 18446744073709551615"),
-            ("1.5", all, "is not a whole number"),
-            ("", all, "is not a whole number"),
-            ("many", all, "is not a whole number"),
-        ] {
-            assert_eq!(whole_number(text, range).expect_err(text).to_string(), wanted);
-        }
-        assert_eq!(whole_number("9", &(1..=9)).expect("good"), 9);
-    }
-
-    #[test]
-    fn sizes_take_a_unit_and_refuse_what_does_not_fit() {
-        for (text, number) in [("10", 10), ("64K", 65_536), ("1g", 1 << 30), ("0", 0), ("1T", 1 << 40)] {
-            assert_eq!(bytes(text), Ok(number));
-            assert_eq!(with_unit(number), text.to_uppercase());
-        }
-        for bad in ["", "K", "-1", "1.5M", "99999999999T", "1KB", "é"] {
-            assert!(bytes(bad).is_err(), "{bad}");
-        }
-        assert_eq!(seconds("0.5"), Some(Duration::from_millis(500)));
-        assert_eq!(seconds("-1"), None);
     }
 }

@@ -11,12 +11,11 @@ use log::LevelFilter;
 use super::secret;
 use super::serve_flags::Args;
 use super::usage::{Action, ParseError};
-use crate::config::SandboxMode;
 use crate::dialect::{Kind, Secret};
 use crate::os::log::{install, write_last_line};
 use crate::platform::Health;
 use crate::reactor::Ended;
-use crate::server::{Builder, DEFAULT_ADDRESS, Handle, Listen, Server};
+use crate::server::{Builder, DEFAULT_ADDRESS, Handle, Listen};
 
 pub(super) fn parse(words: &mut Parser) -> Result<Action, ParseError> {
     let args = Args::parse(words)?;
@@ -43,19 +42,19 @@ fn run(args: &Args) -> ExitCode {
 }
 
 fn serve(args: &Args) -> Result<Ended, Box<dyn std::error::Error>> {
-    let open_dir = match (args.quiet, args.verbose) {
+    let max_level = match (args.quiet, args.verbose) {
         (true, _) => LevelFilter::Warn,
         (false, 0) => LevelFilter::Info,
         (false, 1) => LevelFilter::Debug,
         (false, _) => LevelFilter::Trace,
     };
-    let writer = install(open_dir)?;
+    let writer = install(max_level)?;
     let server = builder(args).and_then(|builder| Ok(builder.build()?));
     // Threads take over the sandbox of the one that starts them.
     writer.start()?;
     let server = server?;
     let handle = server.handle();
-    log::info!("serving {}", args.dir.display());
+    log::info!("serving {}", args.builder.root.display());
     log::info!("memory: {}", server.ceiling());
     log::info!("sandbox={}", server.sandbox());
     warn_if_exposed(args, &handle);
@@ -69,49 +68,12 @@ fn serve(args: &Args) -> Result<Ended, Box<dyn std::error::Error>> {
 }
 
 fn builder(args: &Args) -> Result<Builder, Box<dyn std::error::Error>> {
-    let mut builder = Server::builder()
-        .root(&args.dir)
-        .limits(args.limits.clone())
-        .durability(args.store.durability)
-        .read_only(args.store.read_only)
-        .links_inside(args.store.links_inside)
-        .portable(args.store.portable)
-        .shared(args.store.shared)
-        .trust_file_system(args.store.trust_fs)
-        .sandbox(args.sandbox.unwrap_or(SandboxMode::Auto))
-        .signals();
-    if let Some(file) = &args.tls.client_ca {
-        builder = builder.tls_client_ca(file);
-    }
-    if let (Some(certificate), Some(key)) = (&args.tls.certificate, &args.tls.key) {
-        builder = builder.tls(certificate, key);
-    }
-    if let Some(dir) = &args.tls.self_signed {
-        builder = builder.tls_self_signed(dir);
-    }
-    for name in &args.tls.names {
-        builder = builder.tls_name(name);
-    }
-    for listen in listens(args) {
-        builder = builder.listen_at(listen);
-    }
-    if let Some(mode) = args.store.file_mode {
-        builder = builder.file_mode(mode);
-    }
-    if let Some(name) = &args.congestion {
-        builder = builder.congestion(name);
-    }
-    if let Some(user) = &args.user {
-        builder = builder.user(user);
-    }
+    let mut builder = listens(args).into_iter().fold(args.builder.clone(), Builder::listen_at);
     if let Some(file) = &args.token_file {
         builder = builder.secret(read_secret(file)?);
     }
     if let Some(file) = &args.read_token_file {
         builder = builder.read_secret(read_secret(file)?);
-    }
-    if let Some(file) = &args.access {
-        builder = builder.access(file).allow_plain_passwords(args.allows_plain_passwords);
     }
     Ok(builder)
 }
@@ -158,17 +120,17 @@ fn announce(handle: &Handle) -> Result<(), String> {
 }
 
 fn warn_if_exposed(args: &Args, handle: &Handle) {
-    if args.access.is_some() {
+    if args.builder.access.is_some() {
         return; // its rules say what anybody may do
     }
-    let what = if args.store.read_only { "read" } else { "read, replace and delete" };
+    let what = if args.builder.store.read_only { "read" } else { "read, replace and delete" };
     // The clients of the older systems cannot send a secret.
     let asks = |kind: Kind| args.token_file.is_some() && kind.traits().secret == Secret::Required;
     let exposed = |address: &SocketAddr| !address.ip().is_loopback();
     for (address, _) in handle.addresses().iter().filter(|(address, kind)| exposed(address) && !asks(*kind)) {
         log::warn!(
             "{address} is not a loopback address and requires no secret: anyone who can connect can {what} every file in {}",
-            args.dir.display()
+            args.builder.root.display()
         );
     }
 }

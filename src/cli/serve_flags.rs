@@ -4,61 +4,68 @@ use std::path::PathBuf;
 
 use lexopt::Parser;
 
-use super::flag::{
-    Flag, SetResult,
-    Value::{self, *},
-};
+use super::flag::{Flag, SetResult, Value::*};
 use super::usage::{Command, ParseError, Usage};
-use crate::config::{Limits, SandboxMode, StoreConfig, TlsFiles};
+use crate::config::{self, SandboxMode, TlsFiles};
 use crate::object::Durability;
-use crate::server::{DEFAULT_ADDRESS, Listen};
-use crate::wire::line::LINE_LEN_MAX;
+use crate::server::{Builder, DEFAULT_ADDRESS, Listen, Server};
 
-#[derive(Debug, Default)]
+/// The flags fill in the builder of the server, but for what has to be combined or read first.
+#[derive(Debug)]
 pub(super) struct Args {
-    pub(super) dir: PathBuf,
+    pub(super) builder: Builder,
     pub(super) listen: Vec<Listen>,
     /// The first of these as it was written.
     first_listen: Option<String>,
     pub(super) legacy: bool,
-    pub(super) store: StoreConfig,
     pub(super) token_file: Option<PathBuf>,
     pub(super) read_token_file: Option<PathBuf>,
-    pub(super) access: Option<PathBuf>,
-    pub(super) tls: TlsFiles,
-    pub(super) allows_plain_passwords: bool,
     /// Options of every listener that speaks HTTP, unless its address sets them itself.
     pub(super) http: Vec<(String, String)>,
-    pub(super) congestion: Option<String>,
-    /// `auto` if not said.
-    pub(super) sandbox: Option<SandboxMode>,
-    pub(super) user: Option<String>,
     pub(super) quiet: bool,
     pub(super) verbose: u32,
-    pub(super) limits: Limits,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self {
+            builder: Server::builder().sandbox(SandboxMode::Auto).signals(),
+            listen: Vec::new(),
+            first_listen: None,
+            legacy: false,
+            token_file: None,
+            read_token_file: None,
+            http: Vec::new(),
+            quiet: false,
+            verbose: 0,
+        }
+    }
 }
 
 impl Args {
     pub(super) fn parse(words: &mut Parser) -> Result<Self, ParseError> {
         let (mut args, mut operands) = USAGE.parse(words)?;
-        args.dir = operands.pop().unwrap_or_else(|| "files".into()).into();
+        if let Some(dir) = operands.pop() {
+            args.builder.root = dir.into();
+        }
         if args.quiet && args.verbose > 0 {
             return Err(USAGE.command.error("the argument '--quiet' cannot be used with '--verbose'"));
         }
         if args.read_token_file.is_some() && args.token_file.is_none() {
             return Err(USAGE.command.error("the argument '--read-token-file' needs '--token-file'"));
         }
-        if args.access.is_some() && args.token_file.is_some() {
+        if args.builder.access.is_some() && args.token_file.is_some() {
             return Err(USAGE.command.error("the argument '--access' cannot be used with '--token-file'"));
         }
         args.check_tls().map_err(|why| USAGE.command.error(&why))?;
-        args.limits.turn_bytes_min = args.limits.turn_bytes_min.min(args.limits.turn_bytes_max);
+        let fixed = &mut args.builder.limits.fixed;
+        fixed.turn_bytes_min = fixed.turn_bytes_min.min(fixed.turn_bytes_max);
         Ok(args)
     }
 
     /// Refuses flags of TLS that would have no effect: the operator believes that connections are encrypted.
     fn check_tls(&self) -> Result<(), String> {
-        let TlsFiles { certificate, key, self_signed, client_ca, names } = &self.tls;
+        let TlsFiles { certificate, key, self_signed, client_ca, names } = &self.builder.tls;
         if certificate.is_some() != key.is_some() {
             return Err("the arguments '--tls-cert' and '--tls-key' need each other".to_owned());
         }
@@ -108,7 +115,7 @@ pub(super) static USAGE: Usage<Args> = Usage {
   curl -f -T notes.txt http://127.0.0.1:7070/notes.txt
   printf 'GET /notes.txt\\nQUIT\\n' | nc 127.0.0.1 7070",
     },
-    flags: &[("Options", OPTIONS), ("Limits", LIMITS)],
+    flags: &[("Options", OPTIONS), ("Limits", &LIMITS)],
 };
 
 const OPTIONS: &[Flag<Args>] = &[
@@ -130,7 +137,7 @@ const OPTIONS: &[Flag<Args>] = &[
     Flag::new(
         "durability",
         Text("LEVEL", |args, text| {
-            args.store.durability = match text {
+            args.builder.store.durability = match text {
                 "durable" => Durability::Durable,
                 "written" | "none" => Durability::Written,
                 _ => return Err("is neither durable nor written".into()),
@@ -140,7 +147,7 @@ const OPTIONS: &[Flag<Args>] = &[
         "What OK promises about an upload: on stable storage (durable), or complete in the kernel's cache (written; none means the same) \
          [default: durable]",
     ),
-    Flag::new("read-only", Switch(|args| args.store.read_only = true), "Refuse every change"),
+    Flag::new("read-only", Switch(|args| args.builder.store.read_only = true), "Refuse every change"),
     Flag::new(
         "token-file",
         Path("FILE", |args, file| args.token_file = Some(file)),
@@ -153,29 +160,29 @@ const OPTIONS: &[Flag<Args>] = &[
     ),
     Flag::new(
         "access",
-        Path("FILE", |args, file| args.access = Some(file)),
+        Path("FILE", |args, file| args.builder.access = Some(file)),
         "Who may do what, by the users, tokens and rules of this file; SIGHUP reads it again",
     ),
     Flag::new(
         "allow-plain-passwords",
-        Switch(|args| args.allows_plain_passwords = true),
+        Switch(|args| args.builder.allows_plain_passwords = true),
         "Take passwords also at addresses that are neither encrypted nor on the loopback interface, where others can \
          read them",
     ),
     Flag::new(
         "tls-cert",
-        Path("FILE", |args, file| args.tls.certificate = Some(file)),
+        Path("FILE", |args, file| args.builder.tls.certificate = Some(file)),
         "The certificate of the addresses with ?tls, and behind it those of the authorities in between (PEM)",
     ),
-    Flag::new("tls-key", Path("FILE", |args, file| args.tls.key = Some(file)), "Its private key (PEM)"),
+    Flag::new("tls-key", Path("FILE", |args, file| args.builder.tls.key = Some(file)), "Its private key (PEM)"),
     Flag::new(
         "tls-client-ca",
-        Path("FILE", |args, file| args.tls.client_ca = Some(file)),
+        Path("FILE", |args, file| args.builder.tls.client_ca = Some(file)),
         "Ask clients of these addresses for a certificate of one of these authorities (PEM); one without is served too",
     ),
     Flag::new(
         "tls-self-signed",
-        Path("FOLDER", |args, dir| args.tls.self_signed = Some(dir)),
+        Path("FOLDER", |args, dir| args.builder.tls.self_signed = Some(dir)),
         "Instead of --tls-cert and --tls-key, make a certificate at the first start, keep it and its key in this folder, \
          and print its fingerprint; it is for the addresses that are listened on, the name of this machine and localhost",
     ),
@@ -186,7 +193,7 @@ const OPTIONS: &[Flag<Args>] = &[
             if text.is_empty() || !text.bytes().all(is_good) {
                 return Err("is neither the name of a host nor an IP address".into());
             }
-            args.tls.names.push(text.to_owned());
+            args.builder.tls.names.push(text.to_owned());
             Ok(())
         }),
         "A name or an address by which clients know this server, for the certificate of --tls-self-signed; may be given \
@@ -215,37 +222,37 @@ const OPTIONS: &[Flag<Args>] = &[
         "file-mode",
         Text("OCTAL", |args, text| {
             let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
-            args.store.file_mode = Some(mode.ok_or("is not an octal mode up to 777")?);
+            args.builder.store.file_mode = Some(mode.ok_or("is not an octal mode up to 777")?);
             Ok(())
         }),
         "Permission bits of files with a new name, in octal, instead of 0666 less the umask",
     ),
     Flag::new(
         "allow-links-inside",
-        Switch(|args| args.store.links_inside = true),
+        Switch(|args| args.builder.store.links_inside = true),
         "Follow symbolic links that stay inside the folder when reading",
     ),
     Flag::new(
         "shared",
-        Switch(|args| args.store.shared = true),
+        Switch(|args| args.builder.store.shared = true),
         "Let other servers serve the folder as well, all of them with this flag; without it, a second one does not \
          start unless it is read-only",
     ),
     Flag::new(
         "trust-fs",
-        Switch(|args| args.store.trust_fs = true),
+        Switch(|args| args.builder.store.trust_fs = true),
         "Answer stored=durable on any file system; without it only on ext4, xfs, btrfs, f2fs, zfs, overlay over these, \
          nfs, ceph and gluster, and stored=written elsewhere",
     ),
     Flag::new(
         "sandbox",
         Text("MODE", |args, text| {
-            args.sandbox = Some(match text {
+            args.builder.confinement.mode = match text {
                 "auto" => SandboxMode::Auto,
                 "require" => SandboxMode::Require,
                 "off" => SandboxMode::Off,
                 _ => return Err("is none of auto, require and off".into()),
-            });
+            };
             Ok(())
         }),
         "Give up all rights that serving the folder does not need: as far as the system permits (auto), or do not start \
@@ -254,16 +261,16 @@ const OPTIONS: &[Flag<Args>] = &[
     Flag::new(
         "user",
         Text("USER[:GID]", |args, text| {
-            args.user = Some(text.to_owned());
+            args.builder.confinement.user = Some(text.to_owned());
             Ok(())
         }),
         "Started by root, become this user, a name or a UID, once the addresses are bound",
     ),
-    Flag::new("portable", Switch(|args| args.store.portable = true), "Use only system calls that every unix has"),
+    Flag::new("portable", Switch(|args| args.builder.store.portable = true), "Use only system calls that every unix has"),
     Flag::new(
         "congestion",
         Text("NAME", |args, text| {
-            args.congestion = Some(text.to_owned());
+            args.builder.congestion = Some(text.to_owned());
             Ok(())
         }),
         "Pin the congestion control of every connection, for benchmarks",
@@ -274,79 +281,27 @@ const OPTIONS: &[Flag<Args>] = &[
         .repeatable(),
 ];
 
-/// Rows of `NAME: KIND(ARGUMENTS) => FIELD, HELP`, where KIND is a [`Value`] and FIELD is one of [`Limits`].
-macro_rules! limits {
-    ($($name:literal: $kind:ident($($argument:expr),*) => $field:ident, $help:literal;)+) => {
-        &[$(Flag::new($name, Value::$kind($($argument,)* |args| &mut args.limits.$field), $help)),+]
-    };
-}
-
-/// The limits that an operator may want to change. The library can set the others too.
-const LIMITS: &[Flag<Args>] = limits! {
-    "max-size": Bytes(0) => request_bytes_max, "Largest upload, in bytes (K, M, G, T are powers of 1024)";
-    "max-connections": Count(1) => connections_max, "Connections open at once";
-    "slots": Count(1) => slots, "Transfers that may hold memory at once";
-    "per-address": Number("PERCENT", 1..=100) => per_address_percent,
-        "Share of the connections and slots that one client address may have; 100 behind a proxy";
-    "client-connections": Count(0) => client_connections_max, "Connections of one client address; 0: only --per-address";
-    "client-uploads": Count(0) => client_uploads_max,
-        "Uploads of one client at once; a client is a user, else an address; 0: no bound";
-    "client-requests": Count(0) => client_requests_per_s, "Requests of one client in a second; 0: no bound";
-    "client-upload-rate": Bytes(0) => client_upload_bytes_per_s,
-        "Bytes per second that one client may send; 0: no bound";
-    "client-download-rate": Bytes(0) => client_download_bytes_per_s,
-        "Bytes per second that one client may receive; 0: no bound";
-    "slot-queue": Count(0) => slot_queue_max, "Requests waiting for a slot";
-    "chunk-size": Bytes(1) => chunk_bytes, "Size of one chunk";
-    "chunks": Number("N", 1..=128) => chunks_per_slot, "Chunks of one slot";
-    "read-buffer": Bytes(1) => read_buffer_bytes, "The read buffer that all connections share";
-    "max-head": Bytes(LINE_LEN_MAX as u64) => head_len_max, "Longest request head kept for a connection";
-    "max-dirty": Bytes(0) => dirty_bytes_max, "Written but not yet being flushed to the disk, all uploads together";
-    "min-free": Bytes(0) => free_bytes_min,
-        "Left free on the file system; an upload that would leave less is refused";
-    "max-reserved": Bytes(0) => reserved_bytes_max,
-        "Reserved on the file system ahead of what was received, all uploads together";
-    "max-uploads": Count(1) => uploads_kept_max,
-        "Uploads that can be resumed and are kept; beyond that the oldest complete ones are forgotten, then new ones refused";
-    "max-upload-bytes": Bytes(1) => uploads_kept_bytes_max, "Bytes of unfinished uploads that are kept";
-    "upload-expiry": Seconds() => upload_expiry, "Time for which an unfinished upload is kept to which nothing is added";
-    "upload-sync": Bytes(1) => upload_sync_bytes,
-        "An upload that can be resumed is made durable after so many bytes";
-    "upload-sync-interval": Seconds() => upload_sync_interval, "The same where few bytes come";
-    "max-link-time": Seconds() => link_lifetime_max,
-        "Longest time for which a link that a user makes on the page is valid; 0: none is made";
-    "quota-interval": Seconds() => quota_count_interval,
-        "Time after which what is stored beneath a prefix with a quota is counted again";
-    "digests": Count(0) => digests_max, "Digests of files that are kept, at 64 bytes on the disk; 0: none";
-    "accept-defer": Seconds() => accept_defer,
-        "How long the kernel holds a connection that has sent nothing before it hands it over; 0: not at all";
-    "head-timeout": Seconds() => head_timeout, "Total time for a request head";
-    "idle-timeout": Seconds() => idle_timeout, "Time between requests";
-    "stall-timeout": Seconds() => stall_timeout, "Time without a byte in the middle of a transfer";
-    "slot-timeout": Seconds() => slot_timeout, "Time to wait for a slot";
-    "linger-timeout": Seconds() => linger_timeout, "Time for a client to read the last bytes";
-    "drain-timeout": Seconds() => drain_timeout, "Time for running transfers to end when the server drains";
-    "drain-grace": Seconds() => drain_grace, "Time to go on listening when the server drains";
-    "min-rate": Bytes(0) => rate_bytes_per_s_min, "Fewest bytes per second of a transfer";
-    "rate-window": Seconds() => rate_window, "Time over which --min-rate is averaged";
-    "turn-bytes": Bytes(1) => turn_bytes, "Bytes that bulk transfers together move in one turn of the loop";
-    "max-turn-bytes": Bytes(1) => turn_bytes_max, "Most bytes of one connection in one turn of the loop";
-    "send-buffer": Bytes(0) => send_buffer_bytes, "Kernel send buffer of a connection; 0: the system's";
-    "recv-buffer": Bytes(0) => recv_buffer_bytes, "Kernel receive buffer of a connection; 0: the system's";
-    "max-unsent": Bytes(0) => unsent_bytes_max,
-        "Bytes the kernel takes ahead of the network, per connection; 0: no bound";
-    "hot-files": Count(0) => cache_files_max, "Small files kept in memory while unchanged; 0: none";
-    "hot-bytes": Bytes(0) => cache_bytes_max, "Memory for them";
-    "io-workers": Count(1) => io_workers, "Disk workers that open, read, write and list";
-    "sync-workers": Count(1) => sync_workers, "Disk workers that sync, rename and remove";
+/// Those limits that have a flag, in the order of their table.
+static LIMITS: [Flag<Args>; config::FLAGS] = {
+    let mut flags = [const { Flag::new("", Switch(|_: &mut Args| ()), "") }; config::FLAGS];
+    let (mut row, mut at) = (0, 0);
+    while row < config::LIMITS.len() {
+        if let Some((name, help)) = config::LIMITS[row].flag {
+            flags[at] = Flag::new(name, Limit(&config::LIMITS[row], |args: &mut Args| &mut args.builder.limits), help);
+            at += 1;
+        }
+        row += 1;
+    }
+    flags
 };
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Limits;
 
     fn parse(words: &[&str]) -> Limits {
-        Args::parse(&mut Parser::from_args(words)).expect("these can be parsed").limits
+        Args::parse(&mut Parser::from_args(words)).expect("these can be parsed").builder.limits
     }
 
     /// `NAME: VALUE` for each field.
@@ -357,7 +312,7 @@ mod tests {
     #[test]
     fn every_limit_flag_sets_one_field_and_shows_its_default() {
         let mut set = Vec::new();
-        for flag in LIMITS {
+        for flag in &LIMITS {
             let default = flag.value.shown(&mut Args::default()).expect(flag.syntax.long);
             let name = format!("--{}", flag.syntax.long);
             assert_eq!(parse(&[&name, &default]), Limits::default(), "{name} {default}");
@@ -374,8 +329,8 @@ mod tests {
 
     #[test]
     fn turn_bytes_sets_the_limit_of_its_name() {
-        assert_eq!(parse(&["--turn-bytes", "64K"]).turn_bytes, 65_536);
-        let limits = parse(&["--max-turn-bytes", "1K"]);
+        assert_eq!(parse(&["--turn-bytes", "64K"]).fixed.turn_bytes, 65_536);
+        let limits = parse(&["--max-turn-bytes", "1K"]).fixed;
         assert_eq!((limits.turn_bytes_max, limits.turn_bytes_min), (1024, 1024));
     }
 }

@@ -263,7 +263,7 @@ mod tests {
                     }),
                     "Singers",
                 ),
-                Flag::new("choirs", Count(1, |args| &mut args.choirs), "Choirs"),
+                Flag::new("choirs", Number("N", 1..=u64::MAX, |args| &mut args.choirs), "Choirs"),
                 Flag::new("file", Path("FILE", |args, file| args.file = file), "Notes"),
             ],
         )],

@@ -112,7 +112,7 @@ fn may_be_http(input: &[u8]) -> bool {
 
 impl Protocol for Auto {
     fn decode(&mut self, input: &[u8], context: &mut Context<'_>) -> (usize, Action) {
-        let head_max = context.limits.head_len_max;
+        let head_max = context.limits.fixed.head_len_max;
         // Either dialect is shown them again: HTTP steps over one (RFC 9112 §2.2), and refuses more.
         let empty_lines = input.as_chunks().0.iter().take_while(|pair| *pair == b"\r\n").count();
         let first = &input[2 * empty_lines..];

@@ -182,7 +182,11 @@ impl Line {
         }
         let kept = self.kept.get_or_insert_default();
         kept.malformed += 1;
-        if kept.malformed < context.limits.malformed_lines_max { action } else { Action::Close(CloseReason::Malformed) }
+        if kept.malformed < context.limits.live.malformed_lines_max {
+            action
+        } else {
+            Action::Close(CloseReason::Malformed)
+        }
     }
 
     fn admitted(&self, context: &Context<'_>) -> bool {
@@ -279,7 +283,7 @@ impl Line {
             return Err(Failure::Malformed("the path of a PUT must not end in /"));
         }
         let len = request.word.and_then(decimal);
-        if len.is_some_and(|len| len > context.limits.request_bytes_max) {
+        if len.is_some_and(|len| len > context.limits.live.request_bytes_max) {
             return Err(Failure::TooLarge);
         }
         let Exchange::Put(exchange) = &mut self.exchange else { return Err(Failure::Internal) };
@@ -318,7 +322,7 @@ impl Line {
     fn list(&mut self, request: &Request<'_>, context: &Context<'_>) -> Result<Action, Failure> {
         let (options, Path { key, .. }) = pieces(request, &["after", "digest", "limit"])?;
         self.exchange = Exchange::List { key: key.clone(), digests: options.digest };
-        let names_max = context.limits.list_names_max;
+        let names_max = context.limits.fixed.list_names_max;
         let limit = options.limit.map_or(names_max, |limit| limit.min(names_max));
         Ok(Action::Run(Command::List { key, after: options.after, limit, digests: options.digest }))
     }

@@ -307,7 +307,12 @@ impl Menu {
 
     fn seek(&mut self, class: Class, found: Found, after: Option<Box<str>>, context: &Context<'_>) -> Action {
         self.enter(Exchange::Seeking(class, Box::new(found)), None);
-        Action::Run(Command::List { key: Key::root(), after, limit: context.limits.list_names_max, digests: false })
+        Action::Run(Command::List {
+            key: Key::root(),
+            after,
+            limit: context.limits.fixed.list_names_max,
+            digests: false,
+        })
     }
 
     fn sought(&mut self, listing: Listing, context: &mut Context<'_>) -> Action {

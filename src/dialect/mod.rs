@@ -59,7 +59,7 @@ impl Listening {
             Self::Http(listener) => (listener, true),
             _ => return None,
         };
-        let wait_ms = u32::try_from(limits.turned_away_timeout.as_millis()).unwrap_or(u32::MAX);
+        let wait_ms = u32::try_from(limits.live.turned_away_timeout.as_millis()).unwrap_or(u32::MAX);
         Some(AnyProtocol::Auto(auto::Auto::turning_away(Arc::clone(http), is_http, wait_ms)))
     }
 
@@ -100,7 +100,7 @@ impl AnyProtocol {
 
     /// The most bytes of one message that must be seen at once. Above `Limits::head_len_max` it costs a slot.
     pub const fn message_len_max(&self, limits: &Limits) -> usize {
-        if self.kind().traits().holds_messages { limits.message_bytes_max } else { limits.head_len_max }
+        if self.kind().traits().holds_messages { limits.fixed.message_bytes_max } else { limits.fixed.head_len_max }
     }
 }
 

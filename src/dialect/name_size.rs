@@ -123,7 +123,7 @@ impl NameSize {
         then: VecDeque<(Key, Vec<u8>)>,
         context: &mut Context<'_>,
     ) -> Action {
-        if content.len() as u64 > context.limits.request_bytes_max {
+        if content.len() as u64 > context.limits.live.request_bytes_max {
             return refuse(Failure::TooLarge, Action::Reset(CloseReason::Refused), context);
         }
         self.exchange = Exchange::Storing(verdict, then);
@@ -241,7 +241,7 @@ impl Protocol for NameSize {
         if edge == Edge::Closed && !head.is_readable() {
             return (0, refuse(head.fault(), Action::Reset(CloseReason::Malformed), context));
         }
-        let held_max = HELD_LEN_MAX.min(context.limits.chunk_bytes).min(context.limits.head_len_max - 1);
+        let held_max = HELD_LEN_MAX.min(context.limits.fixed.chunk_bytes).min(context.limits.fixed.head_len_max - 1);
         if edge == Edge::Open || input.len() <= held_max {
             self.exchange = Exchange::Held(match is_whole(&head, input.len() as u64) {
                 Some(_) => HeldInput::Complete,
@@ -254,7 +254,7 @@ impl Protocol for NameSize {
             return (0, refuse(Failure::Draining, Action::Reset(CloseReason::Drained), context));
         }
         let used = head.cut();
-        let upload = Upload { head, came: 0, len_max: context.limits.request_bytes_max };
+        let upload = Upload { head, came: 0, len_max: context.limits.live.request_bytes_max };
         (used, self.open(Box::new(upload), 0))
     }
 

@@ -69,7 +69,7 @@ impl Dialect for Listener {
         Pickle {
             listener: self,
             client: peer.port(),
-            idle_after: Limits::default().idle_timeout,
+            idle_after: Limits::default().live.idle_timeout,
             exchange: Exchange::Listening(Scanner::default()),
             has_more: false,
             work: 0,
@@ -135,7 +135,7 @@ impl Pickle {
                     context.out.append(&mut pickle::text(GOT_IT));
                     return Ok(self.done());
                 };
-                let kept = json::line(&document, context.limits.message_bytes_max)?;
+                let kept = json::line(&document, context.limits.fixed.message_bytes_max)?;
                 let key = open_for_change(key?.as_str(), kept.len(), context)?;
                 self.exchange = Exchange::Keeping;
                 Ok(store(key, Precondition::Absent, kept.into_bytes()))
@@ -179,7 +179,7 @@ impl Pickle {
     /// The file is open: its content goes between what is said before and behind it.
     fn fetched(&mut self, meta: &Meta, context: &mut Context<'_>) -> Action {
         let Exchange::Fetching(fetch) = &mut self.exchange else { return Action::Close(CloseReason::Internal) };
-        let most = context.limits.message_bytes_max as u64;
+        let most = context.limits.fixed.message_bytes_max as u64;
         let head = u32::try_from(meta.len).ok().filter(|_| meta.len <= most);
         let head = head.map(|len| pickle::bytes_entry("name", fetch.key.as_str(), "data", len, fetch.strings));
         let fits = |head: &BytesHead| meta.len + (head.before.len() + head.behind.len()) as u64 <= most;
@@ -201,7 +201,7 @@ fn store(key: Key, precondition: Precondition, content: Vec<u8>) -> Action {
 fn open_for_change(name: &str, len: usize, context: &Context<'_>) -> Result<Key, Failure> {
     let key = key::relative(name)?;
     context.check_serving()?;
-    if len as u64 > context.limits.request_bytes_max {
+    if len as u64 > context.limits.live.request_bytes_max {
         return Err(Failure::TooLarge);
     }
     Ok(key)
@@ -209,7 +209,7 @@ fn open_for_change(name: &str, len: usize, context: &Context<'_>) -> Result<Key,
 
 impl Protocol for Pickle {
     fn opened(&mut self, context: &mut Context<'_>) -> Action {
-        self.idle_after = context.limits.idle_timeout;
+        self.idle_after = context.limits.live.idle_timeout;
         context.notes.push(format!("[NEW CONNECTION] client id {}", self.client));
         context.out.append(&mut pickle::dict(&[("clientid", Item::Int(self.client.into()))]));
         Action::More
@@ -221,7 +221,7 @@ impl Protocol for Pickle {
         if let Some(action) = refuse_http(input, context) {
             return (0, action);
         }
-        match scanner.find(input, context.limits.message_bytes_max) {
+        match scanner.find(input, context.limits.fixed.message_bytes_max) {
             Ok(None) => (0, Action::More),
             Ok(Some(len)) => {
                 self.has_more = input.len() > len;

@@ -105,6 +105,13 @@ impl Bucket {
 
     /// It fills at another rate from now on: what is in it stays, up to what it then holds.
     pub(super) fn change(&mut self, before: Rate, after: Rate, now: Instant) {
+        if before == after {
+            return;
+        }
+        if !after.is_limited() {
+            self.full = now;
+            return;
+        }
         let missing = before.tokens(self.full.saturating_duration_since(now));
         let debt = missing.saturating_sub(before.burst);
         let missing = after.burst.saturating_sub(before.burst.saturating_sub(missing)).saturating_add(debt);

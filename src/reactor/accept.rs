@@ -13,7 +13,7 @@ impl<P: Platform> Reactor<P> {
         }
         for index in 0..self.listeners.states.len() {
             let listener = ListenerId(u16::try_from(index).expect("the builder refuses more listeners"));
-            for _ in 0..self.env.limits.accepts_per_turn {
+            for _ in 0..self.env.limits.fixed.accepts_per_turn {
                 if !self.listeners.states[index].has_backlog {
                     break;
                 }
@@ -37,6 +37,6 @@ impl<P: Platform> Reactor<P> {
             log::warn!("cannot accept connections: {error}; they wait until one ends");
         }
         self.platform.shed(listener);
-        self.listeners.retry_at = Some(self.env.clock.now + self.env.limits.accept_retry);
+        self.listeners.retry_at = Some(self.env.clock.now + self.env.limits.live.accept_retry);
     }
 }

@@ -2,7 +2,7 @@
 //! within one. A client with many connections gets no more of the loop than one with a single connection.
 //!
 //! With one group alone, nothing is shared out: what is queued runs until the bytes of the turn are spent. Where there
-//! are several, a turn is one round: each gets `Limits::turn_bytes_client`, and what it missed in the last rounds. Turns
+//! are several, a turn is one round: each gets `turn_bytes_client`, and what it missed in the last rounds. Turns
 //! stay that short for a while after a group has left: it may only wait until its client has read.
 
 use std::time::{Duration, Instant};

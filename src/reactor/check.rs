@@ -26,10 +26,13 @@ impl<P: Platform> Reactor<P> {
                 check_resting(id, connection, &mut self.env, &self.locks);
             }
         }
-        assert_eq!(slots, self.env.limits.slots, "slots that are free and slots that are held");
+        assert_eq!(slots, self.env.limits.fixed.slots, "slots that are free and slots that are held");
         let admission = &self.env.admission;
         assert_eq!(without_slot, admission.without_slot(), "uploads without a slot");
-        assert!(without_slot <= self.env.limits.uploads_without_slot_max, "{without_slot} uploads without a slot");
+        assert!(
+            without_slot <= self.env.limits.fixed.uploads_without_slot_max,
+            "{without_slot} uploads without a slot"
+        );
         admission.check();
         assert_eq!(self.env.groups.refs(), held, "references to client groups");
         assert!(!self.env.admission.may_grant(), "a slot is free, and a request waits for one");
@@ -37,7 +40,7 @@ impl<P: Platform> Reactor<P> {
         self.env.pacing.check(|id| connections.get(id).is_some_and(|connection| connection.is_queued));
         // What one connection moves is bounded by its buffer, and the next of its client waits.
         let limits = &self.env.limits;
-        let debt_max = limits.held_bytes_max() + limits.head_len_max + limits.turn_bytes_min;
+        let debt_max = limits.fixed.held_bytes_max() + limits.fixed.head_len_max + limits.fixed.turn_bytes_min;
         assert!(self.env.groups.debt_max(self.env.clock.now) <= debt_max as u64, "a client moved more than it may");
         self.check_counters();
     }
@@ -51,7 +54,7 @@ impl<P: Platform> Reactor<P> {
             counted.1[connection.session.speaks() as usize] += 1;
         }
         assert_eq!((*open, *states, *dialects), (counted.0.iter().sum(), counted.0, counted.1));
-        let slots = (self.env.limits.slots - self.env.admission.free(), self.env.admission.waiting());
+        let slots = (self.env.limits.fixed.slots - self.env.admission.free(), self.env.admission.waiting());
         assert_eq!((*slots_used, *slots_waiting), (slots.0 as u64, slots.1 as u64));
     }
 }

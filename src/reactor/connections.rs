@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use slab::Slab;
 
-use crate::config::Limits;
+use crate::config::{Fixed, Limits, Live};
 use crate::ids::{ClientAddress, ConnId};
 use crate::platform::{Readable, Stream};
 use crate::reactor::addresses::AddressShares;
@@ -95,7 +95,7 @@ pub(super) struct Connections<S> {
 }
 
 impl<S> Connections<S> {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Fixed) -> Self {
         // Reserved, not used: pages that no connection has touched cost nothing.
         let slab = Slab::with_capacity(limits.connections_max + limits.turned_away_max);
         Self { slab, generation: 0, admitted: 0, shares: AddressShares::new(limits) }

@@ -11,7 +11,7 @@ impl<P: Platform> Reactor<P> {
     pub(super) fn contention_deadline(&self) -> Option<Instant> {
         let first = self.connections.get(self.env.admission.first()?)?;
         let since = first.session.waits_for_slot_since()?;
-        Some((since + self.env.limits.contention_wait).max(self.contention_check_after))
+        Some((since + self.env.limits.live.contention_wait).max(self.contention_check_after))
     }
 
     /// Ends the slowest transfer that holds a slot, at most one per check, if it moves less than it must while
@@ -24,7 +24,7 @@ impl<P: Platform> Reactor<P> {
         if self.env.clock.is_catching_up() || self.contention_deadline().is_none_or(|at| at > now) {
             return;
         }
-        self.contention_check_after = now + self.env.limits.contention_interval;
+        self.contention_check_after = now + self.env.limits.live.contention_interval;
         if self.wake_holders_of_slots() {
             return; // the next check sees what that was good for
         }
@@ -52,7 +52,7 @@ impl<P: Platform> Reactor<P> {
     /// others would hold slots only to wait for each other.
     fn least_rate(&self, session: &Session) -> (u64, u64) {
         let limit = session.transfers().and_then(|(group, flow)| self.env.groups.slowest(group, flow));
-        let min = self.env.limits.contention_bytes_per_s_min;
+        let min = self.env.limits.live.contention_bytes_per_s_min;
         limit.map_or((min, 0), |(rate, due)| (min.min(rate / 2), due))
     }
 

@@ -33,9 +33,9 @@ impl<P: Platform> Reactor<P> {
         match (signal, self.lifecycle) {
             (Signal::Drain, Lifecycle::Serving) => {
                 let limits = &self.env.limits;
-                log::info!("draining: running transfers have {:?} to end", limits.drain_timeout);
-                let listening_until = self.env.clock.now + limits.drain_grace;
-                let until = listening_until + limits.drain_timeout;
+                log::info!("draining: running transfers have {:?} to end", limits.live.drain_timeout);
+                let listening_until = self.env.clock.now + limits.live.drain_grace;
+                let until = listening_until + limits.live.drain_timeout;
                 self.lifecycle = Lifecycle::Draining { listening_until, until };
                 self.env.phase = Phase::Draining;
             }

@@ -139,7 +139,7 @@ impl<P: Platform> Driver<'_, P> {
             Name::Opening => true,
             Name::ReceivingBody => {
                 let more = self.connection.readable != Readable::Nothing || session.has_unseen();
-                more && session.body_received() < self.env.limits.turn_bytes_max as u64
+                more && session.body_received() < self.env.limits.fixed.turn_bytes_max as u64
             }
             _ => false,
         }

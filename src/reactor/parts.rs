@@ -6,7 +6,7 @@ use crate::access::Access;
 use crate::access::Guesses;
 use crate::admission::Admission;
 use crate::buffer::ChunkPool;
-use crate::config::Limits;
+use crate::config::{Fixed, Limits};
 use crate::counters::{Counters, Health};
 use crate::dialect::{Kind, Phase};
 use crate::groups::Groups;
@@ -86,23 +86,23 @@ impl<P: Platform> Reactor<P> {
             Counters { started_s: clock.wall_clock_s, dialect_names: &Kind::NAMES, ..Counters::default() };
         Self {
             platform,
-            connections: Connections::new(&limits),
+            connections: Connections::new(&limits.fixed),
             listeners: Listeners::new(listeners),
             key_queue: KeyQueue::new(),
-            scheduler: Scheduler::new(&limits),
+            scheduler: Scheduler::new(&limits.fixed),
             timers: Timers::new(clock.now),
             contention_check_after: clock.now,
             locks: NameLocks::default(),
             uploads: UploadLocks::default(),
             buffers: Buffers {
-                scratch: vec![0; limits.read_buffer_bytes + limits.held_bytes_max()].into_boxed_slice(),
+                scratch: vec![0; limits.fixed.read_buffer_bytes + limits.fixed.held_bytes_max()].into_boxed_slice(),
                 spare: RequestDataPool::default(),
                 events: Vec::with_capacity(1024),
             },
             lifecycle: Lifecycle::Serving,
             crowd: Crowd::default(),
             env: Env {
-                admission: Admission::new(&limits, &mut counters),
+                admission: Admission::new(&limits.fixed, &mut counters),
                 groups: Groups::new(&limits, clock.now),
                 pacing: Pacing::default(),
                 guesses: Guesses::default(),
@@ -140,12 +140,12 @@ impl<P: Platform> Reactor<P> {
     }
 
     /// Most bytes of the table of addresses that show wrong secrets, for the accounting of memory.
-    pub const fn guesses_bytes(limits: &Limits) -> usize {
+    pub const fn guesses_bytes(limits: &Fixed) -> usize {
         Guesses::bytes_max(limits)
     }
 
     /// Most bytes of what is kept of client groups, for the accounting of memory.
-    pub const fn groups_bytes(limits: &Limits) -> usize {
+    pub const fn groups_bytes(limits: &Fixed) -> usize {
         limits.client_groups_max.saturating_mul(Groups::ENTRY_BYTES + BulkQueue::ACCOUNT_BYTES)
     }
 

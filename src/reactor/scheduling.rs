@@ -1,7 +1,7 @@
 //! Scheduling: which connections run in a turn, and their byte budgets.
 //!
 //! A bulk transfer is given many bytes at a time, because small parts cost more calls, so only as many of
-//! them run in a turn as `Limits::turn_bytes` allows; the others come first in the next turn. Small requests
+//! them run in a turn as `turn_bytes` allows; the others come first in the next turn. Small requests
 //! never wait for that: their events are taken in between two turns, and all of them run before any bulk
 //! transfer does. While there are small requests, turns with uploads are shorter. How bulk transfers of several clients
 //! share a turn is decided in `bulk_queue`.
@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::config::Limits;
+use crate::config::Fixed;
 use crate::ids::ConnId;
 use crate::reactor::bulk_queue::BulkQueue;
 use crate::reactor::connections::Connection;
@@ -63,7 +63,7 @@ pub(super) struct Scheduler {
 }
 
 impl Scheduler {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Fixed) -> Self {
         Self {
             run_queue: VecDeque::new(),
             bulk: BulkQueue::new(limits.turn_bytes_client),
@@ -93,7 +93,7 @@ impl Scheduler {
     /// What uploads together may receive in a turn, when so many requests have been answered since the start: with 64 of them, a quarter of the bytes
     /// makes a turn a third as long, but in memory each byte costs 5 % more, for smaller parts of each as much as
     /// for fewer of them. So uploads pay that only beside small requests.
-    pub(super) fn upload_bytes(&mut self, limits: &Limits, answered: u64, now: Instant) -> usize {
+    pub(super) fn upload_bytes(&mut self, limits: &Fixed, answered: u64, now: Instant) -> usize {
         self.interactive.observe(answered, now);
         let shared = if self.interactive.is_present(now) { limits.turn_bytes_shared } else { usize::MAX };
         limits.turn_bytes.min(shared)
@@ -101,7 +101,7 @@ impl Scheduler {
 
     /// What one bulk transfer may move at a time. Uploads are copied twice and take ten times as long as what is
     /// sent straight from a file.
-    pub(super) fn bulk_budget(&self, state: Name, upload_bytes: usize, limits: &Limits) -> usize {
+    pub(super) fn bulk_budget(&self, state: Name, upload_bytes: usize, limits: &Fixed) -> usize {
         let most = limits.turn_bytes_max;
         if state == Name::SendingBody { most } else { most.min(upload_bytes) }
     }

@@ -219,7 +219,7 @@ impl<P: Platform> Reactor<P> {
         let Self { env, scheduler, .. } = self;
         scheduler.begin(env.limits.turn_bytes, env.meter);
         let answered = env.counters.requests_but_uploads();
-        let upload_bytes = scheduler.upload_bytes(&env.limits, answered, env.clock.now);
+        let upload_bytes = scheduler.upload_bytes(&env.limits.fixed, answered, env.clock.now);
         let received = env.counters.bytes_in;
         scheduler.bulk.begin(env.clock.now);
         for _ in 0..self.scheduler.bulk.len() {
@@ -240,7 +240,7 @@ impl<P: Platform> Reactor<P> {
     fn send_replies(&mut self) {
         let mut replies = std::mem::take(&mut self.scheduler.replies);
         for id in replies.drain(..) {
-            self.drive(id, self.env.limits.turn_bytes_min, false);
+            self.drive(id, self.env.limits.fixed.turn_bytes_min, false);
         }
         // A connection that was served again meanwhile has had its share of this turn.
         for id in std::mem::replace(&mut self.scheduler.replies, replies) {

@@ -6,7 +6,7 @@ use std::mem::size_of;
 
 use crate::access::Rules;
 use crate::access::file::{FILE_LEN_MAX, QUOTAS_MAX, RULES_BYTES_MAX};
-use crate::config::Limits;
+use crate::config::Fixed;
 use crate::dialect::http;
 use crate::os::net::tls::{KEY_WORKER_SESSIONS_MAX, SESSION_BYTES_MAX};
 use crate::reactor::Reactor;
@@ -45,7 +45,7 @@ pub struct Ceiling {
 
 impl Ceiling {
     /// The arithmetic. `gathers`: a dialect holds whole messages.
-    pub fn of(limits: &Limits, gathers: bool) -> Self {
+    pub fn of(limits: &Fixed, gathers: bool) -> Self {
         let message = if gathers { limits.message_bytes_max } else { 0 };
         // Replies may overshoot their bound by the one that crossed it, and the longest that takes
         // no slot are the metrics; a timer entry may be left behind for each of the few deadlines a
@@ -92,14 +92,14 @@ impl Ceiling {
 
     /// Each connection may be encrypted, those that are turned away included. The worker for private keys may have
     /// sessions of connections that were closed meanwhile.
-    pub(super) fn add_tls(&mut self, limits: &Limits) {
+    pub(super) fn add_tls(&mut self, limits: &Fixed) {
         let others = limits.turned_away_max.saturating_add(KEY_WORKER_SESSIONS_MAX);
         self.connection = self.connection.saturating_add(SESSION_BYTES_MAX);
         self.shared = self.shared.saturating_add(SESSION_BYTES_MAX.saturating_mul(others));
     }
 
     /// Adds what the rules of an access file take.
-    pub(super) fn add_access(&mut self, rules: &Rules, limits: &Limits) {
+    pub(super) fn add_access(&mut self, rules: &Rules, limits: &Fixed) {
         let waiting = limits.password_checks_max.saturating_mul(limits.head_len_max);
         let uploads = sum([limits.uploads_kept_max, limits.slots, limits.uploads_without_slot_max]);
         // The prefixes twice, and what all uploads hold; a count beside one that was given up and ends.

@@ -32,7 +32,7 @@ use platform::OsPlatform;
 use reload::Reloads;
 use sandbox::Confinement;
 
-pub use crate::config::{NetworkError, Networks, SandboxMode};
+pub use crate::config::{Fixed, Live, NetworkError, Networks, SandboxMode};
 pub use crate::counters::{Counters, Health, Histogram, Queued};
 pub use crate::dialect::{Kind, OptionError, UnknownDialect};
 pub use crate::object::Durability;
@@ -53,18 +53,18 @@ const LISTENERS_MAX: usize = 64;
 /// Says what a server is to be; see [`Server::builder`].
 #[derive(Clone, Debug)]
 pub struct Builder {
-    root: PathBuf,
+    pub(crate) root: PathBuf,
     listens: Vec<Result<Listen, ListenError>>,
-    limits: Limits,
-    store: StoreConfig,
+    pub(crate) limits: Limits,
+    pub(crate) store: StoreConfig,
     secret: Option<Vec<u8>>,
     read_secret: Option<Vec<u8>>,
-    access: Option<PathBuf>,
-    tls: TlsFiles,
-    allows_plain_passwords: bool,
+    pub(crate) access: Option<PathBuf>,
+    pub(crate) tls: TlsFiles,
+    pub(crate) allows_plain_passwords: bool,
     handles_signals: bool,
-    congestion: Option<String>,
-    confinement: Confinement,
+    pub(crate) congestion: Option<String>,
+    pub(crate) confinement: Confinement,
 }
 
 impl Builder {
@@ -240,7 +240,7 @@ impl Builder {
             return Err(ServerError::TooManyAddresses(LISTENERS_MAX));
         }
         limits::check(&self.limits).map_err(ServerError::Limit)?;
-        limits::fit_descriptors(&mut self.limits);
+        limits::fit_descriptors(&mut self.limits.fixed);
         let mut listeners = Vec::new();
         let mut bound = Vec::new();
         let mut are_tls = Vec::new();
@@ -251,7 +251,7 @@ impl Builder {
         let access = self.access_control()?;
         check_users(&access, &speaks)?;
         if let Some(rules) = access.rules() {
-            ceiling.add_access(rules, &self.limits);
+            ceiling.add_access(rules, &self.limits.fixed);
         }
         let tls = tls::open(&self.tls, &listens, self.store.shared.then_some(&*self.root))?;
         for (listen, speaks) in listens.iter().zip(&mut speaks) {
@@ -277,12 +277,12 @@ impl Builder {
         if let Some(reload) = &reload {
             queue.reload_on_hangup(reload.clone());
         }
-        let settings = (&self.store, &self.limits);
+        let settings = (&self.store, &self.limits.fixed);
         let (store, sandbox) = self.confinement.open_store(&self.root, settings, Arc::new(move || waker.wake()))?;
         if let Some(reader) = reader {
             reader.start().map_err(ServerError::system(NO_THREAD))?;
         }
-        let platform = OsPlatform::new(queue, listeners, store, &self.limits)
+        let platform = OsPlatform::new(queue, listeners, store, &self.limits.fixed)
             .map_err(ServerError::system("cannot watch the listeners"))?
             .with_tls(tls)
             .map_err(ServerError::system(NO_THREAD))?;
@@ -298,9 +298,10 @@ impl Builder {
 
     /// The most memory, but for access control.
     fn ceiling(&self, listens: &[Listen], speaks: &[Listening]) -> Result<Ceiling, ServerError> {
-        let mut ceiling = Ceiling::of(&self.limits, speaks.iter().any(|speaks| speaks.kind().traits().holds_messages));
+        let mut ceiling =
+            Ceiling::of(&self.limits.fixed, speaks.iter().any(|speaks| speaks.kind().traits().holds_messages));
         if listens.iter().any(|listen| listen.is_tls) {
-            ceiling.add_tls(&self.limits);
+            ceiling.add_tls(&self.limits.fixed);
         }
         let kept = speaks.iter().map(|speaks| speaks.kind().traits().kept_bytes_max).sum();
         ceiling.shared = ceiling.shared.saturating_add(kept);
@@ -351,9 +352,9 @@ impl Builder {
         let Listen { address, kind, .. } = listen;
         let fail = |source| ServerError::Listen { address: address.clone(), kind: *kind, source };
         let resolved = net::resolve(address).map_err(fail)?;
-        let listener = net::listen(resolved, &self.limits, self.congestion.as_deref()).map_err(fail)?;
+        let listener = net::listen(resolved, &self.limits.fixed, self.congestion.as_deref()).map_err(fail)?;
         if kind.traits().client_speaks_first || listen.is_tls {
-            net::defer(&listener, self.limits.accept_defer);
+            net::defer(&listener, self.limits.fixed.accept_defer);
         }
         let bound = listener.local_addr().map_err(fail)?;
         Ok((listener, bound))

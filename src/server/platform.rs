@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
 
-use crate::config::Limits;
+use crate::config::Fixed;
 use crate::counters::Counters;
 use crate::ids::{ConnId, FileId, ListenerId};
 use crate::os::event_queue::EventQueue;
@@ -39,7 +39,7 @@ impl OsPlatform {
         queue: EventQueue,
         mut listeners: Vec<TcpListener>,
         store: DiskStore,
-        limits: &Limits,
+        limits: &Fixed,
     ) -> io::Result<Self> {
         queue.add_listeners(&mut listeners)?;
         queue.add_signals()?;

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::ServerError;
-use crate::config::{Limits, SandboxMode, StoreConfig, TlsFiles};
+use crate::config::{Fixed, SandboxMode, StoreConfig, TlsFiles};
 use crate::os::sandbox::{Allowed, Sandbox, SandboxError};
 use crate::store::DiskStore;
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Confinement {
-    pub(super) mode: SandboxMode,
+pub(crate) struct Confinement {
+    pub(crate) mode: SandboxMode,
     /// To become once nothing takes root any more.
-    pub(super) user: Option<String>,
+    pub(crate) user: Option<String>,
     /// Those that are read again while the server runs.
     pub(super) files: Vec<PathBuf>,
 }
@@ -28,7 +28,7 @@ impl Confinement {
     pub(super) fn open_store(
         &self,
         root: &Path,
-        (config, limits): (&StoreConfig, &Limits),
+        (config, limits): (&StoreConfig, &Fixed),
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<(DiskStore, String), ServerError> {
         let fail = |error: SandboxError| ServerError::Sandbox(error.to_string());

@@ -27,10 +27,10 @@ impl Common {
             Action::Store(put, content) => self.start_store(put, content, cx),
             Action::Pause(delay) => Pausing::enter(None, delay, cx),
             Action::Continue(command) => Step::enter(SendingPart { next: Box::new(command) }),
-            Action::Discard if self.dialect.protocol_ref().body_left() > cx.limits.discard_bytes_max => {
+            Action::Discard if self.dialect.protocol_ref().body_left() > cx.limits.live.discard_bytes_max => {
                 Step::Obey(Action::Close(CloseReason::Refused))
             }
-            Action::Discard => Step::enter(Discarding { left: cx.limits.discard_bytes_max }),
+            Action::Discard => Step::enter(Discarding { left: cx.limits.live.discard_bytes_max }),
             Action::Verify(mut check) => {
                 check.client = ClientAddress::of_ip(self.client());
                 match cx.guesses.begin_check(check.client, cx.now, cx.limits) {
@@ -123,7 +123,7 @@ impl Common {
     /// Lists a directory; there is a slot.
     pub(super) fn list(&mut self, command: Command, cx: &Cx<'_>) -> Step {
         let Command::List { key, after, limit, digests } = command else { return self.run(command) };
-        let bytes_max = cx.limits.chunk_bytes * cx.limits.chunks_per_slot;
+        let bytes_max = cx.limits.fixed.chunk_bytes * cx.limits.fixed.chunks_per_slot;
         let executing = match cx.access.rules() {
             None => Executing::Tell,
             Some(_) => Executing::Filter(Box::new(Command::List { key: key.clone(), after: None, limit, digests })),

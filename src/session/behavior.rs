@@ -101,7 +101,7 @@ pub(super) trait Behavior: Into<State> {
 
     /// The earliest time at which [`Behavior::timed_out`] has something to decide.
     fn deadline(&self, common: &Common, limits: &Limits) -> Option<Instant> {
-        Self::IS_STALL_TIMED.then(|| common.entered + limits.stall_timeout)
+        Self::IS_STALL_TIMED.then(|| common.entered + limits.live.stall_timeout)
     }
 
     /// The deadline passed. `in_kernel` bytes of what was sent are not acknowledged yet.

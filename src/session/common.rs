@@ -112,12 +112,12 @@ impl Common {
     /// True if the next request may be decoded: nothing of the last one is left at the store, and the peer reads
     /// our replies.
     pub(super) fn may_decode(&self, cx: &Cx<'_>) -> bool {
-        !self.has_ops() && self.data.outbox.len() < cx.limits.reply_bytes_max
+        !self.has_ops() && self.data.outbox.len() < cx.limits.fixed.reply_bytes_max
     }
 
     /// True if more is held than a head: a long message, or what came behind one, is on the slot's account.
     pub(super) fn holds_long_input(&self, limits: &Limits) -> bool {
-        self.data.inbox.len() >= limits.head_len_max
+        self.data.inbox.len() >= limits.fixed.head_len_max
     }
 
     /// Takes the bytes that are held, to show them again in front of new ones.
@@ -139,7 +139,7 @@ impl Common {
             return 0;
         }
         let left = usize::try_from(self.dialect.protocol_ref().body_left()).unwrap_or(usize::MAX);
-        let ahead = (limits.head_len_max / 2).saturating_sub(self.data.inbox.len());
+        let ahead = (limits.fixed.head_len_max / 2).saturating_sub(self.data.inbox.len());
         left.min(room).saturating_add(ahead)
     }
 
@@ -300,12 +300,12 @@ impl Common {
     /// reply is read, which filled the slot at most.
     pub(super) fn held_rate(&self, since: Instant, now: Instant, limits: &Limits) -> Option<u64> {
         let time = now.saturating_duration_since(since);
-        if self.has_ops() || time < limits.contention_wait {
+        if self.has_ops() || time < limits.live.contention_wait {
             return None;
         }
         let moved = match self.data.outbox.len() {
             0 => self.data.inbox.len(),
-            left => (limits.chunk_bytes * limits.chunks_per_slot).saturating_sub(left),
+            left => (limits.fixed.chunk_bytes * limits.fixed.chunks_per_slot).saturating_sub(left),
         };
         let rate = moved as u128 * 1000 / time.as_millis().max(1);
         Some(u64::try_from(rate).unwrap_or(u64::MAX))

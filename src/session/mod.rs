@@ -394,7 +394,7 @@ impl Session {
     pub fn shut_down(&mut self, cx: &mut Cx<'_>) {
         self.advance(cx, |state, _, cx| match state {
             State::SendingReply(SendingReply(reason)) => {
-                Step::enter(Lingering { left: cx.limits.linger_bytes_max, reason })
+                Step::enter(Lingering { left: cx.limits.live.linger_bytes_max, reason })
             }
             other => Step::Stay(other),
         });
@@ -538,16 +538,17 @@ impl Session {
     /// its chunks wherever they are. For the accounting of memory.
     pub fn content_bytes(&self, limits: &Limits) -> usize {
         let data = &self.common.data;
-        let chunks = if data.slot.is_held() { limits.chunks_per_slot - data.slot.credits() } else { 0 };
+        let chunks = if data.slot.is_held() { limits.fixed.chunks_per_slot - data.slot.credits() } else { 0 };
         let message = if let State::AwaitSlot(request) = &self.state { request.content_bytes() } else { 0 };
-        data.inbox.capacity() + data.outbox.text_capacity() + chunks * limits.chunk_bytes + message
+        data.inbox.capacity() + data.outbox.text_capacity() + chunks * limits.fixed.chunk_bytes + message
     }
 
     /// What must hold between turns; a broken one is a bug of ours.
     pub fn check_invariants(&self, limits: &Limits) {
         let common = &self.common;
-        assert!(common.data.slot.credits() <= limits.chunks_per_slot, "more credits at home than a slot has");
-        let held_max = limits.head_len_max.max(if common.holds_slot() { limits.message_bytes_max } else { 0 });
+        assert!(common.data.slot.credits() <= limits.fixed.chunks_per_slot, "more credits at home than a slot has");
+        let held_max =
+            limits.fixed.head_len_max.max(if common.holds_slot() { limits.fixed.message_bytes_max } else { 0 });
         assert!(common.data.inbox.len() <= held_max, "more bytes held than a head or a message may have");
         let is_waiting = self.deadline(limits).is_some() || self.has_ops();
         let name = common.name;

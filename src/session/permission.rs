@@ -147,7 +147,7 @@ impl Common {
     /// Bytes that an upload of this name may have.
     pub(super) fn upload_len_max(&self, key: &Key, cx: &Cx<'_>) -> u64 {
         let len_max = cx.access.upload_len_max(key, &self.asking(cx));
-        len_max.map_or(cx.limits.request_bytes_max, |len_max| len_max.min(cx.limits.request_bytes_max))
+        len_max.map_or(cx.limits.live.request_bytes_max, |len_max| len_max.min(cx.limits.live.request_bytes_max))
     }
 }
 

@@ -87,7 +87,7 @@ impl Session {
     /// The head of the wait queue is given a slot.
     pub fn granted(&mut self, cx: &mut Cx<'_>) {
         let slot = std::mem::take(&mut self.common.data.slot);
-        self.common.data.slot = slot.granted(cx.limits.chunks_per_slot);
+        self.common.data.slot = slot.granted(cx.limits.fixed.chunks_per_slot);
         self.advance(cx, |state, common, cx| match state {
             State::AwaitSlot(request) => request.granted(common, cx),
             other => Step::Stay(other),
@@ -147,9 +147,9 @@ impl Common {
     /// True if the slot could be given back: every chunk is at home, and no page of a listing is in the outbox on its
     /// account.
     fn is_slot_whole(&self, limits: &Limits) -> bool {
-        matches!(self.data.slot, Slot::Held { credits, .. } if credits == limits.chunks_per_slot)
+        matches!(self.data.slot, Slot::Held { credits, .. } if credits == limits.fixed.chunks_per_slot)
             && !self.has_ops()
-            && self.data.outbox.len() <= limits.reply_bytes_max
+            && self.data.outbox.len() <= limits.fixed.reply_bytes_max
     }
 
     /// True if a request has a slot now: a free one, or that of the request before it.

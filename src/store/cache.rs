@@ -10,7 +10,7 @@
 //!   directory on the way to it from the root. The directories are watched before the file is opened, and
 //!   the file before its content is read: no change falls in between.
 //! * What escapes a watch (stores through a mapping; see inotify(7)) is seen within
-//!   `Limits::cache_age_max`, when the file is opened and read again.
+//!   `Fixed::cache_age_max`, when the file is opened and read again.
 //! * Where events are lost or a directory moves, everything is forgotten.
 //!
 //! Never caches a file at its first request. One that is cached open and then deleted takes
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::config::Limits;
+use crate::config::Fixed;
 use crate::object::Meta;
 use crate::platform::ReadNow;
 use crate::store::fs::errno::TARGET;
@@ -108,7 +108,7 @@ fn cost(path: &str, len: usize) -> usize {
 
 impl FileCache {
     /// Keeps nothing yet; `None` if the limits say so, or the kernel does not tell of changes.
-    pub(crate) fn new(limits: &Limits, now: Instant) -> Option<Self> {
+    pub(crate) fn new(limits: &Fixed, now: Instant) -> Option<Self> {
         if limits.cache_files_max == 0 {
             return None;
         }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 
-use crate::config::{Limits, StoreConfig};
+use crate::config::{Fixed, StoreConfig};
 use crate::object::Durability;
 use crate::os::process::clock;
 use crate::os::sandbox::{Allowed, SandboxError};
@@ -89,7 +89,7 @@ impl DiskStore {
     /// # Errors
     ///
     /// If the directory cannot be used or a thread cannot be started.
-    pub fn open(root: &Path, config: &StoreConfig, limits: &Limits, wake: Wake) -> Result<Self, OpenError> {
+    pub fn open(root: &Path, config: &StoreConfig, limits: &Fixed, wake: Wake) -> Result<Self, OpenError> {
         Self::open_confined(root, config, limits, wake, &mut |_| Ok(()))
     }
 
@@ -97,7 +97,7 @@ impl DiskStore {
     pub fn open_confined(
         root: &Path,
         config: &StoreConfig,
-        limits: &Limits,
+        limits: &Fixed,
         wake: Wake,
         confine: &mut Confine<'_>,
     ) -> Result<Self, OpenError> {
@@ -115,7 +115,7 @@ impl DiskStore {
     pub(crate) fn open_synced_by<C: Into<Calls>>(
         root: &Path,
         config: &StoreConfig,
-        limits: &Limits,
+        limits: &Fixed,
         wake: Wake,
         calls: impl FnOnce(BorrowedFd<'_>) -> C,
     ) -> Result<Self, OpenError> {
@@ -127,7 +127,7 @@ impl DiskStore {
     fn open_without_workers<C: Into<Calls>>(
         root: &Path,
         config: &StoreConfig,
-        limits: &Limits,
+        limits: &Fixed,
         wake: Wake,
         calls: impl FnOnce(BorrowedFd<'_>) -> C,
     ) -> Result<Self, OpenError> {
@@ -183,7 +183,7 @@ impl DiskStore {
     }
 
     /// An error drops the store, which ends the threads there are and removes its directory.
-    fn start(&mut self, config: &StoreConfig, limits: &Limits) -> Result<(), OpenError> {
+    fn start(&mut self, config: &StoreConfig, limits: &Fixed) -> Result<(), OpenError> {
         self.start_workers(config, limits).map_err(OpenError::Worker)?;
         self.start_sweep();
         self.set_quotas(&config.quotas);
@@ -192,7 +192,7 @@ impl DiskStore {
         Ok(())
     }
 
-    fn new(fs: Arc<FileSystem>, pool: Arc<Pool>, cache: Option<FileCache>, limits: &Limits) -> Self {
+    fn new(fs: Arc<FileSystem>, pool: Arc<Pool>, cache: Option<FileCache>, limits: &Fixed) -> Self {
         Self {
             fs,
             pool,
@@ -212,7 +212,7 @@ impl DiskStore {
         }
     }
 
-    fn start_workers(&mut self, config: &StoreConfig, limits: &Limits) -> io::Result<()> {
+    fn start_workers(&mut self, config: &StoreConfig, limits: &Fixed) -> io::Result<()> {
         // One frees: several would take the core from the loop one after the other.
         for (queue, count) in [
             (WorkQueue::Io, limits.io_workers.max(1)),

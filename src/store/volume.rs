@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustix::fs::Mode;
 
-use crate::config::{Limits, StoreConfig};
+use crate::config::{Fixed, StoreConfig};
 use crate::object::Durability;
 use crate::store::fs::caps::Caps;
 use crate::store::fs::errno::TARGET;
@@ -37,7 +37,7 @@ impl Volume {
         path: &Path,
         (dirs, quotas): (Option<StageDirs>, Arc<Quotas>),
         calls: &Calls,
-        (config, limits): (&StoreConfig, &Limits),
+        (config, limits): (&StoreConfig, &Fixed),
     ) -> Self {
         let fd = root.fd.as_fd();
         let stored = promised(config, fd, !root.path.is_empty());

@@ -115,16 +115,6 @@ pub fn signed_decimal(text: &str) -> Option<i64> {
     text.parse().ok().filter(|_| is_decimal(text.strip_prefix('-').unwrap_or(text)))
 }
 
-/// Letters of the powers of 1024.
-pub const UNITS: [char; 4] = ['K', 'M', 'G', 'T'];
-
-/// Digits with at most one of [`UNITS`] behind them, in whatever case.
-pub fn bytes_with_unit(text: &str) -> Option<u64> {
-    let unit = UNITS.iter().position(|unit| text.ends_with([*unit, unit.to_ascii_lowercase()]));
-    let (digits, shift) = unit.map_or((text, 0), |unit| (&text[..text.len() - 1], 10 * (unit + 1)));
-    decimal(digits).and_then(|number| number.checked_mul(1 << shift))
-}
-
 fn is_decimal(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -29,9 +29,9 @@ const KINDS: usize = Counters::DIALECTS_MAX;
 
 fn limits() -> Limits {
     Limits::default().with(|l| {
-        l.slots = 1;
-        l.chunk_bytes = 16;
-        l.chunks_per_slot = 4;
+        l.fixed.slots = 1;
+        l.fixed.chunk_bytes = 16;
+        l.fixed.chunks_per_slot = 4;
     })
 }
 
@@ -87,7 +87,7 @@ fn a_connection_is_counted_in_each_state_it_passes_through() {
     assert_eq!((doing(&rig), rig.counters().slots_waiting), (vec![Name::AwaitSlot, Name::ReceivingBody], 1));
     rig.finish(&peer);
     rig.finish(&other);
-    rig.pass(limits().linger_timeout);
+    rig.pass(limits().live.linger_timeout);
     let counters = rig.counters();
     assert_eq!((counters.open, counters.states, counters.dialects), (0, [0; STATES], [0; KINDS]));
     assert_eq!((counters.slots, counters.slots_used, counters.slots_waiting), (1, 0, 0));
@@ -158,7 +158,7 @@ fn what_is_spoken_is_counted_for_every_dialect() {
             assert_eq!(counters.dialects[kind as usize], 2, "{kind}");
         }
         peers.iter().for_each(|peer| rig.finish(peer));
-        rig.pass(limits().linger_timeout);
+        rig.pass(limits().live.linger_timeout);
         assert_eq!(rig.counters().dialects, [0; KINDS], "{kind}");
     }
 }
@@ -176,7 +176,7 @@ fn the_start_and_the_time_since_are_known() {
 fn other_threads_see_the_facts_of_a_real_server() {
     let unix_time = || SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let before = unix_time();
-    let server = Running::limited(|limits| limits.slots = 9);
+    let server = Running::limited(|limits| limits.fixed.slots = 9);
     let mut client = server.client();
     client.put("/small", b"small");
     client.put("/large", &vec![b'x'; 1 << 20]);

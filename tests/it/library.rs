@@ -97,13 +97,17 @@ fn limits_that_no_server_can_keep_are_refused_and_named() {
         }
     };
     let zero = |limit| LimitError::Zero { limit };
-    assert_eq!(refused(|limits| limits.contention_interval = Duration::ZERO), zero("contention_interval"));
-    assert_eq!(refused(|limits| limits.accept_retry = Duration::ZERO), zero("accept_retry"));
-    assert_eq!(refused(|limits| limits.slots = usize::MAX / 2), LimitError::Memory);
-    assert_eq!(refused(|limits| limits.slots = 0), LimitError::TooSmall { limit: "slots", value: 0, min: 1 });
+    assert_eq!(refused(|limits| limits.live.contention_interval = Duration::ZERO), zero("contention_interval"));
+    assert_eq!(refused(|limits| limits.live.accept_retry = Duration::ZERO), zero("accept_retry"));
+    assert_eq!(refused(|limits| limits.fixed.slots = usize::MAX / 2), LimitError::Memory);
+    assert_eq!(refused(|limits| limits.fixed.slots = 0), LimitError::TooSmall { limit: "slots", value: 0, min: 1 });
     let nothing = LimitError::TooSmall { limit: "upload_sync_bytes", value: 0, min: 1 };
-    assert_eq!(refused(|limits| limits.upload_sync_bytes = 0), nothing, "one checkpoint after the other, for ever");
+    assert_eq!(
+        refused(|limits| limits.live.upload_sync_bytes = 0),
+        nothing,
+        "one checkpoint after the other, for ever"
+    );
     let window = LimitError::TooLarge { limit: "list_window_bytes", value: 9 << 30, max: 4 << 30 };
-    assert_eq!(refused(|limits| limits.list_window_bytes = 9 << 30), window);
+    assert_eq!(refused(|limits| limits.fixed.list_window_bytes = 9 << 30), window);
     assert_eq!(window.to_string(), "list_window_bytes is 9663676416 but must be at most 4294967296");
 }

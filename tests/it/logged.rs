@@ -49,8 +49,8 @@ pub(crate) fn lines() -> Vec<String> {
 
 fn limits() -> Limits {
     Limits::default().with(|l| {
-        l.chunk_bytes = 16;
-        l.chunks_per_slot = 4;
+        l.fixed.chunk_bytes = 16;
+        l.fixed.chunks_per_slot = 4;
     })
 }
 
@@ -147,7 +147,7 @@ fn logged(kind: Kind, options: &[(&str, &str)], does: &[Does]) -> (Vec<String>, 
     let options: Vec<_> = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let listening = Listening::new(kind, &options, STARTED_S).expect("good options");
     // A request while the server drains is refused with the reason.
-    let limits = limits().with(|l| l.drain_grace = Duration::from_secs(5));
+    let limits = limits().with(|l| l.live.drain_grace = Duration::from_secs(5));
     let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
     for len in [3, 1024, 1025] {
         rig.place(&format!("{len}.txt"), &vec![b'a'; len]);
@@ -322,7 +322,7 @@ fn a_client_that_sends_empty_lines_is_logged_a_few_times_and_closed() {
         rig.send(&peer, &b"PING\n".repeat(3));
         rig.send(&peer, &b"\n".repeat(5000));
         assert!(peer.is_closed());
-        let most = limits().malformed_lines_max as usize;
+        let most = limits().live.malformed_lines_max as usize;
         assert_eq!(lines().len(), most);
         assert_eq!(peer.heard().windows(4).filter(|words| words == b"ERR ").count(), most);
     }
@@ -332,7 +332,7 @@ fn a_client_that_sends_empty_lines_is_logged_a_few_times_and_closed() {
 fn malformed_lines_between_others_do_not_end_a_connection() {
     let mut rig = Rig::new(Mode::PLAIN, limits(), Access::default());
     let peer = rig.connect();
-    let most = limits().malformed_lines_max;
+    let most = limits().live.malformed_lines_max;
     for _ in 0..3 {
         for _ in 1..most {
             rig.send(&peer, b"\n");
@@ -346,7 +346,7 @@ fn malformed_lines_between_others_do_not_end_a_connection() {
 fn failures_of_one_connection_are_logged_a_few_times_a_second_and_counted_beyond() {
     let mut rig = Rig::new(Mode::PLAIN, limits(), Access::default());
     let [peer, other] = [0; 2].map(|_| rig.connect());
-    let most = limits().log_lines_per_s_max as usize;
+    let most = limits().live.log_lines_per_s_max as usize;
     let _ = lines();
     rig.send(&peer, &b"GET /none\n".repeat(most + 1000));
     assert_eq!(lines().len(), most);
@@ -366,7 +366,7 @@ fn failures_of_one_connection_are_logged_a_few_times_a_second_and_counted_beyond
 #[test]
 fn requests_refused_in_one_batch_are_logged_each_with_its_own_client() {
     const WHY: &str = "too many requests of one client, try again later";
-    let limits = limits().with(|l| l.client_requests_per_s = 1);
+    let limits = limits().with(|l| l.live.client_requests_per_s = 1);
     let mut rig = Rig::new(Mode::PLAIN, limits, Access::default());
     rig.place("x", b"x");
     let peers = [2, 3].map(|host| rig.connect_from(host));

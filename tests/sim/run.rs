@@ -164,7 +164,7 @@ impl Run {
     // covers: memory-limit
     fn check_memory(&mut self) -> Result<(), String> {
         let limits = self.world.borrow().shape.limits.clone();
-        let ceiling = Ceiling::of(&limits, true);
+        let ceiling = Ceiling::of(&limits.fixed, true);
         let fixed = Reactor::<OsPlatform>::entry_bytes() + Session::work_bytes();
         let mut total = ceiling.shared;
         for session in self.reactor().sessions() {

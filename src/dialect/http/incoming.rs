@@ -73,7 +73,7 @@ impl Incoming {
             Rest::Length(left) => left,
             Rest::Chunked(_) | Rest::Unknown => u64::MAX,
         };
-        let can_discard = self.go_ahead == GoAhead::NotAwaited && left <= context.limits.discard_bytes_max;
+        let can_discard = self.go_ahead == GoAhead::NotAwaited && left <= context.limits.live.discard_bytes_max;
         if !can_discard || failure == Failure::Draining {
             response.set_close();
         }

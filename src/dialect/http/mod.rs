@@ -149,7 +149,8 @@ impl Http {
                 match empty_chunked(behind) {
                     // A client that waits for permission to send gets its answer at once.
                     EmptyBody::Incomplete
-                        if head.expect == Expect::None && bytes.len() + behind.len() < context.limits.head_len_max =>
+                        if head.expect == Expect::None
+                            && bytes.len() + behind.len() < context.limits.fixed.head_len_max =>
                     {
                         return Ok((0, Action::More));
                     }
@@ -300,7 +301,7 @@ impl Protocol for Http {
         if let Some(action) = self.begin_cached(input, context) {
             return (input.len(), action);
         }
-        let len_max = context.limits.head_len_max;
+        let len_max = context.limits.fixed.head_len_max;
         match head::end(input, scanned) {
             Ok(Some(len)) if len <= len_max => {
                 let (head, behind) = input.split_at(len);
@@ -385,7 +386,7 @@ mod tests {
     fn a_head_that_is_too_long_is_refused_though_all_of_it_is_there() {
         let mut http = Http::new(Arc::new(Listener::default()));
         call_protocol(Phase::Serving, &Access::default(), |context| {
-            let long = "a".repeat(context.limits.head_len_max);
+            let long = "a".repeat(context.limits.fixed.head_len_max);
             let (_, action) =
                 http.decode(format!("GET /f HTTP/1.1\r\nHost: x\r\nX: {long}\r\n\r\n").as_bytes(), context);
             assert!(matches!(action, Action::Close(_)), "{action:?}");

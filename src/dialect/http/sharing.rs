@@ -26,7 +26,7 @@ pub(super) enum Offer<'a> {
 
 impl<'a> Offer<'a> {
     pub(super) fn new(dir: &Key, context: &Context<'a>) -> Self {
-        let Some(rules) = context.access.rules().filter(|_| !context.limits.link_lifetime_max.is_zero()) else {
+        let Some(rules) = context.access.rules().filter(|_| !context.limits.live.link_lifetime_max.is_zero()) else {
             return Self::Nothing;
         };
         match (rules.may_share(&context.caller), rules.has_beneath(dir)) {
@@ -62,7 +62,7 @@ pub(super) fn link(head: &Head<'_>, incoming: &Incoming, context: &mut Context<'
         return Err(Failure::Malformed("a request for a link has no body"));
     }
     let path = target::path(head.path)?;
-    let lifetime_s = lifetime_s.min(context.limits.link_lifetime_max.as_secs());
+    let lifetime_s = lifetime_s.min(context.limits.live.link_lifetime_max.as_secs());
     let rules = context.access.rules().filter(|rules| lifetime_s > 0 && rules.has_signing_key());
     let rules = rules.ok_or(Failure::Denied("this server makes no links"))?;
     let rights = match path.expected_kind {

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::connection::TcpConnection;
-use crate::config::Limits;
+use crate::config::Fixed;
 use crate::ids::ListenerId;
 use crate::os::sys;
 use crate::platform::{AcceptError, Stream as _};
@@ -21,7 +21,7 @@ use crate::platform::{AcceptError, Stream as _};
 const BACKLOG: i32 = 4096;
 
 /// Opens a listener on `addr`. `congestion` pins the congestion control, for benchmarks.
-pub fn listen(addr: SocketAddr, limits: &Limits, congestion: Option<&str>) -> io::Result<TcpListener> {
+pub fn listen(addr: SocketAddr, limits: &Fixed, congestion: Option<&str>) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if addr.is_ipv6() {
@@ -41,7 +41,7 @@ pub fn listen(addr: SocketAddr, limits: &Limits, congestion: Option<&str>) -> io
 }
 
 /// Buffers must be set before `listen` for the window scale to follow (tcp(7)).
-fn set_options(socket: &Socket, limits: &Limits) -> io::Result<()> {
+fn set_options(socket: &Socket, limits: &Fixed) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10));
     socket.set_tcp_keepalive(&keepalive)?;

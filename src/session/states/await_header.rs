@@ -24,8 +24,8 @@ impl Behavior for AwaitHeader {
             return 0;
         }
         let most = match common.holds_slot() {
-            false => cx.limits.head_len_max,
-            true => common.dialect.message_len_max(cx.limits).max(cx.limits.head_len_max),
+            false => cx.limits.fixed.head_len_max,
+            true => common.dialect.message_len_max(cx.limits).max(cx.limits.fixed.head_len_max),
         };
         most.saturating_sub(common.data.inbox.len())
     }
@@ -84,7 +84,7 @@ impl Behavior for AwaitHeader {
 
     fn deadline(&self, common: &Common, limits: &Limits) -> Option<Instant> {
         if !common.data.outbox.is_empty() {
-            return Some(common.entered + limits.stall_timeout);
+            return Some(common.entered + limits.live.stall_timeout);
         }
         if common.has_ops() {
             return None;
@@ -93,11 +93,11 @@ impl Behavior for AwaitHeader {
             Self::HeldBack => return None,
             // A message in pieces may take its time, but not keep a slot for ever.
             _ if common.holds_slot() => {
-                let whole = self.since(common) + GATHER_STALLS * limits.stall_timeout;
-                whole.min(common.active + limits.stall_timeout)
+                let whole = self.since(common) + GATHER_STALLS * limits.live.stall_timeout;
+                whole.min(common.active + limits.live.stall_timeout)
             }
-            Self::Begun(since) => *since + limits.head_timeout,
-            Self::Idle => common.active + limits.idle_timeout,
+            Self::Begun(since) => *since + limits.live.head_timeout,
+            Self::Idle => common.active + limits.live.idle_timeout,
         }))
     }
 
@@ -137,7 +137,7 @@ impl Behavior for AwaitHeader {
     fn drained(self, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         if self.is_busy(common) {
             Step::stay(self)
-        } else if cx.now >= common.active + cx.limits.linger_timeout {
+        } else if cx.now >= common.active + cx.limits.live.linger_timeout {
             Step::End(CloseReason::Drained, false)
         } else {
             // The peer may not have read our last reply yet, and may be asking already: a plain close could become
@@ -165,7 +165,7 @@ impl AwaitHeader {
 
     fn needs_more(mut self, data: &[u8], common: &mut Common, cx: &mut Cx<'_>) -> (Step, Consumed) {
         common.is_unseen = false;
-        if data.len() < cx.limits.head_len_max {
+        if data.len() < cx.limits.fixed.head_len_max {
             if !matches!(self, Self::Begun(_)) {
                 self = Self::Begun(cx.now);
             }
@@ -189,11 +189,11 @@ impl AwaitHeader {
 /// The answer is sent at once; the next request of a peer that guesses is not read for a while.
 fn after_wrong_secret(action: Action, common: &Common, cx: &Cx<'_>) -> Action {
     match action {
-        Action::Next | Action::Discard if common.wrong_secrets >= cx.limits.wrong_secrets_max => {
+        Action::Next | Action::Discard if common.wrong_secrets >= cx.limits.live.wrong_secrets_max => {
             Action::Close(CloseReason::Refused)
         }
-        Action::Next if common.wrong_secrets > cx.limits.wrong_secrets_free => {
-            Action::Pause(cx.limits.wrong_secret_delay)
+        Action::Next if common.wrong_secrets > cx.limits.live.wrong_secrets_free => {
+            Action::Pause(cx.limits.live.wrong_secret_delay)
         }
         action => action,
     }

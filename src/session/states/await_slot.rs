@@ -19,7 +19,7 @@ use crate::transfer::MinRate;
 
 impl Behavior for Box<SlotRequest> {
     fn deadline(&self, common: &Common, limits: &Limits) -> Option<Instant> {
-        Some(common.entered + limits.slot_timeout)
+        Some(common.entered + limits.live.slot_timeout)
     }
 
     fn timed_out(self, _in_kernel: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {
@@ -28,7 +28,7 @@ impl Behavior for Box<SlotRequest> {
 
     fn needs_slot(&self, common: &Common, limits: &Limits) -> bool {
         let is_needed = match &**self {
-            SlotRequest::Store(_, content) => content.len() >= limits.head_len_max,
+            SlotRequest::Store(_, content) => content.len() >= limits.fixed.head_len_max,
             // It keeps its share meanwhile.
             SlotRequest::ResumeUpload(_) => true,
             _ => false,
@@ -107,11 +107,11 @@ impl SlotRequest {
             Self::Resume(mut sending) => {
                 sending.supply = Supply::Held;
                 // The wait for the slot was not the peer's.
-                sending.min_rate = MinRate::new(cx.now, cx.limits.rate_window);
+                sending.min_rate = MinRate::new(cx.now, cx.limits.fixed.rate_window);
                 Step::enter(sending)
             }
             Self::ResumeUpload(mut receiving) => {
-                receiving.min_rate = MinRate::new(cx.now, cx.limits.rate_window);
+                receiving.min_rate = MinRate::new(cx.now, cx.limits.fixed.rate_window);
                 Step::enter(receiving)
             }
         }

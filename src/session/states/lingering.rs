@@ -38,7 +38,7 @@ impl Behavior for Lingering {
     }
 
     fn deadline(&self, common: &Common, limits: &Limits) -> Option<Instant> {
-        Some(common.entered + limits.linger_timeout)
+        Some(common.entered + limits.live.linger_timeout)
     }
 
     fn timed_out(self, _in_kernel: usize, _common: &mut Common, _cx: &mut Cx<'_>) -> Step {

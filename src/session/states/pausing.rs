@@ -26,7 +26,7 @@ impl Behavior for Box<Pausing> {
 
     fn timed_out(mut self, _in_kernel: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         match self.stage {
-            PauseStage::Unacknowledged(_) if cx.now >= common.entered + cx.limits.stall_timeout => {
+            PauseStage::Unacknowledged(_) if cx.now >= common.entered + cx.limits.live.stall_timeout => {
                 self.release(common, cx);
                 return common.stop_sending("the peer does not take what was sent", cx);
             }

@@ -132,13 +132,13 @@ impl Behavior for Box<Receiving> {
             Target::File(_) | Target::Whole(_) => None,
         };
         let window_end = self.min_rate.deadline();
-        let slow = window_end.map(|end| common.or_silence(end.min(common.active + limits.stall_timeout)));
+        let slow = window_end.map(|end| common.or_silence(end.min(common.active + limits.live.stall_timeout)));
         slow.into_iter().chain(checkpoint.filter(|_| self.upload.is_written())).min()
     }
 
     fn timed_out(mut self, _in_kernel: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         self.checkpoint_if_due(common, cx);
-        let is_stalled = cx.now >= common.active + cx.limits.stall_timeout;
+        let is_stalled = cx.now >= common.active + cx.limits.live.stall_timeout;
         if is_stalled || self.min_rate.check(cx.now, cx.limits, 0).is_err() {
             return self.end_slow_transfer(common, cx);
         }
@@ -188,7 +188,7 @@ impl Receiving {
             upload: Upload::new(put.len, common.upload_len_max(&put.key, cx)),
             hasher: Hasher::new(put.hash),
             flush: Flush::Idle(0),
-            min_rate: MinRate::new(cx.now, cx.limits.rate_window),
+            min_rate: MinRate::new(cx.now, cx.limits.fixed.rate_window),
             put,
         }))
     }
@@ -231,7 +231,7 @@ impl Receiving {
                     upload: Upload::resume(offset, put.len, common.upload_len_max(&put.key, cx)),
                     hasher,
                     flush: Flush::Idle(offset),
-                    min_rate: MinRate::new(cx.now, cx.limits.rate_window),
+                    min_rate: MinRate::new(cx.now, cx.limits.fixed.rate_window),
                     put,
                 }))
             }

@@ -94,7 +94,7 @@ impl Behavior for Box<Sending> {
     }
 
     fn deadline(&self, common: &Common, limits: &Limits) -> Option<Instant> {
-        self.min_rate.deadline().map(|window_end| window_end.min(common.active + limits.stall_timeout))
+        self.min_rate.deadline().map(|window_end| window_end.min(common.active + limits.live.stall_timeout))
     }
 
     fn timed_out(mut self, in_kernel: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {
@@ -105,7 +105,7 @@ impl Behavior for Box<Sending> {
         if is_window_over {
             // It reads, though the kernel has not asked for more in a while.
             common.active = cx.now;
-        } else if cx.now >= common.active + cx.limits.stall_timeout {
+        } else if cx.now >= common.active + cx.limits.live.stall_timeout {
             self.release(common, cx);
             return common.stop_sending("the peer does not read", cx);
         }
@@ -127,7 +127,7 @@ impl Behavior for Box<Sending> {
     }
 
     fn is_bulk(&self, _common: &Common, limits: &Limits) -> bool {
-        self.end - self.next > limits.turn_bytes_min as u64
+        self.end - self.next > limits.fixed.turn_bytes_min as u64
     }
 
     fn release(self, common: &mut Common, _cx: &mut Cx<'_>) {
@@ -164,7 +164,7 @@ impl Sending {
                 return Step::Obey(action);
             }
         };
-        let min_rate = MinRate::new(cx.now, cx.limits.rate_window);
+        let min_rate = MinRate::new(cx.now, cx.limits.fixed.rate_window);
         let sending = Self { file, next: range.start, end: range.end, supply, hasher: Hasher::new(hash), min_rate };
         Step::enter(match common.data.sent.take() {
             Some(mut memory) => {

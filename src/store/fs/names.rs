@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Stat;
 
-use crate::config::Limits;
+use crate::config::Fixed;
 use crate::store::fs::stat::DirId;
 use crate::store::mutex::lock;
 
@@ -57,7 +57,7 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    pub(crate) const fn of(limits: &Limits) -> Self {
+    pub(crate) const fn of(limits: &Fixed) -> Self {
         let bytes = limits.list_window_bytes;
         Self { text: bytes / 2, names: bytes / 4 / size_of::<u32>(), kept: limits.list_kept_bytes_max }
     }
@@ -268,7 +268,7 @@ pub(crate) struct Windows {
 const WINDOWS_MAX: usize = 64;
 
 impl Windows {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Fixed) -> Self {
         Self { bounds: Bounds::of(limits), kept: Mutex::default(), reads: AtomicU64::new(0) }
     }
 
@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn kept_windows_stay_within_their_bound_and_those_of_other_times_are_dropped() {
-        let limits = Limits { list_kept_bytes_max: 64, ..Limits::default() };
+        let limits = Fixed { list_kept_bytes_max: 64, ..Fixed::default() };
         let windows = Windows::new(&limits);
         let times = |seconds| Times { changed: (seconds, 1), modified: (1, 1) };
         let window = |dir: u64, seconds, after: &str, name: &str| {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, open, statat};
 use rustix::io::Errno;
 
-use crate::config::Limits;
+use crate::config::Fixed;
 use crate::error::{Failure, StoreError};
 use crate::store::fs::caps::{Caps, Pages, pages_of};
 use crate::store::fs::degraded::{Mark, leave_mark};
@@ -119,7 +119,7 @@ impl FileSystem {
         path: &Path,
         caps: Caps,
         calls: &Calls,
-        (options, limits): (FsOptions, &Limits),
+        (options, limits): (FsOptions, &Fixed),
     ) -> Self {
         Self {
             kind: linux::file_system(root.fd.as_fd()),

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{OFlags, fstat};
 use rustix::io::Errno;
 
-use crate::config::{Limits, StoreConfig};
+use crate::config::{Fixed, StoreConfig};
 use crate::error::{Failure, StoreError};
 use crate::object::Durability;
 use crate::os::process::clock;
@@ -71,7 +71,7 @@ struct Open {
 /// All mounts that are written to.
 pub(crate) struct Mounted {
     config: StoreConfig,
-    limits: Limits,
+    limits: Fixed,
     mounts: Mutex<Vec<Arc<Mount>>>,
     /// How many are open; and of those, which may wait for another machine or process.
     open: AtomicUsize,
@@ -87,9 +87,9 @@ impl fmt::Debug for Mounted {
 }
 
 impl Mounted {
-    pub(crate) fn new(config: &StoreConfig, limits: &Limits) -> Self {
+    pub(crate) fn new(config: &StoreConfig, limits: &Fixed) -> Self {
         // A table of digests is that of the root.
-        let limits = Limits { digests_max: 0, ..limits.clone() };
+        let limits = Fixed { digests_max: 0, ..limits.clone() };
         let (mounts, unseen) = (Mutex::default(), Mutex::default());
         let (open, remote) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Self { config: config.clone(), limits, mounts, open, remote, unseen }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::config::{Limits, Quota};
+use crate::config::{Fixed, Quota};
 use crate::error::{Failure, StoreError};
 use crate::object::Key;
 use crate::store::mutex::lock;
@@ -61,7 +61,7 @@ const fn refused(failure: Failure) -> StoreError {
 }
 
 impl Quotas {
-    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+    pub(crate) fn new(limits: &Fixed) -> Arc<Self> {
         let interval = limits.quota_count_interval.max(INTERVAL_MIN);
         Arc::new(Self { is_used: AtomicBool::new(false), books: Mutex::default(), interval })
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-use crate::config::Limits;
+use crate::config::Fixed;
 use crate::error::{Failure, StoreError};
 use crate::ids::ClientAddress;
 use crate::store::quota::ledger::Holding;
@@ -64,7 +64,7 @@ pub(crate) struct Entry {
 }
 
 impl Index {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Fixed) -> Self {
         let bounds = Bounds {
             count: limits.uploads_kept_max,
             count_per_client: limits.address_share(limits.uploads_kept_max),
@@ -252,10 +252,7 @@ mod tests {
     }
 
     fn index(count: usize, bytes: u64) -> Index {
-        let limits = |limits: &mut Limits| {
-            (limits.uploads_kept_max, limits.uploads_kept_bytes_max) = (count, bytes);
-        };
-        Index::new(&Limits::default().with(limits))
+        Index::new(&Fixed { uploads_kept_max: count, uploads_kept_bytes_max: bytes, ..Fixed::default() })
     }
 
     fn refusal(index: &mut Index, n: u8, share: Share) -> Option<Failure> {

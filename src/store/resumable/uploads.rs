@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use crate::config::Limits;
+use crate::config::Fixed;
 use crate::error::{Failure, StoreError};
 use crate::os::process::clock;
 use crate::store::fs::errno::{SiteErrno, is_stale};
@@ -56,7 +56,7 @@ pub(crate) struct ResumableUploads {
 }
 
 impl ResumableUploads {
-    pub(crate) fn new(names: Arc<Namespace>, limits: &Limits) -> Self {
+    pub(crate) fn new(names: Arc<Namespace>, limits: &Fixed) -> Self {
         Self {
             fs: Arc::clone(&names.fs),
             names,

@@ -43,7 +43,7 @@ pub(crate) struct Space {
 
 #[derive(Debug, Default)]
 struct Ledger {
-    /// Of uploads under way: as many as slots and `Limits::uploads_without_slot_max` at most.
+    /// Of uploads under way: as many as slots and `Fixed::uploads_without_slot_max` at most.
     promises: Vec<Weak<Promise>>,
     /// Bytes neither promised nor to be kept free, when that was measured.
     room: u64,

@@ -4,7 +4,7 @@ use super::*;
 use crate::platform::ReadNow;
 
 /// Where files can be kept at all: not on every file system.
-fn bench(dir: &TempDir, limits: Limits) -> Option<Bench> {
+fn bench(dir: &TempDir, limits: Fixed) -> Option<Bench> {
     let config = StoreConfig { durability: Durability::Written, ..StoreConfig::default() };
     let bench = Bench::open_limited(dir.path(), &config, limits);
     bench.store.cache.is_some().then_some(bench)
@@ -38,7 +38,7 @@ impl Bench {
 #[test]
 fn a_file_is_kept_from_the_third_time_on_and_not_before() {
     let dir = TempDir::new().unwrap();
-    let Some(mut bench) = bench(&dir, Limits::default()) else { return };
+    let Some(mut bench) = bench(&dir, Fixed::default()) else { return };
     std::fs::create_dir_all(bench.path("a/b")).unwrap();
     std::fs::write(bench.path("a/b/f"), "one").unwrap();
     for _ in 0..2 {
@@ -61,7 +61,7 @@ fn meta_of(path: &Path) -> Meta {
 #[test]
 fn more_changes_than_the_kernel_remembers_leave_nothing_stale() {
     let dir = TempDir::new().unwrap();
-    let Some(mut bench) = bench(&dir, Limits::default()) else { return };
+    let Some(mut bench) = bench(&dir, Fixed::default()) else { return };
     std::fs::write(bench.path("f"), "old").unwrap();
     bench.heat("f");
     assert!(bench.keeps("f"));
@@ -81,7 +81,7 @@ fn what_is_kept_stays_within_its_bounds_and_what_is_not_asked_for_makes_room() {
     let dir = TempDir::new().unwrap();
     let (cache_files_max, cache_bytes_max, cache_file_bytes_max) = (3, 5000, 2000);
     let limits =
-        Limits { cache_files_max, cache_bytes_max, cache_file_bytes_max, cache_open_max: 0, ..Limits::default() };
+        Fixed { cache_files_max, cache_bytes_max, cache_file_bytes_max, cache_open_max: 0, ..Fixed::default() };
     let age = limits.cache_age_max;
     let Some(mut bench) = bench(&dir, limits) else { return };
     for (name, len) in [("a", 2000), ("b", 1), ("c", 2001), ("d", 2000), ("e", 1), ("f", 1)] {
@@ -101,7 +101,7 @@ fn what_is_kept_stays_within_its_bounds_and_what_is_not_asked_for_makes_room() {
 #[test]
 fn larger_files_are_kept_open_within_their_bounds_until_they_change() {
     let dir = TempDir::new().unwrap();
-    let limits = Limits { cache_file_bytes_max: 2, cache_open_max: 2, cache_open_bytes_max: 4, ..Limits::default() };
+    let limits = Fixed { cache_file_bytes_max: 2, cache_open_max: 2, cache_open_bytes_max: 4, ..Fixed::default() };
     let age = limits.cache_age_max;
     let Some(mut bench) = bench(&dir, limits) else { return };
     for name in ["one", "two", "three"] {
@@ -142,7 +142,7 @@ fn dir_descriptors(dir: &TempDir) -> usize {
 #[test]
 fn after_a_while_a_kept_file_is_read_again() {
     let dir = TempDir::new().unwrap();
-    let limits = Limits::default();
+    let limits = Fixed::default();
     let age = limits.cache_age_max;
     let Some(mut bench) = bench(&dir, limits) else { return };
     std::fs::write(bench.path("f"), "old").unwrap();
@@ -159,7 +159,7 @@ fn after_a_while_a_kept_file_is_read_again() {
 #[test]
 fn the_kernel_is_asked_once_for_all_that_was_received_and_again_after_a_change_of_our_own() {
     let dir = TempDir::new().unwrap();
-    let Some(mut bench) = bench(&dir, Limits::default()) else { return };
+    let Some(mut bench) = bench(&dir, Fixed::default()) else { return };
     for name in ["f", "g"] {
         std::fs::write(bench.path(name), "old").unwrap();
         bench.heat(name);
@@ -184,7 +184,7 @@ fn the_kernel_is_asked_once_for_all_that_was_received_and_again_after_a_change_o
 #[test]
 fn two_names_of_one_file_do_not_stand_in_each_others_way() {
     let dir = TempDir::new().unwrap();
-    let Some(mut bench) = bench(&dir, Limits::default()) else { return };
+    let Some(mut bench) = bench(&dir, Fixed::default()) else { return };
     std::fs::write(bench.path("a"), "old").unwrap();
     std::fs::hard_link(bench.path("a"), bench.path("b")).unwrap();
     for new in ["new", "newer", "newest"] {
@@ -204,7 +204,7 @@ fn two_names_of_one_file_do_not_stand_in_each_others_way() {
 #[test]
 fn what_is_forgotten_is_not_watched_any_more() {
     let dir = TempDir::new().unwrap();
-    let Some(mut bench) = bench(&dir, Limits::default()) else { return };
+    let Some(mut bench) = bench(&dir, Fixed::default()) else { return };
     std::fs::create_dir(dir.path().join("folder")).unwrap();
     for name in ["a", "folder/b"] {
         std::fs::write(dir.path().join(name), "x").unwrap();

@@ -212,14 +212,14 @@ fn digests_outlive_the_server_and_a_damaged_table_makes_none_up() {
         assert!(known(&mut Bench::open(dir.path(), &StoreConfig::default())) < 50);
     }
     std::fs::write(&table, &whole).unwrap();
-    let few = Limits::default().with(|limits| limits.digests_max = 8);
+    let few = Fixed { digests_max: 8, ..Fixed::default() };
     let mut bench = Bench::open_limited(dir.path(), &StoreConfig::default(), few);
     known(&mut bench);
     (0..50).for_each(|n| bench.store_hashed(&format!("f{n}"), &content(n), None, false));
     assert!((1..=8).contains(&known(&mut bench)), "no more than there is place for");
     assert!(std::fs::metadata(&table).unwrap().len() <= 8 * 64);
     drop(bench);
-    let none = Limits::default().with(|limits| limits.digests_max = 0);
+    let none = Fixed { digests_max: 0, ..Fixed::default() };
     let mut bench = Bench::open_limited(dir.path(), &StoreConfig::default(), none);
     bench.store_hashed("f", &content(1), None, false);
     assert_eq!(known(&mut bench), 0);

@@ -215,7 +215,7 @@ mod lists {
         }
         let names = crate::store::fs::linux::sync_dir;
         let sync = SyncCalls { content: change_and_sync, names, scope: Scope::Dir };
-        let mut bench = Bench::open_synced_by(dir.path(), &StoreConfig::default(), Limits::default(), |_| sync);
+        let mut bench = Bench::open_synced_by(dir.path(), &StoreConfig::default(), Fixed::default(), |_| sync);
         let path = make(&bench, "f", 0o660);
         *CHANGED.lock().unwrap() = Some(path.clone());
         bench.store_file("f", b"new", Precondition::None).unwrap();

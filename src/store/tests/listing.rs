@@ -55,7 +55,7 @@ fn a_walk_through_all_pages_reads_a_directory_once_while_it_does_not_change() {
 #[test]
 fn a_directory_larger_than_a_window_is_read_once_for_each_of_them() {
     let dir = TempDir::new().unwrap();
-    let limits = Limits { list_window_bytes: 4096, ..Limits::default() };
+    let limits = Fixed { list_window_bytes: 4096, ..Fixed::default() };
     let mut bench = Bench::open_limited(dir.path(), &StoreConfig::default(), limits);
     let keeps = make_many(&mut bench);
     let reads = reads(&mut bench, |bench| assert_eq!(walk(bench, 7), all()));
@@ -85,7 +85,7 @@ fn a_listing_shows_every_change_that_went_before_it() {
 #[test]
 fn names_that_are_hidden_take_no_place_and_tell_nothing_also_behind_the_end_of_a_window() {
     let dir = TempDir::new().unwrap();
-    let limits = Limits { list_window_bytes: 4096, ..Limits::default() };
+    let limits = Fixed { list_window_bytes: 4096, ..Fixed::default() };
     let mut bench = Bench::open_limited(dir.path(), &StoreConfig::default(), limits);
     make_many(&mut bench);
     let shown: Vec<String> = all().into_iter().filter(|name| name.ends_with('3') && **name < *"00400").collect();

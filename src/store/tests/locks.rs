@@ -12,7 +12,7 @@ fn config(shared: bool) -> StoreConfig {
 }
 
 fn refused(root: &Path, shared: bool) -> String {
-    DiskStore::open(root, &config(shared), &Limits::default(), Arc::new(|| {})).map(drop).unwrap_err().to_string()
+    DiskStore::open(root, &config(shared), &Fixed::default(), Arc::new(|| {})).map(drop).unwrap_err().to_string()
 }
 
 #[test]

@@ -36,7 +36,7 @@ use tempfile::TempDir;
 
 use crate::buffer::Chunk;
 use crate::command::Put;
-use crate::config::{Limits, StoreConfig};
+use crate::config::{Fixed, StoreConfig};
 use crate::error::Failure;
 use crate::ids::{ConnId, FileId};
 use crate::object::{Durability, ExpectedKind, Key, Listing, Meta, Node, Precondition};
@@ -75,7 +75,7 @@ fn in_every_mode(body: impl Fn(&mut Bench)) {
     let as_it_is = modes().into_iter().map(|config| (config, None));
     for (config, sync) in as_it_is.chain([(StoreConfig::default(), Some(EVERYTHING))]) {
         let dir = TempDir::new().unwrap();
-        let mut bench = Bench::open_synced_by(dir.path(), &config, Limits::default(), |root| {
+        let mut bench = Bench::open_synced_by(dir.path(), &config, Fixed::default(), |root| {
             sync.unwrap_or_else(|| SyncCalls::of(root))
         });
         body(&mut bench);
@@ -104,24 +104,24 @@ fn chunk(bytes: &[u8]) -> Chunk {
 
 impl Bench {
     fn open(root: &Path, config: &StoreConfig) -> Self {
-        Self::open_limited(root, config, Limits::default())
+        Self::open_limited(root, config, Fixed::default())
     }
 
-    fn open_limited(root: &Path, config: &StoreConfig, limits: Limits) -> Self {
+    fn open_limited(root: &Path, config: &StoreConfig, limits: Fixed) -> Self {
         Self::open_synced_by(root, config, limits, SyncCalls::of)
     }
 
     fn open_synced_by<C: Into<Calls>>(
         root: &Path,
         config: &StoreConfig,
-        limits: Limits,
+        limits: Fixed,
         calls: impl FnOnce(BorrowedFd<'_>) -> C,
     ) -> Self {
         let (tx, bell) = channel();
         let wake = Arc::new(move || {
             let _ = tx.send(());
         });
-        let limits = Limits { io_workers: 2, sync_workers: 3, ..limits };
+        let limits = Fixed { io_workers: 2, sync_workers: 3, ..limits };
         let mut store = DiskStore::open_synced_by(root, config, &limits, wake, calls).unwrap();
         // An answer at once, unless a test is about the wait.
         store.take_overs.within = Duration::ZERO;

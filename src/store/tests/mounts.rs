@@ -67,7 +67,7 @@ fn open_crossing(at: BorrowedFd<'_>, path: &str, flags: OFlags, resolve: Resolve
 fn with_mount(root: &Path, durability: Durability) -> Bench {
     let config = StoreConfig { durability, ..StoreConfig::default() };
     let calls = |root: BorrowedFd<'_>| Calls { open: open_crossing, ..SyncCalls::of(root).into() };
-    let bench = Bench::open_synced_by(root, &config, Limits::default(), calls);
+    let bench = Bench::open_synced_by(root, &config, Fixed::default(), calls);
     bench.store.fs.mounts.set(&["vol"]);
     bench
 }

@@ -90,7 +90,7 @@ fn failing(dir: &TempDir) -> Bench {
     let sync = SyncCalls { content, names, scope: Scope::Dir };
     let config = StoreConfig { durability: Durability::Durable, ..with_quotas(&MAX) };
     let calls = |_: BorrowedFd<'_>| Calls { stage, ..sync.into() };
-    Bench::open_synced_by(dir.path(), &config, Limits::default(), calls)
+    Bench::open_synced_by(dir.path(), &config, Fixed::default(), calls)
 }
 
 fn set(dir: &TempDir, fault: Fault) {

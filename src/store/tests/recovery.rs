@@ -125,7 +125,7 @@ fn a_read_only_store_makes_nothing_and_refuses_changes_in_words() {
 fn a_directory_that_cannot_be_used_is_refused_in_words() {
     let dir = TempDir::new().unwrap();
     let open = |path: &Path, config: &StoreConfig| {
-        DiskStore::open(path, config, &Limits::default(), Arc::new(|| {})).map(drop).unwrap_err().to_string()
+        DiskStore::open(path, config, &Fixed::default(), Arc::new(|| {})).map(drop).unwrap_err().to_string()
     };
     let missing = dir.path().join("missing");
     let error = open(&missing, &StoreConfig { read_only: true, ..StoreConfig::default() });

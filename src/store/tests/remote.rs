@@ -57,7 +57,7 @@ fn names(dir: BorrowedFd<'_>) -> Result<(), Errno> {
 fn remote(root: &Path, config: &StoreConfig) -> Bench {
     let sync = SyncCalls { content: linux::sync_file, names, scope: Scope::Dir };
     let calls = |_: BorrowedFd<'_>| Calls { open, stage, sync, inline: false };
-    Bench::open_synced_by(root, config, Limits::default(), calls)
+    Bench::open_synced_by(root, config, Fixed::default(), calls)
 }
 
 fn meets(root: &Path, meets: Meets) {
@@ -113,7 +113,7 @@ fn a_change_into_another_file_system_is_a_conflict_and_no_failure_of_the_store()
     for durability in [Durability::Durable, Durability::Written] {
         let calls = |root: BorrowedFd<'_>| Calls { open: open_volume, ..SyncCalls::of(root).into() };
         let config = StoreConfig { durability, ..StoreConfig::default() };
-        let mut bench = Bench::open_synced_by(dir.path(), &config, Limits::default(), calls);
+        let mut bench = Bench::open_synced_by(dir.path(), &config, Fixed::default(), calls);
         if !bench.store.fs.caps.openat2 {
             return;
         }

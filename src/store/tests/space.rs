@@ -11,7 +11,7 @@ const MIB: u64 = 1024 * 1024;
 static PART: [u8; 256 * 1024] = [7; 256 * 1024];
 
 /// A store on a file system that has so much free, whatever is written to it.
-fn with_free(free: u64, limits: Limits) -> (Bench, TempDir) {
+fn with_free(free: u64, limits: Fixed) -> (Bench, TempDir) {
     let dir = TempDir::new().unwrap();
     // The portable way reserves nothing on the real one.
     let config = StoreConfig { portable: true, ..StoreConfig::default() };
@@ -37,7 +37,7 @@ fn begin(bench: &mut Bench, name: &str, len: u64) -> Result<FileId, Failure> {
 
 #[test]
 fn of_three_uploads_into_space_for_two_the_third_is_refused_before_its_body() {
-    let (mut bench, _dir) = with_free(250 * MIB, Limits::default());
+    let (mut bench, _dir) = with_free(250 * MIB, Fixed::default());
     let one = begin(&mut bench, "1", 100 * MIB).unwrap();
     begin(&mut bench, "2", 100 * MIB).unwrap();
     assert_eq!(bench.create("3", Some(100 * MIB), Precondition::None), Err(Failure::NoSpace));
@@ -48,7 +48,7 @@ fn of_three_uploads_into_space_for_two_the_third_is_refused_before_its_body() {
 
 #[test]
 fn of_three_uploads_that_are_announced_together_the_last_to_send_is_refused_at_its_first_part() {
-    let (mut bench, _dir) = with_free(250 * MIB, Limits::default());
+    let (mut bench, _dir) = with_free(250 * MIB, Fixed::default());
     let files = ["1", "2", "3"].map(|name| bench.create(name, Some(100 * MIB), Precondition::None).unwrap());
     let written = files.map(|file| bench.store.write_now(file, 0, &PART).map_err(|error| error.failure));
     assert_eq!(written, [Ok(()), Ok(()), Err(Failure::NoSpace)]);
@@ -62,7 +62,7 @@ fn of_three_uploads_that_are_announced_together_the_last_to_send_is_refused_at_i
 
 #[test]
 fn uploads_that_are_announced_and_send_nothing_keep_no_other_out() {
-    let (mut bench, _dir) = with_free(250 * MIB, Limits::default());
+    let (mut bench, _dir) = with_free(250 * MIB, Fixed::default());
     for n in 0..100 {
         bench.create(&format!("silent{n}"), Some(200 * MIB), Precondition::None).unwrap();
     }
@@ -73,7 +73,7 @@ fn uploads_that_are_announced_and_send_nothing_keep_no_other_out() {
 fn an_upload_takes_no_block_of_the_disk_before_its_body_comes_and_then_one_window() {
     for (reserved_bytes_max, windows) in [(1 << 30, 1), (MIB, 0)] {
         let dir = TempDir::new().unwrap();
-        let limits = Limits { reserved_bytes_max, ..Limits::default() };
+        let limits = Fixed { reserved_bytes_max, ..Fixed::default() };
         let mut bench = Bench::open_limited(dir.path(), &StoreConfig::default(), limits);
         set_free(&bench, 1 << 40);
         let file = bench.create("x", Some(278 * MIB), Precondition::None).unwrap();
@@ -94,7 +94,7 @@ fn an_upload_takes_no_block_of_the_disk_before_its_body_comes_and_then_one_windo
 
 #[test]
 fn uploads_leave_free_what_is_to_stay_free() {
-    let limits = Limits { free_bytes_min: 100 * MIB, ..Limits::default() };
+    let limits = Fixed { free_bytes_min: 100 * MIB, ..Fixed::default() };
     let (mut bench, _dir) = with_free(110 * MIB, limits);
     assert_eq!(begin(&mut bench, "large", 11 * MIB), Err(Failure::NoSpace));
     let file = begin(&mut bench, "large", 10 * MIB).unwrap();

@@ -64,7 +64,7 @@ impl Noted {
         let dir = TempDir::new().unwrap();
         SEEN.lock().unwrap().insert(dir.path().to_owned(), Seen::default());
         let calls = SyncCalls { content, names, scope };
-        Self { bench: Bench::open_synced_by(dir.path(), config, Limits::default(), |_| calls), dir }
+        Self { bench: Bench::open_synced_by(dir.path(), config, Fixed::default(), |_| calls), dir }
     }
 
     /// What was synced since this was asked the last time.

@@ -256,7 +256,7 @@ fn many_commits_into_new_directories_share_their_syncs_and_all_end() {
 fn a_change_beneath_a_directory_that_was_just_moved_owes_the_sync_of_the_move() {
     let dir = TempDir::new().unwrap();
     let by_dir = SyncCalls { scope: Scope::Dir, ..EVERYTHING };
-    let mut bench = Bench::open_synced_by(dir.path(), &StoreConfig::default(), Limits::default(), |_| by_dir);
+    let mut bench = Bench::open_synced_by(dir.path(), &StoreConfig::default(), Fixed::default(), |_| by_dir);
     for dir in ["from/folder/deep", "to"] {
         bench.make(dir).unwrap();
     }

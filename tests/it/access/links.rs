@@ -70,7 +70,7 @@ fn a_caller_makes_a_link_for_what_it_may_read_and_no_other() {
 #[test]
 fn no_link_is_made_without_a_key_or_where_the_limit_is_zero() {
     let without_key = RULES.split_once('\n').expect("a line").1;
-    let limits = Limits::default().with(|limits| limits.link_lifetime_max = std::time::Duration::ZERO);
+    let limits = Limits::default().with(|limits| limits.live.link_lifetime_max = std::time::Duration::ZERO);
     for mut rig in [rig(Kind::Http, without_key), rig_with(Kind::Http, RULES, limits)] {
         rig.place("home/f", b"content");
         assert_eq!(ask(&mut rig, "anna", "/home/f", "60").0, 403);
@@ -89,7 +89,7 @@ fn no_link_is_made_without_a_key_or_where_the_limit_is_zero() {
 
 #[test]
 fn a_longer_time_than_the_limit_is_the_limit() {
-    let limits = Limits::default().with(|limits| limits.link_lifetime_max = std::time::Duration::from_secs(60));
+    let limits = Limits::default().with(|limits| limits.live.link_lifetime_max = std::time::Duration::from_secs(60));
     let mut rig = rig_with(Kind::Http, RULES, limits);
     let mut expiry = |seconds: &str| -> u64 {
         let (_, heard) = http(&mut rig, "anna", "POST /home/f", &format!("Filewharf-Link: {seconds}\r\n"), "");

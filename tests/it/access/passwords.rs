@@ -29,7 +29,7 @@ fn access() -> Access {
 }
 
 fn limits() -> Limits {
-    Limits::default().with(|limits| limits.wrong_secret_delay = Duration::from_millis(1))
+    Limits::default().with(|limits| limits.live.wrong_secret_delay = Duration::from_millis(1))
 }
 
 fn rig_of(kind: Kind, mode: Mode, limits: Limits) -> Rig {
@@ -142,7 +142,7 @@ fn the_line_protocol_takes_a_user_and_a_password_at_every_cut() {
 
 #[test]
 fn a_client_that_leaves_while_its_password_is_checked_leaves_nothing_behind_and_its_guess_counts() {
-    let limits = Limits::default().with(|limits| limits.wrong_secrets_max = 3);
+    let limits = Limits::default().with(|limits| limits.live.wrong_secrets_max = 3);
     for leaves in [Rig::cut, Rig::finish] {
         let mut rig = rig_of(Kind::Http, DEFERRED, limits.clone());
         for _ in 0..3 {
@@ -153,11 +153,11 @@ fn a_client_that_leaves_while_its_password_is_checked_leaves_nothing_behind_and_
             leaves(&mut rig, &peer);
             rig.hold_completions(false);
             rig.turn();
-            rig.pass(limits.linger_timeout);
+            rig.pass(limits.live.linger_timeout);
             assert_eq!((verifying(&rig), rig.counters().open), (0, 0));
         }
         let peer = rig.connect();
-        rig.pass(limits.wrong_secret_delay);
+        rig.pass(limits.live.wrong_secret_delay);
         rig.send(&peer, &get("/secret.txt", "anna:guess"));
         assert_eq!(statuses(&peer), ["429"], "{}", heard(&peer));
     }
@@ -166,8 +166,8 @@ fn a_client_that_leaves_while_its_password_is_checked_leaves_nothing_behind_and_
 #[test]
 fn too_many_wrong_passwords_are_refused_with_the_true_time_and_a_known_password_is_not() {
     let limits = Limits::default().with(|limits| {
-        limits.wrong_secrets_max = 3;
-        limits.wrong_secrets_free = 3;
+        limits.live.wrong_secrets_max = 3;
+        limits.live.wrong_secrets_free = 3;
     });
     let mut rig = rig_of(Kind::Http, DEFERRED, limits.clone());
     let known = rig.connect();
@@ -192,9 +192,9 @@ fn too_many_wrong_passwords_are_refused_with_the_true_time_and_a_known_password_
 #[test]
 fn no_more_passwords_wait_than_permitted_and_the_next_is_told_to_try_again() {
     let limits = limits().with(|limits| {
-        limits.password_checks_max = 6;
-        limits.wrong_secrets_max = 3;
-        limits.per_address_percent = 100;
+        limits.fixed.password_checks_max = 6;
+        limits.live.wrong_secrets_max = 3;
+        limits.fixed.per_address_percent = 100;
     });
     let mut rig = rig_of(Kind::Http, DEFERRED, limits);
     rig.hold_completions(true);
@@ -218,8 +218,8 @@ fn no_more_passwords_wait_than_permitted_and_the_next_is_told_to_try_again() {
 #[test]
 fn a_flood_of_wrong_passwords_takes_its_bounds_and_holds_up_no_other_request() {
     let limits = limits().with(|limits| {
-        limits.password_checks_max = 8;
-        limits.wrong_secrets_max = 3;
+        limits.fixed.password_checks_max = 8;
+        limits.live.wrong_secrets_max = 3;
     });
     let mut rig = rig_of(Kind::Http, DEFERRED, limits);
     let (known, anybody) = (rig.connect(), rig.connect());
@@ -279,7 +279,7 @@ fn requests_without_credentials_are_served_to_an_address_that_guesses() {
             rig.send(&honest, &plain);
             rig.send(&late, &right);
             if !heard(&honest).ends_with("public") {
-                rig.pass(Limits::default().wrong_secret_wait_max);
+                rig.pass(Limits::default().live.wrong_secret_wait_max);
             }
             assert!(heard(&honest).ends_with("public"), "{kind:?} {round}: {}", heard(&honest));
             // To tell whether a password is right would be to let it be guessed.
@@ -329,8 +329,8 @@ fn a_drain_waits_for_a_check_and_a_stop_does_not() {
         }
         rig.hold_completions(false);
         rig.turn();
-        rig.pass(limits().linger_timeout);
-        rig.pass(limits().linger_timeout);
+        rig.pass(limits().live.linger_timeout);
+        rig.pass(limits().live.linger_timeout);
         assert_eq!(statuses(&peer), if stops { vec![] } else { vec!["503"] }, "{}", heard(&peer));
         assert_eq!(rig.end().cut_off, usize::from(stops));
     }

@@ -171,7 +171,7 @@ fn unfinished_uploads_count_for_the_name_that_was_proved_and_for_the_address_wit
     let (file, root) = (dir.path().join("access"), dir.path().join("served"));
     write(&file, &entries(&["anna", "bob"], "allow anna rlcwd /\nallow bob rlcwd /\nallow @ c /open"));
     let begun = || {
-        let limits = support::client::limits().with(|limits| limits.uploads_kept_bytes_max = 1002);
+        let limits = support::client::limits().with(|limits| limits.fixed.uploads_kept_bytes_max = 1002);
         Running::on(&root, |builder| builder.limits(limits).access(&file))
     };
     let begin = |running: &Running, name: &str, len: usize| {

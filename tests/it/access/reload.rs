@@ -194,7 +194,7 @@ fn the_last_part_of_a_resumable_upload_is_refused_when_the_rule_went_while_it_ca
 
 #[test]
 fn a_resumable_upload_into_a_drop_box_goes_on_under_its_own_name() {
-    let limits = Limits::default().with(|limits| limits.upload_sync_bytes = 1);
+    let limits = Limits::default().with(|limits| limits.live.upload_sync_bytes = 1);
     let mut rig = rig_with(Kind::Line, "allow ci c /drop", limits);
     rig.place("drop/f.txt", b"there");
     for round in 0..2 {

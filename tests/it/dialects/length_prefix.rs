@@ -97,7 +97,7 @@ fn a_silence_ends_a_long_message_in_doubt() {
 
 #[test]
 fn a_message_that_cannot_be_kept_is_read_to_its_end() {
-    let limits = Limits::default().with(|l| l.request_bytes_max = 4500);
+    let limits = Limits::default().with(|l| l.live.request_bytes_max = 4500);
     let long = "Hello Server!".repeat(1000);
     let wire = [message(&long, long.len()), message("Hello Server!", 13)].concat();
     let heard = format!("{}{GREETING}", String::from_utf8(message("ERROR too large", 15)).expect("text"));

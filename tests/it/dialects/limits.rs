@@ -16,13 +16,13 @@ const fn seconds(n: u64) -> Duration {
 
 fn limits() -> Limits {
     Limits::default().with(|l| {
-        l.chunk_bytes = 16;
-        l.head_timeout = seconds(5);
-        l.idle_timeout = seconds(300);
-        l.stall_timeout = seconds(60);
-        l.linger_timeout = seconds(2);
-        l.drain_timeout = seconds(100);
-        l.discard_bytes_max = 100;
+        l.fixed.chunk_bytes = 16;
+        l.live.head_timeout = seconds(5);
+        l.live.idle_timeout = seconds(300);
+        l.live.stall_timeout = seconds(60);
+        l.live.linger_timeout = seconds(2);
+        l.live.drain_timeout = seconds(100);
+        l.live.discard_bytes_max = 100;
     })
 }
 
@@ -56,8 +56,8 @@ fn an_upload_whose_size_comes_first_may_be_as_long_as_uploads_may() {
     // Held as a whole, and streamed.
     for (chunk_bytes, most) in [(4096, 100), (16, 6000)] {
         let limits = limits().with(|l| {
-            l.chunk_bytes = chunk_bytes;
-            l.request_bytes_max = most as u64;
+            l.fixed.chunk_bytes = chunk_bytes;
+            l.live.request_bytes_max = most as u64;
         });
         for (len, is_stored) in [(most - 1, true), (most, true), (most + 1, false)] {
             let upload = format!("a {len}{}", "x".repeat(len));
@@ -81,8 +81,8 @@ fn a_name_that_a_directory_has_may_go_on_behind_its_blank() {
 #[test]
 fn a_small_upload_that_does_not_fit_a_head_is_streamed() {
     let limits = limits().with(|l| {
-        l.chunk_bytes = 8192;
-        l.head_len_max = 4096;
+        l.fixed.chunk_bytes = 8192;
+        l.fixed.head_len_max = 4096;
     });
     let upload = format!("a 5000{}", "x".repeat(5000));
     for first in 4090..=4100 {
@@ -95,7 +95,7 @@ fn a_small_upload_that_does_not_fit_a_head_is_streamed() {
 #[test]
 fn a_message_of_an_upload_may_be_as_long_as_uploads_may() {
     for (len, is_stored) in [(100, true), (101, false)] {
-        let limits = limits().with(|l| l.request_bytes_max = 100);
+        let limits = limits().with(|l| l.live.request_bytes_max = 100);
         let message = format!("(dp0\nVput\nVx\nsVdata\nV{}\ns.", "a".repeat(len));
         let (mut rig, _) = uploads(Kind::Pickle, &limits, &[message.as_bytes()]);
         assert_eq!(rig.file("x").is_some(), is_stored, "{len} bytes");
@@ -106,7 +106,7 @@ fn a_message_of_an_upload_may_be_as_long_as_uploads_may() {
 fn a_message_that_brings_a_file_may_be_as_long_as_messages_may() {
     let mut longest = 0;
     for len in 100..200 {
-        let limits = limits().with(|l| l.message_bytes_max = 200);
+        let limits = limits().with(|l| l.fixed.message_bytes_max = 200);
         let mut rig = Rig::speaking(
             Listening::new(Kind::Pickle, &[], 0).expect("no options"),
             Mode::PLAIN,

@@ -35,8 +35,8 @@ fn mode() -> impl Strategy<Value = Mode> {
 fn server(mode: Mode, chunk_bytes: usize) -> Rig {
     let listening = Listening::new(Kind::NameSize, &[], 0).expect("no options");
     let limits = Limits::default().with(|l| {
-        l.chunk_bytes = chunk_bytes;
-        l.chunks_per_slot = 64;
+        l.fixed.chunk_bytes = chunk_bytes;
+        l.fixed.chunks_per_slot = 64;
     });
     Rig::speaking(listening, mode, limits, Access::default())
 }
@@ -63,8 +63,8 @@ fn an_upload_longer_than_the_server_takes_is_reset() {
     for (chunk_bytes, len) in [(7, 1001), (65_536, 1001), (65_536, 6000)] {
         let listening = Listening::new(Kind::NameSize, &[], 0).expect("no options");
         let limits = Limits::default().with(|l| {
-            l.chunk_bytes = chunk_bytes;
-            l.request_bytes_max = 1000;
+            l.fixed.chunk_bytes = chunk_bytes;
+            l.live.request_bytes_max = 1000;
         });
         let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
         rig.place("big.txt", b"the old one");

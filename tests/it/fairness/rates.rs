@@ -27,8 +27,8 @@ fn limited(change: impl FnOnce(&mut Limits)) -> Rig {
 #[test]
 fn a_turn_has_room_for_all_that_is_paced_since_each_moves_only_a_little() {
     let mut rig = ruled("allow @ r /\nallow @ r /slow/ rate=64K", |l| {
-        (l.turn_bytes, l.turn_bytes_shared, l.turn_bytes_client) = (TURN, TURN, CLIENT);
-        (l.turn_bytes_max, l.turn_bytes_min, l.read_buffer_bytes) = (TURN, 512, TURN);
+        (l.fixed.turn_bytes, l.fixed.turn_bytes_shared, l.fixed.turn_bytes_client) = (TURN, TURN, CLIENT);
+        (l.fixed.turn_bytes_max, l.fixed.turn_bytes_min, l.fixed.read_buffer_bytes) = (TURN, 512, TURN);
     });
     for name in ["slow/long", "long"] {
         rig.place(name, &vec![b'l'; 4 << 20]);
@@ -58,7 +58,7 @@ fn a_turn_has_room_for_all_that_is_paced_since_each_moves_only_a_little() {
 
 #[test]
 fn a_new_upload_does_not_overtake_those_of_its_client_that_wait_already() {
-    let mut rig = limited(|l| l.client_upload_bytes_per_s = 64 * 1024);
+    let mut rig = limited(|l| l.live.client_upload_bytes_per_s = 64 * 1024);
     let long = rig.connect_from(1);
     rig.arrive(&long, format!("PUT {} /long\n", 4 << 20).as_bytes());
     rig.send(&long, &vec![b'u'; 4 << 20]);
@@ -108,7 +108,7 @@ fn what_waits_for_a_rate_has_the_one_of_new_rules_at_once() {
 fn after_many(kind: Kind, rules: &str, first: &str, next: &str) -> String {
     let options: &[(String, String)] = if kind == Kind::Http { &[("allow-host".into(), "*".into())] } else { &[] };
     let access = Access::with_rules(file::parse(rules).expect("rules").into(), false);
-    let limits = Limits::default().with(|l| (l.client_requests_per_s, l.wrong_secrets_free) = (4, u8::MAX));
+    let limits = Limits::default().with(|l| (l.live.client_requests_per_s, l.live.wrong_secrets_free) = (4, u8::MAX));
     let listening = Listening::new(kind, options, 0).expect("it listens");
     let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, access);
     rig.place("x", b"x");
@@ -157,7 +157,7 @@ fn every_head_counts_for_the_requests_of_its_client_however_it_is_answered() {
 
 #[test]
 fn a_client_beyond_its_requests_is_not_listened_to_on_connections_that_cannot_be_refused() {
-    let mut rig = limited(|l| l.client_requests_per_s = 4);
+    let mut rig = limited(|l| l.live.client_requests_per_s = 4);
     let peers: Vec<Peer> = (0..2).map(|_| rig.connect_from(1)).collect();
     for peer in &peers {
         rig.send(peer, &b"PING\n".repeat(100));
@@ -179,7 +179,7 @@ fn waits_for_a_slot(mode: Mode, rate: &str, each: usize, request: &str) -> (Rig,
         file::parse(&format!("allow @ rlc /\nallow @ rlc /slow/ rate={rate}")).expect("rules").into(),
         false,
     );
-    let limits = Limits::default().with(|l| (l.slots, l.chunk_bytes) = (2 * each, 64 * 1024));
+    let limits = Limits::default().with(|l| (l.fixed.slots, l.fixed.chunk_bytes) = (2 * each, 64 * 1024));
     let mut rig = Rig::new(mode, limits, access);
     rig.place("slow/long", &vec![b'l'; 1 << 20]);
     let holders: Vec<Peer> = (0..2 * each).map(|n| rig.connect_from(1 + u8::from(n % 2 == 0))).collect();
@@ -228,7 +228,7 @@ fn a_client_that_shares_its_rate_among_many_transfers_does_not_hold_slots_with_t
 fn transfers_that_wait_for_the_same_bytes_under_different_rules_take_turns() {
     for names in [["long", "slow/long"], ["slow/long", "long"]] {
         let rules = "allow @ r /\nallow @ r /slow/ rate=10M";
-        let mut rig = ruled(rules, |l| l.client_download_bytes_per_s = 1 << 20);
+        let mut rig = ruled(rules, |l| l.live.client_download_bytes_per_s = 1 << 20);
         let peers = names.map(|name| {
             rig.place(name, &vec![b'l'; 16 << 20]);
             let peer = rig.connect_from(1);
@@ -251,7 +251,7 @@ fn older(kind: Kind, change: impl FnOnce(&mut Limits)) -> Rig {
 
 #[test]
 fn the_uploads_of_a_client_of_an_older_system_are_bounded_though_it_says_late_that_they_are_some() {
-    let mut rig = older(Kind::NameSize, |l| l.client_uploads_max = 2);
+    let mut rig = older(Kind::NameSize, |l| l.live.client_uploads_max = 2);
     let peers: Vec<Peer> = (0..5).map(|_| rig.connect_from(1)).collect();
     for peer in &peers {
         rig.send(peer, b"f");
@@ -272,7 +272,7 @@ fn the_uploads_of_a_client_of_an_older_system_are_bounded_though_it_says_late_th
 #[test]
 fn messages_that_are_gathered_wait_for_the_rate_of_their_client() {
     const LEN: usize = 900_000;
-    let mut rig = older(Kind::Pickle, |l| l.client_upload_bytes_per_s = LEN as u64 / 5);
+    let mut rig = older(Kind::Pickle, |l| l.live.client_upload_bytes_per_s = LEN as u64 / 5);
     let peer = rig.connect_from(1);
     let mut stored = Vec::new();
     for n in 0..4 {
@@ -300,7 +300,7 @@ fn the_words_of_one_request_are_not_requests_of_their_own() {
     for (kind, pieces, answer) in
         [(Kind::Menu, text, "Give the filenameFile writted"), (Kind::LengthPrefix, message, "Hello Client!")]
     {
-        let mut rig = older(kind, |l| l.client_requests_per_s = 1);
+        let mut rig = older(kind, |l| l.live.client_requests_per_s = 1);
         for _ in 0..3 {
             let peer = rig.connect_from(1);
             for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
@@ -317,7 +317,7 @@ fn the_words_of_one_request_are_not_requests_of_their_own() {
 
 #[test]
 fn a_request_that_waits_for_the_limits_of_its_client_is_not_taken_for_silence() {
-    let mut rig = older(Kind::NameChoice, |l| l.client_uploads_max = 1);
+    let mut rig = older(Kind::NameChoice, |l| l.live.client_uploads_max = 1);
     let (long, waits) = (rig.connect_from(1), rig.connect_from(1));
     rig.send(&long, b"long:PUTx");
     rig.send(&waits, b"waits:PUTx");
@@ -336,7 +336,7 @@ fn a_request_that_waits_for_the_limits_of_its_client_is_not_taken_for_silence() 
 #[test]
 fn connections_that_are_turned_away_are_no_requests_of_their_client() {
     for admitted_says in ["GET /f\n", "GET /f HTTP/1.1\r\nHost: x\r\n\r\n"] {
-        let mut rig = older(Kind::Auto, |l| (l.connections_max, l.client_requests_per_s) = (1, 2));
+        let mut rig = older(Kind::Auto, |l| (l.fixed.connections_max, l.live.client_requests_per_s) = (1, 2));
         let admitted = rig.connect_from(1);
         for late_says in ["GET /f\n", "PUT 1 /f\nf", "GET /f HTTP/1.1\r\nHost: x\r\n\r\n", "GET"].repeat(2) {
             let late = rig.connect_from(1);

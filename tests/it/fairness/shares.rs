@@ -17,8 +17,8 @@ const LONG: usize = 4 << 20;
 /// A server whose turns are what all of them wait for.
 fn rig(window: usize) -> Rig {
     let limits = Limits::default().with(|l| {
-        (l.turn_bytes, l.turn_bytes_shared, l.turn_bytes_client) = (TURN, TURN, CLIENT);
-        (l.turn_bytes_max, l.turn_bytes_min, l.read_buffer_bytes) = (TURN, 512, TURN);
+        (l.fixed.turn_bytes, l.fixed.turn_bytes_shared, l.fixed.turn_bytes_client) = (TURN, TURN, CLIENT);
+        (l.fixed.turn_bytes_max, l.fixed.turn_bytes_min, l.fixed.read_buffer_bytes) = (TURN, 512, TURN);
     });
     Rig::new(Mode { window, ..Mode::PLAIN }, limits, Access::default())
 }
@@ -148,7 +148,7 @@ fn millis(ms: u64) -> Duration {
 fn downloads_of_one_client_together_keep_its_rate_and_others_are_not_held_up() {
     for mode in Mode::all() {
         let window = if mode.window == usize::MAX { usize::MAX } else { 100_000 };
-        let mut rig = limited(Mode { window, ..mode }, |l| l.client_download_bytes_per_s = RATE);
+        let mut rig = limited(Mode { window, ..mode }, |l| l.live.client_download_bytes_per_s = RATE);
         rig.place("long", &vec![b'l'; 16 << 20]);
         let peers: Vec<Peer> = (0..5).map(|_| rig.connect_from(1)).collect();
         for peer in &peers {
@@ -173,8 +173,8 @@ fn downloads_of_one_client_together_keep_its_rate_and_others_are_not_held_up() {
 fn uploads_of_one_client_together_keep_its_rate() {
     for mode in Mode::all() {
         let mut rig = limited(Mode { window: usize::MAX, ..mode }, |l| {
-            l.client_upload_bytes_per_s = RATE;
-            l.dirty_bytes_max = 1 << 40;
+            l.live.client_upload_bytes_per_s = RATE;
+            l.fixed.dirty_bytes_max = 1 << 40;
         });
         let peers: Vec<Peer> = (0..5).map(|_| rig.connect_from(1)).collect();
         for (n, peer) in peers.iter().enumerate() {
@@ -195,7 +195,7 @@ fn uploads_of_one_client_together_keep_its_rate() {
 #[test]
 fn small_files_count_for_the_rate_of_their_client_as_well() {
     let mut rig = limited(Mode::PLAIN, |l| {
-        (l.client_upload_bytes_per_s, l.client_download_bytes_per_s) = (64 * 1024, 64 * 1024);
+        (l.live.client_upload_bytes_per_s, l.live.client_download_bytes_per_s) = (64 * 1024, 64 * 1024);
     });
     rig.place("small", &[b's'; 4096]);
     let peers: Vec<Peer> = (0..4).map(|_| rig.connect_from(1)).collect();
@@ -215,7 +215,7 @@ fn small_files_count_for_the_rate_of_their_client_as_well() {
 
 #[test]
 fn small_files_that_are_sent_one_by_one_count_for_the_rate_of_their_client_as_well() {
-    let mut rig = limited(Mode::PLAIN, |l| l.client_upload_bytes_per_s = 64 * 1024);
+    let mut rig = limited(Mode::PLAIN, |l| l.live.client_upload_bytes_per_s = 64 * 1024);
     let peer = rig.connect_from(1);
     let put = [b"PUT 4096 /new\n".as_slice(), &[b'n'; 4096]].concat();
     let mut begun = 0;
@@ -233,9 +233,9 @@ fn small_files_that_are_sent_one_by_one_count_for_the_rate_of_their_client_as_we
 #[test]
 fn a_transfer_that_waits_for_the_rate_of_its_client_is_not_slow() {
     let mut rig = limited(Mode::PLAIN, |l| {
-        (l.client_upload_bytes_per_s, l.client_download_bytes_per_s) = (1000, 1000);
-        (l.rate_bytes_per_s_min, l.slots, l.contention_wait) = (900, 4, Duration::from_secs(1));
-        l.per_address_percent = 100;
+        (l.live.client_upload_bytes_per_s, l.live.client_download_bytes_per_s) = (1000, 1000);
+        (l.live.rate_bytes_per_s_min, l.fixed.slots, l.live.contention_wait) = (900, 4, Duration::from_secs(1));
+        l.fixed.per_address_percent = 100;
     });
     rig.place("long", &[b'l'; 200_000]);
     let peers: Vec<Peer> = (0..8).map(|_| rig.connect_from(1)).collect();
@@ -253,7 +253,7 @@ fn a_transfer_that_waits_for_the_rate_of_its_client_is_not_slow() {
 
 #[test]
 fn a_request_beyond_the_rate_is_refused_and_told_when_to_come_back() {
-    let mut rig = limited(Mode::PLAIN, |l| l.client_requests_per_s = 4);
+    let mut rig = limited(Mode::PLAIN, |l| l.live.client_requests_per_s = 4);
     rig.place("x", b"x");
     let (one, other) = (rig.connect_from(1), rig.connect_from(2));
     rig.send(&one, &b"STAT /x\n".repeat(5));
@@ -273,7 +273,7 @@ fn a_request_beyond_the_rate_is_refused_and_told_when_to_come_back() {
 #[test]
 fn http_is_told_429_with_retry_after() {
     let listening = Listening::new(Kind::Http, &[("allow-host".into(), "*".into())], 0).expect("it listens");
-    let limits = Limits::default().with(|l| l.client_requests_per_s = 1);
+    let limits = Limits::default().with(|l| l.live.client_requests_per_s = 1);
     let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
     rig.place("x", b"x");
     let peer = rig.connect_from(1);
@@ -287,7 +287,7 @@ fn http_is_told_429_with_retry_after() {
 
 #[test]
 fn uploads_of_one_client_are_bounded_and_one_that_ends_makes_room() {
-    let mut rig = limited(Mode::PLAIN, |l| l.client_uploads_max = 2);
+    let mut rig = limited(Mode::PLAIN, |l| l.live.client_uploads_max = 2);
     let upload = |rig: &mut Rig, host: u8, name: &str| {
         let peer = rig.connect_from(host);
         rig.send(&peer, format!("PUT 100000 /{name}\n").as_bytes());
@@ -303,7 +303,7 @@ fn uploads_of_one_client_are_bounded_and_one_that_ends_makes_room() {
 
 #[test]
 fn connections_of_one_address_are_bounded() {
-    let mut rig = limited(Mode::PLAIN, |l| (l.client_connections_max, l.turned_away_max) = (2, 0));
+    let mut rig = limited(Mode::PLAIN, |l| (l.live.client_connections_max, l.fixed.turned_away_max) = (2, 0));
     let peers: Vec<Peer> = (0..3).map(|_| rig.connect_from(1)).collect();
     assert_eq!([0, 1, 2].map(|n| peers[n].is_closed()), [false, false, true]);
     assert!(!rig.connect_from(2).is_closed());
@@ -312,7 +312,7 @@ fn connections_of_one_address_are_bounded() {
 #[test]
 fn a_client_of_an_older_system_waits_instead_of_being_refused() {
     let listening = Listening::new(Kind::NameSize, &[], 0).expect("it listens");
-    let limits = Limits::default().with(|l| l.client_requests_per_s = 1);
+    let limits = Limits::default().with(|l| l.live.client_requests_per_s = 1);
     let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
     let peers: Vec<Peer> = (0..4).map(|_| rig.connect_from(1)).collect();
     for (n, peer) in peers.iter().enumerate() {
@@ -359,7 +359,7 @@ fn a_rule_bounds_the_rate_of_each_client_beneath_its_prefix_and_nowhere_else() {
 
 #[test]
 fn the_rate_of_a_rule_is_part_of_the_rate_of_its_client() {
-    let mut rig = ruled("allow @ r / rate=1M", |l| l.client_download_bytes_per_s = RATE / 2);
+    let mut rig = ruled("allow @ r / rate=1M", |l| l.live.client_download_bytes_per_s = RATE / 2);
     rig.place("long", &vec![b'l'; 16 << 20]);
     let peers: Vec<Peer> = (0..3).map(|_| rig.connect_from(1)).collect();
     let sum: f64 = heard_in_ten_seconds(&mut rig, &peers, "long").iter().sum();
@@ -371,7 +371,7 @@ fn a_request_that_waited_too_long_leaves_the_wait_queue_of_its_client_and_not_th
     let rules = entries(&["anna", "bob"], "allow anna rlcw /\nallow bob rlcw /");
     let access = Access::with_rules(file::parse(&rules).expect("rules").into(), false);
     let limits = Limits::default().with(|l| {
-        (l.slots, l.per_address_percent, l.slot_timeout) = (2, 50, Duration::from_secs(4));
+        (l.fixed.slots, l.fixed.per_address_percent, l.live.slot_timeout) = (2, 50, Duration::from_secs(4));
     });
     let listening = Listening::new(Kind::Http, &[("allow-host".into(), "*".into())], 0).expect("it listens");
     let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, access);
@@ -397,7 +397,7 @@ fn a_request_that_waited_too_long_leaves_the_wait_queue_of_its_client_and_not_th
 
 #[test]
 fn an_upload_ends_where_it_began_to_count_though_the_table_of_clients_is_full() {
-    let mut rig = ruled("allow @ rcw / rate=1M", |l| (l.client_groups_max, l.client_uploads_max) = (1, 1));
+    let mut rig = ruled("allow @ rcw / rate=1M", |l| (l.fixed.client_groups_max, l.live.client_uploads_max) = (1, 1));
     let peers: Vec<Peer> = (1..4).map(|host| rig.connect_from(host)).collect();
     let begin = |rig: &mut Rig, n: usize| {
         rig.send(&peers[n], format!("PUT 5 /up{n}\n").as_bytes());
@@ -414,8 +414,8 @@ fn an_upload_ends_where_it_began_to_count_though_the_table_of_clients_is_full() 
 fn prefixes_with_rates_of_their_own_do_not_multiply_the_share_of_a_client() {
     let rules: String = "abcd".chars().map(|dir| format!("allow @ r /{dir}/ rate=1G\n")).collect();
     let mut rig = ruled(&format!("allow @ r /\n{rules}"), |l| {
-        (l.turn_bytes, l.turn_bytes_shared, l.turn_bytes_client) = (TURN, TURN, CLIENT);
-        (l.turn_bytes_max, l.turn_bytes_min, l.read_buffer_bytes) = (TURN, 512, TURN);
+        (l.fixed.turn_bytes, l.fixed.turn_bytes_shared, l.fixed.turn_bytes_client) = (TURN, TURN, CLIENT);
+        (l.fixed.turn_bytes_max, l.fixed.turn_bytes_min, l.fixed.read_buffer_bytes) = (TURN, 512, TURN);
     });
     let names = ["a/long", "b/long", "c/long", "d/long", "long"];
     let peers: Vec<Peer> = [1, 1, 1, 1, 2].into_iter().map(|host| rig.connect_from(host)).collect();

@@ -64,7 +64,7 @@ impl Reader {
 
 #[test]
 fn a_crowd_gets_every_byte_however_fast_it_reads() {
-    let server = Running::limited(|limits| limits.send_buffer_bytes = SOCKET);
+    let server = Running::limited(|limits| limits.fixed.send_buffer_bytes = SOCKET);
     let bytes = content(7, LEN);
     server.client().put("/file", &bytes);
     let mut only = server.client();

@@ -163,7 +163,7 @@ fn dir() -> TempDir {
 fn server(dir: &TempDir) -> Running {
     Running::on(dir.path(), |builder| {
         // A change may take long where the disk is busy, and half a head waits for it.
-        let limits = Limits::default().with(|l| l.head_timeout = 10 * PATIENCE);
+        let limits = Limits::default().with(|l| l.live.head_timeout = 10 * PATIENCE);
         builder.limits(limits).durability(Durability::Written)
     })
 }

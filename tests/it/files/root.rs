@@ -85,8 +85,8 @@ fn a_file_that_shrinks_while_it_is_sent_is_never_padded() {
 #[test]
 fn a_file_cut_behind_what_was_sent_ends_its_download_without_delay() {
     let server = Running::limited(|limits| {
-        limits.send_buffer_bytes = 64 << 10;
-        limits.stall_timeout = Duration::from_secs(20);
+        limits.fixed.send_buffer_bytes = 64 << 10;
+        limits.live.stall_timeout = Duration::from_secs(20);
     });
     let bytes = content(1, 3 << 20);
     for n in 0..8 {

@@ -47,7 +47,7 @@ fn a_file_that_is_changed_in_place_while_it_is_sent_is_never_a_mix_that_looks_wh
     for portable in [false, true] {
         let server = Running::with(|builder| {
             let menu = "menu@127.0.0.1:0?image=file".parse().expect("an address");
-            let limits = limits().with(|limits| limits.message_bytes_max = 2 * LEN);
+            let limits = limits().with(|limits| limits.fixed.message_bytes_max = 2 * LEN);
             let builder = builder.portable(portable).limits(limits).listen_at(menu);
             builder
                 .listen_as(Kind::LengthPrefix, "127.0.0.1:0")

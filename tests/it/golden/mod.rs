@@ -232,11 +232,11 @@ fn unescape(text: &str) -> Vec<u8> {
 /// Small enough that a body of 64 bytes goes through a staging file, chunk by chunk.
 fn limits() -> Limits {
     Limits::default().with(|l| {
-        l.chunk_bytes = 16;
-        l.chunks_per_slot = 64;
-        l.request_bytes_max = 1000;
-        l.discard_bytes_max = 100;
-        l.message_bytes_max = 4096;
+        l.fixed.chunk_bytes = 16;
+        l.fixed.chunks_per_slot = 64;
+        l.live.request_bytes_max = 1000;
+        l.live.discard_bytes_max = 100;
+        l.fixed.message_bytes_max = 4096;
     })
 }
 
@@ -422,8 +422,8 @@ fn every_conversation_goes_as_written_at_random_cuts() {
 #[test]
 fn every_conversation_goes_as_written_with_the_smallest_slots() {
     let limits = limits().with(|l| {
-        l.chunk_bytes = 7;
-        l.chunks_per_slot = 2;
+        l.fixed.chunk_bytes = 7;
+        l.fixed.chunks_per_slot = 2;
     });
     for transcript in all().iter().filter(|transcript| !transcript.lists()) {
         for mode in transcript.modes() {
@@ -435,11 +435,11 @@ fn every_conversation_goes_as_written_with_the_smallest_slots() {
 /// With so short a head nearly every message is gathered on a slot.
 #[test]
 fn every_message_is_gathered_as_written() {
-    let head_timeout = limits().head_timeout;
+    let head_timeout = limits().live.head_timeout;
     let limits = limits().with(|l| {
-        l.head_len_max = 16;
-        l.slots = 1;
-        l.stall_timeout = head_timeout;
+        l.fixed.head_len_max = 16;
+        l.fixed.slots = 1;
+        l.live.stall_timeout = head_timeout;
     });
     for transcript in all().iter().filter(|transcript| transcript.speaks.starts_with("pickle")) {
         let cuts: Vec<usize> = (1..transcript.sent_len()).collect();
@@ -454,16 +454,16 @@ fn every_message_is_gathered_as_written() {
 #[test]
 fn every_conversation_goes_as_written_on_the_smallest_budget() {
     let limits = limits().with(|l| {
-        l.slots = 1;
-        l.chunk_bytes = 7;
-        l.chunks_per_slot = 1;
-        l.read_buffer_bytes = 1;
-        l.reply_bytes_max = 1;
-        l.turn_bytes = 1;
-        l.turn_bytes_shared = 1;
-        l.turn_bytes_min = 1;
-        l.turn_bytes_max = 1;
-        l.turn_calls = 1;
+        l.fixed.slots = 1;
+        l.fixed.chunk_bytes = 7;
+        l.fixed.chunks_per_slot = 1;
+        l.fixed.read_buffer_bytes = 1;
+        l.fixed.reply_bytes_max = 1;
+        l.fixed.turn_bytes = 1;
+        l.fixed.turn_bytes_shared = 1;
+        l.fixed.turn_bytes_min = 1;
+        l.fixed.turn_bytes_max = 1;
+        l.fixed.turn_calls = 1;
     });
     // With one byte to a turn nothing leaves in one packet.
     for transcript in all().iter().filter(|transcript| !transcript.lists() && !transcript.packets) {

@@ -12,7 +12,7 @@ const FILES: usize = 2300;
 
 /// A server whose slots hold about this much of a reply, with a directory that needs many of them.
 fn many(chunk_bytes: usize) -> Rig {
-    let mut rig = server(Limits::default().with(|l| l.chunk_bytes = chunk_bytes));
+    let mut rig = server(Limits::default().with(|l| l.fixed.chunk_bytes = chunk_bytes));
     for n in 0..FILES {
         rig.place(&format!("many/a name & <{n:05}>"), b"");
     }
@@ -103,7 +103,7 @@ fn a_page_has_as_many_names_as_are_asked_for_up_to_a_thousand() {
 #[test]
 fn a_page_of_long_names_comes_in_chunks_that_fit_into_a_slot() {
     let limits = Limits::default();
-    let slot_bytes = limits.chunk_bytes * limits.chunks_per_slot;
+    let slot_bytes = limits.fixed.chunk_bytes * limits.fixed.chunks_per_slot;
     let mut rig = server(limits);
     for n in 0..200 {
         rig.place(&format!("d/{n:03}{}", "\"".repeat(250)), b"");
@@ -175,7 +175,7 @@ fn a_client_that_does_not_read_an_index_is_let_go_with_its_slot() {
     let mut rig = many(64 * 1024);
     let peer = rig.connect();
     rig.send_unread(&peer, b"GET /many/ HTTP/1.1\r\nHost: x\r\n\r\n");
-    rig.pass(Limits::default().stall_timeout);
+    rig.pass(Limits::default().live.stall_timeout);
     if !peer.is_gone() {
         assert!(peer.heard().ends_with(b"0\r\n\r\n"), "it had room for all of it");
     }
@@ -184,7 +184,7 @@ fn a_client_that_does_not_read_an_index_is_let_go_with_its_slot() {
 
 #[test]
 fn between_two_parts_of_an_index_others_have_their_turn() {
-    let mut rig = slow_reader(Limits::default().with(|l| l.slots = 1));
+    let mut rig = slow_reader(Limits::default().with(|l| l.fixed.slots = 1));
     for n in 0..FILES {
         rig.place(&format!("many/{n:05}"), b"");
     }
@@ -211,7 +211,7 @@ fn between_two_parts_of_an_index_others_have_their_turn() {
 #[test]
 fn a_reply_about_a_directory_takes_no_more_memory_than_its_slot() {
     let limits = Limits::default();
-    let ceiling = Ceiling::of(&limits, false);
+    let ceiling = Ceiling::of(&limits.fixed, false);
     for letter in ["\"", "&", "a"] {
         let mut rig = slow_reader(Limits::default());
         let mut slots = 0;

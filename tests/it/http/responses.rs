@@ -16,7 +16,7 @@ const GET: &str = "GET /f HTTP/1.1\r\nHost: x\r\n";
 #[test]
 fn a_target_that_is_too_long_is_414_and_fields_that_are_too_long_are_431() {
     // RFC 9110 §15.5.15, RFC 6585 §5.
-    let limits = Limits::default().with(|l| l.head_len_max = 512);
+    let limits = Limits::default().with(|l| l.fixed.head_len_max = 512);
     for (says, code) in [
         (format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(600)), 414),
         (format!("GET /{}", "a".repeat(600)), 414),
@@ -164,7 +164,7 @@ fn metrics_are_the_text_of_prometheus() {
 #[test]
 fn a_go_ahead_is_not_given_before_the_store_is_ready() {
     // RFC 9110 §10.1.1: the only slot is taken, so the second upload waits without its go-ahead.
-    let limits = Limits::default().with(|l| l.slots = 1);
+    let limits = Limits::default().with(|l| l.fixed.slots = 1);
     let mut rig = server(limits);
     let upload =
         |name: &str| format!("PUT /{name} HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
@@ -182,7 +182,7 @@ fn a_go_ahead_is_not_given_before_the_store_is_ready() {
 #[test]
 fn a_request_without_a_slot_in_time_is_told_429_and_when_to_come_back() {
     // RFC 6585 §4.
-    let mut rig = server(Limits::default().with(|l| l.slots = 1));
+    let mut rig = server(Limits::default().with(|l| l.fixed.slots = 1));
     let first = rig.connect();
     rig.send(&first, b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n");
     let second = rig.connect();

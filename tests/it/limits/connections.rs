@@ -2,7 +2,7 @@
 
 use super::{limits, rig};
 use filewharf::access::Access;
-use filewharf::config::Limits;
+use filewharf::config::Live;
 use filewharf::dialect::{Kind, Listening};
 use std::time::Duration;
 use support::rig::{Mode, Peer, Rig};
@@ -13,7 +13,7 @@ fn without_descriptors_new_connections_wait_and_the_log_says_so() {
     rig.exhaust(true);
     let waits = rig.connect();
     assert_eq!((rig.counters().accept_exhausted, rig.shed(), rig.counters().accepted), (1, 1, 0));
-    let retry = limits().accept_retry;
+    let retry = limits().live.accept_retry;
     rig.pass(retry - Duration::from_millis(1));
     assert_eq!(rig.counters().accept_exhausted, 1, "too early");
     rig.pass(Duration::from_millis(1));
@@ -42,7 +42,7 @@ fn a_connection_that_ends_makes_room_for_one_that_waits() {
 
 #[test]
 fn one_address_has_its_part_of_the_connections() {
-    let limits = limits().with(|l| l.connections_max = 6);
+    let limits = limits().with(|l| l.fixed.connections_max = 6);
     let mut rig = rig(limits);
     let peers: Vec<Peer> = (0..5).map(|_| rig.connect()).collect();
     let served = |rig: &mut Rig, peer: &Peer| {
@@ -67,7 +67,7 @@ fn guesses_of_the_secret_on_one_connection_are_slowed_down_and_end_it() {
     let [guesser, knows] = [0; 2].map(|_| rig.connect());
     let guess = b"GET /x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer wrong\r\n\r\n";
     rig.send(&guesser, &guess.repeat(100));
-    let Limits { wrong_secrets_free, wrong_secrets_max, wrong_secret_delay, .. } = limits();
+    let Live { wrong_secrets_free, wrong_secrets_max, wrong_secret_delay, .. } = limits().live;
     let refused = || guesser.heard().windows(12).filter(|words| words == b"HTTP/1.1 401").count();
     assert_eq!(refused(), usize::from(wrong_secrets_free) + 1);
     let mut delays = 0;
@@ -98,7 +98,7 @@ fn an_address_that_guesses_the_secret_has_its_new_connections_read_one_after_the
             rig.send(&peer, wrong.as_bytes());
             peer
         };
-        for _ in 0..limits().wrong_secrets_max {
+        for _ in 0..limits().live.wrong_secrets_max {
             assert!(guess(&mut rig).heard().windows(8).any(|words| words == b"ERR 401 "));
         }
         let guessers = [0; 3].map(|_| guess(&mut rig));
@@ -109,7 +109,7 @@ fn an_address_that_guesses_the_secret_has_its_new_connections_read_one_after_the
             assert_eq!(answered(&guessers), n);
             assert!(late.heard().is_empty());
             rig.send(&knows, ping.as_bytes());
-            rig.pass(limits().wrong_secret_delay);
+            rig.pass(limits().live.wrong_secret_delay);
         }
         assert_eq!(knows.heard(), ok.as_bytes().repeat(4), "who has shown the secret does not wait");
         assert_eq!(late.heard(), ok.as_bytes());

@@ -25,7 +25,7 @@ fn an_upload_is_as_large_as_the_limit_and_no_larger() {
             (Kind::Http, format!("PUT /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len}\r\n\r\n")),
         ] {
             let listening = Listening::new(kind, &[], 0).expect("no options");
-            let limits = limits().with(|l| l.request_bytes_max = MOST as u64);
+            let limits = limits().with(|l| l.live.request_bytes_max = MOST as u64);
             let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
             let peer = rig.connect();
             rig.send(&peer, &[head.as_bytes(), &vec![b'a'; len]].concat());
@@ -95,7 +95,7 @@ fn the_memory_that_is_promised_counts_what_a_connection_is_made_of() {
     let work = Session::work_bytes();
     let room = size_of::<Outbox>() + ops.capacity() * size_of::<Op>();
     assert!((room..room + 640).contains(&work), "{work} for {room}");
-    let (less, more) = (Limits::default(), Limits::default().with(|l| l.connections_max = 20_000));
+    let (less, more) = (Limits::default().fixed, Limits::default().with(|l| l.fixed.connections_max = 20_000).fixed);
     let each = (Ceiling::of(&more, false).total() - Ceiling::of(&less, false).total()) / 10_000;
     assert!(each >= entry + work + less.head_len_max + 2 * less.reply_bytes_max, "{each}");
 }
@@ -113,7 +113,7 @@ fn the_memory_that_is_promised_counts_what_is_spoken() {
     let tls = tls.listen_at("line@127.0.0.1:0?tls".parse().expect("an address")).build();
     let tls = tls.expect("a server").ceiling();
     assert!(tls.connection > line.connection + 64 * 1024 && tls.shared > line.shared, "records");
-    assert!(pickle.slot >= 2 * Limits::default().message_bytes_max && pickle.slot > line.slot, "whole messages");
+    assert!(pickle.slot >= 2 * Limits::default().fixed.message_bytes_max && pickle.slot > line.slot, "whole messages");
 }
 
 #[test]

@@ -15,11 +15,11 @@ const A_FEW_MORE: usize = 100;
 
 fn limits() -> Limits {
     Limits::default().with(|l| {
-        l.chunk_bytes = 16;
-        l.chunks_per_slot = 4;
-        l.turn_bytes_max = MOST;
-        l.turn_bytes_min = A_FEW_MORE;
-        l.turn_calls = 8;
+        l.fixed.chunk_bytes = 16;
+        l.fixed.chunks_per_slot = 4;
+        l.fixed.turn_bytes_max = MOST;
+        l.fixed.turn_bytes_min = A_FEW_MORE;
+        l.fixed.turn_calls = 8;
     })
 }
 

@@ -9,7 +9,7 @@ use support::rig::{Mode, Peer, Rig};
 
 #[test]
 fn one_address_has_its_part_of_the_slots_and_the_others_stay_free() {
-    let limits = limits().with(|l| l.slots = 4);
+    let limits = limits().with(|l| l.fixed.slots = 4);
     let mut rig = rig(limits);
     let peers: Vec<Peer> = (0..4).map(|_| uploads(&mut rig)).collect();
     assert_eq!((rig.counters().slots_used, rig.counters().slots_waiting), (2, 2));
@@ -51,8 +51,8 @@ fn send_each_second(rig: &mut Rig, peers: &[Peer], bytes: usize, mut done: impl 
 #[test]
 fn where_requests_wait_for_a_slot_the_slowest_transfer_ends_first() {
     let mut rig = rig(limits().with(|l| {
-        l.slots = 8;
-        l.uploads_without_slot_max = 0;
+        l.fixed.slots = 8;
+        l.fixed.uploads_without_slot_max = 0;
     }));
     // As many again wait before the others: they must not get each slot that one of their own gives back.
     let slow = slots_of_two_addresses(&mut rig, 16);
@@ -69,9 +69,9 @@ fn where_requests_wait_for_a_slot_the_slowest_transfer_ends_first() {
 fn where_requests_wait_for_a_slot_a_long_reply_that_is_not_read_ends() {
     let mode = Mode { window: 100, ..Mode::PLAIN };
     let limits = limits().with(|l| {
-        l.slots = 8;
-        l.chunk_bytes = 4096;
-        l.reply_bytes_max = 64;
+        l.fixed.slots = 8;
+        l.fixed.chunk_bytes = 4096;
+        l.fixed.reply_bytes_max = 64;
     });
     let mut rig = Rig::new(mode, limits, Access::default());
     for n in 0..200 {
@@ -94,9 +94,9 @@ fn where_requests_wait_for_a_slot_a_long_reply_that_is_not_read_ends() {
 #[test]
 fn transfers_that_move_enough_are_not_ended_though_requests_wait_for_a_slot() {
     let mut rig = rig(limits().with(|l| {
-        l.slots = 8;
-        l.uploads_without_slot_max = 0;
-        l.slot_timeout = Duration::from_secs(60);
+        l.fixed.slots = 8;
+        l.fixed.uploads_without_slot_max = 0;
+        l.live.slot_timeout = Duration::from_secs(60);
     }));
     let quick = slots_of_two_addresses(&mut rig, 4);
     let other = rig.connect_from(4);
@@ -109,7 +109,7 @@ fn transfers_that_move_enough_are_not_ended_though_requests_wait_for_a_slot() {
 
 #[test]
 fn slow_transfers_are_not_ended_while_no_request_waits_for_a_slot() {
-    let mut rig = rig(limits().with(|l| l.slots = 8));
+    let mut rig = rig(limits().with(|l| l.fixed.slots = 8));
     let slow = slots_of_two_addresses(&mut rig, 4);
     send_each_second(&mut rig, &slow, 100, |rig| rig.counters().uptime_ms > 50_000);
     assert_eq!(rig.counters().slots_used, 8);
@@ -143,7 +143,7 @@ fn assert_no_slot_is_taken(rig: &mut Rig) {
 }
 
 fn four_slots() -> Limits {
-    limits().with(|l| l.slots = 4)
+    limits().with(|l| l.fixed.slots = 4)
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn where_requests_wait_for_a_slot_an_upload_that_needs_none_goes_on_without() {
 
 /// The first upload has given its slot back, a fifth one has taken that, and the disk lags.
 fn upload_without_slot(deferred: bool) -> (Rig, Vec<Peer>) {
-    let limits = four_slots().with(|l| l.slot_timeout = Duration::from_secs(4));
+    let limits = four_slots().with(|l| l.live.slot_timeout = Duration::from_secs(4));
     let mut rig = Rig::new(Mode { deferred, ..Mode::PLAIN }, limits, Access::default());
     let mut uploads = uploads_in_all_slots(&mut rig);
     let fifth = rig.connect_from(4);
@@ -224,7 +224,7 @@ fn where_requests_wait_an_upload_that_gets_no_slot_back_ends_and_leaves_nothing(
 
 #[test]
 fn where_requests_wait_only_so_many_uploads_go_on_without_a_slot() {
-    let mut rig = rig(four_slots().with(|l| l.uploads_without_slot_max = 1));
+    let mut rig = rig(four_slots().with(|l| l.fixed.uploads_without_slot_max = 1));
     let uploads = uploads_in_all_slots(&mut rig);
     let others: Vec<Peer> = [4, 5].into_iter().map(|host| rig.connect_from(host)).collect();
     for peer in &others {

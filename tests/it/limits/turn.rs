@@ -22,7 +22,7 @@ fn one_upload_moves_no_more_in_a_turn_than_its_slice() {
 #[test]
 fn one_download_moves_no_more_in_a_turn_than_its_slice_and_a_few_more() {
     for (len, most) in [(10_000, MOST), (100_000, 20_000)] {
-        let mut rig = rig(limits().with(|l| l.turn_bytes_max = most));
+        let mut rig = rig(limits().with(|l| l.fixed.turn_bytes_max = most));
         rig.place("x", &vec![b'a'; len]);
         let peer = rig.connect();
         let pieces = hears_by_turn(&mut rig, &peer, b"GET /x\n");
@@ -36,7 +36,7 @@ fn one_download_moves_no_more_in_a_turn_than_its_slice_and_a_few_more() {
 
 #[test]
 fn a_long_reply_moves_no_more_in_a_turn_than_its_slice() {
-    let mut rig = rig(limits().with(|l| l.chunk_bytes = 100_000));
+    let mut rig = rig(limits().with(|l| l.fixed.chunk_bytes = 100_000));
     for n in 0..200 {
         rig.place(&format!("file-{n}"), b"");
     }
@@ -49,8 +49,8 @@ fn a_long_reply_moves_no_more_in_a_turn_than_its_slice() {
 #[test]
 fn long_replies_share_a_turn_and_each_moves_a_few_bytes() {
     let mut rig = rig(limits().with(|l| {
-        l.turn_bytes = MOST;
-        l.chunk_bytes = 100_000;
+        l.fixed.turn_bytes = MOST;
+        l.fixed.chunk_bytes = 100_000;
     }));
     for n in 0..200 {
         rig.place(&format!("file-{n}"), b"");
@@ -83,7 +83,7 @@ fn one_client_asks_no_more_in_a_turn_than_its_calls() {
 
 #[test]
 fn bulk_transfers_share_a_turn_and_small_requests_have_theirs() {
-    let mut rig = rig(limits().with(|l| l.turn_bytes = 3 * MOST));
+    let mut rig = rig(limits().with(|l| l.fixed.turn_bytes = 3 * MOST));
     let bulk: Vec<Peer> = (0..10).map(|_| uploads(&mut rig)).collect();
     let small = rig.connect();
     for peer in &bulk {
@@ -102,8 +102,8 @@ fn bulk_transfers_share_a_turn_and_small_requests_have_theirs() {
 #[test]
 fn small_requests_wait_for_fewer_bytes_of_uploads_while_they_are_about() {
     let mut rig = rig(limits().with(|l| {
-        l.turn_bytes = 4 * MOST;
-        l.turn_bytes_shared = MOST;
+        l.fixed.turn_bytes = 4 * MOST;
+        l.fixed.turn_bytes_shared = MOST;
     }));
     rig.place("small", b"z");
     let bulk: Vec<Peer> = (0..10).map(|_| uploads(&mut rig)).collect();
@@ -128,14 +128,14 @@ fn small_requests_wait_for_fewer_bytes_of_uploads_while_they_are_about() {
 #[test]
 fn an_upload_that_begins_has_no_large_part_of_a_turn_before_all_others() {
     let mut rig = rig(limits().with(|l| {
-        l.turn_bytes = MOST;
-        l.turn_bytes_max = 20 * MOST;
+        l.fixed.turn_bytes = MOST;
+        l.fixed.turn_bytes_max = 20 * MOST;
     }));
     let bulk: Vec<Peer> = (0..10).map(|_| rig.connect()).collect();
     let head = b"PUT 1000000 /x\n";
     bulk.iter().for_each(|peer| rig.arrive(peer, &[&head[..], &[b'a'; 30 * MOST]].concat()));
     rig.turn();
-    let with_heads = 10 * limits().head_len_max;
+    let with_heads = 10 * limits().fixed.head_len_max;
     assert!(rig.counters().bytes_in as usize <= with_heads, "{}", rig.counters().bytes_in);
     for _ in 0..3 {
         let before = rig.counters().bytes_in as usize;
@@ -147,8 +147,8 @@ fn an_upload_that_begins_has_no_large_part_of_a_turn_before_all_others() {
 #[test]
 fn downloads_move_as_much_beside_small_requests_as_without() {
     let mut rig = rig(limits().with(|l| {
-        l.turn_bytes = 4 * MOST;
-        l.turn_bytes_shared = MOST;
+        l.fixed.turn_bytes = 4 * MOST;
+        l.fixed.turn_bytes_shared = MOST;
     }));
     rig.place("small", b"z");
     rig.place("large", &[b'a'; 50 * MOST]);
@@ -167,8 +167,8 @@ fn downloads_move_as_much_beside_small_requests_as_without() {
 #[test]
 fn where_a_part_may_be_larger_than_a_turn_a_download_has_it_and_an_upload_has_a_turn() {
     let mut rig = rig(limits().with(|l| {
-        l.turn_bytes = MOST;
-        l.turn_bytes_max = 4 * MOST;
+        l.fixed.turn_bytes = MOST;
+        l.fixed.turn_bytes_max = 4 * MOST;
     }));
     rig.place("x", &[b'a'; 100 * MOST]);
     let (upload, download) = (uploads(&mut rig), rig.connect());
@@ -200,7 +200,7 @@ fn a_small_request_goes_before_bulk_transfers_that_came_first() {
 
 #[test]
 fn small_requests_take_nothing_from_the_share_of_bulk_transfers() {
-    let mut rig = rig(limits().with(|l| l.turn_bytes = MOST));
+    let mut rig = rig(limits().with(|l| l.fixed.turn_bytes = MOST));
     rig.place("y", &[b'y'; A_FEW_MORE]);
     let bulk = uploads(&mut rig);
     let small: Vec<Peer> = (0..30).map(|_| rig.connect()).collect();
@@ -219,7 +219,7 @@ fn small_requests_take_nothing_from_the_share_of_bulk_transfers() {
 
 #[test]
 fn downloads_share_a_turn_as_uploads_do() {
-    let mut rig = rig(limits().with(|l| l.turn_bytes = 3 * MOST));
+    let mut rig = rig(limits().with(|l| l.fixed.turn_bytes = 3 * MOST));
     rig.place("x", &[b'a'; 50 * MOST]);
     let peers: Vec<Peer> = (0..10).map(|_| rig.connect()).collect();
     for peer in &peers {
@@ -239,7 +239,7 @@ fn of_a_crowd_of_downloads_all_are_sent_something_in_as_many_turns_as_their_part
     const AT_ONCE: usize = 3;
     let mut rig = Rig::new(
         Mode { window: 2 * MOST, ..Mode::PLAIN },
-        limits().with(|l| l.turn_bytes = AT_ONCE * MOST),
+        limits().with(|l| l.fixed.turn_bytes = AT_ONCE * MOST),
         Access::default(),
     );
     rig.place("x", &[b'z'; 50 * MOST]);
@@ -259,8 +259,8 @@ fn of_a_crowd_of_downloads_all_are_sent_something_in_as_many_turns_as_their_part
 fn a_large_file_asked_for_when_the_turn_is_spent_begins_with_a_large_part_of_a_later_one() {
     const PART: usize = 20_000;
     let mut rig = rig(limits().with(|l| {
-        l.turn_bytes = PART;
-        l.turn_bytes_max = PART;
+        l.fixed.turn_bytes = PART;
+        l.fixed.turn_bytes_max = PART;
     }));
     rig.place("x", &[b'z'; 3 * PART]);
     let peers = [rig.connect(), rig.connect()];
@@ -284,8 +284,8 @@ fn the_last_bytes_of_a_download_do_not_wait_for_its_part_of_a_turn() {
         let mut rig = Rig::new(
             Mode { window: WINDOW, ..Mode::PLAIN },
             limits().with(|l| {
-                l.turn_bytes = MOST;
-                l.turn_bytes_max = MOST;
+                l.fixed.turn_bytes = MOST;
+                l.fixed.turn_bytes_max = MOST;
             }),
             Access::default(),
         );
@@ -306,8 +306,8 @@ fn the_last_bytes_of_a_download_do_not_wait_for_its_part_of_a_turn() {
 #[test]
 fn a_long_message_is_stored_before_requests_that_wait_for_a_slot() {
     let limits = limits().with(|l| {
-        l.slots = 1;
-        l.message_bytes_max = 100_000;
+        l.fixed.slots = 1;
+        l.fixed.message_bytes_max = 100_000;
     });
     let listening = Listening::new(Kind::Pickle, &[], 0).expect("no options");
     let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
@@ -324,8 +324,8 @@ fn a_long_message_is_stored_before_requests_that_wait_for_a_slot() {
 #[test]
 fn messages_that_are_slow_to_decode_share_a_turn_as_bulk_transfers_do() {
     let limits = Limits::default().with(|l| {
-        l.chunks_per_slot = 2;
-        l.slots = 128;
+        l.fixed.chunks_per_slot = 2;
+        l.fixed.slots = 128;
     });
     let listening = Listening::new(Kind::Pickle, &[], 0).expect("no options");
     let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());

@@ -44,8 +44,8 @@ fn uploads() -> Vec<Upload> {
 /// A server on which 3,000 bytes do not fit a chunk, and a few bytes are a lot.
 fn server() -> Running {
     Running::limited(|limits| {
-        limits.chunk_bytes = 1000;
-        limits.read_buffer_bytes = 700;
+        limits.fixed.chunk_bytes = 1000;
+        limits.fixed.read_buffer_bytes = 700;
     })
 }
 

@@ -36,8 +36,8 @@ fn thousands_of_idle_connections_do_not_disturb_one_that_works() {
 #[test]
 fn a_client_beyond_the_limit_is_told_and_may_come_back() {
     let server = Running::limited(|limits| {
-        limits.connections_max = 10;
-        limits.per_address_percent = 100;
+        limits.fixed.connections_max = 10;
+        limits.fixed.per_address_percent = 100;
     });
     let mut taken: Vec<Client> = (0..10).map(|_| server.client()).collect();
     for client in &mut taken {

@@ -68,7 +68,7 @@ fn the_longest_line_is_served_and_one_byte_more_is_not() {
 // covers: impossible-size
 #[test]
 fn a_size_that_no_disk_has_is_refused_or_fails_without_being_allocated() {
-    let server = Running::limited(|limits| limits.request_bytes_max = u64::MAX);
+    let server = Running::limited(|limits| limits.live.request_bytes_max = u64::MAX);
     for size in ["9223372036854775807", "18446744073709551615"] {
         let mut client = server.client();
         client.send(format!("PUT {size} /x\nx"));
@@ -110,7 +110,7 @@ fn a_refused_body_is_thrown_away_and_the_next_request_found() {
 // covers: random-bytes
 #[test]
 fn random_bytes_never_stop_the_server() {
-    let server = Running::limited(|limits: &mut Limits| limits.chunk_bytes = 100);
+    let server = Running::limited(|limits: &mut Limits| limits.fixed.chunk_bytes = 100);
     let mut seed = 42;
     let verbs =
         ["PUT 5", "PUT *", "GET", "LIST", "STAT", "DELETE", "RENAME", "AUTH", "PUT 999", "PUT 5 trailer=sha256"];

@@ -19,10 +19,10 @@ fn a_reader_that_never_reads_is_let_go() {
     for (portable, trailer) in [(false, ""), (true, ""), (false, " trailer=sha256")] {
         let server = Running::with(|builder| {
             let mut limits = Limits::default().with(|l| {
-                l.stall_timeout = SOON;
-                l.send_buffer_bytes = 65_536;
+                l.live.stall_timeout = SOON;
+                l.fixed.send_buffer_bytes = 65_536;
             });
-            limits.linger_timeout = SOON;
+            limits.live.linger_timeout = SOON;
             builder.portable(portable).limits(limits)
         });
         let bytes = content(1, 16 << 20);
@@ -43,8 +43,8 @@ fn a_reader_that_never_reads_is_let_go() {
 #[test]
 fn a_full_queue_is_told_at_once() {
     let server = Running::limited(|limits| {
-        limits.slots = 1;
-        limits.slot_queue_max = 1;
+        limits.fixed.slots = 1;
+        limits.fixed.slot_queue_max = 1;
     });
     let mut holder = server.client();
     holder.send("PUT 10 /held\n12345");
@@ -64,9 +64,9 @@ fn a_full_queue_is_told_at_once() {
 #[test]
 fn a_request_that_gave_up_takes_no_place_in_the_queue() {
     let server = Running::limited(|limits| {
-        limits.slots = 1;
-        limits.slot_queue_max = 3;
-        limits.slot_timeout = Duration::from_millis(100);
+        limits.fixed.slots = 1;
+        limits.fixed.slot_queue_max = 3;
+        limits.live.slot_timeout = Duration::from_millis(100);
     });
     let mut holder = server.client();
     holder.send("PUT 10 /held\n12345");

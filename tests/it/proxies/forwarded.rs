@@ -157,7 +157,7 @@ fn a_client_that_guesses_is_slowed_down_and_not_the_others_behind_its_proxy() {
         rig.send(&proxy, &get(&ways[usize::from(host) % ways.len()], secret));
         status(&proxy, &mut heard)
     };
-    for _ in 0..limits.wrong_secrets_max {
+    for _ in 0..limits.live.wrong_secrets_max {
         assert_eq!(ask(&mut rig, 5, "wrong"), "401");
         assert_eq!(ask(&mut rig, 6, "s3cret"), "404");
     }
@@ -169,7 +169,7 @@ fn a_client_that_guesses_is_slowed_down_and_not_the_others_behind_its_proxy() {
             ["429", "429", "404"]
         );
     }
-    rig.pass(limits.wrong_secret_delay);
+    rig.pass(limits.live.wrong_secret_delay);
     assert_eq!([ask(&mut rig, 5, "s3cret"), ask(&mut rig, 5, "s3cret")], ["404", "429"]);
     // New connections of the proxy do not wait, and what it asks itself is that of another client.
     let second = rig.connect();
@@ -178,7 +178,7 @@ fn a_client_that_guesses_is_slowed_down_and_not_the_others_behind_its_proxy() {
     rig.send(&second, &get(&ways(5)[0], "s3cret"));
     assert!(String::from_utf8_lossy(&second.heard()).contains("HTTP/1.1 429 "));
     assert!(String::from_utf8_lossy(&second.heard()).contains("Retry-After: 1\r\n"));
-    rig.pass(limits.wrong_secret_memory);
+    rig.pass(limits.live.wrong_secret_memory);
     assert_eq!([ask(&mut rig, 5, "s3cret"), ask(&mut rig, 5, "s3cret")], ["404", "404"]);
 }
 
@@ -186,7 +186,7 @@ fn a_client_that_guesses_is_slowed_down_and_not_the_others_behind_its_proxy() {
 fn a_forger_is_slowed_down_whatever_clients_it_names() {
     let limits = Limits::default();
     let mut rig = with_a_secret(Kind::Http);
-    for n in 0..limits.wrong_secrets_max {
+    for n in 0..limits.live.wrong_secrets_max {
         let forger = rig.connect_from(2);
         rig.send(&forger, &get(&ways(n)[usize::from(n) % 7], "wrong"));
         assert!(forger.heard().starts_with(b"HTTP/1.1 401 "));
@@ -196,7 +196,7 @@ fn a_forger_is_slowed_down_whatever_clients_it_names() {
         rig.send(peer, &get(&ways(77)[0], "s3cret"));
     }
     assert!(late.heard().is_empty(), "it is not read yet");
-    rig.pass(limits.wrong_secret_wait_max);
+    rig.pass(limits.live.wrong_secret_wait_max);
     assert!(late.heard().starts_with(b"HTTP/1.1 404 "));
 }
 
@@ -205,7 +205,7 @@ fn guesses_of_the_line_protocol_through_a_trusted_proxy_are_those_of_the_proxy()
     let limits = Limits::default();
     let mut rig = with_a_secret(Kind::Auto);
     let peer = rig.connect();
-    for _ in 0..limits.wrong_secrets_max {
+    for _ in 0..limits.live.wrong_secrets_max {
         let guesser = rig.connect();
         rig.send(&guesser, b"AUTH wrong\n");
         assert!(guesser.heard().starts_with(b"ERR 401 "));
@@ -217,7 +217,7 @@ fn guesses_of_the_line_protocol_through_a_trusted_proxy_are_those_of_the_proxy()
 #[test]
 fn the_connections_of_a_trusted_proxy_are_bounded_by_those_of_all() {
     for kind in [Kind::Http, Kind::Auto] {
-        let limits = Limits::default().with(|l| l.connections_max = 8);
+        let limits = Limits::default().with(|l| l.fixed.connections_max = 8);
         let mut rig = behind(kind, limits, Access::default());
         for _ in 0..3 {
             let others: Vec<_> = (0..4).map(|_| rig.connect_from(2)).collect();
@@ -250,7 +250,7 @@ fn the_connections_of_a_trusted_proxy_are_bounded_by_those_of_all() {
 }
 
 fn four_slots() -> Limits {
-    Limits::default().with(|l| l.slots = 4)
+    Limits::default().with(|l| l.fixed.slots = 4)
 }
 
 fn slots(rig: &Rig) -> (u64, u64) {

@@ -166,7 +166,7 @@ fn a_header_that_is_not_whole_in_time_or_ends_early_is_no_connection() {
         assert!(short.is_gone() && short.heard().is_empty());
         // A check of the port says nothing, and is no failure.
         assert_eq!((rig.counters().unidentified, short.is_reset()), (u64::from(said > 0), said > 0));
-        rig.pass(limits.head_timeout - Duration::from_millis(1));
+        rig.pass(limits.live.head_timeout - Duration::from_millis(1));
         assert!(!slow.is_gone());
         rig.pass(Duration::from_millis(1));
         assert!(is_refused(&slow));
@@ -182,7 +182,7 @@ fn a_header_that_is_not_whole_in_time_or_ends_early_is_no_connection() {
 
 #[test]
 fn the_share_of_connections_is_that_of_the_client_and_not_of_the_proxy() {
-    let limits = Limits::default().with(|l| l.connections_max = 8);
+    let limits = Limits::default().with(|l| l.fixed.connections_max = 8);
     let mut rig = behind(Kind::Line, limits, Access::default());
     let greedy: Vec<_> = (0..4).map(|_| comes(&mut rig, 1, b"PING\n")).collect();
     assert!(greedy.iter().all(|peer| peer.heard() == b"OK 0\n"));
@@ -205,8 +205,8 @@ fn the_share_of_connections_is_that_of_the_client_and_not_of_the_proxy() {
 
 #[test]
 fn connections_that_have_not_shown_a_client_count_among_all() {
-    let limits = Limits::default().with(|l| l.connections_max = 3);
-    let head_timeout = limits.head_timeout;
+    let limits = Limits::default().with(|l| l.fixed.connections_max = 3);
+    let head_timeout = limits.live.head_timeout;
     let mut rig = behind(Kind::Auto, limits, Access::default());
     let silent = [0; 3].map(|_| rig.connect());
     assert!(is_refused(&rig.connect()) && rig.counters().turned_away == 1);
@@ -227,7 +227,7 @@ fn connections_that_have_not_shown_a_client_count_among_all() {
 
 #[test]
 fn the_share_of_slots_is_that_of_the_client() {
-    let limits = Limits::default().with(|l| l.slots = 4);
+    let limits = Limits::default().with(|l| l.fixed.slots = 4);
     let mut rig = behind(Kind::Line, limits, Access::default());
     let upload = |rig: &mut Rig, host, name: &str| comes(rig, host, format!("PUT 100000 /{name}\nx").as_bytes());
     let greedy: Vec<_> = (0..3).map(|n| upload(&mut rig, 1, &format!("a{n}"))).collect();
@@ -243,13 +243,13 @@ fn the_share_of_slots_is_that_of_the_client() {
 #[test]
 fn wrong_secrets_are_counted_for_the_client_that_shows_them() {
     let mut rig = behind(Kind::Line, Limits::default(), Access::new(Some(b"s3cret".to_vec()), false));
-    for _ in 0..=Limits::default().wrong_secrets_max {
+    for _ in 0..=Limits::default().live.wrong_secrets_max {
         comes(&mut rig, 1, b"AUTH wrong\n");
     }
     let [guesser, other] = [1, 2].map(|host| comes(&mut rig, host, b"AUTH s3cret\n"));
     assert!(guesser.heard().is_empty(), "it is not read yet");
     assert_eq!(other.heard(), b"OK 0\n");
-    rig.pass(Limits::default().wrong_secret_wait_max);
+    rig.pass(Limits::default().live.wrong_secret_wait_max);
     assert_eq!(guesser.heard(), b"OK 0\n");
 }
 

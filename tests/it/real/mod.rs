@@ -238,20 +238,20 @@ impl Real {
     pub fn speaking(listening: Listening, limits: Limits, access: Access, calls: Calls) -> Self {
         let dir = TempDir::new().expect("a temporary folder");
         let limits = limits.with(|l| {
-            l.io_workers = 1;
-            l.sync_workers = 2;
+            l.fixed.io_workers = 1;
+            l.fixed.sync_workers = 2;
         });
         // A client that says nothing is to be seen at once.
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listener = listen(address, &limits, None).expect("a free port");
+        let listener = listen(address, &limits.fixed, None).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let queue = EventQueue::new().expect("an event queue");
         let control = Arc::clone(queue.control());
         let waker = Arc::clone(&control);
         let config = StoreConfig { portable: calls == Calls::Portable, ..StoreConfig::default() };
-        let store = DiskStore::open(dir.path(), &config, &limits, Arc::new(move || waker.wake()));
+        let store = DiskStore::open(dir.path(), &config, &limits.fixed, Arc::new(move || waker.wake()));
         let store = store.expect("a folder of our own");
-        let os = OsPlatform::new(queue, vec![listener], store, &limits).expect("a listener is watched");
+        let os = OsPlatform::new(queue, vec![listener], store, &limits.fixed).expect("a listener is watched");
         let seen = Rc::<Seen>::default();
         let platform = StillPlatform {
             os: RefCell::new(os),

@@ -113,7 +113,7 @@ fn a_newer_request_takes_an_upload_over_from_one_that_hangs() {
 fn an_upload_to_which_nothing_is_added_expires_and_is_gone_then_forgotten() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let server = Running::on(dir.path(), |builder| {
-        builder.limits(limits().with(|limits| limits.upload_expiry = Duration::from_secs(1)))
+        builder.limits(limits().with(|limits| limits.fixed.upload_expiry = Duration::from_secs(1)))
     });
     let mut client = server.client();
     assert_eq!(go(&mut client, "PUT 10 resume=token /f"), 0);
@@ -132,7 +132,7 @@ fn an_upload_to_which_nothing_is_added_expires_and_is_gone_then_forgotten() {
 
 #[test]
 fn one_address_keeps_half_of_all_uploads_at_most() {
-    let server = Running::limited(|limits| limits.uploads_kept_max = 4);
+    let server = Running::limited(|limits| limits.fixed.uploads_kept_max = 4);
     let mut client = server.client();
     for n in 0..2 {
         let mut one = server.client();

@@ -260,8 +260,8 @@ fn assert_conversation(client: &mut Client, bytes: &[u8]) {
 #[test]
 fn the_smallest_kernel_buffers_only_make_it_slower() {
     let server = support::client::Running::limited(|limits| {
-        limits.recv_buffer_bytes = 1;
-        limits.send_buffer_bytes = 1;
+        limits.fixed.recv_buffer_bytes = 1;
+        limits.fixed.send_buffer_bytes = 1;
     });
     let bytes = content(8, 10_000);
     let mut client = server.client();

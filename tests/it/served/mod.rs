@@ -75,24 +75,24 @@ pub fn with_identity(builder: Builder) -> Builder {
 
 fn torture() -> Limits {
     limits().with(|l| {
-        l.slots = 1;
-        l.chunk_bytes = 7;
-        l.chunks_per_slot = 1;
-        l.read_buffer_bytes = 1;
-        l.reply_bytes_max = 1;
-        l.turn_bytes = 1;
-        l.turn_bytes_shared = 1;
-        l.turn_bytes_min = 1;
-        l.turn_bytes_max = 1;
-        l.turn_calls = 1;
-        l.accepts_per_turn = 1;
-        l.dirty_bytes_max = 1;
+        l.fixed.slots = 1;
+        l.fixed.chunk_bytes = 7;
+        l.fixed.chunks_per_slot = 1;
+        l.fixed.read_buffer_bytes = 1;
+        l.fixed.reply_bytes_max = 1;
+        l.fixed.turn_bytes = 1;
+        l.fixed.turn_bytes_shared = 1;
+        l.fixed.turn_bytes_min = 1;
+        l.fixed.turn_bytes_max = 1;
+        l.fixed.turn_calls = 1;
+        l.fixed.accepts_per_turn = 1;
+        l.fixed.dirty_bytes_max = 1;
         // Less than a window of one segment makes the sender wait for its own timers.
-        l.send_buffer_bytes = 16 * 1024;
-        l.recv_buffer_bytes = 16 * 1024;
-        l.unsent_bytes_max = 1;
-        l.io_workers = 1;
-        l.sync_workers = 1;
+        l.fixed.send_buffer_bytes = 16 * 1024;
+        l.fixed.recv_buffer_bytes = 16 * 1024;
+        l.fixed.unsent_bytes_max = 1;
+        l.fixed.io_workers = 1;
+        l.fixed.sync_workers = 1;
     })
 }
 

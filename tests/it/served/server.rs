@@ -119,7 +119,7 @@ fn a_stop_cuts_off_and_leaves_nothing_visible(setting: &Setting) {
 // covers: drain
 #[test]
 fn a_drain_that_lasts_too_long_ends_in_a_stop() {
-    let server = Running::limited(|limits| limits.drain_timeout = std::time::Duration::from_millis(50));
+    let server = Running::limited(|limits| limits.live.drain_timeout = std::time::Duration::from_millis(50));
     let mut client = server.client();
     client.put("/file", b"the old content");
     client.send("PUT 10 /file\nnine byte");
@@ -131,7 +131,7 @@ fn a_drain_that_lasts_too_long_ends_in_a_stop() {
 
 #[test]
 fn while_it_drains_with_grace_new_clients_are_told() {
-    let server = Running::limited(|limits| limits.drain_grace = 10 * PATIENCE);
+    let server = Running::limited(|limits| limits.live.drain_grace = 10 * PATIENCE);
     server.handle().drain();
     wait_until("an answer that says so", || {
         let Ok(stream) = std::net::TcpStream::connect(server.address()) else { panic!("the listener is closed") };

@@ -39,7 +39,7 @@ fn a_dialect_that_speaks_first_does_not_wait_for_its_client() {
 
 #[test]
 fn a_name_is_waited_for_from_when_its_count_was_taken() {
-    let limits = short_limits().with(|l| l.head_timeout = seconds(300));
+    let limits = short_limits().with(|l| l.live.head_timeout = seconds(300));
     let listening = Listening::new(Kind::NameChoice, &[], 0).expect("no options");
     let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
     let peer = rig.connect();
@@ -55,7 +55,7 @@ fn a_name_is_waited_for_from_when_its_count_was_taken() {
 #[test]
 fn an_upload_that_comes_once_its_connection_is_given_up_is_reset_where_a_plain_end_means_success() {
     let name_quiet = seconds(10);
-    let limits = short_limits().with(|l| l.head_timeout = seconds(60));
+    let limits = short_limits().with(|l| l.live.head_timeout = seconds(60));
     for (kind, early, late, drains) in [
         (Kind::NameSize, "", "late 5", true),
         (Kind::NameChoice, "", "late:PUT", true),
@@ -86,7 +86,7 @@ fn an_upload_that_comes_once_its_connection_is_given_up_is_reset_where_a_plain_e
 #[test]
 fn a_first_line_that_is_too_long_for_everything_is_refused_once() {
     for head_len_max in [4096, 8192] {
-        let limits = Limits::default().with(|l| l.head_len_max = head_len_max);
+        let limits = Limits::default().with(|l| l.fixed.head_len_max = head_len_max);
         let server = Running::with(|builder| builder.limits(limits));
         for begin in ["GET /", "POST http://x/", "GET x", "", " "] {
             let mut peer = TcpStream::connect(server.handle().addresses()[0].0).expect("listening");

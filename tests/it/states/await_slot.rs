@@ -14,7 +14,7 @@ use super::{assert_clean, limits, modes, rig, said, short_limits};
 fn a_request_that_waits_for_a_slot_is_told_busy_at_its_deadline_or_served_before() {
     for mode in modes() {
         for leaves in [false, true] {
-            let mut rig = Rig::new(mode, limits().with(|l| l.rate_bytes_per_s_min = 0), Access::default());
+            let mut rig = Rig::new(mode, limits().with(|l| l.live.rate_bytes_per_s_min = 0), Access::default());
             let holder = rig.connect();
             rig.send(&holder, b"PUT 100 /held\n12345");
             let peer = rig.connect();
@@ -31,7 +31,7 @@ fn a_request_that_waits_for_a_slot_is_told_busy_at_its_deadline_or_served_before
                 assert!(said(&peer).ends_with("\nOK 0\n"), "the conversation goes on: {}", said(&peer));
                 rig.finish(&holder);
             }
-            rig.pass(limits().linger_timeout);
+            rig.pass(limits().live.linger_timeout);
             assert_clean(&mut rig);
         }
     }
@@ -52,7 +52,7 @@ fn a_download_that_needs_no_memory_waits_for_no_slot() {
 #[test]
 fn a_pause_before_a_file_in_memory_keeps_no_slot() {
     let listening = Listening::new(Kind::Menu, &[], 0).expect("no options");
-    let mut rig = Rig::speaking(listening, Mode::PLAIN, short_limits().with(|l| l.slots = 1), Access::default());
+    let mut rig = Rig::speaking(listening, Mode::PLAIN, short_limits().with(|l| l.fixed.slots = 1), Access::default());
     rig.place("b.jpg", b"content");
     let [first, second] = [0; 2].map(|_| rig.connect());
     for peer in [&first, &second] {

@@ -22,10 +22,10 @@ fn ends_after(mode: Mode, sends: &str, seconds: u64, reply: &str) {
     assert!(peer.is_closed() && said(&peer).starts_with(reply), "{sends:?} ({mode:?}): {}", said(&peer));
     if !peer.is_reset() && reply.contains("ERR") {
         // What it is still sending must not turn our last words into a reset.
-        rig.pass(limits().linger_timeout / 2);
+        rig.pass(limits().live.linger_timeout / 2);
         assert!(!peer.is_gone(), "{sends:?} ({mode:?}): has no time to read");
     }
-    rig.pass(limits().linger_timeout);
+    rig.pass(limits().live.linger_timeout);
     assert!(peer.is_gone(), "{sends:?} ({mode:?}): stays");
     assert_clean(&mut rig);
 }
@@ -63,7 +63,7 @@ fn a_trickle_pushes_no_deadline_back() {
                 rig.pass(Duration::from_secs(1));
             }
             assert!(said(&peer).starts_with(reply), "{begin:?}: {}", said(&peer));
-            rig.pass(limits().linger_timeout);
+            rig.pass(limits().live.linger_timeout);
             assert!(peer.is_gone());
             assert_clean(&mut rig);
         }
@@ -138,7 +138,7 @@ fn stored_from(conversation: &str) -> usize {
 
 #[test]
 fn a_client_that_reads_no_reply_is_reset_and_not_taken_for_silent() {
-    let limits = short_limits().with(|l| l.idle_timeout = seconds(30));
+    let limits = short_limits().with(|l| l.live.idle_timeout = seconds(30));
     let listening = Listening::new(Kind::Pickle, &[], 0).expect("no options");
     let mut rig = Rig::speaking(listening, Mode { window: 3, ..Mode::PLAIN }, limits, Access::default());
     let peer = rig.connect();
@@ -165,7 +165,7 @@ fn an_interrupted_call_is_made_again() {
 /// had passed meanwhile, though all that they owed had come.
 #[test]
 fn deadlines_that_passed_while_the_loop_did_not_run_wait_for_what_came_meanwhile() {
-    let limits = Limits::default().with(|l| l.head_timeout = Duration::from_secs(5));
+    let limits = Limits::default().with(|l| l.live.head_timeout = Duration::from_secs(5));
     let mut rig = Rig::new(Mode::PLAIN, limits, Access::default());
     let (prompt, silent) = (rig.connect(), rig.connect());
     rig.send(&prompt, b"PI");

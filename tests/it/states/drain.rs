@@ -35,8 +35,8 @@ fn a_drain_in_any_state_lets_it_finish_and_ends() {
             rig.send(&peer, before.as_bytes());
             rig.drain();
             rig.send(&peer, after.as_bytes());
-            rig.pass(limits().linger_timeout);
-            rig.pass(limits().linger_timeout);
+            rig.pass(limits().live.linger_timeout);
+            rig.pass(limits().live.linger_timeout);
             let said = said(&peer);
             assert!(said.starts_with(heard), "{before:?} ({mode:?}): {said:?}");
             assert!(peer.is_gone(), "{before:?} ({mode:?}): stays");
@@ -50,7 +50,8 @@ fn a_drain_in_any_state_lets_it_finish_and_ends() {
 
 #[test]
 fn a_server_that_drains_listens_as_long_as_it_was_told_to() {
-    let mut rig = Rig::new(Mode::PLAIN, limits().with(|l| l.drain_grace = Duration::from_secs(5)), Access::default());
+    let mut rig =
+        Rig::new(Mode::PLAIN, limits().with(|l| l.live.drain_grace = Duration::from_secs(5)), Access::default());
     rig.drain();
     rig.pass(Duration::from_secs(4));
     assert!(!rig.has_ended());
@@ -75,8 +76,8 @@ fn a_server_that_drains_takes_no_new_client_while_transfers_end() {
     assert!(!idle.is_closed(), "it would be told why");
     rig.send(&busy, b"lo");
     assert!(said(&busy).starts_with("OK 0 "));
-    rig.pass(limits().linger_timeout);
-    rig.pass(limits().linger_timeout);
+    rig.pass(limits().live.linger_timeout);
+    rig.pass(limits().live.linger_timeout);
     assert!(idle.is_gone() && rig.has_ended());
 }
 
@@ -84,7 +85,7 @@ fn a_server_that_drains_takes_no_new_client_while_transfers_end() {
 fn a_drain_does_not_wait_for_clients_that_only_read_the_last_reply() {
     let mut rig = rig(Mode::PLAIN);
     let (idle, lingers) = (rig.connect(), rig.connect());
-    rig.pass(limits().linger_timeout);
+    rig.pass(limits().live.linger_timeout);
     rig.send(&lingers, b"nonsense\n");
     assert!(lingers.is_closed() && !lingers.is_gone());
     rig.drain();
@@ -121,10 +122,10 @@ fn a_stop_counts_what_it_cut_off() {
 #[test]
 fn a_drain_waits_for_no_transfer_longer_than_its_time() {
     let limits = short_limits().with(|l| {
-        l.drain_grace = seconds(7);
-        l.rate_bytes_per_s_min = 0;
+        l.live.drain_grace = seconds(7);
+        l.live.rate_bytes_per_s_min = 0;
     });
-    let mut rig = Rig::new(Mode::PLAIN, limits.with(|l| l.stall_timeout = seconds(1000)), Access::default());
+    let mut rig = Rig::new(Mode::PLAIN, limits.with(|l| l.live.stall_timeout = seconds(1000)), Access::default());
     let busy = rig.connect();
     rig.send(&busy, b"PUT 1000 /x\nabc");
     rig.drain();

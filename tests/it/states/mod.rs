@@ -26,17 +26,17 @@ use support::rig::{Mode, Peer, Rig};
 fn limits() -> Limits {
     let second = Duration::from_secs;
     Limits::default().with(|l| {
-        l.slots = 1;
-        l.chunk_bytes = 16;
-        l.chunks_per_slot = 4;
-        l.head_timeout = second(30);
-        l.idle_timeout = second(300);
-        l.stall_timeout = second(60);
-        l.slot_timeout = second(40);
-        l.linger_timeout = second(2);
-        l.rate_window = second(20);
-        l.rate_bytes_per_s_min = 10;
-        l.drain_timeout = second(100);
+        l.fixed.slots = 1;
+        l.fixed.chunk_bytes = 16;
+        l.fixed.chunks_per_slot = 4;
+        l.live.head_timeout = second(30);
+        l.live.idle_timeout = second(300);
+        l.live.stall_timeout = second(60);
+        l.live.slot_timeout = second(40);
+        l.live.linger_timeout = second(2);
+        l.fixed.rate_window = second(20);
+        l.live.rate_bytes_per_s_min = 10;
+        l.live.drain_timeout = second(100);
     })
 }
 
@@ -71,13 +71,13 @@ const fn seconds(n: u64) -> Duration {
 
 fn short_limits() -> Limits {
     Limits::default().with(|l| {
-        l.chunk_bytes = 16;
-        l.head_timeout = seconds(5);
-        l.idle_timeout = seconds(300);
-        l.stall_timeout = seconds(60);
-        l.linger_timeout = seconds(2);
-        l.drain_timeout = seconds(100);
-        l.discard_bytes_max = 100;
+        l.fixed.chunk_bytes = 16;
+        l.live.head_timeout = seconds(5);
+        l.live.idle_timeout = seconds(300);
+        l.live.stall_timeout = seconds(60);
+        l.live.linger_timeout = seconds(2);
+        l.live.drain_timeout = seconds(100);
+        l.live.discard_bytes_max = 100;
     })
 }
 

@@ -13,8 +13,8 @@ const LARGE: usize = 40;
 
 fn rig(lags: bool) -> Rig {
     let limits = Limits::default().with(|l| {
-        l.chunk_bytes = 16;
-        l.chunks_per_slot = 4;
+        l.fixed.chunk_bytes = 16;
+        l.fixed.chunks_per_slot = 4;
     });
     Rig::new(Mode { deferred: true, lags, ..Mode::PLAIN }, limits, Access::default())
 }

@@ -45,9 +45,9 @@ fn no_silence_ends_a_content_while_the_disk_is_at_work() {
 fn a_silence_while_our_own_disk_is_at_work_ends_no_upload() {
     let listening = Listening::new(Kind::NameSize, &[], 0).expect("no options");
     let limits = Limits::default().with(|l| {
-        l.chunk_bytes = 16;
-        l.chunks_per_slot = 4;
-        l.rate_bytes_per_s_min = 0;
+        l.fixed.chunk_bytes = 16;
+        l.fixed.chunks_per_slot = 4;
+        l.live.rate_bytes_per_s_min = 0;
     });
     let mut rig =
         Rig::speaking(listening, Mode { deferred: true, lags: true, ..Mode::PLAIN }, limits, Access::default());
@@ -73,7 +73,7 @@ fn name_size(mode: Mode, limits: Limits) -> Rig {
 #[test]
 fn an_upload_that_ends_under_another_name_lets_the_first_one_go() {
     let mode = Mode { deferred: true, lags: true, ..Mode::PLAIN };
-    let mut rig = name_size(mode, Limits::default().with(|l| l.chunks_per_slot = 64));
+    let mut rig = name_size(mode, Limits::default().with(|l| l.fixed.chunks_per_slot = 64));
     let cut = rig.connect();
     let mut bytes = b"a 50000\n".to_vec();
     bytes.extend([b'x'; 20_000]);
@@ -105,8 +105,8 @@ fn what_is_held_for_a_slow_disk_belongs_to_the_upload_that_its_stream_ends() {
     ] {
         let listening = Listening::new(kind, options, 0).expect("good options");
         let limits = Limits::default().with(|l| {
-            l.chunk_bytes = 16;
-            l.chunks_per_slot = 2;
+            l.fixed.chunk_bytes = 16;
+            l.fixed.chunks_per_slot = 2;
         });
         let mode = Mode { deferred: true, lags: true, ..Mode::PLAIN };
         let mut rig = Rig::speaking(listening, mode, limits, Access::default());
@@ -131,7 +131,7 @@ fn what_is_held_for_a_slow_disk_belongs_to_the_upload_that_its_stream_ends() {
 #[test]
 fn a_disk_that_takes_long_to_remove_a_staging_file_ends_no_client() {
     let mode = Mode { deferred: true, ..Mode::PLAIN };
-    let mut rig = Rig::new(mode, Limits::default().with(|l| l.chunk_bytes = 16), Access::default());
+    let mut rig = Rig::new(mode, Limits::default().with(|l| l.fixed.chunk_bytes = 16), Access::default());
     let peer = rig.connect();
     let wrong = "0".repeat(64);
     rig.send(&peer, format!("PUT 20 sha256={wrong} /a\n0123456789012345678").as_bytes());

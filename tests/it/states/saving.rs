@@ -19,8 +19,8 @@ fn long_message(content_len: usize) -> Vec<u8> {
 fn gathering(mode: Mode) -> (Rig, Peer) {
     let listening = Listening::new(Kind::Pickle, &[], 0).expect("no options");
     let limits = limits().with(|l| {
-        l.head_len_max = 64;
-        l.message_bytes_max = 4096;
+        l.fixed.head_len_max = 64;
+        l.fixed.message_bytes_max = 4096;
     });
     let mut rig = Rig::speaking(listening, mode, limits, Access::default());
     let peer = rig.connect();
@@ -56,7 +56,7 @@ fn a_long_message_may_take_its_time_and_keeps_no_slot_for_ever() {
         rig.pass(Duration::from_secs(1));
         assert!(is_too_slow(&peer), "it stopped half-way ({mode:?})");
         rig.pass(Duration::from_secs(1));
-        rig.pass(limits().linger_timeout);
+        rig.pass(limits().live.linger_timeout);
         assert!(peer.is_gone());
         assert_clean(&mut rig);
 
@@ -82,7 +82,7 @@ fn is_too_slow(peer: &Peer) -> bool {
 #[test]
 fn what_is_left_of_a_message_is_thrown_away_with_its_file() {
     let listening = Listening::new(Kind::LengthPrefix, &[], 0).expect("no options");
-    let limits = Limits::default().with(|l| l.chunk_bytes = 16);
+    let limits = Limits::default().with(|l| l.fixed.chunk_bytes = 16);
     let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());
     let peer = rig.connect();
     rig.send(&peer, format!("{:<64}PUT 40 /x{:<64}0123456789", 9, 40).as_bytes());

@@ -80,7 +80,7 @@ fn what_the_peer_has_not_acknowledged_has_not_been_read() {
 fn no_client_reads_an_older_version_than_a_body_accepted_in_full() {
     for mode in Mode::all().filter(|mode| mode.window == usize::MAX) {
         for (size, turns) in [(10, 0), (40, 0), (40, 1), (40, 2), (40, 3), (60, 0), (60, 1), (60, 2), (60, 4)] {
-            let mut rig = Rig::new(mode, limits().with(|l| l.slots = 4), Access::default());
+            let mut rig = Rig::new(mode, limits().with(|l| l.fixed.slots = 4), Access::default());
             let (writer, reader) = (rig.connect(), rig.connect());
             let put = |byte: u8| [format!("PUT {size} /x\n").as_bytes(), &vec![byte; size]].concat();
             rig.send(&writer, &put(b'1'));
@@ -103,8 +103,8 @@ fn no_client_reads_an_older_version_than_a_body_accepted_in_full() {
 fn a_client_that_reads_what_the_kernel_holds_is_not_too_slow() {
     let mode = Mode { window: 1000, ..Mode::PLAIN };
     let limits = short_limits().with(|l| {
-        l.rate_bytes_per_s_min = 10;
-        l.rate_window = seconds(20);
+        l.live.rate_bytes_per_s_min = 10;
+        l.fixed.rate_window = seconds(20);
     });
     let mut rig = Rig::new(mode, limits, Access::default());
     rig.place("x", &[b'a'; 5000]);
@@ -123,8 +123,8 @@ fn a_client_that_reads_what_the_kernel_holds_is_not_too_slow() {
 fn a_client_that_does_not_read_is_too_slow_whatever_the_disk_does() {
     let mode = Mode { held: true, deferred: true, lags: false, window: 40 };
     let limits = short_limits().with(|l| {
-        l.rate_bytes_per_s_min = 10;
-        l.rate_window = seconds(20);
+        l.live.rate_bytes_per_s_min = 10;
+        l.fixed.rate_window = seconds(20);
     });
     let mut rig = Rig::new(mode, limits, Access::default());
     rig.place("x", &[b'a'; 5000]);

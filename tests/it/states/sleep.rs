@@ -8,7 +8,7 @@ use super::{STEP, plain_rig, said, seconds, short_limits};
 
 #[test]
 fn the_loop_sleeps_until_the_next_deadline() {
-    let mut rig = Rig::new(Mode::PLAIN, short_limits().with(|l| l.drain_grace = seconds(7)), Access::default());
+    let mut rig = Rig::new(Mode::PLAIN, short_limits().with(|l| l.live.drain_grace = seconds(7)), Access::default());
     assert_eq!(rig.sleep(), None);
     let idle = rig.connect();
     assert_eq!(rig.sleep(), Some(seconds(300)));
@@ -16,17 +16,17 @@ fn the_loop_sleeps_until_the_next_deadline() {
     assert_eq!(rig.sleep(), Some(seconds(200)));
     rig.exhaust(true);
     let _waits = rig.connect();
-    assert_eq!(rig.sleep(), Some(short_limits().accept_retry));
+    assert_eq!(rig.sleep(), Some(short_limits().live.accept_retry));
     rig.exhaust(false);
-    rig.pass(short_limits().accept_retry);
-    assert_eq!(rig.sleep(), Some(seconds(200) - short_limits().accept_retry));
+    rig.pass(short_limits().live.accept_retry);
+    assert_eq!(rig.sleep(), Some(seconds(200) - short_limits().live.accept_retry));
     let busy = rig.connect();
     rig.send(&busy, b"PUT 1000 /x\nabc");
-    assert_eq!(rig.sleep(), Some(short_limits().rate_window));
+    assert_eq!(rig.sleep(), Some(short_limits().fixed.rate_window));
     rig.drain();
     assert_eq!(rig.sleep(), Some(seconds(7)), "the end of the grace");
     rig.pass(seconds(7));
-    assert_eq!(rig.sleep(), Some(short_limits().rate_window - seconds(7)));
+    assert_eq!(rig.sleep(), Some(short_limits().fixed.rate_window - seconds(7)));
     assert!(!idle.is_closed());
 }
 

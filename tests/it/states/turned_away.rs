@@ -12,7 +12,7 @@ use support::rig::{Mode, Rig};
 // covers: too-many-connections
 #[test]
 fn a_connection_that_is_turned_away_without_a_reply_sees_a_reset() {
-    let limits = Limits::default().with(|l| l.connections_max = 1);
+    let limits = Limits::default().with(|l| l.fixed.connections_max = 1);
     for kind in [Kind::Menu, Kind::NameChoice, Kind::NameSize, Kind::Pickle] {
         let listening = Listening::new(kind, &[], 0).expect("no options");
         let mut rig = Rig::speaking(listening, Mode::PLAIN, limits.clone(), Access::default());
@@ -31,7 +31,7 @@ fn a_connection_that_is_turned_away_without_a_reply_sees_a_reset() {
 /// The answer was always one of the line protocol, which `wget` stored as the file.
 #[test]
 fn a_client_that_is_turned_away_is_told_so_in_the_protocol_of_its_first_line() {
-    let limits = Limits::default().with(|l| l.connections_max = 1);
+    let limits = Limits::default().with(|l| l.fixed.connections_max = 1);
     let http = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\n";
     for (kind, says, wanted) in [
         (Kind::Auto, "GET /x HTTP/1.1\r\nHost: x\r\n\r\n", http),
@@ -60,8 +60,8 @@ fn a_client_that_is_turned_away_is_told_so_in_the_protocol_of_its_first_line() {
 
 #[test]
 fn a_client_that_is_turned_away_and_sends_no_line_is_closed_soon() {
-    let limits = Limits::default().with(|l| l.connections_max = 1);
-    let most = limits.turned_away_timeout;
+    let limits = Limits::default().with(|l| l.fixed.connections_max = 1);
+    let most = limits.live.turned_away_timeout;
     for (says, wanted) in [("", ""), ("GET /", "HTTP/1.1 429 "), ("PI", "ERR 429 ")] {
         let listening = Listening::new(Kind::Auto, &[], 0).expect("no options");
         let mut rig = Rig::speaking(listening, Mode::PLAIN, limits.clone(), Access::default());
@@ -79,8 +79,8 @@ fn a_client_that_is_turned_away_and_sends_no_line_is_closed_soon() {
 #[test]
 fn so_many_are_heard_when_they_are_turned_away_and_the_others_are_reset() {
     let limits = Limits::default().with(|l| {
-        l.connections_max = 1;
-        l.turned_away_max = 3;
+        l.fixed.connections_max = 1;
+        l.fixed.turned_away_max = 3;
     });
     let listening = Listening::new(Kind::Auto, &[], 0).expect("no options");
     let mut rig = Rig::speaking(listening, Mode::PLAIN, limits, Access::default());

@@ -218,7 +218,7 @@ fn http_is_agreed_on_by_name_and_other_dialects_have_none() {
 
 #[test]
 fn a_handshake_that_stalls_is_closed_in_time() {
-    let quick = |builder: Builder| builder.limits(limits().with(|l| l.head_timeout = Duration::from_millis(50)));
+    let quick = |builder: Builder| builder.limits(limits().with(|l| l.live.head_timeout = Duration::from_millis(50)));
     let server = serving("http@127.0.0.1:0?tls", quick);
     for says in [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", &first_message()] {
         let mut stream = TcpStream::connect(server.address()).expect("it listens");

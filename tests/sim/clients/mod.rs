@@ -187,7 +187,7 @@ impl Peer {
     fn io<R>(&mut self, world: &mut World, run: impl FnOnce(&mut dyn Client, &mut Io<'_>) -> R) -> R {
         let prompt = world.is_prompt();
         let limits = &world.shape.limits;
-        let is_slow = (1..limits.contention_bytes_per_s_min * 3).contains(&limits.client_upload_bytes_per_s);
+        let is_slow = (1..limits.live.contention_bytes_per_s_min * 3).contains(&limits.live.client_upload_bytes_per_s);
         let mut io = Io {
             rng: &mut world.rng,
             model: &mut world.model,

@@ -212,8 +212,8 @@ enum CutOffs {
 /// as a test does, and so does a request that waits for a slot.
 pub fn limits() -> Limits {
     Limits::default().with(|l| {
-        l.drain_timeout = PATIENCE;
-        l.slot_timeout = PATIENCE;
+        l.live.drain_timeout = PATIENCE;
+        l.live.slot_timeout = PATIENCE;
     })
 }
 

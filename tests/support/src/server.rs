@@ -141,7 +141,7 @@ pub struct Local {
 impl Local {
     pub fn start(root: &Path, durability: Durability) -> Self {
         // All clients have one address.
-        let limits = Limits::default().with(|l| l.per_address_percent = 100);
+        let limits = Limits::default().with(|l| l.fixed.per_address_percent = 100);
         let server = Server::builder().root(root).listen("127.0.0.1:0").durability(durability).congestion("cubic");
         let server = server.limits(limits).build().expect("a server on a free port");
         let handle = server.handle();

@@ -38,13 +38,13 @@ pub const ALL: [(&str, Target); 11] = [
 fn server(kind: Kind, options: &[(&str, &str)], mode: Mode) -> Rig {
     let limits = Limits::default().with(|l| {
         // A server is made for every input: what it reserves must be small.
-        l.connections_max = 8;
-        l.read_buffer_bytes = 4096;
-        l.chunk_bytes = 16;
-        l.chunks_per_slot = 8;
-        l.request_bytes_max = 10_000;
-        l.discard_bytes_max = 1000;
-        l.message_bytes_max = 16 * 1024;
+        l.fixed.connections_max = 8;
+        l.fixed.read_buffer_bytes = 4096;
+        l.fixed.chunk_bytes = 16;
+        l.fixed.chunks_per_slot = 8;
+        l.live.request_bytes_max = 10_000;
+        l.live.discard_bytes_max = 1000;
+        l.fixed.message_bytes_max = 16 * 1024;
     });
     let options: Vec<(String, String)> =
         options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();

@@ -53,7 +53,7 @@ impl List {
         let query = query.transpose()?.unwrap_or_default();
         let is_whole = query == target::Query::default();
         let format = accept::listing_format(head.fields.accept.lines());
-        let names_max = context.limits.list_names_max;
+        let names_max = context.limits.fixed.list_names_max;
         let default_limit = match format {
             ListingFormat::Page => PAGE_NAMES.min(names_max),
             ListingFormat::Index => usize::MAX,
@@ -73,7 +73,8 @@ impl List {
 
     /// Asks for the next part, of at most `limit` names.
     fn command(&self, after: Option<Box<str>>, limit: usize, context: &Context<'_>) -> Command {
-        let part_max = if self.format == ListingFormat::Page { PAGE_NAMES } else { context.limits.list_names_max };
+        let part_max =
+            if self.format == ListingFormat::Page { PAGE_NAMES } else { context.limits.fixed.list_names_max };
         Command::List { key: self.key.clone(), after, limit: limit.min(part_max), digests: false }
     }
 
@@ -249,7 +250,7 @@ fn last_before_more(listing: &Listing, fitting: usize) -> Option<&str> {
 
 /// Bytes of content in one part: head and content count against the buffers of one transfer slot.
 fn content_bytes_max(context: &Context<'_>) -> usize {
-    (context.limits.chunk_bytes * context.limits.chunks_per_slot).max(REPLY_BYTES_MIN) - HEAD_BYTES_MAX
+    (context.limits.fixed.chunk_bytes * context.limits.fixed.chunks_per_slot).max(REPLY_BYTES_MIN) - HEAD_BYTES_MAX
 }
 
 /// How many names of the directory are not listed, where there are such.

@@ -159,7 +159,7 @@ impl Cut {
 
     fn open(root: &Path) -> Bench {
         let sync = SyncCalls { content: content_synced, names: names_synced, scope: Scope::Dir };
-        Bench::open_synced_by(root, &StoreConfig::default(), Limits::default(), |_| sync)
+        Bench::open_synced_by(root, &StoreConfig::default(), Fixed::default(), |_| sync)
     }
 
     /// The process is killed, and another serves the directory; the machine goes on.

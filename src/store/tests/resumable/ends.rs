@@ -1,14 +1,15 @@
 //! Expiry, bounds and leftovers.
 use super::*;
 
-fn limited(limit: impl FnOnce(&mut Limits)) -> (TempDir, Bench) {
+fn limited(limit: impl FnOnce(&mut Fixed)) -> (TempDir, Bench) {
     let dir = TempDir::new().unwrap();
-    let limits = Limits::default().with(limit);
+    let mut limits = Fixed::default();
+    limit(&mut limits);
     let bench = Bench::open_limited(dir.path(), &StoreConfig::default(), limits);
     (dir, bench)
 }
 
-fn hour(limits: &mut Limits) {
+fn hour(limits: &mut Fixed) {
     limits.upload_expiry = Duration::from_secs(3600);
 }
 
@@ -91,7 +92,7 @@ fn number_and_bytes_are_bounded_also_behind_a_restart() {
     assert_eq!(made(&mut bench, 1, 1, Some(400)), None);
     assert_eq!(made(&mut bench, 2, 1, Some(101)), Some(Failure::NoSpace));
     assert_eq!(made(&mut bench, 2, 1, None), None);
-    let limits = Limits::default().with(|limits| (limits.uploads_kept_max, limits.uploads_kept_bytes_max) = (4, 1000));
+    let limits = Fixed { uploads_kept_max: 4, uploads_kept_bytes_max: 1000, ..Fixed::default() };
     drop(bench);
     let mut bench = Bench::open_limited(dir.path(), &StoreConfig::default(), limits);
     assert_eq!(made(&mut bench, 3, 1, None), Some(Failure::Busy), "half of the number");

@@ -58,7 +58,7 @@ impl Watched {
     fn on(dir: TempDir, config: &StoreConfig) -> Self {
         SYNCS.lock().unwrap().insert(dir.path().to_owned(), Syncs::default());
         let calls = SyncCalls { content: |file, _| sync(file), names: sync, scope: Scope::Dir };
-        Self { bench: Bench::open_synced_by(dir.path(), config, Limits::default(), |_| calls), dir }
+        Self { bench: Bench::open_synced_by(dir.path(), config, Fixed::default(), |_| calls), dir }
     }
 
     fn again(self, config: &StoreConfig) -> Self {

@@ -269,7 +269,7 @@ fn parts_are_joined_in_vain_a_few_times_only() {
 #[test]
 fn a_join_for_which_there_is_no_space_loses_nothing() {
     let dir = TempDir::new().unwrap();
-    let limits = Limits::default().with(|limits| limits.uploads_kept_bytes_max = 5 * 1024 * 1024);
+    let limits = Fixed { uploads_kept_bytes_max: 5 * 1024 * 1024, ..Fixed::default() };
     let mut bench = Bench::open_limited(dir.path(), &StoreConfig::default(), limits);
     let bytes = vec![3; 2 * 1024 * 1024];
     bench.partial(part_id(0), &bytes, bytes.len() as u64);

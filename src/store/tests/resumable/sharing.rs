@@ -159,7 +159,7 @@ fn files_that_another_store_may_be_making_are_left_alone_for_a_while() {
 #[test]
 fn uploads_of_another_store_count_once_they_were_seen() {
     let dir = TempDir::new().unwrap();
-    let limits = || Limits::default().with(|limits| limits.uploads_kept_max = 2);
+    let limits = || Fixed { uploads_kept_max: 2, ..Fixed::default() };
     let [mut one, mut other] = [(); 2].map(|()| Bench::open_limited(dir.path(), &shared(), limits()));
     let make = |bench: &mut Bench, n: u8| {
         let upload = new(Some(UploadId([n; 16])), hashed(&n.to_string(), None));
@@ -192,7 +192,7 @@ fn a_writer_whose_upload_another_store_has_taken_over_does_not_remove_it() {
 fn the_record_that_makes_place_is_not_one_that_another_store_has_made_anew() {
     for is_attached in [true, false] {
         let dir = TempDir::new().unwrap();
-        let limits = || Limits::default().with(|limits| limits.uploads_kept_max = 2);
+        let limits = || Fixed { uploads_kept_max: 2, ..Fixed::default() };
         let mut one = Bench::open_limited(dir.path(), &shared(), limits());
         one.complete_upload(f());
         let mut other = Bench::open_limited(dir.path(), &shared(), limits());
@@ -225,7 +225,7 @@ fn an_upload_that_another_store_makes_at_the_same_moment_is_not_made_again() {
     let (dir, one, _) = two();
     drop(one);
     let calls = SyncCalls { content: |_, _| Ok(()), names: meanwhile, scope: Scope::Dir };
-    let mut other = Bench::open_synced_by(dir.path(), &shared(), Limits::default(), |_| calls);
+    let mut other = Bench::open_synced_by(dir.path(), &shared(), Fixed::default(), |_| calls);
     let path = dir.path().to_owned();
     *lock(&MEANWHILE) = Some(Box::new(move || {
         let mut one = Bench::open(&path, &shared());

@@ -60,7 +60,7 @@ pub(super) fn create(
     }
     let told = fields.upload_length.and_then(structured::count);
     let len = told.or(part.filter(|_| interop.completes_now()));
-    if len.or(part).is_some_and(|len| len > limits.request_bytes_max) {
+    if len.or(part).is_some_and(|len| len > limits.live.request_bytes_max) {
         return Err(Failure::TooLarge.into());
     }
     if !fits(interop, part, len) {

@@ -134,7 +134,7 @@ impl Resumable {
             Face::Tus => (tus::append(self, head, fields)?, Ends::AtItsLength),
             Face::Draft(interop) => draft::append(self, interop, head, fields)?,
         };
-        if len.is_some_and(|len| len > limits.request_bytes_max) {
+        if len.is_some_and(|len| len > limits.live.request_bytes_max) {
             return Err(Failure::TooLarge.into());
         }
         let append = Append { upload: UploadRef::Existing(id), len, ends, is_verified: self.part.is_wanted() };

@@ -181,7 +181,7 @@ impl Reply<'_> {
 
 fn limit(age: &str, left_s: u64, limits: &Limits) -> String {
     // As a structured field can say it: with 15 digits.
-    let size = limits.request_bytes_max.min(999_999_999_999_999);
+    let size = limits.live.request_bytes_max.min(999_999_999_999_999);
     format!("max-size={size}, {age}={left_s}")
 }
 
@@ -200,7 +200,7 @@ impl Resumable {
         }
         let then = self.incoming.after_refusal(failure, response, context);
         let offset = self.known.filter(|_| self.wish == Wish::Append).map(|known| known.offset);
-        let limit = limit("max-age", context.limits.upload_expiry.as_secs(), context.limits);
+        let limit = limit("max-age", context.limits.fixed.upload_expiry.as_secs(), context.limits);
         let completeness;
         let mut fields: Vec<Field<'_>> = Vec::new();
         match self.face {
@@ -273,9 +273,9 @@ const fn is_passing(failure: Failure) -> bool {
 pub(crate) fn announce(limits: &Limits, out: &mut Vec<u8>) {
     field("Tus-Resumable", &tus::VERSION, out);
     field("Tus-Version", &tus::VERSION, out);
-    field("Tus-Max-Size", &limits.request_bytes_max, out);
+    field("Tus-Max-Size", &limits.live.request_bytes_max, out);
     field("Tus-Extension", &tus::EXTENSIONS, out);
     field("Tus-Checksum-Algorithm", &Checksum::ALGORITHMS, out);
     field("Accept-Patch", &"application/offset+octet-stream, application/partial-upload", out);
-    field("Upload-Limit", &limit("max-age", limits.upload_expiry.as_secs(), limits), out);
+    field("Upload-Limit", &limit("max-age", limits.fixed.upload_expiry.as_secs(), limits), out);
 }

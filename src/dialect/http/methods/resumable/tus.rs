@@ -62,7 +62,7 @@ pub(super) fn create(
     fields: &UploadFields<'_>,
     limits: &Limits,
 ) -> Result<Append, Refusal<'static>> {
-    let concat = fields.upload_concat.map(|text| Concat::parse(text, limits.upload_parts_max)).transpose()?;
+    let concat = fields.upload_concat.map(|text| Concat::parse(text, limits.live.upload_parts_max)).transpose()?;
     let role = match concat {
         Some(Concat::Final(parts)) => return join(this, head, fields, &parts),
         Some(Concat::Partial) => Role::Partial,
@@ -74,7 +74,7 @@ pub(super) fn create(
         _ => return Err(Failure::Malformed("either Upload-Length or Upload-Defer-Length: 1 is needed").into()),
     };
     let part = this.incoming.left();
-    if len.is_some_and(|len| part > len) || len.unwrap_or(part) > limits.request_bytes_max {
+    if len.is_some_and(|len| part > len) || len.unwrap_or(part) > limits.live.request_bytes_max {
         return Err(Failure::TooLarge.into());
     }
     let text = fields.upload_metadata.unwrap_or_default();

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::config::Live;
 use crate::platform::{Event, NewRules, Platform, Store};
 use crate::reactor::bulk_queue::Next;
 use crate::reactor::env::Env;
@@ -100,6 +101,20 @@ impl<P: Platform> Reactor<P> {
         self.env.disk = Disk { pace, flush_window: store.flush_window() };
         self.env.counters.health = store.health();
         self.env.counters.queued = store.queued();
+    }
+
+    /// Other limits from now on, for what is under way too. They must be such as a server may start with.
+    pub fn set_limits(&mut self, live: Live) {
+        let Self { env, connections, timers, .. } = self;
+        env.groups.set_limits(&live, env.clock.now);
+        env.pacing.renew(env.clock.now);
+        env.limits.live = live;
+        for (id, connection) in connections.iter_mut() {
+            // An earlier deadline has to be armed. A later one is found when the old one has come.
+            if let Some(at) = connection.session.deadline(&env.limits) {
+                timers.arm(id, &mut connection.timer, at);
+            }
+        }
     }
 
     fn dispatch(&mut self, event: Event) {

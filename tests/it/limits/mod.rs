@@ -1,6 +1,7 @@
 //! What is bounded stays within its bound, in virtual time: the bytes and calls of a turn, memory, transfer slots, connections.
 
 mod connections;
+mod live;
 mod memory;
 mod slots;
 mod turn;

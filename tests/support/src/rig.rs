@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use filewharf::access::{Access, ClientCertificate, Rules};
-use filewharf::config::Limits;
+use filewharf::config::{Limits, Live};
 use filewharf::dialect::{Kind, Listening};
 use filewharf::ids::{ConnId, GroupId, ListenerId};
 use filewharf::platform::{Completion, Counters, Event, Health, NewRules, Op, Readable, Signal, Source};
@@ -474,6 +474,12 @@ impl Rig {
     pub fn replace_rules(&mut self, rules: Rules) {
         self.world().rules = Some(NewRules(Arc::new(rules)));
         self.world().events.push(Event::Rules);
+        self.settle();
+    }
+
+    /// The live limits are others from now on.
+    pub fn set_limits(&mut self, live: Live) {
+        self.reactor.set_limits(live);
         self.settle();
     }
 

@@ -26,7 +26,7 @@ impl<P: Platform> Reactor<P> {
         }
         let role = if is_proxied { PeerRole::Unidentified } else { listener.role_of(peer) };
         let mut dialect = listener.listening.accept(peer);
-        if !self.connections.admit(peer, role, self.env.limits.connections_max) {
+        if !self.connections.admit(peer, role, &self.env.limits) {
             match self.turn_away(&mut stream, id, !is_proxied && !is_tls) {
                 Some(refusal) => dialect = refusal,
                 None => return,
@@ -59,7 +59,7 @@ impl<P: Platform> Reactor<P> {
             stream.reset_on_drop();
             return None;
         }
-        let has_entry = self.connections.turned_away() < env.limits.turned_away_max;
+        let has_entry = self.connections.turned_away() < env.limits.fixed.turned_away_max;
         if let Some(dialect) = listening.turn_away(&env.limits).filter(|_| has_entry) {
             return Some(dialect);
         }
@@ -92,7 +92,7 @@ impl<P: Platform> Reactor<P> {
         let peer = connection.session.peer();
         let (is_tls, role) = (listener.is_tls, listener.role_of(peer));
         let mut admitted = Some(listener.listening.accept(peer));
-        if role == PeerRole::Client && !self.connections.add_share(peer) {
+        if role == PeerRole::Client && !self.connections.add_share(peer, &self.env.limits.live) {
             admitted = self.turn_away(&mut stream, at, !is_tls);
             if admitted.is_some() {
                 self.connections.turn_away();
@@ -145,7 +145,7 @@ impl<P: Platform> Reactor<P> {
             Ok(Handshake::NeedsKey) => {
                 session.arrive(ArrivalEvent::NeedsKey, cx);
                 let client = ClientAddress::of(session.peer());
-                let most = env.limits.connections_max;
+                let most = env.limits.fixed.connections_max;
                 self.key_queue.join(id, client, most, |id| connections.get(id).is_some());
             }
             Ok(Handshake::Failed { reason: cause, is_told }) => {

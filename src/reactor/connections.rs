@@ -126,15 +126,16 @@ impl<S> Connections<S> {
     }
 
     /// Counts one more, unless all connections are taken, or those of its address where the peer is a client.
-    pub(super) fn admit(&mut self, peer: SocketAddr, role: PeerRole, connections_max: usize) -> bool {
-        let admits = self.admitted < connections_max && (role != PeerRole::Client || self.add_share(peer));
+    pub(super) fn admit(&mut self, peer: SocketAddr, role: PeerRole, limits: &Limits) -> bool {
+        let has_place = self.admitted < limits.fixed.connections_max;
+        let admits = has_place && (role != PeerRole::Client || self.add_share(peer, &limits.live));
         self.admitted += usize::from(admits);
         admits
     }
 
     /// Counts one more of an address, unless that has its share already.
-    pub(super) fn add_share(&mut self, peer: SocketAddr) -> bool {
-        self.shares.add(ClientAddress::of(peer))
+    pub(super) fn add_share(&mut self, peer: SocketAddr, limits: &Live) -> bool {
+        self.shares.add(ClientAddress::of(peer), limits)
     }
 
     /// One that was admitted before its client was known is only told that it is refused.

@@ -40,7 +40,13 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) const fn new(bytes: usize, env: &Env, is_turn_spent: bool, is_bulk: bool) -> Self {
-        Self { until: env.meter.after(bytes), calls: env.limits.turn_calls, is_bulk, is_turn_spent, is_paced: false }
+        Self {
+            until: env.meter.after(bytes),
+            calls: env.limits.fixed.turn_calls,
+            is_bulk,
+            is_turn_spent,
+            is_paced: false,
+        }
     }
 
     /// Bytes it may move; at least 1 while it may go on.

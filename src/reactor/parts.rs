@@ -110,7 +110,7 @@ impl<P: Platform> Reactor<P> {
                 access,
                 certificate: None,
                 phase: Phase::Serving,
-                pool: ChunkPool::new(limits.chunk_bytes),
+                pool: ChunkPool::new(limits.fixed.chunk_bytes),
                 meter: Meter::default(),
                 counters,
                 reports: Vec::new(),

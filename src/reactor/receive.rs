@@ -28,7 +28,7 @@ impl<P: Platform> Driver<'_, P> {
     pub(super) fn receive_request(&mut self) {
         let (session, limits) = (&self.connection.session, &self.env.limits);
         if matches!(session.state(), Name::ProxyHeader | Name::AwaitHeader) && !session.is_bulk(limits) {
-            let mut budget = Budget::new(limits.turn_bytes_max, self.env, false, false);
+            let mut budget = Budget::new(limits.fixed.turn_bytes_max, self.env, false, false);
             self.receive(&mut budget);
             self.log_reports();
         }

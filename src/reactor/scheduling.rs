@@ -86,7 +86,7 @@ impl Scheduler {
     }
 
     /// What a small request may move at a time.
-    pub(super) fn small_budget(&self, meter: Meter, limits: &Limits) -> usize {
+    pub(super) fn small_budget(&self, meter: Meter, limits: &Fixed) -> usize {
         if self.is_spent(meter) { limits.turn_bytes_min } else { limits.turn_bytes_max }
     }
 

@@ -82,7 +82,7 @@ impl<P: Platform> Driver<'_, P> {
         let (session, cx) = (&mut self.connection.session, &mut self.env.cx());
         let (store, scratch) = (self.platform.store(), &mut self.buffers.scratch);
         // A few more than the budget, rather than another call for the last of them.
-        let allowed = budget.bytes(*cx.meter).saturating_add(cx.limits.turn_bytes_min);
+        let allowed = budget.bytes(*cx.meter).saturating_add(cx.limits.fixed.turn_bytes_min);
         let room = usize::try_from(most).unwrap_or(usize::MAX).min(scratch.len()).min(allowed);
         let head = session.outbox().len();
         let together = head + room <= TOGETHER_LEN_MAX.min(scratch.len());
@@ -138,7 +138,7 @@ impl<P: Platform> Driver<'_, P> {
     fn send_from_file(&mut self, budget: &mut Budget, file: FileId, offset: u64, len: u64) -> io::Result<()> {
         let Some(stream) = self.connection.stream.as_mut() else { return Ok(()) };
         let (session, cx) = (&mut self.connection.session, &mut self.env.cx());
-        let allowed = budget.bytes(*cx.meter).saturating_add(cx.limits.turn_bytes_min);
+        let allowed = budget.bytes(*cx.meter).saturating_add(cx.limits.fixed.turn_bytes_min);
         if budget.is_turn_spent && len > allowed as u64 {
             // Requested in this turn, whose bulk bytes are given away: a small part would only be one more call.
             budget.end();

@@ -196,7 +196,7 @@ impl<P: Platform> Reactor<P> {
 
     /// Runs what is queued now: small requests, all of them. Bulk transfers are put aside for [`Self::run_bulk`].
     fn run_queued(&mut self) {
-        self.scheduler.begin(self.env.limits.turn_bytes, self.env.meter);
+        self.scheduler.begin(self.env.limits.fixed.turn_bytes, self.env.meter);
         // Counted now, so that the turn is finite: what is queued from here on runs in the next.
         let mut left = self.scheduler.run_queue.len();
         while left > 0 {
@@ -221,7 +221,7 @@ impl<P: Platform> Reactor<P> {
                 if self.scheduler.replies.len() >= REPLY_BATCH {
                     self.send_replies();
                 }
-                let bytes = self.scheduler.small_budget(self.env.meter, &self.env.limits);
+                let bytes = self.scheduler.small_budget(self.env.meter, &self.env.limits.fixed);
                 self.drive(id, bytes, false);
             }
             self.send_replies();
@@ -232,7 +232,7 @@ impl<P: Platform> Reactor<P> {
     /// requests have bytes of their own: otherwise bulk transfers would starve beside many of them.
     fn run_bulk(&mut self) {
         let Self { env, scheduler, .. } = self;
-        scheduler.begin(env.limits.turn_bytes, env.meter);
+        scheduler.begin(env.limits.fixed.turn_bytes, env.meter);
         let answered = env.counters.requests_but_uploads();
         let upload_bytes = scheduler.upload_bytes(&env.limits.fixed, answered, env.clock.now);
         let received = env.counters.bytes_in;
@@ -243,7 +243,7 @@ impl<P: Platform> Reactor<P> {
             }
             let Some(Next { group, id, most }) = self.scheduler.bulk.next() else { break };
             let Some(connection) = self.connections.get_mut(id) else { continue };
-            let bytes = self.scheduler.bulk_budget(connection.session.state(), upload_bytes, &self.env.limits);
+            let bytes = self.scheduler.bulk_budget(connection.session.state(), upload_bytes, &self.env.limits.fixed);
             let before = self.env.meter.reading();
             self.drive(id, bytes.min(most), true);
             self.scheduler.bulk.charge(group, self.env.meter.reading() - before);

@@ -24,7 +24,7 @@ impl Behavior for Handshake {
     }
 
     fn deadline(&self, common: &Common, limits: &Limits) -> Option<Instant> {
-        Some(common.entered + limits.head_timeout)
+        Some(common.entered + limits.live.head_timeout)
     }
 
     fn timed_out(self, _in_kernel: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {

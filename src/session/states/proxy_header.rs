@@ -21,14 +21,14 @@ impl Behavior for ProxyHeader {
 
     fn intake(&mut self, common: &Common, cx: &Cx<'_>) -> usize {
         // The header and what follows it are no more bytes than a connection may hold of a head.
-        if self.is_whole { 0 } else { cx.limits.head_len_max.saturating_sub(common.data.inbox.len()) }
+        if self.is_whole { 0 } else { cx.limits.fixed.head_len_max.saturating_sub(common.data.inbox.len()) }
     }
 
     fn consume(mut self, data: &[u8], common: &mut Common, cx: &mut Cx<'_>) -> (Step, Consumed) {
         if self.is_whole || data.is_empty() {
             return (Step::stay(self), Consumed::Wait);
         }
-        match proxy_header::parse(data, cx.limits.head_len_max) {
+        match proxy_header::parse(data, cx.limits.fixed.head_len_max) {
             Ok(None) => (Step::stay(self), Consumed::Wait),
             Ok(Some(header)) => {
                 let client = header.client.unwrap_or(common.peer);
@@ -49,7 +49,7 @@ impl Behavior for ProxyHeader {
     }
 
     fn deadline(&self, common: &Common, limits: &Limits) -> Option<Instant> {
-        Some(common.entered + limits.head_timeout)
+        Some(common.entered + limits.live.head_timeout)
     }
 
     fn timed_out(self, _in_kernel: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {

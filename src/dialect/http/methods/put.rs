@@ -90,7 +90,7 @@ impl Handler for Upload {
                 return Err(Refusal { status: 411, failure, field: None });
             }
         };
-        if len.is_some_and(|len| len > context.limits.request_bytes_max) {
+        if len.is_some_and(|len| len > context.limits.live.request_bytes_max) {
             return Err(Failure::TooLarge.into());
         }
         let precondition = Preconditions::parse(&head.fields)?.for_change();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use socket2::SockRef;
 
 use super::socket::{BulkSenders, SendMode, Socket, Unsent};
-use crate::config::Limits;
+use crate::config::Fixed;
 
 /// Connections in bulk mode at once; so what they may pin in the kernel is bounded too.
 const BULK_MAX: usize = 64;
@@ -22,7 +22,7 @@ const BULK_LEN_MIN: usize = 256 * 1024;
 const ENCRYPTED_BULK_LEN_MIN: usize = 64 * 1024;
 
 impl BulkSenders {
-    pub(super) fn new(limits: &Limits) -> Arc<Self> {
+    pub(super) fn new(limits: &Fixed) -> Arc<Self> {
         Arc::new(Self { unsent_bytes: u32::try_from(limits.unsent_bytes_max).unwrap_or(u32::MAX) })
     }
 
@@ -115,12 +115,12 @@ mod tests {
     use super::super::super::listener::accept;
     use super::super::super::testing::{client_of, listener, wait_for_next};
     use super::*;
-    use crate::config::Limits;
+    use crate::config::Fixed;
     use crate::platform::Stream as _;
 
     #[test]
     fn a_large_part_of_a_file_enters_bulk_mode_and_a_reply_of_its_own_leaves_it() {
-        let limits = Limits::default();
+        let limits = Fixed::default();
         let senders = BulkSenders::new(&limits);
         let listener = listener();
         let _client = client_of(&listener);
@@ -159,7 +159,7 @@ mod tests {
         make_self_signed(dir.path(), vec!["localhost".to_owned()], process::unix_time()).expect("a certificate");
         let files = TlsFiles { self_signed: Some(dir.path().to_owned()), ..TlsFiles::default() };
         let acceptor = Acceptor::open(files, None).expect("the files that were made");
-        let limits = Limits::default();
+        let limits = Fixed::default();
         let senders = BulkSenders::new(&limits);
         let listener = listener();
         let _client = client_of(&listener);

@@ -22,7 +22,7 @@ use mio::Registry;
 
 use self::partial_sends::PartialSends;
 use self::slow_readers::SlowReaders;
-use crate::config::Limits;
+use crate::config::Fixed;
 use crate::ids::ConnId;
 use crate::platform::{Event, SendFile};
 
@@ -38,7 +38,7 @@ pub(crate) struct Sending {
 }
 
 impl Sending {
-    pub(crate) fn new(limits: &Limits, now: Instant) -> io::Result<Self> {
+    pub(crate) fn new(limits: &Fixed, now: Instant) -> io::Result<Self> {
         let (bulk, slow) = (BulkSenders::new(limits), SlowReaders::new(now)?);
         Ok(Self { bulk, slow, partial: PartialSends::default() })
     }

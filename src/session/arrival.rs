@@ -1,5 +1,9 @@
-//! The words of a connection before its first request.
+//! The words of a connection before its first request, and the count of those that end there.
 
+use std::fmt::Display;
+use std::net::SocketAddr;
+
+use crate::counters::Counters;
 use crate::dialect::AnyProtocol;
 use crate::error::CloseReason;
 use crate::ids::ListenerId;
@@ -45,4 +49,13 @@ pub enum ArrivalEvent {
         cause: String,
         is_told: bool,
     },
+}
+
+/// Counts a connection that is closed at a listener for proxies.
+pub fn count_unidentified(peer: SocketAddr, cause: impl Display, counters: &mut Counters) {
+    counters.unidentified += 1;
+    let refused = counters.unidentified;
+    if refused.is_power_of_two() {
+        log::warn!("{peer}: closed at a listener for proxies: {cause} ({refused} so far)");
+    }
 }

@@ -69,11 +69,10 @@ use request_data::LazyRequestData;
 use state::{AfterSaving, Done, Lingering, Name, Receiving, Saving, SendingReply, SlotRequest, State, Supply, Target};
 use step::Step;
 
-pub use arrival::{Arrival, ArrivalEvent, PeerRole};
+pub use arrival::{Arrival, ArrivalEvent, PeerRole, count_unidentified};
 pub use cx::{Cx, Disk, DiskPace};
 pub use report::{Report, RequestError};
 pub use request_data::RequestDataPool;
-pub use states::proxy_header::count_unidentified;
 pub use step::{Consumed, Outgoing};
 
 /// One connection's conversation.

@@ -4,8 +4,8 @@ use std::fmt::{Debug, Display};
 use std::sync::Arc;
 
 use crate::command::Answer;
+use crate::dialect::http::file::File;
 use crate::dialect::http::incoming::Incoming;
-use crate::dialect::http::methods::file::File;
 use crate::dialect::http::response::{Refusal, ResponseMeta};
 use crate::dialect::protocol::{Action, BodyPart, Context, Finish};
 use crate::error::{CloseReason, Failure};

@@ -14,6 +14,7 @@
 //! every request, a file of `methods` answers those of one method, and `response` writes heads. A head that could be read in two ways
 //! is refused and the connection closes, so that nothing hidden behind it is taken for a request.
 
+mod file;
 mod gate;
 mod handler;
 mod head_cache;
@@ -40,9 +41,9 @@ use crate::wire::body::Then;
 use crate::wire::http::chunked::Chunked;
 use crate::wire::http::forwarded;
 use crate::wire::http::head::{self, Expect, Framing, Head, HeadError, Sender};
+use file::File;
 use handler::Exchange;
 use head_cache::HeadCache;
-use methods::file::File;
 use methods::get::Get;
 pub use methods::listing::REPLY_BYTES_MIN;
 use policy::Policy;

@@ -11,7 +11,7 @@ mod handshake;
 mod lingering;
 mod opening;
 mod pausing;
-pub(super) mod proxy_header;
+mod proxy_header;
 mod receiving_body;
 mod saving;
 mod sending_body;

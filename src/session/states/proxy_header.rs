@@ -2,12 +2,11 @@
 //! it is reset, because a plain end would mean success to some clients, and counted.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::config::Limits;
-use crate::counters::Counters;
 use crate::error::CloseReason;
+use crate::session::arrival::count_unidentified;
 use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
@@ -64,13 +63,4 @@ impl Behavior for ProxyHeader {
 fn refuse(reason: CloseReason, cause: impl Display, common: &Common, cx: &mut Cx<'_>) -> Step {
     count_unidentified(common.peer, cause, cx.counters);
     Step::End(reason, true)
-}
-
-/// Counts a connection that is closed at a listener for proxies.
-pub fn count_unidentified(peer: SocketAddr, cause: impl Display, counters: &mut Counters) {
-    counters.unidentified += 1;
-    let refused = counters.unidentified;
-    if refused.is_power_of_two() {
-        log::warn!("{peer}: closed at a listener for proxies: {cause} ({refused} so far)");
-    }
 }

@@ -1,8 +1,8 @@
 //! GET and HEAD: of a file; or of a directory, which is listed, or has a page of its own.
 
 use crate::command::{Answer, Command};
+use crate::dialect::http::file::File;
 use crate::dialect::http::handler::Handler;
-use crate::dialect::http::methods::file::File;
 use crate::dialect::http::methods::listing::List;
 use crate::dialect::http::response::{Refusal, ResponseMeta};
 use crate::dialect::http::{login, monitoring};

@@ -2,7 +2,6 @@
 //! table here.
 
 pub(super) mod delete;
-pub(super) mod file;
 pub(super) mod get;
 pub(super) mod listing;
 pub(super) mod options;

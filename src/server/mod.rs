@@ -8,6 +8,7 @@ mod access_file;
 mod ceiling;
 mod driven;
 mod error;
+mod handle;
 mod limits;
 mod listen;
 #[doc(hidden)]
@@ -26,7 +27,7 @@ use crate::config::{Limits, StoreConfig, TlsFiles};
 use crate::dialect::Listening;
 use crate::os::event_queue::{Control, EventQueue};
 use crate::os::{net, process};
-use crate::platform::{NewRules, Signal};
+use crate::platform::NewRules;
 use crate::reactor::{ListenerSetup, Reactor, Setup};
 use platform::OsPlatform;
 use reload::Reloads;
@@ -41,6 +42,7 @@ pub use crate::reactor::Ended;
 pub use access_file::read as read_access_file;
 pub use ceiling::Ceiling;
 pub use error::{LimitError, ServerError};
+pub use handle::Handle;
 pub use listen::{Listen, ListenError};
 
 /// Where a server listens that is not told where.
@@ -474,50 +476,5 @@ impl Server {
     /// Serves on this thread until it has drained or was stopped.
     pub fn run(mut self) -> Result<Ended, ServerError> {
         self.reactor.run().map_err(ServerError::system(LOOP_FAILED))
-    }
-}
-
-/// A server as other threads see it. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    bound: Arc<[(SocketAddr, Kind)]>,
-    are_tls: Arc<[bool]>,
-    control: Arc<Control>,
-    reload: Option<SyncSender<()>>,
-}
-
-impl Handle {
-    /// The addresses really bound, with what they speak, in the order they were asked for.
-    pub fn addresses(&self) -> &[(SocketAddr, Kind)] {
-        &self.bound
-    }
-
-    /// Which of these are encrypted, in the same order.
-    pub fn encrypted(&self) -> &[bool] {
-        &self.are_tls
-    }
-
-    /// Take no new work, let running transfers end. A second time: stop.
-    pub fn drain(&self) {
-        self.control.request(Signal::Drain);
-    }
-
-    /// Read the access file again, and the certificate and key of TLS, as SIGHUP does. Each is in effect a little later,
-    /// or what was before if it is wrong. Nothing happens where there is none.
-    pub fn reload(&self) {
-        if let Some(reload) = &self.reload {
-            // Where one is asked for already, that has not begun.
-            let _ = reload.try_send(());
-        }
-    }
-
-    /// End now. Uploads that are cut off leave no visible file.
-    pub fn stop(&self) {
-        self.control.request(Signal::Stop);
-    }
-
-    /// The facts as of the end of the last turn of the loop.
-    pub fn counters(&self) -> Counters {
-        self.control.counters()
     }
 }

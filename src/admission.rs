@@ -7,6 +7,7 @@
 mod slot;
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use crate::config::Fixed;
 use crate::counters::Counters;
@@ -36,6 +37,7 @@ pub struct Admission {
 #[derive(Debug)]
 struct Waiter {
     id: ConnId,
+    since: Instant,
     group: GroupId,
     /// True for an upload without a slot that needs one again: it counts in the share of its group already, so it never
     /// has to wait for that.
@@ -91,20 +93,20 @@ impl Admission {
         Slot::Held { client, credits: self.chunks_per_slot }
     }
 
-    /// Asks for a slot for a request of a client group, or for an upload that gave its slot back. It is held then, or
+    /// Asks for a slot for a request of a client group, which waits since then, or for an upload that gave its slot back. It is held then, or
     /// waits; none where the wait queue is full. An upload under way is never refused, and their number is bounded.
     #[must_use]
     pub fn request(
         &mut self,
         slot: Slot,
-        id: ConnId,
+        (id, since): (ConnId, Instant),
         client: GroupId,
         groups: &mut Groups,
         counters: &mut Counters,
     ) -> Slot {
         if let Slot::ShareOnly { client } = slot {
             if self.free == 0 || self.next().is_some() {
-                return self.enqueue(Waiter { id, group: client, has_share: true }, counters);
+                return self.enqueue(Waiter { id, since, group: client, has_share: true }, counters);
             }
             self.free -= 1;
             self.without_slot -= 1;
@@ -118,7 +120,7 @@ impl Admission {
             return taken;
         }
         groups.hold(client);
-        self.enqueue(Waiter { id, group: client, has_share: false }, counters)
+        self.enqueue(Waiter { id, since, group: client, has_share: false }, counters)
     }
 
     fn enqueue(&mut self, waiter: Waiter, counters: &mut Counters) -> Slot {
@@ -220,9 +222,9 @@ impl Admission {
         Some(waiter.id)
     }
 
-    /// The request that gets the next slot.
-    pub fn first(&self) -> Option<ConnId> {
-        self.next().map(|waiter| waiter.id)
+    /// Since when the request waits that gets the next slot.
+    pub fn waits_since(&self) -> Option<Instant> {
+        self.next().map(|waiter| waiter.since)
     }
 
     fn count(&self, counters: &mut Counters) {
@@ -259,8 +261,6 @@ impl Admission {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
     use crate::config::Limits;
     use crate::fair_queue::Ticket;
@@ -281,6 +281,7 @@ mod tests {
         clients: Vec<GroupId>,
         /// Of each connection.
         held: BTreeMap<u32, Slot>,
+        start: Instant,
     }
 
     impl Bench {
@@ -291,13 +292,13 @@ mod tests {
             let client = |n: u8| groups.join(Who::Address(ClientAddress::of(([192, 0, 2, n], 1).into())), now);
             let clients = (0..8).map(client).collect();
             let admission = Admission::new(limits, &mut counters);
-            Self { admission, groups, counters, clients, held: BTreeMap::new() }
+            Self { admission, groups, counters, clients, held: BTreeMap::new(), start: now }
         }
 
         fn request(&mut self, n: u32, client: usize) -> Admitted {
-            let Self { admission, groups, counters, clients, held } = self;
+            let Self { admission, groups, counters, clients, held, start } = self;
             let slot = held.entry(n).or_default();
-            *slot = admission.request(std::mem::take(slot), id(n), clients[client], groups, counters);
+            *slot = admission.request(std::mem::take(slot), (id(n), *start), clients[client], groups, counters);
             match slot {
                 Slot::None => Admitted::QueueFull,
                 Slot::Waiting { .. } => Admitted::Queued,
@@ -441,7 +442,7 @@ mod tests {
         bench.keep_share(1);
         assert_eq!(bench.grant(), Some(3));
         bench.waits(4, 0);
-        assert_eq!(bench.admission.first(), None, "one client has one upload, with or without a slot");
+        assert_eq!(bench.admission.waits_since(), None, "one client has one upload, with or without a slot");
         bench.waits(5, 4);
         assert!(!bench.admission.wants_slot_of_upload(), "one upload at most goes on without a slot");
         // It needs a slot again, and gives up.

@@ -8,6 +8,9 @@
 
 mod histogram;
 
+use std::fmt::Display;
+use std::net::SocketAddr;
+
 use crate::error::{CloseReason, Failure};
 
 pub use histogram::Histogram;
@@ -190,6 +193,15 @@ impl Counters {
     /// Requests answered well that brought no content.
     pub fn requests_but_uploads(&self) -> u64 {
         self.answered_by_kind().filter(|(kind, _)| *kind != "put").map(|(_, count)| count).sum()
+    }
+
+    /// Counts a connection that is closed at a listener for proxies.
+    pub fn count_unidentified(&mut self, peer: SocketAddr, cause: impl Display) {
+        self.unidentified += 1;
+        let refused = self.unidentified;
+        if refused.is_power_of_two() {
+            log::warn!("{peer}: closed at a listener for proxies: {cause} ({refused} so far)");
+        }
     }
 
     /// Counts one request of the kind named by `Command::word` that was answered well.

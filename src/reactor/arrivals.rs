@@ -12,7 +12,7 @@ use crate::platform::{Handshake, Platform, Readable, Stream};
 use crate::reactor::connections::Connection;
 use crate::reactor::parts::Reactor;
 use crate::session::state::{self, AwaitHeader, ProxyHeader};
-use crate::session::{Arrival, ArrivalEvent, PeerRole, Session, count_unidentified};
+use crate::session::{Arrival, ArrivalEvent, Event, PeerRole, Session};
 
 impl<P: Platform> Reactor<P> {
     /// Takes a connection, or turns it away.
@@ -21,7 +21,7 @@ impl<P: Platform> Reactor<P> {
         let Some(listener) = self.listeners.get(id) else { return };
         let (is_proxied, is_tls) = (listener.proxies.is_some(), listener.is_tls);
         if listener.proxies.as_ref().is_some_and(|proxies| !proxies.contain(peer.ip())) {
-            count_unidentified(peer, "its address is not that of a proxy", &mut self.env.counters);
+            self.env.counters.count_unidentified(peer, "its address is not that of a proxy");
             return stream.reset_on_drop();
         }
         let role = if is_proxied { PeerRole::Unidentified } else { listener.role_of(peer) };
@@ -89,7 +89,7 @@ impl<P: Platform> Reactor<P> {
     fn admit(&mut self, id: ConnId, at: ListenerId) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let (Some(listener), Some(mut stream)) = (self.listeners.get(at), connection.stream.take()) else { return };
-        let peer = connection.session.peer();
+        let peer = connection.session.peer().address;
         let (is_tls, role) = (listener.is_tls, listener.role_of(peer));
         let mut admitted = Some(listener.listening.accept(peer));
         if role == PeerRole::Client && !self.connections.add_share(peer, &self.env.limits.live) {
@@ -102,9 +102,9 @@ impl<P: Platform> Reactor<P> {
         connection.stream = Some(stream);
         let (session, cx) = (&mut connection.session, &mut self.env.cx());
         match admitted {
-            None => session.end(CloseReason::Refused, false, cx),
+            None => session.tell(Event::Arrival(ArrivalEvent::TurnedAway), cx),
             Some(dialect) => {
-                session.arrive(ArrivalEvent::Admitted(dialect, role), cx);
+                session.tell(Event::Arrival(ArrivalEvent::Admitted(dialect, role)), cx);
                 if is_tls { self.encrypt(id) } else { self.open(id) }
             }
         }
@@ -113,14 +113,14 @@ impl<P: Platform> Reactor<P> {
     fn encrypt(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let (session, cx) = (&mut connection.session, &mut self.env.cx());
-        session.arrive(ArrivalEvent::Encrypts, cx);
-        let received = session.take_held();
+        session.tell(Event::Arrival(ArrivalEvent::Encrypts), cx);
+        let received = session.take_held(cx);
         connection.unused.remove(received.len());
-        let is_http = matches!(session.speaks(), Kind::Auto | Kind::Http);
+        let is_http = matches!(session.peer().speaks, Kind::Auto | Kind::Http);
         if let Some(stream) = &mut connection.stream
             && let Err(error) = self.platform.secure(stream, is_http, &received)
         {
-            session.arrive(failed(&error), cx);
+            session.tell(failed(&error), cx);
         }
     }
 
@@ -130,9 +130,11 @@ impl<P: Platform> Reactor<P> {
         let Some(connection) = connections.get_mut(id) else { return };
         let (session, cx) = (&mut connection.session, &mut env.cx());
         let Some(stream) = &mut connection.stream else { return };
-        match session.arrival() {
+        match session.peer().arrival {
             Some(Arrival::Handshake) => {}
-            Some(Arrival::Key) if connection.readable == Readable::BytesThenEnd => return session.received_eof(cx),
+            Some(Arrival::Key) if connection.readable == Readable::BytesThenEnd => {
+                return session.tell(Event::Ended, cx);
+            }
             _ => return,
         }
         match stream.handshake() {
@@ -143,15 +145,16 @@ impl<P: Platform> Reactor<P> {
             }
             Ok(Handshake::Waits) => {}
             Ok(Handshake::NeedsKey) => {
-                session.arrive(ArrivalEvent::NeedsKey, cx);
-                let client = ClientAddress::of(session.peer());
+                session.tell(Event::Arrival(ArrivalEvent::NeedsKey), cx);
+                let client = ClientAddress::of(session.peer().address);
                 let most = env.limits.fixed.connections_max;
                 self.key_queue.join(id, client, most, |id| connections.get(id).is_some());
             }
             Ok(Handshake::Failed { reason: cause, is_told }) => {
-                session.arrive(ArrivalEvent::Failed { reason: CloseReason::Malformed, cause, is_told }, cx);
+                session
+                    .tell(Event::Arrival(ArrivalEvent::Failed { reason: CloseReason::Malformed, cause, is_told }), cx);
             }
-            Err(error) => session.arrive(failed(&error), cx),
+            Err(error) => session.tell(failed(&error), cx),
         }
     }
 
@@ -163,7 +166,7 @@ impl<P: Platform> Reactor<P> {
             let Some(connection) = connections.get_mut(id) else { return true };
             let Some(stream) = &mut connection.stream else { return true };
             platform.use_key(stream, id).unwrap_or_else(|error| {
-                connection.session.arrive(failed(&error), &mut env.cx());
+                connection.session.tell(failed(&error), &mut env.cx());
                 scheduler.enqueue(id, connection);
                 true
             })
@@ -174,7 +177,7 @@ impl<P: Platform> Reactor<P> {
     /// The private key was used for this handshake, which may have ended meanwhile.
     pub(super) fn key_used(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.session.arrive(ArrivalEvent::KeyUsed, &mut self.env.cx());
+        connection.session.tell(Event::Arrival(ArrivalEvent::KeyUsed), &mut self.env.cx());
         self.scheduler.enqueue(id, connection);
     }
 
@@ -185,20 +188,21 @@ impl<P: Platform> Reactor<P> {
         let session = &mut connection.session;
         let peer = session.peer();
         env.certificate = None; // it speaks for nobody before it has a request
-        session.open(&mut env.cx());
-        let shows_secrets = env.access.takes_credentials() && session.speaks().traits().secret != Secret::Unknown;
-        if shows_secrets && session.has_share() {
-            match env.guesses.wait(ClientAddress::of(peer), env.clock.now, &env.limits) {
+        session.tell(Event::Opened, &mut env.cx());
+        let shows_secrets = env.access.takes_credentials() && peer.speaks.traits().secret != Secret::Unknown;
+        if shows_secrets && peer.has_share {
+            match env.guesses.wait(ClientAddress::of(peer.address), env.clock.now, &env.limits) {
                 Some(Duration::ZERO) => {}
-                Some(wait) => session.wait_first(wait, &mut env.cx()),
-                None => session.set_peer_role(PeerRole::LimitedClient),
+                Some(wait) => session.tell(Event::MustWait(wait), &mut env.cx()),
+                None => session.tell(Event::Role(PeerRole::LimitedClient), &mut env.cx()),
             }
         }
-        env.log_reports(peer, &mut connection.log_quota);
-        log::debug!("{peer}: connected as {id}");
+        env.log_reports(peer.address, &mut connection.log_quota);
+        log::debug!("{}: connected as {id}", peer.address);
     }
 }
 
-fn failed(error: &io::Error) -> ArrivalEvent {
-    ArrivalEvent::Failed { reason: CloseReason::PeerReset, cause: error.to_string(), is_told: false }
+fn failed(error: &io::Error) -> Event<'static> {
+    let cause = error.to_string();
+    Event::Arrival(ArrivalEvent::Failed { reason: CloseReason::PeerReset, cause, is_told: false })
 }

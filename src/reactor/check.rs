@@ -7,8 +7,8 @@ use crate::reactor::connections::{Connection, Registration};
 use crate::reactor::env::Env;
 use crate::reactor::name_locks::NameLocks;
 use crate::reactor::parts::Reactor;
-use crate::session::Outgoing;
 use crate::session::state::Name;
+use crate::session::{DiskPace, Holdings};
 
 impl<P: Platform> Reactor<P> {
     /// Panics where something does not hold that must hold between turns.
@@ -16,11 +16,12 @@ impl<P: Platform> Reactor<P> {
         let mut slots = self.env.admission.free();
         let (mut without_slot, mut held) = (0, 0);
         for (id, connection) in self.connections.iter_mut() {
-            slots += usize::from(connection.session.slot().is_held());
-            without_slot += usize::from(connection.session.slot().is_share_only());
-            held += connection.session.groups_held();
-            if connection.session.ended_because().is_none() {
-                connection.unused.check(connection.session.held_len());
+            let holdings = connection.session.holdings(&self.env.limits);
+            slots += usize::from(holdings.slot.is_held());
+            without_slot += usize::from(holdings.slot.is_share_only());
+            held += holdings.groups;
+            if connection.session.ended().is_none() {
+                connection.unused.check(connection.session.held().len);
             }
             if !connection.is_queued && !self.env.pacing.waits(id) {
                 check_resting(id, connection, &mut self.env, &self.locks);
@@ -51,7 +52,7 @@ impl<P: Platform> Reactor<P> {
         let mut counted = ([0; Counters::STATES.len()], [0; Counters::DIALECTS_MAX]);
         for (_, connection) in self.connections.iter() {
             counted.0[connection.session.state() as usize] += 1;
-            counted.1[connection.session.speaks() as usize] += 1;
+            counted.1[connection.session.peer().speaks as usize] += 1;
         }
         assert_eq!((*open, *states, *dialects), (counted.0.iter().sum(), counted.0, counted.1));
         let slots = (self.env.limits.fixed.slots - self.env.admission.free(), self.env.admission.waiting());
@@ -62,8 +63,14 @@ impl<P: Platform> Reactor<P> {
 /// A connection that is in no queue must have something that wakes it.
 fn check_resting<S>(id: ConnId, connection: &mut Connection<S>, env: &mut Env, locks: &NameLocks) {
     let session = &mut connection.session;
-    session.check_invariants(&env.limits);
-    let deadline = session.deadline(&env.limits);
+    let (limits, held, state, deadline) = (&env.limits, session.held(), session.state(), session.deadline(&env.limits));
+    let Holdings { slot, sends, .. } = session.holdings(limits);
+    let (has_slot, is_queued, has_share) = (slot.is_held(), slot.is_waiting(), slot.is_share_only());
+    assert!(slot.credits() <= limits.fixed.chunks_per_slot, "more credits at home than a slot has");
+    let held_max = limits.fixed.head_len_max.max(if has_slot { limits.fixed.message_bytes_max } else { 0 });
+    assert!(held.len <= held_max, "more bytes held than a head or a message may have");
+    let is_woken = deadline.is_some() || session.has_ops() || state == Name::Done;
+    assert!(is_woken, "{state:?}: no deadline, no operation: nothing would wake it");
     assert!(
         session.has_ops() || deadline.is_none() || connection.timer.is_some(),
         "{id}: a deadline that no timer knows of"
@@ -71,18 +78,17 @@ fn check_resting<S>(id: ConnId, connection: &mut Connection<S>, env: &mut Env, l
     let has_events = connection.registration == Registration::Registered || connection.stream.is_none();
     assert!(has_events, "{id}: in no queue, and not registered for events");
     let (readable, writable) = (connection.readable, connection.writable);
-    let sends = writable && session.outgoing() != Outgoing::Nothing;
+    let sends = writable && sends;
     // A connection with an operation is driven when that completes.
     let rests = !session.has_ops();
     let reads = rests && readable != Readable::Nothing && session.intake(&env.cx()) > 0;
-    let state = session.state();
-    let more = readable != Readable::Nothing || session.has_unseen();
+    let more = readable != Readable::Nothing || held.is_unseen;
     let opens = state == Name::Opening || state == Name::ReceivingBody && more;
     assert!(opens || !locks.is_opening(id), "{id}: holds up other changes of its name: {state:?}");
     let is_idle = connection.stream.is_none() || !sends && !reads;
     assert!(is_idle, "{id}: ready, willing, and in no queue: {state:?}");
-    let (waits, is_queued) = (state == Name::AwaitSlot, session.slot().is_waiting());
-    let lacks_slot = rests && session.lacks_slot(env.disk.pace) && more;
+    let waits = state == Name::AwaitSlot;
+    let lacks_slot = rests && has_share && state == Name::ReceivingBody && env.disk.pace == DiskPace::Lags && more;
     assert!(!lacks_slot, "{id}: has bytes for chunks, has no slot, and asked for none");
     assert!(!waits || !rests || is_queued, "{id}: wants a slot, and is not in the wait queue");
     assert!(waits || !is_queued, "{id}: in the wait queue, and wants no slot");

@@ -118,10 +118,10 @@ impl<S> Connections<S> {
 
     /// Frees the entry of a connection that has ended.
     pub(super) fn remove(&mut self, id: ConnId) {
-        let session = self.slab.remove(id.slot()).session;
-        self.admitted -= usize::from(session.is_admitted());
-        if session.has_share() {
-            self.shares.remove(ClientAddress::of(session.peer()));
+        let peer = self.slab.remove(id.slot()).session.peer();
+        self.admitted -= usize::from(peer.is_admitted);
+        if peer.has_share {
+            self.shares.remove(ClientAddress::of(peer.address));
         }
     }
 

@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use crate::platform::Platform;
+use crate::reactor::env::Env;
 use crate::reactor::parts::Reactor;
-use crate::session::Session;
+use crate::session::{DiskPace, Event};
 
 impl<P: Platform> Reactor<P> {
     /// When the holders of slots are checked next: only once the head of the wait queue has waited for a while.
     pub(super) fn contention_deadline(&self) -> Option<Instant> {
-        let first = self.connections.get(self.env.admission.first()?)?;
-        let since = first.session.waits_for_slot_since()?;
+        let since = self.env.admission.waits_since()?;
         Some((since + self.env.limits.live.contention_wait).max(self.contention_check_after))
     }
 
@@ -31,12 +31,11 @@ impl<P: Platform> Reactor<P> {
         let mut slowest = None;
         for (id, connection) in self.connections.iter() {
             // A queued connection may have bytes in the kernel that were not read yet.
-            if connection.is_queued || !connection.session.slot().is_held() {
+            if connection.is_queued {
                 continue;
             }
-            let in_kernel = connection.file_bytes_in_kernel();
-            let (min, due) = self.least_rate(&connection.session);
-            let Some(rate) = connection.session.slot_rate(in_kernel, due, now, &self.env.limits) else { continue };
+            let (in_kernel, Env { groups, limits, .. }) = (connection.file_bytes_in_kernel(), &self.env);
+            let Some((rate, min)) = connection.session.slot_rate(in_kernel, groups, now, limits) else { continue };
             if rate < slowest.map_or(min, |(least, _)| min.min(least)) {
                 slowest = Some((rate, id));
             }
@@ -44,16 +43,8 @@ impl<P: Platform> Reactor<P> {
         if let Some((_, id)) = slowest
             && let Some(mut driver) = self.driver(id)
         {
-            driver.tell(Session::end_slow_transfer); // being queued by that, it gives the slot back
+            driver.tell(Event::TooSlow); // being queued by that, it gives the slot back
         }
-    }
-    /// Bytes per second that a transfer must move, and the most that the limits of its client owe it when it waits for
-    /// them. A client whose rate is less than all transfers must move may have two of them at a time, not more: the
-    /// others would hold slots only to wait for each other.
-    fn least_rate(&self, session: &Session) -> (u64, u64) {
-        let limit = session.transfers().and_then(|(group, flow)| self.env.groups.slowest(group, flow));
-        let min = self.env.limits.live.contention_bytes_per_s_min;
-        limit.map_or((min, 0), |(rate, due)| (min.min(rate / 2), due))
     }
 
     /// Drives uploads that hold slots and wait for the limits of their clients: they go on without slots then, if they
@@ -61,13 +52,15 @@ impl<P: Platform> Reactor<P> {
     fn wake_holders_of_slots(&mut self) -> bool {
         let Self { connections, env, scheduler, .. } = self;
         let mut left = env.admission.waiting();
-        if env.pacing.is_empty() || !env.admission.wants_slot_of_upload() {
+        if env.disk.pace == DiskPace::Lags || env.pacing.is_empty() || !env.admission.wants_slot_of_upload() {
             return false;
         }
         for (id, connection) in connections.iter_mut() {
-            let may_go_on =
-                !connection.is_queued && connection.session.may_go_on_without_slot(env.disk.pace, &env.limits);
-            if left > 0 && may_go_on && env.pacing.waits(id) {
+            if left > 0
+                && !connection.is_queued
+                && env.pacing.waits(id)
+                && connection.session.holdings(&env.limits).is_slot_spare
+            {
                 scheduler.enqueue(id, connection);
                 left -= 1;
             }

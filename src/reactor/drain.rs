@@ -7,7 +7,7 @@ use crate::ids::ConnId;
 use crate::platform::{Platform, Readable, Signal};
 use crate::reactor::parts::{Lifecycle, Reactor};
 use crate::session::state::Name;
-use crate::session::{Cx, Session};
+use crate::session::{ArrivalEvent, Event, Load, Session};
 
 impl<P: Platform> Reactor<P> {
     /// True once nothing is left to do.
@@ -53,7 +53,7 @@ impl<P: Platform> Reactor<P> {
         if self.env.clock.now >= until {
             self.stop();
         } else if !is_listening && self.only_idle_connections() {
-            self.tell_all(Session::drained);
+            self.tell_all(|_| Event::Drained);
         }
     }
 
@@ -62,7 +62,7 @@ impl<P: Platform> Reactor<P> {
         let mut idle = 0_usize;
         for (_, connection) in self.connections.iter() {
             let waits = connection.session.state() == Name::AwaitHeader;
-            if connection.session.is_busy() || waits && connection.readable != Readable::Nothing {
+            if connection.session.load() != Load::Idle || waits && connection.readable != Readable::Nothing {
                 return false;
             }
             idle += usize::from(waits);
@@ -75,27 +75,25 @@ impl<P: Platform> Reactor<P> {
         let mut cut_off = if let Lifecycle::Stopped { cut_off } = self.lifecycle { cut_off } else { 0 };
         self.env.phase = Phase::Draining;
         self.close_listeners();
-        self.tell_all(|session, cx| cut_off += usize::from(session.stop(cx)));
+        self.tell_all(|session| {
+            cut_off += usize::from(session.load() == Load::Serving);
+            Event::Stopped
+        });
         self.lifecycle = Lifecycle::Stopped { cut_off };
     }
 
     fn close_listeners(&mut self) {
-        self.tell_all(|session, cx| {
-            // It has no request, and no listener to admit it.
-            if session.arrival().is_some() {
-                session.drained(cx);
-            }
-        });
+        self.tell_all(|_| Event::Arrival(ArrivalEvent::ListenersClosed));
         self.listeners.states.clear();
         self.platform.close_listeners();
     }
 
     /// Tells every session something; what it then wants, the next turn does.
-    fn tell_all(&mut self, mut tell: impl FnMut(&mut Session, &mut Cx<'_>)) {
+    fn tell_all(&mut self, mut event: impl FnMut(&Session) -> Event<'static>) {
         let ids: Vec<ConnId> = self.connections.iter().map(|(id, _)| id).collect();
         for id in ids {
             if let Some(mut driver) = self.driver(id) {
-                driver.tell(&mut tell);
+                driver.tell(event(&driver.connection.session));
             }
         }
     }

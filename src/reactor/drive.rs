@@ -3,15 +3,15 @@
 
 use std::io::ErrorKind;
 
-use crate::error::{CloseReason, StoreError};
+use crate::error::StoreError;
 use crate::ids::ConnId;
-use crate::platform::{Completion, Platform, Readable, Stream};
+use crate::platform::{Completion, Op, Platform, Readable, Stream};
 use crate::reactor::connections::Registration;
 use crate::reactor::driver::{Budget, Driver};
 use crate::reactor::parts::Reactor;
 use crate::reactor::upload_locks::{Due, UploadLocks};
 use crate::session::state::Name;
-use crate::session::{Arrival, Outgoing, Session};
+use crate::session::{Arrival, Event, Load, Outgoing, Pass, Want};
 use crate::upload::TAKEN_OVER;
 
 impl<P: Platform> Reactor<P> {
@@ -19,7 +19,7 @@ impl<P: Platform> Reactor<P> {
     pub(super) fn drive(&mut self, id: ConnId, bytes: usize, is_bulk: bool) {
         let Some(mut driver) = self.driver(id) else { return };
         driver.run(bytes, is_bulk);
-        if let Some(Arrival::Admission(_)) = driver.connection.session.arrival() {
+        if let Some(Arrival::Admission(_)) = driver.connection.session.peer().arrival {
             driver.enqueue();
         }
         self.submit_released();
@@ -33,7 +33,7 @@ impl<P: Platform> Reactor<P> {
             let (Due::Supersede(id) | Due::Refuse(id) | Due::Submit(id, _)) = &due;
             let Some(mut driver) = self.driver(*id) else { continue };
             match due {
-                Due::Supersede(_) => driver.tell(Session::superseded),
+                Due::Supersede(_) => driver.tell(Event::Superseded),
                 Due::Submit(_, op) => driver.submit(op),
                 Due::Refuse(conn) => {
                     let result = Err(StoreError::refused(TAKEN_OVER, "superseded"));
@@ -48,12 +48,12 @@ impl<P: Platform> Reactor<P> {
     fn finish_drive(&mut self, id: ConnId) {
         let Self { connections, env, .. } = self;
         let Some(connection) = connections.get_mut(id) else { return };
-        let peer = connection.session.peer();
+        let peer = connection.session.peer().address;
         let session = &mut connection.session;
-        if let Some(reason) = session.ended_because()
+        if let Some((reason, is_reset)) = session.ended()
             && let Some(mut stream) = connection.stream.take()
         {
-            if session.wants_reset() {
+            if is_reset {
                 stream.reset_on_drop();
             } else {
                 // The connection is over, whether it takes this or not.
@@ -65,18 +65,15 @@ impl<P: Platform> Reactor<P> {
             connection.log_quota.close(peer);
             log::debug!("{peer}: closed {id}: {reason}");
         }
-        session.give_back_slot(&mut env.cx());
-        let attached_to = session.attached_to();
+        let attached_to = session.upload().attached_to;
         if attached_to.is_some() || self.uploads.holds(id) {
             self.uploads.driven(id, attached_to, session.has_ops());
         }
-        session.rest(&mut self.buffers.spare);
+        let is_over = session.rest(&mut env.cx());
         let may_grant = env.admission.may_grant();
-        if session.is_retirable() {
-            debug_assert!(session.slot().is_none(), "a slot or share would leak");
+        if is_over {
             self.timers.disarm(id, &mut connection.timer);
             env.pacing.leave(id, env.clock.now);
-            session.retire(&mut env.counters);
             connections.remove(id);
         } else if let Some(at) = session.deadline(&env.limits) {
             self.timers.arm(id, &mut connection.timer, at);
@@ -98,13 +95,16 @@ impl<P: Platform> Driver<'_, P> {
                 self.enqueue();
                 // A file that is not needed any more is closed now, so that the next request is received in
                 // the same batch as those of other connections.
-                self.start_ops(&mut budget);
+                let mut pass = self.pass();
+                while let Some(Want::Run(op)) = self.connection.session.poll(&mut pass) {
+                    self.start(op, &mut budget);
+                }
                 break;
             }
         }
         if !budget.is_paced && self.env.pacing.waits(self.id) {
             self.env.pacing.leave(self.id, self.env.clock.now);
-            self.connection.session.let_go(self.env.clock.now);
+            self.connection.session.tell(Event::Unpaced, &mut self.env.cx());
         }
         if self.locks.is_opening(self.id) && !self.may_be_complete() {
             self.locks.release(self.id);
@@ -115,20 +115,33 @@ impl<P: Platform> Driver<'_, P> {
         self.log_reports();
     }
 
-    /// Operations first, as their outcome may give bytes to send; then sending, which returns the chunks that
-    /// receiving needs.
+    /// One pass over what the session wants. True if anything was done.
     fn step(&mut self, budget: &mut Budget) -> bool {
-        let (started, asked) = (self.start_ops(budget), self.ask_for_slot(budget));
-        let ran = started || asked;
-        if ran && self.reply_can_wait() {
-            self.scheduler.replies.push(self.id);
-            return false;
+        let (mut pass, mut is_any) = (self.pass(), false);
+        while let Some(want) = self.connection.session.poll(&mut pass) {
+            is_any |= match want {
+                Want::Run(op) => {
+                    self.start(op, budget);
+                    true
+                }
+                Want::Slot => self.ask_for_slot(budget),
+                Want::Send(outgoing) => {
+                    if is_any && self.reply_can_wait(outgoing) {
+                        self.scheduler.replies.push(self.id);
+                        return false;
+                    }
+                    self.send(outgoing, budget)
+                }
+                Want::ShutDown { may_close } => self.shut_down(may_close),
+                Want::Unacknowledged => self.check_unacknowledged(),
+                Want::Receive => self.receive(budget),
+            };
         }
-        let sent = self.send(budget);
-        let shut_down = self.shut_down();
-        let checked = self.check_unacknowledged();
-        let received = self.receive(budget);
-        ran || sent || shut_down || checked || received
+        is_any
+    }
+
+    fn pass(&self) -> Pass {
+        Pass::new(self.connection.readable != Readable::Nothing, self.env.clock.now, self.env.disk.pace)
     }
 
     /// True while the body of an upload may lie in the kernel, complete since before its staging file was
@@ -138,8 +151,8 @@ impl<P: Platform> Driver<'_, P> {
         match session.state() {
             Name::Opening => true,
             Name::ReceivingBody => {
-                let more = self.connection.readable != Readable::Nothing || session.has_unseen();
-                more && session.body_received() < self.env.limits.fixed.turn_bytes_max as u64
+                let more = self.connection.readable != Readable::Nothing || session.held().is_unseen;
+                more && session.upload().received < self.env.limits.fixed.turn_bytes_max as u64
             }
             _ => false,
         }
@@ -147,36 +160,33 @@ impl<P: Platform> Driver<'_, P> {
 
     /// True for a request that has just been answered and whose reply is all there is to send: it is sent
     /// together with others of this turn. A client that has sent its next requests already is served at once.
-    fn reply_can_wait(&self) -> bool {
+    fn reply_can_wait(&self, outgoing: Outgoing) -> bool {
         let session = &self.connection.session;
-        session.state() == Name::AwaitHeader && session.held_len() == 0 && session.outgoing() == Outgoing::Outbox
+        session.state() == Name::AwaitHeader && session.held().len == 0 && outgoing == Outgoing::Outbox
     }
 
-    fn start_ops(&mut self, budget: &mut Budget) -> bool {
-        let mut started = false;
-        while let Some(op) = self.connection.session.next_op() {
-            started = true;
-            budget.spend(0, &mut self.env.meter);
-            let op = match UploadLocks::upload_of(&op) {
-                Some(upload) => self.uploads.acquire(self.id, upload, op),
-                None => self.locks.acquire(self.id, op),
-            };
-            if let Some(op) = op {
-                self.submit(op);
-            }
+    fn start(&mut self, op: Op, budget: &mut Budget) {
+        budget.spend(0, &mut self.env.meter);
+        let op = match UploadLocks::upload_of(&op) {
+            Some(upload) => self.uploads.acquire(self.id, upload, op),
+            None => self.locks.acquire(self.id, op),
+        };
+        if let Some(op) = op {
+            self.submit(op);
         }
-        started
     }
 
     fn ask_for_slot(&mut self, budget: &mut Budget) -> bool {
-        let more = self.connection.readable != Readable::Nothing || self.connection.session.has_unseen();
-        if !self.connection.session.wants_slot(more, &mut self.env.cx()) || self.permitted(false, budget).is_none() {
+        let session = &mut self.connection.session;
+        session.tell(Event::AsksForSlot, &mut self.env.cx());
+        // What is still at the store may have chunks of the last slot.
+        if session.has_ops() || self.permitted(false, budget).is_none() {
             return false;
         }
         let session = &mut self.connection.session;
         let is_decided = session.ask_for_slot(self.id, &mut self.env.cx());
         // The connection that is attached to its upload may hold the very slot this one waits for.
-        if !is_decided && let Some(upload) = session.wants_upload() {
+        if !is_decided && let Some(upload) = session.upload().wanted {
             self.uploads.announce(self.id, upload);
         }
         is_decided
@@ -187,17 +197,17 @@ impl<P: Platform> Driver<'_, P> {
         let Self { connection, env, .. } = self;
         if connection.session.deadline(&env.limits).is_some_and(|deadline| deadline <= env.clock.now) {
             let in_kernel = connection.file_bytes_in_kernel();
-            let held = connection.session.held_len();
-            connection.session.timed_out(in_kernel, &mut env.cx());
+            let held = connection.session.held().len;
+            connection.session.tell(Event::TimedOut { in_kernel }, &mut env.cx());
             // A silence may complete what is held.
-            connection.unused.remove(held - connection.session.held_len());
+            connection.unused.remove(held - connection.session.held().len);
             self.log_reports();
         }
     }
 
-    fn shut_down(&mut self) -> bool {
+    fn shut_down(&mut self, may_close: bool) -> bool {
         let session = &mut self.connection.session;
-        let Some(stream) = self.connection.stream.as_mut().filter(|_| session.wants_shutdown()) else { return false };
+        let Some(stream) = self.connection.stream.as_mut() else { return false };
         match stream.finish() {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -209,24 +219,23 @@ impl<P: Platform> Driver<'_, P> {
                 return true;
             }
         }
-        if self.connection.readable == Readable::Nothing && session.may_close_at_once() {
-            session.end(CloseReason::Finished, false, &mut self.env.cx());
+        if self.connection.readable == Readable::Nothing && may_close {
+            session.tell(Event::Closed, &mut self.env.cx());
             return true;
         }
         match stream.shutdown_write() {
-            Ok(()) => session.shut_down(&mut self.env.cx()),
+            Ok(()) => session.tell(Event::ShutDown, &mut self.env.cx()),
             Err(error) => self.socket_failed(&error),
         }
         true
     }
 
-    /// Looks how much the client's system has acknowledged, where a dialect waits for that.
+    /// Looks how much the client's system has acknowledged.
     fn check_unacknowledged(&mut self) -> bool {
         let session = &mut self.connection.session;
-        let wanted = session.wants_look(&self.env.cx());
-        let Some(stream) = self.connection.stream.as_ref().filter(|_| wanted) else { return false };
+        let Some(stream) = self.connection.stream.as_ref() else { return false };
         match stream.unacknowledged() {
-            Ok(n) => session.looked(n, &self.env.cx()),
+            Ok(n) => session.tell(Event::Unacknowledged(n), &mut self.env.cx()),
             Err(error) => self.socket_failed(&error),
         }
         true
@@ -237,12 +246,13 @@ impl<P: Platform> Driver<'_, P> {
     /// less than to register it and to take an event.
     fn register(&mut self) {
         let connection = &mut *self.connection;
-        if connection.registration == Registration::Registered || connection.session.ended_because().is_some() {
+        if connection.registration == Registration::Registered || connection.session.ended().is_some() {
             return;
         }
         if connection.registration == Registration::NotYetButRead
-            && connection.session.speaks().traits().half_closes_after_request
-            && connection.session.waits_for_request()
+            && connection.session.peer().speaks.traits().half_closes_after_request
+            && connection.session.state() == Name::AwaitHeader
+            && connection.session.load() == Load::Idle
         {
             connection.registration = Registration::NotYetButAnswered;
             connection.readable = connection.readable.max(Readable::Bytes);
@@ -252,8 +262,8 @@ impl<P: Platform> Driver<'_, P> {
         if let Some(stream) = &mut connection.stream
             && let Err(error) = self.platform.register(stream, self.id)
         {
-            log::warn!("{}: cannot register the connection for events: {error}", connection.session.peer());
-            connection.session.given_up(&error.to_string(), &mut self.env.cx());
+            log::warn!("{}: cannot register the connection for events: {error}", connection.session.peer().address);
+            connection.session.tell(Event::GivenUp(&error.to_string()), &mut self.env.cx());
             // What is to be closed for it has no other turn.
             self.enqueue();
         }

@@ -3,25 +3,24 @@
 
 use std::io::{self, ErrorKind};
 
-use crate::error::CloseReason;
 use crate::groups::Flow;
 use crate::ids::ConnId;
-use crate::platform::{Completion, Event, Op, Platform, Store};
+use crate::platform::{self, Completion, Op, Platform, Store};
 use crate::reactor::connections::Connection;
 use crate::reactor::env::Env;
 use crate::reactor::name_locks::NameLocks;
 use crate::reactor::scheduling::Scheduler;
 use crate::reactor::upload_locks::UploadLocks;
-use crate::session::{RequestDataPool, Session};
+use crate::session::Event;
+use crate::session::state::Name;
 use crate::transfer::Meter;
 
 /// Memory that all connections share.
 pub(super) struct Buffers {
     /// Every connection reads through it. Its content means nothing between two steps.
     pub scratch: Box<[u8]>,
-    pub spare: RequestDataPool,
     /// Empty between turns.
-    pub events: Vec<Event>,
+    pub events: Vec<platform::Event>,
 }
 
 /// What one connection may still do in this turn.
@@ -89,15 +88,14 @@ impl<P: Platform> Driver<'_, P> {
     }
 
     pub(super) fn log_reports(&mut self) {
-        self.env.log_reports(self.connection.session.peer(), &mut self.connection.log_quota);
+        self.env.log_reports(self.connection.session.peer().address, &mut self.connection.log_quota);
     }
 
     /// Tells the session something, outside of a drive; what it then wants, the next turn does.
-    pub(super) fn tell<R>(&mut self, tell: impl FnOnce(&mut Session, &mut crate::session::Cx<'_>) -> R) -> R {
-        let result = tell(&mut self.connection.session, &mut self.env.cx());
+    pub(super) fn tell(&mut self, event: Event<'_>) {
+        self.connection.session.tell(event, &mut self.env.cx());
         self.log_reports();
         self.enqueue();
-        result
     }
 
     /// How many bytes the limits of the client permit to move now; `None` if the connection waits for that.
@@ -108,20 +106,21 @@ impl<P: Platform> Driver<'_, P> {
             return Some(usize::MAX);
         }
         if env.pacing.is_outdated(self.id) {
-            connection.session.renew_rate(&mut env.cx());
+            connection.session.tell(Event::RulesChanged, &mut env.cx());
         }
-        let (groups, now) = (&mut env.groups, env.clock.now);
-        let paced_by = connection.session.paced_by(groups, now).filter(|(_, flow)| (*flow == Flow::Down) == sends);
+        let now = env.clock.now;
+        let paced_by =
+            connection.session.paced_by(&mut env.groups, now).filter(|(_, flow)| (*flow == Flow::Down) == sends);
         let Some(bucket) = paced_by else { return Some(usize::MAX) };
-        let room = groups.room_for_waiting(bucket.0, bucket.1, now);
+        let room = env.groups.room_for_waiting(bucket.0, bucket.1, now);
         if env.pacing.may_go(self.id, bucket, room > 0, now) {
-            connection.session.let_go(now);
+            connection.session.tell(Event::Unpaced, &mut env.cx());
             // A request has as many bytes as it has.
             return Some(if bucket.1 == Flow::Requests { usize::MAX } else { room });
         }
-        let at = groups.look_again_at(bucket.0, bucket.1, now);
+        let at = env.groups.look_again_at(bucket.0, bucket.1, now);
         env.pacing.wait(self.id, bucket, at, now);
-        connection.session.hold_back(groups, now);
+        connection.session.tell(Event::Paced, &mut env.cx());
         budget.is_paced = true;
         None
     }
@@ -132,7 +131,7 @@ impl<P: Platform> Driver<'_, P> {
             Ok(done) => self.complete(done),
             Err(op) => {
                 let Env { groups, clock, .. } = &mut *self.env;
-                let client = self.connection.session.store_group(groups, clock.now);
+                let client = self.connection.session.group(groups, clock.now);
                 let store = self.platform.store();
                 store.submit(self.id, Some(client), op);
                 self.env.counters.queued = store.queued();
@@ -143,8 +142,10 @@ impl<P: Platform> Driver<'_, P> {
     /// An operation ended. The socket may have been ready all along and no event will say so again: the
     /// connection must be driven, or go on if it is being driven.
     pub(super) fn complete(&mut self, done: Completion) {
-        self.connection.session.completed(done, &mut self.env.cx());
-        if !self.connection.session.is_changing() {
+        let session = &mut self.connection.session;
+        session.tell(Event::Completed(done), &mut self.env.cx());
+        // Operations that outlive the upload may change its name too.
+        if session.state() != Name::FinishingWrites && !session.has_ops() {
             self.locks.op_ended(self.id);
         }
         self.log_reports();
@@ -153,7 +154,7 @@ impl<P: Platform> Driver<'_, P> {
     /// A call on the socket failed, and it does not merely have to wait.
     pub(super) fn socket_failed(&mut self, error: &io::Error) {
         if error.kind() != ErrorKind::Interrupted {
-            self.connection.session.lost(CloseReason::PeerReset, &error.to_string(), &mut self.env.cx());
+            self.connection.session.tell(Event::Lost(&error.to_string()), &mut self.env.cx());
         }
     }
 }

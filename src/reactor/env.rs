@@ -9,7 +9,7 @@ use crate::dialect::Phase;
 use crate::groups::Groups;
 use crate::reactor::clock::Clock;
 use crate::reactor::pacing::Pacing;
-use crate::session::{Cx, Disk, Report};
+use crate::session::{Cx, Disk, Report, RequestDataPool};
 use crate::transfer::Meter;
 
 pub(super) struct Env {
@@ -27,6 +27,8 @@ pub(super) struct Env {
     /// As the store was at the start of the turn.
     pub disk: Disk,
     pub admission: Admission,
+    /// Memory of requests that sessions gave back.
+    pub spare: RequestDataPool,
     pub guesses: Guesses,
     pub groups: Groups,
     pub pacing: Pacing,
@@ -48,6 +50,7 @@ impl Env {
             reports: &mut self.reports,
             disk: self.disk,
             slots: &mut self.admission,
+            spare: &mut self.spare,
             guesses: &mut self.guesses,
             groups: &mut self.groups,
             is_any_paced: !self.pacing.is_empty(),

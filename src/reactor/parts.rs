@@ -96,7 +96,6 @@ impl<P: Platform> Reactor<P> {
             uploads: UploadLocks::default(),
             buffers: Buffers {
                 scratch: vec![0; limits.fixed.read_buffer_bytes + limits.fixed.held_bytes_max()].into_boxed_slice(),
-                spare: RequestDataPool::default(),
                 events: Vec::with_capacity(1024),
             },
             lifecycle: Lifecycle::Serving,
@@ -105,6 +104,7 @@ impl<P: Platform> Reactor<P> {
                 admission: Admission::new(&limits.fixed, &mut counters),
                 groups: Groups::new(&limits, clock.now),
                 pacing: Pacing::default(),
+                spare: RequestDataPool::default(),
                 guesses: Guesses::default(),
                 clock,
                 access,

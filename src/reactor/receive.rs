@@ -10,7 +10,7 @@ use crate::platform::{Platform, Readable, Store, Stream};
 use crate::reactor::connections::Registration;
 use crate::reactor::driver::{Budget, Driver};
 use crate::session::state::Name;
-use crate::session::{Consumed, DiskPace};
+use crate::session::{Consumed, DiskPace, Event};
 
 /// Content found in the buffer and not yet given to the store. Pieces that follow each other in
 /// the file are joined first, so that tiny chunks on the wire do not become tiny writes.
@@ -36,7 +36,7 @@ impl<P: Platform> Driver<'_, P> {
 
     /// Shows the session the bytes it has not seen: those it holds, or else new ones.
     pub(super) fn receive(&mut self, budget: &mut Budget) -> bool {
-        if self.connection.readable == Readable::Nothing && !self.connection.session.has_unseen() {
+        if self.connection.readable == Readable::Nothing && !self.connection.session.held().is_unseen {
             return false;
         }
         let Some(permitted) = self.permitted(false, budget) else { return false };
@@ -61,9 +61,9 @@ impl<P: Platform> Driver<'_, P> {
             self.enqueue();
             return false;
         }
-        session.begin(&mut self.buffers.spare);
-        let gathers = session.is_gathering(&env.limits);
-        let held = session.take_held();
+        // A message is awaited of which more is here than a head may have.
+        let gathers = session.state() == Name::AwaitHeader && session.held().len >= env.limits.fixed.head_len_max;
+        let held = session.take_held(&mut env.cx());
         let kept = if gathers { 0 } else { held.len() };
         let scratch = &mut self.buffers.scratch;
         scratch[..kept].copy_from_slice(&held[..kept]);
@@ -78,7 +78,7 @@ impl<P: Platform> Driver<'_, P> {
                     connection.readable = Readable::Nothing;
                 }
                 self.platform.store().received();
-                session.arrived(n, &mut env.cx());
+                session.tell(Event::Arrived(n), &mut env.cx());
                 connection.unused.add(n);
                 if gathers {
                     self.gather_message(held, n, most);
@@ -88,7 +88,7 @@ impl<P: Platform> Driver<'_, P> {
                 true
             }
             result => {
-                session.keep(held);
+                session.hold(held);
                 self.received_nothing(result, budget)
             }
         }
@@ -99,11 +99,11 @@ impl<P: Platform> Driver<'_, P> {
         let Self { connection, env, locks, .. } = self;
         match result {
             Ok(_) => {
-                let held = connection.session.held_len();
-                connection.session.received_eof(&mut env.cx());
+                let held = connection.session.held().len;
+                connection.session.tell(Event::Ended, &mut env.cx());
                 // An end may complete what is held.
-                connection.unused.remove(held - connection.session.held_len());
-                if let Some(key) = connection.session.finishes_writes_of() {
+                connection.unused.remove(held - connection.session.held().len);
+                if let Some(key) = connection.session.upload().completes {
                     locks.announce(self.id, key);
                 }
             }
@@ -111,11 +111,9 @@ impl<P: Platform> Driver<'_, P> {
                 connection.readable = Readable::Nothing;
                 return false;
             }
-            // The encryption has not ended with it: only where nothing was under way is that as good as an end.
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => match connection.session.is_between_messages() {
-                true => connection.session.received_eof(&mut env.cx()),
-                false => connection.session.cut_short(&error.to_string(), &mut env.cx()),
-            },
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                connection.session.tell(Event::CutShort(&error.to_string()), &mut env.cx());
+            }
             Err(error) => {
                 budget.spend(0, &mut self.env.meter);
                 self.socket_failed(&error);
@@ -133,7 +131,7 @@ impl<P: Platform> Driver<'_, P> {
         }
         held.extend_from_slice(&self.buffers.scratch[..n]);
         match self.connection.session.consume(&held, &mut self.env.cx()) {
-            Consumed::Wait => self.connection.session.keep(held),
+            Consumed::Wait => self.connection.session.hold(held),
             // The message is complete, or refused: what is behind it is shown as ever.
             Consumed::Took(used) => {
                 self.connection.unused.remove(used);
@@ -146,10 +144,10 @@ impl<P: Platform> Driver<'_, P> {
     }
 
     fn show_held(&mut self) -> bool {
-        if self.connection.stream.is_none() || !self.connection.session.has_unseen() {
+        if self.connection.stream.is_none() || !self.connection.session.held().is_unseen {
             return false;
         }
-        let held = self.connection.session.take_held();
+        let held = self.connection.session.take_held(&mut self.env.cx());
         self.buffers.scratch[..held.len()].copy_from_slice(&held);
         self.consume(held.len())
     }
@@ -179,10 +177,10 @@ impl<P: Platform> Driver<'_, P> {
             self.store_content(&content);
         }
         let session = &mut self.connection.session;
-        if let Some(key) = session.finishes_writes_of() {
+        if let Some(key) = session.upload().completes {
             self.locks.announce(self.id, key);
         }
-        session.hold(&self.buffers.scratch[at..filled]);
+        session.hold(self.buffers.scratch[at..filled].to_vec());
         any
     }
 
@@ -206,16 +204,17 @@ impl<P: Platform> Driver<'_, P> {
     fn store_content(&mut self, content: &Content) {
         let Content { file, offset, start, end } = *content;
         let (session, cx) = (&mut self.connection.session, &mut self.env.cx());
-        if !session.receives(file) {
+        // What followed its content may have broken the upload.
+        if !matches!(session.state(), Name::ReceivingBody | Name::FinishingWrites) {
             return;
         }
         let bytes = &self.buffers.scratch[start..end];
         match cx.disk.pace {
             DiskPace::KeepsUp => match self.platform.store().write_now(file, offset, bytes) {
-                Ok(()) => session.stored(bytes.len(), cx),
-                Err(error) => session.store_failed(&error, cx),
+                Ok(()) => session.tell(Event::Stored(bytes.len()), cx),
+                Err(error) => session.tell(Event::StoreFailed(&error), cx),
             },
-            DiskPace::Lags => session.hand_over(file, offset, bytes, cx),
+            DiskPace::Lags => session.tell(Event::HandOver { file, offset, content: bytes }, cx),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::buffer::SLICES_MAX;
 use crate::ids::FileId;
 use crate::platform::{Platform, ReadNow, SendFile, Store, Stream};
 use crate::reactor::driver::{Budget, Driver};
-use crate::session::Outgoing;
+use crate::session::{Event, Outgoing};
 
 /// Up to this many bytes of a file leave in one write with the head of the reply; above it,
 /// `sendfile` saves the copy, and the reader gets bytes that are in a cache already. Two system calls
@@ -24,11 +24,8 @@ const TRUNCATED: &str = "the file became shorter while it was sent";
 
 impl<P: Platform> Driver<'_, P> {
     /// Sends what the session has to send, as far as the socket takes it.
-    pub(super) fn send(&mut self, budget: &mut Budget) -> bool {
+    pub(super) fn send(&mut self, outgoing: Outgoing, budget: &mut Budget) -> bool {
         if !self.connection.writable || self.connection.stream.is_none() {
-            return false;
-        }
-        if self.connection.session.outgoing() == Outgoing::Nothing {
             return false;
         }
         let Some(permitted) = self.permitted(true, budget) else { return false };
@@ -37,7 +34,7 @@ impl<P: Platform> Driver<'_, P> {
         budget.until = until.min(self.env.meter.after(permitted));
         let session = &self.connection.session;
         let takes_files = self.connection.stream.as_ref().is_some_and(Stream::takes_files);
-        let sent = match session.outgoing() {
+        let sent = match outgoing {
             Outgoing::Nothing => return false,
             Outgoing::Outbox => self.send_outbox(budget, false),
             Outgoing::File { file, offset, len, hash } if hash || !takes_files || len <= COPIED_LEN_MAX => {
@@ -71,7 +68,7 @@ impl<P: Platform> Driver<'_, P> {
         let n = stream.send(&slices[..n], more)?;
         self.connection.writable = !stream.is_full();
         budget.spend(n, &mut self.env.meter);
-        session.sent(n, &mut self.env.cx());
+        session.tell(Event::Sent(n), &mut self.env.cx());
         Ok(())
     }
 
@@ -93,23 +90,23 @@ impl<P: Platform> Driver<'_, P> {
             None => match store.read_now(file, offset, &mut scratch[at..at + room]) {
                 Ok(ReadNow::Bytes(n)) => &scratch[at..at + n],
                 Ok(ReadNow::Cold) => {
-                    session.found_cold(cx);
+                    session.tell(Event::FoundCold, cx);
                     return Ok(());
                 }
                 Err(error) => {
-                    session.source_failed(error.cause(), cx);
+                    session.tell(Event::SourceFailed(error.cause().into()), cx);
                     return Ok(());
                 }
             },
         };
         if content.is_empty() {
-            session.source_failed(TRUNCATED, cx);
+            session.tell(Event::SourceFailed(TRUNCATED.into()), cx);
             return Ok(());
         }
         if content.len() as u64 == len
             && let Err(error) = store.check_version(file)
         {
-            session.source_failed(error.cause(), cx);
+            session.tell(Event::SourceFailed(error.cause().into()), cx);
             return Ok(());
         }
         let mut slices = [&[][..]; SLICES_MAX];
@@ -127,10 +124,10 @@ impl<P: Platform> Driver<'_, P> {
         budget.spend(n, cx.meter);
         let of_file = n.saturating_sub(head);
         if head > 0 {
-            session.sent(n - of_file, cx);
+            session.tell(Event::Sent(n - of_file), cx);
         }
         if of_file > 0 {
-            session.sent_file(of_file, Some(&content[..of_file]), cx);
+            session.tell(Event::SentFile(of_file, Some(&content[..of_file])), cx);
         }
         Ok(())
     }
@@ -148,17 +145,17 @@ impl<P: Platform> Driver<'_, P> {
         if part as u64 == len
             && let Err(error) = self.platform.store().check_version(file)
         {
-            session.source_failed(error.cause(), cx);
+            session.tell(Event::SourceFailed(error.cause().into()), cx);
             return Ok(());
         }
         match self.platform.send_file(stream, file, offset, part, (part as u64) < len)? {
             sent @ (SendFile::Sent(n) | SendFile::SentUntilFull(n)) => {
                 self.connection.writable = matches!(sent, SendFile::Sent(_));
                 budget.spend(n, cx.meter);
-                session.sent_file(n, None, cx);
+                session.tell(Event::SentFile(n, None), cx);
             }
-            SendFile::Cold => session.found_cold(cx),
-            SendFile::Truncated => session.source_failed(TRUNCATED, cx),
+            SendFile::Cold => session.tell(Event::FoundCold, cx),
+            SendFile::Truncated => session.tell(Event::SourceFailed(TRUNCATED.into()), cx),
         }
         Ok(())
     }

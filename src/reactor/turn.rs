@@ -9,7 +9,7 @@ use crate::reactor::bulk_queue::Next;
 use crate::reactor::env::Env;
 use crate::reactor::parts::{Ended, Lifecycle, Reactor};
 use crate::reactor::scheduling::{RECEIVE_BATCH, REPLY_BATCH};
-use crate::session::{Disk, DiskPace, Session};
+use crate::session::{self, Disk, DiskPace};
 
 impl<P: Platform> Reactor<P> {
     /// Turns until the server has drained or was stopped.
@@ -190,7 +190,7 @@ impl<P: Platform> Reactor<P> {
     pub(super) fn grant_slots(&mut self) {
         while let Some(id) = self.env.admission.grant_next(&mut self.env.counters) {
             let mut driver = self.driver(id).expect("a connection that ends leaves the wait queue");
-            driver.tell(Session::granted);
+            driver.tell(session::Event::SlotGranted);
         }
     }
 
@@ -206,7 +206,7 @@ impl<P: Platform> Reactor<P> {
                 let id = self.scheduler.run_queue[index];
                 let Some(mut driver) = self.driver(id) else { continue };
                 driver.receive_request();
-                if let Some(arrival) = driver.connection.session.arrival() {
+                if let Some(arrival) = driver.connection.session.peer().arrival {
                     self.arrive(id, arrival);
                 }
             }
@@ -214,7 +214,7 @@ impl<P: Platform> Reactor<P> {
                 let Some(id) = self.scheduler.run_queue.pop_front() else { break };
                 let Some(connection) = self.connections.get_mut(id) else { continue };
                 if connection.session.is_bulk(&self.env.limits) {
-                    let group = connection.session.bulk_group(&mut self.env.groups, self.env.clock.now);
+                    let group = connection.session.group(&mut self.env.groups, self.env.clock.now);
                     self.scheduler.bulk.push(group, id);
                     continue;
                 }

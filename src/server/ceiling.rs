@@ -54,7 +54,7 @@ impl Ceiling {
         let slot = limits.chunk_bytes.saturating_mul(limits.chunks_per_slot);
         let entry = Reactor::<OsPlatform>::entry_bytes()
             + Reactor::<OsPlatform>::pacing_bytes()
-            + Session::work_bytes()
+            + Session::WORK_BYTES
             + TIMERS_BYTES
             + ADDRESS_BYTES;
         let connection = sum([entry, limits.head_len_max, replies[0], replies[1]]);

@@ -1,6 +1,7 @@
 //! From accept to the first request: what a connection waits for, and what the reactor reports of it.
 
 use crate::dialect::Action;
+use crate::error::CloseReason;
 use crate::session::Session;
 use crate::session::arrival::{Arrival, ArrivalEvent};
 use crate::session::cx::Cx;
@@ -9,7 +10,7 @@ use crate::session::step::Step;
 
 impl Session {
     /// `None` from the first request on.
-    pub const fn arrival(&self) -> Option<Arrival> {
+    pub(super) const fn arrival(&self) -> Option<Arrival> {
         Some(match &self.state {
             State::ProxyHeader(ProxyHeader { is_whole: false, .. }) => Arrival::Header,
             State::ProxyHeader(ProxyHeader { listener, .. }) => Arrival::Admission(*listener),
@@ -19,7 +20,7 @@ impl Session {
         })
     }
 
-    pub fn arrive(&mut self, event: ArrivalEvent, cx: &mut Cx<'_>) {
+    pub(super) fn arrive(&mut self, event: ArrivalEvent, cx: &mut Cx<'_>) {
         self.advance(cx, |state, common, cx| match (event, state) {
             (ArrivalEvent::Admitted(dialect, role), state) => {
                 (common.dialect, common.peer_role) = (dialect, role);
@@ -35,12 +36,15 @@ impl Session {
             (ArrivalEvent::Failed { reason, cause, is_told }, State::Handshake(_)) => {
                 Handshake::failed(reason, &cause, !is_told, common, cx)
             }
+            (ArrivalEvent::TurnedAway, _) => Step::End(CloseReason::Refused, false),
+            (ArrivalEvent::ListenersClosed, State::ProxyHeader(_) | State::Handshake(_)) => {
+                Step::End(CloseReason::Drained, false)
+            }
             (_, state) => Step::Stay(state),
         });
     }
 
-    /// What comes next is the client's: a dialect that speaks first does so.
-    pub fn open(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn open(&mut self, cx: &mut Cx<'_>) {
         if self.arrival().is_some() {
             self.advance(cx, |_, _, _| Step::enter(AwaitHeader::Idle));
         }

@@ -1,9 +1,5 @@
-//! The words of a connection before its first request, and the count of those that end there.
+//! The words of a connection before its first request.
 
-use std::fmt::Display;
-use std::net::SocketAddr;
-
-use crate::counters::Counters;
 use crate::dialect::AnyProtocol;
 use crate::error::CloseReason;
 use crate::ids::ListenerId;
@@ -38,6 +34,8 @@ pub enum Arrival {
 pub enum ArrivalEvent {
     /// The client may be served, or is to be turned away in this dialect.
     Admitted(AnyProtocol, PeerRole),
+    /// It is turned away without a word of its dialect.
+    TurnedAway,
     /// The stream is to be encrypted.
     Encrypts,
     NeedsKey,
@@ -49,13 +47,6 @@ pub enum ArrivalEvent {
         cause: String,
         is_told: bool,
     },
-}
-
-/// Counts a connection that is closed at a listener for proxies.
-pub fn count_unidentified(peer: SocketAddr, cause: impl Display, counters: &mut Counters) {
-    counters.unidentified += 1;
-    let refused = counters.unidentified;
-    if refused.is_power_of_two() {
-        log::warn!("{peer}: closed at a listener for proxies: {cause} ({refused} so far)");
-    }
+    /// It has no request, and no listener to admit it.
+    ListenersClosed,
 }

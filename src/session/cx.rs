@@ -10,6 +10,7 @@ use crate::counters::Counters;
 use crate::dialect::Phase;
 use crate::groups::Groups;
 use crate::session::report::Report;
+use crate::session::request_data::RequestDataPool;
 use crate::transfer::Meter;
 
 /// What the reactor lends a session for one call.
@@ -29,6 +30,8 @@ pub struct Cx<'a> {
     pub reports: &'a mut Vec<Report>,
     pub disk: Disk,
     pub slots: &'a mut Admission,
+    /// Memory that other sessions gave back.
+    pub spare: &'a mut RequestDataPool,
     pub guesses: &'a mut Guesses,
     pub groups: &'a mut Groups,
     /// True while connections wait for the limits of their client: others of the same client must not overtake them.

@@ -1,10 +1,25 @@
 //! One connection from accept to end: the state machine of the server.
 //!
-//! Pure: a session never does I/O and never asks the time. It is told what happened (`received`,
-//! `sent`, `completed`, `timed_out`, always with the present time in [`Cx`]), and is asked what it
-//! wants ([`Session::intake`], [`Session::next_op`], [`Session::outgoing`],
-//! [`Session::deadline`], [`Session::wants_slot`]). After telling it anything, ask everything
-//! again: that is the whole driving contract.
+//! Pure: a session never does I/O and never asks the time; both are in the [`Cx`] of each call. This is the whole
+//! driving contract:
+//!
+//! * [`Session::new`] begins it in its first state. [`Session::tell`] tells it each [`Event`].
+//! * Before the first request, [`Peer::arrival`] says what it waits for. What becomes of that is told as an
+//!   [`Event::Arrival`], and [`Event::Opened`] once the next bytes are those of the client's dialect.
+//! * [`Session::poll`] returns one [`Want`] after the other, in the order of a [`Pass`] (`Pass::new`). As long as a pass
+//!   got anything done, another one follows it. What cannot be done now is wanted again in the next pass.
+//! * For [`Want::Receive`], `take_held` returns the bytes that are held. If [`Session::held`] has unseen ones, these are
+//!   shown to [`Session::consume`]; else at most [`Session::intake`] new ones are appended, and told as
+//!   [`Event::Arrived`] before. `consume` is called until it waits; [`Session::hold`] keeps what is left.
+//! * For [`Want::Send`], the bytes of the [`Session::outbox`] go before those of a file.
+//! * For [`Want::Slot`], [`Event::AsksForSlot`] is told, and once nothing is at the store ([`Session::has_ops`]),
+//!   [`Session::ask_for_slot`] is called.
+//! * Before bytes move and before a slot is asked for, the bucket that [`Session::paced_by`] names must admit it; its
+//!   bytes and operations count for the client [`Session::group`].
+//! * At the end of a drive, [`Session::ended`] says whether the socket is to be closed. [`Session::rest`] gives back what
+//!   is not needed any more, and is true once the entry of the connection is free. Until then [`Session::deadline`] says
+//!   when [`Event::TimedOut`] is due.
+//! * [`Session::state`], `peer`, `is_bulk`, `load`, `upload`, `slot_rate` and `holdings` only look.
 //!
 //! ```text
 //! from a proxy     ProxyHeader ─▶ AwaitHeader
@@ -29,8 +44,6 @@
 //! [`state::Name::followers`] has every transition. `state` has the data of each state, `states` what each does, in a
 //! file of its own, and `behavior` the events. An event takes the state by value and returns a `Step`, which
 //! [`Session`] carries out: so no state calls another.
-//!
-//! Long, because each event is forwarded here to the state, once.
 #![allow(missing_docs, reason = "internal: only the reactor drives sessions")]
 
 mod accepted;
@@ -39,6 +52,8 @@ mod arrival;
 mod behavior;
 mod common;
 mod cx;
+mod driving;
+mod event;
 mod pacing;
 mod permission;
 mod report;
@@ -48,6 +63,8 @@ mod slots;
 pub mod state;
 mod states;
 mod step;
+mod view;
+mod want;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -56,24 +73,26 @@ use std::time::Instant;
 use crate::buffer::Outbox;
 use crate::command::Command;
 use crate::config::Limits;
-use crate::counters::Counters;
-use crate::dialect::{AnyProtocol, Kind};
+use crate::dialect::AnyProtocol;
 use crate::error::{CloseReason, Failure, StoreError};
 use crate::ids::FileId;
-use crate::object::Key;
 use crate::platform::{Completion, Op};
-use crate::upload::UploadId;
 use behavior::{Behavior, in_state};
 use common::Common;
 use request_data::LazyRequestData;
-use state::{AfterSaving, Done, Lingering, Name, Receiving, Saving, SendingReply, SlotRequest, State, Supply, Target};
+use state::{
+    AfterSaving, Done, FinishingWrites, Lingering, Name, Saving, SendingReply, SlotRequest, State, Supply, Target,
+};
 use step::Step;
 
-pub use arrival::{Arrival, ArrivalEvent, PeerRole, count_unidentified};
+pub use arrival::{Arrival, ArrivalEvent, PeerRole};
 pub use cx::{Cx, Disk, DiskPace};
+pub use event::Event;
 pub use report::{Report, RequestError};
 pub use request_data::RequestDataPool;
 pub use step::{Consumed, Outgoing};
+pub use view::{Held, Holdings, Load, Peer, UploadView};
+pub use want::{Pass, Want};
 
 /// One connection's conversation.
 #[derive(Debug)]
@@ -89,11 +108,6 @@ impl Session {
         Self { state: first, common }
     }
 
-    /// The connection is not counted any more.
-    pub fn retire(&self, counters: &mut Counters) {
-        self.common.retire(counters);
-    }
-
     /// Tells the present state about an event, and does what follows until a state goes on.
     fn advance(&mut self, cx: &mut Cx<'_>, event: impl FnOnce(State, &mut Common, &mut Cx<'_>) -> Step) {
         // What stands here meanwhile is never seen.
@@ -107,7 +121,7 @@ impl Session {
     }
 
     /// Ends the connection from outside.
-    pub fn end(&mut self, reason: CloseReason, is_reset: bool, cx: &mut Cx<'_>) {
+    fn end(&mut self, reason: CloseReason, is_reset: bool, cx: &mut Cx<'_>) {
         self.advance(cx, |state, common, cx| in_state!(state, state => state.end(reason, is_reset, common, cx)));
     }
 
@@ -115,26 +129,17 @@ impl Session {
         self.common.name
     }
 
-    /// False for a connection that is only told that it is turned away.
-    pub const fn is_admitted(&self) -> bool {
-        !self.common.dialect.is_turned_away()
-    }
-
-    pub const fn peer(&self) -> SocketAddr {
-        self.common.peer
-    }
-
-    pub const fn set_peer_role(&mut self, role: PeerRole) {
-        self.common.peer_role = role;
-    }
-
-    /// True if it counts among the connections of its client's address.
-    pub const fn has_share(&self) -> bool {
-        self.is_admitted() && matches!(self.common.peer_role, PeerRole::Client | PeerRole::LimitedClient)
-    }
-
-    pub const fn speaks(&self) -> Kind {
-        self.common.dialect.kind()
+    pub const fn peer(&self) -> Peer {
+        let Common { dialect, peer, peer_role, .. } = &self.common;
+        let is_admitted = !dialect.is_turned_away();
+        let is_client = matches!(peer_role, PeerRole::Client | PeerRole::LimitedClient);
+        Peer {
+            address: *peer,
+            speaks: dialect.kind(),
+            is_admitted,
+            has_share: is_admitted && is_client,
+            arrival: self.arrival(),
+        }
     }
 
     // The peer's bytes.
@@ -153,49 +158,35 @@ impl Session {
             (step, consumed) = in_state!(state, state => state.consume(data, common, cx));
             step
         });
-        if self.speaks().traits().decodes_slowly {
+        if self.common.dialect.kind().traits().decodes_slowly {
             cx.meter.enter(self.common.dialect.protocol().take_work());
         }
         consumed
     }
 
-    /// True if bytes are held that the session has not decided about.
-    pub fn has_unseen(&self) -> bool {
-        self.common.has_unseen()
+    /// The bytes that are held.
+    pub fn held(&self) -> Held {
+        Held { len: self.common.data.inbox.len(), is_unseen: self.common.has_unseen() }
     }
 
-    /// Takes the bytes that are held, to show them again in front of new ones.
-    pub fn take_held(&mut self) -> Vec<u8> {
+    /// Takes the bytes that are held, to show them again before new ones.
+    pub fn take_held(&mut self, cx: &mut Cx<'_>) -> Vec<u8> {
+        self.common.data.begin(cx.spare);
         self.common.take_held()
     }
 
     /// Keeps the bytes that [`Session::consume`] could not use. A part of a head costs what it holds, not its limit.
-    pub fn hold(&mut self, rest: &[u8]) {
-        self.common.keep(rest.to_vec());
-    }
-
-    /// As [`Session::hold`], for bytes that are held already and did not move.
-    pub fn keep(&mut self, held: Vec<u8>) {
-        self.common.keep(held);
-    }
-
-    /// Bytes that came and are still unread by the dialect.
-    pub fn held_len(&self) -> usize {
-        self.common.data.inbox.len()
+    pub fn hold(&mut self, rest: Vec<u8>) {
+        self.common.keep(rest);
     }
 
     /// True while no part of a message of the peer is here or on its way.
-    pub fn is_between_messages(&self) -> bool {
+    fn is_between_messages(&self) -> bool {
         self.common.data.inbox.is_empty() && !matches!(self.common.name, Name::ReceivingBody)
     }
 
-    /// True while a message is awaited of which more is here than a head may have.
-    pub fn is_gathering(&self, limits: &Limits) -> bool {
-        self.common.name == Name::AwaitHeader && self.common.holds_long_input(limits)
-    }
-
     /// `n` bytes were received.
-    pub fn arrived(&mut self, n: usize, cx: &mut Cx<'_>) {
+    fn arrived(&mut self, n: usize, cx: &mut Cx<'_>) {
         self.common.active = cx.now;
         if self.common.name == Name::AwaitHeader {
             self.common.pay_for_request(cx);
@@ -206,26 +197,14 @@ impl Session {
     }
 
     /// The peer's stream ended.
-    pub fn received_eof(&mut self, cx: &mut Cx<'_>) {
+    fn received_eof(&mut self, cx: &mut Cx<'_>) {
         self.advance(cx, |state, common, cx| in_state!(state, state => state.received_eof(common, cx)));
-    }
-
-    /// The socket failed: the peer cannot be told.
-    pub fn lost(&mut self, reason: CloseReason, cause: &str, cx: &mut Cx<'_>) {
-        // A disk that fails in the middle of a file looks like this too: it must not pass for its end.
-        let is_reset = in_state!(&self.state, state => state.is_in_a_file());
-        self.cut_off(reason, cause, is_reset, cx);
     }
 
     /// Nothing more can be done for the peer, though it may have sent all it wanted: to one that is told nothing, a
     /// plain end would mean success.
-    pub fn given_up(&mut self, cause: &str, cx: &mut Cx<'_>) {
+    fn given_up(&mut self, cause: &str, cx: &mut Cx<'_>) {
         self.cut_off(CloseReason::Internal, cause, true, cx);
-    }
-
-    /// The peer's stream was cut off, and only looks as if it had ended.
-    pub fn cut_short(&mut self, cause: &str, cx: &mut Cx<'_>) {
-        self.cut_off(CloseReason::CutShort, cause, true, cx);
     }
 
     fn cut_off(&mut self, reason: CloseReason, cause: &str, is_reset: bool, cx: &mut Cx<'_>) {
@@ -240,78 +219,34 @@ impl Session {
 
     // Content of an upload.
 
-    fn upload(&self) -> Option<&Receiving> {
-        match &self.state {
-            State::ReceivingBody(receiving) => Some(receiving),
-            State::FinishingWrites(finishing) => Some(&finishing.0),
-            _ => None,
-        }
-    }
-
-    /// True while this file is being written. False if what followed its content broke the upload.
-    pub fn receives(&self, file: FileId) -> bool {
-        self.upload().is_some_and(|upload| upload.target.file() == Some(file))
-    }
-
-    /// The upload that this connection is attached to, if that can be resumed; while [`Session::has_ops`], perhaps
-    /// also when this says none.
-    pub fn attached_to(&self) -> Option<UploadId> {
-        let receiving = match &self.state {
+    /// The upload under way.
+    pub fn upload(&self) -> UploadView<'_> {
+        let (receiving, completes) = match &self.state {
+            State::ReceivingBody(receiving) => (receiving, false),
+            State::FinishingWrites(FinishingWrites(receiving)) => (receiving, receiving.completes()),
             State::AwaitSlot(request) => match &**request {
-                SlotRequest::ResumeUpload(receiving) => receiving,
-                _ => return None,
+                SlotRequest::ResumeUpload(receiving) => (receiving, false),
+                SlotRequest::Command(Command::Append(append)) => {
+                    return UploadView { wanted: append.upload.id(), ..UploadView::default() };
+                }
+                _ => return UploadView::default(),
             },
             State::Saving(saving) => match &**saving {
-                Saving::Writing { receiving, .. } => receiving,
-                Saving::Ending(AfterSaving::Obey(_, id)) => return Some(*id),
-                Saving::Ending(_) => return None,
+                Saving::Writing { receiving, .. } => (receiving, false),
+                Saving::Ending(AfterSaving::Obey(_, id)) => {
+                    return UploadView { attached_to: Some(*id), ..UploadView::default() };
+                }
+                Saving::Ending(_) => return UploadView::default(),
             },
-            _ => self.upload()?,
+            _ => return UploadView::default(),
         };
-        if let Target::Part(part) = &receiving.target { Some(part.id) } else { None }
-    }
-
-    /// The upload that a request which waits for a slot is about.
-    pub fn wants_upload(&self) -> Option<UploadId> {
-        match &self.state {
-            State::AwaitSlot(request) => match &**request {
-                SlotRequest::Command(Command::Append(append)) => append.upload.id(),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
-    /// Another request goes on with the upload that this connection is attached to.
-    pub fn superseded(&mut self, cx: &mut Cx<'_>) {
-        self.advance(cx, |state, common, cx| in_state!(state, state => state.superseded(common, cx)));
-    }
-
-    /// Bytes of the body of an upload that were received so far.
-    pub fn body_received(&self) -> u64 {
-        self.upload().map_or(0, |upload| upload.upload.launched())
-    }
-
-    /// The name whose new content has come in full, while its last writes end.
-    pub fn finishes_writes_of(&self) -> Option<&Key> {
-        match &self.state {
-            State::FinishingWrites(finishing) => finishing.0.completes().then_some(&finishing.0.put.key),
-            _ => None,
-        }
-    }
-
-    /// True while a change of a name may be under way. Operations that outlive the upload count.
-    pub fn is_changing(&self) -> bool {
-        self.common.name == Name::FinishingWrites || self.common.has_ops()
-    }
-
-    /// Content was written from the loop itself.
-    pub fn stored(&mut self, len: usize, cx: &mut Cx<'_>) {
-        self.advance(cx, |state, common, cx| in_state!(state, state => state.stored(len, common, cx)));
+        let attached_to = if let Target::Part(part) = &receiving.target { Some(part.id) } else { None };
+        let completes = completes.then_some(&receiving.put.key);
+        UploadView { attached_to, wanted: None, received: receiving.upload.launched(), completes }
     }
 
     /// Content cannot be written now: it is copied into chunks on its way to the disk workers.
-    pub fn hand_over(&mut self, file: FileId, offset: u64, content: &[u8], cx: &mut Cx<'_>) {
+    fn hand_over(&mut self, file: FileId, offset: u64, content: &[u8], cx: &mut Cx<'_>) {
         if !self.common.hand_over(file, offset, content, cx) {
             self.advance(cx, |state, common, cx| {
                 in_state!(state, state => state.release(common, cx));
@@ -321,14 +256,14 @@ impl Session {
     }
 
     /// Content could not be written.
-    pub fn store_failed(&mut self, error: &StoreError, cx: &mut Cx<'_>) {
+    fn store_failed(&mut self, error: &StoreError, cx: &mut Cx<'_>) {
         let (failure, cause) = (error.failure, error.cause());
         self.advance(cx, |state, common, cx| in_state!(state, state => state.store_failed(failure, cause, common, cx)));
     }
 
     // Bytes for the peer.
 
-    pub fn outgoing(&self) -> Outgoing {
+    fn outgoing(&self) -> Outgoing {
         if let State::SendingBody(sending) = &self.state
             && let Supply::Direct { .. } = sending.supply
             && sending.next < sending.end
@@ -344,7 +279,7 @@ impl Session {
     }
 
     /// The first `n` bytes of the outbox were sent.
-    pub fn sent(&mut self, n: usize, cx: &mut Cx<'_>) {
+    fn sent(&mut self, n: usize, cx: &mut Cx<'_>) {
         let mut chunks = Vec::new();
         self.common.data.outbox.sent(n, &mut chunks);
         self.common.give_back(chunks, cx);
@@ -353,7 +288,7 @@ impl Session {
     }
 
     /// `n` bytes of the file were sent; `bytes` are those, if they passed through this process.
-    pub fn sent_file(&mut self, n: usize, bytes: Option<&[u8]>, cx: &mut Cx<'_>) {
+    fn sent_file(&mut self, n: usize, bytes: Option<&[u8]>, cx: &mut Cx<'_>) {
         self.advance(cx, |state, common, cx| match state {
             State::SendingBody(sending) => sending.sent_file(n, bytes, common, cx),
             other => Step::Stay(other),
@@ -361,7 +296,7 @@ impl Session {
     }
 
     /// The next bytes are not in the page cache.
-    pub fn found_cold(&mut self, cx: &mut Cx<'_>) {
+    fn found_cold(&mut self, cx: &mut Cx<'_>) {
         self.advance(cx, |state, common, cx| match state {
             State::SendingBody(sending) => sending.found_cold(common, cx),
             other => Step::Stay(other),
@@ -369,28 +304,23 @@ impl Session {
     }
 
     /// The file cannot be read to its end any more.
-    pub fn source_failed(&mut self, cause: impl Into<Cow<'static, str>>, cx: &mut Cx<'_>) {
+    fn source_failed(&mut self, cause: Cow<'static, str>, cx: &mut Cx<'_>) {
         self.advance(cx, |state, common, cx| match state {
             State::SendingBody(sending) => sending.source_failed(cause, common, cx),
             other => Step::Stay(other),
         });
     }
 
-    /// True if our half is to be closed now.
-    pub fn wants_shutdown(&self) -> bool {
-        self.common.name == Name::SendingReply && self.common.data.outbox.is_empty()
-    }
-
     /// True if the connection may be closed without lingering, if nothing is unread: the peer announced that nothing
     /// comes behind the request that was answered, so nothing can turn our last bytes into a reset (RFC 9112 §9.6).
-    pub fn may_close_at_once(&self) -> bool {
+    fn may_close_at_once(&self) -> bool {
         matches!(self.state, State::SendingReply(SendingReply(CloseReason::Finished)))
             && self.common.data.inbox.is_empty()
             && self.common.dialect.protocol_ref().was_last_request()
     }
 
     /// Our half was closed.
-    pub fn shut_down(&mut self, cx: &mut Cx<'_>) {
+    fn shut_down(&mut self, cx: &mut Cx<'_>) {
         self.advance(cx, |state, _, cx| match state {
             State::SendingReply(SendingReply(reason)) => {
                 Step::enter(Lingering { left: cx.limits.live.linger_bytes_max, reason })
@@ -399,13 +329,8 @@ impl Session {
         });
     }
 
-    /// True if the reactor is to check now how much of what was sent is acknowledged.
-    pub fn wants_look(&self, cx: &Cx<'_>) -> bool {
-        matches!(&self.state, State::Pausing(pausing) if pausing.is_check_due(&self.common, cx))
-    }
-
     /// So many bytes have not been acknowledged yet.
-    pub fn looked(&mut self, unacknowledged: usize, cx: &Cx<'_>) {
+    fn looked(&mut self, unacknowledged: usize, cx: &Cx<'_>) {
         if let State::Pausing(pausing) = &mut self.state {
             pausing.checked(unacknowledged, cx);
         }
@@ -413,8 +338,8 @@ impl Session {
 
     // Operations of the store.
 
-    /// The next operation for the store. It counts as in flight until it is `completed`.
-    pub fn next_op(&mut self) -> Option<Op> {
+    /// The next operation for the store. It counts as in flight until [`Event::Completed`].
+    fn next_op(&mut self) -> Option<Op> {
         if self.common.data.ops.is_empty() {
             return None; // without making the request data
         }
@@ -429,7 +354,7 @@ impl Session {
     }
 
     /// An operation ended. Its chunk is given back whatever the state is.
-    pub fn completed(&mut self, done: Completion, cx: &mut Cx<'_>) {
+    fn completed(&mut self, done: Completion, cx: &mut Cx<'_>) {
         assert!(self.common.in_flight > 0, "a completion without an operation");
         self.common.in_flight -= 1;
         Common::count_guess(&done, cx);
@@ -438,13 +363,13 @@ impl Session {
 
     // Time.
 
-    /// The earliest time at which [`Session::timed_out`] has something to decide.
+    /// The earliest time at which [`Event::TimedOut`] has something to decide.
     pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
         in_state!(&self.state, state => state.deadline(&self.common, limits))
     }
 
     /// A deadline passed. Also harmless when it did not. `in_kernel` bytes of what was sent are not acknowledged yet.
-    pub fn timed_out(&mut self, in_kernel: usize, cx: &mut Cx<'_>) {
+    fn timed_out(&mut self, in_kernel: usize, cx: &mut Cx<'_>) {
         if self.common.silent_at().is_some_and(|at| at <= cx.now) {
             self.common.data.silence_told = Some(cx.now);
             let mut is_decided = false;
@@ -469,89 +394,63 @@ impl Session {
         in_state!(&self.state, state => state.is_bulk(&self.common, limits))
     }
 
-    /// True while there is work that a drain waits for: not on an idle connection, nor while only the last reply is
-    /// read.
-    pub fn is_busy(&self) -> bool {
-        in_state!(&self.state, state => state.is_busy(&self.common))
+    /// What a drain and a stop see of it.
+    pub fn load(&self) -> Load {
+        match in_state!(&self.state, state => (state.is_serving(), state.is_busy(&self.common))) {
+            (true, _) => Load::Serving,
+            (false, true) => Load::Busy,
+            (false, false) => Load::Idle,
+        }
     }
 
-    /// True if it was answered in full, and has asked nothing since.
-    pub fn waits_for_request(&self) -> bool {
-        self.common.name == Name::AwaitHeader && !self.is_busy()
-    }
-
-    /// The server has drained: an idle connection is closed. Until then a request was told that the server is ending.
-    pub fn drained(&mut self, cx: &mut Cx<'_>) {
-        self.advance(cx, |state, common, cx| in_state!(state, state => state.drained(common, cx)));
-    }
-
-    /// The server stops: true if a request was cut off.
-    pub fn stop(&mut self, cx: &mut Cx<'_>) -> bool {
-        let is_cut_off = in_state!(&self.state, state => state.is_serving());
+    fn stop(&mut self, cx: &mut Cx<'_>) {
         if self.common.name != Name::Done {
             if self.common.name != Name::Committing {
                 self.common.report_failure(Failure::Draining, CloseReason::Stopped.word(), cx);
             }
             self.end(CloseReason::Stopped, true, cx);
         }
-        is_cut_off
     }
 
-    /// Why it ended, once it has.
-    pub const fn ended_because(&self) -> Option<CloseReason> {
+    /// Why it ended, once it has, and whether the peer must see a reset.
+    pub const fn ended(&self) -> Option<(CloseReason, bool)> {
         match self.state {
-            State::Done(Done { reason, .. }) => Some(reason),
+            State::Done(Done { reason, is_reset }) => Some((reason, is_reset)),
             _ => None,
         }
     }
 
-    /// True if the peer must see a reset.
-    pub const fn wants_reset(&self) -> bool {
-        matches!(self.state, State::Done(Done { is_reset: true, .. }))
-    }
-
-    /// True once it is over and nothing refers to it any more.
-    pub fn is_retirable(&self) -> bool {
-        self.common.name == Name::Done && !self.has_ops()
-    }
-
-    /// Nothing moves any more: memory that is only needed while something is under way is given back.
-    pub fn rest(&mut self, pool: &mut RequestDataPool) {
-        self.common.data.rest(self.common.active, pool);
+    /// Nothing moves any more: gives back its slot if that is not needed, and memory that is only needed while something
+    /// is under way. True once it is over and nothing refers to it any more; it is not counted from then on.
+    pub fn rest(&mut self, cx: &mut Cx<'_>) -> bool {
+        self.give_back_slot(cx);
+        self.common.data.rest(self.common.active, cx.spare);
         if self.common.name == Name::SendingBody {
             self.common.data.shrink();
         }
-    }
-
-    /// Bytes may come: uses memory again that another session gave back.
-    pub fn begin(&mut self, pool: &mut RequestDataPool) {
-        self.common.data.begin(pool);
+        let is_over = self.common.name == Name::Done && !self.has_ops();
+        if is_over {
+            debug_assert!(self.common.data.slot.is_none(), "a slot or share would leak");
+            self.common.retire(cx.counters);
+        }
+        is_over
     }
 
     /// Bytes of heap that a session uses while something is under way, contents not counted.
-    pub const fn work_bytes() -> usize {
-        LazyRequestData::bytes()
-    }
+    pub const WORK_BYTES: usize = LazyRequestData::BYTES;
 
-    /// Bytes of heap behind what it holds between turns: unread bytes, replies, a message that waits for a slot, and
-    /// its chunks wherever they are. For the accounting of memory.
-    pub fn content_bytes(&self, limits: &Limits) -> usize {
+    /// What it has of things that are shared out, for the accounting and the invariant checks.
+    pub fn holdings(&self, limits: &Limits) -> Holdings<'_> {
         let data = &self.common.data;
         let chunks = if data.slot.is_held() { limits.fixed.chunks_per_slot - data.slot.credits() } else { 0 };
         let message = if let State::AwaitSlot(request) = &self.state { request.content_bytes() } else { 0 };
-        data.inbox.capacity() + data.outbox.text_capacity() + chunks * limits.fixed.chunk_bytes + message
-    }
-
-    /// What must hold between turns; a broken one is a bug of ours.
-    pub fn check_invariants(&self, limits: &Limits) {
-        let common = &self.common;
-        assert!(common.data.slot.credits() <= limits.fixed.chunks_per_slot, "more credits at home than a slot has");
-        let held_max =
-            limits.fixed.head_len_max.max(if common.holds_slot() { limits.fixed.message_bytes_max } else { 0 });
-        assert!(common.data.inbox.len() <= held_max, "more bytes held than a head or a message may have");
-        let is_waiting = self.deadline(limits).is_some() || self.has_ops();
-        let name = common.name;
-        assert!(is_waiting || name == Name::Done, "{name:?}: no deadline, no operation: nothing would wake it");
+        Holdings {
+            slot: &data.slot,
+            is_slot_spare: self.may_go_on_without_slot(limits),
+            groups: [data.group, data.slot.client(), data.counted_upload].into_iter().flatten().count(),
+            bytes: data.inbox.capacity() + data.outbox.text_capacity() + chunks * limits.fixed.chunk_bytes + message,
+            sends: self.outgoing() != Outgoing::Nothing,
+        }
     }
 }
 

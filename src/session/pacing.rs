@@ -14,7 +14,7 @@ use crate::session::state::{AwaitHeader, Pausing, State};
 
 impl Session {
     /// A connection of an address that shows wrong secrets is not read for a while.
-    pub fn wait_first(&mut self, delay: Duration, cx: &mut Cx<'_>) {
+    pub(super) fn wait_first(&mut self, delay: Duration, cx: &mut Cx<'_>) {
         self.advance(cx, |_, _, cx| Pausing::enter(None, delay, cx));
     }
 
@@ -35,7 +35,7 @@ impl Session {
     }
 
     /// Which bucket the content under way is counted in.
-    pub fn transfers(&self) -> Option<(GroupId, Flow)> {
+    pub(super) fn transfers(&self) -> Option<(GroupId, Flow)> {
         let flow = match &self.state {
             State::ReceivingBody(_) => Flow::Up,
             State::SendingBody(_) => Flow::Down,
@@ -45,7 +45,7 @@ impl Session {
     }
 
     /// The rules have changed: what it moves counts for the rate that they permit now.
-    pub fn renew_rate(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn renew_rate(&mut self, cx: &mut Cx<'_>) {
         let key = self.common.data.request.as_ref().map(|request| request.key.clone());
         if let (Some(key), Some(group)) = (key, self.common.data.group) {
             let whole = cx.groups.whole_of(group);
@@ -57,21 +57,21 @@ impl Session {
     }
 
     /// It waits for the limits of its client.
-    pub fn hold_back(&mut self, groups: &mut Groups, now: Instant) {
+    pub(super) fn hold_back(&mut self, cx: &mut Cx<'_>) {
         match &mut self.state {
-            State::ReceivingBody(receiving) => receiving.min_rate.limit_began(now),
-            State::SendingBody(sending) => sending.min_rate.limit_began(now),
+            State::ReceivingBody(receiving) => receiving.min_rate.limit_began(cx.now),
+            State::SendingBody(sending) => sending.min_rate.limit_began(cx.now),
             State::AwaitHeader(awaiting) => {
                 *awaiting = AwaitHeader::HeldBack;
                 // What it waits for stays as long as that is referred to.
-                self.common.group(groups, now);
+                self.common.group(cx.groups, cx.now);
             }
             _ => {}
         }
     }
 
     /// It may go on.
-    pub fn let_go(&mut self, now: Instant) {
+    pub(super) fn let_go(&mut self, now: Instant) {
         let has_waited = match &mut self.state {
             State::ReceivingBody(receiving) => receiving.min_rate.limit_ended(now),
             State::SendingBody(sending) => sending.min_rate.limit_ended(now),

@@ -139,13 +139,11 @@ impl LazyRequestData {
     }
 
     /// Bytes of heap of a session with a few operations and a download, contents not counted.
-    pub(super) const fn bytes() -> usize {
-        size_of::<RequestData>()
-            + OPS_KEPT * size_of::<Op>()
-            + size_of::<Sending>()
-            + size_of::<SentSegments>()
-            + size_of::<Forwarded>()
-    }
+    pub(super) const BYTES: usize = size_of::<RequestData>()
+        + OPS_KEPT * size_of::<Op>()
+        + size_of::<Sending>()
+        + size_of::<SentSegments>()
+        + size_of::<Forwarded>();
 }
 
 /// Request data that was given back, with the buffers in it, to be used again.
@@ -158,7 +156,7 @@ const POOL_MAX: usize = 128;
 
 impl RequestDataPool {
     /// Memory of all of them at most, for the accounting.
-    pub const BYTES_MAX: usize = POOL_MAX * (LazyRequestData::bytes() + Outbox::KEPT_BYTES);
+    pub const BYTES_MAX: usize = POOL_MAX * (LazyRequestData::BYTES + Outbox::KEPT_BYTES);
 }
 
 /// The least capacity of a `VecDeque`.

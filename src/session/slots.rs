@@ -14,54 +14,34 @@ use crate::session::state::{Name, SlotRequest, State};
 use crate::session::step::Step;
 
 impl Session {
-    /// Its right to a slot.
-    pub fn slot(&self) -> &Slot {
-        &self.common.data.slot
-    }
-
-    /// Since when a slot is needed.
-    pub fn waits_for_slot_since(&self) -> Option<Instant> {
-        (self.common.name == Name::AwaitSlot).then_some(self.common.entered)
-    }
-
-    /// References to client groups that it has.
-    pub fn groups_held(&self) -> usize {
-        let data = &self.common.data;
-        [data.group, data.slot.client(), data.counted_upload].into_iter().flatten().count()
-    }
-
-    /// The client group among whose bulk transfers this is one.
-    pub fn bulk_group(&mut self, groups: &mut Groups, now: Instant) -> GroupId {
-        match self.common.name {
-            // It has no request yet.
-            Name::AwaitHeader => groups.find(self.common.who(), now),
-            _ => self.common.client_group(groups, now),
-        }
-    }
-
-    /// The client group in whose turns its operations are done; only until the next one is looked up.
-    pub fn store_group(&self, groups: &mut Groups, now: Instant) -> GroupId {
-        match self.common.data.group {
-            Some(group) => groups.whole_of(group),
-            None => groups.find(self.common.who(), now),
+    /// The client group in whose turns it moves bytes and uses the store. While no request refers to it, only until the
+    /// next one is looked up.
+    pub fn group(&mut self, groups: &mut Groups, now: Instant) -> GroupId {
+        match (self.common.data.group, self.common.name) {
+            (Some(group), _) => groups.whole_of(group),
+            (None, Name::ReceivingBody | Name::SendingBody) => self.common.client_group(groups, now),
+            (None, _) => groups.find(self.common.who(), now),
         }
     }
 
     /// True if it is to ask for a slot now. `more`: bytes have come, which an upload without one may have to hold.
-    pub fn wants_slot(&mut self, more: bool, cx: &mut Cx<'_>) -> bool {
+    pub(super) fn wants_slot(&self, more: bool, pace: DiskPace) -> bool {
+        let waits = self.common.name == Name::AwaitSlot && !self.common.data.slot.is_waiting();
+        waits || (more || self.common.has_unseen()) && self.lacks_slot(pace)
+    }
+
+    /// An upload without a slot waits for one once it has to; and what is not needed any more is given back first.
+    pub(super) fn prepare_for_slot(&mut self, cx: &mut Cx<'_>) {
         // What is at the store must end first: its completion is meant for an upload under way.
-        if more && self.lacks_slot(cx.disk.pace) && !self.common.has_ops() {
+        if self.lacks_slot(cx.disk.pace) && !self.common.has_ops() {
             self.advance(cx, |state, _, _| match state {
                 State::ReceivingBody(receiving) => Step::NeedSlot(SlotRequest::ResumeUpload(receiving)),
                 other => Step::Stay(other),
             });
         }
-        if self.common.name != Name::AwaitSlot || self.slot().is_waiting() {
-            return false;
+        if self.common.name == Name::AwaitSlot {
+            self.give_back_slot(cx);
         }
-        self.give_back_slot(cx);
-        // What is still at the store may have chunks of the slot before.
-        !self.common.has_ops()
     }
 
     /// Asks for a slot: granted or refused if true, else it waits.
@@ -71,9 +51,9 @@ impl Session {
         if !common.data.slot.is_held() {
             let client = common.client_group(cx.groups, cx.now);
             let slot = std::mem::take(&mut common.data.slot);
-            common.data.slot = cx.slots.request(slot, id, client, cx.groups, cx.counters);
+            common.data.slot = cx.slots.request(slot, (id, common.entered), client, cx.groups, cx.counters);
         }
-        let (is_held, waits) = (self.slot().is_held(), self.slot().is_waiting());
+        let (is_held, waits) = (common.data.slot.is_held(), common.data.slot.is_waiting());
         if !waits {
             self.advance(cx, |state, common, cx| match state {
                 State::AwaitSlot(request) if is_held => request.granted(common, cx),
@@ -85,7 +65,7 @@ impl Session {
     }
 
     /// The head of the wait queue is given a slot.
-    pub fn granted(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn granted(&mut self, cx: &mut Cx<'_>) {
         let slot = std::mem::take(&mut self.common.data.slot);
         self.common.data.slot = slot.granted(cx.limits.fixed.chunks_per_slot);
         self.advance(cx, |state, common, cx| match state {
@@ -95,7 +75,7 @@ impl Session {
     }
 
     /// Gives back a slot, or the share of an upload without one, that is not needed any more.
-    pub fn give_back_slot(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn give_back_slot(&mut self, cx: &mut Cx<'_>) {
         let Self { state, common } = self;
         let is_over = match &common.data.slot {
             Slot::None | Slot::Waiting { .. } => return,
@@ -105,36 +85,48 @@ impl Session {
         if is_over && !in_state!(&*state, state => state.needs_slot(common, cx.limits)) {
             let slot = std::mem::take(&mut common.data.slot);
             cx.slots.give_back(slot, cx.groups, cx.counters);
-        } else if cx.slots.wants_slot_of_upload() && self.may_go_on_without_slot(cx.disk.pace, cx.limits) {
+        } else if cx.disk.pace == DiskPace::KeepsUp
+            && cx.slots.wants_slot_of_upload()
+            && self.may_go_on_without_slot(cx.limits)
+        {
             let slot = std::mem::take(&mut self.common.data.slot);
             self.common.data.slot = cx.slots.keep_share(slot, cx.counters);
         }
     }
 
-    /// True if this is an upload that holds a slot and needs none: its content goes straight to its file.
-    pub fn may_go_on_without_slot(&self, pace: DiskPace, limits: &Limits) -> bool {
+    /// True if this is an upload that holds a slot and needs none while the disk keeps up: its content goes straight to
+    /// its file.
+    pub(super) fn may_go_on_without_slot(&self, limits: &Limits) -> bool {
         let Self { state, common } = self;
-        pace == DiskPace::KeepsUp
-            && matches!(state, State::ReceivingBody(receiving) if receiving.is_into_file())
+        matches!(state, State::ReceivingBody(receiving) if receiving.is_into_file())
             && common.is_slot_whole(limits)
             && !common.holds_long_input(limits)
     }
 
     /// True for an upload that has no slot and must hold its next bytes in chunks.
-    pub fn lacks_slot(&self, pace: DiskPace) -> bool {
-        pace == DiskPace::Lags && self.common.name == Name::ReceivingBody && self.slot().is_share_only()
+    fn lacks_slot(&self, pace: DiskPace) -> bool {
+        pace == DiskPace::Lags && self.common.name == Name::ReceivingBody && self.common.data.slot.is_share_only()
     }
 
-    /// Bytes per second that move while it holds a slot, also while it waits for the limits of its client, which owe it
-    /// `due` bytes; `in_kernel` as for [`Session::timed_out`]. `None` where that depends on neither of both, or is not
-    /// known yet.
-    pub fn slot_rate(&self, in_kernel: usize, due: u64, now: Instant, limits: &Limits) -> Option<u64> {
-        in_state!(&self.state, state => state.slot_rate(in_kernel, due, now, &self.common, limits))
+    /// Bytes per second that move while it holds a slot, also while it waits for the limits of its client, and how many
+    /// must; `in_kernel` as for [`Event::TimedOut`](super::Event::TimedOut). `None` where that does not depend on the
+    /// peer, or is not known yet.
+    pub fn slot_rate(&self, in_kernel: usize, groups: &Groups, now: Instant, limits: &Limits) -> Option<(u64, u64)> {
+        if !self.common.holds_slot() {
+            return None;
+        }
+        let (min, due) = self.least_rate(groups, limits);
+        let rate = in_state!(&self.state, state => state.slot_rate(in_kernel, due, now, &self.common, limits));
+        rate.map(|rate| (rate, min))
     }
 
-    /// Ends a transfer as one that is too slow.
-    pub fn end_slow_transfer(&mut self, cx: &mut Cx<'_>) {
-        self.advance(cx, |state, common, cx| in_state!(state, state => state.end_slow_transfer(common, cx)));
+    /// Bytes per second that a transfer must move, and the most that the limits of its client owe it when it waits for
+    /// them. A client whose rate is less than all transfers must move may have two of them at a time, not more: the
+    /// others would hold slots only to wait for each other.
+    fn least_rate(&self, groups: &Groups, limits: &Limits) -> (u64, u64) {
+        let limit = self.transfers().and_then(|(group, flow)| groups.slowest(group, flow));
+        let min = limits.live.contention_bytes_per_s_min;
+        limit.map_or((min, 0), |(rate, due)| (min.min(rate / 2), due))
     }
 }
 

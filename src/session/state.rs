@@ -33,7 +33,7 @@ macro_rules! states {
         }
 
         impl State {
-            pub const fn name(&self) -> Name {
+            pub(super) const fn name(&self) -> Name {
                 match self {
                     $(Self::$name(_) => Name::$name,)*
                 }
@@ -167,7 +167,7 @@ pub struct Check {
 
 impl Check {
     /// True for an upload that is to be made of these.
-    pub fn is_join(&self) -> bool {
+    pub(super) fn is_join(&self) -> bool {
         matches!(&self.command, Command::Append(append) if matches!(append.upload, UploadRef::New(_)))
     }
 }
@@ -198,7 +198,7 @@ pub enum Target {
 
 impl Target {
     /// The file, where there is one already.
-    pub const fn file(&self) -> Option<FileId> {
+    pub(super) const fn file(&self) -> Option<FileId> {
         match self {
             Self::File(file) | Self::Part(Part { file, .. }) => Some(*file),
             Self::Whole(_) => None,
@@ -282,7 +282,7 @@ pub enum Supply {
 
 impl Supply {
     /// True where the bytes pass through the chunks of a slot.
-    pub const fn needs_slot(self) -> bool {
+    pub(super) const fn needs_slot(self) -> bool {
         matches!(self, Self::Held | Self::HeldReading)
     }
 }

@@ -54,8 +54,8 @@ pub enum Consumed {
     Took(usize),
     /// Nothing can be done with them now; hold them.
     Wait,
-    /// `skip` bytes are used up; the `len` behind them belong into `file` at `offset`. Report with
-    /// `Session::stored`, `hand_over` or `store_failed`, then show what is behind them.
+    /// `skip` bytes are used up; the `len` behind them belong into `file` at `offset`. Tell with
+    /// `Event::Stored`, `HandOver` or `StoreFailed`, then show what is after them.
     Content {
         /// Framing before the content.
         skip: usize,

@@ -165,11 +165,12 @@ impl Run {
     fn check_memory(&mut self) -> Result<(), String> {
         let limits = self.world.borrow().shape.limits.clone();
         let ceiling = Ceiling::of(&limits.fixed, true);
-        let fixed = Reactor::<OsPlatform>::entry_bytes() + Session::work_bytes();
+        let fixed = Reactor::<OsPlatform>::entry_bytes() + Session::WORK_BYTES;
         let mut total = ceiling.shared;
         for session in self.reactor().sessions() {
-            let content = session.content_bytes(&limits);
-            let most = ceiling.connection - fixed + if session.slot().is_held() { ceiling.slot } else { 0 };
+            let content = session.holdings(&limits).bytes;
+            let most =
+                ceiling.connection - fixed + if session.holdings(&limits).slot.is_held() { ceiling.slot } else { 0 };
             if content > most {
                 return Err(format!("{:?} holds {content} bytes, promised are {most}", session.state()));
             }

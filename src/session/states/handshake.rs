@@ -30,10 +30,6 @@ impl Behavior for Handshake {
     fn timed_out(self, _in_kernel: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         Self::failed(CloseReason::HeadTimeout, "it does not end in time", true, common, cx)
     }
-
-    fn drained(self, _common: &mut Common, _cx: &mut Cx<'_>) -> Step {
-        Step::End(CloseReason::Drained, false)
-    }
 }
 
 impl Handshake {

@@ -63,8 +63,8 @@ impl Pausing {
     }
 
     /// True if the acknowledgements are to be checked now.
-    pub(in crate::session) fn is_check_due(&self, common: &Common, cx: &Cx<'_>) -> bool {
-        matches!(self.stage, PauseStage::Unacknowledged(at) if at <= cx.now) && common.data.outbox.is_empty()
+    pub(in crate::session) fn is_check_due(&self, common: &Common, now: Instant) -> bool {
+        matches!(self.stage, PauseStage::Unacknowledged(at) if at <= now) && common.data.outbox.is_empty()
     }
 
     /// So many bytes have not been acknowledged yet.

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use crate::config::Limits;
 use crate::error::CloseReason;
-use crate::session::arrival::count_unidentified;
 use crate::session::behavior::Behavior;
 use crate::session::common::Common;
 use crate::session::cx::Cx;
@@ -54,13 +53,9 @@ impl Behavior for ProxyHeader {
     fn timed_out(self, _in_kernel: usize, common: &mut Common, cx: &mut Cx<'_>) -> Step {
         refuse(CloseReason::HeadTimeout, "the header is not whole in time", common, cx)
     }
-
-    fn drained(self, _common: &mut Common, _cx: &mut Cx<'_>) -> Step {
-        Step::End(CloseReason::Drained, false)
-    }
 }
 
 fn refuse(reason: CloseReason, cause: impl Display, common: &Common, cx: &mut Cx<'_>) -> Step {
-    count_unidentified(common.peer, cause, cx.counters);
+    cx.counters.count_unidentified(common.peer, cause);
     Step::End(reason, true)
 }

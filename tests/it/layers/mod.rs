@@ -168,6 +168,24 @@ fn directory(name: &str) -> &str {
     name.rsplit_once('/').map_or("", |(directory, _)| directory)
 }
 
+/// The contract at the head of `session` is complete as long as it names every public function.
+#[test]
+fn the_contract_of_a_session_names_its_few_public_functions() {
+    let sources = sources();
+    let mut public = Vec::new();
+    for source in sources.iter().filter(|source| source.name.starts_with("session/")) {
+        let functions = source.code.lines().filter_map(|line| line.trim().strip_prefix("pub "));
+        let names = functions.filter_map(|line| line.strip_prefix("const ").unwrap_or(line).strip_prefix("fn "));
+        public.extend(names.map(|name| name.split('(').next().expect("a name").to_owned()));
+    }
+    assert!((10..=25).contains(&public.len()), "{} public functions: {public:?}", public.len());
+    let head = sources.iter().find(|source| source.name == "session/mod.rs").expect("it is there");
+    let head: String = head.all.lines().take_while(|line| line.starts_with("//!")).collect();
+    let named: Vec<&str> = head.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    public.retain(|name| !named.contains(&name.as_str()));
+    assert_eq!(public, Vec::<String>::new(), "not in the contract");
+}
+
 /// Adding a dialect takes its own file and its entry in the list, nothing else. `auto`, `line` and `http` are known
 /// elsewhere: one is the default, and it decides between the others.
 #[test]

@@ -92,7 +92,7 @@ fn the_memory_that_is_promised_counts_what_a_connection_is_made_of() {
     assert!(entry <= 232, "{entry}");
     let mut ops = VecDeque::new();
     ops.push_back(Op::Close { file: FileId(1) });
-    let work = Session::work_bytes();
+    let work = Session::WORK_BYTES;
     let room = size_of::<Outbox>() + ops.capacity() * size_of::<Op>();
     assert!((room..room + 640).contains(&work), "{work} for {room}");
     let (less, more) = (Limits::default().fixed, Limits::default().with(|l| l.fixed.connections_max = 20_000).fixed);

@@ -390,7 +390,7 @@ impl Rig {
 
     /// Bytes of heap that all conversations together hold.
     pub fn content_bytes(&self, limits: &Limits) -> usize {
-        self.reactor.sessions().map(|session| session.content_bytes(limits)).sum()
+        self.reactor.sessions().map(|session| session.holdings(limits).bytes).sum()
     }
 
     /// The client whose operation was queued at the disk last.

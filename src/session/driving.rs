@@ -1,0 +1,101 @@
+//! Driving a session: what it is told, and what it then wants.
+
+use crate::error::CloseReason;
+use crate::session::Session;
+use crate::session::behavior::{Behavior, in_state};
+use crate::session::cx::Cx;
+use crate::session::event::Event;
+use crate::session::state::{Name, State};
+use crate::session::step::Outgoing;
+use crate::session::want::{Pass, Stage, Want};
+
+impl Session {
+    /// Tells the present state about an event, and does what follows until a state continues.
+    pub fn tell(&mut self, event: Event<'_>, cx: &mut Cx<'_>) {
+        match event {
+            Event::Arrival(event) => self.arrive(event, cx),
+            Event::Opened => self.open(cx),
+            Event::Role(role) => self.common.peer_role = role,
+            Event::MustWait(delay) => self.wait_first(delay, cx),
+            Event::Arrived(n) => self.arrived(n, cx),
+            Event::Ended => self.received_eof(cx),
+            Event::CutShort(_) if self.is_between_messages() => self.received_eof(cx),
+            Event::CutShort(cause) => self.cut_off(CloseReason::CutShort, cause, true, cx),
+            // A disk that fails in the middle of a file looks like this too: it must not pass for its end.
+            Event::Lost(cause) => {
+                let is_reset = in_state!(&self.state, state => state.is_in_a_file());
+                self.cut_off(CloseReason::PeerReset, cause, is_reset, cx);
+            }
+            Event::GivenUp(cause) => self.given_up(cause, cx),
+            Event::Superseded => {
+                self.advance(cx, |state, common, cx| in_state!(state, state => state.superseded(common, cx)));
+            }
+            Event::Stored(len) => {
+                self.advance(cx, |state, common, cx| in_state!(state, state => state.stored(len, common, cx)));
+            }
+            Event::HandOver { file, offset, content } => self.hand_over(file, offset, content, cx),
+            Event::StoreFailed(error) => self.store_failed(error, cx),
+            Event::Sent(n) => self.sent(n, cx),
+            Event::SentFile(n, bytes) => self.sent_file(n, bytes, cx),
+            Event::FoundCold => self.found_cold(cx),
+            Event::SourceFailed(cause) => self.source_failed(cause, cx),
+            Event::Closed => self.end(CloseReason::Finished, false, cx),
+            Event::ShutDown => self.shut_down(cx),
+            Event::Unacknowledged(n) => self.looked(n, cx),
+            Event::Completed(done) => self.completed(done, cx),
+            Event::TimedOut { in_kernel } => self.timed_out(in_kernel, cx),
+            Event::AsksForSlot => self.prepare_for_slot(cx),
+            Event::SlotGranted => self.granted(cx),
+            Event::TooSlow => {
+                self.advance(cx, |state, common, cx| in_state!(state, state => state.end_slow_transfer(common, cx)));
+            }
+            Event::Paced => self.hold_back(cx),
+            Event::Unpaced => self.let_go(cx.now),
+            Event::RulesChanged => self.renew_rate(cx),
+            Event::Drained => {
+                self.advance(cx, |state, common, cx| in_state!(state, state => state.drained(common, cx)));
+            }
+            Event::Stopped => self.stop(cx),
+        }
+    }
+
+    /// What it wants next in this pass; `None` at its end. All operations are asked for one after the other, and
+    /// everything else once in a pass.
+    pub fn poll(&mut self, pass: &mut Pass) -> Option<Want> {
+        while pass.next != Stage::End {
+            let stage = pass.next;
+            if stage == Stage::Operations
+                && let Some(op) = self.next_op()
+            {
+                return Some(Want::Run(op));
+            }
+            pass.next = match stage {
+                Stage::Operations => Stage::Slot,
+                Stage::Slot => Stage::Output,
+                Stage::Output => Stage::Shutdown,
+                Stage::Shutdown => Stage::Acknowledgement,
+                Stage::Acknowledgement => Stage::Input,
+                Stage::Input | Stage::End => Stage::End,
+            };
+            let want = match stage {
+                Stage::Operations | Stage::End => None,
+                Stage::Slot => self.wants_slot(pass.readable, pass.pace).then_some(Want::Slot),
+                Stage::Output => Some(self.outgoing()).filter(|out| *out != Outgoing::Nothing).map(Want::Send),
+                Stage::Shutdown => {
+                    let is_sent = self.common.name == Name::SendingReply && self.common.data.outbox.is_empty();
+                    is_sent.then(|| Want::ShutDown { may_close: self.may_close_at_once() })
+                }
+                Stage::Acknowledgement => {
+                    let due =
+                        matches!(&self.state, State::Pausing(pausing) if pausing.is_check_due(&self.common, pass.now));
+                    due.then_some(Want::Unacknowledged)
+                }
+                Stage::Input => (pass.readable || self.common.has_unseen()).then_some(Want::Receive),
+            };
+            if want.is_some() {
+                return want;
+            }
+        }
+        None
+    }
+}

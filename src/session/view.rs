@@ -1,0 +1,73 @@
+//! What is seen of a session from outside.
+
+use std::net::SocketAddr;
+
+use crate::admission::Slot;
+use crate::dialect::Kind;
+use crate::object::Key;
+use crate::session::arrival::Arrival;
+use crate::upload::UploadId;
+
+/// What is known of the peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// What it speaks, as far as that is known.
+    pub speaks: Kind,
+    /// False for a connection that is only told that it is turned away.
+    pub is_admitted: bool,
+    /// True if it counts among the connections of its client's address.
+    pub has_share: bool,
+    /// What it waits for; `None` from the first request on.
+    pub arrival: Option<Arrival>,
+}
+
+/// Bytes that came and are still unread by the dialect.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    pub len: usize,
+    /// True if the session has not decided about them.
+    pub is_unseen: bool,
+}
+
+/// An upload under way.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UploadView<'a> {
+    /// The upload that the connection is attached to, if that can be resumed; while [`Session::has_ops`], perhaps also
+    /// when this says none.
+    ///
+    /// [`Session::has_ops`]: super::Session::has_ops
+    pub attached_to: Option<UploadId>,
+    /// The one that a request which waits for a slot is about.
+    pub wanted: Option<UploadId>,
+    /// Bytes of the body that were received so far.
+    pub received: u64,
+    /// The name whose new content has come in full, while its last writes end.
+    pub completes: Option<&'a Key>,
+}
+
+/// What a drain and a stop see of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// No request, or only its last reply is read.
+    Idle,
+    /// A drain waits for it.
+    Busy,
+    /// The same, and a stop would cut off a request.
+    Serving,
+}
+
+/// What a session has of things that are shared out.
+#[derive(Clone, Copy, Debug)]
+pub struct Holdings<'a> {
+    pub slot: &'a Slot,
+    /// True for an upload that holds a slot and needs none while the disk keeps up.
+    pub is_slot_spare: bool,
+    /// References to client groups.
+    pub groups: usize,
+    /// Bytes of heap of what it holds between turns: unread bytes, replies, a message that waits for a slot, and its
+    /// chunks wherever they are.
+    pub bytes: usize,
+    /// True while it has something to send.
+    pub sends: bool,
+}

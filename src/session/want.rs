@@ -1,0 +1,56 @@
+//! What a session wants of the reactor.
+
+use std::time::Instant;
+
+use crate::platform::Op;
+use crate::session::cx::DiskPace;
+use crate::session::step::Outgoing;
+
+/// What a session wants now.
+#[derive(Debug)]
+pub enum Want {
+    /// This operation of the store. It is in flight until [`Event::Completed`](super::Event::Completed).
+    Run(Op),
+    /// A transfer slot: see [`Session::ask_for_slot`](super::Session::ask_for_slot).
+    Slot,
+    Send(Outgoing),
+    /// Our half is to be closed. `may_close`: the whole connection at once, if nothing is unread: the peer announced
+    /// that nothing comes after the request that was answered, so nothing can turn our last bytes into a reset (RFC
+    /// 9112 §9.6).
+    ShutDown {
+        may_close: bool,
+    },
+    /// To know how much of what was sent is acknowledged.
+    Unacknowledged,
+    /// To be shown bytes that it holds, or else new ones: see [`Session::intake`](super::Session::intake).
+    Receive,
+}
+
+/// The order in which wants are asked for. Operations come first, as their outcome may give bytes to send; sending
+/// returns the chunks that receiving needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Operations,
+    Slot,
+    Output,
+    Shutdown,
+    Acknowledgement,
+    Input,
+    End,
+}
+
+/// One pass over everything that a session may want.
+#[derive(Debug)]
+pub struct Pass {
+    pub(super) next: Stage,
+    pub(super) readable: bool,
+    pub(super) now: Instant,
+    pub(super) pace: DiskPace,
+}
+
+impl Pass {
+    /// `readable`: more may have come. `pace`: how content gets to the disk in this turn.
+    pub const fn new(readable: bool, now: Instant, pace: DiskPace) -> Self {
+        Self { next: Stage::Operations, readable, now, pace }
+    }
+}

@@ -13,13 +13,6 @@ pub enum Command {
     Append(Box<Append>),
     /// Give up an upload: nothing of it stays.
     CancelUpload { id: UploadId },
-    /// Remove a file or an empty directory.
-    Delete {
-        key: Key,
-        /// Nothing else is removed.
-        expected_kind: ExpectedKind,
-        precondition: Precondition,
-    },
     /// Open a file for sending.
     Get { key: Key },
     /// One page of a directory.
@@ -32,21 +25,10 @@ pub enum Command {
         /// With the digests of the files.
         digests: bool,
     },
-    /// Make a directory and its parents.
-    MakeDir { key: Key },
     /// Store a file; its body follows.
     Put(Put),
-    /// Move a file or a directory.
-    Rename {
-        from: Key,
-        to: Key,
-        /// What must hold at `to`.
-        precondition: Precondition,
-        /// Bytes that a file may have there.
-        len_max: Option<u64>,
-    },
-    /// Looks up a name.
-    Stat { key: Key },
+    /// What the store does whole.
+    Run(Whole),
     /// How far an upload is.
     StatUpload {
         id: UploadId,
@@ -60,13 +42,9 @@ impl Command {
     /// The name it is about, for the log; `None` where only the store knows it.
     pub fn key(&self) -> Option<&Key> {
         Some(match self {
-            Self::Delete { key, .. }
-            | Self::Get { key }
-            | Self::List { key, .. }
-            | Self::MakeDir { key }
-            | Self::Stat { key } => key,
+            Self::Get { key } | Self::List { key, .. } => key,
             Self::Put(put) => &put.key,
-            Self::Rename { from, .. } => from,
+            Self::Run(whole) => whole.key(),
             Self::Append(append) => match &append.upload {
                 UploadRef::New(new) => &new.put.key,
                 UploadRef::Existing(_) => return None,
@@ -79,13 +57,9 @@ impl Command {
     /// True if it changes the served directory.
     pub const fn is_change(&self) -> bool {
         match self {
-            Self::Append(_)
-            | Self::CancelUpload { .. }
-            | Self::Delete { .. }
-            | Self::MakeDir { .. }
-            | Self::Put(_)
-            | Self::Rename { .. } => true,
-            Self::Get { .. } | Self::List { .. } | Self::Stat { .. } | Self::StatUpload { .. } => false,
+            Self::Append(_) | Self::CancelUpload { .. } | Self::Put(_) => true,
+            Self::Get { .. } | Self::List { .. } | Self::StatUpload { .. } => false,
+            Self::Run(whole) => !matches!(whole.names(), Names::Look(_)),
         }
     }
 
@@ -93,15 +67,71 @@ impl Command {
         match self {
             Self::Append(_) => "append",
             Self::CancelUpload { .. } => "delete",
-            Self::Delete { .. } => "delete",
             Self::Get { .. } => "get",
             Self::List { .. } => "list",
-            Self::MakeDir { .. } => "mkdir",
             Self::Put(_) => "put",
-            Self::Rename { .. } => "rename",
-            Self::Stat { .. } => "stat",
+            Self::Run(whole) => whole.row().0,
             Self::StatUpload { .. } => "stat",
         }
+    }
+}
+
+/// A command that the store does whole, in one operation whose end is the answer. To add one, give it a row here, the
+/// rights that it needs in `access::permission`, and its function in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whole {
+    /// Remove a file or an empty directory.
+    Delete {
+        key: Key,
+        /// Nothing else is removed.
+        expected_kind: ExpectedKind,
+        precondition: Precondition,
+    },
+    /// Make a directory and its parents.
+    MakeDir { key: Key },
+    /// Move a file or a directory.
+    Rename {
+        from: Key,
+        to: Key,
+        /// What must hold at `to`.
+        precondition: Precondition,
+        /// Bytes that a file may have there.
+        len_max: Option<u64>,
+    },
+    /// Looks up a name.
+    Stat { key: Key },
+}
+
+/// The names that a command uses, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names<'a> {
+    /// Looks what this name stands for.
+    Look(&'a Key),
+    /// Makes this directory where it is not there.
+    Make(&'a Key),
+    /// Changes what has this name, and what has the other.
+    Change(&'a Key, Option<&'a Key>),
+}
+
+impl Whole {
+    /// The word for the log, and the names.
+    const fn row(&self) -> (&'static str, Names<'_>) {
+        match self {
+            Self::Delete { key, .. } => ("delete", Names::Change(key, None)),
+            Self::MakeDir { key } => ("mkdir", Names::Make(key)),
+            Self::Rename { from, to, .. } => ("rename", Names::Change(from, Some(to))),
+            Self::Stat { key } => ("stat", Names::Look(key)),
+        }
+    }
+
+    pub const fn names(&self) -> Names<'_> {
+        self.row().1
+    }
+
+    /// The name it is about.
+    pub const fn key(&self) -> &Key {
+        let (Names::Look(key) | Names::Make(key) | Names::Change(key, _)) = self.names();
+        key
     }
 }
 
@@ -149,6 +179,6 @@ pub enum Answer {
     Saved(Box<UploadState>),
     /// How far the upload is.
     UploadFound(Box<UploadState>),
-    /// Deleted, made, renamed or cancelled.
+    /// It is done, and as durably as configured.
     Done,
 }

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use crate::access::Rules;
 use crate::buffer::Chunk;
-use crate::command::Put;
+use crate::command::{Answer, Put, Whole};
 use crate::error::StoreError;
 use crate::ids::{ClientAddress, ConnId, FileId, GroupId, ListenerId};
-use crate::object::{ExpectedKind, Key, Listing, Meta, Node, Precondition, Stored};
+use crate::object::{Key, Listing, Meta, Precondition, Stored};
 use crate::upload::{DigestState, Inquiry, PartEnd, UploadId, UploadRef, UploadState};
 
 pub use crate::access::ClientCertificate;
@@ -54,8 +54,6 @@ pub enum Op {
     /// a precondition that does not hold, no space. Space is reserved as the bytes are written.
     /// Where the file that the client announced has the name already, that is [`Outcome::Committed`].
     Create(Put),
-    /// Removes a file or an empty directory.
-    Delete { key: Key, expected_kind: ExpectedKind, precondition: Precondition },
     /// Ends the attachment of a connection to an upload. No write is under way. Consumes `file`, whatever happens.
     EndPart { file: FileId, end: PartEnd },
     /// How far an upload is, as was last recorded. With [`Inquiry::Aside`] also while a connection is attached to it.
@@ -80,8 +78,6 @@ pub enum Op {
         /// Names that are left out as if they were not there.
         hides: Option<Hides>,
     },
-    /// Makes a directory and its parents.
-    MakeDir { key: Key },
     /// Opens a file for reading. The open file pins one version.
     Open { key: Key },
     /// Opens an upload to go on with it, or makes one. No other connection is attached to it.
@@ -96,10 +92,8 @@ pub enum Op {
     Read { file: FileId, offset: u64, len: usize, chunk: Chunk },
     /// Removes an upload that no connection is attached to.
     RemoveUpload { id: UploadId },
-    /// Moves a file or directory; the precondition is that of `to`. With `len_max`, only a file of at most as many bytes.
-    Rename { from: Key, to: Key, precondition: Precondition, len_max: Option<u64> },
-    /// Looks what a name stands for.
-    Stat { key: Key },
+    /// Does what the command says, all of it.
+    Run(Whole),
     /// A whole small upload in one operation: create, write, commit. `chunk` is the body and comes back with
     /// the completion.
     Store { put: Box<Put>, chunk: Chunk },
@@ -132,12 +126,12 @@ impl std::fmt::Debug for Hides {
 #[derive(Debug)]
 pub enum Outcome {
     Aborted,
+    /// The end of a `Run`.
+    Answered(Answer),
     Closed,
     /// Visible, and as durable as configured.
     Committed(Stored),
     Created(FileId),
-    /// Removed, and as durably as configured.
-    Deleted,
     Flushed,
     /// A `Join` ended: so many bytes were copied, never 0.
     Joined {
@@ -145,8 +139,6 @@ pub enum Outcome {
         digest: Option<DigestState>,
     },
     Listed(Listing),
-    /// The directory is there.
-    Made,
     Opened {
         file: FileId,
         meta: Meta,
@@ -157,11 +149,8 @@ pub enum Outcome {
     PasswordVerified(Box<Verdict>),
     /// What an `EndPart` left.
     PartEnded(Box<UploadState>),
-    Renamed,
     /// A `Checkpoint` ended: so many bytes of the upload are safe.
     Saved(u64),
-    /// What a `Stat` found.
-    Found(Node),
     UploadFound(Box<UploadState>),
     UploadOpened {
         upload: Box<UploadState>,

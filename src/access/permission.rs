@@ -13,7 +13,7 @@ use crate::access::control::Access;
 use crate::access::names::parent;
 use crate::access::rights::Rights;
 use crate::access::rules::Rules;
-use crate::command::{Append, Command, Put};
+use crate::command::{Append, Command, Put, Whole};
 use crate::error::Failure;
 use crate::object::{Key, Listing, Node, Precondition};
 use crate::upload::{UploadId, UploadRef};
@@ -146,21 +146,18 @@ enum Way {
 impl Rules {
     fn permit(&self, command: Command, asking: &Asking<'_>) -> Result<Command, Failure> {
         match &command {
-            Command::Rename { .. } => self.permit_rename(command, asking),
+            Command::Run(Whole::Rename { .. }) => self.permit_rename(command, asking),
             Command::Put(_) | Command::Append(_) => self.permit_new(command, asking),
             Command::CancelUpload { .. } | Command::StatUpload { .. } => Ok(command),
-            Command::Get { key }
-            | Command::Stat { key }
-            | Command::List { key, .. }
-            | Command::Delete { key, .. }
-            | Command::MakeDir { key } => {
+            Command::Get { .. } | Command::List { .. } | Command::Run(_) => {
+                let Some(key) = command.key() else { return Err(Failure::Internal) };
                 let rights = self.rights(asking.caller, asking.from, key);
                 if is_permitted(&command, rights, self.may_list(asking.caller, asking.from, key)) {
                     return Ok(command);
                 }
                 let above = self.rights_above(asking.caller, asking.from, key);
                 let is_hidden = rights.is_none()
-                    && !matches!(command, Command::MakeDir { .. })
+                    && !matches!(command, Command::Run(Whole::MakeDir { .. }))
                     && is_permitted(&command, above, above.has(Rights::LIST));
                 Err(if is_hidden { Failure::NotFound } else { DENIED })
             }
@@ -232,7 +229,7 @@ impl Rules {
     /// A folder moves with all that is in it, so no rule may lie beneath either name; and nothing becomes readable by it
     /// that was not.
     fn permit_rename(&self, command: Command, asking: &Asking<'_>) -> Result<Command, Failure> {
-        let Command::Rename { from, to, precondition, .. } = command else { return Ok(command) };
+        let Command::Run(Whole::Rename { from, to, precondition, .. }) = command else { return Ok(command) };
         let mut source = self.rights(asking.caller, asking.from, &from);
         let is_hidden = source.is_none();
         if is_hidden {
@@ -259,7 +256,7 @@ impl Rules {
         if is_hidden {
             return Err(Failure::NotFound);
         }
-        Ok(Command::Rename { from, to, precondition, len_max })
+        Ok(Command::Run(Whole::Rename { from, to, precondition, len_max }))
     }
 }
 
@@ -268,11 +265,11 @@ fn is_permitted(command: &Command, rights: Rights, may_list: bool) -> bool {
     match command {
         Command::Get { .. } => rights.has(Rights::READ),
         // What is there decides whether it may be told.
-        Command::Stat { .. } => rights.has(Rights::READ) || may_list,
+        Command::Run(Whole::Stat { .. }) => rights.has(Rights::READ) || may_list,
         Command::List { .. } => may_list,
-        Command::Delete { .. } => rights.has(Rights::DELETE),
+        Command::Run(Whole::Delete { .. }) => rights.has(Rights::DELETE),
         // Whether it is there already would be told.
-        Command::MakeDir { .. } => rights.has(Rights::CREATE) && rights != Rights::CREATE,
+        Command::Run(Whole::MakeDir { .. }) => rights.has(Rights::CREATE) && rights != Rights::CREATE,
         _ => false,
     }
 }

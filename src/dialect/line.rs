@@ -23,7 +23,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use crate::access::{Admission, Caller};
-use crate::command::{Answer, Append, Command, Ends, Put};
+use crate::command::{Answer, Append, Command, Ends, Put, Whole};
 use crate::dialect::protocol::{Action, BodyPart, Context, Finish, PASSWORD_IN_PLAIN, Phase, Protocol};
 use crate::dialect::spec::{Dialect, Secret, Traits};
 use crate::error::{CloseReason, Failure};
@@ -307,7 +307,7 @@ impl Line {
         let (options, Path { key, expected_kind }) = pieces(request, &["digest", "if", "range", "trailer"])?;
         if expected_kind == ExpectedKind::Dir {
             self.exchange = Exchange::Stat { key: key.clone(), verb: StatVerb::Get, tells_digest: false };
-            return Ok(Action::Run(Command::Stat { key }));
+            return Ok(Action::Run(Command::Run(Whole::Stat { key })));
         }
         if options.only == Some(OnlyIf::Absent) {
             return Err(Failure::Malformed("if=absent makes no sense for GET"));
@@ -339,7 +339,7 @@ impl Line {
             ExpectedKind::Either => StatVerb::Stat,
         };
         self.exchange = Exchange::Stat { key: key.clone(), verb, tells_digest: options.digest };
-        Ok(Action::Run(Command::Stat { key }))
+        Ok(Action::Run(Command::Run(Whole::Stat { key })))
     }
 
     fn delete(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
@@ -352,13 +352,13 @@ impl Line {
         }
         let precondition = OnlyIf::precondition(options.only)?;
         self.exchange = Exchange::Plain(key.clone());
-        Ok(Action::Run(Command::Delete { key, expected_kind, precondition }))
+        Ok(Action::Run(Command::Run(Whole::Delete { key, expected_kind, precondition })))
     }
 
     fn make_dir(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
         let (_, Path { key, .. }) = pieces(request, &[])?;
         self.exchange = Exchange::Plain(key.clone());
-        Ok(Action::Run(Command::MakeDir { key }))
+        Ok(Action::Run(Command::Run(Whole::MakeDir { key })))
     }
 
     fn rename(&mut self, request: &Request<'_>) -> Result<Action, Failure> {
@@ -374,7 +374,7 @@ impl Line {
         }
         let precondition = OnlyIf::precondition(options.only)?;
         self.exchange = Exchange::Plain(from.clone());
-        Ok(Action::Run(Command::Rename { from, to, precondition, len_max: None }))
+        Ok(Action::Run(Command::Run(Whole::Rename { from, to, precondition, len_max: None })))
     }
 
     /// The body may come, from its first byte on.

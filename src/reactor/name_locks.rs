@@ -8,6 +8,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::command::Names;
 use crate::ids::ConnId;
 use crate::object::Key;
 use crate::platform::Op;
@@ -73,15 +74,19 @@ enum NameUse<'a> {
 
 fn name_use(op: &Op) -> NameUse<'_> {
     match op {
-        Op::Open { key } | Op::Stat { key } => NameUse::Read(key),
+        Op::Open { key } => NameUse::Read(key),
         Op::List { key, .. } => NameUse::List(key),
         // Its body is not on its way: it is compared with what readers see.
         Op::Create(put) if put.sha256.is_some() => NameUse::Read(&put.key),
         Op::OpenUpload { upload: UploadRef::New(new), .. } if new.put.sha256.is_some() => NameUse::Read(&new.put.key),
         Op::Create(put) => NameUse::Create(&put.key),
-        Op::Commit { key, .. } | Op::Delete { key, .. } => NameUse::Change(key, None),
+        Op::Commit { key, .. } => NameUse::Change(key, None),
         Op::Store { put, .. } => NameUse::Change(&put.key, None),
-        Op::Rename { from, to, .. } => NameUse::Change(from, Some(to).filter(|to| *to != from)),
+        Op::Run(whole) => match whole.names() {
+            Names::Look(key) => NameUse::Read(key),
+            Names::Make(_) => NameUse::None,
+            Names::Change(key, other) => NameUse::Change(key, other.filter(|other| *other != key)),
+        },
         Op::Abort { .. }
         | Op::Checkpoint { .. }
         | Op::Close { .. }
@@ -89,7 +94,6 @@ fn name_use(op: &Op) -> NameUse<'_> {
         | Op::FindUpload { .. }
         | Op::Flush { .. }
         | Op::Join { .. }
-        | Op::MakeDir { .. }
         | Op::OpenUpload { .. }
         | Op::Read { .. }
         | Op::RemoveUpload { .. }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::command::{Command, Put};
+use crate::command::{Command, Put, Whole};
 use crate::dialect::Action;
 use crate::error::{CloseReason, Failure};
 use crate::groups::Flow;
@@ -92,8 +92,8 @@ impl Common {
             Ok(command) => command,
             Err(failure) => return Step::refuse(failure, failure.words()),
         };
-        if let (Some(_), Command::Stat { key }) = (cx.access.rules(), &command) {
-            self.data.ops.push_back(Op::Stat { key: key.clone() });
+        if let (Some(_), Command::Run(stat @ Whole::Stat { .. })) = (cx.access.rules(), &command) {
+            self.data.ops.push_back(Op::Run(stat.clone()));
             return Step::enter(Executing::Filter(Box::new(command)));
         }
         self.run_checked(command, cx)
@@ -109,12 +109,9 @@ impl Common {
                 self.data.ops.push_back(Op::Open { key });
                 return Step::enter(Opening::Open);
             }
-            Command::Stat { key } => Op::Stat { key },
             Command::StatUpload { id, inquiry, .. } => Op::FindUpload { id, inquiry },
             Command::CancelUpload { id } => Op::RemoveUpload { id },
-            Command::Delete { key, expected_kind, precondition } => Op::Delete { key, expected_kind, precondition },
-            Command::MakeDir { key } => Op::MakeDir { key },
-            Command::Rename { from, to, precondition, len_max } => Op::Rename { from, to, precondition, len_max },
+            Command::Run(whole) => Op::Run(whole),
         };
         self.data.ops.push_back(op);
         Step::enter(Executing::Tell)

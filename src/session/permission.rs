@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::access::{Asking, DENIED, Rights};
-use crate::command::Command;
+use crate::command::{Answer, Command, Whole};
 use crate::dialect::Secret;
 use crate::error::Failure;
 use crate::object::{Key, Precondition};
@@ -108,8 +108,10 @@ impl Common {
     /// What the caller may be told of an answer; or what follows if that is nothing.
     pub(super) fn filter(&self, asked: Command, outcome: Outcome, cx: &Cx<'_>) -> Result<Outcome, Step> {
         match (asked, outcome) {
-            (Command::Stat { key }, Outcome::Found(node)) if cx.access.permits_found(&key, &node, &self.asking(cx)) => {
-                Ok(Outcome::Found(node))
+            (Command::Run(Whole::Stat { key }), Outcome::Answered(Answer::Found(node)))
+                if cx.access.permits_found(&key, &node, &self.asking(cx)) =>
+            {
+                Ok(Outcome::Answered(Answer::Found(node)))
             }
             // The rules may be others than when the listing began.
             (Command::List { key, .. }, Outcome::Listed(mut listing)) => {

@@ -42,6 +42,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::command::{Answer, Names, Whole};
 use crate::config::Quota;
 use crate::error::StoreError;
 use crate::ids::{ConnId, FileId, GroupId};
@@ -281,14 +282,18 @@ impl DiskStore {
         }
         let kept = self.cache.as_mut().and_then(|cache| cache.get(path, self.turn.now));
         let node = kept.map(|(_, meta)| Ok(Node::File(meta))).or_else(|| self.fs.stat_now(path))?;
-        Some(node.map(Outcome::Found))
+        Some(node.map(|node| Outcome::Answered(Answer::Found(node))))
     }
 
     /// What a worker may have to wait for with this operation, if it only reads: the directory, or the mount that it is in.
     fn dir_of<'a>(&self, op: &'a Op, held: &'a Held) -> Option<&'a str> {
         let (path, is_dir) = match (op, held) {
             (Op::List { key, .. }, _) => (key.as_str(), true),
-            (Op::Open { key } | Op::Stat { key }, _) => (key.as_str(), false),
+            (Op::Open { key }, _) => (key.as_str(), false),
+            (Op::Run(whole), _) => match whole.names() {
+                Names::Look(key) => (key.as_str(), false),
+                Names::Make(_) | Names::Change(..) => return None,
+            },
             (_, Held::Reading(file)) => (file.path(), false),
             _ => return None,
         };
@@ -339,7 +344,6 @@ impl DiskStore {
             // The table of digests may be on the disk only.
             Op::Commit { digest: Some(_), .. } if self.fs.digests.is_writable() => false,
             Op::Store { put, .. } if put.sha256.is_some() && self.fs.digests.is_writable() => false,
-            Op::Rename { .. } if self.fs.digests.is_used() => false,
             // No client waits for an abort, and a large file takes a while to free.
             Op::Commit { file, prepend, .. } => {
                 let staged = self.files.staging(*file).filter(|growing| growing.as_part().is_none());
@@ -347,11 +351,21 @@ impl DiskStore {
                 prepend.is_empty()
                     && staged.and_then(|growing| growing.as_staged().len).is_some_and(|len| len <= len_max)
             }
-            Op::Delete { .. } | Op::MakeDir { .. } | Op::Rename { .. } | Op::Store { .. } => true,
+            Op::Run(whole) => match whole.names() {
+                Names::Look(_) => false,
+                Names::Make(_) | Names::Change(_, None) => true,
+                Names::Change(_, Some(_)) => !self.fs.digests.is_used(),
+            },
+            Op::Store { .. } => true,
             _ => false,
         };
         // Where servers share the root, a change of a name may wait for another server.
-        let waits = self.fs.shared && !matches!(op, Op::Create(_) | Op::MakeDir { .. });
+        let makes = match op {
+            Op::Create(_) => true,
+            Op::Run(whole) => matches!(whole.names(), Names::Make(_)),
+            _ => false,
+        };
+        let waits = self.fs.shared && !makes;
         quick
             && !waits
             && self.fs.caps.inline
@@ -369,7 +383,7 @@ impl Store for DiskStore {
                 Some(result) => Ok(Completion { conn, result, chunk: None }),
                 None => Err(op),
             },
-            Op::Stat { key } => match self.stat_now(key.as_str()) {
+            Op::Run(Whole::Stat { key }) => match self.stat_now(key.as_str()) {
                 Some(result) => Ok(Completion { conn, result, chunk: None }),
                 None => Err(op),
             },

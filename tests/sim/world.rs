@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use filewharf::command::Whole;
 use filewharf::ids::{ConnId, ListenerId};
 use filewharf::object::Durability;
 use filewharf::platform::{Event, Op, Readable, Signal};
@@ -329,14 +330,11 @@ impl memory::World for World {
     fn serves_now(&mut self, op: &Op) -> bool {
         match op {
             Op::Close { .. } => true,
-            Op::Open { .. } | Op::Stat { .. } => self.rng.chance(500),
+            Op::Open { .. } | Op::Run(Whole::Stat { .. }) => self.rng.chance(500),
             Op::Commit { prepend, .. } if !prepend.is_empty() => false,
-            Op::Create(_)
-            | Op::Commit { .. }
-            | Op::Delete { .. }
-            | Op::MakeDir { .. }
-            | Op::Rename { .. }
-            | Op::Store { .. } => !self.is_durable() && !self.disk.lagging && self.rng.chance(500),
+            Op::Create(_) | Op::Commit { .. } | Op::Run(_) | Op::Store { .. } => {
+                !self.is_durable() && !self.disk.lagging && self.rng.chance(500)
+            }
             _ => false,
         }
     }

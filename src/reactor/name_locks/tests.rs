@@ -1,4 +1,5 @@
 use super::*;
+use crate::command::Whole;
 use crate::object::{ExpectedKind, Precondition};
 
 fn key(text: &str) -> Key {
@@ -10,7 +11,7 @@ fn id(n: u32) -> ConnId {
 }
 
 fn delete(text: &str) -> Op {
-    Op::Delete { key: key(text), expected_kind: ExpectedKind::Either, precondition: Precondition::None }
+    Op::Run(Whole::Delete { key: key(text), expected_kind: ExpectedKind::Either, precondition: Precondition::None })
 }
 
 fn list(text: &str) -> Op {
@@ -25,7 +26,7 @@ fn released(locks: &NameLocks) -> Vec<ConnId> {
 fn readers_wait_for_the_change_before_them_and_go_before_the_next() {
     let mut locks = NameLocks::default();
     assert!(locks.acquire(id(1), delete("a/x")).is_some());
-    assert!(locks.acquire(id(2), Op::Stat { key: key("a/x") }).is_none());
+    assert!(locks.acquire(id(2), Op::Run(Whole::Stat { key: key("a/x") })).is_none());
     assert!(locks.acquire(id(3), list("a")).is_none());
     assert!(locks.acquire(id(4), delete("a/x")).is_none());
     assert!(locks.acquire(id(5), Op::Open { key: key("a/x") }).is_none());
@@ -45,7 +46,7 @@ fn an_announced_change_holds_readers_back_and_passes_itself() {
     locks.announce(id(1), &key("a"));
     locks.announce(id(1), &key("a"));
     locks.announce(id(2), &key("a"));
-    assert!(locks.acquire(id(3), Op::Stat { key: key("a") }).is_none());
+    assert!(locks.acquire(id(3), Op::Run(Whole::Stat { key: key("a") })).is_none());
     assert!(locks.acquire(id(2), delete("a")).is_none());
     assert!(locks.acquire(id(1), delete("a")).is_some());
     locks.release(id(1));
@@ -101,10 +102,10 @@ fn an_upload_that_is_being_opened_holds_back_later_changes_and_no_reader() {
         let mut locks = NameLocks::default();
         assert!(locks.acquire(id(1), create("a")).is_some());
         assert!(locks.acquire(id(2), create("a")).is_some());
-        assert!(locks.acquire(id(3), Op::Stat { key: key("a") }).is_some());
+        assert!(locks.acquire(id(3), Op::Run(Whole::Stat { key: key("a") })).is_some());
         assert!(locks.acquire(id(3), list("")).is_some());
         assert!(locks.acquire(id(2), delete("a")).is_none(), "its body has come, the first may have too");
-        assert!(locks.acquire(id(4), Op::Stat { key: key("a") }).is_none());
+        assert!(locks.acquire(id(4), Op::Run(Whole::Stat { key: key("a") })).is_none());
         assert!(locks.acquire(id(5), list("")).is_none());
         locks.op_ended(id(1));
         assert!(locks.is_opening(id(1)) && !locks.is_opening(id(2)));
@@ -127,8 +128,8 @@ fn an_upload_that_is_being_opened_holds_back_later_changes_and_no_reader() {
 fn a_reader_never_waits_for_the_claim_of_its_own_connection() {
     let mut locks = NameLocks::default();
     assert!(locks.acquire(id(1), delete("a")).is_some());
-    assert!(locks.acquire(id(2), Op::Stat { key: key("a") }).is_none());
-    assert!(locks.acquire(id(1), Op::Stat { key: key("a") }).is_some());
+    assert!(locks.acquire(id(2), Op::Run(Whole::Stat { key: key("a") })).is_none());
+    assert!(locks.acquire(id(1), Op::Run(Whole::Stat { key: key("a") })).is_some());
     assert_eq!(released(&locks), [id(2)]);
     assert!(locks.is_idle());
 }
@@ -137,7 +138,7 @@ fn a_reader_never_waits_for_the_claim_of_its_own_connection() {
 fn a_change_that_turns_out_to_be_of_another_name_lets_the_first_go() {
     let mut locks = NameLocks::default();
     locks.announce(id(1), &key("a"));
-    assert!(locks.acquire(id(2), Op::Stat { key: key("a") }).is_none());
+    assert!(locks.acquire(id(2), Op::Run(Whole::Stat { key: key("a") })).is_none());
     assert!(locks.acquire(id(1), delete("a.part")).is_some());
     assert_eq!(released(&locks), [id(2)]);
     locks.release(id(1));
@@ -159,8 +160,9 @@ fn a_listing_waits_only_for_changes_that_were_there_before_it() {
 #[test]
 fn a_rename_holds_both_of_its_names() {
     let mut locks = NameLocks::default();
-    let rename =
-        |from, to| Op::Rename { from: key(from), to: key(to), precondition: Precondition::None, len_max: None };
+    let rename = |from, to| {
+        Op::Run(Whole::Rename { from: key(from), to: key(to), precondition: Precondition::None, len_max: None })
+    };
     assert!(locks.acquire(id(1), rename("a", "b")).is_some());
     assert!(locks.acquire(id(2), rename("c", "b")).is_none());
     assert!(locks.acquire(id(3), delete("a")).is_none());
@@ -176,8 +178,9 @@ fn a_rename_holds_both_of_its_names() {
 #[test]
 fn a_rename_has_its_place_among_the_changes_of_both_of_its_names() {
     let mut locks = NameLocks::default();
-    let rename =
-        |from, to| Op::Rename { from: key(from), to: key(to), precondition: Precondition::None, len_max: None };
+    let rename = |from, to| {
+        Op::Run(Whole::Rename { from: key(from), to: key(to), precondition: Precondition::None, len_max: None })
+    };
     assert!(locks.acquire(id(1), delete("a")).is_some());
     assert!(locks.acquire(id(2), rename("a", "b")).is_none());
     assert!(locks.acquire(id(3), rename("b", "a")).is_none());
@@ -193,7 +196,8 @@ fn a_rename_has_its_place_among_the_changes_of_both_of_its_names() {
 #[test]
 fn a_rename_onto_itself_and_a_list_of_a_prefix_do_no_harm() {
     let mut locks = NameLocks::default();
-    let rename = Op::Rename { from: key("a"), to: key("a"), precondition: Precondition::None, len_max: None };
+    let rename =
+        Op::Run(Whole::Rename { from: key("a"), to: key("a"), precondition: Precondition::None, len_max: None });
     assert!(locks.acquire(id(1), rename).is_some());
     assert!(locks.acquire(id(2), delete("ab/x")).is_some());
     assert!(locks.acquire(id(3), list("a")).is_some(), "ab/x is not inside a");

@@ -20,7 +20,7 @@ impl Behavior for Executing {
             (Ok(Outcome::UploadFound(state)), Self::Check(check)) => {
                 return common.looked_up(check, &state.put.key, cx);
             }
-            (Ok(outcome @ (Outcome::Listed(_) | Outcome::Found(_))), Self::Filter(asked)) => {
+            (Ok(outcome @ (Outcome::Listed(_) | Outcome::Answered(_))), Self::Filter(asked)) => {
                 match common.filter(*asked, outcome, cx) {
                     Ok(outcome) => outcome,
                     Err(step) => return step,
@@ -37,14 +37,14 @@ impl Behavior for Executing {
         };
         let answer = match outcome {
             Outcome::Listed(listing) => Answer::Listed(listing),
-            Outcome::Found(node) => Answer::Found(node),
+            Outcome::Answered(answer) => answer,
             Outcome::UploadFound(state) => {
                 if let Some(request) = &mut common.data.request {
                     request.key = state.put.key.clone();
                 }
                 Answer::UploadFound(state)
             }
-            Outcome::Deleted | Outcome::Made | Outcome::Renamed | Outcome::UploadRemoved => Answer::Done,
+            Outcome::UploadRemoved => Answer::Done,
             _ => return Step::stay(Self::Tell),
         };
         let action = common.with_protocol(cx, |protocol, context| protocol.answered(Ok(answer), context));

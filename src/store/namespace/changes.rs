@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Stat, unlinkat};
 use rustix::io::Errno;
 
+use crate::command::Answer;
 use crate::error::{Failure, StoreError};
 use crate::object::{ExpectedKind, Key, Precondition};
 use crate::platform::Outcome;
@@ -22,6 +23,8 @@ use crate::store::staging::parents::ResolvedParent;
 use crate::store::staging::pending_syncs::{Change, PendingSyncs};
 
 type Changed = Result<Change, StoreError>;
+
+const DONE: Outcome = Outcome::Answered(Answer::Done);
 
 impl Namespace {
     pub(crate) fn delete(&self, key: &Key, expected_kind: ExpectedKind, precondition: &Precondition) -> Changed {
@@ -59,13 +62,13 @@ impl Namespace {
         if let Some(changing) = changing {
             changing.done();
         }
-        Ok(Change { outcome: Outcome::Deleted, syncs: self.parents.syncs_for(&dir), displaced })
+        Ok(Change { outcome: DONE, syncs: self.parents.syncs_for(&dir), displaced })
     }
 
     pub(crate) fn make_dir(&self, key: &Key) -> Changed {
         self.fs.health.check_writable()?;
         let parent = self.parents.make_parents(key.as_str())?;
-        Ok(Change { outcome: Outcome::Made, syncs: self.parents.syncs_above(&parent.dir), displaced: None })
+        Ok(Change { outcome: DONE, syncs: self.parents.syncs_above(&parent.dir), displaced: None })
     }
 
     /// With `len_max`, only a file is moved, of at most as many bytes: what is in a directory is not looked at.
@@ -97,14 +100,14 @@ impl Namespace {
             .sync_parents(&parent, to)
             .and_then(|()| if is_tracked { self.parents.unsynced.move_to(&parent.dir, place) } else { place() });
         match placed {
-            Ok(None) => Ok(Change { outcome: Outcome::Renamed, syncs: PendingSyncs::default(), displaced: None }),
+            Ok(None) => Ok(Change { outcome: DONE, syncs: PendingSyncs::default(), displaced: None }),
             Ok(Some(displaced)) => {
                 self.keep_digest_moved(&stat, (parent.dir.fd.as_fd(), to.name()), kept);
                 let mut syncs = self.parents.syncs_for(&source);
                 syncs.join(self.parents.syncs_for(&parent.dir));
                 // It stands at its new place for good before the old one forgets it.
                 syncs.put_first(&parent.dir);
-                Ok(Change { outcome: Outcome::Renamed, syncs, displaced })
+                Ok(Change { outcome: DONE, syncs, displaced })
             }
             Err(error) => {
                 self.parents.undo(parent);

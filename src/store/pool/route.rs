@@ -4,6 +4,7 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::command::Names;
 use crate::error::StoreError;
 use crate::object::Key;
 use crate::platform::Op;
@@ -18,8 +19,8 @@ use crate::upload::{UploadId, UploadRef};
 
 /// What an operation changes.
 enum Changes<'a> {
-    /// The name in its directory.
-    Name(&'a Key),
+    /// The name in its directory, and another.
+    Name(&'a Key, Option<&'a Key>),
     /// A directory, which is made.
     Dir(&'a Key),
     /// An upload that is kept.
@@ -29,11 +30,14 @@ enum Changes<'a> {
 
 fn changes(op: &Op) -> Changes<'_> {
     match op {
-        Op::Create(put) => Changes::Name(&put.key),
-        Op::Store { put, .. } => Changes::Name(&put.key),
-        Op::Delete { key, .. } | Op::Rename { from: key, .. } => Changes::Name(key),
-        Op::MakeDir { key } => Changes::Dir(key),
-        Op::OpenUpload { upload: UploadRef::New(new), .. } => Changes::Name(&new.put.key),
+        Op::Create(put) => Changes::Name(&put.key, None),
+        Op::Store { put, .. } => Changes::Name(&put.key, None),
+        Op::Run(whole) => match whole.names() {
+            Names::Look(_) => Changes::Nothing,
+            Names::Make(key) => Changes::Dir(key),
+            Names::Change(key, other) => Changes::Name(key, other),
+        },
+        Op::OpenUpload { upload: UploadRef::New(new), .. } => Changes::Name(&new.put.key, None),
         Op::OpenUpload { upload: UploadRef::Existing(id), .. }
         | Op::FindUpload { id, .. }
         | Op::RemoveUpload { id } => Changes::Upload(*id),
@@ -49,7 +53,7 @@ impl Pool {
         }
         match changes(op) {
             // What has a mount point as its name is refused without waiting.
-            Changes::Name(key) => self.fs.mounts.of(key.parent()).map(Box::from),
+            Changes::Name(key, _) => self.fs.mounts.of(key.parent()).map(Box::from),
             Changes::Dir(key) => self.fs.mounts.of(key.as_str()).map(Box::from),
             Changes::Upload(id) => self.mounted.keeper_of(id).map(|volume| volume.fs.at.clone()),
             Changes::Nothing => None,
@@ -60,7 +64,8 @@ impl Pool {
     pub(crate) fn names_mount(&self, op: &Op) -> bool {
         let is_in = |key: &Key| self.fs.mounts.of(key.as_str()).is_some();
         match changes(op) {
-            Changes::Name(key) | Changes::Dir(key) => is_in(key) || matches!(op, Op::Rename { to, .. } if is_in(to)),
+            Changes::Name(key, other) => is_in(key) || other.is_some_and(is_in),
+            Changes::Dir(key) => is_in(key),
             Changes::Upload(_) | Changes::Nothing => false,
         }
     }
@@ -71,9 +76,9 @@ impl Pool {
             return Ok(Arc::clone(&growing.volume));
         }
         match changes(op) {
-            Changes::Name(key) => {
+            Changes::Name(key, other) => {
                 let mount = self.fs.mounts.of(key.parent());
-                if let Op::Rename { to, .. } = op {
+                if let Some(to) = other {
                     self.refuse_point(to)?;
                     if self.fs.mounts.of(to.parent()) != mount {
                         return Err(StoreError::refused(OTHER_FILE_SYSTEM, "rename"));

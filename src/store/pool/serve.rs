@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::buffer::Chunk;
+use crate::command::{Answer, Names, Whole};
 use crate::error::{Failure, StoreError};
 use crate::ids::{ConnId, GroupId};
 use crate::platform::{Finding, Op, Outcome, PasswordCheck, WorkMemory};
@@ -32,13 +33,15 @@ impl Pool {
     pub(crate) fn queue_of(&self, op: &Op) -> WorkQueue {
         match op {
             // A flush waits for the disk as long as a sync does: reads must not queue behind it.
-            Op::Commit { .. } | Op::Flush { .. } | Op::Store { .. } | Op::Delete { .. } | Op::Rename { .. } => {
-                WorkQueue::Sync
-            }
+            Op::Commit { .. } | Op::Flush { .. } | Op::Store { .. } => WorkQueue::Sync,
             Op::OpenUpload { .. } | Op::Checkpoint { .. } | Op::EndPart { .. } | Op::RemoveUpload { .. } => {
                 WorkQueue::Sync
             }
-            Op::MakeDir { .. } if self.fs.durable => WorkQueue::Sync,
+            Op::Run(whole) => match whole.names() {
+                Names::Change(..) => WorkQueue::Sync,
+                Names::Make(_) if self.fs.durable => WorkQueue::Sync,
+                Names::Make(_) | Names::Look(_) => WorkQueue::Io,
+            },
             Op::Create(put) if self.fs.durable && put.sha256.is_some() => WorkQueue::Sync,
             Op::Join { .. } => WorkQueue::Join,
             Op::List { .. } => WorkQueue::List,
@@ -231,9 +234,6 @@ impl Pool {
                 }
                 Created::Same(change) => Ok(self.changed(*change)),
             },
-            (Op::Delete { key, expected_kind, precondition }, _) => {
-                volume.names.delete(&key, expected_kind, &precondition).map(|change| self.changed(change))
-            }
             (Op::Flush { offset, len, .. }, Held::Staging(growing)) => {
                 growing.flush(offset, len)?;
                 Ok(plain(Outcome::Flushed))
@@ -243,21 +243,31 @@ impl Pool {
                 let listing = self.fs.list(key.as_str(), &page_of)?;
                 Ok(plain(Outcome::Listed(listing)))
             }
-            (Op::MakeDir { key }, _) => volume.names.make_dir(&key).map(|change| self.changed(change)),
             (Op::Open { key }, _) => {
                 let (file, meta, source) = self.fs.open_file(key.as_str())?;
                 Ok(without_syncs(Reply::Opened(file, meta, source)))
             }
-            (Op::Rename { from, to, precondition, len_max }, _) => {
-                volume.names.rename((&from, &to), &precondition, len_max).map(|change| self.changed(change))
-            }
-            (Op::Stat { key }, _) => self.fs.stat(key.as_str()).map(|node| plain(Outcome::Found(node))),
+            (Op::Run(whole), _) => self.run(volume, &whole),
             (Op::Warm { file, offset, len }, Held::Reading(open)) => {
                 let end = open.warm(offset, len, scratch)?;
                 Ok(without_syncs(Reply::Warmed(file, offset, end)))
             }
             (Op::Warm { .. }, Held::Cached(_)) => Ok(plain(Outcome::Warmed)),
             (op, held) => self.serve_resumable(volume, op, held),
+        }
+    }
+
+    /// Commands that are done whole.
+    fn run(&self, volume: &Volume, whole: &Whole) -> Served {
+        match whole {
+            Whole::Delete { key, expected_kind, precondition } => {
+                volume.names.delete(key, *expected_kind, precondition).map(|change| self.changed(change))
+            }
+            Whole::MakeDir { key } => volume.names.make_dir(key).map(|change| self.changed(change)),
+            Whole::Rename { from, to, precondition, len_max } => {
+                volume.names.rename((from, to), precondition, *len_max).map(|change| self.changed(change))
+            }
+            Whole::Stat { key } => self.fs.stat(key.as_str()).map(|node| plain(Outcome::Answered(Answer::Found(node)))),
         }
     }
 

@@ -35,7 +35,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::buffer::Chunk;
-use crate::command::Put;
+use crate::command::{Answer, Put, Whole};
 use crate::config::{Fixed, StoreConfig};
 use crate::error::Failure;
 use crate::ids::{ConnId, FileId};
@@ -199,8 +199,8 @@ impl Bench {
     }
 
     fn stat(&mut self, name: &str) -> Result<Node, Failure> {
-        match self.run(Op::Stat { key: key(name) })? {
-            Outcome::Found(node) => Ok(node),
+        match self.run(Op::Run(Whole::Stat { key: key(name) }))? {
+            Outcome::Answered(Answer::Found(node)) => Ok(node),
             other => panic!("{other:?}"),
         }
     }
@@ -225,19 +225,23 @@ impl Bench {
     }
 
     fn delete(&mut self, name: &str, precondition: Precondition) -> Result<Outcome, Failure> {
-        self.run(Op::Delete { key: key(name), expected_kind: ExpectedKind::Either, precondition })
+        self.run(Op::Run(Whole::Delete { key: key(name), expected_kind: ExpectedKind::Either, precondition }))
     }
 
     fn delete_dir(&mut self, name: &str) -> Result<Outcome, Failure> {
-        self.run(Op::Delete { key: key(name), expected_kind: ExpectedKind::Dir, precondition: Precondition::None })
+        self.run(Op::Run(Whole::Delete {
+            key: key(name),
+            expected_kind: ExpectedKind::Dir,
+            precondition: Precondition::None,
+        }))
     }
 
     fn make(&mut self, name: &str) -> Result<Outcome, Failure> {
-        self.run(Op::MakeDir { key: key(name) })
+        self.run(Op::Run(Whole::MakeDir { key: key(name) }))
     }
 
     fn rename(&mut self, from: &str, to: &str, precondition: Precondition) -> Result<Outcome, Failure> {
-        self.run(Op::Rename { from: key(from), to: key(to), precondition, len_max: None })
+        self.run(Op::Run(Whole::Rename { from: key(from), to: key(to), precondition, len_max: None }))
     }
 
     /// Everything through the workers, as the reactor reads a file that is `Held`.

@@ -21,7 +21,7 @@ fn what_is_mounted_inside_is_asked_by_workers_only_and_each_mount_has_one_share_
         let mut bench = Bench::open(dir.path(), &config);
         bench.store.fs.mounts.set(&["vol", "vol/in/ner"]);
         for name in ["vol", "vol/file", "vol/in/ner/file"] {
-            for op in [Op::Open { key: key(name) }, Op::Stat { key: key(name) }] {
+            for op in [Op::Open { key: key(name) }, Op::Run(Whole::Stat { key: key(name) })] {
                 assert!(bench.store.try_now(CONN, op).is_err(), "{name}");
             }
         }
@@ -89,8 +89,12 @@ fn a_mount_is_written_to_by_workers_with_a_reserved_directory_of_its_own() {
         for op in [
             Op::Store { put: Box::new(put("vol/a", Some(1), Precondition::None)), chunk: chunk(b"x") },
             Op::Create(put("vol/a", Some(1), Precondition::None)),
-            Op::MakeDir { key: key("vol/d") },
-            Op::Delete { key: key("vol/a"), expected_kind: ExpectedKind::Either, precondition: Precondition::None },
+            Op::Run(Whole::MakeDir { key: key("vol/d") }),
+            Op::Run(Whole::Delete {
+                key: key("vol/a"),
+                expected_kind: ExpectedKind::Either,
+                precondition: Precondition::None,
+            }),
         ] {
             assert!(bench.store.try_now(CONN, op).is_err(), "only on a worker");
         }
@@ -115,7 +119,7 @@ fn a_mount_is_written_to_by_workers_with_a_reserved_directory_of_its_own() {
         assert_eq!(bench.delete("vol", Precondition::None).unwrap_err(), POINT);
         assert_eq!(bench.rename("vol", "other", Precondition::None).unwrap_err(), POINT);
         assert_eq!(bench.rename("own", "vol", Precondition::None).unwrap_err(), POINT);
-        assert!(matches!(bench.make("vol"), Ok(Outcome::Made)));
+        assert!(matches!(bench.make("vol"), Ok(Outcome::Answered(Answer::Done))));
         drop(bench);
         assert_eq!((in_staging(&vol), in_staging(dir.path())), (0, 0), "nothing is left");
     }

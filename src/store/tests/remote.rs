@@ -78,12 +78,21 @@ fn no_call_on_a_file_system_of_another_machine_is_made_on_the_loop() {
         assert!(bench.store.is_lagging(), "bodies are written by workers");
         for op in [
             Op::Open { key: key("file") },
-            Op::Stat { key: key("file") },
+            Op::Run(Whole::Stat { key: key("file") }),
             Op::Create(put("new", Some(1), Precondition::None)),
             Op::Store { put: Box::new(put("new", Some(1), Precondition::None)), chunk: chunk(b"x") },
-            Op::MakeDir { key: key("folder") },
-            Op::Rename { from: key("file"), to: key("to"), precondition: Precondition::None, len_max: None },
-            Op::Delete { key: key("to"), expected_kind: ExpectedKind::Either, precondition: Precondition::None },
+            Op::Run(Whole::MakeDir { key: key("folder") }),
+            Op::Run(Whole::Rename {
+                from: key("file"),
+                to: key("to"),
+                precondition: Precondition::None,
+                len_max: None,
+            }),
+            Op::Run(Whole::Delete {
+                key: key("to"),
+                expected_kind: ExpectedKind::Either,
+                precondition: Precondition::None,
+            }),
             Op::Abort { file: upload },
             Op::Close { file },
         ] {

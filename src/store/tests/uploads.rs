@@ -375,7 +375,7 @@ fn a_slow_write_makes_the_store_lag_for_a_while_but_not_within_the_turn() {
     assert!(waited.is_err() && !bench.store.is_lagging());
     bench.store.refresh(crate::os::process::clock());
     assert!(bench.store.is_lagging());
-    let op = Op::MakeDir { key: key("x") };
+    let op = Op::Run(Whole::MakeDir { key: key("x") });
     let op = bench.store.try_now(CONN, op).expect_err("left to a worker");
     bench.run(op).unwrap();
     bench.store.refresh(before + Duration::from_secs(60));
@@ -389,7 +389,7 @@ fn without_syncs_nothing_waits_for_a_worker() {
     let mut bench = Bench::open(dir.path(), &config);
     let op = Op::Store { put: Box::new(put("a/b", None, Precondition::None)), chunk: chunk(b"x") };
     assert!(bench.store.try_now(CONN, op).is_ok());
-    assert!(bench.store.try_now(CONN, Op::Stat { key: key("a/b") }).is_ok());
+    assert!(bench.store.try_now(CONN, Op::Run(Whole::Stat { key: key("a/b") })).is_ok());
     assert!(
         bench
             .store
@@ -407,7 +407,7 @@ fn what_was_submitted_is_in_flight_until_its_completion_is_taken() {
                 None,
                 Op::Store { put: Box::new(put(&format!("f{n}"), None, Precondition::None)), chunk: chunk(b"x") },
             );
-            bench.store.submit(CONN, None, Op::Stat { key: key("f") });
+            bench.store.submit(CONN, None, Op::Run(Whole::Stat { key: key("f") }));
             let queued = bench.store.queued();
             assert_eq!(queued.in_flight, 2 * n);
             assert!(queued.io <= n, "{queued:?}");
@@ -480,14 +480,19 @@ fn a_large_file_that_loses_its_name_on_the_loop_is_freed_by_a_worker_and_not_too
     assert_eq!(replaces(&mut bench, AT_ONCE_MAX + 1), 1);
     assert_eq!(replaces(&mut bench, 1 << 43), 1, "somebody may count on its room");
     ["from", "to"].into_iter().for_each(|name| large(&bench, name));
-    let op = Op::Rename { from: key("from"), to: key("to"), precondition: Precondition::None, len_max: None };
-    assert!(matches!(bench.store.try_now(CONN, op).unwrap().result, Ok(Outcome::Renamed)));
+    let op =
+        Op::Run(Whole::Rename { from: key("from"), to: key("to"), precondition: Precondition::None, len_max: None });
+    assert!(matches!(bench.store.try_now(CONN, op).unwrap().result, Ok(Outcome::Answered(Answer::Done))));
     assert_eq!(freed(&bench), 2, "what is moved over goes too");
     loop {
         large(&bench, "y");
-        let op = Op::Delete { key: key("y"), expected_kind: ExpectedKind::Either, precondition: Precondition::None };
+        let op = Op::Run(Whole::Delete {
+            key: key("y"),
+            expected_kind: ExpectedKind::Either,
+            precondition: Precondition::None,
+        });
         match bench.store.try_now(CONN, op) {
-            Ok(done) => assert!(matches!(done.result, Ok(Outcome::Deleted))),
+            Ok(done) => assert!(matches!(done.result, Ok(Outcome::Answered(Answer::Done)))),
             Err(_) => break,
         }
         assert!(!bench.path("y").exists() && freed(&bench) <= WAITING_MAX);

@@ -2,7 +2,7 @@
 //! made of differs from run to run, and so does the time of what is stored without one; everything
 //! else, conditions among it, is decided by the real store.
 
-use filewharf::command::Put;
+use filewharf::command::{Answer, Put, Whole};
 use filewharf::error::StoreError;
 use filewharf::ids::{ConnId, FileId, GroupId};
 use filewharf::object::{Etag, Key, Meta, Node, Precondition, Stored};
@@ -22,13 +22,13 @@ const NOBODY: ConnId = ConnId::new(0, 0);
 impl StillPlatform {
     /// Gives the version that stands at `key` its number.
     pub(super) fn know(&mut self, key: &Key) {
-        self.os.get_mut().store().submit(NOBODY, None, Op::Stat { key: key.clone() });
+        self.os.get_mut().store().submit(NOBODY, None, Op::Run(Whole::Stat { key: key.clone() }));
         let mut found = None;
         wait_until("the version of a file", || {
             found = self.os.get_mut().store().next_completion();
             found.is_some()
         });
-        let Some(Ok(Outcome::Found(Node::File(meta)))) = found.map(|done| done.result) else {
+        let Some(Ok(Outcome::Answered(Answer::Found(Node::File(meta))))) = found.map(|done| done.result) else {
             panic!("{key} was just written");
         };
         self.numbered(meta);
@@ -112,7 +112,7 @@ impl StillPlatform {
             }
             Op::Create(put) => self.make_put_real(put),
             Op::Store { put, .. } => self.make_put_real(put),
-            Op::Delete { precondition, .. } | Op::Rename { precondition, .. } => {
+            Op::Run(Whole::Delete { precondition, .. }) | Op::Run(Whole::Rename { precondition, .. }) => {
                 *precondition = self.real_precondition(precondition.clone());
             }
             Op::FindUpload { id, .. }
@@ -135,7 +135,7 @@ impl StillPlatform {
         let result = done.result.map(|outcome| match outcome {
             Outcome::Committed(stored) => Outcome::Committed(Stored { meta: self.numbered(stored.meta), ..stored }),
             Outcome::Opened { file, meta, source } => Outcome::Opened { file, meta: self.numbered(meta), source },
-            Outcome::Found(node) => Outcome::Found(self.numbered_node(node)),
+            Outcome::Answered(Answer::Found(node)) => Outcome::Answered(Answer::Found(self.numbered_node(node))),
             Outcome::Listed(mut listing) => {
                 for entry in &mut listing.entries {
                     entry.node = entry.node.map(|node| self.numbered_node(node));

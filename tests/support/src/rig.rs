@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use filewharf::access::{Access, ClientCertificate, Rules};
+use filewharf::command::Whole;
 use filewharf::config::{Limits, Live};
 use filewharf::dialect::{Kind, Listening};
 use filewharf::ids::{ConnId, GroupId, ListenerId};
@@ -160,7 +161,9 @@ impl World for Still {
             return false;
         }
         match op {
-            Op::Commit { .. } | Op::Delete { .. } | Op::Rename { .. } | Op::Store { .. } => self.cached.clear(),
+            Op::Commit { .. } | Op::Run(Whole::Delete { .. }) | Op::Run(Whole::Rename { .. }) | Op::Store { .. } => {
+                self.cached.clear()
+            }
             Op::Open { key } => {
                 if let Some(Child::File(ino)) = self.disk.at(key.as_str()) {
                     self.cached.insert(key.as_str().to_owned(), ino);

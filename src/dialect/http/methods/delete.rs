@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use crate::command::{Answer, Command};
+use crate::command::{Answer, Command, Whole};
 use crate::dialect::http::handler::Handler;
 use crate::dialect::http::response::{Refusal, ResponseMeta};
 use crate::dialect::protocol::{Action, Context};
@@ -30,7 +30,7 @@ impl Handler for Delete {
         }
         let precondition = Preconditions::parse(&head.fields)?.for_change();
         self.0 = Some(key.clone());
-        Ok(Action::Run(Command::Delete { key, expected_kind, precondition }))
+        Ok(Action::Run(Command::Run(Whole::Delete { key, expected_kind, precondition })))
     }
 
     fn answered(&mut self, answer: Answer, response: &mut ResponseMeta, context: &mut Context<'_>) -> Action {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use filewharf::buffer::Chunk;
-use filewharf::command::Put;
+use filewharf::command::{Put, Whole};
 use filewharf::error::{Failure, StoreError};
 use filewharf::ids::{ConnId, FileId, GroupId};
 use filewharf::object::{Durability, Key, Placed, Precondition, Stored};
@@ -141,12 +141,12 @@ impl Job {
         match &self.work {
             Work::Plain(op) => match op {
                 Op::Create(_) => 1,
-                Op::Delete { .. } => 2,
+                Op::Run(Whole::Delete { .. }) => 2,
                 Op::List { .. } => 3,
-                Op::MakeDir { .. } => 4,
+                Op::Run(Whole::MakeDir { .. }) => 4,
                 Op::Open { .. } => 5,
-                Op::Rename { .. } => 6,
-                Op::Stat { .. } => 7,
+                Op::Run(Whole::Rename { .. }) => 6,
+                Op::Run(Whole::Stat { .. }) => 7,
                 Op::Store { .. } => 8,
                 _ => 9,
             },

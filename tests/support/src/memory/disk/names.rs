@@ -2,7 +2,7 @@
 
 use filewharf::access::password::WorkMemory;
 use filewharf::buffer::Chunk;
-use filewharf::command::Put;
+use filewharf::command::{Answer, Put, Whole};
 use filewharf::error::{Failure, StoreError};
 use filewharf::object::{
     Durability, Entry, Etag, ExpectedKind, Key, Listing, Meta, Node, Placed, Precondition, Stored,
@@ -54,10 +54,10 @@ impl Disk {
                 let cold = rng.chance(faults.cold);
                 Ok(Next::Done(self.opened(ino, cold, source)))
             }
-            Op::Stat { key } => {
+            Op::Run(Whole::Stat { key }) => {
                 failing(rng, faults)?;
                 let child = self.tree.at(key.as_str()).ok_or(refused(Failure::NotFound))?;
-                Ok(Next::Done(Outcome::Found(self.node(child))))
+                Ok(Next::Done(Outcome::Answered(Answer::Found(self.node(child)))))
             }
             Op::List { key, after, limit, bytes_max, digests, hides } => {
                 failing(rng, faults)?;
@@ -70,7 +70,7 @@ impl Disk {
                 }
                 Ok(Next::Done(Outcome::Listed(page)))
             }
-            Op::Delete { key, expected_kind, precondition } => {
+            Op::Run(Whole::Delete { key, expected_kind, precondition }) => {
                 self.fit(rng, faults)?;
                 let (child, parent) = self.source(&key)?;
                 let holds = match self.node(child) {
@@ -89,17 +89,17 @@ impl Disk {
                     return Err(refused(Failure::Conflict("the folder is not empty")));
                 }
                 self.tree.remove(parent, key.name());
-                Ok(self.owing(&[key.parent()], Outcome::Deleted, durable))
+                Ok(self.owing(&[key.parent()], Outcome::Answered(Answer::Done), durable))
             }
             Op::VerifyPassword(check) => {
                 Ok(Next::Done(Outcome::PasswordVerified(Box::new(check.run(&mut WorkMemory::default())))))
             }
-            Op::MakeDir { key } => {
+            Op::Run(Whole::MakeDir { key }) => {
                 self.fit(rng, faults)?;
                 self.make_way(key.as_str())?;
-                Ok(self.owing(&[key.as_str()], Outcome::Made, durable))
+                Ok(self.owing(&[key.as_str()], Outcome::Answered(Answer::Done), durable))
             }
-            Op::Rename { from, to, precondition, len_max } => {
+            Op::Run(Whole::Rename { from, to, precondition, len_max }) => {
                 self.fit(rng, faults)?;
                 match (len_max, self.tree.at(from.as_str())) {
                     (Some(len_max), Some(Child::File(ino))) if self.meta(ino).len > len_max => {
@@ -184,7 +184,7 @@ impl Disk {
                 self.tree.file_mut(ino).sha256 = sha256;
             }
         }
-        Ok(self.owing(&[from.parent(), to.parent()], Outcome::Renamed, durable))
+        Ok(self.owing(&[from.parent(), to.parent()], Outcome::Answered(Answer::Done), durable))
     }
 
     /// What is moved must not go where a power cut could leave no way to it.
